@@ -1,0 +1,110 @@
+"""Names, addresses and folders of one lab, each written once.
+
+Everything a lab owns on the machine carries its name: one folder, one cgroup prefix. What outlives
+labs (built programs, the database template) is in the cache, by version.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+NODES_NETWORK: Final = "nodes"
+PODS_NETWORK: Final = "pods"
+NODES_CIDR: Final = "10.99.0.0/24"
+NODES_GATEWAY: Final = "10.99.0.1"  # also where the nodes reach the API server
+PODS_CIDR: Final = "10.98.0.0/22"
+PODS_GATEWAY: Final = "10.98.0.1"
+OUTSIDE_CIDR: Final = "10.97.0.0/24"
+OUTSIDE_GATEWAY: Final = "10.97.0.1"
+OUTSIDE_ADDRESS: Final = "10.97.0.2"  # a host beyond the subnets
+SERVICE_CIDR: Final = "10.96.0.0/16"
+API_SERVER_PORT: Final = 6443
+ETCD_PORT: Final = 2379
+
+KEYSTONE_PORT: Final = 15000
+NEUTRON_PORT: Final = 19696
+NOVA_PORT: Final = 18774
+PLACEMENT_PORT: Final = 18778
+GLANCE_PORT: Final = 19292
+MARIADB_PORT: Final = 13306
+
+CLOUD_PROJECT: Final = "demo"  # the project that owns servers, networks and ENIs
+REMOTE_VM: Final = "remote"  # a VM on the pods network, known to no Kubernetes
+
+
+def cache_folder() -> Path:
+    """Where built programs and the database template are kept, by version."""
+    given = os.environ.get("OPENENI_LAB_CACHE")
+    if given:
+        return Path(given).absolute()
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(home) / "openeni-lab"
+
+
+@dataclass(frozen=True)
+class NodeLayout:
+    """One node of the lab: a Nova server and the machine that stands for it."""
+
+    name: str
+    index: int  # 1, 2, ...
+
+    @property
+    def address(self) -> str:
+        """Its fixed IP on the network `nodes`: the node's InternalIP."""
+        return f"10.99.0.{10 + self.index}"
+
+    @property
+    def compute_host(self) -> str:
+        """The Nova compute host that runs it; its availability zone is `az<index>`."""
+        return f"host-{self.index}"
+
+    @property
+    def zone(self) -> str:
+        return f"az{self.index}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Folders of one lab. `name` is at most 16 characters of [a-z0-9-]."""
+
+    name: str = "default"
+    node_count: int = 2
+    root: Path = Path("/var/lib/openeni-lab")
+
+    @property
+    def state(self) -> Path:
+        """The only folder a lab writes (socket paths in it stay under 108 bytes)."""
+        return self.root / self.name
+
+    @property
+    def logs(self) -> Path:
+        return self.state / "logs"
+
+    @property
+    def control(self) -> Path:
+        """The unix socket of the lab's init."""
+        return self.state / "init.sock"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """For people: reaches the API server through the forwarder on the machine's loopback."""
+        return self.state / "kubeconfig"
+
+    @property
+    def clouds_yaml(self) -> Path:
+        """Clouds `admin`, `demo` and `openeni` (application credential): valid inside the lab."""
+        return self.state / "clouds.yaml"
+
+    @property
+    def cgroup(self) -> str:
+        """Prefix below every cgroup hierarchy's root."""
+        return f"openeni-lab-{self.name}"
+
+    @property
+    def nodes(self) -> tuple[NodeLayout, ...]:
+        return tuple(NodeLayout(f"n{i}", i) for i in range(1, self.node_count + 1))
+
+    def node_folder(self, node: str) -> Path:
+        """A node's own files: control socket, NIC records, kubelet's and containerd's data."""
+        return self.state / "nodes" / node

@@ -1,0 +1,27 @@
+"""Wait for a condition with a deadline: the suite's only way to let time pass."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def wait_for(condition: Callable[[], T | None], what: str, seconds: float = 60) -> T:
+    """Return the first truthy value of `condition`, looked at ten times a second.
+
+    An AssertionError raised by `condition` counts as "not yet" and its text ends up in the
+    failure, so that a condition can be written as plain asserts.
+    """
+    deadline = time.monotonic() + seconds
+    last = ""
+    while True:
+        try:
+            value = condition()
+        except AssertionError as error:
+            value, last = None, f": {error}"
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what}{last}")
+        time.sleep(0.1)
