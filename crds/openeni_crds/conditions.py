@@ -1,0 +1,151 @@
+"""Conditions: the only stored state that code decides on, with stable transition times.
+
+The convention is Kubernetes' own (`metav1.Condition`). Reasons are an enum so that documentation,
+code and alerts share them; messages carry no time stamps, so a second reconcile of the same world
+writes nothing.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+
+class Type(StrEnum):
+    """Every condition type has exactly one owner."""
+
+    READY = "Ready"
+    # The operator's, on ENIPool.
+    CLOUD_REACHABLE = "CloudReachable"
+    CAPACITY_AVAILABLE = "CapacityAvailable"
+    SUPPORTED = "Supported"
+    # The operator's, on ENI.
+    PORT_READY = "PortReady"
+    ATTACHED = "Attached"
+    # The agent's, on ENI.
+    GUEST_PREPARED = "GuestPrepared"
+    LINK_READY = "LinkReady"
+    # The agent's, on PodIP.
+    ASSIGNED = "Assigned"
+    DATAPATH_READY = "DatapathReady"
+    # The operator's, on PodIP.
+    ADDRESS_LOST = "AddressLost"
+
+
+class Status(StrEnum):
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Reason(StrEnum):
+    """Why a condition is as it is."""
+
+    # good
+    READY = "Ready"
+    REACHABLE = "Reachable"
+    AVAILABLE = "Available"
+    SUPPORTED = "Supported"
+    PORT_CREATED = "PortCreated"
+    ATTACHED = "Attached"
+    PREPARED = "Prepared"
+    LINK_UP = "LinkUp"
+    ASSIGNED = "Assigned"
+    APPLIED = "Applied"
+    # on the way
+    WAITING_FOR_PORT = "WaitingForPort"
+    WAITING_FOR_AGENT = "WaitingForAgent"
+    WAITING_FOR_ATTACH = "WaitingForAttach"
+    WAITING_FOR_NIC = "WaitingForNIC"
+    WAITING_FOR_NODES = "WaitingForNodes"
+    DELETING = "Deleting"
+    # the cloud
+    CLOUD_NOT_CONFIGURED = "CloudNotConfigured"
+    CREDENTIALS_INVALID = "CredentialsInvalid"
+    CLOUD_UNREACHABLE = "CloudUnreachable"
+    DENIED = "Denied"
+    THROTTLED = "Throttled"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    SUBNET_EXHAUSTED = "SubnetExhausted"
+    NOT_FOUND = "NotFound"
+    AMBIGUOUS_NAME = "AmbiguousName"
+    INVALID_SPEC = "InvalidSpec"
+    CONFLICT = "Conflict"
+    OUTCOME_UNKNOWN = "OutcomeUnknown"
+    PORT_LOST = "PortLost"
+    PORT_NOT_ACTIVE = "PortNotActive"
+    ATTACH_UNKNOWN = "AttachUnknown"
+    ATTACH_FAILED = "AttachFailed"
+    NO_HOTPLUG_SLOT = "NoHotplugSlot"
+    SERVER_NOT_FOUND = "ServerNotFound"
+    REVISION_CONFLICT = "RevisionConflict"
+    # what the pool asks for cannot be had
+    DUPLICATE_DEFAULT = "DuplicateDefault"
+    DHCP_ENABLED = "DHCPEnabled"
+    SLAAC_ENABLED = "SLAACEnabled"
+    SUBNETS_DIFFER = "SubnetsOfDifferentNetworks"
+    GROWTH_UNSUPPORTED = "GrowthUnsupported"
+    MODE_UNSUPPORTED = "ModeUnsupported"
+    NODE_LIMIT = "NodeLimit"
+    # the node
+    NIC_MISSING = "NICMissing"
+    GUEST_NOT_PREPARED = "GuestNotPrepared"
+    KERNEL_REFUSED = "KernelRefused"
+    ADDRESS_NOT_ON_PORT = "AddressNotOnPort"
+
+
+MESSAGE_LENGTH: Final = 1024
+
+
+class Condition(Struct, frozen=True, rename="camel", forbid_unknown_fields=False):
+    """One condition as the API stores it (metav1.Condition)."""
+
+    type: Annotated[str, Meta(min_length=1, max_length=64)]
+    status: Status
+    reason: Annotated[str, Meta(min_length=1, max_length=64)]
+    message: Annotated[str, Meta(max_length=MESSAGE_LENGTH)] = ""
+    observed_generation: Annotated[int, Meta(ge=0)] = 0
+    last_transition_time: Annotated[str, Meta(max_length=32)] = ""
+
+
+def condition(
+    type_: Type, reason: Reason, message: str = "", *, status: bool | None, generation: int = 0
+) -> Condition:
+    """Build a condition without a time: `merge` gives it one. `status` None is Unknown."""
+    word = Status.UNKNOWN if status is None else Status.TRUE if status else Status.FALSE
+    return Condition(type_, word, reason, message[:MESSAGE_LENGTH], generation)
+
+
+def merge(
+    before: Iterable[Condition], wanted: Iterable[Condition], now: str
+) -> tuple[Condition, ...]:
+    """Give `wanted` their transition times: the old one where the status has not changed.
+
+    `now` is RFC 3339 in UTC with whole seconds, as metav1.Time prints it.
+    """
+    old = {c.type: c for c in before}
+    return tuple(_timed(c, old.get(c.type), now) for c in wanted)
+
+
+def _timed(wanted: Condition, old: Condition | None, now: str) -> Condition:
+    kept = old is not None and old.status == wanted.status and old.last_transition_time
+    return Condition(
+        wanted.type,
+        wanted.status,
+        wanted.reason,
+        wanted.message,
+        wanted.observed_generation,
+        old.last_transition_time if old is not None and kept else now,
+    )
+
+
+def find(conditions: Iterable[Condition], type_: Type) -> Condition | None:
+    """Return the condition of this type, or None."""
+    return next((c for c in conditions if c.type == type_), None)
+
+
+def is_true(conditions: Iterable[Condition], type_: Type) -> bool:
+    """Whether the condition is there and True."""
+    found = find(conditions, type_)
+    return found is not None and found.status == Status.TRUE

@@ -1,0 +1,104 @@
+"""The parts of Kubernetes' own objects that openeni reads, and how objects become values."""
+
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+Name = Annotated[str, Meta(min_length=1, max_length=253)]
+Duration = Annotated[str, Meta(pattern=r"^([0-9]+(s|m|h))+$", max_length=32)]
+Address = Annotated[str, Meta(min_length=2, max_length=45)]
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600}
+
+
+class OwnerReference(Struct, frozen=True, rename="camel", omit_defaults=True):
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+    controller: bool = False
+    block_owner_deletion: bool = False
+
+
+class ObjectMeta(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What openeni reads of metadata. Labels and annotations must not be changed in place."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: str = ""
+    deletion_timestamp: str = ""
+    finalizers: tuple[str, ...] = ()
+    labels: dict[str, str] = {}  # msgspec copies an empty default
+    annotations: dict[str, str] = {}
+    owner_references: tuple[OwnerReference, ...] = ()
+
+    @property
+    def deleting(self) -> bool:
+        return bool(self.deletion_timestamp)
+
+
+class Requirement(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One expression of a label selector."""
+
+    key: Annotated[str, Meta(min_length=1, max_length=316)]
+    operator: Annotated[str, Meta(pattern="^(In|NotIn|Exists|DoesNotExist)$", max_length=12)]
+    values: Annotated[tuple[Annotated[str, Meta(max_length=63)], ...], Meta(max_length=32)] = ()
+
+    def matches(self, labels: dict[str, str]) -> bool:
+        there = self.key in labels
+        if self.operator == "Exists":
+            return there
+        if self.operator == "DoesNotExist":
+            return not there
+        # NotIn matches an absent key: the rule of apimachinery's labels.Requirement
+        return (there and labels[self.key] in self.values) == (self.operator == "In")
+
+
+class LabelSelector(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """metav1.LabelSelector: both parts must match; an empty one matches everything."""
+
+    match_labels: Annotated[
+        dict[
+            Annotated[str, Meta(max_length=316)],
+            Annotated[str, Meta(max_length=63)],
+        ],
+        Meta(max_length=32),
+    ] = {}
+    match_expressions: Annotated[tuple[Requirement, ...], Meta(max_length=32)] = ()
+
+    def matches(self, labels: dict[str, str]) -> bool:
+        return all(labels.get(k) == v for k, v in self.match_labels.items()) and all(
+            e.matches(labels) for e in self.match_expressions
+        )
+
+
+def seconds(duration: str) -> int:
+    """Seconds of a duration such as `90s` or `1h30m`."""
+    total, digits = 0, ""
+    for character in duration:
+        if character.isdigit():
+            digits += character
+        else:
+            total += int(digits) * _UNITS[character]
+            digits = ""
+    return total
+
+
+def decode(body: Json, into: type[T]) -> T:
+    """Turn an object of the API into a value; fields we do not know are passed over.
+
+    Raises msgspec.ValidationError naming the field where the object does not fit.
+    """
+    return msgspec.convert(body, into)
+
+
+def encode(value: Struct) -> Json:
+    """Turn a value into JSON's words; fields at their default are left out where declared so."""
+    body: Json = msgspec.to_builtins(value)
+    return body

@@ -1,0 +1,116 @@
+"""Every name that two parts of openeni agree on: each string and number once."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+GROUP: Final = "openeni.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+CATEGORY: Final = "openeni"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of the Kubernetes API as its URLs name it."""
+
+    group: str  # "" for the core group
+    version: str
+    plural: str
+    name: str
+    namespaced: bool
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+ENIPOOL: Final = Kind(GROUP, VERSION, "enipools", "ENIPool", namespaced=False)
+ENI: Final = Kind(GROUP, VERSION, "enis", "ENI", namespaced=False)
+PODIP: Final = Kind(GROUP, VERSION, "podips", "PodIP", namespaced=True)
+POD: Final = Kind("", "v1", "pods", "Pod", namespaced=True)
+NODE: Final = Kind("", "v1", "nodes", "Node", namespaced=False)
+NAMESPACE: Final = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
+SERVICE_CIDR: Final = Kind(
+    "networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False
+)
+EVENT: Final = Kind("events.k8s.io", "v1", "events", "Event", namespaced=True)
+
+# Finalizers stand on our own kinds only, never on a Pod or a Node.
+FINALIZER_ENIPOOL: Final = f"{GROUP}/enis"
+FINALIZER_ENI: Final = f"{GROUP}/port"
+FINALIZER_PODIP: Final = f"{GROUP}/datapath"
+
+# Field managers of server-side apply: every status field has exactly one owner.
+MANAGER_OPERATOR: Final = "openeni-operator"
+MANAGER_AGENT: Final = "openeni-agent"
+
+# On Pods, by their authors.
+ANNOTATION_POOL: Final = f"{GROUP}/pool"
+ANNOTATION_ADDRESS: Final = f"{GROUP}/address"
+ANNOTATION_STICKY: Final = f"{GROUP}/sticky"
+
+# On a Node, by its agent: what its kernel can do, "true" or "false". No label, no agent yet.
+LABEL_VETH: Final = f"datapath.{GROUP}/veth"
+LABEL_IPVLAN: Final = f"datapath.{GROUP}/ipvlan"
+LABEL_ZONE: Final = "topology.kubernetes.io/zone"
+
+# On the node. The kernel keeps them on routes (rtm_protocol), rules (FRA_PROTOCOL) and neighbours
+# (NDA_PROTOCOL); 94 is not in iproute2's rt_protos nor used by the routing daemons listed there.
+PROTOCOL: Final = 94
+LINK_PREFIX: Final = "oe"  # veth ends "oe<hash>", host-side slaves "oeipvl<ifindex of the ENI>"
+LINK_ALIAS: Final = "openeni"
+TABLE_PODS: Final = 9999  # every pod's own route on this node; looked up before everything else
+TABLE_ENI_BASE: Final = 10000  # + ifindex of the ENI: its way out
+RULE_TO_POD: Final = 500  # lookup TABLE_PODS
+RULE_METADATA: Final = 490  # from a pod to the metadata service: prohibit
+RULE_REPLY: Final = 450  # fwmark MARK_REPLY lookup main: NodePort replies leave where they came in
+RULE_FROM_POD: Final = 600  # from <pod> lookup <ENI's table>
+RULE_FROM_ENI: Final = 610  # from <primary address> lookup <ENI's table>
+MARK_REPLY: Final = 0x4F450000  # "OE"; only its own bits are matched and set
+MARK_MASK: Final = 0xFFFF0000
+NFT_TABLE: Final = "openeni"
+VETH_MAC: Final = "ee:ee:ee:ee:ee:ee"
+GATEWAY_V4: Final = "169.254.1.1"
+GATEWAY_V6: Final = "fe80::1"
+METADATA_V4: Final = "169.254.169.254"
+METADATA_V6: Final = "fe80::a9fe:a9fe"
+
+RUN_FOLDER: Final = "/run/openeni"  # tmpfs on the node: journal, socket, queue, heartbeat
+SOCKET: Final = f"{RUN_FOLDER}/cni.sock"
+CNI_NAME: Final = "openeni"  # of the executable, the plugin type and the network
+
+
+def eni_name(pool: str, node: str, index: int) -> str:
+    """Deterministic, so that a crash between plan and create cannot make two."""
+    return f"{pool}-{hashlib.sha256(node.encode()).hexdigest()[:8]}-{index}"
+
+
+def port_name(cluster_id: str, eni_uid: str) -> str:
+    """The crash-safe key of an ENI's port: Neutron may drop tags at creation, never the name."""
+    return f"{port_prefix(cluster_id)}{eni_uid}"
+
+
+def port_prefix(cluster_id: str) -> str:
+    """What the names of all ports of one cluster begin with."""
+    return f"openeni-{cluster_id[:8]}-"
+
+
+def port_tags(cluster_id: str, eni_uid: str) -> tuple[str, str]:
+    """Ownership marks: a delete needs name and tags. No comma or slash (Neutron's URLs)."""
+    return f"openeni-cluster={cluster_id}", f"openeni-eni={eni_uid}"
+
+
+def host_link(pod_uid: str, interface: str) -> str:
+    """Name of the node's end of a pod's veth: 15 characters at most (IFNAMSIZ)."""
+    return LINK_PREFIX + hashlib.sha256(f"{pod_uid}/{interface}".encode()).hexdigest()[:11]
+
+
+def host_slave(ifindex: int) -> str:
+    """Name of the host-side ipvlan slave of the ENI with this interface index."""
+    return f"{LINK_PREFIX}ipvl{ifindex}"
+
+
+def eni_table(ifindex: int) -> int:
+    """Route table of the ENI with this interface index."""
+    return TABLE_ENI_BASE + ifindex

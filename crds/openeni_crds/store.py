@@ -1,0 +1,112 @@
+"""What operator and agent want of the Kubernetes API, in their own words.
+
+`KubeStore` (kubestore.py) is the real one; tests of decisions use a store in memory that passes the
+same contract suite. Every call has a timeout; none retries by itself: retries are the caller's
+queue's.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from openeni_crds.meta import Json
+from openeni_crds.names import Kind
+
+
+class StoreError(Exception):
+    """The API server's answer was an error: `status` is HTTP's, `message` the server's own."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+        self.message = message
+
+
+class NotFoundError(StoreError):
+    """404: no such object (or no such kind: the CRDs are not installed)."""
+
+
+class ConflictError(StoreError):
+    """409: somebody wrote in between, or the name exists already. Look again."""
+
+
+class GoneError(StoreError):
+    """410: the resource version is too old to watch from. List again."""
+
+
+class InvalidError(StoreError):
+    """400 or 422: the object was refused; the message names the field."""
+
+
+class UnreachableError(StoreError):
+    """No answer, a refused connection, or a 5xx: nothing is known about the outcome."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Objects of one list, and where a watch that continues it starts."""
+
+    items: tuple[Json, ...]
+    resource_version: str
+
+
+@dataclass(frozen=True)
+class WatchEvent:
+    """`type` is ADDED, MODIFIED, DELETED or BOOKMARK."""
+
+    type: str
+    object: Json
+
+
+class Store(Protocol):
+    """The API server. Bodies are JSON objects; names and namespaces are strings ("" for none)."""
+
+    def get(self, kind: Kind, name: str, namespace: str = "") -> Json:
+        """Raise NotFoundError when it is not there."""
+        ...
+
+    def list(self, kind: Kind, *, field_selector: str = "", label_selector: str = "") -> Page:
+        """All namespaces; paged inside (500 a request)."""
+        ...
+
+    def watch(
+        self,
+        kind: Kind,
+        resource_version: str,
+        *,
+        field_selector: str = "",
+        label_selector: str = "",
+        seconds: int = 300,
+    ) -> Iterator[WatchEvent]:
+        """Yield events until the server or `seconds` ends the watch; bookmarks are asked for.
+
+        Raise GoneError when `resource_version` is too old. A stream silent beyond its time is
+        ended, not waited for.
+        """
+        ...
+
+    def create(self, kind: Kind, body: Json) -> Json:
+        """Raise ConflictError when the name exists."""
+        ...
+
+    def apply(
+        self, kind: Kind, body: Json, *, manager: str, subresource: str = "", force: bool = True
+    ) -> Json:
+        """Server-side apply: `body` names exactly the fields that `manager` owns."""
+        ...
+
+    def patch(
+        self,
+        kind: Kind,
+        name: str,
+        operations: Sequence[Mapping[str, object]],
+        namespace: str = "",
+        *,
+        subresource: str = "",
+    ) -> Json:
+        """JSON patch (RFC 6902); a failed `test` raises InvalidError."""
+        ...
+
+    def delete(self, kind: Kind, name: str, namespace: str = "", *, uid: str = "") -> None:
+        """Delete in the background; an object that is gone, or has another uid, is no error."""
+        ...
