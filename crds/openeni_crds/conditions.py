@@ -11,6 +11,8 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from openeni_crds.meta import Generation
+
 
 class Type(StrEnum):
     """Every condition type has exactly one owner."""
@@ -101,12 +103,33 @@ MESSAGE_LENGTH: Final = 1024
 class Condition(Struct, frozen=True, rename="camel", forbid_unknown_fields=False):
     """One condition as the API stores it (metav1.Condition)."""
 
-    type: Annotated[str, Meta(min_length=1, max_length=64)]
-    status: Status
-    reason: Annotated[str, Meta(min_length=1, max_length=64)]
-    message: Annotated[str, Meta(max_length=MESSAGE_LENGTH)] = ""
-    observed_generation: Annotated[int, Meta(ge=0)] = 0
-    last_transition_time: Annotated[str, Meta(max_length=32)] = ""
+    type: Annotated[
+        str, Meta(min_length=1, max_length=64, description="What is said to be so; one owner each.")
+    ]
+    status: Annotated[Status, Meta(description="Unknown: nothing was heard of it yet.")]
+    reason: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=64,
+            pattern="^[A-Za-z][A-Za-z0-9]*$",
+            description="Why, in one word of a documented list.",
+        ),
+    ]
+    message: Annotated[
+        str, Meta(max_length=MESSAGE_LENGTH, description="What is wrong and what to do, one line.")
+    ] = ""
+    observed_generation: Annotated[
+        Generation, Meta(description="metadata.generation that was looked at.")
+    ] = 0
+    last_transition_time: Annotated[
+        str,
+        Meta(
+            max_length=32,
+            description="When `status` changed last, RFC 3339 in UTC.",
+            extra_json_schema={"format": "date-time"},
+        ),
+    ] = ""
 
 
 def condition(

@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from openeni_crds.conditions import Condition
-from openeni_crds.meta import Duration, LabelSelector, Name, ObjectMeta
+from openeni_crds.meta import Count, Duration, Generation, LabelSelector, Name, ObjectMeta
 
 
 class Selection(StrEnum):
@@ -42,6 +42,8 @@ class ReclaimPolicy(StrEnum):
 
 
 class PoolSubnet(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A subnet that ENIs of the pool get addresses from."""
+
     subnet: Annotated[
         str, Meta(min_length=1, max_length=255, description="Id or name of a Neutron subnet.")
     ]
@@ -49,19 +51,37 @@ class PoolSubnet(Struct, frozen=True, rename="camel", omit_defaults=True):
         str,
         Meta(
             max_length=63,
+            pattern="^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
             description="Only for nodes whose label topology.kubernetes.io/zone has this value.",
         ),
     ] = ""
 
 
 class Datapath(Struct, frozen=True, rename="camel", omit_defaults=True):
-    mode: Annotated[Mode, Meta(description="How pods are connected to the ENI.")]
+    """How pods are connected. It cannot change while an ENI of the pool exists."""
+
+    mode: Annotated[
+        Mode,
+        Meta(
+            description="Veth: a pair of links and a route per pod; works on every kernel and with "
+            "everything that filters on the node. IPVlan: the pod's link sits on the ENI; needs "
+            "ipvlan in the kernel."
+        ),
+    ]
     ipvlan_mode: Annotated[
         IPVlanMode | None,
-        Meta(description="Required with mode IPVlan. L3S unless you know why not."),
+        Meta(
+            description="Required with mode IPVlan, forbidden with Veth. L3S: through the node's "
+            "netfilter, so Services and policies work. L2: pods share the subnet's broadcast "
+            "domain. L3: no ARP at all; the network must route to the node."
+        ),
     ] = field(name="ipvlanMode", default=None)
     mtu: Annotated[
-        int | None, Meta(description="MTU of the pods in bytes; default: the network's.")
+        Annotated[int, Meta(ge=576, le=9000)] | None,
+        Meta(
+            description="MTU of the pods in bytes; default: the network's. At least 1280 where a "
+            "subnet is IPv6 (RFC 8200, section 5)."
+        ),
     ] = None
     metadata_service: Annotated[
         MetadataService,
@@ -78,27 +98,51 @@ class Datapath(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Capacity(Struct, frozen=True, rename="camel", omit_defaults=True):
-    growth: Growth = Growth.AUTO
+    """How many ENIs and addresses each node gets; all numbers are per node and per family."""
+
+    growth: Annotated[
+        Growth,
+        Meta(
+            description="Static: an ENI gets all its addresses when it is made; works on networks "
+            "of other projects. Elastic: addresses are added to and taken from attached ENIs; "
+            "needs the network's ownership. Auto: Elastic where the cloud allows it."
+        ),
+    ] = Growth.AUTO
     addresses_per_eni: Annotated[
         int,
         Meta(ge=1, le=31, description="Addresses for pods on each ENI; its primary comes on top."),
     ] = field(name="addressesPerENI", default=15)
-    max_enis_per_node: Annotated[int, Meta(ge=1, le=16)] = field(name="maxENIsPerNode", default=4)
+    max_enis_per_node: Annotated[
+        int, Meta(ge=1, le=16, description="ENIs of this pool on one node.")
+    ] = field(name="maxENIsPerNode", default=4)
     min_available: Annotated[
         int, Meta(ge=0, le=128, description="Addresses kept free on each node for the next pods.")
     ] = 2
-    max_available: Annotated[int | None, Meta(description="Free addresses beyond it go back.")] = (
-        None
-    )
-    max_addresses_per_node: int | None = None
+    max_available: Annotated[
+        Annotated[int, Meta(ge=0, le=128)] | None,
+        Meta(description="Free addresses beyond it go back. Default: only idle ENIs do."),
+    ] = None
+    max_addresses_per_node: Annotated[
+        Annotated[int, Meta(ge=1, le=128)] | None,
+        Meta(description="Addresses of this pool on one node. Default: what its ENIs hold."),
+    ] = None
 
 
 class Reclaim(Struct, frozen=True, rename="camel", omit_defaults=True):
-    policy: ReclaimPolicy = ReclaimPolicy.AFTER
-    after: Annotated[Duration, Meta(description="How long an ENI may be idle.")] = "15m"
+    """What happens to idle ENIs."""
+
+    policy: Annotated[
+        ReclaimPolicy, Meta(description="After: deleted when idle for `after`. Never: kept.")
+    ] = ReclaimPolicy.AFTER
+    after: Annotated[
+        Duration,
+        Meta(description="Required with policy After (10s to 720h), forbidden with Never."),
+    ] = ""
 
 
 class ENIPoolSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What an administrator wants."""
+
     subnets: Annotated[
         tuple[PoolSubnet, ...],
         Meta(
@@ -122,48 +166,77 @@ class ENIPoolSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
         LabelSelector | None,
         Meta(description="Default: every node whose providerID is an OpenStack one."),
     ] = None
-    selection: Selection = Selection.ON_REQUEST
-    pod_selector: LabelSelector | None = None
-    namespace_selector: LabelSelector | None = None
+    selection: Annotated[
+        Selection,
+        Meta(
+            description="Default: pods that no pool selects come here. OnRequest: only pods with "
+            "the annotation openeni.io/pool, or that a selector below matches."
+        ),
+    ] = Selection.ON_REQUEST
+    pod_selector: Annotated[
+        LabelSelector | None, Meta(description="Pods of this pool by label. Absent: none by it.")
+    ] = None
+    namespace_selector: Annotated[
+        LabelSelector | None,
+        Meta(description="Pods of this pool by their namespace's labels. Absent: none by it."),
+    ] = None
     capacity: Capacity = Capacity()
     cool_down: Annotated[
-        Duration, Meta(description="How long an address rests after a pod has left it.")
+        Duration,
+        Meta(description="How long an address rests after a pod has left it (30s to 1h)."),
     ] = "120s"
-    reclaim: Reclaim = Reclaim()
+    reclaim: Reclaim = Reclaim(after="15m")
 
 
 class AddressCounts(Struct, frozen=True, rename="camel"):
-    total: Annotated[int, Meta(ge=0)] = 0
-    granted: Annotated[int, Meta(ge=0)] = 0
-    available: Annotated[int, Meta(ge=0)] = 0
-    cooling: Annotated[int, Meta(ge=0)] = 0
-    retiring: Annotated[int, Meta(ge=0)] = 0
+    """Addresses of all ENIs of the pool."""
+
+    total: Annotated[Count, Meta(description="On attached ENIs, primaries not counted.")] = 0
+    granted: Annotated[Count, Meta(description="Pods have them.")] = 0
+    available: Annotated[Count, Meta(description="Free for the next pods.")] = 0
+    cooling: Annotated[Count, Meta(description="Resting after a pod has left.")] = 0
+    retiring: Annotated[Count, Meta(description="On their way back to Neutron.")] = 0
 
 
 class ResolvedSubnet(Struct, frozen=True, rename="camel", omit_defaults=True):
-    subnet: Annotated[str, Meta(max_length=255)]  # as spec.subnets names it
-    id: Annotated[str, Meta(max_length=64)]
-    network_id: Annotated[str, Meta(max_length=64)]
-    cidr: Annotated[str, Meta(max_length=64)]
+    """A subnet of the spec as Neutron knows it."""
+
+    subnet: Annotated[str, Meta(max_length=255, description="As spec.subnets names it.")]
+    id: Annotated[str, Meta(max_length=64, description="Its id in Neutron.")]
+    network_id: Annotated[str, Meta(max_length=64, description="Its network's id.")] = field(
+        name="networkID"
+    )
+    cidr: Annotated[str, Meta(max_length=64, description="Its addresses.")]
     free: Annotated[
-        int, Meta(ge=0, description="An upper bound: members do not see other projects' ports.")
+        Count, Meta(description="An upper bound: members do not see other projects' ports.")
     ] = 0
 
 
 class ENIPoolStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
-    conditions: Annotated[tuple[Condition, ...], Meta(max_length=8)] = ()
-    nodes: Annotated[int, Meta(ge=0)] = 0
-    enis: Annotated[int, Meta(ge=0)] = 0
+    """What is. Owned by the operator."""
+
+    conditions: Annotated[
+        tuple[Condition, ...],
+        Meta(max_length=8, description="Ready, CloudReachable, CapacityAvailable, Supported."),
+    ] = ()
+    nodes: Annotated[Count, Meta(description="Nodes that the pool serves.")] = 0
+    enis: Annotated[Count, Meta(description="ENIs of the pool.")] = 0
     addresses: AddressCounts = AddressCounts()
     mode: Annotated[
         str, Meta(max_length=16, description="spec.datapath in one word, for people.")
     ] = ""
     growth: Annotated[str, Meta(max_length=16, description="The growth in force.")] = ""
-    subnets: Annotated[tuple[ResolvedSubnet, ...], Meta(max_length=16)] = ()
-    observed_generation: Annotated[int, Meta(ge=0)] = 0
+    subnets: Annotated[
+        tuple[ResolvedSubnet, ...], Meta(max_length=16, description="spec.subnets, resolved.")
+    ] = ()
+    observed_generation: Annotated[
+        Generation, Meta(description="metadata.generation that was looked at.")
+    ] = 0
 
 
 class ENIPool(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A supply of ENIs for the pods of some nodes: subnets, security groups, datapath, sizing."""
+
     metadata: ObjectMeta
     spec: ENIPoolSpec
     status: ENIPoolStatus = ENIPoolStatus()

@@ -8,9 +8,14 @@ from msgspec import Meta, Struct
 Json = dict[str, Any]
 T = TypeVar("T")
 
-Name = Annotated[str, Meta(min_length=1, max_length=253)]
+Name = Annotated[  # a DNS subdomain, as Kubernetes names objects
+    str, Meta(min_length=1, max_length=253, pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+]
+Id = Annotated[str, Meta(min_length=1, max_length=64)]  # of a thing in OpenStack: a UUID
 Duration = Annotated[str, Meta(pattern=r"^([0-9]+(s|m|h))+$", max_length=32)]
 Address = Annotated[str, Meta(min_length=2, max_length=45)]
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Generation = Annotated[int, Meta(ge=0)]
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -46,9 +51,19 @@ class ObjectMeta(Struct, frozen=True, rename="camel", omit_defaults=True):
 class Requirement(Struct, frozen=True, rename="camel", omit_defaults=True):
     """One expression of a label selector."""
 
-    key: Annotated[str, Meta(min_length=1, max_length=316)]
-    operator: Annotated[str, Meta(pattern="^(In|NotIn|Exists|DoesNotExist)$", max_length=12)]
-    values: Annotated[tuple[Annotated[str, Meta(max_length=63)], ...], Meta(max_length=32)] = ()
+    key: Annotated[str, Meta(min_length=1, max_length=317, description="Key of a label.")]
+    operator: Annotated[
+        str,
+        Meta(
+            pattern="^(In|NotIn|Exists|DoesNotExist)$",
+            max_length=12,
+            description="In, NotIn, Exists or DoesNotExist.",
+        ),
+    ]
+    values: Annotated[
+        tuple[Annotated[str, Meta(max_length=63)], ...],
+        Meta(max_length=32, description="With In and NotIn: at least one. Else: none."),
+    ] = ()
 
     def matches(self, labels: dict[str, str]) -> bool:
         there = self.key in labels
@@ -65,12 +80,14 @@ class LabelSelector(Struct, frozen=True, rename="camel", omit_defaults=True):
 
     match_labels: Annotated[
         dict[
-            Annotated[str, Meta(max_length=316)],
+            Annotated[str, Meta(max_length=317)],  # 253 of a prefix, "/", 63 of a name
             Annotated[str, Meta(max_length=63)],
         ],
-        Meta(max_length=32),
+        Meta(max_length=32, description="Labels that must be there with exactly these values."),
     ] = {}
-    match_expressions: Annotated[tuple[Requirement, ...], Meta(max_length=32)] = ()
+    match_expressions: Annotated[
+        tuple[Requirement, ...], Meta(max_length=32, description="All of them must hold.")
+    ] = ()
 
     def matches(self, labels: dict[str, str]) -> bool:
         return all(labels.get(k) == v for k, v in self.match_labels.items()) and all(

@@ -61,10 +61,9 @@ PROTOCOL: Final = 94
 LINK_PREFIX: Final = "oe"  # veth ends "oe<hash>", host-side slaves "oeipvl<ifindex of the ENI>"
 LINK_ALIAS: Final = "openeni"
 TABLE_PODS: Final = 9999  # every pod's own route on this node; looked up before everything else
-TABLE_ENI_BASE: Final = 10000  # + ifindex of the ENI: its way out
-RULE_TO_POD: Final = 500  # lookup TABLE_PODS
-RULE_METADATA: Final = 490  # from a pod to the metadata service: prohibit
-RULE_REPLY: Final = 450  # fwmark MARK_REPLY lookup main: NodePort replies leave where they came in
+TABLE_ENI_BASE: Final = 10000  # + ifindex of the ENI: its way out; the metadata service ends here
+RULE_TO_POD: Final = 500  # lookup TABLE_PODS: before RULE_REPLY, whose packets may be for a pod
+RULE_REPLY: Final = 550  # fwmark MARK_REPLY lookup main: NodePort replies leave where they came in
 RULE_FROM_POD: Final = 600  # from <pod> lookup <ENI's table>
 RULE_FROM_ENI: Final = 610  # from <primary address> lookup <ENI's table>
 MARK_REPLY: Final = 0x4F450000  # "OE"; only its own bits are matched and set
@@ -101,9 +100,12 @@ def port_tags(cluster_id: str, eni_uid: str) -> tuple[str, str]:
     return f"openeni-cluster={cluster_id}", f"openeni-eni={eni_uid}"
 
 
-def host_link(pod_uid: str, interface: str) -> str:
-    """Name of the node's end of a pod's veth: 15 characters at most (IFNAMSIZ)."""
-    return LINK_PREFIX + hashlib.sha256(f"{pod_uid}/{interface}".encode()).hexdigest()[:11]
+def host_link(container_id: str, interface: str) -> str:
+    """Name of the node's end of a pod's veth: 15 characters at most (IFNAMSIZ).
+
+    By sandbox, not by pod: a pod's next sandbox may be added before its last one is deleted.
+    """
+    return LINK_PREFIX + hashlib.sha256(f"{container_id}/{interface}".encode()).hexdigest()[:11]
 
 
 def host_slave(ifindex: int) -> str:

@@ -1,0 +1,238 @@
+"""Writes the CustomResourceDefinitions from the models, so that both cannot differ.
+
+`python -m openeni_crds.schema` writes them, with `--check` it only says what is out of date.
+msgspec turns the models into JSON schema; here that becomes the structural subset that Kubernetes
+takes (no references, no null, no titles) with what `rules.py` adds.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import yaml
+
+from openeni_crds import rules
+from openeni_crds.eni import ENI
+from openeni_crds.enipool import ENIPool
+from openeni_crds.meta import Json
+from openeni_crds.names import CATEGORY, GROUP, Kind
+from openeni_crds.names import ENI as ENI_KIND
+from openeni_crds.names import ENIPOOL as ENIPOOL_KIND
+from openeni_crds.names import PODIP as PODIP_KIND
+from openeni_crds.podip import PodIP
+
+MODELS: Final = {ENIPOOL_KIND: ENIPool, ENI_KIND: ENI, PODIP_KIND: PodIP}
+_REPOSITORY: Final = Path(__file__).parents[2]
+FOLDERS: Final = (_REPOSITORY / "crds", _REPOSITORY / "helm" / "openeni" / "crds")
+_HEADER: Final = (
+    "# Made from crds/openeni_crds by `python -m openeni_crds.schema`; change it there.\n"
+)
+_REFERENCE: Final = "#/"
+# What a structural schema may not have, or says otherwise (apiextensions v1 JSONSchemaProps).
+_FOREIGN: Final = frozenset({"title", "propertyNames", "$ref", "anyOf"})
+_NAME_PATTERN: Final = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+
+
+@dataclass(frozen=True)
+class _Models:
+    """The JSON schemas of all structs, by struct."""
+
+    definitions: dict[str, Json]
+
+    def structural(self, schema: Json, place: str, *, defaults: bool) -> Json:
+        """Return `schema`, found at `place` (a key of rules.RULES), as a structural schema."""
+        struct, whole = self._inlined(schema)
+        known = {key: value for key, value in whole.items() if key not in _FOREIGN}
+        if "enum" in known:
+            known["type"] = "string"
+        if known["type"] == "integer":
+            known["format"] = "int64"
+        if "default" in known and not (defaults and _worth_saying(known)):
+            del known["default"]
+        self._children(known, struct or place, defaults=defaults)
+        return known | _marks(known, struct, place)
+
+    def _inlined(self, schema: Json) -> tuple[str, Json]:
+        """Follow references and optional types; the struct's name is "" where there is none."""
+        struct = ""
+        while "$ref" in schema or "anyOf" in schema:
+            options: list[Json] = schema.get("anyOf", [schema])
+            target = next(o for o in options if o.get("type") != "null")
+            struct = target["$ref"].removeprefix(_REFERENCE) if "$ref" in target else struct
+            found = self.definitions[struct] if "$ref" in target else target
+            own = {k: v for k, v in schema.items() if k not in {"$ref", "anyOf"}}
+            schema = {**found, **own}
+        return struct, schema
+
+    def _children(self, schema: Json, place: str, *, defaults: bool) -> None:
+        if "properties" in schema:
+            schema["properties"] = {
+                name: self.structural(child, f"{place}.{name}", defaults=defaults)
+                for name, child in schema["properties"].items()
+            }
+            if not schema["required"]:
+                del schema["required"]
+            if "default" in schema:  # the API server holds a default to the rules as it stands
+                own = {k: v["default"] for k, v in schema["properties"].items() if "default" in v}
+                schema["default"] = own | schema["default"]
+        for part, mark in (("items", "[]"), ("additionalProperties", "{}")):
+            if part in schema:
+                schema[part] = self.structural(schema[part], place + mark, defaults=defaults)
+
+
+def _worth_saying(schema: Json) -> bool:
+    """Whether a default tells anything: "absent" does not, {} of a struct with defaults does."""
+    default = schema["default"]
+    return default not in (None, "", [], {}) or (default == {} and "properties" in schema)
+
+
+def _marks(schema: Json, struct: str, place: str) -> Json:
+    """What rules.py says about this place."""
+    marks: Json = {}
+    found = [*rules.RULES.get(place, ()), *(rules.RULES.get(struct, ()) if struct else ())]
+    if found:
+        marks["x-kubernetes-validations"] = [_validation(rule) for rule in found]
+    if schema["type"] == "array":
+        marks |= _list_type(place)
+    if struct == "LabelSelector":
+        marks["x-kubernetes-map-type"] = "atomic"
+    return marks
+
+
+def _validation(rule: rules.Rule) -> Json:
+    body: Json = {"rule": rule.rule, "message": rule.message, "reason": rule.reason}
+    if rule.field:
+        body["fieldPath"] = rule.field
+    return body
+
+
+def _list_type(place: str) -> Json:
+    if place in rules.LIST_MAPS:
+        keys = list(rules.LIST_MAPS[place])
+        return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": keys}
+    return {"x-kubernetes-list-type": "set" if place in rules.LIST_SETS else "atomic"}
+
+
+def _root(kind: Kind) -> Json:
+    """Return the schema of a whole object; `metadata` is Kubernetes' own but for the name."""
+    model = MODELS[kind]
+    _, definitions = msgspec.json.schema_components((model,), ref_template=_REFERENCE + "{name}")
+    models = _Models(definitions)
+    root = definitions[model.__name__]
+    properties: Json = {"metadata": _metadata(kind)} | {
+        part: models.structural(root["properties"][part], part, defaults=part == "spec")
+        for part in ("spec", "status")
+    }
+    body: Json = {
+        "type": "object",
+        "description": model.__doc__,
+        "required": ["spec"],
+        "properties": properties,
+    }
+    return body | _marks(body, kind.name, "")
+
+
+def _metadata(kind: Kind) -> Json:
+    body: Json = {"type": "object"}
+    if kind.name in rules.NAME_LENGTHS:
+        length = rules.NAME_LENGTHS[kind.name]
+        name = {"type": "string", "maxLength": length, "pattern": _NAME_PATTERN}
+        body["properties"] = {"name": name}
+    return body
+
+
+def _column(column: rules.Column) -> Json:
+    body: Json = {"name": column.name, "type": column.type, "jsonPath": column.path}
+    return body | ({"priority": 1} if column.wide else {})
+
+
+def definition(kind: Kind) -> Json:
+    """Return the CustomResourceDefinition of a kind."""
+    names: dict[str, Any] = {
+        "kind": kind.name,
+        "listKind": f"{kind.name}List",
+        "plural": kind.plural,
+        "singular": kind.name.lower(),
+        "categories": [CATEGORY],
+    }
+    if kind.name in rules.SHORT_NAMES:
+        names["shortNames"] = list(rules.SHORT_NAMES[kind.name])
+    version: Json = {
+        "name": kind.version,
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [_column(c) for c in rules.COLUMNS[kind.name]],
+        "schema": {"openAPIV3Schema": _root(kind)},
+    }
+    if kind.name in rules.SELECTABLE:
+        version["selectableFields"] = [{"jsonPath": p} for p in rules.SELECTABLE[kind.name]]
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{kind.plural}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "names": names,
+            "scope": "Namespaced" if kind.namespaced else "Cluster",
+            "versions": [version],
+        },
+    }
+
+
+class _Plain(yaml.SafeDumper):
+    """YAML without anchors: equal parts are written out, as `kubectl get -o yaml` does."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - PyYAML's signature
+        return True
+
+
+def generated() -> dict[str, str]:
+    """Return file names and what must be in them."""
+    return {
+        f"{GROUP}_{kind.plural}.yaml": _HEADER
+        + yaml.dump(definition(kind), Dumper=_Plain, width=100, allow_unicode=True)
+        for kind in MODELS
+    }
+
+
+def differing(folders: tuple[Path, ...] = FOLDERS) -> list[Path]:
+    """Return the files that are missing or not as the models say."""
+    return [
+        folder / name
+        for folder in folders
+        for name, text in generated().items()
+        if not (folder / name).is_file() or (folder / name).read_text() != text
+    ]
+
+
+def write(folders: tuple[Path, ...] = FOLDERS) -> None:
+    """Write every file to every folder."""
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in generated().items():
+            (folder / name).write_text(text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the files, or with --check end with 1 when one differs."""
+    parser = argparse.ArgumentParser(prog="python -m openeni_crds.schema", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, name what differs")
+    if not parser.parse_args(arguments).check:
+        write()
+        return 0
+    stale = differing()
+    for path in stale:
+        print(  # noqa: T201 - a command for people
+            f"{path.relative_to(_REPOSITORY)} is not what the models in crds/openeni_crds say: "
+            "run `python -m openeni_crds.schema`",
+            file=sys.stderr,
+        )
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+#!/bin/sh
+# The first program of a user-mode kernel: sh guest_init.sh FOLDER exec|run|talk [SHARED]
+#
+# The root is the host's file system, read-only, under an overlay on tmpfs: the guest may write
+# everywhere and nothing reaches the host, except into SHARED, which is the host's own folder.
+# Then FOLDER/command is executed as process 1 (exec), or run with consoles as its standard output
+# (tty0) and error (tty1), its exit code written to tty2, and the machine switched off; `talk` makes
+# tty0 its controlling terminal.
+folder=$1 what=$2 shared=$3
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+
+if [ "$4" != inside ]; then
+    mount -t tmpfs -o mode=755 root /run && mkdir /run/upper /run/work /run/root &&
+        mount -t overlay -o lowerdir=/,upperdir=/run/upper,workdir=/run/work root /run/root &&
+        cd /run/root && mkdir -p run/host && pivot_root . run/host &&
+        exec chroot . /bin/sh "$0" "$folder" "$what" "$shared" inside
+    echo "the guest cannot make its root" >&2
+    exec busybox poweroff -f
+fi
+
+mount -t proc proc /proc
+umount -l /run/host
+mount -t sysfs sys /sys
+mount -t tmpfs -o mode=755 run /run
+mkdir -p /run/lock /run/netns
+mount -t devtmpfs dev /dev
+mkdir -p /dev/shm /dev/pts
+mount -t tmpfs -o mode=1777 shm /dev/shm
+mount -t devpts -o ptmxmode=666,mode=620,gid=5 pts /dev/pts
+ln -sf pts/ptmx /dev/ptmx
+ln -sf /proc/self/fd /dev/fd
+mount -t cgroup2 cgroup /sys/fs/cgroup
+# What a node keeps must not lie on an overlay: containerd and the kubelet mount below it.
+for kept in kubelet containerd cni; do
+    mkdir -p /var/lib/$kept
+    mount -t tmpfs -o mode=755 $kept /var/lib/$kept
+done
+mount -t tmpfs -o mode=755 log /var/log
+# The kubelet wants a clock speed; user-mode Linux has none.
+{ cat /proc/cpuinfo; echo "cpu MHz : 2000.000"; } > /run/cpuinfo
+mount --bind /run/cpuinfo /proc/cpuinfo
+# Mounted directly: a file that the host replaces later is seen at once, which the overlay misses.
+[ -z "$shared" ] || mount -t hostfs -o "$shared" shared "$shared"
+ip link set lo up
+
+[ "$what" != exec ] || exec /bin/sh "$folder/command"
+command=$(cat "$folder/command")
+stty -F /dev/tty1 raw -echo
+stty -F /dev/tty2 raw -echo
+echo openeni-guest-started > /dev/tty2
+exec 2> /dev/null # the shell's own words about a command that a signal ended
+if [ "$what" = talk ]; then
+    setsid -c sh -c "$command" < /dev/tty0 > /dev/tty0 2> /dev/tty1
+else
+    stty -F /dev/tty0 raw -echo
+    setsid sh -c "$command" < /dev/null > /dev/tty0 2> /dev/tty1
+fi
+echo "openeni-guest-exit $?" > /dev/tty2
+exec busybox poweroff -f

@@ -1,0 +1,213 @@
+"""The kernel calls with which a machine of the lab is cut off from the machine it runs on.
+
+Standard library only: `init` needs it, also where nothing is installed. Everything made here
+belongs to namespaces and cgroups and ends with them.
+"""
+
+import ctypes
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+NEW_MOUNTS: Final = 0x0002_0000  # CLONE_NEW*: <linux/sched.h>
+NEW_CGROUP: Final = 0x0200_0000
+NEW_NAME: Final = 0x0400_0000
+NEW_IPC: Final = 0x0800_0000
+NEW_PIDS: Final = 0x2000_0000
+NEW_NETWORK: Final = 0x4000_0000
+
+READ_ONLY: Final = 1  # MS_*: <linux/mount.h>
+REMOUNT: Final = 32
+BIND: Final = 4096
+RECURSIVE: Final = 16384
+PRIVATE: Final = 1 << 18
+SLAVE: Final = 1 << 19
+DETACH: Final = 2  # MNT_DETACH
+PARENT_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG
+
+KERNEL_FOLDERS: Final = ("/proc", "/sys", "/dev", "/run")
+
+# What kubelet sets on start (k8s.io/kubernetes pkg/kubelet/cm, setupKernelTunables): of the whole
+# machine, so a node sees them as they should be and leaves the real ones alone.
+KUBELET_SYSCTLS: Final = {
+    "vm/overcommit_memory": "1",
+    "vm/panic_on_oom": "0",
+    "kernel/panic": "10",
+    "kernel/panic_on_oops": "1",
+    "kernel/keys/root_maxkeys": "1000000",
+    "kernel/keys/root_maxbytes": "25000000",
+}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def unshare(namespaces: int) -> None:
+    """Leave the given namespaces for new ones (`os.unshare` came with Python 3.12)."""
+    _check(_libc.unshare(namespaces), "new namespaces")
+
+
+def die_with_parent(signal: int) -> None:
+    _check(_libc.prctl(PARENT_DEATH_SIGNAL, signal, 0, 0, 0), "prctl")
+
+
+def mount(source: str, target: Path | str, kind: str = "", flags: int = 0, data: str = "") -> None:
+    """Errors are OSError, naming the target."""
+    words = [source.encode(), str(target).encode(), kind.encode() or None]
+    _check(_libc.mount(*words, ctypes.c_ulong(flags), data.encode() or None), f"mount {target}")
+
+
+def bind(source: Path | str, target: Path | str, *, read_only: bool = False) -> None:
+    mount(str(source), target, flags=BIND)
+    if read_only:
+        mount("", target, flags=BIND | REMOUNT | READ_ONLY)
+
+
+def unmount(target: Path | str) -> None:
+    _check(_libc.umount2(str(target).encode(), DETACH), f"umount {target}")
+
+
+def own_mounts() -> None:
+    """From here on no mount made here is seen outside."""
+    mount("", "/", flags=RECURSIVE | SLAVE)
+    mount("", "/", flags=RECURSIVE | PRIVATE)
+
+
+def mount_points() -> list[tuple[str, str]]:
+    """(path, file system type) in mount order; proc(5) escapes spaces as octal."""
+    points: list[tuple[str, str]] = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        path = before.split()[4].encode().decode("unicode_escape")
+        points.append((path, after.split()[0]))
+    return points
+
+
+def cgroup_roots() -> list[Path]:
+    """Where each cgroup hierarchy is mounted, versions 1 and 2."""
+    return [Path(path) for path, kind in mount_points() if kind in {"cgroup", "cgroup2"}]
+
+
+def join_cgroup(name: str) -> None:
+    """Move this process into `name` below every hierarchy's root, made if missing."""
+    for root in cgroup_roots():
+        folder = root
+        for part in Path(name).parts:
+            _delegate(folder, root)
+            folder /= part
+            folder.mkdir(exist_ok=True)
+            _inherit_cpuset(folder)
+        (folder / "cgroup.procs").write_text("0")
+
+
+def _delegate(folder: Path, root: Path) -> None:
+    """Version 2: let the children have the controllers; the machine's own root is left alone."""
+    control = folder / "cgroup.subtree_control"
+    if folder != root and control.exists():
+        names = (folder / "cgroup.controllers").read_text().split()
+        control.write_text(" ".join(f"+{name}" for name in names))
+
+
+def _inherit_cpuset(folder: Path) -> None:
+    """Version 1: a cpuset takes no process before it has processors and memory nodes."""
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        setting = folder / name
+        if setting.exists() and not (folder / "cgroup.subtree_control").exists():
+            setting.write_text((folder.parent / name).read_text())
+
+
+def node_root(own: Path, persistent: Iterable[str], shared: Iterable[Path]) -> None:
+    """Become a machine with a root file system of its own: the real one, copied on write.
+
+    Writes go to a tmpfs that ends with the node, except in the `persistent` folders, which are
+    kept below `own`. The overlay shows neither other mounts nor later changes of what lies under
+    it, so other mounts and the `shared` folders are bound to their places, read-only.
+    """
+    others = _other_mounts()
+    base = Path("/run")
+    mount("openeni-lab", base, "tmpfs", data="mode=755")
+    upper, work, root = base / "upper", base / "work", base / "root"
+    for folder in (upper, work, root):
+        folder.mkdir()
+    mount("root", root, "overlay", data=f"lowerdir=/,upperdir={upper},workdir={work}")
+    for path in [*others, *shared]:
+        _bind_below(root, path, path, read_only=True)
+    _bind_below(root, own, own)
+    for name in persistent:
+        kept = own / "disk" / name.lstrip("/")
+        kept.mkdir(parents=True, exist_ok=True)
+        _bind_below(root, kept, Path(name))
+    _bind_below(root, Path("/dev"), Path("/dev"))
+    _pivot(root)
+    _kernel_file_systems()
+
+
+def _other_mounts() -> list[Path]:
+    paths = [Path(path) for path, _ in mount_points() if path != "/"]
+    return [p for p in paths if not any(p.is_relative_to(k) for k in KERNEL_FOLDERS)]
+
+
+def _bind_below(root: Path, source: Path, target: Path, *, read_only: bool = False) -> None:
+    place = root / target.relative_to("/")
+    if source.is_dir():
+        place.mkdir(parents=True, exist_ok=True)
+    elif not place.exists():
+        place.touch()
+    bind(source, place, read_only=read_only)
+
+
+def _pivot(root: Path) -> None:
+    old = root / ".old"
+    old.mkdir(exist_ok=True)
+    os.chdir(root)
+    _check(_libc.pivot_root(b".", b".old"), "pivot_root")
+    os.chdir("/")
+    unmount("/.old")
+    Path("/.old").rmdir()
+
+
+def _kernel_file_systems() -> None:
+    mount("proc", "/proc", "proc")
+    mount("openeni-lab", "/run", "tmpfs", data="mode=755")
+    Path("/run/netns").mkdir()
+    mount("shm", "/dev/shm", "tmpfs")  # noqa: S108 - a mount point
+    mount("devpts", "/dev/pts", "devpts", data="ptmxmode=666,newinstance,mode=620,gid=5")
+    mount("sysfs", "/sys", "sysfs")
+    _cgroups()
+    _sysctls()
+
+
+def _cgroups() -> None:
+    """Show the node its own part of every hierarchy, at the usual places."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    versions_1 = [names for _, names, _ in (line.split(":", 2) for line in lines) if names]
+    place = Path("/sys/fs/cgroup")
+    unified = place
+    if versions_1:
+        mount("openeni-lab", place, "tmpfs", data="mode=755")
+        unified = place / "unified"
+        unified.mkdir()
+    for names in versions_1:
+        for name in names.split(","):
+            folder = place / name.removeprefix("name=")
+            folder.mkdir()
+            mount("cgroup", folder, "cgroup", data=f"none,{name}" if "=" in name else names)
+    mount("cgroup2", unified, "cgroup2")
+    leaf = unified / "init"  # version 2: only a group without processes can have children
+    leaf.mkdir(exist_ok=True)
+    (leaf / "cgroup.procs").write_text("0")
+
+
+def _sysctls() -> None:
+    folder = Path("/run/sysctl")
+    for name, value in KUBELET_SYSCTLS.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{value}\n")
+        bind(file, Path("/proc/sys") / name)

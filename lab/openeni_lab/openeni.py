@@ -1,0 +1,120 @@
+"""openeni itself in the lab: the chart's objects applied, its containers as processes.
+
+The operator runs in the lab's namespace, an agent on each node, with the very command, arguments
+and environment that the chart renders, a service account's token bound to their Node, and the same
+files mounted at the same places: only the image is missing.
+"""
+
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from openeni_lab import chart, layout, service
+from openeni_lab.api import Api
+from openeni_lab.chart import NAMESPACE
+from openeni_lab.layout import Layout, NodeLayout
+from openeni_lab.machine import Machine
+from openeni_lab.service import Service
+from openeni_lab.steps import Step
+
+Json = dict[str, Any]
+
+CLOUDS_FILE: Final = "/run/secrets/openstack/clouds.yaml"
+TOKEN_FOLDER: Final = "/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a place
+TOKEN_SECONDS: Final = 7 * 86400
+OPERATOR: Final = "operator"
+AGENT: Final = "agent"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """openeni in one lab whose control plane, cloud and nodes are up."""
+
+    lab: Layout
+    machine: Machine
+    nodes: Mapping[str, Machine]
+    helm: Path
+
+    def steps(self) -> list[Step]:
+        """The chart's objects, then the operator, then an agent on each node."""
+        documents = chart.render(self.helm)
+        applied: list[bool] = []
+
+        def apply() -> None:
+            self._apply(chart.objects(documents))
+            applied.append(True)
+
+        return [
+            Step("openeni's kinds and rights", lambda: bool(applied), apply, 1),
+            self.start(OPERATOR, self.lab.nodes[0], documents),
+            *(self.start(AGENT, node, documents) for node in self.lab.nodes),
+        ]
+
+    def start(
+        self, component: str, node: NodeLayout, documents: tuple[Json, ...] | None = None
+    ) -> Step:
+        """One of the chart's programs, as a container on `node` would be."""
+        program = chart.program(documents or chart.render(self.helm), component, node.name)
+        machine = self.machine if component == OPERATOR else self.nodes[node.name]
+        runs = service.step(
+            machine,
+            Service(component, program.argv, env=self.environment(program.env), seconds=2),
+            self.log_folder(component, node),
+        )
+
+        def do() -> None:
+            self._mount_token(machine, program.service_account, node)
+            if component == OPERATOR:
+                self._mount_clouds(machine)
+            runs.do()
+
+        return Step(f"{component} for {node.name}", runs.done, do, runs.seconds)
+
+    def log_folder(self, component: str, node: NodeLayout) -> Path:
+        """Of the machine that the program runs on."""
+        return self.lab.logs if component == OPERATOR else self.lab.node_folder(node.name) / "logs"
+
+    @staticmethod
+    def environment(rendered: Mapping[str, str]) -> dict[str, str]:
+        """The chart's variables, what kubelet adds to every container, and where Python is."""
+        return {
+            **rendered,
+            "KUBERNETES_SERVICE_HOST": layout.NODES_GATEWAY,
+            "KUBERNETES_SERVICE_PORT": str(layout.API_SERVER_PORT),
+            "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _apply(self, objects: tuple[Json, ...]) -> None:
+        api = Api(self.lab.kubeconfig)
+        api.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}])
+        api.apply(objects)
+
+    def _mount_token(self, machine: Machine, account: str, node: NodeLayout) -> None:
+        api = Api(self.lab.kubeconfig)
+        bound_to = api.get(f"/api/v1/nodes/{node.name}")
+        if bound_to is None:
+            raise chart.ChartError(
+                f"{node.name} has not joined the cluster: no token for {account}"
+            )
+        token = api.token(NAMESPACE, account, bound_to | {"kind": "Node"}, TOKEN_SECONDS)
+        authority = (self.lab.state / "kubernetes" / "ca.crt").read_text()
+        for name, text in (("token", token), ("ca.crt", authority), ("namespace", NAMESPACE)):
+            write(machine, f"{TOKEN_FOLDER}/{name}", text)
+
+    def _mount_clouds(self, machine: Machine) -> None:
+        """What the Secret openeni-clouds would hold: the operator's entry, as `default`."""
+        clouds = yaml.safe_load(self.lab.clouds_yaml.read_text())["clouds"]
+        write(machine, CLOUDS_FILE, yaml.safe_dump({"clouds": {"default": clouds["openeni"]}}))
+
+
+def write(machine: Machine, path: str, text: str) -> None:
+    """Write a file on a machine, readable by root alone, replaced whole."""
+    place = shlex.quote(path)
+    script = f"umask 077; mkdir -p $(dirname {place}); cat > {place}.new; mv {place}.new {place}"
+    machine.check(["sh", "-c", script], stdin=text.encode(), timeout=20)

@@ -1,0 +1,126 @@
+"""The lab's cloud, step by step: template, files, database, services, servers, the remote VM."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from openeni_lab import layout, network, openstack_template
+from openeni_lab.cloud import Cloud
+from openeni_lab.layout import Layout
+from openeni_lab.machine import Machine
+from openeni_lab.network import Network
+from openeni_lab.nics import FIRST_SLOT, MachineRecord
+from openeni_lab.openstack_run import OpenStack
+from openeni_lab.steps import Step
+
+REMOTE_NIC: Final = f"ens{FIRST_SLOT}"
+
+
+def steps(lab: Layout, machine: Machine, venv: Path) -> list[Step]:
+    """Everything of the cloud, after `Network.steps`; `venv` is where OpenStack is installed.
+
+    The first time on a machine the template takes about a minute; every other time a lab's cloud
+    is there in ten seconds.
+    """
+    cloud = Cloud(lab.state / "openstack", venv, lab.state, _hosts(lab))
+    stack = OpenStack(cloud, machine, lab.logs)
+    wires = Network(lab, machine)
+    template = openstack_template.template_folder(lab, venv)
+    return [
+        Step(
+            "OpenStack's template (once a machine)",
+            lambda: template.exists() or cloud.secrets_file.exists(),
+            lambda: _make_template(lab, machine, venv, template),
+            60,
+        ),
+        Step(
+            "OpenStack's files",
+            lab.clouds_yaml.exists,
+            lambda: _write(lab, machine, stack, template),
+            1,
+        ),
+        Step("OpenStack", stack.ready, lambda: _start(stack), 8),
+        Step("servers", _servers_file(lab).exists, lambda: _boot(lab, stack), 6),
+        Step(
+            "remote VM",
+            lambda: machine.running(wires.server(layout.REMOTE_VM)),
+            lambda: _run_remote(lab, machine, wires),
+            0.3,
+        ),
+    ]
+
+
+def servers(lab: Layout) -> dict[str, dict[str, str]]:
+    """Each server's `id`, and its first NIC's `port`, `mac` and `address`, by server name."""
+    found: dict[str, dict[str, str]] = json.loads(_servers_file(lab).read_text())
+    return found
+
+
+def client_environment(lab: Layout, cloud: str = "openeni") -> dict[str, str]:
+    """For an OpenStack client inside the lab; the catalog makes sense nowhere else."""
+    local = "127.0.0.1,localhost"
+    return {
+        "OS_CLIENT_CONFIG_FILE": str(lab.clouds_yaml),
+        "OS_CLOUD": cloud,
+        "no_proxy": local,
+        "NO_PROXY": local,
+    }
+
+
+def _hosts(lab: Layout) -> tuple[str, ...]:
+    return tuple(node.compute_host for node in lab.nodes)
+
+
+def _make_template(lab: Layout, machine: Machine, venv: Path, template: Path) -> None:
+    cloud = Cloud(lab.state / "openstack-new", venv, lab.state, _hosts(lab))
+    openstack_template.make(lab, machine, cloud, template)
+
+
+def _write(lab: Layout, machine: Machine, stack: OpenStack, template: Path) -> None:
+    """clouds.yaml comes last: it stands for everything before it."""
+    if not stack.cloud.secrets_file.exists():
+        openstack_template.copy(template, stack.cloud.run, machine)
+    stack.write(stack.secrets())
+    lab.clouds_yaml.unlink(missing_ok=True)
+    lab.clouds_yaml.symlink_to(stack.clouds_yaml)
+
+
+def _start(stack: OpenStack) -> None:
+    stack.start_database()
+    stack.start()
+    stack.wait()
+
+
+def _servers_file(lab: Layout) -> Path:
+    return lab.state / "servers.json"
+
+
+def _boot(lab: Layout, stack: OpenStack) -> None:
+    wanted = [
+        _server(node.name, layout.NODES_NETWORK, node.address, node.zone) for node in lab.nodes
+    ]
+    remote = (layout.REMOTE_VM, layout.PODS_NETWORK, network.REMOTE_ADDRESS)
+    wanted.append(_server(*remote, lab.nodes[0].zone))
+    found = stack.seed("servers", {"servers": wanted})
+    draft = _servers_file(lab).with_suffix(".partial")
+    draft.write_text(json.dumps(found, indent=1))
+    draft.rename(_servers_file(lab))
+
+
+def _server(name: str, on: str, address: str, zone: str) -> dict[str, Any]:
+    return {"name": name, "network": on, "address": address, "zone": zone}
+
+
+def _run_remote(lab: Layout, machine: Machine, wires: Network) -> None:
+    """Give the server `remote` a machine: a namespace with its port's NIC and an HTTP answer."""
+    name = layout.REMOTE_VM
+    path = wires.make_host(name)
+    record = MachineRecord(name, servers(lab)[name]["id"], "namespace", netns=path)
+    hypervisor = [sys.executable, "-S", "-m", "openeni_lab.hypervisor", f"--state={lab.state}"]
+    machine.check(
+        [*hypervisor, "power-on", json.dumps(vars(record))],
+        env={"PYTHONPATH": str(Path(__file__).parent.parent)},
+    )
+    wires.configure_host(name, REMOTE_NIC, network.remote_address(), layout.PODS_GATEWAY)
+    wires.serve(name)

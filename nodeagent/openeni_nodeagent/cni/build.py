@@ -1,0 +1,55 @@
+"""Build the CNI executable: `python -m openeni_nodeagent.cni.build [FILE]`.
+
+One static file, so that it runs on any host whatever libraries that has. Built where the image or
+the lab is made; it needs a C compiler and the C library's static archive, nothing at run time.
+"""
+
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+SOURCE: Final = Path(__file__).with_name("openeni.c")
+DEFAULT: Final = Path("build/openeni")
+_FLAGS: Final = ("-static", "-Os", "-s", "-std=gnu11", "-Wall", "-Wextra", "-Werror")
+
+
+class BuildError(Exception):
+    """The executable could not be built; the text says what is missing."""
+
+
+def build(target: Path) -> Path:
+    """Compile to `target`; never leaves half a file. Raises BuildError."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        raise BuildError("no C compiler: install gcc and libc6-dev (or their like)")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{target.name}.new")
+    define = f'-DOPENENI_VERSION="{version("openeni")}"'
+    done = subprocess.run(
+        [compiler, *_FLAGS, define, "-o", str(fresh), str(SOURCE)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if done.returncode:
+        raise BuildError(f"{compiler} failed:\n{done.stderr.strip()}")
+    fresh.replace(target)
+    return target
+
+
+def main() -> int:
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT
+    try:
+        build(target)
+    except BuildError as error:
+        sys.stderr.write(f"openeni: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

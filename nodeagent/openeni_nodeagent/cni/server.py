@@ -1,0 +1,184 @@
+"""The agent's unix socket: one request a connection, answered by a bounded set of threads.
+
+A call that waits for an address holds its thread, so there are more threads than calls that may
+wait: a DEL, which may bring the address back, always finds one.
+"""
+
+import contextlib
+import logging
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from openeni_nodeagent.cni import frame
+from openeni_nodeagent.cni.protocol import CniError, Code, Command, encode_error, parse
+from openeni_nodeagent.cni.protocol import Request as CniRequest
+from openeni_nodeagent.phases import Phases, Record
+
+THREADS: Final = 160
+READ_SECONDS: Final = 5.0  # for a request to arrive, and for an answer to be taken
+MARGIN_SECONDS: Final = 2.0  # of the executable's deadline, so that the answer still arrives
+_log: Final = logging.getLogger(__name__)
+
+
+class StoppingError(Exception):
+    """The agent is going: the connection is closed unanswered, and the executable asks the next."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request on its way through the agent."""
+
+    request: CniRequest
+    deadline: float  # time.monotonic() by which the answer must be on its way
+    phases: Phases
+    alive: Callable[[], bool]  # whether anybody still waits for the answer
+
+
+Handler = Callable[[Call], bytes]
+
+
+class Server:
+    """Listens on `path` from start() to stop(). `handle` returns the body or raises CniError."""
+
+    def __init__(self, path: Path, handle: Handler, record: Record) -> None:
+        self._path = path
+        self._handle = handle
+        self._record = record
+        self._socket: socket.socket | None = None
+        self._workers = ThreadPoolExecutor(THREADS, thread_name_prefix="cni")
+        self._listener = threading.Thread(target=self._listen, name="cni-listen", daemon=True)
+
+    def start(self) -> None:
+        """Listen, replacing the socket of an agent that is no more. Raises OSError."""
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        fresh = self._path.with_name(f".{self._path.name}.new")
+        fresh.unlink(missing_ok=True)
+        listening.bind(str(fresh))
+        fresh.chmod(0o600)
+        listening.listen(THREADS)
+        fresh.rename(self._path)
+        self._socket = listening
+        self._listener.start()
+
+    def stop(self) -> None:
+        """Take no more connections and finish what runs. The path stays: refused is an answer."""
+        if self._socket is None:
+            return
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes accept(2) with EINVAL
+        self._listener.join()
+        self._socket.close()
+        self._workers.shutdown(wait=True)
+
+    def _listen(self) -> None:
+        assert self._socket is not None  # noqa: S101 - start() has set it
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError as error:
+                if error.errno == 22:  # EINVAL: stop()  # noqa: PLR2004
+                    return
+                _log.error("cannot accept a CNI connection: %s", error)
+                time.sleep(0.1)  # EMFILE and its like pass
+                continue
+            self._workers.submit(self._serve, connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            try:
+                connection.settimeout(READ_SECONDS)
+                self._answer(connection)
+            except (OSError, frame.FrameError) as error:
+                _log.warning("a CNI connection ended early: %s", error)
+            except StoppingError:
+                _log.info("a CNI call is left to the next agent")
+            except Exception:
+                _log.exception("a CNI connection failed")
+
+    def _answer(self, connection: socket.socket) -> None:
+        phases = Phases()
+        with phases.phase("socket"):
+            head = frame.decode_head(_receive(connection, frame.REQUEST_HEAD.size))
+            block = _receive(connection, head.environment)
+            stdin = _receive(connection, head.stdin)
+        environment = frame.decode_environment(block)
+        exit_code, body = self._outcome(connection, head, environment, stdin, phases)
+        with phases.phase("reply"):
+            connection.settimeout(READ_SECONDS)
+            connection.sendall(frame.encode_answer(head.version, exit_code, body))
+        command = environment.get("CNI_COMMAND", "")
+        seconds = phases.finish()
+        self._record.add(command, seconds)
+        if _log.isEnabledFor(logging.DEBUG):
+            spent = " ".join(f"{name}={value * 1000:.2f}ms" for name, value in seconds.items())
+            _log.debug("%s %s: %s", command, environment.get("CNI_CONTAINERID", ""), spent)
+
+    def _outcome(
+        self,
+        connection: socket.socket,
+        head: frame.Head,
+        environment: Mapping[str, str],
+        stdin: bytes,
+        phases: Phases,
+    ) -> tuple[int, bytes]:
+        version = "1.0.0"
+        try:
+            if not head.accepted:
+                raise CniError(
+                    Code.TRY_AGAIN,
+                    f"the CNI executable speaks protocol {head.version}, this agent "
+                    f"{frame.PROTOCOL} and the one before; the agent installs its own at start",
+                )
+            request = parse(environment, stdin)
+            version = request.config.cni_version
+            deadline = time.monotonic() + max(head.deadline - MARGIN_SECONDS, 0)
+            return 0, self._handle(Call(request, deadline, phases, lambda: _open(connection)))
+        except CniError as error:
+            _log.warning("%s", _told(environment, error))
+            return 1, encode_error(version, error)
+        except StoppingError:
+            raise
+        except Exception:
+            _log.exception("%s failed", environment.get("CNI_COMMAND", "a CNI call"))
+            failed = CniError(Code.INTERNAL, "the node agent failed; see its log on this node")
+            return 1, encode_error(version, failed)
+
+
+def _told(environment: Mapping[str, str], error: CniError) -> str:
+    command = environment.get("CNI_COMMAND") or Command.ADD
+    container = environment.get("CNI_CONTAINERID", "")[:12]
+    return f"{command} {container}: {error.message} (code {int(error.code)}) {error.details}".strip()
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    deadline = time.monotonic() + READ_SECONDS
+    while len(data) < size:
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
+        chunk = connection.recv(size - len(data))
+        if not chunk:
+            raise frame.FrameError("cut off")
+        data += chunk
+    return bytes(data)
+
+
+def _open(connection: socket.socket) -> bool:
+    """Whether the other side still holds its end: a killed executable does not."""
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return not poll.poll(0)
+
+
+def make_run_folder(folder: Path) -> None:
+    """Make the agent's folder, closed to everybody else. Raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.chmod(folder, 0o700)
+    (folder / "queue").mkdir(mode=0o700, exist_ok=True)

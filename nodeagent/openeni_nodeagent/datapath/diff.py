@@ -1,0 +1,110 @@
+"""From what is to what should be: the one comparison behind ADD, CHECK, DEL and repair."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from openeni_nodeagent.datapath.model import (
+    NIC,
+    Address,
+    Chain,
+    Element,
+    Item,
+    Link,
+    Neighbour,
+    Operation,
+    Route,
+    Rule,
+    State,
+    Sysctl,
+    Verb,
+)
+
+# Each kind needs the ones before it; removals run the other way. Links are created, their sysctls
+# written, and only then are they set up: a link with IPv6 on speaks as soon as it is up.
+_ORDER: Final[dict[type[Item], int]] = {
+    kind: place
+    for place, kind in enumerate(
+        (Sysctl, Link, Address, Neighbour, Route, Rule, Element, Chain),
+    )
+}
+
+
+def diff(observed: State, wanted: State) -> tuple[Operation, ...]:
+    """Operations, in order, that turn `observed` into `wanted`; () when they are the same.
+
+    Both hold only what is ours to change: whoever observes leaves foreign objects out.
+    """
+    missing, surplus = wanted - observed, observed - wanted
+    links = {i.identity for i in surplus if isinstance(i, Link)}
+    created = [i for i in missing if isinstance(i, Link) and i.identity not in links]
+    return (
+        *(Operation(Verb.REMOVE, i) for i in _ordered(_gone(surplus, missing), last_first=True)),
+        *(Operation(Verb.ADD, i) for i in created),
+        *(Operation(_verb(i), i) for i in _ordered(missing)),
+    )
+
+
+def describe(operation: Operation) -> str:
+    """One sentence on what is wrong, for CHECK's answer and for conditions."""
+    trouble = {
+        Verb.ADD: "is missing",
+        Verb.CHANGE: "has other settings",
+        Verb.REMOVE: "should not be there",
+    }[operation.verb]
+    return f"{text(operation.item)} {trouble}"
+
+
+def text(item: Item) -> str:  # noqa: PLR0911 - one line a kind
+    """An item in iproute2's words."""
+    match item:
+        case Link():
+            state = "up" if item.up else "down"
+            return f"link {item.name} index {item.index} mtu {item.mtu} {state}"
+        case Address():
+            return f"address {item.address}/{item.prefix} on link {item.index}"
+        case Neighbour():
+            return f"neighbour {item.address} {item.mac or 'proxy'} on link {item.index}"
+        case Route():
+            way = f"dev {item.index}" if item.index else "prohibit"
+            via = f" via {item.gateway}" if item.gateway else ""
+            return f"route {item.destination}{via} {way} table {item.table}"
+        case Rule():
+            source = f" from {item.source}" if item.source else ""
+            iif = f" iif {item.iif}" if item.iif else ""
+            mark = f" fwmark {item.mark:#x}/{item.mask:#x}" if item.mask else ""
+            return f"rule {item.priority}{source}{iif}{mark} lookup {item.table}"
+        case Sysctl():
+            return f"sysctl {item.path}={item.value}"
+        case Element():
+            return f"nftables element {item.key} of {item.name}"
+        case Chain():
+            return f"nftables chain {item.family} {item.name}"
+
+
+def _verb(item: Item) -> Verb:
+    return Verb.CHANGE if isinstance(item, Link) else Verb.ADD
+
+
+def _gone(surplus: State, missing: State) -> Iterable[Item]:
+    """What must be taken away, as opposed to overwritten by something in `missing`."""
+    links = {i.identity for i in missing if isinstance(i, Link)}
+    chains = {(i.family, i.name) for i in missing if isinstance(i, Chain)}
+    for item in surplus:
+        match item:
+            case Sysctl():
+                continue
+            case Link() if item.kind == NIC or item.identity in links:
+                continue
+            case Chain() if (item.family, item.name) in chains:
+                continue
+            case _:
+                yield item
+
+
+def _ordered(items: Iterable[Item], *, last_first: bool = False) -> list[Item]:
+    """By kind, and routes through a gateway after the route that the gateway is reached by."""
+    return sorted(items, key=_place, reverse=last_first)
+
+
+def _place(item: Item) -> tuple[int, bool]:
+    return _ORDER[type(item)], isinstance(item, Route) and bool(item.gateway)

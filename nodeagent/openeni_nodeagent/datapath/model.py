@@ -1,0 +1,145 @@
+"""The datapath as data.
+
+What should be in the kernel and what is in it are both sets of the same frozen items, so that ADD,
+CHECK, DEL and repair are one comparison. An item is equal to another exactly when the kernel would
+treat them as the same object with the same settings.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+from openeni_crds import names
+
+TABLE_MAIN: Final = 254
+NIC: Final = ""  # Link.kind of a device that is not ours to create or delete
+VETH: Final = "veth"
+IPVLAN: Final = "ipvlan"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A device of one namespace. Indexes of ours are chosen, never asked for."""
+
+    name: str
+    index: int
+    kind: str
+    mac: str
+    mtu: int
+    up: bool = True
+    parent: int = 0  # ipvlan: the ENI's index on the node
+    mode: int = 0  # ipvlan: IPVLAN_MODE_L2, _L3 or _L3S
+    alias: str = ""  # on what is ours in the node's namespace
+
+    @property
+    def identity(self) -> tuple[str | int, ...]:
+        """What cannot be changed in place; the rest (MTU, up, alias) can."""
+        return self.name, self.index, self.kind, self.mac, self.parent, self.mode
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    index: int
+    address: str
+    prefix: int
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    destination: str  # CIDR
+    table: int
+    index: int = 0  # 0: a prohibition, which has no device
+    gateway: str = ""
+    source: str = ""
+    protocol: int = names.PROTOCOL
+
+    @property
+    def prohibits(self) -> bool:
+        return not self.index
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    family: int  # 4 or 6
+    priority: int
+    table: int
+    source: str = ""  # CIDR
+    iif: str = ""
+    mark: int = 0
+    mask: int = 0
+    protocol: int = names.PROTOCOL
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A permanent neighbour, or with `mac` "" an address that the link answers ARP or ND for."""
+
+    index: int
+    address: str
+    mac: str = ""
+    protocol: int = names.PROTOCOL
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    path: str  # below /proc/sys
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """A member of one of our nftables sets, or of a map with `value`; both are addresses."""
+
+    name: str
+    key: str
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """An nftables chain of our table in `family`. Of an observed one only `mark` is known."""
+
+    family: str  # "inet" or "netdev"
+    name: str
+    mark: str  # digest of its text; every rule carries it in its comment
+    text: str = ""  # how to make it
+
+
+Item: TypeAlias = Link | Address | Route | Rule | Neighbour | Sysctl | Element | Chain
+State: TypeAlias = frozenset[Item]
+NOTHING: Final[State] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The node's part of one pod's datapath, and the part inside the pod's namespace."""
+
+    node: State = NOTHING
+    pod: State = NOTHING
+
+
+class Verb(StrEnum):
+    ADD = "add"
+    CHANGE = "change"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    verb: Verb
+    item: Item
+
+
+def family_of(address: str) -> int:
+    """4 or 6, of an address or a CIDR."""
+    return 6 if ":" in address else 4
+
+
+def alone(address: str) -> str:
+    """The CIDR that holds this one address."""
+    return f"{address}/{full(family_of(address))}"
+
+
+def full(family: int) -> int:
+    """Bits of an address."""
+    return 128 if family == 6 else 32  # noqa: PLR2004

@@ -1,0 +1,51 @@
+"""How long each phase of an ADD takes: kept for the benchmark and for anybody who asks why."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+KEPT: Final = 2048
+
+
+class Phases:
+    """The stop-watch of one call: seconds by phase, in the order they began."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        before = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - before
+
+    def include(self, seconds: Mapping[str, float]) -> None:
+        for name, value in seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + value
+
+    def finish(self) -> Mapping[str, float]:
+        """All phases and "total"; what no phase covers is "other"."""
+        total = time.perf_counter() - self._began
+        return self.seconds | {"other": total - sum(self.seconds.values()), "total": total}
+
+
+class Record:
+    """The last calls' phases. Safe for several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: dict[str, deque[Mapping[str, float]]] = {}
+
+    def add(self, command: str, seconds: Mapping[str, float]) -> None:
+        with self._lock:
+            self._calls.setdefault(command, deque(maxlen=KEPT)).append(seconds)
+
+    def calls(self, command: str) -> tuple[Mapping[str, float], ...]:
+        with self._lock:
+            return tuple(self._calls.get(command, ()))
