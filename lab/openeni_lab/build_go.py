@@ -14,6 +14,7 @@ from openeni_lab.cache import BuildError, Entry, Workshop
 BUILDS: Final = Path(__file__).with_name("builds")
 GO_SECONDS: Final = 20
 _STRIPPED: Final = "-s -w"
+_FLAGS: Final = "-buildvcs=false -mod=readonly -trimpath"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class GoSet:
 
     @property
     def version(self) -> str:
-        found = re.search(rf"^(?:require)?\s+{re.escape(self.module)} v(\S+)", self._mod, re.M)
+        found = re.search(
+            rf"^(?:require)?\s+{re.escape(self.module)} v(\S+)", self._mod, re.MULTILINE
+        )
         if not found:
             raise BuildError(f"builds/{self.name}/go.mod does not require {self.module}")
         return found[1]
@@ -45,13 +48,15 @@ class GoSet:
     @property
     def entry(self) -> Entry:
         """The toolchain is recorded, not part of the name: a new compiler rebuilds nothing."""
-        parts = (self._mod, (self._folder / "go.sum").read_text(), repr(self))
+        programs = [(one.name, one.package, one.tags) for one in self.programs]
+        how = repr((programs, self.linker_flags, _FLAGS))
+        parts = (self._mod, (self._folder / "go.sum").read_text(), how)
         return Entry(self.name, self.version, tuple(part.encode() for part in parts))
 
     @property
     def go(self) -> str:
         """The oldest Go that builds it."""
-        found = re.search(r"^go (\S+)$", self._mod, re.M)
+        found = re.search(r"^go (\S+)$", self._mod, re.MULTILINE)
         return found[1] if found else "1.26.0"
 
     @property
@@ -76,7 +81,9 @@ class GoSet:
             tags = [f"-tags={program.tags}"] if program.tags else []
             argv = [str(go), "build", *tags, "-ldflags", flags, "-o", str(out / program.name)]
             with workshop.step(program.name, program.seconds) as step:
-                step.run([*argv, program.package], cwd=self._folder, env=_environment(workshop.cache))
+                step.run(
+                    [*argv, program.package], cwd=self._folder, env=_environment(workshop.cache)
+                )
 
 
 def _environment(cache: Path) -> Mapping[str, str]:
@@ -84,7 +91,7 @@ def _environment(cache: Path) -> Mapping[str, str]:
     return {
         "GOCACHE": str(cache / "go" / "build"),
         "GOMODCACHE": str(cache / "go" / "modules"),
-        "GOFLAGS": "-buildvcs=false -modcacherw -mod=readonly -trimpath",
+        "GOFLAGS": f"{_FLAGS} -modcacherw",  # so that it can be removed
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
     }
@@ -97,7 +104,9 @@ def _given(program: str, version: str) -> Path | None:
     """
     if not program.startswith("kube"):
         return None
-    places = os.pathsep.join(filter(None, [os.environ.get("KUBEBUILDER_ASSETS"), os.environ["PATH"]]))
+    places = os.pathsep.join(
+        filter(None, [os.environ.get("KUBEBUILDER_ASSETS"), os.environ["PATH"]])
+    )
     found = shutil.which(program, path=places)
     if not found:
         return None

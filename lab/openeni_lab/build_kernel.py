@@ -44,7 +44,7 @@ class KernelSet:
             library = str(workshop.entry / "ptrace_xstate.so")
             step.run(["gcc", "-shared", "-fPIC", "-O2", "-o", library, str(_PRELOAD)], cwd=source)
         shutil.copy(config, workshop.entry / "config")
-        patch = re.search(r"^# Linux/\S+ (\S+) Kernel", config.read_text(), re.M)
+        patch = re.search(r"^# Linux/\S+ (\S+) Kernel", config.read_text(), re.MULTILINE)
         workshop.toolchain = f"Linux {patch[1] if patch else SERIES} on {platform.machine()}"
 
 

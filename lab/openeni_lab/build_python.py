@@ -13,6 +13,11 @@ from openeni_lab.cache import Entry, Workshop
 BUILDS: Final = Path(__file__).with_name("builds")
 
 
+def uv_command() -> list[str]:
+    """The installer, deaf to any configuration file of the folder that it runs in."""
+    return [uv.find_uv_bin(), "--no-config", "--color", "never"]
+
+
 @dataclass(frozen=True)
 class PythonSet:
     """The environment of builds/<name>.txt; `package` is the one whose version the set has."""
@@ -36,10 +41,9 @@ class PythonSet:
 
     def build(self, workshop: Workshop) -> None:
         """Make the environment in the entry's folder. BuildError as `Step.run`."""
-        tool = uv.find_uv_bin()
         workshop.toolchain = f"Python {platform.python_version()}"
         venv = workshop.entry
-        base = [tool, "--no-config", "--color", "never"]
+        base = uv_command()
         make = [*base, "venv", "--clear", "--python", sys.executable, str(venv)]
         install = [*base, "pip", "install", "--python", str(venv / "bin" / "python")]
         exactly = ["--compile-bytecode", "--require-hashes", "-r", str(self._locked)]

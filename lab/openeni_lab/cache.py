@@ -1,4 +1,4 @@
-"""What was built once: folders that are complete or not there, and the one workshop that fills them.
+"""What was built once: folders that are complete or not there, and the workshop that fills them.
 
 An entry is built in place, because a Python environment cannot be moved; its record, written last,
 is what makes it complete, so a crash leaves nothing that anyone would take for an entry. One lock
@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,7 +70,7 @@ class Workshop:
     log: Path
     progress: Progress
     toolchain: str = ""
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
 
     @property
     def scratch(self) -> Path:
@@ -78,7 +78,7 @@ class Workshop:
         return self.cache / "scratch"
 
     @contextmanager
-    def step(self, name: str, expected_seconds: float) -> Iterator["Step"]:
+    def step(self, name: str, expected_seconds: float) -> Generator["Step"]:
         """One step of the build: told, timed for the record, given up when it takes too long."""
         self.progress.start(name, expected_seconds)
         begin = time.monotonic()
@@ -94,9 +94,7 @@ class Step:
     workshop: Workshop
     limit: float
 
-    def run(
-        self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None
-    ) -> None:
+    def run(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None) -> None:
         """Run a program, its output into the log; BuildError if it fails or takes too long."""
         try:
             process = subprocess.Popen(
@@ -140,14 +138,14 @@ class Step:
     def _failed(self, argv: Sequence[str], how: str, last: Sequence[str]) -> BuildError:
         words = "\n".join(f"    {line}" for line in last)
         return BuildError(
-            f"{self.workshop.entry.name}: `{' '.join(argv)[:120]}`: {how}. Its last words:\n{words}\n"
+            f"{self.workshop.entry.name}: `{' '.join(argv)[:120]}`: {how}. Its words:\n{words}\n"
             f"The whole output is in {self.workshop.log}. If a download failed, start again: what "
             "was done is kept. Otherwise `openeni-lab check` says what the machine lacks."
         )
 
 
 @contextmanager
-def locked(cache: Path, progress: Progress) -> Iterator[None]:
+def locked(cache: Path, progress: Progress) -> Generator[None]:
     """Be the only builder in this cache; the kernel lets go of the lock of one that died."""
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
@@ -161,7 +159,7 @@ def locked(cache: Path, progress: Progress) -> Iterator[None]:
 
 
 @contextmanager
-def building(entry: Entry, cache: Path, progress: Progress) -> Iterator[Workshop]:
+def building(entry: Entry, cache: Path, progress: Progress) -> Generator[Workshop]:
     """An empty folder to build the entry in; complete when the block ends without an error."""
     logs = cache / "logs"
     logs.mkdir(exist_ok=True)

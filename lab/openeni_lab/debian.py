@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +117,7 @@ def _apt(words: list[str], by_hand: str, progress: Progress) -> None:
 
 
 @contextmanager
-def _no_service_starts() -> Iterator[None]:
+def _no_service_starts() -> Generator[None]:
     """Debian starts a service when its package is installed, unless the policy file says 101."""
     if _POLICY.exists():
         yield

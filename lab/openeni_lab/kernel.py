@@ -16,7 +16,7 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -29,7 +29,9 @@ from openeni_lab.uml import Guest, GuestError
 TIMED_OUT: Final = 124  # as timeout(1) says it
 INTERRUPTED: Final = 130
 NO_ANSWER: Final = 125  # the guest ended without an exit code: its kernel died
-_KEPT: Final = re.compile(r"PATH|HOME|LANG|LC_.*|TERM|PYTHON.*|PYTEST_.*|VIRTUAL_ENV|OPENENI_.*|TZ|CI")
+_KEPT: Final = re.compile(
+    r"PATH|HOME|LANG|LC_.*|TERM|PYTHON.*|PYTEST_.*|VIRTUAL_ENV|OPENENI_.*|TZ|CI"
+)
 _EXIT: Final = re.compile(rb"openeni-guest-exit (\d+)")
 
 
@@ -127,14 +129,19 @@ def _follow(reading: int, folder: Path, seconds: float | None) -> int:
     if code:
         return int(code[1])
     last = said.decode(errors="replace").strip().splitlines()[-5:]
-    print("openeni-lab: the user-mode kernel ended:", *(last or ["silently"]), sep="\n  ", file=sys.stderr)
+    print(
+        "openeni-lab: the user-mode kernel ended:",
+        *(last or ["silently"]),
+        sep="\n  ",
+        file=sys.stderr,
+    )
     return NO_ANSWER
 
 
 @contextmanager
 def _started(
     argv: Sequence[str], env: Mapping[str, str], *passed: int
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Generator[subprocess.Popen[bytes]]:
     """A process in a session of its own (Ctrl-C is ours to act on), gone when the block ends."""
     process = subprocess.Popen(argv, env=env, pass_fds=passed, start_new_session=True)
     try:
@@ -145,7 +152,7 @@ def _started(
 
 
 @contextmanager
-def _terminal_kept() -> Iterator[None]:
+def _terminal_kept() -> Generator[None]:
     """A guest puts the terminal into raw mode and cannot put it back when it is killed."""
     if not sys.stdin.isatty():
         yield

@@ -4,6 +4,7 @@ Schemas, users, networks and keys take most of a minute; copying them takes a mo
 is named after everything it was made from, so a new release or another seed makes a new one.
 """
 
+import fcntl
 import hashlib
 import secrets
 import shutil
@@ -43,7 +44,18 @@ def copy(source: Path, target: Path, machine: Machine) -> None:
 
 
 def make(lab: Layout, machine: Machine, cloud: Cloud, target: Path) -> None:
-    """Start an empty OpenStack in `cloud.run`, fill it, stop it, keep the result in `target`."""
+    """Start an empty OpenStack in `cloud.run`, fill it, stop it, keep the result in `target`.
+
+    Another lab that makes the same one at this moment is waited for, and its template taken.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / "openstack-template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            _make(lab, machine, cloud, target)
+
+
+def _make(lab: Layout, machine: Machine, cloud: Cloud, target: Path) -> None:
     stack = OpenStack(cloud, machine, lab.logs, "template-")
     stack.stop()
     shutil.rmtree(cloud.run, ignore_errors=True)

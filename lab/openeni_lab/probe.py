@@ -1,4 +1,4 @@
-"""Find out what this machine has: every kernel feature is really tried, in throw-away namespaces."""
+"""Find out what this machine has; every kernel feature is really tried, in its own namespaces."""
 
 import os
 import platform
@@ -12,11 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from openeni_lab.build_go import BUILDS, installed_go
+from openeni_lab.build_go import BUILDS, GoSet, installed_go
 from openeni_lab.build_kernel import PACKAGE
-from openeni_lab.builds import KUBERNETES, NODE, SETS, missing
-from openeni_lab.build_go import GoSet
 from openeni_lab.build_python import PythonSet, uv_command
+from openeni_lab.builds import KUBERNETES, NODE, SETS, missing
 from openeni_lab.checks import Facts
 from openeni_lab.debian import packages
 from openeni_lab.layout import Layout, cache_folder
@@ -84,7 +83,7 @@ def gather(layout: Layout, sets: Iterable[str] = SETS) -> Facts:
         features=try_features(),
         cgroups=_try_cgroups(),
         memory_gib=memory["MemAvailable"],
-        shared_memory_gib=_free_gib(Path("/dev/shm")),
+        shared_memory_gib=_free_gib(Path("/dev/shm")),  # noqa: S108 - where user-mode kernels look
         cache_gib=_free_gib(cache_place),
         state_gib=_free_gib(layout.root),
         to_build=to_build,
@@ -162,7 +161,9 @@ def _ask_python() -> str:
 
 def _ask_debian() -> str:
     quick = ["-o", f"Acquire::http::Timeout={REGISTRY_SECONDS // 2}", "-o", "Acquire::Retries=0"]
-    return _complaint(["apt-get", "-qq", *quick, "-o", "APT::Update::Error-Mode=any", "update"], {}, "/")
+    return _complaint(
+        ["apt-get", "-qq", *quick, "-o", "APT::Update::Error-Mode=any", "update"], {}, "/"
+    )
 
 
 def _complaint(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> str:

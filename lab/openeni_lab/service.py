@@ -24,33 +24,45 @@ class Service:
     seconds: float = 1.0  # until it is up, on a fast machine
 
 
-def step(machine: Machine, service: Service, logs: Path) -> Step:
-    """Start it if it does not run, wait until it is ready.
-
-    An end while it is waited for is a StepError with the last line it logged.
-    """
+def step(machine: Machine, service: Service, logs: Path, place: str = "") -> Step:
+    """Start it if it does not run, wait until it is ready; `place` is put before its name."""
     log = logs / f"{service.name}.log"
+
+    def start() -> None:
+        machine.start(service.name, service.argv, log=log, env=service.env)
+
+    watched = watch(machine, service.name, log, start, service.ready)
+    return Step(f"{place}{service.name}", watched.done, watched.do, service.seconds)
+
+
+def watch(
+    machine: Machine, name: str, log: Path, start: Callable[[], None], ready: Callable[[], bool]
+) -> Step:
+    """A step that starts the program `name` in its own way.
+
+    The program's end while it is waited for is a StepError with the last line it logged.
+    """
     started: list[bool] = []
 
     def done() -> bool:
         try:
-            process = machine.list().get(service.name)
+            process = machine.list().get(name)
         except MachineError:
             return False
         if process is None:
             return False
         if process.running:
-            return service.ready()
+            return ready()
         if started:
-            raise StepError(f"{service.name} ended with {process.exit_code}: {last_line(log)}")
+            raise StepError(f"{name} ended with {process.exit_code}: {last_line(log)}")
         return False
 
     def do() -> None:
-        if not machine.running(service.name):
-            machine.start(service.name, service.argv, log=log, env=service.env)
+        if not machine.running(name):
+            start()
         started.append(True)
 
-    return Step(service.name, done, do, service.seconds)
+    return Step(name, done, do)
 
 
 def last_line(log: Path) -> str:

@@ -93,9 +93,9 @@ class Guest:
     def environment(self) -> dict[str, str]:
         """For the process that is the kernel, not for what runs in it.
 
-        Without TMPDIR it keeps the guest's memory in /dev/shm, where that is a tmpfs.
+        With an empty TMPDIR it keeps the guest's memory in /dev/shm, where that is a tmpfs.
         """
-        return {"PATH": os.defpath, "HOME": "/", "LD_PRELOAD": str(self.preload)}
+        return {"PATH": os.defpath, "HOME": "/", "TMPDIR": "", "LD_PRELOAD": str(self.preload)}
 
     def prepare(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
         """Write what the guest shall run and remove what an earlier boot left.

@@ -32,8 +32,10 @@ class Grant(Struct, frozen=True):
     netns: str
     eni: str
     addresses: tuple[str, ...]
-    mtu: int  # bytes
+    mode: str  # Datapath.label
+    mtu: int  # bytes, of the pod's interface
     at: float  # when it was given
+    rest: float  # how long its addresses rest afterwards
     assumed: bool = False  # the pod's pool was not known; the Default pool was taken
     connected: bool = False  # the datapath stands
     host_interface: str = ""
@@ -52,6 +54,8 @@ class EniView:
     retiring: frozenset[str] = frozenset()
     retired: frozenset[str] = frozenset()  # acknowledged before this process began
     deleting: bool = False
+    mode: str = ""  # Datapath.label
+    mtu: int = 0  # bytes, of its pods' interfaces
     usable: bool = True  # its port is there and attached, and its link carries pods
 
 
@@ -75,7 +79,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Chosen:
-    eni: str
+    eni: EniView
     addresses: tuple[str, ...]
 
 
@@ -224,7 +228,7 @@ class Ledger:
             chosen.append(min(free, key=self._rank))
         if not chosen:
             return None
-        return max(self._rank(a) for a in chosen), Chosen(view.name, tuple(chosen))
+        return max(self._rank(a) for a in chosen), Chosen(view, tuple(chosen))
 
     def _count(self, addresses: list[str], view: EniView, now: float) -> Counts:
         cooling = sum(

@@ -50,20 +50,27 @@ class ClashError(Exception):
 
 def flatten(value: Any, schema: Json, path: Path = ()) -> Flat:
     """Return every leaf of `value` by its path; empty maps and lists are leaves."""
+    whole: Any = value  # isinstance() makes a dict of unknowns of it, for pyright
     if isinstance(value, dict) and value:
         return _joined(
-            flatten(child, _of_field(schema, name), (*path, name)) for name, child in value.items()
+            flatten(child, _of_field(schema, name), (*path, name)) for name, child in whole.items()
         )
-    kind = schema.get("x-kubernetes-list-type")
-    if isinstance(value, list) and value and kind == "map":
-        keys = schema["x-kubernetes-list-map-keys"]
-        return _joined(
-            flatten(item, schema.get("items", {}), (*path, Item(tuple(item[k] for k in keys))))
-            for item in value
-        )
-    if isinstance(value, list) and value and kind == "set":
-        return {(*path, Member(each)): each for each in value}
+    if isinstance(value, list) and value:
+        return _flatten_list(whole, schema, path)
     return {path: value}
+
+
+def _flatten_list(items: list[Any], schema: Json, path: Path) -> Flat:
+    kind = schema.get("x-kubernetes-list-type")
+    if kind == "set":
+        return {(*path, Member(each)): each for each in items}
+    if kind != "map":
+        return {path: items}
+    keys = schema["x-kubernetes-list-map-keys"]
+    return _joined(
+        flatten(item, schema.get("items", {}), (*path, Item(tuple(item[k] for k in keys))))
+        for item in items
+    )
 
 
 def _of_field(schema: Json, name: str) -> Json:

@@ -8,19 +8,17 @@ import copy
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import jsonpatch  # type: ignore[import-untyped]
-import msgspec
-from jsonpointer import JsonPointerException  # type: ignore[import-untyped]
+import jsonpatch
+from jsonpointer import JsonPointerException
 
-from openeni_crds.meta import Json, decode
+from openeni_crds.meta import Json
 from openeni_crds.names import NODE, POD, Kind
-from openeni_crds.schema import MODELS, definition
 from openeni_crds.store import (
     ConflictError,
     GoneError,
@@ -31,14 +29,21 @@ from openeni_crds.store import (
     WatchEvent,
 )
 from openeni_testing.fieldowners import ClashError, Owners, applied, flatten, unflatten, updated
+from openeni_testing.objectrules import (
+    SERVERS,
+    STATUS_SPLIT,
+    check_no_new_finalizer,
+    check_preconditions,
+    desired,
+    merged,
+    owned,
+    schema_of,
+    whole,
+)
 from openeni_testing.selecting import selecting
 
 Key = tuple[Kind, str, str]
 _jsonpatch: Any = jsonpatch
-# Set by the server alone, whatever a writer sends.
-_SERVERS = ("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
-_IDENTITY = ("name", "namespace", *_SERVERS)
-_STATUS_SPLIT = frozenset({*MODELS, POD, NODE})
 
 
 @dataclass
@@ -137,13 +142,13 @@ class MemoryStore:
         meta = body["metadata"]
         key = (kind, meta.get("namespace", ""), meta["name"])
         writer = f"{manager}/{subresource}"
-        wanted = flatten(_owned(body, kind, subresource), _schema(kind))
+        wanted = flatten(owned(body, kind, subresource), schema_of(kind))
         with self._turn():
             if key not in self._records and not subresource:
                 return self._born(key, body, {writer: frozenset(wanted)})
             record = self._record(key)
-            _check_preconditions(meta, record.body)
-            live = flatten(record.body, _schema(kind))
+            check_preconditions(meta, record.body)
+            live = flatten(record.body, schema_of(kind))
             try:
                 flat, owners = applied(live, record.owners, writer, wanted, force=force)
             except ClashError as clash:
@@ -166,8 +171,8 @@ class MemoryStore:
                 after = _jsonpatch.apply_patch(record.body, list(operations))
             except (_jsonpatch.JsonPatchException, JsonPointerException) as error:
                 raise InvalidError(422, f"the patch does not fit: {error}") from error
-            _check_preconditions(after["metadata"], record.body)
-            schema = _schema(kind)
+            check_preconditions(after["metadata"], record.body)
+            schema = schema_of(kind)
             owners = updated(record.owners, flatten(record.body, schema), flatten(after, schema))
             return self._changed_to(key, after, owners, subresource)
 
@@ -191,7 +196,7 @@ class MemoryStore:
     # How it works.
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self) -> Generator[None]:
         with self._changed:
             if self._outage:
                 raise UnreachableError(0, "the store has an outage")
@@ -202,7 +207,7 @@ class MemoryStore:
             raise NotFoundError(404, f'{key[0].plural} "{key[2]}" not found')
         return self._records[key]
 
-    def _news(self, kind: Kind, seen: int, deadline: float) -> list[_Change]:
+    def _news(self, kind: Kind, seen: int, deadline: float) -> Sequence[_Change]:
         """Wait for changes of a kind, until a bookmark is due."""
         due = min(deadline, time.monotonic() + self._bookmark_seconds)
         while not self._outage:
@@ -211,39 +216,39 @@ class MemoryStore:
             if news or left <= 0:
                 return news
             self._changed.wait(left)
-        return []
+        return ()
 
     def _born(self, key: Key, body: Json, owners: Owners) -> Json:
         kind, namespace, _ = key
         fresh = copy.deepcopy(body)
-        meta = {k: v for k, v in fresh["metadata"].items() if k not in _SERVERS and v}
+        meta = {k: v for k, v in fresh["metadata"].items() if k not in SERVERS and v}
         meta |= {"uid": str(uuid.uuid4()), "creationTimestamp": self._now(), "generation": 1}
         fresh |= {"apiVersion": kind.api_version, "kind": kind.name, "metadata": meta}
-        if kind in _STATUS_SPLIT and kind != NODE:
+        if kind in STATUS_SPLIT and kind != NODE:
             fresh.pop("status", None)
         if kind == POD:
             fresh["status"] = {"phase": "Pending"}
         if kind.namespaced and not namespace:
             raise InvalidError(400, f"{kind.name}: metadata.namespace is required")
-        return self._stored(key, _whole(kind, fresh), owners)
+        return self._stored(key, whole(kind, fresh), owners)
 
     def _changed_to(self, key: Key, wanted: Json, owners: Owners, subresource: str) -> Json:
         """Store what a writer may change of an object; nothing where nothing is changed."""
         kind = key[0]
         old = self._record(key).body
-        body = _merged(kind, old, wanted, subresource)
+        body = merged(kind, old, wanted, subresource)
         meta = body["metadata"]
         if meta.get("deletionTimestamp"):
-            _check_no_new_finalizer(old, body)
+            check_no_new_finalizer(old, body)
             if not meta.get("finalizers"):
                 self._records[key].body = body
                 return self._gone(key)
         if body == old:
             self._records[key].owners = owners
             return copy.deepcopy(old)
-        if _desired(body) != _desired(old):
+        if desired(body) != desired(old):
             meta["generation"] += 1
-        return self._stored(key, _whole(kind, body), owners)
+        return self._stored(key, whole(kind, body), owners)
 
     def _stored(self, key: Key, body: Json, owners: Owners) -> Json:
         before = self._records[key].body if key in self._records else None
@@ -281,79 +286,3 @@ def _bookmark(kind: Kind, version: int) -> WatchEvent:
     meta = {"resourceVersion": str(version), "creationTimestamp": None}
     body: Json = {"apiVersion": kind.api_version, "kind": kind.name, "metadata": meta}
     return WatchEvent("BOOKMARK", body)
-
-
-def _schema(kind: Kind) -> Json:
-    """Return the whole object's schema; of a kind that is not ours nothing is known."""
-    if kind not in MODELS:
-        return {}
-    schema: Json = definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    return schema
-
-
-def _whole(kind: Kind, body: Json) -> Json:
-    """Fill in the schema's defaults and hold the object to the model's bounds."""
-    if kind not in MODELS:
-        return body
-    _fill(body, _schema(kind))
-    try:
-        decode(body, MODELS[kind])
-    except msgspec.ValidationError as error:
-        raise InvalidError(422, f"{kind.name} is invalid: {error}") from error
-    return body
-
-
-def _fill(body: Any, schema: Json) -> None:
-    if isinstance(body, dict):
-        for name, child in schema.get("properties", {}).items():
-            if name not in body and "default" in child:
-                body[name] = copy.deepcopy(child["default"])
-            if name in body:
-                _fill(body[name], child)
-    if isinstance(body, list):
-        for item in body:
-            _fill(item, schema.get("items", {}))
-
-
-def _desired(body: Json) -> Json:
-    return {name: part for name, part in body.items() if name not in {"metadata", "status"}}
-
-
-def _owned(body: Json, kind: Kind, subresource: str) -> Json:
-    """Return the fields of an applied body that its writer comes to own."""
-    if subresource:
-        return {subresource: body.get(subresource, {})}
-    meta = {name: part for name, part in body["metadata"].items() if name not in _IDENTITY}
-    rest = {k: v for k, v in body.items() if k not in {"apiVersion", "kind", "metadata", "status"}}
-    if kind not in _STATUS_SPLIT and "status" in body:
-        rest["status"] = body["status"]
-    return rest | ({"metadata": meta} if meta else {})
-
-
-def _merged(kind: Kind, old: Json, wanted: Json, subresource: str) -> Json:
-    """Return `old` with those parts of `wanted` that may be written this way."""
-    if subresource:
-        rest = {name: part for name, part in old.items() if name != subresource}
-        return copy.deepcopy(rest | {k: v for k, v in wanted.items() if k == subresource})
-    kept = {name: old["metadata"][name] for name in _IDENTITY if name in old["metadata"]}
-    meta = {k: v for k, v in wanted["metadata"].items() if k not in _IDENTITY and v} | kept
-    body = wanted | {"apiVersion": old["apiVersion"], "kind": old["kind"], "metadata": meta}
-    if kind in _STATUS_SPLIT:
-        body = {k: v for k, v in body.items() if k != "status"}
-        body |= {"status": old["status"]} if "status" in old else {}
-    return copy.deepcopy(body)
-
-
-def _check_preconditions(meta: Json, live: Json) -> None:
-    """Raise ConflictError where a writer names another uid or version than the living one."""
-    for name in ("uid", "resourceVersion"):
-        if meta.get(name) and meta[name] != live["metadata"][name]:
-            raise ConflictError(409, f"metadata.{name}: the object has been modified")
-
-
-def _check_no_new_finalizer(old: Json, body: Json) -> None:
-    new = set(body["metadata"].get("finalizers", ())) - set(old["metadata"].get("finalizers", ()))
-    if new:
-        raise InvalidError(
-            422, f"metadata.finalizers: none can be added while deleting: {sorted(new)}"
-        )

@@ -24,7 +24,6 @@ class Command(StrEnum):
     CHECK = "CHECK"
     GC = "GC"
     STATUS = "STATUS"
-    VERSION = "VERSION"
 
 
 class Code(IntEnum):
@@ -162,10 +161,6 @@ def encode_error(version: str, error: CniError) -> bytes:
     return msgspec.json.encode(body | ({"details": error.details} if error.details else {}))
 
 
-def encode_versions() -> bytes:
-    return msgspec.json.encode({"cniVersion": VERSIONS[-1], "supportedVersions": VERSIONS})
-
-
 def _interface(interface: Interface, version: str) -> dict[str, Any]:
     body: dict[str, Any] = {"name": interface.name, "mac": interface.mac}
     if interface.sandbox:
@@ -194,7 +189,7 @@ def _arguments(text: str) -> dict[str, str]:
 
 
 def _check(request: Request) -> None:
-    if request.command in {Command.STATUS, Command.VERSION}:
+    if request.command == Command.STATUS:
         return
     if not request.config.name:
         raise CniError(Code.INVALID_CONFIG, "the network configuration has no name")

@@ -13,33 +13,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from openeni_nodeagent.calls import Call, StoppingError
 from openeni_nodeagent.cni import frame
 from openeni_nodeagent.cni.protocol import CniError, Code, Command, encode_error, parse
-from openeni_nodeagent.cni.protocol import Request as CniRequest
 from openeni_nodeagent.phases import Phases, Record
 
 THREADS: Final = 160
 READ_SECONDS: Final = 5.0  # for a request to arrive, and for an answer to be taken
 MARGIN_SECONDS: Final = 2.0  # of the executable's deadline, so that the answer still arrives
 _log: Final = logging.getLogger(__name__)
-
-
-class StoppingError(Exception):
-    """The agent is going: the connection is closed unanswered, and the executable asks the next."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request on its way through the agent."""
-
-    request: CniRequest
-    deadline: float  # time.monotonic() by which the answer must be on its way
-    phases: Phases
-    alive: Callable[[], bool]  # whether anybody still waits for the answer
 
 
 Handler = Callable[[Call], bytes]

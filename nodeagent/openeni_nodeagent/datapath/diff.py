@@ -44,43 +44,6 @@ def diff(observed: State, wanted: State) -> tuple[Operation, ...]:
     )
 
 
-def describe(operation: Operation) -> str:
-    """One sentence on what is wrong, for CHECK's answer and for conditions."""
-    trouble = {
-        Verb.ADD: "is missing",
-        Verb.CHANGE: "has other settings",
-        Verb.REMOVE: "should not be there",
-    }[operation.verb]
-    return f"{text(operation.item)} {trouble}"
-
-
-def text(item: Item) -> str:  # noqa: PLR0911 - one line a kind
-    """An item in iproute2's words."""
-    match item:
-        case Link():
-            state = "up" if item.up else "down"
-            return f"link {item.name} index {item.index} mtu {item.mtu} {state}"
-        case Address():
-            return f"address {item.address}/{item.prefix} on link {item.index}"
-        case Neighbour():
-            return f"neighbour {item.address} {item.mac or 'proxy'} on link {item.index}"
-        case Route():
-            way = f"dev {item.index}" if item.index else "prohibit"
-            via = f" via {item.gateway}" if item.gateway else ""
-            return f"route {item.destination}{via} {way} table {item.table}"
-        case Rule():
-            source = f" from {item.source}" if item.source else ""
-            iif = f" iif {item.iif}" if item.iif else ""
-            mark = f" fwmark {item.mark:#x}/{item.mask:#x}" if item.mask else ""
-            return f"rule {item.priority}{source}{iif}{mark} lookup {item.table}"
-        case Sysctl():
-            return f"sysctl {item.path}={item.value}"
-        case Element():
-            return f"nftables element {item.key} of {item.name}"
-        case Chain():
-            return f"nftables chain {item.family} {item.name}"
-
-
 def _verb(item: Item) -> Verb:
     return Verb.CHANGE if isinstance(item, Link) else Verb.ADD
 
@@ -102,9 +65,4 @@ def _gone(surplus: State, missing: State) -> Iterable[Item]:
 
 
 def _ordered(items: Iterable[Item], *, last_first: bool = False) -> list[Item]:
-    """By kind, and routes through a gateway after the route that the gateway is reached by."""
-    return sorted(items, key=_place, reverse=last_first)
-
-
-def _place(item: Item) -> tuple[int, bool]:
-    return _ORDER[type(item)], isinstance(item, Route) and bool(item.gateway)
+    return sorted(items, key=lambda item: _ORDER[type(item)], reverse=last_first)

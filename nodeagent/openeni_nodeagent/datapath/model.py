@@ -142,4 +142,9 @@ def alone(address: str) -> str:
 
 def full(family: int) -> int:
     """Bits of an address."""
-    return 128 if family == 6 else 32  # noqa: PLR2004
+    return {4: 32, 6: 128}[family]
+
+
+def anywhere(family: int) -> str:
+    """The CIDR of a default route."""
+    return {4: "0.0.0.0/0", 6: "::/0"}[family]

@@ -17,7 +17,9 @@ from openeni_nodeagent.datapath.model import (
     Rule,
     Sides,
     alone,
+    anywhere,
     family_of,
+    full,
 )
 from openeni_nodeagent.datapath.place import PodPlace, gateway
 
@@ -55,12 +57,12 @@ def _towards(pod: PodPlace, address: str) -> set[Item]:
         Rule(
             family_of(address),
             names.RULE_FROM_POD,
-            pod.table,
+            pod.eni.table,
             source=alone(address),
             iif=pod.node_link,
         ),
         Neighbour(pod.node_index, address, pod.mac),
-        Neighbour(pod.eni_index, address),
+        Neighbour(pod.eni.link.ifindex, address),
     }
 
 
@@ -68,8 +70,8 @@ def _away(pod: PodPlace, address: str) -> set[Item]:
     family = family_of(address)
     way_out = gateway(family)
     return {
-        Address(pod.pod_index, address, 128 if family == 6 else 32),
+        Address(pod.pod_index, address, full(family)),
         Neighbour(pod.pod_index, way_out, names.VETH_MAC),
         Route(alone(way_out), TABLE_MAIN, pod.pod_index),
-        Route("::/0" if family == 6 else "0.0.0.0/0", TABLE_MAIN, pod.pod_index, way_out),
+        Route(anywhere(family), TABLE_MAIN, pod.pod_index, way_out),
     }

@@ -26,6 +26,7 @@ from openeni_operator.cloud.errors import (
     UnreachableError,
 )
 
+SERVER_ERRORS: Final = 500
 LENGTH: Final = 300  # of a quoted text; a condition's message holds three of them
 RETRY_AFTER: Final = 30.0  # seconds, where the cloud says "slow down" but not for how long
 _REQUEST_ID: Final = re.compile(
@@ -42,7 +43,9 @@ class Answer:
     body: str
 
 
-def meaning(answer: Answer, sort: Sort, cloud: str) -> CloudError:
+def meaning(  # noqa: PLR0911 a table
+    answer: Answer, sort: Sort, cloud: str
+) -> CloudError:
     """Say what to do about it."""
     type_, text = _said(answer.body)
     said = f"cloud {cloud!r} says: {text or f'HTTP {answer.status}'}"
@@ -62,7 +65,7 @@ def meaning(answer: Answer, sort: Sort, cloud: str) -> CloudError:
                 f"cloud {cloud!r} asks for fewer calls; the operator slows down by itself",
                 _retry_after(answer.headers),
             )
-        case status if status < 500:
+        case status if status < SERVER_ERRORS:
             return InvalidError(said)
         case _:
             return no_answer(said, sort)

@@ -131,5 +131,8 @@ class Cloud(Protocol):
         ...
 
     def detach(self, server_id: str, port_id: str) -> None:
-        """Only begins it: the port's device_id tells when it is done. Never attached is no error."""
+        """Only begins it: the port's device_id tells when it is done.
+
+        A port that is not attached, and a server that is gone, are no errors.
+        """
         ...

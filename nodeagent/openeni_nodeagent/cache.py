@@ -1,0 +1,92 @@
+"""What an informer told, as values: one kind's objects of this node, to be read by any thread."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, Generic, Protocol, TypeVar
+
+import msgspec
+
+from openeni_crds.meta import Json, ObjectMeta, decode
+from openeni_crds.names import Kind
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Object(Protocol):
+    @property
+    def metadata(self) -> ObjectMeta: ...
+
+
+T = TypeVar("T", bound=Object)
+
+
+def by_name(meta: ObjectMeta) -> str:
+    return f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
+
+
+def by_uid(meta: ObjectMeta) -> str:
+    return meta.uid
+
+
+class Cache(Generic[T]):
+    """Safe for several threads; the values are frozen."""
+
+    def __init__(
+        self, kind: Kind, into: type[T], key: Callable[[ObjectMeta], str] = by_name
+    ) -> None:
+        self.kind = kind
+        self._into = into
+        self._key = key
+        self._changed = threading.Condition()
+        self._objects: dict[str, T] = {}
+        self._listeners: list[Callable[[str], None]] = []
+
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """Tell `listener` the key of every object that changes or goes. It must return soon."""
+        self._listeners.append(listener)
+
+    def take(self, body: Json) -> None:
+        """An informer's on_change. What does not fit the model is as good as not there."""
+        try:
+            value = decode(body, self._into)
+        except msgspec.ValidationError as error:
+            _log.error("%s %s cannot be read: %s", self.kind.name, body["metadata"]["name"], error)
+            self.drop(body)
+            return
+        key = self._key(value.metadata)
+        with self._changed:
+            self._objects[key] = value
+            self._changed.notify_all()
+        self._tell(key)
+
+    def drop(self, body: Json) -> None:
+        """An informer's on_delete."""
+        key = self._key(decode(body["metadata"], ObjectMeta))
+        with self._changed:
+            self._objects.pop(key, None)
+        self._tell(key)
+
+    def get(self, key: str) -> T | None:
+        with self._changed:
+            return self._objects.get(key)
+
+    def all(self) -> tuple[T, ...]:
+        with self._changed:
+            return tuple(self._objects.values())
+
+    def wait(self, key: str, seconds: float) -> T | None:
+        """Return the object as soon as it is there; None after `seconds`."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while (found := self._objects.get(key)) is None:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return None
+                self._changed.wait(left)
+            return found
+
+    def _tell(self, key: str) -> None:
+        for listener in self._listeners:
+            listener(key)

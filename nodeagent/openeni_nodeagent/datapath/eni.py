@@ -1,0 +1,103 @@
+"""What every ENI needs on the node, whatever its mode: its own address, its table, its manners."""
+
+from typing import Final
+
+from openeni_crds import names
+from openeni_crds.enipool import MetadataService
+from openeni_nodeagent.datapath.filters import metadata_chain
+from openeni_nodeagent.datapath.ipvlan import slave_items
+from openeni_nodeagent.datapath.model import (
+    NIC,
+    Address,
+    Item,
+    Link,
+    Route,
+    Rule,
+    State,
+    Sysctl,
+    alone,
+    anywhere,
+    family_of,
+    full,
+)
+from openeni_nodeagent.datapath.place import EniPlace
+
+_V4: Final = {
+    "conf/{}/rp_filter": "2",  # the kernel takes the larger of this and conf/all: never strict here
+    "conf/{}/arp_ignore": "1",  # answers for its own address, not for the node's others
+    "conf/{}/arp_announce": "2",  # and never asks with another's address as sender
+    "conf/{}/forwarding": "1",
+    "neigh/{}/proxy_delay": "0",  # else proxied answers wait a random 0 to 0.8 s
+}
+_V6: Final = {
+    "conf/{}/disable_ipv6": "0",
+    "conf/{}/accept_ra": "0",
+    "conf/{}/autoconf": "0",
+    "conf/{}/proxy_ndp": "1",
+    "neigh/{}/proxy_delay": "0",
+    "conf/all/forwarding": "1",  # the only switch there is: ip6_forward() reads no other
+}
+
+
+def eni_items(eni: EniPlace) -> State:
+    """Everything that stands on the node for this ENI before any pod uses it.
+
+    Its primary address stays on it in every mode: without one, the kernel asks by ARP with the
+    node's address as sender and masquerades to it (both dropped as spoofed), and rp_filter drops
+    what comes in.
+    """
+    facts, link = eni.facts, eni.link
+    items: set[Item] = {
+        Link(link.device, link.ifindex, NIC, facts.mac, facts.mtu),
+        *(Address(link.ifindex, a, full(family_of(a))) for a in facts.primary),
+        *(
+            Rule(family_of(a), names.RULE_FROM_ENI, eni.table, source=alone(a))
+            for a in facts.primary
+        ),
+        *_sysctls(eni),
+    }
+    for subnet in facts.subnets:
+        items |= _ways_out(eni, subnet.cidr, subnet.gateway)
+    if eni.ipvlan:
+        items |= slave_items(eni)
+    if facts.datapath.metadata_service is MetadataService.BLOCK:
+        items |= _no_metadata(eni)
+    return frozenset(items)
+
+
+def _ways_out(eni: EniPlace, cidr: str, gateway: str) -> set[Item]:
+    ways: set[Item] = {Route(cidr, eni.table, eni.link.ifindex)}
+    if gateway:
+        ways.add(Route(anywhere(family_of(cidr)), eni.table, eni.link.ifindex, gateway))
+    return ways
+
+
+def _no_metadata(eni: EniPlace) -> set[Item]:
+    """Both places are the node's own, out of reach of a pod's root.
+
+    What passes the node's routing meets a prohibition in the ENI's table (the pod is told at once).
+    An l2 pod could give itself a route past the node: its frames meet a filter on the ENI.
+    """
+    items: set[Item] = set()
+    if 4 in eni.families:  # noqa: PLR2004
+        items.add(Route(alone(names.METADATA_V4), eni.table))
+    if eni.ipvlan and eni.layer_2:
+        items.add(metadata_chain(eni.link.ifindex, eni.link.device))
+    return items
+
+
+def _sysctls(eni: EniPlace) -> set[Item]:
+    device = eni.link.device
+    items: set[Item] = {
+        Sysctl("net/ipv4/" + path.format(device), value) for path, value in _V4.items()
+    }
+    if 6 in eni.families:  # noqa: PLR2004
+        items |= {Sysctl("net/ipv6/" + path.format(device), value) for path, value in _V6.items()}
+    else:
+        items |= {Sysctl(*no_ipv6(d)) for d in (device, *([eni.slave] if eni.ipvlan else []))}
+    return items
+
+
+def no_ipv6(device: str) -> tuple[str, str]:
+    """The sysctl that keeps a link from speaking IPv6 by itself: the port would not allow it."""
+    return f"net/ipv6/conf/{device}/disable_ipv6", "1"

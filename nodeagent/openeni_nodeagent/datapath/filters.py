@@ -1,0 +1,100 @@
+"""The nftables rules of the datapath, as text for nft: three chains for the node, one for l2 ENIs.
+
+Every rule's comment carries the digest of its whole chain, which is how a change or a loss is seen
+without comparing nft's listings.
+"""
+
+import hashlib
+from typing import Final
+
+from openeni_crds import names
+from openeni_nodeagent.datapath.model import Chain
+
+FAMILIES: Final = (("ip", 4, "ipv4_addr"), ("ip6", 6, "ipv6_addr"))
+_KEEP: Final = ~names.MARK_MASK & 0xFFFFFFFF
+# The reply of a pod that a NodePort's or service's client reached through this node: it leaves by
+# the NIC it came in on, whatever the rule of the pod says.
+_REPLY: Final = (
+    f"ct status dnat ct direction reply meta mark set meta mark and {_KEEP:#x} "
+    f"or {names.MARK_REPLY:#x}"
+)
+
+
+def node_chains() -> frozenset[Chain]:
+    """What all ENIs share. Sets and maps are made with the chains and survive their change.
+
+    `reply_in`: veth pods and slaves by their device, l2 pods by their address: their packets enter
+    on the ENI. `reply_out`: l3s and l3 pods, whose packets pass the node's output.
+    `service`, before kube-proxy's own: a flow of an l2 or l3 pod to a service leaves with the ENI's
+    address, since replies would reach the pod past the node's conntrack; so does an l3s pod's
+    flow to a backend behind the same ENI.
+    """
+    by_address = [f"{word} saddr @pods{number} {_REPLY}" for word, number, _ in FAMILIES]
+    slaves = f"{names.LINK_PREFIX}ipvl*"
+    service = [
+        rule
+        for word, number, _ in FAMILIES
+        for rule in (
+            f"ct status dnat snat {word} to {word} saddr map @sources{number}",
+            f'oifname "{slaves}" {word} saddr @pods{number} ct status dnat masquerade',
+        )
+    ]
+    return frozenset(
+        {
+            _chain(
+                "inet",
+                "reply_in",
+                "type filter hook prerouting priority mangle; policy accept;",
+                [f'iifname "{names.LINK_PREFIX}*" {_REPLY}', *by_address],
+            ),
+            _chain(
+                "inet",
+                "reply_out",
+                "type route hook output priority mangle; policy accept;",
+                by_address,
+            ),
+            _chain(
+                "inet",
+                "service",
+                "type nat hook postrouting priority srcnat - 5; policy accept;",
+                service,
+            ),
+        }
+    )
+
+
+def metadata_chain(ifindex: int, device: str) -> Chain:
+    """Drop what goes to the metadata service out of this ENI. Needs Linux 5.16 (egress hook)."""
+    return _chain(
+        "netdev",
+        f"eni{ifindex}",
+        f'type filter hook egress device "{device}" priority filter; policy accept;',
+        [f"ip daddr {names.METADATA_V4} drop", f"ip6 daddr {names.METADATA_V6} drop"],
+    )
+
+
+def removal(family: str, name: str) -> str:
+    """The nft commands that take a chain away; what used it are only its own rules."""
+    chain = f"chain {family} {names.NFT_TABLE} {name}"
+    return f"flush {chain}\ndelete {chain}\n"
+
+
+def _chain(family: str, name: str, definition: str, rules: list[str]) -> Chain:
+    mark = hashlib.sha256("\n".join([definition, *rules]).encode()).hexdigest()[:12]
+    table = f"{family} {names.NFT_TABLE}"
+    lines = [f"add table {table}"]
+    if family == "inet":
+        lines += [
+            line
+            for _, number, kind in FAMILIES
+            for line in (
+                f"add set {table} pods{number} {{ type {kind}; }}",
+                f"add map {table} sources{number} {{ type {kind} : {kind}; }}",
+            )
+        ]
+    lines += [f"add chain {table} {name} {{ {definition} }}", f"flush chain {table} {name}"]
+    lines += [
+        f'add rule {table} {name} {rule} comment "{mark} {place} of {len(rules)}"'
+        for place, rule in enumerate(rules, start=1)
+    ]
+    return Chain(family, name, mark, "\n".join(lines) + "\n")

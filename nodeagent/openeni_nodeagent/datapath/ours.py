@@ -1,0 +1,110 @@
+"""Which of the items in the kernel belong to the node, to one ENI, to one pod.
+
+Ownership is exact: our protocol number on routes, rules and neighbours, our alias on links; on an
+ENI, which is ours whole, also what the image or a DHCP client put there.
+"""
+
+from typing import Final
+
+from openeni_crds import names
+from openeni_nodeagent.datapath.model import (
+    IPVLAN,
+    VETH,
+    Address,
+    Chain,
+    Element,
+    Item,
+    Link,
+    Neighbour,
+    Route,
+    Rule,
+    State,
+    Sysctl,
+)
+
+_BY_THE_KERNEL: Final = 2  # RTPROT_KERNEL: comes and goes with an address
+_TABLE_LOCAL: Final = 255
+_SHARED: Final = (names.RULE_TO_POD, names.RULE_REPLY)
+
+
+def of_node(state: State) -> State:
+    """What all ENIs share."""
+    return frozenset(i for i in state if _is_shared(i))
+
+
+def of_eni(state: State, ifindex: int, primary: tuple[str, ...]) -> State:
+    """The ENI with this index (0: its NIC is gone), its slave, and all on them but pods' own."""
+    table = names.eni_table(ifindex)
+    links = {ifindex} | {
+        i.index
+        for i in state
+        if isinstance(i, Link) and i.kind == IPVLAN and i.alias and i.parent == ifindex
+    }
+    sources = {names_cidr for a in primary for names_cidr in (f"{a}/32", f"{a}/128")}
+
+    def mine(item: Item) -> bool:
+        match item:
+            case Link() | Address():
+                return item.index in links
+            case Route():
+                return item.table == table or (item.index in links and _is_foreign(item))
+            case Rule():
+                return item.priority == names.RULE_FROM_ENI and (
+                    item.table == table or item.source in sources
+                )
+            case Chain():
+                return item.family == "netdev" and item.name == f"eni{ifindex}"
+            case Sysctl():
+                return True
+            case _:
+                return False
+
+    return frozenset(i for i in state if mine(i))
+
+
+def of_pod(state: State, addresses: tuple[str, ...], node_link: str) -> State:
+    """The node's part of the pod with these addresses, hanging on `node_link`."""
+    sources = {cidr for a in addresses for cidr in (f"{a}/32", f"{a}/128")}
+
+    def mine(item: Item) -> bool:
+        match item:
+            case Link():
+                return item.kind == VETH and item.name == node_link
+            case Route():
+                return item.table == names.TABLE_PODS and item.destination in sources
+            case Rule():
+                return item.priority == names.RULE_FROM_POD and item.source in sources
+            case Neighbour():
+                return item.address in addresses
+            case Element():
+                return item.key in addresses
+            case _:
+                return False
+
+    return frozenset(i for i in state if mine(i))
+
+
+def pods(state: State) -> dict[str, str]:
+    """Addresses that have a route to a pod, and the device that it points to."""
+    links = {i.index: i.name for i in state if isinstance(i, Link)}
+    return {
+        i.destination.split("/")[0]: links.get(i.index, "")
+        for i in state
+        if isinstance(i, Route) and i.table == names.TABLE_PODS
+    }
+
+
+def _is_shared(item: Item) -> bool:
+    match item:
+        case Rule():
+            return item.priority in _SHARED
+        case Chain():
+            return item.family == "inet"
+        case Sysctl():
+            return True
+        case _:
+            return False
+
+
+def _is_foreign(route: Route) -> bool:
+    return route.protocol not in (names.PROTOCOL, _BY_THE_KERNEL) and route.table != _TABLE_LOCAL

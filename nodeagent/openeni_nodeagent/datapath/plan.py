@@ -1,0 +1,74 @@
+"""What should be in the kernel: for the node, for an ENI, for a pod. Everything else follows it."""
+
+from openeni_crds import names
+from openeni_nodeagent.datapath import ipvlan, veth
+from openeni_nodeagent.datapath.eni import eni_items, no_ipv6
+from openeni_nodeagent.datapath.filters import node_chains
+from openeni_nodeagent.datapath.model import (
+    TABLE_MAIN,
+    Route,
+    Rule,
+    Sides,
+    State,
+    Sysctl,
+    family_of,
+)
+from openeni_nodeagent.datapath.place import EniPlace, PodPlace, gateway
+from openeni_nodeagent.wiring import PodRoute
+
+
+def plan_node(families: frozenset[int]) -> State:
+    """What all ENIs share; `families` are those that the node's kernel speaks."""
+    return frozenset(
+        {
+            Sysctl("net/ipv4/ip_forward", "1"),
+            *(Rule(f, names.RULE_TO_POD, names.TABLE_PODS) for f in families),
+            *(
+                Rule(
+                    f,
+                    names.RULE_REPLY,
+                    TABLE_MAIN,
+                    mark=names.MARK_REPLY,
+                    mask=names.MARK_MASK,
+                )
+                for f in families
+            ),
+            *node_chains(),
+        }
+    )
+
+
+def plan_eni(eni: EniPlace) -> State:
+    """What stands on the node for an ENI before any pod uses it."""
+    return eni_items(eni)
+
+
+def plan_pod(pod: PodPlace) -> Sides:
+    """Both sides of one pod's datapath."""
+    sides = ipvlan.pod_sides(pod) if pod.eni.ipvlan else veth.pod_sides(pod)
+    return Sides(sides.node, sides.pod | _manners(pod))
+
+
+def pod_routes(pod: State) -> tuple[PodRoute, ...]:
+    """The pod's routes for the CNI result, the widest last."""
+    routes = [i for i in pod if isinstance(i, Route)]
+    routes.sort(key=lambda r: (-int(r.destination.split("/")[1]), r.destination))
+    return tuple(PodRoute(r.destination, r.gateway) for r in routes)
+
+
+def pod_gateways(pod: PodPlace) -> tuple[str, ...]:
+    """One a family; none in l3s and l3, where the default route needs none."""
+    if pod.eni.ipvlan and not pod.eni.layer_2:
+        return ()
+    return tuple(dict.fromkeys(gateway(family_of(a)) for a in pod.facts.addresses))
+
+
+def _manners(pod: PodPlace) -> State:
+    interface = pod.facts.interface
+    if all(family_of(a) == 4 for a in pod.facts.addresses):  # noqa: PLR2004
+        return frozenset({Sysctl(*no_ipv6(interface))})
+    conf = f"net/ipv6/conf/{interface}"
+    wanted = {"disable_ipv6": "0", "accept_ra": "0"}
+    if pod.eni.ipvlan:
+        wanted["addr_gen_mode"] = "1"  # none: the port allows no link-local address of a slave
+    return frozenset(Sysctl(f"{conf}/{name}", value) for name, value in wanted.items())

@@ -1,0 +1,45 @@
+"""The little that the agent reads of Kubernetes' own objects."""
+
+from msgspec import Struct
+
+from openeni_crds.meta import ObjectMeta
+
+
+class PodAddress(Struct, frozen=True):
+    ip: str = ""
+
+
+class PodStatus(Struct, frozen=True, rename="camel"):
+    pod_ips: tuple[PodAddress, ...] = ()
+
+
+class Pod(Struct, frozen=True):
+    metadata: ObjectMeta
+    status: PodStatus = PodStatus()
+
+
+class NodeAddress(Struct, frozen=True):
+    type: str
+    address: str
+
+
+class NodeStatus(Struct, frozen=True):
+    addresses: tuple[NodeAddress, ...] = ()
+
+
+class Node(Struct, frozen=True):
+    metadata: ObjectMeta
+    status: NodeStatus = NodeStatus()
+
+
+class Namespace(Struct, frozen=True):
+    metadata: ObjectMeta
+
+
+class ServiceCIDRSpec(Struct, frozen=True):
+    cidrs: tuple[str, ...] = ()
+
+
+class ServiceCIDR(Struct, frozen=True):
+    metadata: ObjectMeta
+    spec: ServiceCIDRSpec = ServiceCIDRSpec()

@@ -1,0 +1,149 @@
+"""The operator's own picture of the cluster, fed by watches, its own writes and the resync.
+
+An object is replaced only by a newer version of itself, so that a late watch event cannot undo what
+a write has already brought in. Versions of one API server are ordered whole numbers: promised since
+Kubernetes 1.35, true before.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from openeni_crds.eni import ENI
+from openeni_crds.enipool import ENIPool
+from openeni_crds.meta import Json, decode
+from openeni_crds.names import ENI as ENI_KIND
+from openeni_crds.names import ENIPOOL, NAMESPACE, NODE, POD, Kind
+
+from openeni_operator.cluster import Node, WaitingPod, node_of, pod_of
+
+T = TypeVar("T")
+PENDING: Final = "spec.nodeName!=,status.phase=Pending"
+SELECTORS: Final[dict[Kind, str]] = {POD: PENDING}  # of what is watched: the rest is not needed
+
+
+@dataclass(frozen=True)
+class Change(Generic[T]):
+    """What a change did; both None: nothing that matters."""
+
+    kind: Kind
+    before: T | None = None
+    after: T | None = None
+
+    def __bool__(self) -> bool:
+        return self.before != self.after
+
+
+@dataclass(frozen=True)
+class _Entry:
+    version: int
+    uid: str
+    value: Any
+
+
+def _labels(body: Json) -> dict[str, str]:
+    return dict(body["metadata"].get("labels") or {})
+
+
+_DECODE: Final[dict[Kind, Callable[[Json], Any]]] = {
+    ENIPOOL: lambda body: decode(body, ENIPool),
+    ENI_KIND: lambda body: decode(body, ENI),
+    NODE: node_of,
+    POD: pod_of,
+    NAMESPACE: _labels,
+}
+KINDS: Final = tuple(_DECODE)
+
+
+class Mirror:
+    """Safe for threads; what it hands out is never changed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kinds: dict[Kind, dict[str, _Entry]] = {kind: {} for kind in KINDS}
+
+    def put(self, kind: Kind, body: Json) -> Change[Any]:
+        """Take in an object. Raises msgspec.ValidationError where it does not fit its kind."""
+        entry = _Entry(version_of(body), body["metadata"]["uid"], _DECODE[kind](body))
+        key = key_of(body)
+        with self._lock:
+            old = self._kinds[kind].get(key)
+            if old is not None and entry.version <= old.version:
+                return Change(kind)
+            self._kinds[kind][key] = entry
+        return Change(kind, old.value if old else None, entry.value)
+
+    def drop(self, kind: Kind, body: Json) -> Change[Any]:
+        """The object is gone, or is none of those that are watched any more."""
+        with self._lock:
+            old = self._kinds[kind].get(key_of(body))
+            if old is None or old.version > version_of(body):
+                return Change(kind)
+            del self._kinds[kind][key_of(body)]
+        return Change(kind, old.value, None)
+
+    def prune(self, kind: Kind, key: str, version: int) -> Change[Any]:
+        """A list did not have the object that was here in this version: it is gone."""
+        with self._lock:
+            old = self._kinds[kind].get(key)
+            if old is None or old.version != version:
+                return Change(kind)
+            del self._kinds[kind][key]
+        return Change(kind, old.value, None)
+
+    def versions(self, kind: Kind) -> dict[str, int]:
+        with self._lock:
+            return {key: entry.version for key, entry in self._kinds[kind].items()}
+
+    def pools(self) -> list[ENIPool]:
+        return self._values(ENIPOOL)
+
+    def pool(self, name: str) -> ENIPool | None:
+        return self._value(ENIPOOL, name)
+
+    def enis(self) -> list[ENI]:
+        return self._values(ENI_KIND)
+
+    def eni(self, name: str) -> ENI | None:
+        return self._value(ENI_KIND, name)
+
+    def enis_of(self, pool: str) -> list[ENI]:
+        return [eni for eni in self.enis() if eni.spec.pool == pool]
+
+    def nodes(self) -> list[Node]:
+        return self._values(NODE)
+
+    def node(self, name: str) -> Node | None:
+        return self._value(NODE, name)
+
+    def waiting_pods(self) -> list[WaitingPod]:
+        return [pod for pod in self._values(POD) if pod.wants]
+
+    def namespace_labels(self, name: str) -> dict[str, str]:
+        return self._value(NAMESPACE, name) or {}
+
+    def _values(self, kind: Kind) -> list[Any]:
+        with self._lock:
+            return [entry.value for entry in self._kinds[kind].values()]
+
+    def _value(self, kind: Kind, key: str) -> Any:
+        with self._lock:
+            entry = self._kinds[kind].get(key)
+            return entry.value if entry else None
+
+
+def key_of(body: Json) -> str:
+    """`name`, or `namespace/name`."""
+    metadata: Json = body["metadata"]
+    namespace = metadata.get("namespace", "")
+    return f"{namespace}/{metadata['name']}" if namespace else str(metadata["name"])
+
+
+def version_of(body: Json) -> int:
+    return int(body["metadata"].get("resourceVersion") or 0)
+
+
+def listed(bodies: Iterable[Json]) -> dict[str, Json]:
+    """Objects of a list by key."""
+    return {key_of(body): body for body in bodies}

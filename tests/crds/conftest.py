@@ -1,0 +1,27 @@
+"""The stores that the tests of this folder run on."""
+
+from pathlib import Path
+
+import pytest
+
+from openeni_crds.kubestore import KubeStore, connect
+from openeni_crds.store import Store
+from openeni_testing.memorystore import MemoryStore
+from openeni_testing.objects import install_crds
+
+
+@pytest.fixture(scope="session")
+def real_store(api_server: Path) -> KubeStore:
+    """A store on a real API server that serves our kinds."""
+    store = connect(agent="openeni-tests", kubeconfig=str(api_server))
+    install_crds(store)
+    return store
+
+
+@pytest.fixture(params=["memory", pytest.param("real", marks=pytest.mark.cluster)])
+def store(request: pytest.FixtureRequest) -> Store:
+    """Each test of the contract runs on both."""
+    if request.param == "memory":
+        return MemoryStore(bookmark_seconds=0.2)
+    real: KubeStore = request.getfixturevalue("real_store")
+    return real

@@ -1,0 +1,54 @@
+"""The lab's wires: bridges, the gateway between them, the host beyond it."""
+
+from typing import Any
+
+import pytest
+from openeni_lab import network, steps
+from openeni_lab.network import BRIDGES
+from openeni_lab.progress import Lines
+
+
+def test_only_missing_bridges_are_made() -> None:
+    lines = network.bridge_links(BRIDGES, frozenset({"br-nodes"}))
+    assert lines == ["link add br-pods mtu 1450 type bridge forward_delay 0"]
+
+
+@pytest.mark.root
+def test_a_second_up_finds_everything_there(wires: Any) -> None:
+    assert all(step.done() for step in wires.network.steps())
+    before = wires.machine.check(["ip", "address"])
+    steps.run(wires.network.steps(), Lines())
+    assert wires.machine.check(["ip", "address"]) == before
+
+
+@pytest.mark.root
+def test_what_is_missing_is_made_again(wires: Any) -> None:
+    wires.machine.check(["nft", "delete", "table", "bridge", "openeni-lab"])
+    assert not all(step.done() for step in wires.network.steps())
+    steps.run(wires.network.steps(), Lines())
+    assert wires.network.dropped() == {"drop-unknown": 0}
+
+
+@pytest.mark.root
+def test_the_outside_host_answers_http(wires: Any) -> None:
+    assert wires.machine.check(["curl", "-s", "-m", "20", "http://10.97.0.2/"]) == "outside"
+
+
+@pytest.mark.root
+def test_nodes_pods_and_the_outside_reach_each_other_through_the_gateway(wires: Any) -> None:
+    node, pod = wires.node("on-nodes"), wires.node("on-pods")
+    hosts = (
+        (node, "nodes", "cccccccc-1111-4000-8000-000000000001", "fa:16:3e:cc:00:01", "10.99.0.11"),
+        (pod, "pods", "dddddddd-1111-4000-8000-000000000002", "fa:16:3e:dd:00:02", "10.98.0.12"),
+    )
+    for host, on, port, mac, address in hosts:
+        host.power_on()
+        host.plug(port, mac, address, network=on)
+        name = host.bring_up(mac, f"{address}/22" if on == "pods" else f"{address}/24")
+        gateway = "10.98.0.1" if on == "pods" else "10.99.0.1"
+        host.check("ip", "route", "add", "default", "via", gateway, "dev", name)
+    for target in ("10.98.0.12", "10.97.0.2"):
+        node.check("ping", "-c", "1", "-W", "5", target)
+    pod.check("ping", "-c", "1", "-W", "5", "10.97.0.2")
+    assert pod.check("curl", "-s", "-m", "20", "http://10.97.0.2/") == "outside"
+    assert {count for count in wires.network.dropped().values()} == {0}

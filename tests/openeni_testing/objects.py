@@ -1,0 +1,93 @@
+"""Valid objects of every kind, as small as they may be, for tests to change and to store."""
+
+import uuid
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from openeni_crds.meta import Json
+from openeni_crds.names import API_VERSION, ENI, ENIPOOL, PODIP, Kind
+from openeni_crds.store import Store
+from openeni_testing.waiting import wait_for
+
+REPOSITORY: Final = Path(__file__).parents[2]
+CRD: Final = Kind(
+    "apiextensions.k8s.io",
+    "v1",
+    "customresourcedefinitions",
+    "CustomResourceDefinition",
+    namespaced=False,
+)
+
+
+def unique(prefix: str) -> str:
+    """Return a name that no other test uses."""
+    return f"{prefix}-{uuid.uuid4().hex[:10]}"
+
+
+def pool_body(name: str) -> Json:
+    """Return an ENIPool."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": ENIPOOL.name,
+        "metadata": {"name": name},
+        "spec": {
+            "subnets": [{"subnet": "pods"}],
+            "securityGroups": ["pods"],
+            "datapath": {"mode": "Veth"},
+        },
+    }
+
+
+def eni_body(name: str, *, node: str = "n1", pool: str = "pods") -> Json:
+    """Return an ENI."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": ENI.name,
+        "metadata": {"name": name},
+        "spec": {
+            "pool": pool,
+            "nodeName": node,
+            "serverID": "6a2c5b0e-0f5c-4d7e-9a44-1f3f0f3a7f01",
+            "cloud": "default",
+            "network": "0d9c2a52-5d0a-4c0c-8e44-0c2f8f5f1a02",
+            "subnets": ["5b1f7c1a-1c57-4f0a-8a3f-8d5e4f7d1c03"],
+            "securityGroups": ["9e3d7d5c-7b1e-4f5a-b6ad-3f5e9d2c1b04"],
+            "datapath": {"mode": "Veth"},
+            "mtu": 1450,
+            "addresses": 15,
+        },
+    }
+
+
+def podip_body(name: str, *, node: str = "n1", namespace: str = "default") -> Json:
+    """Return a PodIP."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": PODIP.name,
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "podUID": "2f1f9a3e-6d0e-4c39-9a35-8c1c7d7f5e05",
+            "nodeName": node,
+            "containerID": "5d1b",
+            "eni": "pods-2f1f9a3e-0",
+            "addresses": ["10.98.0.5"],
+            "mode": "Veth",
+        },
+    }
+
+
+def install_crds(store: Store) -> None:
+    """Put the CRDs of the repository into an API server and wait until it serves them."""
+    for path in sorted((REPOSITORY / "crds").glob("*.yaml")):
+        body = yaml.safe_load(path.read_text())
+        store.apply(CRD, body, manager="openeni-tests")
+        name = body["metadata"]["name"]
+        wait_for(partial(_established, store, name), f"{name} is established")
+
+
+def _established(store: Store, name: str) -> bool:
+    conditions = store.get(CRD, name).get("status", {}).get("conditions", [])
+    return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
