@@ -166,3 +166,14 @@ def _cgroups(lab: Layout, *, bottom_up: bool = False) -> Iterator[Path]:
     for root in isolation.cgroup_roots():
         for folder, _, _ in os.walk(root / lab.cgroup, topdown=not bottom_up):
             yield Path(folder)
+
+
+def memory(lab: Layout) -> dict[str, float]:
+    """MiB of each part of the lab, what is shared between processes counted once (PSS)."""
+    sums: dict[str, float] = {}
+    for pid, part in processes(lab).items():
+        with contextlib.suppress(OSError):  # ended meanwhile
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            kib = next(line.split()[1] for line in text.splitlines() if line.startswith("Pss:"))
+            sums[part] = sums.get(part, 0) + int(kib) / 1024
+    return sums

@@ -50,10 +50,10 @@ stty -F /dev/tty2 raw -echo
 echo openeni-guest-started > /dev/tty2
 exec 2> /dev/null # the shell's own words about a command that a signal ended
 if [ "$what" = talk ]; then
-    setsid -c sh -c "$command" < /dev/tty0 > /dev/tty0 2> /dev/tty1
+    (exec setsid -c sh -c "$command" < /dev/tty0 > /dev/tty0 2> /dev/tty1)
 else
     stty -F /dev/tty0 raw -echo
-    setsid sh -c "$command" < /dev/null > /dev/tty0 2> /dev/tty1
+    (exec setsid sh -c "$command" < /dev/null > /dev/tty0 2> /dev/tty1)
 fi
 echo "openeni-guest-exit $?" > /dev/tty2
 exec busybox poweroff -f

@@ -4,7 +4,7 @@ The paths are those of every Kubernetes node, so that openeni's chart fits; that
 the machine's own is the business of `node_machine`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +14,7 @@ import yaml
 from openeni_lab import layout, service
 from openeni_lab.api import ApiError
 from openeni_lab.certificates import write_secret
-from openeni_lab.images import PAUSE
+from openeni_lab.images import PAUSE, Image
 from openeni_lab.kubernetes import FROM_NODES, KUBE_PROXY, ControlPlane, node_identity
 from openeni_lab.machine import Machine, MachineError
 from openeni_lab.node_machine import Host, NodeMachine
@@ -27,12 +27,12 @@ KUBELET_PORT: Final = 10250
 
 @dataclass(frozen=True)
 class Node:
-    """One node of a lab; `images`, archives by name, are there before the kubelet starts."""
+    """One node of a lab; what `images` gives is there before the kubelet starts."""
 
     host: Host
     kind: NodeMachine
     control_plane: ControlPlane
-    images: Mapping[str, Path]
+    images: Callable[[], Sequence[Image]]
 
     @property
     def name(self) -> str:
@@ -150,12 +150,12 @@ state = "/run/containerd"
             there = self._ctr("images", "list", "--quiet").split()
         except MachineError:
             return False
-        return all(image in there for image in self.images)
+        return all(image.name in there for image in self.images())
 
     def _import_images(self) -> None:
         """The kubelet finds them, or it would pull the sandbox's from the network."""
-        for archive in self.images.values():
-            self._ctr("images", "import", "--local", "--snapshotter=native", str(archive))
+        for image in self.images():
+            self._ctr("images", "import", "--local", "--snapshotter=native", str(image.path))
 
     def _kubelet(self) -> Service:
         argv = [

@@ -6,6 +6,7 @@ effect is seen, never because its action returned.
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -69,3 +70,31 @@ def _make_true(step: Step, progress: Progress) -> None:
         progress.note(f"waiting for it, {waited:.0f} s so far")
         time.sleep(0.05)
     progress.done()
+
+
+def together(name: str, sequences: Sequence[Sequence[Step]]) -> Step:
+    """One step of several sequences that do not depend on each other, run side by side."""
+
+    def done() -> bool:
+        return all(step.done() for sequence in sequences for step in sequence)
+
+    def do() -> None:
+        with ThreadPoolExecutor(len(sequences) or 1) as pool:
+            running = [pool.submit(run, sequence, _Silence()) for sequence in sequences]
+            for future in running:
+                future.result()
+
+    return Step(name, done, do, sum(step.seconds for sequence in sequences for step in sequence))
+
+
+class _Silence:
+    """For steps inside a step."""
+
+    def start(self, name: str, expected_seconds: float) -> None:
+        """Not shown."""
+
+    def note(self, text: str) -> None:
+        """Not shown."""
+
+    def done(self, *, changed: bool = True) -> None:
+        """Not shown."""

@@ -182,6 +182,12 @@ class Attach:
         with self._turns.hold(grant.holder.container_id):
             self.delete(grant.holder.container_id, grant.holder.interface, "")
 
+    def reconnect(self, grant: Grant, facts: PodFacts) -> None:
+        """Make the datapath of a connected grant again. Raises WiringError; the grant stays."""
+        with self._turns.hold(grant.holder.container_id):
+            if self._grants.find(grant.holder.container_id, grant.holder.interface) == grant:
+                self._wiring.add(facts, grant.netns)
+
     def _check(self, request: Request) -> None:
         grant = self._grants.find(request.container_id, request.interface)
         if grant is None:

@@ -176,6 +176,16 @@ class Grants:
             self._changed.notify_all()
             return self._ledger.reserved()
 
+    def reserved(self) -> frozenset[str]:
+        with self._changed:
+            return self._ledger.reserved()
+
+    def keep_reserved(self, addresses: frozenset[str]) -> None:
+        """Let go what the kernel carries no more; nothing new is reserved after the start."""
+        with self._changed:
+            self._ledger.reserve(self._ledger.reserved() & addresses)
+            self._changed.notify_all()
+
     def waiting(self) -> dict[str, int]:
         """How many wait, by pool."""
         with self._changed:

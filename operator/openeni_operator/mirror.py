@@ -15,7 +15,6 @@ from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import Json, decode
 from openeni_crds.names import ENI as ENI_KIND
 from openeni_crds.names import ENIPOOL, NAMESPACE, NODE, POD, Kind
-
 from openeni_operator.cluster import Node, WaitingPod, node_of, pod_of
 
 T = TypeVar("T")
@@ -63,13 +62,16 @@ class Mirror:
         self._lock = threading.Lock()
         self._kinds: dict[Kind, dict[str, _Entry]] = {kind: {} for kind in KINDS}
 
-    def put(self, kind: Kind, body: Json) -> Change[Any]:
-        """Take in an object. Raises msgspec.ValidationError where it does not fit its kind."""
+    def put(self, kind: Kind, body: Json, *, known: bool = False) -> Change[Any]:
+        """Take in an object; with `known` only if it is here, lest a late answer revive it.
+
+        Raises msgspec.ValidationError where it does not fit its kind.
+        """
         entry = _Entry(version_of(body), body["metadata"]["uid"], _DECODE[kind](body))
         key = key_of(body)
         with self._lock:
             old = self._kinds[kind].get(key)
-            if old is not None and entry.version <= old.version:
+            if known if old is None else entry.version <= old.version:
                 return Change(kind)
             self._kinds[kind][key] = entry
         return Change(kind, old.value if old else None, entry.value)
@@ -100,13 +102,15 @@ class Mirror:
         return self._values(ENIPOOL)
 
     def pool(self, name: str) -> ENIPool | None:
-        return self._value(ENIPOOL, name)
+        found: ENIPool | None = self._value(ENIPOOL, name)
+        return found
 
     def enis(self) -> list[ENI]:
         return self._values(ENI_KIND)
 
     def eni(self, name: str) -> ENI | None:
-        return self._value(ENI_KIND, name)
+        found: ENI | None = self._value(ENI_KIND, name)
+        return found
 
     def enis_of(self, pool: str) -> list[ENI]:
         return [eni for eni in self.enis() if eni.spec.pool == pool]
@@ -115,7 +119,8 @@ class Mirror:
         return self._values(NODE)
 
     def node(self, name: str) -> Node | None:
-        return self._value(NODE, name)
+        found: Node | None = self._value(NODE, name)
+        return found
 
     def waiting_pods(self) -> list[WaitingPod]:
         return [pod for pod in self._values(POD) if pod.wants]

@@ -236,13 +236,24 @@ def test_apply_replaces_lists_of_one_owner_whole(store: Store, eni: Json) -> Non
         assert [r["address"] for r in after["status"]["node"]["retired"]] == addresses
 
 
-def test_apply_with_an_old_version_or_another_uid_is_a_conflict(store: Store, eni: Json) -> None:
+def test_apply_with_an_old_version_is_a_conflict(store: Store, eni: Json) -> None:
     name, old = eni["metadata"]["name"], eni["metadata"]["resourceVersion"]
     store.apply(ENI, status_of(name, state="a"), manager=OPERATOR, subresource="status")
-    for stale in ({"resourceVersion": old}, {"uid": "00000000-0000-0000-0000-000000000000"}):
-        body = {"metadata": {"name": name} | stale, "status": {"state": "b"}}
-        with pytest.raises(ConflictError):
-            store.apply(ENI, body, manager=OPERATOR, subresource="status")
+    body = {"metadata": {"name": name, "resourceVersion": old}, "status": {"state": "b"}}
+    with pytest.raises(ConflictError):
+        store.apply(ENI, body, manager=OPERATOR, subresource="status")
+
+
+def test_another_uid_is_refused_in_the_object_but_not_seen_in_its_status(
+    store: Store, eni: Json
+) -> None:
+    name = eni["metadata"]["name"]
+    other = {"name": name, "uid": "00000000-0000-0000-0000-000000000000"}
+    with pytest.raises(InvalidError, match=r"metadata\.uid"):
+        store.apply(ENI, eni_body(name) | {"metadata": other}, manager=OPERATOR)
+    body = {"metadata": other, "status": {"state": "b"}}
+    after = store.apply(ENI, body, manager=OPERATOR, subresource="status")
+    assert after["metadata"]["uid"] == eni["metadata"]["uid"]
 
 
 def test_a_patch_whose_test_fails_is_invalid_and_changes_nothing(store: Store, eni: Json) -> None:

@@ -1,20 +1,18 @@
 """Labs of the tests' own: one with wires alone, one with OpenStack, both in a folder of the test."""
 
-import itertools
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+
 from openeni_lab import builds, enclosure, openstack, steps
 from openeni_lab.layout import Layout
 from openeni_lab.machine import Machine
 from openeni_lab.network import Network
 from openeni_lab.progress import Lines
 from openeni_testing.fake_node import FakeNode
-
-_numbers = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -24,6 +22,7 @@ class Lab:
     layout: Layout
     machine: Machine
     network: Network
+    venv: Path = Path("/nonexistent")  # where OpenStack is installed, if it is
 
     def node(self, name: str) -> FakeNode:
         """A network namespace that stands for a node; its server's id is made from its name."""
@@ -53,5 +52,5 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     venv = builds.ensure(["openstack"], Lines()).openstack_venv
     lab = _start(tmp_path_factory.mktemp("lab"), "cloud")
     steps.run(openstack.steps(lab.layout, lab.machine, venv), Lines())
-    yield lab
+    yield replace(lab, venv=venv)
     enclosure.remove(lab.layout)

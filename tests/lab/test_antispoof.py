@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+
 from openeni_lab import antispoof
 from openeni_lab.antispoof import AddressPair, PortFacts
 from openeni_testing import frames

@@ -1,11 +1,13 @@
 """NICs come and go in a machine as a hypervisor gives and takes them, and it can misbehave."""
 
-import json
 import itertools
+import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from openeni_lab.nics import Faults, Records
 from openeni_testing.fake_node import FakeNode
 
@@ -174,19 +176,15 @@ def test_a_slow_hotplug_takes_its_time(
     node: FakeNode, misbehave: Callable[[str, Faults], None]
 ) -> None:
     misbehave("*", Faults(attach_seconds=1.5))
-    finished = node.machine.run(
-        ["timeout", "1", "true"]
-    )  # the machine itself answers meanwhile at once
-    assert not finished.code
     port, mac, address = new_port()
+    begun = time.monotonic()
     node.plug(port, mac, address)
+    assert time.monotonic() - begun >= 1.5
     assert node.nic(mac)
 
 
 @pytest.mark.root
-def test_the_arp_responder_answers_for_hosts_that_do_not_and_floods_nothing(
-    node: FakeNode, wires: Any
-) -> None:
+def test_the_arp_responder_answers_for_hosts_that_do_not(node: FakeNode, wires: Any) -> None:
     silent = wires.node(f"silent{next(_numbers)}")
     silent.power_on()
     port, mac, address = new_port()

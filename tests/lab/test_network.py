@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from openeni_lab import network, steps
 from openeni_lab.network import BRIDGES
 from openeni_lab.progress import Lines

@@ -147,7 +147,7 @@ class MemoryStore:
             if key not in self._records and not subresource:
                 return self._born(key, body, {writer: frozenset(wanted)})
             record = self._record(key)
-            check_preconditions(meta, record.body)
+            check_preconditions(meta, record.body, subresource)
             live = flatten(record.body, schema_of(kind))
             try:
                 flat, owners = applied(live, record.owners, writer, wanted, force=force)
@@ -171,7 +171,7 @@ class MemoryStore:
                 after = _jsonpatch.apply_patch(record.body, list(operations))
             except (_jsonpatch.JsonPatchException, JsonPointerException) as error:
                 raise InvalidError(422, f"the patch does not fit: {error}") from error
-            check_preconditions(after["metadata"], record.body)
+            check_preconditions(after["metadata"], record.body, subresource)
             schema = schema_of(kind)
             owners = updated(record.owners, flatten(record.body, schema), flatten(after, schema))
             return self._changed_to(key, after, owners, subresource)

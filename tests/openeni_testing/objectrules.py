@@ -82,11 +82,16 @@ def merged(kind: Kind, old: Json, wanted: Json, subresource: str) -> Json:
     return copy.deepcopy(body)
 
 
-def check_preconditions(meta: Json, live: Json) -> None:
-    """Raise ConflictError where a writer names another uid or version than the living one."""
-    for name in ("uid", "resourceVersion"):
-        if meta.get(name) and meta[name] != live["metadata"][name]:
-            raise ConflictError(409, f"metadata.{name}: the object has been modified")
+def check_preconditions(meta: Json, live: Json, subresource: str) -> None:
+    """Raise where a writer names another version or uid than the living one's.
+
+    The API server does not look at the uid of a status: its strategy copies the metadata first.
+    """
+    version, uid = meta.get("resourceVersion"), meta.get("uid")
+    if version and version != live["metadata"]["resourceVersion"]:
+        raise ConflictError(409, "metadata.resourceVersion: the object has been modified")
+    if uid and uid != live["metadata"]["uid"] and not subresource:
+        raise InvalidError(422, "metadata.uid: field is immutable")
 
 
 def check_no_new_finalizer(old: Json, body: Json) -> None:

@@ -34,14 +34,26 @@ def diff(observed: State, wanted: State) -> tuple[Operation, ...]:
 
     Both hold only what is ours to change: whoever observes leaves foreign objects out.
     """
-    missing, surplus = wanted - observed, observed - wanted
-    links = {i.identity for i in surplus if isinstance(i, Link)}
-    created = [i for i in missing if isinstance(i, Link) and i.identity not in links]
+    kept = {i.identity for i in wanted if isinstance(i, Link)}
+    lost = {i.index for i in observed if isinstance(i, Link) and _goes(i, kept)}
+    surplus = observed - wanted
+    missing = wanted - frozenset(i for i in observed if _on(i) not in lost)
+    there = {i.identity for i in observed if isinstance(i, Link)}
+    created = [i for i in missing if isinstance(i, Link) and i.identity not in there]
     return (
         *(Operation(Verb.REMOVE, i) for i in _ordered(_gone(surplus, missing), last_first=True)),
         *(Operation(Verb.ADD, i) for i in created),
         *(Operation(_verb(i), i) for i in _ordered(missing)),
     )
+
+
+def _goes(link: Link, kept: set[tuple[str | int, ...]]) -> bool:
+    """Whether the link is to be removed, which takes along whatever stands on it."""
+    return link.kind != NIC and link.identity not in kept
+
+
+def _on(item: Item) -> int:
+    return item.index if isinstance(item, Link | Address | Route | Neighbour) else 0
 
 
 def _verb(item: Item) -> Verb:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from openeni_crds.conditions import Reason
-
 from openeni_operator.cloud.api import ACTIVE, Port
 
 SETTLE: Final = 30.0  # seconds in which a POST without an answer may still make its port

@@ -1,0 +1,161 @@
+"""The command `openeni-lab`."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from openeni_lab import enclosure, lab as labs, progress
+from openeni_lab.api import ApiError
+from openeni_lab.builds import BuildError
+from openeni_lab.enclosure import LabError
+from openeni_lab.images import ImageError
+from openeni_lab.lab import Kind, Lab
+from openeni_lab.layout import Layout
+from openeni_lab.machine import Machine, MachineError
+from openeni_lab.openstack import client_environment
+from openeni_lab.steps import StepError
+
+ERRORS: Final = (ApiError, BuildError, ImageError, LabError, MachineError, StepError)
+PASS_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True}
+LONGEST_NAME: Final = 16
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A real OpenStack and a real Kubernetes cluster on this machine, to try openeni on.",
+)
+node_app = typer.Typer(no_args_is_help=True, help="One node of the lab.")
+app.add_typer(node_app, name="node")
+
+
+def _layout(name: str) -> Layout:
+    if not (name.replace("-", "").isalnum() and name.islower() and len(name) <= LONGEST_NAME):
+        raise typer.BadParameter(f"{name!r}: up to 16 of a to z, 0 to 9 and -")
+    return Layout(name)
+
+
+Name = Annotated[Layout, typer.Option("--name", parser=_layout, help="Which lab.", metavar="NAME")]
+NodeName = Annotated[str, typer.Option("--node", "-n", help="On a node, not in the lab itself.")]
+HERE: Final = Layout()
+
+
+@app.command()
+def up(
+    layout: Name = HERE,
+    nodes: Annotated[int, typer.Option(min=1, max=20, help="How many.")] = 2,
+    kind: Annotated[Kind, typer.Option(help="What a node is.")] = Kind.AUTO,
+) -> None:
+    """Bring the lab up, or go on where it stopped."""
+    wanted = Lab(Layout(layout.name, nodes, layout.root), kind.decided)
+    shown, context = progress.shown()
+    with context:
+        wanted.up(shown)
+    print(f"export KUBECONFIG={wanted.layout.kubeconfig}")
+
+
+@app.command()
+def down(layout: Name = HERE) -> None:
+    """Stop the lab and remove every trace of it."""
+    Lab(layout).down()
+
+
+@app.command()
+def status(layout: Name = HERE) -> None:
+    """What runs in the lab, and how much memory it takes."""
+    lab = labs.load(layout)
+    table = Table("where", "program", "state")
+    machines = {"lab": lab.machine, **{n: node.machine for n, node in lab.nodes.items()}}
+    for where, machine in machines.items():
+        for program, process in machine.list().items():
+            ended = f"ended with {process.exit_code}"
+            table.add_row(where, program, "runs" if process.running else ended)
+    console = Console()
+    console.print(table)
+    for part, mib in sorted(enclosure.memory(layout).items()):
+        console.print(f"{part}: {mib:.0f} MiB")
+
+
+@app.command("exec", context_settings=PASS_ON)
+def execute(context: typer.Context, layout: Name = HERE, node: NodeName = "") -> None:
+    """Run a command in the lab (`openeni-lab exec -- openstack port list`) or on a node."""
+    if not context.args:
+        raise typer.BadParameter("which command?")
+    _enter(labs.load(layout), node, context.args)
+
+
+@app.command()
+def shell(layout: Name = HERE, node: NodeName = "") -> None:
+    """A shell in the lab, or on a node."""
+    _enter(labs.load(layout), node, [shutil.which("bash") or "sh"])
+
+
+@app.command(context_settings=PASS_ON)
+def kubectl(context: typer.Context, layout: Name = HERE) -> None:
+    """Run kubectl on the lab's cluster, whatever the shell's KUBECONFIG says."""
+    program = labs.load(layout).built.bin("kubectl")
+    environment = {**os.environ, "KUBECONFIG": str(layout.kubeconfig)}
+    os.execve(program, [str(program), *context.args], environment)  # noqa: S606
+
+
+@node_app.command("restart")
+def restart(name: Annotated[str, typer.Argument()], layout: Name = HERE) -> None:
+    """Restart a node as a reboot does: its processes and its /run are gone, its NICs are back."""
+    lab = labs.load(layout)
+    shown, context = progress.shown()
+    with context:
+        lab.restart_node(name, shown)
+
+
+def _enter(lab: Lab, node: str, argv: Sequence[str]) -> None:
+    """In place of this process, in the namespaces of the lab or of a node."""
+    environment = {**os.environ, **_environment(lab)}
+    if node and lab.kind is Kind.VM:
+        sys.exit(_in_guest(lab.node(node).machine, argv))
+    machine = lab.node(node).machine if node else lab.machine
+    enter = ["nsenter", f"--target={machine.pid()}", "--mount", "--uts", "--ipc", "--net", "--pid"]
+    os.execvpe("nsenter", [*enter, "--cgroup", "--", *argv], environment)  # noqa: S606
+
+
+def _environment(lab: Lab) -> dict[str, str]:
+    """Inside, OpenStack's and Kubernetes' clients need to be told nothing."""
+    paths = [lab.built.path, str(lab.built.openstack_venv / "bin"), os.environ.get("PATH", "")]
+    return {
+        **client_environment(lab.layout),
+        "KUBECONFIG": str(lab.control_plane.folder / "admin.kubeconfig"),
+        "PATH": ":".join([*paths, "/usr/sbin", "/sbin"]),
+    }
+
+
+def _in_guest(machine: Machine, argv: Sequence[str]) -> int:
+    stdin = b"" if sys.stdin.isatty() else sys.stdin.buffer.read()
+    finished = machine.run(argv, stdin=stdin, timeout=3600)
+    sys.stdout.buffer.write(finished.out)
+    sys.stderr.buffer.write(finished.err)
+    return finished.code if finished.code >= 0 else 128 - finished.code
+
+
+def main() -> None:
+    """Failures of the machine or the user end in one line and exit status 1, never a traceback."""
+    if os.geteuid():
+        sys.exit("openeni-lab: needs root: it makes network namespaces and cgroups")
+    try:
+        app(standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit("openeni-lab: interrupted; openeni-lab up goes on, openeni-lab down removes it")
+    except subprocess.TimeoutExpired as error:
+        sys.exit(f"openeni-lab: {error}")
+    except ERRORS as error:
+        sys.exit(f"openeni-lab: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""What one process saw of an ENI and no object holds: only when to look again depends on it.
+
+Lost with the process, and harmless so: the rules then wait anew, or do again what does no harm.
+"""
+
+from dataclasses import dataclass
+
+from openeni_operator.eni.lifecycle import Ages, Facts
+from openeni_operator.eni.status import Trouble
+
+
+@dataclass
+class Memory:
+    """Times of one monotonic clock, in seconds."""
+
+    uid: str
+    create_unknown: float | None = None
+    attach_asked: float | None = None
+    detach_asked: float | None = None
+    port_missing: float | None = None
+    node_gone: float | None = None
+    attach_trouble: Trouble | None = None
+
+    def notice(self, now: float, facts: Facts, *, node_gone: bool) -> None:
+        """Take in what was just seen."""
+        missing = bool(facts.recorded) and not facts.ports
+        self.port_missing = (self.port_missing or now) if missing else None
+        self.node_gone = (self.node_gone or now) if node_gone else None
+        if facts.ports:
+            self.create_unknown = None
+        if any(p.device_id for p in facts.ports):
+            self.attach_trouble = None
+        else:
+            self.detach_asked = None
+
+    def ages(self, now: float) -> Ages:
+        def since(at: float | None) -> float | None:
+            return None if at is None else now - at
+
+        return Ages(
+            create_unknown=since(self.create_unknown),
+            attach_asked=since(self.attach_asked),
+            detach_asked=since(self.detach_asked),
+            port_missing=since(self.port_missing),
+            node_gone=since(self.node_gone),
+        )

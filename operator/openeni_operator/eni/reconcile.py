@@ -1,0 +1,202 @@
+"""One ENI: observe the cloud, ask the rules for the next step, do that one step, say what is so."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from openeni_crds.conditions import Reason
+from openeni_crds.eni import ENI
+from openeni_crds.meta import Json, encode
+from openeni_crds.names import (
+    API_VERSION,
+    FINALIZER_ENI,
+    MANAGER_OPERATOR,
+    port_name,
+    port_tags,
+)
+from openeni_crds.names import ENI as ENI_KIND
+from openeni_crds.store import StoreError
+from openeni_operator.cloud import errors
+from openeni_operator.cloud.api import Cloud, NewPort
+from openeni_operator.eni.lifecycle import (
+    Attach,
+    CreatePort,
+    DeletePort,
+    Detach,
+    Forget,
+    Gone,
+    Pause,
+    Ready,
+    Step,
+    TagPort,
+    next_step,
+)
+from openeni_operator.eni.memory import Memory
+from openeni_operator.eni.observe import Sight, World, observe
+from openeni_operator.eni.status import Trouble, present_status, wanted_status
+from openeni_operator.finalizers import without_finalizer
+from openeni_operator.outcome import Done, Invalid, Outcome, Retry, Wait
+
+# What libvirt's driver says when the guest's bus has no slot left (nova.exception).
+NO_SLOT: Final = "Failed to attach network adapter device"
+LOOK_NOW: Final = Wait("to see what came of it", 0)
+
+
+class ENIReconciler:
+    """Called by the queue with an ENI's name, never twice at once for the same one."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._memories: dict[str, Memory] = {}
+
+    def __call__(self, name: str) -> Outcome:
+        eni = self._world.mirror.eni(name)
+        if eni is None:
+            self._memories.pop(name, None)
+            return Done()
+        if FINALIZER_ENI not in eni.metadata.finalizers:
+            return Invalid(f"no finalizer {FINALIZER_ENI}: its port's end would go unseen")
+        memory = self._memories.get(name)
+        if memory is None or memory.uid != eni.metadata.uid:
+            memory = self._memories[name] = Memory(eni.metadata.uid)
+        try:
+            return self._turn(_Turn(self._world, eni, memory))
+        except StoreError as error:
+            return Retry(str(error))
+
+    def _turn(self, turn: "_Turn") -> Outcome:
+        sight: Sight | None = None
+        try:
+            cloud = self._world.cloud(turn.eni.spec.cloud)
+            sight = observe(self._world, cloud, turn.eni, turn.memory)
+            if sight.unfit is not None:
+                turn.say(sight, sight.unfit)
+                return Wait(sight.unfit.message, errors.SLOW)
+            step = next_step(sight.facts)
+            return turn.rest(sight, step) or turn.order(cloud, sight, step)
+        except errors.CloudError as error:
+            turn.say(sight, trouble_of(error))
+            return Retry(error.message, error.after)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """One look at one ENI, and what follows from it."""
+
+    world: World
+    eni: ENI
+    memory: Memory
+
+    def rest(self, sight: Sight, step: Step) -> Outcome | None:
+        """What needs no order to the cloud; None for a step that does."""
+        match step:
+            case Ready():
+                self.say(sight, None)
+                return Done()
+            case Gone():
+                without_finalizer(self.world.store, ENI_KIND, self.eni.metadata, FINALIZER_ENI)
+                return Done()
+            case Pause(reason, message, after):
+                known = self.memory.attach_trouble if reason is Reason.ATTACH_UNKNOWN else None
+                self.say(sight, known or Trouble(reason, message))
+                return Wait(message, after)
+            case Forget():
+                trouble = Trouble(Reason.PORT_LOST, "the port was lost; making another")
+                self.say(Sight(sight.facts, None), trouble)
+                self.world.lost(self.eni.spec.node_name)
+                return LOOK_NOW
+            case _:
+                return None
+
+    def order(self, cloud: Cloud, sight: Sight, step: Step) -> Outcome:
+        """Exactly one order to the cloud."""
+        match step:
+            case CreatePort():
+                self._create(cloud)
+            case TagPort(port):
+                cloud.tag_port(port, port_tags(self.world.cluster_id, self.eni.metadata.uid))
+            case DeletePort(port):
+                cloud.delete_port(port)
+            case Attach(port):
+                self.say(sight, None)  # the agent sees the port before the NIC comes
+                self._attach(cloud, port)
+            case Detach(port):
+                self.memory.detach_asked = self.world.clock()
+                cloud.detach(self.eni.spec.server_id, port)
+            case _:
+                raise AssertionError(step)
+        return LOOK_NOW
+
+    def _create(self, cloud: Cloud) -> None:
+        spec = self.eni.spec
+        self._see_server(cloud)
+        wanted = NewPort(
+            name=port_name(self.world.cluster_id, self.eni.metadata.uid),
+            network_id=spec.network,
+            subnet_ids=spec.subnets,
+            count=spec.addresses + 1,  # and the primary
+            security_group_ids=spec.security_groups,
+            tags=port_tags(self.world.cluster_id, self.eni.metadata.uid),
+        )
+        try:
+            cloud.create_port(wanted)
+        except errors.OutcomeUnknownError:
+            self.memory.create_unknown = self.world.clock()
+            raise
+
+    def _see_server(self, cloud: Cloud) -> None:
+        """No port is made for a server that is not there."""
+        spec = self.eni.spec
+        try:
+            cloud.server(spec.server_id)
+        except errors.NotFoundError as error:
+            raise ServerNotFoundError(
+                f"{error.message}: server {spec.server_id} of node {spec.node_name} is not in "
+                "this project or region; correct the pool's spec.cloud or its credentials"
+            ) from None
+
+    def _attach(self, cloud: Cloud, port: str) -> None:
+        self.memory.attach_asked = self.world.clock()
+        try:
+            cloud.attach(self.eni.spec.server_id, port)
+        except errors.OutcomeUnknownError as error:
+            self.memory.attach_trouble = trouble_of(error)
+            raise
+        except errors.CloudError:
+            self.memory.attach_asked = None  # refused: nothing to wait for
+            raise
+
+    def say(self, sight: Sight | None, trouble: Trouble | None) -> None:
+        """Write the status, if it differs from what stands there."""
+        live = sight.facts.port if sight else None
+        port = sight.port if sight else self.eni.status.port
+        wanted = wanted_status(self.eni, port, live, trouble, self.world.now())
+        if wanted == present_status(self.eni):
+            return
+        body: Json = {
+            "apiVersion": API_VERSION,
+            "kind": ENI_KIND.name,
+            "metadata": {"name": self.eni.name, "uid": self.eni.metadata.uid},
+            "status": encode(wanted),
+        }
+        written = self.world.store.apply(
+            ENI_KIND, body, manager=MANAGER_OPERATOR, subresource="status"
+        )
+        self.world.mirror.put(ENI_KIND, written, known=True)
+
+
+class ServerNotFoundError(errors.NotFoundError):
+    """The node's server is not where the credentials lead."""
+
+    reason = Reason.SERVER_NOT_FOUND
+    after = errors.SLOW
+
+
+def trouble_of(error: errors.CloudError) -> Trouble:
+    """Say what an error means for the ENI."""
+    if NO_SLOT in error.message:
+        return Trouble(
+            Reason.NO_HOTPLUG_SLOT,
+            f"{error.message}: the server may have no slot for another NIC; lower "
+            "spec.capacity.maxENIsPerNode of the pool, or give the flavor more slots",
+        )
+    return Trouble(error.reason, error.message)

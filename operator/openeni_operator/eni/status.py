@@ -1,0 +1,176 @@
+"""What the operator says of an ENI: its part of the status, derived anew from the facts."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final
+
+from openeni_crds.conditions import Condition, Reason, Type, condition, find, is_true, merge
+from openeni_crds.eni import ENI, ENIStatus, PortStatus, PortSubnet
+from openeni_operator.cloud.api import ACTIVE, Port
+
+OWNED: Final = (Type.PORT_READY, Type.ATTACHED, Type.READY)
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why a step is not done, or what it waits for."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What a port's network says about it, beside the port itself."""
+
+    mtu: int
+    subnets: tuple[PortSubnet, ...]
+
+
+def port_status(port: Port, before: PortStatus | None, segment: Segment) -> PortStatus | Trouble:
+    """Describe the port; Trouble where Neutron's answer does not fit what was asked for.
+
+    The primary addresses are chosen once and kept: Neutron sorts fixed IPs as text, so that no
+    position means anything, and one that became a pod's must never be the node's.
+    """
+    same = before is not None and before.id == port.id
+    primary = before.primary if before is not None and same else _lowest(port, segment)
+    here = {f.address for f in port.fixed_ips}
+    if len(primary) != len(segment.subnets) or not here >= set(primary):
+        return Trouble(
+            Reason.CONFLICT,
+            f"port {port.id} lacks the primary address of the ENI: somebody changed its fixed "
+            "IPs; put it back, or delete this ENI",
+        )
+    return PortStatus(
+        id=port.id,
+        name=port.name,
+        mac_address=port.mac_address,
+        revision=port.revision,
+        mtu=segment.mtu,
+        subnets=segment.subnets,
+        primary=primary,
+        addresses=tuple(sorted(here - set(primary), key=_numeric)),
+    )
+
+
+def wanted_status(
+    eni: ENI, port: PortStatus | None, live: Port | None, trouble: Trouble | None, now: str
+) -> ENIStatus:
+    """Return the operator's part of the status; equal to the present one if nothing changed.
+
+    `live` is the port as Neutron showed it, `trouble` what stands in the way of the next step.
+    """
+    attached = live is not None and live.device_id == eni.spec.server_id and live.status == ACTIVE
+    generation = eni.metadata.generation
+    ready_port = condition(
+        Type.PORT_READY,
+        *_judge(
+            port is not None and live is not None,
+            Reason.PORT_CREATED,
+            trouble or Trouble(Reason.WAITING_FOR_PORT, "the port is being created"),
+        ),
+        status=port is not None and live is not None,
+        generation=generation,
+    )
+    plugged = condition(
+        Type.ATTACHED,
+        *_judge(attached, Reason.ATTACHED, _why_not_attached(port, trouble)),
+        status=attached,
+        generation=generation,
+    )
+    ready = _ready(eni, (ready_port, plugged), trouble)
+    conditions = merge(eni.status.conditions, (ready_port, plugged, ready), now)
+    return ENIStatus(conditions=_sorted(conditions), state=_word(eni, ready), port=port)
+
+
+def present_status(eni: ENI) -> ENIStatus:
+    """Return what stands there now of the operator's part."""
+    own = [c for c in eni.status.conditions if c.type in OWNED]
+    return ENIStatus(conditions=_sorted(own), state=eni.status.state, port=eni.status.port)
+
+
+def in_use(eni: ENI, port: Port | None) -> bool:
+    """Whether the agent may still use the NIC, or may still grant one of its addresses.
+
+    It gives up addresses at a generation; an older word could be from before they were asked for.
+    """
+    node, recorded = eni.status.node, eni.status.port
+    if recorded is None or (node is None and (port is None or not port.device_id)):
+        return False  # no agent was ever told of an address, or saw the NIC
+    if is_true(eni.status.conditions, Type.LINK_READY):
+        return True
+    return not retired(eni) >= set(recorded.addresses)
+
+
+def retired(eni: ENI) -> set[str]:
+    """Addresses that the agent has given up for good at the ENI's present generation."""
+    node = eni.status.node
+    return {
+        r.address for r in (node.retired if node else ()) if r.generation >= eni.metadata.generation
+    }
+
+
+def _ready(eni: ENI, own: tuple[Condition, ...], trouble: Trouble | None) -> Condition:
+    generation = eni.metadata.generation
+    agents = [find(eni.status.conditions, t) for t in (Type.GUEST_PREPARED, Type.LINK_READY)]
+    bad = next((c for c in (*own, *agents) if c is None or c.status != "True"), _GOOD)
+    if eni.metadata.deleting:
+        reason = trouble.reason if trouble else Reason.DELETING
+        message = trouble.message if trouble else "the ENI is being deleted"
+        return condition(Type.READY, reason, message, status=False, generation=generation)
+    if bad is _GOOD:
+        return condition(Type.READY, Reason.READY, status=True, generation=generation)
+    if bad is None:
+        return condition(
+            Type.READY,
+            Reason.WAITING_FOR_AGENT,
+            f"waiting for the agent of node {eni.spec.node_name}",
+            status=False,
+            generation=generation,
+        )
+    return Condition(
+        Type.READY,
+        condition(Type.READY, Reason.READY, status=False).status,
+        bad.reason,
+        bad.message,
+        generation,
+    )
+
+
+_GOOD: Final = Condition("", condition(Type.READY, Reason.READY, status=True).status, "Good")
+
+
+def _judge(good: bool, word: Reason, trouble: Trouble) -> tuple[Reason, str]:
+    return (word, "") if good else (trouble.reason, trouble.message)
+
+
+def _why_not_attached(port: PortStatus | None, trouble: Trouble | None) -> Trouble:
+    if port is None:
+        return Trouble(Reason.WAITING_FOR_PORT, "there is no port yet")
+    return trouble or Trouble(Reason.WAITING_FOR_ATTACH, "the port is being attached")
+
+
+def _word(eni: ENI, ready: Condition) -> str:
+    if eni.metadata.deleting:
+        return "Deleting"
+    return "Ready" if ready.status == "True" else ready.reason
+
+
+def _lowest(port: Port, segment: Segment) -> tuple[str, ...]:
+    """The lowest address of each subnet: the same choice after a crash before it was stored."""
+    chosen: list[str] = []
+    for subnet in segment.subnets:
+        own = [f.address for f in port.fixed_ips if f.subnet_id == subnet.id]
+        chosen.extend(sorted(own, key=_numeric)[:1])
+    return tuple(chosen)
+
+
+def _numeric(address: str) -> tuple[int, int]:
+    parsed = ip_address(address)
+    return parsed.version, int(parsed)
+
+
+def _sorted(conditions: Iterable[Condition]) -> tuple[Condition, ...]:
+    return tuple(sorted(conditions, key=lambda c: c.type))
