@@ -1,12 +1,22 @@
 """Fixtures that more than one folder of tests uses."""
 
-import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from openeni_testing.api_server import ApiServer
+
 
 @pytest.fixture(scope="session")
-def api_server() -> Path:
-    """Where the kubeconfig of a real API server is; tests put the CRDs into it themselves."""
-    return Path(os.environ["OPENENI_TEST_KUBECONFIG"])
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """An API server that a test may stop, if it runs it again."""
+    server = ApiServer.start(tmp_path_factory.mktemp("lab"))
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def api_server(control_plane: ApiServer) -> Path:
+    """The kubeconfig of a real API server; tests put the CRDs into it themselves."""
+    return control_plane.kubeconfig

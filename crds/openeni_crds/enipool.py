@@ -72,8 +72,9 @@ class Datapath(Struct, frozen=True, rename="camel", omit_defaults=True):
         IPVlanMode | None,
         Meta(
             description="Required with mode IPVlan, forbidden with Veth. L3S: through the node's "
-            "netfilter, so Services and policies work. L2: pods share the subnet's broadcast "
-            "domain. L3: no ARP at all; the network must route to the node."
+            "netfilter, so Services and policies work. L2: the fastest; traffic inside the subnet "
+            "passes the node by. L3: only where the network answers ARP for the port's fixed IPs "
+            "or routes to the node."
         ),
     ] = field(name="ipvlanMode", default=None)
     mtu: Annotated[

@@ -86,7 +86,8 @@ class _Models:
 def _worth_saying(schema: Json) -> bool:
     """Whether a default tells anything: "absent" does not, {} of a struct with defaults does."""
     default = schema["default"]
-    return default not in (None, "", [], {}) or (default == {} and "properties" in schema)
+    empty = default is None or default in ("", [], (), {})
+    return not empty or (default == {} and "properties" in schema)
 
 
 def _marks(schema: Json, struct: str, place: str) -> Json:

@@ -5,14 +5,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from openeni_lab import enclosure, lab as labs, progress
+from openeni_lab import enclosure, progress
+from openeni_lab import lab as labs
 from openeni_lab.api import ApiError
 from openeni_lab.builds import BuildError
 from openeni_lab.enclosure import LabError
@@ -24,7 +24,12 @@ from openeni_lab.openstack import client_environment
 from openeni_lab.steps import StepError
 
 ERRORS: Final = (ApiError, BuildError, ImageError, LabError, MachineError, StepError)
-PASS_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True}
+# Everything from the first word on is the other program's, its own `--` too.
+PASS_ON: Final = {
+    "allow_extra_args": True,
+    "allow_interspersed_args": False,
+    "ignore_unknown_options": True,
+}
 LONGEST_NAME: Final = 16
 
 app = typer.Typer(

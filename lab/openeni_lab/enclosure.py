@@ -108,13 +108,18 @@ def remove(lab: Layout) -> None:
     """End everything of a lab and remove every trace. Raises LabError naming what is left."""
     _stop(lab)
     _kill(lab)
-    for folder in _cgroups(lab, bottom_up=True):
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+    remove_cgroups(lab)
     shutil.rmtree(lab.state, ignore_errors=True)
     left = leftovers(lab)
     if left:
         raise LabError(f"left of the lab {lab.name!r}: {', '.join(left)}")
+
+
+def remove_cgroups(lab: Layout, part: str = "") -> None:
+    """Of the whole lab or of one node, whose processes have ended."""
+    for folder in _cgroups(lab, part, bottom_up=True):
+        with contextlib.suppress(OSError):  # `leftovers` tells of what stays
+            folder.rmdir()
 
 
 def _stop(lab: Layout) -> None:
@@ -162,9 +167,9 @@ def leftovers(lab: Layout) -> list[str]:
     ]
 
 
-def _cgroups(lab: Layout, *, bottom_up: bool = False) -> Iterator[Path]:
+def _cgroups(lab: Layout, part: str = "", *, bottom_up: bool = False) -> Iterator[Path]:
     for root in isolation.cgroup_roots():
-        for folder, _, _ in os.walk(root / lab.cgroup, topdown=not bottom_up):
+        for folder, _, _ in os.walk(root / lab.cgroup / part, topdown=not bottom_up):
             yield Path(folder)
 
 

@@ -120,6 +120,15 @@ class Hypervisor:
             if self.records.arp_responder:
                 self._neighbours(before, None)
 
+    def restore(self) -> None:
+        """Into a new table: what every recorded port may send, which Neutron will not say again."""
+        with self.records.locked("ports"):
+            ports = self.records.ports()
+            run(["nft", "-f", "-"], antispoof.table() + "".join(map(antispoof.allow, ports)))
+            if self.records.arp_responder:
+                for port in ports:
+                    self._neighbours(None, port)
+
     def dropped(self) -> dict[str, int]:
         """Packets dropped per port id, and as `drop-unknown` those of unknown devices."""
         return antispoof.parse_counters(run(antispoof.COUNTERS_COMMAND))
@@ -177,6 +186,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     does.add_parser("forget", help="undo allow").add_argument("port")
     does.add_parser("power-on", help="record a running machine").add_argument("machine")
     does.add_parser("power-off", help="the machine does not run any more").add_argument("machine")
+    does.add_parser("restore", help="the anti-spoofing rules, from the records")
     does.add_parser("dropped", help="packets dropped as spoofed, by port")
     does.add_parser("arp-responder", help="as ML2/OVN").add_argument("word", choices=["on", "off"])
     return parser.parse_args(words)
@@ -195,6 +205,7 @@ COMMANDS: Final[Mapping[str, Callable[[Hypervisor, argparse.Namespace], object]]
     "forget": lambda h, a: h.forget(a.port),
     "power-on": lambda h, a: _power_on(h, a.machine),
     "power-off": lambda h, a: h.power_off(a.machine),
+    "restore": lambda h, _: h.restore(),
     "dropped": lambda h, _: h.dropped(),
     "arp-responder": lambda h, a: h.answer_arp(on=a.word == "on"),
 }

@@ -6,6 +6,7 @@ Everything is made with iproute2 and nftables inside the lab and ends with its n
 """
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
@@ -138,6 +139,14 @@ class Network:
         """Packets that anti-spoofing dropped, by port id."""
         return antispoof.parse_counters(self._machine.check(antispoof.COUNTERS_COMMAND))
 
+    def hypervisor(self, *words: str) -> str:
+        """A command of the hypervisor inside the lab."""
+        command = [sys.executable, "-S", "-m", "openeni_lab.hypervisor"]
+        return self._machine.check(
+            [*command, f"--state={self._lab.state}", *words],
+            env={"PYTHONPATH": str(Path(__file__).parent.parent)},
+        )
+
     def _links(self) -> frozenset[str]:
         links = json.loads(self._machine.check(["ip", "-json", "link"]))
         return frozenset(link["ifname"] for link in links)
@@ -159,7 +168,7 @@ class Network:
         for name in speaking:
             self._machine.check(["sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=0"])
         self._ip(bridge_addresses(BRIDGES))
-        self._machine.check(["nft", "-f", "-"], stdin=antispoof.table().encode())
+        self.hypervisor("restore")
 
     def _has_outside(self) -> bool:
         return self._machine.running(self.server("outside"))

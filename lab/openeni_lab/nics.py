@@ -1,8 +1,9 @@
 """What the lab's hypervisor knows, kept in files: machines, their NICs, ports, faults to play.
 
 There is no hypervisor daemon: Nova's process, Neutron's process and the owner of a node each look
-here and write here. Every record is one JSON file, replaced whole, named after its object.
-Standard library only: it is imported by Nova's and Neutron's own Python.
+here and write here. Every record is one JSON file, replaced whole, named after its object. What
+must end with the lab's namespaces is on the lab's own /run, the rest in its folder. Standard
+library only: it is imported by Nova's and Neutron's own Python.
 """
 
 import fcntl
@@ -18,12 +19,13 @@ from typing import Any, Final
 from openeni_lab.antispoof import AddressPair, PortFacts, device_name
 
 DEFAULT_MTU: Final = 1450  # what Neutron gives a VXLAN network
+RUNNING: Final = Path("/run/openeni-lab/machines")  # inside the lab
 FIRST_SLOT: Final = 3  # a cloud image names its first NIC ens3
 
 
 @dataclass(frozen=True)
 class MachineRecord:
-    """A running machine that stands for a Nova server: `<state>/nodes/<name>/machine.json`.
+    """A running machine that stands for a Nova server: `<name>.json` in `RUNNING`.
 
     Its owner writes it with `hypervisor.power_on` when the machine can take NICs and removes it
     with `hypervisor.power_off`. Paths are as seen inside the lab's namespaces.
@@ -110,19 +112,19 @@ class Records:
 
     def machine(self, server_id: str) -> MachineRecord | None:
         """The running machine of a server, if it runs."""
-        found = map(_read, self.state.glob("nodes/*/machine.json"))
+        found = map(_read, RUNNING.glob("*.json"))
         records = (MachineRecord(**values) for values in found if values)
         return next((record for record in records if record.server_id == server_id), None)
 
     def machine_named(self, name: str) -> MachineRecord | None:
-        values = _read(self._machine_path(name))
+        values = _read(RUNNING / f"{name}.json")
         return MachineRecord(**values) if values else None
 
     def put_machine(self, record: MachineRecord) -> None:
-        _write(self._machine_path(record.name), asdict(record))
+        _write(RUNNING / f"{record.name}.json", asdict(record))
 
     def remove_machine(self, name: str) -> None:
-        self._machine_path(name).unlink(missing_ok=True)
+        (RUNNING / f"{name}.json").unlink(missing_ok=True)
 
     def nic(self, port_id: str) -> Nic | None:
         values = _read(self._nics / f"{port_id}.json")
@@ -170,9 +172,6 @@ class Records:
     def put_arp_responder(self, *, on: bool) -> None:
         path = self.state / "arp-responder"
         path.touch() if on else path.unlink(missing_ok=True)
-
-    def _machine_path(self, name: str) -> Path:
-        return self.state / "nodes" / name / "machine.json"
 
 
 def _port(values: dict[str, Any]) -> PortFacts:

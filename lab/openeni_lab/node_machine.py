@@ -21,6 +21,13 @@ from openeni_lab.nics import MachineRecord
 GUEST_PORT: Final = 2222  # of a guest's init, on the node's address
 NODES_PREFIX: Final = layout.NODES_CIDR.partition("/")[2]
 
+# As on every Kubernetes node; and no interface speaks IPv6 unasked (its cloud would drop it).
+SYSCTLS: Final = (
+    "net.ipv4.ip_forward=1",
+    "net.ipv6.conf.all.disable_ipv6=1",
+    "net.ipv6.conf.default.disable_ipv6=1",
+)
+
 # What outlives a restart of the node, as a disk does.
 PERSISTENT: Final = (
     "/etc/cni",
@@ -115,6 +122,7 @@ class NamespaceMachine:
 
     def configure(self) -> None:
         """Its network namespace is that of the process that guards it in the lab."""
+        self.client.check(["sysctl", "-qw", *SYSCTLS])
         pid = self._host.machine.list()[self._host.node.name].pid
         self._host.power_on(kind="namespace", netns=f"/proc/{pid}/ns/net")
         links = json.loads(self.client.check(["ip", "-json", "link"]))
@@ -160,8 +168,8 @@ class GuestMachine:
         listen = init_command(
             f"--listen={host.node.address}:{GUEST_PORT}", f"--token={self._token()}"
         )
-        prepare = f"hostname {host.node.name}; ip -batch {batch}; exec"
-        words = ["sh", "-c", f'{prepare} "$@"', "sh", *listen]
+        before = f"hostname {host.node.name}; sysctl -qw {' '.join(SYSCTLS)}; ip -batch {batch}"
+        words = ["sh", "-c", f'{before}; exec "$@"', "sh", *listen]
         guest.prepare(words, init_environment(), Path("/"))
         host.machine.start(
             host.node.name, guest.argv, env=guest.environment | {"TMPDIR": ""}, log=host.log

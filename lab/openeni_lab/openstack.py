@@ -1,7 +1,6 @@
 """The lab's cloud, step by step: template, files, database, services, servers, the remote VM."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,7 +44,7 @@ def steps(lab: Layout, machine: Machine, venv: Path) -> list[Step]:
         Step(
             "remote VM",
             lambda: machine.running(wires.server(layout.REMOTE_VM)),
-            lambda: _run_remote(lab, machine, wires),
+            lambda: _run_remote(lab, wires),
             0.3,
         ),
     ]
@@ -112,15 +111,11 @@ def _server(name: str, on: str, address: str, zone: str) -> dict[str, Any]:
     return {"name": name, "network": on, "address": address, "zone": zone}
 
 
-def _run_remote(lab: Layout, machine: Machine, wires: Network) -> None:
+def _run_remote(lab: Layout, wires: Network) -> None:
     """Give the server `remote` a machine: a namespace with its port's NIC and an HTTP answer."""
     name = layout.REMOTE_VM
     path = wires.make_host(name)
     record = MachineRecord(name, servers(lab)[name]["id"], "namespace", netns=path)
-    hypervisor = [sys.executable, "-S", "-m", "openeni_lab.hypervisor", f"--state={lab.state}"]
-    machine.check(
-        [*hypervisor, "power-on", json.dumps(vars(record))],
-        env={"PYTHONPATH": str(Path(__file__).parent.parent)},
-    )
+    wires.hypervisor("power-on", json.dumps(vars(record)))
     wires.configure_host(name, REMOTE_NIC, network.remote_address(), layout.PODS_GATEWAY)
     wires.serve(name)

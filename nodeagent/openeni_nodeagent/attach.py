@@ -140,7 +140,9 @@ class Attach:
             # Wiring's word: after an error nothing of the pod is left in the kernel.
             self._grants.release(grant, used=grant.connected)
             code = Code.TRY_AGAIN if isinstance(error, NicMissingError) else Code.IO
-            raise CniError(code, f"the datapath of {grant.addresses[0]} failed", str(error)) from None
+            raise CniError(
+                code, f"the datapath of {grant.addresses[0]} failed", str(error)
+            ) from None
 
     def delete(self, container_id: str, interface: str, netns: str) -> None:
         """End a grant. A container without one is done already. Raises CniError."""
@@ -157,15 +159,19 @@ class Attach:
             if facts is not None and self._sources.prepared(grant.eni):
                 try:
                     self._wiring.delete(pod_facts(grant, facts), netns)
-                    return
                 except NicMissingError:
-                    _log.info("ENI %s is gone: removing the node's part of its pods", grant.eni)
-            for address in grant.addresses:
-                self._wiring.delete_address(address)
+                    self._delete_addresses(grant)
+            else:
+                self._delete_addresses(grant)
         except WiringError as error:
             raise CniError(
                 Code.IO, f"the datapath of {grant.addresses[0]} cannot be removed", str(error)
             ) from None
+
+    def _delete_addresses(self, grant: Grant) -> None:
+        _log.info("ENI %s is not there: removing the node's part of its pods", grant.eni)
+        for address in grant.addresses:
+            self._wiring.delete_address(address)
 
     def replay(self, container_id: str, interface: str, netns: str, queued: float) -> None:
         """Do a DEL that was queued at `queued` (boot clock) while no agent ran.
@@ -224,7 +230,9 @@ class Attach:
             key = (grant.holder.container_id, grant.holder.interface)
             if key in listed or now - grant.at < GC_AGE_SECONDS:
                 continue
-            if self._sources.pods.get(grant.holder.pod_uid) is None or self._replaced(grant, listed):
+            if self._sources.pods.get(grant.holder.pod_uid) is None or self._replaced(
+                grant, listed
+            ):
                 _log.warning("GC: container %s is unknown, its address is freed", key[0])
                 self.end(grant)
 

@@ -7,12 +7,15 @@ root; the bus needs one socket.
 from pathlib import Path
 from typing import Any, Final
 
-from jeepney import DBusAddress, MessageFlag, MessageType, new_method_call
-from jeepney.io.blocking import open_dbus_connection
+import jeepney
+from jeepney import DBusAddress, MessageFlag, MessageType
+from jeepney.io import blocking
 
 from openeni_nodeagent.guest import GuestError
 
 SECONDS: Final = 10.0
+_message: Any = jeepney  # without types
+_blocking: Any = blocking
 _CALLS: Final[dict[str, tuple[DBusAddress, str, str | None, tuple[int, ...]]]] = {
     # Reload(u flags): 1 is NM_MANAGER_RELOAD_FLAG_CONF, the configuration files alone
     "NetworkManager": (
@@ -47,11 +50,11 @@ def reload(socket: Path, service: str) -> None:
     if not socket.exists():
         return
     address, method, signature, arguments = _CALLS[service]
-    message: Any = new_method_call(address, method, signature, arguments)
+    message = _message.new_method_call(address, method, signature, arguments)
     message.header.flags |= MessageFlag.no_auto_start  # an absent one must not be started by us
     try:
-        with open_dbus_connection(f"unix:path={socket}") as connection:
-            reply: Any = connection.send_and_get_reply(message, timeout=SECONDS)
+        with _blocking.open_dbus_connection(f"unix:path={socket}") as connection:
+            reply = connection.send_and_get_reply(message, timeout=SECONDS)
     except (OSError, TimeoutError, EOFError, ValueError) as error:
         raise GuestError(f"{service} cannot be told to reload: {error}") from None
     if reply.header.message_type != MessageType.error:

@@ -65,7 +65,8 @@ class Choice:
         namespace = self._namespaces.wait(pod.metadata.namespace, POD_SECONDS)
         if namespace is None:
             raise CniError(
-                Code.TRY_AGAIN, f"the labels of namespace {pod.metadata.namespace} are not known yet"
+                Code.TRY_AGAIN,
+                f"the labels of namespace {pod.metadata.namespace} are not known yet",
             )
         return namespace.metadata.labels
 

@@ -133,7 +133,7 @@ class Grants:
             if self._facts.get(view.name) != facts:
                 self._journal.append(EniSeen(facts))
                 self._facts[view.name] = facts
-            self._ledger.observe(view)
+            self._ledger.observe(view, boot_seconds())
             self._changed.notify_all()
 
     def forget(self, eni: str) -> None:
@@ -157,10 +157,6 @@ class Grants:
         with self._changed:
             now = boot_seconds()
             return self._ledger.acknowledge(eni, now), self._ledger.counts(eni, now)
-
-    def free_addresses(self, eni: str) -> tuple[str, ...]:
-        with self._changed:
-            return self._ledger.free_addresses(eni, boot_seconds())
 
     def next_rested(self) -> float | None:
         """Seconds until the next cool-down ends."""

@@ -8,7 +8,6 @@ unmanaged-devices, systemd.network(5) Unmanaged=, systemd PR 29782 (ID_NET_MANAG
 """
 
 import logging
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +101,7 @@ def _write(file: Path, text: str) -> bool:
         if file.is_file() and file.read_text() == text:
             return False
         fresh.write_text(text)
-        os.chmod(fresh, 0o644)  # networkd does not run as root
+        fresh.chmod(0o644)  # networkd does not run as root
         fresh.replace(file)
     except OSError as error:
         raise GuestError(f"{file} cannot be written: {error.strerror}") from None

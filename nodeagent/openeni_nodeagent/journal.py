@@ -7,6 +7,7 @@ CLOCK_BOOTTIME, which a restart of the agent and a jump of the wall clock leave 
 """
 
 import contextlib
+import errno
 import os
 import threading
 import zlib
@@ -120,9 +121,10 @@ def decode(line: bytes) -> Record | None:
     try:
         if int(checksum, 16) != zlib.crc32(body):
             return None
-        return _decoder.decode(body)
+        record: Record = _decoder.decode(body)
     except (ValueError, msgspec.MsgspecError):
         return None
+    return record
 
 
 def replay(content: bytes) -> Remembered:
@@ -165,9 +167,7 @@ class Journal:
         line = b"".join(encode(record) for record in records)
         with self._lock:
             try:
-                written = os.write(self._file, line)
-                if written != len(line):
-                    raise OSError(f"{self._path}: {written} of {len(line)} bytes written")
+                _write(self._file, line)
             except OSError:
                 with contextlib.suppress(OSError):
                     os.ftruncate(self._file, self._size)
@@ -198,8 +198,7 @@ class Journal:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
         file = os.open(fresh, flags, 0o600)
         try:
-            if os.write(file, content) != len(content):
-                raise OSError(f"{fresh}: no room for {len(content)} bytes")
+            _write(file, content)
             fresh.rename(self._path)
         except OSError:
             os.close(file)
@@ -207,3 +206,9 @@ class Journal:
         if self._file >= 0:
             os.close(self._file)
         self._file, self._size, self._records = file, len(content), len(records)
+
+
+def _write(file: int, content: bytes) -> None:
+    written = os.write(file, content)
+    if written != len(content):
+        raise OSError(errno.ENOSPC, f"only {written} of {len(content)} bytes were written")

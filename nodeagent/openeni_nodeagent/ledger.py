@@ -98,19 +98,22 @@ class Ledger:
         self._retired: dict[str, set[str]] = {}  # ENI -> given up, never granted again
         self._reserved: set[str] = set()  # the kernel carries them, no grant is known
 
-    def observe(self, view: EniView) -> None:
+    def observe(self, view: EniView, now: float) -> None:
         """Take in what the API says of one ENI; the newest view replaces the older one.
 
-        An address that has left the port is forgotten; comes it back, it is a new one. What an
-        earlier process had acknowledged is taken from the first view alone: later ones show what
-        this process wrote, which may be behind what it knows.
+        What the operator wants back is given up at sight: an acknowledgement that an earlier
+        process sent may still be on its way. An address that has left the port is forgotten; comes
+        it back, it is a new one. What was acknowledged before this process began is taken from the
+        first view alone: later ones show what this process wrote, which may be behind what it
+        knows; and what has an owner by now was withdrawn before that word arrived.
         """
         first = view.name not in self._enis
         given_up = self._retired.setdefault(view.name, set())
         if first:
-            given_up |= view.retired
+            given_up |= {a for a in view.retired if not self._in_use(a)}
         given_up &= set(view.addresses)
         self._enis[view.name] = view
+        self.acknowledge(view.name, now)
 
     def forget(self, eni: str) -> None:
         """The ENI is gone; grants that were made from it stay until they are freed."""
@@ -205,14 +208,6 @@ class Ledger:
             min(c.available for c in per_family),
         )
 
-    def free_addresses(self, eni: str, now: float) -> tuple[str, ...]:
-        """What the next grants of this ENI will take, soonest first."""
-        view = self._enis.get(eni)
-        if view is None or view.deleting or not view.usable:
-            return ()
-        free = [a for a in view.addresses if self._is_free(a, view, now)]
-        return tuple(sorted(free, key=self._rank))
-
     def next_rested(self, now: float) -> float | None:
         """When the next cool-down ends."""
         return min((t for t in self._rested.values() if t > now), default=None)
@@ -231,9 +226,7 @@ class Ledger:
         return max(self._rank(a) for a in chosen), Chosen(view, tuple(chosen))
 
     def _count(self, addresses: list[str], view: EniView, now: float) -> Counts:
-        cooling = sum(
-            1 for a in addresses if not self._in_use(a) and not self._is_rested(a, now)
-        )
+        cooling = sum(1 for a in addresses if not self._in_use(a) and not self._is_rested(a, now))
         free = sum(1 for a in addresses if self._is_free(a, view, now))
         return Counts(0, cooling, free if view.usable and not view.deleting else 0)
 

@@ -7,7 +7,6 @@ deleted and no pod is left on it.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -56,6 +55,7 @@ class Links:
         grants: Grants,
         wiring: Wiring,
         guest: Guest,
+        *,
         node: Callable[[], NodeFacts | None],
         told: Callable[[str], None],
     ) -> None:
@@ -69,8 +69,6 @@ class Links:
         self._prepared: dict[str, Prepared] = {}
         self._sides: dict[str, Side] = {}
         self._awaited: dict[str, float] = {}  # since when a NIC has been looked for
-        self._ahead: dict[str, set[str]] = {}  # addresses whose messages are encoded
-        self._lock = threading.Lock()
 
     def is_prepared(self, name: str) -> bool:
         return name in self._prepared
@@ -107,15 +105,15 @@ class Links:
         self._say(name, side)
         if side.guest.ok is not True:
             raise RetryError(side.guest.message)
-        if again is None:
-            self._encode_ahead(facts)
         return again
 
     def _guard(self, facts: EniFacts, side: Side) -> Side:
         try:
             self._guest.prepare(facts.mac)
         except GuestError as error:
-            return replace(side, guest=Said(ok=False, reason=Reason.GUEST_NOT_PREPARED, message=str(error)))
+            return replace(
+                side, guest=Said(ok=False, reason=Reason.GUEST_NOT_PREPARED, message=str(error))
+            )
         return replace(side, guest=Said(ok=True, reason=Reason.PREPARED))
 
     def _link(self, eni: ENI, facts: EniFacts, side: Side) -> tuple[float | None, Side]:
@@ -149,7 +147,6 @@ class Links:
             return before.link
         link = self._wiring.prepare_eni(facts, node)
         self._prepared[facts.name] = Prepared(facts, node, link)
-        self._ahead.pop(facts.name, None)
         return link
 
     def _missing(self, name: str, text: str, side: Side) -> tuple[float, Side]:
@@ -179,7 +176,7 @@ class Links:
     def _gone(self, name: str) -> None:
         facts = self._grants.facts(name)
         self._grants.forget(name)
-        for memory in (self._sides, self._awaited, self._ahead):
+        for memory in (self._sides, self._awaited):
             memory.pop(name, None)
         if facts is None or self._grants.of_eni(name):
             return
@@ -188,14 +185,6 @@ class Links:
             self._guest.forget(facts.mac)
         except GuestError as error:
             _log.warning("%s", error)
-
-    def _encode_ahead(self, facts: EniFacts) -> None:
-        """Let the datapath prepare for the next grants; each address once."""
-        done = self._ahead.setdefault(facts.name, set())
-        for address in self._grants.free_addresses(facts.name):
-            if address not in done:
-                self._wiring.prepare_address(facts, address)
-                done.add(address)
 
     def _say(self, name: str, side: Side) -> None:
         self._sides[name] = side

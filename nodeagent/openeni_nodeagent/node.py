@@ -1,4 +1,4 @@
-"""The agent's own Node: what all ENIs need to know of it, and the labels that say what it can do."""
+"""The agent's own Node: what ENIs need to know of it, and labels that say what it can."""
 
 from collections.abc import Callable
 from typing import Final
@@ -25,6 +25,7 @@ class NodeSide:
         store: Store,
         wiring: Wiring,
         grants: Grants,
+        *,
         settings: Settings,
         nodes: Cache[Node],
         cidrs: Cache[ServiceCIDR],

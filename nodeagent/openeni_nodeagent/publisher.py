@@ -73,9 +73,7 @@ class Publisher:
         if there is None or there.spec.pod_uid != grant.holder.pod_uid:
             return WAIT_SECONDS  # an older pod of that name is still on its way out
         if there.spec != bodies.spec(grant, self._node):
-            applied = self._store.apply(
-                KIND, bodies.body(grant, self._node), manager=MANAGER_AGENT
-            )
+            applied = self._store.apply(KIND, bodies.body(grant, self._node), manager=MANAGER_AGENT)
             there = decode(applied, PodIP)
         eni = self._enis.get(grant.eni)
         on_port = frozenset(eni.status.port.addresses) if eni and eni.status.port else None

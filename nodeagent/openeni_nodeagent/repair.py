@@ -64,8 +64,9 @@ class Repair:
 
     def look(self) -> float:
         """Find and repair; return in how many seconds to look again."""
-        kernel = frozenset(self._wiring.pods())
-        found = findings(self._world(kernel))
+        grants = tuple(g for g in self._grants.all() if self._prepared(g.eni))
+        kernel = frozenset(self._wiring.pods())  # after the grants: one that ended is no surprise
+        found = findings(self._world(grants, kernel))
         now = time.monotonic()
         self._seen = {finding: self._seen.get(finding, now) for finding in found}
         for finding in found:
@@ -73,8 +74,7 @@ class Repair:
         self._grants.keep_reserved(kernel)
         return PERIOD_SECONDS
 
-    def _world(self, kernel: frozenset[str]) -> World:
-        grants = tuple(g for g in self._grants.all() if self._prepared(g.eni))
+    def _world(self, grants: tuple[Grant, ...], kernel: frozenset[str]) -> World:
         pods = self._caches.pods.all()
         return World(
             grants,

@@ -1,7 +1,7 @@
 """One at a time for one key, without a lock for all: two calls of one container never overlap."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 
@@ -13,7 +13,7 @@ class Turns:
         self._locks: dict[str, tuple[threading.Lock, int]] = {}  # with how many want it
 
     @contextmanager
-    def hold(self, key: str) -> Iterator[None]:
+    def hold(self, key: str) -> Generator[None]:
         with self._mutex:
             lock, wanted = self._locks.get(key, (threading.Lock(), 0))
             self._locks[key] = lock, wanted + 1

@@ -62,7 +62,7 @@ class WorkQueue:
             except RetryError as error:
                 again = self._failed(key)
                 _log.warning("%s: %s; again in %.1f s", key, error, again)
-            except Exception:
+            except Exception:  # noqa: BLE001 - logged, and the key is tried again
                 again = self._failed(key)
                 _log.exception("%s failed; again in %.1f s", key, again)
             if again is not None:

@@ -24,6 +24,10 @@ class Node:
     def zone(self) -> str:
         return self.labels.get(LABEL_ZONE, "")
 
+    def is_other_than(self, server_id: str) -> bool:
+        """Whether it is another server by now; a node that does not say yet may be the same."""
+        return self.server_id not in {"", server_id}
+
     def can(self, mode: Mode) -> bool | None:
         """Whether its kernel has the datapath, as its agent says; None: no agent has said yet."""
         said = self.labels.get(LABEL_VETH if mode is Mode.VETH else LABEL_IPVLAN)

@@ -1,13 +1,14 @@
 """What openeni relies on of the API server; the store in memory is held to the same."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from openeni_crds.meta import Json
-from openeni_crds.names import ENI, ENIPOOL, NAMESPACE, POD, PODIP
+from openeni_crds.names import ENI, ENIPOOL, NAMESPACE, POD, PODIP, Kind
 from openeni_crds.store import (
     ConflictError,
     GoneError,
@@ -16,9 +17,11 @@ from openeni_crds.store import (
     Store,
     WatchEvent,
 )
+from openeni_testing.memorystore import MemoryStore
 from openeni_testing.objects import eni_body, podip_body, pool_body, unique
 from openeni_testing.waiting import wait_for
 
+SERVICE_ACCOUNT = Kind("", "v1", "serviceaccounts", "ServiceAccount", namespaced=True)
 OPERATOR, AGENT = "openeni-operator", "openeni-agent"
 
 
@@ -369,24 +372,26 @@ def test_leaving_the_selection_looks_like_a_deletion(store: Store) -> None:
     assert store.get(ENI, name)["metadata"]["labels"] == {"rack": "another"}
 
 
-def test_a_watch_ends_in_its_time_with_a_bookmark(store: Store) -> None:
-    version = store.list(ENI).resource_version
-    events = list(store.watch(ENI, version, seconds=4))
-    assert events[-1].type == "BOOKMARK"
-    assert int(events[-1].object["metadata"]["resourceVersion"]) >= int(version)
+def test_a_watch_ends_in_its_time(store: Store) -> None:
+    began = time.monotonic()
+    events = list(store.watch(ENI, store.list(ENI).resource_version, seconds=2))
+    assert {e.type for e in events} <= {"BOOKMARK"}
+    assert 2 <= time.monotonic() - began < 20
 
 
 def test_a_watch_from_a_forgotten_version_is_gone(store: Store) -> None:
-    forget = getattr(store, "compact", None)
-    store.create(ENI, eni_body(unique("eni")))
-    if forget:
-        forget()
+    for _ in range(2):
+        store.create(ENI, eni_body(unique("eni")))
+    if isinstance(store, MemoryStore):
+        store.compact()  # the real one does not remember what was before its own start
     with pytest.raises(GoneError):
         next(iter(store.watch(ENI, "1", seconds=4)))
 
 
 def test_a_pods_status_is_its_own_part(store: Store) -> None:
     name = unique("pod")
+    account = {"metadata": {"name": "default", "namespace": "default"}}
+    store.apply(SERVICE_ACCOUNT, account, manager="openeni-tests")
     container = {"name": "web", "image": "web"}
     made = store.create(
         POD,

@@ -1,8 +1,7 @@
-"""Frames made by hand, sent out of a plugged port: what Neutron lets out arrives, the rest counts."""
+"""Frames made by hand leave a plugged port: what Neutron lets out arrives, the rest is counted."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pytest
 
@@ -10,12 +9,14 @@ from openeni_lab import antispoof
 from openeni_lab.antispoof import AddressPair, PortFacts
 from openeni_testing import frames
 from openeni_testing.fake_node import FakeNode
+from openeni_testing.small_lab import SmallLab
 
 PORT = "0a0a0a0a-1111-4000-8000-000000000001"
 OTHER_PORT = "0b0b0b0b-1111-4000-8000-000000000002"
 MAC = "fa:16:3e:aa:00:01"
 PAIR_MAC = "fa:16:3e:aa:00:77"
 OTHER_MAC = "fa:16:3e:aa:00:02"
+NONE = "0.0.0.0"  # noqa: S104 - a source address
 OWN = "10.98.0.11"
 SECOND = "10.98.0.12"
 OTHERS = "10.98.0.99"
@@ -42,7 +43,7 @@ GOOD = {
     "ARP reply": frames.arp(MAC, MAC, SECOND, "10.98.0.1", reply=True),
     "ARP of an allowed pair": frames.arp(PAIR_MAC, PAIR_MAC, IN_PAIR, "10.98.0.1"),
     "RARP with the own MAC": frames.ethernet(MAC, 0x8035, bytes(28)),
-    "DHCP discover": frames.ipv4(MAC, "0.0.0.0", "255.255.255.255", frames.udp(68, 67)),
+    "DHCP discover": frames.ipv4(MAC, NONE, "255.255.255.255", frames.udp(68, 67)),
     "IPv6 from a fixed IP": frames.ipv6(MAC, OWN_V6, ALL_NODES, frames.udp(1, 2)),
     "IPv6 from the link-local address": frames.ipv6(MAC, LINK_LOCAL, ALL_NODES, frames.udp(1, 2)),
     "echo request": frames.ipv6(
@@ -72,7 +73,7 @@ SPOOFED = {
     "IPv4 from another MAC": frames.ipv4(OTHER_MAC, OWN, "10.98.0.1"),
     "fixed IP with the pair's MAC": frames.ipv4(PAIR_MAC, OWN, "10.98.0.1"),
     "pair's address with the port's MAC": frames.ipv4(MAC, IN_PAIR, "10.98.0.1"),
-    "unspecified IPv4 source": frames.ipv4(MAC, "0.0.0.0", "10.98.0.1", frames.udp(1, 2)),
+    "unspecified IPv4 source": frames.ipv4(MAC, NONE, "10.98.0.1", frames.udp(1, 2)),
     "DHCP server": frames.ipv4(MAC, OWN, "255.255.255.255", frames.udp(67, 68)),
     "DHCPv6 server": frames.ipv6(MAC, LINK_LOCAL, ALL_NODES, frames.udp(547, 546)),
     "ARP for another's address": frames.arp(MAC, MAC, OTHERS, "10.98.0.1"),
@@ -107,7 +108,7 @@ SPOOFED = {
 class Wire:
     """Two nodes on the pods network; `tell` is what Neutron says of the sender's port."""
 
-    lab: Any
+    lab: SmallLab
     sender: FakeNode
     receiver: FakeNode
 
@@ -125,7 +126,7 @@ class Wire:
 
 
 @pytest.fixture(scope="module")
-def wire(wires: Any) -> Iterator[Wire]:
+def wire(wires: SmallLab) -> Iterator[Wire]:
     sender, receiver = wires.node("sender"), wires.node("receiver")
     for node, port, mac, address in (
         (sender, PORT, MAC, OWN),

@@ -4,12 +4,12 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
 from openeni_lab.nics import Faults, Records
 from openeni_testing.fake_node import FakeNode
+from openeni_testing.small_lab import SmallLab
 
 _numbers = itertools.count(1)
 
@@ -22,7 +22,7 @@ def new_port() -> tuple[str, str, str]:
 
 
 @pytest.fixture
-def node(wires: Any) -> Iterator[FakeNode]:
+def node(wires: SmallLab) -> Iterator[FakeNode]:
     """A running machine without NICs."""
     node = wires.node(f"machine{next(_numbers)}")
     node.power_on()
@@ -36,7 +36,7 @@ def node(wires: Any) -> Iterator[FakeNode]:
 
 
 @pytest.fixture
-def misbehave(wires: Any) -> Iterator[Callable[[str, Faults], None]]:
+def misbehave(wires: SmallLab) -> Iterator[Callable[[str, Faults], None]]:
     """Play faults on one machine until the test ends."""
     records = Records(wires.layout.state)
     yield lambda machine, faults: records.put_faults({machine: faults})
@@ -184,7 +184,7 @@ def test_a_slow_hotplug_takes_its_time(
 
 
 @pytest.mark.root
-def test_the_arp_responder_answers_for_hosts_that_do_not(node: FakeNode, wires: Any) -> None:
+def test_the_arp_responder_answers_for_hosts_that_do_not(node: FakeNode, wires: SmallLab) -> None:
     silent = wires.node(f"silent{next(_numbers)}")
     silent.power_on()
     port, mac, address = new_port()

@@ -1,12 +1,11 @@
 """The lab's wires: bridges, the gateway between them, the host beyond it."""
 
-from typing import Any
-
 import pytest
 
 from openeni_lab import network, steps
 from openeni_lab.network import BRIDGES
 from openeni_lab.progress import Lines
+from openeni_testing.small_lab import SmallLab
 
 
 def test_only_missing_bridges_are_made() -> None:
@@ -15,7 +14,7 @@ def test_only_missing_bridges_are_made() -> None:
 
 
 @pytest.mark.root
-def test_a_second_up_finds_everything_there(wires: Any) -> None:
+def test_a_second_up_finds_everything_there(wires: SmallLab) -> None:
     assert all(step.done() for step in wires.network.steps())
     before = wires.machine.check(["ip", "address"])
     steps.run(wires.network.steps(), Lines())
@@ -23,7 +22,7 @@ def test_a_second_up_finds_everything_there(wires: Any) -> None:
 
 
 @pytest.mark.root
-def test_what_is_missing_is_made_again(wires: Any) -> None:
+def test_what_is_missing_is_made_again(wires: SmallLab) -> None:
     wires.machine.check(["nft", "delete", "table", "bridge", "openeni-lab"])
     assert not all(step.done() for step in wires.network.steps())
     steps.run(wires.network.steps(), Lines())
@@ -31,12 +30,23 @@ def test_what_is_missing_is_made_again(wires: Any) -> None:
 
 
 @pytest.mark.root
-def test_the_outside_host_answers_http(wires: Any) -> None:
+def test_rules_of_known_ports_come_back_with_the_table(wires: SmallLab) -> None:
+    port, mac = "eeeeeeee-1111-4000-8000-000000000003", "fa:16:3e:ee:00:03"
+    wires.network.hypervisor("allow", port, mac, "pods", "10.98.0.13")
+    wires.machine.check(["nft", "delete", "table", "bridge", "openeni-lab"])
+    steps.run(wires.network.steps(), Lines())
+    assert port in wires.network.dropped()
+    wires.network.hypervisor("forget", port)
+    assert port not in wires.network.dropped()
+
+
+@pytest.mark.root
+def test_the_outside_host_answers_http(wires: SmallLab) -> None:
     assert wires.machine.check(["curl", "-s", "-m", "20", "http://10.97.0.2/"]) == "outside"
 
 
 @pytest.mark.root
-def test_nodes_pods_and_the_outside_reach_each_other_through_the_gateway(wires: Any) -> None:
+def test_nodes_pods_and_the_outside_reach_each_other_through_the_gateway(wires: SmallLab) -> None:
     node, pod = wires.node("on-nodes"), wires.node("on-pods")
     hosts = (
         (node, "nodes", "cccccccc-1111-4000-8000-000000000001", "fa:16:3e:cc:00:01", "10.99.0.11"),
@@ -52,4 +62,4 @@ def test_nodes_pods_and_the_outside_reach_each_other_through_the_gateway(wires: 
         node.check("ping", "-c", "1", "-W", "5", target)
     pod.check("ping", "-c", "1", "-W", "5", "10.97.0.2")
     assert pod.check("curl", "-s", "-m", "20", "http://10.97.0.2/") == "outside"
-    assert {count for count in wires.network.dropped().values()} == {0}
+    assert set(wires.network.dropped().values()) == {0}

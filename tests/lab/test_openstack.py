@@ -12,13 +12,18 @@ from openeni_lab.progress import Lines
 from openeni_testing import frames
 from openeni_testing.entering import network_of
 from openeni_testing.fake_node import FakeNode
+from openeni_testing.small_lab import SmallLab
 from openeni_testing.waiting import wait_for
 
-pytestmark = [pytest.mark.root, pytest.mark.cloud]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.cloud,
+    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),  # the SDK, of itself
+]
 
 
 @pytest.fixture(scope="module")
-def client(cloud: Any) -> Iterator[Any]:
+def client(cloud: SmallLab) -> Iterator[Any]:
     """The operator's client, in the lab's network, by application credential."""
     with pytest.MonkeyPatch.context() as patch, network_of(cloud.machine):
         for name, value in openstack.client_environment(cloud.layout).items():
@@ -28,17 +33,17 @@ def client(cloud: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def node(cloud: Any) -> Iterator[FakeNode]:
+def node(cloud: SmallLab) -> Iterator[FakeNode]:
     """The machine of the server n1."""
     server_id = openstack.servers(cloud.layout)["n1"]["id"]
-    node = FakeNode.make(cloud.layout, cloud.machine, "n1", server_id)
+    node = cloud.node("n1", server_id)
     node.power_on()
     yield node
     node.power_off()
 
 
 @pytest.fixture
-def misbehave(cloud: Any) -> Iterator[Callable[[str, Faults], None]]:
+def misbehave(cloud: SmallLab) -> Iterator[Callable[[str, Faults], None]]:
     records = Records(cloud.layout.state)
     yield lambda machine, faults: records.put_faults({machine: faults})
     records.put_faults({})
@@ -75,7 +80,7 @@ def detach(client: Any, server: str, port: str) -> None:
     wait_for(lambda: not client.network.get_port(port).device_id, f"port {port} is detached")
 
 
-def test_the_servers_have_their_places_and_addresses(cloud: Any, client: Any) -> None:
+def test_the_servers_have_their_places_and_addresses(cloud: SmallLab, client: Any) -> None:
     servers = openstack.servers(cloud.layout)
     assert {name: server["address"] for name, server in servers.items()} == {
         "n1": "10.99.0.11",
@@ -94,18 +99,20 @@ def test_the_subnets_are_routed_and_have_no_dhcp(client: Any) -> None:
     }
 
 
-def test_the_remote_vm_answers_http_through_its_neutron_port(cloud: Any) -> None:
+def test_the_remote_vm_answers_http_through_its_neutron_port(cloud: SmallLab) -> None:
     assert cloud.machine.check(["curl", "-s", "-m", "20", "http://10.98.3.250/"]) == "remote"
 
 
-def test_the_openstack_command_lists_ports_inside_the_lab(cloud: Any) -> None:
-    command = [str(cloud.venv / "bin/openstack"), "port", "list", "-f", "value"]
+def test_the_openstack_command_lists_ports_inside_the_lab(cloud: SmallLab) -> None:
+    command = [f"{cloud.venv}/bin/openstack", "port", "list", "-f", "value"]
     env = openstack.client_environment(cloud.layout)
     listed = cloud.machine.check(command, env=env, timeout=300)
     assert "10.98.3.250" in listed
 
 
-def test_a_ports_life_is_a_nics_life(cloud: Any, client: Any, node: FakeNode, eni: Any) -> None:
+def test_a_ports_life_is_a_nics_life(
+    cloud: SmallLab, client: Any, node: FakeNode, eni: Any
+) -> None:
     port = eni()
     addresses = [fixed["ip_address"] for fixed in port.fixed_ips]
     assert len(set(addresses)) == 10
@@ -127,7 +134,7 @@ def test_a_ports_life_is_a_nics_life(cloud: Any, client: Any, node: FakeNode, en
 
 
 def test_a_spoofed_packet_is_dropped_and_counted_until_neutron_allows_it(
-    cloud: Any, client: Any, node: FakeNode, eni: Any
+    cloud: SmallLab, client: Any, node: FakeNode, eni: Any
 ) -> None:
     port = eni()
     attach(client, node.server_id, port.id)
@@ -142,7 +149,7 @@ def test_a_spoofed_packet_is_dropped_and_counted_until_neutron_allows_it(
 
 
 def test_an_allowed_address_pair_is_allowed(
-    cloud: Any, client: Any, node: FakeNode, eni: Any
+    cloud: SmallLab, client: Any, node: FakeNode, eni: Any
 ) -> None:
     port = eni()
     attach(client, node.server_id, port.id)
@@ -155,7 +162,7 @@ def test_an_allowed_address_pair_is_allowed(
 
 
 def test_a_hypervisor_that_takes_no_more_nics_fails_the_attach_and_frees_the_port(
-    cloud: Any, client: Any, node: FakeNode, eni: Any, misbehave: Any
+    cloud: SmallLab, client: Any, node: FakeNode, eni: Any, misbehave: Any
 ) -> None:
     misbehave("n1", Faults(max_nics=1))
     port = eni()
@@ -177,13 +184,13 @@ def test_a_lost_hotplug_looks_well_from_the_api(
 
 
 def test_killed_services_are_started_again_and_know_the_nics(
-    cloud: Any, client: Any, node: FakeNode, eni: Any
+    cloud: SmallLab, client: Any, node: FakeNode, eni: Any
 ) -> None:
     port = eni()
     attach(client, node.server_id, port.id)
     for name in ("nova", "neutron"):
         cloud.machine.stop(name)
-    todo = openstack.steps(cloud.layout, cloud.machine, cloud.venv)
+    todo = cloud.steps()
     assert not all(step.done() for step in todo)
     steps.run(todo, Lines())
     assert all(step.done() for step in todo)
@@ -192,7 +199,7 @@ def test_killed_services_are_started_again_and_know_the_nics(
     assert node.nic(port.mac_address) is None
 
 
-def test_a_deleted_server_gives_its_nics_back(cloud: Any, client: Any, eni: Any) -> None:
+def test_a_deleted_server_gives_its_nics_back(cloud: SmallLab, client: Any, eni: Any) -> None:
     image = client.compute.get_server(openstack.servers(cloud.layout)["n1"]["id"]).image.id
     flavor = client.compute.find_flavor("node", ignore_missing=False)
     port = eni()
@@ -200,7 +207,7 @@ def test_a_deleted_server_gives_its_nics_back(cloud: Any, client: Any, eni: Any)
         name="short-lived", image_id=image, flavor_id=flavor.id, networks=[{"port": port.id}]
     )
     client.compute.wait_for_server(server, wait=300, interval=0.5)
-    short_lived = FakeNode.make(cloud.layout, cloud.machine, "short-lived", server.id)
+    short_lived = cloud.node("short-lived", server.id)
     short_lived.power_on()
     assert short_lived.nic(port.mac_address)
     client.compute.delete_server(server.id)
@@ -209,7 +216,7 @@ def test_a_deleted_server_gives_its_nics_back(cloud: Any, client: Any, eni: Any)
     short_lived.power_off()
 
 
-def test_no_password_is_in_a_log_or_on_a_command_line(cloud: Any) -> None:
+def test_no_password_is_in_a_log_or_on_a_command_line(cloud: SmallLab) -> None:
     secrets = (cloud.layout.state / "openstack/secrets.json").read_text()
     password = secrets.split('"')[3]
     assert len(password) == 32
@@ -218,7 +225,7 @@ def test_no_password_is_in_a_log_or_on_a_command_line(cloud: Any) -> None:
     assert password not in cloud.machine.check(["ps", "-eo", "args"])
 
 
-def test_good_ports_have_dropped_nothing(cloud: Any) -> None:
+def test_good_ports_have_dropped_nothing(cloud: SmallLab) -> None:
     ports = {server["port"] for server in openstack.servers(cloud.layout).values()}
     dropped = cloud.network.dropped()
     assert {port: dropped[port] for port in ports} == dict.fromkeys(ports, 0)

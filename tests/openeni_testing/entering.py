@@ -1,4 +1,4 @@
-"""Put the test's own thread into a lab's network for a while, to use a client library from there."""
+"""Put the test's own thread into a lab's network, to use a client library from there."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""A network namespace that stands for a node, and the hypervisor that gives it NICs, as commands."""
+"""A network namespace that stands for a node, and the hypervisor's commands that give it NICs."""
 
 import json
 import sys

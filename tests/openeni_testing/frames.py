@@ -114,4 +114,4 @@ def _main(plan: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_main(json.load(sys.stdin))))
+    sys.stdout.write(json.dumps(_main(json.load(sys.stdin))))

@@ -27,11 +27,11 @@ def conflist() -> bytes:
     `cniVersions` is read by libcni 1.2 and newer, which takes the best that both know; older ones
     read `cniVersion` alone and would refuse 1.1.0.
     """
-    body = {
+    body: dict[str, object] = {
         "cniVersion": "1.0.0",
         "cniVersions": VERSIONS,
         "name": CNI_NAME,
-        "plugins": [{"type": CNI_NAME, "capabilities": {}}],
+        "plugins": [{"type": CNI_NAME}],
     }
     return msgspec.json.format(msgspec.json.encode(body), indent=2) + b"\n"
 

@@ -150,7 +150,9 @@ def encode_result(version: str, result: Result) -> bytes:
         if version == "0.4.0":
             ip["version"] = "6" if six else "4"
         ips.append(ip)
-    routes = [{"dst": r.destination} | ({"gw": r.gateway} if r.gateway else {}) for r in result.routes]
+    routes = [
+        {"dst": r.destination} | ({"gw": r.gateway} if r.gateway else {}) for r in result.routes
+    ]
     return msgspec.json.encode(
         {"cniVersion": version, "interfaces": interfaces, "ips": ips, "routes": routes, "dns": {}}
     )

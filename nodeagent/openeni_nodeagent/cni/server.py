@@ -5,8 +5,8 @@ wait: a DEL, which may bring the address back, always finds one.
 """
 
 import contextlib
+import errno
 import logging
-import os
 import select
 import socket
 import threading
@@ -69,7 +69,7 @@ class Server:
             try:
                 connection, _ = self._socket.accept()
             except OSError as error:
-                if error.errno == 22:  # EINVAL: stop()  # noqa: PLR2004
+                if error.errno == errno.EINVAL:  # stop()
                     return
                 _log.error("cannot accept a CNI connection: %s", error)
                 time.sleep(0.1)  # EMFILE and its like pass
@@ -85,7 +85,7 @@ class Server:
                 _log.warning("a CNI connection ended early: %s", error)
             except StoppingError:
                 _log.info("a CNI call is left to the next agent")
-            except Exception:
+            except Exception:  # noqa: BLE001 - one call's failure is logged and no other's
                 _log.exception("a CNI connection failed")
 
     def _answer(self, connection: socket.socket) -> None:
@@ -116,12 +116,7 @@ class Server:
     ) -> tuple[int, bytes]:
         version = "1.0.0"
         try:
-            if not head.accepted:
-                raise CniError(
-                    Code.TRY_AGAIN,
-                    f"the CNI executable speaks protocol {head.version}, this agent "
-                    f"{frame.PROTOCOL} and the one before; the agent installs its own at start",
-                )
+            _check_version(head)
             request = parse(environment, stdin)
             version = request.config.cni_version
             deadline = time.monotonic() + max(head.deadline - MARGIN_SECONDS, 0)
@@ -131,16 +126,27 @@ class Server:
             return 1, encode_error(version, error)
         except StoppingError:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - the runtime gets an answer, the log the traceback
             _log.exception("%s failed", environment.get("CNI_COMMAND", "a CNI call"))
             failed = CniError(Code.INTERNAL, "the node agent failed; see its log on this node")
             return 1, encode_error(version, failed)
 
 
+def _check_version(head: frame.Head) -> None:
+    if not head.accepted:
+        raise CniError(
+            Code.TRY_AGAIN,
+            f"the CNI executable speaks protocol {head.version}, this agent {frame.PROTOCOL} "
+            "and the one before; the agent installs its own at start",
+        )
+
+
 def _told(environment: Mapping[str, str], error: CniError) -> str:
     command = environment.get("CNI_COMMAND") or Command.ADD
     container = environment.get("CNI_CONTAINERID", "")[:12]
-    return f"{command} {container}: {error.message} (code {int(error.code)}) {error.details}".strip()
+    return (
+        f"{command} {container}: {error.message} (code {int(error.code)}) {error.details}".strip()
+    )
 
 
 def _receive(connection: socket.socket, size: int) -> bytes:
@@ -165,5 +171,5 @@ def _open(connection: socket.socket) -> bool:
 def make_run_folder(folder: Path) -> None:
     """Make the agent's folder, closed to everybody else. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.chmod(folder, 0o700)
+    folder.chmod(0o700)
     (folder / "queue").mkdir(mode=0o700, exist_ok=True)

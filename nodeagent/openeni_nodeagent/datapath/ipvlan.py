@@ -24,7 +24,7 @@ from openeni_nodeagent.datapath.model import (
     family_of,
     full,
 )
-from openeni_nodeagent.datapath.place import EniPlace, PodPlace, gateway
+from openeni_nodeagent.datapath.place import EniPlace, PodPlace, gateway, kernel_mode
 
 
 def slave_items(eni: EniPlace) -> set[Item]:
@@ -37,7 +37,7 @@ def slave_items(eni: EniPlace) -> set[Item]:
             eni.facts.mac,
             eni.facts.mtu,
             parent=eni.link.ifindex,
-            mode=eni.kernel_mode,
+            mode=kernel_mode(eni.facts.datapath),
             alias=names.LINK_ALIAS,
         )
     }
@@ -63,7 +63,7 @@ def pod_sides(pod: PodPlace) -> Sides:
             eni.facts.mac,
             facts.mtu,
             parent=eni.link.ifindex,
-            mode=eni.kernel_mode,
+            mode=kernel_mode(eni.facts.datapath),
         )
     }
     for address in facts.addresses:

@@ -6,7 +6,8 @@ that was opened elsewhere and is passed in.
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -39,6 +40,16 @@ _NFT_SECONDS: Final = 30
 # another thread's look may be older than this one's deed.
 _ALREADY_GONE: Final = frozenset({"ENOENT", "ESRCH", "ENODEV", "EADDRNOTAVAIL", "ENXIO"})
 Door: TypeAlias = Callable[[Sequence[Operation], Netlink], None]
+
+
+@contextmanager
+def connected() -> Generator[Netlink]:
+    """Yield a socket in the calling thread's namespace; what it cannot do is KernelRefusedError."""
+    try:
+        with Netlink() as netlink:
+            yield netlink
+    except OSError as error:
+        raise KernelRefusedError(f"netlink: {error.strerror or error}") from error
 
 
 def speaks_ipv6() -> bool:

@@ -5,7 +5,7 @@ CHECK, DEL and repair are one comparison. An item is equal to another exactly wh
 treat them as the same object with the same settings.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, TypeAlias
 
@@ -102,7 +102,7 @@ class Chain:
     family: str  # "inet" or "netdev"
     name: str
     mark: str  # digest of its text; every rule carries it in its comment
-    text: str = ""  # how to make it
+    text: str = field(default="", compare=False)  # the nft commands that make it
 
 
 Item: TypeAlias = Link | Address | Route | Rule | Neighbour | Sysctl | Element | Chain

@@ -8,7 +8,7 @@ import ctypes
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final, Generic, TypeVar
 
@@ -21,7 +21,7 @@ _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
 @contextmanager
-def opened(path: str) -> Iterator[int]:
+def opened(path: str) -> Generator[int]:
     """Yield a descriptor of the namespace at `path`.
 
     Raises NamespaceGoneError, also where the path is left but the namespace is not, and

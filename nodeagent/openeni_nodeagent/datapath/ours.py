@@ -4,11 +4,13 @@ Ownership is exact: our protocol number on routes, rules and neighbours, our ali
 ENI, which is ours whole, also what the image or a DHCP client put there.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from openeni_crds import names
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
+    NIC,
     VETH,
     Address,
     Chain,
@@ -19,12 +21,20 @@ from openeni_nodeagent.datapath.model import (
     Route,
     Rule,
     State,
-    Sysctl,
+    alone,
 )
 
+# They share their parent's MAC, or carry it: never the NIC itself.
+_NOT_NICS: Final = frozenset({IPVLAN, "macvlan", "vlan", "bond", "bridge"})
 _BY_THE_KERNEL: Final = 2  # RTPROT_KERNEL: comes and goes with an address
 _TABLE_LOCAL: Final = 255
 _SHARED: Final = (names.RULE_TO_POD, names.RULE_REPLY)
+
+
+def find_nic(links: State, mac: str) -> Link | None:
+    """The NIC with this MAC, whatever its name is today."""
+    found = (i for i in links if isinstance(i, Link) and i.mac == mac.lower())
+    return next((_as_nic(i) for i in found if i.kind not in _NOT_NICS), None)
 
 
 def of_node(state: State) -> State:
@@ -40,12 +50,14 @@ def of_eni(state: State, ifindex: int, primary: tuple[str, ...]) -> State:
         for i in state
         if isinstance(i, Link) and i.kind == IPVLAN and i.alias and i.parent == ifindex
     }
-    sources = {names_cidr for a in primary for names_cidr in (f"{a}/32", f"{a}/128")}
+    sources = set(map(alone, primary))
 
     def mine(item: Item) -> bool:
         match item:
-            case Link() | Address():
+            case Link():
                 return item.index in links
+            case Address():  # a link-local one is the kernel's, from the ENI's own MAC
+                return item.index in links and not item.address.startswith("fe80:")
             case Route():
                 return item.table == table or (item.index in links and _is_foreign(item))
             case Rule():
@@ -54,8 +66,29 @@ def of_eni(state: State, ifindex: int, primary: tuple[str, ...]) -> State:
                 )
             case Chain():
                 return item.family == "netdev" and item.name == f"eni{ifindex}"
-            case Sysctl():
-                return True
+            case _:
+                return False
+
+    return frozenset(_settled(i, ifindex) for i in state if mine(i))
+
+
+def left_of_eni(state: State, ifindex: int, primary: tuple[str, ...]) -> State:
+    """As `of_eni`, with what pods may have left in its table: for an ENI that goes for good."""
+    own = of_eni(state, ifindex, primary)
+    tables = {i.table for i in own if isinstance(i, Rule)} | {names.eni_table(ifindex)}
+    return own | {i for i in state if isinstance(i, Rule) and i.table in tables}
+
+
+def of_interface(state: State, name: str, addresses: tuple[str, ...]) -> State:
+    """Inside a pod: the interface and what of ours stands on it."""
+    index = next((i.index for i in state if isinstance(i, Link) and i.name == name), 0)
+
+    def mine(item: Item) -> bool:
+        match item:
+            case Link() | Route() | Neighbour():
+                return item.index == index
+            case Address():  # further ones are the pod's own affair
+                return item.index == index and item.address in addresses
             case _:
                 return False
 
@@ -64,7 +97,7 @@ def of_eni(state: State, ifindex: int, primary: tuple[str, ...]) -> State:
 
 def of_pod(state: State, addresses: tuple[str, ...], node_link: str) -> State:
     """The node's part of the pod with these addresses, hanging on `node_link`."""
-    sources = {cidr for a in addresses for cidr in (f"{a}/32", f"{a}/128")}
+    sources = set(map(alone, addresses))
 
     def mine(item: Item) -> bool:
         match item:
@@ -94,14 +127,21 @@ def pods(state: State) -> dict[str, str]:
     }
 
 
+def _settled(item: Item, ifindex: int) -> Item:
+    return _as_nic(item) if isinstance(item, Link) and item.index == ifindex else item
+
+
+def _as_nic(link: Link) -> Link:
+    """An ENI, whatever device plays its part, is not ours to make or to remove."""
+    return replace(link, kind=NIC, parent=0, mode=0, alias="")
+
+
 def _is_shared(item: Item) -> bool:
     match item:
         case Rule():
             return item.priority in _SHARED
         case Chain():
             return item.family == "inet"
-        case Sysctl():
-            return True
         case _:
             return False
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from openeni_crds import names
-from openeni_crds.enipool import IPVlanMode, Mode
+from openeni_crds.enipool import Datapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath.model import family_of
 from openeni_nodeagent.wiring import EniFacts, LinkFacts, NodeFacts, PodFacts
 
@@ -41,11 +41,6 @@ class EniPlace:
     @property
     def layer_2(self) -> bool:
         return self.facts.datapath.ipvlan_mode is IPVlanMode.L2
-
-    @property
-    def kernel_mode(self) -> int:
-        """IPVLAN_MODE_* of linux/if_link.h."""
-        return _IPVLAN_MODES[self.facts.datapath.ipvlan_mode or IPVlanMode.L3S]
 
     @property
     def slave(self) -> str:
@@ -87,6 +82,11 @@ def pod_place(pod: PodFacts, eni: EniPlace) -> PodPlace:
     """Stand the pod at the indexes that its links' names choose."""
     node_link = names.host_link(pod.container_id, pod.interface)
     return PodPlace(pod, eni, chosen_index(node_link), chosen_index(pod.interface))
+
+
+def kernel_mode(datapath: Datapath) -> int:
+    """IPVLAN_MODE_* of linux/if_link.h; 0 for veth."""
+    return _IPVLAN_MODES[datapath.ipvlan_mode or IPVlanMode.L2]
 
 
 def chosen_index(link: str) -> int:

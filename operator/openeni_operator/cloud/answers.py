@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from openeni_operator.cloud.calls import Sort
 from openeni_operator.cloud.errors import (
@@ -100,15 +100,11 @@ def _said(body: str) -> tuple[str, str]:
         content: Any = json.loads(body)
     except ValueError:
         return "", ""  # an HTML page of a proxy says nothing that the status does not
-    if not isinstance(content, dict) or not content:
-        return "", ""
-    fault: Any = next(iter(content.values()))  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    if isinstance(fault, str):
-        return "", one_line(fault)
-    if not isinstance(fault, dict):
-        return "", ""
-    inner: dict[str, Any] = fault
-    return str(inner.get("type", "")), one_line(str(inner.get("message", "")))
+    faults = list(cast("dict[str, Any]", content).values()) if isinstance(content, dict) else []
+    if not faults or not isinstance(faults[0], dict):
+        return "", one_line(str(faults[0])) if faults else ""
+    fault = cast("dict[str, Any]", faults[0])
+    return str(fault.get("type", "")), one_line(str(fault.get("message", "")))
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:

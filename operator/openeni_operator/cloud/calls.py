@@ -8,7 +8,7 @@ budgets are those of Neutron's writes, all reads, and Nova's attach and detach.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -95,7 +95,7 @@ class Door:
             return answer
 
     @contextmanager
-    def _alone(self, key: str) -> Iterator[None]:
+    def _alone(self, key: str) -> Generator[None]:
         if not key:
             yield
             return
@@ -115,7 +115,7 @@ class Door:
                     self._locks[key] = lock, users - 1
 
     @contextmanager
-    def _place(self, sort: Sort) -> Iterator[None]:
+    def _place(self, sort: Sort) -> Generator[None]:
         place = self._places[sort]
         self._acquire(place, f"the {sort.value} calls before this one do not end")
         try:

@@ -5,8 +5,16 @@ Lost with the process, and harmless so: the rules then wait anew, or do again wh
 
 from dataclasses import dataclass
 
+from openeni_crds.conditions import Type, find
+from openeni_crds.eni import ENI
 from openeni_operator.eni.lifecycle import Ages, Facts
 from openeni_operator.eni.status import Trouble
+
+
+def first_sight(eni: ENI, now: float) -> "Memory":
+    """Begin to remember; a port that an earlier process asked for may still come."""
+    tried = eni.status.port is None and find(eni.status.conditions, Type.PORT_READY) is not None
+    return Memory(eni.metadata.uid, create_unknown=now if tried else None)
 
 
 @dataclass

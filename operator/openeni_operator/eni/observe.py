@@ -13,7 +13,7 @@ from openeni_operator.cloud.api import Cloud, Port
 from openeni_operator.cluster import node_of
 from openeni_operator.eni.lifecycle import NODE_GRACE, Facts
 from openeni_operator.eni.memory import Memory
-from openeni_operator.eni.status import Segment, Trouble, in_use, port_status
+from openeni_operator.eni.status import Seen, Segment, Trouble, in_use, port_status
 from openeni_operator.mirror import Mirror
 from openeni_operator.ports import PortLists
 
@@ -39,6 +39,10 @@ class Sight:
     facts: Facts
     port: PortStatus | None
     unfit: Trouble | None = None  # Neutron's port is not what was asked for
+
+    @property
+    def seen(self) -> Seen:
+        return Seen(self.facts.port, self.port)
 
 
 def observe(world: World, cloud: Cloud, eni: ENI, memory: Memory) -> Sight:
@@ -105,13 +109,13 @@ def _as_it_was(port: Port, recorded: PortStatus, server_id: str) -> bool:
 def _node_is_gone(world: World, eni: ENI) -> bool:
     """Whether the ENI's server is no node any more; the mirror alone is not believed."""
     known = world.mirror.node(eni.spec.node_name)
-    if known is not None and known.server_id == eni.spec.server_id:
+    if known is not None and not known.is_other_than(eni.spec.server_id):
         return False
     try:
         found = node_of(world.store.get(NODE, eni.spec.node_name))
     except NoObjectError:
         return True
-    return found.server_id != eni.spec.server_id
+    return found.is_other_than(eni.spec.server_id)
 
 
 def _server_is_gone(cloud: Cloud, eni: ENI) -> bool:

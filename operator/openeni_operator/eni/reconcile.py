@@ -30,7 +30,7 @@ from openeni_operator.eni.lifecycle import (
     TagPort,
     next_step,
 )
-from openeni_operator.eni.memory import Memory
+from openeni_operator.eni.memory import Memory, first_sight
 from openeni_operator.eni.observe import Sight, World, observe
 from openeni_operator.eni.status import Trouble, present_status, wanted_status
 from openeni_operator.finalizers import without_finalizer
@@ -57,7 +57,7 @@ class ENIReconciler:
             return Invalid(f"no finalizer {FINALIZER_ENI}: its port's end would go unseen")
         memory = self._memories.get(name)
         if memory is None or memory.uid != eni.metadata.uid:
-            memory = self._memories[name] = Memory(eni.metadata.uid)
+            memory = self._memories[name] = first_sight(eni, self._world.clock())
         try:
             return self._turn(_Turn(self._world, eni, memory))
         except StoreError as error:
@@ -111,6 +111,8 @@ class _Turn:
         """Exactly one order to the cloud."""
         match step:
             case CreatePort():
+                self._see_server(cloud)
+                self.say(sight, None)  # first: whoever comes after a crash must know of the POST
                 self._create(cloud)
             case TagPort(port):
                 cloud.tag_port(port, port_tags(self.world.cluster_id, self.eni.metadata.uid))
@@ -120,15 +122,13 @@ class _Turn:
                 self.say(sight, None)  # the agent sees the port before the NIC comes
                 self._attach(cloud, port)
             case Detach(port):
-                self.memory.detach_asked = self.world.clock()
-                cloud.detach(self.eni.spec.server_id, port)
+                self._detach(cloud, port)
             case _:
                 raise AssertionError(step)
         return LOOK_NOW
 
     def _create(self, cloud: Cloud) -> None:
         spec = self.eni.spec
-        self._see_server(cloud)
         wanted = NewPort(
             name=port_name(self.world.cluster_id, self.eni.metadata.uid),
             network_id=spec.network,
@@ -165,11 +165,20 @@ class _Turn:
             self.memory.attach_asked = None  # refused: nothing to wait for
             raise
 
+    def _detach(self, cloud: Cloud, port: str) -> None:
+        self.memory.detach_asked = self.world.clock()
+        try:
+            cloud.detach(self.eni.spec.server_id, port)
+        except errors.OutcomeUnknownError:
+            raise
+        except errors.CloudError:
+            self.memory.detach_asked = None
+            raise
+
     def say(self, sight: Sight | None, trouble: Trouble | None) -> None:
         """Write the status, if it differs from what stands there."""
-        live = sight.facts.port if sight else None
-        port = sight.port if sight else self.eni.status.port
-        wanted = wanted_status(self.eni, port, live, trouble, self.world.now())
+        seen = sight.seen if sight else None
+        wanted = wanted_status(self.eni, seen, trouble, self.world.now())
         if wanted == present_status(self.eni):
             return
         body: Json = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
-from openeni_crds.conditions import Condition, Reason, Type, condition, find, is_true, merge
+from openeni_crds.conditions import Condition, Reason, Status, Type, condition, find, is_true, merge
 from openeni_crds.eni import ENI, ENIStatus, PortStatus, PortSubnet
 from openeni_operator.cloud.api import ACTIVE, Port
 
@@ -55,33 +55,45 @@ def port_status(port: Port, before: PortStatus | None, segment: Segment) -> Port
     )
 
 
-def wanted_status(
-    eni: ENI, port: PortStatus | None, live: Port | None, trouble: Trouble | None, now: str
-) -> ENIStatus:
+@dataclass(frozen=True)
+class Seen:
+    """What was just seen of the port: `live` as Neutron showed it, `port` as to be described."""
+
+    live: Port | None
+    port: PortStatus | None
+
+
+def wanted_status(eni: ENI, seen: Seen | None, trouble: Trouble | None, now: str) -> ENIStatus:
     """Return the operator's part of the status; equal to the present one if nothing changed.
 
-    `live` is the port as Neutron showed it, `trouble` what stands in the way of the next step.
+    `trouble` is what stands in the way of the next step. With nothing `seen`, since the cloud does
+    not answer, what was true is still said: pods go on getting the addresses that are there.
     """
-    attached = live is not None and live.device_id == eni.spec.server_id and live.status == ACTIVE
     generation = eni.metadata.generation
-    ready_port = condition(
+    if seen is None:
+        port = eni.status.port
+        there, attached = (
+            is_true(eni.status.conditions, t) for t in (Type.PORT_READY, Type.ATTACHED)
+        )
+    else:
+        port, there = seen.port, seen.port is not None and seen.live is not None
+        attached = _attached(eni, seen.live)
+    in_place = condition(
         Type.PORT_READY,
-        *_judge(
-            port is not None and live is not None,
-            Reason.PORT_CREATED,
-            trouble or Trouble(Reason.WAITING_FOR_PORT, "the port is being created"),
-        ),
-        status=port is not None and live is not None,
+        *_judge(there, Reason.PORT_CREATED, trouble or _CREATING),
+        status=there,
         generation=generation,
     )
     plugged = condition(
         Type.ATTACHED,
-        *_judge(attached, Reason.ATTACHED, _why_not_attached(port, trouble)),
-        status=attached,
+        *_judge(attached, Reason.ATTACHED, trouble or _ATTACHING)
+        if there
+        else (Reason.WAITING_FOR_PORT, "there is no port yet"),
+        status=attached and there,
         generation=generation,
     )
-    ready = _ready(eni, (ready_port, plugged), trouble)
-    conditions = merge(eni.status.conditions, (ready_port, plugged, ready), now)
+    ready = _ready(eni, (in_place, plugged), trouble)
+    conditions = merge(eni.status.conditions, (in_place, plugged, ready), now)
     return ENIStatus(conditions=_sorted(conditions), state=_word(eni, ready), port=port)
 
 
@@ -113,49 +125,37 @@ def retired(eni: ENI) -> set[str]:
 
 
 def _ready(eni: ENI, own: tuple[Condition, ...], trouble: Trouble | None) -> Condition:
+    """Derived: the first of what it takes that is not so."""
     generation = eni.metadata.generation
-    agents = [find(eni.status.conditions, t) for t in (Type.GUEST_PREPARED, Type.LINK_READY)]
-    bad = next((c for c in (*own, *agents) if c is None or c.status != "True"), _GOOD)
+
+    def no(reason: str, message: str) -> Condition:
+        return Condition(Type.READY, Status.FALSE, reason, message, generation)
+
     if eni.metadata.deleting:
-        reason = trouble.reason if trouble else Reason.DELETING
-        message = trouble.message if trouble else "the ENI is being deleted"
-        return condition(Type.READY, reason, message, status=False, generation=generation)
-    if bad is _GOOD:
-        return condition(Type.READY, Reason.READY, status=True, generation=generation)
-    if bad is None:
-        return condition(
-            Type.READY,
-            Reason.WAITING_FOR_AGENT,
-            f"waiting for the agent of node {eni.spec.node_name}",
-            status=False,
-            generation=generation,
-        )
-    return Condition(
-        Type.READY,
-        condition(Type.READY, Reason.READY, status=False).status,
-        bad.reason,
-        bad.message,
-        generation,
-    )
-
-
-_GOOD: Final = Condition("", condition(Type.READY, Reason.READY, status=True).status, "Good")
+        why = trouble or Trouble(Reason.DELETING, "the ENI is being deleted")
+        return no(why.reason, why.message)
+    agents = (find(eni.status.conditions, t) for t in (Type.GUEST_PREPARED, Type.LINK_READY))
+    for part in (*own, *agents):
+        if part is None:
+            message = f"waiting for the agent of node {eni.spec.node_name}"
+            return no(Reason.WAITING_FOR_AGENT, message)
+        if part.status != Status.TRUE:
+            return no(part.reason, part.message)
+    return condition(Type.READY, Reason.READY, status=True, generation=generation)
 
 
 def _judge(good: bool, word: Reason, trouble: Trouble) -> tuple[Reason, str]:
     return (word, "") if good else (trouble.reason, trouble.message)
 
 
-def _why_not_attached(port: PortStatus | None, trouble: Trouble | None) -> Trouble:
-    if port is None:
-        return Trouble(Reason.WAITING_FOR_PORT, "there is no port yet")
-    return trouble or Trouble(Reason.WAITING_FOR_ATTACH, "the port is being attached")
+def _attached(eni: ENI, live: Port | None) -> bool:
+    return live is not None and live.device_id == eni.spec.server_id and live.status == ACTIVE
 
 
 def _word(eni: ENI, ready: Condition) -> str:
     if eni.metadata.deleting:
         return "Deleting"
-    return "Ready" if ready.status == "True" else ready.reason
+    return "Ready" if ready.status == Status.TRUE else ready.reason
 
 
 def _lowest(port: Port, segment: Segment) -> tuple[str, ...]:
@@ -170,6 +170,10 @@ def _lowest(port: Port, segment: Segment) -> tuple[str, ...]:
 def _numeric(address: str) -> tuple[int, int]:
     parsed = ip_address(address)
     return parsed.version, int(parsed)
+
+
+_CREATING: Final = Trouble(Reason.WAITING_FOR_PORT, "the port is being created")
+_ATTACHING: Final = Trouble(Reason.WAITING_FOR_ATTACH, "the port is being attached")
 
 
 def _sorted(conditions: Iterable[Condition]) -> tuple[Condition, ...]:

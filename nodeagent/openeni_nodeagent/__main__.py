@@ -1,0 +1,115 @@
+"""`python -m openeni_nodeagent`: settings, parts, signals. Nothing is global elsewhere."""
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+from functools import partial
+from typing import Final
+
+from openeni_crds.kubestore import NotConfiguredError, connect
+from openeni_crds.names import MANAGER_AGENT
+from openeni_crds.store import Store
+from openeni_nodeagent import bus
+from openeni_nodeagent.agent import Agent
+from openeni_nodeagent.cni.install import InstallError
+from openeni_nodeagent.cni.server import make_run_folder
+from openeni_nodeagent.guest import Guest, guards
+from openeni_nodeagent.journal import BOOT_ID, Journal
+from openeni_nodeagent.settings import Settings, SettingsError, settings_from
+from openeni_nodeagent.wiring import Wiring, WiringError
+
+SWITCH_SECONDS: Final = 0.0005
+_log: Final = logging.getLogger("openeni_nodeagent")
+
+
+class StartError(Exception):
+    """The agent cannot start; one line for the administrator."""
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT. Exit status 1 and one line where it cannot start."""
+    try:
+        settings = settings_from(os.environ)
+        _log_to_stderr(settings.log_level)
+        _need_root()
+        store = connect(agent=MANAGER_AGENT)
+        run(settings, store, _kernel())
+    except (SettingsError, NotConfiguredError, StartError, InstallError, WiringError) as error:
+        sys.stderr.write(f"openeni-agent: {error}\n")
+        return 1
+    return 0
+
+
+def run(settings: Settings, store: Store, wiring: Wiring) -> None:
+    """The agent from start to signal. Raises StartError, InstallError, WiringError."""
+    # An ADD is a hundred short turns between Python and the kernel: with the default of 5 ms each
+    # could wait that long for a thread that only counts.
+    sys.setswitchinterval(SWITCH_SECONDS)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stopping.set())
+    lock = _be_the_only_one(settings, stopping)
+    if lock < 0:
+        return
+    try:
+        journal = Journal(settings.journal, BOOT_ID.read_text().strip())
+    except OSError as error:
+        raise StartError(f"the journal {settings.journal} cannot be used: {error}") from None
+    if journal.known.damaged:
+        _log.error("%d records of the journal were damaged", journal.known.damaged)
+    known = guards(settings.networkmanager, settings.networkd, settings.udev)
+    agent = Agent(settings, store, wiring, journal, Guest(known, partial(bus.reload, settings.bus)))
+    try:
+        agent.start()
+    except OSError as error:
+        raise StartError(f"cannot start: {error}") from None
+    stopping.wait()
+    _log.info("stopping; running pods stay as they are")
+    agent.stop()
+    os.close(lock)
+
+
+def _be_the_only_one(settings: Settings, stopping: threading.Event) -> int:
+    """Wait for the agent before us to end: two must not write one journal. -1: told to stop."""
+    try:
+        make_run_folder(settings.run)
+        lock = os.open(settings.run / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartError(f"{settings.run} cannot be used: {error.strerror}") from None
+    said = False
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not said:
+                _log.info("another agent runs on this node: waiting for it to end")
+                said = True
+        else:
+            return lock
+        if stopping.wait(0.1):
+            os.close(lock)
+            return -1
+
+
+def _need_root() -> None:
+    if os.geteuid() != 0:
+        raise StartError("must run as root with CAP_NET_ADMIN and CAP_SYS_ADMIN")
+
+
+def _kernel() -> Wiring:
+    from openeni_nodeagent.datapath.kernel import Kernel
+
+    return Kernel()
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(
+        level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

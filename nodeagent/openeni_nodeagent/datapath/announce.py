@@ -1,0 +1,70 @@
+"""Tell the subnet that an address is now behind this ENI.
+
+An address that another ENI had before is still in the peers' neighbour tables with that ENI's MAC,
+for minutes. A gratuitous ARP request (RFC 5227, section 3) or an unsolicited neighbour
+advertisement (RFC 4861, section 7.2.6) corrects every entry that exists. One frame; a loss costs no
+more than silence would.
+"""
+
+import socket
+import struct
+from contextlib import suppress
+from typing import Final
+
+from openeni_nodeagent.datapath.model import family_of
+
+_BROADCAST: Final = b"\xff" * 6
+_ALL_NODES: Final = socket.inet_pton(socket.AF_INET6, "ff02::1")
+_ALL_NODES_MAC: Final = bytes.fromhex("333300000001")
+_ARP, _IPV6 = 0x0806, 0x86DD
+_ICMP6: Final = 58
+_ADVERTISEMENT: Final = 136
+_OVERRIDE: Final = 0x20000000
+
+
+class Announcer:
+    """One socket for the life of the process: closing one waits for RCU, 10 ms and more."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+
+    def announce(self, device: str, mac: str, addresses: tuple[str, ...]) -> None:
+        """Send one frame an address out of `device`; a link that is going away gets none."""
+        own = bytes.fromhex(mac.replace(":", ""))
+        with suppress(OSError):
+            # Protocol 0 receives nothing. Two threads at the first call: one socket too many,
+            # which is closed with the last reference to it.
+            self._socket = self._socket or socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            for address in addresses:
+                self._socket.sendto(frame(own, address), (device, 0))
+
+    def close(self) -> None:
+        if self._socket:
+            self._socket.close()
+            self._socket = None
+
+
+def frame(mac: bytes, address: str) -> bytes:
+    """The Ethernet frame that announces `address` at `mac`."""
+    if family_of(address) == 6:  # noqa: PLR2004
+        return _advertisement(mac, socket.inet_pton(socket.AF_INET6, address))
+    raw = socket.inet_pton(socket.AF_INET, address)
+    request = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac + raw + bytes(6) + raw
+    return _BROADCAST + mac + struct.pack("!H", _ARP) + request
+
+
+def _advertisement(mac: bytes, address: bytes) -> bytes:
+    body = struct.pack("!BBHI", _ADVERTISEMENT, 0, 0, _OVERRIDE) + address
+    body += struct.pack("!BB", 2, 1) + mac  # option: target link-layer address, 8 octets
+    pseudo = address + _ALL_NODES + struct.pack("!II", len(body), _ICMP6)
+    body = body[:2] + struct.pack("!H", _checksum(pseudo + body)) + body[4:]
+    header = struct.pack("!IHBB", 6 << 28, len(body), _ICMP6, 255) + address + _ALL_NODES
+    return _ALL_NODES_MAC + mac + struct.pack("!H", _IPV6) + header + body
+
+
+def _checksum(data: bytes) -> int:
+    """RFC 1071."""
+    total = sum(data[0::2]) * 256 + sum(data[1::2])
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF

@@ -1,0 +1,46 @@
+"""veth: every path of the contract, with real packets on the machine's own kernel."""
+
+from collections.abc import Generator
+
+import pytest
+
+from openeni_crds.enipool import Datapath, Mode
+from openeni_testing.datapath_paths import PATHS, V4_ONLY
+from openeni_testing.datapath_world import World
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture(scope="module")
+def world() -> Generator[World]:
+    made = World(Datapath(Mode.VETH), dual=True)
+    # Strict, as several distributions have it: a datapath must not depend on a lax node.
+    made.node.namespace.sysctl("net/ipv4/conf/all/rp_filter", "1")
+    made.node.namespace.sysctl("net/ipv4/conf/eth0/rp_filter", "1")
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("path", PATHS)
+def test_packets_arrive_and_none_is_spoofed(world: World, path: str, family: int) -> None:
+    PATHS[path](world, 4 if path in V4_ONLY else family)
+    assert world.network.dropped() == {}
+
+
+@pytest.mark.parametrize("pod", ["a1", "b1"])
+def test_a_pod_is_as_planned_after_all_that(world: World, pod: str) -> None:
+    facts, path = world.pods[pod].facts, world.pods[pod].namespace.path
+    assert world.node.run(world.node.datapath.check, facts, path) == ()
+
+
+def test_a_spoofed_packet_would_have_been_counted(world: World) -> None:
+    """The other tests' zero means something: a wrong source on the ENI is dropped and counted."""
+    before = world.network.dropped()
+    world.node.namespace.ip("route add 10.98.0.250 dev ens10 src 10.99.0.11")
+    assert not world.node.namespace.ping("10.98.0.250")
+    world.node.namespace.ip("neigh replace 10.98.0.200 lladdr fa:16:3e:98:00:c8 dev ens20")
+    world.node.namespace.ip("route add 10.98.0.200 dev ens20 src 10.99.0.11")
+    assert not world.node.namespace.ping("10.98.0.200")
+    assert before == {}
+    assert world.network.dropped()["eni-b"] > 0

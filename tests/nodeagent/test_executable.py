@@ -1,0 +1,297 @@
+"""The C executable against the real server, and without one."""
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from openeni_nodeagent.calls import Call, StoppingError
+from openeni_nodeagent.cni import frame
+from openeni_nodeagent.cni.protocol import CniError, Code
+from openeni_nodeagent.cni.server import Server
+from openeni_nodeagent.phases import Record
+from openeni_testing.cnicall import Runtime, finish
+from openeni_testing.waiting import wait_for
+
+
+@contextmanager
+def serving(
+    runtime: Runtime, handle: Callable[[Call], bytes], record: Record | None = None
+) -> Iterator[Server]:
+    server = Server(runtime.run / "cni.sock", handle, record or Record())
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def test_the_environment_and_stdin_arrive_and_the_answer_goes_to_stdout(runtime: Runtime) -> None:
+    seen: list[Call] = []
+
+    def handle(call: Call) -> bytes:
+        seen.append(call)
+        return b'{"cniVersion":"1.1.0","ips":[]}'
+
+    with serving(runtime, handle):
+        answer = runtime.call("ADD", "abc", "uid-1", "web-0", prevResult={"ips": []})
+    assert (answer.code, answer.body) == (0, {"cniVersion": "1.1.0", "ips": []})
+    request = seen[0].request
+    assert (request.container_id, request.pod_uid, request.pod_name) == ("abc", "uid-1", "web-0")
+    assert request.config.prev_result is not None
+    left = seen[0].deadline - time.monotonic()
+    assert runtime.deadline - 5 < left < runtime.deadline
+
+
+def test_an_error_of_the_agent_reaches_the_runtime_with_exit_status_1(runtime: Runtime) -> None:
+    def handle(call: Call) -> bytes:
+        raise CniError(Code.TRY_AGAIN, "no address", "QuotaExceeded: port quota")
+
+    with serving(runtime, handle):
+        answer = runtime.call("ADD", "abc", "uid")
+    assert answer.code == 1
+    assert (answer.error, answer.body["details"]) == (11, "QuotaExceeded: port quota")
+
+
+def test_a_failure_inside_the_agent_is_no_traceback_for_the_pods_author(runtime: Runtime) -> None:
+    def handle(call: Call) -> bytes:
+        raise ZeroDivisionError("secret")
+
+    with serving(runtime, handle):
+        answer = runtime.call("ADD", "abc", "uid")
+    assert (answer.code, answer.error) == (1, 999)
+    assert "secret" not in json.dumps(answer.body)
+
+
+def test_a_configuration_of_a_mebibyte_passes(runtime: Runtime) -> None:
+    sizes: list[int] = []
+
+    def handle(call: Call) -> bytes:
+        sizes.append(len(call.request.config.attachments or ()))
+        return b""
+
+    with serving(runtime, handle):
+        answer = runtime.gc(*(f"{n:064x}" for n in range(10_000)))
+    assert (answer.code, sizes) == (0, [10_000])
+
+
+def test_add_waits_for_an_agent_that_starts_late(runtime: Runtime) -> None:
+    add = runtime.start("ADD", "abc", "uid")
+    with pytest.raises(Exception, match="timed out"):
+        add.wait(0.5)
+    with serving(runtime, lambda _: b'{"late":true}'):
+        assert finish(add).body == {"late": True}
+
+
+def test_add_asks_the_next_agent_when_one_goes_away_without_an_answer(runtime: Runtime) -> None:
+    asked = threading.Event()
+
+    def stopping(call: Call) -> bytes:
+        asked.set()
+        raise StoppingError
+
+    with serving(runtime, stopping):
+        add = runtime.start("ADD", "abc", "uid")
+        assert asked.wait(10)
+    with serving(runtime, lambda _: b'{"by":"the next"}'):
+        assert finish(add).body == {"by": "the next"}
+
+
+def test_add_gives_up_at_its_deadline_with_try_again(runtime: Runtime) -> None:
+    began = time.monotonic()
+    answer = replace(runtime, deadline=1).call("ADD", "abc", "uid")
+    assert 0.9 < time.monotonic() - began < 5
+    assert (answer.code, answer.error) == (1, 11)
+    assert "openeni-agent" in answer.body["msg"]
+
+
+def test_an_agent_that_takes_the_call_and_never_answers_does_not_hold_add_for_ever(
+    runtime: Runtime,
+) -> None:
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(runtime.run / "cni.sock"))
+        mute.listen()
+        assert replace(runtime, deadline=1).call("ADD", "abc", "uid").error == 11
+
+
+@pytest.mark.parametrize("cut", [0, 3, 15, 16, 20])
+def test_half_an_answer_is_none(runtime: Runtime, cut: int) -> None:
+    whole = frame.encode_answer(frame.PROTOCOL, 0, b'{"ips":[]}')
+
+    def cut_off() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(whole[:cut])
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(runtime.run / "cni.sock"))
+        listening.listen()
+        thread = threading.Thread(target=cut_off, daemon=True)
+        thread.start()
+        answer = replace(runtime, deadline=1).call("ADD", "abc", "uid")
+        thread.join(10)
+    assert answer.error == 11
+
+
+def test_without_an_agent_del_is_queued_whole_and_succeeds(runtime: Runtime) -> None:
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    answer = runtime.call("DEL", "abc", "uid")
+    assert (answer.code, answer.body) == (0, {})
+    (file,) = (runtime.run / "queue").iterdir()
+    _, environment, _ = frame.decode_request(file.read_bytes())
+    assert environment["CNI_CONTAINERID"] == "abc"
+    assert "OPENENI_RUN" not in environment
+    queued = int(file.name.partition("-")[0]) / 1000
+    assert before - 1 < queued < before + 20
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_del_is_queued_even_before_any_agent_has_run(runtime: Runtime) -> None:
+    nowhere = replace(runtime, run=runtime.run / "not-yet")
+    assert nowhere.call("DEL", "abc").code == 0
+    assert len(list((nowhere.run / "queue").glob("*.del"))) == 1
+    assert nowhere.run.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_del_that_can_neither_be_done_nor_queued_fails(runtime: Runtime) -> None:
+    (runtime.run / "file").touch()
+    answer = replace(runtime, run=runtime.run / "file").call("DEL", "abc")
+    assert (answer.code, answer.error) == (1, 5)
+
+
+def test_check_and_gc_fail_at_once_without_an_agent_and_are_never_queued(
+    runtime: Runtime,
+) -> None:
+    began = time.monotonic()
+    assert runtime.call("CHECK", "abc", "uid", prevResult={}).error == 11
+    assert runtime.gc("abc").error == 11
+    assert time.monotonic() - began < 5
+    assert list((runtime.run / "queue").iterdir()) == []
+
+
+def test_status_succeeds_until_the_heartbeat_is_a_minute_old(runtime: Runtime) -> None:
+    assert runtime.call("STATUS").error == 50
+    heartbeat = runtime.run / "heartbeat"
+    heartbeat.touch()
+    assert runtime.call("STATUS").code == 0
+    now = time.time()
+    os.utime(heartbeat, (now - 50, now - 50))
+    assert runtime.call("STATUS").code == 0
+    os.utime(heartbeat, (now - 70, now - 70))
+    assert runtime.call("STATUS").error == 50
+
+
+def test_status_of_a_hanging_agent_is_its_heartbeats(runtime: Runtime) -> None:
+    (runtime.run / "heartbeat").touch()
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(runtime.run / "cni.sock"))
+        mute.listen()
+        assert runtime.call("STATUS").code == 0
+
+
+def test_version_needs_no_agent(runtime: Runtime) -> None:
+    answer = runtime.call("VERSION")
+    assert answer.code == 0
+    assert answer.body["supportedVersions"] == ["0.4.0", "1.0.0", "1.1.0"]
+
+
+def test_a_call_whose_executable_was_killed_is_known_to_be_dead(runtime: Runtime) -> None:
+    arrived, died = threading.Event(), threading.Event()
+
+    def handle(call: Call) -> bytes:
+        assert call.alive()
+        arrived.set()
+        wait_for(lambda: not call.alive(), "the executable is known to be gone", 10)
+        died.set()
+        return b""
+
+    with serving(runtime, handle):
+        add = runtime.start("ADD", "abc", "uid")
+        assert arrived.wait(10)
+        add.send_signal(signal.SIGKILL)
+        add.communicate(timeout=10)
+        assert died.wait(10)
+
+
+def test_an_executable_two_versions_off_is_told_so(runtime: Runtime) -> None:
+    with (
+        serving(runtime, lambda _: b"{}"),
+        socket.socket(socket.AF_UNIX) as old,
+    ):
+        old.connect(str(runtime.run / "cni.sock"))
+        old.sendall(frame.encode_request({}, b"{}", deadline=9, version=frame.PROTOCOL + 1))
+        head = old.recv(frame.ANSWER_HEAD.size)
+        _, version, code, _ = frame.ANSWER_HEAD.unpack(head)
+        body = json.loads(old.recv(65536))
+    assert (version, code, body["code"]) == (frame.PROTOCOL + 1, 1, 11)
+    assert "protocol" in body["msg"]
+
+
+def test_strangers_and_sleepers_do_not_keep_the_server_from_serving(runtime: Runtime) -> None:
+    with serving(runtime, lambda _: b"{}"):
+        sleepers = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+        try:
+            for one in sleepers:
+                one.connect(str(runtime.run / "cni.sock"))
+                one.sendall(b"GET / HTTP/1.1\r\n")
+            assert runtime.call("STATUS").code == 0
+        finally:
+            for one in sleepers:
+                one.close()
+
+
+def test_only_root_may_connect_and_the_next_agent_takes_the_path_over(runtime: Runtime) -> None:
+    path = runtime.run / "cni.sock"
+    with serving(runtime, lambda _: b'{"n":1}'):
+        assert path.stat().st_mode & 0o777 == 0o600
+    with serving(runtime, lambda _: b'{"n":2}'):
+        assert runtime.call("ADD", "abc", "uid").body == {"n": 2}
+
+
+def test_a_stop_finishes_what_runs(runtime: Runtime) -> None:
+    running, go_on = threading.Event(), threading.Event()
+
+    def handle(call: Call) -> bytes:
+        running.set()
+        go_on.wait(10)
+        return b'{"done":true}'
+
+    with serving(runtime, handle) as server:
+        add = runtime.start("ADD", "abc", "uid")
+        assert running.wait(10)
+        stopper = threading.Thread(target=server.stop)
+        stopper.start()
+        go_on.set()
+        stopper.join(10)
+        assert finish(add).body == {"done": True}
+
+
+def test_each_phase_of_a_call_is_kept(runtime: Runtime) -> None:
+    record = Record()
+    with serving(runtime, lambda _: b"{}", record):
+        runtime.call("ADD", "abc", "uid")
+        (seconds,) = wait_for(lambda: record.calls("ADD"), "the call's phases are there", 5)
+    assert {"socket", "reply", "other", "total"} <= set(seconds)
+    assert sum(v for k, v in seconds.items() if k != "total") == pytest.approx(seconds["total"])
+
+
+def test_a_hundred_calls_at_once_are_all_answered(runtime: Runtime) -> None:
+    with serving(runtime, lambda call: b'"%s"' % call.request.container_id.encode()):
+        calls = [runtime.start("ADD", f"c{n}", "uid") for n in range(100)]
+        assert [finish(call).body for call in calls] == [f"c{n}" for n in range(100)]
+
+
+def test_the_executable_is_static_and_says_its_version(runtime: Runtime) -> None:
+    content = runtime.executable.read_bytes()
+    assert content[:4] == b"\x7fELF"
+    assert b"ld-linux" not in content
+    answer = finish(runtime.start(""))
+    assert answer.error == 11  # no command is no VERSION: the agent would say what is wrong

@@ -1,0 +1,60 @@
+"""The executable and the configuration on the host: whole, replaced, or refused with one line."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from openeni_nodeagent.cni.install import InstallError, install_conflist, install_executable
+
+
+def test_the_executable_is_put_in_place_and_replaced_only_when_it_differs(
+    executable: Path, tmp_path: Path
+) -> None:
+    assert install_executable(executable, tmp_path)
+    target = tmp_path / "openeni"
+    assert target.stat().st_mode & 0o777 == 0o755
+    assert not install_executable(executable, tmp_path)
+    before = target.stat().st_ino
+    target.write_bytes(b"an older one")
+    assert install_executable(executable, tmp_path)
+    assert target.read_bytes() == executable.read_bytes()
+    assert target.stat().st_ino != before
+    assert os.listdir(tmp_path) == ["openeni"]
+
+
+def test_an_executable_that_is_running_can_be_replaced(executable: Path, tmp_path: Path) -> None:
+    target = tmp_path / "openeni"
+    target.write_bytes(Path("/bin/sleep").read_bytes())
+    target.chmod(0o755)
+    running = subprocess.Popen([target, "60"])
+    try:
+        assert install_executable(executable, tmp_path)
+    finally:
+        running.kill()
+        running.wait(10)
+
+
+def test_the_rest_of_a_crash_is_no_obstacle(executable: Path, tmp_path: Path) -> None:
+    (tmp_path / ".openeni.new").write_bytes(b"half")
+    assert install_executable(executable, tmp_path)
+    assert os.listdir(tmp_path) == ["openeni"]
+
+
+def test_the_configuration_names_every_version_for_new_and_old_runtimes(tmp_path: Path) -> None:
+    assert install_conflist(tmp_path)
+    assert not install_conflist(tmp_path)
+    body = json.loads((tmp_path / "10-openeni.conflist").read_text())
+    assert body["cniVersion"] == "1.0.0"
+    assert body["cniVersions"] == ["0.4.0", "1.0.0", "1.1.0"]
+    assert [p["type"] for p in body["plugins"]] == ["openeni"]
+
+
+def test_what_cannot_be_done_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InstallError, match=r"no CNI executable at .*cni\.build") as raised:
+        install_executable(tmp_path / "nothing", tmp_path)
+    assert "\n" not in str(raised.value)
+    with pytest.raises(InstallError, match="cannot be written"):
+        install_conflist(tmp_path / "nowhere")

@@ -1,0 +1,82 @@
+"""Run the real CNI executable as a container runtime does."""
+
+import json
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+CONFIG = {"cniVersion": "1.1.0", "name": "openeni", "type": "openeni"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    body: dict[str, Any]
+    stderr: str
+
+    @property
+    def error(self) -> int:
+        """CNI's error code; 0 for none."""
+        return int(self.body.get("code", 0))
+
+    @property
+    def address(self) -> str:
+        return str(self.body["ips"][0]["address"]).partition("/")[0]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A container runtime on a node whose agent's folder is `run`."""
+
+    executable: Path
+    run: Path
+    netns: Path  # a file that stands for a pod's namespace
+    deadline: int = 20
+    environment: dict[str, str] = field(default_factory=dict[str, str])
+
+    def start(
+        self, command: str, container: str = "", uid: str = "", name: str = "p", **config: object
+    ) -> "subprocess.Popen[str]":
+        """Begin a call; `finish` waits for it."""
+        variables = {
+            "CNI_COMMAND": command,
+            "CNI_PATH": str(self.executable.parent),
+            "OPENENI_RUN": str(self.run),
+            "OPENENI_DEADLINE": str(self.deadline),
+        }
+        if container:
+            variables |= {
+                "CNI_CONTAINERID": container,
+                "CNI_NETNS": str(self.netns),
+                "CNI_IFNAME": "eth0",
+                "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={name};"
+                f"K8S_POD_INFRA_CONTAINER_ID={container};K8S_POD_UID={uid}",
+            }
+        process = subprocess.Popen(
+            [self.executable],
+            env=variables | self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(CONFIG | config))
+        process.stdin.close()
+        process.stdin = None
+        return process
+
+    def call(
+        self, command: str, container: str = "", uid: str = "", name: str = "p", **config: object
+    ) -> Answer:
+        return finish(self.start(command, container, uid, name, **config))
+
+    def gc(self, *containers: str) -> Answer:
+        valid = [{"containerID": c, "ifname": "eth0"} for c in containers]
+        return self.call("GC", **{"cni.dev/valid-attachments": valid})
+
+
+def finish(process: "subprocess.Popen[str]") -> Answer:
+    out, err = process.communicate(timeout=120)
+    return Answer(process.returncode, json.loads(out) if out.strip() else {}, err)

@@ -1,0 +1,141 @@
+"""Network namespaces as objects: what runs in one, listens in it, and asks from it.
+
+Everything happens in this process: a thread that has entered the namespace opens the sockets. That
+keeps a test with a dozen namespaces fast also where starting a program is slow.
+"""
+
+import ctypes
+import os
+import socket
+import struct
+import subprocess
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, ParamSpec, Self, TypeVar
+
+T = TypeVar("T")
+P = ParamSpec("P")
+_CLONE_NEWNET: Final = 0x40000000
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_SECONDS: Final = 5.0  # a lost packet's; a real machine may be slow
+_PROGRAM_SECONDS: Final = 60
+
+
+class Namespace:
+    """A new network namespace; it ends with `close`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._servers: list[socket.socket] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name, initializer=_leave)
+        self.thread_id = self.run(threading.get_native_id)  # as `ip link ... netns` wants it
+        self._descriptor = self.run(os.open, "/proc/thread-self/ns/net", os.O_RDONLY)
+        self.ip("link set lo up")
+        self.sysctl("net/ipv4/ping_group_range", "0 0")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def path(self) -> str:
+        """As a runtime hands it to a CNI plugin."""
+        return f"/proc/{os.getpid()}/fd/{self._descriptor}"
+
+    def close(self) -> None:
+        if self._descriptor < 0:
+            return
+        for server in self._servers:
+            server.shutdown(socket.SHUT_RDWR)
+            server.close()
+        self._thread.shutdown()
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `work` in the namespace; threads and programs that it starts are in there too."""
+        return self._thread.submit(work, *args, **kwargs).result()
+
+    def program(self, *argv: str, stdin: str = "") -> str:
+        """Run a program in the namespace; its output. A failure shows what it said."""
+        done = self.run(
+            subprocess.run,
+            argv,
+            input=stdin,
+            text=True,
+            capture_output=True,
+            timeout=_PROGRAM_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, f"{self.name}: {' '.join(argv)}: {done.stderr}{stdin}"
+        return str(done.stdout)
+
+    def ip(self, *commands: str) -> None:
+        self.program("ip", "-batch", "-", stdin="\n".join(commands) + "\n")
+
+    def nft(self, script: str) -> str:
+        return self.program("nft", "-f", "-", stdin=script)
+
+    def sysctl(self, path: str, value: str) -> None:
+        self.run((Path("/proc/sys") / path).write_text, value)
+
+    def listen(self, port: int, address: str = "::") -> None:
+        """Answer every connection with this namespace's name and the client's address."""
+        server = self.run(_open, address, socket.SOCK_STREAM)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((address, port))
+        server.listen(64)
+        self._servers.append(server)
+        threading.Thread(target=_serve, args=(server, self.name), daemon=True).start()
+
+    def ask(self, address: str, port: int, source: str = "") -> tuple[str, str] | None:
+        """Connect: the server's name and the address it saw; None if nothing answers."""
+        with self.run(_open, address, socket.SOCK_STREAM) as client:
+            client.settimeout(_SECONDS)
+            try:
+                if source:
+                    client.bind((source, 0))
+                client.connect((address, port))
+                name, _, seen = client.recv(256).decode().partition(" ")
+            except OSError:
+                return None
+        return name, seen
+
+    def ping(self, address: str, count: int = 1) -> bool:
+        """Whether `count` echo requests are all answered."""
+        return all(self._echo(address, sequence) for sequence in range(1, count + 1))
+
+    def _echo(self, address: str, sequence: int) -> bool:
+        v6 = ":" in address
+        protocol = socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP
+        with self.run(_open, address, socket.SOCK_DGRAM, protocol) as echo:
+            echo.settimeout(_SECONDS)
+            request = struct.pack("!BBHHH", 128 if v6 else 8, 0, 0, 0, sequence) + b"openeni"
+            try:
+                echo.sendto(request, (address, 0))
+                return echo.recv(256)[8:] == b"openeni"
+            except OSError:
+                return False
+
+
+def _open(address: str, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind, protocol)
+
+
+def _serve(server: socket.socket, name: str) -> None:
+    while True:
+        try:
+            client, peer = server.accept()
+        except OSError:
+            return
+        with client:
+            client.sendall(f"{name} {peer[0].removeprefix('::ffff:')}".encode())
+
+
+def _leave() -> None:
+    if _LIBC.unshare(_CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "unshare")
