@@ -200,7 +200,7 @@ def generated() -> dict[str, str]:
     }
 
 
-def differing(folders: tuple[Path, ...] = FOLDERS) -> list[Path]:
+def differing(folders: tuple[Path, ...]) -> list[Path]:
     """Return the files that are missing or not as the models say."""
     return [
         folder / name
@@ -210,7 +210,7 @@ def differing(folders: tuple[Path, ...] = FOLDERS) -> list[Path]:
     ]
 
 
-def write(folders: tuple[Path, ...] = FOLDERS) -> None:
+def write(folders: tuple[Path, ...]) -> None:
     """Write every file to every folder."""
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
@@ -223,9 +223,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m openeni_crds.schema", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, name what differs")
     if not parser.parse_args(arguments).check:
-        write()
+        write(FOLDERS)
         return 0
-    stale = differing()
+    stale = differing(FOLDERS)
     for path in stale:
         print(  # noqa: T201 - a command for people
             f"{path.relative_to(_REPOSITORY)} is not what the models in crds/openeni_crds say: "

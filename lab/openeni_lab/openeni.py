@@ -6,8 +6,9 @@ files mounted at the same places: only the image is missing.
 """
 
 import shlex
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,7 @@ from openeni_lab import chart, layout, service
 from openeni_lab.api import Api
 from openeni_lab.chart import NAMESPACE
 from openeni_lab.layout import Layout, NodeLayout
-from openeni_lab.machine import Machine
+from openeni_lab.machine import Machine, MachineError
 from openeni_lab.service import Service
 from openeni_lab.steps import Step
 
@@ -27,8 +28,13 @@ Json = dict[str, Any]
 CLOUDS_FILE: Final = "/run/secrets/openstack/clouds.yaml"
 TOKEN_FOLDER: Final = "/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a place
 TOKEN_SECONDS: Final = 7 * 86400
+EXECUTABLE: Final = "/usr/local/libexec/openeni"  # where the image has it
 OPERATOR: Final = "operator"
 AGENT: Final = "agent"
+READY: Final = {  # what the chart's probes ask, said to each machine
+    OPERATOR: ("curl", "--silent", "--fail", "--max-time", "5", "http://127.0.0.1:9441/healthz"),
+    AGENT: ("test", "-e", "/etc/cni/net.d/10-openeni.conflist"),
+}
 
 
 @dataclass(frozen=True)
@@ -63,14 +69,22 @@ class Installation:
         machine = self.machine if component == OPERATOR else self.nodes[node.name]
         runs = service.step(
             machine,
-            Service(component, program.argv, env=self.environment(program.env), seconds=2),
+            Service(
+                component,
+                program.argv,
+                ready=lambda: answers(machine, READY[component]),
+                env=self.environment(program.env),
+                seconds=2,
+            ),
             self.log_folder(component, node),
         )
 
         def do() -> None:
             self._mount_token(machine, program.service_account, node)
             if component == OPERATOR:
-                self._mount_clouds(machine)
+                self.mount_clouds(machine)
+            else:
+                write(machine, EXECUTABLE, self._executable(), mode="755")
             runs.do()
 
         return Step(f"{component} for {node.name}", runs.done, do, runs.seconds)
@@ -105,16 +119,34 @@ class Installation:
         token = api.token(NAMESPACE, account, bound_to | {"kind": "Node"}, TOKEN_SECONDS)
         authority = (self.lab.state / "kubernetes" / "ca.crt").read_text()
         for name, text in (("token", token), ("ca.crt", authority), ("namespace", NAMESPACE)):
-            write(machine, f"{TOKEN_FOLDER}/{name}", text)
+            write(machine, f"{TOKEN_FOLDER}/{name}", text.encode())
 
-    def _mount_clouds(self, machine: Machine) -> None:
+    def mount_clouds(self, machine: Machine) -> None:
         """What the Secret openeni-clouds would hold: the operator's entry, as `default`."""
         clouds = yaml.safe_load(self.lab.clouds_yaml.read_text())["clouds"]
-        write(machine, CLOUDS_FILE, yaml.safe_dump({"clouds": {"default": clouds["openeni"]}}))
+        text = yaml.safe_dump({"clouds": {"default": clouds["openeni"]}})
+        write(machine, CLOUDS_FILE, text.encode())
+
+    def _executable(self) -> bytes:
+        """The CNI executable, compiled as the image does it."""
+        target = self.lab.state / "openeni"
+        command = [sys.executable, "-m", "openeni_nodeagent.cni.build", str(target)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        if done.returncode:
+            raise chart.ChartError(done.stderr.strip())
+        return target.read_bytes()
 
 
-def write(machine: Machine, path: str, text: str) -> None:
-    """Write a file on a machine, readable by root alone, replaced whole."""
+def answers(machine: Machine, argv: Sequence[str]) -> bool:
+    """Whether a command succeeds on a machine."""
+    try:
+        return machine.run(argv, timeout=20).code == 0
+    except MachineError:
+        return False
+
+
+def write(machine: Machine, path: str, content: bytes, mode: str = "600") -> None:
+    """Write a file on a machine, replaced whole."""
     place = shlex.quote(path)
-    script = f"umask 077; mkdir -p $(dirname {place}); cat > {place}.new; mv {place}.new {place}"
-    machine.check(["sh", "-c", script], stdin=text.encode(), timeout=20)
+    make = f"umask 077; mkdir -p $(dirname {place}); cat > {place}.new; chmod {mode} {place}.new"
+    machine.check(["sh", "-c", f"{make}; mv {place}.new {place}"], stdin=content, timeout=20)

@@ -103,10 +103,10 @@ class Processes:
             return
 
     async def stop_all(self, seconds: float) -> None:
-        """In reverse order of starting, in `seconds` all together."""
+        """In reverse order of starting, in `seconds` all together; one that hangs gets a third."""
         deadline = time.monotonic() + seconds
         for name in reversed(list(self.named)):
-            await self.stop(name, max(0.2, deadline - time.monotonic()))
+            await self.stop(name, max(0.2, min(seconds / 3, deadline - time.monotonic())))
 
     def _spawn(
         self, argv: Sequence[str], env: Mapping[str, str], cwd: str, streams: tuple[int, ...]

@@ -56,8 +56,9 @@ def run(steps: Sequence[Step], progress: Progress) -> None:
 
 
 def _make_true(step: Step, progress: Progress) -> None:
+    there = step.done()
     progress.start(step.name, step.seconds)
-    if step.done():
+    if there:
         progress.done(changed=False)
         return
     begun = time.monotonic()

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import closing
 from functools import partial
 from typing import Final
 
@@ -16,6 +17,7 @@ from openeni_nodeagent import bus
 from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.cni.install import InstallError
 from openeni_nodeagent.cni.server import make_run_folder
+from openeni_nodeagent.datapath.node import NodeDatapath
 from openeni_nodeagent.guest import Guest, guards
 from openeni_nodeagent.journal import BOOT_ID, Journal
 from openeni_nodeagent.settings import Settings, SettingsError, settings_from
@@ -36,7 +38,8 @@ def main() -> int:
         _log_to_stderr(settings.log_level)
         _need_root()
         store = connect(agent=MANAGER_AGENT)
-        run(settings, store, _kernel())
+        with closing(NodeDatapath()) as datapath:
+            run(settings, store, datapath)
     except (SettingsError, NotConfiguredError, StartError, InstallError, WiringError) as error:
         sys.stderr.write(f"openeni-agent: {error}\n")
         return 1
@@ -97,12 +100,6 @@ def _be_the_only_one(settings: Settings, stopping: threading.Event) -> int:
 def _need_root() -> None:
     if os.geteuid() != 0:
         raise StartError("must run as root with CAP_NET_ADMIN and CAP_SYS_ADMIN")
-
-
-def _kernel() -> Wiring:
-    from openeni_nodeagent.datapath.kernel import Kernel
-
-    return Kernel()
 
 
 def _log_to_stderr(level: str) -> None:

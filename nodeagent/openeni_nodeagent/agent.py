@@ -119,6 +119,10 @@ class Agent:
         """Whether the agent has read its objects and serves warm ADDs."""
         return self._filled.is_set() and not self._stopping.is_set()
 
+    def waiting(self) -> dict[str, int]:
+        """How many pods wait for an address, by pool."""
+        return self._grants.waiting()
+
     def _sources(self) -> Sources:
         caches = self._caches
         choice = Choice(caches.pods, caches.pools, caches.namespaces, self._watches.pods_silence)

@@ -22,6 +22,7 @@ from openeni_nodeagent.status import body, conditions, node_status, shown
 from openeni_nodeagent.workqueue import RetryError
 
 PERIOD_SECONDS: Final = 1.0
+SOON_SECONDS: Final = 0.1
 LAG_SECONDS: Final = 5.0  # how far the cache may be behind a write
 
 
@@ -54,7 +55,10 @@ class EniStatus:
         waited = time.monotonic() - self._written_at(name)
         if waited < PERIOD_SECONDS:
             return PERIOD_SECONDS - waited
-        answers, counts = self._grants.acknowledge(name)
+        known = self._grants.acknowledge(name)
+        if known is None:
+            return SOON_SECONDS
+        answers, counts = known
         side = self._links.side(name)
         node = node_status(side, answers, counts, self._idle_since(eni))
         said = conditions(eni, side, now_text())

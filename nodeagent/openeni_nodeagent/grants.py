@@ -152,10 +152,12 @@ class Grants:
         with self._changed:
             return tuple(self._facts.values())
 
-    def acknowledge(self, eni: str) -> tuple[Answers, Counts]:
-        """Give up what the operator wants of an observed ENI, and count what is left."""
+    def acknowledge(self, eni: str) -> tuple[Answers, Counts] | None:
+        """Give up what the operator wants, and count what is left; None: not observed yet."""
         with self._changed:
             now = boot_seconds()
+            if not self._ledger.knows(eni):
+                return None
             return self._ledger.acknowledge(eni, now), self._ledger.counts(eni, now)
 
     def next_rested(self) -> float | None:

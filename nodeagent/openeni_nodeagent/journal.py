@@ -118,11 +118,11 @@ def encode(record: Record) -> bytes:
 def decode(line: bytes) -> Record | None:
     """Return the record of a whole line without its end, or None where it is damaged."""
     checksum, _, body = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(body):
+        return None
     try:
-        if int(checksum, 16) != zlib.crc32(body):
-            return None
         record: Record = _decoder.decode(body)
-    except (ValueError, msgspec.MsgspecError):
+    except msgspec.MsgspecError:
         return None
     return record
 

@@ -120,6 +120,9 @@ class Ledger:
         self._enis.pop(eni, None)
         self._retired.pop(eni, None)
 
+    def knows(self, eni: str) -> bool:
+        return eni in self._enis
+
     def choose(self, pool: str, now: float) -> Chosen | None:
         """Return the longest rested addresses of one ENI of the pool, or None."""
         best: tuple[float, Chosen] | None = None

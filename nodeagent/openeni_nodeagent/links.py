@@ -160,8 +160,9 @@ class Links:
     def _let_go(self, eni: ENI, facts: EniFacts) -> float | None:
         name = eni.name
         self._grants.observe(eni_view(eni, link_ready=False), facts)
-        self._grants.acknowledge(name)
         side = self.side(name)
+        if side.link.reason == Reason.DELETING:
+            return None
         if self._grants.of_eni(name):
             self._say(name, side)
             return LATER_SECONDS

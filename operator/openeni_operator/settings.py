@@ -20,7 +20,7 @@ class Settings:
     workers: int = 16
     resync: float = 300
     log_level: str = "INFO"
-    probe_port: int = 8080  # 0: no liveness endpoint
+    probe_port: int = 9441  # 0: no liveness endpoint
     cloud_timeout: float = 120  # an attach is synchronous and can take a minute on slow clouds
     cloud_writes: float = 5
     cloud_reads: float = 20

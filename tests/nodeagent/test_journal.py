@@ -113,7 +113,9 @@ def test_a_long_journal_is_rewritten_and_sums_up_to_the_same(tmp_path: Path) -> 
     of.append(*HISTORY)
     assert not of.compact()
     for number in range(600):
-        of.append(Granted(grant("c", "10.98.0.7")), Freed("c", "eth0", {"10.98.0.7": number}))
+        of.append(
+            Granted(grant("c", "10.98.0.7")), Freed("c", "eth0", {"10.98.0.7": float(number)})
+        )
     before = msgspec.json.encode(of.known.records())
     long = (tmp_path / "journal").stat().st_size
     assert of.compact()

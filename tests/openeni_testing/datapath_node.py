@@ -62,7 +62,9 @@ class Node:
         self.namespace.ip(
             f"addr add {self.address}/24 dev eth0",
             f"addr add {self.address_6}/64 dev eth0 nodad",
-            f"addr add {LOCAL_DNS}/32 dev lo",
+            "link add nodelocaldns type veth peer name unused",
+            f"addr add {LOCAL_DNS}/32 dev nodelocaldns",
+            "link set nodelocaldns up",
             "link set eth0 up",
             f"route add default via {neutron.NODES_GATEWAY}",
             "route add default via fd99::1",

@@ -52,15 +52,7 @@ def _towards(pod: PodPlace, address: str) -> set[Item]:
             pod.node_index,
             source=pod.node_address(family_of(address)),
         ),
-        # With `iif`, a look-up for the way back to a NodePort's client does not meet this rule, so
-        # that a strict rp_filter on the node's own NIC accepts the client.
-        Rule(
-            family_of(address),
-            names.RULE_FROM_POD,
-            pod.eni.table,
-            source=alone(address),
-            iif=pod.node_link,
-        ),
+        Rule(family_of(address), names.RULE_FROM_POD, pod.eni.table, source=alone(address)),
         Neighbour(pod.node_index, address, pod.mac),
         Neighbour(pod.eni.link.ifindex, address),
     }

@@ -1,0 +1,69 @@
+"""Which part is given to which: the operator without its shell, so that tests can run it too."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from openeni_crds.store import Store
+from openeni_operator.cloud.clouds import Clouds
+from openeni_operator.eni.observe import World as ENIWorld
+from openeni_operator.eni.reconcile import ENIReconciler
+from openeni_operator.enipool.reconcile import PoolReconciler
+from openeni_operator.enipool.reconcile import World as PoolWorld
+from openeni_operator.enipool.resolver import Resolver
+from openeni_operator.feed import ENIS, PODIPS, POOLS, Feed
+from openeni_operator.mirror import Mirror
+from openeni_operator.podip.reconcile import PodIPReconciler
+from openeni_operator.podip.reconcile import World as PodIPWorld
+from openeni_operator.ports import PortLists
+from openeni_operator.resync import Resync
+from openeni_operator.settings import Settings
+from openeni_operator.workers import Key, Workers
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Everything that runs beside kopf."""
+
+    feed: Feed
+    resync: Resync
+    workers: Workers
+
+    def start(self) -> None:
+        """Begin to work. Raises StoreError when the first lists cannot be had."""
+        self.resync.fill()
+        self.feed.everything()
+        self.workers.start()
+        self.resync.start()
+
+    def stop(self, grace: float) -> None:
+        """End; reconciles get `grace` seconds."""
+        self.resync.stop()
+        self.workers.stop(grace)
+
+
+def assemble(settings: Settings, store: Store, clouds: Clouds, cluster_id: str) -> Operator:
+    """Put the operator together; nothing runs yet."""
+    mirror = Mirror()
+    ports = PortLists(settings.resync, time.monotonic)
+
+    def lost(node: str) -> None:
+        workers.add([Key(PODIPS, node)])
+
+    enis = ENIWorld(mirror, store, clouds.get, cluster_id, ports, time.monotonic, now, lost)
+    resolver = Resolver(clouds.get, ports, settings.resync, time.monotonic)
+    workers = Workers(
+        {
+            POOLS: PoolReconciler(PoolWorld(mirror, store, resolver, now)),
+            ENIS: ENIReconciler(enis),
+            PODIPS: PodIPReconciler(PodIPWorld(mirror, store, now)),
+        },
+        settings.workers,
+    )
+    feed = Feed(mirror, workers)
+    return Operator(feed, Resync(store, mirror, feed, settings.resync), workers)
+
+
+def now() -> str:
+    """The time as metav1.Time prints it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,202 @@
+"""What the real API server makes of our kinds: what it takes, fills in, keeps apart and shows."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from openeni_crds.enipool import ENIPool
+from openeni_crds.kubestore import KubeStore
+from openeni_crds.kubewire import path_of
+from openeni_crds.meta import Json, decode
+from openeni_crds.names import API_VERSION, ENI, ENIPOOL, GROUP, PODIP, VERSION
+from openeni_crds.schema import MODELS
+from openeni_crds.store import InvalidError
+from openeni_testing.objects import REPOSITORY, eni_body, podip_body, pool_body, unique
+
+pytestmark = pytest.mark.cluster
+
+EXAMPLES = sorted((REPOSITORY / "docs" / "examples").glob("*.yaml"))
+KINDS = {kind.name: kind for kind in MODELS}
+MANAGER = "openeni-tests"
+
+
+def example(path: Path) -> Json:
+    body: Json = yaml.safe_load(path.read_text())
+    return body
+
+
+@pytest.fixture
+def example_body(request: pytest.FixtureRequest, real_store: KubeStore) -> Iterator[Json]:
+    """An example under its own name; it leaves no finalized object behind."""
+    body = example(request.param)
+    kind = KINDS[body["kind"]]
+    meta = body["metadata"]
+    yield body
+    held: list[Json] = [{"op": "add", "path": "/metadata/finalizers", "value": []}]
+    real_store.patch(kind, meta["name"], held, meta.get("namespace", ""))
+    real_store.delete(kind, meta["name"], meta.get("namespace", ""))
+
+
+@pytest.mark.parametrize("example_body", EXAMPLES, indirect=True, ids=lambda p: p.stem)
+def test_each_example_is_taken_as_it_stands_and_becomes_a_value(
+    real_store: KubeStore, example_body: Json
+) -> None:
+    kind = KINDS[example_body["kind"]]
+    model: Any = MODELS[kind]
+    strict = {"fieldValidation": "Strict"}
+    path = path_of(kind, namespace=example_body["metadata"].get("namespace", ""))
+    made = real_store.request("POST", path, body=example_body, query=strict)
+    if "status" in example_body:
+        made = real_store.apply(kind, example_body, manager=MANAGER, subresource="status")
+        assert made["status"] == example_body["status"]
+    value = decode(made, model)
+    assert value.name == example_body["metadata"]["name"]
+
+
+def test_there_is_an_example_of_every_kind_and_of_every_datapath() -> None:
+    bodies = [example(path) for path in EXAMPLES]
+    assert {b["kind"] for b in bodies} == set(KINDS)
+    pools = [decode(b, ENIPool) for b in bodies if b["kind"] == "ENIPool"]
+    labels = {p.spec.datapath.label for p in pools}
+    assert labels == {"Veth", "IPVlanL2", "IPVlanL3S", "IPVlanL3"}
+
+
+def test_the_schemas_defaults_are_the_models_defaults(real_store: KubeStore) -> None:
+    name = unique("pool")
+    made = real_store.create(ENIPOOL, pool_body(name))["spec"]
+    assert made["cloud"] == "default"
+    assert made["selection"] == "OnRequest"
+    assert made["coolDown"] == "120s"
+    assert made["reclaim"] == {"policy": "After", "after": "15m"}
+    assert made["datapath"] == {"mode": "Veth", "metadataService": "Block"}
+    assert made["capacity"] == {
+        "growth": "Auto",
+        "addressesPerENI": 15,
+        "maxENIsPerNode": 4,
+        "minAvailable": 2,
+    }
+    bare = decode({"metadata": {"name": name}, "spec": pool_body(name)["spec"]}, ENIPool)
+    assert decode({"metadata": {"name": name}, "spec": made}, ENIPool).spec == bare.spec
+    real_store.delete(ENIPOOL, name)
+
+
+def test_a_podip_is_deleted_with_its_pod_unless_it_says_otherwise(real_store: KubeStore) -> None:
+    made = real_store.create(PODIP, podip_body(unique("pod")))
+    assert made["spec"]["retention"] == "Delete"
+
+
+def test_fields_that_are_not_in_the_api_are_dropped(real_store: KubeStore) -> None:
+    body = pool_body(unique("pool"))
+    body["spec"]["phase"] = "Ready"
+    assert "phase" not in real_store.create(ENIPOOL, body)["spec"]
+
+
+def test_a_pools_datapath_is_fixed_while_it_has_enis_and_free_before_and_after(
+    real_store: KubeStore,
+) -> None:
+    name = unique("pool")
+    real_store.create(ENIPOOL, pool_body(name))
+    to_l2 = pool_body(name)
+    to_l2["spec"]["datapath"] = {"mode": "IPVlan", "ipvlanMode": "L2"}
+    real_store.apply(ENIPOOL, to_l2, manager=MANAGER)
+    _enis(real_store, name, 1)
+    with pytest.raises(InvalidError, match=r"spec\.datapath.*while an ENI of the pool exists"):
+        real_store.apply(ENIPOOL, pool_body(name), manager=MANAGER)
+    to_l2["spec"]["coolDown"] = "60s"
+    assert real_store.apply(ENIPOOL, to_l2, manager=MANAGER)["spec"]["coolDown"] == "60s"
+    _enis(real_store, name, 0)
+    real_store.apply(ENIPOOL, pool_body(name), manager=MANAGER)
+
+
+def _enis(store: KubeStore, pool: str, count: int) -> None:
+    status = {"metadata": {"name": pool}, "status": {"enis": count}}
+    store.apply(ENIPOOL, status, manager=MANAGER, subresource="status")
+
+
+def test_the_operator_may_change_how_many_addresses_and_what_retires(
+    real_store: KubeStore,
+) -> None:
+    name = unique("eni")
+    real_store.create(ENI, eni_body(name))
+    more: list[Json] = [
+        {"op": "replace", "path": "/spec/addresses", "value": 20},
+        {"op": "add", "path": "/spec/retiring", "value": ["10.98.0.5", "fd00::5"]},
+    ]
+    assert real_store.patch(ENI, name, more)["metadata"]["generation"] == 2
+
+
+def table(store: KubeStore, path: str) -> tuple[list[str], list[list[Any]]]:
+    """What `kubectl get` shows: the headings, and a row for each object."""
+    accept = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    answer = store.request("GET", path, accept=accept)
+    narrow = [i for i, c in enumerate(answer["columnDefinitions"]) if not c["priority"]]
+    names = [answer["columnDefinitions"][i]["name"] for i in narrow]
+    return names, [[row["cells"][i] for i in narrow] for row in answer["rows"]]
+
+
+def ready(status: str) -> Json:
+    return {
+        "type": "Ready",
+        "status": status,
+        "reason": "Ready",
+        "lastTransitionTime": "2026-11-24T01:02:03Z",
+    }
+
+
+def test_kubectl_get_enipool_tells_the_pools_story(real_store: KubeStore) -> None:
+    name = unique("pool")
+    real_store.create(ENIPOOL, pool_body(name))
+    status = {
+        "conditions": [ready("True")],
+        "mode": "IPVlanL3S",
+        "growth": "Static",
+        "nodes": 2,
+        "enis": 3,
+        "addresses": {"total": 45, "granted": 7, "available": 36, "cooling": 1, "retiring": 1},
+    }
+    body = {"metadata": {"name": name}, "status": status}
+    real_store.apply(ENIPOOL, body, manager=MANAGER, subresource="status")
+    names, ((*cells, age),) = table(real_store, path_of(ENIPOOL, name))
+    assert names == [
+        *["Name", "Mode", "Growth", "Nodes", "ENIs"],
+        *["Addresses", "Granted", "Available", "Ready", "Age"],
+    ]
+    assert cells == [name, "IPVlanL3S", "Static", 2, 3, 45, 7, 36, "True"]
+    assert age
+
+
+def test_kubectl_get_eni_tells_the_enis_story(real_store: KubeStore) -> None:
+    body = example(REPOSITORY / "docs" / "examples" / "eni.yaml")
+    name = unique("eni")
+    body["metadata"] = {"name": name}
+    body["status"]["conditions"] = [ready("True")]
+    real_store.create(ENI, body)
+    real_store.apply(ENI, body, manager=MANAGER, subresource="status")
+    names, ((*cells, _),) = table(real_store, path_of(ENI, name))
+    assert names == [
+        *["Name", "Node", "Pool", "State", "Addresses"],
+        *["Granted", "MAC", "Device", "Ready", "Age"],
+    ]
+    assert cells == [name, "n1", "pods", "Ready", 15, 1, "fa:16:3e:5e:30:01", "eth1", "True"]
+
+
+def test_kubectl_get_podip_tells_who_has_what(real_store: KubeStore) -> None:
+    name = unique("pod")
+    real_store.create(PODIP, podip_body(name))
+    names, ((*cells, _),) = table(real_store, path_of(PODIP, name, "default"))
+    assert names == ["Name", "Address", "Node", "ENI", "Mode", "Ready", "Age"]
+    assert cells == [name, "10.98.0.5", "n1", "pods-2f1f9a3e-0", "Veth", None]
+
+
+def test_discovery_tells_kubectl_our_short_names(real_store: KubeStore) -> None:
+    answer = real_store.request("GET", f"/apis/{API_VERSION}")
+    assert answer["groupVersion"] == f"{GROUP}/{VERSION}"
+    found = {r["name"]: r for r in answer["resources"] if "/" not in r["name"]}
+    assert found["enipools"]["shortNames"] == ["enip"]
+    singulars = {name: r["singularName"] for name, r in found.items()}
+    assert singulars == {"enipools": "enipool", "enis": "eni", "podips": "podip"}
+    assert all(r["categories"] == ["openeni"] for r in found.values())
+    assert {name for name, r in found.items() if r["namespaced"]} == {"podips"}

@@ -1,0 +1,184 @@
+"""The generated CRDs: up to date, and as design says every API of ours must be."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from openeni_crds import rules, schema
+from openeni_crds.meta import Json
+from openeni_crds.names import ENI, ENIPOOL, PODIP
+from openeni_testing.objects import REPOSITORY
+
+FILES = sorted((REPOSITORY / "crds").glob("*.yaml"))
+
+
+def crd(path: Path) -> Json:
+    body: Json = yaml.safe_load(path.read_text())
+    return body
+
+
+def root(path: Path) -> Json:
+    body: Json = crd(path)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return body
+
+
+def parts(schema_: Json, place: str = "") -> Iterator[tuple[str, Json]]:
+    """Every schema below this one but metadata's, with its path."""
+    yield place, schema_
+    for name, child in schema_.get("properties", {}).items():
+        if (place, name) != ("", "metadata"):
+            yield from parts(child, f"{place}.{name}")
+    for word in ("items", "additionalProperties"):
+        if isinstance(schema_.get(word), dict):
+            yield from parts(schema_[word], f"{place}[]")
+
+
+ALL = [
+    pytest.param(place, part, id=f"{path.stem}{place}")
+    for path in FILES
+    for place, part in parts(root(path))
+]
+
+
+def test_there_is_a_file_for_every_kind() -> None:
+    assert {crd(p)["spec"]["names"]["kind"] for p in FILES} == {"ENIPool", "ENI", "PodIP"}
+
+
+def test_the_files_are_what_the_models_say() -> None:
+    assert schema.differing(schema.FOLDERS) == []
+
+
+def test_a_drifted_or_missing_file_is_named_with_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema.write((tmp_path,))
+    monkeypatch.setattr(schema, "_REPOSITORY", tmp_path)
+    monkeypatch.setattr(schema, "FOLDERS", (tmp_path,))
+    assert schema.main(["--check"]) == 0
+    (tmp_path / "openeni.io_enis.yaml").write_text("edited by hand")
+    (tmp_path / "openeni.io_podips.yaml").unlink()
+    assert schema.main(["--check"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[0] for line in lines] == ["openeni.io_enis.yaml", "openeni.io_podips.yaml"]
+    assert all("python -m openeni_crds.schema" in line for line in lines)
+    assert schema.main([]) == 0
+    assert schema.main(["--check"]) == 0
+
+
+def test_the_chart_has_the_same_bytes() -> None:
+    for path in FILES:
+        assert (REPOSITORY / "helm/openeni/crds" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(("place", "part"), ALL)
+def test_every_part_has_a_type_and_nothing_is_a_boolean(place: str, part: Json) -> None:
+    assert part["type"] in {"object", "array", "string", "integer"}, place
+
+
+@pytest.mark.parametrize(("place", "part"), ALL)
+def test_every_string_list_map_and_number_is_bounded(place: str, part: Json) -> None:
+    if part["type"] == "string":
+        assert "maxLength" in part or "enum" in part, place
+    if part["type"] == "array":
+        assert part["maxItems"] <= 64, place
+        assert part["x-kubernetes-list-type"] in {"atomic", "map", "set"}, place
+    if part["type"] == "integer":
+        assert "minimum" in part, place
+    if "additionalProperties" in part:
+        assert "maxProperties" in part, place
+
+
+@pytest.mark.parametrize(("place", "part"), ALL)
+def test_every_field_is_described(place: str, part: Json) -> None:
+    if not place.endswith("[]"):
+        assert part.get("description"), place
+
+
+@pytest.mark.parametrize(("place", "part"), ALL)
+def test_the_schema_is_structural(place: str, part: Json) -> None:
+    foreign = {"$ref", "anyOf", "oneOf", "allOf", "not", "title", "nullable", "propertyNames"}
+    assert not foreign & part.keys(), place
+    assert not ("properties" in part and "additionalProperties" in part), place
+    assert "x-kubernetes-preserve-unknown-fields" not in part, place
+    assert set(part.get("required", ())) <= part.get("properties", {}).keys(), place
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_a_status_has_no_defaults_and_needs_nothing_at_its_top(path: Path) -> None:
+    status = root(path)["properties"]["status"]
+    assert [place for place, part in parts(status) if "default" in part] == []
+    assert "required" not in status
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_no_phase_is_stored_and_conditions_are_a_map_by_type(path: Path) -> None:
+    status = root(path)["properties"]["status"]["properties"]
+    assert "phase" not in status
+    conditions = status["conditions"]
+    assert conditions["x-kubernetes-list-type"] == "map"
+    assert conditions["x-kubernetes-list-map-keys"] == ["type"]
+    assert set(conditions["items"]["required"]) == {"type", "status", "reason"}
+    assert conditions["items"]["properties"]["lastTransitionTime"]["format"] == "date-time"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_durations_are_spelled_the_same_way_everywhere(path: Path) -> None:
+    for place, part in parts(root(path)):
+        if "(s|m|h)" in part.get("pattern", "") and "Delete" not in part["pattern"]:
+            assert part["pattern"] == "^([0-9]+(s|m|h))+$", place
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_every_rule_has_a_message_and_names_an_existing_field(path: Path) -> None:
+    for place, part in parts(root(path)):
+        for rule in part.get("x-kubernetes-validations", ()):
+            assert rule["message"], place
+            found: Any = part
+            for name in rule.get("fieldPath", "").split(".")[1:]:
+                found = found["properties"][name]
+
+
+def test_every_rule_and_mark_stands_at_a_field_that_exists() -> None:
+    texts = "".join(path.read_text() for path in FILES)
+    for place in (*rules.RULES, *rules.LIST_MAPS, *rules.LIST_SETS):
+        field = place.removesuffix("[]").partition(".")[2]
+        assert not field or re.search(rf"\b{field}:", texts), place
+    used = {rule["message"] for p in FILES for _, part in parts(root(p)) for rule in _rules(part)}
+    assert {r.message for each in rules.RULES.values() for r in each} == used
+
+
+def _rules(part: Json) -> list[Json]:
+    found: list[Json] = part.get("x-kubernetes-validations", [])
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_every_kind_has_a_status_of_its_own_and_is_in_our_category(path: Path) -> None:
+    spec = crd(path)["spec"]
+    assert spec["names"]["categories"] == ["openeni"]
+    assert spec["names"]["singular"] == spec["names"]["kind"].lower()
+    assert spec["versions"][0]["subresources"] == {"status": {}}
+
+
+def test_objects_can_be_selected_by_node() -> None:
+    for kind in (ENI, PODIP):
+        version = schema.definition(kind)["spec"]["versions"][0]
+        assert {"jsonPath": ".spec.nodeName"} in version["selectableFields"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "wide", "columns"),
+    [
+        (ENIPOOL, "", "Mode Growth Nodes ENIs Addresses Granted Available Ready Age"),
+        (ENI, "Port", "Node Pool State Addresses Granted MAC Device Port Ready Age"),
+        (PODIP, "Pod-UID", "Address Node ENI Mode Pod-UID Ready Age"),
+    ],
+)
+def test_the_columns_are_those_of_the_design(kind: Any, wide: str, columns: str) -> None:
+    made = schema.definition(kind)["spec"]["versions"][0]["additionalPrinterColumns"]
+    assert [c["name"] for c in made] == columns.split()
+    assert [c["name"] for c in made if c.get("priority")] == wide.split()

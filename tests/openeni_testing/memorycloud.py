@@ -1,0 +1,290 @@
+"""An OpenStack project in memory, with the traps that the operator must survive.
+
+A Cloud that keeps state: addresses sorted as text, tags dropped at creation if told so, attach and
+detach that take time, answers that are lost after the work was done, requests that come through
+late. `tests/operator/test_cloud_contract.py` runs on it and on a real cloud, which is always right.
+Time is a `FakeClock`: nothing here waits.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address, ip_network
+from typing import TypeVar
+
+from openeni_operator.cloud.api import (
+    ACTIVE,
+    FixedIP,
+    Network,
+    NewPort,
+    Port,
+    Quota,
+    SecurityGroup,
+    Server,
+    Subnet,
+)
+from openeni_operator.cloud.errors import (
+    CloudError,
+    ConflictError,
+    ExhaustedError,
+    NotFoundError,
+    OutcomeUnknownError,
+    QuotaExceededError,
+)
+
+
+T = TypeVar("T")
+N = TypeVar("N", Subnet, SecurityGroup)
+
+
+@dataclass
+class FakeClock:
+    """Seconds that pass only when told to."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass
+class Fault:
+    """What happens to the next call of an operation.
+
+    Without `worked`, it fails and nothing is done; with it, the work is done and the answer lost,
+    `late` seconds after the call.
+    """
+
+    error: CloudError
+    worked: bool = False
+    late: float = 0.0
+
+
+@dataclass
+class MemoryCloud:
+    """One project. Attributes are knobs; `calls` counts every operation that was asked for."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    quota: int = 500
+    drops_tags: bool = False
+    attach_seconds: float = 0.0  # from the answer until the port is ACTIVE
+    detach_seconds: float = 0.0
+    calls: Counter[str] = field(default_factory=Counter[str])
+    ports: dict[str, Port] = field(default_factory=dict[str, Port])
+    servers: dict[str, Server] = field(default_factory=dict[str, Server])
+    networks: dict[str, Network] = field(default_factory=dict[str, Network])
+    subnets: dict[str, Subnet] = field(default_factory=dict[str, Subnet])
+    groups: dict[str, SecurityGroup] = field(default_factory=dict[str, SecurityGroup])
+    faults: dict[str, list[Fault]] = field(default_factory=dict[str, list[Fault]])
+    down: CloudError | None = None  # the answer to every call
+    after_call: Callable[[str], None] = lambda _: None
+    _later: list[tuple[float, Callable[[], object]]] = field(
+        default_factory=list[tuple[float, Callable[[], object]]]
+    )
+    _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    def add_network(self, name: str, *, mtu: int = 1450) -> Network:
+        network = Network(self._id("network"), name, mtu)
+        self.networks[network.id] = network
+        return network
+
+    def add_subnet(
+        self, network: Network, name: str, cidr: str, *, dhcp: bool = False, slaac: bool = False
+    ) -> Subnet:
+        net = ip_network(cidr)
+        first, last = int(net.network_address) + 2, int(net.broadcast_address) - 1
+        pool = (str(ip_address(first)), str(ip_address(last)))
+        subnet = Subnet(
+            id=self._id("subnet"),
+            name=name,
+            network_id=network.id,
+            cidr=cidr,
+            ip_version=net.version,
+            gateway=str(net.network_address + 1),
+            dhcp=dhcp,
+            slaac=slaac,
+            pools=(pool,),
+        )
+        self.subnets[subnet.id] = subnet
+        return subnet
+
+    def add_group(self, name: str) -> SecurityGroup:
+        group = SecurityGroup(self._id("group"), name)
+        self.groups[group.id] = group
+        return group
+
+    def add_server(self, server_id: str = "") -> Server:
+        server = Server(server_id or self._id("server"), "ACTIVE")
+        self.servers[server.id] = server
+        return server
+
+    def remove_server(self, server_id: str) -> None:
+        """As Nova does: ports that were passed in by id are unbound, not deleted."""
+        del self.servers[server_id]
+        for port in [p for p in self.ports.values() if p.device_id == server_id]:
+            self._put(port, device_id="", status="DOWN")
+
+    def fail(self, operation: str, *faults: Fault) -> None:
+        """Have the next calls of the operation go wrong, one fault each."""
+        self.faults.setdefault(operation, []).extend(faults)
+
+    def find_subnets(self, id_or_name: str) -> tuple[Subnet, ...]:
+        return self._call("find subnets", lambda: self._either(self.subnets, id_or_name))
+
+    def subnets_of(self, network_id: str) -> tuple[Subnet, ...]:
+        return self._call(
+            "list subnets",
+            lambda: tuple(s for s in self.subnets.values() if s.network_id == network_id),
+        )
+
+    def find_security_groups(self, id_or_name: str) -> tuple[SecurityGroup, ...]:
+        return self._call("find groups", lambda: self._either(self.groups, id_or_name))
+
+    def network(self, network_id: str) -> Network:
+        return self._call("get network", lambda: self._one(self.networks, network_id))
+
+    def port_quota(self) -> Quota:
+        return self._call("get quota", lambda: Quota(self.quota, len(self.ports)))
+
+    def port(self, port_id: str) -> Port:
+        return self._call("get port", lambda: self._one(self.ports, port_id))
+
+    def ports_named(self, name: str) -> tuple[Port, ...]:
+        return self._call(
+            "find port", lambda: tuple(p for p in self.ports.values() if p.name == name)
+        )
+
+    def ports_on(self, network_id: str) -> tuple[Port, ...]:
+        return self._call(
+            "list ports",
+            lambda: tuple(p for p in self.ports.values() if p.network_id == network_id),
+        )
+
+    def create_port(self, wanted: NewPort) -> Port:
+        return self._call("create port", lambda: self._create(wanted))
+
+    def tag_port(self, port_id: str, tags: tuple[str, ...]) -> None:
+        def work() -> None:
+            self._put(self._one(self.ports, port_id), tags=frozenset(tags))
+
+        self._call("tag port", work)
+
+    def delete_port(self, port_id: str) -> None:
+        self._call("delete port", lambda: self.ports.pop(port_id, None))
+
+    def server(self, server_id: str) -> Server:
+        return self._call("get server", lambda: self._one(self.servers, server_id))
+
+    def attach(self, server_id: str, port_id: str) -> None:
+        self._call("attach", lambda: self._attach(server_id, port_id))
+
+    def detach(self, server_id: str, port_id: str) -> None:
+        def off() -> None:
+            port = self.ports.get(port_id)
+            if port is not None and port.device_id == server_id:
+                self._put(port, device_id="", status="DOWN")
+
+        self._call("detach", lambda: self._after(self.detach_seconds, off))
+
+    def _create(self, wanted: NewPort) -> Port:
+        if len(self.ports) >= self.quota:
+            raise QuotaExceededError("Quota exceeded for resources: ['port'].")
+        for subnet_id in wanted.subnet_ids:
+            self._one(self.subnets, subnet_id)
+        fixed: list[FixedIP] = []
+        for subnet_id in wanted.subnet_ids:
+            fixed += [FixedIP(subnet_id, a) for a in self._free(subnet_id, wanted.count)]
+        number = next(self._numbers)
+        port = Port(
+            id=f"port-{number:04}",
+            name=wanted.name,
+            network_id=wanted.network_id,
+            mac_address=f"fa:16:3e:00:{number >> 8:02x}:{number & 255:02x}",
+            fixed_ips=tuple(sorted(fixed, key=lambda f: f.address)),
+            tags=frozenset[str]() if self.drops_tags else frozenset(wanted.tags),
+            revision=1,
+            created_at=f"2026-01-01T00:00:{number % 60:02}Z",
+        )
+        self.ports[port.id] = port
+        return port
+
+    def _attach(self, server_id: str, port_id: str) -> None:
+        self._one(self.servers, server_id)
+        port = self._one(self.ports, port_id)
+        if port.device_id:
+            raise ConflictError(f"Port {port_id} is still in use.")
+        self._put(port, device_id=server_id, status="BUILD")
+
+        def active() -> None:
+            now = self.ports.get(port_id)
+            if now is not None and now.device_id == server_id:
+                self._put(now, status=ACTIVE)
+
+        self._after(self.attach_seconds, active)
+
+    def _free(self, subnet_id: str, count: int) -> list[str]:
+        subnet = self.subnets[subnet_id]
+        taken = {f.address for p in self.ports.values() for f in p.fixed_ips}
+        low, high = (int(ip_address(a)) for a in subnet.pools[0])
+        free = (a for n in range(low, high + 1) if (a := str(ip_address(n))) not in taken)
+        found = list(itertools.islice(free, count))
+        if len(found) < count:
+            raise ExhaustedError("No more IP addresses available on network.")
+        return found
+
+    def _put(self, port: Port, **changes: object) -> None:
+        changed = replace(port, revision=port.revision + 1, **changes)  # type: ignore[arg-type] # any field
+        self.ports[port.id] = changed
+
+    def _either(self, known: dict[str, N], asked: str) -> tuple[N, ...]:
+        return tuple(i for i in known.values() if asked in (i.id, i.name))
+
+    def _one(self, known: dict[str, T], key: str) -> T:
+        if key not in known:
+            raise NotFoundError(f"{key} could not be found.")
+        return known[key]
+
+    def _id(self, kind: str) -> str:
+        return f"{kind}-{next(self._numbers):04}"
+
+    def _after(self, seconds: float, work: Callable[[], object]) -> None:
+        if seconds:
+            self._later.append((self.clock.now + seconds, work))
+        else:
+            work()
+
+    def _call(self, operation: str, work: Callable[[], T]) -> T:
+        self.settle()
+        self.calls[operation] += 1
+        try:
+            if self.down is not None:
+                raise self.down
+            fault = self.faults[operation].pop(0) if self.faults.get(operation) else None
+            if fault is None:
+                return work()
+            if fault.worked:
+                self._after(fault.late, lambda: self._quietly(work))
+            raise fault.error
+        finally:
+            self.after_call(operation)
+
+    def _quietly(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except CloudError:
+            return
+
+    def settle(self) -> None:
+        """Let everything happen that is due by now."""
+        due = [work for at, work in self._later if at <= self.clock.now]
+        self._later = [(at, work) for at, work in self._later if at > self.clock.now]
+        for work in due:
+            work()
+
+
+def lost() -> OutcomeUnknownError:
+    return OutcomeUnknownError("no answer")
