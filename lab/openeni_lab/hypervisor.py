@@ -158,9 +158,9 @@ class Hypervisor:
 
     def _neighbours(self, before: PortFacts | None, after: PortFacts | None) -> None:
         old, new = _neighbour_entries(before), _neighbour_entries(after)
+        made = (f"neighbour replace {entry} nud permanent" for entry in sorted(new | old))
         gone = (f"neighbour delete {entry}" for entry in sorted(old - new))
-        made = (f"neighbour replace {entry} nud permanent" for entry in sorted(new - old))
-        run(["ip", "-force", "-batch", "-"], "\n".join([*gone, *made, ""]))
+        run(["ip", "-batch", "-"], "\n".join([*made, *gone, ""]))
 
 
 def _neighbour_entries(port: PortFacts | None) -> set[str]:

@@ -38,9 +38,14 @@ BRIDGE_SYSCTLS: Final = tuple(
 
 @dataclass(frozen=True)
 class Bridge:
-    """A Neutron network's bridge and the gateway's addresses on it, each with its prefix."""
+    """A Neutron network's bridge and the gateway's addresses on it, each with its prefix.
+
+    Without a MAC of its own a bridge takes the lowest of its ports: the gateway's would change
+    under its neighbours, and the kernel would forget permanent neighbours of the bridge.
+    """
 
     network: str
+    mac: str
     addresses: tuple[str, ...]
 
     @property
@@ -53,9 +58,14 @@ def _gateway(address: str, cidr: str) -> str:
 
 
 BRIDGES: Final = (
-    Bridge(layout.NODES_NETWORK, (_gateway(layout.NODES_GATEWAY, layout.NODES_CIDR),)),
+    Bridge(
+        layout.NODES_NETWORK,
+        "02:00:00:99:00:01",
+        (_gateway(layout.NODES_GATEWAY, layout.NODES_CIDR),),
+    ),
     Bridge(
         layout.PODS_NETWORK,
+        "02:00:00:98:00:01",
         (
             _gateway(layout.PODS_GATEWAY, layout.PODS_CIDR),
             _gateway(PODS_GATEWAY_V6, PODS_CIDR_V6),
@@ -66,8 +76,9 @@ BRIDGES: Final = (
 
 def bridge_links(bridges: Sequence[Bridge], existing: frozenset[str]) -> list[str]:
     """Lines for `ip -batch` that make the bridges which are missing."""
-    missing = (bridge.name for bridge in bridges if bridge.name not in existing)
-    return [f"link add {name} mtu {DEFAULT_MTU} type bridge forward_delay 0" for name in missing]
+    missing = (bridge for bridge in bridges if bridge.name not in existing)
+    kind = f"mtu {DEFAULT_MTU} type bridge forward_delay 0"
+    return [f"link add {bridge.name} address {bridge.mac} {kind}" for bridge in missing]
 
 
 def bridge_addresses(bridges: Sequence[Bridge]) -> list[str]:

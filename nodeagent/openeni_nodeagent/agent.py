@@ -119,6 +119,10 @@ class Agent:
         """Whether the agent has read its objects and serves warm ADDs."""
         return self._filled.is_set() and not self._stopping.is_set()
 
+    def knows_pod(self, uid: str) -> bool:
+        """Whether the watch has shown this pod, and not yet its end."""
+        return self._caches.pods.get(uid) is not None
+
     def waiting(self) -> dict[str, int]:
         """How many pods wait for an address, by pool."""
         return self._grants.waiting()

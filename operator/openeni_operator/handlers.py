@@ -12,8 +12,7 @@ import kopf
 import msgspec
 
 from openeni_crds.names import Kind
-from openeni_operator.feed import Feed
-from openeni_operator.mirror import KINDS, SELECTORS
+from openeni_operator.mirror import KINDS, SELECTORS, Mirror
 from openeni_operator.wiring import Operator
 
 LOG: Final = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ def registry_of(operator: Operator) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     for kind in KINDS:
         kopf.on.event(kind.group, kind.version, kind.plural, registry=registry)(
-            _eyes(kind, operator.feed)
+            _eyes(kind, operator.mirror)
         )
     kopf.on.login(registry=registry)(_log_in)
 
@@ -60,14 +59,14 @@ def registry_of(operator: Operator) -> kopf.OperatorRegistry:
     return registry
 
 
-def _eyes(kind: Kind, feed: Feed) -> Any:
+def _eyes(kind: Kind, mirror: Mirror) -> Any:
     async def handle(event: Any, **_: Any) -> None:
         body = event["object"]
         try:
             if event["type"] == "DELETED":
-                feed.gone(kind, body)
+                mirror.drop(kind, body)
             else:
-                feed.seen(kind, body)
+                mirror.put(kind, body)
         except msgspec.ValidationError as error:
             name = body["metadata"]["name"]
             LOG.warning(

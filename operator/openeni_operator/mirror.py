@@ -24,14 +24,11 @@ SELECTORS: Final[dict[Kind, str]] = {POD: PENDING}  # of what is watched: the re
 
 @dataclass(frozen=True)
 class Change(Generic[T]):
-    """What a change did; both None: nothing that matters."""
+    """An object before and after; None where it was not, or is not, there."""
 
     kind: Kind
-    before: T | None = None
-    after: T | None = None
-
-    def __bool__(self) -> bool:
-        return self.before != self.after
+    before: T | None
+    after: T | None
 
 
 @dataclass(frozen=True)
@@ -58,11 +55,13 @@ KINDS: Final = tuple(_DECODE)
 class Mirror:
     """Safe for threads; what it hands out is never changed."""
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[Change[Any]], None]) -> None:
+        """`changed` is told of each change that matters, by whomever it came in."""
+        self._changed = changed
         self._lock = threading.Lock()
         self._kinds: dict[Kind, dict[str, _Entry]] = {kind: {} for kind in KINDS}
 
-    def put(self, kind: Kind, body: Json, *, known: bool = False) -> Change[Any]:
+    def put(self, kind: Kind, body: Json, *, known: bool = False) -> None:
         """Take in an object; with `known` only if it is here, lest a late answer revive it.
 
         Raises msgspec.ValidationError where it does not fit its kind.
@@ -72,27 +71,31 @@ class Mirror:
         with self._lock:
             old = self._kinds[kind].get(key)
             if known if old is None else entry.version <= old.version:
-                return Change(kind)
+                return
             self._kinds[kind][key] = entry
-        return Change(kind, old.value if old else None, entry.value)
+        self._tell(Change(kind, old.value if old else None, entry.value))
 
-    def drop(self, kind: Kind, body: Json) -> Change[Any]:
+    def drop(self, kind: Kind, body: Json) -> None:
         """The object is gone, or is none of those that are watched any more."""
         with self._lock:
             old = self._kinds[kind].get(key_of(body))
             if old is None or old.version > version_of(body):
-                return Change(kind)
+                return
             del self._kinds[kind][key_of(body)]
-        return Change(kind, old.value, None)
+        self._tell(Change(kind, old.value, None))
 
-    def prune(self, kind: Kind, key: str, version: int) -> Change[Any]:
+    def prune(self, kind: Kind, key: str, version: int) -> None:
         """A list did not have the object that was here in this version: it is gone."""
         with self._lock:
             old = self._kinds[kind].get(key)
             if old is None or old.version != version:
-                return Change(kind)
+                return
             del self._kinds[kind][key]
-        return Change(kind, old.value, None)
+        self._tell(Change(kind, old.value, None))
+
+    def _tell(self, change: Change[Any]) -> None:
+        if change.before != change.after:
+            self._changed(change)
 
     def versions(self, kind: Kind) -> dict[str, int]:
         with self._lock:

@@ -9,6 +9,7 @@ dead, and the liveness probe says so.
 import logging
 import random
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +18,6 @@ import msgspec
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
 from openeni_crds.store import Store, StoreError
-from openeni_operator.feed import Feed
 from openeni_operator.mirror import KINDS, SELECTORS, Mirror, listed, version_of
 
 LOG: Final = logging.getLogger(__name__)
@@ -39,11 +39,13 @@ class _Doubt:
 class Resync:
     """One thread; `healthy` may be asked from any."""
 
-    def __init__(self, store: Store, mirror: Mirror, feed: Feed, interval: float) -> None:
-        """`interval` in seconds."""
+    def __init__(
+        self, store: Store, mirror: Mirror, interval: float, everything: Callable[[], None]
+    ) -> None:
+        """`interval` in seconds; `everything` has everything looked at again."""
         self._store = store
         self._mirror = mirror
-        self._feed = feed
+        self._everything = everything
         self._interval = interval
         self._stop = threading.Event()
         self._blind = 0  # rounds in a row in which a watch had missed something
@@ -86,7 +88,7 @@ class Resync:
         self._blind = self._blind + 1 if missed else 0
         if missed:
             LOG.warning("watches had missed changes", extra={"objects": missed})
-        self._feed.everything()
+        self._everything()
 
     def _compare(self, kind: Kind) -> list[_Doubt]:
         before = self._mirror.versions(kind)
@@ -107,7 +109,7 @@ class Resync:
         if body is None:
             still = version == doubt.version
             if still:
-                self._feed.missing(doubt.kind, doubt.key, doubt.version)
+                self._mirror.prune(doubt.kind, doubt.key, doubt.version)
             return still
         if version is not None and version >= doubt.version:
             return False
@@ -123,6 +125,6 @@ class Resync:
 
     def _take(self, kind: Kind, body: Json) -> None:
         try:
-            self._feed.seen(kind, body)
+            self._mirror.put(kind, body)
         except msgspec.ValidationError as error:
             LOG.warning("an object does not fit its kind", extra={"error": str(error)})

@@ -11,7 +11,7 @@ from openeni_operator.eni.reconcile import ENIReconciler
 from openeni_operator.enipool.reconcile import PoolReconciler
 from openeni_operator.enipool.reconcile import World as PoolWorld
 from openeni_operator.enipool.resolver import Resolver
-from openeni_operator.feed import ENIS, PODIPS, POOLS, Feed
+from openeni_operator.feed import ENIS, PODIPS, POOLS, everything, keys_of
 from openeni_operator.mirror import Mirror
 from openeni_operator.podip.reconcile import PodIPReconciler
 from openeni_operator.podip.reconcile import World as PodIPWorld
@@ -25,14 +25,14 @@ from openeni_operator.workers import Key, Workers
 class Operator:
     """Everything that runs beside kopf."""
 
-    feed: Feed
+    mirror: Mirror
     resync: Resync
     workers: Workers
 
     def start(self) -> None:
         """Begin to work. Raises StoreError when the first lists cannot be had."""
         self.resync.fill()
-        self.feed.everything()
+        self.workers.add(everything(self.mirror))
         self.workers.start()
         self.resync.start()
 
@@ -44,7 +44,7 @@ class Operator:
 
 def assemble(settings: Settings, store: Store, clouds: Clouds, cluster_id: str) -> Operator:
     """Put the operator together; nothing runs yet."""
-    mirror = Mirror()
+    mirror = Mirror(lambda change: workers.add(keys_of(change, mirror)))
     ports = PortLists(settings.resync, time.monotonic)
 
     def lost(node: str) -> None:
@@ -60,8 +60,8 @@ def assemble(settings: Settings, store: Store, clouds: Clouds, cluster_id: str) 
         },
         settings.workers,
     )
-    feed = Feed(mirror, workers)
-    return Operator(feed, Resync(store, mirror, feed, settings.resync), workers)
+    resync = Resync(store, mirror, settings.resync, lambda: workers.add(everything(mirror)))
+    return Operator(mirror, resync, workers)
 
 
 def now() -> str:

@@ -10,7 +10,23 @@ from openeni_testing.small_lab import SmallLab
 
 def test_only_missing_bridges_are_made() -> None:
     lines = network.bridge_links(BRIDGES, frozenset({"br-nodes"}))
-    assert lines == ["link add br-pods mtu 1450 type bridge forward_delay 0"]
+    assert lines == [
+        "link add br-pods address 02:00:00:98:00:01 mtu 1450 type bridge forward_delay 0"
+    ]
+
+
+@pytest.mark.root
+def test_the_gateway_keeps_its_mac_whatever_is_plugged(wires: SmallLab) -> None:
+    node = wires.node("low-mac")
+    node.power_on()
+    port, mac = "99999999-1111-4000-8000-000000000009", "fa:16:3e:99:00:09"
+    node.plug(port, mac, "10.98.0.19")
+    bridge = wires.machine.check(["cat", "/sys/class/net/br-pods/address"])
+    wires.machine.check(["ip", "link", "set", f"tap{port[:11]}", "address", "02:00:00:00:00:01"])
+    assert wires.machine.check(["cat", "/sys/class/net/br-pods/address"]) == bridge
+    node.hypervisor("unplug", port)
+    node.hypervisor("forget", port)
+    node.power_off()
 
 
 @pytest.mark.root

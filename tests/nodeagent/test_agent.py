@@ -282,17 +282,12 @@ def test_a_burst_of_pods_is_few_writes_of_the_enis_status(world: AgentWorld) -> 
         began = time.monotonic()
         uids = [nodeworld.make_pod(world.store, f"p{n}") for n in range(20)]
         adds = [
-            world.runtime(f"c{n}").start("ADD", f"c{n}", uid, f"p{n}")
-            for n, uid in enumerate(uids)
+            world.runtime(f"c{n}").start("ADD", f"c{n}", uid, f"p{n}") for n, uid in enumerate(uids)
         ]
         assert [finish(add).code for add in adds] == [0] * 20
         wait_for(lambda: world.node_status().granted == 20, "all are counted", 10)
         took = time.monotonic() - began
-        changes = [
-            c
-            for c in world.store._history
-            if c.kind == names.ENI and c.version > before
-        ]
+        changes = [c for c in world.store._history if c.kind == names.ENI and c.version > before]
         assert len(changes) <= took + 2
 
 
@@ -300,8 +295,10 @@ def test_the_node_says_what_its_kernel_can_do(world: AgentWorld) -> None:
     world.furnish()
     with world.agent():
         wait_for(
-            lambda: world.store.get(names.NODE, "n1")["metadata"]["labels"].get(names.LABEL_VETH)
-            == "true",
+            lambda: (
+                world.store.get(names.NODE, "n1")["metadata"]["labels"].get(names.LABEL_VETH)
+                == "true"
+            ),
             "the label is there",
             10,
         )
@@ -326,9 +323,7 @@ def test_a_nic_that_does_not_come_is_awaited_and_then_found(world: AgentWorld) -
     world.wiring.nics.clear()
     world.furnish()
     with world.agent():
-        wait_for(
-            lambda: world.said(Type.LINK_READY).reason == "WaitingForNIC", "it is awaited", 10
-        )
+        wait_for(lambda: world.said(Type.LINK_READY).reason == "WaitingForNIC", "it is awaited", 10)
         world.wiring.nics.add(nodeworld.mac(0))
         wait_for(lambda: world.said(Type.LINK_READY).reason == "LinkUp", "it is found", 10)
         assert world.node_status().ifindex == 7

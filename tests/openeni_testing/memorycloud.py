@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from openeni_operator.cloud.api import (
     ACTIVE,
@@ -32,7 +32,6 @@ from openeni_operator.cloud.errors import (
     OutcomeUnknownError,
     QuotaExceededError,
 )
-
 
 T = TypeVar("T")
 N = TypeVar("N", Subnet, SecurityGroup)
@@ -236,8 +235,8 @@ class MemoryCloud:
             raise ExhaustedError("No more IP addresses available on network.")
         return found
 
-    def _put(self, port: Port, **changes: object) -> None:
-        changed = replace(port, revision=port.revision + 1, **changes)  # type: ignore[arg-type] # any field
+    def _put(self, port: Port, **changes: Any) -> None:
+        changed = replace(port, revision=port.revision + 1, **changes)
         self.ports[port.id] = changed
 
     def _either(self, known: dict[str, N], asked: str) -> tuple[N, ...]:

@@ -75,7 +75,7 @@ class MemoryStore:
         self._forgotten = 0  # changes up to this version are no longer known
         self._version = 0
         self._outage = False
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.RLock())
 
     # Faults that a test can cause.
 
@@ -90,6 +90,12 @@ class MemoryStore:
         with self._changed:
             self._outage = outage
             self._changed.notify_all()
+
+    @contextmanager
+    def unwatched(self) -> Generator[None]:
+        """End all watches and begin none while something else happens."""
+        with self._changed:  # a watch waits for this lock
+            yield
 
     # The protocol.
 

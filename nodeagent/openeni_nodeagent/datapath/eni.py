@@ -26,6 +26,9 @@ _V4: Final = {
     "conf/{}/rp_filter": "2",  # the kernel takes the larger of this and conf/all: never strict here
     "conf/{}/arp_ignore": "1",  # answers for its own address, not for the node's others
     "conf/{}/arp_announce": "2",  # and never asks with another's address as sender
+    # An l3s pod asks for a pod of the node's other ENI by ARP over the wire, with this node's own
+    # address as sender: refused as a martian without it.
+    "conf/{}/accept_local": "1",
     "conf/{}/forwarding": "1",
     "neigh/{}/proxy_delay": "0",  # else proxied answers wait a random 0 to 0.8 s
 }
@@ -73,16 +76,18 @@ def _ways_out(eni: EniPlace, cidr: str, gateway: str) -> set[Item]:
 
 
 def _no_metadata(eni: EniPlace) -> set[Item]:
-    """Both places are the node's own, out of reach of a pod's root.
+    """All of it is in the node's own namespace, out of reach of a pod's root.
 
-    What passes the node's routing meets a prohibition in the ENI's table (the pod is told at once).
-    An l2 pod could give itself a route past the node: its frames meet a filter on the ENI.
+    What passes the node's routing meets a prohibition in the ENI's table, and the pod is told at
+    once. Two ways lead past that: an l2 pod may give itself a route to the wire, and the kernel
+    takes any destination of an l3s or l3 pod for on-link where routing says no
+    (ip_route_output_key_hash_rcu: with `oif` given, "routing tables are wrong").
     """
     items: set[Item] = set()
     if 4 in eni.families:  # noqa: PLR2004
         items.add(Route(alone(names.METADATA_V4), eni.table))
-    if eni.ipvlan and eni.layer_2:
-        items.add(metadata_chain(eni.link.ifindex, eni.link.device))
+    if eni.ipvlan:
+        items.add(metadata_chain(eni.link, at_egress=eni.layer_2))
     return items
 
 

@@ -9,8 +9,10 @@ from typing import Final
 
 from openeni_crds import names
 from openeni_nodeagent.datapath.model import Chain
+from openeni_nodeagent.wiring import LinkFacts
 
 FAMILIES: Final = (("ip", 4, "ipv4_addr"), ("ip6", 6, "ipv6_addr"))
+ENI_CHAIN: Final = "eni"  # and the ENI's interface index
 _KEEP: Final = ~names.MARK_MASK & 0xFFFFFFFF
 # The reply of a pod that a NodePort's or service's client reached through this node: it leaves by
 # the NIC it came in on, whatever the rule of the pod says.
@@ -63,14 +65,19 @@ def node_chains() -> frozenset[Chain]:
     )
 
 
-def metadata_chain(ifindex: int, device: str) -> Chain:
-    """Drop what goes to the metadata service out of this ENI. Needs Linux 5.16 (egress hook)."""
-    return _chain(
-        "netdev",
-        f"eni{ifindex}",
-        f'type filter hook egress device "{device}" priority filter; policy accept;',
-        [f"ip daddr {names.METADATA_V4} drop", f"ip6 daddr {names.METADATA_V6} drop"],
-    )
+def metadata_chain(eni: LinkFacts, *, at_egress: bool) -> Chain:
+    """Keep the pods behind this ENI off the metadata service.
+
+    At the ENI's egress, which l2 needs, it takes Linux 5.16; l3s and l3 pass the node's output.
+    """
+    name = f"{ENI_CHAIN}{eni.ifindex}"
+    if at_egress:
+        hook = f'type filter hook egress device "{eni.device}" priority filter; policy accept;'
+        rules = [f"ip daddr {names.METADATA_V4} drop", f"ip6 daddr {names.METADATA_V6} drop"]
+        return _chain("netdev", name, hook, rules)
+    hook = "type filter hook output priority filter; policy accept;"
+    refused = f"oif {eni.ifindex} ip daddr {names.METADATA_V4} reject"
+    return _chain("inet", name, hook, [refused])
 
 
 def removal(family: str, name: str) -> str:

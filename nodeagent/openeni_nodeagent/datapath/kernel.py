@@ -121,6 +121,17 @@ def apply(operations: Sequence[Operation], netlink: Netlink) -> None:
         door(list(group), netlink)
 
 
+def write(operations: Sequence[Operation], _: Netlink | None = None) -> None:
+    """Write sysctls where they differ: of the calling thread's namespace, whatever the socket."""
+    for operation in operations:
+        item = operation.item
+        if isinstance(item, Sysctl) and _read(item) != item.value:
+            try:
+                (_SYSCTLS / item.path).write_text(item.value)
+            except OSError as error:
+                raise KernelRefusedError(f"{text(item)}: {error.strerror}") from error
+
+
 def execute(netlink: Netlink, requests: Sequence[bytes], operations: Sequence[Operation]) -> None:
     """Send prepared requests; `operations` say, one for one, what each is for."""
     for refusal in netlink.execute(requests):
@@ -158,7 +169,7 @@ def _read(item: Sysctl) -> str:
 def _door(operation: Operation) -> Door:
     match operation.item:
         case Sysctl():
-            return _write
+            return write
         case Element():
             return _put
         case Chain():
@@ -180,16 +191,6 @@ def _put(operations: Sequence[Operation], _: Netlink) -> None:
             requests = nfnetlink.batch(batch)
             for refusal in netfilter.execute(requests, silent=nfnetlink.FRAME):
                 _raise_unless_done(batch[max(refusal.place - nfnetlink.FRAME, 0)], refusal)
-
-
-def _write(operations: Sequence[Operation], _: Netlink) -> None:
-    for operation in operations:
-        item = operation.item
-        if isinstance(item, Sysctl) and _read(item) != item.value:
-            try:
-                (_SYSCTLS / item.path).write_text(item.value)
-            except OSError as error:
-                raise KernelRefusedError(f"{text(item)}: {error.strerror}") from error
 
 
 def _filter(operations: Sequence[Operation], _: Netlink) -> None:

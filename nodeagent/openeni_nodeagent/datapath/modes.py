@@ -11,7 +11,7 @@ from openeni_nodeagent.datapath.namespace import throw_away
 from openeni_nodeagent.datapath.netlink import Netlink
 from openeni_nodeagent.datapath.place import kernel_mode
 from openeni_nodeagent.datapath.rtnetlink import create
-from openeni_nodeagent.wiring import KernelRefusedError, ModeUnsupportedError
+from openeni_nodeagent.wiring import KernelRefusedError, LinkFacts, ModeUnsupportedError
 
 _PARENT: Final = Link("parent", 10, VETH, "02:00:00:00:00:10", 1500)
 _PEER: Final = Link("peer", 11, VETH, "02:00:00:00:00:11", 1500)
@@ -61,7 +61,7 @@ def _makes(datapath: Datapath) -> bool:
 def _takes_egress_chain() -> bool:
     with connected() as netlink:
         _parent(netlink)
-        chain: Chain = metadata_chain(_PARENT.index, _PARENT.name)
+        chain: Chain = metadata_chain(LinkFacts(_PARENT.name, _PARENT.index), at_egress=True)
         try:
             apply([Operation(Verb.ADD, chain)], netlink)
         except KernelRefusedError:

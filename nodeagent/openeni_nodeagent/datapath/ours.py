@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from openeni_crds import names
+from openeni_nodeagent.datapath.filters import ENI_CHAIN
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
     NIC,
@@ -65,7 +66,7 @@ def of_eni(state: State, ifindex: int, primary: tuple[str, ...]) -> State:
                     item.table == table or item.source in sources
                 )
             case Chain():
-                return item.family == "netdev" and item.name == f"eni{ifindex}"
+                return item.name == f"{ENI_CHAIN}{ifindex}"
             case _:
                 return False
 
@@ -73,10 +74,19 @@ def of_eni(state: State, ifindex: int, primary: tuple[str, ...]) -> State:
 
 
 def left_of_eni(state: State, ifindex: int, primary: tuple[str, ...]) -> State:
-    """As `of_eni`, with what pods may have left in its table: for an ENI that goes for good."""
+    """As `of_eni`, with what pods may have left in its table: for an ENI that goes for good.
+
+    Where the NIC has gone first, the rule of its primary address tells which index it had.
+    """
     own = of_eni(state, ifindex, primary)
     tables = {i.table for i in own if isinstance(i, Rule)} | {names.eni_table(ifindex)}
-    return own | {i for i in state if isinstance(i, Rule) and i.table in tables}
+    chains = {f"{ENI_CHAIN}{table - names.TABLE_ENI_BASE}" for table in tables}
+    return own | {
+        i
+        for i in state
+        if (isinstance(i, Rule) and i.table in tables)
+        or (isinstance(i, Chain) and i.name in chains)
+    }
 
 
 def of_interface(state: State, name: str, addresses: tuple[str, ...]) -> State:
@@ -141,7 +151,7 @@ def _is_shared(item: Item) -> bool:
         case Rule():
             return item.priority in _SHARED
         case Chain():
-            return item.family == "inet"
+            return not item.name.startswith(ENI_CHAIN)
         case _:
             return False
 

@@ -15,6 +15,7 @@ from openeni_nodeagent.datapath.kernel import (
     observe,
     observe_filters,
     observe_sysctls,
+    write,
 )
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
@@ -119,9 +120,8 @@ def _is_birth(operation: Operation) -> bool:
 
 def _settle(sysctls: Iterable[Operation]) -> Netlink:
     """In the namespace: write before the link is up, and open a socket that stays in here."""
-    netlink = Netlink()
-    apply(list(sysctls), netlink)
-    return netlink
+    write(list(sysctls))
+    return Netlink()
 
 
 def _observe_inside() -> State:

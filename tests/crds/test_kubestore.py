@@ -1,0 +1,361 @@
+"""The real store at its edges: how it finds the API server, its token, and what errors become."""
+
+import http.server
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from openeni_crds import kubestore
+from openeni_crds.kubestore import KubeStore, NotConfiguredError, connect
+from openeni_crds.kubewire import error_of, path_of
+from openeni_crds.meta import Json
+from openeni_crds.names import ENI, NAMESPACE, PODIP, Kind
+from openeni_crds.store import (
+    ConflictError,
+    GoneError,
+    InvalidError,
+    NotFoundError,
+    StoreError,
+    UnreachableError,
+)
+from openeni_testing.objects import eni_body, unique
+
+SERVICE_ACCOUNT = Kind("", "v1", "serviceaccounts", "ServiceAccount", namespaced=True)
+KUBERNETES = "kubernetes.config.incluster_config"
+
+
+# Where the API server is.
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+
+
+def test_no_configuration_at_all_is_one_line_that_says_what_to_do() -> None:
+    with pytest.raises(NotConfiguredError) as caught:
+        connect(agent="test")
+    assert "set KUBECONFIG" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "just words", "clusters: [", "kind: Config\nclusters: []\n"]
+)
+def test_a_kubeconfig_that_cannot_be_used_is_named_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
+) -> None:
+    file = tmp_path / "kubeconfig"
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    with pytest.raises(NotConfiguredError) as caught:
+        connect(agent="test")
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pod_without_a_service_account_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    monkeypatch.setattr(f"{KUBERNETES}.SERVICE_TOKEN_FILENAME", "/nonexistent/token")
+    with pytest.raises(NotConfiguredError, match="service account"):
+        connect(agent="test")
+
+
+# Tokens that rotate, on the real API server.
+
+
+def new_token(store: KubeStore) -> tuple[str, str]:
+    """Return the user name and a token of a service account of its own."""
+    name = unique("account")
+    body: Json = {"metadata": {"name": name, "namespace": "default"}}
+    store.create(SERVICE_ACCOUNT, body)
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    path = path_of(SERVICE_ACCOUNT, name, "default", "token")
+    token: str = store.request("POST", path, body=request)["status"]["token"]
+    return f"system:serviceaccount:default:{name}", token
+
+
+def who_am_i(store: KubeStore) -> str:
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    user: str = store.request("POST", path, body=body)["status"]["userInfo"]["username"]
+    return user
+
+
+@pytest.mark.cluster
+def test_a_token_file_in_a_kubeconfig_is_read_again_when_it_was_rotated(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    api_server: Path,
+    real_store: KubeStore,
+) -> None:
+    config = yaml.safe_load(api_server.read_text())
+    token_file = tmp_path / "token"
+    config["users"][0]["user"] = {"tokenFile": str(token_file)}
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    token_file.write_text("not a token")
+    monkeypatch.setattr(kubestore, "TOKEN_SECONDS", 0)
+    store = connect(agent="test", kubeconfig=str(tmp_path / "kubeconfig"))
+    with pytest.raises(StoreError) as caught:
+        who_am_i(store)
+    assert caught.value.status == 401
+    for _ in range(2):
+        user, token = new_token(real_store)
+        token_file.write_text(token)
+        assert who_am_i(store) == user
+    token_file.unlink()
+    with pytest.raises(UnreachableError, match="kubeconfig"):
+        who_am_i(store)
+
+
+@pytest.mark.cluster
+def test_a_pods_service_account_is_used_and_its_rotated_token_read_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    real_store: KubeStore,
+) -> None:
+    trust = Path(real_store._client.configuration.ssl_ca_cert)
+    host, port = real_store._client.configuration.host.removeprefix("https://").split(":")
+    token_file = tmp_path / "token"
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
+    monkeypatch.setattr(f"{KUBERNETES}.SERVICE_TOKEN_FILENAME", str(token_file))
+    monkeypatch.setattr(f"{KUBERNETES}.SERVICE_CERT_FILENAME", str(trust))
+    ahead = [timedelta()]
+    clock = SimpleNamespace(now=lambda: datetime.now() + ahead[0])  # noqa: DTZ005 - as the client's
+    library = SimpleNamespace(datetime=clock, timedelta=timedelta)
+    monkeypatch.setattr(f"{KUBERNETES}.datetime", library)
+
+    first, token = new_token(real_store)
+    token_file.write_text(token)
+    store = connect(agent="test")
+    assert who_am_i(store) == first
+    second, token = new_token(real_store)
+    token_file.write_text(token)
+    ahead[0] = timedelta(seconds=61)
+    assert who_am_i(store) == second
+
+
+@pytest.mark.cluster
+def test_what_one_may_not_do_is_an_answer_with_status_403(
+    tmp_path: Path, api_server: Path, real_store: KubeStore
+) -> None:
+    config = yaml.safe_load(api_server.read_text())
+    _, token = new_token(real_store)
+    config["users"][0]["user"] = {"token": token}
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    store = connect(agent="test", kubeconfig=str(tmp_path / "kubeconfig"))
+    with pytest.raises(StoreError, match="forbidden") as caught:
+        store.get(ENI, "any")
+    assert caught.value.status == 403
+    assert not isinstance(caught.value, UnreachableError)
+
+
+# Lists in pages, many threads.
+
+
+@pytest.mark.cluster
+def test_a_list_of_several_pages_is_whole(
+    real_store: KubeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = unique("node")
+    names = {f"{node}-{i}" for i in range(7)}
+    for name in names:
+        real_store.create(ENI, eni_body(name, node=node))
+    monkeypatch.setattr(kubestore, "PAGE_SIZE", 3)
+    page = real_store.list(ENI, field_selector=f"spec.nodeName={node}")
+    assert {item["metadata"]["name"] for item in page.items} == names
+
+
+@pytest.mark.cluster
+def test_many_threads_share_one_store(real_store: KubeStore) -> None:
+    done: list[str] = []
+
+    def work(name: str) -> None:
+        for i in range(5):
+            real_store.create(ENI, eni_body(f"{name}-{i}"))
+            done.append(real_store.get(ENI, f"{name}-{i}")["metadata"]["name"])
+
+    threads = [threading.Thread(target=work, args=(unique("eni"),)) for _ in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(done)) == 24 * 5
+
+
+# Servers that do not do what they should. They speak HTTP on the loopback.
+
+
+class Bad(http.server.BaseHTTPRequestHandler):
+    """Answers every request with what its server was told."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        pass
+
+    def do_GET(self) -> None:
+        server = self.server
+        assert isinstance(server, BadServer)
+        server.asked.append(self.path)
+        server.answer(self)
+
+
+class BadServer(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, status: int, body: bytes, *, then_silence: bool = False) -> None:
+        super().__init__(("127.0.0.1", 0), Bad)
+        self.asked: list[str] = []
+        self.done = threading.Event()
+        self._status = status
+        self._body = body
+        self._then_silence = then_silence
+
+    def answer(self, request: Bad) -> None:
+        request.send_response(self._status)
+        request.send_header("Retry-After", "1")
+        if self._then_silence:
+            request.send_header("Transfer-Encoding", "chunked")
+            request.end_headers()
+            request.wfile.write(b"%x\r\n%s\r\n" % (len(self._body), self._body))
+            self.done.wait(30)
+            return
+        request.send_header("Content-Length", str(len(self._body)))
+        request.end_headers()
+        request.wfile.write(self._body)
+
+
+@contextmanager
+def serving(server: BadServer, folder: Path) -> Iterator[KubeStore]:
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield connected(folder, server.server_port)
+    finally:
+        server.done.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def connected(folder: Path, port: int) -> KubeStore:
+    config = {
+        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    (folder / "kubeconfig").write_text(yaml.safe_dump(config))
+    return connect(agent="test", kubeconfig=str(folder / "kubeconfig"))
+
+
+def test_nobody_listening_is_unreachable_with_no_status(tmp_path: Path) -> None:
+    server = BadServer(200, b"")
+    server.server_close()
+    with pytest.raises(UnreachableError, match="refused") as caught:
+        connected(tmp_path, server.server_port).get(ENI, "any")
+    assert caught.value.status == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, InvalidError),
+        (401, StoreError),
+        (404, NotFoundError),
+        (409, ConflictError),
+        (410, GoneError),
+        (422, InvalidError),
+        (429, StoreError),
+        (500, UnreachableError),
+        (503, UnreachableError),
+    ],
+)
+def test_each_status_is_its_error_and_nothing_is_tried_twice(
+    tmp_path: Path, status: int, error: type[StoreError]
+) -> None:
+    server = BadServer(status, json.dumps({"message": "the server's own words"}).encode())
+    with serving(server, tmp_path) as store, pytest.raises(StoreError, match="own words") as caught:
+        store.get(ENI, "any")
+    assert type(caught.value) is error
+    assert caught.value.status == status
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("body", [b"<html>proxy</html>", b"", b"[]"])
+def test_an_error_that_is_no_status_is_quoted(body: bytes) -> None:
+    error = error_of(502, body)
+    assert isinstance(error, UnreachableError)
+    assert error.message == (body.decode() or "no explanation")
+
+
+def test_an_answer_that_is_not_json_counts_as_none(tmp_path: Path) -> None:
+    with (
+        serving(BadServer(200, b"<html>log in</html>"), tmp_path) as store,
+        pytest.raises(UnreachableError, match="not JSON"),
+    ):
+        store.get(ENI, "any")
+
+
+def test_a_server_that_falls_silent_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubestore, "ANSWER_SECONDS", 0.3)
+    began = time.monotonic()
+    with (
+        serving(BadServer(200, b'{"met', then_silence=True), tmp_path) as store,
+        pytest.raises(UnreachableError),
+    ):
+        store.get(ENI, "any")
+    assert time.monotonic() - began < 10
+
+
+def test_a_watch_that_falls_silent_ends_after_what_it_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubestore, "SILENCE_SECONDS", 0.3)
+    line = json.dumps({"type": "ADDED", "object": eni_body("one")}).encode() + b"\n"
+    cut = line + b'{"type": "ADD'
+    with serving(BadServer(200, cut, then_silence=True), tmp_path) as store:
+        events = list(store.watch(ENI, "1"))
+    assert [e.object["metadata"]["name"] for e in events] == ["one"]
+
+
+def test_an_error_inside_a_watch_is_raised(tmp_path: Path) -> None:
+    status = {"code": 410, "message": "too old resource version: 1 (2)"}
+    line = json.dumps({"type": "ERROR", "object": status}).encode() + b"\n"
+    with (
+        serving(BadServer(200, line), tmp_path) as store,
+        pytest.raises(GoneError, match="too old"),
+    ):
+        list(store.watch(ENI, "1"))
+
+
+def test_what_a_watch_asks_for_is_in_its_query(tmp_path: Path) -> None:
+    server = BadServer(200, b"")
+    with serving(server, tmp_path) as store:
+        list(store.watch(ENI, "7", field_selector="spec.nodeName=n1", seconds=5))
+    (asked,) = server.asked
+    for word in ("resourceVersion=7", "allowWatchBookmarks=true", "timeoutSeconds=5"):
+        assert word in asked
+    assert "fieldSelector=spec.nodeName%3Dn1" in asked
+
+
+def test_paths_are_kubernetes_own() -> None:
+    assert path_of(NAMESPACE, "a b") == "/api/v1/namespaces/a%20b"
+    podip = "/apis/openeni.io/v1alpha1/namespaces/default/podips/web/status"
+    assert path_of(PODIP, "web", "default", "status") == podip
+    assert path_of(PODIP) == "/apis/openeni.io/v1alpha1/podips"

@@ -1,0 +1,273 @@
+"""Informers, over the store in memory and over a real API server that is restarted under them."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from openeni_crds.kubestore import KubeStore
+from openeni_crds.meta import Json
+from openeni_crds.names import ENI
+from openeni_crds.store import Page, Store, UnreachableError, WatchEvent
+from openeni_crds.watch import FIRST_DELAY, LONGEST_DELAY, Informer, delay
+from openeni_testing.api_server import ApiServer
+from openeni_testing.memorystore import MemoryStore
+from openeni_testing.objects import eni_body, unique
+from openeni_testing.waiting import wait_for
+
+
+class Told:
+    """What an informer has told, in order."""
+
+    def __init__(self) -> None:
+        self.words: list[tuple[str, str]] = []
+        self.objects: list[Json] = []
+
+    def change(self, body: Json) -> None:
+        self.words.append(("change", body["metadata"]["name"]))
+        self.objects.append(body)
+
+    def delete(self, body: Json) -> None:
+        self.words.append(("delete", body["metadata"]["name"]))
+        self.objects.append(body)
+
+    def soon(self, *words: tuple[str, str], seconds: float = 60) -> None:
+        def told() -> bool:
+            assert self.words == list(words)
+            return True
+
+        wait_for(told, f"the informer tells {words}", seconds)
+
+
+Start = Callable[..., tuple[Informer, Told]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start informers that end with the test."""
+    started: list[Informer] = []
+
+    def one(store: Store, **options: Any) -> tuple[Informer, Told]:
+        told = Told()
+        handlers = {"on_change": told.change, "on_delete": told.delete} | options
+        informer = Informer(store, ENI, **handlers)
+        informer.start()
+        started.append(informer)
+        return informer, told
+
+    yield one
+    for informer in started:
+        informer.stop()
+
+
+@pytest.fixture
+def memory() -> MemoryStore:
+    return MemoryStore(bookmark_seconds=0.1)
+
+
+def state(name: str, word: str) -> Json:
+    return {"metadata": {"name": name}, "status": {"state": word}}
+
+
+def test_what_is_there_is_told_before_synced_and_what_comes_afterwards(
+    memory: MemoryStore, start: Start
+) -> None:
+    memory.create(ENI, eni_body("a"))
+    informer, told = start(memory)
+    assert informer.synced.wait(30)
+    assert told.words == [("change", "a")]
+    memory.create(ENI, eni_body("b"))
+    memory.apply(ENI, state("a", "Ready"), manager="m", subresource="status")
+    memory.delete(ENI, "b")
+    told.soon(("change", "a"), ("change", "b"), ("change", "a"), ("delete", "b"))
+    assert told.objects[2]["status"] == {"state": "Ready"}
+
+
+def test_only_what_is_selected_is_told(memory: MemoryStore, start: Start) -> None:
+    informer, told = start(memory, field_selector="spec.nodeName=n2")
+    assert informer.synced.wait(30)
+    memory.create(ENI, eni_body("a", node="n1"))
+    memory.create(ENI, eni_body("b", node="n2"))
+    told.soon(("change", "b"))
+
+
+def test_watches_that_end_are_resumed_and_nothing_is_told_twice(
+    memory: MemoryStore, start: Start
+) -> None:
+    _, told = start(memory, watch_seconds=0)
+    for name in "abc":
+        memory.create(ENI, eni_body(name))
+    told.soon(*(("change", name) for name in "abc"))
+
+
+def test_after_a_gap_what_has_gone_is_told_as_deleted(memory: MemoryStore, start: Start) -> None:
+    memory.create(ENI, eni_body("gone"))
+    old = memory.create(ENI, eni_body("replaced"))
+    informer, told = start(memory)
+    assert informer.synced.wait(30)
+    with_a_gap(memory, lambda: _replace(memory))
+    told.soon(
+        ("change", "gone"),
+        ("change", "replaced"),
+        ("delete", "gone"),
+        ("delete", "replaced"),
+        ("change", "new"),
+        ("change", "replaced"),
+    )
+    assert told.objects[3]["metadata"]["uid"] == old["metadata"]["uid"]
+
+
+def _replace(memory: MemoryStore) -> None:
+    memory.delete(ENI, "gone")
+    memory.delete(ENI, "replaced")
+    memory.create(ENI, eni_body("replaced"))
+    memory.create(ENI, eni_body("new"))
+
+
+def with_a_gap(memory: MemoryStore, change: Callable[[], None]) -> None:
+    """Change the world while nobody watches, and forget how."""
+    with memory.unwatched():
+        change()
+        memory.compact()
+
+
+def test_without_a_cache_only_names_are_kept(memory: MemoryStore, start: Start) -> None:
+    memory.create(ENI, eni_body("a"))
+    informer, _ = start(memory)
+    assert informer.synced.wait(30)
+    kept = informer.get("a")
+    assert kept is not None
+    assert kept.keys() == {"metadata"}
+    assert kept["metadata"].keys() == {"name", "uid"}
+
+
+def test_with_a_cache_the_last_state_of_everything_is_at_hand(
+    memory: MemoryStore, start: Start
+) -> None:
+    memory.create(ENI, eni_body("a"))
+    informer, told = start(memory, cache=True)
+    memory.create(ENI, eni_body("b"))
+    memory.delete(ENI, "a")
+    told.soon(("change", "a"), ("change", "b"), ("delete", "a"))
+    assert informer.get("a") is None
+    assert informer.snapshot() == {("", "b"): memory.get(ENI, "b")}
+
+
+def test_a_handler_that_fails_is_logged_and_the_next_object_is_told(
+    memory: MemoryStore, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[str] = []
+
+    def fail_for_a(body: Json) -> None:
+        if body["metadata"]["name"] == "a":
+            raise RuntimeError("no such thing as a")
+        told.append(body["metadata"]["name"])
+
+    memory.create(ENI, eni_body("a"))
+    memory.create(ENI, eni_body("b"))
+    start(memory, on_change=fail_for_a)
+    wait_for(lambda: told == ["b"], "the second object was told")
+    assert "no such thing as a" in caplog.text
+
+
+def test_an_outage_is_logged_once_makes_it_old_and_passes(
+    memory: MemoryStore, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    informer, told = start(memory)
+    assert informer.synced.wait(30)
+    memory.set_outage(True)
+    wait_for(lambda: informer.age() > 1.5, "nothing was heard for a while")
+    memory.set_outage(False)
+    memory.create(ENI, eni_body("a"))
+    told.soon(("change", "a"))
+    assert informer.age() < 1
+    assert [r.message for r in caplog.records if r.levelno >= logging.WARNING] == [
+        "enis: watch failed, trying again: 0: the store has an outage"
+    ]
+
+
+def test_a_stopped_informer_tells_nothing_more(memory: MemoryStore, start: Start) -> None:
+    informer, told = start(memory)
+    assert informer.synced.wait(30)
+    informer.stop()
+    memory.create(ENI, eni_body("a"))
+    wait_for(lambda: not informer._thread.is_alive(), "its thread has ended")
+    assert told.words == []
+
+
+def test_delays_grow_to_a_bound_and_are_spread() -> None:
+    assert delay(1, 0) == FIRST_DELAY / 2
+    assert delay(1, 1) == FIRST_DELAY
+    assert delay(2, 1) == 2 * FIRST_DELAY
+    assert delay(1000, 1) == LONGEST_DELAY
+
+
+class Gate:
+    """A store whose watches are refused while the gate is shut."""
+
+    def __init__(self, store: KubeStore) -> None:
+        self._store = store
+        self.open = threading.Event()
+        self.open.set()
+        self.lists = 0
+
+    def list(self, *args: Any, **selectors: Any) -> Page:
+        self.lists += 1
+        return self._store.list(*args, **selectors)
+
+    def watch(self, *args: Any, **options: Any) -> Iterator[WatchEvent]:
+        if not self.open.is_set():
+            raise UnreachableError(0, "the gate is shut")
+        yield from self._store.watch(*args, **options)
+
+
+@pytest.fixture
+def restarted(control_plane: ApiServer, real_store: KubeStore) -> Iterator[Callable[[], None]]:
+    """Restart the API server; in the end it runs, whatever happened."""
+
+    def restart() -> None:
+        control_plane.stop()
+        control_plane.run()
+        wait_for(lambda: real_store.list(ENI).resource_version, "our kinds are served again")
+
+    yield restart
+    control_plane.run()
+
+
+@pytest.mark.cluster
+def test_a_restart_of_the_api_server_in_mid_watch_loses_and_doubles_nothing(
+    real_store: KubeStore, start: Start, restarted: Callable[[], None]
+) -> None:
+    node, before, after = unique("node"), unique("a"), unique("b")
+    informer, told = start(real_store, field_selector=f"spec.nodeName={node}", cache=True)
+    assert informer.synced.wait(30)
+    real_store.create(ENI, eni_body(before, node=node))
+    told.soon(("change", before))
+    restarted()
+    real_store.create(ENI, eni_body(after, node=node))
+    wait_for(lambda: informer.get(after), "the new object is known")
+    assert set(told.words) == {("change", before), ("change", after)}
+    assert informer.snapshot().keys() == {("", before), ("", after)}
+
+
+@pytest.mark.cluster
+def test_what_was_deleted_in_a_gap_that_the_api_server_forgot_is_told_as_deleted(
+    real_store: KubeStore, start: Start, restarted: Callable[[], None]
+) -> None:
+    gate: Any = Gate(real_store)
+    node, name, later = unique("node"), unique("a"), unique("b")
+    informer, told = start(gate, field_selector=f"spec.nodeName={node}")
+    assert informer.synced.wait(30)
+    real_store.create(ENI, eni_body(name, node=node))
+    told.soon(("change", name))
+    gate.open.clear()
+    restarted()
+    real_store.delete(ENI, name)
+    real_store.create(ENI, eni_body(later, node=node))
+    restarted()
+    gate.open.set()
+    told.soon(("change", name), ("delete", name), ("change", later))
+    assert gate.lists == 2

@@ -1,0 +1,23 @@
+"""`python -m openeni_testing.agentprocess FOLDER`: the agent as a process that can be killed.
+
+Its API server is another process's MemoryStore, its kernel a file; all else is the real one.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from openeni_nodeagent.__main__ import run
+from openeni_nodeagent.settings import settings_from
+from openeni_testing import nodeworld
+from openeni_testing.memorywiring import MemoryWiring
+from openeni_testing.remotestore import RemoteStore
+
+
+def main(folder: Path) -> None:
+    wiring = MemoryWiring(nodeworld.mac(0), file=folder / "kernel.json")
+    run(settings_from(os.environ), RemoteStore(folder / "store.sock"), wiring)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

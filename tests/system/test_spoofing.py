@@ -1,0 +1,47 @@
+"""What a cloud would drop is dropped in the lab and counted, one counter a port."""
+
+import sys
+
+import pytest
+
+from openeni_lab import workloads
+from openeni_lab.demonstration import Running
+from openeni_testing import frames
+from openeni_testing import running_lab as lab
+
+pytestmark = [pytest.mark.lab, pytest.mark.root]
+
+STOLEN = "10.98.0.1"  # the gateway's
+
+SEND = """
+import socket, sys
+raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+raw.bind((sys.argv[1], 0))
+for frame in sys.argv[2:]:
+    raw.send(bytes.fromhex(frame))
+"""
+
+
+def test_a_spoofed_source_and_a_spoofed_arp_sender_are_stopped_and_counted(
+    running: Running,
+) -> None:
+    running.api.apply([workloads.pool("spoof", addresses=2, enis=1)])
+    lab.deploy(running, "spoof", "spoof", 1)
+    (podip,) = running.api.items(lab.PODIPS)
+    eni = running.api.request("GET", f"{lab.ENIS}/{podip['spec']['eni']}")
+    port, node = eni["status"]["port"], eni["spec"]["nodeName"]
+    mac = port["macAddress"]
+    bad = [
+        frames.ipv4(mac, STOLEN, "10.98.3.250", frames.udp(9, 9)),
+        frames.arp(mac, mac, STOLEN, "10.98.3.250"),
+    ]
+    good = frames.ipv4(mac, podip["spec"]["addresses"][0], "10.98.3.250", frames.udp(9, 9))
+    before = running.dropped()
+    device = eni["status"]["node"]["device"]
+    words = [sys.executable, "-S", "-c", SEND, device, *(f.hex() for f in (*bad, good))]
+    running.installation.nodes[node].check(words)
+    after = running.dropped()
+    assert after[port["id"]] - before.get(port["id"], 0) == len(bad)
+    others = {k: v for k, v in after.items() if k != port["id"]}
+    assert others == {k: v for k, v in before.items() if k != port["id"]}
+    lab.remove(running, "spoof", pools=("spoof",))
