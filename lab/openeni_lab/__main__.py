@@ -1,11 +1,12 @@
 """The command `openeni-lab`."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 import typer
 from rich.console import Console
@@ -32,35 +33,37 @@ PASS_ON: Final = {
 }
 LONGEST_NAME: Final = 16
 
+# What typer raises for bad usage; it keeps this class of click's to itself.
+USAGE: Final = cast("type[Exception]", typer.BadParameter.__mro__[2])
+
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="A real OpenStack and a real Kubernetes cluster on this machine, to try openeni on.",
 )
-node_app = typer.Typer(no_args_is_help=True, help="One node of the lab.")
+node_app = typer.Typer(help="One node of the lab.")
 app.add_typer(node_app, name="node")
 
 
-def _layout(name: str) -> Layout:
-    if not (name.replace("-", "").isalnum() and name.islower() and len(name) <= LONGEST_NAME):
-        raise typer.BadParameter(f"{name!r}: up to 16 of a to z, 0 to 9 and -")
-    return Layout(name)
+def _valid(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,15}", name):
+        raise typer.BadParameter(f"{name!r} is not up to 16 of a to z, 0 to 9 and -")
+    return name
 
 
-Name = Annotated[Layout, typer.Option("--name", parser=_layout, help="Which lab.", metavar="NAME")]
+Name = Annotated[str, typer.Option("--name", callback=_valid, help="Which lab.")]
 NodeName = Annotated[str, typer.Option("--node", "-n", help="On a node, not in the lab itself.")]
-HERE: Final = Layout()
+DEFAULT: Final = Layout().name
 
 
 @app.command()
 def up(
-    layout: Name = HERE,
+    name: Name = DEFAULT,
     nodes: Annotated[int, typer.Option(min=1, max=20, help="How many.")] = 2,
     kind: Annotated[Kind, typer.Option(help="What a node is.")] = Kind.AUTO,
 ) -> None:
     """Bring the lab up, or go on where it stopped."""
-    wanted = Lab(Layout(layout.name, nodes, layout.root), kind.decided)
+    wanted = Lab(Layout(name, nodes), kind.decided)
     shown, context = progress.shown()
     with context:
         wanted.up(shown)
@@ -68,15 +71,15 @@ def up(
 
 
 @app.command()
-def down(layout: Name = HERE) -> None:
+def down(name: Name = DEFAULT) -> None:
     """Stop the lab and remove every trace of it."""
-    Lab(layout).down()
+    Lab(Layout(name)).down()
 
 
 @app.command()
-def status(layout: Name = HERE) -> None:
+def status(name: Name = DEFAULT) -> None:
     """What runs in the lab, and how much memory it takes."""
-    lab = labs.load(layout)
+    lab = labs.load(Layout(name))
     table = Table("where", "program", "state")
     machines = {"lab": lab.machine, **{n: node.machine for n, node in lab.nodes.items()}}
     for where, machine in machines.items():
@@ -85,39 +88,40 @@ def status(layout: Name = HERE) -> None:
             table.add_row(where, program, "runs" if process.running else ended)
     console = Console()
     console.print(table)
-    for part, mib in sorted(enclosure.memory(layout).items()):
+    for part, mib in sorted(enclosure.memory(lab.layout).items()):
         console.print(f"{part}: {mib:.0f} MiB")
 
 
 @app.command("exec", context_settings=PASS_ON)
-def execute(context: typer.Context, layout: Name = HERE, node: NodeName = "") -> None:
+def execute(context: typer.Context, name: Name = DEFAULT, node: NodeName = "") -> None:
     """Run a command in the lab (`openeni-lab exec -- openstack port list`) or on a node."""
     if not context.args:
         raise typer.BadParameter("which command?")
-    _enter(labs.load(layout), node, context.args)
+    _enter(labs.load(Layout(name)), node, context.args)
 
 
 @app.command()
-def shell(layout: Name = HERE, node: NodeName = "") -> None:
+def shell(name: Name = DEFAULT, node: NodeName = "") -> None:
     """A shell in the lab, or on a node."""
-    _enter(labs.load(layout), node, [shutil.which("bash") or "sh"])
+    _enter(labs.load(Layout(name)), node, [shutil.which("bash") or "sh"])
 
 
 @app.command(context_settings=PASS_ON)
-def kubectl(context: typer.Context, layout: Name = HERE) -> None:
+def kubectl(context: typer.Context, name: Name = DEFAULT) -> None:
     """Run kubectl on the lab's cluster, whatever the shell's KUBECONFIG says."""
-    program = labs.load(layout).built.bin("kubectl")
-    environment = {**os.environ, "KUBECONFIG": str(layout.kubeconfig)}
+    lab = labs.load(Layout(name))
+    program = lab.built.bin("kubectl")
+    environment = {**os.environ, "KUBECONFIG": str(lab.layout.kubeconfig)}
     os.execve(program, [str(program), *context.args], environment)  # noqa: S606
 
 
 @node_app.command("restart")
-def restart(name: Annotated[str, typer.Argument()], layout: Name = HERE) -> None:
+def restart(node: Annotated[str, typer.Argument()], name: Name = DEFAULT) -> None:
     """Restart a node as a reboot does: its processes and its /run are gone, its NICs are back."""
-    lab = labs.load(layout)
+    lab = labs.load(Layout(name))
     shown, context = progress.shown()
     with context:
-        lab.restart_node(name, shown)
+        lab.restart_node(node, shown)
 
 
 def _enter(lab: Lab, node: str, argv: Sequence[str]) -> None:
@@ -153,12 +157,10 @@ def main() -> None:
     if os.geteuid():
         sys.exit("openeni-lab: needs root: it makes network namespaces and cgroups")
     try:
-        app(standalone_mode=False)
+        app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit("openeni-lab: interrupted; openeni-lab up goes on, openeni-lab down removes it")
-    except subprocess.TimeoutExpired as error:
-        sys.exit(f"openeni-lab: {error}")
-    except ERRORS as error:
+    except (*ERRORS, USAGE, OSError, subprocess.TimeoutExpired) as error:
         sys.exit(f"openeni-lab: {error}")
 
 

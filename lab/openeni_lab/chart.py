@@ -5,7 +5,7 @@ the chart gives them. Nothing of that is written a second time here.
 """
 
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +32,7 @@ class Program:
     argv: tuple[str, ...]
     env: Mapping[str, str]
     service_account: str
+    folders: tuple[str, ...]  # of the host, which kubelet makes where they are missing
 
 
 def render(helm: Path, values: Mapping[str, str] | None = None) -> tuple[Json, ...]:
@@ -66,7 +67,15 @@ def program(documents: Iterable[Json], component: str, node: str) -> Program:
         argv=(*container["command"], *container.get("args", ())),
         env={e["name"]: _value(e, pod, node) for e in container.get("env", ())},
         service_account=pod["serviceAccountName"],
+        folders=tuple(_folders(pod)),
     )
+
+
+def _folders(pod: Json) -> Iterator[str]:
+    for volume in pod.get("volumes", ()):
+        host = volume.get("hostPath", {})
+        if host.get("type") == "DirectoryOrCreate":
+            yield host["path"]
 
 
 def _value(entry: Json, pod: Json, node: str) -> str:

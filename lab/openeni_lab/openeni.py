@@ -80,6 +80,8 @@ class Installation:
         )
 
         def do() -> None:
+            if program.folders:
+                machine.check(["mkdir", "-p", *program.folders])
             self._mount_token(machine, program.service_account, node)
             if component == OPERATOR:
                 self.mount_clouds(machine)

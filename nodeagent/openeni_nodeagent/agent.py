@@ -53,6 +53,7 @@ class Agent:
         self._guest = guest
         self._stopping = threading.Event()
         self._filled = threading.Event()
+        self._settled = threading.Event()
         self.phases = Record()
         self._caches = caches = Caches()
         self._watches = Watches(store, caches, settings.node, cidrs=not settings.service_cidrs)
@@ -136,6 +137,7 @@ class Agent:
             choice,
             self._links.is_prepared,
             self._ready,
+            self._settled.is_set,
             lambda: self._filled.is_set() and self._watches.pods_known(),
         )
 
@@ -241,4 +243,6 @@ class Agent:
     def _look(self) -> float:
         if not self._watches.pods_known():
             return HEARTBEAT_SECONDS
-        return self._repair.look()
+        again = self._repair.look()
+        self._settled.set()
+        return again

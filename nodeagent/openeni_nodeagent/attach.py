@@ -55,6 +55,7 @@ class Sources:
     choice: Choice
     prepared: Callable[[str], bool]  # whether this process has prepared the ENI's link
     ready: Callable[[float], bool]  # wait until the caches are filled; False at the deadline
+    settled: Callable[[], bool]  # whether journal, kernel and PodIPs have been compared
     pods_known: Callable[[], bool]  # whether the cache of pods is filled and heard of lately
 
 
@@ -148,9 +149,20 @@ class Attach:
         """End a grant. A container without one is done already. Raises CniError."""
         grant = self._grants.find(container_id, interface)
         if grant is None:
+            self._must_be_unknown(container_id)
             return
         self.disconnect(grant, netns)
         self._grants.release(grant)
+
+    def _must_be_unknown(self, container_id: str) -> None:
+        """After the loss of a journal, a container may still turn out to have an address."""
+        unowned = self._grants.reserved()
+        if unowned and not self._sources.settled():
+            raise CniError(
+                Code.TRY_AGAIN,
+                f"whether container {container_id} has an address is not known yet",
+                f"carried by the kernel without a grant: {', '.join(sorted(unowned))}",
+            )
 
     def disconnect(self, grant: Grant, netns: str) -> None:
         """Take a grant's datapath out of the kernel. Raises CniError."""

@@ -57,6 +57,8 @@ class Publisher:
             if there is not None and not any(
                 g.holder.pod_uid == there.spec.pod_uid for g in grants
             ):
+                if self._grants.reserved().intersection(there.spec.addresses):
+                    return WAIT_SECONDS  # the kernel carries it: repair.py looks whose it is
                 self._end(there)
                 return LAG_SECONDS if grants else None
             return self._publish(there, grants)

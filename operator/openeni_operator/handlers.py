@@ -6,6 +6,7 @@ writes no annotations, and level-based reconciles need no memory of which event 
 
 import logging
 import os
+from dataclasses import replace
 from typing import Any, Final
 
 import kopf
@@ -78,7 +79,17 @@ def _eyes(kind: Kind, mirror: Mirror) -> Any:
 
 
 def _log_in(**arguments: Any) -> kopf.ConnectionInfo | None:
-    """The same choice as the store's: $KUBECONFIG, else the pod's service account."""
+    """The same choice as the store's: $KUBECONFIG, else the pod's service account.
+
+    kopf takes `kubernetes.default.svc` for the server's name; a pod in its host's network asks the
+    host's DNS, which does not know it: kubelet's variables hold the address.
+    """
     if os.environ.get("KUBECONFIG"):
         return kopf.login_with_kubeconfig(**arguments)
-    return kopf.login_with_service_account(**arguments)
+    account = kopf.login_with_service_account(**arguments)
+    host = os.environ.get("KUBERNETES_SERVICE_HOST", "")
+    if account is None or not host:
+        return account
+    address = f"[{host}]" if ":" in host else host
+    port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    return replace(account, server=f"https://{address}:{port}")

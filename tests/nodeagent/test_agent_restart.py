@@ -140,14 +140,34 @@ def test_a_lost_journal_is_made_up_from_podips_and_kernel(world: AgentWorld) -> 
         assert "c1" not in world.wiring.owners().values()
 
 
+def test_a_del_between_the_loss_and_the_finding_is_asked_again(world: AgentWorld) -> None:
+    with world.agent():
+        address = world.add("web", "c1")
+        wait_for(lambda: ready(world, "web"), "the PodIP is Ready", 10)
+    world.settings.journal.unlink()
+    world.store.set_outage(outage=True)
+    with world.agent():
+        answer = world.runtime("c1").call("DEL", "c1")
+        assert (answer.error, address in answer.body["details"]) == (11, True)
+        world.store.set_outage(outage=False)
+        wait_for(lambda: world.runtime("c1").call("DEL", "c1").code == 0, "DEL is done", 30)
+        assert world.wiring.owners() == {}
+
+
 def test_what_the_kernel_carries_for_nobody_is_kept_back(world: AgentWorld) -> None:
     with world.agent():
         address = world.add("web", "c1")
+        wait_for(lambda: ready(world, "web"), "the PodIP is Ready", 10)
     world.settings.journal.unlink()
     world.store.delete(names.POD, "web", "default")
-    with world.agent() as agent:
-        wait_for(agent.filled, "the agent serves", 10)
-        wait_for(lambda: world.podip("web") is None, "no PodIP", 10)
+    world.store.delete(names.PODIP, "web", "default")
+    world.store.patch(
+        names.PODIP,
+        "web",
+        [{"op": "replace", "path": "/metadata/finalizers", "value": []}],
+        "default",
+    )
+    with world.agent():
         assert {world.add("a", "c2"), world.add("b", "c3")} == set(nodeworld.addresses(3)) - {
             address
         }

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from openeni_crds.conditions import Reason, Type, condition, is_true, merge
 from openeni_crds.eni import ENI, AddressAt, NodeStatus
 from openeni_crds.enipool import ENIPool
@@ -23,6 +25,7 @@ from openeni_operator.enipool.reconcile import World as PoolWorld
 from openeni_operator.enipool.resolver import Resolver
 from openeni_operator.feed import ENIS, PODIPS, POOLS, everything, keys_of
 from openeni_operator.mirror import KINDS, SELECTORS, Mirror, listed
+from openeni_operator.outcome import Outcome
 from openeni_operator.podip.reconcile import PodIPReconciler
 from openeni_operator.podip.reconcile import World as PodIPWorld
 from openeni_operator.ports import PortLists
@@ -57,10 +60,10 @@ class WatchedStore:
         raise NotImplementedError
 
     def create(self, kind: Kind, body: Json) -> Json:
-        return self._wrote(f"create {kind.name}", self.store.create(kind, body))
+        return self._wrote(f"create {kind.name}", self.store.create(kind, _wire(body)))
 
     def apply(self, kind: Kind, body: Json, **arguments: Any) -> Json:
-        return self._wrote(f"apply {kind.name}", self.store.apply(kind, body, **arguments))
+        return self._wrote(f"apply {kind.name}", self.store.apply(kind, _wire(body), **arguments))
 
     def patch(
         self,
@@ -103,7 +106,7 @@ class Process:
 
         enis = ENIWorld(self.mirror, store, cloud_of, CLUSTER, ports, self.clock, now, lost)
         resolver = Resolver(cloud_of, ports, 300, self.clock)
-        self.reconcilers = {
+        self.reconcilers: dict[str, Callable[[str], Outcome]] = {
             POOLS: PoolReconciler(PoolWorld(self.mirror, store, resolver, now)),
             ENIS: ENIReconciler(enis),
             PODIPS: PodIPReconciler(PodIPWorld(self.mirror, store, now)),
@@ -235,7 +238,7 @@ class OperatorWorld:
         """Let each node's agent do its next thing; whether any did something."""
         there = {body["metadata"]["name"] for body in self.api.list(NODE).items}
         acting = [e for e in self.enis() if e.spec.node_name in self.agents & there]
-        return any([self._act(eni) for eni in acting])
+        return any([self._act(eni) for eni in acting])  # noqa: C419 each of them acts
 
     def _act(self, eni: ENI) -> bool:
         port = eni.status.port
@@ -273,7 +276,7 @@ class OperatorWorld:
             "metadata": {"name": eni.name},
             "status": {"node": encode(node), "conditions": [encode(c) for c in wanted]},
         }
-        self.api.apply(ENI_KIND, body, manager=MANAGER_AGENT, subresource="status")
+        self.api.apply(ENI_KIND, _wire(body), manager=MANAGER_AGENT, subresource="status")
         return True
 
     def _idle_since(self, eni: ENI) -> str:
@@ -285,3 +288,9 @@ class OperatorWorld:
         process.look()
         process.look_at_everything()
         return process
+
+
+def _wire(body: Json) -> Json:
+    """What arrives at the API server: JSON knows lists, no tuples."""
+    arrived: Json = msgspec.json.decode(msgspec.json.encode(body))
+    return arrived

@@ -45,7 +45,8 @@ class SmallLab:
         return [*wires, *cloud]
 
     def remove(self) -> None:
-        enclosure.remove(self.layout)
+        with enclosure.only_one(self.layout):
+            enclosure.remove(self.layout)
 
     def node(self, name: str, server_id: str = "") -> FakeNode:
         """A network namespace that stands for a node; without a server's id, one is made up."""

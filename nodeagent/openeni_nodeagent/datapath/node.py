@@ -23,8 +23,8 @@ from openeni_nodeagent.datapath.model import Address, Operation, State
 from openeni_nodeagent.datapath.namespace import opened
 from openeni_nodeagent.datapath.netlink import Netlink
 from openeni_nodeagent.datapath.place import EniPlace, PodPlace, pod_place
-from openeni_nodeagent.datapath.plan import plan_eni, plan_node, pod_gateways, pod_routes
-from openeni_nodeagent.datapath.pod import build, clear, clear_node, differences, stand_free
+from openeni_nodeagent.datapath.plan import plan_eni, plan_node, plan_pod, pod_gateways, pod_routes
+from openeni_nodeagent.datapath.pod import build, clear, clear_node, compare, mend, stand_free
 from openeni_nodeagent.phases import Phases
 from openeni_nodeagent.wiring import (
     EniFacts,
@@ -86,7 +86,7 @@ class NodeDatapath:
         place = self._stand(pod)
         with opened(netns) as namespace:
             try:
-                routes = self._build(place, namespace, phases)
+                self._build(place, namespace, phases)
             except (WiringError, OSError):
                 with suppress(WiringError, OSError):
                     clear(place, namespace)
@@ -100,7 +100,7 @@ class NodeDatapath:
             host_mac=pod.eni.mac if slave else names.VETH_MAC,
             pod_mac=pod.eni.mac if slave else place.mac,
             gateway=pod_gateways(place),
-            routes=pod_routes(routes),
+            routes=pod_routes(plan_pod(place).pod),
             phases=phases.seconds,
         )
 
@@ -110,7 +110,7 @@ class NodeDatapath:
             found = (
                 *self._node_differences(netlink),
                 *_eni_differences(place.eni, netlink),
-                *differences(place, namespace),
+                *compare(place, namespace).operations,
             )
         return tuple(map(sentence, found))
 
@@ -135,18 +135,21 @@ class NodeDatapath:
             raise NicMissingError(f"ENI {pod.eni.name} has no NIC on this node (yet)")
         return pod_place(pod, eni)
 
-    def _build(self, place: PodPlace, namespace: int, phases: Phases) -> State:
+    def _build(self, place: PodPlace, namespace: int, phases: Phases) -> None:
+        """The fast way; where the kernel finds something in its way, look and repair."""
         try:
-            return build(place, namespace, phases).pod
+            build(place, namespace, phases)
         except KernelRefusedError:
             with phases.phase("repair"):
-                self._make_room(place, namespace)
+                self._complete_ground(place)
+                if mend(place, namespace, Phases()):
+                    return
+                clear(place, namespace)
                 place = stand_free(place, namespace)
-            return build(place, namespace, phases).pod
+            build(place, namespace, phases)
 
-    def _make_room(self, place: PodPlace, namespace: int) -> None:
-        """Remove what a crash left of this pod; complete what it stands on."""
-        clear(place, namespace)
+    def _complete_ground(self, place: PodPlace) -> None:
+        """What a pod stands on may have been lost since it was prepared."""
         with connected() as netlink:
             apply(self._node_differences(netlink), netlink)
             apply(_eni_differences(place.eni, netlink), netlink)

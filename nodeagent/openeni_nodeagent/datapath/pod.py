@@ -1,9 +1,8 @@
 """One pod's datapath in the kernel: build it, compare it, clear it away."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
 
 from openeni_nodeagent.datapath import ours
 from openeni_nodeagent.datapath.diff import diff
@@ -20,10 +19,8 @@ from openeni_nodeagent.datapath.kernel import (
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
     NOTHING,
-    Element,
     Link,
     Operation,
-    Sides,
     State,
     Sysctl,
     Verb,
@@ -32,38 +29,37 @@ from openeni_nodeagent.datapath.namespace import inside
 from openeni_nodeagent.datapath.netlink import Netlink
 from openeni_nodeagent.datapath.place import PodPlace
 from openeni_nodeagent.datapath.plan import plan_pod
-from openeni_nodeagent.datapath.rtnetlink import create, encode
+from openeni_nodeagent.datapath.rtnetlink import create
 from openeni_nodeagent.phases import Phases
 
-_NO_LINK: Final = Link("", 0, "", "", 0)
 
-
-def build(pod: PodPlace, namespace: int, phases: Phases) -> Sides:
+def build(pod: PodPlace, namespace: int, phases: Phases) -> None:
     """Make all of it where nothing of it is yet: the hot path of ADD, which looks at nothing.
 
-    Raises KernelRefusedError where something is in the way: see `stand_free`.
+    Raises KernelRefusedError where something is in the way: see `mend` and `stand_free`.
     """
     with phases.phase("plan"):
         sides = plan_pod(pod)
         on_node, in_pod = diff(NOTHING, sides.node), diff(NOTHING, sides.pod)
-        node_link, pod_link = _link(sides.node), _link(sides.pod)
-        if node_link:
-            creation = create(node_link, peer=pod_link, namespace=namespace)
-        else:
-            creation = create(pod_link or _NO_LINK, namespace=namespace)
-        birth = Operation(Verb.ADD, pod_link or _NO_LINK)
-        routed = [o for o in on_node if not (_is_birth(o) or isinstance(o.item, Element))]
+        births = [o for o in (*on_node, *in_pod) if _is_birth(o)]
+        creation = _creation([o.item for o in births if isinstance(o.item, Link)], namespace)
     with connected() as netlink:
         with phases.phase("node"):
-            execute(netlink, [creation, *map(encode, routed)], [birth, *routed])
-            apply([o for o in on_node if isinstance(o.item, Element)], netlink)
-        with phases.phase("namespace"):
-            written = [o for o in in_pod if isinstance(o.item, Sysctl)]
-            within = inside(namespace, partial(_settle, written))
-        with phases.phase("pod"), within:
-            rest = [o for o in in_pod if not (_is_birth(o) or isinstance(o.item, Sysctl))]
-            apply(rest, within)
-    return sides
+            # By itself: should it be refused, the rest would meet whatever has its index.
+            execute(netlink, [creation], births[:1])
+            apply([o for o in on_node if not _is_birth(o)], netlink)
+        _apply_inside(namespace, [o for o in in_pod if not _is_birth(o)], phases)
+
+
+def mend(pod: PodPlace, namespace: int, phases: Phases) -> bool:
+    """Complete what there is of it, links untouched; False where they are not as they should be."""
+    found = compare(pod, namespace)
+    if any(_is_birth(o) or _is_death(o) for o in found.operations):
+        return False
+    with connected() as netlink:
+        apply(found.on_node, netlink)
+    _apply_inside(namespace, found.in_pod, phases)
+    return True
 
 
 def clear(pod: PodPlace, namespace: int | None) -> None:
@@ -80,8 +76,20 @@ def clear_node(addresses: tuple[str, ...], node_link: str) -> None:
         apply(diff(ours.of_pod(seen, addresses, node_link), NOTHING), netlink)
 
 
-def differences(pod: PodPlace, namespace: int) -> tuple[Operation, ...]:
-    """What keeps the pod's datapath from being as planned, on both sides."""
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What would have to be done on either side for the pod to be as planned."""
+
+    on_node: tuple[Operation, ...]
+    in_pod: tuple[Operation, ...]
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        return (*self.on_node, *self.in_pod)
+
+
+def compare(pod: PodPlace, namespace: int) -> Comparison:
+    """Look at both sides of the pod's datapath; nothing is changed."""
     facts = pod.facts
     with connected() as netlink:
         seen = observe(netlink)
@@ -95,7 +103,7 @@ def differences(pod: PodPlace, namespace: int) -> tuple[Operation, ...]:
     on_node = ours.of_pod(seen | observe_filters(), facts.addresses, pod.node_link)
     in_pod = ours.of_interface(within, facts.interface, facts.addresses)
     in_pod |= inside(namespace, partial(observe_sysctls, sides.pod))
-    return (*diff(on_node, sides.node), *diff(in_pod, sides.pod))
+    return Comparison(diff(on_node, sides.node), diff(in_pod, sides.pod))
 
 
 def stand_free(pod: PodPlace, namespace: int) -> PodPlace:
@@ -110,17 +118,32 @@ def stand_free(pod: PodPlace, namespace: int) -> PodPlace:
     )
 
 
-def _link(state: State) -> Link | None:
-    return next((i for i in state if isinstance(i, Link)), None)
+def _creation(links: list[Link], namespace: int) -> bytes:
+    """Both ends of a pair, node's first, or the one slave: made where the pod is."""
+    node_link, *peer = links
+    return create(node_link, peer=peer[0] if peer else None, namespace=namespace)
+
+
+def _apply_inside(namespace: int, operations: Sequence[Operation], phases: Phases) -> None:
+    """Sysctls first: they are written in the namespace, all else on a socket from in there."""
+    sysctls = [o for o in operations if isinstance(o.item, Sysctl)]
+    with phases.phase("namespace"):
+        within = inside(namespace, partial(_settle, sysctls))
+    with phases.phase("pod"), within:
+        apply([o for o in operations if not isinstance(o.item, Sysctl)], within)
 
 
 def _is_birth(operation: Operation) -> bool:
     return isinstance(operation.item, Link) and operation.verb is Verb.ADD
 
 
-def _settle(sysctls: Iterable[Operation]) -> Netlink:
+def _is_death(operation: Operation) -> bool:
+    return isinstance(operation.item, Link) and operation.verb is Verb.REMOVE
+
+
+def _settle(sysctls: Sequence[Operation]) -> Netlink:
     """In the namespace: write before the link is up, and open a socket that stays in here."""
-    write(list(sysctls))
+    write(sysctls)
     return Netlink()
 
 

@@ -123,7 +123,7 @@ class Door:
         finally:
             place.release()
 
-    def _acquire(self, lock: threading.Lock | threading.BoundedSemaphore, trouble: str) -> None:
+    def _acquire(self, lock: "threading.Lock | threading.BoundedSemaphore", trouble: str) -> None:
         if not lock.acquire(timeout=self._patience):
             raise ConflictError(f"cloud {self.cloud!r}: {trouble}")
 

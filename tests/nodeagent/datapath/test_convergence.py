@@ -208,7 +208,25 @@ def test_an_index_that_is_taken_is_no_obstacle(bench: Bench, netns: Namespace) -
     bench.add(netns.path)
     assert bench.check(netns.path) == ()
     bench.delete(netns.path)
+    left = bench.node.namespace.program("ip", "-details", "link", "show", "taken")
+    assert "state DOWN" in left
+    assert "mtu 1500" in left
+    assert "alias" not in left
     bench.node.namespace.ip("link del taken")
+
+
+def test_an_add_to_a_running_pod_mends_it_without_touching_its_link(
+    bench: Bench, netns: Namespace
+) -> None:
+    bench.add(netns.path)
+    whole = bench.state()
+    netns.sysctl("net/ipv4/conf/eth0/medium_id", "7")  # a new interface would have 0
+    bench.node.namespace.ip("route flush table 9999", "rule del prio 600")
+    bench.add(netns.path)
+    assert bench.state() == whole
+    assert bench.check(netns.path) == ()
+    assert netns.program("cat", "/proc/sys/net/ipv4/conf/eth0/medium_id") == "7\n"
+    bench.delete(netns.path)
 
 
 def test_a_foreign_interface_of_that_name_is_left_alone(bench: Bench, netns: Namespace) -> None:

@@ -1,0 +1,161 @@
+"""kill -9 of the agent at random instants while pods come and go: nothing is lost or doubled.
+
+The agent is a process of its own; the cluster is this process's memory, the kernel a file that
+survives it. What is compared at the end are four accounts: the runtime's (which containers live),
+the kernel's, the PodIPs and the ENI's counts.
+"""
+
+import os
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from openeni_crds import names
+from openeni_crds.conditions import Type, is_true
+from openeni_crds.meta import decode
+from openeni_crds.podip import PodIP
+from openeni_testing import nodeworld
+from openeni_testing.agentworld import AgentWorld, environment
+from openeni_testing.memorywiring import MemoryWiring
+from openeni_testing.remotestore import serve
+from openeni_testing.waiting import wait_for
+
+KILLS = 20
+WORKERS = 6
+COUNT = 30
+
+
+class AgentProcess:
+    """The agent, again and again."""
+
+    def __init__(self, world: AgentWorld) -> None:
+        self._world = world
+        self._log = (world.folder / "agent.log").open("ab")
+        self._process = self._start()
+
+    def kill_and_start(self) -> None:
+        self._process.kill()
+        self._process.wait(10)
+        self._process = self._start()
+
+    def stop(self) -> None:
+        self._process.terminate()
+        assert self._process.wait(30) == 0, self.log()
+        self._log.close()
+
+    def log(self) -> str:
+        return (self._world.folder / "agent.log").read_text()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        variables = os.environ | environment(self._world.folder, self._world.executable)
+        variables["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        return subprocess.Popen(
+            [sys.executable, "-m", "openeni_testing.agentprocess", str(self._world.folder)],
+            env=variables,
+            stdout=self._log,
+            stderr=self._log,
+        )
+
+
+@pytest.fixture
+def world(tmp_path: Path, executable: Path) -> Iterator[AgentWorld]:
+    made = AgentWorld(tmp_path, executable)
+    made.wiring = MemoryWiring(nodeworld.mac(0), file=tmp_path / "kernel.json")
+    made.furnish(count=COUNT, cool_down="30s")
+    serve(made.store, tmp_path / "store.sock")
+    yield made
+
+
+class Pods:
+    """What a kubelet does: start, end, ask again when it failed."""
+
+    def __init__(self, world: AgentWorld) -> None:
+        self.world = world
+        self.stopping = threading.Event()
+        self.alive: dict[str, str] = {}  # container -> address
+        self.wrong: list[str] = []
+        self.done = 0
+        self._threads = [threading.Thread(target=self._work, args=(n,)) for n in range(WORKERS)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self.stopping.set()
+        for thread in self._threads:
+            thread.join(120)
+
+    def _work(self, number: int) -> None:
+        dice = random.Random(number)  # noqa: S311 - no secret
+        turn = 0
+        while not self.stopping.is_set():
+            turn += 1
+            name = f"w{number}-{turn}"
+            try:
+                self._one(name, f"{name}-sandbox", keep=dice.random() < 0.1)
+            except Exception as error:  # noqa: BLE001 - shown by the test
+                self.wrong.append(f"{name}: {error!r}")
+                return
+
+    def _one(self, name: str, container: str, *, keep: bool) -> None:
+        uid = nodeworld.make_pod(self.world.store, name)
+        runtime = self.world.runtime(container, deadline=60)
+        answer = runtime.call("ADD", container, uid, name)
+        if answer.code == 0:
+            self.alive[container] = answer.address
+            self.done += 1
+            if keep and len(self.alive) < 12:
+                return
+        elif answer.error != 11:
+            self.wrong.append(f"{name}: {answer}")
+        self.world.store.delete(names.POD, name, "default")
+        ended = runtime.call("DEL", container)
+        if ended.code:
+            self.wrong.append(f"{name}: {ended}")
+        self.alive.pop(container, None)
+
+
+def podips(world: AgentWorld) -> dict[str, str]:
+    found = [decode(body, PodIP) for body in world.store.list(names.PODIP).items]
+    return {
+        p.spec.container_id: p.spec.addresses[0]
+        for p in found
+        if is_true(p.status.conditions, Type.READY)
+    }
+
+
+def test_killed_at_twenty_instants_every_account_agrees(world: AgentWorld) -> None:
+    dice = random.Random(3)  # noqa: S311 - no secret
+    agent = AgentProcess(world)
+    pods = Pods(world)
+    try:
+        wait_for((world.folder / "conf" / "10-openeni.conflist").exists, "the agent serves", 30)
+        pods.start()
+        for _ in range(KILLS):
+            pods.stopping.wait(dice.uniform(0.05, 1.5))
+            agent.kill_and_start()
+        pods.stop()
+        assert pods.wrong == []
+        assert pods.done > KILLS
+        wait_for(lambda: world.wiring.owners() == _by_address(pods), "the kernel agrees", 60)
+        wait_for(lambda: podips(world) == pods.alive, "the PodIPs agree", 60)
+        wait_for(lambda: world.node_status().granted == len(pods.alive), "counts agree", 30)
+        for container in list(pods.alive):
+            world.delete(container)
+        wait_for(lambda: world.wiring.owners() == {}, "the kernel is empty", 30)
+        wait_for(lambda: podips(world) == {}, "no PodIP is left", 60)
+    finally:
+        pods.stop()
+        agent.stop()
+    assert "ImpossibleWorld" not in agent.log()
+    assert "Traceback" not in agent.log()
+
+
+def _by_address(pods: Pods) -> dict[str, str]:
+    return {address: container for container, address in pods.alive.items()}
