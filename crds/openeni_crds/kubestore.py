@@ -137,7 +137,7 @@ class KubeStore:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(seconds),
         }
-        stream = self._open("GET", path_of(kind), query=query, answer_seconds=SILENCE_SECONDS)
+        stream = self._open("GET", path_of(kind), query=query, silence=SILENCE_SECONDS)
         try:
             for line in _lines(stream):
                 yield event_of(line)
@@ -215,16 +215,20 @@ class KubeStore:
         body: Any = None,
         content_type: str = "application/json",
         accept: str = "application/json",
-        answer_seconds: float = ANSWER_SECONDS,
+        silence: float = 0,
     ) -> Any:
-        """Return urllib3's response, its body unread; raise for every status but 2xx."""
+        """Return urllib3's response, its body unread; raise for every status but 2xx.
+
+        `silence` is how many seconds may pass without a byte, if not ANSWER_SECONDS.
+        """
+        seconds = (CONNECT_SECONDS, silence or ANSWER_SECONDS)
         url = self._client.configuration.host + path + (f"?{urlencode(query)}" if query else "")
         with _reached():
             headers = {**self._client.default_headers, "Accept": accept} | self._authorization()
             if body is not None:
                 headers["Content-Type"] = content_type
             response = self._client.call_api(
-                method, url, headers, body, _request_timeout=(CONNECT_SECONDS, answer_seconds)
+                method, url, headers, body, _request_timeout=seconds
             ).response
             if response.status >= 300:  # noqa: PLR2004 - HTTP's
                 raise error_of(response.status, response.data)

@@ -12,19 +12,39 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from openeni_lab import enclosure, progress
+from openeni_lab import demonstration, enclosure, preparation, probe, progress
 from openeni_lab import lab as labs
 from openeni_lab.api import ApiError
-from openeni_lab.builds import BuildError
+from openeni_lab.builds import SETS, BuildError
+from openeni_lab.chart import ChartError
+from openeni_lab.checks import judge
+from openeni_lab.debian import PackageError
+from openeni_lab.demo import DemoError
 from openeni_lab.enclosure import LabError
 from openeni_lab.images import ImageError
+from openeni_lab.kernel import run_in_kernel
 from openeni_lab.lab import Kind, Lab
 from openeni_lab.layout import Layout
 from openeni_lab.machine import Machine, MachineError
 from openeni_lab.openstack import client_environment
 from openeni_lab.steps import StepError
+from openeni_lab.uml import GuestError
 
-ERRORS: Final = (ApiError, BuildError, ImageError, LabError, MachineError, StepError)
+# Each is text for the user, as is what the operating system says of files and programs.
+ERRORS: Final = (
+    ApiError,
+    BuildError,
+    ChartError,
+    DemoError,
+    GuestError,
+    ImageError,
+    LabError,
+    MachineError,
+    OSError,
+    PackageError,
+    StepError,
+    subprocess.TimeoutExpired,
+)
 # Everything from the first word on is the other program's, its own `--` too.
 PASS_ON: Final = {
     "allow_extra_args": True,
@@ -34,7 +54,7 @@ PASS_ON: Final = {
 LONGEST_NAME: Final = 16
 
 # What typer raises for bad usage; it keeps this class of click's to itself.
-USAGE: Final = cast("type[Exception]", typer.BadParameter.__mro__[2])
+USAGE: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
 
 app = typer.Typer(
     add_completion=False,
@@ -53,21 +73,58 @@ def _valid(name: str) -> str:
 
 Name = Annotated[str, typer.Option("--name", callback=_valid, help="Which lab.")]
 NodeName = Annotated[str, typer.Option("--node", "-n", help="On a node, not in the lab itself.")]
+NodeCount = Annotated[int, typer.Option("--nodes", min=1, max=20, help="How many.")]
+NodeKind = Annotated[Kind, typer.Option("--kind", help="What a node is.")]
 DEFAULT: Final = Layout().name
 
 
 @app.command()
 def up(
     name: Name = DEFAULT,
-    nodes: Annotated[int, typer.Option(min=1, max=20, help="How many.")] = 2,
-    kind: Annotated[Kind, typer.Option(help="What a node is.")] = Kind.AUTO,
+    nodes: NodeCount = 2,
+    kind: NodeKind = Kind.AUTO,
 ) -> None:
     """Bring the lab up, or go on where it stopped."""
     wanted = Lab(Layout(name, nodes), kind.decided)
-    shown, context = progress.shown()
-    with context:
+    with progress.shown() as shown:
         wanted.up(shown)
     print(f"export KUBECONFIG={wanted.layout.kubeconfig}")
+
+
+@app.command()
+def demo(name: Name = DEFAULT, nodes: NodeCount = 2, kind: NodeKind = Kind.AUTO) -> None:
+    """Show the main job from nothing: pools, pods, every path. The lab stays up."""
+    lab = Lab(Layout(name, nodes), kind.decided)
+    modes = demonstration.modes_of(lab.kind, probe.has_ipvlan())
+    with progress.shown() as shown:
+        if not demonstration.show(lab, shown, modes, Console()):
+            raise DemoError("not every line was ok; the lab is still up to look at")
+
+
+@app.command()
+def check(name: Name = DEFAULT) -> None:
+    """What this machine lacks for a lab, everything at once."""
+    findings = judge(probe.gather(Layout(name)))
+    for finding in findings:
+        print(preparation.line(finding).strip())
+    if any(finding.stops for finding in findings):
+        raise LabError("this machine is not ready")
+    print("ready")
+
+
+@app.command()
+def build(name: Name = DEFAULT) -> None:
+    """Build everything that labs, demo and benchmarks use, or what is missing of it."""
+    with progress.shown() as shown:
+        preparation.prepare(Layout(name), list(SETS), shown)
+
+
+@app.command(context_settings=PASS_ON)
+def kernel(context: typer.Context) -> None:
+    """Run a command on a kernel that has ipvlan: this one, or a user-mode kernel."""
+    if not context.args:
+        raise typer.BadParameter("no command was given")
+    sys.exit(run_in_kernel(context.args))
 
 
 @app.command()
@@ -96,7 +153,7 @@ def status(name: Name = DEFAULT) -> None:
 def execute(context: typer.Context, name: Name = DEFAULT, node: NodeName = "") -> None:
     """Run a command in the lab (`openeni-lab exec -- openstack port list`) or on a node."""
     if not context.args:
-        raise typer.BadParameter("which command?")
+        raise typer.BadParameter("no command was given")
     _enter(labs.load(Layout(name)), node, context.args)
 
 
@@ -119,8 +176,7 @@ def kubectl(context: typer.Context, name: Name = DEFAULT) -> None:
 def restart(node: Annotated[str, typer.Argument()], name: Name = DEFAULT) -> None:
     """Restart a node as a reboot does: its processes and its /run are gone, its NICs are back."""
     lab = labs.load(Layout(name))
-    shown, context = progress.shown()
-    with context:
+    with progress.shown() as shown:
         lab.restart_node(node, shown)
 
 
@@ -160,7 +216,9 @@ def main() -> None:
         app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit("openeni-lab: interrupted; openeni-lab up goes on, openeni-lab down removes it")
-    except (*ERRORS, USAGE, OSError, subprocess.TimeoutExpired) as error:
+    except USAGE as error:
+        sys.exit(f"openeni-lab: {error.format_message()}")
+    except ERRORS as error:
         sys.exit(f"openeni-lab: {error}")
 
 

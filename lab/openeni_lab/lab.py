@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from openeni_lab import enclosure, openstack
-from openeni_lab.builds import Built, ensure, find
+from openeni_lab.builds import Built, find
 from openeni_lab.enclosure import LabError
 from openeni_lab.images import Image, make_images
 from openeni_lab.kubernetes import ControlPlane
@@ -18,6 +18,7 @@ from openeni_lab.machine import Machine
 from openeni_lab.network import Network
 from openeni_lab.node import Node
 from openeni_lab.node_machine import GuestMachine, Host, NamespaceMachine, NodeMachine
+from openeni_lab.preparation import prepare
 from openeni_lab.probe import has_ipvlan
 from openeni_lab.steps import Progress, Step, run, together
 
@@ -53,8 +54,12 @@ class Lab:
     @cached_property
     def built(self) -> Built:
         """The programs; a BuildError comes when one is asked for that was never built."""
-        guests = ["kernel"] if self.kind is Kind.VM else []
-        return find([*PROGRAMS, *guests])
+        return find(self.sets)
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """What must be built for this lab."""
+        return (*PROGRAMS, "kernel") if self.kind is Kind.VM else PROGRAMS
 
     @property
     def control_plane(self) -> ControlPlane:
@@ -75,10 +80,10 @@ class Lab:
     def up(self, progress: Progress) -> None:
         """Make the whole lab, or what is missing of it. The first lab of a machine builds first.
 
-        Raises BuildError, LabError, StepError or MachineError, each with one line.
+        Raises BuildError, LabError, PackageError, StepError or MachineError, for the user to read.
         """
-        guests = ["kernel"] if self.kind is Kind.VM else []
-        ensure([*PROGRAMS, *guests], progress)
+        if not self.machine.alive():
+            prepare(self.layout, self.sets, progress)
         with enclosure.only_one(self.layout) as lock:
             self._keep()
             run([enclosure.step(self.layout, lock), *self.steps()], progress)

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.live import Live
@@ -56,12 +57,13 @@ class Screen:
     def start(self, name: str, expected_seconds: float) -> None:
         self._running = _Running(name, expected_seconds)
         self.live.update(self._running)
+        self.live.start()
 
     def note(self, text: str) -> None:
         self._running.note = text[:LONGEST_NOTE]
 
     def done(self, *, changed: bool = True) -> None:
-        self.live.update("")
+        self.live.stop()
         name = self._running.name
         if changed:
             self._console.print(Text.assemble((f"{self._running.passed:8.1f} s  ", "green"), name))
@@ -88,9 +90,14 @@ class _Running:
         return self._spinner
 
 
-def shown() -> tuple[Progress, AbstractContextManager[object]]:
-    """What suits standard error, and the context in which to use it."""
+@contextmanager
+def shown() -> Generator[Progress]:
+    """What suits standard error; afterwards the terminal is as it was, whatever happened."""
     if not sys.stderr.isatty():
-        return Lines(), nullcontext()
+        yield Lines()
+        return
     screen = Screen()
-    return screen, screen.live
+    try:
+        yield screen
+    finally:
+        screen.live.stop()

@@ -1,10 +1,11 @@
 """The real store at its edges: how it finds the API server, its token, and what errors become."""
 
+import base64
 import http.server
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -80,7 +81,7 @@ def new_token(store: KubeStore) -> tuple[str, str]:
     name = unique("account")
     body: Json = {"metadata": {"name": name, "namespace": "default"}}
     store.create(SERVICE_ACCOUNT, body)
-    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    request: Json = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     path = path_of(SERVICE_ACCOUNT, name, "default", "token")
     token: str = store.request("POST", path, body=request)["status"]["token"]
     return f"system:serviceaccount:default:{name}", token
@@ -123,10 +124,13 @@ def test_a_token_file_in_a_kubeconfig_is_read_again_when_it_was_rotated(
 def test_a_pods_service_account_is_used_and_its_rotated_token_read_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    api_server: Path,
     real_store: KubeStore,
 ) -> None:
-    trust = Path(real_store._client.configuration.ssl_ca_cert)
-    host, port = real_store._client.configuration.host.removeprefix("https://").split(":")
+    cluster = yaml.safe_load(api_server.read_text())["clusters"][0]["cluster"]
+    trust = tmp_path / "ca.crt"
+    trust.write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
+    host, port = cluster["server"].removeprefix("https://").split(":")
     token_file = tmp_path / "token"
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
@@ -239,7 +243,7 @@ class BadServer(http.server.ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(server: BadServer, folder: Path) -> Iterator[KubeStore]:
+def serving(server: BadServer, folder: Path) -> Generator[KubeStore]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -51,8 +51,8 @@ def start() -> Iterator[Start]:
 
     def one(store: Store, **options: Any) -> tuple[Informer, Told]:
         told = Told()
-        handlers = {"on_change": told.change, "on_delete": told.delete} | options
-        informer = Informer(store, ENI, **handlers)
+        told_of: dict[str, Any] = {"on_change": told.change, "on_delete": told.delete}
+        informer = Informer(store, ENI, **told_of | options)
         informer.start()
         started.append(informer)
         return informer, told
@@ -190,11 +190,14 @@ def test_an_outage_is_logged_once_makes_it_old_and_passes(
 
 
 def test_a_stopped_informer_tells_nothing_more(memory: MemoryStore, start: Start) -> None:
+    others = set(threading.enumerate())
     informer, told = start(memory)
     assert informer.synced.wait(30)
+    (thread,) = set(threading.enumerate()) - others
     informer.stop()
     memory.create(ENI, eni_body("a"))
-    wait_for(lambda: not informer._thread.is_alive(), "its thread has ended")
+    thread.join(30)
+    assert not thread.is_alive()
     assert told.words == []
 
 

@@ -66,7 +66,7 @@ class AgentProcess:
 def world(tmp_path: Path, executable: Path) -> Iterator[AgentWorld]:
     made = AgentWorld(tmp_path, executable)
     made.wiring = MemoryWiring(nodeworld.mac(0), file=tmp_path / "kernel.json")
-    made.furnish(count=COUNT, cool_down="30s")
+    made.furnish(count=COUNT, cool_down="1s")
     serve(made.store, tmp_path / "store.sock")
     yield made
 

@@ -93,8 +93,8 @@ class MemoryStore:
 
     @contextmanager
     def unwatched(self) -> Generator[None]:
-        """End all watches and begin none while something else happens."""
-        with self._changed:  # a watch waits for this lock
+        """Let no watch see anything while something else happens."""
+        with self._changed:
             yield
 
     # The protocol.
@@ -124,8 +124,6 @@ class MemoryStore:
         seen = int(resource_version)
         while True:
             with self._turn():
-                if seen < self._forgotten:
-                    raise GoneError(410, f"too old resource version: {seen}")
                 news = self._news(kind, seen, deadline)
                 seen = self._version
             for change in news:
@@ -217,6 +215,8 @@ class MemoryStore:
         """Wait for changes of a kind, until a bookmark is due."""
         due = min(deadline, time.monotonic() + self._bookmark_seconds)
         while not self._outage:
+            if seen < self._forgotten:
+                raise GoneError(410, f"too old resource version: {seen}")
             news = [c for c in self._history if c.version > seen and c.kind == kind]
             left = due - time.monotonic()
             if news or left <= 0:

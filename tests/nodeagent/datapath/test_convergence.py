@@ -4,7 +4,6 @@ The cases run for veth on any kernel, and for ipvlan (marked) on one that has it
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -18,7 +17,6 @@ from openeni_nodeagent.datapath.netlink import Netlink
 from openeni_nodeagent.datapath.place import EniPlace, PodPlace, pod_place
 from openeni_nodeagent.datapath.plan import plan_pod
 from openeni_nodeagent.datapath.rtnetlink import create
-from openeni_nodeagent.wiring import EniFacts, LinkFacts, NodeFacts, PodFacts
 from openeni_testing.datapath_node import Node, eni_facts, pod_facts
 from openeni_testing.netns import Namespace
 from openeni_testing.neutron_network import NeutronNetwork

@@ -1,0 +1,115 @@
+"""The comparison behind everything, without a kernel."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openeni_nodeagent.datapath.describe import sentence
+from openeni_nodeagent.datapath.diff import diff
+from openeni_nodeagent.datapath.model import (
+    NIC,
+    NOTHING,
+    VETH,
+    Address,
+    Chain,
+    Element,
+    Item,
+    Link,
+    Neighbour,
+    Operation,
+    Route,
+    Rule,
+    State,
+    Sysctl,
+    Verb,
+)
+
+LINKS = tuple(Link(f"oe{n}", n, VETH, "ee:ee:ee:ee:ee:ee", 1450) for n in (7, 8))
+PLAIN: tuple[Item, ...] = (
+    Address(7, "10.98.0.11", 32),
+    Address(8, "10.98.0.12", 32),
+    Neighbour(7, "10.98.0.11", "02:00:00:00:00:01"),
+    Neighbour(9, "10.98.0.11"),
+    Route("10.98.0.11/32", 9999, 7),
+    Route("0.0.0.0/0", 254, 8, "169.254.1.1"),
+    Route("169.254.169.254/32", 10009),
+    Rule(4, 600, 10009, source="10.98.0.11/32"),
+    Element("pods4", "10.98.0.11"),
+    Chain("inet", "service", "abc", "text"),
+)
+states = st.frozensets(st.sampled_from((*LINKS, *PLAIN)))
+
+
+def carried_out(observed: State, operations: tuple[Operation, ...]) -> State:
+    """What a kernel would have afterwards: a link takes along what stands on it."""
+    state = set(observed)
+    for operation in operations:
+        item = operation.item
+        match operation.verb, item:
+            case Verb.REMOVE, Link():
+                state = {i for i in state if getattr(i, "index", 0) != item.index}
+            case Verb.REMOVE, _:
+                state.discard(item)
+            case _, Link():
+                same = {i for i in state if isinstance(i, Link) and i.identity == item.identity}
+                assert same or operation.verb is Verb.ADD, "a link that is not there is changed"
+                state = state - same | {replace(item, up=operation.verb is Verb.CHANGE)}
+            case _, Chain():
+                state = {i for i in state if not (isinstance(i, Chain) and i.name == item.name)} | {
+                    item
+                }
+            case _:
+                state.add(item)
+    return frozenset(state)
+
+
+@given(states, states)
+def test_from_any_state_to_any_other(observed: State, wanted: State) -> None:
+    assert carried_out(observed, diff(observed, wanted)) == wanted
+
+
+@given(states)
+def test_the_same_needs_nothing(state: State) -> None:
+    assert diff(state, state) == ()
+
+
+def test_a_link_comes_first_and_is_set_up_after_its_sysctls() -> None:
+    quiet = Sysctl("net/ipv6/conf/eth0/disable_ipv6", "1")
+    verbs = [(o.verb, type(o.item)) for o in diff(NOTHING, frozenset({LINKS[0], quiet, PLAIN[0]}))]
+    assert verbs == [
+        (Verb.ADD, Link),
+        (Verb.ADD, Sysctl),
+        (Verb.CHANGE, Link),
+        (Verb.ADD, Address),
+    ]
+
+
+def test_a_link_that_is_made_anew_gets_back_what_stood_on_it() -> None:
+    old = replace(LINKS[0], mac="02:00:00:00:00:09")
+    kept = {PLAIN[0], PLAIN[2]}
+    wanted = frozenset({LINKS[0], *kept})
+    operations = diff(frozenset({old, *kept}), wanted)
+    assert carried_out(frozenset({old, *kept}), operations) == wanted
+    assert kept < {o.item for o in operations}
+
+
+def test_a_nic_is_changed_and_never_removed() -> None:
+    nic = Link("eth1", 7, NIC, "fa:16:3e:00:00:01", 1500, up=False)
+    assert diff(frozenset({nic}), NOTHING) == ()
+    ready = replace(nic, mtu=1450, up=True)
+    assert diff(frozenset({nic}), frozenset({ready})) == (Operation(Verb.CHANGE, ready),)
+
+
+def test_a_chain_that_differs_is_written_over_in_one_go() -> None:
+    old, new = Chain("inet", "service", "", ""), Chain("inet", "service", "abc", "text")
+    assert diff(frozenset({old}), frozenset({new})) == (Operation(Verb.ADD, new),)
+
+
+def test_differences_are_sentences() -> None:
+    sentences = {sentence(o) for o in diff(frozenset(PLAIN[:2]), frozenset({*LINKS, *PLAIN[4:]}))}
+    assert "address 10.98.0.11/32 on link 7 should not be there" in sentences
+    assert "link oe7 veth mtu 1450 up is missing" in sentences
+    assert "route 0.0.0.0/0 via 169.254.1.1 on link 8 table 254 is missing" in sentences
+    assert "route prohibit 169.254.169.254/32 table 10009 is missing" in sentences
+    assert "rule 600 from 10.98.0.11/32 lookup 10009 is missing" in sentences

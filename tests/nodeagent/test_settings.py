@@ -1,0 +1,73 @@
+"""The agent's start: what it is told, and what it says when it cannot."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from openeni_nodeagent.settings import SettingsError, settings_from
+
+
+def test_the_defaults_are_a_hosts_usual_folders() -> None:
+    settings = settings_from({"NODE_NAME": "n1"})
+    assert (str(settings.socket), str(settings.bin_folder)) == (
+        "/run/openeni/cni.sock",
+        "/opt/cni/bin",
+    )
+    assert (settings.log_level, settings.local_dns, settings.service_cidrs) == ("INFO", (), ())
+
+
+def test_lists_are_read_with_or_without_spaces() -> None:
+    settings = settings_from(
+        {
+            "NODE_NAME": "n1",
+            "OPENENI_LOCAL_DNS": "169.254.20.10, fd00::10",
+            "OPENENI_SERVICE_CIDRS": "10.96.0.0/12",
+        }
+    )
+    assert settings.local_dns == ("169.254.20.10", "fd00::10")
+    assert settings.service_cidrs == ("10.96.0.0/12",)
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(SettingsError) as raised:
+        settings_from(
+            {
+                "OPENENI_RUN": "run",
+                "OPENENI_LOG_LEVEL": "loud",
+                "OPENENI_LOCAL_DNS": "here",
+                "OPENENI_SERVICE_CIDRS": "10.96.0.1/12",
+            }
+        )
+    said = str(raised.value)
+    for word in ("NODE_NAME", "OPENENI_RUN 'run'", "'LOUD'", "'here'", "10.96.0.1/12"):
+        assert word in said
+    assert "\n" not in said
+
+
+def start(**variables: str) -> "subprocess.CompletedProcess[str]":
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    return subprocess.run(
+        [sys.executable, "-m", "openeni_nodeagent"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": path} | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_an_agent_without_a_node_name_says_so_in_one_line() -> None:
+    done = start()
+    assert done.returncode == 1
+    assert done.stderr.startswith("openeni-agent: NODE_NAME is missing")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_agent_without_an_api_server_says_what_to_do(tmp_path: Path) -> None:
+    done = start(NODE_NAME="n1", OPENENI_RUN=str(tmp_path))
+    assert done.returncode == 1
+    assert "set KUBECONFIG" in done.stderr
+    assert "Traceback" not in done.stderr
