@@ -7,7 +7,7 @@ import http.client
 import json
 import ssl
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -52,9 +52,7 @@ class Api:
         self, method: str, path: str, body: Json | None = None, content: str = "application/json"
     ) -> Json:
         """One call. Raises ApiError with the server's own message."""
-        connection = http.client.HTTPSConnection(
-            self._host, self._port, timeout=CALL_SECONDS, context=self._context
-        )
+        connection = self._connection(CALL_SECONDS)
         try:
             encoded = None if body is None else json.dumps(body)
             connection.request(method, path, encoded, {"Content-Type": content})
@@ -84,6 +82,22 @@ class Api:
         found: list[Json] = self.request("GET", f"{path}{suffix}")["items"]
         return found
 
+    def watch(self, path: str, version: str, seconds: int, **query: str) -> Iterator[Json]:
+        """Events after a list's resourceVersion, for `seconds`; an end says to list again."""
+        asked = {"watch": "true", "resourceVersion": version, "timeoutSeconds": str(seconds)}
+        connection = self._connection(seconds + CALL_SECONDS)
+        try:
+            connection.request("GET", f"{path}?{urlencode({**query, **asked})}")
+            response = connection.getresponse()
+            if response.status >= REFUSED:
+                raise ApiError(response.status, _message(response.read()))
+            for line in response:
+                yield json.loads(line)
+        except (OSError, http.client.HTTPException) as error:
+            raise ApiError(0, f"the watch broke: {error}") from error
+        finally:
+            connection.close()
+
     def delete(self, path: str, options: Json | None = None) -> None:
         """Quiet when it is not there."""
         try:
@@ -112,6 +126,11 @@ class Api:
             raise ApiError(NOT_FOUND, f"the API server knows no {kind} in {version}")
         space = f"/namespaces/{metadata.get('namespace', 'default')}"
         return f"{root}{space * found[0]['namespaced']}/{found[0]['name']}/{metadata['name']}"
+
+    def _connection(self, seconds: float) -> http.client.HTTPSConnection:
+        return http.client.HTTPSConnection(
+            self._host, self._port, timeout=seconds, context=self._context
+        )
 
     def ready(self) -> bool:
         """Whether it says that it is ready."""

@@ -45,13 +45,14 @@ class Operator:
 def assemble(settings: Settings, store: Store, clouds: Clouds, cluster_id: str) -> Operator:
     """Put the operator together; nothing runs yet."""
     mirror = Mirror(lambda change: workers.add(keys_of(change, mirror)))
-    ports = PortLists(settings.resync, time.monotonic)
+    age = settings.resync / 2  # so that every resync sees lists made for it
+    ports = PortLists(age, time.monotonic)
 
     def lost(node: str) -> None:
         workers.add([Key(PODIPS, node)])
 
     enis = ENIWorld(mirror, store, clouds.get, cluster_id, ports, time.monotonic, now, lost)
-    resolver = Resolver(clouds.get, ports, settings.resync, time.monotonic)
+    resolver = Resolver(clouds.get, ports, age, time.monotonic)
     workers = Workers(
         {
             POOLS: PoolReconciler(PoolWorld(mirror, store, resolver, now)),

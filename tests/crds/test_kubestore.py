@@ -76,6 +76,11 @@ def test_a_pod_without_a_service_account_is_told_so(monkeypatch: pytest.MonkeyPa
 # Tokens that rotate, on the real API server.
 
 
+def loaded(kubeconfig: Path) -> Json:
+    config: Json = yaml.safe_load(kubeconfig.read_text())
+    return config
+
+
 def new_token(store: KubeStore) -> tuple[str, str]:
     """Return the user name and a token of a service account of its own."""
     name = unique("account")
@@ -101,7 +106,7 @@ def test_a_token_file_in_a_kubeconfig_is_read_again_when_it_was_rotated(
     api_server: Path,
     real_store: KubeStore,
 ) -> None:
-    config = yaml.safe_load(api_server.read_text())
+    config = loaded(api_server)
     token_file = tmp_path / "token"
     config["users"][0]["user"] = {"tokenFile": str(token_file)}
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
@@ -127,7 +132,7 @@ def test_a_pods_service_account_is_used_and_its_rotated_token_read_again(
     api_server: Path,
     real_store: KubeStore,
 ) -> None:
-    cluster = yaml.safe_load(api_server.read_text())["clusters"][0]["cluster"]
+    cluster = loaded(api_server)["clusters"][0]["cluster"]
     trust = tmp_path / "ca.crt"
     trust.write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
     host, port = cluster["server"].removeprefix("https://").split(":")
@@ -155,7 +160,7 @@ def test_a_pods_service_account_is_used_and_its_rotated_token_read_again(
 def test_what_one_may_not_do_is_an_answer_with_status_403(
     tmp_path: Path, api_server: Path, real_store: KubeStore
 ) -> None:
-    config = yaml.safe_load(api_server.read_text())
+    config = loaded(api_server)
     _, token = new_token(real_store)
     config["users"][0]["user"] = {"token": token}
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))

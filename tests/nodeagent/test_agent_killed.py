@@ -10,7 +10,6 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,12 +62,12 @@ class AgentProcess:
 
 
 @pytest.fixture
-def world(tmp_path: Path, executable: Path) -> Iterator[AgentWorld]:
+def world(tmp_path: Path, executable: Path) -> AgentWorld:
     made = AgentWorld(tmp_path, executable)
     made.wiring = MemoryWiring(nodeworld.mac(0), file=tmp_path / "kernel.json")
     made.furnish(count=COUNT, cool_down="1s")
     serve(made.store, tmp_path / "store.sock")
-    yield made
+    return made
 
 
 class Pods:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from openeni_crds import names
-from openeni_crds.conditions import Type, is_true
+from openeni_crds.conditions import Type
+from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.cni import frame
 from openeni_testing import nodeworld
 from openeni_testing.agentworld import AgentWorld
@@ -21,9 +22,8 @@ def world(tmp_path: Path, executable: Path) -> AgentWorld:
     return world
 
 
-def ready(world: AgentWorld, name: str) -> bool:
-    podip = world.podip(name)
-    return podip is not None and is_true(podip.status.conditions, Type.READY)
+def forgotten(agent: Agent, uid: str) -> None:
+    wait_for(lambda: not agent.knows_pod(uid), "the watch has told of the pod's end", 10)
 
 
 def test_a_restarted_agent_knows_its_grants_and_touches_no_running_pod(world: AgentWorld) -> None:
@@ -57,7 +57,7 @@ def test_a_cool_down_goes_on_over_a_restart(world: AgentWorld) -> None:
 def test_dels_of_pods_that_ended_meanwhile_are_done_before_it_listens(world: AgentWorld) -> None:
     with world.agent():
         world.add("web", "c1")
-        wait_for(lambda: ready(world, "web"), "the PodIP is Ready", 10)
+        world.ready_podip("web")
     world.delete("c1")
     assert world.wiring.owners() != {}
     with world.agent():
@@ -104,7 +104,7 @@ def test_with_the_api_server_away_warm_pods_start_and_end_and_are_told_later(
         answer = world.runtime("c1").call("ADD", "c1", uid, "web")
         assert answer.code == 0
         world.store.set_outage(outage=False)
-        wait_for(lambda: ready(world, "web"), "the PodIP is told", 40)
+        world.ready_podip("web")
         world.store.set_outage(outage=True)
         world.delete("c1")
         assert world.wiring.owners() == {}
@@ -129,13 +129,13 @@ def test_a_restart_without_the_api_server_still_checks_and_deletes(world: AgentW
 def test_a_lost_journal_is_made_up_from_podips_and_kernel(world: AgentWorld) -> None:
     with world.agent():
         address = world.add("web", "c1")
-        wait_for(lambda: ready(world, "web"), "the PodIP is Ready", 10)
+        world.ready_podip("web")
     world.settings.journal.unlink()
     with world.agent():
         others = {world.add("a", "c2"), world.add("b", "c3")}
         assert address not in others
         wait_for(lambda: world.node_status().granted == 3, "the pod is known again", 10)
-        assert ready(world, "web")
+        assert world.ready("web")
         world.delete("c1")
         assert "c1" not in world.wiring.owners().values()
 
@@ -143,7 +143,7 @@ def test_a_lost_journal_is_made_up_from_podips_and_kernel(world: AgentWorld) -> 
 def test_a_del_between_the_loss_and_the_finding_is_asked_again(world: AgentWorld) -> None:
     with world.agent():
         address = world.add("web", "c1")
-        wait_for(lambda: ready(world, "web"), "the PodIP is Ready", 10)
+        world.ready_podip("web")
     world.settings.journal.unlink()
     world.store.set_outage(outage=True)
     with world.agent():
@@ -157,7 +157,7 @@ def test_a_del_between_the_loss_and_the_finding_is_asked_again(world: AgentWorld
 def test_what_the_kernel_carries_for_nobody_is_kept_back(world: AgentWorld) -> None:
     with world.agent():
         address = world.add("web", "c1")
-        wait_for(lambda: ready(world, "web"), "the PodIP is Ready", 10)
+        world.ready_podip("web")
     world.settings.journal.unlink()
     world.store.delete(names.POD, "web", "default")
     world.store.delete(names.PODIP, "web", "default")
@@ -189,18 +189,14 @@ def test_after_a_reboot_every_pod_is_new(world: AgentWorld) -> None:
     with world.agent(boot="second"):
         wait_for(lambda: world.podip("web") is None, "the old grant's PodIP is gone", 10)
         world.add("web", "c9", uid)
-        wait_for(
-            lambda: (p := world.podip("web")) and p.spec.container_id == "c9",
-            "the PodIP is the new sandbox's",
-            10,
-        )
+        wait_for(lambda: world.holds("web", container="c9"), "the PodIP is the new sandbox's", 10)
 
 
 def test_a_new_pod_of_the_same_name_waits_for_the_old_ones_podip(world: AgentWorld) -> None:
     with world.agent():
         old = nodeworld.make_pod(world.store, "web-0")
         world.add("web-0", "c1", old)
-        wait_for(lambda: ready(world, "web-0"), "the PodIP is Ready", 10)
+        world.ready_podip("web-0")
         world.store.delete(names.POD, "web-0", "default")
         new = nodeworld.make_pod(world.store, "web-0")
         world.add("web-0", "c2", new)
@@ -208,11 +204,8 @@ def test_a_new_pod_of_the_same_name_waits_for_the_old_ones_podip(world: AgentWor
         assert podip is not None
         assert podip.spec.pod_uid == old
         world.delete("c1")
-        wait_for(
-            lambda: (p := world.podip("web-0")) and p.spec.pod_uid == new and ready(world, "web-0"),
-            "the new pod's PodIP",
-            15,
-        )
+        wait_for(lambda: world.holds("web-0", uid=new), "the new pod's PodIP", 15)
+        world.ready_podip("web-0")
 
 
 def test_gc_frees_what_neither_runtime_nor_api_know_and_nothing_else(
@@ -225,7 +218,7 @@ def test_gc_frees_what_neither_runtime_nor_api_know_and_nothing_else(
         for name in ("listed", "lost"):
             uid = world.store.get(names.POD, name, "default")["metadata"]["uid"]
             world.store.delete(names.POD, name, "default")
-            wait_for(lambda uid=uid: not agent.knows_pod(uid), "the watch has told", 10)
+            forgotten(agent, uid)
         assert world.runtime("x").gc("c1").code == 0
         assert sorted(world.wiring.owners().values()) == ["c1", "c2"]
 
@@ -235,7 +228,7 @@ def test_gc_spares_a_pod_that_is_just_being_started(world: AgentWorld) -> None:
         world.add("young", "c1")
         uid = world.store.get(names.POD, "young", "default")["metadata"]["uid"]
         world.store.delete(names.POD, "young", "default")
-        wait_for(lambda: not agent.knows_pod(uid), "the watch has told", 10)
+        forgotten(agent, uid)
         assert world.runtime("x").gc().code == 0
         assert list(world.wiring.owners().values()) == ["c1"]
 

@@ -13,7 +13,17 @@ from openeni_testing.objects import podip_body
 
 A, B = "10.98.0.5", "10.98.0.6"
 GRANT = Grant(
-    Holder("uid", "c1", "eth0"), "default", "web", "/ns", "e", (A,), "Veth", 1450, 1, 30, connected=True
+    Holder("uid", "c1", "eth0"),
+    "default",
+    "web",
+    "/ns",
+    "e",
+    (A,),
+    "Veth",
+    1450,
+    1,
+    30,
+    connected=True,
 )
 PODIP = decode(podip_body("web"), PodIP)
 AGREED = World(
@@ -54,7 +64,9 @@ def kinds(world: World) -> list[type[Finding]]:
         ),
         pytest.param(
             replace(
-                AGREED, grants=(msgspec.structs.replace(GRANT, connected=False),), kernel=frozenset()
+                AGREED,
+                grants=(msgspec.structs.replace(GRANT, connected=False),),
+                kernel=frozenset(),
             ),
             [],
             id="an ADD is on its way",

@@ -1,6 +1,7 @@
 """CNI as the specification writes it: what comes in, and what goes out in each version."""
 
 import json
+from collections.abc import Mapping
 
 import pytest
 
@@ -30,8 +31,8 @@ CONTAINERD = {
 CONFIG = {"cniVersion": "1.1.0", "name": "openeni", "type": "openeni"}
 
 
-def call(config: dict[str, object] | None = None, **environment: str) -> None:
-    parse(CONTAINERD | environment, json.dumps(config or CONFIG).encode())
+def call(config: Mapping[str, object], environment: Mapping[str, str]) -> None:
+    parse(CONTAINERD | dict(environment), json.dumps(config).encode())
 
 
 def test_a_call_as_containerd_makes_it_is_understood() -> None:
@@ -47,7 +48,7 @@ def test_a_call_as_containerd_makes_it_is_understood() -> None:
 
 
 def test_a_del_needs_neither_namespace_nor_pod() -> None:
-    call(CNI_COMMAND="DEL", CNI_NETNS="", CNI_ARGS="")
+    call(CONFIG, {"CNI_COMMAND": "DEL", "CNI_NETNS": "", "CNI_ARGS": ""})
 
 
 def test_gc_brings_the_runtimes_list() -> None:
@@ -72,8 +73,8 @@ def test_gc_brings_the_runtimes_list() -> None:
     ],
 )
 def test_a_wrong_environment_is_named(change: dict[str, str], code: Code, names: str) -> None:
-    with pytest.raises(CniError, match=".") as raised:
-        call(**change)
+    with pytest.raises(CniError) as raised:
+        call(CONFIG, change)
     assert raised.value.code == code
     assert names in raised.value.message
 
@@ -88,8 +89,8 @@ def test_a_wrong_environment_is_named(change: dict[str, str], code: Code, names:
     ],
 )
 def test_a_wrong_configuration_is_refused(config: dict[str, object], code: Code) -> None:
-    with pytest.raises(CniError, match=".") as raised:
-        call(config)
+    with pytest.raises(CniError) as raised:
+        call(config, {})
     assert raised.value.code == code
 
 

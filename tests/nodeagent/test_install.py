@@ -1,7 +1,6 @@
 """The executable and the configuration on the host: whole, replaced, or refused with one line."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -22,7 +21,7 @@ def test_the_executable_is_put_in_place_and_replaced_only_when_it_differs(
     assert install_executable(executable, tmp_path)
     assert target.read_bytes() == executable.read_bytes()
     assert target.stat().st_ino != before
-    assert os.listdir(tmp_path) == ["openeni"]
+    assert [path.name for path in tmp_path.iterdir()] == ["openeni"]
 
 
 def test_an_executable_that_is_running_can_be_replaced(executable: Path, tmp_path: Path) -> None:
@@ -40,7 +39,7 @@ def test_an_executable_that_is_running_can_be_replaced(executable: Path, tmp_pat
 def test_the_rest_of_a_crash_is_no_obstacle(executable: Path, tmp_path: Path) -> None:
     (tmp_path / ".openeni.new").write_bytes(b"half")
     assert install_executable(executable, tmp_path)
-    assert os.listdir(tmp_path) == ["openeni"]
+    assert [path.name for path in tmp_path.iterdir()] == ["openeni"]
 
 
 def test_the_configuration_names_every_version_for_new_and_old_runtimes(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_no_pod_ever_holds_an_address_that_the_port_has_not() -> None:
 
 
 def test_what_is_asked_back_can_always_be_had_once_its_pod_has_gone() -> None:
-    """From the end of any bounded history: agent up, view fresh, pod gone, rested: it is retired."""
+    """After any bounded history: agent up, view fresh, pod gone and rested: it is retired."""
     for world in reachable():
         if WANTED not in world.api.retiring or WANTED not in world.api.addresses:
             continue

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openeni_crds import names
-from openeni_crds.conditions import Condition, Type, find
+from openeni_crds.conditions import Condition, Type, find, is_true
 from openeni_crds.eni import ENI, NodeStatus
 from openeni_crds.meta import decode
 from openeni_crds.podip import PodIP
@@ -86,6 +86,29 @@ class AgentWorld:
             return decode(self.store.get(names.PODIP, name, "default"), PodIP)
         except NotFoundError:
             return None
+
+    def ready(self, name: str) -> bool:
+        podip = self.podip(name)
+        return podip is not None and is_true(podip.status.conditions, Type.READY)
+
+    def ready_podip(self, name: str) -> PodIP:
+        """The PodIP, as soon as it is Ready."""
+        wait_for(lambda: self.ready(name), f"PodIP {name} is Ready", 15)
+        podip = self.podip(name)
+        assert podip is not None
+        return podip
+
+    def holds(self, name: str, *, container: str = "", uid: str = "") -> bool:
+        """Whether the PodIP is this container's, or this pod's."""
+        podip = self.podip(name)
+        return podip is not None and (
+            podip.spec.container_id == container or podip.spec.pod_uid == uid
+        )
+
+    def changes(self, kind: names.Kind, version: int) -> int:
+        """How often an object of this kind has changed since a resource version."""
+        events = self.store.watch(kind, str(version), seconds=0)
+        return sum(1 for event in events if event.type != "BOOKMARK")
 
     def add(self, name: str, container: str, uid: str = "") -> str:
         """Start a pod; return its address."""

@@ -4,15 +4,16 @@ import json
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+Process: TypeAlias = "subprocess.Popen[str]"
 CONFIG = {"cniVersion": "1.1.0", "name": "openeni", "type": "openeni"}
 
 
 @dataclass(frozen=True)
 class Answer:
     code: int
-    body: dict[str, Any]
+    body: Any
     stderr: str
 
     @property
@@ -37,7 +38,7 @@ class Runtime:
 
     def start(
         self, command: str, container: str = "", uid: str = "", name: str = "p", **config: object
-    ) -> "subprocess.Popen[str]":
+    ) -> Process:
         """Begin a call; `finish` waits for it."""
         variables = {
             "CNI_COMMAND": command,
@@ -74,9 +75,10 @@ class Runtime:
 
     def gc(self, *containers: str) -> Answer:
         valid = [{"containerID": c, "ifname": "eth0"} for c in containers]
-        return self.call("GC", **{"cni.dev/valid-attachments": valid})
+        config: dict[str, Any] = {"cni.dev/valid-attachments": valid}
+        return self.call("GC", **config)
 
 
-def finish(process: "subprocess.Popen[str]") -> Answer:
+def finish(process: Process) -> Answer:
     out, err = process.communicate(timeout=120)
     return Answer(process.returncode, json.loads(out) if out.strip() else {}, err)

@@ -45,6 +45,7 @@ class MemoryWiring:
         self.refused: str = ""  # an error that add, check and delete raise
         self.before_add: Callable[[PodFacts], None] = lambda _: None
         self.adds = 0
+        self.ended: list[tuple[str, str]] = []  # containers and namespaces of every delete
         self.wrong: list[str] = []  # what ImpossibleWorldError said, should nobody have heard
         self._modes = modes
         self._file = file
@@ -58,7 +59,7 @@ class MemoryWiring:
         self.node = node
 
     def prepare_eni(self, eni: EniFacts, node: NodeFacts) -> LinkFacts:
-        if self.node is None:
+        if self.node != node:
             self._never("prepare_eni before prepare_node")
         if eni.mac not in self.nics:
             raise NicMissingError(f"no NIC with MAC {eni.mac}")
@@ -108,6 +109,7 @@ class MemoryWiring:
 
     def delete(self, pod: PodFacts, netns: str) -> None:
         self._usable(pod)
+        self.ended.append((pod.container_id, netns))
         with self._kernel() as pods:
             for address in pod.addresses:
                 if pods.get(address, {}).get("container") == pod.container_id:

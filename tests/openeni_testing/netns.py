@@ -10,8 +10,9 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, ParamSpec, Self, TypeVar
 
@@ -19,7 +20,10 @@ T = TypeVar("T")
 P = ParamSpec("P")
 _CLONE_NEWNET: Final = 0x40000000
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
+# RTMGRP_* of linux/rtnetlink.h, both families
+_LINK, _ADDRESSES, _ROUTES, _RULES = 0x1, 0x110, 0x440, 0x40080
 _SECONDS: Final = 5.0  # a lost packet's; a real machine may be slow
+_ECHO_SECONDS: Final = 0.5
 _PROGRAM_SECONDS: Final = 60
 
 
@@ -83,6 +87,14 @@ class Namespace:
     def sysctl(self, path: str, value: str) -> None:
         self.run((Path("/proc/sys") / path).write_text, value)
 
+    @contextmanager
+    def watching(self) -> Generator[Callable[[], int]]:
+        """Count what changes in links, addresses, routes and rules; ask for it afterwards."""
+        with self.run(socket.socket, socket.AF_NETLINK, socket.SOCK_RAW, 0) as monitor:
+            monitor.bind((0, _LINK | _ADDRESSES | _ROUTES | _RULES))
+            monitor.setblocking(False)
+            yield lambda: _heard(monitor)
+
     def listen(self, port: int, address: str = "::") -> None:
         """Answer every connection with this namespace's name and the client's address."""
         server = self.run(_open, address, socket.SOCK_STREAM)
@@ -105,25 +117,32 @@ class Namespace:
                 return None
         return name, seen
 
-    def ping(self, address: str, count: int = 1) -> bool:
-        """Whether `count` echo requests are all answered."""
-        return all(self._echo(address, sequence) for sequence in range(1, count + 1))
-
-    def _echo(self, address: str, sequence: int) -> bool:
+    def ping(self, address: str) -> bool:
+        """Whether an echo request is answered; a bridge port just plugged loses the first ones."""
         v6 = ":" in address
         protocol = socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP
         with self.run(_open, address, socket.SOCK_DGRAM, protocol) as echo:
-            echo.settimeout(_SECONDS)
-            request = struct.pack("!BBHHH", 128 if v6 else 8, 0, 0, 0, sequence) + b"openeni"
-            try:
-                echo.sendto(request, (address, 0))
-                return echo.recv(256)[8:] == b"openeni"
-            except OSError:
-                return False
+            echo.settimeout(_ECHO_SECONDS)
+            for sequence in range(round(_SECONDS / _ECHO_SECONDS)):
+                request = struct.pack("!BBHHH", 128 if v6 else 8, 0, 0, 0, sequence) + b"openeni"
+                with suppress(OSError):
+                    echo.sendto(request, (address, 0))
+                    return echo.recv(256)[8:] == b"openeni"
+        return False
 
 
 def _open(address: str, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
     return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind, protocol)
+
+
+def _heard(monitor: socket.socket) -> int:
+    count = 0
+    while True:
+        try:
+            monitor.recv(65536)
+        except BlockingIOError:
+            return count
+        count += 1
 
 
 def _serve(server: socket.socket, name: str) -> None:

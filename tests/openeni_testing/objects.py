@@ -89,5 +89,5 @@ def install_crds(store: Store) -> None:
 
 
 def _established(store: Store, name: str) -> bool:
-    conditions = store.get(CRD, name).get("status", {}).get("conditions", [])
+    conditions: list[Json] = store.get(CRD, name).get("status", {}).get("conditions") or []
     return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)

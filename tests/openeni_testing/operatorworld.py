@@ -25,21 +25,35 @@ from openeni_operator.enipool.reconcile import World as PoolWorld
 from openeni_operator.enipool.resolver import Resolver
 from openeni_operator.feed import ENIS, PODIPS, POOLS, everything, keys_of
 from openeni_operator.mirror import KINDS, SELECTORS, Mirror, listed
-from openeni_operator.outcome import Outcome
 from openeni_operator.podip.reconcile import PodIPReconciler
 from openeni_operator.podip.reconcile import World as PodIPWorld
 from openeni_operator.ports import PortLists
-from openeni_operator.workers import Key
+from openeni_operator.workers import Key, Reconcile
 from openeni_operator.workqueue import WorkQueue
 from openeni_testing.memorycloud import MemoryCloud
 from openeni_testing.memorystore import MemoryStore
 
 CLUSTER = "11111111-2222-3333-4444-555555555555"
+RESYNC = 300.0
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class CrashError(Exception):
-    """The process ends here."""
+class CrashError(BaseException):
+    """The process ends here: nothing of the operator may catch it."""
+
+
+@dataclass
+class Countdown:
+    """Ends the process after so many calls and writes; None: never."""
+
+    left: int | None = None
+    seen: int = 0
+
+    def __call__(self, _: str) -> None:
+        self.seen += 1
+        if self.left is not None and self.seen > self.left:
+            self.left = None
+            raise CrashError
 
 
 @dataclass
@@ -95,7 +109,7 @@ class Process:
         self.queue: WorkQueue[Key] = WorkQueue()
         self.clock = cloud.clock
         self.store = store
-        ports = PortLists(300, self.clock)
+        ports = PortLists(RESYNC - 1, self.clock)
 
         def lost(node: str) -> None:
             self.add([Key(PODIPS, node)])
@@ -105,8 +119,8 @@ class Process:
             return cloud
 
         enis = ENIWorld(self.mirror, store, cloud_of, CLUSTER, ports, self.clock, now, lost)
-        resolver = Resolver(cloud_of, ports, 300, self.clock)
-        self.reconcilers: dict[str, Callable[[str], Outcome]] = {
+        resolver = Resolver(cloud_of, ports, RESYNC - 1, self.clock)
+        self.reconcilers: dict[str, Reconcile] = {
             POOLS: PoolReconciler(PoolWorld(self.mirror, store, resolver, now)),
             ENIS: ENIReconciler(enis),
             PODIPS: PodIPReconciler(PodIPWorld(self.mirror, store, now)),
@@ -155,6 +169,10 @@ class OperatorWorld:
             self.add_node(name)
         self.held: dict[str, set[str]] = {}  # ENI -> addresses that pods hold
         self.agents = set(self.nodes)
+        self.countdown = Countdown()
+        self.resync_at = self.cloud.clock.now + RESYNC
+        self.cloud.after_call = self.countdown
+        self.store.after_write = self.countdown
         self.process = self._born()
 
     def now(self) -> str:
@@ -205,21 +223,28 @@ class OperatorWorld:
         self.process = self._born()
 
     def settle(self, seconds: float = 900, *, agents: bool = True) -> None:
-        """Run until nothing is due within `seconds`; time jumps to what is due next."""
+        """Run for `seconds`; time jumps to what is due next."""
         clock = self.cloud.clock
         end = clock.now + seconds
-        self.process.look()
         self.process.look_at_everything()
         for _ in range(20_000):
             self.cloud.settle()
             changed = agents and self.agents_act()
             self.process.look()
-            if self.process.work_one() or changed:
+            try:
+                if self.process.work_one() or changed:
+                    continue
+            except CrashError:
+                self.restart()
                 continue
-            due = self.process.queue.next_due()
-            if due is None or due > end:
+            due = min(self.resync_at, self.process.queue.next_due() or end + 1)
+            if due > end:
+                clock.now = end
                 return
             clock.now = max(clock.now, due)
+            if clock.now >= self.resync_at:
+                self.resync_at += RESYNC
+                self.process.look_at_everything()
         raise AssertionError(f"never settles; calls: {self.cloud.calls}")
 
     def eni(self, name: str) -> ENI:

@@ -23,7 +23,7 @@ def serve(store: MemoryStore, path: Path) -> None:
     threading.Thread(target=_listen, args=(listener, store), daemon=True).start()
 
 
-def _listen(listener: "Listener[Any, Any]", store: MemoryStore) -> None:
+def _listen(listener: Listener, store: MemoryStore) -> None:
     while True:
         connection = listener.accept()
         threading.Thread(target=_answer, args=(connection, store), daemon=True).start()
@@ -103,9 +103,7 @@ class RemoteStore:
         *,
         subresource: str = "",
     ) -> Json:
-        made: Json = self._call(
-            "patch", kind, name, operations, namespace, subresource=subresource
-        )
+        made: Json = self._call("patch", kind, name, operations, namespace, subresource=subresource)
         return made
 
     def delete(self, kind: Kind, name: str, namespace: str = "", *, uid: str = "") -> None:

@@ -64,7 +64,7 @@ def _(item: Rule) -> str:
     source = f" from {item.source}" if item.source else ""
     iif = f" iif {item.iif}" if item.iif else ""
     mark = f" fwmark {item.mark:#x}/{item.mask:#x}" if item.mask else ""
-    return f"rule {item.priority}{source}{iif}{mark} lookup {item.table}"
+    return f"IPv{item.family} rule {item.priority}{source}{iif}{mark} lookup {item.table}"
 
 
 @text.register

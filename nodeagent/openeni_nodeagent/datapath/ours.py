@@ -84,7 +84,7 @@ def left_of_eni(state: State, ifindex: int, primary: tuple[str, ...]) -> State:
     return own | {
         i
         for i in state
-        if (isinstance(i, Rule) and i.table in tables)
+        if (isinstance(i, Rule | Route) and i.table in tables)
         or (isinstance(i, Chain) and i.name in chains)
     }
 

@@ -112,4 +112,4 @@ def test_differences_are_sentences() -> None:
     assert "link oe7 veth mtu 1450 up is missing" in sentences
     assert "route 0.0.0.0/0 via 169.254.1.1 on link 8 table 254 is missing" in sentences
     assert "route prohibit 169.254.169.254/32 table 10009 is missing" in sentences
-    assert "rule 600 from 10.98.0.11/32 lookup 10009 is missing" in sentences
+    assert "IPv4 rule 600 from 10.98.0.11/32 lookup 10009 is missing" in sentences

@@ -1,0 +1,238 @@
+"""An ENI on the node: found by its MAC, cleaned, given its own table; and let go of again."""
+
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from openeni_crds.enipool import Datapath, IPVlanMode, Mode
+from openeni_nodeagent.wiring import (
+    EniFacts,
+    ModeUnsupportedError,
+    NamespaceGoneError,
+    NicMissingError,
+    WiringError,
+)
+from openeni_testing.datapath_node import MTU, Node, eni_facts, pod_facts
+from openeni_testing.neutron_network import NeutronNetwork, Port
+
+pytestmark = pytest.mark.root
+VETH = Datapath(Mode.VETH)
+MODES = [
+    pytest.param(VETH, id="veth"),
+    *(
+        pytest.param(Datapath(Mode.IPVLAN, mode), id=f"ipvlan-{mode}", marks=pytest.mark.ipvlan)
+        for mode in IPVlanMode
+    ),
+]
+
+
+@pytest.fixture
+def network() -> Generator[NeutronNetwork]:
+    made = NeutronNetwork()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def node(network: NeutronNetwork) -> Generator[Node]:
+    made = Node("node", network, "10.99.0.11", "fd99::11")
+    yield made
+    made.close()
+
+
+def plug(network: NeutronNetwork, node: Node, eni: EniFacts, device: str) -> Port:
+    port = Port(eni.name, eni.mac, (*eni.primary, "10.98.0.11"))
+    network.plug(node.namespace, device, port)
+    return port
+
+
+def prepare(node: Node, eni: EniFacts) -> str:
+    found = node.namespace.run(node.datapath.prepare_eni, eni, node.facts)
+    return found.device
+
+
+def routing(node: Node) -> str:
+    commands = (("rule",), ("route", "show", "table", "all"), ("addr",), ("neigh",))
+    return "".join(
+        node.namespace.program("ip", family, *words)
+        for words in commands
+        for family in ("-4", "-6")
+    )
+
+
+def test_what_the_image_put_on_it_is_gone_and_the_rest_of_the_node_is_as_it_was(
+    network: NeutronNetwork, node: Node
+) -> None:
+    eni = eni_facts("eni", 10, VETH)
+    plug(network, node, eni, "eth5")
+    node.namespace.ip(
+        "link set eth5 mtu 1500 up",
+        "addr add 10.98.0.10/24 dev eth5",
+        "addr add 10.98.0.11/24 dev eth5",
+        "addr add fd98::bad/64 dev eth5 nodad",
+        "route add default via 10.98.0.1 dev eth5 metric 50 proto dhcp",
+        "route add 198.51.100.0/24 dev eth0 proto 93",
+        "rule add from 198.51.100.1 lookup 77 prio 600 protocol 93",
+        "neigh add 10.99.0.77 lladdr 02:00:00:00:00:77 dev eth0 nud permanent",
+    )
+    node.namespace.nft("table inet theirs { chain c { tcp dport 1 accept; }; }")
+    assert prepare(node, eni) == "eth5"
+    link = node.namespace.program("ip", "-brief", "addr", "show", "eth5").split()
+    assert link[1:] == ["UP", "10.98.0.10/32"]
+    assert f"mtu {MTU}" in node.namespace.program("ip", "link", "show", "eth5")
+    main = node.namespace.program("ip", "route")
+    assert "eth5" not in main
+    for foreign in ("198.51.100.0/24 dev eth0 proto 93", "from 198.51.100.1", "10.99.0.77"):
+        assert foreign in routing(node)
+    assert "theirs" in node.namespace.program("nft", "list", "tables")
+
+
+def test_the_second_time_nothing_is_done(network: NeutronNetwork, node: Node) -> None:
+    eni = eni_facts("eni", 10, VETH, dual=True)
+    plug(network, node, eni, "eth5")
+    prepare(node, eni)
+    before = routing(node)
+    with node.namespace.watching() as seen:
+        prepare(node, eni)
+        node.run(node.datapath.prepare_node, node.facts)
+        assert seen() == 0
+    assert routing(node) == before
+
+
+@pytest.mark.parametrize("datapath", MODES)
+def test_released_it_is_down_and_bare_and_the_node_as_before(
+    network: NeutronNetwork, node: Node, datapath: Datapath
+) -> None:
+    eni = eni_facts("eni", 10, datapath)
+    node.namespace.ip("link add spare type veth peer name unneeded")
+    before = routing(node), node.namespace.program("nft", "list", "ruleset")
+    port = plug(network, node, eni, "eth5")
+    prepare(node, eni)
+    pod = node.add("pod", eni, "10.98.0.11")
+    node.delete(pod)
+    node.run(node.datapath.release_eni, eni)
+    state = node.namespace.program("ip", "-brief", "addr", "show", "eth5").split()
+    assert state == [state[0], "DOWN"]
+    network.unplug(port)
+    ruleset = node.namespace.program("nft", "list", "ruleset")
+    assert (routing(node), ruleset.replace("table netdev openeni {\n}\n", "")) == before
+    node.run(node.datapath.release_eni, eni)
+
+
+@pytest.mark.parametrize("datapath", MODES)
+def test_a_nic_that_was_pulled_out_leaves_nothing_after_release(
+    network: NeutronNetwork, node: Node, datapath: Datapath
+) -> None:
+    before = routing(node)
+    eni = eni_facts("eni", 10, datapath)
+    port = plug(network, node, eni, "eth5")
+    prepare(node, eni)
+    pod = node.add("pod", eni, "10.98.0.11")
+    network.unplug(port)
+    with pytest.raises(NicMissingError, match="eni"):
+        node.add("second", eni, "10.98.0.12")
+    node.delete(pod)
+    node.run(node.datapath.release_eni, eni)
+    assert routing(node) == before
+    assert "eni" not in node.namespace.program("nft", "list", "ruleset").replace("openeni", "")
+
+
+def test_without_its_nic_an_eni_cannot_be_prepared(node: Node) -> None:
+    eni = eni_facts("eni", 10, VETH)
+    with pytest.raises(NicMissingError, match=r"fa:16:3e:98:00:0a.*attached"):
+        prepare(node, eni)
+
+
+def test_a_renamed_nic_is_found_again_by_its_mac(network: NeutronNetwork, node: Node) -> None:
+    eni = eni_facts("eni", 10, VETH)
+    plug(network, node, eni, "eth5")
+    prepare(node, eni)
+    node.namespace.ip("link set eth5 down", "link set eth5 name ens99")
+    assert prepare(node, eni) == "ens99"
+    pod = node.add("pod", eni, "10.98.0.11")
+    assert pod.namespace.ping("10.98.0.1")
+    assert network.dropped() == {}
+
+
+@pytest.mark.ipvlan
+def test_a_slave_with_the_same_mac_is_not_taken_for_the_nic(
+    network: NeutronNetwork, node: Node
+) -> None:
+    eni = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanMode.L2))
+    plug(network, node, eni, "eth5")
+    node.namespace.ip("link add a0 index 2 link eth5 type ipvlan mode l2")
+    node.namespace.ip("link del a0")
+    prepare(node, eni)
+    assert prepare(node, eni) == "eth5"
+
+
+@pytest.mark.ipvlan
+def test_the_mode_of_an_unused_eni_can_change(network: NeutronNetwork, node: Node) -> None:
+    l2 = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanMode.L2))
+    plug(network, node, l2, "eth5")
+    prepare(node, l2)
+    l3s = replace(l2, datapath=Datapath(Mode.IPVLAN, IPVlanMode.L3S))
+    prepare(node, l3s)
+    pod = node.add("pod", l3s, "10.98.0.11")
+    assert pod.namespace.ping("10.98.0.1")
+    assert node.run(node.datapath.check, pod.facts, pod.namespace.path) == ()
+    assert network.dropped() == {}
+
+
+def test_a_mode_that_the_kernel_cannot_do_is_refused_by_name(
+    network: NeutronNetwork, node: Node
+) -> None:
+    modes = node.namespace.run(node.datapath.modes)
+    assert "Veth" in modes
+    eni = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanMode.L3S))
+    plug(network, node, eni, "eth5")
+    if "IPVlanL3S" in modes:
+        assert prepare(node, eni) == "eth5"
+        return
+    with pytest.raises(ModeUnsupportedError, match=r"kernel cannot do mode IPVlanL3S, only Veth"):
+        prepare(node, eni)
+
+
+def test_the_nodes_own_namespace_is_never_taken_for_a_pods(
+    network: NeutronNetwork, node: Node
+) -> None:
+    eni = eni_facts("eni", 10, VETH)
+    plug(network, node, eni, "eth5")
+    prepare(node, eni)
+    before = routing(node)
+    facts = node.add("pod", eni, "10.98.0.11").facts
+    node.delete(node.pods[0])
+    with pytest.raises(WiringError, match="own network namespace"):
+        node.run(node.datapath.add, facts, node.namespace.path)
+    assert routing(node) == before
+
+
+def test_a_lost_filter_comes_back_with_the_next_preparation(node: Node) -> None:
+    node.namespace.nft("flush ruleset")
+    node.run(node.datapath.prepare_node, node.facts)
+    listed = node.namespace.program("nft", "list", "table", "inet", "openeni")
+    assert "reply_in" in listed
+    node.namespace.nft("flush chain inet openeni service")
+    node.run(node.datapath.prepare_node, node.facts)
+    assert "snat" in node.namespace.program("nft", "list", "table", "inet", "openeni")
+
+
+@pytest.mark.parametrize(("left", "told"), [(True, "has ended"), (False, "no network namespace")])
+def test_a_namespace_that_has_ended_is_told_apart(
+    network: NeutronNetwork, node: Node, tmp_path: Path, left: bool, told: str
+) -> None:
+    """What a runtime leaves: the file that the namespace was mounted on, or not even that."""
+    eni = eni_facts("eni", 10, VETH)
+    plug(network, node, eni, "eth5")
+    prepare(node, eni)
+    before = routing(node)
+    file = tmp_path / "netns"
+    if left:
+        file.touch()
+    pod = pod_facts("pod", eni, "10.98.0.11")
+    with pytest.raises(NamespaceGoneError, match=told):
+        node.run(node.datapath.add, pod, str(file))
+    node.run(node.datapath.delete, pod, str(file))
+    assert routing(node) == before

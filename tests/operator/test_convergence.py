@@ -1,0 +1,280 @@
+"""The operator as a whole, against a cloud and an API server that keep state: it gets there."""
+
+import pytest
+
+from openeni_crds.conditions import Type, find, is_true
+from openeni_crds.names import ENI, ENIPOOL, NODE, POD, port_name
+from openeni_crds.store import NotFoundError
+from openeni_operator.cloud.api import ACTIVE
+from openeni_operator.cloud.errors import (
+    CloudError,
+    ConflictError,
+    CredentialsInvalidError,
+    ExhaustedError,
+    QuotaExceededError,
+    ThrottledError,
+    UnreachableError,
+)
+from openeni_testing.memorycloud import Fault, lost
+from openeni_testing.operatorworld import OperatorWorld
+
+RESYNCS = 700.0
+
+
+def assert_in_order(world: OperatorWorld, enis: int) -> None:
+    """One attached, active, tagged port for each ENI; every ENI ready."""
+    found = world.enis()
+    assert len(found) == enis
+    by_name = {p.name: p for p in world.cloud.ports.values()}
+    assert len(by_name) == len(world.cloud.ports) == enis
+    for eni in found:
+        port = by_name[port_name("11111111", eni.metadata.uid)]
+        assert (port.device_id, port.status) == (eni.spec.server_id, ACTIVE)
+        assert len(port.tags) == 2
+        assert eni.status.port is not None
+        recorded = {*eni.status.port.primary, *eni.status.port.addresses}
+        assert recorded == {f.address for f in port.fixed_ips}
+        assert is_true(eni.status.conditions, Type.READY), eni.status
+
+
+def assert_nothing_is_left(world: OperatorWorld) -> None:
+    assert world.enis() == []
+    assert world.cloud.ports == {}
+    with pytest.raises(NotFoundError):
+        world.pool()
+
+
+def grown() -> OperatorWorld:
+    world = OperatorWorld(nodes=2)
+    world.add_pool()
+    world.settle()
+    return world
+
+
+def test_a_pool_gives_each_node_one_attached_port() -> None:
+    world = grown()
+    assert_in_order(world, 2)
+    assert world.cloud.calls["create port"] == world.cloud.calls["attach"] == 2
+    pool = world.pool()
+    assert is_true(pool.status.conditions, Type.READY)
+    assert (pool.status.nodes, pool.status.enis, pool.status.addresses.total) == (2, 2, 6)
+    assert (pool.status.mode, pool.status.growth) == ("Veth", "Static")
+
+
+def test_a_second_look_at_the_same_world_writes_nothing_and_orders_nothing() -> None:
+    world = grown()
+    world.settle(RESYNCS)
+    written, called = len(world.store.writes), world.cloud.calls.copy()
+    world.settle(100)
+    world.restart()
+    world.settle(100)
+    assert world.store.writes[written:] == []
+    orders = {"create port", "tag port", "delete port", "attach", "detach"}
+    assert {k: v for k, v in (world.cloud.calls - called).items() if k in orders} == {}
+
+
+def test_waiting_pods_bring_more_enis_one_after_the_other() -> None:
+    world = grown()
+    for i in range(5):
+        world.add_pod(f"p{i}", "n1")
+    world.settle(60)
+    on_node = [e for e in world.enis() if e.spec.node_name == "n1"]
+    assert sorted(e.name[-1] for e in on_node) == ["0", "1"]
+    assert_in_order(world, 3)
+
+
+def test_a_deleted_pool_takes_everything_with_it() -> None:
+    world = grown()
+    world.api.delete(ENIPOOL, "pods")
+    world.settle()
+    assert_nothing_is_left(world)
+    assert world.cloud.calls["detach"] == 2
+
+
+def test_a_deleted_pool_waits_for_the_last_pod() -> None:
+    world = grown()
+    held = world.enis()[0]
+    assert held.status.port is not None
+    world.held[held.name] = {held.status.port.addresses[1]}
+    world.api.delete(ENIPOOL, "pods")
+    world.settle(RESYNCS)
+    assert [e.name for e in world.enis()] == [held.name]
+    assert [p.device_id for p in world.cloud.ports.values()] == [held.spec.server_id]
+    world.held.clear()
+    world.settle()
+    assert_nothing_is_left(world)
+
+
+def test_an_eni_that_a_person_deletes_goes_in_order_and_comes_back() -> None:
+    world = grown()
+    eni = world.enis()[0]
+    assert eni.status.port is not None
+    world.held[eni.name] = {eni.status.port.addresses[0]}
+    world.api.delete(ENI, eni.name)
+    world.settle(200)
+    old = next(p for p in world.cloud.ports.values() if p.id == eni.status.port.id)
+    assert old.device_id == eni.spec.server_id
+    world.held.clear()
+    world.settle(200)
+    assert eni.status.port.id not in world.cloud.ports
+    assert_in_order(world, 2)
+
+
+def test_an_idle_eni_goes_when_the_rest_is_enough() -> None:
+    world = grown()
+    pods = [world.add_pod(f"p{i}", "n1") for i in range(4)]
+    world.settle(60)
+    assert len(pods) + 1 == len(world.enis()) + 2
+    for i in range(4):
+        world.api.delete(POD, f"p{i}", "default")
+    world.settle(2000)
+    assert_in_order(world, 2)
+
+
+def test_a_node_that_is_gone_takes_its_enis_with_it_without_its_agent() -> None:
+    world = grown()
+    server = next(e.spec.server_id for e in world.enis() if e.spec.node_name == "n2")
+    world.api.delete(NODE, "n2")
+    world.cloud.remove_server(server)
+    world.settle()
+    assert_in_order(world, 1)
+
+
+def test_a_node_object_that_is_gone_while_its_server_lives_still_gets_its_port_detached() -> None:
+    world = grown()
+    world.api.delete(NODE, "n2")
+    world.settle()
+    assert_in_order(world, 1)
+    assert world.cloud.calls["detach"] == 1
+
+
+def test_a_lost_port_is_noticed_and_made_anew() -> None:
+    world = grown()
+    eni = world.enis()[0]
+    assert eni.status.port is not None
+    del world.cloud.ports[eni.status.port.id]
+    world.settle(RESYNCS)
+    assert_in_order(world, 2)
+    again = world.eni(eni.name).status.port
+    assert again is not None
+    assert again.id != eni.status.port.id
+
+
+def test_a_cloud_without_answers_takes_nothing_from_what_is_ready() -> None:
+    world = grown()
+    world.cloud.down = UnreachableError("no answer")
+    world.settle(RESYNCS)
+    assert len(world.ready()) == 2
+    cloud = find(world.pool().status.conditions, Type.CLOUD_REACHABLE)
+    assert cloud is not None
+    assert cloud.status == "False"
+    world.cloud.down = None
+    world.settle()
+    assert_in_order(world, 2)
+    assert is_true(world.pool().status.conditions, Type.CLOUD_REACHABLE)
+
+
+@pytest.mark.parametrize("operation", ["create port", "attach", "get server", "find port"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnreachableError("no answer"),
+        ThrottledError("slower", 20),
+        QuotaExceededError("quota"),
+        ExhaustedError("exhausted"),
+        CredentialsInvalidError("401"),
+        ConflictError("busy"),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_an_error_that_passes_is_got_over(operation: str, error: CloudError) -> None:
+    world = OperatorWorld(nodes=2)
+    world.cloud.fail(operation, *[Fault(error)] * 4)
+    world.add_pool()
+    world.settle()
+    assert_in_order(world, 2)
+
+
+@pytest.mark.parametrize("late", [0.0, 5.0, 45.0, 200.0])
+@pytest.mark.parametrize("operation", ["create port", "tag port", "attach"])
+def test_lost_answers_leave_one_port_for_each_eni(operation: str, late: float) -> None:
+    world = OperatorWorld(nodes=2)
+    world.cloud.drops_tags = True
+    world.cloud.fail(operation, *[Fault(lost(), worked=True, late=late)] * 3)
+    world.add_pool()
+    world.settle(RESYNCS)
+    assert_in_order(world, 2)
+
+
+@pytest.mark.parametrize("operation", ["detach", "delete port"])
+def test_lost_answers_while_deleting_leave_nothing(operation: str) -> None:
+    world = grown()
+    world.cloud.fail(operation, Fault(lost(), worked=True, late=20), Fault(lost()))
+    world.api.delete(ENIPOOL, "pods")
+    world.settle(RESYNCS)
+    assert_nothing_is_left(world)
+
+
+def test_slow_attach_and_detach_are_waited_for() -> None:
+    world = OperatorWorld(nodes=2)
+    world.cloud.attach_seconds = world.cloud.detach_seconds = 90
+    world.add_pool()
+    world.settle()
+    assert_in_order(world, 2)
+    assert world.cloud.calls["attach"] == 2
+    world.api.delete(ENIPOOL, "pods")
+    world.settle()
+    assert_nothing_is_left(world)
+    assert world.cloud.calls["detach"] == 2
+
+
+def lives(world: OperatorWorld) -> None:
+    """A pool is made, grows, and goes."""
+    world.add_pool()
+    world.settle(100)
+    for i in range(3):
+        world.add_pod(f"p{i}", "n1")
+    world.settle(100)
+    assert_in_order(world, 2)
+    world.api.delete(ENIPOOL, "pods")
+    world.settle(RESYNCS)
+    assert_nothing_is_left(world)
+
+
+def steps_of_a_life() -> int:
+    world = OperatorWorld(nodes=1)
+    lives(world)
+    return world.countdown.seen
+
+
+@pytest.mark.parametrize("step", range(steps_of_a_life()))
+def test_a_crash_after_any_call_or_write_doubles_and_leaks_nothing(step: int) -> None:
+    world = OperatorWorld(nodes=1)
+    world.countdown.left = step
+    lives(world)
+    assert world.countdown.left is None
+
+
+@pytest.mark.parametrize("late", [0.0, 3.0, 20.0])
+def test_a_crash_while_the_creation_is_under_way_doubles_nothing(late: float) -> None:
+    world = OperatorWorld(nodes=1)
+    world.cloud.fail("create port", Fault(lost(), worked=True, late=late))
+    world.add_pool()
+    while not world.cloud.calls["create port"]:
+        world.settle(0, agents=False)
+    world.restart()
+    world.settle()
+    assert_in_order(world, 1)
+    assert world.cloud.calls["create port"] == 1
+
+
+def test_an_eni_deleted_while_its_creation_is_under_way_leaks_no_port() -> None:
+    world = OperatorWorld(nodes=1)
+    world.cloud.fail("create port", Fault(lost(), worked=True, late=20))
+    world.add_pool()
+    world.settle(0, agents=False)
+    assert world.cloud.calls["create port"] == 1
+    world.restart()
+    world.api.delete(ENIPOOL, "pods")
+    world.settle()
+    assert_nothing_is_left(world)
