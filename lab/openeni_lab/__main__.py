@@ -51,7 +51,7 @@ PASS_ON: Final = {
     "allow_interspersed_args": False,
     "ignore_unknown_options": True,
 }
-LONGEST_NAME: Final = 16
+GUEST_SECONDS: Final = 3600.0  # for a command on a VM node that is not on a terminal
 
 # What typer raises for bad usage; it keeps this class of click's to itself.
 USAGE: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
@@ -201,11 +201,14 @@ def _environment(lab: Lab) -> dict[str, str]:
 
 
 def _in_guest(machine: Machine, argv: Sequence[str]) -> int:
-    stdin = b"" if sys.stdin.isatty() else sys.stdin.buffer.read()
-    finished = machine.run(argv, stdin=stdin, timeout=3600)
-    sys.stdout.buffer.write(finished.out)
-    sys.stderr.buffer.write(finished.err)
-    return finished.code if finished.code >= 0 else 128 - finished.code
+    if sys.stdin.isatty():
+        code = machine.attend(argv, env={"TERM": os.environ.get("TERM", "dumb")})
+    else:
+        finished = machine.run(argv, stdin=sys.stdin.buffer.read(), timeout=GUEST_SECONDS)
+        sys.stdout.buffer.write(finished.out)
+        sys.stderr.buffer.write(finished.err)
+        code = finished.code
+    return code if code >= 0 else 128 - code
 
 
 def main() -> None:

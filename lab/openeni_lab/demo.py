@@ -13,7 +13,7 @@ from rich.table import Table
 
 from openeni_lab import connectivity, network, workloads
 from openeni_lab.api import Api
-from openeni_lab.reach import Reach, Result, ready
+from openeni_lab.reach import Reach, Result, is_ready
 
 Json = dict[str, Any]
 
@@ -44,6 +44,7 @@ class Demo:
         self._apply(modes)
         for mode in modes:
             self._wait_for_pods(mode, REPLICAS)
+        self._wait("every PodIP to be Ready", self._all_said)
         self._tell("What the cluster says", self.reach.kubectl_out(*STORY))
         results = {mode: self._check(mode) for mode in modes}
         self.console.print(table(results))
@@ -76,6 +77,11 @@ class Demo:
             return len(pods) == count == self._endpoints(_web(mode))
 
         self._wait(f"{count} ready pods on {mode}", running)
+
+    def _all_said(self) -> bool:
+        """Pools, ENIs and PodIPs all say that they are Ready."""
+        found = [o for path in (POOLS, ENIS, PODIPS) for o in self.api.items(path)]
+        return all(is_ready(o) for o in found)
 
     def _endpoints(self, name: str) -> int:
         """What kube-proxy has been told of."""
@@ -120,7 +126,9 @@ class Demo:
 
     def _tell(self, title: str, text: str) -> None:
         self.console.rule(title, align="left")
-        self.console.print(text.rstrip(), soft_wrap=True, highlight=False, markup=False)
+        # A MAC address such as 3e:ab:4c holds the name of an emoji.
+        plain = {"highlight": False, "markup": False, "emoji": False}
+        self.console.print(text.rstrip(), soft_wrap=True, **plain)
 
     def _wait(self, what: str, condition: Callable[[], bool]) -> None:
         begun = time.monotonic()
@@ -137,7 +145,7 @@ class Demo:
                 for c in found.get("status", {}).get("conditions", ()):
                     if c["status"] != "True":
                         return f"{found['metadata']['name']}: {c['reason']}: {c['message']}"
-        waiting = [p for p in self.api.items("/api/v1/pods") if not ready(p)]
+        waiting = [p for p in self.api.items("/api/v1/pods") if not is_ready(p)]
         return f"{len(waiting)} pods are not ready (kubectl describe pod)"
 
 

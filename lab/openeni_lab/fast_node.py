@@ -25,13 +25,14 @@ Json = dict[str, Any]
 LEASE_SECONDS: Final = 40  # as kubelet's: renewed in a quarter of it
 WATCH_SECONDS: Final = 300
 RETRY_SECONDS: Final = 1.0
-WORKERS: Final = 20
+WORKERS: Final = 200  # pods that wait for an address each hold one
 
 
 @dataclass
 class Life:
     """One pod here: work on it is done in turn, and its sandbox while it has one."""
 
+    pod: Json
     turn: threading.Lock = field(default_factory=threading.Lock)
     sandbox: Sandbox | None = None
     ending: bool = False
@@ -66,31 +67,36 @@ class FastNode:
         listed = self._api.request(
             "GET", f"/api/v1/pods?fieldSelector=spec.nodeName%3D{self._name}"
         )
+        there = {pod["metadata"]["uid"] for pod in listed["items"]}
         for pod in listed["items"]:
             self._look(pod)
+        for uid, life in list(self._lives.items()):
+            if uid not in there:
+                self._leave(life)
         version = listed["metadata"]["resourceVersion"]
         for event in self._api.watch("/api/v1/pods", version, WATCH_SECONDS, **mine):
             if self._stopped.is_set() or event["type"] == "ERROR":
                 return
-            if event["type"] != "DELETED":
-                self._look(event["object"])
+            self._look(event["object"], gone=event["type"] == "DELETED")
 
-    def _look(self, pod: Json) -> None:
+    def _look(self, pod: Json, *, gone: bool = False) -> None:
         uid = pod["metadata"]["uid"]
-        leaving = "deletionTimestamp" in pod["metadata"]
         life = self._lives.get(uid)
-        if leaving:
-            life = self._lives.setdefault(uid, Life())
-            if not life.ending:
-                life.ending = True
-                self._workers.submit(self._end, pod, life)
+        if gone or "deletionTimestamp" in pod["metadata"]:
+            if life or not gone:
+                self._leave(self._lives.setdefault(uid, Life(pod)))
         elif life is None:
-            self._lives[uid] = life = Life()
-            self._workers.submit(self._begin, pod, life)
+            self._lives[uid] = life = Life(pod)
+            self._workers.submit(self._begin, life)
 
-    def _begin(self, pod: Json, life: Life) -> None:
+    def _leave(self, life: Life) -> None:
+        if not life.ending:
+            life.ending = True
+            self._workers.submit(self._end, life)
+
+    def _begin(self, life: Life) -> None:
         """As kubelet: again and again until it works or the pod is deleted."""
-        meta = pod["metadata"]
+        meta = life.pod["metadata"]
         wanted = Pod(meta["name"], meta["namespace"], meta["uid"], meta.get("annotations", {}))
         with life.turn:
             while not (life.ending or self._stopped.is_set()):
@@ -100,21 +106,22 @@ class FastNode:
                     print(f"{wanted.namespace}/{wanted.name}: {error}", flush=True)
                     self._stopped.wait(RETRY_SECONDS)
                 else:
-                    self._until_done(lambda: self._say_running(pod, life))
+                    self._until_done(lambda: self._say_running(life))
                     return
 
-    def _end(self, pod: Json, life: Life) -> None:
+    def _end(self, life: Life) -> None:
+        meta = life.pod["metadata"]
         with life.turn:
             while life.sandbox and not self._stopped.is_set():
                 try:
                     self._runtime.stop(life.sandbox)
                     life.sandbox = None
                 except CniError as error:
-                    print(f"{pod['metadata']['name']}: {error}", flush=True)
+                    print(f"{meta['namespace']}/{meta['name']}: {error}", flush=True)
                     self._stopped.wait(RETRY_SECONDS)
-            options = {"gracePeriodSeconds": 0, "preconditions": {"uid": pod["metadata"]["uid"]}}
-            self._until_done(lambda: self._api.delete(_path(pod), options))
-            self._lives.pop(pod["metadata"]["uid"], None)
+            options = {"gracePeriodSeconds": 0, "preconditions": {"uid": meta["uid"]}}
+            self._until_done(lambda: self._api.delete(_path(life.pod), options))
+            self._lives.pop(meta["uid"], None)
 
     def _until_done(self, call: Callable[[], None]) -> None:
         """The API server may be away; what it refuses (the pod is gone) is over."""
@@ -127,10 +134,10 @@ class FastNode:
                 self._stopped.wait(RETRY_SECONDS)
         return None
 
-    def _say_running(self, pod: Json, life: Life) -> None:
+    def _say_running(self, life: Life) -> None:
         addresses = life.sandbox.addresses if life.sandbox else []
-        status = running_status(pod, self._address, addresses, _now())
-        self._api.request("PATCH", f"{_path(pod)}/status", {"status": status}, MERGE)
+        status = running_status(life.pod, self._address, addresses, _now())
+        self._api.request("PATCH", f"{_path(life.pod)}/status", {"status": status}, MERGE)
 
     def _renew(self) -> None:
         while not self._stopped.wait(LEASE_SECONDS / 4 if self._lease() else RETRY_SECONDS):

@@ -22,8 +22,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from openeni_lab import isolation
-from openeni_lab.processes import Processes
+from openeni_lab import isolation, pseudo_terminal
+from openeni_lab.processes import Child, Processes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -48,6 +48,7 @@ class Init:
         self._token = Path(options.token).read_text().strip() if options.token else ""
         self._forwarder = forwarder
         self._processes = Processes(environment)
+        self._terminals: dict[int, Child] = {}
         self._ending = asyncio.Event()
         self._patience = 10.0
         self._do: dict[str, Callable[[Answer], Awaitable[Answer]]] = {
@@ -56,6 +57,7 @@ class Init:
             "list": self._list,
             "run": self._run,
             "about": self._about,
+            "outcome": self._outcome,
             "shutdown": self._shutdown,
         }
 
@@ -87,6 +89,8 @@ class Init:
             request = json.loads(await reader.readline() or b"{}")
             if request.get("do") == "dial":
                 await self._dial(request, reader, writer)
+            elif request.get("do") == "terminal":
+                await self._terminal(request, reader, writer)
             else:
                 await _say(writer, await self._answer(request))
         except (OSError, ValueError):
@@ -94,8 +98,11 @@ class Init:
         finally:
             writer.close()
 
+    def _knows_token(self, request: Answer) -> bool:
+        return hmac.compare_digest(self._token, request.get("token", ""))
+
     async def _answer(self, request: Answer) -> Answer:
-        if not hmac.compare_digest(self._token, request.get("token", "")):
+        if not self._knows_token(request):
             return {"error": "wrong token"}
         do = self._do.get(request.get("do", ""))
         if do is None:
@@ -137,6 +144,26 @@ class Init:
         self._patience = request["seconds"]
         self._ending.set()
         return {}
+
+    async def _terminal(self, request: Answer, reader: Reader, writer: Writer) -> None:
+        """A program on a terminal that is this connection; `outcome` tells how it ended."""
+        if not self._knows_token(request):
+            await _say(writer, {"error": "wrong token"})
+            return
+        ours, theirs = pseudo_terminal.open_pair(request["rows"], request["columns"])
+        try:
+            child = self._processes.start_on(theirs, request["argv"], request["env"])
+        finally:
+            os.close(theirs)
+        self._terminals[child.pid] = child
+        await _say(writer, {"pid": child.pid})
+        await pseudo_terminal.carry(ours, reader, writer)
+        child.signal_group(signal.SIGHUP)
+
+    async def _outcome(self, request: Answer) -> Answer:
+        child = self._terminals.pop(request["pid"])
+        await child.ended.wait()
+        return {"code": child.code}
 
     async def _dial(self, request: Answer, reader: Reader, writer: Writer) -> None:
         """Carry this connection on to a guest's init, from inside this network."""

@@ -51,6 +51,9 @@ def run_in_kernel(
     kernel is missing and cannot be built; GuestError if it cannot be booted.
     """
     wanted = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
+    if not sys.stdout.isatty():
+        # A guest's command writes to a terminal in any case; nobody wants its colours in a file.
+        wanted |= {"TERM": "dumb", "NO_COLOR": "1"}
     wanted |= env or {}
     machine_will_do = has_ipvlan() if own_kernel is None else own_kernel
     if machine_will_do:

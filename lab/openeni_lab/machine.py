@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from openeni_lab import terminal
+
 ANSWER_SECONDS = 30.0  # an init answers at once unless the machine is overloaded
 
 
@@ -148,6 +150,20 @@ class Machine:
             raise MachineError(f"{' '.join(argv)}: {finished.complaint}")
         return finished.text
 
+    def attend(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
+        """Run a program on this process's terminal; its exit code."""
+        rows, columns = terminal.size()
+        with self._connect(ANSWER_SECONDS) as connection:
+            # Unbuffered: what follows the answer is the terminal's.
+            with connection.makefile("rwb", buffering=0) as stream:
+                self._dial(stream)
+                request = {"do": "terminal", "argv": list(argv), "env": dict(env or {})}
+                size = {"rows": rows, "columns": columns}
+                pid = _exchange(stream, {**request, **size, **self._credentials})["pid"]
+            connection.settimeout(None)
+            terminal.attend(connection)
+        return int(self._ask("outcome", pid=pid)["code"])
+
     def shutdown(self, seconds: float = 10) -> None:
         """Stop everything in reverse order of starting, then end the machine itself."""
         self._ask("shutdown", seconds + ANSWER_SECONDS, seconds=seconds)
@@ -173,11 +189,18 @@ class Machine:
 
     def _ask(self, do: str, patience: float = ANSWER_SECONDS, /, **request: Any) -> dict[str, Any]:
         with self._connect(patience) as connection, connection.makefile("rwb") as stream:
-            if self._guest:
-                dialled = {"do": "dial", "host": self._guest.host, "port": self._guest.port}
-                _exchange(stream, dialled)
-                request["token"] = self._guest.token
-            return _exchange(stream, {"do": do, **request})
+            self._dial(stream)
+            return _exchange(stream, {"do": do, **request, **self._credentials})
+
+    @property
+    def _credentials(self) -> dict[str, str]:
+        return {"token": self._guest.token} if self._guest else {}
+
+    def _dial(self, stream: Any) -> None:
+        """On to the guest, if it is one."""
+        if self._guest:
+            where = {"host": self._guest.host, "port": self._guest.port}
+            _exchange(stream, {"do": "dial", **where})
 
     def _connect(self, seconds: float) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)

@@ -88,6 +88,11 @@ class Processes:
             for file in files:
                 file.close()
 
+    def start_on(self, terminal: int, argv: Sequence[str], env: Mapping[str, str]) -> Child:
+        """With this terminal as its controlling one."""
+        command = ["setsid", "--ctty", "--wait", *argv]
+        return self._spawn(command, env, "/", (terminal, terminal, terminal))
+
     async def stop(self, name: str, seconds: float) -> None:
         """TERM the group, KILL it after `seconds`."""
         child = self.named.get(name)

@@ -83,15 +83,13 @@ class Reach:
                 addresses[p["spec"]["nodeName"]],
             )
             for p in sorted(listed, key=lambda p: str(p["metadata"]["name"]))
-            if ready(p)
+            if is_ready(p) and "deletionTimestamp" not in p["metadata"]
         ]
 
 
-def ready(pod: Json) -> bool:
-    """Whether a pod is ready and not on its way out."""
-    if "deletionTimestamp" in pod["metadata"]:
-        return False
-    conditions = pod.get("status", {}).get("conditions", [])
+def is_ready(found: Json) -> bool:
+    """Whether an object has the condition Ready, of any kind."""
+    conditions = found.get("status", {}).get("conditions") or ()
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 

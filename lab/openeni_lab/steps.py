@@ -57,7 +57,7 @@ def run(steps: Sequence[Step], progress: Progress) -> None:
 
 def _make_true(step: Step, progress: Progress) -> None:
     there = step.done()
-    progress.start(step.name, step.seconds)
+    progress.start(step.name, 0 if there else step.seconds)
     if there:
         progress.done(changed=False)
         return

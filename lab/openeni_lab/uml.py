@@ -21,6 +21,8 @@ CONSOLE_SECONDS: Final = 20.0  # a busy guest answers within one; an ended one n
 _MAGIC: Final = 0xCAFEBABE  # the protocol is arch/um/drivers/mconsole.h
 _VERSION: Final = 2
 _LONGEST_COMMAND: Final = 512
+_LONGEST_SOCKET: Final = 103  # of sockaddr_un's 108 bytes; the asker's own name is 4 longer
+_UMID: Final = "guest"
 _INIT: Final = Path(__file__).with_name("guest_init.sh")
 
 
@@ -54,7 +56,7 @@ class Guest:
     @property
     def mconsole(self) -> Path:
         """The socket of its management console, there from the first moments of its boot."""
-        return self.folder / "uml" / "guest" / "mconsole"
+        return self.folder / _UMID / "mconsole"
 
     @property
     def argv(self) -> list[str]:
@@ -64,8 +66,8 @@ class Guest:
         """
         words = [
             str(self.kernel),
-            f"uml_dir={self.folder}/uml",
-            "umid=guest",
+            f"uml_dir={self.folder}",
+            f"umid={_UMID}",
             f"mem={self.memory_mib}M",
             "rootfstype=hostfs",
             "ro",
@@ -85,7 +87,7 @@ class Guest:
         blank = next((word for word in words if re.search(r"\s", word)), None)
         if blank:
             raise GuestError(f"a path without blanks is needed to boot a kernel: {blank!r}")
-        if len(str(self.mconsole)) > 100:  # noqa: PLR2004 - sockaddr_un has 108 bytes
+        if self.what == "exec" and len(str(self.mconsole)) > _LONGEST_SOCKET:
             raise GuestError(f"a shorter path is needed for a guest's console: {self.mconsole}")
         return words
 
@@ -103,8 +105,8 @@ class Guest:
         A kernel that finds an earlier one's folder asks whether its pid lives, and in a new PID
         namespace some other process usually has it.
         """
-        shutil.rmtree(self.folder / "uml", ignore_errors=True)
-        (self.folder / "uml").mkdir(parents=True)
+        shutil.rmtree(self.folder / _UMID, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         lines = [f"cd {shlex.quote(str(cwd))} || exit 126"]
         lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(env.items())]
         command = self.folder / "command"

@@ -36,6 +36,7 @@ from openeni_nodeagent.workqueue import RetryError, WorkQueue
 
 HEARTBEAT_SECONDS: Final = 10.0
 COMPACT_SECONDS: Final = 60.0
+AFTERWARDS_SECONDS: Final = 0.02
 COALESCE_SECONDS: Final = 0.3  # a burst of pods is one look at their ENI
 Timer: TypeAlias = Callable[[], float]
 _log: Final = logging.getLogger(__name__)
@@ -185,8 +186,9 @@ class Agent:
         self._queues["status"].add(name)
 
     def _grant_changed(self, grant: Grant) -> None:
+        """Tell it after the pod has its answer: the ADD is still on its way."""
         self._status.used(grant)
-        self._queues["podips"].add(key_of(grant))
+        self._queues["podips"].add(key_of(grant), AFTERWARDS_SECONDS)
         self._queues["links"].add(grant.eni, COALESCE_SECONDS)
         self._queues["status"].add(grant.eni, COALESCE_SECONDS)
 

@@ -77,7 +77,8 @@ class Attach:
                     return self._add(call)
             case Command.DEL:
                 with self._turns.hold(request.container_id):
-                    self.delete(request.container_id, request.interface, request.netns)
+                    with call.phases.phase("datapath"):
+                        self.delete(request.container_id, request.interface, request.netns)
             case Command.CHECK:
                 with self._turns.hold(request.container_id):
                     self._check(request)

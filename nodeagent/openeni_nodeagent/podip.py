@@ -83,14 +83,13 @@ def status(
     fields: dict[str, Any] = {
         "hostInterface": grant.host_interface,
         "podInterface": grant.holder.interface,
-        "gateway": grant.gateway[0] if grant.gateway else "",
     }
+    if grant.gateway:  # ipvlan l3s and l3 need none
+        fields["gateway"] = grant.gateway[0]
     mine = {c.type: c for c in podip.status.conditions}
-    same = all(mine.get(c.type) == c for c in said) and fields == {
-        "hostInterface": podip.status.host_interface,
-        "podInterface": podip.status.pod_interface,
-        "gateway": podip.status.gateway,
-    }
+    shown = (podip.status.host_interface, podip.status.pod_interface, podip.status.gateway)
+    wanted = (grant.host_interface, grant.holder.interface, fields.get("gateway", ""))
+    same = all(mine.get(c.type) == c for c in said) and shown == wanted
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.PODIP.name,

@@ -52,7 +52,8 @@ class WorkQueue:
                 return
             self._due[key] = due
             heapq.heappush(self._heap, (due, key))
-            self._changed.notify_all()
+            if self._heap[0] == (due, key):
+                self._changed.notify_all()
 
     def _run(self) -> None:
         while (key := self._take()) is not None:

@@ -50,6 +50,8 @@ def set_up(level: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(Lines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)  # of libraries, about themselves
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -3,7 +3,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -100,7 +100,7 @@ with locked(cache, Lines()), building(Entry("thing", "1.2", (b"an input",)), cac
 
 
 @contextmanager
-def builder(cache: Path, command: str) -> Iterator["subprocess.Popen[bytes]"]:
+def builder(cache: Path, command: str) -> Generator["subprocess.Popen[bytes]"]:
     argv = [sys.executable, "-c", BUILDER, str(cache), command]
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL, start_new_session=True) as process:
         yield process
@@ -140,7 +140,7 @@ def test_two_builders_wait_for_each_other(tmp_path: Path) -> None:
 
 
 def test_a_set_that_does_not_exist_is_refused_with_the_names_of_those_that_do() -> None:
-    with pytest.raises(BuildError, match="no such set: kubernets.*kubernetes"):
+    with pytest.raises(BuildError, match=r"no such set: kubernets .*kubernetes"):
         ensure(["kubernets"], Told())
 
 

@@ -2,7 +2,6 @@ import io
 import json
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,9 @@ from openeni_lab.images import PAUSE, WEB, Image, make_images
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Image]]:
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Image]:
     made = make_images(tmp_path_factory.mktemp("cache"))
-    yield {image.name: image for image in made}
+    return {image.name: image for image in made}
 
 
 def member(image: Image, name: str) -> bytes:
@@ -35,12 +34,12 @@ def root_of(image: Image, folder: Path) -> tuple[Path, list[str]]:
 def run_in(root: Path, command: list[str], then: str) -> str:
     """Run the image's command as process 1 of its namespaces, and `then` beside it."""
     script = (
-        'mount --bind /dev "$1/dev"; hostname pod-7; ip link set lo up; root=$1; shift; chroot "$root" "$@" & '
-        f"container=$!; {then}"
+        'mount --bind /dev "$1/dev"; hostname pod-7; ip link set lo up; '
+        f'root=$1; shift; chroot "$root" "$@" & container=$!; {then}'
     )
-    words = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "sh", "-c", script]
+    isolated = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child"]
     done = subprocess.run(
-        [*words, "sh", str(root), *command],
+        [*isolated, "sh", "-c", script, "sh", str(root), *command],
         capture_output=True,
         text=True,
         timeout=60,

@@ -2,14 +2,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from openeni_lab.builds import Built, ensure
 from openeni_lab.progress import Lines
-from openeni_lab.uml import ConsoleError, Guest, GuestError, console, halt
 from openeni_testing.waiting import wait_for
 
 # The kernel may have to be built first, on a machine that may be slow.
@@ -32,7 +31,9 @@ def words(kind: str, argv: Sequence[str], seconds: float = 120) -> list[str]:
     return [sys.executable, "-c", RUN, kind, str(seconds), *argv]
 
 
-def run(kind: str, *argv: str, seconds: float = 120, cwd: Path | None = None) -> tuple[int, str, str]:
+def run(
+    kind: str, *argv: str, seconds: float = 120, cwd: Path | None = None
+) -> tuple[int, str, str]:
     done = subprocess.run(
         words(kind, argv, seconds),
         capture_output=True,
@@ -141,6 +142,7 @@ def test_a_guest_leaves_no_folder_behind_even_when_its_caller_is_killed(
     ) as process:
         assert process.stdout
         assert process.stdout.readline() == b"up\n"
+        wait_for(lambda: not list(tmp_path.iterdir()), "the folder to be gone", 10)
         process.kill()
         assert process.stdout.read() == b""
     assert list(tmp_path.iterdir()) == []
@@ -164,7 +166,9 @@ set -e
 ip netns add a; ip netns add b
 ip link add p0 type veth peer name p1
 ip link set p0 up; ip link set p1 up
-for mode in l2 l3 l3s; do ip link add i-$mode link p0 type ipvlan mode $mode; ip link del i-$mode; done
+for mode in l2 l3 l3s; do
+  ip link add i-$mode link p0 type ipvlan mode $mode; ip link del i-$mode
+done
 for at in a:1 b:2; do
   ns=${at%:*}
   ip link add i0 link p0 netns $ns type ipvlan mode l2
@@ -175,7 +179,8 @@ ip link add br0 type bridge; ip link add v0 type veth peer name v1; ip link set 
 ip tuntap add t0 mode tap; ip link add d0 type dummy
 nft 'table ip t { map m { type ipv4_addr . inet_service : verdict; };
   chain c { type nat hook postrouting priority 100; masquerade fully-random; };
-  chain f { type filter hook input priority 0; ct state established counter; fib daddr type local accept; }; }'
+  chain f { type filter hook input priority 0;
+    ct state established counter; fib daddr type local accept; }; }'
 nft 'table inet t { chain c { type filter hook forward priority 0; reject; }; }'
 nft 'table arp t { chain c { type filter hook input priority 0; arp operation request counter; }; }'
 nft 'table bridge t { counter d { }; chain c { type filter hook forward priority 0;
@@ -205,92 +210,3 @@ def test_pytest_runs_in_a_guest(built: Built, tmp_path: Path) -> None:
     code, out, _ = run("guest", *argv, seconds=300)
     assert code == 1
     assert "1 failed, 1 passed" in out
-
-
-@pytest.fixture
-def tap() -> Iterator[str]:
-    name = f"oetap{os.getpid()}"[:15]
-    subprocess.run(["ip", "tuntap", "add", name, "mode", "tap"], timeout=20, check=True)
-    yield name
-    subprocess.run(["ip", "link", "delete", name], timeout=20, check=True)
-
-
-@pytest.fixture
-def guest(built: Built, tmp_path: Path) -> Iterator[Guest]:
-    """A guest as a VM node has it: its command is process 1; it may write one folder."""
-    shared = tmp_path / "shared"
-    shared.mkdir()
-    guest = Guest(
-        folder=tmp_path / "vm",
-        kernel=built.kernel,
-        preload=built.kernel_preload,
-        memory_mib=256,
-        shared=shared,
-    )
-    script = (
-        f"echo $$ > {shared}/up; "
-        f"while :; do ip -o link > {shared}/new; mv {shared}/new {shared}/links; sleep 0.1; done"
-    )
-    guest.prepare(["sh", "-c", script], {}, Path("/"))
-    with (
-        (tmp_path / "log").open("wb") as log,
-        subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child"]
-            + guest.argv,
-            env=guest.environment,
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-        ) as process,
-    ):
-        wait_for(lambda: (shared / "up").exists(), "the guest to boot", 120)
-        yield guest
-        process.kill()
-
-
-def test_a_nodes_guest_runs_its_command_as_process_1_and_shares_one_folder(guest: Guest) -> None:
-    assert guest.shared
-    assert (guest.shared / "up").read_text() == "1\n"
-
-
-def test_a_nic_is_plugged_and_unplugged_through_the_console(guest: Guest, tap: str) -> None:
-    assert guest.shared
-    links = guest.shared / "links"
-    nic = f"transport=tap,ifname={tap},depth=128,gro=1,mac=fa:16:3e:00:00:07,mtu=1442"
-    assert console(guest.mconsole, f"config vec3:{nic}") == ""
-    seen = wait_for(
-        lambda: next((li for li in links.read_text().splitlines() if " vec3:" in li), ""),
-        "the NIC in the guest",
-    )
-    assert "fa:16:3e:00:00:07" in seen
-    assert "mtu 1442" in seen
-    console(guest.mconsole, "remove vec3")
-    wait_for(lambda: " vec3:" not in links.read_text(), "the NIC to be gone")
-
-
-def test_a_nic_on_a_tap_that_is_not_there_is_refused_before_the_guest_is_asked(
-    guest: Guest,
-) -> None:
-    with pytest.raises(ConsoleError, match="no tap oenotap"):
-        console(guest.mconsole, "config vec3:transport=tap,ifname=oenotap,depth=128")
-    assert not Path("/sys/class/net/oenotap").exists()
-
-
-def test_a_command_that_the_console_refuses_is_an_error_with_its_words(guest: Guest) -> None:
-    with pytest.raises(ConsoleError, match="remove vec9: "):
-        console(guest.mconsole, "remove vec9")
-
-
-def test_halt_switches_a_guest_off_and_is_quiet_when_it_is_off(guest: Guest) -> None:
-    halt(guest.mconsole)
-    wait_for(lambda: not processes(f"uml_dir={guest.folder}"), "its processes to be gone")
-    halt(guest.mconsole)
-
-
-def test_a_guest_that_cannot_be_booted_is_refused_in_one_line(built: Built) -> None:
-    two_words = Guest(Path("/two words"), built.kernel, built.kernel_preload)
-    with pytest.raises(GuestError, match="path without blanks"):
-        _ = two_words.argv
-    long = Guest(Path("/x" * 60), built.kernel, built.kernel_preload)
-    with pytest.raises(GuestError, match="shorter path"):
-        _ = long.argv

@@ -3,7 +3,7 @@
 import uuid
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
@@ -77,6 +77,21 @@ def podip_body(name: str, *, node: str = "n1", namespace: str = "default") -> Js
             "mode": "Veth",
         },
     }
+
+
+def condition(type_: str, status: str = "True") -> Json:
+    """Return a condition of a status."""
+    return {
+        "type": type_,
+        "status": status,
+        "reason": "Tested",
+        "lastTransitionTime": "2026-11-24T01:02:03Z",
+    }
+
+
+def status_of(name: str, **status: Any) -> Json:
+    """Return what is applied to write these parts of a status."""
+    return {"metadata": {"name": name}, "status": status}
 
 
 def install_crds(store: Store) -> None:

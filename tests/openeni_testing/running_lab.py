@@ -9,7 +9,7 @@ from openeni_lab.machine import Machine
 from openeni_lab.openeni import AGENT, OPERATOR
 from openeni_lab.openstack import client_environment
 from openeni_lab.progress import Lines
-from openeni_lab.reach import ready
+from openeni_lab.reach import is_ready
 from openeni_lab.steps import run as run_steps
 from openeni_testing.waiting import wait_for
 
@@ -49,7 +49,7 @@ def wait_for_pods(running: Running, name: str, count: int) -> list[Json]:
     def found() -> list[Json]:
         pods = running.api.items(PODS, labelSelector=f"app={name}")
         assert len(pods) == count, f"{len(pods)} pods"
-        waiting = [p["metadata"]["name"] for p in pods if not ready(p)]
+        waiting = [p["metadata"]["name"] for p in pods if not is_ready(p)]
         assert not waiting, f"not ready: {waiting}"
         return pods
 

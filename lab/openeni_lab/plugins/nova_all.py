@@ -39,9 +39,7 @@ def start_services():
         wanted.append((host, "nova-compute", compute.RPC_TOPIC, compute.RPC_TOPIC_ALT))
     started = []
     for host, binary, topic, alternative in wanted:
-        one = service.Service.create(
-            host=host, binary=binary, topic=topic, topic_alt=alternative
-        )
+        one = service.Service.create(host=host, binary=binary, topic=topic, topic_alt=alternative)
         one.start()
         started.append(one)
     # futurist's exit hook joins the periodic-task threads, which never end. The hook that was

@@ -35,9 +35,9 @@ def diff(observed: State, wanted: State) -> tuple[Operation, ...]:
     Both hold only what is ours to change: whoever observes leaves foreign objects out.
     """
     kept = {i.identity for i in wanted if isinstance(i, Link)}
-    lost = {i.index for i in observed if isinstance(i, Link) and _goes(i, kept)}
+    lost = [i for i in observed if isinstance(i, Link) and _goes(i, kept)]
     surplus = observed - wanted
-    missing = wanted - frozenset(i for i in observed if _on(i) not in lost)
+    missing = wanted - frozenset(i for i in observed if not any(_stands_on(i, e) for e in lost))
     there = {i.identity for i in observed if isinstance(i, Link)}
     created = [i for i in missing if isinstance(i, Link) and i.identity not in there]
     return (
@@ -52,8 +52,10 @@ def _goes(link: Link, kept: set[tuple[str | int, ...]]) -> bool:
     return link.kind != NIC and link.identity not in kept
 
 
-def _on(item: Item) -> int:
-    return item.index if isinstance(item, Link | Address | Route | Neighbour) else 0
+def _stands_on(item: Item, link: Link) -> bool:
+    if isinstance(item, Sysctl):
+        return f"/{link.name}/" in item.path
+    return isinstance(item, Link | Address | Route | Neighbour) and item.index == link.index
 
 
 def _verb(item: Item) -> Verb:

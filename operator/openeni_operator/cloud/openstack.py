@@ -194,7 +194,7 @@ def _connection(file: Path, name: str, timeout: float) -> Any:
     adapter = TCPKeepAliveAdapter(pool_maxsize=_CONNECTIONS)
     for scheme in ("http://", "https://"):
         connection.session.session.mount(scheme, adapter)
-    connection.authorize()
+    connection.session.get_token()  # its own authorize() hides what went wrong
     _ = connection.network.get_endpoint(), connection.compute.get_endpoint()
     return connection
 

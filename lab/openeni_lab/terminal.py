@@ -1,0 +1,46 @@
+"""This process's terminal, lent to a program on a machine that only its init can reach.
+
+For `shell` and `exec` on a VM node; `pseudo_terminal` is the other end. Standard library only.
+"""
+
+import os
+import select
+import socket
+import sys
+import termios
+import tty
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+CHUNK: Final = 1 << 16
+
+
+def size() -> tuple[int, int]:
+    """Rows and columns of this process's terminal."""
+    columns, rows = os.get_terminal_size(sys.stdin.fileno())
+    return rows, columns
+
+
+def attend(connection: socket.socket) -> None:
+    """This process's terminal, raw, on a connection until the far end closes it."""
+    with _raw(sys.stdin.fileno()):
+        while True:
+            readable, _, _ = select.select([sys.stdin, connection], [], [])
+            if connection in readable:
+                data = connection.recv(CHUNK)
+                if not data:
+                    return
+                os.write(sys.stdout.fileno(), data)
+            if sys.stdin in readable:
+                connection.sendall(os.read(sys.stdin.fileno(), CHUNK))
+
+
+@contextmanager
+def _raw(descriptor: int) -> Generator[None]:
+    before = termios.tcgetattr(descriptor)
+    tty.setraw(descriptor)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

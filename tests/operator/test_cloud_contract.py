@@ -1,0 +1,278 @@
+"""What every Cloud promises, held against the one in memory and against a real OpenStack.
+
+The real one (marker `cloud`) is the entry $OS_CLOUD of $OS_CLIENT_CONFIG_FILE; it needs a network
+`pods` with one subnet of the same name, a security group `pods` or `default`, and a server
+`remote`, as the lab has them. It leaves nothing behind.
+"""
+
+import os
+import uuid
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import openstack
+import pytest
+
+from openeni_operator.cloud.api import ACTIVE, Cloud, NewPort, Port
+from openeni_operator.cloud.calls import Door, Limits
+from openeni_operator.cloud.clouds import Clouds
+from openeni_operator.cloud.errors import (
+    ConflictError,
+    CredentialsInvalidError,
+    ExhaustedError,
+    NotConfiguredError,
+    NotFoundError,
+    UnreachableError,
+)
+from openeni_operator.cloud.openstack import connect
+from openeni_testing.memorycloud import MemoryCloud
+from openeni_testing.waiting import wait_for
+
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A cloud with something in it to work on."""
+
+    cloud: Cloud
+    server: str
+    subnet: str  # names
+    group: str
+    tiny: str = ""  # id of a subnet with five addresses
+
+    def wanted(self, count: int = 3) -> NewPort:
+        subnet = self.cloud.find_subnets(self.subnet)[0]
+        uid = str(uuid.uuid4())
+        return NewPort(
+            name=f"openeni-contract-{uid}",
+            network_id=subnet.network_id,
+            subnet_ids=(subnet.id,),
+            count=count,
+            security_group_ids=(self.cloud.find_security_groups(self.group)[0].id,),
+            tags=("openeni-cluster=contract", f"openeni-eni={uid}"),
+        )
+
+
+@contextmanager
+def in_memory() -> Generator[Ground]:
+    cloud = MemoryCloud()
+    tiny = cloud.add_subnet(cloud.add_network("tiny"), "tiny", "10.97.5.0/29")
+    cloud.add_subnet(cloud.add_network("pods"), "pods", "10.98.0.0/22")
+    cloud.add_group("default")
+    yield Ground(cloud, cloud.add_server().id, "pods", "default", tiny.id)
+
+
+def real_file() -> Path:
+    file = os.environ.get("OS_CLIENT_CONFIG_FILE", "")
+    assert file, "run inside the lab: openeni-lab exec -- pytest -m cloud"
+    return Path(file)
+
+
+@contextmanager
+def real() -> Generator[Ground]:
+    name = os.environ["OS_CLOUD"]
+    sdk: Any = openstack.connect(cloud=name)
+    server = next(s.id for s in sdk.compute.servers(name="remote") if s.name == "remote")
+    cloud = connect(real_file(), name, Door(name, Limits(reads=1000, writes=1000)), 120)
+    network = sdk.network.create_network(name="contract-tiny")
+    try:
+        subnet = sdk.network.create_subnet(
+            network_id=network.id, name="tiny", cidr="10.97.5.0/29", ip_version=4, enable_dhcp=False
+        )
+        yield Ground(cloud, server, "pods", "default", subnet.id)
+    finally:
+        sdk.network.delete_network(network.id)
+
+
+@pytest.fixture(scope="module", params=["memory", pytest.param("real", marks=pytest.mark.cloud)])
+def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
+    with in_memory() if request.param == "memory" else real() as found:
+        yield found
+
+
+@pytest.fixture
+def port(ground: Ground) -> Iterator[Port]:
+    made = ground.cloud.create_port(ground.wanted())
+    yield made
+    for left in ground.cloud.ports_named(made.name):
+        take_away(ground, left)
+
+
+def take_away(ground: Ground, port: Port) -> None:
+    if port.device_id:
+        ground.cloud.detach(port.device_id, port.id)
+        wait_for(lambda: not ground.cloud.port(port.id).device_id, "the port is detached")
+    ground.cloud.delete_port(port.id)
+
+
+def test_a_port_comes_with_all_its_addresses_in_one_request(ground: Ground, port: Port) -> None:
+    subnet = ground.cloud.find_subnets(ground.subnet)[0]
+    addresses = [f.address for f in port.fixed_ips]
+    assert len(set(addresses)) == 3
+    assert {f.subnet_id for f in port.fixed_ips} == {subnet.id}
+    assert all(ip_address(a) in ip_network(subnet.cidr) for a in addresses)
+    assert addresses == sorted(addresses), "Neutron sorts them as text"
+    assert (port.device_id, port.network_id) == ("", subnet.network_id)
+    assert port.mac_address.startswith("fa:16:3e")
+
+
+def test_a_port_is_found_by_name_id_and_network(ground: Ground, port: Port) -> None:
+    assert [p.id for p in ground.cloud.ports_named(port.name)] == [port.id]
+    assert ground.cloud.port(port.id).fixed_ips == port.fixed_ips
+    assert port.id in {p.id for p in ground.cloud.ports_on(port.network_id)}
+    assert ground.cloud.ports_named(port.name + "x") == ()
+
+
+def test_tags_can_be_put_on_later(ground: Ground, port: Port) -> None:
+    ground.cloud.tag_port(port.id, ("a=1", "b=2"))
+    tagged = ground.cloud.port(port.id)
+    assert tagged.tags == {"a=1", "b=2"}
+    assert tagged.revision > port.revision
+
+
+def test_a_port_is_attached_and_detached(ground: Ground, port: Port) -> None:
+    ground.cloud.attach(ground.server, port.id)
+    wait_for(lambda: ground.cloud.port(port.id).status == ACTIVE, "the port is ACTIVE")
+    assert ground.cloud.port(port.id).device_id == ground.server
+    assert ground.cloud.port(port.id).fixed_ips == port.fixed_ips
+    with pytest.raises(ConflictError):
+        ground.cloud.attach(ground.server, port.id)
+    ground.cloud.detach(ground.server, port.id)
+    wait_for(lambda: not ground.cloud.port(port.id).device_id, "the port is detached")
+    assert ground.cloud.port(port.id).fixed_ips == port.fixed_ips
+
+
+def test_detaching_what_is_not_attached_is_no_error(ground: Ground, port: Port) -> None:
+    ground.cloud.detach(ground.server, port.id)
+    assert not ground.cloud.port(port.id).device_id
+
+
+def test_a_deleted_port_is_gone_and_deleting_it_again_is_no_error(
+    ground: Ground, port: Port
+) -> None:
+    ground.cloud.delete_port(port.id)
+    with pytest.raises(NotFoundError):
+        ground.cloud.port(port.id)
+    assert ground.cloud.ports_named(port.name) == ()
+    ground.cloud.delete_port(port.id)
+
+
+def test_what_is_not_there_is_said_not_to_be_there(ground: Ground, port: Port) -> None:
+    for ask in (ground.cloud.port, ground.cloud.server, ground.cloud.network):
+        with pytest.raises(NotFoundError):
+            ask(NOBODY)
+    with pytest.raises(NotFoundError):
+        ground.cloud.attach(NOBODY, port.id)
+    assert ground.cloud.find_subnets("no-such-subnet") == ()
+    assert ground.cloud.find_security_groups(NOBODY) == ()
+
+
+def test_a_port_in_a_subnet_that_is_not_there_is_not_made(ground: Ground) -> None:
+    with pytest.raises(NotFoundError):
+        ground.cloud.create_port(replace(ground.wanted(), subnet_ids=(NOBODY,)))
+
+
+def test_more_addresses_than_there_are_leave_nothing_behind(ground: Ground) -> None:
+    tiny = ground.cloud.find_subnets(ground.tiny)[0]
+    wanted = replace(ground.wanted(count=6), subnet_ids=(tiny.id,), network_id=tiny.network_id)
+    with pytest.raises(ExhaustedError):
+        ground.cloud.create_port(wanted)
+    assert ground.cloud.ports_named(wanted.name) == ()
+
+
+def test_names_and_ids_lead_to_the_same_things(ground: Ground) -> None:
+    by_name = ground.cloud.find_subnets(ground.subnet)
+    assert ground.cloud.find_subnets(by_name[0].id) == by_name
+    assert ground.cloud.subnets_of(by_name[0].network_id) == by_name
+    assert (by_name[0].dhcp, by_name[0].slaac, by_name[0].ip_version) == (False, False, 4)
+    assert by_name[0].pools
+    group = ground.cloud.find_security_groups(ground.group)
+    assert ground.cloud.find_security_groups(group[0].id) == group
+    assert ground.cloud.network(by_name[0].network_id).mtu >= 1280
+
+
+def test_the_quota_counts_ports(ground: Ground, port: Port) -> None:
+    quota = ground.cloud.port_quota()
+    assert quota.used >= 1
+    assert quota.limit == -1 or quota.limit >= quota.used
+
+
+def test_a_server_is_known(ground: Ground) -> None:
+    assert ground.cloud.server(ground.server).id == ground.server
+
+
+def clouds(file: Path, timeout: float = 20) -> Clouds:
+    return Clouds(
+        file,
+        lambda path, name, door: connect(path, name, door, timeout),
+        lambda name: Door(name, Limits()),
+    )
+
+
+@pytest.mark.cloud
+def test_a_wrong_password_is_told_and_got_over_when_the_file_is_corrected(tmp_path: Path) -> None:
+    name, good = os.environ["OS_CLOUD"], real_file().read_text()
+    secret = next(
+        line.split(":", 1)[1].strip()
+        for line in good.splitlines()
+        if "application_credential_secret" in line
+    )
+    file = tmp_path / "clouds.yaml"
+    file.write_text(good.replace(secret, "wrong"))
+    mounted = clouds(file)
+    with pytest.raises(CredentialsInvalidError, match=f"cloud '{name}' refuses the credentials"):
+        mounted.get(name)
+    file.write_text(good)
+    assert mounted.get(name).find_subnets("pods")
+    assert mounted.get(name) is mounted.get(name)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(NotConfiguredError, match=r"put a clouds\.yaml there"):
+        clouds(tmp_path / "clouds.yaml").get("default")
+
+
+def test_an_entry_that_is_not_there_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "clouds.yaml"
+    file.write_text("clouds:\n  other:\n    auth: {auth_url: http://127.0.0.1:1/v3}\n")
+    with pytest.raises(NotConfiguredError, match="default"):
+        clouds(file).get("default")
+
+
+@pytest.mark.parametrize(
+    "text", ["clouds: [", "clouds: {default: 7}", "- 1", "\tpassword: hunter2"]
+)
+def test_a_file_that_is_no_clouds_yaml_is_told_without_quoting_it(
+    tmp_path: Path, text: str
+) -> None:
+    file = tmp_path / "clouds.yaml"
+    file.write_text(text)
+    with pytest.raises(NotConfiguredError) as told:
+        clouds(file).get("default")
+    assert "hunter2" not in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_credentials_that_are_incomplete_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "clouds.yaml"
+    file.write_text("clouds:\n  default:\n    auth: {username: x}\n")
+    with pytest.raises((CredentialsInvalidError, NotConfiguredError)) as told:
+        clouds(file).get("default")
+    assert "\n" not in str(told.value)
+
+
+def test_a_keystone_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "clouds.yaml"
+    file.write_text(
+        "clouds:\n  default:\n    auth:\n      auth_url: http://127.0.0.1:1/v3\n"
+        "      username: u\n      password: hunter2\n      project_name: p\n"
+        "      user_domain_id: default\n      project_domain_id: default\n"
+    )
+    with pytest.raises(UnreachableError, match="check that auth_url") as told:
+        clouds(file).get("default")
+    assert "hunter2" not in str(told.value)
