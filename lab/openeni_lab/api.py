@@ -7,7 +7,7 @@ import http.client
 import json
 import ssl
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -82,7 +82,7 @@ class Api:
         found: list[Json] = self.request("GET", f"{path}{suffix}")["items"]
         return found
 
-    def watch(self, path: str, version: str, seconds: int, **query: str) -> Iterator[Json]:
+    def watch(self, path: str, version: str, seconds: int, **query: str) -> Generator[Json]:
         """Events after a list's resourceVersion, for `seconds`; an end says to list again."""
         asked = {"watch": "true", "resourceVersion": version, "timeoutSeconds": str(seconds)}
         connection = self._connection(seconds + CALL_SECONDS)

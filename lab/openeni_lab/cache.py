@@ -25,6 +25,8 @@ from openeni_lab.progress import Progress
 
 SLOWEST_MACHINE: Final = 20  # times slower than expected before a step is given up
 TOLD: Final = 15  # lines of a failed program's output
+# A compiler that outlived a killed builder would write into what the next one builds.
+_DIE_TOO: Final = ("setpriv", "--pdeathsig", "KILL")
 
 
 class BuildError(Exception):
@@ -96,18 +98,17 @@ class Step:
 
     def run(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None) -> None:
         """Run a program, its output into the log; BuildError if it fails or takes too long."""
-        try:
-            process = subprocess.Popen(
-                argv,
-                cwd=cwd,
-                env={**os.environ, **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except FileNotFoundError as error:
-            raise BuildError(f"{argv[0]} is missing: run `openeni-lab check`") from error
+        if not shutil.which(argv[0]):
+            raise BuildError(f"{argv[0]} is missing: run `openeni-lab check`")
+        process = subprocess.Popen(
+            [*_DIE_TOO, *argv],
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         last: deque[str] = deque(maxlen=TOLD)
         listener = threading.Thread(target=self._listen, args=(process, last))
         listener.start()

@@ -46,7 +46,6 @@ _BUILD_GIB: Final[Mapping[str, float]] = {  # scratch space included
 }
 STATE_GIB: Final = 3.0
 MEMORY_GIB: Final = 4.0
-BUILD_MEMORY_GIB: Final = 3.0
 GUEST_MEMORY_GIB: Final = 2.0
 OLDEST_PYTHON: Final = (3, 11)
 
@@ -166,11 +165,10 @@ def _cgroups(facts: Facts) -> Iterator[Finding]:
 
 
 def _memory(facts: Facts) -> Iterator[Finding]:
-    needed = max(MEMORY_GIB, BUILD_MEMORY_GIB if facts.to_build else 0.0)
-    if facts.memory_gib < needed:
+    if facts.memory_gib < MEMORY_GIB:
         yield Finding(
             f"{facts.memory_gib:.1f} GiB of memory available",
-            f"control plane, OpenStack, two nodes and their builds need {needed:.0f} GiB",
+            f"control plane, OpenStack and two nodes need {MEMORY_GIB:.0f} GiB, builds 3 GiB",
             "stop other programs or take a larger machine",
         )
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from openeni_lab import connectivity, network, workloads
 from openeni_lab.api import Api
@@ -126,9 +127,8 @@ class Demo:
 
     def _tell(self, title: str, text: str) -> None:
         self.console.rule(title, align="left")
-        # A MAC address such as 3e:ab:4c holds the name of an emoji.
-        plain = {"highlight": False, "markup": False, "emoji": False}
-        self.console.print(text.rstrip(), soft_wrap=True, **plain)
+        # Plain text: a MAC address such as 3e:ab:4c holds the name of an emoji.
+        self.console.print(Text(text.rstrip()), soft_wrap=True)
 
     def _wait(self, what: str, condition: Callable[[], bool]) -> None:
         begun = time.monotonic()

@@ -48,7 +48,10 @@ def has_ipvlan() -> bool:
 @cache
 def try_features() -> Mapping[str, str]:
     """What each feature's trial complained of; empty where it works."""
-    each = [f"if e=$({{ {do}; }} 2>&1); then echo; else echo $e .; fi" for do in TRIALS.values()]
+    each = [
+        f"if e=$({{ {do}; }} 2>&1); then echo; else echo ${{e:-refused}}; fi"
+        for do in TRIALS.values()
+    ]
     script = "; ".join(["mount -t tmpfs run /run || exit 1", *each])
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     try:

@@ -86,3 +86,14 @@ def _template(name: str, pool_name: str) -> Json:
             "containers": [container],
         },
     }
+
+
+def bound_pod(name: str, pool_name: str, node: str) -> Json:
+    """A Pod on a node without the scheduler's help, for nodes that have no kubelet."""
+    template = _template(pool_name, pool_name)
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {**template["metadata"], "name": name, "namespace": "default"},
+        "spec": {"nodeName": node, "containers": template["spec"]["containers"]},
+    }

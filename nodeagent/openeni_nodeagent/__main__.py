@@ -8,6 +8,7 @@ import sys
 import threading
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from openeni_crds.kubestore import NotConfiguredError, connect
@@ -23,6 +24,7 @@ from openeni_nodeagent.journal import BOOT_ID, Journal
 from openeni_nodeagent.settings import Settings, SettingsError, settings_from
 from openeni_nodeagent.wiring import Wiring, WiringError
 
+CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}  # linux/capability.h
 SWITCH_SECONDS: Final = 0.0005
 _log: Final = logging.getLogger("openeni_nodeagent")
 
@@ -36,7 +38,7 @@ def main() -> int:
     try:
         settings = settings_from(os.environ)
         _log_to_stderr(settings.log_level)
-        _need_root()
+        _need_privileges()
         store = connect(agent=MANAGER_AGENT)
         with closing(NodeDatapath()) as datapath:
             run(settings, store, datapath)
@@ -97,9 +99,13 @@ def _be_the_only_one(settings: Settings, stopping: threading.Event) -> int:
             return -1
 
 
-def _need_root() -> None:
-    if os.geteuid() != 0:
-        raise StartError("must run as root with CAP_NET_ADMIN and CAP_SYS_ADMIN")
+def _need_privileges() -> None:
+    """Said here, before the kernel says EPERM somewhere."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    held = next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
+    missing = [name for name, bit in CAPABILITIES.items() if not held & 1 << bit]
+    if missing:
+        raise StartError(f"needs {' and '.join(missing)}: give the container these capabilities")
 
 
 def _log_to_stderr(level: str) -> None:

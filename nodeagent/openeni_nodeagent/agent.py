@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 from openeni_crds.store import Store
 from openeni_nodeagent import delqueue
 from openeni_nodeagent.attach import Attach, Sources
+from openeni_nodeagent.calls import StoppingError
 from openeni_nodeagent.choice import Choice
 from openeni_nodeagent.cni.install import InstallError, install_conflist, install_executable
 from openeni_nodeagent.cni.server import Server
@@ -31,7 +32,7 @@ from openeni_nodeagent.repair import Caches as RepairCaches
 from openeni_nodeagent.repair import Repair
 from openeni_nodeagent.settings import Settings
 from openeni_nodeagent.watches import Caches, Watches
-from openeni_nodeagent.wiring import NodeFacts, Wiring
+from openeni_nodeagent.wiring import ModeUnsupportedError, NodeFacts, Wiring
 from openeni_nodeagent.workqueue import RetryError, WorkQueue
 
 HEARTBEAT_SECONDS: Final = 10.0
@@ -88,7 +89,12 @@ class Agent:
     def start(self) -> None:
         """Raises WiringError, InstallError, OSError: one line says what is wrong."""
         modes = self._wiring.modes()
-        _log.info("this kernel can do: %s", ", ".join(sorted(modes)) or "nothing")
+        if not modes:
+            raise ModeUnsupportedError(
+                "this kernel can connect pods neither by veth nor by ipvlan: "
+                "load the modules veth or ipvlan, or use a kernel that has them"
+            )
+        _log.info("this kernel can do: %s", ", ".join(sorted(modes)))
         install_executable(self._settings.executable, self._settings.bin_folder)
         remembered = self._journal.known.node
         if remembered is not None:
@@ -143,7 +149,10 @@ class Agent:
         )
 
     def _ready(self, deadline: float) -> bool:
-        return self._filled.wait(max(deadline - time.monotonic(), 0))
+        filled = self._filled.wait(max(deadline - time.monotonic(), 0))
+        if self._stopping.is_set():
+            raise StoppingError
+        return filled
 
     def _node_facts(self) -> NodeFacts | None:
         return self._node.facts()

@@ -76,9 +76,8 @@ class Attach:
                 with self._turns.hold(request.container_id):
                     return self._add(call)
             case Command.DEL:
-                with self._turns.hold(request.container_id):
-                    with call.phases.phase("datapath"):
-                        self.delete(request.container_id, request.interface, request.netns)
+                with self._turns.hold(request.container_id), call.phases.phase("datapath"):
+                    self.delete(request.container_id, request.interface, request.netns)
             case Command.CHECK:
                 with self._turns.hold(request.container_id):
                     self._check(request)

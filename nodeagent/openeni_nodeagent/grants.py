@@ -18,7 +18,15 @@ import msgspec
 from openeni_nodeagent.calls import StoppingError
 from openeni_nodeagent.clock import boot_seconds
 from openeni_nodeagent.cni.protocol import CniError, Code
-from openeni_nodeagent.journal import EniForgotten, EniSeen, Freed, Granted, Journal, NodeSeen
+from openeni_nodeagent.journal import (
+    EniForgotten,
+    EniSeen,
+    Freed,
+    Granted,
+    Journal,
+    NodeSeen,
+    Record,
+)
 from openeni_nodeagent.ledger import Answers, Counts, EniView, Grant, Holder, Ledger
 from openeni_nodeagent.wiring import EniFacts, NodeFacts, Wired
 
@@ -41,7 +49,7 @@ class Ask:
 
 
 class Grants:
-    """Safe for several threads. Every method that changes something may raise OSError (journal)."""
+    """Safe for several threads. What writes raises CniError where the journal cannot be written."""
 
     def __init__(self, journal: Journal) -> None:
         """Go on where the journal ends."""
@@ -81,7 +89,7 @@ class Grants:
         )
         if full != grant:
             with self._changed:
-                self._journal.append(Granted(full))
+                self._write(Granted(full))
                 self._ledger.record(full)
             self._tell(full)
         return full
@@ -94,7 +102,7 @@ class Grants:
                 return
             rested = boot_seconds() + (grant.rest if used else 0.0)
             times = dict.fromkeys(grant.addresses, rested)
-            self._journal.append(Freed(holder.container_id, holder.interface, times))
+            self._write(Freed(holder.container_id, holder.interface, times))
             self._ledger.free(holder.container_id, holder.interface, rested)
             self._changed.notify_all()
         self._tell(grant)
@@ -103,7 +111,7 @@ class Grants:
         """Enter a grant that the kernel carries and the journal has lost."""
         with self._changed:
             self._ledger.record(grant)
-            self._journal.append(Granted(grant))
+            self._write(Granted(grant))
         self._tell(grant)
 
     def find(self, container_id: str, interface: str) -> Grant | None:
@@ -125,13 +133,13 @@ class Grants:
     def see_node(self, facts: NodeFacts) -> None:
         """Remember the node's facts for the next start."""
         if facts != self._journal.known.node:
-            self._journal.append(NodeSeen(facts))
+            self._write(NodeSeen(facts))
 
     def observe(self, view: EniView, facts: EniFacts) -> None:
         """Take in what the API says of an ENI; those who wait look again."""
         with self._changed:
             if self._facts.get(view.name) != facts:
-                self._journal.append(EniSeen(facts))
+                self._write(EniSeen(facts))
                 self._facts[view.name] = facts
             self._ledger.observe(view, boot_seconds())
             self._changed.notify_all()
@@ -141,7 +149,7 @@ class Grants:
         with self._changed:
             self._ledger.forget(eni)
             if eni in self._facts and not any(g.eni == eni for g in self._ledger.grants()):
-                self._journal.append(EniForgotten(eni))
+                self._write(EniForgotten(eni))
                 del self._facts[eni]
 
     def facts(self, eni: str) -> EniFacts | None:
@@ -195,6 +203,14 @@ class Grants:
             self._stopping = True
             self._changed.notify_all()
 
+    def _write(self, *records: Record) -> None:
+        try:
+            self._journal.append(*records)
+        except OSError as error:
+            raise CniError(
+                Code.IO, f"the journal of grants cannot be written: {error.strerror}"
+            ) from None
+
     def _held(self, holder: Holder) -> Grant | None:
         grant = self._ledger.find(holder.container_id, holder.interface)
         if grant is not None and grant.holder != holder:
@@ -226,7 +242,7 @@ class Grants:
             rest=ask.rest,
             assumed=ask.assumed,
         )
-        self._journal.append(Granted(grant))
+        self._write(Granted(grant))
         self._ledger.record(grant)
         return grant
 

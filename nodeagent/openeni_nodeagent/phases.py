@@ -7,6 +7,8 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
+import msgspec
+
 KEPT: Final = 2048
 
 
@@ -45,6 +47,11 @@ class Record:
     def add(self, command: str, seconds: Mapping[str, float]) -> None:
         with self._lock:
             self._calls.setdefault(command, deque(maxlen=KEPT)).append(seconds)
+
+    def encode(self) -> bytes:
+        """All that is kept, as JSON: command -> calls -> phase -> seconds; the oldest first."""
+        with self._lock:
+            return msgspec.json.encode({name: list(kept) for name, kept in self._calls.items()})
 
     def calls(self, command: str) -> tuple[Mapping[str, float], ...]:
         with self._lock:

@@ -1,6 +1,5 @@
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Generator
@@ -111,10 +110,10 @@ def test_a_killed_build_leaves_nothing_that_is_taken_for_an_entry(tmp_path: Path
     half = ENTRY.folder(tmp_path) / "half"
     with builder(tmp_path, "exec sleep 60 <&-") as process:
         wait_for(half.exists, "the build to be half done")
-        worker = int(wait_for(lambda: _child_of(process.pid), "the build's program"))
+        worker = Path("/proc", wait_for(lambda: _child_of(process.pid), "the build's program"))
         process.kill()
     assert not ENTRY.complete(tmp_path)
-    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: not worker.exists(), "its program to die with it")
     with locked(tmp_path, Told()), building(ENTRY, tmp_path, Told()):
         assert not half.exists()
     assert ENTRY.complete(tmp_path)

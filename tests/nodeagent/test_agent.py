@@ -8,9 +8,11 @@ import pytest
 from openeni_crds import names
 from openeni_crds.conditions import Status, Type
 from openeni_nodeagent.agent import Agent
+from openeni_nodeagent.wiring import ModeUnsupportedError
 from openeni_testing import nodeworld
 from openeni_testing.agentworld import AgentWorld
 from openeni_testing.cnicall import Process, finish
+from openeni_testing.memorywiring import MemoryWiring
 from openeni_testing.waiting import wait_for
 
 
@@ -189,6 +191,15 @@ def test_a_namespace_that_is_gone_costs_no_address(world: AgentWorld) -> None:
         runtime.netns.unlink()
         assert "is gone" in runtime.call("ADD", "c1", uid, "web").body["details"]
         world.add("web", "c2", uid)
+
+
+def test_a_kernel_that_can_do_nothing_is_said_at_the_start(world: AgentWorld) -> None:
+    world.wiring = MemoryWiring(modes=frozenset())
+    with (
+        pytest.raises(ModeUnsupportedError, match="neither by veth nor by ipvlan"),
+        world.agent(),
+    ):
+        pass
 
 
 def test_check_finds_what_is_missing_and_what_never_was(world: AgentWorld) -> None:

@@ -156,5 +156,32 @@ def test_killed_at_twenty_instants_every_account_agrees(world: AgentWorld) -> No
     assert "Traceback" not in agent.log()
 
 
+def test_of_two_agents_the_second_waits_until_the_first_has_ended(world: AgentWorld) -> None:
+    first = AgentProcess(world)
+    try:
+        wait_for((world.folder / "conf" / "10-openeni.conflist").exists, "the first serves", 30)
+        second = AgentProcess(world)
+        wait_for(lambda: "waiting for it to end" in second.log(), "the second waits", 30)
+        world.add("one", "c1")
+    finally:
+        first.stop()
+    try:
+        world.add("two", "c2")
+        assert len(world.wiring.owners()) == 2
+    finally:
+        second.stop()
+
+
+def test_an_agent_that_waits_for_another_ends_when_it_is_told_to(world: AgentWorld) -> None:
+    first = AgentProcess(world)
+    try:
+        wait_for((world.folder / "conf" / "10-openeni.conflist").exists, "the first serves", 30)
+        second = AgentProcess(world)
+        wait_for(lambda: "waiting for it to end" in second.log(), "the second waits", 30)
+        second.stop()
+    finally:
+        first.stop()
+
+
 def _by_address(pods: Pods) -> dict[str, str]:
     return {address: container for container, address in pods.alive.items()}

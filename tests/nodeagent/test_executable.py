@@ -13,6 +13,7 @@ import pytest
 from openeni_nodeagent.calls import Call, StoppingError
 from openeni_nodeagent.cni import frame
 from openeni_nodeagent.cni.protocol import CniError, Code
+from openeni_nodeagent.cni.query import QueryError, phases
 from openeni_nodeagent.cni.server import Server
 from openeni_nodeagent.phases import Record
 from openeni_testing.cnicall import Runtime, finish
@@ -180,6 +181,21 @@ def test_each_phase_of_a_call_is_kept(runtime: Runtime) -> None:
         (seconds,) = wait_for(lambda: record.calls("ADD"), "the call's phases are there", 5)
     assert {"socket", "reply", "other", "total"} <= set(seconds)
     assert sum(v for k, v in seconds.items() if k != "total") == pytest.approx(seconds["total"])
+
+
+def test_the_phases_of_the_last_calls_can_be_asked_for(runtime: Runtime) -> None:
+    with serving(runtime, lambda _: b"{}"):
+        for _ in range(3):
+            runtime.call("ADD", "abc", "uid")
+        runtime.call("DEL", "abc")
+
+        def kept() -> dict[str, int]:
+            answer = json.loads(phases(runtime.run / "cni.sock"))
+            return {command: len(calls) for command, calls in answer.items()}
+
+        wait_for(lambda: kept() == {"ADD": 3, "DEL": 1}, "every call is kept", 5)
+    with pytest.raises(QueryError, match="no agent answers"):
+        phases(runtime.run / "cni.sock")
 
 
 def test_a_hundred_calls_at_once_are_all_answered(runtime: Runtime) -> None:

@@ -146,6 +146,8 @@ def test_deleting_an_eni_does_not_wait_for_rest_but_for_pods() -> None:
     of.free("b", "eth0", 1000)
     of.observe(replace(ENI, generation=5, deleting=True), 0)
     assert of.acknowledge("e", 0) == Answers(5, retired=(B, C), refused=(A,))
+    of.free("a", "eth0", 0)
+    assert of.choose("pods", 2000) is None
 
 
 def test_what_the_kernel_carries_for_nobody_is_not_granted() -> None:

@@ -47,10 +47,10 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
     assert "\n" not in said
 
 
-def start(**variables: str) -> "subprocess.CompletedProcess[str]":
+def start(*before: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     path = os.pathsep.join(entry for entry in sys.path if entry)
     return subprocess.run(
-        [sys.executable, "-m", "openeni_nodeagent"],
+        [*before, sys.executable, "-m", "openeni_nodeagent"],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": path} | variables,
         capture_output=True,
         text=True,
@@ -64,6 +64,16 @@ def test_an_agent_without_a_node_name_says_so_in_one_line() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("openeni-agent: NODE_NAME is missing")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.root
+def test_an_agent_without_capabilities_names_what_it_lacks(tmp_path: Path) -> None:
+    command = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
+    done = start(*command, NODE_NAME="n1", OPENENI_RUN=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr == (
+        "openeni-agent: needs CAP_SYS_ADMIN: give the container these capabilities\n"
+    )
 
 
 def test_an_agent_without_an_api_server_says_what_to_do(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Its API server is another process's MemoryStore, its kernel a file; all else is the real one.
 """
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from openeni_testing.remotestore import RemoteStore
 
 
 def main(folder: Path) -> None:
+    logging.basicConfig(level="INFO")
     wiring = MemoryWiring(nodeworld.mac(0), file=folder / "kernel.json")
     run(settings_from(os.environ), RemoteStore(folder / "store.sock"), wiring)
 

@@ -30,8 +30,6 @@ class World:
         self._fill(self.node, "a", 10, 2)
         self._fill(self.node, "b", 20, 1)
         self._fill(self.other, "c", 30, 1)
-        if self.datapath.ipvlan_mode is IPVlanMode.L3:
-            self._answer_arp()
         for family in self.families:
             backends = (REMOTE.addresses[family == 6], *(self.of(p, family) for p in self.pods))
             for number, backend in enumerate(backends):
@@ -56,27 +54,11 @@ class World:
     def _fill(self, node: Node, name: str, number: int, count: int) -> None:
         eni = eni_facts(f"eni-{name}", number, self.datapath, dual=self.dual)
         of_pods = [self._addresses(number + n) for n in range(1, count + 1)]
-        node.attach(f"ens{number}", eni, tuple(a for pod in of_pods for a in pod))
+        port = node.attach(f"ens{number}", eni, tuple(a for pod in of_pods for a in pod))
+        if self.datapath.ipvlan_mode is IPVlanMode.L3:  # does not work without
+            self.network.answer_arp(port)
         for place, addresses in enumerate(of_pods, start=1):
             self.pods[f"{name}{place}"] = node.add(f"{name}{place}", eni, *addresses)
 
     def _addresses(self, number: int) -> tuple[str, ...]:
         return (f"10.98.0.{number}", f"fd98::{number}")[: 1 + self.dual]
-
-    def _answer_arp(self) -> None:
-        """Stand for a network that answers ARP for the ports' addresses, as ML2/OVN does."""
-        machines = [
-            (self.network.fabric, "br-pods", ""),
-            (self.remote, "eth0", ""),
-            (self.node.namespace, "ens10", "a"),
-            (self.node.namespace, "ens20", "b"),
-            (self.other.namespace, "ens30", "c"),
-        ]
-        for machine, device, own in machines:
-            machine.ip(
-                *(
-                    f"neigh replace {pod.address} lladdr {pod.facts.eni.mac} dev {device}"
-                    for name, pod in self.pods.items()
-                    if not own or not name.startswith(own)
-                )
-            )

@@ -17,6 +17,8 @@ SUBNET_6: Final = "fd98::/64"
 NODES_GATEWAY: Final = "10.99.0.1"
 OUTSIDE: Final = "192.0.2.2"  # a client beyond the gateway
 OUTSIDE_6: Final = "fd02::2"
+# With a MAC of its own: else it takes its ports' lowest, which changes under the neighbours.
+_BRIDGE: Final = "type bridge forward_delay 0 mcast_snooping 0"
 METADATA: Final = "169.254.169.254"
 
 
@@ -45,12 +47,12 @@ class NeutronNetwork:
         for path in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
             self.fabric.sysctl(f"net/{path}", "1")
         self.fabric.ip(
-            "link add br-pods type bridge forward_delay 0 mcast_snooping 0",
+            f"link add br-pods address fa:16:3e:00:00:01 {_BRIDGE}",
             f"addr add {GATEWAY}/24 dev br-pods",
             f"addr add {GATEWAY_6}/64 dev br-pods nodad",
             f"addr add {METADATA}/32 dev br-pods",
             "link set br-pods up",
-            "link add br-nodes type bridge forward_delay 0 mcast_snooping 0",
+            f"link add br-nodes address fa:16:3e:00:00:02 {_BRIDGE}",
             f"addr add {NODES_GATEWAY}/24 dev br-nodes",
             "addr add fd99::1/64 dev br-nodes nodad",
             "link set br-nodes up",
@@ -88,6 +90,19 @@ class NeutronNetwork:
         """Let the port send from its addresses, and from nothing else."""
         facts = antispoof.PortFacts(port.name, "pods", port.mac, port.addresses)
         self.fabric.nft(antispoof.allow(facts))
+
+    def answer_arp(self, port: Port) -> None:
+        """Answer ARP for the port's addresses in its place, as ML2/OVN's responder does.
+
+        The bridge answers for its own neighbour entries that lie behind such a port, and does not
+        pass the request on to it (net/bridge/br_arp_nd_proxy.c).
+        """
+        self.fabric.ip(
+            f"link set {port.device} type bridge_slave proxy_arp_wifi on",
+            *(f"neigh replace {a} lladdr {port.mac} dev br-pods" for a in port.addresses),
+        )
+        forwarding = ("fdb", "replace", port.mac, "dev", port.device, "master", "static")
+        self.fabric.program("bridge", *forwarding)
 
     def dropped(self) -> dict[str, int]:
         """Packets stopped as spoofed so far, by port; empty when there were none."""

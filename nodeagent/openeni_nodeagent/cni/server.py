@@ -23,6 +23,7 @@ from openeni_nodeagent.phases import Phases, Record
 
 THREADS: Final = 160
 READ_SECONDS: Final = 5.0  # for a request to arrive, and for an answer to be taken
+QUERY: Final = "OPENENI_QUERY"  # in place of a CNI command: query.py
 MARGIN_SECONDS: Final = 2.0  # of the executable's deadline, so that the answer still arrives
 _log: Final = logging.getLogger(__name__)
 
@@ -100,6 +101,8 @@ class Server:
             connection.settimeout(READ_SECONDS)
             connection.sendall(frame.encode_answer(head.version, exit_code, body))
         command = environment.get("CNI_COMMAND", "")
+        if not command:
+            return
         seconds = phases.finish()
         self._record.add(command, seconds)
         if _log.isEnabledFor(logging.DEBUG):
@@ -115,6 +118,8 @@ class Server:
         phases: Phases,
     ) -> tuple[int, bytes]:
         version = "1.0.0"
+        if environment.get(QUERY) == "phases":
+            return 0, self._record.encode()
         try:
             _check_version(head)
             request = parse(environment, stdin)

@@ -1,0 +1,48 @@
+"""`python -m openeni_nodeagent.cni.query`: where the time of the last CNI calls went, as JSON.
+
+For the benchmark and for anybody who asks why: command -> calls, oldest first -> phase -> seconds.
+"""
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+from openeni_crds.names import RUN_FOLDER
+from openeni_nodeagent.cni import frame
+from openeni_nodeagent.cni.server import QUERY
+
+SECONDS: Final = 10.0
+
+
+class QueryError(Exception):
+    """The agent did not answer; the text says where it was asked."""
+
+
+def phases(path: Path) -> bytes:
+    """Ask the agent that listens at `path`. Raises QueryError."""
+    try:
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.settimeout(SECONDS)
+            asking.connect(str(path))
+            asking.sendall(frame.encode_request({QUERY: "phases"}, b"", deadline=SECONDS))
+            with asking.makefile("rb") as answer:
+                whole = answer.read()
+    except OSError as error:
+        raise QueryError(f"no agent answers at {path}: {error}") from None
+    return whole[frame.ANSWER_HEAD.size :]
+
+
+def main() -> int:
+    folder = os.environ.get("OPENENI_RUN") or RUN_FOLDER
+    try:
+        sys.stdout.write(phases(Path(folder) / "cni.sock").decode() + "\n")
+    except QueryError as error:
+        sys.stderr.write(f"openeni: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""The lab's enclosure: cut off, outliving its starter, ending as a whole, leaving nothing."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from openeni_lab import enclosure, isolation
+from openeni_lab.enclosure import LabError
+from openeni_lab.layout import Layout
+from openeni_lab.machine import Machine
+from openeni_testing import bare_lab
+from openeni_testing.waiting import wait_for
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Generator[Layout]:
+    made = Layout(f"init-{os.getpid()}", root=tmp_path / "labs")
+    yield made
+    bare_lab.remove(made)
+    assert enclosure.leftovers(made) == []
+    assert not made.root.exists()
+
+
+@pytest.fixture
+def machine(lab: Layout) -> Machine:
+    return bare_lab.start(lab)
+
+
+def test_everything_in_it_is_its_own(machine: Machine) -> None:
+    for kind in ("net", "mnt", "pid", "uts", "ipc"):
+        here = str(Path(f"/proc/self/ns/{kind}").readlink())
+        assert machine.check(["readlink", f"/proc/self/ns/{kind}"]) != here
+    assert machine.check(["cat", "/proc/1/comm"]).startswith("python")
+    assert machine.check(["ls", "-A", "/run"]) == "netns"
+    assert machine.check(["hostname"]) == "openeni-lab"
+
+
+def test_mounts_made_in_it_are_not_seen_outside(machine: Machine, tmp_path: Path) -> None:
+    machine.check(["mount", "-t", "tmpfs", "inside", str(tmp_path)])
+    assert not [point for point, _ in isolation.mount_points() if point == str(tmp_path)]
+
+
+def test_temporary_files_are_in_the_labs_folder(lab: Layout, machine: Machine) -> None:
+    assert machine.check(["mktemp"]).startswith(str(lab.state))
+
+
+def test_only_the_owner_can_speak_to_it(lab: Layout, machine: Machine) -> None:
+    assert machine.alive()
+    assert lab.control.stat().st_mode & 0o077 == 0
+    assert lab.state.stat().st_mode & 0o077 == 0
+
+
+def test_the_machines_loopback_reaches_the_api_servers_port_inside(
+    machine: Machine, tmp_path: Path
+) -> None:
+    echo = ["socat", "TCP-LISTEN:6443,bind=127.0.0.1,fork,reuseaddr", "EXEC:cat"]
+    port = machine.about()["forwarder"]
+
+    def answered() -> bytes:
+        with socket.create_connection(("127.0.0.1", port), 5) as connection:
+            connection.settimeout(5)
+            with contextlib.suppress(OSError):
+                connection.sendall(b"hello")
+                connection.shutdown(socket.SHUT_WR)
+                return connection.recv(100)
+        return b""
+
+    assert answered() == b""  # nobody listens inside yet
+    machine.start("echo", echo, log=tmp_path / "log")
+    wait_for(lambda: answered() == b"hello", "the echo")
+
+
+def test_it_outlives_its_starter(lab: Layout) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from openeni_lab.layout import Layout; from openeni_testing import bare_lab\n"
+        f"bare_lab.start(Layout({lab.name!r}, root=Path({str(lab.root)!r})))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    path = ":".join(sys.path)
+    starter = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": path}, check=False
+    )
+    assert starter.returncode == -signal.SIGKILL
+    assert Machine(lab.control).alive()
+
+
+def test_when_it_is_killed_everything_in_it_ends(
+    lab: Layout, machine: Machine, tmp_path: Path
+) -> None:
+    machine.start("sleeper", ["setsid", "sleep", "4712"], log=tmp_path / "log")
+    assert enclosure.processes(lab)
+    os.kill(machine.pid(), signal.SIGKILL)
+    wait_for(lambda: not enclosure.processes(lab), "the end of everything")
+    assert not machine.alive()
+    bare_lab.start(lab)  # a new one in the same place
+    assert Machine(lab.control).list() == {}
+
+
+def test_down_waits_for_an_init_that_is_still_starting(lab: Layout) -> None:
+    """Its starter was killed before the init was in its cgroup: nothing could find it."""
+    with enclosure.only_one(lab) as lock:
+        lab.state.mkdir()
+        (lab.state / "tmp").mkdir()
+        command = enclosure.init_command(
+            f"--control={lab.control}", f"--cgroup={lab.cgroup}/lab", f"--lock={lock}"
+        )
+        child = subprocess.Popen(
+            command,
+            env={**os.environ, **enclosure.init_environment()},
+            pass_fds=[lock],
+            start_new_session=True,
+        )
+    bare_lab.remove(lab)
+    assert child.wait(30) in {0, 9}
+    assert enclosure.leftovers(lab) == []
+
+
+def test_a_second_one_at_work_is_named(lab: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enclosure, "BUSY_SECONDS", 0.2)
+    with (
+        enclosure.only_one(lab),
+        pytest.raises(LabError, match=f"another openeni-lab is at work on the lab '{lab.name}'"),
+        enclosure.only_one(lab),
+    ):
+        pytest.fail("both are at work")
+
+
+def test_shutdown_is_in_reverse_order_and_quick(
+    lab: Layout, machine: Machine, tmp_path: Path
+) -> None:
+    order = tmp_path / "order"
+    for name in ("first", "second"):
+        script = f"trap 'echo {name} >> {order}; exit 0' TERM; echo up; while :; do sleep 0.1; done"
+        machine.start(name, ["sh", "-c", script], log=tmp_path / name)
+        wait_for((tmp_path / name).read_text, "its start")
+    begun = time.monotonic()
+    bare_lab.remove(lab)
+    assert order.read_text() == "second\nfirst\n"
+    assert time.monotonic() - begun < 10
