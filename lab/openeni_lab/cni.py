@@ -130,22 +130,14 @@ class Network:
         program = self._program(plugin["type"])
         given = json.dumps(self._input(plugin, attachment, previous)).encode()
         begun = time.perf_counter()
-        done = subprocess.run(
-            [program],
-            env=environment,
-            input=given,
-            capture_output=True,
-            timeout=CALL_SECONDS,
-            check=False,
-        )
+        code, said = _execute(program, environment, given)
         seconds = time.perf_counter() - begun
         container = attachment.container_id if attachment else ""
-        failed = done.returncode != 0
-        self.calls.append(Call(plugin["type"], command, container, seconds, failed))
-        answer = _parse(done.stdout)
-        if failed:
-            said = answer or {"msg": (done.stdout + done.stderr).decode(errors="replace")[:500]}
-            raise CniError(plugin["type"], command, said)
+        self.calls.append(Call(plugin["type"], command, container, seconds, bool(code)))
+        answer = _parse(said)
+        if code:
+            text = said.decode(errors="replace")[:500]
+            raise CniError(plugin["type"], command, answer or {"msg": text})
         return answer
 
     def _input(self, plugin: Json, attachment: Attachment | None, previous: Json | None) -> Json:
@@ -163,6 +155,22 @@ class Network:
             if os.access(path, os.X_OK):
                 return path
         raise FileNotFoundError(f"no CNI plugin {name!r} in {', '.join(self._folders)}")
+
+
+def _execute(program: str, environment: Mapping[str, str], given: bytes) -> tuple[int, bytes]:
+    """Exit status and standard output, with what went to standard error when that says nothing."""
+    try:
+        done = subprocess.run(
+            [program],
+            env=environment,
+            input=given,
+            capture_output=True,
+            timeout=CALL_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return 1, f"no answer within {CALL_SECONDS:.0f} s".encode()
+    return done.returncode, done.stdout or done.stderr
 
 
 def _parse(text: bytes) -> Json:

@@ -9,7 +9,7 @@ import argparse
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -87,12 +87,23 @@ class FastNode:
                 self._leave(self._lives.setdefault(uid, Life(pod)))
         elif life is None:
             self._lives[uid] = life = Life(pod)
-            self._workers.submit(self._begin, life)
+            self._work(self._begin, life)
 
     def _leave(self, life: Life) -> None:
         if not life.ending:
             life.ending = True
-            self._workers.submit(self._end, life)
+            self._work(self._end, life)
+
+    def _work(self, do: Callable[[Life], None], life: Life) -> None:
+        """On a worker; a fault of this program ends the program, loudly."""
+
+        def done(future: Future[None]) -> None:
+            error = None if future.cancelled() else future.exception()
+            if error:
+                print(f"openeni-lab fast_node: {life.pod['metadata']['name']}: {error!r}")
+                self._stopped.set()
+
+        self._workers.submit(do, life).add_done_callback(done)
 
     def _begin(self, life: Life) -> None:
         """As kubelet: again and again until it works or the pod is deleted."""

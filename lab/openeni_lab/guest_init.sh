@@ -4,8 +4,8 @@
 # The root is the host's file system, read-only, under an overlay on tmpfs: the guest may write
 # everywhere and nothing reaches the host, except into SHARED, which is the host's own folder.
 # Then FOLDER/command is executed as process 1 (exec), or run with consoles as its standard output
-# (tty0) and error (tty1), its exit code written to tty2, and the machine switched off; `talk` makes
-# tty0 its controlling terminal.
+# (tty0) and error (tty1) and its exit code written to tty2: whoever reads that ends this kernel.
+# `talk` makes tty0 its controlling terminal.
 folder=$1 what=$2 shared=$3
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 
@@ -55,5 +55,9 @@ else
     stty -F /dev/tty0 raw -echo
     (exec setsid sh -c "$command" < /dev/null > /dev/tty0 2> /dev/tty1)
 fi
-echo "openeni-guest-exit $?" > /dev/tty2
+code=$?
+for console in /dev/tty0 /dev/tty1; do
+    stty -F $console raw -echo # returns when all that was written has left the guest
+done
+echo "openeni-guest-exit $code" > /dev/tty2
 exec busybox poweroff -f

@@ -32,7 +32,7 @@ NO_ANSWER: Final = 125  # the guest ended without an exit code: its kernel died
 _KEPT: Final = re.compile(
     r"PATH|HOME|LANG|LC_.*|TERM|PYTHON.*|PYTEST_.*|VIRTUAL_ENV|OPENENI_.*|TZ|CI"
 )
-_EXIT: Final = re.compile(rb"openeni-guest-exit (\d+)")
+_EXIT: Final = re.compile(rb"openeni-guest-exit (\d+)\n")
 
 
 def run_in_kernel(
@@ -111,7 +111,7 @@ def _run_in_guest(
 
 
 def _follow(reading: int, folder: Path, seconds: float | None) -> int:
-    """Read what the guest says about itself until it is off; the exit code."""
+    """Read what the guest and its kernel say until the exit code is among it."""
     deadline = None if seconds is None else time.monotonic() + seconds
     said = b""
     try:
@@ -123,14 +123,14 @@ def _follow(reading: int, folder: Path, seconds: float | None) -> int:
             if not more:
                 break
             said += more
+            code = _EXIT.search(said)
+            if code:
+                return int(code[1])
             if b"openeni-guest-started" in said:
                 # It has read its command: nothing is left behind even if this process is killed.
                 shutil.rmtree(folder, ignore_errors=True)
     except KeyboardInterrupt:
         return INTERRUPTED
-    code = _EXIT.search(said)
-    if code:
-        return int(code[1])
     last = said.decode(errors="replace").strip().splitlines()[-5:]
     print(
         "openeni-lab: the user-mode kernel ended:",

@@ -21,8 +21,8 @@ COLUMNS: Final = (
     "datapath", "reference", "kernel", "", "ADD p50", "p90", "reference p50", "ratio",
     "DEL p50", "reference p50", "ratio",
 )  # fmt: skip
-PHASES: Final = """Medians, milliseconds and share of what the runtime sees. `executable` is all that
-is outside the agent: fork, exec, connect, exit.
+PHASES: Final = """Medians, milliseconds and share of what the runtime sees. `executable` is all
+that is outside the agent: fork, exec, connect, exit.
 """
 
 

@@ -18,6 +18,7 @@ import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -85,13 +86,11 @@ class Runtime:
             },
             capabilities={ANNOTATIONS: dict(pod.annotations)},
         )
-        try:
-            result = self.network.add(attachment)
-        except CniError:
-            self.network.delete(attachment)
-            remove_namespace(netns)
-            raise
-        sandbox = Sandbox(pod, attachment, result)
+        with ExitStack() as undo:
+            undo.callback(remove_namespace, netns)
+            undo.callback(self.network.delete, attachment)
+            sandbox = Sandbox(pod, attachment, self.network.add(attachment))
+            undo.pop_all()
         self.sandboxes[container_id] = sandbox
         return sandbox
 

@@ -5,9 +5,11 @@ from typing import Any, Final
 
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
+from openeni_crds.meta import ObjectMeta
 from openeni_crds.names import ENIPOOL, NAMESPACE, NODE, Kind
 from openeni_crds.selection import PodFacts, choose_pool
 from openeni_operator.cluster import Node, WaitingPod
+from openeni_operator.eni.status import OWNED
 from openeni_operator.mirror import Change, Mirror
 from openeni_operator.podip.reconcile import ALL
 from openeni_operator.workers import Key
@@ -19,23 +21,46 @@ _EVERY_POOL: Final[frozenset[Kind]] = frozenset({ENIPOOL, NAMESPACE, NODE})
 
 
 def keys_of(change: Change[Any], mirror: Mirror) -> set[Key]:
-    """Return what must be looked at because of the change."""
+    """Return what must be looked at because of the change.
+
+    What the operator itself wrote into a status concerns nobody but those who count: a key that
+    backs off must not be woken by the echo of what it said about it.
+    """
+    before, after = change.before, change.after
+    if _inputs(before) == _inputs(after):
+        return {Key(POOLS, after.spec.pool)} if isinstance(after, ENI) else set()
     keys: set[Key] = set()
     if change.kind in _EVERY_POOL:
         keys.update(Key(POOLS, pool.name) for pool in mirror.pools())
-    for side in (change.before, change.after):
+    for side in (before, after):
         match side:
             case ENIPool():
                 keys.add(Key(POOLS, side.name))
             case ENI():
                 keys |= {Key(ENIS, side.name), Key(POOLS, side.spec.pool)}
             case Node():
-                keys.update(_of_node(side, mirror, gone=change.after is None))
+                keys.update(_of_node(side, mirror, gone=after is None))
             case WaitingPod():
                 keys.update(_of_pod(side, mirror))
             case _:  # a namespace's labels, or nothing
                 continue
     return keys
+
+
+def _inputs(side: Any) -> Any:
+    """What others than the operator decide of an object."""
+    match side:
+        case ENIPool(metadata=metadata, spec=spec):
+            return _identity(metadata), spec
+        case ENI(metadata=metadata, spec=spec, status=status):
+            told = frozenset(c for c in status.conditions if c.type not in OWNED)
+            return _identity(metadata), spec, status.node, told
+        case _:
+            return side
+
+
+def _identity(metadata: ObjectMeta) -> tuple[object, ...]:
+    return metadata.uid, metadata.generation, metadata.deletion_timestamp, metadata.finalizers
 
 
 def everything(mirror: Mirror) -> set[Key]:

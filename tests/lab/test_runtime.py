@@ -121,7 +121,7 @@ def test_a_failed_start_is_undone(folder: Path, network: Network) -> None:
     before = set(Path("/run/netns").glob("cni-*"))
     (folder / "two").write_text("#!/bin/sh\n[ $CNI_COMMAND = DEL ] || exit 1\n")
     runtime = Runtime(network)
-    with pytest.raises(CniError, match="^two ADD"):
+    with pytest.raises(CniError, match=r"^two ADD"):
         runtime.start(Pod("p"))
     assert [call.command for call in runtime.calls] == ["ADD", "ADD", "DEL", "DEL"]
     assert set(Path("/run/netns").glob("cni-*")) == before
@@ -178,7 +178,7 @@ def fast_node(plane: ControlPlane, reference: list[str], tmp_path: Path) -> Gene
     plane.machine.start("fast-node", command, env=enclosure.init_environment(), log=log)
     yield plane.api()
     plane.machine.stop("fast-node")
-    assert "Traceback" not in log.read_text()
+    assert not log.read_text()
 
 
 def create(api: Api, name: str) -> None:

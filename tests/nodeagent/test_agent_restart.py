@@ -120,6 +120,7 @@ def test_a_restart_without_the_api_server_still_checks_and_deletes(world: AgentW
     with world.agent():
         runtime = world.runtime("c1", deadline=3)
         assert runtime.call("CHECK", "c1", uid, prevResult=made.body).code == 0
+        assert runtime.call("ADD", "c1", uid, "web").body == made.body
         assert runtime.call("STATUS").code == 0
         assert "has not read its objects" in runtime.call("ADD", "c2", "uid", "x").body["msg"]
         world.delete("c1")

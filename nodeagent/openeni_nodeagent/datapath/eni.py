@@ -93,16 +93,27 @@ def _no_metadata(eni: EniPlace) -> set[Item]:
 
 def _sysctls(eni: EniPlace) -> set[Item]:
     device = eni.link.device
-    items: set[Item] = {
-        Sysctl("net/ipv4/" + path.format(device), value) for path, value in _V4.items()
-    }
+    slaves = [eni.slave] if eni.ipvlan else []
+    found = {"net/ipv4/" + path.format(device): value for path, value in _V4.items()}
     if 6 in eni.families:  # noqa: PLR2004
-        items |= {Sysctl("net/ipv6/" + path.format(device), value) for path, value in _V6.items()}
+        found |= {"net/ipv6/" + path.format(device): value for path, value in _V6.items()}
+        for slave in slaves:
+            found |= slave_on_ipv6(slave)
     else:
-        items |= {Sysctl(*no_ipv6(d)) for d in (device, *([eni.slave] if eni.ipvlan else []))}
-    return items
+        found |= dict(no_ipv6(link) for link in (device, *slaves))
+    return {Sysctl(path, value) for path, value in found.items()}
 
 
 def no_ipv6(device: str) -> tuple[str, str]:
     """The sysctl that keeps a link from speaking IPv6 by itself: the port would not allow it."""
     return f"net/ipv6/conf/{device}/disable_ipv6", "1"
+
+
+def slave_on_ipv6(device: str) -> dict[str, str]:
+    """The sysctls of an ipvlan slave: it forms no address by itself.
+
+    Its link-local one would not be the port's own: slaves have the parent's MAC but form another
+    from it (dev_id), which no port allows.
+    """
+    values = {"disable_ipv6": "0", "accept_ra": "0", "addr_gen_mode": "1"}
+    return {f"net/ipv6/conf/{device}/{name}": value for name, value in values.items()}

@@ -2,7 +2,7 @@
 
 from openeni_crds import names
 from openeni_nodeagent.datapath import ipvlan, veth
-from openeni_nodeagent.datapath.eni import eni_items, no_ipv6
+from openeni_nodeagent.datapath.eni import eni_items, no_ipv6, slave_on_ipv6
 from openeni_nodeagent.datapath.filters import node_chains
 from openeni_nodeagent.datapath.model import (
     TABLE_MAIN,
@@ -64,11 +64,13 @@ def pod_gateways(pod: PodPlace) -> tuple[str, ...]:
 
 
 def _manners(pod: PodPlace) -> State:
+    """How the pod's link behaves on IPv6: silent, as a slave, or as the end of a pair."""
     interface = pod.facts.interface
     if all(family_of(a) == 4 for a in pod.facts.addresses):  # noqa: PLR2004
-        return frozenset({Sysctl(*no_ipv6(interface))})
-    conf = f"net/ipv6/conf/{interface}"
-    wanted = {"disable_ipv6": "0", "accept_ra": "0"}
-    if pod.eni.ipvlan:
-        wanted["addr_gen_mode"] = "1"  # none: the port allows no link-local address of a slave
-    return frozenset(Sysctl(f"{conf}/{name}", value) for name, value in wanted.items())
+        values = dict([no_ipv6(interface)])
+    elif pod.eni.ipvlan:
+        values = slave_on_ipv6(interface)
+    else:
+        conf = f"net/ipv6/conf/{interface}"
+        values = {f"{conf}/disable_ipv6": "0", f"{conf}/accept_ra": "0"}
+    return frozenset(Sysctl(path, value) for path, value in values.items())

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from openeni_crds.conditions import Reason
+from openeni_crds.conditions import Reason, Type, find
 from openeni_crds.eni import ENI
 from openeni_crds.meta import Json, encode
 from openeni_crds.names import (
@@ -112,20 +112,24 @@ class _Turn:
         match step:
             case CreatePort():
                 self._see_server(cloud)
-                self.say(sight, None)  # first: whoever comes after a crash must know of the POST
+                self._announce(sight)
                 self._create(cloud)
             case TagPort(port):
                 cloud.tag_port(port, port_tags(self.world.cluster_id, self.eni.metadata.uid))
             case DeletePort(port):
                 cloud.delete_port(port)
             case Attach(port):
-                self.say(sight, None)  # the agent sees the port before the NIC comes
                 self._attach(cloud, port)
             case Detach(port):
                 self._detach(cloud, port)
             case _:
                 raise AssertionError(step)
         return LOOK_NOW
+
+    def _announce(self, sight: Sight) -> None:
+        """Before the first POST: who comes after a crash must know that there was one."""
+        if find(self.eni.status.conditions, Type.PORT_READY) is None:
+            self.say(sight, None)
 
     def _create(self, cloud: Cloud) -> None:
         spec = self.eni.spec

@@ -1,0 +1,102 @@
+"""The hand test that openeni began with: (a) two addresses of a port, given to nginx over ipvlan.
+
+Real Neutron, real Nova, a real hot-plug into a real kernel with ipvlan; nothing of openeni.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from openeni_lab.lab import Kind, Lab
+from openeni_lab.layout import PODS_GATEWAY, REMOTE_VM, Layout
+from openeni_lab.machine import Machine, MachineError
+from openeni_lab.network import Network
+from openeni_lab.nics import Faults, Records
+from openeni_lab.openstack import client_environment
+from openeni_lab.progress import Lines
+from openeni_testing import hand_steps as hand
+from openeni_testing.waiting import wait_for
+
+pytestmark = [pytest.mark.lab, pytest.mark.root]
+
+
+@pytest.fixture
+def bare() -> Iterator[Lab]:
+    """A lab with one node that has ipvlan, and no openeni."""
+    lab = Lab(Layout("hand", 1), Kind.AUTO.decided)
+    lab.down()
+    try:
+        lab.up(Lines())
+        yield lab
+    finally:
+        lab.down()
+
+
+def openstack(lab: Lab, *words: str) -> Any:
+    program = str(lab.built.openstack_venv / "bin" / "openstack")
+    text = lab.machine.check([program, *words], env=client_environment(lab.layout), timeout=120)
+    return json.loads(text) if "json" in words else text
+
+
+def create_port_with_two_addresses(lab: Lab) -> tuple[str, str, list[str]]:
+    """Return its id, MAC and fixed IPs."""
+    fixed = ("--fixed-ip", "subnet=pods")
+    words = ("port", "create", "--network", "pods", *fixed, *fixed, "--security-group", "pods")
+    port = openstack(lab, *words, "-f", "json", "eth5")
+    return port["id"], port["mac_address"], [f["ip_address"] for f in port["fixed_ips"]]
+
+
+def serve(lab: Lab, machine: Machine, pod: hand.HandPod, address: str) -> None:
+    """Nginx in the pod, listening on its address alone."""
+    folder = lab.layout.node_folder("n1") / "logs" / f"nginx-{address}"
+    argv = ["ip", "netns", "exec", pod.netns, *hand.nginx(folder, address)]
+    machine.start(f"nginx-{address}", argv, log=folder / "log")
+
+
+def test_a_two_addresses_of_a_hot_plugged_port_answer_curl_from_off_the_node(bare: Lab) -> None:
+    machine = bare.node("n1").machine
+    port, mac, addresses = create_port_with_two_addresses(bare)
+    # The image's DHCP client will have put an address on the NIC.
+    faults = Records(bare.layout.state)
+    faults.put_faults({"n1": Faults(address=f"{addresses[0]}/22")})
+    openstack(bare, "server", "add", "port", "n1", port)
+    device = hand.find_nic(node := _runner(machine), mac)
+    assert addresses[0] in node("ip", "addr", "show", device)
+    hand.flush(node, device)
+    assert addresses[0] not in node("ip", "addr", "show", device)
+    for number, address in enumerate(addresses):
+        pod = hand.named_pod(node, f"pod{number}")
+        # A slave's own link-local address is none of the port's: Neutron would drop it.
+        pod.run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
+        hand.give_slave(node, device, pod, f"{address}/22", "l2")
+        hand.route(pod, f"default via {PODS_GATEWAY}")
+        serve(bare, machine, pod, address)
+    gateway = _runner(bare.machine)
+    remote = _runner(bare.machine, "ip", "netns", "exec", REMOTE_VM)
+    for address in addresses:
+        for run in (gateway, remote):
+            assert f"X-Address: {address}" in _head(run, address)
+    assert Network(bare.layout, bare.machine).dropped().get(port, 0) == 0
+    openstack(bare, "server", "remove", "port", "n1", port)
+    wait_for(lambda: mac not in node("ip", "link"), "the NIC is unplugged", 60)
+    openstack(bare, "port", "delete", port)
+
+
+def _head(run: hand.Run, address: str) -> str:
+    """The headers, once nginx is up."""
+
+    def answer() -> str:
+        try:
+            head = hand.curl_head(run, address)
+        except MachineError as error:
+            raise AssertionError(str(error)) from None
+        assert "200 OK" in head, head
+        return head
+
+    return wait_for(answer, f"nginx on {address}", 60)
+
+
+def _runner(machine: Machine, *before: str) -> hand.Run:
+    return lambda *argv: machine.check([*before, *argv])
