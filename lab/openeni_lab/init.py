@@ -236,9 +236,7 @@ def _isolate(options: argparse.Namespace) -> None:
             Path(options.root), options.persistent, [Path(path) for path in options.shared]
         )
     else:
-        isolation.mount("proc", "/proc", "proc")
-        isolation.mount("openeni-lab", "/run", "tmpfs", data="mode=755")
-        Path("/run/netns").mkdir()
+        isolation.lab_file_systems()
 
 
 def _guard(child: int) -> int:

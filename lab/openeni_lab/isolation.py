@@ -122,6 +122,17 @@ def _inherit_cpuset(folder: Path) -> None:
             setting.write_text((folder.parent / name).read_text())
 
 
+def lab_file_systems() -> None:
+    """What shows the kernel's state shows that of the new namespaces; /run is empty."""
+    mount("proc", "/proc", "proc")
+    mount("openeni-lab", "/run", "tmpfs", data="mode=755")
+    Path("/run/netns").mkdir()
+    cgroups = os.open("/sys/fs/cgroup", os.O_PATH)
+    mount("sysfs", "/sys", "sysfs")
+    mount(f"/proc/self/fd/{cgroups}", "/sys/fs/cgroup", flags=BIND | RECURSIVE)
+    os.close(cgroups)
+
+
 def node_root(own: Path, persistent: Iterable[str], shared: Iterable[Path]) -> None:
     """Become a machine with a root file system of its own: the real one, copied on write.
 

@@ -4,14 +4,14 @@ All of it runs in the lab's namespaces. Every component has its own certificate 
 rights that Kubernetes' bootstrap roles give its user; etcd listens on the loopback in there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
 from openeni_lab import kubeconfig, layout, service
-from openeni_lab.api import Api
+from openeni_lab.api import Api, ApiError
 from openeni_lab.certificates import Authority, Identity, private_key, write_secret
 from openeni_lab.layout import Layout, NodeLayout
 from openeni_lab.machine import Machine
@@ -61,12 +61,27 @@ class ControlPlane:
 
     def steps(self, *, controllers: bool = True) -> list[Step]:
         """Up to a ready API server; with `controllers` also the two that work behind it."""
-        services = [self._etcd(), self._api_server()]
-        if controllers:
-            services += [
-                self._controller_manager(),
-                self._controller(SCHEDULER),
-            ]
+        if not controllers:
+            return self._started([self._etcd(), self._api_server()])
+        return [*self.started(), self.settled()]
+
+    def started(self) -> list[Step]:
+        """As `steps`, without waiting for what the controllers do in their first seconds."""
+        controllers = [self._controller_manager(), self._controller(SCHEDULER)]
+        return self._started([self._etcd(), self._api_server(), *controllers])
+
+    def settled(self) -> Step:
+        """The controllers have done something: without this account no pod can be created."""
+        account = "/api/v1/namespaces/default/serviceaccounts/default"
+        return Step("controllers", lambda: self._has(account), lambda: None, 5)
+
+    def _has(self, path: str) -> bool:
+        try:
+            return self.api().get(path) is not None
+        except (ApiError, OSError):
+            return False
+
+    def _started(self, services: Sequence[Service]) -> list[Step]:
         kept = Step("certificates", self._has_files, self._make_files, 0.3)
         return [kept, *(service.step(self.machine, s, self.lab.logs) for s in services)]
 
@@ -153,19 +168,14 @@ class ControlPlane:
         return self.api().ready()
 
     def _controller_manager(self) -> Service:
-        """Up when it has done something: without this account no pod can be created."""
-        account = "/api/v1/namespaces/default/serviceaccounts/default"
         return self._controller(
             CONTROLLER_MANAGER,
             "--use-service-account-credentials",
             f"--service-account-private-key-file={self.folder / 'service-accounts.key'}",
             f"--root-ca-file={self.folder / 'ca.crt'}",
-            ready=lambda: self.api().get(account) is not None,
         )
 
-    def _controller(
-        self, name: str, *flags: str, ready: Callable[[], bool] = service.always
-    ) -> Service:
+    def _controller(self, name: str, *flags: str) -> Service:
         argv = [
             str(self.program(name)),
             f"--kubeconfig={self._kubeconfig(name)}",
@@ -175,7 +185,7 @@ class ControlPlane:
             "--leader-elect=false",
             *flags,
         ]
-        return Service(name, argv, ready)
+        return Service(name, argv, seconds=0.1)
 
 
 def node_identity(node: NodeLayout) -> Identity:

@@ -92,8 +92,9 @@ class Lab:
         """Everything inside: the cloud's wires, control plane, cloud, nodes."""
         return [
             *Network(self.layout, self.machine).steps(),
-            *self.control_plane.steps(),
+            *self.control_plane.started(),
             *openstack.steps(self.layout, self.machine, self.built.openstack_venv),
+            self.control_plane.settled(),
             together("nodes", [node.steps() for node in self.nodes.values()]),
         ]
 

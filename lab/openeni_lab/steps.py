@@ -6,8 +6,9 @@ effect is seen, never because its action returned.
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from threading import Event
 from typing import Final, Protocol
 
 PATIENCE: Final = 20  # a step may take this many times what it was expected to take ...
@@ -80,22 +81,32 @@ def together(name: str, sequences: Sequence[Sequence[Step]]) -> Step:
         return all(step.done() for sequence in sequences for step in sequence)
 
     def do() -> None:
+        aside = _Aside()
         with ThreadPoolExecutor(len(sequences) or 1) as pool:
-            running = [pool.submit(run, sequence, _Silence()) for sequence in sequences]
-            for future in running:
-                future.result()
+            running = [pool.submit(run, sequence, aside) for sequence in sequences]
+            try:
+                for future in as_completed(running):
+                    future.result()
+            except BaseException:
+                aside.given_up.set()
+                raise
 
     return Step(name, done, do, sum(step.seconds for sequence in sequences for step in sequence))
 
 
-class _Silence:
-    """For steps inside a step."""
+class _Aside:
+    """For sequences inside a step: not shown, and ended when one of them fails or on Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.given_up = Event()
 
     def start(self, name: str, expected_seconds: float) -> None:
-        """Not shown."""
+        del expected_seconds
+        self.note(name)
 
     def note(self, text: str) -> None:
-        """Not shown."""
+        if self.given_up.is_set():
+            raise StepError(f"given up: {text}")
 
     def done(self, *, changed: bool = True) -> None:
         """Not shown."""

@@ -161,11 +161,3 @@ def _refuse_missing_tap(command: str) -> None:
         socket.if_nametoindex(tap[1])
     except OSError as error:
         raise ConsoleError(f"there is no tap {tap[1]} to plug a NIC into") from error
-
-
-def halt(path: Path) -> None:
-    """Switch a guest off; quiet when it is off already or does not answer (then kill it)."""
-    try:
-        console(path, "halt", seconds=5)
-    except (OSError, ConsoleError):
-        return

@@ -72,7 +72,7 @@ class Publisher:
         grant = max(connected, key=lambda g: g.at)
         if there is None:
             there = self._create(grant)
-        if there is None or there.spec.pod_uid != grant.holder.pod_uid:
+        if there.spec.pod_uid != grant.holder.pod_uid:
             return WAIT_SECONDS  # an older pod of that name is still on its way out
         if there.spec != bodies.spec(grant, self._node):
             applied = self._store.apply(KIND, bodies.body(grant, self._node), manager=MANAGER_AGENT)
@@ -84,13 +84,12 @@ class Publisher:
             self._store.apply(KIND, body, manager=MANAGER_AGENT, subresource="status")
         return None
 
-    def _create(self, grant: Grant) -> PodIP | None:
-        """None where the name is taken by another pod's."""
+    def _create(self, grant: Grant) -> PodIP:
+        """Return the PodIP of that name: ours now, or another pod's that was there before."""
         try:
             return decode(self._store.create(KIND, bodies.body(grant, self._node)), PodIP)
         except ConflictError:
-            found = decode(self._store.get(KIND, grant.name, grant.namespace), PodIP)
-        return found if found.spec.pod_uid == grant.holder.pod_uid else None
+            return decode(self._store.get(KIND, grant.name, grant.namespace), PodIP)
 
     def _end(self, podip: PodIP) -> None:
         """Take the finalizer off and delete: nobody holds the address any more."""

@@ -43,6 +43,7 @@ def test_everything_in_it_is_its_own(machine: Machine) -> None:
     assert machine.check(["cat", "/proc/1/comm"]).startswith("python")
     assert machine.check(["ls", "-A", "/run"]) == "netns"
     assert machine.check(["hostname"]) == "openeni-lab"
+    assert machine.check(["ls", "/sys/class/net"]) == "lo"
 
 
 def test_mounts_made_in_it_are_not_seen_outside(machine: Machine, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openeni_lab import builds, enclosure, steps
+from openeni_lab import builds, enclosure, runtime, steps
 from openeni_lab.api import Api
 from openeni_lab.cni import CniError, Network
 from openeni_lab.kubernetes import ControlPlane
@@ -47,7 +47,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def network(folder: Path) -> Network:
+def network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Network:
+    monkeypatch.setattr(runtime, "NETNS_FOLDER", folder / "netns")
     return Network.load(folder, [folder])
 
 
@@ -67,16 +68,16 @@ def recorded(folder: Path) -> list[tuple[dict[str, str], dict[str, Any]]]:
 
 
 def test_plugins_get_what_containerd_gives_them(folder: Path, network: Network) -> None:
-    runtime = Runtime(network)
+    made = Runtime(network)
     pod = Pod("web-0", "shop", "uid-1", {"a": "b"})
-    sandbox = runtime.start(pod)
+    sandbox = made.start(pod)
     try:
         (environment, one), (_, two) = recorded(folder)
         assert sandbox.addresses == ["10.0.0.7"]
         assert environment["CNI_COMMAND"] == "ADD"
         assert environment["CNI_IFNAME"] == "eth0"
         assert environment["CNI_PATH"] == str(folder)
-        assert environment["CNI_NETNS"].startswith("/run/netns/cni-")
+        assert environment["CNI_NETNS"].startswith(f"{folder}/netns/cni-")
         container = environment["CNI_CONTAINERID"]
         assert len(container) == 64
         assert environment["CNI_ARGS"] == (
@@ -87,10 +88,10 @@ def test_plugins_get_what_containerd_gives_them(folder: Path, network: Network) 
         assert two["prevResult"]["ips"] == [{"address": "10.0.0.7/24"}]
         assert two["runtimeConfig"] == {"io.kubernetes.cri.pod-annotations": {"a": "b"}}
         assert "capabilities" not in two
-        runtime.check(sandbox)
+        made.check(sandbox)
         assert [given["type"] for _, given in recorded(folder)] == ["one", "two"]
     finally:
-        runtime.stop(sandbox)
+        made.stop(sandbox)
     deletions = recorded(folder)
     assert [given["type"] for _, given in deletions] == ["two", "one"]
     assert all("prevResult" in given for _, given in deletions)
@@ -98,11 +99,11 @@ def test_plugins_get_what_containerd_gives_them(folder: Path, network: Network) 
 
 
 def test_gc_names_the_sandboxes_that_there_are(folder: Path, network: Network) -> None:
-    runtime = Runtime(network)
-    sandbox = runtime.start(Pod("p"))
+    made = Runtime(network)
+    sandbox = made.start(Pod("p"))
     recorded(folder)
-    runtime.collect()
-    runtime.stop(sandbox)
+    made.collect()
+    made.stop(sandbox)
     environment, given = recorded(folder)[0]
     assert environment["CNI_COMMAND"] == "GC"
     assert "CNI_NETNS" not in environment
@@ -118,14 +119,13 @@ def test_a_refusal_is_told_with_its_code(network: Network) -> None:
 
 
 def test_a_failed_start_is_undone(folder: Path, network: Network) -> None:
-    before = set(Path("/run/netns").glob("cni-*"))
     (folder / "two").write_text("#!/bin/sh\n[ $CNI_COMMAND = DEL ] || exit 1\n")
-    runtime = Runtime(network)
+    made = Runtime(network)
     with pytest.raises(CniError, match=r"^two ADD"):
-        runtime.start(Pod("p"))
-    assert [call.command for call in runtime.calls] == ["ADD", "ADD", "DEL", "DEL"]
-    assert set(Path("/run/netns").glob("cni-*")) == before
-    assert runtime.sandboxes == {}
+        made.start(Pod("p"))
+    assert [call.command for call in made.calls] == ["ADD", "ADD", "DEL", "DEL"]
+    assert not list((folder / "netns").iterdir())
+    assert made.sandboxes == {}
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 from openeni_lab.builds import Built, ensure
 from openeni_lab.progress import Lines
-from openeni_lab.uml import ConsoleError, Guest, GuestError, console, halt
+from openeni_lab.uml import ConsoleError, Guest, GuestError, console
 from openeni_testing.waiting import wait_for
 
 # The kernel may have to be built first, on a machine that may be slow.
@@ -99,10 +99,11 @@ def test_a_command_that_the_console_refuses_is_an_error_with_its_words(guest: Gu
         console(guest.mconsole, "remove vec9")
 
 
-def test_halt_switches_a_guest_off_and_is_quiet_when_it_is_off(guest: Guest) -> None:
-    halt(guest.mconsole)
+def test_the_console_switches_a_guest_off_and_nothing_of_it_is_left(guest: Guest) -> None:
+    console(guest.mconsole, "halt")
     wait_for(lambda: not running(f"uml_dir={guest.folder}"), "its processes to be gone")
-    halt(guest.mconsole)
+    with pytest.raises(OSError, match=r"No such file|refused"):
+        console(guest.mconsole, "version")
 
 
 def test_a_guest_that_cannot_be_booted_is_refused_in_one_line(built: Built) -> None:

@@ -1,6 +1,7 @@
 """The whole agent: real executable, real socket, real journal; cluster and kernel in memory."""
 
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from openeni_crds import names
 from openeni_crds.conditions import Status, Type
 from openeni_nodeagent.agent import Agent
-from openeni_nodeagent.wiring import ModeUnsupportedError
+from openeni_nodeagent.wiring import ModeUnsupportedError, PodFacts
 from openeni_testing import nodeworld
 from openeni_testing.agentworld import AgentWorld
 from openeni_testing.cnicall import Process, finish
@@ -200,6 +201,31 @@ def test_a_kernel_that_can_do_nothing_is_said_at_the_start(world: AgentWorld) ->
         world.agent(),
     ):
         pass
+
+
+def test_a_del_never_meets_its_own_add_half_way_and_waits_for_no_other(
+    world: AgentWorld,
+) -> None:
+    world.furnish()
+    connecting, go_on = threading.Event(), threading.Event()
+
+    def slowly(pod: PodFacts) -> None:
+        if pod.container_id == "slow":
+            connecting.set()
+            assert go_on.wait(20)
+
+    world.wiring.before_add = slowly
+    with world.agent():
+        uid = nodeworld.make_pod(world.store, "slow")
+        add = world.runtime("slow").start("ADD", "slow", uid, "slow")
+        assert connecting.wait(10)
+        delete = world.runtime("slow").start("DEL", "slow")
+        world.add("other", "c2")
+        world.delete("c2")
+        assert delete.poll() is None
+        go_on.set()
+        assert [finish(add).code, finish(delete).code] == [0, 0]
+        assert world.wiring.owners() == {}
 
 
 def test_check_finds_what_is_missing_and_what_never_was(world: AgentWorld) -> None:

@@ -12,6 +12,7 @@ from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.cni import frame
 from openeni_testing import nodeworld
 from openeni_testing.agentworld import AgentWorld
+from openeni_testing.objects import podip_body
 from openeni_testing.waiting import wait_for
 
 
@@ -155,7 +156,10 @@ def test_a_del_between_the_loss_and_the_finding_is_asked_again(world: AgentWorld
         assert world.wiring.owners() == {}
 
 
-def test_what_the_kernel_carries_for_nobody_is_kept_back(world: AgentWorld) -> None:
+def test_what_the_kernel_carries_for_nobody_is_kept_back_until_it_lets_go(
+    world: AgentWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openeni_nodeagent.repair.PERIOD_SECONDS", 0.5)
     with world.agent():
         address = world.add("web", "c1")
         world.ready_podip("web")
@@ -172,6 +176,8 @@ def test_what_the_kernel_carries_for_nobody_is_kept_back(world: AgentWorld) -> N
         assert {world.add("a", "c2"), world.add("b", "c3")} == set(nodeworld.addresses(3)) - {
             address
         }
+        world.wiring.delete_address(address)
+        assert world.add("c", "c4") == address
 
 
 def test_a_datapath_that_went_under_a_living_pod_is_made_again(world: AgentWorld) -> None:
@@ -207,6 +213,19 @@ def test_a_new_pod_of_the_same_name_waits_for_the_old_ones_podip(world: AgentWor
         world.delete("c1")
         wait_for(lambda: world.holds("web-0", uid=new), "the new pod's PodIP", 15)
         world.ready_podip("web-0")
+
+
+def test_a_podip_of_the_same_name_on_another_node_is_waited_for(world: AgentWorld) -> None:
+    world.store.create(names.PODIP, podip_body("web-0", node="n2"))
+    before = world.podip("web-0")
+    assert before is not None
+    with world.agent():
+        uid = nodeworld.make_pod(world.store, "web-0")
+        world.add("web-0", "c1", uid)
+        wait_for(lambda: world.node_status().granted == 1, "the pod is counted", 10)
+        assert world.podip("web-0") == before
+        world.store.delete(names.PODIP, "web-0", "default")
+        wait_for(lambda: world.holds("web-0", uid=uid), "the PodIP is the new pod's", 15)
 
 
 def test_gc_frees_what_neither_runtime_nor_api_know_and_nothing_else(

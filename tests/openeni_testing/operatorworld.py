@@ -271,7 +271,7 @@ class OperatorWorld:
         live = self.cloud.ports.get(port.id) if port else None
         nic = live is not None and live.device_id == eni.spec.server_id
         going = eni.metadata.deleting
-        listed_back = set(port.addresses if going else eni.spec.retiring) if port else set()
+        listed_back = set[str](port.addresses if going else eni.spec.retiring) if port else set[str]()
         given_up = sorted(listed_back - held)
         out_of_use = going and not held
         linked = condition(

@@ -167,7 +167,9 @@ class _Turn:
     def plan_node(self, node: NodeState, scene: Scene) -> Plan:
         """Plan; before anything is made for waiting pods, leave out those that have an address.
 
-        A pod is still Pending for a while after its grant, which is counted as granted already.
+        A pod is still Pending for a while after its grant, which is counted as granted already:
+        its PodIP tells, and where more is granted than PodIPs are published yet, some of the
+        others must have the rest.
         """
         limits = limits_of(self.pool)
         planned = plan(node, limits)
@@ -176,8 +178,11 @@ class _Turn:
             return planned
         listed = self.world.store.list(PODIP, field_selector=f"spec.nodeName={node.name}").items
         served = {body["spec"]["podUID"] for body in listed}
-        waiting = len(scene.waiting.get(node.name, frozenset()) - served)
-        return plan(replace(node, waiting=waiting), limits)
+        own = {held.name for held in node.held}
+        published = sum(body["spec"]["eni"] in own for body in listed)
+        unpublished = max(0, sum(held.granted for held in node.held) - published)
+        waiting = len(scene.waiting.get(node.name, frozenset()) - served) - unpublished
+        return plan(replace(node, waiting=max(0, waiting)), limits)
 
     def act(self, action: Action, scene: Scene, resolution: Resolution | None) -> None:
         match action:

@@ -5,6 +5,7 @@ from collections.abc import Generator
 import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanMode, Mode
+from openeni_testing import neutron_network as neutron
 from openeni_testing.datapath_paths import PATHS, V4_ONLY
 from openeni_testing.datapath_world import World
 
@@ -37,3 +38,16 @@ def test_the_pods_are_as_planned_after_all_that(world: World) -> None:
     for name in ("a1", "b1"):
         pod = world.pods[name]
         assert world.node.run(world.node.datapath.check, pod.facts, pod.namespace.path) == ()
+
+
+@pytest.mark.parametrize("world", [IPVlanMode.L2], indirect=True)
+def test_an_l2_pod_is_not_redirected_past_the_node(world: World) -> None:
+    """The node sees a pod's packets leave by the link they came in on, and would say so by ICMP.
+
+    A pod that listened would answer a NodePort's client past the node's conntrack.
+    """
+    pod = world.pods["a1"].namespace
+    for address, gateway in ((neutron.OUTSIDE, "169.254.1.1"), (neutron.OUTSIDE_6, "fe80::1")):
+        for _ in range(12):
+            assert pod.ping(address)
+        assert f"via {gateway}" in pod.program("ip", "route", "get", address)

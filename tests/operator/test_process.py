@@ -1,0 +1,183 @@
+"""The operator as a process: its exit codes, its watches on a real API server, its probe."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openeni_crds.conditions import Type, find
+from openeni_crds.enipool import ENIPool
+from openeni_crds.kubestore import KubeStore, connect
+from openeni_crds.meta import decode
+from openeni_crds.names import ENIPOOL, FINALIZER_ENIPOOL
+from openeni_crds.store import NotFoundError
+from openeni_testing.objects import REPOSITORY, install_crds, unique
+from openeni_testing.waiting import wait_for
+
+
+def environment(**given: str) -> dict[str, str]:
+    paths = os.pathsep.join(str(REPOSITORY / p) for p in ("operator", "crds"))
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OPENENI_", "OS_", "KUBE"))}
+    return {**kept, "PYTHONPATH": paths, **given}
+
+
+def start(**given: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "openeni_operator"],
+        env=environment(**given),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"OPENENI_WORKERS": "none"}, "OPENENI_WORKERS must be a number between 1 and 64"),
+        ({}, "no Kubernetes API server is configured"),
+        ({"KUBECONFIG": "/no/such/file"}, "/no/such/file"),
+    ],
+)
+def test_what_is_wrong_at_start_is_one_line_and_exit_status_2(
+    given: dict[str, str], words: str
+) -> None:
+    process = start(**given)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert words in said
+    assert len(said.strip().splitlines()) == 1
+
+
+@dataclass
+class Running:
+    process: "subprocess.Popen[str]"
+    clouds: Path
+    probe: str
+
+    def healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(self.probe, timeout=5) as answer:  # noqa: S310 our own
+                return set(json.loads(answer.read())) == {"watches", "workers"}
+        except urllib.error.URLError:
+            return False
+
+
+@pytest.fixture
+def store(api_server: Path) -> KubeStore:
+    found = connect(agent="openeni-tests", kubeconfig=str(api_server))
+    install_crds(found)
+    return found
+
+
+@pytest.fixture
+def running(api_server: Path, store: KubeStore, tmp_path: Path) -> Iterator[Running]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    clouds = tmp_path / "clouds.yaml"
+    process = start(
+        KUBECONFIG=str(api_server),
+        OPENENI_CLOUDS_FILE=str(clouds),
+        OPENENI_PROBE_PORT=str(port),
+        OPENENI_RESYNC_SECONDS="5",
+    )
+    yield Running(process, clouds, f"http://127.0.0.1:{port}/healthz")
+    process.kill()
+    process.communicate(timeout=30)
+
+
+def make_pool(store: KubeStore) -> str:
+    name = unique("pool")
+    spec: dict[str, Any] = {
+        "subnets": [{"subnet": "pods"}],
+        "securityGroups": [],
+        "datapath": {"mode": "Veth"},
+    }
+    store.create(
+        ENIPOOL,
+        {
+            "apiVersion": ENIPOOL.api_version,
+            "kind": "ENIPool",
+            "metadata": {"name": name},
+            "spec": spec,
+        },
+    )
+    return name
+
+
+def pool(store: KubeStore, name: str) -> ENIPool:
+    return decode(store.get(ENIPOOL, name), ENIPool)
+
+
+def reason(store: KubeStore, name: str) -> str:
+    found = find(pool(store, name).status.conditions, Type.CLOUD_REACHABLE)
+    return found.reason if found else ""
+
+
+def gone(store: KubeStore, name: str) -> bool:
+    try:
+        store.get(ENIPOOL, name)
+    except NotFoundError:
+        return True
+    return False
+
+
+@pytest.mark.cluster
+def test_a_pool_without_a_cloud_says_so_and_can_be_deleted(
+    running: Running, store: KubeStore
+) -> None:
+    wait_for(running.healthy, "the probe answers")
+    name = make_pool(store)
+    wait_for(lambda: reason(store, name) == "CloudNotConfigured", "the file is missed")
+    assert FINALIZER_ENIPOOL in pool(store, name).metadata.finalizers
+    running.clouds.write_text(
+        "clouds:\n  default:\n    auth:\n      auth_url: http://127.0.0.1:1/v3\n"
+        "      username: u\n      password: p\n      project_name: p\n"
+        "      user_domain_id: default\n      project_domain_id: default\n"
+    )
+    wait_for(lambda: reason(store, name) == "CloudUnreachable", "the file is seen")
+    store.delete(ENIPOOL, name)
+    wait_for(lambda: gone(store, name), "the finalizer is off")
+    running.process.send_signal(signal.SIGTERM)
+    said, _ = running.process.communicate(timeout=60)
+    assert running.process.returncode == 0
+    assert "Traceback" not in said
+    assert "password" not in said
+
+
+@pytest.mark.cluster
+def test_a_status_that_is_right_is_not_written_again(running: Running, store: KubeStore) -> None:
+    name = make_pool(store)
+    wait_for(lambda: reason(store, name) == "CloudNotConfigured", "the file is missed")
+    before = pool(store, name).metadata.resource_version
+    other = make_pool(store)  # has every pool looked at again
+    wait_for(lambda: reason(store, other) == "CloudNotConfigured", "the other one is seen")
+    assert pool(store, name).metadata.resource_version == before
+    store.delete(ENIPOOL, name)
+    store.delete(ENIPOOL, other)
+    wait_for(lambda: gone(store, name) and gone(store, other), "the finalizers are off")
+
+
+@pytest.mark.cluster
+def test_an_api_server_that_comes_back_is_used_again(
+    running: Running, store: KubeStore, control_plane: Any
+) -> None:
+    wait_for(running.healthy, "the probe answers")
+    control_plane.stop()
+    control_plane.run()
+    name = make_pool(store)
+    wait_for(lambda: reason(store, name) == "CloudNotConfigured", "watches are back", 60)
+    assert running.process.poll() is None
+    store.delete(ENIPOOL, name)
+    wait_for(lambda: gone(store, name), "the finalizer is off")

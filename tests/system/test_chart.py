@@ -1,0 +1,149 @@
+"""The chart on a real API server: what runs is what it renders, and nobody may do more."""
+
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from openeni_crds.kubestore import connect
+from openeni_crds.names import ENI, ENIPOOL, NODE, PODIP, Kind
+from openeni_crds.store import Store, StoreError
+from openeni_lab import workloads
+from openeni_lab.chart import CHART, NAMESPACE
+from openeni_lab.demonstration import Running
+from openeni_testing import running_lab as lab
+from openeni_testing.waiting import wait_for
+
+pytestmark = [pytest.mark.lab, pytest.mark.root]
+
+Json = dict[str, Any]
+
+
+def _rendered(running: Running) -> list[Json]:
+    """What helm prints, read by the test itself."""
+    command = [str(running.installation.helm), "template", "openeni", str(CHART)]
+    command += ["--namespace", NAMESPACE]
+    text = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+    return [d for d in yaml.safe_load_all(text) if d]
+
+
+def test_helm_finds_nothing_to_complain_of(running: Running) -> None:
+    command = [str(running.installation.helm), "lint", "--strict", str(CHART)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("component", "node", "kind"),
+    [("operator", "n1", "Deployment"), ("agent", "n1", "DaemonSet"), ("agent", "n2", "DaemonSet")],
+)
+def test_the_lab_runs_the_charts_command_arguments_and_environment(
+    running: Running, component: str, node: str, kind: str
+) -> None:
+    (workload,) = (d for d in _rendered(running) if d["kind"] == kind)
+    (container,) = workload["spec"]["template"]["spec"]["containers"]
+    machine = lab.machine_of(running, component, node)
+    pid = machine.list()[component].pid
+    words = machine.check(["cat", f"/proc/{pid}/cmdline"]).rstrip("\0").split("\0")
+    assert words == [*container["command"], *container["args"]]
+    environment = dict(
+        entry.split("=", 1)
+        for entry in machine.check(["cat", f"/proc/{pid}/environ"]).split("\0")
+        if "=" in entry
+    )
+    for entry in container["env"]:
+        expected = entry.get("value", node)
+        assert environment[entry["name"]] == expected, entry["name"]
+
+
+@pytest.fixture(scope="module")
+def pooled(running: Running) -> Iterator[dict[str, Json]]:
+    """A pool with an ENI on each node: the ENIs by node."""
+    running.api.apply([workloads.pool("rights", addresses=2)])
+
+    def enis() -> dict[str, Json]:
+        found = {e["spec"]["nodeName"]: e for e in running.api.items(lab.ENIS)}
+        assert found.keys() == {"n1", "n2"}
+        assert all(e.get("status", {}).get("state") == "Ready" for e in found.values())
+        return found
+
+    yield wait_for(enis, "an ENI on each node", lab.PATIENCE)
+    lab.remove(running, pools=("rights",))
+
+
+@pytest.fixture(scope="module")
+def agent(running: Running, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The API server with the rights of n1's agent and nobody else's."""
+    node = running.api.request("GET", "/api/v1/nodes/n1") | {"kind": "Node"}
+    token = running.api.token(NAMESPACE, "openeni-agent", node)
+    config = yaml.safe_load(running.lab.layout.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": token}
+    path = tmp_path_factory.mktemp("agent") / "kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return connect(agent="openeni-tests", kubeconfig=str(path))
+
+
+def _put(path: str, value: object) -> list[Json]:
+    return [{"op": "add", "path": path, "value": value}]
+
+
+def test_an_agent_writes_its_part_of_its_own_enis_only(
+    agent: Store, pooled: dict[str, Json]
+) -> None:
+    mine, other = pooled["n1"]["metadata"]["name"], pooled["n2"]["metadata"]["name"]
+    count = _put("/status/node/cooling", 0)
+    agent.patch(ENI, mine, count, subresource="status")
+    with pytest.raises(StoreError, match="objects of its own node only, which is n1"):
+        agent.patch(ENI, other, count, subresource="status")
+    for stolen in (_put("/status/port/revision", 999), _put("/status/state", "Mine")):
+        with pytest.raises(StoreError, match=r"status\.node, GuestPrepared and LinkReady only"):
+            agent.patch(ENI, mine, stolen, subresource="status")
+
+
+def test_an_agent_says_of_its_own_node_what_its_kernel_can_do_and_nothing_else(
+    agent: Store,
+) -> None:
+    veth = _put("/metadata/labels/datapath.openeni.io~1veth", "true")
+    agent.patch(NODE, "n1", veth)
+    with pytest.raises(StoreError, match="labels its own node only, which is n1"):
+        agent.patch(NODE, "n2", veth)
+    for more in (_put("/metadata/labels/zone", "mine"), _put("/spec/unschedulable", value=True)):
+        with pytest.raises(StoreError, match=r"labels datapath\.openeni\.io/ only"):
+            agent.patch(NODE, "n1", more)
+
+
+def test_an_agent_records_grants_of_its_own_node_only(
+    running: Running, agent: Store, pooled: dict[str, Json]
+) -> None:
+    body = {
+        "apiVersion": "openeni.io/v1alpha1",
+        "kind": "PodIP",
+        "metadata": {"name": "none", "namespace": "default"},
+        "spec": {
+            "podUID": "0",
+            "nodeName": "n2",
+            "containerID": "0",
+            "eni": pooled["n2"]["metadata"]["name"],
+            "addresses": ["10.98.0.9"],
+            "mode": "Veth",
+        },
+    }
+    with pytest.raises(StoreError, match="objects of its own node only, which is n1"):
+        agent.create(PODIP, body)
+    assert running.api.items(lab.PODIPS) == []
+
+
+def test_an_agent_may_neither_delete_an_eni_nor_change_a_pool(
+    agent: Store, pooled: dict[str, Json]
+) -> None:
+    for refused in (
+        lambda: agent.delete(ENI, pooled["n1"]["metadata"]["name"]),
+        lambda: agent.patch(ENI, pooled["n1"]["metadata"]["name"], _put("/spec/retiring", [])),
+        lambda: agent.delete(ENIPOOL, "rights"),
+        lambda: agent.patch(ENIPOOL, "rights", _put("/spec/coolDown", "60s")),
+        lambda: agent.get(Kind("", "v1", "secrets", "Secret", namespaced=True), "x", NAMESPACE),
+    ):
+        with pytest.raises(StoreError, match="forbidden"):
+            refused()
