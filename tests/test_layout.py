@@ -88,7 +88,7 @@ def test_no_path_of_one_machine_and_no_registry_stands_in_the_tree() -> None:
         r"(^|[^A-Za-z0-9._-])/(work|farm|root)/|"
         r"pypi\.or" + r"g|proxy\.golan" + r"g|deb\.debia" + r"n|registry\.npm"
     )
-    found = []
+    found: list[str] = []
     for path in tracked():
         try:
             text = path.read_text()
@@ -97,3 +97,15 @@ def test_no_path_of_one_machine_and_no_registry_stands_in_the_tree() -> None:
         if path.name != "test_layout.py" and place.search(text):
             found.append(str(path.relative_to(ROOT)))
     assert found == []
+
+
+def test_the_architecture_page_lists_every_module_and_no_other() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    listed = re.findall(r"^\| `([a-z_/]+\.py)` \|", text, re.MULTILINE)
+    found = [
+        str(path.relative_to(ROOT / folder))
+        for folder in (*PACKAGES, LAB)
+        for path in modules(folder)
+        if path.stat().st_size
+    ]
+    assert sorted(listed) == sorted(found)

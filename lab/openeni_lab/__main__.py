@@ -51,6 +51,7 @@ PASS_ON: Final = {
     "allow_interspersed_args": False,
     "ignore_unknown_options": True,
 }
+INTERRUPTED: Final = 130  # what typer makes of Ctrl-C, as a shell tells it
 GUEST_SECONDS: Final = 3600.0  # for a command on a VM node that is not on a terminal
 
 # What typer raises for bad usage; it keeps this class of click's to itself.
@@ -216,13 +217,14 @@ def main() -> None:
     if os.geteuid():
         sys.exit("openeni-lab: needs root: it makes network namespaces and cgroups")
     try:
-        app(sys.argv[1:] or ["--help"], standalone_mode=False)
-    except (typer.Abort, KeyboardInterrupt):
-        sys.exit("openeni-lab: interrupted; openeni-lab up goes on, openeni-lab down removes it")
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except USAGE as error:
         sys.exit(f"openeni-lab: {error.format_message()}")
     except ERRORS as error:
         sys.exit(f"openeni-lab: {error}")
+    if code == INTERRUPTED:
+        print("openeni-lab: interrupted; `up` goes on, `down` removes the lab", file=sys.stderr)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

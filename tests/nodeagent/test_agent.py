@@ -9,6 +9,7 @@ import pytest
 from openeni_crds import names
 from openeni_crds.conditions import Status, Type
 from openeni_nodeagent.agent import Agent
+from openeni_nodeagent.journal import replay
 from openeni_nodeagent.wiring import ModeUnsupportedError, PodFacts
 from openeni_testing import nodeworld
 from openeni_testing.agentworld import AgentWorld
@@ -115,7 +116,7 @@ def test_at_the_deadline_the_cause_is_said(world: AgentWorld) -> None:
     with world.agent():
         world.add("first", "c0")
         uid = nodeworld.make_pod(world.store, "second")
-        answer = world.runtime("c1", deadline=3).call("ADD", "c1", uid, "second")
+        answer = world.runtime("c1", deadline=6).call("ADD", "c1", uid, "second")
         assert answer.error == 11
         assert "default/second" in answer.body["msg"]
         assert "granted or cooling down" in answer.body["details"]
@@ -201,6 +202,20 @@ def test_a_kernel_that_can_do_nothing_is_said_at_the_start(world: AgentWorld) ->
         world.agent(),
     ):
         pass
+
+
+def test_a_grant_is_in_the_journal_before_the_kernel_hears_of_it(world: AgentWorld) -> None:
+    world.furnish()
+    known: list[str] = []
+
+    def look(pod: PodFacts) -> None:
+        journal = replay(world.settings.journal.read_bytes())
+        known.extend(container for container, _ in journal.grants)
+
+    world.wiring.before_add = look
+    with world.agent():
+        world.add("web", "c1")
+    assert known == ["c1"]
 
 
 def test_a_del_never_meets_its_own_add_half_way_and_waits_for_no_other(

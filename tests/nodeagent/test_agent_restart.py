@@ -50,8 +50,10 @@ def test_a_cool_down_goes_on_over_a_restart(world: AgentWorld) -> None:
     with world.agent():
         others = {world.add("a", "c2"), world.add("b", "c3")}
         assert others == set(nodeworld.addresses(3)) - {address}
+        wait_for(lambda: world.node_status().granted == 2, "only living pods count", 10)
+        assert world.node_status().cooling == 1
         uid = nodeworld.make_pod(world.store, "late")
-        answer = world.runtime("c4", deadline=3).call("ADD", "c4", uid, "late")
+        answer = world.runtime("c4", deadline=6).call("ADD", "c4", uid, "late")
         assert answer.error == 11
 
 

@@ -34,6 +34,7 @@ class Ages:
     create_unknown: float | None = None  # a POST without an answer
     attach_asked: float | None = None
     detach_asked: float | None = None
+    detaching: str = ""  # id of the port that was asked to be detached
     port_missing: float | None = None
     node_gone: float | None = None
 
@@ -259,7 +260,7 @@ def next_step(facts: Facts) -> Step:
 
 def _off(port: Port, facts: Facts) -> Step | None:
     """What takes the port off its server; None when it is off."""
-    asked = facts.ages.detach_asked
+    asked = facts.ages.detach_asked if facts.ages.detaching == port.id else None
     if not port.device_id or (facts.server_gone and asked is not None and asked >= SURE):
         return None
     if port.device_id != facts.server_id:

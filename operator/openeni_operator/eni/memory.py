@@ -25,6 +25,7 @@ class Memory:
     create_unknown: float | None = None
     attach_asked: float | None = None
     detach_asked: float | None = None
+    detaching: str = ""
     port_missing: float | None = None
     node_gone: float | None = None
     attach_trouble: Trouble | None = None
@@ -38,7 +39,7 @@ class Memory:
             self.create_unknown = None
         if any(p.device_id for p in facts.ports):
             self.attach_trouble = None
-        else:
+        if not any(p.device_id for p in facts.ports if p.id == self.detaching):
             self.detach_asked = None
 
     def ages(self, now: float) -> Ages:
@@ -49,6 +50,7 @@ class Memory:
             create_unknown=since(self.create_unknown),
             attach_asked=since(self.attach_asked),
             detach_asked=since(self.detach_asked),
+            detaching=self.detaching,
             port_missing=since(self.port_missing),
             node_gone=since(self.node_gone),
         )

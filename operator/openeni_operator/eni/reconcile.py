@@ -170,7 +170,7 @@ class _Turn:
             raise
 
     def _detach(self, cloud: Cloud, port: str) -> None:
-        self.memory.detach_asked = self.world.clock()
+        self.memory.detach_asked, self.memory.detaching = self.world.clock(), port
         try:
             cloud.detach(self.eni.spec.server_id, port)
         except errors.OutcomeUnknownError:

@@ -14,8 +14,9 @@ from openeni_nodeagent.wiring import (
     NicMissingError,
     WiringError,
 )
-from openeni_testing.datapath_node import MTU, Node, eni_facts, pod_facts
-from openeni_testing.neutron_network import NeutronNetwork, Port
+from openeni_testing.datapath_node import MTU, Node, Pod, eni_facts, pod_facts
+from openeni_testing.netns import Namespace
+from openeni_testing.neutron_network import NeutronNetwork, Port, vm
 
 pytestmark = pytest.mark.root
 VETH = Datapath(Mode.VETH)
@@ -139,6 +140,43 @@ def test_a_nic_that_was_pulled_out_leaves_nothing_after_release(
     node.run(node.datapath.release_eni, eni)
     assert routing(node) == before
     assert "eni" not in node.namespace.program("nft", "list", "ruleset").replace("openeni", "")
+
+
+@pytest.mark.parametrize("datapath", MODES)
+def test_a_pod_without_ipv6_says_nothing_on_it(
+    network: NeutronNetwork, node: Node, datapath: Datapath
+) -> None:
+    eni = eni_facts("eni", 10, datapath)
+    node.attach("eth5", eni, ("10.98.0.11",))
+    pod = node.add("pod", eni, "10.98.0.11")
+    assert pod.namespace.ping("10.98.0.12") is False  # time enough to speak
+    for namespace, device in ((pod.namespace, "eth0"), (node.namespace, "eth5")):
+        assert namespace.program("ip", "-6", "addr", "show", "dev", device) == ""
+    assert network.dropped() == {}
+
+
+@pytest.mark.parametrize("datapath", MODES)
+def test_an_address_that_comes_back_on_another_eni_is_reached_at_once(
+    network: NeutronNetwork, node: Node, datapath: Datapath
+) -> None:
+    """Its peers have the old ENI's MAC in their tables and would go on using it."""
+    remote = vm(network, "remote", Port("remote", "fa:16:3e:98:00:c8", ("10.98.0.200", "fd98::c8")))
+    first, second = eni_facts("first", 10, datapath), eni_facts("second", 20, datapath)
+    node.attach("eth5", first, ("10.98.0.11",))
+    node.attach("eth6", second, ("10.98.0.11",))
+    node.delete(_reached_from(remote, node, first))
+    pod = _reached_from(remote, node, second)
+    assert second.mac in remote.program("ip", "neigh", "show", "10.98.0.11")
+    node.delete(pod)
+    remote.close()
+
+
+def _reached_from(remote: Namespace, node: Node, eni: EniFacts) -> Pod:
+    pod = node.add(f"pod-{eni.name}", eni, "10.98.0.11")
+    if eni.datapath.ipvlan_mode is IPVlanMode.L3:  # the network's answer, not ours
+        remote.ip(f"neigh replace 10.98.0.11 lladdr {eni.mac} dev eth0 nud reachable")
+    assert remote.ask("10.98.0.11", 80) == (pod.namespace.name, "10.98.0.200")
+    return pod
 
 
 def test_without_its_nic_an_eni_cannot_be_prepared(node: Node) -> None:
