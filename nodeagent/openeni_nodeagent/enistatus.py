@@ -55,6 +55,7 @@ class EniStatus:
         waited = time.monotonic() - self._written_at(name)
         if waited < PERIOD_SECONDS:
             return PERIOD_SECONDS - waited
+        rested = self._grants.next_rested()  # first: a rest that ends meanwhile is looked at again
         known = self._grants.acknowledge(name)
         if known is None:
             return SOON_SECONDS
@@ -64,7 +65,7 @@ class EniStatus:
         said = conditions(eni, side, now_text())
         if not shown(eni, node, said) and not self._repeats(name, node, said, waited):
             self._write(eni, node, said)
-        return self._grants.next_rested() if counts.cooling else None
+        return rested if counts.cooling else None
 
     def _write(self, eni: ENI, node: NodeStatus, said: tuple[Condition, ...]) -> None:
         try:

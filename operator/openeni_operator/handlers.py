@@ -1,6 +1,6 @@
 """kopf, the outer shell: its watches feed our own mirror and queue; nothing else is asked of it.
 
-Measured (see docs/decisions): a handler that only enqueues costs a third of kopf's own bookkeeping,
+Measured: a handler that only enqueues costs a third of kopf's own bookkeeping,
 writes no annotations, and level-based reconciles need no memory of which event was handled.
 """
 

@@ -17,6 +17,7 @@ _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {
     "taskName",
 }
 _TALKATIVE: Final = (
+    "aiohttp",
     "asyncio",
     "keystoneauth",
     "kopf",

@@ -37,20 +37,3 @@ class Invalid:
 
 
 Outcome: TypeAlias = Done | Wait | Retry | Invalid
-
-
-def sooner(first: Outcome, second: Outcome) -> Outcome:
-    """Return the outcome that asks to be looked at again the sooner."""
-    return min(first, second, key=_urgency)
-
-
-def _urgency(outcome: Outcome) -> tuple[int, float]:
-    match outcome:
-        case Retry(_, after):
-            return 0, after
-        case Wait(_, after):
-            return 1, after
-        case Invalid():
-            return 2, 0
-        case Done():
-            return 3, 0

@@ -27,10 +27,6 @@ class WorkQueue(Generic[K]):
         self._again: dict[K, float] = {}  # added while running
         self._failures: dict[K, int] = {}
 
-    def __len__(self) -> int:
-        """How many keys wait or run."""
-        return len(self._due) + len(self._running)
-
     def add(self, key: K, at: float) -> None:
         """Make the key due at `at`, or earlier if it was due earlier."""
         waiting = self._again if key in self._running else self._due

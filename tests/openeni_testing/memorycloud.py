@@ -117,7 +117,7 @@ class MemoryCloud:
         return group
 
     def add_server(self, server_id: str = "") -> Server:
-        server = Server(server_id or self._id("server"), "ACTIVE")
+        server = Server(server_id or self._id("server"))
         self.servers[server.id] = server
         return server
 

@@ -215,6 +215,7 @@ def test_a_used_up_quota_is_told_with_what_to_do_and_got_over() -> None:
     told = said(world, Type.CAPACITY_AVAILABLE)
     assert (told.status, told.reason) == ("False", "QuotaExceeded")
     assert "ENI pods-" in told.message
+    assert "(the project may have 1)" in told.message
     assert said(world, Type.READY).status == "True", "one node is served"
     world.cloud.quota = 9
     world.settle(120)

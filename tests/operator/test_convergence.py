@@ -215,6 +215,50 @@ def test_lost_answers_while_deleting_leave_nothing(operation: str) -> None:
     assert_nothing_is_left(world)
 
 
+def test_a_creation_without_an_answer_is_looked_for_and_not_repeated() -> None:
+    world = OperatorWorld(nodes=1)
+    world.cloud.fail("create port", Fault(lost(), worked=True, late=20))
+    world.add_pool()
+    world.settle()
+    assert_in_order(world, 1)
+    assert world.cloud.calls["create port"] == 1
+
+
+def test_a_node_that_is_another_server_by_now_gets_a_new_eni() -> None:
+    world = grown()
+    old = next(e for e in world.enis() if e.spec.node_name == "n2")
+    world.api.delete(NODE, "n2")
+    world.cloud.remove_server(old.spec.server_id)
+    world.add_node("n2")
+    world.settle()
+    assert_in_order(world, 2)
+    new = next(e for e in world.enis() if e.spec.node_name == "n2")
+    assert new.spec.server_id != old.spec.server_id
+
+
+def test_a_node_is_not_gone_because_the_mirror_lacks_it() -> None:
+    world = grown()
+    eni = world.enis()[0]
+    assert eni.status.port is not None
+    world.held[eni.name] = {eni.status.port.addresses[0]}
+    world.api.delete(ENI, eni.name)
+    world.settle(30)
+    mirror = world.process.mirror
+    mirror.prune(NODE, eni.spec.node_name, mirror.versions(NODE)[eni.spec.node_name])
+    for _ in range(9):
+        world.process.reconcilers["ENI"](eni.name)
+        world.cloud.clock.advance(60)
+    assert world.cloud.ports[eni.status.port.id].device_id == eni.spec.server_id
+
+
+def test_a_node_that_has_lost_its_provider_id_keeps_its_enis() -> None:
+    """A Node that was made anew has none until the cloud's controller comes by."""
+    world = grown()
+    world.api.patch(NODE, "n2", [{"op": "remove", "path": "/spec/providerID"}])
+    world.settle()
+    assert_in_order(world, 2)
+
+
 def test_slow_attach_and_detach_are_waited_for() -> None:
     world = OperatorWorld(nodes=2)
     world.cloud.attach_seconds = world.cloud.detach_seconds = 90

@@ -201,10 +201,12 @@ def reachable() -> set[World]:
     return found
 
 
-def test_no_pod_ever_holds_an_address_whose_port_is_not_attached() -> None:
+def test_no_port_ever_goes_while_a_pod_holds_an_address_or_the_agent_uses_the_nic() -> None:
     worlds = reachable()
     for world in worlds:
         assert not world.granted or world.port == "attached", world
+        used = world.agent is not None and world.link
+        assert not used or world.port == "attached", world
     assert len(worlds) > 10_000, "the search has hardly begun"
     assert any(w.port == "gone" and w.api is None for w in worlds), "an ENI can go at all"
     assert any(w.granted and w.api and w.api.deleting for w in worlds)

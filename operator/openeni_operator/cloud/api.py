@@ -73,7 +73,6 @@ class SecurityGroup:
 @dataclass(frozen=True)
 class Server:
     id: str
-    status: str
 
 
 @dataclass(frozen=True)

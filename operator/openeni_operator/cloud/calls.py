@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Final, TypeVar
 
 from openeni_operator.cloud.budget import Bucket
-from openeni_operator.cloud.errors import CloudError, ConflictError, ThrottledError
+from openeni_operator.cloud.errors import CloudError, ConflictError, NotFoundError, ThrottledError
 
 LOG: Final = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -87,10 +87,10 @@ class Door:
                 answer = do()
             except Exception as error:  # noqa: BLE001 the client library raises what it likes
                 failure = classify(error, sort)
-                self._report(operation, key, begun, failure)
+                self._report(operation, sort, key, begun, failure)
                 self._learn(sort, failure)
                 raise failure from None
-            self._report(operation, key, begun, None)
+            self._report(operation, sort, key, begun, None)
             self._learn(sort, None)
             return answer
 
@@ -139,7 +139,10 @@ class Door:
             elif failure is None:
                 self._buckets[sort].went_well()
 
-    def _report(self, operation: str, key: str, begun: float, failure: CloudError | None) -> None:
+    def _report(
+        self, operation: str, sort: Sort, key: str, begun: float, failure: CloudError | None
+    ) -> None:
+        """Orders and failures are news; a question is not, nor is "there is none"."""
         fields: dict[str, object] = {
             "cloud": self.cloud,
             "operation": operation,
@@ -149,4 +152,5 @@ class Door:
             fields["key"] = key
         if failure is not None:
             fields |= {"reason": failure.reason.value, "error": failure.message}
-        LOG.log(logging.DEBUG if failure is None else logging.INFO, "cloud call", extra=fields)
+        asked = sort is Sort.READ and isinstance(failure, NotFoundError | None)
+        LOG.log(logging.DEBUG if asked else logging.INFO, "cloud call", extra=fields)

@@ -279,7 +279,7 @@ def _security_group(found: Any) -> SecurityGroup:
 
 
 def _server(found: Any) -> Server:
-    return Server(found.id, found.status or "")
+    return Server(found.id)
 
 
 def _quota(found: Any) -> Quota:

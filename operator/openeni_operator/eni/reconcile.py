@@ -146,6 +146,8 @@ class _Turn:
         except errors.OutcomeUnknownError:
             self.memory.create_unknown = self.world.clock()
             raise
+        except errors.QuotaExceededError as error:
+            raise errors.QuotaExceededError(error.message + quota_of(cloud)) from None
 
     def _see_server(self, cloud: Cloud) -> None:
         """No port is made for a server that is not there."""
@@ -202,6 +204,15 @@ class ServerNotFoundError(errors.NotFoundError):
 
     reason = Reason.SERVER_NOT_FOUND
     after = errors.SLOW
+
+
+def quota_of(cloud: Cloud) -> str:
+    """The limit as the end of a sentence, "" where the cloud does not tell it."""
+    try:
+        limit = cloud.port_quota().limit
+    except errors.CloudError:
+        return ""
+    return f" (the project may have {limit})" if limit >= 0 else ""
 
 
 def trouble_of(error: errors.CloudError) -> Trouble:

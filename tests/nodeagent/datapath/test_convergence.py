@@ -11,7 +11,7 @@ import pytest
 from openeni_crds.enipool import Datapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath.diff import diff
 from openeni_nodeagent.datapath.kernel import apply, connected, execute, observe, observe_filters
-from openeni_nodeagent.datapath.model import NOTHING, Link, Operation, State, Verb
+from openeni_nodeagent.datapath.model import NOTHING, Address, Link, Operation, State, Verb
 from openeni_nodeagent.datapath.namespace import inside, opened
 from openeni_nodeagent.datapath.netlink import Netlink
 from openeni_nodeagent.datapath.place import EniPlace, PodPlace, pod_place
@@ -47,8 +47,11 @@ class Bench:
         self.network.close()
 
     def state(self) -> State:
-        """All of ours on the node, nothing left out."""
-        return self.node.namespace.run(_look)
+        """All of ours on the node; link-local addresses are the kernel's, in its own time."""
+        seen = self.node.namespace.run(_look)
+        return frozenset(
+            i for i in seen if not (isinstance(i, Address) and i.address.startswith("fe80:"))
+        )
 
     def place(self) -> PodPlace:
         found = self.node.namespace.run(self.node.datapath.prepare_eni, self.eni, self.node.facts)
@@ -244,3 +247,26 @@ def test_an_orphan_is_removed_by_its_address_alone(bench: Bench, netns: Namespac
         bench.node.run(bench.node.datapath.delete_address, address)
     assert bench.state() == before
     bench.delete(netns.path)
+
+
+def test_what_others_made_for_the_same_address_stays(bench: Bench, netns: Namespace) -> None:
+    address = bench.addresses[0]
+    theirs = (
+        f"rule add from {address} lookup 77 prio 600 protocol 93",
+        f"neigh add {address} lladdr 02:00:00:00:00:77 dev eth0 nud permanent protocol 93",
+        f"route add {address} dev eth0 table 9999 metric 5 proto 93",
+    )
+    bench.node.namespace.ip(*theirs)
+    bench.add(netns.path)
+    netns.ip(
+        "addr add 198.51.100.1/32 dev eth0",
+        "route add 198.51.100.0/24 dev eth0 proto 93",
+    )
+    assert bench.check(netns.path) == ()
+    bench.add(netns.path)
+    assert bench.check(netns.path) == ()
+    inside = netns.program("ip", "addr") + netns.program("ip", "route")
+    assert "198.51.100.1/32" in inside
+    assert "198.51.100.0/24" in inside
+    bench.delete(netns.path)
+    bench.node.namespace.ip(*(command.replace(" add ", " del ", 1) for command in theirs))
