@@ -4,20 +4,17 @@ Everything is real but the API server, the cloud and time: the same mirror, queu
 in production, driven one key at a time, so that a test can stop the process after any call.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-
-import msgspec
 
 from openeni_crds.conditions import Reason, Type, condition, is_true, merge
 from openeni_crds.eni import ENI, AddressAt, NodeStatus
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import Json, decode, encode
-from openeni_crds.names import API_VERSION, ENIPOOL, LABEL_VETH, MANAGER_AGENT, NODE, POD, Kind
+from openeni_crds.names import API_VERSION, ENIPOOL, LABEL_VETH, MANAGER_AGENT, NODE, POD
 from openeni_crds.names import ENI as ENI_KIND
-from openeni_crds.store import Page, Store
+from openeni_crds.store import Store
 from openeni_operator.eni.observe import World as ENIWorld
 from openeni_operator.eni.reconcile import ENIReconciler
 from openeni_operator.enipool.reconcile import PoolReconciler
@@ -32,73 +29,11 @@ from openeni_operator.workers import Key, Reconcile
 from openeni_operator.workqueue import WorkQueue
 from openeni_testing.memorycloud import MemoryCloud
 from openeni_testing.memorystore import MemoryStore
+from openeni_testing.watchedstore import Countdown, CrashError, WatchedStore, wire
 
 CLUSTER = "11111111-2222-3333-4444-555555555555"
 RESYNC = 300.0
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class CrashError(BaseException):
-    """The process ends here: nothing of the operator may catch it."""
-
-
-@dataclass
-class Countdown:
-    """Ends the process after so many calls and writes; None: never."""
-
-    left: int | None = None
-    seen: int = 0
-
-    def __call__(self, _: str) -> None:
-        self.seen += 1
-        if self.left is not None and self.seen > self.left:
-            self.left = None
-            raise CrashError
-
-
-@dataclass
-class WatchedStore:
-    """A store that tells of each write, after it is done."""
-
-    store: MemoryStore
-    after_write: Callable[[str], None] = lambda _: None
-    writes: list[str] = field(default_factory=list[str])
-
-    def get(self, kind: Kind, name: str, namespace: str = "") -> Json:
-        return self.store.get(kind, name, namespace)
-
-    def list(self, kind: Kind, *, field_selector: str = "", label_selector: str = "") -> Page:
-        return self.store.list(kind, field_selector=field_selector, label_selector=label_selector)
-
-    def watch(self, *_: Any, **__: Any) -> Any:
-        raise NotImplementedError
-
-    def create(self, kind: Kind, body: Json) -> Json:
-        return self._wrote(f"create {kind.name}", self.store.create(kind, _wire(body)))
-
-    def apply(self, kind: Kind, body: Json, **arguments: Any) -> Json:
-        return self._wrote(f"apply {kind.name}", self.store.apply(kind, _wire(body), **arguments))
-
-    def patch(
-        self,
-        kind: Kind,
-        name: str,
-        operations: Sequence[Mapping[str, object]],
-        namespace: str = "",
-        *,
-        subresource: str = "",
-    ) -> Json:
-        body = self.store.patch(kind, name, operations, namespace, subresource=subresource)
-        return self._wrote(f"patch {kind.name}", body)
-
-    def delete(self, kind: Kind, name: str, namespace: str = "", *, uid: str = "") -> None:
-        self.store.delete(kind, name, namespace, uid=uid)
-        self._wrote(f"delete {kind.name}", {})
-
-    def _wrote(self, what: str, body: Json) -> Json:
-        self.writes.append(what)
-        self.after_write(what)
-        return body
 
 
 class Process:
@@ -271,7 +206,9 @@ class OperatorWorld:
         live = self.cloud.ports.get(port.id) if port else None
         nic = live is not None and live.device_id == eni.spec.server_id
         going = eni.metadata.deleting
-        listed_back = set[str](port.addresses if going else eni.spec.retiring) if port else set[str]()
+        listed_back = set[str](eni.spec.retiring)
+        if port and going:
+            listed_back = set(port.addresses)
         given_up = sorted(listed_back - held)
         out_of_use = going and not held
         linked = condition(
@@ -301,7 +238,7 @@ class OperatorWorld:
             "metadata": {"name": eni.name},
             "status": {"node": encode(node), "conditions": [encode(c) for c in wanted]},
         }
-        self.api.apply(ENI_KIND, _wire(body), manager=MANAGER_AGENT, subresource="status")
+        self.api.apply(ENI_KIND, wire(body), manager=MANAGER_AGENT, subresource="status")
         return True
 
     def _idle_since(self, eni: ENI) -> str:
@@ -313,9 +250,3 @@ class OperatorWorld:
         process.look()
         process.look_at_everything()
         return process
-
-
-def _wire(body: Json) -> Json:
-    """What arrives at the API server: JSON knows lists, no tuples."""
-    arrived: Json = msgspec.json.decode(msgspec.json.encode(body))
-    return arrived

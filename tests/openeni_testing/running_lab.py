@@ -82,12 +82,13 @@ def condition(running: Running, pool: str, type_: str) -> Json:
 def wait_for_condition(running: Running, pool: str, type_: str, status: str, reason: str) -> str:
     """Wait for it; returns its message."""
 
-    def as_wanted() -> str:
+    def as_wanted() -> Json:
         c = condition(running, pool, type_)
         assert (c["status"], c["reason"]) == (status, reason), str(c)
-        return str(c["message"])
+        return c
 
-    return wait_for(as_wanted, f"{pool}: {type_}={status} {reason}", PATIENCE)
+    found = wait_for(as_wanted, f"{pool}: {type_}={status} {reason}", PATIENCE)
+    return str(found["message"])
 
 
 def kernel_state(machine: Machine) -> list[str]:

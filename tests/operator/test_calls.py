@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openeni_operator.cloud.answers import Answer, meaning, one_line
-from openeni_operator.cloud.budget import Bucket
-from openeni_operator.cloud.calls import Door, Limits, Sort
+from openeni_operator.cloud.budget import Bucket, Sort
+from openeni_operator.cloud.calls import Door, Limits
 from openeni_operator.cloud.errors import (
     CloudError,
     ConflictError,

@@ -3,9 +3,7 @@
 import pytest
 
 from openeni_crds.conditions import Type, find, is_true
-from openeni_crds.names import ENI, ENIPOOL, NODE, POD, port_name
-from openeni_crds.store import NotFoundError
-from openeni_operator.cloud.api import ACTIVE
+from openeni_crds.names import ENI, ENIPOOL, NODE, POD
 from openeni_operator.cloud.errors import (
     CloudError,
     ConflictError,
@@ -15,40 +13,14 @@ from openeni_operator.cloud.errors import (
     ThrottledError,
     UnreachableError,
 )
-from openeni_testing.memorycloud import Fault, lost
+from openeni_testing.memorycloud import Fault
+from openeni_testing.operatorchecks import (
+    RESYNCS,
+    assert_in_order,
+    assert_nothing_is_left,
+    grown,
+)
 from openeni_testing.operatorworld import OperatorWorld
-
-RESYNCS = 700.0
-
-
-def assert_in_order(world: OperatorWorld, enis: int) -> None:
-    """One attached, active, tagged port for each ENI; every ENI ready."""
-    found = world.enis()
-    assert len(found) == enis
-    by_name = {p.name: p for p in world.cloud.ports.values()}
-    assert len(by_name) == len(world.cloud.ports) == enis
-    for eni in found:
-        port = by_name[port_name("11111111", eni.metadata.uid)]
-        assert (port.device_id, port.status) == (eni.spec.server_id, ACTIVE)
-        assert len(port.tags) == 2
-        assert eni.status.port is not None
-        recorded = {*eni.status.port.primary, *eni.status.port.addresses}
-        assert recorded == {f.address for f in port.fixed_ips}
-        assert is_true(eni.status.conditions, Type.READY), eni.status
-
-
-def assert_nothing_is_left(world: OperatorWorld) -> None:
-    assert world.enis() == []
-    assert world.cloud.ports == {}
-    with pytest.raises(NotFoundError):
-        world.pool()
-
-
-def grown() -> OperatorWorld:
-    world = OperatorWorld(nodes=2)
-    world.add_pool()
-    world.settle()
-    return world
 
 
 def test_a_pool_gives_each_node_one_attached_port() -> None:
@@ -195,35 +167,6 @@ def test_an_error_that_passes_is_got_over(operation: str, error: CloudError) -> 
     assert_in_order(world, 2)
 
 
-@pytest.mark.parametrize("late", [0.0, 5.0, 45.0, 200.0])
-@pytest.mark.parametrize("operation", ["create port", "tag port", "attach"])
-def test_lost_answers_leave_one_port_for_each_eni(operation: str, late: float) -> None:
-    world = OperatorWorld(nodes=2)
-    world.cloud.drops_tags = True
-    world.cloud.fail(operation, *[Fault(lost(), worked=True, late=late)] * 3)
-    world.add_pool()
-    world.settle(RESYNCS)
-    assert_in_order(world, 2)
-
-
-@pytest.mark.parametrize("operation", ["detach", "delete port"])
-def test_lost_answers_while_deleting_leave_nothing(operation: str) -> None:
-    world = grown()
-    world.cloud.fail(operation, Fault(lost(), worked=True, late=20), Fault(lost()))
-    world.api.delete(ENIPOOL, "pods")
-    world.settle(RESYNCS)
-    assert_nothing_is_left(world)
-
-
-def test_a_creation_without_an_answer_is_looked_for_and_not_repeated() -> None:
-    world = OperatorWorld(nodes=1)
-    world.cloud.fail("create port", Fault(lost(), worked=True, late=20))
-    world.add_pool()
-    world.settle()
-    assert_in_order(world, 1)
-    assert world.cloud.calls["create port"] == 1
-
-
 def test_a_node_that_is_another_server_by_now_gets_a_new_eni() -> None:
     world = grown()
     old = next(e for e in world.enis() if e.spec.node_name == "n2")
@@ -270,55 +213,3 @@ def test_slow_attach_and_detach_are_waited_for() -> None:
     world.settle()
     assert_nothing_is_left(world)
     assert world.cloud.calls["detach"] == 2
-
-
-def lives(world: OperatorWorld) -> None:
-    """A pool is made, grows, and goes."""
-    world.add_pool()
-    world.settle(100)
-    for i in range(3):
-        world.add_pod(f"p{i}", "n1")
-    world.settle(100)
-    assert_in_order(world, 2)
-    world.api.delete(ENIPOOL, "pods")
-    world.settle(RESYNCS)
-    assert_nothing_is_left(world)
-
-
-def steps_of_a_life() -> int:
-    world = OperatorWorld(nodes=1)
-    lives(world)
-    return world.countdown.seen
-
-
-@pytest.mark.parametrize("step", range(steps_of_a_life()))
-def test_a_crash_after_any_call_or_write_doubles_and_leaks_nothing(step: int) -> None:
-    world = OperatorWorld(nodes=1)
-    world.countdown.left = step
-    lives(world)
-    assert world.countdown.left is None
-
-
-@pytest.mark.parametrize("late", [0.0, 3.0, 20.0])
-def test_a_crash_while_the_creation_is_under_way_doubles_nothing(late: float) -> None:
-    world = OperatorWorld(nodes=1)
-    world.cloud.fail("create port", Fault(lost(), worked=True, late=late))
-    world.add_pool()
-    while not world.cloud.calls["create port"]:
-        world.settle(0, agents=False)
-    world.restart()
-    world.settle()
-    assert_in_order(world, 1)
-    assert world.cloud.calls["create port"] == 1
-
-
-def test_an_eni_deleted_while_its_creation_is_under_way_leaks_no_port() -> None:
-    world = OperatorWorld(nodes=1)
-    world.cloud.fail("create port", Fault(lost(), worked=True, late=20))
-    world.add_pool()
-    world.settle(0, agents=False)
-    assert world.cloud.calls["create port"] == 1
-    world.restart()
-    world.api.delete(ENIPOOL, "pods")
-    world.settle()
-    assert_nothing_is_left(world)

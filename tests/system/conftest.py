@@ -1,5 +1,9 @@
-"""The whole lab with openeni in it, once for all system tests, gone afterwards."""
+"""The whole lab with openeni in it, once for all system tests, gone afterwards.
 
+`OPENENI_TEST_LAB=<name>` keeps that lab for the next run: for whoever works on a test.
+"""
+
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +17,11 @@ from openeni_lab.progress import Lines
 
 @pytest.fixture(scope="session")
 def running() -> Iterator[Running]:
-    lab = Lab(Layout("test"), Kind.NAMESPACE)
+    kept = os.environ.get("OPENENI_TEST_LAB", "")
+    lab = Lab(Layout(kept or "test"), Kind.NAMESPACE)
+    if kept:
+        yield demonstration.up(lab, Lines())
+        return
     lab.down()  # what a killed run may have left
     try:
         yield demonstration.up(lab, Lines())

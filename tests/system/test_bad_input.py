@@ -38,7 +38,7 @@ def _clouds(running: Running, **auth: str) -> bytes:
     ("wrong", "reason", "says"),
     [
         ({"application_credential_secret": "no"}, "CredentialsInvalid", "credential"),
-        ({"auth_url": NOBODY}, "CloudUnreachable", "127.0.0.1:9"),
+        ({"auth_url": NOBODY}, "CloudUnreachable", "auth_url"),
         (None, "CloudNotConfigured", "clouds.yaml"),
     ],
     ids=["wrong password", "unreachable Keystone", "no clouds.yaml"],

@@ -1,4 +1,4 @@
-"""The nftables rules of the datapath, as text for nft: three chains for the node, one for l2 ENIs.
+"""The nftables rules of the datapath, as text for nft: three chains a node, one an ipvlan ENI.
 
 Every rule's comment carries the digest of its whole chain, which is how a change or a loss is seen
 without comparing nft's listings.

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from openeni_operator.cloud.calls import Sort
+from openeni_operator.cloud.budget import Sort
 from openeni_operator.cloud.errors import (
     CloudError,
     ConflictError,

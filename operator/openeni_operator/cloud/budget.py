@@ -5,10 +5,19 @@ bound. Pure: the caller holds the lock and the clock.
 """
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 SLOWEST: Final = 1 / 16  # of the full rate, after being told to slow down again and again
 RECOVERY: Final = 1.05  # each call that goes well brings this much of the rate back
+
+
+class Sort(Enum):
+    """What a call is, as far as budgets and errors go."""
+
+    READ = "read"
+    WRITE = "write"
+    PLUG = "plug"  # attach, detach
 
 
 @dataclass

@@ -11,22 +11,13 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final, TypeVar
 
-from openeni_operator.cloud.budget import Bucket
+from openeni_operator.cloud.budget import Bucket, Sort
 from openeni_operator.cloud.errors import CloudError, ConflictError, NotFoundError, ThrottledError
 
 LOG: Final = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-class Sort(Enum):
-    """What a call is, as far as budgets and errors go."""
-
-    READ = "read"
-    WRITE = "write"
-    PLUG = "plug"  # attach, detach
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from openeni_operator.cloud.api import (
     Server,
     Subnet,
 )
-from openeni_operator.cloud.calls import Door, Sort
+from openeni_operator.cloud.budget import Sort
+from openeni_operator.cloud.calls import Door
 from openeni_operator.cloud.errors import (
     CloudError,
     CredentialsInvalidError,

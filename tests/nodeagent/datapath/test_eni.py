@@ -85,6 +85,8 @@ def test_what_the_image_put_on_it_is_gone_and_the_rest_of_the_node_is_as_it_was(
     link = node.namespace.program("ip", "-brief", "addr", "show", "eth5").split()
     assert link[1:] == ["UP", "10.98.0.10/32"]
     assert f"mtu {MTU}" in node.namespace.program("ip", "link", "show", "eth5")
+    node.namespace.ip("route add default dev eth5 metric 51 proto dhcp")  # a lease's renewal
+    prepare(node, eni)
     main = node.namespace.program("ip", "route")
     assert "eth5" not in main
     for foreign in ("198.51.100.0/24 dev eth0 proto 93", "from 198.51.100.1", "10.99.0.77"):
