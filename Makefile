@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 SOURCES := operator nodeagent crds lab tests
 FAST := not root and not cluster and not cloud and not lab and not ipvlan
 
-.PHONY: help setup packages check lint types contracts generated fast test demo bench \
+.PHONY: help setup build check lint types contracts generated fast test demo bench \
 	generate lock format clean
 
 help: ## List the targets
@@ -27,8 +27,8 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@
 
-packages: $(READY) # Debian packages of the lab: installed when missing (root)
-	$(BIN)/python -m openeni_lab.builds --packages
+build: $(READY) ## Install and build what lab, tests and benchmarks run, or what is missing of it (root)
+	$(BIN)/openeni-lab build
 
 check: lint types contracts generated fast ## Format, lint, types, contracts, generated files, fast tests
 
@@ -47,16 +47,18 @@ generated: $(READY)
 	$(BIN)/python -m openeni_crds.schema --check
 
 fast: $(READY)
+	@command -v cc > /dev/null || \
+		{ echo "the CNI executable needs a C compiler: apt-get install gcc libc6-dev"; exit 1; }
 	$(BIN)/python -m pytest -q -m "$(FAST)" tests
 
-test: $(READY) packages ## Pass the tests: real API server, real OpenStack, real kernels (root)
+test: build ## Pass the tests: real API server, real OpenStack, real kernels (root)
 	$(BIN)/python -m pytest -m "not ipvlan" tests
 	$(BIN)/openeni-lab kernel -- $(BIN)/python -m pytest -p no:cacheprovider -m ipvlan tests
 
-demo: $(READY) packages ## Run the main job on an embedded cluster and cloud (root, no account)
+demo: $(READY) ## Run the main job on an embedded cluster and cloud (root, no account)
 	$(BIN)/openeni-lab demo
 
-bench: $(READY) packages ## Measure CNI ADD and DEL beside the reference plugins; writes docs/benchmarks.md
+bench: build ## Measure CNI ADD and DEL beside the reference plugins; writes docs/benchmarks.md
 	$(BIN)/python -m openeni_lab.bench
 
 generate: $(READY) ## Write the generated files (CRDs and their copies in the chart)
