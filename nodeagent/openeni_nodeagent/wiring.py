@@ -107,7 +107,10 @@ class Wiring(Protocol):
         ...
 
     def prepare_node(self, node: NodeFacts) -> None:
-        """What all ENIs share: rules, filters. Idempotent; again whenever `node` changes."""
+        """Take in the node's facts, again whenever they change.
+
+        What all ENIs share, rules and filters, comes with the first of them and goes with the last.
+        """
         ...
 
     def prepare_eni(self, eni: EniFacts, node: NodeFacts) -> LinkFacts:

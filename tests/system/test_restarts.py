@@ -49,3 +49,5 @@ def test_twenty_kills_lose_and_double_no_port_and_no_address(running: Running) -
         assert running.reach.run(check).ok, f"{pod} (seed {seed})"
     lab.remove(running, "churn", pools=("churn",))
     assert lab.neutron_ports(running) == {}
+    for machine in running.installation.nodes.values():
+        assert lab.kernel_state(machine) == []

@@ -12,6 +12,12 @@ from openeni_nodeagent.datapath.model import Chain
 from openeni_nodeagent.wiring import LinkFacts
 
 FAMILIES: Final = (("ip", 4, "ipv4_addr"), ("ip6", 6, "ipv6_addr"))
+# Adding comes first because deleting what is not there fails (`destroy` takes nftables 1.0.7).
+ERASURE: Final = "".join(
+    f"{verb} table {family} {names.NFT_TABLE}\n"
+    for family in ("inet", "netdev")
+    for verb in ("add", "delete")
+)
 ENI_CHAIN: Final = "eni"  # and the ENI's interface index
 _KEEP: Final = ~names.MARK_MASK & 0xFFFFFFFF
 # The reply of a pod that a NodePort's or service's client reached through this node: it leaves by

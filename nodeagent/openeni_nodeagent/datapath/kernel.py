@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from openeni_crds import names
 from openeni_nodeagent.datapath import nfnetlink, rtnetlink
 from openeni_nodeagent.datapath.describe import text
-from openeni_nodeagent.datapath.filters import removal
+from openeni_nodeagent.datapath.filters import ERASURE, removal
 from openeni_nodeagent.datapath.messages import decode
 from openeni_nodeagent.datapath.model import (
     Address,
@@ -199,6 +199,15 @@ def _filter(operations: Sequence[Operation], _: Netlink) -> None:
         for o in operations
         if isinstance(o.item, Chain)
     )
+    _nft(script)
+
+
+def erase_filters() -> None:
+    """Take away our tables with all that is in them, if they are there."""
+    _nft(ERASURE)
+
+
+def _nft(script: str) -> None:
     if not (nft := shutil.which("nft")):
         raise KernelRefusedError("the program nft is missing: install nftables")
     try:

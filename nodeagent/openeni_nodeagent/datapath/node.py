@@ -13,13 +13,14 @@ from openeni_nodeagent.datapath.diff import diff
 from openeni_nodeagent.datapath.kernel import (
     apply,
     connected,
+    erase_filters,
     links,
     observe,
     observe_filters,
     observe_sysctls,
     speaks_ipv6,
 )
-from openeni_nodeagent.datapath.model import Address, Operation, State
+from openeni_nodeagent.datapath.model import NOTHING, Address, Operation, Rule, State
 from openeni_nodeagent.datapath.namespace import opened
 from openeni_nodeagent.datapath.netlink import Netlink
 from openeni_nodeagent.datapath.place import EniPlace, PodPlace, pod_place
@@ -55,9 +56,8 @@ class NodeDatapath:
         return modes.supported_modes()
 
     def prepare_node(self, node: NodeFacts) -> None:
-        with connected() as netlink:
-            self._node = node
-            apply(self._node_differences(netlink), netlink)
+        """What all ENIs share stands there while there is an ENI: see `prepare_eni`."""
+        self._node = node
 
     def prepare_eni(self, eni: EniFacts, node: NodeFacts) -> LinkFacts:
         modes.require(eni.datapath)
@@ -67,6 +67,7 @@ class NodeDatapath:
                 raise NicMissingError(f"no NIC with MAC {eni.mac} on this node: is it attached?")
             found = LinkFacts(nic.name, nic.index)
             place = EniPlace(eni, found, self._on_links(node, eni, netlink))
+            apply(self._node_differences(netlink), netlink)
             apply(_eni_differences(place, netlink), netlink)
         self._enis[eni.mac] = place
         return found
@@ -80,6 +81,7 @@ class NodeDatapath:
             left = ours.left_of_eni(seen, index, eni.primary)
             wanted: State = frozenset({replace(nic, up=False)} if nic else ())
             apply(diff(left, wanted), netlink)
+            self._leave_node(netlink)
 
     def add(self, pod: PodFacts, netns: str) -> Wired:
         phases = Phases()
@@ -164,6 +166,15 @@ class NodeDatapath:
         wanted = plan_node(frozenset({4, 6} if speaks_ipv6() else {4}))
         seen = ours.of_node(observe(netlink) | observe_filters())
         return diff(seen | observe_sysctls(wanted), wanted)
+
+    def _leave_node(self, netlink: Netlink) -> None:
+        """With the last ENI goes what all share; the kernel is asked which is the last."""
+        seen = observe(netlink) | observe_filters()
+        enis = any(isinstance(i, Rule) and i.priority == names.RULE_FROM_ENI for i in seen)
+        if not enis and not ours.pods(seen):
+            rules = frozenset(i for i in ours.of_node(seen) if isinstance(i, Rule))
+            apply(diff(rules, NOTHING), netlink)
+            erase_filters()
 
     def _on_links(self, node: NodeFacts, eni: EniFacts, netlink: Netlink) -> NodeFacts:
         """Keep the node's addresses that a link has, and that are no ENI's own."""

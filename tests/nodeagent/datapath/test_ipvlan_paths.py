@@ -54,3 +54,13 @@ def test_an_l2_pod_is_not_redirected_past_the_node(world: World) -> None:
         for _ in range(12):
             assert pod.ping(address)
         assert f"via {gateway}" in pod.program("ip", "route", "get", address)
+
+
+@pytest.mark.parametrize("world", MODES, indirect=True)
+def test_a_pods_root_finds_no_way_round_to_the_metadata_service(world: World) -> None:
+    pod = world.pods["a2"].namespace
+    words = f"{neutron.METADATA} via {neutron.GATEWAY} dev eth0 onlink"
+    assert world.remote.ask(neutron.METADATA, 80)
+    pod.ip(f"route add {words}")
+    assert pod.ask(neutron.METADATA, 80) is None
+    pod.ip(f"route del {words}")
