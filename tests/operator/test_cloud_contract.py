@@ -1,6 +1,6 @@
 """What every Cloud promises, held against the one in memory and against a real OpenStack.
 
-The real one (marker `cloud`) is the entry $OS_CLOUD of $OS_CLIENT_CONFIG_FILE; it needs a network
+The real one (marker `inside`) is the entry $OS_CLOUD of $OS_CLIENT_CONFIG_FILE; it needs a network
 `pods` with one subnet of the same name, a security group `pods` or `default`, and a server
 `remote`, as the lab has them. It leaves nothing behind.
 """
@@ -32,6 +32,7 @@ from openeni_operator.cloud.openstack import connect
 from openeni_testing.memorycloud import MemoryCloud
 from openeni_testing.waiting import wait_for
 
+INSIDE = (pytest.mark.cloud, pytest.mark.inside)
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
@@ -69,7 +70,7 @@ def in_memory() -> Generator[Ground]:
 
 def real_file() -> Path:
     file = os.environ.get("OS_CLIENT_CONFIG_FILE", "")
-    assert file, "run inside the lab: openeni-lab exec -- pytest -m cloud"
+    assert file, "run inside the lab: openeni-lab exec -- pytest -m inside"
     return Path(file)
 
 
@@ -89,7 +90,7 @@ def real() -> Generator[Ground]:
         sdk.network.delete_network(network.id)
 
 
-@pytest.fixture(scope="module", params=["memory", pytest.param("real", marks=pytest.mark.cloud)])
+@pytest.fixture(scope="module", params=["memory", pytest.param("real", marks=INSIDE)])
 def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
     with in_memory() if request.param == "memory" else real() as found:
         yield found
@@ -215,6 +216,7 @@ def clouds(file: Path, timeout: float = 20) -> Clouds:
 
 
 @pytest.mark.cloud
+@pytest.mark.inside
 def test_a_wrong_password_is_told_and_got_over_when_the_file_is_corrected(tmp_path: Path) -> None:
     name, good = os.environ["OS_CLOUD"], real_file().read_text()
     secret = next(

@@ -1,6 +1,7 @@
 """The datapath of one node: the Wiring that the agent uses, on the kernel it runs on."""
 
 import ipaddress
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -46,6 +47,7 @@ class NodeDatapath:
     def __init__(self) -> None:
         self._node = NodeFacts(addresses=())
         self._enis: dict[str, EniPlace] = {}  # by MAC; replaced whole, never changed
+        self._ground = threading.Lock()  # of what ENIs share: the first makes, the last removes
         self._announcer = Announcer()
 
     def close(self) -> None:
@@ -61,7 +63,7 @@ class NodeDatapath:
 
     def prepare_eni(self, eni: EniFacts, node: NodeFacts) -> LinkFacts:
         modes.require(eni.datapath)
-        with connected() as netlink:
+        with self._ground, connected() as netlink:
             if not (nic := ours.find_nic(links(netlink), eni.mac)):
                 self._enis.pop(eni.mac, None)
                 raise NicMissingError(f"no NIC with MAC {eni.mac} on this node: is it attached?")
@@ -74,7 +76,7 @@ class NodeDatapath:
 
     def release_eni(self, eni: EniFacts) -> None:
         self._enis.pop(eni.mac, None)
-        with connected() as netlink:
+        with self._ground, connected() as netlink:
             nic = ours.find_nic(links(netlink), eni.mac)
             index = nic.index if nic else 0
             seen = observe(netlink, nic=index) | observe_filters()
@@ -152,7 +154,7 @@ class NodeDatapath:
 
     def _complete_ground(self, place: PodPlace) -> None:
         """What a pod stands on may have been lost since it was prepared."""
-        with connected() as netlink:
+        with self._ground, connected() as netlink:
             apply(self._node_differences(netlink), netlink)
             apply(_eni_differences(place.eni, netlink), netlink)
 

@@ -1,0 +1,24 @@
+"""Tests that must run where the lab's OpenStack is: taken there, in a lab with nothing else."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from openeni_lab.openstack import client_environment
+from openeni_testing.small_lab import SmallLab
+
+pytestmark = [pytest.mark.root, pytest.mark.cloud]
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 800
+
+
+def test_the_operators_cloud_keeps_its_contract_on_the_real_openstack(cloud: SmallLab) -> None:
+    words = [sys.executable, "-m", "pytest", "-q", "-m", "inside", "-p", "no:cacheprovider"]
+    environment = {**client_environment(cloud.layout), "PATH": os.environ["PATH"]}
+    command = ["env", f"--chdir={ROOT}", *words, "tests/operator"]
+    done = cloud.machine.run(command, env=environment, timeout=SECONDS)
+    assert done.code == 0, done.text[-4000:]
+    assert " passed" in done.text
