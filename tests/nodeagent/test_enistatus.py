@@ -20,8 +20,9 @@ from openeni_testing.memorystore import MemoryStore
 from openeni_testing.memorywiring import MemoryWiring
 
 
+@pytest.mark.parametrize("rest", [2.2, 2.7, 3.2, 3.7])
 def test_a_rest_that_ends_while_it_is_counted_is_looked_at_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: float
 ) -> None:
     """The clock passes the end of the rest between two looks at it: neither may be the last."""
     now = [1000.0]
@@ -52,7 +53,7 @@ def test_a_rest_that_ends_while_it_is_counted_is_looked_at_again(
     )
     status = EniStatus(store, enis, grants, links)
     holder = Holder("uid", "container", "eth0")
-    grant = grants.acquire(Ask(holder, "default", "web", "", "pods", rest=3.2), 1e9, lambda: True)
+    grant = grants.acquire(Ask(holder, "default", "web", "", "pods", rest=rest), 1e9, lambda: True)
     assert grant is not None
     grants.release(grant)
     for _ in range(20):
