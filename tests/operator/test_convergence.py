@@ -55,6 +55,19 @@ def test_waiting_pods_bring_more_enis_one_after_the_other() -> None:
     assert_in_order(world, 3)
 
 
+def test_a_pod_that_is_granted_but_still_pending_is_not_counted_twice() -> None:
+    """Its grant stands in the ENI's count before its PodIP is published: Terway's bug."""
+    world = grown()
+    eni = next(e for e in world.enis() if e.spec.node_name == "n1")
+    assert eni.status.port is not None
+    world.held[eni.name] = set(eni.status.port.addresses[:2])
+    world.settle(60)
+    for name in ("p0", "p1"):
+        world.add_pod(name, "n1")
+    world.settle(60)
+    assert [e.name for e in world.enis() if e.spec.node_name == "n1"] == [eni.name]
+
+
 def test_a_deleted_pool_takes_everything_with_it() -> None:
     world = grown()
     world.api.delete(ENIPOOL, "pods")
