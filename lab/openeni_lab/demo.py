@@ -66,7 +66,8 @@ class Demo:
         self._wait("no ENI", lambda: not self.api.items(ENIS))
 
     def _apply(self, modes: Sequence[str]) -> None:
-        self.api.apply(workloads.pool(mode) for mode in modes)
+        self.api.apply([workloads.pool(modes[0], selection="Default")])  # for people's own pods
+        self.api.apply(workloads.pool(mode) for mode in modes[1:])
         for mode in modes:
             name = _web(mode)
             self.api.apply([workloads.deployment(name, mode, REPLICAS), workloads.service(name)])

@@ -1,19 +1,18 @@
 """The command line, and that a lab leaves nothing, however it was ended."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
 from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 
-from openeni_lab import builds, enclosure, isolation
+from openeni_lab import builds, enclosure
 from openeni_lab.layout import Layout
 from openeni_lab.progress import Lines
 from openeni_testing import bare_lab
+from openeni_testing.machine_facts import machine_facts
 from openeni_testing.waiting import wait_for
 
 pytestmark = pytest.mark.root
@@ -71,28 +70,11 @@ def test_a_missing_lab_goes_down_quietly() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def machine_facts() -> dict[str, object]:
-    """What a lab must not change on the machine."""
-    links = re.sub(r"qdisc.*", "", subprocess.check_output(["ip", "-o", "link"], text=True))
-    routes = subprocess.check_output(["ip", "route"], text=True)
-    rules = subprocess.check_output(["nft", "list", "tables"], text=True)
-    kube = Path.home() / ".kube" / "config"
-    return {
-        "links": sorted(line.split()[1] for line in links.splitlines()),
-        "routes": routes,
-        "nftables": rules,
-        "mounts": len([p for p, _ in isolation.mount_points() if NAME in p]),
-        "sysctls": {n: (Path("/proc/sys") / n).read_text() for n in isolation.KUBELET_SYSCTLS},
-        "forwarding": Path("/proc/sys/net/ipv4/ip_forward").read_text(),
-        "kubeconfig": kube.read_bytes() if kube.exists() else None,
-    }
-
-
 @pytest.mark.parametrize("marker", ["init", "kube-apiserver", "mariadb"])
 def test_an_up_killed_anywhere_leaves_what_down_removes(lab: Layout, marker: str) -> None:
     """Killed when the marked step is on its way; the lab's processes go on until `down`."""
     builds.ensure(SETS, Lines())
-    before = machine_facts()
+    before = machine_facts(NAME)
     command = [sys.executable, "-m", "openeni_lab", "up", "--kind=namespace", f"--name={NAME}"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     wait_for((lab.logs / f"{marker}.log").exists, f"the start of {marker}", 300)
@@ -101,7 +83,7 @@ def test_an_up_killed_anywhere_leaves_what_down_removes(lab: Layout, marker: str
     done = cli("down", "--name", NAME)
     assert (done.returncode, done.stderr) == (0, "")
     assert enclosure.leftovers(lab) == []
-    assert machine_facts() == before
+    assert machine_facts(NAME) == before
 
 
 def test_a_running_lab_is_told_apart_from_what_is_asked(lab: Layout) -> None:
