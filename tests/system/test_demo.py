@@ -46,7 +46,7 @@ def test_every_line_of_the_demo_is_ok(before: dict[str, object]) -> None:
 
 @pytest.mark.parametrize(
     ("number", "status"),
-    [(signal.SIGINT, 1), (signal.SIGKILL, -signal.SIGKILL)],
+    [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)],
     ids=["SIGINT", "SIGKILL"],
 )
 def test_a_demo_that_is_ended_leaves_what_down_removes(
