@@ -9,11 +9,11 @@ from rich.console import Console
 
 from openeni_lab import steps
 from openeni_lab.api import Api
-from openeni_lab.builds import ensure
 from openeni_lab.demo import Demo
 from openeni_lab.lab import Kind, Lab
 from openeni_lab.network import Network
 from openeni_lab.openeni import Installation
+from openeni_lab.preparation import prepare
 from openeni_lab.reach import Reach
 from openeni_lab.steps import Progress
 
@@ -45,8 +45,9 @@ class Running:
 
 def up(lab: Lab, progress: Progress) -> Running:
     """Bring up what is missing of the lab and of openeni in it."""
+    # All that is to be built in one go: what Go fetched and compiled is thrown away after each.
+    helm = prepare(lab.layout, [*lab.sets, "helm"], progress).bin("helm")
     lab.up(progress)
-    helm = ensure(["helm"], progress).bin("helm")
     machines = {name: node.machine for name, node in lab.nodes.items()}
     installation = Installation(lab.layout, lab.machine, machines, helm)
     steps.run(installation.steps(), progress)
