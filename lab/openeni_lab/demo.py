@@ -42,6 +42,7 @@ class Demo:
     def run(self, modes: Sequence[str]) -> bool:
         """Show it for these datapaths (names of workloads.DATAPATHS); whether all was well."""
         before = sum(self.dropped().values())
+        self._clear(modes)
         self._apply(modes)
         for mode in modes:
             self._wait_for_pods(mode, REPLICAS)
@@ -54,16 +55,18 @@ class Demo:
         self.console.print(f"packets dropped as spoofed: {dropped}")
         return not dropped and all(r.ok for rows in results.values() for r in rows)
 
-    def clean(self, modes: Sequence[str]) -> None:
-        """Delete what the demo made and wait until nothing of it is left."""
-        for mode in modes:
-            self.api.delete(f"/apis/apps/v1/namespaces/default/deployments/{_web(mode)}")
-            self.api.delete(f"/api/v1/namespaces/default/services/{_web(mode)}")
-        self.api.delete("/apis/apps/v1/namespaces/default/statefulsets/named")
-        self._wait("no PodIP", lambda: not self.api.items(PODIPS))
-        for mode in modes:
-            self.api.delete(f"{POOLS}/{mode}")
-        self._wait("no ENI", lambda: not self.api.items(ENIS))
+    def _clear(self, modes: Sequence[str]) -> None:
+        """Delete an earlier demo's pods: scaled down, they may all be on one node."""
+        apps = [*map(_web, modes), "named"]
+        for app in apps:
+            self.api.delete(f"/apis/apps/v1/namespaces/default/deployments/{app}")
+            self.api.delete(f"/apis/apps/v1/namespaces/default/statefulsets/{app}")
+
+        def gone() -> bool:
+            mine = f"app in ({','.join(apps)})"
+            return not self.api.items("/api/v1/namespaces/default/pods", labelSelector=mine)
+
+        self._wait("the end of an earlier demo's pods", gone)
 
     def _apply(self, modes: Sequence[str]) -> None:
         self.api.apply([workloads.pool(modes[0], selection="Default")])  # for people's own pods
