@@ -130,7 +130,9 @@ def _stop(lab: Layout) -> None:
         return  # it does not run
     try:
         machine.shutdown(STOP_SECONDS)
-        select.select([init], [], [], STOP_SECONDS + KILL_SECONDS)
+        ended = select.poll()  # unlike select() for any number of open files
+        ended.register(init, select.POLLIN)
+        ended.poll(1000 * (STOP_SECONDS + KILL_SECONDS))
     except MachineError:
         return  # it ended meanwhile, or is killed next
     finally:
