@@ -34,7 +34,6 @@ NAMESPACE: Final = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
 SERVICE_CIDR: Final = Kind(
     "networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False
 )
-EVENT: Final = Kind("events.k8s.io", "v1", "events", "Event", namespaced=True)
 
 # Finalizers stand on our own kinds only, never on a Pod or a Node.
 FINALIZER_ENIPOOL: Final = f"{GROUP}/enis"
@@ -45,10 +44,8 @@ FINALIZER_PODIP: Final = f"{GROUP}/datapath"
 MANAGER_OPERATOR: Final = "openeni-operator"
 MANAGER_AGENT: Final = "openeni-agent"
 
-# On Pods, by their authors.
+# On a Pod, by its author.
 ANNOTATION_POOL: Final = f"{GROUP}/pool"
-ANNOTATION_ADDRESS: Final = f"{GROUP}/address"
-ANNOTATION_STICKY: Final = f"{GROUP}/sticky"
 
 # On a Node, by its agent: what its kernel can do, "true" or "false". No label, no agent yet.
 LABEL_VETH: Final = f"datapath.{GROUP}/veth"
@@ -76,7 +73,6 @@ METADATA_V4: Final = "169.254.169.254"
 METADATA_V6: Final = "fe80::a9fe:a9fe"
 
 RUN_FOLDER: Final = "/run/openeni"  # tmpfs on the node: journal, socket, queue, heartbeat
-SOCKET: Final = f"{RUN_FOLDER}/cni.sock"
 CNI_NAME: Final = "openeni"  # of the executable, the plugin type and the network
 
 
