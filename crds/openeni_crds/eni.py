@@ -6,7 +6,7 @@ from msgspec import Meta, Struct, field
 
 from openeni_crds.conditions import Condition
 from openeni_crds.enipool import Datapath
-from openeni_crds.meta import Address, Count, Generation, Id, Name, ObjectMeta
+from openeni_crds.meta import Address, Count, Generation, Id, Name, ObjectMeta, decodable
 
 
 class ENISpec(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -128,6 +128,7 @@ class ENIStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
     node: NodeStatus | None = None
 
 
+@decodable
 class ENI(Struct, frozen=True, rename="camel", omit_defaults=True):
     """One Neutron port with several fixed IPs, attached to one node. Written by the operator."""
 

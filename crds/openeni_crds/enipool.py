@@ -6,7 +6,15 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from openeni_crds.conditions import Condition
-from openeni_crds.meta import Count, Duration, Generation, LabelSelector, Name, ObjectMeta
+from openeni_crds.meta import (
+    Count,
+    Duration,
+    Generation,
+    LabelSelector,
+    Name,
+    ObjectMeta,
+    decodable,
+)
 
 
 class Selection(StrEnum):
@@ -235,6 +243,7 @@ class ENIPoolStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
     ] = 0
 
 
+@decodable
 class ENIPool(Struct, frozen=True, rename="camel", omit_defaults=True):
     """A supply of ENIs for the pods of some nodes: subnets, security groups, datapath, sizing."""
 

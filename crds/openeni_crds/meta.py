@@ -7,6 +7,8 @@ from msgspec import Meta, Struct
 
 Json = dict[str, Any]
 T = TypeVar("T")
+S = TypeVar("S", bound=Struct)
+_DECODABLE: Final[set[type]] = set()
 
 Name = Annotated[  # a DNS subdomain, as Kubernetes names objects
     str, Meta(min_length=1, max_length=253, pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
@@ -19,6 +21,18 @@ Generation = Annotated[int, Meta(ge=0)]
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
 
+def decodable(model: type[S]) -> type[S]:
+    """Decorate a model that `decode` accepts: msgspec's type information is built here, at import.
+
+    msgspec 0.22 builds it at a type's first use, without a lock: two threads that decode their
+    first object of a type at the same time end the process with SIGSEGV (StructInfo_Convert in
+    msgspec/_core.c publishes the information before it is complete).
+    """
+    msgspec.json.Decoder(model)
+    _DECODABLE.add(model)
+    return model
+
+
 class OwnerReference(Struct, frozen=True, rename="camel", omit_defaults=True):
     api_version: str
     kind: str
@@ -28,6 +42,7 @@ class OwnerReference(Struct, frozen=True, rename="camel", omit_defaults=True):
     block_owner_deletion: bool = False
 
 
+@decodable
 class ObjectMeta(Struct, frozen=True, rename="camel", omit_defaults=True):
     """What openeni reads of metadata. Labels and annotations must not be changed in place."""
 
@@ -110,8 +125,11 @@ def seconds(duration: str) -> int:
 def decode(body: Json, into: type[T]) -> T:
     """Turn an object of the API into a value; fields we do not know are passed over.
 
-    Raises msgspec.ValidationError naming the field where the object does not fit.
+    Raises msgspec.ValidationError naming the field where the object does not fit, and TypeError
+    for a type that is not `decodable`: the first two threads to use it could crash the process.
     """
+    if into not in _DECODABLE:
+        raise TypeError(f"{into.__name__} is not marked as decodable")
     return msgspec.convert(body, into)
 
 

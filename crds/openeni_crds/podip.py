@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from openeni_crds.conditions import Condition
-from openeni_crds.meta import Address, Name, ObjectMeta
+from openeni_crds.meta import Address, Name, ObjectMeta, decodable
 
 
 class PodIPSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -58,6 +58,7 @@ class PodIPStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
     gateway: Annotated[str, Meta(max_length=45, description="The pod's next hop, if any.")] = ""
 
 
+@decodable
 class PodIP(Struct, frozen=True, rename="camel", omit_defaults=True):
     """The addresses of one pod; it has the pod's name. Written by the node's agent."""
 

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from openeni_crds.meta import ObjectMeta
+from openeni_crds.meta import ObjectMeta, decodable
 
 
 class PodAddress(Struct, frozen=True):
@@ -13,6 +13,7 @@ class PodStatus(Struct, frozen=True, rename="camel"):
     pod_ips: tuple[PodAddress, ...] = ()
 
 
+@decodable
 class Pod(Struct, frozen=True):
     metadata: ObjectMeta
     status: PodStatus = PodStatus()
@@ -27,11 +28,13 @@ class NodeStatus(Struct, frozen=True):
     addresses: tuple[NodeAddress, ...] = ()
 
 
+@decodable
 class Node(Struct, frozen=True):
     metadata: ObjectMeta
     status: NodeStatus = NodeStatus()
 
 
+@decodable
 class Namespace(Struct, frozen=True):
     metadata: ObjectMeta
 
@@ -40,6 +43,7 @@ class ServiceCIDRSpec(Struct, frozen=True):
     cidrs: tuple[str, ...] = ()
 
 
+@decodable
 class ServiceCIDR(Struct, frozen=True):
     metadata: ObjectMeta
     spec: ServiceCIDRSpec = ServiceCIDRSpec()

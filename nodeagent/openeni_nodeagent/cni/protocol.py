@@ -77,6 +77,9 @@ class Config(Struct, frozen=True):
     )
 
 
+_config_decoder: Final = msgspec.json.Decoder(Config)  # at import: `openeni_crds.meta.decodable`
+
+
 @dataclass(frozen=True)
 class Request:
     """One call of the runtime; fields that the command does not need may be ""."""
@@ -174,7 +177,7 @@ def _interface(interface: Interface, version: str) -> dict[str, Any]:
 
 def _config(stdin: bytes) -> Config:
     try:
-        config = msgspec.json.decode(stdin, type=Config)
+        config = _config_decoder.decode(stdin)
     except msgspec.MsgspecError as error:
         raise CniError(Code.DECODE, f"the network configuration cannot be read: {error}") from None
     if config.cni_version not in VERSIONS:
