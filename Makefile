@@ -4,71 +4,115 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LAB := $(BIN)/openeni-lab
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 READY := $(VENV)/.ready
+DEV := $(VENV)/.ready-dev
 SOURCES := operator nodeagent crds lab tests
-FAST := not root and not cluster and not cloud and not lab and not ipvlan
+FAST := not root and not cluster and not cloud and not lab and not ipvlan and not network
+WORKERS ?= 2
+DISTRO ?= bookworm
+T ?=
 
-.PHONY: help setup build check lint types contracts generated fast test demo bench \
-	generate lock format clean
+.PHONY: help prepare prepare-all up down status logs shell demo test fresh load bench \
+	check lint types contracts generated fast generate lock format clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | \
-		awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | \
+		awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-setup: $(READY) ## Make the Python environment from requirements.lock
+# -- a lab ---------------------------------------------------------------------------------------
 
-$(READY): requirements.lock pyproject.toml
+demo: prepare ## Try openeni: Kubernetes, OpenStack and pods on this machine (root, no account)
+	$(LAB) demo
+
+up: prepare ## Bring a lab up, with openeni in it
+	$(LAB) up
+
+down: $(READY) ## Stop the lab and remove it; built programs stay in the cache
+	$(LAB) down
+
+status: $(READY) ## Show what runs in the lab, its memory and its disk
+	@$(LAB) status
+
+logs: $(READY) ## Show the path and the last lines of each of the lab's logs
+	@$(LAB) logs
+
+shell: $(READY) ## Open a shell in the lab: `kubectl` and `openstack` work there
+	@$(LAB) shell
+
+prepare: $(READY) ## Install and build what labs need, after saying what that is
+	$(LAB) prepare
+
+prepare-all: $(DEV) ## As prepare, for tests and benchmarks too
+	$(LAB) prepare --all
+
+# -- tests and gates -----------------------------------------------------------------------------
+
+test: prepare-all ## Run the whole test suite on real things (root); T=tests/operator runs a part
+	PYTHONPATH=tests $(BIN)/python -m openeni_testing.suite $(T)
+
+check: lint types contracts generated fast ## Run format, lint, types, contracts and the fast tests
+
+fresh: ## Run demo, check and a lab test on a bare Debian (root): DISTRO=bookworm or trixie
+	PYTHONPATH=tests $(PYTHON) -m openeni_testing.fresh_root --distro $(DISTRO)
+
+load: prepare-all ## Run the whole suite three times under CPU load (hours, root)
+	PYTHONPATH=tests $(BIN)/python -m openeni_testing.load
+
+bench: prepare-all ## Measure CNI ADD and DEL beside the reference plugins; writes docs/benchmarks.md
+	$(BIN)/python -m openeni_lab.bench
+
+lint: $(DEV)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+
+types: $(DEV)
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+contracts: $(DEV)
+	$(BIN)/lint-imports
+
+generated: $(DEV)
+	$(BIN)/python -m openeni_crds.schema --check
+
+fast: $(DEV)
+	@command -v cc > /dev/null || \
+		{ echo "the CNI executable needs a C compiler: apt-get install gcc libc6-dev"; exit 1; }
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m "$(FAST)" tests
+
+# -- the Python environment, generated files -----------------------------------------------------
+
+$(VENV)/bin/uv: requirements-uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "openeni needs Python 3.11 or newer as $(PYTHON); set PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 		{ echo "Python has no ensurepip: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
-	$(BIN)/pip install --quiet --no-deps --editable .
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements-uv.lock
 	@touch $@
 
-build: $(READY) ## Install and build what lab, tests and benchmarks run, or what is missing of it (root)
-	$(BIN)/openeni-lab build
+$(READY): $(VENV)/bin/uv requirements.lock pyproject.toml
+	$(UV) --require-hashes --requirement requirements.lock
+	$(UV) --no-deps --editable .
+	@touch $@
 
-check: lint types contracts generated fast ## Format, lint, types, contracts, generated files, fast tests
+$(DEV): $(READY) requirements-dev.lock
+	$(UV) --require-hashes --requirement requirements-dev.lock
+	@touch $@
 
-lint: $(READY)
-	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/ruff check $(SOURCES)
-
-types: $(READY)
-	$(BIN)/mypy
-	$(BIN)/pyright
-
-contracts: $(READY)
-	$(BIN)/lint-imports
-
-generated: $(READY)
-	$(BIN)/python -m openeni_crds.schema --check
-
-fast: $(READY)
-	@command -v cc > /dev/null || \
-		{ echo "the CNI executable needs a C compiler: apt-get install gcc libc6-dev"; exit 1; }
-	$(BIN)/python -m pytest -q -m "$(FAST)" tests
-
-test: build ## Pass the tests: real API server, real OpenStack, real kernels (root)
-	$(BIN)/python -m pytest -m "not ipvlan and not inside" tests
-	$(BIN)/openeni-lab kernel -- $(BIN)/python -m pytest -p no:cacheprovider -m ipvlan tests
-
-demo: $(READY) ## Run the main job on an embedded cluster and cloud (root, no account)
-	$(BIN)/openeni-lab demo
-
-bench: build ## Measure CNI ADD and DEL beside the reference plugins; writes docs/benchmarks.md
-	$(BIN)/python -m openeni_lab.bench
-
-generate: $(READY) ## Write the generated files (CRDs and their copies in the chart)
+generate: $(DEV) ## Write the generated files (CRDs and their copies in the chart)
 	$(BIN)/python -m openeni_crds.schema
 
+COMPILE := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --no-header --quiet
+SAME := --constraints requirements-dev.lock
 lock: $(READY) ## Lock the newest allowed versions of every dependency
-	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --upgrade --generate-hashes \
-		--no-emit-index-url --no-header --quiet --output-file requirements.lock
+	$(COMPILE) pyproject.toml --all-extras --group dev --upgrade --output-file requirements-dev.lock
+	$(COMPILE) pyproject.toml --all-extras $(SAME) --output-file requirements.lock
+	$(COMPILE) --group installer $(SAME) --output-file requirements-uv.lock
 
-format: $(READY) ## Format the sources
+format: $(DEV) ## Format the sources
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 

@@ -1,32 +1,54 @@
 """The command `openeni-lab`."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Final, cast
+import textwrap
+from collections import deque
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.exceptions import TyperException
 
-from openeni_lab import demonstration, enclosure, preparation, probe, progress
+from openeni_lab import demonstration, dns, enclosure, prepared, progress, service, steps
 from openeni_lab import lab as labs
 from openeni_lab.api import ApiError
-from openeni_lab.builds import SETS, BuildError
 from openeni_lab.chart import ChartError
-from openeni_lab.checks import judge
-from openeni_lab.debian import PackageError
 from openeni_lab.demo import DemoError
+from openeni_lab.demonstration import Running
 from openeni_lab.enclosure import LabError
+from openeni_lab.entering import enter
 from openeni_lab.images import ImageError
 from openeni_lab.kernel import run_in_kernel
 from openeni_lab.lab import Kind, Lab
-from openeni_lab.layout import Layout
-from openeni_lab.machine import Machine, MachineError
-from openeni_lab.openstack import client_environment
+from openeni_lab.layout import Layout, cache_folder
+from openeni_lab.limits import Limits
+from openeni_lab.machine import MachineError
+from openeni_lab.options import (
+    DEFAULT,
+    All,
+    Component,
+    CPUs,
+    Keep,
+    Lines,
+    Memory,
+    Name,
+    NodeCount,
+    NodeKind,
+    NodeName,
+    Yes,
+)
+from openeni_lab.prepare import stage
+from openeni_lab.prepare.cache import BuildError, size_mib
+from openeni_lab.prepare.checks import judge
+from openeni_lab.prepare.debian import PackageError
+from openeni_lab.prepare.sets import SETS, find
+from openeni_lab.prepared import NotPreparedError
 from openeni_lab.steps import StepError
 from openeni_lab.uml import GuestError
 
@@ -40,6 +62,7 @@ ERRORS: Final = (
     ImageError,
     LabError,
     MachineError,
+    NotPreparedError,
     OSError,
     PackageError,
     StepError,
@@ -52,31 +75,14 @@ PASS_ON: Final = {
     "ignore_unknown_options": True,
 }
 INTERRUPTED: Final = 130  # what typer makes of Ctrl-C, as a shell tells it
-GUEST_SECONDS: Final = 3600.0  # for a command on a VM node that is not on a terminal
-
-# What typer raises for bad usage; it keeps this class of click's to itself.
-USAGE: Final = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
 
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="A real OpenStack and a real Kubernetes cluster on this machine, to try openeni on.",
 )
-node_app = typer.Typer(help="One node of the lab.")
+node_app = typer.Typer(help="Restart a node of the lab.")
 app.add_typer(node_app, name="node")
-
-
-def _valid(name: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,15}", name):
-        raise typer.BadParameter(f"{name!r} is not up to 16 of a to z, 0 to 9 and -")
-    return name
-
-
-Name = Annotated[str, typer.Option("--name", callback=_valid, help="Which lab.")]
-NodeName = Annotated[str, typer.Option("--node", "-n", help="On a node, not in the lab itself.")]
-NodeCount = Annotated[int, typer.Option("--nodes", min=1, max=20, help="How many.")]
-NodeKind = Annotated[Kind, typer.Option("--kind", help="What a node is.")]
-DEFAULT: Final = Layout().name
 
 
 @app.command()
@@ -84,50 +90,93 @@ def up(
     name: Name = DEFAULT,
     nodes: NodeCount = 2,
     kind: NodeKind = Kind.AUTO,
+    memory: Memory = None,
+    cpus: CPUs = None,
 ) -> None:
-    """Bring the lab up, or go on where it stopped."""
-    wanted = Lab(Layout(name, nodes), kind.decided)
+    """Bring the lab up with openeni in it, or go on where an earlier `up` stopped."""
+    wanted = _lab(name, nodes, kind, memory, cpus)
     with progress.shown() as shown:
-        wanted.up(shown)
+        demonstration.up(wanted, shown).api.apply(dns.objects())
     print(f"export KUBECONFIG={wanted.layout.kubeconfig}")
 
 
+def _lab(name: str, nodes: int, kind: Kind, memory: int | None, cpus: float | None) -> Lab:
+    """The lab that these options describe, on this machine."""
+    limits = Limits.of(nodes)
+    if memory is not None:
+        limits = replace(limits, memory_mib=memory)
+    if cpus is not None:
+        limits = replace(limits, cpus=cpus)
+    decided = kind.decided(ipvlan=prepared.read(()).machine.ipvlan)
+    return Lab(Layout(name, nodes), decided, limits)
+
+
 @app.command()
-def demo(name: Name = DEFAULT, nodes: NodeCount = 2, kind: NodeKind = Kind.AUTO) -> None:
-    """Show the main job from nothing: pools, pods, every path. The lab stays up."""
-    lab = Lab(Layout(name, nodes), kind.decided)
-    modes = demonstration.modes_of(lab.kind, probe.has_ipvlan())
+def demo(
+    name: Name = DEFAULT,
+    nodes: NodeCount = 2,
+    kind: NodeKind = Kind.AUTO,
+    memory: Memory = None,
+    cpus: CPUs = None,
+) -> None:
+    """Run the demo: create pools and pods, test every path, leave the lab running."""
+    lab = _lab(name, nodes, kind, memory, cpus)
+    modes = demonstration.modes_of(lab.kind, prepared.read(()).machine.ipvlan)
     with progress.shown() as shown:
         if not demonstration.show(lab, shown, modes, Console()):
-            raise DemoError("not every line was ok; the lab is still up to look at")
+            raise DemoError(
+                "a path FAILED, or a count above is not 0; the lab is still up: "
+                "`openeni-lab logs` shows why, `openeni-lab down` removes it"
+            )
 
 
 @app.command()
-def check(name: Name = DEFAULT) -> None:
-    """What this machine lacks for a lab, everything at once."""
-    findings = judge(probe.gather(Layout(name)))
+def check(name: Name = DEFAULT, everything: All = False) -> None:
+    """List everything that this machine is missing; changes nothing."""
+    findings = judge(stage.look(Layout(name), everything=everything))
     for finding in findings:
-        print(preparation.line(finding).strip())
+        print(stage.line(finding).strip())
     if any(finding.stops for finding in findings):
-        raise LabError("this machine is not ready")
-    print("ready")
+        raise LabError("this machine is not ready: see the list above")
+    print("nothing stops a lab here; `openeni-lab prepare` installs and builds what it needs")
 
 
 @app.command()
-def build(name: Name = DEFAULT) -> None:
-    """Build everything that labs, demo and benchmarks use, or what is missing of it."""
+def prepare(name: Name = DEFAULT, everything: All = False, yes: Yes = False) -> None:
+    """Install and build what labs need; shows the plan and asks first. No other command does."""
     with progress.shown() as shown:
-        built = preparation.prepare(Layout(name), list(SETS), shown)
+        stage.prepare(Layout(name), shown, partial(_agreed, yes=yes), everything=everything)
+    built = find(SETS)
     if built.yardstick:
         print(f"kube-apiserver alone took {built.yardstick.seconds:.0f} s to build here")
 
 
+def _agreed(plan: str, *, yes: bool) -> bool:
+    """Show the plan; ask where somebody is there to answer."""
+    print(f"openeni-lab will, once for this machine:\n{textwrap.indent(plan, '  ')}", flush=True)
+    return yes or not sys.stdin.isatty() or typer.confirm("Go on?", default=True)
+
+
+cache_app = typer.Typer(help="Manage the cache of built programs.")
+app.add_typer(cache_app, name="cache")
+
+
+@cache_app.command("prune")
+def prune() -> None:
+    """Remove what this checkout does not use: older versions, unfinished builds, downloads."""
+    with progress.shown() as shown:
+        removed = stage.prune(shown)
+    for folder, mib in removed.items():
+        print(f"{mib:8.0f} MiB  {folder}")
+    print(f"{sum(removed.values()) / 1024:.1f} GiB were removed")
+
+
 @app.command(context_settings=PASS_ON)
-def kernel(context: typer.Context) -> None:
+def kernel(context: typer.Context, keep: Keep = None) -> None:
     """Run a command on a kernel that has ipvlan: this one, or a user-mode kernel."""
     if not context.args:
         raise typer.BadParameter("no command was given")
-    sys.exit(run_in_kernel(context.args))
+    sys.exit(run_in_kernel(context.args, keep=keep.absolute() if keep else None))
 
 
 @app.command()
@@ -138,18 +187,34 @@ def down(name: Name = DEFAULT) -> None:
 
 @app.command()
 def status(name: Name = DEFAULT) -> None:
-    """What runs in the lab, and how much memory it takes."""
+    """Show what runs in the lab, what ended by itself, and the memory and disk that it takes."""
     lab = labs.load(Layout(name))
-    table = Table("where", "program", "state")
-    machines = {"lab": lab.machine, **{n: node.machine for n, node in lab.nodes.items()}}
-    for where, machine in machines.items():
+    table = Table("where", "program", "state", "restarts")
+    for where, machine in lab.machines.items():
         for program, process in machine.list().items():
-            ended = f"ended with {process.exit_code}"
-            table.add_row(where, program, "runs" if process.running else ended)
+            state = "runs" if process.running else f"ended with {process.exit_code}"
+            table.add_row(where, program, state, str(process.restarts))
     console = Console()
     console.print(table)
+    for line in service.ended(lab.machines):
+        console.print(f"ended by itself: {line}", markup=False, soft_wrap=True)
     for part, mib in sorted(enclosure.memory(lab.layout).items()):
-        console.print(f"{part}: {mib:.0f} MiB")
+        console.print(f"memory of {part}: {mib:.0f} MiB")
+    console.print(f"disk of the lab: {size_mib(lab.layout.state):.0f} MiB ({lab.layout.state})")
+    console.print(f"disk of the cache: {size_mib(cache_folder()):.0f} MiB ({cache_folder()})")
+
+
+@app.command()
+def logs(name: Name = DEFAULT, lines: Lines = 5) -> None:
+    """Show where the lab's logs are, and the last lines of each."""
+    layout = Layout(name)
+    found = sorted((*layout.logs.glob("*.log"), *layout.state.glob("nodes/*/logs/*.log")))
+    if not found:
+        raise LabError(f"the lab {name!r} has no logs: openeni-lab up makes it")
+    for path in found:
+        print(f"{path}:")
+        with path.open(errors="replace") as file:
+            print(textwrap.indent("".join(deque(file, lines)), "    "), end="")
 
 
 @app.command("exec", context_settings=PASS_ON)
@@ -157,13 +222,13 @@ def execute(context: typer.Context, name: Name = DEFAULT, node: NodeName = "") -
     """Run a command in the lab (`openeni-lab exec -- openstack port list`) or on a node."""
     if not context.args:
         raise typer.BadParameter("no command was given")
-    _enter(labs.load(Layout(name)), node, context.args)
+    enter(labs.load(Layout(name)), node, context.args)
 
 
 @app.command()
 def shell(name: Name = DEFAULT, node: NodeName = "") -> None:
-    """A shell in the lab, or on a node."""
-    _enter(labs.load(Layout(name)), node, [shutil.which("bash") or "sh"])
+    """Open a shell in the lab, or on a node."""
+    enter(labs.load(Layout(name)), node, [shutil.which("bash") or "sh"])
 
 
 @app.command(context_settings=PASS_ON)
@@ -171,61 +236,44 @@ def kubectl(context: typer.Context, name: Name = DEFAULT) -> None:
     """Run kubectl on the lab's cluster, whatever the shell's KUBECONFIG says."""
     lab = labs.load(Layout(name))
     program = lab.built.bin("kubectl")
-    environment = {**os.environ, "KUBECONFIG": str(lab.layout.kubeconfig)}
+    own = {"KUBECONFIG": lab.layout.kubeconfig, "KUBECACHEDIR": lab.layout.kubectl_cache}
+    environment = {**os.environ, **{name: str(path) for name, path in own.items()}}
     os.execve(program, [str(program), *context.args], environment)  # noqa: S606
 
 
-@node_app.command("restart")
-def restart(node: Annotated[str, typer.Argument()], name: Name = DEFAULT) -> None:
-    """Restart a node as a reboot does: its processes and its /run are gone, its NICs are back."""
-    lab = labs.load(Layout(name))
+@app.command()
+def restart(component: Component, name: Name = DEFAULT, node: NodeName = "") -> None:
+    """Restart the operator, or the agents (one with --node), with the current code and chart."""
+    running = Running.of(labs.load(Layout(name)))
+    places = [running.lab.node(node).host.node] if node else running.lab.layout.nodes
     with progress.shown() as shown:
-        lab.restart_node(node, shown)
+        for place in places[:1] if component is Component.OPERATOR else places:
+            steps.run(running.installation.restart(component.value, place), shown)
 
 
-def _enter(lab: Lab, node: str, argv: Sequence[str]) -> None:
-    """In place of this process, in the namespaces of the lab or of a node."""
-    environment = {**os.environ, **_environment(lab)}
-    if node and lab.kind is Kind.VM:
-        sys.exit(_in_guest(lab.node(node).machine, argv))
-    machine = lab.node(node).machine if node else lab.machine
-    enter = ["nsenter", f"--target={machine.pid()}", "--mount", "--uts", "--ipc", "--net", "--pid"]
-    os.execvpe("nsenter", [*enter, "--cgroup", "--", *argv], environment)  # noqa: S606
-
-
-def _environment(lab: Lab) -> dict[str, str]:
-    """Inside, OpenStack's and Kubernetes' clients need to be told nothing."""
-    paths = [lab.built.path, str(lab.built.openstack_venv / "bin"), os.environ.get("PATH", "")]
-    return {
-        **client_environment(lab.layout),
-        "KUBECONFIG": str(lab.control_plane.folder / "admin.kubeconfig"),
-        "PATH": ":".join([*paths, "/usr/sbin", "/sbin"]),
-    }
-
-
-def _in_guest(machine: Machine, argv: Sequence[str]) -> int:
-    if sys.stdin.isatty():
-        code = machine.attend(argv, env={"TERM": os.environ.get("TERM", "dumb")})
-    else:
-        finished = machine.run(argv, stdin=sys.stdin.buffer.read(), timeout=GUEST_SECONDS)
-        sys.stdout.buffer.write(finished.out)
-        sys.stderr.buffer.write(finished.err)
-        code = finished.code
-    return code if code >= 0 else 128 - code
+@node_app.command("restart")
+def restart_node(node: Annotated[str, typer.Argument()], name: Name = DEFAULT) -> None:
+    """Restart a node as a reboot does: its processes and its /run are gone, its NICs are back."""
+    running = Running.of(labs.load(Layout(name)))
+    with progress.shown() as shown:
+        running.restart_node(node, shown)
 
 
 def main() -> None:
     """Failures of the machine or the user end in one line and exit status 1, never a traceback."""
     if os.geteuid():
-        sys.exit("openeni-lab: needs root: it makes network namespaces and cgroups")
+        sys.exit("openeni-lab: run it as root (sudo): it makes network namespaces and cgroups")
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
-    except USAGE as error:
+    except TyperException as error:
         sys.exit(f"openeni-lab: {error.format_message()}")
     except ERRORS as error:
         sys.exit(f"openeni-lab: {error}")
     if code == INTERRUPTED:
-        print("openeni-lab: interrupted; `up` goes on, `down` removes the lab", file=sys.stderr)
+        print(
+            "openeni-lab: interrupted; the same command continues, `down` removes the lab",
+            file=sys.stderr,
+        )
     sys.exit(code)
 
 

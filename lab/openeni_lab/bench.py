@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from openeni_lab import demonstration, enclosure, progress, workloads
-from openeni_lab.builds import ensure
+from openeni_lab import demonstration, enclosure, prepared, progress, workloads
 from openeni_lab.demonstration import Running
 from openeni_lab.lab import Kind, Lab
 from openeni_lab.layout import Layout
-from openeni_lab.probe import has_ipvlan
+from openeni_lab.prepare.sets import CNI_PLUGINS
 from openeni_lab.report import Measured, page
 from openeni_lab.steps import Progress, Step, run
 
@@ -47,7 +46,7 @@ class Race:
 
 def races() -> tuple[Race, ...]:
     """Veth on the machine's own kernel; ipvlan there too if it can, else in the lab's."""
-    ipvlan = Kind.NAMESPACE if has_ipvlan() else Kind.VM
+    ipvlan = Kind.AUTO.decided(ipvlan=prepared.read(()).machine.ipvlan)
     return (
         Race("veth", "ptp", Kind.NAMESPACE),
         Race("ipvlan-l3s", "ipvlan", ipvlan),
@@ -77,7 +76,7 @@ def _run(running: Running, race: Race, shown: Progress) -> Measured:
         machine.run(["ip", "link", "add", "reference0", "type", "dummy"])
         machine.check(["ip", "link", "set", "reference0", "up"])
     orders = {
-        "plugins": str(ensure(["cni-plugins"], shown).bin("ptp").parent),
+        "plugins": str(prepared.read([CNI_PLUGINS.name]).built.bin("ptp").parent),
         "reference": _reference(race.reference),
         "pods": [_pod_words(pod) for pod in _listed(running, race.pool)],
         "single": SINGLE,

@@ -6,7 +6,6 @@ in fresh namespaces; elsewhere a user-mode kernel is booted with the machine's f
 that it started is in a PID namespace which ends with this process, also when this one is killed.
 """
 
-import argparse
 import os
 import re
 import select
@@ -21,16 +20,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from openeni_lab.builds import BuildError, ensure
-from openeni_lab.probe import has_ipvlan
-from openeni_lab.progress import Lines
-from openeni_lab.uml import Guest, GuestError
+from openeni_lab import prepared
+from openeni_lab.prepare.sets import KERNEL
+from openeni_lab.uml import Guest
 
 TIMED_OUT: Final = 124  # as timeout(1) says it
 INTERRUPTED: Final = 130
 NO_ANSWER: Final = 125  # the guest ended without an exit code: its kernel died
 _KEPT: Final = re.compile(
-    r"PATH|HOME|LANG|LC_.*|TERM|PYTHON.*|PYTEST_.*|VIRTUAL_ENV|OPENENI_.*|TZ|CI"
+    r"PATH|HOME|LANG|LC_.*|TERM|PYTHON.*|PYTEST_.*|COVERAGE_.*|VIRTUAL_ENV|OPENENI_.*|TZ|CI"
 )
 _EXIT: Final = re.compile(rb"openeni-guest-exit (\d+)\n")
 
@@ -42,23 +40,24 @@ def run_in_kernel(
     memory_mib: int = 2048,
     seconds: float | None = None,
     own_kernel: bool | None = None,
+    keep: Path | None = None,
 ) -> int:
     """Run `argv` here (same folder, standard output and error) on a kernel with ipvlan.
 
     Returns its exit code as a shell tells it: 128 + n for signal n, 124 after `seconds`, 130 after
     Ctrl-C, 125 if the kernel died. `env` is added to the variables that are kept. `own_kernel`
-    decides instead of looking whether the machine's kernel will do. BuildError if the user-mode
-    kernel is missing and cannot be built; GuestError if it cannot be booted.
+    decides in place of what was prepared whether the machine's kernel will do. What it writes is
+    gone with a guest, except in the folder `keep`. NotPreparedError if the user-mode kernel was not
+    built; GuestError if it cannot be booted.
     """
     wanted = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
     if not sys.stdout.isatty():
         # A guest's command writes to a terminal in any case; nobody wants its colours in a file.
         wanted |= {"TERM": "dumb", "NO_COLOR": "1"}
     wanted |= env or {}
-    machine_will_do = has_ipvlan() if own_kernel is None else own_kernel
-    if machine_will_do:
+    if prepared.read(()).machine.ipvlan if own_kernel is None else own_kernel:
         return _run_in_namespaces(argv, wanted, seconds)
-    return _run_in_guest(argv, wanted, memory_mib, seconds)
+    return _run_in_guest(argv, wanted, memory_mib, seconds, keep)
 
 
 def _isolated(*namespaces: str) -> list[str]:
@@ -83,9 +82,13 @@ def _run_in_namespaces(argv: Sequence[str], env: Mapping[str, str], seconds: flo
 
 
 def _run_in_guest(
-    argv: Sequence[str], env: Mapping[str, str], memory_mib: int, seconds: float | None
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    memory_mib: int,
+    seconds: float | None,
+    keep: Path | None,
 ) -> int:
-    built = ensure(["kernel"], Lines())
+    built = prepared.read([KERNEL.name]).built
     folder = Path(tempfile.mkdtemp(prefix="openeni-kernel-"))
     reading, writing = os.pipe()
     talk = sys.stdin.isatty()
@@ -98,10 +101,13 @@ def _run_in_guest(
         memory_mib=memory_mib,
         what="talk" if talk else "run",
         consoles=(*consoles, *words),
+        shared=keep,
     )
     try:
         guest.prepare(argv, env, Path.cwd())
-        boot = [*_isolated(), *guest.argv]
+        # Its memory is a file in /dev/shm: one of its own is as large as needed and goes with it.
+        memory = "mount -t tmpfs -o size=100% shm /dev/shm || exit 125"
+        boot = [*_isolated("--mount"), "sh", "-c", f'{memory}; exec "$@"', "sh", *guest.argv]
         with _terminal_kept(), _started(boot, guest.environment, writing):
             os.close(writing)
             return _follow(reading, folder, seconds)
@@ -165,21 +171,3 @@ def _terminal_kept() -> Generator[None]:
         yield
     finally:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
-
-
-def main() -> int:
-    """`python -m openeni_lab.kernel [--memory MIB] [--seconds N] -- COMMAND...`."""
-    parser = argparse.ArgumentParser(prog="openeni_lab.kernel", description=run_in_kernel.__doc__)
-    parser.add_argument("--memory", type=int, default=2048, help="MiB of the guest")
-    parser.add_argument("--seconds", type=float, help="end it after this time")
-    parser.add_argument("command", nargs="+")
-    options = parser.parse_args()
-    try:
-        return run_in_kernel(options.command, memory_mib=options.memory, seconds=options.seconds)
-    except (BuildError, GuestError) as error:
-        print(f"openeni-lab: {error}", file=sys.stderr)
-        return NO_ANSWER
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

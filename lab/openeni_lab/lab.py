@@ -4,25 +4,22 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from openeni_lab import enclosure, openstack
-from openeni_lab.builds import Built, find
+from openeni_lab import enclosure, openstack, prepared
 from openeni_lab.enclosure import LabError
 from openeni_lab.images import Image, make_images
 from openeni_lab.kubernetes import ControlPlane
 from openeni_lab.layout import Layout, NodeLayout
+from openeni_lab.limits import Limits
 from openeni_lab.machine import Machine
 from openeni_lab.network import Network
 from openeni_lab.node import Node
 from openeni_lab.node_machine import GuestMachine, Host, NamespaceMachine, NodeMachine
-from openeni_lab.preparation import prepare
-from openeni_lab.probe import has_ipvlan
+from openeni_lab.prepare.sets import KERNEL, LAB_SETS, Built
 from openeni_lab.steps import Progress, Step, run, together
-
-PROGRAMS: Final = ("kubernetes", "kubectl", "node", "openstack")
 
 
 class Kind(StrEnum):
@@ -32,11 +29,11 @@ class Kind(StrEnum):
     VM = "vm"
     AUTO = "auto"  # a namespace where the machine's own kernel has ipvlan
 
-    @property
-    def decided(self) -> "Kind":
+    def decided(self, *, ipvlan: bool) -> "Kind":
+        """Return the kind of node that a machine whose kernel has ipvlan, or has not, gives."""
         if self is not Kind.AUTO:
             return self
-        return Kind.NAMESPACE if has_ipvlan() else Kind.VM
+        return Kind.NAMESPACE if ipvlan else Kind.VM
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,7 @@ class Lab:
 
     layout: Layout
     kind: Kind = Kind.NAMESPACE
+    limits: Limits | None = None  # None: what this many nodes need
 
     @property
     def machine(self) -> Machine:
@@ -53,13 +51,13 @@ class Lab:
 
     @cached_property
     def built(self) -> Built:
-        """The programs; a BuildError comes when one is asked for that was never built."""
-        return find(self.sets)
+        """The programs that were prepared. Raises NotPreparedError where they were not."""
+        return prepared.read(self.sets, self.layout.root).built
 
     @property
     def sets(self) -> tuple[str, ...]:
-        """What must be built for this lab."""
-        return (*PROGRAMS, "kernel") if self.kind is Kind.VM else PROGRAMS
+        """What must have been built for this lab."""
+        return (*LAB_SETS, KERNEL.name) if self.kind is Kind.VM else LAB_SETS
 
     @property
     def control_plane(self) -> ControlPlane:
@@ -68,6 +66,11 @@ class Lab:
     @property
     def nodes(self) -> Mapping[str, Node]:
         return {node.name: self._node(node) for node in self.layout.nodes}
+
+    @property
+    def machines(self) -> Mapping[str, Machine]:
+        """The lab's own and each node's, by name."""
+        return {"lab": self.machine, **{name: node.machine for name, node in self.nodes.items()}}
 
     def node(self, name: str) -> Node:
         """Raises LabError when the lab has no such node."""
@@ -78,15 +81,14 @@ class Lab:
             raise LabError(f"the lab has no node {name!r} (it has {known})") from None
 
     def up(self, progress: Progress) -> None:
-        """Make the whole lab, or what is missing of it. The first lab of a machine builds first.
+        """Make the whole lab, or what is missing of it, on a machine that was prepared.
 
-        Raises BuildError, LabError, PackageError, StepError or MachineError, for the user to read.
+        Raises NotPreparedError, LabError, StepError or MachineError, for the user to read.
         """
-        if not self.machine.alive():
-            prepare(self.layout, self.sets, progress)
         with enclosure.only_one(self.layout) as lock:
+            enclosure.discard_earlier(self.layout)
             self._keep()
-            run([enclosure.step(self.layout, lock), *self.steps()], progress)
+            run([enclosure.step(self.layout, lock, self.limits), *self.steps()], progress)
 
     def steps(self) -> list[Step]:
         """Everything inside: the cloud's wires, control plane, cloud, nodes."""
@@ -113,14 +115,18 @@ class Lab:
         machine: NodeMachine = NamespaceMachine(host)
         if self.kind is Kind.VM:
             machine = GuestMachine(host, self.built.kernel, self.built.kernel_preload)
-        return Node(host, machine, self.control_plane, _images)
+        return Node(host, machine, self.control_plane, lambda: self._images)
+
+    @cached_property
+    def _images(self) -> tuple[Image, ...]:
+        return make_images(self.built.bin)
 
     def _keep(self) -> None:
         """Remember what this lab is, for the commands that come later."""
         file = _memory(self.layout)
         if file.exists():
             kept = load(self.layout)
-            if kept != self:
+            if (kept.layout, kept.kind) != (self.layout, self.kind):
                 raise LabError(
                     f"the lab {self.layout.name!r} has {kept.layout.node_count} nodes of kind "
                     f"{kept.kind}: take it down first (openeni-lab down)"
@@ -141,8 +147,3 @@ def load(layout: Layout) -> Lab:
 
 def _memory(layout: Layout) -> Path:
     return layout.state / "lab.json"
-
-
-@cache
-def _images() -> tuple[Image, ...]:
-    return make_images()

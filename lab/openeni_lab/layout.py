@@ -30,6 +30,8 @@ GLANCE_PORT: Final = 19292
 MARIADB_PORT: Final = 13306
 
 CLOUD_PROJECT: Final = "demo"  # the project that owns servers, networks and ENIs
+MOST_NODES: Final = 20
+ROOT: Final = Path("/var/lib/openeni-lab")  # a folder for each lab, and what `prepare` found
 REMOTE_VM: Final = "remote"  # a VM on the pods network, known to no Kubernetes
 
 
@@ -70,7 +72,7 @@ class Layout:
 
     name: str = "default"
     node_count: int = 2
-    root: Path = Path("/var/lib/openeni-lab")
+    root: Path = ROOT
 
     @property
     def state(self) -> Path:
@@ -90,6 +92,11 @@ class Layout:
     def kubeconfig(self) -> Path:
         """For people: reaches the API server through the forwarder on the machine's loopback."""
         return self.state / "kubeconfig"
+
+    @property
+    def kubectl_cache(self) -> Path:
+        """Where kubectl, run by the lab, keeps what it learnt of the API (KUBECACHEDIR)."""
+        return self.state / "cache" / "kubectl"
 
     @property
     def clouds_yaml(self) -> Path:

@@ -1,21 +1,31 @@
 """How work in progress is shown: a live line with a clock on a terminal, plain lines elsewhere."""
 
 import sys
+import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
 from openeni_lab.steps import Progress
 
-__all__ = ["Lines", "Progress", "Screen", "shown"]
+__all__ = ["Display", "Lines", "Progress", "Screen", "shown"]
 
 SAY_AGAIN_SECONDS = 15.0
 LONGEST_NOTE = 70
+
+
+class Display(Progress, Protocol):
+    """Where work is shown that may go on in two lanes."""
+
+    def beside(self) -> Progress:
+        """Return a place for work that goes on at the same time."""
+        ...
 
 
 class Lines:
@@ -36,6 +46,9 @@ class Lines:
             self._next_word = time.monotonic() + SAY_AGAIN_SECONDS
             _say(f"  {self._name}: {text[:LONGEST_NOTE]}")
 
+    def beside(self) -> Progress:
+        return Lines()
+
     def done(self, *, changed: bool = True) -> None:
         if changed:
             _say(f"{time.monotonic() - self._begun:8.1f} s  {self._name}")
@@ -46,29 +59,54 @@ def _say(line: str) -> None:
 
 
 class Screen:
-    """For people: the running step with a spinner, its clock and what a fast machine takes."""
+    """For people: each running step with a spinner, its clock and what a fast machine takes."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
-        self._console = console
-        self.live = Live(console=console, transient=True, refresh_per_second=8)
+        self.console = Console(stderr=True)
+        self.live = Live(console=self.console, transient=True, refresh_per_second=8)
+        self._rows: dict[int, _Running] = {}  # by lane
+        self._lock = threading.Lock()
+        self._lane = _Lane(self, 0)
+        self.start, self.note, self.done = self._lane.start, self._lane.note, self._lane.done
+
+    def beside(self) -> Progress:
+        return _Lane(self, 1)
+
+    def show(self, lane: int, running: "_Running | None") -> None:
+        """Put a lane's row on the screen, or take it off."""
+        with self._lock:
+            if running:
+                self._rows[lane] = running
+            else:
+                self._rows.pop(lane, None)
+            if not self._rows:
+                self.live.stop()
+                return
+            self.live.update(Group(*(self._rows[lane] for lane in sorted(self._rows))))
+            self.live.start()
+
+
+class _Lane:
+    """One row of a screen."""
+
+    def __init__(self, screen: Screen, number: int) -> None:
+        self._screen, self._number = screen, number
         self._running = _Running("", 0)
 
     def start(self, name: str, expected_seconds: float) -> None:
         self._running = _Running(name, expected_seconds)
-        self.live.update(self._running)
-        self.live.start()
+        self._screen.show(self._number, self._running)
 
     def note(self, text: str) -> None:
         self._running.note = text[:LONGEST_NOTE]
 
     def done(self, *, changed: bool = True) -> None:
-        self.live.stop()
-        name = self._running.name
+        self._screen.show(self._number, None)
+        name, passed = self._running.name, f"{self._running.passed:8.1f} s  "
         if changed:
-            self._console.print(Text.assemble((f"{self._running.passed:8.1f} s  ", "green"), name))
+            self._screen.console.print(Text.assemble((passed, "green"), name))
         else:
-            self._console.print(Text(f"     there  {name}", "dim"))
+            self._screen.console.print(Text(f"     there  {name}", "dim"))
 
 
 class _Running:
@@ -91,8 +129,8 @@ class _Running:
 
 
 @contextmanager
-def shown() -> Generator[Progress]:
-    """What suits standard error; afterwards the terminal is as it was, whatever happened."""
+def shown() -> Generator[Display]:
+    """Yield the display that suits standard error; restore the terminal afterwards."""
     if not sys.stderr.isatty():
         yield Lines()
         return

@@ -1,0 +1,65 @@
+"""The options of the command `openeni-lab`, each written once."""
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from openeni_lab.lab import Kind
+from openeni_lab.layout import MOST_NODES, Layout
+from openeni_lab.openeni import AGENT, OPERATOR
+
+DEFAULT: Final = Layout().name
+
+
+class Component(StrEnum):
+    """A program of openeni."""
+
+    OPERATOR = OPERATOR
+    AGENT = AGENT
+
+
+def _valid(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,15}", name):
+        raise typer.BadParameter(
+            f"{name!r}: a lab's name is 1 to 16 characters of a-z, 0-9 and '-', no '-' first"
+        )
+    return name
+
+
+Name = Annotated[str, typer.Option("--name", callback=_valid, help="Name of the lab.")]
+NodeName = Annotated[str, typer.Option("--node", "-n", help="The node (n1, n2, ...).")]
+All = Annotated[bool, typer.Option("--all", help="For tests and benchmarks too.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Keep = Annotated[
+    Path | None,
+    typer.Option(exists=True, file_okay=False, help="Folder that keeps what is written to it."),
+]
+NodeCount = Annotated[int, typer.Option("--nodes", min=1, max=MOST_NODES, help="How many nodes.")]
+NodeKind = Annotated[
+    Kind,
+    typer.Option(
+        "--kind",
+        help="A vm has a user-mode kernel; auto: if ipvlan is missing.",
+    ),
+]
+Lines = Annotated[int, typer.Option("--lines", min=0, help="Lines of each log.")]
+Memory = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Memory limit of the whole lab in MiB, set when it starts; 0: no limit.",
+        show_default="4096 + 1280 for each node",
+    ),
+]
+CPUs = Annotated[
+    float | None,
+    typer.Option(
+        "--cpus",
+        min=0,
+        help="Processors that the whole lab may use, set when it starts; 0: no limit.",
+        show_default="all",
+    ),
+]
