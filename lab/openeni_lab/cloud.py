@@ -90,6 +90,7 @@ class Cloud:
             "OS_NOVA_CONFIG_FILES": "api-paste.ini;nova.conf",
             "OS_GLANCE_CONFIG_DIR": str(self.etc / "glance"),
             "OS_GLANCE_CONFIG_FILES": "glance-api.conf",
+            "XDG_CACHE_HOME": str(self.run / "cache"),  # stevedore's; else in root's home
             "no_proxy": "127.0.0.1,localhost",
             "NO_PROXY": "127.0.0.1,localhost",
         }

@@ -48,22 +48,46 @@ class Check:
 
 
 def checks(pods: Sequence[PodFacts], service: str, remote: str) -> tuple[Check, ...]:
-    """Every path for these pods, which stand on at least two nodes, at least two on the first.
+    """Return every path that these pods (at least one) can show.
 
-    `service` is the ClusterIP (port 80) in front of them, `remote` the remote VM's address.
+    A path between nodes needs pods on two nodes, the path within a node two pods on one; what
+    these pods cannot show is left out. `service` is the ClusterIP (port 80) in front of them,
+    `remote` the remote VM's address.
     """
-    first = pods[0]
-    same = next(p for p in pods[1:] if p.node == first.node)
-    other = next(p for p in pods if p.node != first.node)
-    return (*_from_pod(first, same, other, service, remote), *_to_pods((first, other), service))
+    by_node = _by_node(pods)
+    crowded = next((node for node, there in by_node.items() if len(there) > 1), min(by_node))
+    first, *neighbours = by_node[crowded]
+    others = [there[0] for node, there in by_node.items() if node != crowded]
+    return (
+        *_from_pod(first, neighbours[:1], others[:1], service, remote),
+        *_to_pods([there[0] for there in by_node.values()], service),
+    )
+
+
+def by_name(pod: PodFacts, service: str) -> Check:
+    """Return the path from a pod to a Service of its namespace that it knows by name."""
+    return Check("pod to a Service by its name", Place.POD, pod.name, _head(service), OK)
+
+
+def _by_node(pods: Sequence[PodFacts]) -> dict[str, list[PodFacts]]:
+    """Nodes and the pods of each in order of their names."""
+    found: dict[str, list[PodFacts]] = {}
+    for pod in sorted(pods, key=lambda pod: (pod.node, pod.name)):
+        found.setdefault(pod.node, []).append(pod)
+    return found
 
 
 def _from_pod(
-    first: PodFacts, same: PodFacts, other: PodFacts, service: str, remote: str
+    first: PodFacts,
+    same: Sequence[PodFacts],
+    other: Sequence[PodFacts],
+    service: str,
+    remote: str,
 ) -> Iterator[Check]:
+    """Check from `first` to a pod of the `same` and of the `other` node, where there is one."""
     targets = (
-        ("pod to pod, same node", _head(same.address)),
-        ("pod to pod, other node", _head(other.address)),
+        *(("pod to pod, same node", _head(pod.address)) for pod in same),
+        *(("pod to pod, other node", _head(pod.address)) for pod in other),
         ("pod to remote VM", _head(remote)),
         ("pod to host beyond the subnet", _head(layout.OUTSIDE_ADDRESS)),
         ("pod to ClusterIP", _head(service, TRIES_SERVICE)),
@@ -73,7 +97,7 @@ def _from_pod(
     pings = (
         ("pod to subnet's gateway", layout.PODS_GATEWAY),
         ("pod to its node", first.node_address),
-        ("pod to the other node", other.node_address),
+        *(("pod to the other node", pod.node_address) for pod in other),
     )
     for path, address in pings:
         argv = ("ping", "-c", "1", "-W", "5", address)
@@ -81,6 +105,7 @@ def _from_pod(
 
 
 def _to_pods(pods: Sequence[PodFacts], service: str) -> Iterator[Check]:
+    """Check from everywhere else to these pods, one on each node."""
     for pod in pods:
         argv = curl(pod.address)
         yield Check(f"{pod.node} to its pod", Place.NODE, pod.node, argv, OK)

@@ -1,10 +1,10 @@
-"""The main job shown from nothing: an ENIPool for each datapath, pods on them, every path proven.
+"""The demo: an ENIPool for each datapath, pods on them, every path tested, addresses re-used.
 
-What it prints is what it saw; its exit status says whether all of it worked.
+It prints what it sees; its exit status says whether all of it worked.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,22 +12,42 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from openeni_lab import connectivity, network, workloads
+from openeni_lab import connectivity, dns, network, workloads
 from openeni_lab.api import Api
 from openeni_lab.reach import Reach, Result, is_ready
 
 Json = dict[str, Any]
 
-PATIENCE: Final = 300.0  # for what takes seconds on a fast machine
-REPLICAS: Final = 4
+PATIENCE: Final = 600.0  # for what takes seconds on a fast machine
+ENDS_SECONDS: Final = 1.0  # between two looks for programs that ended
+PODS_PER_NODE: Final = 2  # of each datapath: the path within a node needs two
 POOLS: Final = "/apis/openeni.io/v1alpha1/enipools"
 ENIS: Final = "/apis/openeni.io/v1alpha1/enis"
 PODIPS: Final = "/apis/openeni.io/v1alpha1/podips"
-STORY: Final = ("get", "enipool,eni,podip", "--all-namespaces", "--output=wide")
+DEPLOYMENTS: Final = "/apis/apps/v1/namespaces/default/deployments"
+STATEFUL_SETS: Final = "/apis/apps/v1/namespaces/default/statefulsets"
+PODS: Final = "/api/v1/namespaces/default/pods"
+STATE: Final = ("get", "enipool,eni,podip", "--all-namespaces", "--output=wide")
+COLUMNS: Final = (
+    "ENI:.metadata.name",
+    "ADDRESSES:.status.port.addresses",
+    "GRANTED:.status.node.granted",
+    "COOLING:.status.node.cooling",
+    "AVAILABLE:.status.node.available",
+)
+COUNTS: Final = ("get", "eni", f"--output=custom-columns={','.join(COLUMNS)}")
+NAMED: Final = "named"  # the StatefulSet
+REUSED: Final = "reused"  # pool and Deployment that show the cool-down
+# The Deployment takes every address: after the cool-down it can only be given the same ones.
+REUSED_CAPACITY: Final = {
+    "addressesPerENI": PODS_PER_NODE,
+    "maxENIsPerNode": 1,
+    "minAvailable": 0,
+}
 
 
 class DemoError(Exception):
-    """Something did not come about; one line that names it."""
+    """An expected state was not reached; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -36,60 +56,76 @@ class Demo:
 
     api: Api
     reach: Reach
-    dropped: Callable[[], dict[str, int]]  # spoofed packets by port
+    dropped: Callable[[], Mapping[str, int]]  # spoofed packets by port
+    ended: Callable[[], Sequence[str]]  # a line for each program that ended unasked meanwhile
     console: Console
 
     def run(self, modes: Sequence[str]) -> bool:
-        """Show it for these datapaths (names of workloads.DATAPATHS); whether all was well."""
+        """Show these datapaths (names of workloads.DATAPATHS). True if everything worked."""
         before = sum(self.dropped().values())
         self._clear(modes)
         self._apply(modes)
-        for mode in modes:
-            self._wait_for_pods(mode, REPLICAS)
-        self._wait("every PodIP to be Ready", self._all_said)
-        self._tell("What the cluster says", self.reach.kubectl_out(*STORY))
-        results = {mode: self._check(mode) for mode in modes}
+        for app in (*map(_web, modes), REUSED):
+            self._wait_for_pods(app, self._pods)
+        self._wait("names of Services to resolve", lambda: self._resolve(modes))
+        self._wait("every pool, ENI and PodIP to be Ready", lambda: self._all_ready(modes))
+        self._print("What the cluster says", self.reach.kubectl_out(*STATE))
+        used = self._cool_down()
+        results = {mode: self._check(mode) for mode in modes}  # while the addresses cool down
         self.console.print(table(results))
-        self._rescale(modes[0])
-        dropped = sum(self.dropped().values()) - before
-        self.console.print(f"packets dropped as spoofed: {dropped}")
-        return not dropped and all(r.ok for rows in results.values() for r in rows)
+        verdicts = (
+            self._reuse(used),
+            self._report("packets dropped as spoofed", sum(self.dropped().values()) - before),
+            self._report("programs that ended by themselves", "; ".join(self.ended()) or 0),
+        )
+        return all(verdicts) and all(r.ok for rows in results.values() for r in rows)
+
+    @property
+    def _pods(self) -> int:
+        """Return how many pods each Deployment has, the same number on every node."""
+        return PODS_PER_NODE * len(self.reach.nodes)
 
     def _clear(self, modes: Sequence[str]) -> None:
-        """Delete an earlier demo's pods: scaled down, they may all be on one node."""
-        apps = [*map(_web, modes), "named"]
+        """Delete an earlier demo's pods. Those on the pool `reused` are left as they should be."""
+        apps = [*map(_web, modes), NAMED]
         for app in apps:
-            self.api.delete(f"/apis/apps/v1/namespaces/default/deployments/{app}")
-            self.api.delete(f"/apis/apps/v1/namespaces/default/statefulsets/{app}")
+            self.api.delete(f"{DEPLOYMENTS}/{app}")
+            self.api.delete(f"{STATEFUL_SETS}/{app}")
 
         def gone() -> bool:
-            mine = f"app in ({','.join(apps)})"
-            return not self.api.items("/api/v1/namespaces/default/pods", labelSelector=mine)
+            return not self.api.items(PODS, labelSelector=f"app in ({','.join(apps)})")
 
         self._wait("the end of an earlier demo's pods", gone)
 
     def _apply(self, modes: Sequence[str]) -> None:
         self.api.apply([workloads.pool(modes[0], selection="Default")])  # for people's own pods
         self.api.apply(workloads.pool(mode) for mode in modes[1:])
+        self.api.apply(dns.objects(modes[0]))
+        self.api.apply([workloads.pool(REUSED, capacity=REUSED_CAPACITY)])
         for mode in modes:
             name = _web(mode)
-            self.api.apply([workloads.deployment(name, mode, REPLICAS), workloads.service(name)])
-        self.api.apply([workloads.stateful_set("named", modes[0], 2)])
+            self.api.apply([workloads.deployment(name, mode, self._pods), workloads.service(name)])
+        self.api.apply([workloads.stateful_set(NAMED, modes[0], len(self.reach.nodes))])
+        self.api.apply([workloads.deployment(REUSED, REUSED, self._pods)])
+        self.api.apply([workloads.service(REUSED)])
 
-    def _wait_for_pods(self, mode: str, count: int) -> None:
+    def _wait_for_pods(self, app: str, count: int) -> None:
         def running() -> bool:
-            pods = self.reach.pods(_web(mode))
-            return len(pods) == count == self._endpoints(_web(mode))
+            return len(self.reach.pods(app)) == count == self._endpoints(app)
 
-        self._wait(f"{count} ready pods on {mode}", running)
+        self._wait(f"{count} ready pods of {app}", running)
 
-    def _all_said(self) -> bool:
-        """Pools, ENIs and PodIPs all say that they are Ready."""
-        found = [o for path in (POOLS, ENIS, PODIPS) for o in self.api.items(path)]
-        return all(is_ready(o) for o in found)
+    def _all_ready(self, modes: Sequence[str]) -> bool:
+        """Return whether the demo's pools, their ENIs and the PodIPs on these are all Ready."""
+        pools = {*modes, REUSED}
+        found = [o for o in self.api.items(POOLS) if o["metadata"]["name"] in pools]
+        enis = [o for o in self.api.items(ENIS) if o["spec"]["pool"] in pools]
+        names = {o["metadata"]["name"] for o in enis}
+        podips = [o for o in self.api.items(PODIPS) if o["spec"]["eni"] in names]
+        return all(is_ready(o) for o in (*found, *enis, *podips))
 
     def _endpoints(self, name: str) -> int:
-        """What kube-proxy has been told of."""
+        """Return how many ready endpoints of a Service kube-proxy knows."""
         path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
         slices = self.api.items(path, labelSelector=f"kubernetes.io/service-name={name}")
         found = [e for s in slices for e in s["endpoints"] or () if e["conditions"].get("ready")]
@@ -98,52 +134,83 @@ class Demo:
     def _check(self, mode: str) -> list[Result]:
         name = _web(mode)
         service = self.api.request("GET", f"/api/v1/namespaces/default/services/{name}")
-        wanted = connectivity.checks(
-            self.reach.pods(name), service["spec"]["clusterIP"], network.REMOTE_ADDRESS
+        pods, address = self.reach.pods(name), service["spec"]["clusterIP"]
+        wanted = connectivity.checks(pods, address, network.REMOTE_ADDRESS)
+        by_name = connectivity.by_name(pods[0], name)
+        return [self.reach.run(check) for check in (*wanted, by_name)]
+
+    def _resolve(self, modes: Sequence[str]) -> bool:
+        """Return whether CoreDNS, a pod on the Default pool, answers pods of every datapath."""
+        if not dns.ready(self.api):
+            return False
+        pods = {_web(mode): self.reach.pods(_web(mode)) for mode in modes}
+        return all(
+            there and self.reach.run(connectivity.by_name(there[0], name)).ok
+            for name, there in pods.items()
         )
-        return [self.reach.run(check) for check in wanted]
 
-    def _rescale(self, mode: str) -> None:
-        """Down to one pod and up to twice as many: addresses rest, then are granted again."""
-        used = {p.address for p in self.reach.pods(_web(mode))}
-        self._scale(mode, 1)
-        self._wait("one pod left", lambda: self._count(mode) == 1)
-        self._wait("resting addresses", lambda: self._sum("cooling") >= REPLICAS - 1)
-        self._tell("Scaled down: addresses rest", self.reach.kubectl_out("get", "enipool,eni"))
-        self._wait("rested addresses", lambda: not self._sum("cooling"))
-        self._scale(mode, 2 * REPLICAS)
-        self._wait_for_pods(mode, 2 * REPLICAS)
-        again = used & {p.address for p in self.reach.pods(_web(mode))}
-        self._tell("Scaled up", self.reach.kubectl_out("get", "podip"))
-        self.console.print(f"addresses in use again after their rest: {', '.join(sorted(again))}")
+    def _cool_down(self) -> set[str]:
+        """Delete every pod on the pool `reused`; return the addresses they had."""
+        used = {pod.address for pod in self.reach.pods(REUSED)}
+        self._scale(REUSED, 0)
+        self._wait("addresses to cool down", self._is_cooling)
+        text = self.reach.kubectl_out(*COUNTS)
+        self._print(f"Scaled {REUSED} down to 0: its addresses cool down", text)
+        return used
 
-    def _scale(self, mode: str, replicas: int) -> None:
-        path = f"/apis/apps/v1/namespaces/default/deployments/{_web(mode)}/scale"
+    def _is_cooling(self) -> bool:
+        """Return whether every pod on the pool `reused` is gone and addresses cool down."""
+        return not self.api.items(PODS, labelSelector=f"app={REUSED}") and self._cooling() > 0
+
+    def _reuse(self, used: set[str]) -> bool:
+        """After the cool-down the new pods get the addresses of the old ones."""
+        self._wait("the end of the cool-down", lambda: not self._cooling())
+        self._scale(REUSED, len(used))
+        self._wait_for_pods(REUSED, len(used))
+        again = used & {pod.address for pod in self.reach.pods(REUSED)}
+        missed = used - again
+        self._report("re-used after cool-down", ", ".join(sorted(again)) or "none")
+        return self._report("addresses that were not re-used", ", ".join(sorted(missed)) or 0)
+
+    def _scale(self, app: str, replicas: int) -> None:
         body = {"spec": {"replicas": replicas}}
+        path = f"{DEPLOYMENTS}/{app}/scale"
         self.api.request("PATCH", path, body, "application/merge-patch+json")
 
-    def _count(self, mode: str) -> int:
-        path = "/api/v1/namespaces/default/pods"
-        return len(self.api.items(path, labelSelector=f"app={_web(mode)}"))
+    def _cooling(self) -> int:
+        enis = [eni for eni in self.api.items(ENIS) if eni["spec"]["pool"] == REUSED]
+        return sum(e.get("status", {}).get("node", {}).get("cooling", 0) for e in enis)
 
-    def _sum(self, count: str) -> int:
-        return sum(e.get("status", {}).get("node", {}).get(count, 0) for e in self.api.items(ENIS))
+    def _report(self, what: str, found: int | str) -> bool:
+        """Print a count that must be 0, or what was found instead. True if it is 0."""
+        self.console.print(Text(f"{what}: {found}"), soft_wrap=True)
+        return not found
 
-    def _tell(self, title: str, text: str) -> None:
+    def _print(self, title: str, text: str) -> None:
         self.console.rule(title, align="left")
         # Plain text: a MAC address such as 3e:ab:4c holds the name of an emoji.
         self.console.print(Text(text.rstrip()), soft_wrap=True)
 
     def _wait(self, what: str, condition: Callable[[], bool]) -> None:
-        begun = time.monotonic()
+        """Raise DemoError as soon as a program of the lab ends, or when it takes too long."""
+        begun = looked = time.monotonic()
         with self.console.status(f"waiting for {what}"):
             while not condition():
-                if time.monotonic() - begun > PATIENCE:
-                    raise DemoError(f"not after {PATIENCE:.0f} s: {what}; {self._why()}")
+                now = time.monotonic()
+                if now - looked > ENDS_SECONDS:
+                    looked = now
+                    self._refuse_ended(what)
+                if now - begun > PATIENCE:
+                    raise DemoError(f"waited {PATIENCE:.0f} s for {what}; {self._reason()}")
                 time.sleep(0.2)
 
-    def _why(self) -> str:
-        """The first condition that is not true, or the first pod that is not ready."""
+    def _refuse_ended(self, what: str) -> None:
+        ended = self.ended()
+        if ended:
+            raise DemoError(f"while waiting for {what}: {'; '.join(ended)}")
+
+    def _reason(self) -> str:
+        """Return the first condition that is not true, or how many pods are not ready."""
         for path in (POOLS, ENIS):
             for found in self.api.items(path):
                 for c in found.get("status", {}).get("conditions", ()):
@@ -153,19 +220,22 @@ class Demo:
         return f"{len(waiting)} pods are not ready (kubectl describe pod)"
 
 
-def table(results: dict[str, list[Result]]) -> Table:
-    """One row a path, one column a datapath."""
+def table(results: Mapping[str, Iterable[Result]]) -> Table:
+    """One row for each path, one column for each datapath."""
+    cells = {mode: {r.check.path: r for r in found} for mode, found in results.items()}
     drawn = Table(title="every path", title_justify="left")
     drawn.add_column("path")
-    for mode in results:
+    for mode in cells:
         drawn.add_column(mode)
-    for row in zip(*results.values(), strict=True):
-        drawn.add_row(row[0].check.path, *(_cell(result) for result in row))
+    for path in dict.fromkeys(path for column in cells.values() for path in column):
+        drawn.add_row(path, *(_cell(column.get(path)) for column in cells.values()))
     return drawn
 
 
-def _cell(result: Result) -> str:
-    return "[green]ok[/]" if result.ok else f"[red]FAILED[/] {result.answer}"
+def _cell(result: Result | None) -> Text:
+    if result is None:
+        return Text("-")
+    return Text("ok", "green") if result.ok else Text(f"FAILED {result.answer}", "red")
 
 
 def _web(mode: str) -> str:

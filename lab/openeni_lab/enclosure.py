@@ -1,4 +1,4 @@
-"""What a lab is made of on the machine: one process tree, one cgroup, one folder; made and removed.
+"""Create and remove what a lab has on the machine: one process tree, one cgroup, one folder.
 
 Removal does not trust the lab's init to be there or to be sane: whatever is in the lab's cgroup is
 killed, then what is left is looked for and named.
@@ -19,12 +19,17 @@ from typing import Final
 
 from openeni_lab import isolation, layout
 from openeni_lab.layout import Layout
+from openeni_lab.limits import LimitError, Limits
+from openeni_lab.limits import apply as limit_use
 from openeni_lab.machine import Machine, MachineError
+from openeni_lab.prepared import boot_id
+from openeni_lab.service import last_line
 from openeni_lab.steps import Step
 
 STOP_SECONDS: Final = 15.0  # for an orderly end of everything in the lab
 KILL_SECONDS: Final = 20.0
 BUSY_SECONDS: Final = 30.0
+INIT_SECONDS: Final = 60.0  # it answers after 0.2 s on a fast machine
 
 
 class LabError(Exception):
@@ -38,27 +43,44 @@ def only_one(lab: Layout) -> Generator[int]:
     So a `down` after a killed `up` waits for an init that has not joined its cgroup yet.
     Raises LabError when another one is at work.
     """
-    lab.root.mkdir(parents=True, exist_ok=True)
     path = lab.root / f".{lab.name}.lock"
-    deadline = time.monotonic() + BUSY_SECONDS
-    with path.open("w") as file:
-        while not _lock(file.fileno()):
-            if time.monotonic() > deadline:
-                raise LabError(f"another openeni-lab is at work on the lab {lab.name!r}")
-            time.sleep(0.1)
-        yield file.fileno()
+    lock = _locked(lab, path)
+    try:
+        yield lock
         if not lab.state.exists():
             path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # other labs live there
                 lab.root.rmdir()
+    finally:
+        os.close(lock)
 
 
-def _lock(file: int) -> bool:
+def _locked(lab: Layout, path: Path) -> int:
+    deadline = time.monotonic() + BUSY_SECONDS
+    while (lock := _lock(path)) is None:
+        if time.monotonic() > deadline:
+            raise LabError(
+                f"another openeni-lab is at work on the lab {lab.name!r}: wait until it ends"
+            )
+        time.sleep(0.1)
+    return lock
+
+
+def _lock(path: Path) -> int | None:
+    """Lock the file that has this name now: whoever held it may have removed it meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:  # its folder has just been removed with the last lab
+        return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        if os.fstat(file).st_ino == path.stat().st_ino:
+            return file
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(file)
+    return None
 
 
 def init_command(*flags: str) -> list[str]:
@@ -70,14 +92,44 @@ def init_environment() -> dict[str, str]:
     return {"PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def step(lab: Layout, lock: int) -> Step:
+def discard_earlier(lab: Layout) -> bool:
+    """Remove what an earlier boot of the machine or an interrupted removal left of a lab.
+
+    Returns whether there was something. etcd and MariaDB never wait for the disk: what a power cut
+    left of their files must not be used.
+    """
+    if not lab.state.exists() or _booted(lab) == boot_id():
+        return False
+    remove(lab)
+    return True
+
+
+def _booted(lab: Layout) -> str:
+    """Return the boot that the lab belongs to; removal takes this away first."""
+    try:
+        return _boot_file(lab).read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _boot_file(lab: Layout) -> Path:
+    return lab.state / "boot-id"
+
+
+def step(lab: Layout, lock: int, limits: Limits | None = None) -> Step:
     """Start the lab's init; it outlives whoever started it."""
-    return Step("init", Machine(lab.control).alive, lambda: _start(lab, lock), 0.2)
+    bounds = limits or Limits.of(lab.node_count)
+    return Step("init", Machine(lab.control).alive, lambda: _start(lab, lock, bounds), 0.2)
 
 
-def _start(lab: Layout, lock: int) -> None:
+def _start(lab: Layout, lock: int, limits: Limits) -> None:
     for folder in (lab.state, lab.logs, lab.state / "tmp"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _boot_file(lab).write_text(boot_id())
+    try:
+        limit_use(lab.cgroup, limits, isolation.cgroup_roots())
+    except LimitError as error:
+        raise LabError(str(error)) from None
     command = init_command(
         f"--control={lab.control}",
         f"--tmp={lab.state / 'tmp'}",
@@ -96,11 +148,20 @@ def _start(lab: Layout, lock: int) -> None:
             pass_fds=[lock],
             start_new_session=True,
         )
-    machine = Machine(lab.control)
+    _wait_for_init(Machine(lab.control), process, log)
+
+
+def _wait_for_init(machine: Machine, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + INIT_SECONDS
     while not machine.alive():
         if process.poll() is not None:
-            words = log.read_text(errors="replace").strip().splitlines()
-            raise LabError(f"the lab's init did not start: {words[-1] if words else log}")
+            raise LabError(f"the lab's init did not start: {last_line(log)}")
+        if time.monotonic() > deadline:
+            process.kill()
+            process.wait()
+            raise LabError(
+                f"the lab's init does not answer after {INIT_SECONDS:.0f} s: {last_line(log)}"
+            )
         time.sleep(0.02)
 
 
@@ -109,6 +170,7 @@ def remove(lab: Layout) -> None:
     _stop(lab)
     _kill(lab)
     remove_cgroups(lab)
+    _boot_file(lab).unlink(missing_ok=True)
     shutil.rmtree(lab.state, ignore_errors=True)
     left = leftovers(lab)
     if left:

@@ -48,20 +48,30 @@ def exists(device: str) -> bool:
     return True
 
 
-def attach(records: Records, machine: MachineRecord, nic: Nic, faults: Faults) -> None:
-    """Give a running machine a NIC; it appears in the guest with its MAC, down, without address."""
+def attach(
+    records: Records, machine: MachineRecord, nic: Nic, faults: Faults, *, new: bool
+) -> None:
+    """Give a running machine a NIC; it appears in the guest with its MAC, down, without address.
+
+    May be repeated, and completes what was begun. A `new` NIC is one that nobody tried to give.
+    """
     if machine.kind == "namespace":
-        _attach_veth(machine, nic, faults.nic_name or nic.guest_name)
+        _attach_veth(records, machine, nic, faults.nic_name or nic.guest_name)
     else:
-        _attach_vector(records, machine, nic)
+        _attach_vector(records, machine, nic, new=new)
         if faults.nic_name:
-            old = _name_in(_guest_links(records, machine), nic.mac)
-            _in_guest(records, machine, ["ip", "link", "set", old, "name", faults.nic_name])
+            _rename(records, machine, nic, faults.nic_name)
     _join_bridge(records, nic)
     if faults.address:
         name = _name_in(_guest_links(records, machine), nic.mac)
-        _in_guest(records, machine, ["ip", "address", "add", faults.address, "dev", name])
+        _in_guest(records, machine, ["ip", "address", "replace", faults.address, "dev", name])
         _in_guest(records, machine, ["ip", "link", "set", name, "up"])
+
+
+def _rename(records: Records, machine: MachineRecord, nic: Nic, name: str) -> None:
+    old = _name_in(_guest_links(records, machine), nic.mac)
+    if old != name:
+        _in_guest(records, machine, ["ip", "link", "set", old, "name", name])
 
 
 def detach(records: Records, machine: MachineRecord | None, nic: Nic) -> None:
@@ -79,13 +89,20 @@ def make_tap(records: Records, nic: Nic) -> None:
 
 
 def delete_device(nic: Nic) -> None:
+    """Quiet when it is gone: a veth also goes with the namespace of its other end."""
     if exists(nic.device):
-        run(["ip", "link", "delete", nic.device])
+        try:
+            run(["ip", "link", "delete", nic.device])
+        except PlugError:
+            if exists(nic.device):
+                raise
 
 
-def _attach_veth(machine: MachineRecord, nic: Nic, name: str) -> None:
+def _attach_veth(records: Records, machine: MachineRecord, nic: Nic, name: str) -> None:
     if exists(nic.device):
-        return
+        if _find(_guest_links(records, machine), nic.mac):
+            return
+        delete_device(nic)  # its other end is in a namespace that is on its way out
     mtu = ["mtu", str(nic.mtu)]
     ours = ["ip", "link", "add", nic.device, *mtu, "type", "veth"]
     run([*ours, "peer", "name", name, *mtu, "address", nic.mac, "netns", machine.netns])
@@ -113,15 +130,17 @@ def answer_for(nic: Nic, *, on: bool) -> None:
         run(["bridge", "fdb", "replace", nic.mac, "dev", nic.device, "master", "static"])
 
 
-def _attach_vector(records: Records, machine: MachineRecord, nic: Nic) -> None:
+def _attach_vector(records: Records, machine: MachineRecord, nic: Nic, *, new: bool) -> None:
+    """Only the guest can say whether it has the NIC: its tap is made before its kernel is asked."""
     make_tap(records, nic)
     deadline = time.monotonic() + BOOT_SECONDS
     while True:
         try:
-            console(Path(machine.mconsole), f"config vec{nic.number}:{nic.vector}")
-        except (OSError, ConsoleError) as error:
+            if new or _find(_guest_links(records, machine), nic.mac) is None:
+                console(Path(machine.mconsole), f"config vec{nic.number}:{nic.vector}")
+        except (OSError, ConsoleError, PlugError) as error:
             if time.monotonic() > deadline:
-                raise PlugError(f"the console of {machine.name}: {error}") from error
+                raise PlugError(f"{machine.name}, asked for {nic.mac}: {error}") from error
             time.sleep(0.2)
         else:
             return

@@ -6,6 +6,7 @@ call looks first, so each may be repeated. Standard library only, fast to start:
 """
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -42,30 +43,35 @@ class Hypervisor:
     def plug(
         self, server_id: str, port_id: str, mac: str, network: str, mtu: int = DEFAULT_MTU
     ) -> Nic:
-        """Give a server a port's NIC; only recorded while the server's machine does not run."""
-        machine = self.records.machine(server_id)
-        faults = self.records.faults(machine.name) if machine else NO_FAULTS
-        time.sleep(faults.attach_seconds)
+        """Give a server a port's NIC; only recorded while the server's machine does not run.
+
+        Completes what an earlier call that was killed has begun.
+        """
+        time.sleep(self._faults(self.records.machine(server_id)).attach_seconds)
         with self.records.locked(server_id):
-            nic = self.records.nic(port_id)
-            if nic is None:
-                number = self._free_number(server_id, faults.max_nics)
-                nic = Nic(port_id, server_id, mac, network, mtu, number)
-            if nic.server_id != server_id:
-                raise PlugError(f"port {port_id} is plugged into server {nic.server_id}")
+            machine = self.records.machine(server_id)
+            faults = self._faults(machine)
+            known = self.records.nic(port_id)
+            if known and known.server_id != server_id:
+                raise PlugError(f"port {port_id} is plugged into server {known.server_id}")
+            number = known.number if known else self._free_number(server_id, faults.max_nics)
+            nic = known or Nic(port_id, server_id, mac, network, mtu, number)
             self.records.put_nic(nic)
-            if machine and not faults.lost_hotplug and not exists(nic.device):
-                self._attach(machine, nic, faults)
+            if machine and not faults.lost_hotplug:
+                self._attach(machine, nic, faults, new=known is None)
         return nic
+
+    def _faults(self, machine: MachineRecord | None) -> Faults:
+        return self.records.faults(machine.name) if machine else NO_FAULTS
 
     def unplug(self, port_id: str) -> None:
         """Take a port's NIC away; quiet when nobody has it."""
-        nic = self.records.nic(port_id)
-        if nic is None:
-            return
-        with self.records.locked(nic.server_id):
-            detach(self.records, self.records.machine(nic.server_id), nic)
-            self.records.remove_nic(port_id)
+        while nic := self.records.nic(port_id):
+            with self.records.locked(nic.server_id):
+                if self.records.nic(port_id) == nic:
+                    detach(self.records, self.records.machine(nic.server_id), nic)
+                    self.records.remove_nic(port_id)
+                    return
 
     def unplug_all(self, server_id: str) -> None:
         """Take all NICs of a server away, as its deletion does."""
@@ -83,20 +89,20 @@ class Hypervisor:
             nics = self.records.nics(machine.server_id)
             for nic in nics:
                 if machine.kind == "namespace":
-                    attach(self.records, machine, nic, NO_FAULTS)
+                    attach(self.records, machine, nic, NO_FAULTS, new=False)
                 else:
                     make_tap(self.records, nic)
         return nics
 
     def power_off(self, name: str) -> None:
         """The machine does not run any more; its server keeps its NICs."""
-        machine = self.records.machine_named(name)
-        if machine is None:
-            return
-        with self.records.locked(machine.server_id):
-            self.records.remove_machine(name)
-            for nic in self.records.nics(machine.server_id):
-                delete_device(nic)
+        while machine := self.records.machine_named(name):
+            with self.records.locked(machine.server_id):
+                if self.records.machine_named(name) == machine:
+                    for nic in self.records.nics(machine.server_id):
+                        delete_device(nic)
+                    self.records.remove_machine(name)
+                    return
 
     def allow(self, port: PortFacts) -> None:
         """Let a port send from what Neutron says it owns, and from nothing else."""
@@ -148,12 +154,16 @@ class Hypervisor:
             raise PlugError(f"server {server_id} has {len(taken)} NICs and can take no more")
         return next(number for number in range(len(taken) + 1) if number not in taken)
 
-    def _attach(self, machine: MachineRecord, nic: Nic, faults: Faults) -> None:
+    def _attach(self, machine: MachineRecord, nic: Nic, faults: Faults, *, new: bool) -> None:
+        """Leave nothing of a NIC that cannot be given, but one that was given before."""
         try:
-            attach(self.records, machine, nic, faults)
+            attach(self.records, machine, nic, faults, new=new)
         except PlugError:
-            delete_device(nic)
-            self.records.remove_nic(nic.port_id)
+            if new:
+                with contextlib.suppress(PlugError):
+                    detach(self.records, machine, nic)
+                delete_device(nic)
+                self.records.remove_nic(nic.port_id)
             raise
 
     def _neighbours(self, before: PortFacts | None, after: PortFacts | None) -> None:

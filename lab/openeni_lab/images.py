@@ -1,17 +1,16 @@
-"""The container images that the lab's pods run, made here from busybox: no registry is needed.
+"""The container images that the lab's pods run, made from static programs without a registry.
 
 Archives in the form of `docker save`, which `ctr images import` reads, and the same bytes for the
-same contents. The program is the machine's static busybox (Debian: busybox-static).
+same contents.
 """
 
 import hashlib
 import io
 import json
 import os
-import shutil
 import subprocess
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,6 +19,7 @@ from openeni_lab.layout import cache_folder
 
 PAUSE: Final = "openeni.lab/pause:1"
 WEB: Final = "openeni.lab/web:1"
+COREDNS: Final = "openeni.lab/coredns:1"
 APPLETS_SECONDS: Final = 20
 
 # The page is the pod's name, made when it starts; `exec` leaves the server as process 1, which
@@ -43,28 +43,40 @@ class Image:
 
 
 @dataclass(frozen=True)
+class Program:
+    """What is in /bin: a program, and the names that it answers to beside its own."""
+
+    name: str
+    content: bytes
+    links: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Content:
-    """What a container of an image runs, on a root of busybox and empty folders."""
+    """What a container of an image runs, on a root of one program and empty folders."""
 
     name: str
     command: tuple[str, ...]
+    program: Program
     folders: tuple[str, ...] = ("dev", "etc", "proc", "sys", "tmp", "var", "www")
 
 
-CONTENTS: Final = (
-    Content(PAUSE, ("/bin/sh", "-c", _SLEEP)),
-    Content(WEB, ("/bin/sh", "-c", _SERVE)),
-)
+def make_images(program: Callable[[str], Path], cache: Path | None = None) -> tuple[Image, ...]:
+    """Return the archive of every image, made if it is not in the cache.
+
+    `program` says where the static `busybox` and `coredns` are. ImageError if busybox does not run.
+    """
+    busybox = _busybox(program("busybox"))
+    contents = (
+        Content(PAUSE, ("/bin/sh", "-c", _SLEEP), busybox),
+        Content(WEB, ("/bin/sh", "-c", _SERVE), busybox),
+        _coredns(program("coredns")),
+    )
+    return tuple(_make(content, cache or cache_folder()) for content in contents)
 
 
-def make_images(cache: Path | None = None) -> tuple[Image, ...]:
-    """The archive of every image, made if it is not in the cache. ImageError without busybox."""
-    busybox, applets = _busybox()
-    return tuple(_make(content, busybox, applets, cache or cache_folder()) for content in CONTENTS)
-
-
-def _make(content: Content, busybox: bytes, applets: Sequence[str], cache: Path) -> Image:
-    tar = archive(content, busybox, applets)
+def _make(content: Content, cache: Path) -> Image:
+    tar = archive(content)
     short = content.name.split("/")[1].split(":")[0]
     path = cache / f"image-{short}-{hashlib.sha256(tar).hexdigest()[:8]}.tar"
     if not path.exists():
@@ -72,9 +84,9 @@ def _make(content: Content, busybox: bytes, applets: Sequence[str], cache: Path)
     return Image(content.name, path)
 
 
-def archive(image: Content, busybox: bytes, applets: Sequence[str]) -> bytes:
-    """The image as one tar file: a layer, its configuration, and the list that names both."""
-    layer = _layer(image, busybox, applets)
+def archive(image: Content) -> bytes:
+    """Return the image as one tar file: a layer, its configuration, and the list naming both."""
+    layer = _layer(image)
     layer_digest = hashlib.sha256(layer).hexdigest()
     configuration = {
         "architecture": "amd64",
@@ -91,10 +103,11 @@ def archive(image: Content, busybox: bytes, applets: Sequence[str]) -> bytes:
     return _tar([(_member(name), content) for name, content in files.items()])
 
 
-def _layer(image: Content, busybox: bytes, applets: Sequence[str]) -> bytes:
+def _layer(image: Content) -> bytes:
+    program = image.program
     members = [(_member(name, tarfile.DIRTYPE, 0o755), b"") for name in ("bin", *image.folders)]
-    members.append((_member("bin/busybox", mode=0o755), busybox))
-    links = [_member(f"bin/{name}", tarfile.SYMTYPE, link="busybox") for name in sorted(applets)]
+    members.append((_member(f"bin/{program.name}", mode=0o755), program.content))
+    links = (_member(f"bin/{n}", tarfile.SYMTYPE, link=program.name) for n in sorted(program.links))
     return _tar([*members, *((link, b"") for link in links)])
 
 
@@ -116,16 +129,26 @@ def _tar(members: Sequence[tuple[tarfile.TarInfo, bytes]]) -> bytes:
     return target.getvalue()
 
 
-def _busybox() -> tuple[bytes, list[str]]:
-    """The program, and the names that it answers to."""
-    found = shutil.which("busybox")
-    if not found:
-        raise ImageError("busybox is missing: apt-get install busybox-static")
-    asked = [found, "--list"]
-    told = subprocess.run(
-        asked, capture_output=True, text=True, timeout=APPLETS_SECONDS, check=True
-    ).stdout
-    return Path(found).read_bytes(), [name for name in told.split() if name != "busybox"]
+def _busybox(path: Path) -> Program:
+    """Return busybox with the names that it says it answers to."""
+    try:
+        done = subprocess.run(
+            [str(path), "--list"],
+            capture_output=True,
+            text=True,
+            timeout=APPLETS_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ImageError(f"busybox does not run: {error}") from error
+    names = tuple(name for name in done.stdout.split() if name != "busybox")
+    return Program("busybox", path.read_bytes(), names)
+
+
+def _coredns(path: Path) -> Content:
+    """Return CoreDNS, alone in its image, with the configuration that the pod mounts."""
+    command = ("/bin/coredns", "-conf", "/etc/coredns/Corefile")
+    return Content(COREDNS, command, Program("coredns", path.read_bytes()), ("etc", "proc", "sys"))
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -19,11 +19,13 @@ import os
 import signal
 import socket
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from openeni_lab import isolation, pseudo_terminal
 from openeni_lab.processes import Child, Processes
+from openeni_lab.supervisor import Command, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -48,6 +50,7 @@ class Init:
         self._token = Path(options.token).read_text().strip() if options.token else ""
         self._forwarder = forwarder
         self._processes = Processes(environment)
+        self._supervisor = Supervisor(self._processes)
         self._terminals: dict[int, Child] = {}
         self._ending = asyncio.Event()
         self._patience = 10.0
@@ -75,7 +78,7 @@ class Init:
             await servers.enter_async_context(await self._listen())
             _release(self._options.lock)
             await self._ending.wait()
-            await self._processes.stop_all(self._patience)
+            await self._supervisor.stop_all(self._patience)
 
     async def _listen(self) -> asyncio.Server:
         if self._options.listen:
@@ -113,17 +116,15 @@ class Init:
             return {"error": str(error)}
 
     async def _start(self, request: Answer) -> Answer:
-        names = ("name", "argv", "env", "cwd", "log")
-        child = self._processes.start(**{name: request[name] for name in names})
-        return {"pid": child.pid}
+        words = {field.name: request[field.name] for field in fields(Command)}
+        return {"pid": self._supervisor.start(Command(**words))}
 
     async def _stop(self, request: Answer) -> Answer:
-        await self._processes.stop(request["name"], request["seconds"])
+        await self._supervisor.stop(request["name"], request["seconds"])
         return {}
 
     async def _list(self, _request: Answer) -> Answer:
-        named = self._processes.named.items()
-        return {"processes": {name: [child.pid, child.code] for name, child in named}}
+        return self._supervisor.facts()
 
     async def _run(self, request: Answer) -> Answer:
         stdin = base64.b64decode(request["stdin"])

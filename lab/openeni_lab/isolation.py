@@ -6,7 +6,8 @@ belongs to namespaces and cgroups and ends with them.
 
 import ctypes
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,12 +22,16 @@ READ_ONLY: Final = 1  # MS_*: <linux/mount.h>
 REMOUNT: Final = 32
 BIND: Final = 4096
 RECURSIVE: Final = 16384
-PRIVATE: Final = 1 << 18
 SLAVE: Final = 1 << 19
 DETACH: Final = 2  # MNT_DETACH
 PARENT_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG
 
-KERNEL_FOLDERS: Final = ("/proc", "/sys", "/dev", "/run")
+ROOT: Final = Path("/")
+SYSTEM_FOLDERS: Final = tuple(
+    Path(path) for path in ("/bin", "/etc", "/lib", "/lib32", "/lib64", "/sbin", "/usr")
+)
+# File systems whose server may be dead or may refuse root; found in system folders by mistake only.
+UNSAFE_KINDS: Final = ("fuse", "nfs", "cifs", "smb", "9p", "afs", "ceph", "autofs")
 
 # What kubelet sets on start (k8s.io/kubernetes pkg/kubelet/cm, setupKernelTunables): of the whole
 # machine, so a node sees them as they should be and leaves the real ones alone.
@@ -74,18 +79,27 @@ def unmount(target: Path | str) -> None:
 
 
 def own_mounts() -> None:
-    """From here on no mount made here is seen outside."""
+    """From here on no mount made here is seen outside, but what is unmounted outside goes here too.
+
+    Else a disk or a container's layer stays busy on the machine while the lab runs.
+    """
     mount("", "/", flags=RECURSIVE | SLAVE)
-    mount("", "/", flags=RECURSIVE | PRIVATE)
 
 
-def mount_points() -> list[tuple[str, str]]:
-    """(path, file system type) in mount order; proc(5) escapes spaces as octal."""
+def mount_points(table: bytes | None = None) -> list[tuple[str, str]]:
+    """(path, file system type) in mount order, of this process or of a `mountinfo` given as text.
+
+    Blanks, newlines and backslashes are octal in it (proc(5)); any other byte is the path's own.
+    """
+    if table is None:
+        table = Path("/proc/self/mountinfo").read_bytes()
     points: list[tuple[str, str]] = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        before, _, after = line.partition(" - ")
-        path = before.split()[4].encode().decode("unicode_escape")
-        points.append((path, after.split()[0]))
+    for line in table.strip(b"\n").split(b"\n"):
+        before, _, after = line.partition(b" - ")
+        path = re.sub(
+            rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), before.split(b" ")[4]
+        )
+        points.append((os.fsdecode(path), after.split(b" ")[0].decode()))
     return points
 
 
@@ -123,9 +137,14 @@ def _inherit_cpuset(folder: Path) -> None:
 
 
 def lab_file_systems() -> None:
-    """What shows the kernel's state shows that of the new namespaces; /run is empty."""
+    """Mount /proc and /sys of the new namespaces, and an empty /run and /dev/shm.
+
+    Guests' memory is in /dev/shm; so it goes with the lab, and is not bounded by half of the
+    machine's memory but by the lab's limit alone.
+    """
     mount("proc", "/proc", "proc")
     mount("openeni-lab", "/run", "tmpfs", data="mode=755")
+    mount("openeni-lab", "/dev/shm", "tmpfs", data="mode=1777,size=100%")  # noqa: S108 - a place
     Path("/run/netns").mkdir()
     cgroups = os.open("/sys/fs/cgroup", os.O_PATH)
     mount("sysfs", "/sys", "sysfs")
@@ -133,21 +152,21 @@ def lab_file_systems() -> None:
     os.close(cgroups)
 
 
-def node_root(own: Path, persistent: Iterable[str], shared: Iterable[Path]) -> None:
+def node_root(own: Path, persistent: Iterable[str], shared: Sequence[Path]) -> None:
     """Become a machine with a root file system of its own: the real one, copied on write.
 
     Writes go to a tmpfs that ends with the node, except in the `persistent` folders, which are
     kept below `own`. The overlay shows neither other mounts nor later changes of what lies under
-    it, so other mounts and the `shared` folders are bound to their places, read-only.
+    it, so the `shared` folders and what is mounted in system folders are bound, read-only.
     """
-    others = _other_mounts()
+    bound = shown_places(mount_points(), shared)
     base = Path("/run")
     mount("openeni-lab", base, "tmpfs", data="mode=755")
     upper, work, root = base / "upper", base / "work", base / "root"
     for folder in (upper, work, root):
         folder.mkdir()
     mount("root", root, "overlay", data=f"lowerdir=/,upperdir={upper},workdir={work}")
-    for path in [*others, *shared]:
+    for path in bound:
         _bind_below(root, path, path, read_only=True)
     _bind_below(root, own, own)
     for name in persistent:
@@ -159,9 +178,22 @@ def node_root(own: Path, persistent: Iterable[str], shared: Iterable[Path]) -> N
     _kernel_file_systems()
 
 
-def _other_mounts() -> list[Path]:
-    paths = [Path(path) for path, _ in mount_points() if path != "/"]
-    return [p for p in paths if not any(p.is_relative_to(k) for k in KERNEL_FOLDERS)]
+def shown_places(mounts: Sequence[tuple[str, str]], shared: Sequence[Path]) -> list[Path]:
+    """Return what a node's root must be given besides the root file system; parents come first.
+
+    These are the `shared` folders, system folders that are mounts or lie on one, and mounts in
+    any of them. No other mount of the machine is looked at: a dead server or a user's own file
+    system would hold the node up, and a disk that the node has cannot be unmounted.
+    """
+    kinds = {Path(path): kind for path, kind in mounts}
+    mounted = [p for p in SYSTEM_FOLDERS if any(p.is_relative_to(m) for m in kinds if m != ROOT)]
+    inside = [
+        path
+        for path, kind in kinds.items()
+        if any(path.is_relative_to(place) for place in (*shared, *SYSTEM_FOLDERS))
+        and not kind.startswith(UNSAFE_KINDS)
+    ]
+    return sorted({*shared, *mounted, *inside})
 
 
 def _bind_below(root: Path, source: Path, target: Path, *, read_only: bool = False) -> None:

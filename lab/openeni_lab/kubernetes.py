@@ -173,6 +173,7 @@ class ControlPlane:
             "--use-service-account-credentials",
             f"--service-account-private-key-file={self.folder / 'service-accounts.key'}",
             f"--root-ca-file={self.folder / 'ca.crt'}",
+            f"--flex-volume-plugin-dir={self.lab.state / 'flexvolume'}",  # which it makes
         )
 
     def _controller(self, name: str, *flags: str) -> Service:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from openeni_lab import terminal
+from openeni_lab.ends import End
 
 ANSWER_SECONDS = 30.0  # an init answers at once unless the machine is overloaded
 
@@ -24,10 +25,23 @@ class MachineError(Exception):
 
 @dataclass(frozen=True)
 class Process:
-    """A started program; `pid` is valid inside the machine, `exit_code` None while it runs."""
+    """A started program; `pid` is valid inside the machine, `exit_code` None while it runs.
+
+    `restarts` counts the times its init started it again since it was started, `last_end` is the
+    last time that it ended unasked since then.
+    """
 
     pid: int
     exit_code: int | None
+    restarts: int = 0
+    last_end: End | None = None
+
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> "Process":
+        """As an init tells of it."""
+        end = facts["last_end"]
+        last_end = End(**end) if end else None
+        return cls(facts["pid"], facts["exit_code"], facts["restarts"], last_end)
 
     @property
     def running(self) -> bool:
@@ -83,10 +97,13 @@ class Machine:
         log: Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        restart: bool = False,
     ) -> None:
         """Start a program under `name`, its output appended to `log` (a path on the machine).
 
-        `env` is added to the machine's own environment. Refused while `name` runs.
+        `env` is added to the machine's own environment. With `restart` the machine starts it again
+        whenever it ends unasked, as a kubelet starts a container (`ends.restart_delay`). Refused
+        while `name` runs; one that waits for its next start is started at once.
         """
         self._ask(
             "start",
@@ -95,17 +112,23 @@ class Machine:
             env=dict(env or {}),
             log=str(log),
             cwd=str(cwd or "/"),
+            restart=restart,
         )
 
     def stop(self, name: str, seconds: float = 10) -> None:
-        """TERM, KILL after `seconds`, both to the process group; quiet when it does not run."""
+        """TERM, KILL after `seconds`, both to the process group; quiet when it does not run.
+
+        It is not started again, and this end is none of `ends`.
+        """
         self._ask("stop", seconds + ANSWER_SECONDS, name=name, seconds=seconds)
 
     def list(self) -> dict[str, Process]:
         """Everything started, ended ones included until their name is used again."""
-        return {
-            name: Process(pid, code) for name, (pid, code) in self._ask("list")["processes"].items()
-        }
+        return {name: Process.of(facts) for name, facts in self._ask("list")["processes"].items()}
+
+    def ends(self) -> tuple[End, ...]:
+        """The last ends of programs that nobody asked for, oldest first."""
+        return tuple(End(**facts) for facts in self._ask("list")["ends"])
 
     def running(self, name: str) -> bool:
         """Whether `name` runs; False when the machine is not there either."""

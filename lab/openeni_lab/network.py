@@ -13,10 +13,11 @@ from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Final
 
-from openeni_lab import antispoof, layout
+from openeni_lab import antispoof, layout, sysctl
 from openeni_lab.layout import Layout
 from openeni_lab.machine import Machine, MachineError
 from openeni_lab.nics import DEFAULT_MTU, bridge_name
+from openeni_lab.prepare.sets import BUSYBOX, find
 from openeni_lab.steps import Step
 
 PODS_CIDR_V6: Final = "fd00:98::/64"
@@ -137,7 +138,8 @@ class Network:
         folder = self._lab.state / "www" / host
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "index.html").write_text(f"{host}\n")
-        web = ["busybox", "httpd", "-f", "-p", str(WEB_PORT), "-h", str(folder)]
+        busybox = str(find([BUSYBOX.name]).busybox)
+        web = [busybox, "httpd", "-f", "-p", str(WEB_PORT), "-h", str(folder)]
         enter = ["ip", "netns", "exec", host]
         self._machine.start(name, [*enter, *web], log=self._lab.logs / f"{name}.log")
 
@@ -171,13 +173,13 @@ class Network:
             return False
 
     def _make_bridges(self) -> None:
-        self._machine.check(["sysctl", "-qw", *SYSCTLS])
+        self._machine.check(sysctl.set_command(*SYSCTLS))
         if Path("/proc/sys/net/bridge").exists():
-            self._machine.check(["sysctl", "-qw", *BRIDGE_SYSCTLS])
+            self._machine.check(sysctl.set_command(*BRIDGE_SYSCTLS))
         self._ip(["link set lo up", *bridge_links(BRIDGES, self._links())])
         speaking = [bridge.name for bridge in BRIDGES if any(":" in a for a in bridge.addresses)]
         for name in speaking:
-            self._machine.check(["sysctl", "-qw", f"net.ipv6.conf.{name}.disable_ipv6=0"])
+            self._machine.check(sysctl.set_command(f"net.ipv6.conf.{name}.disable_ipv6=0"))
         self._ip(bridge_addresses(BRIDGES))
         self.hypervisor("restore")
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import yaml
 
-from openeni_lab import enclosure, layout, service
+from openeni_lab import dns, enclosure, layout, service
 from openeni_lab.api import ApiError
 from openeni_lab.certificates import write_secret
 from openeni_lab.images import PAUSE, Image
@@ -197,6 +197,8 @@ state = "/run/containerd"
             "evictionHard": {"memory.available": "0%", "nodefs.available": "0%"},
             "imageGCHighThresholdPercent": 100,
             "makeIPTablesUtilChains": False,
+            "clusterDNS": [dns.ADDRESS],
+            "clusterDomain": dns.DOMAIN,
             "resolvConf": "",
         }
 

@@ -5,14 +5,16 @@ Only making, ending and the first NIC differ; what runs on a node (`node`) does 
 
 import json
 import secrets
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from openeni_lab import layout, openstack, uml
+from openeni_lab import layout, openstack, sysctl, uml
 from openeni_lab.certificates import write_secret
 from openeni_lab.enclosure import init_command, init_environment
+from openeni_lab.isolation import SYSTEM_FOLDERS
 from openeni_lab.layout import Layout, NodeLayout
 from openeni_lab.machine import Guest, Machine
 from openeni_lab.network import host_commands
@@ -122,7 +124,7 @@ class NamespaceMachine:
 
     def configure(self) -> None:
         """Its network namespace is that of the process that guards it in the lab."""
-        self.client.check(["sysctl", "-qw", *SYSCTLS])
+        self.client.check(sysctl.set_command(*SYSCTLS))
         pid = self._host.machine.list()[self._host.node.name].pid
         self._host.power_on(kind="namespace", netns=f"/proc/{pid}/ns/net")
         links = json.loads(self.client.check(["ip", "-json", "link"]))
@@ -168,7 +170,8 @@ class GuestMachine:
         listen = init_command(
             f"--listen={host.node.address}:{GUEST_PORT}", f"--token={self._token()}"
         )
-        before = f"hostname {host.node.name}; sysctl -qw {' '.join(SYSCTLS)}; ip -batch {batch}"
+        settings = shlex.join(sysctl.set_command(*SYSCTLS))
+        before = f"hostname {host.node.name}; {settings}; ip -batch {batch}"
         words = ["sh", "-c", f'{before}; exec "$@"', "sh", *listen]
         guest.prepare(words, init_environment(), Path("/"))
         host.machine.start(
@@ -190,6 +193,12 @@ class GuestMachine:
 
 
 def shared_folders() -> list[Path]:
-    """What a node must see as it changes: this code, this Python, the programs that were built."""
+    """What a node must see as it changes: this code, this Python, the programs that were built.
+
+    And where this Python is from, unless that is a system folder, which every node has.
+    """
     places = [Path(__file__).parents[2], Path(sys.prefix), layout.cache_folder()]
+    origin = Path(sys.base_prefix).resolve()
+    if not any(origin.is_relative_to(folder) for folder in SYSTEM_FOLDERS):
+        places.append(origin)
     return [place for place in places if place.is_dir()]

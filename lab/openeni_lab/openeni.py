@@ -21,13 +21,14 @@ from openeni_lab.chart import NAMESPACE
 from openeni_lab.layout import Layout, NodeLayout
 from openeni_lab.machine import Machine, MachineError
 from openeni_lab.service import Service
-from openeni_lab.steps import Step
+from openeni_lab.steps import Step, together
 
 Json = dict[str, Any]
 
 CLOUDS_FILE: Final = "/run/secrets/openstack/clouds.yaml"
 TOKEN_FOLDER: Final = "/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a place
 TOKEN_SECONDS: Final = 7 * 86400
+GRACE_SECONDS: Final = 30.0  # a pod's default terminationGracePeriodSeconds
 EXECUTABLE: Final = "/usr/local/libexec/openeni"  # where the image has it
 OPERATOR: Final = "operator"
 AGENT: Final = "agent"
@@ -47,7 +48,7 @@ class Installation:
     helm: Path
 
     def steps(self) -> list[Step]:
-        """The chart's objects, then the operator, then an agent on each node."""
+        """The chart's objects, then the operator, then the agents side by side."""
         documents = chart.render(self.helm)
         applied: list[bool] = []
 
@@ -58,15 +59,20 @@ class Installation:
         return [
             Step("openeni's kinds and rights", lambda: bool(applied), apply, 1),
             self.start(OPERATOR, self.lab.nodes[0], documents),
-            *(self.start(AGENT, node, documents) for node in self.lab.nodes),
+            together("agents", [[self.start(AGENT, n, documents)] for n in self.lab.nodes]),
         ]
+
+    def restart(self, component: str, node: NodeLayout) -> list[Step]:
+        """Stop the operator or a node's agent; the step starts it, as code and chart are now."""
+        self.machine_of(component, node).stop(component, GRACE_SECONDS)
+        return [self.start(component, node)]
 
     def start(
         self, component: str, node: NodeLayout, documents: tuple[Json, ...] | None = None
     ) -> Step:
         """One of the chart's programs, as a container on `node` would be."""
         program = chart.program(documents or chart.render(self.helm), component, node.name)
-        machine = self.machine if component == OPERATOR else self.nodes[node.name]
+        machine = self.machine_of(component, node)
         runs = service.step(
             machine,
             Service(
@@ -75,6 +81,7 @@ class Installation:
                 ready=lambda: answers(machine, READY[component]),
                 env=self.environment(program.env),
                 seconds=2,
+                restart=True,  # as a kubelet does
             ),
             self.log_folder(component, node),
         )
@@ -86,10 +93,14 @@ class Installation:
             if component == OPERATOR:
                 self.mount_clouds(machine)
             else:
-                write(machine, EXECUTABLE, self._executable(), mode="755")
+                write(machine, EXECUTABLE, self._executable(node), mode="755")
             runs.do()
 
         return Step(f"{component} for {node.name}", runs.done, do, runs.seconds)
+
+    def machine_of(self, component: str, node: NodeLayout) -> Machine:
+        """Where the component runs: the operator in the lab, an agent on its node."""
+        return self.machine if component == OPERATOR else self.nodes[node.name]
 
     def log_folder(self, component: str, node: NodeLayout) -> Path:
         """Of the machine that the program runs on."""
@@ -129,14 +140,19 @@ class Installation:
         text = yaml.safe_dump({"clouds": {"default": clouds["openeni"]}})
         write(machine, CLOUDS_FILE, text.encode())
 
-    def _executable(self) -> bytes:
-        """The CNI executable, compiled as the image does it."""
-        target = self.lab.state / "openeni"
+    def _executable(self, node: NodeLayout) -> bytes:
+        """Compile the CNI executable as the image does."""
+        target = self.lab.node_folder(node.name) / "openeni"
         command = [sys.executable, "-m", "openeni_nodeagent.cni.build", str(target)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         if done.returncode:
             raise chart.ChartError(done.stderr.strip())
         return target.read_bytes()
+
+
+def installed(lab: Layout) -> bool:
+    """Return whether the chart was applied to the lab's cluster."""
+    return Api(lab.kubeconfig).get(f"/api/v1/namespaces/{NAMESPACE}") is not None
 
 
 def answers(machine: Machine, argv: Sequence[str]) -> bool:

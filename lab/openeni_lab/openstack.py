@@ -22,17 +22,11 @@ def steps(lab: Layout, machine: Machine, venv: Path) -> list[Step]:
     The first time on a machine the template takes about a minute; every other time a lab's cloud
     is there in ten seconds.
     """
-    cloud = Cloud(lab.state / "openstack", venv, lab.state, _hosts(lab))
-    stack = OpenStack(cloud, machine, lab.logs)
+    stack = OpenStack(_cloud(lab, venv), machine, lab.logs)
     wires = Network(lab, machine)
     template = openstack_template.template_folder(lab, venv)
     return [
-        Step(
-            "OpenStack's template (once a machine)",
-            lambda: template.exists() or cloud.secrets_file.exists(),
-            lambda: _make_template(lab, machine, venv, template),
-            60,
-        ),
+        template_step(lab, machine, venv),
         Step(
             "OpenStack's files",
             lab.clouds_yaml.exists,
@@ -50,6 +44,21 @@ def steps(lab: Layout, machine: Machine, venv: Path) -> list[Step]:
     ]
 
 
+def template_step(lab: Layout, machine: Machine, venv: Path) -> Step:
+    """Fill the database that labs with this many nodes copy, where there is none yet."""
+    template = openstack_template.template_folder(lab, venv)
+    return Step(
+        "OpenStack's template",
+        lambda: template.exists() or _cloud(lab, venv).secrets_file.exists(),
+        lambda: _make_template(lab, machine, venv, template),
+        60,
+    )
+
+
+def _cloud(lab: Layout, venv: Path) -> Cloud:
+    return Cloud(lab.state / "openstack", venv, lab.state, _hosts(lab))
+
+
 def servers(lab: Layout) -> dict[str, dict[str, str]]:
     """Each server's `id`, and its first NIC's `port`, `mac` and `address`, by server name."""
     found: dict[str, dict[str, str]] = json.loads(_servers_file(lab).read_text())
@@ -62,6 +71,7 @@ def client_environment(lab: Layout, cloud: str = "openeni") -> dict[str, str]:
     return {
         "OS_CLIENT_CONFIG_FILE": str(lab.clouds_yaml),
         "OS_CLOUD": cloud,
+        "XDG_CACHE_HOME": str(lab.state / "cache"),
         "no_proxy": local,
         "NO_PROXY": local,
     }

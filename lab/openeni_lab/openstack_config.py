@@ -98,6 +98,7 @@ def _keystone(cloud: Cloud, password: str) -> Document:
         "database": _database("keystone", password),
         "token": {"provider": "fernet", "expiration": 86400},
         "fernet_tokens": {"key_repository": keys / "fernet-keys"},
+        "fernet_receipts": {"key_repository": keys / "fernet-keys"},  # else in the machine's /etc
         "credential": {"key_repository": keys / "credential-keys"},
         "cache": {"enabled": "true", "backend": "dogpile.cache.memory"},
         "identity": {"password_hash_rounds": 4},

@@ -5,10 +5,13 @@
 adds what is missing.
 """
 
+import fcntl
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import openstack
@@ -156,7 +159,10 @@ STAGES: Final[Mapping[str, Callable[[Plan], dict[str, Any]]]] = {
 def main() -> None:
     """Secrets come by standard input, never as arguments that `ps` shows."""
     plan: dict[str, Any] = json.load(sys.stdin)
-    print(json.dumps(STAGES[plan["stage"]](plan)))
+    # One at a time: that of a killed `up` goes on, and what it creates is not listed yet.
+    with Path(os.environ["OS_CLIENT_CONFIG_FILE"]).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        print(json.dumps(STAGES[plan["stage"]](plan)))
 
 
 if __name__ == "__main__":

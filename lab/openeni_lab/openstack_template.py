@@ -18,6 +18,7 @@ from openeni_lab.cloud import DATABASES, KEYSTONE_URL, REGION, Cloud, Secrets
 from openeni_lab.layout import Layout, NodeLayout
 from openeni_lab.machine import Machine
 from openeni_lab.openstack_run import OpenStack
+from openeni_lab.prepare.cache import distribution
 
 COPIED: Final = ("mysql", "etc/keystone/fernet-keys", "etc/keystone/credential-keys")
 _SOURCES: Final = ("layout", "cloud", "openstack_config", "openstack_seed", "openstack_template")
@@ -30,7 +31,7 @@ def template_folder(lab: Layout, venv: Path) -> Path:
         digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
     releases = sorted(path.name for path in venv.glob("lib/python*/site-packages/*.dist-info"))
     digest.update(repr((releases, lab.node_count)).encode())
-    return layout.cache_folder() / f"openstack-template-{digest.hexdigest()[:12]}"
+    return layout.cache_folder() / distribution() / f"openstack-template-{digest.hexdigest()[:12]}"
 
 
 def copy(source: Path, target: Path, machine: Machine) -> None:
@@ -49,7 +50,7 @@ def make(lab: Layout, machine: Machine, cloud: Cloud, target: Path) -> None:
     Another lab that makes the same one at this moment is waited for, and its template taken.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / "openstack-template.lock").open("w") as lock:
+    with (layout.cache_folder() / "openstack-template.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
             _make(lab, machine, cloud, target)

@@ -8,19 +8,23 @@ import asyncio
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
+
+OOM_STEP: Final = 100  # a tenth of the memory that there is: more than any init takes
+OOM_MOST: Final = 1000
 
 
 @dataclass
 class Child:
-    """A program and how it ended."""
+    """A process and how it ended."""
 
     pid: int
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     code: int | None = None
+    on_end: Callable[[], None] | None = None  # called when it was reaped
 
     def signal_group(self, number: signal.Signals) -> None:
         """To everything that the program started and did not send away."""
@@ -31,12 +35,11 @@ class Child:
 
 
 class Processes:
-    """All children of this init, by pid; the named ones by name, in order of starting."""
+    """All children of this init, by pid."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = dict(environment)
         self._children: dict[int, Child] = {}
-        self.named: dict[str, Child] = {}
 
     def reap(self) -> None:
         """Take every ended process from the kernel; call on SIGCHLD."""
@@ -51,20 +54,8 @@ class Processes:
             if child:
                 child.code = os.waitstatus_to_exitcode(status)
                 child.ended.set()
-
-    def start(
-        self, name: str, argv: Sequence[str], env: Mapping[str, str], cwd: str, log: str
-    ) -> Child:
-        """Raises FileExistsError while `name` runs, OSError when the program cannot start."""
-        before = self.named.pop(name, None)
-        if before and before.code is None:
-            self.named[name] = before
-            raise FileExistsError(f"{name} runs already")
-        Path(log).parent.mkdir(parents=True, exist_ok=True)
-        with Path(log).open("ab") as output:
-            child = self._spawn(argv, env, cwd, (subprocess.DEVNULL, output.fileno()))
-        self.named[name] = child
-        return child
+                if child.on_end:
+                    child.on_end()
 
     async def run(
         self, argv: Sequence[str], env: Mapping[str, str], stdin: bytes, seconds: float
@@ -75,7 +66,7 @@ class Processes:
             files[0].write(stdin)
             files[0].seek(0)
             given, out, err = (file.fileno() for file in files)
-            child = self._spawn(argv, env, "/", (given, out, err))
+            child = self.spawn(argv, env, "/", (given, out, err))
             try:
                 await asyncio.wait_for(child.ended.wait(), seconds)
             except TimeoutError:
@@ -91,42 +82,36 @@ class Processes:
     def start_on(self, terminal: int, argv: Sequence[str], env: Mapping[str, str]) -> Child:
         """With this terminal as its controlling one."""
         command = ["setsid", "--ctty", "--wait", *argv]
-        return self._spawn(command, env, "/", (terminal, terminal, terminal))
+        return self.spawn(command, env, "/", (terminal, terminal, terminal))
 
-    async def stop(self, name: str, seconds: float) -> None:
-        """TERM the group, KILL it after `seconds`."""
-        child = self.named.get(name)
-        if child is None:
-            return
-        for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5)):
-            child.signal_group(number)
-            try:
-                await asyncio.wait_for(child.ended.wait(), patience)
-            except TimeoutError:
-                continue
-            child.signal_group(signal.SIGKILL)
-            return
-
-    async def stop_all(self, seconds: float) -> None:
-        """In reverse order of starting, in `seconds` all together; one that hangs gets a third."""
-        deadline = time.monotonic() + seconds
-        for name in reversed(list(self.named)):
-            await self.stop(name, max(0.2, min(seconds / 3, deadline - time.monotonic())))
-
-    def _spawn(
-        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, streams: tuple[int, ...]
+    def spawn(
+        self, argv: Sequence[str], env: Mapping[str, str], cwd: str, streams: tuple[int, int, int]
     ) -> Child:
-        given, out, err = (*streams, streams[1])[:3]
-        process = subprocess.Popen(
-            argv,
-            stdin=given,
-            stdout=out,
-            stderr=err,
-            cwd=cwd,
-            env={**self._environment, **env},
-            start_new_session=True,
-        )
+        """Start a program on (input, output, error output), in a session of its own.
+
+        Raises OSError when it cannot be started.
+        """
+        given, out, err = streams
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=given,
+                stdout=out,
+                stderr=err,
+                cwd=cwd,
+                env={**self._environment, **env},
+                start_new_session=True,
+                preexec_fn=_end_first,  # noqa: PLW1509 - an init has one thread
+            )
+        except subprocess.SubprocessError as error:  # of `_end_first`, which may lack memory
+            raise OSError(str(error)) from error
         child = Child(process.pid)
         self._children[process.pid] = child
         process.returncode = 0  # reaped by `reap`; keeps the destructor from waiting
         return child
+
+
+def _end_first() -> None:
+    """In the child: when memory is used up, the kernel ends it before its init (proc(5))."""
+    score = Path("/proc/self/oom_score_adj")
+    score.write_text(str(min(int(score.read_text()) + OOM_STEP, OOM_MOST)))

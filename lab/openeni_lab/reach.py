@@ -1,4 +1,4 @@
-"""Running a check at its place: in a pod, on a node, at the gateway, on the remote VM, outside."""
+"""Run a check at its place: in a pod, on a node, at the gateway, on the remote VM, outside."""
 
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ CHECK_SECONDS: Final = 60.0
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a check; `answer` is what was seen instead when it is not ok."""
+    """The result of a check; `answer` is what came instead when it is not ok."""
 
     check: Check
     ok: bool
@@ -59,8 +59,9 @@ class Reach:
 
     def kubectl_out(self, *words: str) -> str:
         """Return what kubectl prints, standard error included."""
+        cache = self.kubeconfig.with_name("cache") / "kubectl"
         done = subprocess.run(
-            [str(self.kubectl), "--kubeconfig", str(self.kubeconfig), *words],
+            [str(self.kubectl), f"--kubeconfig={self.kubeconfig}", f"--cache-dir={cache}", *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -88,7 +89,7 @@ class Reach:
 
 
 def is_ready(found: Json) -> bool:
-    """Whether an object has the condition Ready, of any kind."""
+    """Return whether an object of any kind has the condition Ready."""
     conditions = found.get("status", {}).get("conditions") or ()
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 

@@ -1,9 +1,11 @@
-"""A long-running program of a machine as a step: up when it answers, loud when it dies."""
+"""Long-running programs: each is a step that is done when it answers, and its end is reported."""
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from openeni_lab.ends import End, last_words
 from openeni_lab.machine import Machine, MachineError
 from openeni_lab.steps import Step, StepError
 
@@ -15,13 +17,17 @@ def always() -> bool:
 
 @dataclass(frozen=True)
 class Service:
-    """What runs, and how to see that it is up; `ready` must be cheap and must not raise."""
+    """What runs, and how to see that it is up; `ready` must be cheap and must not raise.
+
+    With `restart` its machine starts it again whenever it ends.
+    """
 
     name: str
     argv: Sequence[str]
     ready: Callable[[], bool] = always
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     seconds: float = 1.0  # until it is up, on a fast machine
+    restart: bool = False
 
 
 def step(machine: Machine, service: Service, logs: Path, place: str = "") -> Step:
@@ -29,7 +35,7 @@ def step(machine: Machine, service: Service, logs: Path, place: str = "") -> Ste
     log = logs / f"{service.name}.log"
 
     def start() -> None:
-        machine.start(service.name, service.argv, log=log, env=service.env)
+        machine.start(service.name, service.argv, log=log, env=service.env, restart=service.restart)
 
     watched = watch(machine, service.name, log, start, service.ready)
     return Step(f"{place}{service.name}", watched.done, watched.do, service.seconds)
@@ -40,9 +46,10 @@ def watch(
 ) -> Step:
     """A step that starts the program `name` in its own way.
 
-    The program's end while it is waited for is a StepError with the last line it logged.
+    The program's end while it is waited for is a StepError with the last line it logged, also when
+    its machine has started it again meanwhile.
     """
-    started: list[bool] = []
+    awaited: list[End | None] = []  # its last end when this step began to wait for it
 
     def done() -> bool:
         try:
@@ -51,24 +58,55 @@ def watch(
             return False
         if process is None:
             return False
-        if process.running:
-            return ready()
-        if started:
-            raise StepError(f"{name} ended with {process.exit_code}: {last_line(log)}")
-        return False
+        if awaited and process.last_end and process.last_end not in awaited:
+            raise StepError(_sentence(process.last_end))
+        if awaited and not process.running:
+            raise StepError(f"{name} was stopped: {last_line(log)}")
+        return process.running and ready()
 
     def do() -> None:
-        if not machine.running(name):
+        there = machine.list().get(name)
+        if there and there.running:
+            awaited.append(there.last_end)
+        else:
             start()
-        started.append(True)
+            awaited.append(None)
 
     return Step(name, done, do)
 
 
+Machines = Mapping[str, Machine]  # by the name of the place: `lab`, or a node's
+
+
+def ended(machines: Machines, since: Collection[str] = ()) -> list[str]:
+    """Return a line for every program that ended unasked and every machine that does not answer.
+
+    `since` is a `mark` taken earlier: what had ended by then is left out.
+    """
+    return [line for key, line in _ended(machines) if key not in since]
+
+
+def mark(machines: Machines) -> frozenset[str]:
+    """Return what has ended so far, for `ended` to leave out."""
+    return frozenset(key for key, _ in _ended(machines))
+
+
+def _ended(machines: Machines) -> Iterator[tuple[str, str]]:
+    for place, machine in machines.items():
+        try:
+            ends = machine.ends()
+        except MachineError as error:
+            yield f"{place} does not answer", f"{place}: {error}"
+            continue
+        for end in ends:
+            at = time.strftime("%H:%M:%S", time.localtime(end.at))
+            yield end.id, f"{place}: {at} {_sentence(end)}"
+
+
+def _sentence(end: End) -> str:
+    return f"{end}: {end.last_words} ({end.log})"
+
+
 def last_line(log: Path) -> str:
-    """The last line of a log that says something; where it is when it cannot be read."""
-    try:
-        lines = log.read_text(errors="replace").strip().splitlines()
-    except OSError:
-        lines = []
-    return f"{lines[-1][:300] if lines else 'it logged nothing'} ({log})"
+    """The last line of a log that says something, and where it is."""
+    return f"{last_words(log)} ({log})"

@@ -5,7 +5,7 @@ from typing import Any, Final
 Json = dict[str, Any]
 
 WEB_IMAGE: Final = "openeni.lab/web:1"
-COOL_DOWN: Final = "30s"  # the shortest allowed: the demo shows addresses resting and coming back
+COOL_DOWN: Final = "30s"  # the shortest allowed: the demo waits until addresses are re-used
 
 DATAPATHS: Final[dict[str, Json]] = {
     "veth": {"mode": "Veth"},
@@ -47,7 +47,7 @@ def deployment(name: str, pool_name: str, replicas: int) -> Json:
 
 
 def stateful_set(name: str, pool_name: str, replicas: int) -> Json:
-    """The same with stable names."""
+    """As `deployment`, with stable names."""
     body = deployment(name, pool_name, replicas)
     spec = body["spec"] | {"serviceName": name, "podManagementPolicy": "Parallel"}
     return body | {"kind": "StatefulSet", "spec": spec}

@@ -1,0 +1,118 @@
+"""What a whole lab may use of its machine: memory and processors, set on its top cgroup.
+
+Guests' memory counts too: it lies in /dev/shm, and the kernel charges it to who touches it first.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+BASE_MIB: Final = 4096  # the control plane and OpenStack with room to spare
+NODE_MIB: Final = 1280  # a guest, and the kernel's own for it
+PERIOD_US: Final = 100_000  # the kernel's default for cpu.max and cpu.cfs_period_us
+
+
+class LimitError(Exception):
+    """The machine cannot limit a lab like this; the text is one line for the user."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What all of a lab may use together; 0 is no limit."""
+
+    memory_mib: int
+    cpus: float
+
+    @classmethod
+    def of(cls, nodes: int) -> "Limits":
+        """Return the limits of a lab with this many nodes for which nothing else is asked."""
+        return cls(BASE_MIB + nodes * NODE_MIB, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One limit as the files of a cgroup that set it, by version of the hierarchy."""
+
+    controller: str
+    text: str
+    version_1: tuple[tuple[str, str], ...]
+    version_2: tuple[str, str]
+
+
+def needed(limits: Limits, cpus: int) -> list[Limit]:
+    """Return what must be set on a machine with `cpus` processors; all of them are no limit."""
+    found: list[Limit] = []
+    if limits.memory_mib:
+        size = str(limits.memory_mib << 20)
+        # Before Linux 5.11 a cgroup counts what is in those below it only when asked to.
+        files = (("memory.limit_in_bytes", size), ("memory.use_hierarchy", "1"))
+        text = f"memory to {limits.memory_mib} MiB"
+        found.append(Limit("memory", text, files, ("memory.max", size)))
+    if 0 < limits.cpus < cpus:
+        quota = str(int(limits.cpus * PERIOD_US))
+        legacy = (("cpu.cfs_quota_us", quota), ("cpu.cfs_period_us", str(PERIOD_US)))
+        text = f"processors to {limits.cpus:g}"
+        found.append(Limit("cpu", text, legacy, ("cpu.max", f"{quota} {PERIOD_US}")))
+    return found
+
+
+def apply(name: str, limits: Limits, roots: Sequence[Path]) -> None:
+    """Make the cgroup `name` below the roots of the hierarchies that its limits need, and set them.
+
+    Raises LimitError when the machine has no such controller or refuses.
+    """
+    for limit in needed(limits, os.cpu_count() or 1):
+        try:
+            _set(name, limit, roots)
+        except OSError as error:
+            raise _refused(limit, f"{error.strerror}: {error.filename}") from error
+
+
+def _set(name: str, limit: Limit, roots: Sequence[Path]) -> None:
+    first = limit.version_1[0][0]
+    for root in roots:
+        folder = root / name
+        if (root / first).exists():
+            folder.mkdir(exist_ok=True)
+            for file, value in reversed(limit.version_1):
+                _write(folder / file, value)
+            return
+        if limit.controller in _words(root / "cgroup.controllers"):
+            _enable(root, limit.controller)
+            folder.mkdir(exist_ok=True)
+            _write(folder / limit.version_2[0], limit.version_2[1])
+            return
+    raise _refused(limit, f"no cgroup hierarchy has the controller {limit.controller}")
+
+
+def _enable(root: Path, controller: str) -> None:
+    """Version 2: let the root's children have a controller, unless they have it already.
+
+    In the kernel's own root this changes nothing for other cgroups, and it stays: by the end of
+    the lab something else may use it. A container's root refuses while it has processes.
+    """
+    control = root / "cgroup.subtree_control"
+    if controller not in _words(control):
+        _write(control, f"+{controller}")
+
+
+def _words(file: Path) -> list[str]:
+    return file.read_text().split() if file.exists() else []
+
+
+def _write(file: Path, value: str) -> None:
+    """Errors of a cgroup's file come when it is closed, without its name."""
+    try:
+        file.write_text(value)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from error
+
+
+def _refused(limit: Limit, why: str) -> LimitError:
+    option = "--cpus" if limit.controller == "cpu" else f"--{limit.controller}"
+    way_out = f"ask for no limit ({option} 0)"
+    if limit.controller == "memory":
+        way_out = f"boot the kernel with cgroup_enable=memory, or {way_out}"
+    return LimitError(f"the lab cannot limit its {limit.text}: {why}; {way_out}")
