@@ -1,11 +1,41 @@
-"""Fixtures that more than one folder of tests uses."""
+"""Fixtures that more than one folder of tests uses, and how the suite is cut for parallel runs."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
+import hypothesis
 import pytest
 
 from openeni_testing.api_server import ApiServer
+
+# A slow or busy machine must not fail a property.
+hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("suite")
+
+TESTS: Final = Path(__file__).parent
+LONG_SECONDS: Final = 900  # for a test that starts a lab, or waits for one
+# What is expensive to make and made once a worker: tests that use it stay on one worker.
+SHARED: Final = ("cluster", "cloud", "lab")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group what belongs together, and begin with what takes longest."""
+    for item in items:
+        if item.get_closest_marker("root") or any(map(item.get_closest_marker, SHARED)):
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(LONG_SECONDS))
+    items.sort(key=lambda item: not item.get_closest_marker("lab"))
+
+
+def _group(item: pytest.Item) -> str:
+    """The first thing that it shares with others, else its module, whose fixtures it shares."""
+    for marker in SHARED:
+        if item.get_closest_marker(marker):
+            return marker
+    return str(item.path.relative_to(TESTS))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The stores that the tests of this folder run on."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,15 +8,22 @@ import pytest
 from openeni_crds.kubestore import KubeStore, connect
 from openeni_crds.store import Store
 from openeni_testing.memorystore import MemoryStore
-from openeni_testing.objects import install_crds
+from openeni_testing.objects import install_crds, remove_objects
 
 
 @pytest.fixture(scope="session")
-def real_store(api_server: Path) -> KubeStore:
+def serving_store(api_server: Path) -> KubeStore:
     """A store on a real API server that serves our kinds."""
     store = connect(agent="openeni-tests", kubeconfig=str(api_server))
     install_crds(store)
     return store
+
+
+@pytest.fixture
+def real_store(serving_store: KubeStore) -> Iterator[KubeStore]:
+    """The same for one test, whose objects do not outlive it."""
+    yield serving_store
+    remove_objects(serving_store)
 
 
 @pytest.fixture(params=["memory", pytest.param("real", marks=pytest.mark.cluster)])

@@ -10,7 +10,7 @@ import yaml
 
 from openeni_crds import rules, schema
 from openeni_crds.meta import Json
-from openeni_crds.names import ENI, ENIPOOL, PODIP
+from openeni_crds.names import ENI, PODIP
 from openeni_testing.objects import REPOSITORY
 
 FILES = sorted((REPOSITORY / "crds").glob("*.yaml"))
@@ -178,15 +178,32 @@ def test_objects_can_be_selected_by_node() -> None:
         assert {"jsonPath": ".spec.nodeName"} in version["selectableFields"]
 
 
-@pytest.mark.parametrize(
-    ("kind", "wide", "columns"),
-    [
-        (ENIPOOL, "", "Mode Growth Nodes ENIs Addresses Granted Available Ready Age"),
-        (ENI, "Port", "Node Pool State Addresses Granted MAC Device Port Ready Age"),
-        (PODIP, "Pod-UID", "Address Node ENI Mode Pod-UID Ready Age"),
-    ],
-)
-def test_the_columns_are_those_of_the_design(kind: Any, wide: str, columns: str) -> None:
-    made = schema.definition(kind)["spec"]["versions"][0]["additionalPrinterColumns"]
-    assert [c["name"] for c in made] == columns.split()
-    assert [c["name"] for c in made if c.get("priority")] == wide.split()
+METADATA: Json = {"properties": {"creationTimestamp": {"type": "date"}}}
+STEP = re.compile(r"\.(\w+)|\[\d+\]|\[\?\(@\.(\w+)==\"\w+\"\)\]")
+
+
+def field_at(schema_: Json, path: str) -> Json:
+    """What a column's path leads to; `[0]` and `[?(@.type=="Ready")]` to an item of the list."""
+    found = schema_ | {"properties": schema_["properties"] | {"metadata": METADATA}}
+    assert "".join(step[0] for step in STEP.finditer(path)) == path
+    for step in STEP.finditer(path):
+        name, compared = step.groups()
+        found = found["properties"][name] if name else found["items"]
+        assert not compared or compared in found["properties"]
+    return found
+
+
+@each_file
+def test_every_column_shows_a_field_that_exists_as_what_it_is(path: Path) -> None:
+    for column in crd(path)["spec"]["versions"][0]["additionalPrinterColumns"]:
+        assert field_at(root(path), column["jsonPath"])["type"] == column["type"], column
+
+
+@each_file
+def test_a_table_fits_a_terminal(path: Path) -> None:
+    """Beside NAME, and NAMESPACE, kubectl shows what has no priority; more is for `-o wide`."""
+    columns = crd(path)["spec"]["versions"][0]["additionalPrinterColumns"]
+    names = [column["name"] for column in columns]
+    assert len(set(names)) == len(names)
+    assert names[-2:] == ["Ready", "Age"]
+    assert sum(len(c["name"]) + 3 for c in columns if not c.get("priority")) <= 80

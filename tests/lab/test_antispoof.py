@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from openeni_lab import antispoof
+from openeni_lab import antispoof, sysctl
 from openeni_lab.antispoof import AddressPair, PortFacts
 from openeni_testing import frames
 from openeni_testing.fake_node import FakeNode
@@ -13,9 +13,11 @@ from openeni_testing.small_lab import SmallLab
 
 PORT = "0a0a0a0a-1111-4000-8000-000000000001"
 OTHER_PORT = "0b0b0b0b-1111-4000-8000-000000000002"
+WITNESS_PORT = "0c0c0c0c-1111-4000-8000-000000000003"
 MAC = "fa:16:3e:aa:00:01"
 PAIR_MAC = "fa:16:3e:aa:00:77"
 OTHER_MAC = "fa:16:3e:aa:00:02"
+WITNESS_MAC = "fa:16:3e:aa:00:03"
 NONE = "0.0.0.0"  # noqa: S104 - a source address
 OWN = "10.98.0.11"
 SECOND = "10.98.0.12"
@@ -106,15 +108,18 @@ SPOOFED = {
 
 @dataclass(frozen=True)
 class Wire:
-    """Two nodes on the pods network; `tell` is what Neutron says of the sender's port."""
+    """Three nodes on the pods network; `tell` is what Neutron says of the sender's port."""
 
     lab: SmallLab
     sender: FakeNode
     receiver: FakeNode
+    witness: FakeNode
 
     def send(self, *sent: bytes) -> list[bytes]:
-        ends = (self.sender.netns, "ens3"), (self.receiver.netns, "ens3")
-        return frames.exchange(self.lab.machine, *ends, list(sent))
+        sender, receiver, witness = (
+            (node.netns, "ens3") for node in (self.sender, self.receiver, self.witness)
+        )
+        return frames.exchange(self.lab.machine, sender, receiver, list(sent), witness=witness)
 
     def tell(self, facts: PortFacts) -> None:
         text = antispoof.allow(facts).encode()
@@ -127,17 +132,18 @@ class Wire:
 
 @pytest.fixture(scope="module")
 def wire(wires: SmallLab) -> Iterator[Wire]:
-    sender, receiver = wires.node("sender"), wires.node("receiver")
+    sender, receiver, witness = (wires.node(n) for n in ("sender", "receiver", "witness"))
     for node, port, mac, address in (
         (sender, PORT, MAC, OWN),
         (receiver, OTHER_PORT, OTHER_MAC, OTHERS),
+        (witness, WITNESS_PORT, WITNESS_MAC, "10.98.0.98"),
     ):
         node.power_on()
         node.plug(port, mac, address)
-        node.check("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+        node.check(*sysctl.set_command("net.ipv6.conf.all.disable_ipv6=1"))
         node.check("ip", "link", "set", "ens3", "up")
-    yield Wire(wires, sender, receiver)
-    for node, port in ((sender, PORT), (receiver, OTHER_PORT)):
+    yield Wire(wires, sender, receiver, witness)
+    for node, port in ((sender, PORT), (receiver, OTHER_PORT), (witness, WITNESS_PORT)):
         node.power_off()
         node.hypervisor("unplug", port)
         node.hypervisor("forget", port)

@@ -3,28 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from openeni_lab.checks import CAPABILITIES, Facts, judge
 from openeni_lab.layout import Layout
-from openeni_lab.probe import TRIALS, gather, try_features
-
-GOOD = Facts(
-    system="Linux x86_64",
-    python=(3, 11),
-    capabilities=frozenset(range(41)),
-    features=dict.fromkeys(["namespaces", *TRIALS], ""),
-    cgroups="",
-    memory_gib=16.0,
-    shared_memory_gib=8.0,
-    cache_gib=50.0,
-    state_gib=50.0,
-    to_build=("kubernetes", "kernel"),
-    packages=(),
-    installable=True,
-    registries={"Go modules": "", "Debian packages": ""},
-    lab_exists=False,
-    lab_name="default",
-)
-NO_IPVLAN = {**GOOD.features, "ipvlan": "Error: Unknown device type."}
+from openeni_lab.prepare.checks import CAPABILITIES, Facts, judge
+from openeni_lab.prepare.probe import TRIALS, gather, try_features
+from openeni_testing.preparing import GOOD, NO_IPVLAN
 
 
 def test_a_good_machine_gives_nothing_to_say() -> None:
@@ -42,14 +24,13 @@ def test_a_good_machine_gives_nothing_to_say() -> None:
         (replace(GOOD, cgroups="Read-only file system"), "Read-only file system"),
         (replace(GOOD, memory_gib=1.5), "1.5 GiB of memory"),
         (replace(GOOD, cache_gib=4.0), "disk free for the cache"),
-        (replace(GOOD, state_gib=1.0), "disk free for the lab's folder"),
+        (replace(GOOD, state_gib=1.0), "disk free for the labs"),
         (replace(GOOD, packages=("nftables",), installable=False), "packages: nftables"),
         (replace(GOOD, registries={"Go modules": "no answer within 20 s"}), "Go modules"),
         (
             replace(GOOD, features={**NO_IPVLAN, "tap": "No such device"}),
             "no tap devices: No such device",
         ),
-        (replace(GOOD, features=NO_IPVLAN, shared_memory_gib=0.06), "0.1 GiB free in"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -79,14 +60,13 @@ def test_everything_that_is_missing_is_said_at_once() -> None:
     assert whats.count("no answer from the registry") == 2
 
 
-def test_packages_that_up_installs_by_itself_do_not_stop_it() -> None:
+def test_packages_that_prepare_installs_by_itself_do_not_stop_it() -> None:
     found = judge(replace(GOOD, packages=("bison",)))
     assert [finding.stops for finding in found] == [False]
 
 
-def test_a_feature_whose_program_is_still_missing_is_not_blamed_on_the_kernel() -> None:
-    features = {**GOOD.features, "nftables": "nft: not found", "nftables bridge": "nft: not found"}
-    found = judge(replace(GOOD, features=features, packages=("nftables",)))
+def test_a_kernel_that_could_not_be_tried_yet_is_not_blamed() -> None:
+    found = judge(replace(GOOD, features={}, packages=("nftables",)))
     assert [finding.what for finding in found] == ["missing Debian packages: nftables"]
 
 
@@ -97,8 +77,14 @@ def test_a_kernel_without_ipvlan_is_worth_a_word_and_no_more() -> None:
     ]
 
 
+def test_what_a_running_lab_takes_does_not_stop_it() -> None:
+    """`make demo` on a lab that is up finds what is there and goes on."""
+    found = judge(replace(GOOD, lab_exists=True, memory_gib=1.0, state_gib=1.0))
+    assert [finding.stops for finding in found] == [False]
+
+
 def test_what_stops_the_lab_comes_first() -> None:
-    found = judge(replace(GOOD, lab_exists=True, features=NO_IPVLAN, memory_gib=1.0))
+    found = judge(replace(GOOD, lab_exists=True, features=NO_IPVLAN, cgroups="read-only"))
     assert [finding.stops for finding in found] == [True, False, False]
 
 
@@ -110,30 +96,38 @@ def test_the_features_of_this_machine_are_tried_for_real() -> None:
         assert features[needed] == ""
 
 
+def test_a_kernel_is_tried_only_with_the_programs_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openeni_lab.prepare.probe.TRIED_WITH", ("no-such-program",))
+    assert try_features() == {}
+
+
 @pytest.mark.root
-def test_this_machine_can_run_the_lab(tmp_path: Path) -> None:
-    facts = gather(Layout(root=tmp_path), sets=())
-    assert [finding.what for finding in judge(facts) if finding.stops] == []
+def test_what_the_capabilities_of_root_are_is_read_from_the_kernel(tmp_path: Path) -> None:
+    facts = gather(Layout(root=tmp_path), {}, sets=())
     assert facts.capabilities >= CAPABILITIES.keys()
     assert facts.registries == {}  # nothing to build: no registry is asked
     assert not facts.lab_exists
 
 
 @pytest.mark.root
+@pytest.mark.network
 def test_registries_are_asked_by_their_ordinary_clients(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENENI_LAB_CACHE", str(tmp_path))
-    facts = gather(Layout(root=tmp_path), sets=("kubernetes", "kubectl"))
-    assert facts.to_build == ("kubernetes", "kubectl")
-    assert facts.registries == {"Go modules": "", "Python packages": ""}
+    facts = gather(Layout(root=tmp_path), {}, sets=("kubectl",))
+    assert facts.to_build == ("kubectl",)
+    assert facts.registries == {"Python packages": ""}
 
 
-@pytest.mark.root
 def test_a_registry_that_does_not_answer_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENENI_LAB_CACHE", str(tmp_path))
-    monkeypatch.setenv("GOPROXY", "http://127.0.0.1:9")
-    found = judge(gather(Layout(root=tmp_path), sets=("kubernetes",)))
-    assert any("registry of Go modules" in finding.what for finding in found if finding.stops)
+    monkeypatch.setattr(
+        "openeni_lab.prepare.probe.uv_command", lambda: ["sh", "-c", "echo no >&2; exit 2"]
+    )
+    found = judge(gather(Layout(root=tmp_path), {}, sets=("kubectl",)))
+    assert any(
+        "registry of Python packages: no" in finding.what for finding in found if finding.stops
+    )

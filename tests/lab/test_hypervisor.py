@@ -2,12 +2,16 @@
 
 import itertools
 import json
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from openeni_lab.nics import Faults, Records
+from openeni_lab import sysctl
+from openeni_lab.nics import Faults, MachineRecord, Records
 from openeni_testing.fake_node import FakeNode
 from openeni_testing.small_lab import SmallLab
 
@@ -68,6 +72,86 @@ def test_plugging_twice_is_plugging_once(node: FakeNode) -> None:
     nic = node.nic(mac)
     assert nic
     assert nic["addr_info"]
+
+
+class Commands:
+    """Programs that the hypervisor runs, of which one kills the hypervisor instead."""
+
+    def __init__(self, folder: Path) -> None:
+        self._count = folder / "count"
+        self._at = folder / "at"
+        for name in ("ip", "bridge", "nsenter"):
+            script = folder / name
+            script.write_text(f"""#!/bin/sh
+                count=$(($(cat {self._count}) + 1))
+                echo $count > {self._count}
+                [ $count != $(cat {self._at}) ] || {{ kill -KILL $PPID; exit 1; }}
+                exec {shutil.which(name)} "$@"
+            """)
+            script.chmod(0o700)
+        self.environment = {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+    def kill_at(self, number: int) -> None:
+        self._count.write_text("0")
+        self._at.write_text(str(number))
+
+
+@pytest.mark.root
+def test_a_plug_killed_before_any_of_its_commands_is_completed_by_the_next(
+    node: FakeNode, misbehave: Callable[[str, Faults], None], tmp_path: Path
+) -> None:
+    misbehave(node.name, Faults(address="10.98.3.79/22", nic_name="eth5"))
+    commands = Commands(tmp_path)
+    for number in itertools.count(1):
+        port, mac, address = new_port()
+        commands.kill_at(number)
+        words = ("plug", node.server_id, port, mac, "pods")
+        code = node.hypervisor.run(*words, env=commands.environment).code
+        assert code in {0, -9}
+        node.plug(port, mac, address)
+        nic = node.nic(mac)
+        assert nic
+        assert (nic["ifname"], nic["operstate"]) == ("eth5", "UP")
+        assert "10.98.3.79" in {info["local"] for info in nic["addr_info"]}
+        bridge = node.machine.check(["ip", "link", "show", "master", "br-pods"])
+        assert f"tap{port[:11]}" in bridge
+        node.hypervisor("unplug", port)
+        node.hypervisor("forget", port)
+        if not code:
+            assert number > 4
+            break
+
+
+@pytest.mark.root
+def test_a_power_off_killed_before_any_of_its_commands_is_completed_by_the_next(
+    node: FakeNode, tmp_path: Path
+) -> None:
+    commands = Commands(tmp_path)
+    ports = [new_port() for _ in range(2)]
+    for port in ports:
+        node.plug(*port)
+    for number in itertools.count(1):
+        node.power_on()
+        commands.kill_at(number)
+        code = node.hypervisor.run("power-off", node.name, env=commands.environment).code
+        assert code in {0, -9}
+        node.power_off()
+        assert not {f"tap{port[:11]}" for port, _, _ in ports} & devices(node)
+        if not code:
+            assert number > len(ports)
+            break
+
+
+@pytest.mark.root
+def test_a_machine_that_started_again_unseen_gets_its_nics(node: FakeNode) -> None:
+    """Its namespace ended without a power-off; the kernel takes its veths away a little later."""
+    port, mac, address = new_port()
+    node.plug(port, mac, address)
+    node.machine.check(["ip", "netns", "add", "next"])
+    record = MachineRecord(node.name, node.server_id, "namespace", netns="/run/netns/next")
+    node.hypervisor("power-on", json.dumps(vars(record)))
+    assert mac in node.machine.check(["ip", "-n", "next", "link"])
+    node.machine.check(["ip", "netns", "delete", "next"])
 
 
 @pytest.mark.root
@@ -190,7 +274,7 @@ def test_the_arp_responder_answers_for_hosts_that_do_not(node: FakeNode, wires: 
     port, mac, address = new_port()
     silent.plug(port, mac, address)
     silent.bring_up(mac, f"{address}/22")
-    silent.check("sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=8")
+    silent.check(*sysctl.set_command("net.ipv4.conf.all.arp_ignore=8"))
     asking, asking_mac, asking_address = new_port()
     node.plug(asking, asking_mac, asking_address)
     name = node.bring_up(asking_mac, f"{asking_address}/22")

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from openeni_lab import builds
+from openeni_lab import prepared
 from openeni_lab.machine import Machine
-from openeni_lab.nics import Faults, Records
+from openeni_lab.nics import DEFAULT_MTU, Faults, Nic, Records
 from openeni_lab.node_machine import GuestMachine, Host
-from openeni_lab.progress import Lines
 from openeni_testing.fake_node import HypervisorCommand
 from openeni_testing.small_lab import SmallLab
 from openeni_testing.waiting import wait_for
@@ -30,7 +29,7 @@ def hypervisor(wires: SmallLab) -> HypervisorCommand:
 @pytest.fixture(scope="module")
 def guest(wires: SmallLab, hypervisor: HypervisorCommand) -> Iterator[Machine]:
     """A booted guest that stands for the server n1, with its first NIC on the nodes network."""
-    built = builds.ensure(["kernel"], Lines())
+    built = prepared.read(["kernel"]).built
     node = wires.layout.nodes[0]
     server = {"id": SERVER, "port": FIRST[0], "mac": FIRST[1], "address": node.address}
     (wires.layout.state / "servers.json").write_text(json.dumps({node.name: server}))
@@ -88,6 +87,22 @@ def test_a_nic_is_hot_plugged_carries_packets_and_is_unplugged_in_use(
     assert nic(guest, MAC) is None
     devices = wires.machine.check(["ip", "-brief", "link"])
     assert f"tap{PORT[:11]}" not in devices
+
+
+def test_a_plug_killed_before_it_asked_the_guest_is_completed_by_the_next(
+    wires: SmallLab, guest: Machine, plugged: Callable[[], None]
+) -> None:
+    begun = Nic(PORT, SERVER, MAC, "pods", DEFAULT_MTU, 1)
+    Records(wires.layout.state).put_nic(begun)
+    wires.machine.check(["ip", "tuntap", "add", begun.device, "mode", "tap"])
+    plugged()
+    found = nic(guest, MAC)
+    assert found
+    assert found["ifname"] == "vec1"
+    guest.check(["ip", "address", "add", f"{ADDRESS}/22", "dev", "vec1"])
+    guest.check(["ip", "link", "set", "vec1", "up"])
+    plugged()  # once more, for one that is in use
+    guest.check(["ping", "-c", "1", "-W", "10", "-I", ADDRESS, "10.98.0.1"])
 
 
 def test_a_lost_hotplug_never_appears_and_can_be_undone(

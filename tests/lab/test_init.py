@@ -1,7 +1,9 @@
 """The lab's enclosure: cut off, outliving its starter, ending as a whole, leaving nothing."""
 
 import contextlib
+import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -49,6 +51,14 @@ def test_everything_in_it_is_its_own(machine: Machine) -> None:
 def test_mounts_made_in_it_are_not_seen_outside(machine: Machine, tmp_path: Path) -> None:
     machine.check(["mount", "-t", "tmpfs", "inside", str(tmp_path)])
     assert not [point for point, _ in isolation.mount_points() if point == str(tmp_path)]
+
+
+def test_shared_memory_ends_with_it(lab: Layout, machine: Machine) -> None:
+    """A guest that is killed at its start leaves the file that was to be its memory."""
+    file = Path("/dev/shm") / lab.name  # noqa: S108 - where guests' memory is
+    machine.check(["touch", str(file)])
+    assert machine.check(["ls", str(file.parent)]) == lab.name
+    assert not file.exists()
 
 
 def test_temporary_files_are_in_the_labs_folder(lab: Layout, machine: Machine) -> None:
@@ -135,6 +145,77 @@ def test_a_second_one_at_work_is_named(lab: Layout, monkeypatch: pytest.MonkeyPa
         enclosure.only_one(lab),
     ):
         pytest.fail("both are at work")
+
+
+def test_the_lock_of_a_removed_lab_is_not_the_locks_of_the_next(
+    lab: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A waiter opened the lock's file before its holder removed it with the lab."""
+    monkeypatch.setattr(enclosure, "BUSY_SECONDS", 0.3)
+    real = fcntl.flock
+    removals = [True]
+
+    def removed_meanwhile(file: int, operation: int) -> None:
+        if removals and removals.pop():
+            (lab.root / f".{lab.name}.lock").unlink()
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
+    with (
+        enclosure.only_one(lab),
+        pytest.raises(LabError, match="another openeni-lab is at work"),
+        enclosure.only_one(lab),
+    ):
+        pytest.fail("both are at work")
+
+
+def test_an_init_that_never_answers_is_ended_and_named(
+    lab: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enclosure, "INIT_SECONDS", 1.0)
+
+    def hangs(*_flags: str) -> list[str]:
+        return ["sh", "-c", "echo $$; echo stuck; exec sleep 1000"]
+
+    monkeypatch.setattr(enclosure, "init_command", hangs)
+    with pytest.raises(LabError, match=r"init does not answer after 1 s: stuck \(.*init.log"):
+        bare_lab.start(lab)
+    pid = (lab.logs / "init.log").read_text().split()[0]
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_lab_of_this_boot_is_kept(lab: Layout, machine: Machine) -> None:
+    assert not enclosure.discard_earlier(lab)
+    assert machine.alive()
+
+
+def test_what_an_earlier_boot_left_is_removed(
+    lab: Layout, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut: the files are there, the processes are not."""
+    os.kill(machine.pid(), signal.SIGKILL)
+    wait_for(lambda: not enclosure.processes(lab), "the end of everything")
+    monkeypatch.setattr(enclosure, "boot_id", lambda: "another")
+    assert enclosure.discard_earlier(lab)
+    assert not lab.state.exists()
+    assert not enclosure.discard_earlier(lab)
+
+
+def test_a_half_removed_lab_is_removed_whole(
+    lab: Layout, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The `down` was killed while it removed files: no step may take them for a lab's."""
+
+    def killed(_path: Path, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as during:
+        during.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            bare_lab.remove(lab)
+    assert lab.logs.exists()
+    assert enclosure.discard_earlier(lab)
+    assert not lab.state.exists()
 
 
 def test_shutdown_is_in_reverse_order_and_quick(

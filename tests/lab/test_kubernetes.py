@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from openeni_lab import builds, kubeconfig, steps
+from openeni_lab import kubeconfig, prepared, steps
 from openeni_lab.api import Api, ApiError
 from openeni_lab.certificates import Identity
 from openeni_lab.kubernetes import KUBE_PROXY, ControlPlane, node_identity
@@ -23,7 +23,7 @@ ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Generator[ControlPlane]:
-    program = builds.ensure(["kubernetes"], Lines()).bin
+    program = prepared.read(["kubernetes"]).built.bin
     with bare_lab(tmp_path_factory.mktemp("lab"), "kube") as (lab, machine):
         made = ControlPlane(lab, machine, program)
         steps.run(made.steps(), Lines())

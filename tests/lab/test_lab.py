@@ -8,17 +8,17 @@ from collections.abc import Generator
 
 import pytest
 
-from openeni_lab import builds, enclosure
+from openeni_lab import enclosure
+from openeni_lab.lab import Lab
 from openeni_lab.layout import Layout
-from openeni_lab.progress import Lines
+from openeni_lab.machine import Machine
+from openeni_lab.network import Network
 from openeni_testing import bare_lab
 from openeni_testing.machine_facts import machine_facts
-from openeni_testing.waiting import wait_for
 
 pytestmark = pytest.mark.root
 
 NAME = f"t{os.getpid()}"
-SETS = ("kubernetes", "kubectl", "node", "openstack")
 
 
 def cli(*words: str, seconds: float = 120) -> "subprocess.CompletedProcess[str]":
@@ -47,15 +47,19 @@ def lab() -> Generator[Layout]:
         (["nonsense"], "No such command 'nonsense'"),
         (["up", "--nodes", "0"], "Invalid value for '--nodes'"),
         (["up", "--kind", "cloud"], "Invalid value for '--kind'"),
-        (["up", "--name", "No_Name"], "'No_Name' is not up to 16 of a to z, 0 to 9 and -"),
+        (
+            ["up", "--name", "No_Name"],
+            "'No_Name': a lab's name is 1 to 16 characters of a-z, 0-9 and '-'",
+        ),
         (["up", "--nonsense"], "No such option"),
         (["exec"], "no command was given"),
         (["kernel"], "no command was given"),
         (["node", "restart"], "Missing argument 'node'"),
-        (["status", "--name", NAME], f"there is no lab '{NAME}'"),
-        (["kubectl", "--name", NAME, "get", "nodes"], f"there is no lab '{NAME}'"),
-        (["exec", "--name", NAME, "--", "true"], f"there is no lab '{NAME}'"),
+        (["status", "--name", NAME], "there is no lab"),
+        (["kubectl", "--name", NAME, "get", "nodes"], "there is no lab"),
+        (["exec", "--name", NAME, "--", "true"], "there is no lab"),
     ],
+    ids=str,
 )
 def test_a_mistake_is_one_line_and_exit_status_1(words: list[str], complaint: str) -> None:
     done = cli(*words)
@@ -70,25 +74,84 @@ def test_a_missing_lab_goes_down_quietly() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("marker", ["init", "kube-apiserver", "mariadb"])
-def test_an_up_killed_anywhere_leaves_what_down_removes(lab: Layout, marker: str) -> None:
-    """Killed when the marked step is on its way; the lab's processes go on until `down`."""
-    builds.ensure(SETS, Lines())
-    before = machine_facts(NAME)
-    command = [sys.executable, "-m", "openeni_lab", "up", "--kind=namespace", f"--name={NAME}"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    wait_for((lab.logs / f"{marker}.log").exists, f"the start of {marker}", 300)
-    process.send_signal(signal.SIGKILL)
-    process.wait(10)
+# An `up` in which a victim is killed a moment after the step with this number has begun.
+KILLED_UP = """
+import itertools, os, signal, sys, threading
+from openeni_lab import steps
+from openeni_lab.lab import Kind, Lab
+from openeni_lab.layout import Layout
+from openeni_lab.progress import Lines
+
+lab = Lab(Layout(sys.argv[1], node_count=1), Kind.NAMESPACE)
+at, victim = int(sys.argv[2]), sys.argv[3]
+begun = itertools.count(1)
+make_true = steps._make_true
+
+def kill():
+    os.kill(lab.machine.pid() if victim == "init" else os.getpid(), signal.SIGKILL)
+
+def killed(step, progress):
+    if next(begun) == at:
+        print(step.name, flush=True)
+        threading.Timer(0.05, kill).start()
+    make_true(step, progress)
+
+steps._make_true = killed
+lab.up(Lines())
+"""
+
+
+def killed_up(number: int, victim: str) -> tuple[bool, str]:
+    """Returns whether somebody was killed, and words for the failure that may follow."""
+    up = subprocess.run(
+        [sys.executable, "-c", KILLED_UP, NAME, str(number), victim],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    words = f"{victim} killed in step {number} ({up.stdout.strip()}): {up.stderr[-500:]}"
+    assert up.returncode == (-signal.SIGKILL if victim == "up" else 1) or not up.stdout, words
+    assert up.stdout or not up.returncode, words
+    return bool(up.stdout), words
+
+
+def assert_down_leaves_nothing(lab: Layout, before: dict[str, object], where: str) -> None:
     done = cli("down", "--name", NAME)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert enclosure.leftovers(lab) == []
-    assert machine_facts(NAME) == before
+    assert (done.returncode, done.stderr) == (0, ""), where
+    assert enclosure.leftovers(lab) == [], where
+    assert machine_facts(NAME) == before, where
+
+
+@pytest.mark.cluster
+def test_a_lab_killed_at_any_step_before_its_cloud_leaves_what_down_removes(lab: Layout) -> None:
+    """By turns it is `up` that is killed, whose lab goes on until `down`, and the lab's init."""
+    before = machine_facts(NAME)
+    made = Lab(lab)
+    steps = [*Network(lab, made.machine).steps(), *made.control_plane.started()]
+    for number in range(1, len(steps) + 2):  # the first starts the init
+        victim = "init" if number > 1 and number % 2 else "up"
+        killed, where = killed_up(number, victim)
+        assert killed, where
+        assert_down_leaves_nothing(lab, before, where)
+
+
+@pytest.mark.cluster
+@pytest.mark.cloud
+def test_an_up_killed_at_every_step_goes_on_and_its_lab_leaves_nothing(lab: Layout) -> None:
+    """Every step there is, the nodes' too: until an `up` has no further one. The init is killed."""
+    before = machine_facts(NAME)
+    killed, number = True, 0
+    while killed:
+        number += 1
+        killed, _ = killed_up(number, "up")
+    assert number > 1 + len(Lab(lab).steps())
+    os.kill(Machine(lab.control).pid(), signal.SIGKILL)
+    assert_down_leaves_nothing(lab, before, "the init of the whole lab killed")
 
 
 def test_a_running_lab_is_told_apart_from_what_is_asked(lab: Layout) -> None:
     """The lab was made with other nodes: `up` says so instead of mixing them."""
-    builds.ensure(SETS, Lines())
     bare_lab.start(lab)
     (lab.state / "lab.json").write_text('{"nodes": 3, "kind": "namespace"}')
     done = cli("up", "--kind=namespace", "--name", NAME)
@@ -97,7 +160,6 @@ def test_a_running_lab_is_told_apart_from_what_is_asked(lab: Layout) -> None:
 
 
 def test_commands_run_in_the_lab_with_its_exit_status_and_environment(lab: Layout) -> None:
-    builds.ensure(SETS, Lines())
     bare_lab.start(lab)
     (lab.state / "lab.json").write_text('{"nodes": 2, "kind": "namespace"}')
     script = 'hostname; echo "$OS_CLOUD"; command -v kubectl-of-nobody; exit 7'

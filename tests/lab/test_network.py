@@ -1,18 +1,27 @@
 """The lab's wires: bridges, the gateway between them, the host beyond it."""
 
+import json
+
 import pytest
 
-from openeni_lab import network, steps
-from openeni_lab.network import BRIDGES
+from openeni_lab import steps
 from openeni_lab.progress import Lines
 from openeni_testing.small_lab import SmallLab
 
 
-def test_only_missing_bridges_are_made() -> None:
-    lines = network.bridge_links(BRIDGES, frozenset({"br-nodes"}))
-    assert lines == [
-        "link add br-pods address 02:00:00:98:00:01 mtu 1450 type bridge forward_delay 0"
-    ]
+@pytest.mark.root
+def test_a_bridge_that_went_is_made_again_and_the_other_left_alone(wires: SmallLab) -> None:
+    def links() -> dict[str, dict[str, object]]:
+        listed = json.loads(wires.machine.check(["ip", "-json", "link", "show", "type", "bridge"]))
+        return {link["ifname"]: link for link in listed}
+
+    before = links()
+    wires.machine.check(["ip", "link", "delete", "br-pods"])
+    steps.run(wires.network.steps(), Lines())
+    after = links()
+    assert after["br-nodes"]["ifindex"] == before["br-nodes"]["ifindex"]
+    assert after["br-pods"]["address"] == before["br-pods"]["address"]
+    assert after["br-pods"]["mtu"] == before["br-pods"]["mtu"]
 
 
 @pytest.mark.root

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from openeni_lab import builds, steps
+from openeni_lab import prepared, steps
 from openeni_lab.images import make_images
 from openeni_lab.isolation import KUBELET_SYSCTLS
 from openeni_lab.kubernetes import ControlPlane
 from openeni_lab.lab import Kind
 from openeni_lab.node import Node
 from openeni_lab.node_machine import PERSISTENT, GuestMachine, Host, NamespaceMachine
+from openeni_lab.prepare.sets import Built
 from openeni_lab.progress import Lines
 from openeni_testing.fake_node import HypervisorCommand
 from openeni_testing.small_lab import SmallLab
@@ -26,7 +27,7 @@ pytestmark = [pytest.mark.root, pytest.mark.cluster]
 SERVER = {"id": "11111111-2222-4333-8444-555555555555", "mac": "fa:16:3e:00:00:01"}
 PORT = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"
 PODS = "/api/v1/namespaces/default/pods"
-SETS = ("kubernetes", "node", "kubectl", "cni-plugins", "kernel")
+SETS = ("kubernetes", "node", "kubectl", "busybox", "cni-plugins", "kernel")
 POD = {
     "apiVersion": "v1",
     "kind": "Pod",
@@ -45,7 +46,7 @@ class World:
     """One node with the reference plugins as its network."""
 
     node: Node
-    built: builds.Built
+    built: Built
     before: dict[str, str]  # the machine's sysctls
 
     @property
@@ -93,7 +94,7 @@ def sysctls() -> dict[str, str]:
 def world(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[World]:
-    built = builds.ensure(SETS, Lines())
+    built = prepared.read(SETS).built
     before = sysctls()
     lab = SmallLab.start(tmp_path_factory.mktemp("lab"), "node")
     try:
@@ -109,7 +110,8 @@ def world(
             if request.param is Kind.NAMESPACE
             else GuestMachine(host, built.kernel, built.kernel_preload)
         )
-        node = Node(host, kind, plane, make_images)
+        images = make_images(built.bin)
+        node = Node(host, kind, plane, lambda: images)
         steps.run([*plane.steps(), *node.steps()], Lines())
         made = World(node, built, before)
         made.install_plugins()

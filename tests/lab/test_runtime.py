@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openeni_lab import builds, enclosure, runtime, steps
+from openeni_lab import enclosure, prepared, runtime, steps
 from openeni_lab.api import Api
 from openeni_lab.cni import CniError, Network
 from openeni_lab.kubernetes import ControlPlane
@@ -130,7 +130,7 @@ def test_a_failed_start_is_undone(folder: Path, network: Network) -> None:
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Generator[ControlPlane]:
-    built = builds.ensure(["kubernetes", "cni-plugins"], Lines())
+    built = prepared.read(["kubernetes", "cni-plugins"]).built
     with bare_lab(tmp_path_factory.mktemp("lab"), "fast") as (lab, machine):
         made = ControlPlane(lab, machine, built.bin)
         steps.run(made.steps(), Lines())

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -5,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from openeni_lab.builds import Built, ensure
-from openeni_lab.progress import Lines
+from openeni_lab import prepared
+from openeni_lab.prepare.sets import Built
 from openeni_lab.uml import ConsoleError, Guest, GuestError, console
 from openeni_testing.waiting import wait_for
 
@@ -18,12 +19,15 @@ ISOLATED = ["setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--k
 
 @pytest.fixture(scope="module")
 def built() -> Built:
-    return ensure(["kernel"], Lines())
+    return prepared.read(["kernel"]).built
 
 
 def running(marker: str) -> bool:
-    found = subprocess.run(["pgrep", "-f", marker], timeout=20, check=False, capture_output=True)
-    return found.returncode == 0
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            if marker.encode() in path.read_bytes():
+                return True
+    return False
 
 
 @pytest.fixture

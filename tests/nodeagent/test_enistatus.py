@@ -2,22 +2,17 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from openeni_crds import names
-from openeni_crds.eni import ENI
+from openeni_crds.meta import Json
+from openeni_nodeagent import enistatus
 from openeni_nodeagent import grants as grants_module
-from openeni_nodeagent.cache import Cache
 from openeni_nodeagent.enistatus import EniStatus
-from openeni_nodeagent.facts import eni_facts, eni_view
-from openeni_nodeagent.grants import Ask, Grants
-from openeni_nodeagent.guest import Guest
-from openeni_nodeagent.journal import Journal
-from openeni_nodeagent.ledger import Holder
-from openeni_nodeagent.links import Links
-from openeni_testing import nodeworld
-from openeni_testing.memorystore import MemoryStore
-from openeni_testing.memorywiring import MemoryWiring
+from openeni_nodeagent.workqueue import RetryError
+from openeni_testing.nodeparts import NodeParts
+from openeni_testing.objects import remove
 
 
 @pytest.mark.parametrize("rest", [2.2, 2.7, 3.2, 3.7])
@@ -32,34 +27,80 @@ def test_a_rest_that_ends_while_it_is_counted_is_looked_at_again(
         return now[0]
 
     monkeypatch.setattr(grants_module, "boot_seconds", passing)
-    store = MemoryStore()
-    nodeworld.make_eni(store)
-    nodeworld.operator_says(store)
-    enis = Cache(names.ENI, ENI)
-    enis.take(store.get(names.ENI, "pods-0"))
-    eni = enis.get("pods-0")
-    assert eni is not None
-    facts = eni_facts(eni)
-    assert facts is not None
-    grants = Grants(Journal(tmp_path / "journal", "boot"))
-    grants.observe(eni_view(eni, link_ready=True), facts)
-    links = Links(
-        enis,
-        grants,
-        MemoryWiring(),
-        Guest((), lambda _: None),
-        node=lambda: None,
-        told=lambda _: None,
+    parts = NodeParts(tmp_path)
+    parts.furnish()
+    status = parts.status
+    parts.grants.release(
+        msgspec.structs.replace(parts.grant("web", "c1", connect=False), rest=rest)
     )
-    status = EniStatus(store, enis, grants, links)
-    holder = Holder("uid", "container", "eth0")
-    grant = grants.acquire(Ask(holder, "default", "web", "", "pods", rest=rest), 1e9, lambda: True)
-    assert grant is not None
-    grants.release(grant)
     for _ in range(20):
         if status.reconcile("pods-0") is None:
             break
-        status = EniStatus(store, enis, grants, links)  # as after the wait that it asked for
-        enis.take(store.get(names.ENI, "pods-0"))
-    said = store.get(names.ENI, "pods-0")["status"]["node"]
+        status = another(parts)  # as after the wait that it asked for
+        parts.look()
+    said = shown(parts)
     assert (said["cooling"], said["available"]) == (0, 3)
+
+
+def test_after_a_write_the_next_one_waits_and_takes_all_of_a_burst_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enistatus, "PERIOD_SECONDS", 1000.0)
+    parts = NodeParts(tmp_path)
+    parts.furnish()
+    assert parts.status.reconcile("pods-0") is None
+    assert shown(parts)["granted"] == 0
+    for name in ("a", "b", "c"):
+        parts.grant(name, name)
+        again = parts.status.reconcile("pods-0")
+        assert again is not None
+        assert 0 < again <= 1000
+    assert shown(parts)["granted"] == 0
+    monkeypatch.setattr(enistatus, "PERIOD_SECONDS", 0.0)
+    assert parts.status.reconcile("pods-0") is None
+    assert (shown(parts)["granted"], shown(parts)["available"]) == (3, 0)
+
+
+def test_a_write_that_the_cache_does_not_show_yet_is_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enistatus, "PERIOD_SECONDS", 0.0)
+    monkeypatch.setattr(enistatus, "LAG_SECONDS", 1000.0)
+    parts = NodeParts(tmp_path)
+    parts.furnish()
+    parts.status.reconcile("pods-0")
+    parts.store.patch(
+        names.ENI, "pods-0", [{"op": "remove", "path": "/status/node"}], subresource="status"
+    )
+    before = parts.store.get(names.ENI, "pods-0")
+    assert parts.status.reconcile("pods-0") is None
+    assert parts.store.get(names.ENI, "pods-0") == before
+    monkeypatch.setattr(enistatus, "LAG_SECONDS", 0.0)
+    assert parts.status.reconcile("pods-0") is None
+    assert shown(parts)["available"] == 3
+
+
+def test_an_outage_is_a_failure_that_names_the_eni(tmp_path: Path) -> None:
+    parts = NodeParts(tmp_path)
+    parts.furnish()
+    parts.store.set_outage(outage=True)
+    with pytest.raises(RetryError, match=r"status of ENI pods-0 not written: .*outage"):
+        parts.status.reconcile("pods-0")
+
+
+def test_an_eni_that_is_gone_is_no_error(tmp_path: Path) -> None:
+    parts = NodeParts(tmp_path)
+    parts.furnish()
+    remove(parts.store, names.ENI, "pods-0")
+    assert parts.status.reconcile("pods-0") is None
+    parts.look()
+    assert parts.status.reconcile("pods-0") is None
+
+
+def another(parts: NodeParts) -> EniStatus:
+    return EniStatus(parts.store, parts.caches.enis, parts.grants, parts.links)
+
+
+def shown(parts: NodeParts) -> Json:
+    node: Json = parts.store.get(names.ENI, "pods-0")["status"]["node"]
+    return node

@@ -14,7 +14,7 @@ from openeni_nodeagent.calls import Call, StoppingError
 from openeni_nodeagent.cni import frame
 from openeni_nodeagent.cni.protocol import CniError, Code
 from openeni_nodeagent.cni.query import QueryError, phases
-from openeni_nodeagent.cni.server import Server
+from openeni_nodeagent.cni.server import MARGIN_SECONDS, Server
 from openeni_nodeagent.phases import Record
 from openeni_testing.cnicall import Runtime, finish
 from openeni_testing.waiting import wait_for
@@ -39,14 +39,15 @@ def test_the_environment_and_stdin_arrive_and_the_answer_goes_to_stdout(runtime:
         seen.append(call)
         return b'{"cniVersion":"1.1.0","ips":[]}'
 
+    began = time.monotonic()
     with serving(runtime, handle):
         answer = runtime.call("ADD", "abc", "uid-1", "web-0", prevResult={"ips": []})
+    within = seen[0].deadline + MARGIN_SECONDS - runtime.deadline
+    assert began - 0.001 <= within <= time.monotonic()  # sent in whole milliseconds
     assert (answer.code, answer.body) == (0, {"cniVersion": "1.1.0", "ips": []})
     request = seen[0].request
     assert (request.container_id, request.pod_uid, request.pod_name) == ("abc", "uid-1", "web-0")
     assert request.config.prev_result is not None
-    left = seen[0].deadline - time.monotonic()
-    assert runtime.deadline - 5 < left < runtime.deadline
 
 
 def test_an_error_of_the_agent_reaches_the_runtime_with_exit_status_1(runtime: Runtime) -> None:
@@ -98,7 +99,7 @@ def test_add_asks_the_next_agent_when_one_goes_away_without_an_answer(runtime: R
 
     with serving(runtime, stopping):
         add = runtime.start("ADD", "abc", "uid")
-        assert asked.wait(10)
+        assert asked.wait(60)
     with serving(runtime, lambda _: b'{"by":"the next"}'):
         assert finish(add).body == {"by": "the next"}
 
@@ -109,16 +110,16 @@ def test_a_call_whose_executable_was_killed_is_known_to_be_dead(runtime: Runtime
     def handle(call: Call) -> bytes:
         assert call.alive()
         arrived.set()
-        wait_for(lambda: not call.alive(), "the executable is known to be gone", 10)
+        wait_for(lambda: not call.alive(), "the executable is known to be gone")
         died.set()
         return b""
 
     with serving(runtime, handle):
         add = runtime.start("ADD", "abc", "uid")
-        assert arrived.wait(10)
+        assert arrived.wait(60)
         add.send_signal(signal.SIGKILL)
-        add.communicate(timeout=10)
-        assert died.wait(10)
+        add.communicate(timeout=60)
+        assert died.wait(60)
 
 
 def test_an_executable_two_versions_off_is_told_so(runtime: Runtime) -> None:
@@ -161,16 +162,16 @@ def test_a_stop_finishes_what_runs(runtime: Runtime) -> None:
 
     def handle(call: Call) -> bytes:
         running.set()
-        go_on.wait(10)
+        go_on.wait(60)
         return b'{"done":true}'
 
     with serving(runtime, handle) as server:
         add = runtime.start("ADD", "abc", "uid")
-        assert running.wait(10)
+        assert running.wait(60)
         stopper = threading.Thread(target=server.stop)
         stopper.start()
         go_on.set()
-        stopper.join(10)
+        stopper.join(60)
         assert finish(add).body == {"done": True}
 
 
@@ -178,7 +179,7 @@ def test_each_phase_of_a_call_is_kept(runtime: Runtime) -> None:
     record = Record()
     with serving(runtime, lambda _: b"{}", record):
         runtime.call("ADD", "abc", "uid")
-        (seconds,) = wait_for(lambda: record.calls("ADD"), "the call's phases are there", 5)
+        (seconds,) = wait_for(lambda: record.calls("ADD"), "the call's phases are there")
     assert {"socket", "reply", "other", "total"} <= set(seconds)
     assert sum(v for k, v in seconds.items() if k != "total") == pytest.approx(seconds["total"])
 
@@ -193,7 +194,7 @@ def test_the_phases_of_the_last_calls_can_be_asked_for(runtime: Runtime) -> None
             answer = json.loads(phases(runtime.run / "cni.sock"))
             return {command: len(calls) for command, calls in answer.items()}
 
-        wait_for(lambda: kept() == {"ADD": 3, "DEL": 1}, "every call is kept", 5)
+        wait_for(lambda: kept() == {"ADD": 3, "DEL": 1}, "every call is kept")
     with pytest.raises(QueryError, match="no agent answers"):
         phases(runtime.run / "cni.sock")
 

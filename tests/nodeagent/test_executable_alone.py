@@ -6,19 +6,30 @@ import struct
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
 
 import pytest
 
 from openeni_nodeagent.cni import frame
-from openeni_testing.cnicall import Runtime
+from openeni_testing.cnicall import Process, Runtime
 
 
-def test_add_gives_up_at_its_deadline_with_try_again(runtime: Runtime) -> None:
+@pytest.fixture
+def waiting(runtime: Runtime) -> Iterator[Process]:
+    """An ADD that waits for an agent, less long than CHECK and GC would (openeni.c, patience)."""
+    add = replace(runtime, deadline=15).start("ADD", "waits", "uid")
+    yield add
+    add.kill()
+    add.communicate(timeout=60)
+
+
+def test_add_gives_up_at_its_deadline_with_try_again(runtime: Runtime, waiting: Process) -> None:
     began = time.monotonic()
     answer = replace(runtime, deadline=1).call("ADD", "abc", "uid")
-    assert 0.9 < time.monotonic() - began < 5
+    assert time.monotonic() - began >= 1
+    assert waiting.poll() is None
     assert (answer.code, answer.error) == (1, 11)
     assert "openeni-agent" in answer.body["msg"]
 
@@ -48,20 +59,20 @@ def test_half_an_answer_is_none(runtime: Runtime, cut: int) -> None:
         thread = threading.Thread(target=cut_off, daemon=True)
         thread.start()
         answer = replace(runtime, deadline=1).call("ADD", "abc", "uid")
-        thread.join(10)
+        thread.join(60)
     assert answer.error == 11
 
 
 def test_without_an_agent_del_is_queued_whole_and_succeeds(runtime: Runtime) -> None:
-    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    before = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
     answer = runtime.call("DEL", "abc", "uid")
+    after = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
     assert (answer.code, answer.body) == (0, {})
     (file,) = (runtime.run / "queue").iterdir()
     _, environment, _ = frame.decode_request(file.read_bytes())
     assert environment["CNI_CONTAINERID"] == "abc"
     assert "OPENENI_RUN" not in environment
-    queued = int(file.name.partition("-")[0]) / 1000
-    assert before - 1 < queued < before + 20
+    assert before <= int(file.name.partition("-")[0]) <= after
     assert file.stat().st_mode & 0o777 == 0o600
 
 
@@ -79,12 +90,11 @@ def test_a_del_that_can_neither_be_done_nor_queued_fails(runtime: Runtime) -> No
 
 
 def test_check_and_gc_fail_at_once_without_an_agent_and_are_never_queued(
-    runtime: Runtime,
+    runtime: Runtime, waiting: Process
 ) -> None:
-    began = time.monotonic()
     assert runtime.call("CHECK", "abc", "uid", prevResult={}).error == 11
     assert runtime.gc("abc").error == 11
-    assert time.monotonic() - began < 5
+    assert waiting.poll() is None
     assert list((runtime.run / "queue").iterdir()) == []
 
 
@@ -94,9 +104,9 @@ def test_status_succeeds_until_the_heartbeat_is_a_minute_old(runtime: Runtime) -
     heartbeat.touch()
     assert runtime.call("STATUS").code == 0
     now = time.time()
-    os.utime(heartbeat, (now - 50, now - 50))
+    os.utime(heartbeat, (now - 30, now - 30))  # half a minute for the call
     assert runtime.call("STATUS").code == 0
-    os.utime(heartbeat, (now - 70, now - 70))
+    os.utime(heartbeat, (now - 61, now - 61))
     assert runtime.call("STATUS").error == 50
 
 
@@ -123,5 +133,5 @@ def test_the_executable_is_static_and_says_its_version(runtime: Runtime) -> None
     types = [struct.unpack_from("<I", content, offset + n * size)[0] for n in range(count)]
     assert 1 in types  # PT_LOAD
     assert 3 not in types  # PT_INTERP: no loader, no libraries
-    said = subprocess.run([runtime.executable], env={}, capture_output=True, timeout=10, check=True)
+    said = subprocess.run([runtime.executable], env={}, capture_output=True, timeout=60, check=True)
     assert said.stderr.startswith(b"openeni " + version("openeni").encode())

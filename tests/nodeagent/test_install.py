@@ -33,7 +33,7 @@ def test_an_executable_that_is_running_can_be_replaced(executable: Path, tmp_pat
         assert install_executable(executable, tmp_path)
     finally:
         running.kill()
-        running.wait(10)
+        running.wait(60)
 
 
 def test_the_rest_of_a_crash_is_no_obstacle(executable: Path, tmp_path: Path) -> None:

@@ -8,9 +8,13 @@ a change of the port that lands long after it was decided. The agent's side is t
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
+
+import pytest
 
 from openeni_nodeagent.ledger import EniView, Grant, Holder, Ledger
 
+pytestmark = pytest.mark.xdist_group("one owner")  # its states are found once a worker
 WANTED, OTHER = "a", "b"
 PODS = ("p", "q")
 GENERATIONS = 4
@@ -128,17 +132,18 @@ def steps_of_network(world: World) -> Iterator[World]:
         yield replace(world, sent=None)
 
 
-def reachable() -> Iterator[World]:
+@cache
+def reachable() -> tuple[World, ...]:
     start = World()
-    known, waiting = {start}, deque([start])
+    known, waiting = {start: None}, deque([start])  # a dict keeps the order
     while waiting:
         world = waiting.popleft()
-        yield world
         for steps in (steps_of_agent, steps_of_operator, steps_of_network):
             for after in steps(world):
                 if after not in known:
-                    known.add(after)
+                    known[after] = None
                     waiting.append(after)
+    return tuple(known)
 
 
 def test_no_pod_ever_holds_an_address_that_the_port_has_not() -> None:

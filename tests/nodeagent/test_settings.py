@@ -76,6 +76,7 @@ def test_an_agent_without_capabilities_names_what_it_lacks(tmp_path: Path) -> No
     )
 
 
+@pytest.mark.root
 def test_an_agent_without_an_api_server_says_what_to_do(tmp_path: Path) -> None:
     done = start(NODE_NAME="n1", OPENENI_RUN=str(tmp_path))
     assert done.returncode == 1

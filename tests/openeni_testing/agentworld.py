@@ -76,7 +76,7 @@ class AgentWorld:
 
     def said(self, type_: Type, name: str = "pods-0") -> Condition:
         """The ENI's condition, as soon as it is there."""
-        return wait_for(lambda: find(self.eni(name).status.conditions, type_), f"{type_}", 10)
+        return wait_for(lambda: find(self.eni(name).status.conditions, type_), f"{type_}")
 
     def node_status(self, name: str = "pods-0") -> NodeStatus:
         return self.eni(name).status.node or NodeStatus()
@@ -93,7 +93,7 @@ class AgentWorld:
 
     def ready_podip(self, name: str) -> PodIP:
         """The PodIP, as soon as it is Ready."""
-        wait_for(lambda: self.ready(name), f"PodIP {name} is Ready", 15)
+        wait_for(lambda: self.ready(name), f"PodIP {name} is Ready")
         podip = self.podip(name)
         assert podip is not None
         return podip
@@ -104,11 +104,6 @@ class AgentWorld:
         return podip is not None and (
             podip.spec.container_id == container or podip.spec.pod_uid == uid
         )
-
-    def changes(self, kind: names.Kind, version: int) -> int:
-        """How often an object of this kind has changed since a resource version."""
-        events = self.store.watch(kind, str(version), seconds=0)
-        return sum(1 for event in events if event.type != "BOOKMARK")
 
     def add(self, name: str, container: str, uid: str = "") -> str:
         """Start a pod; return its address."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from openeni_lab import builds, steps
+from openeni_lab import prepared, steps
 from openeni_lab.kubernetes import ControlPlane
 from openeni_lab.progress import Lines
 from openeni_testing.small_lab import SmallLab
@@ -19,7 +19,7 @@ class ApiServer:
     @classmethod
     def start(cls, root: Path) -> "ApiServer":
         lab = SmallLab.start(root, "api")
-        program = builds.ensure(["kubernetes"], Lines()).bin
+        program = prepared.read(["kubernetes"]).built.bin
         server = cls(lab, ControlPlane(lab.layout, lab.machine, program))
         server.run()
         return server

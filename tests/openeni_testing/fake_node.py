@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ class HypervisorCommand:
     layout: Layout
     machine: Machine
 
-    def run(self, *words: str) -> Finished:
+    def run(self, *words: str, env: Mapping[str, str] | None = None) -> Finished:
         command = [sys.executable, "-S", "-m", "openeni_lab.hypervisor"]
         return self.machine.run(
-            [*command, f"--state={self.layout.state}", *words], env={"PYTHONPATH": PACKAGE_ROOT}
+            [*command, f"--state={self.layout.state}", *words],
+            env={"PYTHONPATH": PACKAGE_ROOT, **(env or {})},
         )
 
     def __call__(self, *words: str) -> Any:

@@ -1,16 +1,17 @@
 """Ethernet frames made by hand, and a program that sends them from one namespace to another.
 
-Run as a program inside a lab it takes {"sender", "receiver": [namespace path, device], "frames":
-[hexadecimal]} on standard input and prints the frames that arrived; standard library only.
+Run as a program inside a lab it takes {"sender", "receiver", "witness": [namespace path, device],
+"frames": [hexadecimal]} on standard input and prints the frames that arrived; standard library
+only. A frame that does not arrive is known by a last frame, the sentinel, that does: no clock.
 """
 
 import ctypes
+import fcntl
 import json
 import os
 import socket
 import struct
 import sys
-import time
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,9 @@ from openeni_lab.machine import Machine
 
 ALL_PROTOCOLS: Final = 3  # ETH_P_ALL
 NEW_NETWORK: Final = 0x40000000
-QUIET_SECONDS: Final = 0.2
+RARP: Final = 0x8035
+GET_HARDWARE_ADDRESS: Final = 0x8927  # SIOCGIFHWADDR
+SENTINEL_SECONDS: Final = 60  # until it must have arrived; what is slow is the machine
 BROADCAST: Final = "ff:ff:ff:ff:ff:ff"
 UDP: Final = 17
 ICMPV6: Final = 58
@@ -77,10 +80,24 @@ def multicast_report() -> bytes:
 
 
 def exchange(
-    machine: Machine, sender: tuple[str, str], receiver: tuple[str, str], frames: list[bytes]
+    machine: Machine,
+    sender: tuple[str, str],
+    receiver: tuple[str, str],
+    frames: list[bytes],
+    *,
+    witness: tuple[str, str] | None = None,
 ) -> list[bytes]:
-    """Send frames from one (namespace path, device) to another inside the lab; what arrived."""
-    plan = {"sender": sender, "receiver": receiver, "frames": [frame.hex() for frame in frames]}
+    """Send frames from one (namespace path, device) to another inside the lab; what arrived.
+
+    The sentinel is a RARP frame with its device's own MAC, which every port may send. It leaves by
+    `witness`, another port of the same network, where the sender may send nothing.
+    """
+    plan = {
+        "sender": sender,
+        "receiver": receiver,
+        "witness": witness or sender,
+        "frames": [frame.hex() for frame in frames],
+    }
     lab = str(Path(sys.modules[Machine.__module__].__file__ or "").parent.parent)
     command = [sys.executable, "-S", __file__]
     answer = machine.check(command, env={"PYTHONPATH": lab}, stdin=json.dumps(plan).encode())
@@ -98,18 +115,27 @@ def _listen(namespace: str, device: str) -> socket.socket:
     return raw
 
 
+def _sentinel(device: socket.socket, name: str) -> bytes:
+    """A frame that no other run has sent."""
+    request = struct.pack("16s16x", name.encode())
+    own = fcntl.ioctl(device, GET_HARDWARE_ADDRESS, request)[18:24].hex(":")
+    return ethernet(own, RARP, os.urandom(28))
+
+
 def _main(plan: dict[str, Any]) -> list[str]:
+    # On one processor every frame takes the same queues in the order in which it was sent
+    # (net/core/dev.c: the backlog of veth is one a processor), so the sentinel comes last.
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     receiver, sender = _listen(*plan["receiver"]), _listen(*plan["sender"])
-    receiver.settimeout(0.05)
+    witness = _listen(*plan["witness"])
+    receiver.settimeout(SENTINEL_SECONDS)
+    sentinel = _sentinel(witness, plan["witness"][1])
     for frame in plan["frames"]:
         sender.send(bytes.fromhex(frame))
+    witness.send(sentinel)
     arrived: list[str] = []
-    deadline = time.monotonic() + QUIET_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            arrived.append(receiver.recv(2048).hex())
-        except TimeoutError:
-            continue
+    while (frame := receiver.recv(2048)) != sentinel:
+        arrived.append(frame.hex())
     return [frame for frame in arrived if frame in plan["frames"]]
 
 

@@ -71,24 +71,17 @@ def route(pod: HandPod, *routes: str) -> None:
         pod.run("ip", "route", "add", *words.split())
 
 
-def nginx(folder: Path, address: str) -> list[str]:
-    """Write a configuration that listens on `address`; the command that serves in the foreground.
+def web_server(busybox: Path, folder: Path, address: str) -> list[str]:
+    """Write a page that names `address`; return the command that serves it on that address alone.
 
-    Every answer names the address, so that a test sees which nginx it reached.
+    So a test sees which server it reached.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    paths = "".join(f"  {kind}_temp_path {folder}/{kind};\n" for kind in temporary)
-    server = f'listen {address}:80; location / {{ return 200 "{address}\\n"; }}'
-    configuration = folder / "nginx.conf"
-    configuration.write_text(
-        f"daemon off;\nmaster_process off;\npid {folder}/pid;\nerror_log stderr;\n"
-        f"events {{}}\nhttp {{\n  access_log off;\n{paths}"
-        f"  add_header X-Address {address} always;\n  server {{ {server} }}\n}}\n"
-    )
-    return ["nginx", "-c", str(configuration), "-e", "stderr"]
+    (folder / "index.html").write_text(f"{address}\n")
+    return [str(busybox), "httpd", "-f", "-p", f"{address}:80", "-h", str(folder)]
 
 
-def curl_head(run: Run, address: str) -> str:
-    """`curl -I`: the headers of the answer."""
-    return run("curl", "--silent", "--show-error", "--max-time", "10", "-I", f"http://{address}/")
+def curl(run: Run, address: str, *flags: str) -> str:
+    """Return what `curl` prints: the page, or with `-I` the headers."""
+    url = f"http://{address}/"
+    return run("curl", "--silent", "--show-error", "--max-time", "10", *flags, url)

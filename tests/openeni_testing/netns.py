@@ -84,8 +84,12 @@ class Namespace:
     def nft(self, script: str) -> str:
         return self.program("nft", "-f", "-", stdin=script)
 
-    def sysctl(self, path: str, value: str) -> None:
-        self.run((Path("/proc/sys") / path).write_text, value)
+    def sysctl(self, path: str, value: str = "") -> str:
+        """Set it, if there is a value to set; return what it is now."""
+        file = Path("/proc/sys") / path
+        if value:
+            self.run(file.write_text, value)
+        return self.run(file.read_text).strip()
 
     @contextmanager
     def watching(self) -> Generator[Callable[[], int]]:
@@ -116,6 +120,11 @@ class Namespace:
             except OSError:
                 return None
         return name, seen
+
+    def send(self, address: str) -> None:
+        """Send one UDP datagram that nobody needs to answer."""
+        with self.run(_open, address, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"openeni", (address, 9))
 
     def ping(self, address: str) -> bool:
         """Whether an echo request is answered; a bridge port just plugged loses the first ones."""

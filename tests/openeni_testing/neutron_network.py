@@ -109,6 +109,10 @@ class NeutronNetwork:
         listed = self.fabric.program(*antispoof.COUNTERS_COMMAND)
         return {port: count for port, count in antispoof.parse_counters(listed).items() if count}
 
+    def forget_dropped(self) -> None:
+        """Count from zero again."""
+        self.fabric.program("nft", "reset", "counters", "table", *antispoof.TABLE.split())
+
     def close(self) -> None:
         self.outside.close()
         self.fabric.close()

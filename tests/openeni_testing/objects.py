@@ -1,6 +1,7 @@
 """Valid objects of every kind, as small as they may be, for tests to change and to store."""
 
 import uuid
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -8,8 +9,8 @@ from typing import Any, Final
 import yaml
 
 from openeni_crds.meta import Json
-from openeni_crds.names import API_VERSION, ENI, ENIPOOL, PODIP, Kind
-from openeni_crds.store import Store
+from openeni_crds.names import API_VERSION, ENI, ENIPOOL, POD, PODIP, Kind
+from openeni_crds.store import NotFoundError, Store
 from openeni_testing.waiting import wait_for
 
 REPOSITORY: Final = Path(__file__).parents[2]
@@ -101,6 +102,22 @@ def install_crds(store: Store) -> None:
         store.apply(CRD, body, manager="openeni-tests")
         name = body["metadata"]["name"]
         wait_for(partial(_established, store, name), f"{name} is established")
+
+
+def remove(store: Store, kind: Kind, name: str, namespace: str = "") -> None:
+    """Delete an object, whoever holds it by a finalizer."""
+    store.delete(kind, name, namespace)
+    released: list[Json] = [{"op": "add", "path": "/metadata/finalizers", "value": []}]
+    with suppress(NotFoundError):  # nobody did, or its owner was faster
+        store.patch(kind, name, released, namespace)
+
+
+def remove_objects(store: Store) -> None:
+    """Remove every object that a test may have made."""
+    for kind in (ENIPOOL, ENI, PODIP, POD):
+        for body in store.list(kind).items:
+            meta = body["metadata"]
+            remove(store, kind, meta["name"], meta.get("namespace", ""))
 
 
 def _established(store: Store, name: str) -> bool:

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from openeni_lab import builds, enclosure, openstack, steps
+from openeni_lab import enclosure, openstack, prepared, steps
 from openeni_lab.layout import Layout
 from openeni_lab.machine import Machine
 from openeni_lab.network import Network
@@ -29,9 +29,13 @@ class SmallLab:
         """
         layout = Layout(f"{name}-{os.getpid()}", root=root)
         machine = Machine(layout.control)
-        venv = builds.ensure(["openstack"], Lines()).openstack_venv if with_openstack else None
+        venv = prepared.read(["openstack"]).built.openstack_venv if with_openstack else None
         lab = cls(layout, machine, Network(layout, machine), venv)
-        lab.up()
+        try:
+            lab.up()
+        except BaseException:
+            lab.remove()
+            raise
         return lab
 
     def up(self) -> None:

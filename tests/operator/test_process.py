@@ -21,7 +21,7 @@ from openeni_crds.kubestore import KubeStore, connect
 from openeni_crds.meta import decode
 from openeni_crds.names import ENIPOOL, FINALIZER_ENIPOOL
 from openeni_crds.store import NotFoundError
-from openeni_testing.objects import REPOSITORY, install_crds, unique
+from openeni_testing.objects import REPOSITORY, install_crds, remove_objects, unique
 from openeni_testing.waiting import wait_for
 
 
@@ -76,10 +76,11 @@ class Running:
 
 
 @pytest.fixture
-def store(api_server: Path) -> KubeStore:
+def store(api_server: Path) -> Iterator[KubeStore]:
     found = connect(agent="openeni-tests", kubeconfig=str(api_server))
     install_crds(found)
-    return found
+    yield found
+    remove_objects(found)
 
 
 @pytest.fixture
@@ -181,7 +182,7 @@ def test_an_api_server_that_comes_back_is_used_again(
     control_plane.stop()
     control_plane.run()
     name = make_pool(store)
-    wait_for(lambda: reason(store, name) == "CloudNotConfigured", "watches are back", 60)
+    wait_for(lambda: reason(store, name) == "CloudNotConfigured", "watches are back")
     assert running.process.poll() is None
     store.delete(ENIPOOL, name)
     wait_for(lambda: gone(store, name), "the finalizer is off")

@@ -1,16 +1,17 @@
 """What a person can get wrong ends in one line on the pool, and heals when it is put right."""
 
-from collections.abc import Iterator
-from typing import Any
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import pytest
 import yaml
 
+from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH
 from openeni_lab import workloads
 from openeni_lab.demonstration import Running
 from openeni_lab.openeni import CLOUDS_FILE, write
 from openeni_lab.openstack import client_environment
-from openeni_lab.probe import has_ipvlan
 from openeni_testing import running_lab as lab
 from openeni_testing.waiting import wait_for
 
@@ -27,41 +28,50 @@ def no_traceback(running: Running) -> Iterator[None]:
     assert "Traceback" not in log.read_text()[before:]
 
 
-def _clouds(running: Running, **auth: str) -> bytes:
-    clouds = yaml.safe_load(running.lab.layout.clouds_yaml.read_text())["clouds"]
-    entry = clouds["openeni"]
-    entry["auth"] |= auth
-    return yaml.safe_dump({"clouds": {"default": entry}}).encode()
+# An entry of clouds.yaml by its fault: what is wrong in it, the reason, what the message names.
+FAULTS: Final[Mapping[str, tuple[dict[str, str] | None, str, str]]] = {
+    "wrong-password": (
+        {"application_credential_secret": "no"},
+        "CredentialsInvalid",
+        "credential",
+    ),
+    "unreachable": ({"auth_url": NOBODY}, "CloudUnreachable", "auth_url"),
+    "absent": (None, "CloudNotConfigured", "clouds.yaml"),
+}
 
 
-@pytest.mark.parametrize(
-    ("wrong", "reason", "says"),
-    [
-        ({"application_credential_secret": "no"}, "CredentialsInvalid", "credential"),
-        ({"auth_url": NOBODY}, "CloudUnreachable", "auth_url"),
-        (None, "CloudNotConfigured", "clouds.yaml"),
-    ],
-    ids=["wrong password", "unreachable Keystone", "no clouds.yaml"],
-)
-def test_a_cloud_that_cannot_be_used_is_said_and_used_once_it_can(
-    running: Running, wrong: dict[str, str] | None, reason: str, says: str
-) -> None:
-    machine = running.lab.machine
-    if wrong is None:
-        machine.check(["rm", CLOUDS_FILE])
-    else:
-        write(machine, CLOUDS_FILE, _clouds(running, **wrong))
-    running.api.apply([workloads.pool("cloudy")])
+def write_clouds(running: Running, faults: Mapping[str, dict[str, str] | None]) -> None:
+    """Write a clouds.yaml of good entries, but for what `faults` puts into some or leaves out."""
+    known = yaml.safe_load(running.lab.layout.clouds_yaml.read_text())["clouds"]["openeni"]
+    clouds = {
+        name: {**known, "auth": {**known["auth"], **(faults.get(name, {}) or {})}}
+        for name in ("default", *FAULTS)
+        if faults.get(name, {}) is not None
+    }
+    write(running.lab.machine, CLOUDS_FILE, yaml.safe_dump({"clouds": clouds}).encode())
+
+
+def test_each_cloud_that_cannot_be_used_is_reported_and_used_once_it_can(running: Running) -> None:
+    write_clouds(running, {name: wrong for name, (wrong, _, _) in FAULTS.items()})
     try:
-        message = lab.wait_for_condition(running, "cloudy", "CloudReachable", "False", reason)
-        assert says in message
-        assert "\n" not in message
-        assert running.api.items(lab.ENIS) == []
+        running.api.apply(workloads.pool(name, cloud=name, addresses=1, enis=1) for name in FAULTS)
+        for name, (_, reason, says) in FAULTS.items():
+            message = lab.wait_for_condition(running, name, "CloudReachable", "False", reason)
+            assert says in message
+            assert "\n" not in message
+        assert lab.enis_of(running, *FAULTS) == []
     finally:
-        running.installation.mount_clouds(machine)
-    lab.wait_for_condition(running, "cloudy", "CloudReachable", "True", "Reachable")
-    wait_for(lambda: len(running.api.items(lab.ENIS)) == 2, "an ENI for each node", lab.PATIENCE)
-    lab.remove(running, pools=("cloudy",))
+        write_clouds(running, {})  # the pools cannot go without their cloud
+    for name in FAULTS:
+        lab.wait_for_condition(running, name, "CloudReachable", "True", "Reachable")
+    expected = {(name, node) for name in FAULTS for node in running.installation.nodes}
+
+    def served() -> bool:
+        enis = lab.enis_of(running, *FAULTS)
+        assert {(e["spec"]["pool"], e["spec"]["nodeName"]) for e in enis} == expected
+        return True
+
+    wait_for(served, "an ENI of each pool for each node", lab.PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +90,6 @@ def test_a_name_that_the_cloud_does_not_know_is_named_with_its_field(
     assert all(word in message for word in says)
     running.api.apply([workloads.pool("unknown")])
     lab.wait_for_condition(running, "unknown", "Ready", "True", "Ready")
-    lab.remove(running, pools=("unknown",))
 
 
 def test_a_subnet_with_dhcp_gets_no_eni_until_dhcp_is_off(running: Running) -> None:
@@ -89,25 +98,28 @@ def test_a_subnet_with_dhcp_gets_no_eni_until_dhcp_is_off(running: Running) -> N
         running.api.apply([workloads.pool("dhcp")])
         message = lab.wait_for_condition(running, "dhcp", "Supported", "False", "DHCPEnabled")
         assert "pods" in message
-        assert running.api.items(lab.ENIS) == []
+        assert lab.enis_of(running, "dhcp") == []
     finally:
         _openstack(running, "subnet", "set", "--no-dhcp", "pods")
     lab.wait_for_condition(running, "dhcp", "Ready", "True", "Ready")
-    lab.remove(running, pools=("dhcp",))
 
 
-def test_a_kernel_without_the_mode_gets_no_eni(running: Running) -> None:
-    running.api.apply([workloads.pool("ipvlan-l3s")])
-    if has_ipvlan():
-        lab.wait_for_condition(running, "ipvlan-l3s", "Supported", "True", "Supported")
-    else:
-        message = lab.wait_for_condition(
-            running, "ipvlan-l3s", "Supported", "False", "ModeUnsupported"
-        )
-        assert "n1" in message
-        assert "n2" in message
-        assert running.api.items(lab.ENIS) == []
-    lab.remove(running, pools=("ipvlan-l3s",))
+def test_a_node_whose_kernel_lacks_the_datapath_gets_no_eni(running: Running) -> None:
+    """The node has no machine: what its kernel can do is what an agent would have labelled."""
+    labels = {LABEL_IPVLAN: "false", LABEL_VETH: "true", "test.openeni.io/old-kernel": "yes"}
+    node = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": "old-kernel", "labels": labels},
+        "spec": {"providerID": f"openstack:///{uuid.uuid4()}", "unschedulable": True},
+    }
+    selector = {"matchLabels": {"test.openeni.io/old-kernel": "yes"}}
+    running.api.apply([node, workloads.pool("ipvlan-l2", nodeSelector=selector)])
+    message = lab.wait_for_condition(running, "ipvlan-l2", "Supported", "False", "ModeUnsupported")
+    assert "old-kernel" in message
+    assert lab.enis_of(running, "ipvlan-l2") == []
+    running.api.delete("/api/v1/nodes/old-kernel")
+    lab.wait_for_condition(running, "ipvlan-l2", "Supported", "True", "Supported")
 
 
 def _openstack(running: Running, *words: str) -> None:

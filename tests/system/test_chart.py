@@ -1,8 +1,9 @@
 """The chart on a real API server: what runs is what it renders, and nobody may do more."""
 
 import subprocess
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from openeni_crds.kubestore import connect
 from openeni_crds.names import ENI, ENIPOOL, NODE, PODIP, Kind
 from openeni_crds.store import Store, StoreError
 from openeni_lab import workloads
+from openeni_lab.api import APPLY
 from openeni_lab.chart import CHART, NAMESPACE
 from openeni_lab.demonstration import Running
 from openeni_testing import running_lab as lab
@@ -33,6 +35,18 @@ def test_helm_finds_nothing_to_complain_of(running: Running) -> None:
     command = [str(running.installation.helm), "lint", "--strict", str(CHART)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "DaemonSet"])
+def test_the_api_server_accepts_the_charts_workloads_and_every_field_of_them(
+    running: Running, kind: str
+) -> None:
+    """As `kubectl apply --server-side --dry-run=server --validate=strict` asks it."""
+    (workload,) = (d for d in _rendered(running) if d["kind"] == kind)
+    asked = {"dryRun": "All", "fieldValidation": "Strict", "fieldManager": "openeni-tests"}
+    path = f"{running.api.path_of(workload)}?{urlencode(asked)}"
+    answer = running.api.request("PATCH", path, workload, APPLY)
+    assert answer["metadata"]["uid"]  # it was taken as an object, defaults and all
 
 
 @pytest.mark.parametrize(
@@ -58,29 +72,29 @@ def test_the_lab_runs_the_charts_command_arguments_and_environment(
         assert environment[entry["name"]] == expected, entry["name"]
 
 
-@pytest.fixture(scope="module")
-def pooled(running: Running) -> Iterator[dict[str, Json]]:
+@pytest.fixture
+def pooled(running: Running, shared: set[str]) -> dict[str, Json]:
     """A pool with an ENI on each node: the ENIs by node."""
+    shared.add("rights")
     running.api.apply([workloads.pool("rights", addresses=2)])
 
     def enis() -> dict[str, Json]:
-        found = {e["spec"]["nodeName"]: e for e in running.api.items(lab.ENIS)}
-        assert found.keys() == {"n1", "n2"}
+        found = {e["spec"]["nodeName"]: e for e in lab.enis_of(running, "rights")}
+        assert found.keys() == running.installation.nodes.keys()
         assert all(e.get("status", {}).get("state") == "Ready" for e in found.values())
         return found
 
-    yield wait_for(enis, "an ENI on each node", lab.PATIENCE)
-    lab.remove(running, pools=("rights",))
+    return wait_for(enis, "an ENI on each node", lab.PATIENCE)
 
 
-@pytest.fixture(scope="module")
-def agent(running: Running, tmp_path_factory: pytest.TempPathFactory) -> Store:
+@pytest.fixture
+def agent(running: Running, tmp_path: Path) -> Store:
     """The API server with the rights of n1's agent and nobody else's."""
     node = running.api.request("GET", "/api/v1/nodes/n1") | {"kind": "Node"}
     token = running.api.token(NAMESPACE, "openeni-agent", node)
     config = yaml.safe_load(running.lab.layout.kubeconfig.read_text())
     config["users"][0]["user"] = {"token": token}
-    path = tmp_path_factory.mktemp("agent") / "kubeconfig"
+    path = tmp_path / "kubeconfig"
     path.write_text(yaml.safe_dump(config))
     return connect(agent="openeni-tests", kubeconfig=str(path))
 
@@ -132,7 +146,7 @@ def test_an_agent_records_grants_of_its_own_node_only(
     }
     with pytest.raises(StoreError, match="objects of its own node only, which is n1"):
         agent.create(PODIP, body)
-    assert running.api.items(lab.PODIPS) == []
+    assert running.api.get("/apis/openeni.io/v1alpha1/namespaces/default/podips/none") is None
 
 
 def test_an_agent_may_neither_delete_an_eni_nor_change_a_pool(

@@ -1,64 +1,151 @@
 """The demo as a person runs it: it tells the truth, and however it ends, `down` leaves nothing."""
 
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
-from openeni_lab import enclosure
+from openeni_lab import demonstration, enclosure
+from openeni_lab import lab as labs
+from openeni_lab.api import Api
+from openeni_lab.demo import DEPLOYMENTS, REUSED
+from openeni_lab.demonstration import GUEST_MODES, Running
 from openeni_lab.layout import Layout
+from openeni_lab.machine import Machine
+from openeni_lab.openeni import OPERATOR
+from openeni_lab.progress import Lines
+from openeni_testing import running_lab as running_labs
 from openeni_testing.machine_facts import machine_facts
+from openeni_testing.one_lab import own_name, remove_abandoned
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
 
-NAME = f"d{os.getpid()}"
+PREFIX = "demo"
+NAME = own_name(PREFIX)
 LAB = Layout(NAME)
-DEMO = [sys.executable, "-m", "openeni_lab", "demo", "--kind=namespace", f"--name={NAME}"]
+PROGRAM = [sys.executable, "-m", "openeni_lab"]
 SECONDS = 800
 
 
-def down() -> None:
-    command = [sys.executable, "-m", "openeni_lab", "down", f"--name={NAME}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+def cli(*words: str, seconds: float = 120) -> "subprocess.CompletedProcess[str]":
+    command = [*PROGRAM, words[0], f"--name={NAME}", *words[1:]]
+    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+
+
+def assert_nothing_is_left(before: dict[str, object]) -> None:
+    done = cli("down")
     assert (done.returncode, done.stderr) == (0, "")
+    assert enclosure.leftovers(LAB) == []
+    assert machine_facts(NAME) == before
 
 
 @pytest.fixture
-def before() -> Generator[dict[str, object]]:
+def before(no_other_lab: None) -> Generator[dict[str, object]]:
+    """The machine as it is without the demo's lab."""
+    remove_abandoned(PREFIX)
     yield machine_facts(NAME)
-    down()
+    cli("down")
 
 
-def test_every_line_of_the_demo_is_ok(before: dict[str, object]) -> None:
-    done = subprocess.run(DEMO, capture_output=True, text=True, timeout=SECONDS, check=False)
+def test_the_demo_on_vm_nodes_shows_every_datapath_and_says_the_truth(
+    before: dict[str, object],
+) -> None:
+    done = cli("demo", "--kind=vm", seconds=SECONDS)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "FAILED" not in done.stdout
-    assert "packets dropped as spoofed: 0" in done.stdout
-    assert f"export KUBECONFIG={LAB.kubeconfig}" in done.stdout
-    down()
-    assert enclosure.leftovers(LAB) == []
-    assert machine_facts(NAME) == before
+    for line in ("packets dropped as spoofed: 0", "programs that ended by themselves: 0"):
+        assert line in done.stdout.splitlines()
+    running = demonstration.up(labs.load(LAB), Lines())
+    assert_world_is_as_the_demo_says(running)
+    assert re_used(done.stdout) == {pod.address for pod in running.reach.pods(REUSED)}
+    assert_printed_commands_work(done.stdout)
+    assert_nothing_is_left(before)
 
 
-@pytest.mark.parametrize(
-    ("number", "status"),
-    [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)],
-    ids=["SIGINT", "SIGKILL"],
-)
-def test_a_demo_that_is_ended_leaves_what_down_removes(
-    before: dict[str, object], number: signal.Signals, status: int
+def assert_world_is_as_the_demo_says(running: Running) -> None:
+    for mode in (*GUEST_MODES, REUSED):
+        running_labs.wait_until_all_agree(running, mode)
+        enis = running_labs.enis_of(running, mode)
+        podips = running_labs.podips_on(running, enis)
+        assert len(podips) >= 2 * len(running.installation.nodes)
+        assert {eni["spec"]["nodeName"] for eni in enis} == set(running.installation.nodes)
+    assert sum(running.dropped().values()) == 0
+
+
+def re_used(printed: str) -> set[str]:
+    """Return the addresses that the demo saw come back after their cool-down."""
+    (line,) = (line for line in printed.splitlines() if line.startswith("re-used after cool-down"))
+    return set(line.partition(": ")[2].split(", "))
+
+
+def assert_printed_commands_work(printed: str) -> None:
+    _, _, commands = printed.partition("Look around")
+    lines = [line.strip() for line in commands.splitlines() if line.startswith("  ")]
+    assert lines[0] == f"export KUBECONFIG={LAB.kubeconfig}"
+    for line in lines:
+        done = subprocess.run(
+            ["sh", "-ec", line],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+    assert "down" in lines[-1]
+
+
+def test_an_interrupted_demo_goes_on_says_which_program_ended_and_leaves_what_down_removes(
+    before: dict[str, object], tmp_path: Path
 ) -> None:
-    process = subprocess.Popen(DEMO, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    agent = LAB.node_folder("n1") / "logs" / "agent.log"
-    wait_for(agent.exists, "pods are about to start", SECONDS)
-    process.send_signal(number)
-    _, complaint = process.communicate(timeout=60)
-    assert process.returncode == status
-    assert b"Traceback" not in complaint
-    down()
-    assert enclosure.leftovers(LAB) == []
-    assert machine_facts(NAME) == before
+    """One lab: interrupted as its cloud comes up, then a killed operator, then a killed demo."""
+    interrupted = Started(tmp_path / "interrupted")
+    wait_for((LAB.logs / "mariadb.log").exists, "the cloud comes up", SECONDS)
+    interrupted.process.send_signal(signal.SIGINT)
+    assert interrupted.end() == (
+        130,
+        "openeni-lab: interrupted; the same command continues, `down` removes the lab",
+    )
+
+    told = Started(tmp_path / "told")
+    wait_for(told.waits_for_pods, "the demo makes pods", SECONDS)
+    machine = Machine(LAB.control)
+    machine.check(["sh", "-c", f"kill -SEGV {machine.list()[OPERATOR].pid}"])
+    status, last = told.end()
+    assert status == 1
+    assert "operator ended by SIGSEGV (signal 11)" in last
+
+    killed = Started(tmp_path / "killed")
+    wait_for(killed.waits_for_pods, "the demo makes pods", SECONDS)
+    killed.process.kill()
+    assert killed.end()[0] == -signal.SIGKILL
+    assert_nothing_is_left(before)
+
+
+class Started:
+    """A running demo on namespace nodes, and what it has printed so far."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._out, self._err = folder / "out", folder / "err"
+        command = [*PROGRAM, "demo", "--kind=namespace", f"--name={NAME}"]
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(command, stdout=out, stderr=err)
+
+    def waits_for_pods(self) -> bool:
+        """Return whether the lab is up and the demo has made its last object."""
+        assert self.process.poll() is None, self._err.read_text()[-3000:]
+        if "ready after" not in self._out.read_text():
+            return False
+        return Api(LAB.kubeconfig).get(f"{DEPLOYMENTS}/{REUSED}") is not None
+
+    def end(self) -> tuple[int, str]:
+        """Return its exit status and its last complaint."""
+        status = self.process.wait(60)
+        complaint = self._err.read_text()
+        assert "Traceback" not in complaint
+        return status, complaint.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""The hand test that openeni began with: (a) two addresses of a port, given to nginx over ipvlan.
+"""The hand test that openeni began with: (a) two addresses of a port, for web servers over ipvlan.
 
 Real Neutron, real Nova, a real hot-plug into a real kernel with ipvlan; nothing of openeni.
 """
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from openeni_lab import prepared, sysctl
 from openeni_lab.lab import Kind, Lab
 from openeni_lab.layout import PODS_GATEWAY, REMOTE_VM, Layout
 from openeni_lab.machine import Machine, MachineError
@@ -17,16 +18,20 @@ from openeni_lab.nics import Faults, Records
 from openeni_lab.openstack import client_environment
 from openeni_lab.progress import Lines
 from openeni_testing import hand_steps as hand
+from openeni_testing.one_lab import own_name, remove_abandoned
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
 
+PREFIX = "hand"
+
 
 @pytest.fixture
-def bare() -> Iterator[Lab]:
+def bare(no_other_lab: None) -> Iterator[Lab]:
     """A lab with one node that has ipvlan, and no openeni."""
-    lab = Lab(Layout("hand", 1), Kind.AUTO.decided)
-    lab.down()
+    ipvlan = prepared.read(()).machine.ipvlan
+    lab = Lab(Layout(own_name(PREFIX), 1), Kind.AUTO.decided(ipvlan=ipvlan))
+    remove_abandoned(PREFIX)
     try:
         lab.up(Lines())
         yield lab
@@ -49,10 +54,11 @@ def create_port_with_two_addresses(lab: Lab) -> tuple[str, str, list[str]]:
 
 
 def serve(lab: Lab, machine: Machine, pod: hand.HandPod, address: str) -> None:
-    """Nginx in the pod, listening on its address alone."""
-    folder = lab.layout.node_folder("n1") / "logs" / f"nginx-{address}"
-    argv = ["ip", "netns", "exec", pod.netns, *hand.nginx(folder, address)]
-    machine.start(f"nginx-{address}", argv, log=folder / "log")
+    """Run a web server in the pod, listening on its address alone."""
+    logs = lab.layout.node_folder("n1") / "logs"
+    server = hand.web_server(lab.built.busybox, logs / f"www-{address}", address)
+    argv = ["ip", "netns", "exec", pod.netns, *server]
+    machine.start(f"web-{address}", argv, log=logs / f"web-{address}.log")
 
 
 def test_a_two_addresses_of_a_hot_plugged_port_answer_curl_from_off_the_node(bare: Lab) -> None:
@@ -69,7 +75,7 @@ def test_a_two_addresses_of_a_hot_plugged_port_answer_curl_from_off_the_node(bar
     for number, address in enumerate(addresses):
         pod = hand.named_pod(node, f"pod{number}")
         # A slave's own link-local address is none of the port's: Neutron would drop it.
-        pod.run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
+        pod.run(*sysctl.set_command("net.ipv6.conf.default.disable_ipv6=1"))
         hand.give_slave(node, device, pod, f"{address}/22", "l2")
         hand.route(pod, f"default via {PODS_GATEWAY}")
         serve(bare, machine, pod, address)
@@ -77,25 +83,24 @@ def test_a_two_addresses_of_a_hot_plugged_port_answer_curl_from_off_the_node(bar
     remote = _runner(bare.machine, "ip", "netns", "exec", REMOTE_VM)
     for address in addresses:
         for run in (gateway, remote):
-            assert f"X-Address: {address}" in _head(run, address)
+            assert "200 OK" in _headers(run, address)
+            assert hand.curl(run, address) == address
     assert Network(bare.layout, bare.machine).dropped().get(port, 0) == 0
     openstack(bare, "server", "remove", "port", "n1", port)
     wait_for(lambda: mac not in node("ip", "link"), "the NIC is unplugged", 60)
     openstack(bare, "port", "delete", port)
 
 
-def _head(run: hand.Run, address: str) -> str:
-    """The headers, once nginx is up."""
+def _headers(run: hand.Run, address: str) -> str:
+    """Return what `curl -I` prints once the server is up."""
 
     def answer() -> str:
         try:
-            head = hand.curl_head(run, address)
+            return hand.curl(run, address, "-I")
         except MachineError as error:
             raise AssertionError(str(error)) from None
-        assert "200 OK" in head, head
-        return head
 
-    return wait_for(answer, f"nginx on {address}", 60)
+    return wait_for(answer, f"a server on {address}", 60)
 
 
 def _runner(machine: Machine, *before: str) -> hand.Run:

@@ -1,127 +1,176 @@
 """From an ENIPool to pods that reach everything they must, and back to nothing."""
 
+import sys
 from collections.abc import Iterator
+from typing import Final
 
 import pytest
 
 from openeni_lab import connectivity, network, workloads
 from openeni_lab.connectivity import Place
 from openeni_lab.demonstration import Running
+from openeni_lab.layout import REMOTE_VM
 from openeni_testing import running_lab as lab
+from openeni_testing.running_lab import Kill
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
 
-NAME = "web"
-REPLICAS = 4
+PORT = 8080
+
+# Tells each client which address it comes from.
+TELLER: Final = """
+import socket, sys
+listener = socket.create_server(("", int(sys.argv[1])))
+while True:
+    connection, peer = listener.accept()
+    connection.sendall(peer[0].encode())
+    connection.close()
+"""
+# Holds a connection open until it is stopped.
+CALLER: Final = """
+import signal, socket, sys
+connection = socket.create_connection((sys.argv[1], 80), timeout=30)
+signal.pause()
+"""
 
 
-@pytest.fixture(scope="module")
-def deployed(running: Running) -> Iterator[Running]:
-    """A pool, a Deployment over both nodes and a Service in front of it."""
-    running.api.apply([workloads.pool("veth"), workloads.service(NAME)])
-    lab.deploy(running, NAME, "veth", REPLICAS)
-    yield running
-    lab.remove(running, NAME, pools=("veth",))
+@pytest.fixture
+def on_remote_vm(deployed: Running) -> Iterator[lab.Start]:
+    """Start a Python program on the remote VM until the test ends."""
+    machine, started = deployed.lab.machine, list[str]()
+
+    def start(name: str, program: str, *words: str) -> None:
+        argv = ["ip", "netns", "exec", REMOTE_VM, sys.executable, "-S", "-c", program, *words]
+        machine.start(name, argv, log=deployed.lab.layout.logs / f"{name}.log")
+        started.append(name)
+
+    yield start
+    for name in started:
+        machine.stop(name)
 
 
 def test_every_path_of_a_pod_works_and_nothing_is_dropped_as_spoofed(deployed: Running) -> None:
     before = deployed.dropped()
-    service = deployed.api.request("GET", f"/api/v1/namespaces/default/services/{NAME}")
+    service = deployed.api.request("GET", f"/api/v1/namespaces/default/services/{lab.WEB}")
     wanted = connectivity.checks(
-        deployed.reach.pods(NAME), service["spec"]["clusterIP"], network.REMOTE_ADDRESS
+        deployed.reach.pods(lab.WEB), service["spec"]["clusterIP"], network.REMOTE_ADDRESS
     )
     results = [deployed.reach.run(check) for check in wanted]
     assert [(r.check.path, r.answer) for r in results if not r.ok] == []
     assert deployed.dropped() == before
 
 
-def test_a_remote_vm_sees_the_pods_own_address(deployed: Running) -> None:
-    pod = deployed.reach.pods(NAME)[0]
-    peer = deployed.reach.out(Place.REMOTE, "", ["ip", "neighbour", "show", pod.address])
-    eni = next(e for e in deployed.api.items(lab.ENIS) if e["spec"]["nodeName"] == pod.node)
-    deployed.reach.out(Place.REMOTE, "", connectivity.curl(pod.address))
-    peer = deployed.reach.out(Place.REMOTE, "", ["ip", "neighbour", "show", pod.address])
-    assert eni["status"]["port"]["macAddress"] in peer
+def test_a_remote_vm_is_called_from_the_pods_own_address(
+    deployed: Running, on_remote_vm: lab.Start
+) -> None:
+    on_remote_vm("teller", TELLER, str(PORT))
+    ask = ["nc", "-w", "10", network.REMOTE_ADDRESS, str(PORT)]
+    for pod in deployed.reach.pods(lab.WEB):
+
+        def told(name: str = pod.name, address: str = pod.address) -> bool:
+            assert deployed.reach.in_pod(name, ask) == address
+            return True
+
+        wait_for(told, f"the remote VM saw {pod.address}", 30)
 
 
-def test_kubectl_tells_the_whole_story_without_yaml(deployed: Running) -> None:
-    told = deployed.reach.kubectl_out("get", "enipool,eni,podip", "-A", "-o", "wide")
-    for pod in deployed.reach.pods(NAME):
-        assert pod.name in told
-        assert pod.address in told
+def test_a_pod_is_called_from_the_remote_vms_own_address(
+    deployed: Running, on_remote_vm: lab.Start
+) -> None:
+    for number, pod in enumerate(deployed.reach.pods(lab.WEB)):
+        on_remote_vm(f"caller-{number}", CALLER, pod.address)
+
+        def called(name: str = pod.name) -> bool:
+            callers = _callers(deployed, name)
+            assert network.REMOTE_ADDRESS in callers, str(callers)
+            return True
+
+        wait_for(called, f"{pod.name} sees the remote VM", 30)
+
+
+def _callers(running: Running, pod: str) -> list[str]:
+    """Return who is connected to the pod's web server, as its kernel says; kubelet may be."""
+    lines = running.reach.in_pod(pod, ["netstat", "-tn"]).replace("::ffff:", "").splitlines()
+    found = [line.split() for line in lines if "ESTABLISHED" in line]
+    return [peer.rpartition(":")[0] for *_, own, peer, _ in found if own.endswith(":80")]
+
+
+def test_a_remote_vm_finds_a_pod_at_its_enis_mac(deployed: Running) -> None:
+    enis = {eni["metadata"]["name"]: eni for eni in lab.enis_of(deployed, lab.VETH)}
+    for podip in lab.podips_on(deployed, list(enis.values())):
+        (address,) = podip["spec"]["addresses"]
+        mac = enis[podip["spec"]["eni"]]["status"]["port"]["macAddress"]
+        deployed.reach.out(Place.REMOTE, "", connectivity.curl(address))
+        show = ["ip", "neighbour", "show", address]
+        assert mac in deployed.reach.out(Place.REMOTE, "", show)
+
+
+def test_kubectl_shows_the_whole_state_without_yaml(deployed: Running) -> None:
+    shown = deployed.reach.kubectl_out("get", "enipool,eni,podip", "-A", "-o", "wide")
+    for pod in deployed.reach.pods(lab.WEB):
+        assert pod.name in shown
+        assert pod.address in shown
     for word in ("enipool.openeni.io/veth", "Veth", "Static", "True", "GRANTED", "DEVICE"):
-        assert word in told
+        assert word in shown
 
 
-def test_neutron_agrees_with_the_enis(deployed: Running) -> None:
-    ports = lab.neutron_ports(deployed)
-    enis = {e["status"]["port"]["id"]: e for e in deployed.api.items(lab.ENIS)}
-    assert ports.keys() == enis.keys()
-    for id_, port in ports.items():
-        fixed = {f["ip_address"] for f in port["Fixed IP Addresses"]}
-        known = enis[id_]["status"]["port"]
-        assert fixed == {*known["addresses"], *known["primary"]}
-        assert port["Status"] == "ACTIVE"
-
-
-def test_the_granted_addresses_are_the_pods_addresses(deployed: Running) -> None:
-    pods = {p.name: p.address for p in deployed.reach.pods(NAME)}
-    podips = {p["metadata"]["name"]: p["spec"]["addresses"] for p in deployed.api.items(lab.PODIPS)}
-    assert podips == {name: [address] for name, address in pods.items()}
+def test_pods_podips_enis_and_neutron_agree(deployed: Running) -> None:
+    lab.wait_until_all_agree(deployed, lab.VETH)
 
     def counted() -> bool:
-        enis = deployed.api.items(lab.ENIS)
-        assert sum(e["status"]["node"]["granted"] for e in enis) == len(pods)
+        enis = lab.enis_of(deployed, lab.VETH)
+        granted = sum(eni["status"]["node"]["granted"] for eni in enis)
+        assert granted == len(lab.podips_on(deployed, enis))
         return True
 
     wait_for(counted, "the ENIs count the grants", 30)
 
 
-def test_a_second_look_writes_nothing(deployed: Running) -> None:
-    """Restarting the operator makes it reconcile everything; nothing may change by that."""
+def test_a_second_look_writes_nothing(deployed: Running, kill: Kill) -> None:
+    """A new operator reconciles everything; nothing may change by that."""
 
     def objects() -> dict[str, lab.Json]:
         """Whole, with their resource versions: a write that changes nothing is found as well."""
-        found = [*deployed.api.items(lab.POOLS), *deployed.api.items(lab.ENIS)]
+        pool = deployed.api.request("GET", f"{lab.POOLS}/{lab.VETH}")
+        found = [pool, *lab.enis_of(deployed, lab.VETH)]
         for o in found:
             del o["metadata"]["managedFields"]
         return {o["metadata"]["name"]: o for o in found}
 
     def counted() -> bool:
-        pool = deployed.api.request("GET", f"{lab.POOLS}/veth")
-        assert pool["status"]["addresses"]["granted"] == REPLICAS
+        pool = deployed.api.request("GET", f"{lab.POOLS}/{lab.VETH}")
+        podips = lab.podips_on(deployed, lab.enis_of(deployed, lab.VETH))
+        assert pool["status"]["addresses"]["granted"] == len(podips)
         return True
 
     wait_for(counted, "the pool counts the grants", 30)
-    _restart_operator_and_see_it_work(deployed)  # it counts the subnet's free addresses anew
+    _restart_operator_and_see_it_work(deployed, kill)  # it counts the subnet's free addresses anew
     before = objects()
-    _restart_operator_and_see_it_work(deployed)
+    _restart_operator_and_see_it_work(deployed, kill)
     assert objects() == before
 
 
-def _restart_operator_and_see_it_work(running: Running) -> None:
+def _restart_operator_and_see_it_work(running: Running, kill: Kill) -> None:
     """A pool made after the restart is served: by then the operator has looked at everything."""
-    lab.kill(running.lab.machine, "operator")
-    lab.restart(running, "operator")
+    kill("operator")
     running.api.apply([workloads.pool("later", nodeSelector={"matchLabels": {"no": "node"}})])
     lab.wait_for_condition(running, "later", "Ready", "False", "WaitingForNodes")
     running.api.delete(f"{lab.POOLS}/later")
-    wait_for(lambda: running.api.get(f"{lab.POOLS}/later") is None, "pool gone", lab.PATIENCE)
+    lab.wait_until_gone(running, "later")
 
 
 def test_a_deleted_pool_leaves_no_port_no_nic_and_no_rule(running: Running) -> None:
     running.api.apply([workloads.pool("short", addresses=3)])
     lab.deploy(running, "short", "short", 2)
-    kept = {e["status"]["port"]["id"] for e in running.api.items(lab.ENIS)}
-    mine = [e for e in running.api.items(lab.ENIS) if e["spec"]["pool"] == "short"]
-    devices = {e["spec"]["nodeName"]: e["status"]["node"]["device"] for e in mine}
+    mine = lab.enis_of(running, "short")
+    ports = {eni["status"]["port"]["id"] for eni in mine}
+    assert ports <= lab.neutron_ports(running).keys()
+    devices = {eni["spec"]["nodeName"]: eni["status"]["node"]["device"] for eni in mine}
     running.api.delete(f"{lab.DEPLOYMENTS}/short")
     running.api.delete(f"{lab.POOLS}/short")
-    wait_for(lambda: running.api.get(f"{lab.POOLS}/short") is None, "pool gone", lab.PATIENCE)
-    gone = {e["status"]["port"]["id"] for e in mine}
-    assert not gone & lab.neutron_ports(running).keys()
-    assert kept - gone <= lab.neutron_ports(running).keys()
+    lab.wait_until_gone(running, "short")
+    assert not ports & lab.neutron_ports(running).keys()
     for node, device in devices.items():
         machine = running.installation.nodes[node]
         assert machine.run(["ip", "link", "show", device]).code

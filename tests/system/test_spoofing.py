@@ -4,7 +4,6 @@ import sys
 
 import pytest
 
-from openeni_lab import workloads
 from openeni_lab.demonstration import Running
 from openeni_testing import frames
 from openeni_testing import running_lab as lab
@@ -23,12 +22,10 @@ for frame in sys.argv[2:]:
 
 
 def test_a_spoofed_source_and_a_spoofed_arp_sender_are_stopped_and_counted(
-    running: Running,
+    deployed: Running,
 ) -> None:
-    running.api.apply([workloads.pool("spoof", addresses=2, enis=1)])
-    lab.deploy(running, "spoof", "spoof", 1)
-    (podip,) = running.api.items(lab.PODIPS)
-    eni = running.api.request("GET", f"{lab.ENIS}/{podip['spec']['eni']}")
+    podip = lab.podips_on(deployed, lab.enis_of(deployed, lab.VETH))[0]
+    eni = deployed.api.request("GET", f"{lab.ENIS}/{podip['spec']['eni']}")
     port, node = eni["status"]["port"], eni["spec"]["nodeName"]
     mac = port["macAddress"]
     bad = [
@@ -36,12 +33,11 @@ def test_a_spoofed_source_and_a_spoofed_arp_sender_are_stopped_and_counted(
         frames.arp(mac, mac, STOLEN, "10.98.3.250"),
     ]
     good = frames.ipv4(mac, podip["spec"]["addresses"][0], "10.98.3.250", frames.udp(9, 9))
-    before = running.dropped()
+    before = deployed.dropped()
     device = eni["status"]["node"]["device"]
     words = [sys.executable, "-S", "-c", SEND, device, *(f.hex() for f in (*bad, good))]
-    running.installation.nodes[node].check(words)
-    after = running.dropped()
+    deployed.installation.nodes[node].check(words)
+    after = deployed.dropped()
     assert after[port["id"]] - before.get(port["id"], 0) == len(bad)
     others = {k: v for k, v in after.items() if k != port["id"]}
     assert others == {k: v for k, v in before.items() if k != port["id"]}
-    lab.remove(running, "spoof", pools=("spoof",))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanMode, Mode
+from openeni_nodeagent.datapath import modes
 from openeni_nodeagent.wiring import (
     EniFacts,
     ModeUnsupportedError,
@@ -149,11 +150,18 @@ def test_a_pod_without_ipv6_says_nothing_on_it(
     network: NeutronNetwork, node: Node, datapath: Datapath
 ) -> None:
     eni = eni_facts("eni", 10, datapath)
-    node.attach("eth5", eni, ("10.98.0.11",))
+    port = node.attach("eth5", eni, ("10.98.0.11",))
+    if datapath.ipvlan_mode is IPVlanMode.L3:  # the network's answer, not ours
+        network.answer_arp(port)
     pod = node.add("pod", eni, "10.98.0.11")
-    assert pod.namespace.ping("10.98.0.12") is False  # time enough to speak
     for namespace, device in ((pod.namespace, "eth0"), (node.namespace, "eth5")):
+        # Nothing is on its way: what a link has to say later ends where IPv6 is switched off
+        # (net/ipv6/addrconf.c, addrconf_ifdown).
+        assert namespace.sysctl(f"net/ipv6/conf/{device}/disable_ipv6") == "1"
         assert namespace.program("ip", "-6", "addr", "show", "dev", device) == ""
+    said = pod.namespace.program("cat", "/proc/net/snmp6").split()
+    assert said[said.index("Ip6OutRequests") + 1] == "0"
+    assert pod.namespace.ping("10.98.0.1")  # what left before has been counted when this is back
     assert network.dropped() == {}
 
 
@@ -222,18 +230,16 @@ def test_the_mode_of_an_unused_eni_can_change(network: NeutronNetwork, node: Nod
     assert network.dropped() == {}
 
 
-def test_a_mode_that_the_kernel_cannot_do_is_refused_by_name(
-    network: NeutronNetwork, node: Node
+def test_a_mode_that_the_kernel_cannot_do_is_refused_by_name_and_nothing_is_done(
+    network: NeutronNetwork, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    modes = node.namespace.run(node.datapath.modes)
-    assert "Veth" in modes
+    monkeypatch.setattr(modes, "supported_modes", lambda: frozenset({"Veth"}))
     eni = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanMode.L3S))
     plug(network, node, eni, "eth5")
-    if "IPVlanL3S" in modes:
-        assert prepare(node, eni) == "eth5"
-        return
+    before = routing(node)
     with pytest.raises(ModeUnsupportedError, match=r"kernel cannot do mode IPVlanL3S, only Veth"):
         prepare(node, eni)
+    assert routing(node) == before
 
 
 def test_the_nodes_own_namespace_is_never_taken_for_a_pods(

@@ -1,0 +1,79 @@
+"""Which modes a kernel has, and what is said where it lacks one."""
+
+from contextlib import suppress
+
+import pytest
+
+from openeni_crds.enipool import Datapath, IPVlanMode, MetadataService, Mode
+from openeni_nodeagent.datapath import modes
+from openeni_nodeagent.wiring import ModeUnsupportedError
+from openeni_testing.netns import Namespace
+
+VETH = Datapath(Mode.VETH)
+L2, L3S = (Datapath(Mode.IPVLAN, mode) for mode in (IPVlanMode.L2, IPVlanMode.L3S))
+OPEN_L2 = Datapath(Mode.IPVLAN, IPVlanMode.L2, None, MetadataService.ALLOW)
+ALL = frozenset({"Veth", "IPVlanL2", "IPVlanL3S", "IPVlanL3"})
+
+
+def kernel(monkeypatch: pytest.MonkeyPatch, *labels: str, egress: bool = True) -> None:
+    """A kernel with these modes, whatever this machine's has."""
+    monkeypatch.setattr(modes, "supported_modes", lambda: frozenset(labels))
+    monkeypatch.setattr(modes, "filters_egress", lambda: egress)
+
+
+@pytest.mark.parametrize("datapath", [VETH, L2, L3S, OPEN_L2], ids=lambda d: d.label)
+def test_a_kernel_with_everything_refuses_nothing(
+    monkeypatch: pytest.MonkeyPatch, datapath: Datapath
+) -> None:
+    kernel(monkeypatch, *ALL)
+    modes.require(datapath)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["Veth"], "cannot do mode IPVlanL3S, only Veth: choose another"),
+        (["Veth", "IPVlanL2"], "only IPVlanL2, Veth:"),
+        ([], "only none:"),
+    ],
+)
+def test_a_mode_that_is_missing_is_named_with_those_that_are_there(
+    monkeypatch: pytest.MonkeyPatch, labels: list[str], words: str
+) -> None:
+    kernel(monkeypatch, *labels)
+    with pytest.raises(ModeUnsupportedError, match=words):
+        modes.require(L3S)
+
+
+def test_without_an_egress_hook_only_l2_that_keeps_pods_off_metadata_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kernel(monkeypatch, *ALL, egress=False)
+    for datapath in (VETH, L3S, OPEN_L2):
+        modes.require(datapath)
+    with pytest.raises(ModeUnsupportedError, match=r"choose L3S or metadataService: Allow"):
+        modes.require(L2)
+
+
+@pytest.mark.root
+def test_the_kernels_modes_are_those_whose_links_iproute2_can_make() -> None:
+    found: set[str] = set()
+    with Namespace("probe") as netns:
+        netns.ip("link add parent type veth peer name other")
+        found.add("Veth")
+        for mode in IPVlanMode:
+            with suppress(AssertionError):
+                netns.ip(f"link add slave link parent type ipvlan mode {mode.lower()}")
+                netns.ip("link del slave")
+                found.add(f"IPVlan{mode}")
+    assert modes.supported_modes() == found
+
+
+@pytest.mark.root
+def test_the_egress_hook_is_there_where_nft_takes_a_chain_on_it() -> None:
+    table = "table netdev t { chain c { type filter hook egress device lo priority 0; }; }"
+    takes = False
+    with Namespace("probe") as netns, suppress(AssertionError):
+        netns.nft(table)
+        takes = True
+    assert modes.filters_egress() == takes

@@ -1,0 +1,128 @@
+"""`make test`: the whole suite, each part where it can run, all parts at the same time.
+
+Most tests run on this machine's kernel. Those of the ipvlan datapaths need a kernel that has it:
+`openeni-lab kernel` runs them here or in a user-mode kernel. Arguments are passed on to pytest, so
+that a part of the suite can be run (`make test T=tests/operator`); the floor of the coverage holds
+for the whole suite only.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+RESULTS: Final = ROOT / "build" / "test"
+LAB: Final = str(Path(sys.executable).with_name("openeni-lab"))
+WORKERS: Final = 2
+NOTHING: Final = 5  # pytest's exit code where no test was selected
+FLOOR: Final = 80  # per cent of lines and branches
+SECONDS: Final = 5400
+CLEAN_UP_SECONDS: Final = 120  # for labs to go down
+TIMED_OUT: Final = 124
+
+
+@dataclass(frozen=True)
+class Part:
+    """Tests by their markers, and how they are run."""
+
+    name: str
+    markers: str
+    words: tuple[str, ...] = ()
+    prefix: tuple[str, ...] = ()
+
+    def command(self, chosen: Sequence[str]) -> list[str]:
+        """The command line; results go to files named after the part."""
+        report = f"--junit-xml={RESULTS / self.name}.xml"
+        pytest = [sys.executable, "-m", "coverage", "run", "-m", "pytest", "-m", self.markers]
+        return [*self.prefix, *pytest, report, *self.words, *(chosen or ["tests"])]
+
+
+PARTS: Final = (
+    Part(
+        "ipvlan", "ipvlan", ("-p", "no:cacheprovider"), (LAB, "kernel", f"--keep={RESULTS}", "--")
+    ),
+    Part("here", "not ipvlan and not inside", (f"--numprocesses={WORKERS}",)),
+)
+
+
+def main() -> int:
+    """Run every part, the last one in the foreground; return the worst exit code."""
+    chosen = sys.argv[1:]
+    shutil.rmtree(RESULTS, ignore_errors=True)
+    RESULTS.mkdir(parents=True)
+    *beside, last = PARTS
+    with contextlib.ExitStack() as ending:
+        running = [
+            (part, ending.enter_context(_started(part, chosen, _log(part)))) for part in beside
+        ]
+        foreground = ending.enter_context(_started(last, chosen))
+        codes = [_finished(foreground)]
+        for part, process in running:
+            codes.append(_finished(process))
+            print(f"\n{part.name}:\n{_log(part).read_text(errors='replace')}", flush=True)
+    ran = [abs(code) for code in codes if code != NOTHING or not chosen]
+    return max([*ran, _coverage(whole=not chosen)]) if ran else NOTHING
+
+
+@contextlib.contextmanager
+def _started(
+    part: Part, chosen: Sequence[str], log: Path | None = None
+) -> Generator["subprocess.Popen[bytes]"]:
+    """Run a part beside the block; its tests clean up before it ends, after Ctrl-C too."""
+    environment = {**os.environ, "COVERAGE_FILE": str(RESULTS / f"coverage-{part.name}")}
+    with log.open("wb") if log else contextlib.nullcontext() as output:
+        process = subprocess.Popen(
+            part.command(chosen), cwd=ROOT, env=environment, stdout=output, stderr=output
+        )
+    try:
+        yield process
+    except KeyboardInterrupt:  # it has had that as well
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(CLEAN_UP_SECONDS)
+        raise
+    finally:
+        process.terminate()
+        process.wait(CLEAN_UP_SECONDS)
+
+
+def _finished(process: "subprocess.Popen[bytes]") -> int:
+    """Wait for a part; return its exit code, or that of timeout(1)."""
+    try:
+        return process.wait(SECONDS)
+    except subprocess.TimeoutExpired:
+        print(f"still running after {SECONDS} s: pid {process.pid}", flush=True)
+        return TIMED_OUT
+
+
+def _log(part: Part) -> Path:
+    return RESULTS / f"{part.name}.log"
+
+
+def _coverage(*, whole: bool) -> int:
+    """Print what was not covered; for the whole suite the floor counts, and each part's data."""
+    found = {part.name: [*RESULTS.glob(f"coverage-{part.name}.*")] for part in PARTS}
+    lacking = [name for name, files in found.items() if not files]
+    if lacking:
+        print(f"no coverage of {', '.join(lacking)}", flush=True)
+    if lacking and whole:
+        return 1
+    coverage = [sys.executable, "-m", "coverage"]
+    data = f"--data-file={RESULTS / 'coverage'}"
+    files = [str(file) for one in found.values() for file in one]
+    combined = subprocess.run(
+        [*coverage, "combine", "--quiet", data, *files], cwd=ROOT, check=False
+    )
+    floor = [f"--fail-under={FLOOR}"] if whole else []
+    report = [*coverage, "report", data, "--sort=cover", *floor]
+    reported = subprocess.run(report, cwd=ROOT, check=False)
+    return max(combined.returncode, reported.returncode) if whole else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

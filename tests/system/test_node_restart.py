@@ -1,0 +1,34 @@
+"""A node reboots: what ran on it is gone, its NICs and its disk are there."""
+
+import pytest
+
+from openeni_lab.connectivity import OK, Check, Place, curl
+from openeni_lab.demonstration import Running
+from openeni_lab.openeni import AGENT
+from openeni_lab.progress import Lines
+from openeni_testing import running_lab as lab
+from openeni_testing.waiting import wait_for
+
+pytestmark = [pytest.mark.lab, pytest.mark.root]
+
+NODE = "n1"
+
+
+def test_after_a_reboot_the_agent_runs_and_the_nodes_pods_are_reached(deployed: Running) -> None:
+    machine = deployed.installation.nodes[NODE]
+    before = machine.list()[AGENT].pid
+    deployed.restart_node(NODE, Lines())
+    assert machine.list()[AGENT].running
+    assert machine.list()[AGENT].pid != before
+
+    def reached() -> bool:
+        pods = [p for p in deployed.reach.pods(lab.WEB) if p.node == NODE]
+        assert len(pods) == lab.REPLICAS // 2, f"{len(pods)} ready pods on {NODE}"
+        for pod in pods:
+            check = Check("gateway to pod", Place.GATEWAY, "", curl(pod.address), OK)
+            found = deployed.reach.run(check)
+            assert found.ok, f"{pod.name}: {found.answer}"
+        return True
+
+    wait_for(reached, f"the pods of {NODE}", lab.PATIENCE)
+    lab.wait_until_all_agree(deployed, lab.VETH)
