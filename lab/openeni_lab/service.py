@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from openeni_lab.ends import End, last_words
 from openeni_lab.machine import Machine, MachineError
@@ -75,11 +76,14 @@ def watch(
     return Step(name, done, do)
 
 
+LAB: Final = "lab"  # the place of the lab's own init
 Machines = Mapping[str, Machine]  # by the name of the place: `lab`, or a node's
 
 
 def ended(machines: Machines, since: Collection[str] = ()) -> list[str]:
-    """Return a line for every program that ended unasked and every machine that does not answer.
+    """Return a line for every program that ended unasked, and one if the lab does not answer.
+
+    A busy node that does not answer is no end: if its machine ends, that is an end in the lab.
 
     `since` is a `mark` taken earlier: what had ended by then is left out.
     """
@@ -96,7 +100,8 @@ def _ended(machines: Machines) -> Iterator[tuple[str, str]]:
         try:
             ends = machine.ends()
         except MachineError as error:
-            yield f"{place} does not answer", f"{place}: {error}"
+            if place == LAB:
+                yield f"{place} does not answer", f"{place}: {error}"
             continue
         for end in ends:
             at = time.strftime("%H:%M:%S", time.localtime(end.at))

@@ -194,9 +194,10 @@ def test_whoever_waits_is_told_of_every_end_since_a_mark(machine: Machine, tmp_p
     assert "proxy ended with 3; not started again: no route (" in line
 
 
-def test_a_machine_that_is_gone_is_told_too(tmp_path: Path) -> None:
-    (line,) = service.ended({"n2": Machine(tmp_path / "init.sock")})
-    assert line.startswith("n2: no machine at ")
+def test_a_lab_that_is_gone_is_told_too_and_a_node_that_is_busy_is_not(tmp_path: Path) -> None:
+    gone = Machine(tmp_path / "init.sock")
+    (line,) = service.ended({"lab": gone, "n2": gone})
+    assert line.startswith("lab: no machine at ")
 
 
 def test_the_end_of_the_whole_lab_is_no_end_of_its_programs(tmp_path: Path) -> None:
