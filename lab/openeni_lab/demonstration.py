@@ -5,7 +5,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,6 @@ from openeni_lab.api import Api
 from openeni_lab.demo import Demo
 from openeni_lab.lab import Kind, Lab
 from openeni_lab.layout import Layout
-from openeni_lab.machine import Machine
 from openeni_lab.network import Network
 from openeni_lab.openeni import AGENT, Installation, installed
 from openeni_lab.reach import Reach
@@ -42,15 +41,10 @@ class Running:
         return cls(lab, Installation(lab.layout, lab.machine, machines, helm))
 
     @property
-    def machines(self) -> Mapping[str, Machine]:
-        """The lab's and each node's, by name."""
-        return {"lab": self.lab.machine, **self.installation.nodes}
-
-    @property
     def reach(self) -> Reach:
-        kubectl = self.lab.built.bin("kubectl")
+        layout, kubectl = self.lab.layout, self.lab.built.bin("kubectl")
         machines = self.installation.nodes
-        return Reach(self.lab.layout.kubeconfig, kubectl, self.lab.machine, machines)
+        return Reach(layout.kubeconfig, kubectl, layout.kubectl_cache, self.lab.machine, machines)
 
     @property
     def api(self) -> Api:
@@ -96,7 +90,7 @@ def show(lab: Lab, progress: Progress, modes: Sequence[str], console: Console) -
     begun = time.monotonic()
     running = up(lab, progress)
     console.print(f"ready after {time.monotonic() - begun:.0f} s{_yardstick(lab)}")
-    ended = partial(service.ended, running.machines, service.mark(running.machines))
+    ended = partial(service.ended, lab.machines, service.mark(lab.machines))
     well = Demo(running.api, running.reach, running.dropped, ended, console).run(modes)
     console.rule("Look around", align="left")
     for line in look_around(lab.layout, called_as(Path(sys.argv[0]))):

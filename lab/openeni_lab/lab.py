@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from openeni_lab import enclosure, openstack, prepared
+from openeni_lab import enclosure, openstack, prepared, service
 from openeni_lab.enclosure import LabError
 from openeni_lab.images import Image, make_images
 from openeni_lab.kubernetes import ControlPlane
@@ -70,7 +70,10 @@ class Lab:
     @property
     def machines(self) -> Mapping[str, Machine]:
         """The lab's own and each node's, by name."""
-        return {"lab": self.machine, **{name: node.machine for name, node in self.nodes.items()}}
+        return {
+            service.LAB: self.machine,
+            **{name: node.machine for name, node in self.nodes.items()},
+        }
 
     def node(self, name: str) -> Node:
         """Raises LabError when the lab has no such node."""

@@ -31,6 +31,7 @@ class Reach:
 
     kubeconfig: Path
     kubectl: Path
+    kubectl_cache: Path
     machine: Machine
     nodes: Mapping[str, Machine]
 
@@ -59,9 +60,9 @@ class Reach:
 
     def kubectl_out(self, *words: str) -> str:
         """Return what kubectl prints, standard error included."""
-        cache = self.kubeconfig.with_name("cache") / "kubectl"
+        own = (f"--kubeconfig={self.kubeconfig}", f"--cache-dir={self.kubectl_cache}")
         done = subprocess.run(
-            [str(self.kubectl), f"--kubeconfig={self.kubeconfig}", f"--cache-dir={cache}", *words],
+            [str(self.kubectl), *own, *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

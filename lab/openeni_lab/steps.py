@@ -81,7 +81,7 @@ def together(name: str, sequences: Sequence[Sequence[Step]]) -> Step:
         return all(step.done() for sequence in sequences for step in sequence)
 
     def do() -> None:
-        aside = _Aside()
+        aside = Beside(Event())
         with ThreadPoolExecutor(len(sequences) or 1) as pool:
             running = [pool.submit(run, sequence, aside) for sequence in sequences]
             try:
@@ -94,19 +94,30 @@ def together(name: str, sequences: Sequence[Sequence[Step]]) -> Step:
     return Step(name, done, do, sum(step.seconds for sequence in sequences for step in sequence))
 
 
-class _Aside:
-    """For sequences inside a step: not shown, and ended when one of them fails or on Ctrl-C."""
+@dataclass(frozen=True)
+class Beside:
+    """The progress of work beside other work: it ends when that fails, or on Ctrl-C.
 
-    def __init__(self) -> None:
-        self.given_up = Event()
+    Shown where `shown` says, if anywhere.
+    """
+
+    given_up: Event
+    shown: Progress | None = None
 
     def start(self, name: str, expected_seconds: float) -> None:
-        del expected_seconds
-        self.note(name)
+        self._look(name)
+        if self.shown:
+            self.shown.start(name, expected_seconds)
 
     def note(self, text: str) -> None:
-        if self.given_up.is_set():
-            raise StepError(f"given up: {text}")
+        self._look(text)
+        if self.shown:
+            self.shown.note(text)
 
     def done(self, *, changed: bool = True) -> None:
-        """Not shown."""
+        if self.shown:
+            self.shown.done(changed=changed)
+
+    def _look(self, what: str) -> None:
+        if self.given_up.is_set():
+            raise StepError(f"given up: {what}")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from openeni_lab.layout import Layout
-from openeni_lab.prepare.checks import CAPABILITIES, Facts, judge
+from openeni_lab.prepare.checks import CAPABILITIES, STATE_GIB, Facts, judge, space
 from openeni_lab.prepare.probe import TRIALS, gather, try_features
 from openeni_testing.preparing import GOOD, NO_IPVLAN
 
@@ -81,6 +81,13 @@ def test_what_a_running_lab_takes_does_not_stop_it() -> None:
     """`make demo` on a lab that is up finds what is there and goes on."""
     found = judge(replace(GOOD, lab_exists=True, memory_gib=1.0, state_gib=1.0))
     assert [finding.stops for finding in found] == [False]
+
+
+def test_a_running_lab_hides_no_lack_of_space_for_what_is_to_be_built() -> None:
+    building = ("busybox", "kernel")
+    assert space(building) == STATE_GIB  # the two lacks differ by their place alone
+    found = judge(replace(GOOD, lab_exists=True, to_build=building, cache_gib=1.0))
+    assert ["disk free for the cache" in finding.what for finding in found] == [True, False]
 
 
 def test_what_stops_the_lab_comes_first() -> None:

@@ -19,6 +19,7 @@ from openeni_testing.machine_facts import machine_facts
 pytestmark = pytest.mark.root
 
 NAME = f"t{os.getpid()}"
+ABSENT = "no-such-lab"  # the same in every process: it is in the tests' ids
 
 
 def cli(*words: str, seconds: float = 120) -> "subprocess.CompletedProcess[str]":
@@ -55,9 +56,9 @@ def lab() -> Generator[Layout]:
         (["exec"], "no command was given"),
         (["kernel"], "no command was given"),
         (["node", "restart"], "Missing argument 'node'"),
-        (["status", "--name", NAME], "there is no lab"),
-        (["kubectl", "--name", NAME, "get", "nodes"], "there is no lab"),
-        (["exec", "--name", NAME, "--", "true"], "there is no lab"),
+        (["status", "--name", ABSENT], "there is no lab"),
+        (["kubectl", "--name", ABSENT, "get", "nodes"], "there is no lab"),
+        (["exec", "--name", ABSENT, "--", "true"], "there is no lab"),
     ],
     ids=str,
 )

@@ -4,7 +4,6 @@ Standard library only, like all of `make fresh`: it runs before anything is set 
 """
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -12,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from openeni_testing.machine_facts import mounts
 
 BUILD_SECONDS: Final = 1200
 COMMAND_SECONDS: Final = 30
@@ -172,7 +173,7 @@ def _for_suite(entry: Stanza, own: str, wanted: str) -> dict[str, str]:
 
 def remove_tree(folder: Path) -> None:
     """Remove a folder; FreshError where something is mounted below it."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        if Path(os.fsdecode(line.split()[4])).is_relative_to(folder):
-            raise FreshError(f"{line.split()[4]} is mounted: umount it, then remove {folder}")
+    for point, _ in mounts():
+        if Path(point).is_relative_to(folder):
+            raise FreshError(f"{point} is mounted: umount it, then remove {folder}")
     shutil.rmtree(folder, ignore_errors=True)

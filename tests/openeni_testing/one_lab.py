@@ -50,12 +50,12 @@ class OneLab:
         that the test made cannot be removed: then the next test gets a new lab.
         """
         running = self._up()
-        before = service.mark(running.machines)
+        before = service.mark(running.lab.machines)
         yield running
         try:
             self.clean()
         finally:
-            ended = service.ended(running.machines, before | self.expected_ends)
+            ended = service.ended(running.lab.machines, before | self.expected_ends)
             assert not ended, f"ended by itself: {'; '.join(ended)}"
 
     def clean(self) -> None:

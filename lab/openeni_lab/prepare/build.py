@@ -17,31 +17,9 @@ from openeni_lab.prepare.cache import BuildError, building, locked, remove
 from openeni_lab.prepare.go_set import GoSet, installed_go
 from openeni_lab.prepare.sets import GO, KUBERNETES, SETS, YARDSTICK, Set, missing
 from openeni_lab.progress import Display, Progress
+from openeni_lab.steps import Beside
 
 Job = Callable[[Progress], None]
-
-
-@dataclass(frozen=True)
-class _Cancellable:
-    """The progress of a lane: work that shows itself ends once the other lane has failed."""
-
-    shown: Progress
-    cancelled: threading.Event
-
-    def start(self, name: str, expected_seconds: float) -> None:
-        self._look(name)
-        self.shown.start(name, expected_seconds)
-
-    def note(self, text: str) -> None:
-        self._look(text)
-        self.shown.note(text)
-
-    def done(self, *, changed: bool = True) -> None:
-        self.shown.done(changed=changed)
-
-    def _look(self, what: str) -> None:
-        if self.cancelled.is_set():
-            raise BuildError(f"{what}: cancelled")
 
 
 @dataclass
@@ -61,7 +39,7 @@ class Builder:
             if not SETS[name].entry.complete(self.place):
                 self._build(SETS[name], progress)
             if name in self.after:
-                self.after[name](_Cancellable(progress, self.cancelled))
+                self.after[name](Beside(self.cancelled, progress))
 
     def beside(self, names: Sequence[str], progress: Progress) -> None:
         self.alone.wait()

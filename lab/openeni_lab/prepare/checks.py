@@ -170,12 +170,12 @@ def space(to_build: Sequence[str]) -> float:
 
 def _disk(facts: Facts) -> Iterator[Finding]:
     elsewhere = "free some, or set OPENENI_LAB_CACHE to a folder on a larger disk"
+    new_lab = 0.0 if facts.lab_exists else STATE_GIB  # one that is there has what it needs
     for place, free, needed, fix in (
         ("the cache", facts.cache_gib, space(facts.to_build), elsewhere),
-        ("the labs (/var/lib/openeni-lab)", facts.state_gib, STATE_GIB, "free some"),
+        ("the labs (/var/lib/openeni-lab)", facts.state_gib, new_lab, "free some"),
     ):
-        mine = facts.lab_exists and needed == STATE_GIB  # then it is the lab that takes it
-        if free < needed and not mine:
+        if free < needed:
             yield Finding(
                 f"{free:.1f} GiB of disk free for {place}",
                 f"it needs {needed:.1f} GiB",
