@@ -8,7 +8,7 @@ LAB := $(BIN)/openeni-lab
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
-SOURCES := operator nodeagent crds lab tests
+SOURCES := operator nodeagent crds kube lab tests
 FAST := not root and not cluster and not cloud and not lab and not ipvlan and not network
 WORKERS ?= 2
 DISTRO ?= bookworm
@@ -55,13 +55,13 @@ test: prepare-all ## Run the whole test suite on real things (root); T=tests/ope
 check: lint types contracts generated fast ## Run format, lint, types, contracts and the fast tests
 
 fresh: ## Run demo, check and a lab test on a bare Debian (root): DISTRO=bookworm or trixie
-	PYTHONPATH=tests $(PYTHON) -m openeni_testing.fresh_root --distro $(DISTRO)
+	PYTHONPATH=tests $(PYTHON) -m openeni_testing.fresh.root --distro $(DISTRO)
 
 load: prepare-all ## Run the whole suite three times under CPU load (hours, root)
 	PYTHONPATH=tests $(BIN)/python -m openeni_testing.load
 
 bench: prepare-all ## Measure CNI ADD and DEL beside the reference plugins; writes docs/benchmarks.md
-	$(BIN)/python -m openeni_lab.bench
+	$(BIN)/python -m openeni_lab.bench.command
 
 lint: $(DEV)
 	$(BIN)/ruff format --check $(SOURCES)

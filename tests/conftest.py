@@ -7,7 +7,7 @@ from typing import Final
 import hypothesis
 import pytest
 
-from openeni_testing.api_server import ApiServer
+from openeni_testing.lab.api_server import ApiServer
 
 # A slow or busy machine must not fail a property.
 hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)

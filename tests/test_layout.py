@@ -4,15 +4,22 @@ import ast
 import re
 import statistics
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("crds/openeni_crds", "operator/openeni_operator", "nodeagent/openeni_nodeagent")
+PACKAGES = (
+    "crds/openeni_crds",
+    "kube/openeni_kube",
+    "operator/openeni_operator",
+    "nodeagent/openeni_nodeagent",
+)
 LAB = "lab/openeni_lab"
 MODULE_LINES = 300
+FOLDER_MODULES = 16
 FUNCTION_LINES = 50
 FORBIDDEN_NAMES = re.compile(r"(^|_)(utils?|helpers?|common|manager|base|misc)(_|$)")
 
@@ -52,6 +59,15 @@ def test_no_module_is_longer_than_the_budget() -> None:
     assert {name: size for name, size in sizes.items() if size > MODULE_LINES} == {}
 
 
+def test_no_folder_holds_more_modules_than_the_budget() -> None:
+    folders = Counter(
+        str(path.parent.relative_to(ROOT))
+        for path in modules(*PACKAGES, LAB, "tests")
+        if path.name != "__init__.py"
+    )
+    assert {name: count for name, count in folders.items() if count > FOLDER_MODULES} == {}
+
+
 def test_the_median_module_of_the_product_is_small() -> None:
     sizes = [len(path.read_text().splitlines()) for path in modules(*PACKAGES)]
     assert statistics.median(s for s in sizes if s) <= 140
@@ -67,7 +83,7 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
     assert [str(p.relative_to(ROOT)) for p in named if FORBIDDEN_NAMES.search(p.stem)] == []
 
 
-@pytest.mark.parametrize("folder", ["operator", "nodeagent", "crds", "lab", "tests"])
+@pytest.mark.parametrize("folder", ["operator", "nodeagent", "crds", "kube", "lab", "tests"])
 def test_a_source_root_is_no_package(folder: str) -> None:
     """An __init__.py in operator/ would replace the standard library's module."""
     assert not (ROOT / folder / "__init__.py").exists()

@@ -15,20 +15,20 @@ from rich.console import Console
 from rich.table import Table
 from typer.exceptions import TyperException
 
-from openeni_lab import demonstration, dns, enclosure, prepared, progress, service, steps
 from openeni_lab import lab as labs
-from openeni_lab.api import ApiError
-from openeni_lab.chart import ChartError
-from openeni_lab.demo import DemoError
-from openeni_lab.demonstration import Running
-from openeni_lab.enclosure import LabError
+from openeni_lab import progress
 from openeni_lab.entering import enter
-from openeni_lab.images import ImageError
-from openeni_lab.kernel import run_in_kernel
+from openeni_lab.kubernetes.api import ApiError
+from openeni_lab.kubernetes.images import ImageError
 from openeni_lab.lab import Kind, Lab
 from openeni_lab.layout import Layout, cache_folder
-from openeni_lab.limits import Limits
-from openeni_lab.machine import MachineError
+from openeni_lab.machine import enclosure, service, steps
+from openeni_lab.machine.client import MachineError
+from openeni_lab.machine.enclosure import LabError
+from openeni_lab.machine.limits import Limits
+from openeni_lab.machine.steps import StepError
+from openeni_lab.node.kernel import run_in_kernel
+from openeni_lab.node.uml import GuestError
 from openeni_lab.options import (
     DEFAULT,
     All,
@@ -44,13 +44,16 @@ from openeni_lab.options import (
     Yes,
 )
 from openeni_lab.prepare import stage
-from openeni_lab.prepare.cache import BuildError, size_mib
 from openeni_lab.prepare.checks import judge
 from openeni_lab.prepare.debian import PackageError
-from openeni_lab.prepare.sets import SETS, find
-from openeni_lab.prepared import NotPreparedError
-from openeni_lab.steps import StepError
-from openeni_lab.uml import GuestError
+from openeni_lab.product import demonstration, dns
+from openeni_lab.product.chart import ChartError
+from openeni_lab.product.demo import DemoError
+from openeni_lab.product.demonstration import Running
+from openeni_lab.programs import prepared
+from openeni_lab.programs.cache import BuildError, size_mib
+from openeni_lab.programs.prepared import NotPreparedError
+from openeni_lab.programs.sets import SETS, find
 
 # Each is text for the user, as is what the operating system says of files and programs.
 ERRORS: Final = (

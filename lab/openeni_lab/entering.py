@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from openeni_lab.cloud.openstack import client_environment
 from openeni_lab.lab import Kind, Lab
-from openeni_lab.machine import Machine
-from openeni_lab.openstack import client_environment
+from openeni_lab.machine.client import Machine
 
 GUEST_SECONDS: Final = 3600.0  # for a command on a VM node that is not on a terminal
 

@@ -8,18 +8,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from openeni_lab import enclosure, openstack, prepared, service
-from openeni_lab.enclosure import LabError
-from openeni_lab.images import Image, make_images
-from openeni_lab.kubernetes import ControlPlane
+from openeni_lab.cloud import openstack
+from openeni_lab.hypervisor.network import Network
+from openeni_lab.kubernetes.control_plane import ControlPlane
+from openeni_lab.kubernetes.images import Image, make_images
 from openeni_lab.layout import Layout, NodeLayout
-from openeni_lab.limits import Limits
-from openeni_lab.machine import Machine
-from openeni_lab.network import Network
-from openeni_lab.node import Node
-from openeni_lab.node_machine import GuestMachine, Host, NamespaceMachine, NodeMachine
-from openeni_lab.prepare.sets import KERNEL, LAB_SETS, Built
-from openeni_lab.steps import Progress, Step, run, together
+from openeni_lab.machine import enclosure, service
+from openeni_lab.machine.client import Machine
+from openeni_lab.machine.enclosure import LabError
+from openeni_lab.machine.limits import Limits
+from openeni_lab.machine.steps import Progress, Step, run, together
+from openeni_lab.node.machines import GuestMachine, Host, NamespaceMachine, NodeMachine
+from openeni_lab.node.parts import Node
+from openeni_lab.programs import prepared
+from openeni_lab.programs.sets import KERNEL, LAB_SETS, Built
 
 
 class Kind(StrEnum):

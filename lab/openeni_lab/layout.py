@@ -32,6 +32,8 @@ MARIADB_PORT: Final = 13306
 CLOUD_PROJECT: Final = "demo"  # the project that owns servers, networks and ENIs
 MOST_NODES: Final = 20
 ROOT: Final = Path("/var/lib/openeni-lab")  # a folder for each lab, and what `prepare` found
+PACKAGES: Final = str(Path(__file__).parent.parent)  # the folder that holds openeni_lab
+REPOSITORY: Final = Path(__file__).parents[2]
 REMOTE_VM: Final = "remote"  # a VM on the pods network, known to no Kubernetes
 
 

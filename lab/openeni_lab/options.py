@@ -9,7 +9,7 @@ import typer
 
 from openeni_lab.lab import Kind
 from openeni_lab.layout import MOST_NODES, Layout
-from openeni_lab.openeni import AGENT, OPERATOR
+from openeni_lab.product.installation import AGENT, OPERATOR
 
 DEFAULT: Final = Layout().name
 

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from openeni_lab.steps import Progress
+from openeni_lab.machine.steps import Progress
 
 __all__ = ["Display", "Lines", "Progress", "Screen", "shown"]
 

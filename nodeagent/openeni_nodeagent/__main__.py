@@ -11,16 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from openeni_crds.kubestore import NotConfiguredError, connect
 from openeni_crds.names import MANAGER_AGENT
-from openeni_crds.store import Store
-from openeni_nodeagent import bus
+from openeni_kube.client import NotConfiguredError, connect
+from openeni_kube.store import Store
 from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.cni.install import InstallError
 from openeni_nodeagent.cni.server import make_run_folder
 from openeni_nodeagent.datapath.node import NodeDatapath
-from openeni_nodeagent.guest import Guest, guards
-from openeni_nodeagent.journal import BOOT_ID, Journal
+from openeni_nodeagent.grants.journal import BOOT_ID, Journal
+from openeni_nodeagent.links import bus
+from openeni_nodeagent.links.guest import Guest, guards
 from openeni_nodeagent.settings import Settings, SettingsError, settings_from
 from openeni_nodeagent.wiring import Wiring, WiringError
 

@@ -12,34 +12,37 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from openeni_crds.store import Store
-from openeni_nodeagent import delqueue
-from openeni_nodeagent.attach import Attach, Sources
-from openeni_nodeagent.calls import StoppingError
-from openeni_nodeagent.choice import Choice
+from openeni_kube.result import RequeueAfter, Result, Retry
+from openeni_kube.store import Store
+from openeni_kube.workers import Workers
+from openeni_kube.workqueue import Backoff
+from openeni_nodeagent.attachments import del_queue
+from openeni_nodeagent.attachments.attach import Attach, Sources
+from openeni_nodeagent.attachments.calls import StoppingError
+from openeni_nodeagent.attachments.phases import Record
+from openeni_nodeagent.attachments.pool_choice import Choice
+from openeni_nodeagent.cluster.own_node import NodeSide
+from openeni_nodeagent.cluster.watches import Caches, Watches
 from openeni_nodeagent.cni.install import InstallError, install_conflist, install_executable
 from openeni_nodeagent.cni.server import Server
-from openeni_nodeagent.enistatus import EniStatus
-from openeni_nodeagent.grants import Grants
-from openeni_nodeagent.guest import Guest, GuestError
-from openeni_nodeagent.journal import Journal
-from openeni_nodeagent.ledger import Grant
-from openeni_nodeagent.links import Links
-from openeni_nodeagent.node import NodeSide
-from openeni_nodeagent.phases import Record
-from openeni_nodeagent.publisher import Publisher, key_of
-from openeni_nodeagent.repair import Caches as RepairCaches
-from openeni_nodeagent.repair import Repair
+from openeni_nodeagent.grants.grants import Grants
+from openeni_nodeagent.grants.journal import Journal
+from openeni_nodeagent.grants.ledger import Grant
+from openeni_nodeagent.grants.repair import Caches as RepairCaches
+from openeni_nodeagent.grants.repair import Repair
+from openeni_nodeagent.links.guest import Guest, GuestError
+from openeni_nodeagent.links.links import Links
+from openeni_nodeagent.reports.eni_publisher import EniStatus
+from openeni_nodeagent.reports.podip_publisher import Publisher, key_of
 from openeni_nodeagent.settings import Settings
-from openeni_nodeagent.watches import Caches, Watches
 from openeni_nodeagent.wiring import ModeUnsupportedError, NodeFacts, Wiring
-from openeni_nodeagent.workqueue import RetryError, WorkQueue
 
 HEARTBEAT_SECONDS: Final = 10.0
 COMPACT_SECONDS: Final = 60.0
 AFTERWARDS_SECONDS: Final = 0.02
 COALESCE_SECONDS: Final = 0.3  # a burst of pods is one look at their ENI
-Timer: TypeAlias = Callable[[], float]
+BACKOFF: Final = Backoff(first=0.25, longest=30.0)
+Timer: TypeAlias = Callable[[], Result]
 _log: Final = logging.getLogger(__name__)
 
 
@@ -101,7 +104,7 @@ class Agent:
             self._node.restore(remembered)
             self._links.restore(remembered)
         self._repair.reserve()
-        left = delqueue.replay(self._settings.queue, self._attach)
+        left = del_queue.replay(self._settings.queue, self._attach)
         if left:
             _log.warning("%d queued DELs are left to be tried again", left)
         self._settings.heartbeat.touch()
@@ -157,19 +160,23 @@ class Agent:
     def _node_facts(self) -> NodeFacts | None:
         return self._node.facts()
 
-    def _make_queues(self) -> dict[str, WorkQueue]:
+    def _make_queues(self) -> dict[str, Workers[str]]:
         timers: dict[str, Timer] = {
             "compact": self._compact,
             "queue": self._replay,
             "repair": self._look,
         }
+        reconcilers: dict[str, Callable[[str], Result]] = {
+            "links": self._links.reconcile,
+            "status": self._status.reconcile,
+            "podips": self._publisher.reconcile,
+            "node": self._node.reconcile,
+            "timers": lambda name: timers[name](),
+            "heartbeat": self._beat,
+        }
         return {
-            "links": WorkQueue("links", self._links.reconcile),
-            "status": WorkQueue("eni-status", self._status.reconcile),
-            "podips": WorkQueue("podips", self._publisher.reconcile),
-            "node": WorkQueue("node", self._node.reconcile),
-            "timers": WorkQueue("timers", lambda name: timers[name]()),
-            "heartbeat": WorkQueue("heartbeat", self._beat),
+            name: Workers(name, reconcile, backoff=BACKOFF)
+            for name, reconcile in reconcilers.items()
         }
 
     def _listen(self) -> None:
@@ -182,7 +189,7 @@ class Agent:
 
     def _begin_timers(self) -> None:
         self._queues["heartbeat"].add("heartbeat")
-        self._queues["timers"].add("queue", delqueue.PERIOD_SECONDS)
+        self._queues["timers"].add("queue", del_queue.PERIOD_SECONDS)
         self._queues["timers"].add("compact", COMPACT_SECONDS)
 
     def _eni_changed(self, name: str) -> None:
@@ -236,24 +243,24 @@ class Agent:
                 _log.info("serving pods of node %s", self._settings.node)
                 return
 
-    def _beat(self, _: str) -> float:
+    def _beat(self, _: str) -> Result:
         self._settings.heartbeat.touch()
-        return HEARTBEAT_SECONDS
+        return RequeueAfter(HEARTBEAT_SECONDS)
 
-    def _compact(self) -> float:
+    def _compact(self) -> Result:
         try:
             self._journal.compact()
         except OSError as error:
-            raise RetryError(f"the journal cannot be compacted: {error}") from None
-        return COMPACT_SECONDS
+            return Retry(f"the journal cannot be compacted: {error}")
+        return RequeueAfter(COMPACT_SECONDS)
 
-    def _replay(self) -> float:
-        delqueue.replay(self._settings.queue, self._attach)
-        return delqueue.PERIOD_SECONDS
+    def _replay(self) -> Result:
+        del_queue.replay(self._settings.queue, self._attach)
+        return RequeueAfter(del_queue.PERIOD_SECONDS)
 
-    def _look(self) -> float:
+    def _look(self) -> Result:
         if not self._watches.pods_known():
-            return HEARTBEAT_SECONDS
+            return RequeueAfter(HEARTBEAT_SECONDS)
         again = self._repair.look()
         self._settled.set()
-        return again
+        return RequeueAfter(again)

@@ -10,9 +10,9 @@ from typing import Final
 
 import kopf
 
-from openeni_crds.kubestore import NotConfiguredError, connect
 from openeni_crds.names import ENIPOOL, MANAGER_OPERATOR, NAMESPACE
-from openeni_crds.store import NotFoundError, Store, StoreError
+from openeni_kube.client import NotConfiguredError, connect
+from openeni_kube.store import NotFoundError, Store, StoreError
 from openeni_operator import logs
 from openeni_operator.cloud.calls import Door, Limits
 from openeni_operator.cloud.clouds import Clouds

@@ -10,13 +10,10 @@ from openeni_crds.names import ENIPOOL, NAMESPACE, NODE, Kind
 from openeni_crds.selection import PodFacts, choose_pool
 from openeni_operator.cluster import Node, WaitingPod
 from openeni_operator.eni.status import OWNED
+from openeni_operator.keys import ENIS, PODIPS, POOLS, Key
 from openeni_operator.mirror import Change, Mirror
 from openeni_operator.podip.reconcile import ALL
-from openeni_operator.workers import Key
 
-POOLS: Final = "ENIPool"
-ENIS: Final = "ENI"
-PODIPS: Final = "PodIPs"
 _EVERY_POOL: Final[frozenset[Kind]] = frozenset({ENIPOOL, NAMESPACE, NODE})
 
 

@@ -2,7 +2,7 @@
 
 from openeni_crds.meta import Json, ObjectMeta
 from openeni_crds.names import Kind
-from openeni_crds.store import NotFoundError, Store
+from openeni_kube.store import NotFoundError, Store
 
 
 def without_finalizer(store: Store, kind: Kind, metadata: ObjectMeta, finalizer: str) -> None:

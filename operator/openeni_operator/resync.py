@@ -17,7 +17,7 @@ import msgspec
 
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
-from openeni_crds.store import Store, StoreError
+from openeni_kube.store import Store, StoreError
 from openeni_operator.mirror import KINDS, SELECTORS, Mirror, listed, version_of
 
 LOG: Final = logging.getLogger(__name__)

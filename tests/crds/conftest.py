@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from openeni_crds.kubestore import KubeStore, connect
-from openeni_crds.store import Store
-from openeni_testing.memorystore import MemoryStore
+from openeni_kube.client import KubeStore, connect
+from openeni_kube.store import Store
 from openeni_testing.objects import install_crds, remove_objects
+from openeni_testing.store.memory import MemoryStore
 
 
 @pytest.fixture(scope="session")

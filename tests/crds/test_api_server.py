@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from openeni_crds.enipool import ENIPool
-from openeni_crds.kubestore import KubeStore
-from openeni_crds.kubewire import path_of
 from openeni_crds.meta import Json, decode
 from openeni_crds.names import API_VERSION, ENI, ENIPOOL, GROUP, PODIP, VERSION
 from openeni_crds.schema import MODELS
-from openeni_crds.store import InvalidError
+from openeni_kube.client import KubeStore
+from openeni_kube.store import InvalidError
+from openeni_kube.wire import path_of
 from openeni_testing.objects import REPOSITORY, eni_body, podip_body, pool_body, unique
 
 pytestmark = pytest.mark.cluster

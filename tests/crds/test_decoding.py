@@ -24,7 +24,7 @@ from openeni_crds import meta
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.podip import PodIP
-from openeni_nodeagent import kube
+from openeni_nodeagent.cluster import objects as kube
 from openeni_nodeagent.cni import protocol
 
 sys.setswitchinterval(1e-6)
@@ -57,7 +57,7 @@ def test_many_threads_may_decode_their_first_object_at_once() -> None:
         subprocess.run(
             [sys.executable, "-c", RACE],
             cwd=ROOT,
-            env={"PYTHONPATH": "crds:operator:nodeagent"},
+            env={"PYTHONPATH": "crds:kube:operator:nodeagent"},
             check=False,
             capture_output=True,
             timeout=60,

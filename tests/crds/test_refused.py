@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from openeni_crds.kubestore import KubeStore
 from openeni_crds.meta import Json
 from openeni_crds.names import ENI, ENIPOOL, PODIP, Kind
-from openeni_crds.store import InvalidError
+from openeni_kube.client import KubeStore
+from openeni_kube.store import InvalidError
 from openeni_testing.objects import eni_body, podip_body, pool_body, unique
 
 pytestmark = pytest.mark.cluster

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from openeni_testing.small_lab import SmallLab
+from openeni_testing.lab.small_lab import SmallLab
 
 
 @pytest.fixture(scope="module")

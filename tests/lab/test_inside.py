@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from openeni_lab.openstack import client_environment
-from openeni_testing.small_lab import SmallLab
+from openeni_lab.cloud.openstack import client_environment
+from openeni_testing.lab.small_lab import SmallLab
 
 pytestmark = [pytest.mark.root, pytest.mark.cloud]
 

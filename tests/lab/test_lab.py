@@ -8,13 +8,13 @@ from collections.abc import Generator
 
 import pytest
 
-from openeni_lab import enclosure
+from openeni_lab.hypervisor.network import Network
 from openeni_lab.lab import Lab
 from openeni_lab.layout import Layout
-from openeni_lab.machine import Machine
-from openeni_lab.network import Network
-from openeni_testing import bare_lab
-from openeni_testing.machine_facts import machine_facts
+from openeni_lab.machine import enclosure
+from openeni_lab.machine.client import Machine
+from openeni_testing.lab import bare_lab
+from openeni_testing.lab.machine_facts import machine_facts
 
 pytestmark = pytest.mark.root
 
@@ -78,7 +78,7 @@ def test_a_missing_lab_goes_down_quietly() -> None:
 # An `up` in which a victim is killed a moment after the step with this number has begun.
 KILLED_UP = """
 import itertools, os, signal, sys, threading
-from openeni_lab import steps
+from openeni_lab.machine import steps
 from openeni_lab.lab import Kind, Lab
 from openeni_lab.layout import Layout
 from openeni_lab.progress import Lines

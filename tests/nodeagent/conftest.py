@@ -6,7 +6,7 @@ import pytest
 
 from openeni_nodeagent.cni.build import build
 from openeni_nodeagent.cni.server import make_run_folder
-from openeni_testing.cnicall import Runtime
+from openeni_testing.agent.cni_call import Runtime
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,12 @@ import pytest
 from openeni_crds import names
 from openeni_crds.conditions import Status, Type
 from openeni_nodeagent.agent import Agent
-from openeni_nodeagent.journal import replay
+from openeni_nodeagent.grants.journal import replay
 from openeni_nodeagent.wiring import ModeUnsupportedError, PodFacts
-from openeni_testing import nodeworld
-from openeni_testing.agentworld import AgentWorld
-from openeni_testing.cnicall import Process, finish
-from openeni_testing.memorywiring import MemoryWiring
+from openeni_testing.agent import node_objects
+from openeni_testing.agent.cni_call import Process, finish
+from openeni_testing.agent.wiring import MemoryWiring
+from openeni_testing.agent.world import AgentWorld
 from openeni_testing.waiting import wait_for
 
 
@@ -27,7 +27,7 @@ def test_a_pod_gets_an_address_a_podip_and_gives_both_back(world: AgentWorld) ->
     world.furnish()
     with world.agent():
         address = world.add("web", "c1")
-        assert address in nodeworld.addresses(3)
+        assert address in node_objects.addresses(3)
         assert world.wiring.owners() == {address: "c1"}
         podip = world.ready_podip("web")
         assert podip.spec.addresses == (address,)
@@ -47,7 +47,7 @@ def test_a_pod_gets_an_address_a_podip_and_gives_both_back(world: AgentWorld) ->
 def test_a_repeated_add_of_one_container_has_the_same_answer(world: AgentWorld) -> None:
     world.furnish()
     with world.agent():
-        uid = nodeworld.make_pod(world.store, "web")
+        uid = node_objects.make_pod(world.store, "web")
         first = world.runtime("c1").call("ADD", "c1", uid, "web")
         again = world.runtime("c1").call("ADD", "c1", uid, "web")
         assert first.body == again.body
@@ -59,7 +59,7 @@ def test_a_new_sandbox_gets_its_own_address_and_the_old_ones_del_comes_late(
 ) -> None:
     world.furnish()
     with world.agent():
-        uid = nodeworld.make_pod(world.store, "web")
+        uid = node_objects.make_pod(world.store, "web")
         old = world.add("web", "old", uid)
         new = world.add("web", "new", uid)
         assert old != new
@@ -72,21 +72,21 @@ def test_a_new_sandbox_gets_its_own_address_and_the_old_ones_del_comes_late(
 
 
 def test_an_add_waits_in_the_queue_until_an_eni_brings_addresses(world: AgentWorld) -> None:
-    nodeworld.make_node(world.store)
-    nodeworld.make_pool(world.store)
+    node_objects.make_node(world.store)
+    node_objects.make_pool(world.store)
     with world.agent():
-        uid = nodeworld.make_pod(world.store, "web")
+        uid = node_objects.make_pod(world.store, "web")
         add = world.runtime("c1").start("ADD", "c1", uid, "web")
         with pytest.raises(Exception, match="timed out"):
             add.wait(0.5)
-        nodeworld.make_eni(world.store)
-        nodeworld.operator_says(world.store, attached=False)
+        node_objects.make_eni(world.store)
+        node_objects.operator_says(world.store, attached=False)
         assert world.said(Type.GUEST_PREPARED).status == Status.TRUE
         wait_for(
             lambda: world.said(Type.LINK_READY).reason == "WaitingForAttach",
             "the link waits for the attachment",
         )
-        nodeworld.operator_says(world.store)
+        node_objects.operator_says(world.store)
         assert finish(add).code == 0
 
 
@@ -100,13 +100,13 @@ def test_those_who_wait_are_served_in_the_order_they_came(world: AgentWorld) -> 
         world.add("first", "c0")
         adds: list[Process] = []
         for number in (1, 2):
-            uid = nodeworld.make_pod(world.store, f"p{number}")
+            uid = node_objects.make_pod(world.store, f"p{number}")
             adds.append(world.runtime(f"c{number}").start("ADD", f"c{number}", uid, f"p{number}"))
             waits(agent, number)
-        nodeworld.operator_says(world.store, count=2)
+        node_objects.operator_says(world.store, count=2)
         assert finish(adds[0]).code == 0
         assert adds[1].poll() is None
-        nodeworld.operator_says(world.store, count=3)
+        node_objects.operator_says(world.store, count=3)
         assert finish(adds[1]).code == 0
 
 
@@ -114,7 +114,7 @@ def test_at_the_deadline_the_cause_is_said(world: AgentWorld) -> None:
     world.furnish(count=1)
     with world.agent():
         world.add("first", "c0")
-        uid = nodeworld.make_pod(world.store, "second")
+        uid = node_objects.make_pod(world.store, "second")
         answer = world.runtime("c1", deadline=3).call("ADD", "c1", uid, "second")
         assert answer.error == 11
         assert "default/second" in answer.body["msg"]
@@ -125,13 +125,13 @@ def test_a_killed_add_leaves_the_queue_and_takes_no_address(world: AgentWorld) -
     world.furnish(count=1, cool_down="30s")
     with world.agent() as agent:
         world.add("first", "c0")
-        uid = nodeworld.make_pod(world.store, "second")
+        uid = node_objects.make_pod(world.store, "second")
         add = world.runtime("c1").start("ADD", "c1", uid, "second")
         waits(agent, 1)
         add.send_signal(signal.SIGKILL)
         add.communicate(timeout=60)
         wait_for(lambda: agent.waiting() == {}, "the dead ADD has left the queue")
-        nodeworld.operator_says(world.store, count=2)
+        node_objects.operator_says(world.store, count=2)
         world.add("third", "c2")
 
 
@@ -146,13 +146,13 @@ def test_a_pod_that_the_watch_shows_late_is_waited_for(world: AgentWorld) -> Non
 
 
 def test_no_pool_is_said_in_the_pods_words(world: AgentWorld) -> None:
-    nodeworld.make_node(world.store)
-    nodeworld.make_pool(world.store, default=False)
+    node_objects.make_node(world.store)
+    node_objects.make_pool(world.store, default=False)
     with world.agent():
-        uid = nodeworld.make_pod(world.store, "web", {names.ANNOTATION_POOL: "gold"})
+        uid = node_objects.make_pod(world.store, "web", {names.ANNOTATION_POOL: "gold"})
         answer = world.runtime("c1").call("ADD", "c1", uid, "web")
         assert (answer.error, "no ENIPool 'gold'" in answer.body["msg"]) == (11, True)
-        uid = nodeworld.make_pod(world.store, "other")
+        uid = node_objects.make_pod(world.store, "other")
         assert "Default" in world.runtime("c2").call("ADD", "c2", uid, "other").body["msg"]
 
 
@@ -165,7 +165,7 @@ def test_nothing_is_granted_from_a_pool_that_is_being_deleted(world: AgentWorld)
     )
     world.store.delete(names.ENIPOOL, "pods")
     with world.agent():
-        uid = nodeworld.make_pod(world.store, "web")
+        uid = node_objects.make_pod(world.store, "web")
         answer = world.runtime("c1").call("ADD", "c1", uid, "web")
         assert "being deleted" in answer.body["msg"]
 
@@ -175,19 +175,19 @@ def test_a_refusal_of_the_kernel_frees_the_address_and_says_what_was_refused(
 ) -> None:
     world.furnish(count=1)
     with world.agent():
-        uid = nodeworld.make_pod(world.store, "web")
+        uid = node_objects.make_pod(world.store, "web")
         world.wiring.refused = "adding veth oe1: EPERM"
         for _ in range(3):
             answer = world.runtime("c1").call("ADD", "c1", uid, "web")
             assert (answer.error, answer.body["details"]) == (5, "adding veth oe1: EPERM")
         world.wiring.refused = ""
-        assert world.add("web", "c1", uid) == nodeworld.addresses(1)[0]
+        assert world.add("web", "c1", uid) == node_objects.addresses(1)[0]
 
 
 def test_a_namespace_that_is_gone_costs_no_address(world: AgentWorld) -> None:
     world.furnish(count=1)
     with world.agent():
-        uid = nodeworld.make_pod(world.store, "web")
+        uid = node_objects.make_pod(world.store, "web")
         runtime = world.runtime("c1")
         runtime.netns.unlink()
         assert "is gone" in runtime.call("ADD", "c1", uid, "web").body["details"]
@@ -230,7 +230,7 @@ def test_a_del_never_meets_its_own_add_half_way_and_waits_for_no_other(
 
     world.wiring.before_add = slowly
     with world.agent():
-        uid = nodeworld.make_pod(world.store, "slow")
+        uid = node_objects.make_pod(world.store, "slow")
         add = world.runtime("slow").start("ADD", "slow", uid, "slow")
         assert connecting.wait(60)
         delete = world.runtime("slow").start("DEL", "slow")
@@ -245,7 +245,7 @@ def test_a_del_never_meets_its_own_add_half_way_and_waits_for_no_other(
 def test_check_finds_what_is_missing_and_what_never_was(world: AgentWorld) -> None:
     world.furnish()
     with world.agent():
-        uid = nodeworld.make_pod(world.store, "web")
+        uid = node_objects.make_pod(world.store, "web")
         runtime = world.runtime("c1")
         assert runtime.call("CHECK", "c1", uid, prevResult={"ips": []}).error == 3
         made = runtime.call("ADD", "c1", uid, "web")

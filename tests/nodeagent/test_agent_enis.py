@@ -11,10 +11,10 @@ import pytest
 from openeni_crds import names
 from openeni_crds.conditions import Type, find
 from openeni_crds.meta import Json
-from openeni_testing import nodeworld
-from openeni_testing.agentworld import AgentWorld
-from openeni_testing.cnicall import finish
-from openeni_testing.memorystore import MemoryStore
+from openeni_testing.agent import node_objects
+from openeni_testing.agent.cni_call import finish
+from openeni_testing.agent.world import AgentWorld
+from openeni_testing.store.memory import MemoryStore
 from openeni_testing.waiting import wait_for
 
 
@@ -66,7 +66,7 @@ def test_addresses_asked_back_are_answered_at_the_generation_that_asked(
     world.furnish()
     with world.agent():
         held = world.add("web", "c1")
-        free = next(a for a in nodeworld.addresses(3) if a != held)
+        free = next(a for a in node_objects.addresses(3) if a != held)
         world.store.patch(
             names.ENI,
             "pods-0",
@@ -83,7 +83,7 @@ def test_a_second_look_at_the_same_world_writes_nothing(tmp_path: Path, executab
     """Each queue works in order: when it has done what came last, it has done what came before."""
     store = RecordingStore()
     world = AgentWorld(tmp_path, executable, store)
-    world.wiring.nics.add(nodeworld.mac(1))
+    world.wiring.nics.add(node_objects.mac(1))
     world.furnish()
     with world.agent():
         for name in ("web", "last"):
@@ -96,8 +96,8 @@ def test_a_second_look_at_the_same_world_writes_nothing(tmp_path: Path, executab
         store.patch(names.NODE, "n1", [{**label[0], "path": "/metadata/labels/x", "value": "y"}])
         store.patch(names.ENI, "pods-0", label)
         store.patch(names.PODIP, "web", label, "default")
-        nodeworld.make_eni(store, "pods-1")
-        nodeworld.operator_says(store, "pods-1", number=1)
+        node_objects.make_eni(store, "pods-1")
+        node_objects.operator_says(store, "pods-1", number=1)
         bare: list[Json] = [{"op": "replace", "path": "/status", "value": {}}]
         store.patch(names.PODIP, "last", bare, "default", subresource="status")
         wait_for(lambda: world.node_status("pods-1").available == 3, "the last ENI is ready")
@@ -124,7 +124,7 @@ def test_what_happens_during_a_write_of_the_enis_status_is_one_more_write(
         burst.set()
         world.add("p0", "c0")
         assert writing.wait(60)
-        uids = {n: nodeworld.make_pod(store, f"p{n}") for n in range(1, 20)}
+        uids = {n: node_objects.make_pod(store, f"p{n}") for n in range(1, 20)}
         adds = [world.runtime(f"c{n}").start("ADD", f"c{n}", u, f"p{n}") for n, u in uids.items()]
         assert [finish(add).code for add in adds] == [0] * 19
         go_on.set()
@@ -164,7 +164,7 @@ def test_a_nic_that_does_not_come_is_awaited_and_then_found(world: AgentWorld) -
     world.furnish()
     with world.agent():
         wait_for(lambda: world.said(Type.LINK_READY).reason == "WaitingForNIC", "it is awaited")
-        world.wiring.nics.add(nodeworld.mac(0))
+        world.wiring.nics.add(node_objects.mac(0))
         wait_for(lambda: world.said(Type.LINK_READY).reason == "LinkUp", "it is found")
         assert world.node_status().ifindex == 7
 
@@ -187,7 +187,7 @@ def test_a_podip_shows_when_its_address_left_the_port(world: AgentWorld) -> None
     with world.agent():
         world.add("web", "c1")
         wait_for(lambda: world.podip("web"), "the PodIP is there")
-        nodeworld.operator_says(world.store, count=0)
+        node_objects.operator_says(world.store, count=0)
 
         def lost() -> bool:
             podip = world.podip("web")

@@ -19,10 +19,10 @@ from openeni_crds import names
 from openeni_crds.conditions import Type, is_true
 from openeni_crds.meta import decode
 from openeni_crds.podip import PodIP
-from openeni_testing import nodeworld
-from openeni_testing.agentworld import AgentWorld, environment
-from openeni_testing.memorywiring import MemoryWiring
-from openeni_testing.remotestore import serve
+from openeni_testing.agent import node_objects
+from openeni_testing.agent.wiring import MemoryWiring
+from openeni_testing.agent.world import AgentWorld, environment
+from openeni_testing.store.remote import serve
 from openeni_testing.waiting import wait_for
 
 KILLS = 20
@@ -55,7 +55,7 @@ class AgentProcess:
         variables = os.environ | environment(self._world.folder, self._world.executable)
         variables["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         return subprocess.Popen(
-            [sys.executable, "-m", "openeni_testing.agentprocess", str(self._world.folder)],
+            [sys.executable, "-m", "openeni_testing.agent.process", str(self._world.folder)],
             env=variables,
             stdout=self._log,
             stderr=self._log,
@@ -65,7 +65,7 @@ class AgentProcess:
 @pytest.fixture
 def world(tmp_path: Path, executable: Path) -> AgentWorld:
     made = AgentWorld(tmp_path, executable)
-    made.wiring = MemoryWiring(nodeworld.mac(0), file=tmp_path / "kernel.json")
+    made.wiring = MemoryWiring(node_objects.mac(0), file=tmp_path / "kernel.json")
     made.furnish(count=COUNT, cool_down="1s")
     serve(made.store, tmp_path / "store.sock")
     return made
@@ -108,7 +108,7 @@ class Pods:
                 return
 
     def _one(self, name: str, container: str, *, keep: bool) -> None:
-        uid = nodeworld.make_pod(self.world.store, name)
+        uid = node_objects.make_pod(self.world.store, name)
         runtime = self.world.runtime(container, deadline=60)
         answer = runtime.call("ADD", container, uid, name)
         if answer.code == 0:

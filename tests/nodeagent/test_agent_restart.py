@@ -10,8 +10,8 @@ from openeni_crds import names
 from openeni_crds.conditions import Type
 from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.cni import frame
-from openeni_testing import nodeworld
-from openeni_testing.agentworld import AgentWorld
+from openeni_testing.agent import node_objects
+from openeni_testing.agent.world import AgentWorld
 from openeni_testing.objects import podip_body
 from openeni_testing.waiting import wait_for
 
@@ -29,7 +29,7 @@ def forgotten(agent: Agent, uid: str) -> None:
 
 def test_a_restarted_agent_knows_its_grants_and_touches_no_running_pod(world: AgentWorld) -> None:
     with world.agent():
-        uid = nodeworld.make_pod(world.store, "web")
+        uid = node_objects.make_pod(world.store, "web")
         first = world.runtime("c1").call("ADD", "c1", uid, "web")
     adds = world.wiring.adds
     with world.agent() as agent:
@@ -49,10 +49,10 @@ def test_a_cool_down_goes_on_over_a_restart(world: AgentWorld) -> None:
         world.delete("c1")
     with world.agent():
         others = {world.add("a", "c2"), world.add("b", "c3")}
-        assert others == set(nodeworld.addresses(3)) - {address}
+        assert others == set(node_objects.addresses(3)) - {address}
         wait_for(lambda: world.node_status().granted == 2, "only living pods count")
         assert world.node_status().cooling == 1
-        uid = nodeworld.make_pod(world.store, "late")
+        uid = node_objects.make_pod(world.store, "late")
         answer = world.runtime("c4", deadline=3).call("ADD", "c4", uid, "late")
         assert answer.error == 11
 
@@ -72,7 +72,7 @@ def test_dels_of_pods_that_ended_meanwhile_are_done_before_it_listens(world: Age
 def test_a_del_that_was_queued_while_the_agent_came_is_done_too(
     world: AgentWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openeni_nodeagent.delqueue.PERIOD_SECONDS", 0.2)
+    monkeypatch.setattr("openeni_nodeagent.attachments.del_queue.PERIOD_SECONDS", 0.2)
     with world.agent() as agent:
         wait_for(agent.filled, "the agent serves")
         world.add("web", "c1")
@@ -104,7 +104,7 @@ def test_with_the_api_server_away_warm_pods_start_and_end_and_are_told_later(
 ) -> None:
     with world.agent() as agent:
         wait_for(lambda: world.node_status().available == 3, "the ENI is ready")
-        uid = nodeworld.make_pod(world.store, "web")
+        uid = node_objects.make_pod(world.store, "web")
         wait_for(lambda: agent.knows_pod(uid), "the watch has shown the pod")
         world.store.set_outage(outage=True)
         answer = world.runtime("c1").call("ADD", "c1", uid, "web")
@@ -120,7 +120,7 @@ def test_with_the_api_server_away_warm_pods_start_and_end_and_are_told_later(
 
 def test_a_restart_without_the_api_server_still_checks_and_deletes(world: AgentWorld) -> None:
     with world.agent():
-        uid = nodeworld.make_pod(world.store, "web")
+        uid = node_objects.make_pod(world.store, "web")
         made = world.runtime("c1").call("ADD", "c1", uid, "web")
     world.store.set_outage(outage=True)
     with world.agent():
@@ -164,7 +164,7 @@ def test_a_del_between_the_loss_and_the_finding_is_asked_again(world: AgentWorld
 def test_what_the_kernel_carries_for_nobody_is_kept_back_until_it_lets_go(
     world: AgentWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openeni_nodeagent.repair.PERIOD_SECONDS", 0.5)
+    monkeypatch.setattr("openeni_nodeagent.grants.repair.PERIOD_SECONDS", 0.5)
     with world.agent():
         address = world.add("web", "c1")
         world.ready_podip("web")
@@ -178,7 +178,7 @@ def test_what_the_kernel_carries_for_nobody_is_kept_back_until_it_lets_go(
         "default",
     )
     with world.agent():
-        assert {world.add("a", "c2"), world.add("b", "c3")} == set(nodeworld.addresses(3)) - {
+        assert {world.add("a", "c2"), world.add("b", "c3")} == set(node_objects.addresses(3)) - {
             address
         }
         world.wiring.delete_address(address)
@@ -195,7 +195,7 @@ def test_a_datapath_that_went_under_a_living_pod_is_made_again(world: AgentWorld
 
 def test_after_a_reboot_every_pod_is_new(world: AgentWorld) -> None:
     with world.agent(boot="first"):
-        uid = nodeworld.make_pod(world.store, "web")
+        uid = node_objects.make_pod(world.store, "web")
         address = world.add("web", "c1", uid)
         world.wiring.delete_address(address)
     with world.agent(boot="second"):
@@ -206,11 +206,11 @@ def test_after_a_reboot_every_pod_is_new(world: AgentWorld) -> None:
 
 def test_a_new_pod_of_the_same_name_waits_for_the_old_ones_podip(world: AgentWorld) -> None:
     with world.agent():
-        old = nodeworld.make_pod(world.store, "web-0")
+        old = node_objects.make_pod(world.store, "web-0")
         world.add("web-0", "c1", old)
         world.ready_podip("web-0")
         world.store.delete(names.POD, "web-0", "default")
-        new = nodeworld.make_pod(world.store, "web-0")
+        new = node_objects.make_pod(world.store, "web-0")
         world.add("web-0", "c2", new)
         podip = world.podip("web-0")
         assert podip is not None
@@ -225,7 +225,7 @@ def test_a_podip_of_the_same_name_on_another_node_is_waited_for(world: AgentWorl
     before = world.podip("web-0")
     assert before is not None
     with world.agent():
-        uid = nodeworld.make_pod(world.store, "web-0")
+        uid = node_objects.make_pod(world.store, "web-0")
         world.add("web-0", "c1", uid)
         wait_for(lambda: world.node_status().granted == 1, "the pod is counted")
         assert world.podip("web-0") == before
@@ -236,7 +236,7 @@ def test_a_podip_of_the_same_name_on_another_node_is_waited_for(world: AgentWorl
 def test_gc_frees_what_neither_runtime_nor_api_know_and_nothing_else(
     world: AgentWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openeni_nodeagent.attach.GC_AGE_SECONDS", 0.0)
+    monkeypatch.setattr("openeni_nodeagent.attachments.attach.GC_AGE_SECONDS", 0.0)
     with world.agent() as agent:
         for name, container in (("listed", "c1"), ("known", "c2"), ("lost", "c3")):
             world.add(name, container)
@@ -261,9 +261,9 @@ def test_gc_spares_a_pod_that_is_just_being_started(world: AgentWorld) -> None:
 def test_gc_frees_a_replaced_sandbox_only_when_the_runtime_lists_the_newer_one(
     world: AgentWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openeni_nodeagent.attach.GC_AGE_SECONDS", 0.0)
+    monkeypatch.setattr("openeni_nodeagent.attachments.attach.GC_AGE_SECONDS", 0.0)
     with world.agent():
-        uid = nodeworld.make_pod(world.store, "web")
+        uid = node_objects.make_pod(world.store, "web")
         world.add("web", "old", uid)
         world.add("web", "new", uid)
         assert world.runtime("x").gc().code == 0
@@ -276,11 +276,11 @@ def test_waiting_adds_go_to_the_next_agent(world: AgentWorld) -> None:
     with world.agent() as agent:
         for number in range(3):
             world.add(f"p{number}", f"c{number}")
-        uid = nodeworld.make_pod(world.store, "late")
+        uid = node_objects.make_pod(world.store, "late")
         add = world.runtime("c9").start("ADD", "c9", uid, "late")
         wait_for(lambda: agent.waiting() == {"pods": 1}, "the ADD waits")
     assert add.poll() is None
-    nodeworld.operator_says(world.store, count=4)
+    node_objects.operator_says(world.store, count=4)
     with world.agent():
         out, _ = add.communicate(timeout=60)
         assert add.returncode == 0, out

@@ -10,7 +10,7 @@ import yaml
 
 from openeni_crds.meta import Json
 from openeni_crds.names import API_VERSION, ENI, ENIPOOL, POD, PODIP, Kind
-from openeni_crds.store import NotFoundError, Store
+from openeni_kube.store import NotFoundError, Store
 from openeni_testing.waiting import wait_for
 
 REPOSITORY: Final = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from openeni_operator.cloud.errors import (
     NotConfiguredError,
     UnreachableError,
 )
-from openeni_testing.operatorworld import OperatorWorld
+from openeni_testing.controller.world import OperatorWorld
 
 Change = Callable[[OperatorWorld], object]
 

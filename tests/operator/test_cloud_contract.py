@@ -29,7 +29,7 @@ from openeni_operator.cloud.errors import (
     UnreachableError,
 )
 from openeni_operator.cloud.openstack import connect
-from openeni_testing.memorycloud import MemoryCloud
+from openeni_testing.cloud.memory import MemoryCloud
 from openeni_testing.waiting import wait_for
 
 INSIDE = (pytest.mark.cloud, pytest.mark.inside)

@@ -13,14 +13,14 @@ from openeni_operator.cloud.errors import (
     ThrottledError,
     UnreachableError,
 )
-from openeni_testing.memorycloud import Fault
-from openeni_testing.operatorchecks import (
+from openeni_testing.cloud.memory import Fault
+from openeni_testing.controller.checks import (
     RESYNCS,
     assert_in_order,
     assert_nothing_is_left,
     grown,
 )
-from openeni_testing.operatorworld import OperatorWorld
+from openeni_testing.controller.world import OperatorWorld
 
 
 def test_a_pool_gives_each_node_one_attached_port() -> None:

@@ -3,15 +3,15 @@
 import pytest
 
 from openeni_crds.names import ENIPOOL
-from openeni_testing.memorycloud import Fault, lost
-from openeni_testing.operatorchecks import (
+from openeni_testing.cloud.memory import Fault, lost
+from openeni_testing.controller.checks import (
     RESYNCS,
     assert_in_order,
     assert_nothing_is_left,
     grown,
 )
-from openeni_testing.operatorworld import OperatorWorld
-from openeni_testing.watchedstore import CrashError
+from openeni_testing.controller.world import OperatorWorld
+from openeni_testing.store.watched import CrashError
 
 FEWEST_STEPS = 60  # calls and writes of the life below; with fewer, something is not looked at
 

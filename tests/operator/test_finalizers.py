@@ -5,10 +5,10 @@ import pytest
 from openeni_crds import eni as models
 from openeni_crds.meta import Json, decode
 from openeni_crds.names import ENI, FINALIZER_ENI
-from openeni_crds.store import InvalidError, NotFoundError
+from openeni_kube.store import InvalidError, NotFoundError
 from openeni_operator.finalizers import with_finalizer, without_finalizer
-from openeni_testing.memorystore import MemoryStore
 from openeni_testing.objects import eni_body
+from openeni_testing.store.memory import MemoryStore
 
 
 def created(store: MemoryStore, *finalizers: str) -> models.ENI:

@@ -9,8 +9,8 @@ from openeni_crds.conditions import Type, find, is_true
 from openeni_crds.meta import decode
 from openeni_crds.names import FINALIZER_PODIP, NODE, PODIP
 from openeni_crds.podip import PodIP
-from openeni_crds.store import NotFoundError
-from openeni_testing.operatorworld import OperatorWorld
+from openeni_kube.store import NotFoundError
+from openeni_testing.controller.world import OperatorWorld
 
 
 def add_podip(

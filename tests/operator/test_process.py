@@ -17,10 +17,10 @@ import pytest
 
 from openeni_crds.conditions import Type, find
 from openeni_crds.enipool import ENIPool
-from openeni_crds.kubestore import KubeStore, connect
 from openeni_crds.meta import decode
 from openeni_crds.names import ENIPOOL, FINALIZER_ENIPOOL
-from openeni_crds.store import NotFoundError
+from openeni_kube.client import KubeStore, connect
+from openeni_kube.store import NotFoundError
 from openeni_testing.objects import REPOSITORY, install_crds, remove_objects, unique
 from openeni_testing.waiting import wait_for
 

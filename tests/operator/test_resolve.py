@@ -22,7 +22,7 @@ from openeni_operator.enipool.resolve import (
     free_in,
     resolve,
 )
-from openeni_testing.memorycloud import MemoryCloud
+from openeni_testing.cloud.memory import MemoryCloud
 from openeni_testing.objects import pool_body
 
 

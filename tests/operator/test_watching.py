@@ -13,8 +13,8 @@ from openeni_operator.feed import keys_of
 from openeni_operator.handlers import operator_settings
 from openeni_operator.mirror import KINDS, PENDING, Change, Mirror
 from openeni_operator.resync import Resync
-from openeni_testing.memorystore import MemoryStore
 from openeni_testing.objects import condition, eni_body, pool_body, status_of
+from openeni_testing.store.memory import MemoryStore
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.plural)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from openeni_lab import workloads
-from openeni_lab.demonstration import Running
-from openeni_testing import running_lab
-from openeni_testing.one_lab import OneLab
-from openeni_testing.running_lab import Kill
+from openeni_lab.product import workloads
+from openeni_lab.product.demonstration import Running
+from openeni_testing.lab import running as running_lab
+from openeni_testing.lab.one_lab import OneLab
+from openeni_testing.lab.running import Kill
 
 HERE = Path(__file__).parent
 FAILED = pytest.StashKey[bool]()  # whether the test that is running has failed

@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH
-from openeni_lab import workloads
-from openeni_lab.demonstration import Running
-from openeni_lab.openeni import CLOUDS_FILE, write
-from openeni_lab.openstack import client_environment
-from openeni_testing import running_lab as lab
+from openeni_lab.cloud.openstack import client_environment
+from openeni_lab.product import workloads
+from openeni_lab.product.demonstration import Running
+from openeni_lab.product.installation import CLOUDS_FILE, write
+from openeni_testing.lab import running as lab
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]

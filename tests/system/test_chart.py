@@ -8,14 +8,14 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 
-from openeni_crds.kubestore import connect
 from openeni_crds.names import ENI, ENIPOOL, NODE, PODIP, Kind
-from openeni_crds.store import Store, StoreError
-from openeni_lab import workloads
-from openeni_lab.api import APPLY
-from openeni_lab.chart import CHART, NAMESPACE
-from openeni_lab.demonstration import Running
-from openeni_testing import running_lab as lab
+from openeni_kube.client import connect
+from openeni_kube.store import Store, StoreError
+from openeni_lab.kubernetes.api import APPLY
+from openeni_lab.product import workloads
+from openeni_lab.product.chart import CHART, NAMESPACE
+from openeni_lab.product.demonstration import Running
+from openeni_testing.lab import running as lab
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]

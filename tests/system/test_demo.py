@@ -8,18 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from openeni_lab import demonstration, enclosure
 from openeni_lab import lab as labs
-from openeni_lab.api import Api
-from openeni_lab.demo import DEPLOYMENTS, REUSED
-from openeni_lab.demonstration import GUEST_MODES, Running
+from openeni_lab.kubernetes.api import Api
 from openeni_lab.layout import Layout
-from openeni_lab.machine import Machine
-from openeni_lab.openeni import OPERATOR
+from openeni_lab.machine import enclosure
+from openeni_lab.machine.client import Machine
+from openeni_lab.product import demonstration
+from openeni_lab.product.demo import DEPLOYMENTS, REUSED
+from openeni_lab.product.demonstration import GUEST_MODES, Running
+from openeni_lab.product.installation import OPERATOR
 from openeni_lab.progress import Lines
-from openeni_testing import running_lab as running_labs
-from openeni_testing.machine_facts import machine_facts
-from openeni_testing.one_lab import own_name, remove_abandoned
+from openeni_testing.lab import running as running_labs
+from openeni_testing.lab.machine_facts import machine_facts
+from openeni_testing.lab.one_lab import own_name, remove_abandoned
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]

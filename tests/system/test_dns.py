@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from openeni_lab import dns, workloads
-from openeni_lab.connectivity import PodFacts
-from openeni_lab.demonstration import Running
-from openeni_testing import running_lab as lab
+from openeni_lab.product import dns, workloads
+from openeni_lab.product.connectivity import PodFacts
+from openeni_lab.product.demonstration import Running
+from openeni_testing.lab import running as lab
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from openeni_testing import hand_steps as hand
-from openeni_testing.netns import Namespace
-from openeni_testing.neutron_network import GATEWAY, SUBNET, NeutronNetwork, Port, vm
+from openeni_testing.network import hand_steps
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.neutron import GATEWAY, SUBNET, NeutronNetwork, Port, vm
 
 pytestmark = [pytest.mark.root, pytest.mark.ipvlan]
 MAC = "fa:16:3e:98:00:0a"
@@ -30,13 +30,13 @@ class Hand:
     pods: tuple[Namespace, ...]
     device: str
 
-    def pod(self, number: int) -> hand.HandPod:
+    def pod(self, number: int) -> hand_steps.HandPod:
         namespace = self.pods[number - 1]
-        return hand.HandPod(str(namespace.thread_id), namespace.program)
+        return hand_steps.HandPod(str(namespace.thread_id), namespace.program)
 
     def slave(self, number: int, prefix: int, mode: str) -> None:
         address = f"{ENI.addresses[number]}/{prefix}"
-        hand.give_slave(self.node.program, self.device, self.pod(number), address, mode)
+        hand_steps.give_slave(self.node.program, self.device, self.pod(number), address, mode)
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def typed() -> Generator[Hand]:
             machine.sysctl("net/ipv6/conf/default/disable_ipv6", "1")
         network.plug(node, "eth5", ENI)
         node.ip("addr add 10.98.0.11/24 dev eth5")  # what a DHCP client would have done
-        device = hand.find_nic(node.program, MAC)
-        hand.flush(node.program, device)
+        device = hand_steps.find_nic(node.program, MAC)
+        hand_steps.flush(node.program, device)
         yield Hand(network, node, remote, pods, device)
 
 
@@ -62,9 +62,9 @@ def test_b_three_slaves_in_l2_are_reached_and_reach_with_slash_24_and_slash_32(
     typed.slave(1, 24, "l2")
     typed.slave(2, 24, "l2")
     typed.slave(3, 32, "l2")
-    hand.route(typed.pod(1), f"default via {GATEWAY}")
-    hand.route(typed.pod(2), f"default via {GATEWAY}")
-    hand.route(typed.pod(3), f"{SUBNET} dev eth0", f"default via {GATEWAY}")
+    hand_steps.route(typed.pod(1), f"default via {GATEWAY}")
+    hand_steps.route(typed.pod(2), f"default via {GATEWAY}")
+    hand_steps.route(typed.pod(3), f"{SUBNET} dev eth0", f"default via {GATEWAY}")
     first, second, third = typed.pods
     for pod, address in zip(typed.pods, ENI.addresses[1:], strict=True):
         assert pod.ping(REMOTE.addresses[0])
@@ -114,4 +114,4 @@ def _routes_between_node_and_pods(typed: Hand) -> None:
         pod = ENI.addresses[number]
         node("ip", "route", "add", pod, "dev", "hand", "src", NODE)
         if "eth0" in typed.pods[number - 1].program("ip", "link"):
-            hand.route(typed.pod(number), "default dev eth0")
+            hand_steps.route(typed.pod(number), "default dev eth0")

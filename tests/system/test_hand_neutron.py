@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from openeni_lab import prepared, sysctl
+from openeni_lab.cloud.openstack import client_environment
+from openeni_lab.hypervisor.network import Network
+from openeni_lab.hypervisor.records import Faults, Records
 from openeni_lab.lab import Kind, Lab
 from openeni_lab.layout import PODS_GATEWAY, REMOTE_VM, Layout
-from openeni_lab.machine import Machine, MachineError
-from openeni_lab.network import Network
-from openeni_lab.nics import Faults, Records
-from openeni_lab.openstack import client_environment
+from openeni_lab.machine import sysctl
+from openeni_lab.machine.client import Machine, MachineError
+from openeni_lab.programs import prepared
 from openeni_lab.progress import Lines
-from openeni_testing import hand_steps as hand
-from openeni_testing.one_lab import own_name, remove_abandoned
+from openeni_testing.lab.one_lab import own_name, remove_abandoned
+from openeni_testing.network import hand_steps
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
@@ -53,10 +54,10 @@ def create_port_with_two_addresses(lab: Lab) -> tuple[str, str, list[str]]:
     return port["id"], port["mac_address"], [f["ip_address"] for f in port["fixed_ips"]]
 
 
-def serve(lab: Lab, machine: Machine, pod: hand.HandPod, address: str) -> None:
+def serve(lab: Lab, machine: Machine, pod: hand_steps.HandPod, address: str) -> None:
     """Run a web server in the pod, listening on its address alone."""
     logs = lab.layout.node_folder("n1") / "logs"
-    server = hand.web_server(lab.built.busybox, logs / f"www-{address}", address)
+    server = hand_steps.web_server(lab.built.busybox, logs / f"www-{address}", address)
     argv = ["ip", "netns", "exec", pod.netns, *server]
     machine.start(f"web-{address}", argv, log=logs / f"web-{address}.log")
 
@@ -68,40 +69,40 @@ def test_a_two_addresses_of_a_hot_plugged_port_answer_curl_from_off_the_node(bar
     faults = Records(bare.layout.state)
     faults.put_faults({"n1": Faults(address=f"{addresses[0]}/22")})
     openstack(bare, "server", "add", "port", "n1", port)
-    device = hand.find_nic(node := _runner(machine), mac)
+    device = hand_steps.find_nic(node := _runner(machine), mac)
     assert addresses[0] in node("ip", "addr", "show", device)
-    hand.flush(node, device)
+    hand_steps.flush(node, device)
     assert addresses[0] not in node("ip", "addr", "show", device)
     for number, address in enumerate(addresses):
-        pod = hand.named_pod(node, f"pod{number}")
+        pod = hand_steps.named_pod(node, f"pod{number}")
         # A slave's own link-local address is none of the port's: Neutron would drop it.
         pod.run(*sysctl.set_command("net.ipv6.conf.default.disable_ipv6=1"))
-        hand.give_slave(node, device, pod, f"{address}/22", "l2")
-        hand.route(pod, f"default via {PODS_GATEWAY}")
+        hand_steps.give_slave(node, device, pod, f"{address}/22", "l2")
+        hand_steps.route(pod, f"default via {PODS_GATEWAY}")
         serve(bare, machine, pod, address)
     gateway = _runner(bare.machine)
     remote = _runner(bare.machine, "ip", "netns", "exec", REMOTE_VM)
     for address in addresses:
         for run in (gateway, remote):
             assert "200 OK" in _headers(run, address)
-            assert hand.curl(run, address) == address
+            assert hand_steps.curl(run, address) == address
     assert Network(bare.layout, bare.machine).dropped().get(port, 0) == 0
     openstack(bare, "server", "remove", "port", "n1", port)
     wait_for(lambda: mac not in node("ip", "link"), "the NIC is unplugged", 60)
     openstack(bare, "port", "delete", port)
 
 
-def _headers(run: hand.Run, address: str) -> str:
+def _headers(run: hand_steps.Run, address: str) -> str:
     """Return what `curl -I` prints once the server is up."""
 
     def answer() -> str:
         try:
-            return hand.curl(run, address, "-I")
+            return hand_steps.curl(run, address, "-I")
         except MachineError as error:
             raise AssertionError(str(error)) from None
 
     return wait_for(answer, f"a server on {address}", 60)
 
 
-def _runner(machine: Machine, *before: str) -> hand.Run:
+def _runner(machine: Machine, *before: str) -> hand_steps.Run:
     return lambda *argv: machine.check([*before, *argv])

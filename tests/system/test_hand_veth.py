@@ -8,9 +8,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from openeni_testing import hand_steps as hand
-from openeni_testing.netns import Namespace
-from openeni_testing.neutron_network import GATEWAY, SUBNET, NeutronNetwork, Port, vm
+from openeni_testing.network import hand_steps
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.neutron import GATEWAY, SUBNET, NeutronNetwork, Port, vm
 
 pytestmark = pytest.mark.root
 MAC = "fa:16:3e:98:00:0a"
@@ -37,8 +37,8 @@ def test_d_a_pod_behind_a_veth_pair_reaches_a_service_address(cleanup: ExitStack
     node.sysctl("net/ipv4/ip_forward", "1")
     network.plug(node, "eth5", ENI)
 
-    eni = hand.find_nic(node.program, MAC)
-    hand.flush(node.program, eni)
+    eni = hand_steps.find_nic(node.program, MAC)
+    hand_steps.flush(node.program, eni)
     node.sysctl(f"net/ipv4/neigh/{eni}/proxy_delay", "0")
     node.ip(
         f"addr add 10.98.0.10/32 dev {eni}",

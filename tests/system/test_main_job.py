@@ -6,12 +6,13 @@ from typing import Final
 
 import pytest
 
-from openeni_lab import connectivity, network, workloads
-from openeni_lab.connectivity import Place
-from openeni_lab.demonstration import Running
+from openeni_lab.hypervisor import network
 from openeni_lab.layout import REMOTE_VM
-from openeni_testing import running_lab as lab
-from openeni_testing.running_lab import Kill
+from openeni_lab.product import connectivity, workloads
+from openeni_lab.product.connectivity import Place
+from openeni_lab.product.demonstration import Running
+from openeni_testing.lab import running as lab
+from openeni_testing.lab.running import Kill
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]

@@ -2,11 +2,11 @@
 
 import pytest
 
-from openeni_lab.connectivity import OK, Check, Place, curl
-from openeni_lab.demonstration import Running
-from openeni_lab.openeni import AGENT
+from openeni_lab.product.connectivity import OK, Check, Place, curl
+from openeni_lab.product.demonstration import Running
+from openeni_lab.product.installation import AGENT
 from openeni_lab.progress import Lines
-from openeni_testing import running_lab as lab
+from openeni_testing.lab import running as lab
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]

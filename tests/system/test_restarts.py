@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from openeni_lab import workloads
-from openeni_lab.connectivity import OK, Check, Place, curl
-from openeni_lab.demonstration import Running
-from openeni_testing import running_lab as lab
-from openeni_testing.running_lab import Kill
+from openeni_lab.product import workloads
+from openeni_lab.product.connectivity import OK, Check, Place, curl
+from openeni_lab.product.demonstration import Running
+from openeni_testing.lab import running as lab
+from openeni_testing.lab.running import Kill
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]

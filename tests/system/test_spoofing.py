@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from openeni_lab.demonstration import Running
-from openeni_testing import frames
-from openeni_testing import running_lab as lab
+from openeni_lab.product.demonstration import Running
+from openeni_testing.lab import running as lab
+from openeni_testing.network import frames
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
 

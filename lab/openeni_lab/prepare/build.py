@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openeni_lab.layout import cache_folder
-from openeni_lab.prepare.cache import BuildError, building, locked, remove
-from openeni_lab.prepare.go_set import GoSet, installed_go
-from openeni_lab.prepare.sets import GO, KUBERNETES, SETS, YARDSTICK, Set, missing
+from openeni_lab.machine.steps import Beside
+from openeni_lab.programs.cache import BuildError, building, locked, remove
+from openeni_lab.programs.go_set import GoSet, installed_go
+from openeni_lab.programs.sets import GO, KUBERNETES, SETS, YARDSTICK, Set, missing
 from openeni_lab.progress import Display, Progress
-from openeni_lab.steps import Beside
 
 Job = Callable[[Progress], None]
 

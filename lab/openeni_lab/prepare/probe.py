@@ -14,9 +14,9 @@ from typing import Final
 from openeni_lab.layout import Layout, cache_folder
 from openeni_lab.prepare.checks import Facts
 from openeni_lab.prepare.debian import packages
-from openeni_lab.prepare.go_set import SPECS, GoSet, installed_go
-from openeni_lab.prepare.python_set import PythonSet, uv_command
-from openeni_lab.prepare.sets import KUBERNETES, NODE, SETS, missing
+from openeni_lab.programs.go_set import SPECS, GoSet, installed_go
+from openeni_lab.programs.python_set import PythonSet, uv_command
+from openeni_lab.programs.sets import KUBERNETES, NODE, SETS, missing
 
 TRIAL_SECONDS: Final = 20
 REGISTRY_SECONDS: Final = 20

@@ -7,19 +7,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from openeni_lab import enclosure, openstack, openstack_template, prepared
-from openeni_lab.enclosure import LabError
+from openeni_lab.cloud import openstack, template
+from openeni_lab.hypervisor.network import Network
 from openeni_lab.layout import MOST_NODES, ROOT, Layout, cache_folder
-from openeni_lab.machine import Machine
-from openeni_lab.network import Network
+from openeni_lab.machine import enclosure
+from openeni_lab.machine.client import Machine
+from openeni_lab.machine.enclosure import LabError
+from openeni_lab.machine.steps import run
 from openeni_lab.prepare import probe
 from openeni_lab.prepare.build import build
-from openeni_lab.prepare.cache import distribution, locked, remove, size_mib
 from openeni_lab.prepare.checks import Facts, Finding, judge, space
 from openeni_lab.prepare.debian import install_packages
-from openeni_lab.prepare.sets import GO, KERNEL, LAB_SETS, OPENSTACK, SETS, find
+from openeni_lab.programs import prepared
+from openeni_lab.programs.cache import distribution, locked, remove, size_mib
+from openeni_lab.programs.sets import GO, KERNEL, LAB_SETS, OPENSTACK, SETS, find
 from openeni_lab.progress import Display, Progress
-from openeni_lab.steps import run
 
 TEMPLATE_LAB: Final = "_prepare"  # no name that a user can give
 
@@ -146,7 +148,7 @@ def prune(progress: Progress) -> dict[str, float]:
         kept = {one.entry.folder(cache) for one in (*SETS.values(), GO)}
         venv = OPENSTACK.entry.folder(cache)
         counts = range(1, MOST_NODES + 1)
-        kept |= {openstack_template.template_folder(Layout(node_count=n), venv) for n in counts}
+        kept |= {template.template_folder(Layout(node_count=n), venv) for n in counts}
         inside = place.iterdir() if place.is_dir() else ()
         images = cache.glob("image-*.tar")  # made again in a second
         older = (path for path in inside if path not in kept)

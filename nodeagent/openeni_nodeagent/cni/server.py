@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from openeni_nodeagent.calls import Call, StoppingError
+from openeni_nodeagent.attachments.calls import Call, StoppingError
+from openeni_nodeagent.attachments.phases import Phases, Record
 from openeni_nodeagent.cni import frame
 from openeni_nodeagent.cni.protocol import CniError, Code, Command, encode_error, parse
-from openeni_nodeagent.phases import Phases, Record
 
 THREADS: Final = 160
 READ_SECONDS: Final = 5.0  # for a request to arrive, and for an answer to be taken

@@ -7,11 +7,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 from openeni_crds import names
-from openeni_nodeagent.datapath import modes, ours
-from openeni_nodeagent.datapath.announce import Announcer
+from openeni_nodeagent.attachments.phases import Phases
+from openeni_nodeagent.datapath import ours
 from openeni_nodeagent.datapath.describe import sentence
 from openeni_nodeagent.datapath.diff import diff
-from openeni_nodeagent.datapath.kernel import (
+from openeni_nodeagent.datapath.linux import modes
+from openeni_nodeagent.datapath.linux.announce import Announcer
+from openeni_nodeagent.datapath.linux.kernel import (
     apply,
     connected,
     erase_filters,
@@ -21,13 +23,12 @@ from openeni_nodeagent.datapath.kernel import (
     observe_sysctls,
     speaks_ipv6,
 )
+from openeni_nodeagent.datapath.linux.namespace import opened
+from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.model import NOTHING, Address, Operation, Rule, State
-from openeni_nodeagent.datapath.namespace import opened
-from openeni_nodeagent.datapath.netlink import Netlink
 from openeni_nodeagent.datapath.place import EniPlace, PodPlace, pod_place
 from openeni_nodeagent.datapath.plan import plan_eni, plan_node, plan_pod, pod_gateways, pod_routes
 from openeni_nodeagent.datapath.pod import build, clear, clear_node, compare, mend, stand_free
-from openeni_nodeagent.phases import Phases
 from openeni_nodeagent.wiring import (
     EniFacts,
     KernelRefusedError,

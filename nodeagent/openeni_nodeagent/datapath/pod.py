@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from openeni_nodeagent.attachments.phases import Phases
 from openeni_nodeagent.datapath import ours
 from openeni_nodeagent.datapath.diff import diff
-from openeni_nodeagent.datapath.kernel import (
+from openeni_nodeagent.datapath.linux.kernel import (
     apply,
     connected,
     execute,
@@ -16,21 +17,12 @@ from openeni_nodeagent.datapath.kernel import (
     observe_sysctls,
     write,
 )
-from openeni_nodeagent.datapath.model import (
-    IPVLAN,
-    NOTHING,
-    Link,
-    Operation,
-    State,
-    Sysctl,
-    Verb,
-)
-from openeni_nodeagent.datapath.namespace import inside
-from openeni_nodeagent.datapath.netlink import Netlink
+from openeni_nodeagent.datapath.linux.namespace import inside
+from openeni_nodeagent.datapath.linux.netlink import Netlink
+from openeni_nodeagent.datapath.linux.rtnetlink import create
+from openeni_nodeagent.datapath.model import IPVLAN, NOTHING, Link, Operation, State, Sysctl, Verb
 from openeni_nodeagent.datapath.place import PodPlace
 from openeni_nodeagent.datapath.plan import plan_pod
-from openeni_nodeagent.datapath.rtnetlink import create
-from openeni_nodeagent.phases import Phases
 
 
 def build(pod: PodPlace, namespace: int, phases: Phases) -> None:

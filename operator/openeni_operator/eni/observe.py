@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from openeni_crds.conditions import Type, is_true
 from openeni_crds.eni import ENI, PortStatus, PortSubnet
 from openeni_crds.names import NODE, port_name, port_tags
-from openeni_crds.store import NotFoundError as NoObjectError
-from openeni_crds.store import Store
+from openeni_kube.store import NotFoundError as NoObjectError
+from openeni_kube.store import Store
 from openeni_operator.cloud import errors
 from openeni_operator.cloud.api import Cloud, Port
 from openeni_operator.cluster import node_of

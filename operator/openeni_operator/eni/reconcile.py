@@ -6,15 +6,10 @@ from typing import Final
 from openeni_crds.conditions import Reason, Type, find
 from openeni_crds.eni import ENI
 from openeni_crds.meta import Json, encode
-from openeni_crds.names import (
-    API_VERSION,
-    FINALIZER_ENI,
-    MANAGER_OPERATOR,
-    port_name,
-    port_tags,
-)
+from openeni_crds.names import API_VERSION, FINALIZER_ENI, MANAGER_OPERATOR, port_name, port_tags
 from openeni_crds.names import ENI as ENI_KIND
-from openeni_crds.store import StoreError
+from openeni_kube.result import Done, Invalid, RequeueAfter, Result, Retry
+from openeni_kube.store import StoreError
 from openeni_operator.cloud import errors
 from openeni_operator.cloud.api import Cloud, NewPort
 from openeni_operator.eni.lifecycle import (
@@ -34,11 +29,10 @@ from openeni_operator.eni.memory import Memory, first_sight
 from openeni_operator.eni.observe import Sight, World, observe
 from openeni_operator.eni.status import Trouble, present_status, wanted_status
 from openeni_operator.finalizers import without_finalizer
-from openeni_operator.outcome import Done, Invalid, Outcome, Retry, Wait
 
 # What libvirt's driver says when the guest's bus has no slot left (nova.exception).
 NO_SLOT: Final = "Failed to attach network adapter device"
-LOOK_NOW: Final = Wait("to see what came of it", 0)
+LOOK_NOW: Final = RequeueAfter(0, "to see what came of it")
 
 
 class ENIReconciler:
@@ -48,7 +42,7 @@ class ENIReconciler:
         self._world = world
         self._memories: dict[str, Memory] = {}
 
-    def __call__(self, name: str) -> Outcome:
+    def __call__(self, name: str) -> Result:
         eni = self._world.mirror.eni(name)
         if eni is None:
             self._memories.pop(name, None)
@@ -63,14 +57,14 @@ class ENIReconciler:
         except StoreError as error:
             return Retry(str(error))
 
-    def _turn(self, turn: "_Turn") -> Outcome:
+    def _turn(self, turn: "_Turn") -> Result:
         sight: Sight | None = None
         try:
             cloud = self._world.cloud(turn.eni.spec.cloud)
             sight = observe(self._world, cloud, turn.eni, turn.memory)
             if sight.unfit is not None:
                 turn.say(sight, sight.unfit)
-                return Wait(sight.unfit.message, errors.SLOW)
+                return RequeueAfter(errors.SLOW, sight.unfit.message)
             step = next_step(sight.facts)
             return turn.rest(sight, step) or turn.order(cloud, sight, step)
         except errors.CloudError as error:
@@ -86,7 +80,7 @@ class _Turn:
     eni: ENI
     memory: Memory
 
-    def rest(self, sight: Sight, step: Step) -> Outcome | None:
+    def rest(self, sight: Sight, step: Step) -> Result | None:
         """What needs no order to the cloud; None for a step that does."""
         match step:
             case Ready():
@@ -98,7 +92,7 @@ class _Turn:
             case Pause(reason, message, after):
                 known = self.memory.attach_trouble if reason is Reason.ATTACH_UNKNOWN else None
                 self.say(sight, known or Trouble(reason, message))
-                return Wait(message, after)
+                return RequeueAfter(after, message)
             case Forget():
                 trouble = Trouble(Reason.PORT_LOST, "the port was lost; making another")
                 self.say(Sight(sight.facts, None), trouble)
@@ -107,7 +101,7 @@ class _Turn:
             case _:
                 return None
 
-    def order(self, cloud: Cloud, sight: Sight, step: Step) -> Outcome:
+    def order(self, cloud: Cloud, sight: Sight, step: Step) -> Result:
         """Exactly one order to the cloud."""
         match step:
             case CreatePort():

@@ -20,15 +20,10 @@ from openeni_crds.names import (
 )
 from openeni_crds.names import ENI as ENI_KIND
 from openeni_crds.selection import default_pool
-from openeni_crds.store import ConflictError, InvalidError, NotFoundError, Store, StoreError
+from openeni_kube.result import Done, RequeueAfter, Result, Retry
+from openeni_kube.store import ConflictError, InvalidError, NotFoundError, Store, StoreError
 from openeni_operator.cloud import errors
-from openeni_operator.enipool.nodes import (
-    Scene,
-    limits_of,
-    sort_nodes,
-    state_of,
-    waiting_pods,
-)
+from openeni_operator.enipool.nodes import Scene, limits_of, sort_nodes, state_of, waiting_pods
 from openeni_operator.enipool.plan import (
     Action,
     CreateENI,
@@ -42,7 +37,6 @@ from openeni_operator.enipool.resolve import Problem, Resolution
 from openeni_operator.enipool.status import Findings, present_status, wanted_status
 from openeni_operator.finalizers import with_finalizer, without_finalizer
 from openeni_operator.mirror import Mirror
-from openeni_operator.outcome import Done, Outcome, Retry, Wait
 
 RECHECK: Final = 15.0  # seconds; what only a person or the cloud can put right
 
@@ -63,7 +57,7 @@ class PoolReconciler:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def __call__(self, name: str) -> Outcome:
+    def __call__(self, name: str) -> Result:
         pool = self._world.mirror.pool(name)
         if pool is None:
             return Done()
@@ -81,12 +75,12 @@ class _Turn:
         self.pool = pool
         self.failures: list[str] = []
 
-    def run(self) -> Outcome:
+    def run(self) -> Result:
         deleting = self.pool.metadata.deleting
         if not deleting and FINALIZER_ENIPOOL not in self.pool.metadata.finalizers:
             body = with_finalizer(self.world.store, ENIPOOL, self.pool.metadata, FINALIZER_ENIPOOL)
             self.world.mirror.put(ENIPOOL, body)
-            return Wait("the finalizer is on", 0)
+            return RequeueAfter(0, "the finalizer is on")
         if deleting and self.is_empty():
             without_finalizer(self.world.store, ENIPOOL, self.pool.metadata, FINALIZER_ENIPOOL)
             return Done()
@@ -255,14 +249,14 @@ class _Turn:
         )
         self.world.mirror.put(ENIPOOL, written, known=True)
 
-    def answer(self, scene: Scene, found: Findings) -> Outcome:
+    def answer(self, scene: Scene, found: Findings) -> Result:
         if self.failures:
             return Retry("; ".join(self.failures))
         bad = found.cloud or found.problem
         if bad is not None:
-            return Wait(bad.message, RECHECK)
+            return RequeueAfter(RECHECK, bad.message)
         due = idle_due(scene)
-        return Wait("an ENI may have been idle for long enough", due) if due else Done()
+        return RequeueAfter(due, "an ENI may have been idle for long enough") if due else Done()
 
 
 def idle_due(scene: Scene) -> float | None:

@@ -15,13 +15,7 @@ from openeni_crds.conditions import (
     merge,
 )
 from openeni_crds.eni import ENI
-from openeni_crds.enipool import (
-    AddressCounts,
-    ENIPool,
-    ENIPoolStatus,
-    Growth,
-    ResolvedSubnet,
-)
+from openeni_crds.enipool import AddressCounts, ENIPool, ENIPoolStatus, Growth, ResolvedSubnet
 from openeni_operator.enipool.resolve import Problem, Resolution
 
 SHOWN: Final = 5  # names of nodes in a message

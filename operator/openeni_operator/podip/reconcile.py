@@ -7,10 +7,10 @@ from openeni_crds.conditions import merge
 from openeni_crds.meta import Json, decode, encode
 from openeni_crds.names import API_VERSION, FINALIZER_PODIP, MANAGER_OPERATOR, NODE, PODIP
 from openeni_crds.podip import PodIP
-from openeni_crds.store import NotFoundError, Store, StoreError
+from openeni_kube.result import Done, Result, Retry
+from openeni_kube.store import NotFoundError, Store, StoreError
 from openeni_operator.finalizers import without_finalizer
 from openeni_operator.mirror import Mirror
-from openeni_operator.outcome import Done, Outcome, Retry
 from openeni_operator.podip.review import Release, Tell, review
 
 ALL = "*"  # no node is called that
@@ -31,13 +31,13 @@ class PodIPReconciler:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def __call__(self, node: str) -> Outcome:
+    def __call__(self, node: str) -> Result:
         try:
             return self._review(node)
         except StoreError as error:
             return Retry(str(error))
 
-    def _review(self, node: str) -> Outcome:
+    def _review(self, node: str) -> Result:
         selector = "" if node == ALL else f"spec.nodeName={node}"
         listed = self._world.store.list(PODIP, field_selector=selector).items
         podips = [decode(body, PodIP) for body in listed]

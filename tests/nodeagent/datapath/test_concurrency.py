@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from openeni_crds.enipool import Datapath, Mode
-from openeni_nodeagent.datapath.kernel import connected, observe, observe_filters
+from openeni_nodeagent.datapath.linux.kernel import connected, observe, observe_filters
 from openeni_nodeagent.datapath.model import Address, State
 from openeni_nodeagent.wiring import EniFacts
-from openeni_testing.datapath_node import Node, eni_facts, pod_facts
-from openeni_testing.netns import Namespace
-from openeni_testing.neutron_network import NeutronNetwork
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.neutron import NeutronNetwork
+from openeni_testing.network.node import Node, eni_facts, pod_facts
 
 pytestmark = pytest.mark.root
 PODS = 24

@@ -10,16 +10,22 @@ import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath.diff import diff
-from openeni_nodeagent.datapath.kernel import apply, connected, execute, observe, observe_filters
+from openeni_nodeagent.datapath.linux.kernel import (
+    apply,
+    connected,
+    execute,
+    observe,
+    observe_filters,
+)
+from openeni_nodeagent.datapath.linux.namespace import inside, opened
+from openeni_nodeagent.datapath.linux.netlink import Netlink
+from openeni_nodeagent.datapath.linux.rtnetlink import create
 from openeni_nodeagent.datapath.model import NOTHING, Address, Link, Operation, State, Verb
-from openeni_nodeagent.datapath.namespace import inside, opened
-from openeni_nodeagent.datapath.netlink import Netlink
 from openeni_nodeagent.datapath.place import EniPlace, PodPlace, pod_place
 from openeni_nodeagent.datapath.plan import plan_pod
-from openeni_nodeagent.datapath.rtnetlink import create
-from openeni_testing.datapath_node import Node, eni_facts, pod_facts
-from openeni_testing.netns import Namespace
-from openeni_testing.neutron_network import NeutronNetwork
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.neutron import NeutronNetwork
+from openeni_testing.network.node import Node, eni_facts, pod_facts
 
 pytestmark = pytest.mark.root
 MODES = [

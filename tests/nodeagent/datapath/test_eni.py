@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanMode, Mode
-from openeni_nodeagent.datapath import modes
+from openeni_nodeagent.datapath.linux import modes
 from openeni_nodeagent.wiring import (
     EniFacts,
     ModeUnsupportedError,
@@ -15,9 +15,9 @@ from openeni_nodeagent.wiring import (
     NicMissingError,
     WiringError,
 )
-from openeni_testing.datapath_node import MTU, Node, Pod, eni_facts, pod_facts
-from openeni_testing.netns import Namespace
-from openeni_testing.neutron_network import NeutronNetwork, Port, vm
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.neutron import NeutronNetwork, Port, vm
+from openeni_testing.network.node import MTU, Node, Pod, eni_facts, pod_facts
 
 pytestmark = pytest.mark.root
 VETH = Datapath(Mode.VETH)

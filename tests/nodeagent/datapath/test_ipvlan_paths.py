@@ -5,9 +5,9 @@ from collections.abc import Generator
 import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanMode, Mode
-from openeni_testing import neutron_network as neutron
-from openeni_testing.datapath_paths import PATHS, V4_ONLY
-from openeni_testing.datapath_world import World
+from openeni_testing.network import neutron
+from openeni_testing.network.paths import PATHS, V4_ONLY
+from openeni_testing.network.world import World
 
 pytestmark = [pytest.mark.root, pytest.mark.ipvlan]
 MODES = list(IPVlanMode)

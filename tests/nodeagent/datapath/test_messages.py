@@ -10,8 +10,18 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from openeni_crds import names
-from openeni_nodeagent.datapath.announce import frame
-from openeni_nodeagent.datapath.messages import decode
+from openeni_nodeagent.datapath.linux.announce import frame
+from openeni_nodeagent.datapath.linux.messages import decode
+from openeni_nodeagent.datapath.linux.rtnetlink import (
+    ADDRESS,
+    HEADER,
+    LINK,
+    NEIGHBOUR,
+    ROUTE,
+    RULE,
+    create,
+    encode,
+)
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
     VETH,
@@ -23,16 +33,6 @@ from openeni_nodeagent.datapath.model import (
     Route,
     Rule,
     Verb,
-)
-from openeni_nodeagent.datapath.rtnetlink import (
-    ADDRESS,
-    HEADER,
-    LINK,
-    NEIGHBOUR,
-    ROUTE,
-    RULE,
-    create,
-    encode,
 )
 
 READERS = {LINK: ifinfmsg, ADDRESS: ifaddrmsg, ROUTE: rtmsg, NEIGHBOUR: ndmsg, RULE: fibmsg}

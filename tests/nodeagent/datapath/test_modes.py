@@ -5,9 +5,9 @@ from contextlib import suppress
 import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanMode, MetadataService, Mode
-from openeni_nodeagent.datapath import modes
+from openeni_nodeagent.datapath.linux import modes
 from openeni_nodeagent.wiring import ModeUnsupportedError
-from openeni_testing.netns import Namespace
+from openeni_testing.network.netns import Namespace
 
 VETH = Datapath(Mode.VETH)
 L2, L3S = (Datapath(Mode.IPVLAN, mode) for mode in (IPVlanMode.L2, IPVlanMode.L3S))

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openeni_nodeagent.datapath import nfnetlink
 from openeni_nodeagent.datapath.filters import metadata_chain, node_chains
-from openeni_nodeagent.datapath.kernel import apply, connected, erase_filters, observe_filters
+from openeni_nodeagent.datapath.linux import nfnetlink
+from openeni_nodeagent.datapath.linux.kernel import apply, connected, erase_filters, observe_filters
+from openeni_nodeagent.datapath.linux.netlink import NETFILTER, Netlink, Refusal
+from openeni_nodeagent.datapath.linux.rtnetlink import HEADER, attribute
 from openeni_nodeagent.datapath.model import Address, Chain, Element, Item, Operation, State, Verb
-from openeni_nodeagent.datapath.netlink import NETFILTER, Netlink, Refusal
-from openeni_nodeagent.datapath.rtnetlink import HEADER, attribute
 from openeni_nodeagent.wiring import KernelRefusedError, LinkFacts
-from openeni_testing.netns import Namespace
+from openeni_testing.network.netns import Namespace
 
 v4 = st.integers(0, 2**32 - 1).map(lambda n: str(IPv4Address(n)))
 # Below 1::, which no subnet is, inet_ntop(3) writes the old forms with an IPv4 address in them.

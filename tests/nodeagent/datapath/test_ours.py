@@ -25,7 +25,7 @@ from openeni_nodeagent.datapath.model import (
 from openeni_nodeagent.datapath.place import EniPlace, PodPlace, pod_place
 from openeni_nodeagent.datapath.plan import plan_eni, plan_node, plan_pod
 from openeni_nodeagent.wiring import LinkFacts, NodeFacts
-from openeni_testing.datapath_node import eni_facts, pod_facts
+from openeni_testing.network.node import eni_facts, pod_facts
 
 MODES = (Datapath(Mode.VETH), *(Datapath(Mode.IPVLAN, mode) for mode in IPVlanMode))
 NODE = NodeFacts(("10.99.0.11", "fd99::11"), ("10.96.0.0/16",), ("169.254.20.10",))

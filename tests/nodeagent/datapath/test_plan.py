@@ -13,15 +13,9 @@ from openeni_crds.enipool import Datapath, IPVlanMode, MetadataService, Mode
 from openeni_nodeagent.datapath.describe import text
 from openeni_nodeagent.datapath.model import Chain, Element, Route, Rule, State
 from openeni_nodeagent.datapath.place import EniPlace, PodPlace, pod_place
-from openeni_nodeagent.datapath.plan import (
-    plan_eni,
-    plan_node,
-    plan_pod,
-    pod_gateways,
-    pod_routes,
-)
+from openeni_nodeagent.datapath.plan import plan_eni, plan_node, plan_pod, pod_gateways, pod_routes
 from openeni_nodeagent.wiring import LinkFacts, NodeFacts, PodRoute
-from openeni_testing.datapath_node import allowing_metadata, eni_facts, pod_facts
+from openeni_testing.network.node import allowing_metadata, eni_facts, pod_facts
 
 GOLDEN = Path(__file__).parent / "golden"
 NODE = NodeFacts(("10.99.0.11", "fd99::11"), ("10.96.0.0/16", "fd96::/112"), ("169.254.20.10",))

@@ -5,9 +5,9 @@ from collections.abc import Generator
 import pytest
 
 from openeni_crds.enipool import Datapath, Mode
-from openeni_testing.datapath_paths import PATHS, V4_ONLY
-from openeni_testing.datapath_world import World
-from openeni_testing.netns import Namespace
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.paths import PATHS, V4_ONLY
+from openeni_testing.network.world import World
 from openeni_testing.waiting import wait_for
 
 pytestmark = pytest.mark.root

@@ -1,0 +1,265 @@
+"""The real store: Kubernetes' own client as a transport for JSON.
+
+Only this module imports `kubernetes`. It uses what is hard to get right (kubeconfig, service
+account with rotating token, TLS, connection pool) and not the typed models, which cost memory and
+time for nothing: our models are msgspec's.
+"""
+
+import os
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import msgspec
+from kubernetes import config
+from kubernetes.client.api_client import ApiClient
+from kubernetes.client.configuration import Configuration
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config.config_exception import ConfigException
+from urllib3.exceptions import HTTPError
+
+from openeni_crds.meta import Json
+from openeni_crds.names import Kind
+from openeni_kube.store import ConflictError, NotFoundError, Page, UnreachableError, WatchEvent
+from openeni_kube.wire import error_of, event_of, one_line, path_of, selectors
+
+CONNECT_SECONDS: Final = 5.0
+ANSWER_SECONDS: Final = 20.0
+# The API server sends a bookmark about once a minute (apiserver cacher: defaultBookmarkFrequency).
+SILENCE_SECONDS: Final = 90.0
+TOKEN_SECONDS: Final = 60.0  # as old as a token file's content may get; kubelet rotates hourly
+PAGE_SIZE: Final = 500
+_loaders: Any = config  # untyped
+
+
+class NotConfiguredError(Exception):
+    """Which API server to talk to cannot be found out; the message says what to do."""
+
+
+def connect(*, agent: str, connections: int = 16, kubeconfig: str = "") -> "KubeStore":
+    """Return a store for the API server that `kubeconfig`, $KUBECONFIG or the pod's account names.
+
+    `agent` is the program's name in the API server's log and its field-manager default;
+    `connections` is how many threads may talk at once before connections are made and dropped.
+    Raise NotConfiguredError with one line for people.
+    """
+    configuration = Configuration()
+    path = kubeconfig or os.environ.get("KUBECONFIG", "")
+    if path:
+        _Reloading(path).load(configuration)
+    elif os.environ.get("KUBERNETES_SERVICE_HOST"):
+        _load_service_account(configuration)
+    else:
+        raise NotConfiguredError(
+            "no Kubernetes API server is configured: set KUBECONFIG to a kubeconfig file, "
+            "or run in a pod with a service account"
+        )
+    configuration.retries = False  # urllib3's word for: none, and no redirects
+    configuration.connection_pool_maxsize = connections
+    client = ApiClient(configuration)
+    client.user_agent = agent
+    return KubeStore(client)
+
+
+class _Reloading:
+    """A kubeconfig that is read again once a minute, so that a new token in it is used."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._due = 0.0
+
+    def load(self, configuration: Any) -> None:
+        """Set host, trust and token, and stay to refresh the token."""
+        try:
+            _loaders.load_kube_config(
+                self._path, client_configuration=configuration, persist_config=False
+            )
+        except Exception as error:  # whatever a user's file makes the loader raise
+            raise NotConfiguredError(
+                f"kubeconfig {self._path!r} cannot be used: {one_line(error)}"
+            ) from error
+        self._due = time.monotonic() + TOKEN_SECONDS
+        configuration.refresh_api_key_hook = self
+
+    def __call__(self, configuration: Any) -> None:
+        """Be the client's hook before each request."""
+        if time.monotonic() >= self._due:
+            self.load(configuration)
+
+
+def _load_service_account(configuration: Any) -> None:
+    try:
+        _loaders.load_incluster_config(
+            client_configuration=configuration
+        )  # re-reads its token by itself
+    except (ConfigException, OSError) as error:
+        raise NotConfiguredError(
+            f"the pod's service account cannot be used: {one_line(error)}"
+        ) from error
+
+
+class KubeStore:
+    """`store.Store` on a real API server. Safe to use from many threads."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def get(self, kind: Kind, name: str, namespace: str = "") -> Json:
+        return self.request("GET", path_of(kind, name, namespace))
+
+    def list(self, kind: Kind, *, field_selector: str = "", label_selector: str = "") -> Page:
+        query = selectors(field_selector, label_selector) | {"limit": str(PAGE_SIZE)}
+        items: list[Json] = []
+        while True:
+            page = self.request("GET", path_of(kind), query=query)
+            items.extend(page["items"])
+            if not page["metadata"].get("continue"):
+                break
+            query["continue"] = page["metadata"]["continue"]
+        # lists of built-in kinds leave these out of their items
+        words = {"apiVersion": kind.api_version, "kind": kind.name}
+        return Page(tuple(words | i for i in items), page["metadata"]["resourceVersion"])
+
+    def watch(
+        self,
+        kind: Kind,
+        resource_version: str,
+        *,
+        field_selector: str = "",
+        label_selector: str = "",
+        seconds: int = 300,
+    ) -> Iterator[WatchEvent]:
+        query = selectors(field_selector, label_selector) | {
+            "watch": "1",
+            "resourceVersion": resource_version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(seconds),
+        }
+        stream = self._open("GET", path_of(kind), query=query, silence=SILENCE_SECONDS)
+        try:
+            for line in _lines(stream):
+                yield event_of(line)
+        finally:
+            stream.close()
+
+    def create(self, kind: Kind, body: Json) -> Json:
+        path = path_of(kind, namespace=body["metadata"].get("namespace", ""))
+        return self.request("POST", path, body=body)
+
+    def apply(
+        self, kind: Kind, body: Json, *, manager: str, subresource: str = "", force: bool = True
+    ) -> Json:
+        meta = body["metadata"]
+        return self.request(
+            "PATCH",
+            path_of(kind, meta["name"], meta.get("namespace", ""), subresource),
+            query={"fieldManager": manager, "force": "true" if force else "false"},
+            body={"apiVersion": kind.api_version, "kind": kind.name} | body,
+            content_type="application/apply-patch+yaml",
+        )
+
+    def patch(
+        self,
+        kind: Kind,
+        name: str,
+        operations: Sequence[Mapping[str, object]],
+        namespace: str = "",
+        *,
+        subresource: str = "",
+    ) -> Json:
+        return self.request(
+            "PATCH",
+            path_of(kind, name, namespace, subresource),
+            body=list(operations),
+            content_type="application/json-patch+json",
+        )
+
+    def delete(self, kind: Kind, name: str, namespace: str = "", *, uid: str = "") -> None:
+        options: Json = {"propagationPolicy": "Background"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        try:
+            self.request("DELETE", path_of(kind, name, namespace), body=options)
+        except NotFoundError:
+            return
+        except ConflictError:
+            if not uid:
+                raise
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> Json:
+        """Make one request and return the answer's JSON; errors are StoreErrors."""
+        response = self._open(
+            method, path, query=query, body=body, content_type=content_type, accept=accept
+        )
+        with _reached():
+            answer: Json = msgspec.json.decode(response.data)
+        return answer
+
+    def _open(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        silence: float = 0,
+    ) -> Any:
+        """Return urllib3's response, its body unread; raise for every status but 2xx.
+
+        `silence` is how many seconds may pass without a byte, if not ANSWER_SECONDS.
+        """
+        seconds = (CONNECT_SECONDS, silence or ANSWER_SECONDS)
+        url = self._client.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        with _reached():
+            headers = {**self._client.default_headers, "Accept": accept} | self._authorization()
+            if body is not None:
+                headers["Content-Type"] = content_type
+            response = self._client.call_api(
+                method, url, headers, body, _request_timeout=seconds
+            ).response
+            if response.status >= 300:  # noqa: PLR2004 - HTTP's
+                raise error_of(response.status, response.data)
+        return response
+
+    def _authorization(self) -> dict[str, str]:
+        """Return the token's header; asking makes the client read a rotated token again."""
+        return {
+            each["key"]: each["value"]
+            for each in self._client.configuration.auth_settings().values()
+            if each["value"]
+        }
+
+
+@contextmanager
+def _reached() -> Generator[None]:
+    """Turn every way in which no answer came into UnreachableError."""
+    try:
+        yield
+    except (HTTPError, ApiException, OSError, ConfigException, NotConfiguredError) as error:
+        raise UnreachableError(0, one_line(error)) from error
+    except msgspec.DecodeError as error:  # something between us and the API server answered
+        raise UnreachableError(0, f"the answer is not JSON: {one_line(error)}") from error
+
+
+def _lines(stream: Any) -> Iterator[bytes]:
+    """Yield whole lines; a stream that breaks or falls silent just ends: its reader resumes."""
+    rest = b""
+    try:
+        for chunk in stream.stream(2**16):
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from (line for line in lines if line)
+    except (HTTPError, OSError):
+        return

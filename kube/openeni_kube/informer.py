@@ -1,0 +1,178 @@
+"""Informers: what the API server holds, told to handlers in order, for as long as a program runs.
+
+A list, then a watch that goes on where the list ended; when the watch ends it is resumed from the
+last version seen, when that is too old everything is listed again and what has gone meanwhile is
+told as deleted. Ends of watches are normal, not errors: the API server closes them under load.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from openeni_crds.meta import Json
+from openeni_crds.names import Kind
+from openeni_kube.store import GoneError, Store, StoreError, UnreachableError
+
+Key = tuple[str, str]  # namespace ("" for none), name
+Handler = Callable[[Json], None]
+
+FIRST_DELAY: Final = 0.5  # seconds
+LONGEST_DELAY: Final = 10.0
+_TIMEOUT: Final = 504  # also "too large resource version": etcd was restored from a backup
+
+_log = logging.getLogger(__name__)
+
+
+def key_of(body: Json) -> Key:
+    """Return what tells objects of one kind apart."""
+    meta = body["metadata"]
+    return meta.get("namespace", ""), meta["name"]
+
+
+def delay(failures: int, jitter: float) -> float:
+    """Seconds to wait after this many failures in a row; `jitter` in 0..1 spreads the herd."""
+    longest = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 10))
+    return longest * (0.5 + jitter / 2)
+
+
+class Informer:
+    """One kind's objects, as far as the selectors say, in a daemon thread of its own.
+
+    The handlers run in that thread, one call at a time: they should note the object and return.
+    After a gap `on_change` may be told of an object that has not changed, and `on_delete` gets the
+    object as it was last seen (its metadata only, unless `cache` keeps whole objects).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        kind: Kind,
+        *,
+        on_change: Handler,
+        on_delete: Handler,
+        field_selector: str = "",
+        label_selector: str = "",
+        cache: bool = False,
+        watch_seconds: int = 300,
+    ) -> None:
+        self.synced = threading.Event()  # the first list has been told to on_change
+        self._store = store
+        self._kind = kind
+        self._on_change = on_change
+        self._on_delete = on_delete
+        self._field_selector = field_selector
+        self._label_selector = label_selector
+        self._cache = cache
+        self._watch_seconds = watch_seconds
+        self._known: dict[Key, Json] = {}
+        self._heard = time.monotonic()
+        self._stopped = threading.Event()
+        self._version = ""
+        self._thread = threading.Thread(
+            target=self._run, name=f"informer-{kind.plural}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin to list and watch; `synced` says when the first list is in."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Tell no more. The thread ends with the server's next word, a minute at most."""
+        self._stopped.set()
+
+    def age(self) -> float:
+        """Seconds since the API server was last heard of; over two minutes something is wrong."""
+        return time.monotonic() - self._heard
+
+    def get(self, name: str, namespace: str = "") -> Json | None:
+        """Return the object as last seen; only with `cache`. It must not be changed in place."""
+        return self._known.get((namespace, name))
+
+    def snapshot(self) -> dict[Key, Json]:
+        """Return all objects as last seen; only with `cache`. They must not be changed in place."""
+        return dict(self._known)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopped.is_set():
+            try:
+                began = self._heard
+                self._turn()
+                failures = failures + 1 if self._heard == began else 0
+            except GoneError:
+                _log.info("%s: the watch is too old, listing again", self._kind.plural)
+                self._version, failures = "", failures + 1
+            except StoreError as error:
+                failures += 1
+                self._note(error, failures)
+            if failures:
+                self._stopped.wait(delay(failures, random.random()))  # noqa: S311 - no secret
+
+    def _turn(self) -> None:
+        if not self._version:
+            self._list()
+        self._watch()
+
+    def _note(self, error: StoreError, failures: int) -> None:
+        """Log once per outage, and forget the place in the stream if the server refused it."""
+        if not isinstance(error, UnreachableError) or error.status == _TIMEOUT:
+            self._version = ""
+        level = logging.WARNING if failures == 1 else logging.DEBUG
+        _log.log(level, "%s: watch failed, trying again: %s", self._kind.plural, error)
+
+    def _list(self) -> None:
+        page = self._store.list(
+            self._kind, field_selector=self._field_selector, label_selector=self._label_selector
+        )
+        self._heard = time.monotonic()
+        there = {key_of(body): body["metadata"]["uid"] for body in page.items}
+        for key, old in list(self._known.items()):
+            if there.get(key) != old["metadata"]["uid"]:  # gone, or another one of that name
+                self._deleted(old)
+        for body in page.items:
+            self._changed(body)
+        self._version = page.resource_version
+        self.synced.set()
+
+    def _watch(self) -> None:
+        events = self._store.watch(
+            self._kind,
+            self._version,
+            field_selector=self._field_selector,
+            label_selector=self._label_selector,
+            seconds=self._watch_seconds,
+        )
+        for event in events:
+            self._heard = time.monotonic()
+            if self._stopped.is_set():
+                return
+            if event.type == "DELETED":
+                self._deleted(event.object)
+            elif event.type != "BOOKMARK":
+                self._changed(event.object)
+            self._version = event.object["metadata"]["resourceVersion"]
+
+    def _changed(self, body: Json) -> None:
+        self._known[key_of(body)] = body if self._cache else _remains(body)
+        self._tell(self._on_change, body)
+
+    def _deleted(self, body: Json) -> None:
+        self._known.pop(key_of(body), None)
+        self._tell(self._on_delete, body)
+
+    def _tell(self, handler: Handler, body: Json) -> None:
+        """Call a handler; its failure is its own and must not end the stream."""
+        try:
+            handler(body)
+        except Exception:  # noqa: BLE001 - logged with its traceback
+            _log.exception("%s %s: handler failed", self._kind.name, "/".join(key_of(body)))
+
+
+def _remains(body: Json) -> Json:
+    """Return what must be known of an object to tell that it has gone."""
+    meta = body["metadata"]
+    kept = {name: meta[name] for name in ("namespace", "name", "uid") if name in meta}
+    return {"metadata": kept}

@@ -1,0 +1,159 @@
+"""`make bench`: CNI ADD and DEL beside the reference plugins, in one run on one kernel.
+
+openeni runs as it does in the lab: the real operator and cloud, the chart's agent, the static
+executable. Kubelet steps aside for the fast runtime. Figures are ratios: two cores shared with a
+whole cloud say little about milliseconds. Writes docs/benchmarks.md.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from openeni_lab import layout, progress
+from openeni_lab.bench.report import Measured, page
+from openeni_lab.lab import Kind, Lab
+from openeni_lab.layout import Layout
+from openeni_lab.machine import enclosure
+from openeni_lab.machine.steps import Progress, Step, run
+from openeni_lab.product import demonstration, workloads
+from openeni_lab.product.demonstration import Running
+from openeni_lab.programs import prepared
+from openeni_lab.programs.sets import CNI_PLUGINS
+
+Json = dict[str, Any]
+
+NODE: Final = "n1"
+SINGLE, BURSTS, BURST = 30, 3, 20
+ADDRESSES: Final = 31  # an ENI; four of them serve every pod once, none waits for a cool-down
+ENIS: Final = 4
+MINUTES: Final = 20.0
+REPORT: Final = layout.REPOSITORY / "docs" / "benchmarks.md"
+IPAM: Final[Json] = {"type": "host-local", "subnet": "10.200.0.0/16", "dataDir": "/run/reference"}
+REFERENCES: Final[Mapping[str, Json]] = {
+    "ptp": {"type": "ptp"},
+    "ipvlan": {"type": "ipvlan", "master": "reference0", "mode": "l2"},
+}
+
+
+@dataclass(frozen=True)
+class Race:
+    """One datapath against one reference plugin."""
+
+    pool: str
+    reference: str
+    kind: Kind
+
+
+def races() -> tuple[Race, ...]:
+    """Veth on the machine's own kernel; ipvlan there too if it can, else in the lab's."""
+    ipvlan = Kind.AUTO.decided(ipvlan=prepared.read(()).machine.ipvlan)
+    return (
+        Race("veth", "ptp", Kind.NAMESPACE),
+        Race("ipvlan-l3s", "ipvlan", ipvlan),
+        Race("ipvlan-l2", "ipvlan", ipvlan),
+    )
+
+
+def measure(wanted: Sequence[Race], shown: Progress) -> list[Measured]:
+    """Run each race on a lab of its kind that is made for it and removed again."""
+    found: list[Measured] = []
+    for kind in dict.fromkeys(race.kind for race in wanted):
+        lab = Lab(Layout("bench", 1), kind)
+        lab.down()
+        try:
+            running = demonstration.up(lab, shown)
+            found += [_run(running, race, shown) for race in wanted if race.kind is kind]
+        finally:
+            lab.down()
+    return found
+
+
+def _run(running: Running, race: Race, shown: Progress) -> Measured:
+    machine = running.installation.nodes[NODE]
+    machine.stop("kubelet")
+    run([_addresses(running, race.pool), _pods(running, race.pool)], shown)
+    if race.reference == "ipvlan":
+        machine.run(["ip", "link", "add", "reference0", "type", "dummy"])
+        machine.check(["ip", "link", "set", "reference0", "up"])
+    orders = {
+        "plugins": str(prepared.read([CNI_PLUGINS.name]).built.bin("ptp").parent),
+        "reference": _reference(race.reference),
+        "pods": [_pod_words(pod) for pod in _listed(running, race.pool)],
+        "single": SINGLE,
+        "burst": BURST,
+    }
+    command = [sys.executable, "-m", "openeni_lab.bench.node"]
+    environment = {**enclosure.init_environment(), **running.installation.environment({})}
+    text = machine.check(
+        command, env=environment, stdin=json.dumps(orders).encode(), timeout=60 * MINUTES
+    )
+    phases = machine.check([sys.executable, "-m", "openeni_nodeagent.cni.query", "phases"])
+    _remove(running, race.pool, shown)
+    kernel = machine.check(["uname", "-r"])
+    return Measured(race.pool, race.reference, kernel, json.loads(text), json.loads(phases))
+
+
+def _reference(name: str) -> Json:
+    plugin = {**REFERENCES[name], "ipam": IPAM}
+    return {"cniVersion": "1.0.0", "name": "reference", "plugins": [plugin]}
+
+
+def _addresses(running: Running, pool: str) -> Step:
+    """An address for every pod, warm."""
+    path = f"/apis/openeni.io/v1alpha1/enipools/{pool}"
+
+    def done() -> bool:
+        found = running.api.get(path) or {}
+        counts = found.get("status", {}).get("addresses", {})
+        return int(counts.get("available", 0)) >= SINGLE + BURSTS * BURST
+
+    body = workloads.pool(pool, addresses=ADDRESSES, enis=ENIS)
+    body["spec"]["capacity"]["minAvailable"] = SINGLE + BURSTS * BURST
+    return Step(f"warm addresses of {pool}", done, lambda: running.api.apply([body]), 20)
+
+
+def _pods(running: Running, pool: str) -> Step:
+    """Pod objects bound to the node, which no kubelet starts."""
+    wanted = SINGLE + BURSTS * BURST
+
+    def make() -> None:
+        running.api.apply(workloads.bound_pod(f"{pool}-{n}", pool, NODE) for n in range(wanted))
+
+    return Step(f"pods of {pool}", lambda: len(_listed(running, pool)) == wanted, make, 3)
+
+
+def _listed(running: Running, pool: str) -> list[Json]:
+    return running.api.items("/api/v1/namespaces/default/pods", labelSelector=f"app={pool}")
+
+
+def _pod_words(pod: Json) -> Json:
+    return {key: pod["metadata"][key] for key in ("name", "namespace", "uid")}
+
+
+def _remove(running: Running, pool: str, shown: Progress) -> None:
+    def do() -> None:
+        for pod in _listed(running, pool):
+            path = f"/api/v1/namespaces/default/pods/{pod['metadata']['name']}"
+            running.api.delete(path, {"gracePeriodSeconds": 0})
+        running.api.delete(f"/apis/openeni.io/v1alpha1/enipools/{pool}")
+
+    def done() -> bool:
+        return not running.api.items("/apis/openeni.io/v1alpha1/enis")
+
+    run([Step(f"removing {pool}", done, do, 10)], shown)
+
+
+def main() -> int:
+    """Print the table and write docs/benchmarks.md."""
+    with progress.shown() as shown:
+        measured = measure(races(), shown)
+    text = page(measured, SINGLE, BURST)
+    REPORT.write_text(text)
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""The benchmark's part on a node: the same lives through openeni and through a reference, in turn.
+
+Run as `python -m openeni_lab.bench.node`, with its orders as JSON on standard input; prints every
+call's command and seconds as the runtime saw them, execution included. Both plugins take turns, so
+that whatever else the machine does meets both alike.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from openeni_lab.fast.cni import Call, CniError, Network
+from openeni_lab.fast.runtime import BIN_FOLDER, CONF_FOLDER, Pod, Runtime
+
+Json = dict[str, Any]
+
+
+def one_by_one(runtimes: Sequence[Runtime], pods: Sequence[Pod]) -> None:
+    """A life of one plugin, a life of the next, for each pod."""
+    for pod in pods:
+        for runtime in runtimes:
+            runtime.stop(runtime.start(pod))
+
+
+def in_bursts(runtimes: Sequence[Runtime], pods: Sequence[Pod], size: int) -> None:
+    """`size` pods at once start, then stop; then the same with the next plugin."""
+    with ThreadPoolExecutor(size) as threads:
+        for first in range(0, len(pods), size):
+            burst = pods[first : first + size]
+            for runtime in runtimes:
+                list(threads.map(runtime.stop, list(threads.map(runtime.start, burst))))
+
+
+def main() -> int:
+    orders: Json = json.load(sys.stdin)
+    plugins = [BIN_FOLDER, Path(orders["plugins"])]
+    runtimes = {
+        "openeni": Runtime(Network.load(CONF_FOLDER, plugins)),
+        "reference": Runtime(Network(orders["reference"], plugins)),
+    }
+    pods = [Pod(p["name"], p["namespace"], p["uid"]) for p in orders["pods"]]
+    single, burst = pods[: orders["single"]], pods[orders["single"] :]
+    answer: dict[str, dict[str, list[Json]]] = {}
+    try:
+        one_by_one(list(runtimes.values()), single)
+        answer["single"] = {name: _taken(r) for name, r in runtimes.items()}
+        in_bursts(list(runtimes.values()), burst, orders["burst"])
+        answer["burst"] = {name: _taken(r) for name, r in runtimes.items()}
+    except CniError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    print(json.dumps(answer))
+    return 0
+
+
+def _taken(runtime: Runtime) -> list[Json]:
+    """The calls so far, taken out of the runtime's list."""
+    calls = list(runtime.calls)
+    runtime.calls.clear()
+    return [_words(call) for call in calls]
+
+
+def _words(call: Call) -> Json:
+    return {"command": call.command, "container": call.container_id, "seconds": call.seconds}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

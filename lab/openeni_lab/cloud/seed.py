@@ -1,0 +1,169 @@
+"""What an empty OpenStack is filled with, through its own APIs, from inside the lab's network.
+
+`python -m openeni_lab.cloud.seed` reads one JSON document and prints another. The stages
+`identity` and `cloud` run once, when the template is made; `servers` runs at each start and only
+adds what is missing.
+"""
+
+import fcntl
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import openstack
+
+from openeni_lab import layout
+
+SERVER_SECONDS: Final = 300.0
+PODS_POOL: Final = ("10.98.0.10", "10.98.3.199")  # the rest is for hosts with fixed places
+NODES_POOL: Final = ("10.99.0.100", "10.99.0.199")
+FLAVOR: Final = "node"
+IMAGE: Final = "blank"
+ENDPOINTS: Final = {
+    "neutron": ("network", layout.NEUTRON_PORT, ""),
+    "nova": ("compute", layout.NOVA_PORT, "/v2.1"),
+    "placement": ("placement", layout.PLACEMENT_PORT, ""),
+    "glance": ("image", layout.GLANCE_PORT, ""),
+}
+
+Plan = Mapping[str, Any]
+
+
+def identity(plan: Plan) -> dict[str, Any]:
+    """Services, their users, the project and the operator's application credential."""
+    keystone: Any = openstack.connect(cloud="admin").identity
+    roles = [keystone.find_role(name, ignore_missing=False) for name in ("admin", "service")]
+    project = keystone.create_project(name="service", domain_id="default")
+    for name, (kind, port, path) in ENDPOINTS.items():
+        service = keystone.create_service(name=name, type=kind)
+        url = f"http://127.0.0.1:{port}{path}"
+        for interface in ("public", "internal", "admin"):
+            keystone.create_endpoint(
+                service_id=service.id, interface=interface, url=url, region_id="RegionOne"
+            )
+        user = keystone.create_user(name=name, password=plan["password"], domain_id="default")
+        for role in roles:
+            keystone.assign_project_role_to_user(project, user, role)
+    return _project(keystone, plan)
+
+
+def _project(keystone: Any, plan: Plan) -> dict[str, Any]:
+    name = layout.CLOUD_PROJECT
+    project = keystone.create_project(name=name, domain_id="default")
+    user = keystone.create_user(name=name, password=plan["password"], domain_id="default")
+    member = keystone.find_role("member", ignore_missing=False)
+    keystone.assign_project_role_to_user(project, user, member)
+    own: Any = openstack.connect(cloud=name)
+    credential = own.identity.create_application_credential(
+        own.current_user_id, "openeni", secret=plan["credential_secret"]
+    )
+    return {"credential_id": credential.id}
+
+
+def cloud(plan: Plan) -> dict[str, Any]:
+    """Flavor, a zone for each compute host, networks, security group."""
+    admin: Any = openstack.connect(cloud="admin")
+    admin.compute.create_flavor(name=FLAVOR, ram=64, vcpus=1, disk=1)  # disk=0 is refused
+    for zone, host in plan["zones"].items():
+        aggregate = admin.compute.create_aggregate(name=zone, availability_zone=zone)
+        admin.compute.add_host_to_aggregate(aggregate, host)
+    own: Any = openstack.connect(cloud=layout.CLOUD_PROJECT)
+    nodes = (layout.NODES_CIDR, layout.NODES_GATEWAY, NODES_POOL)
+    pods = (layout.PODS_CIDR, layout.PODS_GATEWAY, PODS_POOL)
+    _network(own, layout.NODES_NETWORK, *nodes)
+    _network(own, layout.PODS_NETWORK, *pods)
+    group = own.network.create_security_group(name="pods", description="Everything may come in")
+    for version in ("IPv4", "IPv6"):
+        own.network.create_security_group_rule(
+            security_group_id=group.id, direction="ingress", ether_type=version
+        )
+    return {}
+
+
+def _network(own: Any, name: str, cidr: str, gateway: str, pool: tuple[str, str]) -> None:
+    network = own.network.create_network(name=name)
+    own.network.create_subnet(
+        name=name,
+        network_id=network.id,
+        ip_version=4,
+        cidr=cidr,
+        gateway_ip=gateway,
+        enable_dhcp=False,
+        allocation_pools=[{"start": pool[0], "end": pool[1]}],
+    )
+
+
+def servers(plan: Plan) -> dict[str, Any]:
+    """Boot the servers that are missing; answers id, port, MAC and address of each by name."""
+    own: Any = openstack.connect(cloud=layout.CLOUD_PROJECT)
+    admin: Any = openstack.connect(cloud="admin")
+    existing = {server.name for server in own.compute.servers()}
+    image = _image(admin)
+    for wanted in plan["servers"]:
+        if wanted["name"] not in existing:
+            _boot(own, image, wanted)
+    return {wanted["name"]: _booted(own, wanted) for wanted in plan["servers"]}
+
+
+def _image(admin: Any) -> str:
+    """Made in each lab: Glance records the absolute path of an image's file."""
+    image = admin.image.find_image(IMAGE) or admin.image.create_image(
+        name=IMAGE,
+        container_format="bare",
+        disk_format="raw",
+        visibility="public",
+        data=bytes(1024),
+    )
+    return str(image.id)
+
+
+def _boot(own: Any, image: str, wanted: Plan) -> None:
+    network = own.network.find_network(wanted["network"], ignore_missing=False)
+    own.compute.create_server(
+        name=wanted["name"],
+        image_id=image,
+        flavor_id=own.compute.find_flavor(FLAVOR, ignore_missing=False).id,
+        networks=[{"uuid": network.id, "fixed_ip": wanted["address"]}],
+        availability_zone=wanted["zone"],
+    )
+
+
+def _booted(own: Any, wanted: Plan) -> dict[str, str]:
+    deadline = time.monotonic() + SERVER_SECONDS
+    while True:
+        server = own.compute.find_server(wanted["name"], ignore_missing=False)
+        server = own.compute.get_server(server.id)
+        if server.status == "ACTIVE":
+            break
+        if server.status == "ERROR" or time.monotonic() > deadline:
+            fault: dict[str, Any] = server.fault or {"message": "no fault recorded"}
+            raise SystemExit(f"server {wanted['name']} is {server.status}: {fault['message']}")
+        time.sleep(0.1)
+    address = f"ip_address={wanted['address']}"
+    port = next(iter(own.network.ports(device_id=server.id, fixed_ips=address)))
+    found = {"port": port.id, "mac": port.mac_address, "address": wanted["address"]}
+    return {"id": server.id, **found}
+
+
+STAGES: Final[Mapping[str, Callable[[Plan], dict[str, Any]]]] = {
+    "identity": identity,
+    "cloud": cloud,
+    "servers": servers,
+}
+
+
+def main() -> None:
+    """Secrets come by standard input, never as arguments that `ps` shows."""
+    plan: dict[str, Any] = json.load(sys.stdin)
+    # One at a time: that of a killed `up` goes on, and what it creates is not listed yet.
+    with Path(os.environ["OS_CLIENT_CONFIG_FILE"]).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        print(json.dumps(STAGES[plan["stage"]](plan)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""The filled database that every lab's OpenStack starts from, made once and kept in the cache.
+
+Schemas, users, networks and keys take most of a minute; copying them takes a moment. The template
+is named after everything it was made from, so a new release or another seed makes a new one.
+"""
+
+import fcntl
+import hashlib
+import secrets
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from openeni_lab import layout
+from openeni_lab.cloud.place import DATABASES, KEYSTONE_URL, REGION, Cloud, Secrets
+from openeni_lab.cloud.run import OpenStack
+from openeni_lab.layout import Layout, NodeLayout
+from openeni_lab.machine.client import Machine
+from openeni_lab.programs.cache import distribution
+
+COPIED: Final = ("mysql", "etc/keystone/fernet-keys", "etc/keystone/credential-keys")
+_SOURCES: Final = ("layout", "cloud/place", "cloud/config", "cloud/seed", "cloud/template")
+
+
+def template_folder(lab: Layout, venv: Path) -> Path:
+    """Where the template for these releases, this code and this many nodes is or will be."""
+    digest = hashlib.sha256()
+    for name in _SOURCES:
+        digest.update((Path(layout.__file__).parent / f"{name}.py").read_bytes())
+    releases = sorted(path.name for path in venv.glob("lib/python*/site-packages/*.dist-info"))
+    digest.update(repr((releases, lab.node_count)).encode())
+    return layout.cache_folder() / distribution() / f"openstack-template-{digest.hexdigest()[:12]}"
+
+
+def copy(source: Path, target: Path, machine: Machine) -> None:
+    """Into a folder that appears complete or not at all; sparse, shared where possible."""
+    draft = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(mode=0o700, parents=True)
+    command = ["cp", "-a", "--reflink=auto", "--sparse=always", f"{source}/.", str(draft)]
+    machine.check(command, timeout=600)
+    draft.rename(target)
+
+
+def make(lab: Layout, machine: Machine, cloud: Cloud, target: Path) -> None:
+    """Start an empty OpenStack in `cloud.run`, fill it, stop it, keep the result in `target`.
+
+    Another lab that makes the same one at this moment is waited for, and its template taken.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (layout.cache_folder() / "openstack-template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            _make(lab, machine, cloud, target)
+
+
+def _make(lab: Layout, machine: Machine, cloud: Cloud, target: Path) -> None:
+    stack = OpenStack(cloud, machine, lab.logs, "template-")
+    stack.stop()
+    shutil.rmtree(cloud.run, ignore_errors=True)
+    known = Secrets(secrets.token_hex(16), "", secrets.token_hex(16))
+    stack.write(known)
+    try:
+        _fill(stack, known, lab.nodes)
+    finally:
+        stack.stop()
+    _keep(cloud, target, machine)
+    shutil.rmtree(cloud.run)
+
+
+def _fill(stack: OpenStack, known: Secrets, nodes: Sequence[NodeLayout]) -> None:
+    _schemas(stack, known.password)
+    stack.start("keystone")
+    stack.wait("keystone")
+    plan = {"password": known.password, "credential_secret": known.credential_secret}
+    found = stack.seed("identity", plan)
+    stack.start()  # not before: Nova ends when its users do not exist
+    stack.wait("placement", "neutron", "glance", "nova")
+    stack.tool("nova-manage", _file(stack, "nova/nova.conf"), "cell_v2", "discover_hosts")
+    stack.wait()
+    stack.seed("cloud", {"zones": {node.zone: node.compute_host for node in nodes}})
+    stack.write(Secrets(known.password, found["credential_id"], known.credential_secret))
+
+
+def _schemas(stack: OpenStack, password: str) -> None:
+    """Databases and their schemas; the three chains do not depend on each other."""
+    stack.install_database()
+    stack.start_database()
+    create = "".join(f"CREATE DATABASE {name} CHARACTER SET utf8mb4;" for name in DATABASES)
+    user = f"CREATE USER 'os'@'%' IDENTIFIED BY '{password}'; GRANT ALL ON *.* TO 'os'@'%';"
+    stack.sql(create + user)
+    with ThreadPoolExecutor() as pool:
+        started = [
+            pool.submit(_keystone, stack, password),
+            pool.submit(_nova, stack),
+            pool.submit(_others, stack),
+        ]
+        for one in started:
+            one.result()
+
+
+def _keystone(stack: OpenStack, password: str) -> None:
+    file = _file(stack, "keystone/keystone.conf")
+    owner = ("--keystone-user", "root", "--keystone-group", "root")
+    stack.tool("keystone-manage", file, "db_sync")
+    stack.tool("keystone-manage", file, "fernet_setup", *owner)
+    stack.tool("keystone-manage", file, "credential_setup", *owner)
+    interfaces = ("public", "internal", "admin")
+    urls = [word for i in interfaces for word in (f"--bootstrap-{i}-url", KEYSTONE_URL)]
+    region = ("--bootstrap-region-id", REGION)
+    secret = {"OS_BOOTSTRAP_PASSWORD": password}
+    stack.tool("keystone-manage", file, "bootstrap", *region, *urls, **secret)
+
+
+def _nova(stack: OpenStack) -> None:
+    file = _file(stack, "nova/nova.conf")
+    stack.tool("nova-manage", file, "api_db", "sync")
+    stack.tool("nova-manage", file, "cell_v2", "map_cell0")
+    stack.tool("nova-manage", file, "db", "sync")
+    stack.tool("nova-manage", file, "cell_v2", "create_cell", "--name", "cell1")
+
+
+def _others(stack: OpenStack) -> None:
+    neutron = (_file(stack, "neutron/neutron.conf"), _file(stack, "neutron/ml2_conf.ini"))
+    stack.tool("neutron-db-manage", *neutron, "upgrade", "heads")
+    placement = f"--config-dir={stack.cloud.etc / 'placement'}"
+    stack.tool("placement-manage", placement, "db", "sync")
+    stack.tool("glance-manage", _file(stack, "glance/glance-api.conf"), "db_sync")
+
+
+def _file(stack: OpenStack, name: str) -> str:
+    return f"--config-file={stack.cloud.etc / name}"
+
+
+def _keep(cloud: Cloud, target: Path, machine: Machine) -> None:
+    """Of the stopped cloud what `openstack_config` cannot write again."""
+    chosen = cloud.run / "template"
+    for name in COPIED:
+        (chosen / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (cloud.run / name).rename(chosen / name)
+    (chosen / "mysql/ib_buffer_pool").unlink(missing_ok=True)
+    cloud.secrets_file.rename(chosen / cloud.secrets_file.name)
+    copy(chosen, target, machine)

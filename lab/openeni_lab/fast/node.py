@@ -1,0 +1,229 @@
+"""A node without kubelet and containers: of its real Pod objects only the network is real.
+
+In the place of kubelet and containerd on a node, next to the real agent: pods that the scheduler
+binds to it get a sandbox from the fast runtime and are Running and Ready at once; their deletion is
+completed as kubelet completes it; the node's Lease is renewed. Thousands of pod lives in minutes.
+"""
+
+import argparse
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from openeni_lab.fast.cni import CniError, Network
+from openeni_lab.fast.runtime import BIN_FOLDER, CONF_FOLDER, Pod, Runtime, Sandbox
+from openeni_lab.kubernetes.api import MERGE, NOT_FOUND, Api, ApiError
+
+Json = dict[str, Any]
+
+LEASE_SECONDS: Final = 40  # as kubelet's: renewed in a quarter of it
+WATCH_SECONDS: Final = 300
+RETRY_SECONDS: Final = 1.0
+WORKERS: Final = 200  # pods that wait for an address each hold one
+
+
+@dataclass
+class Life:
+    """One pod here: work on it is done in turn, and its sandbox while it has one."""
+
+    pod: Json
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    sandbox: Sandbox | None = None
+    ending: bool = False
+
+
+class FastNode:
+    """The pods of one node, until `stop`."""
+
+    def __init__(self, api: Api, runtime: Runtime, name: str, address: str) -> None:
+        self._api, self._runtime = api, runtime
+        self._name, self._address = name, address
+        self._lives: dict[str, Life] = {}  # by pod uid
+        self._stopped = threading.Event()
+        self._workers = ThreadPoolExecutor(WORKERS)
+
+    def run(self) -> None:
+        """Until `stop`; an API server that goes away is waited for."""
+        threading.Thread(target=self._renew, daemon=True).start()
+        while not self._stopped.is_set():
+            try:
+                self._follow()
+            except ApiError:
+                self._stopped.wait(RETRY_SECONDS)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._workers.shutdown(cancel_futures=True)
+
+    def _follow(self) -> None:
+        """List, then watch, the pods bound to this node."""
+        mine = {"fieldSelector": f"spec.nodeName={self._name}"}
+        listed = self._api.request(
+            "GET", f"/api/v1/pods?fieldSelector=spec.nodeName%3D{self._name}"
+        )
+        there = {pod["metadata"]["uid"] for pod in listed["items"]}
+        for pod in listed["items"]:
+            self._look(pod)
+        for uid, life in list(self._lives.items()):
+            if uid not in there:
+                self._leave(life)
+        version = listed["metadata"]["resourceVersion"]
+        for event in self._api.watch("/api/v1/pods", version, WATCH_SECONDS, **mine):
+            if self._stopped.is_set() or event["type"] == "ERROR":
+                return
+            self._look(event["object"], gone=event["type"] == "DELETED")
+
+    def _look(self, pod: Json, *, gone: bool = False) -> None:
+        uid = pod["metadata"]["uid"]
+        life = self._lives.get(uid)
+        if gone or "deletionTimestamp" in pod["metadata"]:
+            if life or not gone:
+                self._leave(self._lives.setdefault(uid, Life(pod)))
+        elif life is None:
+            self._lives[uid] = life = Life(pod)
+            self._work(self._begin, life)
+
+    def _leave(self, life: Life) -> None:
+        if not life.ending:
+            life.ending = True
+            self._work(self._end, life)
+
+    def _work(self, do: Callable[[Life], None], life: Life) -> None:
+        """On a worker; a fault of this program ends the program, loudly."""
+
+        def done(future: Future[None]) -> None:
+            error = None if future.cancelled() else future.exception()
+            if error:
+                print(f"openeni-lab fast_node: {life.pod['metadata']['name']}: {error!r}")
+                self._stopped.set()
+
+        self._workers.submit(do, life).add_done_callback(done)
+
+    def _begin(self, life: Life) -> None:
+        """As kubelet: again and again until it works or the pod is deleted."""
+        meta = life.pod["metadata"]
+        wanted = Pod(meta["name"], meta["namespace"], meta["uid"], meta.get("annotations", {}))
+        with life.turn:
+            while not (life.ending or self._stopped.is_set()):
+                try:
+                    life.sandbox = self._runtime.start(wanted)
+                except CniError as error:
+                    print(f"{wanted.namespace}/{wanted.name}: {error}", flush=True)
+                    self._stopped.wait(RETRY_SECONDS)
+                else:
+                    self._until_done(lambda: self._say_running(life))
+                    return
+
+    def _end(self, life: Life) -> None:
+        meta = life.pod["metadata"]
+        with life.turn:
+            while life.sandbox and not self._stopped.is_set():
+                try:
+                    self._runtime.stop(life.sandbox)
+                    life.sandbox = None
+                except CniError as error:
+                    print(f"{meta['namespace']}/{meta['name']}: {error}", flush=True)
+                    self._stopped.wait(RETRY_SECONDS)
+            options = {"gracePeriodSeconds": 0, "preconditions": {"uid": meta["uid"]}}
+            self._until_done(lambda: self._api.delete(_path(life.pod), options))
+            self._lives.pop(meta["uid"], None)
+
+    def _until_done(self, call: Callable[[], None]) -> None:
+        """The API server may be away; what it refuses (the pod is gone) is over."""
+        while not self._stopped.is_set():
+            try:
+                return call()
+            except ApiError as error:
+                if error.status:
+                    return None
+                self._stopped.wait(RETRY_SECONDS)
+        return None
+
+    def _say_running(self, life: Life) -> None:
+        addresses = life.sandbox.addresses if life.sandbox else []
+        status = running_status(life.pod, self._address, addresses, _now())
+        self._api.request("PATCH", f"{_path(life.pod)}/status", {"status": status}, MERGE)
+
+    def _renew(self) -> None:
+        while not self._stopped.wait(LEASE_SECONDS / 4 if self._lease() else RETRY_SECONDS):
+            continue
+
+    def _lease(self) -> bool:
+        path = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+        spec = {
+            "holderIdentity": self._name,
+            "leaseDurationSeconds": LEASE_SECONDS,
+            "renewTime": _now(micro=True),
+        }
+        try:
+            self._api.request("PATCH", f"{path}/{self._name}", {"spec": spec}, MERGE)
+        except ApiError as error:
+            if error.status == NOT_FOUND:
+                with suppress(ApiError):
+                    self._api.request(
+                        "POST", path, {"metadata": {"name": self._name}, "spec": spec}
+                    )
+            return False
+        return True
+
+
+def running_status(pod: Json, host: str, addresses: list[str], now: str) -> Json:
+    """What kubelet says of a pod whose containers all run and are ready."""
+    types = ("PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready", "PodScheduled")
+    return {
+        "phase": "Running",
+        "hostIP": host,
+        "hostIPs": [{"ip": host}],
+        "podIP": addresses[0] if addresses else "",
+        "podIPs": [{"ip": address} for address in addresses],
+        "startTime": now,
+        "conditions": [{"type": t, "status": "True", "lastTransitionTime": now} for t in types],
+        "containerStatuses": [
+            {
+                "name": container["name"],
+                "image": container["image"],
+                "imageID": "",
+                "ready": True,
+                "started": True,
+                "restartCount": 0,
+                "state": {"running": {"startedAt": now}},
+            }
+            for container in pod["spec"]["containers"]
+        ],
+    }
+
+
+def _path(pod: Json) -> str:
+    return f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
+
+
+def _now(*, micro: bool = False) -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
+
+
+def main() -> int:
+    """`python -m openeni_lab.fast.node --node N --address A --kubeconfig FILE`, as the node."""
+    parser = argparse.ArgumentParser(prog="openeni_lab.fast.node", description=__doc__)
+    parser.add_argument("--node", required=True)
+    parser.add_argument("--address", required=True, help="the node's, for hostIP")
+    parser.add_argument("--kubeconfig", type=Path, required=True, help="the kubelet's")
+    parser.add_argument("--conf", type=Path, default=CONF_FOLDER, help="folder of the conflist")
+    parser.add_argument("--bin", type=Path, default=BIN_FOLDER, help="folder of the plugins")
+    options = parser.parse_args()
+    try:
+        runtime = Runtime(Network.load(options.conf, [options.bin]))
+        FastNode(Api(options.kubeconfig), runtime, options.node, options.address).run()
+    except OSError as error:
+        print(f"openeni-lab fast_node: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

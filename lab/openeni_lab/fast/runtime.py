@@ -1,0 +1,198 @@
+"""The fast runtime: what containerd does for a pod's network, and nothing else of a pod's life.
+
+A sandbox is a new network namespace with its loopback up, mounted below /run/netns as containerd
+does, attached by the node's own CNI configuration. For churn, chaos and benchmarks, where
+thousands of pod lives are needed; `fast_node` makes them real Pod objects. Runs on the node.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import secrets
+import socket
+import statistics
+import struct
+import sys
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from openeni_lab.fast.cni import Attachment, Call, CniError, Network
+from openeni_lab.machine import isolation
+
+Json = dict[str, Any]
+
+NETNS_FOLDER: Final = Path("/run/netns")
+CONF_FOLDER: Final = Path("/etc/cni/net.d")
+BIN_FOLDER: Final = Path("/opt/cni/bin")
+ANNOTATIONS: Final = "io.kubernetes.cri.pod-annotations"  # containerd's capability
+SIOCSIFFLAGS: Final = 0x8914
+IFF_UP: Final = 1
+
+
+@dataclass(frozen=True)
+class Pod:
+    """Whose sandbox it is, as kubelet tells the runtime."""
+
+    name: str
+    namespace: str = "default"
+    uid: str = field(default_factory=lambda: str(uuid.uuid4()))
+    annotations: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A pod's network namespace, attached; `result` is the last plugin's."""
+
+    pod: Pod
+    attachment: Attachment
+    result: Json
+
+    @property
+    def addresses(self) -> list[str]:
+        return [str(ip["address"]).partition("/")[0] for ip in self.result.get("ips", ())]
+
+
+class Runtime:
+    """Sandboxes of one node; every method may be called from many threads."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.sandboxes: dict[str, Sandbox] = {}  # by container id
+
+    @property
+    def calls(self) -> list[Call]:
+        """Every execution of a plugin so far, with what it took."""
+        return self.network.calls
+
+    def start(self, pod: Pod) -> Sandbox:
+        """A namespace, then ADD. Raises CniError after undoing both, as containerd does."""
+        container_id = secrets.token_hex(32)
+        netns = make_namespace(f"cni-{uuid.uuid4()}")
+        attachment = Attachment(
+            container_id,
+            str(netns),
+            arguments={
+                "K8S_POD_NAMESPACE": pod.namespace,
+                "K8S_POD_NAME": pod.name,
+                "K8S_POD_INFRA_CONTAINER_ID": container_id,
+                "K8S_POD_UID": pod.uid,
+            },
+            capabilities={ANNOTATIONS: dict(pod.annotations)},
+        )
+        with ExitStack() as undo:
+            undo.callback(remove_namespace, netns)
+            undo.callback(self.network.delete, attachment)
+            sandbox = Sandbox(pod, attachment, self.network.add(attachment))
+            undo.pop_all()
+        self.sandboxes[container_id] = sandbox
+        return sandbox
+
+    def check(self, sandbox: Sandbox) -> None:
+        """Raises CniError when it is not as ADD left it."""
+        self.network.check(sandbox.attachment, sandbox.result)
+
+    def stop(self, sandbox: Sandbox) -> None:
+        """DEL, then the namespace. After a CniError the sandbox is kept, to be stopped again."""
+        self.network.delete(sandbox.attachment, sandbox.result)
+        remove_namespace(Path(sandbox.attachment.netns))
+        self.sandboxes.pop(sandbox.attachment.container_id, None)
+
+    def collect(self) -> None:
+        """GC with the sandboxes that there are."""
+        self.network.collect(sandbox.attachment for sandbox in list(self.sandboxes.values()))
+
+
+def make_namespace(name: str) -> Path:
+    """A network namespace with its loopback up, mounted; made on a thread that ends."""
+    place = NETNS_FOLDER / name
+    failure: list[OSError] = []
+
+    def make() -> None:
+        try:
+            isolation.unshare(isolation.NEW_NETWORK)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inside:
+                fcntl.ioctl(inside, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
+            isolation.bind(f"/proc/self/task/{threading.get_native_id()}/ns/net", place)
+        except OSError as error:
+            failure.append(error)
+
+    NETNS_FOLDER.mkdir(exist_ok=True)
+    place.touch(exist_ok=False)
+    maker = threading.Thread(target=make)
+    maker.start()
+    maker.join()
+    if failure:
+        place.unlink()
+        raise failure[0]
+    return place
+
+
+def remove_namespace(place: Path) -> None:
+    """Quiet when it is gone."""
+    if place.exists():
+        isolation.unmount(place)
+        place.unlink()
+
+
+def churn(runtime: Runtime, pods: int, parallel: int = 1) -> None:
+    """`pods` lives, `parallel` at a time: all of a burst start, then all of it stop."""
+    with ThreadPoolExecutor(parallel) as pool:
+        for first in range(0, pods, parallel):
+            last = min(first + parallel, pods)
+            burst = list(pool.map(runtime.start, (Pod(f"churn-{n}") for n in range(first, last))))
+            list(pool.map(runtime.stop, burst))
+
+
+def summary(calls: Sequence[Call]) -> dict[str, Json]:
+    """Count, failures and milliseconds (median, 90 of 100, longest) by command."""
+    grouped: dict[str, list[Call]] = {}
+    for call in calls:
+        grouped.setdefault(call.command, []).append(call)
+    return {command: _numbers(found) for command, found in grouped.items()}
+
+
+def _numbers(calls: Sequence[Call]) -> Json:
+    times = sorted(1000 * call.seconds for call in calls)
+    return {
+        "count": len(times),
+        "failed": sum(call.failed for call in calls),
+        "median": round(statistics.median(times), 2),
+        "p90": round(times[int(0.9 * (len(times) - 1))], 2),
+        "max": round(times[-1], 2),
+    }
+
+
+def main() -> int:
+    """`python -m openeni_lab.fast.runtime [--pods N] [--parallel N] churn|status|version`."""
+    parser = argparse.ArgumentParser(prog="openeni_lab.fast.runtime", description=__doc__)
+    parser.add_argument("do", choices=["churn", "status", "version"])
+    parser.add_argument("--conf", type=Path, default=CONF_FOLDER, help="folder of the conflist")
+    parser.add_argument("--bin", type=Path, default=BIN_FOLDER, help="folder of the plugins")
+    parser.add_argument("--pods", type=int, default=100)
+    parser.add_argument("--parallel", type=int, default=1)
+    options = parser.parse_args()
+    try:
+        network = Network.load(options.conf, [options.bin])
+        if options.do == "churn":
+            runtime = Runtime(network)
+            churn(runtime, options.pods, options.parallel)
+            print(json.dumps(summary(runtime.calls)))
+        elif options.do == "version":
+            print(json.dumps(network.versions()))
+        else:
+            network.status()
+    except (CniError, OSError, ValueError) as error:
+        print(f"openeni-lab runtime: {error}", file=sys.stderr)
+        return 1
+    return os.EX_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""The cloud's wires inside the lab: a bridge per Neutron network, the gateway, hosts to talk to.
+
+The lab's own network namespace is the provider's router. `outside` is a host beyond the subnets;
+the remote VM is a Nova server with a real port like every node, but no Kubernetes knows it.
+Everything is made with iproute2 and nftables inside the lab and ends with its namespaces.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_interface, ip_network
+from pathlib import Path
+from typing import Final
+
+from openeni_lab import layout
+from openeni_lab.hypervisor import antispoof
+from openeni_lab.hypervisor.records import DEFAULT_MTU, bridge_name
+from openeni_lab.layout import Layout
+from openeni_lab.machine import sysctl
+from openeni_lab.machine.client import Machine, MachineError
+from openeni_lab.machine.steps import Step
+from openeni_lab.programs.sets import BUSYBOX, find
+
+PODS_CIDR_V6: Final = "fd00:98::/64"
+PODS_GATEWAY_V6: Final = "fd00:98::1"
+REMOTE_ADDRESS: Final = "10.98.3.250"  # above the allocation pool
+OUTSIDE_LINK: Final = "to-outside"
+WEB_PORT: Final = 80
+
+# A bridge's frames must not pass the router's rules; no interface speaks IPv6 unasked.
+SYSCTLS: Final = (
+    "net.ipv4.ip_forward=1",
+    "net.ipv6.conf.all.forwarding=1",
+    "net.ipv6.conf.default.disable_ipv6=1",
+)
+BRIDGE_SYSCTLS: Final = tuple(
+    f"net.bridge.bridge-nf-call-{name}=0" for name in ("iptables", "ip6tables", "arptables")
+)
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """A Neutron network's bridge and the gateway's addresses on it, each with its prefix.
+
+    Without a MAC of its own a bridge takes the lowest of its ports: the gateway's would change
+    under its neighbours, and the kernel would forget permanent neighbours of the bridge.
+    """
+
+    network: str
+    mac: str
+    addresses: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return bridge_name(self.network)
+
+
+def _gateway(address: str, cidr: str) -> str:
+    return f"{address}/{ip_network(cidr).prefixlen}"
+
+
+BRIDGES: Final = (
+    Bridge(
+        layout.NODES_NETWORK,
+        "02:00:00:99:00:01",
+        (_gateway(layout.NODES_GATEWAY, layout.NODES_CIDR),),
+    ),
+    Bridge(
+        layout.PODS_NETWORK,
+        "02:00:00:98:00:01",
+        (
+            _gateway(layout.PODS_GATEWAY, layout.PODS_CIDR),
+            _gateway(PODS_GATEWAY_V6, PODS_CIDR_V6),
+        ),
+    ),
+)
+
+
+def bridge_links(bridges: Sequence[Bridge], existing: frozenset[str]) -> list[str]:
+    """Lines for `ip -batch` that make the bridges which are missing."""
+    missing = (bridge for bridge in bridges if bridge.name not in existing)
+    kind = f"mtu {DEFAULT_MTU} type bridge forward_delay 0"
+    return [f"link add {bridge.name} address {bridge.mac} {kind}" for bridge in missing]
+
+
+def bridge_addresses(bridges: Sequence[Bridge]) -> list[str]:
+    """Lines for `ip -batch`, safe to repeat, that make the gateway answer on the bridges."""
+    lines: list[str] = []
+    for bridge in bridges:
+        lines += [f"address replace {a} dev {bridge.name} nodad" for a in bridge.addresses]
+        lines.append(f"link set {bridge.name} up")
+    return lines
+
+
+def host_commands(name: str, address: str, gateway: str) -> list[str]:
+    """Lines for `ip -batch` inside a host's namespace, whose NIC is called `name`."""
+    return [
+        "link set lo up",
+        f"address replace {address} dev {name}",
+        f"link set {name} up",
+        f"route replace default via {gateway} dev {name}",
+    ]
+
+
+class Network:
+    """The wires of one lab, made from outside through its init."""
+
+    def __init__(self, lab: Layout, machine: Machine) -> None:
+        self._lab = lab
+        self._machine = machine
+
+    def steps(self) -> list[Step]:
+        """Before OpenStack: bridges, gateway, anti-spoofing table, the host `outside`."""
+        return [
+            Step("bridges and gateway", self._has_bridges, self._make_bridges, 0.2),
+            Step("host outside", self._has_outside, self._make_outside, 0.2),
+        ]
+
+    @staticmethod
+    def namespace(host: str) -> str:
+        """Where a host's network namespace is mounted, inside the lab's mount namespace."""
+        return f"/run/netns/{host}"
+
+    def make_host(self, host: str) -> str:
+        """A network namespace of its own for a host, if it is not there; returns its path."""
+        if self._machine.run(["test", "-e", self.namespace(host)]).code:
+            self._machine.check(["ip", "netns", "add", host])
+        return self.namespace(host)
+
+    def configure_host(self, host: str, name: str, address: str, gateway: str) -> None:
+        """Idempotent: give a host's NIC its address and the default route."""
+        self._ip(host_commands(name, address, gateway), host)
+
+    def serve(self, host: str) -> None:
+        """An HTTP server in a host's namespace that answers with the host's name."""
+        name = self.server(host)
+        if self._machine.running(name):
+            return
+        folder = self._lab.state / "www" / host
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "index.html").write_text(f"{host}\n")
+        busybox = str(find([BUSYBOX.name]).busybox)
+        web = [busybox, "httpd", "-f", "-p", str(WEB_PORT), "-h", str(folder)]
+        enter = ["ip", "netns", "exec", host]
+        self._machine.start(name, [*enter, *web], log=self._lab.logs / f"{name}.log")
+
+    @staticmethod
+    def server(host: str) -> str:
+        """The process that answers HTTP for a host, as the lab's init names it."""
+        return f"web-{host}"
+
+    def dropped(self) -> dict[str, int]:
+        """Packets that anti-spoofing dropped, by port id."""
+        return antispoof.parse_counters(self._machine.check(antispoof.COUNTERS_COMMAND))
+
+    def hypervisor(self, *words: str) -> str:
+        """A command of the hypervisor inside the lab."""
+        command = [sys.executable, "-S", "-m", "openeni_lab.hypervisor.command"]
+        return self._machine.check(
+            [*command, f"--state={self._lab.state}", *words],
+            env={"PYTHONPATH": layout.PACKAGES},
+        )
+
+    def _links(self) -> frozenset[str]:
+        links = json.loads(self._machine.check(["ip", "-json", "link"]))
+        return frozenset(link["ifname"] for link in links)
+
+    def _has_bridges(self) -> bool:
+        """The anti-spoofing table comes last, so it stands for everything before it."""
+        try:
+            found = self._machine.run(["nft", "list", "table", *antispoof.TABLE.split()])
+            return not found.code and {bridge.name for bridge in BRIDGES} <= self._links()
+        except MachineError:
+            return False
+
+    def _make_bridges(self) -> None:
+        self._machine.check(sysctl.set_command(*SYSCTLS))
+        if Path("/proc/sys/net/bridge").exists():
+            self._machine.check(sysctl.set_command(*BRIDGE_SYSCTLS))
+        self._ip(["link set lo up", *bridge_links(BRIDGES, self._links())])
+        speaking = [bridge.name for bridge in BRIDGES if any(":" in a for a in bridge.addresses)]
+        for name in speaking:
+            self._machine.check(sysctl.set_command(f"net.ipv6.conf.{name}.disable_ipv6=0"))
+        self._ip(bridge_addresses(BRIDGES))
+        self.hypervisor("restore")
+
+    def _has_outside(self) -> bool:
+        return self._machine.running(self.server("outside"))
+
+    def _make_outside(self) -> None:
+        path = self.make_host("outside")
+        gateway = _gateway(layout.OUTSIDE_GATEWAY, layout.OUTSIDE_CIDR)
+        lines = [f"address replace {gateway} dev {OUTSIDE_LINK}", f"link set {OUTSIDE_LINK} up"]
+        if OUTSIDE_LINK not in self._links():
+            lines.insert(0, f"link add {OUTSIDE_LINK} type veth peer name eth0 netns {path}")
+        self._ip(lines)
+        address = _gateway(layout.OUTSIDE_ADDRESS, layout.OUTSIDE_CIDR)
+        self.configure_host("outside", "eth0", address, layout.OUTSIDE_GATEWAY)
+        self.serve("outside")
+
+    def _ip(self, lines: Sequence[str], host: str | None = None) -> None:
+        inside = ["-n", host] if host else []
+        batch = "".join(f"{line}\n" for line in lines).encode()
+        self._machine.check(["ip", *inside, "-batch", "-"], stdin=batch)
+
+
+def remote_address() -> str:
+    """The remote VM's address with its prefix."""
+    return str(ip_interface(f"{REMOTE_ADDRESS}/{ip_network(layout.PODS_CIDR).prefixlen}"))

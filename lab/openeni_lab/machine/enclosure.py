@@ -1,0 +1,249 @@
+"""Create and remove what a lab has on the machine: one process tree, one cgroup, one folder.
+
+Removal does not trust the lab's init to be there or to be sane: whatever is in the lab's cgroup is
+killed, then what is left is looked for and named.
+"""
+
+import contextlib
+import fcntl
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Final
+
+from openeni_lab import layout
+from openeni_lab.layout import Layout
+from openeni_lab.machine import isolation
+from openeni_lab.machine.client import Machine, MachineError
+from openeni_lab.machine.limits import LimitError, Limits
+from openeni_lab.machine.limits import apply as limit_use
+from openeni_lab.machine.service import last_line
+from openeni_lab.machine.steps import Step
+from openeni_lab.programs.prepared import boot_id
+
+STOP_SECONDS: Final = 15.0  # for an orderly end of everything in the lab
+KILL_SECONDS: Final = 20.0
+BUSY_SECONDS: Final = 30.0
+INIT_SECONDS: Final = 60.0  # it answers after 0.2 s on a fast machine
+
+
+class LabError(Exception):
+    """A lab cannot be started or removed; the text is one line for the user."""
+
+
+@contextlib.contextmanager
+def only_one(lab: Layout) -> Generator[int]:
+    """One `up` or `down` of a lab at a time; yields the lock, which a starting init holds on to.
+
+    So a `down` after a killed `up` waits for an init that has not joined its cgroup yet.
+    Raises LabError when another one is at work.
+    """
+    path = lab.root / f".{lab.name}.lock"
+    lock = _locked(lab, path)
+    try:
+        yield lock
+        if not lab.state.exists():
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # other labs live there
+                lab.root.rmdir()
+    finally:
+        os.close(lock)
+
+
+def _locked(lab: Layout, path: Path) -> int:
+    deadline = time.monotonic() + BUSY_SECONDS
+    while (lock := _lock(path)) is None:
+        if time.monotonic() > deadline:
+            raise LabError(
+                f"another openeni-lab is at work on the lab {lab.name!r}: wait until it ends"
+            )
+        time.sleep(0.1)
+    return lock
+
+
+def _lock(path: Path) -> int | None:
+    """Lock the file that has this name now: whoever held it may have removed it meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:  # its folder has just been removed with the last lab
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file).st_ino == path.stat().st_ino:
+            return file
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(file)
+    return None
+
+
+def init_command(*flags: str) -> list[str]:
+    """The init program of the lab and of every node, on this Python, without its site folder."""
+    return [sys.executable, "-S", "-m", "openeni_lab.machine.init", *flags]
+
+
+def init_environment() -> dict[str, str]:
+    return {"PYTHONPATH": layout.PACKAGES, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def discard_earlier(lab: Layout) -> bool:
+    """Remove what an earlier boot of the machine or an interrupted removal left of a lab.
+
+    Returns whether there was something. etcd and MariaDB never wait for the disk: what a power cut
+    left of their files must not be used.
+    """
+    if not lab.state.exists() or _booted(lab) == boot_id():
+        return False
+    remove(lab)
+    return True
+
+
+def _booted(lab: Layout) -> str:
+    """Return the boot that the lab belongs to; removal takes this away first."""
+    try:
+        return _boot_file(lab).read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _boot_file(lab: Layout) -> Path:
+    return lab.state / "boot-id"
+
+
+def step(lab: Layout, lock: int, limits: Limits | None = None) -> Step:
+    """Start the lab's init; it outlives whoever started it."""
+    bounds = limits or Limits.of(lab.node_count)
+    return Step("init", Machine(lab.control).alive, lambda: _start(lab, lock, bounds), 0.2)
+
+
+def _start(lab: Layout, lock: int, limits: Limits) -> None:
+    for folder in (lab.state, lab.logs, lab.state / "tmp"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _boot_file(lab).write_text(boot_id())
+    try:
+        limit_use(lab.cgroup, limits, isolation.cgroup_roots())
+    except LimitError as error:
+        raise LabError(str(error)) from None
+    command = init_command(
+        f"--control={lab.control}",
+        f"--tmp={lab.state / 'tmp'}",
+        f"--forward={layout.API_SERVER_PORT}",
+        f"--cgroup={lab.cgroup}/lab",
+        f"--lock={lock}",
+    )
+    log = lab.logs / "init.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **init_environment()},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=[lock],
+            start_new_session=True,
+        )
+    _wait_for_init(Machine(lab.control), process, log)
+
+
+def _wait_for_init(machine: Machine, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + INIT_SECONDS
+    while not machine.alive():
+        if process.poll() is not None:
+            raise LabError(f"the lab's init did not start: {last_line(log)}")
+        if time.monotonic() > deadline:
+            process.kill()
+            process.wait()
+            raise LabError(
+                f"the lab's init does not answer after {INIT_SECONDS:.0f} s: {last_line(log)}"
+            )
+        time.sleep(0.02)
+
+
+def remove(lab: Layout) -> None:
+    """End everything of a lab and remove every trace. Raises LabError naming what is left."""
+    _stop(lab)
+    _kill(lab)
+    remove_cgroups(lab)
+    _boot_file(lab).unlink(missing_ok=True)
+    shutil.rmtree(lab.state, ignore_errors=True)
+    left = leftovers(lab)
+    if left:
+        raise LabError(f"left of the lab {lab.name!r}: {', '.join(left)}")
+
+
+def remove_cgroups(lab: Layout, part: str = "") -> None:
+    """Of the whole lab or of one node, whose processes have ended."""
+    for folder in _cgroups(lab, part, bottom_up=True):
+        with contextlib.suppress(OSError):  # `leftovers` tells of what stays
+            folder.rmdir()
+
+
+def _stop(lab: Layout) -> None:
+    machine = Machine(lab.control)
+    try:
+        init = os.pidfd_open(machine.pid())
+    except (MachineError, OSError):
+        return  # it does not run
+    try:
+        machine.shutdown(STOP_SECONDS)
+        ended = select.poll()  # unlike select() for any number of open files
+        ended.register(init, select.POLLIN)
+        ended.poll(1000 * (STOP_SECONDS + KILL_SECONDS))
+    except MachineError:
+        return  # it ended meanwhile, or is killed next
+    finally:
+        os.close(init)
+
+
+def _kill(lab: Layout) -> None:
+    deadline = time.monotonic() + KILL_SECONDS
+    while (pids := set(processes(lab))) and time.monotonic() < deadline:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def processes(lab: Layout) -> dict[int, str]:
+    """Every process of the lab: its id and the part of the lab it is in (`lab` or a node)."""
+    found: dict[int, str] = {}
+    for folder in _cgroups(lab):
+        with contextlib.suppress(OSError):  # a cgroup that ends while we look
+            for pid in (folder / "cgroup.procs").read_text().split():
+                part = folder.parts[folder.parts.index(lab.cgroup) + 1 :]
+                found[int(pid)] = part[0] if part else "lab"
+    return found
+
+
+def leftovers(lab: Layout) -> list[str]:
+    """What carries the lab's names on the machine."""
+    return [
+        *(f"process {pid}" for pid in processes(lab)),
+        *(f"cgroup {folder}" for folder in _cgroups(lab)),
+        *(f"mount {p}" for p, _ in isolation.mount_points() if Path(p).is_relative_to(lab.state)),
+        *([f"folder {lab.state}"] if lab.state.exists() else []),
+    ]
+
+
+def _cgroups(lab: Layout, part: str = "", *, bottom_up: bool = False) -> Iterator[Path]:
+    for root in isolation.cgroup_roots():
+        for folder, _, _ in os.walk(root / lab.cgroup / part, topdown=not bottom_up):
+            yield Path(folder)
+
+
+def memory(lab: Layout) -> dict[str, float]:
+    """MiB of each part of the lab, what is shared between processes counted once (PSS)."""
+    sums: dict[str, float] = {}
+    for pid, part in processes(lab).items():
+        with contextlib.suppress(OSError):  # ended meanwhile
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            kib = next(line.split()[1] for line in text.splitlines() if line.startswith("Pss:"))
+            sums[part] = sums.get(part, 0) + int(kib) / 1024
+    return sums

@@ -1,0 +1,177 @@
+"""The named programs of an init: started, started again as a kubelet would, stopped.
+
+A program that ends without having been stopped is one line in the init's log and an `End` for
+whoever asks. Standard library only.
+"""
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from openeni_lab.machine.exits import End, describe, last_words, restart_delay
+from openeni_lab.machine.processes import Child, Processes
+
+KEPT_ENDS: Final = 200
+KILL_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Command:
+    """What runs under a name, and whether it is started again when it ends."""
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: str
+    log: str
+    restart: bool
+
+
+class Program:
+    """One command: the process that runs it, and what became of the processes before."""
+
+    def __init__(self, command: Command) -> None:
+        self.command = command
+        self.child: Child | None = None
+        self.started = 0.0
+        self.restarts = 0
+        self.delay: float | None = None
+        self.last_end: End | None = None
+        self.stopping = False
+        self.next_start: asyncio.TimerHandle | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.child is not None and self.child.code is None
+
+    def stay_down(self) -> None:
+        """From here on its end is asked for."""
+        self.stopping = True
+        if self.next_start:
+            self.next_start.cancel()
+
+    def facts(self) -> dict[str, Any]:
+        """What `machine.Process` is made of."""
+        return {
+            "pid": self.child.pid if self.child else 0,
+            "exit_code": self.child.code if self.child else None,
+            "restarts": self.restarts,
+            "last_end": asdict(self.last_end) if self.last_end else None,
+        }
+
+
+class Supervisor:
+    """The named programs, in order of starting."""
+
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+        self._programs: dict[str, Program] = {}
+        self._life = uuid.uuid4().hex[:8]
+        self._count = 0
+        self._ends: deque[End] = deque(maxlen=KEPT_ENDS)
+
+    def start(self, command: Command) -> int:
+        """Start a program and return its pid.
+
+        Raises FileExistsError while one of this name runs, OSError when it cannot start.
+        """
+        before = self._programs.get(command.name)
+        if before:
+            if before.running:
+                raise FileExistsError(f"{command.name} runs already")
+            before.stay_down()
+            del self._programs[command.name]
+        program = Program(command)
+        pid = self._spawn(program)
+        self._programs[command.name] = program
+        return pid
+
+    async def stop(self, name: str, seconds: float) -> None:
+        """TERM the group, KILL it after `seconds`; the program is not started again."""
+        program = self._programs.get(name)
+        if program is None:
+            return
+        program.stay_down()
+        child = program.child
+        for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, KILL_SECONDS)):
+            if child is None or child.code is not None:
+                return
+            child.signal_group(number)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(child.ended.wait(), patience)
+
+    async def stop_all(self, seconds: float) -> None:
+        """In reverse order of starting, in `seconds` all together; one that hangs gets a third."""
+        deadline = time.monotonic() + seconds
+        for program in self._programs.values():
+            program.stay_down()  # one that cannot live without another is not its own end
+        for name in reversed(list(self._programs)):
+            await self.stop(name, max(0.2, min(seconds / 3, deadline - time.monotonic())))
+
+    def facts(self) -> dict[str, Any]:
+        """Every named program, and the last ends that nobody asked for."""
+        programs = {name: program.facts() for name, program in self._programs.items()}
+        return {"processes": programs, "ends": [asdict(end) for end in self._ends]}
+
+    def _spawn(self, program: Program) -> int:
+        command = program.command
+        Path(command.log).parent.mkdir(parents=True, exist_ok=True)
+        with Path(command.log).open("ab") as output:
+            streams = (subprocess.DEVNULL, output.fileno(), output.fileno())
+            child = self._processes.spawn(command.argv, command.env, command.cwd, streams)
+        child.on_end = lambda: self._ended(program, child)
+        program.child, program.started = child, time.monotonic()
+        return child.pid
+
+    def _ended(self, program: Program, child: Child) -> None:
+        child.signal_group(signal.SIGKILL)  # as a container does, it ends as a whole
+        if not program.stopping:
+            self._record(program, describe(child.code or 0))
+
+    def _record(self, program: Program, how: str) -> None:
+        """Keep an end that nobody asked for, log it, and see to the next start."""
+        command = program.command
+        delay = None
+        if command.restart:
+            delay = restart_delay(program.delay, time.monotonic() - program.started)
+        self._count += 1
+        end = End(
+            id=f"{self._life}-{self._count}",
+            program=command.name,
+            how=how,
+            at=time.time(),
+            restart_in=delay,
+            log=command.log,
+            last_words=last_words(Path(command.log)),  # before the next one writes to it
+        )
+        program.last_end = end
+        self._ends.append(end)
+        with contextlib.suppress(OSError):  # a full disk
+            print(f"{end}; its log: {end.log}", file=sys.stderr, flush=True)
+        if delay is not None:
+            program.delay = delay
+            self._start_in(program, delay)
+
+    def _start_in(self, program: Program, delay: float) -> None:
+        if delay:
+            loop = asyncio.get_running_loop()
+            program.next_start = loop.call_later(delay, self._start_again, program)
+        else:
+            self._start_again(program)
+
+    def _start_again(self, program: Program) -> None:
+        program.restarts += 1
+        program.started = time.monotonic()
+        try:
+            self._spawn(program)
+        except OSError as error:
+            self._record(program, f"could not be started again: {error}")

@@ -1,0 +1,173 @@
+"""Run a command in a kernel that has ipvlan, whatever kernel the machine has.
+
+The datapath's tests and benchmarks need ipvlan. Where the machine's kernel has it the command runs
+in fresh namespaces; elsewhere a user-mode kernel is booted with the machine's file system as its
+(unwritable) root. Either way the command sees the same files, its exit code comes back, and all
+that it started is in a PID namespace which ends with this process, also when this one is killed.
+"""
+
+import os
+import re
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from openeni_lab.node.uml import Guest
+from openeni_lab.programs import prepared
+from openeni_lab.programs.sets import KERNEL
+
+TIMED_OUT: Final = 124  # as timeout(1) says it
+INTERRUPTED: Final = 130
+NO_ANSWER: Final = 125  # the guest ended without an exit code: its kernel died
+_KEPT: Final = re.compile(
+    r"PATH|HOME|LANG|LC_.*|TERM|PYTHON.*|PYTEST_.*|COVERAGE_.*|VIRTUAL_ENV|OPENENI_.*|TZ|CI"
+)
+_EXIT: Final = re.compile(rb"openeni-guest-exit (\d+)\n")
+
+
+def run_in_kernel(
+    argv: Sequence[str],
+    env: Mapping[str, str] | None = None,
+    *,
+    memory_mib: int = 2048,
+    seconds: float | None = None,
+    own_kernel: bool | None = None,
+    keep: Path | None = None,
+) -> int:
+    """Run `argv` here (same folder, standard output and error) on a kernel with ipvlan.
+
+    Returns its exit code as a shell tells it: 128 + n for signal n, 124 after `seconds`, 130 after
+    Ctrl-C, 125 if the kernel died. `env` is added to the variables that are kept. `own_kernel`
+    decides in place of what was prepared whether the machine's kernel will do. What it writes is
+    gone with a guest, except in the folder `keep`. NotPreparedError if the user-mode kernel was not
+    built; GuestError if it cannot be booted.
+    """
+    wanted = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
+    if not sys.stdout.isatty():
+        # A guest's command writes to a terminal in any case; nobody wants its colours in a file.
+        wanted |= {"TERM": "dumb", "NO_COLOR": "1"}
+    wanted |= env or {}
+    if prepared.read(()).machine.ipvlan if own_kernel is None else own_kernel:
+        return _run_in_namespaces(argv, wanted, seconds)
+    return _run_in_guest(argv, wanted, memory_mib, seconds, keep)
+
+
+def _isolated(*namespaces: str) -> list[str]:
+    """Process 1 of a new PID namespace that dies with whoever starts this."""
+    die_too = ["setpriv", "--pdeathsig", "KILL"]
+    return [*die_too, "unshare", "--pid", "--fork", "--kill-child", *namespaces, "--"]
+
+
+def _run_in_namespaces(argv: Sequence[str], env: Mapping[str, str], seconds: float | None) -> int:
+    fresh = "mount -t sysfs sys /sys && mount -t tmpfs -o mode=755 run /run && ip link set lo up"
+    # The shell stays process 1: signals without a handler do not reach a namespace's first process.
+    inside = ["sh", "-c", f'{fresh} || exit 125; "$@"; exit $?', "sh", *argv]
+    kinds = ["--mount", "--mount-proc", "--net", "--uts", "--ipc"]
+    with _started([*_isolated(*kinds), *inside], env) as process:
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return TIMED_OUT
+        except KeyboardInterrupt:
+            return INTERRUPTED
+    return code if code >= 0 else 128 - code
+
+
+def _run_in_guest(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    memory_mib: int,
+    seconds: float | None,
+    keep: Path | None,
+) -> int:
+    built = prepared.read([KERNEL.name]).built
+    folder = Path(tempfile.mkdtemp(prefix="openeni-kernel-"))
+    reading, writing = os.pipe()
+    talk = sys.stdin.isatty()
+    consoles = ("con0=fd:0,fd:1" if talk else "con0=null,fd:1", "con1=null,fd:2")
+    words = (f"con2=null,fd:{writing}", "console=tty2")  # the guest's and its kernel's, for us
+    guest = Guest(
+        folder=folder,
+        kernel=built.kernel,
+        preload=built.kernel_preload,
+        memory_mib=memory_mib,
+        what="talk" if talk else "run",
+        consoles=(*consoles, *words),
+        shared=keep,
+    )
+    try:
+        guest.prepare(argv, env, Path.cwd())
+        # Its memory is a file in /dev/shm: one of its own is as large as needed and goes with it.
+        memory = "mount -t tmpfs -o size=100% shm /dev/shm || exit 125"
+        boot = [*_isolated("--mount"), "sh", "-c", f'{memory}; exec "$@"', "sh", *guest.argv]
+        with _terminal_kept(), _started(boot, guest.environment, writing):
+            os.close(writing)
+            return _follow(reading, folder, seconds)
+    finally:
+        os.close(reading)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _follow(reading: int, folder: Path, seconds: float | None) -> int:
+    """Read what the guest and its kernel say until the exit code is among it."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    said = b""
+    try:
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not select.select([reading], [], [], left)[0]:
+                return TIMED_OUT
+            more = os.read(reading, 65536)
+            if not more:
+                break
+            said += more
+            code = _EXIT.search(said)
+            if code:
+                return int(code[1])
+            if b"openeni-guest-started" in said:
+                # It has read its command: nothing is left behind even if this process is killed.
+                shutil.rmtree(folder, ignore_errors=True)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    last = said.decode(errors="replace").strip().splitlines()[-5:]
+    print(
+        "openeni-lab: the user-mode kernel ended:",
+        *(last or ["silently"]),
+        sep="\n  ",
+        file=sys.stderr,
+    )
+    return NO_ANSWER
+
+
+@contextmanager
+def _started(
+    argv: Sequence[str], env: Mapping[str, str], *passed: int
+) -> Generator[subprocess.Popen[bytes]]:
+    """A process in a session of its own (Ctrl-C is ours to act on), gone when the block ends."""
+    process = subprocess.Popen(argv, env=env, pass_fds=passed, start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(30)
+
+
+@contextmanager
+def _terminal_kept() -> Generator[None]:
+    """A guest puts the terminal into raw mode and cannot put it back when it is killed."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)

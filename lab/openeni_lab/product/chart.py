@@ -1,0 +1,94 @@
+"""What the chart renders, read as what runs: each container's command, arguments and environment.
+
+The lab has no images of openeni: it starts the chart's containers as processes, with exactly what
+the chart gives them. Nothing of that is written a second time here.
+"""
+
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from openeni_lab import layout
+
+Json = dict[str, Any]
+
+CHART: Final = layout.REPOSITORY / "helm" / "openeni"
+NAMESPACE: Final = "openeni-system"
+RELEASE: Final = "openeni"
+WORKLOADS: Final = ("Deployment", "DaemonSet")
+
+
+class ChartError(Exception):
+    """The chart cannot be rendered or holds what the lab cannot run; one line for the user."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One container as a process of a machine."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    service_account: str
+    folders: tuple[str, ...]  # of the host, which kubelet makes where they are missing
+
+
+def render(helm: Path, values: Mapping[str, str] | None = None) -> tuple[Json, ...]:
+    """Return every object of the chart, custom resource definitions first.
+
+    `values` are `--set-string` pairs. Raises ChartError with helm's own words.
+    """
+    argv = [str(helm), "template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--include-crds"]
+    for key, value in (values or {}).items():
+        argv += ["--set-string", f"{key}={value}"]
+    finished = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    if finished.returncode:
+        raise ChartError(f"helm template: {finished.stderr.strip()}")
+    return tuple(document for document in yaml.safe_load_all(finished.stdout) if document)
+
+
+def objects(documents: Iterable[Json]) -> tuple[Json, ...]:
+    """What is applied to the API server as it is: everything but the workloads."""
+    return tuple(d for d in documents if d["kind"] not in WORKLOADS)
+
+
+def program(documents: Iterable[Json], component: str, node: str) -> Program:
+    """Return the program of the workload `openeni-<component>` as it runs on `node`."""
+    name = f"openeni-{component}"
+    found = [d for d in documents if d["kind"] in WORKLOADS and d["metadata"]["name"] == name]
+    if len(found) != 1:
+        raise ChartError(f"the chart has {len(found)} workloads named {name}, not one")
+    pod = found[0]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    return Program(
+        name=component,
+        argv=(*container["command"], *container.get("args", ())),
+        env={e["name"]: _value(e, pod, node) for e in container.get("env", ())},
+        service_account=pod["serviceAccountName"],
+        folders=tuple(_folders(pod)),
+    )
+
+
+def _folders(pod: Json) -> Iterator[str]:
+    for volume in pod.get("volumes", ()):
+        host = volume.get("hostPath", {})
+        if host.get("type") == "DirectoryOrCreate":
+            yield host["path"]
+
+
+def _value(entry: Json, pod: Json, node: str) -> str:
+    if "value" in entry:
+        return str(entry["value"])
+    path = entry["valueFrom"]["fieldRef"]["fieldPath"]
+    known = {
+        "spec.nodeName": node,
+        "spec.serviceAccountName": pod["serviceAccountName"],
+        "metadata.namespace": NAMESPACE,
+    }
+    if path not in known:
+        raise ChartError(f"env {entry['name']}: the lab does not know the field {path}")
+    return str(known[path])

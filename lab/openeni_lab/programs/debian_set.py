@@ -1,0 +1,70 @@
+"""Programs out of Debian packages that are fetched and unpacked, never installed."""
+
+import shutil
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from openeni_lab.programs.cache import BuildError, Entry, Step, Workshop
+
+# apt downloads as its own user, who may not write into the folder.
+_APT: Final = ("apt-get", "-q", "-o", "APT::Sandbox::User=root")
+# Of elf(5): the 64-bit header, and the type of the segment that names a dynamic linker.
+_HEADER: Final = struct.Struct("<4sB27xQ14xHH6x")
+ELFCLASS64: Final = 2
+PT_INTERP: Final = 3
+
+
+@dataclass(frozen=True)
+class DebianSet:
+    """One static program of a package; `folders` are where releases of Debian have it."""
+
+    name: str
+    package: str
+    program: str
+    folders: tuple[str, ...] = ("usr/bin", "bin")
+    seconds: float = 5
+
+    @property
+    def entry(self) -> Entry:
+        """The package's version is recorded, not part of the name: an update rebuilds nothing."""
+        how = repr((self.package, self.program))
+        return Entry(self.name, "static", (how.encode(),))
+
+    def build(self, workshop: Workshop) -> None:
+        """Take the program out of the package. BuildError as `Step.run`, or if it is not static."""
+        with workshop.step(self.package, self.seconds) as step:
+            archive = fetch(step, self.package, workshop.scratch)
+        found = [workshop.scratch / folder / self.program for folder in self.folders]
+        source = next((path for path in found if path.is_file()), None)
+        if source is None or not is_static(source.read_bytes()):
+            what = "no" if source is None else "a dynamic"
+            raise BuildError(f"{archive.name} has {what} {self.program}: a static one is needed")
+        (workshop.entry / "bin").mkdir()
+        shutil.copy2(source, workshop.entry / "bin" / self.program)
+        workshop.toolchain = archive.stem
+
+
+def fetch(step: Step, package: str, folder: Path) -> Path:
+    """Download a package and unpack it into `folder`; return the archive's path."""
+    download = [*_APT, "download", package]
+    try:
+        step.run(download, cwd=folder)
+    except BuildError:  # no lists of packages yet, or lists that name an older version
+        step.run([*_APT, "update"], cwd=folder)
+        step.run(download, cwd=folder)
+    archive = next(folder.glob(f"{package}_*.deb"))
+    step.run(["dpkg-deb", "-x", str(archive), "."], cwd=folder)
+    return archive
+
+
+def is_static(program: bytes) -> bool:
+    """Whether a program runs without a dynamic linker and libraries."""
+    if len(program) < _HEADER.size:
+        return False
+    magic, width, offset, size, count = _HEADER.unpack_from(program)
+    if magic != b"\x7fELF" or width != ELFCLASS64:
+        return False
+    starts = (offset + size * index for index in range(count))
+    return all(struct.unpack_from("<I", program, start)[0] != PT_INTERP for start in starts)

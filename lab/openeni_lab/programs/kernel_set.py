@@ -1,0 +1,133 @@
+"""The user-mode kernel with ipvlan, from the distribution's kernel source, and what it runs with.
+
+The distribution's own series is built, the one that its package `linux-source` stands for. It is
+fetched and unpacked, never installed. Debian's 6.1 and 6.12 were built and booted.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from openeni_lab.programs.cache import BuildError, Entry, Step, Workshop
+from openeni_lab.programs.debian_set import fetch
+
+KERNEL_SECONDS: Final = 150
+ASK_SECONDS: Final = 60
+_FOLDER: Final = Path(__file__).with_name("specs") / "kernel"
+_OPTIONS: Final = _FOLDER / "options"
+_TUNING: Final = _FOLDER / "tuning"
+_PRELOAD: Final = _FOLDER / "ptrace_xstate.c"
+PACKAGE: Final = "linux-source"
+_SOURCE: Final = re.compile(rf"{PACKAGE}-(\d+(?:\.\d+)+)")  # 6.12 of Debian, 6.8.0 of Ubuntu
+# Two thirds of the files. Kconfig and Makefiles of every folder are read, so they stay.
+_LEFT_OUT: Final = (
+    "*/Documentation/*.*",
+    "*/arch/[!ux]*/*.[chS]",  # all but um and x86
+    "*/arch/*.dts*",
+    "*/drivers/gpu/*.[ch]",
+    "*/drivers/media/*.[ch]",
+    "*/drivers/net/ethernet/*.[ch]",
+    "*/drivers/net/wireless/*.[ch]",
+    "*/drivers/staging/*.[ch]",
+    "*/sound/*.[ch]",
+    "*/tools/perf/*",
+    "*/tools/testing/*",
+)
+# Three quarters of a compiler's time go into the headers; a tenth less when it does not remember
+# for its warnings which macro each token came from.
+_COMPILER_FLAGS: Final = "-w -ftrack-macro-expansion=0"
+
+
+@dataclass(frozen=True)
+class KernelSet:
+    """`linux`, its configuration, and the library that it must be started with."""
+
+    name: str = "kernel"
+    seconds: float = KERNEL_SECONDS
+
+    @property
+    def entry(self) -> Entry:
+        """The series is recorded, not part of the name: it follows from the distribution."""
+        inputs = (_OPTIONS, _TUNING, _PRELOAD)
+        return Entry(self.name, "uml", tuple(path.read_bytes() for path in inputs))
+
+    def build(self, workshop: Workshop) -> None:
+        """Fetch, unpack, configure and build. BuildError as `Step.run`, or for a lost option."""
+        with workshop.step("kernel source", 25) as step:
+            package = _distributions_source(step, workshop.scratch)
+            archive = fetch(step, package, workshop.scratch)
+            source = _unpack(step, workshop.scratch)
+        workshop.toolchain = archive.stem
+        with workshop.step("user-mode kernel", KERNEL_SECONDS) as step:
+            _make(step, source, workshop.entry)
+            library = str(workshop.entry / "ptrace_xstate.so")
+            step.run(["gcc", "-shared", "-fPIC", "-O2", "-o", library, str(_PRELOAD)], cwd=source)
+
+
+def newest_source(words: Iterable[str]) -> str | None:
+    """Return the `linux-source-N.M` with the highest version among the words of apt's answer."""
+    found = (match for word in words if (match := _SOURCE.fullmatch(word)))
+    versions = {match[0]: [int(part) for part in match[1].split(".")] for match in found}
+    return max(versions, key=lambda name: versions[name], default=None)
+
+
+def lost_options(wanted: str, config: str) -> list[str]:
+    """Return which `CONFIG_...=y` lines of `wanted` a configuration does not have, sorted."""
+    lines = {line for line in wanted.splitlines() if line.endswith("=y")}
+    return sorted(lines - set(config.splitlines()))
+
+
+def _distributions_source(step: Step, folder: Path) -> str:
+    package = newest_source(_said_by_apt())
+    if package is None:  # no lists of packages yet
+        step.run(["apt-get", "-q", "update"], cwd=folder)
+        package = newest_source(_said_by_apt())
+    if package is None:
+        raise BuildError(
+            f"kernel: apt has no package {PACKAGE}: add the distribution's main archive to its "
+            "sources"
+        )
+    return package
+
+
+def _said_by_apt() -> list[str]:
+    """What `linux-source` depends on, and other words; nothing where there is no apt."""
+    asked = ["apt-cache", "depends", PACKAGE]
+    if not shutil.which(asked[0]):
+        return []
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=ASK_SECONDS, check=False)
+    return done.stdout.split()
+
+
+def _unpack(step: Step, scratch: Path) -> Path:
+    """Debian has the archive in usr/src, Ubuntu a link to it there."""
+    archives = [*scratch.glob(f"usr/src/{PACKAGE}-*.tar.*")]
+    if len(archives) != 1:
+        raise BuildError(f"kernel: the package has {len(archives)} archives of a kernel's source")
+    source = scratch / "source"
+    source.mkdir()
+    leave_out = [f"--exclude={pattern}" for pattern in _LEFT_OUT]
+    unpack = ["tar", "xf", str(archives[0]), *leave_out, "--strip-components=1", "-C", str(source)]
+    step.run(unpack, cwd=scratch, env={"XZ_OPT": "-T0"})
+    return source
+
+
+def _make(step: Step, source: Path, entry: Path) -> None:
+    everything = source / "openeni.config"
+    everything.write_text(_OPTIONS.read_text() + _TUNING.read_text())
+    config = source / ".config"
+    make = ["make", "ARCH=um", f"KCFLAGS={_COMPILER_FLAGS}", f"-j{(os.cpu_count() or 1) + 1}"]
+    nameless = {"KBUILD_BUILD_USER": "openeni", "KBUILD_BUILD_HOST": "openeni"}
+    step.run([*make, f"KCONFIG_ALLCONFIG={everything}", "allnoconfig"], cwd=source)
+    # Kconfig drops an option whose own conditions are not met without a word.
+    lost = lost_options(_OPTIONS.read_text(), config.read_text())
+    if lost:
+        raise BuildError(f"kernel: this source does not take {', '.join(lost)}")
+    step.run([*make, "linux"], cwd=source, env=nameless)
+    step.run(["strip", "-o", str(entry / "linux"), "linux"], cwd=source)
+    shutil.copy(config, entry / "config")

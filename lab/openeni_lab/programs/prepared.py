@@ -1,0 +1,77 @@
+"""What `openeni-lab prepare` found and built on this machine: all that anything later relies on.
+
+`up`, the demo, tests and benchmarks read it. They install, build and probe nothing, so a machine
+cannot look different to two of them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from openeni_lab import layout
+from openeni_lab.programs.sets import Built, find, missing
+
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class NotPreparedError(Exception):
+    """This machine, or this boot of it, was not prepared for what is asked; says what to run."""
+
+
+class MachineFacts(msgspec.Struct, frozen=True):
+    """Facts that hold until the machine is booted again."""
+
+    boot_id: str
+    ipvlan: bool  # whether its own kernel has ipvlan; else ipvlan nodes are VMs
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The machine, and where the built programs are."""
+
+    machine: MachineFacts
+    built: Built
+
+
+def boot_id() -> str:
+    return BOOT_ID.read_text().strip()
+
+
+def read(sets: Iterable[str], root: Path = layout.ROOT, cache: Path | None = None) -> Prepared:
+    """Return what was prepared. `sets` must be among it, or NotPreparedError says what to run."""
+    wanted = tuple(sets)
+    machine = _machine(root)
+    lacking = missing(wanted, cache)
+    if lacking:
+        raise NotPreparedError(
+            f"not built: {', '.join(lacking)}; run `openeni-lab prepare` "
+            "(with --all for tests, benchmarks and --kind vm)"
+        )
+    return Prepared(machine, find(wanted, cache))
+
+
+def write(machine: MachineFacts, root: Path = layout.ROOT) -> None:
+    """Record the machine's facts, whole or not at all."""
+    root.mkdir(parents=True, exist_ok=True)
+    unfinished = _file(root).with_suffix(".new")
+    unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(machine)) + b"\n")
+    unfinished.rename(_file(root))
+
+
+def _machine(root: Path) -> MachineFacts:
+    try:
+        machine = msgspec.json.decode(_file(root).read_bytes(), type=MachineFacts)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        raise NotPreparedError("this machine is not prepared: run `openeni-lab prepare`") from None
+    if machine.boot_id != boot_id():
+        raise NotPreparedError(
+            "this machine was booted since it was prepared: run `openeni-lab prepare`"
+        )
+    return machine
+
+
+def _file(root: Path) -> Path:
+    return root / "machine.json"

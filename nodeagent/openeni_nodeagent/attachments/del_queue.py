@@ -1,0 +1,47 @@
+"""Work off the DELs that the executable queued while no agent answered.
+
+Before the socket listens, and every few seconds after: an executable may have decided to queue
+just when the agent came.
+"""
+
+import logging
+import re
+from pathlib import Path
+from typing import Final
+
+from openeni_nodeagent.attachments.attach import Attach
+from openeni_nodeagent.cni import frame
+from openeni_nodeagent.cni.protocol import CniError, Command, parse
+
+PERIOD_SECONDS: Final = 3.0
+_NAME: Final = re.compile(r"(\d+)-\d+\.del")  # milliseconds of CLOCK_BOOTTIME, process
+_log: Final = logging.getLogger(__name__)
+
+
+def replay(folder: Path, attach: Attach) -> int:
+    """Do every queued DEL, oldest first; return how many are left to be tried again."""
+    left = 0
+    for file in sorted(folder.glob("*.del")):
+        try:
+            _replay_one(file, attach)
+        except CniError as error:
+            _log.warning("queued DEL %s is tried again: %s %s", file.name, error, error.details)
+            left += 1
+            continue
+        file.unlink(missing_ok=True)
+    return left
+
+
+def _replay_one(file: Path, attach: Attach) -> None:
+    named = _NAME.fullmatch(file.name)
+    try:
+        _, environment, stdin = frame.decode_request(file.read_bytes())
+        request = parse(environment, stdin)
+    except (frame.FrameError, CniError) as error:
+        _log.error("queued DEL %s cannot be read and is dropped: %s", file.name, error)
+        return
+    if named is None or request.command != Command.DEL:
+        _log.error("queued %s %s is no DEL and is dropped", request.command, file.name)
+        return
+    queued = int(named[1]) / 1000
+    attach.replay(request.container_id, request.interface, request.netns, queued)

@@ -1,0 +1,90 @@
+"""Which pool a pod's ADD draws from, from what the watches of this node have told.
+
+kubelet may call before the watch has shown the pod, so a pod that is not known yet is waited for.
+With the API server away and no pool that asks for labels, the Default pool is the only answer
+there can be for a pod without an annotation: it is taken, and the grant says that it was assumed.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from openeni_crds.enipool import ENIPool
+from openeni_crds.selection import NoPool, PodFacts, choose_pool, default_pool
+from openeni_nodeagent.cluster.cache import Cache
+from openeni_nodeagent.cluster.objects import Namespace, Pod
+from openeni_nodeagent.cni.protocol import CniError, Code
+
+POD_SECONDS: Final = 2.0
+BROKEN_SECONDS: Final = 75.0  # the API server sends a bookmark a minute
+
+
+@dataclass(frozen=True)
+class Chosen:
+    pool: ENIPool
+    assumed: bool = False
+
+
+class Choice:
+    """The rule of openeni_crds.selection over the agent's caches."""
+
+    def __init__(
+        self,
+        pods: Cache[Pod],
+        pools: Cache[ENIPool],
+        namespaces: Cache[Namespace],
+        silence: Callable[[], float],
+    ) -> None:
+        """`silence`: seconds since the watch of the pods has last been heard of."""
+        self._pods = pods
+        self._pools = pools
+        self._namespaces = namespaces
+        self._silence = silence
+
+    def pool_for(self, uid: str, name: str, deadline: float) -> Chosen:
+        """Raises CniError (try again) where no pool can be named, saying why."""
+        pod = self._pods.wait(uid, max(min(POD_SECONDS, deadline - time.monotonic()), 0))
+        chosen = self._assume(name) if pod is None else self._choose(pod)
+        if chosen.pool.metadata.deleting:
+            raise CniError(Code.TRY_AGAIN, f"ENIPool {chosen.pool.name} is being deleted")
+        return chosen
+
+    def _choose(self, pod: Pod) -> Chosen:
+        found = choose_pool(
+            PodFacts(pod.metadata.labels, pod.metadata.annotations, self._labels_of(pod)),
+            self._pools.all(),
+        )
+        if isinstance(found, NoPool):
+            raise CniError(Code.TRY_AGAIN, found.why)
+        return Chosen(found)
+
+    def _labels_of(self, pod: Pod) -> dict[str, str]:
+        if not any(pool.spec.namespace_selector is not None for pool in self._pools.all()):
+            return {}
+        namespace = self._namespaces.wait(pod.metadata.namespace, POD_SECONDS)
+        if namespace is None:
+            raise CniError(
+                Code.TRY_AGAIN,
+                f"the labels of namespace {pod.metadata.namespace} are not known yet",
+            )
+        return namespace.metadata.labels
+
+    def _assume(self, name: str) -> Chosen:
+        pools = self._pools.all()
+        if self._silence() < BROKEN_SECONDS:
+            raise CniError(Code.TRY_AGAIN, f"pod {name} has not been seen on this node yet")
+        if any(p.spec.pod_selector or p.spec.namespace_selector for p in pools):
+            raise CniError(
+                Code.TRY_AGAIN,
+                f"the API server is away and pod {name}'s labels, which decide its pool, "
+                "are not known",
+            )
+        pool = default_pool(pools)
+        if pool is None:
+            raise CniError(
+                Code.TRY_AGAIN,
+                f"the API server is away, pod {name}'s annotations are not known, "
+                "and there is no Default pool",
+            )
+        return Chosen(pool, assumed=True)

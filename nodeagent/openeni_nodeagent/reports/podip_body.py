@@ -1,0 +1,102 @@
+"""The bodies of a PodIP, from a grant: pure."""
+
+from typing import Any
+
+from openeni_crds import names
+from openeni_crds.conditions import Condition, Reason, Type, condition, merge
+from openeni_crds.meta import Json, encode
+from openeni_crds.podip import PodIP, PodIPSpec
+from openeni_nodeagent.grants.ledger import Grant
+
+_ASSUMED = "the API server was away: the Default pool was assumed"
+
+
+def spec(grant: Grant, node: str) -> PodIPSpec:
+    return PodIPSpec(
+        grant.holder.pod_uid,
+        node,
+        grant.holder.container_id,
+        grant.eni,
+        grant.addresses,
+        grant.mode,
+    )
+
+
+def body(grant: Grant, node: str) -> Json:
+    """The whole object but its status: owned by its pod, ended only by the node's agent."""
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": grant.name, "uid": grant.holder.pod_uid}
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.PODIP.name,
+        "metadata": {
+            "name": grant.name,
+            "namespace": grant.namespace,
+            "ownerReferences": [owner],
+            "finalizers": [names.FINALIZER_PODIP],
+        },
+        "spec": encode(spec(grant, node)),
+    }
+
+
+def conditions(
+    grant: Grant, on_port: frozenset[str] | None, generation: int
+) -> tuple[Condition, ...]:
+    """Without times. `on_port`: the addresses that ENI.status.port shows, None if it shows none."""
+    missing = [a for a in grant.addresses if on_port is not None and a not in on_port]
+    assigned = on_port is not None and not missing
+    text = _ASSUMED if grant.assumed else ""
+    if missing:
+        text = f"{', '.join(missing)} is not on the port of ENI {grant.eni}"
+    reason = Reason.ASSIGNED if assigned else Reason.ADDRESS_NOT_ON_PORT
+    if on_port is None:
+        reason = Reason.WAITING_FOR_PORT
+    return (
+        condition(
+            Type.ASSIGNED,
+            reason,
+            text,
+            status=None if on_port is None else assigned,
+            generation=generation,
+        ),
+        condition(
+            Type.DATAPATH_READY, Reason.APPLIED, status=grant.connected, generation=generation
+        ),
+        condition(
+            Type.READY,
+            Reason.READY if assigned else reason,
+            text if not assigned else "",
+            status=assigned and grant.connected,
+            generation=generation,
+        ),
+    )
+
+
+def status(
+    podip: PodIP, grant: Grant, on_port: frozenset[str] | None, now: str
+) -> tuple[Json, bool]:
+    """The agent's part of the status, and whether the object shows it already."""
+    said = merge(
+        podip.status.conditions,
+        conditions(grant, on_port, podip.metadata.generation),
+        now,
+    )
+    fields: dict[str, Any] = {
+        "hostInterface": grant.host_interface,
+        "podInterface": grant.holder.interface,
+    }
+    if grant.gateway:  # ipvlan l3s and l3 need none
+        fields["gateway"] = grant.gateway[0]
+    mine = {c.type: c for c in podip.status.conditions}
+    shown = (podip.status.host_interface, podip.status.pod_interface, podip.status.gateway)
+    wanted = (grant.host_interface, grant.holder.interface, fields.get("gateway", ""))
+    same = all(mine.get(c.type) == c for c in said) and shown == wanted
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.PODIP.name,
+        "metadata": {
+            "name": podip.name,
+            "namespace": podip.namespace,
+            "uid": podip.metadata.uid,
+        },
+        "status": {"conditions": [encode(c) for c in said], **fields},
+    }, same

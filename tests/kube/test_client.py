@@ -1,0 +1,155 @@
+"""How a program finds its API server, and the token that it shows there."""
+
+import base64
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from openeni_crds.meta import Json
+from openeni_crds.names import ENI, Kind
+from openeni_kube import client
+from openeni_kube.client import KubeStore, NotConfiguredError, connect
+from openeni_kube.store import StoreError, UnreachableError
+from openeni_kube.wire import path_of
+from openeni_testing.objects import unique
+
+SERVICE_ACCOUNT = Kind("", "v1", "serviceaccounts", "ServiceAccount", namespaced=True)
+KUBERNETES = "kubernetes.config.incluster_config"
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+
+
+def test_no_configuration_at_all_is_one_line_that_says_what_to_do() -> None:
+    with pytest.raises(NotConfiguredError) as caught:
+        connect(agent="test")
+    assert "set KUBECONFIG" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "just words", "clusters: [", "kind: Config\nclusters: []\n"]
+)
+def test_a_kubeconfig_that_cannot_be_used_is_named_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
+) -> None:
+    file = tmp_path / "kubeconfig"
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    with pytest.raises(NotConfiguredError) as caught:
+        connect(agent="test")
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pod_without_a_service_account_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    monkeypatch.setattr(f"{KUBERNETES}.SERVICE_TOKEN_FILENAME", "/nonexistent/token")
+    with pytest.raises(NotConfiguredError, match="service account"):
+        connect(agent="test")
+
+
+# Tokens that rotate, on the real API server.
+
+
+def loaded(kubeconfig: Path) -> Json:
+    config: Json = yaml.safe_load(kubeconfig.read_text())
+    return config
+
+
+def new_token(store: KubeStore) -> tuple[str, str]:
+    """Return the user name and a token of a service account of its own."""
+    name = unique("account")
+    body: Json = {"metadata": {"name": name, "namespace": "default"}}
+    store.create(SERVICE_ACCOUNT, body)
+    request: Json = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    path = path_of(SERVICE_ACCOUNT, name, "default", "token")
+    token: str = store.request("POST", path, body=request)["status"]["token"]
+    return f"system:serviceaccount:default:{name}", token
+
+
+def who_am_i(store: KubeStore) -> str:
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    user: str = store.request("POST", path, body=body)["status"]["userInfo"]["username"]
+    return user
+
+
+@pytest.mark.cluster
+def test_a_token_file_in_a_kubeconfig_is_read_again_when_it_was_rotated(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    api_server: Path,
+    real_store: KubeStore,
+) -> None:
+    config = loaded(api_server)
+    token_file = tmp_path / "token"
+    config["users"][0]["user"] = {"tokenFile": str(token_file)}
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    token_file.write_text("not a token")
+    monkeypatch.setattr(client, "TOKEN_SECONDS", 0)
+    store = connect(agent="test", kubeconfig=str(tmp_path / "kubeconfig"))
+    with pytest.raises(StoreError) as caught:
+        who_am_i(store)
+    assert caught.value.status == 401
+    for _ in range(2):
+        user, token = new_token(real_store)
+        token_file.write_text(token)
+        assert who_am_i(store) == user
+    token_file.unlink()
+    with pytest.raises(UnreachableError, match="kubeconfig"):
+        who_am_i(store)
+
+
+@pytest.mark.cluster
+def test_a_pods_service_account_is_used_and_its_rotated_token_read_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    api_server: Path,
+    real_store: KubeStore,
+) -> None:
+    cluster = loaded(api_server)["clusters"][0]["cluster"]
+    trust = tmp_path / "ca.crt"
+    trust.write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
+    host, port = cluster["server"].removeprefix("https://").split(":")
+    token_file = tmp_path / "token"
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
+    monkeypatch.setattr(f"{KUBERNETES}.SERVICE_TOKEN_FILENAME", str(token_file))
+    monkeypatch.setattr(f"{KUBERNETES}.SERVICE_CERT_FILENAME", str(trust))
+    ahead = [timedelta()]
+    clock = SimpleNamespace(now=lambda: datetime.now() + ahead[0])  # noqa: DTZ005 - as the client's
+    library = SimpleNamespace(datetime=clock, timedelta=timedelta)
+    monkeypatch.setattr(f"{KUBERNETES}.datetime", library)
+
+    first, token = new_token(real_store)
+    token_file.write_text(token)
+    store = connect(agent="test")
+    assert who_am_i(store) == first
+    second, token = new_token(real_store)
+    token_file.write_text(token)
+    ahead[0] = timedelta(seconds=61)
+    assert who_am_i(store) == second
+
+
+@pytest.mark.cluster
+def test_what_one_may_not_do_is_an_answer_with_status_403(
+    tmp_path: Path, api_server: Path, real_store: KubeStore
+) -> None:
+    config = loaded(api_server)
+    _, token = new_token(real_store)
+    config["users"][0]["user"] = {"token": token}
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    store = connect(agent="test", kubeconfig=str(tmp_path / "kubeconfig"))
+    with pytest.raises(StoreError, match="forbidden") as caught:
+        store.get(ENI, "any")
+    assert caught.value.status == 403
+    assert not isinstance(caught.value, UnreachableError)

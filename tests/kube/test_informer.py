@@ -1,0 +1,287 @@
+"""Informers, over the store in memory and over a real API server that is restarted under them."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from openeni_crds.meta import Json
+from openeni_crds.names import ENI
+from openeni_kube.client import KubeStore
+from openeni_kube.informer import FIRST_DELAY, LONGEST_DELAY, Informer, delay
+from openeni_kube.store import Page, Store, UnreachableError, WatchEvent
+from openeni_testing.lab.api_server import ApiServer
+from openeni_testing.objects import eni_body, unique
+from openeni_testing.store.memory import MemoryStore
+from openeni_testing.waiting import wait_for
+
+
+class Told:
+    """What an informer of `store` has told, in order."""
+
+    def __init__(self, store: Store, node: str = "n1") -> None:
+        self.store = store
+        self.node = node
+        self.words: list[tuple[str, str]] = []
+        self.objects: list[Json] = []
+
+    def change(self, body: Json) -> None:
+        self.words.append(("change", body["metadata"]["name"]))
+        self.objects.append(body)
+
+    def delete(self, body: Json) -> None:
+        self.words.append(("delete", body["metadata"]["name"]))
+        self.objects.append(body)
+
+    def create(self, name: str) -> Json:
+        """Create an ENI and wait until that is told."""
+        made = self.store.create(ENI, eni_body(name, node=self.node))
+        wait_for(lambda: ("change", name) in self.words, f"{name} is told")
+        return made
+
+    def exactly(self, *words: tuple[str, str]) -> None:
+        """These and no more were told until now: what comes last is an object created now."""
+        wait_for(lambda: len(self.words) >= len(words), f"the informer tells {words}")
+        last = unique("last")
+        self.create(last)
+        assert self.words == [*words, ("change", last)]
+
+
+Start = Callable[..., tuple[Informer, Told]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start informers that end with the test."""
+    started: list[Informer] = []
+
+    def one(store: Store, node: str = "n1", **options: Any) -> tuple[Informer, Told]:
+        told = Told(store, node)
+        told_of: dict[str, Any] = {"on_change": told.change, "on_delete": told.delete}
+        informer = Informer(store, ENI, **told_of | options)
+        informer.start()
+        started.append(informer)
+        return informer, told
+
+    yield one
+    for informer in started:
+        informer.stop()
+
+
+@pytest.fixture
+def memory() -> MemoryStore:
+    return MemoryStore(bookmark_seconds=0.1)
+
+
+def state(name: str, word: str) -> Json:
+    return {"metadata": {"name": name}, "status": {"state": word}}
+
+
+def test_what_is_there_is_told_before_synced_and_what_comes_afterwards(
+    memory: MemoryStore, start: Start
+) -> None:
+    memory.create(ENI, eni_body("a"))
+    informer, told = start(memory)
+    assert informer.synced.wait(60)
+    assert told.words == [("change", "a")]
+    memory.create(ENI, eni_body("b"))
+    memory.apply(ENI, state("a", "Ready"), manager="m", subresource="status")
+    memory.delete(ENI, "b")
+    told.exactly(("change", "a"), ("change", "b"), ("change", "a"), ("delete", "b"))
+    assert told.objects[2]["status"] == {"state": "Ready"}
+
+
+def test_only_what_is_selected_is_told(memory: MemoryStore, start: Start) -> None:
+    informer, told = start(memory, "n2", field_selector="spec.nodeName=n2")
+    assert informer.synced.wait(60)
+    memory.create(ENI, eni_body("a", node="n1"))
+    memory.create(ENI, eni_body("b", node="n2"))
+    told.exactly(("change", "b"))
+
+
+def test_watches_that_end_are_resumed_and_nothing_is_told_twice(
+    memory: MemoryStore, start: Start
+) -> None:
+    _, told = start(memory, watch_seconds=0)
+    for name in "abc":  # each in a watch of its own, after the one before was told
+        told.create(name)
+    told.exactly(*(("change", name) for name in "abc"))
+
+
+def test_after_a_gap_what_has_gone_is_told_as_deleted(memory: MemoryStore, start: Start) -> None:
+    memory.create(ENI, eni_body("gone"))
+    old = memory.create(ENI, eni_body("replaced"))
+    informer, told = start(memory)
+    assert informer.synced.wait(60)
+    with_a_gap(memory, lambda: _replace(memory))
+    told.exactly(
+        ("change", "gone"),
+        ("change", "replaced"),
+        ("delete", "gone"),
+        ("delete", "replaced"),
+        ("change", "new"),
+        ("change", "replaced"),
+    )
+    assert told.objects[3]["metadata"]["uid"] == old["metadata"]["uid"]
+
+
+def _replace(memory: MemoryStore) -> None:
+    memory.delete(ENI, "gone")
+    memory.delete(ENI, "replaced")
+    memory.create(ENI, eni_body("replaced"))
+    memory.create(ENI, eni_body("new"))
+
+
+def with_a_gap(memory: MemoryStore, change: Callable[[], None]) -> None:
+    """Change the world while nobody watches, and forget how."""
+    with memory.unwatched():
+        change()
+        memory.compact()
+
+
+def test_without_a_cache_only_names_are_kept(memory: MemoryStore, start: Start) -> None:
+    memory.create(ENI, eni_body("a"))
+    informer, _ = start(memory)
+    assert informer.synced.wait(60)
+    kept = informer.get("a")
+    assert kept is not None
+    assert kept.keys() == {"metadata"}
+    assert kept["metadata"].keys() == {"name", "uid"}
+
+
+def test_with_a_cache_the_last_state_of_everything_is_at_hand(
+    memory: MemoryStore, start: Start
+) -> None:
+    memory.create(ENI, eni_body("a"))
+    informer, told = start(memory, cache=True)
+    assert informer.synced.wait(60)
+    memory.create(ENI, eni_body("b"))
+    memory.delete(ENI, "a")
+    told.exactly(("change", "a"), ("change", "b"), ("delete", "a"))
+    assert informer.get("a") is None
+    there = {("", name): memory.get(ENI, name) for name in ("b", told.words[-1][1])}
+    assert informer.snapshot() == there
+
+
+def test_a_handler_that_fails_is_logged_and_the_next_object_is_told(
+    memory: MemoryStore, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[str] = []
+
+    def fail_for_a(body: Json) -> None:
+        if body["metadata"]["name"] == "a":
+            raise RuntimeError("no such thing as a")
+        told.append(body["metadata"]["name"])
+
+    memory.create(ENI, eni_body("a"))
+    memory.create(ENI, eni_body("b"))
+    start(memory, on_change=fail_for_a)
+    wait_for(lambda: told == ["b"], "the second object was told")
+    assert "no such thing as a" in caplog.text
+
+
+def test_an_outage_is_logged_once_makes_it_old_and_passes(
+    memory: MemoryStore, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    informer, told = start(memory)
+    assert informer.synced.wait(60)
+    memory.set_outage(True)
+    wait_for(lambda: informer.age() > 1.5, "nothing was heard for a while")
+    memory.set_outage(False)
+    silent = informer.age()
+    told.create("a")
+    assert informer.age() < silent
+    told.exactly(("change", "a"))
+    assert [r.message for r in caplog.records if r.levelno >= logging.WARNING] == [
+        "enis: watch failed, trying again: 0: the store has an outage"
+    ]
+
+
+def test_a_stopped_informer_tells_nothing_more(memory: MemoryStore, start: Start) -> None:
+    others = set(threading.enumerate())
+    informer, told = start(memory)
+    assert informer.synced.wait(60)
+    (thread,) = set(threading.enumerate()) - others
+    informer.stop()
+    memory.create(ENI, eni_body("a"))
+    thread.join(60)
+    assert not thread.is_alive()
+    assert told.words == []
+
+
+def test_delays_grow_to_a_bound_and_are_spread() -> None:
+    assert delay(1, 0) == FIRST_DELAY / 2
+    assert delay(1, 1) == FIRST_DELAY
+    assert delay(2, 1) == 2 * FIRST_DELAY
+    assert delay(1000, 1) == LONGEST_DELAY
+
+
+class Gate:
+    """A store whose watches are refused while the gate is shut."""
+
+    def __init__(self, store: KubeStore) -> None:
+        self.create = store.create
+        self._store = store
+        self.open = threading.Event()
+        self.open.set()
+        self.lists = 0
+
+    def list(self, *args: Any, **selectors: Any) -> Page:
+        self.lists += 1
+        return self._store.list(*args, **selectors)
+
+    def watch(self, *args: Any, **options: Any) -> Iterator[WatchEvent]:
+        if not self.open.is_set():
+            raise UnreachableError(0, "the gate is shut")
+        yield from self._store.watch(*args, **options)
+
+
+@pytest.fixture
+def restarted(control_plane: ApiServer, real_store: KubeStore) -> Iterator[Callable[[], None]]:
+    """Restart the API server; in the end it runs, whatever happened."""
+
+    def restart() -> None:
+        control_plane.stop()
+        control_plane.run()
+        wait_for(lambda: real_store.list(ENI).resource_version, "our kinds are served again")
+
+    yield restart
+    control_plane.run()
+
+
+@pytest.mark.cluster
+def test_a_restart_of_the_api_server_in_mid_watch_loses_and_doubles_nothing(
+    real_store: KubeStore, start: Start, restarted: Callable[[], None]
+) -> None:
+    """Where the server's cache begins after our version, each further list tells of all once."""
+    gate: Any = Gate(real_store)
+    node, before, after = unique("node"), unique("a"), unique("b")
+    informer, told = start(gate, node, field_selector=f"spec.nodeName={node}", cache=True)
+    assert informer.synced.wait(60)
+    told.create(before)
+    restarted()
+    told.create(after)
+    told.exactly(*[("change", before)] * gate.lists, ("change", after))
+    assert informer.snapshot().keys() >= {("", before), ("", after)}
+
+
+@pytest.mark.cluster
+def test_what_was_deleted_in_a_gap_that_the_api_server_forgot_is_told_as_deleted(
+    real_store: KubeStore, start: Start, restarted: Callable[[], None]
+) -> None:
+    gate: Any = Gate(real_store)
+    node, name, later = unique("node"), unique("a"), unique("b")
+    informer, told = start(gate, node, field_selector=f"spec.nodeName={node}")
+    assert informer.synced.wait(60)
+    told.create(name)
+    gate.open.clear()
+    restarted()
+    real_store.delete(ENI, name)
+    real_store.create(ENI, eni_body(later, node=node))
+    restarted()
+    gate.open.set()
+    told.exactly(("change", name), ("delete", name), ("change", later))
+    assert gate.lists == 2

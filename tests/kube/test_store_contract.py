@@ -1,0 +1,279 @@
+"""What openeni relies on of the API server; the store in memory is held to the same.
+
+Creating, reading, patching, deleting, watching; server-side apply is in the file beside it.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from openeni_crds.meta import Json
+from openeni_crds.names import ENI, ENIPOOL, NAMESPACE, POD, PODIP, Kind
+from openeni_kube.store import (
+    ConflictError,
+    GoneError,
+    InvalidError,
+    NotFoundError,
+    Store,
+    WatchEvent,
+)
+from openeni_testing.objects import eni_body, podip_body, pool_body, status_of, unique
+from openeni_testing.store.memory import MemoryStore
+from openeni_testing.waiting import wait_for
+
+SERVICE_ACCOUNT = Kind("", "v1", "serviceaccounts", "ServiceAccount", namespaced=True)
+OPERATOR = "openeni-operator"
+
+
+@pytest.fixture
+def eni(store: Store) -> Json:
+    return store.create(ENI, eni_body(unique("eni")))
+
+
+def collected(
+    store: Store, version: str, enough: Callable[[list[WatchEvent]], bool], **selectors: str
+) -> list[WatchEvent]:
+    """Watch ENIs until enough was seen or a minute has passed; bookmarks are left out."""
+    seen: list[WatchEvent] = []
+    for event in store.watch(ENI, version, seconds=60, **selectors):
+        if event.type != "BOOKMARK":
+            seen.append(event)
+        if enough(seen):
+            break
+    return seen
+
+
+def test_what_is_created_can_be_read_and_has_an_identity(store: Store) -> None:
+    name = unique("eni")
+    made = store.create(ENI, eni_body(name))
+    assert store.get(ENI, name) == made
+    meta = made["metadata"]
+    assert meta["uid"]
+    assert meta["creationTimestamp"]
+    assert int(meta["resourceVersion"]) > 0
+    assert meta["generation"] == 1
+    assert (made["apiVersion"], made["kind"]) == ("openeni.io/v1alpha1", "ENI")
+
+
+def test_reading_what_is_not_there_is_a_not_found_error_that_names_it(store: Store) -> None:
+    with pytest.raises(NotFoundError, match="nowhere"):
+        store.get(ENI, "nowhere")
+
+
+def test_creating_a_name_twice_is_a_conflict(store: Store, eni: Json) -> None:
+    with pytest.raises(ConflictError, match=eni["metadata"]["name"]):
+        store.create(ENI, eni_body(eni["metadata"]["name"]))
+
+
+def test_a_bad_object_is_refused_with_the_field(store: Store) -> None:
+    body = eni_body(unique("eni"))
+    body["spec"]["mtu"] = 12
+    with pytest.raises(InvalidError, match=r"spec.mtu"):
+        store.create(ENI, body)
+
+
+def test_defaults_are_filled_in(store: Store) -> None:
+    made = store.create(ENIPOOL, pool_body(unique("pool")))
+    assert made["spec"]["cloud"] == "default"
+    assert made["spec"]["capacity"]["addressesPerENI"] == 15
+    assert made["spec"]["reclaim"] == {"policy": "After", "after": "15m"}
+
+
+def test_a_status_given_at_creation_is_dropped(store: Store) -> None:
+    made = store.create(ENI, eni_body(unique("eni")) | {"status": {"state": "Ready"}})
+    assert "status" not in made
+
+
+def test_namespaced_objects_live_in_their_namespace(store: Store) -> None:
+    name = unique("pod")
+    store.create(PODIP, podip_body(name))
+    assert store.get(PODIP, name, "default")["metadata"]["namespace"] == "default"
+    with pytest.raises(NotFoundError):
+        store.get(PODIP, name, "kube-system")
+
+
+def test_a_list_has_all_namespaces_and_a_version_to_watch_from(store: Store, eni: Json) -> None:
+    page = store.list(ENI)
+    assert eni in page.items
+    assert int(page.resource_version) >= int(eni["metadata"]["resourceVersion"])
+
+
+def test_a_list_is_selected_by_field_and_label(store: Store) -> None:
+    node, name = unique("node"), unique("eni")
+    body = eni_body(name, node=node)
+    body["metadata"]["labels"] = {"rack": node}
+    made = store.create(ENI, body)
+    store.create(ENI, eni_body(unique("eni"), node=unique("node")))
+    assert store.list(ENI, field_selector=f"spec.nodeName={node}").items == (made,)
+    assert store.list(ENI, label_selector=f"rack={node}").items == (made,)
+    assert store.list(ENI, label_selector=f"rack={node},!rack").items == ()
+    assert made not in store.list(ENI, field_selector=f"spec.nodeName!={node}").items
+
+
+def test_a_field_that_cannot_be_selected_by_is_refused(store: Store) -> None:
+    with pytest.raises(InvalidError, match=r"spec.mtu"):
+        store.list(ENI, field_selector="spec.mtu=1450")
+
+
+def test_items_of_built_in_lists_say_what_they_are(store: Store) -> None:
+    name = unique("ns")
+    store.create(NAMESPACE, {"metadata": {"name": name}})
+    (found,) = store.list(NAMESPACE, field_selector=f"metadata.name={name}").items
+    assert (found["apiVersion"], found["kind"]) == ("v1", "Namespace")
+
+
+def test_a_patch_whose_test_fails_is_invalid_and_changes_nothing(store: Store, eni: Json) -> None:
+    name = eni["metadata"]["name"]
+    operations: list[Json] = [
+        {"op": "test", "path": "/spec/pool", "value": "another"},
+        {"op": "add", "path": "/spec/retiring", "value": ["10.98.0.5"]},
+    ]
+    with pytest.raises(InvalidError):
+        store.patch(ENI, name, operations)
+    assert store.get(ENI, name) == eni
+
+
+def test_a_patch_of_a_missing_place_is_invalid(store: Store, eni: Json) -> None:
+    with pytest.raises(InvalidError):
+        store.patch(ENI, eni["metadata"]["name"], [{"op": "remove", "path": "/spec/retiring"}])
+
+
+def test_a_patch_that_tests_an_old_version_fails(store: Store, eni: Json) -> None:
+    name = eni["metadata"]["name"]
+    store.apply(ENI, status_of(name, state="a"), manager=OPERATOR, subresource="status")
+    version = eni["metadata"]["resourceVersion"]
+    operations: list[Json] = [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": version},
+        {"op": "add", "path": "/metadata/finalizers", "value": ["openeni.io/port"]},
+    ]
+    with pytest.raises(InvalidError):
+        store.patch(ENI, name, operations)
+
+
+def test_a_deleted_object_is_gone_and_deleting_again_is_no_error(store: Store, eni: Json) -> None:
+    name = eni["metadata"]["name"]
+    store.delete(ENI, name)
+    with pytest.raises(NotFoundError):
+        store.get(ENI, name)
+    store.delete(ENI, name)
+
+
+def test_a_delete_with_another_uid_deletes_nothing(store: Store, eni: Json) -> None:
+    name = eni["metadata"]["name"]
+    store.delete(ENI, name, uid="00000000-0000-0000-0000-000000000000")
+    assert store.get(ENI, name) == eni
+    store.delete(ENI, name, uid=eni["metadata"]["uid"])
+    with pytest.raises(NotFoundError):
+        store.get(ENI, name)
+
+
+def test_a_finalizer_holds_a_deleted_object_until_it_is_taken_away(store: Store) -> None:
+    name = unique("eni")
+    body = eni_body(name)
+    body["metadata"]["finalizers"] = ["openeni.io/port"]
+    made = store.create(ENI, body)
+    store.delete(ENI, name)
+    held = store.get(ENI, name)
+    assert held["metadata"]["deletionTimestamp"]
+    assert held["metadata"]["generation"] == made["metadata"]["generation"] + 1
+    store.delete(ENI, name)
+    assert store.get(ENI, name) == held
+    more = [{"op": "add", "path": "/metadata/finalizers/-", "value": "openeni.io/enis"}]
+    with pytest.raises(InvalidError, match="finalizers"):
+        store.patch(ENI, name, more)
+    store.patch(ENI, name, [{"op": "remove", "path": "/metadata/finalizers/0"}])
+    with pytest.raises(NotFoundError):
+        store.get(ENI, name)
+
+
+def test_a_new_object_of_an_old_name_is_another_one(store: Store, eni: Json) -> None:
+    name = eni["metadata"]["name"]
+    store.delete(ENI, name)
+    assert store.create(ENI, eni_body(name))["metadata"]["uid"] != eni["metadata"]["uid"]
+
+
+def test_a_watch_tells_what_happened_since_a_version_in_order(store: Store) -> None:
+    node, name = unique("node"), unique("eni")
+    version = store.list(ENI).resource_version
+    store.create(ENI, eni_body(name, node=node))
+    store.apply(ENI, status_of(name, state="a"), manager=OPERATOR, subresource="status")
+    store.delete(ENI, name)
+    seen = collected(store, version, lambda s: len(s) > 2, field_selector=f"spec.nodeName={node}")
+    assert [e.type for e in seen] == ["ADDED", "MODIFIED", "DELETED"]
+    versions = [int(e.object["metadata"]["resourceVersion"]) for e in seen]
+    assert versions == sorted(set(versions))
+    assert seen[-1].object["metadata"]["name"] == name
+
+
+def test_a_watch_tells_what_happens_while_it_is_open(store: Store) -> None:
+    node, name = unique("node"), unique("eni")
+    version = store.list(ENI).resource_version
+    seen: list[WatchEvent] = []
+    watcher = threading.Thread(
+        target=lambda: seen.extend(
+            collected(store, version, bool, field_selector=f"spec.nodeName={node}")
+        )
+    )
+    watcher.start()
+    store.create(ENI, eni_body(unique("other"), node=unique("node")))
+    store.create(ENI, eni_body(name, node=node))
+    wait_for(lambda: bool(seen), "the watch has told of the new object")
+    watcher.join()
+    assert [e.object["metadata"]["name"] for e in seen] == [name]
+
+
+def test_leaving_the_selection_looks_like_a_deletion(store: Store) -> None:
+    name, rack = unique("eni"), unique("rack")
+    body = eni_body(name)
+    body["metadata"]["labels"] = {"rack": rack}
+    version = store.list(ENI).resource_version
+    store.create(ENI, body)
+    away = [{"op": "replace", "path": "/metadata/labels/rack", "value": "another"}]
+    store.patch(ENI, name, away)
+    seen = collected(store, version, lambda s: len(s) == 2, label_selector=f"rack={rack}")
+    assert [e.type for e in seen] == ["ADDED", "DELETED"]
+    assert store.get(ENI, name)["metadata"]["labels"] == {"rack": "another"}
+
+
+def test_a_watch_ends_in_its_time(store: Store) -> None:
+    began, version = time.monotonic(), store.list(ENI).resource_version
+    longer = threading.Thread(target=collected, args=(store, version, bool), daemon=True)
+    longer.start()
+    events = list(store.watch(ENI, version, seconds=1))
+    assert longer.is_alive()
+    assert {e.type for e in events} <= {"BOOKMARK"}
+    assert time.monotonic() - began >= 1
+    store.create(ENI, eni_body(unique("eni")))
+    longer.join(60)
+    assert not longer.is_alive()
+
+
+def test_a_watch_from_a_forgotten_version_is_gone(store: Store) -> None:
+    for _ in range(2):
+        store.create(ENI, eni_body(unique("eni")))
+    if isinstance(store, MemoryStore):
+        store.compact()  # the real one does not remember what was before its own start
+    with pytest.raises(GoneError):
+        next(iter(store.watch(ENI, "1", seconds=4)))
+
+
+def test_a_pods_status_is_its_own_part(store: Store) -> None:
+    name = unique("pod")
+    account = {"metadata": {"name": "default", "namespace": "default"}}
+    store.apply(SERVICE_ACCOUNT, account, manager="openeni-tests")
+    container = {"name": "web", "image": "web"}
+    made = store.create(
+        POD,
+        {
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"containers": [container], "automountServiceAccountToken": False},
+            "status": {"phase": "Running"},
+        },
+    )
+    assert made["status"]["phase"] == "Pending"
+    running = [{"op": "add", "path": "/status/phase", "value": "Running"}]
+    after = store.patch(POD, name, running, "default", subresource="status")
+    assert after["status"]["phase"] == "Running"
+    assert store.list(POD, field_selector=f"metadata.name={name}").items[0] == after

@@ -1,0 +1,108 @@
+"""The queue loses nothing, doubles nothing, and backs off from what fails."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from openeni_kube.result import Done, Invalid, RequeueAfter, Result, Retry
+from openeni_kube.workqueue import Backoff, WorkQueue
+
+KEYS = st.sampled_from("abc")
+RESULTS: st.SearchStrategy[Result] = st.one_of(
+    st.just(Done()),
+    st.just(Invalid("x")),
+    st.builds(RequeueAfter, st.floats(0, 10), st.just("x")),
+    st.builds(Retry, st.just("x"), st.floats(0, 10)),
+)
+
+
+class Queue(RuleBasedStateMachine):
+    """What was asked for and not yet done must be due; what runs must not be given out again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue: WorkQueue[str] = WorkQueue(Backoff())
+        self.now = 0.0
+        self.owed: set[str] = set()  # asked for, not begun since
+        self.running: set[str] = set()
+
+    @rule(key=KEYS, after=st.floats(0, 5))
+    def ask(self, key: str, after: float) -> None:
+        self.queue.add(key, self.now + after)
+        self.owed.add(key)
+
+    @rule()
+    def begin(self) -> None:
+        key = self.queue.take(self.now)
+        if key is not None:
+            assert key not in self.running
+            assert key in self.owed
+            self.running.add(key)
+            self.owed.discard(key)
+
+    @rule(result=RESULTS, uniform=st.floats(0, 0.99))
+    def end(self, result: Result, uniform: float) -> None:
+        if self.running:
+            key = min(self.running)
+            self.running.discard(key)
+            self.queue.finish(key, result, self.now, uniform)
+            if isinstance(result, RequeueAfter | Retry):
+                self.owed.add(key)
+
+    @rule(seconds=st.floats(0, 100))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    @invariant()
+    def everything_owed_comes(self) -> None:
+        due = self.queue.next_due()
+        assert (due is None) == (not self.owed - self.running)
+
+
+TestQueue = Queue.TestCase
+
+
+def test_a_key_that_is_added_while_it_runs_runs_once_more() -> None:
+    queue: WorkQueue[str] = WorkQueue(Backoff())
+    queue.add("a", 0)
+    assert queue.take(0) == "a"
+    queue.add("a", 1)
+    queue.add("a", 1)
+    assert queue.take(9) is None
+    queue.finish("a", Done(), 2, 0.5)
+    assert queue.take(2) == "a"
+    queue.finish("a", Done(), 2, 0.5)
+    assert queue.take(99) is None
+
+
+def test_an_earlier_time_wins() -> None:
+    queue: WorkQueue[str] = WorkQueue(Backoff())
+    queue.add("a", 10)
+    queue.add("a", 3)
+    queue.add("a", 20)
+    assert queue.next_due() == 3
+
+
+def test_failures_in_a_row_double_the_pause_and_success_forgets_them() -> None:
+    queue: WorkQueue[str] = WorkQueue(Backoff())
+    pauses = list[float]()
+    queue.add("a", 0)
+    for result in (Retry("x"), Retry("x"), Retry("x"), Done(), Retry("x")):
+        assert queue.take(1000) == "a"
+        queue.finish("a", result, 1000, 0.5)
+        pauses.append((queue.next_due() or 1000) - 1000)
+        queue.add("a", 0)
+    assert pauses == [1, 2, 4, 0, 1]
+
+
+def test_what_the_cloud_asks_for_is_the_least_pause() -> None:
+    queue: WorkQueue[str] = WorkQueue(Backoff())
+    queue.add("a", 0)
+    queue.take(0)
+    queue.finish("a", Retry("x", after=30), 0, 0.5)
+    assert queue.next_due() == 30
+
+
+@given(st.integers(0, 10_000), st.floats(0, 0.999))
+def test_a_pause_is_bounded(failures: int, uniform: float) -> None:
+    assert 0.8 <= Backoff().pause(failures, uniform) <= 60 * 1.2

@@ -1,0 +1,54 @@
+"""When a program that ended is started again, and how its end is put into words."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from openeni_lab.machine.exits import End, describe, last_words, restart_delay
+
+
+def test_restarts_wait_as_a_kubelets_do() -> None:
+    """At once, after 10 s, then doubled up to 5 minutes."""
+    delays = [restart_delay(None, 1)]
+    for _ in range(7):
+        delays.append(restart_delay(delays[-1], 1))
+    assert delays == [0, 10, 20, 40, 80, 160, 300, 300]
+    assert all(before <= after for before, after in itertools.pairwise(delays))
+
+
+@pytest.mark.parametrize(("ran", "delay"), [(599, 300), (601, 0)])
+def test_ten_minutes_of_running_are_forgiven(ran: float, delay: float) -> None:
+    assert restart_delay(300, ran) == delay
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, "ended with 0"),
+        (2, "ended with 2"),
+        (-11, "ended by SIGSEGV (signal 11)"),
+        (-9, "ended by SIGKILL (signal 9)"),
+        (-40, "ended by signal 40"),
+    ],
+)
+def test_an_end_is_named(code: int, words: str) -> None:
+    assert describe(code) == words
+
+
+@pytest.mark.parametrize(
+    ("restart_in", "words"),
+    [(None, "not started again"), (0, "started again"), (10, "started again in 10 s")],
+)
+def test_an_end_says_what_comes_next(restart_in: float | None, words: str) -> None:
+    end = End("1", "agent", "ended with 1", 0, restart_in, "/log", "no route")
+    assert str(end) == f"agent ended with 1; {words}"
+
+
+def test_last_words_are_the_last_line_of_a_long_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("x" * 100_000 + "\nno route\n\n")
+    assert last_words(log) == "no route"
+    log.write_text("x" * 100_000)
+    assert last_words(log) == "x" * 300
+    assert last_words(tmp_path / "none") == "it logged nothing"

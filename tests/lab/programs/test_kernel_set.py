@@ -1,0 +1,27 @@
+import pytest
+
+from openeni_lab.programs.kernel_set import lost_options, newest_source
+
+
+@pytest.mark.parametrize(
+    ("said", "package"),
+    [
+        ("linux-source\n  Depends: linux-source-6.1\n", "linux-source-6.1"),
+        (
+            "linux-source\n |Depends: linux-source-6.9\n  Depends: linux-source-6.12\n",
+            "linux-source-6.12",
+        ),
+        ("linux-source\n  Depends: linux-source-6.8.0\n", "linux-source-6.8.0"),
+        ("linux-source\n  Suggests: linux-source-doc\n  Depends: old-linux-source-9.9\n", None),
+        ("", None),
+    ],
+)
+def test_the_series_is_the_one_that_the_distribution_says(said: str, package: str | None) -> None:
+    assert newest_source(said.split()) == package
+
+
+def test_an_option_that_the_source_drops_is_named() -> None:
+    wanted = "# a comment\nCONFIG_B=y\nCONFIG_IPVLAN=y\nCONFIG_A=y\nCONFIG_N=n\n"
+    config = "CONFIG_IPVLAN=y\n# CONFIG_A is not set\nCONFIG_OTHER=y\n"
+    assert lost_options(wanted, config) == ["CONFIG_A=y", "CONFIG_B=y"]
+    assert lost_options("CONFIG_IPVLAN=y\n", config) == []

@@ -1,0 +1,160 @@
+"""What the agent watches: its own node's objects, and no more than it needs."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from openeni_crds import names
+from openeni_kube.store import NotFoundError, Page
+from openeni_nodeagent.cluster import watches
+from openeni_nodeagent.cluster.watches import Caches, Watches
+from openeni_testing.agent import node_objects
+from openeni_testing.objects import eni_body, podip_body, pool_body
+from openeni_testing.store.memory import MemoryStore
+from openeni_testing.waiting import wait_for
+
+
+class OlderStore(MemoryStore):
+    """A cluster before Kubernetes 1.33: without ServiceCIDR objects."""
+
+    def list(self, kind: names.Kind, **selectors: Any) -> Page:
+        if kind == names.SERVICE_CIDR:
+            raise NotFoundError(404, "the server could not find the requested resource")
+        return super().list(kind, **selectors)
+
+
+class Running:
+    """Watches over a store, until the test ends."""
+
+    def __init__(self, store: MemoryStore, *, cidrs: bool = False) -> None:
+        self.store = store
+        self.caches = Caches()
+        self.watches = Watches(store, self.caches, node_objects.NODE, cidrs=cidrs)
+        self.stopping = threading.Event()
+        self.waiter = threading.Thread(target=self.watches.wait, args=(self.stopping,))
+
+    def start(self) -> None:
+        self.watches.start()
+        self.waiter.start()
+
+    def end(self) -> None:
+        self.stopping.set()
+        self.watches.stop()
+        if self.waiter.ident:
+            self.waiter.join(60)
+
+
+@pytest.fixture
+def ending() -> Iterator[list[Running]]:
+    """What ends with the test."""
+    started: list[Running] = []
+    yield started
+    for one in started:
+        one.end()
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    made = MemoryStore(bookmark_seconds=0.1)
+    node_objects.make_node(made)
+    return made
+
+
+def running(ending: list[Running], store: MemoryStore, *, cidrs: bool = False) -> Running:
+    made = Running(store, cidrs=cidrs)
+    ending.append(made)
+    made.start()
+    return made
+
+
+def test_the_caches_are_filled_with_this_nodes_objects_and_every_pool(
+    ending: list[Running], store: MemoryStore
+) -> None:
+    mine = node_objects.make_pod(store, "mine")
+    other = {"metadata": {"name": "other", "namespace": "default"}, "spec": {"nodeName": "n2"}}
+    store.create(names.POD, other)
+    store.create(names.NODE, {"metadata": {"name": "n2"}})
+    for name, node in (("a", node_objects.NODE), ("b", "n2")):
+        store.create(names.ENI, eni_body(name, node=node))
+        store.create(names.PODIP, podip_body(name, node=node))
+        store.create(names.ENIPOOL, pool_body(name))
+    made = running(ending, store)
+    made.waiter.join(60)
+    assert not made.waiter.is_alive()
+    caches = made.caches
+    shown = [sorted(o.metadata.name for o in c.all()) for c in (caches.nodes, caches.pods)]
+    assert shown == [[node_objects.NODE], ["mine"]]
+    assert caches.pods.get(mine) is not None
+    assert [o.metadata.name for o in caches.enis.all()] == ["a"]
+    assert [o.metadata.name for o in caches.podips.all()] == ["a"]
+    assert sorted(o.metadata.name for o in caches.pools.all()) == ["a", "b"]
+    assert made.watches.pods_known()
+
+
+def test_namespaces_are_watched_once_a_pool_asks_for_their_labels(
+    ending: list[Running], store: MemoryStore
+) -> None:
+    store.create(names.NAMESPACE, {"metadata": {"name": "shop", "labels": {"team": "a"}}})
+    store.create(names.ENIPOOL, pool_body("plain"))
+    made = running(ending, store)
+    made.waiter.join(60)
+    assert made.caches.namespaces.all() == ()
+    for name in ("first", "second"):
+        body = pool_body(name)
+        body["spec"]["namespaceSelector"] = {"matchLabels": {"team": "a"}}
+        store.create(names.ENIPOOL, body)
+    wait_for(lambda: made.caches.namespaces.get("shop"), "the namespace is known")
+    wait_for(lambda: made.caches.pools.get("second"), "a second pool that asks is no harm")
+
+
+def test_while_the_api_server_is_away_it_waits_until_it_is_back_or_the_agent_stops(
+    ending: list[Running], store: MemoryStore
+) -> None:
+    store.set_outage(outage=True)
+    waits, stops = running(ending, store), running(ending, store)
+    stops.stopping.set()
+    stops.waiter.join(60)
+    assert not stops.waiter.is_alive()
+    assert waits.waiter.is_alive()
+    assert not waits.watches.pods_known()
+    store.set_outage(outage=False)
+    waits.waiter.join(60)
+    assert not waits.waiter.is_alive()
+
+
+def test_service_networks_are_waited_for_where_the_cluster_has_them(
+    ending: list[Running], store: MemoryStore
+) -> None:
+    store.create(
+        names.SERVICE_CIDR,
+        {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.96.0.0/12"]}},
+    )
+    made = running(ending, store, cidrs=True)
+    made.waiter.join(60)
+    (found,) = made.caches.cidrs.all()
+    assert found.spec.cidrs == ("10.96.0.0/12",)
+
+
+def test_where_the_cluster_has_none_it_says_what_to_set_and_goes_on(
+    ending: list[Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    made = running(ending, OlderStore(bookmark_seconds=0.1), cidrs=True)
+    made.waiter.join(60)
+    assert not made.waiter.is_alive()
+    assert "set OPENENI_SERVICE_CIDRS" in caplog.text
+
+
+def test_pods_are_known_only_while_the_api_server_is_heard_of(
+    ending: list[Running], store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = running(ending, store)
+    made.waiter.join(60)
+    store.set_outage(outage=True)
+    monkeypatch.setattr(watches, "SILENT_SECONDS", 0.3)
+    wait_for(lambda: not made.watches.pods_known(), "its silence is noticed")
+    assert made.watches.pods_silence() >= 0.3
+    store.set_outage(outage=False)
+    monkeypatch.undo()
+    wait_for(made.watches.pods_known, "it is heard of again")

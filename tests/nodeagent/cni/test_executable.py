@@ -1,0 +1,205 @@
+"""The C executable against the real server, and without one."""
+
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import pytest
+
+from openeni_nodeagent.attachments.calls import Call, StoppingError
+from openeni_nodeagent.attachments.phases import Record
+from openeni_nodeagent.cni import frame
+from openeni_nodeagent.cni.protocol import CniError, Code
+from openeni_nodeagent.cni.query import QueryError, phases
+from openeni_nodeagent.cni.server import MARGIN_SECONDS, Server
+from openeni_testing.agent.cni_call import Runtime, finish
+from openeni_testing.waiting import wait_for
+
+
+@contextmanager
+def serving(
+    runtime: Runtime, handle: Callable[[Call], bytes], record: Record | None = None
+) -> Generator[Server]:
+    server = Server(runtime.run / "cni.sock", handle, record or Record())
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def test_the_environment_and_stdin_arrive_and_the_answer_goes_to_stdout(runtime: Runtime) -> None:
+    seen: list[Call] = []
+
+    def handle(call: Call) -> bytes:
+        seen.append(call)
+        return b'{"cniVersion":"1.1.0","ips":[]}'
+
+    began = time.monotonic()
+    with serving(runtime, handle):
+        answer = runtime.call("ADD", "abc", "uid-1", "web-0", prevResult={"ips": []})
+    within = seen[0].deadline + MARGIN_SECONDS - runtime.deadline
+    assert began - 0.001 <= within <= time.monotonic()  # sent in whole milliseconds
+    assert (answer.code, answer.body) == (0, {"cniVersion": "1.1.0", "ips": []})
+    request = seen[0].request
+    assert (request.container_id, request.pod_uid, request.pod_name) == ("abc", "uid-1", "web-0")
+    assert request.config.prev_result is not None
+
+
+def test_an_error_of_the_agent_reaches_the_runtime_with_exit_status_1(runtime: Runtime) -> None:
+    def handle(call: Call) -> bytes:
+        raise CniError(Code.TRY_AGAIN, "no address", "QuotaExceeded: port quota")
+
+    with serving(runtime, handle):
+        answer = runtime.call("ADD", "abc", "uid")
+    assert answer.code == 1
+    assert (answer.error, answer.body["details"]) == (11, "QuotaExceeded: port quota")
+
+
+def test_a_failure_inside_the_agent_is_no_traceback_for_the_pods_author(runtime: Runtime) -> None:
+    def handle(call: Call) -> bytes:
+        raise ZeroDivisionError("secret")
+
+    with serving(runtime, handle):
+        answer = runtime.call("ADD", "abc", "uid")
+    assert (answer.code, answer.error) == (1, 999)
+    assert "secret" not in json.dumps(answer.body)
+
+
+def test_a_configuration_of_a_mebibyte_passes(runtime: Runtime) -> None:
+    sizes: list[int] = []
+
+    def handle(call: Call) -> bytes:
+        sizes.append(len(call.request.config.attachments or ()))
+        return b""
+
+    with serving(runtime, handle):
+        answer = runtime.gc(*(f"{n:064x}" for n in range(10_000)))
+    assert (answer.code, sizes) == (0, [10_000])
+
+
+def test_add_waits_for_an_agent_that_starts_late(runtime: Runtime) -> None:
+    add = runtime.start("ADD", "abc", "uid")
+    with pytest.raises(Exception, match="timed out"):
+        add.wait(0.5)
+    with serving(runtime, lambda _: b'{"late":true}'):
+        assert finish(add).body == {"late": True}
+
+
+def test_add_asks_the_next_agent_when_one_goes_away_without_an_answer(runtime: Runtime) -> None:
+    asked = threading.Event()
+
+    def stopping(call: Call) -> bytes:
+        asked.set()
+        raise StoppingError
+
+    with serving(runtime, stopping):
+        add = runtime.start("ADD", "abc", "uid")
+        assert asked.wait(60)
+    with serving(runtime, lambda _: b'{"by":"the next"}'):
+        assert finish(add).body == {"by": "the next"}
+
+
+def test_a_call_whose_executable_was_killed_is_known_to_be_dead(runtime: Runtime) -> None:
+    arrived, died = threading.Event(), threading.Event()
+
+    def handle(call: Call) -> bytes:
+        assert call.alive()
+        arrived.set()
+        wait_for(lambda: not call.alive(), "the executable is known to be gone")
+        died.set()
+        return b""
+
+    with serving(runtime, handle):
+        add = runtime.start("ADD", "abc", "uid")
+        assert arrived.wait(60)
+        add.send_signal(signal.SIGKILL)
+        add.communicate(timeout=60)
+        assert died.wait(60)
+
+
+def test_an_executable_two_versions_off_is_told_so(runtime: Runtime) -> None:
+    with (
+        serving(runtime, lambda _: b"{}"),
+        socket.socket(socket.AF_UNIX) as old,
+    ):
+        old.connect(str(runtime.run / "cni.sock"))
+        old.sendall(frame.encode_request({}, b"{}", deadline=9, version=frame.PROTOCOL + 1))
+        head = old.recv(frame.ANSWER_HEAD.size)
+        _, version, code, _ = frame.ANSWER_HEAD.unpack(head)
+        body = json.loads(old.recv(65536))
+    assert (version, code, body["code"]) == (frame.PROTOCOL + 1, 1, 11)
+    assert "protocol" in body["msg"]
+
+
+def test_strangers_and_sleepers_do_not_keep_the_server_from_serving(runtime: Runtime) -> None:
+    with serving(runtime, lambda _: b"{}"):
+        sleepers = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+        try:
+            for one in sleepers:
+                one.connect(str(runtime.run / "cni.sock"))
+                one.sendall(b"GET / HTTP/1.1\r\n")
+            assert runtime.call("STATUS").code == 0
+        finally:
+            for one in sleepers:
+                one.close()
+
+
+def test_only_root_may_connect_and_the_next_agent_takes_the_path_over(runtime: Runtime) -> None:
+    path = runtime.run / "cni.sock"
+    with serving(runtime, lambda _: b'{"n":1}'):
+        assert path.stat().st_mode & 0o777 == 0o600
+    with serving(runtime, lambda _: b'{"n":2}'):
+        assert runtime.call("ADD", "abc", "uid").body == {"n": 2}
+
+
+def test_a_stop_finishes_what_runs(runtime: Runtime) -> None:
+    running, go_on = threading.Event(), threading.Event()
+
+    def handle(call: Call) -> bytes:
+        running.set()
+        go_on.wait(60)
+        return b'{"done":true}'
+
+    with serving(runtime, handle) as server:
+        add = runtime.start("ADD", "abc", "uid")
+        assert running.wait(60)
+        stopper = threading.Thread(target=server.stop)
+        stopper.start()
+        go_on.set()
+        stopper.join(60)
+        assert finish(add).body == {"done": True}
+
+
+def test_each_phase_of_a_call_is_kept(runtime: Runtime) -> None:
+    record = Record()
+    with serving(runtime, lambda _: b"{}", record):
+        runtime.call("ADD", "abc", "uid")
+        (seconds,) = wait_for(lambda: record.calls("ADD"), "the call's phases are there")
+    assert {"socket", "reply", "other", "total"} <= set(seconds)
+    assert sum(v for k, v in seconds.items() if k != "total") == pytest.approx(seconds["total"])
+
+
+def test_the_phases_of_the_last_calls_can_be_asked_for(runtime: Runtime) -> None:
+    with serving(runtime, lambda _: b"{}"):
+        for _ in range(3):
+            runtime.call("ADD", "abc", "uid")
+        runtime.call("DEL", "abc")
+
+        def kept() -> dict[str, int]:
+            answer = json.loads(phases(runtime.run / "cni.sock"))
+            return {command: len(calls) for command, calls in answer.items()}
+
+        wait_for(lambda: kept() == {"ADD": 3, "DEL": 1}, "every call is kept")
+    with pytest.raises(QueryError, match="no agent answers"):
+        phases(runtime.run / "cni.sock")
+
+
+def test_a_hundred_calls_at_once_are_all_answered(runtime: Runtime) -> None:
+    with serving(runtime, lambda call: b'"%s"' % call.request.container_id.encode()):
+        calls = [runtime.start("ADD", f"c{n}", "uid") for n in range(100)]
+        assert [finish(call).body for call in calls] == [f"c{n}" for n in range(100)]

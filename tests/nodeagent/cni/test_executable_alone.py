@@ -1,0 +1,137 @@
+"""The C executable without an agent, or with one that does not answer."""
+
+import os
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import version
+
+import pytest
+
+from openeni_nodeagent.cni import frame
+from openeni_testing.agent.cni_call import Process, Runtime
+
+
+@pytest.fixture
+def waiting(runtime: Runtime) -> Iterator[Process]:
+    """An ADD that waits for an agent, less long than CHECK and GC would (openeni.c, patience)."""
+    add = replace(runtime, deadline=15).start("ADD", "waits", "uid")
+    yield add
+    add.kill()
+    add.communicate(timeout=60)
+
+
+def test_add_gives_up_at_its_deadline_with_try_again(runtime: Runtime, waiting: Process) -> None:
+    began = time.monotonic()
+    answer = replace(runtime, deadline=1).call("ADD", "abc", "uid")
+    assert time.monotonic() - began >= 1
+    assert waiting.poll() is None
+    assert (answer.code, answer.error) == (1, 11)
+    assert "openeni-agent" in answer.body["msg"]
+
+
+def test_an_agent_that_takes_the_call_and_never_answers_does_not_hold_add_for_ever(
+    runtime: Runtime,
+) -> None:
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(runtime.run / "cni.sock"))
+        mute.listen()
+        assert replace(runtime, deadline=1).call("ADD", "abc", "uid").error == 11
+
+
+@pytest.mark.parametrize("cut", [0, 3, 15, 16, 20])
+def test_half_an_answer_is_none(runtime: Runtime, cut: int) -> None:
+    whole = frame.encode_answer(frame.PROTOCOL, 0, b'{"ips":[]}')
+
+    def cut_off() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(whole[:cut])
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(runtime.run / "cni.sock"))
+        listening.listen()
+        thread = threading.Thread(target=cut_off, daemon=True)
+        thread.start()
+        answer = replace(runtime, deadline=1).call("ADD", "abc", "uid")
+        thread.join(60)
+    assert answer.error == 11
+
+
+def test_without_an_agent_del_is_queued_whole_and_succeeds(runtime: Runtime) -> None:
+    before = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+    answer = runtime.call("DEL", "abc", "uid")
+    after = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+    assert (answer.code, answer.body) == (0, {})
+    (file,) = (runtime.run / "queue").iterdir()
+    _, environment, _ = frame.decode_request(file.read_bytes())
+    assert environment["CNI_CONTAINERID"] == "abc"
+    assert "OPENENI_RUN" not in environment
+    assert before <= int(file.name.partition("-")[0]) <= after
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_del_is_queued_even_before_any_agent_has_run(runtime: Runtime) -> None:
+    nowhere = replace(runtime, run=runtime.run / "not-yet")
+    assert nowhere.call("DEL", "abc").code == 0
+    assert len(list((nowhere.run / "queue").glob("*.del"))) == 1
+    assert nowhere.run.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_del_that_can_neither_be_done_nor_queued_fails(runtime: Runtime) -> None:
+    (runtime.run / "file").touch()
+    answer = replace(runtime, run=runtime.run / "file").call("DEL", "abc")
+    assert (answer.code, answer.error) == (1, 5)
+
+
+def test_check_and_gc_fail_at_once_without_an_agent_and_are_never_queued(
+    runtime: Runtime, waiting: Process
+) -> None:
+    assert runtime.call("CHECK", "abc", "uid", prevResult={}).error == 11
+    assert runtime.gc("abc").error == 11
+    assert waiting.poll() is None
+    assert list((runtime.run / "queue").iterdir()) == []
+
+
+def test_status_succeeds_until_the_heartbeat_is_a_minute_old(runtime: Runtime) -> None:
+    assert runtime.call("STATUS").error == 50
+    heartbeat = runtime.run / "heartbeat"
+    heartbeat.touch()
+    assert runtime.call("STATUS").code == 0
+    now = time.time()
+    os.utime(heartbeat, (now - 30, now - 30))  # half a minute for the call
+    assert runtime.call("STATUS").code == 0
+    os.utime(heartbeat, (now - 61, now - 61))
+    assert runtime.call("STATUS").error == 50
+
+
+def test_status_of_a_hanging_agent_is_its_heartbeats(runtime: Runtime) -> None:
+    (runtime.run / "heartbeat").touch()
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(runtime.run / "cni.sock"))
+        mute.listen()
+        assert runtime.call("STATUS").code == 0
+
+
+def test_version_needs_no_agent(runtime: Runtime) -> None:
+    answer = runtime.call("VERSION")
+    assert answer.code == 0
+    assert answer.body["supportedVersions"] == ["0.4.0", "1.0.0", "1.1.0"]
+
+
+def test_the_executable_is_static_and_says_its_version(runtime: Runtime) -> None:
+    content = runtime.executable.read_bytes()
+    offset, size, count = (
+        *struct.unpack_from("<Q", content, 32),
+        *struct.unpack_from("<HH", content, 54),
+    )
+    types = [struct.unpack_from("<I", content, offset + n * size)[0] for n in range(count)]
+    assert 1 in types  # PT_LOAD
+    assert 3 not in types  # PT_INTERP: no loader, no libraries
+    said = subprocess.run([runtime.executable], env={}, capture_output=True, timeout=60, check=True)
+    assert said.stderr.startswith(b"openeni " + version("openeni").encode())

@@ -1,0 +1,178 @@
+"""The journal: cut off at every byte, damaged, compacted, full."""
+
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from openeni_crds.eni import PortSubnet
+from openeni_crds.enipool import Datapath, Mode
+from openeni_nodeagent.grants.journal import (
+    EniForgotten,
+    EniSeen,
+    Freed,
+    Granted,
+    Journal,
+    NodeSeen,
+    Record,
+    encode,
+    replay,
+)
+from openeni_nodeagent.grants.ledger import Grant, Holder
+from openeni_nodeagent.wiring import EniFacts, NodeFacts
+
+BOOT = "boot-1"
+NODE = NodeFacts(("10.99.0.11",), ("10.96.0.0/12",), ("169.254.20.10",))
+ENI = EniFacts(
+    "e",
+    "fa:16:3e:00:00:01",
+    1450,
+    Datapath(Mode.VETH),
+    ("10.98.0.4",),
+    (PortSubnet("s", "10.98.0.0/24", "10.98.0.1"),),
+)
+
+
+def grant(container: str, address: str = "10.98.0.5") -> Grant:
+    holder = Holder(f"uid-{container}", container, "eth0")
+    return Grant(holder, "default", "p", "/ns", "e", (address,), "Veth", 1450, 12.5, 30.0)
+
+
+HISTORY: tuple[Record, ...] = (
+    NodeSeen(NODE),
+    EniSeen(ENI),
+    Granted(grant("a")),
+    Granted(msgspec.structs.replace(grant("a"), connected=True, host_interface="oe1")),
+    Granted(grant("b", "10.98.0.6")),
+    Freed("a", "eth0", {"10.98.0.5": 99.25}),
+)
+
+
+def journal(folder: Path, boot: str = BOOT) -> Journal:
+    return Journal(folder / "journal", boot)
+
+
+def test_what_was_written_is_known_after_a_restart(tmp_path: Path) -> None:
+    first = journal(tmp_path)
+    for record in HISTORY:
+        first.append(record)
+    first.close()
+    known = journal(tmp_path).known
+    assert known.node == NODE
+    assert known.enis == {"e": ENI}
+    assert known.grants == {("b", "eth0"): grant("b", "10.98.0.6")}
+    assert known.rested == {"10.98.0.5": 99.25}
+    assert known.damaged == 0
+
+
+def test_cut_off_at_every_byte_it_knows_every_whole_record_and_can_go_on(tmp_path: Path) -> None:
+    first = journal(tmp_path)
+    ends = [(tmp_path / "journal").stat().st_size]
+    sums = [msgspec.json.encode(first.known.records())]
+    for record in HISTORY:
+        first.append(record)
+        ends.append((tmp_path / "journal").stat().st_size)
+        sums.append(msgspec.json.encode(first.known.records()))
+    first.close()
+    content = (tmp_path / "journal").read_bytes()
+    for cut in range(ends[0], len(content) + 1):
+        torn = tmp_path / "torn"
+        torn.write_bytes(content[:cut])
+        again = Journal(torn, BOOT)
+        whole = max(i for i, end in enumerate(ends) if end <= cut)
+        assert msgspec.json.encode(again.known.records()) == sums[whole], cut
+        assert again.known.damaged == 0
+        again.append(Granted(grant("z", "10.98.0.9")))
+        again.close()
+        assert ("z", "eth0") in Journal(torn, BOOT).known.grants
+
+
+def test_any_flipped_bit_is_noticed_and_costs_its_record_alone() -> None:
+    lines = [encode(record) for record in HISTORY[2:5]]
+    for position in range(len(lines[0])):
+        for bit in range(8):
+            damaged = bytearray(lines[0])
+            damaged[position] ^= 1 << bit
+            known = replay(bytes(damaged) + lines[2])
+            assert ("b", "eth0") in known.grants or position == len(lines[0]) - 1
+            assert ("a", "eth0") not in known.grants
+            assert known.damaged or position == len(lines[0]) - 1
+
+
+def test_a_journal_of_an_earlier_boot_is_dropped(tmp_path: Path) -> None:
+    first = journal(tmp_path)
+    first.append(*HISTORY)
+    first.close()
+    assert journal(tmp_path, "boot-2").known.grants == {}
+    assert journal(tmp_path, "boot-2").known.rested == {}
+
+
+def test_a_long_journal_is_rewritten_and_sums_up_to_the_same(tmp_path: Path) -> None:
+    of = journal(tmp_path)
+    of.append(*HISTORY)
+    assert not of.compact()
+    for number in range(600):
+        of.append(
+            Granted(grant("c", "10.98.0.7")), Freed("c", "eth0", {"10.98.0.7": float(number)})
+        )
+    before = msgspec.json.encode(of.known.records())
+    long = (tmp_path / "journal").stat().st_size
+    assert of.compact()
+    assert (tmp_path / "journal").stat().st_size < long / 100
+    of.append(Granted(grant("d", "10.98.0.8")))
+    of.close()
+    again = journal(tmp_path).known
+    assert again.grants.pop(("d", "eth0")) == grant("d", "10.98.0.8")
+    assert msgspec.json.encode(again.records()) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["journal"]
+
+
+def test_a_crash_while_it_is_rewritten_loses_nothing(tmp_path: Path) -> None:
+    of = journal(tmp_path)
+    of.append(*HISTORY)
+    of.close()
+    (tmp_path / "journal.new").write_bytes(b"half of what")
+    assert journal(tmp_path).known.grants == {("b", "eth0"): grant("b", "10.98.0.6")}
+
+
+def test_an_eni_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+    of = journal(tmp_path)
+    of.append(EniSeen(ENI), EniForgotten("e"))
+    of.close()
+    assert journal(tmp_path).known.enis == {}
+
+
+def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
+    journal(tmp_path)
+    assert (tmp_path / "journal").stat().st_mode & 0o777 == 0o600
+
+
+def fill(of: Journal) -> None:
+    for number in range(10_000):
+        of.append(Granted(grant(f"c{number}")))
+
+
+def run(*argv: str) -> None:
+    subprocess.run(argv, check=True, timeout=10)
+
+
+@pytest.mark.root
+def test_a_write_that_does_not_fit_leaves_no_half_record(tmp_path: Path) -> None:
+    """On a real full tmpfs, as /run may be."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder))
+    try:
+        of = journal(folder)
+        with pytest.raises(OSError, match=r"No space|only"):
+            fill(of)
+        stored = len(of.known.grants)
+        run("mount", "-o", "remount,size=128k", str(folder))
+        of.append(Granted(grant("later")))
+        of.close()
+        again = replay((folder / "journal").read_bytes())
+        assert len(again.grants) == stored + 1 > 10
+        assert again.damaged == 0
+    finally:
+        run("umount", str(folder))

@@ -1,0 +1,195 @@
+"""The ledger's rules, one by one."""
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from openeni_nodeagent.grants.ledger import Answers, Counts, EniView, Grant, Holder, Ledger
+
+A, B, C = "10.0.0.5", "10.0.0.6", "10.0.0.7"
+SIX = "2001:db8::5"
+ENI = EniView("e", "pods", 1, frozenset({4}), (A, B, C), mode="Veth", mtu=1450)
+
+
+def grant(container: str, *addresses: str, pod: str = "", eni: str = "e") -> Grant:
+    holder = Holder(pod or f"uid-{container}", container, "eth0")
+    return Grant(holder, "default", "p", "/ns", eni, addresses, "Veth", 1450, at=0, rest=30)
+
+
+def ledger(*views: EniView) -> Ledger:
+    made = Ledger()
+    for view in views or (ENI,):
+        made.observe(view, 0)
+    return made
+
+
+def take(of: Ledger, container: str, now: float = 0, pool: str = "pods") -> str:
+    chosen = of.choose(pool, now)
+    assert chosen is not None
+    of.record(grant(container, *chosen.addresses, eni=chosen.eni.name))
+    return chosen.addresses[0]
+
+
+def test_each_address_is_granted_once_and_then_there_is_none() -> None:
+    of = ledger()
+    assert {take(of, "a"), take(of, "b"), take(of, "c")} == {A, B, C}
+    assert of.choose("pods", 0) is None
+
+
+def test_the_longest_rested_address_is_next() -> None:
+    of = ledger()
+    for container in "abc":
+        take(of, container)
+    of.free("b", "eth0", 40)
+    of.free("a", "eth0", 60)
+    assert of.choose("pods", 39) is None
+    assert take(of, "d", 100) == B
+    assert take(of, "e", 100) == A
+
+
+def test_an_address_that_was_never_used_comes_before_every_rested_one() -> None:
+    of = ledger()
+    first = take(of, "a")
+    of.free("a", "eth0", 10)
+    assert {take(of, "b", 50), take(of, "c", 50)} == {A, B, C} - {first}
+    assert take(of, "d", 50) == first
+
+
+def test_a_late_del_of_an_old_container_frees_nothing_of_the_new_one() -> None:
+    of = ledger()
+    of.record(grant("old", A, pod="uid"))
+    of.record(grant("new", B, pod="uid"))
+    assert of.free("old", "eth0", 30) == grant("old", A, pod="uid")
+    assert of.free("old", "eth0", 30) is None
+    assert of.find("new", "eth0") == grant("new", B, pod="uid")
+    assert of.counts("e", 0) == Counts(granted=1, cooling=1, available=1)
+
+
+def test_an_address_with_an_owner_cannot_be_entered_for_another() -> None:
+    of = ledger()
+    of.record(grant("a", A))
+    with pytest.raises(ValueError, match="another owner"):
+        of.record(grant("b", A))
+
+
+def test_a_newer_account_of_a_grant_replaces_the_older_one() -> None:
+    of = ledger()
+    of.record(grant("a", A))
+    of.record(msgspec.structs.replace(grant("a", A), connected=True))
+    assert [g.connected for g in of.grants()] == [True]
+
+
+def test_nothing_is_granted_of_an_eni_that_is_unusable_or_deleting_or_another_pools() -> None:
+    for view in (
+        replace(ENI, usable=False),
+        replace(ENI, deleting=True),
+        replace(ENI, pool="others"),
+        replace(ENI, families=frozenset()),
+    ):
+        assert ledger(view).choose("pods", 0) is None
+
+
+def test_a_pod_gets_one_address_of_each_family_of_one_eni() -> None:
+    four = replace(ENI, name="d", families=frozenset({4, 6}), addresses=(A, B))
+    both = replace(ENI, name="e", families=frozenset({4, 6}), addresses=(C, SIX))
+    chosen = ledger(four, both).choose("pods", 0)
+    assert chosen is not None
+    assert (chosen.eni.name, chosen.addresses) == ("e", (C, SIX))
+
+
+def test_with_two_families_the_scarcer_one_counts() -> None:
+    view = replace(ENI, families=frozenset({4, 6}), addresses=(A, B, SIX))
+    assert ledger(view).counts("e", 0) == Counts(0, 0, 1)
+
+
+def test_a_retiring_address_is_given_up_refused_or_left_to_rest() -> None:
+    of = ledger(replace(ENI, addresses=(A, B, C)))
+    of.record(grant("a", A))
+    of.record(grant("b", B))
+    of.free("b", "eth0", 30)
+    of.observe(replace(ENI, generation=2, retiring=frozenset({A, B, C})), 10)
+    assert of.acknowledge("e", 10) == Answers(2, retired=(C,), refused=(A,))
+    assert of.acknowledge("e", 30) == Answers(2, retired=(B, C), refused=(A,))
+    of.free("a", "eth0", 60)
+    assert of.acknowledge("e", 60) == Answers(2, retired=(A, B, C))
+    assert of.choose("pods", 99) is None
+
+
+def test_an_address_that_was_given_up_is_never_granted_again() -> None:
+    of = ledger()
+    of.observe(replace(ENI, generation=2, retiring=frozenset({A, B})), 0)
+    of.observe(replace(ENI, generation=3), 0)
+    assert take(of, "x") == C
+    assert of.choose("pods", 0) is None
+    assert of.acknowledge("e", 0) == Answers(3, retired=(A, B))
+
+
+def test_an_address_that_left_the_port_and_came_back_is_a_new_one() -> None:
+    of = ledger()
+    of.observe(replace(ENI, retiring=frozenset({A})), 0)
+    of.observe(replace(ENI, addresses=(B, C)), 0)
+    of.observe(replace(ENI, retired=frozenset({A})), 0)  # the API still shows our older word
+    assert of.acknowledge("e", 0).retired == ()
+
+
+def test_what_an_earlier_process_acknowledged_holds() -> None:
+    of = ledger(replace(ENI, retired=frozenset({A})))
+    assert of.acknowledge("e", 0).retired == (A,)
+    assert {take(of, "b"), take(of, "c")} == {B, C}
+
+
+def test_deleting_an_eni_does_not_wait_for_rest_but_for_pods() -> None:
+    of = ledger()
+    of.record(grant("a", A))
+    of.record(grant("b", B))
+    of.free("b", "eth0", 1000)
+    of.observe(replace(ENI, generation=5, deleting=True), 0)
+    assert of.acknowledge("e", 0) == Answers(5, retired=(B, C), refused=(A,))
+    of.free("a", "eth0", 0)
+    assert of.choose("pods", 2000) is None
+
+
+def test_what_the_kernel_carries_for_nobody_is_not_granted() -> None:
+    of = ledger()
+    of.record(grant("a", A))
+    of.reserve({A, B})
+    assert of.reserved() == {B}
+    assert take(of, "c") == C
+    assert of.choose("pods", 0) is None
+    of.observe(replace(ENI, generation=2, retiring=frozenset({B})), 0)
+    assert of.acknowledge("e", 0).refused == (B,)
+    of.record(grant("b", B))  # adopted
+    assert of.reserved() == frozenset()
+
+
+def test_an_address_that_vanished_under_its_pod_stays_with_the_pod() -> None:
+    of = ledger()
+    of.record(grant("a", A))
+    of.observe(replace(ENI, addresses=(B, C)), 0)
+    assert of.find("a", "eth0") is not None
+    assert of.counts("e", 0).granted == 1
+    of.free("a", "eth0", 0)
+    assert {take(of, "b"), take(of, "c")} == {B, C}
+
+
+def test_an_address_of_two_networks_is_granted_once_on_a_node() -> None:
+    of = ledger(replace(ENI, addresses=(A,)), replace(ENI, name="f", addresses=(A,)))
+    take(of, "a")
+    assert of.choose("pods", 0) is None
+
+
+def test_grants_outlive_the_object_of_their_eni() -> None:
+    of = ledger()
+    take(of, "a")
+    of.forget("e")
+    assert of.choose("pods", 0) is None
+    assert of.free("a", "eth0", 10) is not None
+
+
+def test_the_next_end_of_a_cool_down_is_known() -> None:
+    of = ledger()
+    assert of.next_rested(0) is None
+    of.rest({A: 20, B: 10})
+    assert of.next_rested(5) == 10
+    assert of.next_rested(15) == 20

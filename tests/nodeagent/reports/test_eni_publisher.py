@@ -1,0 +1,108 @@
+"""What the agent says of an ENI's addresses keeps up with the clock by itself."""
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from openeni_crds import names
+from openeni_crds.meta import Json
+from openeni_kube.result import Done, RequeueAfter, Retry
+from openeni_nodeagent.grants import grants as grants_module
+from openeni_nodeagent.reports import eni_publisher
+from openeni_nodeagent.reports.eni_publisher import EniStatus
+from openeni_testing.agent.parts import NodeParts
+from openeni_testing.objects import remove
+
+
+@pytest.mark.parametrize("rest", [2.2, 2.7, 3.2, 3.7])
+def test_a_rest_that_ends_while_it_is_counted_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: float
+) -> None:
+    """The clock passes the end of the rest between two looks at it: neither may be the last."""
+    now = [1000.0]
+
+    def passing() -> float:
+        now[0] += 0.5
+        return now[0]
+
+    monkeypatch.setattr(grants_module, "boot_seconds", passing)
+    parts = NodeParts(tmp_path)
+    parts.furnish()
+    status = parts.status
+    parts.grants.release(
+        msgspec.structs.replace(parts.grant("web", "c1", connect=False), rest=rest)
+    )
+    for _ in range(20):
+        if status.reconcile("pods-0") == Done():
+            break
+        status = another(parts)  # as after the wait that it asked for
+        parts.look()
+    said = shown(parts)
+    assert (said["cooling"], said["available"]) == (0, 3)
+
+
+def test_after_a_write_the_next_one_waits_and_takes_all_of_a_burst_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eni_publisher, "PERIOD_SECONDS", 1000.0)
+    parts = NodeParts(tmp_path)
+    parts.furnish()
+    assert parts.status.reconcile("pods-0") == Done()
+    assert shown(parts)["granted"] == 0
+    for name in ("a", "b", "c"):
+        parts.grant(name, name)
+        again = parts.status.reconcile("pods-0")
+        assert isinstance(again, RequeueAfter)
+        assert 0 < again.seconds <= 1000
+    assert shown(parts)["granted"] == 0
+    monkeypatch.setattr(eni_publisher, "PERIOD_SECONDS", 0.0)
+    assert parts.status.reconcile("pods-0") == Done()
+    assert (shown(parts)["granted"], shown(parts)["available"]) == (3, 0)
+
+
+def test_a_write_that_the_cache_does_not_show_yet_is_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eni_publisher, "PERIOD_SECONDS", 0.0)
+    monkeypatch.setattr(eni_publisher, "LAG_SECONDS", 1000.0)
+    parts = NodeParts(tmp_path)
+    parts.furnish()
+    parts.status.reconcile("pods-0")
+    parts.store.patch(
+        names.ENI, "pods-0", [{"op": "remove", "path": "/status/node"}], subresource="status"
+    )
+    before = parts.store.get(names.ENI, "pods-0")
+    assert parts.status.reconcile("pods-0") == Done()
+    assert parts.store.get(names.ENI, "pods-0") == before
+    monkeypatch.setattr(eni_publisher, "LAG_SECONDS", 0.0)
+    assert parts.status.reconcile("pods-0") == Done()
+    assert shown(parts)["available"] == 3
+
+
+def test_an_outage_is_a_failure_that_names_the_eni(tmp_path: Path) -> None:
+    parts = NodeParts(tmp_path)
+    parts.furnish()
+    parts.store.set_outage(outage=True)
+    result = parts.status.reconcile("pods-0")
+    assert isinstance(result, Retry)
+    assert re.search(r"status of ENI pods-0 not written: .*outage", result.error)
+
+
+def test_an_eni_that_is_gone_is_no_error(tmp_path: Path) -> None:
+    parts = NodeParts(tmp_path)
+    parts.furnish()
+    remove(parts.store, names.ENI, "pods-0")
+    assert parts.status.reconcile("pods-0") == Done()
+    parts.look()
+    assert parts.status.reconcile("pods-0") == Done()
+
+
+def another(parts: NodeParts) -> EniStatus:
+    return EniStatus(parts.store, parts.caches.enis, parts.grants, parts.links)
+
+
+def shown(parts: NodeParts) -> Json:
+    node: Json = parts.store.get(names.ENI, "pods-0")["status"]["node"]
+    return node

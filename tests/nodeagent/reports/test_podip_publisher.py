@@ -1,0 +1,230 @@
+"""PodIPs follow the grants, from whatever they are, and no other node's or pod's is touched."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openeni_crds import names
+from openeni_crds.conditions import Type, find, is_true
+from openeni_crds.meta import Json, decode
+from openeni_crds.podip import PodIP
+from openeni_kube.result import Done, RequeueAfter, Result, Retry
+from openeni_kube.store import NotFoundError
+from openeni_nodeagent.grants.ledger import Grant
+from openeni_nodeagent.reports.podip_publisher import LAG_SECONDS, WAIT_SECONDS, key_of
+from openeni_testing.agent import node_objects
+from openeni_testing.agent.parts import NodeParts
+from openeni_testing.objects import podip_body, remove
+from openeni_testing.store.watched import WatchedStore
+
+KEY = "default/web"
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> NodeParts:
+    made = NodeParts(tmp_path)
+    made.furnish()
+    return made
+
+
+def podip(parts: NodeParts, name: str = "web") -> PodIP | None:
+    try:
+        return decode(parts.store.get(names.PODIP, name, "default"), PodIP)
+    except NotFoundError:
+        return None
+
+
+def settled(parts: NodeParts, rounds: int = 5) -> Result:
+    """Reconcile as often as the queue would; what the last one answered."""
+    again: Result = RequeueAfter(0)
+    for _ in range(rounds):
+        parts.look()
+        again = parts.publisher.reconcile(KEY)
+        if again == Done():
+            break
+    parts.look()
+    return again
+
+
+def shows(found: PodIP | None, grant: Grant) -> bool:
+    """Whether the PodIP is that grant's, and Ready."""
+    return (
+        found is not None
+        and found.spec.pod_uid == grant.holder.pod_uid
+        and found.spec.container_id == grant.holder.container_id
+        and found.spec.addresses == grant.addresses
+        and is_true(found.status.conditions, Type.READY)
+    )
+
+
+# What may stand in the API before a reconcile, beside the grant of a running pod.
+
+
+def nothing(parts: NodeParts, grant: Grant) -> None:
+    pass
+
+
+def published(parts: NodeParts, grant: Grant) -> None:
+    assert settled(parts) == Done()
+
+
+def changed_by_hand(parts: NodeParts, grant: Grant) -> None:
+    published(parts, grant)
+    wrong: list[Json] = [
+        {"op": "replace", "path": "/spec/addresses", "value": ["10.1.1.1"]},
+        {"op": "replace", "path": "/spec/containerID", "value": "other"},
+    ]
+    parts.store.patch(names.PODIP, "web", wrong, "default")
+
+
+def without_a_status(parts: NodeParts, grant: Grant) -> None:
+    published(parts, grant)
+    bare: list[Json] = [{"op": "replace", "path": "/status", "value": {}}]
+    parts.store.patch(names.PODIP, "web", bare, "default", subresource="status")
+
+
+def of_an_older_sandbox(parts: NodeParts, grant: Grant) -> None:
+    older = parts.grant("web", "older", grant.holder.pod_uid)
+    parts.grants.release(grant)
+    published(parts, older)
+    again = parts.grant("web", grant.holder.container_id, grant.holder.pod_uid)
+    assert again.at > older.at
+
+
+def of_a_pod_that_has_ended(parts: NodeParts, grant: Grant) -> None:
+    parts.store.create(names.PODIP, podip_body("web"))
+
+
+def of_one_with_our_finalizer(parts: NodeParts, grant: Grant) -> None:
+    body = podip_body("web")
+    body["metadata"]["finalizers"] = [names.FINALIZER_PODIP, "example.com/theirs"]
+    parts.store.create(names.PODIP, body)
+
+
+BEFORE = [
+    nothing,
+    published,
+    changed_by_hand,
+    without_a_status,
+    of_an_older_sandbox,
+    of_a_pod_that_has_ended,
+]
+
+
+@pytest.mark.parametrize("before", BEFORE, ids=lambda before: before.__name__)
+def test_from_whatever_there_was_the_podip_becomes_the_newest_grants(
+    parts: NodeParts, before: Callable[[NodeParts, Grant], None]
+) -> None:
+    before(parts, parts.grant("web", "c1"))
+    assert settled(parts) == Done()
+    newest = max(parts.grants.all(), key=lambda g: g.at)
+    found = podip(parts)
+    assert shows(found, newest)
+    assert found is not None
+    assert found.metadata.finalizers == (names.FINALIZER_PODIP,)
+
+
+@pytest.mark.parametrize("before", BEFORE, ids=lambda before: before.__name__)
+def test_from_whatever_there_was_without_a_grant_there_is_none(
+    parts: NodeParts, before: Callable[[NodeParts, Grant], None]
+) -> None:
+    before(parts, parts.grant("web", "c1"))
+    parts.look()
+    for grant in parts.grants.all():
+        parts.wiring.delete_address(grant.addresses[0])
+        parts.grants.release(grant)
+    assert settled(parts) == Done()
+    assert podip(parts) is None
+
+
+@pytest.mark.parametrize("before", BEFORE, ids=lambda before: before.__name__)
+def test_what_is_right_is_not_written_again(
+    parts: NodeParts, before: Callable[[NodeParts, Grant], None]
+) -> None:
+    before(parts, parts.grant("web", "c1"))
+    settled(parts)
+    watched: Any = WatchedStore(parts.store)
+    assert parts.publisher_on(watched).reconcile(KEY) == Done()
+    assert watched.writes == []
+
+
+def test_another_finalizer_is_left_and_the_new_pod_waits_for_it(parts: NodeParts) -> None:
+    of_one_with_our_finalizer(parts, parts.grant("web", "c1"))
+    assert settled(parts) == RequeueAfter(LAG_SECONDS)
+    left = podip(parts)
+    assert left is not None
+    assert left.metadata.deleting
+    assert left.metadata.finalizers == ("example.com/theirs",)
+    remove(parts.store, names.PODIP, "web", "default")
+    assert settled(parts) == Done()
+    assert shows(podip(parts), parts.grants.all()[0])
+
+
+def test_a_pod_that_is_not_connected_yet_has_none(parts: NodeParts) -> None:
+    parts.grant("web", "c1", connect=False)
+    assert settled(parts) == Done()
+    assert podip(parts) is None
+
+
+def test_another_pods_of_that_name_that_the_cache_has_not_shown_is_waited_for(
+    parts: NodeParts,
+) -> None:
+    parts.grant("web", "c1")
+    parts.look()
+    theirs = parts.store.create(names.PODIP, podip_body("web", node="n2"))
+    assert parts.publisher.reconcile(KEY) == RequeueAfter(WAIT_SECONDS)
+    assert parts.store.get(names.PODIP, "web", "default") == theirs
+
+
+def test_one_that_was_replaced_behind_the_cache_is_not_ended(parts: NodeParts) -> None:
+    grant = parts.grant("web", "c1")
+    published(parts, grant)
+    parts.grants.release(grant)
+    remove(parts.store, names.PODIP, "web", "default")
+    body = podip_body("web")
+    body["metadata"]["finalizers"] = [names.FINALIZER_PODIP]
+    theirs = parts.store.create(names.PODIP, body)
+    parts.publisher.reconcile(KEY)
+    assert parts.store.get(names.PODIP, "web", "default") == theirs
+
+
+def test_one_whose_address_the_kernel_carries_without_a_grant_is_kept(parts: NodeParts) -> None:
+    published(parts, parts.grant("web", "c1"))
+    (parts.folder / "journal").unlink()
+    fresh = parts.again()
+    fresh.repair.reserve()
+    fresh.look()
+    assert fresh.publisher.reconcile(KEY) == RequeueAfter(WAIT_SECONDS)
+    assert podip(parts) is not None
+
+
+def test_an_outage_is_a_failure_that_names_the_podip_and_passes(parts: NodeParts) -> None:
+    grant = parts.grant("web", "c1")
+    parts.store.set_outage(outage=True)
+    result = parts.publisher.reconcile(key_of(grant))
+    assert isinstance(result, Retry)
+    assert re.search(r"PodIP default/web: .*outage", result.error)
+    parts.store.set_outage(outage=False)
+    assert settled(parts) == Done()
+    assert shows(podip(parts), grant)
+
+
+@pytest.mark.parametrize(
+    ("count", "reason"), [(0, "AddressNotOnPort"), (None, "WaitingForPort"), (3, "Assigned")]
+)
+def test_assigned_is_what_the_port_shows(parts: NodeParts, count: int | None, reason: str) -> None:
+    parts.grant("web", "c1")
+    if count is None:
+        remove(parts.store, names.ENI, "pods-0")
+    else:
+        node_objects.operator_says(parts.store, count=count)
+    settled(parts)
+    found = podip(parts)
+    assert found is not None
+    said = find(found.status.conditions, Type.ASSIGNED)
+    assert said is not None
+    assert said.reason == reason
+    assert is_true(found.status.conditions, Type.READY) == (reason == "Assigned")

@@ -1,0 +1,108 @@
+"""Objects of one node, as the API server would hold them, for the agent's tests."""
+
+from typing import Final
+
+from openeni_crds import names
+from openeni_crds.conditions import Reason, Type, condition, merge
+from openeni_crds.meta import Json, encode
+from openeni_crds.names import MANAGER_OPERATOR
+from openeni_kube.store import Store
+from openeni_testing.objects import eni_body, pool_body
+
+NODE: Final = "n1"
+NOW: Final = "2026-01-01T00:00:00Z"
+
+
+def mac(number: int) -> str:
+    return f"fa:16:3e:00:00:{number:02x}"
+
+
+def make_node(store: Store) -> None:
+    store.create(
+        names.NODE,
+        {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": NODE, "labels": {"kubernetes.io/os": "linux"}},
+            "status": {"addresses": [{"type": "InternalIP", "address": "10.99.0.11"}]},
+        },
+    )
+
+
+def make_pool(
+    store: Store, name: str = "pods", *, cool_down: str = "30s", default: bool = True
+) -> None:
+    body = pool_body(name)
+    body["spec"]["coolDown"] = cool_down
+    body["spec"]["selection"] = "Default" if default else "OnRequest"
+    store.create(names.ENIPOOL, body)
+
+
+def make_eni(store: Store, name: str = "pods-0", *, pool: str = "pods") -> None:
+    body = eni_body(name, node=NODE, pool=pool)
+    body["metadata"]["finalizers"] = [names.FINALIZER_ENI]
+    store.create(names.ENI, body)
+
+
+def addresses(count: int, number: int = 0) -> tuple[str, ...]:
+    return tuple(f"10.98.{number}.{5 + i}" for i in range(count))
+
+
+def port(count: int, number: int = 0) -> Json:
+    """ENI.status.port as the operator writes it."""
+    return {
+        "id": f"port-{number}",
+        "name": f"openeni-1234-{number}",
+        "macAddress": mac(number),
+        "revision": 1,
+        "mtu": 1450,
+        "subnets": [{"id": "s", "cidr": f"10.98.{number}.0/24", "gateway": f"10.98.{number}.1"}],
+        "primary": [f"10.98.{number}.4"],
+        "addresses": list(addresses(count, number)),
+    }
+
+
+def operator_says(
+    store: Store, name: str = "pods-0", *, count: int = 3, number: int = 0, attached: bool = True
+) -> None:
+    """Write the operator's part of an ENI's status."""
+    given = (
+        condition(Type.PORT_READY, Reason.PORT_CREATED, status=True),
+        condition(
+            Type.ATTACHED,
+            Reason.ATTACHED if attached else Reason.WAITING_FOR_ATTACH,
+            status=attached,
+        ),
+    )
+    store.apply(
+        names.ENI,
+        {
+            "apiVersion": names.API_VERSION,
+            "kind": "ENI",
+            "metadata": {"name": name},
+            "status": {
+                "conditions": [encode(c) for c in merge((), given, NOW)],
+                "port": port(count, number),
+            },
+        },
+        manager=MANAGER_OPERATOR,
+        subresource="status",
+    )
+
+
+def make_pod(store: Store, name: str, annotations: dict[str, str] | None = None) -> str:
+    """Create a Pod that is bound to the node; return its UID."""
+    made = store.create(
+        names.POD,
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": name,
+                "namespace": "default",
+                "annotations": annotations or {},
+            },
+            "spec": {"nodeName": NODE},
+        },
+    )
+    return str(made["metadata"]["uid"])

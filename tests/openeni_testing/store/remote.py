@@ -1,0 +1,121 @@
+"""A MemoryStore of one process for another: agents that are killed need an API server that lives.
+
+One call a connection, over a unix socket; errors travel as values.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.connection import Client, Connection, Listener
+from pathlib import Path
+from typing import Any
+
+from openeni_crds.meta import Json
+from openeni_crds.names import Kind
+from openeni_kube import store as errors
+from openeni_kube.store import Page, StoreError, UnreachableError, WatchEvent
+from openeni_testing.store.memory import MemoryStore
+
+
+def serve(store: MemoryStore, path: Path) -> None:
+    """Serve until the process ends."""
+    listener = Listener(str(path), "AF_UNIX", backlog=64)
+    threading.Thread(target=_listen, args=(listener, store), daemon=True).start()
+
+
+def _listen(listener: Listener, store: MemoryStore) -> None:
+    while True:
+        connection = listener.accept()
+        threading.Thread(target=_answer, args=(connection, store), daemon=True).start()
+
+
+def _answer(connection: "Connection[Any, Any]", store: MemoryStore) -> None:
+    """A killed caller is no error."""
+    with connection:
+        try:
+            method, args, kwargs = connection.recv()
+            try:
+                result = getattr(store, method)(*args, **kwargs)
+                connection.send(("ok", list(result) if method == "watch" else result))
+            except StoreError as error:
+                connection.send((type(error).__name__, (error.status, error.message)))
+        except (OSError, EOFError):
+            return
+
+
+class RemoteStore:
+    """`store.Store` over the socket."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def get(self, kind: Kind, name: str, namespace: str = "") -> Json:
+        body: Json = self._call("get", kind, name, namespace)
+        return body
+
+    def list(self, kind: Kind, *, field_selector: str = "", label_selector: str = "") -> Page:
+        page: Page = self._call(
+            "list", kind, field_selector=field_selector, label_selector=label_selector
+        )
+        return page
+
+    def watch(
+        self,
+        kind: Kind,
+        resource_version: str,
+        *,
+        field_selector: str = "",
+        label_selector: str = "",
+        seconds: int = 300,
+    ) -> Iterator[WatchEvent]:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            events: Sequence[WatchEvent] = self._call(
+                "watch",
+                kind,
+                resource_version,
+                field_selector=field_selector,
+                label_selector=label_selector,
+                seconds=0,
+            )
+            yield from events
+            resource_version = events[-1].object["metadata"]["resourceVersion"]
+            time.sleep(0.05)
+
+    def create(self, kind: Kind, body: Json) -> Json:
+        made: Json = self._call("create", kind, body)
+        return made
+
+    def apply(
+        self, kind: Kind, body: Json, *, manager: str, subresource: str = "", force: bool = True
+    ) -> Json:
+        made: Json = self._call(
+            "apply", kind, body, manager=manager, subresource=subresource, force=force
+        )
+        return made
+
+    def patch(
+        self,
+        kind: Kind,
+        name: str,
+        operations: Sequence[Mapping[str, object]],
+        namespace: str = "",
+        *,
+        subresource: str = "",
+    ) -> Json:
+        made: Json = self._call("patch", kind, name, operations, namespace, subresource=subresource)
+        return made
+
+    def delete(self, kind: Kind, name: str, namespace: str = "", *, uid: str = "") -> None:
+        self._call("delete", kind, name, namespace, uid=uid)
+
+    def _call(self, method: str, *args: object, **kwargs: object) -> Any:
+        try:
+            with Client(str(self._path), "AF_UNIX") as connection:
+                connection.send((method, args, kwargs))
+                word, value = connection.recv()
+        except (OSError, EOFError) as error:
+            raise UnreachableError(0, str(error)) from None
+        if word != "ok":
+            raise getattr(errors, word)(*value)
+        return value

@@ -1,0 +1,81 @@
+"""A store that tells of each write, and may end the process after any of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from openeni_crds.meta import Json
+from openeni_crds.names import Kind
+from openeni_kube.store import Page
+from openeni_testing.store.memory import MemoryStore
+
+
+class CrashError(BaseException):
+    """The process ends here: nothing of the operator may catch it."""
+
+
+@dataclass
+class Countdown:
+    """Ends the process after so many calls and writes; None: never."""
+
+    left: int | None = None
+    seen: int = 0
+
+    def __call__(self, _: str) -> None:
+        self.seen += 1
+        if self.left is not None and self.seen > self.left:
+            self.left = None
+            raise CrashError
+
+
+@dataclass
+class WatchedStore:
+    """A store that tells of each write, after it is done."""
+
+    store: MemoryStore
+    after_write: Callable[[str], None] = lambda _: None
+    writes: list[str] = field(default_factory=list[str])
+
+    def get(self, kind: Kind, name: str, namespace: str = "") -> Json:
+        return self.store.get(kind, name, namespace)
+
+    def list(self, kind: Kind, *, field_selector: str = "", label_selector: str = "") -> Page:
+        return self.store.list(kind, field_selector=field_selector, label_selector=label_selector)
+
+    def watch(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
+    def create(self, kind: Kind, body: Json) -> Json:
+        return self._wrote(f"create {kind.name}", self.store.create(kind, wire(body)))
+
+    def apply(self, kind: Kind, body: Json, **arguments: Any) -> Json:
+        return self._wrote(f"apply {kind.name}", self.store.apply(kind, wire(body), **arguments))
+
+    def patch(
+        self,
+        kind: Kind,
+        name: str,
+        operations: Sequence[Mapping[str, object]],
+        namespace: str = "",
+        *,
+        subresource: str = "",
+    ) -> Json:
+        body = self.store.patch(kind, name, operations, namespace, subresource=subresource)
+        return self._wrote(f"patch {kind.name}", body)
+
+    def delete(self, kind: Kind, name: str, namespace: str = "", *, uid: str = "") -> None:
+        self.store.delete(kind, name, namespace, uid=uid)
+        self._wrote(f"delete {kind.name}", {})
+
+    def _wrote(self, what: str, body: Json) -> Json:
+        self.writes.append(what)
+        self.after_write(what)
+        return body
+
+
+def wire(body: Json) -> Json:
+    """What arrives at the API server: JSON knows lists, no tuples."""
+    arrived: Json = msgspec.json.decode(msgspec.json.encode(body))
+    return arrived
