@@ -7,7 +7,9 @@ from typing import Final
 import hypothesis
 import pytest
 
+from openeni_kube.client import KubeStore, connect
 from openeni_testing.lab.api_server import ApiServer
+from openeni_testing.objects import install_crds, remove_objects
 
 # A slow or busy machine must not fail a property.
 hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)
@@ -50,3 +52,18 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServe
 def api_server(control_plane: ApiServer) -> Path:
     """The kubeconfig of a real API server; tests put the CRDs into it themselves."""
     return control_plane.kubeconfig
+
+
+@pytest.fixture(scope="session")
+def serving_store(api_server: Path) -> KubeStore:
+    """A store on a real API server that serves our kinds."""
+    store = connect(agent="openeni-tests", kubeconfig=str(api_server))
+    install_crds(store)
+    return store
+
+
+@pytest.fixture
+def real_store(serving_store: KubeStore) -> Iterator[KubeStore]:
+    """The same for one test, whose objects do not outlive it."""
+    yield serving_store
+    remove_objects(serving_store)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from openeni_lab import layout
 from openeni_lab.layout import Layout
-from openeni_lab.product import demonstration
 from openeni_lab.product.connectivity import Check, Place
 from openeni_lab.product.demo import table
 from openeni_lab.product.demonstration import called_as, look_around
@@ -86,7 +86,7 @@ def test_a_program_on_the_path_is_called_by_its_name(
 
 
 def test_a_module_is_called_as_a_module() -> None:
-    main = Path(str(demonstration.__file__)).with_name("__main__.py")
+    main = Path(layout.PACKAGES) / "openeni_lab" / "__main__.py"
     assert called_as(main) == f"{sys.executable} -m openeni_lab"
 
 

@@ -2,7 +2,7 @@
 
 A Cloud that keeps state: addresses sorted as text, tags dropped at creation if told so, attach and
 detach that take time, answers that are lost after the work was done, requests that come through
-late. `tests/operator/test_cloud_contract.py` runs on it and on a real cloud, which is always right.
+late. `tests/operator/cloud/test_contract.py` runs on it and on a real cloud, which is always right.
 Time is a `FakeClock`: nothing here waits.
 """
 

@@ -1,7 +1,6 @@
-"""The API server in memory, with the semantics that openeni relies on.
+"""The API server in memory; `tests/kube/test_store_contract.py` runs on it and on the real one.
 
-`tests/crds/test_store_contract.py` runs on it and on the real one, so that it is held to facts.
-What it does not do: CEL rules, namespaces' existence, grace periods of pods, garbage collection.
+It does not do: CEL rules, namespaces' existence, grace periods of pods, garbage collection.
 """
 
 import copy
