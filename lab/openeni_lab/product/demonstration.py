@@ -113,7 +113,7 @@ def look_around(lab: Layout, program: str) -> tuple[str, ...]:
 def called_as(executable: Path) -> str:
     """Return how a shell in this folder calls the program that runs as `executable`."""
     if executable.name == "__main__.py":
-        return f"{shlex.quote(sys.executable)} -m {__package__}"
+        return f"{shlex.quote(sys.executable)} -m openeni_lab"
     found = shutil.which(executable.name)
     if found and Path(found).samefile(executable):
         return shlex.quote(executable.name)
