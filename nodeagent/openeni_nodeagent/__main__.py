@@ -17,12 +17,12 @@ from openeni_kube.store import Store
 from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.cni.install import InstallError
 from openeni_nodeagent.cni.server import make_run_folder
-from openeni_nodeagent.datapath.node import NodeDatapath
+from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
+from openeni_nodeagent.datapath_api import DatapathError, NodeDatapath
+from openeni_nodeagent.enis import system_bus
+from openeni_nodeagent.enis.nic_guards import NicGuards, guards
 from openeni_nodeagent.grants.journal import BOOT_ID, Journal
-from openeni_nodeagent.links import bus
-from openeni_nodeagent.links.guest import Guest, guards
 from openeni_nodeagent.settings import Settings, SettingsError, settings_from
-from openeni_nodeagent.wiring import Wiring, WiringError
 
 CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}  # linux/capability.h
 SWITCH_SECONDS: Final = 0.0005
@@ -40,17 +40,17 @@ def main() -> int:
         _log_to_stderr(settings.log_level)
         _need_privileges()
         store = connect(agent=MANAGER_AGENT)
-        with closing(NodeDatapath()) as datapath:
+        with closing(KernelDatapath()) as datapath:
             run(settings, store, datapath)
-    except (SettingsError, NotConfiguredError, StartError, InstallError, WiringError) as error:
+    except (SettingsError, NotConfiguredError, StartError, InstallError, DatapathError) as error:
         sys.stderr.write(f"openeni-agent: {error}\n")
         return 1
     return 0
 
 
-def run(settings: Settings, store: Store, wiring: Wiring) -> None:
-    """The agent from start to signal. Raises StartError, InstallError, WiringError."""
-    # An ADD is a hundred short turns between Python and the kernel: with the default of 5 ms each
+def run(settings: Settings, store: Store, datapath: NodeDatapath) -> None:
+    """The agent from start to signal. Raises StartError, InstallError, DatapathError."""
+    # An ADD is a hundred short locks between Python and the kernel: with the default of 5 ms each
     # could wait that long for a thread that only counts.
     sys.setswitchinterval(SWITCH_SECONDS)
     stopping = threading.Event()
@@ -63,10 +63,16 @@ def run(settings: Settings, store: Store, wiring: Wiring) -> None:
         journal = Journal(settings.journal, BOOT_ID.read_text().strip())
     except OSError as error:
         raise StartError(f"the journal {settings.journal} cannot be used: {error}") from None
-    if journal.known.damaged:
-        _log.error("%d records of the journal were damaged", journal.known.damaged)
+    if journal.state.damaged:
+        _log.error("%d records of the journal were damaged", journal.state.damaged)
     known = guards(settings.networkmanager, settings.networkd, settings.udev)
-    agent = Agent(settings, store, wiring, journal, Guest(known, partial(bus.reload, settings.bus)))
+    agent = Agent(
+        settings,
+        store,
+        datapath,
+        journal,
+        NicGuards(known, partial(system_bus.reload, settings.bus)),
+    )
     try:
         agent.start()
     except OSError as error:
@@ -100,7 +106,7 @@ def _be_the_only_one(settings: Settings, stopping: threading.Event) -> int:
 
 
 def _need_privileges() -> None:
-    """Said here, before the kernel says EPERM somewhere."""
+    """ConditionValue here, before the kernel says EPERM somewhere."""
     lines = Path("/proc/self/status").read_text().splitlines()
     held = next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
     missing = [name for name, bit in CAPABILITIES.items() if not held & 1 << bit]

@@ -1,4 +1,4 @@
-"""The node agent: its parts, wired once, and the order in which they begin and end.
+"""The node agent: its parts, pod_network once, and the order in which they begin and end.
 
 Start: replay the journal, prepare node and ENIs as the earlier process left them (idempotent, no
 packet lost), keep back what the kernel carries, work off the DEL queue, then listen. The API server
@@ -17,25 +17,25 @@ from openeni_kube.store import Store
 from openeni_kube.workers import Workers
 from openeni_kube.workqueue import Backoff
 from openeni_nodeagent.attachments import del_queue
-from openeni_nodeagent.attachments.attach import Attach, Sources
-from openeni_nodeagent.attachments.calls import StoppingError
-from openeni_nodeagent.attachments.phases import Record
-from openeni_nodeagent.attachments.pool_choice import Choice
-from openeni_nodeagent.cluster.own_node import NodeSide
+from openeni_nodeagent.attachments.commands import CniCommands, Lookups
+from openeni_nodeagent.attachments.pool_choice import PoolSelector
+from openeni_nodeagent.attachments.repair import Caches as RepairCaches
+from openeni_nodeagent.attachments.repair import Repair
+from openeni_nodeagent.cluster.node_reconciler import NodeReconciler
 from openeni_nodeagent.cluster.watches import Caches, Watches
+from openeni_nodeagent.cni.call import StoppingError
 from openeni_nodeagent.cni.install import InstallError, install_conflist, install_executable
 from openeni_nodeagent.cni.server import Server
+from openeni_nodeagent.datapath_api import ModeUnsupportedError, NodeDatapath, NodeFacts
+from openeni_nodeagent.enis.nic_guards import GuardError, NicGuards
+from openeni_nodeagent.enis.reconciler import EniReconciler
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.journal import Journal
 from openeni_nodeagent.grants.ledger import Grant
-from openeni_nodeagent.grants.repair import Caches as RepairCaches
-from openeni_nodeagent.grants.repair import Repair
-from openeni_nodeagent.links.guest import Guest, GuestError
-from openeni_nodeagent.links.links import Links
-from openeni_nodeagent.reports.eni_publisher import EniStatus
-from openeni_nodeagent.reports.podip_publisher import Publisher, key_of
+from openeni_nodeagent.phases import PhaseHistory
+from openeni_nodeagent.reports.eni_publisher import EniPublisher
+from openeni_nodeagent.reports.podip_publisher import PodIPPublisher, key_of
 from openeni_nodeagent.settings import Settings
-from openeni_nodeagent.wiring import ModeUnsupportedError, NodeFacts, Wiring
 
 HEARTBEAT_SECONDS: Final = 10.0
 COMPACT_SECONDS: Final = 60.0
@@ -50,48 +50,53 @@ class Agent:
     """start(), then stop(). `phases` holds how long the last calls took."""
 
     def __init__(
-        self, settings: Settings, store: Store, wiring: Wiring, journal: Journal, guest: Guest
+        self,
+        settings: Settings,
+        store: Store,
+        datapath: NodeDatapath,
+        journal: Journal,
+        guest: NicGuards,
     ) -> None:
         self._settings = settings
-        self._wiring = wiring
+        self._datapath = datapath
         self._journal = journal
         self._guest = guest
         self._stopping = threading.Event()
         self._filled = threading.Event()
         self._settled = threading.Event()
-        self.phases = Record()
+        self.phases = PhaseHistory()
         self._caches = caches = Caches()
         self._watches = Watches(store, caches, settings.node, cidrs=not settings.service_cidrs)
         self._grants = grants = Grants(journal)
-        self._node = NodeSide(
+        self._node = NodeReconciler(
             store,
-            wiring,
+            datapath,
             grants,
             settings=settings,
             nodes=caches.nodes,
             cidrs=caches.cidrs,
             changed=self._node_changed,
         )
-        self._links = Links(
-            caches.enis, grants, wiring, guest, node=self._node_facts, told=self._eni_told
+        self._links = EniReconciler(
+            caches.enis, grants, datapath, guest, node=self._node_facts, told=self._eni_told
         )
-        self._status = EniStatus(store, caches.enis, grants, self._links)
-        self._publisher = Publisher(store, caches.podips, caches.enis, grants, settings.node)
-        self._attach = Attach(grants, wiring, self._sources())
+        self._status = EniPublisher(store, caches.enis, grants, self._links)
+        self._publisher = PodIPPublisher(store, caches.podips, caches.enis, grants, settings.node)
+        self._commands = CniCommands(grants, datapath, self._lookups())
         self._repair = Repair(
             grants,
-            wiring,
-            self._attach,
+            datapath,
+            self._commands,
             RepairCaches(caches.pods, caches.podips, caches.enis),
             self._links.is_prepared,
         )
-        self._server = Server(settings.socket, self._attach.handle, self.phases)
+        self._server = Server(settings.socket, self._commands.handle, self.phases)
         self._queues = self._make_queues()
         self._listen()
 
     def start(self) -> None:
-        """Raises WiringError, InstallError, OSError: one line says what is wrong."""
-        modes = self._wiring.modes()
+        """Raises DatapathError, InstallError, OSError: one line says what is wrong."""
+        modes = self._datapath.modes()
         if not modes:
             raise ModeUnsupportedError(
                 "this kernel can connect pods neither by veth nor by ipvlan: "
@@ -99,12 +104,12 @@ class Agent:
             )
         _log.info("this kernel can do: %s", ", ".join(sorted(modes)))
         install_executable(self._settings.executable, self._settings.bin_folder)
-        remembered = self._journal.known.node
+        remembered = self._journal.state.node
         if remembered is not None:
             self._node.restore(remembered)
             self._links.restore(remembered)
         self._repair.reserve()
-        left = del_queue.replay(self._settings.queue, self._attach)
+        left = del_queue.replay(self._settings.queue, self._commands)
         if left:
             _log.warning("%d queued DELs are left to be tried again", left)
         self._settings.heartbeat.touch()
@@ -138,10 +143,12 @@ class Agent:
         """How many pods wait for an address, by pool."""
         return self._grants.waiting()
 
-    def _sources(self) -> Sources:
+    def _lookups(self) -> Lookups:
         caches = self._caches
-        choice = Choice(caches.pods, caches.pools, caches.namespaces, self._watches.pods_silence)
-        return Sources(
+        choice = PoolSelector(
+            caches.pods, caches.pools, caches.namespaces, self._watches.pods_silence
+        )
+        return Lookups(
             caches.pods,
             caches.enis,
             choice,
@@ -224,7 +231,7 @@ class Agent:
             self._guest.sweep(
                 eni.status.port.mac_address for eni in self._caches.enis.all() if eni.status.port
             )
-        except GuestError as error:
+        except GuardError as error:
             _log.warning("%s", error)
         self._filled.set()
         for grant in self._grants.all():
@@ -255,7 +262,7 @@ class Agent:
         return RequeueAfter(COMPACT_SECONDS)
 
     def _replay(self) -> Result:
-        del_queue.replay(self._settings.queue, self._attach)
+        del_queue.replay(self._settings.queue, self._commands)
         return RequeueAfter(del_queue.PERIOD_SECONDS)
 
     def _look(self) -> Result:

@@ -5,7 +5,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 
-class Turns:
+class ContainerLocks:
     """A lock for each key that is in use."""
 
     def __init__(self) -> None:

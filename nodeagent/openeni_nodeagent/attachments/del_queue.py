@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from openeni_nodeagent.attachments.attach import Attach
+from openeni_nodeagent.attachments.commands import CniCommands
 from openeni_nodeagent.cni import frame
 from openeni_nodeagent.cni.protocol import CniError, Command, parse
 
@@ -18,12 +18,12 @@ _NAME: Final = re.compile(r"(\d+)-\d+\.del")  # milliseconds of CLOCK_BOOTTIME, 
 _log: Final = logging.getLogger(__name__)
 
 
-def replay(folder: Path, attach: Attach) -> int:
+def replay(folder: Path, commands: CniCommands) -> int:
     """Do every queued DEL, oldest first; return how many are left to be tried again."""
     left = 0
     for file in sorted(folder.glob("*.del")):
         try:
-            _replay_one(file, attach)
+            _replay_one(file, commands)
         except CniError as error:
             _log.warning("queued DEL %s is tried again: %s %s", file.name, error, error.details)
             left += 1
@@ -32,7 +32,7 @@ def replay(folder: Path, attach: Attach) -> int:
     return left
 
 
-def _replay_one(file: Path, attach: Attach) -> None:
+def _replay_one(file: Path, commands: CniCommands) -> None:
     named = _NAME.fullmatch(file.name)
     try:
         _, environment, stdin = frame.decode_request(file.read_bytes())
@@ -44,4 +44,4 @@ def _replay_one(file: Path, attach: Attach) -> None:
         _log.error("queued %s %s is no DEL and is dropped", request.command, file.name)
         return
     queued = int(named[1]) / 1000
-    attach.replay(request.container_id, request.interface, request.netns, queued)
+    commands.replay(request.container_id, request.interface, request.netns, queued)

@@ -10,7 +10,7 @@ _CAUSES = (Type.PORT_READY, Type.GUEST_PREPARED, Type.ATTACHED, Type.LINK_READY)
 _POOL_CAUSES = (Type.SUPPORTED, Type.CLOUD_REACHABLE, Type.CAPACITY_AVAILABLE, Type.READY)
 
 
-def why_empty(pool: ENIPool, enis: Iterable[ENI]) -> str:
+def explain_no_address(pool: ENIPool, enis: Iterable[ENI]) -> str:
     """Name the first thing that is wrong; else say that all addresses are taken.
 
     `enis` are the pool's on this node.

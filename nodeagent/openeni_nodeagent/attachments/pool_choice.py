@@ -21,12 +21,12 @@ BROKEN_SECONDS: Final = 75.0  # the API server sends a bookmark a minute
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectedPool:
     pool: ENIPool
     assumed: bool = False
 
 
-class Choice:
+class PoolSelector:
     """The rule of openeni_crds.selection over the agent's caches."""
 
     def __init__(
@@ -42,7 +42,7 @@ class Choice:
         self._namespaces = namespaces
         self._silence = silence
 
-    def pool_for(self, uid: str, name: str, deadline: float) -> Chosen:
+    def select(self, uid: str, name: str, deadline: float) -> SelectedPool:
         """Raises CniError (try again) where no pool can be named, saying why."""
         pod = self._pods.wait(uid, max(min(POD_SECONDS, deadline - time.monotonic()), 0))
         chosen = self._assume(name) if pod is None else self._choose(pod)
@@ -50,14 +50,14 @@ class Choice:
             raise CniError(Code.TRY_AGAIN, f"ENIPool {chosen.pool.name} is being deleted")
         return chosen
 
-    def _choose(self, pod: Pod) -> Chosen:
+    def _choose(self, pod: Pod) -> SelectedPool:
         found = choose_pool(
             PodFacts(pod.metadata.labels, pod.metadata.annotations, self._labels_of(pod)),
             self._pools.all(),
         )
         if isinstance(found, NoPool):
             raise CniError(Code.TRY_AGAIN, found.why)
-        return Chosen(found)
+        return SelectedPool(found)
 
     def _labels_of(self, pod: Pod) -> dict[str, str]:
         if not any(pool.spec.namespace_selector is not None for pool in self._pools.all()):
@@ -70,7 +70,7 @@ class Choice:
             )
         return namespace.metadata.labels
 
-    def _assume(self, name: str) -> Chosen:
+    def _assume(self, name: str) -> SelectedPool:
         pools = self._pools.all()
         if self._silence() < BROKEN_SECONDS:
             raise CniError(Code.TRY_AGAIN, f"pod {name} has not been seen on this node yet")
@@ -87,4 +87,4 @@ class Choice:
                 f"the API server is away, pod {name}'s annotations are not known, "
                 "and there is no Default pool",
             )
-        return Chosen(pool, assumed=True)
+        return SelectedPool(pool, assumed=True)

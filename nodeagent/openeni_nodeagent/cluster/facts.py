@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 from openeni_crds.conditions import Type, is_true
 from openeni_crds.eni import ENI
+from openeni_nodeagent.addresses import family_of
 from openeni_nodeagent.cluster.objects import Node, ServiceCIDR
-from openeni_nodeagent.grants.ledger import EniView, family
-from openeni_nodeagent.wiring import EniFacts, NodeFacts
+from openeni_nodeagent.datapath_api import EniFacts, NodeFacts
+from openeni_nodeagent.grants.ledger import EniView
 
 
 def eni_facts(eni: ENI) -> EniFacts | None:
@@ -32,7 +33,7 @@ def eni_view(eni: ENI, *, link_ready: bool) -> EniView:
         eni.name,
         eni.spec.pool,
         eni.metadata.generation,
-        frozenset(family(subnet.cidr) for subnet in port.subnets) if port else frozenset(),
+        frozenset(family_of(subnet.cidr) for subnet in port.subnets) if port else frozenset(),
         port.addresses if port else (),
         frozenset(eni.spec.retiring),
         frozenset(answer.address for answer in node.retired) if node else frozenset(),

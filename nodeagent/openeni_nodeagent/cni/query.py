@@ -21,7 +21,7 @@ class QueryError(Exception):
 
 
 def phases(path: Path) -> bytes:
-    """Ask the agent that listens at `path`. Raises QueryError."""
+    """GrantRequest the agent that listens at `path`. Raises QueryError."""
     try:
         with socket.socket(socket.AF_UNIX) as asking:
             asking.settimeout(SECONDS)

@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from openeni_nodeagent.attachments.calls import Call, StoppingError
-from openeni_nodeagent.attachments.phases import Phases, Record
 from openeni_nodeagent.cni import frame
+from openeni_nodeagent.cni.call import Call, StoppingError
 from openeni_nodeagent.cni.protocol import CniError, Code, Command, encode_error, parse
+from openeni_nodeagent.phases import PhaseHistory, Stopwatch
 
 THREADS: Final = 160
 READ_SECONDS: Final = 5.0  # for a request to arrive, and for an answer to be taken
@@ -34,7 +34,7 @@ Handler = Callable[[Call], bytes]
 class Server:
     """Listens on `path` from start() to stop(). `handle` returns the body or raises CniError."""
 
-    def __init__(self, path: Path, handle: Handler, record: Record) -> None:
+    def __init__(self, path: Path, handle: Handler, record: PhaseHistory) -> None:
         self._path = path
         self._handle = handle
         self._record = record
@@ -90,7 +90,7 @@ class Server:
                 _log.exception("a CNI connection failed")
 
     def _answer(self, connection: socket.socket) -> None:
-        phases = Phases()
+        phases = Stopwatch()
         with phases.phase("socket"):
             head = frame.decode_head(_receive(connection, frame.REQUEST_HEAD.size))
             block = _receive(connection, head.environment)
@@ -115,7 +115,7 @@ class Server:
         head: frame.Head,
         environment: Mapping[str, str],
         stdin: bytes,
-        phases: Phases,
+        phases: Stopwatch,
     ) -> tuple[int, bytes]:
         version = "1.0.0"
         if environment.get(QUERY) == "phases":

@@ -19,7 +19,7 @@ from openeni_nodeagent.datapath.model import (
     Verb,
 )
 
-# Each kind needs the ones before it; removals run the other way. Links are created, their sysctls
+# Each kind needs the ones before it; removals run the other way. EniReconciler are created, their sysctls
 # written, and only then are they set up: a link with IPv6 on speaks as soon as it is up.
 _ORDER: Final[dict[type[Item], int]] = {
     kind: place

@@ -4,8 +4,10 @@ from typing import Final
 
 from openeni_crds import names
 from openeni_crds.enipool import MetadataService
+from openeni_nodeagent.addresses import IPV4, IPV6, address_bits, default_cidr, family_of, host_cidr
 from openeni_nodeagent.datapath.filters import metadata_chain
 from openeni_nodeagent.datapath.ipvlan import slave_items
+from openeni_nodeagent.datapath.local import LocalEni
 from openeni_nodeagent.datapath.model import (
     NIC,
     Address,
@@ -15,12 +17,7 @@ from openeni_nodeagent.datapath.model import (
     Rule,
     State,
     Sysctl,
-    alone,
-    anywhere,
-    family_of,
-    full,
 )
-from openeni_nodeagent.datapath.place import EniPlace
 
 _V4: Final = {
     "conf/{}/rp_filter": "2",  # the kernel takes the larger of this and conf/all: never strict here
@@ -42,7 +39,7 @@ _V6: Final = {
 }
 
 
-def eni_items(eni: EniPlace) -> State:
+def plan_eni(eni: LocalEni) -> State:
     """Everything that stands on the node for this ENI before any pod uses it.
 
     Its primary address stays on it in every mode: without one, the kernel asks by ARP with the
@@ -52,50 +49,50 @@ def eni_items(eni: EniPlace) -> State:
     facts, link = eni.facts, eni.link
     items: set[Item] = {
         Link(link.device, link.ifindex, NIC, facts.mac, facts.mtu),
-        *(Address(link.ifindex, a, full(family_of(a))) for a in facts.primary),
+        *(Address(link.ifindex, a, address_bits(family_of(a))) for a in facts.primary),
         *(
-            Rule(family_of(a), names.RULE_FROM_ENI, eni.table, source=alone(a))
+            Rule(family_of(a), names.RULE_FROM_ENI, eni.table, source=host_cidr(a))
             for a in facts.primary
         ),
         *_sysctls(eni),
     }
     for subnet in facts.subnets:
-        items |= _ways_out(eni, subnet.cidr, subnet.gateway)
+        items |= _subnet_routes(eni, subnet.cidr, subnet.gateway)
     if eni.ipvlan:
         items |= slave_items(eni)
     if facts.datapath.metadata_service is MetadataService.BLOCK:
-        items |= _no_metadata(eni)
+        items |= _metadata_block(eni)
     return frozenset(items)
 
 
-def _ways_out(eni: EniPlace, cidr: str, gateway: str) -> set[Item]:
-    ways: set[Item] = {Route(cidr, eni.table, eni.link.ifindex)}
+def _subnet_routes(eni: LocalEni, cidr: str, gateway: str) -> set[Item]:
+    routes: set[Item] = {Route(cidr, eni.table, eni.link.ifindex)}
     if gateway:
-        ways.add(Route(anywhere(family_of(cidr)), eni.table, eni.link.ifindex, gateway))
-    return ways
+        routes.add(Route(default_cidr(family_of(cidr)), eni.table, eni.link.ifindex, gateway))
+    return routes
 
 
-def _no_metadata(eni: EniPlace) -> set[Item]:
+def _metadata_block(eni: LocalEni) -> set[Item]:
     """All of it is in the node's own namespace, out of reach of a pod's root.
 
     What passes the node's routing meets a prohibition in the ENI's table, and the pod is told at
-    once. Two ways lead past that: an l2 pod may give itself a route to the wire, and the kernel
+    once. Two routes lead past that: an l2 pod may give itself a route to the wire, and the kernel
     takes any destination of an l3s or l3 pod for on-link where routing says no
     (ip_route_output_key_hash_rcu: with `oif` given, "routing tables are wrong").
     """
     items: set[Item] = set()
-    if 4 in eni.families:  # noqa: PLR2004
-        items.add(Route(alone(names.METADATA_V4), eni.table))
+    if IPV4 in eni.families:
+        items.add(Route(host_cidr(names.METADATA_V4), eni.table))
     if eni.ipvlan:
         items.add(metadata_chain(eni.link, at_egress=eni.layer_2))
     return items
 
 
-def _sysctls(eni: EniPlace) -> set[Item]:
+def _sysctls(eni: LocalEni) -> set[Item]:
     device = eni.link.device
     slaves = [eni.slave] if eni.ipvlan else []
     found = {"net/ipv4/" + path.format(device): value for path, value in _V4.items()}
-    if 6 in eni.families:  # noqa: PLR2004
+    if IPV6 in eni.families:
         found |= {"net/ipv6/" + path.format(device): value for path, value in _V6.items()}
         for slave in slaves:
             found |= slave_on_ipv6(slave)

@@ -9,21 +9,21 @@ from typing import Final
 
 from openeni_crds import names
 from openeni_nodeagent.datapath.model import Chain
-from openeni_nodeagent.wiring import LinkFacts
+from openeni_nodeagent.datapath_api import LinkFacts
 
 FAMILIES: Final = (("ip", 4, "ipv4_addr"), ("ip6", 6, "ipv6_addr"))
 # Adding comes first because deleting what is not there fails (`destroy` takes nftables 1.0.7).
-ERASURE: Final = "".join(
+DELETE_TABLES: Final = "".join(
     f"{verb} table {family} {names.NFT_TABLE}\n"
     for family in ("inet", "netdev")
     for verb in ("add", "delete")
 )
 ENI_CHAIN: Final = "eni"  # and the ENI's interface index
-_KEEP: Final = ~names.MARK_MASK & 0xFFFFFFFF
+_OTHER_MARKS: Final = ~names.MARK_MASK & 0xFFFFFFFF
 # The reply of a pod that a NodePort's or service's client reached through this node: it leaves by
 # the NIC it came in on, whatever the rule of the pod says.
-_REPLY: Final = (
-    f"ct status dnat ct direction reply meta mark set meta mark and {_KEEP:#x} "
+_MARK_REPLY: Final = (
+    f"ct status dnat ct direction reply meta mark set meta mark and {_OTHER_MARKS:#x} "
     f"or {names.MARK_REPLY:#x}"
 )
 
@@ -37,7 +37,7 @@ def node_chains() -> frozenset[Chain]:
     address, since replies would reach the pod past the node's conntrack; so does an l3s pod's
     flow to a backend behind the same ENI.
     """
-    by_address = [f"{word} saddr @pods{number} {_REPLY}" for word, number, _ in FAMILIES]
+    by_address = [f"{word} saddr @pods{number} {_MARK_REPLY}" for word, number, _ in FAMILIES]
     slaves = f"{names.LINK_PREFIX}ipvl*"
     service = [
         rule
@@ -53,7 +53,7 @@ def node_chains() -> frozenset[Chain]:
                 "inet",
                 "reply_in",
                 "type filter hook prerouting priority mangle; policy accept;",
-                [f'iifname "{names.LINK_PREFIX}*" {_REPLY}', *by_address],
+                [f'iifname "{names.LINK_PREFIX}*" {_MARK_REPLY}', *by_address],
             ),
             _chain(
                 "inet",
@@ -86,7 +86,7 @@ def metadata_chain(eni: LinkFacts, *, at_egress: bool) -> Chain:
     return _chain("inet", name, hook, [refused])
 
 
-def removal(family: str, name: str) -> str:
+def delete_chain(family: str, name: str) -> str:
     """The nft commands that take a chain away; what used it are only its own rules."""
     chain = f"chain {family} {names.NFT_TABLE} {name}"
     return f"flush {chain}\ndelete {chain}\n"

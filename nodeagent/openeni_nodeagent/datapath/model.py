@@ -111,7 +111,7 @@ NOTHING: Final[State] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
+class PodPlan:
     """The node's part of one pod's datapath, and the part inside the pod's namespace."""
 
     node: State = NOTHING
@@ -128,23 +128,3 @@ class Verb(StrEnum):
 class Operation:
     verb: Verb
     item: Item
-
-
-def family_of(address: str) -> int:
-    """4 or 6, of an address or a CIDR."""
-    return 6 if ":" in address else 4
-
-
-def alone(address: str) -> str:
-    """The CIDR that holds this one address."""
-    return f"{address}/{full(family_of(address))}"
-
-
-def full(family: int) -> int:
-    """Bits of an address."""
-    return {4: 32, 6: 128}[family]
-
-
-def anywhere(family: int) -> str:
-    """The CIDR of a default route."""
-    return {4: "0.0.0.0/0", 6: "::/0"}[family]

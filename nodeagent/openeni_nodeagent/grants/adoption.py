@@ -16,7 +16,7 @@ APART_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True)
-class World:
+class NodeObservation:
     """What the four say. `kernel` maps addresses to devices."""
 
     grants: tuple[Grant, ...]
@@ -60,19 +60,21 @@ class Disown:
 Finding: TypeAlias = Adopt | Reconnect | End | Disown
 
 
-def findings(world: World) -> tuple[Finding, ...]:
+def findings(observed: NodeObservation) -> tuple[Finding, ...]:
     """Everything that does not agree, in a stable order."""
-    adopted = [_adopt(p, world) for p in world.podips if set(p.spec.addresses) & world.unowned]
-    claimed = {a for p in world.podips for a in p.spec.addresses} | world.pod_addresses
+    adopted = [
+        _adopt(p, observed) for p in observed.podips if set(p.spec.addresses) & observed.unowned
+    ]
+    claimed = {a for p in observed.podips for a in p.spec.addresses} | observed.pod_addresses
     return (
         *(Adopt(grant) for grant in adopted),
-        *(Reconnect(g) for g in world.grants if _disconnected(g, world)),
-        *(End(g) for g in world.grants if _abandoned(g, world)),
-        *(Disown(a) for a in sorted((world.unowned & world.kernel) - claimed)),
+        *(Reconnect(g) for g in observed.grants if _disconnected(g, observed)),
+        *(End(g) for g in observed.grants if _abandoned(g, observed)),
+        *(Disown(a) for a in sorted((observed.unowned & observed.kernel) - claimed)),
     )
 
 
-def _adopt(podip: PodIP, world: World) -> Grant:
+def _adopt(podip: PodIP, observed: NodeObservation) -> Grant:
     holder = Holder(
         podip.spec.pod_uid, podip.spec.container_id, podip.status.pod_interface or "eth0"
     )
@@ -84,7 +86,7 @@ def _adopt(podip: PodIP, world: World) -> Grant:
         podip.spec.eni,
         podip.spec.addresses,
         podip.spec.mode,
-        world.mtus.get(podip.spec.eni, 1500),
+        observed.mtus.get(podip.spec.eni, 1500),
         at=0.0,
         rest=APART_SECONDS,
         connected=True,
@@ -93,17 +95,17 @@ def _adopt(podip: PodIP, world: World) -> Grant:
     )
 
 
-def _disconnected(grant: Grant, world: World) -> bool:
+def _disconnected(grant: Grant, observed: NodeObservation) -> bool:
     return (
         grant.connected
-        and not set(grant.addresses) <= world.kernel
-        and world.namespaces.get(grant.netns, False)
+        and not set(grant.addresses) <= observed.kernel
+        and observed.namespaces.get(grant.netns, False)
     )
 
 
-def _abandoned(grant: Grant, world: World) -> bool:
+def _abandoned(grant: Grant, observed: NodeObservation) -> bool:
     return (
         bool(grant.netns)
-        and not world.namespaces.get(grant.netns, False)
-        and grant.holder.pod_uid not in world.pod_uids
+        and not observed.namespaces.get(grant.netns, False)
+        and grant.holder.pod_uid not in observed.pod_uids
     )

@@ -15,20 +15,27 @@ from typing import Final
 
 import msgspec
 
-from openeni_nodeagent.attachments.calls import StoppingError
 from openeni_nodeagent.clock import boot_seconds
+from openeni_nodeagent.cni.call import StoppingError
 from openeni_nodeagent.cni.protocol import CniError, Code
+from openeni_nodeagent.datapath_api import EniFacts, NodeFacts, PodNetwork
 from openeni_nodeagent.grants.journal import (
     EniForgotten,
     EniSeen,
     Freed,
     Granted,
     Journal,
+    JournalRecord,
     NodeSeen,
-    Record,
 )
-from openeni_nodeagent.grants.ledger import Answers, Counts, EniView, Grant, Holder, Ledger
-from openeni_nodeagent.wiring import EniFacts, NodeFacts, Wired
+from openeni_nodeagent.grants.ledger import (
+    AddressCounts,
+    EniView,
+    Grant,
+    Holder,
+    Ledger,
+    RetireAnswers,
+)
 
 MOST_WAITING: Final = 128
 _LOOK_SECONDS: Final = 1.0  # how soon a killed executable is noticed
@@ -36,7 +43,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Ask:
+class GrantRequest:
     """Who wants an address, and of which pool."""
 
     holder: Holder
@@ -59,16 +66,18 @@ class Grants:
         self._waiting: dict[str, deque[object]] = {}
         self._stopping = False
         self._listeners: list[Callable[[Grant], None]] = []
-        self._facts = dict(journal.known.enis)
-        self._ledger.rest(journal.known.rested)
-        for grant in journal.known.grants.values():
+        self._facts = dict(journal.state.enis)
+        self._ledger.rest(journal.state.rested)
+        for grant in journal.state.grants.values():
             self._ledger.record(grant)
 
     def listen(self, listener: Callable[[Grant], None]) -> None:
         """Tell `listener` of every grant that is made, connected or ended. It must return soon."""
         self._listeners.append(listener)
 
-    def acquire(self, ask: Ask, deadline: float, alive: Callable[[], bool]) -> Grant | None:
+    def acquire(
+        self, ask: GrantRequest, deadline: float, alive: Callable[[], bool]
+    ) -> Grant | None:
         """Return the holder's grant: the one it has, or a new one; None at the deadline.
 
         Those who wait for a pool are served in the order they came. Raises CniError where too many
@@ -82,10 +91,13 @@ class Grants:
             self._tell(grant)
         return grant
 
-    def connected(self, grant: Grant, wired: Wired) -> Grant:
+    def mark_connected(self, grant: Grant, pod_network: PodNetwork) -> Grant:
         """Note that the datapath of a grant stands."""
         full = msgspec.structs.replace(
-            grant, connected=True, host_interface=wired.host_interface, gateway=wired.gateway
+            grant,
+            connected=True,
+            host_interface=pod_network.host_interface,
+            gateway=pod_network.gateway,
         )
         if full != grant:
             with self._changed:
@@ -132,7 +144,7 @@ class Grants:
 
     def see_node(self, facts: NodeFacts) -> None:
         """Remember the node's facts for the next start."""
-        if facts != self._journal.known.node:
+        if facts != self._journal.state.node:
             self._write(NodeSeen(facts))
 
     def observe(self, view: EniView, facts: EniFacts) -> None:
@@ -160,7 +172,7 @@ class Grants:
         with self._changed:
             return tuple(self._facts.values())
 
-    def acknowledge(self, eni: str) -> tuple[Answers, Counts] | None:
+    def acknowledge(self, eni: str) -> tuple[RetireAnswers, AddressCounts] | None:
         """Give up what the operator wants, and count what is left; None: not observed yet."""
         with self._changed:
             now = boot_seconds()
@@ -203,7 +215,7 @@ class Grants:
             self._stopping = True
             self._changed.notify_all()
 
-    def _write(self, *records: Record) -> None:
+    def _write(self, *records: JournalRecord) -> None:
         try:
             self._journal.append(*records)
         except OSError as error:
@@ -220,7 +232,7 @@ class Grants:
             )
         return grant
 
-    def _take_turn(self, ask: Ask, ticket: object | None) -> Grant | None:
+    def _take_turn(self, ask: GrantRequest, ticket: object | None) -> Grant | None:
         """Grant if it is our turn and there is an address."""
         queue: Sequence[object] = self._waiting.get(ask.pool, ())
         if queue and queue[0] is not ticket:
@@ -246,7 +258,7 @@ class Grants:
         self._ledger.record(grant)
         return grant
 
-    def _wait(self, ask: Ask, deadline: float, alive: Callable[[], bool]) -> Grant | None:
+    def _wait(self, ask: GrantRequest, deadline: float, alive: Callable[[], bool]) -> Grant | None:
         if sum(len(queue) for queue in self._waiting.values()) >= MOST_WAITING:
             raise CniError(Code.TRY_AGAIN, f"{MOST_WAITING} pods of this node wait already")
         ticket = object()

@@ -18,8 +18,8 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from openeni_nodeagent.datapath_api import EniFacts, NodeFacts
 from openeni_nodeagent.grants.ledger import Grant
-from openeni_nodeagent.wiring import EniFacts, NodeFacts
 
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _COMPACT_ABOVE: Final = 512  # records; a node's whole state is some 300
@@ -63,13 +63,13 @@ class EniForgotten(Struct, frozen=True, tag="eni-gone"):
     name: str
 
 
-Record: TypeAlias = Boot | Granted | Freed | Rested | NodeSeen | EniSeen | EniForgotten
+JournalRecord: TypeAlias = Boot | Granted | Freed | Rested | NodeSeen | EniSeen | EniForgotten
 _encoder: Final = msgspec.json.Encoder()
-_decoder: Final = msgspec.json.Decoder(Record)
+_decoder: Final = msgspec.json.Decoder(JournalRecord)
 
 
 @dataclass
-class Remembered:
+class JournalState:
     """The journal's sum."""
 
     boot_id: str = ""
@@ -79,7 +79,7 @@ class Remembered:
     rested: dict[str, float] = field(default_factory=dict[str, float])
     damaged: int = 0  # records in the middle that cannot be read: the kernel must be asked
 
-    def take(self, record: Record) -> None:
+    def take(self, record: JournalRecord) -> None:
         match record:
             case Boot(boot_id):
                 self.boot_id = boot_id
@@ -97,7 +97,7 @@ class Remembered:
             case EniForgotten(name):
                 self.enis.pop(name, None)
 
-    def records(self) -> tuple[Record, ...]:
+    def records(self) -> tuple[JournalRecord, ...]:
         """The shortest journal that sums up to this."""
         node = (NodeSeen(self.node),) if self.node else ()
         return (
@@ -109,30 +109,30 @@ class Remembered:
         )
 
 
-def encode(record: Record) -> bytes:
+def encode(record: JournalRecord) -> bytes:
     """One line: checksum, space, JSON."""
     body = _encoder.encode(record)
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
-def decode(line: bytes) -> Record | None:
+def decode(line: bytes) -> JournalRecord | None:
     """Return the record of a whole line without its end, or None where it is damaged."""
     checksum, _, body = line.partition(b" ")
     if checksum != b"%08x" % zlib.crc32(body):
         return None
     try:
-        record: Record = _decoder.decode(body)
+        record: JournalRecord = _decoder.decode(body)
     except msgspec.MsgspecError:
         return None
     return record
 
 
-def replay(content: bytes) -> Remembered:
+def replay(content: bytes) -> JournalState:
     """Sum up a journal's bytes.
 
     What cannot be read at the very end is a torn write and passed over; before that it is counted.
     """
-    known = Remembered()
+    known = JournalState()
     broken = 0
     for line in content.splitlines(keepends=True):
         record = decode(line[:-1]) if line.endswith(b"\n") else None
@@ -155,14 +155,14 @@ class Journal:
         content = path.read_bytes() if path.exists() else b""
         known = replay(content)
         if known.boot_id != boot_id:
-            known = Remembered(boot_id=boot_id)
-        self.known = known
+            known = JournalState(boot_id=boot_id)
+        self.state = known
         self._file = -1
         self._size = 0
         self._records = 0
         self._rewrite()
 
-    def append(self, *records: Record) -> None:
+    def append(self, *records: JournalRecord) -> None:
         """Write records in one piece. Raises OSError, and then none of them is in the file."""
         line = b"".join(encode(record) for record in records)
         with self._lock:
@@ -175,7 +175,7 @@ class Journal:
             self._size += len(line)
             self._records += len(records)
             for record in records:
-                self.known.take(record)
+                self.state.take(record)
 
     def compact(self) -> bool:
         """Rewrite the file when it has grown long; off the path of any pod. Raises OSError."""
@@ -192,7 +192,7 @@ class Journal:
                 self._file = -1
 
     def _rewrite(self) -> None:
-        records = self.known.records()
+        records = self.state.records()
         content = b"".join(encode(record) for record in records)
         fresh = self._path.with_name(self._path.name + ".new")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC

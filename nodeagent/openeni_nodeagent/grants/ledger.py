@@ -12,6 +12,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from openeni_nodeagent.addresses import family_of
+
 NEVER: Final = float("-inf")
 
 
@@ -60,7 +62,7 @@ class EniView:
 
 
 @dataclass(frozen=True)
-class Answers:
+class RetireAnswers:
     """What the operator is told about the addresses it wants back."""
 
     generation: int
@@ -69,7 +71,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Counts:
+class AddressCounts:
     """In pods: with two families the scarcer one counts."""
 
     granted: int = 0
@@ -78,13 +80,9 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Candidate:
     eni: EniView
     addresses: tuple[str, ...]
-
-
-def family(address: str) -> int:
-    return 6 if ":" in address else 4
 
 
 class Ledger:
@@ -123,9 +121,9 @@ class Ledger:
     def knows(self, eni: str) -> bool:
         return eni in self._enis
 
-    def choose(self, pool: str, now: float) -> Chosen | None:
+    def choose(self, pool: str, now: float) -> Candidate | None:
         """Return the longest rested addresses of one ENI of the pool, or None."""
-        best: tuple[float, Chosen] | None = None
+        best: tuple[float, Candidate] | None = None
         for view in sorted(self._enis.values(), key=lambda v: v.name):
             if view.pool != pool or not view.usable or view.deleting:
                 continue
@@ -180,7 +178,7 @@ class Ledger:
     def reserved(self) -> frozenset[str]:
         return frozenset(self._reserved)
 
-    def acknowledge(self, eni: str, now: float) -> Answers:
+    def acknowledge(self, eni: str, now: float) -> RetireAnswers:
         """Give up what the operator wants back, and say so.
 
         What is granted is refused. What still cools down stays unanswered until it is rested,
@@ -197,15 +195,15 @@ class Ledger:
                 refused.append(address)
             elif view.deleting or self._is_rested(address, now):
                 given_up.add(address)
-        return Answers(view.generation, tuple(sorted(given_up)), tuple(refused))
+        return RetireAnswers(view.generation, tuple(sorted(given_up)), tuple(refused))
 
-    def counts(self, eni: str, now: float) -> Counts:
+    def counts(self, eni: str, now: float) -> AddressCounts:
         view = self._enis[eni]
         per_family = [
-            self._count([a for a in view.addresses if family(a) == f], view, now)
+            self._count([a for a in view.addresses if family_of(a) == f], view, now)
             for f in view.families
-        ] or [Counts()]
-        return Counts(
+        ] or [AddressCounts()]
+        return AddressCounts(
             sum(1 for g in self._grants.values() if g.eni == eni),
             max(c.cooling for c in per_family),
             min(c.available for c in per_family),
@@ -215,23 +213,23 @@ class Ledger:
         """When the next cool-down ends."""
         return min((t for t in self._rested.values() if t > now), default=None)
 
-    def _pick(self, view: EniView, now: float) -> tuple[float, Chosen] | None:
+    def _pick(self, view: EniView, now: float) -> tuple[float, Candidate] | None:
         chosen: list[str] = []
         for wanted in sorted(view.families):
             free = [
-                a for a in view.addresses if family(a) == wanted and self._is_free(a, view, now)
+                a for a in view.addresses if family_of(a) == wanted and self._is_free(a, view, now)
             ]
             if not free:
                 return None
             chosen.append(min(free, key=self._rank))
         if not chosen:
             return None
-        return max(self._rank(a) for a in chosen), Chosen(view, tuple(chosen))
+        return max(self._rank(a) for a in chosen), Candidate(view, tuple(chosen))
 
-    def _count(self, addresses: list[str], view: EniView, now: float) -> Counts:
+    def _count(self, addresses: list[str], view: EniView, now: float) -> AddressCounts:
         cooling = sum(1 for a in addresses if not self._in_use(a) and not self._is_rested(a, now))
         free = sum(1 for a in addresses if self._is_free(a, view, now))
-        return Counts(0, cooling, free if view.usable and not view.deleting else 0)
+        return AddressCounts(0, cooling, free if view.usable and not view.deleting else 0)
 
     def _is_free(self, address: str, view: EniView, now: float) -> bool:
         return not (

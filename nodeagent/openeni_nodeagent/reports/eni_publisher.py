@@ -1,6 +1,6 @@
 """Tell the API server the agent's part of each ENI: at most once a second, and only what differs.
 
-Counts change with every pod; a burst of pods is one write. A write that the cache does not show
+AddressCounts change with every pod; a burst of pods is one write. A write that the cache does not show
 yet is not repeated.
 """
 
@@ -16,9 +16,9 @@ from openeni_kube.result import Done, RequeueAfter, Result, Retry, requeue
 from openeni_kube.store import ConflictError, NotFoundError, Store, StoreError
 from openeni_nodeagent.clock import now_text
 from openeni_nodeagent.cluster.cache import Cache
+from openeni_nodeagent.enis.reconciler import EniReconciler
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.ledger import Grant
-from openeni_nodeagent.links.links import Links
 from openeni_nodeagent.reports.eni_status import body, conditions, node_status, shown
 
 PERIOD_SECONDS: Final = 1.0
@@ -26,10 +26,12 @@ SOON_SECONDS: Final = 0.1
 LAG_SECONDS: Final = 5.0  # how far the cache may be behind a write
 
 
-class EniStatus:
+class EniPublisher:
     """`reconcile` is a work queue's."""
 
-    def __init__(self, store: Store, enis: Cache[ENI], grants: Grants, links: Links) -> None:
+    def __init__(
+        self, store: Store, enis: Cache[ENI], grants: Grants, links: EniReconciler
+    ) -> None:
         self._store = store
         self._enis = enis
         self._grants = grants

@@ -5,35 +5,17 @@ those that a condition's change brings, and is equal for equal worlds: what has 
 written.
 """
 
-from dataclasses import dataclass
-
 from openeni_crds import names
-from openeni_crds.conditions import Condition, Reason, Type, condition, merge
+from openeni_crds.conditions import Condition, Type, condition, merge
 from openeni_crds.eni import ENI, AddressAt, NodeStatus
 from openeni_crds.meta import Json, encode
-from openeni_nodeagent.grants.ledger import Answers, Counts
+from openeni_nodeagent.enis.link_status import ConditionValue, LinkStatus
+from openeni_nodeagent.grants.ledger import AddressCounts, RetireAnswers
 
 
-@dataclass(frozen=True)
-class Said:
-    """One condition before it has a time."""
-
-    ok: bool | None
-    reason: Reason
-    message: str = ""
-
-
-@dataclass(frozen=True)
-class Side:
-    """What the agent found out about one ENI."""
-
-    guest: Said = Said(ok=None, reason=Reason.WAITING_FOR_PORT)
-    link: Said = Said(ok=None, reason=Reason.WAITING_FOR_PORT)
-    device: str = ""
-    ifindex: int = 0
-
-
-def node_status(side: Side, answers: Answers, counts: Counts, idle_since: str) -> NodeStatus:
+def node_status(
+    side: LinkStatus, answers: RetireAnswers, counts: AddressCounts, idle_since: str
+) -> NodeStatus:
     def at(addresses: tuple[str, ...]) -> tuple[AddressAt, ...]:
         return tuple(AddressAt(address, answers.generation) for address in addresses)
 
@@ -49,7 +31,7 @@ def node_status(side: Side, answers: Answers, counts: Counts, idle_since: str) -
     )
 
 
-def conditions(eni: ENI, side: Side, now: str) -> tuple[Condition, ...]:
+def conditions(eni: ENI, side: LinkStatus, now: str) -> tuple[Condition, ...]:
     generation = eni.metadata.generation
     wanted = (
         _condition(Type.GUEST_PREPARED, side.guest, generation),
@@ -75,5 +57,5 @@ def shown(eni: ENI, node: NodeStatus, said: tuple[Condition, ...]) -> bool:
     return eni.status.node == node and all(mine.get(c.type) == c for c in said)
 
 
-def _condition(type_: Type, said: Said, generation: int) -> Condition:
+def _condition(type_: Type, said: ConditionValue, generation: int) -> Condition:
     return condition(type_, said.reason, said.message, status=said.ok, generation=generation)

@@ -28,7 +28,7 @@ def key_of(grant: Grant) -> str:
     return f"{grant.namespace}/{grant.name}"
 
 
-class Publisher:
+class PodIPPublisher:
     """`reconcile` is a work queue's; its key is namespace/name."""
 
     def __init__(

@@ -7,12 +7,12 @@ import pytest
 from openeni_nodeagent.attachments import del_queue
 from openeni_nodeagent.clock import boot_seconds
 from openeni_nodeagent.cni import frame
-from openeni_testing.agent.parts import NodeParts
+from openeni_testing.agent.parts import AgentParts
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> NodeParts:
-    made = NodeParts(tmp_path)
+def parts(tmp_path: Path) -> AgentParts:
+    made = AgentParts(tmp_path)
     made.furnish()
     return made
 
@@ -40,45 +40,45 @@ def queued(folder: Path, content: bytes, at: float, process: int = 1) -> Path:
     return file
 
 
-def test_they_are_done_oldest_first_and_their_files_go(parts: NodeParts, folder: Path) -> None:
+def test_they_are_done_oldest_first_and_their_files_go(parts: AgentParts, folder: Path) -> None:
     for name in ("first", "second"):
         parts.grant(name, name)
     now = boot_seconds()
     queued(folder, request("second", netns="/later"), now + 2)
     queued(folder, request("first"), now + 1)
-    assert del_queue.replay(folder, parts.attach) == 0
-    assert parts.wiring.ended == [("first", ""), ("second", "/later")]
+    assert del_queue.replay(folder, parts.commands) == 0
+    assert parts.datapath.ended == [("first", ""), ("second", "/later")]
     assert parts.grants.all() == ()
     assert list(folder.iterdir()) == []
 
 
-def test_a_container_that_has_nothing_is_done_already(parts: NodeParts, folder: Path) -> None:
+def test_a_container_that_has_nothing_is_done_already(parts: AgentParts, folder: Path) -> None:
     queued(folder, request("unknown"), boot_seconds())
-    assert del_queue.replay(folder, parts.attach) == 0
+    assert del_queue.replay(folder, parts.commands) == 0
     assert list(folder.iterdir()) == []
 
 
-def test_a_grant_that_is_younger_than_the_del_stays(parts: NodeParts, folder: Path) -> None:
+def test_a_grant_that_is_younger_than_the_del_stays(parts: AgentParts, folder: Path) -> None:
     before = boot_seconds() - 1
     grant = parts.grant("web", "c1")
     queued(folder, request("c1"), before)
-    assert del_queue.replay(folder, parts.attach) == 0
+    assert del_queue.replay(folder, parts.commands) == 0
     assert parts.grants.all() == (grant,)
 
 
 def test_what_fails_stays_to_be_tried_again_and_holds_up_no_other(
-    parts: NodeParts, folder: Path, caplog: pytest.LogCaptureFixture
+    parts: AgentParts, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     parts.grant("web", "c1")
     file = queued(folder, request("c1"), boot_seconds() + 1)
     queued(folder, request("unknown"), boot_seconds() + 2)
-    parts.wiring.refused = "EPERM"
-    assert del_queue.replay(folder, parts.attach) == 1
+    parts.datapath.refused = "EPERM"
+    assert del_queue.replay(folder, parts.commands) == 1
     assert list(folder.iterdir()) == [file]
     assert "is tried again" in caplog.text
     assert "EPERM" in caplog.text
-    parts.wiring.refused = ""
-    assert del_queue.replay(folder, parts.attach) == 0
+    parts.datapath.refused = ""
+    assert del_queue.replay(folder, parts.commands) == 0
     assert parts.grants.all() == ()
     assert list(folder.iterdir()) == []
 
@@ -94,7 +94,7 @@ def test_what_fails_stays_to_be_tried_again_and_holds_up_no_other(
     ],
 )
 def test_what_is_no_del_is_dropped_and_named(
-    parts: NodeParts,
+    parts: AgentParts,
     folder: Path,
     caplog: pytest.LogCaptureFixture,
     content: bytes,
@@ -102,7 +102,7 @@ def test_what_is_no_del_is_dropped_and_named(
 ) -> None:
     grant = parts.grant("web", "c1")
     file = queued(folder, content, boot_seconds() + 1)
-    assert del_queue.replay(folder, parts.attach) == 0
+    assert del_queue.replay(folder, parts.commands) == 0
     assert parts.grants.all() == (grant,)
     assert list(folder.iterdir()) == []
     assert file.name in caplog.text
@@ -110,11 +110,11 @@ def test_what_is_no_del_is_dropped_and_named(
 
 
 def test_a_file_of_another_name_is_dropped_and_others_are_not_looked_at(
-    parts: NodeParts, folder: Path
+    parts: AgentParts, folder: Path
 ) -> None:
     grant = parts.grant("web", "c1")
     (folder / "whatever.del").write_bytes(request("c1"))
     (folder / "1-2.new").write_bytes(request("c1"))
-    assert del_queue.replay(folder, parts.attach) == 0
+    assert del_queue.replay(folder, parts.commands) == 0
     assert parts.grants.all() == (grant,)
     assert [file.name for file in folder.iterdir()] == ["1-2.new"]

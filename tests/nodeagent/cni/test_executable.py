@@ -10,21 +10,21 @@ from contextlib import contextmanager
 
 import pytest
 
-from openeni_nodeagent.attachments.calls import Call, StoppingError
-from openeni_nodeagent.attachments.phases import Record
 from openeni_nodeagent.cni import frame
+from openeni_nodeagent.cni.call import Call, StoppingError
 from openeni_nodeagent.cni.protocol import CniError, Code
 from openeni_nodeagent.cni.query import QueryError, phases
 from openeni_nodeagent.cni.server import MARGIN_SECONDS, Server
+from openeni_nodeagent.phases import PhaseHistory
 from openeni_testing.agent.cni_call import Runtime, finish
 from openeni_testing.waiting import wait_for
 
 
 @contextmanager
 def serving(
-    runtime: Runtime, handle: Callable[[Call], bytes], record: Record | None = None
+    runtime: Runtime, handle: Callable[[Call], bytes], record: PhaseHistory | None = None
 ) -> Generator[Server]:
-    server = Server(runtime.run / "cni.sock", handle, record or Record())
+    server = Server(runtime.run / "cni.sock", handle, record or PhaseHistory())
     server.start()
     try:
         yield server
@@ -176,7 +176,7 @@ def test_a_stop_finishes_what_runs(runtime: Runtime) -> None:
 
 
 def test_each_phase_of_a_call_is_kept(runtime: Runtime) -> None:
-    record = Record()
+    record = PhaseHistory()
     with serving(runtime, lambda _: b"{}", record):
         runtime.call("ADD", "abc", "uid")
         (seconds,) = wait_for(lambda: record.calls("ADD"), "the call's phases are there")

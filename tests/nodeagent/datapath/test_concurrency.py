@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from openeni_crds.enipool import Datapath, Mode
-from openeni_nodeagent.datapath.linux.kernel import connected, observe, observe_filters
+from openeni_nodeagent.datapath.linux.kernel import observe, observe_filters, open_netlink
 from openeni_nodeagent.datapath.model import Address, State
-from openeni_nodeagent.wiring import EniFacts
+from openeni_nodeagent.datapath_api import EniFacts
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, eni_facts, pod_facts
@@ -37,7 +37,7 @@ def eni(node: Node) -> EniFacts:
 
 
 def look() -> State:
-    with connected() as netlink:
+    with open_netlink() as netlink:
         return observe(netlink) | observe_filters()
 
 

@@ -12,16 +12,16 @@ from openeni_crds.enipool import Datapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath.diff import diff
 from openeni_nodeagent.datapath.linux.kernel import (
     apply,
-    connected,
     execute,
     observe,
     observe_filters,
+    open_netlink,
 )
-from openeni_nodeagent.datapath.linux.namespace import inside, opened
+from openeni_nodeagent.datapath.linux.namespace import in_namespace, open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
-from openeni_nodeagent.datapath.linux.rtnetlink import create
+from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link
+from openeni_nodeagent.datapath.local import LocalEni, LocalPod, local_pod
 from openeni_nodeagent.datapath.model import NOTHING, Address, Link, Operation, State, Verb
-from openeni_nodeagent.datapath.place import EniPlace, PodPlace, pod_place
 from openeni_nodeagent.datapath.plan import plan_pod
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork
@@ -59,9 +59,9 @@ class Bench:
             i for i in seen if not (isinstance(i, Address) and i.address.startswith("fe80:"))
         )
 
-    def place(self) -> PodPlace:
+    def place(self) -> LocalPod:
         found = self.node.namespace.run(self.node.datapath.prepare_eni, self.eni, self.node.facts)
-        return pod_place(self.pod, EniPlace(self.eni, found, self.node.facts))
+        return local_pod(self.pod, LocalEni(self.eni, found, self.node.facts))
 
     def add(self, netns: str) -> None:
         self.node.run(self.node.datapath.add, self.pod, netns)
@@ -87,32 +87,36 @@ def netns() -> Generator[Namespace]:
 
 
 def _look() -> State:
-    with connected() as netlink:
+    with open_netlink() as netlink:
         return observe(netlink, nic=0) | observe_filters()
 
 
-def steps(place: PodPlace, netns: str) -> list[Callable[[], None]]:
+def steps(place: LocalPod, netns: str) -> list[Callable[[], None]]:
     """Every message of an ADD as a step of its own, in the order in which ADD sends them."""
-    sides = plan_pod(place)
-    on_node, in_pod = diff(NOTHING, sides.node), diff(NOTHING, sides.pod)
-    births = [o for o in (*on_node, *in_pod) if isinstance(o.item, Link) and o.verb is Verb.ADD]
+    planned = plan_pod(place)
+    on_node, in_pod = diff(NOTHING, planned.node), diff(NOTHING, planned.pod)
+    creations = [o for o in (*on_node, *in_pod) if isinstance(o.item, Link) and o.verb is Verb.ADD]
 
-    def birth() -> None:
-        with opened(netns) as namespace, connected() as netlink:
-            links = [o.item for o in births if isinstance(o.item, Link)]
+    def create_links() -> None:
+        with open_namespace(netns) as namespace, open_netlink() as netlink:
+            links = [o.item for o in creations if isinstance(o.item, Link)]
             peer = links[1] if len(links) > 1 else None
-            execute(netlink, [create(links[0], peer=peer, namespace=namespace)], births[:1])
+            execute(netlink, [create_link(links[0], peer=peer, namespace=namespace)], creations[:1])
 
-    def in_namespace(operation: Operation) -> None:
-        with opened(netns) as namespace:
-            inside(namespace, partial(one, operation))
+    def in_pod_namespace(operation: Operation) -> None:
+        with open_namespace(netns) as namespace:
+            in_namespace(namespace, partial(one, operation))
 
     def one(operation: Operation) -> None:
         with Netlink() as netlink:
             apply([operation], netlink)
 
-    rest = [partial(one, o) for o in on_node if o not in births]
-    return [birth, *rest, *(partial(in_namespace, o) for o in in_pod if o not in births)]
+    rest = [partial(one, o) for o in on_node if o not in creations]
+    return [
+        create_links,
+        *rest,
+        *(partial(in_pod_namespace, o) for o in in_pod if o not in creations),
+    ]
 
 
 def test_after_add_nothing_differs_and_after_delete_nothing_is_left(
@@ -182,8 +186,8 @@ def test_from_every_point_of_a_broken_add_a_delete_removes_it(bench: Bench) -> N
 
 def test_every_single_loss_is_seen_by_check_and_named(bench: Bench, netns: Namespace) -> None:
     bench.add(netns.path)
-    sides = plan_pod(bench.place())
-    for item in sides.node:
+    planned = plan_pod(bench.place())
+    for item in planned.node:
         if isinstance(item, Link):
             continue
         bench.node.run(_apply, Operation(Verb.REMOVE, item))
@@ -203,7 +207,7 @@ def test_preparing_twice_changes_nothing(bench: Bench) -> None:
 
 
 def _apply(operation: Operation) -> None:
-    with connected() as netlink:
+    with open_netlink() as netlink:
         apply([operation], netlink)
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath.linux import modes
-from openeni_nodeagent.wiring import (
+from openeni_nodeagent.datapath_api import (
+    DatapathError,
     EniFacts,
     ModeUnsupportedError,
     NamespaceGoneError,
     NicMissingError,
-    WiringError,
 )
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port, vm
@@ -251,7 +251,7 @@ def test_the_nodes_own_namespace_is_never_taken_for_a_pods(
     before = routing(node)
     facts = node.add("pod", eni, "10.98.0.11").facts
     node.delete(node.pods[0])
-    with pytest.raises(WiringError, match="own network namespace"):
+    with pytest.raises(DatapathError, match="own network namespace"):
         node.run(node.datapath.add, facts, node.namespace.path)
     assert routing(node) == before
 

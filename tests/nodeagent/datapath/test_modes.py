@@ -6,7 +6,7 @@ import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanMode, MetadataService, Mode
 from openeni_nodeagent.datapath.linux import modes
-from openeni_nodeagent.wiring import ModeUnsupportedError
+from openeni_nodeagent.datapath_api import ModeUnsupportedError
 from openeni_testing.network.netns import Namespace
 
 VETH = Datapath(Mode.VETH)
@@ -18,7 +18,7 @@ ALL = frozenset({"Veth", "IPVlanL2", "IPVlanL3S", "IPVlanL3"})
 def kernel(monkeypatch: pytest.MonkeyPatch, *labels: str, egress: bool = True) -> None:
     """A kernel with these modes, whatever this machine's has."""
     monkeypatch.setattr(modes, "supported_modes", lambda: frozenset(labels))
-    monkeypatch.setattr(modes, "filters_egress", lambda: egress)
+    monkeypatch.setattr(modes, "has_egress_hook", lambda: egress)
 
 
 @pytest.mark.parametrize("datapath", [VETH, L2, L3S, OPEN_L2], ids=lambda d: d.label)
@@ -26,7 +26,7 @@ def test_a_kernel_with_everything_refuses_nothing(
     monkeypatch: pytest.MonkeyPatch, datapath: Datapath
 ) -> None:
     kernel(monkeypatch, *ALL)
-    modes.require(datapath)
+    modes.require_support(datapath)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_mode_that_is_missing_is_named_with_those_that_are_there(
 ) -> None:
     kernel(monkeypatch, *labels)
     with pytest.raises(ModeUnsupportedError, match=words):
-        modes.require(L3S)
+        modes.require_support(L3S)
 
 
 def test_without_an_egress_hook_only_l2_that_keeps_pods_off_metadata_is_refused(
@@ -50,9 +50,9 @@ def test_without_an_egress_hook_only_l2_that_keeps_pods_off_metadata_is_refused(
 ) -> None:
     kernel(monkeypatch, *ALL, egress=False)
     for datapath in (VETH, L3S, OPEN_L2):
-        modes.require(datapath)
+        modes.require_support(datapath)
     with pytest.raises(ModeUnsupportedError, match=r"choose L3S or metadataService: Allow"):
-        modes.require(L2)
+        modes.require_support(L2)
 
 
 @pytest.mark.root
@@ -76,4 +76,4 @@ def test_the_egress_hook_is_there_where_nft_takes_a_chain_on_it() -> None:
     with Namespace("probe") as netns, suppress(AssertionError):
         netns.nft(table)
         takes = True
-    assert modes.filters_egress() == takes
+    assert modes.has_egress_hook() == takes

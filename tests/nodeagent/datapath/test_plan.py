@@ -11,10 +11,11 @@ import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanMode, MetadataService, Mode
 from openeni_nodeagent.datapath.describe import text
+from openeni_nodeagent.datapath.eni import plan_eni
+from openeni_nodeagent.datapath.local import LocalEni, LocalPod, local_pod
 from openeni_nodeagent.datapath.model import Chain, Element, Route, Rule, State
-from openeni_nodeagent.datapath.place import EniPlace, PodPlace, pod_place
-from openeni_nodeagent.datapath.plan import plan_eni, plan_node, plan_pod, pod_gateways, pod_routes
-from openeni_nodeagent.wiring import LinkFacts, NodeFacts, PodRoute
+from openeni_nodeagent.datapath.plan import plan_node, plan_pod, pod_gateways, pod_routes
+from openeni_nodeagent.datapath_api import LinkFacts, NodeFacts, PodRoute
 from openeni_testing.network.node import allowing_metadata, eni_facts, pod_facts
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -22,11 +23,11 @@ NODE = NodeFacts(("10.99.0.11", "fd99::11"), ("10.96.0.0/16", "fd96::/112"), ("1
 MODES = (Datapath(Mode.VETH), *(Datapath(Mode.IPVLAN, mode) for mode in IPVlanMode))
 
 
-def place(datapath: Datapath, *, dual: bool = True) -> PodPlace:
+def place(datapath: Datapath, *, dual: bool = True) -> LocalPod:
     eni = eni_facts("eni", 10, datapath, dual=dual)
     addresses = ("10.98.0.11", "fd98::11") if dual else ("10.98.0.11",)
     pod = pod_facts("pod", eni, *addresses)
-    return pod_place(pod, EniPlace(eni, LinkFacts("ens7", 7), NODE))
+    return local_pod(pod, LocalEni(eni, LinkFacts("ens7", 7), NODE))
 
 
 def lines(state: State) -> list[str]:
@@ -36,11 +37,11 @@ def lines(state: State) -> list[str]:
 
 def described(datapath: Datapath, *, dual: bool) -> str:
     pod = place(datapath, dual=dual)
-    sides = plan_pod(pod)
+    planned = plan_pod(pod)
     parts = {
         "the ENI": plan_eni(pod.eni),
-        "the pod, on the node": sides.node,
-        "the pod, inside": sides.pod,
+        "the pod, on the node": planned.node,
+        "the pod, inside": planned.pod,
     }
     blocks = ("\n".join([f"# {title}", *lines(state)]) for title, state in parts.items())
     return "\n\n".join(blocks) + "\n"
@@ -65,7 +66,7 @@ def test_the_nodes_own_plan_is_what_the_file_says() -> None:
 @pytest.mark.parametrize("datapath", MODES)
 def test_metadata_is_allowed_only_on_demand(datapath: Datapath) -> None:
     pod = place(datapath)
-    allowed = plan_eni(EniPlace(allowing_metadata(pod.eni.facts), pod.eni.link, pod.eni.node))
+    allowed = plan_eni(LocalEni(allowing_metadata(pod.eni.facts), pod.eni.link, pod.eni.node))
     assert datapath.metadata_service is MetadataService.BLOCK
     assert "169.254.169.254" not in str(sorted(map(text, allowed)))
     assert "169.254.169.254" in str(sorted(map(text, plan_eni(pod.eni))))
@@ -105,6 +106,6 @@ def test_gateways_are_one_a_family_where_the_mode_has_any() -> None:
 
 def test_two_pods_never_get_the_same_mac_or_link_by_name() -> None:
     pods = [pod_facts(f"p{n}", place(MODES[0]).eni.facts, "10.98.0.11") for n in range(500)]
-    places = [pod_place(p, place(MODES[0]).eni) for p in pods]
+    places = [local_pod(p, place(MODES[0]).eni) for p in pods]
     assert len({p.mac for p in places}) == len({p.node_link for p in places}) == 500
     assert all(int(p.mac[:2], 16) & 3 == 2 for p in places)  # local, unicast

@@ -12,8 +12,8 @@ from openeni_nodeagent.grants.adoption import (
     Disown,
     End,
     Finding,
+    NodeObservation,
     Reconnect,
-    World,
     findings,
 )
 from openeni_nodeagent.grants.ledger import Grant, Holder
@@ -34,7 +34,7 @@ GRANT = Grant(
     connected=True,
 )
 PODIP = decode(podip_body("web"), PodIP)
-AGREED = World(
+AGREED = NodeObservation(
     grants=(GRANT,),
     kernel=frozenset({A}),
     unowned=frozenset(),
@@ -46,12 +46,12 @@ AGREED = World(
 )
 
 
-def kinds(world: World) -> list[type[Finding]]:
-    return [type(finding) for finding in findings(world)]
+def kinds(observed: NodeObservation) -> list[type[Finding]]:
+    return [type(finding) for finding in findings(observed)]
 
 
 @pytest.mark.parametrize(
-    ("world", "found"),
+    ("observed", "found"),
     [
         pytest.param(AGREED, [], id="all agree"),
         pytest.param(
@@ -105,8 +105,8 @@ def kinds(world: World) -> list[type[Finding]]:
         ),
     ],
 )
-def test_what_follows(world: World, found: list[type[Finding]]) -> None:
-    assert kinds(world) == found
+def test_what_follows(observed: NodeObservation, found: list[type[Finding]]) -> None:
+    assert kinds(observed) == found
 
 
 def test_what_is_adopted_is_the_podips_own_word() -> None:

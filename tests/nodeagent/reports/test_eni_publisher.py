@@ -11,8 +11,8 @@ from openeni_crds.meta import Json
 from openeni_kube.result import Done, RequeueAfter, Retry
 from openeni_nodeagent.grants import grants as grants_module
 from openeni_nodeagent.reports import eni_publisher
-from openeni_nodeagent.reports.eni_publisher import EniStatus
-from openeni_testing.agent.parts import NodeParts
+from openeni_nodeagent.reports.eni_publisher import EniPublisher
+from openeni_testing.agent.parts import AgentParts
 from openeni_testing.objects import remove
 
 
@@ -28,7 +28,7 @@ def test_a_rest_that_ends_while_it_is_counted_is_looked_at_again(
         return now[0]
 
     monkeypatch.setattr(grants_module, "boot_seconds", passing)
-    parts = NodeParts(tmp_path)
+    parts = AgentParts(tmp_path)
     parts.furnish()
     status = parts.status
     parts.grants.release(
@@ -47,7 +47,7 @@ def test_after_a_write_the_next_one_waits_and_takes_all_of_a_burst_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(eni_publisher, "PERIOD_SECONDS", 1000.0)
-    parts = NodeParts(tmp_path)
+    parts = AgentParts(tmp_path)
     parts.furnish()
     assert parts.status.reconcile("pods-0") == Done()
     assert shown(parts)["granted"] == 0
@@ -67,7 +67,7 @@ def test_a_write_that_the_cache_does_not_show_yet_is_not_repeated(
 ) -> None:
     monkeypatch.setattr(eni_publisher, "PERIOD_SECONDS", 0.0)
     monkeypatch.setattr(eni_publisher, "LAG_SECONDS", 1000.0)
-    parts = NodeParts(tmp_path)
+    parts = AgentParts(tmp_path)
     parts.furnish()
     parts.status.reconcile("pods-0")
     parts.store.patch(
@@ -82,7 +82,7 @@ def test_a_write_that_the_cache_does_not_show_yet_is_not_repeated(
 
 
 def test_an_outage_is_a_failure_that_names_the_eni(tmp_path: Path) -> None:
-    parts = NodeParts(tmp_path)
+    parts = AgentParts(tmp_path)
     parts.furnish()
     parts.store.set_outage(outage=True)
     result = parts.status.reconcile("pods-0")
@@ -91,7 +91,7 @@ def test_an_outage_is_a_failure_that_names_the_eni(tmp_path: Path) -> None:
 
 
 def test_an_eni_that_is_gone_is_no_error(tmp_path: Path) -> None:
-    parts = NodeParts(tmp_path)
+    parts = AgentParts(tmp_path)
     parts.furnish()
     remove(parts.store, names.ENI, "pods-0")
     assert parts.status.reconcile("pods-0") == Done()
@@ -99,10 +99,10 @@ def test_an_eni_that_is_gone_is_no_error(tmp_path: Path) -> None:
     assert parts.status.reconcile("pods-0") == Done()
 
 
-def another(parts: NodeParts) -> EniStatus:
-    return EniStatus(parts.store, parts.caches.enis, parts.grants, parts.links)
+def another(parts: AgentParts) -> EniPublisher:
+    return EniPublisher(parts.store, parts.caches.enis, parts.grants, parts.links)
 
 
-def shown(parts: NodeParts) -> Json:
+def shown(parts: AgentParts) -> Json:
     node: Json = parts.store.get(names.ENI, "pods-0")["status"]["node"]
     return node

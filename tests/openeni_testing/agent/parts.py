@@ -4,28 +4,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from openeni_kube.store import Store
-from openeni_nodeagent.attachments.attach import Attach, Sources, pod_facts
-from openeni_nodeagent.attachments.pool_choice import Choice
+from openeni_nodeagent.attachments.commands import CniCommands, Lookups, pod_facts
+from openeni_nodeagent.attachments.pool_choice import PoolSelector
+from openeni_nodeagent.attachments.repair import Caches as RepairCaches
+from openeni_nodeagent.attachments.repair import Repair
 from openeni_nodeagent.cluster.watches import Caches
-from openeni_nodeagent.grants.grants import Ask, Grants
+from openeni_nodeagent.datapath_api import NodeFacts
+from openeni_nodeagent.enis.nic_guards import NicGuards
+from openeni_nodeagent.enis.reconciler import EniReconciler
+from openeni_nodeagent.grants.grants import GrantRequest, Grants
 from openeni_nodeagent.grants.journal import Journal
 from openeni_nodeagent.grants.ledger import Grant, Holder
-from openeni_nodeagent.grants.repair import Caches as RepairCaches
-from openeni_nodeagent.grants.repair import Repair
-from openeni_nodeagent.links.guest import Guest
-from openeni_nodeagent.links.links import Links
-from openeni_nodeagent.reports.eni_publisher import EniStatus
-from openeni_nodeagent.reports.podip_publisher import Publisher
-from openeni_nodeagent.wiring import NodeFacts
+from openeni_nodeagent.reports.eni_publisher import EniPublisher
+from openeni_nodeagent.reports.podip_publisher import PodIPPublisher
 from openeni_testing.agent import node_objects
-from openeni_testing.agent.wiring import MemoryWiring
+from openeni_testing.agent.memory_datapath import MemoryDatapath
 from openeni_testing.store.memory import MemoryStore
 
 NODE_FACTS = NodeFacts(("10.99.0.11",), ("10.96.0.0/12",), ())
 
 
 @dataclass
-class NodeParts:
+class AgentParts:
     """One process of the agent on node n1, whose files are in `folder`.
 
     Call `look` where its watches would have shown what is new.
@@ -33,33 +33,33 @@ class NodeParts:
 
     folder: Path
     store: MemoryStore = field(default_factory=MemoryStore)
-    wiring: MemoryWiring = field(default_factory=lambda: MemoryWiring(node_objects.mac(0)))
+    datapath: MemoryDatapath = field(default_factory=lambda: MemoryDatapath(node_objects.mac(0)))
 
     def __post_init__(self) -> None:
         self.caches = caches = Caches()
         self.grants = grants = Grants(Journal(self.folder / "journal", "boot"))
-        self.wiring.prepare_node(NODE_FACTS)
-        self.links = Links(
+        self.datapath.prepare_node(NODE_FACTS)
+        self.links = EniReconciler(
             caches.enis,
             grants,
-            self.wiring,
-            Guest((), lambda _: None),
+            self.datapath,
+            NicGuards((), lambda _: None),
             node=lambda: NODE_FACTS,
             told=lambda _: None,
         )
-        self.attach = Attach(grants, self.wiring, self._sources())
+        self.commands = CniCommands(grants, self.datapath, self._lookups())
         kept = RepairCaches(caches.pods, caches.podips, caches.enis)
-        self.repair = Repair(grants, self.wiring, self.attach, kept, self.links.is_prepared)
+        self.repair = Repair(grants, self.datapath, self.commands, kept, self.links.is_prepared)
         self.publisher = self.publisher_on(self.store)
-        self.status = EniStatus(self.store, caches.enis, grants, self.links)
+        self.status = EniPublisher(self.store, caches.enis, grants, self.links)
 
-    def publisher_on(self, store: Store) -> Publisher:
+    def publisher_on(self, store: Store) -> PodIPPublisher:
         caches = self.caches
-        return Publisher(store, caches.podips, caches.enis, self.grants, node_objects.NODE)
+        return PodIPPublisher(store, caches.podips, caches.enis, self.grants, node_objects.NODE)
 
-    def again(self) -> "NodeParts":
+    def again(self) -> "AgentParts":
         """The next process: what was only in memory is gone, what the kernel carries is not."""
-        self.wiring.prepared.clear()
+        self.datapath.prepared.clear()
         return replace(self)
 
     def furnish(self, count: int = 3) -> None:
@@ -94,19 +94,21 @@ class NodeParts:
         netns = self.netns(container)
         netns.touch()
         holder = Holder(uid or node_objects.make_pod(self.store, name), container, "eth0")
-        ask = Ask(holder, "default", name, str(netns), "pods", rest=30)
+        ask = GrantRequest(holder, "default", name, str(netns), "pods", rest=30)
         grant = self.grants.acquire(ask, float("inf"), lambda: True)
         assert grant is not None
         if not connect:
             return grant
         facts = self.grants.facts(grant.eni)
         assert facts is not None
-        return self.grants.connected(grant, self.wiring.add(pod_facts(grant, facts), str(netns)))
+        return self.grants.mark_connected(
+            grant, self.datapath.add(pod_facts(grant, facts), str(netns))
+        )
 
-    def _sources(self) -> Sources:
+    def _lookups(self) -> Lookups:
         caches = self.caches
-        choice = Choice(caches.pods, caches.pools, caches.namespaces, lambda: 0.0)
-        return Sources(
+        choice = PoolSelector(caches.pods, caches.pools, caches.namespaces, lambda: 0.0)
+        return Lookups(
             caches.pods,
             caches.enis,
             choice,

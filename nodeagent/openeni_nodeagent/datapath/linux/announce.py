@@ -11,12 +11,12 @@ import struct
 from contextlib import suppress
 from typing import Final
 
-from openeni_nodeagent.datapath.model import family_of
+from openeni_nodeagent.addresses import IPV6, family_of
 
 _BROADCAST: Final = b"\xff" * 6
 _ALL_NODES: Final = socket.inet_pton(socket.AF_INET6, "ff02::1")
 _ALL_NODES_MAC: Final = bytes.fromhex("333300000001")
-_ARP, _IPV6 = 0x0806, 0x86DD
+_ETH_P_ARP, _ETH_P_IPV6 = 0x0806, 0x86DD  # linux/if_ether.h
 _ICMP6: Final = 58
 _ADVERTISEMENT: Final = 136
 _OVERRIDE: Final = 0x20000000
@@ -46,11 +46,11 @@ class Announcer:
 
 def frame(mac: bytes, address: str) -> bytes:
     """The Ethernet frame that announces `address` at `mac`."""
-    if family_of(address) == 6:  # noqa: PLR2004
+    if family_of(address) == IPV6:
         return _advertisement(mac, socket.inet_pton(socket.AF_INET6, address))
     raw = socket.inet_pton(socket.AF_INET, address)
     request = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac + raw + bytes(6) + raw
-    return _BROADCAST + mac + struct.pack("!H", _ARP) + request
+    return _BROADCAST + mac + struct.pack("!H", _ETH_P_ARP) + request
 
 
 def _advertisement(mac: bytes, address: bytes) -> bytes:
@@ -59,7 +59,7 @@ def _advertisement(mac: bytes, address: bytes) -> bytes:
     pseudo = address + _ALL_NODES + struct.pack("!II", len(body), _ICMP6)
     body = body[:2] + struct.pack("!H", _checksum(pseudo + body)) + body[4:]
     header = struct.pack("!IHBB", 6 << 28, len(body), _ICMP6, 255) + address + _ALL_NODES
-    return _ALL_NODES_MAC + mac + struct.pack("!H", _IPV6) + header + body
+    return _ALL_NODES_MAC + mac + struct.pack("!H", _ETH_P_IPV6) + header + body
 
 
 def _checksum(data: bytes) -> int:

@@ -5,13 +5,13 @@ from typing import Final
 
 from openeni_crds.enipool import Datapath, IPVlanMode, MetadataService, Mode
 from openeni_nodeagent.datapath.filters import metadata_chain
-from openeni_nodeagent.datapath.linux.kernel import apply, connected
-from openeni_nodeagent.datapath.linux.namespace import throw_away
+from openeni_nodeagent.datapath.linux.kernel import apply, open_netlink
+from openeni_nodeagent.datapath.linux.namespace import in_new_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
-from openeni_nodeagent.datapath.linux.rtnetlink import create
+from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link
+from openeni_nodeagent.datapath.local import kernel_mode
 from openeni_nodeagent.datapath.model import IPVLAN, VETH, Chain, Link, Operation, Verb
-from openeni_nodeagent.datapath.place import kernel_mode
-from openeni_nodeagent.wiring import KernelRefusedError, LinkFacts, ModeUnsupportedError
+from openeni_nodeagent.datapath_api import KernelRefusedError, LinkFacts, ModeUnsupportedError
 
 _PARENT: Final = Link("parent", 10, VETH, "02:00:00:00:00:10", 1500)
 _PEER: Final = Link("peer", 11, VETH, "02:00:00:00:00:11", 1500)
@@ -21,16 +21,16 @@ _ALL: Final = (Datapath(Mode.VETH), *(Datapath(Mode.IPVLAN, mode) for mode in IP
 @cache
 def supported_modes() -> frozenset[str]:
     """Labels of the modes whose links the kernel makes; it loads its modules as for any user."""
-    return frozenset(d.label for d in _ALL if throw_away(partial(_makes, d)))
+    return frozenset(d.label for d in _ALL if in_new_namespace(partial(_creates_link, d)))
 
 
 @cache
-def filters_egress() -> bool:
+def has_egress_hook() -> bool:
     """Whether nftables has the egress hook (Linux 5.16)."""
-    return throw_away(_takes_egress_chain)
+    return in_new_namespace(_accepts_egress_chain)
 
 
-def require(datapath: Datapath) -> None:
+def require_support(datapath: Datapath) -> None:
     """Raise ModeUnsupportedError if this kernel cannot do it."""
     if datapath.label not in supported_modes():
         raise ModeUnsupportedError(
@@ -40,7 +40,7 @@ def require(datapath: Datapath) -> None:
     if (
         datapath.ipvlan_mode is IPVlanMode.L2
         and datapath.metadata_service is MetadataService.BLOCK
-        and not filters_egress()
+        and not has_egress_hook()
     ):
         raise ModeUnsupportedError(
             "this node's kernel cannot keep ipvlan l2 pods off the metadata service (nftables "
@@ -48,19 +48,19 @@ def require(datapath: Datapath) -> None:
         )
 
 
-def _makes(datapath: Datapath) -> bool:
-    with connected() as netlink:
-        if not _parent(netlink):
+def _creates_link(datapath: Datapath) -> bool:
+    with open_netlink() as netlink:
+        if not _create_parent(netlink):
             return False
         if datapath.mode is Mode.VETH:
             return True
         slave = Link("slave", 12, IPVLAN, "", 1500, parent=10, mode=kernel_mode(datapath))
-        return not netlink.execute([create(slave)])
+        return not netlink.execute([create_link(slave)])
 
 
-def _takes_egress_chain() -> bool:
-    with connected() as netlink:
-        _parent(netlink)
+def _accepts_egress_chain() -> bool:
+    with open_netlink() as netlink:
+        _create_parent(netlink)
         chain: Chain = metadata_chain(LinkFacts(_PARENT.name, _PARENT.index), at_egress=True)
         try:
             apply([Operation(Verb.ADD, chain)], netlink)
@@ -69,5 +69,5 @@ def _takes_egress_chain() -> bool:
         return True
 
 
-def _parent(netlink: Netlink) -> bool:
-    return not netlink.execute([create(_PARENT, peer=_PEER)])
+def _create_parent(netlink: Netlink) -> bool:
+    return not netlink.execute([create_link(_PARENT, peer=_PEER)])

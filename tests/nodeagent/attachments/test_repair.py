@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from openeni_crds import names
-from openeni_nodeagent.grants import repair
+from openeni_nodeagent.attachments import repair
 from openeni_nodeagent.grants.adoption import APART_SECONDS
 from openeni_nodeagent.grants.ledger import Grant
 from openeni_testing.agent import node_objects
-from openeni_testing.agent.parts import NodeParts
+from openeni_testing.agent.parts import AgentParts
 from openeni_testing.objects import remove
 
 
@@ -32,13 +32,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> NodeParts:
-    made = NodeParts(tmp_path)
+def parts(tmp_path: Path) -> AgentParts:
+    made = AgentParts(tmp_path)
     made.furnish()
     return made
 
 
-def published(parts: NodeParts, name: str = "web", container: str = "c1") -> Grant:
+def published(parts: AgentParts, name: str = "web", container: str = "c1") -> Grant:
     """A pod that runs, and that its PodIP names."""
     grant = parts.grant(name, container)
     parts.publisher.reconcile(f"default/{name}")
@@ -46,7 +46,7 @@ def published(parts: NodeParts, name: str = "web", container: str = "c1") -> Gra
     return grant
 
 
-def restarted(parts: NodeParts) -> NodeParts:
+def restarted(parts: AgentParts) -> AgentParts:
     """The next process, up to where the caches are filled."""
     fresh = parts.again()
     fresh.repair.reserve()
@@ -54,7 +54,7 @@ def restarted(parts: NodeParts) -> NodeParts:
     return fresh
 
 
-def looked(parts: NodeParts, clock: Clock, seconds: float = APART_SECONDS) -> None:
+def looked(parts: AgentParts, clock: Clock, seconds: float = APART_SECONDS) -> None:
     """Two looks that are so far apart."""
     for _ in range(2):
         parts.look()
@@ -65,12 +65,12 @@ def looked(parts: NodeParts, clock: Clock, seconds: float = APART_SECONDS) -> No
 LOSSES = ("journal", "kernel", "podip", "pod", "namespace")
 
 
-def lose(parts: NodeParts, grant: Grant, what: str) -> None:
+def lose(parts: AgentParts, grant: Grant, what: str) -> None:
     match what:
         case "journal":
             (parts.folder / "journal").unlink()
         case "kernel":
-            parts.wiring.delete_address(grant.addresses[0])
+            parts.datapath.delete_address(grant.addresses[0])
         case "podip":
             remove(parts.store, names.PODIP, grant.name, "default")
         case "pod":
@@ -85,7 +85,7 @@ def lose(parts: NodeParts, grant: Grant, what: str) -> None:
     ids=lambda lost: "+".join(lost) or "nothing",
 )
 def test_whatever_was_lost_kernel_and_grants_agree_in_the_end(
-    parts: NodeParts, clock: Clock, lost: tuple[str, ...]
+    parts: AgentParts, clock: Clock, lost: tuple[str, ...]
 ) -> None:
     grant = published(parts)
     for what in lost:
@@ -94,7 +94,7 @@ def test_whatever_was_lost_kernel_and_grants_agree_in_the_end(
     looked(fresh, clock)
     looked(fresh, clock)  # what it took out of the kernel, the next look does not find
     (address,) = grant.addresses
-    owners, grants = parts.wiring.owners(), fresh.grants.all()
+    owners, grants = parts.datapath.owners(), fresh.grants.all()
     granted = {a for g in grants for a in g.addresses}
     assert set(owners) <= granted
     assert fresh.grants.reserved() == frozenset()
@@ -103,11 +103,11 @@ def test_whatever_was_lost_kernel_and_grants_agree_in_the_end(
         assert owners == {address: "c1"}
     if {"pod", "namespace"} <= set(lost) and "journal" not in lost:
         assert (owners, grants) == ({}, ())
-    assert parts.wiring.wrong == []
+    assert parts.datapath.wrong == []
 
 
 def test_a_grant_ends_only_when_nothing_of_its_pod_is_seen_twice_apart(
-    parts: NodeParts, clock: Clock
+    parts: AgentParts, clock: Clock
 ) -> None:
     grant = published(parts)
     lose(parts, grant, "pod")
@@ -124,7 +124,7 @@ def test_a_grant_ends_only_when_nothing_of_its_pod_is_seen_twice_apart(
 
 
 def test_what_the_kernel_carries_for_nobody_is_kept_back_then_taken_out(
-    parts: NodeParts, clock: Clock, caplog: pytest.LogCaptureFixture
+    parts: AgentParts, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     grant = published(parts)
     for what in ("journal", "podip", "pod"):
@@ -135,30 +135,30 @@ def test_what_the_kernel_carries_for_nobody_is_kept_back_then_taken_out(
     fresh.repair.look()
     others = {fresh.grant(name, name).addresses for name in ("a", "b")}
     assert others == {(a,) for a in node_objects.addresses(3)} - {grant.addresses}
-    assert set(parts.wiring.owners().values()) == {"c1", "a", "b"}
+    assert set(parts.datapath.owners().values()) == {"c1", "a", "b"}
     looked(fresh, clock)
-    assert set(parts.wiring.owners().values()) == {"a", "b"}
+    assert set(parts.datapath.owners().values()) == {"a", "b"}
 
 
-def test_an_eni_that_is_not_prepared_yet_is_not_judged(parts: NodeParts, clock: Clock) -> None:
+def test_an_eni_that_is_not_prepared_yet_is_not_judged(parts: AgentParts, clock: Clock) -> None:
     grant = published(parts)
     lose(parts, grant, "kernel")
     fresh = parts.again()
     fresh.repair.reserve()
     fresh.repair.look()
-    assert parts.wiring.owners() == {}
+    assert parts.datapath.owners() == {}
     looked(fresh, clock)
-    assert parts.wiring.owners() == {grant.addresses[0]: "c1"}
+    assert parts.datapath.owners() == {grant.addresses[0]: "c1"}
 
 
 def test_a_repair_that_the_kernel_refuses_is_logged_and_holds_up_no_other(
-    parts: NodeParts, clock: Clock, caplog: pytest.LogCaptureFixture
+    parts: AgentParts, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = published(parts), published(parts, "db", "c2")
     lose(parts, first, "kernel")
     for what in ("pod", "namespace"):
         lose(parts, second, what)
-    parts.wiring.refused = "EPERM"
+    parts.datapath.refused = "EPERM"
     looked(parts, clock)
     assert set(parts.grants.all()) == {first, second}
     failed = [r.getMessage() for r in caplog.records if " failed: " in r.getMessage()]
@@ -167,11 +167,11 @@ def test_a_repair_that_the_kernel_refuses_is_logged_and_holds_up_no_other(
         "repair of Reconnect",
         "repair of End",  # not before the second look
     ]
-    parts.wiring.refused = ""
+    parts.datapath.refused = ""
     looked(parts, clock)
-    assert parts.wiring.owners() == {first.addresses[0]: "c1"}
+    assert parts.datapath.owners() == {first.addresses[0]: "c1"}
     assert parts.grants.all() == (first,)
 
 
-def test_it_asks_to_look_again_by_itself(parts: NodeParts) -> None:
+def test_it_asks_to_look_again_by_itself(parts: AgentParts) -> None:
     assert parts.repair.look() == repair.PERIOD_SECONDS

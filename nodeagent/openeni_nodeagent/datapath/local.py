@@ -11,8 +11,8 @@ from typing import Final
 
 from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanMode, Mode
-from openeni_nodeagent.datapath.model import family_of
-from openeni_nodeagent.wiring import EniFacts, LinkFacts, NodeFacts, PodFacts
+from openeni_nodeagent.addresses import family_of
+from openeni_nodeagent.datapath_api import EniFacts, LinkFacts, NodeFacts, PodInterface
 
 # Above what the kernel counts up to, below 2^24: some users of an index have no more bits.
 _INDEX_BASE: Final = 1 << 20
@@ -21,7 +21,7 @@ _IPVLAN_MODES: Final = {IPVlanMode.L2: 0, IPVlanMode.L3: 1, IPVlanMode.L3S: 2}  
 
 
 @dataclass(frozen=True, slots=True)
-class EniPlace:
+class LocalEni:
     facts: EniFacts
     link: LinkFacts
     node: NodeFacts
@@ -53,13 +53,13 @@ class EniPlace:
 
     def primary(self, family: int) -> str:
         """The ENI's own address of this family, "" where it has none."""
-        return _of_family(self.facts.primary, family)
+        return _first_of_family(self.facts.primary, family)
 
 
 @dataclass(frozen=True, slots=True)
-class PodPlace:
-    facts: PodFacts
-    eni: EniPlace
+class LocalPod:
+    facts: PodInterface
+    eni: LocalEni
     node_index: int  # of the node's end of a veth pair
     pod_index: int
 
@@ -75,13 +75,13 @@ class PodPlace:
 
     def node_address(self, family: int) -> str:
         """What the node speaks to the pod from (its kubelet's probes); "" where it has none."""
-        return _of_family(self.eni.node.addresses, family)
+        return _first_of_family(self.eni.node.addresses, family)
 
 
-def pod_place(pod: PodFacts, eni: EniPlace) -> PodPlace:
+def local_pod(pod: PodInterface, eni: LocalEni) -> LocalPod:
     """Stand the pod at the indexes that its links' names choose."""
     node_link = names.host_link(pod.container_id, pod.interface)
-    return PodPlace(pod, eni, chosen_index(node_link), chosen_index(pod.interface))
+    return LocalPod(pod, eni, chosen_index(node_link), chosen_index(pod.interface))
 
 
 def kernel_mode(datapath: Datapath) -> int:
@@ -99,5 +99,5 @@ def gateway(family: int) -> str:
     return {4: names.GATEWAY_V4, 6: names.GATEWAY_V6}[family]
 
 
-def _of_family(addresses: tuple[str, ...], family: int) -> str:
+def _first_of_family(addresses: tuple[str, ...], family: int) -> str:
     return next((a for a in addresses if family_of(a) == family), "")

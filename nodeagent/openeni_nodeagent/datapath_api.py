@@ -35,7 +35,7 @@ class EniFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class PodFacts:
+class PodInterface:
     """One pod interface and the addresses granted to it. An address has one pod at any time."""
 
     pod_uid: str
@@ -63,7 +63,7 @@ class PodRoute:
 
 
 @dataclass(frozen=True, slots=True)
-class Wired:
+class PodNetwork:
     """What an ADD made, for the CNI result and for the phases that metrics show."""
 
     host_interface: str  # the node's device the pod hangs on: its veth end, or the host-side slave
@@ -74,27 +74,27 @@ class Wired:
     phases: Mapping[str, float]  # seconds, in order: "plan", "namespace", "host", "pod"
 
 
-class WiringError(Exception):
+class DatapathError(Exception):
     """The datapath cannot do what was asked; the text says what is wrong and what to do."""
 
 
-class NicMissingError(WiringError):
+class NicMissingError(DatapathError):
     """No NIC with the ENI's MAC on this node (yet, or any more)."""
 
 
-class ModeUnsupportedError(WiringError):
+class ModeUnsupportedError(DatapathError):
     """This kernel cannot do the pool's mode."""
 
 
-class NamespaceGoneError(WiringError):
+class NamespaceGoneError(DatapathError):
     """The pod's network namespace is no longer there: the runtime has given the sandbox up."""
 
 
-class KernelRefusedError(WiringError):
+class KernelRefusedError(DatapathError):
     """The kernel refused one operation: named, with the errno's name."""
 
 
-class Wiring(Protocol):
+class NodeDatapath(Protocol):
     """The datapath of one node.
 
     Synchronous and safe to call from several threads at once; calls for different pods do not
@@ -124,21 +124,21 @@ class Wiring(Protocol):
         """Undo prepare_eni, so that the hypervisor can unplug the NIC. Done if it is gone."""
         ...
 
-    def add(self, pod: PodFacts, netns: str) -> Wired:
+    def add(self, pod: PodInterface, netns: str) -> PodNetwork:
         """Connect the namespace at path `netns`; what a crash left half-built is completed.
 
         Raises NicMissingError, NamespaceGoneError. After an error nothing of the pod is left.
         """
         ...
 
-    def check(self, pod: PodFacts, netns: str) -> tuple[str, ...]:
+    def check(self, pod: PodInterface, netns: str) -> tuple[str, ...]:
         """Differences between what should be and what is, one sentence each; () is healthy.
 
         Raises NamespaceGoneError.
         """
         ...
 
-    def delete(self, pod: PodFacts, netns: str) -> None:
+    def delete(self, pod: PodInterface, netns: str) -> None:
         """Undo `add`. Idempotent; with `netns` "" or gone, the node's part alone."""
         ...
 

@@ -17,18 +17,18 @@ from openeni_crds.eni import ENI
 from openeni_kube.result import Done, RequeueAfter, Result, Retry, requeue
 from openeni_nodeagent.cluster.cache import Cache
 from openeni_nodeagent.cluster.facts import attached, eni_facts, eni_view
-from openeni_nodeagent.grants.grants import Grants
-from openeni_nodeagent.links.guest import Guest, GuestError
-from openeni_nodeagent.reports.eni_status import Said, Side
-from openeni_nodeagent.wiring import (
+from openeni_nodeagent.datapath_api import (
+    DatapathError,
     EniFacts,
     LinkFacts,
     ModeUnsupportedError,
     NicMissingError,
+    NodeDatapath,
     NodeFacts,
-    Wiring,
-    WiringError,
 )
+from openeni_nodeagent.enis.link_status import ConditionValue, LinkStatus
+from openeni_nodeagent.enis.nic_guards import GuardError, NicGuards
+from openeni_nodeagent.grants.grants import Grants
 
 SOON_SECONDS: Final = 10.0  # a NIC appears seconds after its attachment: look often that long
 LOOK_SECONDS: Final = 0.25
@@ -46,15 +46,15 @@ class Prepared:
     link: LinkFacts
 
 
-class Links:
+class EniReconciler:
     """`reconcile` is a work queue's; the rest may be asked by any thread."""
 
     def __init__(
         self,
         enis: Cache[ENI],
         grants: Grants,
-        wiring: Wiring,
-        guest: Guest,
+        datapath: NodeDatapath,
+        guest: NicGuards,
         *,
         node: Callable[[], NodeFacts | None],
         told: Callable[[str], None],
@@ -62,19 +62,19 @@ class Links:
         """`told(name)` hears of every look that may have changed what is said of an ENI."""
         self._enis = enis
         self._grants = grants
-        self._wiring = wiring
+        self._datapath = datapath
         self._guest = guest
         self._node = node
         self._told = told
         self._prepared: dict[str, Prepared] = {}
-        self._sides: dict[str, Side] = {}
+        self._sides: dict[str, LinkStatus] = {}
         self._awaited: dict[str, float] = {}  # since when a NIC has been looked for
 
     def is_prepared(self, name: str) -> bool:
         return name in self._prepared
 
-    def side(self, name: str) -> Side:
-        return self._sides.get(name, Side())
+    def side(self, name: str) -> LinkStatus:
+        return self._sides.get(name, LinkStatus())
 
     def restore(self, node: NodeFacts) -> None:
         """Prepare again what an earlier process had granted from, before anything is served.
@@ -85,7 +85,7 @@ class Links:
         for facts in self._grants.known_enis():
             try:
                 self._prepare(facts, node)
-            except WiringError as error:
+            except DatapathError as error:
                 _log.warning("ENI %s is not prepared again yet: %s", facts.name, error)
 
     def reconcile(self, name: str) -> Result:
@@ -107,22 +107,25 @@ class Links:
             return Retry(side.guest.message)
         return requeue(again)
 
-    def _guard(self, facts: EniFacts, side: Side) -> Side:
+    def _guard(self, facts: EniFacts, side: LinkStatus) -> LinkStatus:
         try:
             self._guest.prepare(facts.mac)
-        except GuestError as error:
+        except GuardError as error:
             return replace(
-                side, guest=Said(ok=False, reason=Reason.GUEST_NOT_PREPARED, message=str(error))
+                side,
+                guest=ConditionValue(
+                    ok=False, reason=Reason.GUEST_NOT_PREPARED, message=str(error)
+                ),
             )
-        return replace(side, guest=Said(ok=True, reason=Reason.PREPARED))
+        return replace(side, guest=ConditionValue(ok=True, reason=Reason.PREPARED))
 
-    def _link(self, eni: ENI, facts: EniFacts, side: Side) -> tuple[float | None, Side]:
+    def _link(self, eni: ENI, facts: EniFacts, side: LinkStatus) -> tuple[float | None, LinkStatus]:
         node = self._node()
         if not attached(eni):
             self._awaited.pop(facts.name, None)
             self._prepared.pop(facts.name, None)
-            said = Said(ok=False, reason=Reason.WAITING_FOR_ATTACH)
-            return None, Side(side.guest, said)
+            said = ConditionValue(ok=False, reason=Reason.WAITING_FOR_ATTACH)
+            return None, LinkStatus(side.guest, said)
         if node is None:
             return LOOK_SECONDS, side
         try:
@@ -131,31 +134,33 @@ class Links:
             return self._missing(facts.name, str(error), side)
         except ModeUnsupportedError as error:
             self._prepared.pop(facts.name, None)
-            said = Said(ok=False, reason=Reason.MODE_UNSUPPORTED, message=str(error))
-            return None, Side(side.guest, said)
-        except WiringError as error:
+            said = ConditionValue(ok=False, reason=Reason.MODE_UNSUPPORTED, message=str(error))
+            return None, LinkStatus(side.guest, said)
+        except DatapathError as error:
             self._prepared.pop(facts.name, None)
-            said = Said(ok=False, reason=Reason.KERNEL_REFUSED, message=str(error))
-            return LATER_SECONDS, Side(side.guest, said)
+            said = ConditionValue(ok=False, reason=Reason.KERNEL_REFUSED, message=str(error))
+            return LATER_SECONDS, LinkStatus(side.guest, said)
         self._awaited.pop(facts.name, None)
-        said = Said(ok=True, reason=Reason.LINK_UP)
-        return None, Side(side.guest, said, link.device, link.ifindex)
+        said = ConditionValue(ok=True, reason=Reason.LINK_UP)
+        return None, LinkStatus(side.guest, said, link.device, link.ifindex)
 
     def _prepare(self, facts: EniFacts, node: NodeFacts) -> LinkFacts:
         before = self._prepared.get(facts.name)
         if before is not None and (before.facts, before.node) == (facts, node):
             return before.link
-        link = self._wiring.prepare_eni(facts, node)
+        link = self._datapath.prepare_eni(facts, node)
         self._prepared[facts.name] = Prepared(facts, node, link)
         return link
 
-    def _missing(self, name: str, text: str, side: Side) -> tuple[float, Side]:
+    def _missing(self, name: str, text: str, side: LinkStatus) -> tuple[float, LinkStatus]:
         since = self._awaited.setdefault(name, time.monotonic())
         waited = time.monotonic() - since
         self._prepared.pop(name, None)
         reason = Reason.WAITING_FOR_NIC if waited < NIC_SECONDS else Reason.NIC_MISSING
-        said = Said(ok=False, reason=reason, message=text)
-        return LOOK_SECONDS if waited < SOON_SECONDS else LATER_SECONDS, Side(side.guest, said)
+        said = ConditionValue(ok=False, reason=reason, message=text)
+        return LOOK_SECONDS if waited < SOON_SECONDS else LATER_SECONDS, LinkStatus(
+            side.guest, said
+        )
 
     def _let_go(self, eni: ENI, facts: EniFacts) -> Result:
         name = eni.name
@@ -167,11 +172,11 @@ class Links:
             self._say(name, side)
             return RequeueAfter(LATER_SECONDS)
         try:
-            self._wiring.release_eni(facts)
-        except WiringError as error:
+            self._datapath.release_eni(facts)
+        except DatapathError as error:
             return Retry(f"ENI {name} cannot be released: {error}")
         self._prepared.pop(name, None)
-        self._say(name, Side(side.guest, Said(ok=False, reason=Reason.DELETING)))
+        self._say(name, LinkStatus(side.guest, ConditionValue(ok=False, reason=Reason.DELETING)))
         return Done()
 
     def _gone(self, name: str) -> None:
@@ -184,9 +189,9 @@ class Links:
         self._prepared.pop(name, None)
         try:
             self._guest.forget(facts.mac)
-        except GuestError as error:
+        except GuardError as error:
             _log.warning("%s", error)
 
-    def _say(self, name: str, side: Side) -> None:
+    def _say(self, name: str, side: LinkStatus) -> None:
         self._sides[name] = side
         self._told(name)

@@ -9,23 +9,23 @@ from typing import Final
 
 from openeni_crds.eni import ENI
 from openeni_crds.podip import PodIP
-from openeni_nodeagent.attachments.attach import Attach, pod_facts
+from openeni_nodeagent.attachments.commands import CniCommands, pod_facts
 from openeni_nodeagent.cluster.cache import Cache
 from openeni_nodeagent.cluster.objects import Pod
 from openeni_nodeagent.cni.protocol import CniError
+from openeni_nodeagent.datapath_api import DatapathError, NodeDatapath
 from openeni_nodeagent.grants.adoption import (
     APART_SECONDS,
     Adopt,
     Disown,
     End,
     Finding,
+    NodeObservation,
     Reconnect,
-    World,
     findings,
 )
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.ledger import Grant
-from openeni_nodeagent.wiring import Wiring, WiringError
 
 PERIOD_SECONDS: Final = 30.0
 _log: Final = logging.getLogger(__name__)
@@ -44,29 +44,29 @@ class Repair:
     def __init__(
         self,
         grants: Grants,
-        wiring: Wiring,
-        attach: Attach,
+        datapath: NodeDatapath,
+        commands: CniCommands,
         caches: Caches,
         prepared: Callable[[str], bool],
     ) -> None:
         self._grants = grants
-        self._wiring = wiring
-        self._attach = attach
+        self._datapath = datapath
+        self._commands = commands
         self._caches = caches
         self._prepared = prepared
         self._seen: dict[Finding, float] = {}
 
     def reserve(self) -> None:
         """Before anything is granted: keep back what the kernel carries for nobody we know."""
-        unknown = self._grants.reserve(self._wiring.pods())
+        unknown = self._grants.reserve(self._datapath.pods())
         if unknown:
             _log.warning("carried by the kernel without a grant: %s", ", ".join(sorted(unknown)))
 
     def look(self) -> float:
         """Find and repair; return in how many seconds to look again."""
         grants = tuple(g for g in self._grants.all() if self._prepared(g.eni))
-        kernel = frozenset(self._wiring.pods())  # after the grants: one that ended is no surprise
-        found = findings(self._world(grants, kernel))
+        kernel = frozenset(self._datapath.pods())  # after the grants: one that ended is no surprise
+        found = findings(self._observe(grants, kernel))
         now = time.monotonic()
         self._seen = {finding: self._seen.get(finding, now) for finding in found}
         for finding in found:
@@ -74,9 +74,9 @@ class Repair:
         self._grants.keep_reserved(kernel)
         return PERIOD_SECONDS
 
-    def _world(self, grants: tuple[Grant, ...], kernel: frozenset[str]) -> World:
+    def _observe(self, grants: tuple[Grant, ...], kernel: frozenset[str]) -> NodeObservation:
         pods = self._caches.pods.all()
-        return World(
+        return NodeObservation(
             grants,
             kernel,
             self._grants.reserved(),
@@ -96,13 +96,13 @@ class Repair:
                     self._reconnect(grant)
                 case End(grant) if lasted >= APART_SECONDS:
                     _log.warning("%s: pod and namespace are gone, its grant ends", _told(grant))
-                    self._attach.end(grant)
+                    self._commands.end(grant)
                 case Disown(address) if lasted >= APART_SECONDS:
                     _log.warning("%s has no owner on this node: removed from the kernel", address)
-                    self._wiring.delete_address(address)
+                    self._datapath.delete_address(address)
                 case _:
                     _log.info("not in agreement, looking again: %s", finding)
-        except (WiringError, CniError) as error:
+        except (DatapathError, CniError) as error:
             _log.warning("repair of %s failed: %s", finding, error)
 
     def _adopt(self, grant: Grant) -> None:
@@ -114,7 +114,7 @@ class Repair:
         if facts is None:
             return
         _log.warning("%s: its datapath had gone and is made again", _told(grant))
-        self._attach.reconnect(grant, pod_facts(grant, facts))
+        self._commands.reconnect(grant, pod_facts(grant, facts))
 
 
 def _told(grant: Grant) -> str:

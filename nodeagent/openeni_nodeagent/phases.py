@@ -12,7 +12,7 @@ import msgspec
 KEPT: Final = 2048
 
 
-class Phases:
+class Stopwatch:
     """The stop-watch of one call: seconds by phase, in the order they began."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Phases:
         return self.seconds | {"other": total - sum(self.seconds.values()), "total": total}
 
 
-class Record:
+class PhaseHistory:
     """The last calls' phases. Safe for several threads."""
 
     def __init__(self) -> None:

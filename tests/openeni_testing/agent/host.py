@@ -13,24 +13,24 @@ from openeni_crds.podip import PodIP
 from openeni_kube.store import NotFoundError
 from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.cni.server import make_run_folder
+from openeni_nodeagent.enis.nic_guards import NicGuards, guards
 from openeni_nodeagent.grants.journal import Journal
-from openeni_nodeagent.links.guest import Guest, guards
 from openeni_nodeagent.settings import Settings, settings_from
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import Runtime
-from openeni_testing.agent.wiring import MemoryWiring
+from openeni_testing.agent.memory_datapath import MemoryDatapath
 from openeni_testing.store.memory import MemoryStore
 from openeni_testing.waiting import wait_for
 
 
 @dataclass
-class AgentWorld:
+class AgentHost:
     """One node. What is made in `folder` outlives each agent that is started."""
 
     folder: Path
     executable: Path
     store: MemoryStore = field(default_factory=lambda: MemoryStore(bookmark_seconds=0.2))
-    wiring: MemoryWiring = field(default_factory=lambda: MemoryWiring(node_objects.mac(0)))
+    datapath: MemoryDatapath = field(default_factory=lambda: MemoryDatapath(node_objects.mac(0)))
 
     def __post_init__(self) -> None:
         for name in ("bin", "conf", "networkd", "netns"):
@@ -57,19 +57,19 @@ class AgentWorld:
     @contextmanager
     def agent(self, boot: str = "boot") -> Generator[Agent]:
         """Run an agent until the block ends. The kernel forgets what only a process knows."""
-        self.wiring.prepared.clear()
-        self.wiring.node = None
+        self.datapath.prepared.clear()
+        self.datapath.node = None
         settings = self.settings
-        guest = Guest(
+        guest = NicGuards(
             guards(settings.networkmanager, settings.networkd, settings.udev), lambda _: None
         )
-        agent = Agent(settings, self.store, self.wiring, Journal(settings.journal, boot), guest)
+        agent = Agent(settings, self.store, self.datapath, Journal(settings.journal, boot), guest)
         agent.start()
         try:
             yield agent
         finally:
             agent.stop()
-            assert self.wiring.wrong == []
+            assert self.datapath.wrong == []
 
     def eni(self, name: str = "pods-0") -> ENI:
         return decode(self.store.get(names.ENI, name), ENI)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from openeni_nodeagent.links import bus
-from openeni_nodeagent.links.guest import Guest, GuestError, guards
+from openeni_nodeagent.enis import system_bus
+from openeni_nodeagent.enis.nic_guards import GuardError, NicGuards, guards
 from openeni_testing.agent.fake_bus import FakeBus
 
 MAC = "fa:16:3e:0a:0b:0c"
@@ -22,7 +22,7 @@ class Host:
         for name in there:
             self.folders[name].mkdir()
         known = guards(self.folders["nm"], self.folders["networkd"], self.folders["udev"])
-        self.guest = Guest(known, self.told.append)
+        self.guest = NicGuards(known, self.told.append)
 
     def files(self) -> list[str]:
         return sorted(
@@ -84,7 +84,7 @@ def test_an_eni_that_is_gone_takes_its_guards_along_and_no_others(tmp_path: Path
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     host = Host(tmp_path, "networkd")
     (tmp_path / "networkd" / "05-openeni-fa163e0a0b0c.network").mkdir()
-    with pytest.raises(GuestError, match=r"05-openeni-fa163e0a0b0c\.network cannot be written"):
+    with pytest.raises(GuardError, match=r"05-openeni-fa163e0a0b0c\.network cannot be written"):
         host.guest.prepare(MAC)
 
 
@@ -102,7 +102,7 @@ def running(path: Path) -> Iterator[FakeBus]:
 
 def test_reload_is_the_call_that_each_program_knows(path: Path, running: FakeBus) -> None:
     for service in ("NetworkManager", "networkd"):
-        bus.reload(path, service)
+        system_bus.reload(path, service)
     assert running.calls == [
         ("org.freedesktop.NetworkManager", "Reload", (1,)),
         ("org.freedesktop.network1", "Reload", ()),
@@ -112,7 +112,7 @@ def test_reload_is_the_call_that_each_program_knows(path: Path, running: FakeBus
 def test_a_program_that_does_not_run_is_not_started_by_us(path: Path) -> None:
     empty = FakeBus(path)
     try:
-        bus.reload(path, "networkd")
+        system_bus.reload(path, "networkd")
         assert (empty.calls, empty.started) == ([], [])
     finally:
         empty.close()
@@ -120,12 +120,12 @@ def test_a_program_that_does_not_run_is_not_started_by_us(path: Path) -> None:
 
 def test_a_refusal_is_an_error_and_no_bus_is_none(path: Path, running: FakeBus) -> None:
     running.refusal = "org.freedesktop.DBus.Error.AccessDenied"
-    with pytest.raises(GuestError, match=r"networkd refused to reload: .*AccessDenied"):
-        bus.reload(path, "networkd")
-    bus.reload(path.with_name("nowhere"), "networkd")
+    with pytest.raises(GuardError, match=r"networkd refused to reload: .*AccessDenied"):
+        system_bus.reload(path, "networkd")
+    system_bus.reload(path.with_name("nowhere"), "networkd")
 
 
 def test_a_bus_that_went_is_one_line(path: Path, running: FakeBus) -> None:
     running.close()
-    with pytest.raises(GuestError, match="cannot be told to reload"):
-        partial(bus.reload, path)("networkd")
+    with pytest.raises(GuardError, match="cannot be told to reload"):
+        partial(system_bus.reload, path)("networkd")

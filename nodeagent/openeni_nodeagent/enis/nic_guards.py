@@ -3,7 +3,7 @@
 They would give a hot-plugged NIC a DHCP lease (any of the pods' addresses), a default route, or
 delete our rules and routes. The NIC is named by its MAC, known from the port; what is not on this
 node has no folder here and is passed over. Files stand under /run: a reboot forgets them, and the
-agent writes them again before the NIC matters. Sources: NetworkManager.conf(5) keyfile
+agent writes them again before the NIC matters. Lookups: NetworkManager.conf(5) keyfile
 unmanaged-devices, systemd.network(5) Unmanaged=, systemd PR 29782 (ID_NET_MANAGED_BY).
 """
 
@@ -16,7 +16,7 @@ from typing import Final
 _log: Final = logging.getLogger(__name__)
 
 
-class GuestError(Exception):
+class GuardError(Exception):
     """A guard could not be written; the text names the file and why."""
 
 
@@ -61,27 +61,27 @@ def guards(networkmanager: Path, networkd: Path, udev: Path) -> tuple[Guard, ...
     )
 
 
-class Guest:
-    """Writes and removes the guards. `reload(service)` raises GuestError; absent is no error."""
+class NicGuards:
+    """Writes and removes the guards. `reload(service)` raises GuardError; absent is no error."""
 
     def __init__(self, known: Iterable[Guard], reload: Callable[[str], None]) -> None:
         self._guards = tuple(known)
         self._reload = reload
 
     def prepare(self, mac: str) -> None:
-        """Idempotent: nothing is written or reloaded where nothing differs. Raises GuestError."""
+        """Idempotent: nothing is written or reloaded where nothing differs. Raises GuardError."""
         for guard in self._guards:
             if guard.folder.is_dir() and _write(guard.file(mac), guard.text.format(mac=mac)):
                 self._tell(guard)
 
     def forget(self, mac: str) -> None:
-        """Take an ENI's guards away when it is gone. Raises GuestError."""
+        """Take an ENI's guards away when it is gone. Raises GuardError."""
         for guard in self._guards:
             if _remove(guard.file(mac)):
                 self._tell(guard)
 
     def sweep(self, keep: Iterable[str]) -> None:
-        """Take away the guards of MACs that no ENI of this node has. Raises GuestError."""
+        """Take away the guards of MACs that no ENI of this node has. Raises GuardError."""
         kept = tuple(keep)
         for guard in self._guards:
             wanted = {guard.file(mac) for mac in kept}
@@ -104,7 +104,7 @@ def _write(file: Path, text: str) -> bool:
         fresh.chmod(0o644)  # networkd does not run as root
         fresh.replace(file)
     except OSError as error:
-        raise GuestError(f"{file} cannot be written: {error.strerror}") from None
+        raise GuardError(f"{file} cannot be written: {error.strerror}") from None
     return True
 
 
@@ -114,5 +114,5 @@ def _remove(file: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise GuestError(f"{file} cannot be removed: {error.strerror}") from None
+        raise GuardError(f"{file} cannot be removed: {error.strerror}") from None
     return True

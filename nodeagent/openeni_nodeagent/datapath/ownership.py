@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from openeni_crds import names
+from openeni_nodeagent.addresses import host_cidr
 from openeni_nodeagent.datapath.filters import ENI_CHAIN
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
@@ -22,7 +23,6 @@ from openeni_nodeagent.datapath.model import (
     Route,
     Rule,
     State,
-    alone,
 )
 
 # They share their parent's MAC, or carry it: never the NIC itself.
@@ -51,7 +51,7 @@ def of_eni(state: State, ifindex: int, primary: tuple[str, ...]) -> State:
         for i in state
         if isinstance(i, Link) and i.kind == IPVLAN and i.alias and i.parent == ifindex
     }
-    sources = set(map(alone, primary))
+    sources = set(map(host_cidr, primary))
 
     def mine(item: Item) -> bool:
         match item:
@@ -107,7 +107,7 @@ def of_interface(state: State, name: str, addresses: tuple[str, ...]) -> State:
 
 def of_pod(state: State, addresses: tuple[str, ...], node_link: str) -> State:
     """The node's part of the pod with these addresses, hanging on `node_link`."""
-    sources = set(map(alone, addresses))
+    sources = set(map(host_cidr, addresses))
 
     def mine(item: Item) -> bool:
         match item:

@@ -10,20 +10,20 @@ from openeni_kube.store import Store, StoreError
 from openeni_nodeagent.cluster.cache import Cache
 from openeni_nodeagent.cluster.facts import node_facts
 from openeni_nodeagent.cluster.objects import Node, ServiceCIDR
+from openeni_nodeagent.datapath_api import DatapathError, NodeDatapath, NodeFacts
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.settings import Settings
-from openeni_nodeagent.wiring import NodeFacts, Wiring, WiringError
 
 _SLASH: Final = "~1"  # JSON pointer's (RFC 6901)
 
 
-class NodeSide:
+class NodeReconciler:
     """`reconcile` is a work queue's; `facts` may be asked by any thread."""
 
     def __init__(
         self,
         store: Store,
-        wiring: Wiring,
+        datapath: NodeDatapath,
         grants: Grants,
         *,
         settings: Settings,
@@ -33,7 +33,7 @@ class NodeSide:
     ) -> None:
         """`changed` hears of new facts, once they are in force."""
         self._store = store
-        self._wiring = wiring
+        self._datapath = datapath
         self._grants = grants
         self._settings = settings
         self._nodes = nodes
@@ -46,8 +46,8 @@ class NodeSide:
         return self._facts
 
     def restore(self, facts: NodeFacts) -> None:
-        """Prepare the node as an earlier process did. Raises WiringError."""
-        self._wiring.prepare_node(facts)
+        """Prepare the node as an earlier process did. Raises DatapathError."""
+        self._datapath.prepare_node(facts)
 
     def reconcile(self, name: str) -> Result:
         """Prepare the node and label it."""
@@ -59,8 +59,8 @@ class NodeSide:
             facts = NodeFacts(facts.addresses, self._settings.service_cidrs, facts.local_dns)
         if facts != self._facts:
             try:
-                self._wiring.prepare_node(facts)
-            except WiringError as error:
+                self._datapath.prepare_node(facts)
+            except DatapathError as error:
                 return Retry(f"node {name} cannot be prepared: {error}")
             self._grants.see_node(facts)
             self._facts = facts
@@ -68,7 +68,7 @@ class NodeSide:
         return self._label(node)
 
     def _label(self, node: Node) -> Result:
-        wanted = labels(self._wiring.modes())
+        wanted = labels(self._datapath.modes())
         wrong = {k: v for k, v in wanted.items() if node.metadata.labels.get(k) != v}
         if not wrong:
             return Done()

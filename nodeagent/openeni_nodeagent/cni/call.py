@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from openeni_nodeagent.attachments.phases import Phases
 from openeni_nodeagent.cni.protocol import Request
+from openeni_nodeagent.phases import Stopwatch
 
 
 class StoppingError(Exception):
@@ -15,5 +15,5 @@ class StoppingError(Exception):
 class Call:
     request: Request
     deadline: float  # time.monotonic() by which the answer must be on its way
-    phases: Phases
+    phases: Stopwatch
     alive: Callable[[], bool]  # whether anybody still waits for the answer

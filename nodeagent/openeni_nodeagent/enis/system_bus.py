@@ -1,4 +1,4 @@
-"""Ask the node's network programs, over the system bus, to read their configuration again.
+"""GrantRequest the node's network programs, over the system bus, to read their configuration again.
 
 The only importer of jeepney. The programs' own commands (nmcli, networkctl) would need the host's
 root; the bus needs one socket.
@@ -11,7 +11,7 @@ import jeepney
 from jeepney import DBusAddress, MessageFlag, MessageType
 from jeepney.io import blocking
 
-from openeni_nodeagent.links.guest import GuestError
+from openeni_nodeagent.enis.nic_guards import GuardError
 
 SECONDS: Final = 10.0
 _message: Any = jeepney  # without types
@@ -46,7 +46,7 @@ _ABSENT: Final = (
 
 
 def reload(socket: Path, service: str) -> None:
-    """Done when the program has answered, or is not there. Raises GuestError."""
+    """Done when the program has answered, or is not there. Raises GuardError."""
     if not socket.exists():
         return
     address, method, signature, arguments = _CALLS[service]
@@ -56,9 +56,9 @@ def reload(socket: Path, service: str) -> None:
         with _blocking.open_dbus_connection(f"unix:path={socket}") as connection:
             reply = connection.send_and_get_reply(message, timeout=SECONDS)
     except (OSError, TimeoutError, EOFError, ValueError) as error:
-        raise GuestError(f"{service} cannot be told to reload: {error}") from None
+        raise GuardError(f"{service} cannot be told to reload: {error}") from None
     if reply.header.message_type != MessageType.error:
         return
     name = next((str(v) for k, v in reply.header.fields.items() if k.name == "error_name"), "")
     if name not in _ABSENT:
-        raise GuestError(f"{service} refused to reload: {name} {reply.body}")
+        raise GuardError(f"{service} refused to reload: {name} {reply.body}")
