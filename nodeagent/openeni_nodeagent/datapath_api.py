@@ -1,8 +1,8 @@
-"""What the agent and its datapath say to each other.
+"""The interface between the agent and the datapath.
 
-The agent decides which pod gets which address of which ENI; the datapath makes the kernel carry
-it. This module is their whole border: frozen facts down, observations and four errors up, so that
-the agent's decisions can be tried without a kernel and the datapath without a cluster.
+The agent decides which pod gets which address of which ENI; the datapath configures the kernel.
+This module is their whole interface: frozen facts in one direction, observations and four errors in
+the other. So the agent can be tested without a kernel, and the datapath without a cluster.
 """
 
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ from openeni_crds.enipool import Datapath
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """What is true of the node, whatever its ENIs: all of either family, in any order."""
+    """Facts of the node that do not depend on its ENIs; both families, in any order."""
 
-    addresses: tuple[str, ...]  # InternalIPs; those that no link of the node has are ignored
+    addresses: tuple[str, ...]  # InternalIPs; those that no link has are ignored
     service_cidrs: tuple[str, ...] = ()
     local_dns: tuple[str, ...] = ()  # addresses of a node-local DNS, 169.254.20.10 style
 
@@ -30,25 +30,25 @@ class EniFacts:
     mac: str
     mtu: int  # bytes, of the Neutron network
     datapath: Datapath
-    primary: tuple[str, ...]  # its own address, one a family; no pod's
-    subnets: tuple[PortSubnet, ...]  # one a family
+    primary: tuple[str, ...]  # primary addresses, one for each family
+    subnets: tuple[PortSubnet, ...]  # one for each family
 
 
 @dataclass(frozen=True, slots=True)
 class PodInterface:
-    """One pod interface and the addresses granted to it. An address has one pod at any time."""
+    """One interface of a pod, with the addresses granted to it."""
 
     pod_uid: str
-    container_id: str  # of the sandbox; names the node's end of the link
+    container_id: str  # of the sandbox; the name of the node's end is derived from it
     interface: str  # in the pod, as the runtime asks for it: "eth0"
-    addresses: tuple[str, ...]  # one a family
+    addresses: tuple[str, ...]  # one for each family
     mtu: int  # bytes
     eni: EniFacts
 
 
 @dataclass(frozen=True, slots=True)
 class LinkFacts:
-    """Where an ENI was found on the node."""
+    """The NIC of an ENI on the node."""
 
     device: str
     ifindex: int
@@ -59,39 +59,39 @@ class PodRoute:
     """A route in the pod, as the CNI result lists it."""
 
     destination: str  # CIDR
-    gateway: str = ""  # "" where the destination is on the link
+    gateway: str = ""  # "" if the destination is on-link
 
 
 @dataclass(frozen=True, slots=True)
 class PodNetwork:
-    """What an ADD made, for the CNI result and for the phases that metrics show."""
+    """The result of `add`, for the CNI result, the PodIP and the phases of `cni.query`."""
 
-    host_interface: str  # the node's device the pod hangs on: its veth end, or the host-side slave
+    host_interface: str  # the node's end of the veth pair, or the host-side slave
     host_mac: str
     pod_mac: str
-    gateway: tuple[str, ...]  # one a family; empty in l3s and l3, which need none
+    gateway: tuple[str, ...]  # one for each family; empty in l3s and l3, which need none
     routes: tuple[PodRoute, ...]
-    phases: Mapping[str, float]  # seconds, in order: "plan", "namespace", "host", "pod"
+    phases: Mapping[str, float]  # seconds: "plan", "node", "namespace", "pod", "announce"
 
 
 class DatapathError(Exception):
-    """The datapath cannot do what was asked; the text says what is wrong and what to do."""
+    """The datapath cannot do what was asked; the text has the cause and the way out."""
 
 
 class NicMissingError(DatapathError):
-    """No NIC with the ENI's MAC on this node (yet, or any more)."""
+    """No NIC on this node has the ENI's MAC: not attached yet, or detached."""
 
 
 class ModeUnsupportedError(DatapathError):
-    """This kernel cannot do the pool's mode."""
+    """This kernel does not support the pool's mode."""
 
 
 class NamespaceGoneError(DatapathError):
-    """The pod's network namespace is no longer there: the runtime has given the sandbox up."""
+    """The pod's network namespace no longer exists: the runtime has ended the sandbox."""
 
 
 class KernelRefusedError(DatapathError):
-    """The kernel refused one operation: named, with the errno's name."""
+    """The kernel refused an operation; the text has the operation and the errno's name."""
 
 
 class NodeDatapath(Protocol):
@@ -103,49 +103,49 @@ class NodeDatapath(Protocol):
     """
 
     def modes(self) -> frozenset[str]:
-        """Labels (Datapath.label) of the modes that this kernel really can do; tried once."""
+        """Return the labels (Datapath.label) of the modes that this kernel supports; tried once."""
         ...
 
     def prepare_node(self, node: NodeFacts) -> None:
-        """Take in the node's facts, again whenever they change.
+        """Set the node's facts; call it again whenever they change.
 
-        What all ENIs share, rules and filters, comes with the first of them and goes with the last.
+        Rules and filters that ENIs share are added with the first ENI and removed with the last.
         """
         ...
 
     def prepare_eni(self, eni: EniFacts, node: NodeFacts) -> LinkFacts:
-        """Make the NIC carry pods. Idempotent: does nothing where nothing differs.
+        """Prepare the ENI's NIC for pods. Idempotent: only what differs is changed.
 
         Raises NicMissingError, ModeUnsupportedError.
         """
         ...
 
     def release_eni(self, eni: EniFacts) -> None:
-        """Undo prepare_eni, so that the hypervisor can unplug the NIC. Done if it is gone."""
+        """Undo prepare_eni, so that the hypervisor can unplug the NIC; it may be gone already."""
         ...
 
     def add(self, pod: PodInterface, netns: str) -> PodNetwork:
-        """Connect the namespace at path `netns`; what a crash left half-built is completed.
+        """Connect the namespace at path `netns`; completes what a crash left half-built.
 
         Raises NicMissingError, NamespaceGoneError. After an error nothing of the pod is left.
         """
         ...
 
     def check(self, pod: PodInterface, netns: str) -> tuple[str, ...]:
-        """Differences between what should be and what is, one sentence each; () is healthy.
+        """Return the differences between plan and kernel, one sentence each; () if healthy.
 
         Raises NamespaceGoneError.
         """
         ...
 
     def delete(self, pod: PodInterface, netns: str) -> None:
-        """Undo `add`. Idempotent; with `netns` "" or gone, the node's part alone."""
+        """Undo `add`. Idempotent; with `netns` "" or gone, only the node's part."""
         ...
 
     def pods(self) -> Mapping[str, str]:
-        """Addresses that the kernel has connected, and the node's device each hangs on."""
+        """Return the addresses that have a route to a pod, with the route's device."""
         ...
 
     def delete_address(self, address: str) -> None:
-        """Undo the node's part of a pod of which only the address is known. Idempotent."""
+        """Remove the node's part of a pod of which only the address is known. Idempotent."""
         ...

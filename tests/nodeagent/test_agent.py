@@ -81,9 +81,9 @@ def test_an_add_waits_in_the_queue_until_an_eni_brings_addresses(host: AgentHost
             add.wait(0.5)
         node_objects.make_eni(host.store)
         node_objects.operator_says(host.store, attached=False)
-        assert host.said(Type.GUEST_PREPARED).status == Status.TRUE
+        assert host.condition(Type.GUEST_PREPARED).status == Status.TRUE
         wait_for(
-            lambda: host.said(Type.LINK_READY).reason == "WaitingForAttach",
+            lambda: host.condition(Type.LINK_READY).reason == "WaitingForAttach",
             "the link waits for the attachment",
         )
         node_objects.operator_says(host.store)
@@ -138,7 +138,7 @@ def test_a_killed_add_leaves_the_queue_and_takes_no_address(host: AgentHost) -> 
 def test_a_pod_that_the_watch_shows_late_is_waited_for(host: AgentHost) -> None:
     host.furnish()
     with host.agent() as agent:
-        wait_for(agent.filled, "the agent serves")
+        wait_for(agent.synced, "the agent serves")
         unknown = host.runtime("c9").call("ADD", "c9", "no-such-uid", "ghost")
         assert unknown.error == 11
         assert "default/ghost has not been seen" in unknown.body["msg"]
@@ -197,7 +197,7 @@ def test_a_namespace_that_is_gone_costs_no_address(host: AgentHost) -> None:
 def test_a_kernel_that_can_do_nothing_is_said_at_the_start(host: AgentHost) -> None:
     host.datapath = MemoryDatapath(modes=frozenset())
     with (
-        pytest.raises(ModeUnsupportedError, match="neither by veth nor by ipvlan"),
+        pytest.raises(ModeUnsupportedError, match="neither veth nor ipvlan"),
         host.agent(),
     ):
         pass

@@ -1,4 +1,4 @@
-"""The agent and its ENIs: found, told, asked back, let go; the cluster and the kernel in memory."""
+"""The agent and its ENIs: prepared, reported, retired, released; cluster and kernel in memory."""
 
 import json
 import threading
@@ -55,7 +55,7 @@ def test_an_eni_that_is_being_deleted_waits_for_its_pods_and_is_released(
         assert host.datapath.released == []
         host.delete("c1")
         wait_for(lambda: len(host.node_status().retired) == 3, "all are given up")
-        wait_for(lambda: host.said(Type.LINK_READY).reason == "Deleting", "released")
+        wait_for(lambda: host.condition(Type.LINK_READY).reason == "Deleting", "released")
         assert host.datapath.released == ["pods-0"]
         assert host.node_status().refused == ()
 
@@ -79,7 +79,9 @@ def test_addresses_asked_back_are_answered_at_the_generation_that_asked(
         assert [(a.address, a.generation) for a in node.refused] == [(held, generation)]
 
 
-def test_a_second_look_at_the_same_world_writes_nothing(tmp_path: Path, executable: Path) -> None:
+def test_a_second_reconcile_of_the_same_state_writes_nothing(
+    tmp_path: Path, executable: Path
+) -> None:
     """Each queue works in order: when it has done what came last, it has done what came before."""
     store = RecordingStore()
     host = AgentHost(tmp_path, executable, store)
@@ -151,7 +153,7 @@ def test_the_configuration_comes_only_when_pods_can_be_served(host: AgentHost) -
     conflist = host.folder / "conf" / "10-openeni.conflist"
     with host.agent() as agent:
         assert (host.folder / "bin" / "openeni").exists()
-        assert not agent.filled()
+        assert not agent.synced()
         assert not conflist.exists()
         assert host.runtime("x").call("STATUS").code == 0
         host.furnish()
@@ -163,19 +165,36 @@ def test_a_nic_that_does_not_come_is_awaited_and_then_found(host: AgentHost) -> 
     host.datapath.nics.clear()
     host.furnish()
     with host.agent():
-        wait_for(lambda: host.said(Type.LINK_READY).reason == "WaitingForNIC", "it is awaited")
+        wait_for(lambda: host.condition(Type.LINK_READY).reason == "WaitingForNIC", "it is awaited")
         host.datapath.nics.add(node_objects.mac(0))
-        wait_for(lambda: host.said(Type.LINK_READY).reason == "LinkUp", "it is found")
+        wait_for(lambda: host.condition(Type.LINK_READY).reason == "LinkUp", "it is found")
         assert host.node_status().ifindex == 7
 
 
-def test_an_eni_that_went_takes_its_guards_along(host: AgentHost) -> None:
+def test_an_add_on_an_eni_whose_nic_is_gone_may_be_retried_and_keeps_no_address(
+    host: AgentHost,
+) -> None:
+    host.furnish()
+    with host.agent() as agent:
+        wait_for(lambda: host.node_status().available == 3, "the ENI is ready")
+        uid = node_objects.make_pod(host.store, "web")
+        wait_for(lambda: agent.knows_pod(uid), "the watch has shown the pod")
+        host.datapath.nics.clear()
+        answer = host.runtime("c1").call("ADD", "c1", uid, "web")
+        assert answer.error == 11
+        assert "NIC of ENI pods-0 is gone" in answer.body["details"]
+        assert host.datapath.owners() == {}
+        host.datapath.nics.add(node_objects.mac(0))
+        assert host.runtime("c1").call("ADD", "c1", uid, "web").code == 0
+
+
+def test_the_guards_of_an_eni_that_is_gone_are_removed(host: AgentHost) -> None:
     host.furnish()
     with host.agent():
         guard = host.folder / "networkd" / "05-openeni-fa163e000000.network"
         wait_for(guard.exists, "networkd is kept off")
         host.store.delete(names.ENI, "pods-0")
-        wait_for(lambda: host.said(Type.LINK_READY).reason == "Deleting", "released")
+        wait_for(lambda: host.condition(Type.LINK_READY).reason == "Deleting", "released")
         host.store.patch(
             names.ENI, "pods-0", [{"op": "replace", "path": "/metadata/finalizers", "value": []}]
         )

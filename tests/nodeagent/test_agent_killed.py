@@ -34,7 +34,7 @@ class AgentProcess:
     """The agent, again and again."""
 
     def __init__(self, host: AgentHost) -> None:
-        self._world = host
+        self._host = host
         self._log = (host.folder / "agent.log").open("ab")
         self._process = self._start()
 
@@ -49,13 +49,13 @@ class AgentProcess:
         self._log.close()
 
     def log(self) -> str:
-        return (self._world.folder / "agent.log").read_text()
+        return (self._host.folder / "agent.log").read_text()
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        variables = os.environ | environment(self._world.folder, self._world.executable)
+        variables = os.environ | environment(self._host.folder, self._host.executable)
         variables["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         return subprocess.Popen(
-            [sys.executable, "-m", "openeni_testing.agent.process", str(self._world.folder)],
+            [sys.executable, "-m", "openeni_testing.agent.process", str(self._host.folder)],
             env=variables,
             stdout=self._log,
             stderr=self._log,

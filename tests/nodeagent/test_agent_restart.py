@@ -33,8 +33,8 @@ def test_a_restarted_agent_knows_its_grants_and_touches_no_running_pod(host: Age
         first = host.runtime("c1").call("ADD", "c1", uid, "web")
     adds = host.datapath.adds
     with host.agent() as agent:
-        wait_for(agent.filled, "the agent serves")
-        wait_for(lambda: host.said(Type.LINK_READY).reason == "LinkUp", "link")
+        wait_for(agent.synced, "the agent serves")
+        wait_for(lambda: host.condition(Type.LINK_READY).reason == "LinkUp", "link")
         assert host.datapath.adds == adds
         again = host.runtime("c1").call("ADD", "c1", uid, "web")
         assert again.body == first.body
@@ -74,7 +74,7 @@ def test_a_del_that_was_queued_while_the_agent_came_is_done_too(
 ) -> None:
     monkeypatch.setattr("openeni_nodeagent.attachments.del_queue.PERIOD_SECONDS", 0.2)
     with host.agent() as agent:
-        wait_for(agent.filled, "the agent serves")
+        wait_for(agent.synced, "the agent serves")
         host.add("web", "c1")
         nowhere = replace(host.runtime("c1"), run=host.folder / "elsewhere")
         assert nowhere.call("DEL", "c1").code == 0

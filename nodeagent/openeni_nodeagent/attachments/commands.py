@@ -1,8 +1,9 @@
-"""The CNI commands as the agent's use cases: address, journal, kernel, answer.
+"""The CNI commands: ADD, DEL, CHECK and GC, from request to result.
 
-The path of a warm ADD: the pod's pool from memory, a grant (one look at the ledger and one record),
-the kernel, the reply. Nothing on it leaves the node, and two pods wait for each other only at the
-ledger's lock. Calls for one container take turns, so that a DEL never meets its ADD half-way.
+A warm ADD selects the pod's pool from the caches, makes a grant (one look at the ledger, one record
+of the journal), configures the kernel and replies. Nothing of it leaves the node, and two pods wait
+for each other only at the ledger's lock. Calls of one container are serialized, so that a DEL never
+runs during the container's ADD.
 """
 
 import logging
@@ -25,10 +26,10 @@ from openeni_nodeagent.cni.protocol import (
     CniError,
     Code,
     Command,
-    Interface,
     Request,
     Result,
-    Route,
+    ResultInterface,
+    ResultRoute,
     encode_result,
 )
 from openeni_nodeagent.datapath_api import (
@@ -43,25 +44,27 @@ from openeni_nodeagent.datapath_api import (
 from openeni_nodeagent.grants.grants import GrantRequest, Grants
 from openeni_nodeagent.grants.ledger import Grant, Holder
 
-GC_AGE_SECONDS: Final = 120.0  # longer than any ADD may take: its pod may miss in the list
+GC_AGE_SECONDS: Final = (
+    120.0  # longer than any ADD: the runtime's list may not have its container yet
+)
 _log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Lookups:
-    """Where the use cases look things up."""
+    """The rest of the agent, as far as the commands read it."""
 
     pods: Cache[Pod]
     enis: Cache[ENI]
-    choice: PoolSelector
-    prepared: Callable[[str], bool]  # whether this process has prepared the ENI's link
-    ready: Callable[[float], bool]  # wait until the caches are filled; False at the deadline
-    settled: Callable[[], bool]  # whether journal, kernel and PodIPs have been compared
-    pods_known: Callable[[], bool]  # whether the cache of pods is filled and heard of lately
+    pool_selector: PoolSelector
+    is_prepared: Callable[[str], bool]  # True once this process has prepared the ENI's link
+    wait_until_synced: Callable[[float], bool]  # False at the deadline
+    repaired: Callable[[], bool]  # True once journal, kernel and PodIPs have been compared
+    pods_current: Callable[[], bool]  # True while the cache of pods is synced and up to date
 
 
 class CniCommands:
-    """Handles every command but VERSION. Errors are CniError: one line for the pod's events."""
+    """Handles every command but VERSION, which the executable answers itself."""
 
     def __init__(self, grants: Grants, datapath: NodeDatapath, lookups: Lookups) -> None:
         self._grants = grants
@@ -74,27 +77,27 @@ class CniCommands:
         request = call.request
         match request.command:
             case Command.ADD:
-                with self._locks.hold(request.container_id):
+                with self._locks.locked(request.container_id):
                     return self._add(call)
             case Command.DEL:
-                with self._locks.hold(request.container_id), call.phases.phase("datapath"):
+                with self._locks.locked(request.container_id), call.stopwatch.phase("datapath"):
                     self.delete(request.container_id, request.interface, request.netns)
             case Command.CHECK:
-                with self._locks.hold(request.container_id):
+                with self._locks.locked(request.container_id):
                     self._check(request)
             case Command.GC:
-                self._collect(request)
+                self._gc(request)
             case Command.STATUS:
-                pass  # to answer is the answer
+                pass  # any answer means that the agent is available
         return b""
 
     def _add(self, call: Call) -> bytes:
         request = call.request
-        with call.phases.phase("grant"):
+        with call.stopwatch.phase("grant"):
             grant = self._grant(call)
         pod_network = self._connect(grant, request.netns)
-        call.phases.include(pod_network.phases)
-        with call.phases.phase("record"):
+        call.stopwatch.include(pod_network.phases)
+        with call.stopwatch.phase("record"):
             self._grants.mark_connected(grant, pod_network)
         return encode_result(request.config.cni_version, _result(request, grant, pod_network))
 
@@ -105,24 +108,26 @@ class CniCommands:
         known = self._grants.find(request.container_id, request.interface)
         if known is not None and known.holder == holder:
             return known
-        if not self._lookups.ready(call.deadline):
+        if not self._lookups.wait_until_synced(call.deadline):
             raise CniError(
                 Code.TRY_AGAIN, "the agent has not read its objects from the API server yet"
             )
-        chosen = self._lookups.choice.select(request.pod_uid, name, call.deadline)
-        pool = chosen.pool
-        if chosen.assumed:
-            _log.warning("pod %s: the API server is away, ENIPool %s is assumed", name, pool.name)
-        ask = GrantRequest(
+        selected = self._lookups.pool_selector.select(request.pod_uid, name, call.deadline)
+        pool = selected.pool
+        if selected.assumed:
+            _log.warning(
+                "pod %s: the API server is away, assuming the Default ENIPool %s", name, pool.name
+            )
+        wanted = GrantRequest(
             holder,
             request.pod_namespace,
             request.pod_name,
             request.netns,
             pool.name,
             seconds(pool.spec.cool_down),
-            assumed=chosen.assumed,
+            assumed=selected.assumed,
         )
-        grant = self._grants.acquire(ask, call.deadline, call.alive)
+        grant = self._grants.acquire(wanted, call.deadline, call.alive)
         if grant is None:
             raise CniError(Code.TRY_AGAIN, f"no address for pod {name}", self._why(pool))
         return grant
@@ -134,46 +139,49 @@ class CniCommands:
 
     def _connect(self, grant: Grant, netns: str) -> PodNetwork:
         facts = self._grants.facts(grant.eni)
-        if facts is None or not self._lookups.prepared(grant.eni):
+        if facts is None or not self._lookups.is_prepared(grant.eni):
             if not grant.connected:
                 self._grants.release(grant, used=False)
-            raise CniError(Code.TRY_AGAIN, f"ENI {grant.eni} does not carry pods (yet)")
+            raise CniError(Code.TRY_AGAIN, f"ENI {grant.eni} is not prepared on this node yet")
         try:
-            return self._datapath.add(pod_facts(grant, facts), netns)
+            return self._datapath.add(pod_interface(grant, facts), netns)
         except DatapathError as error:
-            # NodeDatapath's word: after an error nothing of the pod is left in the kernel.
+            # NodeDatapath.add leaves nothing of the pod in the kernel after an error.
             self._grants.release(grant, used=grant.connected)
             code = Code.TRY_AGAIN if isinstance(error, NicMissingError) else Code.IO
             raise CniError(
-                code, f"the datapath of {grant.addresses[0]} failed", str(error)
+                code, f"the datapath of {grant.addresses[0]} cannot be built", str(error)
             ) from None
 
     def delete(self, container_id: str, interface: str, netns: str) -> None:
-        """End a grant. A container without one is done already. Raises CniError."""
+        """End a container's grant; done if it has none. Raises CniError."""
         grant = self._grants.find(container_id, interface)
         if grant is None:
-            self._must_be_unknown(container_id)
+            self._require_repaired(container_id)
             return
         self.disconnect(grant, netns)
         self._grants.release(grant)
 
-    def _must_be_unknown(self, container_id: str) -> None:
-        """After the loss of a journal, a container may still turn out to have an address."""
-        unowned = self._grants.reserved()
-        if unowned and not self._lookups.settled():
+    def _require_repaired(self, container_id: str) -> None:
+        """Raise CniError while a repair may still find a grant for a container without one.
+
+        This concerns the time after a journal was lost.
+        """
+        reserved = self._grants.reserved()
+        if reserved and not self._lookups.repaired():
             raise CniError(
                 Code.TRY_AGAIN,
-                f"whether container {container_id} has an address is not known yet",
-                f"carried by the kernel without a grant: {', '.join(sorted(unowned))}",
+                f"it is not known yet if container {container_id} has an address",
+                f"in the kernel without a grant: {', '.join(sorted(reserved))}",
             )
 
     def disconnect(self, grant: Grant, netns: str) -> None:
-        """Take a grant's datapath out of the kernel. Raises CniError."""
+        """Remove a grant's datapath from the kernel. Raises CniError."""
         facts = self._grants.facts(grant.eni)
         try:
-            if facts is not None and self._lookups.prepared(grant.eni):
+            if facts is not None and self._lookups.is_prepared(grant.eni):
                 try:
-                    self._datapath.delete(pod_facts(grant, facts), netns)
+                    self._datapath.delete(pod_interface(grant, facts), netns)
                 except NicMissingError:
                     self._delete_addresses(grant)
             else:
@@ -184,28 +192,28 @@ class CniCommands:
             ) from None
 
     def _delete_addresses(self, grant: Grant) -> None:
-        _log.info("ENI %s is not there: removing the node's part of its pods", grant.eni)
+        _log.info("ENI %s is gone: removing its pods' part of the node by address", grant.eni)
         for address in grant.addresses:
             self._datapath.delete_address(address)
 
     def replay(self, container_id: str, interface: str, netns: str, queued: float) -> None:
-        """Do a DEL that was queued at `queued` (boot clock) while no agent ran.
+        """Run a DEL that the executable queued at `queued` (boot clock) while no agent answered.
 
-        A grant that is younger than the DEL was not meant by it. Raises CniError.
+        A grant that is younger than the DEL is kept. Raises CniError.
         """
-        with self._locks.hold(container_id):
+        with self._locks.locked(container_id):
             grant = self._grants.find(container_id, interface)
             if grant is not None and grant.at <= queued:
                 self.delete(container_id, interface, netns)
 
     def end(self, grant: Grant) -> None:
-        """End a grant whose container is known to be gone. Raises CniError."""
-        with self._locks.hold(grant.holder.container_id):
+        """End the grant of a container that no longer exists. Raises CniError."""
+        with self._locks.locked(grant.holder.container_id):
             self.delete(grant.holder.container_id, grant.holder.interface, "")
 
     def reconnect(self, grant: Grant, facts: PodInterface) -> None:
-        """Make the datapath of a connected grant again. Raises DatapathError; the grant stays."""
-        with self._locks.hold(grant.holder.container_id):
+        """Build the datapath of a connected grant again. Raises DatapathError; the grant stays."""
+        with self._locks.locked(grant.holder.container_id):
             if self._grants.find(grant.holder.container_id, grant.holder.interface) == grant:
                 self._datapath.add(facts, grant.netns)
 
@@ -216,29 +224,32 @@ class CniCommands:
                 Code.UNKNOWN_CONTAINER, f"container {request.container_id} has no address"
             )
         facts = self._grants.facts(grant.eni)
-        if facts is None or not self._lookups.prepared(grant.eni):
-            raise CniError(Code.TRY_AGAIN, f"ENI {grant.eni} is not prepared")
-        said = request.config.prev_result.ips if request.config.prev_result else ()
+        if facts is None or not self._lookups.is_prepared(grant.eni):
+            raise CniError(Code.TRY_AGAIN, f"ENI {grant.eni} is not prepared on this node yet")
+        result_ips = request.config.prev_result.ips if request.config.prev_result else ()
         differences = [
             f"the runtime's result has {ip.address}, the grant {', '.join(grant.addresses)}"
-            for ip in said
+            for ip in result_ips
             if ip.address.partition("/")[0] not in grant.addresses
         ]
         try:
-            differences += self._datapath.check(pod_facts(grant, facts), request.netns)
+            differences += self._datapath.check(pod_interface(grant, facts), request.netns)
         except NamespaceGoneError as error:
             raise CniError(Code.UNKNOWN_CONTAINER, str(error)) from None
         except DatapathError as error:
             raise CniError(Code.IO, str(error)) from None
         if differences:
             raise CniError(
-                Code.UNHEALTHY, "the pod's network is not as it was made", "; ".join(differences)
+                Code.UNHEALTHY, "the pod's network differs from its plan", "; ".join(differences)
             )
 
-    def _collect(self, request: Request) -> None:
-        """GC: free what the runtime does not list and no pod stands for."""
-        if not self._lookups.pods_known():
-            raise CniError(Code.TRY_AGAIN, "the pods of this node are not known for sure")
+    def _gc(self, request: Request) -> None:
+        """End grants whose container the runtime does not list and whose pod is gone.
+
+        A pod also counts as gone if the runtime lists a newer sandbox of it.
+        """
+        if not self._lookups.pods_current():
+            raise CniError(Code.TRY_AGAIN, "the agent's list of this node's pods is not up to date")
         listed = {(a.container_id, a.interface) for a in request.config.attachments or ()}
         now = boot_seconds()
         for grant in self._grants.all():
@@ -248,14 +259,17 @@ class CniCommands:
             if self._lookups.pods.get(grant.holder.pod_uid) is None or self._replaced(
                 grant, listed
             ):
-                _log.warning("GC: container %s is unknown, its address is freed", key[0])
+                _log.warning(
+                    "GC: ending the grant of container %s, which the runtime lacks", key[0]
+                )
                 self.end(grant)
 
     def _replaced(self, grant: Grant, listed: set[tuple[str, str]]) -> bool:
-        """Whether the runtime lists a newer sandbox of the same pod.
+        """Return True if the runtime lists a newer sandbox of the same pod.
 
-        Several runtimes of one node may each know a part (containernetworking/cni#1086); one that
-        lists the pod's newer sandbox would list this one too if it still had it.
+        A node may have several runtimes, each of which lists its own containers
+        (containernetworking/cni#1086). The one that lists the newer sandbox would list this one
+        too if it still existed.
         """
         return any(
             other.at > grant.at and (other.holder.container_id, other.holder.interface) in listed
@@ -263,8 +277,8 @@ class CniCommands:
         )
 
 
-def pod_facts(grant: Grant, eni: EniFacts) -> PodInterface:
-    """What the datapath must know of a grant."""
+def pod_interface(grant: Grant, eni: EniFacts) -> PodInterface:
+    """Return what the datapath needs to know of a grant."""
     holder = grant.holder
     return PodInterface(
         holder.pod_uid, holder.container_id, holder.interface, grant.addresses, grant.mtu, eni
@@ -274,9 +288,9 @@ def pod_facts(grant: Grant, eni: EniFacts) -> PodInterface:
 def _result(request: Request, grant: Grant, pod_network: PodNetwork) -> Result:
     gateways = {family_of(gateway): gateway for gateway in pod_network.gateway}
     return Result(
-        Interface(pod_network.host_interface, pod_network.host_mac),
-        Interface(request.interface, pod_network.pod_mac, request.netns, grant.mtu),
+        ResultInterface(pod_network.host_interface, pod_network.host_mac),
+        ResultInterface(request.interface, pod_network.pod_mac, request.netns, grant.mtu),
         grant.addresses,
         tuple(gateways.get(family_of(address), "") for address in grant.addresses),
-        tuple(Route(route.destination, route.gateway) for route in pod_network.routes),
+        tuple(ResultRoute(route.destination, route.gateway) for route in pod_network.routes),
     )

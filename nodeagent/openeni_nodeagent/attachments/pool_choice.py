@@ -1,8 +1,8 @@
-"""Which pool a pod's ADD draws from, from what the watches of this node have told.
+"""Select the pool of a pod's ADD, from what the informers of this node have shown.
 
-kubelet may call before the watch has shown the pod, so a pod that is not known yet is waited for.
-With the API server away and no pool that asks for labels, the Default pool is the only answer
-there can be for a pod without an annotation: it is taken, and the grant says that it was assumed.
+kubelet may call ADD before the watch has shown the pod, so an unknown pod is waited for. With the
+API server away and no pool that selects by labels, only the Default pool can serve a pod without an
+annotation: it is assumed, and the grant records that.
 """
 
 import time
@@ -17,7 +17,7 @@ from openeni_nodeagent.cluster.objects import Namespace, Pod
 from openeni_nodeagent.cni.protocol import CniError, Code
 
 POD_SECONDS: Final = 2.0
-BROKEN_SECONDS: Final = 75.0  # the API server sends a bookmark a minute
+STALE_SECONDS: Final = 75.0  # the API server sends a bookmark a minute
 
 
 @dataclass(frozen=True)
@@ -27,25 +27,25 @@ class SelectedPool:
 
 
 class PoolSelector:
-    """The rule of openeni_crds.selection over the agent's caches."""
+    """Applies openeni_crds.selection to the agent's caches."""
 
     def __init__(
         self,
         pods: Cache[Pod],
         pools: Cache[ENIPool],
         namespaces: Cache[Namespace],
-        silence: Callable[[], float],
+        watch_age: Callable[[], float],
     ) -> None:
-        """`silence`: seconds since the watch of the pods has last been heard of."""
+        """`watch_age` returns the seconds since the watch of pods last received anything."""
         self._pods = pods
         self._pools = pools
         self._namespaces = namespaces
-        self._silence = silence
+        self._watch_age = watch_age
 
     def select(self, uid: str, name: str, deadline: float) -> SelectedPool:
-        """Raises CniError (try again) where no pool can be named, saying why."""
+        """Return the pod's pool. Raises CniError (try again) with the reason if there is none."""
         pod = self._pods.wait(uid, max(min(POD_SECONDS, deadline - time.monotonic()), 0))
-        chosen = self._assume(name) if pod is None else self._choose(pod)
+        chosen = self._assume_default(name) if pod is None else self._choose(pod)
         if chosen.pool.metadata.deleting:
             raise CniError(Code.TRY_AGAIN, f"ENIPool {chosen.pool.name} is being deleted")
         return chosen
@@ -70,9 +70,9 @@ class PoolSelector:
             )
         return namespace.metadata.labels
 
-    def _assume(self, name: str) -> SelectedPool:
+    def _assume_default(self, name: str) -> SelectedPool:
         pools = self._pools.all()
-        if self._silence() < BROKEN_SECONDS:
+        if self._watch_age() < STALE_SECONDS:
             raise CniError(Code.TRY_AGAIN, f"pod {name} has not been seen on this node yet")
         if any(p.spec.pod_selector or p.spec.namespace_selector for p in pools):
             raise CniError(

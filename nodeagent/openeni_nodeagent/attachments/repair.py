@@ -1,17 +1,13 @@
-"""Bring journal, kernel, PodIPs and pods together again after a start, and look now and then."""
+"""Repair what differs between journal, kernel, PodIPs and pods: at start, then periodically."""
 
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from openeni_crds.eni import ENI
-from openeni_crds.podip import PodIP
-from openeni_nodeagent.attachments.commands import CniCommands, pod_facts
-from openeni_nodeagent.cluster.cache import Cache
-from openeni_nodeagent.cluster.objects import Pod
+from openeni_nodeagent.attachments.commands import CniCommands, pod_interface
+from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.cni.protocol import CniError
 from openeni_nodeagent.datapath_api import DatapathError, NodeDatapath
 from openeni_nodeagent.grants.adoption import (
@@ -23,6 +19,7 @@ from openeni_nodeagent.grants.adoption import (
     NodeObservation,
     Reconnect,
     findings,
+    sentence,
 )
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.ledger import Grant
@@ -31,15 +28,8 @@ PERIOD_SECONDS: Final = 30.0
 _log: Final = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Caches:
-    pods: Cache[Pod]
-    podips: Cache[PodIP]
-    enis: Cache[ENI]
-
-
 class Repair:
-    """`look` is a timer's; call it only while the caches are filled and heard of lately."""
+    """A timer calls `run`, only while the informers are synced and up to date."""
 
     def __init__(
         self,
@@ -47,31 +37,32 @@ class Repair:
         datapath: NodeDatapath,
         commands: CniCommands,
         caches: Caches,
-        prepared: Callable[[str], bool],
+        is_prepared: Callable[[str], bool],
     ) -> None:
         self._grants = grants
         self._datapath = datapath
         self._commands = commands
         self._caches = caches
-        self._prepared = prepared
-        self._seen: dict[Finding, float] = {}
+        self._is_prepared = is_prepared
+        self._since: dict[Finding, float] = {}
 
     def reserve(self) -> None:
-        """Before anything is granted: keep back what the kernel carries for nobody we know."""
+        """Reserve the addresses that the kernel has without a grant, before any is granted."""
         unknown = self._grants.reserve(self._datapath.pods())
         if unknown:
-            _log.warning("carried by the kernel without a grant: %s", ", ".join(sorted(unknown)))
+            _log.warning("in the kernel without a grant, reserved: %s", ", ".join(sorted(unknown)))
 
-    def look(self) -> float:
-        """Find and repair; return in how many seconds to look again."""
-        grants = tuple(g for g in self._grants.all() if self._prepared(g.eni))
-        kernel = frozenset(self._datapath.pods())  # after the grants: one that ended is no surprise
+    def run(self) -> float:
+        """Repair what differs; return the seconds until the next run."""
+        grants = tuple(g for g in self._grants.all() if self._is_prepared(g.eni))
+        # Read after the grants: a grant that ends in between is no difference.
+        kernel = frozenset(self._datapath.pods())
         found = findings(self._observe(grants, kernel))
         now = time.monotonic()
-        self._seen = {finding: self._seen.get(finding, now) for finding in found}
+        self._since = {finding: self._since.get(finding, now) for finding in found}
         for finding in found:
-            self._repair(finding, now - self._seen[finding])
-        self._grants.keep_reserved(kernel)
+            self._repair(finding, now - self._since[finding])
+        self._grants.retain_reserved(kernel)
         return PERIOD_SECONDS
 
     def _observe(self, grants: tuple[Grant, ...], kernel: frozenset[str]) -> NodeObservation:
@@ -88,34 +79,28 @@ class Repair:
         )
 
     def _repair(self, finding: Finding, lasted: float) -> None:
+        what = sentence(finding)
         try:
             match finding:
                 case Adopt(grant):
-                    self._adopt(grant)
+                    _log.warning("%s: adopting the address for that pod", what)
+                    self._grants.adopt(grant)
                 case Reconnect(grant):
-                    self._reconnect(grant)
+                    self._reconnect(grant, what)
                 case End(grant) if lasted >= APART_SECONDS:
-                    _log.warning("%s: pod and namespace are gone, its grant ends", _told(grant))
+                    _log.warning("%s: ending its grant", what)
                     self._commands.end(grant)
                 case Disown(address) if lasted >= APART_SECONDS:
-                    _log.warning("%s has no owner on this node: removed from the kernel", address)
+                    _log.warning("%s: removing it from the kernel", what)
                     self._datapath.delete_address(address)
                 case _:
-                    _log.info("not in agreement, looking again: %s", finding)
+                    _log.info("%s: looking again before anything is done", what)
         except (DatapathError, CniError) as error:
-            _log.warning("repair of %s failed: %s", finding, error)
+            _log.warning("%s: repair failed and will be retried: %s", what, error)
 
-    def _adopt(self, grant: Grant) -> None:
-        _log.warning("%s: adopted from its PodIP, the journal had lost it", _told(grant))
-        self._grants.adopt(grant)
-
-    def _reconnect(self, grant: Grant) -> None:
+    def _reconnect(self, grant: Grant, what: str) -> None:
         facts = self._grants.facts(grant.eni)
         if facts is None:
             return
-        _log.warning("%s: its datapath had gone and is made again", _told(grant))
-        self._commands.reconnect(grant, pod_facts(grant, facts))
-
-
-def _told(grant: Grant) -> str:
-    return f"pod {grant.namespace}/{grant.name} ({', '.join(grant.addresses)})"
+        _log.warning("%s: building it again", what)
+        self._commands.reconnect(grant, pod_interface(grant, facts))

@@ -1,4 +1,4 @@
-"""From the API's objects to what the ledger and the datapath want to know: pure."""
+"""Convert the API's objects into facts for the ledger and the datapath. Pure."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from openeni_nodeagent.grants.ledger import EniView
 
 
 def eni_facts(eni: ENI) -> EniFacts | None:
-    """None as long as the port is not known."""
+    """Return the ENI's facts; None as long as its status has no port."""
     port = eni.status.port
     if port is None:
         return None
@@ -21,13 +21,13 @@ def eni_facts(eni: ENI) -> EniFacts | None:
 
 
 def attached(eni: ENI) -> bool:
-    """Whether the operator says that the port is there and plugged into this node."""
+    """Return True if, by its conditions, the ENI's port exists and is attached to this node."""
     conditions = eni.status.conditions
     return is_true(conditions, Type.PORT_READY) and is_true(conditions, Type.ATTACHED)
 
 
 def eni_view(eni: ENI, *, link_ready: bool) -> EniView:
-    """The ENI as the ledger sees it."""
+    """Return the ENI as the ledger sees it."""
     port, node = eni.status.port, eni.status.node
     return EniView(
         eni.name,
@@ -45,7 +45,7 @@ def eni_view(eni: ENI, *, link_ready: bool) -> EniView:
 
 
 def node_facts(node: Node, cidrs: Iterable[ServiceCIDR], local_dns: tuple[str, ...]) -> NodeFacts:
-    """Sorted, so that the same node gives the same facts."""
+    """Return the node's facts, sorted, so that they are equal for an equal node."""
     return NodeFacts(
         tuple(sorted({a.address for a in node.status.addresses if a.type == "InternalIP"})),
         tuple(sorted({cidr for given in cidrs for cidr in given.spec.cidrs})),

@@ -1,10 +1,10 @@
-"""The agent's own Node: what ENIs need to know of it, and labels that say what it can."""
+"""Reconcile the agent's own Node: pass its facts to the datapath, and label it with its modes."""
 
 from collections.abc import Callable
 from typing import Final
 
 from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH
-from openeni_crds.names import NODE as KIND
+from openeni_crds.names import NODE as NODE_KIND
 from openeni_kube.result import Done, Result, Retry
 from openeni_kube.store import Store, StoreError
 from openeni_nodeagent.cluster.cache import Cache
@@ -18,7 +18,7 @@ _SLASH: Final = "~1"  # JSON pointer's (RFC 6901)
 
 
 class NodeReconciler:
-    """`reconcile` is a work queue's; `facts` may be asked by any thread."""
+    """A work queue calls `reconcile`; any thread may call `facts`."""
 
     def __init__(
         self,
@@ -29,28 +29,28 @@ class NodeReconciler:
         settings: Settings,
         nodes: Cache[Node],
         cidrs: Cache[ServiceCIDR],
-        changed: Callable[[], None],
+        on_change: Callable[[], None],
     ) -> None:
-        """`changed` hears of new facts, once they are in force."""
+        """`on_change` is called after new facts have been passed to the datapath."""
         self._store = store
         self._datapath = datapath
         self._grants = grants
         self._settings = settings
         self._nodes = nodes
         self._cidrs = cidrs
-        self._changed = changed
+        self._on_change = on_change
         self._facts: NodeFacts | None = None
 
     def facts(self) -> NodeFacts | None:
-        """None until the node has been prepared by this process."""
+        """Return the node's facts; None until this process has prepared the node."""
         return self._facts
 
     def restore(self, facts: NodeFacts) -> None:
-        """Prepare the node as an earlier process did. Raises DatapathError."""
+        """Prepare the node as a previous process did. Raises DatapathError."""
         self._datapath.prepare_node(facts)
 
     def reconcile(self, name: str) -> Result:
-        """Prepare the node and label it."""
+        """Pass the node's facts to the datapath, and label the node."""
         node = self._nodes.get(name)
         if node is None:
             return Done()
@@ -62,9 +62,9 @@ class NodeReconciler:
                 self._datapath.prepare_node(facts)
             except DatapathError as error:
                 return Retry(f"node {name} cannot be prepared: {error}")
-            self._grants.see_node(facts)
+            self._grants.remember_node(facts)
             self._facts = facts
-            self._changed()
+            self._on_change()
         return self._label(node)
 
     def _label(self, node: Node) -> Result:
@@ -77,13 +77,13 @@ class NodeReconciler:
             for k, v in wrong.items()
         ]
         try:
-            self._store.patch(KIND, node.metadata.name, operations)
+            self._store.patch(NODE_KIND, node.metadata.name, operations)
         except StoreError as error:
             return Retry(f"node {node.metadata.name} cannot be labelled: {error}")
         return Done()
 
 
 def labels(modes: frozenset[str]) -> dict[str, str]:
-    """What this kernel can do, as labels of the Node."""
+    """Return the Node's labels for the modes that its kernel supports."""
     ipvlan = any(mode.startswith("IPVlan") for mode in modes)
     return {LABEL_VETH: str("Veth" in modes).lower(), LABEL_IPVLAN: str(ipvlan).lower()}

@@ -1,4 +1,4 @@
-"""The little that the agent reads of Kubernetes' own objects."""
+"""The parts of Kubernetes' own objects that the agent reads."""
 
 from msgspec import Struct
 
@@ -24,14 +24,14 @@ class NodeAddress(Struct, frozen=True):
     address: str
 
 
-class NodeStatus(Struct, frozen=True):
+class KubeNodeStatus(Struct, frozen=True):
     addresses: tuple[NodeAddress, ...] = ()
 
 
 @decodable
 class Node(Struct, frozen=True):
     metadata: ObjectMeta
-    status: NodeStatus = NodeStatus()
+    status: KubeNodeStatus = KubeNodeStatus()
 
 
 @decodable

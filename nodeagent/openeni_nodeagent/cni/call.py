@@ -1,4 +1,4 @@
-"""One CNI call on its way through the agent, and the one way to end it without an answer."""
+"""One CNI call on its way through the agent, and the exception that leaves it to the next agent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from openeni_nodeagent.phases import Stopwatch
 
 
 class StoppingError(Exception):
-    """The agent is going: the connection is closed unanswered, and the executable asks the next."""
+    """The agent stops: the connection is closed without an answer, and the executable retries."""
 
 
 @dataclass(frozen=True)
 class Call:
     request: Request
-    deadline: float  # time.monotonic() by which the answer must be on its way
-    phases: Stopwatch
-    alive: Callable[[], bool]  # whether anybody still waits for the answer
+    deadline: float  # time.monotonic() at which the answer must have been sent
+    stopwatch: Stopwatch
+    alive: Callable[[], bool]  # False once the executable is gone

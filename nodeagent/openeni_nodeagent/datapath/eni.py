@@ -1,4 +1,4 @@
-"""What every ENI needs on the node, whatever its mode: its own address, its table, its manners."""
+"""Plan an ENI's part of the node: its primary address, route table, sysctls and slave."""
 
 from typing import Final
 
@@ -20,14 +20,14 @@ from openeni_nodeagent.datapath.model import (
 )
 
 _V4: Final = {
-    "conf/{}/rp_filter": "2",  # the kernel takes the larger of this and conf/all: never strict here
-    "conf/{}/arp_ignore": "1",  # answers for its own address, not for the node's others
-    "conf/{}/arp_announce": "2",  # and never asks with another's address as sender
-    # An l3s pod asks for a pod of the node's other ENI by ARP over the wire, with this node's own
-    # address as sender: refused as a martian without it.
+    "conf/{}/rp_filter": "2",  # loose: the kernel takes the larger of this and conf/all
+    "conf/{}/arp_ignore": "1",  # answer for the ENI's own address, not for the node's others
+    "conf/{}/arp_announce": "2",  # never ask with another link's address as sender
+    # An l3s pod's ARP request for a pod of the node's other ENI goes over the wire with the node's
+    # own address as sender. Without this it is dropped as a martian.
     "conf/{}/accept_local": "1",
     "conf/{}/forwarding": "1",
-    "neigh/{}/proxy_delay": "0",  # else proxied answers wait a random 0 to 0.8 s
+    "neigh/{}/proxy_delay": "0",  # otherwise proxied answers wait a random 0 to 0.8 s
 }
 _V6: Final = {
     "conf/{}/disable_ipv6": "0",
@@ -35,16 +35,16 @@ _V6: Final = {
     "conf/{}/autoconf": "0",
     "conf/{}/proxy_ndp": "1",
     "neigh/{}/proxy_delay": "0",
-    "conf/all/forwarding": "1",  # the only switch there is: ip6_forward() reads no other
+    "conf/all/forwarding": "1",  # ip6_forward() reads no other switch
 }
 
 
 def plan_eni(eni: LocalEni) -> State:
-    """Everything that stands on the node for this ENI before any pod uses it.
+    """Return everything that the ENI needs on the node before any pod uses it.
 
-    Its primary address stays on it in every mode: without one, the kernel asks by ARP with the
-    node's address as sender and masquerades to it (both dropped as spoofed), and rp_filter drops
-    what comes in.
+    The primary address stays on the ENI in every mode. Without it the kernel sends ARP requests
+    with the node's address as sender and masquerades to it, which Neutron drops as spoofed, and
+    rp_filter drops what comes in.
     """
     facts, link = eni.facts, eni.link
     items: set[Item] = {
@@ -73,12 +73,13 @@ def _subnet_routes(eni: LocalEni, cidr: str, gateway: str) -> set[Item]:
 
 
 def _metadata_block(eni: LocalEni) -> set[Item]:
-    """All of it is in the node's own namespace, out of reach of a pod's root.
+    """Return what blocks the metadata service: items on the node, which pods cannot change.
 
-    What passes the node's routing meets a prohibition in the ENI's table, and the pod is told at
-    once. Two routes lead past that: an l2 pod may give itself a route to the wire, and the kernel
-    takes any destination of an l3s or l3 pod for on-link where routing says no
-    (ip_route_output_key_hash_rcu: with `oif` given, "routing tables are wrong").
+    A packet that the node routes hits the `prohibit` route in the ENI's table, and its sender gets
+    an ICMP error at once. Two paths bypass that route and need a filter: an l2 pod may add a route
+    of its own to the wire, and for an l3s or l3 pod the kernel treats any destination as on-link
+    when the look-up fails (ip_route_output_key_hash_rcu: with `oif` given, "routing tables are
+    wrong").
     """
     items: set[Item] = set()
     if IPV4 in eni.families:
@@ -102,15 +103,15 @@ def _sysctls(eni: LocalEni) -> set[Item]:
 
 
 def no_ipv6(device: str) -> tuple[str, str]:
-    """The sysctl that keeps a link from speaking IPv6 by itself: the port would not allow it."""
+    """Return the sysctl that disables IPv6 on a link: Neutron would drop what it sends."""
     return f"net/ipv6/conf/{device}/disable_ipv6", "1"
 
 
 def slave_on_ipv6(device: str) -> dict[str, str]:
-    """The sysctls of an ipvlan slave: it forms no address by itself.
+    """Return the sysctls of an ipvlan slave with IPv6: it generates no addresses.
 
-    Its link-local one would not be the port's own: slaves have the parent's MAC but form another
-    from it (dev_id), which no port allows.
+    A slave has its parent's MAC but would derive another link-local address from it (dev_id),
+    which the port does not allow.
     """
     values = {"disable_ipv6": "0", "accept_ra": "0", "addr_gen_mode": "1"}
     return {f"net/ipv6/conf/{device}/{name}": value for name, value in values.items()}

@@ -1,10 +1,12 @@
-"""The ipvlan datapaths: slaves of the ENI in the pods, and one slave on the node.
+"""Plan the ipvlan datapaths: a slave of the ENI in each pod, and one slave on the node.
 
-l2: a pod reaches its subnet directly and all else through the node: a frame to the ENI's own MAC
-for an address that no slave has is passed up to the ENI, so it enters the node's stack there, as
-kube-proxy needs it. l3s, l3: a pod's packets go out as if the node had made them.
-The slave on the node is how the node reaches the pods; in l3s and l3 it carries what pods must
-find on the node, because an address that no slave has is looked for beyond the ENI.
+l2: a pod reaches its subnet directly and everything else through the node. ipvlan passes a frame
+to the ENI's own MAC, for an address that no slave has, up to the ENI; there it enters the node's
+stack, where kube-proxy needs it. l3s, l3: a pod's packets leave as if the node had sent them.
+
+The node reaches the pods through its slave. In l3s and l3 that slave also has the addresses that
+pods must find on the node, because ipvlan sends a packet for an address that no slave has out of
+the ENI.
 """
 
 from openeni_crds import names
@@ -25,7 +27,7 @@ from openeni_nodeagent.datapath.model import (
 
 
 def slave_items(eni: LocalEni) -> set[Item]:
-    """The slave on the node, and in l3s and l3 its addresses."""
+    """Return the slave on the node, and in l3s and l3 its addresses."""
     items: set[Item] = {
         Link(
             eni.slave,
@@ -49,7 +51,7 @@ def slave_items(eni: LocalEni) -> set[Item]:
 
 
 def plan_pod(pod: LocalPod) -> PodPlan:
-    """The pod's slave, and what leads to it."""
+    """Return the pod's slave, and the node's routes and rules for it."""
     facts, eni = pod.facts, pod.eni
     node_items: set[Item] = set()
     pod_items: set[Item] = {
@@ -79,8 +81,8 @@ def _node_items(pod: LocalPod, address: str) -> set[Item]:
             source=pod.node_address(family),
         ),
         # l2: what a pod sends to the node arrives on the ENI. l3s, l3: a pod's output counts as
-        # the node's own, and only that may match: the reply to a NodePort's client comes back
-        # from the slave and must leave by the NIC the client came in on.
+        # the node's own (`iif lo`), and nothing else may match: the reply to a NodePort's client
+        # comes back from the slave and must leave through the NIC that the client came in on.
         Rule(
             family,
             names.RULE_FROM_POD,
@@ -99,11 +101,11 @@ def _neighbours(eni: LocalEni, address: str) -> set[Item]:
         return {Neighbour(eni.slave_index, address, eni.facts.mac)}
     if eni.facts.datapath.ipvlan_mode == "L3S":
         return {Neighbour(eni.link.ifindex, address)}
-    return set()  # l3 hands ARP requests to the slave, which does not answer: the network must
+    return set()  # l3 passes ARP requests to the slave, which does not answer: the network must
 
 
 def _source_nat(eni: LocalEni, address: str) -> set[Item]:
-    """Replies that reach the pod past the node's conntrack need the node's address at the peer."""
+    """Return the source NAT of a pod whose peers' replies bypass the node's conntrack."""
     if eni.facts.datapath.ipvlan_mode == "L3S":
         return set()
     family = family_of(address)
@@ -127,9 +129,10 @@ def _l2_pod_items(pod: LocalPod, address: str) -> set[Item]:
 
 
 def destinations_via_node(eni: LocalEni, family: int) -> tuple[str, ...]:
-    """What an l2 pod must not look for on its subnet, should it lie in there.
+    """Return what an l2 pod reaches through the node even if it lies in the pod's subnet.
 
-    The ENI's primary address too: ipvlan does not bring a slave's ARP request to the parent.
+    This includes the ENI's primary address: ipvlan does not pass a slave's ARP request to the
+    parent.
     """
     node = eni.node
     hosts = (*node.addresses, *node.local_dns, *eni.facts.primary)

@@ -1,4 +1,4 @@
-"""The datapath of one node: the NodeDatapath that the agent uses, on the kernel it runs on."""
+"""The NodeDatapath on Linux: each method plans, observes, diffs and applies."""
 
 import ipaddress
 import threading
@@ -51,28 +51,28 @@ from openeni_nodeagent.phases import Stopwatch
 
 
 class KernelDatapath:
-    """A NodeDatapath. Acts in the network namespace of the threads that call it: the node's."""
+    """Implements NodeDatapath in the network namespace of the calling threads: the node's."""
 
     def __init__(self) -> None:
         self._node = NodeFacts(addresses=())
-        self._enis: dict[str, LocalEni] = {}  # by MAC; replaced whole, never changed
-        self._shared = threading.Lock()  # of what ENIs share: the first makes, the last removes
+        self._enis: dict[str, LocalEni] = {}  # by MAC
+        self._shared_lock = threading.Lock()  # of rules and filters that ENIs share
         self._announcer = Announcer()
 
     def close(self) -> None:
-        """Give back what the process holds; nothing in the kernel changes."""
+        """Close the sockets; nothing in the kernel changes."""
         self._announcer.close()
 
     def modes(self) -> frozenset[str]:
         return modes.supported_modes()
 
     def prepare_node(self, node: NodeFacts) -> None:
-        """What all ENIs share stands there while there is an ENI: see `prepare_eni`."""
+        """Keep the facts; `prepare_eni` applies them, for there is nothing to do without an ENI."""
         self._node = node
 
     def prepare_eni(self, eni: EniFacts, node: NodeFacts) -> LinkFacts:
         modes.require_support(eni.datapath)
-        with self._shared, open_netlink() as netlink:
+        with self._shared_lock, open_netlink() as netlink:
             if not (nic := ownership.find_nic(list_links(netlink), eni.mac)):
                 self._enis.pop(eni.mac, None)
                 raise NicMissingError(f"no NIC with MAC {eni.mac} on this node: is it attached?")
@@ -85,7 +85,7 @@ class KernelDatapath:
 
     def release_eni(self, eni: EniFacts) -> None:
         self._enis.pop(eni.mac, None)
-        with self._shared, open_netlink() as netlink:
+        with self._shared_lock, open_netlink() as netlink:
             nic = ownership.find_nic(list_links(netlink), eni.mac)
             index = nic.index if nic else 0
             seen = observe(netlink, nic=index) | observe_filters()
@@ -95,17 +95,17 @@ class KernelDatapath:
             self._release_node(netlink)
 
     def add(self, pod: PodInterface, netns: str) -> PodNetwork:
-        phases = Stopwatch()
+        stopwatch = Stopwatch()
         local = self._local_pod(pod)
         with open_namespace(netns) as namespace:
             try:
-                self._build(local, namespace, phases)
+                self._build(local, namespace, stopwatch)
             except (DatapathError, OSError):
                 with suppress(DatapathError, OSError):
                     clear(local, namespace)
                 self._require_nic(pod.eni)
                 raise
-        with phases.phase("announce"):
+        with stopwatch.phase("announce"):
             self._announcer.announce(local.eni.link.device, pod.eni.mac, pod.addresses)
         slave = local.eni.ipvlan
         return PodNetwork(
@@ -114,7 +114,7 @@ class KernelDatapath:
             pod_mac=pod.eni.mac if slave else local.mac,
             gateway=pod_gateways(local),
             routes=pod_routes(plan_pod(local).pod),
-            phases=phases.seconds,
+            phases=stopwatch.seconds,
         )
 
     def check(self, pod: PodInterface, netns: str) -> tuple[str, ...]:
@@ -148,22 +148,22 @@ class KernelDatapath:
             raise NicMissingError(f"ENI {pod.eni.name} has no NIC on this node (yet)")
         return local_pod(pod, eni)
 
-    def _build(self, local: LocalPod, namespace: int, phases: Stopwatch) -> None:
-        """The fast way; where the kernel finds something in its way, look and repair."""
+    def _build(self, local: LocalPod, namespace: int, stopwatch: Stopwatch) -> None:
+        """Build without looking; where the kernel refuses, observe, then repair or build anew."""
         try:
-            build(local, namespace, phases)
+            build(local, namespace, stopwatch)
         except KernelRefusedError:
-            with phases.phase("repair"):
+            with stopwatch.phase("repair"):
                 self._restore_shared(local)
                 if repair(local, namespace, Stopwatch()):
                     return
                 clear(local, namespace)
                 local = with_free_indexes(local, namespace)
-            build(local, namespace, phases)
+            build(local, namespace, stopwatch)
 
     def _restore_shared(self, local: LocalPod) -> None:
-        """What a pod stands on may have been lost since it was prepared."""
-        with self._shared, open_netlink() as netlink:
+        """Restore what a pod relies on, should it have been lost since the ENI was prepared."""
+        with self._shared_lock, open_netlink() as netlink:
             apply(self._node_differences(netlink), netlink)
             apply(_eni_differences(local.eni, netlink), netlink)
 
@@ -179,7 +179,7 @@ class KernelDatapath:
         return diff(seen | observe_sysctls(wanted), wanted)
 
     def _release_node(self, netlink: Netlink) -> None:
-        """With the last ENI goes what all share; the kernel is asked which is the last."""
+        """Remove what ENIs share if the kernel has neither an ENI nor a pod of ours left."""
         seen = observe(netlink) | observe_filters()
         enis = any(isinstance(i, Rule) and i.priority == names.RULE_FROM_ENI for i in seen)
         if not enis and not ownership.pods(seen):
@@ -190,7 +190,7 @@ class KernelDatapath:
     def _with_present_addresses(
         self, node: NodeFacts, eni: EniFacts, netlink: Netlink
     ) -> NodeFacts:
-        """Keep the node's addresses that a link has, and that are no ENI's own."""
+        """Drop node addresses that no link has, and those that are an ENI's primary address."""
         present = {i.address for i in observe(netlink) if isinstance(i, Address)}
         of_enis = {a for local in self._enis.values() for a in local.facts.primary}
         own = present - of_enis - set(eni.primary)

@@ -1,7 +1,7 @@
-"""Where an ENI and a pod stand on this node: their facts with names, indexes and MACs of links.
+"""ENIs and pods on this node: their facts, with the names, indexes and MACs of their links.
 
-All of it is a function of the facts, so that nothing has to be asked of the kernel before a pod's
-first message to it, and a second ADD of the same pod comes to the same answer.
+All of it follows from the facts, so that an ADD needs no look-up in the kernel and a repeated ADD
+of the same pod gives the same result.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from openeni_crds.enipool import Datapath, IPVlanMode, Mode
 from openeni_nodeagent.addresses import family_of
 from openeni_nodeagent.datapath_api import EniFacts, LinkFacts, NodeFacts, PodInterface
 
-# Above what the kernel counts up to, below 2^24: some users of an index have no more bits.
+# Above the indexes that the kernel assigns, and below 2^24: some users of an index have 24 bits.
 _INDEX_BASE: Final = 1 << 20
 _INDEX_SPAN: Final = (1 << 24) - _INDEX_BASE
 _IPVLAN_MODES: Final = {IPVlanMode.L2: 0, IPVlanMode.L3: 1, IPVlanMode.L3S: 2}  # if_link.h
@@ -22,6 +22,8 @@ _IPVLAN_MODES: Final = {IPVlanMode.L2: 0, IPVlanMode.L3: 1, IPVlanMode.L3S: 2}  
 
 @dataclass(frozen=True, slots=True)
 class LocalEni:
+    """An ENI whose NIC has been found on this node."""
+
     facts: EniFacts
     link: LinkFacts
     node: NodeFacts
@@ -44,7 +46,7 @@ class LocalEni:
 
     @property
     def slave(self) -> str:
-        """Name of the host-side slave."""
+        """The name of the host-side slave."""
         return names.host_slave(self.link.ifindex)
 
     @property
@@ -52,12 +54,14 @@ class LocalEni:
         return chosen_index(self.slave)
 
     def primary(self, family: int) -> str:
-        """The ENI's own address of this family, "" where it has none."""
+        """Return the primary address of this family, "" if there is none."""
         return _first_of_family(self.facts.primary, family)
 
 
 @dataclass(frozen=True, slots=True)
 class LocalPod:
+    """A pod interface on this node."""
+
     facts: PodInterface
     eni: LocalEni
     node_index: int  # of the node's end of a veth pair
@@ -69,33 +73,36 @@ class LocalPod:
 
     @property
     def mac(self) -> str:
-        """Of the pod's end of a veth pair: chosen, so that the node needs no ARP to reach it."""
+        """The MAC of the pod's end of a veth pair: chosen, so that the node needs no ARP."""
         link = f"{self.facts.container_id}/{self.facts.interface}"
         return "02" + "".join(f":{byte:02x}" for byte in hashlib.sha256(link.encode()).digest()[:5])
 
     def node_address(self, family: int) -> str:
-        """What the node speaks to the pod from (its kubelet's probes); "" where it has none."""
+        """Return the source address of what the node sends to the pod, such as kubelet's probes.
+
+        "" if the node has none of this family.
+        """
         return _first_of_family(self.eni.node.addresses, family)
 
 
 def local_pod(pod: PodInterface, eni: LocalEni) -> LocalPod:
-    """Stand the pod at the indexes that its links' names choose."""
+    """Return the pod with the interface indexes that its links' names hash to."""
     node_link = names.host_link(pod.container_id, pod.interface)
     return LocalPod(pod, eni, chosen_index(node_link), chosen_index(pod.interface))
 
 
 def kernel_mode(datapath: Datapath) -> int:
-    """IPVLAN_MODE_* of linux/if_link.h; 0 for veth."""
+    """Return IPVLAN_MODE_* of linux/if_link.h; 0 for veth."""
     return _IPVLAN_MODES[datapath.ipvlan_mode or IPVlanMode.L2]
 
 
 def chosen_index(link: str) -> int:
-    """An interface index for a link of ours, from its name."""
+    """Return the interface index for a link of ours, a hash of its name."""
     return _INDEX_BASE + zlib.crc32(link.encode()) % _INDEX_SPAN
 
 
 def gateway(family: int) -> str:
-    """What a pod takes for its gateway: the node."""
+    """Return the address under which pods reach their gateway, the node."""
     return {4: names.GATEWAY_V4, 6: names.GATEWAY_V6}[family]
 
 

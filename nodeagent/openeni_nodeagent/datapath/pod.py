@@ -1,4 +1,4 @@
-"""One pod's datapath in the kernel: build it, compare it, clear it away."""
+"""Build, compare, repair and remove one pod's datapath in the kernel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,44 +25,45 @@ from openeni_nodeagent.datapath.plan import plan_pod
 from openeni_nodeagent.phases import Stopwatch
 
 
-def build(pod: LocalPod, namespace: int, phases: Stopwatch) -> None:
-    """Make all of it where nothing of it is yet: the hot path of ADD, which looks at nothing.
+def build(pod: LocalPod, namespace: int, stopwatch: Stopwatch) -> None:
+    """Create everything, on the assumption that none of it exists: the hot path of ADD.
 
-    Raises KernelRefusedError where something is in the way: see `repair` and `with_free_indexes`.
+    Nothing is observed first. Raises KernelRefusedError where the assumption is wrong: see `repair`
+    and `with_free_indexes`.
     """
-    with phases.phase("plan"):
+    with stopwatch.phase("plan"):
         planned = plan_pod(pod)
         on_node, in_pod = diff(NOTHING, planned.node), diff(NOTHING, planned.pod)
         creations = [o for o in (*on_node, *in_pod) if _creates_link(o)]
         request = _encode_links([o.item for o in creations if isinstance(o.item, Link)], namespace)
     with open_netlink() as netlink:
-        with phases.phase("node"):
-            # By itself: should it be refused, the rest would meet whatever has its index.
+        with stopwatch.phase("node"):
+            # Alone: were it refused in a batch, the rest would change the link that has its index.
             execute(netlink, [request], creations[:1])
             apply([o for o in on_node if not _creates_link(o)], netlink)
-        _apply_inside(namespace, [o for o in in_pod if not _creates_link(o)], phases)
+        _apply_inside(namespace, [o for o in in_pod if not _creates_link(o)], stopwatch)
 
 
-def repair(pod: LocalPod, namespace: int, phases: Stopwatch) -> bool:
-    """Complete what there is of it, links untouched; False where they are not as they should be."""
+def repair(pod: LocalPod, namespace: int, stopwatch: Stopwatch) -> bool:
+    """Restore all but links, and return True; False if a link is missing or wrong."""
     found = compare(pod, namespace)
     if any(_creates_link(o) or _removes_link(o) for o in found.operations):
         return False
     with open_netlink() as netlink:
         apply(found.on_node, netlink)
-    _apply_inside(namespace, found.in_pod, phases)
+    _apply_inside(namespace, found.in_pod, stopwatch)
     return True
 
 
 def clear(pod: LocalPod, namespace: int | None) -> None:
-    """Remove what there is of it, whole or in part; without a namespace, the node's part."""
+    """Remove whatever exists of the pod; without a namespace, the node's part alone."""
     clear_node(pod.facts.addresses, pod.node_link)
     if namespace is not None and pod.eni.ipvlan:
         in_namespace(namespace, partial(_remove_slave, pod))
 
 
 def clear_node(addresses: tuple[str, ...], node_link: str) -> None:
-    """Remove the node's part; a veth's other end goes with it."""
+    """Remove the node's part; the kernel removes the pod's end of a veth pair with it."""
     with open_netlink() as netlink:
         seen = observe(netlink) | observe_filters()
         apply(diff(ownership.of_pod(seen, addresses, node_link), NOTHING), netlink)
@@ -70,7 +71,7 @@ def clear_node(addresses: tuple[str, ...], node_link: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What would have to be done on either side for the pod to be as planned."""
+    """Operations that would bring the pod to its plan, on the node and in its namespace."""
 
     on_node: tuple[Operation, ...]
     in_pod: tuple[Operation, ...]
@@ -81,25 +82,25 @@ class Comparison:
 
 
 def compare(pod: LocalPod, namespace: int) -> Comparison:
-    """Look at both planned of the pod's datapath; nothing is changed."""
+    """Compare both parts of the pod's datapath with the plan; nothing is changed."""
     facts = pod.facts
     with open_netlink() as netlink:
         seen = observe(netlink)
-    in_pod_state = in_namespace(namespace, _observe_pod)
+    seen_in_pod = in_namespace(namespace, _observe_pod)
     local = replace(
         pod,
         node_index=_index(seen, pod.node_link, pod.node_index),
-        pod_index=_index(in_pod_state, facts.interface, pod.pod_index),
+        pod_index=_index(seen_in_pod, facts.interface, pod.pod_index),
     )
     planned = plan_pod(local)
     on_node = ownership.of_pod(seen | observe_filters(), facts.addresses, pod.node_link)
-    in_pod = ownership.of_interface(in_pod_state, facts.interface, facts.addresses)
+    in_pod = ownership.of_interface(seen_in_pod, facts.interface, facts.addresses)
     in_pod |= in_namespace(namespace, partial(observe_sysctls, planned.pod))
     return Comparison(diff(on_node, planned.node), diff(in_pod, planned.pod))
 
 
 def with_free_indexes(pod: LocalPod, namespace: int) -> LocalPod:
-    """The same pod at indexes that no other link has."""
+    """Return the pod with interface indexes that no other link has."""
     with open_netlink() as netlink:
         on_node = {link.index for link in list_links(netlink)}
     in_pod = {i.index for i in in_namespace(namespace, _observe_pod) if isinstance(i, Link)}
@@ -111,18 +112,18 @@ def with_free_indexes(pod: LocalPod, namespace: int) -> LocalPod:
 
 
 def _encode_links(links: list[Link], namespace: int) -> bytes:
-    """Both ends of a pair, node's first, or the one slave: made where the pod is."""
+    """Encode the creation of a veth pair, node's end first, or of one slave, in the namespace."""
     node_link, *peer = links
     return create_link(node_link, peer=peer[0] if peer else None, namespace=namespace)
 
 
-def _apply_inside(namespace: int, operations: Sequence[Operation], phases: Stopwatch) -> None:
-    """Sysctls first: they are written in the namespace, all else on a socket from in there."""
+def _apply_inside(namespace: int, operations: Sequence[Operation], stopwatch: Stopwatch) -> None:
+    """Write sysctls in the namespace, then apply the rest on a socket that was opened there."""
     sysctls = [o for o in operations if isinstance(o.item, Sysctl)]
-    with phases.phase("namespace"):
-        in_pod_state = in_namespace(namespace, partial(_prepare_namespace, sysctls))
-    with phases.phase("pod"), in_pod_state:
-        apply([o for o in operations if not isinstance(o.item, Sysctl)], in_pod_state)
+    with stopwatch.phase("namespace"):
+        seen_in_pod = in_namespace(namespace, partial(_prepare_namespace, sysctls))
+    with stopwatch.phase("pod"), seen_in_pod:
+        apply([o for o in operations if not isinstance(o.item, Sysctl)], seen_in_pod)
 
 
 def _creates_link(operation: Operation) -> bool:
@@ -134,7 +135,7 @@ def _removes_link(operation: Operation) -> bool:
 
 
 def _prepare_namespace(sysctls: Sequence[Operation]) -> Netlink:
-    """In the namespace: write before the link is up, and open a socket that stays in here."""
+    """Write sysctls, before the link is up, and open a socket that stays in this namespace."""
     write_sysctls(sysctls)
     return Netlink()
 
@@ -145,7 +146,7 @@ def _observe_pod() -> State:
 
 
 def _remove_slave(pod: LocalPod) -> None:
-    """In the namespace: only the slave of this ENI, whoever else made the interface."""
+    """Remove the interface in this namespace if it is a slave of the pod's ENI."""
     with open_netlink() as netlink:
         slaves = [
             link

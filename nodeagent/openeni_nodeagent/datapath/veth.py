@@ -1,8 +1,8 @@
-"""The veth datapath: one pair a pod, routed by the node, ARP answered by proxy on the ENI.
+"""Plan the veth datapath: one pair for each pod, routed by the node, with proxy ARP on the ENI.
 
-The pod sees 169.254.1.1 (fe80::1) as its gateway, with the MAC of the node's end as a permanent
-neighbour. That MAC is the same everywhere and set at creation: systemd's MACAddressPolicy rewrites
-random ones afterwards, which leaves a pod with a stale neighbour.
+The pod's gateway is 169.254.1.1 (fe80::1), with the MAC of the node's end as a permanent neighbour.
+That MAC is the same for every pair and set at creation: systemd's MACAddressPolicy would replace a
+random one later, and leave the pod with a stale neighbour.
 """
 
 from openeni_crds import names
@@ -22,7 +22,7 @@ from openeni_nodeagent.datapath.model import (
 
 
 def plan_pod(pod: LocalPod) -> PodPlan:
-    """Both ends of the pair, and what leads to them."""
+    """Return both ends of the pair, with their addresses, routes, rules and neighbours."""
     facts = pod.facts
     node_items: set[Item] = {
         Link(

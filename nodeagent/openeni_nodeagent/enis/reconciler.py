@@ -1,8 +1,8 @@
-"""From an ENI's object to a NIC that carries pods, and back: level-based, one ENI at a time.
+"""Reconcile an ENI's object with its NIC on this node. Level-based, one ENI at a time.
 
-Every look starts from the object as it is now; what this process remembers is only what it has
-done itself. Order: guard against the node's own network programs as soon as the MAC is known,
-prepare the link once the operator says that it is attached, let it go when the ENI is being
+Every reconcile starts from the object as it is now; this process remembers only what it has done
+itself. First it keeps the node's own network programs off the NIC, as soon as the MAC is known. It
+prepares the link once the operator reports the attachment, and releases it when the ENI is being
 deleted and no pod is left on it.
 """
 
@@ -30,16 +30,16 @@ from openeni_nodeagent.enis.link_status import ConditionValue, LinkStatus
 from openeni_nodeagent.enis.nic_guards import GuardError, NicGuards
 from openeni_nodeagent.grants.grants import Grants
 
-SOON_SECONDS: Final = 10.0  # a NIC appears seconds after its attachment: look often that long
-LOOK_SECONDS: Final = 0.25
-LATER_SECONDS: Final = 2.0
-NIC_SECONDS: Final = 60.0  # then it is missing, not awaited
+HOT_PLUG_SECONDS: Final = 10.0  # a NIC usually appears this soon after its attachment
+POLL_SECONDS: Final = 0.25
+SLOW_POLL_SECONDS: Final = 2.0
+NIC_MISSING_SECONDS: Final = 60.0  # after that it counts as missing
 _log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What prepare_eni was last called with, and what it found."""
+    """The last call of prepare_eni for an ENI, and its result."""
 
     facts: EniFacts
     node: NodeFacts
@@ -47,102 +47,105 @@ class Prepared:
 
 
 class EniReconciler:
-    """`reconcile` is a work queue's; the rest may be asked by any thread."""
+    """A work queue calls `reconcile`; any thread may call the rest."""
 
     def __init__(
         self,
         enis: Cache[ENI],
         grants: Grants,
         datapath: NodeDatapath,
-        guest: NicGuards,
+        guards: NicGuards,
         *,
         node: Callable[[], NodeFacts | None],
-        told: Callable[[str], None],
+        on_change: Callable[[str], None],
     ) -> None:
-        """`told(name)` hears of every look that may have changed what is said of an ENI."""
+        """`on_change(name)` is called whenever an ENI's link status may have changed."""
         self._enis = enis
         self._grants = grants
         self._datapath = datapath
-        self._guest = guest
+        self._guards = guards
         self._node = node
-        self._told = told
+        self._on_change = on_change
         self._prepared: dict[str, Prepared] = {}
-        self._sides: dict[str, LinkStatus] = {}
-        self._awaited: dict[str, float] = {}  # since when a NIC has been looked for
+        self._statuses: dict[str, LinkStatus] = {}
+        self._missing_since: dict[str, float] = {}  # ENI -> when its NIC was first not found
 
     def is_prepared(self, name: str) -> bool:
         return name in self._prepared
 
-    def side(self, name: str) -> LinkStatus:
-        return self._sides.get(name, LinkStatus())
+    def status_of(self, name: str) -> LinkStatus:
+        return self._statuses.get(name, LinkStatus())
 
     def restore(self, node: NodeFacts) -> None:
-        """Prepare again what an earlier process had granted from, before anything is served.
+        """Prepare the ENIs of the journal, so that DEL and CHECK need no API server.
 
-        So a DEL or CHECK needs no API server. Idempotent in the kernel: no packet is lost. What
-        fails is left to `reconcile`.
+        Idempotent in the kernel: no packet is lost. What fails is left to `reconcile`.
         """
         for facts in self._grants.known_enis():
             try:
                 self._prepare(facts, node)
             except DatapathError as error:
-                _log.warning("ENI %s is not prepared again yet: %s", facts.name, error)
+                _log.warning(
+                    "ENI %s cannot be prepared yet, will be retried: %s", facts.name, error
+                )
 
     def reconcile(self, name: str) -> Result:
-        """Look at one ENI."""
+        """Bring one ENI's guards, link and ledger entry up to date."""
         eni = self._enis.get(name)
         facts = eni_facts(eni) if eni is not None else None
         if eni is None:
-            self._gone(name)
+            self._forget(name)
             return Done()
         if facts is None:
             return Done()
-        self._say(name, self._guard(facts, self.side(name)))
+        self._set_status(name, self._guard(facts, self.status_of(name)))
         if eni.metadata.deleting:
-            return self._let_go(eni, facts)
-        again, side = self._link(eni, facts, self.side(name))
-        self._grants.observe(eni_view(eni, link_ready=side.link.ok is True), facts)
-        self._say(name, side)
-        if side.guest.ok is not True:
-            return Retry(side.guest.message)
+            return self._release(eni, facts)
+        again, status = self._link(eni, facts, self.status_of(name))
+        self._grants.observe(eni_view(eni, link_ready=status.link.ok is True), facts)
+        self._set_status(name, status)
+        if status.guest.ok is not True:
+            return Retry(status.guest.message)
         return requeue(again)
 
-    def _guard(self, facts: EniFacts, side: LinkStatus) -> LinkStatus:
+    def _guard(self, facts: EniFacts, status: LinkStatus) -> LinkStatus:
         try:
-            self._guest.prepare(facts.mac)
+            self._guards.prepare(facts.mac)
         except GuardError as error:
             return replace(
-                side,
+                status,
                 guest=ConditionValue(
                     ok=False, reason=Reason.GUEST_NOT_PREPARED, message=str(error)
                 ),
             )
-        return replace(side, guest=ConditionValue(ok=True, reason=Reason.PREPARED))
+        return replace(status, guest=ConditionValue(ok=True, reason=Reason.PREPARED))
 
-    def _link(self, eni: ENI, facts: EniFacts, side: LinkStatus) -> tuple[float | None, LinkStatus]:
+    def _link(
+        self, eni: ENI, facts: EniFacts, status: LinkStatus
+    ) -> tuple[float | None, LinkStatus]:
         node = self._node()
         if not attached(eni):
-            self._awaited.pop(facts.name, None)
+            self._missing_since.pop(facts.name, None)
             self._prepared.pop(facts.name, None)
-            said = ConditionValue(ok=False, reason=Reason.WAITING_FOR_ATTACH)
-            return None, LinkStatus(side.guest, said)
+            value = ConditionValue(ok=False, reason=Reason.WAITING_FOR_ATTACH)
+            return None, LinkStatus(status.guest, value)
         if node is None:
-            return LOOK_SECONDS, side
+            return POLL_SECONDS, status
         try:
             link = self._prepare(facts, node)
         except NicMissingError as error:
-            return self._missing(facts.name, str(error), side)
+            return self._nic_missing(facts.name, str(error), status)
         except ModeUnsupportedError as error:
             self._prepared.pop(facts.name, None)
-            said = ConditionValue(ok=False, reason=Reason.MODE_UNSUPPORTED, message=str(error))
-            return None, LinkStatus(side.guest, said)
+            value = ConditionValue(ok=False, reason=Reason.MODE_UNSUPPORTED, message=str(error))
+            return None, LinkStatus(status.guest, value)
         except DatapathError as error:
             self._prepared.pop(facts.name, None)
-            said = ConditionValue(ok=False, reason=Reason.KERNEL_REFUSED, message=str(error))
-            return LATER_SECONDS, LinkStatus(side.guest, said)
-        self._awaited.pop(facts.name, None)
-        said = ConditionValue(ok=True, reason=Reason.LINK_UP)
-        return None, LinkStatus(side.guest, said, link.device, link.ifindex)
+            value = ConditionValue(ok=False, reason=Reason.KERNEL_REFUSED, message=str(error))
+            return SLOW_POLL_SECONDS, LinkStatus(status.guest, value)
+        self._missing_since.pop(facts.name, None)
+        value = ConditionValue(ok=True, reason=Reason.LINK_UP)
+        return None, LinkStatus(status.guest, value, link.device, link.ifindex)
 
     def _prepare(self, facts: EniFacts, node: NodeFacts) -> LinkFacts:
         before = self._prepared.get(facts.name)
@@ -152,46 +155,48 @@ class EniReconciler:
         self._prepared[facts.name] = Prepared(facts, node, link)
         return link
 
-    def _missing(self, name: str, text: str, side: LinkStatus) -> tuple[float, LinkStatus]:
-        since = self._awaited.setdefault(name, time.monotonic())
+    def _nic_missing(self, name: str, text: str, status: LinkStatus) -> tuple[float, LinkStatus]:
+        since = self._missing_since.setdefault(name, time.monotonic())
         waited = time.monotonic() - since
         self._prepared.pop(name, None)
-        reason = Reason.WAITING_FOR_NIC if waited < NIC_SECONDS else Reason.NIC_MISSING
-        said = ConditionValue(ok=False, reason=reason, message=text)
-        return LOOK_SECONDS if waited < SOON_SECONDS else LATER_SECONDS, LinkStatus(
-            side.guest, said
+        reason = Reason.WAITING_FOR_NIC if waited < NIC_MISSING_SECONDS else Reason.NIC_MISSING
+        value = ConditionValue(ok=False, reason=reason, message=text)
+        return POLL_SECONDS if waited < HOT_PLUG_SECONDS else SLOW_POLL_SECONDS, LinkStatus(
+            status.guest, value
         )
 
-    def _let_go(self, eni: ENI, facts: EniFacts) -> Result:
+    def _release(self, eni: ENI, facts: EniFacts) -> Result:
         name = eni.name
         self._grants.observe(eni_view(eni, link_ready=False), facts)
-        side = self.side(name)
-        if side.link.reason == Reason.DELETING:
+        status = self.status_of(name)
+        if status.link.reason == Reason.DELETING:
             return Done()
         if self._grants.of_eni(name):
-            self._say(name, side)
-            return RequeueAfter(LATER_SECONDS)
+            self._set_status(name, status)
+            return RequeueAfter(SLOW_POLL_SECONDS)
         try:
             self._datapath.release_eni(facts)
         except DatapathError as error:
             return Retry(f"ENI {name} cannot be released: {error}")
         self._prepared.pop(name, None)
-        self._say(name, LinkStatus(side.guest, ConditionValue(ok=False, reason=Reason.DELETING)))
+        self._set_status(
+            name, LinkStatus(status.guest, ConditionValue(ok=False, reason=Reason.DELETING))
+        )
         return Done()
 
-    def _gone(self, name: str) -> None:
+    def _forget(self, name: str) -> None:
         facts = self._grants.facts(name)
         self._grants.forget(name)
-        for memory in (self._sides, self._awaited):
-            memory.pop(name, None)
+        for known in (self._statuses, self._missing_since):
+            known.pop(name, None)
         if facts is None or self._grants.of_eni(name):
             return
         self._prepared.pop(name, None)
         try:
-            self._guest.forget(facts.mac)
+            self._guards.forget(facts.mac)
         except GuardError as error:
             _log.warning("%s", error)
 
-    def _say(self, name: str, side: LinkStatus) -> None:
-        self._sides[name] = side
-        self._told(name)
+    def _set_status(self, name: str, status: LinkStatus) -> None:
+        self._statuses[name] = status
+        self._on_change(name)

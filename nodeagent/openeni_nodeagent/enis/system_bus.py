@@ -1,7 +1,7 @@
-"""GrantRequest the node's network programs, over the system bus, to read their configuration again.
+"""Make the node's network programs reload their configuration, over the system bus.
 
 The only importer of jeepney. The programs' own commands (nmcli, networkctl) would need the host's
-root; the bus needs one socket.
+file system; the bus needs one socket.
 """
 
 from pathlib import Path
@@ -46,17 +46,17 @@ _ABSENT: Final = (
 
 
 def reload(socket: Path, service: str) -> None:
-    """Done when the program has answered, or is not there. Raises GuardError."""
+    """Reload a program's configuration; do nothing if it does not run. Raises GuardError."""
     if not socket.exists():
         return
     address, method, signature, arguments = _CALLS[service]
     message = _message.new_method_call(address, method, signature, arguments)
-    message.header.flags |= MessageFlag.no_auto_start  # an absent one must not be started by us
+    message.header.flags |= MessageFlag.no_auto_start  # a program that does not run is not started
     try:
         with _blocking.open_dbus_connection(f"unix:path={socket}") as connection:
             reply = connection.send_and_get_reply(message, timeout=SECONDS)
     except (OSError, TimeoutError, EOFError, ValueError) as error:
-        raise GuardError(f"{service} cannot be told to reload: {error}") from None
+        raise GuardError(f"{service} cannot be reloaded: {error}") from None
     if reply.header.message_type != MessageType.error:
         return
     name = next((str(v) for k, v in reply.header.fields.items() if k.name == "error_name"), "")

@@ -1,8 +1,8 @@
-"""Journal, kernel, PodIPs and pods must agree: what does not, and what follows from it. Pure.
+"""Find what differs between journal, kernel, PodIPs and pods, and what to do about it. Pure.
 
-Nothing is guessed: an address that the kernel carries is given back only when no pod of the node
-can be its owner, and only after two looks apart in time; a grant ends only when its pod and its
-namespace are both gone, twice.
+Nothing is guessed. An address in the kernel is removed only if no pod of the node can be its owner,
+and a grant ends only if its pod and its namespace are both gone; both must be seen twice, some time
+apart.
 """
 
 from collections.abc import Mapping
@@ -17,42 +17,42 @@ APART_SECONDS: Final = 120.0
 
 @dataclass(frozen=True)
 class NodeObservation:
-    """What the four say. `kernel` maps addresses to devices."""
+    """The grants of the journal, with what kernel, API and file system show at the same time."""
 
     grants: tuple[Grant, ...]
-    kernel: frozenset[str]
-    unowned: frozenset[str]  # carried by the kernel since this process began, without a grant
+    kernel: frozenset[str]  # addresses that have a route to a pod
+    reserved: frozenset[str]  # in the kernel without a grant since this process started
     podips: tuple[PodIP, ...]
     pod_uids: frozenset[str]
-    pod_addresses: frozenset[str]  # what pods of this node show in their status
-    namespaces: Mapping[str, bool]  # netns path of a grant -> whether it is there
-    mtus: Mapping[str, int]  # ENI -> bytes, of its pods
+    pod_addresses: frozenset[str]  # in the status of this node's pods
+    namespaces: Mapping[str, bool]  # netns path of a grant -> True if it exists
+    mtus: Mapping[str, int]  # ENI -> bytes, for its pods
 
 
 @dataclass(frozen=True)
 class Adopt:
-    """The journal lost it, but PodIP and kernel agree: its pod holds it."""
+    """The journal has no grant, but PodIP and kernel agree on the owner."""
 
     grant: Grant
 
 
 @dataclass(frozen=True)
 class Reconnect:
-    """The pod is there, its datapath is not."""
+    """The pod's namespace exists, its datapath does not."""
 
     grant: Grant
 
 
 @dataclass(frozen=True)
 class End:
-    """Neither pod nor namespace is there: the DEL was lost with the runtime."""
+    """Neither the pod nor its namespace exists: the runtime never sent the DEL."""
 
     grant: Grant
 
 
 @dataclass(frozen=True)
 class Disown:
-    """The kernel carries it, and nobody on this node can be its owner."""
+    """The kernel has the address, and no pod on this node can be its owner."""
 
     address: str
 
@@ -61,16 +61,16 @@ Finding: TypeAlias = Adopt | Reconnect | End | Disown
 
 
 def findings(observed: NodeObservation) -> tuple[Finding, ...]:
-    """Everything that does not agree, in a stable order."""
+    """Return everything that differs, in a stable order."""
     adopted = [
-        _adopt(p, observed) for p in observed.podips if set(p.spec.addresses) & observed.unowned
+        _adopt(p, observed) for p in observed.podips if set(p.spec.addresses) & observed.reserved
     ]
     claimed = {a for p in observed.podips for a in p.spec.addresses} | observed.pod_addresses
     return (
         *(Adopt(grant) for grant in adopted),
         *(Reconnect(g) for g in observed.grants if _disconnected(g, observed)),
         *(End(g) for g in observed.grants if _abandoned(g, observed)),
-        *(Disown(a) for a in sorted((observed.unowned & observed.kernel) - claimed)),
+        *(Disown(a) for a in sorted((observed.reserved & observed.kernel) - claimed)),
     )
 
 
@@ -93,6 +93,23 @@ def _adopt(podip: PodIP, observed: NodeObservation) -> Grant:
         host_interface=podip.status.host_interface,
         gateway=(podip.status.gateway,) if podip.status.gateway else (),
     )
+
+
+def sentence(finding: Finding) -> str:
+    """Describe a finding for the log."""
+    match finding:
+        case Adopt(grant):
+            return f"{_pod(grant)} has a PodIP and a datapath but no grant"
+        case Reconnect(grant):
+            return f"{_pod(grant)} has a grant but no datapath"
+        case End(grant):
+            return f"{_pod(grant)} has a grant, but neither the pod nor its namespace exists"
+        case Disown(address):
+            return f"address {address} is in the kernel but has no owner on this node"
+
+
+def _pod(grant: Grant) -> str:
+    return f"pod {grant.namespace}/{grant.name} ({', '.join(grant.addresses)})"
 
 
 def _disconnected(grant: Grant, observed: NodeObservation) -> bool:

@@ -1,8 +1,7 @@
-"""What the agent says of an ENI, as the body of a server-side apply: pure.
+"""The agent's part of an ENI's status, as the body of a server-link apply. Pure.
 
-The body names exactly the fields and conditions that the agent owns, has no times of its own but
-those that a condition's change brings, and is equal for equal worlds: what has not changed is not
-written.
+The body names exactly the fields and conditions that the agent owns. Its only times are those of a
+condition's last transition, so that an unchanged state gives an equal body, which is not written.
 """
 
 from openeni_crds import names
@@ -14,14 +13,14 @@ from openeni_nodeagent.grants.ledger import AddressCounts, RetireAnswers
 
 
 def node_status(
-    side: LinkStatus, answers: RetireAnswers, counts: AddressCounts, idle_since: str
+    link: LinkStatus, answers: RetireAnswers, counts: AddressCounts, idle_since: str
 ) -> NodeStatus:
     def at(addresses: tuple[str, ...]) -> tuple[AddressAt, ...]:
         return tuple(AddressAt(address, answers.generation) for address in addresses)
 
     return NodeStatus(
-        device=side.device,
-        ifindex=side.ifindex,
+        device=link.device,
+        ifindex=link.ifindex,
         granted=counts.granted,
         cooling=counts.cooling,
         available=counts.available,
@@ -31,31 +30,31 @@ def node_status(
     )
 
 
-def conditions(eni: ENI, side: LinkStatus, now: str) -> tuple[Condition, ...]:
+def agent_conditions(eni: ENI, link: LinkStatus, now: str) -> tuple[Condition, ...]:
     generation = eni.metadata.generation
     wanted = (
-        _condition(Type.GUEST_PREPARED, side.guest, generation),
-        _condition(Type.LINK_READY, side.link, generation),
+        _condition(Type.GUEST_PREPARED, link.guest, generation),
+        _condition(Type.LINK_READY, link.link, generation),
     )
     return merge(eni.status.conditions, wanted, now)
 
 
-def body(eni: ENI, node: NodeStatus, said: tuple[Condition, ...]) -> Json:
-    """The apply; the uid keeps it from another ENI of the same name."""
+def status_body(eni: ENI, node: NodeStatus, conditions: tuple[Condition, ...]) -> Json:
+    """Return the body to apply; its uid makes it fail on another ENI of the same name."""
     counts = {"granted": node.granted, "cooling": node.cooling, "available": node.available}
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.ENI.name,
         "metadata": {"name": eni.name, "uid": eni.metadata.uid},
-        "status": {"conditions": [encode(c) for c in said], "node": encode(node) | counts},
+        "status": {"conditions": [encode(c) for c in conditions], "node": encode(node) | counts},
     }
 
 
-def shown(eni: ENI, node: NodeStatus, said: tuple[Condition, ...]) -> bool:
-    """Whether the API shows exactly this already."""
-    mine = {c.type: c for c in eni.status.conditions}
-    return eni.status.node == node and all(mine.get(c.type) == c for c in said)
+def is_shown(eni: ENI, node: NodeStatus, conditions: tuple[Condition, ...]) -> bool:
+    """Return True if the ENI already shows exactly this."""
+    shown = {c.type: c for c in eni.status.conditions}
+    return eni.status.node == node and all(shown.get(c.type) == c for c in conditions)
 
 
-def _condition(type_: Type, said: ConditionValue, generation: int) -> Condition:
-    return condition(type_, said.reason, said.message, status=said.ok, generation=generation)
+def _condition(type_: Type, value: ConditionValue, generation: int) -> Condition:
+    return condition(type_, value.reason, value.message, status=value.ok, generation=generation)

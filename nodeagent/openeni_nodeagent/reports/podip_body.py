@@ -1,4 +1,4 @@
-"""The bodies of a PodIP, from a grant: pure."""
+"""Build the bodies of a PodIP from a grant. Pure."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def spec(grant: Grant, node: str) -> PodIPSpec:
 
 
 def body(grant: Grant, node: str) -> Json:
-    """The whole object but its status: owned by its pod, ended only by the node's agent."""
+    """Return the object without its status: owned by its pod, with the agent's finalizer."""
     owner = {"apiVersion": "v1", "kind": "Pod", "name": grant.name, "uid": grant.holder.pod_uid}
     return {
         "apiVersion": names.API_VERSION,
@@ -41,7 +41,10 @@ def body(grant: Grant, node: str) -> Json:
 def conditions(
     grant: Grant, on_port: frozenset[str] | None, generation: int
 ) -> tuple[Condition, ...]:
-    """Without times. `on_port`: the addresses that ENI.status.port shows, None if it shows none."""
+    """Return the conditions without times.
+
+    `on_port` are the addresses of ENI.status.port, None if the ENI or its port is unknown.
+    """
     missing = [a for a in grant.addresses if on_port is not None and a not in on_port]
     assigned = on_port is not None and not missing
     text = _ASSUMED if grant.assumed else ""
@@ -74,8 +77,8 @@ def conditions(
 def status(
     podip: PodIP, grant: Grant, on_port: frozenset[str] | None, now: str
 ) -> tuple[Json, bool]:
-    """The agent's part of the status, and whether the object shows it already."""
-    said = merge(
+    """Return the body of the agent's part of the status, and True if the PodIP shows it already."""
+    merged = merge(
         podip.status.conditions,
         conditions(grant, on_port, podip.metadata.generation),
         now,
@@ -86,10 +89,10 @@ def status(
     }
     if grant.gateway:  # ipvlan l3s and l3 need none
         fields["gateway"] = grant.gateway[0]
-    mine = {c.type: c for c in podip.status.conditions}
+    shown_conditions = {c.type: c for c in podip.status.conditions}
     shown = (podip.status.host_interface, podip.status.pod_interface, podip.status.gateway)
     wanted = (grant.host_interface, grant.holder.interface, fields.get("gateway", ""))
-    same = all(mine.get(c.type) == c for c in said) and shown == wanted
+    same = all(shown_conditions.get(c.type) == c for c in merged) and shown == wanted
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.PODIP.name,
@@ -98,5 +101,5 @@ def status(
             "namespace": podip.namespace,
             "uid": podip.metadata.uid,
         },
-        "status": {"conditions": [encode(c) for c in said], **fields},
+        "status": {"conditions": [encode(c) for c in merged], **fields},
     }, same

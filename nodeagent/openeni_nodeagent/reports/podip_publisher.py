@@ -1,8 +1,8 @@
-"""Keep the PodIPs of this node as its grants are, beside the pods' path and never on it.
+"""Publish a PodIP for each grant of this node, beside the path of the pods and never on it.
 
-Level-based by the pod's name: the newest connected grant decides what the PodIP says; without a
-grant there is none. The API server may be away for as long as it likes, nothing is lost: grants
-are in the journal.
+Level-based by the pod's name: the newest connected grant decides what the PodIP contains, and
+without a grant there is no PodIP. The API server may be away for any time, and nothing is lost:
+grants are in the journal.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ from typing import Final
 from openeni_crds.eni import ENI
 from openeni_crds.meta import Json, decode
 from openeni_crds.names import FINALIZER_PODIP, MANAGER_AGENT
-from openeni_crds.names import PODIP as KIND
+from openeni_crds.names import PODIP as PODIP_KIND
 from openeni_crds.podip import PodIP
 from openeni_kube.result import Result, Retry, requeue
 from openeni_kube.store import ConflictError, InvalidError, NotFoundError, Store, StoreError
@@ -20,8 +20,8 @@ from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.ledger import Grant
 from openeni_nodeagent.reports import podip_body
 
-WAIT_SECONDS: Final = 2.0  # for an older pod's PodIP to go
-LAG_SECONDS: Final = 0.2  # for the watch to show what was just done
+WAIT_SECONDS: Final = 2.0  # until an older pod's PodIP is looked at again
+LAG_SECONDS: Final = 0.2  # until the watch shows what was just done
 
 
 def key_of(grant: Grant) -> str:
@@ -29,7 +29,7 @@ def key_of(grant: Grant) -> str:
 
 
 class PodIPPublisher:
-    """`reconcile` is a work queue's; its key is namespace/name."""
+    """A work queue calls `reconcile` with namespace/name as its key."""
 
     def __init__(
         self, store: Store, podips: Cache[PodIP], enis: Cache[ENI], grants: Grants, node: str
@@ -41,53 +41,53 @@ class PodIPPublisher:
         self._node = node
 
     def reconcile(self, key: str) -> Result:
-        """Bring one PodIP up to date."""
+        """Create, update or delete the PodIP of one pod name."""
         grants = [g for g in self._grants.all() if key_of(g) == key]
-        there = self._podips.get(key)
+        podip = self._podips.get(key)
         try:
-            if there is not None and not any(
-                g.holder.pod_uid == there.spec.pod_uid for g in grants
+            if podip is not None and not any(
+                g.holder.pod_uid == podip.spec.pod_uid for g in grants
             ):
-                if self._grants.reserved().intersection(there.spec.addresses):
+                if self._grants.reserved().intersection(podip.spec.addresses):
                     return requeue(
                         WAIT_SECONDS
                     )  # the kernel carries it: repair.py looks whose it is
-                self._end(there)
+                self._end(podip)
                 return requeue(LAG_SECONDS if grants else None)
-            return requeue(self._publish(there, grants))
+            return requeue(self._publish(podip, grants))
         except StoreError as error:
             return Retry(f"PodIP {key}: {error}")
 
-    def _publish(self, there: PodIP | None, grants: list[Grant]) -> float | None:
+    def _publish(self, podip: PodIP | None, grants: list[Grant]) -> float | None:
         connected = [g for g in grants if g.connected]
         if not connected:
             return None
         grant = max(connected, key=lambda g: g.at)
-        if there is None:
-            there = self._create(grant)
-        if there.spec.pod_uid != grant.holder.pod_uid:
+        if podip is None:
+            podip = self._create(grant)
+        if podip.spec.pod_uid != grant.holder.pod_uid:
             return WAIT_SECONDS  # an older pod of that name is still on its way out
-        if there.spec != podip_body.spec(grant, self._node):
+        if podip.spec != podip_body.spec(grant, self._node):
             applied = self._store.apply(
-                KIND, podip_body.body(grant, self._node), manager=MANAGER_AGENT
+                PODIP_KIND, podip_body.body(grant, self._node), manager=MANAGER_AGENT
             )
-            there = decode(applied, PodIP)
+            podip = decode(applied, PodIP)
         eni = self._enis.get(grant.eni)
         on_port = frozenset(eni.status.port.addresses) if eni and eni.status.port else None
-        body, same = podip_body.status(there, grant, on_port, now_text())
+        body, same = podip_body.status(podip, grant, on_port, now_text())
         if not same:
-            self._store.apply(KIND, body, manager=MANAGER_AGENT, subresource="status")
+            self._store.apply(PODIP_KIND, body, manager=MANAGER_AGENT, subresource="status")
         return None
 
     def _create(self, grant: Grant) -> PodIP:
-        """Return the PodIP of that name: ours now, or another pod's that was there before."""
+        """Create the grant's PodIP; return it, or the one that already has its name."""
         try:
-            return decode(self._store.create(KIND, podip_body.body(grant, self._node)), PodIP)
+            return decode(self._store.create(PODIP_KIND, podip_body.body(grant, self._node)), PodIP)
         except ConflictError:
-            return decode(self._store.get(KIND, grant.name, grant.namespace), PodIP)
+            return decode(self._store.get(PODIP_KIND, grant.name, grant.namespace), PodIP)
 
     def _end(self, podip: PodIP) -> None:
-        """Take the finalizer off and delete: nobody holds the address any more."""
+        """Remove the finalizer and delete the PodIP: no container has its address."""
         kept = [f for f in podip.metadata.finalizers if f != FINALIZER_PODIP]
         operations: list[Json] = [
             {"op": "test", "path": "/metadata/uid", "value": podip.metadata.uid},
@@ -95,8 +95,8 @@ class PodIPPublisher:
         ]
         try:
             if FINALIZER_PODIP in podip.metadata.finalizers:
-                self._store.patch(KIND, podip.name, operations, podip.namespace)
+                self._store.patch(PODIP_KIND, podip.name, operations, podip.namespace)
             if not podip.metadata.deleting:
-                self._store.delete(KIND, podip.name, podip.namespace, uid=podip.metadata.uid)
+                self._store.delete(PODIP_KIND, podip.name, podip.namespace, uid=podip.metadata.uid)
         except (NotFoundError, InvalidError):
-            pass  # gone, or another one by that name: `test` failed
+            pass  # gone, or replaced by one of that name: `test` failed

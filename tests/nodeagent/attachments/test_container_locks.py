@@ -15,7 +15,7 @@ def test_one_key_is_held_by_one_at_a_time_and_leaves_nothing_behind() -> None:
 
     def count(number: int) -> None:
         key = "ab"[number % 2]
-        with locks.hold(key):
+        with locks.locked(key):
             before = counts[key]
             os.sched_yield()  # lets the other threads run
             counts[key] = before + 1
@@ -28,7 +28,7 @@ def test_one_key_is_held_by_one_at_a_time_and_leaves_nothing_behind() -> None:
 
 def test_another_key_does_not_wait() -> None:
     locks = ContainerLocks()
-    with locks.hold("a"), locks.hold("b"):
+    with locks.locked("a"), locks.locked("b"):
         pass
 
 
@@ -38,7 +38,7 @@ def test_who_waits_goes_on_when_the_holder_leaves_by_an_error() -> None:
     waiting = threading.Thread(target=lambda: _note(locks, order))
 
     def fail() -> None:
-        with locks.hold("a"):
+        with locks.locked("a"):
             waiting.start()
             order.append("first")
             raise ZeroDivisionError
@@ -51,5 +51,5 @@ def test_who_waits_goes_on_when_the_holder_leaves_by_an_error() -> None:
 
 
 def _note(locks: ContainerLocks, order: list[str]) -> None:
-    with locks.hold("a"):
+    with locks.locked("a"):
         order.append("second")

@@ -19,22 +19,22 @@ from openeni_testing.objects import eni_body, pool_body
 
 class Cluster:
     def __init__(self) -> None:
-        self.silence = 1.0
+        self.watch_age = 1.0
         self.pods = Cache(names.POD, Pod, by_uid)
         self.pools = Cache(names.ENIPOOL, ENIPool)
         self.namespaces = Cache(names.NAMESPACE, Namespace)
-        self.choice = PoolSelector(self.pods, self.pools, self.namespaces, lambda: self.silence)
+        self.selector = PoolSelector(self.pods, self.pools, self.namespaces, lambda: self.watch_age)
 
     def pool(self, name: str, **spec: object) -> None:
         body = pool_body(name)
         body["spec"] |= spec
-        self.pools.take(body)
+        self.pools.put(body)
 
     def pod(self, uid: str, **meta: object) -> None:
-        self.pods.take({"metadata": {"name": uid, "namespace": "shop", "uid": uid} | meta})
+        self.pods.put({"metadata": {"name": uid, "namespace": "shop", "uid": uid} | meta})
 
     def chosen(self, uid: str = "u", seconds: float = 0.2) -> str:
-        found = self.choice.select(uid, "shop/p", time.monotonic() + seconds)
+        found = self.selector.select(uid, "shop/p", time.monotonic() + seconds)
         return found.pool.name + (" (assumed)" if found.assumed else "")
 
 
@@ -58,7 +58,7 @@ def test_a_namespaces_labels_are_waited_for_only_where_a_pool_asks(cluster: Clus
     cluster.pod("u")
     assert cluster.chosen() == "default"
     cluster.pool("team", namespaceSelector={"matchLabels": {"team": "a"}})
-    cluster.namespaces.take({"metadata": {"name": "shop", "labels": {"team": "a"}}})
+    cluster.namespaces.put({"metadata": {"name": "shop", "labels": {"team": "a"}}})
     assert cluster.chosen() == "team"
 
 
@@ -69,13 +69,13 @@ def test_with_the_watch_alive_an_unknown_pod_is_not_guessed_at(cluster: Cluster)
 
 
 def test_with_the_api_server_away_the_default_pool_is_assumed_and_said_so(cluster: Cluster) -> None:
-    cluster.silence = 1000
+    cluster.watch_age = 1000
     cluster.pool("default", selection="Default")
     assert cluster.chosen() == "default (assumed)"
 
 
 def test_with_the_api_server_away_nothing_is_assumed_where_labels_decide(cluster: Cluster) -> None:
-    cluster.silence = 1000
+    cluster.watch_age = 1000
     cluster.pool("default", selection="Default")
     cluster.pool("labelled", podSelector={"matchLabels": {"tier": "db"}})
     with pytest.raises(CniError, match="labels, which decide its pool"):
@@ -83,7 +83,7 @@ def test_with_the_api_server_away_nothing_is_assumed_where_labels_decide(cluster
 
 
 def test_with_the_api_server_away_and_no_default_pool_it_says_so(cluster: Cluster) -> None:
-    cluster.silence = 1000
+    cluster.watch_age = 1000
     cluster.pool("one")
     with pytest.raises(CniError, match="there is no Default pool"):
         cluster.chosen()
@@ -93,7 +93,7 @@ def test_an_object_that_cannot_be_read_is_as_good_as_not_there(cluster: Cluster)
     cluster.pool("default", selection="Default")
     broken = pool_body("default")
     broken["spec"]["datapath"] = {"mode": "Warp"}
-    cluster.pools.take(broken)
+    cluster.pools.put(broken)
     cluster.pod("u")
     with pytest.raises(CniError, match="no ENIPool selects this pod"):
         cluster.chosen()

@@ -1,4 +1,4 @@
-"""Journal, kernel, PodIPs and pods come together again, whatever of them was lost."""
+"""Journal, kernel, PodIPs and pods agree again, whichever of them was lost."""
 
 import itertools
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def published(parts: AgentParts, name: str = "web", container: str = "c1") -> Gr
 
 
 def restarted(parts: AgentParts) -> AgentParts:
-    """The next process, up to where the caches are filled."""
+    """Start the next process, up to where the caches have synced."""
     fresh = parts.again()
     fresh.repair.reserve()
     fresh.look()
@@ -55,10 +55,10 @@ def restarted(parts: AgentParts) -> AgentParts:
 
 
 def looked(parts: AgentParts, clock: Clock, seconds: float = APART_SECONDS) -> None:
-    """Two looks that are so far apart."""
+    """Run the repair twice, so far apart."""
     for _ in range(2):
         parts.look()
-        parts.repair.look()
+        parts.repair.run()
         clock.now += seconds
 
 
@@ -84,7 +84,7 @@ def lose(parts: AgentParts, grant: Grant, what: str) -> None:
     [c for n in range(len(LOSSES) + 1) for c in itertools.combinations(LOSSES, n)],
     ids=lambda lost: "+".join(lost) or "nothing",
 )
-def test_whatever_was_lost_kernel_and_grants_agree_in_the_end(
+def test_whatever_is_lost_kernel_and_grants_agree_in_the_end(
     parts: AgentParts, clock: Clock, lost: tuple[str, ...]
 ) -> None:
     grant = published(parts)
@@ -92,7 +92,7 @@ def test_whatever_was_lost_kernel_and_grants_agree_in_the_end(
         lose(parts, grant, what)
     fresh = restarted(parts)
     looked(fresh, clock)
-    looked(fresh, clock)  # what it took out of the kernel, the next look does not find
+    looked(fresh, clock)  # what one run removes from the kernel, the next does not find
     (address,) = grant.addresses
     owners, grants = parts.datapath.owners(), fresh.grants.all()
     granted = {a for g in grants for a in g.addresses}
@@ -123,7 +123,7 @@ def test_a_grant_ends_only_when_nothing_of_its_pod_is_seen_twice_apart(
     assert parts.grants.all() == ()
 
 
-def test_what_the_kernel_carries_for_nobody_is_kept_back_then_taken_out(
+def test_an_address_in_the_kernel_without_an_owner_is_reserved_and_then_removed(
     parts: AgentParts, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     grant = published(parts)
@@ -131,8 +131,8 @@ def test_what_the_kernel_carries_for_nobody_is_kept_back_then_taken_out(
         lose(parts, grant, what)
     fresh = restarted(parts)
     assert fresh.grants.reserved() == frozenset(grant.addresses)
-    assert f"carried by the kernel without a grant: {grant.addresses[0]}" in caplog.text
-    fresh.repair.look()
+    assert f"in the kernel without a grant, reserved: {grant.addresses[0]}" in caplog.text
+    fresh.repair.run()
     others = {fresh.grant(name, name).addresses for name in ("a", "b")}
     assert others == {(a,) for a in node_objects.addresses(3)} - {grant.addresses}
     assert set(parts.datapath.owners().values()) == {"c1", "a", "b"}
@@ -140,18 +140,20 @@ def test_what_the_kernel_carries_for_nobody_is_kept_back_then_taken_out(
     assert set(parts.datapath.owners().values()) == {"a", "b"}
 
 
-def test_an_eni_that_is_not_prepared_yet_is_not_judged(parts: AgentParts, clock: Clock) -> None:
+def test_grants_of_an_eni_that_is_not_prepared_are_not_repaired(
+    parts: AgentParts, clock: Clock
+) -> None:
     grant = published(parts)
     lose(parts, grant, "kernel")
     fresh = parts.again()
     fresh.repair.reserve()
-    fresh.repair.look()
+    fresh.repair.run()
     assert parts.datapath.owners() == {}
     looked(fresh, clock)
     assert parts.datapath.owners() == {grant.addresses[0]: "c1"}
 
 
-def test_a_repair_that_the_kernel_refuses_is_logged_and_holds_up_no_other(
+def test_a_repair_that_the_kernel_refuses_is_logged_and_delays_no_other(
     parts: AgentParts, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = published(parts), published(parts, "db", "c2")
@@ -161,11 +163,12 @@ def test_a_repair_that_the_kernel_refuses_is_logged_and_holds_up_no_other(
     parts.datapath.refused = "EPERM"
     looked(parts, clock)
     assert set(parts.grants.all()) == {first, second}
-    failed = [r.getMessage() for r in caplog.records if " failed: " in r.getMessage()]
-    assert [text.split("(")[0] for text in failed] == [
-        "repair of Reconnect",
-        "repair of Reconnect",
-        "repair of End",  # not before the second look
+    failed = [r.getMessage() for r in caplog.records if "repair failed" in r.getMessage()]
+    assert [text.partition(":")[0] for text in failed] == [
+        "pod default/web (10.98.0.5) has a grant but no datapath",
+        "pod default/web (10.98.0.5) has a grant but no datapath",
+        # not before the second look
+        "pod default/db (10.98.0.6) has a grant, but neither the pod nor its namespace exists",
     ]
     parts.datapath.refused = ""
     looked(parts, clock)
@@ -173,5 +176,5 @@ def test_a_repair_that_the_kernel_refuses_is_logged_and_holds_up_no_other(
     assert parts.grants.all() == (first,)
 
 
-def test_it_asks_to_look_again_by_itself(parts: AgentParts) -> None:
-    assert parts.repair.look() == repair.PERIOD_SECONDS
+def test_it_returns_when_to_run_again(parts: AgentParts) -> None:
+    assert parts.repair.run() == repair.PERIOD_SECONDS

@@ -45,7 +45,7 @@ def test_an_agent_that_takes_the_call_and_never_answers_does_not_hold_add_for_ev
 
 @pytest.mark.parametrize("cut", [0, 3, 15, 16, 20])
 def test_half_an_answer_is_none(runtime: Runtime, cut: int) -> None:
-    whole = frame.encode_answer(frame.PROTOCOL, 0, b'{"ips":[]}')
+    whole = frame.encode_answer(frame.VERSION, 0, b'{"ips":[]}')
 
     def cut_off() -> None:
         connection, _ = listening.accept()

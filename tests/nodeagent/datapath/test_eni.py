@@ -58,12 +58,12 @@ def prepare(node: Node, eni: EniFacts) -> str:
 def routing(node: Node) -> list[str]:
     """Everything but link-local addresses, which the kernel completes in its own time."""
     commands = (("rule",), ("route", "show", "table", "all"), ("addr",), ("neigh",))
-    told = "".join(
+    listed = "".join(
         node.namespace.program("ip", family, *words)
         for words in commands
         for family in ("-4", "-6")
     )
-    return [line for line in told.splitlines() if "fe80:" not in line]
+    return [line for line in listed.splitlines() if "fe80:" not in line]
 
 
 def test_what_the_image_put_on_it_is_gone_and_the_rest_of_the_node_is_as_it_was(
@@ -237,7 +237,9 @@ def test_a_mode_that_the_kernel_cannot_do_is_refused_by_name_and_nothing_is_done
     eni = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanMode.L3S))
     plug(network, node, eni, "eth5")
     before = routing(node)
-    with pytest.raises(ModeUnsupportedError, match=r"kernel cannot do mode IPVlanL3S, only Veth"):
+    with pytest.raises(
+        ModeUnsupportedError, match=r"kernel does not support mode IPVlanL3S, only Veth"
+    ):
         prepare(node, eni)
     assert routing(node) == before
 
@@ -271,9 +273,9 @@ def test_a_lost_filter_comes_back_with_the_next_preparation(
     assert "snat" in node.namespace.program("nft", "list", "table", "inet", "openeni")
 
 
-@pytest.mark.parametrize(("left", "told"), [(True, "has ended"), (False, "no network namespace")])
+@pytest.mark.parametrize(("left", "listed"), [(True, "has ended"), (False, "no network namespace")])
 def test_a_namespace_that_has_ended_is_told_apart(
-    network: NeutronNetwork, node: Node, tmp_path: Path, left: bool, told: str
+    network: NeutronNetwork, node: Node, tmp_path: Path, left: bool, listed: str
 ) -> None:
     """What a runtime leaves: the file that the namespace was mounted on, or not even that."""
     eni = eni_facts("eni", 10, VETH)
@@ -284,7 +286,7 @@ def test_a_namespace_that_has_ended_is_told_apart(
     if left:
         file.touch()
     pod = pod_facts("pod", eni, "10.98.0.11")
-    with pytest.raises(NamespaceGoneError, match=told):
+    with pytest.raises(NamespaceGoneError, match=listed):
         node.run(node.datapath.add, pod, str(file))
     node.run(node.datapath.delete, pod, str(file))
     assert routing(node) == before

@@ -1,4 +1,4 @@
-"""Which modes a kernel has, and what is said where it lacks one."""
+"""The modes that a kernel supports, and the error for one that it does not."""
 
 from contextlib import suppress
 
@@ -32,7 +32,7 @@ def test_a_kernel_with_everything_refuses_nothing(
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        (["Veth"], "cannot do mode IPVlanL3S, only Veth: choose another"),
+        (["Veth"], "does not support mode IPVlanL3S, only Veth: use one of these"),
         (["Veth", "IPVlanL2"], "only IPVlanL2, Veth:"),
         ([], "only none:"),
     ],
@@ -51,7 +51,7 @@ def test_without_an_egress_hook_only_l2_that_keeps_pods_off_metadata_is_refused(
     kernel(monkeypatch, *ALL, egress=False)
     for datapath in (VETH, L3S, OPEN_L2):
         modes.require_support(datapath)
-    with pytest.raises(ModeUnsupportedError, match=r"choose L3S or metadataService: Allow"):
+    with pytest.raises(ModeUnsupportedError, match=r"use L3S or metadataService: Allow"):
         modes.require_support(L2)
 
 

@@ -56,11 +56,11 @@ def test_the_plan_is_what_the_file_says(datapath: Datapath, dual: bool) -> None:
 
 
 def test_the_nodes_own_plan_is_what_the_file_says() -> None:
-    told = "\n".join(lines(plan_node(frozenset({4, 6})))) + "\n"
+    described = "\n".join(lines(plan_node(frozenset({4, 6})))) + "\n"
     file = GOLDEN / "node.txt"
     if os.environ.get("OPENENI_GOLDEN") == "write":
-        file.write_text(told)
-    assert file.read_text() == told
+        file.write_text(described)
+    assert file.read_text() == described
 
 
 @pytest.mark.parametrize("datapath", MODES)
@@ -73,7 +73,7 @@ def test_metadata_is_allowed_only_on_demand(datapath: Datapath) -> None:
 
 
 @pytest.mark.parametrize("datapath", MODES)
-def test_a_pod_costs_the_node_one_rule_and_one_route_an_address(datapath: Datapath) -> None:
+def test_a_pod_costs_the_node_one_rule_and_one_route_for_each_address(datapath: Datapath) -> None:
     node = plan_pod(place(datapath)).node
     assert len([i for i in node if isinstance(i, Rule)]) == 2
     assert len([i for i in node if isinstance(i, Route)]) == 2
@@ -95,7 +95,7 @@ def test_an_l2_pod_goes_through_the_node_for_all_but_its_subnet() -> None:
     assert routes[-1] == PodRoute("0.0.0.0/0", "169.254.1.1")
 
 
-def test_gateways_are_one_a_family_where_the_mode_has_any() -> None:
+def test_each_family_has_one_gateway_where_the_mode_has_any() -> None:
     assert [pod_gateways(place(d)) for d in MODES] == [
         ("169.254.1.1", "fe80::1"),
         ("169.254.1.1", "fe80::1"),
@@ -104,7 +104,7 @@ def test_gateways_are_one_a_family_where_the_mode_has_any() -> None:
     ]
 
 
-def test_two_pods_never_get_the_same_mac_or_link_by_name() -> None:
+def test_the_macs_and_links_of_five_hundred_pods_differ() -> None:
     pods = [pod_facts(f"p{n}", place(MODES[0]).eni.facts, "10.98.0.11") for n in range(500)]
     places = [local_pod(p, place(MODES[0]).eni) for p in pods]
     assert len({p.mac for p in places}) == len({p.node_link for p in places}) == 500

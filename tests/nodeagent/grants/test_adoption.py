@@ -37,7 +37,7 @@ PODIP = decode(podip_body("web"), PodIP)
 AGREED = NodeObservation(
     grants=(GRANT,),
     kernel=frozenset({A}),
-    unowned=frozenset(),
+    reserved=frozenset(),
     podips=(PODIP,),
     pod_uids=frozenset({"uid"}),
     pod_addresses=frozenset(),
@@ -80,10 +80,10 @@ def kinds(observed: NodeObservation) -> list[type[Finding]]:
             id="an ADD is on its way",
         ),
         pytest.param(
-            replace(AGREED, grants=(), unowned=frozenset({A})), [Adopt], id="the journal lost it"
+            replace(AGREED, grants=(), reserved=frozenset({A})), [Adopt], id="the journal lost it"
         ),
         pytest.param(
-            replace(AGREED, grants=(), unowned=frozenset({A}), podips=()),
+            replace(AGREED, grants=(), reserved=frozenset({A}), podips=()),
             [Disown],
             id="nobody can be its owner",
         ),
@@ -91,7 +91,7 @@ def kinds(observed: NodeObservation) -> list[type[Finding]]:
             replace(
                 AGREED,
                 grants=(),
-                unowned=frozenset({A}),
+                reserved=frozenset({A}),
                 podips=(),
                 pod_addresses=frozenset({A}),
             ),
@@ -99,7 +99,7 @@ def kinds(observed: NodeObservation) -> list[type[Finding]]:
             id="a pod shows the address: it is left alone",
         ),
         pytest.param(
-            replace(AGREED, grants=(), unowned=frozenset({B}), kernel=frozenset({A})),
+            replace(AGREED, grants=(), reserved=frozenset({B}), kernel=frozenset({A})),
             [],
             id="the kernel has let it go by itself",
         ),
@@ -110,7 +110,7 @@ def test_what_follows(observed: NodeObservation, found: list[type[Finding]]) -> 
 
 
 def test_what_is_adopted_is_the_podips_own_word() -> None:
-    (finding,) = findings(replace(AGREED, grants=(), unowned=frozenset({A}), mtus={"x": 9000}))
+    (finding,) = findings(replace(AGREED, grants=(), reserved=frozenset({A}), mtus={"x": 9000}))
     assert isinstance(finding, Adopt)
     assert finding.grant.holder == Holder(PODIP.spec.pod_uid, "5d1b", "eth0")
     assert finding.grant.addresses == PODIP.spec.addresses

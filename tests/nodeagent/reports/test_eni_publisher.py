@@ -100,7 +100,7 @@ def test_an_eni_that_is_gone_is_no_error(tmp_path: Path) -> None:
 
 
 def another(parts: AgentParts) -> EniPublisher:
-    return EniPublisher(parts.store, parts.caches.enis, parts.grants, parts.links)
+    return EniPublisher(parts.store, parts.caches.enis, parts.grants, parts.reconciler)
 
 
 def shown(parts: AgentParts) -> Json:

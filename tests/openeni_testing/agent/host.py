@@ -13,7 +13,7 @@ from openeni_crds.podip import PodIP
 from openeni_kube.store import NotFoundError
 from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.cni.server import make_run_folder
-from openeni_nodeagent.enis.nic_guards import NicGuards, guards
+from openeni_nodeagent.enis.nic_guards import NicGuards, known_guards
 from openeni_nodeagent.grants.journal import Journal
 from openeni_nodeagent.settings import Settings, settings_from
 from openeni_testing.agent import node_objects
@@ -60,10 +60,10 @@ class AgentHost:
         self.datapath.prepared.clear()
         self.datapath.node = None
         settings = self.settings
-        guest = NicGuards(
-            guards(settings.networkmanager, settings.networkd, settings.udev), lambda _: None
+        guards = NicGuards(
+            known_guards(settings.networkmanager, settings.networkd, settings.udev), lambda _: None
         )
-        agent = Agent(settings, self.store, self.datapath, Journal(settings.journal, boot), guest)
+        agent = Agent(settings, self.store, self.datapath, Journal(settings.journal, boot), guards)
         agent.start()
         try:
             yield agent
@@ -74,7 +74,7 @@ class AgentHost:
     def eni(self, name: str = "pods-0") -> ENI:
         return decode(self.store.get(names.ENI, name), ENI)
 
-    def said(self, type_: Type, name: str = "pods-0") -> Condition:
+    def condition(self, type_: Type, name: str = "pods-0") -> Condition:
         """The ENI's condition, as soon as it is there."""
         return wait_for(lambda: find(self.eni(name).status.conditions, type_), f"{type_}")
 

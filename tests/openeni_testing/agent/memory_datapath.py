@@ -1,7 +1,7 @@
-"""The datapath in memory, or in a file that outlives its process: a kernel for decisions.
+"""A NodeDatapath in memory, or in a file that outlives its process.
 
-It keeps the promises of `datapath.NodeDatapath` and refuses what no right agent does: two pods with one
-address, an ENI used before it was prepared, an ENI released under a pod.
+It behaves as `datapath_api.NodeDatapath` promises and refuses what a correct agent never does: give
+one address to two pods, use an ENI before it was prepared, release an ENI that has a pod.
 """
 
 import fcntl
@@ -26,11 +26,11 @@ from openeni_nodeagent.datapath_api import (
 
 
 class InvariantError(AssertionError):
-    """The agent did what must never happen."""
+    """The agent broke a rule that it must always keep."""
 
 
 class MemoryDatapath:
-    """One node's kernel. `nics` are the MACs that are plugged in."""
+    """One node's kernel. `nics` are the MACs of the NICs that are plugged in."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class MemoryDatapath:
         self.before_add: Callable[[PodInterface], None] = lambda _: None
         self.adds = 0
         self.ended: list[tuple[str, str]] = []  # containers and namespaces of every delete
-        self.wrong: list[str] = []  # what InvariantError said, should nobody have heard
+        self.wrong: list[str] = []  # the texts of every InvariantError, in case it was caught
         self._modes = modes
         self._file = file
         self._lock = threading.Lock()
@@ -76,6 +76,8 @@ class MemoryDatapath:
     def add(self, pod: PodInterface, netns: str) -> PodNetwork:
         self._usable(pod)
         self.before_add(pod)
+        if pod.eni.mac not in self.nics:
+            raise NicMissingError(f"the NIC of ENI {pod.eni.name} is gone")
         if not Path(netns).exists():
             raise NamespaceGoneError(f"{netns} is gone")
         owner = {

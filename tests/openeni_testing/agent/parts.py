@@ -4,9 +4,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from openeni_kube.store import Store
-from openeni_nodeagent.attachments.commands import CniCommands, Lookups, pod_facts
+from openeni_nodeagent.attachments.commands import CniCommands, Lookups, pod_interface
 from openeni_nodeagent.attachments.pool_choice import PoolSelector
-from openeni_nodeagent.attachments.repair import Caches as RepairCaches
 from openeni_nodeagent.attachments.repair import Repair
 from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.datapath_api import NodeFacts
@@ -39,19 +38,20 @@ class AgentParts:
         self.caches = caches = Caches()
         self.grants = grants = Grants(Journal(self.folder / "journal", "boot"))
         self.datapath.prepare_node(NODE_FACTS)
-        self.links = EniReconciler(
+        self.reconciler = EniReconciler(
             caches.enis,
             grants,
             self.datapath,
             NicGuards((), lambda _: None),
             node=lambda: NODE_FACTS,
-            told=lambda _: None,
+            on_change=lambda _: None,
         )
         self.commands = CniCommands(grants, self.datapath, self._lookups())
-        kept = RepairCaches(caches.pods, caches.podips, caches.enis)
-        self.repair = Repair(grants, self.datapath, self.commands, kept, self.links.is_prepared)
+        self.repair = Repair(
+            grants, self.datapath, self.commands, caches, self.reconciler.is_prepared
+        )
         self.publisher = self.publisher_on(self.store)
-        self.status = EniPublisher(self.store, caches.enis, grants, self.links)
+        self.status = EniPublisher(self.store, caches.enis, grants, self.reconciler)
 
     def publisher_on(self, store: Store) -> PodIPPublisher:
         caches = self.caches
@@ -79,11 +79,11 @@ class AgentParts:
                 if known.metadata.uid not in kept:
                     meta = known.metadata
                     gone = {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid}
-                    cache.drop({"metadata": gone})
+                    cache.remove({"metadata": gone})
             for body in there:
-                cache.take(body)
+                cache.put(body)
         for eni in caches.enis.all():
-            self.links.reconcile(eni.name)
+            self.reconciler.reconcile(eni.name)
 
     def netns(self, container: str) -> Path:
         """Where the container's namespace is mounted, if it is."""
@@ -94,26 +94,26 @@ class AgentParts:
         netns = self.netns(container)
         netns.touch()
         holder = Holder(uid or node_objects.make_pod(self.store, name), container, "eth0")
-        ask = GrantRequest(holder, "default", name, str(netns), "pods", rest=30)
-        grant = self.grants.acquire(ask, float("inf"), lambda: True)
+        request = GrantRequest(holder, "default", name, str(netns), "pods", rest=30)
+        grant = self.grants.acquire(request, float("inf"), lambda: True)
         assert grant is not None
         if not connect:
             return grant
         facts = self.grants.facts(grant.eni)
         assert facts is not None
         return self.grants.mark_connected(
-            grant, self.datapath.add(pod_facts(grant, facts), str(netns))
+            grant, self.datapath.add(pod_interface(grant, facts), str(netns))
         )
 
     def _lookups(self) -> Lookups:
         caches = self.caches
-        choice = PoolSelector(caches.pods, caches.pools, caches.namespaces, lambda: 0.0)
+        selector = PoolSelector(caches.pods, caches.pools, caches.namespaces, lambda: 0.0)
         return Lookups(
             caches.pods,
             caches.enis,
-            choice,
-            self.links.is_prepared,
-            ready=lambda _: True,
-            settled=lambda: True,
-            pods_known=lambda: True,
+            selector,
+            self.reconciler.is_prepared,
+            wait_until_synced=lambda _: True,
+            repaired=lambda: True,
+            pods_current=lambda: True,
         )

@@ -69,8 +69,8 @@ def list_links(netlink: Netlink) -> frozenset[Link]:
 def observe(netlink: Netlink, *, nic: int = 0) -> State:
     """Return all links and addresses of the namespace, and our routes, rules and neighbours.
 
-    With `nic`, an interface index, everybody's routes of that link are included. Filters and sysctls
-    are read by `observe_filters` and `observe_sysctls`.
+    With `nic`, an interface index, everybody's routes of that link are included. Filters and
+    sysctls are read by `observe_filters` and `observe_sysctls`.
     """
     families = (4, 6) if speaks_ipv6() else (4,)
     routes = [rtnetlink_encode.dump_routes(family) for family in families]

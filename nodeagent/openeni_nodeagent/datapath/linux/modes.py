@@ -1,4 +1,4 @@
-"""What this kernel can do, found out by doing it once in a namespace that is thrown away."""
+"""Detect what this kernel supports by trying it once in a temporary namespace."""
 
 from functools import cache, partial
 from typing import Final
@@ -20,22 +20,22 @@ _ALL: Final = (Datapath(Mode.VETH), *(Datapath(Mode.IPVLAN, mode) for mode in IP
 
 @cache
 def supported_modes() -> frozenset[str]:
-    """Labels of the modes whose links the kernel makes; it loads its modules as for any user."""
+    """Return the labels of the modes whose links the kernel can create, loading its modules."""
     return frozenset(d.label for d in _ALL if in_new_namespace(partial(_creates_link, d)))
 
 
 @cache
 def has_egress_hook() -> bool:
-    """Whether nftables has the egress hook (Linux 5.16)."""
+    """Return True if nftables has the egress hook (Linux 5.16)."""
     return in_new_namespace(_accepts_egress_chain)
 
 
 def require_support(datapath: Datapath) -> None:
-    """Raise ModeUnsupportedError if this kernel cannot do it."""
+    """Raise ModeUnsupportedError if this kernel does not support the datapath."""
     if datapath.label not in supported_modes():
         raise ModeUnsupportedError(
-            f"this node's kernel cannot do mode {datapath.label}, only "
-            f"{', '.join(sorted(supported_modes())) or 'none'}: choose another, or a kernel with it"
+            f"this node's kernel does not support mode {datapath.label}, only "
+            f"{', '.join(sorted(supported_modes())) or 'none'}: use one of these, or another kernel"
         )
     if (
         datapath.ipvlan_mode is IPVlanMode.L2
@@ -43,8 +43,8 @@ def require_support(datapath: Datapath) -> None:
         and not has_egress_hook()
     ):
         raise ModeUnsupportedError(
-            "this node's kernel cannot keep ipvlan l2 pods off the metadata service (nftables "
-            "egress hook, Linux 5.16): choose L3S or metadataService: Allow"
+            "this node's kernel cannot keep ipvlan L2 pods from the metadata service (that needs "
+            "nftables' egress hook, Linux 5.16): use L3S or metadataService: Allow"
         )
 
 

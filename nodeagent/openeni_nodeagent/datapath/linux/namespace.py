@@ -1,7 +1,7 @@
-"""Work inside a pod's network namespace, and never in another one.
+"""Run functions in a pod's network namespace.
 
-A thread enters the namespace, does the one thing it was made for and ends; a thread that has been
-elsewhere is never used again, so nothing of the agent can find itself in the wrong place.
+Each call gets a thread of its own, which enters the namespace, runs the function and ends. Such a
+thread is never used again, so no other work can run in the wrong namespace.
 """
 
 import ctypes
@@ -24,8 +24,8 @@ _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 def open_namespace(path: str) -> Generator[int]:
     """Yield a descriptor of the namespace at `path`.
 
-    Raises NamespaceGoneError, also where the path is left but the namespace is not, and
-    DatapathError for the node's own namespace, which no pod of ours lives in.
+    Raises NamespaceGoneError if the path does not exist, and DatapathError for the node's own
+    namespace: pods with hostNetwork get no address.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -40,12 +40,12 @@ def open_namespace(path: str) -> Generator[int]:
 
 
 def in_namespace(descriptor: int, work: Callable[[], T]) -> T:
-    """Run `work` in the namespace, on a thread of its own; its errors are raised here."""
+    """Run `work` in the namespace on a new thread. Raises its errors, and NamespaceGoneError."""
     return _run_on_thread(lambda: _enter(descriptor), work)
 
 
 def in_new_namespace(work: Callable[[], T]) -> T:
-    """Run `work` in a new namespace that ends with it."""
+    """Run `work` in a new namespace that ends with it. Raises its errors."""
     return _run_on_thread(_unshare, work)
 
 
@@ -60,7 +60,7 @@ class _NamespaceThread(threading.Thread, Generic[T]):
         try:
             self._enter_namespace()
             self.result = self._work()
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller
             self.error = error
 
 
@@ -76,7 +76,7 @@ def _run_on_thread(enter: Callable[[], None], work: Callable[[], T]) -> T:
 def _enter(descriptor: int) -> None:
     if _LIBC.setns(descriptor, _CLONE_NEWNET):
         number = ctypes.get_errno()
-        if number == errno.EINVAL:  # the file is there, the namespace it stood for is not
+        if number == errno.EINVAL:  # a plain file: what the namespace was mounted on
             raise NamespaceGoneError("the pod's network namespace has ended")
         raise DatapathError(f"cannot enter the pod's network namespace: {os.strerror(number)}")
 

@@ -1,7 +1,6 @@
 """Decode the kernel's rtnetlink messages as items of the datapath's model."""
 
 import sys
-from collections.abc import Callable
 from socket import AF_INET, AF_INET6, inet_ntop
 
 from openeni_nodeagent.addresses import IPV4, IPV6
@@ -16,14 +15,19 @@ def decode(kind: int, payload: bytes) -> Item | None:
 
     None where the datapath has no such items: multicast routes, learned neighbours and the like.
     """
-    decoders: dict[int, Callable[[bytes], Item | None]] = {
-        uapi.RTM_NEWLINK: _link,
-        uapi.RTM_NEWADDR: _address,
-        uapi.RTM_NEWROUTE: _route,
-        uapi.RTM_NEWNEIGH: _neighbour,
-        uapi.RTM_NEWRULE: _rule,
-    }
-    return decoders[kind](payload)
+    match kind:
+        case uapi.RTM_NEWLINK:
+            return _link(payload)
+        case uapi.RTM_NEWADDR:
+            return _address(payload)
+        case uapi.RTM_NEWROUTE:
+            return _route(payload)
+        case uapi.RTM_NEWNEIGH:
+            return _neighbour(payload)
+        case uapi.RTM_NEWRULE:
+            return _rule(payload)
+        case _:
+            raise KeyError(kind)
 
 
 def _number(found: Attributes, kind: int, default: int = 0) -> int:
