@@ -18,7 +18,7 @@ from openeni_testing.agent.cni_call import Process, Runtime
 
 @pytest.fixture
 def waiting(runtime: Runtime) -> Iterator[Process]:
-    """An ADD that waits for an agent, less long than CHECK and GC would (openeni.c, patience)."""
+    """An ADD that waits for an agent, less long than CHECK and GC would (openeni.c, time_limit)."""
     add = replace(runtime, deadline=15).start("ADD", "waits", "uid")
     yield add
     add.kill()

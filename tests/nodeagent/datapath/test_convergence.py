@@ -8,85 +8,32 @@ from functools import partial
 
 import pytest
 
-from openeni_crds.enipool import Datapath, IPVlanMode, Mode
-from openeni_nodeagent.datapath.describe import sentence
 from openeni_nodeagent.datapath.diff import diff
-from openeni_nodeagent.datapath.eni import plan_eni
 from openeni_nodeagent.datapath.linux.kernel import (
     apply,
     execute,
-    observe,
-    observe_filters,
     open_netlink,
 )
 from openeni_nodeagent.datapath.linux.namespace import in_namespace, open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link
-from openeni_nodeagent.datapath.local import LocalEni, LocalPod, local_pod
+from openeni_nodeagent.datapath.local import LocalPod
 from openeni_nodeagent.datapath.model import (
     NOTHING,
-    Address,
-    Item,
     Link,
     Operation,
-    State,
-    Sysctl,
     Verb,
 )
-from openeni_nodeagent.datapath.plan import plan_node, plan_pod
+from openeni_nodeagent.datapath.plan import plan_pod
 from openeni_testing.network.netns import Namespace
-from openeni_testing.network.neutron import NeutronNetwork
-from openeni_testing.network.node import Node, eni_facts, pod_facts
+from openeni_testing.network.one_eni import MODES, OneEni
 
 pytestmark = pytest.mark.root
-MODES = [
-    pytest.param(Datapath(Mode.VETH), id="veth"),
-    *(
-        pytest.param(Datapath(Mode.IPVLAN, mode), id=f"ipvlan-{mode}", marks=pytest.mark.ipvlan)
-        for mode in IPVlanMode
-    ),
-]
-
-
-class Bench:
-    """A node with one prepared ENI, and a pod's namespace to work on."""
-
-    def __init__(self, datapath: Datapath) -> None:
-        self.network = NeutronNetwork()
-        self.node = Node("node", self.network, "10.99.0.11", "fd99::11")
-        self.eni = eni_facts("eni", 10, datapath, dual=True)
-        self.addresses = ("10.98.0.11", "fd98::11")
-        self.node.attach("ens7", self.eni, self.addresses)
-        self.pod = pod_facts("pod", self.eni, *self.addresses)
-
-    def close(self) -> None:
-        self.node.close()
-        self.network.close()
-
-    def state(self) -> State:
-        """All of ours on the node; link-local addresses are the kernel's, in its own time."""
-        seen = self.node.namespace.run(_look)
-        return frozenset(
-            i for i in seen if not (isinstance(i, Address) and i.address.startswith("fe80:"))
-        )
-
-    def place(self) -> LocalPod:
-        found = self.node.namespace.run(self.node.datapath.prepare_eni, self.eni, self.node.facts)
-        return local_pod(self.pod, LocalEni(self.eni, found, self.node.facts))
-
-    def add(self, netns: str) -> None:
-        self.node.run(self.node.datapath.add, self.pod, netns)
-
-    def delete(self, netns: str) -> None:
-        self.node.run(self.node.datapath.delete, self.pod, netns)
-
-    def check(self, netns: str) -> tuple[str, ...]:
-        return self.node.namespace.run(self.node.datapath.check, self.pod, netns)
 
 
 @pytest.fixture(scope="module", params=MODES)
-def bench(request: pytest.FixtureRequest) -> Generator[Bench]:
-    made = Bench(request.param)
+def bench(request: pytest.FixtureRequest) -> Generator[OneEni]:
+    made = OneEni(request.param)
     yield made
     made.close()
 
@@ -95,11 +42,6 @@ def bench(request: pytest.FixtureRequest) -> Generator[Bench]:
 def netns() -> Generator[Namespace]:
     with Namespace("pod") as made:
         yield made
-
-
-def _look() -> State:
-    with open_netlink() as netlink:
-        return observe(netlink, nic=0) | observe_filters()
 
 
 def steps(place: LocalPod, netns: str) -> list[Callable[[], None]]:
@@ -131,7 +73,7 @@ def steps(place: LocalPod, netns: str) -> list[Callable[[], None]]:
 
 
 def test_after_add_nothing_differs_and_after_delete_nothing_is_left(
-    bench: Bench, netns: Namespace
+    bench: OneEni, netns: Namespace
 ) -> None:
     before = bench.state()
     bench.add(netns.path)
@@ -141,7 +83,7 @@ def test_after_add_nothing_differs_and_after_delete_nothing_is_left(
     assert "eth0" not in netns.program("ip", "link")
 
 
-def test_add_on_top_of_itself_ends_the_same(bench: Bench, netns: Namespace) -> None:
+def test_add_on_top_of_itself_ends_the_same(bench: OneEni, netns: Namespace) -> None:
     bench.add(netns.path)
     once = bench.state()
     bench.add(netns.path)
@@ -150,7 +92,7 @@ def test_add_on_top_of_itself_ends_the_same(bench: Bench, netns: Namespace) -> N
     bench.delete(netns.path)
 
 
-def test_delete_twice_and_of_nothing_is_fine(bench: Bench, netns: Namespace) -> None:
+def test_delete_twice_and_of_nothing_is_fine(bench: OneEni, netns: Namespace) -> None:
     before = bench.state()
     bench.add(netns.path)
     for _ in range(2):
@@ -159,7 +101,7 @@ def test_delete_twice_and_of_nothing_is_fine(bench: Bench, netns: Namespace) -> 
     assert bench.state() == before
 
 
-def test_delete_without_the_namespace_removes_the_nodes_part(bench: Bench) -> None:
+def test_delete_without_the_namespace_removes_the_nodes_part(bench: OneEni) -> None:
     before = bench.state()
     with Namespace("gone") as gone:
         bench.add(gone.path)
@@ -168,7 +110,7 @@ def test_delete_without_the_namespace_removes_the_nodes_part(bench: Bench) -> No
     assert bench.state() == before
 
 
-def test_from_every_point_of_a_broken_add_an_add_completes_it(bench: Bench) -> None:
+def test_from_every_point_of_a_broken_add_an_add_completes_it(bench: OneEni) -> None:
     place = bench.place()
     before = bench.state()
     with Namespace("count") as counted:
@@ -183,7 +125,7 @@ def test_from_every_point_of_a_broken_add_an_add_completes_it(bench: Bench) -> N
             assert bench.state() == before, f"after {done} of {total} steps"
 
 
-def test_from_every_point_of_a_broken_add_a_delete_removes_it(bench: Bench) -> None:
+def test_from_every_point_of_a_broken_add_a_delete_removes_it(bench: OneEni) -> None:
     place = bench.place()
     before = bench.state()
     with Namespace("pod") as pod:
@@ -195,65 +137,14 @@ def test_from_every_point_of_a_broken_add_a_delete_removes_it(bench: Bench) -> N
             assert "eth0" not in pod.program("ip", "link"), f"after {done} steps"
 
 
-def test_each_loss_of_a_pods_items_on_the_node_is_found_by_check_and_named(
-    bench: Bench, netns: Namespace
-) -> None:
-    bench.add(netns.path)
-    for item in plan_pod(bench.place()).node:
-        if isinstance(item, Link):
-            continue
-        bench.node.run(_apply, Operation(Verb.REMOVE, item))
-        assert bench.check(netns.path) == (missing(item),)
-        bench.node.run(_apply, Operation(Verb.ADD, item))
-    assert bench.check(netns.path) == ()
-    bench.delete(netns.path)
-
-
-def test_each_loss_inside_a_pod_or_of_its_eni_is_found_by_check_and_repaired_by_add(
-    bench: Bench, netns: Namespace
-) -> None:
-    """The kernel may take more along: routes with the last address, addresses with IPv6."""
-    bench.add(netns.path)
-    place = bench.place()
-    losses: list[tuple[Namespace, Item]] = [(netns, item) for item in plan_pod(place).pod]
-    shared = plan_eni(place.eni) | plan_node(frozenset({4, 6}))
-    losses += [(bench.node.namespace, item) for item in shared]
-    for namespace, item in losses:
-        if isinstance(item, Link):
-            continue
-        lose(namespace, item)
-        assert missing(item) in bench.check(netns.path)
-        bench.add(netns.path)
-        assert bench.check(netns.path) == (), item
-    bench.delete(netns.path)
-
-
-def missing(item: Item) -> str:
-    return sentence(Operation(Verb.ADD, item))
-
-
-def lose(namespace: Namespace, item: Item) -> None:
-    if isinstance(item, Sysctl):
-        # The kernel keeps proxy_delay in jiffies and may show a 1 as 0.
-        other = "80" if item.path.endswith("proxy_delay") else "1"
-        namespace.sysctl(item.path, other if item.value == "0" else "0")
-    else:
-        namespace.run(_apply, Operation(Verb.REMOVE, item))
-
-
-def test_preparing_twice_changes_nothing(bench: Bench) -> None:
+def test_preparing_twice_changes_nothing(bench: OneEni) -> None:
     before = bench.state()
     bench.node.run(bench.node.datapath.prepare_node, bench.node.facts)
     bench.node.run(bench.node.datapath.prepare_eni, bench.eni, bench.node.facts)
     assert bench.state() == before
 
 
-def _apply(operation: Operation) -> None:
-    with open_netlink() as netlink:
-        apply([operation], netlink)
-
-
-def test_an_index_that_is_taken_is_no_obstacle(bench: Bench, netns: Namespace) -> None:
+def test_an_index_that_is_taken_is_no_obstacle(bench: OneEni, netns: Namespace) -> None:
     place = bench.place()
     bench.node.namespace.ip(f"link add taken index {place.node_index} type veth peer name other")
     netns.ip(f"link add taken index {place.pod_index} type veth peer name other")
@@ -268,7 +159,7 @@ def test_an_index_that_is_taken_is_no_obstacle(bench: Bench, netns: Namespace) -
 
 
 def test_an_add_to_a_running_pod_mends_it_without_touching_its_link(
-    bench: Bench, netns: Namespace
+    bench: OneEni, netns: Namespace
 ) -> None:
     bench.add(netns.path)
     whole = bench.state()
@@ -281,7 +172,7 @@ def test_an_add_to_a_running_pod_mends_it_without_touching_its_link(
     bench.delete(netns.path)
 
 
-def test_a_foreign_interface_of_that_name_is_left_alone(bench: Bench, netns: Namespace) -> None:
+def test_a_foreign_interface_of_that_name_is_left_alone(bench: OneEni, netns: Namespace) -> None:
     before = bench.state()
     netns.ip("link add eth0 type veth peer name theirs")
     with pytest.raises(Exception, match="EEXIST"):
@@ -290,7 +181,7 @@ def test_a_foreign_interface_of_that_name_is_left_alone(bench: Bench, netns: Nam
     assert bench.state() == before
 
 
-def test_an_orphan_is_removed_by_its_address_alone(bench: Bench, netns: Namespace) -> None:
+def test_an_orphan_is_removed_by_its_address_alone(bench: OneEni, netns: Namespace) -> None:
     before = bench.state()
     bench.add(netns.path)
     hanging = bench.node.namespace.run(bench.node.datapath.pods)
@@ -301,7 +192,7 @@ def test_an_orphan_is_removed_by_its_address_alone(bench: Bench, netns: Namespac
     bench.delete(netns.path)
 
 
-def test_what_others_made_for_the_same_address_stays(bench: Bench, netns: Namespace) -> None:
+def test_what_others_made_for_the_same_address_stays(bench: OneEni, netns: Namespace) -> None:
     address = bench.addresses[0]
     theirs = (
         f"rule add from {address} lookup 77 prio 600 protocol 93",
