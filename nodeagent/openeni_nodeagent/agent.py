@@ -1,7 +1,7 @@
 """The node agent: its parts, how they are connected, and the order in which they start and stop.
 
 Start: replay the journal, prepare node and ENIs as the previous process left them (idempotent, no
-packet is lost), reserve the addresses that the kernel carries, work off the DEL queue, then listen.
+packet is lost), reserve the addresses that the kernel has, work off the DEL queue, then listen.
 None of that needs the API server; ADDs wait until the informers have synced. Stop: accept no calls,
 leave waiting ADDs to the next agent, finish what runs, and touch no pod.
 """

@@ -24,7 +24,7 @@ def host(tmp_path: Path, executable: Path) -> AgentHost:
 
 
 def test_a_pod_gets_an_address_a_podip_and_gives_both_back(host: AgentHost) -> None:
-    host.furnish()
+    host.create_objects()
     with host.agent():
         address = host.add("web", "c1")
         assert address in node_objects.addresses(3)
@@ -45,7 +45,7 @@ def test_a_pod_gets_an_address_a_podip_and_gives_both_back(host: AgentHost) -> N
 
 
 def test_a_repeated_add_of_one_container_has_the_same_answer(host: AgentHost) -> None:
-    host.furnish()
+    host.create_objects()
     with host.agent():
         uid = node_objects.make_pod(host.store, "web")
         first = host.runtime("c1").call("ADD", "c1", uid, "web")
@@ -54,10 +54,10 @@ def test_a_repeated_add_of_one_container_has_the_same_answer(host: AgentHost) ->
         assert len(host.datapath.owners()) == 1
 
 
-def test_a_new_sandbox_gets_its_own_address_and_the_old_ones_del_comes_late(
+def test_a_new_sandbox_keeps_its_own_address_when_the_old_ones_del_comes_late(
     host: AgentHost,
 ) -> None:
-    host.furnish()
+    host.create_objects()
     with host.agent():
         uid = node_objects.make_pod(host.store, "web")
         old = host.add("web", "old", uid)
@@ -80,13 +80,13 @@ def test_an_add_waits_in_the_queue_until_an_eni_brings_addresses(host: AgentHost
         with pytest.raises(Exception, match="timed out"):
             add.wait(0.5)
         node_objects.make_eni(host.store)
-        node_objects.operator_says(host.store, attached=False)
+        node_objects.write_operator_status(host.store, attached=False)
         assert host.condition(Type.GUEST_PREPARED).status == Status.TRUE
         wait_for(
             lambda: host.condition(Type.LINK_READY).reason == "WaitingForAttach",
             "the link waits for the attachment",
         )
-        node_objects.operator_says(host.store)
+        node_objects.write_operator_status(host.store)
         assert finish(add).code == 0
 
 
@@ -94,8 +94,8 @@ def waits(agent: Agent, count: int) -> None:
     wait_for(lambda: agent.waiting() == {"pods": count}, f"{count} ADDs wait")
 
 
-def test_those_who_wait_are_served_in_the_order_they_came(host: AgentHost) -> None:
-    host.furnish(count=1, cool_down="30s")
+def test_waiting_adds_are_served_in_the_order_of_their_arrival(host: AgentHost) -> None:
+    host.create_objects(count=1, cool_down="30s")
     with host.agent() as agent:
         host.add("first", "c0")
         adds: list[Process] = []
@@ -103,15 +103,15 @@ def test_those_who_wait_are_served_in_the_order_they_came(host: AgentHost) -> No
             uid = node_objects.make_pod(host.store, f"p{number}")
             adds.append(host.runtime(f"c{number}").start("ADD", f"c{number}", uid, f"p{number}"))
             waits(agent, number)
-        node_objects.operator_says(host.store, count=2)
+        node_objects.write_operator_status(host.store, count=2)
         assert finish(adds[0]).code == 0
         assert adds[1].poll() is None
-        node_objects.operator_says(host.store, count=3)
+        node_objects.write_operator_status(host.store, count=3)
         assert finish(adds[1]).code == 0
 
 
 def test_at_the_deadline_the_cause_is_said(host: AgentHost) -> None:
-    host.furnish(count=1)
+    host.create_objects(count=1)
     with host.agent():
         host.add("first", "c0")
         uid = node_objects.make_pod(host.store, "second")
@@ -122,7 +122,7 @@ def test_at_the_deadline_the_cause_is_said(host: AgentHost) -> None:
 
 
 def test_a_killed_add_leaves_the_queue_and_takes_no_address(host: AgentHost) -> None:
-    host.furnish(count=1, cool_down="30s")
+    host.create_objects(count=1, cool_down="30s")
     with host.agent() as agent:
         host.add("first", "c0")
         uid = node_objects.make_pod(host.store, "second")
@@ -131,12 +131,12 @@ def test_a_killed_add_leaves_the_queue_and_takes_no_address(host: AgentHost) -> 
         add.send_signal(signal.SIGKILL)
         add.communicate(timeout=60)
         wait_for(lambda: agent.waiting() == {}, "the dead ADD has left the queue")
-        node_objects.operator_says(host.store, count=2)
+        node_objects.write_operator_status(host.store, count=2)
         host.add("third", "c2")
 
 
 def test_a_pod_that_the_watch_shows_late_is_waited_for(host: AgentHost) -> None:
-    host.furnish()
+    host.create_objects()
     with host.agent() as agent:
         wait_for(agent.synced, "the agent serves")
         unknown = host.runtime("c9").call("ADD", "c9", "no-such-uid", "ghost")
@@ -145,7 +145,7 @@ def test_a_pod_that_the_watch_shows_late_is_waited_for(host: AgentHost) -> None:
         assert host.datapath.owners() == {}
 
 
-def test_no_pool_is_said_in_the_pods_words(host: AgentHost) -> None:
+def test_a_pod_without_a_pool_gets_an_error_that_names_the_cause(host: AgentHost) -> None:
     node_objects.make_node(host.store)
     node_objects.make_pool(host.store, default=False)
     with host.agent():
@@ -157,7 +157,7 @@ def test_no_pool_is_said_in_the_pods_words(host: AgentHost) -> None:
 
 
 def test_nothing_is_granted_from_a_pool_that_is_being_deleted(host: AgentHost) -> None:
-    host.furnish()
+    host.create_objects()
     host.store.patch(
         names.ENIPOOL,
         "pods",
@@ -170,10 +170,10 @@ def test_nothing_is_granted_from_a_pool_that_is_being_deleted(host: AgentHost) -
         assert "being deleted" in answer.body["msg"]
 
 
-def test_a_refusal_of_the_kernel_frees_the_address_and_says_what_was_refused(
+def test_a_refusal_of_the_kernel_frees_the_address_and_is_named(
     host: AgentHost,
 ) -> None:
-    host.furnish(count=1)
+    host.create_objects(count=1)
     with host.agent():
         uid = node_objects.make_pod(host.store, "web")
         host.datapath.refused = "adding veth oe1: EPERM"
@@ -185,7 +185,7 @@ def test_a_refusal_of_the_kernel_frees_the_address_and_says_what_was_refused(
 
 
 def test_a_namespace_that_is_gone_costs_no_address(host: AgentHost) -> None:
-    host.furnish(count=1)
+    host.create_objects(count=1)
     with host.agent():
         uid = node_objects.make_pod(host.store, "web")
         runtime = host.runtime("c1")
@@ -194,7 +194,7 @@ def test_a_namespace_that_is_gone_costs_no_address(host: AgentHost) -> None:
         host.add("web", "c2", uid)
 
 
-def test_a_kernel_that_can_do_nothing_is_said_at_the_start(host: AgentHost) -> None:
+def test_an_agent_does_not_start_on_a_kernel_without_any_mode(host: AgentHost) -> None:
     host.datapath = MemoryDatapath(modes=frozenset())
     with (
         pytest.raises(ModeUnsupportedError, match="neither veth nor ipvlan"),
@@ -204,7 +204,7 @@ def test_a_kernel_that_can_do_nothing_is_said_at_the_start(host: AgentHost) -> N
 
 
 def test_a_grant_is_in_the_journal_before_the_kernel_hears_of_it(host: AgentHost) -> None:
-    host.furnish()
+    host.create_objects()
     known: list[str] = []
 
     def look(pod: PodInterface) -> None:
@@ -217,10 +217,10 @@ def test_a_grant_is_in_the_journal_before_the_kernel_hears_of_it(host: AgentHost
     assert known == ["c1"]
 
 
-def test_a_del_never_meets_its_own_add_half_way_and_waits_for_no_other(
+def test_a_del_waits_for_its_own_containers_add_and_for_no_other(
     host: AgentHost,
 ) -> None:
-    host.furnish()
+    host.create_objects()
     connecting, go_on = threading.Event(), threading.Event()
 
     def slowly(pod: PodInterface) -> None:
@@ -242,8 +242,8 @@ def test_a_del_never_meets_its_own_add_half_way_and_waits_for_no_other(
         assert host.datapath.owners() == {}
 
 
-def test_check_finds_what_is_missing_and_what_never_was(host: AgentHost) -> None:
-    host.furnish()
+def test_check_fails_for_a_lost_route_and_for_an_unknown_container(host: AgentHost) -> None:
+    host.create_objects()
     with host.agent():
         uid = node_objects.make_pod(host.store, "web")
         runtime = host.runtime("c1")

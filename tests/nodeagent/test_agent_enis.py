@@ -19,7 +19,7 @@ from openeni_testing.waiting import wait_for
 
 
 class RecordingStore(MemoryStore):
-    """Notes what the agent applies, before it is done."""
+    """Records what the agent applies, before the store applies it."""
 
     def __init__(self, before_apply: Callable[[str], None] = lambda _: None) -> None:
         super().__init__(bookmark_seconds=0.2)
@@ -42,7 +42,7 @@ def host(tmp_path: Path, executable: Path) -> AgentHost:
 def test_an_eni_that_is_being_deleted_waits_for_its_pods_and_is_released(
     host: AgentHost,
 ) -> None:
-    host.furnish()
+    host.create_objects()
     with host.agent():
         address = host.add("web", "c1")
         host.store.delete(names.ENI, "pods-0")
@@ -63,7 +63,7 @@ def test_an_eni_that_is_being_deleted_waits_for_its_pods_and_is_released(
 def test_addresses_asked_back_are_answered_at_the_generation_that_asked(
     host: AgentHost,
 ) -> None:
-    host.furnish()
+    host.create_objects()
     with host.agent():
         held = host.add("web", "c1")
         free = next(a for a in node_objects.addresses(3) if a != held)
@@ -82,11 +82,11 @@ def test_addresses_asked_back_are_answered_at_the_generation_that_asked(
 def test_a_second_reconcile_of_the_same_state_writes_nothing(
     tmp_path: Path, executable: Path
 ) -> None:
-    """Each queue works in order: when it has done what came last, it has done what came before."""
+    """Each queue keeps its order: once the last item is done, those before it are done."""
     store = RecordingStore()
     host = AgentHost(tmp_path, executable, store)
     host.datapath.nics.add(node_objects.mac(1))
-    host.furnish()
+    host.create_objects()
     with host.agent():
         for name in ("web", "last"):
             host.add(name, name)
@@ -99,7 +99,7 @@ def test_a_second_reconcile_of_the_same_state_writes_nothing(
         store.patch(names.ENI, "pods-0", label)
         store.patch(names.PODIP, "web", label, "default")
         node_objects.make_eni(store, "pods-1")
-        node_objects.operator_says(store, "pods-1", number=1)
+        node_objects.write_operator_status(store, "pods-1", number=1)
         bare: list[Json] = [{"op": "replace", "path": "/status", "value": {}}]
         store.patch(names.PODIP, "last", bare, "default", subresource="status")
         wait_for(lambda: host.node_status("pods-1").available == 3, "the last ENI is ready")
@@ -107,7 +107,7 @@ def test_a_second_reconcile_of_the_same_state_writes_nothing(
         assert set(store.applied) == {"ENI pods-1", "PodIP last"}
 
 
-def test_what_happens_during_a_write_of_the_enis_status_is_one_more_write(
+def test_all_changes_during_a_write_of_the_enis_status_are_one_more_write(
     tmp_path: Path, executable: Path
 ) -> None:
     burst, writing, go_on = threading.Event(), threading.Event(), threading.Event()
@@ -119,7 +119,7 @@ def test_what_happens_during_a_write_of_the_enis_status_is_one_more_write(
 
     store = RecordingStore(slowly)
     host = AgentHost(tmp_path, executable, store)
-    host.furnish(count=20)
+    host.create_objects(count=20)
     with host.agent():
         wait_for(lambda: host.node_status().available == 20, "the ENI is ready")
         store.applied.clear()
@@ -134,8 +134,8 @@ def test_what_happens_during_a_write_of_the_enis_status_is_one_more_write(
         assert store.applied.count("ENI pods-0") == 2
 
 
-def test_the_node_says_what_its_kernel_can_do(host: AgentHost) -> None:
-    host.furnish()
+def test_the_node_is_labelled_with_the_modes_of_its_kernel(host: AgentHost) -> None:
+    host.create_objects()
     with host.agent():
         wait_for(
             lambda: (
@@ -149,21 +149,21 @@ def test_the_node_says_what_its_kernel_can_do(host: AgentHost) -> None:
         assert labels["kubernetes.io/os"] == "linux"
 
 
-def test_the_configuration_comes_only_when_pods_can_be_served(host: AgentHost) -> None:
+def test_the_configuration_is_installed_only_when_pods_can_be_served(host: AgentHost) -> None:
     conflist = host.folder / "conf" / "10-openeni.conflist"
     with host.agent() as agent:
         assert (host.folder / "bin" / "openeni").exists()
         assert not agent.synced()
         assert not conflist.exists()
         assert host.runtime("x").call("STATUS").code == 0
-        host.furnish()
+        host.create_objects()
         wait_for(conflist.exists, "the configuration is installed")
         assert json.loads(conflist.read_text())["name"] == "openeni"
 
 
-def test_a_nic_that_does_not_come_is_awaited_and_then_found(host: AgentHost) -> None:
+def test_a_nic_that_appears_late_is_awaited_and_found(host: AgentHost) -> None:
     host.datapath.nics.clear()
-    host.furnish()
+    host.create_objects()
     with host.agent():
         wait_for(lambda: host.condition(Type.LINK_READY).reason == "WaitingForNIC", "it is awaited")
         host.datapath.nics.add(node_objects.mac(0))
@@ -174,7 +174,7 @@ def test_a_nic_that_does_not_come_is_awaited_and_then_found(host: AgentHost) -> 
 def test_an_add_on_an_eni_whose_nic_is_gone_may_be_retried_and_keeps_no_address(
     host: AgentHost,
 ) -> None:
-    host.furnish()
+    host.create_objects()
     with host.agent() as agent:
         wait_for(lambda: host.node_status().available == 3, "the ENI is ready")
         uid = node_objects.make_pod(host.store, "web")
@@ -189,7 +189,7 @@ def test_an_add_on_an_eni_whose_nic_is_gone_may_be_retried_and_keeps_no_address(
 
 
 def test_the_guards_of_an_eni_that_is_gone_are_removed(host: AgentHost) -> None:
-    host.furnish()
+    host.create_objects()
     with host.agent():
         guard = host.folder / "networkd" / "05-openeni-fa163e000000.network"
         wait_for(guard.exists, "networkd is kept off")
@@ -202,11 +202,11 @@ def test_the_guards_of_an_eni_that_is_gone_are_removed(host: AgentHost) -> None:
 
 
 def test_a_podip_shows_when_its_address_left_the_port(host: AgentHost) -> None:
-    host.furnish(count=1)
+    host.create_objects(count=1)
     with host.agent():
         host.add("web", "c1")
         wait_for(lambda: host.podip("web"), "the PodIP is there")
-        node_objects.operator_says(host.store, count=0)
+        node_objects.write_operator_status(host.store, count=0)
 
         def lost() -> bool:
             podip = host.podip("web")

@@ -1,8 +1,8 @@
-"""kill -9 of the agent at random instants while pods come and go: nothing is lost or doubled.
+"""kill -9 of the agent at random instants while pods come and go: nothing is lost or granted twice.
 
-The agent is a process of its own; the cluster is this process's memory, the kernel a file that
-survives it. What is compared at the end are four accounts: the runtime's (which containers live),
-the kernel's, the PodIPs and the ENI's counts.
+The agent is a separate process; the cluster is in this process's memory, the kernel in a file that
+survives the agent. Finally the runtime's living containers, the kernel, the PodIPs and the ENI's
+counts are compared.
 """
 
 import os
@@ -31,7 +31,7 @@ COUNT = 30
 
 
 class AgentProcess:
-    """The agent, again and again."""
+    """The agent as a process that can be killed and started again."""
 
     def __init__(self, host: AgentHost) -> None:
         self._host = host
@@ -66,13 +66,13 @@ class AgentProcess:
 def host(tmp_path: Path, executable: Path) -> AgentHost:
     made = AgentHost(tmp_path, executable)
     made.datapath = MemoryDatapath(node_objects.mac(0), file=tmp_path / "kernel.json")
-    made.furnish(count=COUNT, cool_down="1s")
+    made.create_objects(count=COUNT, cool_down="1s")
     serve(made.store, tmp_path / "store.sock")
     return made
 
 
 class Pods:
-    """What a kubelet does: start, end, ask again when it failed."""
+    """Starts and ends pods as a kubelet does, and retries what failed."""
 
     def __init__(self, host: AgentHost) -> None:
         self.host = host
@@ -92,7 +92,7 @@ class Pods:
             thread.join(120)
 
     def beyond(self, done: int) -> bool:
-        """Whether more pods than that have been started by now."""
+        """Return True if more pods than that have been started."""
         return self.done > done
 
     def _work(self, number: int) -> None:
@@ -178,7 +178,7 @@ def test_of_two_agents_the_second_waits_until_the_first_has_ended(host: AgentHos
         second.stop()
 
 
-def test_an_agent_that_waits_for_another_ends_when_it_is_told_to(host: AgentHost) -> None:
+def test_an_agent_that_waits_for_another_ends_on_sigterm(host: AgentHost) -> None:
     first = AgentProcess(host)
     try:
         wait_for((host.folder / "conf" / "10-openeni.conflist").exists, "the first serves")

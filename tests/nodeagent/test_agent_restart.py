@@ -1,4 +1,4 @@
-"""What holds when the agent, the API server or the journal goes away and comes back."""
+"""The agent, the API server or the journal is lost and returns."""
 
 import time
 from dataclasses import replace
@@ -19,7 +19,7 @@ from openeni_testing.waiting import wait_for
 @pytest.fixture
 def host(tmp_path: Path, executable: Path) -> AgentHost:
     host = AgentHost(tmp_path, executable)
-    host.furnish()
+    host.create_objects()
     return host
 
 
@@ -43,7 +43,7 @@ def test_a_restarted_agent_knows_its_grants_and_touches_no_running_pod(host: Age
         assert list(host.datapath.owners().values()) == ["c2"]
 
 
-def test_a_cool_down_goes_on_over_a_restart(host: AgentHost) -> None:
+def test_a_cool_down_survives_a_restart(host: AgentHost) -> None:
     with host.agent():
         address = host.add("web", "c1")
         host.delete("c1")
@@ -57,7 +57,7 @@ def test_a_cool_down_goes_on_over_a_restart(host: AgentHost) -> None:
         assert answer.error == 11
 
 
-def test_dels_of_pods_that_ended_meanwhile_are_done_before_it_listens(host: AgentHost) -> None:
+def test_queued_dels_run_before_the_agent_listens(host: AgentHost) -> None:
     with host.agent():
         host.add("web", "c1")
         host.ready_podip("web")
@@ -69,7 +69,7 @@ def test_dels_of_pods_that_ended_meanwhile_are_done_before_it_listens(host: Agen
         wait_for(lambda: host.podip("web") is None, "the PodIP is gone")
 
 
-def test_a_del_that_was_queued_while_the_agent_came_is_done_too(
+def test_a_del_that_is_queued_after_the_start_runs_too(
     host: AgentHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("openeni_nodeagent.attachments.del_queue.PERIOD_SECONDS", 0.2)
@@ -83,7 +83,7 @@ def test_a_del_that_was_queued_while_the_agent_came_is_done_too(
         wait_for(lambda: host.datapath.owners() == {}, "the queued DEL is done")
 
 
-def test_a_queued_del_older_than_the_grant_was_not_meant(host: AgentHost) -> None:
+def test_a_queued_del_that_is_older_than_the_grant_is_ignored(host: AgentHost) -> None:
     with host.agent():
         address = host.add("web", "c1")
     request = frame.encode_request(
@@ -99,7 +99,7 @@ def test_a_queued_del_older_than_the_grant_was_not_meant(host: AgentHost) -> Non
         assert list(host.settings.queue.iterdir()) == []
 
 
-def test_with_the_api_server_away_warm_pods_start_and_end_and_are_told_later(
+def test_with_the_api_server_away_warm_pods_start_and_end_and_podips_follow_later(
     host: AgentHost,
 ) -> None:
     with host.agent() as agent:
@@ -133,7 +133,7 @@ def test_a_restart_without_the_api_server_still_checks_and_deletes(host: AgentHo
         assert host.datapath.owners() == {}
 
 
-def test_a_lost_journal_is_made_up_from_podips_and_kernel(host: AgentHost) -> None:
+def test_a_lost_journal_is_restored_from_podips_and_kernel(host: AgentHost) -> None:
     with host.agent():
         address = host.add("web", "c1")
         host.ready_podip("web")
@@ -147,7 +147,7 @@ def test_a_lost_journal_is_made_up_from_podips_and_kernel(host: AgentHost) -> No
         assert "c1" not in host.datapath.owners().values()
 
 
-def test_a_del_between_the_loss_and_the_finding_is_asked_again(host: AgentHost) -> None:
+def test_a_del_between_a_lost_journal_and_its_repair_must_be_retried(host: AgentHost) -> None:
     with host.agent():
         address = host.add("web", "c1")
         host.ready_podip("web")
@@ -161,7 +161,7 @@ def test_a_del_between_the_loss_and_the_finding_is_asked_again(host: AgentHost) 
         assert host.datapath.owners() == {}
 
 
-def test_what_the_kernel_carries_for_nobody_is_kept_back_until_it_lets_go(
+def test_an_address_in_the_kernel_without_an_owner_is_reserved_until_it_is_gone(
     host: AgentHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("openeni_nodeagent.attachments.repair.PERIOD_SECONDS", 0.5)
@@ -185,7 +185,7 @@ def test_what_the_kernel_carries_for_nobody_is_kept_back_until_it_lets_go(
         assert host.add("c", "c4") == address
 
 
-def test_a_datapath_that_went_under_a_living_pod_is_made_again(host: AgentHost) -> None:
+def test_a_lost_datapath_of_a_running_pod_is_built_again(host: AgentHost) -> None:
     with host.agent():
         address = host.add("web", "c1")
     host.datapath.delete_address(address)
@@ -233,7 +233,7 @@ def test_a_podip_of_the_same_name_on_another_node_is_waited_for(host: AgentHost)
         wait_for(lambda: host.holds("web-0", uid=uid), "the PodIP is the new pod's")
 
 
-def test_gc_frees_what_neither_runtime_nor_api_know_and_nothing_else(
+def test_gc_frees_only_what_neither_runtime_nor_api_server_has(
     host: AgentHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("openeni_nodeagent.attachments.commands.GC_AGE_SECONDS", 0.0)
@@ -280,7 +280,7 @@ def test_waiting_adds_go_to_the_next_agent(host: AgentHost) -> None:
         add = host.runtime("c9").start("ADD", "c9", uid, "late")
         wait_for(lambda: agent.waiting() == {"pods": 1}, "the ADD waits")
     assert add.poll() is None
-    node_objects.operator_says(host.store, count=4)
+    node_objects.write_operator_status(host.store, count=4)
     with host.agent():
         out, _ = add.communicate(timeout=60)
         assert add.returncode == 0, out

@@ -44,9 +44,8 @@ from openeni_nodeagent.datapath_api import (
 from openeni_nodeagent.grants.grants import GrantRequest, Grants
 from openeni_nodeagent.grants.ledger import Grant, Holder
 
-GC_AGE_SECONDS: Final = (
-    120.0  # longer than any ADD: the runtime's list may not have its container yet
-)
+# Longer than any ADD: the runtime's list may not have a younger grant's container yet.
+GC_AGE_SECONDS: Final = 120.0
 _log: Final = logging.getLogger(__name__)
 
 
@@ -129,10 +128,10 @@ class CniCommands:
         )
         grant = self._grants.acquire(wanted, call.deadline, call.alive)
         if grant is None:
-            raise CniError(Code.TRY_AGAIN, f"no address for pod {name}", self._why(pool))
+            raise CniError(Code.TRY_AGAIN, f"no address for pod {name}", self._explain(pool))
         return grant
 
-    def _why(self, pool: ENIPool) -> str:
+    def _explain(self, pool: ENIPool) -> str:
         return explain_no_address(
             pool, (e for e in self._lookups.enis.all() if e.spec.pool == pool.name)
         )

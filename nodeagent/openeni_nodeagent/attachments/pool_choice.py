@@ -16,7 +16,7 @@ from openeni_nodeagent.cluster.cache import Cache
 from openeni_nodeagent.cluster.objects import Namespace, Pod
 from openeni_nodeagent.cni.protocol import CniError, Code
 
-POD_SECONDS: Final = 2.0
+POD_SECONDS: Final = 2.0  # until the watch must have shown a new pod
 STALE_SECONDS: Final = 75.0  # the API server sends a bookmark a minute
 
 

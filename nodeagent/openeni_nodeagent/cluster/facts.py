@@ -20,7 +20,7 @@ def eni_facts(eni: ENI) -> EniFacts | None:
     )
 
 
-def attached(eni: ENI) -> bool:
+def is_attached(eni: ENI) -> bool:
     """Return True if, by its conditions, the ENI's port exists and is attached to this node."""
     conditions = eni.status.conditions
     return is_true(conditions, Type.PORT_READY) and is_true(conditions, Type.ATTACHED)
@@ -40,7 +40,7 @@ def eni_view(eni: ENI, *, link_ready: bool) -> EniView:
         deleting=eni.metadata.deleting,
         mode=eni.spec.datapath.label,
         mtu=eni.spec.mtu,
-        usable=link_ready and attached(eni),
+        usable=link_ready and is_attached(eni),
     )
 
 

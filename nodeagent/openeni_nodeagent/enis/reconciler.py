@@ -16,7 +16,7 @@ from openeni_crds.conditions import Reason
 from openeni_crds.eni import ENI
 from openeni_kube.result import Done, RequeueAfter, Result, Retry, requeue
 from openeni_nodeagent.cluster.cache import Cache
-from openeni_nodeagent.cluster.facts import attached, eni_facts, eni_view
+from openeni_nodeagent.cluster.facts import eni_facts, eni_view, is_attached
 from openeni_nodeagent.datapath_api import (
     DatapathError,
     EniFacts,
@@ -124,7 +124,7 @@ class EniReconciler:
         self, eni: ENI, facts: EniFacts, status: LinkStatus
     ) -> tuple[float | None, LinkStatus]:
         node = self._node()
-        if not attached(eni):
+        if not is_attached(eni):
             self._missing_since.pop(facts.name, None)
             self._prepared.pop(facts.name, None)
             value = ConditionValue(ok=False, reason=Reason.WAITING_FOR_ATTACH)
@@ -161,9 +161,8 @@ class EniReconciler:
         self._prepared.pop(name, None)
         reason = Reason.WAITING_FOR_NIC if waited < NIC_MISSING_SECONDS else Reason.NIC_MISSING
         value = ConditionValue(ok=False, reason=reason, message=text)
-        return POLL_SECONDS if waited < HOT_PLUG_SECONDS else SLOW_POLL_SECONDS, LinkStatus(
-            status.guest, value
-        )
+        again = POLL_SECONDS if waited < HOT_PLUG_SECONDS else SLOW_POLL_SECONDS
+        return again, LinkStatus(status.guest, value)
 
     def _release(self, eni: ENI, facts: EniFacts) -> Result:
         name = eni.name
@@ -179,9 +178,8 @@ class EniReconciler:
         except DatapathError as error:
             return Retry(f"ENI {name} cannot be released: {error}")
         self._prepared.pop(name, None)
-        self._set_status(
-            name, LinkStatus(status.guest, ConditionValue(ok=False, reason=Reason.DELETING))
-        )
+        value = ConditionValue(ok=False, reason=Reason.DELETING)
+        self._set_status(name, LinkStatus(status.guest, value))
         return Done()
 
     def _forget(self, name: str) -> None:
@@ -195,7 +193,7 @@ class EniReconciler:
         try:
             self._guards.forget(facts.mac)
         except GuardError as error:
-            _log.warning("%s", error)
+            _log.warning("guards of ENI %s are left: %s", name, error)
 
     def _set_status(self, name: str, status: LinkStatus) -> None:
         self._statuses[name] = status

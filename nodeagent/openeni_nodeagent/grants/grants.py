@@ -1,7 +1,7 @@
 """The ledger with its lock, its journal and the queue of ADDs that wait for an address.
 
 The lock is held for a look at the ledger and one record of the journal, never during work of the
-kernel or a call to anybody. A grant is journalled before the kernel is configured, and its end
+kernel or any other call. A grant is journalled before the kernel is configured, and its end
 after the kernel has been cleaned up, so that every address in the kernel has a record.
 """
 

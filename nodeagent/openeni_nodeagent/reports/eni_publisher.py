@@ -59,9 +59,8 @@ class EniPublisher:
         since_write = time.monotonic() - self._written_at(name)
         if since_write < PERIOD_SECONDS:
             return RequeueAfter(PERIOD_SECONDS - since_write)
-        rested = (
-            self._grants.next_rested()
-        )  # read first: a cool-down that ends meanwhile is seen again
+        # Read first: a cool-down that ends before the counts are taken is then looked at again.
+        rested = self._grants.next_rested()
         known = self._grants.acknowledge(name)
         if known is None:
             return RequeueAfter(UNOBSERVED_SECONDS)
@@ -69,9 +68,8 @@ class EniPublisher:
         link = self._reconciler.status_of(name)
         node = node_status(link, answers, counts, self._idle_since(eni))
         conditions = agent_conditions(eni, link, now_text())
-        if not is_shown(eni, node, conditions) and not self._repeats(
-            name, node, conditions, since_write
-        ):
+        shown = is_shown(eni, node, conditions)
+        if not shown and not self._repeats(name, node, conditions, since_write):
             failure = self._write(eni, node, conditions)
             if failure is not None:
                 return failure

@@ -1,4 +1,4 @@
-"""The agent's part of an ENI's status, as the body of a server-link apply. Pure.
+"""The agent's part of an ENI's status, as the body of a server-side apply. Pure.
 
 The body names exactly the fields and conditions that the agent owns. Its only times are those of a
 condition's last transition, so that an unchanged state gives an equal body, which is not written.

@@ -49,10 +49,9 @@ class PodIPPublisher:
                 g.holder.pod_uid == podip.spec.pod_uid for g in grants
             ):
                 if self._grants.reserved().intersection(podip.spec.addresses):
-                    return requeue(
-                        WAIT_SECONDS
-                    )  # the kernel carries it: repair.py looks whose it is
-                self._end(podip)
+                    # The kernel has the address without a grant: repair finds its owner.
+                    return requeue(WAIT_SECONDS)
+                self._delete(podip)
                 return requeue(LAG_SECONDS if grants else None)
             return requeue(self._publish(podip, grants))
         except StoreError as error:
@@ -66,7 +65,7 @@ class PodIPPublisher:
         if podip is None:
             podip = self._create(grant)
         if podip.spec.pod_uid != grant.holder.pod_uid:
-            return WAIT_SECONDS  # an older pod of that name is still on its way out
+            return WAIT_SECONDS  # an older pod of that name is still terminating
         if podip.spec != podip_body.spec(grant, self._node):
             applied = self._store.apply(
                 PODIP_KIND, podip_body.body(grant, self._node), manager=MANAGER_AGENT
@@ -86,7 +85,7 @@ class PodIPPublisher:
         except ConflictError:
             return decode(self._store.get(PODIP_KIND, grant.name, grant.namespace), PodIP)
 
-    def _end(self, podip: PodIP) -> None:
+    def _delete(self, podip: PodIP) -> None:
         """Remove the finalizer and delete the PodIP: no container has its address."""
         kept = [f for f in podip.metadata.finalizers if f != FINALIZER_PODIP]
         operations: list[Json] = [

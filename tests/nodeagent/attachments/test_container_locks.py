@@ -1,4 +1,4 @@
-"""Calls of one container take locks; those of others do not wait."""
+"""Calls of one container are serialized; those of others do not wait."""
 
 import os
 import threading
@@ -9,7 +9,7 @@ import pytest
 from openeni_nodeagent.attachments.container_locks import ContainerLocks
 
 
-def test_one_key_is_held_by_one_at_a_time_and_leaves_nothing_behind() -> None:
+def test_one_container_has_one_call_at_a_time_and_leaves_no_lock_behind() -> None:
     locks = ContainerLocks()
     counts = {"a": 0, "b": 0}
 
@@ -26,13 +26,13 @@ def test_one_key_is_held_by_one_at_a_time_and_leaves_nothing_behind() -> None:
     assert vars(locks)["_locks"] == {}  # or every container that ever was would keep one
 
 
-def test_another_key_does_not_wait() -> None:
+def test_another_container_does_not_wait() -> None:
     locks = ContainerLocks()
     with locks.locked("a"), locks.locked("b"):
         pass
 
 
-def test_who_waits_goes_on_when_the_holder_leaves_by_an_error() -> None:
+def test_a_waiting_call_continues_when_the_one_before_it_fails() -> None:
     locks = ContainerLocks()
     order: list[str] = []
     waiting = threading.Thread(target=lambda: _note(locks, order))

@@ -13,7 +13,7 @@ from openeni_testing.agent.parts import AgentParts
 @pytest.fixture
 def parts(tmp_path: Path) -> AgentParts:
     made = AgentParts(tmp_path)
-    made.furnish()
+    made.create_objects()
     return made
 
 

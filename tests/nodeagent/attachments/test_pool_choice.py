@@ -1,4 +1,4 @@
-"""Which pool a pod's ADD draws from, and why there is nothing to draw."""
+"""The selection of a pod's pool, and the explanation of why it has no address."""
 
 import time
 
@@ -68,7 +68,7 @@ def test_with_the_watch_alive_an_unknown_pod_is_not_guessed_at(cluster: Cluster)
         cluster.chosen()
 
 
-def test_with_the_api_server_away_the_default_pool_is_assumed_and_said_so(cluster: Cluster) -> None:
+def test_with_the_api_server_away_the_default_pool_is_assumed_and_marked(cluster: Cluster) -> None:
     cluster.watch_age = 1000
     cluster.pool("default", selection="Default")
     assert cluster.chosen() == "default (assumed)"
@@ -82,7 +82,9 @@ def test_with_the_api_server_away_nothing_is_assumed_where_labels_decide(cluster
         cluster.chosen()
 
 
-def test_with_the_api_server_away_and_no_default_pool_it_says_so(cluster: Cluster) -> None:
+def test_with_the_api_server_away_and_no_default_pool_it_fails_with_the_cause(
+    cluster: Cluster,
+) -> None:
     cluster.watch_age = 1000
     cluster.pool("one")
     with pytest.raises(CniError, match="there is no Default pool"):
@@ -119,13 +121,13 @@ def test_the_first_thing_that_is_wrong_is_named() -> None:
     assert explain_no_address(pool(), [eni(guest, link)]) == "ENI pods-0: WaitingForAttach"
 
 
-def test_the_pools_own_trouble_is_named_too() -> None:
+def test_the_pools_own_condition_is_named_too() -> None:
     gone = condition(Type.CLOUD_REACHABLE, Reason.CREDENTIALS_INVALID, "401", status=False)
     made = pool()
     wrong = ENIPool(made.metadata, made.spec, ENIPoolStatus(conditions=(gone,)))
     assert explain_no_address(wrong, []) == "ENIPool pods: CredentialsInvalid: 401"
 
 
-def test_with_nothing_wrong_there_is_no_eni_yet_or_all_is_taken() -> None:
+def test_with_nothing_wrong_no_eni_exists_yet_or_all_addresses_are_taken() -> None:
     assert explain_no_address(pool(), []) == "ENIPool pods has no ENI on this node yet"
     assert "granted or cooling down" in explain_no_address(pool(), [eni()])

@@ -34,7 +34,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def parts(tmp_path: Path) -> AgentParts:
     made = AgentParts(tmp_path)
-    made.furnish()
+    made.create_objects()
     return made
 
 
@@ -42,22 +42,22 @@ def published(parts: AgentParts, name: str = "web", container: str = "c1") -> Gr
     """A pod that runs, and that its PodIP names."""
     grant = parts.grant(name, container)
     parts.publisher.reconcile(f"default/{name}")
-    parts.look()
+    parts.sync()
     return grant
 
 
 def restarted(parts: AgentParts) -> AgentParts:
     """Start the next process, up to where the caches have synced."""
-    fresh = parts.again()
+    fresh = parts.restarted()
     fresh.repair.reserve()
-    fresh.look()
+    fresh.sync()
     return fresh
 
 
 def looked(parts: AgentParts, clock: Clock, seconds: float = APART_SECONDS) -> None:
     """Run the repair twice, so far apart."""
     for _ in range(2):
-        parts.look()
+        parts.sync()
         parts.repair.run()
         clock.now += seconds
 
@@ -145,7 +145,7 @@ def test_grants_of_an_eni_that_is_not_prepared_are_not_repaired(
 ) -> None:
     grant = published(parts)
     lose(parts, grant, "kernel")
-    fresh = parts.again()
+    fresh = parts.restarted()
     fresh.repair.reserve()
     fresh.repair.run()
     assert parts.datapath.owners() == {}

@@ -1,4 +1,4 @@
-"""What the agent watches: its own node's objects, and no more than it needs."""
+"""The agent watches its own node's objects, and no more than it needs."""
 
 import threading
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ class Running:
 
 @pytest.fixture
 def ending() -> Iterator[list[Running]]:
-    """What ends with the test."""
+    """Stop these watches when the test ends."""
     started: list[Running] = []
     yield started
     for one in started:
@@ -137,7 +137,7 @@ def test_service_networks_are_waited_for_where_the_cluster_has_them(
     assert found.spec.cidrs == ("10.96.0.0/12",)
 
 
-def test_where_the_cluster_has_none_it_says_what_to_set_and_goes_on(
+def test_without_service_cidr_objects_the_log_names_the_setting_and_the_agent_goes_on(
     ending: list[Running], caplog: pytest.LogCaptureFixture
 ) -> None:
     made = running(ending, OlderStore(bookmark_seconds=0.1), cidrs=True)
@@ -146,7 +146,7 @@ def test_where_the_cluster_has_none_it_says_what_to_set_and_goes_on(
     assert "set OPENENI_SERVICE_CIDRS" in caplog.text
 
 
-def test_pods_are_known_only_while_the_api_server_is_heard_of(
+def test_the_cache_of_pods_is_current_only_while_its_watch_is_alive(
     ending: list[Running], store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = running(ending, store)

@@ -60,7 +60,7 @@ def test_an_error_of_the_agent_reaches_the_runtime_with_exit_status_1(runtime: R
     assert (answer.error, answer.body["details"]) == (11, "QuotaExceeded: port quota")
 
 
-def test_a_failure_inside_the_agent_is_no_traceback_for_the_pods_author(runtime: Runtime) -> None:
+def test_a_failure_inside_the_agent_reaches_the_runtime_without_its_text(runtime: Runtime) -> None:
     def handle(call: Call) -> bytes:
         raise ZeroDivisionError("secret")
 
@@ -104,7 +104,7 @@ def test_add_asks_the_next_agent_when_one_goes_away_without_an_answer(runtime: R
         assert finish(add).body == {"by": "the next"}
 
 
-def test_a_call_whose_executable_was_killed_is_known_to_be_dead(runtime: Runtime) -> None:
+def test_a_call_is_not_alive_once_its_executable_was_killed(runtime: Runtime) -> None:
     arrived, died = threading.Event(), threading.Event()
 
     def handle(call: Call) -> bytes:
@@ -160,7 +160,7 @@ def test_only_root_may_connect_and_the_next_agent_takes_the_path_over(runtime: R
         assert runtime.call("ADD", "abc", "uid").body == {"n": 2}
 
 
-def test_a_stop_finishes_what_runs(runtime: Runtime) -> None:
+def test_a_stop_finishes_running_calls(runtime: Runtime) -> None:
     running, go_on = threading.Event(), threading.Event()
 
     def handle(call: Call) -> bytes:

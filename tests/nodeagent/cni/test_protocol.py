@@ -1,4 +1,4 @@
-"""CNI as the specification writes it: what comes in, and what goes out in each version."""
+"""CNI requests as runtimes send them, and results in the format of each version."""
 
 import json
 from collections.abc import Mapping
@@ -103,7 +103,7 @@ RESULT = Result(
 )
 
 
-def test_the_result_of_each_version_has_that_versions_words() -> None:
+def test_the_result_of_each_version_has_that_versions_fields() -> None:
     old, middle, new = (json.loads(encode_result(v, RESULT)) for v in ("0.4.0", "1.0.0", "1.1.0"))
     assert [ip.get("version") for ip in old["ips"]] == ["4", "6"]
     assert middle["ips"] == [
@@ -129,7 +129,7 @@ def test_an_error_carries_code_message_and_details() -> None:
     }
 
 
-def test_a_request_survives_its_frame_and_a_cut_off_one_is_none() -> None:
+def test_an_encoded_request_decodes_to_itself_and_a_truncated_one_to_an_error() -> None:
     whole = frame.encode_request(CONTAINERD, b"{}", deadline=100)
     head, environment, stdin = frame.decode_request(whole)
     assert (head.deadline, environment, stdin) == (100.0, CONTAINERD, b"{}")

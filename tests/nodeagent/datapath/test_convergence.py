@@ -83,7 +83,7 @@ def test_after_add_nothing_differs_and_after_delete_nothing_is_left(
     assert "eth0" not in netns.program("ip", "link")
 
 
-def test_add_on_top_of_itself_ends_the_same(bench: OneEni, netns: Namespace) -> None:
+def test_a_repeated_add_ends_in_the_same_state(bench: OneEni, netns: Namespace) -> None:
     bench.add(netns.path)
     once = bench.state()
     bench.add(netns.path)
@@ -92,7 +92,7 @@ def test_add_on_top_of_itself_ends_the_same(bench: OneEni, netns: Namespace) -> 
     bench.delete(netns.path)
 
 
-def test_delete_twice_and_of_nothing_is_fine(bench: OneEni, netns: Namespace) -> None:
+def test_a_repeated_delete_succeeds(bench: OneEni, netns: Namespace) -> None:
     before = bench.state()
     bench.add(netns.path)
     for _ in range(2):
@@ -144,7 +144,7 @@ def test_preparing_twice_changes_nothing(bench: OneEni) -> None:
     assert bench.state() == before
 
 
-def test_an_index_that_is_taken_is_no_obstacle(bench: OneEni, netns: Namespace) -> None:
+def test_an_add_succeeds_where_its_chosen_index_is_taken(bench: OneEni, netns: Namespace) -> None:
     place = bench.place()
     bench.node.namespace.ip(f"link add taken index {place.node_index} type veth peer name other")
     netns.ip(f"link add taken index {place.pod_index} type veth peer name other")
@@ -158,7 +158,7 @@ def test_an_index_that_is_taken_is_no_obstacle(bench: OneEni, netns: Namespace) 
     bench.node.namespace.ip("link del taken")
 
 
-def test_an_add_to_a_running_pod_mends_it_without_touching_its_link(
+def test_an_add_to_a_running_pod_repairs_it_without_touching_its_link(
     bench: OneEni, netns: Namespace
 ) -> None:
     bench.add(netns.path)
@@ -172,7 +172,9 @@ def test_an_add_to_a_running_pod_mends_it_without_touching_its_link(
     bench.delete(netns.path)
 
 
-def test_a_foreign_interface_of_that_name_is_left_alone(bench: OneEni, netns: Namespace) -> None:
+def test_a_foreign_interface_of_that_name_is_kept_and_named_in_the_error(
+    bench: OneEni, netns: Namespace
+) -> None:
     before = bench.state()
     netns.ip("link add eth0 type veth peer name theirs")
     with pytest.raises(Exception, match="EEXIST"):
@@ -192,7 +194,7 @@ def test_an_orphan_is_removed_by_its_address_alone(bench: OneEni, netns: Namespa
     bench.delete(netns.path)
 
 
-def test_what_others_made_for_the_same_address_stays(bench: OneEni, netns: Namespace) -> None:
+def test_foreign_objects_for_the_same_address_stay(bench: OneEni, netns: Namespace) -> None:
     address = bench.addresses[0]
     theirs = (
         f"rule add from {address} lookup 77 prio 600 protocol 93",

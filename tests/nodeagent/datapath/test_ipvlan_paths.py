@@ -57,7 +57,7 @@ def test_an_l2_pod_is_not_redirected_past_the_node(topology: Topology) -> None:
 
 
 @pytest.mark.parametrize("topology", MODES, indirect=True)
-def test_a_pods_root_finds_no_way_round_to_the_metadata_service(topology: Topology) -> None:
+def test_a_route_of_the_pods_own_does_not_reach_the_metadata_service(topology: Topology) -> None:
     pod = topology.pods["a2"].namespace
     words = f"{neutron.METADATA} via {neutron.GATEWAY} dev eth0 onlink"
     assert topology.remote.ask(neutron.METADATA, 80)

@@ -37,7 +37,7 @@ def test_a_kernel_with_everything_refuses_nothing(
         ([], "only none:"),
     ],
 )
-def test_a_mode_that_is_missing_is_named_with_those_that_are_there(
+def test_an_unsupported_mode_is_named_with_the_supported_ones(
     monkeypatch: pytest.MonkeyPatch, labels: list[str], words: str
 ) -> None:
     kernel(monkeypatch, *labels)
@@ -45,7 +45,7 @@ def test_a_mode_that_is_missing_is_named_with_those_that_are_there(
         modes.require_support(L3S)
 
 
-def test_without_an_egress_hook_only_l2_that_keeps_pods_off_metadata_is_refused(
+def test_without_an_egress_hook_only_l2_with_a_blocked_metadata_service_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kernel(monkeypatch, *ALL, egress=False)
@@ -56,7 +56,7 @@ def test_without_an_egress_hook_only_l2_that_keeps_pods_off_metadata_is_refused(
 
 
 @pytest.mark.root
-def test_the_kernels_modes_are_those_whose_links_iproute2_can_make() -> None:
+def test_the_kernels_modes_are_those_whose_links_iproute2_can_create() -> None:
     found: set[str] = set()
     with Namespace("probe") as netns:
         netns.ip("link add parent type veth peer name other")
@@ -70,7 +70,7 @@ def test_the_kernels_modes_are_those_whose_links_iproute2_can_make() -> None:
 
 
 @pytest.mark.root
-def test_the_egress_hook_is_there_where_nft_takes_a_chain_on_it() -> None:
+def test_the_egress_hook_is_detected_where_nft_accepts_a_chain_on_it() -> None:
     table = "table netdev t { chain c { type filter hook egress device lo priority 0; }; }"
     takes = False
     with Namespace("probe") as netns, suppress(AssertionError):

@@ -1,4 +1,4 @@
-"""Set members and chains over netlink: what we write nft reads, and what nft writes we read."""
+"""Set members and chains over netlink, compared with what nft lists."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -36,14 +36,14 @@ members = st.one_of(
 
 
 @given(members)
-def test_a_member_that_is_sent_is_read_back_the_same(member: Element) -> None:
+def test_an_encoded_member_decodes_to_itself(member: Element) -> None:
     """A dump lists members as an order names them (nf_tables.h, NFTA_SET_ELEM_LIST_ELEMENTS)."""
     begin, message, end = nfnetlink.batch([Operation(Verb.ADD, member)])
     assert (begin[4], end[4]) == (uapi.NFNL_MSG_BATCH_BEGIN, uapi.NFNL_MSG_BATCH_END)
     assert list(nfnetlink.elements(member.name, message[HEADER.size :])) == [member]
 
 
-def test_only_members_of_sets_go_this_way() -> None:
+def test_only_members_of_sets_can_be_encoded() -> None:
     with pytest.raises(TypeError):
         nfnetlink.batch([Operation(Verb.ADD, Address(1, "10.98.0.5", 32))])
 
@@ -103,7 +103,7 @@ MEMBERS = (
 
 
 @pytest.mark.root
-def test_members_are_what_nft_lists_and_what_we_observe(netns: Namespace) -> None:
+def test_nft_and_the_agent_list_the_members_that_were_added(netns: Namespace) -> None:
     chains = node_chains()
     changed(netns, Verb.ADD, *chains)
     changed(netns, Verb.ADD, *MEMBERS)
@@ -117,7 +117,7 @@ def test_members_are_what_nft_lists_and_what_we_observe(netns: Namespace) -> Non
 
 
 @pytest.mark.root
-def test_a_batch_is_done_whole_or_not_at_all_and_the_refusal_names_its_place(
+def test_a_batch_is_applied_whole_or_not_at_all_and_the_refusal_has_its_index(
     netns: Namespace,
 ) -> None:
     changed(netns, Verb.ADD, *node_chains())
@@ -131,7 +131,7 @@ def test_a_batch_is_done_whole_or_not_at_all_and_the_refusal_names_its_place(
 
 
 @pytest.mark.root
-def test_removing_what_is_not_there_is_no_error_and_adding_without_a_set_is(
+def test_removing_a_missing_member_succeeds_and_adding_without_a_set_fails(
     netns: Namespace,
 ) -> None:
     changed(netns, Verb.REMOVE, MEMBERS[0])

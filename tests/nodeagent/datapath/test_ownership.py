@@ -43,7 +43,7 @@ def pod_on(datapath: Datapath, number: int, device: LinkFacts) -> LocalPod:
 
 @dataclass(frozen=True)
 class Node:
-    """All that stands on a node with two ENIs and a pod on each, beside what is not ours."""
+    """The state of a node with two ENIs and a pod on each, and foreign items."""
 
     first: LocalPod
     second: LocalPod
@@ -97,7 +97,7 @@ def without_sysctls(state: State) -> State:
 
 
 def part_of(node: Node, drawn: st.DataObject) -> State:
-    """Any part of it: what a crash, a person or a reboot may have left."""
+    """Draw any part of it: what a crash, a person or a reboot may leave."""
     return drawn.draw(st.frozensets(st.sampled_from(sorted(node.everything, key=str))))
 
 
@@ -107,7 +107,7 @@ def whose(state: State, pod: LocalPod) -> State:
 
 @each_mode
 @given(drawn=st.data())
-def test_of_any_part_of_a_node_each_owner_gets_what_it_planned(
+def test_of_any_part_of_a_nodes_state_each_owner_gets_what_it_planned(
     datapath: Datapath, drawn: st.DataObject
 ) -> None:
     node = node_of(datapath)
@@ -125,7 +125,7 @@ def test_of_any_part_of_a_node_each_owner_gets_what_it_planned(
 
 @each_mode
 @given(drawn=st.data())
-def test_what_an_eni_leaves_for_good_is_its_own_and_its_pods_and_nobody_elses(
+def test_an_eni_that_is_removed_leaves_only_its_own_and_its_pods_items(
     datapath: Datapath, drawn: st.DataObject
 ) -> None:
     node = node_of(datapath)
@@ -139,7 +139,9 @@ def test_what_an_eni_leaves_for_good_is_its_own_and_its_pods_and_nobody_elses(
 
 
 @each_mode
-def test_an_eni_whose_nic_has_gone_is_known_by_the_rule_of_its_address(datapath: Datapath) -> None:
+def test_an_eni_without_its_nic_is_found_by_the_rule_of_its_primary_address(
+    datapath: Datapath,
+) -> None:
     node = node_of(datapath)
     eni = node.first.eni
     state = frozenset(i for i in node.everything if getattr(i, "index", 0) != 7)
@@ -152,7 +154,7 @@ def test_an_eni_whose_nic_has_gone_is_known_by_the_rule_of_its_address(datapath:
 
 
 @each_mode
-def test_pods_are_the_addresses_that_have_a_route_and_where_it_leads(datapath: Datapath) -> None:
+def test_pods_are_the_addresses_that_have_a_route_with_its_device(datapath: Datapath) -> None:
     node = node_of(datapath)
     found = ownership.pods(node.everything)
     assert set(found) == {*node.first.facts.addresses, *node.second.facts.addresses}
@@ -200,7 +202,7 @@ def test_a_nic_is_found_by_its_mac_in_any_case_and_is_none_of_our_devices() -> N
     assert ownership.find_nic(frozenset({pair}), "fa:16:3e:00:00:02") is None
 
 
-def test_what_a_dhcp_client_puts_on_an_eni_later_is_the_enis() -> None:
+def test_what_a_dhcp_client_adds_to_an_eni_later_belongs_to_the_eni() -> None:
     lease = Route("198.51.100.0/24", TABLE_MAIN, 7, protocol=16)
     mine = Route("198.51.100.0/24", TABLE_MAIN, 7, protocol=names.PROTOCOL)
     assert ownership.of_eni(frozenset({lease, mine}), 7, ()) == {lease}

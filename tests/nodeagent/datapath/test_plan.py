@@ -1,6 +1,6 @@
-"""The plan of each mode, beside the file that says in words what it is.
+"""The plan of each mode equals its golden file.
 
-`OPENENI_GOLDEN=write pytest ...` writes the files anew; read the difference like prose.
+`OPENENI_GOLDEN=write pytest ...` writes the files anew; review the difference.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Our netlink messages, read by pyroute2: what we mean is what an independent reader sees."""
+"""Our rtnetlink messages, decoded by pyroute2 as an independent reader."""
 
 from typing import Any
 
@@ -120,13 +120,13 @@ def read(kind: int, message: bytes) -> Any:
 
 
 @pytest.mark.parametrize(("kind", "item", "expected"), ITEMS)
-def test_another_reader_sees_what_we_wrote(kind: int, item: Item, expected: dict[str, Any]) -> None:
+def test_pyroute2_decodes_what_we_encode(kind: int, item: Item, expected: dict[str, Any]) -> None:
     seen = read(kind, encode(Operation(Verb.ADD, item)))
     assert {name: seen.get(name, seen.get_attr(name)) for name in expected} == expected
 
 
 @pytest.mark.parametrize(("kind", "item", "expected"), ITEMS)
-def test_what_we_write_we_read_back(kind: int, item: Item, expected: dict[str, Any]) -> None:
+def test_an_encoded_item_decodes_to_itself(kind: int, item: Item, expected: dict[str, Any]) -> None:
     assert decode(kind, encode(Operation(Verb.ADD, item))[HEADER.size :]) == item
 
 

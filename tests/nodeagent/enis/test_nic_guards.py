@@ -1,4 +1,4 @@
-"""The node's own network programs are kept off an ENI, where they are."""
+"""Guards keep the network programs that a node has off an ENI."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -14,12 +14,12 @@ MAC = "fa:16:3e:0a:0b:0c"
 
 
 class Host:
-    """A node that has the programs in `there`."""
+    """A node that has the programs in `installed`."""
 
-    def __init__(self, folder: Path, *there: str) -> None:
+    def __init__(self, folder: Path, *installed: str) -> None:
         self.reloaded: list[str] = []
         self.folders = {name: folder / name for name in ("nm", "networkd", "udev")}
-        for name in there:
+        for name in installed:
             self.folders[name].mkdir()
         known = known_guards(self.folders["nm"], self.folders["networkd"], self.folders["udev"])
         self.guards = NicGuards(known, self.reloaded.append)
@@ -30,7 +30,7 @@ class Host:
         )
 
 
-def test_each_program_gets_its_guard_and_is_told_once(tmp_path: Path) -> None:
+def test_each_program_gets_its_guard_and_is_reloaded_once(tmp_path: Path) -> None:
     host = Host(tmp_path, "nm", "networkd", "udev")
     host.guards.prepare(MAC)
     host.guards.prepare(MAC)
@@ -63,7 +63,7 @@ def test_a_guard_that_somebody_changed_is_written_again(tmp_path: Path) -> None:
     assert host.reloaded == ["networkd", "networkd"]
 
 
-def test_an_eni_that_is_gone_takes_its_guards_along_and_no_others(tmp_path: Path) -> None:
+def test_only_the_guards_of_an_eni_that_is_gone_are_removed(tmp_path: Path) -> None:
     host = Host(tmp_path, "networkd", "udev")
     host.guards.prepare(MAC)
     host.guards.prepare("fa:16:3e:00:00:01")
@@ -118,14 +118,14 @@ def test_a_program_that_does_not_run_is_not_started_by_us(path: Path) -> None:
         empty.close()
 
 
-def test_a_refusal_is_an_error_and_no_bus_is_none(path: Path, running: FakeBus) -> None:
+def test_a_refusal_is_an_error_and_a_missing_bus_is_not(path: Path, running: FakeBus) -> None:
     running.refusal = "org.freedesktop.DBus.Error.AccessDenied"
     with pytest.raises(GuardError, match=r"networkd refused to reload: .*AccessDenied"):
         system_bus.reload(path, "networkd")
     system_bus.reload(path.with_name("nowhere"), "networkd")
 
 
-def test_a_bus_that_went_is_one_line(path: Path, running: FakeBus) -> None:
+def test_a_closed_bus_is_an_error_of_one_line(path: Path, running: FakeBus) -> None:
     running.close()
     with pytest.raises(GuardError, match="cannot be reloaded"):
         partial(system_bus.reload, path)("networkd")

@@ -1,4 +1,4 @@
-"""What follows when journal, kernel, PodIPs and pods do not say the same."""
+"""Differences between journal, kernel, PodIPs and pods, and what follows from each."""
 
 from dataclasses import replace
 
@@ -105,11 +105,13 @@ def kinds(observed: NodeObservation) -> list[type[Finding]]:
         ),
     ],
 )
-def test_what_follows(observed: NodeObservation, found: list[type[Finding]]) -> None:
+def test_each_difference_has_its_finding(
+    observed: NodeObservation, found: list[type[Finding]]
+) -> None:
     assert kinds(observed) == found
 
 
-def test_what_is_adopted_is_the_podips_own_word() -> None:
+def test_an_adopted_grant_is_made_from_the_podip() -> None:
     (finding,) = findings(replace(AGREED, grants=(), reserved=frozenset({A}), mtus={"x": 9000}))
     assert isinstance(finding, Adopt)
     assert finding.grant.holder == Holder(PODIP.spec.pod_uid, "5d1b", "eth0")

@@ -53,7 +53,7 @@ def journal(folder: Path, boot: str = BOOT) -> Journal:
     return Journal(folder / "journal", boot)
 
 
-def test_what_was_written_is_known_after_a_restart(tmp_path: Path) -> None:
+def test_a_restart_reads_what_was_written(tmp_path: Path) -> None:
     first = journal(tmp_path)
     for record in HISTORY:
         first.append(record)

@@ -38,7 +38,7 @@ def take(of: Ledger, container: str, now: float = 0, pool: str = "pods") -> str:
     return chosen.addresses[0]
 
 
-def test_each_address_is_granted_once_and_then_there_is_none() -> None:
+def test_each_address_is_granted_once() -> None:
     of = ledger()
     assert {take(of, "a"), take(of, "b"), take(of, "c")} == {A, B, C}
     assert of.choose("pods", 0) is None
@@ -55,7 +55,7 @@ def test_the_longest_rested_address_is_next() -> None:
     assert take(of, "e", 100) == A
 
 
-def test_an_address_that_was_never_used_comes_before_every_rested_one() -> None:
+def test_an_unused_address_is_granted_before_a_rested_one() -> None:
     of = ledger()
     first = take(of, "a")
     of.free("a", "eth0", 10)
@@ -140,7 +140,7 @@ def test_an_address_that_left_the_port_and_came_back_is_a_new_one() -> None:
     assert of.acknowledge("e", 0).retired == ()
 
 
-def test_what_an_earlier_process_acknowledged_holds() -> None:
+def test_an_acknowledgement_of_a_previous_process_still_counts() -> None:
     of = ledger(replace(ENI, retired=frozenset({A})))
     assert of.acknowledge("e", 0).retired == (A,)
     assert {take(of, "b"), take(of, "c")} == {B, C}
@@ -157,7 +157,7 @@ def test_deleting_an_eni_does_not_wait_for_rest_but_for_pods() -> None:
     assert of.choose("pods", 2000) is None
 
 
-def test_what_the_kernel_carries_for_nobody_is_not_granted() -> None:
+def test_an_address_in_the_kernel_without_a_grant_is_not_granted() -> None:
     of = ledger()
     of.record(grant("a", A))
     of.reserve({A, B})

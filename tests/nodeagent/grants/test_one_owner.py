@@ -1,4 +1,4 @@
-"""One address, one owner, at every instant: every reachable state of both planned, looked at.
+"""One address has one owner in every reachable state of agent and operator.
 
 Two addresses, one of them asked back, two pods, an agent and an operator that crash whenever they
 like, views that lag, a status write that is lost, repeated or arrives after its writer's death, and
@@ -146,7 +146,7 @@ def reachable() -> tuple[ModelState, ...]:
     return tuple(known)
 
 
-def test_no_pod_ever_holds_an_address_that_the_port_has_not() -> None:
+def test_a_pods_address_is_always_on_the_port() -> None:
     looked_at = taken = refused = 0
     for state in reachable():
         looked_at += 1
@@ -160,7 +160,7 @@ def test_no_pod_ever_holds_an_address_that_the_port_has_not() -> None:
     assert refused > 100
 
 
-def test_what_is_asked_back_can_always_be_had_once_its_pod_has_gone() -> None:
+def test_an_address_that_is_asked_for_is_retired_once_its_pod_is_gone() -> None:
     """After any bounded history: agent up, view fresh, pod gone and rested: it is retired."""
     for state in reachable():
         if WANTED not in state.api.retiring or WANTED not in state.api.addresses:

@@ -1,4 +1,4 @@
-"""PodIPs follow the grants, from whatever they are, and no other node's or pod's is touched."""
+"""PodIPs follow the grants from any state, and those of other nodes or pods are not touched."""
 
 import re
 from collections.abc import Callable
@@ -26,7 +26,7 @@ KEY = "default/web"
 @pytest.fixture
 def parts(tmp_path: Path) -> AgentParts:
     made = AgentParts(tmp_path)
-    made.furnish()
+    made.create_objects()
     return made
 
 
@@ -38,19 +38,19 @@ def podip(parts: AgentParts, name: str = "web") -> PodIP | None:
 
 
 def settled(parts: AgentParts, rounds: int = 5) -> Result:
-    """Reconcile as often as the queue would; what the last one answered."""
+    """Reconcile as often as the queue would; return the last result."""
     again: Result = RequeueAfter(0)
     for _ in range(rounds):
-        parts.look()
+        parts.sync()
         again = parts.publisher.reconcile(KEY)
         if again == Done():
             break
-    parts.look()
+    parts.sync()
     return again
 
 
 def shows(found: PodIP | None, grant: Grant) -> bool:
-    """Whether the PodIP is that grant's, and Ready."""
+    """Return True if the PodIP is that grant's, and Ready."""
     return (
         found is not None
         and found.spec.pod_uid == grant.holder.pod_uid
@@ -115,7 +115,7 @@ BEFORE = [
 
 
 @pytest.mark.parametrize("before", BEFORE, ids=lambda before: before.__name__)
-def test_from_whatever_there_was_the_podip_becomes_the_newest_grants(
+def test_from_any_state_the_podip_becomes_that_of_the_newest_grant(
     parts: AgentParts, before: Callable[[AgentParts, Grant], None]
 ) -> None:
     before(parts, parts.grant("web", "c1"))
@@ -128,11 +128,11 @@ def test_from_whatever_there_was_the_podip_becomes_the_newest_grants(
 
 
 @pytest.mark.parametrize("before", BEFORE, ids=lambda before: before.__name__)
-def test_from_whatever_there_was_without_a_grant_there_is_none(
+def test_from_any_state_the_podip_is_deleted_without_a_grant(
     parts: AgentParts, before: Callable[[AgentParts, Grant], None]
 ) -> None:
     before(parts, parts.grant("web", "c1"))
-    parts.look()
+    parts.sync()
     for grant in parts.grants.all():
         parts.datapath.delete_address(grant.addresses[0])
         parts.grants.release(grant)
@@ -141,7 +141,7 @@ def test_from_whatever_there_was_without_a_grant_there_is_none(
 
 
 @pytest.mark.parametrize("before", BEFORE, ids=lambda before: before.__name__)
-def test_what_is_right_is_not_written_again(
+def test_an_up_to_date_podip_is_not_written_again(
     parts: AgentParts, before: Callable[[AgentParts, Grant], None]
 ) -> None:
     before(parts, parts.grant("web", "c1"))
@@ -173,7 +173,7 @@ def test_another_pods_of_that_name_that_the_cache_has_not_shown_is_waited_for(
     parts: AgentParts,
 ) -> None:
     parts.grant("web", "c1")
-    parts.look()
+    parts.sync()
     theirs = parts.store.create(names.PODIP, podip_body("web", node="n2"))
     assert parts.publisher.reconcile(KEY) == RequeueAfter(WAIT_SECONDS)
     assert parts.store.get(names.PODIP, "web", "default") == theirs
@@ -194,9 +194,9 @@ def test_one_that_was_replaced_behind_the_cache_is_not_ended(parts: AgentParts) 
 def test_one_whose_address_the_kernel_carries_without_a_grant_is_kept(parts: AgentParts) -> None:
     published(parts, parts.grant("web", "c1"))
     (parts.folder / "journal").unlink()
-    fresh = parts.again()
+    fresh = parts.restarted()
     fresh.repair.reserve()
-    fresh.look()
+    fresh.sync()
     assert fresh.publisher.reconcile(KEY) == RequeueAfter(WAIT_SECONDS)
     assert podip(parts) is not None
 
@@ -215,12 +215,14 @@ def test_an_outage_is_a_failure_that_names_the_podip_and_passes(parts: AgentPart
 @pytest.mark.parametrize(
     ("count", "reason"), [(0, "AddressNotOnPort"), (None, "WaitingForPort"), (3, "Assigned")]
 )
-def test_assigned_is_what_the_port_shows(parts: AgentParts, count: int | None, reason: str) -> None:
+def test_assigned_follows_the_addresses_of_the_port(
+    parts: AgentParts, count: int | None, reason: str
+) -> None:
     parts.grant("web", "c1")
     if count is None:
         remove(parts.store, names.ENI, "pods-0")
     else:
-        node_objects.operator_says(parts.store, count=count)
+        node_objects.write_operator_status(parts.store, count=count)
     settled(parts)
     found = podip(parts)
     assert found is not None

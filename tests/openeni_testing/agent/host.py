@@ -25,7 +25,7 @@ from openeni_testing.waiting import wait_for
 
 @dataclass
 class AgentHost:
-    """One node. What is made in `folder` outlives each agent that is started."""
+    """One node; its files in `folder` outlive each agent that is started."""
 
     folder: Path
     executable: Path
@@ -47,16 +47,16 @@ class AgentHost:
         netns.touch()
         return Runtime(self.executable, self.settings.run, netns, deadline)
 
-    def furnish(self, *, count: int = 3, cool_down: str = "30s") -> None:
-        """Give the cluster this node, a Default pool, and one attached ENI."""
+    def create_objects(self, *, count: int = 3, cool_down: str = "30s") -> None:
+        """Create this node, a Default pool and one attached ENI."""
         node_objects.make_node(self.store)
         node_objects.make_pool(self.store, cool_down=cool_down)
         node_objects.make_eni(self.store)
-        node_objects.operator_says(self.store, count=count)
+        node_objects.write_operator_status(self.store, count=count)
 
     @contextmanager
     def agent(self, boot: str = "boot") -> Generator[Agent]:
-        """Run an agent until the block ends. The kernel forgets what only a process knows."""
+        """Run an agent until the block ends; what a previous process prepared is forgotten."""
         self.datapath.prepared.clear()
         self.datapath.node = None
         settings = self.settings
@@ -75,7 +75,7 @@ class AgentHost:
         return decode(self.store.get(names.ENI, name), ENI)
 
     def condition(self, type_: Type, name: str = "pods-0") -> Condition:
-        """The ENI's condition, as soon as it is there."""
+        """Return the ENI's condition, as soon as it exists."""
         return wait_for(lambda: find(self.eni(name).status.conditions, type_), f"{type_}")
 
     def node_status(self, name: str = "pods-0") -> NodeStatus:
@@ -92,14 +92,14 @@ class AgentHost:
         return podip is not None and is_true(podip.status.conditions, Type.READY)
 
     def ready_podip(self, name: str) -> PodIP:
-        """The PodIP, as soon as it is Ready."""
+        """Return the PodIP, as soon as it is Ready."""
         wait_for(lambda: self.ready(name), f"PodIP {name} is Ready")
         podip = self.podip(name)
         assert podip is not None
         return podip
 
     def holds(self, name: str, *, container: str = "", uid: str = "") -> bool:
-        """Whether the PodIP is this container's, or this pod's."""
+        """Return True if the PodIP is this container's, or this pod's."""
         podip = self.podip(name)
         return podip is not None and (
             podip.spec.container_id == container or podip.spec.pod_uid == uid

@@ -122,7 +122,7 @@ class MemoryDatapath:
             return {address: f"oe{pod['container'][:8]}" for address, pod in pods.items()}
 
     def owners(self) -> dict[str, str]:
-        """Address -> container."""
+        """Return the container of each connected address."""
         with self._kernel() as pods:
             return {address: pod["container"] for address, pod in pods.items()}
 
@@ -142,7 +142,7 @@ class MemoryDatapath:
 
     @contextmanager
     def _kernel(self) -> Generator[dict[str, Any]]:
-        """The pods by address; changes are kept when the block ends."""
+        """Yield the pods by address; changes are saved when the block ends."""
         with self._lock:
             if self._file is None:
                 yield self._pods

@@ -1,4 +1,4 @@
-"""The agent's parts without its threads, over a store and a kernel in memory."""
+"""The agent's parts without its threads, with a store and a kernel in memory."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ NODE_FACTS = NodeFacts(("10.99.0.11",), ("10.96.0.0/12",), ())
 class AgentParts:
     """One process of the agent on node n1, whose files are in `folder`.
 
-    Call `look` where its watches would have shown what is new.
+    Call `sync` where its watches would have shown a change.
     """
 
     folder: Path
@@ -57,20 +57,20 @@ class AgentParts:
         caches = self.caches
         return PodIPPublisher(store, caches.podips, caches.enis, self.grants, node_objects.NODE)
 
-    def again(self) -> "AgentParts":
-        """The next process: what was only in memory is gone, what the kernel carries is not."""
+    def restarted(self) -> "AgentParts":
+        """Return the next process: memory is lost, the kernel and the journal are not."""
         self.datapath.prepared.clear()
         return replace(self)
 
-    def furnish(self, count: int = 3) -> None:
-        """Give the cluster a pool and one attached ENI, and see it."""
+    def create_objects(self, count: int = 3) -> None:
+        """Create a pool and one attached ENI, and sync."""
         node_objects.make_pool(self.store)
         node_objects.make_eni(self.store)
-        node_objects.operator_says(self.store, count=count)
-        self.look()
+        node_objects.write_operator_status(self.store, count=count)
+        self.sync()
 
-    def look(self) -> None:
-        """Have the caches show what the store holds, and the links prepared."""
+    def sync(self) -> None:
+        """Bring the caches up to date with the store, and reconcile the ENIs."""
         caches = self.caches
         for cache in (caches.enis, caches.podips, caches.pods):
             there = self.store.list(cache.kind).items
@@ -86,7 +86,7 @@ class AgentParts:
             self.reconciler.reconcile(eni.name)
 
     def netns(self, container: str) -> Path:
-        """Where the container's namespace is mounted, if it is."""
+        """Return the path of the container's namespace, which may not exist."""
         return self.folder / f"netns-{container}"
 
     def grant(self, name: str, container: str, uid: str = "", *, connect: bool = True) -> Grant:

@@ -1,6 +1,6 @@
-"""The contract of every mode: who must reach whom, and with which address the other side sees it.
+"""The paths that every mode must support, and the addresses that the peers must see.
 
-One function a path, numbered as in docs/datapath.md; all take the topology and the family.
+One function for each path, numbered as in docs/datapath.md.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Two nodes, three ENIs, four pods, a remote VM and a client outside: where every path is tried."""
+"""Two nodes, three ENIs, four pods, a remote VM and an outside client, to test every path."""
 
 from dataclasses import dataclass, field
 from typing import Final
