@@ -8,10 +8,11 @@ import hashlib
 from typing import Final
 
 from openeni_crds import names
+from openeni_nodeagent.addresses import IPV4, IPV6
 from openeni_nodeagent.datapath.model import Chain
 from openeni_nodeagent.datapath_api import LinkFacts
 
-FAMILIES: Final = (("ip", 4, "ipv4_addr"), ("ip6", 6, "ipv6_addr"))
+FAMILIES: Final = (("ip", IPV4, "ipv4_addr"), ("ip6", IPV6, "ipv6_addr"))
 # Add first: deleting a table that does not exist fails (`destroy` needs nftables 1.0.7).
 DELETE_TABLES: Final = "".join(
     f"{verb} table {family} {names.NFT_TABLE}\n"

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from openeni_crds import names
+from openeni_nodeagent.addresses import IPV4, IPV6
 from openeni_nodeagent.datapath import ownership
 from openeni_nodeagent.datapath.describe import sentence
 from openeni_nodeagent.datapath.diff import diff
@@ -174,7 +175,7 @@ class KernelDatapath:
                 raise NicMissingError(f"the NIC of ENI {eni.name} ({eni.mac}) is gone")
 
     def _node_differences(self, netlink: Netlink) -> tuple[Operation, ...]:
-        wanted = plan_node(frozenset({4, 6} if speaks_ipv6() else {4}))
+        wanted = plan_node(frozenset({IPV4, IPV6} if speaks_ipv6() else {IPV4}))
         seen = ownership.of_node(observe(netlink) | observe_filters())
         return diff(seen | observe_sysctls(wanted), wanted)
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanMode, Mode
-from openeni_nodeagent.addresses import family_of
+from openeni_nodeagent.addresses import IPV4, IPV6, family_of
 from openeni_nodeagent.datapath_api import EniFacts, LinkFacts, NodeFacts, PodInterface
 
 # Above the indexes that the kernel assigns, and below 2^24: some users of an index have 24 bits.
@@ -103,7 +103,7 @@ def chosen_index(link: str) -> int:
 
 def gateway(family: int) -> str:
     """Return the address under which pods reach their gateway, the node."""
-    return {4: names.GATEWAY_V4, 6: names.GATEWAY_V6}[family]
+    return {IPV4: names.GATEWAY_V4, IPV6: names.GATEWAY_V6}[family]
 
 
 def _first_of_family(addresses: tuple[str, ...], family: int) -> str:

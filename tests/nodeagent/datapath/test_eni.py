@@ -17,7 +17,7 @@ from openeni_nodeagent.datapath_api import (
 )
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port, vm
-from openeni_testing.network.node import MTU, Node, Pod, eni_facts, pod_facts
+from openeni_testing.network.node import MTU, Node, Pod, eni_facts, pod_interface
 
 pytestmark = pytest.mark.root
 VETH = Datapath(Mode.VETH)
@@ -285,7 +285,7 @@ def test_an_add_to_a_namespace_that_has_ended_fails_and_leaves_nothing(
     file = tmp_path / "netns"
     if left:
         file.touch()
-    pod = pod_facts("pod", eni, "10.98.0.11")
+    pod = pod_interface("pod", eni, "10.98.0.11")
     with pytest.raises(NamespaceGoneError, match=listed):
         node.run(node.datapath.add, pod, str(file))
     node.run(node.datapath.delete, pod, str(file))

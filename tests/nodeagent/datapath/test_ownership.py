@@ -26,7 +26,7 @@ from openeni_nodeagent.datapath.model import (
 )
 from openeni_nodeagent.datapath.plan import plan_node, plan_pod
 from openeni_nodeagent.datapath_api import LinkFacts, NodeFacts
-from openeni_testing.network.node import eni_facts, pod_facts
+from openeni_testing.network.node import eni_facts, pod_interface
 
 MODES = (Datapath(Mode.VETH), *(Datapath(Mode.IPVLAN, mode) for mode in IPVlanMode))
 NODE = NodeFacts(("10.99.0.11", "fd99::11"), ("10.96.0.0/16",), ("169.254.20.10",))
@@ -37,7 +37,7 @@ def pod_on(datapath: Datapath, number: int, device: LinkFacts) -> LocalPod:
     """A pod alone on an ENI; their addresses end in `number` and the next."""
     eni = eni_facts(f"eni-{number}", number, datapath, dual=True)
     addresses = (f"10.98.0.{number + 1}", f"fd98::{number + 1}")
-    pod = pod_facts(f"pod-{number}", eni, *addresses)
+    pod = pod_interface(f"pod-{number}", eni, *addresses)
     return local_pod(pod, LocalEni(eni, device, NODE))
 
 

@@ -16,7 +16,7 @@ from openeni_nodeagent.datapath.local import LocalEni, LocalPod, local_pod
 from openeni_nodeagent.datapath.model import Chain, Element, Route, Rule, State
 from openeni_nodeagent.datapath.plan import plan_node, plan_pod, pod_gateways, pod_routes
 from openeni_nodeagent.datapath_api import LinkFacts, NodeFacts, PodRoute
-from openeni_testing.network.node import allowing_metadata, eni_facts, pod_facts
+from openeni_testing.network.node import allowing_metadata, eni_facts, pod_interface
 
 GOLDEN = Path(__file__).parent / "golden"
 NODE = NodeFacts(("10.99.0.11", "fd99::11"), ("10.96.0.0/16", "fd96::/112"), ("169.254.20.10",))
@@ -26,7 +26,7 @@ MODES = (Datapath(Mode.VETH), *(Datapath(Mode.IPVLAN, mode) for mode in IPVlanMo
 def place(datapath: Datapath, *, dual: bool = True) -> LocalPod:
     eni = eni_facts("eni", 10, datapath, dual=dual)
     addresses = ("10.98.0.11", "fd98::11") if dual else ("10.98.0.11",)
-    pod = pod_facts("pod", eni, *addresses)
+    pod = pod_interface("pod", eni, *addresses)
     return local_pod(pod, LocalEni(eni, LinkFacts("ens7", 7), NODE))
 
 
@@ -105,7 +105,7 @@ def test_each_family_has_one_gateway_where_the_mode_has_any() -> None:
 
 
 def test_the_macs_and_links_of_five_hundred_pods_differ() -> None:
-    pods = [pod_facts(f"p{n}", place(MODES[0]).eni.facts, "10.98.0.11") for n in range(500)]
+    pods = [pod_interface(f"p{n}", place(MODES[0]).eni.facts, "10.98.0.11") for n in range(500)]
     places = [local_pod(p, place(MODES[0]).eni) for p in pods]
     assert len({p.mac for p in places}) == len({p.node_link for p in places}) == 500
     assert all(int(p.mac[:2], 16) & 3 == 2 for p in places)  # local, unicast

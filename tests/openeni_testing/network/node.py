@@ -98,7 +98,7 @@ class Node:
     def add(self, name: str, eni: EniFacts, *addresses: str) -> Pod:
         """Make a pod as a runtime does: a namespace with `lo` up, then CNI ADD."""
         namespace = Namespace(name)
-        facts = pod_facts(name, eni, *addresses)
+        facts = pod_interface(name, eni, *addresses)
         pod_network = self.namespace.run(self.datapath.add, facts, namespace.path)
         pod = Pod(facts, namespace, pod_network)
         self.pods.append(pod)
@@ -146,7 +146,7 @@ def eni_facts(name: str, number: int, datapath: Datapath, *, dual: bool = False)
     return EniFacts(name, mac, MTU, datapath, tuple(primary), tuple(subnets))
 
 
-def pod_facts(name: str, eni: EniFacts, *addresses: str) -> PodInterface:
+def pod_interface(name: str, eni: EniFacts, *addresses: str) -> PodInterface:
     return PodInterface(f"uid-{name}", f"container-{name}", "eth0", addresses, MTU, eni)
 
 

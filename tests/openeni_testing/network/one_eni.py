@@ -12,7 +12,7 @@ from openeni_nodeagent.datapath.linux.kernel import (
 from openeni_nodeagent.datapath.local import LocalEni, LocalPod, local_pod
 from openeni_nodeagent.datapath.model import Address, Operation, State
 from openeni_testing.network.neutron import NeutronNetwork
-from openeni_testing.network.node import Node, eni_facts, pod_facts
+from openeni_testing.network.node import Node, eni_facts, pod_interface
 
 MODES = [
     pytest.param(Datapath(Mode.VETH), id="veth"),
@@ -32,7 +32,7 @@ class OneEni:
         self.eni = eni_facts("eni", 10, datapath, dual=True)
         self.addresses = ("10.98.0.11", "fd98::11")
         self.node.attach("ens7", self.eni, self.addresses)
-        self.pod = pod_facts("pod", self.eni, *self.addresses)
+        self.pod = pod_interface("pod", self.eni, *self.addresses)
 
     def close(self) -> None:
         self.node.close()

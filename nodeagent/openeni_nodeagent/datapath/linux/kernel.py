@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from openeni_crds import names
+from openeni_nodeagent.addresses import IPV4, IPV6
 from openeni_nodeagent.datapath.describe import text
 from openeni_nodeagent.datapath.filters import DELETE_TABLES, delete_chain
 from openeni_nodeagent.datapath.linux import nfnetlink, rtnetlink_encode, uapi
@@ -72,7 +73,7 @@ def observe(netlink: Netlink, *, nic: int = 0) -> State:
     With `nic`, an interface index, everybody's routes of that link are included. Filters and
     sysctls are read by `observe_filters` and `observe_sysctls`.
     """
-    families = (4, 6) if speaks_ipv6() else (4,)
+    families = (IPV4, IPV6) if speaks_ipv6() else (IPV4,)
     routes = [rtnetlink_encode.dump_routes(family) for family in families]
     if nic:
         routes += [rtnetlink_encode.dump_routes(family, index=nic) for family in families]
