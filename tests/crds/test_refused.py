@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from openeni_crds.meta import Json
-from openeni_crds.names import ENI, ENIPOOL, PODIP, Kind
+from openeni_crds.names import ENIPOOLS, ENIS, PODIPS, Kind
 from openeni_kube.client import KubeStore
 from openeni_kube.store import InvalidError
 from openeni_testing.objects import eni_body, podip_body, pool_body, unique
@@ -199,17 +199,17 @@ def refused(store: KubeStore, kind: Kind, body: Json, field: str) -> None:
 
 @pytest.mark.parametrize(("place", "value", "field"), cases(POOLS))
 def test_a_bad_pool_is_refused(real_store: KubeStore, place: str, value: Any, field: str) -> None:
-    refused(real_store, ENIPOOL, put(pool_body(unique("pool")), place, value), field)
+    refused(real_store, ENIPOOLS, put(pool_body(unique("pool")), place, value), field)
 
 
 @pytest.mark.parametrize(("place", "value", "field"), cases(ENIS))
 def test_a_bad_eni_is_refused(real_store: KubeStore, place: str, value: Any, field: str) -> None:
-    refused(real_store, ENI, put(eni_body(unique("eni")), place, value), field)
+    refused(real_store, ENIS, put(eni_body(unique("eni")), place, value), field)
 
 
 @pytest.mark.parametrize(("place", "value", "field"), cases(PODIPS))
 def test_a_bad_podip_is_refused(real_store: KubeStore, place: str, value: Any, field: str) -> None:
-    refused(real_store, PODIP, put(podip_body(unique("pod")), place, value), field)
+    refused(real_store, PODIPS, put(podip_body(unique("pod")), place, value), field)
 
 
 IMMUTABLES = {
@@ -220,7 +220,7 @@ IMMUTABLES = {
     "network": "other",
     "subnets": ["other"],
     "securityGroups": [],
-    "datapath": {"mode": "IPVlan", "ipvlanMode": "L2"},
+    "datapath": {"mode": "IPVlan", "ipvlan": {"mode": "L2"}},
     "mtu": 1400,
 }
 
@@ -228,19 +228,19 @@ IMMUTABLES = {
 @pytest.mark.parametrize("field", IMMUTABLES)
 def test_an_enis_copy_of_its_pool_cannot_be_changed(real_store: KubeStore, field: str) -> None:
     name = unique("eni")
-    real_store.create(ENI, eni_body(name))
+    real_store.create(ENIS, eni_body(name))
     change = [{"op": "replace", "path": f"/spec/{field}", "value": IMMUTABLES[field]}]
     with pytest.raises(InvalidError, match=rf"spec\.{field}: Forbidden: {field} is immutable"):
-        real_store.patch(ENI, name, change)
+        real_store.patch(ENIS, name, change)
 
 
 @pytest.mark.parametrize("field", ["podUID", "nodeName"])
 def test_a_podip_stays_with_its_pod_and_node(real_store: KubeStore, field: str) -> None:
     name = unique("pod")
-    real_store.create(PODIP, podip_body(name))
+    real_store.create(PODIPS, podip_body(name))
     change = [{"op": "replace", "path": f"/spec/{field}", "value": "another"}]
     with pytest.raises(InvalidError, match=rf"spec\.{field}: Forbidden: {field} is immutable"):
-        real_store.patch(PODIP, name, change, "default")
+        real_store.patch(PODIPS, name, change, "default")
 
 
 CONDITION = {"type": "Ready", "status": "True", "reason": "Ready"}
@@ -293,8 +293,8 @@ STATUSES: list[Bad] = [
 @pytest.mark.parametrize(("part", "value", "field"), cases(STATUSES))
 def test_a_bad_status_is_refused(real_store: KubeStore, part: str, value: Any, field: str) -> None:
     name = unique("eni")
-    real_store.create(ENI, eni_body(name))
+    real_store.create(ENIS, eni_body(name))
     change = [{"op": "add", "path": "/status", "value": {part: value}}]
     with pytest.raises(InvalidError) as caught:
-        real_store.patch(ENI, name, change, subresource="status")
+        real_store.patch(ENIS, name, change, subresource="status")
     assert field in caught.value.message

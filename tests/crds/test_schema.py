@@ -10,7 +10,7 @@ import yaml
 
 from openeni_crds import rules, schema
 from openeni_crds.meta import Json
-from openeni_crds.names import ENI, PODIP
+from openeni_crds.names import ENIS, PODIPS
 from openeni_testing.objects import REPOSITORY
 
 FILES = sorted((REPOSITORY / "crds").glob("*.yaml"))
@@ -173,7 +173,7 @@ def test_every_kind_has_a_status_of_its_own_and_is_in_our_category(path: Path) -
 
 
 def test_objects_can_be_selected_by_node() -> None:
-    for kind in (ENI, PODIP):
+    for kind in (ENIS, PODIPS):
         version = schema.definition(kind)["spec"]["versions"][0]
         assert {"jsonPath": ".spec.nodeName"} in version["selectableFields"]
 

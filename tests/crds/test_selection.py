@@ -7,7 +7,7 @@ import pytest
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import Json, decode
 from openeni_crds.names import ANNOTATION_POOL
-from openeni_crds.selection import NoPool, PodFacts, choose_pool, default_pool, selects
+from openeni_crds.selection import NoPool, PodTraits, choose_pool, default_pool, selects
 from openeni_testing.objects import pool_body
 
 DB: Json = {"matchLabels": {"tier": "db"}}
@@ -23,9 +23,9 @@ def pool(name: str, minute: int = 0, **spec: object) -> ENIPool:
     return decode(body, ENIPool)
 
 
-def pod(*, pool: str = "", labels: Json | None = None, team: str = "") -> PodFacts:
+def pod(*, pool: str = "", labels: Json | None = None, team: str = "") -> PodTraits:
     annotations = {ANNOTATION_POOL: pool} if pool else {}
-    return PodFacts(labels or {}, annotations, {"team": team} if team else {})
+    return PodTraits(labels or {}, annotations, {"team": team} if team else {})
 
 
 DEFAULT = pool("default", selection="Default")
@@ -91,7 +91,7 @@ DATABASE = {"tier": "db"}
         pytest.param(pod(), [], "no ENIPool selects this pod", id="no pools at all"),
     ],
 )
-def test_a_pods_pool(facts: PodFacts, pools: list[ENIPool], chosen: str) -> None:
+def test_a_pods_pool(facts: PodTraits, pools: list[ENIPool], chosen: str) -> None:
     """Whatever the order in which the pools are given."""
     for seed in range(4):
         found = choose_pool(facts, random.Random(seed).sample(pools, len(pools)))  # noqa: S311

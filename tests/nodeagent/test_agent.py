@@ -159,11 +159,11 @@ def test_no_pool_is_said_in_the_pods_words(world: AgentWorld) -> None:
 def test_nothing_is_granted_from_a_pool_that_is_being_deleted(world: AgentWorld) -> None:
     world.furnish()
     world.store.patch(
-        names.ENIPOOL,
+        names.ENIPOOLS,
         "pods",
         [{"op": "add", "path": "/metadata/finalizers", "value": [names.FINALIZER_ENIPOOL]}],
     )
-    world.store.delete(names.ENIPOOL, "pods")
+    world.store.delete(names.ENIPOOLS, "pods")
     with world.agent():
         uid = node_objects.make_pod(world.store, "web")
         answer = world.runtime("c1").call("ADD", "c1", uid, "web")

@@ -9,7 +9,7 @@ from typing import Any, Final
 import yaml
 
 from openeni_crds.meta import Json
-from openeni_crds.names import API_VERSION, ENI, ENIPOOL, POD, PODIP, Kind
+from openeni_crds.names import API_VERSION, ENIPOOLS, ENIS, PODIPS, PODS, Kind
 from openeni_kube.store import NotFoundError, Store
 from openeni_testing.waiting import wait_for
 
@@ -32,21 +32,21 @@ def pool_body(name: str) -> Json:
     """Return an ENIPool."""
     return {
         "apiVersion": API_VERSION,
-        "kind": ENIPOOL.name,
+        "kind": ENIPOOLS.name,
         "metadata": {"name": name},
         "spec": {
-            "subnets": [{"subnet": "pods"}],
-            "securityGroups": ["pods"],
+            "subnets": [{"name": "pods"}],
+            "securityGroups": [{"name": "pods"}],
             "datapath": {"mode": "Veth"},
         },
     }
 
 
 def eni_body(name: str, *, node: str = "n1", pool: str = "pods") -> Json:
-    """Return an ENI."""
+    """Return an ENIS."""
     return {
         "apiVersion": API_VERSION,
-        "kind": ENI.name,
+        "kind": ENIS.name,
         "metadata": {"name": name},
         "spec": {
             "pool": pool,
@@ -67,7 +67,7 @@ def podip_body(name: str, *, node: str = "n1", namespace: str = "default") -> Js
     """Return a PodIP."""
     return {
         "apiVersion": API_VERSION,
-        "kind": PODIP.name,
+        "kind": PODIPS.name,
         "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "podUID": "2f1f9a3e-6d0e-4c39-9a35-8c1c7d7f5e05",
@@ -114,7 +114,7 @@ def remove(store: Store, kind: Kind, name: str, namespace: str = "") -> None:
 
 def remove_objects(store: Store) -> None:
     """Remove every object that a test may have made."""
-    for kind in (ENIPOOL, ENI, PODIP, POD):
+    for kind in (ENIPOOLS, ENIS, PODIPS, PODS):
         for body in store.list(kind).items:
             meta = body["metadata"]
             remove(store, kind, meta["name"], meta.get("namespace", ""))

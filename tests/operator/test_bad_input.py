@@ -1,4 +1,4 @@
-"""What an administrator can get wrong: one clear line each, no ENI made, and recovery by itself."""
+"""What an administrator can get wrong: one clear line each, no ENIS made, and recovery by itself."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from openeni_crds.conditions import Condition, Type, find
-from openeni_crds.names import ENI, LABEL_VETH, NODE
+from openeni_crds.names import ENIS, LABEL_VETH, NODES
 from openeni_operator.cloud.errors import (
     CloudError,
     CredentialsInvalidError,
@@ -26,7 +26,7 @@ def said(world: OperatorWorld, type_: Type, pool: str = "pods") -> Condition:
 
 def label(world: OperatorWorld, node: str, value: str) -> None:
     path = "/metadata/labels/" + LABEL_VETH.replace("/", "~1")
-    world.api.patch(NODE, node, [{"op": "add", "path": path, "value": value}])
+    world.api.patch(NODES, node, [{"op": "add", "path": path, "value": value}])
 
 
 def add_nope(world: OperatorWorld) -> None:
@@ -53,7 +53,7 @@ def bigger_mtu(world: OperatorWorld) -> None:
     ("spec", "change", "type_", "reason", "words"),
     [
         pytest.param(
-            {"subnets": [{"subnet": "pods"}, {"subnet": "nope"}]},
+            {"subnets": [{"name": "pods"}, {"subnet": "nope"}]},
             add_nope,
             Type.READY,
             "NotFound",
@@ -108,7 +108,7 @@ def test_a_pool_that_cannot_be_served_says_why_and_recovers(
     assert (told.status, told.reason) == ("False", reason)
     assert words in told.message
     assert said(world, Type.READY).status == "False"
-    assert world.api.list(ENI).items == ()
+    assert world.api.list(ENIS).items == ()
     change(world)
     world.settle(100)
     assert len(world.ready()) == 1
@@ -128,7 +128,7 @@ def test_a_slaac_subnet_anywhere_on_the_network_is_refused() -> None:
 def test_subnets_of_different_networks_are_refused() -> None:
     world = OperatorWorld()
     world.cloud.add_subnet(world.cloud.add_network("b"), "b", "10.90.0.0/24")
-    world.add_pool(subnets=[{"subnet": "pods"}, {"subnet": "b"}])
+    world.add_pool(subnets=[{"name": "pods"}, {"subnet": "b"}])
     world.settle(20)
     assert said(world, Type.READY).reason == "SubnetsOfDifferentNetworks"
 
@@ -227,7 +227,7 @@ def test_an_exhausted_subnet_leads_to_the_next_one_of_the_pool() -> None:
     world = OperatorWorld()
     world.cloud.add_subnet(world.network, "tiny", "10.97.0.0/29")
     world.add_pool(
-        subnets=[{"subnet": "tiny"}, {"subnet": "pods"}],
+        subnets=[{"subnet": "tiny"}, {"name": "pods"}],
         capacity={"addressesPerENI": 6, "minAvailable": 1},
     )
     world.settle(60)
@@ -265,7 +265,7 @@ def test_zones_choose_subnets() -> None:
     assert "for the zone of node n1" in said(world, Type.CAPACITY_AVAILABLE).message
     assert world.enis() == []
     zone = "/metadata/labels/topology.kubernetes.io~1zone"
-    world.api.patch(NODE, "n1", [{"op": "add", "path": zone, "value": "az7"}])
+    world.api.patch(NODES, "n1", [{"op": "add", "path": zone, "value": "az7"}])
     world.settle(60)
     assert len(world.ready()) == 1
 
@@ -273,7 +273,7 @@ def test_zones_choose_subnets() -> None:
 def test_two_families_make_a_dual_stack_port() -> None:
     world = OperatorWorld()
     world.cloud.add_subnet(world.network, "v6", "fd00:1::/64")
-    world.add_pool(subnets=[{"subnet": "v6"}, {"subnet": "pods"}])
+    world.add_pool(subnets=[{"subnet": "v6"}, {"name": "pods"}])
     world.settle(60)
     (eni,) = world.enis()
     assert eni.status.port is not None

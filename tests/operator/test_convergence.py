@@ -3,7 +3,7 @@
 import pytest
 
 from openeni_crds.conditions import Type, find, is_true
-from openeni_crds.names import ENI, ENIPOOL, NODE, POD
+from openeni_crds.names import ENIPOOLS, ENIS, NODES, PODS
 from openeni_operator.cloud.errors import (
     CloudError,
     ConflictError,
@@ -70,7 +70,7 @@ def test_a_pod_that_is_granted_but_still_pending_is_not_counted_twice() -> None:
 
 def test_a_deleted_pool_takes_everything_with_it() -> None:
     world = grown()
-    world.api.delete(ENIPOOL, "pods")
+    world.api.delete(ENIPOOLS, "pods")
     world.settle()
     assert_nothing_is_left(world)
     assert world.cloud.calls["detach"] == 2
@@ -81,7 +81,7 @@ def test_a_deleted_pool_waits_for_the_last_pod() -> None:
     held = world.enis()[0]
     assert held.status.port is not None
     world.held[held.name] = {held.status.port.addresses[1]}
-    world.api.delete(ENIPOOL, "pods")
+    world.api.delete(ENIPOOLS, "pods")
     world.settle(RESYNCS)
     assert [e.name for e in world.enis()] == [held.name]
     assert [p.device_id for p in world.cloud.ports.values()] == [held.spec.server_id]
@@ -95,7 +95,7 @@ def test_an_eni_that_a_person_deletes_goes_in_order_and_comes_back() -> None:
     eni = world.enis()[0]
     assert eni.status.port is not None
     world.held[eni.name] = {eni.status.port.addresses[0]}
-    world.api.delete(ENI, eni.name)
+    world.api.delete(ENIS, eni.name)
     world.settle(200)
     old = next(p for p in world.cloud.ports.values() if p.id == eni.status.port.id)
     assert old.device_id == eni.spec.server_id
@@ -112,7 +112,7 @@ def test_an_idle_eni_goes_when_the_rest_is_enough() -> None:
     world.settle(60)
     assert_in_order(world, 3)
     for i in range(4):
-        world.api.delete(POD, f"p{i}", "default")
+        world.api.delete(PODS, f"p{i}", "default")
     world.settle(2000)
     assert_in_order(world, 2)
 
@@ -120,7 +120,7 @@ def test_an_idle_eni_goes_when_the_rest_is_enough() -> None:
 def test_a_node_that_is_gone_takes_its_enis_with_it_without_its_agent() -> None:
     world = grown()
     server = next(e.spec.server_id for e in world.enis() if e.spec.node_name == "n2")
-    world.api.delete(NODE, "n2")
+    world.api.delete(NODES, "n2")
     world.cloud.remove_server(server)
     world.settle()
     assert_in_order(world, 1)
@@ -128,7 +128,7 @@ def test_a_node_that_is_gone_takes_its_enis_with_it_without_its_agent() -> None:
 
 def test_a_node_object_that_is_gone_while_its_server_lives_still_gets_its_port_detached() -> None:
     world = grown()
-    world.api.delete(NODE, "n2")
+    world.api.delete(NODES, "n2")
     world.settle()
     assert_in_order(world, 1)
     assert world.cloud.calls["detach"] == 1
@@ -184,7 +184,7 @@ def test_an_error_that_passes_is_got_over(operation: str, error: CloudError) -> 
 def test_a_node_that_is_another_server_by_now_gets_a_new_eni() -> None:
     world = grown()
     old = next(e for e in world.enis() if e.spec.node_name == "n2")
-    world.api.delete(NODE, "n2")
+    world.api.delete(NODES, "n2")
     world.cloud.remove_server(old.spec.server_id)
     world.add_node("n2")
     world.settle()
@@ -198,10 +198,10 @@ def test_a_node_is_not_gone_because_the_mirror_lacks_it() -> None:
     eni = world.enis()[0]
     assert eni.status.port is not None
     world.held[eni.name] = {eni.status.port.addresses[0]}
-    world.api.delete(ENI, eni.name)
+    world.api.delete(ENIS, eni.name)
     world.settle(30)
     mirror = world.process.mirror
-    mirror.prune(NODE, eni.spec.node_name, mirror.versions(NODE)[eni.spec.node_name])
+    mirror.prune(NODES, eni.spec.node_name, mirror.versions(NODES)[eni.spec.node_name])
     for _ in range(9):
         world.process.reconcilers["ENI"](eni.name)
         world.cloud.clock.advance(60)
@@ -211,7 +211,7 @@ def test_a_node_is_not_gone_because_the_mirror_lacks_it() -> None:
 def test_a_node_that_has_lost_its_provider_id_keeps_its_enis() -> None:
     """A Node that was made anew has none until the cloud's controller comes by."""
     world = grown()
-    world.api.patch(NODE, "n2", [{"op": "remove", "path": "/spec/providerID"}])
+    world.api.patch(NODES, "n2", [{"op": "remove", "path": "/spec/providerID"}])
     world.settle()
     assert_in_order(world, 2)
 
@@ -223,7 +223,7 @@ def test_slow_attach_and_detach_are_waited_for() -> None:
     world.settle()
     assert_in_order(world, 2)
     assert world.cloud.calls["attach"] == 2
-    world.api.delete(ENIPOOL, "pods")
+    world.api.delete(ENIPOOLS, "pods")
     world.settle()
     assert_nothing_is_left(world)
     assert world.cloud.calls["detach"] == 2

@@ -10,8 +10,7 @@ from typing import Final
 
 from openeni_crds.conditions import Condition
 from openeni_crds.eni import ENI, NodeStatus
-from openeni_crds.names import ENI as ENI_KIND
-from openeni_crds.names import MANAGER_AGENT
+from openeni_crds.names import ENIS, MANAGER_AGENT
 from openeni_kube.result import Done, RequeueAfter, Result, Retry, requeue
 from openeni_kube.store import ConflictError, NotFoundError, Store, StoreError
 from openeni_nodeagent.clock import now_text
@@ -69,7 +68,7 @@ class EniStatus:
     def _write(self, eni: ENI, node: NodeStatus, said: tuple[Condition, ...]) -> Retry | None:
         try:
             self._store.apply(
-                ENI_KIND, body(eni, node, said), manager=MANAGER_AGENT, subresource="status"
+                ENIS, body(eni, node, said), manager=MANAGER_AGENT, subresource="status"
             )
         except (NotFoundError, ConflictError):
             return None  # gone, or another one by that name: the watch will tell

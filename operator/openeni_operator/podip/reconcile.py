@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from openeni_crds.conditions import merge
 from openeni_crds.meta import Json, decode, encode
-from openeni_crds.names import API_VERSION, FINALIZER_PODIP, MANAGER_OPERATOR, NODE, PODIP
+from openeni_crds.names import API_VERSION, FINALIZER_PODIP, MANAGER_OPERATOR, NODES, PODIPS
 from openeni_crds.podip import PodIP
 from openeni_kube.result import Done, Result, Retry
 from openeni_kube.store import NotFoundError, Store, StoreError
@@ -39,14 +39,14 @@ class PodIPReconciler:
 
     def _review(self, node: str) -> Result:
         selector = "" if node == ALL else f"spec.nodeName={node}"
-        listed = self._world.store.list(PODIP, field_selector=selector).items
+        listed = self._world.store.list(PODIPS, field_selector=selector).items
         podips = [decode(body, PodIP) for body in listed]
         gone = frozenset(n for n in {p.spec.node_name for p in podips} if self._is_gone(n))
         enis = {eni.name: eni for eni in self._world.mirror.enis()}
         for act in review(podips, gone, enis):
             match act:
                 case Release(podip):
-                    without_finalizer(self._world.store, PODIP, podip.metadata, FINALIZER_PODIP)
+                    without_finalizer(self._world.store, PODIPS, podip.metadata, FINALIZER_PODIP)
                 case Tell():
                     self._tell(act)
         return Done()
@@ -56,7 +56,7 @@ class PodIPReconciler:
         if self._world.mirror.node(node) is not None:
             return False
         try:
-            self._world.store.get(NODE, node)
+            self._world.store.get(NODES, node)
         except NotFoundError:
             return True
         return False
@@ -66,7 +66,7 @@ class PodIPReconciler:
         conditions = merge(podip.status.conditions, (act.lost,), self._world.now())
         body: Json = {
             "apiVersion": API_VERSION,
-            "kind": PODIP.name,
+            "kind": PODIPS.name,
             "metadata": {
                 "name": podip.name,
                 "namespace": podip.namespace,
@@ -75,6 +75,6 @@ class PodIPReconciler:
             "status": {"conditions": [encode(c) for c in conditions]},
         }
         try:
-            self._world.store.apply(PODIP, body, manager=MANAGER_OPERATOR, subresource="status")
+            self._world.store.apply(PODIPS, body, manager=MANAGER_OPERATOR, subresource="status")
         except NotFoundError:
             return

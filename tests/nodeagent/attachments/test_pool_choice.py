@@ -20,9 +20,9 @@ from openeni_testing.objects import eni_body, pool_body
 class World:
     def __init__(self) -> None:
         self.silence = 1.0
-        self.pods = Cache(names.POD, Pod, by_uid)
-        self.pools = Cache(names.ENIPOOL, ENIPool)
-        self.namespaces = Cache(names.NAMESPACE, Namespace)
+        self.pods = Cache(names.PODS, Pod, by_uid)
+        self.pools = Cache(names.ENIPOOLS, ENIPool)
+        self.namespaces = Cache(names.NAMESPACES, Namespace)
         self.choice = Choice(self.pods, self.pools, self.namespaces, lambda: self.silence)
 
     def pool(self, name: str, **spec: object) -> None:

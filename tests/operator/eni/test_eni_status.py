@@ -3,7 +3,15 @@
 import pytest
 
 from openeni_crds.conditions import Reason, Type, condition
-from openeni_crds.eni import ENI, AddressAt, ENISpec, ENIStatus, NodeStatus, PortStatus, PortSubnet
+from openeni_crds.eni import (
+    ENI,
+    RetireAnswer,
+    ENISpec,
+    ENIStatus,
+    NodeStatus,
+    PortStatus,
+    PortSubnet,
+)
 from openeni_crds.enipool import Datapath, Mode
 from openeni_crds.meta import ObjectMeta
 from openeni_operator.cloud.api import FixedIP, Port
@@ -71,7 +79,7 @@ def an_eni(node: NodeStatus | None, *, linked: bool = False, port: bool = True) 
 
 
 def acked(generation: int) -> NodeStatus:
-    return NodeStatus(retired=(AddressAt("10.98.0.3", generation),))
+    return NodeStatus(retired=(RetireAnswer("10.98.0.3", generation),))
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ BAD = [
     ),
     pytest.param(
         elsewhere,
-        {"subnets": [{"subnet": "pods"}, {"subnet": "elsewhere"}]},
+        {"subnets": [{"name": "pods"}, {"subnet": "elsewhere"}]},
         (Reason.SUBNETS_DIFFER, False),
         "spec.subnets[1].subnet: subnet 'elsewhere' is of another network than the first",
         id="two networks",

@@ -7,7 +7,7 @@ import pytest
 
 from openeni_crds.conditions import Type, find, is_true
 from openeni_crds.meta import decode
-from openeni_crds.names import FINALIZER_PODIP, NODE, PODIP
+from openeni_crds.names import FINALIZER_PODIP, NODES, PODIPS
 from openeni_crds.podip import PodIP
 from openeni_kube.store import NotFoundError
 from openeni_testing.controller.world import OperatorWorld
@@ -29,11 +29,11 @@ def add_podip(
             "mode": "Veth",
         },
     }
-    world.api.create(PODIP, body)
+    world.api.create(PODIPS, body)
 
 
 def podip(world: OperatorWorld, name: str) -> PodIP:
-    return decode(world.api.get(PODIP, name, "default"), PodIP)
+    return decode(world.api.get(PODIPS, name, "default"), PodIP)
 
 
 def grown() -> OperatorWorld:
@@ -54,9 +54,9 @@ def grown() -> OperatorWorld:
 
 def test_a_node_that_is_gone_releases_its_podips_and_no_others() -> None:
     world = grown()
-    world.api.delete(PODIP, "on-n2", "default")
+    world.api.delete(PODIPS, "on-n2", "default")
     assert podip(world, "on-n2").metadata.deleting
-    world.api.delete(NODE, "n2")
+    world.api.delete(NODES, "n2")
     world.settle(60)
     with pytest.raises(NotFoundError):
         podip(world, "on-n2")
@@ -65,7 +65,7 @@ def test_a_node_that_is_gone_releases_its_podips_and_no_others() -> None:
 
 def test_podips_of_a_node_that_went_while_the_operator_was_down_are_released() -> None:
     world = grown()
-    world.api.delete(NODE, "n2")
+    world.api.delete(NODES, "n2")
     world.restart()
     world.settle(60)
     assert podip(world, "on-n2").metadata.finalizers == ()

@@ -1,0 +1,78 @@
+"""What a node's agent reports about one ENI, held to what can be.
+
+An agent is trusted with its own ENIs and no more: a report that cannot be true is that ENI's
+condition and changes nothing else. Pure.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from openeni_crds.eni import ENI, NodeStatus
+
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
+_EXAMPLE: Final = "2026-01-31T12:00:00Z"
+
+
+@dataclass(frozen=True)
+class Report:
+    """An agent's counts, in pods; all zero where `problem` says why the report is not used."""
+
+    granted: int = 0
+    cooling: int = 0
+    available: int = 0
+    idle: float | None = None  # seconds since a pod last had an address; None: one has, or unknown
+    problem: str = ""
+
+
+def families_of(eni: ENI) -> int:
+    """Return how many addresses of the ENI one pod takes: one for each IP family."""
+    return max(1, len(eni.spec.subnet_ids))
+
+
+def capacity_of(eni: ENI) -> int:
+    """Return how many pods the ENI can serve."""
+    port = eni.status.port
+    return len(port.addresses) // families_of(eni) if port else eni.spec.address_count
+
+
+def report_of(eni: ENI, now: str) -> Report:
+    """Return the agent's report. `now` is RFC 3339 in UTC with whole seconds."""
+    node = eni.status.node
+    if node is None:
+        return Report()
+    problem = _problem(eni, node)
+    if problem:
+        return Report(problem=problem)
+    idle = None
+    if node.idle_since:
+        idle = max(0.0, (_time(now) - _time(node.idle_since)).total_seconds())
+    return Report(node.granted, node.cooling, node.available, idle)
+
+
+def _problem(eni: ENI, node: NodeStatus) -> str:
+    # A port that lost addresses has fewer than pods may still hold.
+    most = max(capacity_of(eni), eni.spec.address_count)
+    if min(node.granted, node.cooling, node.available) < 0:
+        return "status.node: a count is negative"
+    total = node.granted + node.cooling + node.available
+    if total > most:
+        return (
+            f"status.node: granted, cooling and available add up to {total}, but the port has "
+            f"{most} addresses for pods"
+        )
+    if node.idle_since and not _is_time(node.idle_since):
+        return f"status.node.idleSince: {node.idle_since[:40]!r} is not a time such as {_EXAMPLE}"
+    return ""
+
+
+def _is_time(text: str) -> bool:
+    try:
+        _time(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _time(text: str) -> datetime:
+    return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
