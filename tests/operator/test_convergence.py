@@ -3,7 +3,8 @@
 import pytest
 
 from openeni_crds.conditions import Type, find, is_true
-from openeni_crds.names import ENIPOOLS, ENIS, NODES, PODS
+from openeni_crds.enipool_status import NodeCounts
+from openeni_crds.names import ENIPOOLS, ENIS, NODES, PODS, node_hash
 from openeni_operator.cloud.errors import (
     CloudError,
     ConflictError,
@@ -29,8 +30,26 @@ def test_a_pool_gives_each_node_one_attached_port() -> None:
     assert world.cloud.calls["create port"] == world.cloud.calls["attach"] == 2
     pool = world.pool()
     assert is_true(pool.status.conditions, Type.READY)
-    assert (pool.status.nodes, pool.status.enis, pool.status.addresses.total) == (2, 2, 6)
-    assert (pool.status.mode, pool.status.growth) == ("Veth", "Static")
+    counts = pool.status.node_counts, pool.status.eni_count, pool.status.address_counts.total
+    assert counts == (NodeCounts(selected=2, served=2), 2, 6)
+    assert pool.status.datapath_mode == "Veth"
+    assert [s.name for s in pool.status.subnets] == ["pods"]
+    assert pool.status.free_count == pool.status.subnets[0].free_count > 0
+    assert [g.name for g in pool.status.security_groups] == ["pods"]
+
+
+def test_an_eni_is_linked_to_its_pool_and_found_by_its_node() -> None:
+    world = grown()
+    pool = world.pool()
+    for eni in world.enis():
+        (owner,) = eni.metadata.owner_references
+        assert (owner.kind, owner.name, owner.uid) == ("ENIPool", "pods", pool.metadata.uid)
+        assert owner.controller
+        assert not owner.block_owner_deletion
+        assert eni.metadata.labels == {
+            "openeni.io/pool": "pods",
+            "openeni.io/node-hash": node_hash(eni.spec.node_name),
+        }
 
 
 def test_a_second_look_at_the_same_world_writes_nothing_and_orders_nothing() -> None:
@@ -203,7 +222,7 @@ def test_a_node_is_not_gone_because_the_mirror_lacks_it() -> None:
     mirror = world.process.mirror
     mirror.prune(NODES, eni.spec.node_name, mirror.versions(NODES)[eni.spec.node_name])
     for _ in range(9):
-        world.process.reconcilers["ENI"](eni.name)
+        world.process.reconcilers[ENIS](eni.name)
         world.cloud.clock.advance(60)
     assert world.cloud.ports[eni.status.port.id].device_id == eni.spec.server_id
 

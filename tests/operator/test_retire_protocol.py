@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from openeni_crds.conditions import Reason, Type, condition
 from openeni_crds.eni import (
     ENI,
-    RetireAnswer,
     ENISpec,
     ENIStatus,
     NodeStatus,
     PortStatus,
     PortSubnet,
+    RetireAnswer,
 )
 from openeni_crds.enipool import Datapath, Mode
 from openeni_crds.meta import ObjectMeta
@@ -76,16 +76,16 @@ def body(seen: Object) -> ENI:
         node=NodeStatus(retired=tuple(RetireAnswer(a, g) for a, g in sorted(seen.acks))),
     )
     spec = ENISpec(
-        pool="pods",
+        pool_name="pods",
         node_name="n1",
         server_id=SERVER,
         cloud="default",
-        network="net",
-        subnets=("s",),
-        security_groups=(),
+        network_id="net",
+        subnet_ids=("s",),
+        security_group_ids=(),
         datapath=Datapath(Mode.VETH),
         mtu=1450,
-        addresses=2,
+        address_count=2,
         retiring=ADDRESSES if seen.retiring else (),
     )
     metadata = ObjectMeta(

@@ -8,7 +8,7 @@ from kopf._cogs.structs.references import Resource
 from openeni_crds.meta import Json
 from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODS, Kind
 from openeni_operator import resync
-from openeni_operator.cluster import node_of, pod_of, server_of
+from openeni_operator.cluster import node_of, pod_of
 from openeni_operator.feed import keys_of
 from openeni_operator.handlers import operator_settings
 from openeni_operator.mirror import KINDS, PENDING, Change, Mirror
@@ -78,12 +78,12 @@ def test_a_pools_own_status_wakes_nobody() -> None:
     eyes = Eyes()
     eyes.see(ENIPOOLS, eyes.store.create(ENIPOOLS, pool_body("p")))
     said = eyes.store.apply(
-        ENIPOOLS, status_of("p", nodes=3), manager="openeni-operator", subresource="status"
+        ENIPOOLS, status_of("p", eniCount=3), manager="openeni-operator", subresource="status"
     )
     assert eyes.see(ENIPOOLS, said) == set()
     found = eyes.mirror.pool("p")
     assert found is not None
-    assert found.status.nodes == 3
+    assert found.status.eni_count == 3
 
 
 def node_body(name: str, **status: Any) -> Json:
@@ -106,31 +106,19 @@ def test_a_heartbeat_of_a_node_wakes_nobody() -> None:
     assert eyes.see(NODES, eyes.store.patch(NODES, "n1", beat, subresource="status")) == set()
     eyes.keys.clear()
     eyes.mirror.drop(NODES, eyes.store.get(NODES, "n1"))
-    assert eyes.keys == {"ENIPool/p", "ENI/e", "PodIPs/n1"}
+    assert eyes.keys == {"ENIPool/p", "ENI/e", "PodIP/n1"}
 
 
 def test_a_pod_wakes_its_pool_only() -> None:
     eyes = Eyes()
-    for name, selection in (("a", "OnRequest"), ("b", "Default")):
+    for name, priority in (("a", 0), ("b", 1)):
         body = pool_body(name)
-        body["spec"]["selection"] = selection
+        body["spec"] |= {"podSelector": {}, "priority": priority}
         eyes.mirror.put(ENIPOOLS, eyes.store.create(ENIPOOLS, body))
+    eyes.mirror.put(NODES, eyes.store.create(NODES, node_body("n1")))
     eyes.mirror.put(NAMESPACES, eyes.store.create(NAMESPACES, {"metadata": {"name": "default"}}))
     pod = {"metadata": {"name": "p", "namespace": "default"}, "spec": {"nodeName": "n1"}}
     assert eyes.see(PODS, eyes.store.create(PODS, pod)) == {"ENIPool/b"}
-
-
-@pytest.mark.parametrize(
-    ("provider_id", "server"),
-    [
-        ("openstack:///6a2c", "6a2c"),
-        ("openstack://RegionOne/6a2c", "6a2c"),
-        ("aws:///eu/i-1", ""),
-        ("", ""),
-    ],
-)
-def test_a_nodes_server_is_in_its_provider_id(provider_id: str, server: str) -> None:
-    assert server_of(provider_id) == server
 
 
 @pytest.mark.parametrize(

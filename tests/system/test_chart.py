@@ -74,7 +74,7 @@ def test_the_lab_runs_the_charts_command_arguments_and_environment(
 
 @pytest.fixture
 def pooled(running: Running, shared: set[str]) -> dict[str, Json]:
-    """A pool with an ENIS on each node: the ENIs by node."""
+    """A pool with an ENI on each node: the ENIs by node."""
     shared.add("rights")
     running.api.apply([workloads.pool("rights", addresses=2)])
 
@@ -84,7 +84,7 @@ def pooled(running: Running, shared: set[str]) -> dict[str, Json]:
         assert all(e.get("status", {}).get("state") == "Ready" for e in found.values())
         return found
 
-    return wait_for(enis, "an ENIS on each node", lab.PATIENCE)
+    return wait_for(enis, "an ENI on each node", lab.PATIENCE)
 
 
 @pytest.fixture
@@ -139,9 +139,10 @@ def test_an_agent_records_grants_of_its_own_node_only(
             "podUID": "0",
             "nodeName": "n2",
             "containerID": "0",
-            "eni": pooled["n2"]["metadata"]["name"],
-            "addresses": ["10.98.0.9"],
-            "mode": "Veth",
+            "eniName": pooled["n2"]["metadata"]["name"],
+            "poolName": "rights",
+            "address": "10.98.0.9",
+            "datapathMode": "Veth",
         },
     }
     with pytest.raises(StoreError, match="objects of its own node only, which is n1"):

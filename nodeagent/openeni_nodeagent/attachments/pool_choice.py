@@ -50,7 +50,7 @@ class PoolChooser:
         self._silence = silence
 
     def pool_for(self, uid: str, name: str, deadline: float) -> PoolChoice:
-        """Return the pod's pool. Raises CniError (try again) with the reason where there is none."""
+        """Return the pod's pool. Raises CniError (try again) with the reason if it has none."""
         pod = self._pods.wait(uid, max(min(POD_SECONDS, deadline - time.monotonic()), 0))
         return self._assume(name) if pod is None else self._choose(pod, name)
 

@@ -5,13 +5,9 @@ condition and changes nothing else. Pure.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final
 
 from openeni_crds.eni import ENI, NodeStatus
-
-_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
-_EXAMPLE: Final = "2026-01-31T12:00:00Z"
+from openeni_crds.meta import parse_time
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ def report_of(eni: ENI, now: str) -> Report:
         return Report(problem=problem)
     idle = None
     if node.idle_since:
-        idle = max(0.0, (_time(now) - _time(node.idle_since)).total_seconds())
+        idle = max(0.0, (parse_time(now) - parse_time(node.idle_since)).total_seconds())
     return Report(node.granted, node.cooling, node.available, idle)
 
 
@@ -61,18 +57,9 @@ def _problem(eni: ENI, node: NodeStatus) -> str:
             f"status.node: granted, cooling and available add up to {total}, but the port has "
             f"{most} addresses for pods"
         )
-    if node.idle_since and not _is_time(node.idle_since):
-        return f"status.node.idleSince: {node.idle_since[:40]!r} is not a time such as {_EXAMPLE}"
-    return ""
-
-
-def _is_time(text: str) -> bool:
     try:
-        _time(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _time(text: str) -> datetime:
-    return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
+        if node.idle_since:
+            parse_time(node.idle_since)
+    except ValueError as error:
+        return f"status.node.idleSince: {error}"
+    return ""

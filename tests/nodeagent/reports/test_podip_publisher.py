@@ -74,7 +74,7 @@ def published(parts: NodeParts, grant: Grant) -> None:
 def changed_by_hand(parts: NodeParts, grant: Grant) -> None:
     published(parts, grant)
     wrong: list[Json] = [
-        {"op": "replace", "path": "/spec/addresses", "value": ["10.1.1.1"]},
+        {"op": "replace", "path": "/spec/address", "value": "10.1.1.1"},
         {"op": "replace", "path": "/spec/containerID", "value": "other"},
     ]
     parts.store.patch(names.PODIPS, "web", wrong, "default")

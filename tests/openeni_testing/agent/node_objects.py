@@ -24,17 +24,19 @@ def make_node(store: Store) -> None:
             "apiVersion": "v1",
             "kind": "Node",
             "metadata": {"name": NODE, "labels": {"kubernetes.io/os": "linux"}},
+            "spec": {"providerID": "openstack:///6a2c5b0e-0f5c-4d7e-9a44-1f3f0f3a7f01"},
             "status": {"addresses": [{"type": "InternalIP", "address": "10.99.0.11"}]},
         },
     )
 
 
 def make_pool(
-    store: Store, name: str = "pods", *, cool_down: str = "30s", default: bool = True
+    store: Store, name: str = "pods", *, cool_down: str = "30s", selects_all: bool = True
 ) -> None:
     body = pool_body(name)
     body["spec"]["coolDown"] = cool_down
-    body["spec"]["selection"] = "Default" if default else "OnRequest"
+    if selects_all:
+        body["spec"]["podSelector"] = {}
     store.create(names.ENIPOOLS, body)
 
 

@@ -5,14 +5,26 @@ in production, driven one key at a time, so that a test can stop the process aft
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from openeni_crds.conditions import Reason, Type, condition, is_true, merge
-from openeni_crds.eni import ENI, RetireAnswer, NodeStatus
+from openeni_crds.eni import ENI, NodeStatus, RetireAnswer
 from openeni_crds.enipool import ENIPool
-from openeni_crds.meta import Json, decode, encode
-from openeni_crds.names import API_VERSION, ENIPOOLS, ENIS, LABEL_VETH, MANAGER_AGENT, NODES, PODS
+from openeni_crds.meta import Json, decode, encode, parse_time
+from openeni_crds.names import (
+    ANNOTATION_POOL,
+    API_VERSION,
+    ENIPOOLS,
+    ENIS,
+    LABEL_VETH,
+    MANAGER_AGENT,
+    NODES,
+    PODIPS,
+    PODS,
+    Kind,
+)
 from openeni_kube.store import Store
 from openeni_kube.workqueue import Backoff, WorkQueue
 from openeni_operator.eni.observe import World as ENIWorld
@@ -21,7 +33,7 @@ from openeni_operator.enipool.reconcile import PoolReconciler
 from openeni_operator.enipool.reconcile import World as PoolWorld
 from openeni_operator.enipool.resolver import Resolver
 from openeni_operator.feed import everything, keys_of
-from openeni_operator.keys import ENIS, PODIPS, POOLS, Key, Reconcile
+from openeni_operator.keys import Key, Reconcile
 from openeni_operator.mirror import KINDS, SELECTORS, Mirror, listed
 from openeni_operator.podip.reconcile import PodIPReconciler
 from openeni_operator.podip.reconcile import World as PodIPWorld
@@ -54,8 +66,8 @@ class Process:
 
         enis = ENIWorld(self.mirror, store, cloud_of, CLUSTER, ports, self.clock, now, lost)
         resolver = Resolver(cloud_of, ports, RESYNC - 1, self.clock)
-        self.reconcilers: dict[str, Reconcile] = {
-            POOLS: PoolReconciler(PoolWorld(self.mirror, store, resolver, now)),
+        self.reconcilers: dict[Kind, Reconcile] = {
+            ENIPOOLS: PoolReconciler(PoolWorld(self.mirror, store, resolver, now)),
             ENIS: ENIReconciler(enis),
             PODIPS: PodIPReconciler(PodIPWorld(self.mirror, store, now)),
         }
@@ -134,23 +146,32 @@ class OperatorWorld:
                 "subnets": [{"name": "pods"}],
                 "securityGroups": [{"name": "pods"}],
                 "datapath": {"mode": "Veth"},
-                "selection": "Default",
+                "podSelector": {},
                 "capacity": {"addressesPerENI": 3, "minAvailable": 1},
                 **spec,
             },
         }
         self.api.create(ENIPOOLS, body)
 
-    def add_pod(self, name: str, node: str) -> str:
+    def add_pod(self, name: str, node: str, *, pool: str = "") -> str:
         body: Json = {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": name, "namespace": "default"},
+            "metadata": {
+                "name": name,
+                "namespace": "default",
+                "annotations": {ANNOTATION_POOL: pool} if pool else {},
+            },
             "spec": {"nodeName": node},
             "status": {"phase": "Pending"},
         }
         uid: str = self.api.create(PODS, body)["metadata"]["uid"]
         return uid
+
+    def report(self, eni: str, conditions: list[Json], **node: Any) -> None:
+        """Write an agent's report, whatever it says."""
+        body = {"metadata": {"name": eni}, "status": {"conditions": conditions, "node": node}}
+        self.api.apply(ENIS, body, manager=MANAGER_AGENT, subresource="status")
 
     def restart(self) -> None:
         """kill -9: memory, queue and mirror are gone."""
@@ -241,8 +262,11 @@ class OperatorWorld:
         return True
 
     def _idle_since(self, eni: ENI) -> str:
-        before = eni.status.node
-        return before.idle_since if before and before.idle_since else self.now()
+        before = eni.status.node.idle_since if eni.status.node else ""
+        with suppress(ValueError):
+            parse_time(before)
+            return before
+        return self.now()
 
     def _born(self) -> Process:
         process = Process(self.store, self.cloud, self.now)

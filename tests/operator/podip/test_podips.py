@@ -24,9 +24,10 @@ def add_podip(
             "podUID": uid,
             "nodeName": node,
             "containerID": "c" * 64,
-            "eni": eni,
-            "addresses": [address],
-            "mode": "Veth",
+            "eniName": eni,
+            "poolName": "pods",
+            "address": address,
+            "datapathMode": "Veth",
         },
     }
     world.api.create(PODIPS, body)
