@@ -1,7 +1,11 @@
 """PodIPs of one node, or of all: list them, release and mark those that need it."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
+
+import msgspec
 
 from openeni_crds.conditions import merge
 from openeni_crds.meta import Json, decode, encode
@@ -13,6 +17,7 @@ from openeni_operator.finalizers import without_finalizer
 from openeni_operator.mirror import Mirror
 from openeni_operator.podip.review import Release, Tell, review
 
+LOG: Final = logging.getLogger(__name__)
 ALL = "*"  # no node is called that
 
 
@@ -40,7 +45,7 @@ class PodIPReconciler:
     def _review(self, node: str) -> Result:
         selector = "" if node == ALL else f"spec.nodeName={node}"
         listed = self._world.store.list(PODIPS, field_selector=selector).items
-        podips = [decode(body, PodIP) for body in listed]
+        podips = list(_readable(listed))
         gone = frozenset(n for n in {p.spec.node_name for p in podips} if self._is_gone(n))
         enis = {eni.name: eni for eni in self._world.mirror.enis()}
         for act in review(podips, gone, enis):
@@ -78,3 +83,13 @@ class PodIPReconciler:
             self._world.store.apply(PODIPS, body, manager=MANAGER_OPERATOR, subresource="status")
         except NotFoundError:
             return
+
+
+def _readable(bodies: Iterable[Json]) -> Iterator[PodIP]:
+    """Yield the PodIPs that fit the model; one that does not is logged and stops no other."""
+    for body in bodies:
+        try:
+            yield decode(body, PodIP)
+        except msgspec.ValidationError as error:
+            meta = body["metadata"]
+            LOG.warning("PodIP %s/%s cannot be read: %s", meta["namespace"], meta["name"], error)

@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from openeni_crds.conditions import Type, find, is_true
-from openeni_crds.meta import decode
+from openeni_crds.meta import Json, decode
 from openeni_crds.names import FINALIZER_PODIP, NODES, PODIPS
 from openeni_crds.podip import PodIP
-from openeni_kube.store import NotFoundError
+from openeni_kube.result import Done
+from openeni_kube.store import NotFoundError, Page
+from openeni_operator.podip.reconcile import ALL, PodIPReconciler
+from openeni_operator.podip.reconcile import World as PodIPWorld
 from openeni_testing.controller.world import OperatorWorld
 
 
@@ -123,3 +126,33 @@ def test_pods_that_have_an_address_bring_no_eni() -> None:
     world.add_pod("one-more", "n1")
     world.settle(60)
     assert len(world.enis()) == 2
+
+
+def test_a_podip_that_cannot_be_read_is_logged_and_stops_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One node's agent wrote it, or CRDs of another version let it pass."""
+    world = grown()
+    listed = world.api.list(PODIPS)
+    broken: Json = {"metadata": {"name": "broken", "namespace": "default"}, "spec": {"podUID": 7}}
+    world.api.delete(NODES, "n1")
+    store = StoreWith(world.store, (broken, *listed.items))
+    mirror = world.process.mirror
+    mirror.drop(NODES, {"metadata": {"name": "n1", "resourceVersion": "999999"}})
+    assert PodIPReconciler(PodIPWorld(mirror, store, world.now))(ALL) == Done()
+    assert FINALIZER_PODIP not in podip(world, "on-n1").metadata.finalizers
+    assert "PodIP default/broken cannot be read" in caplog.text
+
+
+class StoreWith:
+    """A store whose list of PodIPs is given."""
+
+    def __init__(self, store: Any, items: tuple[Json, ...]) -> None:
+        self._store = store
+        self._items = items
+
+    def list(self, *_: object, **__: object) -> Page:
+        return Page(self._items, "1")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
