@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from typer.exceptions import TyperException
 
-from openeni_lab import lab as labs
 from openeni_lab import progress
-from openeni_lab.entering import enter
+from openeni_lab.enter import enter
+from openeni_lab.hypervisor.uml import GuestBootError
+from openeni_lab.kubernetes import dns
 from openeni_lab.kubernetes.api import ApiError
 from openeni_lab.kubernetes.images import ImageError
-from openeni_lab.lab import Kind, Lab
+from openeni_lab.lab import Lab, NodeKind, load
 from openeni_lab.layout import Layout, cache_folder
 from openeni_lab.machine import enclosure, service, steps
 from openeni_lab.machine.client import MachineError
@@ -28,28 +29,27 @@ from openeni_lab.machine.enclosure import LabError
 from openeni_lab.machine.limits import Limits
 from openeni_lab.machine.steps import StepError
 from openeni_lab.node.kernel import run_in_kernel
-from openeni_lab.node.uml import GuestError
 from openeni_lab.options import (
     DEFAULT,
-    All,
+    AllOption,
     Component,
-    CPUs,
-    Keep,
-    Lines,
-    Memory,
-    Name,
-    NodeCount,
-    NodeKind,
-    NodeName,
-    Yes,
+    CPUsOption,
+    KeepOption,
+    KindOption,
+    LinesOption,
+    MemoryOption,
+    NameOption,
+    NodeCountOption,
+    NodeOption,
+    YesOption,
 )
 from openeni_lab.prepare import stage
 from openeni_lab.prepare.checks import judge
-from openeni_lab.prepare.debian import PackageError
-from openeni_lab.product import demonstration, dns
+from openeni_lab.prepare.debian_packages import PackageError
+from openeni_lab.product import installed_lab
 from openeni_lab.product.chart import ChartError
-from openeni_lab.product.demo import DemoError
-from openeni_lab.product.demonstration import Running
+from openeni_lab.product.demo import DemoError, datapaths_of, show
+from openeni_lab.product.installed_lab import InstalledLab
 from openeni_lab.programs import prepared
 from openeni_lab.programs.cache import BuildError, size_mib
 from openeni_lab.programs.prepared import NotPreparedError
@@ -61,7 +61,7 @@ ERRORS: Final = (
     BuildError,
     ChartError,
     DemoError,
-    GuestError,
+    GuestBootError,
     ImageError,
     LabError,
     MachineError,
@@ -90,20 +90,20 @@ app.add_typer(node_app, name="node")
 
 @app.command()
 def up(
-    name: Name = DEFAULT,
-    nodes: NodeCount = 2,
-    kind: NodeKind = Kind.AUTO,
-    memory: Memory = None,
-    cpus: CPUs = None,
+    name: NameOption = DEFAULT,
+    nodes: NodeCountOption = 2,
+    kind: KindOption = NodeKind.AUTO,
+    memory: MemoryOption = None,
+    cpus: CPUsOption = None,
 ) -> None:
     """Bring the lab up with openeni in it, or go on where an earlier `up` stopped."""
     wanted = _lab(name, nodes, kind, memory, cpus)
     with progress.shown() as shown:
-        demonstration.up(wanted, shown).api.apply(dns.objects())
+        installed_lab.up(wanted, shown).api.apply(dns.objects())
     print(f"export KUBECONFIG={wanted.layout.kubeconfig}")
 
 
-def _lab(name: str, nodes: int, kind: Kind, memory: int | None, cpus: float | None) -> Lab:
+def _lab(name: str, nodes: int, kind: NodeKind, memory: int | None, cpus: float | None) -> Lab:
     """The lab that these options describe, on this machine."""
     limits = Limits.of(nodes)
     if memory is not None:
@@ -116,17 +116,17 @@ def _lab(name: str, nodes: int, kind: Kind, memory: int | None, cpus: float | No
 
 @app.command()
 def demo(
-    name: Name = DEFAULT,
-    nodes: NodeCount = 2,
-    kind: NodeKind = Kind.AUTO,
-    memory: Memory = None,
-    cpus: CPUs = None,
+    name: NameOption = DEFAULT,
+    nodes: NodeCountOption = 2,
+    kind: KindOption = NodeKind.AUTO,
+    memory: MemoryOption = None,
+    cpus: CPUsOption = None,
 ) -> None:
     """Run the demo: create pools and pods, test every path, leave the lab running."""
     lab = _lab(name, nodes, kind, memory, cpus)
-    modes = demonstration.modes_of(lab.kind, prepared.read(()).machine.ipvlan)
+    modes = datapaths_of(lab.kind, ipvlan=prepared.read(()).machine.ipvlan)
     with progress.shown() as shown:
-        if not demonstration.show(lab, shown, modes, Console()):
+        if not show(lab, shown, modes, Console()):
             raise DemoError(
                 "a path FAILED, or a count above is not 0; the lab is still up: "
                 "`openeni-lab logs` shows why, `openeni-lab down` removes it"
@@ -134,7 +134,7 @@ def demo(
 
 
 @app.command()
-def check(name: Name = DEFAULT, everything: All = False) -> None:
+def check(name: NameOption = DEFAULT, everything: AllOption = False) -> None:
     """List everything that this machine is missing; changes nothing."""
     findings = judge(stage.look(Layout(name), everything=everything))
     for finding in findings:
@@ -145,7 +145,9 @@ def check(name: Name = DEFAULT, everything: All = False) -> None:
 
 
 @app.command()
-def prepare(name: Name = DEFAULT, everything: All = False, yes: Yes = False) -> None:
+def prepare(
+    name: NameOption = DEFAULT, everything: AllOption = False, yes: YesOption = False
+) -> None:
     """Install and build what labs need; shows the plan and asks first. No other command does."""
     with progress.shown() as shown:
         stage.prepare(Layout(name), shown, partial(_agreed, yes=yes), everything=everything)
@@ -175,7 +177,7 @@ def prune() -> None:
 
 
 @app.command(context_settings=PASS_ON)
-def kernel(context: typer.Context, keep: Keep = None) -> None:
+def kernel(context: typer.Context, keep: KeepOption = None) -> None:
     """Run a command on a kernel that has ipvlan: this one, or a user-mode kernel."""
     if not context.args:
         raise typer.BadParameter("no command was given")
@@ -183,15 +185,15 @@ def kernel(context: typer.Context, keep: Keep = None) -> None:
 
 
 @app.command()
-def down(name: Name = DEFAULT) -> None:
+def down(name: NameOption = DEFAULT) -> None:
     """Stop the lab and remove every trace of it."""
     Lab(Layout(name)).down()
 
 
 @app.command()
-def status(name: Name = DEFAULT) -> None:
+def status(name: NameOption = DEFAULT) -> None:
     """Show what runs in the lab, what ended by itself, and the memory and disk that it takes."""
-    lab = labs.load(Layout(name))
+    lab = load(Layout(name))
     table = Table("where", "program", "state", "restarts")
     for where, machine in lab.machines.items():
         for program, process in machine.list().items():
@@ -199,7 +201,7 @@ def status(name: Name = DEFAULT) -> None:
             table.add_row(where, program, state, str(process.restarts))
     console = Console()
     console.print(table)
-    for line in service.ended(lab.machines):
+    for line in service.unexpected_exits(lab.machines):
         console.print(f"ended by itself: {line}", markup=False, soft_wrap=True)
     for part, mib in sorted(enclosure.memory(lab.layout).items()):
         console.print(f"memory of {part}: {mib:.0f} MiB")
@@ -208,7 +210,7 @@ def status(name: Name = DEFAULT) -> None:
 
 
 @app.command()
-def logs(name: Name = DEFAULT, lines: Lines = 5) -> None:
+def logs(name: NameOption = DEFAULT, lines: LinesOption = 5) -> None:
     """Show where the lab's logs are, and the last lines of each."""
     layout = Layout(name)
     found = sorted((*layout.logs.glob("*.log"), *layout.state.glob("nodes/*/logs/*.log")))
@@ -221,23 +223,23 @@ def logs(name: Name = DEFAULT, lines: Lines = 5) -> None:
 
 
 @app.command("exec", context_settings=PASS_ON)
-def execute(context: typer.Context, name: Name = DEFAULT, node: NodeName = "") -> None:
+def execute(context: typer.Context, name: NameOption = DEFAULT, node: NodeOption = "") -> None:
     """Run a command in the lab (`openeni-lab exec -- openstack port list`) or on a node."""
     if not context.args:
         raise typer.BadParameter("no command was given")
-    enter(labs.load(Layout(name)), node, context.args)
+    enter(load(Layout(name)), node, context.args)
 
 
 @app.command()
-def shell(name: Name = DEFAULT, node: NodeName = "") -> None:
+def shell(name: NameOption = DEFAULT, node: NodeOption = "") -> None:
     """Open a shell in the lab, or on a node."""
-    enter(labs.load(Layout(name)), node, [shutil.which("bash") or "sh"])
+    enter(load(Layout(name)), node, [shutil.which("bash") or "sh"])
 
 
 @app.command(context_settings=PASS_ON)
-def kubectl(context: typer.Context, name: Name = DEFAULT) -> None:
+def kubectl(context: typer.Context, name: NameOption = DEFAULT) -> None:
     """Run kubectl on the lab's cluster, whatever the shell's KUBECONFIG says."""
-    lab = labs.load(Layout(name))
+    lab = load(Layout(name))
     program = lab.built.bin("kubectl")
     own = {"KUBECONFIG": lab.layout.kubeconfig, "KUBECACHEDIR": lab.layout.kubectl_cache}
     environment = {**os.environ, **{name: str(path) for name, path in own.items()}}
@@ -245,21 +247,21 @@ def kubectl(context: typer.Context, name: Name = DEFAULT) -> None:
 
 
 @app.command()
-def restart(component: Component, name: Name = DEFAULT, node: NodeName = "") -> None:
+def restart(component: Component, name: NameOption = DEFAULT, node: NodeOption = "") -> None:
     """Restart the operator, or the agents (one with --node), with the current code and chart."""
-    running = Running.of(labs.load(Layout(name)))
-    places = [running.lab.node(node).host.node] if node else running.lab.layout.nodes
+    installed = InstalledLab.of(load(Layout(name)))
+    places = [installed.lab.node(node).host.node] if node else installed.lab.layout.nodes
     with progress.shown() as shown:
         for place in places[:1] if component is Component.OPERATOR else places:
-            steps.run(running.installation.restart(component.value, place), shown)
+            steps.run(installed.installation.restart(component.value, place), shown)
 
 
 @node_app.command("restart")
-def restart_node(node: Annotated[str, typer.Argument()], name: Name = DEFAULT) -> None:
+def restart_node(node: Annotated[str, typer.Argument()], name: NameOption = DEFAULT) -> None:
     """Restart a node as a reboot does: its processes and its /run are gone, its NICs are back."""
-    running = Running.of(labs.load(Layout(name)))
+    installed = InstalledLab.of(load(Layout(name)))
     with progress.shown() as shown:
-        running.restart_node(node, shown)
+        installed.restart_node(node, shown)
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from openeni_lab.cloud import openstack
-from openeni_lab.hypervisor.network import Network
+from openeni_lab.cloud import bring_up
+from openeni_lab.hypervisor.network import LabNetwork
 from openeni_lab.kubernetes.control_plane import ControlPlane
 from openeni_lab.kubernetes.images import Image, make_images
 from openeni_lab.layout import Layout, NodeLayout
@@ -18,24 +18,24 @@ from openeni_lab.machine.client import Machine
 from openeni_lab.machine.enclosure import LabError
 from openeni_lab.machine.limits import Limits
 from openeni_lab.machine.steps import Progress, Step, run, together
-from openeni_lab.node.machines import GuestMachine, Host, NamespaceMachine, NodeMachine
-from openeni_lab.node.parts import Node
+from openeni_lab.node.components import Node
+from openeni_lab.node.machines import NamespaceMachine, NodeHost, NodeMachine, VMMachine
 from openeni_lab.programs import prepared
 from openeni_lab.programs.sets import KERNEL, LAB_SETS, Built
 
 
-class Kind(StrEnum):
+class NodeKind(StrEnum):
     """What stands for a node."""
 
     NAMESPACE = "namespace"
     VM = "vm"
     AUTO = "auto"  # a namespace where the machine's own kernel has ipvlan
 
-    def decided(self, *, ipvlan: bool) -> "Kind":
+    def decided(self, *, ipvlan: bool) -> "NodeKind":
         """Return the kind of node that a machine whose kernel has ipvlan, or has not, gives."""
-        if self is not Kind.AUTO:
+        if self is not NodeKind.AUTO:
             return self
-        return Kind.NAMESPACE if ipvlan else Kind.VM
+        return NodeKind.NAMESPACE if ipvlan else NodeKind.VM
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Lab:
     """One lab. Making this object starts nothing and looks at nothing."""
 
     layout: Layout
-    kind: Kind = Kind.NAMESPACE
+    kind: NodeKind = NodeKind.NAMESPACE
     limits: Limits | None = None  # None: what this many nodes need
 
     @property
@@ -59,7 +59,7 @@ class Lab:
     @property
     def sets(self) -> tuple[str, ...]:
         """What must have been built for this lab."""
-        return (*LAB_SETS, KERNEL.name) if self.kind is Kind.VM else LAB_SETS
+        return (*LAB_SETS, KERNEL.name) if self.kind is NodeKind.VM else LAB_SETS
 
     @property
     def control_plane(self) -> ControlPlane:
@@ -98,9 +98,9 @@ class Lab:
     def steps(self) -> list[Step]:
         """Everything inside: the cloud's wires, control plane, cloud, nodes."""
         return [
-            *Network(self.layout, self.machine).steps(),
+            *LabNetwork(self.layout, self.machine).steps(),
             *self.control_plane.started(),
-            *openstack.steps(self.layout, self.machine, self.built.openstack_venv),
+            *bring_up.steps(self.layout, self.machine, self.built.openstack_venv),
             self.control_plane.settled(),
             together("nodes", [node.steps() for node in self.nodes.values()]),
         ]
@@ -116,10 +116,10 @@ class Lab:
             run(self.node(name).restart(), progress)
 
     def _node(self, node: NodeLayout) -> Node:
-        host = Host(self.layout, self.machine, node)
+        host = NodeHost(self.layout, self.machine, node)
         machine: NodeMachine = NamespaceMachine(host)
-        if self.kind is Kind.VM:
-            machine = GuestMachine(host, self.built.kernel, self.built.kernel_preload)
+        if self.kind is NodeKind.VM:
+            machine = VMMachine(host, self.built.kernel, self.built.kernel_preload)
         return Node(host, machine, self.control_plane, lambda: self._images)
 
     @cached_property
@@ -147,7 +147,7 @@ def load(layout: Layout) -> Lab:
         kept: dict[str, Any] = json.loads(_memory(layout).read_text())
     except FileNotFoundError:
         raise LabError(f"there is no lab {layout.name!r}: openeni-lab up makes it") from None
-    return Lab(replace(layout, node_count=kept["nodes"]), Kind(kept["kind"]))
+    return Lab(replace(layout, node_count=kept["nodes"]), NodeKind(kept["kind"]))
 
 
 def _memory(layout: Layout) -> Path:

@@ -14,13 +14,13 @@ from rich.text import Text
 
 from openeni_lab.machine.steps import Progress
 
-__all__ = ["Display", "Lines", "Progress", "Screen", "shown"]
+__all__ = ["LogProgress", "Progress", "TerminalProgress", "TwoLaneProgress", "shown"]
 
 SAY_AGAIN_SECONDS = 15.0
 LONGEST_NOTE = 70
 
 
-class Display(Progress, Protocol):
+class TwoLaneProgress(Progress, Protocol):
     """Where work is shown that may go on in two lanes."""
 
     def beside(self) -> Progress:
@@ -28,7 +28,7 @@ class Display(Progress, Protocol):
         ...
 
 
-class Lines:
+class LogProgress:
     """For logs: how long each thing took, and a word now and then while it takes long."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Lines:
             _say(f"  {self._name}: {text[:LONGEST_NOTE]}")
 
     def beside(self) -> Progress:
-        return Lines()
+        return LogProgress()
 
     def done(self, *, changed: bool = True) -> None:
         if changed:
@@ -58,13 +58,13 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-class Screen:
+class TerminalProgress:
     """For people: each running step with a spinner, its clock and what a fast machine takes."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
         self.live = Live(console=self.console, transient=True, refresh_per_second=8)
-        self._rows: dict[int, _Running] = {}  # by lane
+        self._rows: dict[int, _Row] = {}  # by lane
         self._lock = threading.Lock()
         self._lane = _Lane(self, 0)
         self.start, self.note, self.done = self._lane.start, self._lane.note, self._lane.done
@@ -72,7 +72,7 @@ class Screen:
     def beside(self) -> Progress:
         return _Lane(self, 1)
 
-    def show(self, lane: int, running: "_Running | None") -> None:
+    def show(self, lane: int, running: "_Row | None") -> None:
         """Put a lane's row on the screen, or take it off."""
         with self._lock:
             if running:
@@ -89,12 +89,12 @@ class Screen:
 class _Lane:
     """One row of a screen."""
 
-    def __init__(self, screen: Screen, number: int) -> None:
+    def __init__(self, screen: TerminalProgress, number: int) -> None:
         self._screen, self._number = screen, number
-        self._running = _Running("", 0)
+        self._running = _Row("", 0)
 
     def start(self, name: str, expected_seconds: float) -> None:
-        self._running = _Running(name, expected_seconds)
+        self._running = _Row(name, expected_seconds)
         self._screen.show(self._number, self._running)
 
     def note(self, text: str) -> None:
@@ -109,7 +109,7 @@ class _Lane:
             self._screen.console.print(Text(f"     there  {name}", "dim"))
 
 
-class _Running:
+class _Row:
     """One line that shows the passing time whenever it is drawn."""
 
     def __init__(self, name: str, seconds: float) -> None:
@@ -129,12 +129,12 @@ class _Running:
 
 
 @contextmanager
-def shown() -> Generator[Display]:
+def shown() -> Generator[TwoLaneProgress]:
     """Yield the display that suits standard error; restore the terminal afterwards."""
     if not sys.stderr.isatty():
-        yield Lines()
+        yield LogProgress()
         return
-    screen = Screen()
+    screen = TerminalProgress()
     try:
         yield screen
     finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from openeni_lab.cloud.openstack import client_environment
+from openeni_lab.cloud.access import client_environment
 from openeni_testing.lab.small_lab import SmallLab
 
 pytestmark = [pytest.mark.root, pytest.mark.cloud]

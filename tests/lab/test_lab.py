@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 import pytest
 
-from openeni_lab.hypervisor.network import Network
+from openeni_lab.hypervisor.network import LabNetwork
 from openeni_lab.lab import Lab
 from openeni_lab.layout import Layout
 from openeni_lab.machine import enclosure
@@ -79,11 +79,11 @@ def test_a_missing_lab_goes_down_quietly() -> None:
 KILLED_UP = """
 import itertools, os, signal, sys, threading
 from openeni_lab.machine import steps
-from openeni_lab.lab import Kind, Lab
+from openeni_lab.lab import NodeKind, Lab
 from openeni_lab.layout import Layout
-from openeni_lab.progress import Lines
+from openeni_lab.progress import LogProgress
 
-lab = Lab(Layout(sys.argv[1], node_count=1), Kind.NAMESPACE)
+lab = Lab(Layout(sys.argv[1], node_count=1), NodeKind.NAMESPACE)
 at, victim = int(sys.argv[2]), sys.argv[3]
 begun = itertools.count(1)
 make_true = steps._make_true
@@ -98,7 +98,7 @@ def killed(step, progress):
     make_true(step, progress)
 
 steps._make_true = killed
-lab.up(Lines())
+lab.up(LogProgress())
 """
 
 
@@ -129,7 +129,7 @@ def test_a_lab_killed_at_any_step_before_its_cloud_leaves_what_down_removes(lab:
     """By turns it is `up` that is killed, whose lab goes on until `down`, and the lab's init."""
     before = machine_facts(NAME)
     made = Lab(lab)
-    steps = [*Network(lab, made.machine).steps(), *made.control_plane.started()]
+    steps = [*LabNetwork(lab, made.machine).steps(), *made.control_plane.started()]
     for number in range(1, len(steps) + 2):  # the first starts the init
         victim = "init" if number > 1 and number % 2 else "up"
         killed, where = killed_up(number, victim)

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from openeni_lab import lab as labs
 from openeni_lab.kubernetes.api import Api
+from openeni_lab.lab import load
 from openeni_lab.layout import Layout
 from openeni_lab.machine import enclosure
 from openeni_lab.machine.client import Machine
-from openeni_lab.product import demonstration
-from openeni_lab.product.demo import DEPLOYMENTS, REUSED
-from openeni_lab.product.demonstration import GUEST_MODES, Running
+from openeni_lab.product import installed_lab
+from openeni_lab.product.demo import DEPLOYMENTS, REUSED, SHOWN_DATAPATHS
 from openeni_lab.product.installation import OPERATOR
-from openeni_lab.progress import Lines
-from openeni_testing.lab import running as running_labs
+from openeni_lab.product.installed_lab import InstalledLab
+from openeni_lab.progress import LogProgress
+from openeni_testing.lab import installed_lab as lab
 from openeni_testing.lab.machine_facts import machine_facts
-from openeni_testing.lab.one_lab import own_name, remove_abandoned
+from openeni_testing.lab.shared_lab import own_name, remove_abandoned
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
@@ -60,21 +60,21 @@ def test_the_demo_on_vm_nodes_shows_every_datapath_and_says_the_truth(
     assert "FAILED" not in done.stdout
     for line in ("packets dropped as spoofed: 0", "programs that ended by themselves: 0"):
         assert line in done.stdout.splitlines()
-    running = demonstration.up(labs.load(LAB), Lines())
-    assert_world_is_as_the_demo_says(running)
-    assert re_used(done.stdout) == {pod.address for pod in running.reach.pods(REUSED)}
+    installed = installed_lab.up(load(LAB), LogProgress())
+    assert_world_is_as_the_demo_says(installed)
+    assert re_used(done.stdout) == {pod.address for pod in installed.reach.pods(REUSED)}
     assert_printed_commands_work(done.stdout)
     assert_nothing_is_left(before)
 
 
-def assert_world_is_as_the_demo_says(running: Running) -> None:
-    for mode in (*GUEST_MODES, REUSED):
-        running_labs.wait_until_all_agree(running, mode)
-        enis = running_labs.enis_of(running, mode)
-        podips = running_labs.podips_on(running, enis)
-        assert len(podips) >= 2 * len(running.installation.nodes)
-        assert {eni["spec"]["nodeName"] for eni in enis} == set(running.installation.nodes)
-    assert sum(running.dropped().values()) == 0
+def assert_world_is_as_the_demo_says(installed: InstalledLab) -> None:
+    for mode in (*SHOWN_DATAPATHS, REUSED):
+        lab.wait_until_all_agree(installed, mode)
+        enis = lab.enis_of(installed, mode)
+        podips = lab.podips_on(installed, enis)
+        assert len(podips) >= 2 * len(installed.installation.nodes)
+        assert {eni["spec"]["nodeName"] for eni in enis} == set(installed.installation.nodes)
+    assert sum(installed.dropped().values()) == 0
 
 
 def re_used(printed: str) -> set[str]:

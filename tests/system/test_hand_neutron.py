@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from openeni_lab.cloud.openstack import client_environment
-from openeni_lab.hypervisor.network import Network
+from openeni_lab.cloud.access import client_environment
+from openeni_lab.hypervisor.network import LabNetwork
 from openeni_lab.hypervisor.records import Faults, Records
-from openeni_lab.lab import Kind, Lab
+from openeni_lab.lab import Lab, NodeKind
 from openeni_lab.layout import PODS_GATEWAY, REMOTE_VM, Layout
 from openeni_lab.machine import sysctl
 from openeni_lab.machine.client import Machine, MachineError
 from openeni_lab.programs import prepared
-from openeni_lab.progress import Lines
-from openeni_testing.lab.one_lab import own_name, remove_abandoned
+from openeni_lab.progress import LogProgress
+from openeni_testing.lab.shared_lab import own_name, remove_abandoned
 from openeni_testing.network import hand_steps
 from openeni_testing.waiting import wait_for
 
@@ -31,10 +31,10 @@ PREFIX = "hand"
 def bare(no_other_lab: None) -> Iterator[Lab]:
     """A lab with one node that has ipvlan, and no openeni."""
     ipvlan = prepared.read(()).machine.ipvlan
-    lab = Lab(Layout(own_name(PREFIX), 1), Kind.AUTO.decided(ipvlan=ipvlan))
+    lab = Lab(Layout(own_name(PREFIX), 1), NodeKind.AUTO.decided(ipvlan=ipvlan))
     remove_abandoned(PREFIX)
     try:
-        lab.up(Lines())
+        lab.up(LogProgress())
         yield lab
     finally:
         lab.down()
@@ -86,7 +86,7 @@ def test_a_two_addresses_of_a_hot_plugged_port_answer_curl_from_off_the_node(bar
         for run in (gateway, remote):
             assert "200 OK" in _headers(run, address)
             assert hand_steps.curl(run, address) == address
-    assert Network(bare.layout, bare.machine).dropped().get(port, 0) == 0
+    assert LabNetwork(bare.layout, bare.machine).dropped().get(port, 0) == 0
     openstack(bare, "server", "remove", "port", "n1", port)
     wait_for(lambda: mac not in node("ip", "link"), "the NIC is unplugged", 60)
     openstack(bare, "port", "delete", port)

@@ -10,13 +10,13 @@ from typing import Final
 from uuid import NAMESPACE_DNS, uuid5
 
 from openeni_lab import layout
-from openeni_lab.cloud.place import KEYSTONE_URL, REGION, Cloud
+from openeni_lab.cloud.cloud_layout import KEYSTONE_URL, REGION, CloudLayout
 
 Section = Mapping[str, object]
 Document = Mapping[str, Section]
 
 
-def files(cloud: Cloud, password: str) -> dict[Path, str]:
+def files(cloud: CloudLayout, password: str) -> dict[Path, str]:
     """Every file of `cloud.etc` but the paste.ini's, which come with the services."""
     return {
         cloud.etc / "keystone/keystone.conf": _text(_keystone(cloud, password)),
@@ -29,14 +29,14 @@ def files(cloud: Cloud, password: str) -> dict[Path, str]:
     }
 
 
-def folders(cloud: Cloud) -> list[Path]:
+def folders(cloud: CloudLayout) -> list[Path]:
     """Folders that services expect to find."""
     names = "state/neutron state/nova images/staging images/tasks lock"
     keys = "etc/keystone/fernet-keys etc/keystone/credential-keys"
     return [cloud.run / name for name in f"{names} {keys}".split()]
 
 
-def paste_files(cloud: Cloud) -> dict[Path, Path]:
+def paste_files(cloud: CloudLayout) -> dict[Path, Path]:
     """Destination -> source of the WSGI pipelines that come with the services."""
     share = cloud.venv / "etc"
     return {
@@ -87,11 +87,11 @@ _LOG: Final[Section] = {"use_stderr": "true"}
 _QUIET: Final[Document] = {"oslo_messaging_notifications": {"driver": "noop"}}
 
 
-def _locks(cloud: Cloud) -> Document:
+def _locks(cloud: CloudLayout) -> Document:
     return {"oslo_concurrency": {"lock_path": cloud.run / "lock"}, **_QUIET}
 
 
-def _keystone(cloud: Cloud, password: str) -> Document:
+def _keystone(cloud: CloudLayout, password: str) -> Document:
     keys = cloud.etc / "keystone"
     return {
         "DEFAULT": {"public_endpoint": KEYSTONE_URL.removesuffix("/v3"), **_LOG},
@@ -114,7 +114,7 @@ def _placement(password: str) -> Document:
     }
 
 
-def _glance(cloud: Cloud, password: str) -> Document:
+def _glance(cloud: CloudLayout, password: str) -> Document:
     images = cloud.run / "images"
     return {
         "DEFAULT": {"enabled_backends": "store:file", **_LOG},
@@ -131,7 +131,7 @@ def _glance(cloud: Cloud, password: str) -> Document:
     }
 
 
-def _neutron(cloud: Cloud, password: str) -> Document:
+def _neutron(cloud: CloudLayout, password: str) -> Document:
     return {
         "DEFAULT": {
             "state_path": cloud.run / "state/neutron",
@@ -170,7 +170,7 @@ def _ml2() -> Document:
     }
 
 
-def _nova(cloud: Cloud, password: str) -> Document:
+def _nova(cloud: CloudLayout, password: str) -> Document:
     return {
         "DEFAULT": {
             "host": cloud.hosts[0],

@@ -17,7 +17,7 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
 from openeni_lab import layout
-from openeni_lab.cloud.place import KEYSTONE_URL
+from openeni_lab.cloud.cloud_layout import KEYSTONE_URL
 
 ANSWER_SECONDS: Final = 60.0
 LISTS: Final = {
@@ -30,7 +30,7 @@ NOVA: Final = f"http://127.0.0.1:{layout.NOVA_PORT}/v2.1"
 _open = build_opener(ProxyHandler({})).open
 
 
-class Probe:
+class ReadinessProbe:
     """Asks each of `names` (services, and `nova-compute`) until it has answered once."""
 
     def __init__(self, password: str, hosts: int, names: Sequence[str]) -> None:
@@ -92,7 +92,7 @@ def _get(url: str, token: str) -> dict[str, Any] | None:
 
 def main(secrets: str, hosts: str, seconds: str, *names: str) -> int:
     """Exit status 0 when everything answers in time."""
-    probe = Probe(json.loads(Path(secrets).read_text())["password"], int(hosts), names)
+    probe = ReadinessProbe(json.loads(Path(secrets).read_text())["password"], int(hosts), names)
     deadline = time.monotonic() + float(seconds)
     while missing := probe.missing():
         if time.monotonic() > deadline:

@@ -30,10 +30,10 @@ ENDPOINTS: Final = {
     "glance": ("image", layout.GLANCE_PORT, ""),
 }
 
-Plan = Mapping[str, Any]
+Inputs = Mapping[str, Any]
 
 
-def identity(plan: Plan) -> dict[str, Any]:
+def identity(plan: Inputs) -> dict[str, Any]:
     """Services, their users, the project and the operator's application credential."""
     keystone: Any = openstack.connect(cloud="admin").identity
     roles = [keystone.find_role(name, ignore_missing=False) for name in ("admin", "service")]
@@ -51,7 +51,7 @@ def identity(plan: Plan) -> dict[str, Any]:
     return _project(keystone, plan)
 
 
-def _project(keystone: Any, plan: Plan) -> dict[str, Any]:
+def _project(keystone: Any, plan: Inputs) -> dict[str, Any]:
     name = layout.CLOUD_PROJECT
     project = keystone.create_project(name=name, domain_id="default")
     user = keystone.create_user(name=name, password=plan["password"], domain_id="default")
@@ -64,7 +64,7 @@ def _project(keystone: Any, plan: Plan) -> dict[str, Any]:
     return {"credential_id": credential.id}
 
 
-def cloud(plan: Plan) -> dict[str, Any]:
+def cloud(plan: Inputs) -> dict[str, Any]:
     """Flavor, a zone for each compute host, networks, security group."""
     admin: Any = openstack.connect(cloud="admin")
     admin.compute.create_flavor(name=FLAVOR, ram=64, vcpus=1, disk=1)  # disk=0 is refused
@@ -97,7 +97,7 @@ def _network(own: Any, name: str, cidr: str, gateway: str, pool: tuple[str, str]
     )
 
 
-def servers(plan: Plan) -> dict[str, Any]:
+def servers(plan: Inputs) -> dict[str, Any]:
     """Boot the servers that are missing; answers id, port, MAC and address of each by name."""
     own: Any = openstack.connect(cloud=layout.CLOUD_PROJECT)
     admin: Any = openstack.connect(cloud="admin")
@@ -121,7 +121,7 @@ def _image(admin: Any) -> str:
     return str(image.id)
 
 
-def _boot(own: Any, image: str, wanted: Plan) -> None:
+def _boot(own: Any, image: str, wanted: Inputs) -> None:
     network = own.network.find_network(wanted["network"], ignore_missing=False)
     own.compute.create_server(
         name=wanted["name"],
@@ -132,7 +132,7 @@ def _boot(own: Any, image: str, wanted: Plan) -> None:
     )
 
 
-def _booted(own: Any, wanted: Plan) -> dict[str, str]:
+def _booted(own: Any, wanted: Inputs) -> dict[str, str]:
     deadline = time.monotonic() + SERVER_SECONDS
     while True:
         server = own.compute.find_server(wanted["name"], ignore_missing=False)
@@ -149,7 +149,7 @@ def _booted(own: Any, wanted: Plan) -> dict[str, str]:
     return {"id": server.id, **found}
 
 
-STAGES: Final[Mapping[str, Callable[[Plan], dict[str, Any]]]] = {
+STAGES: Final[Mapping[str, Callable[[Inputs], dict[str, Any]]]] = {
     "identity": identity,
     "cloud": cloud,
     "servers": servers,

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from openeni_lab import layout
-from openeni_lab.cloud.place import DATABASES, KEYSTONE_URL, REGION, Cloud, Secrets
-from openeni_lab.cloud.run import OpenStack
+from openeni_lab.cloud.cloud_layout import DATABASES, KEYSTONE_URL, REGION, CloudLayout, Secrets
+from openeni_lab.cloud.openstack import OpenStack
 from openeni_lab.layout import Layout, NodeLayout
 from openeni_lab.machine.client import Machine
 from openeni_lab.programs.cache import distribution
 
 COPIED: Final = ("mysql", "etc/keystone/fernet-keys", "etc/keystone/credential-keys")
-_SOURCES: Final = ("layout", "cloud/place", "cloud/config", "cloud/seed", "cloud/template")
+_SOURCES: Final = ("layout", "cloud/cloud_layout", "cloud/config", "cloud/seed", "cloud/template")
 
 
 def template_folder(lab: Layout, venv: Path) -> Path:
@@ -44,7 +44,7 @@ def copy(source: Path, target: Path, machine: Machine) -> None:
     draft.rename(target)
 
 
-def make(lab: Layout, machine: Machine, cloud: Cloud, target: Path) -> None:
+def make(lab: Layout, machine: Machine, cloud: CloudLayout, target: Path) -> None:
     """Start an empty OpenStack in `cloud.run`, fill it, stop it, keep the result in `target`.
 
     Another lab that makes the same one at this moment is waited for, and its template taken.
@@ -56,7 +56,7 @@ def make(lab: Layout, machine: Machine, cloud: Cloud, target: Path) -> None:
             _make(lab, machine, cloud, target)
 
 
-def _make(lab: Layout, machine: Machine, cloud: Cloud, target: Path) -> None:
+def _make(lab: Layout, machine: Machine, cloud: CloudLayout, target: Path) -> None:
     stack = OpenStack(cloud, machine, lab.logs, "template-")
     stack.stop()
     shutil.rmtree(cloud.run, ignore_errors=True)
@@ -134,7 +134,7 @@ def _file(stack: OpenStack, name: str) -> str:
     return f"--config-file={stack.cloud.etc / name}"
 
 
-def _keep(cloud: Cloud, target: Path, machine: Machine) -> None:
+def _keep(cloud: CloudLayout, target: Path, machine: Machine) -> None:
     """Of the stopped cloud what `openstack_config` cannot write again."""
     chosen = cloud.run / "template"
     for name in COPIED:

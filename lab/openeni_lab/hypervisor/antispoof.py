@@ -19,7 +19,7 @@ COUNTERS_COMMAND: Final = ("nft", "-j", "list", "counters", "table", *TABLE.spli
 DROP_UNKNOWN: Final = "drop-unknown"
 _TARGET: Final = "@th,64,128"  # of a neighbour message: `icmpv6 taddr` is not in nftables 1.0.6
 
-Network: TypeAlias = IPv4Network | IPv6Network
+IPNetwork: TypeAlias = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def _drop(match: str, counter: str, reason: str) -> str:
     return f'{match} counter counter name "{counter}" drop comment "{reason}"'
 
 
-def _ipv4_rules(mac: str, networks: Sequence[Network]) -> list[str]:
+def _ipv4_rules(mac: str, networks: Sequence[IPNetwork]) -> list[str]:
     known = _set(str(network) for network in networks if isinstance(network, IPv4Network))
     if not known:
         return []
@@ -172,7 +172,7 @@ def _ipv4_rules(mac: str, networks: Sequence[Network]) -> list[str]:
     return [f"{sender} arp saddr ip {known} accept", f"ether saddr {mac} ip saddr {known} accept"]
 
 
-def _ipv6_rules(mac: str, networks: Sequence[Network]) -> list[str]:
+def _ipv6_rules(mac: str, networks: Sequence[IPNetwork]) -> list[str]:
     mine = [network for network in networks if isinstance(network, IPv6Network)]
     if not mine:
         return []
@@ -189,15 +189,15 @@ def _ipv6_rules(mac: str, networks: Sequence[Network]) -> list[str]:
     ]
 
 
-def _by_mac(pairs: Iterable[AddressPair]) -> dict[str, list[Network]]:
+def _by_mac(pairs: Iterable[AddressPair]) -> dict[str, list[IPNetwork]]:
     """Overlaps are merged: nftables refuses them in one set."""
-    found: dict[str, list[Network]] = {}
+    found: dict[str, list[IPNetwork]] = {}
     for pair in pairs:
         found.setdefault(pair.mac, []).append(ip_network(pair.address, strict=False))
     return {mac: _merged(networks) for mac, networks in found.items()}
 
 
-def _merged(networks: Sequence[Network]) -> list[Network]:
+def _merged(networks: Sequence[IPNetwork]) -> list[IPNetwork]:
     v4 = [network for network in networks if isinstance(network, IPv4Network)]
     v6 = [network for network in networks if isinstance(network, IPv6Network)]
     return [*collapse_addresses(v4), *collapse_addresses(v6)]

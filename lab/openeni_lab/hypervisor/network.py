@@ -103,7 +103,7 @@ def host_commands(name: str, address: str, gateway: str) -> list[str]:
     ]
 
 
-class Network:
+class LabNetwork:
     """The wires of one lab, made from outside through its init."""
 
     def __init__(self, lab: Layout, machine: Machine) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from openeni_lab.hypervisor.records import Faults, MachineRecord, Nic, Records
-from openeni_lab.machine.client import Guest, Machine, MachineError
-from openeni_lab.node.uml import ConsoleError, console
+from openeni_lab.hypervisor.uml import ConsoleError, console
+from openeni_lab.machine.client import GuestEndpoint, Machine, MachineError
 
 COMMAND_SECONDS: Final = 30.0
 BOOT_SECONDS: Final = 120.0  # until a started guest's console answers, on a slow machine
@@ -161,7 +161,7 @@ def _detach_vector(records: Records, machine: MachineRecord, nic: Nic) -> None:
 def _in_guest(records: Records, machine: MachineRecord, argv: Sequence[str]) -> str:
     if machine.kind == "namespace":
         return run(["nsenter", f"--net={machine.netns}", *argv])
-    guest = Guest(machine.guest_host, machine.guest_port, machine.guest_token)
+    guest = GuestEndpoint(machine.guest_host, machine.guest_port, machine.guest_token)
     try:
         return Machine(records.state / "init.sock", guest).check(argv, timeout=COMMAND_SECONDS)
     except MachineError as error:

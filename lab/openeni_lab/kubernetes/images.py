@@ -43,7 +43,7 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Program:
+class ImageProgram:
     """What is in /bin: a program, and the names that it answers to beside its own."""
 
     name: str
@@ -52,12 +52,12 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Content:
+class ImageContent:
     """What a container of an image runs, on a root of one program and empty folders."""
 
     name: str
     command: tuple[str, ...]
-    program: Program
+    program: ImageProgram
     folders: tuple[str, ...] = ("dev", "etc", "proc", "sys", "tmp", "var", "www")
 
 
@@ -68,14 +68,14 @@ def make_images(program: Callable[[str], Path], cache: Path | None = None) -> tu
     """
     busybox = _busybox(program("busybox"))
     contents = (
-        Content(PAUSE, ("/bin/sh", "-c", _SLEEP), busybox),
-        Content(WEB, ("/bin/sh", "-c", _SERVE), busybox),
+        ImageContent(PAUSE, ("/bin/sh", "-c", _SLEEP), busybox),
+        ImageContent(WEB, ("/bin/sh", "-c", _SERVE), busybox),
         _coredns(program("coredns")),
     )
     return tuple(_make(content, cache or cache_folder()) for content in contents)
 
 
-def _make(content: Content, cache: Path) -> Image:
+def _make(content: ImageContent, cache: Path) -> Image:
     tar = archive(content)
     short = content.name.split("/")[1].split(":")[0]
     path = cache / f"image-{short}-{hashlib.sha256(tar).hexdigest()[:8]}.tar"
@@ -84,7 +84,7 @@ def _make(content: Content, cache: Path) -> Image:
     return Image(content.name, path)
 
 
-def archive(image: Content) -> bytes:
+def archive(image: ImageContent) -> bytes:
     """Return the image as one tar file: a layer, its configuration, and the list naming both."""
     layer = _layer(image)
     layer_digest = hashlib.sha256(layer).hexdigest()
@@ -103,7 +103,7 @@ def archive(image: Content) -> bytes:
     return _tar([(_member(name), content) for name, content in files.items()])
 
 
-def _layer(image: Content) -> bytes:
+def _layer(image: ImageContent) -> bytes:
     program = image.program
     members = [(_member(name, tarfile.DIRTYPE, 0o755), b"") for name in ("bin", *image.folders)]
     members.append((_member(f"bin/{program.name}", mode=0o755), program.content))
@@ -129,7 +129,7 @@ def _tar(members: Sequence[tuple[tarfile.TarInfo, bytes]]) -> bytes:
     return target.getvalue()
 
 
-def _busybox(path: Path) -> Program:
+def _busybox(path: Path) -> ImageProgram:
     """Return busybox with the names that it says it answers to."""
     try:
         done = subprocess.run(
@@ -142,13 +142,15 @@ def _busybox(path: Path) -> Program:
     except (OSError, subprocess.SubprocessError) as error:
         raise ImageError(f"busybox does not run: {error}") from error
     names = tuple(name for name in done.stdout.split() if name != "busybox")
-    return Program("busybox", path.read_bytes(), names)
+    return ImageProgram("busybox", path.read_bytes(), names)
 
 
-def _coredns(path: Path) -> Content:
+def _coredns(path: Path) -> ImageContent:
     """Return CoreDNS, alone in its image, with the configuration that the pod mounts."""
     command = ("/bin/coredns", "-conf", "/etc/coredns/Corefile")
-    return Content(COREDNS, command, Program("coredns", path.read_bytes()), ("etc", "proc", "sys"))
+    return ImageContent(
+        COREDNS, command, ImageProgram("coredns", path.read_bytes()), ("etc", "proc", "sys")
+    )
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from openeni_lab.machine import terminal
-from openeni_lab.machine.exits import End
+from openeni_lab.machine.exits import UnexpectedExit
 
 ANSWER_SECONDS = 30.0  # an init answers at once unless the machine is overloaded
 
@@ -24,7 +24,7 @@ class MachineError(Exception):
 
 
 @dataclass(frozen=True)
-class Process:
+class ProcessState:
     """A started program; `pid` is valid inside the machine, `exit_code` None while it runs.
 
     `restarts` counts the times its init started it again since it was started, `last_end` is the
@@ -34,13 +34,13 @@ class Process:
     pid: int
     exit_code: int | None
     restarts: int = 0
-    last_end: End | None = None
+    last_end: UnexpectedExit | None = None
 
     @classmethod
-    def of(cls, facts: dict[str, Any]) -> "Process":
+    def of(cls, facts: dict[str, Any]) -> "ProcessState":
         """As an init tells of it."""
         end = facts["last_end"]
-        last_end = End(**end) if end else None
+        last_end = UnexpectedExit(**end) if end else None
         return cls(facts["pid"], facts["exit_code"], facts["restarts"], last_end)
 
     @property
@@ -69,7 +69,7 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Guest:
+class GuestEndpoint:
     """Where the init of a VM listens, inside the lab's network namespace."""
 
     host: str
@@ -85,7 +85,7 @@ class Machine:
     not there or refuses.
     """
 
-    def __init__(self, control: Path, guest: Guest | None = None) -> None:
+    def __init__(self, control: Path, guest: GuestEndpoint | None = None) -> None:
         self._control = control
         self._guest = guest
 
@@ -122,13 +122,15 @@ class Machine:
         """
         self._ask("stop", seconds + ANSWER_SECONDS, name=name, seconds=seconds)
 
-    def list(self) -> dict[str, Process]:
+    def list(self) -> dict[str, ProcessState]:
         """Everything started, ended ones included until their name is used again."""
-        return {name: Process.of(facts) for name, facts in self._ask("list")["processes"].items()}
+        return {
+            name: ProcessState.of(facts) for name, facts in self._ask("list")["processes"].items()
+        }
 
-    def ends(self) -> tuple[End, ...]:
+    def unexpected_exits(self) -> tuple[UnexpectedExit, ...]:
         """The last ends of programs that nobody asked for, oldest first."""
-        return tuple(End(**facts) for facts in self._ask("list")["ends"])
+        return tuple(UnexpectedExit(**facts) for facts in self._ask("list")["ends"])
 
     def running(self, name: str) -> bool:
         """Whether `name` runs; False when the machine is not there either."""

@@ -20,12 +20,12 @@ from typing import Final
 from openeni_lab import layout
 from openeni_lab.layout import Layout
 from openeni_lab.machine import isolation
+from openeni_lab.machine.boot import boot_id
 from openeni_lab.machine.client import Machine, MachineError
 from openeni_lab.machine.limits import LimitError, Limits
 from openeni_lab.machine.limits import apply as limit_use
 from openeni_lab.machine.service import last_line
 from openeni_lab.machine.steps import Step
-from openeni_lab.programs.prepared import boot_id
 
 STOP_SECONDS: Final = 15.0  # for an orderly end of everything in the lab
 KILL_SECONDS: Final = 20.0

@@ -53,7 +53,7 @@ def last_words(log: Path) -> str:
 
 
 @dataclass(frozen=True)
-class End:
+class UnexpectedExit:
     """One end of a program that nobody asked for."""
 
     id: str  # no other end of any machine has it

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from openeni_lab.machine import isolation, pseudo_terminal
 from openeni_lab.machine.processes import Child, Processes
-from openeni_lab.machine.supervisor import Command, Supervisor
+from openeni_lab.machine.supervisor import StartRequest, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -116,8 +116,8 @@ class Init:
             return {"error": str(error)}
 
     async def _start(self, request: Answer) -> Answer:
-        words = {field.name: request[field.name] for field in fields(Command)}
-        return {"pid": self._supervisor.start(Command(**words))}
+        words = {field.name: request[field.name] for field in fields(StartRequest)}
+        return {"pid": self._supervisor.start(StartRequest(**words))}
 
     async def _stop(self, request: Answer) -> Answer:
         await self._supervisor.stop(request["name"], request["seconds"])

@@ -32,7 +32,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Limit:
+class CgroupLimit:
     """One limit as the files of a cgroup that set it, by version of the hierarchy."""
 
     controller: str
@@ -41,20 +41,20 @@ class Limit:
     version_2: tuple[str, str]
 
 
-def needed(limits: Limits, cpus: int) -> list[Limit]:
+def needed(limits: Limits, cpus: int) -> list[CgroupLimit]:
     """Return what must be set on a machine with `cpus` processors; all of them are no limit."""
-    found: list[Limit] = []
+    found: list[CgroupLimit] = []
     if limits.memory_mib:
         size = str(limits.memory_mib << 20)
         # Before Linux 5.11 a cgroup counts what is in those below it only when asked to.
         files = (("memory.limit_in_bytes", size), ("memory.use_hierarchy", "1"))
         text = f"memory to {limits.memory_mib} MiB"
-        found.append(Limit("memory", text, files, ("memory.max", size)))
+        found.append(CgroupLimit("memory", text, files, ("memory.max", size)))
     if 0 < limits.cpus < cpus:
         quota = str(int(limits.cpus * PERIOD_US))
         legacy = (("cpu.cfs_quota_us", quota), ("cpu.cfs_period_us", str(PERIOD_US)))
         text = f"processors to {limits.cpus:g}"
-        found.append(Limit("cpu", text, legacy, ("cpu.max", f"{quota} {PERIOD_US}")))
+        found.append(CgroupLimit("cpu", text, legacy, ("cpu.max", f"{quota} {PERIOD_US}")))
     return found
 
 
@@ -70,7 +70,7 @@ def apply(name: str, limits: Limits, roots: Sequence[Path]) -> None:
             raise _refused(limit, f"{error.strerror}: {error.filename}") from error
 
 
-def _set(name: str, limit: Limit, roots: Sequence[Path]) -> None:
+def _set(name: str, limit: CgroupLimit, roots: Sequence[Path]) -> None:
     first = limit.version_1[0][0]
     for root in roots:
         folder = root / name
@@ -110,7 +110,7 @@ def _write(file: Path, value: str) -> None:
         raise OSError(error.errno, error.strerror, str(file)) from error
 
 
-def _refused(limit: Limit, why: str) -> LimitError:
+def _refused(limit: CgroupLimit, why: str) -> LimitError:
     option = "--cpus" if limit.controller == "cpu" else f"--{limit.controller}"
     way_out = f"ask for no limit ({option} 0)"
     if limit.controller == "memory":

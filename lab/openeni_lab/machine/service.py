@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from openeni_lab.machine.client import Machine, MachineError
-from openeni_lab.machine.exits import End, last_words
+from openeni_lab.machine.exits import UnexpectedExit, last_words
 from openeni_lab.machine.steps import Step, StepError
 
 
@@ -50,7 +50,7 @@ def watch(
     The program's end while it is waited for is a StepError with the last line it logged, also when
     its machine has started it again meanwhile.
     """
-    awaited: list[End | None] = []  # its last end when this step began to wait for it
+    awaited: list[UnexpectedExit | None] = []  # its last end when this step began to wait for it
 
     def done() -> bool:
         try:
@@ -80,25 +80,25 @@ LAB: Final = "lab"  # the place of the lab's own init
 Machines = Mapping[str, Machine]  # by the name of the place: `lab`, or a node's
 
 
-def ended(machines: Machines, since: Collection[str] = ()) -> list[str]:
+def unexpected_exits(machines: Machines, since: Collection[str] = ()) -> list[str]:
     """Return a line for every program that ended unasked, and one if the lab does not answer.
 
     A busy node that does not answer is no end: if its machine ends, that is an end in the lab.
 
     `since` is a `mark` taken earlier: what had ended by then is left out.
     """
-    return [line for key, line in _ended(machines) if key not in since]
+    return [line for key, line in _exits(machines) if key not in since]
 
 
-def mark(machines: Machines) -> frozenset[str]:
+def exits_so_far(machines: Machines) -> frozenset[str]:
     """Return what has ended so far, for `ended` to leave out."""
-    return frozenset(key for key, _ in _ended(machines))
+    return frozenset(key for key, _ in _exits(machines))
 
 
-def _ended(machines: Machines) -> Iterator[tuple[str, str]]:
+def _exits(machines: Machines) -> Iterator[tuple[str, str]]:
     for place, machine in machines.items():
         try:
-            ends = machine.ends()
+            ends = machine.unexpected_exits()
         except MachineError as error:
             if place == LAB:
                 yield f"{place} does not answer", f"{place}: {error}"
@@ -108,7 +108,7 @@ def _ended(machines: Machines) -> Iterator[tuple[str, str]]:
             yield end.id, f"{place}: {at} {_sentence(end)}"
 
 
-def _sentence(end: End) -> str:
+def _sentence(end: UnexpectedExit) -> str:
     return f"{end}: {end.last_words} ({end.log})"
 
 

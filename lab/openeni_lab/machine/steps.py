@@ -81,7 +81,7 @@ def together(name: str, sequences: Sequence[Sequence[Step]]) -> Step:
         return all(step.done() for sequence in sequences for step in sequence)
 
     def do() -> None:
-        aside = Beside(Event())
+        aside = CancellableProgress(Event())
         with ThreadPoolExecutor(len(sequences) or 1) as pool:
             running = [pool.submit(run, sequence, aside) for sequence in sequences]
             try:
@@ -95,7 +95,7 @@ def together(name: str, sequences: Sequence[Sequence[Step]]) -> Step:
 
 
 @dataclass(frozen=True)
-class Beside:
+class CancellableProgress:
     """The progress of work beside other work: it ends when that fails, or on Ctrl-C.
 
     Shown where `shown` says, if anywhere.

@@ -1,6 +1,6 @@
 """The named programs of an init: started, started again as a kubelet would, stopped.
 
-A program that ends without having been stopped is one line in the init's log and an `End` for
+A program that ends without having been stopped is one line in the init's log and an `UnexpectedExit` for
 whoever asks. Standard library only.
 """
 
@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from openeni_lab.machine.exits import End, describe, last_words, restart_delay
+from openeni_lab.machine.exits import UnexpectedExit, describe, last_words, restart_delay
 from openeni_lab.machine.processes import Child, Processes
 
 KEPT_ENDS: Final = 200
@@ -25,7 +25,7 @@ KILL_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True)
-class Command:
+class StartRequest:
     """What runs under a name, and whether it is started again when it ends."""
 
     name: str
@@ -36,16 +36,16 @@ class Command:
     restart: bool
 
 
-class Program:
+class SupervisedProgram:
     """One command: the process that runs it, and what became of the processes before."""
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: StartRequest) -> None:
         self.command = command
         self.child: Child | None = None
         self.started = 0.0
         self.restarts = 0
         self.delay: float | None = None
-        self.last_end: End | None = None
+        self.last_end: UnexpectedExit | None = None
         self.stopping = False
         self.next_start: asyncio.TimerHandle | None = None
 
@@ -74,12 +74,12 @@ class Supervisor:
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
-        self._programs: dict[str, Program] = {}
+        self._programs: dict[str, SupervisedProgram] = {}
         self._life = uuid.uuid4().hex[:8]
         self._count = 0
-        self._ends: deque[End] = deque(maxlen=KEPT_ENDS)
+        self._ends: deque[UnexpectedExit] = deque(maxlen=KEPT_ENDS)
 
-    def start(self, command: Command) -> int:
+    def start(self, command: StartRequest) -> int:
         """Start a program and return its pid.
 
         Raises FileExistsError while one of this name runs, OSError when it cannot start.
@@ -90,7 +90,7 @@ class Supervisor:
                 raise FileExistsError(f"{command.name} runs already")
             before.stay_down()
             del self._programs[command.name]
-        program = Program(command)
+        program = SupervisedProgram(command)
         pid = self._spawn(program)
         self._programs[command.name] = program
         return pid
@@ -122,7 +122,7 @@ class Supervisor:
         programs = {name: program.facts() for name, program in self._programs.items()}
         return {"processes": programs, "ends": [asdict(end) for end in self._ends]}
 
-    def _spawn(self, program: Program) -> int:
+    def _spawn(self, program: SupervisedProgram) -> int:
         command = program.command
         Path(command.log).parent.mkdir(parents=True, exist_ok=True)
         with Path(command.log).open("ab") as output:
@@ -132,19 +132,19 @@ class Supervisor:
         program.child, program.started = child, time.monotonic()
         return child.pid
 
-    def _ended(self, program: Program, child: Child) -> None:
+    def _ended(self, program: SupervisedProgram, child: Child) -> None:
         child.signal_group(signal.SIGKILL)  # as a container does, it ends as a whole
         if not program.stopping:
             self._record(program, describe(child.code or 0))
 
-    def _record(self, program: Program, how: str) -> None:
+    def _record(self, program: SupervisedProgram, how: str) -> None:
         """Keep an end that nobody asked for, log it, and see to the next start."""
         command = program.command
         delay = None
         if command.restart:
             delay = restart_delay(program.delay, time.monotonic() - program.started)
         self._count += 1
-        end = End(
+        end = UnexpectedExit(
             id=f"{self._life}-{self._count}",
             program=command.name,
             how=how,
@@ -161,14 +161,14 @@ class Supervisor:
             program.delay = delay
             self._start_in(program, delay)
 
-    def _start_in(self, program: Program, delay: float) -> None:
+    def _start_in(self, program: SupervisedProgram, delay: float) -> None:
         if delay:
             loop = asyncio.get_running_loop()
             program.next_start = loop.call_later(delay, self._start_again, program)
         else:
             self._start_again(program)
 
-    def _start_again(self, program: Program) -> None:
+    def _start_again(self, program: SupervisedProgram) -> None:
         program.restarts += 1
         program.started = time.monotonic()
         try:

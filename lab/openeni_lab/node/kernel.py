@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from openeni_lab.node.uml import Guest
+from openeni_lab.hypervisor.uml import GuestKernel
 from openeni_lab.programs import prepared
 from openeni_lab.programs.sets import KERNEL
 
@@ -94,7 +94,7 @@ def _run_in_guest(
     talk = sys.stdin.isatty()
     consoles = ("con0=fd:0,fd:1" if talk else "con0=null,fd:1", "con1=null,fd:2")
     words = (f"con2=null,fd:{writing}", "console=tty2")  # the guest's and its kernel's, for us
-    guest = Guest(
+    guest = GuestKernel(
         folder=folder,
         kernel=built.kernel,
         preload=built.kernel_preload,

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from openeni_lab import layout
-from openeni_lab.cloud import openstack
+from openeni_lab.cloud import access
+from openeni_lab.hypervisor import uml
 from openeni_lab.hypervisor.network import host_commands
 from openeni_lab.hypervisor.records import MachineRecord
 from openeni_lab.kubernetes.certificates import write_secret
 from openeni_lab.layout import Layout, NodeLayout
 from openeni_lab.machine import sysctl
-from openeni_lab.machine.client import Guest, Machine
+from openeni_lab.machine.client import GuestEndpoint, Machine
 from openeni_lab.machine.enclosure import init_command, init_environment
 from openeni_lab.machine.isolation import SYSTEM_FOLDERS
-from openeni_lab.node import uml
 
 GUEST_PORT: Final = 2222  # of a guest's init, on the node's address
 NODES_PREFIX: Final = layout.NODES_CIDR.partition("/")[2]
@@ -62,7 +62,7 @@ class NodeMachine(Protocol):
 
 
 @dataclass(frozen=True)
-class Host:
+class NodeHost:
     """What both kinds are made in: a lab, its init, and the node's place in it."""
 
     lab: Layout
@@ -80,7 +80,7 @@ class Host:
     @property
     def server(self) -> dict[str, str]:
         """The node's Nova server: `id`, and `mac` and `address` of its first NIC."""
-        return openstack.servers(self.lab)[self.node.name]
+        return access.servers(self.lab)[self.node.name]
 
     def power_on(self, **how: str | int) -> list[dict[str, Any]]:
         """Tell the hypervisor that the machine runs; its NICs so far."""
@@ -108,7 +108,7 @@ class Host:
 class NamespaceMachine:
     """Namespaces and cgroups of its own on the machine's kernel, and a root copied on write."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: NodeHost) -> None:
         self._host = host
         self.client = Machine(host.folder / "init.sock")
 
@@ -135,17 +135,17 @@ class NamespaceMachine:
         self.client.check(["ip", "-batch", "-"], stdin=self._host.first_nic(first))
 
 
-class GuestMachine:
+class VMMachine:
     """A user-mode kernel with ipvlan; its files end with it, its logs are the host's."""
 
-    def __init__(self, host: Host, kernel: Path, preload: Path, memory_mib: int = 1024) -> None:
+    def __init__(self, host: NodeHost, kernel: Path, preload: Path, memory_mib: int = 1024) -> None:
         self._host = host
         self._kernel, self._preload, self._memory = kernel, preload, memory_mib
 
     @property
     def client(self) -> Machine:
         """Through the lab's init: the guest is reached from inside the lab's network alone."""
-        guest = Guest(self._host.node.address, GUEST_PORT, self._token().read_text())
+        guest = GuestEndpoint(self._host.node.address, GUEST_PORT, self._token().read_text())
         return Machine(self._host.lab.control, guest)
 
     def _token(self) -> Path:
@@ -184,8 +184,8 @@ class GuestMachine:
     def configure(self) -> None:
         """Its first NIC is configured before its init listens on that."""
 
-    def _guest(self, nics: tuple[str, ...] = ()) -> uml.Guest:
-        return uml.Guest(
+    def _guest(self, nics: tuple[str, ...] = ()) -> uml.GuestKernel:
+        return uml.GuestKernel(
             folder=self._host.folder / "vm",
             kernel=self._kernel,
             preload=self._preload,

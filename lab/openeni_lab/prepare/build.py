@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openeni_lab.layout import cache_folder
-from openeni_lab.machine.steps import Beside
+from openeni_lab.machine.steps import CancellableProgress
 from openeni_lab.programs.cache import BuildError, building, locked, remove
 from openeni_lab.programs.go_set import GoSet, installed_go
-from openeni_lab.programs.sets import GO, KUBERNETES, SETS, YARDSTICK, Set, missing
-from openeni_lab.progress import Display, Progress
+from openeni_lab.programs.sets import GO, KUBERNETES, SETS, YARDSTICK, ProgramSet, missing
+from openeni_lab.progress import Progress, TwoLaneProgress
 
 Job = Callable[[Progress], None]
 
@@ -27,7 +27,7 @@ class Builder:
     """One run; `alone` is set when the yardstick was measured, or is not to be."""
 
     place: Path
-    display: Display
+    display: TwoLaneProgress
     after: Mapping[str, Job]
     cancelled: threading.Event = field(default_factory=threading.Event)
     alone: threading.Event = field(default_factory=threading.Event)
@@ -39,13 +39,13 @@ class Builder:
             if not SETS[name].entry.complete(self.place):
                 self._build(SETS[name], progress)
             if name in self.after:
-                self.after[name](Beside(self.cancelled, progress))
+                self.after[name](CancellableProgress(self.cancelled, progress))
 
     def beside(self, names: Sequence[str], progress: Progress) -> None:
         self.alone.wait()
         self.lane(names, progress)
 
-    def _build(self, one: Set, progress: Progress) -> None:
+    def _build(self, one: ProgramSet, progress: Progress) -> None:
         go = self._go(one.go, progress) if isinstance(one, GoSet) else None
         with building(
             one.entry, self.place, progress, self.cancelled, self._after_step
@@ -73,7 +73,7 @@ class Builder:
 
 def build(
     names: Sequence[str],
-    display: Display,
+    display: TwoLaneProgress,
     cache: Path | None = None,
     after: Mapping[str, Job] | None = None,
 ) -> None:

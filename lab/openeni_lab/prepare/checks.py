@@ -45,7 +45,7 @@ OLDEST_PYTHON: Final = (3, 11)
 
 
 @dataclass(frozen=True)
-class Facts:
+class ProbedMachine:
     """What one machine has. A complaint is empty where a thing works."""
 
     system: str  # "Linux x86_64"
@@ -79,13 +79,13 @@ class Finding:
     stops: bool = True
 
 
-def judge(facts: Facts) -> list[Finding]:
+def judge(facts: ProbedMachine) -> list[Finding]:
     """Everything that is wrong or worth knowing, what stops the lab first."""
     found = [finding for rule in RULES for finding in rule(facts)]
     return sorted(found, key=lambda finding: not finding.stops)
 
 
-def _system(facts: Facts) -> Iterator[Finding]:
+def _system(facts: ProbedMachine) -> Iterator[Finding]:
     if facts.system != "Linux x86_64":
         yield Finding(
             f"this is {facts.system}",
@@ -94,7 +94,7 @@ def _system(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _python(facts: Facts) -> Iterator[Finding]:
+def _python(facts: ProbedMachine) -> Iterator[Finding]:
     if facts.python < OLDEST_PYTHON:
         yield Finding(
             f"Python is {'.'.join(map(str, facts.python))}",
@@ -103,7 +103,7 @@ def _python(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _capabilities(facts: Facts) -> Iterator[Finding]:
+def _capabilities(facts: ProbedMachine) -> Iterator[Finding]:
     lacking = [name for number, name in CAPABILITIES.items() if number not in facts.capabilities]
     if lacking:
         yield Finding(
@@ -113,7 +113,7 @@ def _capabilities(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _kernel(facts: Facts) -> Iterator[Finding]:
+def _kernel(facts: ProbedMachine) -> Iterator[Finding]:
     for feature, why in _FEATURES.items():
         complaint = facts.features.get(feature, "")
         if complaint:
@@ -124,7 +124,7 @@ def _kernel(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def _guests(facts: Facts) -> Iterator[Finding]:
+def _guests(facts: ProbedMachine) -> Iterator[Finding]:
     if not facts.needs_guests:
         return
     yield Finding(
@@ -141,7 +141,7 @@ def _guests(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _cgroups(facts: Facts) -> Iterator[Finding]:
+def _cgroups(facts: ProbedMachine) -> Iterator[Finding]:
     if facts.cgroups:
         yield Finding(
             f"cgroups cannot be made: {facts.cgroups}",
@@ -150,7 +150,7 @@ def _cgroups(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _memory(facts: Facts) -> Iterator[Finding]:
+def _memory(facts: ProbedMachine) -> Iterator[Finding]:
     if facts.memory_gib < MEMORY_GIB and not facts.lab_exists:  # else it is the lab that has it
         yield Finding(
             f"{facts.memory_gib:.1f} GiB of memory available",
@@ -168,7 +168,7 @@ def space(to_build: Sequence[str]) -> float:
     return largest + 0.5 * len(to_build)
 
 
-def _disk(facts: Facts) -> Iterator[Finding]:
+def _disk(facts: ProbedMachine) -> Iterator[Finding]:
     elsewhere = "free some, or set OPENENI_LAB_CACHE to a folder on a larger disk"
     new_lab = 0.0 if facts.lab_exists else STATE_GIB  # one that is there has what it needs
     for place, free, needed, fix in (
@@ -183,7 +183,7 @@ def _disk(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def _packages(facts: Facts) -> Iterator[Finding]:
+def _packages(facts: ProbedMachine) -> Iterator[Finding]:
     if facts.packages:
         names = " ".join(facts.packages)
         yield Finding(
@@ -196,7 +196,7 @@ def _packages(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _registries(facts: Facts) -> Iterator[Finding]:
+def _registries(facts: ProbedMachine) -> Iterator[Finding]:
     for registry, complaint in facts.registries.items():
         if complaint:
             yield Finding(
@@ -207,11 +207,11 @@ def _registries(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def _purpose(facts: Facts) -> str:
+def _purpose(facts: ProbedMachine) -> str:
     return ", ".join([*facts.to_build, *facts.packages])
 
 
-def _lab(facts: Facts) -> Iterator[Finding]:
+def _lab(facts: ProbedMachine) -> Iterator[Finding]:
     if facts.lab_exists:
         yield Finding(
             f"a lab named {facts.lab_name} is there",
@@ -221,7 +221,7 @@ def _lab(facts: Facts) -> Iterator[Finding]:
         )
 
 
-Rule = Callable[[Facts], Iterator[Finding]]
+Rule = Callable[[ProbedMachine], Iterator[Finding]]
 RULES: Final[tuple[Rule, ...]] = (
     _system,
     _python,

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from openeni_lab.layout import Layout, cache_folder
-from openeni_lab.prepare.checks import Facts
-from openeni_lab.prepare.debian import packages
+from openeni_lab.prepare.checks import ProbedMachine
+from openeni_lab.prepare.debian_packages import packages
 from openeni_lab.programs.go_set import SPECS, GoSet, installed_go
 from openeni_lab.programs.python_set import PythonSet, uv_command
 from openeni_lab.programs.sets import KUBERNETES, NODE, SETS, missing
@@ -70,7 +70,7 @@ def try_features() -> Mapping[str, str]:
 
 def gather(
     layout: Layout, features: Mapping[str, str], sets: Iterable[str], *, testing: bool = False
-) -> Facts:
+) -> ProbedMachine:
     """Return all that `checks.judge` looks at. Registries are asked only for what is missing.
 
     Takes about half a second without registries.
@@ -79,7 +79,7 @@ def gather(
     to_build = tuple(missing(sets, cache_place))
     lacking = tuple(packages(to_build, testing=testing))
     memory = _memory()
-    return Facts(
+    return ProbedMachine(
         system=f"{platform.system()} {platform.machine()}",
         python=sys.version_info[:2],
         capabilities=_capabilities(),

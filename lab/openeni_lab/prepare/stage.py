@@ -7,21 +7,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from openeni_lab.cloud import openstack, template
-from openeni_lab.hypervisor.network import Network
+from openeni_lab.cloud import bring_up, template
+from openeni_lab.hypervisor.network import LabNetwork
 from openeni_lab.layout import MOST_NODES, ROOT, Layout, cache_folder
 from openeni_lab.machine import enclosure
+from openeni_lab.machine.boot import boot_id
 from openeni_lab.machine.client import Machine
 from openeni_lab.machine.enclosure import LabError
 from openeni_lab.machine.steps import run
 from openeni_lab.prepare import probe
 from openeni_lab.prepare.build import build
-from openeni_lab.prepare.checks import Facts, Finding, judge, space
-from openeni_lab.prepare.debian import install_packages
+from openeni_lab.prepare.checks import Finding, ProbedMachine, judge, space
+from openeni_lab.prepare.debian_packages import install_packages
 from openeni_lab.programs import prepared
 from openeni_lab.programs.cache import distribution, locked, remove, size_mib
 from openeni_lab.programs.sets import GO, KERNEL, LAB_SETS, OPENSTACK, SETS, find
-from openeni_lab.progress import Display, Progress
+from openeni_lab.progress import Progress, TwoLaneProgress
 
 TEMPLATE_LAB: Final = "_prepare"  # no name that a user can give
 
@@ -29,7 +30,7 @@ Ask = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
-class Plan:
+class PreparationPlan:
     """What is to be done on this machine."""
 
     packages: Sequence[str]
@@ -65,12 +66,14 @@ def wanted(*, everything: bool, ipvlan: bool) -> tuple[str, ...]:
     return LAB_SETS if ipvlan else (*LAB_SETS, KERNEL.name)
 
 
-def plan(facts: Facts) -> Plan:
+def plan(facts: ProbedMachine) -> PreparationPlan:
     """Derive what is to be done from what the machine has."""
-    return Plan(facts.packages, facts.to_build, kernel_unknown=not facts.features)
+    return PreparationPlan(facts.packages, facts.to_build, kernel_unknown=not facts.features)
 
 
-def prepare(layout: Layout, display: Display, ask: Ask, *, everything: bool = False) -> None:
+def prepare(
+    layout: Layout, display: TwoLaneProgress, ask: Ask, *, everything: bool = False
+) -> None:
     """Make the machine ready, and record that it is.
 
     `ask` is shown the plan and says whether to go on; it is not asked when there is nothing to do.
@@ -90,10 +93,10 @@ def prepare(layout: Layout, display: Display, ask: Ask, *, everything: bool = Fa
     ipvlan = facts.features["ipvlan"] == ""
     sets = wanted(everything=everything, ipvlan=ipvlan)
     build(sets, display, after={OPENSTACK.name: lambda lane: _make_template(layout, lane)})
-    prepared.write(prepared.MachineFacts(prepared.boot_id(), ipvlan), layout.root)
+    prepared.write(prepared.MachineFacts(boot_id(), ipvlan), layout.root)
 
 
-def look(layout: Layout, *, everything: bool = False) -> Facts:
+def look(layout: Layout, *, everything: bool = False) -> ProbedMachine:
     """Gather the facts for the sets that are wanted here; changes nothing."""
     features = probe.try_features()
     # While the kernel cannot be tried, what only a kernel without ipvlan needs is not asked for.
@@ -101,7 +104,7 @@ def look(layout: Layout, *, everything: bool = False) -> Facts:
     return probe.gather(layout, features, sets, testing=everything)
 
 
-def _checked(layout: Layout, progress: Progress, *, everything: bool) -> Facts:
+def _checked(layout: Layout, progress: Progress, *, everything: bool) -> ProbedMachine:
     progress.start("checking the machine", 1)
     facts = look(layout, everything=everything)
     stopping = [finding for finding in judge(facts) if finding.stops]
@@ -115,7 +118,7 @@ def _make_template(layout: Layout, progress: Progress) -> None:
     """Fill the database that labs copy, in a lab of its own that is gone afterwards."""
     lab = Layout(TEMPLATE_LAB, root=layout.root)
     machine = Machine(lab.control)
-    template = openstack.template_step(lab, machine, find([OPENSTACK.name]).openstack_venv)
+    template = bring_up.template_step(lab, machine, find([OPENSTACK.name]).openstack_venv)
     if template.done() and not lab.state.exists():
         return
     with enclosure.only_one(lab) as lock:
@@ -123,7 +126,7 @@ def _make_template(layout: Layout, progress: Progress) -> None:
         if template.done():
             return
         try:
-            wires = Network(lab, machine).steps()
+            wires = LabNetwork(lab, machine).steps()
             run([enclosure.step(lab, lock), *wires, template], progress)
         finally:
             enclosure.remove(lab)

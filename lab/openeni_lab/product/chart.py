@@ -27,7 +27,7 @@ class ChartError(Exception):
 
 
 @dataclass(frozen=True)
-class Program:
+class ContainerCommand:
     """One container as a process of a machine."""
 
     name: str
@@ -56,7 +56,7 @@ def objects(documents: Iterable[Json]) -> tuple[Json, ...]:
     return tuple(d for d in documents if d["kind"] not in WORKLOADS)
 
 
-def program(documents: Iterable[Json], component: str, node: str) -> Program:
+def program(documents: Iterable[Json], component: str, node: str) -> ContainerCommand:
     """Return the program of the workload `openeni-<component>` as it runs on `node`."""
     name = f"openeni-{component}"
     found = [d for d in documents if d["kind"] in WORKLOADS and d["metadata"]["name"] == name]
@@ -64,7 +64,7 @@ def program(documents: Iterable[Json], component: str, node: str) -> Program:
         raise ChartError(f"the chart has {len(found)} workloads named {name}, not one")
     pod = found[0]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    return Program(
+    return ContainerCommand(
         name=component,
         argv=(*container["command"], *container.get("args", ())),
         env={e["name"]: _value(e, pod, node) for e in container.get("env", ())},

@@ -26,7 +26,7 @@ class Place(StrEnum):
 
 
 @dataclass(frozen=True)
-class PodFacts:
+class RunningPod:
     """A running pod."""
 
     name: str
@@ -47,7 +47,7 @@ class Check:
     expected: str
 
 
-def checks(pods: Sequence[PodFacts], service: str, remote: str) -> tuple[Check, ...]:
+def checks(pods: Sequence[RunningPod], service: str, remote: str) -> tuple[Check, ...]:
     """Return every path that these pods (at least one) can show.
 
     A path between nodes needs pods on two nodes, the path within a node two pods on one; what
@@ -64,23 +64,23 @@ def checks(pods: Sequence[PodFacts], service: str, remote: str) -> tuple[Check, 
     )
 
 
-def by_name(pod: PodFacts, service: str) -> Check:
+def by_name(pod: RunningPod, service: str) -> Check:
     """Return the path from a pod to a Service of its namespace that it knows by name."""
     return Check("pod to a Service by its name", Place.POD, pod.name, _head(service), OK)
 
 
-def _by_node(pods: Sequence[PodFacts]) -> dict[str, list[PodFacts]]:
+def _by_node(pods: Sequence[RunningPod]) -> dict[str, list[RunningPod]]:
     """Nodes and the pods of each in order of their names."""
-    found: dict[str, list[PodFacts]] = {}
+    found: dict[str, list[RunningPod]] = {}
     for pod in sorted(pods, key=lambda pod: (pod.node, pod.name)):
         found.setdefault(pod.node, []).append(pod)
     return found
 
 
 def _from_pod(
-    first: PodFacts,
-    same: Sequence[PodFacts],
-    other: Sequence[PodFacts],
+    first: RunningPod,
+    same: Sequence[RunningPod],
+    other: Sequence[RunningPod],
     service: str,
     remote: str,
 ) -> Iterator[Check]:
@@ -104,7 +104,7 @@ def _from_pod(
         yield Check(path, Place.POD, first.name, argv, "1 packets received")
 
 
-def _to_pods(pods: Sequence[PodFacts], service: str) -> Iterator[Check]:
+def _to_pods(pods: Sequence[RunningPod], service: str) -> Iterator[Check]:
     """Check from everywhere else to these pods, one on each node."""
     for pod in pods:
         argv = curl(pod.address)

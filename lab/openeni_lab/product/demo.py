@@ -3,9 +3,12 @@
 It prints what it sees; its exit status says whether all of it worked.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
@@ -13,9 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from openeni_lab.hypervisor import network
+from openeni_lab.kubernetes import dns
 from openeni_lab.kubernetes.api import Api
-from openeni_lab.product import connectivity, dns, workloads
-from openeni_lab.product.reach import Reach, Result, is_ready
+from openeni_lab.lab import Lab, NodeKind
+from openeni_lab.machine import service
+from openeni_lab.machine.steps import Progress
+from openeni_lab.product import connectivity, installed_lab, next_steps, workloads
+from openeni_lab.product.reach import CheckResult, Reach, is_ready
 
 Json = dict[str, Any]
 
@@ -45,6 +52,9 @@ REUSED_CAPACITY: Final = {
     "maxENIsPerNode": 1,
     "minAvailable": 0,
 }
+
+
+SHOWN_DATAPATHS: Final = ("veth", "ipvlan-l3s", "ipvlan-l2")
 
 
 class DemoError(Exception):
@@ -132,7 +142,7 @@ class Demo:
         found = [e for s in slices for e in s["endpoints"] or () if e["conditions"].get("ready")]
         return len(found)
 
-    def _check(self, mode: str) -> list[Result]:
+    def _check(self, mode: str) -> list[CheckResult]:
         name = _web(mode)
         service = self.api.request("GET", f"/api/v1/namespaces/default/services/{name}")
         pods, address = self.reach.pods(name), service["spec"]["clusterIP"]
@@ -221,7 +231,32 @@ class Demo:
         return f"{len(waiting)} pods are not ready (kubectl describe pod)"
 
 
-def table(results: Mapping[str, Iterable[Result]]) -> Table:
+def datapaths_of(kind: NodeKind, *, ipvlan: bool) -> Sequence[str]:
+    """Return the datapaths that nodes of this kind can show; `ipvlan`: the machine's kernel has it."""
+    return SHOWN_DATAPATHS if kind is NodeKind.VM or ipvlan else SHOWN_DATAPATHS[:1]
+
+
+def show(lab: Lab, progress: Progress, modes: Sequence[str], console: Console) -> bool:
+    """Bring the lab up, run the demo, leave the lab up. Return True if everything worked."""
+    begun = time.monotonic()
+    found = installed_lab.up(lab, progress)
+    console.print(f"ready after {time.monotonic() - begun:.0f} s{_yardstick(lab)}")
+    before = service.exits_so_far(lab.machines)
+    exits = partial(service.unexpected_exits, lab.machines, before)
+    worked = Demo(found.api, found.reach, found.dropped, exits, console).run(modes)
+    console.rule("Look around", align="left")
+    for line in next_steps.commands(lab.layout, next_steps.called_as(Path(sys.argv[0]))):
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+    return worked
+
+
+def _yardstick(lab: Lab) -> str:
+    """Return how long kube-apiserver took to build here, to compare times between machines."""
+    took = lab.built.yardstick
+    return f" (building kube-apiserver alone took {took.seconds:.0f} s here)" if took else ""
+
+
+def table(results: Mapping[str, Iterable[CheckResult]]) -> Table:
     """One row for each path, one column for each datapath."""
     cells = {mode: {r.check.path: r for r in found} for mode, found in results.items()}
     drawn = Table(title="every path", title_justify="left")
@@ -233,7 +268,7 @@ def table(results: Mapping[str, Iterable[Result]]) -> Table:
     return drawn
 
 
-def _cell(result: Result | None) -> Text:
+def _cell(result: CheckResult | None) -> Text:
     if result is None:
         return Text("-")
     return Text("ok", "green") if result.ok else Text(f"FAILED {result.answer}", "red")

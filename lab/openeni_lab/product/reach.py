@@ -9,7 +9,7 @@ from typing import Any, Final
 from openeni_lab.kubernetes.api import Api
 from openeni_lab.layout import REMOTE_VM
 from openeni_lab.machine.client import Machine, MachineError
-from openeni_lab.product.connectivity import Check, Place, PodFacts
+from openeni_lab.product.connectivity import Check, Place, RunningPod
 
 Json = dict[str, Any]
 
@@ -17,7 +17,7 @@ CHECK_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
-class Result:
+class CheckResult:
     """The result of a check; `answer` is what came instead when it is not ok."""
 
     check: Check
@@ -35,13 +35,13 @@ class Reach:
     machine: Machine
     nodes: Mapping[str, Machine]
 
-    def run(self, check: Check) -> Result:
+    def run(self, check: Check) -> CheckResult:
         """Run one check; never raises for what it finds."""
         try:
             answer = self.out(check.place, check.name, check.argv)
         except (MachineError, subprocess.TimeoutExpired) as error:
-            return Result(check, ok=False, answer=str(error))
-        return Result(check, check.expected in answer, answer.strip()[-200:] or "no answer")
+            return CheckResult(check, ok=False, answer=str(error))
+        return CheckResult(check, check.expected in answer, answer.strip()[-200:] or "no answer")
 
     def out(self, place: Place, name: str, argv: Sequence[str]) -> str:
         """Return what `argv` prints at `place`, standard error included."""
@@ -71,13 +71,13 @@ class Reach:
         )
         return done.stdout.decode(errors="replace")
 
-    def pods(self, app: str) -> list[PodFacts]:
+    def pods(self, app: str) -> list[RunningPod]:
         """The ready pods of an app, by name."""
         api = Api(self.kubeconfig)
         addresses = {n["metadata"]["name"]: _internal(n) for n in api.items("/api/v1/nodes")}
         listed = api.items("/api/v1/namespaces/default/pods", labelSelector=f"app={app}")
         return [
-            PodFacts(
+            RunningPod(
                 p["metadata"]["name"],
                 p["metadata"]["namespace"],
                 p["status"]["podIP"],

@@ -43,7 +43,7 @@ def distribution() -> str:
     return f"{known.get('ID', 'linux')}-{known.get('VERSION_ID', 'rolling')}"
 
 
-class Record(msgspec.Struct, frozen=True):
+class BuildRecord(msgspec.Struct, frozen=True):
     """Beside each entry: when it is there the entry is complete."""
 
     version: str
@@ -53,7 +53,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """A folder of the cache, named after everything that decides its contents."""
 
     name: str
@@ -74,8 +74,10 @@ class Entry:
             return False
         return True
 
-    def record(self, cache: Path) -> Record:
-        return msgspec.json.decode((self.folder(cache) / "record.json").read_bytes(), type=Record)
+    def record(self, cache: Path) -> BuildRecord:
+        return msgspec.json.decode(
+            (self.folder(cache) / "record.json").read_bytes(), type=BuildRecord
+        )
 
 
 @dataclass
@@ -97,18 +99,18 @@ class Workshop:
         return self.cache / "scratch" / self.entry.name
 
     @contextmanager
-    def step(self, name: str, expected_seconds: float) -> Generator["Step"]:
+    def step(self, name: str, expected_seconds: float) -> Generator["BuildStep"]:
         """One step of the build: told, timed for the record, given up when it takes too long."""
         self.progress.start(name, expected_seconds)
         begin = time.monotonic()
-        yield Step(self, max(900.0, expected_seconds * SLOWEST_MACHINE))
+        yield BuildStep(self, max(900.0, expected_seconds * SLOWEST_MACHINE))
         self.seconds[name] = round(time.monotonic() - begin, 1)
         self.progress.done()
         self.after_step(name)
 
 
 @dataclass(frozen=True)
-class Step:
+class BuildStep:
     """Runs the programs of a step; all of them share its time."""
 
     workshop: Workshop
@@ -196,7 +198,7 @@ def _nothing(_step: str) -> None:
 
 @contextmanager
 def building(
-    entry: Entry,
+    entry: CacheEntry,
     cache: Path,
     progress: Progress,
     cancelled: threading.Event | None = None,
@@ -218,7 +220,7 @@ def building(
         old.mkdir(parents=True)
     yield workshop
     remove(workshop.scratch)
-    record = Record(entry.version, workshop.toolchain, os.cpu_count() or 1, workshop.seconds)
+    record = BuildRecord(entry.version, workshop.toolchain, os.cpu_count() or 1, workshop.seconds)
     unfinished = folder / "record.new"
     unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
     os.sync()  # the record must not reach the disk before what it stands for

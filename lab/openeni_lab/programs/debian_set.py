@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from openeni_lab.programs.cache import BuildError, Entry, Step, Workshop
+from openeni_lab.programs.cache import BuildError, BuildStep, CacheEntry, Workshop
 
 # apt downloads as its own user, who may not write into the folder.
 _APT: Final = ("apt-get", "-q", "-o", "APT::Sandbox::User=root")
@@ -27,13 +27,13 @@ class DebianSet:
     seconds: float = 5
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> CacheEntry:
         """The package's version is recorded, not part of the name: an update rebuilds nothing."""
         how = repr((self.package, self.program))
-        return Entry(self.name, "static", (how.encode(),))
+        return CacheEntry(self.name, "static", (how.encode(),))
 
     def build(self, workshop: Workshop) -> None:
-        """Take the program out of the package. BuildError as `Step.run`, or if it is not static."""
+        """Take the program out of the package. BuildError as `BuildStep.run`, or if it is not static."""
         with workshop.step(self.package, self.seconds) as step:
             archive = fetch(step, self.package, workshop.scratch)
         found = [workshop.scratch / folder / self.program for folder in self.folders]
@@ -46,7 +46,7 @@ class DebianSet:
         workshop.toolchain = archive.stem
 
 
-def fetch(step: Step, package: str, folder: Path) -> Path:
+def fetch(step: BuildStep, package: str, folder: Path) -> Path:
     """Download a package and unpack it into `folder`; return the archive's path."""
     download = [*_APT, "download", package]
     try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from openeni_lab.programs.cache import BuildError, Entry, Workshop
+from openeni_lab.programs.cache import BuildError, CacheEntry, Workshop
 
 SPECS: Final = Path(__file__).with_name("specs")
 PROGRAMS: Final = SPECS / "programs"
@@ -26,7 +26,7 @@ _PURE: Final = ("netgo", "osusergo")
 
 
 @dataclass(frozen=True)
-class Program:
+class GoProgram:
     """`package` built as `name`; `seconds` on two cores, after the programs before it.
 
     `says` is what `--version` prints before the number: such a program of the minor version that
@@ -54,7 +54,7 @@ class GoSet:
 
     name: str
     module: str
-    programs: tuple[Program, ...]
+    programs: tuple[GoProgram, ...]
     linker_flags: str = _STRIPPED
     folder: Path = PROGRAMS
 
@@ -68,14 +68,14 @@ class GoSet:
         return sum(one.seconds for one in self.programs)
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> CacheEntry:
         """The toolchain is recorded, not part of the name: a new compiler rebuilds nothing."""
         programs = [(one.name, one.package, one.cgo) for one in self.programs]
         given = (os.environ[ASSETS],) if os.environ.get(ASSETS) else ()  # another's build of them
         how = repr((programs, self.linker_flags, _FLAGS, *given))
         sources = (path.read_text() for path in sorted(self.folder.rglob("*.go")))
         parts = (self._mod, (self.folder / "go.sum").read_text(), how, *sources)
-        return Entry(self.name, self.version, tuple(part.encode() for part in parts))
+        return CacheEntry(self.name, self.version, tuple(part.encode() for part in parts))
 
     @property
     def go(self) -> str:
@@ -103,14 +103,14 @@ class GoSet:
             for one in batch:
                 (out / one.file).rename(out / one.name)
 
-    def _argv(self, go: Path, batch: Sequence[Program], out: Path) -> list[str]:
+    def _argv(self, go: Path, batch: Sequence[GoProgram], out: Path) -> list[str]:
         cgo = batch[0].cgo
         tags = [f"-tags={','.join((*cgo, *_PURE))}"] if cgo else []
         flags = ["-ldflags", self.linker_flags.format(version=self.version)]
         packages = [one.package for one in batch]
         return [str(go), "build", *tags, *flags, "-o", f"{out}/", *packages]
 
-    def _take(self, program: Program, workshop: Workshop, out: Path) -> bool:
+    def _take(self, program: GoProgram, workshop: Workshop, out: Path) -> bool:
         """Copy a program that KUBEBUILDER_ASSETS names and that will do; nothing on PATH counts."""
         folder = os.environ.get(ASSETS)
         if not folder or not program.says:
@@ -132,9 +132,9 @@ class GoSet:
         return found[1]
 
 
-def _batches(programs: Iterable[Program]) -> list[list[Program]]:
+def _batches(programs: Iterable[GoProgram]) -> list[list[GoProgram]]:
     """Return the programs of each `go build`: they share its flags and environment."""
-    batches: dict[tuple[str, tuple[str, ...]], list[Program]] = {}
+    batches: dict[tuple[str, tuple[str, ...]], list[GoProgram]] = {}
     for one in programs:
         batches.setdefault((one.name if one.alone else "", one.cgo), []).append(one)
     return list(batches.values())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from openeni_lab.programs.cache import BuildError, Entry, Step, Workshop
+from openeni_lab.programs.cache import BuildError, BuildStep, CacheEntry, Workshop
 from openeni_lab.programs.debian_set import fetch
 
 KERNEL_SECONDS: Final = 150
@@ -51,13 +51,13 @@ class KernelSet:
     seconds: float = KERNEL_SECONDS
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> CacheEntry:
         """The series is recorded, not part of the name: it follows from the distribution."""
         inputs = (_OPTIONS, _TUNING, _PRELOAD)
-        return Entry(self.name, "uml", tuple(path.read_bytes() for path in inputs))
+        return CacheEntry(self.name, "uml", tuple(path.read_bytes() for path in inputs))
 
     def build(self, workshop: Workshop) -> None:
-        """Fetch, unpack, configure and build. BuildError as `Step.run`, or for a lost option."""
+        """Fetch, unpack, configure and build. BuildError as `BuildStep.run`, or for a lost option."""
         with workshop.step("kernel source", 25) as step:
             package = _distributions_source(step, workshop.scratch)
             archive = fetch(step, package, workshop.scratch)
@@ -82,7 +82,7 @@ def lost_options(wanted: str, config: str) -> list[str]:
     return sorted(lines - set(config.splitlines()))
 
 
-def _distributions_source(step: Step, folder: Path) -> str:
+def _distributions_source(step: BuildStep, folder: Path) -> str:
     package = newest_source(_said_by_apt())
     if package is None:  # no lists of packages yet
         step.run(["apt-get", "-q", "update"], cwd=folder)
@@ -104,7 +104,7 @@ def _said_by_apt() -> list[str]:
     return done.stdout.split()
 
 
-def _unpack(step: Step, scratch: Path) -> Path:
+def _unpack(step: BuildStep, scratch: Path) -> Path:
     """Debian has the archive in usr/src, Ubuntu a link to it there."""
     archives = [*scratch.glob(f"usr/src/{PACKAGE}-*.tar.*")]
     if len(archives) != 1:
@@ -117,7 +117,7 @@ def _unpack(step: Step, scratch: Path) -> Path:
     return source
 
 
-def _make(step: Step, source: Path, entry: Path) -> None:
+def _make(step: BuildStep, source: Path, entry: Path) -> None:
     everything = source / "openeni.config"
     everything.write_text(_OPTIONS.read_text() + _TUNING.read_text())
     config = source / ".config"

@@ -7,14 +7,12 @@ cannot look different to two of them.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
 from openeni_lab import layout
+from openeni_lab.machine.boot import boot_id
 from openeni_lab.programs.sets import Built, find, missing
-
-BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class NotPreparedError(Exception):
@@ -34,10 +32,6 @@ class Prepared:
 
     machine: MachineFacts
     built: Built
-
-
-def boot_id() -> str:
-    return BOOT_ID.read_text().strip()
 
 
 def read(sets: Iterable[str], root: Path = layout.ROOT, cache: Path | None = None) -> Prepared:

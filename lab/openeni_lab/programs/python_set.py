@@ -8,7 +8,7 @@ from typing import Final
 
 import uv
 
-from openeni_lab.programs.cache import Entry, Workshop
+from openeni_lab.programs.cache import CacheEntry, Workshop
 
 SPECS: Final = Path(__file__).with_name("specs")
 
@@ -27,13 +27,13 @@ class PythonSet:
     seconds: float
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> CacheEntry:
         """An environment belongs to one interpreter: another one is another entry."""
         locked = self._locked.read_text()
         pinned = next(line for line in locked.splitlines() if line.startswith(f"{self.package}=="))
         interpreter = f"{platform.python_version()} {sys.base_prefix}"
         version = pinned.split("==")[1].split()[0]
-        return Entry(self.name, version, (locked.encode(), interpreter.encode()))
+        return CacheEntry(self.name, version, (locked.encode(), interpreter.encode()))
 
     @property
     def _locked(self) -> Path:

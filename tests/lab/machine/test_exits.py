@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from openeni_lab.machine.exits import End, describe, last_words, restart_delay
+from openeni_lab.machine.exits import UnexpectedExit, describe, last_words, restart_delay
 
 
 def test_restarts_wait_as_a_kubelets_do() -> None:
@@ -41,7 +41,7 @@ def test_an_end_is_named(code: int, words: str) -> None:
     [(None, "not started again"), (0, "started again"), (10, "started again in 10 s")],
 )
 def test_an_end_says_what_comes_next(restart_in: float | None, words: str) -> None:
-    end = End("1", "agent", "ended with 1", 0, restart_in, "/log", "no route")
+    end = UnexpectedExit("1", "agent", "ended with 1", 0, restart_in, "/log", "no route")
     assert str(end) == f"agent ended with 1; {words}"
 
 

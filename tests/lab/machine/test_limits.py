@@ -14,7 +14,7 @@ from openeni_lab.machine.client import Machine
 from openeni_lab.machine.enclosure import LabError
 from openeni_lab.machine.limits import LimitError, Limits, apply, needed
 from openeni_lab.node.kernel import run_in_kernel
-from openeni_lab.progress import Lines
+from openeni_lab.progress import LogProgress
 from openeni_testing.lab import bare_lab
 from openeni_testing.waiting import wait_for
 
@@ -106,7 +106,7 @@ def lab(tmp_path: Path) -> Generator[Layout]:
 
 def start(lab: Layout, limits: Limits) -> Machine:
     with enclosure.only_one(lab) as lock:
-        steps.run([enclosure.step(lab, lock, limits)], Lines())
+        steps.run([enclosure.step(lab, lock, limits)], LogProgress())
     return Machine(lab.control)
 
 
@@ -139,8 +139,8 @@ def test_many_small_programs_end_before_their_init(lab: Layout, tmp_path: Path) 
     script = "text=$(head -c 5000000 /dev/zero | tr '\\0' x); sleep 1000; echo $text"
     for number in range(80):
         machine.start(f"small{number}", ["sh", "-c", script], log=tmp_path / "log")
-    wait_for(lambda: len(machine.ends()) > 1, "the end of some")
-    assert {end.how for end in machine.ends()} == {"ended by SIGKILL (signal 9)"}
+    wait_for(lambda: len(machine.unexpected_exits()) > 1, "the end of some")
+    assert {end.how for end in machine.unexpected_exits()} == {"ended by SIGKILL (signal 9)"}
 
 
 @pytest.mark.root

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openeni_lab.product.connectivity import Check, Place, PodFacts, checks
+from openeni_lab.product.connectivity import Check, Place, RunningPod, checks
 
 SERVICE, REMOTE = "10.96.0.9", "10.98.3.250"
 
 
-def pods_on(counts: Sequence[int]) -> list[PodFacts]:
+def pods_on(counts: Sequence[int]) -> list[RunningPod]:
     """As many pods on n1, n2, ... as `counts` says."""
     return [
-        PodFacts(f"web-{p}-{n}", "default", f"10.98.{n}.{p}", f"n{n}", f"10.99.0.{10 + n}")
+        RunningPod(f"web-{p}-{n}", "default", f"10.98.{n}.{p}", f"n{n}", f"10.99.0.{10 + n}")
         for n, count in enumerate(counts, start=1)
         for p in range(1, count + 1)
     ]

@@ -9,9 +9,9 @@ import pytest
 
 from openeni_lab.programs.cache import building
 from openeni_lab.programs.debian_set import is_static
-from openeni_lab.programs.go_set import PROGRAMS, GoSet, Program, installed_go
+from openeni_lab.programs.go_set import PROGRAMS, GoProgram, GoSet, installed_go
 from openeni_lab.programs.sets import GO, KUBERNETES, NODE, SETS, BuildError, Built
-from openeni_testing.lab.recorded import Told, executable
+from openeni_testing.lab.recording import RecordedProgress, executable
 
 STUB = f"""#!{sys.executable}
 # Stands for go: records how it was called, and writes a program for each package.
@@ -61,7 +61,7 @@ def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Go:
 def built(one: GoSet, cache: Path, go: Path) -> dict[str, str]:
     """What is in the entry's bin after a build: name and contents."""
     cache.mkdir(exist_ok=True)
-    with building(one.entry, cache, Told()) as workshop:
+    with building(one.entry, cache, RecordedProgress()) as workshop:
         one.build(workshop, go)
     return {path.name: path.read_text() for path in (one.entry.folder(cache) / "bin").iterdir()}
 
@@ -90,7 +90,7 @@ def test_only_a_program_with_c_in_it_is_built_with_a_c_compiler(go: Go, tmp_path
 
 
 def test_what_go_complains_of_is_in_the_error(go: Go, tmp_path: Path) -> None:
-    broken = replace(KUBERNETES, programs=(Program("such", "no/such", 1),))
+    broken = replace(KUBERNETES, programs=(GoProgram("such", "no/such", 1),))
     with pytest.raises(BuildError, match="no/such: no such package"):
         built(broken, tmp_path / "cache", go.path)
 
@@ -145,7 +145,9 @@ def test_an_asset_counts_as_a_step_for_those_who_wait_for_it(
     """The lane beside Go's waits for kube-apiserver, however it comes."""
     asset(assets, "kube-apiserver", f"Kubernetes v{KUBERNETES.entry.version}")
     done: list[str] = []
-    with building(KUBERNETES.entry, tmp_path, Told(), after_step=done.append) as workshop:
+    with building(
+        KUBERNETES.entry, tmp_path, RecordedProgress(), after_step=done.append
+    ) as workshop:
         KUBERNETES.build(workshop, go.path)
     assert done == ["kube-apiserver", "6 programs of kubernetes"]
 
@@ -193,16 +195,16 @@ def test_a_real_go_names_and_links_the_programs_as_is_relied_on(tmp_path: Path) 
         "replace example.com/versioned => ./versioned\n"
     )
     programs = (
-        Program("hello", "hello/first", 1, alone=True),
-        Program("etcd", "hello/server/v3", 1),
-        Program("third", "./third", 1),
+        GoProgram("hello", "hello/first", 1, alone=True),
+        GoProgram("etcd", "hello/server/v3", 1),
+        GoProgram("third", "./third", 1),
     )
     hello = GoSet(
         "hello", "example.com/versioned", programs, "-s -w -X main.version=v{version}", module
     )
     cache = tmp_path / "cache"
     cache.mkdir()
-    with building(hello.entry, cache, Told()) as workshop:
+    with building(hello.entry, cache, RecordedProgress()) as workshop:
         hello.build(workshop, real_go(tmp_path))
     assert list(hello.entry.record(cache).seconds) == ["hello", "2 programs of hello"]
     for one in programs:
@@ -217,6 +219,6 @@ def real_go(tmp_path: Path) -> Path:
     found = installed_go(KUBERNETES.go)
     if found:
         return found
-    with building(GO.entry, tmp_path, Told()) as workshop:
+    with building(GO.entry, tmp_path, RecordedProgress()) as workshop:
         GO.build(workshop)
     return GO.entry.folder(tmp_path) / "bin" / "go"

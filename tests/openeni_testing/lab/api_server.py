@@ -6,7 +6,7 @@ from pathlib import Path
 from openeni_lab.kubernetes.control_plane import ControlPlane
 from openeni_lab.machine import steps
 from openeni_lab.programs import prepared
-from openeni_lab.progress import Lines
+from openeni_lab.progress import LogProgress
 from openeni_testing.lab.small_lab import SmallLab
 
 
@@ -32,7 +32,7 @@ class ApiServer:
 
     def run(self) -> None:
         """Start what does not run, and wait until it is ready."""
-        steps.run(self.control_plane.steps(controllers=False), Lines())
+        steps.run(self.control_plane.steps(controllers=False), LogProgress())
 
     def stop(self) -> None:
         """End the API server, not etcd: open watches break, what is stored stays."""

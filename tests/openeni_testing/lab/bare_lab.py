@@ -8,13 +8,13 @@ from pathlib import Path
 from openeni_lab.layout import Layout
 from openeni_lab.machine import enclosure, steps
 from openeni_lab.machine.client import Machine
-from openeni_lab.progress import Lines
+from openeni_lab.progress import LogProgress
 
 
 def start(lab: Layout) -> Machine:
     """Its loopback is up."""
     with enclosure.only_one(lab) as lock:
-        steps.run([enclosure.step(lab, lock)], Lines())
+        steps.run([enclosure.step(lab, lock)], LogProgress())
     machine = Machine(lab.control)
     machine.check(["ip", "link", "set", "lo", "up"])
     return machine

@@ -4,13 +4,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from openeni_lab.cloud import openstack
-from openeni_lab.hypervisor.network import Network
+from openeni_lab.cloud import bring_up
+from openeni_lab.hypervisor.network import LabNetwork
 from openeni_lab.layout import Layout
 from openeni_lab.machine import enclosure, steps
 from openeni_lab.machine.client import Machine
 from openeni_lab.programs import prepared
-from openeni_lab.progress import Lines
+from openeni_lab.progress import LogProgress
 from openeni_testing.lab.fake_node import FakeNode
 
 
@@ -20,7 +20,7 @@ class SmallLab:
 
     layout: Layout
     machine: Machine
-    network: Network
+    network: LabNetwork
     venv: Path | None = None
 
     @classmethod
@@ -32,7 +32,7 @@ class SmallLab:
         layout = Layout(f"{name}-{os.getpid()}", root=root)
         machine = Machine(layout.control)
         venv = prepared.read(["openstack"]).built.openstack_venv if with_openstack else None
-        lab = cls(layout, machine, Network(layout, machine), venv)
+        lab = cls(layout, machine, LabNetwork(layout, machine), venv)
         try:
             lab.up()
         except BaseException:
@@ -42,12 +42,12 @@ class SmallLab:
 
     def up(self) -> None:
         with enclosure.only_one(self.layout) as lock:
-            steps.run([enclosure.step(self.layout, lock), *self.steps()], Lines())
+            steps.run([enclosure.step(self.layout, lock), *self.steps()], LogProgress())
 
     def steps(self) -> list[steps.Step]:
         """Everything inside it."""
         wires = self.network.steps()
-        cloud = openstack.steps(self.layout, self.machine, self.venv) if self.venv else []
+        cloud = bring_up.steps(self.layout, self.machine, self.venv) if self.venv else []
         return [*wires, *cloud]
 
     def remove(self) -> None:

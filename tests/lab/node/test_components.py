@@ -11,14 +11,14 @@ import pytest
 
 from openeni_lab.kubernetes.control_plane import ControlPlane
 from openeni_lab.kubernetes.images import make_images
-from openeni_lab.lab import Kind
+from openeni_lab.lab import NodeKind
 from openeni_lab.machine import steps
 from openeni_lab.machine.isolation import KUBELET_SYSCTLS
-from openeni_lab.node.machines import PERSISTENT, GuestMachine, Host, NamespaceMachine
-from openeni_lab.node.parts import Node
+from openeni_lab.node.components import Node
+from openeni_lab.node.machines import PERSISTENT, NamespaceMachine, NodeHost, VMMachine
 from openeni_lab.programs import prepared
 from openeni_lab.programs.sets import Built
-from openeni_lab.progress import Lines
+from openeni_lab.progress import LogProgress
 from openeni_testing.lab.fake_node import HypervisorCommand
 from openeni_testing.lab.small_lab import SmallLab
 from openeni_testing.waiting import wait_for
@@ -91,7 +91,7 @@ def sysctls() -> dict[str, str]:
     return {name: (Path("/proc/sys") / name).read_text() for name in KUBELET_SYSCTLS}
 
 
-@pytest.fixture(scope="module", params=[Kind.NAMESPACE, Kind.VM])
+@pytest.fixture(scope="module", params=[NodeKind.NAMESPACE, NodeKind.VM])
 def world(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[World]:
@@ -105,15 +105,15 @@ def world(
         hypervisor("plug", SERVER["id"], PORT, SERVER["mac"], "nodes")
         hypervisor("allow", PORT, SERVER["mac"], "nodes", lab.layout.nodes[0].address)
         plane = ControlPlane(lab.layout, lab.machine, built.bin)
-        host = Host(lab.layout, lab.machine, lab.layout.nodes[0])
+        host = NodeHost(lab.layout, lab.machine, lab.layout.nodes[0])
         kind = (
             NamespaceMachine(host)
-            if request.param is Kind.NAMESPACE
-            else GuestMachine(host, built.kernel, built.kernel_preload)
+            if request.param is NodeKind.NAMESPACE
+            else VMMachine(host, built.kernel, built.kernel_preload)
         )
         images = make_images(built.bin)
         node = Node(host, kind, plane, lambda: images)
-        steps.run([*plane.steps(), *node.steps()], Lines())
+        steps.run([*plane.steps(), *node.steps()], LogProgress())
         made = World(node, built, before)
         made.install_plugins()
         wait_for(made.ready, "the node", 300)
@@ -194,7 +194,7 @@ def test_what_the_node_writes_elsewhere_is_not_on_the_machine(world: World) -> N
 def test_after_a_restart_the_nic_is_back_and_the_pod_too(world: World, pod: dict[str, Any]) -> None:
     machine = world.node.machine
     machine.check(["touch", "/run/gone-with-a-reboot", "/etc/cni/kept"])
-    steps.run(world.node.restart(), Lines())
+    steps.run(world.node.restart(), LogProgress())
     assert machine.run(["test", "-e", "/run/gone-with-a-reboot"]).code == 1
     if isinstance(world.node.kind, NamespaceMachine):
         assert not machine.run(["test", "-e", "/etc/cni/kept"]).code

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterator
 from typing import Any, Final
 
-from openeni_lab.product.demonstration import Running
-from openeni_testing.lab import running as lab
+from openeni_lab.product.installed_lab import InstalledLab
+from openeni_testing.lab import installed_lab as lab
 from openeni_testing.waiting import wait_for
 
 Json = dict[str, Any]
@@ -24,12 +24,12 @@ MADE: Final = (
 OWNED: Final = ("/apis/apps/v1/replicasets", "/api/v1/pods")
 
 
-class Objects:
+class MadeObjects:
     """The objects of a running lab: those of its first look, and those that tests made since."""
 
-    def __init__(self, running: Running) -> None:
-        self._running = running
-        self._api = running.api
+    def __init__(self, installed: InstalledLab) -> None:
+        self._running = installed
+        self._api = installed.api
         self._first = frozenset(self._paths())
 
     def remove_made(self, kept: Collection[str] = ()) -> None:

@@ -19,7 +19,7 @@ PLUGINS: Final = Path(__file__).parent / "plugins"
 
 
 @dataclass(frozen=True)
-class Service:
+class WsgiService:
     """One uWSGI process. Ports and thread counts are as measured to suffice."""
 
     name: str
@@ -29,11 +29,11 @@ class Service:
 
 
 SERVICES: Final = (
-    Service("keystone", layout.KEYSTONE_PORT, "keystone.wsgi.api", 3),
-    Service("placement", layout.PLACEMENT_PORT, "placement.wsgi.api", 4),
-    Service("neutron", layout.NEUTRON_PORT, "neutron.wsgi.api", 3),
-    Service("glance", layout.GLANCE_PORT, "glance.wsgi.api", 2),
-    Service("nova", layout.NOVA_PORT, "nova_all", 8),
+    WsgiService("keystone", layout.KEYSTONE_PORT, "keystone.wsgi.api", 3),
+    WsgiService("placement", layout.PLACEMENT_PORT, "placement.wsgi.api", 4),
+    WsgiService("neutron", layout.NEUTRON_PORT, "neutron.wsgi.api", 3),
+    WsgiService("glance", layout.GLANCE_PORT, "glance.wsgi.api", 2),
+    WsgiService("nova", layout.NOVA_PORT, "nova_all", 8),
 )
 
 
@@ -47,7 +47,7 @@ class Secrets:
 
 
 @dataclass(frozen=True)
-class Cloud:
+class CloudLayout:
     """Where one OpenStack lives: `run` is its folder, `venv` what it is installed in."""
 
     run: Path
@@ -95,7 +95,7 @@ class Cloud:
             "NO_PROXY": "127.0.0.1,localhost",
         }
 
-    def service_command(self, service: Service) -> list[str]:
+    def service_command(self, service: WsgiService) -> list[str]:
         """No --master: Nova's threads would not survive its fork."""
         flags = "--enable-threads --need-app --die-on-term --thunder-lock --http-keepalive"
         return [

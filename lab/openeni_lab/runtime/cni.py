@@ -20,7 +20,7 @@ VALID_ATTACHMENTS: Final = "cni.dev/valid-attachments"  # specification 1.1, sec
 OUTSIDE: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class CniError(Exception):
+class PluginError(Exception):
     """A plugin refused; `code` is CNI's (0: it did not answer in CNI's form)."""
 
     def __init__(self, plugin: str, command: str, answer: Json) -> None:
@@ -51,7 +51,7 @@ class Attachment:
 
 
 @dataclass(frozen=True)
-class Call:
+class PluginCall:
     """One execution of one plugin; `seconds` as the runtime sees them."""
 
     plugin: str
@@ -61,7 +61,7 @@ class Call:
     failed: bool
 
 
-class Network:
+class NetworkConfigList:
     """A network configuration list and the programs that it names.
 
     Safe to use from many threads. `calls` collects every execution.
@@ -71,11 +71,11 @@ class Network:
         self.name = str(configuration["name"])
         self.version = str(configuration.get("cniVersion", "1.0.0"))
         self.plugins: list[Json] = configuration["plugins"]
-        self.calls: list[Call] = []
+        self.calls: list[PluginCall] = []
         self._folders = [str(folder) for folder in bin_folders]
 
     @classmethod
-    def load(cls, conf_folder: Path, bin_folders: Sequence[Path]) -> "Network":
+    def load(cls, conf_folder: Path, bin_folders: Sequence[Path]) -> "NetworkConfigList":
         """The first list of a folder in the order of names, as every runtime takes it."""
         found = sorted(conf_folder.glob("*.conflist"))
         if not found:
@@ -83,14 +83,14 @@ class Network:
         return cls(json.loads(found[0].read_text()), bin_folders)
 
     def add(self, attachment: Attachment) -> Json:
-        """The last plugin's result. Raises CniError at the first that refuses."""
+        """The last plugin's result. Raises PluginError at the first that refuses."""
         result: Json = {}
         for plugin in self.plugins:
             result = self._call("ADD", plugin, attachment, result)
         return result
 
     def check(self, attachment: Attachment, result: Json) -> None:
-        """Raises CniError when a plugin finds the attachment not as it made it."""
+        """Raises PluginError when a plugin finds the attachment not as it made it."""
         for plugin in self.plugins:
             self._call("CHECK", plugin, attachment, result)
 
@@ -106,7 +106,7 @@ class Network:
             self._call("GC", {**plugin, VALID_ATTACHMENTS: known})
 
     def status(self) -> None:
-        """Raises CniError (50, 51) when a plugin cannot take pods now."""
+        """Raises PluginError (50, 51) when a plugin cannot take pods now."""
         for plugin in self.plugins:
             self._call("STATUS", plugin)
 
@@ -133,11 +133,11 @@ class Network:
         code, said = _execute(program, environment, given)
         seconds = time.perf_counter() - begun
         container = attachment.container_id if attachment else ""
-        self.calls.append(Call(plugin["type"], command, container, seconds, bool(code)))
+        self.calls.append(PluginCall(plugin["type"], command, container, seconds, bool(code)))
         answer = _parse(said)
         if code:
             text = said.decode(errors="replace")[:500]
-            raise CniError(plugin["type"], command, answer or {"msg": text})
+            raise PluginError(plugin["type"], command, answer or {"msg": text})
         return answer
 
     def _input(self, plugin: Json, attachment: Attachment | None, previous: Json | None) -> Json:

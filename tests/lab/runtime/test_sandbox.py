@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from openeni_lab.fast import runtime
-from openeni_lab.fast.cni import CniError, Network
-from openeni_lab.fast.runtime import Pod, Runtime
 from openeni_lab.kubernetes.api import Api
 from openeni_lab.kubernetes.control_plane import ControlPlane
 from openeni_lab.machine import enclosure, steps
 from openeni_lab.machine.client import Machine, MachineError
 from openeni_lab.programs import prepared
-from openeni_lab.progress import Lines
+from openeni_lab.progress import LogProgress
+from openeni_lab.runtime import sandbox
+from openeni_lab.runtime.cni import NetworkConfigList, PluginError
+from openeni_lab.runtime.sandbox import Pod, SandboxRuntime
 from openeni_testing.lab.bare_lab import bare_lab
 from openeni_testing.waiting import wait_for
 
@@ -49,9 +49,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Network:
-    monkeypatch.setattr(runtime, "NETNS_FOLDER", folder / "netns")
-    return Network.load(folder, [folder])
+def network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> NetworkConfigList:
+    monkeypatch.setattr(sandbox, "NETNS_FOLDER", folder / "netns")
+    return NetworkConfigList.load(folder, [folder])
 
 
 def recorded(folder: Path) -> list[tuple[dict[str, str], dict[str, Any]]]:
@@ -69,8 +69,8 @@ def recorded(folder: Path) -> list[tuple[dict[str, str], dict[str, Any]]]:
     return found
 
 
-def test_plugins_get_what_containerd_gives_them(folder: Path, network: Network) -> None:
-    made = Runtime(network)
+def test_plugins_get_what_containerd_gives_them(folder: Path, network: NetworkConfigList) -> None:
+    made = SandboxRuntime(network)
     pod = Pod("web-0", "shop", "uid-1", {"a": "b"})
     sandbox = made.start(pod)
     try:
@@ -100,8 +100,8 @@ def test_plugins_get_what_containerd_gives_them(folder: Path, network: Network) 
     assert not Path(environment["CNI_NETNS"]).exists()
 
 
-def test_gc_names_the_sandboxes_that_there_are(folder: Path, network: Network) -> None:
-    made = Runtime(network)
+def test_gc_names_the_sandboxes_that_there_are(folder: Path, network: NetworkConfigList) -> None:
+    made = SandboxRuntime(network)
     sandbox = made.start(Pod("p"))
     recorded(folder)
     made.collect()
@@ -113,17 +113,17 @@ def test_gc_names_the_sandboxes_that_there_are(folder: Path, network: Network) -
     assert given["cni.dev/valid-attachments"] == valid
 
 
-def test_a_refusal_is_told_with_its_code(network: Network) -> None:
-    with pytest.raises(CniError, match=r"^one STATUS: not now: later \(50\)$") as refused:
+def test_a_refusal_is_told_with_its_code(network: NetworkConfigList) -> None:
+    with pytest.raises(PluginError, match=r"^one STATUS: not now: later \(50\)$") as refused:
         network.status()
     assert refused.value.code == 50
     assert [(call.command, call.failed) for call in network.calls] == [("STATUS", True)]
 
 
-def test_a_failed_start_is_undone(folder: Path, network: Network) -> None:
+def test_a_failed_start_is_undone(folder: Path, network: NetworkConfigList) -> None:
     (folder / "two").write_text("#!/bin/sh\n[ $CNI_COMMAND = DEL ] || exit 1\n")
-    made = Runtime(network)
-    with pytest.raises(CniError, match=r"^two ADD"):
+    made = SandboxRuntime(network)
+    with pytest.raises(PluginError, match=r"^two ADD"):
         made.start(Pod("p"))
     assert [call.command for call in made.calls] == ["ADD", "ADD", "DEL", "DEL"]
     assert not list((folder / "netns").iterdir())
@@ -135,7 +135,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Generator[ControlPlane]:
     built = prepared.read(["kubernetes", "cni-plugins"]).built
     with bare_lab(tmp_path_factory.mktemp("lab"), "fast") as (lab, machine):
         made = ControlPlane(lab, machine, built.bin)
-        steps.run(made.steps(), Lines())
+        steps.run(made.steps(), LogProgress())
         yield made
 
 
@@ -150,7 +150,7 @@ def reference(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def run(machine: Machine, *words: str) -> str:
-    command = [sys.executable, "-S", "-m", "openeni_lab.fast.runtime", *words]
+    command = [sys.executable, "-S", "-m", "openeni_lab.runtime.sandbox", *words]
     return machine.check(command, env=enclosure.init_environment(), timeout=120)
 
 
@@ -175,7 +175,7 @@ def test_a_missing_plugin_is_one_line(plane: ControlPlane, reference: list[str])
 def fast_node(plane: ControlPlane, reference: list[str], tmp_path: Path) -> Generator[Api]:
     kubeconfig = plane.folder / "admin.kubeconfig"
     where = ["--node=fast", "--address=10.99.0.99", f"--kubeconfig={kubeconfig}"]
-    command = [sys.executable, "-m", "openeni_lab.fast.node", *where, *reference]
+    command = [sys.executable, "-m", "openeni_lab.runtime.hollow_node", *where, *reference]
     log = tmp_path / "log"
     plane.machine.start("fast-node", command, env=enclosure.init_environment(), log=log)
     yield plane.api()

@@ -30,12 +30,12 @@ class ConsoleError(Exception):
     """The guest's kernel refused a console command or does not answer; one line."""
 
 
-class GuestError(Exception):
+class GuestBootError(Exception):
     """A guest cannot be booted like this; one line that says why."""
 
 
 @dataclass(frozen=True)
-class Guest:
+class GuestKernel:
     """One user-mode kernel: what it is booted with.
 
     `folder` is its own on the host (its command, its console's socket) and needs a path without
@@ -62,7 +62,7 @@ class Guest:
     def argv(self) -> list[str]:
         """The command that boots it; its environment must be `environment`.
 
-        GuestError if a path cannot be written on a kernel's command line.
+        GuestBootError if a path cannot be written on a kernel's command line.
         """
         words = [
             str(self.kernel),
@@ -86,9 +86,9 @@ class Guest:
         ]
         blank = next((word for word in words if re.search(r"\s", word)), None)
         if blank:
-            raise GuestError(f"a path without blanks is needed to boot a kernel: {blank!r}")
+            raise GuestBootError(f"a path without blanks is needed to boot a kernel: {blank!r}")
         if self.what == "exec" and len(str(self.mconsole)) > _LONGEST_SOCKET:
-            raise GuestError(f"a shorter path is needed for a guest's console: {self.mconsole}")
+            raise GuestBootError(f"a shorter path is needed for a guest's console: {self.mconsole}")
         return words
 
     @property

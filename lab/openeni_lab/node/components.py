@@ -12,6 +12,7 @@ from typing import Any, Final
 import yaml
 
 from openeni_lab import layout
+from openeni_lab.kubernetes import dns
 from openeni_lab.kubernetes.api import ApiError
 from openeni_lab.kubernetes.certificates import write_secret
 from openeni_lab.kubernetes.control_plane import FROM_NODES, KUBE_PROXY, ControlPlane, node_identity
@@ -20,8 +21,7 @@ from openeni_lab.machine import enclosure, service
 from openeni_lab.machine.client import Machine, MachineError
 from openeni_lab.machine.service import Service
 from openeni_lab.machine.steps import Step
-from openeni_lab.node.machines import Host, NodeMachine
-from openeni_lab.product import dns
+from openeni_lab.node.machines import NodeHost, NodeMachine
 
 CONTAINERD_SOCKET: Final = "/run/containerd/containerd.sock"
 KUBELET_PORT: Final = 10250
@@ -31,7 +31,7 @@ KUBELET_PORT: Final = 10250
 class Node:
     """One node of a lab; what `images` gives is there before the kubelet starts."""
 
-    host: Host
+    host: NodeHost
     kind: NodeMachine
     control_plane: ControlPlane
     images: Callable[[], Sequence[Image]]

@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from openeni_lab.fast.cni import CniError, Network
-from openeni_lab.fast.runtime import BIN_FOLDER, CONF_FOLDER, Pod, Runtime, Sandbox
 from openeni_lab.kubernetes.api import MERGE, NOT_FOUND, Api, ApiError
+from openeni_lab.runtime.cni import NetworkConfigList, PluginError
+from openeni_lab.runtime.sandbox import BIN_FOLDER, CONF_FOLDER, Pod, Sandbox, SandboxRuntime
 
 Json = dict[str, Any]
 
@@ -29,7 +29,7 @@ WORKERS: Final = 200  # pods that wait for an address each hold one
 
 
 @dataclass
-class Life:
+class HollowPod:
     """One pod here: work on it is done in turn, and its sandbox while it has one."""
 
     pod: Json
@@ -38,13 +38,13 @@ class Life:
     ending: bool = False
 
 
-class FastNode:
+class HollowNode:
     """The pods of one node, until `stop`."""
 
-    def __init__(self, api: Api, runtime: Runtime, name: str, address: str) -> None:
+    def __init__(self, api: Api, runtime: SandboxRuntime, name: str, address: str) -> None:
         self._api, self._runtime = api, runtime
         self._name, self._address = name, address
-        self._lives: dict[str, Life] = {}  # by pod uid
+        self._lives: dict[str, HollowPod] = {}  # by pod uid
         self._stopped = threading.Event()
         self._workers = ThreadPoolExecutor(WORKERS)
 
@@ -84,17 +84,17 @@ class FastNode:
         life = self._lives.get(uid)
         if gone or "deletionTimestamp" in pod["metadata"]:
             if life or not gone:
-                self._leave(self._lives.setdefault(uid, Life(pod)))
+                self._leave(self._lives.setdefault(uid, HollowPod(pod)))
         elif life is None:
-            self._lives[uid] = life = Life(pod)
+            self._lives[uid] = life = HollowPod(pod)
             self._work(self._begin, life)
 
-    def _leave(self, life: Life) -> None:
+    def _leave(self, life: HollowPod) -> None:
         if not life.ending:
             life.ending = True
             self._work(self._end, life)
 
-    def _work(self, do: Callable[[Life], None], life: Life) -> None:
+    def _work(self, do: Callable[[HollowPod], None], life: HollowPod) -> None:
         """On a worker; a fault of this program ends the program, loudly."""
 
         def done(future: Future[None]) -> None:
@@ -105,7 +105,7 @@ class FastNode:
 
         self._workers.submit(do, life).add_done_callback(done)
 
-    def _begin(self, life: Life) -> None:
+    def _begin(self, life: HollowPod) -> None:
         """As kubelet: again and again until it works or the pod is deleted."""
         meta = life.pod["metadata"]
         wanted = Pod(meta["name"], meta["namespace"], meta["uid"], meta.get("annotations", {}))
@@ -113,21 +113,21 @@ class FastNode:
             while not (life.ending or self._stopped.is_set()):
                 try:
                     life.sandbox = self._runtime.start(wanted)
-                except CniError as error:
+                except PluginError as error:
                     print(f"{wanted.namespace}/{wanted.name}: {error}", flush=True)
                     self._stopped.wait(RETRY_SECONDS)
                 else:
                     self._until_done(lambda: self._say_running(life))
                     return
 
-    def _end(self, life: Life) -> None:
+    def _end(self, life: HollowPod) -> None:
         meta = life.pod["metadata"]
         with life.turn:
             while life.sandbox and not self._stopped.is_set():
                 try:
                     self._runtime.stop(life.sandbox)
                     life.sandbox = None
-                except CniError as error:
+                except PluginError as error:
                     print(f"{meta['namespace']}/{meta['name']}: {error}", flush=True)
                     self._stopped.wait(RETRY_SECONDS)
             options = {"gracePeriodSeconds": 0, "preconditions": {"uid": meta["uid"]}}
@@ -145,7 +145,7 @@ class FastNode:
                 self._stopped.wait(RETRY_SECONDS)
         return None
 
-    def _say_running(self, life: Life) -> None:
+    def _say_running(self, life: HollowPod) -> None:
         addresses = life.sandbox.addresses if life.sandbox else []
         status = running_status(life.pod, self._address, addresses, _now())
         self._api.request("PATCH", f"{_path(life.pod)}/status", {"status": status}, MERGE)
@@ -208,8 +208,8 @@ def _now(*, micro: bool = False) -> str:
 
 
 def main() -> int:
-    """`python -m openeni_lab.fast.node --node N --address A --kubeconfig FILE`, as the node."""
-    parser = argparse.ArgumentParser(prog="openeni_lab.fast.node", description=__doc__)
+    """`python -m openeni_lab.runtime.hollow_node --node N --address A --kubeconfig FILE`, as the node."""
+    parser = argparse.ArgumentParser(prog="openeni_lab.runtime.hollow_node", description=__doc__)
     parser.add_argument("--node", required=True)
     parser.add_argument("--address", required=True, help="the node's, for hostIP")
     parser.add_argument("--kubeconfig", type=Path, required=True, help="the kubelet's")
@@ -217,8 +217,8 @@ def main() -> int:
     parser.add_argument("--bin", type=Path, default=BIN_FOLDER, help="folder of the plugins")
     options = parser.parse_args()
     try:
-        runtime = Runtime(Network.load(options.conf, [options.bin]))
-        FastNode(Api(options.kubeconfig), runtime, options.node, options.address).run()
+        runtime = SandboxRuntime(NetworkConfigList.load(options.conf, [options.bin]))
+        HollowNode(Api(options.kubeconfig), runtime, options.node, options.address).run()
     except OSError as error:
         print(f"openeni-lab fast_node: {error}", file=sys.stderr)
         return 1

@@ -5,13 +5,13 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from openeni_lab.lab import Kind, Lab
+from openeni_lab.lab import Lab, NodeKind
 from openeni_lab.layout import ROOT, Layout
 from openeni_lab.machine import service
-from openeni_lab.product import demonstration
-from openeni_lab.product.demonstration import Running
-from openeni_lab.progress import Lines
-from openeni_testing.lab.objects import Objects
+from openeni_lab.product import installed_lab
+from openeni_lab.product.installed_lab import InstalledLab
+from openeni_lab.progress import LogProgress
+from openeni_testing.lab.made_objects import MadeObjects
 
 PREFIX = "system"
 
@@ -29,7 +29,7 @@ def remove_abandoned(prefix: str) -> None:
             Lab(Layout(state.name)).down()
 
 
-class OneLab:
+class SharedLab:
     """A lab with openeni in it that tests share, and that is clean when a test begins.
 
     With a name in `kept` the lab is there before and stays afterwards.
@@ -37,26 +37,26 @@ class OneLab:
 
     def __init__(self, kept: str = "") -> None:
         self._stays = bool(kept)
-        self._lab = Lab(Layout(kept or own_name(PREFIX)), Kind.NAMESPACE)
-        self._running: Running | None = None
-        self._objects: Objects | None = None
+        self._lab = Lab(Layout(kept or own_name(PREFIX)), NodeKind.NAMESPACE)
+        self._running: InstalledLab | None = None
+        self._objects: MadeObjects | None = None
         self.kept: set[str] = set()  # names of objects that other tests use as well
         self.expected_ends: set[str] = set()  # ids of ends that a test has caused
 
     @contextmanager
-    def test(self) -> Generator[Running]:
+    def test(self) -> Generator[InstalledLab]:
         """Give the lab to a test, and clean it afterwards.
 
         Raises AssertionError when a program ended that the test has not killed, or when something
         that the test made cannot be removed: then the next test gets a new lab.
         """
-        running = self._up()
-        before = service.mark(running.lab.machines)
-        yield running
+        installed = self._up()
+        before = service.exits_so_far(installed.lab.machines)
+        yield installed
         try:
             self.clean()
         finally:
-            ended = service.ended(running.lab.machines, before | self.expected_ends)
+            ended = service.unexpected_exits(installed.lab.machines, before | self.expected_ends)
             assert not ended, f"ended by itself: {'; '.join(ended)}"
 
     def clean(self) -> None:
@@ -78,12 +78,12 @@ class OneLab:
         if not self._stays:
             self.make_way()
 
-    def _up(self) -> Running:
+    def _up(self) -> InstalledLab:
         """Bring the lab up, anew where the last test could not be cleaned up after."""
         if self._running is not None and self._objects is None:
             self.make_way()
         if self._running is None:
             remove_abandoned(PREFIX)
-            self._running = demonstration.up(self._lab, Lines())
-            self._objects = Objects(self._running)
+            self._running = installed_lab.up(self._lab, LogProgress())
+            self._objects = MadeObjects(self._running)
         return self._running

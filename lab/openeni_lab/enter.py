@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from openeni_lab.cloud.openstack import client_environment
-from openeni_lab.lab import Kind, Lab
+from openeni_lab.cloud.access import client_environment
+from openeni_lab.lab import Lab, NodeKind
 from openeni_lab.machine.client import Machine
 
 GUEST_SECONDS: Final = 3600.0  # for a command on a VM node that is not on a terminal
@@ -15,7 +15,7 @@ GUEST_SECONDS: Final = 3600.0  # for a command on a VM node that is not on a ter
 def enter(lab: Lab, node: str, argv: Sequence[str]) -> None:
     """Run a command in place of this process, in the namespaces of the lab or of a node."""
     environment = {**os.environ, **_environment(lab)}
-    if node and lab.kind is Kind.VM:
+    if node and lab.kind is NodeKind.VM:
         sys.exit(_in_guest(lab.node(node).machine, argv))
     machine = lab.node(node).machine if node else lab.machine
     into = ["nsenter", f"--target={machine.pid()}", "--mount", "--uts", "--ipc", "--net", "--pid"]

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from openeni_lab.fast.cni import Attachment, Call, CniError, Network
 from openeni_lab.machine import isolation
+from openeni_lab.runtime.cni import Attachment, NetworkConfigList, PluginCall, PluginError
 
 Json = dict[str, Any]
 
@@ -59,20 +59,20 @@ class Sandbox:
         return [str(ip["address"]).partition("/")[0] for ip in self.result.get("ips", ())]
 
 
-class Runtime:
+class SandboxRuntime:
     """Sandboxes of one node; every method may be called from many threads."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: NetworkConfigList) -> None:
         self.network = network
         self.sandboxes: dict[str, Sandbox] = {}  # by container id
 
     @property
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[PluginCall]:
         """Every execution of a plugin so far, with what it took."""
         return self.network.calls
 
     def start(self, pod: Pod) -> Sandbox:
-        """A namespace, then ADD. Raises CniError after undoing both, as containerd does."""
+        """A namespace, then ADD. Raises PluginError after undoing both, as containerd does."""
         container_id = secrets.token_hex(32)
         netns = make_namespace(f"cni-{uuid.uuid4()}")
         attachment = Attachment(
@@ -95,11 +95,11 @@ class Runtime:
         return sandbox
 
     def check(self, sandbox: Sandbox) -> None:
-        """Raises CniError when it is not as ADD left it."""
+        """Raises PluginError when it is not as ADD left it."""
         self.network.check(sandbox.attachment, sandbox.result)
 
     def stop(self, sandbox: Sandbox) -> None:
-        """DEL, then the namespace. After a CniError the sandbox is kept, to be stopped again."""
+        """DEL, then the namespace. After a PluginError the sandbox is kept, to be stopped again."""
         self.network.delete(sandbox.attachment, sandbox.result)
         remove_namespace(Path(sandbox.attachment.netns))
         self.sandboxes.pop(sandbox.attachment.container_id, None)
@@ -141,7 +141,7 @@ def remove_namespace(place: Path) -> None:
         place.unlink()
 
 
-def churn(runtime: Runtime, pods: int, parallel: int = 1) -> None:
+def churn(runtime: SandboxRuntime, pods: int, parallel: int = 1) -> None:
     """`pods` lives, `parallel` at a time: all of a burst start, then all of it stop."""
     with ThreadPoolExecutor(parallel) as pool:
         for first in range(0, pods, parallel):
@@ -150,15 +150,15 @@ def churn(runtime: Runtime, pods: int, parallel: int = 1) -> None:
             list(pool.map(runtime.stop, burst))
 
 
-def summary(calls: Sequence[Call]) -> dict[str, Json]:
+def summary(calls: Sequence[PluginCall]) -> dict[str, Json]:
     """Count, failures and milliseconds (median, 90 of 100, longest) by command."""
-    grouped: dict[str, list[Call]] = {}
+    grouped: dict[str, list[PluginCall]] = {}
     for call in calls:
         grouped.setdefault(call.command, []).append(call)
     return {command: _numbers(found) for command, found in grouped.items()}
 
 
-def _numbers(calls: Sequence[Call]) -> Json:
+def _numbers(calls: Sequence[PluginCall]) -> Json:
     times = sorted(1000 * call.seconds for call in calls)
     return {
         "count": len(times),
@@ -170,8 +170,8 @@ def _numbers(calls: Sequence[Call]) -> Json:
 
 
 def main() -> int:
-    """`python -m openeni_lab.fast.runtime [--pods N] [--parallel N] churn|status|version`."""
-    parser = argparse.ArgumentParser(prog="openeni_lab.fast.runtime", description=__doc__)
+    """`python -m openeni_lab.runtime.sandbox [--pods N] [--parallel N] churn|status|version`."""
+    parser = argparse.ArgumentParser(prog="openeni_lab.runtime.sandbox", description=__doc__)
     parser.add_argument("do", choices=["churn", "status", "version"])
     parser.add_argument("--conf", type=Path, default=CONF_FOLDER, help="folder of the conflist")
     parser.add_argument("--bin", type=Path, default=BIN_FOLDER, help="folder of the plugins")
@@ -179,16 +179,16 @@ def main() -> int:
     parser.add_argument("--parallel", type=int, default=1)
     options = parser.parse_args()
     try:
-        network = Network.load(options.conf, [options.bin])
+        network = NetworkConfigList.load(options.conf, [options.bin])
         if options.do == "churn":
-            runtime = Runtime(network)
+            runtime = SandboxRuntime(network)
             churn(runtime, options.pods, options.parallel)
             print(json.dumps(summary(runtime.calls)))
         elif options.do == "version":
             print(json.dumps(network.versions()))
         else:
             network.status()
-    except (CniError, OSError, ValueError) as error:
+    except (PluginError, OSError, ValueError) as error:
         print(f"openeni-lab runtime: {error}", file=sys.stderr)
         return 1
     return os.EX_OK

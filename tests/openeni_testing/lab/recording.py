@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 
-class Told:
+class RecordedProgress:
     """Keeps what it is told."""
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Told:
         assert changed
         self.ended += 1
 
-    def beside(self) -> "Told":
+    def beside(self) -> "RecordedProgress":
         return self
 
 

@@ -14,16 +14,16 @@ from openeni_lab import layout
 from openeni_lab.layout import Layout
 from openeni_lab.product.connectivity import Check, Place
 from openeni_lab.product.demo import table
-from openeni_lab.product.demonstration import called_as, look_around
-from openeni_lab.product.reach import Result
+from openeni_lab.product.next_steps import called_as, commands
+from openeni_lab.product.reach import CheckResult
 
 
-def results(paths: Sequence[str], *, answer: str = "") -> list[Result]:
+def results(paths: Sequence[str], *, answer: str = "") -> list[CheckResult]:
     checks = [Check(path, Place.GATEWAY, "", ("true",), "ok") for path in paths]
-    return [Result(check, ok=not answer, answer=answer) for check in checks]
+    return [CheckResult(check, ok=not answer, answer=answer) for check in checks]
 
 
-def drawn(found: dict[str, list[Result]]) -> list[list[str]]:
+def drawn(found: dict[str, list[CheckResult]]) -> list[list[str]]:
     """Rows of the table as words between its lines."""
     page = io.StringIO()
     Console(file=page, width=120).print(table(found))
@@ -67,7 +67,7 @@ def test_every_printed_command_runs_in_the_folder_in_which_it_was_printed(
     monkeypatch.chdir(program.parents[2] / folder)
     said = [
         subprocess.run(["sh", "-ec", line], capture_output=True, text=True, check=True).stdout
-        for line in look_around(Layout("mine"), called_as(program))
+        for line in commands(Layout("mine"), called_as(program))
     ]
     assert said == [
         "",
@@ -91,4 +91,4 @@ def test_a_module_is_called_as_a_module() -> None:
 
 
 def test_the_default_lab_needs_no_name() -> None:
-    assert not [line for line in look_around(Layout(), "openeni-lab") if "--name" in line]
+    assert not [line for line in commands(Layout(), "openeni-lab") if "--name" in line]
