@@ -1,4 +1,4 @@
-"""Run a command in the lab or on a node, on the caller's terminal."""
+"""Enter the lab or a node: run a command there, on the caller's terminal."""
 
 import os
 import sys
@@ -9,11 +9,11 @@ from openeni_lab.cloud.access import client_environment
 from openeni_lab.lab import Lab, NodeKind
 from openeni_lab.machine.client import Machine
 
-GUEST_SECONDS: Final = 3600.0  # for a command on a VM node that is not on a terminal
+GUEST_SECONDS: Final = 3600.0  # timeout of a command on a VM node without a terminal
 
 
 def enter(lab: Lab, node: str, argv: Sequence[str]) -> None:
-    """Run a command in place of this process, in the namespaces of the lab or of a node."""
+    """Replace this process by a command in the lab or on a node (`node`, if it is not empty)."""
     environment = {**os.environ, **_environment(lab)}
     if node and lab.kind is NodeKind.VM:
         sys.exit(_in_guest(lab.node(node).machine, argv))
@@ -23,7 +23,7 @@ def enter(lab: Lab, node: str, argv: Sequence[str]) -> None:
 
 
 def _environment(lab: Lab) -> dict[str, str]:
-    """Environment in which `openstack` and `kubectl` work without arguments."""
+    """Return an environment in which `openstack` and `kubectl` work without arguments."""
     paths = [lab.built.path, str(lab.built.openstack_venv / "bin"), os.environ.get("PATH", "")]
     return {
         **client_environment(lab.layout),

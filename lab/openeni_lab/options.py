@@ -31,11 +31,11 @@ def _valid(name: str) -> str:
 
 NameOption = Annotated[str, typer.Option("--name", callback=_valid, help="Name of the lab.")]
 NodeOption = Annotated[str, typer.Option("--node", "-n", help="The node (n1, n2, ...).")]
-AllOption = Annotated[bool, typer.Option("--all", help="For tests and benchmarks too.")]
+AllOption = Annotated[bool, typer.Option("--all", help="Also for tests and benchmarks.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 KeepOption = Annotated[
     Path | None,
-    typer.Option(exists=True, file_okay=False, help="Folder that keeps what is written to it."),
+    typer.Option(exists=True, file_okay=False, help="Folder in which files are kept."),
 ]
 NodeCountOption = Annotated[
     int, typer.Option("--nodes", min=1, max=MOST_NODES, help="How many nodes.")
@@ -44,10 +44,10 @@ KindOption = Annotated[
     NodeKind,
     typer.Option(
         "--kind",
-        help="A vm has a user-mode kernel; auto: if ipvlan is missing.",
+        help="vm: nodes with a user-mode kernel; auto: vm if the machine's kernel lacks ipvlan.",
     ),
 ]
-LinesOption = Annotated[int, typer.Option("--lines", min=0, help="Lines of each log.")]
+LinesOption = Annotated[int, typer.Option("--lines", min=0, help="Last lines of each log to show.")]
 MemoryOption = Annotated[
     int | None,
     typer.Option(

@@ -58,7 +58,7 @@ def test_the_demo_on_vm_nodes_shows_every_datapath_and_says_the_truth(
     done = cli("demo", "--kind=vm", seconds=SECONDS)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "FAILED" not in done.stdout
-    for line in ("packets dropped as spoofed: 0", "programs that ended by themselves: 0"):
+    for line in ("packets dropped as spoofed: 0", "unexpected exits of programs: 0"):
         assert line in done.stdout.splitlines()
     installed = installed_lab.up(load(LAB), LogProgress())
     assert_world_is_as_the_demo_says(installed)

@@ -1,8 +1,8 @@
-"""`make bench`: CNI ADD and DEL beside the reference plugins, in one run on one kernel.
+"""`make bench`: compare CNI ADD and DEL with reference plugins, in one run on one kernel.
 
-openeni runs as it does in the lab: the real operator and cloud, the chart's agent, the static
-executable. Kubelet steps aside for the fast runtime. Figures are ratios: two cores shared with a
-whole cloud say little about milliseconds. Writes docs/benchmarks.md.
+openeni runs as in every lab: the real operator and cloud, the chart's agent, the static executable.
+The sandbox runtime replaces the kubelet. Only ratios are meaningful: the milliseconds are those of
+two cores shared with a whole cloud. Writes docs/benchmarks.md.
 """
 
 import json
@@ -26,7 +26,9 @@ Json = dict[str, Any]
 
 NODE: Final = "n1"
 SINGLE, BURSTS, BURST = 30, 3, 20
-ADDRESSES: Final = 31  # an ENI; four of them serve every pod once, none waits for a cool-down
+ADDRESSES: Final = (
+    31  # of an ENI; four ENIs have one for every pod, so that none waits for a cool-down
+)
 ENIS: Final = 4
 MINUTES: Final = 20.0
 REPORT: Final = layout.REPOSITORY / "docs" / "benchmarks.md"
@@ -39,7 +41,7 @@ REFERENCES: Final[Mapping[str, Json]] = {
 
 @dataclass(frozen=True)
 class Race:
-    """One datapath against one reference plugin."""
+    """One datapath, compared with one reference plugin."""
 
     pool: str
     reference: str
@@ -47,7 +49,7 @@ class Race:
 
 
 def races() -> tuple[Race, ...]:
-    """Veth on the machine's own kernel; ipvlan there too if it can, else in the lab's."""
+    """Return veth on the machine's kernel, and ipvlan there or else on a user-mode kernel."""
     ipvlan = NodeKind.AUTO.decided(ipvlan=prepared.read(()).machine.ipvlan)
     return (
         Race("veth", "ptp", NodeKind.NAMESPACE),
@@ -57,7 +59,7 @@ def races() -> tuple[Race, ...]:
 
 
 def measure(wanted: Sequence[Race], shown: Progress) -> list[Measured]:
-    """Run each race on a lab of its kind that is made for it and removed again."""
+    """Run each race on a temporary lab of its kind of node."""
     found: list[Measured] = []
     for kind in dict.fromkeys(race.kind for race in wanted):
         lab = Lab(Layout("bench", 1), kind)
@@ -101,7 +103,7 @@ def _reference(name: str) -> Json:
 
 
 def _addresses(installed: InstalledLab, pool: str) -> Step:
-    """An address for every pod, warm."""
+    """Return the step that makes an address available for every pod."""
     path = f"/apis/openeni.io/v1alpha1/enipools/{pool}"
 
     def done() -> bool:
@@ -115,7 +117,7 @@ def _addresses(installed: InstalledLab, pool: str) -> Step:
 
 
 def _pods(installed: InstalledLab, pool: str) -> Step:
-    """Pod objects bound to the node, which no kubelet starts."""
+    """Return the step that creates the Pod objects, bound to the node without a kubelet."""
     wanted = SINGLE + BURSTS * BURST
 
     def make() -> None:
@@ -146,7 +148,7 @@ def _remove(installed: InstalledLab, pool: str, shown: Progress) -> None:
 
 
 def main() -> int:
-    """Print the table and write docs/benchmarks.md."""
+    """Run the benchmark, print the page and write docs/benchmarks.md."""
     with progress.shown() as shown:
         measured = measure(races(), shown)
     text = page(measured, SINGLE, BURST)

@@ -1,8 +1,8 @@
-"""The benchmark's part on a node: the same lives through openeni and through a reference, in turn.
+"""The benchmark's part on a node: start and stop sandboxes with openeni and with a reference.
 
-Run as `python -m openeni_lab.bench.node`, with its orders as JSON on standard input; prints every
-call's command and seconds as the runtime saw them, execution included. Both plugins take turns, so
-that whatever else the machine does meets both alike.
+Runs as `python -m openeni_lab.bench.node`, reads its input as JSON from standard input, and prints
+the command and the seconds of every call as the runtime measured them, execution included. The two
+plugins take turns, so that other load on the machine affects both alike.
 """
 
 import json
@@ -19,14 +19,14 @@ Json = dict[str, Any]
 
 
 def one_by_one(runtimes: Sequence[SandboxRuntime], pods: Sequence[Pod]) -> None:
-    """A life of one plugin, a life of the next, for each pod."""
+    """Start and stop each pod with one plugin, then with the next."""
     for pod in pods:
         for runtime in runtimes:
             runtime.stop(runtime.start(pod))
 
 
 def in_bursts(runtimes: Sequence[SandboxRuntime], pods: Sequence[Pod], size: int) -> None:
-    """`size` pods at once start, then stop; then the same with the next plugin."""
+    """Start `size` pods in parallel, then stop them; repeat with the next plugin."""
     with ThreadPoolExecutor(size) as threads:
         for first in range(0, len(pods), size):
             burst = pods[first : first + size]
@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def _taken(runtime: SandboxRuntime) -> list[Json]:
-    """The calls so far, taken out of the runtime's list."""
+    """Remove and return the runtime's calls so far."""
     calls = list(runtime.calls)
     runtime.calls.clear()
     return [_words(call) for call in calls]

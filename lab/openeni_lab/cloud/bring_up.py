@@ -1,4 +1,4 @@
-"""The lab's cloud, step by step: template, files, database, services, servers, the remote VM."""
+"""The steps that bring up the lab's cloud: template, files, services, servers, the remote VM."""
 
 import json
 from pathlib import Path
@@ -20,10 +20,9 @@ REMOTE_NIC: Final = f"ens{FIRST_SLOT}"
 
 
 def steps(lab: Layout, machine: Machine, venv: Path) -> list[Step]:
-    """Everything of the cloud, after `LabNetwork.steps`; `venv` is where OpenStack is installed.
+    """Return the steps of the cloud, after `LabNetwork.steps`; `venv` has OpenStack installed.
 
-    The first time on a machine the template takes about a minute; every other time a lab's cloud
-    is there in ten seconds.
+    They take ten seconds, and a minute more the first time, when the template is made.
     """
     stack = OpenStack(_cloud(lab, venv), machine, lab.logs)
     wires = LabNetwork(lab, machine)
@@ -48,7 +47,7 @@ def steps(lab: Layout, machine: Machine, venv: Path) -> list[Step]:
 
 
 def template_step(lab: Layout, machine: Machine, venv: Path) -> Step:
-    """Fill the database that labs with this many nodes copy, where there is none yet."""
+    """Return the step that makes the template for this many nodes unless there is one."""
     folder = template.template_folder(lab, venv)
     return Step(
         "OpenStack's template",
@@ -72,9 +71,9 @@ def _make_template(lab: Layout, machine: Machine, venv: Path, folder: Path) -> N
 
 
 def _write(lab: Layout, machine: Machine, stack: OpenStack, folder: Path) -> None:
-    """clouds.yaml comes last: it stands for everything before it."""
+    """Write OpenStack's files; clouds.yaml comes last, so that the step is then complete."""
     if not stack.cloud.secrets_file.exists():
-        template.copy(folder, stack.cloud.run, machine)
+        template.copy(folder, stack.cloud.folder, machine)
     stack.write(stack.secrets())
     lab.clouds_yaml.unlink(missing_ok=True)
     lab.clouds_yaml.symlink_to(stack.clouds_yaml)
@@ -103,7 +102,7 @@ def _server(name: str, on: str, address: str, zone: str) -> dict[str, Any]:
 
 
 def _run_remote(lab: Layout, wires: LabNetwork) -> None:
-    """Give the server `remote` a machine: a namespace with its port's NIC and an HTTP answer."""
+    """Start the machine of the server `remote`: a namespace with its NIC and an HTTP server."""
     name = layout.REMOTE_VM
     path = wires.make_host(name)
     record = MachineRecord(name, servers(lab)[name]["id"], "namespace", netns=path)

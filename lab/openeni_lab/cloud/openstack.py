@@ -1,7 +1,7 @@
-"""One OpenStack in a folder: write its files, start it, wait for it, fill it, stop it.
+"""Run one OpenStack in a folder: write its files, start, wait, seed, stop.
 
-The same for the lab's own and for the one that is started once to make the template; their
-processes differ in a prefix of their names. All of it runs in the lab, through the lab's init.
+The lab's own OpenStack and the one that makes the template are run in this way; the latter's
+processes have a prefix in their names. All of them are programs of the lab's init.
 """
 
 import json
@@ -18,20 +18,21 @@ from openeni_lab import layout
 from openeni_lab.cloud import config
 from openeni_lab.cloud.cloud_layout import SERVICES, CloudLayout, Secrets, clouds
 from openeni_lab.machine.client import Machine, MachineError
+from openeni_lab.machine.exits import describe
 from openeni_lab.machine.service import last_line
 from openeni_lab.machine.steps import StepError
 
 TOOL_SECONDS: Final = 900.0  # a schema takes 5 s on a fast machine
 READY_SECONDS: Final = 600.0  # 7 s on a fast machine
-LOOK_SECONDS: Final = 2.0  # between two looks for services that died
+CHECK_SECONDS: Final = 2.0  # between two checks for services that have exited
 STOP_SECONDS: Final = 20.0
 DATABASE: Final = "mariadb"
 COMPUTE: Final = "nova-compute"  # its hosts, as Nova reports them
-ASKED: Final = (*(service.name for service in SERVICES), COMPUTE)
+ALL: Final = (*(service.name for service in SERVICES), COMPUTE)
 
 
 class OpenStack:
-    """The processes of one cloud. MachineError or StepError, one line, when one does not do."""
+    """The processes of one cloud. Raises MachineError or StepError when a process fails."""
 
     def __init__(self, cloud: CloudLayout, machine: Machine, logs: Path, prefix: str = "") -> None:
         self.cloud = cloud
@@ -41,15 +42,15 @@ class OpenStack:
 
     @property
     def clouds_yaml(self) -> Path:
-        return self.cloud.run / "clouds.yaml"
+        return self.cloud.folder / "clouds.yaml"
 
     def names(self) -> list[str]:
-        """Its processes, as the lab's init names them."""
+        """Return the names of its processes among the programs of the lab's init."""
         return [self._prefix + name for name in (DATABASE, *(s.name for s in SERVICES))]
 
     def write(self, secrets: Secrets) -> None:
-        """Every file but the database and Keystone's keys; only root can read any of it."""
-        self.cloud.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Write every file but the database and Keystone's keys; only root can read them."""
+        self.cloud.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in config.folders(self.cloud):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path, text in config.files(self.cloud, secrets.password).items():
@@ -60,11 +61,11 @@ class OpenStack:
         _put(self.cloud.secrets_file, json.dumps(vars(secrets)))
 
     def secrets(self) -> Secrets:
-        """As written by `write`, or as they came with the template."""
+        """Return the secrets, as `write` or the template's copy left them."""
         return Secrets(**json.loads(self.cloud.secrets_file.read_text()))
 
     def install_database(self) -> None:
-        """An empty database in `cloud.run`."""
+        """Create an empty database."""
         command = ["mariadb-install-db", "--no-defaults", "--user=root", "--skip-test-db"]
         where = [f"--datadir={self.cloud.database}", "--auth-root-authentication-method=normal"]
         self._machine.check([*command, *where], timeout=TOOL_SECONDS)
@@ -76,7 +77,7 @@ class OpenStack:
         while not self.database_answers():
             self._refuse_ended()
             if time.monotonic() > deadline:
-                raise StepError(f"MariaDB does not answer after {READY_SECONDS:.0f} s")
+                raise StepError(f"MariaDB did not answer within {READY_SECONDS:.0f} s")
             time.sleep(0.1)
 
     def database_answers(self) -> bool:
@@ -87,40 +88,40 @@ class OpenStack:
         self._machine.check(_client("mariadb", self.cloud), stdin=text.encode())
 
     def start(self, *names: str) -> None:
-        """Start the named services, all of them without a name, and wait for none."""
+        """Start the named services, or all of them, without waiting until they are ready."""
         for service in SERVICES:
             if not names or service.name in names:
                 command = self.cloud.service_command(service)
                 self._start(service.name, command, self.cloud.environment())
 
     def ready(self) -> bool:
-        """Whether everything answers at this moment; False without an init, too."""
+        """Return True if everything answers now, False also if the lab's init does not."""
         try:
-            return all(map(self._machine.running, self.names())) and not self._missing(0, ASKED)
+            return all(map(self._machine.running, self.names())) and not self._missing(0, ALL)
         except MachineError:
             return False
 
     def wait(self, *names: str) -> None:
-        """Until the named answer, or everything and every compute host."""
+        """Wait for the named services, or else for all of them and every compute host."""
         deadline = time.monotonic() + READY_SECONDS
-        while missing := self._missing(LOOK_SECONDS, names or ASKED):
+        while missing := self._missing(CHECK_SECONDS, names or ALL):
             self._refuse_ended()
             if time.monotonic() > deadline:
-                raise StepError(f"OpenStack: no answer in {READY_SECONDS:.0f} s from {missing}")
+                raise StepError(f"OpenStack: no answer within {READY_SECONDS:.0f} s from {missing}")
 
     def stop(self) -> None:
-        """In reverse order of starting; quiet for what does not run."""
+        """Stop all processes that run, in reverse order."""
         for name in reversed(self.names()):
             self._machine.stop(name, STOP_SECONDS)
 
     def tool(self, program: str, *arguments: str, **environment: str) -> None:
-        """A management command of OpenStack, in its environment."""
+        """Run a management command of OpenStack in its environment."""
         command = [self.cloud.program(program), *arguments]
         env = {**self.cloud.environment(), **environment}
         self._machine.check(command, env=env, timeout=TOOL_SECONDS)
 
     def seed(self, stage: str, plan: Mapping[str, Any]) -> dict[str, Any]:
-        """Run a stage of `openstack_seed` inside and return what it says."""
+        """Run a stage of `seed` in the lab and return its result."""
         env = {
             "PYTHONPATH": layout.PACKAGES,
             "OS_CLIENT_CONFIG_FILE": str(self.clouds_yaml),
@@ -136,13 +137,13 @@ class OpenStack:
         named = self._prefix + name
         if not self._machine.running(named):
             log = self._logs / f"{named}.log"
-            self._machine.start(named, argv, log=log, env=env, cwd=self.cloud.run)
+            self._machine.start(named, argv, log=log, env=env, cwd=self.cloud.folder)
 
     def _missing(self, seconds: float, names: Sequence[str]) -> str:
-        look = [sys.executable, "-S", "-m", "openeni_lab.cloud.ready"]
-        whom = [str(self.cloud.secrets_file), str(len(self.cloud.hosts)), str(seconds), *names]
+        check = [sys.executable, "-S", "-m", "openeni_lab.cloud.ready"]
+        arguments = [str(self.cloud.secrets_file), str(len(self.cloud.hosts)), str(seconds), *names]
         finished = self._machine.run(
-            [*look, *whom],
+            [*check, *arguments],
             env={"PYTHONPATH": layout.PACKAGES},
             timeout=READY_SECONDS,
         )
@@ -154,7 +155,8 @@ class OpenStack:
             process = processes.get(name)
             if process and not process.running:
                 complaint = last_line(self._logs / f"{name}.log")
-                raise StepError(f"{name} ended with {process.exit_code}: {complaint}")
+                how = describe(process.exit_code or 0)
+                raise StepError(f"{name} {how}: {complaint}")
 
 
 def _client(program: str, cloud: CloudLayout) -> list[str]:

@@ -1,7 +1,7 @@
-"""The container images that the lab's pods run, made from static programs without a registry.
+"""The lab's container images, built from static programs without a registry.
 
-Archives in the form of `docker save`, which `ctr images import` reads, and the same bytes for the
-same contents.
+They are archives in the format of `docker save`, which `ctr images import` reads. The same contents
+give the same bytes.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ WEB: Final = "openeni.lab/web:1"
 COREDNS: Final = "openeni.lab/coredns:1"
 APPLETS_SECONDS: Final = 20
 
-# The page is the pod's name, made when it starts; `exec` leaves the server as process 1, which
-# gets SIGTERM's default action only with a handler, so the shell stays and ends it.
+# The page is the pod's name. The shell stays process 1 and ends the server on SIGTERM: the server
+# itself has no handler, and process 1 ignores signals without one.
 _SERVE: Final = (
     "hostname > /www/index.html; trap 'kill $!; exit 0' TERM INT; httpd -f -p 80 -h /www & wait $!"
 )
@@ -31,12 +31,12 @@ _SLEEP: Final = "trap 'exit 0' TERM INT; sleep 2147483647 & wait $!"
 
 
 class ImageError(Exception):
-    """An image cannot be made; one line."""
+    """An image cannot be built. One line."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """A container image and the file to import it from."""
+    """A container image and the archive to import it from."""
 
     name: str
     path: Path
@@ -44,7 +44,7 @@ class Image:
 
 @dataclass(frozen=True)
 class ImageProgram:
-    """What is in /bin: a program, and the names that it answers to beside its own."""
+    """A program in an image's /bin, and further names that link to it."""
 
     name: str
     content: bytes
@@ -53,7 +53,7 @@ class ImageProgram:
 
 @dataclass(frozen=True)
 class ImageContent:
-    """What a container of an image runs, on a root of one program and empty folders."""
+    """The contents of an image: one program, empty folders, and the command to run."""
 
     name: str
     command: tuple[str, ...]
@@ -62,9 +62,10 @@ class ImageContent:
 
 
 def make_images(program: Callable[[str], Path], cache: Path | None = None) -> tuple[Image, ...]:
-    """Return the archive of every image, made if it is not in the cache.
+    """Return every image; build the archives that are not in the cache.
 
-    `program` says where the static `busybox` and `coredns` are. ImageError if busybox does not run.
+    `program` returns the path of the static `busybox` and `coredns`. Raises ImageError if busybox
+    does not run.
     """
     busybox = _busybox(program("busybox"))
     contents = (
@@ -85,7 +86,7 @@ def _make(content: ImageContent, cache: Path) -> Image:
 
 
 def archive(image: ImageContent) -> bytes:
-    """Return the image as one tar file: a layer, its configuration, and the list naming both."""
+    """Return the image as one tar file: a layer, its configuration, and a manifest."""
     layer = _layer(image)
     layer_digest = hashlib.sha256(layer).hexdigest()
     configuration = {
@@ -114,7 +115,7 @@ def _layer(image: ImageContent) -> bytes:
 def _member(
     name: str, kind: bytes = tarfile.REGTYPE, mode: int = 0o644, link: str = ""
 ) -> tarfile.TarInfo:
-    """A member of root's without a time, so that the same image has the same bytes."""
+    """Return a tar member owned by root and without a time: equal images have equal bytes."""
     member = tarfile.TarInfo(name)
     member.type, member.mode, member.linkname = kind, mode, link
     return member
@@ -130,7 +131,7 @@ def _tar(members: Sequence[tuple[tarfile.TarInfo, bytes]]) -> bytes:
 
 
 def _busybox(path: Path) -> ImageProgram:
-    """Return busybox with the names that it says it answers to."""
+    """Return busybox and its applets."""
     try:
         done = subprocess.run(
             [str(path), "--list"],
@@ -146,7 +147,7 @@ def _busybox(path: Path) -> ImageProgram:
 
 
 def _coredns(path: Path) -> ImageContent:
-    """Return CoreDNS, alone in its image, with the configuration that the pod mounts."""
+    """Return the image of CoreDNS, whose configuration the pod mounts."""
     command = ("/bin/coredns", "-conf", "/etc/coredns/Corefile")
     return ImageContent(
         COREDNS, command, ImageProgram("coredns", path.read_bytes()), ("etc", "proc", "sys")

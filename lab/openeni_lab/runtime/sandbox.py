@@ -1,8 +1,8 @@
-"""The fast runtime: what containerd does for a pod's network, and nothing else of a pod's life.
+"""A runtime of pod sandboxes without containers: it does for a pod's network what containerd does.
 
 A sandbox is a new network namespace with its loopback up, mounted below /run/netns as containerd
-does, attached by the node's own CNI configuration. For churn, chaos and benchmarks, where
-thousands of pod lives are needed; `fast_node` makes them real Pod objects. Runs on the node.
+does, and attached with the node's CNI configuration. It serves churn, chaos and benchmarks, which
+need thousands of pods; `hollow_node` uses it for real Pod objects. Runs on the node.
 """
 
 import argparse
@@ -38,7 +38,7 @@ IFF_UP: Final = 1
 
 @dataclass(frozen=True)
 class Pod:
-    """Whose sandbox it is, as kubelet tells the runtime."""
+    """The pod of a sandbox, as kubelet describes it to a runtime."""
 
     name: str
     namespace: str = "default"
@@ -48,7 +48,7 @@ class Pod:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A pod's network namespace, attached; `result` is the last plugin's."""
+    """A pod's network namespace, attached; `result` is the last plugin's result."""
 
     pod: Pod
     attachment: Attachment
@@ -60,7 +60,7 @@ class Sandbox:
 
 
 class SandboxRuntime:
-    """Sandboxes of one node; every method may be called from many threads."""
+    """The sandboxes of one node. Every method may be called from many threads."""
 
     def __init__(self, network: NetworkConfigList) -> None:
         self.network = network
@@ -68,11 +68,11 @@ class SandboxRuntime:
 
     @property
     def calls(self) -> list[PluginCall]:
-        """Every execution of a plugin so far, with what it took."""
+        """Return every execution of a plugin so far."""
         return self.network.calls
 
     def start(self, pod: Pod) -> Sandbox:
-        """A namespace, then ADD. Raises PluginError after undoing both, as containerd does."""
+        """Create a namespace, run ADD. Undoes both before it raises PluginError, as containerd."""
         container_id = secrets.token_hex(32)
         netns = make_namespace(f"cni-{uuid.uuid4()}")
         attachment = Attachment(
@@ -95,22 +95,22 @@ class SandboxRuntime:
         return sandbox
 
     def check(self, sandbox: Sandbox) -> None:
-        """Raises PluginError when it is not as ADD left it."""
+        """Run CHECK. Raises PluginError if the sandbox is not as ADD left it."""
         self.network.check(sandbox.attachment, sandbox.result)
 
     def stop(self, sandbox: Sandbox) -> None:
-        """DEL, then the namespace. After a PluginError the sandbox is kept, to be stopped again."""
+        """Run DEL, remove the namespace. After a PluginError the sandbox stays: stop it again."""
         self.network.delete(sandbox.attachment, sandbox.result)
         remove_namespace(Path(sandbox.attachment.netns))
         self.sandboxes.pop(sandbox.attachment.container_id, None)
 
     def collect(self) -> None:
-        """GC with the sandboxes that there are."""
+        """Run GC with the existing sandboxes."""
         self.network.collect(sandbox.attachment for sandbox in list(self.sandboxes.values()))
 
 
 def make_namespace(name: str) -> Path:
-    """A network namespace with its loopback up, mounted; made on a thread that ends."""
+    """Create and mount a network namespace with its loopback up, on a thread that ends."""
     place = NETNS_FOLDER / name
     failure: list[OSError] = []
 
@@ -135,14 +135,14 @@ def make_namespace(name: str) -> Path:
 
 
 def remove_namespace(place: Path) -> None:
-    """Quiet when it is gone."""
+    """Remove a network namespace if it exists."""
     if place.exists():
         isolation.unmount(place)
         place.unlink()
 
 
 def churn(runtime: SandboxRuntime, pods: int, parallel: int = 1) -> None:
-    """`pods` lives, `parallel` at a time: all of a burst start, then all of it stop."""
+    """Start and stop `pods` sandboxes in bursts of `parallel`."""
     with ThreadPoolExecutor(parallel) as pool:
         for first in range(0, pods, parallel):
             last = min(first + parallel, pods)
@@ -151,7 +151,7 @@ def churn(runtime: SandboxRuntime, pods: int, parallel: int = 1) -> None:
 
 
 def summary(calls: Sequence[PluginCall]) -> dict[str, Json]:
-    """Count, failures and milliseconds (median, 90 of 100, longest) by command."""
+    """Return count, failures and milliseconds (median, p90, maximum) by command."""
     grouped: dict[str, list[PluginCall]] = {}
     for call in calls:
         grouped.setdefault(call.command, []).append(call)
@@ -170,7 +170,7 @@ def _numbers(calls: Sequence[PluginCall]) -> Json:
 
 
 def main() -> int:
-    """`python -m openeni_lab.runtime.sandbox [--pods N] [--parallel N] churn|status|version`."""
+    """Run `python -m openeni_lab.runtime.sandbox [--pods N] [--parallel N] COMMAND`."""
     parser = argparse.ArgumentParser(prog="openeni_lab.runtime.sandbox", description=__doc__)
     parser.add_argument("do", choices=["churn", "status", "version"])
     parser.add_argument("--conf", type=Path, default=CONF_FOLDER, help="folder of the conflist")

@@ -141,7 +141,7 @@ def test_a_second_one_at_work_is_named(lab: Layout, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(enclosure, "BUSY_SECONDS", 0.2)
     with (
         enclosure.only_one(lab),
-        pytest.raises(LabError, match=f"another openeni-lab is at work on the lab '{lab.name}'"),
+        pytest.raises(LabError, match=f"another openeni-lab command works on the lab '{lab.name}'"),
         enclosure.only_one(lab),
     ):
         pytest.fail("both are at work")

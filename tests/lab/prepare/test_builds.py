@@ -71,7 +71,8 @@ from pathlib import Path
 from openeni_lab.programs.cache import CacheEntry, building, locked
 from openeni_lab.progress import LogProgress
 cache = Path(sys.argv[1])
-with locked(cache, LogProgress()), building(CacheEntry("thing", "1.2", (b"an input",)), cache, LogProgress()) as w:
+entry, progress = CacheEntry("thing", "1.2", (b"an input",)), LogProgress()
+with locked(cache, progress), building(entry, cache, progress) as w:
     with w.step("compile", 1) as step:
         (w.entry / "half").touch()
         step.run(["sh", "-c", sys.argv[2]], cwd=w.entry)

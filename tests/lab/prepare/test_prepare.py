@@ -46,7 +46,7 @@ def test_the_plan_names_packages_sets_time_and_space() -> None:
 
 
 def test_the_plan_says_what_it_cannot_know_yet() -> None:
-    assert "turns out to have no ipvlan" in stage.plan(replace(GOOD, features={})).text
+    assert "has no ipvlan" in stage.plan(replace(GOOD, features={})).text
 
 
 def test_a_plan_that_is_refused_changes_nothing(
@@ -57,7 +57,7 @@ def test_a_plan_that_is_refused_changes_nothing(
         return replace(GOOD, packages=("bison",))
 
     monkeypatch.setattr(stage, "look", look)
-    with pytest.raises(LabError, match="nothing was done"):
+    with pytest.raises(LabError, match="nothing was changed"):
         stage.prepare(Layout(root=tmp_path), LogProgress(), lambda _plan: False)
     assert list(tmp_path.iterdir()) == []
 

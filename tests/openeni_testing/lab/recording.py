@@ -23,7 +23,7 @@ class RecordedProgress:
         assert changed
         self.ended += 1
 
-    def beside(self) -> "RecordedProgress":
+    def second_lane(self) -> "RecordedProgress":
         return self
 
 
