@@ -1,4 +1,4 @@
-"""Tests that must run where the lab's OpenStack is: taken there, in a lab with nothing else."""
+"""Run the tests marked `inside` in a lab that has only OpenStack."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The whole lab with openeni in it, clean at the begin of each test that uses it.
+"""The whole lab with openeni, cleaned before each test that uses it.
 
 `OPENENI_TEST_LAB=<name>` keeps that lab for the next run: for work on a test.
 """
@@ -20,7 +20,7 @@ FAILED = pytest.StashKey[bool]()  # whether the test that is running has failed
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of this folder that share a lab one after the other: it is made once."""
+    """Order the tests so that those that share a lab follow each other: it is created once."""
     places = [n for n, item in enumerate(items) if item.path.is_relative_to(HERE)]
     here = [items[n] for n in places]
     here.sort(key=lambda item: "installed" not in getattr(item, "fixturenames", ()))
@@ -39,7 +39,7 @@ def shared_lab() -> Iterator[SharedLab]:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember that a test failed: what it shared with others is not trusted any more."""
+    """Remember that a test failed: objects that it shares with others are not trusted any more."""
     report = yield
     before = report.when != "setup" and item.config.stash.get(FAILED, False)
     item.config.stash[FAILED] = before or report.failed
@@ -48,7 +48,7 @@ def pytest_runtest_makereport(
 
 @pytest.fixture
 def installed(shared_lab: SharedLab, pytestconfig: pytest.Config) -> Iterator[InstalledLab]:
-    """The lab. What a test makes in it is removed, and a program that ends fails the test."""
+    """Yield the lab. Objects of the test are removed; an unexpected exit fails the test."""
     with shared_lab.test() as installed:
         yield installed
         if pytestconfig.stash.get(FAILED, False):
@@ -57,13 +57,13 @@ def installed(shared_lab: SharedLab, pytestconfig: pytest.Config) -> Iterator[In
 
 @pytest.fixture
 def shared(shared_lab: SharedLab) -> set[str]:
-    """Names of objects that stay for other tests: a pool with pods takes its cool-down to go."""
+    """Return names of objects to keep for other tests: removing a pool takes its cool-down."""
     return shared_lab.kept
 
 
 @pytest.fixture
 def deployed(installed: InstalledLab, shared: set[str]) -> InstalledLab:
-    """A pool, a Deployment over both nodes and a Service in front of it."""
+    """Deploy a pool, a Deployment over both nodes and its Service."""
     shared.update((lab.VETH, lab.WEB))
     installed.api.apply([workloads.pool(lab.VETH), workloads.service(lab.WEB)])
     lab.deploy(installed, lab.WEB, lab.VETH, lab.REPLICAS)
@@ -72,16 +72,16 @@ def deployed(installed: InstalledLab, shared: set[str]) -> InstalledLab:
 
 @pytest.fixture
 def no_other_lab(shared_lab: SharedLab) -> None:
-    """For a test that makes a lab of its own."""
+    """Take the shared lab down for a test that makes a lab of its own."""
     shared_lab.make_way()
 
 
 @pytest.fixture
 def kill(installed: InstalledLab, shared_lab: SharedLab) -> Kill:
-    """Kill a component (`lab.kill`): a test that does it on purpose says so by this."""
+    """Return a function that kills a component (`lab.kill`) and marks its exit as expected."""
 
     def kill_it(component: str, node: str = "n1") -> None:
         end = lab.kill(installed, component, node)
-        shared_lab.expected_ends.add(end.id)
+        shared_lab.expected_exits.add(end.id)
 
     return kill_it

@@ -1,4 +1,4 @@
-"""What a person can get wrong ends in one line on the pool, and heals when it is put right."""
+"""Users' mistakes: each is one line on the pool, and the pool recovers once it is fixed."""
 
 import uuid
 from collections.abc import Iterator, Mapping
@@ -41,7 +41,7 @@ FAULTS: Final[Mapping[str, tuple[dict[str, str] | None, str, str]]] = {
 
 
 def write_clouds(installed: InstalledLab, faults: Mapping[str, dict[str, str] | None]) -> None:
-    """Write a clouds.yaml of good entries, but for what `faults` puts into some or leaves out."""
+    """Write a clouds.yaml of good entries, some of them changed or removed by `faults`."""
     known = yaml.safe_load(installed.lab.layout.clouds_yaml.read_text())["clouds"]["openeni"]
     clouds = {
         name: {**known, "auth": {**known["auth"], **(faults.get(name, {}) or {})}}
@@ -109,7 +109,7 @@ def test_a_subnet_with_dhcp_gets_no_eni_until_dhcp_is_off(installed: InstalledLa
 
 
 def test_a_node_whose_kernel_lacks_the_datapath_gets_no_eni(installed: InstalledLab) -> None:
-    """The node has no machine: what its kernel can do is what an agent would have labelled."""
+    """The node has no machine; its labels say what an agent would have found out."""
     labels = {LABEL_IPVLAN: "false", LABEL_VETH: "true", "test.openeni.io/old-kernel": "yes"}
     node = {
         "apiVersion": "v1",

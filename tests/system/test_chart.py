@@ -1,4 +1,4 @@
-"""The chart on a real API server: what runs is what it renders, and nobody may do more."""
+"""The chart on a real API server: its workloads are what runs, with no more rights than needed."""
 
 import subprocess
 from pathlib import Path
@@ -24,7 +24,7 @@ Json = dict[str, Any]
 
 
 def _rendered(installed: InstalledLab) -> list[Json]:
-    """What helm prints, read by the test itself."""
+    """Return helm's output, parsed by the test itself."""
     command = [str(installed.installation.helm), "template", "openeni", str(CHART)]
     command += ["--namespace", NAMESPACE]
     text = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
@@ -41,7 +41,7 @@ def test_helm_finds_nothing_to_complain_of(installed: InstalledLab) -> None:
 def test_the_api_server_accepts_the_charts_workloads_and_every_field_of_them(
     installed: InstalledLab, kind: str
 ) -> None:
-    """As `kubectl apply --server-side --dry-run=server --validate=strict` asks it."""
+    """Ask the server as `kubectl apply --server-side --dry-run=server --validate=strict` does."""
     (workload,) = (d for d in _rendered(installed) if d["kind"] == kind)
     asked = {"dryRun": "All", "fieldValidation": "Strict", "fieldManager": "openeni-tests"}
     path = f"{installed.api.path_of(workload)}?{urlencode(asked)}"
@@ -74,7 +74,7 @@ def test_the_lab_runs_the_charts_command_arguments_and_environment(
 
 @pytest.fixture
 def pooled(installed: InstalledLab, shared: set[str]) -> dict[str, Json]:
-    """A pool with an ENI on each node: the ENIs by node."""
+    """Create a pool with an ENI on each node; return the ENIs by node."""
     shared.add("rights")
     installed.api.apply([workloads.pool("rights", addresses=2)])
 
@@ -89,7 +89,7 @@ def pooled(installed: InstalledLab, shared: set[str]) -> dict[str, Json]:
 
 @pytest.fixture
 def agent(installed: InstalledLab, tmp_path: Path) -> Store:
-    """The API server with the rights of n1's agent and nobody else's."""
+    """Return a client with exactly the rights of n1's agent."""
     node = installed.api.request("GET", "/api/v1/nodes/n1") | {"kind": "Node"}
     token = installed.api.token(NAMESPACE, "openeni-agent", node)
     config = yaml.safe_load(installed.lab.layout.kubeconfig.read_text())

@@ -1,4 +1,4 @@
-"""The demo as a person runs it: it tells the truth, and however it ends, `down` leaves nothing."""
+"""The demo's command: its output is true, and `down` leaves nothing, however the demo ends."""
 
 import signal
 import subprocess
@@ -46,7 +46,7 @@ def assert_nothing_is_left(before: dict[str, object]) -> None:
 
 @pytest.fixture
 def before(no_other_lab: None) -> Generator[dict[str, object]]:
-    """The machine as it is without the demo's lab."""
+    """Return facts about the machine without the demo's lab."""
     remove_abandoned(PREFIX)
     yield machine_facts(NAME)
     cli("down")
@@ -78,7 +78,7 @@ def assert_world_is_as_the_demo_says(installed: InstalledLab) -> None:
 
 
 def re_used(printed: str) -> set[str]:
-    """Return the addresses that the demo saw come back after their cool-down."""
+    """Return the addresses that the demo reported as re-used after their cool-down."""
     (line,) = (line for line in printed.splitlines() if line.startswith("re-used after cool-down"))
     return set(line.partition(": ")[2].split(", "))
 
@@ -103,7 +103,7 @@ def assert_printed_commands_work(printed: str) -> None:
 def test_an_interrupted_demo_goes_on_says_which_program_ended_and_leaves_what_down_removes(
     before: dict[str, object], tmp_path: Path
 ) -> None:
-    """One lab: interrupted as its cloud comes up, then a killed operator, then a killed demo."""
+    """Interrupt the demo while the cloud starts, then kill the operator, then the demo."""
     interrupted = Started(tmp_path / "interrupted")
     wait_for((LAB.logs / "mariadb.log").exists, "the cloud comes up", SECONDS)
     interrupted.process.send_signal(signal.SIGINT)
@@ -138,14 +138,14 @@ class Started:
             self.process = subprocess.Popen(command, stdout=out, stderr=err)
 
     def waits_for_pods(self) -> bool:
-        """Return whether the lab is up and the demo has made its last object."""
+        """Return True if the lab is up and the demo has created its last object."""
         assert self.process.poll() is None, self._err.read_text()[-3000:]
         if "ready after" not in self._out.read_text():
             return False
         return Api(LAB.kubeconfig).get(f"{DEPLOYMENTS}/{REUSED}") is not None
 
     def end(self) -> tuple[int, str]:
-        """Return its exit status and its last complaint."""
+        """Return its exit status and its last error line."""
         status = self.process.wait(60)
         complaint = self._err.read_text()
         assert "Traceback" not in complaint

@@ -1,4 +1,4 @@
-"""Names of Services in pods: CoreDNS on an address of openeni's, asked where the kubelet says."""
+"""Names of Services resolve in pods, through CoreDNS on an address of openeni's."""
 
 import re
 
@@ -19,14 +19,14 @@ POOL = "veth"
 
 @pytest.fixture
 def named(installed: InstalledLab, shared: set[str]) -> InstalledLab:
-    """A Service in front of a pod on each node, and DNS on the same pool."""
+    """Deploy a pod on each node, their Service, and DNS on the same pool."""
     shared.update((POOL, NAME, dns.NAME, dns.SERVICE))
     installed.api.apply([workloads.pool(POOL), workloads.service(NAME), *dns.objects(POOL)])
     lab.deploy(installed, NAME, POOL, len(installed.lab.layout.nodes))
     wait_for(lambda: dns.ready(installed.api), "CoreDNS", lab.PATIENCE)
 
     def answered() -> bool:
-        """Ready says that CoreDNS answers, not that kube-proxy on each node has heard of it."""
+        """CoreDNS is ready before kube-proxy on each node knows its endpoint."""
         pods = pod_of_each_node(installed)
         return all(found(installed, pod, NAME)[:1].isdigit() for pod in pods)
 
@@ -41,7 +41,7 @@ def pod_of_each_node(installed: InstalledLab) -> list[RunningPod]:
 
 
 def found(installed: InstalledLab, pod: RunningPod, name: str) -> str:
-    """What the C library makes of a name in a pod: ping prints it before it sends anything."""
+    """Resolve a name in a pod with the C library: ping prints the address before it sends."""
     printed = installed.reach.in_pod(pod.name, ["ping", "-c", "1", "-W", "1", name])
     address = re.match(r"PING \S+ \((\S+)\)", printed)
     return address[1] if address else printed

@@ -29,7 +29,7 @@ PREFIX = "hand"
 
 @pytest.fixture
 def bare(no_other_lab: None) -> Iterator[Lab]:
-    """A lab with one node that has ipvlan, and no openeni."""
+    """Create a lab with one node that has ipvlan, without openeni."""
     ipvlan = prepared.read(()).machine.ipvlan
     lab = Lab(Layout(own_name(PREFIX), 1), NodeKind.AUTO.decided(ipvlan=ipvlan))
     remove_abandoned(PREFIX)
@@ -47,7 +47,7 @@ def openstack(lab: Lab, *words: str) -> Any:
 
 
 def create_port_with_two_addresses(lab: Lab) -> tuple[str, str, list[str]]:
-    """Return its id, MAC and fixed IPs."""
+    """Create a port; return its id, MAC and fixed IPs."""
     fixed = ("--fixed-ip", "subnet=pods")
     words = ("port", "create", "--network", "pods", *fixed, *fixed, "--security-group", "pods")
     port = openstack(lab, *words, "-f", "json", "eth5")
@@ -55,7 +55,7 @@ def create_port_with_two_addresses(lab: Lab) -> tuple[str, str, list[str]]:
 
 
 def serve(lab: Lab, machine: Machine, pod: hand_steps.HandPod, address: str) -> None:
-    """Run a web server in the pod, listening on its address alone."""
+    """Run a web server in the pod, on the pod's address only."""
     logs = lab.layout.node_folder("n1") / "logs"
     server = hand_steps.web_server(lab.built.busybox, logs / f"www-{address}", address)
     argv = ["ip", "netns", "exec", pod.netns, *server]
@@ -93,7 +93,7 @@ def test_a_two_addresses_of_a_hot_plugged_port_answer_curl_from_off_the_node(bar
 
 
 def _headers(run: hand_steps.Run, address: str) -> str:
-    """Return what `curl -I` prints once the server is up."""
+    """Return the output of `curl -I` once the server is up."""
 
     def answer() -> str:
         try:

@@ -1,4 +1,4 @@
-"""From an ENIPool to pods that reach everything they must, and back to nothing."""
+"""From an ENIPool to pods with every path they need, and back to nothing."""
 
 import sys
 from collections.abc import Iterator
@@ -93,7 +93,7 @@ def test_a_pod_is_called_from_the_remote_vms_own_address(
 
 
 def _callers(installed: InstalledLab, pod: str) -> list[str]:
-    """Return who is connected to the pod's web server, as its kernel says; kubelet may be."""
+    """Return the peers of the pod's web server, from its kernel; the kubelet may be one."""
     lines = installed.reach.in_pod(pod, ["netstat", "-tn"]).replace("::ffff:", "").splitlines()
     found = [line.split() for line in lines if "ESTABLISHED" in line]
     return [peer.rpartition(":")[0] for *_, own, peer, _ in found if own.endswith(":80")]
@@ -131,10 +131,10 @@ def test_pods_podips_enis_and_neutron_agree(deployed: InstalledLab) -> None:
 
 
 def test_a_second_look_writes_nothing(deployed: InstalledLab, kill: Kill) -> None:
-    """A new operator reconciles everything; nothing may change by that."""
+    """A restarted operator reconciles everything, and nothing may change."""
 
     def objects() -> dict[str, lab.Json]:
-        """Whole, with their resource versions: a write that changes nothing is found as well."""
+        """Return whole objects: their resource versions reveal writes that change nothing else."""
         pool = deployed.api.request("GET", f"{lab.POOLS}/{lab.VETH}")
         found = [pool, *lab.enis_of(deployed, lab.VETH)]
         for o in found:
@@ -155,7 +155,7 @@ def test_a_second_look_writes_nothing(deployed: InstalledLab, kill: Kill) -> Non
 
 
 def _restart_operator_and_see_it_work(installed: InstalledLab, kill: Kill) -> None:
-    """A pool made after the restart is served: by then the operator has looked at everything."""
+    """A new pool is served once the restarted operator has reconciled everything."""
     kill("operator")
     installed.api.apply([workloads.pool("later", nodeSelector={"matchLabels": {"no": "node"}})])
     lab.wait_for_condition(installed, "later", "Ready", "False", "WaitingForNodes")

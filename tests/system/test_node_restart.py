@@ -1,4 +1,4 @@
-"""A node reboots: what ran on it is gone, its NICs and its disk are there."""
+"""A node reboots: its processes are gone, its NICs and its disk stay."""
 
 import pytest
 

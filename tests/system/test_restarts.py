@@ -1,4 +1,4 @@
-"""The operator and the agents are killed at random instants while pods come and go."""
+"""The operator and the agents are killed at random instants while pods start and stop."""
 
 import logging
 import random

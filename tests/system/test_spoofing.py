@@ -1,4 +1,4 @@
-"""What a cloud would drop is dropped in the lab and counted, one counter a port."""
+"""The lab drops what a cloud would drop, and counts it, with one counter per port."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The real OpenStack of the lab: what its API says becomes NICs and anti-spoofing, and back."""
+"""The lab's real OpenStack: its API's changes become NICs and anti-spoofing rules."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,7 +26,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def client(cloud: SmallLab) -> Iterator[Any]:
-    """The operator's client, in the lab's network, by application credential."""
+    """Return the operator's client, in the lab's network, with an application credential."""
     with pytest.MonkeyPatch.context() as patch, network_of(cloud.machine):
         for name, value in access.client_environment(cloud.layout).items():
             patch.setenv(name, value)
@@ -36,7 +36,7 @@ def client(cloud: SmallLab) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def node(cloud: SmallLab) -> Iterator[FakeNode]:
-    """The machine of the server n1."""
+    """Return the machine of the server n1."""
     server_id = access.servers(cloud.layout)["n1"]["id"]
     node = cloud.node("n1", server_id)
     node.power_on()
@@ -53,7 +53,7 @@ def misbehave(cloud: SmallLab) -> Iterator[Callable[[str, Faults], None]]:
 
 @pytest.fixture
 def eni(client: Any) -> Iterator[Callable[[], Any]]:
-    """Make ports with ten addresses; whatever is left of them is deleted."""
+    """Create ports with ten addresses, and delete those that are left."""
     made: list[Any] = []
 
     def make() -> Any:

@@ -1,4 +1,4 @@
-"""What of the cloud survives the end of the lab's init, and with it of every process."""
+"""The cloud's state survives the end of the lab's init, which ends every process."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""NICs come and go in a virtual machine: through its kernel's console, in use or not."""
+"""NICs of a VM are plugged and unplugged through its kernel's console, in use or not."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ def hypervisor(wires: SmallLab) -> HypervisorCommand:
 
 @pytest.fixture(scope="module")
 def guest(wires: SmallLab, hypervisor: HypervisorCommand) -> Iterator[Machine]:
-    """A booted guest that stands for the server n1, with its first NIC on the nodes network."""
+    """Boot a guest for the server n1, with its first NIC on the nodes network."""
     built = prepared.read(["kernel"]).built
     node = wires.layout.nodes[0]
     server = {"id": SERVER, "port": FIRST[0], "mac": FIRST[1], "address": node.address}
@@ -48,7 +48,7 @@ def guest(wires: SmallLab, hypervisor: HypervisorCommand) -> Iterator[Machine]:
 
 @pytest.fixture
 def plugged(hypervisor: HypervisorCommand, guest: Machine) -> Iterator[Callable[[], None]]:
-    """Plug the port when called; it is gone after the test."""
+    """Return a function that plugs the port, which is unplugged after the test."""
 
     def plug() -> None:
         hypervisor("allow", PORT, MAC, "pods", ADDRESS)

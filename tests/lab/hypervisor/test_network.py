@@ -1,4 +1,4 @@
-"""The lab's wires: bridges, the gateway between them, the host beyond it."""
+"""The lab's network: bridges, the gateway between them, the host beyond it."""
 
 import json
 

@@ -40,7 +40,7 @@ def tap() -> Iterator[str]:
 
 @pytest.fixture
 def guest(built: Built, tmp_path: Path) -> Iterator[GuestKernel]:
-    """A guest as a VM node has it: its command is process 1; it may write one folder."""
+    """A guest as VM nodes use it: its command is process 1, and it may write to one folder."""
     shared = tmp_path / "shared"
     shared.mkdir()
     guest = GuestKernel(

@@ -1,4 +1,4 @@
-"""The control plane as it is for its users: who may do what, certificates, tokens."""
+"""The control plane as its users see it: rights, certificates, tokens."""
 
 import ssl
 import subprocess
@@ -38,7 +38,7 @@ def api(plane: ControlPlane) -> Api:
 
 
 def as_user(plane: ControlPlane, identity: Identity, tmp_path: Path) -> Api:
-    """A client with another's certificate, through the forwarder."""
+    """Return a client with the certificate of a component, through the forwarder."""
     outside = kubeconfig.read(plane.lab.kubeconfig).server
     plane.write_kubeconfig(tmp_path / "kubeconfig", identity, outside)
     return Api(tmp_path / "kubeconfig")
@@ -57,7 +57,7 @@ def test_the_controllers_work(api: Api) -> None:
 
 
 def test_the_certificates_pass_the_strictest_verification(plane: ControlPlane) -> None:
-    """What Python 3.13 asks for; 3.11 accepts less, so the flag is set by hand."""
+    """Python 3.13 verifies strictly by default; on 3.11 the test sets the flag."""
     context = ssl.create_default_context(cafile=str(plane.folder / "ca.crt"))
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     server = x509.load_pem_x509_certificate((plane.folder / "api-server.crt").read_bytes())

@@ -1,4 +1,4 @@
-"""What an init does for its client, on a real one."""
+"""The requests of an init's client, with a real init."""
 
 import os
 import pty
@@ -110,7 +110,7 @@ def test_no_machine_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_program_can_have_this_terminal(lab: tuple[Layout, Machine]) -> None:
-    """Its size, its input, its output and its exit code."""
+    """The terminal's size, input and output and the exit code are forwarded."""
     script = textwrap.dedent(f"""
         import sys
         from pathlib import Path

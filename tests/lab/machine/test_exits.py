@@ -1,4 +1,4 @@
-"""When a program that ended is started again, and how its end is put into words."""
+"""The back-off of restarts, and the description of exits."""
 
 import itertools
 from pathlib import Path
@@ -9,7 +9,7 @@ from openeni_lab.machine.exits import UnexpectedExit, describe, last_words, rest
 
 
 def test_restarts_wait_as_a_kubelets_do() -> None:
-    """At once, after 10 s, then doubled up to 5 minutes."""
+    """Restarts are immediate, then after 10 s, doubled up to 5 minutes."""
     delays = [restart_delay(None, 1)]
     for _ in range(7):
         delays.append(restart_delay(delays[-1], 1))

@@ -1,4 +1,4 @@
-"""What a lab may use of its machine: which files say so, and that the kernel keeps to it."""
+"""Limits of a lab: the cgroup files that set them, and their enforcement by the kernel."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ def test_no_limit_and_all_of_the_machine_need_no_controller(
 
 
 def version_2(root: Path, offered: str, enabled: str) -> Path:
-    """What the kernel shows of a hierarchy of version 2."""
+    """Create the files that the kernel shows in a hierarchy of version 2."""
     root.mkdir()
     (root / "cgroup.controllers").write_text(offered)
     (root / "cgroup.subtree_control").write_text(enabled)
@@ -87,7 +87,7 @@ def test_a_kernel_without_the_controller_is_named(tmp_path: Path) -> None:
 
 
 def test_a_root_that_refuses_is_named(tmp_path: Path) -> None:
-    """As a container's does while it has processes: here its control cannot be written."""
+    """Like a container's root while it has processes: its control file cannot be written."""
     root = version_2(tmp_path / "unified", "cpu\n", "")
     (root / "cgroup.subtree_control").unlink()
     (root / "cgroup.subtree_control").symlink_to("/proc/version")
@@ -134,7 +134,7 @@ def test_a_lab_gets_no_more_memory_than_it_may_use(lab: Layout, hog: str) -> Non
 
 @pytest.mark.root
 def test_many_small_programs_end_before_their_init(lab: Layout, tmp_path: Path) -> None:
-    """The init is larger than any of them: the kernel would end it, and all of the lab with it."""
+    """The init uses more memory than any of them: otherwise the OOM killer would choose it."""
     machine = start(lab, Limits(4 * MOST, 0))
     script = "text=$(head -c 5000000 /dev/zero | tr '\\0' x); sleep 1000; echo $text"
     for number in range(80):
@@ -159,7 +159,7 @@ def test_a_lab_gets_no_more_processors_than_it_may_use(lab: Layout, tmp_path: Pa
 
 @pytest.mark.root
 def test_limits_hold_where_there_is_version_2_alone() -> None:
-    """In the user-mode kernel: this machine may have version 1, where the controllers are."""
+    """Run in the user-mode kernel: this machine's controllers may be in version 1."""
     words = [
         "-m",
         "pytest",

@@ -1,4 +1,4 @@
-"""What an init does when a program ends that nobody stopped, on a real one."""
+"""Unexpected exits of programs, with a real init."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ def machine(lab: tuple[Layout, Machine]) -> Generator[Machine]:
 
 
 def kill(machine: Machine, name: str) -> ProcessState:
-    """SIGKILL to a program; returns what its init says of it once that has ended."""
+    """Kill a program; return its state once it has ended."""
     before = machine.list()[name]
     machine.check(["sh", "-c", f"kill -KILL {before.pid}"])
 
@@ -79,7 +79,7 @@ def test_after_its_wait_it_runs_again(machine: Machine, tmp_path: Path) -> None:
 
 
 def test_a_restart_takes_what_the_program_left_with_it(machine: Machine, tmp_path: Path) -> None:
-    """As a container: what it had started does not hold the new one's port."""
+    """Like a container's: its children do not keep the port that the restarted program needs."""
     script = "sleep 4713 & exec sleep 4714"
     machine.start("agent", ["sh", "-c", script], log=tmp_path / "log", restart=True)
     children = ["sh", "-c", "grep -lsxz '471[3]' /proc/[0-9]*/cmdline"]
@@ -143,7 +143,7 @@ def test_the_inits_log_says_how_it_ended_in_one_line(
 
 
 def test_a_wait_for_a_program_that_ends_raises_at_once(machine: Machine, tmp_path: Path) -> None:
-    """Though its init has started it again meanwhile."""
+    """Even though the init has restarted it meanwhile."""
     what = Service("operator", CRASH, ready=lambda: False, restart=True)
     complaint = r"operator ended by SIGSEGV \(signal 11\); started again.*: out of luck \(.*/op"
     with pytest.raises(StepError, match=complaint):
@@ -151,7 +151,7 @@ def test_a_wait_for_a_program_that_ends_raises_at_once(machine: Machine, tmp_pat
 
 
 def test_a_wait_for_one_that_runs_raises_at_its_next_end(machine: Machine, tmp_path: Path) -> None:
-    """Its earlier end is not that, and it does not matter that it runs again already."""
+    """An earlier exit does not count, and it does not matter that the program runs again."""
     marker = tmp_path / "second"
     script = f"[ -e {marker} ] && echo second life || echo first life; touch {marker}; sleep 100"
     what = Service("operator", ["sh", "-c", script], ready=lambda: False, restart=True)
@@ -201,7 +201,7 @@ def test_a_lab_that_is_gone_is_told_too_and_a_node_that_is_busy_is_not(tmp_path:
 
 
 def test_the_end_of_the_whole_lab_is_no_end_of_its_programs(tmp_path: Path) -> None:
-    """What cannot live without another ends first at a shutdown: it is not started again."""
+    """A program that exits during a shutdown because another one did is not restarted."""
     with bare_lab(tmp_path / "labs", f"down{os.getpid()}"[:8]) as (layout, machine):
         marker = tmp_path / "marker"
         marker.touch()

@@ -1,4 +1,4 @@
-"""A real node of either kind: kubelet, containerd, kube-proxy, and nothing of it on the machine."""
+"""A real node of either kind: kubelet, containerd, kube-proxy, and no trace on the machine."""
 
 import json
 import subprocess
@@ -44,7 +44,7 @@ POD = {
 
 @dataclass(frozen=True)
 class World:
-    """One node with the reference plugins as its network."""
+    """One node whose CNI is a reference plugin."""
 
     node: Node
     built: Built
@@ -124,7 +124,7 @@ def world(
 
 @pytest.fixture
 def pod(world: World) -> Generator[dict[str, Any]]:
-    """A pod with an address, gone afterwards."""
+    """Create a pod with an address, and remove it afterwards."""
     world.plane.api().request("POST", PODS, POD)
 
     def running() -> dict[str, Any] | None:
@@ -152,7 +152,7 @@ def test_the_node_is_its_server(world: World) -> None:
 
 
 def test_a_pod_runs_and_can_be_looked_into(world: World, pod: dict[str, Any]) -> None:
-    """Logs and exec go from the API server to the kubelet's port, both sides certified."""
+    """The API server reaches the kubelet's port for logs and exec, with certificates."""
     answer = world.node.machine.check(["curl", "-s", f"http://{pod['status']['podIP']}/"])
     assert answer == "web"
     assert world.kubectl("exec", "web", "--", "hostname") == "web\n"
@@ -179,7 +179,7 @@ def test_the_kube_proxy_serves_cluster_addresses(world: World) -> None:
 
 
 def test_the_machine_is_as_it_was(world: World, pod: dict[str, Any]) -> None:
-    """While the node and a pod run: no sysctl, and no file where a node keeps its own."""
+    """While the node and a pod run, no sysctl and no file of a node's folders has changed."""
     assert pod
     assert sysctls() == world.before
     assert {name for name in PERSISTENT if Path(name).exists()} == set()

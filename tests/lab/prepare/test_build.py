@@ -16,7 +16,7 @@ SECONDS = 30.0
 def test_a_failure_in_one_lane_ends_what_goes_on_in_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error is the real one, and what the other lane cleans up is cleaned up before."""
+    """The first error is raised, after the other lane has cleaned up."""
     at_work, cleaned_up = threading.Event(), threading.Event()
 
     def build_one(_builder: object, one: ProgramSet, _progress: Progress) -> None:

@@ -80,7 +80,7 @@ def test_a_kernel_without_ipvlan_is_worth_a_word_and_no_more() -> None:
 
 
 def test_what_a_running_lab_takes_does_not_stop_it() -> None:
-    """`make demo` on a lab that is up finds what is there and goes on."""
+    """`make demo` on a lab that is up continues with it."""
     found = judge(replace(GOOD, lab_exists=True, memory_gib=1.0, state_gib=1.0))
     assert [finding.stops for finding in found] == [False]
 

@@ -1,4 +1,4 @@
-"""The one stage that installs and builds, and what everything else reads of it."""
+"""The only stage that installs and builds, and its result."""
 
 import json
 import os
@@ -107,7 +107,7 @@ stage.prepare(Layout("t", root=Path(sys.argv[1])), LogProgress(), lambda plan: p
 @pytest.mark.root
 @pytest.mark.cloud  # everything is built: only programs of the machine are missing
 def test_a_machine_without_ip_and_nft_is_ready_once_they_are_installed(tmp_path: Path) -> None:
-    """In the first version the kernel, tried before the installation, got the blame after it."""
+    """The kernel was tried before the programs for it were installed: it must be tried again."""
     stub = tmp_path / "bin" / "apt-get"
     stub.parent.mkdir()
     stub.write_text(APT)

@@ -1,4 +1,4 @@
-"""What the demo prints for a person: the table of paths, and commands that work as printed."""
+"""The demo's output: the table of paths, and commands that work as printed."""
 
 import io
 import shutil
@@ -24,7 +24,7 @@ def results(paths: Sequence[str], *, answer: str = "") -> list[CheckResult]:
 
 
 def drawn(found: dict[str, list[CheckResult]]) -> list[list[str]]:
-    """Rows of the table as words between its lines."""
+    """Return the rows of the table as its cells' text."""
     page = io.StringIO()
     Console(file=page, width=120).print(table(found))
     lines = [line for line in page.getvalue().splitlines() if "│" in line]
@@ -51,7 +51,7 @@ def test_an_answer_with_brackets_is_printed_as_it_is() -> None:
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program that prints what it was called with; this folder is the current one."""
+    """Create a program that prints its arguments, in the current folder."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / ".venv" / "bin" / "lab of mine"
     path.parent.mkdir(parents=True)

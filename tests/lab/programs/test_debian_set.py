@@ -22,14 +22,14 @@ esac
 
 
 def elf(*segments: int) -> bytes:
-    """A 64-bit ELF header and program headers of these types."""
+    """Return a 64-bit ELF header and program headers of these types."""
     header = struct.pack("<4sB27xQ14xHH6x", b"\x7fELF", 2, 64, 56, len(segments))
     return header + b"".join(struct.pack("<I52x", segment) for segment in segments)
 
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the package holds as bin/busybox."""
+    """Return the contents of the package's bin/busybox."""
     folder = tmp_path / "path"
     executable(folder / "apt-get", APT_GET)
     script = f"#!/bin/sh\nmkdir bin && cp {tmp_path}/busybox bin/busybox\n"

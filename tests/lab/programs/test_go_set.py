@@ -34,7 +34,7 @@ for package in sys.argv[to + 1 :]:
 
 @dataclass(frozen=True)
 class Go:
-    """The stub."""
+    """Return the stub."""
 
     path: Path
 
@@ -42,7 +42,7 @@ class Go:
         (self.path.parent / "version").write_text(version)
 
     def calls(self) -> list[tuple[list[str], list[str]]]:
-        """The options and the packages of each build."""
+        """Return the options and the packages of each build."""
         lines = (self.path.parent / "calls").read_text().splitlines()
         told = [json.loads(line) for line in lines]
         split = [(call, call["argv"].index("-o")) for call in told]
@@ -59,7 +59,7 @@ def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Go:
 
 
 def built(one: GoSet, cache: Path, go: Path) -> dict[str, str]:
-    """What is in the entry's bin after a build: name and contents."""
+    """Return the entry's bin after a build: names and contents."""
     cache.mkdir(exist_ok=True)
     with building(one.entry, cache, RecordedProgress()) as workshop:
         one.build(workshop, go)
@@ -142,7 +142,7 @@ def test_a_program_that_is_only_on_the_path_is_built(go: Go, tmp_path: Path) -> 
 def test_an_asset_counts_as_a_step_for_those_who_wait_for_it(
     go: Go, assets: Path, tmp_path: Path
 ) -> None:
-    """The lane beside Go's waits for kube-apiserver, however it comes."""
+    """The second lane waits for kube-apiserver, whether it is built or copied."""
     asset(assets, "kube-apiserver", f"Kubernetes v{KUBERNETES.entry.version}")
     done: list[str] = []
     with building(
@@ -182,7 +182,7 @@ func main() { os.Stdout.WriteString("Kubernetes " + version + "\\n") }
 
 @pytest.mark.network
 def test_a_real_go_names_and_links_the_programs_as_is_relied_on(tmp_path: Path) -> None:
-    """Only Go itself may have to be fetched."""
+    """At most Go itself is fetched."""
     module = tmp_path / "hello"
     for package in ("first", "server/v3", "third"):
         (module / package).mkdir(parents=True)
@@ -215,7 +215,7 @@ def test_a_real_go_names_and_links_the_programs_as_is_relied_on(tmp_path: Path) 
 
 
 def real_go(tmp_path: Path) -> Path:
-    """The machine's Go, or the package index's."""
+    """Return the machine's Go, or the package index's."""
     found = installed_go(KUBERNETES.go)
     if found:
         return found

@@ -1,4 +1,4 @@
-"""The fast runtime with the reference plugins, with a plugin that records, and as a node."""
+"""Sandboxes with the reference plugins and with a plugin that records, and a hollow node."""
 
 import json
 import sys
@@ -35,7 +35,7 @@ esac
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A configuration of two plugins, the second with a capability of containerd's."""
+    """Create a list of two plugins, the second with a capability of containerd's."""
     for name in ("one", "two"):
         plugin = tmp_path / name
         plugin.write_text(RECORDER)
@@ -55,7 +55,7 @@ def network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> NetworkConfigList:
 
 
 def recorded(folder: Path) -> list[tuple[dict[str, str], dict[str, Any]]]:
-    """Environment and input of each execution since the last look."""
+    """Return environment and input of each execution since the last call."""
     found: list[tuple[dict[str, str], dict[str, Any]]] = []
     environment: dict[str, str] = {}
     for line in (folder / "record").read_text().splitlines():
@@ -141,7 +141,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Generator[ControlPlane]:
 
 @pytest.fixture(scope="module")
 def reference(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The options that name the reference plugins and their configuration."""
+    """Return the options for the reference plugins and their configuration."""
     conf = tmp_path_factory.mktemp("net.d")
     ipam = {"type": "host-local", "dataDir": "/run/ipam", "subnet": "10.98.2.0/24"}
     network = {"cniVersion": "1.0.0", "name": "r", "plugins": [{"type": "ptp", "ipam": ipam}]}
@@ -172,7 +172,7 @@ def test_a_missing_plugin_is_one_line(plane: ControlPlane, reference: list[str])
 
 
 @pytest.fixture
-def fast_node(plane: ControlPlane, reference: list[str], tmp_path: Path) -> Generator[Api]:
+def hollow_node(plane: ControlPlane, reference: list[str], tmp_path: Path) -> Generator[Api]:
     kubeconfig = plane.folder / "admin.kubeconfig"
     where = ["--node=fast", "--address=10.99.0.99", f"--kubeconfig={kubeconfig}"]
     command = [sys.executable, "-m", "openeni_lab.runtime.hollow_node", *where, *reference]
@@ -194,22 +194,22 @@ def ready(pod: dict[str, Any]) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
-def test_pods_bound_to_a_fast_node_live_and_end(plane: ControlPlane, fast_node: Api) -> None:
+def test_pods_bound_to_a_hollow_node_live_and_end(plane: ControlPlane, hollow_node: Api) -> None:
     node = {"metadata": {"name": "fast"}}
-    fast_node.request("POST", "/api/v1/nodes", node)
+    hollow_node.request("POST", "/api/v1/nodes", node)
     for number in range(5):
-        create(fast_node, f"p{number}")
-    wait_for(lambda: all(map(ready, fast_node.items(PODS))), "ready pods")
-    pods = fast_node.items(PODS)
+        create(hollow_node, f"p{number}")
+    wait_for(lambda: all(map(ready, hollow_node.items(PODS))), "ready pods")
+    pods = hollow_node.items(PODS)
     addresses = {pod["status"]["podIP"] for pod in pods}
     assert len(addresses) == 5
     assert all(not plane.machine.run(["ping", "-c1", "-W2", a]).code for a in addresses)
-    wait_for(lambda: fast_node.get(LEASE), "the lease")
-    fast_node.delete(f"{PODS}/p0", {"gracePeriodSeconds": 30})
-    fast_node.delete(f"{PODS}/p1", {"gracePeriodSeconds": 0})  # by force: no warning
-    wait_for(lambda: len(fast_node.items(PODS)) == 3, "the end of two")
+    wait_for(lambda: hollow_node.get(LEASE), "the lease")
+    hollow_node.delete(f"{PODS}/p0", {"gracePeriodSeconds": 30})
+    hollow_node.delete(f"{PODS}/p1", {"gracePeriodSeconds": 0})  # by force: no warning
+    wait_for(lambda: len(hollow_node.items(PODS)) == 3, "the end of two")
     wait_for(lambda: plane.machine.check(["ip", "link"]).count("veth") == 3, "their links' end")
     for number in range(2, 5):
-        fast_node.delete(f"{PODS}/p{number}")
-    wait_for(lambda: not fast_node.items(PODS), "the end of all")
+        hollow_node.delete(f"{PODS}/p{number}")
+    wait_for(lambda: not hollow_node.items(PODS), "the end of all")
     wait_for(lambda: not plane.machine.check(["ls", "/run/netns"]), "no namespace")

@@ -1,4 +1,4 @@
-"""An init in its enclosure and nothing in it: the least that a lab is."""
+"""A bare lab: an init in its enclosure, and nothing else."""
 
 import os
 from collections.abc import Generator
@@ -12,7 +12,7 @@ from openeni_lab.progress import LogProgress
 
 
 def start(lab: Layout) -> Machine:
-    """Its loopback is up."""
+    """Start a bare lab and set its loopback up."""
     with enclosure.only_one(lab) as lock:
         steps.run([enclosure.step(lab, lock)], LogProgress())
     machine = Machine(lab.control)
@@ -27,7 +27,7 @@ def remove(lab: Layout) -> None:
 
 @contextmanager
 def bare_lab(root: Path, name: str = "bare") -> Generator[tuple[Layout, Machine]]:
-    """One for the length of the block; nothing of it is left."""
+    """Run a bare lab during the block, and remove it."""
     lab = Layout(f"{name}-{os.getpid()}", root=root)
     try:
         yield lab, start(lab)

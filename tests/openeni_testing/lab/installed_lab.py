@@ -1,4 +1,4 @@
-"""What system tests ask of a running lab: objects, Neutron's ports, kernels, programs."""
+"""Operations of system tests on an installed lab: objects, Neutron's ports, kernels, programs."""
 
 import json
 import sys
@@ -67,7 +67,7 @@ def neutron_ports(installed: InstalledLab) -> dict[str, Json]:
 
 
 def deploy(installed: InstalledLab, name: str, pool: str, replicas: int) -> list[Json]:
-    """A Deployment on a pool; returns its pods once all of them are ready."""
+    """Create a Deployment on a pool; return its pods once all of them are ready."""
     installed.api.apply([workloads.deployment(name, pool, replicas)])
     return wait_for_pods(installed, name, replicas)
 
@@ -99,13 +99,13 @@ def podips_on(installed: InstalledLab, enis: list[Json]) -> list[Json]:
 
 
 def wait_until_gone(installed: InstalledLab, pool: str) -> None:
-    """Wait until a pool that was deleted, and its ENIs with it, are gone."""
+    """Wait until a deleted pool and its ENIs are gone."""
     wait_for(lambda: installed.api.get(f"{POOLS}/{pool}") is None, f"{pool} is gone", PATIENCE)
     assert enis_of(installed, pool) == []
 
 
 def wait_until_all_agree(installed: InstalledLab, pool: str) -> None:
-    """Wait until pods, PodIPs, ENIs and Neutron say the same of a pool's addresses."""
+    """Wait until pods, PodIPs, ENIs and Neutron agree on a pool's addresses."""
 
     def agree() -> bool:
         enis = enis_of(installed, pool)
@@ -125,7 +125,7 @@ def wait_until_all_agree(installed: InstalledLab, pool: str) -> None:
 
 
 def _owned_addresses(enis: list[Json], ports: dict[str, Json]) -> dict[str, set[str]]:
-    """Return the addresses for pods by ENI; AssertionError where Neutron says something else."""
+    """Return the addresses for pods by ENI; raise AssertionError if Neutron disagrees."""
     assert enis, "no ENI"
     owned: dict[str, set[str]] = {}
     for eni in enis:
@@ -144,7 +144,7 @@ def _name(found: Json) -> str:
 
 
 def _pods_of(installed: InstalledLab, pool: str) -> list[Json]:
-    """Pods that ask for this pool by its name."""
+    """Return the pods that name this pool."""
 
     def asks(metadata: Json) -> bool:
         annotations: dict[str, str] = metadata.get("annotations", {})
@@ -154,7 +154,7 @@ def _pods_of(installed: InstalledLab, pool: str) -> list[Json]:
 
 
 def condition(installed: InstalledLab, pool: str, type_: str) -> Json:
-    """A condition of a pool; an AssertionError while it is not there."""
+    """Return a condition of a pool; raise AssertionError if it is missing."""
     found = installed.api.get(f"{POOLS}/{pool}") or {}
     for c in found.get("status", {}).get("conditions", ()):
         if c["type"] == type_:
@@ -166,7 +166,7 @@ def condition(installed: InstalledLab, pool: str, type_: str) -> Json:
 def wait_for_condition(
     installed: InstalledLab, pool: str, type_: str, status: str, reason: str
 ) -> str:
-    """Wait for it; returns its message."""
+    """Wait for a condition; return its message."""
 
     def as_wanted() -> Json:
         c = condition(installed, pool, type_)
@@ -178,7 +178,7 @@ def wait_for_condition(
 
 
 def kernel_state(machine: Machine) -> list[str]:
-    """Everything on a node that carries openeni's marks: links, routes, rules."""
+    """Return the links, routes and rules on a node that have openeni's marks."""
     links = json.loads(machine.check(["ip", "-json", "-details", "link"]))
     found = [f"link {li['ifname']}" for li in links if li["ifname"].startswith("oe")]
     for family in ("-4", "-6"):

@@ -1,4 +1,4 @@
-"""What `openeni-lab prepare` sees on a machine that has everything."""
+"""The facts that `openeni-lab prepare` finds on a machine that has everything."""
 
 from openeni_lab.prepare.checks import ProbedMachine
 from openeni_lab.prepare.probe import TRIALS

@@ -1,4 +1,4 @@
-"""The whole lab of the system tests: one at a time, as each takes gigabytes of memory."""
+"""The lab that system tests share. There is one at a time, since each takes gigabytes of memory."""
 
 import os
 from collections.abc import Generator
@@ -17,12 +17,12 @@ PREFIX = "system"
 
 
 def own_name(prefix: str) -> str:
-    """Return a name for a lab of this process: two test runs on a machine do not meet."""
+    """Return a lab's name that is unique to this process, for parallel test runs on a machine."""
     return f"{prefix}-{os.getpid()}"
 
 
 def remove_abandoned(prefix: str) -> None:
-    """Take down what test runs that were killed have left."""
+    """Take down the labs of killed test runs."""
     for state in ROOT.glob(f"{prefix}-*"):
         number = state.name.removeprefix(f"{prefix}-")
         if number.isdecimal() and not Path(f"/proc/{number}").exists():
@@ -30,25 +30,25 @@ def remove_abandoned(prefix: str) -> None:
 
 
 class SharedLab:
-    """A lab with openeni in it that tests share, and that is clean when a test begins.
+    """A lab with openeni that tests share; it is clean when a test begins.
 
-    With a name in `kept` the lab is there before and stays afterwards.
+    With a name in `kept`, that lab may exist before, and it stays afterwards.
     """
 
     def __init__(self, kept: str = "") -> None:
         self._stays = bool(kept)
         self._lab = Lab(Layout(kept or own_name(PREFIX)), NodeKind.NAMESPACE)
-        self._running: InstalledLab | None = None
+        self._installed: InstalledLab | None = None
         self._objects: MadeObjects | None = None
         self.kept: set[str] = set()  # names of objects that other tests use as well
-        self.expected_ends: set[str] = set()  # ids of ends that a test has caused
+        self.expected_exits: set[str] = set()  # ids of exits that a test has caused
 
     @contextmanager
     def test(self) -> Generator[InstalledLab]:
-        """Give the lab to a test, and clean it afterwards.
+        """Lend the lab to a test, and clean it afterwards.
 
-        Raises AssertionError when a program ended that the test has not killed, or when something
-        that the test made cannot be removed: then the next test gets a new lab.
+        Raises AssertionError on an unexpected exit of a program, or if an object of the test cannot
+        be removed: then the next test gets a new lab.
         """
         installed = self._up()
         before = service.exits_so_far(installed.lab.machines)
@@ -56,11 +56,11 @@ class SharedLab:
         try:
             self.clean()
         finally:
-            ended = service.unexpected_exits(installed.lab.machines, before | self.expected_ends)
-            assert not ended, f"ended by itself: {'; '.join(ended)}"
+            exits = service.unexpected_exits(installed.lab.machines, before | self.expected_exits)
+            assert not exits, f"unexpected exits: {'; '.join(exits)}"
 
     def clean(self) -> None:
-        """Remove what tests made, but for the names in `kept`."""
+        """Remove the tests' objects, except the names in `kept`."""
         if self._objects is None:
             return
         objects, self._objects = self._objects, None
@@ -68,22 +68,22 @@ class SharedLab:
         self._objects = objects
 
     def make_way(self) -> None:
-        """Take the lab down: another one is about to come up."""
-        self._running = self._objects = None
+        """Take the lab down for a test that starts another one."""
+        self._installed = self._objects = None
         self.kept.clear()
         self._lab.down()
 
     def end(self) -> None:
-        """The tests are over."""
+        """Take the lab down after the last test, unless it is kept."""
         if not self._stays:
             self.make_way()
 
     def _up(self) -> InstalledLab:
-        """Bring the lab up, anew where the last test could not be cleaned up after."""
-        if self._running is not None and self._objects is None:
+        """Bring the lab up; use a new one if the last test could not be cleaned up."""
+        if self._installed is not None and self._objects is None:
             self.make_way()
-        if self._running is None:
+        if self._installed is None:
             remove_abandoned(PREFIX)
-            self._running = installed_lab.up(self._lab, LogProgress())
-            self._objects = MadeObjects(self._running)
-        return self._running
+            self._installed = installed_lab.up(self._lab, LogProgress())
+            self._objects = MadeObjects(self._installed)
+        return self._installed

@@ -1,4 +1,4 @@
-"""A lab without Kubernetes: its init and wires, and OpenStack if asked for."""
+"""A lab without Kubernetes: its init, its network, and OpenStack on request."""
 
 import os
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from openeni_testing.lab.fake_node import FakeNode
 
 @dataclass(frozen=True)
 class SmallLab:
-    """A running lab of a test's own; `venv` is where OpenStack is installed."""
+    """A running lab for tests; `venv` has OpenStack installed."""
 
     layout: Layout
     machine: Machine
@@ -25,9 +25,9 @@ class SmallLab:
 
     @classmethod
     def start(cls, root: Path, name: str, *, with_openstack: bool = False) -> "SmallLab":
-        """Bridges, gateway, the outside host and the anti-spoofing table.
+        """Start a lab with bridges, gateway, the outside host and the anti-spoofing table.
 
-        With OpenStack: two servers without machines, and the remote VM.
+        With OpenStack there are also two servers without machines, and the remote VM.
         """
         layout = Layout(f"{name}-{os.getpid()}", root=root)
         machine = Machine(layout.control)
@@ -45,7 +45,7 @@ class SmallLab:
             steps.run([enclosure.step(self.layout, lock), *self.steps()], LogProgress())
 
     def steps(self) -> list[steps.Step]:
-        """Everything inside it."""
+        """Return the steps inside the lab."""
         wires = self.network.steps()
         cloud = bring_up.steps(self.layout, self.machine, self.venv) if self.venv else []
         return [*wires, *cloud]
@@ -55,5 +55,5 @@ class SmallLab:
             enclosure.remove(self.layout)
 
     def node(self, name: str, server_id: str = "") -> FakeNode:
-        """A network namespace that stands for a node; without a server's id, one is made up."""
+        """Create a network namespace in place of a node; `server_id` may be made up."""
         return FakeNode.make(self.layout, self.machine, name, server_id)
