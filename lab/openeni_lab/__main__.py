@@ -27,7 +27,7 @@ from openeni_lab.machine import enclosure, service, steps
 from openeni_lab.machine.client import MachineError
 from openeni_lab.machine.enclosure import LabError
 from openeni_lab.machine.exits import describe
-from openeni_lab.machine.limits import Limits
+from openeni_lab.machine.limits import LabLimits
 from openeni_lab.machine.steps import StepError
 from openeni_lab.node.kernel import run_in_kernel
 from openeni_lab.options import (
@@ -99,14 +99,14 @@ def up(
 ) -> None:
     """Start the lab with openeni in it, or continue an interrupted `up`."""
     wanted = _lab(name, nodes, kind, memory, cpus)
-    with progress.shown() as shown:
-        installed_lab.up(wanted, shown).api.apply(dns.objects())
+    with progress.display() as display:
+        installed_lab.up(wanted, display).api.apply(dns.objects())
     print(f"export KUBECONFIG={wanted.layout.kubeconfig}")
 
 
 def _lab(name: str, nodes: int, kind: NodeKind, memory: int | None, cpus: float | None) -> Lab:
     """Return the lab that these options describe."""
-    limits = Limits.of(nodes)
+    limits = LabLimits.of(nodes)
     if memory is not None:
         limits = replace(limits, memory_mib=memory)
     if cpus is not None:
@@ -126,8 +126,8 @@ def demo(
     """Run the demo: create pools and pods, test every path, leave the lab running."""
     lab = _lab(name, nodes, kind, memory, cpus)
     modes = datapaths_of(lab.kind, ipvlan=prepared.read(()).machine.ipvlan)
-    with progress.shown() as shown:
-        if not show(lab, shown, modes, Console()):
+    with progress.display() as display:
+        if not show(lab, display, modes, Console()):
             raise DemoError(
                 "a path FAILED, or a count above is not 0; the lab is still up: "
                 "see `openeni-lab logs`; `openeni-lab down` removes it"
@@ -137,7 +137,7 @@ def demo(
 @app.command()
 def check(name: NameOption = DEFAULT, everything: AllOption = False) -> None:
     """List everything that this machine is missing. Changes nothing."""
-    findings = judge(stage.look(Layout(name), everything=everything))
+    findings = judge(stage.probe_machine(Layout(name), everything=everything))
     for finding in findings:
         print(stage.line(finding).strip())
     if any(finding.stops for finding in findings):
@@ -150,8 +150,8 @@ def prepare(
     name: NameOption = DEFAULT, everything: AllOption = False, yes: YesOption = False
 ) -> None:
     """Install and build what labs need. Shows the plan and asks first."""
-    with progress.shown() as shown:
-        stage.prepare(Layout(name), shown, partial(_agreed, yes=yes), everything=everything)
+    with progress.display() as display:
+        stage.prepare(Layout(name), display, partial(_agreed, yes=yes), everything=everything)
     built = find(SETS)
     if built.yardstick:
         print(f"kube-apiserver alone took {built.yardstick.seconds:.0f} s to build here")
@@ -172,8 +172,8 @@ app.add_typer(cache_app, name="cache")
 @cache_app.command("prune")
 def prune() -> None:
     """Remove what this checkout does not use: old versions, unfinished builds, downloads."""
-    with progress.shown() as shown:
-        removed = stage.prune(shown)
+    with progress.display() as display:
+        removed = stage.prune(display)
     for folder, mib in removed.items():
         print(f"{mib:8.0f} MiB  {folder}")
     print(f"removed {sum(removed.values()) / 1024:.1f} GiB")
@@ -254,17 +254,17 @@ def restart(component: Component, name: NameOption = DEFAULT, node: NodeOption =
     """Restart the operator, or the agents (--node: one), with the current code and chart."""
     installed = InstalledLab.of(load(Layout(name)))
     places = [installed.lab.node(node).host.node] if node else installed.lab.layout.nodes
-    with progress.shown() as shown:
+    with progress.display() as display:
         for place in places[:1] if component is Component.OPERATOR else places:
-            steps.run(installed.installation.restart(component.value, place), shown)
+            steps.run(installed.installation.restart(component.value, place), display)
 
 
 @node_app.command("restart")
 def restart_node(node: Annotated[str, typer.Argument()], name: NameOption = DEFAULT) -> None:
     """Restart a node as a reboot would: its processes and /run are lost, its NICs stay."""
     installed = InstalledLab.of(load(Layout(name)))
-    with progress.shown() as shown:
-        installed.restart_node(node, shown)
+    with progress.display() as display:
+        installed.restart_node(node, display)
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ def _environment(lab: Lab) -> dict[str, str]:
 
 def _in_guest(machine: Machine, argv: Sequence[str]) -> int:
     if sys.stdin.isatty():
-        code = machine.attend(argv, env={"TERM": os.environ.get("TERM", "dumb")})
+        code = machine.run_on_terminal(argv, env={"TERM": os.environ.get("TERM", "dumb")})
     else:
         finished = machine.run(argv, stdin=sys.stdin.buffer.read(), timeout=GUEST_SECONDS)
         sys.stdout.buffer.write(finished.out)

@@ -16,7 +16,7 @@ from openeni_lab.layout import Layout, NodeLayout
 from openeni_lab.machine import enclosure, service
 from openeni_lab.machine.client import Machine
 from openeni_lab.machine.enclosure import LabError
-from openeni_lab.machine.limits import Limits
+from openeni_lab.machine.limits import LabLimits
 from openeni_lab.machine.steps import Progress, Step, run, together
 from openeni_lab.node.components import Node
 from openeni_lab.node.machines import NamespaceMachine, NodeHost, NodeMachine, VMMachine
@@ -44,7 +44,7 @@ class Lab:
 
     layout: Layout
     kind: NodeKind = NodeKind.NAMESPACE
-    limits: Limits | None = None  # None: the default for this many nodes
+    limits: LabLimits | None = None  # None: the default for this many nodes
 
     @property
     def machine(self) -> Machine:
@@ -90,7 +90,7 @@ class Lab:
 
         Raises NotPreparedError, LabError, StepError or MachineError, whose texts are for the user.
         """
-        with enclosure.only_one(self.layout) as lock:
+        with enclosure.locked(self.layout) as lock:
             enclosure.discard_earlier(self.layout)
             self._record()
             run([enclosure.step(self.layout, lock, self.limits), *self.steps()], progress)
@@ -107,12 +107,12 @@ class Lab:
 
     def down(self) -> None:
         """Stop and remove everything. Raises LabError that names what could not be removed."""
-        with enclosure.only_one(self.layout):
+        with enclosure.locked(self.layout):
             enclosure.remove(self.layout)
 
     def restart_node(self, name: str, progress: Progress) -> None:
         """Restart a node as a reboot would: its processes end, its NICs and its disk stay."""
-        with enclosure.only_one(self.layout):
+        with enclosure.locked(self.layout):
             run(self.node(name).restart(), progress)
 
     def _node(self, node: NodeLayout) -> Node:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from openeni_lab.machine.steps import Progress
 
-__all__ = ["LogProgress", "Progress", "TerminalProgress", "TwoLaneProgress", "shown"]
+__all__ = ["LogProgress", "Progress", "TerminalProgress", "TwoLaneProgress", "display"]
 
 REPEAT_SECONDS: Final = 15.0
 LONGEST_NOTE: Final = 70
@@ -129,7 +129,7 @@ class _Row:
 
 
 @contextmanager
-def shown() -> Generator[TwoLaneProgress]:
+def display() -> Generator[TwoLaneProgress]:
     """Yield the display that suits standard error; restore the terminal afterwards."""
     if not sys.stderr.isatty():
         yield LogProgress()

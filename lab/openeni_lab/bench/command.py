@@ -58,24 +58,24 @@ def races() -> tuple[Race, ...]:
     )
 
 
-def measure(wanted: Sequence[Race], shown: Progress) -> list[Measured]:
+def measure(wanted: Sequence[Race], display: Progress) -> list[Measured]:
     """Run each race on a temporary lab of its kind of node."""
     found: list[Measured] = []
     for kind in dict.fromkeys(race.kind for race in wanted):
         lab = Lab(Layout("bench", 1), kind)
         lab.down()
         try:
-            installed = installed_lab.up(lab, shown)
-            found += [_run(installed, race, shown) for race in wanted if race.kind is kind]
+            installed = installed_lab.up(lab, display)
+            found += [_run(installed, race, display) for race in wanted if race.kind is kind]
         finally:
             lab.down()
     return found
 
 
-def _run(installed: InstalledLab, race: Race, shown: Progress) -> Measured:
+def _run(installed: InstalledLab, race: Race, display: Progress) -> Measured:
     machine = installed.installation.nodes[NODE]
     machine.stop("kubelet")
-    run([_addresses(installed, race.pool), _pods(installed, race.pool)], shown)
+    run([_addresses(installed, race.pool), _pods(installed, race.pool)], display)
     if race.reference == "ipvlan":
         machine.run(["ip", "link", "add", "reference0", "type", "dummy"])
         machine.check(["ip", "link", "set", "reference0", "up"])
@@ -92,7 +92,7 @@ def _run(installed: InstalledLab, race: Race, shown: Progress) -> Measured:
         command, env=environment, stdin=json.dumps(orders).encode(), timeout=60 * MINUTES
     )
     phases = machine.check([sys.executable, "-m", "openeni_nodeagent.cni.query", "phases"])
-    _remove(installed, race.pool, shown)
+    _remove(installed, race.pool, display)
     kernel = machine.check(["uname", "-r"])
     return Measured(race.pool, race.reference, kernel, json.loads(text), json.loads(phases))
 
@@ -134,7 +134,7 @@ def _pod_words(pod: Json) -> Json:
     return {key: pod["metadata"][key] for key in ("name", "namespace", "uid")}
 
 
-def _remove(installed: InstalledLab, pool: str, shown: Progress) -> None:
+def _remove(installed: InstalledLab, pool: str, display: Progress) -> None:
     def do() -> None:
         for pod in _listed(installed, pool):
             path = f"/api/v1/namespaces/default/pods/{pod['metadata']['name']}"
@@ -144,13 +144,13 @@ def _remove(installed: InstalledLab, pool: str, shown: Progress) -> None:
     def done() -> bool:
         return not installed.api.items("/apis/openeni.io/v1alpha1/enis")
 
-    run([Step(f"removing {pool}", done, do, 10)], shown)
+    run([Step(f"removing {pool}", done, do, 10)], display)
 
 
 def main() -> int:
     """Run the benchmark, print the page and write docs/benchmarks.md."""
-    with progress.shown() as shown:
-        measured = measure(races(), shown)
+    with progress.display() as display:
+        measured = measure(races(), display)
     text = page(measured, SINGLE, BURST)
     REPORT.write_text(text)
     print(text)

@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from openeni_lab.runtime.cni import NetworkConfigList, PluginCall, PluginError
-from openeni_lab.runtime.sandbox import BIN_FOLDER, CONF_FOLDER, Pod, SandboxRuntime
+from openeni_lab.runtime.sandbox import BIN_FOLDER, CONF_FOLDER, SandboxPod, SandboxRuntime
 
 Json = dict[str, Any]
 
 
-def one_by_one(runtimes: Sequence[SandboxRuntime], pods: Sequence[Pod]) -> None:
+def one_by_one(runtimes: Sequence[SandboxRuntime], pods: Sequence[SandboxPod]) -> None:
     """Start and stop each pod with one plugin, then with the next."""
     for pod in pods:
         for runtime in runtimes:
             runtime.stop(runtime.start(pod))
 
 
-def in_bursts(runtimes: Sequence[SandboxRuntime], pods: Sequence[Pod], size: int) -> None:
+def in_bursts(runtimes: Sequence[SandboxRuntime], pods: Sequence[SandboxPod], size: int) -> None:
     """Start `size` pods in parallel, then stop them; repeat with the next plugin."""
     with ThreadPoolExecutor(size) as threads:
         for first in range(0, len(pods), size):
@@ -41,7 +41,7 @@ def main() -> int:
         "openeni": SandboxRuntime(NetworkConfigList.load(CONF_FOLDER, plugins)),
         "reference": SandboxRuntime(NetworkConfigList(orders["reference"], plugins)),
     }
-    pods = [Pod(p["name"], p["namespace"], p["uid"]) for p in orders["pods"]]
+    pods = [SandboxPod(p["name"], p["namespace"], p["uid"]) for p in orders["pods"]]
     single, burst = pods[: orders["single"]], pods[orders["single"] :]
     answer: dict[str, dict[str, list[Json]]] = {}
     try:

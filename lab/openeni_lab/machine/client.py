@@ -175,7 +175,7 @@ class Machine:
             raise MachineError(f"{' '.join(argv)}: {finished.complaint}")
         return finished.text
 
-    def attend(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
+    def run_on_terminal(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
         """Run a program on this process's terminal and return its exit code."""
         rows, columns = terminal.size()
         with self._connect(ANSWER_SECONDS) as connection:
@@ -186,7 +186,7 @@ class Machine:
                 size = {"rows": rows, "columns": columns}
                 pid = _exchange(stream, {**request, **size, **self._credentials})["pid"]
             connection.settimeout(None)
-            terminal.attend(connection)
+            terminal.forward(connection)
         return int(self._ask("outcome", pid=pid)["code"])
 
     def shutdown(self, seconds: float = 10) -> None:

@@ -22,7 +22,7 @@ from openeni_lab.layout import Layout
 from openeni_lab.machine import isolation
 from openeni_lab.machine.boot import boot_id
 from openeni_lab.machine.client import Machine, MachineError
-from openeni_lab.machine.limits import LimitError, Limits
+from openeni_lab.machine.limits import LabLimits, LimitError
 from openeni_lab.machine.limits import apply as limit_use
 from openeni_lab.machine.service import last_line
 from openeni_lab.machine.steps import Step
@@ -38,14 +38,14 @@ class LabError(Exception):
 
 
 @contextlib.contextmanager
-def only_one(lab: Layout) -> Generator[int]:
+def locked(lab: Layout) -> Generator[int]:
     """Lock the lab, so that one `up` or `down` works on it at a time; yield the lock's descriptor.
 
     A starting init inherits the lock, so that a `down` after a killed `up` waits for an init that
     has not joined its cgroup yet. Raises LabError when another process keeps the lock.
     """
     path = lab.root / f".{lab.name}.lock"
-    lock = _locked(lab, path)
+    lock = _wait_for_lock(lab, path)
     try:
         yield lock
         if not lab.state.exists():
@@ -56,7 +56,7 @@ def only_one(lab: Layout) -> Generator[int]:
         os.close(lock)
 
 
-def _locked(lab: Layout, path: Path) -> int:
+def _wait_for_lock(lab: Layout, path: Path) -> int:
     deadline = time.monotonic() + BUSY_SECONDS
     while (lock := _lock(path)) is None:
         if time.monotonic() > deadline:
@@ -120,13 +120,13 @@ def _boot_file(lab: Layout) -> Path:
     return lab.state / "boot-id"
 
 
-def step(lab: Layout, lock: int, limits: Limits | None = None) -> Step:
+def step(lab: Layout, lock: int, limits: LabLimits | None = None) -> Step:
     """Return the step that starts the lab's init, which outlives the process that starts it."""
-    bounds = limits or Limits.of(lab.node_count)
+    bounds = limits or LabLimits.of(lab.node_count)
     return Step("init", Machine(lab.control).alive, lambda: _start(lab, lock, bounds), 0.2)
 
 
-def _start(lab: Layout, lock: int, limits: Limits) -> None:
+def _start(lab: Layout, lock: int, limits: LabLimits) -> None:
     for folder in (lab.state, lab.logs, lab.state / "tmp"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _boot_file(lab).write_text(boot_id())

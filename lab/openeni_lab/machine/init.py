@@ -158,7 +158,7 @@ class Init:
             os.close(theirs)
         self._terminals[child.pid] = child
         await _send(writer, {"pid": child.pid})
-        await pseudo_terminal.carry(ours, reader, writer)
+        await pseudo_terminal.forward(ours, reader, writer)
         child.signal_group(signal.SIGHUP)
 
     async def _outcome(self, request: Answer) -> Answer:

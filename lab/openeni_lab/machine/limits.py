@@ -20,14 +20,14 @@ class LimitError(Exception):
 
 
 @dataclass(frozen=True)
-class Limits:
+class LabLimits:
     """The limits of a lab as a whole; 0 means no limit."""
 
     memory_mib: int
     cpus: float
 
     @classmethod
-    def of(cls, nodes: int) -> "Limits":
+    def of(cls, nodes: int) -> "LabLimits":
         """Return the default limits of a lab with this many nodes."""
         return cls(BASE_MIB + nodes * NODE_MIB, os.cpu_count() or 1)
 
@@ -42,7 +42,7 @@ class CgroupLimit:
     version_2: tuple[str, str]
 
 
-def needed(limits: Limits, cpus: int) -> list[CgroupLimit]:
+def needed(limits: LabLimits, cpus: int) -> list[CgroupLimit]:
     """Return the limits to set on a machine with `cpus` processors; all of them is no limit."""
     found: list[CgroupLimit] = []
     if limits.memory_mib:
@@ -59,7 +59,7 @@ def needed(limits: Limits, cpus: int) -> list[CgroupLimit]:
     return found
 
 
-def apply(name: str, limits: Limits, roots: Sequence[Path]) -> None:
+def apply(name: str, limits: LabLimits, roots: Sequence[Path]) -> None:
     """Create the cgroup `name` in the hierarchies that the limits need, and set them.
 
     Raises LimitError when a controller is missing or the kernel refuses.

@@ -18,7 +18,7 @@ def open_pair(rows: int, columns: int) -> tuple[int, int]:
     return ours, theirs
 
 
-async def carry(ours: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def forward(ours: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Copy between a stream and a pseudo terminal until either ends, then close `ours`."""
     loop = asyncio.get_running_loop()
     output: asyncio.Queue[bytes] = asyncio.Queue()

@@ -23,7 +23,7 @@ def size() -> tuple[int, int]:
     return rows, columns
 
 
-def attend(connection: socket.socket) -> None:
+def forward(connection: socket.socket) -> None:
     """Copy between this process's terminal, in raw mode, and a connection until it is closed."""
     with _raw(sys.stdin.fileno()):
         while True:

@@ -95,7 +95,7 @@ def prepare(
     prepared.write(prepared.MachineFacts(boot_id(), ipvlan), layout.root)
 
 
-def look(layout: Layout, *, everything: bool = False) -> ProbedMachine:
+def probe_machine(layout: Layout, *, everything: bool = False) -> ProbedMachine:
     """Gather the facts for the wanted sets; change nothing."""
     features = probe.try_features()
     # If the kernel cannot be tried yet, assume that it has ipvlan.
@@ -105,7 +105,7 @@ def look(layout: Layout, *, everything: bool = False) -> ProbedMachine:
 
 def _checked(layout: Layout, progress: Progress, *, everything: bool) -> ProbedMachine:
     progress.start("checking the machine", 1)
-    facts = look(layout, everything=everything)
+    facts = probe_machine(layout, everything=everything)
     stopping = [finding for finding in judge(facts) if finding.stops]
     if stopping:
         raise LabError("\n".join(["this machine is not ready:", *map(line, stopping)]))
@@ -120,7 +120,7 @@ def _make_template(layout: Layout, progress: Progress) -> None:
     template = bring_up.template_step(lab, machine, find([OPENSTACK.name]).openstack_venv)
     if template.done() and not lab.state.exists():
         return
-    with enclosure.only_one(lab) as lock:
+    with enclosure.locked(lab) as lock:
         enclosure.remove(lab)  # the rest of a killed run
         if template.done():
             return

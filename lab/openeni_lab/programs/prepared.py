@@ -27,14 +27,16 @@ class MachineFacts(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedMachine:
     """The machine's facts and its built programs."""
 
     machine: MachineFacts
     built: Built
 
 
-def read(sets: Iterable[str], root: Path = layout.ROOT, cache: Path | None = None) -> Prepared:
+def read(
+    sets: Iterable[str], root: Path = layout.ROOT, cache: Path | None = None
+) -> PreparedMachine:
     """Return what was prepared. Raises NotPreparedError if some of `sets` are missing."""
     wanted = tuple(sets)
     machine = _machine(root)
@@ -44,7 +46,7 @@ def read(sets: Iterable[str], root: Path = layout.ROOT, cache: Path | None = Non
             f"not built: {', '.join(lacking)}; run `openeni-lab prepare` "
             "(with --all for tests, benchmarks and --kind vm)"
         )
-    return Prepared(machine, find(wanted, cache))
+    return PreparedMachine(machine, find(wanted, cache))
 
 
 def write(machine: MachineFacts, root: Path = layout.ROOT) -> None:

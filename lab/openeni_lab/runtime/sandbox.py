@@ -37,7 +37,7 @@ IFF_UP: Final = 1
 
 
 @dataclass(frozen=True)
-class Pod:
+class SandboxPod:
     """The pod of a sandbox, as kubelet describes it to a runtime."""
 
     name: str
@@ -50,7 +50,7 @@ class Pod:
 class Sandbox:
     """A pod's network namespace, attached; `result` is the last plugin's result."""
 
-    pod: Pod
+    pod: SandboxPod
     attachment: Attachment
     result: Json
 
@@ -71,7 +71,7 @@ class SandboxRuntime:
         """Return every execution of a plugin so far."""
         return self.network.calls
 
-    def start(self, pod: Pod) -> Sandbox:
+    def start(self, pod: SandboxPod) -> Sandbox:
         """Create a namespace, run ADD. Undoes both before it raises PluginError, as containerd."""
         container_id = secrets.token_hex(32)
         netns = make_namespace(f"cni-{uuid.uuid4()}")
@@ -146,7 +146,9 @@ def churn(runtime: SandboxRuntime, pods: int, parallel: int = 1) -> None:
     with ThreadPoolExecutor(parallel) as pool:
         for first in range(0, pods, parallel):
             last = min(first + parallel, pods)
-            burst = list(pool.map(runtime.start, (Pod(f"churn-{n}") for n in range(first, last))))
+            burst = list(
+                pool.map(runtime.start, (SandboxPod(f"churn-{n}") for n in range(first, last)))
+            )
             list(pool.map(runtime.stop, burst))
 
 

@@ -116,7 +116,8 @@ def test_a_program_can_have_this_terminal(lab: tuple[Layout, Machine]) -> None:
         from pathlib import Path
         from openeni_lab.machine.client import Machine
         machine = Machine(Path({str(lab[0].control)!r}))
-        sys.exit(machine.attend(["sh", "-c", "stty size; read word; echo got $word; exit 7"]))
+        script = "stty size; read word; echo got $word; exit 7"
+        sys.exit(machine.run_on_terminal(["sh", "-c", script]))
     """)
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

@@ -120,7 +120,7 @@ def test_when_it_is_killed_everything_in_it_ends(
 
 def test_down_waits_for_an_init_that_is_still_starting(lab: Layout) -> None:
     """Nothing could find an init whose starter was killed before the init joined its cgroup."""
-    with enclosure.only_one(lab) as lock:
+    with enclosure.locked(lab) as lock:
         lab.state.mkdir()
         (lab.state / "tmp").mkdir()
         command = enclosure.init_command(
@@ -140,9 +140,9 @@ def test_down_waits_for_an_init_that_is_still_starting(lab: Layout) -> None:
 def test_a_second_one_at_work_is_named(lab: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(enclosure, "BUSY_SECONDS", 0.2)
     with (
-        enclosure.only_one(lab),
+        enclosure.locked(lab),
         pytest.raises(LabError, match=f"another openeni-lab command works on the lab '{lab.name}'"),
-        enclosure.only_one(lab),
+        enclosure.locked(lab),
     ):
         pytest.fail("both are at work")
 
@@ -162,9 +162,9 @@ def test_the_lock_of_a_removed_lab_is_not_the_locks_of_the_next(
 
     monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
     with (
-        enclosure.only_one(lab),
+        enclosure.locked(lab),
         pytest.raises(LabError, match="another openeni-lab is at work"),
-        enclosure.only_one(lab),
+        enclosure.locked(lab),
     ):
         pytest.fail("both are at work")
 

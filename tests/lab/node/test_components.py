@@ -43,7 +43,7 @@ POD = {
 
 
 @dataclass(frozen=True)
-class World:
+class NodeWorld:
     """One node whose CNI is a reference plugin."""
 
     node: Node
@@ -94,7 +94,7 @@ def sysctls() -> dict[str, str]:
 @pytest.fixture(scope="module", params=[NodeKind.NAMESPACE, NodeKind.VM])
 def world(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Generator[World]:
+) -> Generator[NodeWorld]:
     built = prepared.read(SETS).built
     before = sysctls()
     lab = SmallLab.start(tmp_path_factory.mktemp("lab"), "node")
@@ -114,7 +114,7 @@ def world(
         images = make_images(built.bin)
         node = Node(host, kind, plane, lambda: images)
         steps.run([*plane.steps(), *node.steps()], LogProgress())
-        made = World(node, built, before)
+        made = NodeWorld(node, built, before)
         made.install_plugins()
         wait_for(made.ready, "the node", 300)
         yield made
@@ -123,7 +123,7 @@ def world(
 
 
 @pytest.fixture
-def pod(world: World) -> Generator[dict[str, Any]]:
+def pod(world: NodeWorld) -> Generator[dict[str, Any]]:
     """Create a pod with an address, and remove it afterwards."""
     world.plane.api().request("POST", PODS, POD)
 
@@ -136,7 +136,7 @@ def pod(world: World) -> Generator[dict[str, Any]]:
     wait_for(lambda: world.pod() is None, "the pod's end", 120)
 
 
-def test_the_node_is_its_server(world: World) -> None:
+def test_the_node_is_its_server(world: NodeWorld) -> None:
     node = world.plane.api().get("/api/v1/nodes/n1")
     assert node
     assert node["spec"]["providerID"] == f"openstack:///{SERVER['id']}"
@@ -151,7 +151,7 @@ def test_the_node_is_its_server(world: World) -> None:
     )
 
 
-def test_a_pod_runs_and_can_be_looked_into(world: World, pod: dict[str, Any]) -> None:
+def test_a_pod_runs_and_can_be_looked_into(world: NodeWorld, pod: dict[str, Any]) -> None:
     """The API server reaches the kubelet's port for logs and exec, with certificates."""
     answer = world.node.machine.check(["curl", "-s", f"http://{pod['status']['podIP']}/"])
     assert answer == "web"
@@ -159,7 +159,7 @@ def test_a_pod_runs_and_can_be_looked_into(world: World, pod: dict[str, Any]) ->
     assert world.kubectl("logs", "web") == ""
 
 
-def test_a_stranger_may_not_ask_the_kubelet(world: World) -> None:
+def test_a_stranger_may_not_ask_the_kubelet(world: NodeWorld) -> None:
     machine = world.plane.machine
     asked = [
         "curl",
@@ -173,12 +173,12 @@ def test_a_stranger_may_not_ask_the_kubelet(world: World) -> None:
     assert machine.check(asked) == "401"
 
 
-def test_the_kube_proxy_serves_cluster_addresses(world: World) -> None:
+def test_the_kube_proxy_serves_cluster_addresses(world: NodeWorld) -> None:
     asked = ["curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "https://10.96.0.1/version"]
     wait_for(lambda: world.node.machine.run(asked).text == "200", "the API's ClusterIP")
 
 
-def test_the_machine_is_as_it_was(world: World, pod: dict[str, Any]) -> None:
+def test_the_machine_is_as_it_was(world: NodeWorld, pod: dict[str, Any]) -> None:
     """While the node and a pod run, no sysctl and no file of a node's folders has changed."""
     assert pod
     assert sysctls() == world.before
@@ -186,12 +186,14 @@ def test_the_machine_is_as_it_was(world: World, pod: dict[str, Any]) -> None:
     assert not Path("/run/containerd").exists()
 
 
-def test_what_the_node_writes_elsewhere_is_not_on_the_machine(world: World) -> None:
+def test_what_the_node_writes_elsewhere_is_not_on_the_machine(world: NodeWorld) -> None:
     world.node.machine.check(["sh", "-c", "echo x > /usr/written-by-a-node"])
     assert not Path("/usr/written-by-a-node").exists()
 
 
-def test_after_a_restart_the_nic_is_back_and_the_pod_too(world: World, pod: dict[str, Any]) -> None:
+def test_after_a_restart_the_nic_is_back_and_the_pod_too(
+    world: NodeWorld, pod: dict[str, Any]
+) -> None:
     machine = world.node.machine
     machine.check(["touch", "/run/gone-with-a-reboot", "/etc/cni/kept"])
     steps.run(world.node.restart(), LogProgress())

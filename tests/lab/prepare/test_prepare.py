@@ -56,7 +56,7 @@ def test_a_plan_that_is_refused_changes_nothing(
         del everything
         return replace(GOOD, packages=("bison",))
 
-    monkeypatch.setattr(stage, "look", look)
+    monkeypatch.setattr(stage, "probe_machine", look)
     with pytest.raises(LabError, match="nothing was changed"):
         stage.prepare(Layout(root=tmp_path), LogProgress(), lambda _plan: False)
     assert list(tmp_path.iterdir()) == []

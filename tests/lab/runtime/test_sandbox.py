@@ -16,7 +16,7 @@ from openeni_lab.programs import prepared
 from openeni_lab.progress import LogProgress
 from openeni_lab.runtime import sandbox
 from openeni_lab.runtime.cni import NetworkConfigList, PluginError
-from openeni_lab.runtime.sandbox import Pod, SandboxRuntime
+from openeni_lab.runtime.sandbox import SandboxPod, SandboxRuntime
 from openeni_testing.lab.bare_lab import bare_lab
 from openeni_testing.waiting import wait_for
 
@@ -71,7 +71,7 @@ def recorded(folder: Path) -> list[tuple[dict[str, str], dict[str, Any]]]:
 
 def test_plugins_get_what_containerd_gives_them(folder: Path, network: NetworkConfigList) -> None:
     made = SandboxRuntime(network)
-    pod = Pod("web-0", "shop", "uid-1", {"a": "b"})
+    pod = SandboxPod("web-0", "shop", "uid-1", {"a": "b"})
     sandbox = made.start(pod)
     try:
         (environment, one), (_, two) = recorded(folder)
@@ -102,7 +102,7 @@ def test_plugins_get_what_containerd_gives_them(folder: Path, network: NetworkCo
 
 def test_gc_names_the_sandboxes_that_there_are(folder: Path, network: NetworkConfigList) -> None:
     made = SandboxRuntime(network)
-    sandbox = made.start(Pod("p"))
+    sandbox = made.start(SandboxPod("p"))
     recorded(folder)
     made.collect()
     made.stop(sandbox)
@@ -124,7 +124,7 @@ def test_a_failed_start_is_undone(folder: Path, network: NetworkConfigList) -> N
     (folder / "two").write_text("#!/bin/sh\n[ $CNI_COMMAND = DEL ] || exit 1\n")
     made = SandboxRuntime(network)
     with pytest.raises(PluginError, match=r"^two ADD"):
-        made.start(Pod("p"))
+        made.start(SandboxPod("p"))
     assert [call.command for call in made.calls] == ["ADD", "ADD", "DEL", "DEL"]
     assert not list((folder / "netns").iterdir())
     assert made.sandboxes == {}

@@ -38,7 +38,7 @@ LABS: Final = "labs"  # file of a run's folder
 
 
 @dataclass(frozen=True)
-class Command:
+class TypedCommand:
     """A command, and its time limits with and without built programs."""
 
     words: tuple[str, ...]
@@ -50,10 +50,10 @@ class Command:
 
 
 COMMANDS: Final = (
-    Command(("make", "demo"), 2700, 5400),
-    Command(("make", "check"), 900),
-    Command(("make", "test", "T=tests/system/test_main_job.py"), 1500, 3600),
-    Command(("make", "down"), 300),
+    TypedCommand(("make", "demo"), 2700, 5400),
+    TypedCommand(("make", "check"), 900),
+    TypedCommand(("make", "test", "T=tests/system/test_main_job.py"), 1500, 3600),
+    TypedCommand(("make", "down"), 300),
 )
 
 
@@ -125,8 +125,8 @@ def _judge(wanted: Recipe, place: Path, folder: Path, options: argparse.Namespac
         raise FreshError("\n    ".join(["left behind:", *left]))
 
 
-def _commands(words: Sequence[str]) -> tuple[Command, ...]:
-    return (Command(tuple(words), COMMANDS[0].cold),) if words else COMMANDS
+def _commands(words: Sequence[str]) -> tuple[TypedCommand, ...]:
+    return (TypedCommand(tuple(words), COMMANDS[0].cold),) if words else COMMANDS
 
 
 def _left(machine: FreshMachine, before: Before) -> list[str]:

@@ -13,7 +13,7 @@ from openeni_lab.progress import LogProgress
 
 def start(lab: Layout) -> Machine:
     """Start a bare lab and set its loopback up."""
-    with enclosure.only_one(lab) as lock:
+    with enclosure.locked(lab) as lock:
         steps.run([enclosure.step(lab, lock)], LogProgress())
     machine = Machine(lab.control)
     machine.check(["ip", "link", "set", "lo", "up"])
@@ -21,7 +21,7 @@ def start(lab: Layout) -> Machine:
 
 
 def remove(lab: Layout) -> None:
-    with enclosure.only_one(lab):
+    with enclosure.locked(lab):
         enclosure.remove(lab)
 
 

@@ -41,7 +41,7 @@ class SmallLab:
         return lab
 
     def up(self) -> None:
-        with enclosure.only_one(self.layout) as lock:
+        with enclosure.locked(self.layout) as lock:
             steps.run([enclosure.step(self.layout, lock), *self.steps()], LogProgress())
 
     def steps(self) -> list[steps.Step]:
@@ -51,7 +51,7 @@ class SmallLab:
         return [*wires, *cloud]
 
     def remove(self) -> None:
-        with enclosure.only_one(self.layout):
+        with enclosure.locked(self.layout):
             enclosure.remove(self.layout)
 
     def node(self, name: str, server_id: str = "") -> FakeNode:
