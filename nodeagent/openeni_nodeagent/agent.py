@@ -18,7 +18,7 @@ from openeni_kube.workers import Workers
 from openeni_kube.workqueue import Backoff
 from openeni_nodeagent.attachments import del_queue
 from openeni_nodeagent.attachments.commands import CniCommands, Lookups
-from openeni_nodeagent.attachments.pool_choice import PoolSelector
+from openeni_nodeagent.attachments.pool_choice import PoolChooser
 from openeni_nodeagent.attachments.repair import Repair
 from openeni_nodeagent.cluster.node_reconciler import NodeReconciler
 from openeni_nodeagent.cluster.watches import Caches, Watches
@@ -145,10 +145,18 @@ class Agent:
 
     def _lookups(self) -> Lookups:
         caches = self._caches
+        chooser = PoolChooser(
+            self._settings.node,
+            nodes=caches.nodes,
+            pods=caches.pods,
+            pools=caches.pools,
+            namespaces=caches.namespaces,
+            silence=self._watches.pods_age,
+        )
         return Lookups(
             caches.pods,
             caches.enis,
-            PoolSelector(caches.pods, caches.pools, caches.namespaces, self._watches.pods_age),
+            chooser,
             is_prepared=self._enis.is_prepared,
             wait_until_synced=self._wait_until_synced,
             repaired=self._repaired.is_set,

@@ -103,7 +103,7 @@ class NodeDatapath(Protocol):
     """
 
     def modes(self) -> frozenset[str]:
-        """Return the labels (Datapath.label) of the modes that this kernel supports; tried once."""
+        """Return the labels (Datapath.word) of the modes that this kernel supports; tried once."""
         ...
 
     def prepare_node(self, node: NodeFacts) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 import kopf
 
-from openeni_crds.names import ENIPOOL, MANAGER_OPERATOR, NAMESPACE
+from openeni_crds.names import ENIPOOLS, MANAGER_OPERATOR, NAMESPACES
 from openeni_kube.client import NotConfiguredError, connect
 from openeni_kube.store import NotFoundError, Store, StoreError
 from openeni_operator import logs
@@ -64,8 +64,8 @@ def begin(settings: Settings, store: Store, clouds: Clouds) -> Operator:
     told = ""
     while True:
         try:
-            namespace = store.get(NAMESPACE, "kube-system")
-            store.list(ENIPOOL)
+            namespace = store.get(NAMESPACES, "kube-system")
+            store.list(ENIPOOLS)
             operator = assemble(settings, store, clouds, namespace["metadata"]["uid"])
             operator.start()
         except NotFoundError:

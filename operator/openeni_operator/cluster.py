@@ -1,15 +1,13 @@
 """What the operator reads of Nodes and Pods: few facts, so that heartbeats change nothing."""
 
-import re
 from dataclasses import dataclass
 from typing import Any, Final
 
 from openeni_crds.enipool import Mode
 from openeni_crds.meta import Json
 from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH, LABEL_ZONE
+from openeni_crds.selection import NodeTraits, PodTraits, server_of
 
-# cloud-provider-openstack writes openstack:///<id>, or openstack://<region>/<id>.
-_PROVIDER_ID: Final = re.compile(r"^openstack://[^/]*/([^/]+)$")
 _SUFFIXES: Final = {"": 1, "k": 1000}
 
 
@@ -23,6 +21,11 @@ class Node:
     @property
     def zone(self) -> str:
         return self.labels.get(LABEL_ZONE, "")
+
+    @property
+    def traits(self) -> NodeTraits:
+        """Return what decides which pools serve the node."""
+        return NodeTraits(self.labels, self.server_id)
 
     def is_other_than(self, server_id: str) -> bool:
         """Whether it is another server by now; a node that does not say yet may be the same."""
@@ -45,6 +48,10 @@ class WaitingPod:
     annotations: dict[str, str]
     wants: bool  # neither hostNetwork nor served nor going
 
+    def traits(self, namespace_labels: dict[str, str]) -> PodTraits:
+        """Return what decides the pod's pool."""
+        return PodTraits(self.namespace, self.labels, self.annotations, namespace_labels)
+
 
 def node_of(body: Json) -> Node:
     metadata: Json = body["metadata"]
@@ -55,12 +62,6 @@ def node_of(body: Json) -> Node:
         server_of(body.get("spec", {}).get("providerID", "")),
         _count(allocatable.get("pods", "110")),
     )
-
-
-def server_of(provider_id: str) -> str:
-    """Nova's id in a Node's spec.providerID; "" where it is not OpenStack's."""
-    found = _PROVIDER_ID.match(provider_id)
-    return found.group(1) if found else ""
 
 
 def pod_of(body: Json) -> WaitingPod:

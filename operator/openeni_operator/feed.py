@@ -6,15 +6,15 @@ from typing import Any, Final
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import ObjectMeta
-from openeni_crds.names import ENIPOOL, NAMESPACE, NODE, Kind
-from openeni_crds.selection import PodFacts, choose_pool
+from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODIPS, Kind
+from openeni_crds.selection import choose_pool
 from openeni_operator.cluster import Node, WaitingPod
 from openeni_operator.eni.status import OWNED
-from openeni_operator.keys import ENIS, PODIPS, POOLS, Key
+from openeni_operator.keys import Key
 from openeni_operator.mirror import Change, Mirror
 from openeni_operator.podip.reconcile import ALL
 
-_EVERY_POOL: Final[frozenset[Kind]] = frozenset({ENIPOOL, NAMESPACE, NODE})
+_EVERY_POOL: Final[frozenset[Kind]] = frozenset({ENIPOOLS, NAMESPACES, NODES})
 
 
 def keys_of(change: Change[Any], mirror: Mirror) -> set[Key]:
@@ -25,16 +25,16 @@ def keys_of(change: Change[Any], mirror: Mirror) -> set[Key]:
     """
     before, after = change.before, change.after
     if _inputs(before) == _inputs(after):
-        return {Key(POOLS, after.spec.pool)} if isinstance(after, ENI) else set()
+        return {Key(ENIPOOLS, after.spec.pool_name)} if isinstance(after, ENI) else set()
     keys: set[Key] = set()
     if change.kind in _EVERY_POOL:
-        keys.update(Key(POOLS, pool.name) for pool in mirror.pools())
+        keys.update(Key(ENIPOOLS, pool.name) for pool in mirror.pools())
     for side in (before, after):
         match side:
             case ENIPool():
-                keys.add(Key(POOLS, side.name))
+                keys.add(Key(ENIPOOLS, side.name))
             case ENI():
-                keys |= {Key(ENIS, side.name), Key(POOLS, side.spec.pool)}
+                keys |= {Key(ENIS, side.name), Key(ENIPOOLS, side.spec.pool_name)}
             case Node():
                 keys.update(_of_node(side, mirror, gone=after is None))
             case WaitingPod():
@@ -62,7 +62,7 @@ def _identity(metadata: ObjectMeta) -> tuple[object, ...]:
 
 def everything(mirror: Mirror) -> set[Key]:
     """Return the keys of all there is."""
-    pools = {Key(POOLS, pool.name) for pool in mirror.pools()}
+    pools = {Key(ENIPOOLS, pool.name) for pool in mirror.pools()}
     return pools | {Key(ENIS, eni.name) for eni in mirror.enis()} | {Key(PODIPS, ALL)}
 
 
@@ -73,6 +73,9 @@ def _of_node(node: Node, mirror: Mirror, *, gone: bool) -> Iterable[Key]:
 
 
 def _of_pod(pod: WaitingPod, mirror: Mirror) -> Iterable[Key]:
+    node = mirror.node(pod.node)
+    if node is None:
+        return []
     labels = mirror.namespace_labels(pod.namespace)
-    chosen = choose_pool(PodFacts(pod.labels, pod.annotations, labels), mirror.pools())
-    return [Key(POOLS, chosen.name)] if isinstance(chosen, ENIPool) else []
+    chosen = choose_pool(pod.traits(labels), node.traits, mirror.pools())
+    return [Key(ENIPOOLS, chosen.name)] if isinstance(chosen, ENIPool) else []

@@ -2,24 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
+from openeni_crds.names import Kind
 from openeni_kube.result import Result
-
-POOLS: Final = "ENIPool"
-ENIS: Final = "ENI"
-PODIPS: Final = "PodIPs"
 
 
 @dataclass(frozen=True, order=True)
 class Key:
-    """`kind` is one of the words above, `name` one of its objects (of PodIPs: their node)."""
+    """One object by its kind and name; of PodIPs, all that a node has, by the node's name."""
 
-    kind: str
+    kind: Kind
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind}/{self.name}"
+        return f"{self.kind.name}/{self.name}"
 
 
 Reconcile: TypeAlias = Callable[[str], Result]

@@ -13,13 +13,12 @@ from typing import Any, Final, Generic, TypeVar
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import Json, decode
-from openeni_crds.names import ENI as ENI_KIND
-from openeni_crds.names import ENIPOOL, NAMESPACE, NODE, POD, Kind
+from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODS, Kind
 from openeni_operator.cluster import Node, WaitingPod, node_of, pod_of
 
 T = TypeVar("T")
 PENDING: Final = "spec.nodeName!=,status.phase=Pending"
-SELECTORS: Final[dict[Kind, str]] = {POD: PENDING}  # of what is watched: the rest is not needed
+SELECTORS: Final[dict[Kind, str]] = {PODS: PENDING}  # of what is watched: the rest is not needed
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,11 @@ def _labels(body: Json) -> dict[str, str]:
 
 
 _DECODE: Final[dict[Kind, Callable[[Json], Any]]] = {
-    ENIPOOL: lambda body: decode(body, ENIPool),
-    ENI_KIND: lambda body: decode(body, ENI),
-    NODE: node_of,
-    POD: pod_of,
-    NAMESPACE: _labels,
+    ENIPOOLS: lambda body: decode(body, ENIPool),
+    ENIS: lambda body: decode(body, ENI),
+    NODES: node_of,
+    PODS: pod_of,
+    NAMESPACES: _labels,
 }
 KINDS: Final = tuple(_DECODE)
 
@@ -102,34 +101,34 @@ class Mirror:
             return {key: entry.version for key, entry in self._kinds[kind].items()}
 
     def pools(self) -> list[ENIPool]:
-        return self._values(ENIPOOL)
+        return self._values(ENIPOOLS)
 
     def pool(self, name: str) -> ENIPool | None:
-        found: ENIPool | None = self._value(ENIPOOL, name)
+        found: ENIPool | None = self._value(ENIPOOLS, name)
         return found
 
     def enis(self) -> list[ENI]:
-        return self._values(ENI_KIND)
+        return self._values(ENIS)
 
     def eni(self, name: str) -> ENI | None:
-        found: ENI | None = self._value(ENI_KIND, name)
+        found: ENI | None = self._value(ENIS, name)
         return found
 
     def enis_of(self, pool: str) -> list[ENI]:
-        return [eni for eni in self.enis() if eni.spec.pool == pool]
+        return [eni for eni in self.enis() if eni.spec.pool_name == pool]
 
     def nodes(self) -> list[Node]:
-        return self._values(NODE)
+        return self._values(NODES)
 
     def node(self, name: str) -> Node | None:
-        found: Node | None = self._value(NODE, name)
+        found: Node | None = self._value(NODES, name)
         return found
 
     def waiting_pods(self) -> list[WaitingPod]:
-        return [pod for pod in self._values(POD) if pod.wants]
+        return [pod for pod in self._values(PODS) if pod.wants]
 
     def namespace_labels(self, name: str) -> dict[str, str]:
-        return self._value(NAMESPACE, name) or {}
+        return self._value(NAMESPACES, name) or {}
 
     def _values(self, kind: Kind) -> list[Any]:
         with self._lock:

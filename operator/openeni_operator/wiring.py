@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from openeni_crds.names import ENIPOOLS, ENIS, PODIPS, Kind
 from openeni_kube.store import Store
 from openeni_kube.workers import Workers
 from openeni_operator.cloud.clouds import Clouds
@@ -15,7 +16,7 @@ from openeni_operator.enipool.reconcile import PoolReconciler
 from openeni_operator.enipool.reconcile import World as PoolWorld
 from openeni_operator.enipool.resolver import Resolver
 from openeni_operator.feed import everything, keys_of
-from openeni_operator.keys import ENIS, PODIPS, POOLS, Key, Reconcile
+from openeni_operator.keys import Key, Reconcile
 from openeni_operator.mirror import Mirror
 from openeni_operator.podip.reconcile import PodIPReconciler
 from openeni_operator.podip.reconcile import World as PodIPWorld
@@ -64,8 +65,8 @@ def assemble(settings: Settings, store: Store, clouds: Clouds, cluster_id: str) 
 
     enis = ENIWorld(mirror, store, clouds.get, cluster_id, ports, time.monotonic, now, lost)
     resolver = Resolver(clouds.get, ports, age, time.monotonic)
-    reconcilers: dict[str, Reconcile] = {
-        POOLS: PoolReconciler(PoolWorld(mirror, store, resolver, now)),
+    reconcilers: dict[Kind, Reconcile] = {
+        ENIPOOLS: PoolReconciler(PoolWorld(mirror, store, resolver, now)),
         ENIS: ENIReconciler(enis),
         PODIPS: PodIPReconciler(PodIPWorld(mirror, store, now)),
     }

@@ -147,27 +147,30 @@ def test_a_pod_that_the_watch_shows_late_is_waited_for(host: AgentHost) -> None:
 
 def test_a_pod_without_a_pool_gets_an_error_that_names_the_cause(host: AgentHost) -> None:
     node_objects.make_node(host.store)
-    node_objects.make_pool(host.store, default=False)
+    node_objects.make_pool(host.store, selects_all=False)
     with host.agent():
         uid = node_objects.make_pod(host.store, "web", {names.ANNOTATION_POOL: "gold"})
         answer = host.runtime("c1").call("ADD", "c1", uid, "web")
-        assert (answer.error, "no ENIPool 'gold'" in answer.body["msg"]) == (11, True)
+        assert answer.error == 11
+        assert "there is no ENIPool 'gold'" in answer.body["details"]
         uid = node_objects.make_pod(host.store, "other")
-        assert "Default" in host.runtime("c2").call("ADD", "c2", uid, "other").body["msg"]
+        answer = host.runtime("c2").call("ADD", "c2", uid, "other")
+        assert answer.body["msg"] == "no ENIPool for pod default/other"
+        assert "(pods) selects this pod of namespace 'default'" in answer.body["details"]
 
 
 def test_nothing_is_granted_from_a_pool_that_is_being_deleted(host: AgentHost) -> None:
     host.create_objects()
     host.store.patch(
-        names.ENIPOOL,
+        names.ENIPOOLS,
         "pods",
         [{"op": "add", "path": "/metadata/finalizers", "value": [names.FINALIZER_ENIPOOL]}],
     )
-    host.store.delete(names.ENIPOOL, "pods")
+    host.store.delete(names.ENIPOOLS, "pods")
     with host.agent():
         uid = node_objects.make_pod(host.store, "web")
         answer = host.runtime("c1").call("ADD", "c1", uid, "web")
-        assert "being deleted" in answer.body["msg"]
+        assert "being deleted" in answer.body["details"]
 
 
 def test_a_refusal_of_the_kernel_frees_the_address_and_is_named(

@@ -45,7 +45,7 @@ def test_an_eni_that_is_being_deleted_waits_for_its_pods_and_is_released(
     host.create_objects()
     with host.agent():
         address = host.add("web", "c1")
-        host.store.delete(names.ENI, "pods-0")
+        host.store.delete(names.ENIS, "pods-0")
         generation = wait_for(
             lambda: host.eni().metadata.deleting and host.eni().metadata.generation, "deleting"
         )
@@ -68,7 +68,7 @@ def test_addresses_asked_back_are_answered_at_the_generation_that_asked(
         held = host.add("web", "c1")
         free = next(a for a in node_objects.addresses(3) if a != held)
         host.store.patch(
-            names.ENI,
+            names.ENIS,
             "pods-0",
             [{"op": "add", "path": "/spec/retiring", "value": [held, free]}],
         )
@@ -95,13 +95,13 @@ def test_a_second_reconcile_of_the_same_state_writes_nothing(
             host.ready_podip(name)
         store.applied.clear()
         label = [{"op": "add", "path": "/metadata/labels", "value": {"x": "y"}}]
-        store.patch(names.NODE, "n1", [{**label[0], "path": "/metadata/labels/x", "value": "y"}])
-        store.patch(names.ENI, "pods-0", label)
-        store.patch(names.PODIP, "web", label, "default")
+        store.patch(names.NODES, "n1", [{**label[0], "path": "/metadata/labels/x", "value": "y"}])
+        store.patch(names.ENIS, "pods-0", label)
+        store.patch(names.PODIPS, "web", label, "default")
         node_objects.make_eni(store, "pods-1")
         node_objects.write_operator_status(store, "pods-1", number=1)
         bare: list[Json] = [{"op": "replace", "path": "/status", "value": {}}]
-        store.patch(names.PODIP, "last", bare, "default", subresource="status")
+        store.patch(names.PODIPS, "last", bare, "default", subresource="status")
         wait_for(lambda: host.node_status("pods-1").available == 3, "the last ENI is ready")
         host.ready_podip("last")
         assert set(store.applied) == {"ENI pods-1", "PodIP last"}
@@ -139,12 +139,12 @@ def test_the_node_is_labelled_with_the_modes_of_its_kernel(host: AgentHost) -> N
     with host.agent():
         wait_for(
             lambda: (
-                host.store.get(names.NODE, "n1")["metadata"]["labels"].get(names.LABEL_VETH)
+                host.store.get(names.NODES, "n1")["metadata"]["labels"].get(names.LABEL_VETH)
                 == "true"
             ),
             "the label is there",
         )
-        labels = host.store.get(names.NODE, "n1")["metadata"]["labels"]
+        labels = host.store.get(names.NODES, "n1")["metadata"]["labels"]
         assert labels[names.LABEL_IPVLAN] == "false"
         assert labels["kubernetes.io/os"] == "linux"
 
@@ -193,10 +193,10 @@ def test_the_guards_of_an_eni_that_is_gone_are_removed(host: AgentHost) -> None:
     with host.agent():
         guard = host.folder / "networkd" / "05-openeni-fa163e000000.network"
         wait_for(guard.exists, "networkd is kept off")
-        host.store.delete(names.ENI, "pods-0")
+        host.store.delete(names.ENIS, "pods-0")
         wait_for(lambda: host.condition(Type.LINK_READY).reason == "Deleting", "released")
         host.store.patch(
-            names.ENI, "pods-0", [{"op": "replace", "path": "/metadata/finalizers", "value": []}]
+            names.ENIS, "pods-0", [{"op": "replace", "path": "/metadata/finalizers", "value": []}]
         )
         wait_for(lambda: not guard.exists(), "the guard is gone")
 

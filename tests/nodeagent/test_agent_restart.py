@@ -169,10 +169,10 @@ def test_an_address_in_the_kernel_without_an_owner_is_reserved_until_it_is_gone(
         address = host.add("web", "c1")
         host.ready_podip("web")
     host.settings.journal.unlink()
-    host.store.delete(names.POD, "web", "default")
-    host.store.delete(names.PODIP, "web", "default")
+    host.store.delete(names.PODS, "web", "default")
+    host.store.delete(names.PODIPS, "web", "default")
     host.store.patch(
-        names.PODIP,
+        names.PODIPS,
         "web",
         [{"op": "replace", "path": "/metadata/finalizers", "value": []}],
         "default",
@@ -209,7 +209,7 @@ def test_a_new_pod_of_the_same_name_waits_for_the_old_ones_podip(host: AgentHost
         old = node_objects.make_pod(host.store, "web-0")
         host.add("web-0", "c1", old)
         host.ready_podip("web-0")
-        host.store.delete(names.POD, "web-0", "default")
+        host.store.delete(names.PODS, "web-0", "default")
         new = node_objects.make_pod(host.store, "web-0")
         host.add("web-0", "c2", new)
         podip = host.podip("web-0")
@@ -221,7 +221,7 @@ def test_a_new_pod_of_the_same_name_waits_for_the_old_ones_podip(host: AgentHost
 
 
 def test_a_podip_of_the_same_name_on_another_node_is_waited_for(host: AgentHost) -> None:
-    host.store.create(names.PODIP, podip_body("web-0", node="n2"))
+    host.store.create(names.PODIPS, podip_body("web-0", node="n2"))
     before = host.podip("web-0")
     assert before is not None
     with host.agent():
@@ -229,7 +229,7 @@ def test_a_podip_of_the_same_name_on_another_node_is_waited_for(host: AgentHost)
         host.add("web-0", "c1", uid)
         wait_for(lambda: host.node_status().granted == 1, "the pod is counted")
         assert host.podip("web-0") == before
-        host.store.delete(names.PODIP, "web-0", "default")
+        host.store.delete(names.PODIPS, "web-0", "default")
         wait_for(lambda: host.holds("web-0", uid=uid), "the PodIP is the new pod's")
 
 
@@ -241,8 +241,8 @@ def test_gc_frees_only_what_neither_runtime_nor_api_server_has(
         for name, container in (("listed", "c1"), ("known", "c2"), ("lost", "c3")):
             host.add(name, container)
         for name in ("listed", "lost"):
-            uid = host.store.get(names.POD, name, "default")["metadata"]["uid"]
-            host.store.delete(names.POD, name, "default")
+            uid = host.store.get(names.PODS, name, "default")["metadata"]["uid"]
+            host.store.delete(names.PODS, name, "default")
             forgotten(agent, uid)
         assert host.runtime("x").gc("c1").code == 0
         assert sorted(host.datapath.owners().values()) == ["c1", "c2"]
@@ -251,8 +251,8 @@ def test_gc_frees_only_what_neither_runtime_nor_api_server_has(
 def test_gc_spares_a_pod_that_is_just_being_started(host: AgentHost) -> None:
     with host.agent() as agent:
         host.add("young", "c1")
-        uid = host.store.get(names.POD, "young", "default")["metadata"]["uid"]
-        host.store.delete(names.POD, "young", "default")
+        uid = host.store.get(names.PODS, "young", "default")["metadata"]["uid"]
+        host.store.delete(names.PODS, "young", "default")
         forgotten(agent, uid)
         assert host.runtime("x").gc().code == 0
         assert list(host.datapath.owners().values()) == ["c1"]

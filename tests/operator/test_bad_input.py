@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from openeni_crds.conditions import Condition, Type, find
-from openeni_crds.names import ENI, LABEL_VETH, NODE
+from openeni_crds.names import ENIS, LABEL_VETH, NODES
+from openeni_crds.terms import SubnetTerm
 from openeni_operator.cloud.errors import (
     CloudError,
     CredentialsInvalidError,
@@ -26,7 +27,7 @@ def said(world: OperatorWorld, type_: Type, pool: str = "pods") -> Condition:
 
 def label(world: OperatorWorld, node: str, value: str) -> None:
     path = "/metadata/labels/" + LABEL_VETH.replace("/", "~1")
-    world.api.patch(NODE, node, [{"op": "add", "path": path, "value": value}])
+    world.api.patch(NODES, node, [{"op": "add", "path": path, "value": value}])
 
 
 def add_nope(world: OperatorWorld) -> None:
@@ -35,11 +36,11 @@ def add_nope(world: OperatorWorld) -> None:
 
 
 def one_of_two_goes(world: OperatorWorld) -> None:
-    del world.cloud.subnets[world.cloud.find_subnets("twice")[1].id]
+    del world.cloud.subnets[world.cloud.find_subnets(SubnetTerm(name="twice"))[1].id]
 
 
 def dhcp_off(world: OperatorWorld) -> None:
-    old = world.cloud.find_subnets("dhcp")[0]
+    old = world.cloud.find_subnets(SubnetTerm(name="dhcp"))[0]
     del world.cloud.subnets[old.id]
     world.cloud.add_subnet(world.cloud.networks[old.network_id], "dhcp", old.cidr)
 
@@ -53,35 +54,35 @@ def bigger_mtu(world: OperatorWorld) -> None:
     ("spec", "change", "type_", "reason", "words"),
     [
         pytest.param(
-            {"subnets": [{"subnet": "pods"}, {"subnet": "nope"}]},
+            {"subnets": [{"name": "pods"}, {"name": "nope"}]},
             add_nope,
             Type.READY,
             "NotFound",
-            "spec.subnets[1].subnet: cloud 'default' has no subnet 'nope'",
+            "spec.subnets[1]: cloud 'default' has no subnet with the name 'nope'",
             id="unknown subnet",
         ),
         pytest.param(
-            {"subnets": [{"subnet": "twice"}]},
+            {"subnets": [{"name": "twice"}]},
             one_of_two_goes,
             Type.READY,
             "AmbiguousName",
-            "spec.subnets[0].subnet: 2 subnets are called 'twice'; give the id of one: subnet-",
+            "spec.subnets[0]: 2 subnets have the name 'twice'; give the id of one: subnet-",
             id="ambiguous subnet",
         ),
         pytest.param(
-            {"securityGroups": ["pods", "nope"]},
+            {"securityGroups": [{"name": "pods"}, {"name": "nope"}]},
             add_nope,
             Type.READY,
             "NotFound",
-            "spec.securityGroups[1]: cloud 'default' has no security group 'nope'",
+            "spec.securityGroups[1]: cloud 'default' has no security group with the name 'nope'",
             id="unknown security group",
         ),
         pytest.param(
-            {"subnets": [{"subnet": "dhcp"}]},
+            {"subnets": [{"name": "dhcp"}]},
             dhcp_off,
             Type.SUPPORTED,
             "DHCPEnabled",
-            "spec.subnets[0].subnet: subnet 'dhcp' has DHCP on",
+            "spec.subnets[0]: subnet 'dhcp' has DHCP on",
             id="DHCP",
         ),
         pytest.param(
@@ -108,7 +109,7 @@ def test_a_pool_that_cannot_be_served_says_why_and_recovers(
     assert (told.status, told.reason) == ("False", reason)
     assert words in told.message
     assert said(world, Type.READY).status == "False"
-    assert world.api.list(ENI).items == ()
+    assert world.api.list(ENIS).items == ()
     change(world)
     world.settle(100)
     assert len(world.ready()) == 1
@@ -128,17 +129,9 @@ def test_a_slaac_subnet_anywhere_on_the_network_is_refused() -> None:
 def test_subnets_of_different_networks_are_refused() -> None:
     world = OperatorWorld()
     world.cloud.add_subnet(world.cloud.add_network("b"), "b", "10.90.0.0/24")
-    world.add_pool(subnets=[{"subnet": "pods"}, {"subnet": "b"}])
+    world.add_pool(subnets=[{"name": "pods"}, {"name": "b"}])
     world.settle(20)
     assert said(world, Type.READY).reason == "SubnetsOfDifferentNetworks"
-
-
-def test_elastic_growth_is_refused() -> None:
-    world = OperatorWorld()
-    world.add_pool(capacity={"growth": "Elastic"})
-    world.settle(20)
-    assert said(world, Type.SUPPORTED).reason == "GrowthUnsupported"
-    assert world.enis() == []
 
 
 @pytest.mark.parametrize(
@@ -195,18 +188,6 @@ def test_a_node_without_an_agent_is_waited_for() -> None:
     assert world.enis() == []
 
 
-def test_a_second_default_pool_is_told_and_gets_no_eni() -> None:
-    world = OperatorWorld()
-    world.add_pool("a")
-    world.settle(60)
-    world.add_pool("b")
-    world.settle(60)
-    told = said(world, Type.READY, "b")
-    assert told.reason == "DuplicateDefault"
-    assert "pool 'a' is the Default one already" in told.message
-    assert {e.spec.pool for e in world.enis()} == {"a"}
-
-
 def test_a_used_up_quota_is_told_with_what_to_do_and_got_over() -> None:
     world = OperatorWorld(nodes=2)
     world.cloud.quota = 1
@@ -227,12 +208,12 @@ def test_an_exhausted_subnet_leads_to_the_next_one_of_the_pool() -> None:
     world = OperatorWorld()
     world.cloud.add_subnet(world.network, "tiny", "10.97.0.0/29")
     world.add_pool(
-        subnets=[{"subnet": "tiny"}, {"subnet": "pods"}],
+        subnets=[{"name": "tiny"}, {"name": "pods"}],
         capacity={"addressesPerENI": 6, "minAvailable": 1},
     )
     world.settle(60)
     (eni,) = world.enis()
-    assert eni.spec.subnets == (world.subnet.id,)
+    assert eni.spec.subnet_ids == (world.subnet.id,)
     assert len(world.ready()) == 1
 
 
@@ -259,13 +240,13 @@ def test_a_server_of_another_project_is_told_and_no_port_is_made() -> None:
 
 def test_zones_choose_subnets() -> None:
     world = OperatorWorld()
-    world.add_pool(subnets=[{"subnet": "pods", "zone": "az7"}])
+    world.add_pool(subnets=[{"name": "pods", "zone": "az7"}])
     world.settle(60)
     assert said(world, Type.CAPACITY_AVAILABLE).reason == "InvalidSpec"
     assert "for the zone of node n1" in said(world, Type.CAPACITY_AVAILABLE).message
     assert world.enis() == []
     zone = "/metadata/labels/topology.kubernetes.io~1zone"
-    world.api.patch(NODE, "n1", [{"op": "add", "path": zone, "value": "az7"}])
+    world.api.patch(NODES, "n1", [{"op": "add", "path": zone, "value": "az7"}])
     world.settle(60)
     assert len(world.ready()) == 1
 
@@ -273,10 +254,10 @@ def test_zones_choose_subnets() -> None:
 def test_two_families_make_a_dual_stack_port() -> None:
     world = OperatorWorld()
     world.cloud.add_subnet(world.network, "v6", "fd00:1::/64")
-    world.add_pool(subnets=[{"subnet": "v6"}, {"subnet": "pods"}])
+    world.add_pool(subnets=[{"name": "v6"}, {"name": "pods"}])
     world.settle(60)
     (eni,) = world.enis()
     assert eni.status.port is not None
     assert len(eni.status.port.primary) == 2
     assert len(eni.status.port.addresses) == 6
-    assert world.pool().status.addresses.total == 3
+    assert world.pool().status.address_counts.total == 3

@@ -3,7 +3,8 @@
 import pytest
 
 from openeni_crds.conditions import Type, find, is_true
-from openeni_crds.names import ENI, ENIPOOL, NODE, POD
+from openeni_crds.enipool_status import NodeCounts
+from openeni_crds.names import ENIPOOLS, ENIS, NODES, PODS, node_hash
 from openeni_operator.cloud.errors import (
     CloudError,
     ConflictError,
@@ -29,8 +30,26 @@ def test_a_pool_gives_each_node_one_attached_port() -> None:
     assert world.cloud.calls["create port"] == world.cloud.calls["attach"] == 2
     pool = world.pool()
     assert is_true(pool.status.conditions, Type.READY)
-    assert (pool.status.nodes, pool.status.enis, pool.status.addresses.total) == (2, 2, 6)
-    assert (pool.status.mode, pool.status.growth) == ("Veth", "Static")
+    counts = pool.status.node_counts, pool.status.eni_count, pool.status.address_counts.total
+    assert counts == (NodeCounts(selected=2, served=2), 2, 6)
+    assert pool.status.datapath_mode == "Veth"
+    assert [s.name for s in pool.status.subnets] == ["pods"]
+    assert pool.status.free_count == pool.status.subnets[0].free_count > 0
+    assert [g.name for g in pool.status.security_groups] == ["pods"]
+
+
+def test_an_eni_is_linked_to_its_pool_and_found_by_its_node() -> None:
+    world = grown()
+    pool = world.pool()
+    for eni in world.enis():
+        (owner,) = eni.metadata.owner_references
+        assert (owner.kind, owner.name, owner.uid) == ("ENIPool", "pods", pool.metadata.uid)
+        assert owner.controller
+        assert not owner.block_owner_deletion
+        assert eni.metadata.labels == {
+            "openeni.io/pool": "pods",
+            "openeni.io/node-hash": node_hash(eni.spec.node_name),
+        }
 
 
 def test_a_second_look_at_the_same_world_writes_nothing_and_orders_nothing() -> None:
@@ -70,7 +89,7 @@ def test_a_pod_that_is_granted_but_still_pending_is_not_counted_twice() -> None:
 
 def test_a_deleted_pool_takes_everything_with_it() -> None:
     world = grown()
-    world.api.delete(ENIPOOL, "pods")
+    world.api.delete(ENIPOOLS, "pods")
     world.settle()
     assert_nothing_is_left(world)
     assert world.cloud.calls["detach"] == 2
@@ -81,7 +100,7 @@ def test_a_deleted_pool_waits_for_the_last_pod() -> None:
     held = world.enis()[0]
     assert held.status.port is not None
     world.held[held.name] = {held.status.port.addresses[1]}
-    world.api.delete(ENIPOOL, "pods")
+    world.api.delete(ENIPOOLS, "pods")
     world.settle(RESYNCS)
     assert [e.name for e in world.enis()] == [held.name]
     assert [p.device_id for p in world.cloud.ports.values()] == [held.spec.server_id]
@@ -95,7 +114,7 @@ def test_an_eni_that_a_person_deletes_goes_in_order_and_comes_back() -> None:
     eni = world.enis()[0]
     assert eni.status.port is not None
     world.held[eni.name] = {eni.status.port.addresses[0]}
-    world.api.delete(ENI, eni.name)
+    world.api.delete(ENIS, eni.name)
     world.settle(200)
     old = next(p for p in world.cloud.ports.values() if p.id == eni.status.port.id)
     assert old.device_id == eni.spec.server_id
@@ -112,7 +131,7 @@ def test_an_idle_eni_goes_when_the_rest_is_enough() -> None:
     world.settle(60)
     assert_in_order(world, 3)
     for i in range(4):
-        world.api.delete(POD, f"p{i}", "default")
+        world.api.delete(PODS, f"p{i}", "default")
     world.settle(2000)
     assert_in_order(world, 2)
 
@@ -120,7 +139,7 @@ def test_an_idle_eni_goes_when_the_rest_is_enough() -> None:
 def test_a_node_that_is_gone_takes_its_enis_with_it_without_its_agent() -> None:
     world = grown()
     server = next(e.spec.server_id for e in world.enis() if e.spec.node_name == "n2")
-    world.api.delete(NODE, "n2")
+    world.api.delete(NODES, "n2")
     world.cloud.remove_server(server)
     world.settle()
     assert_in_order(world, 1)
@@ -128,7 +147,7 @@ def test_a_node_that_is_gone_takes_its_enis_with_it_without_its_agent() -> None:
 
 def test_a_node_object_that_is_gone_while_its_server_lives_still_gets_its_port_detached() -> None:
     world = grown()
-    world.api.delete(NODE, "n2")
+    world.api.delete(NODES, "n2")
     world.settle()
     assert_in_order(world, 1)
     assert world.cloud.calls["detach"] == 1
@@ -184,7 +203,7 @@ def test_an_error_that_passes_is_got_over(operation: str, error: CloudError) -> 
 def test_a_node_that_is_another_server_by_now_gets_a_new_eni() -> None:
     world = grown()
     old = next(e for e in world.enis() if e.spec.node_name == "n2")
-    world.api.delete(NODE, "n2")
+    world.api.delete(NODES, "n2")
     world.cloud.remove_server(old.spec.server_id)
     world.add_node("n2")
     world.settle()
@@ -198,12 +217,12 @@ def test_a_node_is_not_gone_because_the_mirror_lacks_it() -> None:
     eni = world.enis()[0]
     assert eni.status.port is not None
     world.held[eni.name] = {eni.status.port.addresses[0]}
-    world.api.delete(ENI, eni.name)
+    world.api.delete(ENIS, eni.name)
     world.settle(30)
     mirror = world.process.mirror
-    mirror.prune(NODE, eni.spec.node_name, mirror.versions(NODE)[eni.spec.node_name])
+    mirror.prune(NODES, eni.spec.node_name, mirror.versions(NODES)[eni.spec.node_name])
     for _ in range(9):
-        world.process.reconcilers["ENI"](eni.name)
+        world.process.reconcilers[ENIS](eni.name)
         world.cloud.clock.advance(60)
     assert world.cloud.ports[eni.status.port.id].device_id == eni.spec.server_id
 
@@ -211,7 +230,7 @@ def test_a_node_is_not_gone_because_the_mirror_lacks_it() -> None:
 def test_a_node_that_has_lost_its_provider_id_keeps_its_enis() -> None:
     """A Node that was made anew has none until the cloud's controller comes by."""
     world = grown()
-    world.api.patch(NODE, "n2", [{"op": "remove", "path": "/spec/providerID"}])
+    world.api.patch(NODES, "n2", [{"op": "remove", "path": "/spec/providerID"}])
     world.settle()
     assert_in_order(world, 2)
 
@@ -223,7 +242,7 @@ def test_slow_attach_and_detach_are_waited_for() -> None:
     world.settle()
     assert_in_order(world, 2)
     assert world.cloud.calls["attach"] == 2
-    world.api.delete(ENIPOOL, "pods")
+    world.api.delete(ENIPOOLS, "pods")
     world.settle()
     assert_nothing_is_left(world)
     assert world.cloud.calls["detach"] == 2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openeni_crds.names import ENIPOOL
+from openeni_crds.names import ENIPOOLS
 from openeni_testing.cloud.memory import Fault, lost
 from openeni_testing.controller.checks import (
     RESYNCS,
@@ -31,7 +31,7 @@ def test_lost_answers_leave_one_port_for_each_eni(operation: str, late: float) -
 def test_lost_answers_while_deleting_leave_nothing(operation: str) -> None:
     world = grown()
     world.cloud.fail(operation, Fault(lost(), worked=True, late=20), Fault(lost()))
-    world.api.delete(ENIPOOL, "pods")
+    world.api.delete(ENIPOOLS, "pods")
     world.settle(RESYNCS)
     assert_nothing_is_left(world)
 
@@ -53,7 +53,7 @@ def lives(world: OperatorWorld) -> None:
         world.add_pod(f"p{i}", "n1")
     world.settle(100)
     assert_in_order(world, 2)
-    world.api.delete(ENIPOOL, "pods")
+    world.api.delete(ENIPOOLS, "pods")
     world.settle(RESYNCS)
     assert_nothing_is_left(world)
 
@@ -108,7 +108,7 @@ def test_a_crash_in_the_middle_of_an_order_leaks_nothing(operation: str) -> None
     world.add_pool()
     world.settle(100)
     assert_in_order(world, 1)
-    world.api.delete(ENIPOOL, "pods")
+    world.api.delete(ENIPOOLS, "pods")
     world.settle()
     assert_nothing_is_left(world)
 
@@ -120,6 +120,6 @@ def test_an_eni_deleted_while_its_creation_is_under_way_leaks_no_port() -> None:
     world.add_pool()
     world.settle(0, agents=False)
     assert world.cloud.calls["create port"] == 1
-    world.api.delete(ENIPOOL, "pods")
+    world.api.delete(ENIPOOLS, "pods")
     world.settle()
     assert_nothing_is_left(world)

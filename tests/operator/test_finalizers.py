@@ -4,7 +4,7 @@ import pytest
 
 from openeni_crds import eni as models
 from openeni_crds.meta import Json, decode
-from openeni_crds.names import ENI, FINALIZER_ENI
+from openeni_crds.names import ENIS, FINALIZER_ENI
 from openeni_kube.store import InvalidError, NotFoundError
 from openeni_operator.finalizers import with_finalizer, without_finalizer
 from openeni_testing.objects import eni_body
@@ -14,18 +14,18 @@ from openeni_testing.store.memory import MemoryStore
 def created(store: MemoryStore, *finalizers: str) -> models.ENI:
     body: Json = eni_body("e")
     body["metadata"]["finalizers"] = list(finalizers)
-    return decode(store.create(ENI, body), models.ENI)
+    return decode(store.create(ENIS, body), models.ENI)
 
 
 def finalizers(store: MemoryStore) -> list[str]:
-    found: list[str] = store.get(ENI, "e")["metadata"].get("finalizers", [])
+    found: list[str] = store.get(ENIS, "e")["metadata"].get("finalizers", [])
     return found
 
 
 def test_the_others_stay() -> None:
     store = MemoryStore()
     eni = created(store, "example.com/a", FINALIZER_ENI, "example.com/b")
-    without_finalizer(store, ENI, eni.metadata, FINALIZER_ENI)
+    without_finalizer(store, ENIS, eni.metadata, FINALIZER_ENI)
     assert finalizers(store) == ["example.com/a", "example.com/b"]
 
 
@@ -33,35 +33,35 @@ def test_a_list_that_has_changed_is_not_touched() -> None:
     store = MemoryStore()
     eni = created(store, FINALIZER_ENI)
     moved = {"op": "add", "path": "/metadata/finalizers/0", "value": "example.com/a"}
-    store.patch(ENI, "e", [moved])
+    store.patch(ENIS, "e", [moved])
     with pytest.raises(InvalidError):
-        without_finalizer(store, ENI, eni.metadata, FINALIZER_ENI)
+        without_finalizer(store, ENIS, eni.metadata, FINALIZER_ENI)
     assert finalizers(store) == ["example.com/a", FINALIZER_ENI]
 
 
 def test_another_object_of_the_same_name_keeps_its_own() -> None:
     store = MemoryStore()
     eni = created(store, FINALIZER_ENI)
-    without_finalizer(store, ENI, eni.metadata, FINALIZER_ENI)
-    store.delete(ENI, "e")
+    without_finalizer(store, ENIS, eni.metadata, FINALIZER_ENI)
+    store.delete(ENIS, "e")
     created(store, FINALIZER_ENI)
     with pytest.raises(InvalidError):
-        without_finalizer(store, ENI, eni.metadata, FINALIZER_ENI)
+        without_finalizer(store, ENIS, eni.metadata, FINALIZER_ENI)
 
 
 def test_an_object_that_is_gone_is_no_error() -> None:
     store = MemoryStore()
     eni = created(store)
-    store.delete(ENI, "e")
-    without_finalizer(store, ENI, eni.metadata, FINALIZER_ENI)
+    store.delete(ENIS, "e")
+    without_finalizer(store, ENIS, eni.metadata, FINALIZER_ENI)
     with pytest.raises(NotFoundError):
-        store.get(ENI, "e")
+        store.get(ENIS, "e")
 
 
 def test_one_is_put_on_beside_those_that_are_there() -> None:
     store = MemoryStore()
     eni = created(store, "example.com/a")
-    with_finalizer(store, ENI, eni.metadata, FINALIZER_ENI)
+    with_finalizer(store, ENIS, eni.metadata, FINALIZER_ENI)
     assert finalizers(store) == ["example.com/a", FINALIZER_ENI]
     with pytest.raises(InvalidError):
-        with_finalizer(store, ENI, eni.metadata, "example.com/late")
+        with_finalizer(store, ENIS, eni.metadata, "example.com/late")

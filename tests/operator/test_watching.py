@@ -6,9 +6,9 @@ import pytest
 from kopf._cogs.structs.references import Resource
 
 from openeni_crds.meta import Json
-from openeni_crds.names import ENI, ENIPOOL, NAMESPACE, NODE, POD, Kind
+from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODS, Kind
 from openeni_operator import resync
-from openeni_operator.cluster import node_of, pod_of, server_of
+from openeni_operator.cluster import node_of, pod_of
 from openeni_operator.feed import keys_of
 from openeni_operator.handlers import operator_settings
 from openeni_operator.mirror import KINDS, PENDING, Change, Mirror
@@ -21,7 +21,7 @@ from openeni_testing.store.memory import MemoryStore
 def test_kopf_asks_the_server_for_pending_bound_pods_and_for_all_of_the_rest(kind: Kind) -> None:
     resource = Resource(kind.group, kind.version, kind.plural, kind=kind.name)
     asked = operator_settings().watching.field_selectors.collect(resource)
-    assert asked == ([PENDING] if kind == POD else [])
+    assert asked == ([PENDING] if kind == PODS else [])
 
 
 class Eyes:
@@ -43,12 +43,12 @@ class Eyes:
 
 def test_an_older_version_changes_nothing() -> None:
     eyes = Eyes()
-    first = eyes.store.create(ENI, eni_body("e"))
+    first = eyes.store.create(ENIS, eni_body("e"))
     patch = [{"op": "add", "path": "/spec/retiring", "value": ["10.98.0.5"]}]
-    second = eyes.store.patch(ENI, "e", patch)
-    assert eyes.see(ENI, second) == {"ENI/e", "ENIPool/pods"}
-    assert eyes.see(ENI, first) == set()
-    eyes.mirror.drop(ENI, first)
+    second = eyes.store.patch(ENIS, "e", patch)
+    assert eyes.see(ENIS, second) == {"ENI/e", "ENIPool/pods"}
+    assert eyes.see(ENIS, first) == set()
+    eyes.mirror.drop(ENIS, first)
     found = eyes.mirror.eni("e")
     assert found is not None
     assert found.spec.retiring == ("10.98.0.5",)
@@ -56,34 +56,34 @@ def test_an_older_version_changes_nothing() -> None:
 
 def test_a_late_answer_does_not_revive_what_is_gone() -> None:
     eyes = Eyes()
-    body = eyes.store.create(ENI, eni_body("e"))
-    eyes.mirror.put(ENI, body)
-    eyes.mirror.drop(ENI, body)
-    eyes.mirror.put(ENI, body, known=True)
+    body = eyes.store.create(ENIS, eni_body("e"))
+    eyes.mirror.put(ENIS, body)
+    eyes.mirror.drop(ENIS, body)
+    eyes.mirror.put(ENIS, body, known=True)
     assert eyes.mirror.eni("e") is None
 
 
 def test_what_the_operator_wrote_wakes_only_who_counts() -> None:
     eyes = Eyes()
-    eyes.see(ENI, eyes.store.create(ENI, eni_body("e")))
+    eyes.see(ENIS, eyes.store.create(ENIS, eni_body("e")))
     own = status_of("e", conditions=[condition("Attached", "False")])
-    said = eyes.store.apply(ENI, own, manager="openeni-operator", subresource="status")
-    assert eyes.see(ENI, said) == {"ENIPool/pods"}
+    said = eyes.store.apply(ENIS, own, manager="openeni-operator", subresource="status")
+    assert eyes.see(ENIS, said) == {"ENIPool/pods"}
     agents = status_of("e", conditions=[condition("GuestPrepared")])
-    told = eyes.store.apply(ENI, agents, manager="openeni-agent", subresource="status")
-    assert eyes.see(ENI, told) == {"ENI/e", "ENIPool/pods"}
+    told = eyes.store.apply(ENIS, agents, manager="openeni-agent", subresource="status")
+    assert eyes.see(ENIS, told) == {"ENI/e", "ENIPool/pods"}
 
 
 def test_a_pools_own_status_wakes_nobody() -> None:
     eyes = Eyes()
-    eyes.see(ENIPOOL, eyes.store.create(ENIPOOL, pool_body("p")))
+    eyes.see(ENIPOOLS, eyes.store.create(ENIPOOLS, pool_body("p")))
     said = eyes.store.apply(
-        ENIPOOL, status_of("p", nodes=3), manager="openeni-operator", subresource="status"
+        ENIPOOLS, status_of("p", eniCount=3), manager="openeni-operator", subresource="status"
     )
-    assert eyes.see(ENIPOOL, said) == set()
+    assert eyes.see(ENIPOOLS, said) == set()
     found = eyes.mirror.pool("p")
     assert found is not None
-    assert found.status.nodes == 3
+    assert found.status.eni_count == 3
 
 
 def node_body(name: str, **status: Any) -> Json:
@@ -98,39 +98,27 @@ def node_body(name: str, **status: Any) -> Json:
 
 def test_a_heartbeat_of_a_node_wakes_nobody() -> None:
     eyes = Eyes()
-    eyes.mirror.put(ENIPOOL, eyes.store.create(ENIPOOL, pool_body("p")))
-    eyes.mirror.put(ENI, eyes.store.create(ENI, eni_body("e", node="n1")))
-    created = eyes.store.create(NODE, node_body("n1", allocatable={"pods": "110"}))
-    assert eyes.see(NODE, created) == {"ENIPool/p", "ENI/e"}
+    eyes.mirror.put(ENIPOOLS, eyes.store.create(ENIPOOLS, pool_body("p")))
+    eyes.mirror.put(ENIS, eyes.store.create(ENIS, eni_body("e", node="n1")))
+    created = eyes.store.create(NODES, node_body("n1", allocatable={"pods": "110"}))
+    assert eyes.see(NODES, created) == {"ENIPool/p", "ENI/e"}
     beat = [{"op": "add", "path": "/status/conditions", "value": [condition("Ready")]}]
-    assert eyes.see(NODE, eyes.store.patch(NODE, "n1", beat, subresource="status")) == set()
+    assert eyes.see(NODES, eyes.store.patch(NODES, "n1", beat, subresource="status")) == set()
     eyes.keys.clear()
-    eyes.mirror.drop(NODE, eyes.store.get(NODE, "n1"))
-    assert eyes.keys == {"ENIPool/p", "ENI/e", "PodIPs/n1"}
+    eyes.mirror.drop(NODES, eyes.store.get(NODES, "n1"))
+    assert eyes.keys == {"ENIPool/p", "ENI/e", "PodIP/n1"}
 
 
 def test_a_pod_wakes_its_pool_only() -> None:
     eyes = Eyes()
-    for name, selection in (("a", "OnRequest"), ("b", "Default")):
+    for name, priority in (("a", 0), ("b", 1)):
         body = pool_body(name)
-        body["spec"]["selection"] = selection
-        eyes.mirror.put(ENIPOOL, eyes.store.create(ENIPOOL, body))
-    eyes.mirror.put(NAMESPACE, eyes.store.create(NAMESPACE, {"metadata": {"name": "default"}}))
+        body["spec"] |= {"podSelector": {}, "priority": priority}
+        eyes.mirror.put(ENIPOOLS, eyes.store.create(ENIPOOLS, body))
+    eyes.mirror.put(NODES, eyes.store.create(NODES, node_body("n1")))
+    eyes.mirror.put(NAMESPACES, eyes.store.create(NAMESPACES, {"metadata": {"name": "default"}}))
     pod = {"metadata": {"name": "p", "namespace": "default"}, "spec": {"nodeName": "n1"}}
-    assert eyes.see(POD, eyes.store.create(POD, pod)) == {"ENIPool/b"}
-
-
-@pytest.mark.parametrize(
-    ("provider_id", "server"),
-    [
-        ("openstack:///6a2c", "6a2c"),
-        ("openstack://RegionOne/6a2c", "6a2c"),
-        ("aws:///eu/i-1", ""),
-        ("", ""),
-    ],
-)
-def test_a_nodes_server_is_in_its_provider_id(provider_id: str, server: str) -> None:
-    assert server_of(provider_id) == server
+    assert eyes.see(PODS, eyes.store.create(PODS, pod)) == {"ENIPool/b"}
 
 
 @pytest.mark.parametrize(
@@ -161,18 +149,18 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_slow_look_repairs_what_watches_missed_and_tells_of_dead_ones() -> None:
     eyes, looked = Eyes(), list[str]()
     slow = Resync(eyes.store, eyes.mirror, 300, lambda: looked.append("everything"))
-    eyes.store.create(ENI, eni_body("stays"))
-    eyes.store.create(ENI, eni_body("goes"))
+    eyes.store.create(ENIS, eni_body("stays"))
+    eyes.store.create(ENIS, eni_body("goes"))
     slow.fill()
     slow.start()
     slow.round()
     assert slow.healthy()
-    eyes.store.delete(ENI, "goes")
-    eyes.store.create(ENI, eni_body("comes"))
+    eyes.store.delete(ENIS, "goes")
+    eyes.store.create(ENIS, eni_body("comes"))
     slow.round()
     assert sorted(e.name for e in eyes.mirror.enis()) == ["comes", "stays"]
     assert slow.healthy(), "once can be bad luck"
-    eyes.store.create(ENI, eni_body("late"))
+    eyes.store.create(ENIS, eni_body("late"))
     slow.round()
     assert not slow.healthy()
     slow.round()

@@ -17,7 +17,7 @@ from openeni_crds.meta import seconds
 from openeni_nodeagent.addresses import family_of
 from openeni_nodeagent.attachments.container_locks import ContainerLocks
 from openeni_nodeagent.attachments.grant_errors import explain_no_address
-from openeni_nodeagent.attachments.pool_choice import PoolSelector
+from openeni_nodeagent.attachments.pool_choice import PoolChooser
 from openeni_nodeagent.clock import boot_seconds
 from openeni_nodeagent.cluster.cache import Cache
 from openeni_nodeagent.cluster.objects import Pod
@@ -55,7 +55,7 @@ class Lookups:
 
     pods: Cache[Pod]
     enis: Cache[ENI]
-    pool_selector: PoolSelector
+    pool_chooser: PoolChooser
     is_prepared: Callable[[str], bool]  # True once this process has prepared the ENI's link
     wait_until_synced: Callable[[float], bool]  # False at the deadline
     repaired: Callable[[], bool]  # True once journal, kernel and PodIPs have been compared
@@ -111,12 +111,10 @@ class CniCommands:
             raise CniError(
                 Code.TRY_AGAIN, "the agent has not read its objects from the API server yet"
             )
-        selected = self._lookups.pool_selector.select(request.pod_uid, name, call.deadline)
-        pool = selected.pool
-        if selected.assumed:
-            _log.warning(
-                "pod %s: the API server is away, assuming the Default ENIPool %s", name, pool.name
-            )
+        chosen = self._lookups.pool_chooser.pool_for(request.pod_uid, name, call.deadline)
+        pool = chosen.pool
+        if chosen.assumed:
+            _log.warning("pod %s: the API server is away, assuming ENIPool %s", name, pool.name)
         wanted = GrantRequest(
             holder,
             request.pod_namespace,
@@ -124,7 +122,7 @@ class CniCommands:
             request.netns,
             pool.name,
             seconds(pool.spec.cool_down),
-            assumed=selected.assumed,
+            assumed=chosen.assumed,
         )
         grant = self._grants.acquire(wanted, call.deadline, call.alive)
         if grant is None:
@@ -133,7 +131,7 @@ class CniCommands:
 
     def _explain(self, pool: ENIPool) -> str:
         return explain_no_address(
-            pool, (e for e in self._lookups.enis.all() if e.spec.pool == pool.name)
+            pool, (e for e in self._lookups.enis.all() if e.spec.pool_name == pool.name)
         )
 
     def _connect(self, grant: Grant, netns: str) -> PodNetwork:

@@ -1,6 +1,6 @@
 """The parts of Kubernetes' own objects that the agent reads."""
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from openeni_crds.meta import ObjectMeta, decodable
 
@@ -28,9 +28,14 @@ class KubeNodeStatus(Struct, frozen=True):
     addresses: tuple[NodeAddress, ...] = ()
 
 
+class NodeSpec(Struct, frozen=True):
+    provider_id: str = field(name="providerID", default="")
+
+
 @decodable
 class Node(Struct, frozen=True):
     metadata: ObjectMeta
+    spec: NodeSpec = NodeSpec()
     status: KubeNodeStatus = KubeNodeStatus()
 
 

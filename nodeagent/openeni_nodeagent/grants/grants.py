@@ -247,6 +247,7 @@ class Grants:
             wanted.name,
             wanted.netns,
             candidate.eni.name,
+            candidate.eni.pool,
             candidate.addresses,
             candidate.eni.mode,
             candidate.eni.mtu,

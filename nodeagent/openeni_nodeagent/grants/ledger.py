@@ -33,12 +33,13 @@ class Grant(Struct, frozen=True):
     name: str
     netns: str
     eni: str
+    pool: str
     addresses: tuple[str, ...]
-    mode: str  # Datapath.label
+    mode: str  # Datapath.word
     mtu: int  # bytes, of the pod's interface
     at: float  # when it was made
     rest: float  # cool-down of its addresses, in seconds
-    assumed: bool = False  # the pod's pool was unknown and the Default pool assumed
+    assumed: bool = False  # the pod's pool was unknown and assumed
     connected: bool = False  # the datapath has been built
     host_interface: str = ""
     gateway: tuple[str, ...] = ()
@@ -56,7 +57,7 @@ class EniView:
     retiring: frozenset[str] = frozenset()
     retired: frozenset[str] = frozenset()  # acknowledged before this process started
     deleting: bool = False
-    mode: str = ""  # Datapath.label
+    mode: str = ""  # Datapath.word
     mtu: int = 0  # bytes, of its pods' interfaces
     usable: bool = True  # its port exists and is attached, and its link is ready
 

@@ -6,7 +6,7 @@ condition's last transition, so that an unchanged state gives an equal body, whi
 
 from openeni_crds import names
 from openeni_crds.conditions import Condition, Type, condition, merge
-from openeni_crds.eni import ENI, AddressAt, NodeStatus
+from openeni_crds.eni import ENI, NodeStatus, RetireAnswer
 from openeni_crds.meta import Json, encode
 from openeni_nodeagent.enis.link_status import ConditionValue, LinkStatus
 from openeni_nodeagent.grants.ledger import AddressCounts, RetireAnswers
@@ -15,8 +15,8 @@ from openeni_nodeagent.grants.ledger import AddressCounts, RetireAnswers
 def node_status(
     link: LinkStatus, answers: RetireAnswers, counts: AddressCounts, idle_since: str
 ) -> NodeStatus:
-    def at(addresses: tuple[str, ...]) -> tuple[AddressAt, ...]:
-        return tuple(AddressAt(address, answers.generation) for address in addresses)
+    def at(addresses: tuple[str, ...]) -> tuple[RetireAnswer, ...]:
+        return tuple(RetireAnswer(address, answers.generation) for address in addresses)
 
     return NodeStatus(
         device=link.device,
@@ -44,7 +44,7 @@ def status_body(eni: ENI, node: NodeStatus, conditions: tuple[Condition, ...]) -
     counts = {"granted": node.granted, "cooling": node.cooling, "available": node.available}
     return {
         "apiVersion": names.API_VERSION,
-        "kind": names.ENI.name,
+        "kind": names.ENIS.name,
         "metadata": {"name": eni.name, "uid": eni.metadata.uid},
         "status": {"conditions": [encode(c) for c in conditions], "node": encode(node) | counts},
     }

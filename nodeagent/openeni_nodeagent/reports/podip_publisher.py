@@ -9,8 +9,7 @@ from typing import Final
 
 from openeni_crds.eni import ENI
 from openeni_crds.meta import Json, decode
-from openeni_crds.names import FINALIZER_PODIP, MANAGER_AGENT
-from openeni_crds.names import PODIP as PODIP_KIND
+from openeni_crds.names import FINALIZER_PODIP, MANAGER_AGENT, PODIPS
 from openeni_crds.podip import PodIP
 from openeni_kube.result import Result, Retry, requeue
 from openeni_kube.store import ConflictError, InvalidError, NotFoundError, Store, StoreError
@@ -66,24 +65,28 @@ class PodIPPublisher:
             podip = self._create(grant)
         if podip.spec.pod_uid != grant.holder.pod_uid:
             return WAIT_SECONDS  # an older pod of that name is still terminating
-        if podip.spec != podip_body.spec(grant, self._node):
+        wanted = podip_body.spec(grant, self._node)
+        if not podip_body.same_grant(podip.spec, wanted):
+            self._delete(podip)  # another address: what a PodIP records never changes
+            return LAG_SECONDS
+        if podip.spec != wanted:
             applied = self._store.apply(
-                PODIP_KIND, podip_body.body(grant, self._node), manager=MANAGER_AGENT
+                PODIPS, podip_body.body(grant, self._node), manager=MANAGER_AGENT
             )
             podip = decode(applied, PodIP)
         eni = self._enis.get(grant.eni)
         on_port = frozenset(eni.status.port.addresses) if eni and eni.status.port else None
         body, same = podip_body.status(podip, grant, on_port, now_text())
         if not same:
-            self._store.apply(PODIP_KIND, body, manager=MANAGER_AGENT, subresource="status")
+            self._store.apply(PODIPS, body, manager=MANAGER_AGENT, subresource="status")
         return None
 
     def _create(self, grant: Grant) -> PodIP:
         """Create the grant's PodIP; return it, or the one that already has its name."""
         try:
-            return decode(self._store.create(PODIP_KIND, podip_body.body(grant, self._node)), PodIP)
+            return decode(self._store.create(PODIPS, podip_body.body(grant, self._node)), PodIP)
         except ConflictError:
-            return decode(self._store.get(PODIP_KIND, grant.name, grant.namespace), PodIP)
+            return decode(self._store.get(PODIPS, grant.name, grant.namespace), PodIP)
 
     def _delete(self, podip: PodIP) -> None:
         """Remove the finalizer and delete the PodIP: no container has its address."""
@@ -94,8 +97,8 @@ class PodIPPublisher:
         ]
         try:
             if FINALIZER_PODIP in podip.metadata.finalizers:
-                self._store.patch(PODIP_KIND, podip.name, operations, podip.namespace)
+                self._store.patch(PODIPS, podip.name, operations, podip.namespace)
             if not podip.metadata.deleting:
-                self._store.delete(PODIP_KIND, podip.name, podip.namespace, uid=podip.metadata.uid)
+                self._store.delete(PODIPS, podip.name, podip.namespace, uid=podip.metadata.uid)
         except (NotFoundError, InvalidError):
             pass  # gone, or replaced by one of that name: `test` failed

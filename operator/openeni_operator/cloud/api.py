@@ -7,6 +7,8 @@ contract suite. Every method raises a CloudError, has a timeout and repeats noth
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from openeni_crds.terms import SecurityGroupTerm, SubnetTerm
+
 ACTIVE: Final = "ACTIVE"
 
 
@@ -86,13 +88,13 @@ class Quota:
 class Cloud(Protocol):
     """One project in one region."""
 
-    def find_subnets(self, id_or_name: str) -> tuple[Subnet, ...]:
-        """All that have this id or name; names are not unique."""
+    def find_subnets(self, term: SubnetTerm) -> tuple[Subnet, ...]:
+        """Return the subnets that the term selects, by name and id; its zone is not looked at."""
         ...
 
     def subnets_of(self, network_id: str) -> tuple[Subnet, ...]: ...
 
-    def find_security_groups(self, id_or_name: str) -> tuple[SecurityGroup, ...]: ...
+    def find_security_groups(self, term: SecurityGroupTerm) -> tuple[SecurityGroup, ...]: ...
 
     def network(self, network_id: str) -> Network: ...
 

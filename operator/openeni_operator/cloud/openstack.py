@@ -17,6 +17,7 @@ import openstack.exceptions
 from keystoneauth1 import exceptions as keystone
 from keystoneauth1.session import TCPKeepAliveAdapter
 
+from openeni_crds.terms import SecurityGroupTerm, SubnetTerm, selects
 from openeni_operator.cloud.answers import Answer, meaning, no_answer, one_line
 from openeni_operator.cloud.api import (
     FixedIP,
@@ -66,8 +67,8 @@ class OpenStackCloud:
         self._connection = connection
         self._door = door
 
-    def find_subnets(self, id_or_name: str) -> tuple[Subnet, ...]:
-        return self._either("find subnets", self._network.subnets, _subnet, id_or_name)
+    def find_subnets(self, term: SubnetTerm) -> tuple[Subnet, ...]:
+        return self._selected("find subnets", self._network.subnets, _subnet, term)
 
     def subnets_of(self, network_id: str) -> tuple[Subnet, ...]:
         found = self._list(
@@ -75,9 +76,9 @@ class OpenStackCloud:
         )
         return tuple(s for s in found if s.network_id == network_id)
 
-    def find_security_groups(self, id_or_name: str) -> tuple[SecurityGroup, ...]:
-        return self._either(
-            "find security groups", self._network.security_groups, _security_group, id_or_name
+    def find_security_groups(self, term: SecurityGroupTerm) -> tuple[SecurityGroup, ...]:
+        return self._selected(
+            "find security groups", self._network.security_groups, _security_group, term
         )
 
     def network(self, network_id: str) -> Network:
@@ -145,17 +146,18 @@ class OpenStackCloud:
         answer = self._network.put(f"/ports/{port_id}/tags", json={"tags": list(tags)})
         openstack.exceptions.raise_from_response(answer)
 
-    def _either(
-        self, operation: str, find: Callable[..., Any], turn: Callable[[Any], T], id_or_name: str
+    def _selected(
+        self,
+        operation: str,
+        find: Callable[..., Any],
+        turn: Callable[[Any], T],
+        term: SubnetTerm | SecurityGroupTerm,
     ) -> tuple[T, ...]:
-        """Look by id, then by name; Neutron's filters are checked again."""
-        by_id = self._list(
-            operation, lambda: [i for i in find(id=id_or_name) if i.id == id_or_name]
-        )
-        found = by_id or self._list(
-            operation, lambda: [i for i in find(name=id_or_name) if i.name == id_or_name]
-        )
-        return tuple(map(turn, found))
+        """List by the term's filter, and apply it again to what comes."""
+        asked = {"id": term.id, "name": term.name, "tags": ",".join(term.tags or ())}
+        query = {key: value for key, value in asked.items() if value}
+        found = self._list(operation, lambda: [i for i in find(**query) if _means(term, i)])
+        return tuple(turn(i) for i in sorted(found, key=lambda i: (i.name or "", i.id)))
 
     def _list(self, operation: str, do: Callable[[], Iterable[T]]) -> tuple[T, ...]:
         return self._read(operation, lambda: tuple(do()))
@@ -239,6 +241,10 @@ def _classify(error: Exception, sort: Sort, cloud: str) -> CloudError:  # noqa: 
             )
         case _:
             return InvalidError(f"cloud {cloud!r}: {type(error).__name__}: {one_line(str(error))}")
+
+
+def _means(term: SubnetTerm | SecurityGroupTerm, found: Any) -> bool:
+    return selects(term, found.id, found.name or "", found.tags or ())
 
 
 def _port(found: Any) -> Port:

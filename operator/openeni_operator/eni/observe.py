@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from openeni_crds.conditions import Type, is_true
 from openeni_crds.eni import ENI, PortStatus, PortSubnet
-from openeni_crds.names import NODE, port_name, port_tags
+from openeni_crds.names import NODES, port_name, port_tags
 from openeni_kube.store import NotFoundError as NoObjectError
 from openeni_kube.store import Store
 from openeni_operator.cloud import errors
@@ -85,7 +85,7 @@ def _look(world: World, cloud: Cloud, eni: ENI) -> tuple[Port, ...]:
     name = port_name(world.cluster_id, eni.metadata.uid)
     recorded = eni.status.port
     if recorded and not eni.metadata.deleting and is_true(eni.status.conditions, Type.READY):
-        listed = world.ports.of(eni.spec.cloud, cloud, eni.spec.network)
+        listed = world.ports.of(eni.spec.cloud, cloud, eni.spec.network_id)
         own = tuple(p for p in listed if p.name == name)
         if len(own) == 1 and _as_it_was(own[0], recorded, eni.spec.server_id):
             return own
@@ -112,7 +112,7 @@ def _node_is_gone(world: World, eni: ENI) -> bool:
     if known is not None and not known.is_other_than(eni.spec.server_id):
         return False
     try:
-        found = node_of(world.store.get(NODE, eni.spec.node_name))
+        found = node_of(world.store.get(NODES, eni.spec.node_name))
     except NoObjectError:
         return True
     return found.is_other_than(eni.spec.server_id)
@@ -131,12 +131,12 @@ def _segment(cloud: Cloud, eni: ENI, port: Port) -> Segment:
     before = eni.status.port
     if before is not None and before.id == port.id:
         return Segment(before.mtu, before.subnets)
-    known = {s.id: s for s in cloud.subnets_of(eni.spec.network)}
-    missing = [s for s in eni.spec.subnets if s not in known]
+    known = {s.id: s for s in cloud.subnets_of(eni.spec.network_id)}
+    missing = [s for s in eni.spec.subnet_ids if s not in known]
     if missing:
         raise errors.NotFoundError(
             f"the network has no subnet {missing[0]} any more; delete this ENI"
         )
-    chosen = (known[s] for s in eni.spec.subnets)
-    mtu = cloud.network(eni.spec.network).mtu
+    chosen = (known[s] for s in eni.spec.subnet_ids)
+    mtu = cloud.network(eni.spec.network_id).mtu
     return Segment(mtu, tuple(PortSubnet(s.id, s.cidr, s.gateway) for s in chosen))

@@ -6,8 +6,14 @@ from typing import Final
 from openeni_crds.conditions import Reason, Type, find
 from openeni_crds.eni import ENI
 from openeni_crds.meta import Json, encode
-from openeni_crds.names import API_VERSION, FINALIZER_ENI, MANAGER_OPERATOR, port_name, port_tags
-from openeni_crds.names import ENI as ENI_KIND
+from openeni_crds.names import (
+    API_VERSION,
+    ENIS,
+    FINALIZER_ENI,
+    MANAGER_OPERATOR,
+    port_name,
+    port_tags,
+)
 from openeni_kube.result import Done, Invalid, RequeueAfter, Result, Retry
 from openeni_kube.store import StoreError
 from openeni_operator.cloud import errors
@@ -87,7 +93,7 @@ class _Turn:
                 self.say(sight, None)
                 return Done()
             case Gone():
-                without_finalizer(self.world.store, ENI_KIND, self.eni.metadata, FINALIZER_ENI)
+                without_finalizer(self.world.store, ENIS, self.eni.metadata, FINALIZER_ENI)
                 return Done()
             case Pause(reason, message, after):
                 known = self.memory.attach_trouble if reason is Reason.ATTACH_UNKNOWN else None
@@ -129,10 +135,10 @@ class _Turn:
         spec = self.eni.spec
         wanted = NewPort(
             name=port_name(self.world.cluster_id, self.eni.metadata.uid),
-            network_id=spec.network,
-            subnet_ids=spec.subnets,
-            count=spec.addresses + 1,  # and the primary
-            security_group_ids=spec.security_groups,
+            network_id=spec.network_id,
+            subnet_ids=spec.subnet_ids,
+            count=spec.address_count + 1,  # and the primary
+            security_group_ids=spec.security_group_ids,
             tags=port_tags(self.world.cluster_id, self.eni.metadata.uid),
         )
         try:
@@ -183,14 +189,12 @@ class _Turn:
             return
         body: Json = {
             "apiVersion": API_VERSION,
-            "kind": ENI_KIND.name,
+            "kind": ENIS.name,
             "metadata": {"name": self.eni.name, "uid": self.eni.metadata.uid},
             "status": encode(wanted),
         }
-        written = self.world.store.apply(
-            ENI_KIND, body, manager=MANAGER_OPERATOR, subresource="status"
-        )
-        self.world.mirror.put(ENI_KIND, written, known=True)
+        written = self.world.store.apply(ENIS, body, manager=MANAGER_OPERATOR, subresource="status")
+        self.world.mirror.put(ENIS, written, known=True)
 
 
 class ServerNotFoundError(errors.NotFoundError):

@@ -8,6 +8,7 @@ from typing import Final
 from openeni_crds.conditions import Condition, Reason, Status, Type, condition, find, is_true, merge
 from openeni_crds.eni import ENI, ENIStatus, PortStatus, PortSubnet
 from openeni_operator.cloud.api import ACTIVE, Port
+from openeni_operator.eni.report import Report, report_of
 
 OWNED: Final = (Type.PORT_READY, Type.ATTACHED, Type.READY)
 
@@ -92,15 +93,15 @@ def wanted_status(eni: ENI, seen: Seen | None, trouble: Trouble | None, now: str
         status=attached and there,
         generation=generation,
     )
-    ready = _ready(eni, (in_place, plugged), trouble)
+    ready = _ready(eni, (in_place, plugged), trouble, report_of(eni, now))
     conditions = merge(eni.status.conditions, (in_place, plugged, ready), now)
-    return ENIStatus(conditions=_sorted(conditions), state=_word(eni, ready), port=port)
+    return ENIStatus(conditions=_sorted(conditions), port=port)
 
 
 def present_status(eni: ENI) -> ENIStatus:
     """Return what stands there now of the operator's part."""
     own = [c for c in eni.status.conditions if c.type in OWNED]
-    return ENIStatus(conditions=_sorted(own), state=eni.status.state, port=eni.status.port)
+    return ENIStatus(conditions=_sorted(own), port=eni.status.port)
 
 
 def in_use(eni: ENI, port: Port | None) -> bool:
@@ -124,8 +125,10 @@ def retired(eni: ENI) -> set[str]:
     }
 
 
-def _ready(eni: ENI, own: tuple[Condition, ...], trouble: Trouble | None) -> Condition:
-    """Derived: the first of what it takes that is not so."""
+def _ready(
+    eni: ENI, own: tuple[Condition, ...], trouble: Trouble | None, report: Report
+) -> Condition:
+    """Return Ready: False for the first of its preconditions that does not hold."""
     generation = eni.metadata.generation
 
     def no(reason: str, message: str) -> Condition:
@@ -141,6 +144,11 @@ def _ready(eni: ENI, own: tuple[Condition, ...], trouble: Trouble | None) -> Con
             return no(Reason.WAITING_FOR_AGENT, message)
         if part.status != Status.TRUE:
             return no(part.reason, part.message)
+    if report.problem:
+        return no(
+            Reason.AGENT_REPORT_INVALID,
+            f"{report.problem}; see the log of the agent of node {eni.spec.node_name}",
+        )
     return condition(Type.READY, Reason.READY, status=True, generation=generation)
 
 
@@ -150,12 +158,6 @@ def _judge(good: bool, word: Reason, trouble: Trouble) -> tuple[Reason, str]:
 
 def _attached(eni: ENI, live: Port | None) -> bool:
     return live is not None and live.device_id == eni.spec.server_id and live.status == ACTIVE
-
-
-def _word(eni: ENI, ready: Condition) -> str:
-    if eni.metadata.deleting:
-        return "Deleting"
-    return "Ready" if ready.status == Status.TRUE else ready.reason
 
 
 def _lowest(port: Port, segment: Segment) -> tuple[str, ...]:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from openeni_crds.conditions import Type, is_true
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool, ReclaimPolicy
 from openeni_crds.meta import seconds
-from openeni_crds.selection import PodFacts, choose_pool
+from openeni_crds.selection import choose_pool, selects_node
 from openeni_operator.cluster import Node, WaitingPod
+from openeni_operator.eni.report import capacity_of, report_of
 from openeni_operator.eni.status import retired
 from openeni_operator.enipool.plan import Held, Limits, NodeState
 from openeni_operator.enipool.resolve import Resolution
@@ -26,14 +26,10 @@ class Scene:
     waiting: Mapping[str, frozenset[str]]  # node -> UIDs of pods of this pool
     now: str  # RFC 3339
 
-    def means(self, node: Node) -> bool:
-        selector = self.pool.spec.node_selector
-        return selector is None or selector.matches(node.labels)
-
     def selected(self) -> list[Node]:
-        """Nodes that the pool means and that are servers, by name."""
-        meant = (n for n in self.nodes.values() if n.server_id and self.means(n))
-        return sorted(meant, key=lambda node: node.name)
+        """Return the nodes that the pool selects, by name."""
+        chosen = (n for n in self.nodes.values() if selects_node(self.pool, n.traits))
+        return sorted(chosen, key=lambda node: node.name)
 
     def held_on(self, node: str) -> tuple[ENI, ...]:
         return tuple(e for e in self.enis if e.spec.node_name == node)
@@ -80,13 +76,17 @@ def waiting_pods(
     pools: Iterable[ENIPool],
     pods: Iterable[WaitingPod],
     labels: Mapping[str, dict[str, str]],
+    nodes: Mapping[str, Node],
 ) -> dict[str, frozenset[str]]:
-    """UIDs of the pods by node that wait for an address of this pool."""
+    """Return, by node, the UIDs of the pods that wait for an address of this pool."""
     candidates = list(pools)
     found: dict[str, set[str]] = {}
     for pod in pods:
-        facts = PodFacts(pod.labels, pod.annotations, labels.get(pod.namespace, {}))
-        chosen = choose_pool(facts, candidates)
+        node = nodes.get(pod.node)
+        if node is None:
+            continue
+        facts = pod.traits(labels.get(pod.namespace, {}))
+        chosen = choose_pool(facts, node.traits, candidates)
         if isinstance(chosen, ENIPool) and chosen.name == pool.name:
             found.setdefault(pod.node, set()).add(pod.uid)
     return {node: frozenset(uids) for node, uids in found.items()}
@@ -95,7 +95,7 @@ def waiting_pods(
 def state_of(scene: Scene, name: str, served: frozenset[str]) -> NodeState:
     """One node in the plan's words; a node that is gone or not selected stays no longer."""
     node = scene.nodes.get(name)
-    stays = not scene.pool.metadata.deleting and node is not None and scene.means(node)
+    stays = not scene.pool.metadata.deleting and node is not None and _may_keep(scene.pool, node)
     return NodeState(
         name=name,
         held=tuple(held_of(eni, node, scene.now) for eni in scene.held_on(name)),
@@ -107,23 +107,22 @@ def state_of(scene: Scene, name: str, served: frozenset[str]) -> NodeState:
 
 
 def held_of(eni: ENI, node: Node | None, now: str) -> Held:
-    families = len(eni.spec.subnets)
-    port, said = eni.status.port, eni.status.node
+    port, report = eni.status.port, report_of(eni, now)
     return Held(
         name=eni.name,
-        addresses=len(port.addresses) // families if port else eni.spec.addresses,
-        granted=said.granted if said else 0,
-        cooling=said.cooling if said else 0,
+        addresses=capacity_of(eni),
+        granted=report.granted,
+        cooling=report.cooling,
         ready=is_true(eni.status.conditions, Type.READY),
         retiring=bool(eni.spec.retiring),
         released=port is None or retired(eni) >= set(port.addresses),
         deleting=eni.metadata.deleting,
         stranded=node is None or node.is_other_than(eni.spec.server_id),
-        idle=_age(said.idle_since, now) if said and said.idle_since else None,
+        idle=report.idle,
     )
 
 
-def _age(since: str, now: str) -> float:
-    """Seconds between two RFC 3339 times."""
-    parsed = [datetime.fromisoformat(t) for t in (since, now)]
-    return (parsed[1] - parsed[0]).total_seconds()
+def _may_keep(pool: ENIPool, node: Node) -> bool:
+    """Return whether ENIs stay on the node; one without its providerID yet may be a server."""
+    selector = pool.spec.node_selector
+    return selector is None or selector.matches(node.labels)

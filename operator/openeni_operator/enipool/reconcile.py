@@ -6,20 +6,22 @@ from itertools import count
 from typing import Final
 
 from openeni_crds.eni import ENI, ENISpec
-from openeni_crds.enipool import ENIPool, Selection
-from openeni_crds.meta import Json, ObjectMeta, encode
+from openeni_crds.enipool import ENIPool
+from openeni_crds.meta import Json, ObjectMeta, OwnerReference, encode
 from openeni_crds.names import (
     API_VERSION,
-    ENIPOOL,
+    ENIPOOLS,
+    ENIS,
     FINALIZER_ENI,
     FINALIZER_ENIPOOL,
+    LABEL_NODE_HASH,
+    LABEL_POOL,
     MANAGER_OPERATOR,
-    NODE,
-    PODIP,
+    NODES,
+    PODIPS,
     eni_name,
+    node_hash,
 )
-from openeni_crds.names import ENI as ENI_KIND
-from openeni_crds.selection import default_pool
 from openeni_kube.result import Done, RequeueAfter, Result, Retry
 from openeni_kube.store import ConflictError, InvalidError, NotFoundError, Store, StoreError
 from openeni_operator.cloud import errors
@@ -78,14 +80,14 @@ class _Turn:
     def run(self) -> Result:
         deleting = self.pool.metadata.deleting
         if not deleting and FINALIZER_ENIPOOL not in self.pool.metadata.finalizers:
-            body = with_finalizer(self.world.store, ENIPOOL, self.pool.metadata, FINALIZER_ENIPOOL)
-            self.world.mirror.put(ENIPOOL, body)
+            body = with_finalizer(self.world.store, ENIPOOLS, self.pool.metadata, FINALIZER_ENIPOOL)
+            self.world.mirror.put(ENIPOOLS, body)
             return RequeueAfter(0, "the finalizer is on")
         if deleting and self.is_empty():
-            without_finalizer(self.world.store, ENIPOOL, self.pool.metadata, FINALIZER_ENIPOOL)
+            without_finalizer(self.world.store, ENIPOOLS, self.pool.metadata, FINALIZER_ENIPOOL)
             return Done()
         scene = self.gather()
-        found = Findings(enis=scene.enis, default=self.other_default())
+        found = Findings(enis=scene.enis)
         found = found if deleting else self.find(scene, found)
         found = self.work(scene, found)
         self.say(found)
@@ -95,20 +97,21 @@ class _Turn:
         """No ENI is left; the mirror alone is not believed with the last word."""
         if self.world.mirror.enis_of(self.pool.name):
             return False
-        listed = self.world.store.list(ENI_KIND).items
-        return not any(body["spec"]["pool"] == self.pool.name for body in listed)
+        listed = self.world.store.list(ENIS).items
+        return not any(body["spec"]["poolName"] == self.pool.name for body in listed)
 
     def gather(self) -> Scene:
         mirror = self.world.mirror
         enis = tuple(mirror.enis_of(self.pool.name))
         self.make_sure_of({e.spec.node_name for e in enis})
         pods = mirror.waiting_pods()
+        nodes = {node.name: node for node in mirror.nodes()}
         labels = {pod.namespace: mirror.namespace_labels(pod.namespace) for pod in pods}
         return Scene(
             pool=self.pool,
-            nodes={node.name: node for node in mirror.nodes()},
+            nodes=nodes,
             enis=enis,
-            waiting=waiting_pods(self.pool, mirror.pools(), pods, labels),
+            waiting=waiting_pods(self.pool, mirror.pools(), pods, labels, nodes),
             now=self.world.now(),
         )
 
@@ -118,16 +121,9 @@ class _Turn:
             if self.world.mirror.node(name) is not None:
                 continue
             try:
-                self.world.mirror.put(NODE, self.world.store.get(NODE, name))
+                self.world.mirror.put(NODES, self.world.store.get(NODES, name))
             except NotFoundError:
                 continue
-
-    def other_default(self) -> str:
-        """Name of the Default pool in force, where this one asks to be it in vain."""
-        if self.pool.spec.selection is not Selection.DEFAULT:
-            return ""
-        in_force = default_pool(self.world.mirror.pools())
-        return in_force.name if in_force and in_force.name != self.pool.name else ""
 
     def find(self, scene: Scene, found: Findings) -> Findings:
         """Ask the cloud what the pool's names mean."""
@@ -142,8 +138,7 @@ class _Turn:
 
     def work(self, scene: Scene, found: Findings) -> Findings:
         """Plan each node and do it; what fails on one node keeps no other from its own."""
-        can_make = found.resolution is not None and not found.default
-        served = frozenset(found.nodes.served if can_make else ())
+        served = frozenset(found.nodes.served if found.resolution is not None else ())
         names = {n.name for n in scene.selected()} | {e.spec.node_name for e in scene.enis}
         short: list[str] = []
         for name in sorted(names):
@@ -170,10 +165,10 @@ class _Turn:
         makes = planned.short or any(isinstance(a, CreateENI) for a in planned.actions)
         if not (makes and node.waiting):
             return planned
-        listed = self.world.store.list(PODIP, field_selector=f"spec.nodeName={node.name}").items
+        listed = self.world.store.list(PODIPS, field_selector=f"spec.nodeName={node.name}").items
         served = {body["spec"]["podUID"] for body in listed}
         own = {held.name for held in node.held}
-        published = sum(body["spec"]["eni"] in own for body in listed)
+        published = sum(body["spec"]["eniName"] in own for body in listed)
         unpublished = max(0, sum(held.granted for held in node.held) - published)
         waiting = len(scene.waiting.get(node.name, frozenset()) - served) - unpublished
         return plan(replace(node, waiting=max(0, waiting)), limits)
@@ -187,35 +182,40 @@ class _Turn:
                 self.retire(_named(scene.enis, name))
             case DeleteENI(name):
                 eni = _named(scene.enis, name)
-                self.world.store.delete(ENI_KIND, name, uid=eni.metadata.uid)
+                self.world.store.delete(ENIS, name, uid=eni.metadata.uid)
 
     def create(self, scene: Scene, node: str, addresses: int, resolution: Resolution) -> None:
         taken = {e.name for e in self.world.mirror.enis()}
         names = (eni_name(self.pool.name, node, i) for i in count())
         name = next(n for n in names if n not in taken)
         eni = ENI(
-            metadata=ObjectMeta(name=name, finalizers=(FINALIZER_ENI,)),
+            metadata=ObjectMeta(
+                name=name,
+                finalizers=(FINALIZER_ENI,),
+                labels={LABEL_POOL: self.pool.name, LABEL_NODE_HASH: node_hash(node)},
+                owner_references=(owner_of(self.pool),),
+            ),
             spec=ENISpec(
-                pool=self.pool.name,
+                pool_name=self.pool.name,
                 node_name=node,
                 server_id=scene.nodes[node].server_id,
                 cloud=self.pool.spec.cloud,
-                network=resolution.network.id,
-                subnets=tuple(
+                network_id=resolution.network.id,
+                subnet_ids=tuple(
                     s.id for s in resolution.choose(scene.nodes[node].zone, addresses + 1)
                 ),
-                security_groups=resolution.security_groups,
+                security_group_ids=tuple(g.id for g in resolution.security_groups),
                 datapath=self.pool.spec.datapath,
                 mtu=resolution.mtu,
-                addresses=addresses,
+                address_count=addresses,
             ),
         )
-        body: Json = {"apiVersion": API_VERSION, "kind": ENI_KIND.name, **encode(eni)}
+        body: Json = {"apiVersion": API_VERSION, "kind": ENIS.name, **encode(eni)}
         try:
-            created = self.world.store.create(ENI_KIND, body)
+            created = self.world.store.create(ENIS, body)
         except ConflictError:  # made a moment ago, before the mirror knew
-            created = self.world.store.get(ENI_KIND, name)
-        self.world.mirror.put(ENI_KIND, created)
+            created = self.world.store.get(ENIS, name)
+        self.world.mirror.put(ENIS, created)
 
     def retire(self, eni: ENI) -> None:
         """Ask for all addresses back; the agent's answers count from this generation on."""
@@ -226,11 +226,11 @@ class _Turn:
             {"op": "add", "path": "/spec/retiring", "value": addresses},
         ]
         try:
-            body = self.world.store.patch(ENI_KIND, eni.name, patch)
+            body = self.world.store.patch(ENIS, eni.name, patch)
         except InvalidError:  # it has changed: the next look plans anew
             self.failures.append(f"ENI {eni.name} has changed")
             return
-        self.world.mirror.put(ENI_KIND, body, known=True)
+        self.world.mirror.put(ENIS, body, known=True)
 
     def say(self, found: Findings) -> None:
         """Write the status, if it differs from what stands there."""
@@ -240,14 +240,14 @@ class _Turn:
             return
         body: Json = {
             "apiVersion": API_VERSION,
-            "kind": ENIPOOL.name,
+            "kind": ENIPOOLS.name,
             "metadata": {"name": self.pool.name, "uid": self.pool.metadata.uid},
             "status": encode(wanted),
         }
         written = self.world.store.apply(
-            ENIPOOL, body, manager=MANAGER_OPERATOR, subresource="status"
+            ENIPOOLS, body, manager=MANAGER_OPERATOR, subresource="status"
         )
-        self.world.mirror.put(ENIPOOL, written, known=True)
+        self.world.mirror.put(ENIPOOLS, written, known=True)
 
     def answer(self, scene: Scene, found: Findings) -> Result:
         if self.failures:
@@ -257,6 +257,17 @@ class _Turn:
             return RequeueAfter(RECHECK, bad.message)
         due = idle_due(scene)
         return RequeueAfter(due, "an ENI may have been idle for long enough") if due else Done()
+
+
+def owner_of(pool: ENIPool) -> OwnerReference:
+    """Return what links an ENI to its pool: for tools, and for garbage collection at the end."""
+    return OwnerReference(
+        api_version=API_VERSION,
+        kind=ENIPOOLS.name,
+        name=pool.name,
+        uid=pool.metadata.uid,
+        controller=True,
+    )
 
 
 def idle_due(scene: Scene) -> float | None:

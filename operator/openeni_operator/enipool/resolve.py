@@ -1,13 +1,14 @@
 """What an ENIPool's names mean in its cloud, and whether the cloud can serve it as asked."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Final, Protocol, TypeVar
 
 from openeni_crds.conditions import Reason
-from openeni_crds.enipool import ENIPoolSpec, Growth
-from openeni_operator.cloud.api import Cloud, Network, Port, Subnet
+from openeni_crds.enipool import ENIPoolSpec
+from openeni_crds.terms import SecurityGroupTerm, SubnetTerm
+from openeni_operator.cloud.api import Cloud, Network, Port, SecurityGroup, Subnet
 
 COUNTED: Final = 2**31 - 1  # a bigger number of free addresses means nothing to anybody
 
@@ -31,8 +32,7 @@ class _ProblemError(Exception):
 
 @dataclass(frozen=True)
 class PoolSubnet:
-    asked: str  # as the spec names it
-    zone: str
+    zone: str  # "" for every node
     subnet: Subnet
     free: int
 
@@ -41,7 +41,7 @@ class PoolSubnet:
 class Resolution:
     network: Network
     subnets: tuple[PoolSubnet, ...]
-    security_groups: tuple[str, ...]
+    security_groups: tuple[SecurityGroup, ...]
     mtu: int  # bytes
 
     def choose(self, zone: str, count: int) -> tuple[Subnet, ...]:
@@ -60,12 +60,14 @@ class Resolution:
         return tuple(chosen)
 
 
-class _Named(Protocol):
+class _Identified(Protocol):
     @property
     def id(self) -> str: ...
 
 
-T = TypeVar("T", bound=_Named)
+T = TypeVar("T", bound=_Identified)
+U = TypeVar("U")
+Term = TypeVar("Term", SubnetTerm, SecurityGroupTerm)
 Ports = Callable[[str], tuple[Port, ...]]  # all that are seen on a network, by its id
 
 
@@ -73,26 +75,32 @@ def resolve(spec: ENIPoolSpec, cloud: Cloud, ports: Ports) -> Resolution | Probl
     """Look up everything the pool names. Raises a CloudError where the cloud does not answer."""
     try:
         subnets = [
-            _one(f"spec.subnets[{i}].subnet", "subnet", s.subnet, spec, cloud.find_subnets)
-            for i, s in enumerate(spec.subnets)
+            (field, PoolSubnet(term.zone, subnet, 0))
+            for i, term in enumerate(spec.subnets)
+            for field in [f"spec.subnets[{i}]"]
+            for subnet in _found(field, "subnet", term, spec.cloud, cloud.find_subnets)
         ]
-        groups = tuple(
-            _one(f"spec.securityGroups[{i}]", "security group", g, spec, cloud.find_security_groups)
-            for i, g in enumerate(spec.security_groups)
-        )
-        _check_subnets(spec, subnets)
-        network = cloud.network(subnets[0].network_id)
+        groups = [
+            group
+            for i, term in enumerate(spec.security_groups)
+            for group in _found(
+                f"spec.securityGroups[{i}]",
+                "security group",
+                term,
+                spec.cloud,
+                cloud.find_security_groups,
+            )
+        ]
+        _check_subnets(subnets)
+        network = cloud.network(subnets[0][1].subnet.network_id)
         _check_network(spec, network, cloud.subnets_of(network.id))
     except _ProblemError as error:
         return error.problem
     seen = ports(network.id)
     return Resolution(
         network,
-        tuple(
-            PoolSubnet(asked.subnet, asked.zone, subnet, free_in(subnet, seen))
-            for asked, subnet in zip(spec.subnets, subnets, strict=True)
-        ),
-        tuple(g.id for g in groups),
+        _once(replace(found, free=free_in(found.subnet, seen)) for _, found in subnets),
+        _once(groups),
         spec.datapath.mtu or network.mtu,
     )
 
@@ -111,50 +119,59 @@ def free_in(subnet: Subnet, ports: Iterable[Port]) -> int:
     return min(max(0, sum(high - low + 1 for low, high in ranges) - len(taken)), COUNTED)
 
 
-def _one(
-    field: str, kind: str, asked: str, spec: ENIPoolSpec, find: Callable[[str], tuple[T, ...]]
-) -> T:
-    found = find(asked)
+def _found(
+    field: str, kind: str, term: Term, cloud: str, find: Callable[[Term], tuple[T, ...]]
+) -> tuple[T, ...]:
+    """Return what the term selects: exactly one by id or name, at least one by tags."""
+    found = find(term)
     if not found:
         raise _ProblemError(
             Reason.NOT_FOUND,
-            f"{field}: cloud {spec.cloud!r} has no {kind} {asked!r} that this project can see; "
-            "correct the name or create it",
+            f"{field}: cloud {cloud!r} has no {kind} with {_words(term)} that this project can "
+            "see; correct the term or create it",
         )
-    first, *others = found
-    if others:
+    if term.name is not None and len(found) > 1:
         ids = ", ".join(sorted(f.id for f in found))
         raise _ProblemError(
             Reason.AMBIGUOUS_NAME,
-            f"{field}: {len(found)} {kind}s are called {asked!r}; give the id of one: {ids}",
+            f"{field}: {len(found)} {kind}s have {_words(term)}; give the id of one: {ids}",
         )
-    return first
+    return found
 
 
-def _check_subnets(spec: ENIPoolSpec, subnets: list[Subnet]) -> None:
-    for i, subnet in enumerate(subnets):
-        field = f"spec.subnets[{i}].subnet: subnet {spec.subnets[i].subnet!r}"
-        if subnet.network_id != subnets[0].network_id:
+def _words(term: SubnetTerm | SecurityGroupTerm) -> str:
+    if term.id is not None:
+        return f"the id {term.id!r}"
+    if term.name is not None:
+        return f"the name {term.name!r}"
+    return f"the tags {', '.join(term.tags or ())}"
+
+
+def _once(found: Iterable[U]) -> tuple[U, ...]:
+    """Return each of them once, in the order of the terms: two terms may mean the same."""
+    return tuple(dict.fromkeys(found))
+
+
+def _check_subnets(subnets: list[tuple[str, PoolSubnet]]) -> None:
+    first = subnets[0][1].subnet
+    for field, found in subnets:
+        subnet = found.subnet
+        where = f"{field}: subnet {subnet.name or subnet.id!r}"
+        if subnet.network_id != first.network_id:
             raise _ProblemError(
                 Reason.SUBNETS_DIFFER,
-                f"{field} is of another network than the first; all must be of one: "
-                "make a pool for each network",
+                f"{where} is of another network than subnet {first.name or first.id!r}; all must "
+                "be of one: make a pool for each network",
             )
         if subnet.slaac:
-            raise _slaac(field)
+            raise _slaac(where)
         if subnet.dhcp:
             raise _ProblemError(
                 Reason.DHCP_ENABLED,
-                f"{field} has DHCP on, which could hand a pod's address to a node: "
-                "openstack subnet set --no-dhcp",
+                f"{where} has DHCP on, which could hand a pod's address to a node: "
+                f"openstack subnet set --no-dhcp {subnet.id}",
                 unsupported=True,
             )
-    if spec.capacity.growth is Growth.ELASTIC:
-        raise _ProblemError(
-            Reason.GROWTH_UNSUPPORTED,
-            "spec.capacity.growth: Elastic is not supported yet; use Auto or Static",
-            unsupported=True,
-        )
 
 
 def _check_network(spec: ENIPoolSpec, network: Network, subnets: tuple[Subnet, ...]) -> None:

@@ -2,7 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
+
+import msgspec
 
 from openeni_crds.conditions import (
     MESSAGE_LENGTH,
@@ -15,8 +18,17 @@ from openeni_crds.conditions import (
     merge,
 )
 from openeni_crds.eni import ENI
-from openeni_crds.enipool import AddressCounts, ENIPool, ENIPoolStatus, Growth, ResolvedSubnet
-from openeni_operator.enipool.resolve import Problem, Resolution
+from openeni_crds.enipool import ENIPool
+from openeni_crds.enipool_status import (
+    MOST_RESOLVED,
+    AddressCounts,
+    ENIPoolStatus,
+    NodeCounts,
+    ResolvedSecurityGroup,
+    ResolvedSubnet,
+)
+from openeni_operator.eni.report import capacity_of, families_of, report_of
+from openeni_operator.enipool.resolve import COUNTED, Problem, Resolution
 
 SHOWN: Final = 5  # names of nodes in a message
 # An ENI that waits for one of these is on its way; any other reason needs somebody's attention.
@@ -53,7 +65,6 @@ class Findings:
     cloud: Problem | None = None  # no answer, or none that helps
     problem: Problem | None = None
     resolution: Resolution | None = None
-    default: str = ""  # the other pool that is the Default one
 
 
 def wanted_status(pool: ENIPool, found: Findings, now: str) -> ENIPoolStatus:
@@ -68,45 +79,49 @@ def wanted_status(pool: ENIPool, found: Findings, now: str) -> ENIPoolStatus:
         Condition(c.type, c.status, c.reason, c.message, generation)
         for c in sorted(wanted, key=lambda c: c.type)
     )
+    resolution = found.resolution
     return ENIPoolStatus(
         conditions=merge(pool.status.conditions, stamped, now),
-        nodes=len(found.nodes.served),
-        enis=len(found.enis),
-        addresses=counts(found.enis),
-        mode=pool.spec.datapath.label,
-        growth="" if pool.spec.capacity.growth is Growth.ELASTIC else Growth.STATIC,
-        subnets=_subnets(found.resolution) if found.resolution else pool.status.subnets,
+        node_counts=_node_counts(found.nodes),
+        eni_count=len(found.enis),
+        address_counts=counts(found.enis, now),
+        free_count=_free(resolution) if resolution else pool.status.free_count,
+        datapath_mode=pool.spec.datapath.word,
+        subnets=_subnets(resolution) if resolution else pool.status.subnets,
+        security_groups=_groups(resolution) if resolution else pool.status.security_groups,
         observed_generation=generation,
     )
 
 
 def present_status(pool: ENIPool) -> ENIPoolStatus:
-    """Return what stands there now, in the order that `wanted_status` gives."""
-    status = pool.status
-    return ENIPoolStatus(
-        conditions=tuple(sorted(status.conditions, key=lambda c: c.type)),
-        nodes=status.nodes,
-        enis=status.enis,
-        addresses=status.addresses,
-        mode=status.mode,
-        growth=status.growth,
-        subnets=status.subnets,
-        observed_generation=status.observed_generation,
-    )
+    """Return the pool's present status, its conditions in the order of `wanted_status`."""
+    conditions = tuple(sorted(pool.status.conditions, key=lambda c: c.type))
+    return msgspec.structs.replace(pool.status, conditions=conditions)
 
 
-def counts(enis: Iterable[ENI]) -> AddressCounts:
-    """In pods: with two families a pod takes one address of each."""
+def counts(enis: Iterable[ENI], now: str) -> AddressCounts:
+    """Count addresses in pods: with two IP families a pod takes one address of each."""
     total = granted = cooling = available = retiring = 0
     for eni in enis:
-        families = len(eni.spec.subnets)
-        total += len(eni.status.port.addresses) // families if eni.status.port else 0
-        retiring += len(eni.spec.retiring) // families
-        if eni.status.node:
-            granted += eni.status.node.granted
-            cooling += eni.status.node.cooling
-            available += eni.status.node.available
+        report = report_of(eni, now)
+        total += capacity_of(eni) if eni.status.port else 0
+        retiring += len(eni.spec.retiring) // families_of(eni)
+        granted += report.granted
+        cooling += report.cooling
+        available += report.available
     return AddressCounts(total, granted, available, cooling, retiring)
+
+
+def _node_counts(nodes: Nodes) -> NodeCounts:
+    without = (nodes.without_agent, nodes.without_mode, nodes.without_subnet)
+    return NodeCounts(
+        selected=len(nodes.served) + sum(map(len, without)),
+        served=len(nodes.served),
+        without_agent=len(nodes.without_agent),
+        without_datapath=len(nodes.without_mode),
+        without_subnet=len(nodes.without_subnet),
+        at_limit=len(nodes.short),
+    )
 
 
 def _reachable(found: Findings) -> Condition:
@@ -155,12 +170,6 @@ def _yes_or_unknown(type_: Type, good: Reason, found: Findings) -> Condition:
 def _ready(pool: ENIPool, found: Findings, capacity: Condition) -> Condition:
     if pool.metadata.deleting:
         return _no(Type.READY, Reason.DELETING, "each ENI goes when its last pod has gone")
-    if found.default:
-        return _no(
-            Type.READY,
-            Reason.DUPLICATE_DEFAULT,
-            f"pool {found.default!r} is the Default one already: set spec.selection: OnRequest",
-        )
     bad = found.cloud or found.problem
     if bad is not None:
         return _no(Type.READY, bad.reason, bad.message)
@@ -213,10 +222,29 @@ def _is_ready(eni: ENI) -> bool:
 
 
 def _subnets(resolution: Resolution) -> tuple[ResolvedSubnet, ...]:
-    return tuple(
-        ResolvedSubnet(s.asked, s.subnet.id, s.subnet.network_id, s.subnet.cidr, s.free)
+    found = (
+        ResolvedSubnet(
+            id=s.subnet.id,
+            name=s.subnet.name,
+            network_id=s.subnet.network_id,
+            cidr=s.subnet.cidr,
+            zone=s.zone,
+            free_count=s.free,
+        )
         for s in resolution.subnets
     )
+    return tuple(islice(found, MOST_RESOLVED))
+
+
+def _groups(resolution: Resolution) -> tuple[ResolvedSecurityGroup, ...]:
+    found = (ResolvedSecurityGroup(g.id, g.name) for g in resolution.security_groups)
+    return tuple(islice(found, MOST_RESOLVED))
+
+
+def _free(resolution: Resolution) -> int:
+    """Return the sum over the pool's subnets; one that several zones use counts once."""
+    free = {s.subnet.id: s.free for s in resolution.subnets}
+    return min(sum(free.values()), COUNTED)
 
 
 def _names(nodes: tuple[str, ...]) -> str:

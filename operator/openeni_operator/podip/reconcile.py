@@ -1,11 +1,15 @@
 """PodIPs of one node, or of all: list them, release and mark those that need it."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
+
+import msgspec
 
 from openeni_crds.conditions import merge
 from openeni_crds.meta import Json, decode, encode
-from openeni_crds.names import API_VERSION, FINALIZER_PODIP, MANAGER_OPERATOR, NODE, PODIP
+from openeni_crds.names import API_VERSION, FINALIZER_PODIP, MANAGER_OPERATOR, NODES, PODIPS
 from openeni_crds.podip import PodIP
 from openeni_kube.result import Done, Result, Retry
 from openeni_kube.store import NotFoundError, Store, StoreError
@@ -13,6 +17,7 @@ from openeni_operator.finalizers import without_finalizer
 from openeni_operator.mirror import Mirror
 from openeni_operator.podip.review import Release, Tell, review
 
+LOG: Final = logging.getLogger(__name__)
 ALL = "*"  # no node is called that
 
 
@@ -39,14 +44,14 @@ class PodIPReconciler:
 
     def _review(self, node: str) -> Result:
         selector = "" if node == ALL else f"spec.nodeName={node}"
-        listed = self._world.store.list(PODIP, field_selector=selector).items
-        podips = [decode(body, PodIP) for body in listed]
+        listed = self._world.store.list(PODIPS, field_selector=selector).items
+        podips = list(_readable(listed))
         gone = frozenset(n for n in {p.spec.node_name for p in podips} if self._is_gone(n))
         enis = {eni.name: eni for eni in self._world.mirror.enis()}
         for act in review(podips, gone, enis):
             match act:
                 case Release(podip):
-                    without_finalizer(self._world.store, PODIP, podip.metadata, FINALIZER_PODIP)
+                    without_finalizer(self._world.store, PODIPS, podip.metadata, FINALIZER_PODIP)
                 case Tell():
                     self._tell(act)
         return Done()
@@ -56,7 +61,7 @@ class PodIPReconciler:
         if self._world.mirror.node(node) is not None:
             return False
         try:
-            self._world.store.get(NODE, node)
+            self._world.store.get(NODES, node)
         except NotFoundError:
             return True
         return False
@@ -66,7 +71,7 @@ class PodIPReconciler:
         conditions = merge(podip.status.conditions, (act.lost,), self._world.now())
         body: Json = {
             "apiVersion": API_VERSION,
-            "kind": PODIP.name,
+            "kind": PODIPS.name,
             "metadata": {
                 "name": podip.name,
                 "namespace": podip.namespace,
@@ -75,6 +80,16 @@ class PodIPReconciler:
             "status": {"conditions": [encode(c) for c in conditions]},
         }
         try:
-            self._world.store.apply(PODIP, body, manager=MANAGER_OPERATOR, subresource="status")
+            self._world.store.apply(PODIPS, body, manager=MANAGER_OPERATOR, subresource="status")
         except NotFoundError:
             return
+
+
+def _readable(bodies: Iterable[Json]) -> Iterator[PodIP]:
+    """Yield the PodIPs that fit the model; one that does not is logged and stops no other."""
+    for body in bodies:
+        try:
+            yield decode(body, PodIP)
+        except msgspec.ValidationError as error:
+            meta = body["metadata"]
+            LOG.warning("PodIP %s/%s cannot be read: %s", meta["namespace"], meta["name"], error)

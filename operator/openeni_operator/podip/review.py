@@ -42,7 +42,7 @@ def review(
             if FINALIZER_PODIP in podip.metadata.finalizers:
                 found.append(Release(podip))
             continue
-        lost = _loss(podip, enis.get(podip.spec.eni))
+        lost = _loss(podip, enis.get(podip.spec.eni_name))
         if lost is not None:
             found.append(Tell(podip, lost))
     return tuple(found)

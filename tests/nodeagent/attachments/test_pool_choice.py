@@ -1,4 +1,4 @@
-"""The selection of a pod's pool, and the explanation of why it has no address."""
+"""Which pool a pod's ADD draws from, and why there is nothing to draw."""
 
 import time
 
@@ -7,23 +7,43 @@ import pytest
 from openeni_crds import names
 from openeni_crds.conditions import Reason, Type, condition
 from openeni_crds.eni import ENI, ENIStatus
-from openeni_crds.enipool import ENIPool, ENIPoolStatus
+from openeni_crds.enipool import ENIPool
+from openeni_crds.enipool_status import ENIPoolStatus
 from openeni_crds.meta import Json, decode
 from openeni_nodeagent.attachments.grant_errors import explain_no_address
-from openeni_nodeagent.attachments.pool_choice import PoolSelector
+from openeni_nodeagent.attachments.pool_choice import PoolChooser
 from openeni_nodeagent.cluster.cache import Cache, by_uid
-from openeni_nodeagent.cluster.objects import Namespace, Pod
+from openeni_nodeagent.cluster.objects import Namespace, Node, Pod
 from openeni_nodeagent.cni.protocol import CniError
 from openeni_testing.objects import eni_body, pool_body
 
+ALL: Json = {}
+DB = {"matchLabels": {"tier": "db"}}
+TEAM = {"matchLabels": {"team": "a"}}
+
 
 class Cluster:
+    """The agent's caches of a node that is a server, and its choice of pools."""
+
     def __init__(self) -> None:
-        self.watch_age = 1.0
-        self.pods = Cache(names.POD, Pod, by_uid)
-        self.pools = Cache(names.ENIPOOL, ENIPool)
-        self.namespaces = Cache(names.NAMESPACE, Namespace)
-        self.selector = PoolSelector(self.pods, self.pools, self.namespaces, lambda: self.watch_age)
+        self.silence = 1.0
+        self.nodes = Cache(names.NODES, Node)
+        self.pods = Cache(names.PODS, Pod, by_uid)
+        self.pools = Cache(names.ENIPOOLS, ENIPool)
+        self.namespaces = Cache(names.NAMESPACES, Namespace)
+        self.chooser = PoolChooser(
+            "n1",
+            nodes=self.nodes,
+            pods=self.pods,
+            pools=self.pools,
+            namespaces=self.namespaces,
+            silence=lambda: self.silence,
+        )
+        self.node()
+
+    def node(self, **labels: str) -> None:
+        spec = {"providerID": "openstack:///6a2c5b0e"}
+        self.nodes.put({"metadata": {"name": "n1", "labels": labels}, "spec": spec})
 
     def pool(self, name: str, **spec: object) -> None:
         body = pool_body(name)
@@ -34,7 +54,7 @@ class Cluster:
         self.pods.put({"metadata": {"name": uid, "namespace": "shop", "uid": uid} | meta})
 
     def chosen(self, uid: str = "u", seconds: float = 0.2) -> str:
-        found = self.selector.select(uid, "shop/p", time.monotonic() + seconds)
+        found = self.chooser.pool_for(uid, "shop/p", time.monotonic() + seconds)
         return found.pool.name + (" (assumed)" if found.assumed else "")
 
 
@@ -43,62 +63,86 @@ def cluster() -> Cluster:
     return Cluster()
 
 
-def test_the_annotation_the_selector_and_the_default_decide_in_this_order(cluster: Cluster) -> None:
-    cluster.pool("default", selection="Default")
-    cluster.pool("labelled", podSelector={"matchLabels": {"tier": "db"}})
+def test_the_pool_is_chosen_by_the_shared_rule_from_what_the_watches_showed(
+    cluster: Cluster,
+) -> None:
+    cluster.pool("all", podSelector=ALL)
+    cluster.pool("labelled", podSelector=DB, priority=1)
     cluster.pool("asked")
+    cluster.pool("elsewhere", podSelector=ALL, priority=9, nodeSelector={"matchLabels": {"a": "b"}})
     cluster.pod("a", annotations={names.ANNOTATION_POOL: "asked"}, labels={"tier": "db"})
     cluster.pod("b", labels={"tier": "db"})
     cluster.pod("c")
-    assert [cluster.chosen(uid) for uid in "abc"] == ["asked", "labelled", "default"]
+    assert [cluster.chosen(uid) for uid in "abc"] == ["asked", "labelled", "all"]
+
+
+def test_a_pool_refuses_pods_of_other_namespaces_and_is_named(cluster: Cluster) -> None:
+    cluster.pool("payments", namespaceSelector=TEAM)
+    cluster.namespaces.put({"metadata": {"name": "shop", "labels": {"team": "b"}}})
+    cluster.pod("u", annotations={names.ANNOTATION_POOL: "payments"})
+    with pytest.raises(CniError) as refused:
+        cluster.chosen()
+    assert "ENIPool 'payments' does not permit pods of namespace 'shop'" in refused.value.details
 
 
 def test_a_namespaces_labels_are_waited_for_only_where_a_pool_asks(cluster: Cluster) -> None:
-    cluster.pool("default", selection="Default")
+    cluster.pool("all", podSelector=ALL)
     cluster.pod("u")
-    assert cluster.chosen() == "default"
-    cluster.pool("team", namespaceSelector={"matchLabels": {"team": "a"}})
+    assert cluster.chosen() == "all"
+    cluster.pool("team", podSelector=ALL, namespaceSelector=TEAM, priority=1)
     cluster.namespaces.put({"metadata": {"name": "shop", "labels": {"team": "a"}}})
     assert cluster.chosen() == "team"
 
 
 def test_with_the_watch_alive_an_unknown_pod_is_not_guessed_at(cluster: Cluster) -> None:
-    cluster.pool("default", selection="Default")
+    cluster.pool("all", podSelector=ALL)
     with pytest.raises(CniError, match="has not been seen on this node yet"):
         cluster.chosen()
 
 
-def test_with_the_api_server_away_the_default_pool_is_assumed_and_marked(cluster: Cluster) -> None:
-    cluster.watch_age = 1000
-    cluster.pool("default", selection="Default")
-    assert cluster.chosen() == "default (assumed)"
+def test_with_the_api_server_away_the_only_pool_of_every_pod_is_assumed(cluster: Cluster) -> None:
+    cluster.silence = 1000
+    cluster.pool("all", podSelector=ALL)
+    cluster.pool("elsewhere", podSelector=ALL, nodeSelector={"matchLabels": {"a": "b"}})
+    assert cluster.chosen() == "all (assumed)"
 
 
-def test_with_the_api_server_away_nothing_is_assumed_where_labels_decide(cluster: Cluster) -> None:
-    cluster.watch_age = 1000
-    cluster.pool("default", selection="Default")
-    cluster.pool("labelled", podSelector={"matchLabels": {"tier": "db"}})
-    with pytest.raises(CniError, match="labels, which decide its pool"):
+@pytest.mark.parametrize(
+    "pools",
+    [
+        {},
+        {"on-request": {}},
+        {"by-label": {"podSelector": DB}},
+        {"tenant": {"podSelector": ALL, "namespaceSelector": TEAM}},
+        {"all": {"podSelector": ALL}, "another": {}},
+    ],
+    ids=lambda pools: "+".join(pools) or "none",
+)
+def test_with_the_api_server_away_nothing_else_is_assumed(cluster: Cluster, pools: Json) -> None:
+    cluster.silence = 1000
+    for name, spec in pools.items():
+        cluster.pool(name, **spec)
+    with pytest.raises(CniError, match="the API server is away and pod shop/p is unknown"):
         cluster.chosen()
 
 
-def test_with_the_api_server_away_and_no_default_pool_it_fails_with_the_cause(
-    cluster: Cluster,
-) -> None:
-    cluster.watch_age = 1000
-    cluster.pool("one")
-    with pytest.raises(CniError, match="there is no Default pool"):
+def test_without_its_node_the_agent_chooses_nothing(cluster: Cluster) -> None:
+    cluster.nodes.remove({"metadata": {"name": "n1"}})
+    cluster.pool("all", podSelector=ALL)
+    cluster.pod("u")
+    with pytest.raises(CniError, match="has not seen Node n1"):
         cluster.chosen()
 
 
 def test_an_object_that_cannot_be_read_is_as_good_as_not_there(cluster: Cluster) -> None:
-    cluster.pool("default", selection="Default")
-    broken = pool_body("default")
+    cluster.pool("all", podSelector=ALL)
+    broken = pool_body("all")
     broken["spec"]["datapath"] = {"mode": "Warp"}
     cluster.pools.put(broken)
     cluster.pod("u")
-    with pytest.raises(CniError, match="no ENIPool selects this pod"):
+    with pytest.raises(CniError) as refused:
         cluster.chosen()
+    assert "no ENIPool serves this node" in refused.value.details
 
 
 def pool(**status: object) -> ENIPool:
@@ -121,13 +165,13 @@ def test_the_first_thing_that_is_wrong_is_named() -> None:
     assert explain_no_address(pool(), [eni(guest, link)]) == "ENI pods-0: WaitingForAttach"
 
 
-def test_the_pools_own_condition_is_named_too() -> None:
+def test_the_pools_own_trouble_is_named_too() -> None:
     gone = condition(Type.CLOUD_REACHABLE, Reason.CREDENTIALS_INVALID, "401", status=False)
     made = pool()
     wrong = ENIPool(made.metadata, made.spec, ENIPoolStatus(conditions=(gone,)))
     assert explain_no_address(wrong, []) == "ENIPool pods: CredentialsInvalid: 401"
 
 
-def test_with_nothing_wrong_no_eni_exists_yet_or_all_addresses_are_taken() -> None:
+def test_with_nothing_wrong_there_is_no_eni_yet_or_all_is_taken() -> None:
     assert explain_no_address(pool(), []) == "ENIPool pods has no ENI on this node yet"
     assert "granted or cooling down" in explain_no_address(pool(), [eni()])

@@ -72,7 +72,7 @@ class AgentHost:
             assert self.datapath.wrong == []
 
     def eni(self, name: str = "pods-0") -> ENI:
-        return decode(self.store.get(names.ENI, name), ENI)
+        return decode(self.store.get(names.ENIS, name), ENI)
 
     def condition(self, type_: Type, name: str = "pods-0") -> Condition:
         """Return the ENI's condition, as soon as it exists."""
@@ -83,7 +83,7 @@ class AgentHost:
 
     def podip(self, name: str) -> PodIP | None:
         try:
-            return decode(self.store.get(names.PODIP, name, "default"), PodIP)
+            return decode(self.store.get(names.PODIPS, name, "default"), PodIP)
         except NotFoundError:
             return None
 

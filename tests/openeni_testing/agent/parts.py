@@ -5,7 +5,7 @@ from pathlib import Path
 
 from openeni_kube.store import Store
 from openeni_nodeagent.attachments.commands import CniCommands, Lookups, pod_interface
-from openeni_nodeagent.attachments.pool_choice import PoolSelector
+from openeni_nodeagent.attachments.pool_choice import PoolChooser
 from openeni_nodeagent.attachments.repair import Repair
 from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.datapath_api import NodeFacts
@@ -107,11 +107,18 @@ class AgentParts:
 
     def _lookups(self) -> Lookups:
         caches = self.caches
-        selector = PoolSelector(caches.pods, caches.pools, caches.namespaces, lambda: 0.0)
+        chooser = PoolChooser(
+            node_objects.NODE,
+            nodes=caches.nodes,
+            pods=caches.pods,
+            pools=caches.pools,
+            namespaces=caches.namespaces,
+            silence=lambda: 0.0,
+        )
         return Lookups(
             caches.pods,
             caches.enis,
-            selector,
+            chooser,
             self.reconciler.is_prepared,
             wait_until_synced=lambda _: True,
             repaired=lambda: True,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
 
+from openeni_crds.terms import SecurityGroupTerm, SubnetTerm, selects
 from openeni_operator.cloud.api import (
     ACTIVE,
     FixedIP,
@@ -70,6 +71,7 @@ class MemoryCloud:
     clock: FakeClock = field(default_factory=FakeClock)
     quota: int = 500
     drops_tags: bool = False
+    tags_of: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     attach_seconds: float = 0.0  # from the answer until the port is ACTIVE
     detach_seconds: float = 0.0
     calls: Counter[str] = field(default_factory=Counter[str])
@@ -131,8 +133,8 @@ class MemoryCloud:
         """Have the next calls of the operation go wrong, one fault each."""
         self.faults.setdefault(operation, []).extend(faults)
 
-    def find_subnets(self, id_or_name: str) -> tuple[Subnet, ...]:
-        return self._call("find subnets", lambda: self._either(self.subnets, id_or_name))
+    def find_subnets(self, term: SubnetTerm) -> tuple[Subnet, ...]:
+        return self._call("find subnets", lambda: self._selected(self.subnets, term))
 
     def subnets_of(self, network_id: str) -> tuple[Subnet, ...]:
         return self._call(
@@ -140,8 +142,8 @@ class MemoryCloud:
             lambda: tuple(s for s in self.subnets.values() if s.network_id == network_id),
         )
 
-    def find_security_groups(self, id_or_name: str) -> tuple[SecurityGroup, ...]:
-        return self._call("find groups", lambda: self._either(self.groups, id_or_name))
+    def find_security_groups(self, term: SecurityGroupTerm) -> tuple[SecurityGroup, ...]:
+        return self._call("find groups", lambda: self._selected(self.groups, term))
 
     def network(self, network_id: str) -> Network:
         return self._call("get network", lambda: self._one(self.networks, network_id))
@@ -239,8 +241,11 @@ class MemoryCloud:
         changed = replace(port, revision=port.revision + 1, **changes)
         self.ports[port.id] = changed
 
-    def _either(self, known: dict[str, N], asked: str) -> tuple[N, ...]:
-        return tuple(i for i in known.values() if asked in (i.id, i.name))
+    def _selected(self, known: dict[str, N], term: SubnetTerm | SecurityGroupTerm) -> tuple[N, ...]:
+        found = (
+            i for i in known.values() if selects(term, i.id, i.name, self.tags_of.get(i.id, ()))
+        )
+        return tuple(sorted(found, key=lambda i: (i.name, i.id)))
 
     def _one(self, known: dict[str, T], key: str) -> T:
         if key not in known:

@@ -5,15 +5,26 @@ in production, driven one key at a time, so that a test can stop the process aft
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from openeni_crds.conditions import Reason, Type, condition, is_true, merge
-from openeni_crds.eni import ENI, AddressAt, NodeStatus
+from openeni_crds.eni import ENI, NodeStatus, RetireAnswer
 from openeni_crds.enipool import ENIPool
-from openeni_crds.meta import Json, decode, encode
-from openeni_crds.names import API_VERSION, ENIPOOL, LABEL_VETH, MANAGER_AGENT, NODE, POD
-from openeni_crds.names import ENI as ENI_KIND
+from openeni_crds.meta import Json, decode, encode, parse_time
+from openeni_crds.names import (
+    ANNOTATION_POOL,
+    API_VERSION,
+    ENIPOOLS,
+    ENIS,
+    LABEL_VETH,
+    MANAGER_AGENT,
+    NODES,
+    PODIPS,
+    PODS,
+    Kind,
+)
 from openeni_kube.store import Store
 from openeni_kube.workqueue import Backoff, WorkQueue
 from openeni_operator.eni.observe import World as ENIWorld
@@ -22,7 +33,7 @@ from openeni_operator.enipool.reconcile import PoolReconciler
 from openeni_operator.enipool.reconcile import World as PoolWorld
 from openeni_operator.enipool.resolver import Resolver
 from openeni_operator.feed import everything, keys_of
-from openeni_operator.keys import ENIS, PODIPS, POOLS, Key, Reconcile
+from openeni_operator.keys import Key, Reconcile
 from openeni_operator.mirror import KINDS, SELECTORS, Mirror, listed
 from openeni_operator.podip.reconcile import PodIPReconciler
 from openeni_operator.podip.reconcile import World as PodIPWorld
@@ -55,8 +66,8 @@ class Process:
 
         enis = ENIWorld(self.mirror, store, cloud_of, CLUSTER, ports, self.clock, now, lost)
         resolver = Resolver(cloud_of, ports, RESYNC - 1, self.clock)
-        self.reconcilers: dict[str, Reconcile] = {
-            POOLS: PoolReconciler(PoolWorld(self.mirror, store, resolver, now)),
+        self.reconcilers: dict[Kind, Reconcile] = {
+            ENIPOOLS: PoolReconciler(PoolWorld(self.mirror, store, resolver, now)),
             ENIS: ENIReconciler(enis),
             PODIPS: PodIPReconciler(PodIPWorld(self.mirror, store, now)),
         }
@@ -124,7 +135,7 @@ class OperatorWorld:
             "spec": {"providerID": f"openstack:///{server.id}"},
             "status": {"allocatable": {"pods": pods}},
         }
-        self.api.create(NODE, body)
+        self.api.create(NODES, body)
 
     def add_pool(self, name: str = "pods", **spec: Any) -> None:
         body: Json = {
@@ -132,26 +143,35 @@ class OperatorWorld:
             "kind": "ENIPool",
             "metadata": {"name": name},
             "spec": {
-                "subnets": [{"subnet": "pods"}],
-                "securityGroups": ["pods"],
+                "subnets": [{"name": "pods"}],
+                "securityGroups": [{"name": "pods"}],
                 "datapath": {"mode": "Veth"},
-                "selection": "Default",
+                "podSelector": {},
                 "capacity": {"addressesPerENI": 3, "minAvailable": 1},
                 **spec,
             },
         }
-        self.api.create(ENIPOOL, body)
+        self.api.create(ENIPOOLS, body)
 
-    def add_pod(self, name: str, node: str) -> str:
+    def add_pod(self, name: str, node: str, *, pool: str = "") -> str:
         body: Json = {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": name, "namespace": "default"},
+            "metadata": {
+                "name": name,
+                "namespace": "default",
+                "annotations": {ANNOTATION_POOL: pool} if pool else {},
+            },
             "spec": {"nodeName": node},
             "status": {"phase": "Pending"},
         }
-        uid: str = self.api.create(POD, body)["metadata"]["uid"]
+        uid: str = self.api.create(PODS, body)["metadata"]["uid"]
         return uid
+
+    def report(self, eni: str, conditions: list[Json], **node: Any) -> None:
+        """Write an agent's report, whatever it says."""
+        body = {"metadata": {"name": eni}, "status": {"conditions": conditions, "node": node}}
+        self.api.apply(ENIS, body, manager=MANAGER_AGENT, subresource="status")
 
     def restart(self) -> None:
         """kill -9: memory, queue and mirror are gone."""
@@ -183,20 +203,20 @@ class OperatorWorld:
         raise AssertionError(f"never settles; calls: {self.cloud.calls}")
 
     def eni(self, name: str) -> ENI:
-        return decode(self.api.get(ENI_KIND, name), ENI)
+        return decode(self.api.get(ENIS, name), ENI)
 
     def enis(self) -> list[ENI]:
-        return [decode(body, ENI) for body in self.api.list(ENI_KIND).items]
+        return [decode(body, ENI) for body in self.api.list(ENIS).items]
 
     def pool(self, name: str = "pods") -> ENIPool:
-        return decode(self.api.get(ENIPOOL, name), ENIPool)
+        return decode(self.api.get(ENIPOOLS, name), ENIPool)
 
     def ready(self) -> list[str]:
         return sorted(e.name for e in self.enis() if is_true(e.status.conditions, Type.READY))
 
     def agents_act(self) -> bool:
         """Let each node's agent do its next thing; whether any did something."""
-        there = {body["metadata"]["name"] for body in self.api.list(NODE).items}
+        there = {body["metadata"]["name"] for body in self.api.list(NODES).items}
         acting = [e for e in self.enis() if e.spec.node_name in self.agents & there]
         return any([self._act(eni) for eni in acting])  # noqa: C419 each of them acts
 
@@ -225,9 +245,9 @@ class OperatorWorld:
             granted=len(held),
             available=len(set(port.addresses) - held - set(given_up)) if port and nic else 0,
             idle_since="" if held else (self._idle_since(eni) if nic else ""),
-            retired=tuple(AddressAt(a, eni.metadata.generation) for a in given_up),
+            retired=tuple(RetireAnswer(a, eni.metadata.generation) for a in given_up),
             refused=tuple(
-                AddressAt(a, eni.metadata.generation) for a in sorted(listed_back & held)
+                RetireAnswer(a, eni.metadata.generation) for a in sorted(listed_back & held)
             ),
         )
         if not port or (node == eni.status.node and same):
@@ -238,12 +258,15 @@ class OperatorWorld:
             "metadata": {"name": eni.name},
             "status": {"node": encode(node), "conditions": [encode(c) for c in wanted]},
         }
-        self.api.apply(ENI_KIND, wire(body), manager=MANAGER_AGENT, subresource="status")
+        self.api.apply(ENIS, wire(body), manager=MANAGER_AGENT, subresource="status")
         return True
 
     def _idle_since(self, eni: ENI) -> str:
-        before = eni.status.node
-        return before.idle_since if before and before.idle_since else self.now()
+        before = eni.status.node.idle_since if eni.status.node else ""
+        with suppress(ValueError):
+            parse_time(before)
+            return before
+        return self.now()
 
     def _born(self) -> Process:
         process = Process(self.store, self.cloud, self.now)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openeni_crds.enipool import Datapath, IPVlanMode, Mode
+from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath.linux.kernel import (
     apply,
     observe,
@@ -17,7 +17,11 @@ from openeni_testing.network.node import Node, eni_facts, pod_interface
 MODES = [
     pytest.param(Datapath(Mode.VETH), id="veth"),
     *(
-        pytest.param(Datapath(Mode.IPVLAN, mode), id=f"ipvlan-{mode}", marks=pytest.mark.ipvlan)
+        pytest.param(
+            Datapath(Mode.IPVLAN, IPVlanDatapath(mode)),
+            id=f"ipvlan-{mode}",
+            marks=pytest.mark.ipvlan,
+        )
         for mode in IPVlanMode
     ),
 ]

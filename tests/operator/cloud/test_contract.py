@@ -17,6 +17,7 @@ from typing import Any
 import openstack
 import pytest
 
+from openeni_crds.terms import SecurityGroupTerm, SubnetTerm
 from openeni_operator.cloud.api import ACTIVE, Cloud, NewPort, Port
 from openeni_operator.cloud.calls import Door, Limits
 from openeni_operator.cloud.clouds import Clouds
@@ -47,14 +48,16 @@ class Ground:
     tiny: str = ""  # id of a subnet with five addresses
 
     def wanted(self, count: int = 3) -> NewPort:
-        subnet = self.cloud.find_subnets(self.subnet)[0]
+        subnet = self.cloud.find_subnets(SubnetTerm(name=self.subnet))[0]
         uid = str(uuid.uuid4())
         return NewPort(
             name=f"openeni-contract-{uid}",
             network_id=subnet.network_id,
             subnet_ids=(subnet.id,),
             count=count,
-            security_group_ids=(self.cloud.find_security_groups(self.group)[0].id,),
+            security_group_ids=(
+                self.cloud.find_security_groups(SecurityGroupTerm(name=self.group))[0].id,
+            ),
             tags=("openeni-cluster=contract", f"openeni-eni={uid}"),
         )
 
@@ -65,6 +68,8 @@ def in_memory() -> Generator[Ground]:
     tiny = cloud.add_subnet(cloud.add_network("tiny"), "tiny", "10.97.5.0/29")
     cloud.add_subnet(cloud.add_network("pods"), "pods", "10.98.0.0/22")
     cloud.add_group("default")
+    cloud.tags_of[tiny.id] = ("contract", "second")
+    cloud.tags_of[cloud.add_group("contract-tagged").id] = ("contract",)
     yield Ground(cloud, cloud.add_server().id, "pods", "default", tiny.id)
 
 
@@ -85,7 +90,13 @@ def real() -> Generator[Ground]:
         subnet = sdk.network.create_subnet(
             network_id=network.id, name="tiny", cidr="10.97.5.0/29", ip_version=4, enable_dhcp=False
         )
-        yield Ground(cloud, server, "pods", "default", subnet.id)
+        sdk.network.set_tags(subnet, ["contract", "second"])
+        group = sdk.network.create_security_group(name="contract-tagged")
+        try:
+            sdk.network.set_tags(group, ["contract"])
+            yield Ground(cloud, server, "pods", "default", subnet.id)
+        finally:
+            sdk.network.delete_security_group(group.id)
     finally:
         sdk.network.delete_network(network.id)
 
@@ -112,7 +123,7 @@ def take_away(ground: Ground, port: Port) -> None:
 
 
 def test_a_port_comes_with_all_its_addresses_in_one_request(ground: Ground, port: Port) -> None:
-    subnet = ground.cloud.find_subnets(ground.subnet)[0]
+    subnet = ground.cloud.find_subnets(SubnetTerm(name=ground.subnet))[0]
     addresses = [f.address for f in port.fixed_ips]
     assert len(set(addresses)) == 3
     assert {f.subnet_id for f in port.fixed_ips} == {subnet.id}
@@ -169,8 +180,8 @@ def test_what_is_not_there_is_said_not_to_be_there(ground: Ground, port: Port) -
             ask(NOBODY)
     with pytest.raises(NotFoundError):
         ground.cloud.attach(NOBODY, port.id)
-    assert ground.cloud.find_subnets("no-such-subnet") == ()
-    assert ground.cloud.find_security_groups(NOBODY) == ()
+    assert ground.cloud.find_subnets(SubnetTerm(name="no-such-subnet")) == ()
+    assert ground.cloud.find_security_groups(SecurityGroupTerm(id=NOBODY)) == ()
 
 
 def test_a_port_in_a_subnet_that_is_not_there_is_not_made(ground: Ground) -> None:
@@ -179,7 +190,7 @@ def test_a_port_in_a_subnet_that_is_not_there_is_not_made(ground: Ground) -> Non
 
 
 def test_more_addresses_than_there_are_leave_nothing_behind(ground: Ground) -> None:
-    tiny = ground.cloud.find_subnets(ground.tiny)[0]
+    tiny = ground.cloud.find_subnets(SubnetTerm(id=ground.tiny))[0]
     wanted = replace(ground.wanted(count=6), subnet_ids=(tiny.id,), network_id=tiny.network_id)
     with pytest.raises(ExhaustedError):
         ground.cloud.create_port(wanted)
@@ -187,14 +198,23 @@ def test_more_addresses_than_there_are_leave_nothing_behind(ground: Ground) -> N
 
 
 def test_names_and_ids_lead_to_the_same_things(ground: Ground) -> None:
-    by_name = ground.cloud.find_subnets(ground.subnet)
-    assert ground.cloud.find_subnets(by_name[0].id) == by_name
+    by_name = ground.cloud.find_subnets(SubnetTerm(name=ground.subnet))
+    assert ground.cloud.find_subnets(SubnetTerm(id=by_name[0].id)) == by_name
     assert ground.cloud.subnets_of(by_name[0].network_id) == by_name
     assert (by_name[0].dhcp, by_name[0].slaac, by_name[0].ip_version) == (False, False, 4)
     assert by_name[0].pools
-    group = ground.cloud.find_security_groups(ground.group)
-    assert ground.cloud.find_security_groups(group[0].id) == group
+    group = ground.cloud.find_security_groups(SecurityGroupTerm(name=ground.group))
+    assert ground.cloud.find_security_groups(SecurityGroupTerm(id=group[0].id)) == group
     assert ground.cloud.network(by_name[0].network_id).mtu >= 1280
+
+
+def test_tags_mean_everything_that_has_them_all(ground: Ground) -> None:
+    for tags in (("contract",), ("contract", "second"), ("second", "contract")):
+        subnets = ground.cloud.find_subnets(SubnetTerm(tags=tags))
+        assert [s.id for s in subnets] == [ground.tiny]
+    (group,) = ground.cloud.find_security_groups(SecurityGroupTerm(tags=("contract",)))
+    assert group.name == "contract-tagged"
+    assert ground.cloud.find_subnets(SubnetTerm(tags=("contract", "third"))) == ()
 
 
 def test_the_quota_counts_ports(ground: Ground, port: Port) -> None:
@@ -230,7 +250,7 @@ def test_a_wrong_password_is_told_and_got_over_when_the_file_is_corrected(tmp_pa
     with pytest.raises(CredentialsInvalidError, match=f"cloud '{name}' refuses the credentials"):
         mounted.get(name)
     file.write_text(good)
-    assert mounted.get(name).find_subnets("pods")
+    assert mounted.get(name).find_subnets(SubnetTerm(name="pods"))
     assert mounted.get(name) is mounted.get(name)
 
 

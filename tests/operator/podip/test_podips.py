@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from openeni_crds.conditions import Type, find, is_true
-from openeni_crds.meta import decode
-from openeni_crds.names import FINALIZER_PODIP, NODE, PODIP
+from openeni_crds.meta import Json, decode
+from openeni_crds.names import FINALIZER_PODIP, NODES, PODIPS
 from openeni_crds.podip import PodIP
-from openeni_kube.store import NotFoundError
+from openeni_kube.result import Done
+from openeni_kube.store import NotFoundError, Page
+from openeni_operator.podip.reconcile import ALL, PodIPReconciler
+from openeni_operator.podip.reconcile import World as PodIPWorld
 from openeni_testing.controller.world import OperatorWorld
 
 
@@ -24,16 +27,17 @@ def add_podip(
             "podUID": uid,
             "nodeName": node,
             "containerID": "c" * 64,
-            "eni": eni,
-            "addresses": [address],
-            "mode": "Veth",
+            "eniName": eni,
+            "poolName": "pods",
+            "address": address,
+            "datapathMode": "Veth",
         },
     }
-    world.api.create(PODIP, body)
+    world.api.create(PODIPS, body)
 
 
 def podip(world: OperatorWorld, name: str) -> PodIP:
-    return decode(world.api.get(PODIP, name, "default"), PodIP)
+    return decode(world.api.get(PODIPS, name, "default"), PodIP)
 
 
 def grown() -> OperatorWorld:
@@ -54,9 +58,9 @@ def grown() -> OperatorWorld:
 
 def test_a_node_that_is_gone_releases_its_podips_and_no_others() -> None:
     world = grown()
-    world.api.delete(PODIP, "on-n2", "default")
+    world.api.delete(PODIPS, "on-n2", "default")
     assert podip(world, "on-n2").metadata.deleting
-    world.api.delete(NODE, "n2")
+    world.api.delete(NODES, "n2")
     world.settle(60)
     with pytest.raises(NotFoundError):
         podip(world, "on-n2")
@@ -65,7 +69,7 @@ def test_a_node_that_is_gone_releases_its_podips_and_no_others() -> None:
 
 def test_podips_of_a_node_that_went_while_the_operator_was_down_are_released() -> None:
     world = grown()
-    world.api.delete(NODE, "n2")
+    world.api.delete(NODES, "n2")
     world.restart()
     world.settle(60)
     assert podip(world, "on-n2").metadata.finalizers == ()
@@ -122,3 +126,33 @@ def test_pods_that_have_an_address_bring_no_eni() -> None:
     world.add_pod("one-more", "n1")
     world.settle(60)
     assert len(world.enis()) == 2
+
+
+def test_a_podip_that_cannot_be_read_is_logged_and_stops_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One node's agent wrote it, or CRDs of another version let it pass."""
+    world = grown()
+    listed = world.api.list(PODIPS)
+    broken: Json = {"metadata": {"name": "broken", "namespace": "default"}, "spec": {"podUID": 7}}
+    world.api.delete(NODES, "n1")
+    store = StoreWith(world.store, (broken, *listed.items))
+    mirror = world.process.mirror
+    mirror.drop(NODES, {"metadata": {"name": "n1", "resourceVersion": "999999"}})
+    assert PodIPReconciler(PodIPWorld(mirror, store, world.now))(ALL) == Done()
+    assert FINALIZER_PODIP not in podip(world, "on-n1").metadata.finalizers
+    assert "PodIP default/broken cannot be read" in caplog.text
+
+
+class StoreWith:
+    """A store whose list of PodIPs is given."""
+
+    def __init__(self, store: Any, items: tuple[Json, ...]) -> None:
+        self._store = store
+        self._items = items
+
+    def list(self, *_: object, **__: object) -> Page:
+        return Page(self._items, "1")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)

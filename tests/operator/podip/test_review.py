@@ -23,7 +23,7 @@ OTHER = condition(Type.PORT_READY, Reason.QUOTA_EXCEEDED, status=False)
 
 def podip(*said: Condition, node: str = "n1", finalizer: bool = True) -> PodIP:
     body = podip_body("web", node=node)
-    body["spec"] |= {"eni": "pods-0", "addresses": ["10.98.0.5", "fd98::5"]}
+    body["spec"] |= {"eniName": "pods-0", "address": "10.98.0.5", "addressIPv6": "fd98::5"}
     if finalizer:
         body["metadata"]["finalizers"] = [FINALIZER_PODIP]
     body["status"] = {"conditions": [encode(c) for c in merge((), said, NOW)]}
@@ -111,7 +111,7 @@ def test_what_was_said_is_not_said_again(of: PodIP, on: ENI | None) -> None:
     for act in review([of], frozenset(), known):
         assert isinstance(act, Tell)
         body = podip_body("web")
-        body["spec"] |= {"eni": "pods-0", "addresses": list(BOTH)}
+        body["spec"] |= {"eniName": "pods-0", "address": BOTH[0], "addressIPv6": BOTH[1]}
         body["status"] = {
             "conditions": [encode(c) for c in merge(of.status.conditions, (act.lost,), NOW)]
         }

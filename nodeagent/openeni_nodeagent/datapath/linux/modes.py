@@ -3,7 +3,7 @@
 from functools import cache, partial
 from typing import Final
 
-from openeni_crds.enipool import Datapath, IPVlanMode, MetadataService, Mode
+from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
 from openeni_nodeagent.datapath.filters import metadata_chain
 from openeni_nodeagent.datapath.linux.kernel import apply, open_netlink
 from openeni_nodeagent.datapath.linux.namespace import in_new_namespace
@@ -15,13 +15,16 @@ from openeni_nodeagent.datapath_api import KernelRefusedError, LinkFacts, ModeUn
 
 _PARENT: Final = Link("parent", 10, VETH, "02:00:00:00:00:10", 1500)
 _PEER: Final = Link("peer", 11, VETH, "02:00:00:00:00:11", 1500)
-_ALL: Final = (Datapath(Mode.VETH), *(Datapath(Mode.IPVLAN, mode) for mode in IPVlanMode))
+_ALL: Final = (
+    Datapath(Mode.VETH),
+    *(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode),
+)
 
 
 @cache
 def supported_modes() -> frozenset[str]:
-    """Return the labels of the modes whose links the kernel can create, loading its modules."""
-    return frozenset(d.label for d in _ALL if in_new_namespace(partial(_creates_link, d)))
+    """Return the modes (Datapath.word) whose links the kernel can create, loading its modules."""
+    return frozenset(d.word for d in _ALL if in_new_namespace(partial(_creates_link, d)))
 
 
 @cache
@@ -32,9 +35,9 @@ def has_egress_hook() -> bool:
 
 def require_support(datapath: Datapath) -> None:
     """Raise ModeUnsupportedError if this kernel does not support the datapath."""
-    if datapath.label not in supported_modes():
+    if datapath.word not in supported_modes():
         raise ModeUnsupportedError(
-            f"this node's kernel does not support mode {datapath.label}, only "
+            f"this node's kernel does not support mode {datapath.word}, only "
             f"{', '.join(sorted(supported_modes())) or 'none'}: use one of these, or another kernel"
         )
     if (
