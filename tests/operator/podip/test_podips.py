@@ -136,7 +136,7 @@ def test_a_podip_that_cannot_be_read_is_logged_and_stops_no_other(
     listed = world.api.list(PODIPS)
     broken: Json = {"metadata": {"name": "broken", "namespace": "default"}, "spec": {"podUID": 7}}
     world.api.delete(NODES, "n1")
-    store = StoreWith(world.store, (broken, *listed.items))
+    store: Any = StoreWith(world.store, (broken, *listed.items))
     mirror = world.process.mirror
     mirror.drop(NODES, {"metadata": {"name": "n1", "resourceVersion": "999999"}})
     assert PodIPReconciler(PodIPWorld(mirror, store, world.now))(ALL) == Done()
