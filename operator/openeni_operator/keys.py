@@ -1,4 +1,4 @@
-"""Keys of the operator's work queue: which kind of object is reconciled, and which one."""
+"""Keys of the operator's work queue."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,10 @@ PODIPS: Final = "PodIPs"
 
 @dataclass(frozen=True, order=True)
 class Key:
-    """`kind` is one of the words above, `name` one of its objects (of PodIPs: their node)."""
+    """A unit of reconciliation: `kind` selects the reconciler, `name` the object.
+
+    PodIPs are reconciled a node at a time, so theirs is the name of a node.
+    """
 
     kind: str
     name: str

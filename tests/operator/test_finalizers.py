@@ -6,7 +6,7 @@ from openeni_crds import eni as models
 from openeni_crds.meta import Json, decode
 from openeni_crds.names import ENI, FINALIZER_ENI
 from openeni_kube.store import InvalidError, NotFoundError
-from openeni_operator.finalizers import with_finalizer, without_finalizer
+from openeni_operator.finalizers import add_finalizer, remove_finalizer
 from openeni_testing.objects import eni_body
 from openeni_testing.store.memory import MemoryStore
 
@@ -25,7 +25,7 @@ def finalizers(store: MemoryStore) -> list[str]:
 def test_the_others_stay() -> None:
     store = MemoryStore()
     eni = created(store, "example.com/a", FINALIZER_ENI, "example.com/b")
-    without_finalizer(store, ENI, eni.metadata, FINALIZER_ENI)
+    remove_finalizer(store, ENI, eni.metadata, FINALIZER_ENI)
     assert finalizers(store) == ["example.com/a", "example.com/b"]
 
 
@@ -35,25 +35,25 @@ def test_a_list_that_has_changed_is_not_touched() -> None:
     moved = {"op": "add", "path": "/metadata/finalizers/0", "value": "example.com/a"}
     store.patch(ENI, "e", [moved])
     with pytest.raises(InvalidError):
-        without_finalizer(store, ENI, eni.metadata, FINALIZER_ENI)
+        remove_finalizer(store, ENI, eni.metadata, FINALIZER_ENI)
     assert finalizers(store) == ["example.com/a", FINALIZER_ENI]
 
 
 def test_another_object_of_the_same_name_keeps_its_own() -> None:
     store = MemoryStore()
     eni = created(store, FINALIZER_ENI)
-    without_finalizer(store, ENI, eni.metadata, FINALIZER_ENI)
+    remove_finalizer(store, ENI, eni.metadata, FINALIZER_ENI)
     store.delete(ENI, "e")
     created(store, FINALIZER_ENI)
     with pytest.raises(InvalidError):
-        without_finalizer(store, ENI, eni.metadata, FINALIZER_ENI)
+        remove_finalizer(store, ENI, eni.metadata, FINALIZER_ENI)
 
 
 def test_an_object_that_is_gone_is_no_error() -> None:
     store = MemoryStore()
     eni = created(store)
     store.delete(ENI, "e")
-    without_finalizer(store, ENI, eni.metadata, FINALIZER_ENI)
+    remove_finalizer(store, ENI, eni.metadata, FINALIZER_ENI)
     with pytest.raises(NotFoundError):
         store.get(ENI, "e")
 
@@ -61,7 +61,7 @@ def test_an_object_that_is_gone_is_no_error() -> None:
 def test_one_is_put_on_beside_those_that_are_there() -> None:
     store = MemoryStore()
     eni = created(store, "example.com/a")
-    with_finalizer(store, ENI, eni.metadata, FINALIZER_ENI)
+    add_finalizer(store, ENI, eni.metadata, FINALIZER_ENI)
     assert finalizers(store) == ["example.com/a", FINALIZER_ENI]
     with pytest.raises(InvalidError):
-        with_finalizer(store, ENI, eni.metadata, "example.com/late")
+        add_finalizer(store, ENI, eni.metadata, "example.com/late")

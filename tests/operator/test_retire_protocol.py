@@ -14,11 +14,11 @@ from openeni_crds.eni import ENI, AddressAt, ENISpec, ENIStatus, NodeStatus, Por
 from openeni_crds.enipool import Datapath, Mode
 from openeni_crds.meta import ObjectMeta
 from openeni_operator.cloud.api import ACTIVE, Port
-from openeni_operator.cluster import Node
-from openeni_operator.eni.lifecycle import DeletePort, Detach, Facts, Gone, next_step
+from openeni_operator.core_objects import Node
+from openeni_operator.eni.lifecycle import DeletePort, DetachPort, Facts, RemoveFinalizer, next_step
 from openeni_operator.eni.status import in_use
-from openeni_operator.enipool.nodes import held_of
-from openeni_operator.enipool.plan import DeleteENI, Limits, NodeState, RetireENI, plan
+from openeni_operator.enipool.facts import eni_state
+from openeni_operator.enipool.plan import DeleteENI, NodeState, RetireENI, SizingPolicy, plan
 
 ADDRESSES = ("10.98.0.3", "10.98.0.4")
 SERVER = "server-1"
@@ -39,7 +39,7 @@ class Object:
 
 
 @dataclass(frozen=True)
-class World:
+class State:
     api: Object | None = Object()  # None: the finalizer is off
     port: str = "attached"  # or "free", or "gone"
     operator: Object | None = None  # what it last saw; None: it is down
@@ -86,7 +86,7 @@ def body(seen: Object) -> ENI:
     return ENI(metadata, spec, status)
 
 
-def steps_of_operator(world: World) -> Iterator[World]:
+def steps_of_operator(world: State) -> Iterator[State]:
     seen = world.operator
     if world.api is not None and seen != world.api:
         yield replace(world, operator=world.api)
@@ -97,11 +97,11 @@ def steps_of_operator(world: World) -> Iterator[World]:
     yield from stepped(world, seen)
 
 
-def planned(world: World, seen: Object) -> Iterator[World]:
+def planned(world: State, seen: Object) -> Iterator[State]:
     """What the pool's reconcile does."""
     node = Node("n1", {}, SERVER, 110)
-    state = NodeState("n1", (held_of(body(seen), node, NOW),), stays=not world.leaving)
-    for action in plan(state, Limits(2, 1, 1)).actions:
+    state = NodeState("n1", (eni_state(body(seen), node, NOW),), selected=not world.leaving)
+    for action in plan(state, SizingPolicy(2, 1, 1)).actions:
         api = world.api
         if api is None:
             continue
@@ -111,7 +111,7 @@ def planned(world: World, seen: Object) -> Iterator[World]:
             yield replace(world, api=deleted(api))
 
 
-def stepped(world: World, seen: Object) -> Iterator[World]:
+def stepped(world: State, seen: Object) -> Iterator[State]:
     """What the ENI's reconcile does; the cloud is always looked at anew."""
     eni = body(seen)
     server = SERVER if world.port == "attached" else ""
@@ -121,16 +121,16 @@ def stepped(world: World, seen: Object) -> Iterator[World]:
         tags=frozenset(),
         deleting=eni.metadata.deleting,
         ports=() if world.port == "gone" else (port,),
-        recorded="p1",
+        recorded_port="p1",
         in_use=in_use(eni, None if world.port == "gone" else port),
         linked=True,
     )
     match next_step(facts):
-        case Detach():
+        case DetachPort():
             yield replace(world, port="free")
         case DeletePort():
             yield replace(world, port="gone")
-        case Gone():
+        case RemoveFinalizer():
             yield replace(world, api=None)
         case _:
             return
@@ -140,7 +140,7 @@ def deleted(api: Object) -> Object:
     return api if api.deleting else replace(api, deleting=True, generation=api.generation + 1)
 
 
-def steps_of_agent(world: World) -> Iterator[World]:
+def steps_of_agent(world: State) -> Iterator[State]:
     seen = world.agent
     if world.api is not None and seen != world.api:
         yield looked(world, world.api)
@@ -160,7 +160,7 @@ def steps_of_agent(world: World) -> Iterator[World]:
     yield replace(world, sent=(said, world.link))
 
 
-def looked(world: World, api: Object) -> World:
+def looked(world: State, api: Object) -> State:
     """After a start, what was acknowledged before binds, and the NIC is used if it is there."""
     if world.agent is not None:
         return replace(world, agent=api)
@@ -169,7 +169,7 @@ def looked(world: World, api: Object) -> World:
     return replace(world, agent=api, given_up=given_up, link=in_use)
 
 
-def steps_of_the_rest(world: World) -> Iterator[World]:
+def steps_of_the_rest(world: State) -> Iterator[State]:
     for address in world.granted:
         yield replace(world, granted=world.granted - {address})
     if world.sent is not None and world.api is not None:
@@ -182,14 +182,14 @@ def steps_of_the_rest(world: World) -> Iterator[World]:
     yield replace(world, leaving=True)
 
 
-def successors(world: World) -> Iterator[World]:
+def successors(world: State) -> Iterator[State]:
     yield from steps_of_operator(world)
     yield from steps_of_agent(world)
     yield from steps_of_the_rest(world)
 
 
-def reachable() -> set[World]:
-    begun = World()
+def reachable() -> set[State]:
+    begun = State()
     found, left = {begun}, deque([begun])
     while left:
         for world in successors(left.popleft()):

@@ -1,10 +1,10 @@
-"""openstacksdk as a Cloud; the only importer of openstack and keystoneauth1.
+"""Implement the Cloud protocol on openstacksdk, the only importer of openstack and keystoneauth1.
 
-What it is wary of, read in the source of openstacksdk 4.22 and keystoneauth 5.18: no time-out
-unless set; a transport retry turns one slow POST into three; unknown or misspelt list filters are
-dropped, so every list is filtered again here; service proxies are made without a lock, so they are
-touched once before threads share them; HTTP errors and transport errors have no common ancestor;
-`update(object)` sends nothing that looks unchanged, so ids are passed.
+Precautions against openstacksdk 4.22 and keystoneauth 5.18, from reading their source: there is no
+timeout unless one is set; a transport retry turns one slow POST into three; unknown or misspelt
+list filters are dropped, so every list is filtered again here; service proxies are created without
+a lock, so they are touched once before threads share them; HTTP errors and transport errors have no
+common base class; `update(object)` omits what looks unchanged, so IDs are passed, not objects.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,57 +17,61 @@ import openstack.exceptions
 from keystoneauth1 import exceptions as keystone
 from keystoneauth1.session import TCPKeepAliveAdapter
 
-from openeni_operator.cloud.answers import Answer, meaning, no_answer, one_line
 from openeni_operator.cloud.api import (
     FixedIP,
     Network,
     NewPort,
     Port,
-    Quota,
     SecurityGroup,
     Server,
     Subnet,
 )
-from openeni_operator.cloud.budget import Sort
-from openeni_operator.cloud.calls import Door
+from openeni_operator.cloud.budget import CallType
+from openeni_operator.cloud.call_limiter import CallLimiter
+from openeni_operator.cloud.error_responses import (
+    ErrorResponse,
+    classify_response,
+    first_line,
+    no_response_error,
+)
 from openeni_operator.cloud.errors import (
     CloudError,
+    CloudNotConfiguredError,
     CredentialsInvalidError,
-    InvalidError,
-    NotConfiguredError,
-    NotFoundError,
+    InvalidRequestError,
+    ResourceNotFoundError,
 )
 
 T = TypeVar("T")
-_CONNECTIONS: Final = 32  # at most as many calls are in flight; requests keeps 10 by default
-_SELF_MADE: Final = ("slaac", "dhcpv6-stateless")  # IPv6 modes in which Neutron derives addresses
+_POOL_SIZE: Final = 32  # above the sum of calls in flight; requests' default is 10
+_SLAAC_MODES: Final = ("slaac", "dhcpv6-stateless")  # IPv6 modes with derived addresses
 
 
-def connect(file: Path, name: str, door: Door, timeout: float) -> "OpenStackCloud":
-    """Read the entry `name` of a clouds.yaml and log in. `timeout`, in seconds, is each call's.
+def connect(file: Path, name: str, limiter: CallLimiter, timeout: float) -> "OpenStackCloud":
+    """Read the entry `name` of a clouds.yaml and log in.
 
-    Raises a CloudError.
+    `timeout` is that of each call, in seconds. Raises a CloudError.
     """
-    connection = door.call(
+    connection = limiter.call(
         "connect",
-        Sort.READ,
+        CallType.READ,
         lambda: _connection(file, name, timeout),
-        lambda error, sort: _classify(error, sort, name),
+        lambda error, call_type: _classify(error, call_type, name),
     )
-    return OpenStackCloud(connection, door)
+    return OpenStackCloud(connection, limiter)
 
 
 class OpenStackCloud:
-    """A Cloud; safe for threads."""
+    """A thread-safe Cloud."""
 
-    def __init__(self, connection: Any, door: Door) -> None:
+    def __init__(self, connection: Any, limiter: CallLimiter) -> None:
         self._network = connection.network
         self._compute = connection.compute
         self._connection = connection
-        self._door = door
+        self._limiter = limiter
 
     def find_subnets(self, id_or_name: str) -> tuple[Subnet, ...]:
-        return self._either("find subnets", self._network.subnets, _subnet, id_or_name)
+        return self._by_id_or_name("find subnets", self._network.subnets, _subnet, id_or_name)
 
     def subnets_of(self, network_id: str) -> tuple[Subnet, ...]:
         found = self._list(
@@ -76,17 +80,17 @@ class OpenStackCloud:
         return tuple(s for s in found if s.network_id == network_id)
 
     def find_security_groups(self, id_or_name: str) -> tuple[SecurityGroup, ...]:
-        return self._either(
+        return self._by_id_or_name(
             "find security groups", self._network.security_groups, _security_group, id_or_name
         )
 
     def network(self, network_id: str) -> Network:
         return self._read("get network", lambda: _network(self._network.get_network(network_id)))
 
-    def port_quota(self) -> Quota:
+    def port_quota(self) -> int:
         project = self._connection.current_project_id
         return self._read(
-            "get quota", lambda: _quota(self._network.get_quota(project, details=True).ports)
+            "get quota", lambda: _limit(self._network.get_quota(project, details=True).ports)
         )
 
     def port(self, port_id: str) -> Port:
@@ -128,14 +132,14 @@ class OpenStackCloud:
         return self._read("get server", lambda: _server(self._compute.get_server(server_id)))
 
     def attach(self, server_id: str, port_id: str) -> None:
-        self._plug(
+        self._attachment(
             "attach port",
             server_id,
             lambda: self._compute.create_server_interface(server_id, port_id=port_id),
         )
 
     def detach(self, server_id: str, port_id: str) -> None:
-        self._plug(
+        self._attachment(
             "detach port",
             server_id,
             lambda: self._compute.delete_server_interface(port_id, server=server_id),
@@ -145,32 +149,32 @@ class OpenStackCloud:
         answer = self._network.put(f"/ports/{port_id}/tags", json={"tags": list(tags)})
         openstack.exceptions.raise_from_response(answer)
 
-    def _either(
-        self, operation: str, find: Callable[..., Any], turn: Callable[[Any], T], id_or_name: str
+    def _by_id_or_name(
+        self, operation: str, find: Callable[..., Any], convert: Callable[[Any], T], id_or_name: str
     ) -> tuple[T, ...]:
-        """Look by id, then by name; Neutron's filters are checked again."""
+        """Look up by ID, then by name."""
         by_id = self._list(
             operation, lambda: [i for i in find(id=id_or_name) if i.id == id_or_name]
         )
         found = by_id or self._list(
             operation, lambda: [i for i in find(name=id_or_name) if i.name == id_or_name]
         )
-        return tuple(map(turn, found))
+        return tuple(map(convert, found))
 
     def _list(self, operation: str, do: Callable[[], Iterable[T]]) -> tuple[T, ...]:
         return self._read(operation, lambda: tuple(do()))
 
     def _read(self, operation: str, do: Callable[[], T]) -> T:
-        return self._door.call(operation, Sort.READ, do, self._classify)
+        return self._limiter.call(operation, CallType.READ, do, self._classify)
 
     def _write(self, operation: str, port: str, do: Callable[[], T]) -> T:
-        return self._door.call(operation, Sort.WRITE, do, self._classify, key=f"port/{port}")
+        return self._limiter.call(operation, CallType.WRITE, do, self._classify, key=f"port/{port}")
 
-    def _plug(self, operation: str, server: str, do: Callable[[], object]) -> None:
-        self._door.call(operation, Sort.PLUG, do, self._classify, key=f"server/{server}")
+    def _attachment(self, operation: str, server: str, do: Callable[[], object]) -> None:
+        self._limiter.call(operation, CallType.ATTACH, do, self._classify, key=f"server/{server}")
 
-    def _classify(self, error: Exception, sort: Sort) -> CloudError:
-        return _classify(error, sort, self._door.cloud)
+    def _classify(self, error: Exception, call_type: CallType) -> CloudError:
+        return _classify(error, call_type, self._limiter.cloud)
 
 
 def _connection(file: Path, name: str, timeout: float) -> Any:
@@ -190,55 +194,61 @@ def _connection(file: Path, name: str, timeout: float) -> Any:
         connection = openstack.connection.Connection(config=region)
     except (openstack.exceptions.ConfigException, keystone.ClientException):
         raise
-    except Exception as error:  # noqa: BLE001 whatever a user's file makes the parser raise
+    except Exception as error:  # noqa: BLE001 a malformed file makes the parser raise anything
         raise _unreadable(file, error) from None
-    adapter = TCPKeepAliveAdapter(pool_maxsize=_CONNECTIONS)
+    adapter = TCPKeepAliveAdapter(pool_maxsize=_POOL_SIZE)
     for scheme in ("http://", "https://"):
         connection.session.session.mount(scheme, adapter)
-    connection.session.get_token()  # its own authorize() hides what went wrong
+    connection.session.get_token()  # Connection.authorize() hides the cause
     _ = connection.network.get_endpoint(), connection.compute.get_endpoint()
     return connection
 
 
-def _unreadable(file: Path, error: Exception) -> NotConfiguredError:
-    """The parser's own text quotes the file, which holds secrets: only the line is told."""
+def _unreadable(file: Path, error: Exception) -> CloudNotConfiguredError:
+    """Name the line only: the parser's message quotes the file, which holds secrets."""
     mark = getattr(error, "problem_mark", None)
     where = f", line {mark.line + 1}" if mark is not None else ""
-    return NotConfiguredError(f"{file.name}{where}: not a clouds.yaml ({type(error).__name__})")
+    return CloudNotConfiguredError(
+        f"{file.name}{where}: not a valid clouds.yaml ({type(error).__name__})"
+    )
 
 
-def _classify(error: Exception, sort: Sort, cloud: str) -> CloudError:  # noqa: C901, PLR0911 a table
+def _classify(error: Exception, call_type: CallType, cloud: str) -> CloudError:  # noqa: C901, PLR0911 a table
     match error:
         case CloudError():
             return error
         case openstack.exceptions.HttpException(response=response) if response is not None:
-            return meaning(
-                Answer(response.status_code, dict(response.headers), response.text), sort, cloud
+            return classify_response(
+                ErrorResponse(response.status_code, dict(response.headers), response.text),
+                call_type,
+                cloud,
             )
         case keystone.HttpError(http_status=int(status)):
             body = error.response.text if error.response is not None else ""
-            return meaning(Answer(status, {}, body), sort, cloud)
+            return classify_response(ErrorResponse(status, {}, body), call_type, cloud)
         case openstack.exceptions.ConfigException():
-            return NotConfiguredError(f"clouds.yaml: {one_line(str(error))}")
+            return CloudNotConfiguredError(f"clouds.yaml: {first_line(str(error))}")
         case keystone.AuthPluginException() | keystone.AuthorizationFailure():
             return CredentialsInvalidError(
-                f"entry {cloud!r} of clouds.yaml is incomplete: {one_line(str(error))}"
+                f"entry {cloud!r} of clouds.yaml is incomplete: {first_line(str(error))}"
             )
         case keystone.CatalogException():
-            return NotConfiguredError(
-                f"cloud {cloud!r}: {one_line(str(error))}; "
+            return CloudNotConfiguredError(
+                f"cloud {cloud!r}: {first_line(str(error))}; "
                 "correct region_name or interface in clouds.yaml"
             )
         case openstack.exceptions.NotFoundException():
-            return NotFoundError(f"cloud {cloud!r} says: {one_line(str(error))}")
+            return ResourceNotFoundError(f"cloud {cloud!r} returned: {first_line(str(error))}")
         case keystone.ClientException() | openstack.exceptions.SDKException() | OSError():
-            return no_answer(
-                f"no answer from cloud {cloud!r} ({type(error).__name__}): check that auth_url in "
-                "clouds.yaml can be reached from here; the operator keeps trying",
-                sort,
+            return no_response_error(
+                f"cloud {cloud!r} does not respond ({type(error).__name__}): make its auth_url in "
+                "clouds.yaml reachable from the operator, which keeps retrying",
+                call_type,
             )
         case _:
-            return InvalidError(f"cloud {cloud!r}: {type(error).__name__}: {one_line(str(error))}")
+            return InvalidRequestError(
+                f"cloud {cloud!r}: {type(error).__name__}: {first_line(str(error))}"
+            )
 
 
 def _port(found: Any) -> Port:
@@ -266,7 +276,7 @@ def _subnet(found: Any) -> Subnet:
         ip_version=found.ip_version,
         gateway=found.gateway_ip or "",
         dhcp=bool(found.is_dhcp_enabled),
-        slaac=any(mode in _SELF_MADE for mode in modes),
+        slaac=any(mode in _SLAAC_MODES for mode in modes),
         pools=tuple((p["start"], p["end"]) for p in found.allocation_pools or ()),
     )
 
@@ -283,5 +293,5 @@ def _server(found: Any) -> Server:
     return Server(found.id)
 
 
-def _quota(found: Any) -> Quota:
-    return Quota(int(found.get("limit", -1)), int(found.get("used", 0)))
+def _limit(quota: Any) -> int:
+    return int(quota.get("limit", -1))

@@ -26,11 +26,11 @@ from openeni_operator.cloud.api import (
 )
 from openeni_operator.cloud.errors import (
     CloudError,
-    ConflictError,
-    ExhaustedError,
-    NotFoundError,
     OutcomeUnknownError,
     QuotaExceededError,
+    ResourceConflictError,
+    ResourceNotFoundError,
+    SubnetExhaustedError,
 )
 
 T = TypeVar("T")
@@ -215,7 +215,7 @@ class MemoryCloud:
         self._one(self.servers, server_id)
         port = self._one(self.ports, port_id)
         if port.device_id:
-            raise ConflictError(f"Port {port_id} is still in use.")
+            raise ResourceConflictError(f"Port {port_id} is still in use.")
         self._put(port, device_id=server_id, status="BUILD")
 
         def active() -> None:
@@ -232,7 +232,7 @@ class MemoryCloud:
         free = (a for n in range(low, high + 1) if (a := str(ip_address(n))) not in taken)
         found = list(itertools.islice(free, count))
         if len(found) < count:
-            raise ExhaustedError("No more IP addresses available on network.")
+            raise SubnetExhaustedError("No more IP addresses available on network.")
         return found
 
     def _put(self, port: Port, **changes: Any) -> None:
@@ -244,7 +244,7 @@ class MemoryCloud:
 
     def _one(self, known: dict[str, T], key: str) -> T:
         if key not in known:
-            raise NotFoundError(f"{key} could not be found.")
+            raise ResourceNotFoundError(f"{key} could not be found.")
         return known[key]
 
     def _id(self, kind: str) -> str:
@@ -278,7 +278,7 @@ class MemoryCloud:
             return
 
     def settle(self) -> None:
-        """Let everything happen that is due by now."""
+        """Let all_keys happen that is due by now."""
         due = [work for at, work in self._later if at <= self.clock.now]
         self._later = [(at, work) for at, work in self._later if at > self.clock.now]
         for work in due:

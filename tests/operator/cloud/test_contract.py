@@ -18,15 +18,15 @@ import openstack
 import pytest
 
 from openeni_operator.cloud.api import ACTIVE, Cloud, NewPort, Port
-from openeni_operator.cloud.calls import Door, Limits
+from openeni_operator.cloud.call_limiter import CallLimiter, CallLimits
 from openeni_operator.cloud.clouds import Clouds
 from openeni_operator.cloud.errors import (
-    ConflictError,
+    CloudNotConfiguredError,
+    CloudUnreachableError,
     CredentialsInvalidError,
-    ExhaustedError,
-    NotConfiguredError,
-    NotFoundError,
-    UnreachableError,
+    ResourceConflictError,
+    ResourceNotFoundError,
+    SubnetExhaustedError,
 )
 from openeni_operator.cloud.openstack import connect
 from openeni_testing.cloud.memory import MemoryCloud
@@ -79,7 +79,7 @@ def real() -> Generator[Ground]:
     name = os.environ["OS_CLOUD"]
     sdk: Any = openstack.connect(cloud=name)
     server = next(s.id for s in sdk.compute.servers(name="remote") if s.name == "remote")
-    cloud = connect(real_file(), name, Door(name, Limits(reads=1000, writes=1000)), 120)
+    cloud = connect(real_file(), name, CallLimiter(name, CallLimits(reads=1000, writes=1000)), 120)
     network = sdk.network.create_network(name="contract-tiny")
     try:
         subnet = sdk.network.create_subnet(
@@ -141,7 +141,7 @@ def test_a_port_is_attached_and_detached(ground: Ground, port: Port) -> None:
     wait_for(lambda: ground.cloud.port(port.id).status == ACTIVE, "the port is ACTIVE")
     assert ground.cloud.port(port.id).device_id == ground.server
     assert ground.cloud.port(port.id).fixed_ips == port.fixed_ips
-    with pytest.raises(ConflictError):
+    with pytest.raises(ResourceConflictError):
         ground.cloud.attach(ground.server, port.id)
     ground.cloud.detach(ground.server, port.id)
     wait_for(lambda: not ground.cloud.port(port.id).device_id, "the port is detached")
@@ -157,7 +157,7 @@ def test_a_deleted_port_is_gone_and_deleting_it_again_is_no_error(
     ground: Ground, port: Port
 ) -> None:
     ground.cloud.delete_port(port.id)
-    with pytest.raises(NotFoundError):
+    with pytest.raises(ResourceNotFoundError):
         ground.cloud.port(port.id)
     assert ground.cloud.ports_named(port.name) == ()
     ground.cloud.delete_port(port.id)
@@ -165,23 +165,23 @@ def test_a_deleted_port_is_gone_and_deleting_it_again_is_no_error(
 
 def test_what_is_not_there_is_said_not_to_be_there(ground: Ground, port: Port) -> None:
     for ask in (ground.cloud.port, ground.cloud.server, ground.cloud.network):
-        with pytest.raises(NotFoundError):
+        with pytest.raises(ResourceNotFoundError):
             ask(NOBODY)
-    with pytest.raises(NotFoundError):
+    with pytest.raises(ResourceNotFoundError):
         ground.cloud.attach(NOBODY, port.id)
     assert ground.cloud.find_subnets("no-such-subnet") == ()
     assert ground.cloud.find_security_groups(NOBODY) == ()
 
 
 def test_a_port_in_a_subnet_that_is_not_there_is_not_made(ground: Ground) -> None:
-    with pytest.raises(NotFoundError):
+    with pytest.raises(ResourceNotFoundError):
         ground.cloud.create_port(replace(ground.wanted(), subnet_ids=(NOBODY,)))
 
 
 def test_more_addresses_than_there_are_leave_nothing_behind(ground: Ground) -> None:
     tiny = ground.cloud.find_subnets(ground.tiny)[0]
     wanted = replace(ground.wanted(count=6), subnet_ids=(tiny.id,), network_id=tiny.network_id)
-    with pytest.raises(ExhaustedError):
+    with pytest.raises(SubnetExhaustedError):
         ground.cloud.create_port(wanted)
     assert ground.cloud.ports_named(wanted.name) == ()
 
@@ -210,8 +210,8 @@ def test_a_server_is_known(ground: Ground) -> None:
 def clouds(file: Path, timeout: float = 20) -> Clouds:
     return Clouds(
         file,
-        lambda path, name, door: connect(path, name, door, timeout),
-        lambda name: Door(name, Limits()),
+        lambda path, name, limiter: connect(path, name, limiter, timeout),
+        lambda name: CallLimiter(name, CallLimits()),
     )
 
 
@@ -235,14 +235,14 @@ def test_a_wrong_password_is_told_and_got_over_when_the_file_is_corrected(tmp_pa
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(NotConfiguredError, match=r"put a clouds\.yaml there"):
+    with pytest.raises(CloudNotConfiguredError, match=r"put a clouds\.yaml there"):
         clouds(tmp_path / "clouds.yaml").get("default")
 
 
 def test_an_entry_that_is_not_there_is_told(tmp_path: Path) -> None:
     file = tmp_path / "clouds.yaml"
     file.write_text("clouds:\n  other:\n    auth: {auth_url: http://127.0.0.1:1/v3}\n")
-    with pytest.raises(NotConfiguredError, match="default"):
+    with pytest.raises(CloudNotConfiguredError, match="default"):
         clouds(file).get("default")
 
 
@@ -254,7 +254,7 @@ def test_a_file_that_is_no_clouds_yaml_is_told_without_quoting_it(
 ) -> None:
     file = tmp_path / "clouds.yaml"
     file.write_text(text)
-    with pytest.raises(NotConfiguredError) as told:
+    with pytest.raises(CloudNotConfiguredError) as told:
         clouds(file).get("default")
     assert "hunter2" not in str(told.value)
     assert "\n" not in str(told.value)
@@ -263,7 +263,7 @@ def test_a_file_that_is_no_clouds_yaml_is_told_without_quoting_it(
 def test_credentials_that_are_incomplete_are_told(tmp_path: Path) -> None:
     file = tmp_path / "clouds.yaml"
     file.write_text("clouds:\n  default:\n    auth: {username: x}\n")
-    with pytest.raises((CredentialsInvalidError, NotConfiguredError)) as told:
+    with pytest.raises((CredentialsInvalidError, CloudNotConfiguredError)) as told:
         clouds(file).get("default")
     assert "\n" not in str(told.value)
 
@@ -275,6 +275,6 @@ def test_a_keystone_that_does_not_answer_is_told(tmp_path: Path) -> None:
         "      username: u\n      password: hunter2\n      project_name: p\n"
         "      user_domain_id: default\n      project_domain_id: default\n"
     )
-    with pytest.raises(UnreachableError, match="check that auth_url") as told:
+    with pytest.raises(CloudUnreachableError, match="check that auth_url") as told:
         clouds(file).get("default")
     assert "hunter2" not in str(told.value)

@@ -7,10 +7,10 @@ from openeni_crds.eni import ENI, AddressAt, ENISpec, ENIStatus, NodeStatus, Por
 from openeni_crds.enipool import Datapath, Mode
 from openeni_crds.meta import ObjectMeta
 from openeni_operator.cloud.api import FixedIP, Port
-from openeni_operator.eni.status import Segment, Trouble, in_use, port_status
+from openeni_operator.eni.status import Cause, NetworkFacts, in_use, port_status
 
-SEGMENT = Segment(1450, (PortSubnet("s", "10.98.0.0/22", "10.98.0.1"),))
-DUAL = Segment(1450, (*SEGMENT.subnets, PortSubnet("s6", "fd00:1::/64", "fd00:1::1")))
+NETWORK = NetworkFacts(1450, (PortSubnet("s", "10.98.0.0/22", "10.98.0.1"),))
+DUAL_STACK = NetworkFacts(1450, (*NETWORK.subnets, PortSubnet("s6", "fd00:1::/64", "fd00:1::1")))
 
 
 def a_port(*addresses: str, device_id: str = "") -> Port:
@@ -18,8 +18,10 @@ def a_port(*addresses: str, device_id: str = "") -> Port:
     return Port("p1", "name", "net", "fa:16:3e:00:00:01", device_id=device_id, fixed_ips=fixed)
 
 
-def described(port: Port, before: PortStatus | None, segment: Segment = SEGMENT) -> PortStatus:
-    found = port_status(port, before, segment)
+def described(
+    port: Port, recorded: PortStatus | None, network: NetworkFacts = NETWORK
+) -> PortStatus:
+    found = port_status(port, recorded, network)
     assert isinstance(found, PortStatus)
     return found
 
@@ -38,7 +40,7 @@ def test_a_lower_address_that_comes_later_is_a_pods() -> None:
 
 
 def test_each_family_has_its_own() -> None:
-    found = described(a_port("10.98.0.9", "10.98.0.8", "fd00:1::8", "fd00:1::7"), None, DUAL)
+    found = described(a_port("10.98.0.9", "10.98.0.8", "fd00:1::8", "fd00:1::7"), None, DUAL_STACK)
     assert found.primary == ("10.98.0.8", "fd00:1::7")
     assert found.addresses == ("10.98.0.9", "fd00:1::8")
 
@@ -46,8 +48,8 @@ def test_each_family_has_its_own() -> None:
 @pytest.mark.parametrize("addresses", [(), ("10.98.0.10",)])
 def test_a_port_without_its_primary_address_is_trouble(addresses: tuple[str, ...]) -> None:
     first = described(a_port("10.98.0.9", "10.98.0.10"), None)
-    found = port_status(a_port(*addresses), first, SEGMENT)
-    assert isinstance(found, Trouble)
+    found = port_status(a_port(*addresses), first, NETWORK)
+    assert isinstance(found, Cause)
     assert found.reason is Reason.CONFLICT
 
 
@@ -78,7 +80,7 @@ def acked(generation: int) -> NodeStatus:
     ("eni", "attached", "used"),
     [
         pytest.param(an_eni(acked(5)), True, False, id="given up at this generation"),
-        pytest.param(an_eni(acked(4)), True, True, id="given up before it was asked for"),
+        pytest.param(an_eni(acked(4)), True, True, id="given up recorded it was asked for"),
         pytest.param(an_eni(acked(5), linked=True), True, True, id="the NIC is still used"),
         pytest.param(an_eni(NodeStatus()), True, True, id="nothing given up"),
         pytest.param(an_eni(None), True, True, id="an agent may be about to speak"),

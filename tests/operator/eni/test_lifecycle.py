@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 from openeni_operator.cloud.api import ACTIVE, Port
 from openeni_operator.eni import lifecycle
 from openeni_operator.eni.lifecycle import (
-    Ages,
-    Attach,
+    AttachPort,
     CreatePort,
     DeletePort,
-    Detach,
+    DetachPort,
+    Elapsed,
     Facts,
-    Forget,
-    Gone,
-    Pause,
+    ForgetPort,
     Ready,
+    RemoveFinalizer,
     Step,
     TagPort,
+    Wait,
     next_step,
 )
 
@@ -55,19 +55,19 @@ ports = st.builds(
     tags=st.sampled_from([TAGS, NONE]),
 )
 some = st.none() | st.floats(0, 300)
-ages = st.builds(Ages, some, some, some, st.sampled_from(["", "p1", "p2"]), some, some)
+elapsed = st.builds(Elapsed, some, some, some, st.sampled_from(["", "p1", "p2"]), some, some)
 facts = st.builds(
     Facts,
     server_id=st.just(HERE),
     tags=st.just(TAGS),
     deleting=st.booleans(),
     ports=st.lists(ports, max_size=3, unique_by=lambda p: p.id).map(tuple),
-    recorded=st.sampled_from(["", "p1", "p2", "p9"]),
-    prepared=st.booleans(),
+    recorded_port=st.sampled_from(["", "p1", "p2", "p9"]),
+    guest_prepared=st.booleans(),
     in_use=st.booleans(),
-    linked=st.booleans(),
+    link_ready=st.booleans(),
     server_gone=st.booleans(),
-    ages=ages,
+    elapsed=elapsed,
 )
 
 
@@ -77,21 +77,21 @@ def test_while_the_agent_may_use_it_the_kept_port_is_neither_detached_nor_delete
 ) -> None:
     step = next_step(replace(facts, in_use=True))
     kept = facts.port.id if facts.port else None
-    assert not (isinstance(step, Detach | DeletePort) and step.port == kept)
+    assert not (isinstance(step, DetachPort | DeletePort) and step.port == kept)
 
 
 @given(facts)
 def test_the_port_that_the_agent_was_told_of_is_the_one_that_is_kept(facts: Facts) -> None:
-    if facts.recorded in {p.id for p in facts.ports}:
+    if facts.recorded_port in {p.id for p in facts.ports}:
         assert facts.port is not None
-        assert facts.port.id == facts.recorded
+        assert facts.port.id == facts.recorded_port
 
 
 @given(facts)
 def test_a_living_eni_never_loses_the_port_that_is_kept(facts: Facts) -> None:
     step = next_step(replace(facts, deleting=False))
     kept = facts.port.id if facts.port else None
-    assert not (isinstance(step, Detach | DeletePort) and step.port == kept)
+    assert not (isinstance(step, DetachPort | DeletePort) and step.port == kept)
 
 
 @given(facts)
@@ -115,50 +115,51 @@ def test_a_port_is_made_only_where_there_is_none_and_none_may_be_coming(facts: F
     if isinstance(next_step(facts), CreatePort):
         assert not facts.ports
         assert not facts.deleting
-        assert facts.ages.create_unknown is None or facts.ages.create_unknown >= 30
+        assert facts.elapsed.create_unknown is None or facts.elapsed.create_unknown >= 30
 
 
 @given(facts)
 def test_nothing_is_attached_before_the_guest_is_prepared(facts: Facts) -> None:
-    if isinstance(next_step(facts), Attach):
-        assert facts.prepared
+    if isinstance(next_step(facts), AttachPort):
+        assert facts.guest_prepared
 
 
 @dataclass
-class Cloudlet:
+class TinyCloud:
     """Just enough of a cloud to obey steps; time passes with each of them."""
 
     facts: Facts
     now: float = 0.0
     since: dict[str, float] = field(default_factory=dict[str, float])
-    detaching: str = ""
+    detaching_port: str = ""
 
     def __post_init__(self) -> None:
-        self.detaching = self.facts.ages.detaching
-        for name in ("create_unknown", "attach_asked", "detach_asked", "port_missing"):
-            age = getattr(self.facts.ages, name)
+        self.detaching_port = self.facts.elapsed.detaching_port
+        for name in ("create_unknown", "attach_requested", "detach_requested", "port_missing"):
+            age = getattr(self.facts.elapsed, name)
             if age is not None:
                 self.since[name] = -age
 
     def see(self) -> Facts:
         facts = self.facts
-        missing = bool(facts.recorded) and not facts.ports
+        missing = bool(facts.recorded_port) and not facts.ports
         if missing:
             self.since.setdefault("port_missing", self.now)
         else:
             self.since.pop("port_missing", None)
         if facts.ports:
             self.since.pop("create_unknown", None)
-        if not any(p.device_id for p in facts.ports if p.id == self.detaching):
-            self.since.pop("detach_asked", None)
-        ages = Ages(
-            **{name: self.now - at for name, at in self.since.items()}, detaching=self.detaching
+        if not any(p.device_id for p in facts.ports if p.id == self.detaching_port):
+            self.since.pop("detach_requested", None)
+        elapsed = Elapsed(
+            **{name: self.now - at for name, at in self.since.items()},
+            detaching_port=self.detaching_port,
         )
-        recorded = facts.recorded
+        recorded_port = facts.recorded_port
         if facts.port is not None:
-            recorded = facts.port.id
-        self.facts = replace(facts, recorded=recorded)
-        return replace(facts, ages=ages)
+            recorded_port = facts.port.id
+        self.facts = replace(facts, recorded_port=recorded_port)
+        return replace(facts, elapsed=elapsed)
 
     def obey(self, step: Step) -> None:  # noqa: C901 a table
         match step:
@@ -169,25 +170,27 @@ class Cloudlet:
             case DeletePort(port):
                 left = tuple(p for p in self.facts.ports if p.id != port)
                 self.facts = replace(self.facts, ports=left)
-            case Attach(port):
-                self.since["attach_asked"] = self.now
+            case AttachPort(port):
+                self.since["attach_requested"] = self.now
                 self._put(replace(self._port(port), device_id=HERE, status="BUILD"))
-            case Detach(port):
-                self.since["detach_asked"], self.detaching = self.now, port
+            case DetachPort(port):
+                self.since["detach_requested"], self.detaching_port = self.now, port
                 self._put(replace(self._port(port), device_id="", status="DOWN"))
-            case Forget():
-                self.facts = replace(self.facts, recorded="")
-            case Pause(_, _, after):
+            case ForgetPort():
+                self.facts = replace(self.facts, recorded_port="")
+            case Wait(_, _, after):
                 self.now += after
                 self._others_do_their_part()
-            case Ready() | Gone():
+            case Ready() | RemoveFinalizer():
                 pass
 
     def _others_do_their_part(self) -> None:
         """Neutron makes attached ports ACTIVE; the agent prepares, links and lets go."""
         active = tuple(replace(p, status=ACTIVE) if p.device_id else p for p in self.facts.ports)
-        linked = any(p.device_id for p in active)
-        self.facts = replace(self.facts, ports=active, prepared=True, linked=linked, in_use=False)
+        link_ready = any(p.device_id for p in active)
+        self.facts = replace(
+            self.facts, ports=active, guest_prepared=True, link_ready=link_ready, in_use=False
+        )
 
     def _port(self, port_id: str) -> Port:
         return next(p for p in self.facts.ports if p.id == port_id)
@@ -199,29 +202,29 @@ class Cloudlet:
 
 @given(facts)
 def test_from_any_facts_obeying_the_steps_ends_where_it_should(facts: Facts) -> None:
-    world = Cloudlet(facts)
+    world = TinyCloud(facts)
     step = next_step(world.see())
     for _ in range(200):
         world.obey(step)
         step = next_step(world.see())
     if facts.deleting:
         assert world.facts.ports == ()
-        assert isinstance(step, Gone)
+        assert isinstance(step, RemoveFinalizer)
         return
     (port,) = world.facts.ports
     assert (port.device_id, port.status, port.tags) == (HERE, ACTIVE, TAGS)
-    assert world.facts.recorded == port.id
+    assert world.facts.recorded_port == port.id
     assert isinstance(step, Ready)
 
 
-LIVING = Facts(HERE, TAGS, prepared=True)
-GOING = Facts(HERE, TAGS, deleting=True, recorded="p1", in_use=False)
+LIVING = Facts(HERE, TAGS, guest_prepared=True)
+GOING = Facts(HERE, TAGS, deleting=True, recorded_port="p1", in_use=False)
 
 
 STEPS = [
     pytest.param(LIVING, CreatePort(), id="without a port one is made"),
     pytest.param(replace(LIVING, ports=(a_port(tags=NONE),)), TagPort("p1"), id="tags come first"),
-    pytest.param(replace(LIVING, ports=(a_port(),)), Attach("p1"), id="then it is attached"),
+    pytest.param(replace(LIVING, ports=(a_port(),)), AttachPort("p1"), id="then it is attached"),
     pytest.param(
         replace(LIVING, ports=(a_port("p2"), a_port("p1"))),
         DeletePort("p2"),
@@ -233,18 +236,18 @@ STEPS = [
         id="of two ports the attached one stays",
     ),
     pytest.param(
-        replace(LIVING, ports=(a_port(device_id=HERE, status=ACTIVE),), linked=True),
+        replace(LIVING, ports=(a_port(device_id=HERE, status=ACTIVE),), link_ready=True),
         Ready(),
         id="an attached port whose NIC was found is ready",
     ),
-    pytest.param(GOING, Gone(), id="a deleted ENI without a port is gone"),
+    pytest.param(GOING, RemoveFinalizer(), id="a deleted ENI without a port is gone"),
     pytest.param(
-        replace(GOING, ports=(a_port(device_id=HERE),)), Detach("p1"), id="detach comes first"
+        replace(GOING, ports=(a_port(device_id=HERE),)), DetachPort("p1"), id="detach comes first"
     ),
     pytest.param(replace(GOING, ports=(a_port(),)), DeletePort("p1"), id="then delete"),
     pytest.param(
-        replace(LIVING, recorded="p1", ages=Ages(port_missing=10)),
-        Forget(),
+        replace(LIVING, recorded_port="p1", elapsed=Elapsed(port_missing=10)),
+        ForgetPort(),
         id="a port that was missing twice is forgotten",
     ),
 ]
@@ -256,10 +259,16 @@ def test_the_next_step(facts: Facts, step: Step) -> None:
 
 
 WAITS = [
-    (replace(LIVING, ages=Ages(create_unknown=5)), "did not answer the creation"),
-    (replace(GOING, ages=Ages(create_unknown=5), recorded=""), "did not answer the creation"),
-    (replace(LIVING, ports=(a_port(),), prepared=False), "network tools off the NIC"),
-    (replace(LIVING, ports=(a_port(),), ages=Ages(attach_asked=9)), "whether the port was"),
+    (replace(LIVING, elapsed=Elapsed(create_unknown=5)), "did not answer the creation"),
+    (
+        replace(GOING, elapsed=Elapsed(create_unknown=5), recorded_port=""),
+        "did not answer the creation",
+    ),
+    (replace(LIVING, ports=(a_port(),), guest_prepared=False), "network tools off the NIC"),
+    (
+        replace(LIVING, ports=(a_port(),), elapsed=Elapsed(attach_requested=9)),
+        "whether the port was",
+    ),
     (replace(LIVING, ports=(a_port(device_id=ELSEWHERE),)), "server-2, not to this node's"),
     (replace(GOING, ports=(a_port(device_id=ELSEWHERE),)), "server-2, not to this node's"),
     (replace(LIVING, ports=(a_port(device_id=HERE, status="DOWN"),)), "attached but DOWN"),
@@ -269,17 +278,21 @@ WAITS = [
     ),
     (replace(GOING, ports=(a_port(device_id=HERE),), in_use=True), "give up every address"),
     (
-        replace(GOING, ports=(a_port(device_id=HERE),), ages=Ages(detach_asked=3, detaching="p1")),
+        replace(
+            GOING,
+            ports=(a_port(device_id=HERE),),
+            elapsed=Elapsed(detach_requested=3, detaching_port="p1"),
+        ),
         "waiting for Nova to detach",
     ),
-    (replace(LIVING, recorded="p1", ages=Ages(port_missing=3)), "looking again"),
+    (replace(LIVING, recorded_port="p1", elapsed=Elapsed(port_missing=3)), "looking again"),
 ]
 
 
 @pytest.mark.parametrize(("facts", "words"), WAITS)
 def test_what_is_waited_for_is_told(facts: Facts, words: str) -> None:
     step = next_step(facts)
-    assert isinstance(step, Pause)
+    assert isinstance(step, Wait)
     assert words in step.message
     assert step.after > 0
 

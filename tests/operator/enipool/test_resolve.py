@@ -13,13 +13,13 @@ from openeni_crds.conditions import Reason
 from openeni_crds.enipool import ENIPool, ENIPoolSpec
 from openeni_crds.meta import decode
 from openeni_operator.cloud.api import FixedIP, Network, Port, Subnet
-from openeni_operator.cloud.errors import UnreachableError
+from openeni_operator.cloud.errors import CloudUnreachableError
 from openeni_operator.enipool.resolve import (
-    COUNTED,
+    MAX_FREE,
+    Cause,
     PoolSubnet,
-    Problem,
     Resolution,
-    free_in,
+    count_free,
     resolve,
 )
 from openeni_testing.cloud.memory import MemoryCloud
@@ -41,7 +41,7 @@ def cloud() -> MemoryCloud:
     return made
 
 
-def resolved(wanted: ENIPoolSpec, made: MemoryCloud) -> Resolution | Problem:
+def resolved(wanted: ENIPoolSpec, made: MemoryCloud) -> Resolution | Cause:
     return resolve(wanted, made, made.ports_on)
 
 
@@ -175,7 +175,7 @@ def test_what_cannot_be_served_is_named_with_the_field(
     made = cloud()
     prepare(made)
     problem = resolved(spec(**changes), made)
-    assert isinstance(problem, Problem)
+    assert isinstance(problem, Cause)
     assert (problem.reason, problem.unsupported) == reason
     assert words in problem.message
     assert "\n" not in problem.message
@@ -183,8 +183,8 @@ def test_what_cannot_be_served_is_named_with_the_field(
 
 def test_a_cloud_that_does_not_answer_is_no_problem_of_the_pool() -> None:
     made = cloud()
-    made.down = UnreachableError("no route to host")
-    with pytest.raises(UnreachableError):
+    made.down = CloudUnreachableError("no route to host")
+    with pytest.raises(CloudUnreachableError):
         resolved(spec(), made)
 
 
@@ -234,8 +234,10 @@ def test_free_are_those_of_the_allocation_pools_that_no_port_has(
     low, high = (int(ip_address(address)) for address in pool)
     taken = {f.address for port in ports for f in port.fixed_ips if f.subnet_id == "a"}
     wanted = [n for n in range(low, high + 1) if str(ip_address(n)) not in taken]
-    assert free_in(replace(A, pools=(pool,)), ports) == len(wanted)
+    assert count_free(replace(A, pools=(pool,)), ports) == len(wanted)
 
 
 def test_a_subnet_of_ipv6_has_more_than_anybody_counts() -> None:
-    assert free_in(replace(SIX, pools=(("fd98::2", "fd98::ffff:ffff:ffff:ffff"),)), ()) == COUNTED
+    assert (
+        count_free(replace(SIX, pools=(("fd98::2", "fd98::ffff:ffff:ffff:ffff"),)), ()) == MAX_FREE
+    )

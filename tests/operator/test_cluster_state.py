@@ -8,11 +8,11 @@ from kopf._cogs.structs.references import Resource
 from openeni_crds.meta import Json
 from openeni_crds.names import ENI, ENIPOOL, NAMESPACE, NODE, POD, Kind
 from openeni_operator import resync
-from openeni_operator.cluster import node_of, pod_of, server_of
-from openeni_operator.feed import keys_of
-from openeni_operator.handlers import operator_settings
-from openeni_operator.mirror import KINDS, PENDING, Change, Mirror
+from openeni_operator.cluster_state import KINDS, PENDING, Change, ClusterState
+from openeni_operator.core_objects import parse_node, parse_pod, server_id_from
+from openeni_operator.handlers import kopf_settings
 from openeni_operator.resync import Resync
+from openeni_operator.watch_mapping import keys_for
 from openeni_testing.objects import condition, eni_body, pool_body, status_of
 from openeni_testing.store.memory import MemoryStore
 
@@ -20,7 +20,7 @@ from openeni_testing.store.memory import MemoryStore
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.plural)
 def test_kopf_asks_the_server_for_pending_bound_pods_and_for_all_of_the_rest(kind: Kind) -> None:
     resource = Resource(kind.group, kind.version, kind.plural, kind=kind.name)
-    asked = operator_settings().watching.field_selectors.collect(resource)
+    asked = kopf_settings().watching.field_selectors.collect(resource)
     assert asked == ([PENDING] if kind == POD else [])
 
 
@@ -30,10 +30,10 @@ class Eyes:
     def __init__(self) -> None:
         self.store = MemoryStore()
         self.keys: set[str] = set()
-        self.mirror = Mirror(self.changed)
+        self.mirror = ClusterState(self.changed)
 
     def changed(self, change: Change[Any]) -> None:
-        self.keys |= {str(key) for key in keys_of(change, self.mirror)}
+        self.keys |= {str(key) for key in keys_for(change, self.mirror)}
 
     def see(self, kind: Kind, body: Json) -> set[str]:
         self.keys.clear()
@@ -130,7 +130,7 @@ def test_a_pod_wakes_its_pool_only() -> None:
     ],
 )
 def test_a_nodes_server_is_in_its_provider_id(provider_id: str, server: str) -> None:
-    assert server_of(provider_id) == server
+    assert server_id_from(provider_id) == server
 
 
 @pytest.mark.parametrize(
@@ -144,12 +144,12 @@ def test_a_nodes_server_is_in_its_provider_id(provider_id: str, server: str) -> 
 )
 def test_who_waits_for_an_address(spec: Json, status: Json, wants: object) -> None:
     pod = {"metadata": {"name": "p"}, "spec": {"nodeName": "n1", **spec}, "status": status}
-    assert pod_of(pod).wants is wants
+    assert parse_pod(pod).wants is wants
 
 
 @pytest.mark.parametrize(("said", "pods"), [("110", 110), ("1k", 1000), ("oops", 0)])
 def test_how_many_pods_a_node_may_run(said: str, pods: int) -> None:
-    assert node_of(node_body("n1", allocatable={"pods": said})).pods == pods
+    assert parse_node(node_body("n1", allocatable={"pods": said})).pods == pods
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("impatient")
 def test_the_slow_look_repairs_what_watches_missed_and_tells_of_dead_ones() -> None:
     eyes, looked = Eyes(), list[str]()
-    slow = Resync(eyes.store, eyes.mirror, 300, lambda: looked.append("everything"))
+    slow = Resync(eyes.store, eyes.mirror, 300, lambda: looked.append("all_keys"))
     eyes.store.create(ENI, eni_body("stays"))
     eyes.store.create(ENI, eni_body("goes"))
     slow.fill()

@@ -1,4 +1,4 @@
-"""PodIPs that need the operator: released with their node, told when their address is lost."""
+"""PodIPs that need the operator: released with their node, written when their address is lost."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from openeni_crds.eni import ENI
 from openeni_crds.meta import Json, decode, encode
 from openeni_crds.names import FINALIZER_PODIP
 from openeni_crds.podip import PodIP
-from openeni_operator.podip.review import Release, Tell, review
+from openeni_operator.podip.plan import ReleasePodIP, SetAddressLost, plan_podips
 from openeni_testing.objects import eni_body, podip_body
 
 NOW = "2026-01-01T00:00:00Z"
@@ -68,16 +68,18 @@ BOTH = ("10.98.0.5", "fd98::5")
 def test_whether_an_address_is_lost_is_said_where_it_is_known(
     of: PodIP, on: ENI | None, lost: bool | None
 ) -> None:
-    acts = review([of], frozenset(), {"pods-0": on} if on else {})
-    told = [act.lost for act in acts if isinstance(act, Tell)]
-    assert len(told) == len(acts)
-    assert [is_true(told, Type.ADDRESS_LOST)] * len(told) == ([] if lost is None else [lost])
+    actions = plan_podips([of], frozenset(), {"pods-0": on} if on else {})
+    written = [action.lost for action in actions if isinstance(action, SetAddressLost)]
+    assert len(written) == len(actions)
+    assert [is_true(written, Type.ADDRESS_LOST)] * len(written) == ([] if lost is None else [lost])
 
 
 def test_the_author_is_told_which_address_and_what_to_do() -> None:
-    (act,) = review([podip()], frozenset(), {"pods-0": eni(addresses=BOTH[:1])})
-    assert isinstance(act, Tell)
-    assert act.lost.message == ("fd98::5 is no longer on the port of ENI pods-0: restart the pod")
+    (action,) = plan_podips([podip()], frozenset(), {"pods-0": eni(addresses=BOTH[:1])})
+    assert isinstance(action, SetAddressLost)
+    assert action.lost.message == (
+        "fd98::5 is no longer on the port of ENI pods-0: restart the pod"
+    )
 
 
 podips = st.builds(
@@ -97,22 +99,26 @@ enis = st.none() | st.builds(
 def test_a_finalizer_goes_exactly_where_the_node_has_gone(
     given_podips: list[PodIP], gone: frozenset[str], on: ENI | None
 ) -> None:
-    acts = review(given_podips, gone, {"pods-0": on} if on else {})
-    released = [act.podip for act in acts if isinstance(act, Release)]
+    actions = plan_podips(given_podips, gone, {"pods-0": on} if on else {})
+    released = [action.podip for action in actions if isinstance(action, ReleasePodIP)]
     assert released == [
         p for p in given_podips if p.spec.node_name in gone and p.metadata.finalizers
     ]
-    assert not any(act.podip.spec.node_name in gone for act in acts if isinstance(act, Tell))
+    assert not any(
+        action.podip.spec.node_name in gone
+        for action in actions
+        if isinstance(action, SetAddressLost)
+    )
 
 
 @given(podips, enis)
 def test_what_was_said_is_not_said_again(of: PodIP, on: ENI | None) -> None:
     known = {"pods-0": on} if on else {}
-    for act in review([of], frozenset(), known):
-        assert isinstance(act, Tell)
+    for action in plan_podips([of], frozenset(), known):
+        assert isinstance(action, SetAddressLost)
         body = podip_body("web")
         body["spec"] |= {"eni": "pods-0", "addresses": list(BOTH)}
         body["status"] = {
-            "conditions": [encode(c) for c in merge(of.status.conditions, (act.lost,), NOW)]
+            "conditions": [encode(c) for c in merge(of.status.conditions, (action.lost,), NOW)]
         }
-        assert review([decode(body, PodIP)], frozenset(), known) == ()
+        assert plan_podips([decode(body, PodIP)], frozenset(), known) == ()
