@@ -1,6 +1,7 @@
-"""What an administrator can get wrong: one clear line each, no ENI made, and recovery by itself."""
+"""Administrators' mistakes: each is one clear line, creates no ENI, and is recovered from."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from openeni_testing.controller.simulation import Simulation
 Change = Callable[[Simulation], object]
 
 
-def said(sim: Simulation, type_: Type, pool: str = "pods") -> Condition:
+def pool_condition(sim: Simulation, type_: Type, pool: str = "pods") -> Condition:
     found = find(sim.pool(pool).status.conditions, type_)
     assert found is not None
     return found
@@ -29,64 +30,64 @@ def label(sim: Simulation, node: str, value: str) -> None:
     sim.api.patch(NODE, node, [{"op": "add", "path": path, "value": value}])
 
 
-def add_nope(sim: Simulation) -> None:
-    sim.cloud.add_subnet(sim.network, "nope", "10.97.0.0/24")
-    sim.cloud.add_group("nope")
+def add_missing(sim: Simulation) -> None:
+    sim.cloud.add_subnet(sim.network, "missing", "10.97.0.0/24")
+    sim.cloud.add_group("missing")
 
 
-def one_of_two_goes(sim: Simulation) -> None:
+def remove_duplicate(sim: Simulation) -> None:
     del sim.cloud.subnets[sim.cloud.find_subnets("twice")[1].id]
 
 
-def dhcp_off(sim: Simulation) -> None:
+def disable_dhcp(sim: Simulation) -> None:
     old = sim.cloud.find_subnets("dhcp")[0]
     del sim.cloud.subnets[old.id]
     sim.cloud.add_subnet(sim.cloud.networks[old.network_id], "dhcp", old.cidr)
 
 
-def bigger_mtu(sim: Simulation) -> None:
-    found = sim.cloud.networks[sim.network.id]
-    sim.cloud.networks[found.id] = type(found)(found.id, found.name, 9000)
+def raise_mtu(sim: Simulation) -> None:
+    network = sim.cloud.networks[sim.network.id]
+    sim.cloud.networks[network.id] = replace(network, mtu=9000)
 
 
 @pytest.mark.parametrize(
     ("spec", "change", "type_", "reason", "words"),
     [
         pytest.param(
-            {"subnets": [{"subnet": "pods"}, {"subnet": "nope"}]},
-            add_nope,
+            {"subnets": [{"subnet": "pods"}, {"subnet": "missing"}]},
+            add_missing,
             Type.READY,
             "NotFound",
-            "spec.subnets[1].subnet: cloud 'default' has no subnet 'nope'",
+            "spec.subnets[1].subnet: cloud 'default' has no subnet 'missing'",
             id="unknown subnet",
         ),
         pytest.param(
             {"subnets": [{"subnet": "twice"}]},
-            one_of_two_goes,
+            remove_duplicate,
             Type.READY,
             "AmbiguousName",
-            "spec.subnets[0].subnet: 2 subnets are called 'twice'; give the id of one: subnet-",
+            "spec.subnets[0].subnet: 2 subnets are named 'twice'; use the ID of one: subnet-",
             id="ambiguous subnet",
         ),
         pytest.param(
-            {"securityGroups": ["pods", "nope"]},
-            add_nope,
+            {"securityGroups": ["pods", "missing"]},
+            add_missing,
             Type.READY,
             "NotFound",
-            "spec.securityGroups[1]: cloud 'default' has no security group 'nope'",
+            "spec.securityGroups[1]: cloud 'default' has no security group 'missing'",
             id="unknown security group",
         ),
         pytest.param(
             {"subnets": [{"subnet": "dhcp"}]},
-            dhcp_off,
+            disable_dhcp,
             Type.SUPPORTED,
             "DHCPEnabled",
-            "spec.subnets[0].subnet: subnet 'dhcp' has DHCP on",
+            "spec.subnets[0].subnet: subnet 'dhcp' has DHCP enabled",
             id="DHCP",
         ),
         pytest.param(
             {"datapath": {"mode": "Veth", "mtu": 9000}},
-            bigger_mtu,
+            raise_mtu,
             Type.READY,
             "InvalidSpec",
             "spec.datapath.mtu: 9000 is more than the network's 1450",
@@ -94,7 +95,7 @@ def bigger_mtu(sim: Simulation) -> None:
         ),
     ],
 )
-def test_a_pool_that_cannot_be_served_says_why_and_recovers(
+def test_a_pool_that_cannot_be_served_reports_why_and_recovers(
     spec: dict[str, Any], change: Change, type_: Type, reason: str, words: str
 ) -> None:
     sim = Simulation()
@@ -104,15 +105,15 @@ def test_a_pool_that_cannot_be_served_says_why_and_recovers(
     sim.cloud.add_subnet(sim.cloud.add_network("dhcp"), "dhcp", "10.91.0.0/24", dhcp=True)
     sim.add_pool(**spec)
     sim.settle(20)
-    told = said(sim, type_)
-    assert (told.status, told.reason) == ("False", reason)
-    assert words in told.message
-    assert said(sim, Type.READY).status == "False"
+    found = pool_condition(sim, type_)
+    assert (found.status, found.reason) == ("False", reason)
+    assert words in found.message
+    assert pool_condition(sim, Type.READY).status == "False"
     assert sim.api.list(ENI).items == ()
     change(sim)
     sim.settle(100)
     assert len(sim.ready()) == 1
-    assert said(sim, type_).status == "True"
+    assert pool_condition(sim, type_).status == "True"
 
 
 def test_a_slaac_subnet_anywhere_on_the_network_is_refused() -> None:
@@ -120,8 +121,8 @@ def test_a_slaac_subnet_anywhere_on_the_network_is_refused() -> None:
     sim.cloud.add_subnet(sim.network, "v6", "fd00:1::/64", slaac=True)
     sim.add_pool()
     sim.settle(20)
-    told = said(sim, Type.SUPPORTED)
-    assert (told.status, told.reason) == ("False", "SLAACEnabled")
+    found = pool_condition(sim, Type.SUPPORTED)
+    assert (found.status, found.reason) == ("False", "SLAACEnabled")
     assert sim.enis() == []
 
 
@@ -130,14 +131,14 @@ def test_subnets_of_different_networks_are_refused() -> None:
     sim.cloud.add_subnet(sim.cloud.add_network("b"), "b", "10.90.0.0/24")
     sim.add_pool(subnets=[{"subnet": "pods"}, {"subnet": "b"}])
     sim.settle(20)
-    assert said(sim, Type.READY).reason == "SubnetsOfDifferentNetworks"
+    assert pool_condition(sim, Type.READY).reason == "SubnetsOfDifferentNetworks"
 
 
 def test_elastic_growth_is_refused() -> None:
     sim = Simulation()
     sim.add_pool(capacity={"growth": "Elastic"})
     sim.settle(20)
-    assert said(sim, Type.SUPPORTED).reason == "GrowthUnsupported"
+    assert pool_condition(sim, Type.SUPPORTED).reason == "GrowthUnsupported"
     assert sim.enis() == []
 
 
@@ -145,85 +146,85 @@ def test_elastic_growth_is_refused() -> None:
     "error",
     [
         CloudNotConfiguredError("clouds.yaml: no such file; put a clouds.yaml there"),
-        CredentialsInvalidError("cloud 'default' refuses the credentials"),
-        CloudUnreachableError("no answer from cloud 'default'"),
+        CredentialsInvalidError("cloud 'default' rejects the credentials"),
+        CloudUnreachableError("cloud 'default' does not respond"),
     ],
     ids=lambda e: type(e).__name__,
 )
-def test_a_cloud_that_cannot_be_used_is_told_and_got_over(error: CloudError) -> None:
+def test_a_cloud_that_cannot_be_used_is_reported_until_it_can(error: CloudError) -> None:
     sim = Simulation()
     sim.cloud.down = error
     sim.add_pool()
     sim.settle(60)
-    told = said(sim, Type.CLOUD_REACHABLE)
-    assert (told.status, told.reason, told.message) == ("False", error.reason, error.message)
-    assert said(sim, Type.READY).reason == error.reason
-    assert said(sim, Type.SUPPORTED).status == "Unknown"
+    found = pool_condition(sim, Type.CLOUD_REACHABLE)
+    assert (found.status, found.reason, found.message) == ("False", error.reason, error.message)
+    assert pool_condition(sim, Type.READY).reason == error.reason
+    assert pool_condition(sim, Type.SUPPORTED).status == "Unknown"
     assert sim.enis() == []
     sim.cloud.down = None
     sim.settle(60)
     assert len(sim.ready()) == 1
-    assert said(sim, Type.READY).status == "True"
+    assert pool_condition(sim, Type.READY).status == "True"
 
 
-def test_a_kernel_without_the_mode_is_told_and_other_nodes_go_on() -> None:
+def test_a_kernel_without_the_mode_is_reported_and_other_nodes_are_served() -> None:
     sim = Simulation(nodes=2)
     label(sim, "n1", "false")
     sim.add_pool()
     sim.settle(60)
-    told = said(sim, Type.SUPPORTED)
-    assert (told.status, told.reason) == ("False", "ModeUnsupported")
-    assert "node n1 lacks Veth" in told.message
+    found = pool_condition(sim, Type.SUPPORTED)
+    assert (found.status, found.reason) == ("False", "ModeUnsupported")
+    assert "node n1 lacks Veth" in found.message
     assert [e.spec.node_name for e in sim.enis()] == ["n2"]
-    assert said(sim, Type.READY).status == "True"
+    assert pool_condition(sim, Type.READY).status == "True"
     label(sim, "n1", "true")
     sim.settle(60)
     assert len(sim.ready()) == 2
-    assert said(sim, Type.SUPPORTED).status == "True"
+    assert pool_condition(sim, Type.SUPPORTED).status == "True"
 
 
-def test_a_node_without_an_agent_is_waited_for() -> None:
+def test_a_node_without_an_agent_is_reported() -> None:
     sim = Simulation(nodes=0)
     sim.add_node("n9", veth="")
     sim.add_pool()
     sim.settle(60)
-    told = said(sim, Type.READY)
-    assert (told.reason, told.message) == (
+    found = pool_condition(sim, Type.READY)
+    assert (found.reason, found.message) == (
         "WaitingForNodes",
         "waiting for the openeni agent on node n9",
     )
     assert sim.enis() == []
 
 
-def test_a_second_default_pool_is_told_and_gets_no_eni() -> None:
+def test_a_second_default_pool_is_reported_and_gets_no_eni() -> None:
     sim = Simulation()
     sim.add_pool("a")
     sim.settle(60)
     sim.add_pool("b")
     sim.settle(60)
-    told = said(sim, Type.READY, "b")
-    assert told.reason == "DuplicateDefault"
-    assert "pool 'a' is the Default one already" in told.message
+    found = pool_condition(sim, Type.READY, "b")
+    assert found.reason == "DuplicateDefault"
+    assert "pool 'a' is already the Default" in found.message
     assert {e.spec.pool for e in sim.enis()} == {"a"}
 
 
-def test_a_used_up_quota_is_told_with_what_to_do_and_got_over() -> None:
+def test_a_used_up_quota_is_reported_until_it_is_raised() -> None:
     sim = Simulation(nodes=2)
     sim.cloud.quota = 1
     sim.add_pool()
     sim.settle(120)
-    told = said(sim, Type.CAPACITY_AVAILABLE)
-    assert (told.status, told.reason) == ("False", "QuotaExceeded")
-    assert "ENI pods-" in told.message
-    assert "(the project may have 1)" in told.message
-    assert said(sim, Type.READY).status == "True", "one node is served"
+    found = pool_condition(sim, Type.CAPACITY_AVAILABLE)
+    assert (found.status, found.reason) == ("False", "QuotaExceeded")
+    assert "ENI pods-" in found.message
+    assert "(the project's port quota is 1)" in found.message
+    assert pool_condition(sim, Type.READY).status == "True", "the other node is served"
     sim.cloud.quota = 9
     sim.settle(120)
     assert len(sim.ready()) == 2
-    assert said(sim, Type.CAPACITY_AVAILABLE).status == "True"
+    assert pool_condition(sim, Type.CAPACITY_AVAILABLE).status == "True"
 
 
-def test_an_exhausted_subnet_leads_to_the_next_one_of_the_pool() -> None:
+def test_an_exhausted_subnet_is_passed_over_for_the_next_one() -> None:
     sim = Simulation()
     sim.cloud.add_subnet(sim.network, "tiny", "10.97.0.0/29")
     sim.add_pool(
@@ -236,33 +237,33 @@ def test_an_exhausted_subnet_leads_to_the_next_one_of_the_pool() -> None:
     assert len(sim.ready()) == 1
 
 
-def test_a_node_at_its_limit_is_told_while_pods_wait() -> None:
+def test_a_node_at_its_limit_is_reported_while_pods_wait() -> None:
     sim = Simulation()
     sim.add_pool(capacity={"addressesPerENI": 2, "minAvailable": 0, "maxENIsPerNode": 1})
     for i in range(4):
         sim.add_pod(f"p{i}", "n1")
     sim.settle(60)
-    told = said(sim, Type.CAPACITY_AVAILABLE)
-    assert (told.status, told.reason) == ("False", "NodeLimit")
-    assert "pods wait on node n1" in told.message
+    found = pool_condition(sim, Type.CAPACITY_AVAILABLE)
+    assert (found.status, found.reason) == ("False", "NodeLimit")
+    assert "pods wait on node n1" in found.message
 
 
-def test_a_server_of_another_project_is_told_and_no_port_is_made() -> None:
+def test_a_server_of_another_project_is_reported_and_gets_no_port() -> None:
     sim = Simulation()
     sim.cloud.servers.clear()
     sim.add_pool()
     sim.settle(60)
-    told = said(sim, Type.CAPACITY_AVAILABLE)
-    assert (told.status, told.reason) == ("False", "ServerNotFound")
+    found = pool_condition(sim, Type.CAPACITY_AVAILABLE)
+    assert (found.status, found.reason) == ("False", "ServerNotFound")
     assert sim.cloud.ports == {}
 
 
-def test_zones_choose_subnets() -> None:
+def test_a_subnets_zone_must_match_the_nodes() -> None:
     sim = Simulation()
     sim.add_pool(subnets=[{"subnet": "pods", "zone": "az7"}])
     sim.settle(60)
-    assert said(sim, Type.CAPACITY_AVAILABLE).reason == "InvalidSpec"
-    assert "for the zone of node n1" in said(sim, Type.CAPACITY_AVAILABLE).message
+    assert pool_condition(sim, Type.CAPACITY_AVAILABLE).reason == "InvalidSpec"
+    assert "for the zone of node n1" in pool_condition(sim, Type.CAPACITY_AVAILABLE).message
     assert sim.enis() == []
     zone = "/metadata/labels/topology.kubernetes.io~1zone"
     sim.api.patch(NODE, "n1", [{"op": "add", "path": zone, "value": "az7"}])
@@ -270,7 +271,7 @@ def test_zones_choose_subnets() -> None:
     assert len(sim.ready()) == 1
 
 
-def test_two_families_make_a_dual_stack_port() -> None:
+def test_subnets_of_both_families_make_a_dual_stack_port() -> None:
     sim = Simulation()
     sim.cloud.add_subnet(sim.network, "v6", "fd00:1::/64")
     sim.add_pool(subnets=[{"subnet": "v6"}, {"subnet": "pods"}])

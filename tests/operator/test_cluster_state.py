@@ -1,14 +1,14 @@
-"""What comes in: only news counts, echoes wake nobody, and the slow look finds what was missed."""
+"""The cluster state, the mapping of changes to keys, and the resync."""
 
 from typing import Any
 
+import kopf
 import pytest
-from kopf._cogs.structs.references import Resource
 
 from openeni_crds.meta import Json
 from openeni_crds.names import ENI, ENIPOOL, NAMESPACE, NODE, POD, Kind
 from openeni_operator import resync
-from openeni_operator.cluster_state import KINDS, PENDING, Change, ClusterState
+from openeni_operator.cluster_state import PENDING_BOUND, WATCHED_KINDS, Change, ClusterState
 from openeni_operator.core_objects import parse_node, parse_pod, server_id_from
 from openeni_operator.handlers import kopf_settings
 from openeni_operator.resync import Resync
@@ -17,71 +17,72 @@ from openeni_testing.objects import condition, eni_body, pool_body, status_of
 from openeni_testing.store.memory import MemoryStore
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.plural)
-def test_kopf_asks_the_server_for_pending_bound_pods_and_for_all_of_the_rest(kind: Kind) -> None:
-    resource = Resource(kind.group, kind.version, kind.plural, kind=kind.name)
-    asked = kopf_settings().watching.field_selectors.collect(resource)
-    assert asked == ([PENDING] if kind == POD else [])
+@pytest.mark.parametrize("kind", WATCHED_KINDS, ids=lambda k: k.plural)
+def test_kopf_watches_pending_bound_pods_and_every_object_of_other_kinds(kind: Kind) -> None:
+    resource = kopf.Resource(kind.group, kind.version, kind.plural, kind=kind.name)
+    selectors = kopf_settings().watching.field_selectors.collect(resource)
+    assert selectors == ([PENDING_BOUND] if kind == POD else [])
 
 
-class Eyes:
-    """A mirror over a store, and the keys that its changes concern."""
+class StateUnderTest:
+    """A cluster state over a store, which records the keys of each change."""
 
     def __init__(self) -> None:
         self.store = MemoryStore()
         self.keys: set[str] = set()
-        self.mirror = ClusterState(self.changed)
+        self.state = ClusterState(self._on_change)
 
-    def changed(self, change: Change[Any]) -> None:
-        self.keys |= {str(key) for key in keys_for(change, self.mirror)}
+    def _on_change(self, change: Change[Any]) -> None:
+        self.keys |= {str(key) for key in keys_for(change, self.state)}
 
-    def see(self, kind: Kind, body: Json) -> set[str]:
+    def put(self, kind: Kind, body: Json) -> set[str]:
+        """Put the object and return the keys of that change."""
         self.keys.clear()
-        self.mirror.put(kind, body)
+        self.state.put(kind, body)
         return set(self.keys)
 
 
 def test_an_older_version_changes_nothing() -> None:
-    eyes = Eyes()
-    first = eyes.store.create(ENI, eni_body("e"))
+    tested = StateUnderTest()
+    first = tested.store.create(ENI, eni_body("e"))
     patch = [{"op": "add", "path": "/spec/retiring", "value": ["10.98.0.5"]}]
-    second = eyes.store.patch(ENI, "e", patch)
-    assert eyes.see(ENI, second) == {"ENI/e", "ENIPool/pods"}
-    assert eyes.see(ENI, first) == set()
-    eyes.mirror.drop(ENI, first)
-    found = eyes.mirror.eni("e")
+    second = tested.store.patch(ENI, "e", patch)
+    assert tested.put(ENI, second) == {"ENI/e", "ENIPool/pods"}
+    assert tested.put(ENI, first) == set()
+    tested.state.delete(ENI, first)
+    found = tested.state.eni("e")
     assert found is not None
     assert found.spec.retiring == ("10.98.0.5",)
 
 
-def test_a_late_answer_does_not_revive_what_is_gone() -> None:
-    eyes = Eyes()
-    body = eyes.store.create(ENI, eni_body("e"))
-    eyes.mirror.put(ENI, body)
-    eyes.mirror.drop(ENI, body)
-    eyes.mirror.put(ENI, body, known=True)
-    assert eyes.mirror.eni("e") is None
+def test_a_late_response_does_not_bring_back_a_deleted_object() -> None:
+    tested = StateUnderTest()
+    body = tested.store.create(ENI, eni_body("e"))
+    tested.state.put(ENI, body)
+    tested.state.delete(ENI, body)
+    tested.state.put(ENI, body, only_update=True)
+    assert tested.state.eni("e") is None
 
 
-def test_what_the_operator_wrote_wakes_only_who_counts() -> None:
-    eyes = Eyes()
-    eyes.see(ENI, eyes.store.create(ENI, eni_body("e")))
+def test_an_eni_status_written_by_the_operator_wakes_only_the_pool() -> None:
+    tested = StateUnderTest()
+    tested.put(ENI, tested.store.create(ENI, eni_body("e")))
     own = status_of("e", conditions=[condition("Attached", "False")])
-    said = eyes.store.apply(ENI, own, manager="openeni-operator", subresource="status")
-    assert eyes.see(ENI, said) == {"ENIPool/pods"}
+    written = tested.store.apply(ENI, own, manager="openeni-operator", subresource="status")
+    assert tested.put(ENI, written) == {"ENIPool/pods"}
     agents = status_of("e", conditions=[condition("GuestPrepared")])
-    told = eyes.store.apply(ENI, agents, manager="openeni-agent", subresource="status")
-    assert eyes.see(ENI, told) == {"ENI/e", "ENIPool/pods"}
+    reported = tested.store.apply(ENI, agents, manager="openeni-agent", subresource="status")
+    assert tested.put(ENI, reported) == {"ENI/e", "ENIPool/pods"}
 
 
-def test_a_pools_own_status_wakes_nobody() -> None:
-    eyes = Eyes()
-    eyes.see(ENIPOOL, eyes.store.create(ENIPOOL, pool_body("p")))
-    said = eyes.store.apply(
+def test_a_pools_own_status_wakes_nothing() -> None:
+    tested = StateUnderTest()
+    tested.put(ENIPOOL, tested.store.create(ENIPOOL, pool_body("p")))
+    written = tested.store.apply(
         ENIPOOL, status_of("p", nodes=3), manager="openeni-operator", subresource="status"
     )
-    assert eyes.see(ENIPOOL, said) == set()
-    found = eyes.mirror.pool("p")
+    assert tested.put(ENIPOOL, written) == set()
+    found = tested.state.pool("p")
     assert found is not None
     assert found.status.nodes == 3
 
@@ -96,28 +97,37 @@ def node_body(name: str, **status: Any) -> Json:
     }
 
 
-def test_a_heartbeat_of_a_node_wakes_nobody() -> None:
-    eyes = Eyes()
-    eyes.mirror.put(ENIPOOL, eyes.store.create(ENIPOOL, pool_body("p")))
-    eyes.mirror.put(ENI, eyes.store.create(ENI, eni_body("e", node="n1")))
-    created = eyes.store.create(NODE, node_body("n1", allocatable={"pods": "110"}))
-    assert eyes.see(NODE, created) == {"ENIPool/p", "ENI/e"}
-    beat = [{"op": "add", "path": "/status/conditions", "value": [condition("Ready")]}]
-    assert eyes.see(NODE, eyes.store.patch(NODE, "n1", beat, subresource="status")) == set()
-    eyes.keys.clear()
-    eyes.mirror.drop(NODE, eyes.store.get(NODE, "n1"))
-    assert eyes.keys == {"ENIPool/p", "ENI/e", "PodIPs/n1"}
+def test_a_heartbeat_of_a_node_wakes_nothing() -> None:
+    tested = StateUnderTest()
+    tested.state.put(ENIPOOL, tested.store.create(ENIPOOL, pool_body("p")))
+    tested.state.put(ENI, tested.store.create(ENI, eni_body("e", node="n1")))
+    created = tested.store.create(NODE, node_body("n1", allocatable={"pods": "110"}))
+    assert tested.put(NODE, created) == {"ENIPool/p", "ENI/e"}
+    patch = [{"op": "add", "path": "/status/conditions", "value": [condition("Ready")]}]
+    heartbeat = tested.store.patch(NODE, "n1", patch, subresource="status")
+    assert tested.put(NODE, heartbeat) == set()
 
 
-def test_a_pod_wakes_its_pool_only() -> None:
-    eyes = Eyes()
+def test_a_deleted_node_wakes_its_enis_its_podips_and_every_pool() -> None:
+    tested = StateUnderTest()
+    tested.state.put(ENIPOOL, tested.store.create(ENIPOOL, pool_body("p")))
+    tested.state.put(ENI, tested.store.create(ENI, eni_body("e", node="n1")))
+    tested.put(NODE, tested.store.create(NODE, node_body("n1")))
+    tested.keys.clear()
+    tested.state.delete(NODE, tested.store.get(NODE, "n1"))
+    assert tested.keys == {"ENIPool/p", "ENI/e", "PodIPs/n1"}
+
+
+def test_a_pod_wakes_only_its_pool() -> None:
+    tested = StateUnderTest()
     for name, selection in (("a", "OnRequest"), ("b", "Default")):
         body = pool_body(name)
         body["spec"]["selection"] = selection
-        eyes.mirror.put(ENIPOOL, eyes.store.create(ENIPOOL, body))
-    eyes.mirror.put(NAMESPACE, eyes.store.create(NAMESPACE, {"metadata": {"name": "default"}}))
+        tested.state.put(ENIPOOL, tested.store.create(ENIPOOL, body))
+    namespace = tested.store.create(NAMESPACE, {"metadata": {"name": "default"}})
+    tested.state.put(NAMESPACE, namespace)
     pod = {"metadata": {"name": "p", "namespace": "default"}, "spec": {"nodeName": "n1"}}
-    assert eyes.see(POD, eyes.store.create(POD, pod)) == {"ENIPool/b"}
+    assert tested.put(POD, tested.store.create(POD, pod)) == {"ENIPool/b"}
 
 
 @pytest.mark.parametrize(
@@ -129,12 +139,12 @@ def test_a_pod_wakes_its_pool_only() -> None:
         ("", ""),
     ],
 )
-def test_a_nodes_server_is_in_its_provider_id(provider_id: str, server: str) -> None:
+def test_a_provider_id_holds_the_server_id(provider_id: str, server: str) -> None:
     assert server_id_from(provider_id) == server
 
 
 @pytest.mark.parametrize(
-    ("spec", "status", "wants"),
+    ("spec", "status", "needs_address"),
     [
         ({}, {"phase": "Pending"}, True),
         ({"hostNetwork": True}, {"phase": "Pending"}, False),
@@ -142,40 +152,40 @@ def test_a_nodes_server_is_in_its_provider_id(provider_id: str, server: str) -> 
         ({}, {"phase": "Running"}, False),
     ],
 )
-def test_who_waits_for_an_address(spec: Json, status: Json, wants: object) -> None:
+def test_which_pods_need_an_address(spec: Json, status: Json, needs_address: object) -> None:
     pod = {"metadata": {"name": "p"}, "spec": {"nodeName": "n1", **spec}, "status": status}
-    assert parse_pod(pod).wants is wants
+    assert parse_pod(pod).needs_address is needs_address
 
 
-@pytest.mark.parametrize(("said", "pods"), [("110", 110), ("1k", 1000), ("oops", 0)])
-def test_how_many_pods_a_node_may_run(said: str, pods: int) -> None:
-    assert parse_node(node_body("n1", allocatable={"pods": said})).pods == pods
+@pytest.mark.parametrize(("quantity", "max_pods"), [("110", 110), ("1k", 1000), ("oops", 0)])
+def test_a_nodes_pod_capacity_is_a_quantity(quantity: str, max_pods: int) -> None:
+    assert parse_node(node_body("n1", allocatable={"pods": quantity})).max_pods == max_pods
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resync, "GRACE", 0.01)
+def short_watch_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resync, "WATCH_LAG", 0.01)
 
 
-@pytest.mark.usefixtures("impatient")
-def test_the_slow_look_repairs_what_watches_missed_and_tells_of_dead_ones() -> None:
-    eyes, looked = Eyes(), list[str]()
-    slow = Resync(eyes.store, eyes.mirror, 300, lambda: looked.append("all_keys"))
-    eyes.store.create(ENI, eni_body("stays"))
-    eyes.store.create(ENI, eni_body("goes"))
-    slow.fill()
-    slow.start()
-    slow.round()
-    assert slow.healthy()
-    eyes.store.delete(ENI, "goes")
-    eyes.store.create(ENI, eni_body("comes"))
-    slow.round()
-    assert sorted(e.name for e in eyes.mirror.enis()) == ["comes", "stays"]
-    assert slow.healthy(), "once can be bad luck"
-    eyes.store.create(ENI, eni_body("late"))
-    slow.round()
-    assert not slow.healthy()
-    slow.round()
-    assert slow.healthy(), "the watch is back"
-    assert len(looked) == 4
-    slow.stop()
+@pytest.mark.usefixtures("short_watch_lag")
+def test_the_resync_repairs_missed_changes_and_reports_dead_watches() -> None:
+    tested, enqueued = StateUnderTest(), list[str]()
+    tested_resync = Resync(tested.store, tested.state, 300, lambda: enqueued.append("all"))
+    tested.store.create(ENI, eni_body("kept"))
+    tested.store.create(ENI, eni_body("deleted"))
+    tested_resync.fill()
+    tested_resync.start()
+    tested_resync.run_once()
+    assert tested_resync.healthy()
+    tested.store.delete(ENI, "deleted")
+    tested.store.create(ENI, eni_body("created"))
+    tested_resync.run_once()
+    assert sorted(e.name for e in tested.state.enis()) == ["created", "kept"]
+    assert tested_resync.healthy(), "one round with differences is tolerated"
+    tested.store.create(ENI, eni_body("late"))
+    tested_resync.run_once()
+    assert not tested_resync.healthy()
+    tested_resync.run_once()
+    assert tested_resync.healthy(), "the watches work again"
+    assert len(enqueued) == 4
+    tested_resync.stop()

@@ -1,4 +1,4 @@
-"""The operator as a whole, against a cloud and an API server that keep state: it gets there."""
+"""The whole operator converges, against a stateful cloud and API server in memory."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_a_pool_gives_each_node_one_attached_port() -> None:
     assert (pool.status.mode, pool.status.growth) == ("Veth", "Static")
 
 
-def test_a_second_look_at_the_same_world_writes_nothing_and_orders_nothing() -> None:
+def test_a_converged_operator_writes_nothing_and_changes_nothing_in_the_cloud() -> None:
     sim = simulate_ready_pool()
     sim.settle(TWO_RESYNCS)
     written, called = len(sim.store.writes), sim.cloud.calls.copy()
@@ -41,11 +41,11 @@ def test_a_second_look_at_the_same_world_writes_nothing_and_orders_nothing() -> 
     sim.restart()
     sim.settle(100)
     assert sim.store.writes[written:] == []
-    orders = {"create port", "tag port", "delete port", "attach", "detach"}
-    assert {k: v for k, v in (sim.cloud.calls - called).items() if k in orders} == {}
+    changes = {"create port", "tag port", "delete port", "attach", "detach"}
+    assert {k: v for k, v in (sim.cloud.calls - called).items() if k in changes} == {}
 
 
-def test_waiting_pods_bring_more_enis_one_after_the_other() -> None:
+def test_waiting_pods_lead_to_another_eni() -> None:
     sim = simulate_ready_pool()
     for i in range(5):
         sim.add_pod(f"p{i}", "n1")
@@ -55,8 +55,8 @@ def test_waiting_pods_bring_more_enis_one_after_the_other() -> None:
     assert_converged(sim, 3)
 
 
-def test_a_pod_that_is_granted_but_still_pending_is_not_counted_twice() -> None:
-    """Its grant stands in the ENI's count before its PodIP is published: Terway's bug."""
+def test_a_granted_pod_that_is_still_pending_is_not_counted_twice() -> None:
+    """The ENI counts the grant before the PodIP is published. Terway had this bug."""
     sim = simulate_ready_pool()
     eni = next(e for e in sim.enis() if e.spec.node_name == "n1")
     assert eni.status.port is not None
@@ -68,7 +68,7 @@ def test_a_pod_that_is_granted_but_still_pending_is_not_counted_twice() -> None:
     assert [e.name for e in sim.enis() if e.spec.node_name == "n1"] == [eni.name]
 
 
-def test_a_deleted_pool_takes_everything_with_it() -> None:
+def test_a_deleted_pool_removes_its_enis_and_ports() -> None:
     sim = simulate_ready_pool()
     sim.api.delete(ENIPOOL, "pods")
     sim.settle()
@@ -90,7 +90,7 @@ def test_a_deleted_pool_waits_for_the_last_pod() -> None:
     assert_all_removed(sim)
 
 
-def test_an_eni_that_a_person_deletes_goes_in_order_and_comes_back() -> None:
+def test_an_eni_that_a_person_deletes_is_drained_and_replaced() -> None:
     sim = simulate_ready_pool()
     eni = sim.enis()[0]
     assert eni.status.port is not None
@@ -105,7 +105,7 @@ def test_an_eni_that_a_person_deletes_goes_in_order_and_comes_back() -> None:
     assert_converged(sim, 2)
 
 
-def test_an_idle_eni_goes_when_the_rest_is_enough() -> None:
+def test_an_idle_eni_is_removed_when_the_others_hold_enough() -> None:
     sim = simulate_ready_pool()
     for i in range(4):
         sim.add_pod(f"p{i}", "n1")
@@ -117,7 +117,7 @@ def test_an_idle_eni_goes_when_the_rest_is_enough() -> None:
     assert_converged(sim, 2)
 
 
-def test_a_node_that_is_gone_takes_its_enis_with_it_without_its_agent() -> None:
+def test_the_enis_of_a_deleted_node_are_removed_without_its_agent() -> None:
     sim = simulate_ready_pool()
     server = next(e.spec.server_id for e in sim.enis() if e.spec.node_name == "n2")
     sim.api.delete(NODE, "n2")
@@ -126,7 +126,7 @@ def test_a_node_that_is_gone_takes_its_enis_with_it_without_its_agent() -> None:
     assert_converged(sim, 1)
 
 
-def test_a_node_object_that_is_gone_while_its_server_lives_still_gets_its_port_detached() -> None:
+def test_the_port_of_a_deleted_node_is_detached_while_its_server_lives() -> None:
     sim = simulate_ready_pool()
     sim.api.delete(NODE, "n2")
     sim.settle()
@@ -134,7 +134,7 @@ def test_a_node_object_that_is_gone_while_its_server_lives_still_gets_its_port_d
     assert sim.cloud.calls["detach"] == 1
 
 
-def test_a_lost_port_is_noticed_and_made_anew() -> None:
+def test_a_lost_port_is_detected_and_replaced() -> None:
     sim = simulate_ready_pool()
     eni = sim.enis()[0]
     assert eni.status.port is not None
@@ -146,9 +146,9 @@ def test_a_lost_port_is_noticed_and_made_anew() -> None:
     assert again.id != eni.status.port.id
 
 
-def test_a_cloud_without_answers_takes_nothing_from_what_is_ready() -> None:
+def test_ready_enis_stay_ready_while_the_cloud_is_unreachable() -> None:
     sim = simulate_ready_pool()
-    sim.cloud.down = CloudUnreachableError("no answer")
+    sim.cloud.down = CloudUnreachableError("no response")
     sim.settle(TWO_RESYNCS)
     assert len(sim.ready()) == 2
     cloud = find(sim.pool().status.conditions, Type.CLOUD_REACHABLE)
@@ -164,7 +164,7 @@ def test_a_cloud_without_answers_takes_nothing_from_what_is_ready() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        CloudUnreachableError("no answer"),
+        CloudUnreachableError("no response"),
         ThrottledError("slower", 20),
         QuotaExceededError("quota"),
         SubnetExhaustedError("exhausted"),
@@ -173,7 +173,7 @@ def test_a_cloud_without_answers_takes_nothing_from_what_is_ready() -> None:
     ],
     ids=lambda e: type(e).__name__,
 )
-def test_an_error_that_passes_is_got_over(operation: str, error: CloudError) -> None:
+def test_temporary_errors_are_recovered_from(operation: str, error: CloudError) -> None:
     sim = Simulation(nodes=2)
     sim.cloud.fail(operation, *[Fault(error)] * 4)
     sim.add_pool()
@@ -181,7 +181,7 @@ def test_an_error_that_passes_is_got_over(operation: str, error: CloudError) -> 
     assert_converged(sim, 2)
 
 
-def test_a_node_that_is_another_server_by_now_gets_a_new_eni() -> None:
+def test_a_node_with_a_new_server_gets_a_new_eni() -> None:
     sim = simulate_ready_pool()
     old = next(e for e in sim.enis() if e.spec.node_name == "n2")
     sim.api.delete(NODE, "n2")
@@ -193,30 +193,30 @@ def test_a_node_that_is_another_server_by_now_gets_a_new_eni() -> None:
     assert new.spec.server_id != old.spec.server_id
 
 
-def test_a_node_is_not_gone_because_the_mirror_lacks_it() -> None:
+def test_a_node_is_not_gone_because_the_cache_lacks_it() -> None:
     sim = simulate_ready_pool()
     eni = sim.enis()[0]
     assert eni.status.port is not None
     sim.granted[eni.name] = {eni.status.port.addresses[0]}
     sim.api.delete(ENI, eni.name)
     sim.settle(30)
-    mirror = sim.process.mirror
-    mirror.prune(NODE, eni.spec.node_name, mirror.versions(NODE)[eni.spec.node_name])
+    state = sim.process.state
+    state.delete_version(NODE, eni.spec.node_name, state.versions(NODE)[eni.spec.node_name])
     for _ in range(9):
         sim.process.reconcilers["ENI"](eni.name)
         sim.cloud.clock.advance(60)
     assert sim.cloud.ports[eni.status.port.id].device_id == eni.spec.server_id
 
 
-def test_a_node_that_has_lost_its_provider_id_keeps_its_enis() -> None:
-    """A Node that was made anew has none until the cloud's controller comes by."""
+def test_a_node_without_its_provider_id_keeps_its_enis() -> None:
+    """A recreated Node has none until the cloud controller manager sets it."""
     sim = simulate_ready_pool()
     sim.api.patch(NODE, "n2", [{"op": "remove", "path": "/spec/providerID"}])
     sim.settle()
     assert_converged(sim, 2)
 
 
-def test_slow_attach_and_detach_are_waited_for() -> None:
+def test_slow_attaches_and_detaches_are_not_repeated() -> None:
     sim = Simulation(nodes=2)
     sim.cloud.attach_seconds = sim.cloud.detach_seconds = 90
     sim.add_pool()

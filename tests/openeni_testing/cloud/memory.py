@@ -1,9 +1,9 @@
-"""An OpenStack project in memory, with the traps that the operator must survive.
+"""A Cloud in memory, with the faults of a real one that the operator must survive.
 
-A Cloud that keeps state: addresses sorted as text, tags dropped at creation if told so, attach and
-detach that take time, answers that are lost after the work was done, requests that come through
-late. `tests/operator/cloud/test_contract.py` runs on it and on a real cloud, which is always right.
-Time is a `FakeClock`: nothing here waits.
+It sorts addresses as text, and on request drops tags at creation, takes time to attach and detach,
+loses responses after the work was done, or does the work late. The contract suite in
+`tests/operator/cloud/test_contract.py` runs against it and against a real cloud. Time is a
+`FakeClock`: nothing here waits.
 """
 
 import itertools
@@ -19,7 +19,6 @@ from openeni_operator.cloud.api import (
     Network,
     NewPort,
     Port,
-    Quota,
     SecurityGroup,
     Server,
     Subnet,
@@ -39,7 +38,7 @@ N = TypeVar("N", Subnet, SecurityGroup)
 
 @dataclass
 class FakeClock:
-    """Seconds that pass only when told to."""
+    """A clock that only `advance` moves."""
 
     now: float = 1000.0
 
@@ -52,10 +51,9 @@ class FakeClock:
 
 @dataclass
 class Fault:
-    """What happens to the next call of an operation.
+    """The outcome of the next call of an operation.
 
-    Without `worked`, it fails and nothing is done; with it, the work is done and the answer lost,
-    `late` seconds after the call.
+    The call raises `error`. With `worked`, its work is done all the same, `late` seconds later.
     """
 
     error: CloudError
@@ -65,12 +63,12 @@ class Fault:
 
 @dataclass
 class MemoryCloud:
-    """One project. Attributes are knobs; `calls` counts every operation that was asked for."""
+    """One project. The attributes configure it; `calls` counts the calls of each operation."""
 
     clock: FakeClock = field(default_factory=FakeClock)
     quota: int = 500
     drops_tags: bool = False
-    attach_seconds: float = 0.0  # from the answer until the port is ACTIVE
+    attach_seconds: float = 0.0  # from the response until the port is ACTIVE
     detach_seconds: float = 0.0
     calls: Counter[str] = field(default_factory=Counter[str])
     ports: dict[str, Port] = field(default_factory=dict[str, Port])
@@ -79,7 +77,7 @@ class MemoryCloud:
     subnets: dict[str, Subnet] = field(default_factory=dict[str, Subnet])
     groups: dict[str, SecurityGroup] = field(default_factory=dict[str, SecurityGroup])
     faults: dict[str, list[Fault]] = field(default_factory=dict[str, list[Fault]])
-    down: CloudError | None = None  # the answer to every call
+    down: CloudError | None = None  # every call raises it
     after_call: Callable[[str], None] = lambda _: None
     _later: list[tuple[float, Callable[[], object]]] = field(
         default_factory=list[tuple[float, Callable[[], object]]]
@@ -122,17 +120,17 @@ class MemoryCloud:
         return server
 
     def remove_server(self, server_id: str) -> None:
-        """As Nova does: ports that were passed in by id are unbound, not deleted."""
+        """Remove the server as Nova does: its ports are unbound, not deleted."""
         del self.servers[server_id]
         for port in [p for p in self.ports.values() if p.device_id == server_id]:
-            self._put(port, device_id="", status="DOWN")
+            self._update(port, device_id="", status="DOWN")
 
     def fail(self, operation: str, *faults: Fault) -> None:
-        """Have the next calls of the operation go wrong, one fault each."""
+        """Make the next calls of the operation fail, one fault each."""
         self.faults.setdefault(operation, []).extend(faults)
 
     def find_subnets(self, id_or_name: str) -> tuple[Subnet, ...]:
-        return self._call("find subnets", lambda: self._either(self.subnets, id_or_name))
+        return self._call("find subnets", lambda: self._by_id_or_name(self.subnets, id_or_name))
 
     def subnets_of(self, network_id: str) -> tuple[Subnet, ...]:
         return self._call(
@@ -141,16 +139,16 @@ class MemoryCloud:
         )
 
     def find_security_groups(self, id_or_name: str) -> tuple[SecurityGroup, ...]:
-        return self._call("find groups", lambda: self._either(self.groups, id_or_name))
+        return self._call("find groups", lambda: self._by_id_or_name(self.groups, id_or_name))
 
     def network(self, network_id: str) -> Network:
-        return self._call("get network", lambda: self._one(self.networks, network_id))
+        return self._call("get network", lambda: self._get(self.networks, network_id))
 
-    def port_quota(self) -> Quota:
-        return self._call("get quota", lambda: Quota(self.quota, len(self.ports)))
+    def port_quota(self) -> int:
+        return self._call("get quota", lambda: self.quota)
 
     def port(self, port_id: str) -> Port:
-        return self._call("get port", lambda: self._one(self.ports, port_id))
+        return self._call("get port", lambda: self._get(self.ports, port_id))
 
     def ports_named(self, name: str) -> tuple[Port, ...]:
         return self._call(
@@ -168,7 +166,7 @@ class MemoryCloud:
 
     def tag_port(self, port_id: str, tags: tuple[str, ...]) -> None:
         def work() -> None:
-            self._put(self._one(self.ports, port_id), tags=frozenset(tags))
+            self._update(self._get(self.ports, port_id), tags=frozenset(tags))
 
         self._call("tag port", work)
 
@@ -176,24 +174,24 @@ class MemoryCloud:
         self._call("delete port", lambda: self.ports.pop(port_id, None))
 
     def server(self, server_id: str) -> Server:
-        return self._call("get server", lambda: self._one(self.servers, server_id))
+        return self._call("get server", lambda: self._get(self.servers, server_id))
 
     def attach(self, server_id: str, port_id: str) -> None:
         self._call("attach", lambda: self._attach(server_id, port_id))
 
     def detach(self, server_id: str, port_id: str) -> None:
-        def off() -> None:
+        def detach_now() -> None:
             port = self.ports.get(port_id)
             if port is not None and port.device_id == server_id:
-                self._put(port, device_id="", status="DOWN")
+                self._update(port, device_id="", status="DOWN")
 
-        self._call("detach", lambda: self._after(self.detach_seconds, off))
+        self._call("detach", lambda: self._run_after(self.detach_seconds, detach_now))
 
     def _create(self, wanted: NewPort) -> Port:
         if len(self.ports) >= self.quota:
             raise QuotaExceededError("Quota exceeded for resources: ['port'].")
         for subnet_id in wanted.subnet_ids:
-            self._one(self.subnets, subnet_id)
+            self._get(self.subnets, subnet_id)
         fixed: list[FixedIP] = []
         for subnet_id in wanted.subnet_ids:
             fixed += [FixedIP(subnet_id, a) for a in self._free(subnet_id, wanted.count)]
@@ -212,18 +210,18 @@ class MemoryCloud:
         return port
 
     def _attach(self, server_id: str, port_id: str) -> None:
-        self._one(self.servers, server_id)
-        port = self._one(self.ports, port_id)
+        self._get(self.servers, server_id)
+        port = self._get(self.ports, port_id)
         if port.device_id:
             raise ResourceConflictError(f"Port {port_id} is still in use.")
-        self._put(port, device_id=server_id, status="BUILD")
+        self._update(port, device_id=server_id, status="BUILD")
 
-        def active() -> None:
+        def activate() -> None:
             now = self.ports.get(port_id)
             if now is not None and now.device_id == server_id:
-                self._put(now, status=ACTIVE)
+                self._update(now, status=ACTIVE)
 
-        self._after(self.attach_seconds, active)
+        self._run_after(self.attach_seconds, activate)
 
     def _free(self, subnet_id: str, count: int) -> list[str]:
         subnet = self.subnets[subnet_id]
@@ -235,14 +233,14 @@ class MemoryCloud:
             raise SubnetExhaustedError("No more IP addresses available on network.")
         return found
 
-    def _put(self, port: Port, **changes: Any) -> None:
+    def _update(self, port: Port, **changes: Any) -> None:
         changed = replace(port, revision=port.revision + 1, **changes)
         self.ports[port.id] = changed
 
-    def _either(self, known: dict[str, N], asked: str) -> tuple[N, ...]:
-        return tuple(i for i in known.values() if asked in (i.id, i.name))
+    def _by_id_or_name(self, known: dict[str, N], id_or_name: str) -> tuple[N, ...]:
+        return tuple(i for i in known.values() if id_or_name in (i.id, i.name))
 
-    def _one(self, known: dict[str, T], key: str) -> T:
+    def _get(self, known: dict[str, T], key: str) -> T:
         if key not in known:
             raise ResourceNotFoundError(f"{key} could not be found.")
         return known[key]
@@ -250,7 +248,7 @@ class MemoryCloud:
     def _id(self, kind: str) -> str:
         return f"{kind}-{next(self._numbers):04}"
 
-    def _after(self, seconds: float, work: Callable[[], object]) -> None:
+    def _run_after(self, seconds: float, work: Callable[[], object]) -> None:
         if seconds:
             self._later.append((self.clock.now + seconds, work))
         else:
@@ -266,24 +264,24 @@ class MemoryCloud:
             if fault is None:
                 return work()
             if fault.worked:
-                self._after(fault.late, lambda: self._quietly(work))
+                self._run_after(fault.late, lambda: self._suppress_errors(work))
             raise fault.error
         finally:
             self.after_call(operation)
 
-    def _quietly(self, work: Callable[[], object]) -> None:
+    def _suppress_errors(self, work: Callable[[], object]) -> None:
         try:
             work()
         except CloudError:
             return
 
     def settle(self) -> None:
-        """Let all_keys happen that is due by now."""
+        """Do all delayed work that is due by now."""
         due = [work for at, work in self._later if at <= self.clock.now]
         self._later = [(at, work) for at, work in self._later if at > self.clock.now]
         for work in due:
             work()
 
 
-def lost() -> OutcomeUnknownError:
-    return OutcomeUnknownError("no answer")
+def no_response() -> OutcomeUnknownError:
+    return OutcomeUnknownError("no response")

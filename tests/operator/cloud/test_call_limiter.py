@@ -1,4 +1,4 @@
-"""The one limiter: budgets with a real bound, one call a key, errors in our words."""
+"""The call limiter: bounded budgets, one call at a time for each key, classified errors."""
 
 import threading
 
@@ -25,19 +25,19 @@ from openeni_operator.cloud.errors import (
 
 
 @given(st.lists(st.floats(0, 3), max_size=60), st.floats(0.5, 20), st.integers(1, 8))
-def test_in_no_window_go_more_calls_than_burst_and_rate_allow(
+def test_no_time_window_has_more_calls_than_burst_and_rate_allow(
     gaps: list[float], rate: float, burst: int
 ) -> None:
-    bucket, now, begun = TokenBucket(rate, burst), 0.0, list[float]()
+    bucket, now, started = TokenBucket(rate, burst), 0.0, list[float]()
     for gap in gaps:
         now += gap
-        begun.append(now + bucket.reserve(now))
-    for i, first in enumerate(begun):
-        for j in range(i, len(begun)):
-            assert j - i + 1 <= burst + rate * (begun[j] - first) + 1e-6
+        started.append(now + bucket.reserve(now))
+    for i, first in enumerate(started):
+        for j in range(i, len(started)):
+            assert j - i + 1 <= burst + rate * (started[j] - first) + 1e-6
 
 
-def test_idle_time_does_not_pile_up() -> None:
+def test_unused_time_does_not_accumulate() -> None:
     bucket = TokenBucket(rate=5, burst=5)
     bucket.reserve(0)
     waits = [bucket.reserve(1000) for _ in range(8)]
@@ -45,7 +45,7 @@ def test_idle_time_does_not_pile_up() -> None:
     assert waits[5:] == pytest.approx([0.2, 0.4, 0.6])
 
 
-def test_being_told_to_slow_down_halves_the_rate_and_success_brings_it_back() -> None:
+def test_throttling_halves_the_rate_and_success_restores_it() -> None:
     bucket = TokenBucket(rate=10, burst=1)
     bucket.slow_down()
     assert bucket.rate_factor == 0.5
@@ -69,62 +69,64 @@ def unknown(_: Exception, sort: CallType) -> CloudError:
     return CloudUnreachableError("x") if sort is CallType.READ else OutcomeUnknownError("x")
 
 
-def test_only_our_own_errors_come_through() -> None:
+def test_only_cloud_errors_are_raised() -> None:
     def fails() -> None:
         raise SdkError("secret")
 
-    with pytest.raises(OutcomeUnknownError) as told:
+    with pytest.raises(OutcomeUnknownError) as raised:
         limiter().call("create port", CallType.WRITE, fails, unknown)
-    assert told.value.__suppress_context__
+    assert raised.value.__suppress_context__
 
 
-def test_one_call_a_key_at_a_time_and_others_go_on() -> None:
-    shut, begun, ended = threading.Event(), threading.Event(), list[str]()
-    one = limiter()
+def test_calls_with_one_key_run_one_at_a_time_and_others_go_on() -> None:
+    release, started, ended = threading.Event(), threading.Event(), list[str]()
+    tested = limiter()
 
     def slow() -> None:
-        begun.set()
-        assert shut.wait(10)
+        started.set()
+        assert release.wait(10)
         ended.append("first")
 
     first = threading.Thread(
-        target=one.call, args=("attach", CallType.ATTACH, slow, unknown), kwargs={"key": "server/a"}
+        target=tested.call,
+        args=("attach", CallType.ATTACH, slow, unknown),
+        kwargs={"key": "server/a"},
     )
     second = threading.Thread(
-        target=one.call,
+        target=tested.call,
         args=("attach", CallType.ATTACH, lambda: ended.append("second"), unknown),
         kwargs={"key": "server/a"},
     )
     first.start()
-    assert begun.wait(10)
+    assert started.wait(10)
     second.start()
-    one.call("attach", CallType.ATTACH, lambda: ended.append("other"), unknown, key="server/b")
+    tested.call("attach", CallType.ATTACH, lambda: ended.append("other"), unknown, key="server/b")
     assert ended == ["other"]
-    shut.set()
+    release.set()
     first.join(10)
     second.join(10)
     assert ended == ["other", "first", "second"]
 
 
-def test_a_call_that_does_not_end_is_not_waited_for_without_end() -> None:
-    one, shut, begun = limiter(max_wait=0.05), threading.Event(), threading.Event()
+def test_waiting_for_a_call_that_does_not_end_is_bounded() -> None:
+    tested, release, started = limiter(max_wait=0.05), threading.Event(), threading.Event()
 
     def stuck() -> None:
-        begun.set()
-        shut.wait(10)
+        started.set()
+        release.wait(10)
 
     holder = threading.Thread(
-        target=one.call,
+        target=tested.call,
         args=("attach", CallType.ATTACH, stuck, unknown),
         kwargs={"key": "server/a"},
     )
     holder.start()
-    assert begun.wait(10)
-    with pytest.raises(ResourceConflictError, match="does not end"):
-        one.call("attach", CallType.ATTACH, lambda: None, unknown, key="server/a")
-    shut.set()
+    assert started.wait(10)
+    with pytest.raises(ResourceConflictError, match="has not ended"):
+        tested.call("attach", CallType.ATTACH, lambda: None, unknown, key="server/a")
+    release.set()
     holder.join(10)
-    one.call("attach", CallType.ATTACH, lambda: None, unknown, key="server/a")
+    tested.call("attach", CallType.ATTACH, lambda: None, unknown, key="server/a")
 
 
 NEUTRON = '{"NeutronError": {"type": "%s", "message": "%s", "detail": ""}}'
@@ -167,7 +169,7 @@ NOVA = '{"computeFault": {"code": 500, "message": "Unexpected API Error.\\nTrace
         (500, "[]", CallType.READ, CloudUnreachableError),
     ],
 )
-def test_an_answer_means_what_to_do_next(
+def test_an_error_response_is_classified_by_what_to_do_next(
     status: int, body: str, sort: CallType, error: type[CloudError]
 ) -> None:
     found = classify_response(ErrorResponse(status, {}, body), sort, "default")
@@ -178,7 +180,7 @@ def test_an_answer_means_what_to_do_next(
 
 
 @pytest.mark.parametrize(("given", "after"), [("17", 17), ("99999", 600), ("soon", 30)])
-def test_retry_after_is_honoured_within_reason(given: str, after: float) -> None:
+def test_retry_after_is_honoured_up_to_ten_minutes(given: str, after: float) -> None:
     assert (
         classify_response(
             ErrorResponse(429, {"Retry-After": given}, ""), CallType.READ, "x"
@@ -187,7 +189,7 @@ def test_retry_after_is_honoured_within_reason(given: str, after: float) -> None
     )
 
 
-def test_what_differs_from_call_to_call_is_left_out() -> None:
+def test_request_ids_are_removed_and_long_texts_cut() -> None:
     text = "Unexpected API Error. (HTTP 500) (Request-ID: req-0f3a2b1c-1111-2222-3333-444455556666)"
     assert first_line(text) == "Unexpected API Error."
     assert len(first_line("x" * 999)) == 300

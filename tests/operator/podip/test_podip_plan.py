@@ -1,4 +1,4 @@
-"""PodIPs that need the operator: released with their node, written when their address is lost."""
+"""The plan for PodIPs: release those of deleted nodes, report lost addresses."""
 
 from typing import Any
 
@@ -21,19 +21,19 @@ PORT_LOST = condition(Type.PORT_READY, Reason.PORT_LOST, status=False)
 OTHER = condition(Type.PORT_READY, Reason.QUOTA_EXCEEDED, status=False)
 
 
-def podip(*said: Condition, node: str = "n1", finalizer: bool = True) -> PodIP:
+def podip(*conditions: Condition, node: str = "n1", finalizer: bool = True) -> PodIP:
     body = podip_body("web", node=node)
     body["spec"] |= {"eni": "pods-0", "addresses": ["10.98.0.5", "fd98::5"]}
     if finalizer:
         body["metadata"]["finalizers"] = [FINALIZER_PODIP]
-    body["status"] = {"conditions": [encode(c) for c in merge((), said, NOW)]}
+    body["status"] = {"conditions": [encode(c) for c in merge((), conditions, NOW)]}
     return decode(body, PodIP)
 
 
-def eni(*said: Condition, addresses: tuple[str, ...] | None = None) -> ENI:
-    """With a port that has these addresses, or without one."""
+def eni(*conditions: Condition, addresses: tuple[str, ...] | None = None) -> ENI:
+    """Return an ENI with a port that has these addresses, or without a port."""
     body: Any = eni_body("pods-0")
-    status: Json = {"conditions": [encode(c) for c in merge((), said, NOW)]}
+    status: Json = {"conditions": [encode(c) for c in merge((), conditions, NOW)]}
     if addresses is not None:
         status["port"] = {
             "id": "p",
@@ -54,18 +54,23 @@ BOTH = ("10.98.0.5", "fd98::5")
 @pytest.mark.parametrize(
     ("of", "on", "lost"),
     [
-        pytest.param(podip(), eni(addresses=BOTH), None, id="its addresses are on the port"),
-        pytest.param(podip(), eni(addresses=BOTH[:1]), True, id="one is not"),
-        pytest.param(podip(LOST), eni(addresses=BOTH[:1]), None, id="which is said already"),
-        pytest.param(podip(LOST), eni(addresses=BOTH), False, id="they are back"),
-        pytest.param(podip(FOUND), eni(addresses=BOTH), None, id="which is said already, too"),
+        pytest.param(podip(), eni(addresses=BOTH), None, id="both addresses are on the port"),
+        pytest.param(podip(), eni(addresses=BOTH[:1]), True, id="one is not on the port"),
+        pytest.param(
+            podip(LOST),
+            eni(addresses=BOTH[:1]),
+            None,
+            id="one is not on the port, already reported",
+        ),
+        pytest.param(podip(LOST), eni(addresses=BOTH), False, id="both are back"),
+        pytest.param(podip(FOUND), eni(addresses=BOTH), None, id="both are back, already reported"),
         pytest.param(podip(), eni(PORT_LOST), True, id="the port is lost"),
         pytest.param(podip(), eni(OTHER), None, id="the port is not there for another reason"),
-        pytest.param(podip(LOST), eni(), None, id="nothing is known of the port"),
-        pytest.param(podip(), None, None, id="nothing is known of the ENI"),
+        pytest.param(podip(LOST), eni(), None, id="the port is unknown"),
+        pytest.param(podip(), None, None, id="the ENI is unknown"),
     ],
 )
-def test_whether_an_address_is_lost_is_said_where_it_is_known(
+def test_address_lost_is_written_when_it_changes_and_the_port_is_known(
     of: PodIP, on: ENI | None, lost: bool | None
 ) -> None:
     actions = plan_podips([of], frozenset(), {"pods-0": on} if on else {})
@@ -74,7 +79,7 @@ def test_whether_an_address_is_lost_is_said_where_it_is_known(
     assert [is_true(written, Type.ADDRESS_LOST)] * len(written) == ([] if lost is None else [lost])
 
 
-def test_the_author_is_told_which_address_and_what_to_do() -> None:
+def test_the_message_names_the_address_and_the_way_out() -> None:
     (action,) = plan_podips([podip()], frozenset(), {"pods-0": eni(addresses=BOTH[:1])})
     assert isinstance(action, SetAddressLost)
     assert action.lost.message == (
@@ -96,7 +101,7 @@ enis = st.none() | st.builds(
 
 
 @given(st.lists(podips, max_size=5), st.frozensets(st.sampled_from(["n1", "n2"])), enis)
-def test_a_finalizer_goes_exactly_where_the_node_has_gone(
+def test_finalizers_are_removed_exactly_on_gone_nodes(
     given_podips: list[PodIP], gone: frozenset[str], on: ENI | None
 ) -> None:
     actions = plan_podips(given_podips, gone, {"pods-0": on} if on else {})
@@ -112,7 +117,7 @@ def test_a_finalizer_goes_exactly_where_the_node_has_gone(
 
 
 @given(podips, enis)
-def test_what_was_said_is_not_said_again(of: PodIP, on: ENI | None) -> None:
+def test_an_unchanged_condition_is_not_written_again(of: PodIP, on: ENI | None) -> None:
     known = {"pods-0": on} if on else {}
     for action in plan_podips([of], frozenset(), known):
         assert isinstance(action, SetAddressLost)

@@ -1,4 +1,4 @@
-"""PodIPs: released when their node is gone, told when Neutron has lost their addresses."""
+"""PodIPs are released with their node, and marked when Neutron has lost their addresses."""
 
 from dataclasses import replace
 from typing import Any
@@ -52,7 +52,7 @@ def simulate_podips() -> Simulation:
     return sim
 
 
-def test_a_node_that_is_gone_releases_its_podips_and_no_others() -> None:
+def test_a_deleted_node_releases_its_podips_and_no_others() -> None:
     sim = simulate_podips()
     sim.api.delete(PODIP, "on-n2", "default")
     assert podip(sim, "on-n2").metadata.deleting
@@ -63,7 +63,7 @@ def test_a_node_that_is_gone_releases_its_podips_and_no_others() -> None:
     assert podip(sim, "on-n1").metadata.finalizers == (FINALIZER_PODIP,)
 
 
-def test_podips_of_a_node_that_went_while_the_operator_was_down_are_released() -> None:
+def test_podips_of_a_node_deleted_while_the_operator_was_down_are_released() -> None:
     sim = simulate_podips()
     sim.api.delete(NODE, "n2")
     sim.restart()
@@ -71,25 +71,24 @@ def test_podips_of_a_node_that_went_while_the_operator_was_down_are_released() -
     assert podip(sim, "on-n2").metadata.finalizers == ()
 
 
-def test_a_lost_port_is_told_to_the_pods_that_lost_their_addresses() -> None:
+def test_a_lost_port_marks_the_podips_that_lost_their_addresses() -> None:
     sim = simulate_podips()
     eni = next(e for e in sim.enis() if e.spec.node_name == "n1")
     assert eni.status.port is not None
     del sim.cloud.ports[eni.status.port.id]
-    sim.cloud.add_server()  # whatever else happens meanwhile
-    sim.cloud.quota = 1
+    sim.cloud.quota = 1  # used by n2: the port cannot be replaced
     sim.settle(700)
-    told = find(podip(sim, "on-n1").status.conditions, Type.ADDRESS_LOST)
-    assert told is not None
-    assert (told.status, told.reason) == ("True", "PortLost")
-    assert "no longer on the port" in told.message
+    lost = find(podip(sim, "on-n1").status.conditions, Type.ADDRESS_LOST)
+    assert lost is not None
+    assert (lost.status, lost.reason) == ("True", "PortLost")
+    assert "no longer on the port" in lost.message
     assert podip(sim, "on-n2").status.conditions == ()
 
 
-def test_what_is_there_is_told_again_when_it_comes_back() -> None:
+def test_a_restored_address_clears_address_lost() -> None:
     sim = simulate_podips()
     before = sim.cloud.ports.copy()
-    for port in before.values():  # somebody takes all but the lowest address away
+    for port in before.values():  # somebody removes all but the primary address
         sim.cloud.ports[port.id] = replace(port, fixed_ips=port.fixed_ips[:1])
     sim.settle(700)
     assert is_true(podip(sim, "on-n1").status.conditions, Type.ADDRESS_LOST)
@@ -98,7 +97,7 @@ def test_what_is_there_is_told_again_when_it_comes_back() -> None:
     assert not is_true(podip(sim, "on-n1").status.conditions, Type.ADDRESS_LOST)
 
 
-def test_a_second_look_at_podips_writes_nothing() -> None:
+def test_unchanged_podips_are_not_written_again() -> None:
     sim = simulate_podips()
     sim.settle(60)
     written = len(sim.store.writes)
@@ -106,8 +105,8 @@ def test_a_second_look_at_podips_writes_nothing() -> None:
     assert sim.store.writes[written:] == []
 
 
-def test_pods_that_have_an_address_bring_no_eni() -> None:
-    """A pod is Pending for a while after its grant: it must not be counted twice."""
+def test_pods_with_an_address_do_not_count_as_waiting() -> None:
+    """A pod stays Pending for a while after its grant; it must not be counted twice."""
     sim = Simulation()
     sim.add_pool(capacity={"addressesPerENI": 3, "minAvailable": 0})
     pods = [sim.add_pod(f"p{i}", "n1") for i in range(3)]
