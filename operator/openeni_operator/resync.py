@@ -1,9 +1,9 @@
 """Periodic resync: compare a full list of every kind with the cluster state.
 
-kopf does not report objects that were deleted while a watch was broken, and does not tell whether
-its watches are alive. So at start, and again every few minutes, everything is listed. A difference
-that no watch event has settled after `WATCH_LAG` is repaired and counted. Two rounds in a row with
-differences mean that a watch is dead, and the liveness probe fails.
+kopf does not report objects that were deleted while a watch was broken, nor whether its watches are
+alive. So at start, and again every few minutes, everything is listed. A difference that no watch
+event has settled after `WATCH_LAG` is repaired and counted. Two rounds in a row with differences
+mean that a watch is dead, and the liveness probe fails.
 """
 
 import logging

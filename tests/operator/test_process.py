@@ -142,7 +142,7 @@ def gone(store: KubeStore, name: str) -> bool:
 def test_a_pool_without_a_cloud_reports_it_and_can_be_deleted(
     running: Running, store: KubeStore
 ) -> None:
-    wait_for(running.healthy, "the probe answers")
+    wait_for(running.healthy, "the probe succeeds")
     name = make_pool(store)
     wait_for(lambda: reason(store, name) == "CloudNotConfigured", "the missing file is reported")
     assert FINALIZER_ENIPOOL in pool(store, name).metadata.finalizers
@@ -178,7 +178,7 @@ def test_an_unchanged_status_is_not_written_again(running: Running, store: KubeS
 def test_the_watches_resume_after_an_api_server_restart(
     running: Running, store: KubeStore, control_plane: Any
 ) -> None:
-    wait_for(running.healthy, "the probe answers")
+    wait_for(running.healthy, "the probe succeeds")
     control_plane.stop()
     control_plane.run()
     name = make_pool(store)

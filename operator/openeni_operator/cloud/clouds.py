@@ -22,7 +22,7 @@ class _Connection:
 
 
 class Clouds:
-    """Thread-safe. Connects anew when the file changes; calls in flight keep the old connection."""
+    """Thread-safe. A changed file leads to a new connection; calls in flight keep the old one."""
 
     def __init__(
         self, file: Path, connect: Connect, new_limiter: Callable[[str], CallLimiter]

@@ -46,7 +46,7 @@ class ErrorResponse:
 def classify_response(  # noqa: PLR0911 a table
     response: ErrorResponse, call_type: CallType, cloud: str
 ) -> CloudError:
-    """Return the CloudError that says what to do next."""
+    """Return the CloudError for the response."""
     fault_type, fault = _parse_fault(response.body)
     text = f"cloud {cloud!r} returned: {fault or f'HTTP {response.status}'}"
     match response.status:

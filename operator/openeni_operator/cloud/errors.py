@@ -5,12 +5,12 @@ CloudError
  x CredentialsInvalidError  Keystone rejects the credentials: wait for other credentials
  x DeniedError              policy forbids the call: wait for the cloud's administrator
  x CloudUnreachableError    a read got no response: retry; this is not "not found"
- x OutcomeUnknownError      a change got no response: look at the resource before the next call
+ x OutcomeUnknownError      a change got no response: read the resource before the next call
  x ThrottledError           too many calls: wait as long as the cloud asks for
- x QuotaExceededError       the quota is used up: wait; releasing resources goes on
+ x QuotaExceededError       the quota is used up: wait; resources can still be released
  x SubnetExhaustedError     the subnet has no free address: wait for addresses
  x ResourceNotFoundError    the cloud reports that the resource does not exist
- x ResourceConflictError    the resource's present state does not allow the call: look again
+ x ResourceConflictError    the resource's present state does not allow the call: read it again
  x InvalidRequestError      the request can never succeed: wait for another spec
 
 A message is one line for administrators. It holds no secret, and nothing that differs from call to

@@ -146,8 +146,8 @@ class OpenStackCloud:
         )
 
     def _put_tags(self, port_id: str, tags: tuple[str, ...]) -> None:
-        answer = self._network.put(f"/ports/{port_id}/tags", json={"tags": list(tags)})
-        openstack.exceptions.raise_from_response(answer)
+        response = self._network.put(f"/ports/{port_id}/tags", json={"tags": list(tags)})
+        openstack.exceptions.raise_from_response(response)
 
     def _by_id_or_name(
         self, operation: str, find: Callable[..., Any], convert: Callable[[Any], T], id_or_name: str

@@ -1,8 +1,8 @@
 """Plan the ENIs of one pool on one node: the addresses it should hold against those it has.
 
 An ENI never changes its size (growth is Static), so the actions are: create an ENI, retire its
-addresses, delete it. A node gets one new ENI at a time: until it is ready, nothing tells whether
-the next one would fail in the same way.
+addresses, delete it. A node gets one new ENI at a time: until it is ready, the next one might
+fail in the same way.
 """
 
 from dataclasses import dataclass

@@ -169,7 +169,7 @@ class _PoolReconcile:
         """Plan the node; before it gets more for its waiting pods, leave out those already served.
 
         A pod stays Pending for a while after its grant, and its address already counts as granted.
-        A PodIP tells that its pod is served. If more addresses are granted than PodIPs are
+        A pod with a PodIP is served. If more addresses are granted than PodIPs are
         published, the difference belongs to some of the other waiting pods.
         """
         policy = sizing_policy(self.pool)
@@ -234,7 +234,7 @@ class _PoolReconcile:
         ]
         try:
             body = self.deps.store.patch(ENI_KIND, eni.name, patch)
-        except InvalidError:  # a test failed: the next reconcile plans anew
+        except InvalidError:  # a test failed: plan again with the changed object
             self.failures.append(f"ENI {eni.name} has changed meanwhile")
             return
         self.deps.state.put(ENI_KIND, body, only_update=True)

@@ -20,7 +20,7 @@ class _Entry:
 
 
 class ResolutionCache:
-    """A thread-safe cache. Failures are not cached, since somebody may be correcting them."""
+    """A thread-safe cache. A failure is not cached, so that a correction takes effect at once."""
 
     def __init__(
         self,

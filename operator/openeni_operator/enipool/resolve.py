@@ -14,7 +14,7 @@ MAX_FREE: Final = 2**31 - 1  # bound of the field; an IPv6 subnet has more
 
 
 class _ResolutionError(Exception):
-    """Carries a Cause out of nested look-ups."""
+    """Carries a Cause out of a nested look-up."""
 
     def __init__(self, reason: Reason, message: str, *, unsupported: bool = False) -> None:
         super().__init__(message)

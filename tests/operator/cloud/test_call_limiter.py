@@ -65,8 +65,8 @@ def limiter(**limits: float) -> CallLimiter:
     return CallLimiter("default", CallLimits(writes=1e6, reads=1e6, attaches=1e6, **limits))  # type: ignore[arg-type] # numbers
 
 
-def unknown(_: Exception, sort: CallType) -> CloudError:
-    return CloudUnreachableError("x") if sort is CallType.READ else OutcomeUnknownError("x")
+def unknown(_: Exception, call_type: CallType) -> CloudError:
+    return CloudUnreachableError("x") if call_type is CallType.READ else OutcomeUnknownError("x")
 
 
 def test_only_cloud_errors_are_raised() -> None:
@@ -134,7 +134,7 @@ NOVA = '{"computeFault": {"code": 500, "message": "Unexpected API Error.\\nTrace
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "sort", "error"),
+    ("status", "body", "call_type", "error"),
     [
         (401, "", CallType.READ, CredentialsInvalidError),
         (403, NEUTRON % ("PolicyNotAuthorized", "no"), CallType.WRITE, DeniedError),
@@ -170,9 +170,9 @@ NOVA = '{"computeFault": {"code": 500, "message": "Unexpected API Error.\\nTrace
     ],
 )
 def test_an_error_response_is_classified_by_what_to_do_next(
-    status: int, body: str, sort: CallType, error: type[CloudError]
+    status: int, body: str, call_type: CallType, error: type[CloudError]
 ) -> None:
-    found = classify_response(ErrorResponse(status, {}, body), sort, "default")
+    found = classify_response(ErrorResponse(status, {}, body), call_type, "default")
     assert type(found) is error
     assert "default" in found.message
     assert "\n" not in found.message

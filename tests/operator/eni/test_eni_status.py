@@ -81,7 +81,7 @@ def retired(generation: int) -> NodeStatus:
     ("eni", "attached", "used"),
     [
         pytest.param(an_eni(retired(5)), True, False, id="retired at this generation"),
-        pytest.param(an_eni(retired(4)), True, True, id="given up recorded it was asked for"),
+        pytest.param(an_eni(retired(4)), True, True, id="retired at an older generation"),
         pytest.param(an_eni(retired(5), linked=True), True, True, id="the NIC is still in use"),
         pytest.param(an_eni(NodeStatus()), True, True, id="nothing is retired"),
         pytest.param(an_eni(None), True, True, id="an agent may be about to report"),

@@ -88,7 +88,7 @@ def test_a_lost_port_marks_the_podips_that_lost_their_addresses() -> None:
 def test_a_restored_address_clears_address_lost() -> None:
     sim = simulate_podips()
     before = sim.cloud.ports.copy()
-    for port in before.values():  # somebody removes all but the primary address
+    for port in before.values():  # remove all but the primary address
         sim.cloud.ports[port.id] = replace(port, fixed_ips=port.fixed_ips[:1])
     sim.settle(700)
     assert is_true(podip(sim, "on-n1").status.conditions, Type.ADDRESS_LOST)
