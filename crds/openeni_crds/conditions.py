@@ -78,16 +78,12 @@ class Reason(StrEnum):
     PORT_LOST = "PortLost"
     PORT_NOT_ACTIVE = "PortNotActive"
     ATTACH_UNKNOWN = "AttachUnknown"
-    ATTACH_FAILED = "AttachFailed"
     NO_HOTPLUG_SLOT = "NoHotplugSlot"
     SERVER_NOT_FOUND = "ServerNotFound"
-    REVISION_CONFLICT = "RevisionConflict"
     # what the pool asks for cannot be had
-    DUPLICATE_DEFAULT = "DuplicateDefault"
     DHCP_ENABLED = "DHCPEnabled"
     SLAAC_ENABLED = "SLAACEnabled"
     SUBNETS_DIFFER = "SubnetsOfDifferentNetworks"
-    GROWTH_UNSUPPORTED = "GrowthUnsupported"
     MODE_UNSUPPORTED = "ModeUnsupported"
     NODE_LIMIT = "NodeLimit"
     # the node
@@ -95,38 +91,47 @@ class Reason(StrEnum):
     GUEST_NOT_PREPARED = "GuestNotPrepared"
     KERNEL_REFUSED = "KernelRefused"
     ADDRESS_NOT_ON_PORT = "AddressNotOnPort"
+    AGENT_REPORT_INVALID = "AgentReportInvalid"
 
 
 MESSAGE_LENGTH: Final = 1024
+MOST_CONDITIONS: Final = 16  # on one object: other controllers may add theirs
 
 
 class Condition(Struct, frozen=True, rename="camel", forbid_unknown_fields=False):
     """One condition as the API stores it (metav1.Condition)."""
 
     type: Annotated[
-        str, Meta(min_length=1, max_length=64, description="What is said to be so; one owner each.")
+        str,
+        Meta(min_length=1, max_length=64, description="Name of the condition, such as Ready."),
     ]
-    status: Annotated[Status, Meta(description="Unknown: nothing was heard of it yet.")]
+    status: Annotated[
+        Status, Meta(description="True, False, or Unknown: it could not be observed yet.")
+    ]
     reason: Annotated[
         str,
         Meta(
             min_length=1,
             max_length=64,
             pattern="^[A-Za-z][A-Za-z0-9]*$",
-            description="Why, in one word of a documented list.",
+            description="Why, in one word. docs/conditions.md lists every reason and what to do.",
         ),
     ]
     message: Annotated[
-        str, Meta(max_length=MESSAGE_LENGTH, description="What is wrong and what to do, one line.")
+        str,
+        Meta(
+            max_length=MESSAGE_LENGTH,
+            description="What is wrong and what to do about it, in one line.",
+        ),
     ] = ""
     observed_generation: Annotated[
-        Generation, Meta(description="metadata.generation that was looked at.")
+        Generation, Meta(description="The metadata.generation that the condition describes.")
     ] = 0
     last_transition_time: Annotated[
         str,
         Meta(
             max_length=32,
-            description="When `status` changed last, RFC 3339 in UTC.",
+            description="Time at which the status last changed, RFC 3339 in UTC.",
             extra_json_schema={"format": "date-time"},
         ),
     ] = ""

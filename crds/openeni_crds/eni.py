@@ -4,133 +4,169 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
-from openeni_crds.conditions import Condition
+from openeni_crds.conditions import MOST_CONDITIONS, Condition
 from openeni_crds.enipool import Datapath
-from openeni_crds.meta import Address, Count, Generation, Id, Name, ObjectMeta, decodable
+from openeni_crds.meta import Address, CloudName, Count, Generation, Id, Name, ObjectMeta, decodable
+
+MOST_ADDRESSES = 62  # for pods on one port: 31 of each IP family
 
 
 class ENISpec(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Copied from the pool at creation and immutable, but for `addresses` and `retiring`."""
+    """The wanted state; written by the operator. Only `retiring` changes after creation."""
 
-    pool: Annotated[Name, Meta(description="Its ENIPool.")]
-    node_name: Annotated[Name, Meta(description="Its node in Kubernetes.")]
-    server_id: Annotated[Id, Meta(description="The node's server in Nova.")] = field(
+    pool_name: Annotated[Name, Meta(description="ENIPool that the ENI was made for.")]
+    node_name: Annotated[Name, Meta(description="Node whose pods get the ENI's addresses.")]
+    server_id: Annotated[Id, Meta(description="Id of the node's server in Nova.")] = field(
         name="serverID"
     )
-    cloud: Annotated[
-        str, Meta(min_length=1, max_length=63, description="Entry of the mounted clouds.yaml.")
-    ]
-    network: Annotated[Id, Meta(description="Id of the network of its port.")]
-    subnets: Annotated[
-        tuple[Id, ...], Meta(min_length=1, max_length=2, description="Ids, one a family.")
-    ]
-    security_groups: Annotated[
-        tuple[Id, ...], Meta(max_length=16, description="Ids of its port's security groups.")
-    ]
+    cloud: Annotated[CloudName, Meta(description="Entry of the operator's clouds.yaml.")]
+    network_id: Annotated[Id, Meta(description="Id of the port's network.")] = field(
+        name="networkID"
+    )
+    subnet_ids: Annotated[
+        tuple[Id, ...],
+        Meta(
+            min_length=1,
+            max_length=2,
+            description="Ids of the subnets of the port's addresses, one for each IP family.",
+        ),
+    ] = field(name="subnetIDs")
+    security_group_ids: Annotated[
+        tuple[Id, ...], Meta(max_length=64, description="Ids of the port's security groups.")
+    ] = field(name="securityGroupIDs")
     datapath: Datapath
-    mtu: Annotated[
-        int, Meta(ge=576, le=65535, description="MTU of the pods in bytes: the one in force.")
-    ]
-    addresses: Annotated[
-        int, Meta(ge=1, le=31, description="How many addresses a family, beside the primary.")
+    mtu: Annotated[int, Meta(ge=576, le=65535, description="MTU of the pods in bytes.")]
+    address_count: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=31,
+            description="Addresses for pods in each subnet; the port has one more, the primary.",
+        ),
     ]
     retiring: Annotated[
         tuple[Address, ...],
-        Meta(max_length=62, description="Addresses that the operator wants back."),
+        Meta(
+            max_length=MOST_ADDRESSES,
+            description="Addresses that the operator takes back: the node's agent grants them no "
+            "more and answers in status.node.retired or status.node.refused.",
+        ),
     ] = ()
 
 
 class PortSubnet(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What the node must know of a subnet of the port."""
+    """What the node needs to know about a subnet of the port."""
 
     id: Annotated[Id, Meta(description="Its id in Neutron.")]
-    cidr: Annotated[str, Meta(max_length=64, description="Its addresses.")]
+    cidr: Annotated[str, Meta(max_length=64, description="Its range of addresses.")]
     gateway: Annotated[
-        str, Meta(max_length=45, description="Its gateway; absent where it has none.")
+        str, Meta(max_length=45, description="Its gateway. Absent where it has none.")
     ] = ""
 
 
 class PortStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The port as Neutron last showed it. Owned by the operator."""
+    """The port as Neutron last showed it; written by the operator."""
 
     id: Annotated[Id, Meta(description="Its id in Neutron.")]
     name: Annotated[
-        str, Meta(max_length=255, description="openeni-<cluster id>-<uid of this ENI>.")
+        str,
+        Meta(
+            max_length=255, description="Its name in Neutron: openeni-<cluster>-<UID of the ENI>."
+        ),
     ]
     mac_address: Annotated[
         str,
         Meta(
             max_length=17,
             pattern="^([0-9a-f]{2}:){5}[0-9a-f]{2}$",
-            description="What the node finds its NIC by.",
+            description="MAC address by which the node's agent finds the NIC.",
         ),
     ]
-    revision: Annotated[Generation, Meta(description="Neutron's revision_number.")]
-    mtu: Annotated[int, Meta(ge=68, le=65535, description="The network's MTU in bytes.")]
+    revision: Annotated[Generation, Meta(description="Its revision_number in Neutron.")]
+    mtu: Annotated[int, Meta(ge=68, le=65535, description="MTU of its network in bytes.")]
     subnets: Annotated[
-        tuple[PortSubnet, ...], Meta(max_length=2, description="One a family of addresses.")
+        tuple[PortSubnet, ...], Meta(max_length=2, description="Its subnets, one per IP family.")
     ]
     primary: Annotated[
         tuple[Address, ...],
-        Meta(min_length=1, max_length=2, description="The ENI's own, one a family: no pod's."),
+        Meta(
+            min_length=1,
+            max_length=2,
+            description="Addresses that stay on the node, one per IP family. No pod gets them.",
+        ),
     ]
     addresses: Annotated[
-        tuple[Address, ...], Meta(max_length=62, description="For pods: its other fixed IPs.")
+        tuple[Address, ...],
+        Meta(max_length=MOST_ADDRESSES, description="Addresses for pods: its other fixed IPs."),
     ]
 
 
-class AddressAt(Struct, frozen=True, rename="camel"):
-    """An answer about one address at one metadata.generation of the ENI."""
+class RetireAnswer(Struct, frozen=True, rename="camel"):
+    """The agent's answer about one address of spec.retiring."""
 
-    address: Annotated[Address, Meta(description="One of spec.retiring.")]
-    generation: Annotated[Generation, Meta(description="metadata.generation that was answered.")]
+    address: Annotated[Address, Meta(description="An address of spec.retiring.")]
+    generation: Annotated[
+        Generation, Meta(description="The ENI's metadata.generation that the agent answers.")
+    ]
 
 
 class NodeStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The node's side. Owned by the node's agent; at most one write a second."""
+    """The ENI as its node's agent last saw it; written by the agent."""
 
-    device: Annotated[str, Meta(max_length=15, description="Name of the NIC on the node.")] = ""
-    ifindex: Annotated[Count, Meta(description="Its interface index there.")] = 0
-    granted: Annotated[Count, Meta(description="Addresses that pods have.")] = 0
-    cooling: Annotated[Count, Meta(description="Addresses that rest after a pod.")] = 0
-    available: Annotated[Count, Meta(description="Addresses for the next pods.")] = 0
+    device: Annotated[
+        str, Meta(max_length=15, description="Name of the NIC on the node, such as ens7.")
+    ] = ""
+    ifindex: Annotated[Count, Meta(description="Interface index of the NIC on the node.")] = 0
+    granted: Annotated[
+        int, Meta(ge=0, le=MOST_ADDRESSES, description="Addresses that pods have.")
+    ] = 0
+    cooling: Annotated[
+        int, Meta(ge=0, le=MOST_ADDRESSES, description="Addresses that rest after their pod.")
+    ] = 0
+    available: Annotated[
+        int, Meta(ge=0, le=MOST_ADDRESSES, description="Addresses free for the next pods.")
+    ] = 0
     idle_since: Annotated[
         str,
         Meta(
-            max_length=32,
-            description="RFC 3339; absent while an address is in use.",
+            max_length=20,
+            pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$",
+            description="Time since which no pod has had an address, RFC 3339 in UTC with whole "
+            "seconds. Absent while a pod has one.",
             extra_json_schema={"format": "date-time"},
         ),
     ] = ""
     retired: Annotated[
-        tuple[AddressAt, ...],
-        Meta(max_length=62, description="Never granted again: the operator may free them."),
+        tuple[RetireAnswer, ...],
+        Meta(
+            max_length=MOST_ADDRESSES,
+            description="Addresses that the agent never grants again: the operator may free them.",
+        ),
     ] = ()
     refused: Annotated[
-        tuple[AddressAt, ...], Meta(max_length=62, description="Granted: a pod holds them.")
+        tuple[RetireAnswer, ...],
+        Meta(max_length=MOST_ADDRESSES, description="Addresses that a pod has: they stay."),
     ] = ()
 
 
 class ENIStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What is. Each part has one owner."""
+    """The observed state; each part is written by one component."""
 
     conditions: Annotated[
         tuple[Condition, ...],
         Meta(
-            max_length=8,
-            description="PortReady, Attached, Ready (operator); GuestPrepared, LinkReady (agent).",
+            max_length=MOST_CONDITIONS,
+            description="PortReady, Attached and Ready by the operator; GuestPrepared and "
+            "LinkReady by the agent.",
         ),
     ] = ()
-    state: Annotated[
-        str, Meta(max_length=32, description="One word for people; no code reads it.")
-    ] = ""
     port: PortStatus | None = None
     node: NodeStatus | None = None
 
 
 @decodable
 class ENI(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """One Neutron port with several fixed IPs, attached to one node. Written by the operator."""
+    """One Neutron port with several fixed IPs, attached to one node's server."""
 
     metadata: ObjectMeta
     spec: ENISpec

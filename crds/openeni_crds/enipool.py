@@ -5,21 +5,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
-from openeni_crds.conditions import Condition
-from openeni_crds.meta import (
-    Count,
-    Duration,
-    Generation,
-    LabelSelector,
-    Name,
-    ObjectMeta,
-    decodable,
-)
-
-
-class Selection(StrEnum):
-    DEFAULT = "Default"
-    ON_REQUEST = "OnRequest"
+from openeni_crds.enipool_status import ENIPoolStatus
+from openeni_crds.meta import CloudName, Duration, LabelSelector, Name, ObjectMeta, decodable
+from openeni_crds.terms import SecurityGroupTerm, SubnetTerm
 
 
 class Mode(StrEnum):
@@ -38,214 +26,209 @@ class MetadataService(StrEnum):
     ALLOW = "Allow"
 
 
-class Growth(StrEnum):
-    AUTO = "Auto"
-    STATIC = "Static"
-    ELASTIC = "Elastic"
-
-
 class ReclaimPolicy(StrEnum):
     AFTER = "After"
     NEVER = "Never"
 
 
-class PoolSubnet(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A subnet that ENIs of the pool get addresses from."""
+class IPVlanDatapath(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Settings of the mode IPVlan."""
 
-    subnet: Annotated[
-        str, Meta(min_length=1, max_length=255, description="Id or name of a Neutron subnet.")
-    ]
-    zone: Annotated[
-        str,
+    mode: Annotated[
+        IPVlanMode,
         Meta(
-            max_length=63,
-            pattern="^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
-            description="Only for nodes whose label topology.kubernetes.io/zone has this value.",
+            description="Mode of the ipvlan links. L3S passes the node's netfilter, so Services "
+            "and NetworkPolicies see the pod's address. L2 is the fastest; traffic inside the "
+            "subnet bypasses the node. L3 needs a network that answers ARP for the port's fixed "
+            "IPs itself, as ML2/OVN does, or that routes to the node."
         ),
-    ] = ""
+    ]
 
 
 class Datapath(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """How pods are connected. It cannot change while an ENI of the pool exists."""
+    """How pods are connected to their ENI."""
 
     mode: Annotated[
         Mode,
         Meta(
-            description="Veth: a pair of links and a route per pod; works on every kernel and with "
-            "everything that filters on the node. IPVlan: the pod's link sits on the ENI; needs "
-            "ipvlan in the kernel."
+            description="Veth gives each pod a pair of links and a route on the node; it works on "
+            "every kernel. IPVlan puts the pod's link on the ENI; it needs ipvlan in the kernel "
+            "and the field ipvlan."
         ),
     ]
-    ipvlan_mode: Annotated[
-        IPVlanMode | None,
-        Meta(
-            description="Required with mode IPVlan, forbidden with Veth. L3S: through the node's "
-            "netfilter, so Services and policies work. L2: the fastest; traffic inside the subnet "
-            "passes the node by. L3: only where the network answers ARP for the port's fixed IPs "
-            "or routes to the node."
-        ),
-    ] = field(name="ipvlanMode", default=None)
+    ipvlan: Annotated[
+        IPVlanDatapath | None,
+        Meta(description="Settings of the mode IPVlan. Required with it, forbidden with Veth."),
+    ] = None
     mtu: Annotated[
         Annotated[int, Meta(ge=576, le=9000)] | None,
         Meta(
-            description="MTU of the pods in bytes; default: the network's. At least 1280 where a "
-            "subnet is IPv6 (RFC 8200, section 5)."
+            description="MTU of the pods in bytes, at most the network's. Absent: the network's. "
+            "A network with an IPv6 subnet needs at least 1280 (RFC 8200, section 5)."
         ),
     ] = None
     metadata_service: Annotated[
         MetadataService,
         Meta(
-            description="Whether pods reach 169.254.169.254, which would hand them the node's "
-            "user-data: pod addresses are fixed IPs of the node's port."
+            description="Block drops the pods' packets to the metadata service (169.254.169.254). "
+            "Allow lets them through, which gives the pods the node's user data, since a pod's "
+            "address is a fixed IP of the node's port; it requires namespaceSelector."
         ),
     ] = MetadataService.BLOCK
 
     @property
-    def label(self) -> str:
-        """One word for people: Veth, IPVlanL2, IPVlanL3S or IPVlanL3."""
+    def ipvlan_mode(self) -> IPVlanMode | None:
+        """Return the mode of the ipvlan links, None with Veth."""
+        return self.ipvlan.mode if self.ipvlan else None
+
+    @property
+    def word(self) -> str:
+        """Return the datapath in one word: Veth, IPVlanL2, IPVlanL3S or IPVlanL3."""
         return f"{self.mode}{self.ipvlan_mode or ''}"
 
 
 class Capacity(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """How many ENIs and addresses each node gets; all numbers are per node and per family."""
+    """How many ENIs and addresses each node gets.
 
-    growth: Annotated[
-        Growth,
-        Meta(
-            description="Static: an ENI gets all its addresses when it is made; works on networks "
-            "of other projects. Elastic: addresses are added to and taken from attached ENIs; "
-            "needs the network's ownership. Auto: Elastic where the cloud allows it."
-        ),
-    ] = Growth.AUTO
+    All numbers are per node. An address here is what one pod takes: with IPv4 and IPv6 subnets, one
+    of each family.
+    """
+
     addresses_per_eni: Annotated[
         int,
-        Meta(ge=1, le=31, description="Addresses for pods on each ENI; its primary comes on top."),
+        Meta(
+            ge=1,
+            le=31,
+            description="Addresses for pods on each new ENI. Its port has one more, the primary "
+            "address, which stays on the node. Existing ENIs keep their number.",
+        ),
     ] = field(name="addressesPerENI", default=15)
     max_enis_per_node: Annotated[
-        int, Meta(ge=1, le=16, description="ENIs of this pool on one node.")
+        int,
+        Meta(
+            ge=1,
+            le=16,
+            description="The most ENIs of this pool that one node may have. Each one takes a port "
+            "of the project's quota and a NIC slot of the server.",
+        ),
     ] = field(name="maxENIsPerNode", default=4)
     min_available: Annotated[
-        int, Meta(ge=0, le=128, description="Addresses kept free on each node for the next pods.")
+        int,
+        Meta(
+            ge=0,
+            le=128,
+            description="Addresses to keep free on each node for the next pods. Pods beyond them "
+            "wait until another ENI is attached.",
+        ),
     ] = 2
     max_available: Annotated[
         Annotated[int, Meta(ge=0, le=128)] | None,
-        Meta(description="Free addresses beyond it go back. Default: only idle ENIs do."),
+        Meta(
+            description="A node with more free addresses than this gives an idle ENI back at once. "
+            "Absent: only after reclaim.after."
+        ),
     ] = None
     max_addresses_per_node: Annotated[
         Annotated[int, Meta(ge=1, le=128)] | None,
-        Meta(description="Addresses of this pool on one node. Default: what its ENIs hold."),
+        Meta(
+            description="The most addresses of this pool that one node may have. Absent: "
+            "addressesPerENI x maxENIsPerNode."
+        ),
     ] = None
 
 
 class Reclaim(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What happens to idle ENIs."""
+    """When an idle ENI is deleted. An ENI is idle while no pod has an address of it."""
 
     policy: Annotated[
-        ReclaimPolicy, Meta(description="After: deleted when idle for `after`. Never: kept.")
+        ReclaimPolicy,
+        Meta(description="After deletes an ENI that has been idle for `after`. Never keeps it."),
     ] = ReclaimPolicy.AFTER
     after: Annotated[
         Duration,
-        Meta(description="Required with policy After (10s to 720h), forbidden with Never."),
-    ] = ""
+        Meta(
+            description="How long an ENI must have been idle: a duration such as 15m or 1h30m, "
+            "from 10s to 720h. Ignored with policy Never."
+        ),
+    ] = "15m"
 
 
 class ENIPoolSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What an administrator wants."""
+    """The wanted state; written by an administrator."""
 
     subnets: Annotated[
-        tuple[PoolSubnet, ...],
+        tuple[SubnetTerm, ...],
         Meta(
             min_length=1,
             max_length=16,
-            description="In order of preference; all of one Neutron network.",
+            description="Subnets for new ENIs, in order of preference; all of one Neutron network. "
+            "An ENI gets the first IPv4 and the first IPv6 subnet for its node's zone that have "
+            "enough free addresses. DHCP must be off in each.",
         ),
     ]
     security_groups: Annotated[
-        tuple[Annotated[str, Meta(min_length=1, max_length=255)], ...],
+        tuple[SecurityGroupTerm, ...],
         Meta(
             max_length=16,
-            description="Ids or names. Explicit: [] means none, and nothing reaches the pods.",
+            description="Security groups of the ports of new ENIs, and so of all pods on them. "
+            "Existing ENIs keep theirs. An empty list means none: Neutron then drops whatever is "
+            "sent to the pods.",
         ),
     ]
     datapath: Datapath
     cloud: Annotated[
-        str, Meta(min_length=1, max_length=63, description="Entry of the mounted clouds.yaml.")
+        CloudName,
+        Meta(
+            description="Entry of the operator's clouds.yaml: the project and region in which the "
+            "nodes are servers. New ENIs only."
+        ),
     ] = "default"
     node_selector: Annotated[
         LabelSelector | None,
-        Meta(description="Default: every node whose providerID is an OpenStack one."),
-    ] = None
-    selection: Annotated[
-        Selection,
         Meta(
-            description="Default: pods that no pool selects come here. OnRequest: only pods with "
-            "the annotation openeni.io/pool, or that a selector below matches."
+            description="Nodes that get ENIs of this pool, by label. Absent: every node whose "
+            "spec.providerID begins with openstack://. Other nodes never get one."
         ),
-    ] = Selection.ON_REQUEST
-    pod_selector: Annotated[
-        LabelSelector | None, Meta(description="Pods of this pool by label. Absent: none by it.")
     ] = None
     namespace_selector: Annotated[
         LabelSelector | None,
-        Meta(description="Pods of this pool by their namespace's labels. Absent: none by it."),
+        Meta(
+            description="Namespaces, by label, whose pods may use the pool. Pods of other "
+            "namespaces are refused, even if they name the pool. Absent: every namespace."
+        ),
     ] = None
+    pod_selector: Annotated[
+        LabelSelector | None,
+        Meta(
+            description="Pods, by label, that use the pool unless they name another one. {}: every "
+            "pod. Absent: only pods that name the pool in the annotation openeni.io/pool."
+        ),
+    ] = None
+    priority: Annotated[
+        int,
+        Meta(
+            ge=-1000,
+            le=1000,
+            description="Of several pools that select a pod, the one with the highest priority "
+            "serves it; among equals the oldest, then the first by name. A pod that has an address "
+            "keeps it.",
+        ),
+    ] = 0
     capacity: Capacity = Capacity()
     cool_down: Annotated[
         Duration,
-        Meta(description="How long an address rests after a pod has left it (30s to 1h)."),
-    ] = "120s"
-    reclaim: Reclaim = Reclaim(after="15m")
-
-
-class AddressCounts(Struct, frozen=True, rename="camel"):
-    """Addresses of all ENIs of the pool."""
-
-    total: Annotated[Count, Meta(description="On attached ENIs, primaries not counted.")] = 0
-    granted: Annotated[Count, Meta(description="Pods have them.")] = 0
-    available: Annotated[Count, Meta(description="Free for the next pods.")] = 0
-    cooling: Annotated[Count, Meta(description="Resting after a pod has left.")] = 0
-    retiring: Annotated[Count, Meta(description="On their way back to Neutron.")] = 0
-
-
-class ResolvedSubnet(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A subnet of the spec as Neutron knows it."""
-
-    subnet: Annotated[str, Meta(max_length=255, description="As spec.subnets names it.")]
-    id: Annotated[str, Meta(max_length=64, description="Its id in Neutron.")]
-    network_id: Annotated[str, Meta(max_length=64, description="Its network's id.")] = field(
-        name="networkID"
-    )
-    cidr: Annotated[str, Meta(max_length=64, description="Its addresses.")]
-    free: Annotated[
-        Count, Meta(description="An upper bound: members do not see other projects' ports.")
-    ] = 0
-
-
-class ENIPoolStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What is. Owned by the operator."""
-
-    conditions: Annotated[
-        tuple[Condition, ...],
-        Meta(max_length=8, description="Ready, CloudReachable, CapacityAvailable, Supported."),
-    ] = ()
-    nodes: Annotated[Count, Meta(description="Nodes that the pool serves.")] = 0
-    enis: Annotated[Count, Meta(description="ENIs of the pool.")] = 0
-    addresses: AddressCounts = AddressCounts()
-    mode: Annotated[
-        str, Meta(max_length=16, description="spec.datapath in one word, for people.")
-    ] = ""
-    growth: Annotated[str, Meta(max_length=16, description="The growth in force.")] = ""
-    subnets: Annotated[
-        tuple[ResolvedSubnet, ...], Meta(max_length=16, description="spec.subnets, resolved.")
-    ] = ()
-    observed_generation: Annotated[
-        Generation, Meta(description="metadata.generation that was looked at.")
-    ] = 0
+        Meta(
+            description="How long an address rests after its pod has gone, before another pod gets "
+            "it: a duration such as 130s, from 30s to 1h. Peers of the old pod may keep "
+            "half-open connections to its address for 120 s."
+        ),
+    ] = "130s"
+    reclaim: Reclaim = Reclaim()
 
 
 @decodable
 class ENIPool(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A supply of ENIs for the pods of some nodes: subnets, security groups, datapath, sizing."""
+    """A supply of ENIs for the pods of some nodes: their subnets, security groups and datapath."""
 
     metadata: ObjectMeta
     spec: ENIPoolSpec

@@ -1,5 +1,8 @@
 """The parts of Kubernetes' own objects that openeni reads, and how objects become values."""
 
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
@@ -14,10 +17,13 @@ Name = Annotated[  # a DNS subdomain, as Kubernetes names objects
     str, Meta(min_length=1, max_length=253, pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
 ]
 Id = Annotated[str, Meta(min_length=1, max_length=64)]  # of a thing in OpenStack: a UUID
-Duration = Annotated[str, Meta(pattern=r"^([0-9]+(s|m|h))+$", max_length=32)]
+CloudName = Annotated[str, Meta(min_length=1, max_length=63)]  # an entry of clouds.yaml
+Duration = Annotated[str, Meta(max_length=32)]  # such as 90s or 1h30m: rules.py holds it to that
 Address = Annotated[str, Meta(min_length=2, max_length=45)]
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Generation = Annotated[int, Meta(ge=0)]
+# strptime alone takes small letters, and one digit for two.
+_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -63,35 +69,46 @@ class ObjectMeta(Struct, frozen=True, rename="camel", omit_defaults=True):
         return bool(self.deletion_timestamp)
 
 
+class Operator(StrEnum):
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
 class Requirement(Struct, frozen=True, rename="camel", omit_defaults=True):
     """One expression of a label selector."""
 
-    key: Annotated[str, Meta(min_length=1, max_length=317, description="Key of a label.")]
+    key: Annotated[
+        str, Meta(min_length=1, max_length=317, description="Key of the label that is compared.")
+    ]
     operator: Annotated[
-        str,
+        Operator,
         Meta(
-            pattern="^(In|NotIn|Exists|DoesNotExist)$",
-            max_length=12,
-            description="In, NotIn, Exists or DoesNotExist.",
+            description="In and NotIn compare the label's value with `values`; Exists and "
+            "DoesNotExist ask whether the label is there. An absent label matches NotIn."
         ),
     ]
     values: Annotated[
         tuple[Annotated[str, Meta(max_length=63)], ...],
-        Meta(max_length=32, description="With In and NotIn: at least one. Else: none."),
+        Meta(
+            max_length=32,
+            description="Values to compare with: at least one with In and NotIn, else none.",
+        ),
     ] = ()
 
     def matches(self, labels: dict[str, str]) -> bool:
         there = self.key in labels
-        if self.operator == "Exists":
+        if self.operator is Operator.EXISTS:
             return there
-        if self.operator == "DoesNotExist":
+        if self.operator is Operator.DOES_NOT_EXIST:
             return not there
         # NotIn matches an absent key: the rule of apimachinery's labels.Requirement
-        return (there and labels[self.key] in self.values) == (self.operator == "In")
+        return (there and labels[self.key] in self.values) == (self.operator is Operator.IN)
 
 
 class LabelSelector(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """metav1.LabelSelector: both parts must match; an empty one matches everything."""
+    """A label selector as Kubernetes defines it: both parts must match; {} matches everything."""
 
     match_labels: Annotated[
         dict[
@@ -101,13 +118,23 @@ class LabelSelector(Struct, frozen=True, rename="camel", omit_defaults=True):
         Meta(max_length=32, description="Labels that must be there with exactly these values."),
     ] = {}
     match_expressions: Annotated[
-        tuple[Requirement, ...], Meta(max_length=32, description="All of them must hold.")
+        tuple[Requirement, ...], Meta(max_length=32, description="Expressions that must all hold.")
     ] = ()
 
     def matches(self, labels: dict[str, str]) -> bool:
         return all(labels.get(k) == v for k, v in self.match_labels.items()) and all(
             e.matches(labels) for e in self.match_expressions
         )
+
+
+def parse_time(text: str) -> datetime:
+    """Return a time of metav1.Time's form, RFC 3339 in UTC with whole seconds.
+
+    Raises ValueError: the API server's `date-time` admits other forms, such as small letters.
+    """
+    if not _TIME.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is not a time such as 2026-01-31T12:00:00Z")
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
 def seconds(duration: str) -> int:

@@ -10,7 +10,7 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 CATEGORY: Final = "openeni"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Kind:
     """A kind of the Kubernetes API as its URLs name it."""
 
@@ -25,13 +25,13 @@ class Kind:
         return f"{self.group}/{self.version}" if self.group else self.version
 
 
-ENIPOOL: Final = Kind(GROUP, VERSION, "enipools", "ENIPool", namespaced=False)
-ENI: Final = Kind(GROUP, VERSION, "enis", "ENI", namespaced=False)
-PODIP: Final = Kind(GROUP, VERSION, "podips", "PodIP", namespaced=True)
-POD: Final = Kind("", "v1", "pods", "Pod", namespaced=True)
-NODE: Final = Kind("", "v1", "nodes", "Node", namespaced=False)
-NAMESPACE: Final = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
-SERVICE_CIDR: Final = Kind(
+ENIPOOLS: Final = Kind(GROUP, VERSION, "enipools", "ENIPool", namespaced=False)
+ENIS: Final = Kind(GROUP, VERSION, "enis", "ENI", namespaced=False)
+PODIPS: Final = Kind(GROUP, VERSION, "podips", "PodIP", namespaced=True)
+PODS: Final = Kind("", "v1", "pods", "Pod", namespaced=True)
+NODES: Final = Kind("", "v1", "nodes", "Node", namespaced=False)
+NAMESPACES: Final = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
+SERVICE_CIDRS: Final = Kind(
     "networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False
 )
 
@@ -46,6 +46,10 @@ MANAGER_AGENT: Final = "openeni-agent"
 
 # On a Pod, by its author.
 ANNOTATION_POOL: Final = f"{GROUP}/pool"
+
+# On an ENI, by the operator.
+LABEL_POOL: Final = f"{GROUP}/pool"
+LABEL_NODE_HASH: Final = f"{GROUP}/node-hash"  # a node's name may be longer than a label's value
 
 # On a Node, by its agent: what its kernel can do, "true" or "false". No label, no agent yet.
 LABEL_VETH: Final = f"datapath.{GROUP}/veth"
@@ -76,9 +80,14 @@ RUN_FOLDER: Final = "/run/openeni"  # tmpfs on the node: journal, socket, queue,
 CNI_NAME: Final = "openeni"  # of the executable, the plugin type and the network
 
 
+def node_hash(node: str) -> str:
+    """Return 8 hexadecimal digits that stand for a node in names and labels of its ENIs."""
+    return hashlib.sha256(node.encode()).hexdigest()[:8]
+
+
 def eni_name(pool: str, node: str, index: int) -> str:
-    """Deterministic, so that a crash between plan and create cannot make two."""
-    return f"{pool}-{hashlib.sha256(node.encode()).hexdigest()[:8]}-{index}"
+    """Return a name that a second attempt finds again: a crash cannot make two ENIs of one."""
+    return f"{pool}-{node_hash(node)}-{index}"
 
 
 def port_name(cluster_id: str, eni_uid: str) -> str:

@@ -4,63 +4,81 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
-from openeni_crds.conditions import Condition
+from openeni_crds.conditions import MOST_CONDITIONS, Condition
 from openeni_crds.meta import Address, Name, ObjectMeta, decodable
 
 
 class PodIPSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Which address the pod has, and from where."""
+    """The addresses that the pod has, and where they come from. Only `containerID` changes."""
 
-    pod_uid: Annotated[str, Meta(min_length=1, max_length=64, description="UID of the pod.")] = (
-        field(name="podUID")
-    )
-    node_name: Annotated[Name, Meta(description="Node of the pod.")]
+    pod_uid: Annotated[
+        str, Meta(min_length=1, max_length=64, description="UID of the pod of this name.")
+    ] = field(name="podUID")
+    node_name: Annotated[Name, Meta(description="Node that the pod runs on.")]
     container_id: Annotated[
-        str, Meta(min_length=1, max_length=128, description="The pod's sandbox, as CNI names it.")
+        str,
+        Meta(
+            min_length=1,
+            max_length=128,
+            description="The pod's sandbox, as the container runtime names it to CNI.",
+        ),
     ] = field(name="containerID")
-    eni: Annotated[Name, Meta(description="ENI that the addresses are on.")]
-    addresses: Annotated[
-        tuple[Address, ...], Meta(min_length=1, max_length=2, description="One a family.")
-    ]
-    mode: Annotated[
+    eni_name: Annotated[Name, Meta(description="ENI whose port has the addresses.")]
+    pool_name: Annotated[Name, Meta(description="ENIPool that the pod's address was taken from.")]
+    datapath_mode: Annotated[
         str,
         Meta(
             max_length=16,
             pattern="^(Veth|IPVlanL2|IPVlanL3S|IPVlanL3)$",
-            description="The pod's datapath: Veth, IPVlanL2, IPVlanL3S or IPVlanL3.",
+            description="The pod's datapath in one word: Veth, IPVlanL2, IPVlanL3S or IPVlanL3.",
         ),
     ]
-    retention: Annotated[
-        str,
-        Meta(
-            max_length=32,
-            pattern=r"^(Delete|Forever|([0-9]+(s|m|h))+)$",
-            description="What becomes of the address when its pod has gone: Delete, a duration "
-            "that it is kept for (at most 8760h), Forever.",
-        ),
-    ] = "Delete"
+    address: Annotated[
+        Address | None, Meta(description="IPv4 address of the pod. Absent: it has none.")
+    ] = None
+    address_ipv6: Annotated[
+        Address | None, Meta(description="IPv6 address of the pod. Absent: it has none.")
+    ] = field(name="addressIPv6", default=None)
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Return the pod's addresses, IPv4 first."""
+        return tuple(a for a in (self.address, self.address_ipv6) if a is not None)
 
 
 class PodIPStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What is. Owned by the node's agent, but for the condition AddressLost."""
+    """The observed state; written by the agent, but for the condition AddressLost."""
 
     conditions: Annotated[
         tuple[Condition, ...],
         Meta(
-            max_length=8,
-            description="Assigned, DatapathReady, Ready (agent); AddressLost (operator).",
+            max_length=MOST_CONDITIONS,
+            description="Assigned, DatapathReady and Ready by the agent; AddressLost by the "
+            "operator.",
         ),
     ] = ()
     host_interface: Annotated[
-        str, Meta(max_length=15, description="The node's end of the pod's link; absent in ipvlan.")
+        str,
+        Meta(
+            max_length=15,
+            description="The node's end of the pod's veth pair. Absent in ipvlan modes.",
+        ),
     ] = ""
-    pod_interface: Annotated[str, Meta(max_length=15, description="The pod's link.")] = ""
-    gateway: Annotated[str, Meta(max_length=45, description="The pod's next hop, if any.")] = ""
+    pod_interface: Annotated[
+        str, Meta(max_length=15, description="The pod's link, such as eth0.")
+    ] = ""
+    gateway: Annotated[
+        str,
+        Meta(
+            max_length=45,
+            description="Next hop of the pod's default route. Absent where it needs none.",
+        ),
+    ] = ""
 
 
 @decodable
 class PodIP(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The addresses of one pod; it has the pod's name. Written by the node's agent."""
+    """The addresses of the pod of the same name. Written by the node's agent."""
 
     metadata: ObjectMeta
     spec: PodIPSpec

@@ -1,4 +1,4 @@
-"""What the CRDs say beyond types: cross-field rules and immutables in CEL, list types, columns.
+"""What the CRDs demand beyond types: cross-field rules and immutable fields in CEL, list types.
 
 Kept apart from the models so that these read as plain values, and all rules can be reviewed in one
 place. Keys are `Struct`, `Struct.field` (JSON's name) or `Struct.field[]` for the items of a list.
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from openeni_crds.names import ENI, ENIPOOL, PODIP
+from openeni_crds.names import ENIPOOLS, ENIS
 
 
 @dataclass(frozen=True)
@@ -23,23 +23,29 @@ class Rule:
     )
 
 
-@dataclass(frozen=True)
-class Column:
-    """One column of `kubectl get`; `wide` ones appear with `-o wide` only."""
-
-    name: str
-    path: str
-    type: Literal["string", "integer", "date"] = "string"
-    wide: bool = False
+def _immutable(field: str, way_out: str) -> tuple[Rule, ...]:
+    message = f"{field} is immutable; {way_out}"
+    return (Rule("self == oldSelf", message, reason="FieldValueForbidden"),)
 
 
-def _immutable(field: str) -> tuple[Rule, ...]:
-    return (Rule("self == oldSelf", f"{field} is immutable", reason="FieldValueForbidden"),)
+def _duration(low: str, high: str, example: str) -> tuple[Rule, ...]:
+    """Return one rule with one message; a schema pattern beside it would add CEL's own error."""
+    rule = (
+        "self.matches('^([0-9]{1,6}(s|m|h))+$')"
+        f" && duration(self) >= duration('{low}') && duration(self) <= duration('{high}')"
+    )
+    return (
+        Rule(rule, f"must be a duration such as {example}, from {low} to {high} (units: h, m, s)"),
+    )
 
 
-def _between(low: str, high: str) -> tuple[Rule, ...]:
-    rule = f"duration(self) >= duration('{low}') && duration(self) <= duration('{high}')"
-    return (Rule(rule, f"must be between {low} and {high}"),)
+def _term(what: str) -> tuple[Rule, ...]:
+    return (
+        Rule(
+            "[has(self.id), has(self.name), has(self.tags)].exists_one(given, given)",
+            f"give exactly one of id, name and tags, such as {{name: {what}}}",
+        ),
+    )
 
 
 _IP: Final = (
@@ -49,10 +55,8 @@ _IP: Final = (
     ),
 )
 _CIDR: Final = (Rule("isCIDR(self)", "must be a CIDR, such as 10.98.0.0/22"),)
-_ONE_A_FAMILY: Final = Rule(
-    "self.size() < 2 || !self.all(a, isIP(a)) || ip(self[0]).family() != ip(self[1]).family()",
-    "two addresses must be one of IPv4 and one of IPv6",
-)
+_ENI_MADE_ONCE: Final = "the operator makes another ENI when one is needed"
+_PODIP_MADE_ONCE: Final = "the node's agent makes another PodIP for another grant"
 
 RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "LabelSelector.matchLabels": (
@@ -62,13 +66,19 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
         ),
         Rule(
             "self.all(key, !format.labelValue().validate(self[key]).hasValue())",
-            "every value must be a label value",
+            "every value must be a label value: up to 63 letters, digits, '-', '_' and '.'",
         ),
     ),
     "Requirement.key": (
         Rule(
             "!format.qualifiedName().validate(self).hasValue()",
             "must be a label key, such as example.com/name",
+        ),
+    ),
+    "Requirement.values[]": (
+        Rule(
+            "!format.labelValue().validate(self).hasValue()",
+            "must be a label value: up to 63 letters, digits, '-', '_' and '.'",
         ),
     ),
     "Requirement": (
@@ -85,41 +95,47 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
             "FieldValueForbidden",
         ),
     ),
-    "ENIPool": (
-        Rule(
-            "self.spec.datapath == oldSelf.spec.datapath"
-            " || !has(self.status) || !has(self.status.enis) || self.status.enis == 0",
-            "datapath is immutable while an ENI of the pool exists; make another pool",
-            ".spec.datapath",
-            "FieldValueForbidden",
-        ),
-    ),
+    "SubnetTerm": _term("pods"),
+    "SecurityGroupTerm": _term("pods"),
     "ENIPoolSpec.subnets": (
         Rule(
-            "self.all(a, self.exists_one(b, a.subnet == b.subnet"
-            " && has(a.zone) == has(b.zone) && (!has(a.zone) || a.zone == b.zone)))",
+            "self.all(a, self.exists_one(b, a == b))",
             "subnets must be unique: each one once for each zone",
         ),
     ),
-    "ENIPoolSpec.coolDown": _between("30s", "1h"),
+    "ENIPoolSpec.securityGroups": (
+        Rule("self.all(a, self.exists_one(b, a == b))", "securityGroups must be unique"),
+    ),
+    "ENIPoolSpec": (
+        Rule(
+            "self.datapath.metadataService != 'Allow' || has(self.namespaceSelector)",
+            "namespaceSelector is required with datapath.metadataService Allow: it names the "
+            "namespaces whose pods may read the node's user data",
+            ".namespaceSelector",
+            "FieldValueRequired",
+        ),
+    ),
+    "ENIPoolSpec.datapath": _immutable("datapath", "create another pool"),
+    "ENIPoolSpec.coolDown": _duration("30s", "1h", "130s or 5m"),
     "Datapath": (
         Rule(
-            "self.mode != 'IPVlan' || has(self.ipvlanMode)",
-            "ipvlanMode is required with mode IPVlan: L3S, L2 or L3",
-            ".ipvlanMode",
+            "self.mode != 'IPVlan' || has(self.ipvlan)",
+            "ipvlan is required with mode IPVlan, such as {mode: L3S}",
+            ".ipvlan",
             "FieldValueRequired",
         ),
         Rule(
-            "self.mode == 'IPVlan' || !has(self.ipvlanMode)",
-            "ipvlanMode is forbidden with mode Veth",
-            ".ipvlanMode",
+            "self.mode == 'IPVlan' || !has(self.ipvlan)",
+            "ipvlan is forbidden with mode Veth",
+            ".ipvlan",
             "FieldValueForbidden",
         ),
     ),
     "Capacity": (
         Rule(
             "(self.addressesPerENI + 1) * self.maxENIsPerNode <= 128",
-            "(addressesPerENI + 1) x maxENIsPerNode must be at most 128",
+            "(addressesPerENI + 1) x maxENIsPerNode must be at most 128, the port's primary "
+            "address counted: lower one of them",
             ".maxENIsPerNode",
         ),
         Rule(
@@ -127,47 +143,62 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
             "maxAvailable must be at least minAvailable",
             ".maxAvailable",
         ),
-    ),
-    "Reclaim": (
         Rule(
-            "self.policy != 'After' || has(self.after)",
-            "after is required with policy After, such as 15m",
-            ".after",
-            "FieldValueRequired",
-        ),
-        Rule(
-            "self.policy == 'After' || !has(self.after)",
-            "after is forbidden with policy Never",
-            ".after",
-            "FieldValueForbidden",
+            "self.minAvailable <= (has(self.maxAddressesPerNode) ? self.maxAddressesPerNode"
+            " : self.addressesPerENI * self.maxENIsPerNode)",
+            "minAvailable must be at most what a node may have: maxAddressesPerNode, or else "
+            "addressesPerENI x maxENIsPerNode",
+            ".minAvailable",
         ),
     ),
-    "Reclaim.after": _between("10s", "720h"),
+    "Reclaim.after": _duration("10s", "720h", "15m or 1h30m"),
     "ResolvedSubnet.cidr": _CIDR,
-    "ENISpec.pool": _immutable("pool"),
-    "ENISpec.nodeName": _immutable("nodeName"),
-    "ENISpec.serverID": _immutable("serverID"),
-    "ENISpec.cloud": _immutable("cloud"),
-    "ENISpec.network": _immutable("network"),
-    "ENISpec.subnets": _immutable("subnets"),
-    "ENISpec.securityGroups": _immutable("securityGroups"),
-    "ENISpec.datapath": _immutable("datapath"),
-    "ENISpec.mtu": _immutable("mtu"),
+    "ENISpec.poolName": _immutable("poolName", _ENI_MADE_ONCE),
+    "ENISpec.nodeName": _immutable("nodeName", _ENI_MADE_ONCE),
+    "ENISpec.serverID": _immutable("serverID", _ENI_MADE_ONCE),
+    "ENISpec.cloud": _immutable("cloud", _ENI_MADE_ONCE),
+    "ENISpec.networkID": _immutable("networkID", _ENI_MADE_ONCE),
+    "ENISpec.subnetIDs": _immutable("subnetIDs", _ENI_MADE_ONCE),
+    "ENISpec.securityGroupIDs": _immutable("securityGroupIDs", _ENI_MADE_ONCE),
+    "ENISpec.datapath": _immutable("datapath", _ENI_MADE_ONCE),
+    "ENISpec.mtu": _immutable("mtu", _ENI_MADE_ONCE),
+    "ENISpec.addressCount": _immutable("addressCount", _ENI_MADE_ONCE),
     "ENISpec.retiring[]": _IP,
     "PortSubnet.cidr": _CIDR,
     "PortSubnet.gateway": _IP,
     "PortStatus.primary[]": _IP,
     "PortStatus.addresses[]": _IP,
-    "AddressAt.address": _IP,
-    "PodIPSpec.podUID": _immutable("podUID"),
-    "PodIPSpec.nodeName": _immutable("nodeName"),
-    "PodIPSpec.addresses": (_ONE_A_FAMILY,),
-    "PodIPSpec.addresses[]": _IP,
-    "PodIPSpec.retention": (
+    "RetireAnswer.address": _IP,
+    "PodIPSpec": (
         Rule(
-            "self in ['Delete', 'Forever'] || duration(self) <= duration('8760h')",
-            "must be Delete, Forever or a duration of at most 8760h",
+            "has(self.address) || has(self.addressIPv6)",
+            "a PodIP has an address, an addressIPv6 or both",
+            ".address",
+            "FieldValueRequired",
         ),
+        Rule(
+            "has(self.address) == has(oldSelf.address)"
+            " && has(self.addressIPv6) == has(oldSelf.addressIPv6)",
+            f"address and addressIPv6 are immutable; {_PODIP_MADE_ONCE}",
+            ".address",
+            "FieldValueForbidden",
+        ),
+    ),
+    "PodIPSpec.podUID": _immutable("podUID", _PODIP_MADE_ONCE),
+    "PodIPSpec.nodeName": _immutable("nodeName", _PODIP_MADE_ONCE),
+    "PodIPSpec.eniName": _immutable("eniName", _PODIP_MADE_ONCE),
+    "PodIPSpec.poolName": _immutable("poolName", _PODIP_MADE_ONCE),
+    "PodIPSpec.datapathMode": _immutable("datapathMode", _PODIP_MADE_ONCE),
+    "PodIPSpec.address": (
+        Rule("isIP(self) && ip(self).family() == 4", "must be an IPv4 address, such as 10.98.0.5"),
+        *_immutable("address", _PODIP_MADE_ONCE),
+    ),
+    "PodIPSpec.addressIPv6": (
+        Rule(
+            "isIP(self) && ip(self).family() == 6 && ip.isCanonical(self)",
+            "must be an IPv6 address in its canonical form, such as fd00::5",
+        ),
+        *_immutable("addressIPv6", _PODIP_MADE_ONCE),
     ),
     "PodIPStatus.gateway": _IP,
 }
@@ -180,57 +211,15 @@ LIST_MAPS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 LIST_SETS: Final = frozenset(
     {
-        "ENIPoolSpec.securityGroups",
-        "ENISpec.subnets",
-        "ENISpec.securityGroups",
+        "SubnetTerm.tags",
+        "SecurityGroupTerm.tags",
+        "ENISpec.subnetIDs",
+        "ENISpec.securityGroupIDs",
         "ENISpec.retiring",
         "PortStatus.primary",
         "PortStatus.addresses",
-        "PodIPSpec.addresses",
     }
 )
 
-# What the API server may hold a name to: a pool's is part of its ENIs' names.
-NAME_LENGTHS: Final[Mapping[str, int]] = {ENIPOOL.name: 40, ENI.name: 63}
-SHORT_NAMES: Final[Mapping[str, tuple[str, ...]]] = {ENIPOOL.name: ("enip",)}
-SELECTABLE: Final[Mapping[str, tuple[str, ...]]] = {
-    ENI.name: (".spec.nodeName", ".spec.pool"),
-    PODIP.name: (".spec.nodeName",),
-}
-
-_READY: Final = Column("Ready", '.status.conditions[?(@.type=="Ready")].status')
-_AGE: Final = Column("Age", ".metadata.creationTimestamp", "date")
-COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
-    ENIPOOL.name: (
-        Column("Mode", ".status.mode"),
-        Column("Growth", ".status.growth"),
-        Column("Nodes", ".status.nodes", "integer"),
-        Column("ENIs", ".status.enis", "integer"),
-        Column("Addresses", ".status.addresses.total", "integer"),
-        Column("Granted", ".status.addresses.granted", "integer"),
-        Column("Available", ".status.addresses.available", "integer"),
-        _READY,
-        _AGE,
-    ),
-    ENI.name: (
-        Column("Node", ".spec.nodeName"),
-        Column("Pool", ".spec.pool"),
-        Column("State", ".status.state"),
-        Column("Addresses", ".spec.addresses", "integer"),
-        Column("Granted", ".status.node.granted", "integer"),
-        Column("MAC", ".status.port.macAddress"),
-        Column("Device", ".status.node.device"),
-        Column("Port", ".status.port.id", wide=True),
-        _READY,
-        _AGE,
-    ),
-    PODIP.name: (
-        Column("Address", ".spec.addresses[0]"),
-        Column("Node", ".spec.nodeName"),
-        Column("ENI", ".spec.eni"),
-        Column("Mode", ".spec.mode"),
-        Column("Pod-UID", ".spec.podUID", wide=True),
-        _READY,
-        _AGE,
-    ),
-}
+# What the API server may hold a name to: a pool's is part of its ENIs' names and of their labels.
+NAME_LENGTHS: Final[Mapping[str, int]] = {ENIPOOLS.name: 40, ENIS.name: 63}

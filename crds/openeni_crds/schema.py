@@ -1,6 +1,6 @@
-"""Writes the CustomResourceDefinitions from the models, so that both cannot differ.
+"""Write the CustomResourceDefinitions from the models, so that both cannot differ.
 
-`python -m openeni_crds.schema` writes them, with `--check` it only says what is out of date.
+`python -m openeni_crds.schema` writes them; with `--check` it only names what is out of date.
 msgspec turns the models into JSON schema; here that becomes the structural subset that Kubernetes
 takes (no references, no null, no titles) with what `rules.py` adds.
 """
@@ -14,17 +14,14 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from openeni_crds import rules
+from openeni_crds import display, rules
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import Json
-from openeni_crds.names import CATEGORY, GROUP, Kind
-from openeni_crds.names import ENI as ENI_KIND
-from openeni_crds.names import ENIPOOL as ENIPOOL_KIND
-from openeni_crds.names import PODIP as PODIP_KIND
+from openeni_crds.names import CATEGORY, ENIPOOLS, ENIS, GROUP, PODIPS, Kind
 from openeni_crds.podip import PodIP
 
-MODELS: Final = {ENIPOOL_KIND: ENIPool, ENI_KIND: ENI, PODIP_KIND: PodIP}
+MODELS: Final = {ENIPOOLS: ENIPool, ENIS: ENI, PODIPS: PodIP}
 _REPOSITORY: Final = Path(__file__).parents[2]
 FOLDERS: Final = (_REPOSITORY / "crds", _REPOSITORY / "helm" / "openeni" / "crds")
 _HEADER: Final = (
@@ -46,10 +43,12 @@ class _Models:
         """Return `schema`, found at `place` (a key of rules.RULES), as a structural schema."""
         struct, whole = self._inlined(schema)
         known = {key: value for key, value in whole.items() if key not in _FOREIGN}
+        if "description" in known:  # a docstring comes with its line breaks
+            known["description"] = " ".join(known["description"].split())
         if "enum" in known:
             known["type"] = "string"
         if known["type"] == "integer":
-            known["format"] = "int64"
+            known["format"] = "int32" if known.get("maximum", 2**31) < 2**31 else "int64"
         if "default" in known and not (defaults and _worth_saying(known)):
             del known["default"]
         self._children(known, struct or place, defaults=defaults)
@@ -84,14 +83,14 @@ class _Models:
 
 
 def _worth_saying(schema: Json) -> bool:
-    """Whether a default tells anything: "absent" does not, {} of a struct with defaults does."""
+    """Return whether a default says anything; {} of a struct whose fields have defaults does."""
     default = schema["default"]
     empty = default is None or default in ("", [], (), {})
     return not empty or (default == {} and "properties" in schema)
 
 
 def _marks(schema: Json, struct: str, place: str) -> Json:
-    """What rules.py says about this place."""
+    """Return what rules.py demands of this place."""
     marks: Json = {}
     found = [*rules.RULES.get(place, ()), *(rules.RULES.get(struct, ()) if struct else ())]
     if found:
@@ -145,7 +144,7 @@ def _metadata(kind: Kind) -> Json:
     return body
 
 
-def _column(column: rules.Column) -> Json:
+def _column(column: display.Column) -> Json:
     body: Json = {"name": column.name, "type": column.type, "jsonPath": column.path}
     return body | ({"priority": 1} if column.wide else {})
 
@@ -159,18 +158,18 @@ def definition(kind: Kind) -> Json:
         "singular": kind.name.lower(),
         "categories": [CATEGORY],
     }
-    if kind.name in rules.SHORT_NAMES:
-        names["shortNames"] = list(rules.SHORT_NAMES[kind.name])
+    if kind.name in display.SHORT_NAMES:
+        names["shortNames"] = list(display.SHORT_NAMES[kind.name])
     version: Json = {
         "name": kind.version,
         "served": True,
         "storage": True,
         "subresources": {"status": {}},
-        "additionalPrinterColumns": [_column(c) for c in rules.COLUMNS[kind.name]],
+        "additionalPrinterColumns": [_column(c) for c in display.COLUMNS[kind.name]],
         "schema": {"openAPIV3Schema": _root(kind)},
     }
-    if kind.name in rules.SELECTABLE:
-        version["selectableFields"] = [{"jsonPath": p} for p in rules.SELECTABLE[kind.name]]
+    if kind.name in display.SELECTABLE:
+        version["selectableFields"] = [{"jsonPath": p} for p in display.SELECTABLE[kind.name]]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",

@@ -1,19 +1,33 @@
-"""Which pool serves a pod: the one rule that operator (demand) and agent (grant) must share."""
+"""Which pool serves a pod on a node: one rule for the operator's demand and the agent's grants."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
-from openeni_crds.enipool import ENIPool, Selection
+from openeni_crds.enipool import ENIPool
 from openeni_crds.names import ANNOTATION_POOL
+
+# cloud-provider-openstack writes openstack:///<id>, or openstack://<region>/<id>.
+_PROVIDER_ID: Final = re.compile(r"^openstack://[^/]*/([^/]+)$")
 
 
 @dataclass(frozen=True)
-class PodFacts:
-    """What decides a pod's pool."""
+class PodTraits:
+    """Facts that decide a pod's pool."""
 
+    namespace: str
     labels: dict[str, str]
     annotations: dict[str, str]
     namespace_labels: dict[str, str]
+
+
+@dataclass(frozen=True)
+class NodeTraits:
+    """Facts that decide whether a node gets ENIs of a pool; `server_id` is "" outside OpenStack."""
+
+    labels: dict[str, str]
+    server_id: str
 
 
 @dataclass(frozen=True)
@@ -23,45 +37,93 @@ class NoPool:
     why: str
 
 
-def choose_pool(pod: PodFacts, pools: Iterable[ENIPool]) -> ENIPool | NoPool:
-    """Return the pod's pool.
+def server_of(provider_id: str) -> str:
+    """Return Nova's id in a Node's spec.providerID; "" where it is not OpenStack's."""
+    found = _PROVIDER_ID.match(provider_id)
+    return found.group(1) if found else ""
 
-    Its annotation decides; else a matching selector, oldest pool first; else the Default pool.
+
+def selects_node(pool: ENIPool, node: NodeTraits) -> bool:
+    """Return whether the node is a server that the pool's nodeSelector matches."""
+    selector = pool.spec.node_selector
+    return bool(node.server_id) and (selector is None or selector.matches(node.labels))
+
+
+def serves(pool: ENIPool, node: NodeTraits) -> bool:
+    """Return whether pods of the node may be given addresses of the pool."""
+    return selects_node(pool, node) and not pool.metadata.deleting
+
+
+def permits(pool: ENIPool, namespace_labels: dict[str, str]) -> bool:
+    """Return whether pods of a namespace with these labels may use the pool."""
+    selector = pool.spec.namespace_selector
+    return selector is None or selector.matches(namespace_labels)
+
+
+def choose_pool(pod: PodTraits, node: NodeTraits, pools: Iterable[ENIPool]) -> ENIPool | NoPool:
+    """Return the pool that serves the pod on this node.
+
+    Its annotation names one, which must permit the pod's namespace; else the pool with the highest
+    priority among those whose podSelector and namespaceSelector match, the oldest among equals.
     """
-    ordered = sorted(pools, key=_age)
-    asked = pod.annotations.get(ANNOTATION_POOL)
-    if asked:
-        return _named(asked, ordered)
-    for pool in ordered:
-        if selects(pool, pod):
-            return pool
-    default = default_pool(ordered)
-    return default or NoPool(
-        "no ENIPool selects this pod and none has spec.selection: Default; "
-        f"set the annotation {ANNOTATION_POOL} or create a Default pool"
+    known = list(pools)
+    named = pod.annotations.get(ANNOTATION_POOL)
+    if named:
+        return _named(named, pod, node, known)
+    selecting = [pool for pool in known if serves(pool, node) and _selects(pool, pod)]
+    return min(selecting, key=_rank) if selecting else _none(pod, node, known)
+
+
+def _selects(pool: ENIPool, pod: PodTraits) -> bool:
+    selector = pool.spec.pod_selector
+    return (
+        selector is not None
+        and selector.matches(pod.labels)
+        and permits(pool, pod.namespace_labels)
     )
 
 
-def selects(pool: ENIPool, pod: PodFacts) -> bool:
-    """Whether the pool's selectors match; an absent selector by itself matches nothing."""
-    selectors = (
-        (pool.spec.pod_selector, pod.labels),
-        (pool.spec.namespace_selector, pod.namespace_labels),
+def _named(
+    name: str, pod: PodTraits, node: NodeTraits, pools: Iterable[ENIPool]
+) -> ENIPool | NoPool:
+    pool = next((p for p in pools if p.name == name), None)
+    if pool is None:
+        return NoPool(f"annotation {ANNOTATION_POOL}: there is no ENIPool {name!r}")
+    # The namespace comes first: its answer is the same on every node.
+    if not permits(pool, pod.namespace_labels):
+        return NoPool(
+            f"ENIPool {name!r} does not permit pods of namespace {pod.namespace!r}: its "
+            "spec.namespaceSelector does not match the namespace's labels; "
+            f"remove the annotation {ANNOTATION_POOL} or have the namespace labelled"
+        )
+    if pool.metadata.deleting:
+        return NoPool(
+            f"ENIPool {name!r} is being deleted; name another in the annotation {ANNOTATION_POOL}"
+        )
+    if not serves(pool, node):
+        return NoPool(
+            f"ENIPool {name!r} does not serve this node: its spec.nodeSelector does not match the "
+            "node's labels, or the node is no server of OpenStack; give the pod a nodeSelector"
+        )
+    return pool
+
+
+def _none(pod: PodTraits, node: NodeTraits, pools: Iterable[ENIPool]) -> NoPool:
+    found = list(pools)
+    here = sorted(p.name for p in found if serves(p, node))
+    if not here:
+        going = sorted(p.name for p in found if selects_node(p, node))
+        why = f" ({', '.join(going)}: being deleted)" if going else ""
+        return NoPool(
+            f"no ENIPool serves this node{why}: create one whose spec.nodeSelector matches it, or "
+            "give the pod a nodeSelector"
+        )
+    return NoPool(
+        f"none of the ENIPools of this node ({', '.join(here)}) selects this pod of namespace "
+        f"{pod.namespace!r} by its spec.podSelector and spec.namespaceSelector; set the annotation "
+        f"{ANNOTATION_POOL} or change a pool's selectors"
     )
-    given = [(selector, labels) for selector, labels in selectors if selector is not None]
-    return bool(given) and all(selector.matches(labels) for selector, labels in given)
 
 
-def default_pool(pools: Iterable[ENIPool]) -> ENIPool | None:
-    """The Default pool in force: the oldest one that asks to be it."""
-    asking = [p for p in pools if p.spec.selection == Selection.DEFAULT]
-    return min(asking, key=_age, default=None)
-
-
-def _named(name: str, pools: Iterable[ENIPool]) -> ENIPool | NoPool:
-    found = next((p for p in pools if p.name == name), None)
-    return found or NoPool(f"annotation {ANNOTATION_POOL}: there is no ENIPool {name!r}")
-
-
-def _age(pool: ENIPool) -> tuple[str, str]:
-    return pool.metadata.creation_timestamp, pool.name
+def _rank(pool: ENIPool) -> tuple[int, str, str]:
+    return -pool.spec.priority, pool.metadata.creation_timestamp, pool.name

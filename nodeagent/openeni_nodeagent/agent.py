@@ -20,7 +20,7 @@ from openeni_nodeagent.attachments import del_queue
 from openeni_nodeagent.attachments.attach import Attach, Sources
 from openeni_nodeagent.attachments.calls import StoppingError
 from openeni_nodeagent.attachments.phases import Record
-from openeni_nodeagent.attachments.pool_choice import Choice
+from openeni_nodeagent.attachments.pool_choice import PoolChooser
 from openeni_nodeagent.cluster.own_node import NodeSide
 from openeni_nodeagent.cluster.watches import Caches, Watches
 from openeni_nodeagent.cni.install import InstallError, install_conflist, install_executable
@@ -140,11 +140,18 @@ class Agent:
 
     def _sources(self) -> Sources:
         caches = self._caches
-        choice = Choice(caches.pods, caches.pools, caches.namespaces, self._watches.pods_silence)
+        chooser = PoolChooser(
+            self._settings.node,
+            nodes=caches.nodes,
+            pods=caches.pods,
+            pools=caches.pools,
+            namespaces=caches.namespaces,
+            silence=self._watches.pods_silence,
+        )
         return Sources(
             caches.pods,
             caches.enis,
-            choice,
+            chooser,
             self._links.is_prepared,
             self._ready,
             self._settled.is_set,

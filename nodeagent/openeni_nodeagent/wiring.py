@@ -103,7 +103,7 @@ class Wiring(Protocol):
     """
 
     def modes(self) -> frozenset[str]:
-        """Labels (Datapath.label) of the modes that this kernel really can do; tried once."""
+        """Labels (Datapath.word) of the modes that this kernel really can do; tried once."""
         ...
 
     def prepare_node(self, node: NodeFacts) -> None:

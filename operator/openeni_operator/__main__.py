@@ -10,7 +10,7 @@ from typing import Final
 
 import kopf
 
-from openeni_crds.names import ENIPOOL, MANAGER_OPERATOR, NAMESPACE
+from openeni_crds.names import ENIPOOLS, MANAGER_OPERATOR, NAMESPACES
 from openeni_kube.client import NotConfiguredError, connect
 from openeni_kube.store import NotFoundError, Store, StoreError
 from openeni_operator import logs
@@ -67,8 +67,8 @@ def start(settings: Settings, store: Store, clouds: Clouds) -> Controllers:
     logged = ""
     while True:
         try:
-            namespace = store.get(NAMESPACE, "kube-system")
-            store.list(ENIPOOL)
+            namespace = store.get(NAMESPACES, "kube-system")
+            store.list(ENIPOOLS)
             controllers = build_controllers(settings, store, clouds, namespace["metadata"]["uid"])
             controllers.start()
         except NotFoundError:

@@ -13,13 +13,12 @@ from typing import Any, Final, Generic, TypeVar
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import Json, decode
-from openeni_crds.names import ENI as ENI_KIND
-from openeni_crds.names import ENIPOOL, NAMESPACE, NODE, POD, Kind
+from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODS, Kind
 from openeni_operator.core_objects import Node, PendingPod, parse_node, parse_pod
 
 T = TypeVar("T")
 PENDING_BOUND: Final = "spec.nodeName!=,status.phase=Pending"
-FIELD_SELECTORS: Final[dict[Kind, str]] = {POD: PENDING_BOUND}  # other kinds are watched whole
+FIELD_SELECTORS: Final[dict[Kind, str]] = {PODS: PENDING_BOUND}  # other kinds are watched whole
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,11 @@ def _labels(body: Json) -> dict[str, str]:
 
 
 _DECODE: Final[dict[Kind, Callable[[Json], Any]]] = {
-    ENIPOOL: lambda body: decode(body, ENIPool),
-    ENI_KIND: lambda body: decode(body, ENI),
-    NODE: parse_node,
-    POD: parse_pod,
-    NAMESPACE: _labels,
+    ENIPOOLS: lambda body: decode(body, ENIPool),
+    ENIS: lambda body: decode(body, ENI),
+    NODES: parse_node,
+    PODS: parse_pod,
+    NAMESPACES: _labels,
 }
 WATCHED_KINDS: Final = tuple(_DECODE)
 
@@ -104,34 +103,34 @@ class ClusterState:
             return {key: entry.version for key, entry in self._kinds[kind].items()}
 
     def pools(self) -> list[ENIPool]:
-        return self._values(ENIPOOL)
+        return self._values(ENIPOOLS)
 
     def pool(self, name: str) -> ENIPool | None:
-        found: ENIPool | None = self._value(ENIPOOL, name)
+        found: ENIPool | None = self._value(ENIPOOLS, name)
         return found
 
     def enis(self) -> list[ENI]:
-        return self._values(ENI_KIND)
+        return self._values(ENIS)
 
     def eni(self, name: str) -> ENI | None:
-        found: ENI | None = self._value(ENI_KIND, name)
+        found: ENI | None = self._value(ENIS, name)
         return found
 
     def enis_of(self, pool: str) -> list[ENI]:
-        return [eni for eni in self.enis() if eni.spec.pool == pool]
+        return [eni for eni in self.enis() if eni.spec.pool_name == pool]
 
     def nodes(self) -> list[Node]:
-        return self._values(NODE)
+        return self._values(NODES)
 
     def node(self, name: str) -> Node | None:
-        found: Node | None = self._value(NODE, name)
+        found: Node | None = self._value(NODES, name)
         return found
 
     def waiting_pods(self) -> list[PendingPod]:
-        return [pod for pod in self._values(POD) if pod.needs_address]
+        return [pod for pod in self._values(PODS) if pod.needs_address]
 
     def namespace_labels(self, name: str) -> dict[str, str]:
-        return self._value(NAMESPACE, name) or {}
+        return self._value(NAMESPACES, name) or {}
 
     def _values(self, kind: Kind) -> list[Any]:
         with self._lock:

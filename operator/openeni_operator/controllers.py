@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from openeni_crds.names import ENIPOOLS, ENIS, PODIPS, Kind
 from openeni_kube.store import Store
 from openeni_kube.workers import Workers
 from openeni_operator.cloud.clouds import Clouds
@@ -17,7 +18,7 @@ from openeni_operator.eni.observe import ENIDependencies
 from openeni_operator.eni.reconcile import ENIReconciler
 from openeni_operator.enipool.reconcile import PoolDependencies, PoolReconciler
 from openeni_operator.enipool.resolution_cache import ResolutionCache
-from openeni_operator.keys import ENIS, PODIPS, POOLS, Key, Reconcile
+from openeni_operator.keys import Key, Reconcile
 from openeni_operator.podip.reconcile import PodIPDependencies, PodIPReconciler
 from openeni_operator.port_cache import PortCache
 from openeni_operator.resync import Resync
@@ -69,8 +70,8 @@ def build_controllers(
         state, store, clouds.get, cluster_id, ports, time.monotonic, now, port_lost
     )
     resolve = ResolutionCache(clouds.get, ports, max_age, time.monotonic)
-    reconcilers: dict[str, Reconcile] = {
-        POOLS: PoolReconciler(PoolDependencies(state, store, resolve, now)),
+    reconcilers: dict[Kind, Reconcile] = {
+        ENIPOOLS: PoolReconciler(PoolDependencies(state, store, resolve, now)),
         ENIS: ENIReconciler(enis),
         PODIPS: PodIPReconciler(PodIPDependencies(state, store, now)),
     }

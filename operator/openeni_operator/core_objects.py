@@ -3,16 +3,14 @@
 Everything else is dropped, so that a node's heartbeat is not a change.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Any, Final
 
 from openeni_crds.enipool import Mode
 from openeni_crds.meta import Json
 from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH, LABEL_ZONE
+from openeni_crds.selection import NodeTraits, PodTraits, server_of
 
-# cloud-provider-openstack writes openstack:///<id>, or openstack://<region>/<id>.
-_PROVIDER_ID: Final = re.compile(r"^openstack://[^/]*/([^/]+)$")
 _SUFFIXES: Final = {"": 1, "k": 1000}
 
 
@@ -26,6 +24,11 @@ class Node:
     @property
     def zone(self) -> str:
         return self.labels.get(LABEL_ZONE, "")
+
+    @property
+    def traits(self) -> NodeTraits:
+        """The properties that decide which pools serve the node."""
+        return NodeTraits(self.labels, self.server_id)
 
     def is_other_server(self, server_id: str) -> bool:
         """Return True if the node's server is known and is not `server_id`.
@@ -51,6 +54,10 @@ class PendingPod:
     annotations: dict[str, str]
     needs_address: bool  # not hostNetwork, no address yet, not terminating
 
+    def traits(self, namespace_labels: dict[str, str]) -> PodTraits:
+        """Return the properties that decide the pod's pool."""
+        return PodTraits(self.namespace, self.labels, self.annotations, namespace_labels)
+
 
 def parse_node(body: Json) -> Node:
     metadata: Json = body["metadata"]
@@ -58,15 +65,9 @@ def parse_node(body: Json) -> Node:
     return Node(
         metadata["name"],
         dict(metadata.get("labels") or {}),
-        server_id_from(body.get("spec", {}).get("providerID", "")),
+        server_of(body.get("spec", {}).get("providerID", "")),
         _parse_count(allocatable.get("pods", "110")),
     )
-
-
-def server_id_from(provider_id: str) -> str:
-    """Return the Nova server ID in a Node's spec.providerID; "" if it is not OpenStack's."""
-    found = _PROVIDER_ID.match(provider_id)
-    return found.group(1) if found else ""
 
 
 def parse_pod(body: Json) -> PendingPod:

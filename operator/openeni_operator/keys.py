@@ -2,27 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
+from openeni_crds.names import Kind
 from openeni_kube.result import Result
-
-POOLS: Final = "ENIPool"
-ENIS: Final = "ENI"
-PODIPS: Final = "PodIPs"
 
 
 @dataclass(frozen=True, order=True)
 class Key:
-    """A unit of reconciliation: `kind` selects the reconciler, `name` the object.
+    """One object by its kind and name; for PodIPs, all those of a node, by the node's name."""
 
-    PodIPs are reconciled a node at a time, so theirs is the name of a node.
-    """
-
-    kind: str
+    kind: Kind
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind}/{self.name}"
+        return f"{self.kind.name}/{self.name}"
 
 
 Reconcile: TypeAlias = Callable[[str], Result]

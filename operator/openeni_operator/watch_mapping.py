@@ -6,15 +6,15 @@ from typing import Any, Final
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import ObjectMeta
-from openeni_crds.names import ENIPOOL, NAMESPACE, NODE, Kind
-from openeni_crds.selection import PodFacts, choose_pool
+from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODIPS, Kind
+from openeni_crds.selection import choose_pool
 from openeni_operator.cluster_state import Change, ClusterState
 from openeni_operator.core_objects import Node, PendingPod
 from openeni_operator.eni.status import OWNED
-from openeni_operator.keys import ENIS, PODIPS, POOLS, Key
+from openeni_operator.keys import Key
 from openeni_operator.podip.reconcile import ALL_NODES
 
-_AFFECTS_ALL_POOLS: Final[frozenset[Kind]] = frozenset({ENIPOOL, NAMESPACE, NODE})
+_AFFECTS_ALL_POOLS: Final[frozenset[Kind]] = frozenset({ENIPOOLS, NAMESPACES, NODES})
 
 
 def keys_for(change: Change[Any], state: ClusterState) -> set[Key]:
@@ -25,16 +25,16 @@ def keys_for(change: Change[Any], state: ClusterState) -> set[Key]:
     """
     before, after = change.before, change.after
     if _inputs(before) == _inputs(after):
-        return {Key(POOLS, after.spec.pool)} if isinstance(after, ENI) else set()
+        return {Key(ENIPOOLS, after.spec.pool_name)} if isinstance(after, ENI) else set()
     keys: set[Key] = set()
     if change.kind in _AFFECTS_ALL_POOLS:
-        keys.update(Key(POOLS, pool.name) for pool in state.pools())
+        keys.update(Key(ENIPOOLS, pool.name) for pool in state.pools())
     for side in (before, after):
         match side:
             case ENIPool():
-                keys.add(Key(POOLS, side.name))
+                keys.add(Key(ENIPOOLS, side.name))
             case ENI():
-                keys |= {Key(ENIS, side.name), Key(POOLS, side.spec.pool)}
+                keys |= {Key(ENIS, side.name), Key(ENIPOOLS, side.spec.pool_name)}
             case Node():
                 keys.update(_keys_for_node(side, state, deleted=after is None))
             case PendingPod():
@@ -62,7 +62,7 @@ def _identity(metadata: ObjectMeta) -> tuple[object, ...]:
 
 def all_keys(state: ClusterState) -> set[Key]:
     """Return the keys of all objects."""
-    pools = {Key(POOLS, pool.name) for pool in state.pools()}
+    pools = {Key(ENIPOOLS, pool.name) for pool in state.pools()}
     return pools | {Key(ENIS, eni.name) for eni in state.enis()} | {Key(PODIPS, ALL_NODES)}
 
 
@@ -73,6 +73,9 @@ def _keys_for_node(node: Node, state: ClusterState, *, deleted: bool) -> Iterabl
 
 
 def _keys_for_pod(pod: PendingPod, state: ClusterState) -> Iterable[Key]:
+    node = state.node(pod.node)
+    if node is None:
+        return []
     labels = state.namespace_labels(pod.namespace)
-    chosen = choose_pool(PodFacts(pod.labels, pod.annotations, labels), state.pools())
-    return [Key(POOLS, chosen.name)] if isinstance(chosen, ENIPool) else []
+    chosen = choose_pool(pod.traits(labels), node.traits, state.pools())
+    return [Key(ENIPOOLS, chosen.name)] if isinstance(chosen, ENIPool) else []

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from openeni_crds.meta import Json
-from openeni_crds.names import ENI, Kind
+from openeni_crds.names import ENIS, Kind
 from openeni_kube import client
 from openeni_kube.client import KubeStore, NotConfiguredError, connect
 from openeni_kube.store import StoreError, UnreachableError
@@ -150,6 +150,6 @@ def test_what_one_may_not_do_is_an_answer_with_status_403(
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
     store = connect(agent="test", kubeconfig=str(tmp_path / "kubeconfig"))
     with pytest.raises(StoreError, match="forbidden") as caught:
-        store.get(ENI, "any")
+        store.get(ENIS, "any")
     assert caught.value.status == 403
     assert not isinstance(caught.value, UnreachableError)

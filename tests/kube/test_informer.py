@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from openeni_crds.meta import Json
-from openeni_crds.names import ENI
+from openeni_crds.names import ENIS
 from openeni_kube.client import KubeStore
 from openeni_kube.informer import FIRST_DELAY, LONGEST_DELAY, Informer, delay
 from openeni_kube.store import Page, Store, UnreachableError, WatchEvent
@@ -37,7 +37,7 @@ class Told:
 
     def create(self, name: str) -> Json:
         """Create an ENI and wait until that is told."""
-        made = self.store.create(ENI, eni_body(name, node=self.node))
+        made = self.store.create(ENIS, eni_body(name, node=self.node))
         wait_for(lambda: ("change", name) in self.words, f"{name} is told")
         return made
 
@@ -60,7 +60,7 @@ def start() -> Iterator[Start]:
     def one(store: Store, node: str = "n1", **options: Any) -> tuple[Informer, Told]:
         told = Told(store, node)
         told_of: dict[str, Any] = {"on_change": told.change, "on_delete": told.delete}
-        informer = Informer(store, ENI, **told_of | options)
+        informer = Informer(store, ENIS, **told_of | options)
         informer.start()
         started.append(informer)
         return informer, told
@@ -82,13 +82,13 @@ def state(name: str, word: str) -> Json:
 def test_what_is_there_is_told_before_synced_and_what_comes_afterwards(
     memory: MemoryStore, start: Start
 ) -> None:
-    memory.create(ENI, eni_body("a"))
+    memory.create(ENIS, eni_body("a"))
     informer, told = start(memory)
     assert informer.synced.wait(60)
     assert told.words == [("change", "a")]
-    memory.create(ENI, eni_body("b"))
-    memory.apply(ENI, state("a", "Ready"), manager="m", subresource="status")
-    memory.delete(ENI, "b")
+    memory.create(ENIS, eni_body("b"))
+    memory.apply(ENIS, state("a", "Ready"), manager="m", subresource="status")
+    memory.delete(ENIS, "b")
     told.exactly(("change", "a"), ("change", "b"), ("change", "a"), ("delete", "b"))
     assert told.objects[2]["status"] == {"state": "Ready"}
 
@@ -96,8 +96,8 @@ def test_what_is_there_is_told_before_synced_and_what_comes_afterwards(
 def test_only_what_is_selected_is_told(memory: MemoryStore, start: Start) -> None:
     informer, told = start(memory, "n2", field_selector="spec.nodeName=n2")
     assert informer.synced.wait(60)
-    memory.create(ENI, eni_body("a", node="n1"))
-    memory.create(ENI, eni_body("b", node="n2"))
+    memory.create(ENIS, eni_body("a", node="n1"))
+    memory.create(ENIS, eni_body("b", node="n2"))
     told.exactly(("change", "b"))
 
 
@@ -111,8 +111,8 @@ def test_watches_that_end_are_resumed_and_nothing_is_told_twice(
 
 
 def test_after_a_gap_what_has_gone_is_told_as_deleted(memory: MemoryStore, start: Start) -> None:
-    memory.create(ENI, eni_body("gone"))
-    old = memory.create(ENI, eni_body("replaced"))
+    memory.create(ENIS, eni_body("gone"))
+    old = memory.create(ENIS, eni_body("replaced"))
     informer, told = start(memory)
     assert informer.synced.wait(60)
     with_a_gap(memory, lambda: _replace(memory))
@@ -128,10 +128,10 @@ def test_after_a_gap_what_has_gone_is_told_as_deleted(memory: MemoryStore, start
 
 
 def _replace(memory: MemoryStore) -> None:
-    memory.delete(ENI, "gone")
-    memory.delete(ENI, "replaced")
-    memory.create(ENI, eni_body("replaced"))
-    memory.create(ENI, eni_body("new"))
+    memory.delete(ENIS, "gone")
+    memory.delete(ENIS, "replaced")
+    memory.create(ENIS, eni_body("replaced"))
+    memory.create(ENIS, eni_body("new"))
 
 
 def with_a_gap(memory: MemoryStore, change: Callable[[], None]) -> None:
@@ -142,7 +142,7 @@ def with_a_gap(memory: MemoryStore, change: Callable[[], None]) -> None:
 
 
 def test_without_a_cache_only_names_are_kept(memory: MemoryStore, start: Start) -> None:
-    memory.create(ENI, eni_body("a"))
+    memory.create(ENIS, eni_body("a"))
     informer, _ = start(memory)
     assert informer.synced.wait(60)
     kept = informer.get("a")
@@ -154,14 +154,14 @@ def test_without_a_cache_only_names_are_kept(memory: MemoryStore, start: Start) 
 def test_with_a_cache_the_last_state_of_everything_is_at_hand(
     memory: MemoryStore, start: Start
 ) -> None:
-    memory.create(ENI, eni_body("a"))
+    memory.create(ENIS, eni_body("a"))
     informer, told = start(memory, cache=True)
     assert informer.synced.wait(60)
-    memory.create(ENI, eni_body("b"))
-    memory.delete(ENI, "a")
+    memory.create(ENIS, eni_body("b"))
+    memory.delete(ENIS, "a")
     told.exactly(("change", "a"), ("change", "b"), ("delete", "a"))
     assert informer.get("a") is None
-    there = {("", name): memory.get(ENI, name) for name in ("b", told.words[-1][1])}
+    there = {("", name): memory.get(ENIS, name) for name in ("b", told.words[-1][1])}
     assert informer.snapshot() == there
 
 
@@ -175,8 +175,8 @@ def test_a_handler_that_fails_is_logged_and_the_next_object_is_told(
             raise RuntimeError("no such thing as a")
         told.append(body["metadata"]["name"])
 
-    memory.create(ENI, eni_body("a"))
-    memory.create(ENI, eni_body("b"))
+    memory.create(ENIS, eni_body("a"))
+    memory.create(ENIS, eni_body("b"))
     start(memory, on_change=fail_for_a)
     wait_for(lambda: told == ["b"], "the second object was told")
     assert "no such thing as a" in caplog.text
@@ -206,7 +206,7 @@ def test_a_stopped_informer_tells_nothing_more(memory: MemoryStore, start: Start
     assert informer.synced.wait(60)
     (thread,) = set(threading.enumerate()) - others
     informer.stop()
-    memory.create(ENI, eni_body("a"))
+    memory.create(ENIS, eni_body("a"))
     thread.join(60)
     assert not thread.is_alive()
     assert told.words == []
@@ -246,7 +246,7 @@ def restarted(control_plane: ApiServer, real_store: KubeStore) -> Iterator[Calla
     def restart() -> None:
         control_plane.stop()
         control_plane.run()
-        wait_for(lambda: real_store.list(ENI).resource_version, "our kinds are served again")
+        wait_for(lambda: real_store.list(ENIS).resource_version, "our kinds are served again")
 
     yield restart
     control_plane.run()
@@ -279,8 +279,8 @@ def test_what_was_deleted_in_a_gap_that_the_api_server_forgot_is_told_as_deleted
     told.create(name)
     gate.open.clear()
     restarted()
-    real_store.delete(ENI, name)
-    real_store.create(ENI, eni_body(later, node=node))
+    real_store.delete(ENIS, name)
+    real_store.create(ENIS, eni_body(later, node=node))
     restarted()
     gate.open.set()
     told.exactly(("change", name), ("delete", name), ("change", later))

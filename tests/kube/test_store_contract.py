@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from openeni_crds.meta import Json
-from openeni_crds.names import ENI, ENIPOOL, NAMESPACE, POD, PODIP, Kind
+from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, PODIPS, PODS, Kind
 from openeni_kube.store import (
     ConflictError,
     GoneError,
@@ -19,7 +19,7 @@ from openeni_kube.store import (
     Store,
     WatchEvent,
 )
-from openeni_testing.objects import eni_body, podip_body, pool_body, status_of, unique
+from openeni_testing.objects import eni_body, podip_body, pool_body, port_status, status_of, unique
 from openeni_testing.store.memory import MemoryStore
 from openeni_testing.waiting import wait_for
 
@@ -29,7 +29,7 @@ OPERATOR = "openeni-operator"
 
 @pytest.fixture
 def eni(store: Store) -> Json:
-    return store.create(ENI, eni_body(unique("eni")))
+    return store.create(ENIS, eni_body(unique("eni")))
 
 
 def collected(
@@ -37,7 +37,7 @@ def collected(
 ) -> list[WatchEvent]:
     """Watch ENIs until enough was seen or a minute has passed; bookmarks are left out."""
     seen: list[WatchEvent] = []
-    for event in store.watch(ENI, version, seconds=60, **selectors):
+    for event in store.watch(ENIS, version, seconds=60, **selectors):
         if event.type != "BOOKMARK":
             seen.append(event)
         if enough(seen):
@@ -47,8 +47,8 @@ def collected(
 
 def test_what_is_created_can_be_read_and_has_an_identity(store: Store) -> None:
     name = unique("eni")
-    made = store.create(ENI, eni_body(name))
-    assert store.get(ENI, name) == made
+    made = store.create(ENIS, eni_body(name))
+    assert store.get(ENIS, name) == made
     meta = made["metadata"]
     assert meta["uid"]
     assert meta["creationTimestamp"]
@@ -59,43 +59,43 @@ def test_what_is_created_can_be_read_and_has_an_identity(store: Store) -> None:
 
 def test_reading_what_is_not_there_is_a_not_found_error_that_names_it(store: Store) -> None:
     with pytest.raises(NotFoundError, match="nowhere"):
-        store.get(ENI, "nowhere")
+        store.get(ENIS, "nowhere")
 
 
 def test_creating_a_name_twice_is_a_conflict(store: Store, eni: Json) -> None:
     with pytest.raises(ConflictError, match=eni["metadata"]["name"]):
-        store.create(ENI, eni_body(eni["metadata"]["name"]))
+        store.create(ENIS, eni_body(eni["metadata"]["name"]))
 
 
 def test_a_bad_object_is_refused_with_the_field(store: Store) -> None:
     body = eni_body(unique("eni"))
     body["spec"]["mtu"] = 12
     with pytest.raises(InvalidError, match=r"spec.mtu"):
-        store.create(ENI, body)
+        store.create(ENIS, body)
 
 
 def test_defaults_are_filled_in(store: Store) -> None:
-    made = store.create(ENIPOOL, pool_body(unique("pool")))
+    made = store.create(ENIPOOLS, pool_body(unique("pool")))
     assert made["spec"]["cloud"] == "default"
     assert made["spec"]["capacity"]["addressesPerENI"] == 15
     assert made["spec"]["reclaim"] == {"policy": "After", "after": "15m"}
 
 
 def test_a_status_given_at_creation_is_dropped(store: Store) -> None:
-    made = store.create(ENI, eni_body(unique("eni")) | {"status": {"state": "Ready"}})
+    made = store.create(ENIS, eni_body(unique("eni")) | {"status": {"port": port_status("Ready")}})
     assert "status" not in made
 
 
 def test_namespaced_objects_live_in_their_namespace(store: Store) -> None:
     name = unique("pod")
-    store.create(PODIP, podip_body(name))
-    assert store.get(PODIP, name, "default")["metadata"]["namespace"] == "default"
+    store.create(PODIPS, podip_body(name))
+    assert store.get(PODIPS, name, "default")["metadata"]["namespace"] == "default"
     with pytest.raises(NotFoundError):
-        store.get(PODIP, name, "kube-system")
+        store.get(PODIPS, name, "kube-system")
 
 
 def test_a_list_has_all_namespaces_and_a_version_to_watch_from(store: Store, eni: Json) -> None:
-    page = store.list(ENI)
+    page = store.list(ENIS)
     assert eni in page.items
     assert int(page.resource_version) >= int(eni["metadata"]["resourceVersion"])
 
@@ -104,102 +104,106 @@ def test_a_list_is_selected_by_field_and_label(store: Store) -> None:
     node, name = unique("node"), unique("eni")
     body = eni_body(name, node=node)
     body["metadata"]["labels"] = {"rack": node}
-    made = store.create(ENI, body)
-    store.create(ENI, eni_body(unique("eni"), node=unique("node")))
-    assert store.list(ENI, field_selector=f"spec.nodeName={node}").items == (made,)
-    assert store.list(ENI, label_selector=f"rack={node}").items == (made,)
-    assert store.list(ENI, label_selector=f"rack={node},!rack").items == ()
-    assert made not in store.list(ENI, field_selector=f"spec.nodeName!={node}").items
+    made = store.create(ENIS, body)
+    store.create(ENIS, eni_body(unique("eni"), node=unique("node")))
+    assert store.list(ENIS, field_selector=f"spec.nodeName={node}").items == (made,)
+    assert store.list(ENIS, label_selector=f"rack={node}").items == (made,)
+    assert store.list(ENIS, label_selector=f"rack={node},!rack").items == ()
+    assert made not in store.list(ENIS, field_selector=f"spec.nodeName!={node}").items
 
 
 def test_a_field_that_cannot_be_selected_by_is_refused(store: Store) -> None:
     with pytest.raises(InvalidError, match=r"spec.mtu"):
-        store.list(ENI, field_selector="spec.mtu=1450")
+        store.list(ENIS, field_selector="spec.mtu=1450")
 
 
 def test_items_of_built_in_lists_say_what_they_are(store: Store) -> None:
     name = unique("ns")
-    store.create(NAMESPACE, {"metadata": {"name": name}})
-    (found,) = store.list(NAMESPACE, field_selector=f"metadata.name={name}").items
+    store.create(NAMESPACES, {"metadata": {"name": name}})
+    (found,) = store.list(NAMESPACES, field_selector=f"metadata.name={name}").items
     assert (found["apiVersion"], found["kind"]) == ("v1", "Namespace")
 
 
 def test_a_patch_whose_test_fails_is_invalid_and_changes_nothing(store: Store, eni: Json) -> None:
     name = eni["metadata"]["name"]
     operations: list[Json] = [
-        {"op": "test", "path": "/spec/pool", "value": "another"},
+        {"op": "test", "path": "/spec/poolName", "value": "another"},
         {"op": "add", "path": "/spec/retiring", "value": ["10.98.0.5"]},
     ]
     with pytest.raises(InvalidError):
-        store.patch(ENI, name, operations)
-    assert store.get(ENI, name) == eni
+        store.patch(ENIS, name, operations)
+    assert store.get(ENIS, name) == eni
 
 
 def test_a_patch_of_a_missing_place_is_invalid(store: Store, eni: Json) -> None:
     with pytest.raises(InvalidError):
-        store.patch(ENI, eni["metadata"]["name"], [{"op": "remove", "path": "/spec/retiring"}])
+        store.patch(ENIS, eni["metadata"]["name"], [{"op": "remove", "path": "/spec/retiring"}])
 
 
 def test_a_patch_that_tests_an_old_version_fails(store: Store, eni: Json) -> None:
     name = eni["metadata"]["name"]
-    store.apply(ENI, status_of(name, state="a"), manager=OPERATOR, subresource="status")
+    store.apply(
+        ENIS, status_of(name, port=port_status("a")), manager=OPERATOR, subresource="status"
+    )
     version = eni["metadata"]["resourceVersion"]
     operations: list[Json] = [
         {"op": "test", "path": "/metadata/resourceVersion", "value": version},
         {"op": "add", "path": "/metadata/finalizers", "value": ["openeni.io/port"]},
     ]
     with pytest.raises(InvalidError):
-        store.patch(ENI, name, operations)
+        store.patch(ENIS, name, operations)
 
 
 def test_a_deleted_object_is_gone_and_deleting_again_is_no_error(store: Store, eni: Json) -> None:
     name = eni["metadata"]["name"]
-    store.delete(ENI, name)
+    store.delete(ENIS, name)
     with pytest.raises(NotFoundError):
-        store.get(ENI, name)
-    store.delete(ENI, name)
+        store.get(ENIS, name)
+    store.delete(ENIS, name)
 
 
 def test_a_delete_with_another_uid_deletes_nothing(store: Store, eni: Json) -> None:
     name = eni["metadata"]["name"]
-    store.delete(ENI, name, uid="00000000-0000-0000-0000-000000000000")
-    assert store.get(ENI, name) == eni
-    store.delete(ENI, name, uid=eni["metadata"]["uid"])
+    store.delete(ENIS, name, uid="00000000-0000-0000-0000-000000000000")
+    assert store.get(ENIS, name) == eni
+    store.delete(ENIS, name, uid=eni["metadata"]["uid"])
     with pytest.raises(NotFoundError):
-        store.get(ENI, name)
+        store.get(ENIS, name)
 
 
 def test_a_finalizer_holds_a_deleted_object_until_it_is_taken_away(store: Store) -> None:
     name = unique("eni")
     body = eni_body(name)
     body["metadata"]["finalizers"] = ["openeni.io/port"]
-    made = store.create(ENI, body)
-    store.delete(ENI, name)
-    held = store.get(ENI, name)
+    made = store.create(ENIS, body)
+    store.delete(ENIS, name)
+    held = store.get(ENIS, name)
     assert held["metadata"]["deletionTimestamp"]
     assert held["metadata"]["generation"] == made["metadata"]["generation"] + 1
-    store.delete(ENI, name)
-    assert store.get(ENI, name) == held
+    store.delete(ENIS, name)
+    assert store.get(ENIS, name) == held
     more = [{"op": "add", "path": "/metadata/finalizers/-", "value": "openeni.io/enis"}]
     with pytest.raises(InvalidError, match="finalizers"):
-        store.patch(ENI, name, more)
-    store.patch(ENI, name, [{"op": "remove", "path": "/metadata/finalizers/0"}])
+        store.patch(ENIS, name, more)
+    store.patch(ENIS, name, [{"op": "remove", "path": "/metadata/finalizers/0"}])
     with pytest.raises(NotFoundError):
-        store.get(ENI, name)
+        store.get(ENIS, name)
 
 
 def test_a_new_object_of_an_old_name_is_another_one(store: Store, eni: Json) -> None:
     name = eni["metadata"]["name"]
-    store.delete(ENI, name)
-    assert store.create(ENI, eni_body(name))["metadata"]["uid"] != eni["metadata"]["uid"]
+    store.delete(ENIS, name)
+    assert store.create(ENIS, eni_body(name))["metadata"]["uid"] != eni["metadata"]["uid"]
 
 
 def test_a_watch_tells_what_happened_since_a_version_in_order(store: Store) -> None:
     node, name = unique("node"), unique("eni")
-    version = store.list(ENI).resource_version
-    store.create(ENI, eni_body(name, node=node))
-    store.apply(ENI, status_of(name, state="a"), manager=OPERATOR, subresource="status")
-    store.delete(ENI, name)
+    version = store.list(ENIS).resource_version
+    store.create(ENIS, eni_body(name, node=node))
+    store.apply(
+        ENIS, status_of(name, port=port_status("a")), manager=OPERATOR, subresource="status"
+    )
+    store.delete(ENIS, name)
     seen = collected(store, version, lambda s: len(s) > 2, field_selector=f"spec.nodeName={node}")
     assert [e.type for e in seen] == ["ADDED", "MODIFIED", "DELETED"]
     versions = [int(e.object["metadata"]["resourceVersion"]) for e in seen]
@@ -209,7 +213,7 @@ def test_a_watch_tells_what_happened_since_a_version_in_order(store: Store) -> N
 
 def test_a_watch_tells_what_happens_while_it_is_open(store: Store) -> None:
     node, name = unique("node"), unique("eni")
-    version = store.list(ENI).resource_version
+    version = store.list(ENIS).resource_version
     seen: list[WatchEvent] = []
     watcher = threading.Thread(
         target=lambda: seen.extend(
@@ -217,8 +221,8 @@ def test_a_watch_tells_what_happens_while_it_is_open(store: Store) -> None:
         )
     )
     watcher.start()
-    store.create(ENI, eni_body(unique("other"), node=unique("node")))
-    store.create(ENI, eni_body(name, node=node))
+    store.create(ENIS, eni_body(unique("other"), node=unique("node")))
+    store.create(ENIS, eni_body(name, node=node))
     wait_for(lambda: bool(seen), "the watch has told of the new object")
     watcher.join()
     assert [e.object["metadata"]["name"] for e in seen] == [name]
@@ -228,35 +232,35 @@ def test_leaving_the_selection_looks_like_a_deletion(store: Store) -> None:
     name, rack = unique("eni"), unique("rack")
     body = eni_body(name)
     body["metadata"]["labels"] = {"rack": rack}
-    version = store.list(ENI).resource_version
-    store.create(ENI, body)
+    version = store.list(ENIS).resource_version
+    store.create(ENIS, body)
     away = [{"op": "replace", "path": "/metadata/labels/rack", "value": "another"}]
-    store.patch(ENI, name, away)
+    store.patch(ENIS, name, away)
     seen = collected(store, version, lambda s: len(s) == 2, label_selector=f"rack={rack}")
     assert [e.type for e in seen] == ["ADDED", "DELETED"]
-    assert store.get(ENI, name)["metadata"]["labels"] == {"rack": "another"}
+    assert store.get(ENIS, name)["metadata"]["labels"] == {"rack": "another"}
 
 
 def test_a_watch_ends_in_its_time(store: Store) -> None:
-    began, version = time.monotonic(), store.list(ENI).resource_version
+    began, version = time.monotonic(), store.list(ENIS).resource_version
     longer = threading.Thread(target=collected, args=(store, version, bool), daemon=True)
     longer.start()
-    events = list(store.watch(ENI, version, seconds=1))
+    events = list(store.watch(ENIS, version, seconds=1))
     assert longer.is_alive()
     assert {e.type for e in events} <= {"BOOKMARK"}
     assert time.monotonic() - began >= 1
-    store.create(ENI, eni_body(unique("eni")))
+    store.create(ENIS, eni_body(unique("eni")))
     longer.join(60)
     assert not longer.is_alive()
 
 
 def test_a_watch_from_a_forgotten_version_is_gone(store: Store) -> None:
     for _ in range(2):
-        store.create(ENI, eni_body(unique("eni")))
+        store.create(ENIS, eni_body(unique("eni")))
     if isinstance(store, MemoryStore):
         store.compact()  # the real one does not remember what was before its own start
     with pytest.raises(GoneError):
-        next(iter(store.watch(ENI, "1", seconds=4)))
+        next(iter(store.watch(ENIS, "1", seconds=4)))
 
 
 def test_a_pods_status_is_its_own_part(store: Store) -> None:
@@ -265,7 +269,7 @@ def test_a_pods_status_is_its_own_part(store: Store) -> None:
     store.apply(SERVICE_ACCOUNT, account, manager="openeni-tests")
     container = {"name": "web", "image": "web"}
     made = store.create(
-        POD,
+        PODS,
         {
             "metadata": {"name": name, "namespace": "default"},
             "spec": {"containers": [container], "automountServiceAccountToken": False},
@@ -274,6 +278,6 @@ def test_a_pods_status_is_its_own_part(store: Store) -> None:
     )
     assert made["status"]["phase"] == "Pending"
     running = [{"op": "add", "path": "/status/phase", "value": "Running"}]
-    after = store.patch(POD, name, running, "default", subresource="status")
+    after = store.patch(PODS, name, running, "default", subresource="status")
     assert after["status"]["phase"] == "Running"
-    assert store.list(POD, field_selector=f"metadata.name={name}").items[0] == after
+    assert store.list(PODS, field_selector=f"metadata.name={name}").items[0] == after

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from openeni_crds.names import ENI, NAMESPACE, PODIP
+from openeni_crds.names import ENIS, NAMESPACES, PODIPS
 from openeni_kube import client
 from openeni_kube.client import KubeStore, connect
 from openeni_kube.store import (
@@ -34,9 +34,9 @@ def test_a_list_of_several_pages_is_whole(
     node = unique("node")
     names = {f"{node}-{i}" for i in range(7)}
     for name in names:
-        real_store.create(ENI, eni_body(name, node=node))
+        real_store.create(ENIS, eni_body(name, node=node))
     monkeypatch.setattr(client, "PAGE_SIZE", 3)
-    page = real_store.list(ENI, field_selector=f"spec.nodeName={node}")
+    page = real_store.list(ENIS, field_selector=f"spec.nodeName={node}")
     assert {item["metadata"]["name"] for item in page.items} == names
 
 
@@ -46,8 +46,8 @@ def test_many_threads_share_one_store(real_store: KubeStore) -> None:
 
     def work(name: str) -> None:
         for i in range(5):
-            real_store.create(ENI, eni_body(f"{name}-{i}"))
-            done.append(real_store.get(ENI, f"{name}-{i}")["metadata"]["name"])
+            real_store.create(ENIS, eni_body(f"{name}-{i}"))
+            done.append(real_store.get(ENIS, f"{name}-{i}")["metadata"]["name"])
 
     threads = [threading.Thread(target=work, args=(unique("eni"),)) for _ in range(24)]
     for thread in threads:
@@ -130,7 +130,7 @@ def test_nobody_listening_is_unreachable_with_no_status(tmp_path: Path) -> None:
     server = BadServer(200, b"")
     server.server_close()
     with pytest.raises(UnreachableError, match="refused") as caught:
-        connected(tmp_path, server.server_port).get(ENI, "any")
+        connected(tmp_path, server.server_port).get(ENIS, "any")
     assert caught.value.status == 0
 
 
@@ -153,7 +153,7 @@ def test_each_status_is_its_error_and_nothing_is_tried_twice(
 ) -> None:
     server = BadServer(status, json.dumps({"message": "the server's own words"}).encode())
     with serving(server, tmp_path) as store, pytest.raises(StoreError, match="own words") as caught:
-        store.get(ENI, "any")
+        store.get(ENIS, "any")
     assert type(caught.value) is error
     assert caught.value.status == status
     assert len(server.asked) == 1
@@ -171,7 +171,7 @@ def test_an_answer_that_is_not_json_counts_as_none(tmp_path: Path) -> None:
         serving(BadServer(200, b"<html>log in</html>"), tmp_path) as store,
         pytest.raises(UnreachableError, match="not JSON"),
     ):
-        store.get(ENI, "any")
+        store.get(ENIS, "any")
 
 
 def test_a_server_that_falls_silent_is_given_up(
@@ -180,7 +180,7 @@ def test_a_server_that_falls_silent_is_given_up(
     monkeypatch.setattr(client, "ANSWER_SECONDS", 0.3)
     server = BadServer(200, b'{"met', then_silence=True)
     with serving(server, tmp_path) as store, pytest.raises(UnreachableError):
-        store.get(ENI, "any")
+        store.get(ENIS, "any")
     assert not server.waited_for
 
 
@@ -192,7 +192,7 @@ def test_a_watch_that_falls_silent_ends_after_what_it_said(
     cut = line + b'{"type": "ADD'
     server = BadServer(200, cut, then_silence=True)
     with serving(server, tmp_path) as store:
-        events = list(store.watch(ENI, "1"))
+        events = list(store.watch(ENIS, "1"))
     assert [e.object["metadata"]["name"] for e in events] == ["one"]
     assert not server.waited_for
 
@@ -204,13 +204,13 @@ def test_an_error_inside_a_watch_is_raised(tmp_path: Path) -> None:
         serving(BadServer(200, line), tmp_path) as store,
         pytest.raises(GoneError, match="too old"),
     ):
-        list(store.watch(ENI, "1"))
+        list(store.watch(ENIS, "1"))
 
 
 def test_what_a_watch_asks_for_is_in_its_query(tmp_path: Path) -> None:
     server = BadServer(200, b"")
     with serving(server, tmp_path) as store:
-        list(store.watch(ENI, "7", field_selector="spec.nodeName=n1", seconds=5))
+        list(store.watch(ENIS, "7", field_selector="spec.nodeName=n1", seconds=5))
     (asked,) = server.asked
     for word in ("resourceVersion=7", "allowWatchBookmarks=true", "timeoutSeconds=5"):
         assert word in asked
@@ -218,7 +218,7 @@ def test_what_a_watch_asks_for_is_in_its_query(tmp_path: Path) -> None:
 
 
 def test_paths_are_kubernetes_own() -> None:
-    assert path_of(NAMESPACE, "a b") == "/api/v1/namespaces/a%20b"
+    assert path_of(NAMESPACES, "a b") == "/api/v1/namespaces/a%20b"
     podip = "/apis/openeni.io/v1alpha1/namespaces/default/podips/web/status"
-    assert path_of(PODIP, "web", "default", "status") == podip
-    assert path_of(PODIP) == "/apis/openeni.io/v1alpha1/podips"
+    assert path_of(PODIPS, "web", "default", "status") == podip
+    assert path_of(PODIPS) == "/apis/openeni.io/v1alpha1/podips"

@@ -147,27 +147,30 @@ def test_a_pod_that_the_watch_shows_late_is_waited_for(world: AgentWorld) -> Non
 
 def test_no_pool_is_said_in_the_pods_words(world: AgentWorld) -> None:
     node_objects.make_node(world.store)
-    node_objects.make_pool(world.store, default=False)
+    node_objects.make_pool(world.store, selects_all=False)
     with world.agent():
         uid = node_objects.make_pod(world.store, "web", {names.ANNOTATION_POOL: "gold"})
         answer = world.runtime("c1").call("ADD", "c1", uid, "web")
-        assert (answer.error, "no ENIPool 'gold'" in answer.body["msg"]) == (11, True)
+        assert answer.error == 11
+        assert "there is no ENIPool 'gold'" in answer.body["details"]
         uid = node_objects.make_pod(world.store, "other")
-        assert "Default" in world.runtime("c2").call("ADD", "c2", uid, "other").body["msg"]
+        answer = world.runtime("c2").call("ADD", "c2", uid, "other")
+        assert answer.body["msg"] == "no ENIPool for pod default/other"
+        assert "(pods) selects this pod of namespace 'default'" in answer.body["details"]
 
 
 def test_nothing_is_granted_from_a_pool_that_is_being_deleted(world: AgentWorld) -> None:
     world.furnish()
     world.store.patch(
-        names.ENIPOOL,
+        names.ENIPOOLS,
         "pods",
         [{"op": "add", "path": "/metadata/finalizers", "value": [names.FINALIZER_ENIPOOL]}],
     )
-    world.store.delete(names.ENIPOOL, "pods")
+    world.store.delete(names.ENIPOOLS, "pods")
     with world.agent():
         uid = node_objects.make_pod(world.store, "web")
         answer = world.runtime("c1").call("ADD", "c1", uid, "web")
-        assert "being deleted" in answer.body["msg"]
+        assert "being deleted" in answer.body["details"]
 
 
 def test_a_refusal_of_the_kernel_frees_the_address_and_says_what_was_refused(

@@ -45,7 +45,7 @@ def test_an_eni_that_is_being_deleted_waits_for_its_pods_and_is_released(
     world.furnish()
     with world.agent():
         address = world.add("web", "c1")
-        world.store.delete(names.ENI, "pods-0")
+        world.store.delete(names.ENIS, "pods-0")
         generation = wait_for(
             lambda: world.eni().metadata.deleting and world.eni().metadata.generation, "deleting"
         )
@@ -68,7 +68,7 @@ def test_addresses_asked_back_are_answered_at_the_generation_that_asked(
         held = world.add("web", "c1")
         free = next(a for a in node_objects.addresses(3) if a != held)
         world.store.patch(
-            names.ENI,
+            names.ENIS,
             "pods-0",
             [{"op": "add", "path": "/spec/retiring", "value": [held, free]}],
         )
@@ -93,13 +93,13 @@ def test_a_second_look_at_the_same_world_writes_nothing(tmp_path: Path, executab
             world.ready_podip(name)
         store.applied.clear()
         label = [{"op": "add", "path": "/metadata/labels", "value": {"x": "y"}}]
-        store.patch(names.NODE, "n1", [{**label[0], "path": "/metadata/labels/x", "value": "y"}])
-        store.patch(names.ENI, "pods-0", label)
-        store.patch(names.PODIP, "web", label, "default")
+        store.patch(names.NODES, "n1", [{**label[0], "path": "/metadata/labels/x", "value": "y"}])
+        store.patch(names.ENIS, "pods-0", label)
+        store.patch(names.PODIPS, "web", label, "default")
         node_objects.make_eni(store, "pods-1")
         node_objects.operator_says(store, "pods-1", number=1)
         bare: list[Json] = [{"op": "replace", "path": "/status", "value": {}}]
-        store.patch(names.PODIP, "last", bare, "default", subresource="status")
+        store.patch(names.PODIPS, "last", bare, "default", subresource="status")
         wait_for(lambda: world.node_status("pods-1").available == 3, "the last ENI is ready")
         world.ready_podip("last")
         assert set(store.applied) == {"ENI pods-1", "PodIP last"}
@@ -137,12 +137,12 @@ def test_the_node_says_what_its_kernel_can_do(world: AgentWorld) -> None:
     with world.agent():
         wait_for(
             lambda: (
-                world.store.get(names.NODE, "n1")["metadata"]["labels"].get(names.LABEL_VETH)
+                world.store.get(names.NODES, "n1")["metadata"]["labels"].get(names.LABEL_VETH)
                 == "true"
             ),
             "the label is there",
         )
-        labels = world.store.get(names.NODE, "n1")["metadata"]["labels"]
+        labels = world.store.get(names.NODES, "n1")["metadata"]["labels"]
         assert labels[names.LABEL_IPVLAN] == "false"
         assert labels["kubernetes.io/os"] == "linux"
 
@@ -174,10 +174,10 @@ def test_an_eni_that_went_takes_its_guards_along(world: AgentWorld) -> None:
     with world.agent():
         guard = world.folder / "networkd" / "05-openeni-fa163e000000.network"
         wait_for(guard.exists, "networkd is kept off")
-        world.store.delete(names.ENI, "pods-0")
+        world.store.delete(names.ENIS, "pods-0")
         wait_for(lambda: world.said(Type.LINK_READY).reason == "Deleting", "released")
         world.store.patch(
-            names.ENI, "pods-0", [{"op": "replace", "path": "/metadata/finalizers", "value": []}]
+            names.ENIS, "pods-0", [{"op": "replace", "path": "/metadata/finalizers", "value": []}]
         )
         wait_for(lambda: not guard.exists(), "the guard is gone")
 

@@ -118,7 +118,7 @@ class Pods:
                 return
         elif answer.error != 11:
             self.wrong.append(f"{name}: {answer}")
-        self.world.store.delete(names.POD, name, "default")
+        self.world.store.delete(names.PODS, name, "default")
         ended = runtime.call("DEL", container)
         if ended.code:
             self.wrong.append(f"{name}: {ended}")
@@ -126,7 +126,7 @@ class Pods:
 
 
 def podips(world: AgentWorld) -> dict[str, str]:
-    found = [decode(body, PodIP) for body in world.store.list(names.PODIP).items]
+    found = [decode(body, PodIP) for body in world.store.list(names.PODIPS).items]
     return {
         p.spec.container_id: p.spec.addresses[0]
         for p in found

@@ -169,10 +169,10 @@ def test_what_the_kernel_carries_for_nobody_is_kept_back_until_it_lets_go(
         address = world.add("web", "c1")
         world.ready_podip("web")
     world.settings.journal.unlink()
-    world.store.delete(names.POD, "web", "default")
-    world.store.delete(names.PODIP, "web", "default")
+    world.store.delete(names.PODS, "web", "default")
+    world.store.delete(names.PODIPS, "web", "default")
     world.store.patch(
-        names.PODIP,
+        names.PODIPS,
         "web",
         [{"op": "replace", "path": "/metadata/finalizers", "value": []}],
         "default",
@@ -209,7 +209,7 @@ def test_a_new_pod_of_the_same_name_waits_for_the_old_ones_podip(world: AgentWor
         old = node_objects.make_pod(world.store, "web-0")
         world.add("web-0", "c1", old)
         world.ready_podip("web-0")
-        world.store.delete(names.POD, "web-0", "default")
+        world.store.delete(names.PODS, "web-0", "default")
         new = node_objects.make_pod(world.store, "web-0")
         world.add("web-0", "c2", new)
         podip = world.podip("web-0")
@@ -221,7 +221,7 @@ def test_a_new_pod_of_the_same_name_waits_for_the_old_ones_podip(world: AgentWor
 
 
 def test_a_podip_of_the_same_name_on_another_node_is_waited_for(world: AgentWorld) -> None:
-    world.store.create(names.PODIP, podip_body("web-0", node="n2"))
+    world.store.create(names.PODIPS, podip_body("web-0", node="n2"))
     before = world.podip("web-0")
     assert before is not None
     with world.agent():
@@ -229,7 +229,7 @@ def test_a_podip_of_the_same_name_on_another_node_is_waited_for(world: AgentWorl
         world.add("web-0", "c1", uid)
         wait_for(lambda: world.node_status().granted == 1, "the pod is counted")
         assert world.podip("web-0") == before
-        world.store.delete(names.PODIP, "web-0", "default")
+        world.store.delete(names.PODIPS, "web-0", "default")
         wait_for(lambda: world.holds("web-0", uid=uid), "the PodIP is the new pod's")
 
 
@@ -241,8 +241,8 @@ def test_gc_frees_what_neither_runtime_nor_api_know_and_nothing_else(
         for name, container in (("listed", "c1"), ("known", "c2"), ("lost", "c3")):
             world.add(name, container)
         for name in ("listed", "lost"):
-            uid = world.store.get(names.POD, name, "default")["metadata"]["uid"]
-            world.store.delete(names.POD, name, "default")
+            uid = world.store.get(names.PODS, name, "default")["metadata"]["uid"]
+            world.store.delete(names.PODS, name, "default")
             forgotten(agent, uid)
         assert world.runtime("x").gc("c1").code == 0
         assert sorted(world.wiring.owners().values()) == ["c1", "c2"]
@@ -251,8 +251,8 @@ def test_gc_frees_what_neither_runtime_nor_api_know_and_nothing_else(
 def test_gc_spares_a_pod_that_is_just_being_started(world: AgentWorld) -> None:
     with world.agent() as agent:
         world.add("young", "c1")
-        uid = world.store.get(names.POD, "young", "default")["metadata"]["uid"]
-        world.store.delete(names.POD, "young", "default")
+        uid = world.store.get(names.PODS, "young", "default")["metadata"]["uid"]
+        world.store.delete(names.PODS, "young", "default")
         forgotten(agent, uid)
         assert world.runtime("x").gc().code == 0
         assert list(world.wiring.owners().values()) == ["c1"]

@@ -9,7 +9,7 @@ from typing import Any, Final
 import yaml
 
 from openeni_crds.meta import Json
-from openeni_crds.names import API_VERSION, ENI, ENIPOOL, POD, PODIP, Kind
+from openeni_crds.names import API_VERSION, ENIPOOLS, ENIS, PODIPS, PODS, Kind
 from openeni_kube.store import NotFoundError, Store
 from openeni_testing.waiting import wait_for
 
@@ -32,11 +32,11 @@ def pool_body(name: str) -> Json:
     """Return an ENIPool."""
     return {
         "apiVersion": API_VERSION,
-        "kind": ENIPOOL.name,
+        "kind": ENIPOOLS.name,
         "metadata": {"name": name},
         "spec": {
-            "subnets": [{"subnet": "pods"}],
-            "securityGroups": ["pods"],
+            "subnets": [{"name": "pods"}],
+            "securityGroups": [{"name": "pods"}],
             "datapath": {"mode": "Veth"},
         },
     }
@@ -46,19 +46,19 @@ def eni_body(name: str, *, node: str = "n1", pool: str = "pods") -> Json:
     """Return an ENI."""
     return {
         "apiVersion": API_VERSION,
-        "kind": ENI.name,
+        "kind": ENIS.name,
         "metadata": {"name": name},
         "spec": {
-            "pool": pool,
+            "poolName": pool,
             "nodeName": node,
             "serverID": "6a2c5b0e-0f5c-4d7e-9a44-1f3f0f3a7f01",
             "cloud": "default",
-            "network": "0d9c2a52-5d0a-4c0c-8e44-0c2f8f5f1a02",
-            "subnets": ["5b1f7c1a-1c57-4f0a-8a3f-8d5e4f7d1c03"],
-            "securityGroups": ["9e3d7d5c-7b1e-4f5a-b6ad-3f5e9d2c1b04"],
+            "networkID": "0d9c2a52-5d0a-4c0c-8e44-0c2f8f5f1a02",
+            "subnetIDs": ["5b1f7c1a-1c57-4f0a-8a3f-8d5e4f7d1c03"],
+            "securityGroupIDs": ["9e3d7d5c-7b1e-4f5a-b6ad-3f5e9d2c1b04"],
             "datapath": {"mode": "Veth"},
             "mtu": 1450,
-            "addresses": 15,
+            "addressCount": 15,
         },
     }
 
@@ -67,15 +67,16 @@ def podip_body(name: str, *, node: str = "n1", namespace: str = "default") -> Js
     """Return a PodIP."""
     return {
         "apiVersion": API_VERSION,
-        "kind": PODIP.name,
+        "kind": PODIPS.name,
         "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "podUID": "2f1f9a3e-6d0e-4c39-9a35-8c1c7d7f5e05",
             "nodeName": node,
             "containerID": "5d1b",
-            "eni": "pods-2f1f9a3e-0",
-            "addresses": ["10.98.0.5"],
-            "mode": "Veth",
+            "eniName": "pods-2f1f9a3e-0",
+            "poolName": "pods",
+            "address": "10.98.0.5",
+            "datapathMode": "Veth",
         },
     }
 
@@ -87,6 +88,20 @@ def condition(type_: str, status: str = "True") -> Json:
         "status": status,
         "reason": "Tested",
         "lastTransitionTime": "2026-11-24T01:02:03Z",
+    }
+
+
+def port_status(name: str) -> Json:
+    """Return what the operator writes about a port of that name."""
+    return {
+        "id": "b7a1f2de",
+        "name": name,
+        "macAddress": "fa:16:3e:5e:30:01",
+        "revision": 4,
+        "mtu": 1450,
+        "subnets": [{"id": "5b1f7c1a", "cidr": "10.98.0.0/22"}],
+        "primary": ["10.98.0.10"],
+        "addresses": ["10.98.0.11"],
     }
 
 
@@ -114,7 +129,7 @@ def remove(store: Store, kind: Kind, name: str, namespace: str = "") -> None:
 
 def remove_objects(store: Store) -> None:
     """Remove every object that a test may have made."""
-    for kind in (ENIPOOL, ENI, PODIP, POD):
+    for kind in (ENIPOOLS, ENIS, PODIPS, PODS):
         for body in store.list(kind).items:
             meta = body["metadata"]
             remove(store, kind, meta["name"], meta.get("namespace", ""))

@@ -6,10 +6,10 @@ import kopf
 import pytest
 
 from openeni_crds.meta import Json
-from openeni_crds.names import ENI, ENIPOOL, NAMESPACE, NODE, POD, Kind
+from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODS, Kind
 from openeni_operator import resync
 from openeni_operator.cluster_state import PENDING_BOUND, WATCHED_KINDS, Change, ClusterState
-from openeni_operator.core_objects import parse_node, parse_pod, server_id_from
+from openeni_operator.core_objects import parse_node, parse_pod
 from openeni_operator.handlers import kopf_settings
 from openeni_operator.resync import Resync
 from openeni_operator.watch_mapping import keys_for
@@ -21,7 +21,7 @@ from openeni_testing.store.memory import MemoryStore
 def test_kopf_watches_pending_bound_pods_and_every_object_of_other_kinds(kind: Kind) -> None:
     resource = kopf.Resource(kind.group, kind.version, kind.plural, kind=kind.name)
     selectors = kopf_settings().watching.field_selectors.collect(resource)
-    assert selectors == ([PENDING_BOUND] if kind == POD else [])
+    assert selectors == ([PENDING_BOUND] if kind == PODS else [])
 
 
 class StateUnderTest:
@@ -44,12 +44,12 @@ class StateUnderTest:
 
 def test_an_older_version_changes_nothing() -> None:
     tested = StateUnderTest()
-    first = tested.store.create(ENI, eni_body("e"))
+    first = tested.store.create(ENIS, eni_body("e"))
     patch = [{"op": "add", "path": "/spec/retiring", "value": ["10.98.0.5"]}]
-    second = tested.store.patch(ENI, "e", patch)
-    assert tested.put(ENI, second) == {"ENI/e", "ENIPool/pods"}
-    assert tested.put(ENI, first) == set()
-    tested.state.delete(ENI, first)
+    second = tested.store.patch(ENIS, "e", patch)
+    assert tested.put(ENIS, second) == {"ENI/e", "ENIPool/pods"}
+    assert tested.put(ENIS, first) == set()
+    tested.state.delete(ENIS, first)
     found = tested.state.eni("e")
     assert found is not None
     assert found.spec.retiring == ("10.98.0.5",)
@@ -57,34 +57,34 @@ def test_an_older_version_changes_nothing() -> None:
 
 def test_a_late_response_does_not_bring_back_a_deleted_object() -> None:
     tested = StateUnderTest()
-    body = tested.store.create(ENI, eni_body("e"))
-    tested.state.put(ENI, body)
-    tested.state.delete(ENI, body)
-    tested.state.put(ENI, body, only_update=True)
+    body = tested.store.create(ENIS, eni_body("e"))
+    tested.state.put(ENIS, body)
+    tested.state.delete(ENIS, body)
+    tested.state.put(ENIS, body, only_update=True)
     assert tested.state.eni("e") is None
 
 
 def test_an_eni_status_written_by_the_operator_wakes_only_the_pool() -> None:
     tested = StateUnderTest()
-    tested.put(ENI, tested.store.create(ENI, eni_body("e")))
+    tested.put(ENIS, tested.store.create(ENIS, eni_body("e")))
     own = status_of("e", conditions=[condition("Attached", "False")])
-    written = tested.store.apply(ENI, own, manager="openeni-operator", subresource="status")
-    assert tested.put(ENI, written) == {"ENIPool/pods"}
+    written = tested.store.apply(ENIS, own, manager="openeni-operator", subresource="status")
+    assert tested.put(ENIS, written) == {"ENIPool/pods"}
     agents = status_of("e", conditions=[condition("GuestPrepared")])
-    reported = tested.store.apply(ENI, agents, manager="openeni-agent", subresource="status")
-    assert tested.put(ENI, reported) == {"ENI/e", "ENIPool/pods"}
+    reported = tested.store.apply(ENIS, agents, manager="openeni-agent", subresource="status")
+    assert tested.put(ENIS, reported) == {"ENI/e", "ENIPool/pods"}
 
 
 def test_a_pools_own_status_wakes_nothing() -> None:
     tested = StateUnderTest()
-    tested.put(ENIPOOL, tested.store.create(ENIPOOL, pool_body("p")))
+    tested.put(ENIPOOLS, tested.store.create(ENIPOOLS, pool_body("p")))
     written = tested.store.apply(
-        ENIPOOL, status_of("p", nodes=3), manager="openeni-operator", subresource="status"
+        ENIPOOLS, status_of("p", eniCount=3), manager="openeni-operator", subresource="status"
     )
-    assert tested.put(ENIPOOL, written) == set()
+    assert tested.put(ENIPOOLS, written) == set()
     found = tested.state.pool("p")
     assert found is not None
-    assert found.status.nodes == 3
+    assert found.status.eni_count == 3
 
 
 def node_body(name: str, **status: Any) -> Json:
@@ -99,48 +99,36 @@ def node_body(name: str, **status: Any) -> Json:
 
 def test_a_heartbeat_of_a_node_wakes_nothing() -> None:
     tested = StateUnderTest()
-    tested.state.put(ENIPOOL, tested.store.create(ENIPOOL, pool_body("p")))
-    tested.state.put(ENI, tested.store.create(ENI, eni_body("e", node="n1")))
-    created = tested.store.create(NODE, node_body("n1", allocatable={"pods": "110"}))
-    assert tested.put(NODE, created) == {"ENIPool/p", "ENI/e"}
+    tested.state.put(ENIPOOLS, tested.store.create(ENIPOOLS, pool_body("p")))
+    tested.state.put(ENIS, tested.store.create(ENIS, eni_body("e", node="n1")))
+    created = tested.store.create(NODES, node_body("n1", allocatable={"pods": "110"}))
+    assert tested.put(NODES, created) == {"ENIPool/p", "ENI/e"}
     patch = [{"op": "add", "path": "/status/conditions", "value": [condition("Ready")]}]
-    heartbeat = tested.store.patch(NODE, "n1", patch, subresource="status")
-    assert tested.put(NODE, heartbeat) == set()
+    heartbeat = tested.store.patch(NODES, "n1", patch, subresource="status")
+    assert tested.put(NODES, heartbeat) == set()
 
 
 def test_a_deleted_node_wakes_its_enis_its_podips_and_every_pool() -> None:
     tested = StateUnderTest()
-    tested.state.put(ENIPOOL, tested.store.create(ENIPOOL, pool_body("p")))
-    tested.state.put(ENI, tested.store.create(ENI, eni_body("e", node="n1")))
-    tested.put(NODE, tested.store.create(NODE, node_body("n1")))
+    tested.state.put(ENIPOOLS, tested.store.create(ENIPOOLS, pool_body("p")))
+    tested.state.put(ENIS, tested.store.create(ENIS, eni_body("e", node="n1")))
+    tested.put(NODES, tested.store.create(NODES, node_body("n1")))
     tested.keys.clear()
-    tested.state.delete(NODE, tested.store.get(NODE, "n1"))
-    assert tested.keys == {"ENIPool/p", "ENI/e", "PodIPs/n1"}
+    tested.state.delete(NODES, tested.store.get(NODES, "n1"))
+    assert tested.keys == {"ENIPool/p", "ENI/e", "PodIP/n1"}
 
 
 def test_a_pod_wakes_only_its_pool() -> None:
     tested = StateUnderTest()
-    for name, selection in (("a", "OnRequest"), ("b", "Default")):
+    for name, priority in (("a", 0), ("b", 1)):
         body = pool_body(name)
-        body["spec"]["selection"] = selection
-        tested.state.put(ENIPOOL, tested.store.create(ENIPOOL, body))
-    namespace = tested.store.create(NAMESPACE, {"metadata": {"name": "default"}})
-    tested.state.put(NAMESPACE, namespace)
+        body["spec"] |= {"podSelector": {}, "priority": priority}
+        tested.state.put(ENIPOOLS, tested.store.create(ENIPOOLS, body))
+    tested.state.put(NODES, tested.store.create(NODES, node_body("n1")))
+    namespace = tested.store.create(NAMESPACES, {"metadata": {"name": "default"}})
+    tested.state.put(NAMESPACES, namespace)
     pod = {"metadata": {"name": "p", "namespace": "default"}, "spec": {"nodeName": "n1"}}
-    assert tested.put(POD, tested.store.create(POD, pod)) == {"ENIPool/b"}
-
-
-@pytest.mark.parametrize(
-    ("provider_id", "server"),
-    [
-        ("openstack:///6a2c", "6a2c"),
-        ("openstack://RegionOne/6a2c", "6a2c"),
-        ("aws:///eu/i-1", ""),
-        ("", ""),
-    ],
-)
-def test_a_provider_id_holds_the_server_id(provider_id: str, server: str) -> None:
-    assert server_id_from(provider_id) == server
+    assert tested.put(PODS, tested.store.create(PODS, pod)) == {"ENIPool/b"}
 
 
 @pytest.mark.parametrize(
@@ -171,18 +159,18 @@ def short_watch_lag(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_resync_repairs_missed_changes_and_reports_dead_watches() -> None:
     tested, enqueued = StateUnderTest(), list[str]()
     tested_resync = Resync(tested.store, tested.state, 300, lambda: enqueued.append("all"))
-    tested.store.create(ENI, eni_body("kept"))
-    tested.store.create(ENI, eni_body("deleted"))
+    tested.store.create(ENIS, eni_body("kept"))
+    tested.store.create(ENIS, eni_body("deleted"))
     tested_resync.fill()
     tested_resync.start()
     tested_resync.run_once()
     assert tested_resync.healthy()
-    tested.store.delete(ENI, "deleted")
-    tested.store.create(ENI, eni_body("created"))
+    tested.store.delete(ENIS, "deleted")
+    tested.store.create(ENIS, eni_body("created"))
     tested_resync.run_once()
     assert sorted(e.name for e in tested.state.enis()) == ["created", "kept"]
     assert tested_resync.healthy(), "one round with differences is tolerated"
-    tested.store.create(ENI, eni_body("late"))
+    tested.store.create(ENIS, eni_body("late"))
     tested_resync.run_once()
     assert not tested_resync.healthy()
     tested_resync.run_once()

@@ -3,7 +3,8 @@
 import pytest
 
 from openeni_crds.conditions import Type, find, is_true
-from openeni_crds.names import ENI, ENIPOOL, NODE, POD
+from openeni_crds.enipool_status import NodeCounts
+from openeni_crds.names import ENIPOOLS, ENIS, NODES, PODS, node_hash
 from openeni_operator.cloud.errors import (
     CloudError,
     CloudUnreachableError,
@@ -29,8 +30,26 @@ def test_a_pool_gives_each_node_one_attached_port() -> None:
     assert sim.cloud.calls["create port"] == sim.cloud.calls["attach"] == 2
     pool = sim.pool()
     assert is_true(pool.status.conditions, Type.READY)
-    assert (pool.status.nodes, pool.status.enis, pool.status.addresses.total) == (2, 2, 6)
-    assert (pool.status.mode, pool.status.growth) == ("Veth", "Static")
+    counts = pool.status.node_counts, pool.status.eni_count, pool.status.address_counts.total
+    assert counts == (NodeCounts(selected=2, served=2), 2, 6)
+    assert pool.status.datapath_mode == "Veth"
+    assert [s.name for s in pool.status.subnets] == ["pods"]
+    assert pool.status.free_count == pool.status.subnets[0].free_count > 0
+    assert [g.name for g in pool.status.security_groups] == ["pods"]
+
+
+def test_an_eni_is_linked_to_its_pool_and_found_by_its_node() -> None:
+    sim = simulate_ready_pool()
+    pool = sim.pool()
+    for eni in sim.enis():
+        (owner,) = eni.metadata.owner_references
+        assert (owner.kind, owner.name, owner.uid) == ("ENIPool", "pods", pool.metadata.uid)
+        assert owner.controller
+        assert not owner.block_owner_deletion
+        assert eni.metadata.labels == {
+            "openeni.io/pool": "pods",
+            "openeni.io/node-hash": node_hash(eni.spec.node_name),
+        }
 
 
 def test_a_converged_operator_writes_nothing_and_changes_nothing_in_the_cloud() -> None:
@@ -70,7 +89,7 @@ def test_a_granted_pod_that_is_still_pending_is_not_counted_twice() -> None:
 
 def test_a_deleted_pool_removes_its_enis_and_ports() -> None:
     sim = simulate_ready_pool()
-    sim.api.delete(ENIPOOL, "pods")
+    sim.api.delete(ENIPOOLS, "pods")
     sim.settle()
     assert_all_removed(sim)
     assert sim.cloud.calls["detach"] == 2
@@ -81,7 +100,7 @@ def test_a_deleted_pool_waits_for_the_last_pod() -> None:
     held = sim.enis()[0]
     assert held.status.port is not None
     sim.granted[held.name] = {held.status.port.addresses[1]}
-    sim.api.delete(ENIPOOL, "pods")
+    sim.api.delete(ENIPOOLS, "pods")
     sim.settle(TWO_RESYNCS)
     assert [e.name for e in sim.enis()] == [held.name]
     assert [p.device_id for p in sim.cloud.ports.values()] == [held.spec.server_id]
@@ -95,7 +114,7 @@ def test_an_eni_that_a_person_deletes_is_drained_and_replaced() -> None:
     eni = sim.enis()[0]
     assert eni.status.port is not None
     sim.granted[eni.name] = {eni.status.port.addresses[0]}
-    sim.api.delete(ENI, eni.name)
+    sim.api.delete(ENIS, eni.name)
     sim.settle(200)
     old = next(p for p in sim.cloud.ports.values() if p.id == eni.status.port.id)
     assert old.device_id == eni.spec.server_id
@@ -112,7 +131,7 @@ def test_an_idle_eni_is_removed_when_the_others_hold_enough() -> None:
     sim.settle(60)
     assert_converged(sim, 3)
     for i in range(4):
-        sim.api.delete(POD, f"p{i}", "default")
+        sim.api.delete(PODS, f"p{i}", "default")
     sim.settle(2000)
     assert_converged(sim, 2)
 
@@ -120,7 +139,7 @@ def test_an_idle_eni_is_removed_when_the_others_hold_enough() -> None:
 def test_the_enis_of_a_deleted_node_are_removed_without_its_agent() -> None:
     sim = simulate_ready_pool()
     server = next(e.spec.server_id for e in sim.enis() if e.spec.node_name == "n2")
-    sim.api.delete(NODE, "n2")
+    sim.api.delete(NODES, "n2")
     sim.cloud.remove_server(server)
     sim.settle()
     assert_converged(sim, 1)
@@ -128,7 +147,7 @@ def test_the_enis_of_a_deleted_node_are_removed_without_its_agent() -> None:
 
 def test_the_port_of_a_deleted_node_is_detached_while_its_server_lives() -> None:
     sim = simulate_ready_pool()
-    sim.api.delete(NODE, "n2")
+    sim.api.delete(NODES, "n2")
     sim.settle()
     assert_converged(sim, 1)
     assert sim.cloud.calls["detach"] == 1
@@ -184,7 +203,7 @@ def test_temporary_errors_are_recovered_from(operation: str, error: CloudError) 
 def test_a_node_with_a_new_server_gets_a_new_eni() -> None:
     sim = simulate_ready_pool()
     old = next(e for e in sim.enis() if e.spec.node_name == "n2")
-    sim.api.delete(NODE, "n2")
+    sim.api.delete(NODES, "n2")
     sim.cloud.remove_server(old.spec.server_id)
     sim.add_node("n2")
     sim.settle()
@@ -198,12 +217,12 @@ def test_a_node_is_not_gone_because_the_cache_lacks_it() -> None:
     eni = sim.enis()[0]
     assert eni.status.port is not None
     sim.granted[eni.name] = {eni.status.port.addresses[0]}
-    sim.api.delete(ENI, eni.name)
+    sim.api.delete(ENIS, eni.name)
     sim.settle(30)
     state = sim.process.state
-    state.delete_version(NODE, eni.spec.node_name, state.versions(NODE)[eni.spec.node_name])
+    state.delete_version(NODES, eni.spec.node_name, state.versions(NODES)[eni.spec.node_name])
     for _ in range(9):
-        sim.process.reconcilers["ENI"](eni.name)
+        sim.process.reconcilers[ENIS](eni.name)
         sim.cloud.clock.advance(60)
     assert sim.cloud.ports[eni.status.port.id].device_id == eni.spec.server_id
 
@@ -211,7 +230,7 @@ def test_a_node_is_not_gone_because_the_cache_lacks_it() -> None:
 def test_a_node_without_its_provider_id_keeps_its_enis() -> None:
     """A recreated Node has none until the cloud controller manager sets it."""
     sim = simulate_ready_pool()
-    sim.api.patch(NODE, "n2", [{"op": "remove", "path": "/spec/providerID"}])
+    sim.api.patch(NODES, "n2", [{"op": "remove", "path": "/spec/providerID"}])
     sim.settle()
     assert_converged(sim, 2)
 
@@ -223,7 +242,7 @@ def test_slow_attaches_and_detaches_are_not_repeated() -> None:
     sim.settle()
     assert_converged(sim, 2)
     assert sim.cloud.calls["attach"] == 2
-    sim.api.delete(ENIPOOL, "pods")
+    sim.api.delete(ENIPOOLS, "pods")
     sim.settle()
     assert_all_removed(sim)
     assert sim.cloud.calls["detach"] == 2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openeni_crds.names import ENIPOOL
+from openeni_crds.names import ENIPOOLS
 from openeni_testing.cloud.memory import Fault, no_response
 from openeni_testing.controller.checks import (
     TWO_RESYNCS,
@@ -31,7 +31,7 @@ def test_lost_responses_leave_one_port_for_each_eni(operation: str, late: float)
 def test_lost_responses_while_deleting_leave_nothing(operation: str) -> None:
     sim = simulate_ready_pool()
     sim.cloud.fail(operation, Fault(no_response(), worked=True, late=20), Fault(no_response()))
-    sim.api.delete(ENIPOOL, "pods")
+    sim.api.delete(ENIPOOLS, "pods")
     sim.settle(TWO_RESYNCS)
     assert_all_removed(sim)
 
@@ -53,7 +53,7 @@ def run_lifecycle(sim: Simulation) -> None:
         sim.add_pod(f"p{i}", "n1")
     sim.settle(100)
     assert_converged(sim, 2)
-    sim.api.delete(ENIPOOL, "pods")
+    sim.api.delete(ENIPOOLS, "pods")
     sim.settle(TWO_RESYNCS)
     assert_all_removed(sim)
 
@@ -108,7 +108,7 @@ def test_a_crash_during_a_cloud_call_leaks_no_port(operation: str) -> None:
     sim.add_pool()
     sim.settle(100)
     assert_converged(sim, 1)
-    sim.api.delete(ENIPOOL, "pods")
+    sim.api.delete(ENIPOOLS, "pods")
     sim.settle()
     assert_all_removed(sim)
 
@@ -120,6 +120,6 @@ def test_an_eni_deleted_during_its_creation_leaks_no_port() -> None:
     sim.add_pool()
     sim.settle(0, agents=False)
     assert sim.cloud.calls["create port"] == 1
-    sim.api.delete(ENIPOOL, "pods")
+    sim.api.delete(ENIPOOLS, "pods")
     sim.settle()
     assert_all_removed(sim)

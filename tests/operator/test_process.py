@@ -18,7 +18,7 @@ import pytest
 from openeni_crds.conditions import Type, find
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import decode
-from openeni_crds.names import ENIPOOL, FINALIZER_ENIPOOL
+from openeni_crds.names import ENIPOOLS, FINALIZER_ENIPOOL
 from openeni_kube.client import KubeStore, connect
 from openeni_kube.store import NotFoundError
 from openeni_testing.objects import REPOSITORY, install_crds, remove_objects, unique
@@ -105,14 +105,14 @@ def running(api_server: Path, store: KubeStore, tmp_path: Path) -> Iterator[Runn
 def make_pool(store: KubeStore) -> str:
     name = unique("pool")
     spec: dict[str, Any] = {
-        "subnets": [{"subnet": "pods"}],
+        "subnets": [{"name": "pods"}],
         "securityGroups": [],
         "datapath": {"mode": "Veth"},
     }
     store.create(
-        ENIPOOL,
+        ENIPOOLS,
         {
-            "apiVersion": ENIPOOL.api_version,
+            "apiVersion": ENIPOOLS.api_version,
             "kind": "ENIPool",
             "metadata": {"name": name},
             "spec": spec,
@@ -122,7 +122,7 @@ def make_pool(store: KubeStore) -> str:
 
 
 def pool(store: KubeStore, name: str) -> ENIPool:
-    return decode(store.get(ENIPOOL, name), ENIPool)
+    return decode(store.get(ENIPOOLS, name), ENIPool)
 
 
 def reason(store: KubeStore, name: str) -> str:
@@ -132,7 +132,7 @@ def reason(store: KubeStore, name: str) -> str:
 
 def gone(store: KubeStore, name: str) -> bool:
     try:
-        store.get(ENIPOOL, name)
+        store.get(ENIPOOLS, name)
     except NotFoundError:
         return True
     return False
@@ -152,7 +152,7 @@ def test_a_pool_without_a_cloud_reports_it_and_can_be_deleted(
         "      user_domain_id: default\n      project_domain_id: default\n"
     )
     wait_for(lambda: reason(store, name) == "CloudUnreachable", "the new file is read")
-    store.delete(ENIPOOL, name)
+    store.delete(ENIPOOLS, name)
     wait_for(lambda: gone(store, name), "the finalizer is removed")
     running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(60) == 0
@@ -169,8 +169,8 @@ def test_an_unchanged_status_is_not_written_again(running: Running, store: KubeS
     other = make_pool(store)  # wakes every pool
     wait_for(lambda: reason(store, other) == "CloudNotConfigured", "the other pool is reconciled")
     assert pool(store, name).metadata.resource_version == before
-    store.delete(ENIPOOL, name)
-    store.delete(ENIPOOL, other)
+    store.delete(ENIPOOLS, name)
+    store.delete(ENIPOOLS, other)
     wait_for(lambda: gone(store, name) and gone(store, other), "the finalizers are removed")
 
 
@@ -184,5 +184,5 @@ def test_the_watches_resume_after_an_api_server_restart(
     name = make_pool(store)
     wait_for(lambda: reason(store, name) == "CloudNotConfigured", "the watches have resumed")
     assert running.process.poll() is None
-    store.delete(ENIPOOL, name)
+    store.delete(ENIPOOLS, name)
     wait_for(lambda: gone(store, name), "the finalizer is removed")

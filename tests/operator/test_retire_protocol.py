@@ -10,7 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from openeni_crds.conditions import Reason, Type, condition
-from openeni_crds.eni import ENI, AddressAt, ENISpec, ENIStatus, NodeStatus, PortStatus, PortSubnet
+from openeni_crds.eni import (
+    ENI,
+    ENISpec,
+    ENIStatus,
+    NodeStatus,
+    PortStatus,
+    PortSubnet,
+    RetireAnswer,
+)
 from openeni_crds.enipool import Datapath, Mode
 from openeni_crds.meta import ObjectMeta
 from openeni_operator.cloud.api import ACTIVE, Port
@@ -65,19 +73,19 @@ def body(view: Object) -> ENI:
             primary=("10.98.0.2",),
             addresses=ADDRESSES,
         ),
-        node=NodeStatus(retired=tuple(AddressAt(a, g) for a, g in sorted(view.acks))),
+        node=NodeStatus(retired=tuple(RetireAnswer(a, g) for a, g in sorted(view.acks))),
     )
     spec = ENISpec(
-        pool="pods",
+        pool_name="pods",
         node_name="n1",
         server_id=SERVER,
         cloud="default",
-        network="net",
-        subnets=("s",),
-        security_groups=(),
+        network_id="net",
+        subnet_ids=("s",),
+        security_group_ids=(),
         datapath=Datapath(Mode.VETH),
         mtu=1450,
-        addresses=2,
+        address_count=2,
         retiring=ADDRESSES if view.retiring else (),
     )
     metadata = ObjectMeta(

@@ -68,7 +68,7 @@ def test_each_cloud_that_cannot_be_used_is_reported_and_used_once_it_can(running
 
     def served() -> bool:
         enis = lab.enis_of(running, *FAULTS)
-        assert {(e["spec"]["pool"], e["spec"]["nodeName"]) for e in enis} == expected
+        assert {(e["spec"]["poolName"], e["spec"]["nodeName"]) for e in enis} == expected
         return True
 
     wait_for(served, "an ENI of each pool for each node", lab.PATIENCE)
@@ -77,8 +77,8 @@ def test_each_cloud_that_cannot_be_used_is_reported_and_used_once_it_can(running
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ({"subnets": [{"subnet": "nowhere"}]}, ("spec.subnets[0].subnet", "nowhere")),
-        ({"securityGroups": ["nobody"]}, ("spec.securityGroups[0]", "nobody")),
+        ({"subnets": [{"name": "nowhere"}]}, ("spec.subnets[0]", "nowhere")),
+        ({"securityGroups": [{"name": "nobody"}]}, ("spec.securityGroups[0]", "nobody")),
     ],
     ids=["unknown subnet", "unknown security group"],
 )

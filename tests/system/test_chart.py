@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 
-from openeni_crds.names import ENI, ENIPOOL, NODE, PODIP, Kind
+from openeni_crds.names import ENIPOOLS, ENIS, NODES, PODIPS, Kind
 from openeni_kube.client import connect
 from openeni_kube.store import Store, StoreError
 from openeni_lab.kubernetes.api import APPLY
@@ -108,24 +108,24 @@ def test_an_agent_writes_its_part_of_its_own_enis_only(
 ) -> None:
     mine, other = pooled["n1"]["metadata"]["name"], pooled["n2"]["metadata"]["name"]
     count = _put("/status/node/cooling", 0)
-    agent.patch(ENI, mine, count, subresource="status")
+    agent.patch(ENIS, mine, count, subresource="status")
     with pytest.raises(StoreError, match="objects of its own node only, which is n1"):
-        agent.patch(ENI, other, count, subresource="status")
+        agent.patch(ENIS, other, count, subresource="status")
     for stolen in (_put("/status/port/revision", 999), _put("/status/state", "Mine")):
         with pytest.raises(StoreError, match=r"status\.node, GuestPrepared and LinkReady only"):
-            agent.patch(ENI, mine, stolen, subresource="status")
+            agent.patch(ENIS, mine, stolen, subresource="status")
 
 
 def test_an_agent_says_of_its_own_node_what_its_kernel_can_do_and_nothing_else(
     agent: Store,
 ) -> None:
     veth = _put("/metadata/labels/datapath.openeni.io~1veth", "true")
-    agent.patch(NODE, "n1", veth)
+    agent.patch(NODES, "n1", veth)
     with pytest.raises(StoreError, match="labels its own node only, which is n1"):
-        agent.patch(NODE, "n2", veth)
+        agent.patch(NODES, "n2", veth)
     for more in (_put("/metadata/labels/zone", "mine"), _put("/spec/unschedulable", value=True)):
         with pytest.raises(StoreError, match=r"labels datapath\.openeni\.io/ only"):
-            agent.patch(NODE, "n1", more)
+            agent.patch(NODES, "n1", more)
 
 
 def test_an_agent_records_grants_of_its_own_node_only(
@@ -139,13 +139,14 @@ def test_an_agent_records_grants_of_its_own_node_only(
             "podUID": "0",
             "nodeName": "n2",
             "containerID": "0",
-            "eni": pooled["n2"]["metadata"]["name"],
-            "addresses": ["10.98.0.9"],
-            "mode": "Veth",
+            "eniName": pooled["n2"]["metadata"]["name"],
+            "poolName": "rights",
+            "address": "10.98.0.9",
+            "datapathMode": "Veth",
         },
     }
     with pytest.raises(StoreError, match="objects of its own node only, which is n1"):
-        agent.create(PODIP, body)
+        agent.create(PODIPS, body)
     assert running.api.get("/apis/openeni.io/v1alpha1/namespaces/default/podips/none") is None
 
 
@@ -153,10 +154,10 @@ def test_an_agent_may_neither_delete_an_eni_nor_change_a_pool(
     agent: Store, pooled: dict[str, Json]
 ) -> None:
     for refused in (
-        lambda: agent.delete(ENI, pooled["n1"]["metadata"]["name"]),
-        lambda: agent.patch(ENI, pooled["n1"]["metadata"]["name"], _put("/spec/retiring", [])),
-        lambda: agent.delete(ENIPOOL, "rights"),
-        lambda: agent.patch(ENIPOOL, "rights", _put("/spec/coolDown", "60s")),
+        lambda: agent.delete(ENIS, pooled["n1"]["metadata"]["name"]),
+        lambda: agent.patch(ENIS, pooled["n1"]["metadata"]["name"], _put("/spec/retiring", [])),
+        lambda: agent.delete(ENIPOOLS, "rights"),
+        lambda: agent.patch(ENIPOOLS, "rights", _put("/spec/coolDown", "60s")),
         lambda: agent.get(Kind("", "v1", "secrets", "Secret", namespaced=True), "x", NAMESPACE),
     ):
         with pytest.raises(StoreError, match="forbidden"):

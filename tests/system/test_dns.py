@@ -81,4 +81,4 @@ def test_the_dns_servers_address_is_one_of_the_pools(named: Running) -> None:
         f"/api/v1/namespaces/{dns.NAMESPACE}/pods", labelSelector=f"k8s-app={dns.SERVICE}"
     )
     podips = lab.podips_on(named, lab.enis_of(named, POOL))
-    assert [pod["status"]["podIP"]] in [podip["spec"]["addresses"] for podip in podips]
+    assert [pod["status"]["podIP"]] in [lab.addresses_of(podip) for podip in podips]

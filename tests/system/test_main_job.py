@@ -100,8 +100,8 @@ def _callers(running: Running, pod: str) -> list[str]:
 def test_a_remote_vm_finds_a_pod_at_its_enis_mac(deployed: Running) -> None:
     enis = {eni["metadata"]["name"]: eni for eni in lab.enis_of(deployed, lab.VETH)}
     for podip in lab.podips_on(deployed, list(enis.values())):
-        (address,) = podip["spec"]["addresses"]
-        mac = enis[podip["spec"]["eni"]]["status"]["port"]["macAddress"]
+        (address,) = lab.addresses_of(podip)
+        mac = enis[podip["spec"]["eniName"]]["status"]["port"]["macAddress"]
         deployed.reach.out(Place.REMOTE, "", connectivity.curl(address))
         show = ["ip", "neighbour", "show", address]
         assert mac in deployed.reach.out(Place.REMOTE, "", show)

@@ -25,14 +25,14 @@ def test_a_spoofed_source_and_a_spoofed_arp_sender_are_stopped_and_counted(
     deployed: Running,
 ) -> None:
     podip = lab.podips_on(deployed, lab.enis_of(deployed, lab.VETH))[0]
-    eni = deployed.api.request("GET", f"{lab.ENIS}/{podip['spec']['eni']}")
+    eni = deployed.api.request("GET", f"{lab.ENIS}/{podip['spec']['eniName']}")
     port, node = eni["status"]["port"], eni["spec"]["nodeName"]
     mac = port["macAddress"]
     bad = [
         frames.ipv4(mac, STOLEN, "10.98.3.250", frames.udp(9, 9)),
         frames.arp(mac, mac, STOLEN, "10.98.3.250"),
     ]
-    good = frames.ipv4(mac, podip["spec"]["addresses"][0], "10.98.3.250", frames.udp(9, 9))
+    good = frames.ipv4(mac, podip["spec"]["address"], "10.98.3.250", frames.udp(9, 9))
     before = deployed.dropped()
     device = eni["status"]["node"]["device"]
     words = [sys.executable, "-S", "-c", SEND, device, *(f.hex() for f in (*bad, good))]

@@ -99,7 +99,7 @@ class Demo:
         self._wait("the end of an earlier demo's pods", gone)
 
     def _apply(self, modes: Sequence[str]) -> None:
-        self.api.apply([workloads.pool(modes[0], selection="Default")])  # for people's own pods
+        self.api.apply([workloads.pool(modes[0], podSelector={})])  # for people's own pods
         self.api.apply(workloads.pool(mode) for mode in modes[1:])
         self.api.apply(dns.objects(modes[0]))
         self.api.apply([workloads.pool(REUSED, capacity=REUSED_CAPACITY)])
@@ -120,9 +120,9 @@ class Demo:
         """Return whether the demo's pools, their ENIs and the PodIPs on these are all Ready."""
         pools = {*modes, REUSED}
         found = [o for o in self.api.items(POOLS) if o["metadata"]["name"] in pools]
-        enis = [o for o in self.api.items(ENIS) if o["spec"]["pool"] in pools]
+        enis = [o for o in self.api.items(ENIS) if o["spec"]["poolName"] in pools]
         names = {o["metadata"]["name"] for o in enis}
-        podips = [o for o in self.api.items(PODIPS) if o["spec"]["eni"] in names]
+        podips = [o for o in self.api.items(PODIPS) if o["spec"]["eniName"] in names]
         return all(is_ready(o) for o in (*found, *enis, *podips))
 
     def _endpoints(self, name: str) -> int:
@@ -179,7 +179,7 @@ class Demo:
         self.api.request("PATCH", path, body, "application/merge-patch+json")
 
     def _cooling(self) -> int:
-        enis = [eni for eni in self.api.items(ENIS) if eni["spec"]["pool"] == REUSED]
+        enis = [eni for eni in self.api.items(ENIS) if eni["spec"]["poolName"] == REUSED]
         return sum(e.get("status", {}).get("node", {}).get("cooling", 0) for e in enis)
 
     def _report(self, what: str, found: int | str) -> bool:

@@ -117,6 +117,7 @@ class Installation:
             "KUBERNETES_SERVICE_PORT": str(layout.API_SERVER_PORT),
             "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
             "PYTHONUNBUFFERED": "1",
+            "XDG_CACHE_HOME": "/run/openeni-cache",  # stevedore's, which would be root's home
         }
 
     def _apply(self, objects: tuple[Json, ...]) -> None:

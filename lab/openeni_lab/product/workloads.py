@@ -9,9 +9,9 @@ COOL_DOWN: Final = "30s"  # the shortest allowed: the demo waits until addresses
 
 DATAPATHS: Final[dict[str, Json]] = {
     "veth": {"mode": "Veth"},
-    "ipvlan-l3s": {"mode": "IPVlan", "ipvlanMode": "L3S"},
-    "ipvlan-l2": {"mode": "IPVlan", "ipvlanMode": "L2"},
-    "ipvlan-l3": {"mode": "IPVlan", "ipvlanMode": "L3"},
+    "ipvlan-l3s": {"mode": "IPVlan", "ipvlan": {"mode": "L3S"}},
+    "ipvlan-l2": {"mode": "IPVlan", "ipvlan": {"mode": "L2"}},
+    "ipvlan-l3": {"mode": "IPVlan", "ipvlan": {"mode": "L3"}},
 }
 
 
@@ -22,8 +22,8 @@ def pool(name: str, *, addresses: int = 5, enis: int = 2, **spec: Any) -> Json:
         "kind": "ENIPool",
         "metadata": {"name": name},
         "spec": {
-            "subnets": [{"subnet": "pods"}],
-            "securityGroups": ["pods"],
+            "subnets": [{"name": "pods"}],
+            "securityGroups": [{"name": "pods"}],
             "datapath": DATAPATHS.get(name, DATAPATHS["veth"]),
             "capacity": {"addressesPerENI": addresses, "maxENIsPerNode": enis},
             "coolDown": COOL_DOWN,

@@ -16,7 +16,7 @@ from openeni_crds.meta import seconds
 from openeni_nodeagent.attachments.calls import Call
 from openeni_nodeagent.attachments.container_locks import Turns
 from openeni_nodeagent.attachments.grant_errors import why_empty
-from openeni_nodeagent.attachments.pool_choice import Choice
+from openeni_nodeagent.attachments.pool_choice import PoolChooser
 from openeni_nodeagent.clock import boot_seconds
 from openeni_nodeagent.cluster.cache import Cache
 from openeni_nodeagent.cluster.objects import Pod
@@ -52,7 +52,7 @@ class Sources:
 
     pods: Cache[Pod]
     enis: Cache[ENI]
-    choice: Choice
+    chooser: PoolChooser
     prepared: Callable[[str], bool]  # whether this process has prepared the ENI's link
     ready: Callable[[float], bool]  # wait until the caches are filled; False at the deadline
     settled: Callable[[], bool]  # whether journal, kernel and PodIPs have been compared
@@ -108,7 +108,7 @@ class Attach:
             raise CniError(
                 Code.TRY_AGAIN, "the agent has not read its objects from the API server yet"
             )
-        chosen = self._sources.choice.pool_for(request.pod_uid, name, call.deadline)
+        chosen = self._sources.chooser.pool_for(request.pod_uid, name, call.deadline)
         pool = chosen.pool
         if chosen.assumed:
             _log.warning("pod %s: the API server is away, ENIPool %s is assumed", name, pool.name)
@@ -127,7 +127,9 @@ class Attach:
         return grant
 
     def _why(self, pool: ENIPool) -> str:
-        return why_empty(pool, (e for e in self._sources.enis.all() if e.spec.pool == pool.name))
+        return why_empty(
+            pool, (e for e in self._sources.enis.all() if e.spec.pool_name == pool.name)
+        )
 
     def _connect(self, grant: Grant, netns: str) -> Wired:
         facts = self._grants.facts(grant.eni)

@@ -1,8 +1,9 @@
-"""Which pool a pod's ADD draws from, from what the watches of this node have told.
+"""Choose the pool that an ADD draws from, from what this node's watches have shown.
 
-kubelet may call before the watch has shown the pod, so a pod that is not known yet is waited for.
-With the API server away and no pool that asks for labels, the Default pool is the only answer
-there can be for a pod without an annotation: it is taken, and the grant says that it was assumed.
+kubelet may call before the watch shows the pod, so an unknown pod is waited for. While the API
+server is away, a pod whose labels, annotations and namespace are unknown can only be given the pool
+that every pod of this node would get: the one pool that serves the node, if it selects all pods of
+all namespaces. The grant then records that its pool was assumed.
 """
 
 import time
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from openeni_crds.enipool import ENIPool
-from openeni_crds.selection import NoPool, PodFacts, choose_pool, default_pool
+from openeni_crds.selection import NodeTraits, NoPool, PodTraits, choose_pool, serves
 from openeni_nodeagent.cluster.cache import Cache
-from openeni_nodeagent.cluster.objects import Namespace, Pod
+from openeni_nodeagent.cluster.facts import node_traits
+from openeni_nodeagent.cluster.objects import Namespace, Node, Pod
 from openeni_nodeagent.cni.protocol import CniError, Code
 
 POD_SECONDS: Final = 2.0
@@ -21,43 +23,52 @@ BROKEN_SECONDS: Final = 75.0  # the API server sends a bookmark a minute
 
 
 @dataclass(frozen=True)
-class Chosen:
+class PoolChoice:
     pool: ENIPool
     assumed: bool = False
 
 
-class Choice:
-    """The rule of openeni_crds.selection over the agent's caches."""
+class PoolChooser:
+    """Applies openeni_crds.selection to the agent's caches."""
 
     def __init__(
         self,
+        node: str,
+        *,
+        nodes: Cache[Node],
         pods: Cache[Pod],
         pools: Cache[ENIPool],
         namespaces: Cache[Namespace],
         silence: Callable[[], float],
     ) -> None:
         """`silence`: seconds since the watch of the pods has last been heard of."""
+        self._node = node
+        self._nodes = nodes
         self._pods = pods
         self._pools = pools
         self._namespaces = namespaces
         self._silence = silence
 
-    def pool_for(self, uid: str, name: str, deadline: float) -> Chosen:
-        """Raises CniError (try again) where no pool can be named, saying why."""
+    def pool_for(self, uid: str, name: str, deadline: float) -> PoolChoice:
+        """Return the pod's pool. Raises CniError (try again) with the reason if it has none."""
         pod = self._pods.wait(uid, max(min(POD_SECONDS, deadline - time.monotonic()), 0))
-        chosen = self._assume(name) if pod is None else self._choose(pod)
-        if chosen.pool.metadata.deleting:
-            raise CniError(Code.TRY_AGAIN, f"ENIPool {chosen.pool.name} is being deleted")
-        return chosen
+        return self._assume(name) if pod is None else self._choose(pod, name)
 
-    def _choose(self, pod: Pod) -> Chosen:
-        found = choose_pool(
-            PodFacts(pod.metadata.labels, pod.metadata.annotations, self._labels_of(pod)),
-            self._pools.all(),
-        )
+    def _choose(self, pod: Pod, name: str) -> PoolChoice:
+        meta = pod.metadata
+        traits = PodTraits(meta.namespace, meta.labels, meta.annotations, self._labels_of(pod))
+        found = choose_pool(traits, self._traits(), self._pools.all())
         if isinstance(found, NoPool):
-            raise CniError(Code.TRY_AGAIN, found.why)
-        return Chosen(found)
+            raise CniError(Code.TRY_AGAIN, f"no ENIPool for pod {name}", found.why)
+        return PoolChoice(found)
+
+    def _traits(self) -> NodeTraits:
+        node = self._nodes.get(self._node)
+        if node is None:
+            raise CniError(
+                Code.TRY_AGAIN, f"the agent has not seen Node {self._node} at the API server yet"
+            )
+        return node_traits(node)
 
     def _labels_of(self, pod: Pod) -> dict[str, str]:
         if not any(pool.spec.namespace_selector is not None for pool in self._pools.all()):
@@ -70,21 +81,25 @@ class Choice:
             )
         return namespace.metadata.labels
 
-    def _assume(self, name: str) -> Chosen:
-        pools = self._pools.all()
+    def _assume(self, name: str) -> PoolChoice:
         if self._silence() < BROKEN_SECONDS:
             raise CniError(Code.TRY_AGAIN, f"pod {name} has not been seen on this node yet")
-        if any(p.spec.pod_selector or p.spec.namespace_selector for p in pools):
+        traits = self._traits()
+        here = [pool for pool in self._pools.all() if serves(pool, traits)]
+        if len(here) != 1 or not _selects_every_pod(here[0]):
             raise CniError(
                 Code.TRY_AGAIN,
-                f"the API server is away and pod {name}'s labels, which decide its pool, "
-                "are not known",
+                f"the API server is away and pod {name} is unknown, so its ENIPool is too",
+                "only a node with a single ENIPool, whose podSelector is {} and which has no "
+                "namespaceSelector, serves unknown pods",
             )
-        pool = default_pool(pools)
-        if pool is None:
-            raise CniError(
-                Code.TRY_AGAIN,
-                f"the API server is away, pod {name}'s annotations are not known, "
-                "and there is no Default pool",
-            )
-        return Chosen(pool, assumed=True)
+        return PoolChoice(here[0], assumed=True)
+
+
+def _selects_every_pod(pool: ENIPool) -> bool:
+    selector = pool.spec.pod_selector
+    return (
+        selector is not None
+        and not (selector.match_labels or selector.match_expressions)
+        and pool.spec.namespace_selector is None
+    )

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from openeni_crds.conditions import Type, is_true
 from openeni_crds.eni import ENI
+from openeni_crds.selection import NodeTraits, server_of
 from openeni_nodeagent.cluster.objects import Node, ServiceCIDR
 from openeni_nodeagent.grants.ledger import EniView, family
 from openeni_nodeagent.wiring import EniFacts, NodeFacts
@@ -30,17 +31,22 @@ def eni_view(eni: ENI, *, link_ready: bool) -> EniView:
     port, node = eni.status.port, eni.status.node
     return EniView(
         eni.name,
-        eni.spec.pool,
+        eni.spec.pool_name,
         eni.metadata.generation,
         frozenset(family(subnet.cidr) for subnet in port.subnets) if port else frozenset(),
         port.addresses if port else (),
         frozenset(eni.spec.retiring),
         frozenset(answer.address for answer in node.retired) if node else frozenset(),
         deleting=eni.metadata.deleting,
-        mode=eni.spec.datapath.label,
+        mode=eni.spec.datapath.word,
         mtu=eni.spec.mtu,
         usable=link_ready and attached(eni),
     )
+
+
+def node_traits(node: Node) -> NodeTraits:
+    """Return what decides which pools serve the node."""
+    return NodeTraits(node.metadata.labels, server_of(node.spec.provider_id))
 
 
 def node_facts(node: Node, cidrs: Iterable[ServiceCIDR], local_dns: tuple[str, ...]) -> NodeFacts:

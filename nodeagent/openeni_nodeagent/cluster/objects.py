@@ -1,6 +1,6 @@
 """The little that the agent reads of Kubernetes' own objects."""
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from openeni_crds.meta import ObjectMeta, decodable
 
@@ -28,9 +28,14 @@ class NodeStatus(Struct, frozen=True):
     addresses: tuple[NodeAddress, ...] = ()
 
 
+class NodeSpec(Struct, frozen=True):
+    provider_id: str = field(name="providerID", default="")
+
+
 @decodable
 class Node(Struct, frozen=True):
     metadata: ObjectMeta
+    spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
 
 

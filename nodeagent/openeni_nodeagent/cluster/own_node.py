@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH
-from openeni_crds.names import NODE as KIND
+from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH, NODES
 from openeni_kube.result import Done, Result, Retry
 from openeni_kube.store import Store, StoreError
 from openeni_nodeagent.cluster.cache import Cache
@@ -77,7 +76,7 @@ class NodeSide:
             for k, v in wrong.items()
         ]
         try:
-            self._store.patch(KIND, node.metadata.name, operations)
+            self._store.patch(NODES, node.metadata.name, operations)
         except StoreError as error:
             return Retry(f"node {node.metadata.name} cannot be labelled: {error}")
         return Done()

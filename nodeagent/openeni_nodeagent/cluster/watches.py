@@ -22,14 +22,14 @@ _log: Final = logging.getLogger(__name__)
 class Caches:
     """One a kind; filled by Watches."""
 
-    nodes: Cache[Node] = field(default_factory=lambda: Cache(names.NODE, Node))
-    pods: Cache[Pod] = field(default_factory=lambda: Cache(names.POD, Pod, by_uid))
-    enis: Cache[ENI] = field(default_factory=lambda: Cache(names.ENI, ENI))
-    podips: Cache[PodIP] = field(default_factory=lambda: Cache(names.PODIP, PodIP))
-    pools: Cache[ENIPool] = field(default_factory=lambda: Cache(names.ENIPOOL, ENIPool))
-    namespaces: Cache[Namespace] = field(default_factory=lambda: Cache(names.NAMESPACE, Namespace))
+    nodes: Cache[Node] = field(default_factory=lambda: Cache(names.NODES, Node))
+    pods: Cache[Pod] = field(default_factory=lambda: Cache(names.PODS, Pod, by_uid))
+    enis: Cache[ENI] = field(default_factory=lambda: Cache(names.ENIS, ENI))
+    podips: Cache[PodIP] = field(default_factory=lambda: Cache(names.PODIPS, PodIP))
+    pools: Cache[ENIPool] = field(default_factory=lambda: Cache(names.ENIPOOLS, ENIPool))
+    namespaces: Cache[Namespace] = field(default_factory=lambda: Cache(names.NAMESPACES, Namespace))
     cidrs: Cache[ServiceCIDR] = field(
-        default_factory=lambda: Cache(names.SERVICE_CIDR, ServiceCIDR)
+        default_factory=lambda: Cache(names.SERVICE_CIDRS, ServiceCIDR)
     )
 
 
@@ -98,7 +98,7 @@ class Watches:
     def _cidrs_served(self) -> bool:
         """ServiceCIDR is v1 since Kubernetes 1.33."""
         try:
-            self._store.list(names.SERVICE_CIDR)
+            self._store.list(names.SERVICE_CIDRS)
         except NotFoundError:
             _log.error(
                 "this cluster has no networking.k8s.io/v1 ServiceCIDR: "

@@ -235,6 +235,7 @@ class Grants:
             ask.name,
             ask.netns,
             chosen.eni.name,
+            chosen.eni.pool,
             chosen.addresses,
             chosen.eni.mode,
             chosen.eni.mtu,

@@ -31,12 +31,13 @@ class Grant(Struct, frozen=True):
     name: str
     netns: str
     eni: str
+    pool: str
     addresses: tuple[str, ...]
-    mode: str  # Datapath.label
+    mode: str  # Datapath.word
     mtu: int  # bytes, of the pod's interface
     at: float  # when it was given
     rest: float  # how long its addresses rest afterwards
-    assumed: bool = False  # the pod's pool was not known; the Default pool was taken
+    assumed: bool = False  # the pod's pool was not known; a pool was assumed
     connected: bool = False  # the datapath stands
     host_interface: str = ""
     gateway: tuple[str, ...] = ()
@@ -54,7 +55,7 @@ class EniView:
     retiring: frozenset[str] = frozenset()
     retired: frozenset[str] = frozenset()  # acknowledged before this process began
     deleting: bool = False
-    mode: str = ""  # Datapath.label
+    mode: str = ""  # Datapath.word
     mtu: int = 0  # bytes, of its pods' interfaces
     usable: bool = True  # its port is there and attached, and its link carries pods
 

@@ -10,8 +10,8 @@ from typing import Final
 
 from openeni_crds.conditions import Condition
 from openeni_crds.eni import ENI, NodeStatus
-from openeni_crds.names import ENI as ENI_KIND
-from openeni_crds.names import MANAGER_AGENT
+from openeni_crds.meta import parse_time
+from openeni_crds.names import ENIS, MANAGER_AGENT
 from openeni_kube.result import Done, RequeueAfter, Result, Retry, requeue
 from openeni_kube.store import ConflictError, NotFoundError, Store, StoreError
 from openeni_nodeagent.clock import now_text
@@ -69,7 +69,7 @@ class EniStatus:
     def _write(self, eni: ENI, node: NodeStatus, said: tuple[Condition, ...]) -> Retry | None:
         try:
             self._store.apply(
-                ENI_KIND, body(eni, node, said), manager=MANAGER_AGENT, subresource="status"
+                ENIS, body(eni, node, said), manager=MANAGER_AGENT, subresource="status"
             )
         except (NotFoundError, ConflictError):
             return None  # gone, or another one by that name: the watch will tell
@@ -88,9 +88,8 @@ class EniStatus:
         return node == before and _timeless(said) == _timeless(conditions_before)
 
     def _idle_since(self, eni: ENI) -> str:
-        shown_since = eni.status.node.idle_since if eni.status.node else ""
         with self._lock:
-            return self._idle.setdefault(eni.name, shown_since or now_text())
+            return self._idle.setdefault(eni.name, _reported_idle(eni) or now_text())
 
     def _written_at(self, name: str) -> float:
         return self._written[name][0] if name in self._written else float("-inf")
@@ -99,6 +98,16 @@ class EniStatus:
         self._written.pop(name, None)
         with self._lock:
             self._idle.pop(name, None)
+
+
+def _reported_idle(eni: ENI) -> str:
+    """Return what an earlier process reported; "" where that is no time."""
+    reported = eni.status.node.idle_since if eni.status.node else ""
+    try:
+        parse_time(reported)
+    except ValueError:
+        return ""
+    return reported
 
 
 def _timeless(said: tuple[Condition, ...]) -> list[tuple[str, str, str, str, int]]:

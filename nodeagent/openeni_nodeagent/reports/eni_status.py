@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from openeni_crds import names
 from openeni_crds.conditions import Condition, Reason, Type, condition, merge
-from openeni_crds.eni import ENI, AddressAt, NodeStatus
+from openeni_crds.eni import ENI, NodeStatus, RetireAnswer
 from openeni_crds.meta import Json, encode
 from openeni_nodeagent.grants.ledger import Answers, Counts
 
@@ -34,8 +34,8 @@ class Side:
 
 
 def node_status(side: Side, answers: Answers, counts: Counts, idle_since: str) -> NodeStatus:
-    def at(addresses: tuple[str, ...]) -> tuple[AddressAt, ...]:
-        return tuple(AddressAt(address, answers.generation) for address in addresses)
+    def at(addresses: tuple[str, ...]) -> tuple[RetireAnswer, ...]:
+        return tuple(RetireAnswer(address, answers.generation) for address in addresses)
 
     return NodeStatus(
         device=side.device,
@@ -63,7 +63,7 @@ def body(eni: ENI, node: NodeStatus, said: tuple[Condition, ...]) -> Json:
     counts = {"granted": node.granted, "cooling": node.cooling, "available": node.available}
     return {
         "apiVersion": names.API_VERSION,
-        "kind": names.ENI.name,
+        "kind": names.ENIS.name,
         "metadata": {"name": eni.name, "uid": eni.metadata.uid},
         "status": {"conditions": [encode(c) for c in said], "node": encode(node) | counts},
     }

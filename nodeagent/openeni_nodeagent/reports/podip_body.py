@@ -2,24 +2,34 @@
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from openeni_crds import names
 from openeni_crds.conditions import Condition, Reason, Type, condition, merge
 from openeni_crds.meta import Json, encode
 from openeni_crds.podip import PodIP, PodIPSpec
-from openeni_nodeagent.grants.ledger import Grant
+from openeni_nodeagent.grants.ledger import Grant, family
 
-_ASSUMED = "the API server was away: the Default pool was assumed"
+_ASSUMED = "the API server was away: the pod's ENIPool was assumed"
 
 
 def spec(grant: Grant, node: str) -> PodIPSpec:
+    by_family = {family(address): address for address in grant.addresses}
     return PodIPSpec(
-        grant.holder.pod_uid,
-        node,
-        grant.holder.container_id,
-        grant.eni,
-        grant.addresses,
-        grant.mode,
+        pod_uid=grant.holder.pod_uid,
+        node_name=node,
+        container_id=grant.holder.container_id,
+        eni_name=grant.eni,
+        pool_name=grant.pool,
+        datapath_mode=grant.mode,
+        address=by_family.get(4),
+        address_ipv6=by_family.get(6),
     )
+
+
+def same_grant(one: PodIPSpec, other: PodIPSpec) -> bool:
+    """Return whether both record one grant; a new sandbox of the pod may keep its address."""
+    return replace(one, container_id="") == replace(other, container_id="")
 
 
 def body(grant: Grant, node: str) -> Json:
@@ -27,7 +37,7 @@ def body(grant: Grant, node: str) -> Json:
     owner = {"apiVersion": "v1", "kind": "Pod", "name": grant.name, "uid": grant.holder.pod_uid}
     return {
         "apiVersion": names.API_VERSION,
-        "kind": names.PODIP.name,
+        "kind": names.PODIPS.name,
         "metadata": {
             "name": grant.name,
             "namespace": grant.namespace,
@@ -92,7 +102,7 @@ def status(
     same = all(mine.get(c.type) == c for c in said) and shown == wanted
     return {
         "apiVersion": names.API_VERSION,
-        "kind": names.PODIP.name,
+        "kind": names.PODIPS.name,
         "metadata": {
             "name": podip.name,
             "namespace": podip.namespace,

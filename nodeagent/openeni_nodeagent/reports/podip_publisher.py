@@ -9,8 +9,7 @@ from typing import Final
 
 from openeni_crds.eni import ENI
 from openeni_crds.meta import Json, decode
-from openeni_crds.names import FINALIZER_PODIP, MANAGER_AGENT
-from openeni_crds.names import PODIP as KIND
+from openeni_crds.names import FINALIZER_PODIP, MANAGER_AGENT, PODIPS
 from openeni_crds.podip import PodIP
 from openeni_kube.result import Result, Retry, requeue
 from openeni_kube.store import ConflictError, InvalidError, NotFoundError, Store, StoreError
@@ -67,24 +66,28 @@ class Publisher:
             there = self._create(grant)
         if there.spec.pod_uid != grant.holder.pod_uid:
             return WAIT_SECONDS  # an older pod of that name is still on its way out
-        if there.spec != podip_body.spec(grant, self._node):
+        wanted = podip_body.spec(grant, self._node)
+        if not podip_body.same_grant(there.spec, wanted):
+            self._end(there)  # another address: what a PodIP records never changes
+            return LAG_SECONDS
+        if there.spec != wanted:
             applied = self._store.apply(
-                KIND, podip_body.body(grant, self._node), manager=MANAGER_AGENT
+                PODIPS, podip_body.body(grant, self._node), manager=MANAGER_AGENT
             )
             there = decode(applied, PodIP)
         eni = self._enis.get(grant.eni)
         on_port = frozenset(eni.status.port.addresses) if eni and eni.status.port else None
         body, same = podip_body.status(there, grant, on_port, now_text())
         if not same:
-            self._store.apply(KIND, body, manager=MANAGER_AGENT, subresource="status")
+            self._store.apply(PODIPS, body, manager=MANAGER_AGENT, subresource="status")
         return None
 
     def _create(self, grant: Grant) -> PodIP:
         """Return the PodIP of that name: ours now, or another pod's that was there before."""
         try:
-            return decode(self._store.create(KIND, podip_body.body(grant, self._node)), PodIP)
+            return decode(self._store.create(PODIPS, podip_body.body(grant, self._node)), PodIP)
         except ConflictError:
-            return decode(self._store.get(KIND, grant.name, grant.namespace), PodIP)
+            return decode(self._store.get(PODIPS, grant.name, grant.namespace), PodIP)
 
     def _end(self, podip: PodIP) -> None:
         """Take the finalizer off and delete: nobody holds the address any more."""
@@ -95,8 +98,8 @@ class Publisher:
         ]
         try:
             if FINALIZER_PODIP in podip.metadata.finalizers:
-                self._store.patch(KIND, podip.name, operations, podip.namespace)
+                self._store.patch(PODIPS, podip.name, operations, podip.namespace)
             if not podip.metadata.deleting:
-                self._store.delete(KIND, podip.name, podip.namespace, uid=podip.metadata.uid)
+                self._store.delete(PODIPS, podip.name, podip.namespace, uid=podip.metadata.uid)
         except (NotFoundError, InvalidError):
             pass  # gone, or another one by that name: `test` failed

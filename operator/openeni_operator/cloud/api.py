@@ -7,6 +7,8 @@ method raises CloudErrors, has a timeout and does not retry.
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from openeni_crds.terms import SecurityGroupTerm, SubnetTerm
+
 ACTIVE: Final = "ACTIVE"
 
 
@@ -80,13 +82,13 @@ class Server:
 class Cloud(Protocol):
     """One project in one region."""
 
-    def find_subnets(self, id_or_name: str) -> tuple[Subnet, ...]:
-        """Return every subnet with this ID or name; names are not unique."""
+    def find_subnets(self, term: SubnetTerm) -> tuple[Subnet, ...]:
+        """Return the subnets that the term selects, by name and ID; its zone is ignored."""
         ...
 
     def subnets_of(self, network_id: str) -> tuple[Subnet, ...]: ...
 
-    def find_security_groups(self, id_or_name: str) -> tuple[SecurityGroup, ...]: ...
+    def find_security_groups(self, term: SecurityGroupTerm) -> tuple[SecurityGroup, ...]: ...
 
     def network(self, network_id: str) -> Network: ...
 

@@ -17,15 +17,8 @@ import openstack.exceptions
 from keystoneauth1 import exceptions as keystone
 from keystoneauth1.session import TCPKeepAliveAdapter
 
-from openeni_operator.cloud.api import (
-    FixedIP,
-    Network,
-    NewPort,
-    Port,
-    SecurityGroup,
-    Server,
-    Subnet,
-)
+from openeni_crds.terms import SecurityGroupTerm, SubnetTerm, selects
+from openeni_operator.cloud.api import Network, NewPort, Port, SecurityGroup, Server, Subnet
 from openeni_operator.cloud.budget import CallType
 from openeni_operator.cloud.call_limiter import CallLimiter
 from openeni_operator.cloud.error_responses import (
@@ -41,10 +34,17 @@ from openeni_operator.cloud.errors import (
     InvalidRequestError,
     ResourceNotFoundError,
 )
+from openeni_operator.cloud.sdk_objects import (
+    to_limit,
+    to_network,
+    to_port,
+    to_security_group,
+    to_server,
+    to_subnet,
+)
 
 T = TypeVar("T")
 _POOL_SIZE: Final = 32  # above the sum of calls in flight; requests' default is 10
-_SLAAC_MODES: Final = ("slaac", "dhcpv6-stateless")  # IPv6 modes with derived addresses
 
 
 def connect(file: Path, name: str, limiter: CallLimiter, timeout: float) -> "OpenStackCloud":
@@ -70,39 +70,39 @@ class OpenStackCloud:
         self._connection = connection
         self._limiter = limiter
 
-    def find_subnets(self, id_or_name: str) -> tuple[Subnet, ...]:
-        return self._by_id_or_name("find subnets", self._network.subnets, _subnet, id_or_name)
+    def find_subnets(self, term: SubnetTerm) -> tuple[Subnet, ...]:
+        return self._selected("find subnets", self._network.subnets, to_subnet, term)
 
     def subnets_of(self, network_id: str) -> tuple[Subnet, ...]:
         found = self._list(
-            "list subnets", lambda: map(_subnet, self._network.subnets(network_id=network_id))
+            "list subnets", lambda: map(to_subnet, self._network.subnets(network_id=network_id))
         )
         return tuple(s for s in found if s.network_id == network_id)
 
-    def find_security_groups(self, id_or_name: str) -> tuple[SecurityGroup, ...]:
-        return self._by_id_or_name(
-            "find security groups", self._network.security_groups, _security_group, id_or_name
+    def find_security_groups(self, term: SecurityGroupTerm) -> tuple[SecurityGroup, ...]:
+        return self._selected(
+            "find security groups", self._network.security_groups, to_security_group, term
         )
 
     def network(self, network_id: str) -> Network:
-        return self._read("get network", lambda: _network(self._network.get_network(network_id)))
+        return self._read("get network", lambda: to_network(self._network.get_network(network_id)))
 
     def port_quota(self) -> int:
         project = self._connection.current_project_id
         return self._read(
-            "get quota", lambda: _limit(self._network.get_quota(project, details=True).ports)
+            "get quota", lambda: to_limit(self._network.get_quota(project, details=True).ports)
         )
 
     def port(self, port_id: str) -> Port:
-        return self._read("get port", lambda: _port(self._network.get_port(port_id)))
+        return self._read("get port", lambda: to_port(self._network.get_port(port_id)))
 
     def ports_named(self, name: str) -> tuple[Port, ...]:
-        found = self._list("find port", lambda: map(_port, self._network.ports(name=name)))
+        found = self._list("find port", lambda: map(to_port, self._network.ports(name=name)))
         return tuple(p for p in found if p.name == name)
 
     def ports_on(self, network_id: str) -> tuple[Port, ...]:
         found = self._list(
-            "list ports", lambda: map(_port, self._network.ports(network_id=network_id))
+            "list ports", lambda: map(to_port, self._network.ports(network_id=network_id))
         )
         return tuple(p for p in found if p.network_id == network_id)
 
@@ -111,7 +111,7 @@ class OpenStackCloud:
         return self._write(
             "create port",
             wanted.name,
-            lambda: _port(
+            lambda: to_port(
                 self._network.create_port(
                     name=wanted.name,
                     network_id=wanted.network_id,
@@ -129,7 +129,7 @@ class OpenStackCloud:
         self._write("delete port", port_id, lambda: self._network.delete_port(port_id))
 
     def server(self, server_id: str) -> Server:
-        return self._read("get server", lambda: _server(self._compute.get_server(server_id)))
+        return self._read("get server", lambda: to_server(self._compute.get_server(server_id)))
 
     def attach(self, server_id: str, port_id: str) -> None:
         self._attachment(
@@ -149,17 +149,18 @@ class OpenStackCloud:
         response = self._network.put(f"/ports/{port_id}/tags", json={"tags": list(tags)})
         openstack.exceptions.raise_from_response(response)
 
-    def _by_id_or_name(
-        self, operation: str, find: Callable[..., Any], convert: Callable[[Any], T], id_or_name: str
+    def _selected(
+        self,
+        operation: str,
+        find: Callable[..., Any],
+        convert: Callable[[Any], T],
+        term: SubnetTerm | SecurityGroupTerm,
     ) -> tuple[T, ...]:
-        """Look up by ID, then by name."""
-        by_id = self._list(
-            operation, lambda: [i for i in find(id=id_or_name) if i.id == id_or_name]
-        )
-        found = by_id or self._list(
-            operation, lambda: [i for i in find(name=id_or_name) if i.name == id_or_name]
-        )
-        return tuple(map(convert, found))
+        """List with the term as the filter, then filter again."""
+        filters = {"id": term.id, "name": term.name, "tags": ",".join(term.tags or ())}
+        query = {key: value for key, value in filters.items() if value}
+        found = self._list(operation, lambda: [i for i in find(**query) if _matches(term, i)])
+        return tuple(convert(i) for i in sorted(found, key=lambda i: (i.name or "", i.id)))
 
     def _list(self, operation: str, do: Callable[[], Iterable[T]]) -> tuple[T, ...]:
         return self._read(operation, lambda: tuple(do()))
@@ -251,47 +252,5 @@ def _classify(error: Exception, call_type: CallType, cloud: str) -> CloudError: 
             )
 
 
-def _port(found: Any) -> Port:
-    return Port(
-        id=found.id,
-        name=found.name or "",
-        network_id=found.network_id or "",
-        mac_address=found.mac_address or "",
-        status=found.status or "",
-        device_id=found.device_id or "",
-        fixed_ips=tuple(FixedIP(f["subnet_id"], f["ip_address"]) for f in found.fixed_ips or ()),
-        tags=frozenset(found.tags or ()),
-        revision=found.revision_number or 0,
-        created_at=found.created_at or "",
-    )
-
-
-def _subnet(found: Any) -> Subnet:
-    modes = (found.ipv6_address_mode, found.ipv6_ra_mode)
-    return Subnet(
-        id=found.id,
-        name=found.name or "",
-        network_id=found.network_id,
-        cidr=found.cidr,
-        ip_version=found.ip_version,
-        gateway=found.gateway_ip or "",
-        dhcp=bool(found.is_dhcp_enabled),
-        slaac=any(mode in _SLAAC_MODES for mode in modes),
-        pools=tuple((p["start"], p["end"]) for p in found.allocation_pools or ()),
-    )
-
-
-def _network(found: Any) -> Network:
-    return Network(found.id, found.name or "", found.mtu or 1500)
-
-
-def _security_group(found: Any) -> SecurityGroup:
-    return SecurityGroup(found.id, found.name or "")
-
-
-def _server(found: Any) -> Server:
-    return Server(found.id)
-
-
-def _limit(quota: Any) -> int:
-    return int(quota.get("limit", -1))
+def _matches(term: SubnetTerm | SecurityGroupTerm, found: Any) -> bool:
+    return selects(term, found.id, found.name or "", found.tags or ())

@@ -6,7 +6,7 @@ from typing import Final
 
 from openeni_crds.conditions import Type, is_true
 from openeni_crds.eni import ENI, PortStatus, PortSubnet
-from openeni_crds.names import NODE, port_name, port_tags
+from openeni_crds.names import NODES, port_name, port_tags
 from openeni_kube.store import NotFoundError, Store
 from openeni_operator.cause import Cause
 from openeni_operator.cloud import errors
@@ -88,7 +88,7 @@ def _find_ports(deps: ENIDependencies, cloud: Cloud, eni: ENI) -> tuple[Port, ..
     name = port_name(deps.cluster_id, eni.metadata.uid)
     recorded = eni.status.port
     if recorded and not eni.metadata.deleting and is_true(eni.status.conditions, Type.READY):
-        cached = deps.ports.ports_on(eni.spec.cloud, cloud, eni.spec.network)
+        cached = deps.ports.ports_on(eni.spec.cloud, cloud, eni.spec.network_id)
         own = tuple(p for p in cached if p.name == name)
         if len(own) == 1 and _is_unchanged(own[0], recorded, eni.spec.server_id):
             return own
@@ -115,7 +115,7 @@ def _is_node_missing(deps: ENIDependencies, eni: ENI) -> bool:
     if cached is not None and not cached.is_other_server(eni.spec.server_id):
         return False
     try:
-        node = parse_node(deps.store.get(NODE, eni.spec.node_name))
+        node = parse_node(deps.store.get(NODES, eni.spec.node_name))
     except NotFoundError:
         return True
     return node.is_other_server(eni.spec.server_id)
@@ -134,12 +134,12 @@ def _network_facts(cloud: Cloud, eni: ENI, port: Port) -> NetworkFacts:
     recorded = eni.status.port
     if recorded is not None and recorded.id == port.id:
         return NetworkFacts(recorded.mtu, recorded.subnets)
-    known = {s.id: s for s in cloud.subnets_of(eni.spec.network)}
-    missing = [s for s in eni.spec.subnets if s not in known]
+    known = {s.id: s for s in cloud.subnets_of(eni.spec.network_id)}
+    missing = [s for s in eni.spec.subnet_ids if s not in known]
     if missing:
         raise errors.ResourceNotFoundError(
             f"subnet {missing[0]} no longer exists on the network; delete this ENI"
         )
-    chosen = (known[s] for s in eni.spec.subnets)
-    mtu = cloud.network(eni.spec.network).mtu
+    chosen = (known[s] for s in eni.spec.subnet_ids)
+    mtu = cloud.network(eni.spec.network_id).mtu
     return NetworkFacts(mtu, tuple(PortSubnet(s.id, s.cidr, s.gateway) for s in chosen))

@@ -6,8 +6,7 @@ from typing import Final
 from openeni_crds.conditions import Reason, Type, find
 from openeni_crds.eni import ENI
 from openeni_crds.meta import encode
-from openeni_crds.names import ENI as ENI_KIND
-from openeni_crds.names import FINALIZER_ENI, port_name, port_tags
+from openeni_crds.names import ENIS, FINALIZER_ENI, port_name, port_tags
 from openeni_kube.result import Done, Invalid, RequeueAfter, Result, Retry
 from openeni_kube.store import StoreError
 from openeni_operator.cause import Cause
@@ -93,7 +92,7 @@ class _ENIReconcile:
                 self._write_status(observation, None)
                 return Done()
             case RemoveFinalizer():
-                remove_finalizer(self.deps.store, ENI_KIND, self.eni.metadata, FINALIZER_ENI)
+                remove_finalizer(self.deps.store, ENIS, self.eni.metadata, FINALIZER_ENI)
                 return Done()
             case Wait(reason, message, after):
                 failure = self.tracker.attach_failure if reason is Reason.ATTACH_UNKNOWN else None
@@ -135,10 +134,10 @@ class _ENIReconcile:
         spec = self.eni.spec
         wanted = NewPort(
             name=port_name(self.deps.cluster_id, self.eni.metadata.uid),
-            network_id=spec.network,
-            subnet_ids=spec.subnets,
-            count=spec.addresses + 1,  # and the primary address
-            security_group_ids=spec.security_groups,
+            network_id=spec.network_id,
+            subnet_ids=spec.subnet_ids,
+            count=spec.address_count + 1,  # and the primary address
+            security_group_ids=spec.security_group_ids,
             tags=port_tags(self.deps.cluster_id, self.eni.metadata.uid),
         )
         try:
@@ -187,7 +186,7 @@ class _ENIReconcile:
         desired = desired_status(self.eni, observed, cause, self.deps.now())
         if desired != current_status(self.eni):
             metadata, status = self.eni.metadata, encode(desired)
-            write_status(self.deps.store, self.deps.state, ENI_KIND, metadata, status)
+            write_status(self.deps.store, self.deps.state, ENIS, metadata, status)
 
 
 class ServerNotFoundError(errors.ResourceNotFoundError):

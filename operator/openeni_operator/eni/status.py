@@ -9,6 +9,7 @@ from openeni_crds.conditions import Condition, Reason, Status, Type, condition, 
 from openeni_crds.eni import ENI, ENIStatus, PortStatus, PortSubnet
 from openeni_operator.cause import Cause
 from openeni_operator.cloud.api import ACTIVE, Port
+from openeni_operator.eni.report import AgentReport, agent_report
 
 OWNED: Final = (Type.PORT_READY, Type.ATTACHED, Type.READY)
 
@@ -90,15 +91,15 @@ def desired_status(
         status=attached and exists,
         generation=generation,
     )
-    ready = _ready(eni, (port_ready, attached_condition), cause)
+    ready = _ready(eni, (port_ready, attached_condition), cause, agent_report(eni, now))
     conditions = merge(eni.status.conditions, (port_ready, attached_condition, ready), now)
-    return ENIStatus(conditions=_sorted(conditions), state=_state_column(eni, ready), port=port)
+    return ENIStatus(conditions=_sorted(conditions), port=port)
 
 
 def current_status(eni: ENI) -> ENIStatus:
     """Return the operator's part of the ENI's present status."""
     own = [c for c in eni.status.conditions if c.type in OWNED]
-    return ENIStatus(conditions=_sorted(own), state=eni.status.state, port=eni.status.port)
+    return ENIStatus(conditions=_sorted(own), port=eni.status.port)
 
 
 def in_use(eni: ENI, port: Port | None) -> bool:
@@ -123,7 +124,9 @@ def retired_addresses(eni: ENI) -> set[str]:
     }
 
 
-def _ready(eni: ENI, own: tuple[Condition, ...], cause: Cause | None) -> Condition:
+def _ready(
+    eni: ENI, own: tuple[Condition, ...], cause: Cause | None, report: AgentReport
+) -> Condition:
     """Derive Ready from the first condition that is not True."""
     generation = eni.metadata.generation
 
@@ -140,6 +143,11 @@ def _ready(eni: ENI, own: tuple[Condition, ...], cause: Cause | None) -> Conditi
             return not_ready(Reason.WAITING_FOR_AGENT, message)
         if part.status != Status.TRUE:
             return not_ready(part.reason, part.message)
+    if report.error:
+        return not_ready(
+            Reason.AGENT_REPORT_INVALID,
+            f"{report.error}; see the log of the agent of node {eni.spec.node_name}",
+        )
     return condition(Type.READY, Reason.READY, status=True, generation=generation)
 
 
@@ -149,12 +157,6 @@ def _reason_and_message(ok: bool, reason: Reason, cause: Cause) -> tuple[Reason,
 
 def _is_attached(eni: ENI, port: Port | None) -> bool:
     return port is not None and port.device_id == eni.spec.server_id and port.status == ACTIVE
-
-
-def _state_column(eni: ENI, ready: Condition) -> str:
-    if eni.metadata.deleting:
-        return "Deleting"
-    return "Ready" if ready.status == Status.TRUE else ready.reason
 
 
 def _lowest(port: Port, network: NetworkFacts) -> tuple[str, ...]:

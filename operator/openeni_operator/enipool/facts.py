@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from openeni_crds.conditions import Type, is_true
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool, ReclaimPolicy
 from openeni_crds.meta import seconds
-from openeni_crds.selection import PodFacts, choose_pool
+from openeni_crds.selection import choose_pool, selects_node
 from openeni_operator.core_objects import Node, PendingPod
+from openeni_operator.eni.report import agent_report, capacity_of
 from openeni_operator.eni.status import retired_addresses
 from openeni_operator.enipool.plan import ENIState, NodeState, SizingPolicy
 from openeni_operator.enipool.resolve import Resolution
@@ -26,13 +26,9 @@ class PoolFacts:
     waiting: Mapping[str, frozenset[str]]  # node -> UIDs of pods that wait for this pool
     now: str  # RFC 3339
 
-    def selects(self, node: Node) -> bool:
-        selector = self.pool.spec.node_selector
-        return selector is None or selector.matches(node.labels)
-
     def selected_nodes(self) -> list[Node]:
-        """Return the OpenStack nodes that the pool selects, by name."""
-        selected = (n for n in self.nodes.values() if n.server_id and self.selects(n))
+        """Return the nodes that the pool selects, by name."""
+        selected = (n for n in self.nodes.values() if selects_node(self.pool, n.traits))
         return sorted(selected, key=lambda node: node.name)
 
     def enis_on(self, node: str) -> tuple[ENI, ...]:
@@ -81,13 +77,17 @@ def waiting_pods_by_node(
     pools: Iterable[ENIPool],
     pods: Iterable[PendingPod],
     labels: Mapping[str, dict[str, str]],
+    nodes: Mapping[str, Node],
 ) -> dict[str, frozenset[str]]:
     """Return, by node, the UIDs of the pods that wait for an address of this pool."""
     candidates = list(pools)
     found: dict[str, set[str]] = {}
     for pod in pods:
-        facts = PodFacts(pod.labels, pod.annotations, labels.get(pod.namespace, {}))
-        chosen = choose_pool(facts, candidates)
+        node = nodes.get(pod.node)
+        if node is None:
+            continue
+        facts = pod.traits(labels.get(pod.namespace, {}))
+        chosen = choose_pool(facts, node.traits, candidates)
         if isinstance(chosen, ENIPool) and chosen.name == pool.name:
             found.setdefault(pod.node, set()).add(pod.uid)
     return {node: frozenset(uids) for node, uids in found.items()}
@@ -102,31 +102,28 @@ def node_state(facts: PoolFacts, name: str, served: frozenset[str]) -> NodeState
         enis=tuple(eni_state(eni, node, facts.now) for eni in facts.enis_on(name)),
         waiting=len(facts.waiting.get(name, ())),
         max_pods=node.max_pods if node else 0,
-        selected=not deleting and node is not None and facts.selects(node),
+        selected=not deleting and node is not None and _may_keep(facts.pool, node),
         can_create=name in served,
     )
 
 
 def eni_state(eni: ENI, node: Node | None, now: str) -> ENIState:
-    families = len(eni.spec.subnets)
-    port, reported = eni.status.port, eni.status.node
+    port, report = eni.status.port, agent_report(eni, now)
     return ENIState(
         name=eni.name,
-        addresses=len(port.addresses) // families if port else eni.spec.addresses,
-        granted=reported.granted if reported else 0,
-        cooling=reported.cooling if reported else 0,
+        addresses=capacity_of(eni),
+        granted=report.granted,
+        cooling=report.cooling,
         ready=is_true(eni.status.conditions, Type.READY),
         retiring=bool(eni.spec.retiring),
         released=port is None or retired_addresses(eni) >= set(port.addresses),
         deleting=eni.metadata.deleting,
         orphaned=node is None or node.is_other_server(eni.spec.server_id),
-        idle_seconds=(
-            _seconds_between(reported.idle_since, now) if reported and reported.idle_since else None
-        ),
+        idle_seconds=report.idle_seconds,
     )
 
 
-def _seconds_between(start: str, end: str) -> float:
-    """Return the seconds between two RFC 3339 times."""
-    times = [datetime.fromisoformat(t) for t in (start, end)]
-    return (times[1] - times[0]).total_seconds()
+def _may_keep(pool: ENIPool, node: Node) -> bool:
+    """Return True if ENIs stay on the node; one without a providerID may still be a server."""
+    selector = pool.spec.node_selector
+    return selector is None or selector.matches(node.labels)

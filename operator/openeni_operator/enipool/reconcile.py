@@ -6,19 +6,21 @@ from itertools import count
 from typing import Final
 
 from openeni_crds.eni import ENI, ENISpec
-from openeni_crds.enipool import ENIPool, Selection
-from openeni_crds.meta import Json, ObjectMeta, encode
+from openeni_crds.enipool import ENIPool
+from openeni_crds.meta import Json, ObjectMeta, OwnerReference, encode
 from openeni_crds.names import (
     API_VERSION,
-    ENIPOOL,
+    ENIPOOLS,
+    ENIS,
     FINALIZER_ENI,
     FINALIZER_ENIPOOL,
-    NODE,
-    PODIP,
+    LABEL_NODE_HASH,
+    LABEL_POOL,
+    NODES,
+    PODIPS,
     eni_name,
+    node_hash,
 )
-from openeni_crds.names import ENI as ENI_KIND
-from openeni_crds.selection import default_pool
 from openeni_kube.result import Done, RequeueAfter, Result, Retry
 from openeni_kube.store import ConflictError, InvalidError, NotFoundError, Store, StoreError
 from openeni_operator.cause import Cause
@@ -85,14 +87,14 @@ class _PoolReconcile:
     def run(self) -> Result:
         deleting = self.pool.metadata.deleting
         if not deleting and FINALIZER_ENIPOOL not in self.pool.metadata.finalizers:
-            body = add_finalizer(self.deps.store, ENIPOOL, self.pool.metadata, FINALIZER_ENIPOOL)
-            self.deps.state.put(ENIPOOL, body)
+            body = add_finalizer(self.deps.store, ENIPOOLS, self.pool.metadata, FINALIZER_ENIPOOL)
+            self.deps.state.put(ENIPOOLS, body)
             return RequeueAfter(0, "the finalizer was added")
         if deleting and self.is_empty():
-            remove_finalizer(self.deps.store, ENIPOOL, self.pool.metadata, FINALIZER_ENIPOOL)
+            remove_finalizer(self.deps.store, ENIPOOLS, self.pool.metadata, FINALIZER_ENIPOOL)
             return Done()
         facts = self.gather_facts()
-        inputs = StatusInputs(enis=facts.enis, other_default=self.other_default())
+        inputs = StatusInputs(enis=facts.enis)
         inputs = inputs if deleting else self.resolve_names(facts, inputs)
         inputs = self.execute_plans(facts, inputs)
         self.write_status(inputs)
@@ -102,20 +104,21 @@ class _PoolReconcile:
         """Return True if no ENI is left; confirm with a list, the cache may be stale."""
         if self.deps.state.enis_of(self.pool.name):
             return False
-        listed = self.deps.store.list(ENI_KIND).items
-        return not any(body["spec"]["pool"] == self.pool.name for body in listed)
+        listed = self.deps.store.list(ENIS).items
+        return not any(body["spec"]["poolName"] == self.pool.name for body in listed)
 
     def gather_facts(self) -> PoolFacts:
         state = self.deps.state
         enis = tuple(state.enis_of(self.pool.name))
         self.confirm_missing_nodes({e.spec.node_name for e in enis})
         pods = state.waiting_pods()
+        nodes = {node.name: node for node in state.nodes()}
         labels = {pod.namespace: state.namespace_labels(pod.namespace) for pod in pods}
         return PoolFacts(
             pool=self.pool,
-            nodes={node.name: node for node in state.nodes()},
+            nodes=nodes,
             enis=enis,
-            waiting=waiting_pods_by_node(self.pool, state.pools(), pods, labels),
+            waiting=waiting_pods_by_node(self.pool, state.pools(), pods, labels, nodes),
             now=self.deps.now(),
         )
 
@@ -125,16 +128,9 @@ class _PoolReconcile:
             if self.deps.state.node(name) is not None:
                 continue
             try:
-                self.deps.state.put(NODE, self.deps.store.get(NODE, name))
+                self.deps.state.put(NODES, self.deps.store.get(NODES, name))
             except NotFoundError:
                 continue
-
-    def other_default(self) -> str:
-        """Return the name of the Default pool that takes precedence over this one, or ""."""
-        if self.pool.spec.selection is not Selection.DEFAULT:
-            return ""
-        default = default_pool(self.deps.state.pools())
-        return default.name if default and default.name != self.pool.name else ""
 
     def resolve_names(self, facts: PoolFacts, inputs: StatusInputs) -> StatusInputs:
         """Look up in the cloud what the pool's spec names."""
@@ -149,8 +145,7 @@ class _PoolReconcile:
 
     def execute_plans(self, facts: PoolFacts, inputs: StatusInputs) -> StatusInputs:
         """Plan each node and execute the plan; a failure on one node does not stop the others."""
-        can_create = inputs.resolution is not None and not inputs.other_default
-        served = frozenset(inputs.nodes.served if can_create else ())
+        served = frozenset(inputs.nodes.served if inputs.resolution is not None else ())
         names = {n.name for n in facts.selected_nodes()} | {e.spec.node_name for e in facts.enis}
         at_limit: list[str] = []
         for name in sorted(names):
@@ -177,10 +172,10 @@ class _PoolReconcile:
         grows = planned.limit_reached or any(isinstance(a, CreateENI) for a in planned.actions)
         if not (grows and node.waiting):
             return planned
-        listed = self.deps.store.list(PODIP, field_selector=f"spec.nodeName={node.name}").items
+        listed = self.deps.store.list(PODIPS, field_selector=f"spec.nodeName={node.name}").items
         served = {body["spec"]["podUID"] for body in listed}
         own = {eni.name for eni in node.enis}
-        published = sum(body["spec"]["eni"] in own for body in listed)
+        published = sum(body["spec"]["eniName"] in own for body in listed)
         unpublished = max(0, sum(eni.granted for eni in node.enis) - published)
         waiting = len(facts.waiting.get(node.name, frozenset()) - served) - unpublished
         return plan(replace(node, waiting=max(0, waiting)), policy)
@@ -194,35 +189,40 @@ class _PoolReconcile:
                 self.retire(_by_name(facts.enis, name))
             case DeleteENI(name):
                 eni = _by_name(facts.enis, name)
-                self.deps.store.delete(ENI_KIND, name, uid=eni.metadata.uid)
+                self.deps.store.delete(ENIS, name, uid=eni.metadata.uid)
 
     def create(self, facts: PoolFacts, node: str, addresses: int, resolution: Resolution) -> None:
         taken = {e.name for e in self.deps.state.enis()}
         names = (eni_name(self.pool.name, node, i) for i in count())
         name = next(n for n in names if n not in taken)
         eni = ENI(
-            metadata=ObjectMeta(name=name, finalizers=(FINALIZER_ENI,)),
+            metadata=ObjectMeta(
+                name=name,
+                finalizers=(FINALIZER_ENI,),
+                labels={LABEL_POOL: self.pool.name, LABEL_NODE_HASH: node_hash(node)},
+                owner_references=(owner_of(self.pool),),
+            ),
             spec=ENISpec(
-                pool=self.pool.name,
+                pool_name=self.pool.name,
                 node_name=node,
                 server_id=facts.nodes[node].server_id,
                 cloud=self.pool.spec.cloud,
-                network=resolution.network.id,
-                subnets=tuple(
+                network_id=resolution.network.id,
+                subnet_ids=tuple(
                     s.id for s in resolution.choose(facts.nodes[node].zone, addresses + 1)
                 ),
-                security_groups=resolution.security_groups,
+                security_group_ids=tuple(g.id for g in resolution.security_groups),
                 datapath=self.pool.spec.datapath,
                 mtu=resolution.mtu,
-                addresses=addresses,
+                address_count=addresses,
             ),
         )
-        body: Json = {"apiVersion": API_VERSION, "kind": ENI_KIND.name, **encode(eni)}
+        body: Json = {"apiVersion": API_VERSION, "kind": ENIS.name, **encode(eni)}
         try:
-            created = self.deps.store.create(ENI_KIND, body)
+            created = self.deps.store.create(ENIS, body)
         except ConflictError:  # created earlier; the watch has not delivered it yet
-            created = self.deps.store.get(ENI_KIND, name)
-        self.deps.state.put(ENI_KIND, created)
+            created = self.deps.store.get(ENIS, name)
+        self.deps.state.put(ENIS, created)
 
     def retire(self, eni: ENI) -> None:
         """Ask for all addresses; the agent's answers count from the new generation on."""
@@ -233,11 +233,11 @@ class _PoolReconcile:
             {"op": "add", "path": "/spec/retiring", "value": addresses},
         ]
         try:
-            body = self.deps.store.patch(ENI_KIND, eni.name, patch)
+            body = self.deps.store.patch(ENIS, eni.name, patch)
         except InvalidError:  # a test failed: plan again with the changed object
             self.failures.append(f"ENI {eni.name} has changed meanwhile")
             return
-        self.deps.state.put(ENI_KIND, body, only_update=True)
+        self.deps.state.put(ENIS, body, only_update=True)
 
     def write_status(self, inputs: StatusInputs) -> None:
         """Write the status if it has changed."""
@@ -245,7 +245,7 @@ class _PoolReconcile:
         desired = desired_status(self.pool, current, self.deps.now())
         if desired != current_status(self.pool):
             metadata, status = self.pool.metadata, encode(desired)
-            write_status(self.deps.store, self.deps.state, ENIPOOL, metadata, status)
+            write_status(self.deps.store, self.deps.state, ENIPOOLS, metadata, status)
 
     def result(self, facts: PoolFacts, inputs: StatusInputs) -> Result:
         if self.failures:
@@ -254,6 +254,17 @@ class _PoolReconcile:
             return RequeueAfter(RECHECK, inputs.failure.message)
         due = seconds_until_reclaim(facts)
         return RequeueAfter(due, "an idle ENI becomes reclaimable") if due else Done()
+
+
+def owner_of(pool: ENIPool) -> OwnerReference:
+    """Return the ENIs' owner reference to their pool, for tools and for garbage collection."""
+    return OwnerReference(
+        api_version=API_VERSION,
+        kind=ENIPOOLS.name,
+        name=pool.name,
+        uid=pool.metadata.uid,
+        controller=True,
+    )
 
 
 def seconds_until_reclaim(facts: PoolFacts) -> float | None:

@@ -1,14 +1,15 @@
 """Resolve what an ENIPool names in its cloud, and check that the cloud can serve the pool."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Final, Protocol, TypeVar
 
 from openeni_crds.conditions import Reason
-from openeni_crds.enipool import ENIPoolSpec, Growth
+from openeni_crds.enipool import ENIPoolSpec
+from openeni_crds.terms import SecurityGroupTerm, SubnetTerm
 from openeni_operator.cause import Cause
-from openeni_operator.cloud.api import Cloud, Network, Port, Subnet
+from openeni_operator.cloud.api import Cloud, Network, Port, SecurityGroup, Subnet
 
 MAX_FREE: Final = 2**31 - 1  # bound of the field; an IPv6 subnet has more
 
@@ -23,8 +24,7 @@ class _ResolutionError(Exception):
 
 @dataclass(frozen=True)
 class PoolSubnet:
-    requested: str  # the name or ID in the spec
-    zone: str
+    zone: str  # "" for every node
     subnet: Subnet
     free: int
 
@@ -33,7 +33,7 @@ class PoolSubnet:
 class Resolution:
     network: Network
     subnets: tuple[PoolSubnet, ...]
-    security_groups: tuple[str, ...]
+    security_groups: tuple[SecurityGroup, ...]
     mtu: int  # bytes
 
     def choose(self, zone: str, count: int) -> tuple[Subnet, ...]:
@@ -52,12 +52,14 @@ class Resolution:
         return tuple(chosen)
 
 
-class _Named(Protocol):
+class _Identified(Protocol):
     @property
     def id(self) -> str: ...
 
 
-T = TypeVar("T", bound=_Named)
+T = TypeVar("T", bound=_Identified)
+U = TypeVar("U")
+Term = TypeVar("Term", SubnetTerm, SecurityGroupTerm)
 ListPorts = Callable[[str], tuple[Port, ...]]  # by network ID
 
 
@@ -65,28 +67,32 @@ def resolve(spec: ENIPoolSpec, cloud: Cloud, list_ports: ListPorts) -> Resolutio
     """Look up all that the pool names. Raises a CloudError if the cloud does not respond."""
     try:
         subnets = [
-            _find(f"spec.subnets[{i}].subnet", "subnet", s.subnet, spec, cloud.find_subnets)
-            for i, s in enumerate(spec.subnets)
+            (field, PoolSubnet(term.zone, subnet, 0))
+            for i, term in enumerate(spec.subnets)
+            for field in [f"spec.subnets[{i}]"]
+            for subnet in _find(field, "subnet", term, spec.cloud, cloud.find_subnets)
         ]
-        groups = tuple(
-            _find(
-                f"spec.securityGroups[{i}]", "security group", g, spec, cloud.find_security_groups
+        groups = [
+            group
+            for i, term in enumerate(spec.security_groups)
+            for group in _find(
+                f"spec.securityGroups[{i}]",
+                "security group",
+                term,
+                spec.cloud,
+                cloud.find_security_groups,
             )
-            for i, g in enumerate(spec.security_groups)
-        )
-        _check_subnets(spec, subnets)
-        network = cloud.network(subnets[0].network_id)
+        ]
+        _check_subnets(subnets)
+        network = cloud.network(subnets[0][1].subnet.network_id)
         _check_network(spec, network, cloud.subnets_of(network.id))
     except _ResolutionError as error:
         return error.cause
     ports = list_ports(network.id)
     return Resolution(
         network,
-        tuple(
-            PoolSubnet(requested.subnet, requested.zone, subnet, count_free(subnet, ports))
-            for requested, subnet in zip(spec.subnets, subnets, strict=True)
-        ),
-        tuple(g.id for g in groups),
+        _unique(replace(found, free=count_free(found.subnet, ports)) for _, found in subnets),
+        _unique(groups),
         spec.datapath.mtu or network.mtu,
     )
 
@@ -106,49 +112,58 @@ def count_free(subnet: Subnet, ports: Iterable[Port]) -> int:
 
 
 def _find(
-    field: str, kind: str, requested: str, spec: ENIPoolSpec, find: Callable[[str], tuple[T, ...]]
-) -> T:
-    found = find(requested)
+    field: str, kind: str, term: Term, cloud: str, find: Callable[[Term], tuple[T, ...]]
+) -> tuple[T, ...]:
+    """Return what the term selects: exactly one by ID or name, at least one by tags."""
+    found = find(term)
     if not found:
         raise _ResolutionError(
             Reason.NOT_FOUND,
-            f"{field}: cloud {spec.cloud!r} has no {kind} {requested!r} that this project can see; "
-            "correct the name or create it",
+            f"{field}: cloud {cloud!r} has no {kind} with {_describe(term)} that this project can "
+            "see; correct the term or create it",
         )
-    first, *others = found
-    if others:
+    if term.name is not None and len(found) > 1:
         ids = ", ".join(sorted(f.id for f in found))
         raise _ResolutionError(
             Reason.AMBIGUOUS_NAME,
-            f"{field}: {len(found)} {kind}s are named {requested!r}; use the ID of one: {ids}",
+            f"{field}: {len(found)} {kind}s have {_describe(term)}; use the ID of one: {ids}",
         )
-    return first
+    return found
 
 
-def _check_subnets(spec: ENIPoolSpec, subnets: list[Subnet]) -> None:
-    for i, subnet in enumerate(subnets):
-        field = f"spec.subnets[{i}].subnet: subnet {spec.subnets[i].subnet!r}"
-        if subnet.network_id != subnets[0].network_id:
+def _describe(term: SubnetTerm | SecurityGroupTerm) -> str:
+    if term.id is not None:
+        return f"the ID {term.id!r}"
+    if term.name is not None:
+        return f"the name {term.name!r}"
+    return f"the tags {', '.join(term.tags or ())}"
+
+
+def _unique(found: Iterable[U]) -> tuple[U, ...]:
+    """Drop duplicates and keep the order: two terms may select the same resource."""
+    return tuple(dict.fromkeys(found))
+
+
+def _check_subnets(subnets: list[tuple[str, PoolSubnet]]) -> None:
+    first = subnets[0][1].subnet
+    for field, found in subnets:
+        subnet = found.subnet
+        where = f"{field}: subnet {subnet.name or subnet.id!r}"
+        if subnet.network_id != first.network_id:
             raise _ResolutionError(
                 Reason.SUBNETS_DIFFER,
-                f"{field} is on another network than the first; all must be on one: "
-                "create a pool for each network",
+                f"{where} is on another network than subnet {first.name or first.id!r}; all must "
+                "be on one: create a pool for each network",
             )
         if subnet.slaac:
-            raise _slaac(field)
+            raise _slaac(where)
         if subnet.dhcp:
             raise _ResolutionError(
                 Reason.DHCP_ENABLED,
-                f"{field} has DHCP enabled, which could lease a pod's address to a node: "
-                "run openstack subnet set --no-dhcp",
+                f"{where} has DHCP enabled, which could lease a pod's address to a node: "
+                f"run openstack subnet set --no-dhcp {subnet.id}",
                 unsupported=True,
             )
-    if spec.capacity.growth is Growth.ELASTIC:
-        raise _ResolutionError(
-            Reason.GROWTH_UNSUPPORTED,
-            "spec.capacity.growth: Elastic is not supported yet; use Auto or Static",
-            unsupported=True,
-        )
 
 
 def _check_network(spec: ENIPoolSpec, network: Network, subnets: tuple[Subnet, ...]) -> None:

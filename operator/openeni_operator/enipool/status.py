@@ -2,7 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
+
+import msgspec
 
 from openeni_crds.conditions import (
     MESSAGE_LENGTH,
@@ -15,9 +18,18 @@ from openeni_crds.conditions import (
     merge,
 )
 from openeni_crds.eni import ENI
-from openeni_crds.enipool import AddressCounts, ENIPool, ENIPoolStatus, Growth, ResolvedSubnet
+from openeni_crds.enipool import ENIPool
+from openeni_crds.enipool_status import (
+    MOST_RESOLVED,
+    AddressCounts,
+    ENIPoolStatus,
+    NodeCounts,
+    ResolvedSecurityGroup,
+    ResolvedSubnet,
+)
 from openeni_operator.cause import Cause
-from openeni_operator.enipool.resolve import Resolution
+from openeni_operator.eni.report import agent_report, capacity_of, families_of
+from openeni_operator.enipool.resolve import MAX_FREE, Resolution
 
 NODES_SHOWN: Final = 5  # names of nodes in a message
 # An ENI that is not Ready for one of these reasons makes progress; any other needs attention.
@@ -54,7 +66,6 @@ class StatusInputs:
     cloud_failure: Cause | None = None
     pool_failure: Cause | None = None  # the cloud responds, but cannot serve the pool
     resolution: Resolution | None = None
-    other_default: str = ""  # the Default pool that takes precedence over this one
 
     @property
     def failure(self) -> Cause | None:
@@ -73,45 +84,49 @@ def desired_status(pool: ENIPool, inputs: StatusInputs, now: str) -> ENIPoolStat
         Condition(c.type, c.status, c.reason, c.message, generation)
         for c in sorted(desired, key=lambda c: c.type)
     )
+    resolution = inputs.resolution
     return ENIPoolStatus(
         conditions=merge(pool.status.conditions, with_generation, now),
-        nodes=len(inputs.nodes.served),
-        enis=len(inputs.enis),
-        addresses=address_counts(inputs.enis),
-        mode=pool.spec.datapath.label,
-        growth="" if pool.spec.capacity.growth is Growth.ELASTIC else Growth.STATIC,
-        subnets=_subnets(inputs.resolution) if inputs.resolution else pool.status.subnets,
+        node_counts=_node_counts(inputs.nodes),
+        eni_count=len(inputs.enis),
+        address_counts=address_counts(inputs.enis, now),
+        free_count=_free(resolution) if resolution else pool.status.free_count,
+        datapath_mode=pool.spec.datapath.word,
+        subnets=_subnets(resolution) if resolution else pool.status.subnets,
+        security_groups=_groups(resolution) if resolution else pool.status.security_groups,
         observed_generation=generation,
     )
 
 
 def current_status(pool: ENIPool) -> ENIPoolStatus:
-    """Return the present status, ordered as `desired_status` orders it."""
-    status = pool.status
-    return ENIPoolStatus(
-        conditions=tuple(sorted(status.conditions, key=lambda c: c.type)),
-        nodes=status.nodes,
-        enis=status.enis,
-        addresses=status.addresses,
-        mode=status.mode,
-        growth=status.growth,
-        subnets=status.subnets,
-        observed_generation=status.observed_generation,
-    )
+    """Return the present status, with the conditions ordered as `desired_status` orders them."""
+    conditions = tuple(sorted(pool.status.conditions, key=lambda c: c.type))
+    return msgspec.structs.replace(pool.status, conditions=conditions)
 
 
-def address_counts(enis: Iterable[ENI]) -> AddressCounts:
+def address_counts(enis: Iterable[ENI], now: str) -> AddressCounts:
     """Count addresses in pods: a dual-stack pod has one address of each family."""
     total = granted = cooling = available = retiring = 0
     for eni in enis:
-        families = len(eni.spec.subnets)
-        total += len(eni.status.port.addresses) // families if eni.status.port else 0
-        retiring += len(eni.spec.retiring) // families
-        if eni.status.node:
-            granted += eni.status.node.granted
-            cooling += eni.status.node.cooling
-            available += eni.status.node.available
+        report = agent_report(eni, now)
+        total += capacity_of(eni) if eni.status.port else 0
+        retiring += len(eni.spec.retiring) // families_of(eni)
+        granted += report.granted
+        cooling += report.cooling
+        available += report.available
     return AddressCounts(total, granted, available, cooling, retiring)
+
+
+def _node_counts(nodes: NodeGroups) -> NodeCounts:
+    without = (nodes.without_agent, nodes.without_mode, nodes.without_subnet)
+    return NodeCounts(
+        selected=len(nodes.served) + sum(map(len, without)),
+        served=len(nodes.served),
+        without_agent=len(nodes.without_agent),
+        without_datapath=len(nodes.without_mode),
+        without_subnet=len(nodes.without_subnet),
+        at_limit=len(nodes.at_limit),
+    )
 
 
 def _reachable(inputs: StatusInputs) -> Condition:
@@ -162,12 +177,6 @@ def _true_or_unknown(type_: Type, reason: Reason, inputs: StatusInputs) -> Condi
 def _ready(pool: ENIPool, inputs: StatusInputs, capacity: Condition) -> Condition:
     if pool.metadata.deleting:
         return _false(Type.READY, Reason.DELETING, "waiting for the last pod of each ENI to end")
-    if inputs.other_default:
-        return _false(
-            Type.READY,
-            Reason.DUPLICATE_DEFAULT,
-            f"pool {inputs.other_default!r} is already the Default: set spec.selection: OnRequest",
-        )
     if inputs.failure is not None:
         return _false(Type.READY, inputs.failure.reason, inputs.failure.message)
     if not inputs.nodes.served:
@@ -219,10 +228,29 @@ def _is_ready(eni: ENI) -> bool:
 
 
 def _subnets(resolution: Resolution) -> tuple[ResolvedSubnet, ...]:
-    return tuple(
-        ResolvedSubnet(s.requested, s.subnet.id, s.subnet.network_id, s.subnet.cidr, s.free)
+    found = (
+        ResolvedSubnet(
+            id=s.subnet.id,
+            name=s.subnet.name,
+            network_id=s.subnet.network_id,
+            cidr=s.subnet.cidr,
+            zone=s.zone,
+            free_count=s.free,
+        )
         for s in resolution.subnets
     )
+    return tuple(islice(found, MOST_RESOLVED))
+
+
+def _groups(resolution: Resolution) -> tuple[ResolvedSecurityGroup, ...]:
+    found = (ResolvedSecurityGroup(g.id, g.name) for g in resolution.security_groups)
+    return tuple(islice(found, MOST_RESOLVED))
+
+
+def _free(resolution: Resolution) -> int:
+    """Sum the free addresses of the pool's subnets, each counted once."""
+    free = {s.subnet.id: s.free for s in resolution.subnets}
+    return min(sum(free.values()), MAX_FREE)
 
 
 def _names(nodes: tuple[str, ...]) -> str:

@@ -42,7 +42,7 @@ def plan_podips(
             if FINALIZER_PODIP in podip.metadata.finalizers:
                 actions.append(ReleasePodIP(podip))
             continue
-        lost = _address_lost(podip, enis.get(podip.spec.eni))
+        lost = _address_lost(podip, enis.get(podip.spec.eni_name))
         if lost is not None:
             actions.append(SetAddressLost(podip, lost))
     return tuple(actions)

@@ -1,12 +1,15 @@
 """Reconcile the PodIPs of one node, or of all nodes: list them, plan, release or report."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from openeni_crds.conditions import Condition, merge
-from openeni_crds.meta import decode, encode
-from openeni_crds.names import FINALIZER_PODIP, NODE, PODIP
+from openeni_crds.meta import Json, decode, encode
+from openeni_crds.names import FINALIZER_PODIP, NODES, PODIPS
 from openeni_crds.podip import PodIP
 from openeni_kube.result import Done, Result, Retry
 from openeni_kube.store import NotFoundError, Store, StoreError
@@ -15,6 +18,7 @@ from openeni_operator.finalizers import remove_finalizer
 from openeni_operator.podip.plan import ReleasePodIP, SetAddressLost, plan_podips
 from openeni_operator.status_writer import write_status
 
+LOG: Final = logging.getLogger(__name__)
 ALL_NODES: Final = "*"  # not a valid node name
 
 
@@ -41,14 +45,14 @@ class PodIPReconciler:
 
     def _reconcile(self, node: str) -> Result:
         selector = "" if node == ALL_NODES else f"spec.nodeName={node}"
-        listed = self._deps.store.list(PODIP, field_selector=selector).items
-        podips = [decode(body, PodIP) for body in listed]
+        listed = self._deps.store.list(PODIPS, field_selector=selector).items
+        podips = list(_decode_valid(listed))
         gone = frozenset(n for n in {p.spec.node_name for p in podips} if self._is_gone(n))
         enis = {eni.name: eni for eni in self._deps.state.enis()}
         for action in plan_podips(podips, gone, enis):
             match action:
                 case ReleasePodIP(podip):
-                    remove_finalizer(self._deps.store, PODIP, podip.metadata, FINALIZER_PODIP)
+                    remove_finalizer(self._deps.store, PODIPS, podip.metadata, FINALIZER_PODIP)
                 case SetAddressLost(podip, lost):
                     self._write_condition(podip, lost)
         return Done()
@@ -58,7 +62,7 @@ class PodIPReconciler:
         if self._deps.state.node(node) is not None:
             return False
         try:
-            self._deps.store.get(NODE, node)
+            self._deps.store.get(NODES, node)
         except NotFoundError:
             return True
         return False
@@ -67,6 +71,16 @@ class PodIPReconciler:
         conditions = merge(podip.status.conditions, (lost,), self._deps.now())
         status = {"conditions": [encode(c) for c in conditions]}
         try:
-            write_status(self._deps.store, self._deps.state, PODIP, podip.metadata, status)
+            write_status(self._deps.store, self._deps.state, PODIPS, podip.metadata, status)
         except NotFoundError:
             return
+
+
+def _decode_valid(bodies: Iterable[Json]) -> Iterator[PodIP]:
+    """Yield the valid PodIPs; log an invalid one, which must not stop the others."""
+    for body in bodies:
+        try:
+            yield decode(body, PodIP)
+        except msgspec.ValidationError as error:
+            meta = body["metadata"]
+            LOG.warning("PodIP %s/%s is ignored: %s", meta["namespace"], meta["name"], error)

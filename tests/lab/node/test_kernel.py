@@ -182,6 +182,12 @@ def test_a_guest_has_what_nodes_and_their_programs_need(
     assert complaints[feature] == ""
 
 
+def test_a_guests_stacks_lie_in_memory_that_the_machine_never_unmaps(built: Built) -> None:
+    """In vmalloc memory a page could be missing for good: the guest then faults for ever."""
+    config = built.kernel.with_name("config").read_text()
+    assert "CONFIG_VMAP_STACK=y" not in config
+
+
 def test_pytest_runs_in_a_guest(built: Built, tmp_path: Path) -> None:
     case = tmp_path / "test_inside.py"
     case.write_text(

@@ -7,23 +7,43 @@ import pytest
 from openeni_crds import names
 from openeni_crds.conditions import Reason, Type, condition
 from openeni_crds.eni import ENI, ENIStatus
-from openeni_crds.enipool import ENIPool, ENIPoolStatus
+from openeni_crds.enipool import ENIPool
+from openeni_crds.enipool_status import ENIPoolStatus
 from openeni_crds.meta import Json, decode
 from openeni_nodeagent.attachments.grant_errors import why_empty
-from openeni_nodeagent.attachments.pool_choice import Choice
+from openeni_nodeagent.attachments.pool_choice import PoolChooser
 from openeni_nodeagent.cluster.cache import Cache, by_uid
-from openeni_nodeagent.cluster.objects import Namespace, Pod
+from openeni_nodeagent.cluster.objects import Namespace, Node, Pod
 from openeni_nodeagent.cni.protocol import CniError
 from openeni_testing.objects import eni_body, pool_body
 
+ALL: Json = {}
+DB = {"matchLabels": {"tier": "db"}}
+TEAM = {"matchLabels": {"team": "a"}}
+
 
 class World:
+    """The agent's caches of a node that is a server, and its choice of pools."""
+
     def __init__(self) -> None:
         self.silence = 1.0
-        self.pods = Cache(names.POD, Pod, by_uid)
-        self.pools = Cache(names.ENIPOOL, ENIPool)
-        self.namespaces = Cache(names.NAMESPACE, Namespace)
-        self.choice = Choice(self.pods, self.pools, self.namespaces, lambda: self.silence)
+        self.nodes = Cache(names.NODES, Node)
+        self.pods = Cache(names.PODS, Pod, by_uid)
+        self.pools = Cache(names.ENIPOOLS, ENIPool)
+        self.namespaces = Cache(names.NAMESPACES, Namespace)
+        self.chooser = PoolChooser(
+            "n1",
+            nodes=self.nodes,
+            pods=self.pods,
+            pools=self.pools,
+            namespaces=self.namespaces,
+            silence=lambda: self.silence,
+        )
+        self.node()
+
+    def node(self, **labels: str) -> None:
+        spec = {"providerID": "openstack:///6a2c5b0e"}
+        self.nodes.take({"metadata": {"name": "n1", "labels": labels}, "spec": spec})
 
     def pool(self, name: str, **spec: object) -> None:
         body = pool_body(name)
@@ -34,7 +54,7 @@ class World:
         self.pods.take({"metadata": {"name": uid, "namespace": "shop", "uid": uid} | meta})
 
     def chosen(self, uid: str = "u", seconds: float = 0.2) -> str:
-        found = self.choice.pool_for(uid, "shop/p", time.monotonic() + seconds)
+        found = self.chooser.pool_for(uid, "shop/p", time.monotonic() + seconds)
         return found.pool.name + (" (assumed)" if found.assumed else "")
 
 
@@ -43,60 +63,84 @@ def world() -> World:
     return World()
 
 
-def test_the_annotation_the_selector_and_the_default_decide_in_this_order(world: World) -> None:
-    world.pool("default", selection="Default")
-    world.pool("labelled", podSelector={"matchLabels": {"tier": "db"}})
+def test_the_pool_is_chosen_by_the_shared_rule_from_what_the_watches_showed(world: World) -> None:
+    world.pool("all", podSelector=ALL)
+    world.pool("labelled", podSelector=DB, priority=1)
     world.pool("asked")
+    world.pool("elsewhere", podSelector=ALL, priority=9, nodeSelector={"matchLabels": {"a": "b"}})
     world.pod("a", annotations={names.ANNOTATION_POOL: "asked"}, labels={"tier": "db"})
     world.pod("b", labels={"tier": "db"})
     world.pod("c")
-    assert [world.chosen(uid) for uid in "abc"] == ["asked", "labelled", "default"]
+    assert [world.chosen(uid) for uid in "abc"] == ["asked", "labelled", "all"]
+
+
+def test_a_pool_refuses_pods_of_other_namespaces_and_is_named(world: World) -> None:
+    world.pool("payments", namespaceSelector=TEAM)
+    world.namespaces.take({"metadata": {"name": "shop", "labels": {"team": "b"}}})
+    world.pod("u", annotations={names.ANNOTATION_POOL: "payments"})
+    with pytest.raises(CniError) as refused:
+        world.chosen()
+    assert "ENIPool 'payments' does not permit pods of namespace 'shop'" in refused.value.details
 
 
 def test_a_namespaces_labels_are_waited_for_only_where_a_pool_asks(world: World) -> None:
-    world.pool("default", selection="Default")
+    world.pool("all", podSelector=ALL)
     world.pod("u")
-    assert world.chosen() == "default"
-    world.pool("team", namespaceSelector={"matchLabels": {"team": "a"}})
+    assert world.chosen() == "all"
+    world.pool("team", podSelector=ALL, namespaceSelector=TEAM, priority=1)
     world.namespaces.take({"metadata": {"name": "shop", "labels": {"team": "a"}}})
     assert world.chosen() == "team"
 
 
 def test_with_the_watch_alive_an_unknown_pod_is_not_guessed_at(world: World) -> None:
-    world.pool("default", selection="Default")
+    world.pool("all", podSelector=ALL)
     with pytest.raises(CniError, match="has not been seen on this node yet"):
         world.chosen()
 
 
-def test_with_the_api_server_away_the_default_pool_is_assumed_and_said_so(world: World) -> None:
+def test_with_the_api_server_away_the_only_pool_of_every_pod_is_assumed(world: World) -> None:
     world.silence = 1000
-    world.pool("default", selection="Default")
-    assert world.chosen() == "default (assumed)"
+    world.pool("all", podSelector=ALL)
+    world.pool("elsewhere", podSelector=ALL, nodeSelector={"matchLabels": {"a": "b"}})
+    assert world.chosen() == "all (assumed)"
 
 
-def test_with_the_api_server_away_nothing_is_assumed_where_labels_decide(world: World) -> None:
+@pytest.mark.parametrize(
+    "pools",
+    [
+        {},
+        {"on-request": {}},
+        {"by-label": {"podSelector": DB}},
+        {"tenant": {"podSelector": ALL, "namespaceSelector": TEAM}},
+        {"all": {"podSelector": ALL}, "another": {}},
+    ],
+    ids=lambda pools: "+".join(pools) or "none",
+)
+def test_with_the_api_server_away_nothing_else_is_assumed(world: World, pools: Json) -> None:
     world.silence = 1000
-    world.pool("default", selection="Default")
-    world.pool("labelled", podSelector={"matchLabels": {"tier": "db"}})
-    with pytest.raises(CniError, match="labels, which decide its pool"):
+    for name, spec in pools.items():
+        world.pool(name, **spec)
+    with pytest.raises(CniError, match="the API server is away and pod shop/p is unknown"):
         world.chosen()
 
 
-def test_with_the_api_server_away_and_no_default_pool_it_says_so(world: World) -> None:
-    world.silence = 1000
-    world.pool("one")
-    with pytest.raises(CniError, match="there is no Default pool"):
+def test_without_its_node_the_agent_chooses_nothing(world: World) -> None:
+    world.nodes.drop({"metadata": {"name": "n1"}})
+    world.pool("all", podSelector=ALL)
+    world.pod("u")
+    with pytest.raises(CniError, match="has not seen Node n1"):
         world.chosen()
 
 
 def test_an_object_that_cannot_be_read_is_as_good_as_not_there(world: World) -> None:
-    world.pool("default", selection="Default")
-    broken = pool_body("default")
+    world.pool("all", podSelector=ALL)
+    broken = pool_body("all")
     broken["spec"]["datapath"] = {"mode": "Warp"}
     world.pools.take(broken)
     world.pod("u")
-    with pytest.raises(CniError, match="no ENIPool selects this pod"):
+    with pytest.raises(CniError) as refused:
         world.chosen()
+    assert "no ENIPool serves this node" in refused.value.details
 
 
 def pool(**status: object) -> ENIPool:

@@ -20,7 +20,7 @@ class OlderStore(MemoryStore):
     """A cluster before Kubernetes 1.33: without ServiceCIDR objects."""
 
     def list(self, kind: names.Kind, **selectors: Any) -> Page:
-        if kind == names.SERVICE_CIDR:
+        if kind == names.SERVICE_CIDRS:
             raise NotFoundError(404, "the server could not find the requested resource")
         return super().list(kind, **selectors)
 
@@ -74,12 +74,12 @@ def test_the_caches_are_filled_with_this_nodes_objects_and_every_pool(
 ) -> None:
     mine = node_objects.make_pod(store, "mine")
     other = {"metadata": {"name": "other", "namespace": "default"}, "spec": {"nodeName": "n2"}}
-    store.create(names.POD, other)
-    store.create(names.NODE, {"metadata": {"name": "n2"}})
+    store.create(names.PODS, other)
+    store.create(names.NODES, {"metadata": {"name": "n2"}})
     for name, node in (("a", node_objects.NODE), ("b", "n2")):
-        store.create(names.ENI, eni_body(name, node=node))
-        store.create(names.PODIP, podip_body(name, node=node))
-        store.create(names.ENIPOOL, pool_body(name))
+        store.create(names.ENIS, eni_body(name, node=node))
+        store.create(names.PODIPS, podip_body(name, node=node))
+        store.create(names.ENIPOOLS, pool_body(name))
     made = running(ending, store)
     made.waiter.join(60)
     assert not made.waiter.is_alive()
@@ -96,15 +96,15 @@ def test_the_caches_are_filled_with_this_nodes_objects_and_every_pool(
 def test_namespaces_are_watched_once_a_pool_asks_for_their_labels(
     ending: list[Running], store: MemoryStore
 ) -> None:
-    store.create(names.NAMESPACE, {"metadata": {"name": "shop", "labels": {"team": "a"}}})
-    store.create(names.ENIPOOL, pool_body("plain"))
+    store.create(names.NAMESPACES, {"metadata": {"name": "shop", "labels": {"team": "a"}}})
+    store.create(names.ENIPOOLS, pool_body("plain"))
     made = running(ending, store)
     made.waiter.join(60)
     assert made.caches.namespaces.all() == ()
     for name in ("first", "second"):
         body = pool_body(name)
         body["spec"]["namespaceSelector"] = {"matchLabels": {"team": "a"}}
-        store.create(names.ENIPOOL, body)
+        store.create(names.ENIPOOLS, body)
     wait_for(lambda: made.caches.namespaces.get("shop"), "the namespace is known")
     wait_for(lambda: made.caches.pools.get("second"), "a second pool that asks is no harm")
 
@@ -128,7 +128,7 @@ def test_service_networks_are_waited_for_where_the_cluster_has_them(
     ending: list[Running], store: MemoryStore
 ) -> None:
     store.create(
-        names.SERVICE_CIDR,
+        names.SERVICE_CIDRS,
         {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.96.0.0/12"]}},
     )
     made = running(ending, store, cidrs=True)

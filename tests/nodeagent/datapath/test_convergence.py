@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from openeni_crds.enipool import Datapath, IPVlanMode, Mode
+from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath.diff import diff
 from openeni_nodeagent.datapath.linux.kernel import (
     apply,
@@ -31,7 +31,11 @@ pytestmark = pytest.mark.root
 MODES = [
     pytest.param(Datapath(Mode.VETH), id="veth"),
     *(
-        pytest.param(Datapath(Mode.IPVLAN, mode), id=f"ipvlan-{mode}", marks=pytest.mark.ipvlan)
+        pytest.param(
+            Datapath(Mode.IPVLAN, IPVlanDatapath(mode)),
+            id=f"ipvlan-{mode}",
+            marks=pytest.mark.ipvlan,
+        )
         for mode in IPVlanMode
     ),
 ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from openeni_crds.enipool import Datapath, IPVlanMode, Mode
+from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath.linux import modes
 from openeni_nodeagent.wiring import (
     EniFacts,
@@ -24,7 +24,11 @@ VETH = Datapath(Mode.VETH)
 MODES = [
     pytest.param(VETH, id="veth"),
     *(
-        pytest.param(Datapath(Mode.IPVLAN, mode), id=f"ipvlan-{mode}", marks=pytest.mark.ipvlan)
+        pytest.param(
+            Datapath(Mode.IPVLAN, IPVlanDatapath(mode)),
+            id=f"ipvlan-{mode}",
+            marks=pytest.mark.ipvlan,
+        )
         for mode in IPVlanMode
     ),
 ]
@@ -210,7 +214,7 @@ def test_a_renamed_nic_is_found_again_by_its_mac(network: NeutronNetwork, node: 
 def test_a_slave_with_the_same_mac_is_not_taken_for_the_nic(
     network: NeutronNetwork, node: Node
 ) -> None:
-    eni = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanMode.L2))
+    eni = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L2)))
     plug(network, node, eni, "eth5")
     node.namespace.ip("link add a0 link eth5 type ipvlan mode l2")
     assert prepare(node, eni) == "eth5"
@@ -219,10 +223,10 @@ def test_a_slave_with_the_same_mac_is_not_taken_for_the_nic(
 
 @pytest.mark.ipvlan
 def test_the_mode_of_an_unused_eni_can_change(network: NeutronNetwork, node: Node) -> None:
-    l2 = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanMode.L2))
+    l2 = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L2)))
     plug(network, node, l2, "eth5")
     prepare(node, l2)
-    l3s = replace(l2, datapath=Datapath(Mode.IPVLAN, IPVlanMode.L3S))
+    l3s = replace(l2, datapath=Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L3S)))
     prepare(node, l3s)
     pod = node.add("pod", l3s, "10.98.0.11")
     assert pod.namespace.ping("10.98.0.1")
@@ -234,7 +238,7 @@ def test_a_mode_that_the_kernel_cannot_do_is_refused_by_name_and_nothing_is_done
     network: NeutronNetwork, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(modes, "supported_modes", lambda: frozenset({"Veth"}))
-    eni = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanMode.L3S))
+    eni = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L3S)))
     plug(network, node, eni, "eth5")
     before = routing(node)
     with pytest.raises(ModeUnsupportedError, match=r"kernel cannot do mode IPVlanL3S, only Veth"):

@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 import pytest
 
-from openeni_crds.enipool import Datapath, IPVlanMode, Mode
+from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_testing.network import neutron
 from openeni_testing.network.paths import PATHS, V4_ONLY
 from openeni_testing.network.world import World
@@ -17,7 +17,7 @@ DUAL = [IPVlanMode.L2, IPVlanMode.L3S]  # in l3 the network must answer: the bri
 @pytest.fixture(scope="module")
 def world(request: pytest.FixtureRequest) -> Generator[World]:
     mode: IPVlanMode = request.param
-    made = World(Datapath(Mode.IPVLAN, mode), dual=mode in DUAL)
+    made = World(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)), dual=mode in DUAL)
     yield made
     made.close()
 

@@ -4,14 +4,14 @@ from contextlib import suppress
 
 import pytest
 
-from openeni_crds.enipool import Datapath, IPVlanMode, MetadataService, Mode
+from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
 from openeni_nodeagent.datapath.linux import modes
 from openeni_nodeagent.wiring import ModeUnsupportedError
 from openeni_testing.network.netns import Namespace
 
 VETH = Datapath(Mode.VETH)
-L2, L3S = (Datapath(Mode.IPVLAN, mode) for mode in (IPVlanMode.L2, IPVlanMode.L3S))
-OPEN_L2 = Datapath(Mode.IPVLAN, IPVlanMode.L2, None, MetadataService.ALLOW)
+L2, L3S = (Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in (IPVlanMode.L2, IPVlanMode.L3S))
+OPEN_L2 = Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L2), None, MetadataService.ALLOW)
 ALL = frozenset({"Veth", "IPVlanL2", "IPVlanL3S", "IPVlanL3"})
 
 
@@ -21,7 +21,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch, *labels: str, egress: bool = True) -
     monkeypatch.setattr(modes, "filters_egress", lambda: egress)
 
 
-@pytest.mark.parametrize("datapath", [VETH, L2, L3S, OPEN_L2], ids=lambda d: d.label)
+@pytest.mark.parametrize("datapath", [VETH, L2, L3S, OPEN_L2], ids=lambda d: d.word)
 def test_a_kernel_with_everything_refuses_nothing(
     monkeypatch: pytest.MonkeyPatch, datapath: Datapath
 ) -> None:

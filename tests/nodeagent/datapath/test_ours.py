@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openeni_crds import names
-from openeni_crds.enipool import Datapath, IPVlanMode, Mode
+from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath import ours
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
@@ -27,9 +27,9 @@ from openeni_nodeagent.datapath.plan import plan_eni, plan_node, plan_pod
 from openeni_nodeagent.wiring import LinkFacts, NodeFacts
 from openeni_testing.network.node import eni_facts, pod_facts
 
-MODES = (Datapath(Mode.VETH), *(Datapath(Mode.IPVLAN, mode) for mode in IPVlanMode))
+MODES = (Datapath(Mode.VETH), *(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode))
 NODE = NodeFacts(("10.99.0.11", "fd99::11"), ("10.96.0.0/16",), ("169.254.20.10",))
-each_mode = pytest.mark.parametrize("datapath", MODES, ids=lambda datapath: datapath.label)
+each_mode = pytest.mark.parametrize("datapath", MODES, ids=lambda datapath: datapath.word)
 
 
 def pod_on(datapath: Datapath, number: int, device: LinkFacts) -> PodPlace:

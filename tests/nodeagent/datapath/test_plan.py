@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from openeni_crds.enipool import Datapath, IPVlanMode, MetadataService, Mode
+from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
 from openeni_nodeagent.datapath.describe import text
 from openeni_nodeagent.datapath.model import Chain, Element, Route, Rule, State
 from openeni_nodeagent.datapath.place import EniPlace, PodPlace, pod_place
@@ -19,7 +19,7 @@ from openeni_testing.network.node import allowing_metadata, eni_facts, pod_facts
 
 GOLDEN = Path(__file__).parent / "golden"
 NODE = NodeFacts(("10.99.0.11", "fd99::11"), ("10.96.0.0/16", "fd96::/112"), ("169.254.20.10",))
-MODES = (Datapath(Mode.VETH), *(Datapath(Mode.IPVLAN, mode) for mode in IPVlanMode))
+MODES = (Datapath(Mode.VETH), *(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode))
 
 
 def place(datapath: Datapath, *, dual: bool = True) -> PodPlace:
@@ -48,7 +48,7 @@ def described(datapath: Datapath, *, dual: bool) -> str:
 
 @pytest.mark.parametrize(("datapath", "dual"), [*product(MODES, (False, True))])
 def test_the_plan_is_what_the_file_says(datapath: Datapath, dual: bool) -> None:
-    file = GOLDEN / f"{datapath.label.lower()}-{'dual' if dual else 'ipv4'}.txt"
+    file = GOLDEN / f"{datapath.word.lower()}-{'dual' if dual else 'ipv4'}.txt"
     if os.environ.get("OPENENI_GOLDEN") == "write":
         file.write_text(described(datapath, dual=dual))
     assert file.read_text() == described(datapath, dual=dual)

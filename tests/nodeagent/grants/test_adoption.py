@@ -26,6 +26,7 @@ GRANT = Grant(
     "web",
     "/ns",
     "e",
+    "pods",
     (A,),
     "Veth",
     1450,

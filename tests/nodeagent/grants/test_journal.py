@@ -36,7 +36,7 @@ ENI = EniFacts(
 
 def grant(container: str, address: str = "10.98.0.5") -> Grant:
     holder = Holder(f"uid-{container}", container, "eth0")
-    return Grant(holder, "default", "p", "/ns", "e", (address,), "Veth", 1450, 12.5, 30.0)
+    return Grant(holder, "default", "p", "/ns", "e", "pods", (address,), "Veth", 1450, 12.5, 30.0)
 
 
 HISTORY: tuple[Record, ...] = (

@@ -14,7 +14,7 @@ ENI = EniView("e", "pods", 1, frozenset({4}), (A, B, C), mode="Veth", mtu=1450)
 
 def grant(container: str, *addresses: str, pod: str = "", eni: str = "e") -> Grant:
     holder = Holder(pod or f"uid-{container}", container, "eth0")
-    return Grant(holder, "default", "p", "/ns", eni, addresses, "Veth", 1450, at=0, rest=30)
+    return Grant(holder, "default", "p", "/ns", eni, "pods", addresses, "Veth", 1450, at=0, rest=30)
 
 
 def ledger(*views: EniView) -> Ledger:

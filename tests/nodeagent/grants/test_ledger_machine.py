@@ -40,7 +40,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.freed.get(address, -1) == min(self.freed.get(a, -1) for a in self._grantable())
         holder = Holder(pod, container, "eth0")
         self.ledger.record(
-            Grant(holder, "d", "p", "", "e", chosen.addresses, "Veth", 1450, self.now, REST)
+            Grant(holder, "d", "p", "", "e", "pods", chosen.addresses, "Veth", 1450, self.now, REST)
         )
         self.owners[address] = container
         return container

@@ -56,7 +56,9 @@ def ledger_of(world: World) -> Ledger:
 
 
 def _grant(pod: str, address: str) -> Grant:
-    return Grant(Holder(pod, pod, "eth0"), "d", pod, "", "e", (address,), "Veth", 1450, 0, 30)
+    return Grant(
+        Holder(pod, pod, "eth0"), "d", pod, "", "e", "pods", (address,), "Veth", 1450, 0, 30
+    )
 
 
 def _view(seen: Object, given_up: frozenset[str]) -> EniView:

@@ -72,9 +72,9 @@ def lose(parts: NodeParts, grant: Grant, what: str) -> None:
         case "kernel":
             parts.wiring.delete_address(grant.addresses[0])
         case "podip":
-            remove(parts.store, names.PODIP, grant.name, "default")
+            remove(parts.store, names.PODIPS, grant.name, "default")
         case "pod":
-            parts.store.delete(names.POD, grant.name, "default")
+            parts.store.delete(names.PODS, grant.name, "default")
         case _:
             Path(grant.netns).unlink()
 

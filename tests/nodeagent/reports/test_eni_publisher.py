@@ -71,11 +71,11 @@ def test_a_write_that_the_cache_does_not_show_yet_is_not_repeated(
     parts.furnish()
     parts.status.reconcile("pods-0")
     parts.store.patch(
-        names.ENI, "pods-0", [{"op": "remove", "path": "/status/node"}], subresource="status"
+        names.ENIS, "pods-0", [{"op": "remove", "path": "/status/node"}], subresource="status"
     )
-    before = parts.store.get(names.ENI, "pods-0")
+    before = parts.store.get(names.ENIS, "pods-0")
     assert parts.status.reconcile("pods-0") == Done()
-    assert parts.store.get(names.ENI, "pods-0") == before
+    assert parts.store.get(names.ENIS, "pods-0") == before
     monkeypatch.setattr(eni_publisher, "LAG_SECONDS", 0.0)
     assert parts.status.reconcile("pods-0") == Done()
     assert shown(parts)["available"] == 3
@@ -93,7 +93,7 @@ def test_an_outage_is_a_failure_that_names_the_eni(tmp_path: Path) -> None:
 def test_an_eni_that_is_gone_is_no_error(tmp_path: Path) -> None:
     parts = NodeParts(tmp_path)
     parts.furnish()
-    remove(parts.store, names.ENI, "pods-0")
+    remove(parts.store, names.ENIS, "pods-0")
     assert parts.status.reconcile("pods-0") == Done()
     parts.look()
     assert parts.status.reconcile("pods-0") == Done()
@@ -104,5 +104,5 @@ def another(parts: NodeParts) -> EniStatus:
 
 
 def shown(parts: NodeParts) -> Json:
-    node: Json = parts.store.get(names.ENI, "pods-0")["status"]["node"]
+    node: Json = parts.store.get(names.ENIS, "pods-0")["status"]["node"]
     return node

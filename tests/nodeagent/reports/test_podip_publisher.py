@@ -32,7 +32,7 @@ def parts(tmp_path: Path) -> NodeParts:
 
 def podip(parts: NodeParts, name: str = "web") -> PodIP | None:
     try:
-        return decode(parts.store.get(names.PODIP, name, "default"), PodIP)
+        return decode(parts.store.get(names.PODIPS, name, "default"), PodIP)
     except NotFoundError:
         return None
 
@@ -74,16 +74,16 @@ def published(parts: NodeParts, grant: Grant) -> None:
 def changed_by_hand(parts: NodeParts, grant: Grant) -> None:
     published(parts, grant)
     wrong: list[Json] = [
-        {"op": "replace", "path": "/spec/addresses", "value": ["10.1.1.1"]},
+        {"op": "replace", "path": "/spec/address", "value": "10.1.1.1"},
         {"op": "replace", "path": "/spec/containerID", "value": "other"},
     ]
-    parts.store.patch(names.PODIP, "web", wrong, "default")
+    parts.store.patch(names.PODIPS, "web", wrong, "default")
 
 
 def without_a_status(parts: NodeParts, grant: Grant) -> None:
     published(parts, grant)
     bare: list[Json] = [{"op": "replace", "path": "/status", "value": {}}]
-    parts.store.patch(names.PODIP, "web", bare, "default", subresource="status")
+    parts.store.patch(names.PODIPS, "web", bare, "default", subresource="status")
 
 
 def of_an_older_sandbox(parts: NodeParts, grant: Grant) -> None:
@@ -95,13 +95,13 @@ def of_an_older_sandbox(parts: NodeParts, grant: Grant) -> None:
 
 
 def of_a_pod_that_has_ended(parts: NodeParts, grant: Grant) -> None:
-    parts.store.create(names.PODIP, podip_body("web"))
+    parts.store.create(names.PODIPS, podip_body("web"))
 
 
 def of_one_with_our_finalizer(parts: NodeParts, grant: Grant) -> None:
     body = podip_body("web")
     body["metadata"]["finalizers"] = [names.FINALIZER_PODIP, "example.com/theirs"]
-    parts.store.create(names.PODIP, body)
+    parts.store.create(names.PODIPS, body)
 
 
 BEFORE = [
@@ -158,7 +158,7 @@ def test_another_finalizer_is_left_and_the_new_pod_waits_for_it(parts: NodeParts
     assert left is not None
     assert left.metadata.deleting
     assert left.metadata.finalizers == ("example.com/theirs",)
-    remove(parts.store, names.PODIP, "web", "default")
+    remove(parts.store, names.PODIPS, "web", "default")
     assert settled(parts) == Done()
     assert shows(podip(parts), parts.grants.all()[0])
 
@@ -174,21 +174,21 @@ def test_another_pods_of_that_name_that_the_cache_has_not_shown_is_waited_for(
 ) -> None:
     parts.grant("web", "c1")
     parts.look()
-    theirs = parts.store.create(names.PODIP, podip_body("web", node="n2"))
+    theirs = parts.store.create(names.PODIPS, podip_body("web", node="n2"))
     assert parts.publisher.reconcile(KEY) == RequeueAfter(WAIT_SECONDS)
-    assert parts.store.get(names.PODIP, "web", "default") == theirs
+    assert parts.store.get(names.PODIPS, "web", "default") == theirs
 
 
 def test_one_that_was_replaced_behind_the_cache_is_not_ended(parts: NodeParts) -> None:
     grant = parts.grant("web", "c1")
     published(parts, grant)
     parts.grants.release(grant)
-    remove(parts.store, names.PODIP, "web", "default")
+    remove(parts.store, names.PODIPS, "web", "default")
     body = podip_body("web")
     body["metadata"]["finalizers"] = [names.FINALIZER_PODIP]
-    theirs = parts.store.create(names.PODIP, body)
+    theirs = parts.store.create(names.PODIPS, body)
     parts.publisher.reconcile(KEY)
-    assert parts.store.get(names.PODIP, "web", "default") == theirs
+    assert parts.store.get(names.PODIPS, "web", "default") == theirs
 
 
 def test_one_whose_address_the_kernel_carries_without_a_grant_is_kept(parts: NodeParts) -> None:
@@ -218,7 +218,7 @@ def test_an_outage_is_a_failure_that_names_the_podip_and_passes(parts: NodeParts
 def test_assigned_is_what_the_port_shows(parts: NodeParts, count: int | None, reason: str) -> None:
     parts.grant("web", "c1")
     if count is None:
-        remove(parts.store, names.ENI, "pods-0")
+        remove(parts.store, names.ENIS, "pods-0")
     else:
         node_objects.operator_says(parts.store, count=count)
     settled(parts)

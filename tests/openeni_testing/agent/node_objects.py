@@ -19,29 +19,31 @@ def mac(number: int) -> str:
 
 def make_node(store: Store) -> None:
     store.create(
-        names.NODE,
+        names.NODES,
         {
             "apiVersion": "v1",
             "kind": "Node",
             "metadata": {"name": NODE, "labels": {"kubernetes.io/os": "linux"}},
+            "spec": {"providerID": "openstack:///6a2c5b0e-0f5c-4d7e-9a44-1f3f0f3a7f01"},
             "status": {"addresses": [{"type": "InternalIP", "address": "10.99.0.11"}]},
         },
     )
 
 
 def make_pool(
-    store: Store, name: str = "pods", *, cool_down: str = "30s", default: bool = True
+    store: Store, name: str = "pods", *, cool_down: str = "30s", selects_all: bool = True
 ) -> None:
     body = pool_body(name)
     body["spec"]["coolDown"] = cool_down
-    body["spec"]["selection"] = "Default" if default else "OnRequest"
-    store.create(names.ENIPOOL, body)
+    if selects_all:
+        body["spec"]["podSelector"] = {}
+    store.create(names.ENIPOOLS, body)
 
 
 def make_eni(store: Store, name: str = "pods-0", *, pool: str = "pods") -> None:
     body = eni_body(name, node=NODE, pool=pool)
     body["metadata"]["finalizers"] = [names.FINALIZER_ENI]
-    store.create(names.ENI, body)
+    store.create(names.ENIS, body)
 
 
 def addresses(count: int, number: int = 0) -> tuple[str, ...]:
@@ -75,7 +77,7 @@ def operator_says(
         ),
     )
     store.apply(
-        names.ENI,
+        names.ENIS,
         {
             "apiVersion": names.API_VERSION,
             "kind": "ENI",
@@ -93,7 +95,7 @@ def operator_says(
 def make_pod(store: Store, name: str, annotations: dict[str, str] | None = None) -> str:
     """Create a Pod that is bound to the node; return its UID."""
     made = store.create(
-        names.POD,
+        names.PODS,
         {
             "apiVersion": "v1",
             "kind": "Pod",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from openeni_kube.store import Store
 from openeni_nodeagent.attachments.attach import Attach, Sources, pod_facts
-from openeni_nodeagent.attachments.pool_choice import Choice
+from openeni_nodeagent.attachments.pool_choice import PoolChooser
 from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.grants.grants import Ask, Grants
 from openeni_nodeagent.grants.journal import Journal
@@ -105,11 +105,18 @@ class NodeParts:
 
     def _sources(self) -> Sources:
         caches = self.caches
-        choice = Choice(caches.pods, caches.pools, caches.namespaces, lambda: 0.0)
+        chooser = PoolChooser(
+            node_objects.NODE,
+            nodes=caches.nodes,
+            pods=caches.pods,
+            pools=caches.pools,
+            namespaces=caches.namespaces,
+            silence=lambda: 0.0,
+        )
         return Sources(
             caches.pods,
             caches.enis,
-            choice,
+            chooser,
             self.links.is_prepared,
             ready=lambda _: True,
             settled=lambda: True,

@@ -72,7 +72,7 @@ class AgentWorld:
             assert self.wiring.wrong == []
 
     def eni(self, name: str = "pods-0") -> ENI:
-        return decode(self.store.get(names.ENI, name), ENI)
+        return decode(self.store.get(names.ENIS, name), ENI)
 
     def said(self, type_: Type, name: str = "pods-0") -> Condition:
         """The ENI's condition, as soon as it is there."""
@@ -83,7 +83,7 @@ class AgentWorld:
 
     def podip(self, name: str) -> PodIP | None:
         try:
-            return decode(self.store.get(names.PODIP, name, "default"), PodIP)
+            return decode(self.store.get(names.PODIPS, name, "default"), PodIP)
         except NotFoundError:
             return None
 

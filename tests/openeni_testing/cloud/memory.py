@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
 
+from openeni_crds.terms import SecurityGroupTerm, SubnetTerm, selects
 from openeni_operator.cloud.api import (
     ACTIVE,
     FixedIP,
@@ -68,6 +69,7 @@ class MemoryCloud:
     clock: FakeClock = field(default_factory=FakeClock)
     quota: int = 500
     drops_tags: bool = False
+    tags_of: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     attach_seconds: float = 0.0  # from the response until the port is ACTIVE
     detach_seconds: float = 0.0
     calls: Counter[str] = field(default_factory=Counter[str])
@@ -129,8 +131,8 @@ class MemoryCloud:
         """Make the next calls of the operation fail, one fault each."""
         self.faults.setdefault(operation, []).extend(faults)
 
-    def find_subnets(self, id_or_name: str) -> tuple[Subnet, ...]:
-        return self._call("find subnets", lambda: self._by_id_or_name(self.subnets, id_or_name))
+    def find_subnets(self, term: SubnetTerm) -> tuple[Subnet, ...]:
+        return self._call("find subnets", lambda: self._selected(self.subnets, term))
 
     def subnets_of(self, network_id: str) -> tuple[Subnet, ...]:
         return self._call(
@@ -138,8 +140,8 @@ class MemoryCloud:
             lambda: tuple(s for s in self.subnets.values() if s.network_id == network_id),
         )
 
-    def find_security_groups(self, id_or_name: str) -> tuple[SecurityGroup, ...]:
-        return self._call("find groups", lambda: self._by_id_or_name(self.groups, id_or_name))
+    def find_security_groups(self, term: SecurityGroupTerm) -> tuple[SecurityGroup, ...]:
+        return self._call("find groups", lambda: self._selected(self.groups, term))
 
     def network(self, network_id: str) -> Network:
         return self._call("get network", lambda: self._get(self.networks, network_id))
@@ -237,8 +239,11 @@ class MemoryCloud:
         changed = replace(port, revision=port.revision + 1, **changes)
         self.ports[port.id] = changed
 
-    def _by_id_or_name(self, known: dict[str, N], id_or_name: str) -> tuple[N, ...]:
-        return tuple(i for i in known.values() if id_or_name in (i.id, i.name))
+    def _selected(self, known: dict[str, N], term: SubnetTerm | SecurityGroupTerm) -> tuple[N, ...]:
+        found = (
+            i for i in known.values() if selects(term, i.id, i.name, self.tags_of.get(i.id, ()))
+        )
+        return tuple(sorted(found, key=lambda i: (i.name, i.id)))
 
     def _get(self, known: dict[str, T], key: str) -> T:
         if key not in known:

@@ -6,15 +6,26 @@ any call.
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from openeni_crds.conditions import Reason, Type, condition, is_true, merge
-from openeni_crds.eni import ENI, AddressAt, NodeStatus
+from openeni_crds.eni import ENI, NodeStatus, RetireAnswer
 from openeni_crds.enipool import ENIPool
-from openeni_crds.meta import Json, decode, encode
-from openeni_crds.names import API_VERSION, ENIPOOL, LABEL_VETH, MANAGER_AGENT, NODE, POD
-from openeni_crds.names import ENI as ENI_KIND
+from openeni_crds.meta import Json, decode, encode, parse_time
+from openeni_crds.names import (
+    ANNOTATION_POOL,
+    API_VERSION,
+    ENIPOOLS,
+    ENIS,
+    LABEL_VETH,
+    MANAGER_AGENT,
+    NODES,
+    PODIPS,
+    PODS,
+    Kind,
+)
 from openeni_kube.store import Store
 from openeni_kube.workqueue import Backoff, WorkQueue
 from openeni_operator.cluster_state import FIELD_SELECTORS, WATCHED_KINDS, ClusterState, by_key
@@ -22,7 +33,7 @@ from openeni_operator.eni.observe import ENIDependencies
 from openeni_operator.eni.reconcile import ENIReconciler
 from openeni_operator.enipool.reconcile import PoolDependencies, PoolReconciler
 from openeni_operator.enipool.resolution_cache import ResolutionCache
-from openeni_operator.keys import ENIS, PODIPS, POOLS, Key, Reconcile
+from openeni_operator.keys import Key, Reconcile
 from openeni_operator.podip.reconcile import PodIPDependencies, PodIPReconciler
 from openeni_operator.port_cache import PortCache
 from openeni_operator.watch_mapping import all_keys, keys_for
@@ -56,8 +67,8 @@ class Process:
             self.state, store, cloud_of, CLUSTER_ID, ports, self.clock, now, port_lost
         )
         resolve = ResolutionCache(cloud_of, ports, RESYNC - 1, self.clock)
-        self.reconcilers: dict[str, Reconcile] = {
-            POOLS: PoolReconciler(PoolDependencies(self.state, store, resolve, now)),
+        self.reconcilers: dict[Kind, Reconcile] = {
+            ENIPOOLS: PoolReconciler(PoolDependencies(self.state, store, resolve, now)),
             ENIS: ENIReconciler(enis),
             PODIPS: PodIPReconciler(PodIPDependencies(self.state, store, now)),
         }
@@ -125,7 +136,7 @@ class Simulation:
             "spec": {"providerID": f"openstack:///{server.id}"},
             "status": {"allocatable": {"pods": pods}},
         }
-        self.api.create(NODE, body)
+        self.api.create(NODES, body)
 
     def add_pool(self, name: str = "pods", **spec: Any) -> None:
         body: Json = {
@@ -133,26 +144,35 @@ class Simulation:
             "kind": "ENIPool",
             "metadata": {"name": name},
             "spec": {
-                "subnets": [{"subnet": "pods"}],
-                "securityGroups": ["pods"],
+                "subnets": [{"name": "pods"}],
+                "securityGroups": [{"name": "pods"}],
                 "datapath": {"mode": "Veth"},
-                "selection": "Default",
+                "podSelector": {},
                 "capacity": {"addressesPerENI": 3, "minAvailable": 1},
                 **spec,
             },
         }
-        self.api.create(ENIPOOL, body)
+        self.api.create(ENIPOOLS, body)
 
-    def add_pod(self, name: str, node: str) -> str:
+    def add_pod(self, name: str, node: str, *, pool: str = "") -> str:
         body: Json = {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": name, "namespace": "default"},
+            "metadata": {
+                "name": name,
+                "namespace": "default",
+                "annotations": {ANNOTATION_POOL: pool} if pool else {},
+            },
             "spec": {"nodeName": node},
             "status": {"phase": "Pending"},
         }
-        uid: str = self.api.create(POD, body)["metadata"]["uid"]
+        uid: str = self.api.create(PODS, body)["metadata"]["uid"]
         return uid
+
+    def report(self, eni: str, conditions: list[Json], **node: Any) -> None:
+        """Write an agent's report, whatever it says."""
+        body = {"metadata": {"name": eni}, "status": {"conditions": conditions, "node": node}}
+        self.api.apply(ENIS, body, manager=MANAGER_AGENT, subresource="status")
 
     def restart(self) -> None:
         """Kill the process and start another."""
@@ -184,20 +204,20 @@ class Simulation:
         raise AssertionError(f"the simulation never settles; calls: {self.cloud.calls}")
 
     def eni(self, name: str) -> ENI:
-        return decode(self.api.get(ENI_KIND, name), ENI)
+        return decode(self.api.get(ENIS, name), ENI)
 
     def enis(self) -> list[ENI]:
-        return [decode(body, ENI) for body in self.api.list(ENI_KIND).items]
+        return [decode(body, ENI) for body in self.api.list(ENIS).items]
 
     def pool(self, name: str = "pods") -> ENIPool:
-        return decode(self.api.get(ENIPOOL, name), ENIPool)
+        return decode(self.api.get(ENIPOOLS, name), ENIPool)
 
     def ready(self) -> list[str]:
         return sorted(e.name for e in self.enis() if is_true(e.status.conditions, Type.READY))
 
     def run_agents(self) -> bool:
         """Let each node's agent report on its ENIs; return True if a report has changed."""
-        nodes = {body["metadata"]["name"] for body in self.api.list(NODE).items}
+        nodes = {body["metadata"]["name"] for body in self.api.list(NODES).items}
         enis = [e for e in self.enis() if e.spec.node_name in self.agents & nodes]
         return any([self._report(eni) for eni in enis])  # noqa: C419 every agent runs
 
@@ -226,9 +246,9 @@ class Simulation:
             granted=len(granted),
             available=len(set(port.addresses) - granted - set(retired)) if port and attached else 0,
             idle_since="" if granted else (self._idle_since(eni) if attached else ""),
-            retired=tuple(AddressAt(a, eni.metadata.generation) for a in retired),
+            retired=tuple(RetireAnswer(a, eni.metadata.generation) for a in retired),
             refused=tuple(
-                AddressAt(a, eni.metadata.generation) for a in sorted(requested & granted)
+                RetireAnswer(a, eni.metadata.generation) for a in sorted(requested & granted)
             ),
         )
         if not port or (node == eni.status.node and same):
@@ -239,12 +259,15 @@ class Simulation:
             "metadata": {"name": eni.name},
             "status": {"node": encode(node), "conditions": [encode(c) for c in wanted]},
         }
-        self.api.apply(ENI_KIND, wire(body), manager=MANAGER_AGENT, subresource="status")
+        self.api.apply(ENIS, wire(body), manager=MANAGER_AGENT, subresource="status")
         return True
 
     def _idle_since(self, eni: ENI) -> str:
-        before = eni.status.node
-        return before.idle_since if before and before.idle_since else self.now()
+        before = eni.status.node.idle_since if eni.status.node else ""
+        with suppress(ValueError):
+            parse_time(before)
+            return before
+        return self.now()
 
     def _start_process(self) -> Process:
         process = Process(self.store, self.cloud, self.now)

@@ -82,7 +82,9 @@ class Objects:
         yield from (f"PodIP {_key(podip)}" for podip in podips if _key(podip) not in pods)
         pools = {pool["metadata"]["name"] for pool in objects[lab.POOLS]}
         enis = self._api.items(lab.ENIS)
-        yield from (f"ENI {e['metadata']['name']}" for e in enis if e["spec"]["pool"] not in pools)
+        yield from (
+            f"ENI {e['metadata']['name']}" for e in enis if e["spec"]["poolName"] not in pools
+        )
         yield from self._ports_without(enis)
 
     def _ports_without(self, enis: list[Json]) -> Iterator[str]:

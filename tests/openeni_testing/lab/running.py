@@ -90,12 +90,18 @@ def wait_for_pods(running: Running, name: str, count: int) -> list[Json]:
 
 
 def enis_of(running: Running, *pools: str) -> list[Json]:
-    return [eni for eni in running.api.items(ENIS) if eni["spec"]["pool"] in pools]
+    return [eni for eni in running.api.items(ENIS) if eni["spec"]["poolName"] in pools]
 
 
 def podips_on(running: Running, enis: list[Json]) -> list[Json]:
     names = {eni["metadata"]["name"] for eni in enis}
-    return [podip for podip in running.api.items(PODIPS) if podip["spec"]["eni"] in names]
+    return [podip for podip in running.api.items(PODIPS) if podip["spec"]["eniName"] in names]
+
+
+def addresses_of(podip: Json) -> list[str]:
+    """Return a PodIP's addresses, IPv4 first."""
+    spec = podip["spec"]
+    return [spec[field] for field in ("address", "addressIPv6") if field in spec]
 
 
 def wait_until_gone(running: Running, pool: str) -> None:
@@ -111,12 +117,12 @@ def wait_until_all_agree(running: Running, pool: str) -> None:
         enis = enis_of(running, pool)
         owned = _owned_addresses(enis, neutron_ports(running))
         podips = podips_on(running, enis)
-        granted = [address for podip in podips for address in podip["spec"]["addresses"]]
+        granted = [address for podip in podips for address in addresses_of(podip)]
         assert len(granted) == len(set(granted)), f"granted twice: {sorted(granted)}"
         for podip in podips:
-            stray = {*podip["spec"]["addresses"]} - owned[podip["spec"]["eni"]]
-            assert not stray, f"{stray} is not on {podip['spec']['eni']}"
-        found = {(_name(podip), *podip["spec"]["addresses"]) for podip in podips}
+            stray = {*addresses_of(podip)} - owned[podip["spec"]["eniName"]]
+            assert not stray, f"{stray} is not on {podip['spec']['eniName']}"
+        found = {(_name(podip), *addresses_of(podip)) for podip in podips}
         pods = {(_name(p), p["status"].get("podIP", "")) for p in _pods_of(running, pool)}
         assert found == pods, f"PodIPs {sorted(found)}, pods {sorted(pods)}"
         return True

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import msgspec
+
 from openeni_crds.eni import PortSubnet
 from openeni_crds.enipool import Datapath, MetadataService
 from openeni_nodeagent.datapath.node import NodeDatapath
@@ -145,7 +147,7 @@ def pod_facts(name: str, eni: EniFacts, *addresses: str) -> PodFacts:
 
 
 def allowing_metadata(eni: EniFacts) -> EniFacts:
-    datapath = Datapath(eni.datapath.mode, eni.datapath.ipvlan_mode, None, MetadataService.ALLOW)
+    datapath = msgspec.structs.replace(eni.datapath, metadata_service=MetadataService.ALLOW)
     return replace(eni, datapath=datapath)
 
 

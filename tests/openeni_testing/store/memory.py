@@ -17,7 +17,7 @@ import jsonpatch
 from jsonpointer import JsonPointerException
 
 from openeni_crds.meta import Json
-from openeni_crds.names import NODE, POD, Kind
+from openeni_crds.names import NODES, PODS, Kind
 from openeni_kube.store import (
     ConflictError,
     GoneError,
@@ -236,9 +236,9 @@ class MemoryStore:
         meta = {k: v for k, v in fresh["metadata"].items() if k not in SERVERS and v}
         meta |= {"uid": str(uuid.uuid4()), "creationTimestamp": self._now(), "generation": 1}
         fresh |= {"apiVersion": kind.api_version, "kind": kind.name, "metadata": meta}
-        if kind in STATUS_SPLIT and kind != NODE:
+        if kind in STATUS_SPLIT and kind != NODES:
             fresh.pop("status", None)
-        if kind == POD:
+        if kind == PODS:
             fresh["status"] = {"phase": "Pending"}
         if kind.namespaced and not namespace:
             raise InvalidError(400, f"{kind.name}: metadata.namespace is required")

@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 
 from openeni_crds.meta import Json, decode
-from openeni_crds.names import NODE, POD, Kind
+from openeni_crds.names import NODES, PODS, Kind
 from openeni_crds.schema import MODELS, definition
 from openeni_kube.store import ConflictError, InvalidError
 
 # Set by the server alone, whatever a writer sends.
 SERVERS = ("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
 _IDENTITY = ("name", "namespace", *SERVERS)
-STATUS_SPLIT = frozenset({*MODELS, POD, NODE})
+STATUS_SPLIT = frozenset({*MODELS, PODS, NODES})
 
 
 @cache

@@ -17,6 +17,7 @@ from typing import Any
 import openstack
 import pytest
 
+from openeni_crds.terms import SecurityGroupTerm, SubnetTerm
 from openeni_operator.cloud.api import ACTIVE, Cloud, NewPort, Port
 from openeni_operator.cloud.call_limiter import CallLimiter, CallLimits
 from openeni_operator.cloud.clouds import Clouds
@@ -47,14 +48,16 @@ class Ground:
     tiny: str = ""  # id of a subnet with five addresses
 
     def wanted(self, count: int = 3) -> NewPort:
-        subnet = self.cloud.find_subnets(self.subnet)[0]
+        subnet = self.cloud.find_subnets(SubnetTerm(name=self.subnet))[0]
         uid = str(uuid.uuid4())
         return NewPort(
             name=f"openeni-contract-{uid}",
             network_id=subnet.network_id,
             subnet_ids=(subnet.id,),
             count=count,
-            security_group_ids=(self.cloud.find_security_groups(self.group)[0].id,),
+            security_group_ids=(
+                self.cloud.find_security_groups(SecurityGroupTerm(name=self.group))[0].id,
+            ),
             tags=("openeni-cluster=contract", f"openeni-eni={uid}"),
         )
 
@@ -65,6 +68,8 @@ def in_memory() -> Generator[Ground]:
     tiny = cloud.add_subnet(cloud.add_network("tiny"), "tiny", "10.97.5.0/29")
     cloud.add_subnet(cloud.add_network("pods"), "pods", "10.98.0.0/22")
     cloud.add_group("default")
+    cloud.tags_of[tiny.id] = ("contract", "second")
+    cloud.tags_of[cloud.add_group("contract-tagged").id] = ("contract",)
     yield Ground(cloud, cloud.add_server().id, "pods", "default", tiny.id)
 
 
@@ -85,7 +90,13 @@ def real() -> Generator[Ground]:
         subnet = sdk.network.create_subnet(
             network_id=network.id, name="tiny", cidr="10.97.5.0/29", ip_version=4, enable_dhcp=False
         )
-        yield Ground(cloud, server, "pods", "default", subnet.id)
+        sdk.network.set_tags(subnet, ["contract", "second"])
+        group = sdk.network.create_security_group(name="contract-tagged")
+        try:
+            sdk.network.set_tags(group, ["contract"])
+            yield Ground(cloud, server, "pods", "default", subnet.id)
+        finally:
+            sdk.network.delete_security_group(group.id)
     finally:
         sdk.network.delete_network(network.id)
 
@@ -114,7 +125,7 @@ def remove_port(ground: Ground, port: Port) -> None:
 def test_a_port_is_created_with_all_its_addresses_in_one_request(
     ground: Ground, port: Port
 ) -> None:
-    subnet = ground.cloud.find_subnets(ground.subnet)[0]
+    subnet = ground.cloud.find_subnets(SubnetTerm(name=ground.subnet))[0]
     addresses = [f.address for f in port.fixed_ips]
     assert len(set(addresses)) == 3
     assert {f.subnet_id for f in port.fixed_ips} == {subnet.id}
@@ -169,8 +180,8 @@ def test_missing_resources_are_reported_as_not_found(ground: Ground, port: Port)
             get(UNKNOWN_ID)
     with pytest.raises(ResourceNotFoundError):
         ground.cloud.attach(UNKNOWN_ID, port.id)
-    assert ground.cloud.find_subnets("no-such-subnet") == ()
-    assert ground.cloud.find_security_groups(UNKNOWN_ID) == ()
+    assert ground.cloud.find_subnets(SubnetTerm(name="no-such-subnet")) == ()
+    assert ground.cloud.find_security_groups(SecurityGroupTerm(id=UNKNOWN_ID)) == ()
 
 
 def test_a_port_in_an_unknown_subnet_is_not_created(ground: Ground) -> None:
@@ -179,7 +190,7 @@ def test_a_port_in_an_unknown_subnet_is_not_created(ground: Ground) -> None:
 
 
 def test_no_port_is_left_when_the_subnet_is_exhausted(ground: Ground) -> None:
-    tiny = ground.cloud.find_subnets(ground.tiny)[0]
+    tiny = ground.cloud.find_subnets(SubnetTerm(id=ground.tiny))[0]
     wanted = replace(ground.wanted(count=6), subnet_ids=(tiny.id,), network_id=tiny.network_id)
     with pytest.raises(SubnetExhaustedError):
         ground.cloud.create_port(wanted)
@@ -187,14 +198,23 @@ def test_no_port_is_left_when_the_subnet_is_exhausted(ground: Ground) -> None:
 
 
 def test_names_and_ids_find_the_same_resources(ground: Ground) -> None:
-    by_name = ground.cloud.find_subnets(ground.subnet)
-    assert ground.cloud.find_subnets(by_name[0].id) == by_name
+    by_name = ground.cloud.find_subnets(SubnetTerm(name=ground.subnet))
+    assert ground.cloud.find_subnets(SubnetTerm(id=by_name[0].id)) == by_name
     assert ground.cloud.subnets_of(by_name[0].network_id) == by_name
     assert (by_name[0].dhcp, by_name[0].slaac, by_name[0].ip_version) == (False, False, 4)
     assert by_name[0].pools
-    group = ground.cloud.find_security_groups(ground.group)
-    assert ground.cloud.find_security_groups(group[0].id) == group
+    group = ground.cloud.find_security_groups(SecurityGroupTerm(name=ground.group))
+    assert ground.cloud.find_security_groups(SecurityGroupTerm(id=group[0].id)) == group
     assert ground.cloud.network(by_name[0].network_id).mtu >= 1280
+
+
+def test_tags_find_every_resource_that_has_all_of_them(ground: Ground) -> None:
+    for tags in (("contract",), ("contract", "second"), ("second", "contract")):
+        subnets = ground.cloud.find_subnets(SubnetTerm(tags=tags))
+        assert [s.id for s in subnets] == [ground.tiny]
+    (group,) = ground.cloud.find_security_groups(SecurityGroupTerm(tags=("contract",)))
+    assert group.name == "contract-tagged"
+    assert ground.cloud.find_subnets(SubnetTerm(tags=("contract", "third"))) == ()
 
 
 def test_the_port_quota_is_unlimited_or_allows_the_port_that_exists(
@@ -231,7 +251,7 @@ def test_a_wrong_password_is_reported_until_the_file_is_corrected(tmp_path: Path
     with pytest.raises(CredentialsInvalidError, match=f"cloud '{name}' rejects the credentials"):
         mounted.get(name)
     file.write_text(good)
-    assert mounted.get(name).find_subnets("pods")
+    assert mounted.get(name).find_subnets(SubnetTerm(name="pods"))
     assert mounted.get(name) is mounted.get(name)
 
 

@@ -3,7 +3,15 @@
 import pytest
 
 from openeni_crds.conditions import Reason, Type, condition
-from openeni_crds.eni import ENI, AddressAt, ENISpec, ENIStatus, NodeStatus, PortStatus, PortSubnet
+from openeni_crds.eni import (
+    ENI,
+    ENISpec,
+    ENIStatus,
+    NodeStatus,
+    PortStatus,
+    PortSubnet,
+    RetireAnswer,
+)
 from openeni_crds.enipool import Datapath, Mode
 from openeni_crds.meta import ObjectMeta
 from openeni_operator.cause import Cause
@@ -56,16 +64,16 @@ def test_a_port_without_its_primary_address_is_a_conflict(addresses: tuple[str, 
 
 def an_eni(node: NodeStatus | None, *, linked: bool = False, port: bool = True) -> ENI:
     spec = ENISpec(
-        pool="pods",
+        pool_name="pods",
         node_name="n1",
         server_id="server-1",
         cloud="default",
-        network="net",
-        subnets=("s",),
-        security_groups=(),
+        network_id="net",
+        subnet_ids=("s",),
+        security_group_ids=(),
         datapath=Datapath(Mode.VETH),
         mtu=1450,
-        addresses=1,
+        address_count=1,
     )
     link = condition(Type.LINK_READY, Reason.LINK_UP, status=linked)
     recorded = described(a_port("10.98.0.2", "10.98.0.3"), None) if port else None
@@ -74,7 +82,7 @@ def an_eni(node: NodeStatus | None, *, linked: bool = False, port: bool = True) 
 
 
 def retired(generation: int) -> NodeStatus:
-    return NodeStatus(retired=(AddressAt("10.98.0.3", generation),))
+    return NodeStatus(retired=(RetireAnswer("10.98.0.3", generation),))
 
 
 @pytest.mark.parametrize(

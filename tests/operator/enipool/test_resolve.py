@@ -50,13 +50,33 @@ def test_names_and_ids_are_resolved_and_the_mtu_is_the_networks() -> None:
     found = resolve_in(cloud, spec())
     assert isinstance(found, Resolution)
     (subnet,) = cloud.subnets.values()
-    assert found.subnets == (PoolSubnet("pods", "", subnet, 5),)
-    assert found.security_groups == tuple(cloud.groups)
+    assert found.subnets == (PoolSubnet("", subnet, 5),)
+    assert found.security_groups == tuple(cloud.groups.values())
     assert (found.network.id, found.mtu) == (subnet.network_id, 1450)
-    by_id = spec(subnets=[{"subnet": subnet.id}], securityGroups=list(cloud.groups))
-    assert resolve_in(cloud, by_id) == replace(
-        found, subnets=(PoolSubnet(subnet.id, "", subnet, 5),)
+    by_id = spec(
+        subnets=[{"id": subnet.id}], securityGroups=[{"id": group} for group in cloud.groups]
     )
+    assert resolve_in(cloud, by_id) == found
+
+
+def test_tags_select_every_resource_that_has_all_of_them_and_each_once() -> None:
+    cloud = a_cloud()
+    (network,) = cloud.networks.values()
+    for name, cidr, tags in (
+        ("b", "10.97.1.0/29", ("pods", "fast")),
+        ("a", "10.97.0.0/29", ("fast", "pods", "more")),
+        ("c", "10.97.2.0/29", ("pods",)),
+    ):
+        cloud.tags_of[cloud.add_subnet(network, name, cidr).id] = tags
+    cloud.tags_of[cloud.add_group("g").id] = ("pods",)
+    wanted = spec(
+        subnets=[{"name": "c"}, {"tags": ["pods", "fast"]}, {"name": "a"}],
+        securityGroups=[{"tags": ["pods"]}, {"name": "g"}],
+    )
+    found = resolve_in(cloud, wanted)
+    assert isinstance(found, Resolution)
+    assert [s.subnet.name for s in found.subnets] == ["c", "a", "b"]
+    assert [g.name for g in found.security_groups] == ["g"]
 
 
 def test_a_smaller_mtu_is_kept() -> None:
@@ -96,37 +116,44 @@ def slaac_beside(cloud: MemoryCloud) -> None:
 BAD = [
     pytest.param(
         no_change,
-        {"subnets": [{"subnet": "pots"}]},
+        {"subnets": [{"name": "pots"}]},
         (Reason.NOT_FOUND, False),
-        "spec.subnets[0].subnet: cloud 'default' has no subnet 'pots'",
+        "spec.subnets[0]: cloud 'default' has no subnet with the name 'pots'",
         id="no such subnet",
     ),
     pytest.param(
         no_change,
-        {"securityGroups": ["pods", "none"]},
+        {"securityGroups": [{"name": "pods"}, {"id": "none"}]},
         (Reason.NOT_FOUND, False),
-        "spec.securityGroups[1]: cloud 'default' has no security group 'none'",
+        "spec.securityGroups[1]: cloud 'default' has no security group with the ID 'none'",
         id="no such group",
+    ),
+    pytest.param(
+        no_change,
+        {"securityGroups": [{"tags": ["a", "b"]}]},
+        (Reason.NOT_FOUND, False),
+        "spec.securityGroups[0]: cloud 'default' has no security group with the tags a, b",
+        id="no group with these tags",
     ),
     pytest.param(
         second_subnet,
         {},
         (Reason.AMBIGUOUS_NAME, False),
-        "spec.subnets[0].subnet: 2 subnets are named 'pods'; use the ID of one: subnet-",
+        "spec.subnets[0]: 2 subnets have the name 'pods'; use the ID of one: subnet-",
         id="two subnets of one name",
     ),
     pytest.param(
         second_group,
         {},
         (Reason.AMBIGUOUS_NAME, False),
-        "spec.securityGroups[0]: 2 security groups are named 'pods'",
+        "spec.securityGroups[0]: 2 security groups have the name 'pods'",
         id="two groups of one name",
     ),
     pytest.param(
         elsewhere,
-        {"subnets": [{"subnet": "pods"}, {"subnet": "elsewhere"}]},
+        {"subnets": [{"name": "pods"}, {"name": "elsewhere"}]},
         (Reason.SUBNETS_DIFFER, False),
-        "spec.subnets[1].subnet: subnet 'elsewhere' is on another network than the first",
+        "spec.subnets[1]: subnet 'elsewhere' is on another network than subnet 'pods'",
         id="two networks",
     ),
     pytest.param(
@@ -140,7 +167,7 @@ BAD = [
         change(slaac=True, dhcp=True),
         {},
         (Reason.SLAAC_ENABLED, True),
-        "spec.subnets[0].subnet: subnet 'pods' uses SLAAC",
+        "spec.subnets[0]: subnet 'pods' uses SLAAC",
         id="SLAAC takes precedence over DHCP",
     ),
     pytest.param(
@@ -156,13 +183,6 @@ BAD = [
         (Reason.INVALID_SPEC, False),
         "spec.datapath.mtu: 1500 is more than the network's 1450; lower it",
         id="an MTU above the network's",
-    ),
-    pytest.param(
-        no_change,
-        {"capacity": {"growth": "Elastic"}},
-        (Reason.GROWTH_UNSUPPORTED, True),
-        "spec.capacity.growth: Elastic is not supported yet; use Auto or Static",
-        id="unsupported growth",
     ),
 ]
 
@@ -216,7 +236,7 @@ A, B, SIX = subnet("a"), subnet("b"), subnet("six", 6)
 def test_the_choice_of_subnets(
     subnets: list[tuple[Subnet, str, int]], chosen: list[Subnet]
 ) -> None:
-    listed = tuple(PoolSubnet(s.name, zone, s, free) for s, zone, free in subnets)
+    listed = tuple(PoolSubnet(zone, s, free) for s, zone, free in subnets)
     found = Resolution(NETWORK, listed, (), 1450).choose("east", 5)
     assert found == tuple(chosen)
 

@@ -23,7 +23,7 @@ OTHER = condition(Type.PORT_READY, Reason.QUOTA_EXCEEDED, status=False)
 
 def podip(*conditions: Condition, node: str = "n1", finalizer: bool = True) -> PodIP:
     body = podip_body("web", node=node)
-    body["spec"] |= {"eni": "pods-0", "addresses": ["10.98.0.5", "fd98::5"]}
+    body["spec"] |= {"eniName": "pods-0", "address": "10.98.0.5", "addressIPv6": "fd98::5"}
     if finalizer:
         body["metadata"]["finalizers"] = [FINALIZER_PODIP]
     body["status"] = {"conditions": [encode(c) for c in merge((), conditions, NOW)]}
@@ -122,7 +122,7 @@ def test_an_unchanged_condition_is_not_written_again(of: PodIP, on: ENI | None) 
     for action in plan_podips([of], frozenset(), known):
         assert isinstance(action, SetAddressLost)
         body = podip_body("web")
-        body["spec"] |= {"eni": "pods-0", "addresses": list(BOTH)}
+        body["spec"] |= {"eniName": "pods-0", "address": BOTH[0], "addressIPv6": BOTH[1]}
         body["status"] = {
             "conditions": [encode(c) for c in merge(of.status.conditions, (action.lost,), NOW)]
         }

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from openeni_crds.conditions import Type, find, is_true
-from openeni_crds.meta import decode
-from openeni_crds.names import FINALIZER_PODIP, NODE, PODIP
+from openeni_crds.meta import Json, decode
+from openeni_crds.names import FINALIZER_PODIP, NODES, PODIPS
 from openeni_crds.podip import PodIP
-from openeni_kube.store import NotFoundError
+from openeni_kube.result import Done
+from openeni_kube.store import NotFoundError, Page
+from openeni_operator.podip.reconcile import ALL_NODES, PodIPDependencies, PodIPReconciler
 from openeni_testing.controller.simulation import Simulation
 
 
@@ -24,16 +26,17 @@ def add_podip(
             "podUID": uid,
             "nodeName": node,
             "containerID": "c" * 64,
-            "eni": eni,
-            "addresses": [address],
-            "mode": "Veth",
+            "eniName": eni,
+            "poolName": "pods",
+            "address": address,
+            "datapathMode": "Veth",
         },
     }
-    sim.api.create(PODIP, body)
+    sim.api.create(PODIPS, body)
 
 
 def podip(sim: Simulation, name: str) -> PodIP:
-    return decode(sim.api.get(PODIP, name, "default"), PodIP)
+    return decode(sim.api.get(PODIPS, name, "default"), PodIP)
 
 
 def simulate_podips() -> Simulation:
@@ -54,9 +57,9 @@ def simulate_podips() -> Simulation:
 
 def test_a_deleted_node_releases_its_podips_and_no_others() -> None:
     sim = simulate_podips()
-    sim.api.delete(PODIP, "on-n2", "default")
+    sim.api.delete(PODIPS, "on-n2", "default")
     assert podip(sim, "on-n2").metadata.deleting
-    sim.api.delete(NODE, "n2")
+    sim.api.delete(NODES, "n2")
     sim.settle(60)
     with pytest.raises(NotFoundError):
         podip(sim, "on-n2")
@@ -65,7 +68,7 @@ def test_a_deleted_node_releases_its_podips_and_no_others() -> None:
 
 def test_podips_of_a_node_deleted_while_the_operator_was_down_are_released() -> None:
     sim = simulate_podips()
-    sim.api.delete(NODE, "n2")
+    sim.api.delete(NODES, "n2")
     sim.restart()
     sim.settle(60)
     assert podip(sim, "on-n2").metadata.finalizers == ()
@@ -121,3 +124,33 @@ def test_pods_with_an_address_do_not_count_as_waiting() -> None:
     sim.add_pod("one-more", "n1")
     sim.settle(60)
     assert len(sim.enis()) == 2
+
+
+def test_an_invalid_podip_is_logged_and_does_not_stop_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A faulty agent may write one, or CRDs of another version may admit one."""
+    sim = simulate_podips()
+    listed = sim.api.list(PODIPS)
+    invalid: Json = {"metadata": {"name": "invalid", "namespace": "default"}, "spec": {"podUID": 7}}
+    sim.api.delete(NODES, "n1")
+    store = StoreWith(sim.store, (invalid, *listed.items))
+    state = sim.process.state
+    state.delete(NODES, {"metadata": {"name": "n1", "resourceVersion": "999999"}})
+    assert PodIPReconciler(PodIPDependencies(state, store, sim.now))(ALL_NODES) == Done()
+    assert FINALIZER_PODIP not in podip(sim, "on-n1").metadata.finalizers
+    assert "PodIP default/invalid is ignored" in caplog.text
+
+
+class StoreWith:
+    """A store that returns the given objects for every list."""
+
+    def __init__(self, store: Any, items: tuple[Json, ...]) -> None:
+        self._store = store
+        self._items = items
+
+    def list(self, *_: object, **__: object) -> Page:
+        return Page(self._items, "1")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)

@@ -3,7 +3,7 @@
 from functools import cache, partial
 from typing import Final
 
-from openeni_crds.enipool import Datapath, IPVlanMode, MetadataService, Mode
+from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
 from openeni_nodeagent.datapath.filters import metadata_chain
 from openeni_nodeagent.datapath.linux.kernel import apply, connected
 from openeni_nodeagent.datapath.linux.namespace import throw_away
@@ -15,13 +15,16 @@ from openeni_nodeagent.wiring import KernelRefusedError, LinkFacts, ModeUnsuppor
 
 _PARENT: Final = Link("parent", 10, VETH, "02:00:00:00:00:10", 1500)
 _PEER: Final = Link("peer", 11, VETH, "02:00:00:00:00:11", 1500)
-_ALL: Final = (Datapath(Mode.VETH), *(Datapath(Mode.IPVLAN, mode) for mode in IPVlanMode))
+_ALL: Final = (
+    Datapath(Mode.VETH),
+    *(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode),
+)
 
 
 @cache
 def supported_modes() -> frozenset[str]:
-    """Labels of the modes whose links the kernel makes; it loads its modules as for any user."""
-    return frozenset(d.label for d in _ALL if throw_away(partial(_makes, d)))
+    """Return the modes (Datapath.word) whose links this kernel makes."""
+    return frozenset(d.word for d in _ALL if throw_away(partial(_makes, d)))
 
 
 @cache
@@ -32,9 +35,9 @@ def filters_egress() -> bool:
 
 def require(datapath: Datapath) -> None:
     """Raise ModeUnsupportedError if this kernel cannot do it."""
-    if datapath.label not in supported_modes():
+    if datapath.word not in supported_modes():
         raise ModeUnsupportedError(
-            f"this node's kernel cannot do mode {datapath.label}, only "
+            f"this node's kernel cannot do mode {datapath.word}, only "
             f"{', '.join(sorted(supported_modes())) or 'none'}: choose another, or a kernel with it"
         )
     if (

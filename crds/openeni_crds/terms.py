@@ -1,0 +1,81 @@
+"""Terms: how a pool names subnets and security groups of its cloud.
+
+Each term uses exactly one of `id`, `name` and `tags`. An id or a name means one thing; tags mean
+everything that carries all of them.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from openeni_crds.meta import Id
+
+ResourceName = Annotated[str, Meta(min_length=1, max_length=255)]
+# 60 is Neutron's TAG_MAX_LENGTH; a comma would separate two tags in a query.
+Tag = Annotated[str, Meta(min_length=1, max_length=60, pattern="^[^,]+$")]
+Tags = Annotated[tuple[Tag, ...], Meta(min_length=1, max_length=16)]
+
+
+class SubnetTerm(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Selects subnets of the cloud by exactly one of `id`, `name` and `tags`."""
+
+    id: Annotated[
+        Id | None,
+        Meta(description="Id of one Neutron subnet. Give exactly one of id, name and tags."),
+    ] = None
+    name: Annotated[
+        ResourceName | None,
+        Meta(
+            description="Name of one Neutron subnet. If several that the project can see have "
+            "this name, the pool is not Ready (AmbiguousName): give the id of one."
+        ),
+    ] = None
+    tags: Annotated[
+        Tags | None,
+        Meta(
+            description="Every Neutron subnet that carries all of these tags, ordered by name. If "
+            "none does, the pool is not Ready (NotFound)."
+        ),
+    ] = None
+    zone: Annotated[
+        str,
+        Meta(
+            max_length=63,
+            pattern="^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+            description="Use these subnets only for nodes whose label topology.kubernetes.io/zone "
+            "has this value. Absent: for every node.",
+        ),
+    ] = ""
+
+
+class SecurityGroupTerm(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Selects security groups of the cloud by exactly one of `id`, `name` and `tags`."""
+
+    id: Annotated[
+        Id | None,
+        Meta(description="Id of one security group. Give exactly one of id, name and tags."),
+    ] = None
+    name: Annotated[
+        ResourceName | None,
+        Meta(
+            description="Name of one security group. If several that the project can see have "
+            "this name, the pool is not Ready (AmbiguousName): give the id of one."
+        ),
+    ] = None
+    tags: Annotated[
+        Tags | None,
+        Meta(
+            description="Every security group that carries all of these tags. If none does, the "
+            "pool is not Ready (NotFound)."
+        ),
+    ] = None
+
+
+def selects(term: SubnetTerm | SecurityGroupTerm, id_: str, name: str, tags: Iterable[str]) -> bool:
+    """Return whether the term means the resource with this id, name and tags."""
+    if term.id is not None:
+        return term.id == id_
+    if term.name is not None:
+        return term.name == name
+    return term.tags is not None and set(term.tags) <= set(tags)
