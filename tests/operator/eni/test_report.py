@@ -1,4 +1,4 @@
-"""An agent's report about an ENI: used if it can be true, else named as that ENI's problem."""
+"""The agent's report on an ENI is used if it is possible, else it is an error of that ENI."""
 
 import pytest
 from hypothesis import given
@@ -8,14 +8,14 @@ from openeni_crds.conditions import Type, find, is_true
 from openeni_crds.eni import ENI, ENISpec, ENIStatus, NodeStatus, PortStatus, PortSubnet
 from openeni_crds.enipool import Datapath, Mode
 from openeni_crds.meta import ObjectMeta, encode
-from openeni_operator.eni.report import Report, capacity_of, report_of
-from openeni_testing.controller.world import OperatorWorld
+from openeni_operator.eni.report import AgentReport, agent_report, capacity_of
+from openeni_testing.controller.simulation import Simulation
 
 NOW = "2026-01-01T00:01:00Z"
 
 
 def an_eni(node: NodeStatus | None, *, addresses: int = 3, families: int = 1) -> ENI:
-    """An ENI that was made with three addresses and whose port has `addresses` of each family."""
+    """Return an ENI that asks for three addresses; its port has `addresses` of each family."""
     spec = ENISpec(
         pool_name="pods",
         node_name="n1",
@@ -41,30 +41,30 @@ def an_eni(node: NodeStatus | None, *, addresses: int = 3, families: int = 1) ->
     return ENI(ObjectMeta(name="e"), spec, ENIStatus(port=port, node=node))
 
 
-def test_a_report_that_can_be_is_used() -> None:
+def test_a_possible_report_is_used() -> None:
     node = NodeStatus(granted=1, cooling=1, available=1)
-    assert report_of(an_eni(node), NOW) == Report(1, 1, 1)
+    assert agent_report(an_eni(node), NOW) == AgentReport(1, 1, 1)
     idle = NodeStatus(available=3, idle_since="2026-01-01T00:00:00Z")
-    assert report_of(an_eni(idle), NOW) == Report(0, 0, 3, idle=60.0)
+    assert agent_report(an_eni(idle), NOW) == AgentReport(0, 0, 3, idle_seconds=60.0)
 
 
-def test_no_report_is_no_problem() -> None:
-    assert report_of(an_eni(None), NOW) == Report()
+def test_a_missing_report_is_no_error() -> None:
+    assert agent_report(an_eni(None), NOW) == AgentReport()
 
 
-def test_a_clock_that_is_ahead_is_no_problem() -> None:
+def test_an_agents_clock_may_be_ahead() -> None:
     ahead = NodeStatus(available=3, idle_since="2026-01-01T00:02:00Z")
-    assert report_of(an_eni(ahead), NOW).idle == 0
+    assert agent_report(an_eni(ahead), NOW).idle_seconds == 0
 
 
-def test_pods_may_still_hold_what_the_port_has_lost() -> None:
-    assert not report_of(an_eni(NodeStatus(granted=3), addresses=1), NOW).problem
+def test_pods_may_hold_addresses_that_the_port_has_lost() -> None:
+    assert not agent_report(an_eni(NodeStatus(granted=3), addresses=1), NOW).error
 
 
-def test_with_two_families_a_pod_takes_two_addresses() -> None:
+def test_a_dual_stack_pod_has_two_addresses() -> None:
     eni = an_eni(NodeStatus(granted=2, available=1), families=2)
     assert capacity_of(eni) == 3
-    assert not report_of(eni, NOW).problem
+    assert not agent_report(eni, NOW).error
 
 
 @pytest.mark.parametrize(
@@ -80,41 +80,41 @@ def test_with_two_families_a_pod_takes_two_addresses() -> None:
         (NodeStatus(idle_since="x" * 900), "status.node.idleSince: 'xxx"),
     ],
 )
-def test_a_report_that_cannot_be_counts_nothing_and_is_named(node: NodeStatus, words: str) -> None:
-    found = report_of(an_eni(node), NOW)
-    assert words in found.problem
-    assert len(found.problem) < 200
-    assert (found.granted, found.cooling, found.available, found.idle) == (0, 0, 0, None)
+def test_an_impossible_report_counts_nothing_and_is_described(node: NodeStatus, words: str) -> None:
+    found = agent_report(an_eni(node), NOW)
+    assert words in found.error
+    assert len(found.error) < 200
+    assert (found.granted, found.cooling, found.available, found.idle_seconds) == (0, 0, 0, None)
 
 
 @given(st.text(max_size=40))
-def test_no_text_for_a_time_breaks_anything(text: str) -> None:
-    report_of(an_eni(NodeStatus(idle_since=text)), NOW)
+def test_any_text_is_accepted_as_a_time(text: str) -> None:
+    agent_report(an_eni(NodeStatus(idle_since=text)), NOW)
 
 
-def test_an_agents_report_that_cannot_be_is_that_enis_condition_and_nobody_elses() -> None:
-    """One agent's token must not stop a pool for the whole cluster."""
-    world = OperatorWorld(nodes=3)
-    world.add_pool()
-    world.settle(60)
-    bad = next(e for e in world.enis() if e.spec.node_name == "n2")
-    world.agents.discard("n2")
+def test_an_impossible_report_affects_only_its_own_eni() -> None:
+    """One compromised agent must not stop a pool for the whole cluster."""
+    sim = Simulation(nodes=3)
+    sim.add_pool()
+    sim.settle(60)
+    bad = next(e for e in sim.enis() if e.spec.node_name == "n2")
+    sim.agents.discard("n2")
     linked = [encode(c) for c in bad.status.conditions if c.type in ("GuestPrepared", "LinkReady")]
     for node in (
         {"granted": 62},
         {"granted": 2, "cooling": 1, "available": 1},
         {"idleSince": "2026-13-01T00:00:00Z"},
     ):
-        world.report(bad.name, linked, **node)
-        world.settle(400)
-        told = find(world.eni(bad.name).status.conditions, Type.READY)
-        assert told is not None
-        assert (told.status, told.reason) == ("False", "AgentReportInvalid")
-        assert "see the log of the agent of node n2" in told.message
-        assert len(world.ready()) == 2
-        assert len(world.enis()) == 3
-        assert world.pool().status.address_counts.total == 9
-        assert is_true(world.pool().status.conditions, Type.READY)
-    world.agents.add("n2")
-    world.settle(400)
-    assert len(world.ready()) == 3
+        sim.report(bad.name, linked, **node)
+        sim.settle(400)
+        ready = find(sim.eni(bad.name).status.conditions, Type.READY)
+        assert ready is not None
+        assert (ready.status, ready.reason) == ("False", "AgentReportInvalid")
+        assert "see the log of the agent of node n2" in ready.message
+        assert len(sim.ready()) == 2
+        assert len(sim.enis()) == 3
+        assert sim.pool().status.address_counts.total == 9
+        assert is_true(sim.pool().status.conditions, Type.READY)
+    sim.agents.add("n2")
+    sim.settle(400)
+    assert len(sim.ready()) == 3

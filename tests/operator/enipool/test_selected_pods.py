@@ -1,23 +1,23 @@
-"""Demand follows the rule by which pods are served: priority, and which namespaces may."""
+"""Demand counts the pods that a pool serves, by priority and permitted namespaces."""
 
 from openeni_crds.conditions import Type, is_true
-from openeni_testing.controller.world import OperatorWorld
+from openeni_testing.controller.simulation import Simulation
 
 
-def test_of_two_pools_that_select_every_pod_the_one_with_the_higher_priority_grows() -> None:
-    world = OperatorWorld()
-    world.add_pool("a", capacity={"minAvailable": 0})
-    world.add_pool("b", capacity={"minAvailable": 0}, priority=1)
-    world.add_pod("p", "n1")
-    world.settle(60)
-    assert {e.spec.pool_name for e in world.enis()} == {"b"}
-    assert is_true(world.pool("a").status.conditions, Type.READY)
+def test_the_pool_with_the_higher_priority_grows() -> None:
+    sim = Simulation()
+    sim.add_pool("a", capacity={"minAvailable": 0})
+    sim.add_pool("b", capacity={"minAvailable": 0}, priority=1)
+    sim.add_pod("p", "n1")
+    sim.settle(60)
+    assert {e.spec.pool_name for e in sim.enis()} == {"b"}
+    assert is_true(sim.pool("a").status.conditions, Type.READY)
 
 
-def test_a_pod_that_names_a_pool_that_does_not_permit_its_namespace_makes_no_demand() -> None:
-    world = OperatorWorld()
+def test_a_pod_in_a_namespace_that_is_not_permitted_is_no_demand() -> None:
+    sim = Simulation()
     selector = {"matchLabels": {"team": "payments"}}
-    world.add_pool("payments", capacity={"minAvailable": 0}, namespaceSelector=selector)
-    world.add_pod("p", "n1", pool="payments")
-    world.settle(60)
-    assert world.enis() == []
+    sim.add_pool("payments", capacity={"minAvailable": 0}, namespaceSelector=selector)
+    sim.add_pod("p", "n1", pool="payments")
+    sim.settle(60)
+    assert sim.enis() == []

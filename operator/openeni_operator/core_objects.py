@@ -1,4 +1,7 @@
-"""What the operator reads of Nodes and Pods: few facts, so that heartbeats change nothing."""
+"""The fields of Nodes and Pods that the operator uses.
+
+Everything else is dropped, so that a node's heartbeat is not a change.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,8 +18,8 @@ _SUFFIXES: Final = {"": 1, "k": 1000}
 class Node:
     name: str
     labels: dict[str, str]
-    server_id: str  # "" for a node that is no OpenStack server
-    pods: int  # how many it may run
+    server_id: str  # "" if the node is not an OpenStack server
+    max_pods: int  # status.allocatable.pods
 
     @property
     def zone(self) -> str:
@@ -24,57 +27,60 @@ class Node:
 
     @property
     def traits(self) -> NodeTraits:
-        """Return what decides which pools serve the node."""
+        """The properties that decide which pools serve the node."""
         return NodeTraits(self.labels, self.server_id)
 
-    def is_other_than(self, server_id: str) -> bool:
-        """Whether it is another server by now; a node that does not say yet may be the same."""
+    def is_other_server(self, server_id: str) -> bool:
+        """Return True if the node's server is known and is not `server_id`.
+
+        A Node without a providerID may still be the same server.
+        """
         return self.server_id not in {"", server_id}
 
-    def can(self, mode: Mode) -> bool | None:
-        """Whether its kernel has the datapath, as its agent says; None: no agent has said yet."""
-        said = self.labels.get(LABEL_VETH if mode is Mode.VETH else LABEL_IPVLAN)
-        return None if said is None else said == "true"
+    def supports(self, mode: Mode) -> bool | None:
+        """Return the agent's report on its kernel's datapath; None before there is a report."""
+        label = self.labels.get(LABEL_VETH if mode is Mode.VETH else LABEL_IPVLAN)
+        return None if label is None else label == "true"
 
 
 @dataclass(frozen=True)
-class WaitingPod:
-    """A pod that is bound to a node and may still want an address."""
+class PendingPod:
+    """A pod that is bound to a node and may still need an address."""
 
     uid: str
     namespace: str
     node: str
     labels: dict[str, str]
     annotations: dict[str, str]
-    wants: bool  # neither hostNetwork nor served nor going
+    needs_address: bool  # not hostNetwork, no address yet, not terminating
 
     def traits(self, namespace_labels: dict[str, str]) -> PodTraits:
-        """Return what decides the pod's pool."""
+        """Return the properties that decide the pod's pool."""
         return PodTraits(self.namespace, self.labels, self.annotations, namespace_labels)
 
 
-def node_of(body: Json) -> Node:
+def parse_node(body: Json) -> Node:
     metadata: Json = body["metadata"]
     allocatable: Json = body.get("status", {}).get("allocatable", {})
     return Node(
         metadata["name"],
         dict(metadata.get("labels") or {}),
         server_of(body.get("spec", {}).get("providerID", "")),
-        _count(allocatable.get("pods", "110")),
+        _parse_count(allocatable.get("pods", "110")),
     )
 
 
-def pod_of(body: Json) -> WaitingPod:
+def parse_pod(body: Json) -> PendingPod:
     metadata: Json = body["metadata"]
     spec: Json = body.get("spec", {})
     status: Json = body.get("status", {})
-    return WaitingPod(
+    return PendingPod(
         metadata.get("uid", ""),
         metadata.get("namespace", ""),
         spec.get("nodeName", ""),
         dict(metadata.get("labels") or {}),
         dict(metadata.get("annotations") or {}),
-        wants=not (
+        needs_address=not (
             spec.get("hostNetwork")
             or status.get("podIP")
             or metadata.get("deletionTimestamp")
@@ -83,8 +89,8 @@ def pod_of(body: Json) -> WaitingPod:
     )
 
 
-def _count(quantity: Any) -> int:
-    """A Kubernetes quantity of whole things: "110" or, rarely, "1k"."""
+def _parse_count(quantity: Any) -> int:
+    """Parse a Kubernetes quantity of whole items ("110", rarely "1k"); 0 if it is neither."""
     text = str(quantity)
     number = text.rstrip("k")
     return int(number) * _SUFFIXES[text[len(number) :]] if number.isdigit() else 0

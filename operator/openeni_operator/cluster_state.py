@@ -1,8 +1,8 @@
-"""The operator's own picture of the cluster, fed by watches, its own writes and the resync.
+"""The operator's cache of the cluster, updated by watches, its own writes and the resync.
 
-An object is replaced only by a newer version of itself, so that a late watch event cannot undo what
-a write has already brought in. Versions of one API server are ordered whole numbers: promised since
-Kubernetes 1.35, true before.
+An object is replaced only by a newer version of itself, so that a late watch event cannot undo a
+write. Resource versions of one API server are ordered integers: guaranteed since Kubernetes 1.35,
+true before.
 """
 
 import threading
@@ -14,16 +14,16 @@ from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import Json, decode
 from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODS, Kind
-from openeni_operator.cluster import Node, WaitingPod, node_of, pod_of
+from openeni_operator.core_objects import Node, PendingPod, parse_node, parse_pod
 
 T = TypeVar("T")
-PENDING: Final = "spec.nodeName!=,status.phase=Pending"
-SELECTORS: Final[dict[Kind, str]] = {PODS: PENDING}  # of what is watched: the rest is not needed
+PENDING_BOUND: Final = "spec.nodeName!=,status.phase=Pending"
+FIELD_SELECTORS: Final[dict[Kind, str]] = {PODS: PENDING_BOUND}  # other kinds are watched whole
 
 
 @dataclass(frozen=True)
 class Change(Generic[T]):
-    """An object before and after; None where it was not, or is not, there."""
+    """An object before and after; None where it did not, or does not, exist."""
 
     kind: Kind
     before: T | None
@@ -33,7 +33,6 @@ class Change(Generic[T]):
 @dataclass(frozen=True)
 class _Entry:
     version: int
-    uid: str
     value: Any
 
 
@@ -44,57 +43,60 @@ def _labels(body: Json) -> dict[str, str]:
 _DECODE: Final[dict[Kind, Callable[[Json], Any]]] = {
     ENIPOOLS: lambda body: decode(body, ENIPool),
     ENIS: lambda body: decode(body, ENI),
-    NODES: node_of,
-    PODS: pod_of,
+    NODES: parse_node,
+    PODS: parse_pod,
     NAMESPACES: _labels,
 }
-KINDS: Final = tuple(_DECODE)
+WATCHED_KINDS: Final = tuple(_DECODE)
 
 
-class Mirror:
-    """Safe for threads; what it hands out is never changed."""
+class ClusterState:
+    """A thread-safe cache. Objects it returns are never modified."""
 
-    def __init__(self, changed: Callable[[Change[Any]], None]) -> None:
-        """`changed` is told of each change that matters, by whomever it came in."""
-        self._changed = changed
+    def __init__(self, on_change: Callable[[Change[Any]], None]) -> None:
+        """Call `on_change` for every change of a decoded object, whatever its source."""
+        self._on_change = on_change
         self._lock = threading.Lock()
-        self._kinds: dict[Kind, dict[str, _Entry]] = {kind: {} for kind in KINDS}
+        self._kinds: dict[Kind, dict[str, _Entry]] = {kind: {} for kind in WATCHED_KINDS}
 
-    def put(self, kind: Kind, body: Json, *, known: bool = False) -> None:
-        """Take in an object; with `known` only if it is here, lest a late answer revive it.
+    def put(self, kind: Kind, body: Json, *, only_update: bool = False) -> None:
+        """Add an object or replace an older version of it.
 
-        Raises msgspec.ValidationError where it does not fit its kind.
+        With `only_update`, ignore an object that is not cached: a late response to a write must
+        not bring back a deleted object. Raises msgspec.ValidationError if the body does not fit
+        its kind.
         """
-        entry = _Entry(version_of(body), body["metadata"]["uid"], _DECODE[kind](body))
-        key = key_of(body)
+        entry = _Entry(version_of(body), _DECODE[kind](body))
+        key = object_key(body)
         with self._lock:
             old = self._kinds[kind].get(key)
-            if known if old is None else entry.version <= old.version:
+            ignored = only_update if old is None else entry.version <= old.version
+            if ignored:
                 return
             self._kinds[kind][key] = entry
-        self._tell(Change(kind, old.value if old else None, entry.value))
+        self._notify(Change(kind, old.value if old else None, entry.value))
 
-    def drop(self, kind: Kind, body: Json) -> None:
-        """The object is gone, or is none of those that are watched any more."""
+    def delete(self, kind: Kind, body: Json) -> None:
+        """Remove an object that was deleted or no longer matches its field selector."""
         with self._lock:
-            old = self._kinds[kind].get(key_of(body))
+            old = self._kinds[kind].get(object_key(body))
             if old is None or old.version > version_of(body):
                 return
-            del self._kinds[kind][key_of(body)]
-        self._tell(Change(kind, old.value, None))
+            del self._kinds[kind][object_key(body)]
+        self._notify(Change(kind, old.value, None))
 
-    def prune(self, kind: Kind, key: str, version: int) -> None:
-        """A list did not have the object that was here in this version: it is gone."""
+    def delete_version(self, kind: Kind, key: str, version: int) -> None:
+        """Remove an object that a list did not contain, unless it has changed since `version`."""
         with self._lock:
             old = self._kinds[kind].get(key)
             if old is None or old.version != version:
                 return
             del self._kinds[kind][key]
-        self._tell(Change(kind, old.value, None))
+        self._notify(Change(kind, old.value, None))
 
-    def _tell(self, change: Change[Any]) -> None:
+    def _notify(self, change: Change[Any]) -> None:
         if change.before != change.after:
-            self._changed(change)
+            self._on_change(change)
 
     def versions(self, kind: Kind) -> dict[str, int]:
         with self._lock:
@@ -124,8 +126,8 @@ class Mirror:
         found: Node | None = self._value(NODES, name)
         return found
 
-    def waiting_pods(self) -> list[WaitingPod]:
-        return [pod for pod in self._values(PODS) if pod.wants]
+    def waiting_pods(self) -> list[PendingPod]:
+        return [pod for pod in self._values(PODS) if pod.needs_address]
 
     def namespace_labels(self, name: str) -> dict[str, str]:
         return self._value(NAMESPACES, name) or {}
@@ -140,8 +142,8 @@ class Mirror:
             return entry.value if entry else None
 
 
-def key_of(body: Json) -> str:
-    """`name`, or `namespace/name`."""
+def object_key(body: Json) -> str:
+    """Return `name`, or `namespace/name` for a namespaced object."""
     metadata: Json = body["metadata"]
     namespace = metadata.get("namespace", "")
     return f"{namespace}/{metadata['name']}" if namespace else str(metadata["name"])
@@ -151,6 +153,6 @@ def version_of(body: Json) -> int:
     return int(body["metadata"].get("resourceVersion") or 0)
 
 
-def listed(bodies: Iterable[Json]) -> dict[str, Json]:
-    """Objects of a list by key."""
-    return {key_of(body): body for body in bodies}
+def by_key(bodies: Iterable[Json]) -> dict[str, Json]:
+    """Return the objects of a list by `object_key`."""
+    return {object_key(body): body for body in bodies}

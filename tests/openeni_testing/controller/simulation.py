@@ -1,7 +1,8 @@
-"""The whole operator without threads, clocks or networks, and a node agent that plays its part.
+"""Simulate the whole operator, with node agents, without threads, clocks or networks.
 
-Everything is real but the API server, the cloud and time: the same mirror, queue and reconciles as
-in production, driven one key at a time, so that a test can stop the process after any call.
+Everything is real but the API server, the cloud, the agents and time: the same cluster state, queue
+and reconcilers as in production, driven one key at a time, so that a test can end the process after
+any call.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,71 +28,71 @@ from openeni_crds.names import (
 )
 from openeni_kube.store import Store
 from openeni_kube.workqueue import Backoff, WorkQueue
-from openeni_operator.eni.observe import World as ENIWorld
+from openeni_operator.cluster_state import FIELD_SELECTORS, WATCHED_KINDS, ClusterState, by_key
+from openeni_operator.eni.observe import ENIDependencies
 from openeni_operator.eni.reconcile import ENIReconciler
-from openeni_operator.enipool.reconcile import PoolReconciler
-from openeni_operator.enipool.reconcile import World as PoolWorld
-from openeni_operator.enipool.resolver import Resolver
-from openeni_operator.feed import everything, keys_of
+from openeni_operator.enipool.reconcile import PoolDependencies, PoolReconciler
+from openeni_operator.enipool.resolution_cache import ResolutionCache
 from openeni_operator.keys import Key, Reconcile
-from openeni_operator.mirror import KINDS, SELECTORS, Mirror, listed
-from openeni_operator.podip.reconcile import PodIPReconciler
-from openeni_operator.podip.reconcile import World as PodIPWorld
-from openeni_operator.ports import PortLists
+from openeni_operator.podip.reconcile import PodIPDependencies, PodIPReconciler
+from openeni_operator.port_cache import PortCache
+from openeni_operator.watch_mapping import all_keys, keys_for
 from openeni_testing.cloud.memory import MemoryCloud
 from openeni_testing.store.memory import MemoryStore
 from openeni_testing.store.watched import Countdown, CrashError, WatchedStore, wire
 
-CLUSTER = "11111111-2222-3333-4444-555555555555"
-RESYNC = 300.0
-BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
+CLUSTER_ID = "11111111-2222-3333-4444-555555555555"
+RESYNC = 300.0  # seconds
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Process:
-    """One life of the operator: what is lost when it is killed."""
+    """The operator's process: everything that is lost when it is killed."""
 
     def __init__(self, store: Store, cloud: MemoryCloud, now: Callable[[], str]) -> None:
-        self.mirror = Mirror(lambda change: self.add(keys_of(change, self.mirror)))
+        self.state = ClusterState(lambda change: self.enqueue(keys_for(change, self.state)))
         self.queue: WorkQueue[Key] = WorkQueue(Backoff())
         self.clock = cloud.clock
         self.store = store
-        ports = PortLists(RESYNC - 1, self.clock)
+        ports = PortCache(RESYNC - 1, self.clock)
 
-        def lost(node: str) -> None:
-            self.add([Key(PODIPS, node)])
+        def port_lost(node: str) -> None:
+            self.enqueue([Key(PODIPS, node)])
 
         def cloud_of(name: str) -> MemoryCloud:
             assert name == "default"
             return cloud
 
-        enis = ENIWorld(self.mirror, store, cloud_of, CLUSTER, ports, self.clock, now, lost)
-        resolver = Resolver(cloud_of, ports, RESYNC - 1, self.clock)
+        enis = ENIDependencies(
+            self.state, store, cloud_of, CLUSTER_ID, ports, self.clock, now, port_lost
+        )
+        resolve = ResolutionCache(cloud_of, ports, RESYNC - 1, self.clock)
         self.reconcilers: dict[Kind, Reconcile] = {
-            ENIPOOLS: PoolReconciler(PoolWorld(self.mirror, store, resolver, now)),
+            ENIPOOLS: PoolReconciler(PoolDependencies(self.state, store, resolve, now)),
             ENIS: ENIReconciler(enis),
-            PODIPS: PodIPReconciler(PodIPWorld(self.mirror, store, now)),
+            PODIPS: PodIPReconciler(PodIPDependencies(self.state, store, now)),
         }
 
-    def look(self) -> None:
-        """What watches and resync do: bring the mirror up to date, have everything looked at."""
-        for kind in KINDS:
-            page = self.store.list(kind, field_selector=SELECTORS.get(kind, ""))
-            there = listed(page.items)
-            for key, version in self.mirror.versions(kind).items():
-                if key not in there:
-                    self.mirror.prune(kind, key, version)
-            for body in there.values():
-                self.mirror.put(kind, body)
+    def sync_state(self) -> None:
+        """Bring the cluster state up to date, as watches and resync do."""
+        for kind in WATCHED_KINDS:
+            page = self.store.list(kind, field_selector=FIELD_SELECTORS.get(kind, ""))
+            listed = by_key(page.items)
+            for key, version in self.state.versions(kind).items():
+                if key not in listed:
+                    self.state.delete_version(kind, key, version)
+            for body in listed.values():
+                self.state.put(kind, body)
 
-    def look_at_everything(self) -> None:
-        self.add(everything(self.mirror))
+    def enqueue_all(self) -> None:
+        self.enqueue(all_keys(self.state))
 
-    def add(self, keys: Iterable[Key]) -> None:
+    def enqueue(self, keys: Iterable[Key]) -> None:
         for key in sorted(keys):
             self.queue.add(key, self.clock.now)
 
-    def work_one(self) -> bool:
-        """Work on the next due key; False when none is due."""
+    def reconcile_next(self) -> bool:
+        """Reconcile the next due key; return False when none is due."""
         key = self.queue.take(self.clock.now)
         if key is None:
             return False
@@ -100,8 +101,8 @@ class Process:
         return True
 
 
-class OperatorWorld:
-    """A cluster with nodes that are servers, one cloud, and the operator's process."""
+class Simulation:
+    """A cluster whose nodes are servers of one cloud, and the operator's process."""
 
     def __init__(self, nodes: int = 1) -> None:
         self.cloud = MemoryCloud()
@@ -113,16 +114,16 @@ class OperatorWorld:
         self.nodes = [f"n{i + 1}" for i in range(nodes)]
         for name in self.nodes:
             self.add_node(name)
-        self.held: dict[str, set[str]] = {}  # ENI -> addresses that pods hold
+        self.granted: dict[str, set[str]] = {}  # ENI -> addresses that pods have
         self.agents = set(self.nodes)
         self.countdown = Countdown()
         self.resync_at = self.cloud.clock.now + RESYNC
         self.cloud.after_call = self.countdown
         self.store.after_write = self.countdown
-        self.process = self._born()
+        self.process = self._start_process()
 
     def now(self) -> str:
-        at = BEGUN + timedelta(seconds=int(self.cloud.clock.now))
+        at = START + timedelta(seconds=int(self.cloud.clock.now))
         return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def add_node(self, name: str, *, veth: str = "true", pods: str = "110") -> None:
@@ -174,20 +175,20 @@ class OperatorWorld:
         self.api.apply(ENIS, body, manager=MANAGER_AGENT, subresource="status")
 
     def restart(self) -> None:
-        """kill -9: memory, queue and mirror are gone."""
-        self.process = self._born()
+        """Kill the process and start another."""
+        self.process = self._start_process()
 
     def settle(self, seconds: float = 900, *, agents: bool = True) -> None:
-        """Run for `seconds`; time jumps to what is due next."""
+        """Run for `seconds`; the clock jumps to the next due time whenever nothing is due."""
         clock = self.cloud.clock
         end = clock.now + seconds
-        self.process.look_at_everything()
+        self.process.enqueue_all()
         for _ in range(20_000):
             self.cloud.settle()
-            changed = agents and self.agents_act()
-            self.process.look()
+            changed = agents and self.run_agents()
+            self.process.sync_state()
             try:
-                if self.process.work_one() or changed:
+                if self.process.reconcile_next() or changed:
                     continue
             except CrashError:
                 self.restart()
@@ -199,8 +200,8 @@ class OperatorWorld:
             clock.now = max(clock.now, due)
             if clock.now >= self.resync_at:
                 self.resync_at += RESYNC
-                self.process.look_at_everything()
-        raise AssertionError(f"never settles; calls: {self.cloud.calls}")
+                self.process.enqueue_all()
+        raise AssertionError(f"the simulation never settles; calls: {self.cloud.calls}")
 
     def eni(self, name: str) -> ENI:
         return decode(self.api.get(ENIS, name), ENI)
@@ -214,40 +215,40 @@ class OperatorWorld:
     def ready(self) -> list[str]:
         return sorted(e.name for e in self.enis() if is_true(e.status.conditions, Type.READY))
 
-    def agents_act(self) -> bool:
-        """Let each node's agent do its next thing; whether any did something."""
-        there = {body["metadata"]["name"] for body in self.api.list(NODES).items}
-        acting = [e for e in self.enis() if e.spec.node_name in self.agents & there]
-        return any([self._act(eni) for eni in acting])  # noqa: C419 each of them acts
+    def run_agents(self) -> bool:
+        """Let each node's agent report on its ENIs; return True if a report has changed."""
+        nodes = {body["metadata"]["name"] for body in self.api.list(NODES).items}
+        enis = [e for e in self.enis() if e.spec.node_name in self.agents & nodes]
+        return any([self._report(eni) for eni in enis])  # noqa: C419 every agent runs
 
-    def _act(self, eni: ENI) -> bool:
+    def _report(self, eni: ENI) -> bool:
         port = eni.status.port
-        held = self.held.get(eni.name, set())
+        granted = self.granted.get(eni.name, set())
         live = self.cloud.ports.get(port.id) if port else None
-        nic = live is not None and live.device_id == eni.spec.server_id
-        going = eni.metadata.deleting
-        listed_back = set[str](eni.spec.retiring)
-        if port and going:
-            listed_back = set(port.addresses)
-        given_up = sorted(listed_back - held)
-        out_of_use = going and not held
+        attached = live is not None and live.device_id == eni.spec.server_id
+        deleting = eni.metadata.deleting
+        requested = set[str](eni.spec.retiring)
+        if port and deleting:
+            requested = set(port.addresses)
+        retired = sorted(requested - granted)
+        out_of_use = deleting and not granted
         linked = condition(
             Type.LINK_READY,
-            Reason.DELETING if out_of_use else Reason.LINK_UP if nic else Reason.NIC_MISSING,
-            status=nic and not out_of_use,
+            Reason.DELETING if out_of_use else Reason.LINK_UP if attached else Reason.NIC_MISSING,
+            status=attached and not out_of_use,
         )
         prepared = condition(Type.GUEST_PREPARED, Reason.PREPARED, status=True)
         own = [c for c in eni.status.conditions if c.type in (linked.type, prepared.type)]
         wanted = merge(own, [prepared, linked], self.now()) if port else ()
         same = {c.type: c for c in own} == {c.type: c for c in wanted}
         node = NodeStatus(
-            device="eth1" if nic else "",
-            granted=len(held),
-            available=len(set(port.addresses) - held - set(given_up)) if port and nic else 0,
-            idle_since="" if held else (self._idle_since(eni) if nic else ""),
-            retired=tuple(RetireAnswer(a, eni.metadata.generation) for a in given_up),
+            device="eth1" if attached else "",
+            granted=len(granted),
+            available=len(set(port.addresses) - granted - set(retired)) if port and attached else 0,
+            idle_since="" if granted else (self._idle_since(eni) if attached else ""),
+            retired=tuple(RetireAnswer(a, eni.metadata.generation) for a in retired),
             refused=tuple(
-                RetireAnswer(a, eni.metadata.generation) for a in sorted(listed_back & held)
+                RetireAnswer(a, eni.metadata.generation) for a in sorted(requested & granted)
             ),
         )
         if not port or (node == eni.status.node and same):
@@ -268,8 +269,8 @@ class OperatorWorld:
             return before
         return self.now()
 
-    def _born(self) -> Process:
+    def _start_process(self) -> Process:
         process = Process(self.store, self.cloud, self.now)
-        process.look()
-        process.look_at_everything()
+        process.sync_state()
+        process.enqueue_all()
         return process
