@@ -143,13 +143,6 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
             "maxAvailable must be at least minAvailable",
             ".maxAvailable",
         ),
-        Rule(
-            "self.minAvailable <= (has(self.maxAddressesPerNode) ? self.maxAddressesPerNode"
-            " : self.addressesPerENI * self.maxENIsPerNode)",
-            "minAvailable must be at most what a node may have: maxAddressesPerNode, or else "
-            "addressesPerENI x maxENIsPerNode",
-            ".minAvailable",
-        ),
     ),
     "Reclaim.after": _duration("10s", "720h", "15m or 1h30m"),
     "ResolvedSubnet.cidr": _CIDR,

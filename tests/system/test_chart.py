@@ -15,6 +15,7 @@ from openeni_lab.kubernetes.api import APPLY
 from openeni_lab.product import workloads
 from openeni_lab.product.chart import CHART, NAMESPACE
 from openeni_lab.product.installed_lab import InstalledLab
+from openeni_lab.product.reach import is_ready
 from openeni_testing.lab import installed_lab as lab
 from openeni_testing.waiting import wait_for
 
@@ -81,7 +82,7 @@ def pooled(installed: InstalledLab, shared: set[str]) -> dict[str, Json]:
     def enis() -> dict[str, Json]:
         found = {e["spec"]["nodeName"]: e for e in lab.enis_of(installed, "rights")}
         assert found.keys() == installed.installation.nodes.keys()
-        assert all(e.get("status", {}).get("state") == "Ready" for e in found.values())
+        assert all(is_ready(eni) for eni in found.values())
         return found
 
     return wait_for(enis, "an ENI on each node", lab.PATIENCE)
