@@ -1,4 +1,4 @@
-"""Valid objects of every kind, as small as they may be, for tests to change and to store."""
+"""Minimal valid objects of every kind, for tests to change and to store."""
 
 import uuid
 from contextlib import suppress
@@ -106,7 +106,7 @@ def port_status(name: str) -> Json:
 
 
 def status_of(name: str, **status: Any) -> Json:
-    """Return what is applied to write these parts of a status."""
+    """Return the body that applies these parts of a status."""
     return {"metadata": {"name": name}, "status": status}
 
 
@@ -120,7 +120,7 @@ def install_crds(store: Store) -> None:
 
 
 def remove(store: Store, kind: Kind, name: str, namespace: str = "") -> None:
-    """Delete an object, whoever holds it by a finalizer."""
+    """Delete an object and its finalizers."""
     store.delete(kind, name, namespace)
     released: list[Json] = [{"op": "add", "path": "/metadata/finalizers", "value": []}]
     with suppress(NotFoundError):  # nobody did, or its owner was faster

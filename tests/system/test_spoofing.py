@@ -1,11 +1,11 @@
-"""What a cloud would drop is dropped in the lab and counted, one counter a port."""
+"""The lab drops what a cloud would drop, and counts it, with one counter per port."""
 
 import sys
 
 import pytest
 
-from openeni_lab.product.demonstration import Running
-from openeni_testing.lab import running as lab
+from openeni_lab.product.installed_lab import InstalledLab
+from openeni_testing.lab import installed_lab as lab
 from openeni_testing.network import frames
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
@@ -22,7 +22,7 @@ for frame in sys.argv[2:]:
 
 
 def test_a_spoofed_source_and_a_spoofed_arp_sender_are_stopped_and_counted(
-    deployed: Running,
+    deployed: InstalledLab,
 ) -> None:
     podip = lab.podips_on(deployed, lab.enis_of(deployed, lab.VETH))[0]
     eni = deployed.api.request("GET", f"{lab.ENIS}/{podip['spec']['eniName']}")

@@ -1,4 +1,4 @@
-"""What system tests ask of a running lab: objects, Neutron's ports, kernels, programs."""
+"""Operations of system tests on an installed lab: objects, Neutron's ports, kernels, programs."""
 
 import json
 import sys
@@ -10,14 +10,14 @@ import yaml
 
 from openeni_lab import layout
 from openeni_lab.machine.client import Machine
-from openeni_lab.machine.exits import End
+from openeni_lab.machine.exits import UnexpectedExit
 from openeni_lab.machine.steps import run as run_steps
 from openeni_lab.product import workloads
 from openeni_lab.product.chart import render
-from openeni_lab.product.demonstration import Running
 from openeni_lab.product.installation import AGENT, OPERATOR
+from openeni_lab.product.installed_lab import InstalledLab
 from openeni_lab.product.reach import is_ready
-from openeni_lab.progress import Lines
+from openeni_lab.progress import LogProgress
 from openeni_testing.waiting import wait_for
 
 Json = dict[str, Any]
@@ -50,9 +50,9 @@ print(http.urlopen(listed, timeout=30).read().decode())
 """
 
 
-def neutron_ports(running: Running) -> dict[str, Json]:
+def neutron_ports(installed: InstalledLab) -> dict[str, Json]:
     """Return openeni's ports by id, as Neutron has them."""
-    clouds = yaml.safe_load(running.lab.layout.clouds_yaml.read_text())["clouds"]
+    clouds = yaml.safe_load(installed.lab.layout.clouds_yaml.read_text())["clouds"]
     auth = clouds["openeni"]["auth"]
     credential = {
         "id": auth["application_credential_id"],
@@ -62,25 +62,25 @@ def neutron_ports(running: Running) -> dict[str, Json]:
     ports_url = f"http://127.0.0.1:{layout.NEUTRON_PORT}/v2.0/ports"
     asked = json.dumps([auth["auth_url"], ports_url, identity]).encode()
     words = [sys.executable, "-S", "-c", _LIST_PORTS]
-    listed = json.loads(running.lab.machine.check(words, stdin=asked, timeout=90))["ports"]
+    listed = json.loads(installed.lab.machine.check(words, stdin=asked, timeout=90))["ports"]
     return {p["id"]: p for p in listed if p["name"].startswith("openeni-")}
 
 
-def deploy(running: Running, name: str, pool: str, replicas: int) -> list[Json]:
-    """A Deployment on a pool; returns its pods once all of them are ready."""
-    running.api.apply([workloads.deployment(name, pool, replicas)])
-    return wait_for_pods(running, name, replicas)
+def deploy(installed: InstalledLab, name: str, pool: str, replicas: int) -> list[Json]:
+    """Create a Deployment on a pool; return its pods once all of them are ready."""
+    installed.api.apply([workloads.deployment(name, pool, replicas)])
+    return wait_for_pods(installed, name, replicas)
 
 
-def scale(running: Running, name: str, replicas: int) -> None:
+def scale(installed: InstalledLab, name: str, replicas: int) -> None:
     body = {"spec": {"replicas": replicas}}
     path = f"{DEPLOYMENTS}/{name}/scale"
-    running.api.request("PATCH", path, body, "application/merge-patch+json")
+    installed.api.request("PATCH", path, body, "application/merge-patch+json")
 
 
-def wait_for_pods(running: Running, name: str, count: int) -> list[Json]:
+def wait_for_pods(installed: InstalledLab, name: str, count: int) -> list[Json]:
     def found() -> list[Json]:
-        pods = running.api.items(PODS, labelSelector=f"app={name}")
+        pods = installed.api.items(PODS, labelSelector=f"app={name}")
         assert len(pods) == count, f"{len(pods)} pods"
         waiting = [p["metadata"]["name"] for p in pods if not is_ready(p)]
         assert not waiting, f"not ready: {waiting}"
@@ -89,13 +89,13 @@ def wait_for_pods(running: Running, name: str, count: int) -> list[Json]:
     return wait_for(found, f"{count} ready pods of {name}", PATIENCE) if count else []
 
 
-def enis_of(running: Running, *pools: str) -> list[Json]:
-    return [eni for eni in running.api.items(ENIS) if eni["spec"]["poolName"] in pools]
+def enis_of(installed: InstalledLab, *pools: str) -> list[Json]:
+    return [eni for eni in installed.api.items(ENIS) if eni["spec"]["poolName"] in pools]
 
 
-def podips_on(running: Running, enis: list[Json]) -> list[Json]:
+def podips_on(installed: InstalledLab, enis: list[Json]) -> list[Json]:
     names = {eni["metadata"]["name"] for eni in enis}
-    return [podip for podip in running.api.items(PODIPS) if podip["spec"]["eniName"] in names]
+    return [podip for podip in installed.api.items(PODIPS) if podip["spec"]["eniName"] in names]
 
 
 def addresses_of(podip: Json) -> list[str]:
@@ -104,26 +104,26 @@ def addresses_of(podip: Json) -> list[str]:
     return [spec[field] for field in ("address", "addressIPv6") if field in spec]
 
 
-def wait_until_gone(running: Running, pool: str) -> None:
-    """Wait until a pool that was deleted, and its ENIs with it, are gone."""
-    wait_for(lambda: running.api.get(f"{POOLS}/{pool}") is None, f"{pool} is gone", PATIENCE)
-    assert enis_of(running, pool) == []
+def wait_until_gone(installed: InstalledLab, pool: str) -> None:
+    """Wait until a deleted pool and its ENIs are gone."""
+    wait_for(lambda: installed.api.get(f"{POOLS}/{pool}") is None, f"{pool} is gone", PATIENCE)
+    assert enis_of(installed, pool) == []
 
 
-def wait_until_all_agree(running: Running, pool: str) -> None:
-    """Wait until pods, PodIPs, ENIs and Neutron say the same of a pool's addresses."""
+def wait_until_all_agree(installed: InstalledLab, pool: str) -> None:
+    """Wait until pods, PodIPs, ENIs and Neutron agree on a pool's addresses."""
 
     def agree() -> bool:
-        enis = enis_of(running, pool)
-        owned = _owned_addresses(enis, neutron_ports(running))
-        podips = podips_on(running, enis)
+        enis = enis_of(installed, pool)
+        owned = _owned_addresses(enis, neutron_ports(installed))
+        podips = podips_on(installed, enis)
         granted = [address for podip in podips for address in addresses_of(podip)]
         assert len(granted) == len(set(granted)), f"granted twice: {sorted(granted)}"
         for podip in podips:
             stray = {*addresses_of(podip)} - owned[podip["spec"]["eniName"]]
             assert not stray, f"{stray} is not on {podip['spec']['eniName']}"
         found = {(_name(podip), *addresses_of(podip)) for podip in podips}
-        pods = {(_name(p), p["status"].get("podIP", "")) for p in _pods_of(running, pool)}
+        pods = {(_name(p), p["status"].get("podIP", "")) for p in _pods_of(installed, pool)}
         assert found == pods, f"PodIPs {sorted(found)}, pods {sorted(pods)}"
         return True
 
@@ -131,7 +131,7 @@ def wait_until_all_agree(running: Running, pool: str) -> None:
 
 
 def _owned_addresses(enis: list[Json], ports: dict[str, Json]) -> dict[str, set[str]]:
-    """Return the addresses for pods by ENI; AssertionError where Neutron says something else."""
+    """Return the addresses for pods by ENI; raise AssertionError if Neutron disagrees."""
     assert enis, "no ENI"
     owned: dict[str, set[str]] = {}
     for eni in enis:
@@ -149,19 +149,19 @@ def _name(found: Json) -> str:
     return f"{found['metadata']['namespace']}/{found['metadata']['name']}"
 
 
-def _pods_of(running: Running, pool: str) -> list[Json]:
-    """Pods that ask for this pool by its name."""
+def _pods_of(installed: InstalledLab, pool: str) -> list[Json]:
+    """Return the pods that name this pool."""
 
     def asks(metadata: Json) -> bool:
         annotations: dict[str, str] = metadata.get("annotations", {})
         return annotations.get("openeni.io/pool") == pool
 
-    return [pod for pod in running.api.items("/api/v1/pods") if asks(pod["metadata"])]
+    return [pod for pod in installed.api.items("/api/v1/pods") if asks(pod["metadata"])]
 
 
-def condition(running: Running, pool: str, type_: str) -> Json:
-    """A condition of a pool; an AssertionError while it is not there."""
-    found = running.api.get(f"{POOLS}/{pool}") or {}
+def condition(installed: InstalledLab, pool: str, type_: str) -> Json:
+    """Return a condition of a pool; raise AssertionError if it is missing."""
+    found = installed.api.get(f"{POOLS}/{pool}") or {}
     for c in found.get("status", {}).get("conditions", ()):
         if c["type"] == type_:
             there: Json = c
@@ -169,11 +169,13 @@ def condition(running: Running, pool: str, type_: str) -> Json:
     raise AssertionError(f"{pool} has no condition {type_}")
 
 
-def wait_for_condition(running: Running, pool: str, type_: str, status: str, reason: str) -> str:
-    """Wait for it; returns its message."""
+def wait_for_condition(
+    installed: InstalledLab, pool: str, type_: str, status: str, reason: str
+) -> str:
+    """Wait for a condition; return its message."""
 
     def as_wanted() -> Json:
-        c = condition(running, pool, type_)
+        c = condition(installed, pool, type_)
         assert (c["status"], c["reason"]) == (status, reason), str(c)
         return c
 
@@ -182,7 +184,7 @@ def wait_for_condition(running: Running, pool: str, type_: str, status: str, rea
 
 
 def kernel_state(machine: Machine) -> list[str]:
-    """Everything on a node that carries openeni's marks: links, routes, rules."""
+    """Return the links, routes and rules on a node that have openeni's marks."""
     links = json.loads(machine.check(["ip", "-json", "-details", "link"]))
     found = [f"link {li['ifname']}" for li in links if li["ifname"].startswith("oe")]
     for family in ("-4", "-6"):
@@ -193,23 +195,25 @@ def kernel_state(machine: Machine) -> list[str]:
     return found
 
 
-def kill(running: Running, component: str, node: str = "n1", signal: str = "KILL") -> End:
+def kill(
+    installed: InstalledLab, component: str, node: str = "n1", signal: str = "KILL"
+) -> UnexpectedExit:
     """Kill the operator or a node's agent and wait until it is ready again.
 
     What a kubelet would let wait for its back-off is started at once, as a new pod would be.
     """
-    machine = machine_of(running, component, node)
+    machine = machine_of(installed, component, node)
     killed = machine.list()[component]
     machine.check(["sh", "-c", f"kill -{signal} {killed.pid}"])
 
-    def ended() -> End | None:
+    def ended() -> UnexpectedExit | None:
         last = machine.list()[component].last_end
         return last if last != killed.last_end else None
 
     end = wait_for(ended, f"the end of {component}", 20)
-    place = next(n for n in running.lab.layout.nodes if n.name == node)
-    rendered = _rendered(running.installation.helm)
-    run_steps([running.installation.start(component, place, rendered)], Lines())
+    place = next(n for n in installed.lab.layout.nodes if n.name == node)
+    rendered = _rendered(installed.installation.helm)
+    run_steps([installed.installation.start(component, place, rendered)], LogProgress())
     assert machine.list()[component].pid != killed.pid
     return end
 
@@ -217,8 +221,8 @@ def kill(running: Running, component: str, node: str = "n1", signal: str = "KILL
 _rendered = cache(render)
 
 
-def machine_of(running: Running, component: str, node: str) -> Machine:
-    return running.lab.machine if component == OPERATOR else running.installation.nodes[node]
+def machine_of(installed: InstalledLab, component: str, node: str) -> Machine:
+    return installed.lab.machine if component == OPERATOR else installed.installation.nodes[node]
 
 
 COMPONENTS: Final = ((OPERATOR, "n1"), (AGENT, "n1"), (AGENT, "n2"))

@@ -1,6 +1,6 @@
-"""Where one OpenStack of a lab lives, which processes it is, and what its clients need to know.
+"""The folders, processes and clients' settings of one OpenStack of a lab.
 
-The control plane is the real one: keystone, placement, neutron, glance and all of nova, five
+It is a real control plane: keystone, placement, neutron, glance and all of nova run as five
 processes on a private MariaDB, on the loopback of the lab's network namespace.
 """
 
@@ -19,8 +19,8 @@ PLUGINS: Final = Path(__file__).parent / "plugins"
 
 
 @dataclass(frozen=True)
-class Service:
-    """One uWSGI process. Ports and thread counts are as measured to suffice."""
+class WsgiService:
+    """One uWSGI process. The number of threads was measured to suffice."""
 
     name: str
     port: int
@@ -29,17 +29,17 @@ class Service:
 
 
 SERVICES: Final = (
-    Service("keystone", layout.KEYSTONE_PORT, "keystone.wsgi.api", 3),
-    Service("placement", layout.PLACEMENT_PORT, "placement.wsgi.api", 4),
-    Service("neutron", layout.NEUTRON_PORT, "neutron.wsgi.api", 3),
-    Service("glance", layout.GLANCE_PORT, "glance.wsgi.api", 2),
-    Service("nova", layout.NOVA_PORT, "nova_all", 8),
+    WsgiService("keystone", layout.KEYSTONE_PORT, "keystone.wsgi.api", 3),
+    WsgiService("placement", layout.PLACEMENT_PORT, "placement.wsgi.api", 4),
+    WsgiService("neutron", layout.NEUTRON_PORT, "neutron.wsgi.api", 3),
+    WsgiService("glance", layout.GLANCE_PORT, "glance.wsgi.api", 2),
+    WsgiService("nova", layout.NOVA_PORT, "nova_all", 8),
 )
 
 
 @dataclass(frozen=True)
 class Secrets:
-    """Made once a template. `password` is everybody's: of the database and of each user."""
+    """Generated with each template. The database and all users share `password`."""
 
     password: str
     credential_id: str  # the application credential of cloud `openeni`
@@ -47,35 +47,35 @@ class Secrets:
 
 
 @dataclass(frozen=True)
-class Cloud:
-    """Where one OpenStack lives: `run` is its folder, `venv` what it is installed in."""
+class CloudLayout:
+    """One OpenStack: its folder, and the Python environment that it is installed in."""
 
-    run: Path
+    folder: Path
     venv: Path
     lab_state: Path
     hosts: tuple[str, ...]
 
     @property
     def etc(self) -> Path:
-        return self.run / "etc"
+        return self.folder / "etc"
 
     @property
     def database(self) -> Path:
-        return self.run / "mysql"
+        return self.folder / "mysql"
 
     @property
     def socket(self) -> Path:
-        return self.run / "mysql.sock"
+        return self.folder / "mysql.sock"
 
     @property
     def secrets_file(self) -> Path:
-        return self.run / "secrets.json"
+        return self.folder / "secrets.json"
 
     def program(self, name: str) -> str:
         return str(self.venv / "bin" / name)
 
     def environment(self) -> dict[str, str]:
-        """For every OpenStack service and management command."""
+        """Return the environment of every service and management command."""
         return {
             "PATH": f"{self.venv}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "PYTHONPATH": str(PLUGINS),
@@ -90,37 +90,57 @@ class Cloud:
             "OS_NOVA_CONFIG_FILES": "api-paste.ini;nova.conf",
             "OS_GLANCE_CONFIG_DIR": str(self.etc / "glance"),
             "OS_GLANCE_CONFIG_FILES": "glance-api.conf",
-            "XDG_CACHE_HOME": str(self.run / "cache"),  # stevedore's; else in root's home
+            "XDG_CACHE_HOME": str(
+                self.folder / "cache"
+            ),  # of stevedore; the default is in root's home
             "no_proxy": "127.0.0.1,localhost",
             "NO_PROXY": "127.0.0.1,localhost",
         }
 
-    def service_command(self, service: Service) -> list[str]:
-        """No --master: Nova's threads would not survive its fork."""
-        flags = "--enable-threads --need-app --die-on-term --thunder-lock --http-keepalive"
+    def service_command(self, service: WsgiService) -> list[str]:
+        """Return uWSGI's command, without --master: Nova's threads would not survive its fork."""
         return [
             self.program("uwsgi"),
-            *("--http-socket", f"127.0.0.1:{service.port}", "--module", service.module),
-            *("--callable", "application", "--threads", str(service.threads), *flags.split()),
-            *("--buffer-size", "65535", "--add-header", "Connection: close"),
-            *("--disable-logging", "--pyargv", ""),
+            f"--http-socket=127.0.0.1:{service.port}",
+            f"--module={service.module}",
+            "--callable=application",
+            f"--threads={service.threads}",
+            "--enable-threads",
+            "--need-app",
+            "--die-on-term",
+            "--thunder-lock",
+            "--http-keepalive",
+            "--buffer-size=65535",
+            "--add-header=Connection: close",
+            "--disable-logging",
+            "--pyargv=",
         ]
 
     def database_command(self) -> list[str]:
-        """Nothing here outlives the lab: no flush at commit, no double write, no TLS."""
+        """Return MariaDB's command, without flushes: its data does not outlive the lab."""
         return [
-            *("mariadbd", "--no-defaults", "--user=root", f"--datadir={self.database}"),
-            *(f"--socket={self.socket}", f"--pid-file={self.run / 'mysql.pid'}"),
-            *(f"--port={layout.MARIADB_PORT}", "--bind-address=127.0.0.1", "--skip-ssl"),
-            *("--skip-log-bin", "--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0"),
-            *("--innodb-buffer-pool-size=96M", "--innodb-log-file-size=48M"),
-            *("--performance-schema=OFF", "--max-connections=400"),
+            "mariadbd",
+            "--no-defaults",
+            "--user=root",
+            f"--datadir={self.database}",
+            f"--socket={self.socket}",
+            f"--pid-file={self.folder / 'mysql.pid'}",
+            f"--port={layout.MARIADB_PORT}",
+            "--bind-address=127.0.0.1",
+            "--skip-ssl",
+            "--skip-log-bin",
+            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-doublewrite=0",
+            "--innodb-buffer-pool-size=96M",
+            "--innodb-log-file-size=48M",
+            "--performance-schema=OFF",
+            "--max-connections=400",
             "--character-set-server=utf8mb4",
         ]
 
 
 def clouds(secrets: Secrets) -> dict[str, object]:
-    """clouds.yaml: `admin` and `demo` by password, `openeni` as an operator is given access."""
+    """Return clouds.yaml: `admin` and `demo` by password, `openeni` by application credential."""
     named = {name: _user_cloud(name, secrets.password) for name in ("admin", layout.CLOUD_PROJECT)}
     operator = {
         "region_name": REGION,

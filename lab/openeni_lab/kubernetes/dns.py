@@ -1,7 +1,7 @@
-"""The cluster's DNS: CoreDNS as an ordinary pod, on an address of openeni's as any other.
+"""The cluster's DNS: CoreDNS as an ordinary pod, with an address of openeni's.
 
-It is ready as soon as a pool serves it; until then nothing in the lab waits for it. Pods ask it at
-the address that their kubelet tells them.
+It becomes ready once a pool serves it; nothing in the lab waits for that. kubelets write its
+address into their pods' resolv.conf.
 """
 
 from ipaddress import ip_network
@@ -13,7 +13,7 @@ from openeni_lab.kubernetes.images import COREDNS
 
 Json = dict[str, Any]
 
-ADDRESS: Final = str(ip_network(layout.SERVICE_CIDR)[10])  # the custom of every Kubernetes
+ADDRESS: Final = str(ip_network(layout.SERVICE_CIDR)[10])  # the conventional address
 DOMAIN: Final = "cluster.local"
 NAMESPACE: Final = "kube-system"
 NAME: Final = "coredns"
@@ -21,7 +21,7 @@ SERVICE: Final = "kube-dns"
 _LABELS: Final = {"k8s-app": SERVICE}
 _RIGHTS: Final = "system:coredns"
 
-# As kubeadm's, but for names outside the cluster, which a lab cannot resolve: they are refused.
+# kubeadm's Corefile without forwarding: a lab cannot resolve names outside the cluster.
 _COREFILE: Final = f"""\
 {DOMAIN} in-addr.arpa ip6.arpa {{
     errors
@@ -36,7 +36,7 @@ _COREFILE: Final = f"""\
 
 
 def objects(pool: str = "") -> tuple[Json, ...]:
-    """Return everything that is to be applied; the pod is of `pool`, or of the Default one."""
+    """Return the objects to apply; the pod uses `pool`, or else the Default pool."""
     return (
         _object("v1", "ServiceAccount", NAME),
         *_rights(),
@@ -47,7 +47,7 @@ def objects(pool: str = "") -> tuple[Json, ...]:
 
 
 def ready(api: Api) -> bool:
-    """Whether a CoreDNS behind the Service answers."""
+    """Return True if a CoreDNS pod is ready."""
     found = api.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{NAME}")
     return bool(found and found.get("status", {}).get("readyReplicas"))
 
@@ -88,7 +88,7 @@ def _deployment(pool: str) -> Json:
     }
     pod = {
         "serviceAccountName": NAME,
-        "dnsPolicy": "Default",  # it must not ask itself
+        "dnsPolicy": "Default",  # it must not be its own resolver
         "terminationGracePeriodSeconds": 0,
         "containers": [container],
         "volumes": [{"name": "config", "configMap": {"name": NAME}}],

@@ -1,6 +1,6 @@
-"""The Debian packages that the lab needs: which are missing, and how they are installed.
+"""Find and install the missing ones of the Debian packages that the lab needs.
 
-None of them brings a service that starts or is enabled at boot.
+None of them starts a service or enables one at boot.
 """
 
 import os
@@ -21,12 +21,12 @@ _SEARCHED: Final = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbi
 
 
 class PackageError(Exception):
-    """Packages cannot be installed from here; one line that says what to do."""
+    """Packages cannot be installed. One line that says what to do."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """A program, or a file where it starts with a slash, and the package that brings it."""
+    """A program, or a file if it starts with a slash, and the package that has it."""
 
     what: str
     package: str
@@ -39,7 +39,7 @@ class Need:
 
 
 def _python_library() -> tuple[Need, ...]:
-    """OpenStack's uWSGI is linked with the interpreter's library, which Debian has apart."""
+    """Return the interpreter's library, which uWSGI links to: a package of its own in Debian."""
     name = str(sysconfig.get_config_var("INSTSONAME"))
     if sys.base_prefix != "/usr" or not name.startswith("libpython"):
         return ()
@@ -47,16 +47,16 @@ def _python_library() -> tuple[Need, ...]:
     return (Need(f"{folder}/{name}", name.partition(".so")[0]),)
 
 
-RUNNING: Final = (  # what labs of either kind run
+RUNNING: Final = (  # needed by every lab
     Need("ip", "iproute2"),
     Need("nft", "nftables"),
-    Need("/etc/protocols", "netbase"),  # nft knows protocols by name from there
+    Need("/etc/protocols", "netbase"),  # nft reads protocol names from it
     Need("mariadbd", "mariadb-server-core"),  # without the service that mariadb-server starts
     Need("mariadb-admin", "mariadb-client"),
     Need("curl", "curl"),
     *_python_library(),
 )
-TESTING: Final = (  # what the tests run beside that
+TESTING: Final = (  # needed by the tests
     Need("ping", "iputils-ping"),
     Need("arping", "arping"),
     Need("conntrack", "conntrack"),
@@ -85,16 +85,16 @@ BUILDING: Final = {
 
 
 def packages(building: Iterable[str] = (), *, testing: bool = False) -> list[str]:
-    """Return the packages that are missing to run the lab and to build these sets, sorted."""
+    """Return the missing packages to run the lab and to build these sets, sorted."""
     needs = [*RUNNING, *(need for name in building for need in BUILDING.get(name, ()))]
     needs += TESTING if testing else ()
     return sorted({need.package for need in needs if not need.present})
 
 
 def install_packages(names: Iterable[str], progress: Progress) -> None:
-    """Install packages and what they depend on, nothing that they only recommend.
+    """Install packages and their dependencies, without recommended packages.
 
-    PackageError without root or apt-get, or when apt-get fails; it says what to run.
+    Raises PackageError, with the command to run by hand, without root or apt-get or if it fails.
     """
     wanted = sorted(names)
     if not wanted:
@@ -122,7 +122,7 @@ def _apt(words: list[str], by_hand: str, progress: Progress) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise PackageError(f"apt-get did not end in time; try yourself: {by_hand}") from error
+        raise PackageError(f"apt-get did not finish in time; run it by hand: {by_hand}") from error
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["nothing"]
-        raise PackageError(f"apt-get {words[0]} failed ({said[-1]}); try yourself: {by_hand}")
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no output"]
+        raise PackageError(f"apt-get {words[0]} failed ({lines[-1]}); run it by hand: {by_hand}")

@@ -1,4 +1,4 @@
-"""The fast runtime with the reference plugins, with a plugin that records, and as a node."""
+"""Sandboxes with the reference plugins and with a plugin that records, and a hollow node."""
 
 import json
 import sys
@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from openeni_lab.fast import runtime
-from openeni_lab.fast.cni import CniError, Network
-from openeni_lab.fast.runtime import Pod, Runtime
 from openeni_lab.kubernetes.api import Api
 from openeni_lab.kubernetes.control_plane import ControlPlane
 from openeni_lab.machine import enclosure, steps
 from openeni_lab.machine.client import Machine, MachineError
 from openeni_lab.programs import prepared
-from openeni_lab.progress import Lines
+from openeni_lab.progress import LogProgress
+from openeni_lab.runtime import sandbox
+from openeni_lab.runtime.cni import NetworkConfigList, PluginError
+from openeni_lab.runtime.sandbox import SandboxPod, SandboxRuntime
 from openeni_testing.lab.bare_lab import bare_lab
 from openeni_testing.waiting import wait_for
 
@@ -35,7 +35,7 @@ esac
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A configuration of two plugins, the second with a capability of containerd's."""
+    """Create a list of two plugins, the second with a capability of containerd's."""
     for name in ("one", "two"):
         plugin = tmp_path / name
         plugin.write_text(RECORDER)
@@ -49,13 +49,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Network:
-    monkeypatch.setattr(runtime, "NETNS_FOLDER", folder / "netns")
-    return Network.load(folder, [folder])
+def network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> NetworkConfigList:
+    monkeypatch.setattr(sandbox, "NETNS_FOLDER", folder / "netns")
+    return NetworkConfigList.load(folder, [folder])
 
 
 def recorded(folder: Path) -> list[tuple[dict[str, str], dict[str, Any]]]:
-    """Environment and input of each execution since the last look."""
+    """Return environment and input of each execution since the last call."""
     found: list[tuple[dict[str, str], dict[str, Any]]] = []
     environment: dict[str, str] = {}
     for line in (folder / "record").read_text().splitlines():
@@ -69,9 +69,9 @@ def recorded(folder: Path) -> list[tuple[dict[str, str], dict[str, Any]]]:
     return found
 
 
-def test_plugins_get_what_containerd_gives_them(folder: Path, network: Network) -> None:
-    made = Runtime(network)
-    pod = Pod("web-0", "shop", "uid-1", {"a": "b"})
+def test_plugins_get_what_containerd_gives_them(folder: Path, network: NetworkConfigList) -> None:
+    made = SandboxRuntime(network)
+    pod = SandboxPod("web-0", "shop", "uid-1", {"a": "b"})
     sandbox = made.start(pod)
     try:
         (environment, one), (_, two) = recorded(folder)
@@ -100,9 +100,9 @@ def test_plugins_get_what_containerd_gives_them(folder: Path, network: Network) 
     assert not Path(environment["CNI_NETNS"]).exists()
 
 
-def test_gc_names_the_sandboxes_that_there_are(folder: Path, network: Network) -> None:
-    made = Runtime(network)
-    sandbox = made.start(Pod("p"))
+def test_gc_names_the_sandboxes_that_there_are(folder: Path, network: NetworkConfigList) -> None:
+    made = SandboxRuntime(network)
+    sandbox = made.start(SandboxPod("p"))
     recorded(folder)
     made.collect()
     made.stop(sandbox)
@@ -113,18 +113,18 @@ def test_gc_names_the_sandboxes_that_there_are(folder: Path, network: Network) -
     assert given["cni.dev/valid-attachments"] == valid
 
 
-def test_a_refusal_is_told_with_its_code(network: Network) -> None:
-    with pytest.raises(CniError, match=r"^one STATUS: not now: later \(50\)$") as refused:
+def test_a_refusal_is_told_with_its_code(network: NetworkConfigList) -> None:
+    with pytest.raises(PluginError, match=r"^one STATUS: not now: later \(50\)$") as refused:
         network.status()
     assert refused.value.code == 50
     assert [(call.command, call.failed) for call in network.calls] == [("STATUS", True)]
 
 
-def test_a_failed_start_is_undone(folder: Path, network: Network) -> None:
+def test_a_failed_start_is_undone(folder: Path, network: NetworkConfigList) -> None:
     (folder / "two").write_text("#!/bin/sh\n[ $CNI_COMMAND = DEL ] || exit 1\n")
-    made = Runtime(network)
-    with pytest.raises(CniError, match=r"^two ADD"):
-        made.start(Pod("p"))
+    made = SandboxRuntime(network)
+    with pytest.raises(PluginError, match=r"^two ADD"):
+        made.start(SandboxPod("p"))
     assert [call.command for call in made.calls] == ["ADD", "ADD", "DEL", "DEL"]
     assert not list((folder / "netns").iterdir())
     assert made.sandboxes == {}
@@ -135,13 +135,13 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Generator[ControlPlane]:
     built = prepared.read(["kubernetes", "cni-plugins"]).built
     with bare_lab(tmp_path_factory.mktemp("lab"), "fast") as (lab, machine):
         made = ControlPlane(lab, machine, built.bin)
-        steps.run(made.steps(), Lines())
+        steps.run(made.steps(), LogProgress())
         yield made
 
 
 @pytest.fixture(scope="module")
 def reference(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The options that name the reference plugins and their configuration."""
+    """Return the options for the reference plugins and their configuration."""
     conf = tmp_path_factory.mktemp("net.d")
     ipam = {"type": "host-local", "dataDir": "/run/ipam", "subnet": "10.98.2.0/24"}
     network = {"cniVersion": "1.0.0", "name": "r", "plugins": [{"type": "ptp", "ipam": ipam}]}
@@ -150,7 +150,7 @@ def reference(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def run(machine: Machine, *words: str) -> str:
-    command = [sys.executable, "-S", "-m", "openeni_lab.fast.runtime", *words]
+    command = [sys.executable, "-S", "-m", "openeni_lab.runtime.sandbox", *words]
     return machine.check(command, env=enclosure.init_environment(), timeout=120)
 
 
@@ -172,10 +172,10 @@ def test_a_missing_plugin_is_one_line(plane: ControlPlane, reference: list[str])
 
 
 @pytest.fixture
-def fast_node(plane: ControlPlane, reference: list[str], tmp_path: Path) -> Generator[Api]:
+def hollow_node(plane: ControlPlane, reference: list[str], tmp_path: Path) -> Generator[Api]:
     kubeconfig = plane.folder / "admin.kubeconfig"
     where = ["--node=fast", "--address=10.99.0.99", f"--kubeconfig={kubeconfig}"]
-    command = [sys.executable, "-m", "openeni_lab.fast.node", *where, *reference]
+    command = [sys.executable, "-m", "openeni_lab.runtime.hollow_node", *where, *reference]
     log = tmp_path / "log"
     plane.machine.start("fast-node", command, env=enclosure.init_environment(), log=log)
     yield plane.api()
@@ -194,22 +194,22 @@ def ready(pod: dict[str, Any]) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
-def test_pods_bound_to_a_fast_node_live_and_end(plane: ControlPlane, fast_node: Api) -> None:
+def test_pods_bound_to_a_hollow_node_live_and_end(plane: ControlPlane, hollow_node: Api) -> None:
     node = {"metadata": {"name": "fast"}}
-    fast_node.request("POST", "/api/v1/nodes", node)
+    hollow_node.request("POST", "/api/v1/nodes", node)
     for number in range(5):
-        create(fast_node, f"p{number}")
-    wait_for(lambda: all(map(ready, fast_node.items(PODS))), "ready pods")
-    pods = fast_node.items(PODS)
+        create(hollow_node, f"p{number}")
+    wait_for(lambda: all(map(ready, hollow_node.items(PODS))), "ready pods")
+    pods = hollow_node.items(PODS)
     addresses = {pod["status"]["podIP"] for pod in pods}
     assert len(addresses) == 5
     assert all(not plane.machine.run(["ping", "-c1", "-W2", a]).code for a in addresses)
-    wait_for(lambda: fast_node.get(LEASE), "the lease")
-    fast_node.delete(f"{PODS}/p0", {"gracePeriodSeconds": 30})
-    fast_node.delete(f"{PODS}/p1", {"gracePeriodSeconds": 0})  # by force: no warning
-    wait_for(lambda: len(fast_node.items(PODS)) == 3, "the end of two")
+    wait_for(lambda: hollow_node.get(LEASE), "the lease")
+    hollow_node.delete(f"{PODS}/p0", {"gracePeriodSeconds": 30})
+    hollow_node.delete(f"{PODS}/p1", {"gracePeriodSeconds": 0})  # by force: no warning
+    wait_for(lambda: len(hollow_node.items(PODS)) == 3, "the end of two")
     wait_for(lambda: plane.machine.check(["ip", "link"]).count("veth") == 3, "their links' end")
     for number in range(2, 5):
-        fast_node.delete(f"{PODS}/p{number}")
-    wait_for(lambda: not fast_node.items(PODS), "the end of all")
+        hollow_node.delete(f"{PODS}/p{number}")
+    wait_for(lambda: not hollow_node.items(PODS), "the end of all")
     wait_for(lambda: not plane.machine.check(["ls", "/run/netns"]), "no namespace")

@@ -1,4 +1,4 @@
-"""A real node of either kind: kubelet, containerd, kube-proxy, and nothing of it on the machine."""
+"""A real node of either kind: kubelet, containerd, kube-proxy, and no trace on the machine."""
 
 import json
 import subprocess
@@ -11,14 +11,14 @@ import pytest
 
 from openeni_lab.kubernetes.control_plane import ControlPlane
 from openeni_lab.kubernetes.images import make_images
-from openeni_lab.lab import Kind
+from openeni_lab.lab import NodeKind
 from openeni_lab.machine import steps
 from openeni_lab.machine.isolation import KUBELET_SYSCTLS
-from openeni_lab.node.machines import PERSISTENT, GuestMachine, Host, NamespaceMachine
-from openeni_lab.node.parts import Node
+from openeni_lab.node.components import Node
+from openeni_lab.node.machines import PERSISTENT, NamespaceMachine, NodeHost, VMMachine
 from openeni_lab.programs import prepared
 from openeni_lab.programs.sets import Built
-from openeni_lab.progress import Lines
+from openeni_lab.progress import LogProgress
 from openeni_testing.lab.fake_node import HypervisorCommand
 from openeni_testing.lab.small_lab import SmallLab
 from openeni_testing.waiting import wait_for
@@ -43,8 +43,8 @@ POD = {
 
 
 @dataclass(frozen=True)
-class World:
-    """One node with the reference plugins as its network."""
+class NodeWorld:
+    """One node whose CNI is a reference plugin."""
 
     node: Node
     built: Built
@@ -91,10 +91,10 @@ def sysctls() -> dict[str, str]:
     return {name: (Path("/proc/sys") / name).read_text() for name in KUBELET_SYSCTLS}
 
 
-@pytest.fixture(scope="module", params=[Kind.NAMESPACE, Kind.VM])
+@pytest.fixture(scope="module", params=[NodeKind.NAMESPACE, NodeKind.VM])
 def world(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Generator[World]:
+) -> Generator[NodeWorld]:
     built = prepared.read(SETS).built
     before = sysctls()
     lab = SmallLab.start(tmp_path_factory.mktemp("lab"), "node")
@@ -105,16 +105,16 @@ def world(
         hypervisor("plug", SERVER["id"], PORT, SERVER["mac"], "nodes")
         hypervisor("allow", PORT, SERVER["mac"], "nodes", lab.layout.nodes[0].address)
         plane = ControlPlane(lab.layout, lab.machine, built.bin)
-        host = Host(lab.layout, lab.machine, lab.layout.nodes[0])
+        host = NodeHost(lab.layout, lab.machine, lab.layout.nodes[0])
         kind = (
             NamespaceMachine(host)
-            if request.param is Kind.NAMESPACE
-            else GuestMachine(host, built.kernel, built.kernel_preload)
+            if request.param is NodeKind.NAMESPACE
+            else VMMachine(host, built.kernel, built.kernel_preload)
         )
         images = make_images(built.bin)
         node = Node(host, kind, plane, lambda: images)
-        steps.run([*plane.steps(), *node.steps()], Lines())
-        made = World(node, built, before)
+        steps.run([*plane.steps(), *node.steps()], LogProgress())
+        made = NodeWorld(node, built, before)
         made.install_plugins()
         wait_for(made.ready, "the node", 300)
         yield made
@@ -123,8 +123,8 @@ def world(
 
 
 @pytest.fixture
-def pod(world: World) -> Generator[dict[str, Any]]:
-    """A pod with an address, gone afterwards."""
+def pod(world: NodeWorld) -> Generator[dict[str, Any]]:
+    """Create a pod with an address, and remove it afterwards."""
     world.plane.api().request("POST", PODS, POD)
 
     def running() -> dict[str, Any] | None:
@@ -136,7 +136,7 @@ def pod(world: World) -> Generator[dict[str, Any]]:
     wait_for(lambda: world.pod() is None, "the pod's end", 120)
 
 
-def test_the_node_is_its_server(world: World) -> None:
+def test_the_node_is_its_server(world: NodeWorld) -> None:
     node = world.plane.api().get("/api/v1/nodes/n1")
     assert node
     assert node["spec"]["providerID"] == f"openstack:///{SERVER['id']}"
@@ -151,15 +151,15 @@ def test_the_node_is_its_server(world: World) -> None:
     )
 
 
-def test_a_pod_runs_and_can_be_looked_into(world: World, pod: dict[str, Any]) -> None:
-    """Logs and exec go from the API server to the kubelet's port, both sides certified."""
+def test_a_pod_runs_and_can_be_looked_into(world: NodeWorld, pod: dict[str, Any]) -> None:
+    """The API server reaches the kubelet's port for logs and exec, with certificates."""
     answer = world.node.machine.check(["curl", "-s", f"http://{pod['status']['podIP']}/"])
     assert answer == "web"
     assert world.kubectl("exec", "web", "--", "hostname") == "web\n"
     assert world.kubectl("logs", "web") == ""
 
 
-def test_a_stranger_may_not_ask_the_kubelet(world: World) -> None:
+def test_a_stranger_may_not_ask_the_kubelet(world: NodeWorld) -> None:
     machine = world.plane.machine
     asked = [
         "curl",
@@ -173,28 +173,30 @@ def test_a_stranger_may_not_ask_the_kubelet(world: World) -> None:
     assert machine.check(asked) == "401"
 
 
-def test_the_kube_proxy_serves_cluster_addresses(world: World) -> None:
+def test_the_kube_proxy_serves_cluster_addresses(world: NodeWorld) -> None:
     asked = ["curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "https://10.96.0.1/version"]
     wait_for(lambda: world.node.machine.run(asked).text == "200", "the API's ClusterIP")
 
 
-def test_the_machine_is_as_it_was(world: World, pod: dict[str, Any]) -> None:
-    """While the node and a pod run: no sysctl, and no file where a node keeps its own."""
+def test_the_machine_is_as_it_was(world: NodeWorld, pod: dict[str, Any]) -> None:
+    """While the node and a pod run, no sysctl and no file of a node's folders has changed."""
     assert pod
     assert sysctls() == world.before
     assert {name for name in PERSISTENT if Path(name).exists()} == set()
     assert not Path("/run/containerd").exists()
 
 
-def test_what_the_node_writes_elsewhere_is_not_on_the_machine(world: World) -> None:
+def test_what_the_node_writes_elsewhere_is_not_on_the_machine(world: NodeWorld) -> None:
     world.node.machine.check(["sh", "-c", "echo x > /usr/written-by-a-node"])
     assert not Path("/usr/written-by-a-node").exists()
 
 
-def test_after_a_restart_the_nic_is_back_and_the_pod_too(world: World, pod: dict[str, Any]) -> None:
+def test_after_a_restart_the_nic_is_back_and_the_pod_too(
+    world: NodeWorld, pod: dict[str, Any]
+) -> None:
     machine = world.node.machine
     machine.check(["touch", "/run/gone-with-a-reboot", "/etc/cni/kept"])
-    steps.run(world.node.restart(), Lines())
+    steps.run(world.node.restart(), LogProgress())
     assert machine.run(["test", "-e", "/run/gone-with-a-reboot"]).code == 1
     if isinstance(world.node.kind, NamespaceMachine):
         assert not machine.run(["test", "-e", "/etc/cni/kept"]).code

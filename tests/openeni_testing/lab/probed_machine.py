@@ -1,9 +1,9 @@
-"""What `openeni-lab prepare` sees on a machine that has everything."""
+"""The facts that `openeni-lab prepare` finds on a machine that has everything."""
 
-from openeni_lab.prepare.checks import Facts
+from openeni_lab.prepare.checks import ProbedMachine
 from openeni_lab.prepare.probe import TRIALS
 
-GOOD = Facts(
+GOOD = ProbedMachine(
     system="Linux x86_64",
     python=(3, 11),
     capabilities=frozenset(range(41)),

@@ -1,4 +1,4 @@
-"""What the demo prints for a person: the table of paths, and commands that work as printed."""
+"""The demo's output: the table of paths, and commands that work as printed."""
 
 import io
 import shutil
@@ -14,17 +14,17 @@ from openeni_lab import layout
 from openeni_lab.layout import Layout
 from openeni_lab.product.connectivity import Check, Place
 from openeni_lab.product.demo import table
-from openeni_lab.product.demonstration import called_as, look_around
-from openeni_lab.product.reach import Result
+from openeni_lab.product.next_steps import called_as, commands
+from openeni_lab.product.reach import CheckResult
 
 
-def results(paths: Sequence[str], *, answer: str = "") -> list[Result]:
+def results(paths: Sequence[str], *, answer: str = "") -> list[CheckResult]:
     checks = [Check(path, Place.GATEWAY, "", ("true",), "ok") for path in paths]
-    return [Result(check, ok=not answer, answer=answer) for check in checks]
+    return [CheckResult(check, ok=not answer, answer=answer) for check in checks]
 
 
-def drawn(found: dict[str, list[Result]]) -> list[list[str]]:
-    """Rows of the table as words between its lines."""
+def drawn(found: dict[str, list[CheckResult]]) -> list[list[str]]:
+    """Return the rows of the table as its cells' text."""
     page = io.StringIO()
     Console(file=page, width=120).print(table(found))
     lines = [line for line in page.getvalue().splitlines() if "│" in line]
@@ -51,7 +51,7 @@ def test_an_answer_with_brackets_is_printed_as_it_is() -> None:
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program that prints what it was called with; this folder is the current one."""
+    """Create a program that prints its arguments, in the current folder."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / ".venv" / "bin" / "lab of mine"
     path.parent.mkdir(parents=True)
@@ -67,7 +67,7 @@ def test_every_printed_command_runs_in_the_folder_in_which_it_was_printed(
     monkeypatch.chdir(program.parents[2] / folder)
     said = [
         subprocess.run(["sh", "-ec", line], capture_output=True, text=True, check=True).stdout
-        for line in look_around(Layout("mine"), called_as(program))
+        for line in commands(Layout("mine"), called_as(program))
     ]
     assert said == [
         "",
@@ -91,4 +91,4 @@ def test_a_module_is_called_as_a_module() -> None:
 
 
 def test_the_default_lab_needs_no_name() -> None:
-    assert not [line for line in look_around(Layout(), "openeni-lab") if "--name" in line]
+    assert not [line for line in commands(Layout(), "openeni-lab") if "--name" in line]

@@ -1,21 +1,21 @@
-"""Run a command in the lab or on a node, on the caller's terminal."""
+"""Enter the lab or a node: run a command there, on the caller's terminal."""
 
 import os
 import sys
 from collections.abc import Sequence
 from typing import Final
 
-from openeni_lab.cloud.openstack import client_environment
-from openeni_lab.lab import Kind, Lab
+from openeni_lab.cloud.access import client_environment
+from openeni_lab.lab import Lab, NodeKind
 from openeni_lab.machine.client import Machine
 
-GUEST_SECONDS: Final = 3600.0  # for a command on a VM node that is not on a terminal
+GUEST_SECONDS: Final = 3600.0  # timeout of a command on a VM node without a terminal
 
 
 def enter(lab: Lab, node: str, argv: Sequence[str]) -> None:
-    """Run a command in place of this process, in the namespaces of the lab or of a node."""
+    """Replace this process by a command in the lab or on a node (`node`, if it is not empty)."""
     environment = {**os.environ, **_environment(lab)}
-    if node and lab.kind is Kind.VM:
+    if node and lab.kind is NodeKind.VM:
         sys.exit(_in_guest(lab.node(node).machine, argv))
     machine = lab.node(node).machine if node else lab.machine
     into = ["nsenter", f"--target={machine.pid()}", "--mount", "--uts", "--ipc", "--net", "--pid"]
@@ -23,7 +23,7 @@ def enter(lab: Lab, node: str, argv: Sequence[str]) -> None:
 
 
 def _environment(lab: Lab) -> dict[str, str]:
-    """Environment in which `openstack` and `kubectl` work without arguments."""
+    """Return an environment in which `openstack` and `kubectl` work without arguments."""
     paths = [lab.built.path, str(lab.built.openstack_venv / "bin"), os.environ.get("PATH", "")]
     return {
         **client_environment(lab.layout),
@@ -35,7 +35,7 @@ def _environment(lab: Lab) -> dict[str, str]:
 
 def _in_guest(machine: Machine, argv: Sequence[str]) -> int:
     if sys.stdin.isatty():
-        code = machine.attend(argv, env={"TERM": os.environ.get("TERM", "dumb")})
+        code = machine.run_on_terminal(argv, env={"TERM": os.environ.get("TERM", "dumb")})
     else:
         finished = machine.run(argv, stdin=sys.stdin.buffer.read(), timeout=GUEST_SECONDS)
         sys.stdout.buffer.write(finished.out)

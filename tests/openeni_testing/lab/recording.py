@@ -1,11 +1,11 @@
-"""Progress that is kept for a test to look at, and programs made for one."""
+"""A progress that records its calls, and programs written by tests."""
 
 import tempfile
 from pathlib import Path
 
 
-class Told:
-    """Keeps what it is told."""
+class RecordedProgress:
+    """A progress that records its calls."""
 
     def __init__(self) -> None:
         self.started: list[str] = []
@@ -23,12 +23,12 @@ class Told:
         assert changed
         self.ended += 1
 
-    def beside(self) -> "Told":
+    def second_lane(self) -> "RecordedProgress":
         return self
 
 
 def executable(path: Path, text: str) -> Path:
-    """Write a program, such as a script that stands for a tool."""
+    """Write a program, such as a script in place of a tool."""
     assert path.is_relative_to(tempfile.gettempdir()), f"{path} may be the machine's own"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)

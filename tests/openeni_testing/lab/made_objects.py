@@ -1,15 +1,15 @@
-"""What tests make in a running lab, and how it is removed after each of them."""
+"""Track the objects that tests create in a lab, and remove them after each test."""
 
 from collections.abc import Collection, Iterator
 from typing import Any, Final
 
-from openeni_lab.product.demonstration import Running
-from openeni_testing.lab import running as lab
+from openeni_lab.product.installed_lab import InstalledLab
+from openeni_testing.lab import installed_lab as lab
 from openeni_testing.waiting import wait_for
 
 Json = dict[str, Any]
 
-# What people and tests make. What holds pods comes first: a pool goes when no pod needs it.
+# Objects of users and tests. Pods' owners come first: a pool is not deleted while pods use it.
 MADE: Final = (
     "/apis/apps/v1/deployments",
     "/apis/apps/v1/statefulsets",
@@ -20,23 +20,23 @@ MADE: Final = (
     "/api/v1/nodes",
     lab.POOLS,
 )
-# What goes after its owner, by the garbage collector.
+# Objects that the garbage collector deletes after their owner.
 OWNED: Final = ("/apis/apps/v1/replicasets", "/api/v1/pods")
 
 
-class Objects:
-    """The objects of a running lab: those of its first look, and those that tests made since."""
+class MadeObjects:
+    """The objects of a lab, with a snapshot of those that existed before the tests."""
 
-    def __init__(self, running: Running) -> None:
-        self._running = running
-        self._api = running.api
+    def __init__(self, installed: InstalledLab) -> None:
+        self._installed = installed
+        self._api = installed.api
         self._first = frozenset(self._paths())
 
     def remove_made(self, kept: Collection[str] = ()) -> None:
-        """Remove what was made since the first look, but for the names in `kept`.
+        """Remove the objects created since the snapshot, except the names in `kept`.
 
-        Raises AssertionError that names what is left of it after `PATIENCE` seconds, in the API
-        and in Neutron.
+        Raises AssertionError that names what is left after `PATIENCE` seconds, in the API and in
+        Neutron.
         """
         made = self._made(kept)
         for path in made:
@@ -61,15 +61,15 @@ class Objects:
                     yield _path(collection, found["metadata"])
 
     def _holders(self) -> Iterator[str]:
-        """Name pods that hold an address of a pool that goes, as does one of the lab's own pods."""
+        """Yield pods, even the lab's own, with an address of a pool that is being deleted."""
         pools = [pool["metadata"] for pool in self._api.items(lab.POOLS)]
         going = [metadata for metadata in pools if "deletionTimestamp" in metadata]
-        enis = lab.enis_of(self._running, *(metadata["name"] for metadata in going))
-        for podip in lab.podips_on(self._running, enis):
+        enis = lab.enis_of(self._installed, *(metadata["name"] for metadata in going))
+        for podip in lab.podips_on(self._installed, enis):
             yield _path("/api/v1/pods", podip["metadata"])
 
     def _orphans(self) -> Iterator[str]:
-        """Name what is there without its owner: pods, PodIPs, ENIs, Neutron's ports."""
+        """Yield what exists without its owner: pods, PodIPs, ENIs, Neutron's ports."""
         objects = {path: self._api.items(path) for path in {*MADE, *OWNED}}
         uids = {o["metadata"]["uid"] for found in objects.values() for o in found}
         for path in OWNED:
@@ -89,7 +89,7 @@ class Objects:
 
     def _ports_without(self, enis: list[Json]) -> Iterator[str]:
         uids = tuple(eni["metadata"]["uid"] for eni in enis)
-        ports = lab.neutron_ports(self._running).values()
+        ports = lab.neutron_ports(self._installed).values()
         yield from (f"port {p['name']}" for p in ports if not p["name"].endswith(uids))
 
 

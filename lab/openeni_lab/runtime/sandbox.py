@@ -1,8 +1,8 @@
-"""The fast runtime: what containerd does for a pod's network, and nothing else of a pod's life.
+"""A runtime of pod sandboxes without containers: it does for a pod's network what containerd does.
 
 A sandbox is a new network namespace with its loopback up, mounted below /run/netns as containerd
-does, attached by the node's own CNI configuration. For churn, chaos and benchmarks, where
-thousands of pod lives are needed; `fast_node` makes them real Pod objects. Runs on the node.
+does, and attached with the node's CNI configuration. It serves churn, chaos and benchmarks, which
+need thousands of pods; `hollow_node` uses it for real Pod objects. Runs on the node.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from openeni_lab.fast.cni import Attachment, Call, CniError, Network
 from openeni_lab.machine import isolation
+from openeni_lab.runtime.cni import Attachment, NetworkConfigList, PluginCall, PluginError
 
 Json = dict[str, Any]
 
@@ -37,8 +37,8 @@ IFF_UP: Final = 1
 
 
 @dataclass(frozen=True)
-class Pod:
-    """Whose sandbox it is, as kubelet tells the runtime."""
+class SandboxPod:
+    """The pod of a sandbox, as kubelet describes it to a runtime."""
 
     name: str
     namespace: str = "default"
@@ -48,9 +48,9 @@ class Pod:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A pod's network namespace, attached; `result` is the last plugin's."""
+    """A pod's network namespace, attached; `result` is the last plugin's result."""
 
-    pod: Pod
+    pod: SandboxPod
     attachment: Attachment
     result: Json
 
@@ -59,20 +59,20 @@ class Sandbox:
         return [str(ip["address"]).partition("/")[0] for ip in self.result.get("ips", ())]
 
 
-class Runtime:
-    """Sandboxes of one node; every method may be called from many threads."""
+class SandboxRuntime:
+    """The sandboxes of one node. Every method may be called from many threads."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: NetworkConfigList) -> None:
         self.network = network
         self.sandboxes: dict[str, Sandbox] = {}  # by container id
 
     @property
-    def calls(self) -> list[Call]:
-        """Every execution of a plugin so far, with what it took."""
+    def calls(self) -> list[PluginCall]:
+        """Return every execution of a plugin so far."""
         return self.network.calls
 
-    def start(self, pod: Pod) -> Sandbox:
-        """A namespace, then ADD. Raises CniError after undoing both, as containerd does."""
+    def start(self, pod: SandboxPod) -> Sandbox:
+        """Create a namespace, run ADD. Undoes both before it raises PluginError, as containerd."""
         container_id = secrets.token_hex(32)
         netns = make_namespace(f"cni-{uuid.uuid4()}")
         attachment = Attachment(
@@ -95,22 +95,22 @@ class Runtime:
         return sandbox
 
     def check(self, sandbox: Sandbox) -> None:
-        """Raises CniError when it is not as ADD left it."""
+        """Run CHECK. Raises PluginError if the sandbox is not as ADD left it."""
         self.network.check(sandbox.attachment, sandbox.result)
 
     def stop(self, sandbox: Sandbox) -> None:
-        """DEL, then the namespace. After a CniError the sandbox is kept, to be stopped again."""
+        """Run DEL, remove the namespace. After a PluginError the sandbox stays: stop it again."""
         self.network.delete(sandbox.attachment, sandbox.result)
         remove_namespace(Path(sandbox.attachment.netns))
         self.sandboxes.pop(sandbox.attachment.container_id, None)
 
     def collect(self) -> None:
-        """GC with the sandboxes that there are."""
+        """Run GC with the existing sandboxes."""
         self.network.collect(sandbox.attachment for sandbox in list(self.sandboxes.values()))
 
 
 def make_namespace(name: str) -> Path:
-    """A network namespace with its loopback up, mounted; made on a thread that ends."""
+    """Create and mount a network namespace with its loopback up, on a thread that ends."""
     place = NETNS_FOLDER / name
     failure: list[OSError] = []
 
@@ -135,30 +135,32 @@ def make_namespace(name: str) -> Path:
 
 
 def remove_namespace(place: Path) -> None:
-    """Quiet when it is gone."""
+    """Remove a network namespace if it exists."""
     if place.exists():
         isolation.unmount(place)
         place.unlink()
 
 
-def churn(runtime: Runtime, pods: int, parallel: int = 1) -> None:
-    """`pods` lives, `parallel` at a time: all of a burst start, then all of it stop."""
+def churn(runtime: SandboxRuntime, pods: int, parallel: int = 1) -> None:
+    """Start and stop `pods` sandboxes in bursts of `parallel`."""
     with ThreadPoolExecutor(parallel) as pool:
         for first in range(0, pods, parallel):
             last = min(first + parallel, pods)
-            burst = list(pool.map(runtime.start, (Pod(f"churn-{n}") for n in range(first, last))))
+            burst = list(
+                pool.map(runtime.start, (SandboxPod(f"churn-{n}") for n in range(first, last)))
+            )
             list(pool.map(runtime.stop, burst))
 
 
-def summary(calls: Sequence[Call]) -> dict[str, Json]:
-    """Count, failures and milliseconds (median, 90 of 100, longest) by command."""
-    grouped: dict[str, list[Call]] = {}
+def summary(calls: Sequence[PluginCall]) -> dict[str, Json]:
+    """Return count, failures and milliseconds (median, p90, maximum) by command."""
+    grouped: dict[str, list[PluginCall]] = {}
     for call in calls:
         grouped.setdefault(call.command, []).append(call)
     return {command: _numbers(found) for command, found in grouped.items()}
 
 
-def _numbers(calls: Sequence[Call]) -> Json:
+def _numbers(calls: Sequence[PluginCall]) -> Json:
     times = sorted(1000 * call.seconds for call in calls)
     return {
         "count": len(times),
@@ -170,8 +172,8 @@ def _numbers(calls: Sequence[Call]) -> Json:
 
 
 def main() -> int:
-    """`python -m openeni_lab.fast.runtime [--pods N] [--parallel N] churn|status|version`."""
-    parser = argparse.ArgumentParser(prog="openeni_lab.fast.runtime", description=__doc__)
+    """Run `python -m openeni_lab.runtime.sandbox [--pods N] [--parallel N] COMMAND`."""
+    parser = argparse.ArgumentParser(prog="openeni_lab.runtime.sandbox", description=__doc__)
     parser.add_argument("do", choices=["churn", "status", "version"])
     parser.add_argument("--conf", type=Path, default=CONF_FOLDER, help="folder of the conflist")
     parser.add_argument("--bin", type=Path, default=BIN_FOLDER, help="folder of the plugins")
@@ -179,16 +181,16 @@ def main() -> int:
     parser.add_argument("--parallel", type=int, default=1)
     options = parser.parse_args()
     try:
-        network = Network.load(options.conf, [options.bin])
+        network = NetworkConfigList.load(options.conf, [options.bin])
         if options.do == "churn":
-            runtime = Runtime(network)
+            runtime = SandboxRuntime(network)
             churn(runtime, options.pods, options.parallel)
             print(json.dumps(summary(runtime.calls)))
         elif options.do == "version":
             print(json.dumps(network.versions()))
         else:
             network.status()
-    except (CniError, OSError, ValueError) as error:
+    except (PluginError, OSError, ValueError) as error:
         print(f"openeni-lab runtime: {error}", file=sys.stderr)
         return 1
     return os.EX_OK

@@ -1,4 +1,4 @@
-"""Put the test's own thread into a lab's network, to use a client library from there."""
+"""Move the test's thread into a lab's network, to use a client library there."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextmanager
 def network_of(machine: Machine) -> Generator[None]:
-    """Sockets made in here belong to the lab's network namespace."""
+    """Create sockets in the lab's network namespace during the block."""
     outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     inside = os.open(f"/proc/{machine.pid()}/ns/net", os.O_RDONLY)
     try:

@@ -1,8 +1,8 @@
-"""User-mode Linux: a kernel as a process, for machines whose own kernel lacks ipvlan.
+"""User-mode Linux (UML): a kernel as a process, for machines whose own kernel lacks ipvlan.
 
-Here are the words that boot one, the file that tells its first program (guest_init.sh) what to
-run, and its management console, through which NICs are plugged as a hypervisor plugs them.
-Standard library only: Nova's process and the guest import it.
+This module has the command line that boots one, the file that tells its first program
+(guest_init.sh) what to run, and its management console, which hot-plugs NICs. Standard library
+only: Nova's process imports it.
 """
 
 import os
@@ -17,31 +17,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-CONSOLE_SECONDS: Final = 20.0  # a busy guest answers within one; an ended one never
+CONSOLE_SECONDS: Final = 20.0  # a busy guest answers within 1 s; a dead one never
 _MAGIC: Final = 0xCAFEBABE  # the protocol is arch/um/drivers/mconsole.h
 _VERSION: Final = 2
 _LONGEST_COMMAND: Final = 512
-_LONGEST_SOCKET: Final = 103  # of sockaddr_un's 108 bytes; the asker's own name is 4 longer
+_LONGEST_SOCKET: Final = 103  # sockaddr_un has 108 bytes, and our own socket's name is 4 longer
 _UMID: Final = "guest"
 _INIT: Final = Path(__file__).with_name("guest_init.sh")
 
 
 class ConsoleError(Exception):
-    """The guest's kernel refused a console command or does not answer; one line."""
+    """The guest's kernel refused a console command or does not answer. One line."""
 
 
-class GuestError(Exception):
-    """A guest cannot be booted like this; one line that says why."""
+class GuestBootError(Exception):
+    """A guest cannot be booted with these settings. One line that says why."""
 
 
 @dataclass(frozen=True)
-class Guest:
-    """One user-mode kernel: what it is booted with.
+class GuestKernel:
+    """One user-mode kernel, and what it is booted with.
 
-    `folder` is its own on the host (its command, its console's socket) and needs a path without
-    blanks. `nics` are `vec<n>:transport=tap,...` (see `nics.Nic.vector`). An `exec` guest's command
-    is its process 1; a `run` guest runs it and switches itself off, a `talk` guest does so with the
-    first console as its terminal.
+    `folder` is on the host, for its command and its console's socket; the path must not contain
+    blanks. `nics` are `vec<n>:transport=tap,...` (see `records.Nic.vector`). In an `exec` guest the
+    command is process 1. A `run` guest runs it and powers off; a `talk` guest does the same with
+    the first console as the command's terminal.
     """
 
     folder: Path
@@ -55,14 +55,14 @@ class Guest:
 
     @property
     def mconsole(self) -> Path:
-        """The socket of its management console, there from the first moments of its boot."""
+        """Return the socket of its management console, which exists from early in the boot."""
         return self.folder / _UMID / "mconsole"
 
     @property
     def argv(self) -> list[str]:
-        """The command that boots it; its environment must be `environment`.
+        """Return the command that boots it; run it with `environment`.
 
-        GuestError if a path cannot be written on a kernel's command line.
+        Raises GuestBootError if a path does not fit on a kernel's command line.
         """
         words = [
             str(self.kernel),
@@ -86,24 +86,24 @@ class Guest:
         ]
         blank = next((word for word in words if re.search(r"\s", word)), None)
         if blank:
-            raise GuestError(f"a path without blanks is needed to boot a kernel: {blank!r}")
+            raise GuestBootError(f"booting a kernel needs a path without blanks: {blank!r}")
         if self.what == "exec" and len(str(self.mconsole)) > _LONGEST_SOCKET:
-            raise GuestError(f"a shorter path is needed for a guest's console: {self.mconsole}")
+            raise GuestBootError(f"a guest's console needs a shorter path: {self.mconsole}")
         return words
 
     @property
     def environment(self) -> dict[str, str]:
-        """For the process that is the kernel, not for what runs in it.
+        """Return the environment of the process that is the kernel, not of programs in it.
 
-        With an empty TMPDIR it keeps the guest's memory in /dev/shm, where that is a tmpfs.
+        With an empty TMPDIR it keeps the guest's memory in /dev/shm if that is a tmpfs.
         """
         return {"PATH": os.defpath, "HOME": "/", "TMPDIR": "", "LD_PRELOAD": str(self.preload)}
 
     def prepare(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
-        """Write what the guest shall run and remove what an earlier boot left.
+        """Write the guest's command, and remove the folder of an earlier boot.
 
-        A kernel that finds an earlier one's folder asks whether its pid lives, and in a new PID
-        namespace some other process usually has it.
+        A kernel takes such a folder over only if the process id in it is dead, and in a new PID
+        namespace another process usually has that id.
         """
         shutil.rmtree(self.folder / _UMID, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -117,32 +117,32 @@ class Guest:
 def console(path: Path, command: str, *, seconds: float = CONSOLE_SECONDS) -> str:
     """Send one command (`config`, `remove`, `halt`, `version`) to a guest's management console.
 
-    Returns its answer. ConsoleError when it refuses, does not answer, or when a NIC is to hang on
-    a tap that this network namespace does not have: the kernel would answer `ok` and make a tap of
-    that name which hangs on no bridge. OSError when the guest has no such socket.
+    Returns its answer. Raises ConsoleError when the guest refuses or does not answer, and for a NIC
+    whose tap does not exist in this network namespace: the kernel would report success and create
+    a tap that is on no bridge. Raises OSError when the socket does not exist.
     """
     _refuse_missing_tap(command)
     text = command.encode()
     if len(text) >= _LONGEST_COMMAND:
-        raise ConsoleError(f"longer than a console command may be: {command}")
-    asking = path.with_name(f"ask-{secrets.token_hex(4)}")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asker:
-        asker.settimeout(seconds)
-        asker.bind(str(asking))
+        raise ConsoleError(f"too long for a console command: {command}")
+    own = path.with_name(f"ask-{secrets.token_hex(4)}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.settimeout(seconds)
+        client.bind(str(own))
         try:
             request = struct.pack("III", _MAGIC, _VERSION, len(text))
-            asker.sendto(request + text.ljust(_LONGEST_COMMAND, b"\0"), str(path))
-            return _answer(asker, command)
+            client.sendto(request + text.ljust(_LONGEST_COMMAND, b"\0"), str(path))
+            return _answer(client, command)
         except TimeoutError as error:
             raise ConsoleError(f"no answer within {seconds:.0f} s to: {command}") from error
         finally:
-            asking.unlink(missing_ok=True)
+            own.unlink(missing_ok=True)
 
 
-def _answer(asker: socket.socket, command: str) -> str:
+def _answer(client: socket.socket, command: str) -> str:
     text = b""
     while True:
-        reply = asker.recv(8192)
+        reply = client.recv(8192)
         failed, more, length = struct.unpack_from("III", reply)
         text += reply[12 : 12 + length].rstrip(b"\0")
         if not more:
@@ -160,4 +160,4 @@ def _refuse_missing_tap(command: str) -> None:
     try:
         socket.if_nametoindex(tap[1])
     except OSError as error:
-        raise ConsoleError(f"there is no tap {tap[1]} to plug a NIC into") from error
+        raise ConsoleError(f"there is no tap {tap[1]} for the NIC") from error

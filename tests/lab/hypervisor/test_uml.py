@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from openeni_lab.node.uml import ConsoleError, Guest, GuestError, console
+from openeni_lab.hypervisor.uml import ConsoleError, GuestBootError, GuestKernel, console
 from openeni_lab.programs import prepared
 from openeni_lab.programs.sets import Built
 from openeni_testing.waiting import wait_for
@@ -39,11 +39,11 @@ def tap() -> Iterator[str]:
 
 
 @pytest.fixture
-def guest(built: Built, tmp_path: Path) -> Iterator[Guest]:
-    """A guest as a VM node has it: its command is process 1; it may write one folder."""
+def guest(built: Built, tmp_path: Path) -> Iterator[GuestKernel]:
+    """A guest as VM nodes use it: its command is process 1, and it may write to one folder."""
     shared = tmp_path / "shared"
     shared.mkdir()
-    guest = Guest(
+    guest = GuestKernel(
         folder=tmp_path / "vm",
         kernel=built.kernel,
         preload=built.kernel_preload,
@@ -70,12 +70,14 @@ def guest(built: Built, tmp_path: Path) -> Iterator[Guest]:
         process.kill()
 
 
-def test_a_nodes_guest_runs_its_command_as_process_1_and_shares_one_folder(guest: Guest) -> None:
+def test_a_nodes_guest_runs_its_command_as_process_1_and_shares_one_folder(
+    guest: GuestKernel,
+) -> None:
     assert guest.shared
     assert (guest.shared / "up").read_text() == "1\n"
 
 
-def test_a_nic_is_plugged_and_unplugged_through_the_console(guest: Guest, tap: str) -> None:
+def test_a_nic_is_plugged_and_unplugged_through_the_console(guest: GuestKernel, tap: str) -> None:
     assert guest.shared
     links = guest.shared / "links"
     nic = f"transport=tap,ifname={tap},depth=128,gro=1,mac=fa:16:3e:00:00:07,mtu=1442"
@@ -91,19 +93,19 @@ def test_a_nic_is_plugged_and_unplugged_through_the_console(guest: Guest, tap: s
 
 
 def test_a_nic_on_a_tap_that_is_not_there_is_refused_before_the_guest_is_asked(
-    guest: Guest,
+    guest: GuestKernel,
 ) -> None:
     with pytest.raises(ConsoleError, match="no tap oenotap"):
         console(guest.mconsole, "config vec3:transport=tap,ifname=oenotap,depth=128")
     assert not Path("/sys/class/net/oenotap").exists()
 
 
-def test_a_command_that_the_console_refuses_is_an_error_with_its_words(guest: Guest) -> None:
+def test_a_command_that_the_console_refuses_is_an_error_with_its_words(guest: GuestKernel) -> None:
     with pytest.raises(ConsoleError, match="remove vec9: "):
         console(guest.mconsole, "remove vec9")
 
 
-def test_the_console_switches_a_guest_off_and_nothing_of_it_is_left(guest: Guest) -> None:
+def test_the_console_switches_a_guest_off_and_nothing_of_it_is_left(guest: GuestKernel) -> None:
     console(guest.mconsole, "halt")
     wait_for(lambda: not running(f"uml_dir={guest.folder}"), "its processes to be gone")
     with pytest.raises(OSError, match=r"No such file|refused"):
@@ -111,9 +113,9 @@ def test_the_console_switches_a_guest_off_and_nothing_of_it_is_left(guest: Guest
 
 
 def test_a_guest_that_cannot_be_booted_is_refused_in_one_line(built: Built) -> None:
-    two_words = Guest(Path("/two words"), built.kernel, built.kernel_preload)
-    with pytest.raises(GuestError, match="path without blanks"):
+    two_words = GuestKernel(Path("/two words"), built.kernel, built.kernel_preload)
+    with pytest.raises(GuestBootError, match="path without blanks"):
         _ = two_words.argv
-    long = Guest(Path("/x" * 60), built.kernel, built.kernel_preload)
-    with pytest.raises(GuestError, match="shorter path"):
+    long = GuestKernel(Path("/x" * 60), built.kernel, built.kernel_preload)
+    with pytest.raises(GuestBootError, match="shorter path"):
         _ = long.argv

@@ -1,7 +1,7 @@
-"""What a node runs: containerd, kubelet and kube-proxy, on either kind of machine.
+"""The components of a node, on either kind of machine: containerd, kubelet and kube-proxy.
 
-The paths are those of every Kubernetes node, so that openeni's chart fits; that none of them is
-the machine's own is the business of `node_machine`.
+They use the usual paths of a Kubernetes node, which openeni's chart expects. `machines` makes these
+paths the node's own.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +12,7 @@ from typing import Any, Final
 import yaml
 
 from openeni_lab import layout
+from openeni_lab.kubernetes import dns
 from openeni_lab.kubernetes.api import ApiError
 from openeni_lab.kubernetes.certificates import write_secret
 from openeni_lab.kubernetes.control_plane import FROM_NODES, KUBE_PROXY, ControlPlane, node_identity
@@ -20,8 +21,7 @@ from openeni_lab.machine import enclosure, service
 from openeni_lab.machine.client import Machine, MachineError
 from openeni_lab.machine.service import Service
 from openeni_lab.machine.steps import Step
-from openeni_lab.node.machines import Host, NodeMachine
-from openeni_lab.product import dns
+from openeni_lab.node.machines import NodeHost, NodeMachine
 
 CONTAINERD_SOCKET: Final = "/run/containerd/containerd.sock"
 KUBELET_PORT: Final = 10250
@@ -29,9 +29,9 @@ KUBELET_PORT: Final = 10250
 
 @dataclass(frozen=True)
 class Node:
-    """One node of a lab; what `images` gives is there before the kubelet starts."""
+    """One node of a lab. Its `images` are imported before the kubelet starts."""
 
-    host: Host
+    host: NodeHost
     kind: NodeMachine
     control_plane: ControlPlane
     images: Callable[[], Sequence[Image]]
@@ -45,7 +45,7 @@ class Node:
         return self.kind.client
 
     def steps(self) -> list[Step]:
-        """Up to a node that has registered; it is Ready when something has installed a CNI."""
+        """Return the steps to a registered node. It becomes Ready once a CNI is installed."""
         return [
             Step(f"{self.name}: files", self._has_files, self._write_files, 0.1),
             service.watch(
@@ -59,15 +59,15 @@ class Node:
         ]
 
     def restart(self) -> list[Step]:
-        """As a reboot: everything that ran is gone, and its /run; NICs and disk are there."""
+        """Stop the node and return the steps to start it: like a reboot, NICs and disk stay."""
         self.stop()
         return self.steps()
 
     def stop(self) -> None:
-        """End what runs on it, then itself; its server keeps its NICs."""
+        """Stop its programs and its machine; its server keeps its NICs."""
         self.host.machine.stop(self.name)
         self.host.power_off()
-        # What is left of its pods' would each cost the next kubelet three seconds.
+        # The next kubelet would spend three seconds on each cgroup that a pod leaves.
         enclosure.remove_cgroups(self.host.lab, self.name)
 
     @property
@@ -82,7 +82,7 @@ class Node:
         return service.step(self.machine, what, self._logs, f"{self.name}: ")
 
     def _has_address(self) -> bool:
-        """The server's fixed address is on its NIC."""
+        """Return True if the server's fixed address is on its NIC."""
         try:
             addresses = self.machine.check(["ip", "-brief", "address"])
         except MachineError:
@@ -106,14 +106,14 @@ class Node:
             self.control_plane.write_kubeconfig(file, who, FROM_NODES)
 
     def _containerd(self) -> Service:
-        """It wants its shim and runc on the PATH."""
+        """Return containerd, with its shim and runc on the PATH."""
         folder = self.control_plane.program("containerd").parent
         path = f"{folder}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         argv = [str(folder / "containerd"), f"--config={self._folder / 'containerd.toml'}"]
         return Service("containerd", argv, self._containerd_answers, {"PATH": path}, 1)
 
     def _containerd_config(self) -> str:
-        """The native snapshotter works on every file system; the images are small."""
+        """Return its configuration; the native snapshotter works on every file system."""
         runc = self.control_plane.program("runc")
         return f"""version = 3
 root = "/var/lib/containerd"
@@ -157,7 +157,7 @@ state = "/run/containerd"
         return all(image.name in there for image in self.images())
 
     def _import_images(self) -> None:
-        """The kubelet finds them, or it would pull the sandbox's from the network."""
+        """Import the images; otherwise the kubelet would try to pull them."""
         for image in self.images():
             self._ctr("images", "import", "--local", "--snapshotter=native", str(image.path))
 
@@ -173,7 +173,7 @@ state = "/run/containerd"
         return Service("kubelet", argv, self._registered, seconds=2)
 
     def _kubelet_config(self) -> dict[str, Any]:
-        """Without what needs a machine of its own: QoS cgroups, evictions, image collection."""
+        """Return its configuration, without what needs a whole machine: QoS cgroups, evictions."""
         return {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
@@ -213,7 +213,7 @@ state = "/run/containerd"
         return any(address["address"] == self.host.node.address for address in addresses)
 
     def _kube_proxy(self) -> Service:
-        """The connection tracking limits are the whole machine's and stay as they are."""
+        """Return kube-proxy; it leaves the connection tracking limits of the machine alone."""
         argv = [
             str(self.control_plane.program("kube-proxy")),
             f"--kubeconfig={self._folder / 'kube-proxy.kubeconfig'}",

@@ -1,8 +1,8 @@
-"""A node without kubelet and containers: of its real Pod objects only the network is real.
+"""A hollow node, as in kubemark: real Pod objects and pod networks, but no containers.
 
-In the place of kubelet and containerd on a node, next to the real agent: pods that the scheduler
-binds to it get a sandbox from the fast runtime and are Running and Ready at once; their deletion is
-completed as kubelet completes it; the node's Lease is renewed. Thousands of pod lives in minutes.
+It replaces kubelet and containerd on a node, next to the real agent. Pods bound to the node get a
+sandbox and become Running and Ready at once. Their deletion is completed as kubelet does, and the
+node's Lease is renewed. Thousands of pods can start and stop within minutes.
 """
 
 import argparse
@@ -16,44 +16,44 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from openeni_lab.fast.cni import CniError, Network
-from openeni_lab.fast.runtime import BIN_FOLDER, CONF_FOLDER, Pod, Runtime, Sandbox
 from openeni_lab.kubernetes.api import MERGE, NOT_FOUND, Api, ApiError
+from openeni_lab.runtime.cni import NetworkConfigList, PluginError
+from openeni_lab.runtime.sandbox import BIN_FOLDER, CONF_FOLDER, Sandbox, SandboxPod, SandboxRuntime
 
 Json = dict[str, Any]
 
-LEASE_SECONDS: Final = 40  # as kubelet's: renewed in a quarter of it
+LEASE_SECONDS: Final = 40  # kubelet's, which renews it after a quarter of this
 WATCH_SECONDS: Final = 300
 RETRY_SECONDS: Final = 1.0
-WORKERS: Final = 200  # pods that wait for an address each hold one
+WORKERS: Final = 200  # each pod that waits for an address occupies one
 
 
 @dataclass
-class Life:
-    """One pod here: work on it is done in turn, and its sandbox while it has one."""
+class HollowPod:
+    """One pod of the node, with its sandbox, if any; `turn` serialises the work on it."""
 
-    pod: Json
+    manifest: Json
     turn: threading.Lock = field(default_factory=threading.Lock)
     sandbox: Sandbox | None = None
     ending: bool = False
 
 
-class FastNode:
-    """The pods of one node, until `stop`."""
+class HollowNode:
+    """The pods of one node."""
 
-    def __init__(self, api: Api, runtime: Runtime, name: str, address: str) -> None:
+    def __init__(self, api: Api, runtime: SandboxRuntime, name: str, address: str) -> None:
         self._api, self._runtime = api, runtime
         self._name, self._address = name, address
-        self._lives: dict[str, Life] = {}  # by pod uid
+        self._pods: dict[str, HollowPod] = {}  # by pod uid
         self._stopped = threading.Event()
         self._workers = ThreadPoolExecutor(WORKERS)
 
     def run(self) -> None:
-        """Until `stop`; an API server that goes away is waited for."""
+        """Serve the node's pods until `stop`; keep trying if the API server is away."""
         threading.Thread(target=self._renew, daemon=True).start()
         while not self._stopped.is_set():
             try:
-                self._follow()
+                self._list_and_watch()
             except ApiError:
                 self._stopped.wait(RETRY_SECONDS)
 
@@ -61,81 +61,83 @@ class FastNode:
         self._stopped.set()
         self._workers.shutdown(cancel_futures=True)
 
-    def _follow(self) -> None:
-        """List, then watch, the pods bound to this node."""
+    def _list_and_watch(self) -> None:
+        """List the pods bound to this node, then watch them."""
         mine = {"fieldSelector": f"spec.nodeName={self._name}"}
         listed = self._api.request(
             "GET", f"/api/v1/pods?fieldSelector=spec.nodeName%3D{self._name}"
         )
         there = {pod["metadata"]["uid"] for pod in listed["items"]}
         for pod in listed["items"]:
-            self._look(pod)
-        for uid, life in list(self._lives.items()):
+            self._handle(pod)
+        for uid, hollow in list(self._pods.items()):
             if uid not in there:
-                self._leave(life)
+                self._stop_pod(hollow)
         version = listed["metadata"]["resourceVersion"]
         for event in self._api.watch("/api/v1/pods", version, WATCH_SECONDS, **mine):
             if self._stopped.is_set() or event["type"] == "ERROR":
                 return
-            self._look(event["object"], gone=event["type"] == "DELETED")
+            self._handle(event["object"], gone=event["type"] == "DELETED")
 
-    def _look(self, pod: Json, *, gone: bool = False) -> None:
+    def _handle(self, pod: Json, *, gone: bool = False) -> None:
         uid = pod["metadata"]["uid"]
-        life = self._lives.get(uid)
+        hollow = self._pods.get(uid)
         if gone or "deletionTimestamp" in pod["metadata"]:
-            if life or not gone:
-                self._leave(self._lives.setdefault(uid, Life(pod)))
-        elif life is None:
-            self._lives[uid] = life = Life(pod)
-            self._work(self._begin, life)
+            if hollow or not gone:
+                self._stop_pod(self._pods.setdefault(uid, HollowPod(pod)))
+        elif hollow is None:
+            self._pods[uid] = hollow = HollowPod(pod)
+            self._submit(self._start, hollow)
 
-    def _leave(self, life: Life) -> None:
-        if not life.ending:
-            life.ending = True
-            self._work(self._end, life)
+    def _stop_pod(self, hollow: HollowPod) -> None:
+        if not hollow.ending:
+            hollow.ending = True
+            self._submit(self._end, hollow)
 
-    def _work(self, do: Callable[[Life], None], life: Life) -> None:
-        """On a worker; a fault of this program ends the program, loudly."""
+    def _submit(self, do: Callable[[HollowPod], None], hollow: HollowPod) -> None:
+        """Run `do` on a worker; on an unexpected error, print it and stop the node."""
 
         def done(future: Future[None]) -> None:
             error = None if future.cancelled() else future.exception()
             if error:
-                print(f"openeni-lab fast_node: {life.pod['metadata']['name']}: {error!r}")
+                print(f"openeni-lab hollow node: {hollow.manifest['metadata']['name']}: {error!r}")
                 self._stopped.set()
 
-        self._workers.submit(do, life).add_done_callback(done)
+        self._workers.submit(do, hollow).add_done_callback(done)
 
-    def _begin(self, life: Life) -> None:
-        """As kubelet: again and again until it works or the pod is deleted."""
-        meta = life.pod["metadata"]
-        wanted = Pod(meta["name"], meta["namespace"], meta["uid"], meta.get("annotations", {}))
-        with life.turn:
-            while not (life.ending or self._stopped.is_set()):
+    def _start(self, hollow: HollowPod) -> None:
+        """Start the pod's sandbox, with retries until it works or the pod is deleted."""
+        meta = hollow.manifest["metadata"]
+        wanted = SandboxPod(
+            meta["name"], meta["namespace"], meta["uid"], meta.get("annotations", {})
+        )
+        with hollow.turn:
+            while not (hollow.ending or self._stopped.is_set()):
                 try:
-                    life.sandbox = self._runtime.start(wanted)
-                except CniError as error:
+                    hollow.sandbox = self._runtime.start(wanted)
+                except PluginError as error:
                     print(f"{wanted.namespace}/{wanted.name}: {error}", flush=True)
                     self._stopped.wait(RETRY_SECONDS)
                 else:
-                    self._until_done(lambda: self._say_running(life))
+                    self._until_done(lambda: self._report_running(hollow))
                     return
 
-    def _end(self, life: Life) -> None:
-        meta = life.pod["metadata"]
-        with life.turn:
-            while life.sandbox and not self._stopped.is_set():
+    def _end(self, hollow: HollowPod) -> None:
+        meta = hollow.manifest["metadata"]
+        with hollow.turn:
+            while hollow.sandbox and not self._stopped.is_set():
                 try:
-                    self._runtime.stop(life.sandbox)
-                    life.sandbox = None
-                except CniError as error:
+                    self._runtime.stop(hollow.sandbox)
+                    hollow.sandbox = None
+                except PluginError as error:
                     print(f"{meta['namespace']}/{meta['name']}: {error}", flush=True)
                     self._stopped.wait(RETRY_SECONDS)
             options = {"gracePeriodSeconds": 0, "preconditions": {"uid": meta["uid"]}}
-            self._until_done(lambda: self._api.delete(_path(life.pod), options))
-            self._lives.pop(meta["uid"], None)
+            self._until_done(lambda: self._api.delete(_path(hollow.manifest), options))
+            self._pods.pop(meta["uid"], None)
 
     def _until_done(self, call: Callable[[], None]) -> None:
-        """The API server may be away; what it refuses (the pod is gone) is over."""
+        """Retry a call while the API server is away; give up if it refuses: the pod is gone."""
         while not self._stopped.is_set():
             try:
                 return call()
@@ -145,14 +147,16 @@ class FastNode:
                 self._stopped.wait(RETRY_SECONDS)
         return None
 
-    def _say_running(self, life: Life) -> None:
-        addresses = life.sandbox.addresses if life.sandbox else []
-        status = running_status(life.pod, self._address, addresses, _now())
-        self._api.request("PATCH", f"{_path(life.pod)}/status", {"status": status}, MERGE)
+    def _report_running(self, hollow: HollowPod) -> None:
+        addresses = hollow.sandbox.addresses if hollow.sandbox else []
+        status = running_status(hollow.manifest, self._address, addresses, _now())
+        self._api.request("PATCH", f"{_path(hollow.manifest)}/status", {"status": status}, MERGE)
 
     def _renew(self) -> None:
-        while not self._stopped.wait(LEASE_SECONDS / 4 if self._lease() else RETRY_SECONDS):
-            continue
+        """Renew the node's Lease until `stop`."""
+        renewed = self._lease()
+        while not self._stopped.wait(LEASE_SECONDS / 4 if renewed else RETRY_SECONDS):
+            renewed = self._lease()
 
     def _lease(self) -> bool:
         path = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
@@ -174,7 +178,7 @@ class FastNode:
 
 
 def running_status(pod: Json, host: str, addresses: list[str], now: str) -> Json:
-    """What kubelet says of a pod whose containers all run and are ready."""
+    """Return the status that kubelet reports when all containers of a pod are ready."""
     types = ("PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready", "PodScheduled")
     return {
         "phase": "Running",
@@ -208,8 +212,8 @@ def _now(*, micro: bool = False) -> str:
 
 
 def main() -> int:
-    """`python -m openeni_lab.fast.node --node N --address A --kubeconfig FILE`, as the node."""
-    parser = argparse.ArgumentParser(prog="openeni_lab.fast.node", description=__doc__)
+    """Run `python -m openeni_lab.runtime.hollow_node`, with the node's own kubeconfig."""
+    parser = argparse.ArgumentParser(prog="openeni_lab.runtime.hollow_node", description=__doc__)
     parser.add_argument("--node", required=True)
     parser.add_argument("--address", required=True, help="the node's, for hostIP")
     parser.add_argument("--kubeconfig", type=Path, required=True, help="the kubelet's")
@@ -217,10 +221,10 @@ def main() -> int:
     parser.add_argument("--bin", type=Path, default=BIN_FOLDER, help="folder of the plugins")
     options = parser.parse_args()
     try:
-        runtime = Runtime(Network.load(options.conf, [options.bin]))
-        FastNode(Api(options.kubeconfig), runtime, options.node, options.address).run()
+        runtime = SandboxRuntime(NetworkConfigList.load(options.conf, [options.bin]))
+        HollowNode(Api(options.kubeconfig), runtime, options.node, options.address).run()
     except OSError as error:
-        print(f"openeni-lab fast_node: {error}", file=sys.stderr)
+        print(f"openeni-lab hollow node: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""CNI as a container runtime does it: the real executables, their real environment and input.
+"""Call CNI plugins as a container runtime does: real executables, environment and input.
 
 Standard library only, so that it runs on a node, in a VM and in a bare network namespace. Follows
 the CNI specification 1.1 and libcni: the order of plugins, prevResult, capabilities.
@@ -17,11 +17,11 @@ Json = dict[str, Any]
 
 CALL_SECONDS: Final = 120.0  # containerd gives a pod's set-up two minutes
 VALID_ATTACHMENTS: Final = "cni.dev/valid-attachments"  # specification 1.1, section 2, GC
-OUTSIDE: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
+SEARCH_PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class CniError(Exception):
-    """A plugin refused; `code` is CNI's (0: it did not answer in CNI's form)."""
+class PluginError(Exception):
+    """A plugin failed; `code` is its CNI error code, or 0 without a valid CNI error."""
 
     def __init__(self, plugin: str, command: str, answer: Json) -> None:
         self.code = int(answer.get("code", 0))
@@ -31,7 +31,7 @@ class CniError(Exception):
 
 @dataclass(frozen=True)
 class Attachment:
-    """One interface of one sandbox, as the runtime names them to the plugins."""
+    """One interface of one sandbox, as a runtime identifies it to plugins."""
 
     container_id: str
     netns: str
@@ -51,8 +51,8 @@ class Attachment:
 
 
 @dataclass(frozen=True)
-class Call:
-    """One execution of one plugin; `seconds` as the runtime sees them."""
+class PluginCall:
+    """One execution of a plugin; `seconds` is measured by the runtime."""
 
     plugin: str
     command: str
@@ -61,57 +61,57 @@ class Call:
     failed: bool
 
 
-class Network:
-    """A network configuration list and the programs that it names.
+class NetworkConfigList:
+    """A network configuration list and its plugins' executables.
 
-    Safe to use from many threads. `calls` collects every execution.
+    Safe to use from many threads. `calls` has every execution.
     """
 
     def __init__(self, configuration: Json, bin_folders: Sequence[Path]) -> None:
         self.name = str(configuration["name"])
         self.version = str(configuration.get("cniVersion", "1.0.0"))
         self.plugins: list[Json] = configuration["plugins"]
-        self.calls: list[Call] = []
+        self.calls: list[PluginCall] = []
         self._folders = [str(folder) for folder in bin_folders]
 
     @classmethod
-    def load(cls, conf_folder: Path, bin_folders: Sequence[Path]) -> "Network":
-        """The first list of a folder in the order of names, as every runtime takes it."""
+    def load(cls, conf_folder: Path, bin_folders: Sequence[Path]) -> "NetworkConfigList":
+        """Load the first list of a folder by name, as every runtime does."""
         found = sorted(conf_folder.glob("*.conflist"))
         if not found:
             raise FileNotFoundError(f"no network configuration list in {conf_folder}")
         return cls(json.loads(found[0].read_text()), bin_folders)
 
     def add(self, attachment: Attachment) -> Json:
-        """The last plugin's result. Raises CniError at the first that refuses."""
+        """Run ADD; return the last plugin's result. Raises PluginError at the first failure."""
         result: Json = {}
         for plugin in self.plugins:
             result = self._call("ADD", plugin, attachment, result)
         return result
 
     def check(self, attachment: Attachment, result: Json) -> None:
-        """Raises CniError when a plugin finds the attachment not as it made it."""
+        """Run CHECK. Raises PluginError if the attachment is not as ADD left it."""
         for plugin in self.plugins:
             self._call("CHECK", plugin, attachment, result)
 
     def delete(self, attachment: Attachment, result: Json | None = None) -> None:
-        """In reverse order; without `result` as after a crash before it was kept."""
+        """Run DEL in reverse order; without `result`, as after a crash during ADD."""
         for plugin in reversed(self.plugins):
             self._call("DEL", plugin, attachment, result or {})
 
     def collect(self, valid: Iterable[Attachment]) -> None:
-        """GC: only these attachments exist."""
+        """Run GC with the attachments that exist."""
         known = [{"containerID": a.container_id, "ifname": a.ifname} for a in valid]
         for plugin in self.plugins:
             self._call("GC", {**plugin, VALID_ATTACHMENTS: known})
 
     def status(self) -> None:
-        """Raises CniError (50, 51) when a plugin cannot take pods now."""
+        """Run STATUS. Raises PluginError (50, 51) if a plugin cannot take pods now."""
         for plugin in self.plugins:
             self._call("STATUS", plugin)
 
     def versions(self) -> list[Json]:
-        """What each plugin says that it supports."""
+        """Run VERSION; return each plugin's result."""
         return [self._call("VERSION", plugin) for plugin in self.plugins]
 
     def _call(
@@ -122,7 +122,7 @@ class Network:
         previous: Json | None = None,
     ) -> Json:
         environment = {
-            "PATH": OUTSIDE,
+            "PATH": SEARCH_PATH,
             "CNI_COMMAND": command,
             "CNI_PATH": ":".join(self._folders),
             **(attachment.environment if attachment else {}),
@@ -130,18 +130,18 @@ class Network:
         program = self._program(plugin["type"])
         given = json.dumps(self._input(plugin, attachment, previous)).encode()
         begun = time.perf_counter()
-        code, said = _execute(program, environment, given)
+        code, output = _execute(program, environment, given)
         seconds = time.perf_counter() - begun
         container = attachment.container_id if attachment else ""
-        self.calls.append(Call(plugin["type"], command, container, seconds, bool(code)))
-        answer = _parse(said)
+        self.calls.append(PluginCall(plugin["type"], command, container, seconds, bool(code)))
+        answer = _parse(output)
         if code:
-            text = said.decode(errors="replace")[:500]
-            raise CniError(plugin["type"], command, answer or {"msg": text})
+            text = output.decode(errors="replace")[:500]
+            raise PluginError(plugin["type"], command, answer or {"msg": text})
         return answer
 
     def _input(self, plugin: Json, attachment: Attachment | None, previous: Json | None) -> Json:
-        """The plugin's own part, completed as libcni completes it."""
+        """Return the plugin's input, completed from its part of the list as libcni does."""
         given: Json = {**plugin, "name": self.name, "cniVersion": self.version}
         declared: Mapping[str, bool] = given.pop("capabilities", {})
         if attachment:
@@ -158,7 +158,7 @@ class Network:
 
 
 def _execute(program: str, environment: Mapping[str, str], given: bytes) -> tuple[int, bytes]:
-    """Exit status and standard output, with what went to standard error when that says nothing."""
+    """Return the exit status and standard output, or standard error if that is empty."""
     try:
         done = subprocess.run(
             [program],
