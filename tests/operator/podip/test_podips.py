@@ -134,7 +134,7 @@ def test_an_invalid_podip_is_logged_and_does_not_stop_the_others(
     listed = sim.api.list(PODIPS)
     invalid: Json = {"metadata": {"name": "invalid", "namespace": "default"}, "spec": {"podUID": 7}}
     sim.api.delete(NODES, "n1")
-    store = StoreWith(sim.store, (invalid, *listed.items))
+    store: Any = StoreWith(sim.store, (invalid, *listed.items))
     state = sim.process.state
     state.delete(NODES, {"metadata": {"name": "n1", "resourceVersion": "999999"}})
     assert PodIPReconciler(PodIPDependencies(state, store, sim.now))(ALL_NODES) == Done()
