@@ -48,7 +48,7 @@ TENANT = pool("tenant", namespaceSelector=TEAM, podSelector=EVERY)
 ON_REQUEST = pool("on-request")
 TENANT_ON_REQUEST = pool("tenant-on-request", namespaceSelector=TEAM)
 
-CASES = [
+CASES: list[tuple[str, PodTraits, list[ENIPool], str]] = [
     ("the named pool, whatever selects the pod",
      pod(pool="on-request", labels=DATABASE), [ALL, BY_POD, ON_REQUEST], "on-request"),
     ("a named pool that is not there is not replaced by a guess",

@@ -1,4 +1,4 @@
-"""Objects of one node, as the API server would hold them, for the agent's tests."""
+"""Objects of one node as the API server has them, for the agent's tests."""
 
 from typing import Final
 
@@ -64,7 +64,7 @@ def port(count: int, number: int = 0) -> Json:
     }
 
 
-def operator_says(
+def write_operator_status(
     store: Store, name: str = "pods-0", *, count: int = 3, number: int = 0, attached: bool = True
 ) -> None:
     """Write the operator's part of an ENI's status."""

@@ -1,4 +1,4 @@
-"""How long each phase of an ADD takes: kept for the benchmark and for anybody who asks why."""
+"""Measure how long each phase of a CNI call takes; `cni.query` prints the last calls."""
 
 import threading
 import time
@@ -12,8 +12,8 @@ import msgspec
 KEPT: Final = 2048
 
 
-class Phases:
-    """The stop-watch of one call: seconds by phase, in the order they began."""
+class Stopwatch:
+    """Measures one call: seconds by phase, in the order in which the phases began."""
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
@@ -28,17 +28,18 @@ class Phases:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - before
 
     def include(self, seconds: Mapping[str, float]) -> None:
+        """Add phases that another stopwatch measured."""
         for name, value in seconds.items():
             self.seconds[name] = self.seconds.get(name, 0.0) + value
 
     def finish(self) -> Mapping[str, float]:
-        """All phases and "total"; what no phase covers is "other"."""
+        """Return all phases, "total", and as "other" what no phase covers."""
         total = time.perf_counter() - self._began
         return self.seconds | {"other": total - sum(self.seconds.values()), "total": total}
 
 
-class Record:
-    """The last calls' phases. Safe for several threads."""
+class PhaseHistory:
+    """Keeps the phases of the last calls. Safe for several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -49,7 +50,7 @@ class Record:
             self._calls.setdefault(command, deque(maxlen=KEPT)).append(seconds)
 
     def encode(self) -> bytes:
-        """All that is kept, as JSON: command -> calls -> phase -> seconds; the oldest first."""
+        """Return all that is kept as JSON: command -> calls, oldest first -> phase -> seconds."""
         with self._lock:
             return msgspec.json.encode({name: list(kept) for name, kept in self._calls.items()})
 

@@ -13,24 +13,24 @@ from openeni_crds.podip import PodIP
 from openeni_kube.store import NotFoundError
 from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.cni.server import make_run_folder
+from openeni_nodeagent.enis.nic_guards import NicGuards, known_guards
 from openeni_nodeagent.grants.journal import Journal
-from openeni_nodeagent.links.guest import Guest, guards
 from openeni_nodeagent.settings import Settings, settings_from
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import Runtime
-from openeni_testing.agent.wiring import MemoryWiring
+from openeni_testing.agent.memory_datapath import MemoryDatapath
 from openeni_testing.store.memory import MemoryStore
 from openeni_testing.waiting import wait_for
 
 
 @dataclass
-class AgentWorld:
-    """One node. What is made in `folder` outlives each agent that is started."""
+class AgentHost:
+    """One node; its files in `folder` outlive each agent that is started."""
 
     folder: Path
     executable: Path
     store: MemoryStore = field(default_factory=lambda: MemoryStore(bookmark_seconds=0.2))
-    wiring: MemoryWiring = field(default_factory=lambda: MemoryWiring(node_objects.mac(0)))
+    datapath: MemoryDatapath = field(default_factory=lambda: MemoryDatapath(node_objects.mac(0)))
 
     def __post_init__(self) -> None:
         for name in ("bin", "conf", "networkd", "netns"):
@@ -47,35 +47,35 @@ class AgentWorld:
         netns.touch()
         return Runtime(self.executable, self.settings.run, netns, deadline)
 
-    def furnish(self, *, count: int = 3, cool_down: str = "30s") -> None:
-        """Give the cluster this node, a Default pool, and one attached ENI."""
+    def create_objects(self, *, count: int = 3, cool_down: str = "30s") -> None:
+        """Create this node, a Default pool and one attached ENI."""
         node_objects.make_node(self.store)
         node_objects.make_pool(self.store, cool_down=cool_down)
         node_objects.make_eni(self.store)
-        node_objects.operator_says(self.store, count=count)
+        node_objects.write_operator_status(self.store, count=count)
 
     @contextmanager
     def agent(self, boot: str = "boot") -> Generator[Agent]:
-        """Run an agent until the block ends. The kernel forgets what only a process knows."""
-        self.wiring.prepared.clear()
-        self.wiring.node = None
+        """Run an agent until the block ends; what a previous process prepared is forgotten."""
+        self.datapath.prepared.clear()
+        self.datapath.node = None
         settings = self.settings
-        guest = Guest(
-            guards(settings.networkmanager, settings.networkd, settings.udev), lambda _: None
+        guards = NicGuards(
+            known_guards(settings.networkmanager, settings.networkd, settings.udev), lambda _: None
         )
-        agent = Agent(settings, self.store, self.wiring, Journal(settings.journal, boot), guest)
+        agent = Agent(settings, self.store, self.datapath, Journal(settings.journal, boot), guards)
         agent.start()
         try:
             yield agent
         finally:
             agent.stop()
-            assert self.wiring.wrong == []
+            assert self.datapath.wrong == []
 
     def eni(self, name: str = "pods-0") -> ENI:
         return decode(self.store.get(names.ENIS, name), ENI)
 
-    def said(self, type_: Type, name: str = "pods-0") -> Condition:
-        """The ENI's condition, as soon as it is there."""
+    def condition(self, type_: Type, name: str = "pods-0") -> Condition:
+        """Return the ENI's condition, as soon as it exists."""
         return wait_for(lambda: find(self.eni(name).status.conditions, type_), f"{type_}")
 
     def node_status(self, name: str = "pods-0") -> NodeStatus:
@@ -92,14 +92,14 @@ class AgentWorld:
         return podip is not None and is_true(podip.status.conditions, Type.READY)
 
     def ready_podip(self, name: str) -> PodIP:
-        """The PodIP, as soon as it is Ready."""
+        """Return the PodIP, as soon as it is Ready."""
         wait_for(lambda: self.ready(name), f"PodIP {name} is Ready")
         podip = self.podip(name)
         assert podip is not None
         return podip
 
     def holds(self, name: str, *, container: str = "", uid: str = "") -> bool:
-        """Whether the PodIP is this container's, or this pod's."""
+        """Return True if the PodIP is this container's, or this pod's."""
         podip = self.podip(name)
         return podip is not None and (
             podip.spec.container_id == container or podip.spec.pod_uid == uid

@@ -1,10 +1,11 @@
 """Keep the node's own network programs off an ENI, before it is attached.
 
-They would give a hot-plugged NIC a DHCP lease (any of the pods' addresses), a default route, or
-delete our rules and routes. The NIC is named by its MAC, known from the port; what is not on this
-node has no folder here and is passed over. Files stand under /run: a reboot forgets them, and the
-agent writes them again before the NIC matters. Sources: NetworkManager.conf(5) keyfile
-unmanaged-devices, systemd.network(5) Unmanaged=, systemd PR 29782 (ID_NET_MANAGED_BY).
+They would request a DHCP lease for a hot-plugged NIC (any of the pods' addresses), add a default
+route, or delete our rules and routes. A guard is a configuration file that names the NIC by its
+MAC, which is known from the port. A program without a folder on this node is skipped. The files are
+under /run: a reboot removes them, and the agent writes them again before the NIC matters. Sources:
+NetworkManager.conf(5) keyfile unmanaged-devices, systemd.network(5) Unmanaged=, systemd PR 29782
+(ID_NET_MANAGED_BY).
 """
 
 import logging
@@ -16,26 +17,26 @@ from typing import Final
 _log: Final = logging.getLogger(__name__)
 
 
-class GuestError(Exception):
+class GuardError(Exception):
     """A guard could not be written; the text names the file and why."""
 
 
 @dataclass(frozen=True)
 class Guard:
-    """One program's way to be told: a file for each MAC, and whether it must be told to read it."""
+    """A way to keep one program off a MAC: a file in its folder, and a reload if it needs one."""
 
     folder: Path
     prefix: str
     suffix: str
-    text: str  # with {mac}
-    service: str = ""  # "": it looks by itself
+    text: str  # a format string with {mac}
+    service: str = ""  # to be reloaded; "" if the program notices the file by itself
 
     def file(self, mac: str) -> Path:
         return self.folder / f"{self.prefix}{mac.replace(':', '')}{self.suffix}"
 
 
-def guards(networkmanager: Path, networkd: Path, udev: Path) -> tuple[Guard, ...]:
-    """The programs that are known to take a NIC over, with their folders on this node."""
+def known_guards(networkmanager: Path, networkd: Path, udev: Path) -> tuple[Guard, ...]:
+    """Return the guards against udev, NetworkManager and networkd in these folders."""
     return (
         Guard(
             udev,
@@ -61,36 +62,36 @@ def guards(networkmanager: Path, networkd: Path, udev: Path) -> tuple[Guard, ...
     )
 
 
-class Guest:
-    """Writes and removes the guards. `reload(service)` raises GuestError; absent is no error."""
+class NicGuards:
+    """Writes and removes guards. `reload(service)` may raise GuardError."""
 
     def __init__(self, known: Iterable[Guard], reload: Callable[[str], None]) -> None:
         self._guards = tuple(known)
         self._reload = reload
 
     def prepare(self, mac: str) -> None:
-        """Idempotent: nothing is written or reloaded where nothing differs. Raises GuestError."""
+        """Write the guards of a MAC that are missing or differ, and reload. Raises GuardError."""
         for guard in self._guards:
             if guard.folder.is_dir() and _write(guard.file(mac), guard.text.format(mac=mac)):
-                self._tell(guard)
+                self._reload_service(guard)
 
     def forget(self, mac: str) -> None:
-        """Take an ENI's guards away when it is gone. Raises GuestError."""
+        """Remove the guards of an ENI that is gone. Raises GuardError."""
         for guard in self._guards:
             if _remove(guard.file(mac)):
-                self._tell(guard)
+                self._reload_service(guard)
 
     def sweep(self, keep: Iterable[str]) -> None:
-        """Take away the guards of MACs that no ENI of this node has. Raises GuestError."""
+        """Remove the guards of MACs that no ENI of this node has. Raises GuardError."""
         kept = tuple(keep)
         for guard in self._guards:
             wanted = {guard.file(mac) for mac in kept}
             found = guard.folder.glob(f"{guard.prefix}*{guard.suffix}")
             removed = [_remove(file) for file in found if file not in wanted]
             if any(removed):
-                self._tell(guard)
+                self._reload_service(guard)
 
-    def _tell(self, guard: Guard) -> None:
+    def _reload_service(self, guard: Guard) -> None:
         if guard.service:
             self._reload(guard.service)
 
@@ -104,7 +105,7 @@ def _write(file: Path, text: str) -> bool:
         fresh.chmod(0o644)  # networkd does not run as root
         fresh.replace(file)
     except OSError as error:
-        raise GuestError(f"{file} cannot be written: {error.strerror}") from None
+        raise GuardError(f"{file} cannot be written: {error.strerror}") from None
     return True
 
 
@@ -114,5 +115,5 @@ def _remove(file: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise GuestError(f"{file} cannot be removed: {error.strerror}") from None
+        raise GuardError(f"{file} cannot be removed: {error.strerror}") from None
     return True

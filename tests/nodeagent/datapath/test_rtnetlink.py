@@ -1,4 +1,4 @@
-"""Our netlink messages, read by pyroute2: what we mean is what an independent reader sees."""
+"""Our rtnetlink messages, decoded by pyroute2 as an independent reader."""
 
 from typing import Any
 
@@ -11,16 +11,15 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from openeni_crds import names
 from openeni_nodeagent.datapath.linux.announce import frame
-from openeni_nodeagent.datapath.linux.messages import decode
-from openeni_nodeagent.datapath.linux.rtnetlink import (
-    ADDRESS,
-    HEADER,
-    LINK,
-    NEIGHBOUR,
-    ROUTE,
-    RULE,
-    create,
-    encode,
+from openeni_nodeagent.datapath.linux.attributes import HEADER
+from openeni_nodeagent.datapath.linux.rtnetlink_decode import decode
+from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link, encode
+from openeni_nodeagent.datapath.linux.uapi import (
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWNEIGH,
+    RTM_NEWROUTE,
+    RTM_NEWRULE,
 )
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
@@ -35,16 +34,26 @@ from openeni_nodeagent.datapath.model import (
     Verb,
 )
 
-READERS = {LINK: ifinfmsg, ADDRESS: ifaddrmsg, ROUTE: rtmsg, NEIGHBOUR: ndmsg, RULE: fibmsg}
+READERS = {
+    RTM_NEWLINK: ifinfmsg,
+    RTM_NEWADDR: ifaddrmsg,
+    RTM_NEWROUTE: rtmsg,
+    RTM_NEWNEIGH: ndmsg,
+    RTM_NEWRULE: fibmsg,
+}
 ITEMS: list[tuple[int, Item, dict[str, Any]]] = [
     (
-        ADDRESS,
+        RTM_NEWADDR,
         Address(7, "10.98.0.11", 32),
         {"index": 7, "prefixlen": 32, "IFA_LOCAL": "10.98.0.11", "family": 2},
     ),
-    (ADDRESS, Address(7, "fd98::11", 128), {"IFA_ADDRESS": "fd98::11", "flags": 2, "family": 10}),
     (
-        ROUTE,
+        RTM_NEWADDR,
+        Address(7, "fd98::11", 128),
+        {"IFA_ADDRESS": "fd98::11", "flags": 2, "family": 10},
+    ),
+    (
+        RTM_NEWROUTE,
         Route("10.98.0.11/32", names.TABLE_PODS, 7, source="10.99.0.11"),
         {
             "RTA_DST": "10.98.0.11",
@@ -58,14 +67,18 @@ ITEMS: list[tuple[int, Item, dict[str, Any]]] = [
         },
     ),
     (
-        ROUTE,
+        RTM_NEWROUTE,
         Route("0.0.0.0/0", 10007, 7, "10.98.0.1"),
         {"dst_len": 0, "RTA_DST": None, "RTA_GATEWAY": "10.98.0.1", "flags": 4, "scope": 0},
     ),
-    (ROUTE, Route("fd96::/112", 254, 7, "fe80::1"), {"RTA_GATEWAY": "fe80::1", "family": 10}),
-    (ROUTE, Route("169.254.169.254/32", 10007), {"type": 8, "RTA_OIF": None}),
     (
-        RULE,
+        RTM_NEWROUTE,
+        Route("fd96::/112", 254, 7, "fe80::1"),
+        {"RTA_GATEWAY": "fe80::1", "family": 10},
+    ),
+    (RTM_NEWROUTE, Route("169.254.169.254/32", 10007), {"type": 8, "RTA_OIF": None}),
+    (
+        RTM_NEWRULE,
         Rule(4, 600, 10007, source="10.98.0.11/32", iif="lo"),
         {
             "FRA_SRC": "10.98.0.11",
@@ -78,12 +91,12 @@ ITEMS: list[tuple[int, Item, dict[str, Any]]] = [
         },
     ),
     (
-        RULE,
+        RTM_NEWRULE,
         Rule(6, 550, 254, mark=names.MARK_REPLY, mask=names.MARK_MASK),
         {"FRA_FWMARK": names.MARK_REPLY, "FRA_FWMASK": names.MARK_MASK, "family": 10},
     ),
     (
-        NEIGHBOUR,
+        RTM_NEWNEIGH,
         Neighbour(7, "169.254.1.1", names.VETH_MAC),
         {
             "NDA_DST": "169.254.1.1",
@@ -92,7 +105,11 @@ ITEMS: list[tuple[int, Item, dict[str, Any]]] = [
             "NDA_PROTOCOL": names.PROTOCOL,
         },
     ),
-    (NEIGHBOUR, Neighbour(7, "fd98::11"), {"flags": 8, "NDA_DST": "fd98::11", "NDA_LLADDR": None}),
+    (
+        RTM_NEWNEIGH,
+        Neighbour(7, "fd98::11"),
+        {"flags": 8, "NDA_DST": "fd98::11", "NDA_LLADDR": None},
+    ),
 ]
 
 
@@ -103,20 +120,20 @@ def read(kind: int, message: bytes) -> Any:
 
 
 @pytest.mark.parametrize(("kind", "item", "expected"), ITEMS)
-def test_another_reader_sees_what_we_wrote(kind: int, item: Item, expected: dict[str, Any]) -> None:
+def test_pyroute2_decodes_what_we_encode(kind: int, item: Item, expected: dict[str, Any]) -> None:
     seen = read(kind, encode(Operation(Verb.ADD, item)))
     assert {name: seen.get(name, seen.get_attr(name)) for name in expected} == expected
 
 
 @pytest.mark.parametrize(("kind", "item", "expected"), ITEMS)
-def test_what_we_write_we_read_back(kind: int, item: Item, expected: dict[str, Any]) -> None:
+def test_an_encoded_item_decodes_to_itself(kind: int, item: Item, expected: dict[str, Any]) -> None:
     assert decode(kind, encode(Operation(Verb.ADD, item))[HEADER.size :]) == item
 
 
 def test_a_pair_is_made_with_one_end_in_the_pod() -> None:
     node = Link("oe1", 70, VETH, names.VETH_MAC, 1450)
     pod = Link("eth0", 80, VETH, "02:00:00:00:00:01", 1450)
-    seen = read(LINK, create(node, peer=pod, namespace=33))
+    seen = read(RTM_NEWLINK, create_link(node, peer=pod, namespace=33))
     assert (seen["index"], seen["flags"], seen.get_attr("IFLA_IFNAME")) == (70, 0, "oe1")
     assert (seen.get_attr("IFLA_ADDRESS"), seen.get_attr("IFLA_MTU")) == (names.VETH_MAC, 1450)
     info = seen.get_attr("IFLA_LINKINFO")
@@ -128,7 +145,7 @@ def test_a_pair_is_made_with_one_end_in_the_pod() -> None:
 
 def test_a_slave_is_made_in_the_pod_on_its_parent() -> None:
     slave = Link("eth0", 80, IPVLAN, "", 1450, parent=7, mode=2)
-    seen = read(LINK, create(slave, namespace=33))
+    seen = read(RTM_NEWLINK, create_link(slave, namespace=33))
     assert (seen.get_attr("IFLA_LINK"), seen.get_attr("IFLA_NET_NS_FD")) == (7, 33)
     data = seen.get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA")
     assert data.get_attr("IFLA_IPVLAN_MODE") == 2
@@ -136,7 +153,7 @@ def test_a_slave_is_made_in_the_pod_on_its_parent() -> None:
 
 def test_a_change_sets_a_link_up_and_names_it_ours() -> None:
     link = Link("oe1", 70, VETH, names.VETH_MAC, 1400, alias=names.LINK_ALIAS)
-    seen = read(LINK, encode(Operation(Verb.CHANGE, link)))
+    seen = read(RTM_NEWLINK, encode(Operation(Verb.CHANGE, link)))
     assert (seen["index"], seen["flags"] & 1, seen["change"]) == (70, 1, 1)
     assert (seen.get_attr("IFLA_IFALIAS"), seen.get_attr("IFLA_MTU")) == (names.LINK_ALIAS, 1400)
 

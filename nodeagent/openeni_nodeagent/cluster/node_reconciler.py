@@ -1,4 +1,4 @@
-"""The agent's own Node: what ENIs need to know of it, and labels that say what it can."""
+"""Reconcile the agent's own Node: pass its facts to the datapath, and label it with its modes."""
 
 from collections.abc import Callable
 from typing import Final
@@ -9,47 +9,47 @@ from openeni_kube.store import Store, StoreError
 from openeni_nodeagent.cluster.cache import Cache
 from openeni_nodeagent.cluster.facts import node_facts
 from openeni_nodeagent.cluster.objects import Node, ServiceCIDR
+from openeni_nodeagent.datapath_api import DatapathError, NodeDatapath, NodeFacts
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.settings import Settings
-from openeni_nodeagent.wiring import NodeFacts, Wiring, WiringError
 
 _SLASH: Final = "~1"  # JSON pointer's (RFC 6901)
 
 
-class NodeSide:
-    """`reconcile` is a work queue's; `facts` may be asked by any thread."""
+class NodeReconciler:
+    """A work queue calls `reconcile`; any thread may call `facts`."""
 
     def __init__(
         self,
         store: Store,
-        wiring: Wiring,
+        datapath: NodeDatapath,
         grants: Grants,
         *,
         settings: Settings,
         nodes: Cache[Node],
         cidrs: Cache[ServiceCIDR],
-        changed: Callable[[], None],
+        on_change: Callable[[], None],
     ) -> None:
-        """`changed` hears of new facts, once they are in force."""
+        """`on_change` is called after new facts have been passed to the datapath."""
         self._store = store
-        self._wiring = wiring
+        self._datapath = datapath
         self._grants = grants
         self._settings = settings
         self._nodes = nodes
         self._cidrs = cidrs
-        self._changed = changed
+        self._on_change = on_change
         self._facts: NodeFacts | None = None
 
     def facts(self) -> NodeFacts | None:
-        """None until the node has been prepared by this process."""
+        """Return the node's facts; None until this process has prepared the node."""
         return self._facts
 
     def restore(self, facts: NodeFacts) -> None:
-        """Prepare the node as an earlier process did. Raises WiringError."""
-        self._wiring.prepare_node(facts)
+        """Prepare the node as a previous process did. Raises DatapathError."""
+        self._datapath.prepare_node(facts)
 
     def reconcile(self, name: str) -> Result:
-        """Prepare the node and label it."""
+        """Pass the node's facts to the datapath, and label the node."""
         node = self._nodes.get(name)
         if node is None:
             return Done()
@@ -58,16 +58,16 @@ class NodeSide:
             facts = NodeFacts(facts.addresses, self._settings.service_cidrs, facts.local_dns)
         if facts != self._facts:
             try:
-                self._wiring.prepare_node(facts)
-            except WiringError as error:
+                self._datapath.prepare_node(facts)
+            except DatapathError as error:
                 return Retry(f"node {name} cannot be prepared: {error}")
-            self._grants.see_node(facts)
+            self._grants.remember_node(facts)
             self._facts = facts
-            self._changed()
+            self._on_change()
         return self._label(node)
 
     def _label(self, node: Node) -> Result:
-        wanted = labels(self._wiring.modes())
+        wanted = labels(self._datapath.modes())
         wrong = {k: v for k, v in wanted.items() if node.metadata.labels.get(k) != v}
         if not wrong:
             return Done()
@@ -83,6 +83,6 @@ class NodeSide:
 
 
 def labels(modes: frozenset[str]) -> dict[str, str]:
-    """What this kernel can do, as labels of the Node."""
+    """Return the Node's labels for the modes that its kernel supports."""
     ipvlan = any(mode.startswith("IPVlan") for mode in modes)
     return {LABEL_VETH: str("Veth" in modes).lower(), LABEL_IPVLAN: str(ipvlan).lower()}

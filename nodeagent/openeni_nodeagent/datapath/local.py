@@ -1,7 +1,7 @@
-"""Where an ENI and a pod stand on this node: their facts with names, indexes and MACs of links.
+"""ENIs and pods on this node: their facts, with the names, indexes and MACs of their links.
 
-All of it is a function of the facts, so that nothing has to be asked of the kernel before a pod's
-first message to it, and a second ADD of the same pod comes to the same answer.
+All of it follows from the facts, so that an ADD needs no look-up in the kernel and a repeated ADD
+of the same pod gives the same result.
 """
 
 import hashlib
@@ -11,17 +11,19 @@ from typing import Final
 
 from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanMode, Mode
-from openeni_nodeagent.datapath.model import family_of
-from openeni_nodeagent.wiring import EniFacts, LinkFacts, NodeFacts, PodFacts
+from openeni_nodeagent.addresses import IPV4, IPV6, family_of
+from openeni_nodeagent.datapath_api import EniFacts, LinkFacts, NodeFacts, PodInterface
 
-# Above what the kernel counts up to, below 2^24: some users of an index have no more bits.
+# Above the indexes that the kernel assigns, and below 2^24: some users of an index have 24 bits.
 _INDEX_BASE: Final = 1 << 20
 _INDEX_SPAN: Final = (1 << 24) - _INDEX_BASE
 _IPVLAN_MODES: Final = {IPVlanMode.L2: 0, IPVlanMode.L3: 1, IPVlanMode.L3S: 2}  # if_link.h
 
 
 @dataclass(frozen=True, slots=True)
-class EniPlace:
+class LocalEni:
+    """An ENI whose NIC has been found on this node."""
+
     facts: EniFacts
     link: LinkFacts
     node: NodeFacts
@@ -44,7 +46,7 @@ class EniPlace:
 
     @property
     def slave(self) -> str:
-        """Name of the host-side slave."""
+        """The name of the host-side slave."""
         return names.host_slave(self.link.ifindex)
 
     @property
@@ -52,14 +54,16 @@ class EniPlace:
         return chosen_index(self.slave)
 
     def primary(self, family: int) -> str:
-        """The ENI's own address of this family, "" where it has none."""
-        return _of_family(self.facts.primary, family)
+        """Return the primary address of this family, "" if there is none."""
+        return _first_of_family(self.facts.primary, family)
 
 
 @dataclass(frozen=True, slots=True)
-class PodPlace:
-    facts: PodFacts
-    eni: EniPlace
+class LocalPod:
+    """A pod interface on this node."""
+
+    facts: PodInterface
+    eni: LocalEni
     node_index: int  # of the node's end of a veth pair
     pod_index: int
 
@@ -69,35 +73,38 @@ class PodPlace:
 
     @property
     def mac(self) -> str:
-        """Of the pod's end of a veth pair: chosen, so that the node needs no ARP to reach it."""
+        """The MAC of the pod's end of a veth pair: chosen, so that the node needs no ARP."""
         link = f"{self.facts.container_id}/{self.facts.interface}"
         return "02" + "".join(f":{byte:02x}" for byte in hashlib.sha256(link.encode()).digest()[:5])
 
     def node_address(self, family: int) -> str:
-        """What the node speaks to the pod from (its kubelet's probes); "" where it has none."""
-        return _of_family(self.eni.node.addresses, family)
+        """Return the source address of what the node sends to the pod, such as kubelet's probes.
+
+        "" if the node has none of this family.
+        """
+        return _first_of_family(self.eni.node.addresses, family)
 
 
-def pod_place(pod: PodFacts, eni: EniPlace) -> PodPlace:
-    """Stand the pod at the indexes that its links' names choose."""
+def local_pod(pod: PodInterface, eni: LocalEni) -> LocalPod:
+    """Return the pod with the interface indexes that its links' names hash to."""
     node_link = names.host_link(pod.container_id, pod.interface)
-    return PodPlace(pod, eni, chosen_index(node_link), chosen_index(pod.interface))
+    return LocalPod(pod, eni, chosen_index(node_link), chosen_index(pod.interface))
 
 
 def kernel_mode(datapath: Datapath) -> int:
-    """IPVLAN_MODE_* of linux/if_link.h; 0 for veth."""
+    """Return IPVLAN_MODE_* of linux/if_link.h; 0 for veth."""
     return _IPVLAN_MODES[datapath.ipvlan_mode or IPVlanMode.L2]
 
 
 def chosen_index(link: str) -> int:
-    """An interface index for a link of ours, from its name."""
+    """Return the interface index for a link of ours, a hash of its name."""
     return _INDEX_BASE + zlib.crc32(link.encode()) % _INDEX_SPAN
 
 
 def gateway(family: int) -> str:
-    """What a pod takes for its gateway: the node."""
-    return {4: names.GATEWAY_V4, 6: names.GATEWAY_V6}[family]
+    """Return the address under which pods reach their gateway, the node."""
+    return {IPV4: names.GATEWAY_V4, IPV6: names.GATEWAY_V6}[family]
 
 
-def _of_family(addresses: tuple[str, ...], family: int) -> str:
+def _first_of_family(addresses: tuple[str, ...], family: int) -> str:
     return next((a for a in addresses if family_of(a) == family), "")

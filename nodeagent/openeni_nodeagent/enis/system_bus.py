@@ -1,7 +1,7 @@
-"""Ask the node's network programs, over the system bus, to read their configuration again.
+"""Make the node's network programs reload their configuration, over the system bus.
 
 The only importer of jeepney. The programs' own commands (nmcli, networkctl) would need the host's
-root; the bus needs one socket.
+file system; the bus needs one socket.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ import jeepney
 from jeepney import DBusAddress, MessageFlag, MessageType
 from jeepney.io import blocking
 
-from openeni_nodeagent.links.guest import GuestError
+from openeni_nodeagent.enis.nic_guards import GuardError
 
 SECONDS: Final = 10.0
 _message: Any = jeepney  # without types
@@ -46,19 +46,19 @@ _ABSENT: Final = (
 
 
 def reload(socket: Path, service: str) -> None:
-    """Done when the program has answered, or is not there. Raises GuestError."""
+    """Reload a program's configuration; do nothing if it does not run. Raises GuardError."""
     if not socket.exists():
         return
     address, method, signature, arguments = _CALLS[service]
     message = _message.new_method_call(address, method, signature, arguments)
-    message.header.flags |= MessageFlag.no_auto_start  # an absent one must not be started by us
+    message.header.flags |= MessageFlag.no_auto_start  # a program that does not run is not started
     try:
         with _blocking.open_dbus_connection(f"unix:path={socket}") as connection:
             reply = connection.send_and_get_reply(message, timeout=SECONDS)
     except (OSError, TimeoutError, EOFError, ValueError) as error:
-        raise GuestError(f"{service} cannot be told to reload: {error}") from None
+        raise GuardError(f"{service} cannot be reloaded: {error}") from None
     if reply.header.message_type != MessageType.error:
         return
     name = next((str(v) for k, v in reply.header.fields.items() if k.name == "error_name"), "")
     if name not in _ABSENT:
-        raise GuestError(f"{service} refused to reload: {name} {reply.body}")
+        raise GuardError(f"{service} refused to reload: {name} {reply.body}")

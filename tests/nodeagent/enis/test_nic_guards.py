@@ -1,4 +1,4 @@
-"""The node's own network programs are kept off an ENI, where they are."""
+"""Guards keep the network programs that a node has off an ENI."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from openeni_nodeagent.links import bus
-from openeni_nodeagent.links.guest import Guest, GuestError, guards
+from openeni_nodeagent.enis import system_bus
+from openeni_nodeagent.enis.nic_guards import GuardError, NicGuards, known_guards
 from openeni_testing.agent.fake_bus import FakeBus
 
 MAC = "fa:16:3e:0a:0b:0c"
 
 
 class Host:
-    """A node that has the programs in `there`."""
+    """A node that has the programs in `installed`."""
 
-    def __init__(self, folder: Path, *there: str) -> None:
-        self.told: list[str] = []
+    def __init__(self, folder: Path, *installed: str) -> None:
+        self.reloaded: list[str] = []
         self.folders = {name: folder / name for name in ("nm", "networkd", "udev")}
-        for name in there:
+        for name in installed:
             self.folders[name].mkdir()
-        known = guards(self.folders["nm"], self.folders["networkd"], self.folders["udev"])
-        self.guest = Guest(known, self.told.append)
+        known = known_guards(self.folders["nm"], self.folders["networkd"], self.folders["udev"])
+        self.guards = NicGuards(known, self.reloaded.append)
 
     def files(self) -> list[str]:
         return sorted(
@@ -30,11 +30,11 @@ class Host:
         )
 
 
-def test_each_program_gets_its_guard_and_is_told_once(tmp_path: Path) -> None:
+def test_each_program_gets_its_guard_and_is_reloaded_once(tmp_path: Path) -> None:
     host = Host(tmp_path, "nm", "networkd", "udev")
-    host.guest.prepare(MAC)
-    host.guest.prepare(MAC)
-    assert host.told == ["NetworkManager", "networkd"]
+    host.guards.prepare(MAC)
+    host.guards.prepare(MAC)
+    assert host.reloaded == ["NetworkManager", "networkd"]
     network = (tmp_path / "networkd" / "05-openeni-fa163e0a0b0c.network").read_text()
     assert network == f"[Match]\nMACAddress={MAC}\n\n[Link]\nUnmanaged=yes\n"
     manager = (tmp_path / "nm" / "90-openeni-fa163e0a0b0c.conf").read_text()
@@ -46,46 +46,46 @@ def test_each_program_gets_its_guard_and_is_told_once(tmp_path: Path) -> None:
 
 def test_a_host_without_them_is_left_alone(tmp_path: Path) -> None:
     host = Host(tmp_path)
-    host.guest.prepare(MAC)
-    host.guest.forget(MAC)
-    host.guest.sweep([])
-    assert (host.files(), host.told) == ([], [])
+    host.guards.prepare(MAC)
+    host.guards.forget(MAC)
+    host.guards.sweep([])
+    assert (host.files(), host.reloaded) == ([], [])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_guard_that_somebody_changed_is_written_again(tmp_path: Path) -> None:
     host = Host(tmp_path, "networkd")
-    host.guest.prepare(MAC)
+    host.guards.prepare(MAC)
     (file,) = (tmp_path / "networkd").iterdir()
     file.write_text("")
-    host.guest.prepare(MAC)
+    host.guards.prepare(MAC)
     assert "Unmanaged=yes" in file.read_text()
-    assert host.told == ["networkd", "networkd"]
+    assert host.reloaded == ["networkd", "networkd"]
 
 
-def test_an_eni_that_is_gone_takes_its_guards_along_and_no_others(tmp_path: Path) -> None:
+def test_only_the_guards_of_an_eni_that_is_gone_are_removed(tmp_path: Path) -> None:
     host = Host(tmp_path, "networkd", "udev")
-    host.guest.prepare(MAC)
-    host.guest.prepare("fa:16:3e:00:00:01")
+    host.guards.prepare(MAC)
+    host.guards.prepare("fa:16:3e:00:00:01")
     (tmp_path / "networkd" / "10-mine.network").touch()
-    host.guest.forget(MAC)
-    host.guest.forget(MAC)
+    host.guards.forget(MAC)
+    host.guards.forget(MAC)
     assert host.files() == [
         "05-openeni-fa163e000001.network",
         "10-mine.network",
         "80-openeni-fa163e000001.rules",
     ]
-    host.guest.sweep(["fa:16:3e:00:00:01"])
+    host.guards.sweep(["fa:16:3e:00:00:01"])
     assert len(host.files()) == 3
-    host.guest.sweep([])
+    host.guards.sweep([])
     assert host.files() == ["10-mine.network"]
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     host = Host(tmp_path, "networkd")
     (tmp_path / "networkd" / "05-openeni-fa163e0a0b0c.network").mkdir()
-    with pytest.raises(GuestError, match=r"05-openeni-fa163e0a0b0c\.network cannot be written"):
-        host.guest.prepare(MAC)
+    with pytest.raises(GuardError, match=r"05-openeni-fa163e0a0b0c\.network cannot be written"):
+        host.guards.prepare(MAC)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def running(path: Path) -> Iterator[FakeBus]:
 
 def test_reload_is_the_call_that_each_program_knows(path: Path, running: FakeBus) -> None:
     for service in ("NetworkManager", "networkd"):
-        bus.reload(path, service)
+        system_bus.reload(path, service)
     assert running.calls == [
         ("org.freedesktop.NetworkManager", "Reload", (1,)),
         ("org.freedesktop.network1", "Reload", ()),
@@ -112,20 +112,20 @@ def test_reload_is_the_call_that_each_program_knows(path: Path, running: FakeBus
 def test_a_program_that_does_not_run_is_not_started_by_us(path: Path) -> None:
     empty = FakeBus(path)
     try:
-        bus.reload(path, "networkd")
+        system_bus.reload(path, "networkd")
         assert (empty.calls, empty.started) == ([], [])
     finally:
         empty.close()
 
 
-def test_a_refusal_is_an_error_and_no_bus_is_none(path: Path, running: FakeBus) -> None:
+def test_a_refusal_is_an_error_and_a_missing_bus_is_not(path: Path, running: FakeBus) -> None:
     running.refusal = "org.freedesktop.DBus.Error.AccessDenied"
-    with pytest.raises(GuestError, match=r"networkd refused to reload: .*AccessDenied"):
-        bus.reload(path, "networkd")
-    bus.reload(path.with_name("nowhere"), "networkd")
+    with pytest.raises(GuardError, match=r"networkd refused to reload: .*AccessDenied"):
+        system_bus.reload(path, "networkd")
+    system_bus.reload(path.with_name("nowhere"), "networkd")
 
 
-def test_a_bus_that_went_is_one_line(path: Path, running: FakeBus) -> None:
+def test_a_closed_bus_is_an_error_of_one_line(path: Path, running: FakeBus) -> None:
     running.close()
-    with pytest.raises(GuestError, match="cannot be told to reload"):
-        partial(bus.reload, path)("networkd")
+    with pytest.raises(GuardError, match="cannot be reloaded"):
+        partial(system_bus.reload, path)("networkd")

@@ -1,4 +1,4 @@
-"""Two nodes, three ENIs, four pods, a remote VM and a client outside: where every path is tried."""
+"""Two nodes, three ENIs, four pods, a remote VM and an outside client, to test every path."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,7 +12,7 @@ REMOTE: Final = Port("remote", "fa:16:3e:98:00:c8", ("10.98.0.200", "fd98::200")
 
 
 @dataclass
-class World:
+class Topology:
     """`a1` and `a2` share an ENI, `b1` is on the node's other ENI, `c1` on the other node."""
 
     datapath: Datapath

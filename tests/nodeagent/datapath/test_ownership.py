@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
-from openeni_nodeagent.datapath import ours
+from openeni_nodeagent.datapath import ownership
+from openeni_nodeagent.datapath.eni import plan_eni
+from openeni_nodeagent.datapath.local import LocalEni, LocalPod, local_pod
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
     TABLE_MAIN,
@@ -22,30 +24,29 @@ from openeni_nodeagent.datapath.model import (
     State,
     Sysctl,
 )
-from openeni_nodeagent.datapath.place import EniPlace, PodPlace, pod_place
-from openeni_nodeagent.datapath.plan import plan_eni, plan_node, plan_pod
-from openeni_nodeagent.wiring import LinkFacts, NodeFacts
-from openeni_testing.network.node import eni_facts, pod_facts
+from openeni_nodeagent.datapath.plan import plan_node, plan_pod
+from openeni_nodeagent.datapath_api import LinkFacts, NodeFacts
+from openeni_testing.network.node import eni_facts, pod_interface
 
 MODES = (Datapath(Mode.VETH), *(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode))
 NODE = NodeFacts(("10.99.0.11", "fd99::11"), ("10.96.0.0/16",), ("169.254.20.10",))
 each_mode = pytest.mark.parametrize("datapath", MODES, ids=lambda datapath: datapath.word)
 
 
-def pod_on(datapath: Datapath, number: int, device: LinkFacts) -> PodPlace:
+def pod_on(datapath: Datapath, number: int, device: LinkFacts) -> LocalPod:
     """A pod alone on an ENI; their addresses end in `number` and the next."""
     eni = eni_facts(f"eni-{number}", number, datapath, dual=True)
     addresses = (f"10.98.0.{number + 1}", f"fd98::{number + 1}")
-    pod = pod_facts(f"pod-{number}", eni, *addresses)
-    return pod_place(pod, EniPlace(eni, device, NODE))
+    pod = pod_interface(f"pod-{number}", eni, *addresses)
+    return local_pod(pod, LocalEni(eni, device, NODE))
 
 
 @dataclass(frozen=True)
 class Node:
-    """All that stands on a node with two ENIs and a pod on each, beside what is not ours."""
+    """The state of a node with two ENIs and a pod on each, and foreign items."""
 
-    first: PodPlace
-    second: PodPlace
+    first: LocalPod
+    second: LocalPod
 
     @property
     def foreign(self) -> State:
@@ -74,7 +75,7 @@ class Node:
             }
         )
 
-    def eni(self, pod: PodPlace) -> State:
+    def eni(self, pod: LocalPod) -> State:
         found = self.found_on_first if pod is self.first else frozenset[Item]()
         return without_sysctls(plan_eni(pod.eni)) | found
 
@@ -96,26 +97,26 @@ def without_sysctls(state: State) -> State:
 
 
 def part_of(node: Node, drawn: st.DataObject) -> State:
-    """Any part of it: what a crash, a person or a reboot may have left."""
+    """Draw any part of it: what a crash, a person or a reboot may leave."""
     return drawn.draw(st.frozensets(st.sampled_from(sorted(node.everything, key=str))))
 
 
-def whose(state: State, pod: PodPlace) -> State:
-    return ours.of_pod(state, pod.facts.addresses, pod.node_link)
+def whose(state: State, pod: LocalPod) -> State:
+    return ownership.of_pod(state, pod.facts.addresses, pod.node_link)
 
 
 @each_mode
 @given(drawn=st.data())
-def test_of_any_part_of_a_node_each_owner_gets_what_it_planned(
+def test_of_any_part_of_a_nodes_state_each_owner_gets_what_it_planned(
     datapath: Datapath, drawn: st.DataObject
 ) -> None:
     node = node_of(datapath)
     state = part_of(node, drawn)
-    assert ours.of_node(state) == without_sysctls(plan_node(frozenset({4, 6}))) & state
+    assert ownership.of_node(state) == without_sysctls(plan_node(frozenset({4, 6}))) & state
     for pod in (node.first, node.second):
         eni, ifindex = pod.eni, pod.eni.link.ifindex
         assert whose(state, pod) == plan_pod(pod).node & state
-        found = ours.of_eni(state, ifindex, eni.facts.primary)
+        found = ownership.of_eni(state, ifindex, eni.facts.primary)
         slave = any(isinstance(i, Link) and i.name == eni.slave for i in state)
         # An address is known to be a slave's by its link; without the link it is gone, too.
         on_slave = {i for i in state if isinstance(i, Address) and i.index == eni.slave_index}
@@ -124,42 +125,44 @@ def test_of_any_part_of_a_node_each_owner_gets_what_it_planned(
 
 @each_mode
 @given(drawn=st.data())
-def test_what_an_eni_leaves_for_good_is_its_own_and_its_pods_and_nobody_elses(
+def test_an_eni_that_is_removed_leaves_only_its_own_and_its_pods_items(
     datapath: Datapath, drawn: st.DataObject
 ) -> None:
     node = node_of(datapath)
     state = part_of(node, drawn)
     eni = node.first.eni
-    left = ours.left_of_eni(state, eni.link.ifindex, eni.facts.primary)
-    assert left >= ours.of_eni(state, eni.link.ifindex, eni.facts.primary)
+    left = ownership.left_of_eni(state, eni.link.ifindex, eni.facts.primary)
+    assert left >= ownership.of_eni(state, eni.link.ifindex, eni.facts.primary)
     assert left >= {i for i in state if isinstance(i, Rule | Route) and i.table == eni.table}
     others = node.eni(node.second) | plan_pod(node.second).node | node.foreign
     assert not left & (others | plan_node(frozenset({4, 6})))
 
 
 @each_mode
-def test_an_eni_whose_nic_has_gone_is_known_by_the_rule_of_its_address(datapath: Datapath) -> None:
+def test_an_eni_without_its_nic_is_found_by_the_rule_of_its_primary_address(
+    datapath: Datapath,
+) -> None:
     node = node_of(datapath)
     eni = node.first.eni
     state = frozenset(i for i in node.everything if getattr(i, "index", 0) != 7)
-    left = ours.left_of_eni(state, 0, eni.facts.primary)
+    left = ownership.left_of_eni(state, 0, eni.facts.primary)
     kept = {i for i in state if isinstance(i, Rule | Route) and i.table == eni.table}
     chains = {i for i in plan_eni(eni) if getattr(i, "name", "") == "eni7"}
     assert kept
     assert left == kept | chains
-    assert ours.left_of_eni(state - left, 0, eni.facts.primary) == frozenset()
+    assert ownership.left_of_eni(state - left, 0, eni.facts.primary) == frozenset()
 
 
 @each_mode
-def test_pods_are_the_addresses_that_have_a_route_and_where_it_leads(datapath: Datapath) -> None:
+def test_pods_are_the_addresses_that_have_a_route_with_its_device(datapath: Datapath) -> None:
     node = node_of(datapath)
-    found = ours.pods(node.everything)
+    found = ownership.pods(node.everything)
     assert set(found) == {*node.first.facts.addresses, *node.second.facts.addresses}
     for pod in (node.first, node.second):
         device = pod.eni.slave if pod.eni.ipvlan else pod.node_link
         assert {found[a] for a in pod.facts.addresses} == {device}
     bare = frozenset(i for i in node.everything if not isinstance(i, Link))
-    assert set(ours.pods(bare).values()) == {""}
+    assert set(ownership.pods(bare).values()) == {""}
 
 
 @each_mode
@@ -176,9 +179,9 @@ def test_inside_a_pod_only_its_interface_and_its_addresses_are_ours(datapath: Da
             Neighbour(40, "192.0.2.254", "02:00:00:00:00:41"),
         }
     )
-    found = ours.of_interface(planned | theirs, "eth0", pod.facts.addresses)
+    found = ownership.of_interface(planned | theirs, "eth0", pod.facts.addresses)
     assert found == planned
-    assert ours.of_interface(theirs, "eth0", pod.facts.addresses) == frozenset()
+    assert ownership.of_interface(theirs, "eth0", pod.facts.addresses) == frozenset()
 
 
 MAC = "fa:16:3e:00:00:01"
@@ -187,19 +190,19 @@ MAC = "fa:16:3e:00:00:01"
 @pytest.mark.parametrize("kind", [IPVLAN, "macvlan", "vlan", "bond", "bridge"])
 def test_a_device_on_top_of_the_nic_is_not_taken_for_it(kind: str) -> None:
     above = Link("a-first", 3, kind, MAC, 1500)
-    assert ours.find_nic(frozenset({above}), MAC) is None
+    assert ownership.find_nic(frozenset({above}), MAC) is None
     nic = Link("z-last", 9, "", MAC, 1500)
-    assert ours.find_nic(frozenset({above, nic}), MAC) == nic
+    assert ownership.find_nic(frozenset({above, nic}), MAC) == nic
 
 
 def test_a_nic_is_found_by_its_mac_in_any_case_and_is_none_of_our_devices() -> None:
     pair = Link("ens9", 9, "veth", MAC, 1500, alias="openeni")
-    found = ours.find_nic(frozenset({pair, Address(9, "10.98.0.5", 32)}), MAC.upper())
+    found = ownership.find_nic(frozenset({pair, Address(9, "10.98.0.5", 32)}), MAC.upper())
     assert found == Link("ens9", 9, "", MAC, 1500)
-    assert ours.find_nic(frozenset({pair}), "fa:16:3e:00:00:02") is None
+    assert ownership.find_nic(frozenset({pair}), "fa:16:3e:00:00:02") is None
 
 
-def test_what_a_dhcp_client_puts_on_an_eni_later_is_the_enis() -> None:
+def test_what_a_dhcp_client_adds_to_an_eni_later_belongs_to_the_eni() -> None:
     lease = Route("198.51.100.0/24", TABLE_MAIN, 7, protocol=16)
     mine = Route("198.51.100.0/24", TABLE_MAIN, 7, protocol=names.PROTOCOL)
-    assert ours.of_eni(frozenset({lease, mine}), 7, ()) == {lease}
+    assert ownership.of_eni(frozenset({lease, mine}), 7, ()) == {lease}

@@ -1,13 +1,14 @@
-"""Which of the items in the kernel belong to the node, to one ENI, to one pod.
+"""Select the observed items that belong to the node, to one ENI or to one pod.
 
-Ownership is exact: our protocol number on routes, rules and neighbours, our alias on links; on an
-ENI, which is ours whole, also what the image or a DHCP client put there.
+Ownership is exact: our protocol number on routes, rules and neighbours, our alias on links. On an
+ENI, which is ours as a whole, it includes what the image or a DHCP client has added.
 """
 
 from dataclasses import replace
 from typing import Final
 
 from openeni_crds import names
+from openeni_nodeagent.addresses import host_cidr
 from openeni_nodeagent.datapath.filters import ENI_CHAIN
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
@@ -22,42 +23,44 @@ from openeni_nodeagent.datapath.model import (
     Route,
     Rule,
     State,
-    alone,
 )
 
-# They share their parent's MAC, or carry it: never the NIC itself.
+# Devices that have the MAC of the NIC below or above them.
 _NOT_NICS: Final = frozenset({IPVLAN, "macvlan", "vlan", "bond", "bridge"})
-_BY_THE_KERNEL: Final = 2  # RTPROT_KERNEL: comes and goes with an address
-_TABLE_LOCAL: Final = 255
+_RTPROT_KERNEL: Final = 2  # linux/rtnetlink.h: comes and goes with an address
+_TABLE_LOCAL: Final = 255  # RT_TABLE_LOCAL
 _SHARED: Final = (names.RULE_TO_POD, names.RULE_REPLY)
 
 
 def find_nic(links: State, mac: str) -> Link | None:
-    """The NIC with this MAC, whatever its name is today."""
+    """Return the NIC with this MAC; udev may have renamed it."""
     found = (i for i in links if isinstance(i, Link) and i.mac == mac.lower())
     return next((_as_nic(i) for i in found if i.kind not in _NOT_NICS), None)
 
 
 def of_node(state: State) -> State:
-    """What all ENIs share."""
+    """Return what all ENIs share."""
     return frozenset(i for i in state if _is_shared(i))
 
 
 def of_eni(state: State, ifindex: int, primary: tuple[str, ...]) -> State:
-    """The ENI with this index (0: its NIC is gone), its slave, and all on them but pods' own."""
+    """Return the ENI with this index, its slave and what is on them, without pods' items.
+
+    `ifindex` is 0 if the ENI's NIC is gone.
+    """
     table = names.eni_table(ifindex)
     links = {ifindex} | {
         i.index
         for i in state
         if isinstance(i, Link) and i.kind == IPVLAN and i.alias and i.parent == ifindex
     }
-    sources = set(map(alone, primary))
+    sources = set(map(host_cidr, primary))
 
     def mine(item: Item) -> bool:
         match item:
             case Link():
                 return item.index in links
-            case Address():  # a link-local one is the kernel's, from the ENI's own MAC
+            case Address():  # the kernel derives the link-local one from the ENI's MAC
                 return item.index in links and not item.address.startswith("fe80:")
             case Route():
                 return item.table == table or (item.index in links and _is_foreign(item))
@@ -74,9 +77,9 @@ def of_eni(state: State, ifindex: int, primary: tuple[str, ...]) -> State:
 
 
 def left_of_eni(state: State, ifindex: int, primary: tuple[str, ...]) -> State:
-    """As `of_eni`, with what pods may have left in its table: for an ENI that goes for good.
+    """Return what `of_eni` does and what pods have left in the ENI's table, to remove the ENI.
 
-    Where the NIC has gone first, the rule of its primary address tells which index it had.
+    If its NIC is gone, the rule of its primary address shows which index it had.
     """
     own = of_eni(state, ifindex, primary)
     tables = {i.table for i in own if isinstance(i, Rule)} | {names.eni_table(ifindex)}
@@ -90,14 +93,14 @@ def left_of_eni(state: State, ifindex: int, primary: tuple[str, ...]) -> State:
 
 
 def of_interface(state: State, name: str, addresses: tuple[str, ...]) -> State:
-    """Inside a pod: the interface and what of ours stands on it."""
+    """Return, of a pod's namespace, the interface and what openeni has put on it."""
     index = next((i.index for i in state if isinstance(i, Link) and i.name == name), 0)
 
     def mine(item: Item) -> bool:
         match item:
             case Link() | Route() | Neighbour():
                 return item.index == index
-            case Address():  # further ones are the pod's own affair
+            case Address():  # the pod may add others
                 return item.index == index and item.address in addresses
             case _:
                 return False
@@ -106,8 +109,8 @@ def of_interface(state: State, name: str, addresses: tuple[str, ...]) -> State:
 
 
 def of_pod(state: State, addresses: tuple[str, ...], node_link: str) -> State:
-    """The node's part of the pod with these addresses, hanging on `node_link`."""
-    sources = set(map(alone, addresses))
+    """Return the node's part of the pod with these addresses, connected to `node_link`."""
+    sources = set(map(host_cidr, addresses))
 
     def mine(item: Item) -> bool:
         match item:
@@ -128,7 +131,7 @@ def of_pod(state: State, addresses: tuple[str, ...], node_link: str) -> State:
 
 
 def pods(state: State) -> dict[str, str]:
-    """Addresses that have a route to a pod, and the device that it points to."""
+    """Return the addresses that have a route to a pod, with the route's device."""
     links = {i.index: i.name for i in state if isinstance(i, Link)}
     return {
         i.destination.split("/")[0]: links.get(i.index, "")
@@ -142,7 +145,7 @@ def _settled(item: Item, ifindex: int) -> Item:
 
 
 def _as_nic(link: Link) -> Link:
-    """An ENI, whatever device plays its part, is not ours to make or to remove."""
+    """Return the link as a NIC, which is never created or removed, whatever its real kind."""
     return replace(link, kind=NIC, parent=0, mode=0, alias="")
 
 
@@ -157,4 +160,4 @@ def _is_shared(item: Item) -> bool:
 
 
 def _is_foreign(route: Route) -> bool:
-    return route.protocol not in (names.PROTOCOL, _BY_THE_KERNEL) and route.table != _TABLE_LOCAL
+    return route.protocol not in (names.PROTOCOL, _RTPROT_KERNEL) and route.table != _TABLE_LOCAL

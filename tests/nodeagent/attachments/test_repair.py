@@ -1,4 +1,4 @@
-"""Journal, kernel, PodIPs and pods come together again, whatever of them was lost."""
+"""Journal, kernel, PodIPs and pods agree again, whichever of them was lost."""
 
 import itertools
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from openeni_crds import names
-from openeni_nodeagent.grants import repair
+from openeni_nodeagent.attachments import repair
 from openeni_nodeagent.grants.adoption import APART_SECONDS
 from openeni_nodeagent.grants.ledger import Grant
 from openeni_testing.agent import node_objects
-from openeni_testing.agent.parts import NodeParts
+from openeni_testing.agent.parts import AgentParts
 from openeni_testing.objects import remove
 
 
@@ -32,45 +32,45 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> NodeParts:
-    made = NodeParts(tmp_path)
-    made.furnish()
+def parts(tmp_path: Path) -> AgentParts:
+    made = AgentParts(tmp_path)
+    made.create_objects()
     return made
 
 
-def published(parts: NodeParts, name: str = "web", container: str = "c1") -> Grant:
+def published(parts: AgentParts, name: str = "web", container: str = "c1") -> Grant:
     """A pod that runs, and that its PodIP names."""
     grant = parts.grant(name, container)
     parts.publisher.reconcile(f"default/{name}")
-    parts.look()
+    parts.sync()
     return grant
 
 
-def restarted(parts: NodeParts) -> NodeParts:
-    """The next process, up to where the caches are filled."""
-    fresh = parts.again()
+def restarted(parts: AgentParts) -> AgentParts:
+    """Start the next process, up to where the caches have synced."""
+    fresh = parts.restarted()
     fresh.repair.reserve()
-    fresh.look()
+    fresh.sync()
     return fresh
 
 
-def looked(parts: NodeParts, clock: Clock, seconds: float = APART_SECONDS) -> None:
-    """Two looks that are so far apart."""
+def looked(parts: AgentParts, clock: Clock, seconds: float = APART_SECONDS) -> None:
+    """Run the repair twice, so far apart."""
     for _ in range(2):
-        parts.look()
-        parts.repair.look()
+        parts.sync()
+        parts.repair.run()
         clock.now += seconds
 
 
 LOSSES = ("journal", "kernel", "podip", "pod", "namespace")
 
 
-def lose(parts: NodeParts, grant: Grant, what: str) -> None:
+def lose(parts: AgentParts, grant: Grant, what: str) -> None:
     match what:
         case "journal":
             (parts.folder / "journal").unlink()
         case "kernel":
-            parts.wiring.delete_address(grant.addresses[0])
+            parts.datapath.delete_address(grant.addresses[0])
         case "podip":
             remove(parts.store, names.PODIPS, grant.name, "default")
         case "pod":
@@ -84,17 +84,17 @@ def lose(parts: NodeParts, grant: Grant, what: str) -> None:
     [c for n in range(len(LOSSES) + 1) for c in itertools.combinations(LOSSES, n)],
     ids=lambda lost: "+".join(lost) or "nothing",
 )
-def test_whatever_was_lost_kernel_and_grants_agree_in_the_end(
-    parts: NodeParts, clock: Clock, lost: tuple[str, ...]
+def test_whatever_is_lost_kernel_and_grants_agree_in_the_end(
+    parts: AgentParts, clock: Clock, lost: tuple[str, ...]
 ) -> None:
     grant = published(parts)
     for what in lost:
         lose(parts, grant, what)
     fresh = restarted(parts)
     looked(fresh, clock)
-    looked(fresh, clock)  # what it took out of the kernel, the next look does not find
+    looked(fresh, clock)  # what one run removes from the kernel, the next does not find
     (address,) = grant.addresses
-    owners, grants = parts.wiring.owners(), fresh.grants.all()
+    owners, grants = parts.datapath.owners(), fresh.grants.all()
     granted = {a for g in grants for a in g.addresses}
     assert set(owners) <= granted
     assert fresh.grants.reserved() == frozenset()
@@ -103,11 +103,11 @@ def test_whatever_was_lost_kernel_and_grants_agree_in_the_end(
         assert owners == {address: "c1"}
     if {"pod", "namespace"} <= set(lost) and "journal" not in lost:
         assert (owners, grants) == ({}, ())
-    assert parts.wiring.wrong == []
+    assert parts.datapath.wrong == []
 
 
 def test_a_grant_ends_only_when_nothing_of_its_pod_is_seen_twice_apart(
-    parts: NodeParts, clock: Clock
+    parts: AgentParts, clock: Clock
 ) -> None:
     grant = published(parts)
     lose(parts, grant, "pod")
@@ -123,55 +123,58 @@ def test_a_grant_ends_only_when_nothing_of_its_pod_is_seen_twice_apart(
     assert parts.grants.all() == ()
 
 
-def test_what_the_kernel_carries_for_nobody_is_kept_back_then_taken_out(
-    parts: NodeParts, clock: Clock, caplog: pytest.LogCaptureFixture
+def test_an_address_in_the_kernel_without_an_owner_is_reserved_and_then_removed(
+    parts: AgentParts, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     grant = published(parts)
     for what in ("journal", "podip", "pod"):
         lose(parts, grant, what)
     fresh = restarted(parts)
     assert fresh.grants.reserved() == frozenset(grant.addresses)
-    assert f"carried by the kernel without a grant: {grant.addresses[0]}" in caplog.text
-    fresh.repair.look()
+    assert f"in the kernel without a grant, reserved: {grant.addresses[0]}" in caplog.text
+    fresh.repair.run()
     others = {fresh.grant(name, name).addresses for name in ("a", "b")}
     assert others == {(a,) for a in node_objects.addresses(3)} - {grant.addresses}
-    assert set(parts.wiring.owners().values()) == {"c1", "a", "b"}
+    assert set(parts.datapath.owners().values()) == {"c1", "a", "b"}
     looked(fresh, clock)
-    assert set(parts.wiring.owners().values()) == {"a", "b"}
+    assert set(parts.datapath.owners().values()) == {"a", "b"}
 
 
-def test_an_eni_that_is_not_prepared_yet_is_not_judged(parts: NodeParts, clock: Clock) -> None:
+def test_grants_of_an_eni_that_is_not_prepared_are_not_repaired(
+    parts: AgentParts, clock: Clock
+) -> None:
     grant = published(parts)
     lose(parts, grant, "kernel")
-    fresh = parts.again()
+    fresh = parts.restarted()
     fresh.repair.reserve()
-    fresh.repair.look()
-    assert parts.wiring.owners() == {}
+    fresh.repair.run()
+    assert parts.datapath.owners() == {}
     looked(fresh, clock)
-    assert parts.wiring.owners() == {grant.addresses[0]: "c1"}
+    assert parts.datapath.owners() == {grant.addresses[0]: "c1"}
 
 
-def test_a_repair_that_the_kernel_refuses_is_logged_and_holds_up_no_other(
-    parts: NodeParts, clock: Clock, caplog: pytest.LogCaptureFixture
+def test_a_repair_that_the_kernel_refuses_is_logged_and_delays_no_other(
+    parts: AgentParts, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = published(parts), published(parts, "db", "c2")
     lose(parts, first, "kernel")
     for what in ("pod", "namespace"):
         lose(parts, second, what)
-    parts.wiring.refused = "EPERM"
+    parts.datapath.refused = "EPERM"
     looked(parts, clock)
     assert set(parts.grants.all()) == {first, second}
-    failed = [r.getMessage() for r in caplog.records if " failed: " in r.getMessage()]
-    assert [text.split("(")[0] for text in failed] == [
-        "repair of Reconnect",
-        "repair of Reconnect",
-        "repair of End",  # not before the second look
+    failed = [r.getMessage() for r in caplog.records if "repair failed" in r.getMessage()]
+    assert [text.partition(":")[0] for text in failed] == [
+        "pod default/web (10.98.0.5) has a grant but no datapath",
+        "pod default/web (10.98.0.5) has a grant but no datapath",
+        # not before the second look
+        "pod default/db (10.98.0.6) has a grant, but neither the pod nor its namespace exists",
     ]
-    parts.wiring.refused = ""
+    parts.datapath.refused = ""
     looked(parts, clock)
-    assert parts.wiring.owners() == {first.addresses[0]: "c1"}
+    assert parts.datapath.owners() == {first.addresses[0]: "c1"}
     assert parts.grants.all() == (first,)
 
 
-def test_it_asks_to_look_again_by_itself(parts: NodeParts) -> None:
-    assert parts.repair.look() == repair.PERIOD_SECONDS
+def test_it_returns_when_to_run_again(parts: AgentParts) -> None:
+    assert parts.repair.run() == repair.PERIOD_SECONDS

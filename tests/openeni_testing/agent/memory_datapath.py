@@ -1,7 +1,7 @@
-"""The datapath in memory, or in a file that outlives its process: a kernel for decisions.
+"""A NodeDatapath in memory, or in a file that outlives its process.
 
-It keeps the promises of `wiring.Wiring` and refuses what no right agent does: two pods with one
-address, an ENI used before it was prepared, an ENI released under a pod.
+It behaves as `datapath_api.NodeDatapath` promises and refuses what a correct agent never does: give
+one address to two pods, use an ENI before it was prepared, release an ENI that has a pod.
 """
 
 import fcntl
@@ -12,25 +12,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from openeni_nodeagent.wiring import (
+from openeni_nodeagent.datapath_api import (
     EniFacts,
     KernelRefusedError,
     LinkFacts,
     NamespaceGoneError,
     NicMissingError,
     NodeFacts,
-    PodFacts,
+    PodInterface,
+    PodNetwork,
     PodRoute,
-    Wired,
 )
 
 
-class ImpossibleWorldError(AssertionError):
-    """The agent did what must never happen."""
+class InvariantError(AssertionError):
+    """The agent broke a rule that it must always keep."""
 
 
-class MemoryWiring:
-    """One node's kernel. `nics` are the MACs that are plugged in."""
+class MemoryDatapath:
+    """One node's kernel. `nics` are the MACs of the NICs that are plugged in."""
 
     def __init__(
         self,
@@ -43,10 +43,10 @@ class MemoryWiring:
         self.prepared: dict[str, EniFacts] = {}
         self.released: list[str] = []
         self.refused: str = ""  # an error that add, check and delete raise
-        self.before_add: Callable[[PodFacts], None] = lambda _: None
+        self.before_add: Callable[[PodInterface], None] = lambda _: None
         self.adds = 0
         self.ended: list[tuple[str, str]] = []  # containers and namespaces of every delete
-        self.wrong: list[str] = []  # what ImpossibleWorldError said, should nobody have heard
+        self.wrong: list[str] = []  # the texts of every InvariantError, in case it was caught
         self._modes = modes
         self._file = file
         self._lock = threading.Lock()
@@ -73,9 +73,11 @@ class MemoryWiring:
         self.prepared.pop(eni.name, None)
         self.released.append(eni.name)
 
-    def add(self, pod: PodFacts, netns: str) -> Wired:
+    def add(self, pod: PodInterface, netns: str) -> PodNetwork:
         self._usable(pod)
         self.before_add(pod)
+        if pod.eni.mac not in self.nics:
+            raise NicMissingError(f"the NIC of ENI {pod.eni.name} is gone")
         if not Path(netns).exists():
             raise NamespaceGoneError(f"{netns} is gone")
         owner = {
@@ -91,7 +93,7 @@ class MemoryWiring:
                     self._never(f"{address} given to {owner} while {pods[address]} has it")
                 pods[address] = owner
             self.adds += 1
-        return Wired(
+        return PodNetwork(
             f"oe{pod.container_id[:8]}",
             "ee:ee:ee:ee:ee:ee",
             "0a:58:0a:62:00:05",
@@ -100,14 +102,14 @@ class MemoryWiring:
             {"host": 0.0, "pod": 0.0},
         )
 
-    def check(self, pod: PodFacts, netns: str) -> tuple[str, ...]:
+    def check(self, pod: PodInterface, netns: str) -> tuple[str, ...]:
         self._usable(pod)
         if not Path(netns).exists():
             raise NamespaceGoneError(f"{netns} is gone")
         with self._kernel() as pods:
             return tuple(f"{a} has no route" for a in pod.addresses if a not in pods)
 
-    def delete(self, pod: PodFacts, netns: str) -> None:
+    def delete(self, pod: PodInterface, netns: str) -> None:
         self._usable(pod)
         self.ended.append((pod.container_id, netns))
         with self._kernel() as pods:
@@ -120,7 +122,7 @@ class MemoryWiring:
             return {address: f"oe{pod['container'][:8]}" for address, pod in pods.items()}
 
     def owners(self) -> dict[str, str]:
-        """Address -> container."""
+        """Return the container of each connected address."""
         with self._kernel() as pods:
             return {address: pod["container"] for address, pod in pods.items()}
 
@@ -128,7 +130,7 @@ class MemoryWiring:
         with self._kernel() as pods:
             pods.pop(address, None)
 
-    def _usable(self, pod: PodFacts) -> None:
+    def _usable(self, pod: PodInterface) -> None:
         if self.refused:
             raise KernelRefusedError(self.refused)
         if self.prepared.get(pod.eni.name) != pod.eni:
@@ -136,11 +138,11 @@ class MemoryWiring:
 
     def _never(self, what: str) -> None:
         self.wrong.append(what)
-        raise ImpossibleWorldError(what)
+        raise InvariantError(what)
 
     @contextmanager
     def _kernel(self) -> Generator[dict[str, Any]]:
-        """The pods by address; changes are kept when the block ends."""
+        """Yield the pods by address; changes are saved when the block ends."""
         with self._lock:
             if self._file is None:
                 yield self._pods
