@@ -1,4 +1,4 @@
-"""What the CRDs demand beyond types: cross-field rules and immutable fields in CEL, list types.
+"""Rules of the CRDs beyond types: cross-field rules and immutable fields in CEL, list types.
 
 Kept apart from the models so that these read as plain values, and all rules can be reviewed in one
 place. Keys are `Struct`, `Struct.field` (JSON's name) or `Struct.field[]` for the items of a list.
