@@ -1,8 +1,8 @@
 """Informers pass the objects of one kind to handlers, in order, for as long as a program runs.
 
-A list, then a watch that continues where the list ended. A watch that ends is resumed from the last
-version seen; if that is too old, everything is listed again, and objects that are gone meanwhile are
-passed on as deleted. The end of a watch is no error: the API server closes watches under load.
+A list, then a watch that continues where the list ended. A watch that ends is resumed from the
+last version seen; if that is too old, everything is listed again, and objects that are gone
+meanwhile are passed on as deleted. The API server closes watches under load: that is no error.
 """
 
 import logging
@@ -74,11 +74,11 @@ class Informer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Call no more handlers. The thread ends when the server next sends something, in a minute."""
+        """Call no more handlers. The thread ends at the server's next event or bookmark."""
         self._stopped.set()
 
     def age(self) -> float:
-        """Return the seconds since the API server last answered; over two minutes something is wrong."""
+        """Return the seconds since the API server last answered; above 120 something is wrong."""
         return time.monotonic() - self._heard
 
     def get(self, name: str, namespace: str = "") -> Json | None:
