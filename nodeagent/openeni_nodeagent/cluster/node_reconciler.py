@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from openeni_crds.meta import Json
 from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH, NODES
 from openeni_kube.result import Done, Result, Retry
 from openeni_kube.store import Store, StoreError
@@ -71,12 +72,11 @@ class NodeReconciler:
         wrong = {k: v for k, v in wanted.items() if node.metadata.labels.get(k) != v}
         if not wrong:
             return Done()
-        operations = [
-            {"op": "add", "path": f"/metadata/labels/{k.replace('/', _SLASH)}", "value": v}
-            for k, v in wrong.items()
-        ]
+        # A JSON patch adds no member to a map that is not there.
+        bare = [] if node.metadata.labels else [_add("/metadata/labels", {})]
+        each = [_add(f"/metadata/labels/{k.replace('/', _SLASH)}", v) for k, v in wrong.items()]
         try:
-            self._store.patch(NODES, node.metadata.name, operations)
+            self._store.patch(NODES, node.metadata.name, bare + each)
         except StoreError as error:
             return Retry(f"node {node.metadata.name} cannot be labelled: {error}")
         return Done()
@@ -86,3 +86,7 @@ def labels(modes: frozenset[str]) -> dict[str, str]:
     """Return the Node's labels for the modes that its kernel supports."""
     ipvlan = any(mode.startswith("IPVlan") for mode in modes)
     return {LABEL_VETH: str("Veth" in modes).lower(), LABEL_IPVLAN: str(ipvlan).lower()}
+
+
+def _add(path: str, value: object) -> Json:
+    return {"op": "add", "path": path, "value": value}

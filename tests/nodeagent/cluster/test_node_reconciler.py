@@ -1,0 +1,68 @@
+"""The agent's own Node: its kernel's abilities become labels, and nothing else is written."""
+
+from pathlib import Path
+
+import pytest
+
+from openeni_crds.meta import Json
+from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH, NODES
+from openeni_kube.result import Done, Retry
+from openeni_nodeagent.cluster.node_reconciler import NodeReconciler
+from openeni_nodeagent.settings import settings_from
+from openeni_testing.agent import node_objects
+from openeni_testing.agent.parts import AgentParts
+
+
+def reconciler(parts: AgentParts) -> NodeReconciler:
+    caches = parts.caches
+    for body in parts.store.list(NODES).items:
+        caches.nodes.put(body)
+    return NodeReconciler(
+        parts.store,
+        parts.datapath,
+        parts.grants,
+        settings=settings_from({"NODE_NAME": node_objects.NODE}),
+        nodes=caches.nodes,
+        cidrs=caches.cidrs,
+        on_change=lambda: None,
+    )
+
+
+def node_body(labels: dict[str, str] | None) -> Json:
+    meta: Json = {"name": node_objects.NODE}
+    if labels is not None:
+        meta["labels"] = labels
+    return {"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": {}, "status": {}}
+
+
+@pytest.mark.parametrize(
+    "labels", [None, {}, {"zone": "a"}, {"zone": "a", LABEL_VETH: "false"}], ids=str
+)
+def test_the_nodes_labels_say_what_its_kernel_can(
+    tmp_path: Path, labels: dict[str, str] | None
+) -> None:
+    parts = AgentParts(tmp_path)
+    parts.store.create(NODES, node_body(labels))
+    assert reconciler(parts).reconcile(node_objects.NODE) == Done()
+    found = parts.store.get(NODES, node_objects.NODE)["metadata"]["labels"]
+    assert found.keys() == {LABEL_VETH, LABEL_IPVLAN, *(labels or {})}
+    assert found[LABEL_VETH] == "true"
+
+
+def test_right_labels_are_not_written_again(tmp_path: Path) -> None:
+    parts = AgentParts(tmp_path)
+    parts.store.create(NODES, node_body(None))
+    assert reconciler(parts).reconcile(node_objects.NODE) == Done()
+    before = parts.store.get(NODES, node_objects.NODE)
+    assert reconciler(parts).reconcile(node_objects.NODE) == Done()
+    assert parts.store.get(NODES, node_objects.NODE) == before
+
+
+def test_an_outage_is_a_failure_that_names_the_node(tmp_path: Path) -> None:
+    parts = AgentParts(tmp_path)
+    parts.store.create(NODES, node_body(None))
+    waiting = reconciler(parts)
+    parts.store.set_outage(outage=True)
+    result = waiting.reconcile(node_objects.NODE)
+    assert isinstance(result, Retry)
+    assert result.error.startswith(f"node {node_objects.NODE} cannot be labelled: ")
