@@ -50,9 +50,9 @@ def _of_two_pods(body: Json, t: Target) -> None:
     body["metadata"]["ownerReferences"].append(second)
 
 
-def _delete_anothers(t: Target) -> object:
+def _delete_anothers(t: Target) -> None:
     meta = t.other.podip["metadata"]
-    return t.agent.delete(PODIPS, meta["name"], meta["namespace"])
+    t.agent.delete(PODIPS, meta["name"], meta["namespace"])
 
 
 CREATIONS = (

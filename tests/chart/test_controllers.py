@@ -1,6 +1,7 @@
 """Kubernetes' own controllers under the policies: they run, and do what they do elsewhere."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -65,7 +66,7 @@ def test_every_policy_fits_the_types_that_it_speaks_of(guarded: Target) -> None:
         return status if seen and "typeChecking" in status else None
 
     for name in names:
-        status = wait_for(lambda name=name: checked(name), f"the check of {name}")
+        status = wait_for(partial(checked, name), f"the check of {name}")
         assert not status["typeChecking"].get("expressionWarnings"), name
 
 

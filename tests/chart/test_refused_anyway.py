@@ -45,7 +45,7 @@ def agent(path: str, value: Any) -> Write:
 def delete(kind: Kind, who: Who) -> Write:
     """Delete the target's object of this kind."""
 
-    def write(t: Target) -> object:
+    def write(t: Target) -> None:
         meta = {
             NODES: t.mine.agent_pod["metadata"] | {"name": t.mine.node, "namespace": ""},
             ENIS: t.mine.eni["metadata"],
@@ -53,7 +53,7 @@ def delete(kind: Kind, who: Who) -> Write:
             PODIPS: t.mine.podip["metadata"],
             PODS: t.mine.pod["metadata"],
         }[kind]
-        return store_of(t, who).delete(kind, meta["name"], meta.get("namespace", ""))
+        store_of(t, who).delete(kind, meta["name"], meta.get("namespace", ""))
 
     return write
 

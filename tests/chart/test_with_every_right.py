@@ -44,33 +44,33 @@ def _every_right(cluster: Cluster) -> Iterator[None]:
     wait_for(lambda: not any(map(may_do_everything, stores)), "the end of the accounts' rights")
 
 
-def _delete_node(t: Target) -> object:
-    return t.agent.delete(NODES, t.mine.node)
+def _delete_node(t: Target) -> None:
+    t.agent.delete(NODES, t.mine.node)
 
 
-def _delete_anothers_node(t: Target) -> object:
-    return t.agent.delete(NODES, t.other.node)
+def _delete_anothers_node(t: Target) -> None:
+    t.agent.delete(NODES, t.other.node)
 
 
 def _make_a_node(t: Target) -> object:
     return t.agent.create(NODES, bodies.node("another"))
 
 
-def _delete_eni(t: Target) -> object:
-    return t.agent.delete(ENIS, t.mine.eni_name)
+def _delete_eni(t: Target) -> None:
+    t.agent.delete(ENIS, t.mine.eni_name)
 
 
 def _make_a_pool(t: Target) -> object:
     return t.operator.create(ENIPOOLS, bodies.pool("another"))
 
 
-def _delete_the_pool(t: Target) -> object:
-    return t.operator.delete(ENIPOOLS, t.pool_name)
+def _delete_the_pool(t: Target) -> None:
+    t.operator.delete(ENIPOOLS, t.pool_name)
 
 
-def _delete_a_podip(t: Target) -> object:
+def _delete_a_podip(t: Target) -> None:
     meta = t.mine.podip["metadata"]
-    return t.operator.delete(PODIPS, meta["name"], meta["namespace"])
+    t.operator.delete(PODIPS, meta["name"], meta["namespace"])
 
 
 def agents_eni(path: str, value: object) -> Write:

@@ -1,6 +1,6 @@
 """What an attack aims at: two nodes with an ENI, a pod and its PodIP each, and who may write."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -84,7 +84,7 @@ class Attack:
 
 
 @contextmanager
-def target(cluster: Cluster) -> Iterator[Target]:
+def target(cluster: Cluster) -> Generator[Target]:
     """Make what is aimed at, and remove it."""
     admin, space = cluster.admin, unique("space")
     make_namespace(admin, space)
