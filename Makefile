@@ -1,4 +1,4 @@
-# openeni: `make help` lists what can be done here. Everything sets itself up on a fresh machine.
+# openeni: `make help` lists the targets. Each sets up what it needs, even on a fresh machine.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
@@ -23,16 +23,16 @@ help: ## List the targets
 
 # -- a lab ---------------------------------------------------------------------------------------
 
-demo: prepare ## Try openeni: Kubernetes, OpenStack and pods on this machine (root, no account)
+demo: prepare ## Try openeni with Kubernetes, OpenStack and pods on this machine (root, no account)
 	$(LAB) demo
 
-up: prepare ## Bring a lab up, with openeni in it
+up: prepare ## Start a lab with openeni in it
 	$(LAB) up
 
-down: $(READY) ## Stop the lab and remove it; built programs stay in the cache
+down: $(READY) ## Stop and remove the lab; built programs stay in the cache
 	$(LAB) down
 
-status: $(READY) ## Show what runs in the lab, its memory and its disk
+status: $(READY) ## Show the lab's programs, their memory and disk
 	@$(LAB) status
 
 logs: $(READY) ## Show the path and the last lines of each of the lab's logs
@@ -41,26 +41,26 @@ logs: $(READY) ## Show the path and the last lines of each of the lab's logs
 shell: $(READY) ## Open a shell in the lab: `kubectl` and `openstack` work there
 	@$(LAB) shell
 
-prepare: $(READY) ## Install and build what labs need, after saying what that is
+prepare: $(READY) ## Install and build what labs need; shows the plan first
 	$(LAB) prepare
 
-prepare-all: $(DEV) ## As prepare, for tests and benchmarks too
+prepare-all: $(DEV) ## Install and build what labs, tests and benchmarks need
 	$(LAB) prepare --all
 
 # -- tests and gates -----------------------------------------------------------------------------
 
-test: prepare-all ## Run the whole test suite on real things (root); T=tests/operator runs a part
+test: prepare-all ## Run the whole test suite on a real lab (root); T=tests/operator runs a part
 	PYTHONPATH=tests $(BIN)/python -m openeni_testing.suite $(T)
 
-check: lint types contracts generated fast ## Run format, lint, types, contracts and the fast tests
+check: lint types contracts generated fast ## Check format, lint, types and contracts, and run the fast tests
 
-fresh: ## Run demo, check and a lab test on a bare Debian (root): DISTRO=bookworm or trixie
+fresh: ## Run demo, check and a lab test on a bare Debian (root); DISTRO=bookworm or trixie
 	PYTHONPATH=tests $(PYTHON) -m openeni_testing.fresh.root --distro $(DISTRO)
 
 load: prepare-all ## Run the whole suite three times under CPU load (hours, root)
 	PYTHONPATH=tests $(BIN)/python -m openeni_testing.load
 
-bench: prepare-all ## Measure CNI ADD and DEL beside the reference plugins; writes docs/benchmarks.md
+bench: prepare-all ## Compare CNI ADD and DEL with reference plugins; writes docs/benchmarks.md
 	$(BIN)/python -m openeni_lab.bench.command
 
 lint: $(DEV)
@@ -116,5 +116,5 @@ format: $(DEV) ## Format the sources
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-clean: ## Remove what was made in the checkout
+clean: ## Remove everything created in the checkout
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""Fixtures that more than one folder of tests uses, and how the suite is cut for parallel runs."""
+"""Fixtures for several folders of tests, and the grouping of tests for parallel runs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ SHARED: Final = ("cluster", "cloud", "lab")
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group what belongs together, and begin with what takes longest."""
+    """Group tests that share something expensive, and start with the slowest."""
     for item in items:
         if item.get_closest_marker("root") or any(map(item.get_closest_marker, SHARED)):
             item.add_marker(pytest.mark.xdist_group(_group(item)))
@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _group(item: pytest.Item) -> str:
-    """The first thing that it shares with others, else its module, whose fixtures it shares."""
+    """Return the first marker of something shared, or else the test's module."""
     for marker in SHARED:
         if item.get_closest_marker(marker):
             return marker
@@ -42,7 +42,7 @@ def _group(item: pytest.Item) -> str:
 
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    """An API server that a test may stop, if it runs it again."""
+    """Yield an API server that a test may stop if it starts it again."""
     server = ApiServer.start(tmp_path_factory.mktemp("lab"))
     yield server
     server.remove()
@@ -50,13 +50,13 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServe
 
 @pytest.fixture(scope="session")
 def api_server(control_plane: ApiServer) -> Path:
-    """The kubeconfig of a real API server; tests put the CRDs into it themselves."""
+    """Return the kubeconfig of a real API server without our CRDs."""
     return control_plane.kubeconfig
 
 
 @pytest.fixture(scope="session")
 def serving_store(api_server: Path) -> KubeStore:
-    """A store on a real API server that serves our kinds."""
+    """Return a store on a real API server that serves our kinds."""
     store = connect(agent="openeni-tests", kubeconfig=str(api_server))
     install_crds(store)
     return store
@@ -64,6 +64,6 @@ def serving_store(api_server: Path) -> KubeStore:
 
 @pytest.fixture
 def real_store(serving_store: KubeStore) -> Iterator[KubeStore]:
-    """The same for one test, whose objects do not outlive it."""
+    """Yield the same store for one test, and remove the test's objects."""
     yield serving_store
     remove_objects(serving_store)

@@ -1,4 +1,4 @@
-"""What `make fresh` decides: which packages a bare root has, and what a run may leave in it."""
+"""The rules of `make fresh`: the packages of a bare root, and what a run may leave in it."""
 
 import json
 import os
@@ -67,7 +67,7 @@ NETWORK_CHANGES = {
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A root in which nothing but one package is installed."""
+    """Return a root with one installed package."""
     write_package(tmp_path, "old", "1", ["/bin/old"])
     return tmp_path
 

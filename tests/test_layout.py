@@ -1,4 +1,4 @@
-"""The house rules that no linter knows: sizes, names, what may not stand in the tree."""
+"""House rules that no linter checks: sizes, names, and what must not be in the tree."""
 
 import ast
 import re

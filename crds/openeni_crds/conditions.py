@@ -125,7 +125,7 @@ class Condition(Struct, frozen=True, rename="camel", forbid_unknown_fields=False
         ),
     ] = ""
     observed_generation: Annotated[
-        Generation, Meta(description="metadata.generation that the condition describes.")
+        Generation, Meta(description="The metadata.generation that the condition describes.")
     ] = 0
     last_transition_time: Annotated[
         str,

@@ -106,7 +106,7 @@ class RetireAnswer(Struct, frozen=True, rename="camel"):
 
     address: Annotated[Address, Meta(description="An address of spec.retiring.")]
     generation: Annotated[
-        Generation, Meta(description="metadata.generation of the ENI that the agent answers.")
+        Generation, Meta(description="The ENI's metadata.generation that the agent answers.")
     ]
 
 

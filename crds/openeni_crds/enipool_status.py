@@ -89,7 +89,7 @@ class ENIPoolStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
         str,
         Meta(
             max_length=16,
-            description="spec.datapath in one word: Veth, IPVlanL2, IPVlanL3S or IPVlanL3.",
+            description="The datapath in one word: Veth, IPVlanL2, IPVlanL3S or IPVlanL3.",
         ),
     ] = ""
     subnets: Annotated[
@@ -105,5 +105,5 @@ class ENIPoolStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
         ),
     ] = ()
     observed_generation: Annotated[
-        Generation, Meta(description="metadata.generation that this status describes.")
+        Generation, Meta(description="The metadata.generation that this status describes.")
     ] = 0

@@ -1,5 +1,7 @@
 """The parts of Kubernetes' own objects that openeni reads, and how objects become values."""
 
+import re
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, TypeVar
 
@@ -20,6 +22,8 @@ Duration = Annotated[str, Meta(max_length=32)]  # such as 90s or 1h30m: rules.py
 Address = Annotated[str, Meta(min_length=2, max_length=45)]
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Generation = Annotated[int, Meta(ge=0)]
+# strptime alone takes small letters, and one digit for two.
+_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -121,6 +125,16 @@ class LabelSelector(Struct, frozen=True, rename="camel", omit_defaults=True):
         return all(labels.get(k) == v for k, v in self.match_labels.items()) and all(
             e.matches(labels) for e in self.match_expressions
         )
+
+
+def parse_time(text: str) -> datetime:
+    """Return a time of metav1.Time's form, RFC 3339 in UTC with whole seconds.
+
+    Raises ValueError: the API server's `date-time` admits other forms, such as small letters.
+    """
+    if not _TIME.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is not a time such as 2026-01-31T12:00:00Z")
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
 def seconds(duration: str) -> int:

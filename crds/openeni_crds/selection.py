@@ -109,11 +109,14 @@ def _named(
 
 
 def _none(pod: PodTraits, node: NodeTraits, pools: Iterable[ENIPool]) -> NoPool:
-    here = sorted(p.name for p in pools if serves(p, node))
+    found = list(pools)
+    here = sorted(p.name for p in found if serves(p, node))
     if not here:
+        going = sorted(p.name for p in found if selects_node(p, node))
+        why = f" ({', '.join(going)}: being deleted)" if going else ""
         return NoPool(
-            "no ENIPool serves this node: create one whose spec.nodeSelector matches it, or give "
-            "the pod a nodeSelector"
+            f"no ENIPool serves this node{why}: create one whose spec.nodeSelector matches it, or "
+            "give the pod a nodeSelector"
         )
     return NoPool(
         f"none of the ENIPools of this node ({', '.join(here)}) selects this pod of namespace "

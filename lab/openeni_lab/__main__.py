@@ -15,53 +15,54 @@ from rich.console import Console
 from rich.table import Table
 from typer.exceptions import TyperException
 
-from openeni_lab import lab as labs
 from openeni_lab import progress
-from openeni_lab.entering import enter
+from openeni_lab.enter import enter
+from openeni_lab.hypervisor.uml import GuestBootError
+from openeni_lab.kubernetes import dns
 from openeni_lab.kubernetes.api import ApiError
 from openeni_lab.kubernetes.images import ImageError
-from openeni_lab.lab import Kind, Lab
+from openeni_lab.lab import Lab, NodeKind, load
 from openeni_lab.layout import Layout, cache_folder
 from openeni_lab.machine import enclosure, service, steps
 from openeni_lab.machine.client import MachineError
 from openeni_lab.machine.enclosure import LabError
-from openeni_lab.machine.limits import Limits
+from openeni_lab.machine.exits import describe
+from openeni_lab.machine.limits import LabLimits
 from openeni_lab.machine.steps import StepError
 from openeni_lab.node.kernel import run_in_kernel
-from openeni_lab.node.uml import GuestError
 from openeni_lab.options import (
     DEFAULT,
-    All,
+    AllOption,
     Component,
-    CPUs,
-    Keep,
-    Lines,
-    Memory,
-    Name,
-    NodeCount,
-    NodeKind,
-    NodeName,
-    Yes,
+    CPUsOption,
+    KeepOption,
+    KindOption,
+    LinesOption,
+    MemoryOption,
+    NameOption,
+    NodeCountOption,
+    NodeOption,
+    YesOption,
 )
 from openeni_lab.prepare import stage
 from openeni_lab.prepare.checks import judge
-from openeni_lab.prepare.debian import PackageError
-from openeni_lab.product import demonstration, dns
+from openeni_lab.prepare.debian_packages import PackageError
+from openeni_lab.product import installed_lab
 from openeni_lab.product.chart import ChartError
-from openeni_lab.product.demo import DemoError
-from openeni_lab.product.demonstration import Running
+from openeni_lab.product.demo import DemoError, datapaths_of, show
+from openeni_lab.product.installed_lab import InstalledLab
 from openeni_lab.programs import prepared
 from openeni_lab.programs.cache import BuildError, size_mib
 from openeni_lab.programs.prepared import NotPreparedError
 from openeni_lab.programs.sets import SETS, find
 
-# Each is text for the user, as is what the operating system says of files and programs.
+# Their texts are for the user, and so are those of the operating system.
 ERRORS: Final = (
     ApiError,
     BuildError,
     ChartError,
     DemoError,
-    GuestError,
+    GuestBootError,
     ImageError,
     LabError,
     MachineError,
@@ -71,18 +72,18 @@ ERRORS: Final = (
     StepError,
     subprocess.TimeoutExpired,
 )
-# Everything from the first word on is the other program's, its own `--` too.
+# All words from the first argument on belong to the other program, even `--`.
 PASS_ON: Final = {
     "allow_extra_args": True,
     "allow_interspersed_args": False,
     "ignore_unknown_options": True,
 }
-INTERRUPTED: Final = 130  # what typer makes of Ctrl-C, as a shell tells it
+INTERRUPTED: Final = 130  # typer's exit code after Ctrl-C, as a shell's
 
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="A real OpenStack and a real Kubernetes cluster on this machine, to try openeni on.",
+    help="Run a real OpenStack and a real Kubernetes cluster on this machine, to try openeni.",
 )
 node_app = typer.Typer(help="Restart a node of the lab.")
 app.add_typer(node_app, name="node")
@@ -90,22 +91,22 @@ app.add_typer(node_app, name="node")
 
 @app.command()
 def up(
-    name: Name = DEFAULT,
-    nodes: NodeCount = 2,
-    kind: NodeKind = Kind.AUTO,
-    memory: Memory = None,
-    cpus: CPUs = None,
+    name: NameOption = DEFAULT,
+    nodes: NodeCountOption = 2,
+    kind: KindOption = NodeKind.AUTO,
+    memory: MemoryOption = None,
+    cpus: CPUsOption = None,
 ) -> None:
-    """Bring the lab up with openeni in it, or go on where an earlier `up` stopped."""
+    """Start the lab with openeni in it, or continue an interrupted `up`."""
     wanted = _lab(name, nodes, kind, memory, cpus)
-    with progress.shown() as shown:
-        demonstration.up(wanted, shown).api.apply(dns.objects())
+    with progress.display() as display:
+        installed_lab.up(wanted, display).api.apply(dns.objects())
     print(f"export KUBECONFIG={wanted.layout.kubeconfig}")
 
 
-def _lab(name: str, nodes: int, kind: Kind, memory: int | None, cpus: float | None) -> Lab:
-    """The lab that these options describe, on this machine."""
-    limits = Limits.of(nodes)
+def _lab(name: str, nodes: int, kind: NodeKind, memory: int | None, cpus: float | None) -> Lab:
+    """Return the lab that these options describe."""
+    limits = LabLimits.of(nodes)
     if memory is not None:
         limits = replace(limits, memory_mib=memory)
     if cpus is not None:
@@ -116,48 +117,52 @@ def _lab(name: str, nodes: int, kind: Kind, memory: int | None, cpus: float | No
 
 @app.command()
 def demo(
-    name: Name = DEFAULT,
-    nodes: NodeCount = 2,
-    kind: NodeKind = Kind.AUTO,
-    memory: Memory = None,
-    cpus: CPUs = None,
+    name: NameOption = DEFAULT,
+    nodes: NodeCountOption = 2,
+    kind: KindOption = NodeKind.AUTO,
+    memory: MemoryOption = None,
+    cpus: CPUsOption = None,
 ) -> None:
     """Run the demo: create pools and pods, test every path, leave the lab running."""
     lab = _lab(name, nodes, kind, memory, cpus)
-    modes = demonstration.modes_of(lab.kind, prepared.read(()).machine.ipvlan)
-    with progress.shown() as shown:
-        if not demonstration.show(lab, shown, modes, Console()):
+    modes = datapaths_of(lab.kind, ipvlan=prepared.read(()).machine.ipvlan)
+    with progress.display() as display:
+        if not show(lab, display, modes, Console()):
             raise DemoError(
                 "a path FAILED, or a count above is not 0; the lab is still up: "
-                "`openeni-lab logs` shows why, `openeni-lab down` removes it"
+                "see `openeni-lab logs`; `openeni-lab down` removes it"
             )
 
 
 @app.command()
-def check(name: Name = DEFAULT, everything: All = False) -> None:
-    """List everything that this machine is missing; changes nothing."""
-    findings = judge(stage.look(Layout(name), everything=everything))
+def check(name: NameOption = DEFAULT, everything: AllOption = False) -> None:
+    """List everything that this machine is missing. Changes nothing."""
+    findings = judge(stage.probe_machine(Layout(name), everything=everything))
     for finding in findings:
         print(stage.line(finding).strip())
     if any(finding.stops for finding in findings):
-        raise LabError("this machine is not ready: see the list above")
-    print("nothing stops a lab here; `openeni-lab prepare` installs and builds what it needs")
+        raise LabError("this machine cannot run a lab yet: see the list above")
+    print("this machine can run a lab; `openeni-lab prepare` installs and builds what it needs")
 
 
 @app.command()
-def prepare(name: Name = DEFAULT, everything: All = False, yes: Yes = False) -> None:
-    """Install and build what labs need; shows the plan and asks first. No other command does."""
-    with progress.shown() as shown:
-        stage.prepare(Layout(name), shown, partial(_agreed, yes=yes), everything=everything)
+def prepare(
+    name: NameOption = DEFAULT, everything: AllOption = False, yes: YesOption = False
+) -> None:
+    """Install and build what labs need. Shows the plan and asks first."""
+    with progress.display() as display:
+        stage.prepare(Layout(name), display, partial(_agreed, yes=yes), everything=everything)
     built = find(SETS)
     if built.yardstick:
         print(f"kube-apiserver alone took {built.yardstick.seconds:.0f} s to build here")
 
 
 def _agreed(plan: str, *, yes: bool) -> bool:
-    """Show the plan; ask where somebody is there to answer."""
-    print(f"openeni-lab will, once for this machine:\n{textwrap.indent(plan, '  ')}", flush=True)
-    return yes or not sys.stdin.isatty() or typer.confirm("Go on?", default=True)
+    """Show the plan, and ask if there is a terminal."""
+    print(
+        f"openeni-lab will do this once on this machine:\n{textwrap.indent(plan, '  ')}", flush=True
+    )
+    return yes or not sys.stdin.isatty() or typer.confirm("Continue?", default=True)
 
 
 cache_app = typer.Typer(help="Manage the cache of built programs.")
@@ -166,41 +171,41 @@ app.add_typer(cache_app, name="cache")
 
 @cache_app.command("prune")
 def prune() -> None:
-    """Remove what this checkout does not use: older versions, unfinished builds, downloads."""
-    with progress.shown() as shown:
-        removed = stage.prune(shown)
+    """Remove what this checkout does not use: old versions, unfinished builds, downloads."""
+    with progress.display() as display:
+        removed = stage.prune(display)
     for folder, mib in removed.items():
         print(f"{mib:8.0f} MiB  {folder}")
-    print(f"{sum(removed.values()) / 1024:.1f} GiB were removed")
+    print(f"removed {sum(removed.values()) / 1024:.1f} GiB")
 
 
 @app.command(context_settings=PASS_ON)
-def kernel(context: typer.Context, keep: Keep = None) -> None:
-    """Run a command on a kernel that has ipvlan: this one, or a user-mode kernel."""
+def kernel(context: typer.Context, keep: KeepOption = None) -> None:
+    """Run a command on a kernel with ipvlan: this machine's, or a user-mode kernel."""
     if not context.args:
         raise typer.BadParameter("no command was given")
     sys.exit(run_in_kernel(context.args, keep=keep.absolute() if keep else None))
 
 
 @app.command()
-def down(name: Name = DEFAULT) -> None:
-    """Stop the lab and remove every trace of it."""
+def down(name: NameOption = DEFAULT) -> None:
+    """Stop the lab and remove it."""
     Lab(Layout(name)).down()
 
 
 @app.command()
-def status(name: Name = DEFAULT) -> None:
-    """Show what runs in the lab, what ended by itself, and the memory and disk that it takes."""
-    lab = labs.load(Layout(name))
+def status(name: NameOption = DEFAULT) -> None:
+    """Show the lab's programs, their unexpected exits, and the memory and disk in use."""
+    lab = load(Layout(name))
     table = Table("where", "program", "state", "restarts")
     for where, machine in lab.machines.items():
         for program, process in machine.list().items():
-            state = "runs" if process.running else f"ended with {process.exit_code}"
+            state = "runs" if process.running else describe(process.exit_code or 0)
             table.add_row(where, program, state, str(process.restarts))
     console = Console()
     console.print(table)
-    for line in service.ended(lab.machines):
-        console.print(f"ended by itself: {line}", markup=False, soft_wrap=True)
+    for line in service.unexpected_exits(lab.machines):
+        console.print(f"unexpected exit: {line}", markup=False, soft_wrap=True)
     for part, mib in sorted(enclosure.memory(lab.layout).items()):
         console.print(f"memory of {part}: {mib:.0f} MiB")
     console.print(f"disk of the lab: {size_mib(lab.layout.state):.0f} MiB ({lab.layout.state})")
@@ -208,12 +213,12 @@ def status(name: Name = DEFAULT) -> None:
 
 
 @app.command()
-def logs(name: Name = DEFAULT, lines: Lines = 5) -> None:
-    """Show where the lab's logs are, and the last lines of each."""
+def logs(name: NameOption = DEFAULT, lines: LinesOption = 5) -> None:
+    """Show the path and the last lines of each of the lab's logs."""
     layout = Layout(name)
     found = sorted((*layout.logs.glob("*.log"), *layout.state.glob("nodes/*/logs/*.log")))
     if not found:
-        raise LabError(f"the lab {name!r} has no logs: openeni-lab up makes it")
+        raise LabError(f"there are no logs of a lab {name!r}; `openeni-lab up` creates it")
     for path in found:
         print(f"{path}:")
         with path.open(errors="replace") as file:
@@ -221,23 +226,23 @@ def logs(name: Name = DEFAULT, lines: Lines = 5) -> None:
 
 
 @app.command("exec", context_settings=PASS_ON)
-def execute(context: typer.Context, name: Name = DEFAULT, node: NodeName = "") -> None:
+def execute(context: typer.Context, name: NameOption = DEFAULT, node: NodeOption = "") -> None:
     """Run a command in the lab (`openeni-lab exec -- openstack port list`) or on a node."""
     if not context.args:
         raise typer.BadParameter("no command was given")
-    enter(labs.load(Layout(name)), node, context.args)
+    enter(load(Layout(name)), node, context.args)
 
 
 @app.command()
-def shell(name: Name = DEFAULT, node: NodeName = "") -> None:
+def shell(name: NameOption = DEFAULT, node: NodeOption = "") -> None:
     """Open a shell in the lab, or on a node."""
-    enter(labs.load(Layout(name)), node, [shutil.which("bash") or "sh"])
+    enter(load(Layout(name)), node, [shutil.which("bash") or "sh"])
 
 
 @app.command(context_settings=PASS_ON)
-def kubectl(context: typer.Context, name: Name = DEFAULT) -> None:
+def kubectl(context: typer.Context, name: NameOption = DEFAULT) -> None:
     """Run kubectl on the lab's cluster, whatever the shell's KUBECONFIG says."""
-    lab = labs.load(Layout(name))
+    lab = load(Layout(name))
     program = lab.built.bin("kubectl")
     own = {"KUBECONFIG": lab.layout.kubeconfig, "KUBECACHEDIR": lab.layout.kubectl_cache}
     environment = {**os.environ, **{name: str(path) for name, path in own.items()}}
@@ -245,27 +250,27 @@ def kubectl(context: typer.Context, name: Name = DEFAULT) -> None:
 
 
 @app.command()
-def restart(component: Component, name: Name = DEFAULT, node: NodeName = "") -> None:
-    """Restart the operator, or the agents (one with --node), with the current code and chart."""
-    running = Running.of(labs.load(Layout(name)))
-    places = [running.lab.node(node).host.node] if node else running.lab.layout.nodes
-    with progress.shown() as shown:
+def restart(component: Component, name: NameOption = DEFAULT, node: NodeOption = "") -> None:
+    """Restart the operator, or the agents (--node: one), with the current code and chart."""
+    installed = InstalledLab.of(load(Layout(name)))
+    places = [installed.lab.node(node).host.node] if node else installed.lab.layout.nodes
+    with progress.display() as display:
         for place in places[:1] if component is Component.OPERATOR else places:
-            steps.run(running.installation.restart(component.value, place), shown)
+            steps.run(installed.installation.restart(component.value, place), display)
 
 
 @node_app.command("restart")
-def restart_node(node: Annotated[str, typer.Argument()], name: Name = DEFAULT) -> None:
-    """Restart a node as a reboot does: its processes and its /run are gone, its NICs are back."""
-    running = Running.of(labs.load(Layout(name)))
-    with progress.shown() as shown:
-        running.restart_node(node, shown)
+def restart_node(node: Annotated[str, typer.Argument()], name: NameOption = DEFAULT) -> None:
+    """Restart a node as a reboot would: its processes and /run are lost, its NICs stay."""
+    installed = InstalledLab.of(load(Layout(name)))
+    with progress.display() as display:
+        installed.restart_node(node, display)
 
 
 def main() -> None:
-    """Failures of the machine or the user end in one line and exit status 1, never a traceback."""
+    """Run the command line. Expected errors end in one line and exit status 1."""
     if os.geteuid():
-        sys.exit("openeni-lab: run it as root (sudo): it makes network namespaces and cgroups")
+        sys.exit("openeni-lab: must run as root (sudo), to create network namespaces and cgroups")
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except TyperException as error:

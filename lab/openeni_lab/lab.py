@@ -1,4 +1,4 @@
-"""A lab as a whole: what `up`, `status` and `down` do, from the parts that other modules make."""
+"""A lab as a whole, for the commands `up`, `status` and `down`."""
 
 import json
 from collections.abc import Mapping
@@ -8,58 +8,58 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from openeni_lab.cloud import openstack
-from openeni_lab.hypervisor.network import Network
+from openeni_lab.cloud import bring_up
+from openeni_lab.hypervisor.network import LabNetwork
 from openeni_lab.kubernetes.control_plane import ControlPlane
 from openeni_lab.kubernetes.images import Image, make_images
 from openeni_lab.layout import Layout, NodeLayout
 from openeni_lab.machine import enclosure, service
 from openeni_lab.machine.client import Machine
 from openeni_lab.machine.enclosure import LabError
-from openeni_lab.machine.limits import Limits
+from openeni_lab.machine.limits import LabLimits
 from openeni_lab.machine.steps import Progress, Step, run, together
-from openeni_lab.node.machines import GuestMachine, Host, NamespaceMachine, NodeMachine
-from openeni_lab.node.parts import Node
+from openeni_lab.node.components import Node
+from openeni_lab.node.machines import NamespaceMachine, NodeHost, NodeMachine, VMMachine
 from openeni_lab.programs import prepared
 from openeni_lab.programs.sets import KERNEL, LAB_SETS, Built
 
 
-class Kind(StrEnum):
-    """What stands for a node."""
+class NodeKind(StrEnum):
+    """The kind of machine that plays a node."""
 
     NAMESPACE = "namespace"
     VM = "vm"
-    AUTO = "auto"  # a namespace where the machine's own kernel has ipvlan
+    AUTO = "auto"  # NAMESPACE if the machine's own kernel has ipvlan, else VM
 
-    def decided(self, *, ipvlan: bool) -> "Kind":
-        """Return the kind of node that a machine whose kernel has ipvlan, or has not, gives."""
-        if self is not Kind.AUTO:
+    def decided(self, *, ipvlan: bool) -> "NodeKind":
+        """Return the kind to use; `ipvlan` is True if the machine's kernel has it."""
+        if self is not NodeKind.AUTO:
             return self
-        return Kind.NAMESPACE if ipvlan else Kind.VM
+        return NodeKind.NAMESPACE if ipvlan else NodeKind.VM
 
 
 @dataclass(frozen=True)
 class Lab:
-    """One lab. Making this object starts nothing and looks at nothing."""
+    """One lab. Creating this object starts and checks nothing."""
 
     layout: Layout
-    kind: Kind = Kind.NAMESPACE
-    limits: Limits | None = None  # None: what this many nodes need
+    kind: NodeKind = NodeKind.NAMESPACE
+    limits: LabLimits | None = None  # None: the default for this many nodes
 
     @property
     def machine(self) -> Machine:
-        """Where the control plane, OpenStack and the bridges are."""
+        """Return the machine that runs the control plane, OpenStack and the bridges."""
         return Machine(self.layout.control)
 
     @cached_property
     def built(self) -> Built:
-        """The programs that were prepared. Raises NotPreparedError where they were not."""
+        """Return the prepared programs. Raises NotPreparedError if some are missing."""
         return prepared.read(self.sets, self.layout.root).built
 
     @property
     def sets(self) -> tuple[str, ...]:
-        """What must have been built for this lab."""
-        return (*LAB_SETS, KERNEL.name) if self.kind is Kind.VM else LAB_SETS
+        """Return the sets that this lab needs."""
+        return (*LAB_SETS, KERNEL.name) if self.kind is NodeKind.VM else LAB_SETS
 
     @property
     def control_plane(self) -> ControlPlane:
@@ -71,14 +71,14 @@ class Lab:
 
     @property
     def machines(self) -> Mapping[str, Machine]:
-        """The lab's own and each node's, by name."""
+        """Return the lab's own machine and those of its nodes, by name."""
         return {
             service.LAB: self.machine,
             **{name: node.machine for name, node in self.nodes.items()},
         }
 
     def node(self, name: str) -> Node:
-        """Raises LabError when the lab has no such node."""
+        """Return a node. Raises LabError if the lab has no such node."""
         try:
             return self.nodes[name]
         except KeyError:
@@ -86,55 +86,55 @@ class Lab:
             raise LabError(f"the lab has no node {name!r} (it has {known})") from None
 
     def up(self, progress: Progress) -> None:
-        """Make the whole lab, or what is missing of it, on a machine that was prepared.
+        """Start the whole lab, or whatever is missing of it, on a prepared machine.
 
-        Raises NotPreparedError, LabError, StepError or MachineError, for the user to read.
+        Raises NotPreparedError, LabError, StepError or MachineError, whose texts are for the user.
         """
-        with enclosure.only_one(self.layout) as lock:
+        with enclosure.locked(self.layout) as lock:
             enclosure.discard_earlier(self.layout)
-            self._keep()
+            self._record()
             run([enclosure.step(self.layout, lock, self.limits), *self.steps()], progress)
 
     def steps(self) -> list[Step]:
-        """Everything inside: the cloud's wires, control plane, cloud, nodes."""
+        """Return the steps inside the lab: network, control plane, cloud, nodes."""
         return [
-            *Network(self.layout, self.machine).steps(),
+            *LabNetwork(self.layout, self.machine).steps(),
             *self.control_plane.started(),
-            *openstack.steps(self.layout, self.machine, self.built.openstack_venv),
+            *bring_up.steps(self.layout, self.machine, self.built.openstack_venv),
             self.control_plane.settled(),
             together("nodes", [node.steps() for node in self.nodes.values()]),
         ]
 
     def down(self) -> None:
-        """End everything and leave nothing. Raises LabError naming what could not be removed."""
-        with enclosure.only_one(self.layout):
+        """Stop and remove everything. Raises LabError that names what could not be removed."""
+        with enclosure.locked(self.layout):
             enclosure.remove(self.layout)
 
     def restart_node(self, name: str, progress: Progress) -> None:
-        """As a reboot of the node: what ran on it is gone, its NICs and its disk are there."""
-        with enclosure.only_one(self.layout):
+        """Restart a node as a reboot would: its processes end, its NICs and its disk stay."""
+        with enclosure.locked(self.layout):
             run(self.node(name).restart(), progress)
 
     def _node(self, node: NodeLayout) -> Node:
-        host = Host(self.layout, self.machine, node)
+        host = NodeHost(self.layout, self.machine, node)
         machine: NodeMachine = NamespaceMachine(host)
-        if self.kind is Kind.VM:
-            machine = GuestMachine(host, self.built.kernel, self.built.kernel_preload)
+        if self.kind is NodeKind.VM:
+            machine = VMMachine(host, self.built.kernel, self.built.kernel_preload)
         return Node(host, machine, self.control_plane, lambda: self._images)
 
     @cached_property
     def _images(self) -> tuple[Image, ...]:
         return make_images(self.built.bin)
 
-    def _keep(self) -> None:
-        """Remember what this lab is, for the commands that come later."""
-        file = _memory(self.layout)
+    def _record(self) -> None:
+        """Record the lab's shape for later commands; refuse to change it."""
+        file = _record_file(self.layout)
         if file.exists():
-            kept = load(self.layout)
-            if (kept.layout, kept.kind) != (self.layout, self.kind):
+            recorded = load(self.layout)
+            if (recorded.layout, recorded.kind) != (self.layout, self.kind):
                 raise LabError(
-                    f"the lab {self.layout.name!r} has {kept.layout.node_count} nodes of kind "
-                    f"{kept.kind}: take it down first (openeni-lab down)"
+                    f"the lab {self.layout.name!r} has {recorded.layout.node_count} nodes of kind "
+                    f"{recorded.kind}: take it down first (openeni-lab down)"
                 )
             return
         self.layout.state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -142,13 +142,13 @@ class Lab:
 
 
 def load(layout: Layout) -> Lab:
-    """The lab that `up` made under this name. Raises LabError when there is none."""
+    """Return the lab that `up` recorded under this name. Raises LabError if there is none."""
     try:
-        kept: dict[str, Any] = json.loads(_memory(layout).read_text())
+        recorded: dict[str, Any] = json.loads(_record_file(layout).read_text())
     except FileNotFoundError:
-        raise LabError(f"there is no lab {layout.name!r}: openeni-lab up makes it") from None
-    return Lab(replace(layout, node_count=kept["nodes"]), Kind(kept["kind"]))
+        raise LabError(f"there is no lab {layout.name!r}; `openeni-lab up` creates it") from None
+    return Lab(replace(layout, node_count=recorded["nodes"]), NodeKind(recorded["kind"]))
 
 
-def _memory(layout: Layout) -> Path:
+def _record_file(layout: Layout) -> Path:
     return layout.state / "lab.json"

@@ -1,7 +1,7 @@
 """Names, addresses and folders of one lab, each written once.
 
-Everything a lab owns on the machine carries its name: one folder, one cgroup prefix. What outlives
-labs (built programs, the database template) is in the cache, by version.
+Everything that a lab has on the machine is named after it: one folder, one cgroup prefix. Built
+programs and the database template outlive labs; they are in the cache, by version.
 """
 
 import os
@@ -38,7 +38,7 @@ REMOTE_VM: Final = "remote"  # a VM on the pods network, known to no Kubernetes
 
 
 def cache_folder() -> Path:
-    """Where built programs and the database template are kept, by version."""
+    """Return the folder of built programs and database templates."""
     given = os.environ.get("OPENENI_LAB_CACHE")
     if given:
         return Path(given).absolute()
@@ -48,19 +48,19 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class NodeLayout:
-    """One node of the lab: a Nova server and the machine that stands for it."""
+    """One node of the lab: a Nova server and the machine that plays it."""
 
     name: str
     index: int  # 1, 2, ...
 
     @property
     def address(self) -> str:
-        """Its fixed IP on the network `nodes`: the node's InternalIP."""
+        """Return its fixed IP on the network `nodes`, the node's InternalIP."""
         return f"10.99.0.{10 + self.index}"
 
     @property
     def compute_host(self) -> str:
-        """The Nova compute host that runs it; its availability zone is `az<index>`."""
+        """Return its Nova compute host, the only one in its availability zone."""
         return f"host-{self.index}"
 
     @property
@@ -70,7 +70,7 @@ class NodeLayout:
 
 @dataclass(frozen=True)
 class Layout:
-    """Folders of one lab. `name` is at most 16 characters of [a-z0-9-]."""
+    """The folders of one lab. `name` is at most 16 characters of [a-z0-9-]."""
 
     name: str = "default"
     node_count: int = 2
@@ -78,7 +78,7 @@ class Layout:
 
     @property
     def state(self) -> Path:
-        """The only folder a lab writes (socket paths in it stay under 108 bytes)."""
+        """Return the only folder that a lab writes to; socket paths must stay under 108 bytes."""
         return self.root / self.name
 
     @property
@@ -87,27 +87,27 @@ class Layout:
 
     @property
     def control(self) -> Path:
-        """The unix socket of the lab's init."""
+        """Return the unix socket of the lab's init."""
         return self.state / "init.sock"
 
     @property
     def kubeconfig(self) -> Path:
-        """For people: reaches the API server through the forwarder on the machine's loopback."""
+        """Return the users' kubeconfig, which uses the forwarder on the machine's loopback."""
         return self.state / "kubeconfig"
 
     @property
     def kubectl_cache(self) -> Path:
-        """Where kubectl, run by the lab, keeps what it learnt of the API (KUBECACHEDIR)."""
+        """Return the discovery cache of the lab's kubectl (KUBECACHEDIR)."""
         return self.state / "cache" / "kubectl"
 
     @property
     def clouds_yaml(self) -> Path:
-        """Clouds `admin`, `demo` and `openeni` (application credential): valid inside the lab."""
+        """Return clouds.yaml: `admin`, `demo`, `openeni` (application credential); inside only."""
         return self.state / "clouds.yaml"
 
     @property
     def cgroup(self) -> str:
-        """Prefix below every cgroup hierarchy's root."""
+        """Return the name of the lab's cgroup below the root of every hierarchy."""
         return f"openeni-lab-{self.name}"
 
     @property
@@ -115,5 +115,5 @@ class Layout:
         return tuple(NodeLayout(f"n{i}", i) for i in range(1, self.node_count + 1))
 
     def node_folder(self, node: str) -> Path:
-        """A node's own files: control socket, NIC records, kubelet's and containerd's data."""
+        """Return the folder of a node: control socket, kubelet's and containerd's data, logs."""
         return self.state / "nodes" / node

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from openeni_lab.lab import Kind
+from openeni_lab.lab import NodeKind
 from openeni_lab.layout import MOST_NODES, Layout
 from openeni_lab.product.installation import AGENT, OPERATOR
 
@@ -29,24 +29,26 @@ def _valid(name: str) -> str:
     return name
 
 
-Name = Annotated[str, typer.Option("--name", callback=_valid, help="Name of the lab.")]
-NodeName = Annotated[str, typer.Option("--node", "-n", help="The node (n1, n2, ...).")]
-All = Annotated[bool, typer.Option("--all", help="For tests and benchmarks too.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Keep = Annotated[
+NameOption = Annotated[str, typer.Option("--name", callback=_valid, help="Name of the lab.")]
+NodeOption = Annotated[str, typer.Option("--node", "-n", help="The node (n1, n2, ...).")]
+AllOption = Annotated[bool, typer.Option("--all", help="Also for tests and benchmarks.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+KeepOption = Annotated[
     Path | None,
-    typer.Option(exists=True, file_okay=False, help="Folder that keeps what is written to it."),
+    typer.Option(exists=True, file_okay=False, help="Folder in which files are kept."),
 ]
-NodeCount = Annotated[int, typer.Option("--nodes", min=1, max=MOST_NODES, help="How many nodes.")]
-NodeKind = Annotated[
-    Kind,
+NodeCountOption = Annotated[
+    int, typer.Option("--nodes", min=1, max=MOST_NODES, help="How many nodes.")
+]
+KindOption = Annotated[
+    NodeKind,
     typer.Option(
         "--kind",
-        help="A vm has a user-mode kernel; auto: if ipvlan is missing.",
+        help="vm: nodes with a user-mode kernel; auto: vm if the machine's kernel lacks ipvlan.",
     ),
 ]
-Lines = Annotated[int, typer.Option("--lines", min=0, help="Lines of each log.")]
-Memory = Annotated[
+LinesOption = Annotated[int, typer.Option("--lines", min=0, help="Last lines of each log to show.")]
+MemoryOption = Annotated[
     int | None,
     typer.Option(
         min=0,
@@ -54,7 +56,7 @@ Memory = Annotated[
         show_default="4096 + 1280 for each node",
     ),
 ]
-CPUs = Annotated[
+CPUsOption = Annotated[
     float | None,
     typer.Option(
         "--cpus",

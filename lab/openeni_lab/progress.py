@@ -1,11 +1,11 @@
-"""How work in progress is shown: a live line with a clock on a terminal, plain lines elsewhere."""
+"""Displays of work in progress: a live line with a clock on a terminal, plain lines elsewhere."""
 
 import sys
 import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Final, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,69 +14,69 @@ from rich.text import Text
 
 from openeni_lab.machine.steps import Progress
 
-__all__ = ["Display", "Lines", "Progress", "Screen", "shown"]
+__all__ = ["LogProgress", "Progress", "TerminalProgress", "TwoLaneProgress", "display"]
 
-SAY_AGAIN_SECONDS = 15.0
-LONGEST_NOTE = 70
+REPEAT_SECONDS: Final = 15.0
+LONGEST_NOTE: Final = 70
 
 
-class Display(Progress, Protocol):
-    """Where work is shown that may go on in two lanes."""
+class TwoLaneProgress(Progress, Protocol):
+    """A display of work that may run in two lanes at the same time."""
 
-    def beside(self) -> Progress:
-        """Return a place for work that goes on at the same time."""
+    def second_lane(self) -> Progress:
+        """Return the display of the second lane."""
         ...
 
 
-class Lines:
-    """For logs: how long each thing took, and a word now and then while it takes long."""
+class LogProgress:
+    """A display for logs: a line for each completed step, and a note now and then."""
 
     def __init__(self) -> None:
         self._name = ""
-        self._begun = self._next_word = 0.0
+        self._begun = self._next_note = 0.0
 
     def start(self, name: str, expected_seconds: float) -> None:
         self._name, self._begun = name, time.monotonic()
-        self._next_word = self._begun + SAY_AGAIN_SECONDS
-        if expected_seconds > SAY_AGAIN_SECONDS:
-            _say(f"{name}: about {expected_seconds:.0f} s on a fast machine")
+        self._next_note = self._begun + REPEAT_SECONDS
+        if expected_seconds > REPEAT_SECONDS:
+            _print(f"{name}: about {expected_seconds:.0f} s on a fast machine")
 
     def note(self, text: str) -> None:
-        if time.monotonic() > self._next_word:
-            self._next_word = time.monotonic() + SAY_AGAIN_SECONDS
-            _say(f"  {self._name}: {text[:LONGEST_NOTE]}")
+        if time.monotonic() > self._next_note:
+            self._next_note = time.monotonic() + REPEAT_SECONDS
+            _print(f"  {self._name}: {text[:LONGEST_NOTE]}")
 
-    def beside(self) -> Progress:
-        return Lines()
+    def second_lane(self) -> Progress:
+        return LogProgress()
 
     def done(self, *, changed: bool = True) -> None:
         if changed:
-            _say(f"{time.monotonic() - self._begun:8.1f} s  {self._name}")
+            _print(f"{time.monotonic() - self._begun:8.1f} s  {self._name}")
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-class Screen:
-    """For people: each running step with a spinner, its clock and what a fast machine takes."""
+class TerminalProgress:
+    """A display for terminals: each running step with a spinner, a clock and its expected time."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
         self.live = Live(console=self.console, transient=True, refresh_per_second=8)
-        self._rows: dict[int, _Running] = {}  # by lane
+        self._rows: dict[int, _Row] = {}  # by lane
         self._lock = threading.Lock()
         self._lane = _Lane(self, 0)
         self.start, self.note, self.done = self._lane.start, self._lane.note, self._lane.done
 
-    def beside(self) -> Progress:
+    def second_lane(self) -> Progress:
         return _Lane(self, 1)
 
-    def show(self, lane: int, running: "_Running | None") -> None:
-        """Put a lane's row on the screen, or take it off."""
+    def show(self, lane: int, row: "_Row | None") -> None:
+        """Show a lane's row, or remove it."""
         with self._lock:
-            if running:
-                self._rows[lane] = running
+            if row:
+                self._rows[lane] = row
             else:
                 self._rows.pop(lane, None)
             if not self._rows:
@@ -87,30 +87,30 @@ class Screen:
 
 
 class _Lane:
-    """One row of a screen."""
+    """One lane of a terminal's display."""
 
-    def __init__(self, screen: Screen, number: int) -> None:
+    def __init__(self, screen: TerminalProgress, number: int) -> None:
         self._screen, self._number = screen, number
-        self._running = _Running("", 0)
+        self._row = _Row("", 0)
 
     def start(self, name: str, expected_seconds: float) -> None:
-        self._running = _Running(name, expected_seconds)
-        self._screen.show(self._number, self._running)
+        self._row = _Row(name, expected_seconds)
+        self._screen.show(self._number, self._row)
 
     def note(self, text: str) -> None:
-        self._running.note = text[:LONGEST_NOTE]
+        self._row.note = text[:LONGEST_NOTE]
 
     def done(self, *, changed: bool = True) -> None:
         self._screen.show(self._number, None)
-        name, passed = self._running.name, f"{self._running.passed:8.1f} s  "
+        name, passed = self._row.name, f"{self._row.passed:8.1f} s  "
         if changed:
             self._screen.console.print(Text.assemble((passed, "green"), name))
         else:
-            self._screen.console.print(Text(f"     there  {name}", "dim"))
+            self._screen.console.print(Text(f"     ready  {name}", "dim"))
 
 
-class _Running:
-    """One line that shows the passing time whenever it is drawn."""
+class _Row:
+    """The row of a running step; it renders with the current time."""
 
     def __init__(self, name: str, seconds: float) -> None:
         self.name, self._seconds, self._begun = name, seconds, time.monotonic()
@@ -129,12 +129,12 @@ class _Running:
 
 
 @contextmanager
-def shown() -> Generator[Display]:
+def display() -> Generator[TwoLaneProgress]:
     """Yield the display that suits standard error; restore the terminal afterwards."""
     if not sys.stderr.isatty():
-        yield Lines()
+        yield LogProgress()
         return
-    screen = Screen()
+    screen = TerminalProgress()
     try:
         yield screen
     finally:

@@ -1,4 +1,4 @@
-"""`python -m openeni_nodeagent`: settings, parts, signals. Nothing is global elsewhere."""
+"""`python -m openeni_nodeagent`: read settings, make the parts, run until a signal."""
 
 import fcntl
 import logging
@@ -17,15 +17,15 @@ from openeni_kube.store import Store
 from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.cni.install import InstallError
 from openeni_nodeagent.cni.server import make_run_folder
-from openeni_nodeagent.datapath.node import NodeDatapath
+from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
+from openeni_nodeagent.datapath_api import DatapathError, NodeDatapath
+from openeni_nodeagent.enis import system_bus
+from openeni_nodeagent.enis.nic_guards import NicGuards, known_guards
 from openeni_nodeagent.grants.journal import BOOT_ID, Journal
-from openeni_nodeagent.links import bus
-from openeni_nodeagent.links.guest import Guest, guards
 from openeni_nodeagent.settings import Settings, SettingsError, settings_from
-from openeni_nodeagent.wiring import Wiring, WiringError
 
 CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}  # linux/capability.h
-SWITCH_SECONDS: Final = 0.0005
+SWITCH_INTERVAL_SECONDS: Final = 0.0005
 _log: Final = logging.getLogger("openeni_nodeagent")
 
 
@@ -34,39 +34,45 @@ class StartError(Exception):
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT. Exit status 1 and one line where it cannot start."""
+    """Run until SIGTERM or SIGINT; return 1, after one line, if the agent cannot start."""
     try:
         settings = settings_from(os.environ)
         _log_to_stderr(settings.log_level)
-        _need_privileges()
+        _require_capabilities()
         store = connect(agent=MANAGER_AGENT)
-        with closing(NodeDatapath()) as datapath:
+        with closing(KernelDatapath()) as datapath:
             run(settings, store, datapath)
-    except (SettingsError, NotConfiguredError, StartError, InstallError, WiringError) as error:
+    except (SettingsError, NotConfiguredError, StartError, InstallError, DatapathError) as error:
         sys.stderr.write(f"openeni-agent: {error}\n")
         return 1
     return 0
 
 
-def run(settings: Settings, store: Store, wiring: Wiring) -> None:
-    """The agent from start to signal. Raises StartError, InstallError, WiringError."""
-    # An ADD is a hundred short turns between Python and the kernel: with the default of 5 ms each
-    # could wait that long for a thread that only counts.
-    sys.setswitchinterval(SWITCH_SECONDS)
+def run(settings: Settings, store: Store, datapath: NodeDatapath) -> None:
+    """Run the agent until a signal. Raises StartError, InstallError, DatapathError."""
+    # An ADD switches between Python and the kernel about a hundred times. With the default of 5 ms
+    # it could wait that long for a busy thread each time.
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())
-    lock = _be_the_only_one(settings, stopping)
+    lock = _lock_run_folder(settings, stopping)
     if lock < 0:
         return
     try:
         journal = Journal(settings.journal, BOOT_ID.read_text().strip())
     except OSError as error:
         raise StartError(f"the journal {settings.journal} cannot be used: {error}") from None
-    if journal.known.damaged:
-        _log.error("%d records of the journal were damaged", journal.known.damaged)
-    known = guards(settings.networkmanager, settings.networkd, settings.udev)
-    agent = Agent(settings, store, wiring, journal, Guest(known, partial(bus.reload, settings.bus)))
+    if journal.state.damaged:
+        _log.error("skipped %d damaged records of the journal", journal.state.damaged)
+    guards = known_guards(settings.networkmanager, settings.networkd, settings.udev)
+    agent = Agent(
+        settings,
+        store,
+        datapath,
+        journal,
+        NicGuards(guards, partial(system_bus.reload, settings.bus)),
+    )
     try:
         agent.start()
     except OSError as error:
@@ -77,21 +83,24 @@ def run(settings: Settings, store: Store, wiring: Wiring) -> None:
     os.close(lock)
 
 
-def _be_the_only_one(settings: Settings, stopping: threading.Event) -> int:
-    """Wait for the agent before us to end: two must not write one journal. -1: told to stop."""
+def _lock_run_folder(settings: Settings, stopping: threading.Event) -> int:
+    """Wait for a previous agent to end: two must not write one journal.
+
+    Returns the lock's descriptor, -1 if `stopping` was set meanwhile.
+    """
     try:
         make_run_folder(settings.run)
         lock = os.open(settings.run / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StartError(f"{settings.run} cannot be used: {error.strerror}") from None
-    said = False
+    logged = False
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if not said:
+            if not logged:
                 _log.info("another agent runs on this node: waiting for it to end")
-                said = True
+                logged = True
         else:
             return lock
         if stopping.wait(0.1):
@@ -99,8 +108,8 @@ def _be_the_only_one(settings: Settings, stopping: threading.Event) -> int:
             return -1
 
 
-def _need_privileges() -> None:
-    """Said here, before the kernel says EPERM somewhere."""
+def _require_capabilities() -> None:
+    """Raise StartError for a missing capability, rather than meet EPERM later."""
     lines = Path("/proc/self/status").read_text().splitlines()
     held = next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
     missing = [name for name, bit in CAPABILITIES.items() if not held & 1 << bit]

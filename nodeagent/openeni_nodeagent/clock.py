@@ -1,11 +1,11 @@
-"""The agent's two clocks: one for how long, one for people."""
+"""The agent's two clocks: seconds since boot for durations, wall-clock time for statuses."""
 
 import time
 from datetime import UTC, datetime
 
 
 def boot_seconds() -> float:
-    """Seconds since boot, sleep included: runs on over agent restarts and wall-clock jumps.
+    """Return seconds since boot, sleep included: agent restarts and clock jumps do not matter.
 
     Python has time.CLOCK_BOOTTIME since 3.7; clock_gettime(2) has it since Linux 2.6.39.
     """
@@ -13,5 +13,5 @@ def boot_seconds() -> float:
 
 
 def now_text() -> str:
-    """RFC 3339 in UTC with whole seconds, as metav1.Time prints it."""
+    """Return the time as RFC 3339 in UTC with whole seconds, as metav1.Time prints it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""The agent's environment, read once: every name and default in one place. Pure."""
+"""The agent's settings, read from its environment: every name and default. Pure."""
 
 import ipaddress
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ FOLDERS: Final = {
     "OPENENI_RUN": RUN_FOLDER,  # journal, socket, queue, heartbeat: a tmpfs of the host
     "OPENENI_CNI_BIN_DIR": "/opt/cni/bin",
     "OPENENI_CNI_CONF_DIR": "/etc/cni/net.d",
-    "OPENENI_CNI_EXECUTABLE": "/usr/local/libexec/openeni",  # what goes to the bin folder
+    "OPENENI_CNI_EXECUTABLE": "/usr/local/libexec/openeni",  # copied to the bin folder
     "OPENENI_NETWORKMANAGER_DIR": "/run/NetworkManager/conf.d",
     "OPENENI_NETWORKD_DIR": "/run/systemd/network",
     "OPENENI_UDEV_DIR": "/run/udev/rules.d",
@@ -22,7 +22,7 @@ FOLDERS: Final = {
 
 
 class SettingsError(Exception):
-    """Everything that is wrong with the environment, one line."""
+    """One line with everything that is wrong in the environment."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Settings:
     bus: Path
     log_level: str
     local_dns: tuple[str, ...]
-    service_cidrs: tuple[str, ...]  # empty: from the cluster's ServiceCIDR objects
+    service_cidrs: tuple[str, ...]  # empty: read from the cluster's ServiceCIDR objects
 
     @property
     def socket(self) -> Path:
@@ -58,7 +58,7 @@ class Settings:
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:
-    """Raises SettingsError."""
+    """Read the environment. Raises SettingsError."""
     wrong: list[str] = []
     node = environment.get("NODE_NAME", "")
     if not node:
@@ -67,7 +67,7 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     for name, default in FOLDERS.items():
         paths[name] = Path(environment.get(name) or default)
         if not paths[name].is_absolute():
-            wrong.append(f"{name} {str(paths[name])!r} is no absolute path")
+            wrong.append(f"{name} {str(paths[name])!r} is not an absolute path")
     level = environment.get("OPENENI_LOG_LEVEL", "").upper() or "INFO"
     if level not in _LEVELS:
         wrong.append(f"OPENENI_LOG_LEVEL {level!r} is not one of {', '.join(_LEVELS)}")

@@ -1,4 +1,4 @@
-"""The composition root: settings, API server, clouds, and kopf around them."""
+"""The operator's entry point: read settings, connect, build the controllers, run kopf."""
 
 import logging
 import os
@@ -14,75 +14,78 @@ from openeni_crds.names import ENIPOOLS, MANAGER_OPERATOR, NAMESPACES
 from openeni_kube.client import NotConfiguredError, connect
 from openeni_kube.store import NotFoundError, Store, StoreError
 from openeni_operator import logs
-from openeni_operator.cloud.calls import Door, Limits
+from openeni_operator.cloud.call_limiter import CallLimiter, CallLimits
 from openeni_operator.cloud.clouds import Clouds
 from openeni_operator.cloud.openstack import connect as connect_cloud
-from openeni_operator.handlers import operator_settings, registry_of
+from openeni_operator.controllers import Controllers, build_controllers
+from openeni_operator.handlers import build_registry, kopf_settings
 from openeni_operator.settings import Settings, SettingsError, from_environment
-from openeni_operator.wiring import Operator, assemble
 
 LOG: Final = logging.getLogger("openeni_operator")
-AGAIN: Final = 2.0  # seconds between looks for the API server at start
-STOPPING: Final = 5.0  # seconds for reconciles to end in; being cut off is safe, too
+START_RETRY_SECONDS: Final = 2.0
+STOP_SECONDS: Final = 5.0  # for running reconciles to end; it is safe to cut one off
 
 
 def main() -> int:
-    """Run until told to stop. Exit status: 0 stopped, 1 failed, 2 a setting is wrong."""
+    """Run until a signal stops it.
+
+    Exit status: 0 when stopped, 1 when it failed, 2 when a setting is wrong.
+    """
     try:
         settings = from_environment(os.environ)
-        logs.set_up(settings.log_level)
+        logs.configure(settings.log_level)
         store = connect(agent=MANAGER_OPERATOR, connections=settings.workers + 4)
     except (SettingsError, NotConfiguredError) as error:
         sys.stderr.write(f"openeni-operator: {error}\n")
         return 2
-    limits = Limits(writes=settings.cloud_writes, reads=settings.cloud_reads)
+    limits = CallLimits(writes=settings.cloud_writes, reads=settings.cloud_reads)
     clouds = Clouds(
         Path(settings.clouds_file),
         partial(connect_cloud, timeout=settings.cloud_timeout),
-        lambda name: Door(name, limits),
+        lambda name: CallLimiter(name, limits),
     )
-    operator = begin(settings, store, clouds)
+    controllers = start(settings, store, clouds)
     try:
         kopf.run(
-            registry=registry_of(operator),
-            settings=operator_settings(),
+            registry=build_registry(controllers),
+            settings=kopf_settings(),
             standalone=True,
             clusterwide=True,
-            liveness_endpoint=endpoint(settings.probe_port),
+            liveness_endpoint=liveness_endpoint(settings.probe_port),
         )
     except Exception:
-        LOG.exception("the shell has ended")
+        LOG.exception("kopf has failed; the operator exits")
         return 1
     finally:
-        operator.stop(STOPPING)
-    LOG.info("stopped")
+        controllers.stop(STOP_SECONDS)
+    LOG.info("operator stopped")
     return 0
 
 
-def begin(settings: Settings, store: Store, clouds: Clouds) -> Operator:
-    """Wait for the API server and the CRDs, then start; each reason to wait is told once."""
-    told = ""
+def start(settings: Settings, store: Store, clouds: Clouds) -> Controllers:
+    """Wait for the API server and the CRDs, then start; log each reason to wait once."""
+    logged = ""
     while True:
         try:
             namespace = store.get(NAMESPACES, "kube-system")
             store.list(ENIPOOLS)
-            operator = assemble(settings, store, clouds, namespace["metadata"]["uid"])
-            operator.start()
+            controllers = build_controllers(settings, store, clouds, namespace["metadata"]["uid"])
+            controllers.start()
         except NotFoundError:
-            why = "the CRDs of openeni.io are not installed: install the chart, or apply crds/"
+            reason = "the CRDs of openeni.io are not installed: install the chart, or apply crds/"
         except StoreError as error:
-            why = f"the Kubernetes API server does not serve us: {error}"
+            reason = f"the Kubernetes API server cannot be used: {error}"
         else:
-            LOG.info("started", extra={"clouds_file": settings.clouds_file})
-            return operator
-        if why != told:
-            LOG.warning("waiting", extra={"why": why})
-            told = why
-        time.sleep(AGAIN)
+            LOG.info("operator started", extra={"clouds_file": settings.clouds_file})
+            return controllers
+        if reason != logged:
+            LOG.warning("waiting to start: %s", reason)
+            logged = reason
+        time.sleep(START_RETRY_SECONDS)
 
 
-def endpoint(port: int) -> str | None:
-    """Where kubelet asks whether the operator lives; None for nowhere."""
+def liveness_endpoint(port: int) -> str | None:
+    """Return the URL that kubelet probes; None disables the probe."""
     return f"http://0.0.0.0:{port}/healthz" if port else None
 
 

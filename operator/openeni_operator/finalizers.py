@@ -1,12 +1,24 @@
-"""Finalizers, put on and taken off by JSON patches that fail if somebody wrote in between."""
+"""Add and remove finalizers by JSON patches that fail if the object has changed in between."""
 
 from openeni_crds.meta import Json, ObjectMeta
 from openeni_crds.names import Kind
 from openeni_kube.store import NotFoundError, Store
 
 
-def without_finalizer(store: Store, kind: Kind, metadata: ObjectMeta, finalizer: str) -> None:
-    """Take the finalizer off; an object that is gone is no error."""
+def add_finalizer(store: Store, kind: Kind, metadata: ObjectMeta, finalizer: str) -> Json:
+    """Add the finalizer and return the object."""
+    version = {
+        "op": "test",
+        "path": "/metadata/resourceVersion",
+        "value": metadata.resource_version,
+    }
+    wanted = [*metadata.finalizers, finalizer]
+    change = {"op": "add", "path": "/metadata/finalizers", "value": wanted}
+    return store.patch(kind, metadata.name, [version, change], metadata.namespace)
+
+
+def remove_finalizer(store: Store, kind: Kind, metadata: ObjectMeta, finalizer: str) -> None:
+    """Remove the finalizer; do nothing if the object is already gone."""
     if finalizer not in metadata.finalizers:
         return
     path = f"/metadata/finalizers/{metadata.finalizers.index(finalizer)}"
@@ -19,15 +31,3 @@ def without_finalizer(store: Store, kind: Kind, metadata: ObjectMeta, finalizer:
         store.patch(kind, metadata.name, patch, metadata.namespace)
     except NotFoundError:
         return
-
-
-def with_finalizer(store: Store, kind: Kind, metadata: ObjectMeta, finalizer: str) -> Json:
-    """Put the finalizer on; return the object."""
-    version = {
-        "op": "test",
-        "path": "/metadata/resourceVersion",
-        "value": metadata.resource_version,
-    }
-    wanted = [*metadata.finalizers, finalizer]
-    change = {"op": "add", "path": "/metadata/finalizers", "value": wanted}
-    return store.patch(kind, metadata.name, [version, change], metadata.namespace)

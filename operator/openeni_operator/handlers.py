@@ -1,7 +1,7 @@
-"""kopf, the outer shell: its watches feed our own mirror and queue; nothing else is asked of it.
+"""kopf handlers: every watch event updates the cluster state; kopf does nothing else.
 
-Measured: a handler that only enqueues costs a third of kopf's own bookkeeping,
-writes no annotations, and level-based reconciles need no memory of which event was handled.
+A handler that only enqueues costs a third of kopf's own bookkeeping (measured) and writes no
+annotations, and level-based reconciles need no record of the events that were handled.
 """
 
 import logging
@@ -13,76 +13,77 @@ import kopf
 import msgspec
 
 from openeni_crds.names import Kind
-from openeni_operator.mirror import KINDS, SELECTORS, Mirror
-from openeni_operator.wiring import Operator
+from openeni_operator.cluster_state import FIELD_SELECTORS, WATCHED_KINDS, ClusterState
+from openeni_operator.controllers import Controllers
 
 LOG: Final = logging.getLogger(__name__)
 
 
-def operator_settings() -> kopf.OperatorSettings:
-    """Kopf as a plain source of watch events."""
+def kopf_settings() -> kopf.OperatorSettings:
+    """Configure kopf as a plain source of watch events."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.posting.loggers = False
-    settings.scanning.disabled = True  # our kinds are known; no watch on CRDs and namespaces
+    settings.scanning.disabled = True  # the kinds are known: do not watch CRDs and namespaces
     settings.watching.server_timeout = 300
     settings.watching.connect_timeout = 10
     settings.watching.chunk_size = 500
     settings.networking.request_timeout = 60
-    settings.networking.error_backoffs = (1, 1, 2, 2, 3, 3, 5)  # a watch is back within 5 s
-    settings.queueing.idle_timeout = 1  # a task an object lives that long after its last event
-    for kind, selector in SELECTORS.items():
+    settings.networking.error_backoffs = (1, 1, 2, 2, 3, 3, 5)  # a watch recovers within 5 s
+    # kopf keeps a worker task alive this long after an object's last event
+    settings.queueing.idle_timeout = 1
+    for kind, selector in FIELD_SELECTORS.items():
         settings.watching.field_selectors[kind.group, kind.version, kind.plural] = selector
     return settings
 
 
-def registry_of(operator: Operator) -> kopf.OperatorRegistry:
-    """Every handler that there is."""
+def build_registry(controllers: Controllers) -> kopf.OperatorRegistry:
+    """Register the event handlers, the login and the liveness probes."""
     registry = kopf.OperatorRegistry()
-    for kind in KINDS:
+    for kind in WATCHED_KINDS:
         kopf.on.event(kind.group, kind.version, kind.plural, registry=registry)(
-            _eyes(kind, operator.mirror)
+            _event_handler(kind, controllers.state)
         )
-    kopf.on.login(registry=registry)(_log_in)
+    kopf.on.login(registry=registry)(_login)
 
     @kopf.on.probe(registry=registry, id="watches")
     def watches(**_: Any) -> str:
-        if not operator.resync.healthy():
-            raise kopf.PermanentError("a watch brings nothing any more")
+        if not controllers.resync.healthy():
+            raise kopf.PermanentError("a watch no longer delivers events")
         return "fresh"
 
     @kopf.on.probe(registry=registry, id="workers")
-    def alive(**_: Any) -> str:
-        if not operator.workers.alive():
-            raise kopf.PermanentError("a worker has died")
+    def workers(**_: Any) -> str:
+        if not controllers.workers.alive():
+            raise kopf.PermanentError("a worker thread has died")
         return "alive"
 
     return registry
 
 
-def _eyes(kind: Kind, mirror: Mirror) -> Any:
+def _event_handler(kind: Kind, state: ClusterState) -> Any:
     async def handle(event: Any, **_: Any) -> None:
         body = event["object"]
         try:
             if event["type"] == "DELETED":
-                mirror.drop(kind, body)
+                state.delete(kind, body)
             else:
-                mirror.put(kind, body)
+                state.put(kind, body)
         except msgspec.ValidationError as error:
             name = body["metadata"]["name"]
             LOG.warning(
-                "an object does not fit its kind",
+                "ignoring an object that does not match its schema",
                 extra={"kind": kind.name, "object": name, "error": str(error)},
             )
 
     return handle
 
 
-def _log_in(**arguments: Any) -> kopf.ConnectionInfo | None:
-    """The same choice as the store's: $KUBECONFIG, else the pod's service account.
+def _login(**arguments: Any) -> kopf.ConnectionInfo | None:
+    """Use the same API server as the store: $KUBECONFIG, else the pod's service account.
 
-    kopf takes `kubernetes.default.svc` for the server's name; a pod in its host's network asks the
-    host's DNS, which does not know it: kubelet's variables hold the address.
+    kopf connects to `kubernetes.default.svc`. A pod with hostNetwork resolves names by the host's
+    DNS, which does not know that one, so use the address in kubelet's environment variables.
     """
     if os.environ.get("KUBECONFIG"):
         return kopf.login_with_kubeconfig(**arguments)

@@ -1,4 +1,4 @@
-"""Keys of the operator's work queue: which kind of object is reconciled, and which one."""
+"""Keys of the operator's work queue."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from openeni_kube.result import Result
 
 @dataclass(frozen=True, order=True)
 class Key:
-    """One object by its kind and name; of PodIPs, all that a node has, by the node's name."""
+    """One object by its kind and name; for PodIPs, all those of a node, by the node's name."""
 
     kind: Kind
     name: str

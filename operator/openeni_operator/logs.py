@@ -1,8 +1,8 @@
-"""Logs: one line each on stdout, as `time level logger message key=value ...`.
+"""Log to stdout, one line for each record: `time level logger message key=value ...`.
 
-Whatever the code passes as `extra` becomes key=value; the text of an exception is folded into its
-line. Libraries that log headers and bodies are held at WARNING, whatever level is asked for: a
-token must not get into a log.
+The fields of `extra` become key=value pairs; a traceback is folded into its record's line.
+Libraries that log HTTP headers and bodies stay at WARNING whatever the log level is, so that no
+token gets into the log.
 """
 
 import json
@@ -16,7 +16,7 @@ _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {
     "asctime",
     "taskName",
 }
-_TALKATIVE: Final = (
+_CAPPED_LOGGERS: Final = (
     "aiohttp",
     "asyncio",
     "keystoneauth",
@@ -28,8 +28,8 @@ _TALKATIVE: Final = (
 )
 
 
-class Lines(logging.Formatter):
-    """Formats one record as one line."""
+class LineFormatter(logging.Formatter):
+    """Format a record as one line."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         return time.strftime(datefmt or "%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -40,23 +40,23 @@ class Lines(logging.Formatter):
         text += record.getMessage()
         for key, value in record.__dict__.items():
             if key not in _STANDARD:
-                text += f" {key}={_shown(value)}"
+                text += f" {key}={_quoted(value)}"
         if record.exc_info:
-            text += f" exception={_shown(self.formatException(record.exc_info))}"
+            text += f" exception={_quoted(self.formatException(record.exc_info))}"
         return text.replace("\n", " ")
 
 
-def set_up(level: str) -> None:
-    """Send everything to stdout as lines."""
+def configure(level: str) -> None:
+    """Send all log records to stdout."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(Lines())
+    handler.setFormatter(LineFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
-    logging.getLogger("py.warnings").setLevel(logging.ERROR)  # of libraries, about themselves
-    for name in _TALKATIVE:
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)  # deprecations inside libraries
+    for name in _CAPPED_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _shown(value: object) -> str:
+def _quoted(value: object) -> str:
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
     return text if text and not any(c in text for c in ' "=\n') else json.dumps(text)

@@ -1,9 +1,9 @@
-"""The slow second look: lists of everything, against what the watches brought.
+"""Periodic resync: compare a full list of every kind with the cluster state.
 
-kopf tells nobody of objects that went while a watch was broken, and gives no word on whether its
-watches live. So at start, and again every few minutes, everything is listed. What a list shows and
-no watch has brought a while later is repaired and counted: twice in a row means that a watch is
-dead, and the liveness probe says so.
+kopf does not report objects that were deleted while a watch was broken, nor whether its watches are
+alive. So at start, and again every few minutes, everything is listed. A difference that no watch
+event has settled after `WATCH_LAG` is repaired and counted. Two rounds in a row with differences
+mean that a watch is dead, and the liveness probe fails.
 """
 
 import logging
@@ -18,17 +18,23 @@ import msgspec
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
 from openeni_kube.store import Store, StoreError
-from openeni_operator.mirror import KINDS, SELECTORS, Mirror, listed, version_of
+from openeni_operator.cluster_state import (
+    FIELD_SELECTORS,
+    WATCHED_KINDS,
+    ClusterState,
+    by_key,
+    version_of,
+)
 
 LOG: Final = logging.getLogger(__name__)
-GRACE: Final = 5.0  # seconds that a watch may be behind a list
-SPREAD: Final = 0.2  # of the interval, either way
-BLIND_ROUNDS: Final = 2
+WATCH_LAG: Final = 5.0  # seconds by which a watch may be behind a list
+JITTER: Final = 0.2  # part of the interval by which a pause varies either way
+UNHEALTHY_ROUNDS: Final = 2
 
 
 @dataclass(frozen=True)
-class _Doubt:
-    """Where list and mirror differ: a body the mirror lacks, or a version the list lacks."""
+class _Mismatch:
+    """An object that is new or newer in the list, or (without a body) missing from it."""
 
     kind: Kind
     key: str
@@ -37,26 +43,26 @@ class _Doubt:
 
 
 class Resync:
-    """One thread; `healthy` may be asked from any."""
+    """A background thread; any thread may call `healthy`."""
 
     def __init__(
-        self, store: Store, mirror: Mirror, interval: float, everything: Callable[[], None]
+        self, store: Store, state: ClusterState, interval: float, enqueue_all: Callable[[], None]
     ) -> None:
-        """`interval` in seconds; `everything` has everything looked at again."""
+        """Run every `interval` seconds; `enqueue_all` enqueues the keys of all objects."""
         self._store = store
-        self._mirror = mirror
-        self._everything = everything
+        self._state = state
+        self._enqueue_all = enqueue_all
         self._interval = interval
         self._stop = threading.Event()
-        self._blind = 0  # rounds in a row in which a watch had missed something
+        self._mismatched_rounds = 0  # rounds in a row in which a watch had missed something
         self._thread = threading.Thread(target=self._run, name="resync", daemon=True)
 
     def fill(self) -> None:
-        """Bring everything in, once, before anything is decided. Raises StoreError."""
-        for kind in KINDS:
-            page = self._store.list(kind, field_selector=SELECTORS.get(kind, ""))
+        """List everything once, before the first reconcile. Raises StoreError."""
+        for kind in WATCHED_KINDS:
+            page = self._store.list(kind, field_selector=FIELD_SELECTORS.get(kind, ""))
             for body in page.items:
-                self._take(kind, body)
+                self._put(kind, body)
 
     def start(self) -> None:
         self._thread.start()
@@ -65,66 +71,71 @@ class Resync:
         self._stop.set()
 
     def healthy(self) -> bool:
-        """Whether the watches bring what the lists show."""
-        return self._blind < BLIND_ROUNDS and (self._thread.is_alive() or self._stop.is_set())
+        """Return False once the watches repeatedly lack what the lists show."""
+        fresh = self._mismatched_rounds < UNHEALTHY_ROUNDS
+        return fresh and (self._thread.is_alive() or self._stop.is_set())
 
     def _run(self) -> None:
         while not self._stop.wait(self._pause()):
             try:
-                self.round()
+                self.run_once()
             except StoreError as error:
                 LOG.warning("resync failed", extra={"error": str(error)})
 
     def _pause(self) -> float:
-        # spreading load, no secret: any random number will do
-        return self._interval * random.uniform(1 - SPREAD, 1 + SPREAD)  # noqa: S311
+        # spreads load; no cryptographic randomness is needed
+        return self._interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
 
-    def round(self) -> None:
-        """Compare, wait a little, repair what still differs, and have everything looked at."""
-        doubts = [doubt for kind in KINDS for doubt in self._compare(kind)]
+    def run_once(self) -> None:
+        """Compare, wait for late events, repair what still differs, then enqueue everything."""
+        mismatches = [m for kind in WATCHED_KINDS for m in self._compare(kind)]
         missed = 0
-        if doubts and not self._stop.wait(GRACE):
-            missed = sum(self._repair(doubt) for doubt in doubts)
-        self._blind = self._blind + 1 if missed else 0
+        if mismatches and not self._stop.wait(WATCH_LAG):
+            missed = sum(self._repair(mismatch) for mismatch in mismatches)
+        self._mismatched_rounds = self._mismatched_rounds + 1 if missed else 0
         if missed:
-            LOG.warning("watches had missed changes", extra={"objects": missed})
-        self._everything()
+            LOG.warning("the watches had missed changes", extra={"objects": missed})
+        self._enqueue_all()
 
-    def _compare(self, kind: Kind) -> list[_Doubt]:
-        before = self._mirror.versions(kind)
-        page = self._store.list(kind, field_selector=SELECTORS.get(kind, ""))
-        there = listed(page.items)
-        lacking = [
-            _Doubt(kind, key, body, version_of(body))
-            for key, body in there.items()
+    def _compare(self, kind: Kind) -> list[_Mismatch]:
+        before = self._state.versions(kind)
+        page = self._store.list(kind, field_selector=FIELD_SELECTORS.get(kind, ""))
+        listed = by_key(page.items)
+        outdated = [
+            _Mismatch(kind, key, body, version_of(body))
+            for key, body in listed.items()
             if before.get(key, -1) < version_of(body)
         ]
-        gone = [_Doubt(kind, k, None, v) for k, v in before.items() if k not in there]
-        return lacking + gone
+        deleted = [_Mismatch(kind, k, None, v) for k, v in before.items() if k not in listed]
+        return outdated + deleted
 
-    def _repair(self, doubt: _Doubt) -> bool:
-        """Return whether it still had to be repaired."""
-        version = self._mirror.versions(doubt.kind).get(doubt.key)
-        body = doubt.body
+    def _repair(self, mismatch: _Mismatch) -> bool:
+        """Return True if no watch event had settled the mismatch."""
+        version = self._state.versions(mismatch.kind).get(mismatch.key)
+        body = mismatch.body
         if body is None:
-            still = version == doubt.version
-            if still:
-                self._mirror.prune(doubt.kind, doubt.key, doubt.version)
-            return still
-        if version is not None and version >= doubt.version:
+            unsettled = version == mismatch.version
+            if unsettled:
+                self._state.delete_version(mismatch.kind, mismatch.key, mismatch.version)
+            return unsettled
+        if version is not None and version >= mismatch.version:
             return False
-        if version is None and not self._is_there(doubt):
+        if version is None and not self._exists(mismatch):
             return False
-        self._take(doubt.kind, body)
+        self._put(mismatch.kind, body)
         return True
 
-    def _is_there(self, doubt: _Doubt) -> bool:
-        """It may have been listed, watched and gone again meanwhile."""
-        now = self._store.list(doubt.kind, field_selector=SELECTORS.get(doubt.kind, ""))
-        return doubt.key in listed(now.items)
+    def _exists(self, mismatch: _Mismatch) -> bool:
+        """List again: the object may have been deleted since the first list."""
+        page = self._store.list(
+            mismatch.kind, field_selector=FIELD_SELECTORS.get(mismatch.kind, "")
+        )
+        return mismatch.key in by_key(page.items)
 
-    def _take(self, kind: Kind, body: Json) -> None:
+    def _put(self, kind: Kind, body: Json) -> None:
         try:
-            self._mirror.put(kind, body)
+            self._state.put(kind, body)
         except msgspec.ValidationError as error:
-            LOG.warning("an object does not fit its kind", extra={"error": str(error)})
+            LOG.warning(
+                "ignoring an object that does not match its schema", extra={"error": str(error)}
+            )

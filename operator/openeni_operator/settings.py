@@ -1,46 +1,43 @@
-"""Every setting of the operator, its default and its bounds, in one place; read once at start."""
+"""The operator's settings, with defaults and bounds, read once from the environment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
-CLOUDS_FILE: Final = "/etc/openstack/clouds.yaml"
+LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+DEFAULT_CLOUDS_FILE: Final = "/etc/openstack/clouds.yaml"
 
 
 class SettingsError(Exception):
-    """A setting is wrong; the text is one line that names the variable."""
+    """A setting is invalid; the message is one line that names the variable."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Durations in seconds, rates in calls a second."""
+    """Durations are in seconds, rates in calls per second."""
 
-    clouds_file: str = CLOUDS_FILE
+    clouds_file: str = DEFAULT_CLOUDS_FILE
     workers: int = 16
     resync: float = 300
     log_level: str = "INFO"
-    probe_port: int = 9441  # 0: no liveness endpoint
+    probe_port: int = 9441  # 0 disables the liveness endpoint
     cloud_timeout: float = 120  # an attach is synchronous and can take a minute on slow clouds
     cloud_writes: float = 5
     cloud_reads: float = 20
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
-    """Read the settings.
-
-    Raises SettingsError on the first wrong one.
-    """
+    """Read the settings. Raises SettingsError for the first invalid one."""
     default = Settings()
     reader = _Reader(environment)
     return Settings(
         clouds_file=environment.get("OPENENI_CLOUDS_FILE")
         or environment.get("OS_CLIENT_CONFIG_FILE")
         or default.clouds_file,
-        workers=reader.whole("OPENENI_WORKERS", default.workers, 1, 64),
+        workers=reader.integer("OPENENI_WORKERS", default.workers, 1, 64),
         resync=reader.number("OPENENI_RESYNC_SECONDS", default.resync, 5, 3600),
-        log_level=reader.one_of("OPENENI_LOG_LEVEL", default.log_level, LEVELS),
-        probe_port=reader.whole("OPENENI_PROBE_PORT", default.probe_port, 0, 65535),
+        log_level=reader.choice("OPENENI_LOG_LEVEL", default.log_level, LOG_LEVELS),
+        probe_port=reader.integer("OPENENI_PROBE_PORT", default.probe_port, 0, 65535),
         cloud_timeout=reader.number("OPENENI_CLOUD_TIMEOUT_SECONDS", default.cloud_timeout, 5, 600),
         cloud_writes=reader.number(
             "OPENENI_CLOUD_WRITES_PER_SECOND", default.cloud_writes, 0.1, 1000
@@ -67,13 +64,13 @@ class _Reader:
             )
         return value
 
-    def whole(self, name: str, default: int, low: int, high: int) -> int:
+    def integer(self, name: str, default: int, low: int, high: int) -> int:
         value = self.number(name, default, low, high)
         if value != int(value):
             raise SettingsError(f"{name} must be a whole number, not {value:g}")
         return int(value)
 
-    def one_of(self, name: str, default: str, allowed: tuple[str, ...]) -> str:
+    def choice(self, name: str, default: str, allowed: tuple[str, ...]) -> str:
         text = self.environment.get(name, "").strip().upper() or default
         if text not in allowed:
             raise SettingsError(f"{name} must be one of {', '.join(allowed)}, not {text!r}")

@@ -12,7 +12,6 @@ from openeni_crds.meta import Json, decode
 from openeni_crds.names import API_VERSION, ENIPOOLS, ENIS, GROUP, PODIPS, VERSION
 from openeni_crds.schema import MODELS
 from openeni_kube.client import KubeStore
-from openeni_kube.store import InvalidError
 from openeni_kube.wire import path_of
 from openeni_testing.objects import REPOSITORY, eni_body, podip_body, pool_body, unique
 
@@ -68,12 +67,11 @@ def test_the_schemas_defaults_are_the_models_defaults(real_store: KubeStore) -> 
     name = unique("pool")
     made = real_store.create(ENIPOOLS, pool_body(name))["spec"]
     assert made["cloud"] == "default"
-    assert made["selection"] == "OnRequest"
-    assert made["coolDown"] == "120s"
+    assert made["priority"] == 0
+    assert made["coolDown"] == "130s"
     assert made["reclaim"] == {"policy": "After", "after": "15m"}
     assert made["datapath"] == {"mode": "Veth", "metadataService": "Block"}
     assert made["capacity"] == {
-        "growth": "Auto",
         "addressesPerENI": 15,
         "maxENIsPerNode": 4,
         "minAvailable": 2,
@@ -83,9 +81,23 @@ def test_the_schemas_defaults_are_the_models_defaults(real_store: KubeStore) -> 
     real_store.delete(ENIPOOLS, name)
 
 
-def test_a_podip_is_deleted_with_its_pod_unless_it_says_otherwise(real_store: KubeStore) -> None:
-    made = real_store.create(PODIPS, podip_body(unique("pod")))
-    assert made["spec"]["retention"] == "Delete"
+def test_reclaim_needs_no_time_with_either_policy(real_store: KubeStore) -> None:
+    for policy in ("After", "Never"):
+        body = pool_body(unique("pool"))
+        body["spec"]["reclaim"] = {"policy": policy}
+        made = real_store.create(ENIPOOLS, body)["spec"]["reclaim"]
+        assert made == {"policy": policy, "after": "15m"}
+
+
+def test_a_pods_address_leads_to_its_podip(real_store: KubeStore) -> None:
+    name = unique("pod")
+    body = podip_body(name)
+    body["spec"] |= {"address": "10.98.7.77", "addressIPv6": "fd00::7:77"}
+    real_store.create(PODIPS, body)
+    for selector in ("spec.address=10.98.7.77", "spec.addressIPv6=fd00::7:77"):
+        (found,) = real_store.list(PODIPS, field_selector=selector).items
+        assert found["metadata"]["name"] == name
+    assert real_store.list(PODIPS, field_selector="spec.address=10.98.7.78").items == ()
 
 
 def test_fields_that_are_not_in_the_api_are_dropped(real_store: KubeStore) -> None:
@@ -94,35 +106,10 @@ def test_fields_that_are_not_in_the_api_are_dropped(real_store: KubeStore) -> No
     assert "phase" not in real_store.create(ENIPOOLS, body)["spec"]
 
 
-def test_a_pools_datapath_is_fixed_while_it_has_enis_and_free_before_and_after(
-    real_store: KubeStore,
-) -> None:
-    name = unique("pool")
-    real_store.create(ENIPOOLS, pool_body(name))
-    to_l2 = pool_body(name)
-    to_l2["spec"]["datapath"] = {"mode": "IPVlan", "ipvlan": {"mode": "L2"}}
-    real_store.apply(ENIPOOLS, to_l2, manager=MANAGER)
-    _enis(real_store, name, 1)
-    with pytest.raises(InvalidError, match=r"spec\.datapath.*while an ENIS of the pool exists"):
-        real_store.apply(ENIPOOLS, pool_body(name), manager=MANAGER)
-    to_l2["spec"]["coolDown"] = "60s"
-    assert real_store.apply(ENIPOOLS, to_l2, manager=MANAGER)["spec"]["coolDown"] == "60s"
-    _enis(real_store, name, 0)
-    real_store.apply(ENIPOOLS, pool_body(name), manager=MANAGER)
-
-
-def _enis(store: KubeStore, pool: str, count: int) -> None:
-    status = {"metadata": {"name": pool}, "status": {"enis": count}}
-    store.apply(ENIPOOLS, status, manager=MANAGER, subresource="status")
-
-
-def test_the_operator_may_change_how_many_addresses_and_what_retires(
-    real_store: KubeStore,
-) -> None:
+def test_the_operator_may_change_what_retires(real_store: KubeStore) -> None:
     name = unique("eni")
     real_store.create(ENIS, eni_body(name))
     more: list[Json] = [
-        {"op": "replace", "path": "/spec/addresses", "value": 20},
         {"op": "add", "path": "/spec/retiring", "value": ["10.98.0.5", "fd00::5"]},
     ]
     assert real_store.patch(ENIS, name, more)["metadata"]["generation"] == 2
@@ -151,20 +138,20 @@ def test_kubectl_get_enipool_tells_the_pools_story(real_store: KubeStore) -> Non
     real_store.create(ENIPOOLS, pool_body(name))
     status = {
         "conditions": [ready("True")],
-        "mode": "IPVlanL3S",
-        "growth": "Static",
-        "nodes": 2,
-        "enis": 3,
-        "addresses": {"total": 45, "granted": 7, "available": 36, "cooling": 1, "retiring": 1},
+        "datapathMode": "IPVlanL3S",
+        "nodeCounts": {"selected": 2, "served": 2},
+        "eniCount": 3,
+        "freeCount": 900,
+        "addressCounts": {"total": 45, "granted": 7, "available": 36, "cooling": 1, "retiring": 1},
     }
     body = {"metadata": {"name": name}, "status": status}
     real_store.apply(ENIPOOLS, body, manager=MANAGER, subresource="status")
     names, ((*cells, age),) = table(real_store, path_of(ENIPOOLS, name))
     assert names == [
-        *["Name", "Mode", "Growth", "Nodes", "ENIs"],
-        *["Addresses", "Granted", "Available", "Ready", "Age"],
+        *["Name", "Mode", "Nodes", "ENIs", "Addresses", "Granted", "Available", "Cooling"],
+        *["Ready", "Reason", "Age"],
     ]
-    assert cells == [name, "IPVlanL3S", "Static", 2, 3, 45, 7, 36, "True"]
+    assert cells == [name, "IPVlanL3S", 2, 3, 45, 7, 36, 1, "True", "Ready"]
     assert age
 
 

@@ -1,109 +1,134 @@
-"""Which pool serves a pod: one table, since operator and agent must read it the same way."""
+"""Which pool serves a pod: one table, since operator and agent must decide alike."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import Json, decode
 from openeni_crds.names import ANNOTATION_POOL
-from openeni_crds.selection import NoPool, PodTraits, choose_pool, default_pool, selects
+from openeni_crds.selection import (
+    NodeTraits,
+    NoPool,
+    PodTraits,
+    choose_pool,
+    selects_node,
+    server_of,
+    serves,
+)
 from openeni_testing.objects import pool_body
 
 DB: Json = {"matchLabels": {"tier": "db"}}
 TEAM: Json = {"matchLabels": {"team": "a"}}
-EVERYTHING: Json = {}
+EVERY: Json = {}
+GPU: Json = {"matchLabels": {"gpu": "yes"}}
+DATABASE = {"tier": "db"}
+NODE = NodeTraits({"kubernetes.io/os": "linux"}, "6a2c5b0e")
 
 
-def pool(name: str, minute: int = 0, **spec: object) -> ENIPool:
-    """A pool that was made in that minute."""
+def pool(name: str, minute: int = 0, *, deleting: bool = False, **spec: object) -> ENIPool:
+    """Return a pool that was made in that minute."""
     body = pool_body(name)
     body["metadata"]["creationTimestamp"] = f"2026-01-01T00:{minute:02}:00Z"
+    if deleting:
+        body["metadata"]["deletionTimestamp"] = "2026-01-02T00:00:00Z"
     body["spec"] |= spec
     return decode(body, ENIPool)
 
 
 def pod(*, pool: str = "", labels: Json | None = None, team: str = "") -> PodTraits:
     annotations = {ANNOTATION_POOL: pool} if pool else {}
-    return PodTraits(labels or {}, annotations, {"team": team} if team else {})
+    return PodTraits("shop", labels or {}, annotations, {"team": team} if team else {})
 
 
-DEFAULT = pool("default", selection="Default")
+ALL = pool("all", podSelector=EVERY, priority=-10)
 BY_POD = pool("by-pod", podSelector=DB)
-BY_NAMESPACE = pool("by-namespace", namespaceSelector=TEAM)
-BY_BOTH = pool("by-both", podSelector=DB, namespaceSelector=TEAM)
-PLAIN = pool("plain")
-DATABASE = {"tier": "db"}
+TENANT = pool("tenant", namespaceSelector=TEAM, podSelector=EVERY)
+ON_REQUEST = pool("on-request")
+TENANT_ON_REQUEST = pool("tenant-on-request", namespaceSelector=TEAM)
+
+CASES: list[tuple[str, PodTraits, list[ENIPool], str]] = [
+    ("the named pool, whatever selects the pod",
+     pod(pool="on-request", labels=DATABASE), [ALL, BY_POD, ON_REQUEST], "on-request"),
+    ("a named pool that is not there is not replaced by a guess",
+     pod(pool="gone", labels=DATABASE), [ALL, BY_POD], "there is no ENIPool 'gone'"),
+    ("a name goes round no namespaceSelector",
+     pod(pool="tenant"), [ALL, TENANT], "does not permit pods of namespace 'shop'"),
+    ("a permitted namespace may name the pool",
+     pod(pool="tenant-on-request", team="a"), [ALL, TENANT_ON_REQUEST], "tenant-on-request"),
+    ("a named pool that is being deleted",
+     pod(pool="old"), [ALL, pool("old", deleting=True)], "ENIPool 'old' is being deleted"),
+    ("a named pool of other nodes",
+     pod(pool="gpu"), [ALL, pool("gpu", nodeSelector=GPU)], "'gpu' does not serve this node"),
+    ("the higher priority",
+     pod(labels=DATABASE), [ALL, BY_POD], "by-pod"),
+    ("the lower priority where the higher does not match",
+     pod(), [ALL, BY_POD], "all"),
+    ("a pool of the pod's namespace",
+     pod(team="a"), [ALL, TENANT], "tenant"),
+    ("not a pool of another namespace",
+     pod(), [ALL, TENANT], "all"),
+    ("both selectors must match",
+     pod(team="a"), [ALL, pool("both", podSelector=DB, namespaceSelector=TEAM)], "all"),
+    ("a namespaceSelector alone selects nobody unasked",
+     pod(team="a"), [ALL, TENANT_ON_REQUEST], "all"),
+    ("no podSelector selects nobody unasked",
+     pod(), [ON_REQUEST], "none of the ENIPools of this node (on-request) selects this pod"),
+    ("a pool of other nodes is passed over",
+     pod(), [ALL, pool("gpu", podSelector=EVERY, nodeSelector=GPU)], "all"),
+    ("a pool that is being deleted is passed over",
+     pod(), [ALL, pool("old", podSelector=EVERY, deleting=True)], "all"),
+    ("the oldest of one priority",
+     pod(), [pool("a", 2, podSelector=EVERY), pool("z", 1, podSelector=EVERY)], "z"),
+    ("of one second, the first by name",
+     pod(), [pool("b", podSelector=EVERY), pool("a", podSelector=EVERY)], "a"),
+    ("priority before age",
+     pod(), [pool("old", 1, podSelector=EVERY), pool("new", 2, podSelector=EVERY, priority=1)],
+     "new"),
+    ("no pools at all", pod(), [], "no ENIPool serves this node"),
+    ("no pool that stays", pod(), [pool("old", podSelector=EVERY, deleting=True)],
+     "no ENIPool serves this node (old: being deleted)"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("facts", "pools", "chosen"),
-    [
-        pytest.param(
-            pod(pool="plain", labels=DATABASE),
-            [DEFAULT, BY_POD, PLAIN],
-            "plain",
-            id="the annotation decides against every selector",
-        ),
-        pytest.param(
-            pod(pool="gone", labels=DATABASE),
-            [DEFAULT, BY_POD],
-            "there is no ENIPool 'gone'",
-            id="an annotation that names no pool is not replaced by a guess",
-        ),
-        pytest.param(
-            pod(labels=DATABASE), [DEFAULT, BY_POD], "by-pod", id="a selector before the Default"
-        ),
-        pytest.param(pod(), [DEFAULT, BY_POD], "default", id="the Default where none matches"),
-        pytest.param(
-            pod(team="a"), [DEFAULT, BY_NAMESPACE], "by-namespace", id="a namespace's labels"
-        ),
-        pytest.param(
-            pod(labels=DATABASE), [DEFAULT, BY_BOTH], "default", id="both selectors must match"
-        ),
-        pytest.param(
-            pod(labels=DATABASE, team="a"), [DEFAULT, BY_BOTH], "by-both", id="and then it is that"
-        ),
-        pytest.param(
-            pod(labels=DATABASE),
-            [pool("a-younger", 2, podSelector=DB), pool("z-older", 1, podSelector=DB)],
-            "z-older",
-            id="the oldest of those that match",
-        ),
-        pytest.param(
-            pod(labels=DATABASE),
-            [pool("b", podSelector=DB), pool("a", podSelector=DB)],
-            "a",
-            id="of one second, the first by name",
-        ),
-        pytest.param(
-            pod(),
-            [pool("a-younger", 2, selection="Default"), pool("z-older", 1, selection="Default")],
-            "z-older",
-            id="the oldest Default is in force",
-        ),
-        pytest.param(
-            pod(labels=DATABASE), [PLAIN], "create a Default pool", id="no selector is no match"
-        ),
-        pytest.param(
-            pod(), [pool("all", podSelector=EVERYTHING)], "all", id="an empty selector is every pod"
-        ),
-        pytest.param(pod(), [], "no ENIPool selects this pod", id="no pools at all"),
-    ],
+    ("facts", "pools", "chosen"), [pytest.param(*rest, id=what) for what, *rest in CASES]
 )
 def test_a_pods_pool(facts: PodTraits, pools: list[ENIPool], chosen: str) -> None:
     """Whatever the order in which the pools are given."""
     for seed in range(4):
-        found = choose_pool(facts, random.Random(seed).sample(pools, len(pools)))  # noqa: S311
+        found = choose_pool(facts, NODE, random.Random(seed).sample(pools, len(pools)))  # noqa: S311
         if isinstance(found, NoPool):
             assert chosen in found.why
         else:
             assert found.name == chosen
 
 
-def test_a_pool_without_selectors_selects_nothing_by_itself() -> None:
-    assert not selects(DEFAULT, pod(labels=DATABASE, team="a"))
+def test_nothing_serves_a_node_that_is_no_server() -> None:
+    elsewhere = replace(NODE, server_id="")
+    assert not selects_node(ALL, elsewhere)
+    found = choose_pool(pod(), elsewhere, [ALL])
+    assert isinstance(found, NoPool)
+    assert "no ENIPool serves this node" in found.why
 
 
-def test_without_a_default_pool_there_is_none() -> None:
-    assert default_pool([PLAIN, BY_POD]) is None
+def test_a_pool_that_is_being_deleted_still_selects_its_nodes_but_serves_no_pod() -> None:
+    old = pool("old", deleting=True)
+    assert selects_node(old, NODE)
+    assert not serves(old, NODE)
+
+
+@pytest.mark.parametrize(
+    ("provider_id", "server"),
+    [
+        ("openstack:///6a2c5b0e", "6a2c5b0e"),
+        ("openstack://RegionOne/6a2c5b0e", "6a2c5b0e"),
+        ("", ""),
+        ("aws:///eu-central-1a/i-0123", ""),
+        ("openstack:///", ""),
+        ("openstack:///a/b", ""),
+    ],
+)
+def test_a_nodes_server_is_named_by_its_provider_id(provider_id: str, server: str) -> None:
+    assert server_of(provider_id) == server

@@ -36,7 +36,7 @@ class Told:
         self.objects.append(body)
 
     def create(self, name: str) -> Json:
-        """Create an ENIS and wait until that is told."""
+        """Create an ENI and wait until that is told."""
         made = self.store.create(ENIS, eni_body(name, node=self.node))
         wait_for(lambda: ("change", name) in self.words, f"{name} is told")
         return made

@@ -19,7 +19,7 @@ from openeni_kube.store import (
     Store,
     WatchEvent,
 )
-from openeni_testing.objects import eni_body, podip_body, pool_body, status_of, unique
+from openeni_testing.objects import eni_body, podip_body, pool_body, port_status, status_of, unique
 from openeni_testing.store.memory import MemoryStore
 from openeni_testing.waiting import wait_for
 
@@ -82,7 +82,7 @@ def test_defaults_are_filled_in(store: Store) -> None:
 
 
 def test_a_status_given_at_creation_is_dropped(store: Store) -> None:
-    made = store.create(ENIS, eni_body(unique("eni")) | {"status": {"state": "Ready"}})
+    made = store.create(ENIS, eni_body(unique("eni")) | {"status": {"port": port_status("Ready")}})
     assert "status" not in made
 
 
@@ -127,7 +127,7 @@ def test_items_of_built_in_lists_say_what_they_are(store: Store) -> None:
 def test_a_patch_whose_test_fails_is_invalid_and_changes_nothing(store: Store, eni: Json) -> None:
     name = eni["metadata"]["name"]
     operations: list[Json] = [
-        {"op": "test", "path": "/spec/pool", "value": "another"},
+        {"op": "test", "path": "/spec/poolName", "value": "another"},
         {"op": "add", "path": "/spec/retiring", "value": ["10.98.0.5"]},
     ]
     with pytest.raises(InvalidError):
@@ -142,7 +142,9 @@ def test_a_patch_of_a_missing_place_is_invalid(store: Store, eni: Json) -> None:
 
 def test_a_patch_that_tests_an_old_version_fails(store: Store, eni: Json) -> None:
     name = eni["metadata"]["name"]
-    store.apply(ENIS, status_of(name, state="a"), manager=OPERATOR, subresource="status")
+    store.apply(
+        ENIS, status_of(name, port=port_status("a")), manager=OPERATOR, subresource="status"
+    )
     version = eni["metadata"]["resourceVersion"]
     operations: list[Json] = [
         {"op": "test", "path": "/metadata/resourceVersion", "value": version},
@@ -198,7 +200,9 @@ def test_a_watch_tells_what_happened_since_a_version_in_order(store: Store) -> N
     node, name = unique("node"), unique("eni")
     version = store.list(ENIS).resource_version
     store.create(ENIS, eni_body(name, node=node))
-    store.apply(ENIS, status_of(name, state="a"), manager=OPERATOR, subresource="status")
+    store.apply(
+        ENIS, status_of(name, port=port_status("a")), manager=OPERATOR, subresource="status"
+    )
     store.delete(ENIS, name)
     seen = collected(store, version, lambda s: len(s) > 2, field_selector=f"spec.nodeName={node}")
     assert [e.type for e in seen] == ["ADDED", "MODIFIED", "DELETED"]

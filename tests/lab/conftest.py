@@ -1,4 +1,4 @@
-"""Labs of the tests' own, in folders of theirs: one with wires alone, one with OpenStack."""
+"""Labs for tests, in temporary folders: one with a network only, one with OpenStack."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Tests that must run where the lab's OpenStack is: taken there, in a lab with nothing else."""
+"""Run the tests marked `inside` in a lab that has only OpenStack."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from openeni_lab.cloud.openstack import client_environment
+from openeni_lab.cloud.access import client_environment
 from openeni_testing.lab.small_lab import SmallLab
 
 pytestmark = [pytest.mark.root, pytest.mark.cloud]

@@ -1,4 +1,4 @@
-"""The command line, and that a lab leaves nothing, however it was ended."""
+"""The command line; and a lab leaves nothing, however it ends."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 import pytest
 
-from openeni_lab.hypervisor.network import Network
+from openeni_lab.hypervisor.network import LabNetwork
 from openeni_lab.lab import Lab
 from openeni_lab.layout import Layout
 from openeni_lab.machine import enclosure
@@ -34,7 +34,7 @@ def cli(*words: str, seconds: float = 120) -> "subprocess.CompletedProcess[str]"
 
 @pytest.fixture
 def lab() -> Generator[Layout]:
-    """No lab yet; whatever is made under this name is gone afterwards."""
+    """Return the name of a lab that does not exist, and remove it afterwards."""
     made = Layout(NAME)
     yield made
     assert cli("down", "--name", NAME).returncode == 0
@@ -79,14 +79,14 @@ def test_a_missing_lab_goes_down_quietly() -> None:
 KILLED_UP = """
 import itertools, os, signal, sys, threading
 from openeni_lab.machine import steps
-from openeni_lab.lab import Kind, Lab
+from openeni_lab.lab import NodeKind, Lab
 from openeni_lab.layout import Layout
-from openeni_lab.progress import Lines
+from openeni_lab.progress import LogProgress
 
-lab = Lab(Layout(sys.argv[1], node_count=1), Kind.NAMESPACE)
+lab = Lab(Layout(sys.argv[1], node_count=1), NodeKind.NAMESPACE)
 at, victim = int(sys.argv[2]), sys.argv[3]
 begun = itertools.count(1)
-make_true = steps._make_true
+complete = steps._complete
 
 def kill():
     os.kill(lab.machine.pid() if victim == "init" else os.getpid(), signal.SIGKILL)
@@ -95,15 +95,15 @@ def killed(step, progress):
     if next(begun) == at:
         print(step.name, flush=True)
         threading.Timer(0.05, kill).start()
-    make_true(step, progress)
+    complete(step, progress)
 
-steps._make_true = killed
-lab.up(Lines())
+steps._complete = killed
+lab.up(LogProgress())
 """
 
 
 def killed_up(number: int, victim: str) -> tuple[bool, str]:
-    """Returns whether somebody was killed, and words for the failure that may follow."""
+    """Return True if a process was killed, and a text for the failure that may follow."""
     up = subprocess.run(
         [sys.executable, "-c", KILLED_UP, NAME, str(number), victim],
         capture_output=True,
@@ -126,10 +126,10 @@ def assert_down_leaves_nothing(lab: Layout, before: dict[str, object], where: st
 
 @pytest.mark.cluster
 def test_a_lab_killed_at_any_step_before_its_cloud_leaves_what_down_removes(lab: Layout) -> None:
-    """By turns it is `up` that is killed, whose lab goes on until `down`, and the lab's init."""
+    """Kill in turn `up`, whose lab lives on until `down`, and the lab's init."""
     before = machine_facts(NAME)
     made = Lab(lab)
-    steps = [*Network(lab, made.machine).steps(), *made.control_plane.started()]
+    steps = [*LabNetwork(lab, made.machine).steps(), *made.control_plane.started()]
     for number in range(1, len(steps) + 2):  # the first starts the init
         victim = "init" if number > 1 and number % 2 else "up"
         killed, where = killed_up(number, victim)
@@ -140,7 +140,7 @@ def test_a_lab_killed_at_any_step_before_its_cloud_leaves_what_down_removes(lab:
 @pytest.mark.cluster
 @pytest.mark.cloud
 def test_an_up_killed_at_every_step_goes_on_and_its_lab_leaves_nothing(lab: Layout) -> None:
-    """Every step there is, the nodes' too: until an `up` has no further one. The init is killed."""
+    """Kill the init at every step, including the nodes', until an `up` has no further step."""
     before = machine_facts(NAME)
     killed, number = True, 0
     while killed:
@@ -152,7 +152,7 @@ def test_an_up_killed_at_every_step_goes_on_and_its_lab_leaves_nothing(lab: Layo
 
 
 def test_a_running_lab_is_told_apart_from_what_is_asked(lab: Layout) -> None:
-    """The lab was made with other nodes: `up` says so instead of mixing them."""
+    """`up` refuses to change the nodes of an existing lab."""
     bare_lab.start(lab)
     (lab.state / "lab.json").write_text('{"nodes": 3, "kind": "namespace"}')
     done = cli("up", "--kind=namespace", "--name", NAME)

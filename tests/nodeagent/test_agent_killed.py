@@ -1,8 +1,8 @@
-"""kill -9 of the agent at random instants while pods come and go: nothing is lost or doubled.
+"""kill -9 of the agent at random instants while pods come and go: nothing is lost or granted twice.
 
-The agent is a process of its own; the cluster is this process's memory, the kernel a file that
-survives it. What is compared at the end are four accounts: the runtime's (which containers live),
-the kernel's, the PodIPs and the ENI's counts.
+The agent is a separate process; the cluster is in this process's memory, the kernel in a file that
+survives the agent. Finally the runtime's living containers, the kernel, the PodIPs and the ENI's
+counts are compared.
 """
 
 import os
@@ -20,8 +20,8 @@ from openeni_crds.conditions import Type, is_true
 from openeni_crds.meta import decode
 from openeni_crds.podip import PodIP
 from openeni_testing.agent import node_objects
-from openeni_testing.agent.wiring import MemoryWiring
-from openeni_testing.agent.world import AgentWorld, environment
+from openeni_testing.agent.host import AgentHost, environment
+from openeni_testing.agent.memory_datapath import MemoryDatapath
 from openeni_testing.store.remote import serve
 from openeni_testing.waiting import wait_for
 
@@ -31,11 +31,11 @@ COUNT = 30
 
 
 class AgentProcess:
-    """The agent, again and again."""
+    """The agent as a process that can be killed and started again."""
 
-    def __init__(self, world: AgentWorld) -> None:
-        self._world = world
-        self._log = (world.folder / "agent.log").open("ab")
+    def __init__(self, host: AgentHost) -> None:
+        self._host = host
+        self._log = (host.folder / "agent.log").open("ab")
         self._process = self._start()
 
     def kill_and_start(self) -> None:
@@ -49,13 +49,13 @@ class AgentProcess:
         self._log.close()
 
     def log(self) -> str:
-        return (self._world.folder / "agent.log").read_text()
+        return (self._host.folder / "agent.log").read_text()
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        variables = os.environ | environment(self._world.folder, self._world.executable)
+        variables = os.environ | environment(self._host.folder, self._host.executable)
         variables["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         return subprocess.Popen(
-            [sys.executable, "-m", "openeni_testing.agent.process", str(self._world.folder)],
+            [sys.executable, "-m", "openeni_testing.agent.process", str(self._host.folder)],
             env=variables,
             stdout=self._log,
             stderr=self._log,
@@ -63,19 +63,19 @@ class AgentProcess:
 
 
 @pytest.fixture
-def world(tmp_path: Path, executable: Path) -> AgentWorld:
-    made = AgentWorld(tmp_path, executable)
-    made.wiring = MemoryWiring(node_objects.mac(0), file=tmp_path / "kernel.json")
-    made.furnish(count=COUNT, cool_down="1s")
+def host(tmp_path: Path, executable: Path) -> AgentHost:
+    made = AgentHost(tmp_path, executable)
+    made.datapath = MemoryDatapath(node_objects.mac(0), file=tmp_path / "kernel.json")
+    made.create_objects(count=COUNT, cool_down="1s")
     serve(made.store, tmp_path / "store.sock")
     return made
 
 
 class Pods:
-    """What a kubelet does: start, end, ask again when it failed."""
+    """Starts and ends pods as a kubelet does, and retries what failed."""
 
-    def __init__(self, world: AgentWorld) -> None:
-        self.world = world
+    def __init__(self, host: AgentHost) -> None:
+        self.host = host
         self.stopping = threading.Event()
         self.alive: dict[str, str] = {}  # container -> address
         self.wrong: list[str] = []
@@ -92,7 +92,7 @@ class Pods:
             thread.join(120)
 
     def beyond(self, done: int) -> bool:
-        """Whether more pods than that have been started by now."""
+        """Return True if more pods than that have been started."""
         return self.done > done
 
     def _work(self, number: int) -> None:
@@ -108,8 +108,8 @@ class Pods:
                 return
 
     def _one(self, name: str, container: str, *, keep: bool) -> None:
-        uid = node_objects.make_pod(self.world.store, name)
-        runtime = self.world.runtime(container, deadline=60)
+        uid = node_objects.make_pod(self.host.store, name)
+        runtime = self.host.runtime(container, deadline=60)
         answer = runtime.call("ADD", container, uid, name)
         if answer.code == 0:
             self.alive[container] = answer.address
@@ -118,15 +118,15 @@ class Pods:
                 return
         elif answer.error != 11:
             self.wrong.append(f"{name}: {answer}")
-        self.world.store.delete(names.PODS, name, "default")
+        self.host.store.delete(names.PODS, name, "default")
         ended = runtime.call("DEL", container)
         if ended.code:
             self.wrong.append(f"{name}: {ended}")
         self.alive.pop(container, None)
 
 
-def podips(world: AgentWorld) -> dict[str, str]:
-    found = [decode(body, PodIP) for body in world.store.list(names.PODIPS).items]
+def podips(host: AgentHost) -> dict[str, str]:
+    found = [decode(body, PodIP) for body in host.store.list(names.PODIPS).items]
     return {
         p.spec.container_id: p.spec.addresses[0]
         for p in found
@@ -134,12 +134,12 @@ def podips(world: AgentWorld) -> dict[str, str]:
     }
 
 
-def test_killed_at_twenty_instants_every_account_agrees(world: AgentWorld) -> None:
+def test_killed_at_twenty_instants_every_account_agrees(host: AgentHost) -> None:
     dice = random.Random(3)  # noqa: S311 - no secret
-    agent = AgentProcess(world)
-    pods = Pods(world)
+    agent = AgentProcess(host)
+    pods = Pods(host)
     try:
-        wait_for((world.folder / "conf" / "10-openeni.conflist").exists, "the agent serves")
+        wait_for((host.folder / "conf" / "10-openeni.conflist").exists, "the agent serves")
         pods.start()
         for number in range(KILLS):
             if number % 2:  # the others meet it while it starts
@@ -148,41 +148,41 @@ def test_killed_at_twenty_instants_every_account_agrees(world: AgentWorld) -> No
             agent.kill_and_start()
         pods.stop()
         assert pods.wrong == []
-        wait_for(lambda: world.wiring.owners() == _by_address(pods), "the kernel agrees")
-        wait_for(lambda: podips(world) == pods.alive, "the PodIPs agree")
-        wait_for(lambda: world.node_status().granted == len(pods.alive), "counts agree")
+        wait_for(lambda: host.datapath.owners() == _by_address(pods), "the kernel agrees")
+        wait_for(lambda: podips(host) == pods.alive, "the PodIPs agree")
+        wait_for(lambda: host.node_status().granted == len(pods.alive), "counts agree")
         for container in list(pods.alive):
-            world.delete(container)
-        wait_for(lambda: world.wiring.owners() == {}, "the kernel is empty")
-        wait_for(lambda: podips(world) == {}, "no PodIP is left")
+            host.delete(container)
+        wait_for(lambda: host.datapath.owners() == {}, "the kernel is empty")
+        wait_for(lambda: podips(host) == {}, "no PodIP is left")
     finally:
         pods.stop()
         agent.stop()
-    assert "ImpossibleWorld" not in agent.log()
+    assert "InvariantError" not in agent.log()
     assert "Traceback" not in agent.log()
 
 
-def test_of_two_agents_the_second_waits_until_the_first_has_ended(world: AgentWorld) -> None:
-    first = AgentProcess(world)
+def test_of_two_agents_the_second_waits_until_the_first_has_ended(host: AgentHost) -> None:
+    first = AgentProcess(host)
     try:
-        wait_for((world.folder / "conf" / "10-openeni.conflist").exists, "the first serves")
-        second = AgentProcess(world)
+        wait_for((host.folder / "conf" / "10-openeni.conflist").exists, "the first serves")
+        second = AgentProcess(host)
         wait_for(lambda: "waiting for it to end" in second.log(), "the second waits")
-        world.add("one", "c1")
+        host.add("one", "c1")
     finally:
         first.stop()
     try:
-        world.add("two", "c2")
-        assert len(world.wiring.owners()) == 2
+        host.add("two", "c2")
+        assert len(host.datapath.owners()) == 2
     finally:
         second.stop()
 
 
-def test_an_agent_that_waits_for_another_ends_when_it_is_told_to(world: AgentWorld) -> None:
-    first = AgentProcess(world)
+def test_an_agent_that_waits_for_another_ends_on_sigterm(host: AgentHost) -> None:
+    first = AgentProcess(host)
     try:
-        wait_for((world.folder / "conf" / "10-openeni.conflist").exists, "the first serves")
-        second = AgentProcess(world)
+        wait_for((host.folder / "conf" / "10-openeni.conflist").exists, "the first serves")
+        second = AgentProcess(host)
         wait_for(lambda: "waiting for it to end" in second.log(), "the second waits")
         second.stop()
     finally:

@@ -1,4 +1,4 @@
-"""What holds when the agent, the API server or the journal goes away and comes back."""
+"""The agent, the API server or the journal is lost and returns."""
 
 import time
 from dataclasses import replace
@@ -11,276 +11,276 @@ from openeni_crds.conditions import Type
 from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.cni import frame
 from openeni_testing.agent import node_objects
-from openeni_testing.agent.world import AgentWorld
+from openeni_testing.agent.host import AgentHost
 from openeni_testing.objects import podip_body
 from openeni_testing.waiting import wait_for
 
 
 @pytest.fixture
-def world(tmp_path: Path, executable: Path) -> AgentWorld:
-    world = AgentWorld(tmp_path, executable)
-    world.furnish()
-    return world
+def host(tmp_path: Path, executable: Path) -> AgentHost:
+    host = AgentHost(tmp_path, executable)
+    host.create_objects()
+    return host
 
 
 def forgotten(agent: Agent, uid: str) -> None:
     wait_for(lambda: not agent.knows_pod(uid), "the watch has told of the pod's end")
 
 
-def test_a_restarted_agent_knows_its_grants_and_touches_no_running_pod(world: AgentWorld) -> None:
-    with world.agent():
-        uid = node_objects.make_pod(world.store, "web")
-        first = world.runtime("c1").call("ADD", "c1", uid, "web")
-    adds = world.wiring.adds
-    with world.agent() as agent:
-        wait_for(agent.filled, "the agent serves")
-        wait_for(lambda: world.said(Type.LINK_READY).reason == "LinkUp", "link")
-        assert world.wiring.adds == adds
-        again = world.runtime("c1").call("ADD", "c1", uid, "web")
+def test_a_restarted_agent_knows_its_grants_and_touches_no_running_pod(host: AgentHost) -> None:
+    with host.agent():
+        uid = node_objects.make_pod(host.store, "web")
+        first = host.runtime("c1").call("ADD", "c1", uid, "web")
+    adds = host.datapath.adds
+    with host.agent() as agent:
+        wait_for(agent.synced, "the agent serves")
+        wait_for(lambda: host.condition(Type.LINK_READY).reason == "LinkUp", "link")
+        assert host.datapath.adds == adds
+        again = host.runtime("c1").call("ADD", "c1", uid, "web")
         assert again.body == first.body
-        assert world.add("other", "c2") != first.address
-        world.delete("c1")
-        assert list(world.wiring.owners().values()) == ["c2"]
+        assert host.add("other", "c2") != first.address
+        host.delete("c1")
+        assert list(host.datapath.owners().values()) == ["c2"]
 
 
-def test_a_cool_down_goes_on_over_a_restart(world: AgentWorld) -> None:
-    with world.agent():
-        address = world.add("web", "c1")
-        world.delete("c1")
-    with world.agent():
-        others = {world.add("a", "c2"), world.add("b", "c3")}
+def test_a_cool_down_survives_a_restart(host: AgentHost) -> None:
+    with host.agent():
+        address = host.add("web", "c1")
+        host.delete("c1")
+    with host.agent():
+        others = {host.add("a", "c2"), host.add("b", "c3")}
         assert others == set(node_objects.addresses(3)) - {address}
-        wait_for(lambda: world.node_status().granted == 2, "only living pods count")
-        assert world.node_status().cooling == 1
-        uid = node_objects.make_pod(world.store, "late")
-        answer = world.runtime("c4", deadline=3).call("ADD", "c4", uid, "late")
+        wait_for(lambda: host.node_status().granted == 2, "only living pods count")
+        assert host.node_status().cooling == 1
+        uid = node_objects.make_pod(host.store, "late")
+        answer = host.runtime("c4", deadline=3).call("ADD", "c4", uid, "late")
         assert answer.error == 11
 
 
-def test_dels_of_pods_that_ended_meanwhile_are_done_before_it_listens(world: AgentWorld) -> None:
-    with world.agent():
-        world.add("web", "c1")
-        world.ready_podip("web")
-    world.delete("c1")
-    assert world.wiring.owners() != {}
-    with world.agent():
-        assert world.wiring.owners() == {}
-        assert list(world.settings.queue.iterdir()) == []
-        wait_for(lambda: world.podip("web") is None, "the PodIP is gone")
+def test_queued_dels_run_before_the_agent_listens(host: AgentHost) -> None:
+    with host.agent():
+        host.add("web", "c1")
+        host.ready_podip("web")
+    host.delete("c1")
+    assert host.datapath.owners() != {}
+    with host.agent():
+        assert host.datapath.owners() == {}
+        assert list(host.settings.queue.iterdir()) == []
+        wait_for(lambda: host.podip("web") is None, "the PodIP is gone")
 
 
-def test_a_del_that_was_queued_while_the_agent_came_is_done_too(
-    world: AgentWorld, monkeypatch: pytest.MonkeyPatch
+def test_a_del_that_is_queued_after_the_start_runs_too(
+    host: AgentHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("openeni_nodeagent.attachments.del_queue.PERIOD_SECONDS", 0.2)
-    with world.agent() as agent:
-        wait_for(agent.filled, "the agent serves")
-        world.add("web", "c1")
-        nowhere = replace(world.runtime("c1"), run=world.folder / "elsewhere")
+    with host.agent() as agent:
+        wait_for(agent.synced, "the agent serves")
+        host.add("web", "c1")
+        nowhere = replace(host.runtime("c1"), run=host.folder / "elsewhere")
         assert nowhere.call("DEL", "c1").code == 0
         (file,) = (nowhere.run / "queue").iterdir()
-        file.rename(world.settings.queue / file.name)
-        wait_for(lambda: world.wiring.owners() == {}, "the queued DEL is done")
+        file.rename(host.settings.queue / file.name)
+        wait_for(lambda: host.datapath.owners() == {}, "the queued DEL is done")
 
 
-def test_a_queued_del_older_than_the_grant_was_not_meant(world: AgentWorld) -> None:
-    with world.agent():
-        address = world.add("web", "c1")
+def test_a_queued_del_that_is_older_than_the_grant_is_ignored(host: AgentHost) -> None:
+    with host.agent():
+        address = host.add("web", "c1")
     request = frame.encode_request(
         {"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0"},
         b'{"cniVersion":"1.1.0","name":"openeni"}',
         deadline=1,
     )
     old = int((time.clock_gettime(time.CLOCK_BOOTTIME) - 3600) * 1000)
-    (world.settings.queue / f"{old:020d}-1.del").write_bytes(request)
-    (world.settings.queue / f"{old:020d}-2.del").write_bytes(request[:-3])
-    with world.agent():
-        assert world.wiring.owners() == {address: "c1"}
-        assert list(world.settings.queue.iterdir()) == []
+    (host.settings.queue / f"{old:020d}-1.del").write_bytes(request)
+    (host.settings.queue / f"{old:020d}-2.del").write_bytes(request[:-3])
+    with host.agent():
+        assert host.datapath.owners() == {address: "c1"}
+        assert list(host.settings.queue.iterdir()) == []
 
 
-def test_with_the_api_server_away_warm_pods_start_and_end_and_are_told_later(
-    world: AgentWorld,
+def test_with_the_api_server_away_warm_pods_start_and_end_and_podips_follow_later(
+    host: AgentHost,
 ) -> None:
-    with world.agent() as agent:
-        wait_for(lambda: world.node_status().available == 3, "the ENI is ready")
-        uid = node_objects.make_pod(world.store, "web")
+    with host.agent() as agent:
+        wait_for(lambda: host.node_status().available == 3, "the ENI is ready")
+        uid = node_objects.make_pod(host.store, "web")
         wait_for(lambda: agent.knows_pod(uid), "the watch has shown the pod")
-        world.store.set_outage(outage=True)
-        answer = world.runtime("c1").call("ADD", "c1", uid, "web")
+        host.store.set_outage(outage=True)
+        answer = host.runtime("c1").call("ADD", "c1", uid, "web")
         assert answer.code == 0
-        world.store.set_outage(outage=False)
-        world.ready_podip("web")
-        world.store.set_outage(outage=True)
-        world.delete("c1")
-        assert world.wiring.owners() == {}
-        world.store.set_outage(outage=False)
-        wait_for(lambda: world.podip("web") is None, "the end is told")
+        host.store.set_outage(outage=False)
+        host.ready_podip("web")
+        host.store.set_outage(outage=True)
+        host.delete("c1")
+        assert host.datapath.owners() == {}
+        host.store.set_outage(outage=False)
+        wait_for(lambda: host.podip("web") is None, "the end is told")
 
 
-def test_a_restart_without_the_api_server_still_checks_and_deletes(world: AgentWorld) -> None:
-    with world.agent():
-        uid = node_objects.make_pod(world.store, "web")
-        made = world.runtime("c1").call("ADD", "c1", uid, "web")
-    world.store.set_outage(outage=True)
-    with world.agent():
-        runtime = world.runtime("c1", deadline=3)
+def test_a_restart_without_the_api_server_still_checks_and_deletes(host: AgentHost) -> None:
+    with host.agent():
+        uid = node_objects.make_pod(host.store, "web")
+        made = host.runtime("c1").call("ADD", "c1", uid, "web")
+    host.store.set_outage(outage=True)
+    with host.agent():
+        runtime = host.runtime("c1", deadline=3)
         assert runtime.call("CHECK", "c1", uid, prevResult=made.body).code == 0
         assert runtime.call("ADD", "c1", uid, "web").body == made.body
         assert runtime.call("STATUS").code == 0
         assert "has not read its objects" in runtime.call("ADD", "c2", "uid", "x").body["msg"]
-        world.delete("c1")
-        assert world.wiring.owners() == {}
+        host.delete("c1")
+        assert host.datapath.owners() == {}
 
 
-def test_a_lost_journal_is_made_up_from_podips_and_kernel(world: AgentWorld) -> None:
-    with world.agent():
-        address = world.add("web", "c1")
-        world.ready_podip("web")
-    world.settings.journal.unlink()
-    with world.agent():
-        others = {world.add("a", "c2"), world.add("b", "c3")}
+def test_a_lost_journal_is_restored_from_podips_and_kernel(host: AgentHost) -> None:
+    with host.agent():
+        address = host.add("web", "c1")
+        host.ready_podip("web")
+    host.settings.journal.unlink()
+    with host.agent():
+        others = {host.add("a", "c2"), host.add("b", "c3")}
         assert address not in others
-        wait_for(lambda: world.node_status().granted == 3, "the pod is known again")
-        assert world.ready("web")
-        world.delete("c1")
-        assert "c1" not in world.wiring.owners().values()
+        wait_for(lambda: host.node_status().granted == 3, "the pod is known again")
+        assert host.ready("web")
+        host.delete("c1")
+        assert "c1" not in host.datapath.owners().values()
 
 
-def test_a_del_between_the_loss_and_the_finding_is_asked_again(world: AgentWorld) -> None:
-    with world.agent():
-        address = world.add("web", "c1")
-        world.ready_podip("web")
-    world.settings.journal.unlink()
-    world.store.set_outage(outage=True)
-    with world.agent():
-        answer = world.runtime("c1").call("DEL", "c1")
+def test_a_del_between_a_lost_journal_and_its_repair_must_be_retried(host: AgentHost) -> None:
+    with host.agent():
+        address = host.add("web", "c1")
+        host.ready_podip("web")
+    host.settings.journal.unlink()
+    host.store.set_outage(outage=True)
+    with host.agent():
+        answer = host.runtime("c1").call("DEL", "c1")
         assert (answer.error, address in answer.body["details"]) == (11, True)
-        world.store.set_outage(outage=False)
-        wait_for(lambda: world.runtime("c1").call("DEL", "c1").code == 0, "DEL is done")
-        assert world.wiring.owners() == {}
+        host.store.set_outage(outage=False)
+        wait_for(lambda: host.runtime("c1").call("DEL", "c1").code == 0, "DEL is done")
+        assert host.datapath.owners() == {}
 
 
-def test_what_the_kernel_carries_for_nobody_is_kept_back_until_it_lets_go(
-    world: AgentWorld, monkeypatch: pytest.MonkeyPatch
+def test_an_address_in_the_kernel_without_an_owner_is_reserved_until_it_is_gone(
+    host: AgentHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openeni_nodeagent.grants.repair.PERIOD_SECONDS", 0.5)
-    with world.agent():
-        address = world.add("web", "c1")
-        world.ready_podip("web")
-    world.settings.journal.unlink()
-    world.store.delete(names.PODS, "web", "default")
-    world.store.delete(names.PODIPS, "web", "default")
-    world.store.patch(
+    monkeypatch.setattr("openeni_nodeagent.attachments.repair.PERIOD_SECONDS", 0.5)
+    with host.agent():
+        address = host.add("web", "c1")
+        host.ready_podip("web")
+    host.settings.journal.unlink()
+    host.store.delete(names.PODS, "web", "default")
+    host.store.delete(names.PODIPS, "web", "default")
+    host.store.patch(
         names.PODIPS,
         "web",
         [{"op": "replace", "path": "/metadata/finalizers", "value": []}],
         "default",
     )
-    with world.agent():
-        assert {world.add("a", "c2"), world.add("b", "c3")} == set(node_objects.addresses(3)) - {
+    with host.agent():
+        assert {host.add("a", "c2"), host.add("b", "c3")} == set(node_objects.addresses(3)) - {
             address
         }
-        world.wiring.delete_address(address)
-        assert world.add("c", "c4") == address
+        host.datapath.delete_address(address)
+        assert host.add("c", "c4") == address
 
 
-def test_a_datapath_that_went_under_a_living_pod_is_made_again(world: AgentWorld) -> None:
-    with world.agent():
-        address = world.add("web", "c1")
-    world.wiring.delete_address(address)
-    with world.agent():
-        wait_for(lambda: world.wiring.owners() == {address: "c1"}, "it is connected again")
+def test_a_lost_datapath_of_a_running_pod_is_built_again(host: AgentHost) -> None:
+    with host.agent():
+        address = host.add("web", "c1")
+    host.datapath.delete_address(address)
+    with host.agent():
+        wait_for(lambda: host.datapath.owners() == {address: "c1"}, "it is connected again")
 
 
-def test_after_a_reboot_every_pod_is_new(world: AgentWorld) -> None:
-    with world.agent(boot="first"):
-        uid = node_objects.make_pod(world.store, "web")
-        address = world.add("web", "c1", uid)
-        world.wiring.delete_address(address)
-    with world.agent(boot="second"):
-        wait_for(lambda: world.podip("web") is None, "the old grant's PodIP is gone")
-        world.add("web", "c9", uid)
-        wait_for(lambda: world.holds("web", container="c9"), "the PodIP is the new sandbox's")
+def test_after_a_reboot_every_pod_is_new(host: AgentHost) -> None:
+    with host.agent(boot="first"):
+        uid = node_objects.make_pod(host.store, "web")
+        address = host.add("web", "c1", uid)
+        host.datapath.delete_address(address)
+    with host.agent(boot="second"):
+        wait_for(lambda: host.podip("web") is None, "the old grant's PodIP is gone")
+        host.add("web", "c9", uid)
+        wait_for(lambda: host.holds("web", container="c9"), "the PodIP is the new sandbox's")
 
 
-def test_a_new_pod_of_the_same_name_waits_for_the_old_ones_podip(world: AgentWorld) -> None:
-    with world.agent():
-        old = node_objects.make_pod(world.store, "web-0")
-        world.add("web-0", "c1", old)
-        world.ready_podip("web-0")
-        world.store.delete(names.PODS, "web-0", "default")
-        new = node_objects.make_pod(world.store, "web-0")
-        world.add("web-0", "c2", new)
-        podip = world.podip("web-0")
+def test_a_new_pod_of_the_same_name_waits_for_the_old_ones_podip(host: AgentHost) -> None:
+    with host.agent():
+        old = node_objects.make_pod(host.store, "web-0")
+        host.add("web-0", "c1", old)
+        host.ready_podip("web-0")
+        host.store.delete(names.PODS, "web-0", "default")
+        new = node_objects.make_pod(host.store, "web-0")
+        host.add("web-0", "c2", new)
+        podip = host.podip("web-0")
         assert podip is not None
         assert podip.spec.pod_uid == old
-        world.delete("c1")
-        wait_for(lambda: world.holds("web-0", uid=new), "the new pod's PodIP")
-        world.ready_podip("web-0")
+        host.delete("c1")
+        wait_for(lambda: host.holds("web-0", uid=new), "the new pod's PodIP")
+        host.ready_podip("web-0")
 
 
-def test_a_podip_of_the_same_name_on_another_node_is_waited_for(world: AgentWorld) -> None:
-    world.store.create(names.PODIPS, podip_body("web-0", node="n2"))
-    before = world.podip("web-0")
+def test_a_podip_of_the_same_name_on_another_node_is_waited_for(host: AgentHost) -> None:
+    host.store.create(names.PODIPS, podip_body("web-0", node="n2"))
+    before = host.podip("web-0")
     assert before is not None
-    with world.agent():
-        uid = node_objects.make_pod(world.store, "web-0")
-        world.add("web-0", "c1", uid)
-        wait_for(lambda: world.node_status().granted == 1, "the pod is counted")
-        assert world.podip("web-0") == before
-        world.store.delete(names.PODIPS, "web-0", "default")
-        wait_for(lambda: world.holds("web-0", uid=uid), "the PodIP is the new pod's")
+    with host.agent():
+        uid = node_objects.make_pod(host.store, "web-0")
+        host.add("web-0", "c1", uid)
+        wait_for(lambda: host.node_status().granted == 1, "the pod is counted")
+        assert host.podip("web-0") == before
+        host.store.delete(names.PODIPS, "web-0", "default")
+        wait_for(lambda: host.holds("web-0", uid=uid), "the PodIP is the new pod's")
 
 
-def test_gc_frees_what_neither_runtime_nor_api_know_and_nothing_else(
-    world: AgentWorld, monkeypatch: pytest.MonkeyPatch
+def test_gc_frees_only_what_neither_runtime_nor_api_server_has(
+    host: AgentHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openeni_nodeagent.attachments.attach.GC_AGE_SECONDS", 0.0)
-    with world.agent() as agent:
+    monkeypatch.setattr("openeni_nodeagent.attachments.commands.GC_AGE_SECONDS", 0.0)
+    with host.agent() as agent:
         for name, container in (("listed", "c1"), ("known", "c2"), ("lost", "c3")):
-            world.add(name, container)
+            host.add(name, container)
         for name in ("listed", "lost"):
-            uid = world.store.get(names.PODS, name, "default")["metadata"]["uid"]
-            world.store.delete(names.PODS, name, "default")
+            uid = host.store.get(names.PODS, name, "default")["metadata"]["uid"]
+            host.store.delete(names.PODS, name, "default")
             forgotten(agent, uid)
-        assert world.runtime("x").gc("c1").code == 0
-        assert sorted(world.wiring.owners().values()) == ["c1", "c2"]
+        assert host.runtime("x").gc("c1").code == 0
+        assert sorted(host.datapath.owners().values()) == ["c1", "c2"]
 
 
-def test_gc_spares_a_pod_that_is_just_being_started(world: AgentWorld) -> None:
-    with world.agent() as agent:
-        world.add("young", "c1")
-        uid = world.store.get(names.PODS, "young", "default")["metadata"]["uid"]
-        world.store.delete(names.PODS, "young", "default")
+def test_gc_spares_a_pod_that_is_just_being_started(host: AgentHost) -> None:
+    with host.agent() as agent:
+        host.add("young", "c1")
+        uid = host.store.get(names.PODS, "young", "default")["metadata"]["uid"]
+        host.store.delete(names.PODS, "young", "default")
         forgotten(agent, uid)
-        assert world.runtime("x").gc().code == 0
-        assert list(world.wiring.owners().values()) == ["c1"]
+        assert host.runtime("x").gc().code == 0
+        assert list(host.datapath.owners().values()) == ["c1"]
 
 
 def test_gc_frees_a_replaced_sandbox_only_when_the_runtime_lists_the_newer_one(
-    world: AgentWorld, monkeypatch: pytest.MonkeyPatch
+    host: AgentHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openeni_nodeagent.attachments.attach.GC_AGE_SECONDS", 0.0)
-    with world.agent():
-        uid = node_objects.make_pod(world.store, "web")
-        world.add("web", "old", uid)
-        world.add("web", "new", uid)
-        assert world.runtime("x").gc().code == 0
-        assert sorted(world.wiring.owners().values()) == ["new", "old"]
-        assert world.runtime("x").gc("new").code == 0
-        assert list(world.wiring.owners().values()) == ["new"]
+    monkeypatch.setattr("openeni_nodeagent.attachments.commands.GC_AGE_SECONDS", 0.0)
+    with host.agent():
+        uid = node_objects.make_pod(host.store, "web")
+        host.add("web", "old", uid)
+        host.add("web", "new", uid)
+        assert host.runtime("x").gc().code == 0
+        assert sorted(host.datapath.owners().values()) == ["new", "old"]
+        assert host.runtime("x").gc("new").code == 0
+        assert list(host.datapath.owners().values()) == ["new"]
 
 
-def test_waiting_adds_go_to_the_next_agent(world: AgentWorld) -> None:
-    with world.agent() as agent:
+def test_waiting_adds_go_to_the_next_agent(host: AgentHost) -> None:
+    with host.agent() as agent:
         for number in range(3):
-            world.add(f"p{number}", f"c{number}")
-        uid = node_objects.make_pod(world.store, "late")
-        add = world.runtime("c9").start("ADD", "c9", uid, "late")
+            host.add(f"p{number}", f"c{number}")
+        uid = node_objects.make_pod(host.store, "late")
+        add = host.runtime("c9").start("ADD", "c9", uid, "late")
         wait_for(lambda: agent.waiting() == {"pods": 1}, "the ADD waits")
     assert add.poll() is None
-    node_objects.operator_says(world.store, count=4)
-    with world.agent():
+    node_objects.write_operator_status(host.store, count=4)
+    with host.agent():
         out, _ = add.communicate(timeout=60)
         assert add.returncode == 0, out

@@ -1,4 +1,4 @@
-"""The agent's start: what it is told, and what it says when it cannot."""
+"""The agent's settings, and its errors when it cannot start."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ def test_lists_are_read_with_or_without_spaces() -> None:
     assert settings.service_cidrs == ("10.96.0.0/12",)
 
 
-def test_everything_that_is_wrong_is_said_at_once() -> None:
+def test_one_error_names_everything_that_is_wrong() -> None:
     with pytest.raises(SettingsError) as raised:
         settings_from(
             {
@@ -59,7 +59,7 @@ def start(*before: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_an_agent_without_a_node_name_says_so_in_one_line() -> None:
+def test_an_agent_without_a_node_name_fails_with_one_line() -> None:
     done = start()
     assert done.returncode == 1
     assert done.stderr.startswith("openeni-agent: NODE_NAME is missing")
@@ -67,7 +67,7 @@ def test_an_agent_without_a_node_name_says_so_in_one_line() -> None:
 
 
 @pytest.mark.root
-def test_an_agent_without_capabilities_names_what_it_lacks(tmp_path: Path) -> None:
+def test_an_agent_without_capabilities_names_the_missing_ones(tmp_path: Path) -> None:
     command = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
     done = start(*command, NODE_NAME="n1", OPENENI_RUN=str(tmp_path))
     assert done.returncode == 1
@@ -77,7 +77,7 @@ def test_an_agent_without_capabilities_names_what_it_lacks(tmp_path: Path) -> No
 
 
 @pytest.mark.root
-def test_an_agent_without_an_api_server_says_what_to_do(tmp_path: Path) -> None:
+def test_an_agent_without_an_api_server_names_the_way_out(tmp_path: Path) -> None:
     done = start(NODE_NAME="n1", OPENENI_RUN=str(tmp_path))
     assert done.returncode == 1
     assert "set KUBECONFIG" in done.stderr

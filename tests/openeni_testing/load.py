@@ -1,4 +1,4 @@
-"""`make load`: the whole suite three times, beside as many busy loops as there are processors.
+"""`make load`: run the whole suite three times, next to a busy loop per processor.
 
 A slow machine finds what a quiet one does not: this found a crash that 1,290 quiet tests had not.
 """
@@ -16,7 +16,7 @@ BUSY: Final = ("setpriv", "--pdeathsig", "KILL", sys.executable, "-S", "-c", "wh
 
 
 def main() -> int:
-    """Run the suite, whatever the runs before found; return 1 when one of them failed."""
+    """Run the suite three times, failures or not; return 1 if a run failed."""
     codes: list[int] = []
     with busy_loops(os.cpu_count() or 1):
         for run in range(1, RUNS + 1):
@@ -30,7 +30,7 @@ def main() -> int:
 
 @contextlib.contextmanager
 def busy_loops(count: int) -> Generator[None]:
-    """Keep processors busy for the length of the block."""
+    """Keep processors busy during the block."""
     loops = [subprocess.Popen(BUSY) for _ in range(count)]
     try:
         yield

@@ -1,4 +1,4 @@
-"""Valid objects of every kind, as small as they may be, for tests to change and to store."""
+"""Minimal valid objects of every kind, for tests to change and to store."""
 
 import uuid
 from contextlib import suppress
@@ -43,22 +43,22 @@ def pool_body(name: str) -> Json:
 
 
 def eni_body(name: str, *, node: str = "n1", pool: str = "pods") -> Json:
-    """Return an ENIS."""
+    """Return an ENI."""
     return {
         "apiVersion": API_VERSION,
         "kind": ENIS.name,
         "metadata": {"name": name},
         "spec": {
-            "pool": pool,
+            "poolName": pool,
             "nodeName": node,
             "serverID": "6a2c5b0e-0f5c-4d7e-9a44-1f3f0f3a7f01",
             "cloud": "default",
-            "network": "0d9c2a52-5d0a-4c0c-8e44-0c2f8f5f1a02",
-            "subnets": ["5b1f7c1a-1c57-4f0a-8a3f-8d5e4f7d1c03"],
-            "securityGroups": ["9e3d7d5c-7b1e-4f5a-b6ad-3f5e9d2c1b04"],
+            "networkID": "0d9c2a52-5d0a-4c0c-8e44-0c2f8f5f1a02",
+            "subnetIDs": ["5b1f7c1a-1c57-4f0a-8a3f-8d5e4f7d1c03"],
+            "securityGroupIDs": ["9e3d7d5c-7b1e-4f5a-b6ad-3f5e9d2c1b04"],
             "datapath": {"mode": "Veth"},
             "mtu": 1450,
-            "addresses": 15,
+            "addressCount": 15,
         },
     }
 
@@ -73,9 +73,10 @@ def podip_body(name: str, *, node: str = "n1", namespace: str = "default") -> Js
             "podUID": "2f1f9a3e-6d0e-4c39-9a35-8c1c7d7f5e05",
             "nodeName": node,
             "containerID": "5d1b",
-            "eni": "pods-2f1f9a3e-0",
-            "addresses": ["10.98.0.5"],
-            "mode": "Veth",
+            "eniName": "pods-2f1f9a3e-0",
+            "poolName": "pods",
+            "address": "10.98.0.5",
+            "datapathMode": "Veth",
         },
     }
 
@@ -90,8 +91,22 @@ def condition(type_: str, status: str = "True") -> Json:
     }
 
 
+def port_status(name: str) -> Json:
+    """Return what the operator writes about a port of that name."""
+    return {
+        "id": "b7a1f2de",
+        "name": name,
+        "macAddress": "fa:16:3e:5e:30:01",
+        "revision": 4,
+        "mtu": 1450,
+        "subnets": [{"id": "5b1f7c1a", "cidr": "10.98.0.0/22"}],
+        "primary": ["10.98.0.10"],
+        "addresses": ["10.98.0.11"],
+    }
+
+
 def status_of(name: str, **status: Any) -> Json:
-    """Return what is applied to write these parts of a status."""
+    """Return the body that applies these parts of a status."""
     return {"metadata": {"name": name}, "status": status}
 
 
@@ -105,7 +120,7 @@ def install_crds(store: Store) -> None:
 
 
 def remove(store: Store, kind: Kind, name: str, namespace: str = "") -> None:
-    """Delete an object, whoever holds it by a finalizer."""
+    """Delete an object and its finalizers."""
     store.delete(kind, name, namespace)
     released: list[Json] = [{"op": "add", "path": "/metadata/finalizers", "value": []}]
     with suppress(NotFoundError):  # nobody did, or its owner was faster

@@ -1,4 +1,4 @@
-"""`make test`: the whole suite, each part where it can run, all parts at the same time.
+"""`make test`: run the whole suite, each part on a suitable kernel, all parts in parallel.
 
 Most tests run on this machine's kernel. Those of the ipvlan datapaths need a kernel that has it:
 `openeni-lab kernel` runs them here or in a user-mode kernel. Arguments are passed on to pytest, so
@@ -29,7 +29,7 @@ TIMED_OUT: Final = 124
 
 @dataclass(frozen=True)
 class Part:
-    """Tests by their markers, and how they are run."""
+    """A part of the suite: the markers of its tests, and how to run them."""
 
     name: str
     markers: str
@@ -37,7 +37,7 @@ class Part:
     prefix: tuple[str, ...] = ()
 
     def command(self, chosen: Sequence[str]) -> list[str]:
-        """The command line; results go to files named after the part."""
+        """Return the command line; its results go to files named after the part."""
         report = f"--junit-xml={RESULTS / self.name}.xml"
         pytest = [sys.executable, "-m", "coverage", "run", "-m", "pytest", "-m", self.markers]
         return [*self.prefix, *pytest, report, *self.words, *(chosen or ["tests"])]
@@ -74,7 +74,7 @@ def main() -> int:
 def _started(
     part: Part, chosen: Sequence[str], log: Path | None = None
 ) -> Generator["subprocess.Popen[bytes]"]:
-    """Run a part beside the block; its tests clean up before it ends, after Ctrl-C too."""
+    """Run a part during the block; its tests clean up before it ends, even after Ctrl-C."""
     environment = {**os.environ, "COVERAGE_FILE": str(RESULTS / f"coverage-{part.name}")}
     with log.open("wb") if log else contextlib.nullcontext() as output:
         process = subprocess.Popen(
@@ -105,7 +105,7 @@ def _log(part: Part) -> Path:
 
 
 def _coverage(*, whole: bool) -> int:
-    """Print what was not covered; for the whole suite the floor counts, and each part's data."""
+    """Print the coverage; for the whole suite, require every part's data and the floor."""
     found = {part.name: [*RESULTS.glob(f"coverage-{part.name}.*")] for part in PARTS}
     lacking = [name for name, files in found.items() if not files]
     if lacking:

@@ -1,4 +1,4 @@
-"""Wait for a condition with a deadline: the suite's only way to let time pass."""
+"""Wait for a condition with a deadline: the suite's only way to wait."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ _LONGEST_PAUSE: Final = 0.1
 
 
 def wait_for(condition: Callable[[], T | None], what: str, seconds: float = 60) -> T:
-    """Return the first truthy value of `condition`, looked at often at first.
+    """Return the first truthy value of `condition`, which is checked at growing intervals.
 
     An AssertionError raised by `condition` counts as "not yet" and its text ends up in the
     failure, so that a condition can be written as plain asserts.

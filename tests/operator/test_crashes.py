@@ -1,125 +1,125 @@
-"""Lost answers and crashes at any point: one port for each ENI in the end, and none left over."""
+"""Lost responses and crashes at any point end with one port for each ENI, and no other."""
 
 import pytest
 
 from openeni_crds.names import ENIPOOLS
-from openeni_testing.cloud.memory import Fault, lost
+from openeni_testing.cloud.memory import Fault, no_response
 from openeni_testing.controller.checks import (
-    RESYNCS,
-    assert_in_order,
-    assert_nothing_is_left,
-    grown,
+    TWO_RESYNCS,
+    assert_all_removed,
+    assert_converged,
+    simulate_ready_pool,
 )
-from openeni_testing.controller.world import OperatorWorld
+from openeni_testing.controller.simulation import Simulation
 from openeni_testing.store.watched import CrashError
 
-FEWEST_STEPS = 60  # calls and writes of the life below; with fewer, something is not looked at
+MIN_STEPS = 60  # calls and writes of the lifecycle below; fewer mean that the test lost some
 
 
 @pytest.mark.parametrize("late", [0.0, 5.0, 45.0, 200.0])
 @pytest.mark.parametrize("operation", ["create port", "tag port", "attach"])
-def test_lost_answers_leave_one_port_for_each_eni(operation: str, late: float) -> None:
-    world = OperatorWorld(nodes=2)
-    world.cloud.drops_tags = True
-    world.cloud.fail(operation, *[Fault(lost(), worked=True, late=late)] * 3)
-    world.add_pool()
-    world.settle(RESYNCS)
-    assert_in_order(world, 2)
+def test_lost_responses_leave_one_port_for_each_eni(operation: str, late: float) -> None:
+    sim = Simulation(nodes=2)
+    sim.cloud.drops_tags = True
+    sim.cloud.fail(operation, *[Fault(no_response(), worked=True, late=late)] * 3)
+    sim.add_pool()
+    sim.settle(TWO_RESYNCS)
+    assert_converged(sim, 2)
 
 
 @pytest.mark.parametrize("operation", ["detach", "delete port"])
-def test_lost_answers_while_deleting_leave_nothing(operation: str) -> None:
-    world = grown()
-    world.cloud.fail(operation, Fault(lost(), worked=True, late=20), Fault(lost()))
-    world.api.delete(ENIPOOLS, "pods")
-    world.settle(RESYNCS)
-    assert_nothing_is_left(world)
+def test_lost_responses_while_deleting_leave_nothing(operation: str) -> None:
+    sim = simulate_ready_pool()
+    sim.cloud.fail(operation, Fault(no_response(), worked=True, late=20), Fault(no_response()))
+    sim.api.delete(ENIPOOLS, "pods")
+    sim.settle(TWO_RESYNCS)
+    assert_all_removed(sim)
 
 
-def test_a_creation_without_an_answer_is_looked_for_and_not_repeated() -> None:
-    world = OperatorWorld(nodes=1)
-    world.cloud.fail("create port", Fault(lost(), worked=True, late=20))
-    world.add_pool()
-    world.settle()
-    assert_in_order(world, 1)
-    assert world.cloud.calls["create port"] == 1
+def test_a_creation_without_a_response_is_not_repeated() -> None:
+    sim = Simulation(nodes=1)
+    sim.cloud.fail("create port", Fault(no_response(), worked=True, late=20))
+    sim.add_pool()
+    sim.settle()
+    assert_converged(sim, 1)
+    assert sim.cloud.calls["create port"] == 1
 
 
-def lives(world: OperatorWorld) -> None:
-    """A pool is made, grows, and goes."""
-    world.add_pool()
-    world.settle(100)
+def run_lifecycle(sim: Simulation) -> None:
+    """Create a pool, let it grow, delete it."""
+    sim.add_pool()
+    sim.settle(100)
     for i in range(3):
-        world.add_pod(f"p{i}", "n1")
-    world.settle(100)
-    assert_in_order(world, 2)
-    world.api.delete(ENIPOOLS, "pods")
-    world.settle(RESYNCS)
-    assert_nothing_is_left(world)
+        sim.add_pod(f"p{i}", "n1")
+    sim.settle(100)
+    assert_converged(sim, 2)
+    sim.api.delete(ENIPOOLS, "pods")
+    sim.settle(TWO_RESYNCS)
+    assert_all_removed(sim)
 
 
-def steps_of_a_life() -> int:
-    world = OperatorWorld(nodes=1)
-    lives(world)
-    return world.countdown.seen
+def count_steps() -> int:
+    sim = Simulation(nodes=1)
+    run_lifecycle(sim)
+    return sim.countdown.seen
 
 
-def test_a_crash_after_any_call_or_write_doubles_and_leaks_nothing(
+def test_a_crash_after_any_call_or_write_neither_duplicates_nor_leaks_a_port(
     subtests: pytest.Subtests,
 ) -> None:
-    steps = steps_of_a_life()
-    assert steps >= FEWEST_STEPS
+    steps = count_steps()
+    assert steps >= MIN_STEPS
     for step in range(steps):
         with subtests.test(step=step):
-            world = OperatorWorld(nodes=1)
-            world.countdown.left = step
-            lives(world)
-            assert world.countdown.left is None
+            sim = Simulation(nodes=1)
+            sim.countdown.left = step
+            run_lifecycle(sim)
+            assert sim.countdown.left is None
 
 
-def die_once_in(world: OperatorWorld, operation: str) -> None:
-    """End the process in its next call of this operation, before it can write anything."""
+def crash_once_in(sim: Simulation, operation: str) -> None:
+    """Crash in the next call of this operation, before anything can be written."""
 
-    def dying(called: str) -> None:
+    def crash(called: str) -> None:
         if called == operation:
-            world.cloud.after_call = world.countdown
+            sim.cloud.after_call = sim.countdown
             raise CrashError
 
-    world.cloud.after_call = dying
+    sim.cloud.after_call = crash
 
 
 @pytest.mark.parametrize("late", [0.0, 3.0, 20.0])
-def test_a_crash_while_the_creation_is_under_way_doubles_nothing(late: float) -> None:
-    world = OperatorWorld(nodes=1)
-    world.cloud.fail("create port", Fault(lost(), worked=True, late=late))
-    die_once_in(world, "create port")
-    world.add_pool()
-    world.settle()
-    assert_in_order(world, 1)
-    assert world.cloud.calls["create port"] == 1
+def test_a_crash_during_a_creation_duplicates_no_port(late: float) -> None:
+    sim = Simulation(nodes=1)
+    sim.cloud.fail("create port", Fault(no_response(), worked=True, late=late))
+    crash_once_in(sim, "create port")
+    sim.add_pool()
+    sim.settle()
+    assert_converged(sim, 1)
+    assert sim.cloud.calls["create port"] == 1
 
 
 @pytest.mark.parametrize("operation", ["tag port", "attach", "detach", "delete port"])
-def test_a_crash_in_the_middle_of_an_order_leaks_nothing(operation: str) -> None:
-    world = OperatorWorld(nodes=1)
-    world.cloud.drops_tags = True
-    world.cloud.fail(operation, Fault(lost(), worked=True, late=3))
-    die_once_in(world, operation)
-    world.add_pool()
-    world.settle(100)
-    assert_in_order(world, 1)
-    world.api.delete(ENIPOOLS, "pods")
-    world.settle()
-    assert_nothing_is_left(world)
+def test_a_crash_during_a_cloud_call_leaks_no_port(operation: str) -> None:
+    sim = Simulation(nodes=1)
+    sim.cloud.drops_tags = True
+    sim.cloud.fail(operation, Fault(no_response(), worked=True, late=3))
+    crash_once_in(sim, operation)
+    sim.add_pool()
+    sim.settle(100)
+    assert_converged(sim, 1)
+    sim.api.delete(ENIPOOLS, "pods")
+    sim.settle()
+    assert_all_removed(sim)
 
 
-def test_an_eni_deleted_while_its_creation_is_under_way_leaks_no_port() -> None:
-    world = OperatorWorld(nodes=1)
-    world.cloud.fail("create port", Fault(lost(), worked=True, late=20))
-    die_once_in(world, "create port")
-    world.add_pool()
-    world.settle(0, agents=False)
-    assert world.cloud.calls["create port"] == 1
-    world.api.delete(ENIPOOLS, "pods")
-    world.settle()
-    assert_nothing_is_left(world)
+def test_an_eni_deleted_during_its_creation_leaks_no_port() -> None:
+    sim = Simulation(nodes=1)
+    sim.cloud.fail("create port", Fault(no_response(), worked=True, late=20))
+    crash_once_in(sim, "create port")
+    sim.add_pool()
+    sim.settle(0, agents=False)
+    assert sim.cloud.calls["create port"] == 1
+    sim.api.delete(ENIPOOLS, "pods")
+    sim.settle()
+    assert_all_removed(sim)

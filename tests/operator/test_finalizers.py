@@ -1,4 +1,4 @@
-"""A finalizer comes off only if it is the one that is meant, of the object that is meant."""
+"""A finalizer is removed only by name, and only from the object that was read."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from openeni_crds import eni as models
 from openeni_crds.meta import Json, decode
 from openeni_crds.names import ENIS, FINALIZER_ENI
 from openeni_kube.store import InvalidError, NotFoundError
-from openeni_operator.finalizers import with_finalizer, without_finalizer
+from openeni_operator.finalizers import add_finalizer, remove_finalizer
 from openeni_testing.objects import eni_body
 from openeni_testing.store.memory import MemoryStore
 
@@ -22,46 +22,46 @@ def finalizers(store: MemoryStore) -> list[str]:
     return found
 
 
-def test_the_others_stay() -> None:
+def test_other_finalizers_stay() -> None:
     store = MemoryStore()
     eni = created(store, "example.com/a", FINALIZER_ENI, "example.com/b")
-    without_finalizer(store, ENIS, eni.metadata, FINALIZER_ENI)
+    remove_finalizer(store, ENIS, eni.metadata, FINALIZER_ENI)
     assert finalizers(store) == ["example.com/a", "example.com/b"]
 
 
-def test_a_list_that_has_changed_is_not_touched() -> None:
+def test_a_finalizer_list_that_has_changed_is_left_alone() -> None:
     store = MemoryStore()
     eni = created(store, FINALIZER_ENI)
     moved = {"op": "add", "path": "/metadata/finalizers/0", "value": "example.com/a"}
     store.patch(ENIS, "e", [moved])
     with pytest.raises(InvalidError):
-        without_finalizer(store, ENIS, eni.metadata, FINALIZER_ENI)
+        remove_finalizer(store, ENIS, eni.metadata, FINALIZER_ENI)
     assert finalizers(store) == ["example.com/a", FINALIZER_ENI]
 
 
-def test_another_object_of_the_same_name_keeps_its_own() -> None:
+def test_a_new_object_of_the_same_name_keeps_its_finalizer() -> None:
     store = MemoryStore()
     eni = created(store, FINALIZER_ENI)
-    without_finalizer(store, ENIS, eni.metadata, FINALIZER_ENI)
+    remove_finalizer(store, ENIS, eni.metadata, FINALIZER_ENI)
     store.delete(ENIS, "e")
     created(store, FINALIZER_ENI)
     with pytest.raises(InvalidError):
-        without_finalizer(store, ENIS, eni.metadata, FINALIZER_ENI)
+        remove_finalizer(store, ENIS, eni.metadata, FINALIZER_ENI)
 
 
-def test_an_object_that_is_gone_is_no_error() -> None:
+def test_removing_a_finalizer_of_a_deleted_object_succeeds() -> None:
     store = MemoryStore()
     eni = created(store)
     store.delete(ENIS, "e")
-    without_finalizer(store, ENIS, eni.metadata, FINALIZER_ENI)
+    remove_finalizer(store, ENIS, eni.metadata, FINALIZER_ENI)
     with pytest.raises(NotFoundError):
         store.get(ENIS, "e")
 
 
-def test_one_is_put_on_beside_those_that_are_there() -> None:
+def test_a_finalizer_is_added_to_those_that_are_there() -> None:
     store = MemoryStore()
     eni = created(store, "example.com/a")
-    with_finalizer(store, ENIS, eni.metadata, FINALIZER_ENI)
+    add_finalizer(store, ENIS, eni.metadata, FINALIZER_ENI)
     assert finalizers(store) == ["example.com/a", FINALIZER_ENI]
     with pytest.raises(InvalidError):
-        with_finalizer(store, ENIS, eni.metadata, "example.com/late")
+        add_finalizer(store, ENIS, eni.metadata, "example.com/late")

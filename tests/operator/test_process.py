@@ -1,4 +1,4 @@
-"""The operator as a process: its exit codes, its watches on a real API server, its probe."""
+"""The operator as a process: exit status, liveness probe, watches on a real API server."""
 
 import json
 import os
@@ -26,13 +26,13 @@ from openeni_testing.waiting import wait_for
 
 
 def environment(**given: str) -> dict[str, str]:
-    paths = os.pathsep.join(str(REPOSITORY / p) for p in ("operator", "crds"))
+    paths = os.pathsep.join(str(REPOSITORY / p) for p in ("operator", "kube", "crds"))
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("OPENENI_", "OS_", "KUBE"))}
     return {**kept, "PYTHONPATH": paths, **given}
 
 
 def start(log: Path, **given: str) -> "subprocess.Popen[bytes]":
-    """Into a file: a pipe that nobody reads is full after 64 KiB, and the operator waits."""
+    """Start it with its output in a file: a pipe that nobody reads blocks it after 64 KiB."""
     with log.open("wb") as out:
         return subprocess.Popen(
             [sys.executable, "-m", "openeni_operator"],
@@ -50,14 +50,14 @@ def start(log: Path, **given: str) -> "subprocess.Popen[bytes]":
         ({"KUBECONFIG": "/no/such/file"}, "/no/such/file"),
     ],
 )
-def test_what_is_wrong_at_start_is_one_line_and_exit_status_2(
+def test_an_invalid_setting_is_one_line_and_exit_status_2(
     given: dict[str, str], words: str, tmp_path: Path
 ) -> None:
     process = start(tmp_path / "log", **given)
     assert process.wait(60) == 2
-    said = (tmp_path / "log").read_text()
-    assert words in said
-    assert len(said.strip().splitlines()) == 1
+    output = (tmp_path / "log").read_text()
+    assert words in output
+    assert len(output.strip().splitlines()) == 1
 
 
 @dataclass
@@ -139,50 +139,50 @@ def gone(store: KubeStore, name: str) -> bool:
 
 
 @pytest.mark.cluster
-def test_a_pool_without_a_cloud_says_so_and_can_be_deleted(
+def test_a_pool_without_a_cloud_reports_it_and_can_be_deleted(
     running: Running, store: KubeStore
 ) -> None:
-    wait_for(running.healthy, "the probe answers")
+    wait_for(running.healthy, "the probe succeeds")
     name = make_pool(store)
-    wait_for(lambda: reason(store, name) == "CloudNotConfigured", "the file is missed")
+    wait_for(lambda: reason(store, name) == "CloudNotConfigured", "the missing file is reported")
     assert FINALIZER_ENIPOOL in pool(store, name).metadata.finalizers
     running.clouds.write_text(
         "clouds:\n  default:\n    auth:\n      auth_url: http://127.0.0.1:1/v3\n"
         "      username: u\n      password: p\n      project_name: p\n"
         "      user_domain_id: default\n      project_domain_id: default\n"
     )
-    wait_for(lambda: reason(store, name) == "CloudUnreachable", "the file is seen")
+    wait_for(lambda: reason(store, name) == "CloudUnreachable", "the new file is read")
     store.delete(ENIPOOLS, name)
-    wait_for(lambda: gone(store, name), "the finalizer is off")
+    wait_for(lambda: gone(store, name), "the finalizer is removed")
     running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(60) == 0
-    said = running.log.read_text()
-    assert "Traceback" not in said
-    assert "password" not in said
+    log = running.log.read_text()
+    assert "Traceback" not in log
+    assert "password" not in log
 
 
 @pytest.mark.cluster
-def test_a_status_that_is_right_is_not_written_again(running: Running, store: KubeStore) -> None:
+def test_an_unchanged_status_is_not_written_again(running: Running, store: KubeStore) -> None:
     name = make_pool(store)
-    wait_for(lambda: reason(store, name) == "CloudNotConfigured", "the file is missed")
+    wait_for(lambda: reason(store, name) == "CloudNotConfigured", "the missing file is reported")
     before = pool(store, name).metadata.resource_version
-    other = make_pool(store)  # has every pool looked at again
-    wait_for(lambda: reason(store, other) == "CloudNotConfigured", "the other one is seen")
+    other = make_pool(store)  # wakes every pool
+    wait_for(lambda: reason(store, other) == "CloudNotConfigured", "the other pool is reconciled")
     assert pool(store, name).metadata.resource_version == before
     store.delete(ENIPOOLS, name)
     store.delete(ENIPOOLS, other)
-    wait_for(lambda: gone(store, name) and gone(store, other), "the finalizers are off")
+    wait_for(lambda: gone(store, name) and gone(store, other), "the finalizers are removed")
 
 
 @pytest.mark.cluster
-def test_an_api_server_that_comes_back_is_used_again(
+def test_the_watches_resume_after_an_api_server_restart(
     running: Running, store: KubeStore, control_plane: Any
 ) -> None:
-    wait_for(running.healthy, "the probe answers")
+    wait_for(running.healthy, "the probe succeeds")
     control_plane.stop()
     control_plane.run()
     name = make_pool(store)
-    wait_for(lambda: reason(store, name) == "CloudNotConfigured", "watches are back")
+    wait_for(lambda: reason(store, name) == "CloudNotConfigured", "the watches have resumed")
     assert running.process.poll() is None
     store.delete(ENIPOOLS, name)
-    wait_for(lambda: gone(store, name), "the finalizer is off")
+    wait_for(lambda: gone(store, name), "the finalizer is removed")

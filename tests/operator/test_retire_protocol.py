@@ -1,8 +1,8 @@
-"""Taking an ENI away: every state that operator and agent can reach together, looked at.
+"""Model check of the retire protocol: explore every state that operator and agent can reach.
 
-Two addresses, an operator that plans and steps by the real rules on a view that may be old, an
-agent that keeps the protocol's word, status writes that are late, crashes of both at any time, a
-person who deletes the ENI. In no state may a pod hold an address whose port is not attached.
+Two addresses; an operator that plans and steps by the real rules on a view that may be outdated;
+an agent that keeps to the protocol; delayed status writes; crashes of both at any time; a person
+who deletes the ENI. In no state may a pod hold an address whose port is not attached.
 """
 
 from collections import deque
@@ -12,21 +12,21 @@ from dataclasses import dataclass, replace
 from openeni_crds.conditions import Reason, Type, condition
 from openeni_crds.eni import (
     ENI,
-    RetireAnswer,
     ENISpec,
     ENIStatus,
     NodeStatus,
     PortStatus,
     PortSubnet,
+    RetireAnswer,
 )
 from openeni_crds.enipool import Datapath, Mode
 from openeni_crds.meta import ObjectMeta
 from openeni_operator.cloud.api import ACTIVE, Port
-from openeni_operator.cluster import Node
-from openeni_operator.eni.lifecycle import DeletePort, Detach, Facts, Gone, next_step
+from openeni_operator.core_objects import Node
+from openeni_operator.eni.lifecycle import DeletePort, DetachPort, Facts, RemoveFinalizer, next_step
 from openeni_operator.eni.status import in_use
-from openeni_operator.enipool.nodes import held_of
-from openeni_operator.enipool.plan import DeleteENI, Limits, NodeState, RetireENI, plan
+from openeni_operator.enipool.facts import eni_state
+from openeni_operator.enipool.plan import DeleteENI, NodeState, RetireENI, SizingPolicy, plan
 
 ADDRESSES = ("10.98.0.3", "10.98.0.4")
 SERVER = "server-1"
@@ -47,22 +47,22 @@ class Object:
 
 
 @dataclass(frozen=True)
-class World:
-    api: Object | None = Object()  # None: the finalizer is off
-    port: str = "attached"  # or "free", or "gone"
-    operator: Object | None = None  # what it last saw; None: it is down
-    agent: Object | None = None  # what it last saw; None: it is down
+class State:
+    api: Object | None = Object()  # None: the finalizer is removed
+    port: str = "attached"  # or "detached", or "deleted"
+    operator: Object | None = None  # as the operator last saw it; None: the operator is down
+    agent: Object | None = None  # as the agent last saw it; None: the agent is down
     link: bool = True  # the agent uses the NIC
-    given_up: frozenset[str] = frozenset()
-    granted: frozenset[str] = frozenset()  # journalled: outlives the agent
-    sent: tuple[Acks, bool] | None = None  # a status write on its way
-    leaving: bool = False  # the pool is being deleted
+    retired: frozenset[str] = frozenset()
+    granted: frozenset[str] = frozenset()  # in the journal, which outlives the agent
+    sent: tuple[Acks, bool] | None = None  # a status write in flight
+    pool_deleted: bool = False
 
 
-def body(seen: Object) -> ENI:
-    """The object in the API's words."""
+def body(view: Object) -> ENI:
+    """Return the ENI."""
     status = ENIStatus(
-        conditions=(condition(Type.LINK_READY, Reason.LINK_UP, status=seen.linked),),
+        conditions=(condition(Type.LINK_READY, Reason.LINK_UP, status=view.linked),),
         port=PortStatus(
             id="p1",
             name="openeni-c-e",
@@ -73,73 +73,75 @@ def body(seen: Object) -> ENI:
             primary=("10.98.0.2",),
             addresses=ADDRESSES,
         ),
-        node=NodeStatus(retired=tuple(RetireAnswer(a, g) for a, g in sorted(seen.acks))),
+        node=NodeStatus(retired=tuple(RetireAnswer(a, g) for a, g in sorted(view.acks))),
     )
     spec = ENISpec(
-        pool="pods",
+        pool_name="pods",
         node_name="n1",
         server_id=SERVER,
         cloud="default",
-        network="net",
-        subnets=("s",),
-        security_groups=(),
+        network_id="net",
+        subnet_ids=("s",),
+        security_group_ids=(),
         datapath=Datapath(Mode.VETH),
         mtu=1450,
-        addresses=2,
-        retiring=ADDRESSES if seen.retiring else (),
+        address_count=2,
+        retiring=ADDRESSES if view.retiring else (),
     )
     metadata = ObjectMeta(
-        name="e", generation=seen.generation, deletion_timestamp=NOW if seen.deleting else ""
+        name="e", generation=view.generation, deletion_timestamp=NOW if view.deleting else ""
     )
     return ENI(metadata, spec, status)
 
 
-def steps_of_operator(world: World) -> Iterator[World]:
-    seen = world.operator
-    if world.api is not None and seen != world.api:
-        yield replace(world, operator=world.api)
-    if seen is None:
+def operator_steps(state: State) -> Iterator[State]:
+    view = state.operator
+    if state.api is not None and view != state.api:
+        yield replace(state, operator=state.api)
+    if view is None:
         return
-    yield replace(world, operator=None)
-    yield from planned(world, seen)
-    yield from stepped(world, seen)
+    yield replace(state, operator=None)
+    yield from pool_steps(state, view)
+    yield from eni_steps(state, view)
 
 
-def planned(world: World, seen: Object) -> Iterator[World]:
-    """What the pool's reconcile does."""
+def pool_steps(state: State, view: Object) -> Iterator[State]:
+    """Yield what the pool's reconcile does."""
     node = Node("n1", {}, SERVER, 110)
-    state = NodeState("n1", (held_of(body(seen), node, NOW),), stays=not world.leaving)
-    for action in plan(state, Limits(2, 1, 1)).actions:
-        api = world.api
+    pool_node = NodeState(
+        "n1", (eni_state(body(view), node, NOW),), selected=not state.pool_deleted
+    )
+    for action in plan(pool_node, SizingPolicy(2, 1, 1)).actions:
+        api = state.api
         if api is None:
             continue
-        if isinstance(action, RetireENI) and api.generation == seen.generation:
-            yield replace(world, api=replace(api, retiring=True, generation=api.generation + 1))
+        if isinstance(action, RetireENI) and api.generation == view.generation:
+            yield replace(state, api=replace(api, retiring=True, generation=api.generation + 1))
         if isinstance(action, DeleteENI):
-            yield replace(world, api=deleted(api))
+            yield replace(state, api=deleted(api))
 
 
-def stepped(world: World, seen: Object) -> Iterator[World]:
-    """What the ENI's reconcile does; the cloud is always looked at anew."""
-    eni = body(seen)
-    server = SERVER if world.port == "attached" else ""
+def eni_steps(state: State, view: Object) -> Iterator[State]:
+    """Yield what the ENI's reconcile does; it always observes the cloud anew."""
+    eni = body(view)
+    server = SERVER if state.port == "attached" else ""
     port = Port("p1", "openeni-c-e", "net", "fa:16:3e:00:00:01", ACTIVE, device_id=server)
     facts = Facts(
         server_id=SERVER,
         tags=frozenset(),
         deleting=eni.metadata.deleting,
-        ports=() if world.port == "gone" else (port,),
-        recorded="p1",
-        in_use=in_use(eni, None if world.port == "gone" else port),
-        linked=True,
+        ports=() if state.port == "deleted" else (port,),
+        recorded_port="p1",
+        in_use=in_use(eni, None if state.port == "deleted" else port),
+        link_ready=True,
     )
     match next_step(facts):
-        case Detach():
-            yield replace(world, port="free")
+        case DetachPort():
+            yield replace(state, port="detached")
         case DeletePort():
-            yield replace(world, port="gone")
-        case Gone():
-            yield replace(world, api=None)
+            yield replace(state, port="deleted")
+        case RemoveFinalizer():
+            yield replace(state, api=None)
         case _:
             return
 
@@ -148,73 +150,73 @@ def deleted(api: Object) -> Object:
     return api if api.deleting else replace(api, deleting=True, generation=api.generation + 1)
 
 
-def steps_of_agent(world: World) -> Iterator[World]:
-    seen = world.agent
-    if world.api is not None and seen != world.api:
-        yield looked(world, world.api)
-    if seen is None:
+def agent_steps(state: State) -> Iterator[State]:
+    view = state.agent
+    if state.api is not None and view != state.api:
+        yield agent_observes(state, state.api)
+    if view is None:
         return
-    yield replace(world, agent=None, given_up=frozenset())
-    asked_back = seen.deleting or seen.retiring
+    yield replace(state, agent=None, retired=frozenset())
+    requested = view.deleting or view.retiring
     for address in ADDRESSES:
-        free = address not in world.granted | world.given_up
-        if free and world.link and not asked_back:
-            yield replace(world, granted=world.granted | {address})
-        if free and asked_back:
-            yield replace(world, given_up=world.given_up | {address})
-    if seen.deleting and not world.granted:
-        yield replace(world, link=False)
-    said = frozenset((a, seen.generation) for a in world.given_up)
-    yield replace(world, sent=(said, world.link))
+        free = address not in state.granted | state.retired
+        if free and state.link and not requested:
+            yield replace(state, granted=state.granted | {address})
+        if free and requested:
+            yield replace(state, retired=state.retired | {address})
+    if view.deleting and not state.granted:
+        yield replace(state, link=False)
+    acks = frozenset((a, view.generation) for a in state.retired)
+    yield replace(state, sent=(acks, state.link))
 
 
-def looked(world: World, api: Object) -> World:
-    """After a start, what was acknowledged before binds, and the NIC is used if it is there."""
-    if world.agent is not None:
-        return replace(world, agent=api)
-    given_up = frozenset(a for a, _ in api.acks)
-    in_use = world.port == "attached" and not (api.deleting and not world.granted)
-    return replace(world, agent=api, given_up=given_up, link=in_use)
+def agent_observes(state: State, api: Object) -> State:
+    """After a start, earlier acknowledgements bind the agent, and it uses an attached NIC."""
+    if state.agent is not None:
+        return replace(state, agent=api)
+    retired = frozenset(a for a, _ in api.acks)
+    in_use = state.port == "attached" and not (api.deleting and not state.granted)
+    return replace(state, agent=api, retired=retired, link=in_use)
 
 
-def steps_of_the_rest(world: World) -> Iterator[World]:
-    for address in world.granted:
-        yield replace(world, granted=world.granted - {address})
-    if world.sent is not None and world.api is not None:
-        acks, linked = world.sent
-        written = replace(world.api, acks=acks, linked=linked)
-        yield replace(world, api=written)
-        yield replace(world, api=written, sent=None)
-    if world.api is not None:
-        yield replace(world, api=deleted(world.api))
-    yield replace(world, leaving=True)
+def other_steps(state: State) -> Iterator[State]:
+    for address in state.granted:
+        yield replace(state, granted=state.granted - {address})
+    if state.sent is not None and state.api is not None:
+        acks, linked = state.sent
+        written = replace(state.api, acks=acks, linked=linked)
+        yield replace(state, api=written)
+        yield replace(state, api=written, sent=None)
+    if state.api is not None:
+        yield replace(state, api=deleted(state.api))
+    yield replace(state, pool_deleted=True)
 
 
-def successors(world: World) -> Iterator[World]:
-    yield from steps_of_operator(world)
-    yield from steps_of_agent(world)
-    yield from steps_of_the_rest(world)
+def successors(state: State) -> Iterator[State]:
+    yield from operator_steps(state)
+    yield from agent_steps(state)
+    yield from other_steps(state)
 
 
-def reachable() -> set[World]:
-    begun = World()
-    found, left = {begun}, deque([begun])
-    while left:
-        for world in successors(left.popleft()):
-            if world.api is not None and world.api.generation > LAST_GENERATION:
+def reachable() -> set[State]:
+    initial = State()
+    found, queue = {initial}, deque([initial])
+    while queue:
+        for state in successors(queue.popleft()):
+            if state.api is not None and state.api.generation > LAST_GENERATION:
                 continue
-            if world not in found:
-                found.add(world)
-                left.append(world)
+            if state not in found:
+                found.add(state)
+                queue.append(state)
     return found
 
 
-def test_no_port_ever_goes_while_a_pod_holds_an_address_or_the_agent_uses_the_nic() -> None:
-    worlds = reachable()
-    for world in worlds:
-        assert not world.granted or world.port == "attached", world
-        used = world.agent is not None and world.link
-        assert not used or world.port == "attached", world
-    assert len(worlds) > 10_000, "the search has hardly begun"
-    assert any(w.port == "gone" and w.api is None for w in worlds), "an ENI can go at all"
-    assert any(w.granted and w.api and w.api.deleting for w in worlds)
+def test_no_port_is_detached_while_a_pod_holds_an_address_or_the_agent_uses_the_nic() -> None:
+    states = reachable()
+    for state in states:
+        assert not state.granted or state.port == "attached", state
+        used = state.agent is not None and state.link
+        assert not used or state.port == "attached", state
+    assert len(states) > 10_000, "the search has ended early"
+    assert any(s.port == "deleted" and s.api is None for s in states), "no ENI is ever removed"
+    assert any(s.granted and s.api and s.api.deleting for s in states)

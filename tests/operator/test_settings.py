@@ -1,12 +1,20 @@
-"""Every default in one place; a wrong value is one clear line."""
+"""Settings are read from the environment; an invalid one is one clear line."""
 
 import pytest
 
 from openeni_operator.settings import Settings, SettingsError, from_environment
 
 
-def test_an_empty_environment_gives_the_defaults() -> None:
-    assert from_environment({}) == Settings()
+def test_unset_and_blank_variables_mean_the_defaults() -> None:
+    """A Helm chart renders an unset value as a blank one."""
+    blank = {
+        "OPENENI_CLOUDS_FILE": "",
+        "OPENENI_WORKERS": " ",
+        "OPENENI_RESYNC_SECONDS": "",
+        "OPENENI_LOG_LEVEL": "",
+        "OPENENI_CLOUD_READS_PER_SECOND": "",
+    }
+    assert from_environment(blank) == from_environment({}) == Settings()
 
 
 def test_values_are_taken_from_the_environment() -> None:
@@ -22,7 +30,7 @@ def test_values_are_taken_from_the_environment() -> None:
     assert (found.probe_port, found.clouds_file) == (0, "/x/clouds.yaml")
 
 
-def test_our_own_name_of_the_clouds_file_wins() -> None:
+def test_the_operators_own_variable_for_the_clouds_file_wins() -> None:
     given = {"OPENENI_CLOUDS_FILE": "/a", "OS_CLIENT_CONFIG_FILE": "/b"}
     assert from_environment(given).clouds_file == "/a"
 
@@ -41,7 +49,7 @@ def test_our_own_name_of_the_clouds_file_wins() -> None:
         ("OPENENI_CLOUD_WRITES_PER_SECOND", "0"),
     ],
 )
-def test_a_wrong_value_is_one_line_that_names_the_variable(name: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=name) as told:
+def test_an_invalid_value_is_one_line_that_names_the_variable(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name) as raised:
         from_environment({name: value})
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""The chart on a real API server: what runs is what it renders, and nobody may do more."""
+"""The chart on a real API server: its workloads are what runs, with no more rights than needed."""
 
 import subprocess
 from pathlib import Path
@@ -14,8 +14,8 @@ from openeni_kube.store import Store, StoreError
 from openeni_lab.kubernetes.api import APPLY
 from openeni_lab.product import workloads
 from openeni_lab.product.chart import CHART, NAMESPACE
-from openeni_lab.product.demonstration import Running
-from openeni_testing.lab import running as lab
+from openeni_lab.product.installed_lab import InstalledLab
+from openeni_testing.lab import installed_lab as lab
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
@@ -23,29 +23,29 @@ pytestmark = [pytest.mark.lab, pytest.mark.root]
 Json = dict[str, Any]
 
 
-def _rendered(running: Running) -> list[Json]:
-    """What helm prints, read by the test itself."""
-    command = [str(running.installation.helm), "template", "openeni", str(CHART)]
+def _rendered(installed: InstalledLab) -> list[Json]:
+    """Return helm's output, parsed by the test itself."""
+    command = [str(installed.installation.helm), "template", "openeni", str(CHART)]
     command += ["--namespace", NAMESPACE]
     text = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
     return [d for d in yaml.safe_load_all(text) if d]
 
 
-def test_helm_finds_nothing_to_complain_of(running: Running) -> None:
-    command = [str(running.installation.helm), "lint", "--strict", str(CHART)]
+def test_helm_finds_nothing_to_complain_of(installed: InstalledLab) -> None:
+    command = [str(installed.installation.helm), "lint", "--strict", str(CHART)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "DaemonSet"])
 def test_the_api_server_accepts_the_charts_workloads_and_every_field_of_them(
-    running: Running, kind: str
+    installed: InstalledLab, kind: str
 ) -> None:
-    """As `kubectl apply --server-side --dry-run=server --validate=strict` asks it."""
-    (workload,) = (d for d in _rendered(running) if d["kind"] == kind)
+    """Ask the server as `kubectl apply --server-side --dry-run=server --validate=strict` does."""
+    (workload,) = (d for d in _rendered(installed) if d["kind"] == kind)
     asked = {"dryRun": "All", "fieldValidation": "Strict", "fieldManager": "openeni-tests"}
-    path = f"{running.api.path_of(workload)}?{urlencode(asked)}"
-    answer = running.api.request("PATCH", path, workload, APPLY)
+    path = f"{installed.api.path_of(workload)}?{urlencode(asked)}"
+    answer = installed.api.request("PATCH", path, workload, APPLY)
     assert answer["metadata"]["uid"]  # it was taken as an object, defaults and all
 
 
@@ -54,11 +54,11 @@ def test_the_api_server_accepts_the_charts_workloads_and_every_field_of_them(
     [("operator", "n1", "Deployment"), ("agent", "n1", "DaemonSet"), ("agent", "n2", "DaemonSet")],
 )
 def test_the_lab_runs_the_charts_command_arguments_and_environment(
-    running: Running, component: str, node: str, kind: str
+    installed: InstalledLab, component: str, node: str, kind: str
 ) -> None:
-    (workload,) = (d for d in _rendered(running) if d["kind"] == kind)
+    (workload,) = (d for d in _rendered(installed) if d["kind"] == kind)
     (container,) = workload["spec"]["template"]["spec"]["containers"]
-    machine = lab.machine_of(running, component, node)
+    machine = lab.machine_of(installed, component, node)
     pid = machine.list()[component].pid
     words = machine.check(["cat", f"/proc/{pid}/cmdline"]).rstrip("\0").split("\0")
     assert words == [*container["command"], *container["args"]]
@@ -73,26 +73,26 @@ def test_the_lab_runs_the_charts_command_arguments_and_environment(
 
 
 @pytest.fixture
-def pooled(running: Running, shared: set[str]) -> dict[str, Json]:
-    """A pool with an ENIS on each node: the ENIs by node."""
+def pooled(installed: InstalledLab, shared: set[str]) -> dict[str, Json]:
+    """Create a pool with an ENI on each node; return the ENIs by node."""
     shared.add("rights")
-    running.api.apply([workloads.pool("rights", addresses=2)])
+    installed.api.apply([workloads.pool("rights", addresses=2)])
 
     def enis() -> dict[str, Json]:
-        found = {e["spec"]["nodeName"]: e for e in lab.enis_of(running, "rights")}
-        assert found.keys() == running.installation.nodes.keys()
+        found = {e["spec"]["nodeName"]: e for e in lab.enis_of(installed, "rights")}
+        assert found.keys() == installed.installation.nodes.keys()
         assert all(e.get("status", {}).get("state") == "Ready" for e in found.values())
         return found
 
-    return wait_for(enis, "an ENIS on each node", lab.PATIENCE)
+    return wait_for(enis, "an ENI on each node", lab.PATIENCE)
 
 
 @pytest.fixture
-def agent(running: Running, tmp_path: Path) -> Store:
-    """The API server with the rights of n1's agent and nobody else's."""
-    node = running.api.request("GET", "/api/v1/nodes/n1") | {"kind": "Node"}
-    token = running.api.token(NAMESPACE, "openeni-agent", node)
-    config = yaml.safe_load(running.lab.layout.kubeconfig.read_text())
+def agent(installed: InstalledLab, tmp_path: Path) -> Store:
+    """Return a client with exactly the rights of n1's agent."""
+    node = installed.api.request("GET", "/api/v1/nodes/n1") | {"kind": "Node"}
+    token = installed.api.token(NAMESPACE, "openeni-agent", node)
+    config = yaml.safe_load(installed.lab.layout.kubeconfig.read_text())
     config["users"][0]["user"] = {"token": token}
     path = tmp_path / "kubeconfig"
     path.write_text(yaml.safe_dump(config))
@@ -129,7 +129,7 @@ def test_an_agent_says_of_its_own_node_what_its_kernel_can_do_and_nothing_else(
 
 
 def test_an_agent_records_grants_of_its_own_node_only(
-    running: Running, agent: Store, pooled: dict[str, Json]
+    installed: InstalledLab, agent: Store, pooled: dict[str, Json]
 ) -> None:
     body = {
         "apiVersion": "openeni.io/v1alpha1",
@@ -139,14 +139,15 @@ def test_an_agent_records_grants_of_its_own_node_only(
             "podUID": "0",
             "nodeName": "n2",
             "containerID": "0",
-            "eni": pooled["n2"]["metadata"]["name"],
-            "addresses": ["10.98.0.9"],
-            "mode": "Veth",
+            "eniName": pooled["n2"]["metadata"]["name"],
+            "poolName": "rights",
+            "address": "10.98.0.9",
+            "datapathMode": "Veth",
         },
     }
     with pytest.raises(StoreError, match="objects of its own node only, which is n1"):
         agent.create(PODIPS, body)
-    assert running.api.get("/apis/openeni.io/v1alpha1/namespaces/default/podips/none") is None
+    assert installed.api.get("/apis/openeni.io/v1alpha1/namespaces/default/podips/none") is None
 
 
 def test_an_agent_may_neither_delete_an_eni_nor_change_a_pool(

@@ -1,4 +1,4 @@
-"""The demo as a person runs it: it tells the truth, and however it ends, `down` leaves nothing."""
+"""The demo's command: its output is true, and `down` leaves nothing, however the demo ends."""
 
 import signal
 import subprocess
@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from openeni_lab import lab as labs
 from openeni_lab.kubernetes.api import Api
+from openeni_lab.lab import load
 from openeni_lab.layout import Layout
 from openeni_lab.machine import enclosure
 from openeni_lab.machine.client import Machine
-from openeni_lab.product import demonstration
-from openeni_lab.product.demo import DEPLOYMENTS, REUSED
-from openeni_lab.product.demonstration import GUEST_MODES, Running
+from openeni_lab.product import installed_lab
+from openeni_lab.product.demo import DEPLOYMENTS, REUSED, SHOWN_DATAPATHS
 from openeni_lab.product.installation import OPERATOR
-from openeni_lab.progress import Lines
-from openeni_testing.lab import running as running_labs
+from openeni_lab.product.installed_lab import InstalledLab
+from openeni_lab.progress import LogProgress
+from openeni_testing.lab import installed_lab as lab
 from openeni_testing.lab.machine_facts import machine_facts
-from openeni_testing.lab.one_lab import own_name, remove_abandoned
+from openeni_testing.lab.shared_lab import own_name, remove_abandoned
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
@@ -46,7 +46,7 @@ def assert_nothing_is_left(before: dict[str, object]) -> None:
 
 @pytest.fixture
 def before(no_other_lab: None) -> Generator[dict[str, object]]:
-    """The machine as it is without the demo's lab."""
+    """Return facts about the machine without the demo's lab."""
     remove_abandoned(PREFIX)
     yield machine_facts(NAME)
     cli("down")
@@ -58,27 +58,27 @@ def test_the_demo_on_vm_nodes_shows_every_datapath_and_says_the_truth(
     done = cli("demo", "--kind=vm", seconds=SECONDS)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "FAILED" not in done.stdout
-    for line in ("packets dropped as spoofed: 0", "programs that ended by themselves: 0"):
+    for line in ("packets dropped as spoofed: 0", "unexpected exits of programs: 0"):
         assert line in done.stdout.splitlines()
-    running = demonstration.up(labs.load(LAB), Lines())
-    assert_world_is_as_the_demo_says(running)
-    assert re_used(done.stdout) == {pod.address for pod in running.reach.pods(REUSED)}
+    installed = installed_lab.up(load(LAB), LogProgress())
+    assert_world_is_as_the_demo_says(installed)
+    assert re_used(done.stdout) == {pod.address for pod in installed.reach.pods(REUSED)}
     assert_printed_commands_work(done.stdout)
     assert_nothing_is_left(before)
 
 
-def assert_world_is_as_the_demo_says(running: Running) -> None:
-    for mode in (*GUEST_MODES, REUSED):
-        running_labs.wait_until_all_agree(running, mode)
-        enis = running_labs.enis_of(running, mode)
-        podips = running_labs.podips_on(running, enis)
-        assert len(podips) >= 2 * len(running.installation.nodes)
-        assert {eni["spec"]["nodeName"] for eni in enis} == set(running.installation.nodes)
-    assert sum(running.dropped().values()) == 0
+def assert_world_is_as_the_demo_says(installed: InstalledLab) -> None:
+    for mode in (*SHOWN_DATAPATHS, REUSED):
+        lab.wait_until_all_agree(installed, mode)
+        enis = lab.enis_of(installed, mode)
+        podips = lab.podips_on(installed, enis)
+        assert len(podips) >= 2 * len(installed.installation.nodes)
+        assert {eni["spec"]["nodeName"] for eni in enis} == set(installed.installation.nodes)
+    assert sum(installed.dropped().values()) == 0
 
 
 def re_used(printed: str) -> set[str]:
-    """Return the addresses that the demo saw come back after their cool-down."""
+    """Return the addresses that the demo reported as re-used after their cool-down."""
     (line,) = (line for line in printed.splitlines() if line.startswith("re-used after cool-down"))
     return set(line.partition(": ")[2].split(", "))
 
@@ -103,7 +103,7 @@ def assert_printed_commands_work(printed: str) -> None:
 def test_an_interrupted_demo_goes_on_says_which_program_ended_and_leaves_what_down_removes(
     before: dict[str, object], tmp_path: Path
 ) -> None:
-    """One lab: interrupted as its cloud comes up, then a killed operator, then a killed demo."""
+    """Interrupt the demo while the cloud starts, then kill the operator, then the demo."""
     interrupted = Started(tmp_path / "interrupted")
     wait_for((LAB.logs / "mariadb.log").exists, "the cloud comes up", SECONDS)
     interrupted.process.send_signal(signal.SIGINT)
@@ -138,14 +138,14 @@ class Started:
             self.process = subprocess.Popen(command, stdout=out, stderr=err)
 
     def waits_for_pods(self) -> bool:
-        """Return whether the lab is up and the demo has made its last object."""
+        """Return True if the lab is up and the demo has created its last object."""
         assert self.process.poll() is None, self._err.read_text()[-3000:]
         if "ready after" not in self._out.read_text():
             return False
         return Api(LAB.kubeconfig).get(f"{DEPLOYMENTS}/{REUSED}") is not None
 
     def end(self) -> tuple[int, str]:
-        """Return its exit status and its last complaint."""
+        """Return its exit status and its last error line."""
         status = self.process.wait(60)
         complaint = self._err.read_text()
         assert "Traceback" not in complaint

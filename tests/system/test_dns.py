@@ -1,13 +1,14 @@
-"""Names of Services in pods: CoreDNS on an address of openeni's, asked where the kubelet says."""
+"""Names of Services resolve in pods, through CoreDNS on an address of openeni's."""
 
 import re
 
 import pytest
 
-from openeni_lab.product import dns, workloads
-from openeni_lab.product.connectivity import PodFacts
-from openeni_lab.product.demonstration import Running
-from openeni_testing.lab import running as lab
+from openeni_lab.kubernetes import dns
+from openeni_lab.product import workloads
+from openeni_lab.product.connectivity import RunningPod
+from openeni_lab.product.installed_lab import InstalledLab
+from openeni_testing.lab import installed_lab as lab
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
@@ -17,31 +18,31 @@ POOL = "veth"
 
 
 @pytest.fixture
-def named(running: Running, shared: set[str]) -> Running:
-    """A Service in front of a pod on each node, and DNS on the same pool."""
+def named(installed: InstalledLab, shared: set[str]) -> InstalledLab:
+    """Deploy a pod on each node, their Service, and DNS on the same pool."""
     shared.update((POOL, NAME, dns.NAME, dns.SERVICE))
-    running.api.apply([workloads.pool(POOL), workloads.service(NAME), *dns.objects(POOL)])
-    lab.deploy(running, NAME, POOL, len(running.lab.layout.nodes))
-    wait_for(lambda: dns.ready(running.api), "CoreDNS", lab.PATIENCE)
+    installed.api.apply([workloads.pool(POOL), workloads.service(NAME), *dns.objects(POOL)])
+    lab.deploy(installed, NAME, POOL, len(installed.lab.layout.nodes))
+    wait_for(lambda: dns.ready(installed.api), "CoreDNS", lab.PATIENCE)
 
     def answered() -> bool:
-        """Ready says that CoreDNS answers, not that kube-proxy on each node has heard of it."""
-        pods = pod_of_each_node(running)
-        return all(found(running, pod, NAME)[:1].isdigit() for pod in pods)
+        """CoreDNS is ready before kube-proxy on each node knows its endpoint."""
+        pods = pod_of_each_node(installed)
+        return all(found(installed, pod, NAME)[:1].isdigit() for pod in pods)
 
     wait_for(answered, "names resolve on every node", lab.PATIENCE)
-    return running
+    return installed
 
 
-def pod_of_each_node(running: Running) -> list[PodFacts]:
-    pods = running.reach.pods(NAME)
-    assert {pod.node for pod in pods} == {node.name for node in running.lab.layout.nodes}
+def pod_of_each_node(installed: InstalledLab) -> list[RunningPod]:
+    pods = installed.reach.pods(NAME)
+    assert {pod.node for pod in pods} == {node.name for node in installed.lab.layout.nodes}
     return pods
 
 
-def found(running: Running, pod: PodFacts, name: str) -> str:
-    """What the C library makes of a name in a pod: ping prints it before it sends anything."""
-    printed = running.reach.in_pod(pod.name, ["ping", "-c", "1", "-W", "1", name])
+def found(installed: InstalledLab, pod: RunningPod, name: str) -> str:
+    """Resolve a name in a pod with the C library: ping prints the address before it sends."""
+    printed = installed.reach.in_pod(pod.name, ["ping", "-c", "1", "-W", "1", name])
     address = re.match(r"PING \S+ \((\S+)\)", printed)
     return address[1] if address else printed
 
@@ -56,13 +57,13 @@ def found(running: Running, pod: PodFacts, name: str) -> str:
         ("kube-dns.kube-system", "kube-system/services/kube-dns"),
     ],
 )
-def test_a_pod_finds_a_service_by_its_name(named: Running, name: str, service: str) -> None:
+def test_a_pod_finds_a_service_by_its_name(named: InstalledLab, name: str, service: str) -> None:
     address = named.api.request("GET", f"/api/v1/namespaces/{service}")["spec"]["clusterIP"]
     for pod in pod_of_each_node(named):
         assert found(named, pod, name) == address, pod.node
 
 
-def test_a_pod_is_served_by_a_service_that_it_knows_by_name(named: Running) -> None:
+def test_a_pod_is_served_by_a_service_that_it_knows_by_name(named: InstalledLab) -> None:
     ask = ["sh", "-c", f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc {NAME} 80"]
     pods = pod_of_each_node(named)
     for pod in pods:
@@ -71,14 +72,14 @@ def test_a_pod_is_served_by_a_service_that_it_knows_by_name(named: Running) -> N
 
 
 @pytest.mark.parametrize("name", ["no-such-service", "example.com"])
-def test_a_name_that_nobody_has_is_not_found(named: Running, name: str) -> None:
+def test_a_name_that_nobody_has_is_not_found(named: InstalledLab, name: str) -> None:
     for pod in pod_of_each_node(named):
         assert "bad address" in found(named, pod, name), pod.node
 
 
-def test_the_dns_servers_address_is_one_of_the_pools(named: Running) -> None:
+def test_the_dns_servers_address_is_one_of_the_pools(named: InstalledLab) -> None:
     (pod,) = named.api.items(
         f"/api/v1/namespaces/{dns.NAMESPACE}/pods", labelSelector=f"k8s-app={dns.SERVICE}"
     )
     podips = lab.podips_on(named, lab.enis_of(named, POOL))
-    assert [pod["status"]["podIP"]] in [podip["spec"]["addresses"] for podip in podips]
+    assert [pod["status"]["podIP"]] in [lab.addresses_of(podip) for podip in podips]

@@ -22,7 +22,7 @@ REMOTE = Port("remote", "fa:16:3e:98:00:c8", ("10.98.0.200", "fd98::200"))
 
 @dataclass
 class Hand:
-    """A node with a hot-plugged ENI and an empty pod for each of its addresses."""
+    """Create a node with a hot-plugged ENI, and an empty pod for each of its addresses."""
 
     network: NeutronNetwork
     node: Namespace

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from openeni_lab.cloud.openstack import client_environment
-from openeni_lab.hypervisor.network import Network
+from openeni_lab.cloud.access import client_environment
+from openeni_lab.hypervisor.network import LabNetwork
 from openeni_lab.hypervisor.records import Faults, Records
-from openeni_lab.lab import Kind, Lab
+from openeni_lab.lab import Lab, NodeKind
 from openeni_lab.layout import PODS_GATEWAY, REMOTE_VM, Layout
 from openeni_lab.machine import sysctl
 from openeni_lab.machine.client import Machine, MachineError
 from openeni_lab.programs import prepared
-from openeni_lab.progress import Lines
-from openeni_testing.lab.one_lab import own_name, remove_abandoned
+from openeni_lab.progress import LogProgress
+from openeni_testing.lab.shared_lab import own_name, remove_abandoned
 from openeni_testing.network import hand_steps
 from openeni_testing.waiting import wait_for
 
@@ -29,12 +29,12 @@ PREFIX = "hand"
 
 @pytest.fixture
 def bare(no_other_lab: None) -> Iterator[Lab]:
-    """A lab with one node that has ipvlan, and no openeni."""
+    """Create a lab with one node that has ipvlan, without openeni."""
     ipvlan = prepared.read(()).machine.ipvlan
-    lab = Lab(Layout(own_name(PREFIX), 1), Kind.AUTO.decided(ipvlan=ipvlan))
+    lab = Lab(Layout(own_name(PREFIX), 1), NodeKind.AUTO.decided(ipvlan=ipvlan))
     remove_abandoned(PREFIX)
     try:
-        lab.up(Lines())
+        lab.up(LogProgress())
         yield lab
     finally:
         lab.down()
@@ -47,7 +47,7 @@ def openstack(lab: Lab, *words: str) -> Any:
 
 
 def create_port_with_two_addresses(lab: Lab) -> tuple[str, str, list[str]]:
-    """Return its id, MAC and fixed IPs."""
+    """Create a port; return its id, MAC and fixed IPs."""
     fixed = ("--fixed-ip", "subnet=pods")
     words = ("port", "create", "--network", "pods", *fixed, *fixed, "--security-group", "pods")
     port = openstack(lab, *words, "-f", "json", "eth5")
@@ -55,7 +55,7 @@ def create_port_with_two_addresses(lab: Lab) -> tuple[str, str, list[str]]:
 
 
 def serve(lab: Lab, machine: Machine, pod: hand_steps.HandPod, address: str) -> None:
-    """Run a web server in the pod, listening on its address alone."""
+    """Run a web server in the pod, on the pod's address only."""
     logs = lab.layout.node_folder("n1") / "logs"
     server = hand_steps.web_server(lab.built.busybox, logs / f"www-{address}", address)
     argv = ["ip", "netns", "exec", pod.netns, *server]
@@ -86,14 +86,14 @@ def test_a_two_addresses_of_a_hot_plugged_port_answer_curl_from_off_the_node(bar
         for run in (gateway, remote):
             assert "200 OK" in _headers(run, address)
             assert hand_steps.curl(run, address) == address
-    assert Network(bare.layout, bare.machine).dropped().get(port, 0) == 0
+    assert LabNetwork(bare.layout, bare.machine).dropped().get(port, 0) == 0
     openstack(bare, "server", "remove", "port", "n1", port)
     wait_for(lambda: mac not in node("ip", "link"), "the NIC is unplugged", 60)
     openstack(bare, "port", "delete", port)
 
 
 def _headers(run: hand_steps.Run, address: str) -> str:
-    """Return what `curl -I` prints once the server is up."""
+    """Return the output of `curl -I` once the server is up."""
 
     def answer() -> str:
         try:

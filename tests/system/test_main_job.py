@@ -1,4 +1,4 @@
-"""From an ENIPool to pods that reach everything they must, and back to nothing."""
+"""From an ENIPool to pods with every path they need, and back to nothing."""
 
 import sys
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from openeni_lab.hypervisor import network
 from openeni_lab.layout import REMOTE_VM
 from openeni_lab.product import connectivity, workloads
 from openeni_lab.product.connectivity import Place
-from openeni_lab.product.demonstration import Running
-from openeni_testing.lab import running as lab
-from openeni_testing.lab.running import Kill
+from openeni_lab.product.installed_lab import InstalledLab
+from openeni_testing.lab import installed_lab as lab
+from openeni_testing.lab.installed_lab import Kill
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
@@ -37,7 +37,7 @@ signal.pause()
 
 
 @pytest.fixture
-def on_remote_vm(deployed: Running) -> Iterator[lab.Start]:
+def on_remote_vm(deployed: InstalledLab) -> Iterator[lab.Start]:
     """Start a Python program on the remote VM until the test ends."""
     machine, started = deployed.lab.machine, list[str]()
 
@@ -51,7 +51,9 @@ def on_remote_vm(deployed: Running) -> Iterator[lab.Start]:
         machine.stop(name)
 
 
-def test_every_path_of_a_pod_works_and_nothing_is_dropped_as_spoofed(deployed: Running) -> None:
+def test_every_path_of_a_pod_works_and_nothing_is_dropped_as_spoofed(
+    deployed: InstalledLab,
+) -> None:
     before = deployed.dropped()
     service = deployed.api.request("GET", f"/api/v1/namespaces/default/services/{lab.WEB}")
     wanted = connectivity.checks(
@@ -63,7 +65,7 @@ def test_every_path_of_a_pod_works_and_nothing_is_dropped_as_spoofed(deployed: R
 
 
 def test_a_remote_vm_is_called_from_the_pods_own_address(
-    deployed: Running, on_remote_vm: lab.Start
+    deployed: InstalledLab, on_remote_vm: lab.Start
 ) -> None:
     on_remote_vm("teller", TELLER, str(PORT))
     ask = ["nc", "-w", "10", network.REMOTE_ADDRESS, str(PORT)]
@@ -77,7 +79,7 @@ def test_a_remote_vm_is_called_from_the_pods_own_address(
 
 
 def test_a_pod_is_called_from_the_remote_vms_own_address(
-    deployed: Running, on_remote_vm: lab.Start
+    deployed: InstalledLab, on_remote_vm: lab.Start
 ) -> None:
     for number, pod in enumerate(deployed.reach.pods(lab.WEB)):
         on_remote_vm(f"caller-{number}", CALLER, pod.address)
@@ -90,24 +92,24 @@ def test_a_pod_is_called_from_the_remote_vms_own_address(
         wait_for(called, f"{pod.name} sees the remote VM", 30)
 
 
-def _callers(running: Running, pod: str) -> list[str]:
-    """Return who is connected to the pod's web server, as its kernel says; kubelet may be."""
-    lines = running.reach.in_pod(pod, ["netstat", "-tn"]).replace("::ffff:", "").splitlines()
+def _callers(installed: InstalledLab, pod: str) -> list[str]:
+    """Return the peers of the pod's web server, from its kernel; the kubelet may be one."""
+    lines = installed.reach.in_pod(pod, ["netstat", "-tn"]).replace("::ffff:", "").splitlines()
     found = [line.split() for line in lines if "ESTABLISHED" in line]
     return [peer.rpartition(":")[0] for *_, own, peer, _ in found if own.endswith(":80")]
 
 
-def test_a_remote_vm_finds_a_pod_at_its_enis_mac(deployed: Running) -> None:
+def test_a_remote_vm_finds_a_pod_at_its_enis_mac(deployed: InstalledLab) -> None:
     enis = {eni["metadata"]["name"]: eni for eni in lab.enis_of(deployed, lab.VETH)}
     for podip in lab.podips_on(deployed, list(enis.values())):
-        (address,) = podip["spec"]["addresses"]
-        mac = enis[podip["spec"]["eni"]]["status"]["port"]["macAddress"]
+        (address,) = lab.addresses_of(podip)
+        mac = enis[podip["spec"]["eniName"]]["status"]["port"]["macAddress"]
         deployed.reach.out(Place.REMOTE, "", connectivity.curl(address))
         show = ["ip", "neighbour", "show", address]
         assert mac in deployed.reach.out(Place.REMOTE, "", show)
 
 
-def test_kubectl_shows_the_whole_state_without_yaml(deployed: Running) -> None:
+def test_kubectl_shows_the_whole_state_without_yaml(deployed: InstalledLab) -> None:
     shown = deployed.reach.kubectl_out("get", "enipool,eni,podip", "-A", "-o", "wide")
     for pod in deployed.reach.pods(lab.WEB):
         assert pod.name in shown
@@ -116,7 +118,7 @@ def test_kubectl_shows_the_whole_state_without_yaml(deployed: Running) -> None:
         assert word in shown
 
 
-def test_pods_podips_enis_and_neutron_agree(deployed: Running) -> None:
+def test_pods_podips_enis_and_neutron_agree(deployed: InstalledLab) -> None:
     lab.wait_until_all_agree(deployed, lab.VETH)
 
     def counted() -> bool:
@@ -128,11 +130,11 @@ def test_pods_podips_enis_and_neutron_agree(deployed: Running) -> None:
     wait_for(counted, "the ENIs count the grants", 30)
 
 
-def test_a_second_look_writes_nothing(deployed: Running, kill: Kill) -> None:
-    """A new operator reconciles everything; nothing may change by that."""
+def test_a_second_look_writes_nothing(deployed: InstalledLab, kill: Kill) -> None:
+    """A restarted operator reconciles everything, and nothing may change."""
 
     def objects() -> dict[str, lab.Json]:
-        """Whole, with their resource versions: a write that changes nothing is found as well."""
+        """Return whole objects: their resource versions reveal writes that change nothing else."""
         pool = deployed.api.request("GET", f"{lab.POOLS}/{lab.VETH}")
         found = [pool, *lab.enis_of(deployed, lab.VETH)]
         for o in found:
@@ -152,27 +154,27 @@ def test_a_second_look_writes_nothing(deployed: Running, kill: Kill) -> None:
     assert objects() == before
 
 
-def _restart_operator_and_see_it_work(running: Running, kill: Kill) -> None:
-    """A pool made after the restart is served: by then the operator has looked at everything."""
+def _restart_operator_and_see_it_work(installed: InstalledLab, kill: Kill) -> None:
+    """A new pool is served once the restarted operator has reconciled everything."""
     kill("operator")
-    running.api.apply([workloads.pool("later", nodeSelector={"matchLabels": {"no": "node"}})])
-    lab.wait_for_condition(running, "later", "Ready", "False", "WaitingForNodes")
-    running.api.delete(f"{lab.POOLS}/later")
-    lab.wait_until_gone(running, "later")
+    installed.api.apply([workloads.pool("later", nodeSelector={"matchLabels": {"no": "node"}})])
+    lab.wait_for_condition(installed, "later", "Ready", "False", "WaitingForNodes")
+    installed.api.delete(f"{lab.POOLS}/later")
+    lab.wait_until_gone(installed, "later")
 
 
-def test_a_deleted_pool_leaves_no_port_no_nic_and_no_rule(running: Running) -> None:
-    running.api.apply([workloads.pool("short", addresses=3)])
-    lab.deploy(running, "short", "short", 2)
-    mine = lab.enis_of(running, "short")
+def test_a_deleted_pool_leaves_no_port_no_nic_and_no_rule(installed: InstalledLab) -> None:
+    installed.api.apply([workloads.pool("short", addresses=3)])
+    lab.deploy(installed, "short", "short", 2)
+    mine = lab.enis_of(installed, "short")
     ports = {eni["status"]["port"]["id"] for eni in mine}
-    assert ports <= lab.neutron_ports(running).keys()
+    assert ports <= lab.neutron_ports(installed).keys()
     devices = {eni["spec"]["nodeName"]: eni["status"]["node"]["device"] for eni in mine}
-    running.api.delete(f"{lab.DEPLOYMENTS}/short")
-    running.api.delete(f"{lab.POOLS}/short")
-    lab.wait_until_gone(running, "short")
-    assert not ports & lab.neutron_ports(running).keys()
+    installed.api.delete(f"{lab.DEPLOYMENTS}/short")
+    installed.api.delete(f"{lab.POOLS}/short")
+    lab.wait_until_gone(installed, "short")
+    assert not ports & lab.neutron_ports(installed).keys()
     for node, device in devices.items():
-        machine = running.installation.nodes[node]
+        machine = installed.installation.nodes[node]
         assert machine.run(["ip", "link", "show", device]).code
         assert [line for line in lab.kernel_state(machine) if device in line] == []

@@ -1,12 +1,12 @@
-"""A node reboots: what ran on it is gone, its NICs and its disk are there."""
+"""A node reboots: its processes are gone, its NICs and its disk stay."""
 
 import pytest
 
 from openeni_lab.product.connectivity import OK, Check, Place, curl
-from openeni_lab.product.demonstration import Running
 from openeni_lab.product.installation import AGENT
-from openeni_lab.progress import Lines
-from openeni_testing.lab import running as lab
+from openeni_lab.product.installed_lab import InstalledLab
+from openeni_lab.progress import LogProgress
+from openeni_testing.lab import installed_lab as lab
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
@@ -14,10 +14,12 @@ pytestmark = [pytest.mark.lab, pytest.mark.root]
 NODE = "n1"
 
 
-def test_after_a_reboot_the_agent_runs_and_the_nodes_pods_are_reached(deployed: Running) -> None:
+def test_after_a_reboot_the_agent_runs_and_the_nodes_pods_are_reached(
+    deployed: InstalledLab,
+) -> None:
     machine = deployed.installation.nodes[NODE]
     before = machine.list()[AGENT].pid
-    deployed.restart_node(NODE, Lines())
+    deployed.restart_node(NODE, LogProgress())
     assert machine.list()[AGENT].running
     assert machine.list()[AGENT].pid != before
 

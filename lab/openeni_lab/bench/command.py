@@ -1,8 +1,8 @@
-"""`make bench`: CNI ADD and DEL beside the reference plugins, in one run on one kernel.
+"""`make bench`: compare CNI ADD and DEL with reference plugins, in one run on one kernel.
 
-openeni runs as it does in the lab: the real operator and cloud, the chart's agent, the static
-executable. Kubelet steps aside for the fast runtime. Figures are ratios: two cores shared with a
-whole cloud say little about milliseconds. Writes docs/benchmarks.md.
+openeni runs as in every lab: the real operator and cloud, the chart's agent, the static executable.
+The sandbox runtime replaces the kubelet. Only ratios are meaningful: the milliseconds are those of
+two cores shared with a whole cloud. Writes docs/benchmarks.md.
 """
 
 import json
@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from openeni_lab import layout, progress
 from openeni_lab.bench.report import Measured, page
-from openeni_lab.lab import Kind, Lab
+from openeni_lab.lab import Lab, NodeKind
 from openeni_lab.layout import Layout
 from openeni_lab.machine import enclosure
 from openeni_lab.machine.steps import Progress, Step, run
-from openeni_lab.product import demonstration, workloads
-from openeni_lab.product.demonstration import Running
+from openeni_lab.product import installed_lab, workloads
+from openeni_lab.product.installed_lab import InstalledLab
 from openeni_lab.programs import prepared
 from openeni_lab.programs.sets import CNI_PLUGINS
 
@@ -26,7 +26,9 @@ Json = dict[str, Any]
 
 NODE: Final = "n1"
 SINGLE, BURSTS, BURST = 30, 3, 20
-ADDRESSES: Final = 31  # an ENI; four of them serve every pod once, none waits for a cool-down
+ADDRESSES: Final = (
+    31  # of an ENI; four ENIs have one for every pod, so that none waits for a cool-down
+)
 ENIS: Final = 4
 MINUTES: Final = 20.0
 REPORT: Final = layout.REPOSITORY / "docs" / "benchmarks.md"
@@ -39,58 +41,58 @@ REFERENCES: Final[Mapping[str, Json]] = {
 
 @dataclass(frozen=True)
 class Race:
-    """One datapath against one reference plugin."""
+    """One datapath, compared with one reference plugin."""
 
     pool: str
     reference: str
-    kind: Kind
+    kind: NodeKind
 
 
 def races() -> tuple[Race, ...]:
-    """Veth on the machine's own kernel; ipvlan there too if it can, else in the lab's."""
-    ipvlan = Kind.AUTO.decided(ipvlan=prepared.read(()).machine.ipvlan)
+    """Return veth on the machine's kernel, and ipvlan there or else on a user-mode kernel."""
+    ipvlan = NodeKind.AUTO.decided(ipvlan=prepared.read(()).machine.ipvlan)
     return (
-        Race("veth", "ptp", Kind.NAMESPACE),
+        Race("veth", "ptp", NodeKind.NAMESPACE),
         Race("ipvlan-l3s", "ipvlan", ipvlan),
         Race("ipvlan-l2", "ipvlan", ipvlan),
     )
 
 
-def measure(wanted: Sequence[Race], shown: Progress) -> list[Measured]:
-    """Run each race on a lab of its kind that is made for it and removed again."""
+def measure(wanted: Sequence[Race], display: Progress) -> list[Measured]:
+    """Run each race on a temporary lab of its kind of node."""
     found: list[Measured] = []
     for kind in dict.fromkeys(race.kind for race in wanted):
         lab = Lab(Layout("bench", 1), kind)
         lab.down()
         try:
-            running = demonstration.up(lab, shown)
-            found += [_run(running, race, shown) for race in wanted if race.kind is kind]
+            installed = installed_lab.up(lab, display)
+            found += [_run(installed, race, display) for race in wanted if race.kind is kind]
         finally:
             lab.down()
     return found
 
 
-def _run(running: Running, race: Race, shown: Progress) -> Measured:
-    machine = running.installation.nodes[NODE]
+def _run(installed: InstalledLab, race: Race, display: Progress) -> Measured:
+    machine = installed.installation.nodes[NODE]
     machine.stop("kubelet")
-    run([_addresses(running, race.pool), _pods(running, race.pool)], shown)
+    run([_addresses(installed, race.pool), _pods(installed, race.pool)], display)
     if race.reference == "ipvlan":
         machine.run(["ip", "link", "add", "reference0", "type", "dummy"])
         machine.check(["ip", "link", "set", "reference0", "up"])
     orders = {
         "plugins": str(prepared.read([CNI_PLUGINS.name]).built.bin("ptp").parent),
         "reference": _reference(race.reference),
-        "pods": [_pod_words(pod) for pod in _listed(running, race.pool)],
+        "pods": [_pod_words(pod) for pod in _listed(installed, race.pool)],
         "single": SINGLE,
         "burst": BURST,
     }
     command = [sys.executable, "-m", "openeni_lab.bench.node"]
-    environment = {**enclosure.init_environment(), **running.installation.environment({})}
+    environment = {**enclosure.init_environment(), **installed.installation.environment({})}
     text = machine.check(
         command, env=environment, stdin=json.dumps(orders).encode(), timeout=60 * MINUTES
     )
     phases = machine.check([sys.executable, "-m", "openeni_nodeagent.cni.query", "phases"])
-    _remove(running, race.pool, shown)
+    _remove(installed, race.pool, display)
     kernel = machine.check(["uname", "-r"])
     return Measured(race.pool, race.reference, kernel, json.loads(text), json.loads(phases))
 
@@ -100,55 +102,55 @@ def _reference(name: str) -> Json:
     return {"cniVersion": "1.0.0", "name": "reference", "plugins": [plugin]}
 
 
-def _addresses(running: Running, pool: str) -> Step:
-    """An address for every pod, warm."""
+def _addresses(installed: InstalledLab, pool: str) -> Step:
+    """Return the step that makes an address available for every pod."""
     path = f"/apis/openeni.io/v1alpha1/enipools/{pool}"
 
     def done() -> bool:
-        found = running.api.get(path) or {}
+        found = installed.api.get(path) or {}
         counts = found.get("status", {}).get("addresses", {})
         return int(counts.get("available", 0)) >= SINGLE + BURSTS * BURST
 
     body = workloads.pool(pool, addresses=ADDRESSES, enis=ENIS)
     body["spec"]["capacity"]["minAvailable"] = SINGLE + BURSTS * BURST
-    return Step(f"warm addresses of {pool}", done, lambda: running.api.apply([body]), 20)
+    return Step(f"warm addresses of {pool}", done, lambda: installed.api.apply([body]), 20)
 
 
-def _pods(running: Running, pool: str) -> Step:
-    """Pod objects bound to the node, which no kubelet starts."""
+def _pods(installed: InstalledLab, pool: str) -> Step:
+    """Return the step that creates the Pod objects, bound to the node without a kubelet."""
     wanted = SINGLE + BURSTS * BURST
 
     def make() -> None:
-        running.api.apply(workloads.bound_pod(f"{pool}-{n}", pool, NODE) for n in range(wanted))
+        installed.api.apply(workloads.bound_pod(f"{pool}-{n}", pool, NODE) for n in range(wanted))
 
-    return Step(f"pods of {pool}", lambda: len(_listed(running, pool)) == wanted, make, 3)
+    return Step(f"pods of {pool}", lambda: len(_listed(installed, pool)) == wanted, make, 3)
 
 
-def _listed(running: Running, pool: str) -> list[Json]:
-    return running.api.items("/api/v1/namespaces/default/pods", labelSelector=f"app={pool}")
+def _listed(installed: InstalledLab, pool: str) -> list[Json]:
+    return installed.api.items("/api/v1/namespaces/default/pods", labelSelector=f"app={pool}")
 
 
 def _pod_words(pod: Json) -> Json:
     return {key: pod["metadata"][key] for key in ("name", "namespace", "uid")}
 
 
-def _remove(running: Running, pool: str, shown: Progress) -> None:
+def _remove(installed: InstalledLab, pool: str, display: Progress) -> None:
     def do() -> None:
-        for pod in _listed(running, pool):
+        for pod in _listed(installed, pool):
             path = f"/api/v1/namespaces/default/pods/{pod['metadata']['name']}"
-            running.api.delete(path, {"gracePeriodSeconds": 0})
-        running.api.delete(f"/apis/openeni.io/v1alpha1/enipools/{pool}")
+            installed.api.delete(path, {"gracePeriodSeconds": 0})
+        installed.api.delete(f"/apis/openeni.io/v1alpha1/enipools/{pool}")
 
     def done() -> bool:
-        return not running.api.items("/apis/openeni.io/v1alpha1/enis")
+        return not installed.api.items("/apis/openeni.io/v1alpha1/enis")
 
-    run([Step(f"removing {pool}", done, do, 10)], shown)
+    run([Step(f"removing {pool}", done, do, 10)], display)
 
 
 def main() -> int:
-    """Print the table and write docs/benchmarks.md."""
-    with progress.shown() as shown:
-        measured = measure(races(), shown)
+    """Run the benchmark, print the page and write docs/benchmarks.md."""
+    with progress.display() as display:
+        measured = measure(races(), display)
     text = page(measured, SINGLE, BURST)
     REPORT.write_text(text)
     print(text)

@@ -1,8 +1,8 @@
-"""The benchmark's part on a node: the same lives through openeni and through a reference, in turn.
+"""The benchmark's part on a node: start and stop sandboxes with openeni and with a reference.
 
-Run as `python -m openeni_lab.bench.node`, with its orders as JSON on standard input; prints every
-call's command and seconds as the runtime saw them, execution included. Both plugins take turns, so
-that whatever else the machine does meets both alike.
+Runs as `python -m openeni_lab.bench.node`, reads its input as JSON from standard input, and prints
+the command and the seconds of every call as the runtime measured them, execution included. The two
+plugins take turns, so that other load on the machine affects both alike.
 """
 
 import json
@@ -12,21 +12,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from openeni_lab.fast.cni import Call, CniError, Network
-from openeni_lab.fast.runtime import BIN_FOLDER, CONF_FOLDER, Pod, Runtime
+from openeni_lab.runtime.cni import NetworkConfigList, PluginCall, PluginError
+from openeni_lab.runtime.sandbox import BIN_FOLDER, CONF_FOLDER, SandboxPod, SandboxRuntime
 
 Json = dict[str, Any]
 
 
-def one_by_one(runtimes: Sequence[Runtime], pods: Sequence[Pod]) -> None:
-    """A life of one plugin, a life of the next, for each pod."""
+def one_by_one(runtimes: Sequence[SandboxRuntime], pods: Sequence[SandboxPod]) -> None:
+    """Start and stop each pod with one plugin, then with the next."""
     for pod in pods:
         for runtime in runtimes:
             runtime.stop(runtime.start(pod))
 
 
-def in_bursts(runtimes: Sequence[Runtime], pods: Sequence[Pod], size: int) -> None:
-    """`size` pods at once start, then stop; then the same with the next plugin."""
+def in_bursts(runtimes: Sequence[SandboxRuntime], pods: Sequence[SandboxPod], size: int) -> None:
+    """Start `size` pods in parallel, then stop them; repeat with the next plugin."""
     with ThreadPoolExecutor(size) as threads:
         for first in range(0, len(pods), size):
             burst = pods[first : first + size]
@@ -38,10 +38,10 @@ def main() -> int:
     orders: Json = json.load(sys.stdin)
     plugins = [BIN_FOLDER, Path(orders["plugins"])]
     runtimes = {
-        "openeni": Runtime(Network.load(CONF_FOLDER, plugins)),
-        "reference": Runtime(Network(orders["reference"], plugins)),
+        "openeni": SandboxRuntime(NetworkConfigList.load(CONF_FOLDER, plugins)),
+        "reference": SandboxRuntime(NetworkConfigList(orders["reference"], plugins)),
     }
-    pods = [Pod(p["name"], p["namespace"], p["uid"]) for p in orders["pods"]]
+    pods = [SandboxPod(p["name"], p["namespace"], p["uid"]) for p in orders["pods"]]
     single, burst = pods[: orders["single"]], pods[orders["single"] :]
     answer: dict[str, dict[str, list[Json]]] = {}
     try:
@@ -49,21 +49,21 @@ def main() -> int:
         answer["single"] = {name: _taken(r) for name, r in runtimes.items()}
         in_bursts(list(runtimes.values()), burst, orders["burst"])
         answer["burst"] = {name: _taken(r) for name, r in runtimes.items()}
-    except CniError as error:
+    except PluginError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     print(json.dumps(answer))
     return 0
 
 
-def _taken(runtime: Runtime) -> list[Json]:
-    """The calls so far, taken out of the runtime's list."""
+def _taken(runtime: SandboxRuntime) -> list[Json]:
+    """Remove and return the runtime's calls so far."""
     calls = list(runtime.calls)
     runtime.calls.clear()
     return [_words(call) for call in calls]
 
 
-def _words(call: Call) -> Json:
+def _words(call: PluginCall) -> Json:
     return {"command": call.command, "container": call.container_id, "seconds": call.seconds}
 
 

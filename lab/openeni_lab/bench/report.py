@@ -1,4 +1,4 @@
-"""The benchmark's figures as the page that people read. Pure."""
+"""Render the benchmark's results as docs/benchmarks.md. Pure."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ that is outside the agent: fork, exec, connect, exit.
 
 @dataclass(frozen=True)
 class Measured:
-    """One race: calls by way (`single`, `burst`) and plugin, and the agent's phases of its ADDs."""
+    """The results of one race: calls by way (`single`, `burst`) and plugin, the agent's phases."""
 
     pool: str
     reference: str
@@ -38,7 +38,7 @@ class Measured:
 
 
 def page(measured: Sequence[Measured], single: int, burst: int) -> str:
-    """The whole of docs/benchmarks.md."""
+    """Return the whole page."""
     lines = [
         HEAD,
         f"One at a time ({single} lives), and in bursts of {burst}; milliseconds.",
@@ -56,7 +56,7 @@ def page(measured: Sequence[Measured], single: int, burst: int) -> str:
 
 
 def row(one: Measured, way: str) -> str:
-    """One line of the first table."""
+    """Return one line of the first table."""
     ours, theirs = one.calls[way]["openeni"], one.calls[way]["reference"]
     add, add_reference = _times(ours, "ADD"), _times(theirs, "ADD")
     delete, delete_reference = _times(ours, "DEL"), _times(theirs, "DEL")
@@ -77,11 +77,13 @@ def row(one: Measured, way: str) -> str:
 
 
 def phase_table(one: Measured) -> list[str]:
-    """Median of each phase of the lives one at a time; the bursts' ADDs came after them."""
+    """Return the table with the median of each phase of the ADDs one at a time."""
     seen = _times(one.calls["single"]["openeni"], "ADD")
     whole = statistics.median(seen)
-    burst = _times(one.calls["burst"]["openeni"], "ADD")
-    records = one.phases["ADD"][-len(seen) - len(burst) :][: len(seen)]
+    # The agent's last records are of this race: the ADDs one at a time, then those in bursts.
+    bursts = len(_times(one.calls["burst"]["openeni"], "ADD"))
+    last = one.phases["ADD"][-(len(seen) + bursts) :]
+    records = last[: len(seen)]
     names = [name for name in records[0] if name != "total"]
     inside = {name: statistics.median(r.get(name, 0.0) for r in records) for name in names}
     total = statistics.median(r["total"] for r in records)

@@ -1,7 +1,7 @@
-"""Every configuration file of the lab's OpenStack, as text: a place and a password in, files out.
+"""The configuration files of the lab's OpenStack, as text.
 
-Values, and why they are what they are, come from running these releases (keystone 30, neutron 29,
-nova 34, placement 16, glance 33) in one place without a message broker.
+The values were found by running these releases (keystone 30, neutron 29, nova 34, placement 16,
+glance 33) on one machine without a message broker.
 """
 
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from typing import Final
 from uuid import NAMESPACE_DNS, uuid5
 
 from openeni_lab import layout
-from openeni_lab.cloud.place import KEYSTONE_URL, REGION, Cloud
+from openeni_lab.cloud.cloud_layout import KEYSTONE_URL, REGION, CloudLayout
 
 Section = Mapping[str, object]
 Document = Mapping[str, Section]
 
 
-def files(cloud: Cloud, password: str) -> dict[Path, str]:
-    """Every file of `cloud.etc` but the paste.ini's, which come with the services."""
+def files(cloud: CloudLayout, password: str) -> dict[Path, str]:
+    """Return every file but the paste.ini files, which come with the services."""
     return {
         cloud.etc / "keystone/keystone.conf": _text(_keystone(cloud, password)),
         cloud.etc / "placement/placement.conf": _text(_placement(password)),
@@ -25,19 +25,19 @@ def files(cloud: Cloud, password: str) -> dict[Path, str]:
         cloud.etc / "neutron/neutron.conf": _text(_neutron(cloud, password)),
         cloud.etc / "neutron/ml2_conf.ini": _text(_ml2()),
         cloud.etc / "nova/nova.conf": _text(_nova(cloud, password)),
-        cloud.run / "state/nova/compute_id": node_uuid(cloud.hosts[0]),
+        cloud.folder / "state/nova/compute_id": node_uuid(cloud.hosts[0]),
     }
 
 
-def folders(cloud: Cloud) -> list[Path]:
-    """Folders that services expect to find."""
+def folders(cloud: CloudLayout) -> list[Path]:
+    """Return the folders that the services expect to exist."""
     names = "state/neutron state/nova images/staging images/tasks lock"
     keys = "etc/keystone/fernet-keys etc/keystone/credential-keys"
-    return [cloud.run / name for name in f"{names} {keys}".split()]
+    return [cloud.folder / name for name in f"{names} {keys}".split()]
 
 
-def paste_files(cloud: Cloud) -> dict[Path, Path]:
-    """Destination -> source of the WSGI pipelines that come with the services."""
+def paste_files(cloud: CloudLayout) -> dict[Path, Path]:
+    """Return the WSGI pipelines that come with the services: destination to source."""
     share = cloud.venv / "etc"
     return {
         cloud.etc / "neutron/api-paste.ini": share / "neutron/api-paste.ini",
@@ -47,7 +47,7 @@ def paste_files(cloud: Cloud) -> dict[Path, Path]:
 
 
 def node_uuid(host: str) -> str:
-    """A compute host's stable id; the virt driver says the same."""
+    """Return a compute host's stable id; the virt driver computes the same."""
     return str(uuid5(NAMESPACE_DNS, f"openeni-lab.{host}"))
 
 
@@ -78,27 +78,29 @@ def _client(user: str, password: str) -> dict[str, object]:
 
 
 def _verifier(user: str, password: str) -> Section:
-    """A section keystone_authtoken."""
+    """Return a section keystone_authtoken."""
     return {"www_authenticate_uri": KEYSTONE_URL, **_client(user, password)}
 
 
-# Everything on standard error: one log a service, written by the lab's init.
+# Log to standard error: the lab's init writes one log for each service.
 _LOG: Final[Section] = {"use_stderr": "true"}
 _QUIET: Final[Document] = {"oslo_messaging_notifications": {"driver": "noop"}}
 
 
-def _locks(cloud: Cloud) -> Document:
-    return {"oslo_concurrency": {"lock_path": cloud.run / "lock"}, **_QUIET}
+def _locks(cloud: CloudLayout) -> Document:
+    return {"oslo_concurrency": {"lock_path": cloud.folder / "lock"}, **_QUIET}
 
 
-def _keystone(cloud: Cloud, password: str) -> Document:
+def _keystone(cloud: CloudLayout, password: str) -> Document:
     keys = cloud.etc / "keystone"
     return {
         "DEFAULT": {"public_endpoint": KEYSTONE_URL.removesuffix("/v3"), **_LOG},
         "database": _database("keystone", password),
         "token": {"provider": "fernet", "expiration": 86400},
         "fernet_tokens": {"key_repository": keys / "fernet-keys"},
-        "fernet_receipts": {"key_repository": keys / "fernet-keys"},  # else in the machine's /etc
+        "fernet_receipts": {
+            "key_repository": keys / "fernet-keys"
+        },  # the default is in the machine's /etc
         "credential": {"key_repository": keys / "credential-keys"},
         "cache": {"enabled": "true", "backend": "dogpile.cache.memory"},
         "identity": {"password_hash_rounds": 4},
@@ -114,8 +116,8 @@ def _placement(password: str) -> Document:
     }
 
 
-def _glance(cloud: Cloud, password: str) -> Document:
-    images = cloud.run / "images"
+def _glance(cloud: CloudLayout, password: str) -> Document:
+    images = cloud.folder / "images"
     return {
         "DEFAULT": {"enabled_backends": "store:file", **_LOG},
         "glance_store": {"default_backend": "store"},
@@ -131,10 +133,10 @@ def _glance(cloud: Cloud, password: str) -> Document:
     }
 
 
-def _neutron(cloud: Cloud, password: str) -> Document:
+def _neutron(cloud: CloudLayout, password: str) -> Document:
     return {
         "DEFAULT": {
-            "state_path": cloud.run / "state/neutron",
+            "state_path": cloud.folder / "state/neutron",
             "transport_url": "fake://",
             "core_plugin": "ml2",
             "service_plugins": "",
@@ -161,7 +163,7 @@ def _ml2() -> Document:
             "type_drivers": "local,flat,vlan,vxlan",
             "tenant_network_types": "vxlan",
             "mechanism_drivers": "openeni_lab",
-            # Without the second one Neutron accepts tags in POST /ports and drops them.
+            # Without the second extension Neutron accepts tags in POST /ports and ignores them.
             "extension_drivers": "port_security,tag_ports_during_bulk_creation",
         },
         "ml2_type_vxlan": {"vni_ranges": "1:1000"},
@@ -170,12 +172,12 @@ def _ml2() -> Document:
     }
 
 
-def _nova(cloud: Cloud, password: str) -> Document:
+def _nova(cloud: CloudLayout, password: str) -> Document:
     return {
         "DEFAULT": {
             "host": cloud.hosts[0],
             "my_ip": "127.0.0.1",
-            "state_path": cloud.run / "state/nova",
+            "state_path": cloud.folder / "state/nova",
             "transport_url": "fake://",
             "compute_driver": "openeni_lab_virt.LabDriver",
             "sync_power_state_interval": -1,

@@ -1,133 +1,169 @@
-"""The lab's cloud, step by step: template, files, database, services, servers, the remote VM."""
+"""Run one OpenStack in a folder: write its files, start, wait, seed, stop.
+
+The lab's own OpenStack and the one that makes the template are run in this way; the latter's
+processes have a prefix in their names. All of them are programs of the lab's init.
+"""
 
 import json
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from openeni_lab import layout
-from openeni_lab.cloud import template
-from openeni_lab.cloud.place import Cloud
-from openeni_lab.cloud.run import OpenStack
-from openeni_lab.hypervisor import network
-from openeni_lab.hypervisor.network import Network
-from openeni_lab.hypervisor.records import FIRST_SLOT, MachineRecord
-from openeni_lab.layout import Layout
-from openeni_lab.machine.client import Machine
-from openeni_lab.machine.steps import Step
+from openeni_lab.cloud import config
+from openeni_lab.cloud.cloud_layout import SERVICES, CloudLayout, Secrets, clouds
+from openeni_lab.machine.client import Machine, MachineError
+from openeni_lab.machine.exits import describe
+from openeni_lab.machine.service import last_line
+from openeni_lab.machine.steps import StepError
 
-REMOTE_NIC: Final = f"ens{FIRST_SLOT}"
-
-
-def steps(lab: Layout, machine: Machine, venv: Path) -> list[Step]:
-    """Everything of the cloud, after `Network.steps`; `venv` is where OpenStack is installed.
-
-    The first time on a machine the template takes about a minute; every other time a lab's cloud
-    is there in ten seconds.
-    """
-    stack = OpenStack(_cloud(lab, venv), machine, lab.logs)
-    wires = Network(lab, machine)
-    folder = template.template_folder(lab, venv)
-    return [
-        template_step(lab, machine, venv),
-        Step(
-            "OpenStack's files",
-            lab.clouds_yaml.exists,
-            lambda: _write(lab, machine, stack, folder),
-            1,
-        ),
-        Step("OpenStack", stack.ready, lambda: _start(stack), 8),
-        Step("servers", _servers_file(lab).exists, lambda: _boot(lab, stack), 6),
-        Step(
-            "remote VM",
-            lambda: machine.running(wires.server(layout.REMOTE_VM)),
-            lambda: _run_remote(lab, wires),
-            0.3,
-        ),
-    ]
+TOOL_SECONDS: Final = 900.0  # a schema takes 5 s on a fast machine
+READY_SECONDS: Final = 600.0  # 7 s on a fast machine
+CHECK_SECONDS: Final = 2.0  # between two checks for services that have exited
+STOP_SECONDS: Final = 20.0
+DATABASE: Final = "mariadb"
+COMPUTE: Final = "nova-compute"  # its hosts, as Nova reports them
+ALL: Final = (*(service.name for service in SERVICES), COMPUTE)
 
 
-def template_step(lab: Layout, machine: Machine, venv: Path) -> Step:
-    """Fill the database that labs with this many nodes copy, where there is none yet."""
-    folder = template.template_folder(lab, venv)
-    return Step(
-        "OpenStack's template",
-        lambda: folder.exists() or _cloud(lab, venv).secrets_file.exists(),
-        lambda: _make_template(lab, machine, venv, folder),
-        60,
-    )
+class OpenStack:
+    """The processes of one cloud. Raises MachineError or StepError when a process fails."""
+
+    def __init__(self, cloud: CloudLayout, machine: Machine, logs: Path, prefix: str = "") -> None:
+        self.cloud = cloud
+        self._machine = machine
+        self._logs = logs
+        self._prefix = prefix
+
+    @property
+    def clouds_yaml(self) -> Path:
+        return self.cloud.folder / "clouds.yaml"
+
+    def names(self) -> list[str]:
+        """Return the names of its processes among the programs of the lab's init."""
+        return [self._prefix + name for name in (DATABASE, *(s.name for s in SERVICES))]
+
+    def write(self, secrets: Secrets) -> None:
+        """Write every file but the database and Keystone's keys; only root can read them."""
+        self.cloud.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in config.folders(self.cloud):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path, text in config.files(self.cloud, secrets.password).items():
+            _put(path, text)
+        for path, source in config.paste_files(self.cloud).items():
+            shutil.copyfile(source, path)
+        _put(self.clouds_yaml, yaml.safe_dump(clouds(secrets)))
+        _put(self.cloud.secrets_file, json.dumps(vars(secrets)))
+
+    def secrets(self) -> Secrets:
+        """Return the secrets, as `write` or the template's copy left them."""
+        return Secrets(**json.loads(self.cloud.secrets_file.read_text()))
+
+    def install_database(self) -> None:
+        """Create an empty database."""
+        command = ["mariadb-install-db", "--no-defaults", "--user=root", "--skip-test-db"]
+        where = [f"--datadir={self.cloud.database}", "--auth-root-authentication-method=normal"]
+        self._machine.check([*command, *where], timeout=TOOL_SECONDS)
+
+    def start_database(self) -> None:
+        """Start MariaDB and wait until it answers."""
+        self._start(DATABASE, self.cloud.database_command())
+        deadline = time.monotonic() + READY_SECONDS
+        while not self.database_answers():
+            self._refuse_ended()
+            if time.monotonic() > deadline:
+                raise StepError(f"MariaDB did not answer within {READY_SECONDS:.0f} s")
+            time.sleep(0.1)
+
+    def database_answers(self) -> bool:
+        return not self._machine.run([*_client("mariadb-admin", self.cloud), "ping"]).code
+
+    def sql(self, text: str) -> None:
+        """Run statements as the database's root."""
+        self._machine.check(_client("mariadb", self.cloud), stdin=text.encode())
+
+    def start(self, *names: str) -> None:
+        """Start the named services, or all of them, without waiting until they are ready."""
+        for service in SERVICES:
+            if not names or service.name in names:
+                command = self.cloud.service_command(service)
+                self._start(service.name, command, self.cloud.environment())
+
+    def ready(self) -> bool:
+        """Return True if everything answers now, False also if the lab's init does not."""
+        try:
+            return all(map(self._machine.running, self.names())) and not self._missing(0, ALL)
+        except MachineError:
+            return False
+
+    def wait(self, *names: str) -> None:
+        """Wait for the named services, or else for all of them and every compute host."""
+        deadline = time.monotonic() + READY_SECONDS
+        while missing := self._missing(CHECK_SECONDS, names or ALL):
+            self._refuse_ended()
+            if time.monotonic() > deadline:
+                raise StepError(f"OpenStack: no answer within {READY_SECONDS:.0f} s from {missing}")
+
+    def stop(self) -> None:
+        """Stop all processes that run, in reverse order."""
+        for name in reversed(self.names()):
+            self._machine.stop(name, STOP_SECONDS)
+
+    def tool(self, program: str, *arguments: str, **environment: str) -> None:
+        """Run a management command of OpenStack in its environment."""
+        command = [self.cloud.program(program), *arguments]
+        env = {**self.cloud.environment(), **environment}
+        self._machine.check(command, env=env, timeout=TOOL_SECONDS)
+
+    def seed(self, stage: str, plan: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a stage of `seed` in the lab and return its result."""
+        env = {
+            "PYTHONPATH": layout.PACKAGES,
+            "OS_CLIENT_CONFIG_FILE": str(self.clouds_yaml),
+            "no_proxy": "127.0.0.1",
+        }
+        command = [sys.executable, "-m", "openeni_lab.cloud.seed"]
+        text = json.dumps({**plan, "stage": stage}).encode()
+        answer = self._machine.check(command, env=env, stdin=text, timeout=TOOL_SECONDS)
+        found: dict[str, Any] = json.loads(answer)
+        return found
+
+    def _start(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        named = self._prefix + name
+        if not self._machine.running(named):
+            log = self._logs / f"{named}.log"
+            self._machine.start(named, argv, log=log, env=env, cwd=self.cloud.folder)
+
+    def _missing(self, seconds: float, names: Sequence[str]) -> str:
+        check = [sys.executable, "-S", "-m", "openeni_lab.cloud.ready"]
+        arguments = [str(self.cloud.secrets_file), str(len(self.cloud.hosts)), str(seconds), *names]
+        finished = self._machine.run(
+            [*check, *arguments],
+            env={"PYTHONPATH": layout.PACKAGES},
+            timeout=READY_SECONDS,
+        )
+        return finished.text or finished.complaint if finished.code else ""
+
+    def _refuse_ended(self) -> None:
+        processes = self._machine.list()
+        for name in self.names():
+            process = processes.get(name)
+            if process and not process.running:
+                complaint = last_line(self._logs / f"{name}.log")
+                how = describe(process.exit_code or 0)
+                raise StepError(f"{name} {how}: {complaint}")
 
 
-def _cloud(lab: Layout, venv: Path) -> Cloud:
-    return Cloud(lab.state / "openstack", venv, lab.state, _hosts(lab))
+def _client(program: str, cloud: CloudLayout) -> list[str]:
+    return [program, "--no-defaults", "--skip-ssl", "--user=root", f"--socket={cloud.socket}"]
 
 
-def servers(lab: Layout) -> dict[str, dict[str, str]]:
-    """Each server's `id`, and its first NIC's `port`, `mac` and `address`, by server name."""
-    found: dict[str, dict[str, str]] = json.loads(_servers_file(lab).read_text())
-    return found
-
-
-def client_environment(lab: Layout, cloud: str = "openeni") -> dict[str, str]:
-    """For an OpenStack client inside the lab; the catalog makes sense nowhere else."""
-    local = "127.0.0.1,localhost"
-    return {
-        "OS_CLIENT_CONFIG_FILE": str(lab.clouds_yaml),
-        "OS_CLOUD": cloud,
-        "XDG_CACHE_HOME": str(lab.state / "cache"),
-        "no_proxy": local,
-        "NO_PROXY": local,
-    }
-
-
-def _hosts(lab: Layout) -> tuple[str, ...]:
-    return tuple(node.compute_host for node in lab.nodes)
-
-
-def _make_template(lab: Layout, machine: Machine, venv: Path, folder: Path) -> None:
-    cloud = Cloud(lab.state / "openstack-new", venv, lab.state, _hosts(lab))
-    template.make(lab, machine, cloud, folder)
-
-
-def _write(lab: Layout, machine: Machine, stack: OpenStack, folder: Path) -> None:
-    """clouds.yaml comes last: it stands for everything before it."""
-    if not stack.cloud.secrets_file.exists():
-        template.copy(folder, stack.cloud.run, machine)
-    stack.write(stack.secrets())
-    lab.clouds_yaml.unlink(missing_ok=True)
-    lab.clouds_yaml.symlink_to(stack.clouds_yaml)
-
-
-def _start(stack: OpenStack) -> None:
-    stack.start_database()
-    stack.start()
-    stack.wait()
-
-
-def _servers_file(lab: Layout) -> Path:
-    return lab.state / "servers.json"
-
-
-def _boot(lab: Layout, stack: OpenStack) -> None:
-    wanted = [
-        _server(node.name, layout.NODES_NETWORK, node.address, node.zone) for node in lab.nodes
-    ]
-    remote = (layout.REMOTE_VM, layout.PODS_NETWORK, network.REMOTE_ADDRESS)
-    wanted.append(_server(*remote, lab.nodes[0].zone))
-    found = stack.seed("servers", {"servers": wanted})
-    draft = _servers_file(lab).with_suffix(".partial")
-    draft.write_text(json.dumps(found, indent=1))
-    draft.rename(_servers_file(lab))
-
-
-def _server(name: str, on: str, address: str, zone: str) -> dict[str, Any]:
-    return {"name": name, "network": on, "address": address, "zone": zone}
-
-
-def _run_remote(lab: Layout, wires: Network) -> None:
-    """Give the server `remote` a machine: a namespace with its port's NIC and an HTTP answer."""
-    name = layout.REMOTE_VM
-    path = wires.make_host(name)
-    record = MachineRecord(name, servers(lab)[name]["id"], "namespace", netns=path)
-    wires.hypervisor("power-on", json.dumps(vars(record)))
-    wires.configure_host(name, REMOTE_NIC, network.remote_address(), layout.PODS_GATEWAY)
-    wires.serve(name)
+def _put(path: Path, text: str) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text)

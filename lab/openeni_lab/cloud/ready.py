@@ -1,9 +1,9 @@
-"""Whether the lab's OpenStack answers, asked from inside the lab's network namespace.
+"""Check the readiness of the lab's OpenStack, from inside the lab's network namespace.
 
-A port that is open says nothing here: uWSGI listens before the service behind it is loaded. So each
-service is asked for a list, and Nova for its compute hosts. Standard library only, since it is
-asked often: `python -S -m openeni_lab.cloud.ready SECRETS HOSTS SECONDS NAME...` waits at most
-that long for what is named, prints what is not ready yet and exits with 1 if anything is.
+An open port does not suffice: uWSGI listens before it has loaded the service. So the check requests
+a list from each service, and the compute hosts from Nova. Standard library only, since it runs
+often: `python -S -m openeni_lab.cloud.ready SECRETS HOSTS SECONDS NAME...` waits at most SECONDS
+for the named services. If some are not ready, it prints them and exits with 1.
 """
 
 import json
@@ -17,7 +17,7 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
 from openeni_lab import layout
-from openeni_lab.cloud.place import KEYSTONE_URL
+from openeni_lab.cloud.cloud_layout import KEYSTONE_URL
 
 ANSWER_SECONDS: Final = 60.0
 LISTS: Final = {
@@ -30,8 +30,8 @@ NOVA: Final = f"http://127.0.0.1:{layout.NOVA_PORT}/v2.1"
 _open = build_opener(ProxyHandler({})).open
 
 
-class Probe:
-    """Asks each of `names` (services, and `nova-compute`) until it has answered once."""
+class ReadinessProbe:
+    """Checks each of `names` (services, and `nova-compute`) until it has answered once."""
 
     def __init__(self, password: str, hosts: int, names: Sequence[str]) -> None:
         self._password = password
@@ -40,7 +40,7 @@ class Probe:
         self._missing = list(names)
 
     def missing(self) -> list[str]:
-        """What has not answered yet."""
+        """Return the names that have not answered yet."""
         if not self._token:
             self._token = _token(self._password)
         if self._token:
@@ -57,7 +57,7 @@ class Probe:
         return _get(LISTS[name], self._token) is not None
 
     def _computes(self) -> int:
-        """Compute hosts that report and that cells have discovered."""
+        """Return the number of compute hosts that are up and that cells have discovered."""
         services = _get(f"{NOVA}/os-services?binary=nova-compute", self._token) or {}
         hypervisors = _get(f"{NOVA}/os-hypervisors", self._token) or {}
         up = [one for one in services.get("services", []) if one["state"] == "up"]
@@ -91,8 +91,8 @@ def _get(url: str, token: str) -> dict[str, Any] | None:
 
 
 def main(secrets: str, hosts: str, seconds: str, *names: str) -> int:
-    """Exit status 0 when everything answers in time."""
-    probe = Probe(json.loads(Path(secrets).read_text())["password"], int(hosts), names)
+    """Return 0 if everything answers in time."""
+    probe = ReadinessProbe(json.loads(Path(secrets).read_text())["password"], int(hosts), names)
     deadline = time.monotonic() + float(seconds)
     while missing := probe.missing():
         if time.monotonic() > deadline:

@@ -1,8 +1,8 @@
-"""What an empty OpenStack is filled with, through its own APIs, from inside the lab's network.
+"""Fill an empty OpenStack through its own APIs, from inside the lab's network.
 
 `python -m openeni_lab.cloud.seed` reads one JSON document and prints another. The stages
-`identity` and `cloud` run once, when the template is made; `servers` runs at each start and only
-adds what is missing.
+`identity` and `cloud` run once, when the template is made. `servers` runs at each start and
+only adds what is missing.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ import openstack
 from openeni_lab import layout
 
 SERVER_SECONDS: Final = 300.0
-PODS_POOL: Final = ("10.98.0.10", "10.98.3.199")  # the rest is for hosts with fixed places
+PODS_POOL: Final = ("10.98.0.10", "10.98.3.199")  # the rest is for hosts with fixed addresses
 NODES_POOL: Final = ("10.99.0.100", "10.99.0.199")
 FLAVOR: Final = "node"
 IMAGE: Final = "blank"
@@ -30,11 +30,11 @@ ENDPOINTS: Final = {
     "glance": ("image", layout.GLANCE_PORT, ""),
 }
 
-Plan = Mapping[str, Any]
+Inputs = Mapping[str, Any]
 
 
-def identity(plan: Plan) -> dict[str, Any]:
-    """Services, their users, the project and the operator's application credential."""
+def identity(plan: Inputs) -> dict[str, Any]:
+    """Create services, their users, the project and the operator's application credential."""
     keystone: Any = openstack.connect(cloud="admin").identity
     roles = [keystone.find_role(name, ignore_missing=False) for name in ("admin", "service")]
     project = keystone.create_project(name="service", domain_id="default")
@@ -51,7 +51,7 @@ def identity(plan: Plan) -> dict[str, Any]:
     return _project(keystone, plan)
 
 
-def _project(keystone: Any, plan: Plan) -> dict[str, Any]:
+def _project(keystone: Any, plan: Inputs) -> dict[str, Any]:
     name = layout.CLOUD_PROJECT
     project = keystone.create_project(name=name, domain_id="default")
     user = keystone.create_user(name=name, password=plan["password"], domain_id="default")
@@ -64,8 +64,8 @@ def _project(keystone: Any, plan: Plan) -> dict[str, Any]:
     return {"credential_id": credential.id}
 
 
-def cloud(plan: Plan) -> dict[str, Any]:
-    """Flavor, a zone for each compute host, networks, security group."""
+def cloud(plan: Inputs) -> dict[str, Any]:
+    """Create the flavor, a zone for each compute host, the networks and the security group."""
     admin: Any = openstack.connect(cloud="admin")
     admin.compute.create_flavor(name=FLAVOR, ram=64, vcpus=1, disk=1)  # disk=0 is refused
     for zone, host in plan["zones"].items():
@@ -76,7 +76,7 @@ def cloud(plan: Plan) -> dict[str, Any]:
     pods = (layout.PODS_CIDR, layout.PODS_GATEWAY, PODS_POOL)
     _network(own, layout.NODES_NETWORK, *nodes)
     _network(own, layout.PODS_NETWORK, *pods)
-    group = own.network.create_security_group(name="pods", description="Everything may come in")
+    group = own.network.create_security_group(name="pods", description="All ingress is allowed")
     for version in ("IPv4", "IPv6"):
         own.network.create_security_group_rule(
             security_group_id=group.id, direction="ingress", ether_type=version
@@ -97,8 +97,8 @@ def _network(own: Any, name: str, cidr: str, gateway: str, pool: tuple[str, str]
     )
 
 
-def servers(plan: Plan) -> dict[str, Any]:
-    """Boot the servers that are missing; answers id, port, MAC and address of each by name."""
+def servers(plan: Inputs) -> dict[str, Any]:
+    """Boot the missing servers; return the id, port, MAC and address of each, by name."""
     own: Any = openstack.connect(cloud=layout.CLOUD_PROJECT)
     admin: Any = openstack.connect(cloud="admin")
     existing = {server.name for server in own.compute.servers()}
@@ -110,7 +110,7 @@ def servers(plan: Plan) -> dict[str, Any]:
 
 
 def _image(admin: Any) -> str:
-    """Made in each lab: Glance records the absolute path of an image's file."""
+    """Return the image, created in each lab: Glance records the absolute path of its file."""
     image = admin.image.find_image(IMAGE) or admin.image.create_image(
         name=IMAGE,
         container_format="bare",
@@ -121,7 +121,7 @@ def _image(admin: Any) -> str:
     return str(image.id)
 
 
-def _boot(own: Any, image: str, wanted: Plan) -> None:
+def _boot(own: Any, image: str, wanted: Inputs) -> None:
     network = own.network.find_network(wanted["network"], ignore_missing=False)
     own.compute.create_server(
         name=wanted["name"],
@@ -132,7 +132,7 @@ def _boot(own: Any, image: str, wanted: Plan) -> None:
     )
 
 
-def _booted(own: Any, wanted: Plan) -> dict[str, str]:
+def _booted(own: Any, wanted: Inputs) -> dict[str, str]:
     deadline = time.monotonic() + SERVER_SECONDS
     while True:
         server = own.compute.find_server(wanted["name"], ignore_missing=False)
@@ -149,7 +149,7 @@ def _booted(own: Any, wanted: Plan) -> dict[str, str]:
     return {"id": server.id, **found}
 
 
-STAGES: Final[Mapping[str, Callable[[Plan], dict[str, Any]]]] = {
+STAGES: Final[Mapping[str, Callable[[Inputs], dict[str, Any]]]] = {
     "identity": identity,
     "cloud": cloud,
     "servers": servers,
@@ -157,9 +157,9 @@ STAGES: Final[Mapping[str, Callable[[Plan], dict[str, Any]]]] = {
 
 
 def main() -> None:
-    """Secrets come by standard input, never as arguments that `ps` shows."""
+    """Read the stage and its input from standard input, since `ps` shows arguments."""
     plan: dict[str, Any] = json.load(sys.stdin)
-    # One at a time: that of a killed `up` goes on, and what it creates is not listed yet.
+    # The process of a killed `up` may still run, and what it creates is not listed yet.
     with Path(os.environ["OS_CLIENT_CONFIG_FILE"]).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         print(json.dumps(STAGES[plan["stage"]](plan)))

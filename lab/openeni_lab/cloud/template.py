@@ -1,7 +1,8 @@
-"""The filled database that every lab's OpenStack starts from, made once and kept in the cache.
+"""The template of a lab's OpenStack: a seeded database, made once and kept in the cache.
 
-Schemas, users, networks and keys take most of a minute; copying them takes a moment. The template
-is named after everything it was made from, so a new release or another seed makes a new one.
+Creating schemas, users, networks and keys takes most of a minute, copying them takes a moment. The
+template's name has a hash of everything that it was made from, so a new release or a changed seed
+makes a new one.
 """
 
 import fcntl
@@ -14,18 +15,18 @@ from pathlib import Path
 from typing import Final
 
 from openeni_lab import layout
-from openeni_lab.cloud.place import DATABASES, KEYSTONE_URL, REGION, Cloud, Secrets
-from openeni_lab.cloud.run import OpenStack
+from openeni_lab.cloud.cloud_layout import DATABASES, KEYSTONE_URL, REGION, CloudLayout, Secrets
+from openeni_lab.cloud.openstack import OpenStack
 from openeni_lab.layout import Layout, NodeLayout
 from openeni_lab.machine.client import Machine
 from openeni_lab.programs.cache import distribution
 
 COPIED: Final = ("mysql", "etc/keystone/fernet-keys", "etc/keystone/credential-keys")
-_SOURCES: Final = ("layout", "cloud/place", "cloud/config", "cloud/seed", "cloud/template")
+_SOURCES: Final = ("layout", "cloud/cloud_layout", "cloud/config", "cloud/seed", "cloud/template")
 
 
 def template_folder(lab: Layout, venv: Path) -> Path:
-    """Where the template for these releases, this code and this many nodes is or will be."""
+    """Return the template's folder for these releases, this code and this many nodes."""
     digest = hashlib.sha256()
     for name in _SOURCES:
         digest.update((Path(layout.__file__).parent / f"{name}.py").read_bytes())
@@ -35,7 +36,7 @@ def template_folder(lab: Layout, venv: Path) -> Path:
 
 
 def copy(source: Path, target: Path, machine: Machine) -> None:
-    """Into a folder that appears complete or not at all; sparse, shared where possible."""
+    """Copy a folder atomically, with sparse files and reflinks."""
     draft = target.with_name(f"{target.name}.partial")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700, parents=True)
@@ -44,10 +45,10 @@ def copy(source: Path, target: Path, machine: Machine) -> None:
     draft.rename(target)
 
 
-def make(lab: Layout, machine: Machine, cloud: Cloud, target: Path) -> None:
-    """Start an empty OpenStack in `cloud.run`, fill it, stop it, keep the result in `target`.
+def make(lab: Layout, machine: Machine, cloud: CloudLayout, target: Path) -> None:
+    """Start an empty OpenStack, seed it, stop it, and keep the result in `target`.
 
-    Another lab that makes the same one at this moment is waited for, and its template taken.
+    If another lab is making the same template, wait for that one instead.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with (layout.cache_folder() / "openstack-template.lock").open("w") as lock:
@@ -56,10 +57,10 @@ def make(lab: Layout, machine: Machine, cloud: Cloud, target: Path) -> None:
             _make(lab, machine, cloud, target)
 
 
-def _make(lab: Layout, machine: Machine, cloud: Cloud, target: Path) -> None:
+def _make(lab: Layout, machine: Machine, cloud: CloudLayout, target: Path) -> None:
     stack = OpenStack(cloud, machine, lab.logs, "template-")
     stack.stop()
-    shutil.rmtree(cloud.run, ignore_errors=True)
+    shutil.rmtree(cloud.folder, ignore_errors=True)
     known = Secrets(secrets.token_hex(16), "", secrets.token_hex(16))
     stack.write(known)
     try:
@@ -67,7 +68,7 @@ def _make(lab: Layout, machine: Machine, cloud: Cloud, target: Path) -> None:
     finally:
         stack.stop()
     _keep(cloud, target, machine)
-    shutil.rmtree(cloud.run)
+    shutil.rmtree(cloud.folder)
 
 
 def _fill(stack: OpenStack, known: Secrets, nodes: Sequence[NodeLayout]) -> None:
@@ -76,7 +77,7 @@ def _fill(stack: OpenStack, known: Secrets, nodes: Sequence[NodeLayout]) -> None
     stack.wait("keystone")
     plan = {"password": known.password, "credential_secret": known.credential_secret}
     found = stack.seed("identity", plan)
-    stack.start()  # not before: Nova ends when its users do not exist
+    stack.start()  # only now: Nova exits if its users do not exist
     stack.wait("placement", "neutron", "glance", "nova")
     stack.tool("nova-manage", _file(stack, "nova/nova.conf"), "cell_v2", "discover_hosts")
     stack.wait()
@@ -85,7 +86,7 @@ def _fill(stack: OpenStack, known: Secrets, nodes: Sequence[NodeLayout]) -> None
 
 
 def _schemas(stack: OpenStack, password: str) -> None:
-    """Databases and their schemas; the three chains do not depend on each other."""
+    """Create the databases and their schemas, in three independent chains."""
     stack.install_database()
     stack.start_database()
     create = "".join(f"CREATE DATABASE {name} CHARACTER SET utf8mb4;" for name in DATABASES)
@@ -134,12 +135,12 @@ def _file(stack: OpenStack, name: str) -> str:
     return f"--config-file={stack.cloud.etc / name}"
 
 
-def _keep(cloud: Cloud, target: Path, machine: Machine) -> None:
-    """Of the stopped cloud what `openstack_config` cannot write again."""
-    chosen = cloud.run / "template"
+def _keep(cloud: CloudLayout, target: Path, machine: Machine) -> None:
+    """Keep the parts of the stopped cloud that `config` cannot write again."""
+    chosen = cloud.folder / "template"
     for name in COPIED:
         (chosen / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (cloud.run / name).rename(chosen / name)
+        (cloud.folder / name).rename(chosen / name)
     (chosen / "mysql/ib_buffer_pool").unlink(missing_ok=True)
     cloud.secrets_file.rename(chosen / cloud.secrets_file.name)
     copy(chosen, target, machine)

@@ -1,11 +1,11 @@
-"""What Neutron enforces for every port with port security, as nftables rules on the lab's bridges.
+"""Neutron's anti-spoofing for ports with port security, as nftables rules on the lab's bridges.
 
-A datapath that would fail in a cloud has to fail here: a frame leaves a port only with a MAC and an
-address that Neutron gave it (IPv4, ARP, IPv6 and neighbour discovery); the rest is dropped and
-counted, one counter a port. The rules follow Neutron's OVS firewall
+A datapath that would fail in a cloud must fail here: a frame leaves a port only with a MAC and an
+address that Neutron gave it (IPv4, ARP, IPv6 and neighbour discovery). Every other frame is dropped
+and counted, with one counter per port. The rules follow Neutron's OVS firewall
 (neutron/agent/linux/openvswitch_firewall/firewall.py, `_initialize_egress`) and, where that is
 laxer or breaks duplicate address detection, OVN's port security (ovn-nb, `port_security`).
-Standard library only: it runs inside Neutron's process.
+Standard library only: this runs inside Neutron's process.
 """
 
 import json
@@ -17,9 +17,9 @@ from typing import Any, Final, TypeAlias
 TABLE: Final = "bridge openeni-lab"
 COUNTERS_COMMAND: Final = ("nft", "-j", "list", "counters", "table", *TABLE.split())
 DROP_UNKNOWN: Final = "drop-unknown"
-_TARGET: Final = "@th,64,128"  # of a neighbour message: `icmpv6 taddr` is not in nftables 1.0.6
+_TARGET: Final = "@th,64,128"  # target of a neighbour message; nftables 1.0.6 lacks `icmpv6 taddr`
 
-Network: TypeAlias = IPv4Network | IPv6Network
+IPNetwork: TypeAlias = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class AddressPair:
 
 @dataclass(frozen=True)
 class PortFacts:
-    """What Neutron says of one port, as far as anti-spoofing needs it."""
+    """The properties of a Neutron port that anti-spoofing needs."""
 
     port_id: str
     network: str
@@ -43,18 +43,18 @@ class PortFacts:
 
     @property
     def allowed(self) -> tuple[AddressPair, ...]:
-        """Every pair the port may send from; its own link-local address is always one of them."""
+        """Return every pair that the port may send from, including its link-local address."""
         own = (AddressPair(self.mac, address) for address in self.fixed_ips)
         return (*own, *self.pairs, AddressPair(self.mac, link_local(self.mac)))
 
 
 def device_name(port_id: str) -> str:
-    """The port's device on its bridge, named as Neutron's agents name it."""
+    """Return the name of the port's device on its bridge, as Neutron's agents name it."""
     return f"tap{port_id[:11]}"
 
 
 def link_local(mac: str) -> str:
-    """The IPv6 link-local address derived from a MAC (EUI-64, RFC 4291 appendix A)."""
+    """Return the IPv6 link-local address of a MAC (EUI-64, RFC 4291 appendix A)."""
     octets = bytearray.fromhex(mac.replace(":", ""))
     octets[0] ^= 2
     host = bytes(octets[:3]) + b"\xff\xfe" + bytes(octets[3:])
@@ -62,9 +62,9 @@ def link_local(mac: str) -> str:
 
 
 def table() -> str:
-    """The table, its hook and the rule for devices that no port owns; safe to apply again.
+    """Return the table, its hook and the rule for devices of unknown ports; safe to apply again.
 
-    Only devices named tap... are ports; the bridge's own address and routers are not filtered.
+    Only devices named tap* are ports; the bridge's own address and routers are not filtered.
     """
     return f"""
 table {TABLE} {{
@@ -79,9 +79,9 @@ add rule {TABLE} from-ports iifname "tap*" counter name "{DROP_UNKNOWN}" drop
 
 
 def allow(port: PortFacts) -> str:
-    """One transaction that makes the port's chain say exactly what `port` says.
+    """Return a transaction that rewrites the port's chain.
 
-    The counter is added, never replaced: it survives every update of the rules.
+    The counter is added if missing, never replaced, so that it survives updates of the rules.
     """
     chain, counter = _chain(port.port_id), _counter(port.port_id)
     rules = _rules(port, counter) if port.port_security else ["accept"]
@@ -98,7 +98,7 @@ def allow(port: PortFacts) -> str:
 
 
 def forget(port_id: str) -> str:
-    """Undo `allow`. Safe for an unknown port: what is deleted is added first."""
+    """Return a transaction that undoes `allow`; it adds each object so that it can delete it."""
     chain, counter = _chain(port_id), _counter(port_id)
     element = f"element {TABLE} ports {_element(port_id)}"
     return "\n".join(
@@ -116,9 +116,9 @@ def forget(port_id: str) -> str:
 
 
 def parse_counters(listing: bytes | str) -> dict[str, int]:
-    """Packets dropped per port id, from the output of `COUNTERS_COMMAND`.
+    """Parse the output of `COUNTERS_COMMAND`: packets dropped, by port id.
 
-    `DROP_UNKNOWN` stands for devices that no port owns.
+    `DROP_UNKNOWN` stands for devices of unknown ports.
     """
     entries: list[Mapping[str, Any]] = json.loads(listing)["nftables"]
     counters = (entry["counter"] for entry in entries if "counter" in entry)
@@ -142,7 +142,7 @@ def _element(port_id: str) -> str:
 
 
 def _rules(port: PortFacts, counter: str) -> list[str]:
-    """Each drop also counts on its own, under a comment: `nft list chain` then shows the reason."""
+    """Return the port's rules. Each drop has a counter and a comment for `nft list chain`."""
     owned = _by_mac(port.allowed)
     return [
         _drop(f"ether saddr != {_set(owned)}", counter, "MAC of no pair"),
@@ -150,7 +150,7 @@ def _rules(port: PortFacts, counter: str) -> list[str]:
         _drop("ether type ip6 udp sport 547 udp dport 546", counter, "DHCPv6 server"),
         _drop("icmpv6 type nd-router-advert", counter, "router advertisement"),
         f"ether saddr {port.mac} ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept",
-        "ether type 0x8035 accept",  # RARP: the MAC is all it claims
+        "ether type 0x8035 accept",  # RARP claims a MAC only
         *(rule for mac, networks in owned.items() for rule in _ipv4_rules(mac, networks)),
         *(rule for mac, networks in owned.items() for rule in _ipv6_rules(mac, networks)),
         _drop("ether type arp", counter, "ARP sender"),
@@ -164,7 +164,7 @@ def _drop(match: str, counter: str, reason: str) -> str:
     return f'{match} counter counter name "{counter}" drop comment "{reason}"'
 
 
-def _ipv4_rules(mac: str, networks: Sequence[Network]) -> list[str]:
+def _ipv4_rules(mac: str, networks: Sequence[IPNetwork]) -> list[str]:
     known = _set(str(network) for network in networks if isinstance(network, IPv4Network))
     if not known:
         return []
@@ -172,12 +172,12 @@ def _ipv4_rules(mac: str, networks: Sequence[Network]) -> list[str]:
     return [f"{sender} arp saddr ip {known} accept", f"ether saddr {mac} ip saddr {known} accept"]
 
 
-def _ipv6_rules(mac: str, networks: Sequence[Network]) -> list[str]:
+def _ipv6_rules(mac: str, networks: Sequence[IPNetwork]) -> list[str]:
     mine = [network for network in networks if isinstance(network, IPv6Network)]
     if not mine:
         return []
     known, targets = _set(str(network) for network in mine), _set(map(_hexadecimal, mine))
-    # Before an address is confirmed its owner speaks from `::` (OVN: types 131, 135 and 143 only).
+    # During duplicate address detection the source is `::` (OVN allows types 131, 135 and 143).
     early = f"ether saddr {mac} ip6 saddr :: ip6 daddr ff02::/16 icmpv6 type"
     sender = f"ether saddr {mac} ip6 saddr {known}"
     return [
@@ -189,15 +189,15 @@ def _ipv6_rules(mac: str, networks: Sequence[Network]) -> list[str]:
     ]
 
 
-def _by_mac(pairs: Iterable[AddressPair]) -> dict[str, list[Network]]:
-    """Overlaps are merged: nftables refuses them in one set."""
-    found: dict[str, list[Network]] = {}
+def _by_mac(pairs: Iterable[AddressPair]) -> dict[str, list[IPNetwork]]:
+    """Group the pairs' networks by MAC, overlaps merged: nftables refuses them in one set."""
+    found: dict[str, list[IPNetwork]] = {}
     for pair in pairs:
         found.setdefault(pair.mac, []).append(ip_network(pair.address, strict=False))
     return {mac: _merged(networks) for mac, networks in found.items()}
 
 
-def _merged(networks: Sequence[Network]) -> list[Network]:
+def _merged(networks: Sequence[IPNetwork]) -> list[IPNetwork]:
     v4 = [network for network in networks if isinstance(network, IPv4Network)]
     v6 = [network for network in networks if isinstance(network, IPv6Network)]
     return [*collapse_addresses(v4), *collapse_addresses(v6)]
@@ -209,6 +209,6 @@ def _hexadecimal(network: IPv6Network) -> str:
 
 
 def _set(elements: Iterable[str]) -> str:
-    """An anonymous set; empty text for no elements, which nftables does not accept."""
+    """Return an anonymous set, or "" without elements: nftables does not accept empty ones."""
     text = ", ".join(elements)
     return f"{{ {text} }}" if text else ""

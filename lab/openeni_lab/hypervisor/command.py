@@ -1,7 +1,7 @@
-"""The lab's hypervisor: what Nova's virt driver and Neutron's ML2 driver call, and people may too.
+"""The lab's hypervisor, called by Nova's virt driver, by Neutron's ML2 driver and by people.
 
-There is no daemon. State is records in files (nics.py) and devices and rules in the kernel; every
-call looks first, so each may be repeated. Standard library only, fast to start:
+There is no daemon. Its state is in files (`records`) and in the kernel's devices and rules. Every
+call compares before it changes anything and may be repeated. Standard library only, fast to start:
 `python -S -m openeni_lab.hypervisor.command --state FOLDER plug SERVER PORT MAC NETWORK`.
 """
 
@@ -10,7 +10,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -39,9 +39,9 @@ NO_FAULTS: Final = Faults()
 
 
 class Hypervisor:
-    """One lab's hypervisor and switch. Its caller runs in the lab's namespaces.
+    """One lab's hypervisor and switch. The caller runs in the lab's namespaces.
 
-    Every method raises PlugError, one line, when the kernel or a guest refuses.
+    Every method raises PlugError when the kernel or a guest refuses.
     """
 
     def __init__(self, state: Path) -> None:
@@ -50,9 +50,9 @@ class Hypervisor:
     def plug(
         self, server_id: str, port_id: str, mac: str, network: str, mtu: int = DEFAULT_MTU
     ) -> Nic:
-        """Give a server a port's NIC; only recorded while the server's machine does not run.
+        """Plug a port's NIC into a server; only record it while the server's machine is off.
 
-        Completes what an earlier call that was killed has begun.
+        Completes an earlier call that was killed.
         """
         time.sleep(self._faults(self.records.machine(server_id)).attach_seconds)
         with self.records.locked(server_id):
@@ -72,7 +72,7 @@ class Hypervisor:
         return self.records.faults(machine.name) if machine else NO_FAULTS
 
     def unplug(self, port_id: str) -> None:
-        """Take a port's NIC away; quiet when nobody has it."""
+        """Unplug a port's NIC; do nothing if it is not plugged."""
         while nic := self.records.nic(port_id):
             with self.records.locked(nic.server_id):
                 if self.records.nic(port_id) == nic:
@@ -81,15 +81,15 @@ class Hypervisor:
                     return
 
     def unplug_all(self, server_id: str) -> None:
-        """Take all NICs of a server away, as its deletion does."""
+        """Unplug all NICs of a server, as its deletion does."""
         for nic in self.records.nics(server_id):
             self.unplug(nic.port_id)
 
     def power_on(self, machine: MachineRecord) -> list[Nic]:
-        """Record a running machine and give it the NICs that its server has so far.
+        """Record that a machine runs, and attach the NICs that its server has.
 
-        A namespace has them when this returns. For a vm the taps are there and its kernel's
-        command line must get `vec<number>:<vector>` of each; later ones come by its console.
+        A namespace has its NICs when this returns. A VM has taps, and the caller passes
+        `vec<number>:<vector>` of each on the kernel's command line; its console plugs later NICs.
         """
         with self.records.locked(machine.server_id):
             self.records.put_machine(machine)
@@ -102,7 +102,7 @@ class Hypervisor:
         return nics
 
     def power_off(self, name: str) -> None:
-        """The machine does not run any more; its server keeps its NICs."""
+        """Record that a machine is off; its server keeps its NICs."""
         while machine := self.records.machine_named(name):
             with self.records.locked(machine.server_id):
                 if self.records.machine_named(name) == machine:
@@ -112,7 +112,7 @@ class Hypervisor:
                     return
 
     def allow(self, port: PortFacts) -> None:
-        """Let a port send from what Neutron says it owns, and from nothing else."""
+        """Allow a port to send from its own addresses and allowed pairs only."""
         with self.records.locked("ports"):
             before = self.records.port(port.port_id)
             if before == port:
@@ -123,7 +123,7 @@ class Hypervisor:
                 self._neighbours(before, port)
 
     def forget(self, port_id: str) -> None:
-        """Undo `allow`; quiet for a port that is not known."""
+        """Undo `allow`; do nothing for an unknown port."""
         with self.records.locked("ports"):
             before = self.records.port(port_id)
             if before is None:
@@ -134,7 +134,7 @@ class Hypervisor:
                 self._neighbours(before, None)
 
     def restore(self) -> None:
-        """Into a new table: what every recorded port may send, which Neutron will not say again."""
+        """Fill a new table from the recorded ports: Neutron does not send them again."""
         with self.records.locked("ports"):
             ports = self.records.ports()
             run(["nft", "-f", "-"], antispoof.table() + "".join(map(antispoof.allow, ports)))
@@ -143,7 +143,7 @@ class Hypervisor:
                     self._neighbours(None, port)
 
     def dropped(self) -> dict[str, int]:
-        """Packets dropped per port id, and as `drop-unknown` those of unknown devices."""
+        """Return the packets dropped by port id; `drop-unknown` counts unknown devices."""
         return antispoof.parse_counters(run(antispoof.COUNTERS_COMMAND))
 
     def answer_arp(self, *, on: bool) -> None:
@@ -153,7 +153,10 @@ class Hypervisor:
             if exists(nic.device):
                 answer_for(nic, on=on)
         for port in self.records.ports():
-            self._neighbours(*((None, port) if on else (port, None)))
+            if on:
+                self._neighbours(None, port)
+            else:
+                self._neighbours(port, None)
 
     def _free_number(self, server_id: str, limit: int) -> int:
         taken = {nic.number for nic in self.records.nics(server_id)}
@@ -162,7 +165,7 @@ class Hypervisor:
         return next(number for number in range(len(taken) + 1) if number not in taken)
 
     def _attach(self, machine: MachineRecord, nic: Nic, faults: Faults, *, new: bool) -> None:
-        """Leave nothing of a NIC that cannot be given, but one that was given before."""
+        """Attach a NIC; if that fails, remove it unless it was plugged before."""
         try:
             attach(self.records, machine, nic, faults, new=new)
         except PlugError:
@@ -174,6 +177,7 @@ class Hypervisor:
             raise
 
     def _neighbours(self, before: PortFacts | None, after: PortFacts | None) -> None:
+        """Update the bridges' permanent neighbour entries, which the ARP responder answers from."""
         old, new = _neighbour_entries(before), _neighbour_entries(after)
         made = (f"neighbour replace {entry} nud permanent" for entry in sorted(new | old))
         gone = (f"neighbour delete {entry}" for entry in sorted(old - new))
@@ -187,52 +191,80 @@ def _neighbour_entries(port: PortFacts | None) -> set[str]:
     return {f"{address} {where}" for address in port.fixed_ips if ":" not in address}
 
 
-def _arguments(words: Sequence[str]) -> argparse.Namespace:
+Do = Callable[[Hypervisor, argparse.Namespace], object]
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Return the command line; `do` of the result is the function that runs the command."""
     parser = argparse.ArgumentParser(prog="openeni-lab hypervisor", description=__doc__)
     parser.add_argument("--state", type=Path, required=True, help="the lab's folder")
-    does = parser.add_subparsers(dest="do", required=True)
-    plug = does.add_parser("plug", help="give a server a port's NIC")
-    for name in ("server", "port", "mac", "network"):
-        plug.add_argument(name)
+    commands = parser.add_subparsers(required=True)
+
+    def command(name: str, words: str, do: Do, *arguments: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=words)
+        added.set_defaults(do=do)
+        for argument in arguments:
+            added.add_argument(argument)
+        return added
+
+    port = ("port", "mac", "network")
+    plug = command("plug", "plug a port's NIC into a server", _plug, "server", *port)
     plug.add_argument("--mtu", type=int, default=DEFAULT_MTU)
-    does.add_parser("unplug", help="take it away").add_argument("port")
-    allow = does.add_parser("allow", help="let a port send from these addresses")
-    for name in ("port", "mac", "network"):
-        allow.add_argument(name)
+    command("unplug", "unplug it", _unplug, "port")
+    allow = command("allow", "allow a port to send from these addresses", _allow, *port)
     allow.add_argument("address", nargs="*")
-    does.add_parser("forget", help="undo allow").add_argument("port")
-    does.add_parser("power-on", help="record a running machine").add_argument("machine")
-    does.add_parser("power-off", help="the machine does not run any more").add_argument("machine")
-    does.add_parser("restore", help="the anti-spoofing rules, from the records")
-    does.add_parser("dropped", help="packets dropped as spoofed, by port")
-    does.add_parser("arp-responder", help="as ML2/OVN").add_argument("word", choices=["on", "off"])
-    return parser.parse_args(words)
+    command("forget", "undo allow", _forget, "port")
+    command("power-on", "record that a machine runs", _power_on, "machine")
+    command("power-off", "record that a machine is off", _power_off, "machine")
+    command("restore", "write the anti-spoofing rules again", _restore)
+    command("dropped", "count packets dropped as spoofed, by port", _dropped)
+    responder = command("arp-responder", "answer ARP as ML2/OVN does", _arp_responder)
+    responder.add_argument("word", choices=["on", "off"])
+    return parser
 
 
-def _power_on(hypervisor: Hypervisor, machine: str) -> list[dict[str, object]]:
-    nics = hypervisor.power_on(MachineRecord(**json.loads(machine)))
+def _plug(hypervisor: Hypervisor, given: argparse.Namespace) -> dict[str, object]:
+    return vars(hypervisor.plug(given.server, given.port, given.mac, given.network, given.mtu))
+
+
+def _unplug(hypervisor: Hypervisor, given: argparse.Namespace) -> None:
+    hypervisor.unplug(given.port)
+
+
+def _allow(hypervisor: Hypervisor, given: argparse.Namespace) -> None:
+    hypervisor.allow(PortFacts(given.port, given.network, given.mac, tuple(given.address)))
+
+
+def _forget(hypervisor: Hypervisor, given: argparse.Namespace) -> None:
+    hypervisor.forget(given.port)
+
+
+def _power_on(hypervisor: Hypervisor, given: argparse.Namespace) -> list[dict[str, object]]:
+    nics = hypervisor.power_on(MachineRecord(**json.loads(given.machine)))
     return [{**vars(nic), "vector": nic.vector} for nic in nics]
 
 
-# What a command returns is printed as JSON.
-COMMANDS: Final[Mapping[str, Callable[[Hypervisor, argparse.Namespace], object]]] = {
-    "plug": lambda h, a: vars(h.plug(a.server, a.port, a.mac, a.network, a.mtu)),
-    "unplug": lambda h, a: h.unplug(a.port),
-    "allow": lambda h, a: h.allow(PortFacts(a.port, a.network, a.mac, tuple(a.address))),
-    "forget": lambda h, a: h.forget(a.port),
-    "power-on": lambda h, a: _power_on(h, a.machine),
-    "power-off": lambda h, a: h.power_off(a.machine),
-    "restore": lambda h, _: h.restore(),
-    "dropped": lambda h, _: h.dropped(),
-    "arp-responder": lambda h, a: h.answer_arp(on=a.word == "on"),
-}
+def _power_off(hypervisor: Hypervisor, given: argparse.Namespace) -> None:
+    hypervisor.power_off(given.machine)
+
+
+def _restore(hypervisor: Hypervisor, _given: argparse.Namespace) -> None:
+    hypervisor.restore()
+
+
+def _dropped(hypervisor: Hypervisor, _given: argparse.Namespace) -> dict[str, int]:
+    return hypervisor.dropped()
+
+
+def _arp_responder(hypervisor: Hypervisor, given: argparse.Namespace) -> None:
+    hypervisor.answer_arp(on=given.word == "on")
 
 
 def main(words: Sequence[str]) -> int:
-    """Exit status 1 and one line on standard error when the hypervisor refuses."""
-    arguments = _arguments(words)
+    """Run a command and print its result as JSON; return 1 after one line if it is refused."""
+    given = _parser().parse_args(words)
     try:
-        result = COMMANDS[arguments.do](Hypervisor(arguments.state), arguments)
+        result = given.do(Hypervisor(given.state), given)
     except (PlugError, ValueError, TypeError) as error:
         print(f"openeni-lab hypervisor: {error}", file=sys.stderr)
         return 1

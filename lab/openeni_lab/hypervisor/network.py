@@ -1,8 +1,8 @@
-"""The cloud's wires inside the lab: a bridge per Neutron network, the gateway, hosts to talk to.
+"""The network of the lab's cloud: a bridge per Neutron network, the gateway, and peers for pods.
 
-The lab's own network namespace is the provider's router. `outside` is a host beyond the subnets;
-the remote VM is a Nova server with a real port like every node, but no Kubernetes knows it.
-Everything is made with iproute2 and nftables inside the lab and ends with its namespaces.
+The lab's own network namespace is the provider's router. `outside` is a host beyond the subnets.
+The remote VM is a Nova server with a real port, like every node, but not part of the cluster.
+Everything is created with iproute2 and nftables inside the lab and ends with its namespaces.
 """
 
 import json
@@ -28,7 +28,7 @@ REMOTE_ADDRESS: Final = "10.98.3.250"  # above the allocation pool
 OUTSIDE_LINK: Final = "to-outside"
 WEB_PORT: Final = 80
 
-# A bridge's frames must not pass the router's rules; no interface speaks IPv6 unasked.
+# Bridged frames must not pass through the router's rules. IPv6 is off unless it is asked for.
 SYSCTLS: Final = (
     "net.ipv4.ip_forward=1",
     "net.ipv6.conf.all.forwarding=1",
@@ -41,10 +41,10 @@ BRIDGE_SYSCTLS: Final = tuple(
 
 @dataclass(frozen=True)
 class Bridge:
-    """A Neutron network's bridge and the gateway's addresses on it, each with its prefix.
+    """A Neutron network's bridge, and the gateway's addresses on it with their prefixes.
 
-    Without a MAC of its own a bridge takes the lowest of its ports: the gateway's would change
-    under its neighbours, and the kernel would forget permanent neighbours of the bridge.
+    A bridge without a MAC of its own takes the lowest MAC of its ports: the gateway's MAC would
+    change, and the kernel would delete permanent neighbour entries of the bridge.
     """
 
     network: str
@@ -78,14 +78,14 @@ BRIDGES: Final = (
 
 
 def bridge_links(bridges: Sequence[Bridge], existing: frozenset[str]) -> list[str]:
-    """Lines for `ip -batch` that make the bridges which are missing."""
+    """Return lines for `ip -batch` that create the missing bridges."""
     missing = (bridge for bridge in bridges if bridge.name not in existing)
     kind = f"mtu {DEFAULT_MTU} type bridge forward_delay 0"
     return [f"link add {bridge.name} address {bridge.mac} {kind}" for bridge in missing]
 
 
 def bridge_addresses(bridges: Sequence[Bridge]) -> list[str]:
-    """Lines for `ip -batch`, safe to repeat, that make the gateway answer on the bridges."""
+    """Return lines for `ip -batch` that set the bridges up as gateways; safe to repeat."""
     lines: list[str] = []
     for bridge in bridges:
         lines += [f"address replace {a} dev {bridge.name} nodad" for a in bridge.addresses]
@@ -94,7 +94,7 @@ def bridge_addresses(bridges: Sequence[Bridge]) -> list[str]:
 
 
 def host_commands(name: str, address: str, gateway: str) -> list[str]:
-    """Lines for `ip -batch` inside a host's namespace, whose NIC is called `name`."""
+    """Return lines for `ip -batch` that configure a host whose NIC is called `name`."""
     return [
         "link set lo up",
         f"address replace {address} dev {name}",
@@ -103,15 +103,15 @@ def host_commands(name: str, address: str, gateway: str) -> list[str]:
     ]
 
 
-class Network:
-    """The wires of one lab, made from outside through its init."""
+class LabNetwork:
+    """The network of one lab's cloud, created from outside through the lab's init."""
 
     def __init__(self, lab: Layout, machine: Machine) -> None:
         self._lab = lab
         self._machine = machine
 
     def steps(self) -> list[Step]:
-        """Before OpenStack: bridges, gateway, anti-spoofing table, the host `outside`."""
+        """Return the steps: bridges, gateway, anti-spoofing table, the host `outside`."""
         return [
             Step("bridges and gateway", self._has_bridges, self._make_bridges, 0.2),
             Step("host outside", self._has_outside, self._make_outside, 0.2),
@@ -119,21 +119,21 @@ class Network:
 
     @staticmethod
     def namespace(host: str) -> str:
-        """Where a host's network namespace is mounted, inside the lab's mount namespace."""
+        """Return the path of a host's network namespace in the lab's mount namespace."""
         return f"/run/netns/{host}"
 
     def make_host(self, host: str) -> str:
-        """A network namespace of its own for a host, if it is not there; returns its path."""
+        """Create a host's network namespace unless it exists; return its path."""
         if self._machine.run(["test", "-e", self.namespace(host)]).code:
             self._machine.check(["ip", "netns", "add", host])
         return self.namespace(host)
 
     def configure_host(self, host: str, name: str, address: str, gateway: str) -> None:
-        """Idempotent: give a host's NIC its address and the default route."""
+        """Set the address and the default route of a host's NIC; safe to repeat."""
         self._ip(host_commands(name, address, gateway), host)
 
     def serve(self, host: str) -> None:
-        """An HTTP server in a host's namespace that answers with the host's name."""
+        """Start an HTTP server on a host that answers with the host's name."""
         name = self.server(host)
         if self._machine.running(name):
             return
@@ -147,15 +147,15 @@ class Network:
 
     @staticmethod
     def server(host: str) -> str:
-        """The process that answers HTTP for a host, as the lab's init names it."""
+        """Return the name of a host's HTTP server among the programs of the lab's init."""
         return f"web-{host}"
 
     def dropped(self) -> dict[str, int]:
-        """Packets that anti-spoofing dropped, by port id."""
+        """Return the packets that anti-spoofing has dropped, by port id."""
         return antispoof.parse_counters(self._machine.check(antispoof.COUNTERS_COMMAND))
 
     def hypervisor(self, *words: str) -> str:
-        """A command of the hypervisor inside the lab."""
+        """Run a command of the hypervisor inside the lab; return its output."""
         command = [sys.executable, "-S", "-m", "openeni_lab.hypervisor.command"]
         return self._machine.check(
             [*command, f"--state={self._lab.state}", *words],
@@ -167,7 +167,7 @@ class Network:
         return frozenset(link["ifname"] for link in links)
 
     def _has_bridges(self) -> bool:
-        """The anti-spoofing table comes last, so it stands for everything before it."""
+        """Return True if the bridges exist, and the table that `_make_bridges` creates last."""
         try:
             found = self._machine.run(["nft", "list", "table", *antispoof.TABLE.split()])
             return not found.code and {bridge.name for bridge in BRIDGES} <= self._links()
@@ -179,8 +179,8 @@ class Network:
         if Path("/proc/sys/net/bridge").exists():
             self._machine.check(sysctl.set_command(*BRIDGE_SYSCTLS))
         self._ip(["link set lo up", *bridge_links(BRIDGES, self._links())])
-        speaking = [bridge.name for bridge in BRIDGES if any(":" in a for a in bridge.addresses)]
-        for name in speaking:
+        with_ipv6 = [bridge.name for bridge in BRIDGES if any(":" in a for a in bridge.addresses)]
+        for name in with_ipv6:
             self._machine.check(sysctl.set_command(f"net.ipv6.conf.{name}.disable_ipv6=0"))
         self._ip(bridge_addresses(BRIDGES))
         self.hypervisor("restore")
@@ -206,5 +206,5 @@ class Network:
 
 
 def remote_address() -> str:
-    """The remote VM's address with its prefix."""
+    """Return the remote VM's address with its prefix."""
     return str(ip_interface(f"{REMOTE_ADDRESS}/{ip_network(layout.PODS_CIDR).prefixlen}"))

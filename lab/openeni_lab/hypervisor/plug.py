@@ -1,8 +1,8 @@
-"""Giving a NIC to a machine and taking it away: a veth for a namespace, a tap for a VM.
+"""Attach a NIC to a machine and detach it: a veth for a namespace, a tap for a VM.
 
-What differs between the two kinds of node is here and nowhere else. The bridge's end has the same
-name and the same place in both, so network and anti-spoofing do not see the difference. All
-commands run in the lab's network namespace. Standard library only (Nova's process imports it).
+Only this module treats the two kinds of node differently. The device on the bridge has the same
+name in both cases, so that network and anti-spoofing need not distinguish them. All commands run in
+the lab's network namespace. Standard library only (Nova's process imports it).
 """
 
 import json
@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Final
 
 from openeni_lab.hypervisor.records import Faults, MachineRecord, Nic, Records
-from openeni_lab.machine.client import Guest, Machine, MachineError
-from openeni_lab.node.uml import ConsoleError, console
+from openeni_lab.hypervisor.uml import ConsoleError, console
+from openeni_lab.machine.client import GuestEndpoint, Machine, MachineError
 
 COMMAND_SECONDS: Final = 30.0
 BOOT_SECONDS: Final = 120.0  # until a started guest's console answers, on a slow machine
 
 
 class PlugError(Exception):
-    """A NIC could not be given or taken; the text is one line."""
+    """A NIC could not be plugged or unplugged. The text is one line."""
 
 
 def run(argv: Sequence[str], text: str = "") -> str:
-    """Run a program in the lab's network namespace; PlugError with its complaint if it fails."""
+    """Run a program in the lab's network namespace; raise PlugError with its error line."""
     try:
         done = subprocess.run(
             argv, input=text, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
@@ -40,7 +40,7 @@ def run(argv: Sequence[str], text: str = "") -> str:
 
 
 def exists(device: str) -> bool:
-    """Whether the lab's network namespace has the device."""
+    """Return True if the lab's network namespace has the device."""
     try:
         socket.if_nametoindex(device)
     except OSError:
@@ -51,9 +51,9 @@ def exists(device: str) -> bool:
 def attach(
     records: Records, machine: MachineRecord, nic: Nic, faults: Faults, *, new: bool
 ) -> None:
-    """Give a running machine a NIC; it appears in the guest with its MAC, down, without address.
+    """Attach a NIC to a running machine: it appears with its MAC, down, without an address.
 
-    May be repeated, and completes what was begun. A `new` NIC is one that nobody tried to give.
+    Safe to repeat; completes an interrupted attempt. `new` says that there was none before.
     """
     if machine.kind == "namespace":
         _attach_veth(records, machine, nic, faults.nic_name or nic.guest_name)
@@ -75,21 +75,21 @@ def _rename(records: Records, machine: MachineRecord, nic: Nic, name: str) -> No
 
 
 def detach(records: Records, machine: MachineRecord | None, nic: Nic) -> None:
-    """Take it away as a hypervisor does: the guest is not asked whether it still uses it."""
+    """Detach a NIC as a hypervisor does, whether or not the guest still uses it."""
     if machine and machine.kind == "vm":
         _detach_vector(records, machine, nic)
     delete_device(nic)
 
 
 def make_tap(records: Records, nic: Nic) -> None:
-    """The tap that a VM's NIC hangs on; a console command for one that is missing answers ok."""
+    """Create the tap of a VM's NIC. UML's console reports success even if the tap is missing."""
     if not exists(nic.device):
         run(["ip", "tuntap", "add", nic.device, "mode", "tap"])
     _join_bridge(records, nic)
 
 
 def delete_device(nic: Nic) -> None:
-    """Quiet when it is gone: a veth also goes with the namespace of its other end."""
+    """Delete a NIC's device if it exists: a veth also ends with its peer's namespace."""
     if exists(nic.device):
         try:
             run(["ip", "link", "delete", nic.device])
@@ -102,7 +102,7 @@ def _attach_veth(records: Records, machine: MachineRecord, nic: Nic, name: str) 
     if exists(nic.device):
         if _find(_guest_links(records, machine), nic.mac):
             return
-        delete_device(nic)  # its other end is in a namespace that is on its way out
+        delete_device(nic)  # its peer is in a namespace that is being removed
     mtu = ["mtu", str(nic.mtu)]
     ours = ["ip", "link", "add", nic.device, *mtu, "type", "veth"]
     run([*ours, "peer", "name", name, *mtu, "address", nic.mac, "netns", machine.netns])
@@ -118,11 +118,11 @@ def _join_bridge(records: Records, nic: Nic) -> None:
 
 
 def answer_for(nic: Nic, *, on: bool) -> None:
-    """Let the bridge answer ARP requests for addresses behind this device (or flood them again).
+    """Let the bridge answer ARP requests for addresses behind this device, or flood them again.
 
-    The kernel answers for a neighbour entry of the bridge whose MAC its forwarding table places
-    behind a port with proxy_arp_wifi, and then floods the request to no such port
-    (net/bridge/br_arp_nd_proxy.c): what ML2/OVN's ARP responder does.
+    The kernel answers for a neighbour entry of the bridge if the forwarding table has its MAC
+    behind a port with proxy_arp_wifi, and does not flood the request to such ports
+    (net/bridge/br_arp_nd_proxy.c). ML2/OVN's ARP responder behaves in the same way.
     """
     word = "on" if on else "off"
     run(["ip", "link", "set", nic.device, "type", "bridge_slave", "proxy_arp_wifi", word])
@@ -131,7 +131,7 @@ def answer_for(nic: Nic, *, on: bool) -> None:
 
 
 def _attach_vector(records: Records, machine: MachineRecord, nic: Nic, *, new: bool) -> None:
-    """Only the guest can say whether it has the NIC: its tap is made before its kernel is asked."""
+    """Create the tap, then plug the NIC unless the guest has it; only the guest knows."""
     make_tap(records, nic)
     deadline = time.monotonic() + BOOT_SECONDS
     while True:
@@ -140,14 +140,14 @@ def _attach_vector(records: Records, machine: MachineRecord, nic: Nic, *, new: b
                 console(Path(machine.mconsole), f"config vec{nic.number}:{nic.vector}")
         except (OSError, ConsoleError, PlugError) as error:
             if time.monotonic() > deadline:
-                raise PlugError(f"{machine.name}, asked for {nic.mac}: {error}") from error
+                raise PlugError(f"{machine.name} did not take {nic.mac}: {error}") from error
             time.sleep(0.2)
         else:
             return
 
 
 def _detach_vector(records: Records, machine: MachineRecord, nic: Nic) -> None:
-    """A PCI slot would make the guest let go of the NIC; here its init is asked to set it down."""
+    """Set the link down, then remove it: UML returns EBUSY while it is up (vector_kern.c)."""
     name = _find(_guest_links(records, machine), nic.mac)
     if name is None:
         return  # never appeared: a lost hot-plug
@@ -155,13 +155,13 @@ def _detach_vector(records: Records, machine: MachineRecord, nic: Nic) -> None:
     try:
         console(Path(machine.mconsole), f"remove vec{nic.number}")
     except (OSError, ConsoleError) as error:
-        raise PlugError(f"{machine.name} does not let go of {name} ({nic.mac}): {error}") from error
+        raise PlugError(f"{machine.name} does not release {name} ({nic.mac}): {error}") from error
 
 
 def _in_guest(records: Records, machine: MachineRecord, argv: Sequence[str]) -> str:
     if machine.kind == "namespace":
         return run(["nsenter", f"--net={machine.netns}", *argv])
-    guest = Guest(machine.guest_host, machine.guest_port, machine.guest_token)
+    guest = GuestEndpoint(machine.guest_host, machine.guest_port, machine.guest_token)
     try:
         return Machine(records.state / "init.sock", guest).check(argv, timeout=COMMAND_SECONDS)
     except MachineError as error:
@@ -180,7 +180,7 @@ def _name_in(links: str, mac: str) -> str:
 
 
 def _find(links: str, mac: str) -> str | None:
-    """The NIC with this MAC; ipvlan slaves share it and name their parent as `link`."""
+    """Return the NIC with this MAC; ipvlan slaves have the same MAC and a parent (`link`)."""
     for link in json.loads(links):
         if link.get("address") == mac and ("link" not in link or "link_netnsid" in link):
             return str(link["ifname"])

@@ -1,9 +1,9 @@
-"""What the lab's hypervisor knows, kept in files: machines, their NICs, ports, faults to play.
+"""The hypervisor's records, in files: machines, their NICs, ports, faults to inject.
 
-There is no hypervisor daemon: Nova's process, Neutron's process and the owner of a node each look
-here and write here. Every record is one JSON file, replaced whole, named after its object. What
-must end with the lab's namespaces is on the lab's own /run, the rest in its folder. Standard
-library only: it is imported by Nova's and Neutron's own Python.
+There is no hypervisor daemon: Nova's process, Neutron's process and the lab read and write these
+files. Each record is one JSON file named after its object and replaced atomically. Records that
+must end with the lab's namespaces are in the lab's /run, the others in its folder. Standard
+library only: Nova's and Neutron's own Python imports it.
 """
 
 import fcntl
@@ -27,8 +27,8 @@ FIRST_SLOT: Final = 3  # a cloud image names its first NIC ens3
 class MachineRecord:
     """A running machine that stands for a Nova server: `<name>.json` in `RUNNING`.
 
-    Its owner writes it with `hypervisor.power_on` when the machine can take NICs and removes it
-    with `hypervisor.power_off`. Paths are as seen inside the lab's namespaces.
+    `Hypervisor.power_on` writes it when the machine can take NICs, `Hypervisor.power_off` removes
+    it. Paths are those inside the lab's namespaces.
     """
 
     name: str
@@ -36,7 +36,7 @@ class MachineRecord:
     kind: str  # "namespace" or "vm"
     netns: str = ""  # namespace: a path such as /proc/<pid>/ns/net
     mconsole: str = ""  # vm: the socket of the kernel's management console
-    guest_host: str = ""  # vm: where the guest's init listens (machine.Guest)
+    guest_host: str = ""  # vm: where the guest's init listens (client.GuestEndpoint)
     guest_port: int = 0
     guest_token: str = ""
 
@@ -54,11 +54,11 @@ class Nic:
     mac: str
     network: str
     mtu: int
-    number: int  # lowest free of the server: `vec<number>` of a vm
+    number: int  # the lowest free one of the server; `vec<number>` in a VM
 
     @property
     def device(self) -> str:
-        """On the bridge, in the lab's network namespace."""
+        """Return the name of the device on the bridge, in the lab's network namespace."""
         return device_name(self.port_id)
 
     @property
@@ -67,27 +67,27 @@ class Nic:
 
     @property
     def guest_name(self) -> str:
-        """What a namespace node calls it; a user-mode kernel names it `vec<number>` itself."""
+        """Return its name on a namespace node; a user-mode kernel calls it `vec<number>`."""
         return f"ens{FIRST_SLOT + self.number}"
 
     @property
     def vector(self) -> str:
-        """The text after `vec<number>:` for a user-mode kernel, at boot and at hot-plug.
+        """Return the text after `vec<number>:` for a user-mode kernel, at boot and at hot-plug.
 
-        Without gro=1 bulk TCP into the guest stalls ("Incoming GSO frames and GRO disabled").
+        Without gro=1, bulk TCP into the guest stalls ("Incoming GSO frames and GRO disabled").
         """
         return f"transport=tap,ifname={self.device},depth=128,gro=1,mac={self.mac},mtu={self.mtu}"
 
 
 @dataclass(frozen=True)
 class Faults:
-    """How a machine's hot-plug misbehaves; the default is not at all."""
+    """Hot-plug faults to inject into a machine; none by default."""
 
     attach_seconds: float = 0.0
-    lost_hotplug: bool = False  # the answer is ok, the NIC never appears
+    lost_hotplug: bool = False  # report success, but the NIC never appears
     max_nics: int = 0  # 0: no limit
-    address: str = ""  # CIDR that a guest's DHCP client puts on the new NIC, which it sets up
-    nic_name: str = ""  # the guest names the new NIC so
+    address: str = ""  # CIDR that a DHCP client in the guest sets on the new NIC, with the link up
+    nic_name: str = ""  # name that the guest gives to the new NIC
 
 
 def bridge_name(network: str) -> str:
@@ -104,14 +104,14 @@ class Records:
 
     @contextmanager
     def locked(self, server_id: str) -> Generator[None]:
-        """One plug or unplug of a server at a time, whichever process asks."""
+        """Serialise changes of a server's NICs between processes."""
         self._nics.mkdir(parents=True, exist_ok=True)
         with (self._nics / f"{server_id}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def machine(self, server_id: str) -> MachineRecord | None:
-        """The running machine of a server, if it runs."""
+        """Return the running machine of a server, or None."""
         found = map(_read, RUNNING.glob("*.json"))
         records = (MachineRecord(**values) for values in found if values)
         return next((record for record in records if record.server_id == server_id), None)
@@ -131,7 +131,7 @@ class Records:
         return Nic(**values) if values else None
 
     def nics(self, server_id: str | None = None) -> list[Nic]:
-        """NICs of one server or of all, by number."""
+        """Return the NICs of one server, or of all, sorted by number."""
         found = (Nic(**values) for values in map(_read, self._nics.glob("*.json")) if values)
         mine = (nic for nic in found if server_id in {None, nic.server_id})
         return sorted(mine, key=lambda nic: (nic.server_id, nic.number))
@@ -143,7 +143,7 @@ class Records:
         (self._nics / f"{port_id}.json").unlink(missing_ok=True)
 
     def ports(self) -> list[PortFacts]:
-        """What Neutron said of every port that exists."""
+        """Return every port that Neutron has reported and not deleted."""
         return [_port(values) for values in map(_read, self._ports.glob("*.json")) if values]
 
     def port(self, port_id: str) -> PortFacts | None:
@@ -157,12 +157,12 @@ class Records:
         (self._ports / f"{port_id}.json").unlink(missing_ok=True)
 
     def faults(self, machine: str) -> Faults:
-        """Of one machine; `*` in the file stands for every machine without an own entry."""
+        """Return the faults of a machine; `*` in the file is the default for all machines."""
         wanted = _read(self.state / "faults.json")
         return Faults(**wanted.get(machine, wanted.get("*", {})))
 
     def put_faults(self, faults: Mapping[str, Faults]) -> None:
-        """Replace all faults; an empty mapping ends them."""
+        """Replace all faults; an empty mapping removes them."""
         _write(self.state / "faults.json", {name: asdict(f) for name, f in faults.items()})
 
     @property
@@ -181,7 +181,7 @@ def _port(values: dict[str, Any]) -> PortFacts:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Empty for a record that is not there (any more)."""
+    """Read a record; return {} if it does not exist."""
     try:
         values: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
@@ -190,7 +190,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, values: Mapping[str, Any]) -> None:
-    """Whole or not at all: readers take no lock. Tokens are in it, so only root reads it."""
+    """Replace a record atomically: readers take no lock. Only root can read it: it has tokens."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}")
     draft.write_text(json.dumps(values, indent=1))

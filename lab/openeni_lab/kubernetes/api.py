@@ -1,6 +1,6 @@
-"""The few calls that the lab itself makes to its API server: ready, apply, tokens, pods' ends.
+"""A small client of the API server for the lab itself: readiness, objects, watches, tokens.
 
-JSON over the standard library's HTTP: the lab must not share a client with what it tests.
+It uses the standard library's HTTP, since the lab must not share a client with the code it tests.
 """
 
 import http.client
@@ -28,7 +28,7 @@ REFUSED: Final = 400
 
 
 class ApiError(Exception):
-    """The API server refused or did not answer; `status` is 0 when it did not."""
+    """The API server refused a request, or did not answer (`status` 0)."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -36,14 +36,14 @@ class ApiError(Exception):
 
 
 class Api:
-    """A client with the rights of a kubeconfig file that the lab wrote."""
+    """A client that uses a kubeconfig file of the lab."""
 
     def __init__(self, path: Path) -> None:
         access = kubeconfig.read(path)
         where = urlsplit(access.server)
         self._host, self._port = where.hostname or "", where.port or 443
         self._context = ssl.create_default_context(cadata=access.authority.decode())
-        with tempfile.NamedTemporaryFile() as pem:  # the ssl module reads keys from files alone
+        with tempfile.NamedTemporaryFile() as pem:  # the ssl module reads keys only from files
             pem.write(access.client.certificate + access.client.key)
             pem.flush()
             self._context.load_cert_chain(pem.name)
@@ -51,7 +51,7 @@ class Api:
     def request(
         self, method: str, path: str, body: Json | None = None, content: str = "application/json"
     ) -> Json:
-        """One call. Raises ApiError with the server's own message."""
+        """Send one request; raise ApiError with the server's message."""
         connection = self._connection(CALL_SECONDS)
         try:
             encoded = None if body is None else json.dumps(body)
@@ -68,7 +68,7 @@ class Api:
         return answer
 
     def get(self, path: str) -> Json | None:
-        """None when it is not there."""
+        """Return an object, or None if it does not exist."""
         try:
             return self.request("GET", path)
         except ApiError as error:
@@ -77,13 +77,13 @@ class Api:
             raise
 
     def items(self, path: str, **query: str) -> list[Json]:
-        """Every object of a collection, labelled and field-selected by `query`."""
+        """Return every object of a collection; `query` may have labelSelector, fieldSelector."""
         suffix = f"?{urlencode(query)}" if query else ""
         found: list[Json] = self.request("GET", f"{path}{suffix}")["items"]
         return found
 
     def watch(self, path: str, version: str, seconds: int, **query: str) -> Generator[Json]:
-        """Events after a list's resourceVersion, for `seconds`; an end says to list again."""
+        """Yield the events after a resourceVersion, for `seconds`; afterwards, list again."""
         asked = {"watch": "true", "resourceVersion": version, "timeoutSeconds": str(seconds)}
         connection = self._connection(seconds + CALL_SECONDS)
         try:
@@ -99,7 +99,7 @@ class Api:
             connection.close()
 
     def delete(self, path: str, options: Json | None = None) -> None:
-        """Quiet when it is not there."""
+        """Delete an object; do nothing if it does not exist."""
         try:
             self.request("DELETE", path, options)
         except ApiError as error:
@@ -107,25 +107,26 @@ class Api:
                 raise
 
     def apply(self, objects: Iterable[Json]) -> None:
-        """Server-side apply, in the order given. The kinds must be known to the server by then."""
+        """Apply objects (server-side), in order. The server must already serve their kinds."""
         for manifest in objects:
             query = urlencode({"fieldManager": FIELD_MANAGER, "force": "true"})
             self.request("PATCH", f"{self.path_of(manifest)}?{query}", manifest, APPLY)
 
     def apply_text(self, text: str) -> None:
-        """As `apply`, from YAML."""
+        """Apply the objects of a YAML text."""
         self.apply(document for document in yaml.safe_load_all(text) if document)
 
     def path_of(self, manifest: Json) -> str:
-        """Where an object lives. Raises ApiError when the server does not know its kind."""
+        """Return an object's path. Raises ApiError if the server does not serve its kind."""
         version, kind, metadata = manifest["apiVersion"], manifest["kind"], manifest["metadata"]
         root = f"/apis/{version}" if "/" in version else f"/api/{version}"
         resources = self.request("GET", root)["resources"]
         found = [r for r in resources if r["kind"] == kind and "/" not in r["name"]]
         if not found:
             raise ApiError(NOT_FOUND, f"the API server knows no {kind} in {version}")
-        space = f"/namespaces/{metadata.get('namespace', 'default')}"
-        return f"{root}{space * found[0]['namespaced']}/{found[0]['name']}/{metadata['name']}"
+        if found[0]["namespaced"]:
+            root += f"/namespaces/{metadata.get('namespace', 'default')}"
+        return f"{root}/{found[0]['name']}/{metadata['name']}"
 
     def _connection(self, seconds: float) -> http.client.HTTPSConnection:
         return http.client.HTTPSConnection(
@@ -133,14 +134,14 @@ class Api:
         )
 
     def ready(self) -> bool:
-        """Whether it says that it is ready."""
+        """Return True if the API server reports that it is ready."""
         try:
             return bool(self.request("GET", "/readyz")["text"] == "ok")
         except ApiError:
             return False
 
     def token(self, namespace: str, account: str, bound_to: Json, seconds: int = 86400) -> str:
-        """A service account's token that is valid as long as an object (Node or Pod) exists."""
+        """Return a service account's token, valid while the Node or Pod `bound_to` exists."""
         reference = {
             "apiVersion": "v1",
             "kind": bound_to["kind"],

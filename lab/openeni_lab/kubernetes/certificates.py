@@ -1,7 +1,7 @@
-"""The lab's certificate authority: every component proves who it is with a certificate of it.
+"""The lab's certificate authority, which issues a certificate to every component.
 
-Python 3.13 verifies strictly: an authority without keyUsage or a leaf without
-authorityKeyIdentifier fails, so both are always set.
+Python 3.13 verifies strictly: it refuses an authority without keyUsage and a leaf without
+authorityKeyIdentifier, so both are always set.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ CLOCK_SKEW: Final = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class KeyPair:
-    """PEM of a certificate and of its private key."""
+    """A certificate and its private key, as PEM."""
 
     certificate: bytes
     key: bytes
@@ -30,20 +30,20 @@ class KeyPair:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a certificate speaks for: Kubernetes reads the user and its groups from the subject."""
+    """The subject of a certificate, from which Kubernetes reads the user and its groups."""
 
     user: str
     groups: tuple[str, ...] = ()
-    addresses: tuple[str, ...] = ()  # names and IP addresses it serves at
+    addresses: tuple[str, ...] = ()  # names and IP addresses of a server
 
 
 def private_key() -> bytes:
-    """A new P-256 key as PEM: also what service account tokens are signed with."""
+    """Return a new P-256 key as PEM, as service account tokens are signed with."""
     return _pem(ec.generate_private_key(ec.SECP256R1()))
 
 
 class Authority:
-    """An authority in a folder; made there when it is missing."""
+    """A certificate authority in a folder, created there if it is missing."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "ca.crt"
@@ -56,11 +56,11 @@ class Authority:
         self._issuer = x509.load_pem_x509_certificate(self.certificate)
         loaded = serialization.load_pem_private_key(key.read_bytes(), None)
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-            raise TypeError(f"{key}: not the key of a lab")
+            raise TypeError(f"{key} is not a lab's key")
         self._key = loaded
 
     def issue(self, identity: Identity) -> KeyPair:
-        """A certificate for both ends of a connection, as server and as client."""
+        """Issue a certificate for servers and clients."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, g) for g in identity.groups]
         subject = x509.Name([*names, x509.NameAttribute(NameOID.COMMON_NAME, identity.user)])
@@ -81,7 +81,7 @@ class Authority:
 
 
 def write_secret(path: Path, content: bytes) -> None:
-    """Whole or not at all, readable by its owner alone from the first byte."""
+    """Replace a file atomically; only its owner can read it at any time."""
     draft = path.with_name(f".{path.name}")
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600)

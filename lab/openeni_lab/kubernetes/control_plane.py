@@ -1,7 +1,7 @@
 """The control plane: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, as steps.
 
-All of it runs in the lab's namespaces. Every component has its own certificate and only the
-rights that Kubernetes' bootstrap roles give its user; etcd listens on the loopback in there.
+All of it runs in the lab's namespaces. Every component has its own certificate and only the rights
+that Kubernetes' bootstrap roles grant its user. etcd listens on the lab's loopback.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ SCHEDULER: Final = "kube-scheduler"
 ADMIN: Final = Identity("openeni-lab-admin", ("system:masters",))
 API_SERVER: Final = Identity(
     "kube-apiserver",
-    ("system:masters",),  # also what it shows the kubelets
+    ("system:masters",),  # also its client certificate for kubelets
     (
         "127.0.0.1",
         layout.NODES_GATEWAY,
@@ -50,7 +50,7 @@ API_SERVER: Final = Identity(
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """The control plane of one lab; `program` says where a program of Kubernetes is."""
+    """The control plane of one lab; `program` returns the path of a program of Kubernetes."""
 
     lab: Layout
     machine: Machine
@@ -58,22 +58,22 @@ class ControlPlane:
 
     @property
     def folder(self) -> Path:
-        """Certificates, keys and kubeconfig files of the components."""
+        """Return the folder of the components' certificates, keys and kubeconfig files."""
         return self.lab.state / "kubernetes"
 
     def steps(self, *, controllers: bool = True) -> list[Step]:
-        """Up to a ready API server; with `controllers` also the two that work behind it."""
+        """Return the steps to a ready API server, and with `controllers` to settled controllers."""
         if not controllers:
             return self._started([self._etcd(), self._api_server()])
         return [*self.started(), self.settled()]
 
     def started(self) -> list[Step]:
-        """As `steps`, without waiting for what the controllers do in their first seconds."""
+        """Return the steps that start everything but do not wait for the controllers' work."""
         controllers = [self._controller_manager(), self._controller(SCHEDULER)]
         return self._started([self._etcd(), self._api_server(), *controllers])
 
     def settled(self) -> Step:
-        """The controllers have done something: without this account no pod can be created."""
+        """Wait until the controllers made the default account: no pod can be created without it."""
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         return Step("controllers", lambda: self._has(account), lambda: None, 5)
 
@@ -88,20 +88,20 @@ class ControlPlane:
         return [kept, *(service.step(self.machine, s, self.lab.logs) for s in services)]
 
     def api(self) -> Api:
-        """A client with every right, from outside the lab."""
+        """Return a client with every right, for use outside the lab."""
         return Api(self.lab.kubeconfig)
 
     def authority(self) -> Authority:
         return Authority(self.folder)
 
     def write_kubeconfig(self, path: Path, identity: Identity, server: str = INSIDE) -> None:
-        """For `identity`, from inside the lab; nodes use FROM_NODES."""
+        """Write a kubeconfig for use inside the lab; on nodes, `server` is FROM_NODES."""
         authority = self.authority()
         client = authority.issue(identity)
         kubeconfig.write(path, kubeconfig.Access(server, authority.certificate, client))
 
     def _has_files(self) -> bool:
-        """The people's file comes last; its port is this very init's."""
+        """Return True if the last file exists and has the port of the init that runs now."""
         if not self.lab.kubeconfig.exists():
             return False
         return kubeconfig.read(self.lab.kubeconfig).server == self._forwarded()
@@ -127,7 +127,7 @@ class ControlPlane:
         return self.folder / f"{name}.kubeconfig"
 
     def _etcd(self) -> Service:
-        """Nothing of a lab outlives the machine's crash, so etcd need not wait for the disk."""
+        """Return etcd, without fsync: a lab does not survive a crash of the machine anyway."""
         argv = [
             str(self.program("etcd")),
             f"--data-dir={self.lab.state / 'etcd'}",
@@ -175,7 +175,7 @@ class ControlPlane:
             "--use-service-account-credentials",
             f"--service-account-private-key-file={self.folder / 'service-accounts.key'}",
             f"--root-ca-file={self.folder / 'ca.crt'}",
-            f"--flex-volume-plugin-dir={self.lab.state / 'flexvolume'}",  # which it makes
+            f"--flex-volume-plugin-dir={self.lab.state / 'flexvolume'}",  # created by it
         )
 
     def _controller(self, name: str, *flags: str) -> Service:
@@ -192,7 +192,7 @@ class ControlPlane:
 
 
 def node_identity(node: NodeLayout) -> Identity:
-    """The kubelet's, towards the API server and for its own port."""
+    """Return the kubelet's identity, as a client of the API server and as a server."""
     return Identity(
         f"system:node:{node.name}", ("system:nodes",), (node.name, node.address, "127.0.0.1")
     )

@@ -1,7 +1,7 @@
-"""The container images that the lab's pods run, made from static programs without a registry.
+"""The lab's container images, built from static programs without a registry.
 
-Archives in the form of `docker save`, which `ctr images import` reads, and the same bytes for the
-same contents.
+They are archives in the format of `docker save`, which `ctr images import` reads. The same contents
+give the same bytes.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ WEB: Final = "openeni.lab/web:1"
 COREDNS: Final = "openeni.lab/coredns:1"
 APPLETS_SECONDS: Final = 20
 
-# The page is the pod's name, made when it starts; `exec` leaves the server as process 1, which
-# gets SIGTERM's default action only with a handler, so the shell stays and ends it.
+# The page is the pod's name. The shell stays process 1 and ends the server on SIGTERM: the server
+# itself has no handler, and process 1 ignores signals without one.
 _SERVE: Final = (
     "hostname > /www/index.html; trap 'kill $!; exit 0' TERM INT; httpd -f -p 80 -h /www & wait $!"
 )
@@ -31,20 +31,20 @@ _SLEEP: Final = "trap 'exit 0' TERM INT; sleep 2147483647 & wait $!"
 
 
 class ImageError(Exception):
-    """An image cannot be made; one line."""
+    """An image cannot be built. One line."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """A container image and the file to import it from."""
+    """A container image and the archive to import it from."""
 
     name: str
     path: Path
 
 
 @dataclass(frozen=True)
-class Program:
-    """What is in /bin: a program, and the names that it answers to beside its own."""
+class ImageProgram:
+    """A program in an image's /bin, and further names that link to it."""
 
     name: str
     content: bytes
@@ -52,30 +52,31 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Content:
-    """What a container of an image runs, on a root of one program and empty folders."""
+class ImageContent:
+    """The contents of an image: one program, empty folders, and the command to run."""
 
     name: str
     command: tuple[str, ...]
-    program: Program
+    program: ImageProgram
     folders: tuple[str, ...] = ("dev", "etc", "proc", "sys", "tmp", "var", "www")
 
 
 def make_images(program: Callable[[str], Path], cache: Path | None = None) -> tuple[Image, ...]:
-    """Return the archive of every image, made if it is not in the cache.
+    """Return every image; build the archives that are not in the cache.
 
-    `program` says where the static `busybox` and `coredns` are. ImageError if busybox does not run.
+    `program` returns the path of the static `busybox` and `coredns`. Raises ImageError if busybox
+    does not run.
     """
     busybox = _busybox(program("busybox"))
     contents = (
-        Content(PAUSE, ("/bin/sh", "-c", _SLEEP), busybox),
-        Content(WEB, ("/bin/sh", "-c", _SERVE), busybox),
+        ImageContent(PAUSE, ("/bin/sh", "-c", _SLEEP), busybox),
+        ImageContent(WEB, ("/bin/sh", "-c", _SERVE), busybox),
         _coredns(program("coredns")),
     )
     return tuple(_make(content, cache or cache_folder()) for content in contents)
 
 
-def _make(content: Content, cache: Path) -> Image:
+def _make(content: ImageContent, cache: Path) -> Image:
     tar = archive(content)
     short = content.name.split("/")[1].split(":")[0]
     path = cache / f"image-{short}-{hashlib.sha256(tar).hexdigest()[:8]}.tar"
@@ -84,8 +85,8 @@ def _make(content: Content, cache: Path) -> Image:
     return Image(content.name, path)
 
 
-def archive(image: Content) -> bytes:
-    """Return the image as one tar file: a layer, its configuration, and the list naming both."""
+def archive(image: ImageContent) -> bytes:
+    """Return the image as one tar file: a layer, its configuration, and a manifest."""
     layer = _layer(image)
     layer_digest = hashlib.sha256(layer).hexdigest()
     configuration = {
@@ -103,7 +104,7 @@ def archive(image: Content) -> bytes:
     return _tar([(_member(name), content) for name, content in files.items()])
 
 
-def _layer(image: Content) -> bytes:
+def _layer(image: ImageContent) -> bytes:
     program = image.program
     members = [(_member(name, tarfile.DIRTYPE, 0o755), b"") for name in ("bin", *image.folders)]
     members.append((_member(f"bin/{program.name}", mode=0o755), program.content))
@@ -114,7 +115,7 @@ def _layer(image: Content) -> bytes:
 def _member(
     name: str, kind: bytes = tarfile.REGTYPE, mode: int = 0o644, link: str = ""
 ) -> tarfile.TarInfo:
-    """A member of root's without a time, so that the same image has the same bytes."""
+    """Return a tar member owned by root and without a time: equal images have equal bytes."""
     member = tarfile.TarInfo(name)
     member.type, member.mode, member.linkname = kind, mode, link
     return member
@@ -129,8 +130,8 @@ def _tar(members: Sequence[tuple[tarfile.TarInfo, bytes]]) -> bytes:
     return target.getvalue()
 
 
-def _busybox(path: Path) -> Program:
-    """Return busybox with the names that it says it answers to."""
+def _busybox(path: Path) -> ImageProgram:
+    """Return busybox and its applets."""
     try:
         done = subprocess.run(
             [str(path), "--list"],
@@ -142,13 +143,15 @@ def _busybox(path: Path) -> Program:
     except (OSError, subprocess.SubprocessError) as error:
         raise ImageError(f"busybox does not run: {error}") from error
     names = tuple(name for name in done.stdout.split() if name != "busybox")
-    return Program("busybox", path.read_bytes(), names)
+    return ImageProgram("busybox", path.read_bytes(), names)
 
 
-def _coredns(path: Path) -> Content:
-    """Return CoreDNS, alone in its image, with the configuration that the pod mounts."""
+def _coredns(path: Path) -> ImageContent:
+    """Return the image of CoreDNS, whose configuration the pod mounts."""
     command = ("/bin/coredns", "-conf", "/etc/coredns/Corefile")
-    return Content(COREDNS, command, Program("coredns", path.read_bytes()), ("etc", "proc", "sys"))
+    return ImageContent(
+        COREDNS, command, ImageProgram("coredns", path.read_bytes()), ("etc", "proc", "sys")
+    )
 
 
 def _write(path: Path, content: bytes) -> None:

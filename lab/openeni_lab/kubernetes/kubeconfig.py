@@ -1,7 +1,7 @@
-"""The files with which components and people reach the API server, and nothing but these files.
+"""Read and write the lab's kubeconfig files, for its components and its users.
 
-Each holds its certificate and key in itself, so it can be handed to another machine as one file;
-the user's own kubeconfig is never touched.
+Each contains its certificate and key, so that it is a single file to copy. The user's own
+kubeconfig is never touched.
 """
 
 import base64
@@ -15,7 +15,7 @@ from openeni_lab.kubernetes.certificates import KeyPair, write_secret
 
 @dataclass(frozen=True)
 class Access:
-    """Where an API server is, how it proves itself and how we do."""
+    """An API server's address, its certificate authority, and the client's certificate."""
 
     server: str  # https://host:port
     authority: bytes  # PEM
@@ -23,7 +23,7 @@ class Access:
 
 
 def write(path: Path, access: Access, *, context: str = "openeni-lab") -> None:
-    """Readable by its owner alone: the key is in it."""
+    """Write a kubeconfig that only its owner can read."""
     content = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -52,7 +52,7 @@ def write(path: Path, access: Access, *, context: str = "openeni-lab") -> None:
 
 
 def read(path: Path) -> Access:
-    """Read back what `write` wrote. Raises OSError, ValueError, KeyError for anything else."""
+    """Read a file of `write`. Raises OSError, ValueError or KeyError for any other."""
     content = yaml.safe_load(path.read_text())
     cluster, user = content["clusters"][0]["cluster"], content["users"][0]["user"]
     client = KeyPair(

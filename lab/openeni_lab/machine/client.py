@@ -1,7 +1,7 @@
-"""One interface to the lab, to a namespace node and to a VM node: the client of their init.
+"""The client of an init: one interface to the lab, to namespace nodes and to VM nodes.
 
-All three run the same init program, so whoever starts kubelet or the node agent does not need to
-know what kind of machine it starts them on.
+All of them run the same init program, so the code that starts kubelet or the node agent does not
+depend on the kind of machine.
 """
 
 import base64
@@ -14,33 +14,33 @@ from pathlib import Path
 from typing import Any
 
 from openeni_lab.machine import terminal
-from openeni_lab.machine.exits import End
+from openeni_lab.machine.exits import UnexpectedExit
 
 ANSWER_SECONDS = 30.0  # an init answers at once unless the machine is overloaded
 
 
 class MachineError(Exception):
-    """The machine is not there or refused; the text is one line for the user."""
+    """The machine is not reachable or refuses a request. The text is one line for the user."""
 
 
 @dataclass(frozen=True)
-class Process:
-    """A started program; `pid` is valid inside the machine, `exit_code` None while it runs.
+class ProcessState:
+    """The state of a started program. `exit_code` is None while it runs.
 
-    `restarts` counts the times its init started it again since it was started, `last_end` is the
-    last time that it ended unasked since then.
+    `pid` is its process id inside the machine. `restarts` counts how often the init has restarted
+    it, and `last_end` is its last unexpected exit, both since it was started by name.
     """
 
     pid: int
     exit_code: int | None
     restarts: int = 0
-    last_end: End | None = None
+    last_end: UnexpectedExit | None = None
 
     @classmethod
-    def of(cls, facts: dict[str, Any]) -> "Process":
-        """As an init tells of it."""
+    def of(cls, facts: dict[str, Any]) -> "ProcessState":
+        """Read the state from an init's answer."""
         end = facts["last_end"]
-        last_end = End(**end) if end else None
+        last_end = UnexpectedExit(**end) if end else None
         return cls(facts["pid"], facts["exit_code"], facts["restarts"], last_end)
 
     @property
@@ -50,7 +50,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Finished:
-    """What a program that ran to its end left; a signal's number is negative in `code`."""
+    """The result of a program that has exited; `code` is -n if signal n ended it."""
 
     code: int
     out: bytes
@@ -58,19 +58,19 @@ class Finished:
 
     @property
     def text(self) -> str:
-        """Standard output as text without the last newline."""
+        """Return standard output as text, without the final newline."""
         return self.out.decode(errors="replace").rstrip("\n")
 
     @property
     def complaint(self) -> str:
-        """The last line that it wrote to standard error."""
+        """Return the last line of standard error, or else the exit status."""
         lines = self.err.decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"exit status {self.code}"
 
 
 @dataclass(frozen=True)
-class Guest:
-    """Where the init of a VM listens, inside the lab's network namespace."""
+class GuestEndpoint:
+    """The address of a VM's init in the lab's network, and the token that it requires."""
 
     host: str
     port: int
@@ -80,12 +80,12 @@ class Guest:
 class Machine:
     """A client of one init.
 
-    `control` is the init's unix socket; with `guest`, the socket of the lab's init, which dials the
-    guest's from inside the lab's network. Every method raises MachineError when the machine is
-    not there or refuses.
+    `control` is the init's unix socket. For a VM it is the socket of the lab's init, which connects
+    to `guest` from inside the lab's network. Every method raises MachineError when the machine is
+    not reachable or refuses.
     """
 
-    def __init__(self, control: Path, guest: Guest | None = None) -> None:
+    def __init__(self, control: Path, guest: GuestEndpoint | None = None) -> None:
         self._control = control
         self._guest = guest
 
@@ -99,11 +99,11 @@ class Machine:
         cwd: Path | None = None,
         restart: bool = False,
     ) -> None:
-        """Start a program under `name`, its output appended to `log` (a path on the machine).
+        """Start a program under `name` and append its output to `log` (a path on the machine).
 
-        `env` is added to the machine's own environment. With `restart` the machine starts it again
-        whenever it ends unasked, as a kubelet starts a container (`ends.restart_delay`). Refused
-        while `name` runs; one that waits for its next start is started at once.
+        `env` is added to the machine's own environment. With `restart`, the machine restarts the
+        program whenever it exits by itself, with a kubelet's back-off (`exits.restart_delay`). The
+        call is refused while `name` runs; a program that waits for its restart starts at once.
         """
         self._ask(
             "start",
@@ -116,22 +116,24 @@ class Machine:
         )
 
     def stop(self, name: str, seconds: float = 10) -> None:
-        """TERM, KILL after `seconds`, both to the process group; quiet when it does not run.
+        """Stop a program: SIGTERM to its process group, SIGKILL after `seconds`.
 
-        It is not started again, and this end is none of `ends`.
+        Does nothing if it does not run. The program is not restarted, and the exit is not reported
+        by `unexpected_exits`.
         """
         self._ask("stop", seconds + ANSWER_SECONDS, name=name, seconds=seconds)
 
-    def list(self) -> dict[str, Process]:
-        """Everything started, ended ones included until their name is used again."""
-        return {name: Process.of(facts) for name, facts in self._ask("list")["processes"].items()}
+    def list(self) -> dict[str, ProcessState]:
+        """Return every program by name. One that has exited stays until its name is used again."""
+        processes = self._ask("list")["processes"]
+        return {name: ProcessState.of(facts) for name, facts in processes.items()}
 
-    def ends(self) -> tuple[End, ...]:
-        """The last ends of programs that nobody asked for, oldest first."""
-        return tuple(End(**facts) for facts in self._ask("list")["ends"])
+    def unexpected_exits(self) -> tuple[UnexpectedExit, ...]:
+        """Return the last unexpected exits of programs, oldest first."""
+        return tuple(UnexpectedExit(**facts) for facts in self._ask("list")["ends"])
 
     def running(self, name: str) -> bool:
-        """Whether `name` runs; False when the machine is not there either."""
+        """Return True if `name` runs, False also if the machine is not reachable."""
         try:
             process = self.list().get(name)
         except MachineError:
@@ -146,7 +148,7 @@ class Machine:
         stdin: bytes = b"",
         timeout: float = 60,
     ) -> Finished:
-        """Run a program to its end; killed after `timeout` seconds (then a MachineError)."""
+        """Run a program and wait for it; kill it and raise MachineError after `timeout` seconds."""
         answer = self._ask(
             "run",
             timeout + ANSWER_SECONDS,
@@ -167,24 +169,24 @@ class Machine:
         stdin: bytes = b"",
         timeout: float = 60,
     ) -> str:
-        """As `run`, returns the text; MachineError with its complaint when it fails."""
+        """Run a program and return its output; raise MachineError with its last error line."""
         finished = self.run(argv, env=env, stdin=stdin, timeout=timeout)
         if finished.code:
             raise MachineError(f"{' '.join(argv)}: {finished.complaint}")
         return finished.text
 
-    def attend(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
-        """Run a program on this process's terminal; its exit code."""
+    def run_on_terminal(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
+        """Run a program on this process's terminal and return its exit code."""
         rows, columns = terminal.size()
         with self._connect(ANSWER_SECONDS) as connection:
-            # Unbuffered: what follows the answer is the terminal's.
+            # Unbuffered: the bytes after the answer belong to the terminal.
             with connection.makefile("rwb", buffering=0) as stream:
                 self._dial(stream)
                 request = {"do": "terminal", "argv": list(argv), "env": dict(env or {})}
                 size = {"rows": rows, "columns": columns}
                 pid = _exchange(stream, {**request, **size, **self._credentials})["pid"]
             connection.settimeout(None)
-            terminal.attend(connection)
+            terminal.forward(connection)
         return int(self._ask("outcome", pid=pid)["code"])
 
     def shutdown(self, seconds: float = 10) -> None:
@@ -192,7 +194,7 @@ class Machine:
         self._ask("shutdown", seconds + ANSWER_SECONDS, seconds=seconds)
 
     def alive(self) -> bool:
-        """Whether its init answers."""
+        """Return True if the init answers."""
         try:
             self._ask("list")
         except MachineError:
@@ -200,11 +202,11 @@ class Machine:
         return True
 
     def about(self) -> dict[str, Any]:
-        """What init says of itself: `forwarder` is its port on the machine's loopback."""
+        """Return facts about the init; `forwarder` is its port on the machine's loopback."""
         return self._ask("about")
 
     def pid(self) -> int:
-        """The init's process id as the caller sees it (not for a VM)."""
+        """Return the init's process id in the caller's PID namespace (not for a VM)."""
         with self._connect(ANSWER_SECONDS) as connection:
             size = struct.calcsize("3i")
             credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
@@ -220,7 +222,7 @@ class Machine:
         return {"token": self._guest.token} if self._guest else {}
 
     def _dial(self, stream: Any) -> None:
-        """On to the guest, if it is one."""
+        """Have the lab's init connect this stream to the guest's init, if there is one."""
         if self._guest:
             where = {"host": self._guest.host, "port": self._guest.port}
             _exchange(stream, {"do": "dial", **where})

@@ -1,7 +1,7 @@
 """Create and remove what a lab has on the machine: one process tree, one cgroup, one folder.
 
-Removal does not trust the lab's init to be there or to be sane: whatever is in the lab's cgroup is
-killed, then what is left is looked for and named.
+Removal does not depend on the lab's init: every process in the lab's cgroup is killed, and
+whatever could not be removed is reported by name.
 """
 
 import contextlib
@@ -20,32 +20,32 @@ from typing import Final
 from openeni_lab import layout
 from openeni_lab.layout import Layout
 from openeni_lab.machine import isolation
+from openeni_lab.machine.boot import boot_id
 from openeni_lab.machine.client import Machine, MachineError
-from openeni_lab.machine.limits import LimitError, Limits
+from openeni_lab.machine.limits import LabLimits, LimitError
 from openeni_lab.machine.limits import apply as limit_use
 from openeni_lab.machine.service import last_line
 from openeni_lab.machine.steps import Step
-from openeni_lab.programs.prepared import boot_id
 
-STOP_SECONDS: Final = 15.0  # for an orderly end of everything in the lab
+STOP_SECONDS: Final = 15.0  # for an orderly shutdown of the lab
 KILL_SECONDS: Final = 20.0
 BUSY_SECONDS: Final = 30.0
 INIT_SECONDS: Final = 60.0  # it answers after 0.2 s on a fast machine
 
 
 class LabError(Exception):
-    """A lab cannot be started or removed; the text is one line for the user."""
+    """A lab cannot be started or removed. The text is for the user."""
 
 
 @contextlib.contextmanager
-def only_one(lab: Layout) -> Generator[int]:
-    """One `up` or `down` of a lab at a time; yields the lock, which a starting init holds on to.
+def locked(lab: Layout) -> Generator[int]:
+    """Lock the lab, so that one `up` or `down` works on it at a time; yield the lock's descriptor.
 
-    So a `down` after a killed `up` waits for an init that has not joined its cgroup yet.
-    Raises LabError when another one is at work.
+    A starting init inherits the lock, so that a `down` after a killed `up` waits for an init that
+    has not joined its cgroup yet. Raises LabError when another process keeps the lock.
     """
     path = lab.root / f".{lab.name}.lock"
-    lock = _locked(lab, path)
+    lock = _wait_for_lock(lab, path)
     try:
         yield lock
         if not lab.state.exists():
@@ -56,19 +56,22 @@ def only_one(lab: Layout) -> Generator[int]:
         os.close(lock)
 
 
-def _locked(lab: Layout, path: Path) -> int:
+def _wait_for_lock(lab: Layout, path: Path) -> int:
     deadline = time.monotonic() + BUSY_SECONDS
     while (lock := _lock(path)) is None:
         if time.monotonic() > deadline:
             raise LabError(
-                f"another openeni-lab is at work on the lab {lab.name!r}: wait until it ends"
+                f"another openeni-lab command works on the lab {lab.name!r}: wait for it to end"
             )
         time.sleep(0.1)
     return lock
 
 
 def _lock(path: Path) -> int | None:
-    """Lock the file that has this name now: whoever held it may have removed it meanwhile."""
+    """Lock the file that has this name now; return None if it is locked.
+
+    Its last owner may have removed it between our open and our lock: then the inodes differ.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -85,7 +88,7 @@ def _lock(path: Path) -> int | None:
 
 
 def init_command(*flags: str) -> list[str]:
-    """The init program of the lab and of every node, on this Python, without its site folder."""
+    """Return the command of an init, the lab's or a node's; it needs no site packages."""
     return [sys.executable, "-S", "-m", "openeni_lab.machine.init", *flags]
 
 
@@ -94,10 +97,10 @@ def init_environment() -> dict[str, str]:
 
 
 def discard_earlier(lab: Layout) -> bool:
-    """Remove what an earlier boot of the machine or an interrupted removal left of a lab.
+    """Remove a lab of an earlier boot, or the rest of an interrupted removal.
 
-    Returns whether there was something. etcd and MariaDB never wait for the disk: what a power cut
-    left of their files must not be used.
+    Returns True if there was one. etcd and MariaDB run without fsync, so their files must not be
+    used after a power cut.
     """
     if not lab.state.exists() or _booted(lab) == boot_id():
         return False
@@ -106,7 +109,7 @@ def discard_earlier(lab: Layout) -> bool:
 
 
 def _booted(lab: Layout) -> str:
-    """Return the boot that the lab belongs to; removal takes this away first."""
+    """Return the boot id that the lab was started with; removal deletes it first."""
     try:
         return _boot_file(lab).read_text()
     except FileNotFoundError:
@@ -117,13 +120,13 @@ def _boot_file(lab: Layout) -> Path:
     return lab.state / "boot-id"
 
 
-def step(lab: Layout, lock: int, limits: Limits | None = None) -> Step:
-    """Start the lab's init; it outlives whoever started it."""
-    bounds = limits or Limits.of(lab.node_count)
+def step(lab: Layout, lock: int, limits: LabLimits | None = None) -> Step:
+    """Return the step that starts the lab's init, which outlives the process that starts it."""
+    bounds = limits or LabLimits.of(lab.node_count)
     return Step("init", Machine(lab.control).alive, lambda: _start(lab, lock, bounds), 0.2)
 
 
-def _start(lab: Layout, lock: int, limits: Limits) -> None:
+def _start(lab: Layout, lock: int, limits: LabLimits) -> None:
     for folder in (lab.state, lab.logs, lab.state / "tmp"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _boot_file(lab).write_text(boot_id())
@@ -161,13 +164,13 @@ def _wait_for_init(machine: Machine, process: "subprocess.Popen[bytes]", log: Pa
             process.kill()
             process.wait()
             raise LabError(
-                f"the lab's init does not answer after {INIT_SECONDS:.0f} s: {last_line(log)}"
+                f"the lab's init did not answer within {INIT_SECONDS:.0f} s: {last_line(log)}"
             )
         time.sleep(0.02)
 
 
 def remove(lab: Layout) -> None:
-    """End everything of a lab and remove every trace. Raises LabError naming what is left."""
+    """Stop a lab and remove everything of it. Raises LabError that names what is left."""
     _stop(lab)
     _kill(lab)
     remove_cgroups(lab)
@@ -175,13 +178,13 @@ def remove(lab: Layout) -> None:
     shutil.rmtree(lab.state, ignore_errors=True)
     left = leftovers(lab)
     if left:
-        raise LabError(f"left of the lab {lab.name!r}: {', '.join(left)}")
+        raise LabError(f"could not remove all of the lab {lab.name!r}: {', '.join(left)}")
 
 
 def remove_cgroups(lab: Layout, part: str = "") -> None:
-    """Of the whole lab or of one node, whose processes have ended."""
+    """Remove the cgroups of the lab, or of one node, whose processes have ended."""
     for folder in _cgroups(lab, part, bottom_up=True):
-        with contextlib.suppress(OSError):  # `leftovers` tells of what stays
+        with contextlib.suppress(OSError):  # `leftovers` reports what stays
             folder.rmdir()
 
 
@@ -212,10 +215,10 @@ def _kill(lab: Layout) -> None:
 
 
 def processes(lab: Layout) -> dict[int, str]:
-    """Every process of the lab: its id and the part of the lab it is in (`lab` or a node)."""
+    """Return the lab's processes: process id to the part that it belongs to (`lab` or a node)."""
     found: dict[int, str] = {}
     for folder in _cgroups(lab):
-        with contextlib.suppress(OSError):  # a cgroup that ends while we look
+        with contextlib.suppress(OSError):  # the cgroup was removed meanwhile
             for pid in (folder / "cgroup.procs").read_text().split():
                 part = folder.parts[folder.parts.index(lab.cgroup) + 1 :]
                 found[int(pid)] = part[0] if part else "lab"
@@ -223,7 +226,7 @@ def processes(lab: Layout) -> dict[int, str]:
 
 
 def leftovers(lab: Layout) -> list[str]:
-    """What carries the lab's names on the machine."""
+    """Return what is left of the lab on the machine, found by its name."""
     return [
         *(f"process {pid}" for pid in processes(lab)),
         *(f"cgroup {folder}" for folder in _cgroups(lab)),
@@ -239,7 +242,7 @@ def _cgroups(lab: Layout, part: str = "", *, bottom_up: bool = False) -> Iterato
 
 
 def memory(lab: Layout) -> dict[str, float]:
-    """MiB of each part of the lab, what is shared between processes counted once (PSS)."""
+    """Return the memory of each part of the lab in MiB, as PSS: shared pages count once."""
     sums: dict[str, float] = {}
     for pid, part in processes(lab).items():
         with contextlib.suppress(OSError):  # ended meanwhile

@@ -1,6 +1,6 @@
-"""How programs end, in words, and when one that ended unasked is started again.
+"""Unexpected exits of programs: their description, and the back-off of restarts.
 
-Standard library only: every init imports it, and every client of one.
+Standard library only: every init and every client of one imports it.
 """
 
 import os
@@ -9,29 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-# As the kubelet restarts containers: kuberuntime's doBackOff with client-go's flowcontrol.Backoff,
-# from backOffPeriod to MaxContainerBackOff, forgotten after twice the longest.
+# The kubelet's back-off for containers: kuberuntime's doBackOff with client-go's
+# flowcontrol.Backoff, from backOffPeriod to MaxContainerBackOff, reset after twice the maximum.
 FIRST_DELAY: Final = 10.0
 LONGEST_DELAY: Final = 300.0
-FORGIVEN_AFTER: Final = 600.0
+RESET_AFTER: Final = 600.0
 
-TAIL: Final = 8192  # bytes of a log in which its last line is looked for
+TAIL: Final = 8192  # bytes at the end of a log that are searched for its last line
 LONGEST_WORDS: Final = 300
 
 
 def restart_delay(before: float | None, ran: float) -> float:
-    """Return how many seconds to wait before a program that ran for `ran` is started again.
+    """Return the seconds to wait before a program that ran for `ran` seconds is restarted.
 
-    `before` is the delay of the restart before this one, None when there was none. The first is at
-    once, and so is the first after ten minutes of running.
+    `before` is the delay of its previous restart, or None. The first restart is immediate, and so
+    is one after ten minutes of running.
     """
-    if before is None or ran > FORGIVEN_AFTER:
+    if before is None or ran > RESET_AFTER:
         return 0.0
     return min(max(FIRST_DELAY, 2 * before), LONGEST_DELAY)
 
 
 def describe(code: int) -> str:
-    """Say how a program ended; a signal's number is negative in `code`."""
+    """Describe how a program ended; `code` is -n for signal n."""
     if code >= 0:
         return f"ended with {code}"
     try:
@@ -42,7 +42,7 @@ def describe(code: int) -> str:
 
 
 def last_words(log: Path) -> str:
-    """Return the last line of a log that is not empty, or that there is none."""
+    """Return the last line of a log that is not empty, or "it logged nothing"."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
@@ -53,14 +53,14 @@ def last_words(log: Path) -> str:
 
 
 @dataclass(frozen=True)
-class End:
-    """One end of a program that nobody asked for."""
+class UnexpectedExit:
+    """A program ended although nobody had stopped it."""
 
-    id: str  # no other end of any machine has it
+    id: str  # unique among all machines
     program: str
-    how: str  # "ended by SIGSEGV (signal 11)", or why it could not be started again
+    how: str  # "ended by SIGSEGV (signal 11)", or why its restart failed
     at: float  # Unix time
-    restart_in: float | None  # seconds; None: it is not started again
+    restart_in: float | None  # seconds; None: it is not restarted
     log: str
     last_words: str
 

@@ -1,10 +1,10 @@
-"""Process 1 of the lab and of each node: everything lives in its namespaces and ends with it.
+"""The init of the lab and of each node: process 1 of its namespaces, which end with it.
 
-Run as `python -S -m openeni_lab.machine.init`, standard library only. It starts and reaps programs
-for the client of its control socket (`openeni_lab.machine.client`): one request and one answer a
-connection, each a line of JSON. It outlives whoever started it. The lab's init also carries the
-machine's loopback to the API server inside: that socket is bound before the network namespace is
-left, and a socket stays in the namespace it was made in.
+Runs as `python -S -m openeni_lab.machine.init`, standard library only. It starts and reaps programs
+for the clients of its control socket (`client`): one request and one answer per connection, each a
+line of JSON. It outlives the process that started it. The lab's init also forwards a port of the
+machine's loopback to the API server inside: it binds that socket before it leaves the machine's
+network namespace, and a socket stays in the namespace of its creation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from openeni_lab.machine import isolation, pseudo_terminal
 from openeni_lab.machine.processes import Child, Processes
-from openeni_lab.machine.supervisor import Command, Supervisor
+from openeni_lab.machine.supervisor import StartRequest, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -40,7 +40,7 @@ Answer = dict[str, Any]
 
 
 class Init:
-    """Answers requests until told to shut down."""
+    """Serve requests until one of them, or a signal, asks for the shutdown."""
 
     def __init__(self, options: argparse.Namespace, forwarder: socket.socket | None) -> None:
         environment = {"PATH": SEARCH_PATH, "HOME": "/root", "LANG": "C.UTF-8"}
@@ -53,7 +53,7 @@ class Init:
         self._supervisor = Supervisor(self._processes)
         self._terminals: dict[int, Child] = {}
         self._ending = asyncio.Event()
-        self._patience = 10.0
+        self._stop_seconds = 10.0
         self._do: dict[str, Callable[[Answer], Awaitable[Answer]]] = {
             "start": self._start,
             "stop": self._stop,
@@ -65,7 +65,7 @@ class Init:
         }
 
     async def serve(self) -> None:
-        """Until TERM, INT or a request to shut down; then stop everything."""
+        """Serve until SIGTERM, SIGINT or a shutdown request, then stop every program."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, self._processes.reap)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -78,7 +78,7 @@ class Init:
             await servers.enter_async_context(await self._listen())
             _release(self._options.lock)
             await self._ending.wait()
-            await self._supervisor.stop_all(self._patience)
+            await self._supervisor.stop_all(self._stop_seconds)
 
     async def _listen(self) -> asyncio.Server:
         if self._options.listen:
@@ -95,9 +95,9 @@ class Init:
             elif request.get("do") == "terminal":
                 await self._terminal(request, reader, writer)
             else:
-                await _say(writer, await self._answer(request))
+                await _send(writer, await self._answer(request))
         except (OSError, ValueError):
-            return  # the other side went away or does not speak this protocol
+            return  # the client went away or does not speak this protocol
         finally:
             writer.close()
 
@@ -116,8 +116,8 @@ class Init:
             return {"error": str(error)}
 
     async def _start(self, request: Answer) -> Answer:
-        words = {field.name: request[field.name] for field in fields(Command)}
-        return {"pid": self._supervisor.start(Command(**words))}
+        words = {field.name: request[field.name] for field in fields(StartRequest)}
+        return {"pid": self._supervisor.start(StartRequest(**words))}
 
     async def _stop(self, request: Answer) -> Answer:
         await self._supervisor.stop(request["name"], request["seconds"])
@@ -142,14 +142,14 @@ class Init:
         return {"forwarder": port, "hostname": socket.gethostname()}
 
     async def _shutdown(self, request: Answer) -> Answer:
-        self._patience = request["seconds"]
+        self._stop_seconds = request["seconds"]
         self._ending.set()
         return {}
 
     async def _terminal(self, request: Answer, reader: Reader, writer: Writer) -> None:
-        """A program on a terminal that is this connection; `outcome` tells how it ended."""
+        """Run a program whose terminal is this connection; `outcome` returns its exit code."""
         if not self._knows_token(request):
-            await _say(writer, {"error": "wrong token"})
+            await _send(writer, {"error": "wrong token"})
             return
         ours, theirs = pseudo_terminal.open_pair(request["rows"], request["columns"])
         try:
@@ -157,8 +157,8 @@ class Init:
         finally:
             os.close(theirs)
         self._terminals[child.pid] = child
-        await _say(writer, {"pid": child.pid})
-        await pseudo_terminal.carry(ours, reader, writer)
+        await _send(writer, {"pid": child.pid})
+        await pseudo_terminal.forward(ours, reader, writer)
         child.signal_group(signal.SIGHUP)
 
     async def _outcome(self, request: Answer) -> Answer:
@@ -167,20 +167,20 @@ class Init:
         return {"code": child.code}
 
     async def _dial(self, request: Answer, reader: Reader, writer: Writer) -> None:
-        """Carry this connection on to a guest's init, from inside this network."""
+        """Forward this connection to a guest's init, from inside the lab's network."""
         try:
             there = await _open(request["host"], request["port"])
         except (OSError, TimeoutError):
-            await _say(writer, {"error": f"no machine at {request['host']}:{request['port']}"})
+            await _send(writer, {"error": f"no machine at {request['host']}:{request['port']}"})
             return
-        await _say(writer, {})
+        await _send(writer, {})
         await _splice((reader, writer), there)
 
     async def _forward(self, reader: Reader, writer: Writer) -> None:
         try:
             there = await _open("127.0.0.1", self._options.forward)
         except (OSError, TimeoutError):
-            writer.close()  # as refused: nobody listens inside
+            writer.close()  # nothing listens inside
             return
         await _splice((reader, writer), there)
 
@@ -189,7 +189,7 @@ async def _open(host: str, port: int) -> tuple[Reader, Writer]:
     return await asyncio.wait_for(asyncio.open_connection(host, port), DIAL_SECONDS)
 
 
-async def _say(writer: Writer, answer: Answer) -> None:
+async def _send(writer: Writer, answer: Answer) -> None:
     writer.write(json.dumps(answer).encode() + b"\n")
     await writer.drain()
 
@@ -214,7 +214,7 @@ async def _pump(reader: Reader, writer: Writer) -> None:
 
 @contextlib.contextmanager
 def _place_for(control: str) -> Generator[Path]:
-    """Free the place of an earlier socket; the new one is the owner's alone."""
+    """Remove an earlier socket; only the owner may use the new one."""
     place = Path(control)
     place.unlink(missing_ok=True)
     before = os.umask(0o177)
@@ -225,7 +225,7 @@ def _place_for(control: str) -> Generator[Path]:
 
 
 def _isolate(options: argparse.Namespace) -> None:
-    """In the child, process 1 of its namespaces: the rest of the isolation."""
+    """Complete the isolation, in the child that is process 1 of the new PID namespace."""
     isolation.die_with_parent(signal.SIGKILL)
     isolation.join_cgroup(options.cgroup)
     isolation.unshare(isolation.NEW_MOUNTS | isolation.NEW_NAME | isolation.NEW_IPC)
@@ -241,14 +241,14 @@ def _isolate(options: argparse.Namespace) -> None:
 
 
 def _guard(child: int) -> int:
-    """The process that stays outside: passes signals on, ends as the machine ends."""
+    """Wait outside for the init: pass signals on, and return its exit code."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: os.kill(child, number))
     return abs(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def _release(lock: int | None) -> None:
-    """Let go of the starter's lock: from now on the machine can be found."""
+    """Release the lock of the starting process: from now on the machine can be found."""
     if lock is not None:
         os.close(lock)
 
@@ -264,15 +264,15 @@ def _options() -> argparse.Namespace:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--control", help="unix socket to listen on")
     where.add_argument("--listen", help="host:port to listen on (in a virtual machine)")
-    parser.add_argument("--token", help="file with the word that every request must carry")
+    parser.add_argument("--token", help="file with the token that every request must carry")
     parser.add_argument("--tmp", help="folder for temporary files")
     parser.add_argument("--forward", type=int, help="port inside, reached on 127.0.0.1 outside")
-    parser.add_argument("--cgroup", help="isolate: in namespaces of its own and this cgroup")
-    parser.add_argument("--lock", type=int, help="descriptor to close once it listens")
+    parser.add_argument("--cgroup", help="run in new namespaces and in this cgroup")
+    parser.add_argument("--lock", type=int, help="file descriptor to close once the init listens")
     parser.add_argument("--hostname", default="openeni-lab")
-    parser.add_argument("--root", help="a node: the folder of what it keeps; / is copied on write")
-    parser.add_argument("--persistent", action="append", default=[], help="folder to keep there")
-    parser.add_argument("--shared", action="append", default=[], help="folder to show as it is")
+    parser.add_argument("--root", help="node: folder for what it keeps; / is copied on write")
+    parser.add_argument("--persistent", action="append", default=[], help="folder kept in --root")
+    parser.add_argument("--shared", action="append", default=[], help="folder bound, read-only")
     return parser.parse_args()
 
 

@@ -1,7 +1,7 @@
-"""The kernel calls with which a machine of the lab is cut off from the machine it runs on.
+"""Namespaces, cgroups and mounts isolate a machine of the lab from the machine that it runs on.
 
-Standard library only: `init` needs it, also where nothing is installed. Everything made here
-belongs to namespaces and cgroups and ends with them.
+Standard library only, for `init`. Everything created here belongs to namespaces and cgroups and
+ends with them.
 """
 
 import ctypes
@@ -30,11 +30,11 @@ ROOT: Final = Path("/")
 SYSTEM_FOLDERS: Final = tuple(
     Path(path) for path in ("/bin", "/etc", "/lib", "/lib32", "/lib64", "/sbin", "/usr")
 )
-# File systems whose server may be dead or may refuse root; found in system folders by mistake only.
+# File systems whose server may hang or refuse root; they do not belong in system folders.
 UNSAFE_KINDS: Final = ("fuse", "nfs", "cifs", "smb", "9p", "afs", "ceph", "autofs")
 
-# What kubelet sets on start (k8s.io/kubernetes pkg/kubelet/cm, setupKernelTunables): of the whole
-# machine, so a node sees them as they should be and leaves the real ones alone.
+# Sysctls that kubelet sets on start (k8s.io/kubernetes pkg/kubelet/cm, setupKernelTunables). They
+# apply to the whole machine, so a node gets files with the wanted values in their place.
 KUBELET_SYSCTLS: Final = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
@@ -63,7 +63,7 @@ def die_with_parent(signal: int) -> None:
 
 
 def mount(source: str, target: Path | str, kind: str = "", flags: int = 0, data: str = "") -> None:
-    """Errors are OSError, naming the target."""
+    """Mount a file system; raise OSError that names the target."""
     words = [source.encode(), str(target).encode(), kind.encode() or None]
     _check(_libc.mount(*words, ctypes.c_ulong(flags), data.encode() or None), f"mount {target}")
 
@@ -79,17 +79,17 @@ def unmount(target: Path | str) -> None:
 
 
 def own_mounts() -> None:
-    """From here on no mount made here is seen outside, but what is unmounted outside goes here too.
+    """Make every mount a slave: mounts made here stay here, but unmounts outside apply here too.
 
-    Else a disk or a container's layer stays busy on the machine while the lab runs.
+    Otherwise a disk or a container's layer would stay busy on the machine while the lab runs.
     """
     mount("", "/", flags=RECURSIVE | SLAVE)
 
 
 def mount_points(table: bytes | None = None) -> list[tuple[str, str]]:
-    """(path, file system type) in mount order, of this process or of a `mountinfo` given as text.
+    """Return (path, file system type) in mount order, of this process or of a `mountinfo` table.
 
-    Blanks, newlines and backslashes are octal in it (proc(5)); any other byte is the path's own.
+    The table has blanks, newlines and backslashes in octal (proc(5)) and every other byte as it is.
     """
     if table is None:
         table = Path("/proc/self/mountinfo").read_bytes()
@@ -104,12 +104,12 @@ def mount_points(table: bytes | None = None) -> list[tuple[str, str]]:
 
 
 def cgroup_roots() -> list[Path]:
-    """Where each cgroup hierarchy is mounted, versions 1 and 2."""
+    """Return the mount points of the cgroup hierarchies, versions 1 and 2."""
     return [Path(path) for path, kind in mount_points() if kind in {"cgroup", "cgroup2"}]
 
 
 def join_cgroup(name: str) -> None:
-    """Move this process into `name` below every hierarchy's root, made if missing."""
+    """Move this process into the cgroup `name` of every hierarchy; create it where missing."""
     for root in cgroup_roots():
         folder = root
         for part in Path(name).parts:
@@ -121,7 +121,7 @@ def join_cgroup(name: str) -> None:
 
 
 def _delegate(folder: Path, root: Path) -> None:
-    """Version 2: let the children have the controllers; the machine's own root is left alone."""
+    """Enable all controllers for a cgroup's children (version 2), except in the machine's root."""
     control = folder / "cgroup.subtree_control"
     if folder != root and control.exists():
         names = (folder / "cgroup.controllers").read_text().split()
@@ -129,7 +129,7 @@ def _delegate(folder: Path, root: Path) -> None:
 
 
 def _inherit_cpuset(folder: Path) -> None:
-    """Version 1: a cpuset takes no process before it has processors and memory nodes."""
+    """Copy the parent's cpuset (version 1): an empty cpuset accepts no process."""
     for name in ("cpuset.cpus", "cpuset.mems"):
         setting = folder / name
         if setting.exists() and not (folder / "cgroup.subtree_control").exists():
@@ -139,8 +139,8 @@ def _inherit_cpuset(folder: Path) -> None:
 def lab_file_systems() -> None:
     """Mount /proc and /sys of the new namespaces, and an empty /run and /dev/shm.
 
-    Guests' memory is in /dev/shm; so it goes with the lab, and is not bounded by half of the
-    machine's memory but by the lab's limit alone.
+    Guests keep their memory in /dev/shm. In a tmpfs of the lab's own it ends with the lab, and only
+    the lab's limit bounds it, not the usual half of the machine's memory.
     """
     mount("proc", "/proc", "proc")
     mount("openeni-lab", "/run", "tmpfs", data="mode=755")
@@ -153,11 +153,11 @@ def lab_file_systems() -> None:
 
 
 def node_root(own: Path, persistent: Iterable[str], shared: Sequence[Path]) -> None:
-    """Become a machine with a root file system of its own: the real one, copied on write.
+    """Switch to a root file system of the node's own: the machine's, copied on write.
 
     Writes go to a tmpfs that ends with the node, except in the `persistent` folders, which are
-    kept below `own`. The overlay shows neither other mounts nor later changes of what lies under
-    it, so the `shared` folders and what is mounted in system folders are bound, read-only.
+    kept below `own`. An overlay contains neither other mounts nor later changes of its lower layer,
+    so the `shared` folders and mounts in system folders are bound read-only.
     """
     bound = shown_places(mount_points(), shared)
     base = Path("/run")
@@ -179,11 +179,11 @@ def node_root(own: Path, persistent: Iterable[str], shared: Sequence[Path]) -> N
 
 
 def shown_places(mounts: Sequence[tuple[str, str]], shared: Sequence[Path]) -> list[Path]:
-    """Return what a node's root must be given besides the root file system; parents come first.
+    """Return the paths that must be bound in a node's root, parents first.
 
-    These are the `shared` folders, system folders that are mounts or lie on one, and mounts in
-    any of them. No other mount of the machine is looked at: a dead server or a user's own file
-    system would hold the node up, and a disk that the node has cannot be unmounted.
+    These are the `shared` folders, system folders that are mounts or lie on one, and mounts in any
+    of them. No other mount of the machine is accessed: a hanging server would block the node, and
+    a disk that the node uses could not be unmounted.
     """
     kinds = {Path(path): kind for path, kind in mounts}
     mounted = [p for p in SYSTEM_FOLDERS if any(p.is_relative_to(m) for m in kinds if m != ROOT)]
@@ -227,7 +227,7 @@ def _kernel_file_systems() -> None:
 
 
 def _cgroups() -> None:
-    """Show the node its own part of every hierarchy, at the usual places."""
+    """Mount the node's own part of every cgroup hierarchy at the usual paths."""
     lines = Path("/proc/self/cgroup").read_text().splitlines()
     versions_1 = [names for _, names, _ in (line.split(":", 2) for line in lines) if names]
     place = Path("/sys/fs/cgroup")

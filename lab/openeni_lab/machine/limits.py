@@ -1,6 +1,7 @@
-"""What a whole lab may use of its machine: memory and processors, set on its top cgroup.
+"""Limits of a whole lab on memory and processors, set on its top cgroup.
 
-Guests' memory counts too: it lies in /dev/shm, and the kernel charges it to who touches it first.
+Guests' memory counts too: it is in /dev/shm, and the kernel charges a page to the cgroup that
+touches it first.
 """
 
 import os
@@ -9,31 +10,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-BASE_MIB: Final = 4096  # the control plane and OpenStack with room to spare
-NODE_MIB: Final = 1280  # a guest, and the kernel's own for it
+BASE_MIB: Final = 4096  # control plane and OpenStack, with a margin
+NODE_MIB: Final = 1280  # a guest, and the kernel memory that it causes
 PERIOD_US: Final = 100_000  # the kernel's default for cpu.max and cpu.cfs_period_us
 
 
 class LimitError(Exception):
-    """The machine cannot limit a lab like this; the text is one line for the user."""
+    """The machine cannot apply a limit. The text is one line for the user."""
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What all of a lab may use together; 0 is no limit."""
+class LabLimits:
+    """The limits of a lab as a whole; 0 means no limit."""
 
     memory_mib: int
     cpus: float
 
     @classmethod
-    def of(cls, nodes: int) -> "Limits":
-        """Return the limits of a lab with this many nodes for which nothing else is asked."""
+    def of(cls, nodes: int) -> "LabLimits":
+        """Return the default limits of a lab with this many nodes."""
         return cls(BASE_MIB + nodes * NODE_MIB, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
-class Limit:
-    """One limit as the files of a cgroup that set it, by version of the hierarchy."""
+class CgroupLimit:
+    """One limit, as the cgroup files that set it in each version of the hierarchy."""
 
     controller: str
     text: str
@@ -41,27 +42,27 @@ class Limit:
     version_2: tuple[str, str]
 
 
-def needed(limits: Limits, cpus: int) -> list[Limit]:
-    """Return what must be set on a machine with `cpus` processors; all of them are no limit."""
-    found: list[Limit] = []
+def needed(limits: LabLimits, cpus: int) -> list[CgroupLimit]:
+    """Return the limits to set on a machine with `cpus` processors; all of them is no limit."""
+    found: list[CgroupLimit] = []
     if limits.memory_mib:
         size = str(limits.memory_mib << 20)
-        # Before Linux 5.11 a cgroup counts what is in those below it only when asked to.
+        # Before Linux 5.11, a cgroup counts its children only with use_hierarchy.
         files = (("memory.limit_in_bytes", size), ("memory.use_hierarchy", "1"))
         text = f"memory to {limits.memory_mib} MiB"
-        found.append(Limit("memory", text, files, ("memory.max", size)))
+        found.append(CgroupLimit("memory", text, files, ("memory.max", size)))
     if 0 < limits.cpus < cpus:
         quota = str(int(limits.cpus * PERIOD_US))
         legacy = (("cpu.cfs_quota_us", quota), ("cpu.cfs_period_us", str(PERIOD_US)))
         text = f"processors to {limits.cpus:g}"
-        found.append(Limit("cpu", text, legacy, ("cpu.max", f"{quota} {PERIOD_US}")))
+        found.append(CgroupLimit("cpu", text, legacy, ("cpu.max", f"{quota} {PERIOD_US}")))
     return found
 
 
-def apply(name: str, limits: Limits, roots: Sequence[Path]) -> None:
-    """Make the cgroup `name` below the roots of the hierarchies that its limits need, and set them.
+def apply(name: str, limits: LabLimits, roots: Sequence[Path]) -> None:
+    """Create the cgroup `name` in the hierarchies that the limits need, and set them.
 
-    Raises LimitError when the machine has no such controller or refuses.
+    Raises LimitError when a controller is missing or the kernel refuses.
     """
     for limit in needed(limits, os.cpu_count() or 1):
         try:
@@ -70,7 +71,7 @@ def apply(name: str, limits: Limits, roots: Sequence[Path]) -> None:
             raise _refused(limit, f"{error.strerror}: {error.filename}") from error
 
 
-def _set(name: str, limit: Limit, roots: Sequence[Path]) -> None:
+def _set(name: str, limit: CgroupLimit, roots: Sequence[Path]) -> None:
     first = limit.version_1[0][0]
     for root in roots:
         folder = root / name
@@ -88,10 +89,10 @@ def _set(name: str, limit: Limit, roots: Sequence[Path]) -> None:
 
 
 def _enable(root: Path, controller: str) -> None:
-    """Version 2: let the root's children have a controller, unless they have it already.
+    """Enable a controller for the root's children (version 2), unless it is enabled.
 
-    In the kernel's own root this changes nothing for other cgroups, and it stays: by the end of
-    the lab something else may use it. A container's root refuses while it has processes.
+    In the kernel's own root this does not affect other cgroups. It stays enabled after the lab,
+    since others may use it by then. A container's root refuses while it contains processes.
     """
     control = root / "cgroup.subtree_control"
     if controller not in _words(control):
@@ -103,14 +104,14 @@ def _words(file: Path) -> list[str]:
 
 
 def _write(file: Path, value: str) -> None:
-    """Errors of a cgroup's file come when it is closed, without its name."""
+    """Write a cgroup file; errors occur on close, without the file's name, which is added."""
     try:
         file.write_text(value)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(file)) from error
 
 
-def _refused(limit: Limit, why: str) -> LimitError:
+def _refused(limit: CgroupLimit, why: str) -> LimitError:
     option = "--cpus" if limit.controller == "cpu" else f"--{limit.controller}"
     way_out = f"ask for no limit ({option} 0)"
     if limit.controller == "memory":

@@ -1,7 +1,7 @@
-"""The process table of an init: starts programs, reaps whatever ends, knows how each one ended.
+"""The process table of an init: start programs, reap every child, keep their exit codes.
 
-Standard library only. Outputs of `run` go through memory files, so that no pipe can fill up and a
-grandchild that keeps one open holds nobody up.
+Standard library only. `run` collects output in memory files instead of pipes: a pipe can fill up,
+and a grandchild that keeps it open would block the reader.
 """
 
 import asyncio
@@ -13,21 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-OOM_STEP: Final = 100  # a tenth of the memory that there is: more than any init takes
-OOM_MOST: Final = 1000
+OOM_STEP: Final = 100  # a tenth of all memory: more than any init uses
+OOM_MAX: Final = 1000  # OOM_SCORE_ADJ_MAX of linux/oom.h
 
 
 @dataclass
 class Child:
-    """A process and how it ended."""
+    """A child process and its exit code."""
 
     pid: int
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     code: int | None = None
-    on_end: Callable[[], None] | None = None  # called when it was reaped
+    on_end: Callable[[], None] | None = None  # called once it is reaped
 
     def signal_group(self, number: signal.Signals) -> None:
-        """To everything that the program started and did not send away."""
+        """Send a signal to the process group, if there is one."""
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
@@ -42,7 +42,7 @@ class Processes:
         self._children: dict[int, Child] = {}
 
     def reap(self) -> None:
-        """Take every ended process from the kernel; call on SIGCHLD."""
+        """Reap every child that has ended; call this on SIGCHLD."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -60,7 +60,10 @@ class Processes:
     async def run(
         self, argv: Sequence[str], env: Mapping[str, str], stdin: bytes, seconds: float
     ) -> tuple[int, bytes, bytes]:
-        """Exit code (negative: signal), output, error output; TimeoutError kills it."""
+        """Run a program; return its exit code (-n for signal n), output and error output.
+
+        Kills it and raises TimeoutError after `seconds`.
+        """
         files = [os.fdopen(os.memfd_create(name), "w+b", 0) for name in ("in", "out", "err")]
         try:
             files[0].write(stdin)
@@ -80,7 +83,7 @@ class Processes:
                 file.close()
 
     def start_on(self, terminal: int, argv: Sequence[str], env: Mapping[str, str]) -> Child:
-        """With this terminal as its controlling one."""
+        """Start a program with `terminal` as its controlling terminal."""
         command = ["setsid", "--ctty", "--wait", *argv]
         return self.spawn(command, env, "/", (terminal, terminal, terminal))
 
@@ -101,17 +104,19 @@ class Processes:
                 cwd=cwd,
                 env={**self._environment, **env},
                 start_new_session=True,
-                preexec_fn=_end_first,  # noqa: PLW1509 - an init has one thread
+                preexec_fn=_raise_oom_score,  # noqa: PLW1509 - an init has one thread
             )
-        except subprocess.SubprocessError as error:  # of `_end_first`, which may lack memory
+        except subprocess.SubprocessError as error:  # `_raise_oom_score` failed, for lack of memory
             raise OSError(str(error)) from error
         child = Child(process.pid)
         self._children[process.pid] = child
-        process.returncode = 0  # reaped by `reap`; keeps the destructor from waiting
+        # `reap` collects this child. Popen must not: its destructor would call waitpid(2) for a
+        # process without a return code.
+        process.returncode = 0
         return child
 
 
-def _end_first() -> None:
-    """In the child: when memory is used up, the kernel ends it before its init (proc(5))."""
+def _raise_oom_score() -> None:
+    """Let the OOM killer prefer this process, the child, to its init (proc(5))."""
     score = Path("/proc/self/oom_score_adj")
-    score.write_text(str(min(int(score.read_text()) + OOM_STEP, OOM_MOST)))
+    score.write_text(str(min(int(score.read_text()) + OOM_STEP, OOM_MAX)))

@@ -1,4 +1,4 @@
-"""The init's end of a lent terminal: a pseudo terminal whose other side is a connection."""
+"""The init's end of a forwarded terminal: a pseudo terminal connected to a stream."""
 
 import asyncio
 import fcntl
@@ -12,37 +12,37 @@ CHUNK: Final = 1 << 16
 
 
 def open_pair(rows: int, columns: int) -> tuple[int, int]:
-    """A pseudo terminal of this size: (ours, the program's)."""
+    """Open a pseudo terminal of this size; return its two ends: (ours, the program's)."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
     return ours, theirs
 
 
-async def carry(ours: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Between a connection and a pseudo terminal, until either ends; `ours` is closed."""
+async def forward(ours: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy between a stream and a pseudo terminal until either ends, then close `ours`."""
     loop = asyncio.get_running_loop()
-    said: asyncio.Queue[bytes] = asyncio.Queue()
+    output: asyncio.Queue[bytes] = asyncio.Queue()
 
-    def listen() -> None:
+    def read_output() -> None:
         try:
             data = os.read(ours, CHUNK)
         except OSError:  # EIO: the program has ended
             data = b""
         if not data:
             loop.remove_reader(ours)
-        said.put_nowait(data)
+        output.put_nowait(data)
 
-    async def type_in() -> None:
+    async def write_input() -> None:
         while data := await reader.read(CHUNK):
             os.write(ours, data)
 
-    loop.add_reader(ours, listen)
-    typing = asyncio.create_task(type_in())
+    loop.add_reader(ours, read_output)
+    writing = asyncio.create_task(write_input())
     try:
-        while data := await said.get():
+        while data := await output.get():
             writer.write(data)
             await writer.drain()
     finally:
-        typing.cancel()
+        writing.cancel()
         loop.remove_reader(ours)
         os.close(ours)

@@ -1,4 +1,4 @@
-"""Long-running programs: each is a step that is done when it answers, and its end is reported."""
+"""Long-running programs as steps: ready when they answer, and failed when they exit."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -7,32 +7,35 @@ from pathlib import Path
 from typing import Final
 
 from openeni_lab.machine.client import Machine, MachineError
-from openeni_lab.machine.exits import End, last_words
+from openeni_lab.machine.exits import UnexpectedExit, last_words
 from openeni_lab.machine.steps import Step, StepError
 
 
 def always() -> bool:
-    """For a program that has nothing to ask: it is up when it runs."""
+    """Return True: the readiness of a program that has no other sign of it than that it runs."""
     return True
 
 
 @dataclass(frozen=True)
 class Service:
-    """What runs, and how to see that it is up; `ready` must be cheap and must not raise.
+    """A program to run and its readiness check. `ready` must be cheap and must not raise.
 
-    With `restart` its machine starts it again whenever it ends.
+    With `restart`, the machine restarts the program whenever it exits.
     """
 
     name: str
     argv: Sequence[str]
     ready: Callable[[], bool] = always
     env: Mapping[str, str] = field(default_factory=dict[str, str])
-    seconds: float = 1.0  # until it is up, on a fast machine
+    seconds: float = 1.0  # until it is ready, on a fast machine
     restart: bool = False
 
 
 def step(machine: Machine, service: Service, logs: Path, place: str = "") -> Step:
-    """Start it if it does not run, wait until it is ready; `place` is put before its name."""
+    """Return the step that starts a service unless it runs, and waits until it is ready.
+
+    `place` is a prefix of the step's name.
+    """
     log = logs / f"{service.name}.log"
 
     def start() -> None:
@@ -45,12 +48,12 @@ def step(machine: Machine, service: Service, logs: Path, place: str = "") -> Ste
 def watch(
     machine: Machine, name: str, log: Path, start: Callable[[], None], ready: Callable[[], bool]
 ) -> Step:
-    """A step that starts the program `name` in its own way.
+    """Return a step that runs `start` unless the program `name` runs, and waits for `ready`.
 
-    The program's end while it is waited for is a StepError with the last line it logged, also when
-    its machine has started it again meanwhile.
+    The step's `done` raises StepError, with the last line of the log, if the program exits while
+    the step waits for it, even if the machine has restarted it since.
     """
-    awaited: list[End | None] = []  # its last end when this step began to wait for it
+    awaited: list[UnexpectedExit | None] = []  # its last exit before this step began to wait
 
     def done() -> bool:
         try:
@@ -76,42 +79,41 @@ def watch(
     return Step(name, done, do)
 
 
-LAB: Final = "lab"  # the place of the lab's own init
-Machines = Mapping[str, Machine]  # by the name of the place: `lab`, or a node's
+LAB: Final = "lab"  # the lab's own init among `Machines`
+Machines = Mapping[str, Machine]  # `lab` and the nodes, by name
 
 
-def ended(machines: Machines, since: Collection[str] = ()) -> list[str]:
-    """Return a line for every program that ended unasked, and one if the lab does not answer.
+def unexpected_exits(machines: Machines, since: Collection[str] = ()) -> list[str]:
+    """Return a line for each unexpected exit, and one if the lab's init does not answer.
 
-    A busy node that does not answer is no end: if its machine ends, that is an end in the lab.
-
-    `since` is a `mark` taken earlier: what had ended by then is left out.
+    `since` is an earlier result of `exits_so_far`, whose exits are left out. A node that does not
+    answer is not reported: it may be busy, and if its init has exited, the lab's init knows it.
     """
-    return [line for key, line in _ended(machines) if key not in since]
+    return [line for key, line in _exits(machines) if key not in since]
 
 
-def mark(machines: Machines) -> frozenset[str]:
-    """Return what has ended so far, for `ended` to leave out."""
-    return frozenset(key for key, _ in _ended(machines))
+def exits_so_far(machines: Machines) -> frozenset[str]:
+    """Return the ids of the exits so far, for `unexpected_exits` to leave out."""
+    return frozenset(key for key, _ in _exits(machines))
 
 
-def _ended(machines: Machines) -> Iterator[tuple[str, str]]:
+def _exits(machines: Machines) -> Iterator[tuple[str, str]]:
     for place, machine in machines.items():
         try:
-            ends = machine.ends()
+            exits = machine.unexpected_exits()
         except MachineError as error:
             if place == LAB:
                 yield f"{place} does not answer", f"{place}: {error}"
             continue
-        for end in ends:
-            at = time.strftime("%H:%M:%S", time.localtime(end.at))
-            yield end.id, f"{place}: {at} {_sentence(end)}"
+        for found in exits:
+            at = time.strftime("%H:%M:%S", time.localtime(found.at))
+            yield found.id, f"{place}: {at} {_sentence(found)}"
 
 
-def _sentence(end: End) -> str:
-    return f"{end}: {end.last_words} ({end.log})"
+def _sentence(found: UnexpectedExit) -> str:
+    return f"{found}: {found.last_words} ({found.log})"
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that says something, and where it is."""
+    """Return the last line of a log that is not empty, followed by the log's path."""
     return f"{last_words(log)} ({log})"

@@ -1,7 +1,7 @@
-"""Bringing something up as a list of steps, so that an interrupted `up` continues where it stopped.
+"""Steps bring something up one after the other; an interrupted `up` continues where it stopped.
 
-Each step looks before it acts: what is there already is left alone, and a step counts only when its
-effect is seen, never because its action returned.
+Each step checks before it acts and leaves alone what is already there. A step is complete when its
+effect can be observed, not when its action returns.
 """
 
 import time
@@ -11,19 +11,21 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Final, Protocol
 
-PATIENCE: Final = 20  # a step may take this many times what it was expected to take ...
-SHORTEST: Final = 120.0  # ... and never less than this: other machines were seven times slower
+TIMEOUT_FACTOR: Final = 20  # a step fails after this many times its expected duration ...
+SHORTEST_TIMEOUT: Final = 120.0  # ... but not before: some machines are seven times slower
 
 
 class StepError(Exception):
-    """A step did not reach its goal; the text is one line for the user."""
+    """A step failed. The text is one line for the user."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to be true, how to see it and how to make it true.
+    """A desired state: how to observe it and how to reach it.
 
-    `done` must be cheap and must not raise; `seconds` is what a fast machine takes.
+    `done` must be cheap. It returns False while the state is not reached, and raises StepError only
+    when it cannot be reached any more (`service.watch`: the program has ended). `seconds` is the
+    expected duration on a fast machine.
     """
 
     name: str
@@ -33,91 +35,94 @@ class Step:
 
 
 class Progress(Protocol):
-    """Where work in progress is shown."""
+    """A display of the work in progress."""
 
     def start(self, name: str, expected_seconds: float) -> None: ...
 
     def note(self, text: str) -> None:
-        """A word about the started work; called as often as there is one."""
+        """Show what the current work is doing; may be called many times a second."""
         ...
 
     def done(self, *, changed: bool = True) -> None:
-        """The started work has ended; without a change it was there already."""
+        """End the current work. `changed` is False if nothing had to be done."""
         ...
 
 
 def run(steps: Sequence[Step], progress: Progress) -> None:
-    """Make every step true, in order.
+    """Complete every step, in order.
 
-    Raises StepError when a step's effect is not seen long after its action, and whatever the
-    action raises.
+    Raises StepError when a step does not complete in time or can no longer complete, and whatever
+    its action raises.
     """
     for step in steps:
-        _make_true(step, progress)
+        _complete(step, progress)
 
 
-def _make_true(step: Step, progress: Progress) -> None:
-    there = step.done()
-    progress.start(step.name, 0 if there else step.seconds)
-    if there:
+def _complete(step: Step, progress: Progress) -> None:
+    already = step.done()
+    progress.start(step.name, 0 if already else step.seconds)
+    if already:
         progress.done(changed=False)
         return
     begun = time.monotonic()
     step.do()
-    patience = max(SHORTEST, PATIENCE * step.seconds)
+    timeout = max(SHORTEST_TIMEOUT, TIMEOUT_FACTOR * step.seconds)
     while not step.done():
         waited = time.monotonic() - begun
-        if waited > patience:
-            raise StepError(f"{step.name}: not so after {waited:.0f} s; see the logs")
-        progress.note(f"waiting for it, {waited:.0f} s so far")
+        if waited > timeout:
+            raise StepError(
+                f"{step.name}: did not finish within {timeout:.0f} s; see `openeni-lab logs`"
+            )
+        progress.note(f"still waiting ({waited:.0f} s)")
         time.sleep(0.05)
     progress.done()
 
 
 def together(name: str, sequences: Sequence[Sequence[Step]]) -> Step:
-    """One step of several sequences that do not depend on each other, run side by side."""
+    """Return one step that runs independent sequences of steps in parallel."""
 
     def done() -> bool:
         return all(step.done() for sequence in sequences for step in sequence)
 
     def do() -> None:
-        aside = Beside(Event())
+        progress = CancellableProgress(Event())
         with ThreadPoolExecutor(len(sequences) or 1) as pool:
-            running = [pool.submit(run, sequence, aside) for sequence in sequences]
+            running = [pool.submit(run, sequence, progress) for sequence in sequences]
             try:
                 for future in as_completed(running):
                     future.result()
             except BaseException:
-                aside.given_up.set()
+                progress.cancelled.set()
                 raise
 
     return Step(name, done, do, sum(step.seconds for sequence in sequences for step in sequence))
 
 
 @dataclass(frozen=True)
-class Beside:
-    """The progress of work beside other work: it ends when that fails, or on Ctrl-C.
+class CancellableProgress:
+    """A progress that cancels its work: once `cancelled` is set, the next report raises StepError.
 
-    Shown where `shown` says, if anywhere.
+    Work that runs in parallel with other work stops in this way when the other fails, or on
+    Ctrl-C. Reports are passed on to `display`, if there is one.
     """
 
-    given_up: Event
-    shown: Progress | None = None
+    cancelled: Event
+    display: Progress | None = None
 
     def start(self, name: str, expected_seconds: float) -> None:
-        self._look(name)
-        if self.shown:
-            self.shown.start(name, expected_seconds)
+        self._refuse_cancelled(name)
+        if self.display:
+            self.display.start(name, expected_seconds)
 
     def note(self, text: str) -> None:
-        self._look(text)
-        if self.shown:
-            self.shown.note(text)
+        self._refuse_cancelled(text)
+        if self.display:
+            self.display.note(text)
 
     def done(self, *, changed: bool = True) -> None:
-        if self.shown:
-            self.shown.done(changed=changed)
+        if self.display:
+            self.display.done(changed=changed)
 
-    def _look(self, what: str) -> None:
-        if self.given_up.is_set():
-            raise StepError(f"given up: {what}")
+    def _refuse_cancelled(self, what: str) -> None:
+        if self.cancelled.is_set():
+            raise StepError(f"cancelled: {what}")

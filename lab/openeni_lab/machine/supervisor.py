@@ -1,7 +1,7 @@
-"""The named programs of an init: started, started again as a kubelet would, stopped.
+"""The named programs of an init, which it starts, restarts as a kubelet would, and stops.
 
-A program that ends without having been stopped is one line in the init's log and an `End` for
-whoever asks. Standard library only.
+A program that ends without having been stopped is logged by the init and reported to clients as an
+`UnexpectedExit`. Standard library only.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from openeni_lab.machine.exits import End, describe, last_words, restart_delay
+from openeni_lab.machine.exits import UnexpectedExit, describe, last_words, restart_delay
 from openeni_lab.machine.processes import Child, Processes
 
 KEPT_ENDS: Final = 200
@@ -25,8 +25,8 @@ KILL_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True)
-class Command:
-    """What runs under a name, and whether it is started again when it ends."""
+class StartRequest:
+    """A client's request to run a program under a name."""
 
     name: str
     argv: Sequence[str]
@@ -36,16 +36,16 @@ class Command:
     restart: bool
 
 
-class Program:
-    """One command: the process that runs it, and what became of the processes before."""
+class SupervisedProgram:
+    """A named program: its current process, and the history of its restarts."""
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: StartRequest) -> None:
         self.command = command
         self.child: Child | None = None
         self.started = 0.0
         self.restarts = 0
         self.delay: float | None = None
-        self.last_end: End | None = None
+        self.last_end: UnexpectedExit | None = None
         self.stopping = False
         self.next_start: asyncio.TimerHandle | None = None
 
@@ -54,13 +54,13 @@ class Program:
         return self.child is not None and self.child.code is None
 
     def stay_down(self) -> None:
-        """From here on its end is asked for."""
+        """Mark the program as stopped: its exit is expected, and it is not restarted."""
         self.stopping = True
         if self.next_start:
             self.next_start.cancel()
 
     def facts(self) -> dict[str, Any]:
-        """What `machine.Process` is made of."""
+        """Return the state as `client.ProcessState` reads it."""
         return {
             "pid": self.child.pid if self.child else 0,
             "exit_code": self.child.code if self.child else None,
@@ -70,19 +70,19 @@ class Program:
 
 
 class Supervisor:
-    """The named programs, in order of starting."""
+    """The named programs, in the order in which they were started."""
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
-        self._programs: dict[str, Program] = {}
+        self._programs: dict[str, SupervisedProgram] = {}
         self._life = uuid.uuid4().hex[:8]
         self._count = 0
-        self._ends: deque[End] = deque(maxlen=KEPT_ENDS)
+        self._ends: deque[UnexpectedExit] = deque(maxlen=KEPT_ENDS)
 
-    def start(self, command: Command) -> int:
-        """Start a program and return its pid.
+    def start(self, command: StartRequest) -> int:
+        """Start a program and return its process id.
 
-        Raises FileExistsError while one of this name runs, OSError when it cannot start.
+        Raises FileExistsError while a program of this name runs, OSError if it cannot start.
         """
         before = self._programs.get(command.name)
         if before:
@@ -90,39 +90,39 @@ class Supervisor:
                 raise FileExistsError(f"{command.name} runs already")
             before.stay_down()
             del self._programs[command.name]
-        program = Program(command)
+        program = SupervisedProgram(command)
         pid = self._spawn(program)
         self._programs[command.name] = program
         return pid
 
     async def stop(self, name: str, seconds: float) -> None:
-        """TERM the group, KILL it after `seconds`; the program is not started again."""
+        """Send SIGTERM to the group, SIGKILL after `seconds`; do not restart the program."""
         program = self._programs.get(name)
         if program is None:
             return
         program.stay_down()
         child = program.child
-        for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, KILL_SECONDS)):
+        for number, timeout in ((signal.SIGTERM, seconds), (signal.SIGKILL, KILL_SECONDS)):
             if child is None or child.code is not None:
                 return
             child.signal_group(number)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(child.ended.wait(), patience)
+                await asyncio.wait_for(child.ended.wait(), timeout)
 
     async def stop_all(self, seconds: float) -> None:
-        """In reverse order of starting, in `seconds` all together; one that hangs gets a third."""
+        """Stop all in reverse order, within `seconds`; each gets at most a third of that."""
         deadline = time.monotonic() + seconds
         for program in self._programs.values():
-            program.stay_down()  # one that cannot live without another is not its own end
+            program.stay_down()  # one may exit because another was stopped
         for name in reversed(list(self._programs)):
             await self.stop(name, max(0.2, min(seconds / 3, deadline - time.monotonic())))
 
     def facts(self) -> dict[str, Any]:
-        """Every named program, and the last ends that nobody asked for."""
+        """Return the state of every program and the last unexpected exits."""
         programs = {name: program.facts() for name, program in self._programs.items()}
         return {"processes": programs, "ends": [asdict(end) for end in self._ends]}
 
-    def _spawn(self, program: Program) -> int:
+    def _spawn(self, program: SupervisedProgram) -> int:
         command = program.command
         Path(command.log).parent.mkdir(parents=True, exist_ok=True)
         with Path(command.log).open("ab") as output:
@@ -132,26 +132,26 @@ class Supervisor:
         program.child, program.started = child, time.monotonic()
         return child.pid
 
-    def _ended(self, program: Program, child: Child) -> None:
-        child.signal_group(signal.SIGKILL)  # as a container does, it ends as a whole
+    def _ended(self, program: SupervisedProgram, child: Child) -> None:
+        child.signal_group(signal.SIGKILL)  # like a container, it ends as a whole
         if not program.stopping:
             self._record(program, describe(child.code or 0))
 
-    def _record(self, program: Program, how: str) -> None:
-        """Keep an end that nobody asked for, log it, and see to the next start."""
+    def _record(self, program: SupervisedProgram, how: str) -> None:
+        """Keep and log an unexpected exit, and schedule the restart."""
         command = program.command
         delay = None
         if command.restart:
             delay = restart_delay(program.delay, time.monotonic() - program.started)
         self._count += 1
-        end = End(
+        end = UnexpectedExit(
             id=f"{self._life}-{self._count}",
             program=command.name,
             how=how,
             at=time.time(),
             restart_in=delay,
             log=command.log,
-            last_words=last_words(Path(command.log)),  # before the next one writes to it
+            last_words=last_words(Path(command.log)),  # before the restarted program writes to it
         )
         program.last_end = end
         self._ends.append(end)
@@ -161,14 +161,14 @@ class Supervisor:
             program.delay = delay
             self._start_in(program, delay)
 
-    def _start_in(self, program: Program, delay: float) -> None:
+    def _start_in(self, program: SupervisedProgram, delay: float) -> None:
         if delay:
             loop = asyncio.get_running_loop()
             program.next_start = loop.call_later(delay, self._start_again, program)
         else:
             self._start_again(program)
 
-    def _start_again(self, program: Program) -> None:
+    def _start_again(self, program: SupervisedProgram) -> None:
         program.restarts += 1
         program.started = time.monotonic()
         try:

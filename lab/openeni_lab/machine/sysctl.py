@@ -1,6 +1,6 @@
-"""Kernel settings of a machine, written without the program `sysctl`.
+"""Set sysctls of a machine without the program `sysctl`.
 
-Its Debian package brings a service that is enabled at boot.
+Its Debian package (procps) enables a service at boot.
 """
 
 from typing import Final
@@ -13,5 +13,5 @@ done"""
 
 
 def set_command(*settings: str) -> list[str]:
-    """Return the command that sets `net.ipv4.ip_forward=1` and the like, where it is run."""
+    """Return a command that sets sysctls (`net.ipv4.ip_forward=1`) on the machine it runs on."""
     return ["sh", "-c", _WRITE, "sh", *settings]

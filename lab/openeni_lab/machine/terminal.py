@@ -1,6 +1,7 @@
-"""This process's terminal, lent to a program on a machine that only its init can reach.
+"""The caller's end of a forwarded terminal, for `shell` and `exec` on a VM node.
 
-For `shell` and `exec` on a VM node; `pseudo_terminal` is the other end. Standard library only.
+`pseudo_terminal` is the other end, apart because an init's client need not import asyncio.
+Standard library only.
 """
 
 import os
@@ -17,13 +18,13 @@ CHUNK: Final = 1 << 16
 
 
 def size() -> tuple[int, int]:
-    """Rows and columns of this process's terminal."""
+    """Return the rows and columns of this process's terminal."""
     columns, rows = os.get_terminal_size(sys.stdin.fileno())
     return rows, columns
 
 
-def attend(connection: socket.socket) -> None:
-    """This process's terminal, raw, on a connection until the far end closes it."""
+def forward(connection: socket.socket) -> None:
+    """Copy between this process's terminal, in raw mode, and a connection until it is closed."""
     with _raw(sys.stdin.fileno()):
         while True:
             readable, _, _ = select.select([sys.stdin, connection], [], [])

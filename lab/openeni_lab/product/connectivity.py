@@ -1,7 +1,7 @@
-"""The paths that pods must reach and be reached by, as a list of checks over one pool's pods.
+"""The network paths from and to pods, as a list of checks over one pool's pods. Pure.
 
-Used by the demo's table and by the system tests. What is checked is decided here, purely; running
-a check is the caller's (in a pod, on a node, in the lab's namespace, on the remote VM).
+The demo's table and the system tests use it. `reach` runs the checks: in a pod, on a node, in the
+lab's namespace, on the remote VM.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,21 +12,21 @@ from typing import Final
 from openeni_lab import layout
 
 OK: Final = "200 OK"
-TRIES_SERVICE: Final = 8  # enough to meet each of a few backends
+TRIES_SERVICE: Final = 8  # enough to reach each of a few backends
 
 
 class Place(StrEnum):
-    """Where a check runs."""
+    """A kind of place that a check runs at."""
 
     POD = "pod"
     NODE = "node"
     GATEWAY = "gateway"  # the lab's namespace: the subnets' router
-    REMOTE = "remote"  # the remote VM on the pods' network
+    REMOTE = "remote"  # the remote VM on the network `pods`
     OUTSIDE = "outside"  # the host beyond the subnets
 
 
 @dataclass(frozen=True)
-class PodFacts:
+class RunningPod:
     """A running pod."""
 
     name: str
@@ -38,7 +38,7 @@ class PodFacts:
 
 @dataclass(frozen=True)
 class Check:
-    """One path: run `argv` at `place` (a pod's or node's name in `name`), see `expected`."""
+    """One path: `argv`, run at `place` (pod or node `name`), must print `expected`."""
 
     path: str
     place: Place
@@ -47,12 +47,12 @@ class Check:
     expected: str
 
 
-def checks(pods: Sequence[PodFacts], service: str, remote: str) -> tuple[Check, ...]:
-    """Return every path that these pods (at least one) can show.
+def checks(pods: Sequence[RunningPod], service: str, remote: str) -> tuple[Check, ...]:
+    """Return a check for every path that these pods (at least one) allow.
 
-    A path between nodes needs pods on two nodes, the path within a node two pods on one; what
-    these pods cannot show is left out. `service` is the ClusterIP (port 80) in front of them,
-    `remote` the remote VM's address.
+    A path between nodes needs pods on two nodes, and the path within a node needs two pods on one;
+    otherwise they are left out. `service` is the pods' ClusterIP (port 80), `remote` the remote
+    VM's address.
     """
     by_node = _by_node(pods)
     crowded = next((node for node, there in by_node.items() if len(there) > 1), min(by_node))
@@ -64,27 +64,27 @@ def checks(pods: Sequence[PodFacts], service: str, remote: str) -> tuple[Check, 
     )
 
 
-def by_name(pod: PodFacts, service: str) -> Check:
-    """Return the path from a pod to a Service of its namespace that it knows by name."""
+def by_name(pod: RunningPod, service: str) -> Check:
+    """Return the check of a pod's path to a Service of its namespace, by the Service's name."""
     return Check("pod to a Service by its name", Place.POD, pod.name, _head(service), OK)
 
 
-def _by_node(pods: Sequence[PodFacts]) -> dict[str, list[PodFacts]]:
-    """Nodes and the pods of each in order of their names."""
-    found: dict[str, list[PodFacts]] = {}
+def _by_node(pods: Sequence[RunningPod]) -> dict[str, list[RunningPod]]:
+    """Return the pods of each node, nodes and pods sorted by name."""
+    found: dict[str, list[RunningPod]] = {}
     for pod in sorted(pods, key=lambda pod: (pod.node, pod.name)):
         found.setdefault(pod.node, []).append(pod)
     return found
 
 
 def _from_pod(
-    first: PodFacts,
-    same: Sequence[PodFacts],
-    other: Sequence[PodFacts],
+    first: RunningPod,
+    same: Sequence[RunningPod],
+    other: Sequence[RunningPod],
     service: str,
     remote: str,
 ) -> Iterator[Check]:
-    """Check from `first` to a pod of the `same` and of the `other` node, where there is one."""
+    """Yield the paths of the pod `first` to all others; `same` and `other` may be empty."""
     targets = (
         *(("pod to pod, same node", _head(pod.address)) for pod in same),
         *(("pod to pod, other node", _head(pod.address)) for pod in other),
@@ -104,8 +104,8 @@ def _from_pod(
         yield Check(path, Place.POD, first.name, argv, "1 packets received")
 
 
-def _to_pods(pods: Sequence[PodFacts], service: str) -> Iterator[Check]:
-    """Check from everywhere else to these pods, one on each node."""
+def _to_pods(pods: Sequence[RunningPod], service: str) -> Iterator[Check]:
+    """Yield the paths from everywhere else to these pods, one on each node."""
     for pod in pods:
         argv = curl(pod.address)
         yield Check(f"{pod.node} to its pod", Place.NODE, pod.node, argv, OK)
@@ -116,11 +116,11 @@ def _to_pods(pods: Sequence[PodFacts], service: str) -> Iterator[Check]:
 
 
 def curl(address: str) -> tuple[str, ...]:
-    """The hand test's own command."""
+    """Return the hand test's command."""
     return ("curl", "--silent", "--head", "--max-time", "10", f"http://{address}/")
 
 
 def _head(address: str, times: int = 1) -> tuple[str, ...]:
-    """`curl -I` in a pod that has busybox only; every one of `times` tries must answer."""
+    """Return `curl -I` for busybox; each of `times` requests must succeed."""
     once = f"printf 'HEAD / HTTP/1.0\\r\\n\\r\\n' | nc -w 10 {address} 80 | grep '{OK}'"
     return ("sh", "-c", f"for i in $(seq {times}); do {once} || exit 1; done")

@@ -1,11 +1,14 @@
-"""The demo: an ENIPool for each datapath, pods on them, every path tested, addresses re-used.
+"""The demo: pods on an ENIPool for each datapath, a test of every path, addresses re-used.
 
-It prints what it sees; its exit status says whether all of it worked.
+It prints what it finds, and its exit status tells whether all of it worked.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
@@ -13,14 +16,18 @@ from rich.table import Table
 from rich.text import Text
 
 from openeni_lab.hypervisor import network
+from openeni_lab.kubernetes import dns
 from openeni_lab.kubernetes.api import Api
-from openeni_lab.product import connectivity, dns, workloads
-from openeni_lab.product.reach import Reach, Result, is_ready
+from openeni_lab.lab import Lab, NodeKind
+from openeni_lab.machine import service
+from openeni_lab.machine.steps import Progress
+from openeni_lab.product import connectivity, installed_lab, next_steps, workloads
+from openeni_lab.product.reach import CheckResult, Reach, is_ready
 
 Json = dict[str, Any]
 
-PATIENCE: Final = 600.0  # for what takes seconds on a fast machine
-ENDS_SECONDS: Final = 1.0  # between two looks for programs that ended
+WAIT_SECONDS: Final = 600.0  # for what takes seconds on a fast machine
+EXIT_CHECK_SECONDS: Final = 1.0  # between two checks for programs that have exited
 PODS_PER_NODE: Final = 2  # of each datapath: the path within a node needs two
 POOLS: Final = "/apis/openeni.io/v1alpha1/enipools"
 ENIS: Final = "/apis/openeni.io/v1alpha1/enis"
@@ -39,12 +46,15 @@ COLUMNS: Final = (
 COUNTS: Final = ("get", "eni", f"--output=custom-columns={','.join(COLUMNS)}")
 NAMED: Final = "named"  # the StatefulSet
 REUSED: Final = "reused"  # pool and Deployment that show the cool-down
-# The Deployment takes every address: after the cool-down it can only be given the same ones.
+# The Deployment uses every address of the pool, so after the cool-down it must get the same ones.
 REUSED_CAPACITY: Final = {
     "addressesPerENI": PODS_PER_NODE,
     "maxENIsPerNode": 1,
     "minAvailable": 0,
 }
+
+
+SHOWN_DATAPATHS: Final = ("veth", "ipvlan-l3s", "ipvlan-l2")
 
 
 class DemoError(Exception):
@@ -58,11 +68,11 @@ class Demo:
     api: Api
     reach: Reach
     dropped: Callable[[], Mapping[str, int]]  # spoofed packets by port
-    ended: Callable[[], Sequence[str]]  # a line for each program that ended unasked meanwhile
+    exits: Callable[[], Sequence[str]]  # a line for each unexpected exit during the demo
     console: Console
 
     def run(self, modes: Sequence[str]) -> bool:
-        """Show these datapaths (names of workloads.DATAPATHS). True if everything worked."""
+        """Run the demo on these datapaths (of workloads.DATAPATHS); return True if all worked."""
         before = sum(self.dropped().values())
         self._clear(modes)
         self._apply(modes)
@@ -70,24 +80,24 @@ class Demo:
             self._wait_for_pods(app, self._pods)
         self._wait("names of Services to resolve", lambda: self._resolve(modes))
         self._wait("every pool, ENI and PodIP to be Ready", lambda: self._all_ready(modes))
-        self._print("What the cluster says", self.reach.kubectl_out(*STATE))
+        self._print("State of the cluster", self.reach.kubectl_out(*STATE))
         used = self._cool_down()
         results = {mode: self._check(mode) for mode in modes}  # while the addresses cool down
         self.console.print(table(results))
         verdicts = (
             self._reuse(used),
             self._report("packets dropped as spoofed", sum(self.dropped().values()) - before),
-            self._report("programs that ended by themselves", "; ".join(self.ended()) or 0),
+            self._report("unexpected exits of programs", "; ".join(self.exits()) or 0),
         )
         return all(verdicts) and all(r.ok for rows in results.values() for r in rows)
 
     @property
     def _pods(self) -> int:
-        """Return how many pods each Deployment has, the same number on every node."""
+        """Return the replicas of each Deployment: the same number of pods on every node."""
         return PODS_PER_NODE * len(self.reach.nodes)
 
     def _clear(self, modes: Sequence[str]) -> None:
-        """Delete an earlier demo's pods. Those on the pool `reused` are left as they should be."""
+        """Delete an earlier demo's pods, except those on the pool `reused`, which can stay."""
         apps = [*map(_web, modes), NAMED]
         for app in apps:
             self.api.delete(f"{DEPLOYMENTS}/{app}")
@@ -99,7 +109,7 @@ class Demo:
         self._wait("the end of an earlier demo's pods", gone)
 
     def _apply(self, modes: Sequence[str]) -> None:
-        self.api.apply([workloads.pool(modes[0], selection="Default")])  # for people's own pods
+        self.api.apply([workloads.pool(modes[0], podSelector={})])  # for the user's own pods
         self.api.apply(workloads.pool(mode) for mode in modes[1:])
         self.api.apply(dns.objects(modes[0]))
         self.api.apply([workloads.pool(REUSED, capacity=REUSED_CAPACITY)])
@@ -117,22 +127,22 @@ class Demo:
         self._wait(f"{count} ready pods of {app}", running)
 
     def _all_ready(self, modes: Sequence[str]) -> bool:
-        """Return whether the demo's pools, their ENIs and the PodIPs on these are all Ready."""
+        """Return True if the demo's pools, their ENIs and the PodIPs on these are all Ready."""
         pools = {*modes, REUSED}
         found = [o for o in self.api.items(POOLS) if o["metadata"]["name"] in pools]
-        enis = [o for o in self.api.items(ENIS) if o["spec"]["pool"] in pools]
+        enis = [o for o in self.api.items(ENIS) if o["spec"]["poolName"] in pools]
         names = {o["metadata"]["name"] for o in enis}
-        podips = [o for o in self.api.items(PODIPS) if o["spec"]["eni"] in names]
+        podips = [o for o in self.api.items(PODIPS) if o["spec"]["eniName"] in names]
         return all(is_ready(o) for o in (*found, *enis, *podips))
 
     def _endpoints(self, name: str) -> int:
-        """Return how many ready endpoints of a Service kube-proxy knows."""
+        """Return how many ready endpoints a Service has."""
         path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
         slices = self.api.items(path, labelSelector=f"kubernetes.io/service-name={name}")
         found = [e for s in slices for e in s["endpoints"] or () if e["conditions"].get("ready")]
         return len(found)
 
-    def _check(self, mode: str) -> list[Result]:
+    def _check(self, mode: str) -> list[CheckResult]:
         name = _web(mode)
         service = self.api.request("GET", f"/api/v1/namespaces/default/services/{name}")
         pods, address = self.reach.pods(name), service["spec"]["clusterIP"]
@@ -141,7 +151,7 @@ class Demo:
         return [self.reach.run(check) for check in (*wanted, by_name)]
 
     def _resolve(self, modes: Sequence[str]) -> bool:
-        """Return whether CoreDNS, a pod on the Default pool, answers pods of every datapath."""
+        """Return True if pods of every datapath can resolve and reach a Service."""
         if not dns.ready(self.api):
             return False
         pods = {_web(mode): self.reach.pods(_web(mode)) for mode in modes}
@@ -164,7 +174,7 @@ class Demo:
         return not self.api.items(PODS, labelSelector=f"app={REUSED}") and self._cooling() > 0
 
     def _reuse(self, used: set[str]) -> bool:
-        """After the cool-down the new pods get the addresses of the old ones."""
+        """Scale up after the cool-down: the new pods must get the addresses of the old ones."""
         self._wait("the end of the cool-down", lambda: not self._cooling())
         self._scale(REUSED, len(used))
         self._wait_for_pods(REUSED, len(used))
@@ -179,11 +189,11 @@ class Demo:
         self.api.request("PATCH", path, body, "application/merge-patch+json")
 
     def _cooling(self) -> int:
-        enis = [eni for eni in self.api.items(ENIS) if eni["spec"]["pool"] == REUSED]
+        enis = [eni for eni in self.api.items(ENIS) if eni["spec"]["poolName"] == REUSED]
         return sum(e.get("status", {}).get("node", {}).get("cooling", 0) for e in enis)
 
     def _report(self, what: str, found: int | str) -> bool:
-        """Print a count that must be 0, or what was found instead. True if it is 0."""
+        """Print a count that must be 0, or what was found; return True if it is 0."""
         self.console.print(Text(f"{what}: {found}"), soft_wrap=True)
         return not found
 
@@ -193,25 +203,25 @@ class Demo:
         self.console.print(Text(text.rstrip()), soft_wrap=True)
 
     def _wait(self, what: str, condition: Callable[[], bool]) -> None:
-        """Raise DemoError as soon as a program of the lab ends, or when it takes too long."""
+        """Wait for a condition; raise DemoError on a timeout or an unexpected exit."""
         begun = looked = time.monotonic()
         with self.console.status(f"waiting for {what}"):
             while not condition():
                 now = time.monotonic()
-                if now - looked > ENDS_SECONDS:
+                if now - looked > EXIT_CHECK_SECONDS:
                     looked = now
-                    self._refuse_ended(what)
-                if now - begun > PATIENCE:
-                    raise DemoError(f"waited {PATIENCE:.0f} s for {what}; {self._reason()}")
+                    self._refuse_exits(what)
+                if now - begun > WAIT_SECONDS:
+                    raise DemoError(f"waited {WAIT_SECONDS:.0f} s for {what}; {self._reason()}")
                 time.sleep(0.2)
 
-    def _refuse_ended(self, what: str) -> None:
-        ended = self.ended()
-        if ended:
-            raise DemoError(f"while waiting for {what}: {'; '.join(ended)}")
+    def _refuse_exits(self, what: str) -> None:
+        exits = self.exits()
+        if exits:
+            raise DemoError(f"while waiting for {what}: {'; '.join(exits)}")
 
     def _reason(self) -> str:
-        """Return the first condition that is not true, or how many pods are not ready."""
+        """Return the first condition that is not True, or the number of pods that are not ready."""
         for path in (POOLS, ENIS):
             for found in self.api.items(path):
                 for c in found.get("status", {}).get("conditions", ()):
@@ -221,8 +231,36 @@ class Demo:
         return f"{len(waiting)} pods are not ready (kubectl describe pod)"
 
 
-def table(results: Mapping[str, Iterable[Result]]) -> Table:
-    """One row for each path, one column for each datapath."""
+def datapaths_of(kind: NodeKind, *, ipvlan: bool) -> Sequence[str]:
+    """Return the datapaths that nodes of this kind support.
+
+    `ipvlan` is True if the machine's kernel has it.
+    """
+    return SHOWN_DATAPATHS if kind is NodeKind.VM or ipvlan else SHOWN_DATAPATHS[:1]
+
+
+def show(lab: Lab, progress: Progress, modes: Sequence[str], console: Console) -> bool:
+    """Bring the lab up, run the demo, leave the lab up. Return True if everything worked."""
+    begun = time.monotonic()
+    found = installed_lab.up(lab, progress)
+    console.print(f"ready after {time.monotonic() - begun:.0f} s{_yardstick(lab)}")
+    before = service.exits_so_far(lab.machines)
+    exits = partial(service.unexpected_exits, lab.machines, before)
+    worked = Demo(found.api, found.reach, found.dropped, exits, console).run(modes)
+    console.rule("Look around", align="left")
+    for line in next_steps.commands(lab.layout, next_steps.called_as(Path(sys.argv[0]))):
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+    return worked
+
+
+def _yardstick(lab: Lab) -> str:
+    """Return the build time of kube-apiserver here, a measure of the machine's speed."""
+    took = lab.built.yardstick
+    return f" (building kube-apiserver alone took {took.seconds:.0f} s here)" if took else ""
+
+
+def table(results: Mapping[str, Iterable[CheckResult]]) -> Table:
+    """Return the table of results: a row for each path, a column for each datapath."""
     cells = {mode: {r.check.path: r for r in found} for mode, found in results.items()}
     drawn = Table(title="every path", title_justify="left")
     drawn.add_column("path")
@@ -233,7 +271,7 @@ def table(results: Mapping[str, Iterable[Result]]) -> Table:
     return drawn
 
 
-def _cell(result: Result | None) -> Text:
+def _cell(result: CheckResult | None) -> Text:
     if result is None:
         return Text("-")
     return Text("ok", "green") if result.ok else Text(f"FAILED {result.answer}", "red")

@@ -1,8 +1,8 @@
-"""openeni itself in the lab: the chart's objects applied, its containers as processes.
+"""Install openeni in the lab: apply the chart's objects, run its containers as processes.
 
-The operator runs in the lab's namespace, an agent on each node, with the very command, arguments
-and environment that the chart renders, a service account's token bound to their Node, and the same
-files mounted at the same places: only the image is missing.
+The operator runs in the lab's namespace and an agent on each node. They get the command, arguments
+and environment that the chart renders, a service account token bound to their Node, and the files
+that the chart mounts, at the same paths. Only the image is missing.
 """
 
 import shlex
@@ -31,10 +31,10 @@ CLOUDS_FILE: Final = "/run/secrets/openstack/clouds.yaml"
 TOKEN_FOLDER: Final = "/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a place
 TOKEN_SECONDS: Final = 7 * 86400
 GRACE_SECONDS: Final = 30.0  # a pod's default terminationGracePeriodSeconds
-EXECUTABLE: Final = "/usr/local/libexec/openeni"  # where the image has it
+EXECUTABLE: Final = "/usr/local/libexec/openeni"  # its path in the image
 OPERATOR: Final = "operator"
 AGENT: Final = "agent"
-READY: Final = {  # what the chart's probes ask, said to each machine
+READY: Final = {  # the chart's probes as commands
     OPERATOR: ("curl", "--silent", "--fail", "--max-time", "5", "http://127.0.0.1:9441/healthz"),
     AGENT: ("test", "-e", "/etc/cni/net.d/10-openeni.conflist"),
 }
@@ -42,7 +42,7 @@ READY: Final = {  # what the chart's probes ask, said to each machine
 
 @dataclass(frozen=True)
 class Installation:
-    """openeni in one lab whose control plane, cloud and nodes are up."""
+    """openeni in a lab whose control plane, cloud and nodes are up."""
 
     lab: Layout
     machine: Machine
@@ -50,7 +50,7 @@ class Installation:
     helm: Path
 
     def steps(self) -> list[Step]:
-        """The chart's objects, then the operator, then the agents side by side."""
+        """Return the steps: the chart's objects, the operator, then the agents in parallel."""
         documents = chart.render(self.helm)
         applied: list[bool] = []
 
@@ -65,14 +65,14 @@ class Installation:
         ]
 
     def restart(self, component: str, node: NodeLayout) -> list[Step]:
-        """Stop the operator or a node's agent; the step starts it, as code and chart are now."""
+        """Stop the operator or a node's agent; return the step that starts it from current code."""
         self.machine_of(component, node).stop(component, GRACE_SECONDS)
         return [self.start(component, node)]
 
     def start(
         self, component: str, node: NodeLayout, documents: tuple[Json, ...] | None = None
     ) -> Step:
-        """One of the chart's programs, as a container on `node` would be."""
+        """Return the step that starts a component as the kubelet of `node` would."""
         program = chart.program(documents or chart.render(self.helm), component, node.name)
         machine = self.machine_of(component, node)
         runs = service.step(
@@ -101,22 +101,23 @@ class Installation:
         return Step(f"{component} for {node.name}", runs.done, do, runs.seconds)
 
     def machine_of(self, component: str, node: NodeLayout) -> Machine:
-        """Where the component runs: the operator in the lab, an agent on its node."""
+        """Return the machine of a component: the operator's is the lab, an agent's its node."""
         return self.machine if component == OPERATOR else self.nodes[node.name]
 
     def log_folder(self, component: str, node: NodeLayout) -> Path:
-        """Of the machine that the program runs on."""
+        """Return the folder of a component's log."""
         return self.lab.logs if component == OPERATOR else self.lab.node_folder(node.name) / "logs"
 
     @staticmethod
     def environment(rendered: Mapping[str, str]) -> dict[str, str]:
-        """The chart's variables, what kubelet adds to every container, and where Python is."""
+        """Return the chart's variables, those that kubelet adds, and a PATH with Python."""
         return {
             **rendered,
             "KUBERNETES_SERVICE_HOST": layout.NODES_GATEWAY,
             "KUBERNETES_SERVICE_PORT": str(layout.API_SERVER_PORT),
             "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
             "PYTHONUNBUFFERED": "1",
+            "XDG_CACHE_HOME": "/run/openeni-cache",  # stevedore's, which would be root's home
         }
 
     def _apply(self, objects: tuple[Json, ...]) -> None:
@@ -137,7 +138,7 @@ class Installation:
             write(machine, f"{TOKEN_FOLDER}/{name}", text.encode())
 
     def mount_clouds(self, machine: Machine) -> None:
-        """What the Secret openeni-clouds would hold: the operator's entry, as `default`."""
+        """Write the contents of the Secret openeni-clouds: the operator's cloud, as `default`."""
         clouds = yaml.safe_load(self.lab.clouds_yaml.read_text())["clouds"]
         text = yaml.safe_dump({"clouds": {"default": clouds["openeni"]}})
         write(machine, CLOUDS_FILE, text.encode())
@@ -153,12 +154,12 @@ class Installation:
 
 
 def installed(lab: Layout) -> bool:
-    """Return whether the chart was applied to the lab's cluster."""
+    """Return True if the chart was applied to the lab's cluster."""
     return Api(lab.kubeconfig).get(f"/api/v1/namespaces/{NAMESPACE}") is not None
 
 
 def answers(machine: Machine, argv: Sequence[str]) -> bool:
-    """Whether a command succeeds on a machine."""
+    """Return True if a command succeeds on a machine."""
     try:
         return machine.run(argv, timeout=20).code == 0
     except MachineError:
@@ -166,7 +167,7 @@ def answers(machine: Machine, argv: Sequence[str]) -> bool:
 
 
 def write(machine: Machine, path: str, content: bytes, mode: str = "600") -> None:
-    """Write a file on a machine, replaced whole."""
+    """Write a file on a machine atomically."""
     place = shlex.quote(path)
     make = f"umask 077; mkdir -p $(dirname {place}); cat > {place}.new; chmod {mode} {place}.new"
     machine.check(["sh", "-c", f"{make}; mv {place}.new {place}"], stdin=content, timeout=20)

@@ -1,4 +1,4 @@
-"""Run a check at its place: in a pod, on a node, at the gateway, on the remote VM, outside."""
+"""Run a connectivity check in a pod, on a node, at the gateway, on the remote VM or outside."""
 
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any, Final
 from openeni_lab.kubernetes.api import Api
 from openeni_lab.layout import REMOTE_VM
 from openeni_lab.machine.client import Machine, MachineError
-from openeni_lab.product.connectivity import Check, Place, PodFacts
+from openeni_lab.product.connectivity import Check, Place, RunningPod
 
 Json = dict[str, Any]
 
@@ -17,8 +17,8 @@ CHECK_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
-class Result:
-    """The result of a check; `answer` is what came instead when it is not ok."""
+class CheckResult:
+    """The result of a check; `answer` is the end of its output."""
 
     check: Check
     ok: bool
@@ -27,7 +27,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Reach:
-    """The places of one lab."""
+    """Access to the places of one lab that checks run at."""
 
     kubeconfig: Path
     kubectl: Path
@@ -35,16 +35,16 @@ class Reach:
     machine: Machine
     nodes: Mapping[str, Machine]
 
-    def run(self, check: Check) -> Result:
-        """Run one check; never raises for what it finds."""
+    def run(self, check: Check) -> CheckResult:
+        """Run one check; a failure is a result, not an exception."""
         try:
             answer = self.out(check.place, check.name, check.argv)
         except (MachineError, subprocess.TimeoutExpired) as error:
-            return Result(check, ok=False, answer=str(error))
-        return Result(check, check.expected in answer, answer.strip()[-200:] or "no answer")
+            return CheckResult(check, ok=False, answer=str(error))
+        return CheckResult(check, check.expected in answer, answer.strip()[-200:] or "no answer")
 
     def out(self, place: Place, name: str, argv: Sequence[str]) -> str:
-        """Return what `argv` prints at `place`, standard error included."""
+        """Return the output of `argv` at `place`, standard error included."""
         if place is Place.POD:
             return self.in_pod(name, argv)
         if place is Place.NODE:
@@ -59,7 +59,7 @@ class Reach:
         return self.kubectl_out("exec", "--namespace", namespace, name, "--", *argv)
 
     def kubectl_out(self, *words: str) -> str:
-        """Return what kubectl prints, standard error included."""
+        """Return the output of kubectl, standard error included."""
         own = (f"--kubeconfig={self.kubeconfig}", f"--cache-dir={self.kubectl_cache}")
         done = subprocess.run(
             [str(self.kubectl), *own, *words],
@@ -71,13 +71,13 @@ class Reach:
         )
         return done.stdout.decode(errors="replace")
 
-    def pods(self, app: str) -> list[PodFacts]:
-        """The ready pods of an app, by name."""
+    def pods(self, app: str) -> list[RunningPod]:
+        """Return the ready pods of an app, sorted by name."""
         api = Api(self.kubeconfig)
         addresses = {n["metadata"]["name"]: _internal(n) for n in api.items("/api/v1/nodes")}
         listed = api.items("/api/v1/namespaces/default/pods", labelSelector=f"app={app}")
         return [
-            PodFacts(
+            RunningPod(
                 p["metadata"]["name"],
                 p["metadata"]["namespace"],
                 p["status"]["podIP"],
@@ -90,7 +90,7 @@ class Reach:
 
 
 def is_ready(found: Json) -> bool:
-    """Return whether an object of any kind has the condition Ready."""
+    """Return True if an object of any kind has the condition Ready=True."""
     conditions = found.get("status", {}).get("conditions") or ()
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 

@@ -1,4 +1,4 @@
-"""The demo's pods, and the pools they ask for: manifests as values."""
+"""Manifests of the demo's pods and of their pools."""
 
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ DATAPATHS: Final[dict[str, Json]] = {
 
 
 def pool(name: str, *, addresses: int = 5, enis: int = 2, **spec: Any) -> Json:
-    """An ENIPool on the lab's networks, named after its datapath unless `spec` says otherwise."""
+    """Return an ENIPool on the lab's networks; its name selects the datapath."""
     return {
         "apiVersion": "openeni.io/v1alpha1",
         "kind": "ENIPool",
@@ -33,7 +33,7 @@ def pool(name: str, *, addresses: int = 5, enis: int = 2, **spec: Any) -> Json:
 
 
 def deployment(name: str, pool_name: str, replicas: int) -> Json:
-    """Web servers spread over the nodes, each with an address of `pool_name`."""
+    """Return a Deployment of web servers over the nodes, with addresses of `pool_name`."""
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -47,14 +47,14 @@ def deployment(name: str, pool_name: str, replicas: int) -> Json:
 
 
 def stateful_set(name: str, pool_name: str, replicas: int) -> Json:
-    """As `deployment`, with stable names."""
+    """Return a StatefulSet with the pods of `deployment`."""
     body = deployment(name, pool_name, replicas)
     spec = body["spec"] | {"serviceName": name, "podManagementPolicy": "Parallel"}
     return body | {"kind": "StatefulSet", "spec": spec}
 
 
 def service(name: str) -> Json:
-    """A ClusterIP in front of a deployment of the same name."""
+    """Return a ClusterIP Service for the Deployment of the same name."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -69,7 +69,7 @@ def _template(name: str, pool_name: str) -> Json:
         "image": WEB_IMAGE,
         "imagePullPolicy": "Never",
         "ports": [{"containerPort": 80}],
-        # kubelet asks from the node: the path node to pod, all the time
+        # kubelet probes from the node, which checks the path from node to pod
         "readinessProbe": {"httpGet": {"port": 80, "path": "/"}, "periodSeconds": 1},
     }
     spread = {
@@ -89,7 +89,7 @@ def _template(name: str, pool_name: str) -> Json:
 
 
 def bound_pod(name: str, pool_name: str, node: str) -> Json:
-    """A Pod on a node without the scheduler's help, for nodes that have no kubelet."""
+    """Return a Pod bound to a node, for nodes without a kubelet."""
     template = _template(pool_name, pool_name)
     return {
         "apiVersion": "v1",

@@ -1,10 +1,9 @@
 """The cache of built programs: each entry is a folder that is complete or absent.
 
 Every release of a distribution has a folder of its own in the cache: a program that was linked on
-one must not be taken on another. An entry is built in place, because a Python environment cannot be
-moved; its record, written last, is what makes it complete, so a crash leaves nothing that anyone
-would take for an entry. One lock covers the cache: two builders would only take each other's
-processors.
+one must not be used on another. An entry is built in place, because a Python environment cannot be
+moved. Its record, written last, marks it as complete, so an interrupted build is never taken for an
+entry. One lock covers the cache: two builders would only compete for the processors.
 """
 
 import fcntl
@@ -26,15 +25,15 @@ import msgspec
 
 from openeni_lab.progress import Progress
 
-SLOWEST_MACHINE: Final = 20  # times slower than expected before a step is given up
-TOLD: Final = 15  # lines of a failed program's output
+TIMEOUT_FACTOR: Final = 20  # a step fails after this many times its expected duration
+SHOWN_LINES: Final = 15  # of a failed program's output
 CANCEL_SECONDS: Final = 0.2  # how soon a running program is ended when its build is cancelled
-# At low priority; a compiler that outlived a killed builder would write into the next one's build.
+# Low priority. A compiler must not outlive a killed builder and write into the next build.
 _PREFIX: Final = ("nice", "-n", "10", "setpriv", "--pdeathsig", "KILL")
 
 
 class BuildError(Exception):
-    """Something could not be built; says what, the last words of the program, and what to do."""
+    """A build failed. The text has the end of the program's output and what to do."""
 
 
 def distribution() -> str:
@@ -43,8 +42,8 @@ def distribution() -> str:
     return f"{known.get('ID', 'linux')}-{known.get('VERSION_ID', 'rolling')}"
 
 
-class Record(msgspec.Struct, frozen=True):
-    """Beside each entry: when it is there the entry is complete."""
+class BuildRecord(msgspec.Struct, frozen=True):
+    """The record of an entry; it exists if the entry is complete."""
 
     version: str
     toolchain: str
@@ -53,7 +52,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """A folder of the cache, named after everything that decides its contents."""
 
     name: str
@@ -67,20 +66,22 @@ class Entry:
         return cache / distribution() / f"{self.name}-{self.version}-{digest.hexdigest()[:8]}"
 
     def complete(self, cache: Path) -> bool:
-        """Whether it was built to its end; a record that a power cut damaged does not count."""
+        """Return True if it was built completely; a record damaged by a power cut is invalid."""
         try:
             self.record(cache)
         except (OSError, msgspec.MsgspecError):
             return False
         return True
 
-    def record(self, cache: Path) -> Record:
-        return msgspec.json.decode((self.folder(cache) / "record.json").read_bytes(), type=Record)
+    def record(self, cache: Path) -> BuildRecord:
+        return msgspec.json.decode(
+            (self.folder(cache) / "record.json").read_bytes(), type=BuildRecord
+        )
 
 
 @dataclass
 class Workshop:
-    """Where one entry is being built: its folder, scratch space, log, and who is told."""
+    """The build of one entry: its folder, scratch space, log and progress."""
 
     entry: Path
     cache: Path
@@ -93,29 +94,29 @@ class Workshop:
 
     @property
     def scratch(self) -> Path:
-        """Emptied before and after each entry."""
+        """Return scratch space, which is emptied before and after each entry."""
         return self.cache / "scratch" / self.entry.name
 
     @contextmanager
-    def step(self, name: str, expected_seconds: float) -> Generator["Step"]:
-        """One step of the build: told, timed for the record, given up when it takes too long."""
+    def step(self, name: str, expected_seconds: float) -> Generator["BuildStep"]:
+        """Run one step of the build, with progress, a time in the record and a time limit."""
         self.progress.start(name, expected_seconds)
         begin = time.monotonic()
-        yield Step(self, max(900.0, expected_seconds * SLOWEST_MACHINE))
+        yield BuildStep(self, max(900.0, expected_seconds * TIMEOUT_FACTOR))
         self.seconds[name] = round(time.monotonic() - begin, 1)
         self.progress.done()
         self.after_step(name)
 
 
 @dataclass(frozen=True)
-class Step:
-    """Runs the programs of a step; all of them share its time."""
+class BuildStep:
+    """Runs the programs of one step; they share its time limit."""
 
     workshop: Workshop
     limit: float
 
     def run(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None) -> None:
-        """Run a program, its output into the log; BuildError if it fails or takes too long."""
+        """Run a program with its output in the log; raise BuildError on failure or timeout."""
         if not shutil.which(argv[0]):
             raise BuildError(f"{argv[0]} is missing: run `openeni-lab check`")
         process = subprocess.Popen(
@@ -127,7 +128,7 @@ class Step:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        last: deque[str] = deque(maxlen=TOLD)
+        last: deque[str] = deque(maxlen=SHOWN_LINES)
         listener = threading.Thread(target=self._listen, args=(process, last))
         listener.start()
         try:
@@ -139,7 +140,7 @@ class Step:
         finally:
             listener.join(30)
         if code is None:
-            raise self._failed(argv, f"did not end within {self.limit:.0f} s", last)
+            raise self._failed(argv, f"did not finish within {self.limit:.0f} s", last)
         if code:
             raise self._failed(argv, f"exit status {code}", last)
 
@@ -172,13 +173,13 @@ class Step:
         return BuildError(
             f"{self.workshop.entry.name}: `{' '.join(argv)[:120]}`: {how}. Last output:\n{words}\n"
             f"The whole output is in {self.workshop.log}. If a download failed, run the command "
-            "again: what is finished is kept. Else `openeni-lab check` says what the machine lacks."
+            "again: finished sets are kept. `openeni-lab check` lists what the machine is missing."
         )
 
 
 @contextmanager
 def locked(cache: Path, progress: Progress) -> Generator[None]:
-    """Be the only builder in this cache; the kernel lets go of the lock of one that died."""
+    """Lock the cache for building; the kernel releases the lock of a dead process."""
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
         try:
@@ -191,21 +192,21 @@ def locked(cache: Path, progress: Progress) -> Generator[None]:
 
 
 def _nothing(_step: str) -> None:
-    """Nobody waits for the end of a step."""
+    """Do nothing after a step."""
 
 
 @contextmanager
 def building(
-    entry: Entry,
+    entry: CacheEntry,
     cache: Path,
     progress: Progress,
     cancelled: threading.Event | None = None,
     after_step: Callable[[str], None] = _nothing,
 ) -> Generator[Workshop]:
-    """Give an empty folder to build the entry in; complete when the block ends without an error.
+    """Yield an empty workshop for an entry, which is complete if the block does not raise.
 
-    `cancelled` ends a running program from another thread; `after_step` is called with the name
-    of each step that is done.
+    `cancelled` ends a running program from another thread. `after_step` is called with the name of
+    each completed step.
     """
     logs = cache / "logs"
     logs.mkdir(exist_ok=True)
@@ -218,21 +219,21 @@ def building(
         old.mkdir(parents=True)
     yield workshop
     remove(workshop.scratch)
-    record = Record(entry.version, workshop.toolchain, os.cpu_count() or 1, workshop.seconds)
+    record = BuildRecord(entry.version, workshop.toolchain, os.cpu_count() or 1, workshop.seconds)
     unfinished = folder / "record.new"
     unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
-    os.sync()  # the record must not reach the disk before what it stands for
+    os.sync()  # the record must not reach the disk before the entry
     unfinished.rename(folder / "record.json")
 
 
 def size_mib(path: Path) -> float:
-    """Return what a file or folder takes on the disk."""
+    """Return the disk usage of a file or folder."""
     inside = [path, *path.rglob("*")]
     return sum(one.lstat().st_blocks for one in inside) * 512 / (1 << 20)
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder if it is there."""
+    """Remove a file or folder if it exists."""
 
     def open_up(function: Any, inside: str, _error: object) -> None:
         Path(inside).parent.chmod(0o700)

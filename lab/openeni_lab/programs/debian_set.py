@@ -1,4 +1,4 @@
-"""Programs out of Debian packages that are fetched and unpacked, never installed."""
+"""Sets of programs from Debian packages, which are downloaded and unpacked but not installed."""
 
 import shutil
 import struct
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from openeni_lab.programs.cache import BuildError, Entry, Step, Workshop
+from openeni_lab.programs.cache import BuildError, BuildStep, CacheEntry, Workshop
 
-# apt downloads as its own user, who may not write into the folder.
+# By default apt downloads as a user who cannot write into the folder.
 _APT: Final = ("apt-get", "-q", "-o", "APT::Sandbox::User=root")
-# Of elf(5): the 64-bit header, and the type of the segment that names a dynamic linker.
+# elf(5): the 64-bit header, and the type of the segment that names a dynamic linker.
 _HEADER: Final = struct.Struct("<4sB27xQ14xHH6x")
 ELFCLASS64: Final = 2
 PT_INTERP: Final = 3
@@ -18,7 +18,7 @@ PT_INTERP: Final = 3
 
 @dataclass(frozen=True)
 class DebianSet:
-    """One static program of a package; `folders` are where releases of Debian have it."""
+    """One static program of a package; `folders` are its places in releases of Debian."""
 
     name: str
     package: str
@@ -27,13 +27,13 @@ class DebianSet:
     seconds: float = 5
 
     @property
-    def entry(self) -> Entry:
-        """The package's version is recorded, not part of the name: an update rebuilds nothing."""
+    def entry(self) -> CacheEntry:
+        """Return the entry. Its name has no version, so that an update rebuilds nothing."""
         how = repr((self.package, self.program))
-        return Entry(self.name, "static", (how.encode(),))
+        return CacheEntry(self.name, "static", (how.encode(),))
 
     def build(self, workshop: Workshop) -> None:
-        """Take the program out of the package. BuildError as `Step.run`, or if it is not static."""
+        """Copy the program from the package. Raises BuildError, also if it is not static."""
         with workshop.step(self.package, self.seconds) as step:
             archive = fetch(step, self.package, workshop.scratch)
         found = [workshop.scratch / folder / self.program for folder in self.folders]
@@ -46,12 +46,12 @@ class DebianSet:
         workshop.toolchain = archive.stem
 
 
-def fetch(step: Step, package: str, folder: Path) -> Path:
+def fetch(step: BuildStep, package: str, folder: Path) -> Path:
     """Download a package and unpack it into `folder`; return the archive's path."""
     download = [*_APT, "download", package]
     try:
         step.run(download, cwd=folder)
-    except BuildError:  # no lists of packages yet, or lists that name an older version
+    except BuildError:  # no package lists yet, or outdated ones
         step.run([*_APT, "update"], cwd=folder)
         step.run(download, cwd=folder)
     archive = next(folder.glob(f"{package}_*.deb"))
@@ -60,7 +60,7 @@ def fetch(step: Step, package: str, folder: Path) -> Path:
 
 
 def is_static(program: bytes) -> bool:
-    """Whether a program runs without a dynamic linker and libraries."""
+    """Return True if a program needs no dynamic linker."""
     if len(program) < _HEADER.size:
         return False
     magic, width, offset, size, count = _HEADER.unpack_from(program)

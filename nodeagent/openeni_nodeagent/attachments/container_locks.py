@@ -1,29 +1,29 @@
-"""One at a time for one key, without a lock for all: two calls of one container never overlap."""
+"""Locks by container ID: two calls of one container never overlap, others do not wait."""
 
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
 
-class Turns:
-    """A lock for each key that is in use."""
+class ContainerLocks:
+    """Keeps a lock for each container that has a call running or waiting."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._locks: dict[str, tuple[threading.Lock, int]] = {}  # with how many want it
+        self._locks: dict[str, tuple[threading.Lock, int]] = {}  # with the number of its users
 
     @contextmanager
-    def hold(self, key: str) -> Generator[None]:
+    def locked(self, key: str) -> Generator[None]:
         with self._mutex:
-            lock, wanted = self._locks.get(key, (threading.Lock(), 0))
-            self._locks[key] = lock, wanted + 1
+            lock, users = self._locks.get(key, (threading.Lock(), 0))
+            self._locks[key] = lock, users + 1
         try:
             with lock:
                 yield
         finally:
             with self._mutex:
-                lock, wanted = self._locks[key]
-                if wanted == 1:
+                lock, users = self._locks[key]
+                if users == 1:
                     del self._locks[key]
                 else:
-                    self._locks[key] = lock, wanted - 1
+                    self._locks[key] = lock, users - 1

@@ -1,7 +1,7 @@
-"""Work off the DELs that the executable queued while no agent answered.
+"""Run the DELs that the executable queued while no agent answered.
 
-Before the socket listens, and every few seconds after: an executable may have decided to queue
-just when the agent came.
+The agent does so before it listens, and then every few seconds: an executable may have given up on
+the socket just before the agent opened it.
 """
 
 import logging
@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from openeni_nodeagent.attachments.attach import Attach
+from openeni_nodeagent.attachments.commands import CniCommands
 from openeni_nodeagent.cni import frame
 from openeni_nodeagent.cni.protocol import CniError, Command, parse
 
@@ -18,30 +18,32 @@ _NAME: Final = re.compile(r"(\d+)-\d+\.del")  # milliseconds of CLOCK_BOOTTIME, 
 _log: Final = logging.getLogger(__name__)
 
 
-def replay(folder: Path, attach: Attach) -> int:
-    """Do every queued DEL, oldest first; return how many are left to be tried again."""
+def replay(folder: Path, commands: CniCommands) -> int:
+    """Run every queued DEL, oldest first; return the number of those that failed."""
     left = 0
     for file in sorted(folder.glob("*.del")):
         try:
-            _replay_one(file, attach)
+            _replay_one(file, commands)
         except CniError as error:
-            _log.warning("queued DEL %s is tried again: %s %s", file.name, error, error.details)
+            _log.warning(
+                "queued DEL %s failed and will be retried: %s %s", file.name, error, error.details
+            )
             left += 1
             continue
         file.unlink(missing_ok=True)
     return left
 
 
-def _replay_one(file: Path, attach: Attach) -> None:
+def _replay_one(file: Path, commands: CniCommands) -> None:
     named = _NAME.fullmatch(file.name)
     try:
         _, environment, stdin = frame.decode_request(file.read_bytes())
         request = parse(environment, stdin)
     except (frame.FrameError, CniError) as error:
-        _log.error("queued DEL %s cannot be read and is dropped: %s", file.name, error)
+        _log.error("queued DEL %s is unreadable and dropped: %s", file.name, error)
         return
     if named is None or request.command != Command.DEL:
-        _log.error("queued %s %s is no DEL and is dropped", request.command, file.name)
+        _log.error("queued %s %s is not a DEL and is dropped", request.command, file.name)
         return
     queued = int(named[1]) / 1000
-    attach.replay(request.container_id, request.interface, request.netns, queued)
+    commands.replay(request.container_id, request.interface, request.netns, queued)

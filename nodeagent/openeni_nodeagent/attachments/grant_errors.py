@@ -1,4 +1,4 @@
-"""Why there is no address: one line for the pod's events, from what the conditions say."""
+"""Explain why a pod gets no address, from the conditions of its pool and ENIs. Pure."""
 
 from collections.abc import Iterable
 
@@ -10,10 +10,10 @@ _CAUSES = (Type.PORT_READY, Type.GUEST_PREPARED, Type.ATTACHED, Type.LINK_READY)
 _POOL_CAUSES = (Type.SUPPORTED, Type.CLOUD_REACHABLE, Type.CAPACITY_AVAILABLE, Type.READY)
 
 
-def why_empty(pool: ENIPool, enis: Iterable[ENI]) -> str:
-    """Name the first thing that is wrong; else say that all addresses are taken.
+def explain_no_address(pool: ENIPool, enis: Iterable[ENI]) -> str:
+    """Return one line for the pod's events: what is wrong, or that all addresses are taken.
 
-    `enis` are the pool's on this node.
+    `enis` are the pool's ENIs on this node.
     """
     mine = sorted(enis, key=lambda eni: eni.name)
     causes = [_first_wrong(eni.status.conditions, _CAUSES) for eni in mine]
@@ -29,7 +29,7 @@ def why_empty(pool: ENIPool, enis: Iterable[ENI]) -> str:
 
 
 def _first_wrong(conditions: Iterable[Condition], types: Iterable[Type]) -> str:
-    """The first of these conditions that is False or Unknown, in words."""
+    """Return reason and message of the first condition that is False or Unknown, else ""."""
     given = tuple(conditions)
     found = (find(given, type_) for type_ in types)
     bad = next((c for c in found if c is not None and c.status != Status.TRUE), None)

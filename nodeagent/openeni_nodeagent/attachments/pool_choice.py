@@ -18,8 +18,8 @@ from openeni_nodeagent.cluster.facts import node_traits
 from openeni_nodeagent.cluster.objects import Namespace, Node, Pod
 from openeni_nodeagent.cni.protocol import CniError, Code
 
-POD_SECONDS: Final = 2.0
-BROKEN_SECONDS: Final = 75.0  # the API server sends a bookmark a minute
+POD_SECONDS: Final = 2.0  # until the watch must have shown a new pod
+STALE_SECONDS: Final = 75.0  # the API server sends a bookmark a minute
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class PoolChooser:
         namespaces: Cache[Namespace],
         silence: Callable[[], float],
     ) -> None:
-        """`silence`: seconds since the watch of the pods has last been heard of."""
+        """`silence` returns the seconds since the watch of pods last received anything."""
         self._node = node
         self._nodes = nodes
         self._pods = pods
@@ -50,9 +50,9 @@ class PoolChooser:
         self._silence = silence
 
     def pool_for(self, uid: str, name: str, deadline: float) -> PoolChoice:
-        """Return the pod's pool. Raises CniError (try again) with the reason where there is none."""
+        """Return the pod's pool. Raises CniError (try again) with the reason if it has none."""
         pod = self._pods.wait(uid, max(min(POD_SECONDS, deadline - time.monotonic()), 0))
-        return self._assume(name) if pod is None else self._choose(pod, name)
+        return self._assume_only_pool(name) if pod is None else self._choose(pod, name)
 
     def _choose(self, pod: Pod, name: str) -> PoolChoice:
         meta = pod.metadata
@@ -81,8 +81,8 @@ class PoolChooser:
             )
         return namespace.metadata.labels
 
-    def _assume(self, name: str) -> PoolChoice:
-        if self._silence() < BROKEN_SECONDS:
+    def _assume_only_pool(self, name: str) -> PoolChoice:
+        if self._silence() < STALE_SECONDS:
             raise CniError(Code.TRY_AGAIN, f"pod {name} has not been seen on this node yet")
         traits = self._traits()
         here = [pool for pool in self._pools.all() if serves(pool, traits)]

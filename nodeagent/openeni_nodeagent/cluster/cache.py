@@ -1,4 +1,4 @@
-"""What an informer told, as values: one kind's objects of this node, to be read by any thread."""
+"""Caches that an informer fills: one kind's objects as values, to be read by any thread."""
 
 import logging
 import threading
@@ -14,12 +14,12 @@ from openeni_crds.names import Kind
 _log: Final = logging.getLogger(__name__)
 
 
-class Object(Protocol):
+class HasMetadata(Protocol):
     @property
     def metadata(self) -> ObjectMeta: ...
 
 
-T = TypeVar("T", bound=Object)
+T = TypeVar("T", bound=HasMetadata)
 
 
 def by_name(meta: ObjectMeta) -> str:
@@ -43,30 +43,35 @@ class Cache(Generic[T]):
         self._objects: dict[str, T] = {}
         self._listeners: list[Callable[[str], None]] = []
 
-    def listen(self, listener: Callable[[str], None]) -> None:
-        """Tell `listener` the key of every object that changes or goes. It must return soon."""
+    def subscribe(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the key of every object that changes or goes. It must not block."""
         self._listeners.append(listener)
 
-    def take(self, body: Json) -> None:
-        """An informer's on_change. What does not fit the model is as good as not there."""
+    def put(self, body: Json) -> None:
+        """Store an object (an informer's on_change); one that does not fit its model is removed."""
         try:
             value = decode(body, self._into)
         except msgspec.ValidationError as error:
-            _log.error("%s %s cannot be read: %s", self.kind.name, body["metadata"]["name"], error)
-            self.drop(body)
+            _log.error(
+                "%s %s does not fit its schema and is ignored: %s",
+                self.kind.name,
+                body["metadata"]["name"],
+                error,
+            )
+            self.remove(body)
             return
         key = self._key(value.metadata)
         with self._changed:
             self._objects[key] = value
             self._changed.notify_all()
-        self._tell(key)
+        self._notify(key)
 
-    def drop(self, body: Json) -> None:
-        """An informer's on_delete."""
+    def remove(self, body: Json) -> None:
+        """Remove an object (an informer's on_delete)."""
         key = self._key(decode(body["metadata"], ObjectMeta))
         with self._changed:
             self._objects.pop(key, None)
-        self._tell(key)
+        self._notify(key)
 
     def get(self, key: str) -> T | None:
         with self._changed:
@@ -77,7 +82,7 @@ class Cache(Generic[T]):
             return tuple(self._objects.values())
 
     def wait(self, key: str, seconds: float) -> T | None:
-        """Return the object as soon as it is there; None after `seconds`."""
+        """Return the object as soon as the cache has it; None after `seconds`."""
         deadline = time.monotonic() + seconds
         with self._changed:
             while (found := self._objects.get(key)) is None:
@@ -87,6 +92,6 @@ class Cache(Generic[T]):
                 self._changed.wait(left)
             return found
 
-    def _tell(self, key: str) -> None:
+    def _notify(self, key: str) -> None:
         for listener in self._listeners:
             listener(key)

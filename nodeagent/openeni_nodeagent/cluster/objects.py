@@ -1,4 +1,4 @@
-"""The little that the agent reads of Kubernetes' own objects."""
+"""The parts of Kubernetes' own objects that the agent reads."""
 
 from msgspec import Struct, field
 
@@ -24,7 +24,7 @@ class NodeAddress(Struct, frozen=True):
     address: str
 
 
-class NodeStatus(Struct, frozen=True):
+class KubeNodeStatus(Struct, frozen=True):
     addresses: tuple[NodeAddress, ...] = ()
 
 
@@ -36,7 +36,7 @@ class NodeSpec(Struct, frozen=True):
 class Node(Struct, frozen=True):
     metadata: ObjectMeta
     spec: NodeSpec = NodeSpec()
-    status: NodeStatus = NodeStatus()
+    status: KubeNodeStatus = KubeNodeStatus()
 
 
 @decodable

@@ -1,4 +1,4 @@
-"""What the agent watches: the objects of its own node, and the few that concern every node."""
+"""The agent's informers: objects of its own node, and the few kinds that concern every node."""
 
 import logging
 import threading
@@ -14,13 +14,13 @@ from openeni_kube.store import NotFoundError, Store, StoreError
 from openeni_nodeagent.cluster.cache import Cache, by_uid
 from openeni_nodeagent.cluster.objects import Namespace, Node, Pod, ServiceCIDR
 
-SILENT_SECONDS: Final = 150.0  # two bookmarks have not come
+STALE_SECONDS: Final = 150.0  # the API server sends a bookmark every minute; two are missing
 _log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Caches:
-    """One a kind; filled by Watches."""
+    """The cache of each kind, filled by Watches."""
 
     nodes: Cache[Node] = field(default_factory=lambda: Cache(names.NODES, Node))
     pods: Cache[Pod] = field(default_factory=lambda: Cache(names.PODS, Pod, by_uid))
@@ -37,66 +37,70 @@ class Watches:
     """The informers that fill the caches."""
 
     def __init__(self, store: Store, caches: Caches, node: str, *, cidrs: bool) -> None:
-        """`cidrs`: whether the service networks come from the cluster's ServiceCIDR objects."""
+        """Watch ServiceCIDR objects too if `cidrs`; otherwise the settings have the networks."""
         self._store = store
         self._caches = caches
-        mine = f"spec.nodeName={node}"
-        self._pods = self._informer(caches.pods, mine)
-        self._wanted = [
+        own_node = f"spec.nodeName={node}"
+        self._pods = self._informer(caches.pods, own_node)
+        self._required = [
             self._informer(caches.nodes, f"metadata.name={node}"),
             self._pods,
-            self._informer(caches.enis, mine),
-            self._informer(caches.podips, mine),
+            self._informer(caches.enis, own_node),
+            self._informer(caches.podips, own_node),
             self._informer(caches.pools),
         ]
         self._cidrs = self._informer(caches.cidrs) if cidrs else None
         self._namespaces = self._informer(caches.namespaces)
-        self._namespaces_wanted = threading.Event()
-        caches.pools.listen(self._want_namespaces)
+        self._namespaces_started = threading.Event()
+        caches.pools.subscribe(self._start_namespaces)
 
     def start(self) -> None:
-        for informer in (*self._wanted, *((self._cidrs,) if self._cidrs else ())):
+        for informer in (*self._required, *((self._cidrs,) if self._cidrs else ())):
             informer.start()
 
     def stop(self) -> None:
-        for informer in (*self._wanted, self._namespaces, *((self._cidrs,) if self._cidrs else ())):
+        for informer in (
+            *self._required,
+            self._namespaces,
+            *((self._cidrs,) if self._cidrs else ()),
+        ):
             informer.stop()
 
     def wait(self, stopping: threading.Event) -> None:
-        """Return when every cache is filled, or the agent stops."""
-        for informer in self._wanted:
+        """Return when every informer has synced, or the agent stops."""
+        for informer in self._required:
             while not informer.synced.wait(0.2) and not stopping.is_set():
                 pass
         if self._cidrs is not None and self._cidrs_served():
             while not self._cidrs.synced.wait(0.2) and not stopping.is_set():
                 pass
 
-    def pods_known(self) -> bool:
-        """Whether the cache of pods is filled and the API server has been heard of lately."""
-        return self._pods.synced.is_set() and self._pods.age() < SILENT_SECONDS
+    def pods_current(self) -> bool:
+        """Return True if the cache of pods has synced and its watch is alive."""
+        return self._pods.synced.is_set() and self._pods.age() < STALE_SECONDS
 
-    def pods_silence(self) -> float:
-        """Seconds since the API server was last heard of."""
+    def pods_age(self) -> float:
+        """Return the seconds since the watch of pods last received anything."""
         return self._pods.age()
 
     def _informer(self, cache: Cache[Any], field_selector: str = "") -> Informer:
         return Informer(
             self._store,
             cache.kind,
-            on_change=cache.take,
-            on_delete=cache.drop,
+            on_change=cache.put,
+            on_delete=cache.remove,
             field_selector=field_selector,
         )
 
-    def _want_namespaces(self, _: str) -> None:
-        """Labels of namespaces matter only once a pool asks for them."""
+    def _start_namespaces(self, _: str) -> None:
+        """Watch namespaces once a pool selects by their labels."""
         asked = any(p.spec.namespace_selector is not None for p in self._caches.pools.all())
-        if asked and not self._namespaces_wanted.is_set():
-            self._namespaces_wanted.set()
+        if asked and not self._namespaces_started.is_set():
+            self._namespaces_started.set()
             self._namespaces.start()
 
     def _cidrs_served(self) -> bool:
-        """ServiceCIDR is v1 since Kubernetes 1.33."""
+        """Return False if the API server has no v1 ServiceCIDR (Kubernetes 1.33)."""
         try:
             self._store.list(names.SERVICE_CIDRS)
         except NotFoundError:

@@ -1,7 +1,7 @@
 """Build the CNI executable: `python -m openeni_nodeagent.cni.build [FILE]`.
 
-One static file, so that it runs on any host whatever libraries that has. Built where the image or
-the lab is made; it needs a C compiler and the C library's static archive, nothing at run time.
+It is one static file, so that it runs on any host, whatever libraries that has. Building it needs a
+C compiler and the C library's static archive; running it needs nothing.
 """
 
 import shutil
@@ -17,14 +17,16 @@ _FLAGS: Final = ("-static", "-Os", "-s", "-std=gnu11", "-Wall", "-Wextra", "-Wer
 
 
 class BuildError(Exception):
-    """The executable could not be built; the text says what is missing."""
+    """The executable could not be built; the text has the compiler's errors or what is missing."""
 
 
 def build(target: Path) -> Path:
-    """Compile to `target`; never leaves half a file. Raises BuildError."""
+    """Compile to `target`, which is replaced in one step. Raises BuildError."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        raise BuildError("no C compiler: install gcc and libc6-dev (or their like)")
+        raise BuildError(
+            "no C compiler: install gcc and libc6-dev, or your distribution's equivalents"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.new")
     define = f'-DOPENENI_VERSION="{version("openeni")}"'

@@ -1,7 +1,7 @@
-"""How the CNI executable and the agent talk: one request, one answer, then the socket is closed.
+"""The framing between CNI executable and agent: one request, one answer, then the socket is closed.
 
-The header is the same in every version, so that an executable of the version before or after can
-be told what is wrong. All numbers are 32 bit, network byte order. openeni.c is the other side.
+The header is the same in every version, so that an executable of another version gets an error that
+it can read. All numbers have 32 bits, in network byte order. openeni.c is the other end.
 """
 
 import struct
@@ -10,57 +10,52 @@ from dataclasses import dataclass
 from typing import Final
 
 MAGIC: Final = 0x4F454E49  # "OENI"
-PROTOCOL: Final = 1
+VERSION: Final = 1
 REQUEST_HEAD: Final = struct.Struct("!5I")  # magic, version, deadline (ms), environment, stdin
 ANSWER_HEAD: Final = struct.Struct("!4I")  # magic, version, exit code, body
-MOST_ENVIRONMENT: Final = 1 << 16
-MOST_STDIN: Final = 1 << 22
+MAX_ENVIRONMENT: Final = 1 << 16
+MAX_STDIN: Final = 1 << 22
 
 
 class FrameError(Exception):
-    """The bytes are no request of ours."""
+    """The bytes are not a request of the openeni executable."""
 
 
 @dataclass(frozen=True)
 class Head:
     version: int
-    deadline: float  # seconds the executable still waits
+    deadline: float  # seconds that the executable still waits
     environment: int
     stdin: int
 
-    @property
-    def accepted(self) -> bool:
-        """Whether this agent speaks the executable's version: its own or the one before."""
-        return PROTOCOL - 1 <= self.version <= PROTOCOL
-
 
 def decode_head(data: bytes) -> Head:
-    """Raises FrameError on anything that is not a request's head."""
+    """Decode a request's head. Raises FrameError."""
     magic, version, deadline, environment, stdin = REQUEST_HEAD.unpack(data)
     if magic != MAGIC:
         raise FrameError("not a request of the openeni executable")
-    if environment > MOST_ENVIRONMENT or stdin > MOST_STDIN:
+    if environment > MAX_ENVIRONMENT or stdin > MAX_STDIN:
         raise FrameError(f"request too long: {environment} and {stdin} bytes")
     return Head(version, deadline / 1000, environment, stdin)
 
 
 def decode_environment(data: bytes) -> dict[str, str]:
-    """NUL-terminated `KEY=VALUE` strings."""
+    """Decode NUL-terminated `KEY=VALUE` strings."""
     pairs = (entry.partition("=") for entry in data.decode(errors="replace").split("\0") if entry)
     return {key: value for key, _, value in pairs}
 
 
 def encode_request(
-    environment: Mapping[str, str], stdin: bytes, *, deadline: float, version: int = PROTOCOL
+    environment: Mapping[str, str], stdin: bytes, *, deadline: float, version: int = VERSION
 ) -> bytes:
-    """What the executable sends; `deadline` in seconds."""
+    """Encode a request as the executable does; `deadline` in seconds."""
     block = b"".join(f"{key}={value}\0".encode() for key, value in environment.items())
     head = REQUEST_HEAD.pack(MAGIC, version, int(deadline * 1000), len(block), len(stdin))
     return head + block + stdin
 
 
 def decode_request(data: bytes) -> tuple[Head, dict[str, str], bytes]:
-    """A whole request, as the DEL queue keeps it. Raises FrameError."""
+    """Decode a whole request, as a file of the DEL queue has it. Raises FrameError."""
     if len(data) < REQUEST_HEAD.size:
         raise FrameError("cut off")
     head = decode_head(data[: REQUEST_HEAD.size])

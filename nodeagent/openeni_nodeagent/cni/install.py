@@ -1,8 +1,8 @@
-"""Put the CNI executable and its configuration on the host, whole or not at all.
+"""Install the CNI executable and its configuration on the host, each in one atomic step.
 
-The configuration comes last and only when the agent can serve: a runtime that sees it sends pods.
-Both are replaced when they differ, so that an upgrade, or a rollback, of the agent brings the
-executable along; a pod that is just being started keeps the old file's inode.
+The configuration comes last, once the agent can serve: a runtime that sees it starts pods. Both are
+replaced when they differ, so that an upgrade or a rollback of the agent includes the executable. A
+pod that is being started keeps the inode of the old file.
 """
 
 import os
@@ -18,13 +18,13 @@ CONFLIST: Final = f"10-{CNI_NAME}.conflist"
 
 
 class InstallError(Exception):
-    """A file could not be put on the host; the text names it and why."""
+    """A file could not be installed on the host; the text has its path and the cause."""
 
 
 def conflist() -> bytes:
-    """The network configuration list.
+    """Return the network configuration list.
 
-    `cniVersions` is read by libcni 1.2 and newer, which takes the best that both know; older ones
+    libcni 1.2 and newer read `cniVersions` and use the highest version that both know. Older ones
     read `cniVersion` alone and would refuse 1.1.0.
     """
     body: dict[str, object] = {
@@ -37,7 +37,7 @@ def conflist() -> bytes:
 
 
 def install_executable(source: Path, folder: Path) -> bool:
-    """Return whether the host's file had to be replaced. Raises InstallError."""
+    """Return True if the host's file was replaced. Raises InstallError."""
     try:
         content = source.read_bytes()
     except OSError as error:
@@ -49,7 +49,7 @@ def install_executable(source: Path, folder: Path) -> bool:
 
 
 def install_conflist(folder: Path) -> bool:
-    """Return whether the host's file had to be replaced. Raises InstallError."""
+    """Return True if the host's file was replaced. Raises InstallError."""
     return _replace(folder / CONFLIST, conflist(), 0o644)
 
 
@@ -64,7 +64,7 @@ def _replace(target: Path, content: bytes, mode: int) -> bool:
             os.fchmod(file, mode)
             out.write(content)
             out.flush()
-            os.fsync(file)  # these files live through a power cut, and half of one would be run
+            os.fsync(file)  # after a power failure half of a file would be run
         fresh.replace(target)
     except OSError as error:
         raise InstallError(f"{target} cannot be written: {error.strerror}") from None

@@ -1,19 +1,19 @@
 /*
  * openeni, the CNI executable: run by the container runtime for every pod, on the host.
  *
- * It knows nothing of networks. It hands the CNI environment and its standard input to the node
- * agent over a unix socket (framing: cni/frame.py), copies the answer to its standard output and
- * leaves with the agent's exit code. Static C since a host need have neither Python nor libraries,
- * and because it is executed for every pod: about 1 ms.
+ * It contains no networking. It sends the CNI environment and its standard input to the node agent
+ * over a unix socket (framing: cni/frame.py), copies the answer to its standard output and exits
+ * with the agent's exit code. It is static C because a host may have neither Python nor the right
+ * libraries, and because it runs for every pod: about 1 ms.
  *
  * When the agent does not answer:
- *   ADD      waits for it until the deadline, below the runtime's own, then "try again later"
- *   DEL      is put into a queue that the agent works off before it listens again: success
- *   CHECK    "try again later"
- *   GC       "try again later", never queued: replayed later, its list would free living pods
- *   STATUS   fine until the agent's heartbeat is 60 s old: containerd makes a node NotReady at
+ *   ADD      retries until the deadline, which is shorter than the runtime's, then "try again"
+ *   DEL      is written to a queue, which the agent works off before it listens again: success
+ *   CHECK    fails with "try again"
+ *   GC       fails with "try again" and is not queued: run later, its list would free living pods
+ *   STATUS   succeeds until the agent's heartbeat is 60 s old: containerd makes a node NotReady at
  *            once, so the restart of an agent must not look like a failure
- *   VERSION  is answered here
+ *   VERSION  is answered here, without the agent
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -31,9 +31,9 @@
 #include <unistd.h>
 
 #define MAGIC 0x4f454e49u /* "OENI" */
-#define PROTOCOL 1u
+#define FRAME_VERSION 1u
 #define RUN_FOLDER "/run/openeni"
-#define MOST (1u << 22)
+#define MAX_LENGTH (1u << 22)
 #define HEARTBEAT_SECONDS 60
 
 enum { TRY_AGAIN = 11, IO_FAILURE = 5, NOT_AVAILABLE = 50 };
@@ -84,7 +84,8 @@ static const char *run_folder(void)
 	return folder && *folder ? folder : RUN_FOLDER;
 }
 
-static int64_t patience(const char *command)
+/* The command's time limit in milliseconds. */
+static int64_t time_limit(const char *command)
 {
 	const char *asked = getenv("OPENENI_DEADLINE"); /* seconds, for ADD */
 	if (!strcmp(command, "ADD"))
@@ -92,11 +93,11 @@ static int64_t patience(const char *command)
 	return !strcmp(command, "STATUS") ? 3000 : !strcmp(command, "GC") ? 60000 : 20000;
 }
 
-/* The environment's CNI_ variables, then stdin, after a head that append_head fills in later. */
+/* Read the CNI_ variables and stdin; exchange() sets the head's deadline before it is sent. */
 static struct buffer read_request(void)
 {
 	struct buffer request = {0};
-	uint32_t head[5] = {htonl(MAGIC), htonl(PROTOCOL), 0, 0, 0};
+	uint32_t head[5] = {htonl(MAGIC), htonl(FRAME_VERSION), 0, 0, 0};
 	char chunk[65536];
 	ssize_t got;
 
@@ -106,14 +107,14 @@ static struct buffer read_request(void)
 			append(&request, *entry, strlen(*entry) + 1);
 	head[3] = htonl(request.length - sizeof head);
 	size_t before = request.length;
-	while ((got = read(STDIN_FILENO, chunk, sizeof chunk)) > 0 && request.length < MOST)
+	while ((got = read(STDIN_FILENO, chunk, sizeof chunk)) > 0 && request.length < MAX_LENGTH)
 		append(&request, chunk, got);
 	head[4] = htonl(request.length - before);
 	memcpy(request.data, head, sizeof head);
 	return request;
 }
 
-/* Wait until the socket is ready for `events`; 0 when the deadline has come. */
+/* Wait until the socket is ready for `events`; return 0 at the deadline. */
 static int ready(int fd, short events)
 {
 	struct pollfd one = {.fd = fd, .events = events};
@@ -137,7 +138,7 @@ static int transfer(int fd, char *data, size_t length, int sending)
 	return 1;
 }
 
-static enum outcome converse(int fd, struct buffer *request, int *code)
+static enum outcome exchange(int fd, struct buffer *request, int *code)
 {
 	uint32_t head[4], left = htonl((uint32_t)remaining());
 
@@ -146,11 +147,11 @@ static enum outcome converse(int fd, struct buffer *request, int *code)
 	    !transfer(fd, (char *)head, sizeof head, 0))
 		return SILENT;
 	size_t length = ntohl(head[3]);
-	if (ntohl(head[0]) != MAGIC || length > MOST)
+	if (ntohl(head[0]) != MAGIC || length > MAX_LENGTH)
 		return SILENT;
 	char *body = malloc(length + 1);
 	if (!body || !transfer(fd, body, length, 0))
-		return SILENT; /* half an answer is none */
+		return SILENT; /* an incomplete answer counts as none */
 	fwrite(body, 1, length, stdout);
 	*code = (int)ntohl(head[2]);
 	return ANSWERED;
@@ -166,15 +167,15 @@ static enum outcome ask(struct buffer *request, int *code)
 	if (fd < 0)
 		return SILENT;
 	if (!connect(fd, (struct sockaddr *)&name, sizeof name))
-		outcome = converse(fd, request, code);
-	else if (errno != EAGAIN) /* EAGAIN: it listens, its backlog is full */
+		outcome = exchange(fd, request, code);
+	else if (errno != EAGAIN) /* EAGAIN: the agent listens, but its backlog is full */
 		outcome = ABSENT;
 	close(fd);
 	return outcome;
 }
 
-/* Ask until there is an answer, or nothing more to wait for. */
-static enum outcome insist(const char *command, struct buffer *request, int *code)
+/* Retry until there is an answer or the deadline; only ADD waits for an agent to start. */
+static enum outcome ask_until_answered(const char *command, struct buffer *request, int *code)
 {
 	struct timespec pause = {.tv_nsec = 20000000};
 	int waits = !strcmp(command, "ADD");
@@ -188,27 +189,27 @@ static enum outcome insist(const char *command, struct buffer *request, int *cod
 	}
 }
 
-/* The file's name says when: a grant that is younger was not meant. */
+/* The file's name has the time of the DEL: the agent keeps a grant that is younger. */
 static int enqueue(const struct buffer *request)
 {
-	char folder[4096], fresh[4352], final[4352];
+	char folder[4096], temporary[4352], final[4352];
 	int64_t now = clock_ms(CLOCK_BOOTTIME);
 	int pid = (int)getpid();
 
 	mkdir(run_folder(), 0700);
 	snprintf(folder, sizeof folder, "%s/queue", run_folder());
 	mkdir(folder, 0700);
-	snprintf(fresh, sizeof fresh, "%s/.%020lld-%d", folder, (long long)now, pid);
+	snprintf(temporary, sizeof temporary, "%s/.%020lld-%d", folder, (long long)now, pid);
 	snprintf(final, sizeof final, "%s/%020lld-%d.del", folder, (long long)now, pid);
-	int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd >= 0) {
-		int whole = write(fd, request->data, request->length) == (ssize_t)request->length;
+		int complete = write(fd, request->data, request->length) == (ssize_t)request->length;
 		close(fd);
-		if (whole && !rename(fresh, final))
+		if (complete && !rename(temporary, final))
 			return 0;
-		unlink(fresh);
+		unlink(temporary);
 	}
-	return fail(IO_FAILURE, "the agent is away and the DEL queue cannot be written");
+	return fail(IO_FAILURE, "the node agent does not answer and the DEL queue cannot be written");
 }
 
 static int status(void)
@@ -230,16 +231,16 @@ int main(void)
 
 	if (!command) {
 		fprintf(stderr, "openeni %s, a CNI plugin (protocol %u); run by the container runtime\n",
-			OPENENI_VERSION, PROTOCOL);
+			OPENENI_VERSION, FRAME_VERSION);
 		return 0;
 	}
-	deadline = clock_ms(CLOCK_MONOTONIC) + patience(command);
+	deadline = clock_ms(CLOCK_MONOTONIC) + time_limit(command);
 	struct buffer request = read_request();
 	if (!strcmp(command, "VERSION")) {
 		puts("{\"cniVersion\":\"1.1.0\",\"supportedVersions\":[\"0.4.0\",\"1.0.0\",\"1.1.0\"]}");
 		return 0;
 	}
-	if (insist(command, &request, &code) == ANSWERED)
+	if (ask_until_answered(command, &request, &code) == ANSWERED)
 		return code;
 	if (!strcmp(command, "DEL"))
 		return enqueue(&request);

@@ -1,7 +1,7 @@
-"""The CNI specification 1.1 as values: requests in, results and errors out, for 0.4.0 to 1.1.0.
+"""The CNI specification 1.1 as values: requests, results and errors, for versions 0.4.0 to 1.1.0.
 
-Source: https://www.cni.dev/docs/spec/ (version 1.1.0); the format of older results from the same
-document at tags spec-v0.4.0 and spec-v1.0.0.
+Source: https://www.cni.dev/docs/spec/ (version 1.1.0). The format of older results is in the same
+document at the tags spec-v0.4.0 and spec-v1.0.0.
 """
 
 import re
@@ -42,7 +42,7 @@ class Code(IntEnum):
 
 
 class CniError(Exception):
-    """What the runtime is told, and with it the pod's author: one line, no traceback."""
+    """An error for the runtime, which shows it in the pod's events: one line, no traceback."""
 
     def __init__(self, code: Code, message: str, details: str = "") -> None:
         super().__init__(message)
@@ -51,8 +51,8 @@ class CniError(Exception):
         self.details = details
 
 
-class Attachment(Struct, frozen=True):
-    """One entry of the list that the runtime gives with GC."""
+class GCAttachment(Struct, frozen=True):
+    """One entry of `cni.dev/valid-attachments`, the runtime's list for GC."""
 
     container_id: str = msgspec.field(name="containerID")
     interface: str = msgspec.field(name="ifname")
@@ -67,12 +67,12 @@ class PrevResult(Struct, frozen=True):
 
 
 class Config(Struct, frozen=True):
-    """What openeni reads of its network configuration; other fields are passed over."""
+    """The fields of the network configuration that openeni reads; others are ignored."""
 
     cni_version: str = msgspec.field(name="cniVersion", default="")
     name: Annotated[str, Meta(max_length=256)] = ""
     prev_result: PrevResult | None = msgspec.field(name="prevResult", default=None)
-    attachments: tuple[Attachment, ...] | None = msgspec.field(
+    attachments: tuple[GCAttachment, ...] | None = msgspec.field(
         name="cni.dev/valid-attachments", default=None
     )
 
@@ -95,7 +95,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Interface:
+class ResultInterface:
     name: str
     mac: str
     sandbox: str = ""  # path of the pod's namespace; "" for the node's end
@@ -103,24 +103,24 @@ class Interface:
 
 
 @dataclass(frozen=True)
-class Route:
+class ResultRoute:
     destination: str
     gateway: str = ""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What ADD made: the node's device, the pod's, one address and gateway a family."""
+    """The result of ADD: both interfaces, one address and gateway for each family, routes."""
 
-    host: Interface
-    pod: Interface
+    host: ResultInterface
+    pod: ResultInterface
     addresses: tuple[str, ...]
-    gateways: tuple[str, ...]  # beside `addresses`; "" where none is needed
-    routes: tuple[Route, ...]
+    gateways: tuple[str, ...]  # one for each of `addresses`; "" if none is needed
+    routes: tuple[ResultRoute, ...]
 
 
 def parse(environment: Mapping[str, str], stdin: bytes) -> Request:
-    """Read one call. Raises CniError naming what does not fit."""
+    """Parse one call. Raises CniError that names the variable or field at fault."""
     try:
         command = Command(environment.get("CNI_COMMAND", ""))
     except ValueError:
@@ -142,7 +142,7 @@ def parse(environment: Mapping[str, str], stdin: bytes) -> Request:
 
 
 def encode_result(version: str, result: Result) -> bytes:
-    """The result in the words of the version that the configuration names."""
+    """Encode a result in the format of the configuration's version."""
     interfaces = [_interface(i, version) for i in (result.host, result.pod)]
     ips: list[dict[str, Any]] = []
     for address, gateway in zip(result.addresses, result.gateways, strict=True):
@@ -166,7 +166,7 @@ def encode_error(version: str, error: CniError) -> bytes:
     return msgspec.json.encode(body | ({"details": error.details} if error.details else {}))
 
 
-def _interface(interface: Interface, version: str) -> dict[str, Any]:
+def _interface(interface: ResultInterface, version: str) -> dict[str, Any]:
     body: dict[str, Any] = {"name": interface.name, "mac": interface.mac}
     if interface.sandbox:
         body["sandbox"] = interface.sandbox
@@ -179,7 +179,7 @@ def _config(stdin: bytes) -> Config:
     try:
         config = _config_decoder.decode(stdin)
     except msgspec.MsgspecError as error:
-        raise CniError(Code.DECODE, f"the network configuration cannot be read: {error}") from None
+        raise CniError(Code.DECODE, f"the network configuration is invalid: {error}") from None
     if config.cni_version not in VERSIONS:
         raise CniError(
             Code.INCOMPATIBLE_VERSION,

@@ -1,6 +1,6 @@
-"""`python -m openeni_nodeagent.cni.query`: where the time of the last CNI calls went, as JSON.
+"""`python -m openeni_nodeagent.cni.query`: print the phases of the last CNI calls as JSON.
 
-For the benchmark and for anybody who asks why: command -> calls, oldest first -> phase -> seconds.
+The format is command -> calls, oldest first -> phase -> seconds.
 """
 
 import os
@@ -17,11 +17,11 @@ SECONDS: Final = 10.0
 
 
 class QueryError(Exception):
-    """The agent did not answer; the text says where it was asked."""
+    """The agent did not answer; the text has its socket's path."""
 
 
 def phases(path: Path) -> bytes:
-    """Ask the agent that listens at `path`. Raises QueryError."""
+    """Query the agent that listens at `path`. Raises QueryError."""
     try:
         with socket.socket(socket.AF_UNIX) as asking:
             asking.settimeout(SECONDS)

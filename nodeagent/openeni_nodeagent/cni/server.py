@@ -1,7 +1,7 @@
-"""The agent's unix socket: one request a connection, answered by a bounded set of threads.
+"""The agent's unix socket: one request for each connection, answered by a bounded set of threads.
 
-A call that waits for an address holds its thread, so there are more threads than calls that may
-wait: a DEL, which may bring the address back, always finds one.
+A call that waits for an address keeps its thread, so there are more threads than calls that may
+wait: a DEL, which may free an address, always finds one.
 """
 
 import contextlib
@@ -16,15 +16,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from openeni_nodeagent.attachments.calls import Call, StoppingError
-from openeni_nodeagent.attachments.phases import Phases, Record
 from openeni_nodeagent.cni import frame
+from openeni_nodeagent.cni.call import Call, StoppingError
 from openeni_nodeagent.cni.protocol import CniError, Code, Command, encode_error, parse
+from openeni_nodeagent.phases import PhaseHistory, Stopwatch
 
 THREADS: Final = 160
-READ_SECONDS: Final = 5.0  # for a request to arrive, and for an answer to be taken
-QUERY: Final = "OPENENI_QUERY"  # in place of a CNI command: query.py
-MARGIN_SECONDS: Final = 2.0  # of the executable's deadline, so that the answer still arrives
+READ_SECONDS: Final = 5.0  # to receive a request, and to send an answer
+QUERY: Final = "OPENENI_QUERY"  # sent by query.py instead of a CNI command
+MARGIN_SECONDS: Final = 2.0  # before the executable's deadline, so that the answer arrives in time
 _log: Final = logging.getLogger(__name__)
 
 
@@ -34,16 +34,16 @@ Handler = Callable[[Call], bytes]
 class Server:
     """Listens on `path` from start() to stop(). `handle` returns the body or raises CniError."""
 
-    def __init__(self, path: Path, handle: Handler, record: Record) -> None:
+    def __init__(self, path: Path, handle: Handler, history: PhaseHistory) -> None:
         self._path = path
         self._handle = handle
-        self._record = record
+        self._history = history
         self._socket: socket.socket | None = None
         self._workers = ThreadPoolExecutor(THREADS, thread_name_prefix="cni")
         self._listener = threading.Thread(target=self._listen, name="cni-listen", daemon=True)
 
     def start(self) -> None:
-        """Listen, replacing the socket of an agent that is no more. Raises OSError."""
+        """Listen, and replace the socket of a previous agent. Raises OSError."""
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         fresh = self._path.with_name(f".{self._path.name}.new")
         fresh.unlink(missing_ok=True)
@@ -55,7 +55,7 @@ class Server:
         self._listener.start()
 
     def stop(self) -> None:
-        """Take no more connections and finish what runs. The path stays: refused is an answer."""
+        """Accept no more connections and finish running calls; the socket file stays."""
         if self._socket is None:
             return
         with contextlib.suppress(OSError):
@@ -73,7 +73,7 @@ class Server:
                 if error.errno == errno.EINVAL:  # stop()
                     return
                 _log.error("cannot accept a CNI connection: %s", error)
-                time.sleep(0.1)  # EMFILE and its like pass
+                time.sleep(0.1)  # errors such as EMFILE pass
                 continue
             self._workers.submit(self._serve, connection)
 
@@ -85,68 +85,73 @@ class Server:
             except (OSError, frame.FrameError) as error:
                 _log.warning("a CNI connection ended early: %s", error)
             except StoppingError:
-                _log.info("a CNI call is left to the next agent")
-            except Exception:  # noqa: BLE001 - one call's failure is logged and no other's
+                _log.info("the agent stops: a CNI call is left to the next agent")
+            except Exception:  # noqa: BLE001 - must not end the thread
                 _log.exception("a CNI connection failed")
 
     def _answer(self, connection: socket.socket) -> None:
-        phases = Phases()
-        with phases.phase("socket"):
+        stopwatch = Stopwatch()
+        with stopwatch.phase("socket"):
             head = frame.decode_head(_receive(connection, frame.REQUEST_HEAD.size))
             block = _receive(connection, head.environment)
             stdin = _receive(connection, head.stdin)
         environment = frame.decode_environment(block)
-        exit_code, body = self._outcome(connection, head, environment, stdin, phases)
-        with phases.phase("reply"):
+        exit_code, body = self._respond(connection, head, environment, stdin, stopwatch)
+        with stopwatch.phase("reply"):
             connection.settimeout(READ_SECONDS)
             connection.sendall(frame.encode_answer(head.version, exit_code, body))
         command = environment.get("CNI_COMMAND", "")
         if not command:
             return
-        seconds = phases.finish()
-        self._record.add(command, seconds)
+        seconds = stopwatch.finish()
+        self._history.add(command, seconds)
         if _log.isEnabledFor(logging.DEBUG):
             spent = " ".join(f"{name}={value * 1000:.2f}ms" for name, value in seconds.items())
             _log.debug("%s %s: %s", command, environment.get("CNI_CONTAINERID", ""), spent)
 
-    def _outcome(
+    def _respond(
         self,
         connection: socket.socket,
         head: frame.Head,
         environment: Mapping[str, str],
         stdin: bytes,
-        phases: Phases,
+        stopwatch: Stopwatch,
     ) -> tuple[int, bytes]:
         version = "1.0.0"
         if environment.get(QUERY) == "phases":
-            return 0, self._record.encode()
+            return 0, self._history.encode()
         try:
             _check_version(head)
             request = parse(environment, stdin)
             version = request.config.cni_version
             deadline = time.monotonic() + max(head.deadline - MARGIN_SECONDS, 0)
-            return 0, self._handle(Call(request, deadline, phases, lambda: _open(connection)))
+            return 0, self._handle(
+                Call(request, deadline, stopwatch, lambda: _is_connected(connection))
+            )
         except CniError as error:
-            _log.warning("%s", _told(environment, error))
+            _log.warning("%s", _error_line(environment, error))
             return 1, encode_error(version, error)
         except StoppingError:
             raise
-        except Exception:  # noqa: BLE001 - the runtime gets an answer, the log the traceback
+        except Exception:  # noqa: BLE001 - the log has the traceback
             _log.exception("%s failed", environment.get("CNI_COMMAND", "a CNI call"))
-            failed = CniError(Code.INTERNAL, "the node agent failed; see its log on this node")
+            failed = CniError(
+                Code.INTERNAL,
+                "the node agent failed; see the log of the pod openeni-agent on this node",
+            )
             return 1, encode_error(version, failed)
 
 
 def _check_version(head: frame.Head) -> None:
-    if not head.accepted:
+    if head.version != frame.VERSION:
         raise CniError(
             Code.TRY_AGAIN,
-            f"the CNI executable speaks protocol {head.version}, this agent {frame.PROTOCOL} "
-            "and the one before; the agent installs its own at start",
+            f"the CNI executable speaks protocol {head.version}, the agent {frame.VERSION}: "
+            "restart the agent, which installs its own executable",
         )
 
 
-def _told(environment: Mapping[str, str], error: CniError) -> str:
+def _error_line(environment: Mapping[str, str], error: CniError) -> str:
     command = environment.get("CNI_COMMAND") or Command.ADD
     container = environment.get("CNI_CONTAINERID", "")[:12]
     return (
@@ -166,15 +171,15 @@ def _receive(connection: socket.socket, size: int) -> bytes:
     return bytes(data)
 
 
-def _open(connection: socket.socket) -> bool:
-    """Whether the other side still holds its end: a killed executable does not."""
+def _is_connected(connection: socket.socket) -> bool:
+    """Return False if the executable has closed its end: it was killed or gave up."""
     poll = select.poll()
     poll.register(connection, select.POLLRDHUP)
     return not poll.poll(0)
 
 
 def make_run_folder(folder: Path) -> None:
-    """Make the agent's folder, closed to everybody else. Raises OSError."""
+    """Create the agent's folder, with access for root only. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     (folder / "queue").mkdir(mode=0o700, exist_ok=True)

@@ -1,1 +1,1 @@
-"""The datapath of one node: plan, observe, diff, apply; one description for ADD, CHECK and DEL."""
+"""The datapath of one node: plan, observe, diff, apply. ADD, CHECK and DEL share one plan."""

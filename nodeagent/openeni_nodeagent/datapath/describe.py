@@ -1,4 +1,4 @@
-"""Items and differences in words, close to iproute2's, for CHECK's answer and for errors."""
+"""Describe items and differences in words close to iproute2's, for CHECK and for errors."""
 
 from functools import singledispatch
 from typing import Final
@@ -17,7 +17,7 @@ from openeni_nodeagent.datapath.model import (
     Verb,
 )
 
-_TROUBLE: Final = {
+_DIFFERENCE: Final = {
     Verb.ADD: "is missing",
     Verb.CHANGE: "has other settings",
     Verb.REMOVE: "should not be there",
@@ -25,13 +25,13 @@ _TROUBLE: Final = {
 
 
 def sentence(operation: Operation) -> str:
-    """What is wrong where this operation is needed."""
-    return f"{text(operation.item)} {_TROUBLE[operation.verb]}"
+    """Describe the difference that makes this operation necessary."""
+    return f"{text(operation.item)} {_DIFFERENCE[operation.verb]}"
 
 
 @singledispatch
 def text(item: Item) -> str:
-    """An item in words."""
+    """Describe an item."""
     raise TypeError(item)
 
 

@@ -1,4 +1,4 @@
-"""From what is to what should be: the one comparison behind ADD, CHECK, DEL and repair."""
+"""Compare observed with wanted state: the one comparison behind ADD, CHECK, DEL and repair."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -19,20 +19,18 @@ from openeni_nodeagent.datapath.model import (
     Verb,
 )
 
-# Each kind needs the ones before it; removals run the other way. Links are created, their sysctls
-# written, and only then are they set up: a link with IPv6 on speaks as soon as it is up.
+# Each kind needs the ones before it; removals run in reverse order. Links are created, then their
+# sysctls written, and only then are they set up: a link with IPv6 sends as soon as it is up.
 _ORDER: Final[dict[type[Item], int]] = {
-    kind: place
-    for place, kind in enumerate(
-        (Sysctl, Link, Address, Neighbour, Route, Rule, Element, Chain),
-    )
+    kind: position
+    for position, kind in enumerate((Sysctl, Link, Address, Neighbour, Route, Rule, Element, Chain))
 }
 
 
 def diff(observed: State, wanted: State) -> tuple[Operation, ...]:
-    """Operations, in order, that turn `observed` into `wanted`; () when they are the same.
+    """Return the operations, in order, that turn `observed` into `wanted`; () if they are equal.
 
-    Both hold only what is ours to change: whoever observes leaves foreign objects out.
+    Neither may contain foreign objects: `ownership` filters what was observed.
     """
     kept = {i.identity for i in wanted if isinstance(i, Link)}
     lost = [i for i in observed if isinstance(i, Link) and _goes(i, kept)]
@@ -48,7 +46,7 @@ def diff(observed: State, wanted: State) -> tuple[Operation, ...]:
 
 
 def _goes(link: Link, kept: set[tuple[str | int, ...]]) -> bool:
-    """Whether the link is to be removed, which takes along whatever stands on it."""
+    """Return True for a link to be removed; the kernel removes what depends on it."""
     return link.kind != NIC and link.identity not in kept
 
 
@@ -63,7 +61,7 @@ def _verb(item: Item) -> Verb:
 
 
 def _gone(surplus: State, missing: State) -> Iterable[Item]:
-    """What must be taken away, as opposed to overwritten by something in `missing`."""
+    """Yield surplus items that must be removed, as opposed to overwritten by a missing one."""
     links = {i.identity for i in missing if isinstance(i, Link)}
     chains = {(i.family, i.name) for i in missing if isinstance(i, Chain)}
     for item in surplus:

@@ -1,11 +1,13 @@
-"""What every ENI needs on the node, whatever its mode: its own address, its table, its manners."""
+"""Plan an ENI's part of the node: its primary address, route table, sysctls and slave."""
 
 from typing import Final
 
 from openeni_crds import names
 from openeni_crds.enipool import MetadataService
+from openeni_nodeagent.addresses import IPV4, IPV6, address_bits, default_cidr, family_of, host_cidr
 from openeni_nodeagent.datapath.filters import metadata_chain
 from openeni_nodeagent.datapath.ipvlan import slave_items
+from openeni_nodeagent.datapath.local import LocalEni
 from openeni_nodeagent.datapath.model import (
     NIC,
     Address,
@@ -15,22 +17,17 @@ from openeni_nodeagent.datapath.model import (
     Rule,
     State,
     Sysctl,
-    alone,
-    anywhere,
-    family_of,
-    full,
 )
-from openeni_nodeagent.datapath.place import EniPlace
 
 _V4: Final = {
-    "conf/{}/rp_filter": "2",  # the kernel takes the larger of this and conf/all: never strict here
-    "conf/{}/arp_ignore": "1",  # answers for its own address, not for the node's others
-    "conf/{}/arp_announce": "2",  # and never asks with another's address as sender
-    # An l3s pod asks for a pod of the node's other ENI by ARP over the wire, with this node's own
-    # address as sender: refused as a martian without it.
+    "conf/{}/rp_filter": "2",  # loose: the kernel takes the larger of this and conf/all
+    "conf/{}/arp_ignore": "1",  # answer for the ENI's own address, not for the node's others
+    "conf/{}/arp_announce": "2",  # never ask with another link's address as sender
+    # An l3s pod's ARP request for a pod of the node's other ENI goes over the wire with the node's
+    # own address as sender. Without this it is dropped as a martian.
     "conf/{}/accept_local": "1",
     "conf/{}/forwarding": "1",
-    "neigh/{}/proxy_delay": "0",  # else proxied answers wait a random 0 to 0.8 s
+    "neigh/{}/proxy_delay": "0",  # otherwise proxied answers wait a random 0 to 0.8 s
 }
 _V6: Final = {
     "conf/{}/disable_ipv6": "0",
@@ -38,64 +35,65 @@ _V6: Final = {
     "conf/{}/autoconf": "0",
     "conf/{}/proxy_ndp": "1",
     "neigh/{}/proxy_delay": "0",
-    "conf/all/forwarding": "1",  # the only switch there is: ip6_forward() reads no other
+    "conf/all/forwarding": "1",  # ip6_forward() reads no other switch
 }
 
 
-def eni_items(eni: EniPlace) -> State:
-    """Everything that stands on the node for this ENI before any pod uses it.
+def plan_eni(eni: LocalEni) -> State:
+    """Return everything that the ENI needs on the node before any pod uses it.
 
-    Its primary address stays on it in every mode: without one, the kernel asks by ARP with the
-    node's address as sender and masquerades to it (both dropped as spoofed), and rp_filter drops
-    what comes in.
+    The primary address stays on the ENI in every mode. Without it the kernel sends ARP requests
+    with the node's address as sender and masquerades to it, which Neutron drops as spoofed, and
+    rp_filter drops what comes in.
     """
     facts, link = eni.facts, eni.link
     items: set[Item] = {
         Link(link.device, link.ifindex, NIC, facts.mac, facts.mtu),
-        *(Address(link.ifindex, a, full(family_of(a))) for a in facts.primary),
+        *(Address(link.ifindex, a, address_bits(family_of(a))) for a in facts.primary),
         *(
-            Rule(family_of(a), names.RULE_FROM_ENI, eni.table, source=alone(a))
+            Rule(family_of(a), names.RULE_FROM_ENI, eni.table, source=host_cidr(a))
             for a in facts.primary
         ),
         *_sysctls(eni),
     }
     for subnet in facts.subnets:
-        items |= _ways_out(eni, subnet.cidr, subnet.gateway)
+        items |= _subnet_routes(eni, subnet.cidr, subnet.gateway)
     if eni.ipvlan:
         items |= slave_items(eni)
     if facts.datapath.metadata_service is MetadataService.BLOCK:
-        items |= _no_metadata(eni)
+        items |= _metadata_block(eni)
     return frozenset(items)
 
 
-def _ways_out(eni: EniPlace, cidr: str, gateway: str) -> set[Item]:
-    ways: set[Item] = {Route(cidr, eni.table, eni.link.ifindex)}
+def _subnet_routes(eni: LocalEni, cidr: str, gateway: str) -> set[Item]:
+    routes: set[Item] = {Route(cidr, eni.table, eni.link.ifindex)}
     if gateway:
-        ways.add(Route(anywhere(family_of(cidr)), eni.table, eni.link.ifindex, gateway))
-    return ways
+        routes.add(Route(default_cidr(family_of(cidr)), eni.table, eni.link.ifindex, gateway))
+    return routes
 
 
-def _no_metadata(eni: EniPlace) -> set[Item]:
-    """All of it is in the node's own namespace, out of reach of a pod's root.
+def _metadata_block(eni: LocalEni) -> set[Item]:
+    """Return what blocks the metadata service: items on the node, which pods cannot change.
 
-    What passes the node's routing meets a prohibition in the ENI's table, and the pod is told at
-    once. Two ways lead past that: an l2 pod may give itself a route to the wire, and the kernel
-    takes any destination of an l3s or l3 pod for on-link where routing says no
-    (ip_route_output_key_hash_rcu: with `oif` given, "routing tables are wrong").
+    A packet that the node routes hits the `prohibit` route in the ENI's table, and its sender gets
+    an ICMP error at once. Two paths bypass that route and need a filter: an l2 pod may add a route
+    of its own to the wire, and for an l3s or l3 pod the kernel treats any destination as on-link
+    when the look-up fails (ip_route_output_key_hash_rcu: with `oif` given, "routing tables are
+    wrong").
     """
     items: set[Item] = set()
-    if 4 in eni.families:  # noqa: PLR2004
-        items.add(Route(alone(names.METADATA_V4), eni.table))
+    if IPV4 in eni.families:
+        items.add(Route(host_cidr(names.METADATA_V4), eni.table))
     if eni.ipvlan:
         items.add(metadata_chain(eni.link, at_egress=eni.layer_2))
     return items
 
 
-def _sysctls(eni: EniPlace) -> set[Item]:
+def _sysctls(eni: LocalEni) -> set[Item]:
     device = eni.link.device
     slaves = [eni.slave] if eni.ipvlan else []
     found = {"net/ipv4/" + path.format(device): value for path, value in _V4.items()}
-    if 6 in eni.families:  # noqa: PLR2004
+    if IPV6 in eni.families:
         found |= {"net/ipv6/" + path.format(device): value for path, value in _V6.items()}
         for slave in slaves:
             found |= slave_on_ipv6(slave)
@@ -105,15 +103,15 @@ def _sysctls(eni: EniPlace) -> set[Item]:
 
 
 def no_ipv6(device: str) -> tuple[str, str]:
-    """The sysctl that keeps a link from speaking IPv6 by itself: the port would not allow it."""
+    """Return the sysctl that disables IPv6 on a link: Neutron would drop what it sends."""
     return f"net/ipv6/conf/{device}/disable_ipv6", "1"
 
 
 def slave_on_ipv6(device: str) -> dict[str, str]:
-    """The sysctls of an ipvlan slave: it forms no address by itself.
+    """Return the sysctls of an ipvlan slave with IPv6: it generates no addresses.
 
-    Its link-local one would not be the port's own: slaves have the parent's MAC but form another
-    from it (dev_id), which no port allows.
+    A slave has its parent's MAC but would derive another link-local address from it (dev_id),
+    which the port does not allow.
     """
     values = {"disable_ipv6": "0", "accept_ra": "0", "addr_gen_mode": "1"}
     return {f"net/ipv6/conf/{device}/{name}": value for name, value in values.items()}

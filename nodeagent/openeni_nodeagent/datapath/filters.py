@@ -1,43 +1,44 @@
-"""The nftables rules of the datapath, as text for nft: three chains a node, one an ipvlan ENI.
+"""The datapath's nftables rules as text for nft: three chains of the node, one of an ipvlan ENI.
 
-Every rule's comment carries the digest of its whole chain, which is how a change or a loss is seen
-without comparing nft's listings.
+Every rule's comment contains the digest of its whole chain, so that a change or a missing rule is
+found without comparing nft's listings.
 """
 
 import hashlib
 from typing import Final
 
 from openeni_crds import names
+from openeni_nodeagent.addresses import IPV4, IPV6
 from openeni_nodeagent.datapath.model import Chain
-from openeni_nodeagent.wiring import LinkFacts
+from openeni_nodeagent.datapath_api import LinkFacts
 
-FAMILIES: Final = (("ip", 4, "ipv4_addr"), ("ip6", 6, "ipv6_addr"))
-# Adding comes first because deleting what is not there fails (`destroy` takes nftables 1.0.7).
-ERASURE: Final = "".join(
+FAMILIES: Final = (("ip", IPV4, "ipv4_addr"), ("ip6", IPV6, "ipv6_addr"))
+# Add first: deleting a table that does not exist fails (`destroy` needs nftables 1.0.7).
+DELETE_TABLES: Final = "".join(
     f"{verb} table {family} {names.NFT_TABLE}\n"
     for family in ("inet", "netdev")
     for verb in ("add", "delete")
 )
-ENI_CHAIN: Final = "eni"  # and the ENI's interface index
-_KEEP: Final = ~names.MARK_MASK & 0xFFFFFFFF
-# The reply of a pod that a NodePort's or service's client reached through this node: it leaves by
-# the NIC it came in on, whatever the rule of the pod says.
-_REPLY: Final = (
-    f"ct status dnat ct direction reply meta mark set meta mark and {_KEEP:#x} "
+ENI_CHAIN: Final = "eni"  # followed by the ENI's interface index
+_OTHER_MARKS: Final = ~names.MARK_MASK & 0xFFFFFFFF
+# A pod's reply to a client that reached it through a NodePort or a service on this node leaves
+# through the NIC that the client came in on, whatever the pod's rule says.
+_MARK_REPLY: Final = (
+    f"ct status dnat ct direction reply meta mark set meta mark and {_OTHER_MARKS:#x} "
     f"or {names.MARK_REPLY:#x}"
 )
 
 
 def node_chains() -> frozenset[Chain]:
-    """What all ENIs share. Sets and maps are made with the chains and survive their change.
+    """Return the chains that all ENIs share. Sets and maps are created with them and survive them.
 
-    `reply_in`: veth pods and slaves by their device, l2 pods by their address: their packets enter
-    on the ENI. `reply_out`: l3s and l3 pods, whose packets pass the node's output.
-    `service`, before kube-proxy's own: a flow of an l2 or l3 pod to a service leaves with the ENI's
-    address, since replies would reach the pod past the node's conntrack; so does an l3s pod's
-    flow to a backend behind the same ENI.
+    `reply_in` matches veth pods and slaves by device, and l2 pods, whose packets enter on the ENI,
+    by address. `reply_out` matches l3s and l3 pods, whose packets pass the node's output hook.
+    `service` runs before kube-proxy's postrouting chain. A flow of an l2 or l3 pod to a service
+    leaves with the ENI's address, because replies to the pod's own would bypass the node's
+    conntrack; so does an l3s pod's flow to a backend behind the same ENI.
     """
-    by_address = [f"{word} saddr @pods{number} {_REPLY}" for word, number, _ in FAMILIES]
+    by_address = [f"{word} saddr @pods{number} {_MARK_REPLY}" for word, number, _ in FAMILIES]
     slaves = f"{names.LINK_PREFIX}ipvl*"
     service = [
         rule
@@ -53,7 +54,7 @@ def node_chains() -> frozenset[Chain]:
                 "inet",
                 "reply_in",
                 "type filter hook prerouting priority mangle; policy accept;",
-                [f'iifname "{names.LINK_PREFIX}*" {_REPLY}', *by_address],
+                [f'iifname "{names.LINK_PREFIX}*" {_MARK_REPLY}', *by_address],
             ),
             _chain(
                 "inet",
@@ -72,9 +73,9 @@ def node_chains() -> frozenset[Chain]:
 
 
 def metadata_chain(eni: LinkFacts, *, at_egress: bool) -> Chain:
-    """Keep the pods behind this ENI off the metadata service.
+    """Return the chain that keeps pods of this ENI from the metadata service.
 
-    At the ENI's egress, which l2 needs, it takes Linux 5.16; l3s and l3 pass the node's output.
+    l2 needs it at the ENI's egress (Linux 5.16); packets of l3s and l3 pods pass the output hook.
     """
     name = f"{ENI_CHAIN}{eni.ifindex}"
     if at_egress:
@@ -86,8 +87,8 @@ def metadata_chain(eni: LinkFacts, *, at_egress: bool) -> Chain:
     return _chain("inet", name, hook, [refused])
 
 
-def removal(family: str, name: str) -> str:
-    """The nft commands that take a chain away; what used it are only its own rules."""
+def delete_chain(family: str, name: str) -> str:
+    """Return the nft commands that delete a chain; no other chain jumps to it."""
     chain = f"chain {family} {names.NFT_TABLE} {name}"
     return f"flush {chain}\ndelete {chain}\n"
 

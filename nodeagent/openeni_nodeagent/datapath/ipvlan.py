@@ -1,13 +1,17 @@
-"""The ipvlan datapaths: slaves of the ENI in the pods, and one slave on the node.
+"""Plan the ipvlan datapaths: a slave of the ENI in each pod, and one slave on the node.
 
-l2: a pod reaches its subnet directly and all else through the node: a frame to the ENI's own MAC
-for an address that no slave has is passed up to the ENI, so it enters the node's stack there, as
-kube-proxy needs it. l3s, l3: a pod's packets go out as if the node had made them.
-The slave on the node is how the node reaches the pods; in l3s and l3 it carries what pods must
-find on the node, because an address that no slave has is looked for beyond the ENI.
+l2: a pod reaches its subnet directly and everything else through the node. ipvlan passes a frame
+to the ENI's own MAC, for an address that no slave has, up to the ENI; there it enters the node's
+stack, where kube-proxy needs it. l3s, l3: a pod's packets leave as if the node had sent them.
+
+The node reaches the pods through its slave. In l3s and l3 that slave also has the addresses that
+pods must find on the node, because ipvlan sends a packet for an address that no slave has out of
+the ENI.
 """
 
 from openeni_crds import names
+from openeni_nodeagent.addresses import address_bits, default_cidr, family_of, host_cidr
+from openeni_nodeagent.datapath.local import LocalEni, LocalPod, gateway, kernel_mode
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
     TABLE_MAIN,
@@ -16,19 +20,14 @@ from openeni_nodeagent.datapath.model import (
     Item,
     Link,
     Neighbour,
+    PodPlan,
     Route,
     Rule,
-    Sides,
-    alone,
-    anywhere,
-    family_of,
-    full,
 )
-from openeni_nodeagent.datapath.place import EniPlace, PodPlace, gateway, kernel_mode
 
 
-def slave_items(eni: EniPlace) -> set[Item]:
-    """The slave on the node, and in l3s and l3 its addresses."""
+def slave_items(eni: LocalEni) -> set[Item]:
+    """Return the slave on the node, and in l3s and l3 its addresses."""
     items: set[Item] = {
         Link(
             eni.slave,
@@ -44,18 +43,18 @@ def slave_items(eni: EniPlace) -> set[Item]:
     if not eni.layer_2:
         on_node = (*eni.node.addresses, *eni.node.local_dns)
         items |= {
-            Address(eni.slave_index, address, full(family_of(address)))
+            Address(eni.slave_index, address, address_bits(family_of(address)))
             for address in on_node
             if family_of(address) in eni.families
         }
     return items
 
 
-def pod_sides(pod: PodPlace) -> Sides:
-    """The pod's slave, and what leads to it."""
+def plan_pod(pod: LocalPod) -> PodPlan:
+    """Return the pod's slave, and the node's routes and rules for it."""
     facts, eni = pod.facts, pod.eni
-    node: set[Item] = set()
-    inside: set[Item] = {
+    node_items: set[Item] = set()
+    pod_items: set[Item] = {
         Link(
             facts.interface,
             pod.pod_index,
@@ -67,82 +66,83 @@ def pod_sides(pod: PodPlace) -> Sides:
         )
     }
     for address in facts.addresses:
-        node |= _towards(pod, address)
-        inside |= _away_2(pod, address) if eni.layer_2 else _away_3(pod, address)
-    return Sides(frozenset(node), frozenset(inside))
+        node_items |= _node_items(pod, address)
+        pod_items |= _l2_pod_items(pod, address) if eni.layer_2 else _l3_pod_items(pod, address)
+    return PodPlan(frozenset(node_items), frozenset(pod_items))
 
 
-def _towards(pod: PodPlace, address: str) -> set[Item]:
+def _node_items(pod: LocalPod, address: str) -> set[Item]:
     eni, family = pod.eni, family_of(address)
     return {
         Route(
-            alone(address),
+            host_cidr(address),
             names.TABLE_PODS,
             eni.slave_index,
             source=pod.node_address(family),
         ),
         # l2: what a pod sends to the node arrives on the ENI. l3s, l3: a pod's output counts as
-        # the node's own, and only that may match: the reply to a NodePort's client comes back
-        # from the slave and must leave by the NIC the client came in on.
+        # the node's own (`iif lo`), and nothing else may match: the reply to a NodePort's client
+        # comes back from the slave and must leave through the NIC that the client came in on.
         Rule(
             family,
             names.RULE_FROM_POD,
             eni.table,
-            source=alone(address),
+            source=host_cidr(address),
             iif=eni.link.device if eni.layer_2 else "lo",
         ),
         Element(f"pods{family}", address),
-        *_delivery(eni, address),
-        *_translation(eni, address),
+        *_neighbours(eni, address),
+        *_source_nat(eni, address),
     }
 
 
-def _delivery(eni: EniPlace, address: str) -> set[Item]:
+def _neighbours(eni: LocalEni, address: str) -> set[Item]:
     if eni.layer_2:
         return {Neighbour(eni.slave_index, address, eni.facts.mac)}
     if eni.facts.datapath.ipvlan_mode == "L3S":
         return {Neighbour(eni.link.ifindex, address)}
-    return set()  # l3 hands ARP requests to the slave, which does not answer: the network must
+    return set()  # l3 passes ARP requests to the slave, which does not answer: the network must
 
 
-def _translation(eni: EniPlace, address: str) -> set[Item]:
-    """Replies that reach the pod past the node's conntrack need the node's address at the peer."""
+def _source_nat(eni: LocalEni, address: str) -> set[Item]:
+    """Return the source NAT of a pod whose peers' replies bypass the node's conntrack."""
     if eni.facts.datapath.ipvlan_mode == "L3S":
         return set()
     family = family_of(address)
     return {Element(f"sources{family}", address, eni.primary(family))}
 
 
-def _away_2(pod: PodPlace, address: str) -> set[Item]:
+def _l2_pod_items(pod: LocalPod, address: str) -> set[Item]:
     family, eni = family_of(address), pod.eni
-    way_out = gateway(family)
+    via = gateway(family)
     subnets = {s.cidr for s in eni.facts.subnets if family_of(s.cidr) == family}
     return {
-        Address(pod.pod_index, address, full(family)),
-        Neighbour(pod.pod_index, way_out, eni.facts.mac),
-        Route(alone(way_out), TABLE_MAIN, pod.pod_index),
+        Address(pod.pod_index, address, address_bits(family)),
+        Neighbour(pod.pod_index, via, eni.facts.mac),
+        Route(host_cidr(via), TABLE_MAIN, pod.pod_index),
         *(Route(cidr, TABLE_MAIN, pod.pod_index, source=address) for cidr in subnets),
         *(
-            Route(destination, TABLE_MAIN, pod.pod_index, way_out, source=address)
-            for destination in (anywhere(family), *by_the_node(eni, family))
+            Route(destination, TABLE_MAIN, pod.pod_index, via, source=address)
+            for destination in (default_cidr(family), *destinations_via_node(eni, family))
         ),
     }
 
 
-def by_the_node(eni: EniPlace, family: int) -> tuple[str, ...]:
-    """What an l2 pod must not look for on its subnet, should it lie in there.
+def destinations_via_node(eni: LocalEni, family: int) -> tuple[str, ...]:
+    """Return what an l2 pod reaches through the node even if it lies in the pod's subnet.
 
-    The ENI's primary address too: ipvlan does not bring a slave's ARP request to the parent.
+    This includes the ENI's primary address: ipvlan does not pass a slave's ARP request to the
+    parent.
     """
     node = eni.node
     hosts = (*node.addresses, *node.local_dns, *eni.facts.primary)
-    destinations = (*node.service_cidrs, *map(alone, hosts))
+    destinations = (*node.service_cidrs, *map(host_cidr, hosts))
     return tuple(dict.fromkeys(d for d in destinations if family_of(d) == family))
 
 
-def _away_3(pod: PodPlace, address: str) -> set[Item]:
+def _l3_pod_items(pod: LocalPod, address: str) -> set[Item]:
     family = family_of(address)
     return {
-        Address(pod.pod_index, address, full(family)),
-        Route(anywhere(family), TABLE_MAIN, pod.pod_index),
+        Address(pod.pod_index, address, address_bits(family)),
+        Route(default_cidr(family), TABLE_MAIN, pod.pod_index),
     }

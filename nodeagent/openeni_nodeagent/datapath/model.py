@@ -1,8 +1,8 @@
 """The datapath as data.
 
-What should be in the kernel and what is in it are both sets of the same frozen items, so that ADD,
-CHECK, DEL and repair are one comparison. An item is equal to another exactly when the kernel would
-treat them as the same object with the same settings.
+The wanted and the observed state are sets of the same frozen items, so that ADD, CHECK, DEL and
+repair are one comparison. Two items are equal exactly when the kernel would treat them as the same
+object with the same settings.
 """
 
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from typing import Final, TypeAlias
 from openeni_crds import names
 
 TABLE_MAIN: Final = 254
-NIC: Final = ""  # Link.kind of a device that is not ours to create or delete
+NIC: Final = ""  # Link.kind of a device that openeni neither creates nor deletes
 VETH: Final = "veth"
 IPVLAN: Final = "ipvlan"
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A device of one namespace. Indexes of ours are chosen, never asked for."""
+    """A device of one namespace. openeni chooses the indexes of its own links."""
 
     name: str
     index: int
@@ -29,11 +29,11 @@ class Link:
     up: bool = True
     parent: int = 0  # ipvlan: the ENI's index on the node
     mode: int = 0  # ipvlan: IPVLAN_MODE_L2, _L3 or _L3S
-    alias: str = ""  # on what is ours in the node's namespace
+    alias: str = ""  # of our links in the node's namespace
 
     @property
     def identity(self) -> tuple[str | int, ...]:
-        """What cannot be changed in place; the rest (MTU, up, alias) can."""
+        """The properties that cannot be changed in place; MTU, up and alias can."""
         return self.name, self.index, self.kind, self.mac, self.parent, self.mode
 
 
@@ -48,7 +48,7 @@ class Address:
 class Route:
     destination: str  # CIDR
     table: int
-    index: int = 0  # 0: a prohibition, which has no device
+    index: int = 0  # 0: a `prohibit` route, which has no device
     gateway: str = ""
     source: str = ""
     protocol: int = names.PROTOCOL
@@ -72,7 +72,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A permanent neighbour, or with `mac` "" an address that the link answers ARP or ND for."""
+    """A permanent neighbour, or with `mac` "" a proxy entry: the link answers ARP or ND for it."""
 
     index: int
     address: str
@@ -88,7 +88,7 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """A member of one of our nftables sets, or of a map with `value`; both are addresses."""
+    """A member of one of our nftables sets, or with `value` of a map; both are addresses."""
 
     name: str
     key: str
@@ -97,12 +97,12 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """An nftables chain of our table in `family`. Of an observed one only `mark` is known."""
+    """An nftables chain of our table in `family`; an observed one has no text."""
 
     family: str  # "inet" or "netdev"
     name: str
-    mark: str  # digest of its text; every rule carries it in its comment
-    text: str = field(default="", compare=False)  # the nft commands that make it
+    mark: str  # digest of its rules, which every rule has in its comment
+    text: str = field(default="", compare=False)  # the nft commands that create it
 
 
 Item: TypeAlias = Link | Address | Route | Rule | Neighbour | Sysctl | Element | Chain
@@ -111,7 +111,7 @@ NOTHING: Final[State] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
+class PodPlan:
     """The node's part of one pod's datapath, and the part inside the pod's namespace."""
 
     node: State = NOTHING
@@ -128,23 +128,3 @@ class Verb(StrEnum):
 class Operation:
     verb: Verb
     item: Item
-
-
-def family_of(address: str) -> int:
-    """4 or 6, of an address or a CIDR."""
-    return 6 if ":" in address else 4
-
-
-def alone(address: str) -> str:
-    """The CIDR that holds this one address."""
-    return f"{address}/{full(family_of(address))}"
-
-
-def full(family: int) -> int:
-    """Bits of an address."""
-    return {4: 32, 6: 128}[family]
-
-
-def anywhere(family: int) -> str:
-    """The CIDR of a default route."""
-    return {4: "0.0.0.0/0", 6: "::/0"}[family]

@@ -1,24 +1,24 @@
-"""What should be in the kernel: for the node, for an ENI, for a pod. Everything else follows it."""
+"""Plan what should be in the kernel for the node and for a pod; `eni` plans the ENIs."""
 
 from openeni_crds import names
+from openeni_nodeagent.addresses import IPV4, family_of
 from openeni_nodeagent.datapath import ipvlan, veth
-from openeni_nodeagent.datapath.eni import eni_items, no_ipv6, slave_on_ipv6
+from openeni_nodeagent.datapath.eni import no_ipv6, slave_on_ipv6
 from openeni_nodeagent.datapath.filters import node_chains
+from openeni_nodeagent.datapath.local import LocalPod, gateway
 from openeni_nodeagent.datapath.model import (
     TABLE_MAIN,
+    PodPlan,
     Route,
     Rule,
-    Sides,
     State,
     Sysctl,
-    family_of,
 )
-from openeni_nodeagent.datapath.place import EniPlace, PodPlace, gateway
-from openeni_nodeagent.wiring import PodRoute
+from openeni_nodeagent.datapath_api import PodRoute
 
 
 def plan_node(families: frozenset[int]) -> State:
-    """What all ENIs share; `families` are those that the node's kernel speaks."""
+    """Return what all ENIs share; `families` are those that the node's kernel supports."""
     return frozenset(
         {
             Sysctl("net/ipv4/ip_forward", "1"),
@@ -38,35 +38,30 @@ def plan_node(families: frozenset[int]) -> State:
     )
 
 
-def plan_eni(eni: EniPlace) -> State:
-    """What stands on the node for an ENI before any pod uses it."""
-    return eni_items(eni)
-
-
-def plan_pod(pod: PodPlace) -> Sides:
-    """Both sides of one pod's datapath."""
-    sides = ipvlan.pod_sides(pod) if pod.eni.ipvlan else veth.pod_sides(pod)
-    return Sides(sides.node, sides.pod | _manners(pod))
+def plan_pod(pod: LocalPod) -> PodPlan:
+    """Return both parts of one pod's datapath: on the node and in the pod's namespace."""
+    planned = ipvlan.plan_pod(pod) if pod.eni.ipvlan else veth.plan_pod(pod)
+    return PodPlan(planned.node, planned.pod | _ipv6_sysctls(pod))
 
 
 def pod_routes(pod: State) -> tuple[PodRoute, ...]:
-    """The pod's routes for the CNI result, the widest last."""
+    """Return the pod's routes for the CNI result, the longest prefix first."""
     routes = [i for i in pod if isinstance(i, Route)]
     routes.sort(key=lambda r: (-int(r.destination.split("/")[1]), r.destination))
     return tuple(PodRoute(r.destination, r.gateway) for r in routes)
 
 
-def pod_gateways(pod: PodPlace) -> tuple[str, ...]:
-    """One a family; none in l3s and l3, where the default route needs none."""
+def pod_gateways(pod: LocalPod) -> tuple[str, ...]:
+    """Return one gateway for each family; none in l3s and l3, where the default route has none."""
     if pod.eni.ipvlan and not pod.eni.layer_2:
         return ()
     return tuple(dict.fromkeys(gateway(family_of(a)) for a in pod.facts.addresses))
 
 
-def _manners(pod: PodPlace) -> State:
-    """How the pod's link behaves on IPv6: silent, as a slave, or as the end of a pair."""
+def _ipv6_sysctls(pod: LocalPod) -> State:
+    """Return the IPv6 sysctls of the pod's link: disabled, or those of a slave or a veth end."""
     interface = pod.facts.interface
-    if all(family_of(a) == 4 for a in pod.facts.addresses):  # noqa: PLR2004
+    if all(family_of(a) == IPV4 for a in pod.facts.addresses):
         values = dict([no_ipv6(interface)])
     elif pod.eni.ipvlan:
         values = slave_on_ipv6(interface)

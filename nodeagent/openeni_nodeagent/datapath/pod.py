@@ -1,76 +1,77 @@
-"""One pod's datapath in the kernel: build it, compare it, clear it away."""
+"""Build, compare, repair and remove one pod's datapath in the kernel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from openeni_nodeagent.attachments.phases import Phases
-from openeni_nodeagent.datapath import ours
+from openeni_nodeagent.datapath import ownership
 from openeni_nodeagent.datapath.diff import diff
 from openeni_nodeagent.datapath.linux.kernel import (
     apply,
-    connected,
     execute,
-    links,
+    list_links,
     observe,
     observe_filters,
     observe_sysctls,
-    write,
+    open_netlink,
+    write_sysctls,
 )
-from openeni_nodeagent.datapath.linux.namespace import inside
+from openeni_nodeagent.datapath.linux.namespace import in_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
-from openeni_nodeagent.datapath.linux.rtnetlink import create
+from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link
+from openeni_nodeagent.datapath.local import LocalPod
 from openeni_nodeagent.datapath.model import IPVLAN, NOTHING, Link, Operation, State, Sysctl, Verb
-from openeni_nodeagent.datapath.place import PodPlace
 from openeni_nodeagent.datapath.plan import plan_pod
+from openeni_nodeagent.phases import Stopwatch
 
 
-def build(pod: PodPlace, namespace: int, phases: Phases) -> None:
-    """Make all of it where nothing of it is yet: the hot path of ADD, which looks at nothing.
+def build(pod: LocalPod, namespace: int, stopwatch: Stopwatch) -> None:
+    """Create everything, on the assumption that none of it exists: the hot path of ADD.
 
-    Raises KernelRefusedError where something is in the way: see `mend` and `stand_free`.
+    Nothing is observed first. Raises KernelRefusedError where the assumption is wrong: see `repair`
+    and `with_free_indexes`.
     """
-    with phases.phase("plan"):
-        sides = plan_pod(pod)
-        on_node, in_pod = diff(NOTHING, sides.node), diff(NOTHING, sides.pod)
-        births = [o for o in (*on_node, *in_pod) if _is_birth(o)]
-        creation = _creation([o.item for o in births if isinstance(o.item, Link)], namespace)
-    with connected() as netlink:
-        with phases.phase("node"):
-            # By itself: should it be refused, the rest would meet whatever has its index.
-            execute(netlink, [creation], births[:1])
-            apply([o for o in on_node if not _is_birth(o)], netlink)
-        _apply_inside(namespace, [o for o in in_pod if not _is_birth(o)], phases)
+    with stopwatch.phase("plan"):
+        planned = plan_pod(pod)
+        on_node, in_pod = diff(NOTHING, planned.node), diff(NOTHING, planned.pod)
+        creations = [o for o in (*on_node, *in_pod) if _creates_link(o)]
+        request = _encode_links([o.item for o in creations if isinstance(o.item, Link)], namespace)
+    with open_netlink() as netlink:
+        with stopwatch.phase("node"):
+            # Alone: were it refused in a batch, the rest would change the link that has its index.
+            execute(netlink, [request], creations[:1])
+            apply([o for o in on_node if not _creates_link(o)], netlink)
+        _apply_inside(namespace, [o for o in in_pod if not _creates_link(o)], stopwatch)
 
 
-def mend(pod: PodPlace, namespace: int, phases: Phases) -> bool:
-    """Complete what there is of it, links untouched; False where they are not as they should be."""
+def repair(pod: LocalPod, namespace: int, stopwatch: Stopwatch) -> bool:
+    """Restore all but links, and return True; False if a link is missing or wrong."""
     found = compare(pod, namespace)
-    if any(_is_birth(o) or _is_death(o) for o in found.operations):
+    if any(_creates_link(o) or _removes_link(o) for o in found.operations):
         return False
-    with connected() as netlink:
+    with open_netlink() as netlink:
         apply(found.on_node, netlink)
-    _apply_inside(namespace, found.in_pod, phases)
+    _apply_inside(namespace, found.in_pod, stopwatch)
     return True
 
 
-def clear(pod: PodPlace, namespace: int | None) -> None:
-    """Remove what there is of it, whole or in part; without a namespace, the node's part."""
+def clear(pod: LocalPod, namespace: int | None) -> None:
+    """Remove whatever exists of the pod; without a namespace, the node's part alone."""
     clear_node(pod.facts.addresses, pod.node_link)
     if namespace is not None and pod.eni.ipvlan:
-        inside(namespace, partial(_remove_slave, pod))
+        in_namespace(namespace, partial(_remove_slave, pod))
 
 
 def clear_node(addresses: tuple[str, ...], node_link: str) -> None:
-    """Remove the node's part; a veth's other end goes with it."""
-    with connected() as netlink:
+    """Remove the node's part; the kernel removes the pod's end of a veth pair with it."""
+    with open_netlink() as netlink:
         seen = observe(netlink) | observe_filters()
-        apply(diff(ours.of_pod(seen, addresses, node_link), NOTHING), netlink)
+        apply(diff(ownership.of_pod(seen, addresses, node_link), NOTHING), netlink)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What would have to be done on either side for the pod to be as planned."""
+    """Operations that would bring the pod to its plan, on the node and in its namespace."""
 
     on_node: tuple[Operation, ...]
     in_pod: tuple[Operation, ...]
@@ -80,76 +81,76 @@ class Comparison:
         return (*self.on_node, *self.in_pod)
 
 
-def compare(pod: PodPlace, namespace: int) -> Comparison:
-    """Look at both sides of the pod's datapath; nothing is changed."""
+def compare(pod: LocalPod, namespace: int) -> Comparison:
+    """Compare both parts of the pod's datapath with the plan; nothing is changed."""
     facts = pod.facts
-    with connected() as netlink:
+    with open_netlink() as netlink:
         seen = observe(netlink)
-    within = inside(namespace, _observe_inside)
-    place = replace(
+    seen_in_pod = in_namespace(namespace, _observe_pod)
+    local = replace(
         pod,
         node_index=_index(seen, pod.node_link, pod.node_index),
-        pod_index=_index(within, facts.interface, pod.pod_index),
+        pod_index=_index(seen_in_pod, facts.interface, pod.pod_index),
     )
-    sides = plan_pod(place)
-    on_node = ours.of_pod(seen | observe_filters(), facts.addresses, pod.node_link)
-    in_pod = ours.of_interface(within, facts.interface, facts.addresses)
-    in_pod |= inside(namespace, partial(observe_sysctls, sides.pod))
-    return Comparison(diff(on_node, sides.node), diff(in_pod, sides.pod))
+    planned = plan_pod(local)
+    on_node = ownership.of_pod(seen | observe_filters(), facts.addresses, pod.node_link)
+    in_pod = ownership.of_interface(seen_in_pod, facts.interface, facts.addresses)
+    in_pod |= in_namespace(namespace, partial(observe_sysctls, planned.pod))
+    return Comparison(diff(on_node, planned.node), diff(in_pod, planned.pod))
 
 
-def stand_free(pod: PodPlace, namespace: int) -> PodPlace:
-    """The same pod at indexes that no other link has."""
-    with connected() as netlink:
-        on_node = {link.index for link in links(netlink)}
-    in_pod = {i.index for i in inside(namespace, _observe_inside) if isinstance(i, Link)}
+def with_free_indexes(pod: LocalPod, namespace: int) -> LocalPod:
+    """Return the pod with interface indexes that no other link has."""
+    with open_netlink() as netlink:
+        on_node = {link.index for link in list_links(netlink)}
+    in_pod = {i.index for i in in_namespace(namespace, _observe_pod) if isinstance(i, Link)}
     return replace(
         pod,
-        node_index=_free(pod.node_index, on_node),
-        pod_index=_free(pod.pod_index, in_pod),
+        node_index=_next_free(pod.node_index, on_node),
+        pod_index=_next_free(pod.pod_index, in_pod),
     )
 
 
-def _creation(links: list[Link], namespace: int) -> bytes:
-    """Both ends of a pair, node's first, or the one slave: made where the pod is."""
+def _encode_links(links: list[Link], namespace: int) -> bytes:
+    """Encode the creation of a veth pair, node's end first, or of one slave, in the namespace."""
     node_link, *peer = links
-    return create(node_link, peer=peer[0] if peer else None, namespace=namespace)
+    return create_link(node_link, peer=peer[0] if peer else None, namespace=namespace)
 
 
-def _apply_inside(namespace: int, operations: Sequence[Operation], phases: Phases) -> None:
-    """Sysctls first: they are written in the namespace, all else on a socket from in there."""
+def _apply_inside(namespace: int, operations: Sequence[Operation], stopwatch: Stopwatch) -> None:
+    """Write sysctls in the namespace, then apply the rest on a socket that was opened there."""
     sysctls = [o for o in operations if isinstance(o.item, Sysctl)]
-    with phases.phase("namespace"):
-        within = inside(namespace, partial(_settle, sysctls))
-    with phases.phase("pod"), within:
-        apply([o for o in operations if not isinstance(o.item, Sysctl)], within)
+    with stopwatch.phase("namespace"):
+        seen_in_pod = in_namespace(namespace, partial(_prepare_namespace, sysctls))
+    with stopwatch.phase("pod"), seen_in_pod:
+        apply([o for o in operations if not isinstance(o.item, Sysctl)], seen_in_pod)
 
 
-def _is_birth(operation: Operation) -> bool:
+def _creates_link(operation: Operation) -> bool:
     return isinstance(operation.item, Link) and operation.verb is Verb.ADD
 
 
-def _is_death(operation: Operation) -> bool:
+def _removes_link(operation: Operation) -> bool:
     return isinstance(operation.item, Link) and operation.verb is Verb.REMOVE
 
 
-def _settle(sysctls: Sequence[Operation]) -> Netlink:
-    """In the namespace: write before the link is up, and open a socket that stays in here."""
-    write(sysctls)
+def _prepare_namespace(sysctls: Sequence[Operation]) -> Netlink:
+    """Write sysctls, before the link is up, and open a socket that stays in this namespace."""
+    write_sysctls(sysctls)
     return Netlink()
 
 
-def _observe_inside() -> State:
-    with connected() as netlink:
+def _observe_pod() -> State:
+    with open_netlink() as netlink:
         return observe(netlink)
 
 
-def _remove_slave(pod: PodPlace) -> None:
-    """In the namespace: only the slave of this ENI, whoever else made the interface."""
-    with connected() as netlink:
+def _remove_slave(pod: LocalPod) -> None:
+    """Remove the interface in this namespace if it is a slave of the pod's ENI."""
+    with open_netlink() as netlink:
         slaves = [
             link
-            for link in links(netlink)
+            for link in list_links(netlink)
             if (link.name, link.kind) == (pod.facts.interface, IPVLAN)
             and link.mac == pod.eni.facts.mac
         ]
@@ -160,7 +161,7 @@ def _index(state: State, name: str, otherwise: int) -> int:
     return next((i.index for i in state if isinstance(i, Link) and i.name == name), otherwise)
 
 
-def _free(index: int, taken: set[int]) -> int:
+def _next_free(index: int, taken: set[int]) -> int:
     while index in taken:
         index += 1
     return index

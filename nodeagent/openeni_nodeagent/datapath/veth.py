@@ -1,11 +1,13 @@
-"""The veth datapath: one pair a pod, routed by the node, ARP answered by proxy on the ENI.
+"""Plan the veth datapath: one pair for each pod, routed by the node, with proxy ARP on the ENI.
 
-The pod sees 169.254.1.1 (fe80::1) as its gateway, with the MAC of the node's end as a permanent
-neighbour. That MAC is the same everywhere and set at creation: systemd's MACAddressPolicy rewrites
-random ones afterwards, which leaves a pod with a stale neighbour.
+The pod's gateway is 169.254.1.1 (fe80::1), with the MAC of the node's end as a permanent neighbour.
+That MAC is the same for every pair and set at creation: systemd's MACAddressPolicy would replace a
+random one later, and leave the pod with a stale neighbour.
 """
 
 from openeni_crds import names
+from openeni_nodeagent.addresses import address_bits, default_cidr, family_of, host_cidr
+from openeni_nodeagent.datapath.local import LocalPod, gateway
 from openeni_nodeagent.datapath.model import (
     TABLE_MAIN,
     VETH,
@@ -13,21 +15,16 @@ from openeni_nodeagent.datapath.model import (
     Item,
     Link,
     Neighbour,
+    PodPlan,
     Route,
     Rule,
-    Sides,
-    alone,
-    anywhere,
-    family_of,
-    full,
 )
-from openeni_nodeagent.datapath.place import PodPlace, gateway
 
 
-def pod_sides(pod: PodPlace) -> Sides:
-    """Both ends of the pair, and what leads to them."""
+def plan_pod(pod: LocalPod) -> PodPlan:
+    """Return both ends of the pair, with their addresses, routes, rules and neighbours."""
     facts = pod.facts
-    node: set[Item] = {
+    node_items: set[Item] = {
         Link(
             pod.node_link,
             pod.node_index,
@@ -37,33 +34,33 @@ def pod_sides(pod: PodPlace) -> Sides:
             alias=names.LINK_ALIAS,
         )
     }
-    inside: set[Item] = {Link(facts.interface, pod.pod_index, VETH, pod.mac, facts.mtu)}
+    pod_items: set[Item] = {Link(facts.interface, pod.pod_index, VETH, pod.mac, facts.mtu)}
     for address in facts.addresses:
-        node |= _towards(pod, address)
-        inside |= _away(pod, address)
-    return Sides(frozenset(node), frozenset(inside))
+        node_items |= _node_items(pod, address)
+        pod_items |= _pod_items(pod, address)
+    return PodPlan(frozenset(node_items), frozenset(pod_items))
 
 
-def _towards(pod: PodPlace, address: str) -> set[Item]:
+def _node_items(pod: LocalPod, address: str) -> set[Item]:
     return {
         Route(
-            alone(address),
+            host_cidr(address),
             names.TABLE_PODS,
             pod.node_index,
             source=pod.node_address(family_of(address)),
         ),
-        Rule(family_of(address), names.RULE_FROM_POD, pod.eni.table, source=alone(address)),
+        Rule(family_of(address), names.RULE_FROM_POD, pod.eni.table, source=host_cidr(address)),
         Neighbour(pod.node_index, address, pod.mac),
         Neighbour(pod.eni.link.ifindex, address),
     }
 
 
-def _away(pod: PodPlace, address: str) -> set[Item]:
+def _pod_items(pod: LocalPod, address: str) -> set[Item]:
     family = family_of(address)
-    way_out = gateway(family)
+    via = gateway(family)
     return {
-        Address(pod.pod_index, address, full(family)),
-        Neighbour(pod.pod_index, way_out, names.VETH_MAC),
-        Route(alone(way_out), TABLE_MAIN, pod.pod_index),
-        Route(anywhere(family), TABLE_MAIN, pod.pod_index, way_out),
+        Address(pod.pod_index, address, address_bits(family)),
+        Neighbour(pod.pod_index, via, names.VETH_MAC),
+        Route(host_cidr(via), TABLE_MAIN, pod.pod_index),
+        Route(default_cidr(family), TABLE_MAIN, pod.pod_index, via),
     }

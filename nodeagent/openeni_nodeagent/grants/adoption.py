@@ -1,8 +1,8 @@
-"""Journal, kernel, PodIPs and pods must agree: what does not, and what follows from it. Pure.
+"""Find what differs between journal, kernel, PodIPs and pods, and what to do about it. Pure.
 
-Nothing is guessed: an address that the kernel carries is given back only when no pod of the node
-can be its owner, and only after two looks apart in time; a grant ends only when its pod and its
-namespace are both gone, twice.
+Nothing is guessed. An address in the kernel is removed only if no pod of the node can be its owner,
+and a grant ends only if its pod and its namespace are both gone; both must be seen twice, some time
+apart.
 """
 
 from collections.abc import Mapping
@@ -16,43 +16,43 @@ APART_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True)
-class World:
-    """What the four say. `kernel` maps addresses to devices."""
+class NodeObservation:
+    """The grants of the journal, with what kernel, API and file system show at the same time."""
 
     grants: tuple[Grant, ...]
-    kernel: frozenset[str]
-    unowned: frozenset[str]  # carried by the kernel since this process began, without a grant
+    kernel: frozenset[str]  # addresses that have a route to a pod
+    reserved: frozenset[str]  # in the kernel without a grant since this process started
     podips: tuple[PodIP, ...]
     pod_uids: frozenset[str]
-    pod_addresses: frozenset[str]  # what pods of this node show in their status
-    namespaces: Mapping[str, bool]  # netns path of a grant -> whether it is there
-    mtus: Mapping[str, int]  # ENI -> bytes, of its pods
+    pod_addresses: frozenset[str]  # in the status of this node's pods
+    namespaces: Mapping[str, bool]  # netns path of a grant -> True if it exists
+    mtus: Mapping[str, int]  # ENI -> bytes, for its pods
 
 
 @dataclass(frozen=True)
 class Adopt:
-    """The journal lost it, but PodIP and kernel agree: its pod holds it."""
+    """The journal has no grant, but PodIP and kernel agree on the owner."""
 
     grant: Grant
 
 
 @dataclass(frozen=True)
 class Reconnect:
-    """The pod is there, its datapath is not."""
+    """The pod's namespace exists, its datapath does not."""
 
     grant: Grant
 
 
 @dataclass(frozen=True)
 class End:
-    """Neither pod nor namespace is there: the DEL was lost with the runtime."""
+    """Neither the pod nor its namespace exists: the runtime never sent the DEL."""
 
     grant: Grant
 
 
 @dataclass(frozen=True)
 class Disown:
-    """The kernel carries it, and nobody on this node can be its owner."""
+    """The kernel has the address, and no pod on this node can be its owner."""
 
     address: str
 
@@ -60,19 +60,21 @@ class Disown:
 Finding: TypeAlias = Adopt | Reconnect | End | Disown
 
 
-def findings(world: World) -> tuple[Finding, ...]:
-    """Everything that does not agree, in a stable order."""
-    adopted = [_adopt(p, world) for p in world.podips if set(p.spec.addresses) & world.unowned]
-    claimed = {a for p in world.podips for a in p.spec.addresses} | world.pod_addresses
+def findings(observed: NodeObservation) -> tuple[Finding, ...]:
+    """Return everything that differs, in a stable order."""
+    adopted = [
+        _adopt(p, observed) for p in observed.podips if set(p.spec.addresses) & observed.reserved
+    ]
+    claimed = {a for p in observed.podips for a in p.spec.addresses} | observed.pod_addresses
     return (
         *(Adopt(grant) for grant in adopted),
-        *(Reconnect(g) for g in world.grants if _disconnected(g, world)),
-        *(End(g) for g in world.grants if _abandoned(g, world)),
-        *(Disown(a) for a in sorted((world.unowned & world.kernel) - claimed)),
+        *(Reconnect(g) for g in observed.grants if _disconnected(g, observed)),
+        *(End(g) for g in observed.grants if _abandoned(g, observed)),
+        *(Disown(a) for a in sorted((observed.reserved & observed.kernel) - claimed)),
     )
 
 
-def _adopt(podip: PodIP, world: World) -> Grant:
+def _adopt(podip: PodIP, observed: NodeObservation) -> Grant:
     holder = Holder(
         podip.spec.pod_uid, podip.spec.container_id, podip.status.pod_interface or "eth0"
     )
@@ -85,7 +87,7 @@ def _adopt(podip: PodIP, world: World) -> Grant:
         podip.spec.pool_name,
         podip.spec.addresses,
         podip.spec.datapath_mode,
-        world.mtus.get(podip.spec.eni_name, 1500),
+        observed.mtus.get(podip.spec.eni_name, 1500),
         at=0.0,
         rest=APART_SECONDS,
         connected=True,
@@ -94,17 +96,34 @@ def _adopt(podip: PodIP, world: World) -> Grant:
     )
 
 
-def _disconnected(grant: Grant, world: World) -> bool:
+def sentence(finding: Finding) -> str:
+    """Describe a finding for the log."""
+    match finding:
+        case Adopt(grant):
+            return f"{_pod(grant)} has a PodIP and a datapath but no grant"
+        case Reconnect(grant):
+            return f"{_pod(grant)} has a grant but no datapath"
+        case End(grant):
+            return f"{_pod(grant)} has a grant, but neither the pod nor its namespace exists"
+        case Disown(address):
+            return f"address {address} is in the kernel but has no owner on this node"
+
+
+def _pod(grant: Grant) -> str:
+    return f"pod {grant.namespace}/{grant.name} ({', '.join(grant.addresses)})"
+
+
+def _disconnected(grant: Grant, observed: NodeObservation) -> bool:
     return (
         grant.connected
-        and not set(grant.addresses) <= world.kernel
-        and world.namespaces.get(grant.netns, False)
+        and not set(grant.addresses) <= observed.kernel
+        and observed.namespaces.get(grant.netns, False)
     )
 
 
-def _abandoned(grant: Grant, world: World) -> bool:
+def _abandoned(grant: Grant, observed: NodeObservation) -> bool:
     return (
         bool(grant.netns)
-        and not world.namespaces.get(grant.netns, False)
-        and grant.holder.pod_uid not in world.pod_uids
+        and not observed.namespaces.get(grant.netns, False)
+        and grant.holder.pod_uid not in observed.pod_uids
     )

@@ -1,9 +1,9 @@
-"""What the agent must still know when it is started again on a node that kept running.
+"""The journal: what the agent must still know when it restarts on a running node.
 
-Append-only records on a tmpfs, one line each with a checksum. A reboot ends every pod, so the file
-may die with it and nothing is fsynced; where the folder outlives a boot after all, the boot's id
-in the first record tells, and an older boot's journal is dropped. Cool-downs are kept as
-CLOCK_BOOTTIME, which a restart of the agent and a jump of the wall clock leave alone.
+It holds append-only records on a tmpfs, one line with a checksum each. A reboot ends every pod, so
+the file may be lost then and nothing is fsynced. Should the folder survive a reboot, the boot ID in
+the first record shows it, and the journal of another boot is dropped. The ends of cool-downs are
+times of CLOCK_BOOTTIME, which a restart of the agent or a jump of the wall clock does not change.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from openeni_nodeagent.datapath_api import EniFacts, NodeFacts
 from openeni_nodeagent.grants.ledger import Grant
-from openeni_nodeagent.wiring import EniFacts, NodeFacts
 
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _COMPACT_ABOVE: Final = 512  # records; a node's whole state is some 300
@@ -30,13 +30,13 @@ class Boot(Struct, frozen=True, tag="boot"):
 
 
 class Granted(Struct, frozen=True, tag="granted"):
-    """A grant, before the kernel knows of it; and again when its datapath stands."""
+    """A grant, before the kernel is configured, and again when its datapath has been built."""
 
     grant: Grant
 
 
 class Freed(Struct, frozen=True, tag="freed"):
-    """The end of a grant, after the kernel has let go of it."""
+    """The end of a grant, after its datapath has been removed."""
 
     container_id: str
     interface: str
@@ -44,7 +44,7 @@ class Freed(Struct, frozen=True, tag="freed"):
 
 
 class Rested(Struct, frozen=True, tag="rested"):
-    """Cool-downs alone: what compaction leaves of Freed."""
+    """Cool-downs: what compaction keeps of Freed."""
 
     addresses: dict[str, float]
 
@@ -54,7 +54,7 @@ class NodeSeen(Struct, frozen=True, tag="node"):
 
 
 class EniSeen(Struct, frozen=True, tag="eni"):
-    """An ENI's facts, written before the first grant of it: a DEL needs them without the API."""
+    """An ENI's facts, before the first grant from it: a DEL needs them without the API server."""
 
     facts: EniFacts
 
@@ -63,23 +63,23 @@ class EniForgotten(Struct, frozen=True, tag="eni-gone"):
     name: str
 
 
-Record: TypeAlias = Boot | Granted | Freed | Rested | NodeSeen | EniSeen | EniForgotten
+JournalRecord: TypeAlias = Boot | Granted | Freed | Rested | NodeSeen | EniSeen | EniForgotten
 _encoder: Final = msgspec.json.Encoder()
-_decoder: Final = msgspec.json.Decoder(Record)
+_decoder: Final = msgspec.json.Decoder(JournalRecord)
 
 
 @dataclass
-class Remembered:
-    """The journal's sum."""
+class JournalState:
+    """The state that the records of a journal add up to."""
 
     boot_id: str = ""
     node: NodeFacts | None = None
     enis: dict[str, EniFacts] = field(default_factory=dict[str, EniFacts])
     grants: dict[tuple[str, str], Grant] = field(default_factory=dict[tuple[str, str], Grant])
     rested: dict[str, float] = field(default_factory=dict[str, float])
-    damaged: int = 0  # records in the middle that cannot be read: the kernel must be asked
+    damaged: int = 0  # unreadable records that are followed by a readable one
 
-    def take(self, record: Record) -> None:
+    def apply(self, record: JournalRecord) -> None:
         match record:
             case Boot(boot_id):
                 self.boot_id = boot_id
@@ -97,8 +97,8 @@ class Remembered:
             case EniForgotten(name):
                 self.enis.pop(name, None)
 
-    def records(self) -> tuple[Record, ...]:
-        """The shortest journal that sums up to this."""
+    def records(self) -> tuple[JournalRecord, ...]:
+        """Return the shortest journal with this state."""
         node = (NodeSeen(self.node),) if self.node else ()
         return (
             Boot(self.boot_id),
@@ -109,61 +109,61 @@ class Remembered:
         )
 
 
-def encode(record: Record) -> bytes:
-    """One line: checksum, space, JSON."""
+def encode(record: JournalRecord) -> bytes:
+    """Encode one line: checksum, space, JSON."""
     body = _encoder.encode(record)
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
-def decode(line: bytes) -> Record | None:
-    """Return the record of a whole line without its end, or None where it is damaged."""
+def decode(line: bytes) -> JournalRecord | None:
+    """Return the record of a line without its newline, or None if it is damaged."""
     checksum, _, body = line.partition(b" ")
     if checksum != b"%08x" % zlib.crc32(body):
         return None
     try:
-        record: Record = _decoder.decode(body)
+        record: JournalRecord = _decoder.decode(body)
     except msgspec.MsgspecError:
         return None
     return record
 
 
-def replay(content: bytes) -> Remembered:
-    """Sum up a journal's bytes.
+def replay(content: bytes) -> JournalState:
+    """Return the state that a journal's bytes add up to.
 
-    What cannot be read at the very end is a torn write and passed over; before that it is counted.
+    Unreadable bytes at the very end are a torn write and ignored; others are counted as damaged.
     """
-    known = Remembered()
+    state = JournalState()
     broken = 0
     for line in content.splitlines(keepends=True):
         record = decode(line[:-1]) if line.endswith(b"\n") else None
         if record is None:
             broken += 1
             continue
-        known.damaged += broken
+        state.damaged += broken
         broken = 0
-        known.take(record)
-    return known
+        state.apply(record)
+    return state
 
 
 class Journal:
-    """The file. Safe for several threads."""
+    """The journal's file. Safe for several threads."""
 
     def __init__(self, path: Path, boot_id: str) -> None:
-        """Read the file, or begin one. Raises OSError."""
+        """Read the file, or create it. Raises OSError."""
         self._path = path
         self._lock = threading.Lock()
         content = path.read_bytes() if path.exists() else b""
-        known = replay(content)
-        if known.boot_id != boot_id:
-            known = Remembered(boot_id=boot_id)
-        self.known = known
+        state = replay(content)
+        if state.boot_id != boot_id:
+            state = JournalState(boot_id=boot_id)
+        self.state = state
         self._file = -1
         self._size = 0
         self._records = 0
         self._rewrite()
 
-    def append(self, *records: Record) -> None:
-        """Write records in one piece. Raises OSError, and then none of them is in the file."""
+    def append(self, *records: JournalRecord) -> None:
+        """Append records in one write. After an OSError none of them is in the file."""
         line = b"".join(encode(record) for record in records)
         with self._lock:
             try:
@@ -175,10 +175,10 @@ class Journal:
             self._size += len(line)
             self._records += len(records)
             for record in records:
-                self.known.take(record)
+                self.state.apply(record)
 
     def compact(self) -> bool:
-        """Rewrite the file when it has grown long; off the path of any pod. Raises OSError."""
+        """Rewrite the file if it has grown long, outside any ADD or DEL. Raises OSError."""
         with self._lock:
             if self._records <= _COMPACT_ABOVE:
                 return False
@@ -192,7 +192,7 @@ class Journal:
                 self._file = -1
 
     def _rewrite(self) -> None:
-        records = self.known.records()
+        records = self.state.records()
         content = b"".join(encode(record) for record in records)
         fresh = self._path.with_name(self._path.name + ".new")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC

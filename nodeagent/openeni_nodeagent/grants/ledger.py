@@ -1,9 +1,9 @@
-"""Which address of this node belongs to whom: the rules of "one address, one owner".
+"""The ledger: the owner of each address on this node, under the rule "one address, one owner".
 
-Pure: what the API says goes in (`observe`), grants come out, the caller keeps the lock, the clock
-and the journal. Owners are pods and their containers; no rule looks an owner up by an address or a
-pod's name, so a late or repeated DEL of an old container can free nothing that a new one holds.
-All times are seconds of one clock that runs while the machine sleeps (CLOCK_BOOTTIME).
+Pure: what the API shows goes in (`observe`), candidates come out; the caller has the lock, the
+clock and the journal. Owners are containers of pods. No rule looks an owner up by an address or by
+a pod's name, so a late or repeated DEL of an old container cannot free what a new one has. All
+times are seconds of CLOCK_BOOTTIME, which runs while the machine sleeps.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from msgspec import Struct
+
+from openeni_nodeagent.addresses import family_of
 
 NEVER: Final = float("-inf")
 
@@ -24,7 +26,7 @@ class Holder(Struct, frozen=True):
 
 
 class Grant(Struct, frozen=True):
-    """One holder's addresses, one a family, all of one ENI."""
+    """One holder's addresses, one for each family, all of one ENI."""
 
     holder: Holder
     namespace: str  # of the pod, for its PodIP
@@ -35,17 +37,17 @@ class Grant(Struct, frozen=True):
     addresses: tuple[str, ...]
     mode: str  # Datapath.word
     mtu: int  # bytes, of the pod's interface
-    at: float  # when it was given
-    rest: float  # how long its addresses rest afterwards
-    assumed: bool = False  # the pod's pool was not known; a pool was assumed
-    connected: bool = False  # the datapath stands
+    at: float  # when it was made
+    rest: float  # cool-down of its addresses, in seconds
+    assumed: bool = False  # the pod's pool was unknown and assumed
+    connected: bool = False  # the datapath has been built
     host_interface: str = ""
     gateway: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class EniView:
-    """One ENI as the API shows it, as far as granting goes."""
+    """One ENI as the API shows it, as far as grants are concerned."""
 
     name: str
     pool: str
@@ -53,16 +55,16 @@ class EniView:
     families: frozenset[int]  # 4, 6: a pod gets one address of each
     addresses: tuple[str, ...]
     retiring: frozenset[str] = frozenset()
-    retired: frozenset[str] = frozenset()  # acknowledged before this process began
+    retired: frozenset[str] = frozenset()  # acknowledged before this process started
     deleting: bool = False
     mode: str = ""  # Datapath.word
     mtu: int = 0  # bytes, of its pods' interfaces
-    usable: bool = True  # its port is there and attached, and its link carries pods
+    usable: bool = True  # its port exists and is attached, and its link is ready
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What the operator is told about the addresses it wants back."""
+class RetireAnswers:
+    """The agent's answers about the addresses that the operator asks for."""
 
     generation: int
     retired: tuple[str, ...] = ()
@@ -70,8 +72,8 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Counts:
-    """In pods: with two families the scarcer one counts."""
+class AddressCounts:
+    """Counts of pods, not of addresses: with two families the scarcer one counts."""
 
     granted: int = 0
     cooling: int = 0
@@ -79,13 +81,11 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Candidate:
+    """Addresses of one ENI that may be granted."""
+
     eni: EniView
     addresses: tuple[str, ...]
-
-
-def family(address: str) -> int:
-    return 6 if ":" in address else 4
 
 
 class Ledger:
@@ -95,38 +95,39 @@ class Ledger:
         self._enis: dict[str, EniView] = {}
         self._grants: dict[tuple[str, str], Grant] = {}  # by container ID and interface
         self._owners: dict[str, tuple[str, str]] = {}
-        self._rested: dict[str, float] = {}  # address -> when it is, or was, rested
-        self._retired: dict[str, set[str]] = {}  # ENI -> given up, never granted again
-        self._reserved: set[str] = set()  # the kernel carries them, no grant is known
+        self._rested: dict[str, float] = {}  # address -> end of its cool-down
+        self._retired: dict[str, set[str]] = {}  # ENI -> acknowledged, never granted again
+        self._reserved: set[str] = set()  # in the kernel without a grant
 
     def observe(self, view: EniView, now: float) -> None:
-        """Take in what the API says of one ENI; the newest view replaces the older one.
+        """Replace the view of one ENI with a newer one.
 
-        What the operator wants back is given up at sight: an acknowledgement that an earlier
-        process sent may still be on its way. An address that has left the port is forgotten; comes
-        it back, it is a new one. What was acknowledged before this process began is taken from the
-        first view alone: later ones show what this process wrote, which may be behind what it
-        knows; and what has an owner by now was withdrawn before that word arrived.
+        Addresses the operator asks for are retired as soon as they appear in the view: an
+        acknowledgement from a previous process may still arrive. An address that has left the port
+        is forgotten; if it returns, it counts as a new address. Acknowledgements of a previous
+        process are read from the first view alone, because later ones show what this process
+        wrote, which may be older than what it knows. Those of addresses in use are ignored: the
+        operator had withdrawn its request before they arrived.
         """
         first = view.name not in self._enis
-        given_up = self._retired.setdefault(view.name, set())
+        retired = self._retired.setdefault(view.name, set())
         if first:
-            given_up |= {a for a in view.retired if not self._in_use(a)}
-        given_up &= set(view.addresses)
+            retired |= {a for a in view.retired if not self._in_use(a)}
+        retired &= set(view.addresses)
         self._enis[view.name] = view
         self.acknowledge(view.name, now)
 
     def forget(self, eni: str) -> None:
-        """The ENI is gone; grants that were made from it stay until they are freed."""
+        """Remove an ENI; grants from it stay until they are freed."""
         self._enis.pop(eni, None)
         self._retired.pop(eni, None)
 
     def knows(self, eni: str) -> bool:
         return eni in self._enis
 
-    def choose(self, pool: str, now: float) -> Chosen | None:
-        """Return the longest rested addresses of one ENI of the pool, or None."""
-        best: tuple[float, Chosen] | None = None
+    def choose(self, pool: str, now: float) -> Candidate | None:
+        """Return the longest rested addresses of one ENI of the pool; None if none is free."""
+        best: tuple[float, Candidate] | None = None
         for view in sorted(self._enis.values(), key=lambda v: v.name):
             if view.pool != pool or not view.usable or view.deleting:
                 continue
@@ -136,10 +137,10 @@ class Ledger:
         return best[1] if best else None
 
     def record(self, grant: Grant) -> None:
-        """Enter a grant, or a newer account of it.
+        """Enter a grant, or replace it with a newer version.
 
-        Raises ValueError where an address has another owner: two journals were mixed up, or
-        `choose` was passed over.
+        Raises ValueError if an address has another owner: two journals were mixed up, or the
+        addresses are not from `choose`.
         """
         key = (grant.holder.container_id, grant.holder.interface)
         for address in grant.addresses:
@@ -159,7 +160,7 @@ class Ledger:
         return tuple(self._grants.values())
 
     def free(self, container_id: str, interface: str, rested: float) -> Grant | None:
-        """End a grant; its addresses rest until `rested`. None where there is no such grant."""
+        """End a grant; its addresses cool down until `rested`. None if there is no such grant."""
         grant = self._grants.pop((container_id, interface), None)
         for address in grant.addresses if grant else ():
             self._owners.pop(address, None)
@@ -167,29 +168,29 @@ class Ledger:
         return grant
 
     def rest(self, addresses: Mapping[str, float]) -> None:
-        """Enter cool-downs that an earlier process began."""
+        """Enter cool-downs that a previous process started."""
         self._rested.update(addresses)
 
     def rested(self) -> dict[str, float]:
-        """When each address that ever had an owner is, or was, rested."""
+        """Return the end of the cool-down of each address that ever had an owner."""
         return dict(self._rested)
 
     def reserve(self, addresses: Iterable[str]) -> None:
-        """Grant none of these: the kernel carries them for somebody whom no grant names."""
+        """Reserve addresses that are in the kernel without a grant: they are not granted."""
         self._reserved = {a for a in addresses if a not in self._owners}
 
     def reserved(self) -> frozenset[str]:
         return frozenset(self._reserved)
 
-    def acknowledge(self, eni: str, now: float) -> Answers:
-        """Give up what the operator wants back, and say so.
+    def acknowledge(self, eni: str, now: float) -> RetireAnswers:
+        """Retire the addresses that the operator asks for, and return the answers.
 
-        What is granted is refused. What still cools down stays unanswered until it is rested,
-        since Neutron may give it to anybody at once; only an ENI that is being deleted does not
-        wait for that.
+        Granted addresses are refused. An address that is cooling down gets no answer until the
+        cool-down ends, because Neutron may assign a retired one at once; an ENI that is being
+        deleted does not wait for that.
         """
         view = self._enis[eni]
-        given_up = self._retired[eni]
+        retired = self._retired[eni]
         refused: list[str] = []
         for address in view.addresses:
             if not (view.deleting or address in view.retiring):
@@ -197,42 +198,42 @@ class Ledger:
             if self._in_use(address):
                 refused.append(address)
             elif view.deleting or self._is_rested(address, now):
-                given_up.add(address)
-        return Answers(view.generation, tuple(sorted(given_up)), tuple(refused))
+                retired.add(address)
+        return RetireAnswers(view.generation, tuple(sorted(retired)), tuple(refused))
 
-    def counts(self, eni: str, now: float) -> Counts:
+    def counts(self, eni: str, now: float) -> AddressCounts:
         view = self._enis[eni]
         per_family = [
-            self._count([a for a in view.addresses if family(a) == f], view, now)
+            self._count([a for a in view.addresses if family_of(a) == f], view, now)
             for f in view.families
-        ] or [Counts()]
-        return Counts(
+        ] or [AddressCounts()]
+        return AddressCounts(
             sum(1 for g in self._grants.values() if g.eni == eni),
             max(c.cooling for c in per_family),
             min(c.available for c in per_family),
         )
 
     def next_rested(self, now: float) -> float | None:
-        """When the next cool-down ends."""
+        """Return the end of the next cool-down; None if there is none."""
         return min((t for t in self._rested.values() if t > now), default=None)
 
-    def _pick(self, view: EniView, now: float) -> tuple[float, Chosen] | None:
+    def _pick(self, view: EniView, now: float) -> tuple[float, Candidate] | None:
         chosen: list[str] = []
         for wanted in sorted(view.families):
             free = [
-                a for a in view.addresses if family(a) == wanted and self._is_free(a, view, now)
+                a for a in view.addresses if family_of(a) == wanted and self._is_free(a, view, now)
             ]
             if not free:
                 return None
-            chosen.append(min(free, key=self._rank))
+            chosen.append(min(free, key=self._rested_at))
         if not chosen:
             return None
-        return max(self._rank(a) for a in chosen), Chosen(view, tuple(chosen))
+        return max(self._rested_at(a) for a in chosen), Candidate(view, tuple(chosen))
 
-    def _count(self, addresses: list[str], view: EniView, now: float) -> Counts:
+    def _count(self, addresses: list[str], view: EniView, now: float) -> AddressCounts:
         cooling = sum(1 for a in addresses if not self._in_use(a) and not self._is_rested(a, now))
         free = sum(1 for a in addresses if self._is_free(a, view, now))
-        return Counts(0, cooling, free if view.usable and not view.deleting else 0)
+        return AddressCounts(0, cooling, free if view.usable and not view.deleting else 0)
 
     def _is_free(self, address: str, view: EniView, now: float) -> bool:
         return not (
@@ -246,7 +247,7 @@ class Ledger:
         return address in self._owners or address in self._reserved
 
     def _is_rested(self, address: str, now: float) -> bool:
-        return self._rank(address) <= now
+        return self._rested_at(address) <= now
 
-    def _rank(self, address: str) -> float:
+    def _rested_at(self, address: str) -> float:
         return self._rested.get(address, NEVER)

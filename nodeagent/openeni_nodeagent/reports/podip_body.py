@@ -1,4 +1,4 @@
-"""The bodies of a PodIP, from a grant: pure."""
+"""Build the bodies of a PodIP from a grant. Pure."""
 
 from typing import Any
 
@@ -8,13 +8,14 @@ from openeni_crds import names
 from openeni_crds.conditions import Condition, Reason, Type, condition, merge
 from openeni_crds.meta import Json, encode
 from openeni_crds.podip import PodIP, PodIPSpec
-from openeni_nodeagent.grants.ledger import Grant, family
+from openeni_nodeagent.addresses import IPV4, IPV6, family_of
+from openeni_nodeagent.grants.ledger import Grant
 
 _ASSUMED = "the API server was away: the pod's ENIPool was assumed"
 
 
 def spec(grant: Grant, node: str) -> PodIPSpec:
-    by_family = {family(address): address for address in grant.addresses}
+    by_family = {family_of(address): address for address in grant.addresses}
     return PodIPSpec(
         pod_uid=grant.holder.pod_uid,
         node_name=node,
@@ -22,8 +23,8 @@ def spec(grant: Grant, node: str) -> PodIPSpec:
         eni_name=grant.eni,
         pool_name=grant.pool,
         datapath_mode=grant.mode,
-        address=by_family.get(4),
-        address_ipv6=by_family.get(6),
+        address=by_family.get(IPV4),
+        address_ipv6=by_family.get(IPV6),
     )
 
 
@@ -33,7 +34,7 @@ def same_grant(one: PodIPSpec, other: PodIPSpec) -> bool:
 
 
 def body(grant: Grant, node: str) -> Json:
-    """The whole object but its status: owned by its pod, ended only by the node's agent."""
+    """Return the object without its status: owned by its pod, with the agent's finalizer."""
     owner = {"apiVersion": "v1", "kind": "Pod", "name": grant.name, "uid": grant.holder.pod_uid}
     return {
         "apiVersion": names.API_VERSION,
@@ -51,7 +52,10 @@ def body(grant: Grant, node: str) -> Json:
 def conditions(
     grant: Grant, on_port: frozenset[str] | None, generation: int
 ) -> tuple[Condition, ...]:
-    """Without times. `on_port`: the addresses that ENI.status.port shows, None if it shows none."""
+    """Return the conditions without times.
+
+    `on_port` are the addresses of ENI.status.port, None if the ENI or its port is unknown.
+    """
     missing = [a for a in grant.addresses if on_port is not None and a not in on_port]
     assigned = on_port is not None and not missing
     text = _ASSUMED if grant.assumed else ""
@@ -84,8 +88,8 @@ def conditions(
 def status(
     podip: PodIP, grant: Grant, on_port: frozenset[str] | None, now: str
 ) -> tuple[Json, bool]:
-    """The agent's part of the status, and whether the object shows it already."""
-    said = merge(
+    """Return the body of the agent's part of the status, and True if the PodIP shows it already."""
+    merged = merge(
         podip.status.conditions,
         conditions(grant, on_port, podip.metadata.generation),
         now,
@@ -96,10 +100,10 @@ def status(
     }
     if grant.gateway:  # ipvlan l3s and l3 need none
         fields["gateway"] = grant.gateway[0]
-    mine = {c.type: c for c in podip.status.conditions}
+    shown_conditions = {c.type: c for c in podip.status.conditions}
     shown = (podip.status.host_interface, podip.status.pod_interface, podip.status.gateway)
     wanted = (grant.host_interface, grant.holder.interface, fields.get("gateway", ""))
-    same = all(mine.get(c.type) == c for c in said) and shown == wanted
+    same = all(shown_conditions.get(c.type) == c for c in merged) and shown == wanted
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.PODIPS.name,
@@ -108,5 +112,5 @@ def status(
             "namespace": podip.namespace,
             "uid": podip.metadata.uid,
         },
-        "status": {"conditions": [encode(c) for c in said], **fields},
+        "status": {"conditions": [encode(c) for c in merged], **fields},
     }, same

@@ -1,7 +1,7 @@
-"""What the operator wants of an OpenStack cloud, in our words.
+"""The cloud API that the operator uses, as a Protocol over plain values.
 
-One Protocol, implemented by openstacksdk and by the tests' cloud in memory; both pass the same
-contract suite. Every method raises a CloudError, has a timeout and repeats nothing by itself.
+Implemented on openstacksdk and, for tests, in memory; both pass the same contract suite. Every
+method raises CloudErrors, has a timeout and does not retry.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class FixedIP:
 
 @dataclass(frozen=True)
 class Port:
-    """A Neutron port. `device_id` is "" while it is attached to nothing."""
+    """A Neutron port. `device_id` is "" while it is not attached."""
 
     id: str
     name: str
@@ -36,7 +36,7 @@ class Port:
 
 @dataclass(frozen=True)
 class NewPort:
-    """A port to be made: `count` addresses in each subnet, all in one request."""
+    """A port to create, with `count` addresses in each subnet."""
 
     name: str
     network_id: str
@@ -53,10 +53,12 @@ class Subnet:
     network_id: str
     cidr: str
     ip_version: int
-    gateway: str = ""  # "" for none
+    gateway: str = ""  # "" if there is none
     dhcp: bool = False
-    slaac: bool = False  # addresses are made by the guests themselves
-    pools: tuple[tuple[str, str], ...] = field(default=())  # first and last address of each
+    slaac: bool = False  # guests derive addresses by themselves
+    pools: tuple[tuple[str, str], ...] = field(
+        default=()
+    )  # first and last address of each allocation pool
 
 
 @dataclass(frozen=True)
@@ -77,19 +79,11 @@ class Server:
     id: str
 
 
-@dataclass(frozen=True)
-class Quota:
-    """Of ports in the project; `limit` -1 is none."""
-
-    limit: int
-    used: int
-
-
 class Cloud(Protocol):
     """One project in one region."""
 
     def find_subnets(self, term: SubnetTerm) -> tuple[Subnet, ...]:
-        """Return the subnets that the term selects, by name and id; its zone is not looked at."""
+        """Return the subnets that the term selects, by name and ID; its zone is ignored."""
         ...
 
     def subnets_of(self, network_id: str) -> tuple[Subnet, ...]: ...
@@ -98,42 +92,48 @@ class Cloud(Protocol):
 
     def network(self, network_id: str) -> Network: ...
 
-    def port_quota(self) -> Quota: ...
+    def port_quota(self) -> int:
+        """Return how many ports the project may have; -1 is unlimited."""
+        ...
 
     def port(self, port_id: str) -> Port:
-        """Raise NotFoundError when Neutron says that there is none."""
+        """Raise ResourceNotFoundError if Neutron reports that there is none."""
         ...
 
     def ports_named(self, name: str) -> tuple[Port, ...]: ...
 
     def ports_on(self, network_id: str) -> tuple[Port, ...]:
-        """All that the project sees on the network."""
+        """Return the ports on the network that the project can see."""
         ...
 
     def create_port(self, wanted: NewPort) -> Port:
-        """All addresses or none. The answer's tags may be missing: Neutron can drop them.
+        """Create the port with all its addresses, or fail.
 
-        After OutcomeUnknownError the port may be there, now or in a while.
+        Neutron can drop the tags. After OutcomeUnknownError the port may exist, or may still
+        appear.
         """
         ...
 
     def tag_port(self, port_id: str, tags: tuple[str, ...]) -> None: ...
 
     def delete_port(self, port_id: str) -> None:
-        """A port that is not there is no error."""
+        """Delete the port, if it exists."""
         ...
 
     def server(self, server_id: str) -> Server:
-        """Raise NotFoundError when Nova says that there is none."""
+        """Raise ResourceNotFoundError if Nova reports that there is none."""
         ...
 
     def attach(self, server_id: str, port_id: str) -> None:
-        """After OutcomeUnknownError the port may become attached later: look at its device_id."""
+        """Attach the port.
+
+        After OutcomeUnknownError it may still become attached: see its device_id.
+        """
         ...
 
     def detach(self, server_id: str, port_id: str) -> None:
-        """Only begins it: the port's device_id tells when it is done.
+        """Start to detach the port; the detach is done once its device_id is empty.
 
-        A port that is not attached, and a server that is gone, are no errors.
+        Succeeds if the port is not attached or the server does not exist.
         """
         ...

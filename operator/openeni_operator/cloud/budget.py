@@ -1,46 +1,47 @@
-"""How many calls a cloud is asked to bear: a token bucket with a real bound on bursts.
+"""A token bucket that bounds the rate of calls to a cloud, bursts included.
 
-Kuryr's pools killed Neutron servers; openstacksdk's own rate limit lets unused time pile up without
-bound. Pure: the caller holds the lock and the clock.
+Kuryr's port pools overloaded Neutron servers, and openstacksdk's own rate limit lets unused time
+accumulate without bound. Pure: the caller holds the lock and the clock.
 """
 
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-SLOWEST: Final = 1 / 16  # of the full rate, after being told to slow down again and again
-RECOVERY: Final = 1.05  # each call that goes well brings this much of the rate back
+MIN_RATE_FACTOR: Final = 1 / 16  # after repeated throttling
+RECOVERY: Final = 1.05  # each successful call multiplies the rate by this, up to the full rate
 
 
-class Sort(Enum):
-    """What a call is, as far as budgets and errors go."""
+class CallType(Enum):
+    """The kind of a call; it selects the budget and decides what a missing response means."""
 
     READ = "read"
     WRITE = "write"
-    PLUG = "plug"  # attach, detach
+    ATTACH = "attach"  # Nova's attach and detach
 
 
 @dataclass
-class Bucket:
-    """`rate` tokens a second, never more than `burst` at once. Times in seconds."""
+class TokenBucket:
+    """`rate` tokens a second, never more than `burst` at once. Times are in seconds."""
 
     rate: float
     burst: float
     tokens: float = 0.0
-    share: float = 1.0  # of the rate, in force
-    filled: float | None = None
+    rate_factor: float = 1.0  # lowered by throttling
+    filled_at: float | None = None
 
-    def take(self, now: float) -> float:
-        """Take a token, owing it if need be; return how long to wait before using it."""
-        if self.filled is None:
-            self.tokens, self.filled = self.burst, now
-        grown = self.tokens + max(0.0, now - self.filled) * self.rate * self.share
-        self.tokens, self.filled = min(self.burst, grown) - 1, now
-        return max(0.0, -self.tokens / (self.rate * self.share))
+    def reserve(self, now: float) -> float:
+        """Take a token, in advance if there is none; return the seconds to wait before using it."""
+        if self.filled_at is None:
+            self.tokens, self.filled_at = self.burst, now
+        grown = self.tokens + max(0.0, now - self.filled_at) * self.rate * self.rate_factor
+        self.tokens, self.filled_at = min(self.burst, grown) - 1, now
+        return max(0.0, -self.tokens / (self.rate * self.rate_factor))
 
     def slow_down(self) -> None:
-        """The cloud asked us to: halve the rate."""
-        self.share = max(SLOWEST, self.share / 2)
+        """Halve the rate after the cloud has throttled a call."""
+        self.rate_factor = max(MIN_RATE_FACTOR, self.rate_factor / 2)
 
-    def went_well(self) -> None:
-        self.share = min(1.0, self.share * RECOVERY)
+    def speed_up(self) -> None:
+        """Recover part of the rate after a successful call."""
+        self.rate_factor = min(1.0, self.rate_factor * RECOVERY)

@@ -1,4 +1,4 @@
-"""Clouds by the name of their entry in the mounted clouds.yaml, made anew when the file changes."""
+"""Connections to clouds, by the name of their entry in the mounted clouds.yaml."""
 
 import threading
 from collections.abc import Callable
@@ -7,55 +7,58 @@ from pathlib import Path
 from typing import TypeAlias
 
 from openeni_operator.cloud.api import Cloud
-from openeni_operator.cloud.calls import Door
-from openeni_operator.cloud.errors import NotConfiguredError
+from openeni_operator.cloud.call_limiter import CallLimiter
+from openeni_operator.cloud.errors import CloudNotConfiguredError
 
-Version: TypeAlias = tuple[int, int, int]  # a mounted Secret changes by a symlink: another inode
-Connect: TypeAlias = Callable[[Path, str, Door], Cloud]
+# A mounted Secret changes by its symlink, which leads to another inode.
+FileVersion: TypeAlias = tuple[int, int, int]
+Connect: TypeAlias = Callable[[Path, str, CallLimiter], Cloud]
 
 
 @dataclass(frozen=True)
-class _Open:
-    version: Version
+class _Connection:
+    file_version: FileVersion
     cloud: Cloud
 
 
 class Clouds:
-    """Safe for threads. An old connection serves the calls that still hold it."""
+    """Thread-safe. A changed file leads to a new connection; calls in flight keep the old one."""
 
-    def __init__(self, file: Path, connect: Connect, door: Callable[[str], Door]) -> None:
+    def __init__(
+        self, file: Path, connect: Connect, new_limiter: Callable[[str], CallLimiter]
+    ) -> None:
         self._file = file
         self._connect = connect
-        self._make_door = door
+        self._new_limiter = new_limiter
         self._lock = threading.Lock()
-        self._doors: dict[str, tuple[Door, threading.Lock]] = {}
-        self._open: dict[str, _Open] = {}
+        self._limiters: dict[str, tuple[CallLimiter, threading.Lock]] = {}
+        self._connections: dict[str, _Connection] = {}
 
     def get(self, name: str) -> Cloud:
         """Return the cloud, logged in.
 
-        Raises a CloudError; NotConfiguredError as long as there is no file or no such entry.
+        Raises a CloudError; CloudNotConfiguredError if there is no file or no such entry.
         """
-        version = self._version()
-        door, connecting = self._door(name)
-        with connecting:
-            known = self._open.get(name)
-            if known is None or known.version != version:
-                known = _Open(version, self._connect(self._file, name, door))
-                self._open[name] = known
-            return known.cloud
+        version = self._file_version()
+        limiter, connect_lock = self._limiter(name)
+        with connect_lock:
+            connection = self._connections.get(name)
+            if connection is None or connection.file_version != version:
+                connection = _Connection(version, self._connect(self._file, name, limiter))
+                self._connections[name] = connection
+            return connection.cloud
 
-    def _version(self) -> Version:
+    def _file_version(self) -> FileVersion:
         try:
             found = self._file.stat()
         except OSError as error:
-            raise NotConfiguredError(
+            raise CloudNotConfiguredError(
                 f"{self._file}: {error.strerror}; put a clouds.yaml there (in the chart: a Secret)"
             ) from None
         return found.st_mtime_ns, found.st_ino, found.st_size
 
-    def _door(self, name: str) -> tuple[Door, threading.Lock]:
+    def _limiter(self, name: str) -> tuple[CallLimiter, threading.Lock]:
         with self._lock:
-            if name not in self._doors:
-                self._doors[name] = self._make_door(name), threading.Lock()
-            return self._doors[name]
+            if name not in self._limiters:
+                self._limiters[name] = self._new_limiter(name), threading.Lock()
+            return self._limiters[name]

@@ -1,56 +1,57 @@
-"""What can go wrong in a cloud, by what to do next.
+"""Cloud errors, classified by what to do next.
 
 CloudError
- x NotConfiguredError       no clouds.yaml, or no such entry: wait for the file
- x CredentialsInvalidError  Keystone refuses us: wait for other credentials
- x DeniedError              policy forbids it: wait for the cloud's administrator
- x UnreachableError         no answer to a question: ask again; it is no "not found"
- x OutcomeUnknownError      no answer to an order: look before anything else
- x ThrottledError           too many calls: wait as long as we were told
- x QuotaExceededError       wait for quota; releases go on
- x ExhaustedError           no address is left in the subnet: wait for addresses
- x NotFoundError            the cloud says it is not there
- x ConflictError            not in its present state: look again
- x InvalidError             the request can never succeed: wait for another spec
+ x CloudNotConfiguredError  no clouds.yaml, or no such entry: wait for the file
+ x CredentialsInvalidError  Keystone rejects the credentials: wait for other credentials
+ x DeniedError              policy forbids the call: wait for the cloud's administrator
+ x CloudUnreachableError    a read got no response: retry; this is not "not found"
+ x OutcomeUnknownError      a change got no response: read the resource before the next call
+ x ThrottledError           too many calls: wait as long as the cloud asks for
+ x QuotaExceededError       the quota is used up: wait; resources can still be released
+ x SubnetExhaustedError     the subnet has no free address: wait for addresses
+ x ResourceNotFoundError    the cloud reports that the resource does not exist
+ x ResourceConflictError    the resource's present state does not allow the call: read it again
+ x InvalidRequestError      the request can never succeed: wait for another spec
 
-Messages are for people: one line, no secret, nothing that changes from call to call.
+A message is one line for administrators. It holds no secret, and nothing that differs from call to
+call.
 """
 
 from typing import ClassVar
 
 from openeni_crds.conditions import Reason
 
-SOON = 5.0
-SLOW = 30.0  # seconds between looks at what only a person or the cloud can change
+RETRY_SOON = 5.0  # seconds
+RETRY_SLOWLY = 30.0  # seconds; for what only a person or the cloud can change
 
 
 class CloudError(Exception):
-    """Base of all; `after` is how many seconds to leave the cloud alone with this."""
+    """Base class. `retry_after` is how many seconds to wait before the next attempt."""
 
     reason: ClassVar[Reason]
-    after: float = SOON
+    retry_after: float = RETRY_SOON
 
     @property
     def message(self) -> str:
         return str(self)
 
 
-class NotConfiguredError(CloudError):
+class CloudNotConfiguredError(CloudError):
     reason = Reason.CLOUD_NOT_CONFIGURED
-    after = 10.0
+    retry_after = 10.0
 
 
 class CredentialsInvalidError(CloudError):
     reason = Reason.CREDENTIALS_INVALID
-    after = SLOW
+    retry_after = RETRY_SLOWLY
 
 
 class DeniedError(CloudError):
     reason = Reason.DENIED
-    after = SLOW
+    retry_after = RETRY_SLOWLY
 
 
-class UnreachableError(CloudError):
+class CloudUnreachableError(CloudError):
     reason = Reason.CLOUD_UNREACHABLE
 
 
@@ -63,28 +64,28 @@ class ThrottledError(CloudError):
 
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
-        self.after = retry_after
+        self.retry_after = retry_after
 
 
 class QuotaExceededError(CloudError):
     reason = Reason.QUOTA_EXCEEDED
-    after = SLOW
+    retry_after = RETRY_SLOWLY
 
 
-class ExhaustedError(CloudError):
+class SubnetExhaustedError(CloudError):
     reason = Reason.SUBNET_EXHAUSTED
-    after = SLOW
+    retry_after = RETRY_SLOWLY
 
 
-class NotFoundError(CloudError):
+class ResourceNotFoundError(CloudError):
     reason = Reason.NOT_FOUND
 
 
-class ConflictError(CloudError):
+class ResourceConflictError(CloudError):
     reason = Reason.CONFLICT
-    after = 10.0
+    retry_after = 10.0
 
 
-class InvalidError(CloudError):
+class InvalidRequestError(CloudError):
     reason = Reason.INVALID_SPEC
-    after = SLOW
+    retry_after = RETRY_SLOWLY

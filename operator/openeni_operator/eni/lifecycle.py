@@ -1,13 +1,13 @@
-"""What one ENI's port needs next: ordered rules over facts that are read anew each time.
+"""Decide the next step for an ENI's port: ordered rules over facts that are observed each time.
 
-Theory of operation. No phase is stored anywhere. `next_step` asks each rule in turn; the first that
-has something to say decides. The order is the meaning: first nothing is taken from under a pod,
-then what is too much goes, then what is missing is made, last what is on its way is waited for.
+No phase is stored anywhere. `next_step` asks each rule in turn, and the first that returns a step
+decides. Their order is the specification: first, nothing is taken from under a pod; then surplus
+ports are removed; then what is missing is created; last, what is in progress is waited for.
 
-Crashes and lost answers. The port's name holds the ENI's UID, so whoever comes back finds it by
-looking; a POST whose answer was lost is given `SETTLE` seconds to show its port before another is
-made, and should it show up later still, the second one is found under the same name and deleted
-while it is attached to nothing. Attaching and detaching are judged by the port's device_id alone.
+Crashes and lost responses. The port's name holds the ENI's UID, so that any later reconcile finds
+the port by its name. After a POST without a response, no other POST is made for
+`CREATE_SETTLE_TIME`; if the first port shows up later still, it has the same name and the surplus
+one is deleted before it is attached. Only the port's device_id tells whether it is attached.
 """
 
 from collections.abc import Callable
@@ -17,51 +17,50 @@ from typing import Final, TypeAlias
 from openeni_crds.conditions import Reason
 from openeni_operator.cloud.api import ACTIVE, Port
 
-SETTLE: Final = 30.0  # seconds in which a POST without an answer may still make its port
-PLUGGING: Final = 60.0  # Nova's own RPC time-out: until then an attach may still succeed
-UNPLUGGING: Final = 200.0  # libvirt tries 8 x 20 s to take a NIC from a guest
-SURE: Final = 10.0  # between two looks that must agree before a port is believed lost
-NODE_GRACE: Final = 60.0  # a Node object may be made anew within this
+# All in seconds.
+CREATE_SETTLE_TIME: Final = 30.0  # a POST without a response may create its port this late
+ATTACH_TIMEOUT: Final = 60.0  # Nova's RPC timeout: until then an attach may still succeed
+DETACH_TIMEOUT: Final = 200.0  # libvirt makes 8 attempts of 20 s to remove a NIC from a guest
+CONFIRM_INTERVAL: Final = 10.0  # between two observations that must agree that a port is gone
+ACTIVE_TIMEOUT: Final = 120.0  # a port that is not ACTIVE by then needs attention
 POLL: Final = 2.0
-SLOW_POLL: Final = 30.0  # what an event will tell; in case it got lost
-ACTIVATION: Final = 120.0  # a port that is not ACTIVE by then needs a person
+SLOW_POLL: Final = 30.0  # where a watch event is expected; in case it is lost
 
 
 @dataclass(frozen=True)
-class Ages:
-    """Seconds since things happened that only this process saw; None: not, as far as it knows."""
+class Elapsed:
+    """Seconds since events that only this process saw; None if there was none."""
 
-    create_unknown: float | None = None  # a POST without an answer
-    attach_asked: float | None = None
-    detach_asked: float | None = None
-    detaching: str = ""  # id of the port that was asked to be detached
+    create_unknown: float | None = None  # a POST without a response
+    attach_requested: float | None = None
+    detach_requested: float | None = None
+    detaching_port: str = ""  # ID of the port of the last detach request
     port_missing: float | None = None
-    node_gone: float | None = None
 
 
 @dataclass(frozen=True)
 class Facts:
-    """One ENI as the API server, Neutron and its agent show it at one instant."""
+    """An ENI as the API server, Neutron, Nova and the agent report it."""
 
     server_id: str
     tags: frozenset[str]
     deleting: bool = False
-    ports: tuple[Port, ...] = ()  # all of the ENI's name
-    recorded: str = ""  # id of the port in the status
-    prepared: bool = False  # the agent keeps the guest's own hands off the NIC
+    ports: tuple[Port, ...] = ()  # every port with the ENI's port name
+    recorded_port: str = ""  # ID of the port in ENI.status
+    guest_prepared: bool = False  # the agent keeps the guest's own network tools off the NIC
     in_use: bool = True  # the agent may still use the NIC or grant addresses
-    linked: bool = False  # the agent has the NIC
-    server_gone: bool = False  # Nova says so
-    ages: Ages = Ages()
+    link_ready: bool = False  # the agent has found the NIC
+    server_gone: bool = False  # Nova reports that the server does not exist
+    elapsed: Elapsed = Elapsed()
 
     @property
     def port(self) -> Port | None:
-        """The one that is kept, should there be several."""
+        """The port to keep, if there are several."""
         return min(self.ports, key=self._rank, default=None)
 
     def _rank(self, port: Port) -> tuple[bool, bool, str, str]:
         return (
-            port.id != self.recorded,
+            port.id != self.recorded_port,
             port.device_id != self.server_id,
             port.created_at,
             port.id,
@@ -84,23 +83,23 @@ class DeletePort:
 
 
 @dataclass(frozen=True)
-class Attach:
+class AttachPort:
     port: str
 
 
 @dataclass(frozen=True)
-class Detach:
+class DetachPort:
     port: str
 
 
 @dataclass(frozen=True)
-class Forget:
-    """The recorded port is lost: clear the record, so that another is made."""
+class ForgetPort:
+    """The recorded port is lost: clear it in the status, so that another is created."""
 
 
 @dataclass(frozen=True)
-class Pause:
-    """Nothing to do but to look again after so many seconds."""
+class Wait:
+    """Observe again after so many seconds."""
 
     reason: Reason
     message: str
@@ -113,123 +112,131 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class Gone:
-    """The cloud has nothing of this ENI: its finalizer may go."""
+class RemoveFinalizer:
+    """The cloud holds nothing of this ENI any more."""
 
 
 Step: TypeAlias = (
-    CreatePort | TagPort | DeletePort | Attach | Detach | Forget | Pause | Ready | Gone
+    CreatePort
+    | TagPort
+    | DeletePort
+    | AttachPort
+    | DetachPort
+    | ForgetPort
+    | Wait
+    | Ready
+    | RemoveFinalizer
 )
 Rule: TypeAlias = Callable[[Facts], Step | None]
 
 
-def wait_for_lost_answer(facts: Facts) -> Step | None:
-    """A POST without an answer: its port may still appear."""
-    unknown = facts.ages.create_unknown
-    if facts.ports or unknown is None or unknown >= SETTLE:
+def wait_for_create_outcome(facts: Facts) -> Step | None:
+    """Wait while the port of a POST without a response may still appear."""
+    unknown = facts.elapsed.create_unknown
+    if facts.ports or unknown is None or unknown >= CREATE_SETTLE_TIME:
         return None
-    return Pause(
+    return Wait(
         Reason.OUTCOME_UNKNOWN,
-        "the cloud did not answer the creation of the port; looking whether it was made",
+        "the cloud did not respond to the creation of the port; checking whether it exists",
         POLL,
     )
 
 
-def finish(facts: Facts) -> Step | None:
-    return Gone() if facts.deleting and not facts.ports else None
+def finish_deletion(facts: Facts) -> Step | None:
+    return RemoveFinalizer() if facts.deleting and not facts.ports else None
 
 
-def mark(facts: Facts) -> Step | None:
-    """Neutron can drop tags at creation, and nothing is deleted without its marks."""
-    bare = next((p for p in facts.ports if not facts.tags <= p.tags), None)
-    return TagPort(bare.id) if bare else None
+def restore_tags(facts: Facts) -> Step | None:
+    """Neutron can drop tags at creation, and a port without its tags is never deleted."""
+    untagged = next((p for p in facts.ports if not facts.tags <= p.tags), None)
+    return TagPort(untagged.id) if untagged else None
 
 
-def drop_doubles(facts: Facts) -> Step | None:
-    """Of several ports of one name one stays; no agent was ever told of the others."""
-    spare = next((p for p in facts.ports if p is not facts.port), None)
-    if spare is None:
+def remove_duplicates(facts: Facts) -> Step | None:
+    """Keep one of several ports with the same name; the agent knows of no other."""
+    duplicate = next((p for p in facts.ports if p is not facts.port), None)
+    if duplicate is None:
         return None
-    return _off(spare, facts) or DeletePort(spare.id)
+    return _detach(duplicate, facts) or DeletePort(duplicate.id)
 
 
-def wait_for_pods(facts: Facts) -> Step | None:
-    """Nothing is taken from under a pod: the agent gives up every address first."""
+def wait_for_agent_to_release(facts: Facts) -> Step | None:
+    """Take nothing from under a pod: the agent gives up every address first."""
     if not facts.deleting or not facts.in_use:
         return None
-    return Pause(
+    return Wait(
         Reason.DELETING,
-        "waiting for the node's agent to give up every address; pods may still hold some",
+        "waiting for the node's agent to give up every address; pods may still use some",
         SLOW_POLL,
     )
 
 
-def unplug(facts: Facts) -> Step | None:
-    return _off(facts.port, facts) if facts.deleting and facts.port is not None else None
+def detach_for_deletion(facts: Facts) -> Step | None:
+    return _detach(facts.port, facts) if facts.deleting and facts.port is not None else None
 
 
-def drop(facts: Facts) -> Step | None:
+def delete_port(facts: Facts) -> Step | None:
     port = facts.port
     return DeletePort(port.id) if facts.deleting and port is not None else None
 
 
-def notice_loss(facts: Facts) -> Step | None:
-    """Neutron has said twice, some time apart, that the recorded port is not there."""
-    if facts.ports or not facts.recorded:
+def detect_loss(facts: Facts) -> Step | None:
+    """Forget the recorded port once Neutron has twice, some time apart, not shown it."""
+    if facts.ports or not facts.recorded_port:
         return None
-    missing = facts.ages.port_missing or 0.0
-    if missing >= SURE:
-        return Forget()
-    return Pause(Reason.PORT_LOST, "Neutron does not know the port any more; looking again", POLL)
+    missing = facts.elapsed.port_missing or 0.0
+    if missing >= CONFIRM_INTERVAL:
+        return ForgetPort()
+    return Wait(Reason.PORT_LOST, "Neutron no longer shows the port; checking again", POLL)
 
 
-def create(facts: Facts) -> Step | None:
+def create_port(facts: Facts) -> Step | None:
     return None if facts.ports else CreatePort()
 
 
-def plug(facts: Facts) -> Step | None:
+def attach_port(facts: Facts) -> Step | None:
     port = facts.port
     if port is None or port.device_id:
         return None
-    asked = facts.ages.attach_asked
-    if asked is not None and asked < PLUGGING:
-        return Pause(
+    requested = facts.elapsed.attach_requested
+    if requested is not None and requested < ATTACH_TIMEOUT:
+        return Wait(
             Reason.ATTACH_UNKNOWN,
-            "Nova did not say whether the port was attached; looking at the port",
+            "Nova did not report whether it attached the port; checking the port",
             POLL,
         )
-    if not facts.prepared:
-        return Pause(
+    if not facts.guest_prepared:
+        return Wait(
             Reason.WAITING_FOR_AGENT,
             "waiting for the node's agent to keep the guest's own network tools off the NIC",
             SLOW_POLL,
         )
-    return Attach(port.id)
+    return AttachPort(port.id)
 
 
-def refuse_foreign_server(facts: Facts) -> Step | None:
+def reject_foreign_server(facts: Facts) -> Step | None:
     port = facts.port
-    return None if port is None or port.device_id == facts.server_id else _foreign(port)
+    return None if port is None or port.device_id == facts.server_id else _wait_foreign(port)
 
 
-def become_active(facts: Facts) -> Step | None:
+def wait_until_active(facts: Facts) -> Step | None:
     port = facts.port
     if port is None or port.status == ACTIVE:
         return None
-    asked = facts.ages.attach_asked
-    if asked is not None and asked < ACTIVATION:
-        return Pause(Reason.WAITING_FOR_ATTACH, "the port is attached but not yet ACTIVE", POLL)
-    return Pause(
+    requested = facts.elapsed.attach_requested
+    if requested is not None and requested < ACTIVE_TIMEOUT:
+        return Wait(Reason.WAITING_FOR_ATTACH, "the port is attached but not yet ACTIVE", POLL)
+    return Wait(
         Reason.PORT_NOT_ACTIVE,
-        f"the port is attached but {port.status}: see Neutron's agent on the server's host",
+        f"the port is attached but {port.status}: check Neutron's agent on the server's host",
         SLOW_POLL,
     )
 
 
-def link(facts: Facts) -> Step | None:
-    if facts.linked:
+def wait_for_link(facts: Facts) -> Step | None:
+    if facts.link_ready:
         return None
-    return Pause(
+    return Wait(
         Reason.WAITING_FOR_NIC,
         "waiting for the node's agent to find the NIC by its MAC address",
         SLOW_POLL,
@@ -237,43 +244,45 @@ def link(facts: Facts) -> Step | None:
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    wait_for_lost_answer,
-    finish,
-    mark,
-    drop_doubles,
-    wait_for_pods,
-    unplug,
-    drop,
-    notice_loss,
-    create,
-    plug,
-    refuse_foreign_server,
-    become_active,
-    link,
+    wait_for_create_outcome,
+    finish_deletion,
+    restore_tags,
+    remove_duplicates,
+    wait_for_agent_to_release,
+    detach_for_deletion,
+    delete_port,
+    detect_loss,
+    create_port,
+    attach_port,
+    reject_foreign_server,
+    wait_until_active,
+    wait_for_link,
 )
 
 
 def next_step(facts: Facts) -> Step:
-    """Return the first rule's step, or Ready where none has anything to say."""
+    """Return the step of the first rule that has one, else Ready."""
     return next((step for rule in RULES if (step := rule(facts)) is not None), Ready())
 
 
-def _off(port: Port, facts: Facts) -> Step | None:
-    """What takes the port off its server; None when it is off."""
-    asked = facts.ages.detach_asked if facts.ages.detaching == port.id else None
-    if not port.device_id or (facts.server_gone and asked is not None and asked >= SURE):
+def _detach(port: Port, facts: Facts) -> Step | None:
+    """Return the step that detaches the port; None if it counts as detached."""
+    elapsed = facts.elapsed
+    requested = elapsed.detach_requested if elapsed.detaching_port == port.id else None
+    confirmed = requested is not None and requested >= CONFIRM_INTERVAL
+    if not port.device_id or (facts.server_gone and confirmed):
         return None
     if port.device_id != facts.server_id:
-        return _foreign(port)
-    if asked is None or asked >= UNPLUGGING:
-        return Detach(port.id)
-    return Pause(Reason.DELETING, "waiting for Nova to detach the port", POLL)
+        return _wait_foreign(port)
+    if requested is None or requested >= DETACH_TIMEOUT:
+        return DetachPort(port.id)
+    return Wait(Reason.DELETING, "waiting for Nova to detach the port", POLL)
 
 
-def _foreign(port: Port) -> Pause:
-    return Pause(
+def _wait_foreign(port: Port) -> Wait:
+    return Wait(
         Reason.CONFLICT,
-        f"the port is attached to server {port.device_id}, not to this node's: "
+        f"the port is attached to server {port.device_id}, not to the node's server: "
         "detach it there, or delete this ENI once that server is gone",
         SLOW_POLL,
     )

@@ -1,104 +1,107 @@
-"""What is true of one ENI right now, read in as few calls as it takes."""
+"""Observe an ENI: its port in Neutron, its server, its node; in as few calls as possible."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from openeni_crds.conditions import Type, is_true
 from openeni_crds.eni import ENI, PortStatus, PortSubnet
 from openeni_crds.names import NODES, port_name, port_tags
-from openeni_kube.store import NotFoundError as NoObjectError
-from openeni_kube.store import Store
+from openeni_kube.store import NotFoundError, Store
+from openeni_operator.cause import Cause
 from openeni_operator.cloud import errors
 from openeni_operator.cloud.api import Cloud, Port
-from openeni_operator.cluster import node_of
-from openeni_operator.eni.lifecycle import NODE_GRACE, Facts
-from openeni_operator.eni.memory import Memory
-from openeni_operator.eni.status import Seen, Segment, Trouble, in_use, port_status
-from openeni_operator.mirror import Mirror
-from openeni_operator.ports import PortLists
+from openeni_operator.cluster_state import ClusterState
+from openeni_operator.core_objects import parse_node
+from openeni_operator.eni.lifecycle import Facts
+from openeni_operator.eni.status import NetworkFacts, ObservedPort, in_use, port_status
+from openeni_operator.eni.tracker import PortTracker
+from openeni_operator.port_cache import PortCache
+
+NODE_GRACE_PERIOD: Final = 60.0  # seconds; a deleted Node may be created again within this time
 
 
 @dataclass(frozen=True)
-class World:
-    """What a reconcile works with; made once in `__main__`."""
+class ENIDependencies:
+    """Clients and caches of the ENI controller."""
 
-    mirror: Mirror
+    state: ClusterState
     store: Store
     cloud: Callable[[str], Cloud]
     cluster_id: str
-    ports: PortLists
+    ports: PortCache
     clock: Callable[[], float]  # monotonic seconds
     now: Callable[[], str]  # RFC 3339, UTC, whole seconds
-    lost: Callable[[str], None]  # told the node whose pods may have lost addresses
+    port_lost: Callable[[str], None]  # called with the node whose pods may have lost addresses
 
 
 @dataclass(frozen=True)
-class Sight:
-    """The facts, and the port as the status is to describe it."""
+class Observation:
+    """The facts, and the port as ENI.status describes it."""
 
     facts: Facts
     port: PortStatus | None
-    unfit: Trouble | None = None  # Neutron's port is not what was asked for
+    mismatch: Cause | None = None  # Neutron's port is not what was requested
 
     @property
-    def seen(self) -> Seen:
-        return Seen(self.facts.port, self.port)
+    def observed_port(self) -> ObservedPort:
+        return ObservedPort(self.facts.port, self.port)
 
 
-def observe(world: World, cloud: Cloud, eni: ENI, memory: Memory) -> Sight:
-    """Look at Neutron, and at Nova and the API server where it matters.
+def observe(deps: ENIDependencies, cloud: Cloud, eni: ENI, tracker: PortTracker) -> Observation:
+    """Query Neutron, and Nova and the API server where it matters; update the tracker.
 
-    Raises CloudError and StoreError: no answer is no fact.
+    Raises CloudError and StoreError: an error is not evidence of absence.
     """
-    now = world.clock()
-    tags = frozenset(port_tags(world.cluster_id, eni.metadata.uid))
+    now = deps.clock()
+    tags = frozenset(port_tags(deps.cluster_id, eni.metadata.uid))
     facts = Facts(
         server_id=eni.spec.server_id,
         tags=tags,
         deleting=eni.metadata.deleting,
-        ports=_look(world, cloud, eni),
-        recorded=eni.status.port.id if eni.status.port else "",
-        prepared=is_true(eni.status.conditions, Type.GUEST_PREPARED),
-        linked=is_true(eni.status.conditions, Type.LINK_READY),
+        ports=_find_ports(deps, cloud, eni),
+        recorded_port=eni.status.port.id if eni.status.port else "",
+        guest_prepared=is_true(eni.status.conditions, Type.GUEST_PREPARED),
+        link_ready=is_true(eni.status.conditions, Type.LINK_READY),
     )
-    gone = _node_is_gone(world, eni)
-    memory.notice(now, facts, node_gone=gone)
-    ages = memory.ages(now)
-    server_gone = gone and facts.deleting and _server_is_gone(cloud, eni)
-    no_agent = server_gone or (ages.node_gone is not None and ages.node_gone >= NODE_GRACE)
+    node_missing = _is_node_missing(deps, eni)
+    tracker.update(now, facts, node_missing=node_missing)
+    server_gone = node_missing and facts.deleting and _is_server_gone(cloud, eni)
+    missing_since = tracker.node_missing
+    node_gone = missing_since is not None and now - missing_since >= NODE_GRACE_PERIOD
     facts = replace(
         facts,
-        in_use=not no_agent and in_use(eni, facts.port),
+        in_use=not (server_gone or node_gone) and in_use(eni, facts.port),
         server_gone=server_gone,
-        ages=ages,
+        elapsed=tracker.elapsed(now),
     )
     if facts.port is None:
-        return Sight(facts, eni.status.port)
-    described = port_status(facts.port, eni.status.port, _segment(cloud, eni, facts.port))
-    if isinstance(described, Trouble):
-        return Sight(facts, eni.status.port, None if facts.deleting else described)
-    return Sight(facts, described)
+        return Observation(facts, eni.status.port)
+    described = port_status(facts.port, eni.status.port, _network_facts(cloud, eni, facts.port))
+    if isinstance(described, Cause):
+        return Observation(facts, eni.status.port, None if facts.deleting else described)
+    return Observation(facts, described)
 
 
-def _look(world: World, cloud: Cloud, eni: ENI) -> tuple[Port, ...]:
-    """Return all ports of this ENI; from the network's list if nothing is on its way."""
-    name = port_name(world.cluster_id, eni.metadata.uid)
+def _find_ports(deps: ENIDependencies, cloud: Cloud, eni: ENI) -> tuple[Port, ...]:
+    """Return all ports of this ENI; use the cached list while nothing is in progress."""
+    name = port_name(deps.cluster_id, eni.metadata.uid)
     recorded = eni.status.port
     if recorded and not eni.metadata.deleting and is_true(eni.status.conditions, Type.READY):
-        listed = world.ports.of(eni.spec.cloud, cloud, eni.spec.network_id)
-        own = tuple(p for p in listed if p.name == name)
-        if len(own) == 1 and _as_it_was(own[0], recorded, eni.spec.server_id):
+        cached = deps.ports.ports_on(eni.spec.cloud, cloud, eni.spec.network_id)
+        own = tuple(p for p in cached if p.name == name)
+        if len(own) == 1 and _is_unchanged(own[0], recorded, eni.spec.server_id):
             return own
     named = cloud.ports_named(name)
     if named or recorded is None:
         return named
     try:
-        return (cloud.port(recorded.id),)  # somebody may have given it another name
-    except errors.NotFoundError:
+        return (cloud.port(recorded.id),)  # it may have been renamed
+    except errors.ResourceNotFoundError:
         return ()
 
 
-def _as_it_was(port: Port, recorded: PortStatus, server_id: str) -> bool:
+def _is_unchanged(port: Port, recorded: PortStatus, server_id: str) -> bool:
     return (
         port.id == recorded.id
         and port.revision >= recorded.revision
@@ -106,37 +109,37 @@ def _as_it_was(port: Port, recorded: PortStatus, server_id: str) -> bool:
     )
 
 
-def _node_is_gone(world: World, eni: ENI) -> bool:
-    """Whether the ENI's server is no node any more; the mirror alone is not believed."""
-    known = world.mirror.node(eni.spec.node_name)
-    if known is not None and not known.is_other_than(eni.spec.server_id):
+def _is_node_missing(deps: ENIDependencies, eni: ENI) -> bool:
+    """Return True if no Node has the ENI's server; confirm with a GET, the cache may be stale."""
+    cached = deps.state.node(eni.spec.node_name)
+    if cached is not None and not cached.is_other_server(eni.spec.server_id):
         return False
     try:
-        found = node_of(world.store.get(NODES, eni.spec.node_name))
-    except NoObjectError:
+        node = parse_node(deps.store.get(NODES, eni.spec.node_name))
+    except NotFoundError:
         return True
-    return found.is_other_than(eni.spec.server_id)
+    return node.is_other_server(eni.spec.server_id)
 
 
-def _server_is_gone(cloud: Cloud, eni: ENI) -> bool:
+def _is_server_gone(cloud: Cloud, eni: ENI) -> bool:
     try:
         cloud.server(eni.spec.server_id)
-    except errors.NotFoundError:
+    except errors.ResourceNotFoundError:
         return True
     return False
 
 
-def _segment(cloud: Cloud, eni: ENI, port: Port) -> Segment:
-    """What is known already, else what Neutron says: cidr, gateway and MTU hardly ever change."""
-    before = eni.status.port
-    if before is not None and before.id == port.id:
-        return Segment(before.mtu, before.subnets)
+def _network_facts(cloud: Cloud, eni: ENI, port: Port) -> NetworkFacts:
+    """Return the recorded MTU and subnets, which rarely change; ask Neutron for a new port."""
+    recorded = eni.status.port
+    if recorded is not None and recorded.id == port.id:
+        return NetworkFacts(recorded.mtu, recorded.subnets)
     known = {s.id: s for s in cloud.subnets_of(eni.spec.network_id)}
     missing = [s for s in eni.spec.subnet_ids if s not in known]
     if missing:
-        raise errors.NotFoundError(
-            f"the network has no subnet {missing[0]} any more; delete this ENI"
+        raise errors.ResourceNotFoundError(
+            f"subnet {missing[0]} no longer exists on the network; delete this ENI"
         )
     chosen = (known[s] for s in eni.spec.subnet_ids)
     mtu = cloud.network(eni.spec.network_id).mtu
-    return Segment(mtu, tuple(PortSubnet(s.id, s.cidr, s.gateway) for s in chosen))
+    return NetworkFacts(mtu, tuple(PortSubnet(s.id, s.cidr, s.gateway) for s in chosen))

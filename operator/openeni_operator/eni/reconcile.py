@@ -1,224 +1,216 @@
-"""One ENI: observe the cloud, ask the rules for the next step, do that one step, say what is so."""
+"""Reconcile one ENI: observe, decide on the next step, take it, write the status."""
 
 from dataclasses import dataclass
 from typing import Final
 
 from openeni_crds.conditions import Reason, Type, find
 from openeni_crds.eni import ENI
-from openeni_crds.meta import Json, encode
-from openeni_crds.names import (
-    API_VERSION,
-    ENIS,
-    FINALIZER_ENI,
-    MANAGER_OPERATOR,
-    port_name,
-    port_tags,
-)
+from openeni_crds.meta import encode
+from openeni_crds.names import ENIS, FINALIZER_ENI, port_name, port_tags
 from openeni_kube.result import Done, Invalid, RequeueAfter, Result, Retry
 from openeni_kube.store import StoreError
+from openeni_operator.cause import Cause
 from openeni_operator.cloud import errors
 from openeni_operator.cloud.api import Cloud, NewPort
 from openeni_operator.eni.lifecycle import (
-    Attach,
+    AttachPort,
     CreatePort,
     DeletePort,
-    Detach,
-    Forget,
-    Gone,
-    Pause,
+    DetachPort,
+    ForgetPort,
     Ready,
+    RemoveFinalizer,
     Step,
     TagPort,
+    Wait,
     next_step,
 )
-from openeni_operator.eni.memory import Memory, first_sight
-from openeni_operator.eni.observe import Sight, World, observe
-from openeni_operator.eni.status import Trouble, present_status, wanted_status
-from openeni_operator.finalizers import without_finalizer
+from openeni_operator.eni.observe import ENIDependencies, Observation, observe
+from openeni_operator.eni.status import current_status, desired_status
+from openeni_operator.eni.tracker import PortTracker, start_tracking
+from openeni_operator.finalizers import remove_finalizer
+from openeni_operator.status_writer import write_status
 
-# What libvirt's driver says when the guest's bus has no slot left (nova.exception).
+# The message of libvirt's driver when the guest's bus has no free slot (nova.exception).
 NO_SLOT: Final = "Failed to attach network adapter device"
-LOOK_NOW: Final = RequeueAfter(0, "to see what came of it")
+OBSERVE_AGAIN: Final = RequeueAfter(0, "observe the result of the step")
 
 
 class ENIReconciler:
-    """Called by the queue with an ENI's name, never twice at once for the same one."""
+    """Called with an ENI's name by the work queue, which never runs one key twice at once."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._memories: dict[str, Memory] = {}
+    def __init__(self, deps: ENIDependencies) -> None:
+        self._deps = deps
+        self._trackers: dict[str, PortTracker] = {}
 
     def __call__(self, name: str) -> Result:
-        eni = self._world.mirror.eni(name)
+        eni = self._deps.state.eni(name)
         if eni is None:
-            self._memories.pop(name, None)
+            self._trackers.pop(name, None)
             return Done()
         if FINALIZER_ENI not in eni.metadata.finalizers:
-            return Invalid(f"no finalizer {FINALIZER_ENI}: its port's end would go unseen")
-        memory = self._memories.get(name)
-        if memory is None or memory.uid != eni.metadata.uid:
-            memory = self._memories[name] = first_sight(eni, self._world.clock())
+            return Invalid(
+                f"the ENI has no finalizer {FINALIZER_ENI}, so its port could leak; restore it"
+            )
+        tracker = self._trackers.get(name)
+        if tracker is None or tracker.uid != eni.metadata.uid:
+            tracker = self._trackers[name] = start_tracking(eni, self._deps.clock())
         try:
-            return self._turn(_Turn(self._world, eni, memory))
+            return _ENIReconcile(self._deps, eni, tracker).run()
         except StoreError as error:
             return Retry(str(error))
 
-    def _turn(self, turn: "_Turn") -> Result:
-        sight: Sight | None = None
-        try:
-            cloud = self._world.cloud(turn.eni.spec.cloud)
-            sight = observe(self._world, cloud, turn.eni, turn.memory)
-            if sight.unfit is not None:
-                turn.say(sight, sight.unfit)
-                return RequeueAfter(errors.SLOW, sight.unfit.message)
-            step = next_step(sight.facts)
-            return turn.rest(sight, step) or turn.order(cloud, sight, step)
-        except errors.CloudError as error:
-            turn.say(sight, trouble_of(error))
-            return Retry(error.message, error.after)
-
 
 @dataclass(frozen=True)
-class _Turn:
-    """One look at one ENI, and what follows from it."""
+class _ENIReconcile:
+    """One reconcile of one ENI."""
 
-    world: World
+    deps: ENIDependencies
     eni: ENI
-    memory: Memory
+    tracker: PortTracker
 
-    def rest(self, sight: Sight, step: Step) -> Result | None:
-        """What needs no order to the cloud; None for a step that does."""
+    def run(self) -> Result:
+        observation: Observation | None = None
+        try:
+            cloud = self.deps.cloud(self.eni.spec.cloud)
+            observation = observe(self.deps, cloud, self.eni, self.tracker)
+            mismatch = observation.mismatch
+            if mismatch is not None:
+                self._write_status(observation, mismatch)
+                return RequeueAfter(errors.RETRY_SLOWLY, mismatch.message)
+            step = next_step(observation.facts)
+            result = self._take_local_step(observation, step)
+            return result or self._take_cloud_step(cloud, observation, step)
+        except errors.CloudError as error:
+            self._write_status(observation, cause_of(error))
+            return Retry(error.message, error.retry_after)
+
+    def _take_local_step(self, observation: Observation, step: Step) -> Result | None:
+        """Take a step that changes nothing in the cloud; return None for any other."""
         match step:
             case Ready():
-                self.say(sight, None)
+                self._write_status(observation, None)
                 return Done()
-            case Gone():
-                without_finalizer(self.world.store, ENIS, self.eni.metadata, FINALIZER_ENI)
+            case RemoveFinalizer():
+                remove_finalizer(self.deps.store, ENIS, self.eni.metadata, FINALIZER_ENI)
                 return Done()
-            case Pause(reason, message, after):
-                known = self.memory.attach_trouble if reason is Reason.ATTACH_UNKNOWN else None
-                self.say(sight, known or Trouble(reason, message))
+            case Wait(reason, message, after):
+                failure = self.tracker.attach_failure if reason is Reason.ATTACH_UNKNOWN else None
+                self._write_status(observation, failure or Cause(reason, message))
                 return RequeueAfter(after, message)
-            case Forget():
-                trouble = Trouble(Reason.PORT_LOST, "the port was lost; making another")
-                self.say(Sight(sight.facts, None), trouble)
-                self.world.lost(self.eni.spec.node_name)
-                return LOOK_NOW
+            case ForgetPort():
+                cause = Cause(Reason.PORT_LOST, "the port was lost; creating another")
+                self._write_status(Observation(observation.facts, None), cause)
+                self.deps.port_lost(self.eni.spec.node_name)
+                return OBSERVE_AGAIN
             case _:
                 return None
 
-    def order(self, cloud: Cloud, sight: Sight, step: Step) -> Result:
-        """Exactly one order to the cloud."""
+    def _take_cloud_step(self, cloud: Cloud, observation: Observation, step: Step) -> Result:
+        """Make exactly one changing call to the cloud."""
         match step:
             case CreatePort():
-                self._see_server(cloud)
-                self._announce(sight)
+                self._check_server(cloud)
+                self._record_attempt(observation)
                 self._create(cloud)
             case TagPort(port):
-                cloud.tag_port(port, port_tags(self.world.cluster_id, self.eni.metadata.uid))
+                cloud.tag_port(port, port_tags(self.deps.cluster_id, self.eni.metadata.uid))
             case DeletePort(port):
                 cloud.delete_port(port)
-            case Attach(port):
+            case AttachPort(port):
                 self._attach(cloud, port)
-            case Detach(port):
+            case DetachPort(port):
                 self._detach(cloud, port)
             case _:
                 raise AssertionError(step)
-        return LOOK_NOW
+        return OBSERVE_AGAIN
 
-    def _announce(self, sight: Sight) -> None:
-        """Before the first POST: who comes after a crash must know that there was one."""
+    def _record_attempt(self, observation: Observation) -> None:
+        """Write PortReady before the first POST, so that a restart knows one may have been sent."""
         if find(self.eni.status.conditions, Type.PORT_READY) is None:
-            self.say(sight, None)
+            self._write_status(observation, None)
 
     def _create(self, cloud: Cloud) -> None:
         spec = self.eni.spec
         wanted = NewPort(
-            name=port_name(self.world.cluster_id, self.eni.metadata.uid),
+            name=port_name(self.deps.cluster_id, self.eni.metadata.uid),
             network_id=spec.network_id,
             subnet_ids=spec.subnet_ids,
-            count=spec.address_count + 1,  # and the primary
+            count=spec.address_count + 1,  # and the primary address
             security_group_ids=spec.security_group_ids,
-            tags=port_tags(self.world.cluster_id, self.eni.metadata.uid),
+            tags=port_tags(self.deps.cluster_id, self.eni.metadata.uid),
         )
         try:
             cloud.create_port(wanted)
         except errors.OutcomeUnknownError:
-            self.memory.create_unknown = self.world.clock()
+            self.tracker.create_unknown = self.deps.clock()
             raise
         except errors.QuotaExceededError as error:
-            raise errors.QuotaExceededError(error.message + quota_of(cloud)) from None
+            raise errors.QuotaExceededError(error.message + quota_hint(cloud)) from None
 
-    def _see_server(self, cloud: Cloud) -> None:
-        """No port is made for a server that is not there."""
+    def _check_server(self, cloud: Cloud) -> None:
+        """Raise ServerNotFoundError rather than create a port for no server."""
         spec = self.eni.spec
         try:
             cloud.server(spec.server_id)
-        except errors.NotFoundError as error:
+        except errors.ResourceNotFoundError as error:
             raise ServerNotFoundError(
                 f"{error.message}: server {spec.server_id} of node {spec.node_name} is not in "
                 "this project or region; correct the pool's spec.cloud or its credentials"
             ) from None
 
     def _attach(self, cloud: Cloud, port: str) -> None:
-        self.memory.attach_asked = self.world.clock()
+        self.tracker.attach_requested = self.deps.clock()
         try:
             cloud.attach(self.eni.spec.server_id, port)
         except errors.OutcomeUnknownError as error:
-            self.memory.attach_trouble = trouble_of(error)
+            self.tracker.attach_failure = cause_of(error)
             raise
         except errors.CloudError:
-            self.memory.attach_asked = None  # refused: nothing to wait for
+            self.tracker.attach_requested = None  # Nova rejected it: there is no outcome to await
             raise
 
     def _detach(self, cloud: Cloud, port: str) -> None:
-        self.memory.detach_asked, self.memory.detaching = self.world.clock(), port
+        self.tracker.detach_requested, self.tracker.detaching_port = self.deps.clock(), port
         try:
             cloud.detach(self.eni.spec.server_id, port)
         except errors.OutcomeUnknownError:
             raise
         except errors.CloudError:
-            self.memory.detach_asked = None
+            self.tracker.detach_requested = None
             raise
 
-    def say(self, sight: Sight | None, trouble: Trouble | None) -> None:
-        """Write the status, if it differs from what stands there."""
-        seen = sight.seen if sight else None
-        wanted = wanted_status(self.eni, seen, trouble, self.world.now())
-        if wanted == present_status(self.eni):
-            return
-        body: Json = {
-            "apiVersion": API_VERSION,
-            "kind": ENIS.name,
-            "metadata": {"name": self.eni.name, "uid": self.eni.metadata.uid},
-            "status": encode(wanted),
-        }
-        written = self.world.store.apply(ENIS, body, manager=MANAGER_OPERATOR, subresource="status")
-        self.world.mirror.put(ENIS, written, known=True)
+    def _write_status(self, observation: Observation | None, cause: Cause | None) -> None:
+        """Write the status if it has changed."""
+        observed = observation.observed_port if observation else None
+        desired = desired_status(self.eni, observed, cause, self.deps.now())
+        if desired != current_status(self.eni):
+            metadata, status = self.eni.metadata, encode(desired)
+            write_status(self.deps.store, self.deps.state, ENIS, metadata, status)
 
 
-class ServerNotFoundError(errors.NotFoundError):
-    """The node's server is not where the credentials lead."""
+class ServerNotFoundError(errors.ResourceNotFoundError):
+    """The node's server is not in the project and region of the credentials."""
 
     reason = Reason.SERVER_NOT_FOUND
-    after = errors.SLOW
+    retry_after = errors.RETRY_SLOWLY
 
 
-def quota_of(cloud: Cloud) -> str:
-    """The limit as the end of a sentence, "" where the cloud does not tell it."""
+def quota_hint(cloud: Cloud) -> str:
+    """Return the port quota as the end of a message; "" if the cloud does not return it."""
     try:
-        limit = cloud.port_quota().limit
+        limit = cloud.port_quota()
     except errors.CloudError:
         return ""
-    return f" (the project may have {limit})" if limit >= 0 else ""
+    return f" (the project's port quota is {limit})" if limit >= 0 else ""
 
 
-def trouble_of(error: errors.CloudError) -> Trouble:
-    """Say what an error means for the ENI."""
+def cause_of(error: errors.CloudError) -> Cause:
+    """Return the cause that a cloud error is for the ENI's conditions."""
     if NO_SLOT in error.message:
-        return Trouble(
+        return Cause(
             Reason.NO_HOTPLUG_SLOT,
             f"{error.message}: the server may have no slot for another NIC; lower "
             "spec.capacity.maxENIsPerNode of the pool, or give the flavor more slots",
         )
-    return Trouble(error.reason, error.message)
+    return Cause(error.reason, error.message)

@@ -1,32 +1,28 @@
-"""What a node's agent reports about one ENI, held to what can be.
+"""Validate the agent's report on an ENI.
 
-An agent is trusted with its own ENIs and no more: a report that cannot be true is that ENI's
-condition and changes nothing else. Pure.
+An agent is trusted with its own ENIs only: an impossible report becomes a condition of that ENI and
+affects no other. Pure.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final
 
 from openeni_crds.eni import ENI, NodeStatus
-
-_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
-_EXAMPLE: Final = "2026-01-31T12:00:00Z"
+from openeni_crds.meta import parse_time
 
 
 @dataclass(frozen=True)
-class Report:
-    """An agent's counts, in pods; all zero where `problem` says why the report is not used."""
+class AgentReport:
+    """An agent's counts, in pods; all zero if `error` gives a reason to reject the report."""
 
     granted: int = 0
     cooling: int = 0
     available: int = 0
-    idle: float | None = None  # seconds since a pod last had an address; None: one has, or unknown
-    problem: str = ""
+    idle_seconds: float | None = None  # since a pod last had an address; None if one has
+    error: str = ""
 
 
 def families_of(eni: ENI) -> int:
-    """Return how many addresses of the ENI one pod takes: one for each IP family."""
+    """Return how many addresses of the ENI a pod has: one for each IP family."""
     return max(1, len(eni.spec.subnet_ids))
 
 
@@ -36,43 +32,34 @@ def capacity_of(eni: ENI) -> int:
     return len(port.addresses) // families_of(eni) if port else eni.spec.address_count
 
 
-def report_of(eni: ENI, now: str) -> Report:
+def agent_report(eni: ENI, now: str) -> AgentReport:
     """Return the agent's report. `now` is RFC 3339 in UTC with whole seconds."""
     node = eni.status.node
     if node is None:
-        return Report()
-    problem = _problem(eni, node)
-    if problem:
-        return Report(problem=problem)
-    idle = None
+        return AgentReport()
+    error = _find_error(eni, node)
+    if error:
+        return AgentReport(error=error)
+    idle_seconds = None
     if node.idle_since:
-        idle = max(0.0, (_time(now) - _time(node.idle_since)).total_seconds())
-    return Report(node.granted, node.cooling, node.available, idle)
+        idle_seconds = max(0.0, (parse_time(now) - parse_time(node.idle_since)).total_seconds())
+    return AgentReport(node.granted, node.cooling, node.available, idle_seconds)
 
 
-def _problem(eni: ENI, node: NodeStatus) -> str:
-    # A port that lost addresses has fewer than pods may still hold.
-    most = max(capacity_of(eni), eni.spec.address_count)
+def _find_error(eni: ENI, node: NodeStatus) -> str:
+    # Pods may still hold addresses that the port has lost.
+    capacity = max(capacity_of(eni), eni.spec.address_count)
     if min(node.granted, node.cooling, node.available) < 0:
         return "status.node: a count is negative"
     total = node.granted + node.cooling + node.available
-    if total > most:
+    if total > capacity:
         return (
             f"status.node: granted, cooling and available add up to {total}, but the port has "
-            f"{most} addresses for pods"
+            f"{capacity} addresses for pods"
         )
-    if node.idle_since and not _is_time(node.idle_since):
-        return f"status.node.idleSince: {node.idle_since[:40]!r} is not a time such as {_EXAMPLE}"
-    return ""
-
-
-def _is_time(text: str) -> bool:
     try:
-        _time(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _time(text: str) -> datetime:
-    return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
+        if node.idle_since:
+            parse_time(node.idle_since)
+    except ValueError as error:
+        return f"status.node.idleSince: {error}"
+    return ""

@@ -1,58 +1,58 @@
-"""What to do about one node's ENIs of one pool: wanted addresses against those it has.
+"""Plan the ENIs of one pool on one node: the addresses it should hold against those it has.
 
-An ENI never changes its size (growth is Static), so the steps are: make one, ask its addresses
-back, delete it. One is made at a time on a node: while it is on its way, nothing tells whether
-another would fail in the same way.
+An ENI never changes its size (growth is Static), so the actions are: create an ENI, retire its
+addresses, delete it. A node gets one new ENI at a time: until it is ready, the next one might
+fail in the same way.
 """
 
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from openeni_operator.enipool.demand import Load, wanted
+from openeni_operator.enipool.demand import NodeUsage, desired_addresses
 
 
 @dataclass(frozen=True)
-class Limits:
-    """The pool's capacity, and how long an ENI may be idle (seconds; None: for ever)."""
+class SizingPolicy:
+    """The pool's capacity and reclaim settings, counted in pods."""
 
     addresses_per_eni: int
     max_enis: int
     min_available: int
     max_available: int | None = None
     max_addresses: int | None = None
-    idle: float | None = None
+    reclaim_after: float | None = None  # seconds that an ENI may be idle; None: for ever
 
 
 @dataclass(frozen=True)
-class Held:
-    """An ENI that exists, in pods."""
+class ENIState:
+    """An existing ENI; addresses are counted in pods."""
 
     name: str
-    addresses: int  # on its port, or asked for
+    addresses: int  # on its port, or requested
     granted: int = 0
     cooling: int = 0
     ready: bool = False
-    retiring: bool = False  # the operator has asked for its addresses back
-    released: bool = False  # no address of it can be granted any more
+    retiring: bool = False  # the operator has asked for its addresses
+    released: bool = False  # the agent can no longer grant any of its addresses
     deleting: bool = False
-    stranded: bool = False  # its server is no node any more
-    idle: float | None = None  # seconds since the last address was in use
+    orphaned: bool = False  # its server is no longer a node of the cluster
+    idle_seconds: float | None = None  # since the last address was in use
 
     @property
     def usable(self) -> bool:
-        return not (self.retiring or self.deleting or self.stranded)
+        return not (self.retiring or self.deleting or self.orphaned)
 
 
 @dataclass(frozen=True)
 class NodeState:
-    """One node as one pool sees it."""
+    """A node as one pool sees it."""
 
     name: str
-    held: tuple[Held, ...] = ()
+    enis: tuple[ENIState, ...] = ()
     waiting: int = 0
-    pods: int = 110  # the node's allocatable pods
-    stays: bool = True  # the pool is there and still selects the node
-    serves: bool = True  # a new ENI can be made for it
+    max_pods: int = 110
+    selected: bool = True  # the pool is not being deleted and selects the node
+    can_create: bool = True  # a new ENI can be created for it
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class CreateENI:
 
 @dataclass(frozen=True)
 class RetireENI:
-    """Ask for all its addresses back."""
+    """Ask the agent for all addresses of the ENI."""
 
     eni: str
 
@@ -79,60 +79,64 @@ Action: TypeAlias = CreateENI | RetireENI | DeleteENI
 @dataclass(frozen=True)
 class Plan:
     actions: tuple[Action, ...] = ()
-    short: bool = False  # pods wait and a limit is reached
+    limit_reached: bool = False  # pods wait, but a limit of the pool forbids another ENI
 
 
-def plan(node: NodeState, limits: Limits) -> Plan:
-    """Return what to do now; nothing where the node has what it should."""
-    going = tuple(a for held in node.held if (a := _let_go(held, stays=node.stays)) is not None)
-    if not node.stays:
-        return Plan(going)
-    target = target_of(node, limits)
-    have = sum(h.addresses for h in node.held if h.usable)
+def plan(node: NodeState, policy: SizingPolicy) -> Plan:
+    """Return the actions to take now; none if the node has what it should."""
+    removals = tuple(
+        action for eni in node.enis if (action := _remove(eni, selected=node.selected)) is not None
+    )
+    if not node.selected:
+        return Plan(removals)
+    target = target_addresses(node, policy)
+    have = sum(e.addresses for e in node.enis if e.usable)
     if target > have:
-        return _grow(node, limits, have, going)
-    return Plan(going + _shrink(node, limits, target, have))
+        return _grow(node, policy, have, removals)
+    return Plan(removals + _shrink(node, policy, target, have))
 
 
-def target_of(node: NodeState, limits: Limits) -> int:
-    """How many addresses the node should hold on ENIs that stay."""
-    usable = [h for h in node.held if h.usable]
-    load = Load(node.waiting, sum(h.granted for h in usable), sum(h.cooling for h in usable))
-    return wanted(load, limits.min_available, node.pods, limits.max_addresses)
+def target_addresses(node: NodeState, policy: SizingPolicy) -> int:
+    """Return how many addresses the node should hold on usable ENIs."""
+    usable = [e for e in node.enis if e.usable]
+    usage = NodeUsage(node.waiting, sum(e.granted for e in usable), sum(e.cooling for e in usable))
+    return desired_addresses(usage, policy.min_available, node.max_pods, policy.max_addresses)
 
 
-def _let_go(held: Held, *, stays: bool) -> Action | None:
-    """Take an ENI away in its order: first every address, then the ENI."""
-    if held.deleting:
+def _remove(eni: ENIState, *, selected: bool) -> Action | None:
+    """Return the next action to remove an ENI that must go: first retire it, then delete it."""
+    if eni.deleting:
         return None
-    if held.stranded or (held.released and (held.retiring or not stays)):
-        return DeleteENI(held.name)
-    return None if stays or held.retiring else RetireENI(held.name)
+    if eni.orphaned or (eni.released and (eni.retiring or not selected)):
+        return DeleteENI(eni.name)
+    return None if selected or eni.retiring else RetireENI(eni.name)
 
 
-def _grow(node: NodeState, limits: Limits, have: int, going: tuple[Action, ...]) -> Plan:
-    room = limits.max_addresses
-    size = limits.addresses_per_eni if room is None else min(limits.addresses_per_eni, room - have)
-    full = len(node.held) >= limits.max_enis or size < 1
-    on_its_way = any(h.usable and not h.ready for h in node.held)
-    if full:
-        return Plan(going, short=node.waiting > 0)
-    if on_its_way or not node.serves:
-        return Plan(going)
-    return Plan((*going, CreateENI(node.name, size)))
+def _grow(node: NodeState, policy: SizingPolicy, have: int, removals: tuple[Action, ...]) -> Plan:
+    limit = policy.max_addresses
+    size = policy.addresses_per_eni
+    if limit is not None:
+        size = min(size, limit - have)
+    if len(node.enis) >= policy.max_enis or size < 1:
+        return Plan(removals, limit_reached=node.waiting > 0)
+    in_progress = any(e.usable and not e.ready for e in node.enis)
+    if in_progress or not node.can_create:
+        return Plan(removals)
+    return Plan((*removals, CreateENI(node.name, size)))
 
 
-def _shrink(node: NodeState, limits: Limits, target: int, have: int) -> tuple[Action, ...]:
-    """Retire at most one idle ENI, the last made first, if the rest is enough."""
-    idle = [h for h in node.held if h.usable and h.idle is not None]
-    for held in sorted(idle, key=lambda h: h.name, reverse=True):
-        if have - held.addresses >= target and _may_go(held, node, limits, have):
-            return (RetireENI(held.name),)
+def _shrink(node: NodeState, policy: SizingPolicy, target: int, have: int) -> tuple[Action, ...]:
+    """Retire at most one idle ENI, the newest first, if the others hold enough addresses."""
+    idle = [e for e in node.enis if e.usable and e.idle_seconds is not None]
+    for eni in sorted(idle, key=lambda e: e.name, reverse=True):
+        if have - eni.addresses >= target and _is_surplus(eni, node, policy, have):
+            return (RetireENI(eni.name),)
     return ()
 
 
-def _may_go(held: Held, node: NodeState, limits: Limits, have: int) -> bool:
-    used = sum(h.granted + h.cooling for h in node.held if h.usable)
-    too_many = limits.max_available is not None and have - used > limits.max_available
-    rested = held.idle is not None and limits.idle is not None and held.idle >= limits.idle
-    return too_many or rested
+def _is_surplus(eni: ENIState, node: NodeState, policy: SizingPolicy, have: int) -> bool:
+    used = sum(e.granted + e.cooling for e in node.enis if e.usable)
+    too_many = policy.max_available is not None and have - used > policy.max_available
+    after = policy.reclaim_after
+    expired = eni.idle_seconds is not None and after is not None and eni.idle_seconds >= after
+    return too_many or expired

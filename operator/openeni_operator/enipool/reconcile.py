@@ -1,4 +1,4 @@
-"""One ENIPool: gather what is known, plan each node, write ENIs, say what is so."""
+"""Reconcile one ENIPool: gather facts, resolve names, plan each node, write ENIs and the status."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -16,7 +16,6 @@ from openeni_crds.names import (
     FINALIZER_ENIPOOL,
     LABEL_NODE_HASH,
     LABEL_POOL,
-    MANAGER_OPERATOR,
     NODES,
     PODIPS,
     eni_name,
@@ -24,8 +23,16 @@ from openeni_crds.names import (
 )
 from openeni_kube.result import Done, RequeueAfter, Result, Retry
 from openeni_kube.store import ConflictError, InvalidError, NotFoundError, Store, StoreError
+from openeni_operator.cause import Cause
 from openeni_operator.cloud import errors
-from openeni_operator.enipool.nodes import Scene, limits_of, sort_nodes, state_of, waiting_pods
+from openeni_operator.cluster_state import ClusterState
+from openeni_operator.enipool.facts import (
+    PoolFacts,
+    group_nodes,
+    node_state,
+    sizing_policy,
+    waiting_pods_by_node,
+)
 from openeni_operator.enipool.plan import (
     Action,
     CreateENI,
@@ -35,157 +42,157 @@ from openeni_operator.enipool.plan import (
     RetireENI,
     plan,
 )
-from openeni_operator.enipool.resolve import Problem, Resolution
-from openeni_operator.enipool.status import Findings, present_status, wanted_status
-from openeni_operator.finalizers import with_finalizer, without_finalizer
-from openeni_operator.mirror import Mirror
+from openeni_operator.enipool.resolve import Resolution
+from openeni_operator.enipool.status import StatusInputs, current_status, desired_status
+from openeni_operator.finalizers import add_finalizer, remove_finalizer
+from openeni_operator.status_writer import write_status
 
-RECHECK: Final = 15.0  # seconds; what only a person or the cloud can put right
+RECHECK: Final = 15.0  # seconds; for what only a person or the cloud can correct
 
 
 @dataclass(frozen=True)
-class World:
-    """What a reconcile works with; made once in `__main__`."""
+class PoolDependencies:
+    """Clients and caches of the ENIPool controller."""
 
-    mirror: Mirror
+    state: ClusterState
     store: Store
-    resolve: Callable[[ENIPool], Resolution | Problem]  # raises CloudError
+    resolve: Callable[[ENIPool], Resolution | Cause]  # raises CloudError
     now: Callable[[], str]  # RFC 3339, UTC, whole seconds
 
 
 class PoolReconciler:
-    """Called by the queue with a pool's name, never twice at once for the same one."""
+    """Called with a pool's name by the work queue, which never runs one key twice at once."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, deps: PoolDependencies) -> None:
+        self._deps = deps
 
     def __call__(self, name: str) -> Result:
-        pool = self._world.mirror.pool(name)
+        pool = self._deps.state.pool(name)
         if pool is None:
             return Done()
         try:
-            return _Turn(self._world, pool).run()
+            return _PoolReconcile(self._deps, pool).run()
         except StoreError as error:
             return Retry(str(error))
 
 
-class _Turn:
-    """One look at one pool, and what follows from it."""
+class _PoolReconcile:
+    """One reconcile of one pool."""
 
-    def __init__(self, world: World, pool: ENIPool) -> None:
-        self.world = world
+    def __init__(self, deps: PoolDependencies, pool: ENIPool) -> None:
+        self.deps = deps
         self.pool = pool
         self.failures: list[str] = []
 
     def run(self) -> Result:
         deleting = self.pool.metadata.deleting
         if not deleting and FINALIZER_ENIPOOL not in self.pool.metadata.finalizers:
-            body = with_finalizer(self.world.store, ENIPOOLS, self.pool.metadata, FINALIZER_ENIPOOL)
-            self.world.mirror.put(ENIPOOLS, body)
-            return RequeueAfter(0, "the finalizer is on")
+            body = add_finalizer(self.deps.store, ENIPOOLS, self.pool.metadata, FINALIZER_ENIPOOL)
+            self.deps.state.put(ENIPOOLS, body)
+            return RequeueAfter(0, "the finalizer was added")
         if deleting and self.is_empty():
-            without_finalizer(self.world.store, ENIPOOLS, self.pool.metadata, FINALIZER_ENIPOOL)
+            remove_finalizer(self.deps.store, ENIPOOLS, self.pool.metadata, FINALIZER_ENIPOOL)
             return Done()
-        scene = self.gather()
-        found = Findings(enis=scene.enis)
-        found = found if deleting else self.find(scene, found)
-        found = self.work(scene, found)
-        self.say(found)
-        return self.answer(scene, found)
+        facts = self.gather_facts()
+        inputs = StatusInputs(enis=facts.enis)
+        inputs = inputs if deleting else self.resolve_names(facts, inputs)
+        inputs = self.execute_plans(facts, inputs)
+        self.write_status(inputs)
+        return self.result(facts, inputs)
 
     def is_empty(self) -> bool:
-        """No ENI is left; the mirror alone is not believed with the last word."""
-        if self.world.mirror.enis_of(self.pool.name):
+        """Return True if no ENI is left; confirm with a list, the cache may be stale."""
+        if self.deps.state.enis_of(self.pool.name):
             return False
-        listed = self.world.store.list(ENIS).items
+        listed = self.deps.store.list(ENIS).items
         return not any(body["spec"]["poolName"] == self.pool.name for body in listed)
 
-    def gather(self) -> Scene:
-        mirror = self.world.mirror
-        enis = tuple(mirror.enis_of(self.pool.name))
-        self.make_sure_of({e.spec.node_name for e in enis})
-        pods = mirror.waiting_pods()
-        nodes = {node.name: node for node in mirror.nodes()}
-        labels = {pod.namespace: mirror.namespace_labels(pod.namespace) for pod in pods}
-        return Scene(
+    def gather_facts(self) -> PoolFacts:
+        state = self.deps.state
+        enis = tuple(state.enis_of(self.pool.name))
+        self.confirm_missing_nodes({e.spec.node_name for e in enis})
+        pods = state.waiting_pods()
+        nodes = {node.name: node for node in state.nodes()}
+        labels = {pod.namespace: state.namespace_labels(pod.namespace) for pod in pods}
+        return PoolFacts(
             pool=self.pool,
             nodes=nodes,
             enis=enis,
-            waiting=waiting_pods(self.pool, mirror.pools(), pods, labels, nodes),
-            now=self.world.now(),
+            waiting=waiting_pods_by_node(self.pool, state.pools(), pods, labels, nodes),
+            now=self.deps.now(),
         )
 
-    def make_sure_of(self, nodes: Iterable[str]) -> None:
-        """That an ENI's node is gone is not believed on the mirror's word: it costs the ENI."""
+    def confirm_missing_nodes(self, nodes: Iterable[str]) -> None:
+        """GET nodes that the cache lacks: it may be stale, and a missing node costs its ENIs."""
         for name in nodes:
-            if self.world.mirror.node(name) is not None:
+            if self.deps.state.node(name) is not None:
                 continue
             try:
-                self.world.mirror.put(NODES, self.world.store.get(NODES, name))
+                self.deps.state.put(NODES, self.deps.store.get(NODES, name))
             except NotFoundError:
                 continue
 
-    def find(self, scene: Scene, found: Findings) -> Findings:
-        """Ask the cloud what the pool's names mean."""
+    def resolve_names(self, facts: PoolFacts, inputs: StatusInputs) -> StatusInputs:
+        """Look up in the cloud what the pool's spec names."""
         try:
-            resolved = self.world.resolve(self.pool)
+            resolved = self.deps.resolve(self.pool)
         except errors.CloudError as error:
-            cloud = Problem(error.reason, error.message)
-            return replace(found, cloud=cloud, nodes=sort_nodes(scene, None))
-        if isinstance(resolved, Problem):
-            return replace(found, problem=resolved, nodes=sort_nodes(scene, None))
-        return replace(found, resolution=resolved, nodes=sort_nodes(scene, resolved))
+            cause = Cause(error.reason, error.message)
+            return replace(inputs, cloud_failure=cause, nodes=group_nodes(facts, None))
+        if isinstance(resolved, Cause):
+            return replace(inputs, pool_failure=resolved, nodes=group_nodes(facts, None))
+        return replace(inputs, resolution=resolved, nodes=group_nodes(facts, resolved))
 
-    def work(self, scene: Scene, found: Findings) -> Findings:
-        """Plan each node and do it; what fails on one node keeps no other from its own."""
-        served = frozenset(found.nodes.served if found.resolution is not None else ())
-        names = {n.name for n in scene.selected()} | {e.spec.node_name for e in scene.enis}
-        short: list[str] = []
+    def execute_plans(self, facts: PoolFacts, inputs: StatusInputs) -> StatusInputs:
+        """Plan each node and execute the plan; a failure on one node does not stop the others."""
+        served = frozenset(inputs.nodes.served if inputs.resolution is not None else ())
+        names = {n.name for n in facts.selected_nodes()} | {e.spec.node_name for e in facts.enis}
+        at_limit: list[str] = []
         for name in sorted(names):
             try:
-                planned = self.plan_node(state_of(scene, name, served), scene)
+                planned = self.plan_node(node_state(facts, name, served), facts)
                 for action in planned.actions:
-                    self.act(action, scene, found.resolution)
+                    self.execute(action, facts, inputs.resolution)
             except StoreError as error:
                 self.failures.append(f"node {name}: {error}")
                 continue
-            if planned.short:
-                short.append(name)
-        return replace(found, nodes=replace(found.nodes, short=tuple(short)))
+            if planned.limit_reached:
+                at_limit.append(name)
+        return replace(inputs, nodes=replace(inputs.nodes, at_limit=tuple(at_limit)))
 
-    def plan_node(self, node: NodeState, scene: Scene) -> Plan:
-        """Plan; before anything is made for waiting pods, leave out those that have an address.
+    def plan_node(self, node: NodeState, facts: PoolFacts) -> Plan:
+        """Plan the node; before it gets more for its waiting pods, leave out those already served.
 
-        A pod is still Pending for a while after its grant, which is counted as granted already:
-        its PodIP tells, and where more is granted than PodIPs are published yet, some of the
-        others must have the rest.
+        A pod stays Pending for a while after its grant, and its address already counts as granted.
+        A pod with a PodIP is served. If more addresses are granted than PodIPs are
+        published, the difference belongs to some of the other waiting pods.
         """
-        limits = limits_of(self.pool)
-        planned = plan(node, limits)
-        makes = planned.short or any(isinstance(a, CreateENI) for a in planned.actions)
-        if not (makes and node.waiting):
+        policy = sizing_policy(self.pool)
+        planned = plan(node, policy)
+        grows = planned.limit_reached or any(isinstance(a, CreateENI) for a in planned.actions)
+        if not (grows and node.waiting):
             return planned
-        listed = self.world.store.list(PODIPS, field_selector=f"spec.nodeName={node.name}").items
+        listed = self.deps.store.list(PODIPS, field_selector=f"spec.nodeName={node.name}").items
         served = {body["spec"]["podUID"] for body in listed}
-        own = {held.name for held in node.held}
+        own = {eni.name for eni in node.enis}
         published = sum(body["spec"]["eniName"] in own for body in listed)
-        unpublished = max(0, sum(held.granted for held in node.held) - published)
-        waiting = len(scene.waiting.get(node.name, frozenset()) - served) - unpublished
-        return plan(replace(node, waiting=max(0, waiting)), limits)
+        unpublished = max(0, sum(eni.granted for eni in node.enis) - published)
+        waiting = len(facts.waiting.get(node.name, frozenset()) - served) - unpublished
+        return plan(replace(node, waiting=max(0, waiting)), policy)
 
-    def act(self, action: Action, scene: Scene, resolution: Resolution | None) -> None:
+    def execute(self, action: Action, facts: PoolFacts, resolution: Resolution | None) -> None:
         match action:
             case CreateENI(node, addresses):
                 if resolution is not None:
-                    self.create(scene, node, addresses, resolution)
+                    self.create(facts, node, addresses, resolution)
             case RetireENI(name):
-                self.retire(_named(scene.enis, name))
+                self.retire(_by_name(facts.enis, name))
             case DeleteENI(name):
-                eni = _named(scene.enis, name)
-                self.world.store.delete(ENIS, name, uid=eni.metadata.uid)
+                eni = _by_name(facts.enis, name)
+                self.deps.store.delete(ENIS, name, uid=eni.metadata.uid)
 
-    def create(self, scene: Scene, node: str, addresses: int, resolution: Resolution) -> None:
-        taken = {e.name for e in self.world.mirror.enis()}
+    def create(self, facts: PoolFacts, node: str, addresses: int, resolution: Resolution) -> None:
+        taken = {e.name for e in self.deps.state.enis()}
         names = (eni_name(self.pool.name, node, i) for i in count())
         name = next(n for n in names if n not in taken)
         eni = ENI(
@@ -198,11 +205,11 @@ class _Turn:
             spec=ENISpec(
                 pool_name=self.pool.name,
                 node_name=node,
-                server_id=scene.nodes[node].server_id,
+                server_id=facts.nodes[node].server_id,
                 cloud=self.pool.spec.cloud,
                 network_id=resolution.network.id,
                 subnet_ids=tuple(
-                    s.id for s in resolution.choose(scene.nodes[node].zone, addresses + 1)
+                    s.id for s in resolution.choose(facts.nodes[node].zone, addresses + 1)
                 ),
                 security_group_ids=tuple(g.id for g in resolution.security_groups),
                 datapath=self.pool.spec.datapath,
@@ -212,13 +219,13 @@ class _Turn:
         )
         body: Json = {"apiVersion": API_VERSION, "kind": ENIS.name, **encode(eni)}
         try:
-            created = self.world.store.create(ENIS, body)
-        except ConflictError:  # made a moment ago, before the mirror knew
-            created = self.world.store.get(ENIS, name)
-        self.world.mirror.put(ENIS, created)
+            created = self.deps.store.create(ENIS, body)
+        except ConflictError:  # created earlier; the watch has not delivered it yet
+            created = self.deps.store.get(ENIS, name)
+        self.deps.state.put(ENIS, created)
 
     def retire(self, eni: ENI) -> None:
-        """Ask for all addresses back; the agent's answers count from this generation on."""
+        """Ask for all addresses; the agent's answers count from the new generation on."""
         addresses = list(eni.status.port.addresses) if eni.status.port else []
         patch: list[Json] = [
             {"op": "test", "path": "/metadata/uid", "value": eni.metadata.uid},
@@ -226,41 +233,31 @@ class _Turn:
             {"op": "add", "path": "/spec/retiring", "value": addresses},
         ]
         try:
-            body = self.world.store.patch(ENIS, eni.name, patch)
-        except InvalidError:  # it has changed: the next look plans anew
-            self.failures.append(f"ENI {eni.name} has changed")
+            body = self.deps.store.patch(ENIS, eni.name, patch)
+        except InvalidError:  # a test failed: plan again with the changed object
+            self.failures.append(f"ENI {eni.name} has changed meanwhile")
             return
-        self.world.mirror.put(ENIS, body, known=True)
+        self.deps.state.put(ENIS, body, only_update=True)
 
-    def say(self, found: Findings) -> None:
-        """Write the status, if it differs from what stands there."""
-        now_there = replace(found, enis=tuple(self.world.mirror.enis_of(self.pool.name)))
-        wanted = wanted_status(self.pool, now_there, self.world.now())
-        if wanted == present_status(self.pool):
-            return
-        body: Json = {
-            "apiVersion": API_VERSION,
-            "kind": ENIPOOLS.name,
-            "metadata": {"name": self.pool.name, "uid": self.pool.metadata.uid},
-            "status": encode(wanted),
-        }
-        written = self.world.store.apply(
-            ENIPOOLS, body, manager=MANAGER_OPERATOR, subresource="status"
-        )
-        self.world.mirror.put(ENIPOOLS, written, known=True)
+    def write_status(self, inputs: StatusInputs) -> None:
+        """Write the status if it has changed."""
+        current = replace(inputs, enis=tuple(self.deps.state.enis_of(self.pool.name)))
+        desired = desired_status(self.pool, current, self.deps.now())
+        if desired != current_status(self.pool):
+            metadata, status = self.pool.metadata, encode(desired)
+            write_status(self.deps.store, self.deps.state, ENIPOOLS, metadata, status)
 
-    def answer(self, scene: Scene, found: Findings) -> Result:
+    def result(self, facts: PoolFacts, inputs: StatusInputs) -> Result:
         if self.failures:
             return Retry("; ".join(self.failures))
-        bad = found.cloud or found.problem
-        if bad is not None:
-            return RequeueAfter(RECHECK, bad.message)
-        due = idle_due(scene)
-        return RequeueAfter(due, "an ENI may have been idle for long enough") if due else Done()
+        if inputs.failure is not None:
+            return RequeueAfter(RECHECK, inputs.failure.message)
+        due = seconds_until_reclaim(facts)
+        return RequeueAfter(due, "an idle ENI becomes reclaimable") if due else Done()
 
 
 def owner_of(pool: ENIPool) -> OwnerReference:
-    """Return what links an ENI to its pool: for tools, and for garbage collection at the end."""
+    """Return the ENIs' owner reference to their pool, for tools and for garbage collection."""
     return OwnerReference(
         api_version=API_VERSION,
         kind=ENIPOOLS.name,
@@ -270,16 +267,17 @@ def owner_of(pool: ENIPool) -> OwnerReference:
     )
 
 
-def idle_due(scene: Scene) -> float | None:
-    """Seconds until the next idle ENI may go."""
-    idle = limits_of(scene.pool).idle
-    if idle is None or scene.pool.metadata.deleting:
+def seconds_until_reclaim(facts: PoolFacts) -> float | None:
+    """Return the seconds until the next idle ENI may be retired; None if there is none."""
+    after = sizing_policy(facts.pool).reclaim_after
+    if after is None or facts.pool.metadata.deleting:
         return None
-    names = {e.spec.node_name for e in scene.enis}
-    held = [h for name in names for h in state_of(scene, name, frozenset()).held if h.usable]
-    left = [idle - h.idle for h in held if h.idle is not None and h.idle < idle]
+    names = {e.spec.node_name for e in facts.enis}
+    nodes = (node_state(facts, name, frozenset()) for name in names)
+    idle = [e.idle_seconds for node in nodes for e in node.enis if e.usable]
+    left = [after - seconds for seconds in idle if seconds is not None and seconds < after]
     return max(1.0, min(left)) if left else None
 
 
-def _named(enis: Iterable[ENI], name: str) -> ENI:
+def _by_name(enis: Iterable[ENI], name: str) -> ENI:
     return next(e for e in enis if e.name == name)

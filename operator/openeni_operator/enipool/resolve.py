@@ -1,4 +1,4 @@
-"""What an ENIPool's names mean in its cloud, and whether the cloud can serve it as asked."""
+"""Resolve what an ENIPool names in its cloud, and check that the cloud can serve the pool."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -8,26 +8,18 @@ from typing import Final, Protocol, TypeVar
 from openeni_crds.conditions import Reason
 from openeni_crds.enipool import ENIPoolSpec
 from openeni_crds.terms import SecurityGroupTerm, SubnetTerm
+from openeni_operator.cause import Cause
 from openeni_operator.cloud.api import Cloud, Network, Port, SecurityGroup, Subnet
 
-COUNTED: Final = 2**31 - 1  # a bigger number of free addresses means nothing to anybody
+MAX_FREE: Final = 2**31 - 1  # bound of the field; an IPv6 subnet has more
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Why the pool cannot be served; the message names the field and what to do."""
-
-    reason: Reason
-    message: str
-    unsupported: bool = False  # the cloud cannot do it, as opposed to a wrong spec
-
-
-class _ProblemError(Exception):
-    """The short way out of a look-up."""
+class _ResolutionError(Exception):
+    """Carries a Cause out of a nested look-up."""
 
     def __init__(self, reason: Reason, message: str, *, unsupported: bool = False) -> None:
         super().__init__(message)
-        self.problem = Problem(reason, message, unsupported)
+        self.cause = Cause(reason, message, unsupported)
 
 
 @dataclass(frozen=True)
@@ -45,18 +37,18 @@ class Resolution:
     mtu: int  # bytes
 
     def choose(self, zone: str, count: int) -> tuple[Subnet, ...]:
-        """Return one subnet a family for a node of this zone, () where there is none.
+        """Return a subnet for each IP family, for a node in this zone; () if there is none.
 
-        The first in the pool's order with `count` free addresses; else the first, since the number
-        of free ones is only an estimate and Neutron's answer is the truth.
+        It is the first in the pool's order with `count` free addresses. If none has that many, it
+        is the first one: the free count is an estimate, and Neutron decides.
         """
         chosen: list[Subnet] = []
         for version in (4, 6):
-            fit = [
+            usable = [
                 s for s in self.subnets if s.subnet.ip_version == version and s.zone in ("", zone)
             ]
-            roomy = [s for s in fit if s.free >= count]
-            chosen.extend([s.subnet for s in roomy or fit][:1])
+            with_room = [s for s in usable if s.free >= count]
+            chosen.extend([s.subnet for s in with_room or usable][:1])
         return tuple(chosen)
 
 
@@ -68,22 +60,22 @@ class _Identified(Protocol):
 T = TypeVar("T", bound=_Identified)
 U = TypeVar("U")
 Term = TypeVar("Term", SubnetTerm, SecurityGroupTerm)
-Ports = Callable[[str], tuple[Port, ...]]  # all that are seen on a network, by its id
+ListPorts = Callable[[str], tuple[Port, ...]]  # by network ID
 
 
-def resolve(spec: ENIPoolSpec, cloud: Cloud, ports: Ports) -> Resolution | Problem:
-    """Look up everything the pool names. Raises a CloudError where the cloud does not answer."""
+def resolve(spec: ENIPoolSpec, cloud: Cloud, list_ports: ListPorts) -> Resolution | Cause:
+    """Look up all that the pool names. Raises a CloudError if the cloud does not respond."""
     try:
         subnets = [
             (field, PoolSubnet(term.zone, subnet, 0))
             for i, term in enumerate(spec.subnets)
             for field in [f"spec.subnets[{i}]"]
-            for subnet in _found(field, "subnet", term, spec.cloud, cloud.find_subnets)
+            for subnet in _find(field, "subnet", term, spec.cloud, cloud.find_subnets)
         ]
         groups = [
             group
             for i, term in enumerate(spec.security_groups)
-            for group in _found(
+            for group in _find(
                 f"spec.securityGroups[{i}]",
                 "security group",
                 term,
@@ -94,19 +86,19 @@ def resolve(spec: ENIPoolSpec, cloud: Cloud, ports: Ports) -> Resolution | Probl
         _check_subnets(subnets)
         network = cloud.network(subnets[0][1].subnet.network_id)
         _check_network(spec, network, cloud.subnets_of(network.id))
-    except _ProblemError as error:
-        return error.problem
-    seen = ports(network.id)
+    except _ResolutionError as error:
+        return error.cause
+    ports = list_ports(network.id)
     return Resolution(
         network,
-        _once(replace(found, free=free_in(found.subnet, seen)) for _, found in subnets),
-        _once(groups),
+        _unique(replace(found, free=count_free(found.subnet, ports)) for _, found in subnets),
+        _unique(groups),
         spec.datapath.mtu or network.mtu,
     )
 
 
-def free_in(subnet: Subnet, ports: Iterable[Port]) -> int:
-    """Addresses of the allocation pools that no visible port has: an upper bound."""
+def count_free(subnet: Subnet, ports: Iterable[Port]) -> int:
+    """Count addresses in the allocation pools that no visible port has: an upper bound."""
     ranges = [(int(ip_address(a)), int(ip_address(b))) for a, b in subnet.pools]
     taken = {
         number
@@ -116,39 +108,39 @@ def free_in(subnet: Subnet, ports: Iterable[Port]) -> int:
         for number in [int(ip_address(fixed.address))]
         if any(low <= number <= high for low, high in ranges)
     }
-    return min(max(0, sum(high - low + 1 for low, high in ranges) - len(taken)), COUNTED)
+    return min(max(0, sum(high - low + 1 for low, high in ranges) - len(taken)), MAX_FREE)
 
 
-def _found(
+def _find(
     field: str, kind: str, term: Term, cloud: str, find: Callable[[Term], tuple[T, ...]]
 ) -> tuple[T, ...]:
-    """Return what the term selects: exactly one by id or name, at least one by tags."""
+    """Return what the term selects: exactly one by ID or name, at least one by tags."""
     found = find(term)
     if not found:
-        raise _ProblemError(
+        raise _ResolutionError(
             Reason.NOT_FOUND,
-            f"{field}: cloud {cloud!r} has no {kind} with {_words(term)} that this project can "
+            f"{field}: cloud {cloud!r} has no {kind} with {_describe(term)} that this project can "
             "see; correct the term or create it",
         )
     if term.name is not None and len(found) > 1:
         ids = ", ".join(sorted(f.id for f in found))
-        raise _ProblemError(
+        raise _ResolutionError(
             Reason.AMBIGUOUS_NAME,
-            f"{field}: {len(found)} {kind}s have {_words(term)}; give the id of one: {ids}",
+            f"{field}: {len(found)} {kind}s have {_describe(term)}; use the ID of one: {ids}",
         )
     return found
 
 
-def _words(term: SubnetTerm | SecurityGroupTerm) -> str:
+def _describe(term: SubnetTerm | SecurityGroupTerm) -> str:
     if term.id is not None:
-        return f"the id {term.id!r}"
+        return f"the ID {term.id!r}"
     if term.name is not None:
         return f"the name {term.name!r}"
     return f"the tags {', '.join(term.tags or ())}"
 
 
-def _once(found: Iterable[U]) -> tuple[U, ...]:
-    """Return each of them once, in the order of the terms: two terms may mean the same."""
+def _unique(found: Iterable[U]) -> tuple[U, ...]:
+    """Drop duplicates and keep the order: two terms may select the same resource."""
     return tuple(dict.fromkeys(found))
 
 
@@ -158,18 +150,18 @@ def _check_subnets(subnets: list[tuple[str, PoolSubnet]]) -> None:
         subnet = found.subnet
         where = f"{field}: subnet {subnet.name or subnet.id!r}"
         if subnet.network_id != first.network_id:
-            raise _ProblemError(
+            raise _ResolutionError(
                 Reason.SUBNETS_DIFFER,
-                f"{where} is of another network than subnet {first.name or first.id!r}; all must "
-                "be of one: make a pool for each network",
+                f"{where} is on another network than subnet {first.name or first.id!r}; all must "
+                "be on one: create a pool for each network",
             )
         if subnet.slaac:
             raise _slaac(where)
         if subnet.dhcp:
-            raise _ProblemError(
+            raise _ResolutionError(
                 Reason.DHCP_ENABLED,
-                f"{where} has DHCP on, which could hand a pod's address to a node: "
-                f"openstack subnet set --no-dhcp {subnet.id}",
+                f"{where} has DHCP enabled, which could lease a pod's address to a node: "
+                f"run openstack subnet set --no-dhcp {subnet.id}",
                 unsupported=True,
             )
 
@@ -177,19 +169,19 @@ def _check_subnets(subnets: list[tuple[str, PoolSubnet]]) -> None:
 def _check_network(spec: ENIPoolSpec, network: Network, subnets: tuple[Subnet, ...]) -> None:
     for subnet in subnets:
         if subnet.slaac:
-            raise _slaac(f"spec.subnets: subnet {subnet.name or subnet.id!r} of the same network")
-    asked = spec.datapath.mtu
-    if asked is not None and asked > network.mtu:
-        raise _ProblemError(
+            raise _slaac(f"spec.subnets: subnet {subnet.name or subnet.id!r} on the same network")
+    mtu = spec.datapath.mtu
+    if mtu is not None and mtu > network.mtu:
+        raise _ResolutionError(
             Reason.INVALID_SPEC,
-            f"spec.datapath.mtu: {asked} is more than the network's {network.mtu}; lower it",
+            f"spec.datapath.mtu: {mtu} is more than the network's {network.mtu}; lower it",
         )
 
 
-def _slaac(field: str) -> _ProblemError:
-    return _ProblemError(
+def _slaac(field: str) -> _ResolutionError:
+    return _ResolutionError(
         Reason.SLAAC_ENABLED,
-        f"{field} uses SLAAC: Neutron gives each port one address of it, unasked; "
-        "use a subnet with dhcpv6-stateful or no IPv6 mode, on a network without SLAAC",
+        f"{field} uses SLAAC: Neutron adds an address of it to every port; "
+        "use a network whose subnets have dhcpv6-stateful or no IPv6 mode",
         unsupported=True,
     )

@@ -1,4 +1,4 @@
-"""What the operator says of a pool: conditions and counts, derived anew from what was found."""
+"""Derive ENIPool.status from the results of a reconcile."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,12 +27,13 @@ from openeni_crds.enipool_status import (
     ResolvedSecurityGroup,
     ResolvedSubnet,
 )
-from openeni_operator.eni.report import capacity_of, families_of, report_of
-from openeni_operator.enipool.resolve import COUNTED, Problem, Resolution
+from openeni_operator.cause import Cause
+from openeni_operator.eni.report import agent_report, capacity_of, families_of
+from openeni_operator.enipool.resolve import MAX_FREE, Resolution
 
-SHOWN: Final = 5  # names of nodes in a message
-# An ENI that waits for one of these is on its way; any other reason needs somebody's attention.
-ON_THE_WAY: Final = frozenset(
+NODES_SHOWN: Final = 5  # names of nodes in a message
+# An ENI that is not Ready for one of these reasons makes progress; any other needs attention.
+IN_PROGRESS: Final = frozenset(
     {
         Reason.WAITING_FOR_PORT,
         Reason.WAITING_FOR_AGENT,
@@ -46,45 +47,49 @@ ON_THE_WAY: Final = frozenset(
 
 
 @dataclass(frozen=True)
-class Nodes:
-    """Names of the pool's nodes by what keeps an ENI from them."""
+class NodeGroups:
+    """Names of the pool's nodes, by what prevents an ENI there."""
 
     served: tuple[str, ...] = ()
     without_agent: tuple[str, ...] = ()
     without_mode: tuple[str, ...] = ()
     without_subnet: tuple[str, ...] = ()
-    short: tuple[str, ...] = ()  # pods wait and a limit is reached
+    at_limit: tuple[str, ...] = ()  # pods wait, but a limit of the pool forbids another ENI
 
 
 @dataclass(frozen=True)
-class Findings:
-    """All that a reconcile found out."""
+class StatusInputs:
+    """The results of a reconcile."""
 
-    nodes: Nodes = Nodes()
+    nodes: NodeGroups = NodeGroups()
     enis: tuple[ENI, ...] = ()
-    cloud: Problem | None = None  # no answer, or none that helps
-    problem: Problem | None = None
+    cloud_failure: Cause | None = None
+    pool_failure: Cause | None = None  # the cloud responds, but cannot serve the pool
     resolution: Resolution | None = None
 
+    @property
+    def failure(self) -> Cause | None:
+        return self.cloud_failure or self.pool_failure
 
-def wanted_status(pool: ENIPool, found: Findings, now: str) -> ENIPoolStatus:
-    """Return the status; equal to the present one if nothing changed."""
-    reachable = _reachable(found)
-    supported = _supported(pool, found)
-    capacity = _capacity(found)
-    ready = _ready(pool, found, capacity)
-    wanted = (reachable, supported, capacity, ready)
+
+def desired_status(pool: ENIPool, inputs: StatusInputs, now: str) -> ENIPoolStatus:
+    """Return the status; equal to the current one if nothing changed."""
+    reachable = _reachable(inputs)
+    supported = _supported(pool, inputs)
+    capacity = _capacity(inputs)
+    ready = _ready(pool, inputs, capacity)
+    desired = (reachable, supported, capacity, ready)
     generation = pool.metadata.generation
-    stamped = (
+    with_generation = (
         Condition(c.type, c.status, c.reason, c.message, generation)
-        for c in sorted(wanted, key=lambda c: c.type)
+        for c in sorted(desired, key=lambda c: c.type)
     )
-    resolution = found.resolution
+    resolution = inputs.resolution
     return ENIPoolStatus(
-        conditions=merge(pool.status.conditions, stamped, now),
-        node_counts=_node_counts(found.nodes),
-        eni_count=len(found.enis),
-        address_counts=counts(found.enis, now),
+        conditions=merge(pool.status.conditions, with_generation, now),
+        node_counts=_node_counts(inputs.nodes),
+        eni_count=len(inputs.enis),
+        address_counts=address_counts(inputs.enis, now),
         free_count=_free(resolution) if resolution else pool.status.free_count,
         datapath_mode=pool.spec.datapath.word,
         subnets=_subnets(resolution) if resolution else pool.status.subnets,
@@ -93,17 +98,17 @@ def wanted_status(pool: ENIPool, found: Findings, now: str) -> ENIPoolStatus:
     )
 
 
-def present_status(pool: ENIPool) -> ENIPoolStatus:
-    """Return the pool's present status, its conditions in the order of `wanted_status`."""
+def current_status(pool: ENIPool) -> ENIPoolStatus:
+    """Return the present status, with the conditions ordered as `desired_status` orders them."""
     conditions = tuple(sorted(pool.status.conditions, key=lambda c: c.type))
     return msgspec.structs.replace(pool.status, conditions=conditions)
 
 
-def counts(enis: Iterable[ENI], now: str) -> AddressCounts:
-    """Count addresses in pods: with two IP families a pod takes one address of each."""
+def address_counts(enis: Iterable[ENI], now: str) -> AddressCounts:
+    """Count addresses in pods: a dual-stack pod has one address of each family."""
     total = granted = cooling = available = retiring = 0
     for eni in enis:
-        report = report_of(eni, now)
+        report = agent_report(eni, now)
         total += capacity_of(eni) if eni.status.port else 0
         retiring += len(eni.spec.retiring) // families_of(eni)
         granted += report.granted
@@ -112,7 +117,7 @@ def counts(enis: Iterable[ENI], now: str) -> AddressCounts:
     return AddressCounts(total, granted, available, cooling, retiring)
 
 
-def _node_counts(nodes: Nodes) -> NodeCounts:
+def _node_counts(nodes: NodeGroups) -> NodeCounts:
     without = (nodes.without_agent, nodes.without_mode, nodes.without_subnet)
     return NodeCounts(
         selected=len(nodes.served) + sum(map(len, without)),
@@ -120,74 +125,75 @@ def _node_counts(nodes: Nodes) -> NodeCounts:
         without_agent=len(nodes.without_agent),
         without_datapath=len(nodes.without_mode),
         without_subnet=len(nodes.without_subnet),
-        at_limit=len(nodes.short),
+        at_limit=len(nodes.at_limit),
     )
 
 
-def _reachable(found: Findings) -> Condition:
-    if found.cloud is not None:
-        return _no(Type.CLOUD_REACHABLE, found.cloud.reason, found.cloud.message)
+def _reachable(inputs: StatusInputs) -> Condition:
+    if inputs.cloud_failure is not None:
+        return _false(
+            Type.CLOUD_REACHABLE, inputs.cloud_failure.reason, inputs.cloud_failure.message
+        )
     return condition(Type.CLOUD_REACHABLE, Reason.REACHABLE, status=True)
 
 
-def _supported(pool: ENIPool, found: Findings) -> Condition:
-    if found.problem is not None and found.problem.unsupported:
-        return _no(Type.SUPPORTED, found.problem.reason, found.problem.message)
-    if found.nodes.without_mode:
-        return _no(Type.SUPPORTED, Reason.MODE_UNSUPPORTED, _no_mode(pool, found))
-    return _yes_or_unknown(Type.SUPPORTED, Reason.SUPPORTED, found)
+def _supported(pool: ENIPool, inputs: StatusInputs) -> Condition:
+    if inputs.pool_failure is not None and inputs.pool_failure.unsupported:
+        return _false(Type.SUPPORTED, inputs.pool_failure.reason, inputs.pool_failure.message)
+    if inputs.nodes.without_mode:
+        return _false(Type.SUPPORTED, Reason.MODE_UNSUPPORTED, _mode_message(pool, inputs))
+    return _true_or_unknown(Type.SUPPORTED, Reason.SUPPORTED, inputs)
 
 
-def _capacity(found: Findings) -> Condition:
+def _capacity(inputs: StatusInputs) -> Condition:
     type_ = Type.CAPACITY_AVAILABLE
-    trouble = next(_eni_troubles(found.enis), None)
-    if trouble is not None:
-        return trouble
-    if found.nodes.short:
-        return _no(
+    eni_failure = next(_eni_failures(inputs.enis), None)
+    if eni_failure is not None:
+        return eni_failure
+    if inputs.nodes.at_limit:
+        return _false(
             type_,
             Reason.NODE_LIMIT,
-            f"pods wait on {_names(found.nodes.short)}: raise spec.capacity.maxENIsPerNode or "
+            f"pods wait on {_names(inputs.nodes.at_limit)}: raise spec.capacity.maxENIsPerNode or "
             "maxAddressesPerNode, or run fewer pods there",
         )
-    if found.nodes.without_subnet:
-        return _no(
+    if inputs.nodes.without_subnet:
+        return _false(
             type_,
             Reason.INVALID_SPEC,
-            f"spec.subnets has none for the zone of {_names(found.nodes.without_subnet)}: "
+            f"spec.subnets has none for the zone of {_names(inputs.nodes.without_subnet)}: "
             "add one with that zone, or one without a zone",
         )
-    return _yes_or_unknown(type_, Reason.AVAILABLE, found)
+    return _true_or_unknown(type_, Reason.AVAILABLE, inputs)
 
 
-def _yes_or_unknown(type_: Type, good: Reason, found: Findings) -> Condition:
-    unknown = found.cloud or found.problem
-    if unknown is not None:
-        return condition(type_, unknown.reason, "not known yet", status=None)
-    return condition(type_, good, status=True)
+def _true_or_unknown(type_: Type, reason: Reason, inputs: StatusInputs) -> Condition:
+    if inputs.failure is not None:
+        message = "not known yet: see the condition Ready"
+        return condition(type_, inputs.failure.reason, message, status=None)
+    return condition(type_, reason, status=True)
 
 
-def _ready(pool: ENIPool, found: Findings, capacity: Condition) -> Condition:
+def _ready(pool: ENIPool, inputs: StatusInputs, capacity: Condition) -> Condition:
     if pool.metadata.deleting:
-        return _no(Type.READY, Reason.DELETING, "each ENI goes when its last pod has gone")
-    bad = found.cloud or found.problem
-    if bad is not None:
-        return _no(Type.READY, bad.reason, bad.message)
-    if not found.nodes.served:
-        return _no(Type.READY, *_no_node(pool, found))
-    if capacity.status == Status.FALSE and not any(_is_ready(e) for e in found.enis):
-        return _no(Type.READY, capacity.reason, capacity.message)
+        return _false(Type.READY, Reason.DELETING, "waiting for the last pod of each ENI to end")
+    if inputs.failure is not None:
+        return _false(Type.READY, inputs.failure.reason, inputs.failure.message)
+    if not inputs.nodes.served:
+        return _false(Type.READY, *_without_nodes(pool, inputs))
+    if capacity.status == Status.FALSE and not any(_is_ready(e) for e in inputs.enis):
+        return _false(Type.READY, capacity.reason, capacity.message)
     return condition(Type.READY, Reason.READY, status=True)
 
 
-def _no(type_: Type, reason: str, message: str) -> Condition:
+def _false(type_: Type, reason: str, message: str) -> Condition:
     return Condition(type_, Status.FALSE, reason, message[:MESSAGE_LENGTH])
 
 
-def _no_node(pool: ENIPool, found: Findings) -> tuple[Reason, str]:
-    nodes = found.nodes
+def _without_nodes(pool: ENIPool, inputs: StatusInputs) -> tuple[Reason, str]:
+    nodes = inputs.nodes
     if nodes.without_mode:
-        return Reason.MODE_UNSUPPORTED, _no_mode(pool, found)
+        return Reason.MODE_UNSUPPORTED, _mode_message(pool, inputs)
     if nodes.without_agent:
         return (
             Reason.WAITING_FOR_NODES,
@@ -201,19 +207,19 @@ def _no_node(pool: ENIPool, found: Findings) -> tuple[Reason, str]:
     )
 
 
-def _no_mode(pool: ENIPool, found: Findings) -> str:
+def _mode_message(pool: ENIPool, inputs: StatusInputs) -> str:
     return (
-        f"the kernel of {_names(found.nodes.without_mode)} lacks {pool.spec.datapath.mode}: no ENI "
-        "is made there; use another spec.datapath.mode or leave them out by spec.nodeSelector"
+        f"the kernel of {_names(inputs.nodes.without_mode)} lacks {pool.spec.datapath.mode}: no "
+        "ENI is created there; use another spec.datapath.mode or exclude them by spec.nodeSelector"
     )
 
 
-def _eni_troubles(enis: Iterable[ENI]) -> Iterator[Condition]:
+def _eni_failures(enis: Iterable[ENI]) -> Iterator[Condition]:
     for eni in sorted(enis, key=lambda e: e.name):
-        bad = find(eni.status.conditions, Type.READY)
-        if bad is not None and bad.status != Status.TRUE and bad.reason not in ON_THE_WAY:
-            where = f"ENI {eni.name} on node {eni.spec.node_name}: {bad.message}"
-            yield _no(Type.CAPACITY_AVAILABLE, bad.reason, where)
+        ready = find(eni.status.conditions, Type.READY)
+        if ready is not None and ready.status != Status.TRUE and ready.reason not in IN_PROGRESS:
+            message = f"ENI {eni.name} on node {eni.spec.node_name}: {ready.message}"
+            yield _false(Type.CAPACITY_AVAILABLE, ready.reason, message)
 
 
 def _is_ready(eni: ENI) -> bool:
@@ -242,14 +248,14 @@ def _groups(resolution: Resolution) -> tuple[ResolvedSecurityGroup, ...]:
 
 
 def _free(resolution: Resolution) -> int:
-    """Return the sum over the pool's subnets; one that several zones use counts once."""
+    """Sum the free addresses of the pool's subnets, each counted once."""
     free = {s.subnet.id: s.free for s in resolution.subnets}
-    return min(sum(free.values()), COUNTED)
+    return min(sum(free.values()), MAX_FREE)
 
 
 def _names(nodes: tuple[str, ...]) -> str:
-    rest = len(nodes) - SHOWN
-    shown = ", ".join(sorted(nodes)[:SHOWN])
+    rest = len(nodes) - NODES_SHOWN
+    shown = ", ".join(sorted(nodes)[:NODES_SHOWN])
     return (
         f"node {shown}"
         if len(nodes) == 1

@@ -1,80 +1,86 @@
-"""PodIPs of one node, or of all: list them, release and mark those that need it."""
+"""Reconcile the PodIPs of one node, or of all nodes: list them, plan, release or report."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
-from openeni_crds.conditions import merge
+import msgspec
+
+from openeni_crds.conditions import Condition, merge
 from openeni_crds.meta import Json, decode, encode
-from openeni_crds.names import API_VERSION, FINALIZER_PODIP, MANAGER_OPERATOR, NODES, PODIPS
+from openeni_crds.names import FINALIZER_PODIP, NODES, PODIPS
 from openeni_crds.podip import PodIP
 from openeni_kube.result import Done, Result, Retry
 from openeni_kube.store import NotFoundError, Store, StoreError
-from openeni_operator.finalizers import without_finalizer
-from openeni_operator.mirror import Mirror
-from openeni_operator.podip.review import Release, Tell, review
+from openeni_operator.cluster_state import ClusterState
+from openeni_operator.finalizers import remove_finalizer
+from openeni_operator.podip.plan import ReleasePodIP, SetAddressLost, plan_podips
+from openeni_operator.status_writer import write_status
 
-ALL = "*"  # no node is called that
+LOG: Final = logging.getLogger(__name__)
+ALL_NODES: Final = "*"  # not a valid node name
 
 
 @dataclass(frozen=True)
-class World:
-    """What a reconcile works with; made once in `__main__`."""
+class PodIPDependencies:
+    """Clients and caches of the PodIP controller."""
 
-    mirror: Mirror
+    state: ClusterState
     store: Store
     now: Callable[[], str]  # RFC 3339, UTC, whole seconds
 
 
 class PodIPReconciler:
-    """Called by the queue with the name of a node, or with ALL at each resync."""
+    """Called by the work queue with a node's name, or with ALL_NODES at each resync."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, deps: PodIPDependencies) -> None:
+        self._deps = deps
 
     def __call__(self, node: str) -> Result:
         try:
-            return self._review(node)
+            return self._reconcile(node)
         except StoreError as error:
             return Retry(str(error))
 
-    def _review(self, node: str) -> Result:
-        selector = "" if node == ALL else f"spec.nodeName={node}"
-        listed = self._world.store.list(PODIPS, field_selector=selector).items
-        podips = [decode(body, PodIP) for body in listed]
+    def _reconcile(self, node: str) -> Result:
+        selector = "" if node == ALL_NODES else f"spec.nodeName={node}"
+        listed = self._deps.store.list(PODIPS, field_selector=selector).items
+        podips = list(_decode_valid(listed))
         gone = frozenset(n for n in {p.spec.node_name for p in podips} if self._is_gone(n))
-        enis = {eni.name: eni for eni in self._world.mirror.enis()}
-        for act in review(podips, gone, enis):
-            match act:
-                case Release(podip):
-                    without_finalizer(self._world.store, PODIPS, podip.metadata, FINALIZER_PODIP)
-                case Tell():
-                    self._tell(act)
+        enis = {eni.name: eni for eni in self._deps.state.enis()}
+        for action in plan_podips(podips, gone, enis):
+            match action:
+                case ReleasePodIP(podip):
+                    remove_finalizer(self._deps.store, PODIPS, podip.metadata, FINALIZER_PODIP)
+                case SetAddressLost(podip, lost):
+                    self._write_condition(podip, lost)
         return Done()
 
     def _is_gone(self, node: str) -> bool:
-        """The mirror alone is not believed: a finalizer that is off stays off."""
-        if self._world.mirror.node(node) is not None:
+        """Confirm with a GET: the cache may be stale, and removing a finalizer is final."""
+        if self._deps.state.node(node) is not None:
             return False
         try:
-            self._world.store.get(NODES, node)
+            self._deps.store.get(NODES, node)
         except NotFoundError:
             return True
         return False
 
-    def _tell(self, act: Tell) -> None:
-        podip = act.podip
-        conditions = merge(podip.status.conditions, (act.lost,), self._world.now())
-        body: Json = {
-            "apiVersion": API_VERSION,
-            "kind": PODIPS.name,
-            "metadata": {
-                "name": podip.name,
-                "namespace": podip.namespace,
-                "uid": podip.metadata.uid,
-            },
-            "status": {"conditions": [encode(c) for c in conditions]},
-        }
+    def _write_condition(self, podip: PodIP, lost: Condition) -> None:
+        conditions = merge(podip.status.conditions, (lost,), self._deps.now())
+        status = {"conditions": [encode(c) for c in conditions]}
         try:
-            self._world.store.apply(PODIPS, body, manager=MANAGER_OPERATOR, subresource="status")
+            write_status(self._deps.store, self._deps.state, PODIPS, podip.metadata, status)
         except NotFoundError:
             return
+
+
+def _decode_valid(bodies: Iterable[Json]) -> Iterator[PodIP]:
+    """Yield the valid PodIPs; log an invalid one, which must not stop the others."""
+    for body in bodies:
+        try:
+            yield decode(body, PodIP)
+        except msgspec.ValidationError as error:
+            meta = body["metadata"]
+            LOG.warning("PodIP %s/%s is ignored: %s", meta["namespace"], meta["name"], error)

@@ -1,4 +1,4 @@
-"""The real OpenStack of the lab: what its API says becomes NICs and anti-spoofing, and back."""
+"""The lab's real OpenStack: its API's changes become NICs and anti-spoofing rules."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import openstack as sdk
 import pytest
 
-from openeni_lab.cloud import openstack
+from openeni_lab.cloud import access
 from openeni_lab.hypervisor import antispoof
 from openeni_lab.hypervisor.records import Faults, Records
 from openeni_lab.machine import steps
-from openeni_lab.progress import Lines
-from openeni_testing.lab.entering import network_of
+from openeni_lab.progress import LogProgress
 from openeni_testing.lab.fake_node import FakeNode
+from openeni_testing.lab.inside_network import network_of
 from openeni_testing.lab.small_lab import SmallLab
 from openeni_testing.network import frames
 from openeni_testing.waiting import wait_for
@@ -26,9 +26,9 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def client(cloud: SmallLab) -> Iterator[Any]:
-    """The operator's client, in the lab's network, by application credential."""
+    """Return the operator's client, in the lab's network, with an application credential."""
     with pytest.MonkeyPatch.context() as patch, network_of(cloud.machine):
-        for name, value in openstack.client_environment(cloud.layout).items():
+        for name, value in access.client_environment(cloud.layout).items():
             patch.setenv(name, value)
         with sdk.connect() as connection:
             yield connection
@@ -36,8 +36,8 @@ def client(cloud: SmallLab) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def node(cloud: SmallLab) -> Iterator[FakeNode]:
-    """The machine of the server n1."""
-    server_id = openstack.servers(cloud.layout)["n1"]["id"]
+    """Return the machine of the server n1."""
+    server_id = access.servers(cloud.layout)["n1"]["id"]
     node = cloud.node("n1", server_id)
     node.power_on()
     yield node
@@ -53,7 +53,7 @@ def misbehave(cloud: SmallLab) -> Iterator[Callable[[str, Faults], None]]:
 
 @pytest.fixture
 def eni(client: Any) -> Iterator[Callable[[], Any]]:
-    """Make ports with ten addresses; whatever is left of them is deleted."""
+    """Create ports with ten addresses, and delete those that are left."""
     made: list[Any] = []
 
     def make() -> Any:
@@ -83,7 +83,7 @@ def detach(client: Any, server: str, port: str) -> None:
 
 
 def test_the_servers_have_their_places_and_addresses(cloud: SmallLab, client: Any) -> None:
-    servers = openstack.servers(cloud.layout)
+    servers = access.servers(cloud.layout)
     assert {name: server["address"] for name, server in servers.items()} == {
         "n1": "10.99.0.11",
         "n2": "10.99.0.12",
@@ -107,7 +107,7 @@ def test_the_remote_vm_answers_http_through_its_neutron_port(cloud: SmallLab) ->
 
 def test_the_openstack_command_lists_ports_inside_the_lab(cloud: SmallLab) -> None:
     command = [f"{cloud.venv}/bin/openstack", "port", "list", "-f", "value"]
-    env = openstack.client_environment(cloud.layout)
+    env = access.client_environment(cloud.layout)
     listed = cloud.machine.check(command, env=env, timeout=300)
     assert "10.98.3.250" in listed
 
@@ -194,7 +194,7 @@ def test_killed_services_are_started_again_and_know_the_nics(
         cloud.machine.stop(name)
     todo = cloud.steps()
     assert not all(step.done() for step in todo)
-    steps.run(todo, Lines())
+    steps.run(todo, LogProgress())
     assert all(step.done() for step in todo)
     assert node.nic(port.mac_address)
     detach(client, node.server_id, port.id)
@@ -202,7 +202,7 @@ def test_killed_services_are_started_again_and_know_the_nics(
 
 
 def test_a_deleted_server_gives_its_nics_back(cloud: SmallLab, client: Any, eni: Any) -> None:
-    image = client.compute.get_server(openstack.servers(cloud.layout)["n1"]["id"]).image.id
+    image = client.compute.get_server(access.servers(cloud.layout)["n1"]["id"]).image.id
     flavor = client.compute.find_flavor("node", ignore_missing=False)
     port = eni()
     server = client.compute.create_server(
@@ -228,7 +228,7 @@ def test_no_password_is_in_a_log_or_on_a_command_line(cloud: SmallLab) -> None:
 
 
 def test_good_ports_have_dropped_nothing(cloud: SmallLab) -> None:
-    ports = {server["port"] for server in openstack.servers(cloud.layout).values()}
+    ports = {server["port"] for server in access.servers(cloud.layout).values()}
     dropped = cloud.network.dropped()
     assert {port: dropped[port] for port in ports} == dict.fromkeys(ports, 0)
     assert dropped[antispoof.DROP_UNKNOWN] == 0

@@ -1,11 +1,11 @@
-"""What of the cloud survives the end of the lab's init, and with it of every process."""
+"""The cloud's state survives the end of the lab's init, which ends every process."""
 
 import os
 import signal
 
 import pytest
 
-from openeni_lab.cloud import openstack
+from openeni_lab.cloud import access
 from openeni_testing.lab.small_lab import SmallLab
 from openeni_testing.waiting import wait_for
 
@@ -13,14 +13,14 @@ pytestmark = [pytest.mark.root, pytest.mark.cloud]
 
 
 def test_a_lab_whose_init_was_killed_comes_back_with_its_servers_and_ports(cloud: SmallLab) -> None:
-    before = openstack.servers(cloud.layout)
+    before = access.servers(cloud.layout)
     os.kill(cloud.machine.pid(), signal.SIGKILL)
     wait_for(lambda: not cloud.machine.alive(), "the lab's init is gone")
     cloud.up()
-    assert openstack.servers(cloud.layout) == before
+    assert access.servers(cloud.layout) == before
     assert set(cloud.network.dropped()) >= {server["port"] for server in before.values()}
     command = [f"{cloud.venv}/bin/openstack", "server", "list", "-f", "value", "-c", "Status"]
-    env = openstack.client_environment(cloud.layout)
+    env = access.client_environment(cloud.layout)
     assert cloud.machine.check(command, env=env, timeout=300).split() == ["ACTIVE"] * len(before)
     assert cloud.machine.check(["curl", "-s", "-m", "20", "http://10.98.3.250/"]) == "remote"
 

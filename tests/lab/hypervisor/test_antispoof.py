@@ -1,4 +1,4 @@
-"""Frames made by hand leave a plugged port: what Neutron lets out arrives, the rest is counted."""
+"""Hand-made frames leave a plugged port: those that Neutron allows arrive, the rest is counted."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -109,7 +109,7 @@ SPOOFED = {
 
 @dataclass(frozen=True)
 class Wire:
-    """Three nodes on the pods network; `tell` is what Neutron says of the sender's port."""
+    """Three nodes on the pods network; `tell` reports the sender's port as Neutron does."""
 
     lab: SmallLab
     sender: FakeNode

@@ -1,4 +1,4 @@
-"""NICs come and go in a machine as a hypervisor gives and takes them, and it can misbehave."""
+"""NICs are plugged into machines and unplugged, with and without injected faults."""
 
 import itertools
 import json
@@ -19,7 +19,7 @@ _numbers = itertools.count(1)
 
 
 def new_port() -> tuple[str, str, str]:
-    """A port's id, MAC and address on the pods network, never used before in this run."""
+    """Return an unused port id, MAC and address on the pods network."""
     number = next(_numbers)
     port = f"{number:08x}-2222-4000-8000-{number:012x}"
     return port, f"fa:16:3e:ee:00:{number:02x}", f"10.98.2.{number}"
@@ -27,7 +27,7 @@ def new_port() -> tuple[str, str, str]:
 
 @pytest.fixture
 def node(wires: SmallLab) -> Iterator[FakeNode]:
-    """A running machine without NICs."""
+    """Start a machine without NICs."""
     node = wires.node(f"machine{next(_numbers)}")
     node.power_on()
     yield node
@@ -41,7 +41,7 @@ def node(wires: SmallLab) -> Iterator[FakeNode]:
 
 @pytest.fixture
 def misbehave(wires: SmallLab) -> Iterator[Callable[[str, Faults], None]]:
-    """Play faults on one machine until the test ends."""
+    """Inject faults into one machine until the test ends."""
     records = Records(wires.layout.state)
     yield lambda machine, faults: records.put_faults({machine: faults})
     records.put_faults({})
@@ -75,7 +75,7 @@ def test_plugging_twice_is_plugging_once(node: FakeNode) -> None:
 
 
 class Commands:
-    """Programs that the hypervisor runs, of which one kills the hypervisor instead."""
+    """Replace the hypervisor's programs; one of them kills the hypervisor."""
 
     def __init__(self, folder: Path) -> None:
         self._count = folder / "count"
@@ -144,7 +144,7 @@ def test_a_power_off_killed_before_any_of_its_commands_is_completed_by_the_next(
 
 @pytest.mark.root
 def test_a_machine_that_started_again_unseen_gets_its_nics(node: FakeNode) -> None:
-    """Its namespace ended without a power-off; the kernel takes its veths away a little later."""
+    """The namespace ended without a power-off, and the kernel removes its veths a little later."""
     port, mac, address = new_port()
     node.plug(port, mac, address)
     node.machine.check(["ip", "netns", "add", "next"])

@@ -1,4 +1,4 @@
-"""NICs come and go in a virtual machine: through its kernel's console, in use or not."""
+"""NICs of a VM are plugged and unplugged through its kernel's console, in use or not."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ import pytest
 
 from openeni_lab.hypervisor.records import DEFAULT_MTU, Faults, Nic, Records
 from openeni_lab.machine.client import Machine
-from openeni_lab.node.machines import GuestMachine, Host
+from openeni_lab.node.machines import NodeHost, VMMachine
 from openeni_lab.programs import prepared
 from openeni_testing.lab.fake_node import HypervisorCommand
 from openeni_testing.lab.small_lab import SmallLab
@@ -28,15 +28,15 @@ def hypervisor(wires: SmallLab) -> HypervisorCommand:
 
 @pytest.fixture(scope="module")
 def guest(wires: SmallLab, hypervisor: HypervisorCommand) -> Iterator[Machine]:
-    """A booted guest that stands for the server n1, with its first NIC on the nodes network."""
+    """Boot a guest for the server n1, with its first NIC on the nodes network."""
     built = prepared.read(["kernel"]).built
     node = wires.layout.nodes[0]
     server = {"id": SERVER, "port": FIRST[0], "mac": FIRST[1], "address": node.address}
     (wires.layout.state / "servers.json").write_text(json.dumps({node.name: server}))
     hypervisor("allow", *FIRST, "nodes", node.address)
     hypervisor("plug", SERVER, *FIRST, "nodes")
-    host = Host(wires.layout, wires.machine, node)
-    machine = GuestMachine(host, built.kernel, built.kernel_preload, memory_mib=256)
+    host = NodeHost(wires.layout, wires.machine, node)
+    machine = VMMachine(host, built.kernel, built.kernel_preload, memory_mib=256)
     machine.start()
     wait_for(machine.client.alive, "the guest's init answers", 300)
     yield machine.client
@@ -48,7 +48,7 @@ def guest(wires: SmallLab, hypervisor: HypervisorCommand) -> Iterator[Machine]:
 
 @pytest.fixture
 def plugged(hypervisor: HypervisorCommand, guest: Machine) -> Iterator[Callable[[], None]]:
-    """Plug the port when called; it is gone after the test."""
+    """Return a function that plugs the port, which is unplugged after the test."""
 
     def plug() -> None:
         hypervisor("allow", PORT, MAC, "pods", ADDRESS)

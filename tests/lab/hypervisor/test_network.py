@@ -1,11 +1,11 @@
-"""The lab's wires: bridges, the gateway between them, the host beyond it."""
+"""The lab's network: bridges, the gateway between them, the host beyond it."""
 
 import json
 
 import pytest
 
 from openeni_lab.machine import steps
-from openeni_lab.progress import Lines
+from openeni_lab.progress import LogProgress
 from openeni_testing.lab.small_lab import SmallLab
 
 
@@ -17,7 +17,7 @@ def test_a_bridge_that_went_is_made_again_and_the_other_left_alone(wires: SmallL
 
     before = links()
     wires.machine.check(["ip", "link", "delete", "br-pods"])
-    steps.run(wires.network.steps(), Lines())
+    steps.run(wires.network.steps(), LogProgress())
     after = links()
     assert after["br-nodes"]["ifindex"] == before["br-nodes"]["ifindex"]
     assert after["br-pods"]["address"] == before["br-pods"]["address"]
@@ -43,7 +43,7 @@ def test_the_gateway_keeps_its_mac_whatever_is_plugged(wires: SmallLab) -> None:
 def test_a_second_up_finds_everything_there(wires: SmallLab) -> None:
     assert all(step.done() for step in wires.network.steps())
     before = wires.machine.check(["ip", "address"])
-    steps.run(wires.network.steps(), Lines())
+    steps.run(wires.network.steps(), LogProgress())
     assert wires.machine.check(["ip", "address"]) == before
 
 
@@ -51,7 +51,7 @@ def test_a_second_up_finds_everything_there(wires: SmallLab) -> None:
 def test_what_is_missing_is_made_again(wires: SmallLab) -> None:
     wires.machine.check(["nft", "delete", "table", "bridge", "openeni-lab"])
     assert not all(step.done() for step in wires.network.steps())
-    steps.run(wires.network.steps(), Lines())
+    steps.run(wires.network.steps(), LogProgress())
     assert wires.network.dropped() == {"drop-unknown": 0}
 
 
@@ -60,7 +60,7 @@ def test_rules_of_known_ports_come_back_with_the_table(wires: SmallLab) -> None:
     port, mac = "eeeeeeee-1111-4000-8000-000000000003", "fa:16:3e:ee:00:03"
     wires.network.hypervisor("allow", port, mac, "pods", "10.98.0.13")
     wires.machine.check(["nft", "delete", "table", "bridge", "openeni-lab"])
-    steps.run(wires.network.steps(), Lines())
+    steps.run(wires.network.steps(), LogProgress())
     assert port in wires.network.dropped()
     wires.network.hypervisor("forget", port)
     assert port not in wires.network.dropped()

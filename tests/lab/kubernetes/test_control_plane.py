@@ -1,4 +1,4 @@
-"""The control plane as it is for its users: who may do what, certificates, tokens."""
+"""The control plane as its users see it: rights, certificates, tokens."""
 
 import ssl
 import subprocess
@@ -15,7 +15,7 @@ from openeni_lab.kubernetes.control_plane import KUBE_PROXY, ControlPlane, node_
 from openeni_lab.layout import NodeLayout
 from openeni_lab.machine import steps
 from openeni_lab.programs import prepared
-from openeni_lab.progress import Lines
+from openeni_lab.progress import LogProgress
 from openeni_testing.lab.bare_lab import bare_lab
 from openeni_testing.waiting import wait_for
 
@@ -28,7 +28,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Generator[ControlPlane]:
     program = prepared.read(["kubernetes"]).built.bin
     with bare_lab(tmp_path_factory.mktemp("lab"), "kube") as (lab, machine):
         made = ControlPlane(lab, machine, program)
-        steps.run(made.steps(), Lines())
+        steps.run(made.steps(), LogProgress())
         yield made
 
 
@@ -38,7 +38,7 @@ def api(plane: ControlPlane) -> Api:
 
 
 def as_user(plane: ControlPlane, identity: Identity, tmp_path: Path) -> Api:
-    """A client with another's certificate, through the forwarder."""
+    """Return a client with the certificate of a component, through the forwarder."""
     outside = kubeconfig.read(plane.lab.kubeconfig).server
     plane.write_kubeconfig(tmp_path / "kubeconfig", identity, outside)
     return Api(tmp_path / "kubeconfig")
@@ -46,7 +46,7 @@ def as_user(plane: ControlPlane, identity: Identity, tmp_path: Path) -> Api:
 
 def test_a_second_run_of_the_steps_starts_nothing(plane: ControlPlane) -> None:
     before = plane.machine.list()
-    steps.run(plane.steps(), Lines())
+    steps.run(plane.steps(), LogProgress())
     assert plane.machine.list() == before
 
 
@@ -57,7 +57,7 @@ def test_the_controllers_work(api: Api) -> None:
 
 
 def test_the_certificates_pass_the_strictest_verification(plane: ControlPlane) -> None:
-    """What Python 3.13 asks for; 3.11 accepts less, so the flag is set by hand."""
+    """Python 3.13 verifies strictly by default; on 3.11 the test sets the flag."""
     context = ssl.create_default_context(cafile=str(plane.folder / "ca.crt"))
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     server = x509.load_pem_x509_certificate((plane.folder / "api-server.crt").read_bytes())

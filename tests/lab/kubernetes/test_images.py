@@ -9,7 +9,7 @@ import pytest
 
 from openeni_lab.kubernetes.images import COREDNS, PAUSE, WEB, Image, ImageError, make_images
 from openeni_lab.programs import prepared
-from openeni_testing.lab.recorded import executable
+from openeni_testing.lab.recording import executable
 
 APPLETS = "#!/bin/sh\nprintf 'busybox\\nsh\\nnc\\n'\n"
 Programs = Callable[[str], Path]
@@ -17,7 +17,7 @@ Programs = Callable[[str], Path]
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Programs:
-    """Stand for busybox and CoreDNS."""
+    """Replace busybox and CoreDNS."""
     executable(tmp_path / "built" / "busybox", APPLETS)
     executable(tmp_path / "built" / "coredns", "the DNS server")
     return (tmp_path / "built").joinpath
@@ -30,7 +30,7 @@ def images(programs: Programs, tmp_path: Path) -> dict[str, Image]:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Image]:
-    """Those of the lab, with the busybox that was prepared."""
+    """Return the lab's images, with the prepared busybox."""
     folder = tmp_path_factory.mktemp("images")
     (folder / "coredns").touch()
     (folder / "busybox").symlink_to(prepared.read(["busybox"]).built.busybox)
@@ -45,7 +45,7 @@ def member(image: Image, name: str) -> bytes:
 
 
 def root_of(image: Image, folder: Path) -> tuple[Path, list[str]]:
-    """The image's root unpacked, and its command."""
+    """Unpack an image; return its root and its command."""
     listing = json.loads(member(image, "manifest.json"))[0]
     root = folder / "root"
     with tarfile.open(fileobj=io.BytesIO(member(image, listing["Layers"][0]))) as layer:
@@ -56,7 +56,7 @@ def root_of(image: Image, folder: Path) -> tuple[Path, list[str]]:
 
 
 def run_in(root: Path, command: list[str], then: str) -> str:
-    """Run the image's command as process 1 of its namespaces, and `then` beside it."""
+    """Run the image's command as process 1 of new namespaces, and `then` next to it."""
     script = (
         'mount --bind /dev "$1/dev"; hostname pod-7; ip link set lo up; '
         f'root=$1; shift; chroot "$root" "$@" & container=$!; {then}'

@@ -1,4 +1,4 @@
-"""What an init does for its client, on a real one."""
+"""The requests of an init's client, with a real init."""
 
 import os
 import pty
@@ -110,13 +110,14 @@ def test_no_machine_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_program_can_have_this_terminal(lab: tuple[Layout, Machine]) -> None:
-    """Its size, its input, its output and its exit code."""
+    """The terminal's size, input and output and the exit code are forwarded."""
     script = textwrap.dedent(f"""
         import sys
         from pathlib import Path
         from openeni_lab.machine.client import Machine
         machine = Machine(Path({str(lab[0].control)!r}))
-        sys.exit(machine.attend(["sh", "-c", "stty size; read word; echo got $word; exit 7"]))
+        script = "stty size; read word; echo got $word; exit 7"
+        sys.exit(machine.run_on_terminal(["sh", "-c", script]))
     """)
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

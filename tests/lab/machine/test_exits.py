@@ -1,15 +1,15 @@
-"""When a program that ended is started again, and how its end is put into words."""
+"""The back-off of restarts, and the description of exits."""
 
 import itertools
 from pathlib import Path
 
 import pytest
 
-from openeni_lab.machine.exits import End, describe, last_words, restart_delay
+from openeni_lab.machine.exits import UnexpectedExit, describe, last_words, restart_delay
 
 
 def test_restarts_wait_as_a_kubelets_do() -> None:
-    """At once, after 10 s, then doubled up to 5 minutes."""
+    """Restarts are immediate, then after 10 s, doubled up to 5 minutes."""
     delays = [restart_delay(None, 1)]
     for _ in range(7):
         delays.append(restart_delay(delays[-1], 1))
@@ -41,7 +41,7 @@ def test_an_end_is_named(code: int, words: str) -> None:
     [(None, "not started again"), (0, "started again"), (10, "started again in 10 s")],
 )
 def test_an_end_says_what_comes_next(restart_in: float | None, words: str) -> None:
-    end = End("1", "agent", "ended with 1", 0, restart_in, "/log", "no route")
+    end = UnexpectedExit("1", "agent", "ended with 1", 0, restart_in, "/log", "no route")
     assert str(end) == f"agent ended with 1; {words}"
 
 

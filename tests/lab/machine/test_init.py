@@ -1,4 +1,4 @@
-"""The lab's enclosure: cut off, outliving its starter, ending as a whole, leaving nothing."""
+"""The lab's enclosure is isolated, outlives its starter, ends as a whole and leaves nothing."""
 
 import contextlib
 import fcntl
@@ -54,7 +54,7 @@ def test_mounts_made_in_it_are_not_seen_outside(machine: Machine, tmp_path: Path
 
 
 def test_shared_memory_ends_with_it(lab: Layout, machine: Machine) -> None:
-    """A guest that is killed at its start leaves the file that was to be its memory."""
+    """A guest that is killed at its start leaves its memory file in /dev/shm."""
     file = Path("/dev/shm") / lab.name  # noqa: S108 - where guests' memory is
     machine.check(["touch", str(file)])
     assert machine.check(["ls", str(file.parent)]) == lab.name
@@ -119,8 +119,8 @@ def test_when_it_is_killed_everything_in_it_ends(
 
 
 def test_down_waits_for_an_init_that_is_still_starting(lab: Layout) -> None:
-    """Its starter was killed before the init was in its cgroup: nothing could find it."""
-    with enclosure.only_one(lab) as lock:
+    """Nothing could find an init whose starter was killed before the init joined its cgroup."""
+    with enclosure.locked(lab) as lock:
         lab.state.mkdir()
         (lab.state / "tmp").mkdir()
         command = enclosure.init_command(
@@ -140,9 +140,9 @@ def test_down_waits_for_an_init_that_is_still_starting(lab: Layout) -> None:
 def test_a_second_one_at_work_is_named(lab: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(enclosure, "BUSY_SECONDS", 0.2)
     with (
-        enclosure.only_one(lab),
-        pytest.raises(LabError, match=f"another openeni-lab is at work on the lab '{lab.name}'"),
-        enclosure.only_one(lab),
+        enclosure.locked(lab),
+        pytest.raises(LabError, match=f"another openeni-lab command works on the lab '{lab.name}'"),
+        enclosure.locked(lab),
     ):
         pytest.fail("both are at work")
 
@@ -150,7 +150,7 @@ def test_a_second_one_at_work_is_named(lab: Layout, monkeypatch: pytest.MonkeyPa
 def test_the_lock_of_a_removed_lab_is_not_the_locks_of_the_next(
     lab: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A waiter opened the lock's file before its holder removed it with the lab."""
+    """A process opened the lock's file before its owner removed it with the lab."""
     monkeypatch.setattr(enclosure, "BUSY_SECONDS", 0.3)
     real = fcntl.flock
     removals = [True]
@@ -162,9 +162,9 @@ def test_the_lock_of_a_removed_lab_is_not_the_locks_of_the_next(
 
     monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
     with (
-        enclosure.only_one(lab),
+        enclosure.locked(lab),
         pytest.raises(LabError, match="another openeni-lab is at work"),
-        enclosure.only_one(lab),
+        enclosure.locked(lab),
     ):
         pytest.fail("both are at work")
 
@@ -178,7 +178,7 @@ def test_an_init_that_never_answers_is_ended_and_named(
         return ["sh", "-c", "echo $$; echo stuck; exec sleep 1000"]
 
     monkeypatch.setattr(enclosure, "init_command", hangs)
-    with pytest.raises(LabError, match=r"init does not answer after 1 s: stuck \(.*init.log"):
+    with pytest.raises(LabError, match=r"init did not answer within 1 s: stuck \(.*init.log"):
         bare_lab.start(lab)
     pid = (lab.logs / "init.log").read_text().split()[0]
     assert not Path(f"/proc/{pid}").exists()
@@ -192,7 +192,7 @@ def test_a_lab_of_this_boot_is_kept(lab: Layout, machine: Machine) -> None:
 def test_what_an_earlier_boot_left_is_removed(
     lab: Layout, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a power cut: the files are there, the processes are not."""
+    """A power cut leaves the files but no processes."""
     os.kill(machine.pid(), signal.SIGKILL)
     wait_for(lambda: not enclosure.processes(lab), "the end of everything")
     monkeypatch.setattr(enclosure, "boot_id", lambda: "another")
@@ -204,7 +204,7 @@ def test_what_an_earlier_boot_left_is_removed(
 def test_a_half_removed_lab_is_removed_whole(
     lab: Layout, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The `down` was killed while it removed files: no step may take them for a lab's."""
+    """A killed `down` leaves some files, which no step may take for those of a lab."""
 
     def killed(_path: Path, **_options: object) -> None:
         raise KeyboardInterrupt

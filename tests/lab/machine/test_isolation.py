@@ -1,4 +1,4 @@
-"""What a namespace node is shown of the machine's mounts, and what it never touches."""
+"""The machine's mounts that a namespace node gets, and those that it never accesses."""
 
 import os
 import subprocess
@@ -51,15 +51,15 @@ def test_a_node_is_shown_what_it_needs(mounts: list[str], shown: list[str]) -> N
 
 
 def in_a_machine_of_its_own(script: str, folder: Path) -> str:
-    """Run Python in mount namespaces that stand for a machine whose mounts are shared."""
+    """Run Python in mount namespaces like a machine's whose mounts are shared."""
     preamble = f"""
         from pathlib import Path
-        from openeni_lab import isolation
+        from openeni_lab.machine import isolation
         from openeni_lab.machine.enclosure import init_command, init_environment
         from openeni_lab.layout import Layout
         from openeni_lab.machine.client import Machine
         from openeni_lab.node.machines import shared_folders
-        from openeni_testing import bare_lab
+        from openeni_testing.lab import bare_lab
         from openeni_testing.waiting import wait_for
         folder = Path({str(folder)!r})
     """
@@ -93,7 +93,7 @@ def test_what_is_unmounted_on_the_machine_is_unmounted_in_the_lab(tmp_path: Path
 
 @pytest.mark.root
 def test_a_node_starts_beside_any_mount_and_holds_none(tmp_path: Path) -> None:
-    """A disk in it could not be unmounted on the machine; a dead server would hold it up."""
+    """The machine could not unmount such a disk, and a hanging server would block the node."""
     script = """
         disk = folder / "B\u00fccher und mehr"
         disk.mkdir()

@@ -1,4 +1,4 @@
-"""What a lab may use of its machine: which files say so, and that the kernel keeps to it."""
+"""Limits of a lab: the cgroup files that set them, and their enforcement by the kernel."""
 
 import os
 import signal
@@ -12,9 +12,9 @@ from openeni_lab.layout import Layout
 from openeni_lab.machine import enclosure, isolation, steps
 from openeni_lab.machine.client import Machine
 from openeni_lab.machine.enclosure import LabError
-from openeni_lab.machine.limits import LimitError, Limits, apply, needed
+from openeni_lab.machine.limits import LabLimits, LimitError, apply, needed
 from openeni_lab.node.kernel import run_in_kernel
-from openeni_lab.progress import Lines
+from openeni_lab.progress import LogProgress
 from openeni_testing.lab import bare_lab
 from openeni_testing.waiting import wait_for
 
@@ -22,26 +22,26 @@ MOST = 64  # MiB
 
 
 def test_every_node_adds_to_what_a_lab_may_use() -> None:
-    assert Limits.of(2) == Limits(4096 + 2 * 1280, os.cpu_count() or 1)
+    assert LabLimits.of(2) == LabLimits(4096 + 2 * 1280, os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize(
     ("limits", "controllers"),
     [
-        (Limits(0, 0), []),
-        (Limits(64, 2), ["memory"]),
-        (Limits(64, 4), ["memory"]),
-        (Limits(0, 1.5), ["cpu"]),
+        (LabLimits(0, 0), []),
+        (LabLimits(64, 2), ["memory"]),
+        (LabLimits(64, 4), ["memory"]),
+        (LabLimits(0, 1.5), ["cpu"]),
     ],
 )
 def test_no_limit_and_all_of_the_machine_need_no_controller(
-    limits: Limits, controllers: list[str]
+    limits: LabLimits, controllers: list[str]
 ) -> None:
     assert [limit.controller for limit in needed(limits, 2)] == controllers
 
 
 def version_2(root: Path, offered: str, enabled: str) -> Path:
-    """What the kernel shows of a hierarchy of version 2."""
+    """Create the files that the kernel shows in a hierarchy of version 2."""
     root.mkdir()
     (root / "cgroup.controllers").write_text(offered)
     (root / "cgroup.subtree_control").write_text(enabled)
@@ -50,7 +50,7 @@ def version_2(root: Path, offered: str, enabled: str) -> Path:
 
 def test_version_2_sets_what_its_root_has_enabled(tmp_path: Path) -> None:
     root = version_2(tmp_path / "unified", "cpuset cpu memory\n", "cpu memory\n")
-    apply("lab", Limits(1024, 0.5), [root])
+    apply("lab", LabLimits(1024, 0.5), [root])
     assert (root / "lab" / "memory.max").read_text() == str(1 << 30)
     assert (root / "lab" / "cpu.max").read_text() == "50000 100000"
     assert (root / "cgroup.subtree_control").read_text() == "cpu memory\n"
@@ -58,7 +58,7 @@ def test_version_2_sets_what_its_root_has_enabled(tmp_path: Path) -> None:
 
 def test_version_2_enables_what_its_root_offers(tmp_path: Path) -> None:
     root = version_2(tmp_path / "unified", "cpuset cpu memory\n", "cpu\n")
-    apply("lab", Limits(1024, 0), [root])
+    apply("lab", LabLimits(1024, 0), [root])
     assert (root / "cgroup.subtree_control").read_text() == "+memory"
     assert (root / "lab" / "memory.max").exists()
 
@@ -68,7 +68,7 @@ def test_version_1_takes_the_hierarchy_of_each_controller(tmp_path: Path) -> Non
     for name in ("memory/memory.limit_in_bytes", "cpu/cpu.cfs_quota_us"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
-    apply("lab", Limits(1024, 0.5), [unified, tmp_path / "memory", tmp_path / "cpu"])
+    apply("lab", LabLimits(1024, 0.5), [unified, tmp_path / "memory", tmp_path / "cpu"])
     memory, cpu = tmp_path / "memory" / "lab", tmp_path / "cpu" / "lab"
     assert (memory / "memory.limit_in_bytes").read_text() == str(1 << 30)
     assert (memory / "memory.use_hierarchy").read_text() == "1"
@@ -83,18 +83,18 @@ def test_a_kernel_without_the_controller_is_named(tmp_path: Path) -> None:
         match=r"^the lab cannot limit its memory to 1024 MiB: no cgroup hierarchy has the "
         r"controller memory; boot the kernel with cgroup_enable=memory, or .*--memory 0",
     ):
-        apply("lab", Limits(1024, 1), [root])
+        apply("lab", LabLimits(1024, 1), [root])
 
 
 def test_a_root_that_refuses_is_named(tmp_path: Path) -> None:
-    """As a container's does while it has processes: here its control cannot be written."""
+    """Like a container's root while it has processes: its control file cannot be written."""
     root = version_2(tmp_path / "unified", "cpu\n", "")
     (root / "cgroup.subtree_control").unlink()
     (root / "cgroup.subtree_control").symlink_to("/proc/version")
     with pytest.raises(
         LimitError, match=r"limit its processors to 0.5: .*: .*/cgroup.subtree_control; ask for no"
     ):
-        apply("lab", Limits(0, 0.5), [root])
+        apply("lab", LabLimits(0, 0.5), [root])
 
 
 @pytest.fixture
@@ -104,9 +104,9 @@ def lab(tmp_path: Path) -> Generator[Layout]:
     bare_lab.remove(made)
 
 
-def start(lab: Layout, limits: Limits) -> Machine:
-    with enclosure.only_one(lab) as lock:
-        steps.run([enclosure.step(lab, lock, limits)], Lines())
+def start(lab: Layout, limits: LabLimits) -> Machine:
+    with enclosure.locked(lab) as lock:
+        steps.run([enclosure.step(lab, lock, limits)], LogProgress())
     return Machine(lab.control)
 
 
@@ -126,7 +126,7 @@ print("had it")
 @pytest.mark.root
 @pytest.mark.parametrize("hog", [OWN, GUEST])
 def test_a_lab_gets_no_more_memory_than_it_may_use(lab: Layout, hog: str) -> None:
-    machine = start(lab, Limits(MOST, 0))
+    machine = start(lab, LabLimits(MOST, 0))
     finished = machine.run([sys.executable, "-c", hog.format(size=2 * MOST << 20)])
     assert (finished.code, finished.text) == (-signal.SIGKILL, "")
     assert machine.alive()
@@ -134,18 +134,18 @@ def test_a_lab_gets_no_more_memory_than_it_may_use(lab: Layout, hog: str) -> Non
 
 @pytest.mark.root
 def test_many_small_programs_end_before_their_init(lab: Layout, tmp_path: Path) -> None:
-    """The init is larger than any of them: the kernel would end it, and all of the lab with it."""
-    machine = start(lab, Limits(4 * MOST, 0))
+    """The init uses more memory than any of them: otherwise the OOM killer would choose it."""
+    machine = start(lab, LabLimits(4 * MOST, 0))
     script = "text=$(head -c 5000000 /dev/zero | tr '\\0' x); sleep 1000; echo $text"
     for number in range(80):
         machine.start(f"small{number}", ["sh", "-c", script], log=tmp_path / "log")
-    wait_for(lambda: len(machine.ends()) > 1, "the end of some")
-    assert {end.how for end in machine.ends()} == {"ended by SIGKILL (signal 9)"}
+    wait_for(lambda: len(machine.unexpected_exits()) > 1, "the end of some")
+    assert {end.how for end in machine.unexpected_exits()} == {"ended by SIGKILL (signal 9)"}
 
 
 @pytest.mark.root
 def test_a_lab_gets_no_more_processors_than_it_may_use(lab: Layout, tmp_path: Path) -> None:
-    machine = start(lab, Limits(0, 0.2))
+    machine = start(lab, LabLimits(0, 0.2))
     machine.start("busy", ["sh", "-c", "while :; do :; done"], log=tmp_path / "log")
 
     def throttled() -> bool:
@@ -159,7 +159,7 @@ def test_a_lab_gets_no_more_processors_than_it_may_use(lab: Layout, tmp_path: Pa
 
 @pytest.mark.root
 def test_limits_hold_where_there_is_version_2_alone() -> None:
-    """In the user-mode kernel: this machine may have version 1, where the controllers are."""
+    """Run in the user-mode kernel: this machine's controllers may be in version 1."""
     words = [
         "-m",
         "pytest",
@@ -181,5 +181,5 @@ def test_a_machine_that_cannot_limit_it_starts_no_lab(
 ) -> None:
     monkeypatch.setattr(isolation, "cgroup_roots", list[Path])
     with pytest.raises(LabError, match=r"cannot limit its memory"):
-        start(lab, Limits(MOST, 0))
+        start(lab, LabLimits(MOST, 0))
     assert not lab.control.exists()

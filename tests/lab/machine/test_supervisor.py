@@ -1,4 +1,4 @@
-"""What an init does when a program ends that nobody stopped, on a real one."""
+"""Unexpected exits of programs, with a real init."""
 
 import os
 import signal
@@ -9,10 +9,10 @@ import pytest
 
 from openeni_lab.layout import Layout
 from openeni_lab.machine import service
-from openeni_lab.machine.client import Machine, Process
+from openeni_lab.machine.client import Machine, ProcessState
 from openeni_lab.machine.service import Service
 from openeni_lab.machine.steps import StepError, run
-from openeni_lab.progress import Lines
+from openeni_lab.progress import LogProgress
 from openeni_testing.lab.bare_lab import bare_lab
 from openeni_testing.waiting import wait_for
 
@@ -34,12 +34,12 @@ def machine(lab: tuple[Layout, Machine]) -> Generator[Machine]:
         lab[1].stop(name)
 
 
-def kill(machine: Machine, name: str) -> Process:
-    """SIGKILL to a program; returns what its init says of it once that has ended."""
+def kill(machine: Machine, name: str) -> ProcessState:
+    """Kill a program; return its state once it has ended."""
     before = machine.list()[name]
     machine.check(["sh", "-c", f"kill -KILL {before.pid}"])
 
-    def ended() -> Process | None:
+    def ended() -> ProcessState | None:
         process = machine.list()[name]
         return process if process.last_end != before.last_end else None
 
@@ -79,7 +79,7 @@ def test_after_its_wait_it_runs_again(machine: Machine, tmp_path: Path) -> None:
 
 
 def test_a_restart_takes_what_the_program_left_with_it(machine: Machine, tmp_path: Path) -> None:
-    """As a container: what it had started does not hold the new one's port."""
+    """Like a container's: its children do not keep the port that the restarted program needs."""
     script = "sleep 4713 & exec sleep 4714"
     machine.start("agent", ["sh", "-c", script], log=tmp_path / "log", restart=True)
     children = ["sh", "-c", "grep -lsxz '471[3]' /proc/[0-9]*/cmdline"]
@@ -90,12 +90,12 @@ def test_a_restart_takes_what_the_program_left_with_it(machine: Machine, tmp_pat
 
 
 def test_a_stopped_program_stays_down_and_that_is_no_end(machine: Machine, tmp_path: Path) -> None:
-    before = machine.ends()
+    before = machine.unexpected_exits()
     machine.start("agent", ["sleep", "100"], log=tmp_path / "log", restart=True)
     machine.stop("agent")
     stopped = machine.list()["agent"]
     assert (stopped.running, stopped.restarts, stopped.last_end) == (False, 0, None)
-    assert machine.ends() == before
+    assert machine.unexpected_exits() == before
 
 
 def test_a_program_stopped_while_it_waits_is_not_started(machine: Machine, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_other_programs_are_recorded_alone(machine: Machine, tmp_path: Path) -> 
     assert (ended.exit_code, ended.restarts) == (-signal.SIGSEGV, 0)
     assert ended.last_end
     assert ended.last_end.restart_in is None
-    assert machine.ends()[-1] == ended.last_end
+    assert machine.unexpected_exits()[-1] == ended.last_end
 
 
 def test_a_program_that_is_gone_at_its_restart_is_tried_again(
@@ -128,7 +128,7 @@ def test_a_program_that_is_gone_at_its_restart_is_tried_again(
     wait_for((tmp_path / "log").read_text, "its start")
     program.unlink()
     kill(machine, "agent")
-    end = machine.ends()[-1]
+    end = machine.unexpected_exits()[-1]
     assert end.how.startswith("could not be started again: [Errno 2]")
     assert end.restart_in == 10
 
@@ -143,15 +143,15 @@ def test_the_inits_log_says_how_it_ended_in_one_line(
 
 
 def test_a_wait_for_a_program_that_ends_raises_at_once(machine: Machine, tmp_path: Path) -> None:
-    """Though its init has started it again meanwhile."""
+    """Even though the init has restarted it meanwhile."""
     what = Service("operator", CRASH, ready=lambda: False, restart=True)
     complaint = r"operator ended by SIGSEGV \(signal 11\); started again.*: out of luck \(.*/op"
     with pytest.raises(StepError, match=complaint):
-        run([service.step(machine, what, tmp_path)], Lines())
+        run([service.step(machine, what, tmp_path)], LogProgress())
 
 
 def test_a_wait_for_one_that_runs_raises_at_its_next_end(machine: Machine, tmp_path: Path) -> None:
-    """Its earlier end is not that, and it does not matter that it runs again already."""
+    """An earlier exit does not count, and it does not matter that the program runs again."""
     marker = tmp_path / "second"
     script = f"[ -e {marker} ] && echo second life || echo first life; touch {marker}; sleep 100"
     what = Service("operator", ["sh", "-c", script], ready=lambda: False, restart=True)
@@ -184,24 +184,24 @@ def test_whoever_waits_is_told_of_every_end_since_a_mark(machine: Machine, tmp_p
     machine.start("agent", CRASH, log=tmp_path / "log", restart=True)
     wait_for(lambda: not machine.running("agent"), "the second end")
     machines = {"n1": machine}
-    since = service.mark(machines)
-    assert len(service.ended(machines)) >= 2
-    assert service.ended(machines, since) == []
+    since = service.exits_so_far(machines)
+    assert len(service.unexpected_exits(machines)) >= 2
+    assert service.unexpected_exits(machines, since) == []
     machine.start("proxy", ["sh", "-c", "echo no route; exit 3"], log=tmp_path / "proxy.log")
     wait_for(lambda: not machine.running("proxy"), "its end")
-    (line,) = service.ended(machines, since)
+    (line,) = service.unexpected_exits(machines, since)
     assert line.startswith("n1: ")
     assert "proxy ended with 3; not started again: no route (" in line
 
 
 def test_a_lab_that_is_gone_is_told_too_and_a_node_that_is_busy_is_not(tmp_path: Path) -> None:
     gone = Machine(tmp_path / "init.sock")
-    (line,) = service.ended({"lab": gone, "n2": gone})
+    (line,) = service.unexpected_exits({"lab": gone, "n2": gone})
     assert line.startswith("lab: no machine at ")
 
 
 def test_the_end_of_the_whole_lab_is_no_end_of_its_programs(tmp_path: Path) -> None:
-    """What cannot live without another ends first at a shutdown: it is not started again."""
+    """A program that exits during a shutdown because another one did is not restarted."""
     with bare_lab(tmp_path / "labs", f"down{os.getpid()}"[:8]) as (layout, machine):
         marker = tmp_path / "marker"
         marker.touch()

@@ -7,8 +7,8 @@ import pytest
 
 from openeni_lab.prepare import build
 from openeni_lab.programs.cache import BuildError
-from openeni_lab.programs.sets import Set
-from openeni_lab.progress import Lines, Progress
+from openeni_lab.programs.sets import ProgramSet
+from openeni_lab.progress import LogProgress, Progress
 
 SECONDS = 30.0
 
@@ -16,10 +16,10 @@ SECONDS = 30.0
 def test_a_failure_in_one_lane_ends_what_goes_on_in_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error is the real one, and what the other lane cleans up is cleaned up before."""
+    """The first error is raised, after the other lane has cleaned up."""
     at_work, cleaned_up = threading.Event(), threading.Event()
 
-    def build_one(_builder: object, one: Set, _progress: Progress) -> None:
+    def build_one(_builder: object, one: ProgramSet, _progress: Progress) -> None:
         if one.name == "helm":
             at_work.wait(SECONDS)
             raise BuildError("the disk is full")
@@ -35,5 +35,5 @@ def test_a_failure_in_one_lane_ends_what_goes_on_in_the_other(
 
     monkeypatch.setattr(build.Builder, "_build", build_one)
     with pytest.raises(BuildError, match="the disk is full"):
-        build.build(["helm", "kubectl"], Lines(), tmp_path, after={"kubectl": long_job})
+        build.build(["helm", "kubectl"], LogProgress(), tmp_path, after={"kubectl": long_job})
     assert cleaned_up.is_set()

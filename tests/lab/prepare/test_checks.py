@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from openeni_lab.layout import Layout
-from openeni_lab.prepare.checks import CAPABILITIES, STATE_GIB, Facts, judge, space
+from openeni_lab.prepare.checks import CAPABILITIES, STATE_GIB, ProbedMachine, judge, space
 from openeni_lab.prepare.probe import TRIALS, gather, try_features
-from openeni_testing.lab.preparing import GOOD, NO_IPVLAN
+from openeni_testing.lab.probed_machine import GOOD, NO_IPVLAN
 
 
 def test_a_good_machine_gives_nothing_to_say() -> None:
@@ -34,7 +34,9 @@ def test_a_good_machine_gives_nothing_to_say() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_each_lack_stops_the_lab_with_one_line_and_a_way_out(facts: Facts, words: str) -> None:
+def test_each_lack_stops_the_lab_with_one_line_and_a_way_out(
+    facts: ProbedMachine, words: str
+) -> None:
     stopping = [finding for finding in judge(facts) if finding.stops]
     assert len(stopping) == 1
     assert words in stopping[0].what
@@ -78,7 +80,7 @@ def test_a_kernel_without_ipvlan_is_worth_a_word_and_no_more() -> None:
 
 
 def test_what_a_running_lab_takes_does_not_stop_it() -> None:
-    """`make demo` on a lab that is up finds what is there and goes on."""
+    """`make demo` on a lab that is up continues with it."""
     found = judge(replace(GOOD, lab_exists=True, memory_gib=1.0, state_gib=1.0))
     assert [finding.stops for finding in found] == [False]
 

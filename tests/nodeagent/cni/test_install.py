@@ -1,4 +1,4 @@
-"""The executable and the configuration on the host: whole, replaced, or refused with one line."""
+"""The executable and the configuration are installed whole, replaced, or an error of one line."""
 
 import json
 import subprocess
@@ -36,7 +36,7 @@ def test_an_executable_that_is_running_can_be_replaced(executable: Path, tmp_pat
         running.wait(60)
 
 
-def test_the_rest_of_a_crash_is_no_obstacle(executable: Path, tmp_path: Path) -> None:
+def test_a_file_that_a_crash_left_is_replaced(executable: Path, tmp_path: Path) -> None:
     (tmp_path / ".openeni.new").write_bytes(b"half")
     assert install_executable(executable, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["openeni"]
@@ -51,7 +51,7 @@ def test_the_configuration_names_every_version_for_new_and_old_runtimes(tmp_path
     assert [p["type"] for p in body["plugins"]] == ["openeni"]
 
 
-def test_what_cannot_be_done_is_one_line(tmp_path: Path) -> None:
+def test_a_failed_installation_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(InstallError, match=r"no CNI executable at .*cni\.build") as raised:
         install_executable(tmp_path / "nothing", tmp_path)
     assert "\n" not in str(raised.value)

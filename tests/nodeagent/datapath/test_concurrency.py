@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from openeni_crds.enipool import Datapath, Mode
-from openeni_nodeagent.datapath.linux.kernel import connected, observe, observe_filters
+from openeni_nodeagent.datapath.linux.kernel import observe, observe_filters, open_netlink
 from openeni_nodeagent.datapath.model import Address, State
-from openeni_nodeagent.wiring import EniFacts
+from openeni_nodeagent.datapath_api import EniFacts
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork
-from openeni_testing.network.node import Node, eni_facts, pod_facts
+from openeni_testing.network.node import Node, eni_facts, pod_interface
 
 pytestmark = pytest.mark.root
 PODS = 24
@@ -37,7 +37,7 @@ def eni(node: Node) -> EniFacts:
 
 
 def look() -> State:
-    with connected() as netlink:
+    with open_netlink() as netlink:
         return observe(netlink) | observe_filters()
 
 
@@ -50,7 +50,7 @@ def addresses(namespace: Namespace) -> set[str]:
 def test_every_pod_gets_its_own_address_and_the_node_gets_none(node: Node, eni: EniFacts) -> None:
     before = node.namespace.run(look)
     own = addresses(node.namespace)
-    pods = [pod_facts(f"pod{a}", eni, a) for a in ADDRESSES]
+    pods = [pod_interface(f"pod{a}", eni, a) for a in ADDRESSES]
     spaces = [Namespace(pod.container_id) for pod in pods]
     paths = [space.path for space in spaces]
 

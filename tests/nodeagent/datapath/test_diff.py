@@ -42,7 +42,7 @@ states = st.frozensets(st.sampled_from((*LINKS, *PLAIN)))
 
 
 def carried_out(observed: State, operations: tuple[Operation, ...]) -> State:
-    """What a kernel would have afterwards: a link takes along what stands on it."""
+    """Return the state that a kernel would have: it removes with a link what is on it."""
     state = set(observed)
     for operation in operations:
         item = operation.item
@@ -70,11 +70,11 @@ def test_from_any_state_to_any_other(observed: State, wanted: State) -> None:
 
 
 @given(states)
-def test_the_same_needs_nothing(state: State) -> None:
+def test_equal_states_need_no_operation(state: State) -> None:
     assert diff(state, state) == ()
 
 
-def test_a_link_comes_first_and_is_set_up_after_its_sysctls() -> None:
+def test_a_link_is_created_first_and_set_up_after_its_sysctls() -> None:
     quiet = Sysctl("net/ipv6/conf/eth0/disable_ipv6", "1")
     verbs = [(o.verb, type(o.item)) for o in diff(NOTHING, frozenset({LINKS[0], quiet, PLAIN[0]}))]
     assert verbs == [
@@ -85,7 +85,7 @@ def test_a_link_comes_first_and_is_set_up_after_its_sysctls() -> None:
     ]
 
 
-def test_a_link_that_is_made_anew_gets_back_what_stood_on_it() -> None:
+def test_a_link_that_is_created_anew_gets_its_items_back() -> None:
     old = replace(LINKS[0], mac="02:00:00:00:00:09")
     kept = {PLAIN[0], PLAIN[2]}
     wanted = frozenset({LINKS[0], *kept})
@@ -101,7 +101,7 @@ def test_a_nic_is_changed_and_never_removed() -> None:
     assert diff(frozenset({nic}), frozenset({ready})) == (Operation(Verb.CHANGE, ready),)
 
 
-def test_a_chain_that_differs_is_written_over_in_one_go() -> None:
+def test_a_chain_that_differs_is_replaced_by_one_operation() -> None:
     old, new = Chain("inet", "service", "", ""), Chain("inet", "service", "abc", "text")
     assert diff(frozenset({old}), frozenset({new})) == (Operation(Verb.ADD, new),)
 

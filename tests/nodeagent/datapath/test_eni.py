@@ -1,4 +1,4 @@
-"""An ENI on the node: found by its MAC, cleaned, given its own table; and let go of again."""
+"""An ENI on the node: found by its MAC, flushed, given its route table, and released."""
 
 from collections.abc import Generator
 from dataclasses import replace
@@ -8,16 +8,16 @@ import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath.linux import modes
-from openeni_nodeagent.wiring import (
+from openeni_nodeagent.datapath_api import (
+    DatapathError,
     EniFacts,
     ModeUnsupportedError,
     NamespaceGoneError,
     NicMissingError,
-    WiringError,
 )
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port, vm
-from openeni_testing.network.node import MTU, Node, Pod, eni_facts, pod_facts
+from openeni_testing.network.node import MTU, Node, Pod, eni_facts, pod_interface
 
 pytestmark = pytest.mark.root
 VETH = Datapath(Mode.VETH)
@@ -62,15 +62,15 @@ def prepare(node: Node, eni: EniFacts) -> str:
 def routing(node: Node) -> list[str]:
     """Everything but link-local addresses, which the kernel completes in its own time."""
     commands = (("rule",), ("route", "show", "table", "all"), ("addr",), ("neigh",))
-    told = "".join(
+    listed = "".join(
         node.namespace.program("ip", family, *words)
         for words in commands
         for family in ("-4", "-6")
     )
-    return [line for line in told.splitlines() if "fe80:" not in line]
+    return [line for line in listed.splitlines() if "fe80:" not in line]
 
 
-def test_what_the_image_put_on_it_is_gone_and_the_rest_of_the_node_is_as_it_was(
+def test_what_the_image_put_on_the_eni_is_flushed_and_the_rest_of_the_node_unchanged(
     network: NeutronNetwork, node: Node
 ) -> None:
     eni = eni_facts("eni", 10, VETH)
@@ -99,7 +99,7 @@ def test_what_the_image_put_on_it_is_gone_and_the_rest_of_the_node_is_as_it_was(
     assert "theirs" in node.namespace.program("nft", "list", "tables")
 
 
-def test_the_second_time_nothing_is_done(network: NeutronNetwork, node: Node) -> None:
+def test_preparing_an_eni_again_changes_nothing(network: NeutronNetwork, node: Node) -> None:
     eni = eni_facts("eni", 10, VETH, dual=True)
     plug(network, node, eni, "eth5")
     prepare(node, eni)
@@ -112,7 +112,7 @@ def test_the_second_time_nothing_is_done(network: NeutronNetwork, node: Node) ->
 
 
 @pytest.mark.parametrize("datapath", MODES)
-def test_released_it_is_down_and_bare_and_the_node_as_before(
+def test_a_released_eni_is_down_and_bare_and_the_node_as_before(
     network: NeutronNetwork, node: Node, datapath: Datapath
 ) -> None:
     eni = eni_facts("eni", 10, datapath)
@@ -132,7 +132,7 @@ def test_released_it_is_down_and_bare_and_the_node_as_before(
 
 
 @pytest.mark.parametrize("datapath", MODES)
-def test_a_nic_that_was_pulled_out_leaves_nothing_after_release(
+def test_after_release_an_unplugged_nic_leaves_nothing_behind(
     network: NeutronNetwork, node: Node, datapath: Datapath
 ) -> None:
     before = routing(node)
@@ -150,7 +150,7 @@ def test_a_nic_that_was_pulled_out_leaves_nothing_after_release(
 
 
 @pytest.mark.parametrize("datapath", MODES)
-def test_a_pod_without_ipv6_says_nothing_on_it(
+def test_a_pod_without_ipv6_sends_none(
     network: NeutronNetwork, node: Node, datapath: Datapath
 ) -> None:
     eni = eni_facts("eni", 10, datapath)
@@ -170,10 +170,10 @@ def test_a_pod_without_ipv6_says_nothing_on_it(
 
 
 @pytest.mark.parametrize("datapath", MODES)
-def test_an_address_that_comes_back_on_another_eni_is_reached_at_once(
+def test_an_address_that_moves_to_another_eni_is_reached_at_once(
     network: NeutronNetwork, node: Node, datapath: Datapath
 ) -> None:
-    """Its peers have the old ENI's MAC in their tables and would go on using it."""
+    """Its peers have the old ENI's MAC in their neighbour tables and would keep using it."""
     remote = vm(network, "remote", Port("remote", "fa:16:3e:98:00:c8", ("10.98.0.200", "fd98::c8")))
     first, second = eni_facts("first", 10, datapath), eni_facts("second", 20, datapath)
     node.attach("eth5", first, ("10.98.0.11",))
@@ -234,14 +234,16 @@ def test_the_mode_of_an_unused_eni_can_change(network: NeutronNetwork, node: Nod
     assert network.dropped() == {}
 
 
-def test_a_mode_that_the_kernel_cannot_do_is_refused_by_name_and_nothing_is_done(
+def test_a_mode_that_the_kernel_does_not_support_is_refused_by_name_and_nothing_changes(
     network: NeutronNetwork, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(modes, "supported_modes", lambda: frozenset({"Veth"}))
     eni = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L3S)))
     plug(network, node, eni, "eth5")
     before = routing(node)
-    with pytest.raises(ModeUnsupportedError, match=r"kernel cannot do mode IPVlanL3S, only Veth"):
+    with pytest.raises(
+        ModeUnsupportedError, match=r"kernel does not support mode IPVlanL3S, only Veth"
+    ):
         prepare(node, eni)
     assert routing(node) == before
 
@@ -255,12 +257,12 @@ def test_the_nodes_own_namespace_is_never_taken_for_a_pods(
     before = routing(node)
     facts = node.add("pod", eni, "10.98.0.11").facts
     node.delete(node.pods[0])
-    with pytest.raises(WiringError, match="own network namespace"):
+    with pytest.raises(DatapathError, match="own network namespace"):
         node.run(node.datapath.add, facts, node.namespace.path)
     assert routing(node) == before
 
 
-def test_a_lost_filter_comes_back_with_the_next_preparation(
+def test_a_lost_filter_is_restored_by_the_next_preparation(
     network: NeutronNetwork, node: Node
 ) -> None:
     eni = eni_facts("eni", 10, VETH)
@@ -275,9 +277,9 @@ def test_a_lost_filter_comes_back_with_the_next_preparation(
     assert "snat" in node.namespace.program("nft", "list", "table", "inet", "openeni")
 
 
-@pytest.mark.parametrize(("left", "told"), [(True, "has ended"), (False, "no network namespace")])
-def test_a_namespace_that_has_ended_is_told_apart(
-    network: NeutronNetwork, node: Node, tmp_path: Path, left: bool, told: str
+@pytest.mark.parametrize(("left", "listed"), [(True, "has ended"), (False, "no network namespace")])
+def test_an_add_to_a_namespace_that_has_ended_fails_and_leaves_nothing(
+    network: NeutronNetwork, node: Node, tmp_path: Path, left: bool, listed: str
 ) -> None:
     """What a runtime leaves: the file that the namespace was mounted on, or not even that."""
     eni = eni_facts("eni", 10, VETH)
@@ -287,8 +289,8 @@ def test_a_namespace_that_has_ended_is_told_apart(
     file = tmp_path / "netns"
     if left:
         file.touch()
-    pod = pod_facts("pod", eni, "10.98.0.11")
-    with pytest.raises(NamespaceGoneError, match=told):
+    pod = pod_interface("pod", eni, "10.98.0.11")
+    with pytest.raises(NamespaceGoneError, match=listed):
         node.run(node.datapath.add, pod, str(file))
     node.run(node.datapath.delete, pod, str(file))
     assert routing(node) == before

@@ -1,4 +1,4 @@
-"""Set members and chains over netlink: what we write nft reads, and what nft writes we read."""
+"""Set members and chains over netlink, compared with what nft lists."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -11,12 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openeni_nodeagent.datapath.filters import metadata_chain, node_chains
-from openeni_nodeagent.datapath.linux import nfnetlink
-from openeni_nodeagent.datapath.linux.kernel import apply, connected, erase_filters, observe_filters
-from openeni_nodeagent.datapath.linux.netlink import NETFILTER, Netlink, Refusal
-from openeni_nodeagent.datapath.linux.rtnetlink import HEADER, attribute
+from openeni_nodeagent.datapath.linux import nfnetlink, uapi
+from openeni_nodeagent.datapath.linux.attributes import HEADER, attribute
+from openeni_nodeagent.datapath.linux.kernel import (
+    apply,
+    delete_filters,
+    observe_filters,
+    open_netlink,
+)
+from openeni_nodeagent.datapath.linux.netlink import Netlink, Refusal
 from openeni_nodeagent.datapath.model import Address, Chain, Element, Item, Operation, State, Verb
-from openeni_nodeagent.wiring import KernelRefusedError, LinkFacts
+from openeni_nodeagent.datapath_api import KernelRefusedError, LinkFacts
 from openeni_testing.network.netns import Namespace
 
 v4 = st.integers(0, 2**32 - 1).map(lambda n: str(IPv4Address(n)))
@@ -31,14 +36,14 @@ members = st.one_of(
 
 
 @given(members)
-def test_a_member_that_is_sent_is_read_back_the_same(member: Element) -> None:
+def test_an_encoded_member_decodes_to_itself(member: Element) -> None:
     """A dump lists members as an order names them (nf_tables.h, NFTA_SET_ELEM_LIST_ELEMENTS)."""
     begin, message, end = nfnetlink.batch([Operation(Verb.ADD, member)])
-    assert (begin[4], end[4]) == (0x10, 0x11)  # NFNL_MSG_BATCH_BEGIN, _END
+    assert (begin[4], end[4]) == (uapi.NFNL_MSG_BATCH_BEGIN, uapi.NFNL_MSG_BATCH_END)
     assert list(nfnetlink.elements(member.name, message[HEADER.size :])) == [member]
 
 
-def test_only_members_of_sets_go_this_way() -> None:
+def test_only_members_of_sets_can_be_encoded() -> None:
     with pytest.raises(TypeError):
         nfnetlink.batch([Operation(Verb.ADD, Address(1, "10.98.0.5", 32))])
 
@@ -46,9 +51,9 @@ def test_only_members_of_sets_go_this_way() -> None:
 def test_a_rule_of_another_table_is_not_counted_where_a_kernel_lists_it() -> None:
     ours, theirs = (
         bytes(4)
-        + attribute(1, table)
-        + attribute(2, b"service\0")
-        + attribute(7, b"\0\x0bm 1 of 1\0")
+        + attribute(uapi.NFTA_RULE_TABLE, table)
+        + attribute(uapi.NFTA_RULE_CHAIN, b"service\0")
+        + attribute(uapi.NFTA_RULE_USERDATA, b"\0\x0bm 1 of 1\0")
         for table in (b"openeni\0", b"theirs\0")
     )
     whole = Chain("inet", "service", "m")
@@ -63,7 +68,7 @@ def netns() -> Iterator[Namespace]:
 
 def changed(netns: Namespace, verb: Verb, *items: Item) -> None:
     def change() -> None:
-        with connected() as netlink:
+        with open_netlink() as netlink:
             apply([Operation(verb, item) for item in items], netlink)
 
     netns.run(change)
@@ -81,8 +86,10 @@ def listed(netns: Namespace, name: str) -> list[str | list[str]]:
 
 def refused(netns: Namespace, *operations: Operation) -> Sequence[Refusal]:
     def send() -> Sequence[Refusal]:
-        with Netlink(NETFILTER) as netfilter:
-            return netfilter.execute(nfnetlink.batch(operations), silent=nfnetlink.FRAME)
+        with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
+            return netfilter.execute(
+                nfnetlink.batch(operations), unacknowledged=nfnetlink.BATCH_FRAME
+            )
 
     return netns.run(send)
 
@@ -96,7 +103,7 @@ MEMBERS = (
 
 
 @pytest.mark.root
-def test_members_are_what_nft_lists_and_what_we_observe(netns: Namespace) -> None:
+def test_nft_and_the_agent_list_the_members_that_were_added(netns: Namespace) -> None:
     chains = node_chains()
     changed(netns, Verb.ADD, *chains)
     changed(netns, Verb.ADD, *MEMBERS)
@@ -110,7 +117,7 @@ def test_members_are_what_nft_lists_and_what_we_observe(netns: Namespace) -> Non
 
 
 @pytest.mark.root
-def test_a_batch_is_done_whole_or_not_at_all_and_the_refusal_names_its_place(
+def test_a_batch_is_applied_whole_or_not_at_all_and_the_refusal_has_its_index(
     netns: Namespace,
 ) -> None:
     changed(netns, Verb.ADD, *node_chains())
@@ -119,12 +126,12 @@ def test_a_batch_is_done_whole_or_not_at_all_and_the_refusal_names_its_place(
         Operation(Verb.REMOVE, Element("pods4", "10.98.0.2")),
     ]
     (refusal,) = refused(netns, *operations)
-    assert (refusal.place - nfnetlink.FRAME, refusal.name) == (1, "ENOENT")
+    assert (refusal.index - nfnetlink.BATCH_FRAME, refusal.name) == (1, "ENOENT")
     assert listed(netns, "pods4") == []
 
 
 @pytest.mark.root
-def test_removing_what_is_not_there_is_no_error_and_adding_without_a_set_is(
+def test_removing_a_missing_member_succeeds_and_adding_without_a_set_fails(
     netns: Namespace,
 ) -> None:
     changed(netns, Verb.REMOVE, MEMBERS[0])
@@ -181,5 +188,5 @@ def test_tables_of_others_are_neither_read_nor_erased(netns: Namespace) -> None:
     assert netns.run(observe_filters) == {chain}
     changed(netns, Verb.REMOVE, chain)
     assert netns.run(observe_filters) == frozenset()
-    netns.run(partial(erase_filters))
+    netns.run(partial(delete_filters))
     assert netns.program("nft", "list", "tables").splitlines() == ["table inet theirs"]

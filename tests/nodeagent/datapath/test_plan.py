@@ -1,6 +1,6 @@
-"""The plan of each mode, beside the file that says in words what it is.
+"""The plan of each mode equals its golden file.
 
-`OPENENI_GOLDEN=write pytest ...` writes the files anew; read the difference like prose.
+`OPENENI_GOLDEN=write pytest ...` writes the files anew; review the difference.
 """
 
 import os
@@ -11,22 +11,23 @@ import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
 from openeni_nodeagent.datapath.describe import text
+from openeni_nodeagent.datapath.eni import plan_eni
+from openeni_nodeagent.datapath.local import LocalEni, LocalPod, local_pod
 from openeni_nodeagent.datapath.model import Chain, Element, Route, Rule, State
-from openeni_nodeagent.datapath.place import EniPlace, PodPlace, pod_place
-from openeni_nodeagent.datapath.plan import plan_eni, plan_node, plan_pod, pod_gateways, pod_routes
-from openeni_nodeagent.wiring import LinkFacts, NodeFacts, PodRoute
-from openeni_testing.network.node import allowing_metadata, eni_facts, pod_facts
+from openeni_nodeagent.datapath.plan import plan_node, plan_pod, pod_gateways, pod_routes
+from openeni_nodeagent.datapath_api import LinkFacts, NodeFacts, PodRoute
+from openeni_testing.network.node import allowing_metadata, eni_facts, pod_interface
 
 GOLDEN = Path(__file__).parent / "golden"
 NODE = NodeFacts(("10.99.0.11", "fd99::11"), ("10.96.0.0/16", "fd96::/112"), ("169.254.20.10",))
 MODES = (Datapath(Mode.VETH), *(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode))
 
 
-def place(datapath: Datapath, *, dual: bool = True) -> PodPlace:
+def place(datapath: Datapath, *, dual: bool = True) -> LocalPod:
     eni = eni_facts("eni", 10, datapath, dual=dual)
     addresses = ("10.98.0.11", "fd98::11") if dual else ("10.98.0.11",)
-    pod = pod_facts("pod", eni, *addresses)
-    return pod_place(pod, EniPlace(eni, LinkFacts("ens7", 7), NODE))
+    pod = pod_interface("pod", eni, *addresses)
+    return local_pod(pod, LocalEni(eni, LinkFacts("ens7", 7), NODE))
 
 
 def lines(state: State) -> list[str]:
@@ -36,11 +37,11 @@ def lines(state: State) -> list[str]:
 
 def described(datapath: Datapath, *, dual: bool) -> str:
     pod = place(datapath, dual=dual)
-    sides = plan_pod(pod)
+    planned = plan_pod(pod)
     parts = {
         "the ENI": plan_eni(pod.eni),
-        "the pod, on the node": sides.node,
-        "the pod, inside": sides.pod,
+        "the pod, on the node": planned.node,
+        "the pod, inside": planned.pod,
     }
     blocks = ("\n".join([f"# {title}", *lines(state)]) for title, state in parts.items())
     return "\n\n".join(blocks) + "\n"
@@ -55,24 +56,24 @@ def test_the_plan_is_what_the_file_says(datapath: Datapath, dual: bool) -> None:
 
 
 def test_the_nodes_own_plan_is_what_the_file_says() -> None:
-    told = "\n".join(lines(plan_node(frozenset({4, 6})))) + "\n"
+    described = "\n".join(lines(plan_node(frozenset({4, 6})))) + "\n"
     file = GOLDEN / "node.txt"
     if os.environ.get("OPENENI_GOLDEN") == "write":
-        file.write_text(told)
-    assert file.read_text() == told
+        file.write_text(described)
+    assert file.read_text() == described
 
 
 @pytest.mark.parametrize("datapath", MODES)
 def test_metadata_is_allowed_only_on_demand(datapath: Datapath) -> None:
     pod = place(datapath)
-    allowed = plan_eni(EniPlace(allowing_metadata(pod.eni.facts), pod.eni.link, pod.eni.node))
+    allowed = plan_eni(LocalEni(allowing_metadata(pod.eni.facts), pod.eni.link, pod.eni.node))
     assert datapath.metadata_service is MetadataService.BLOCK
     assert "169.254.169.254" not in str(sorted(map(text, allowed)))
     assert "169.254.169.254" in str(sorted(map(text, plan_eni(pod.eni))))
 
 
 @pytest.mark.parametrize("datapath", MODES)
-def test_a_pod_costs_the_node_one_rule_and_one_route_an_address(datapath: Datapath) -> None:
+def test_a_pod_costs_the_node_one_rule_and_one_route_for_each_address(datapath: Datapath) -> None:
     node = plan_pod(place(datapath)).node
     assert len([i for i in node if isinstance(i, Rule)]) == 2
     assert len([i for i in node if isinstance(i, Route)]) == 2
@@ -94,7 +95,7 @@ def test_an_l2_pod_goes_through_the_node_for_all_but_its_subnet() -> None:
     assert routes[-1] == PodRoute("0.0.0.0/0", "169.254.1.1")
 
 
-def test_gateways_are_one_a_family_where_the_mode_has_any() -> None:
+def test_each_family_has_one_gateway_where_the_mode_has_any() -> None:
     assert [pod_gateways(place(d)) for d in MODES] == [
         ("169.254.1.1", "fe80::1"),
         ("169.254.1.1", "fe80::1"),
@@ -103,8 +104,8 @@ def test_gateways_are_one_a_family_where_the_mode_has_any() -> None:
     ]
 
 
-def test_two_pods_never_get_the_same_mac_or_link_by_name() -> None:
-    pods = [pod_facts(f"p{n}", place(MODES[0]).eni.facts, "10.98.0.11") for n in range(500)]
-    places = [pod_place(p, place(MODES[0]).eni) for p in pods]
+def test_the_macs_and_links_of_five_hundred_pods_differ() -> None:
+    pods = [pod_interface(f"p{n}", place(MODES[0]).eni.facts, "10.98.0.11") for n in range(500)]
+    places = [local_pod(p, place(MODES[0]).eni) for p in pods]
     assert len({p.mac for p in places}) == len({p.node_link for p in places}) == 500
     assert all(int(p.mac[:2], 16) & 3 == 2 for p in places)  # local, unicast

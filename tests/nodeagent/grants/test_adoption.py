@@ -1,4 +1,4 @@
-"""What follows when journal, kernel, PodIPs and pods do not say the same."""
+"""Differences between journal, kernel, PodIPs and pods, and what follows from each."""
 
 from dataclasses import replace
 
@@ -12,8 +12,8 @@ from openeni_nodeagent.grants.adoption import (
     Disown,
     End,
     Finding,
+    NodeObservation,
     Reconnect,
-    World,
     findings,
 )
 from openeni_nodeagent.grants.ledger import Grant, Holder
@@ -26,6 +26,7 @@ GRANT = Grant(
     "web",
     "/ns",
     "e",
+    "pods",
     (A,),
     "Veth",
     1450,
@@ -34,10 +35,10 @@ GRANT = Grant(
     connected=True,
 )
 PODIP = decode(podip_body("web"), PodIP)
-AGREED = World(
+AGREED = NodeObservation(
     grants=(GRANT,),
     kernel=frozenset({A}),
-    unowned=frozenset(),
+    reserved=frozenset(),
     podips=(PODIP,),
     pod_uids=frozenset({"uid"}),
     pod_addresses=frozenset(),
@@ -46,12 +47,12 @@ AGREED = World(
 )
 
 
-def kinds(world: World) -> list[type[Finding]]:
-    return [type(finding) for finding in findings(world)]
+def kinds(observed: NodeObservation) -> list[type[Finding]]:
+    return [type(finding) for finding in findings(observed)]
 
 
 @pytest.mark.parametrize(
-    ("world", "found"),
+    ("observed", "found"),
     [
         pytest.param(AGREED, [], id="all agree"),
         pytest.param(
@@ -80,10 +81,10 @@ def kinds(world: World) -> list[type[Finding]]:
             id="an ADD is on its way",
         ),
         pytest.param(
-            replace(AGREED, grants=(), unowned=frozenset({A})), [Adopt], id="the journal lost it"
+            replace(AGREED, grants=(), reserved=frozenset({A})), [Adopt], id="the journal lost it"
         ),
         pytest.param(
-            replace(AGREED, grants=(), unowned=frozenset({A}), podips=()),
+            replace(AGREED, grants=(), reserved=frozenset({A}), podips=()),
             [Disown],
             id="nobody can be its owner",
         ),
@@ -91,7 +92,7 @@ def kinds(world: World) -> list[type[Finding]]:
             replace(
                 AGREED,
                 grants=(),
-                unowned=frozenset({A}),
+                reserved=frozenset({A}),
                 podips=(),
                 pod_addresses=frozenset({A}),
             ),
@@ -99,18 +100,20 @@ def kinds(world: World) -> list[type[Finding]]:
             id="a pod shows the address: it is left alone",
         ),
         pytest.param(
-            replace(AGREED, grants=(), unowned=frozenset({B}), kernel=frozenset({A})),
+            replace(AGREED, grants=(), reserved=frozenset({B}), kernel=frozenset({A})),
             [],
             id="the kernel has let it go by itself",
         ),
     ],
 )
-def test_what_follows(world: World, found: list[type[Finding]]) -> None:
-    assert kinds(world) == found
+def test_each_difference_has_its_finding(
+    observed: NodeObservation, found: list[type[Finding]]
+) -> None:
+    assert kinds(observed) == found
 
 
-def test_what_is_adopted_is_the_podips_own_word() -> None:
-    (finding,) = findings(replace(AGREED, grants=(), unowned=frozenset({A}), mtus={"x": 9000}))
+def test_an_adopted_grant_is_made_from_the_podip() -> None:
+    (finding,) = findings(replace(AGREED, grants=(), reserved=frozenset({A}), mtus={"x": 9000}))
     assert isinstance(finding, Adopt)
     assert finding.grant.holder == Holder(PODIP.spec.pod_uid, "5d1b", "eth0")
     assert finding.grant.addresses == PODIP.spec.addresses

@@ -8,19 +8,19 @@ import pytest
 
 from openeni_crds.eni import PortSubnet
 from openeni_crds.enipool import Datapath, Mode
+from openeni_nodeagent.datapath_api import EniFacts, NodeFacts
 from openeni_nodeagent.grants.journal import (
     EniForgotten,
     EniSeen,
     Freed,
     Granted,
     Journal,
+    JournalRecord,
     NodeSeen,
-    Record,
     encode,
     replay,
 )
 from openeni_nodeagent.grants.ledger import Grant, Holder
-from openeni_nodeagent.wiring import EniFacts, NodeFacts
 
 BOOT = "boot-1"
 NODE = NodeFacts(("10.99.0.11",), ("10.96.0.0/12",), ("169.254.20.10",))
@@ -39,7 +39,7 @@ def grant(container: str, address: str = "10.98.0.5") -> Grant:
     return Grant(holder, "default", "p", "/ns", "e", "pods", (address,), "Veth", 1450, 12.5, 30.0)
 
 
-HISTORY: tuple[Record, ...] = (
+HISTORY: tuple[JournalRecord, ...] = (
     NodeSeen(NODE),
     EniSeen(ENI),
     Granted(grant("a")),
@@ -53,12 +53,12 @@ def journal(folder: Path, boot: str = BOOT) -> Journal:
     return Journal(folder / "journal", boot)
 
 
-def test_what_was_written_is_known_after_a_restart(tmp_path: Path) -> None:
+def test_a_restart_reads_what_was_written(tmp_path: Path) -> None:
     first = journal(tmp_path)
     for record in HISTORY:
         first.append(record)
     first.close()
-    known = journal(tmp_path).known
+    known = journal(tmp_path).state
     assert known.node == NODE
     assert known.enis == {"e": ENI}
     assert known.grants == {("b", "eth0"): grant("b", "10.98.0.6")}
@@ -69,11 +69,11 @@ def test_what_was_written_is_known_after_a_restart(tmp_path: Path) -> None:
 def test_cut_off_at_every_byte_it_knows_every_whole_record_and_can_go_on(tmp_path: Path) -> None:
     first = journal(tmp_path)
     ends = [(tmp_path / "journal").stat().st_size]
-    sums = [msgspec.json.encode(first.known.records())]
+    sums = [msgspec.json.encode(first.state.records())]
     for record in HISTORY:
         first.append(record)
         ends.append((tmp_path / "journal").stat().st_size)
-        sums.append(msgspec.json.encode(first.known.records()))
+        sums.append(msgspec.json.encode(first.state.records()))
     first.close()
     content = (tmp_path / "journal").read_bytes()
     for cut in range(ends[0], len(content) + 1):
@@ -81,11 +81,11 @@ def test_cut_off_at_every_byte_it_knows_every_whole_record_and_can_go_on(tmp_pat
         torn.write_bytes(content[:cut])
         again = Journal(torn, BOOT)
         whole = max(i for i, end in enumerate(ends) if end <= cut)
-        assert msgspec.json.encode(again.known.records()) == sums[whole], cut
-        assert again.known.damaged == 0
+        assert msgspec.json.encode(again.state.records()) == sums[whole], cut
+        assert again.state.damaged == 0
         again.append(Granted(grant("z", "10.98.0.9")))
         again.close()
-        assert ("z", "eth0") in Journal(torn, BOOT).known.grants
+        assert ("z", "eth0") in Journal(torn, BOOT).state.grants
 
 
 def test_any_flipped_bit_is_noticed_and_costs_its_record_alone() -> None:
@@ -104,8 +104,8 @@ def test_a_journal_of_an_earlier_boot_is_dropped(tmp_path: Path) -> None:
     first = journal(tmp_path)
     first.append(*HISTORY)
     first.close()
-    assert journal(tmp_path, "boot-2").known.grants == {}
-    assert journal(tmp_path, "boot-2").known.rested == {}
+    assert journal(tmp_path, "boot-2").state.grants == {}
+    assert journal(tmp_path, "boot-2").state.rested == {}
 
 
 def test_a_long_journal_is_rewritten_and_sums_up_to_the_same(tmp_path: Path) -> None:
@@ -116,13 +116,13 @@ def test_a_long_journal_is_rewritten_and_sums_up_to_the_same(tmp_path: Path) -> 
         of.append(
             Granted(grant("c", "10.98.0.7")), Freed("c", "eth0", {"10.98.0.7": float(number)})
         )
-    before = msgspec.json.encode(of.known.records())
+    before = msgspec.json.encode(of.state.records())
     long = (tmp_path / "journal").stat().st_size
     assert of.compact()
     assert (tmp_path / "journal").stat().st_size < long / 100
     of.append(Granted(grant("d", "10.98.0.8")))
     of.close()
-    again = journal(tmp_path).known
+    again = journal(tmp_path).state
     assert again.grants.pop(("d", "eth0")) == grant("d", "10.98.0.8")
     assert msgspec.json.encode(again.records()) == before
     assert [path.name for path in tmp_path.iterdir()] == ["journal"]
@@ -133,14 +133,14 @@ def test_a_crash_while_it_is_rewritten_loses_nothing(tmp_path: Path) -> None:
     of.append(*HISTORY)
     of.close()
     (tmp_path / "journal.new").write_bytes(b"half of what")
-    assert journal(tmp_path).known.grants == {("b", "eth0"): grant("b", "10.98.0.6")}
+    assert journal(tmp_path).state.grants == {("b", "eth0"): grant("b", "10.98.0.6")}
 
 
 def test_an_eni_that_is_gone_is_forgotten(tmp_path: Path) -> None:
     of = journal(tmp_path)
     of.append(EniSeen(ENI), EniForgotten("e"))
     of.close()
-    assert journal(tmp_path).known.enis == {}
+    assert journal(tmp_path).state.enis == {}
 
 
 def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_write_that_does_not_fit_leaves_no_half_record(tmp_path: Path) -> None
         of = journal(folder)
         with pytest.raises(OSError, match=r"No space|only"):
             fill(of)
-        stored = len(of.known.grants)
+        stored = len(of.state.grants)
         run("mount", "-o", "remount,size=128k", str(folder))
         of.append(Granted(grant("later")))
         of.close()

@@ -5,7 +5,14 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from openeni_nodeagent.grants.ledger import Answers, Counts, EniView, Grant, Holder, Ledger
+from openeni_nodeagent.grants.ledger import (
+    AddressCounts,
+    EniView,
+    Grant,
+    Holder,
+    Ledger,
+    RetireAnswers,
+)
 
 A, B, C = "10.0.0.5", "10.0.0.6", "10.0.0.7"
 SIX = "2001:db8::5"
@@ -31,7 +38,7 @@ def take(of: Ledger, container: str, now: float = 0, pool: str = "pods") -> str:
     return chosen.addresses[0]
 
 
-def test_each_address_is_granted_once_and_then_there_is_none() -> None:
+def test_each_address_is_granted_once() -> None:
     of = ledger()
     assert {take(of, "a"), take(of, "b"), take(of, "c")} == {A, B, C}
     assert of.choose("pods", 0) is None
@@ -48,7 +55,7 @@ def test_the_longest_rested_address_is_next() -> None:
     assert take(of, "e", 100) == A
 
 
-def test_an_address_that_was_never_used_comes_before_every_rested_one() -> None:
+def test_an_unused_address_is_granted_before_a_rested_one() -> None:
     of = ledger()
     first = take(of, "a")
     of.free("a", "eth0", 10)
@@ -63,7 +70,7 @@ def test_a_late_del_of_an_old_container_frees_nothing_of_the_new_one() -> None:
     assert of.free("old", "eth0", 30) == grant("old", A, pod="uid")
     assert of.free("old", "eth0", 30) is None
     assert of.find("new", "eth0") == grant("new", B, pod="uid")
-    assert of.counts("e", 0) == Counts(granted=1, cooling=1, available=1)
+    assert of.counts("e", 0) == AddressCounts(granted=1, cooling=1, available=1)
 
 
 def test_an_address_with_an_owner_cannot_be_entered_for_another() -> None:
@@ -100,7 +107,7 @@ def test_a_pod_gets_one_address_of_each_family_of_one_eni() -> None:
 
 def test_with_two_families_the_scarcer_one_counts() -> None:
     view = replace(ENI, families=frozenset({4, 6}), addresses=(A, B, SIX))
-    assert ledger(view).counts("e", 0) == Counts(0, 0, 1)
+    assert ledger(view).counts("e", 0) == AddressCounts(0, 0, 1)
 
 
 def test_a_retiring_address_is_given_up_refused_or_left_to_rest() -> None:
@@ -109,10 +116,10 @@ def test_a_retiring_address_is_given_up_refused_or_left_to_rest() -> None:
     of.record(grant("b", B))
     of.free("b", "eth0", 30)
     of.observe(replace(ENI, generation=2, retiring=frozenset({A, B, C})), 10)
-    assert of.acknowledge("e", 10) == Answers(2, retired=(C,), refused=(A,))
-    assert of.acknowledge("e", 30) == Answers(2, retired=(B, C), refused=(A,))
+    assert of.acknowledge("e", 10) == RetireAnswers(2, retired=(C,), refused=(A,))
+    assert of.acknowledge("e", 30) == RetireAnswers(2, retired=(B, C), refused=(A,))
     of.free("a", "eth0", 60)
-    assert of.acknowledge("e", 60) == Answers(2, retired=(A, B, C))
+    assert of.acknowledge("e", 60) == RetireAnswers(2, retired=(A, B, C))
     assert of.choose("pods", 99) is None
 
 
@@ -122,7 +129,7 @@ def test_an_address_that_was_given_up_is_never_granted_again() -> None:
     of.observe(replace(ENI, generation=3), 0)
     assert take(of, "x") == C
     assert of.choose("pods", 0) is None
-    assert of.acknowledge("e", 0) == Answers(3, retired=(A, B))
+    assert of.acknowledge("e", 0) == RetireAnswers(3, retired=(A, B))
 
 
 def test_an_address_that_left_the_port_and_came_back_is_a_new_one() -> None:
@@ -133,7 +140,7 @@ def test_an_address_that_left_the_port_and_came_back_is_a_new_one() -> None:
     assert of.acknowledge("e", 0).retired == ()
 
 
-def test_what_an_earlier_process_acknowledged_holds() -> None:
+def test_an_acknowledgement_of_a_previous_process_still_counts() -> None:
     of = ledger(replace(ENI, retired=frozenset({A})))
     assert of.acknowledge("e", 0).retired == (A,)
     assert {take(of, "b"), take(of, "c")} == {B, C}
@@ -145,12 +152,12 @@ def test_deleting_an_eni_does_not_wait_for_rest_but_for_pods() -> None:
     of.record(grant("b", B))
     of.free("b", "eth0", 1000)
     of.observe(replace(ENI, generation=5, deleting=True), 0)
-    assert of.acknowledge("e", 0) == Answers(5, retired=(B, C), refused=(A,))
+    assert of.acknowledge("e", 0) == RetireAnswers(5, retired=(B, C), refused=(A,))
     of.free("a", "eth0", 0)
     assert of.choose("pods", 2000) is None
 
 
-def test_what_the_kernel_carries_for_nobody_is_not_granted() -> None:
+def test_an_address_in_the_kernel_without_a_grant_is_not_granted() -> None:
     of = ledger()
     of.record(grant("a", A))
     of.reserve({A, B})

@@ -1,4 +1,4 @@
-"""What the agent says of an ENI's addresses keeps up with the clock by itself."""
+"""The agent's part of ENI.status follows grants and cool-downs, with few writes."""
 
 import re
 from pathlib import Path
@@ -11,13 +11,13 @@ from openeni_crds.meta import Json
 from openeni_kube.result import Done, RequeueAfter, Retry
 from openeni_nodeagent.grants import grants as grants_module
 from openeni_nodeagent.reports import eni_publisher
-from openeni_nodeagent.reports.eni_publisher import EniStatus
-from openeni_testing.agent.parts import NodeParts
+from openeni_nodeagent.reports.eni_publisher import EniPublisher
+from openeni_testing.agent.parts import AgentParts
 from openeni_testing.objects import remove
 
 
 @pytest.mark.parametrize("rest", [2.2, 2.7, 3.2, 3.7])
-def test_a_rest_that_ends_while_it_is_counted_is_looked_at_again(
+def test_a_cool_down_that_ends_during_a_reconcile_is_seen_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: float
 ) -> None:
     """The clock passes the end of the rest between two looks at it: neither may be the last."""
@@ -28,8 +28,8 @@ def test_a_rest_that_ends_while_it_is_counted_is_looked_at_again(
         return now[0]
 
     monkeypatch.setattr(grants_module, "boot_seconds", passing)
-    parts = NodeParts(tmp_path)
-    parts.furnish()
+    parts = AgentParts(tmp_path)
+    parts.create_objects()
     status = parts.status
     parts.grants.release(
         msgspec.structs.replace(parts.grant("web", "c1", connect=False), rest=rest)
@@ -38,7 +38,7 @@ def test_a_rest_that_ends_while_it_is_counted_is_looked_at_again(
         if status.reconcile("pods-0") == Done():
             break
         status = another(parts)  # as after the wait that it asked for
-        parts.look()
+        parts.sync()
     said = shown(parts)
     assert (said["cooling"], said["available"]) == (0, 3)
 
@@ -47,8 +47,8 @@ def test_after_a_write_the_next_one_waits_and_takes_all_of_a_burst_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(eni_publisher, "PERIOD_SECONDS", 1000.0)
-    parts = NodeParts(tmp_path)
-    parts.furnish()
+    parts = AgentParts(tmp_path)
+    parts.create_objects()
     assert parts.status.reconcile("pods-0") == Done()
     assert shown(parts)["granted"] == 0
     for name in ("a", "b", "c"):
@@ -67,8 +67,8 @@ def test_a_write_that_the_cache_does_not_show_yet_is_not_repeated(
 ) -> None:
     monkeypatch.setattr(eni_publisher, "PERIOD_SECONDS", 0.0)
     monkeypatch.setattr(eni_publisher, "LAG_SECONDS", 1000.0)
-    parts = NodeParts(tmp_path)
-    parts.furnish()
+    parts = AgentParts(tmp_path)
+    parts.create_objects()
     parts.status.reconcile("pods-0")
     parts.store.patch(
         names.ENIS, "pods-0", [{"op": "remove", "path": "/status/node"}], subresource="status"
@@ -82,8 +82,8 @@ def test_a_write_that_the_cache_does_not_show_yet_is_not_repeated(
 
 
 def test_an_outage_is_a_failure_that_names_the_eni(tmp_path: Path) -> None:
-    parts = NodeParts(tmp_path)
-    parts.furnish()
+    parts = AgentParts(tmp_path)
+    parts.create_objects()
     parts.store.set_outage(outage=True)
     result = parts.status.reconcile("pods-0")
     assert isinstance(result, Retry)
@@ -91,18 +91,18 @@ def test_an_outage_is_a_failure_that_names_the_eni(tmp_path: Path) -> None:
 
 
 def test_an_eni_that_is_gone_is_no_error(tmp_path: Path) -> None:
-    parts = NodeParts(tmp_path)
-    parts.furnish()
+    parts = AgentParts(tmp_path)
+    parts.create_objects()
     remove(parts.store, names.ENIS, "pods-0")
     assert parts.status.reconcile("pods-0") == Done()
-    parts.look()
+    parts.sync()
     assert parts.status.reconcile("pods-0") == Done()
 
 
-def another(parts: NodeParts) -> EniStatus:
-    return EniStatus(parts.store, parts.caches.enis, parts.grants, parts.links)
+def another(parts: AgentParts) -> EniPublisher:
+    return EniPublisher(parts.store, parts.caches.enis, parts.grants, parts.reconciler)
 
 
-def shown(parts: NodeParts) -> Json:
+def shown(parts: AgentParts) -> Json:
     node: Json = parts.store.get(names.ENIS, "pods-0")["status"]["node"]
     return node

@@ -1,4 +1,4 @@
-"""PodIPs follow the grants, from whatever they are, and no other node's or pod's is touched."""
+"""PodIPs follow the grants from any state, and those of other nodes or pods are not touched."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from openeni_kube.store import NotFoundError
 from openeni_nodeagent.grants.ledger import Grant
 from openeni_nodeagent.reports.podip_publisher import LAG_SECONDS, WAIT_SECONDS, key_of
 from openeni_testing.agent import node_objects
-from openeni_testing.agent.parts import NodeParts
+from openeni_testing.agent.parts import AgentParts
 from openeni_testing.objects import podip_body, remove
 from openeni_testing.store.watched import WatchedStore
 
@@ -24,33 +24,33 @@ KEY = "default/web"
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> NodeParts:
-    made = NodeParts(tmp_path)
-    made.furnish()
+def parts(tmp_path: Path) -> AgentParts:
+    made = AgentParts(tmp_path)
+    made.create_objects()
     return made
 
 
-def podip(parts: NodeParts, name: str = "web") -> PodIP | None:
+def podip(parts: AgentParts, name: str = "web") -> PodIP | None:
     try:
         return decode(parts.store.get(names.PODIPS, name, "default"), PodIP)
     except NotFoundError:
         return None
 
 
-def settled(parts: NodeParts, rounds: int = 5) -> Result:
-    """Reconcile as often as the queue would; what the last one answered."""
+def settled(parts: AgentParts, rounds: int = 5) -> Result:
+    """Reconcile as often as the queue would; return the last result."""
     again: Result = RequeueAfter(0)
     for _ in range(rounds):
-        parts.look()
+        parts.sync()
         again = parts.publisher.reconcile(KEY)
         if again == Done():
             break
-    parts.look()
+    parts.sync()
     return again
 
 
 def shows(found: PodIP | None, grant: Grant) -> bool:
-    """Whether the PodIP is that grant's, and Ready."""
+    """Return True if the PodIP is that grant's, and Ready."""
     return (
         found is not None
         and found.spec.pod_uid == grant.holder.pod_uid
@@ -63,30 +63,30 @@ def shows(found: PodIP | None, grant: Grant) -> bool:
 # What may stand in the API before a reconcile, beside the grant of a running pod.
 
 
-def nothing(parts: NodeParts, grant: Grant) -> None:
+def nothing(parts: AgentParts, grant: Grant) -> None:
     pass
 
 
-def published(parts: NodeParts, grant: Grant) -> None:
+def published(parts: AgentParts, grant: Grant) -> None:
     assert settled(parts) == Done()
 
 
-def changed_by_hand(parts: NodeParts, grant: Grant) -> None:
+def changed_by_hand(parts: AgentParts, grant: Grant) -> None:
     published(parts, grant)
     wrong: list[Json] = [
-        {"op": "replace", "path": "/spec/addresses", "value": ["10.1.1.1"]},
+        {"op": "replace", "path": "/spec/address", "value": "10.1.1.1"},
         {"op": "replace", "path": "/spec/containerID", "value": "other"},
     ]
     parts.store.patch(names.PODIPS, "web", wrong, "default")
 
 
-def without_a_status(parts: NodeParts, grant: Grant) -> None:
+def without_a_status(parts: AgentParts, grant: Grant) -> None:
     published(parts, grant)
     bare: list[Json] = [{"op": "replace", "path": "/status", "value": {}}]
     parts.store.patch(names.PODIPS, "web", bare, "default", subresource="status")
 
 
-def of_an_older_sandbox(parts: NodeParts, grant: Grant) -> None:
+def of_an_older_sandbox(parts: AgentParts, grant: Grant) -> None:
     older = parts.grant("web", "older", grant.holder.pod_uid)
     parts.grants.release(grant)
     published(parts, older)
@@ -94,11 +94,11 @@ def of_an_older_sandbox(parts: NodeParts, grant: Grant) -> None:
     assert again.at > older.at
 
 
-def of_a_pod_that_has_ended(parts: NodeParts, grant: Grant) -> None:
+def of_a_pod_that_has_ended(parts: AgentParts, grant: Grant) -> None:
     parts.store.create(names.PODIPS, podip_body("web"))
 
 
-def of_one_with_our_finalizer(parts: NodeParts, grant: Grant) -> None:
+def of_one_with_our_finalizer(parts: AgentParts, grant: Grant) -> None:
     body = podip_body("web")
     body["metadata"]["finalizers"] = [names.FINALIZER_PODIP, "example.com/theirs"]
     parts.store.create(names.PODIPS, body)
@@ -115,8 +115,8 @@ BEFORE = [
 
 
 @pytest.mark.parametrize("before", BEFORE, ids=lambda before: before.__name__)
-def test_from_whatever_there_was_the_podip_becomes_the_newest_grants(
-    parts: NodeParts, before: Callable[[NodeParts, Grant], None]
+def test_from_any_state_the_podip_becomes_that_of_the_newest_grant(
+    parts: AgentParts, before: Callable[[AgentParts, Grant], None]
 ) -> None:
     before(parts, parts.grant("web", "c1"))
     assert settled(parts) == Done()
@@ -128,21 +128,21 @@ def test_from_whatever_there_was_the_podip_becomes_the_newest_grants(
 
 
 @pytest.mark.parametrize("before", BEFORE, ids=lambda before: before.__name__)
-def test_from_whatever_there_was_without_a_grant_there_is_none(
-    parts: NodeParts, before: Callable[[NodeParts, Grant], None]
+def test_from_any_state_the_podip_is_deleted_without_a_grant(
+    parts: AgentParts, before: Callable[[AgentParts, Grant], None]
 ) -> None:
     before(parts, parts.grant("web", "c1"))
-    parts.look()
+    parts.sync()
     for grant in parts.grants.all():
-        parts.wiring.delete_address(grant.addresses[0])
+        parts.datapath.delete_address(grant.addresses[0])
         parts.grants.release(grant)
     assert settled(parts) == Done()
     assert podip(parts) is None
 
 
 @pytest.mark.parametrize("before", BEFORE, ids=lambda before: before.__name__)
-def test_what_is_right_is_not_written_again(
-    parts: NodeParts, before: Callable[[NodeParts, Grant], None]
+def test_an_up_to_date_podip_is_not_written_again(
+    parts: AgentParts, before: Callable[[AgentParts, Grant], None]
 ) -> None:
     before(parts, parts.grant("web", "c1"))
     settled(parts)
@@ -151,7 +151,7 @@ def test_what_is_right_is_not_written_again(
     assert watched.writes == []
 
 
-def test_another_finalizer_is_left_and_the_new_pod_waits_for_it(parts: NodeParts) -> None:
+def test_another_finalizer_is_left_and_the_new_pod_waits_for_it(parts: AgentParts) -> None:
     of_one_with_our_finalizer(parts, parts.grant("web", "c1"))
     assert settled(parts) == RequeueAfter(LAG_SECONDS)
     left = podip(parts)
@@ -163,23 +163,23 @@ def test_another_finalizer_is_left_and_the_new_pod_waits_for_it(parts: NodeParts
     assert shows(podip(parts), parts.grants.all()[0])
 
 
-def test_a_pod_that_is_not_connected_yet_has_none(parts: NodeParts) -> None:
+def test_a_pod_that_is_not_connected_yet_has_none(parts: AgentParts) -> None:
     parts.grant("web", "c1", connect=False)
     assert settled(parts) == Done()
     assert podip(parts) is None
 
 
 def test_another_pods_of_that_name_that_the_cache_has_not_shown_is_waited_for(
-    parts: NodeParts,
+    parts: AgentParts,
 ) -> None:
     parts.grant("web", "c1")
-    parts.look()
+    parts.sync()
     theirs = parts.store.create(names.PODIPS, podip_body("web", node="n2"))
     assert parts.publisher.reconcile(KEY) == RequeueAfter(WAIT_SECONDS)
     assert parts.store.get(names.PODIPS, "web", "default") == theirs
 
 
-def test_one_that_was_replaced_behind_the_cache_is_not_ended(parts: NodeParts) -> None:
+def test_one_that_was_replaced_behind_the_cache_is_not_ended(parts: AgentParts) -> None:
     grant = parts.grant("web", "c1")
     published(parts, grant)
     parts.grants.release(grant)
@@ -191,17 +191,17 @@ def test_one_that_was_replaced_behind_the_cache_is_not_ended(parts: NodeParts) -
     assert parts.store.get(names.PODIPS, "web", "default") == theirs
 
 
-def test_one_whose_address_the_kernel_carries_without_a_grant_is_kept(parts: NodeParts) -> None:
+def test_one_whose_address_the_kernel_carries_without_a_grant_is_kept(parts: AgentParts) -> None:
     published(parts, parts.grant("web", "c1"))
     (parts.folder / "journal").unlink()
-    fresh = parts.again()
+    fresh = parts.restarted()
     fresh.repair.reserve()
-    fresh.look()
+    fresh.sync()
     assert fresh.publisher.reconcile(KEY) == RequeueAfter(WAIT_SECONDS)
     assert podip(parts) is not None
 
 
-def test_an_outage_is_a_failure_that_names_the_podip_and_passes(parts: NodeParts) -> None:
+def test_an_outage_is_a_failure_that_names_the_podip_and_passes(parts: AgentParts) -> None:
     grant = parts.grant("web", "c1")
     parts.store.set_outage(outage=True)
     result = parts.publisher.reconcile(key_of(grant))
@@ -215,12 +215,14 @@ def test_an_outage_is_a_failure_that_names_the_podip_and_passes(parts: NodeParts
 @pytest.mark.parametrize(
     ("count", "reason"), [(0, "AddressNotOnPort"), (None, "WaitingForPort"), (3, "Assigned")]
 )
-def test_assigned_is_what_the_port_shows(parts: NodeParts, count: int | None, reason: str) -> None:
+def test_assigned_follows_the_addresses_of_the_port(
+    parts: AgentParts, count: int | None, reason: str
+) -> None:
     parts.grant("web", "c1")
     if count is None:
         remove(parts.store, names.ENIS, "pods-0")
     else:
-        node_objects.operator_says(parts.store, count=count)
+        node_objects.write_operator_status(parts.store, count=count)
     settled(parts)
     found = podip(parts)
     assert found is not None

@@ -28,7 +28,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Runtime:
-    """A container runtime on a node whose agent's folder is `run`."""
+    """A container runtime on the node whose agent uses the folder `run`."""
 
     executable: Path
     run: Path
@@ -39,7 +39,7 @@ class Runtime:
     def start(
         self, command: str, container: str = "", uid: str = "", name: str = "p", **config: object
     ) -> Process:
-        """Begin a call; `finish` waits for it."""
+        """Start a call; `finish` waits for its end."""
         variables = {
             "CNI_COMMAND": command,
             "CNI_PATH": str(self.executable.parent),

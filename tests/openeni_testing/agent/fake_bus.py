@@ -1,4 +1,4 @@
-"""The message bus of a host, as far as a client that calls one method can tell."""
+"""A D-Bus message bus that is sufficient for a client that calls one method."""
 
 import socket
 import threading
@@ -13,7 +13,7 @@ _jeepney: Any = jeepney
 
 
 class FakeBus:
-    """Listens at `path`; knows the services in `running` and notes every call made to them."""
+    """Listens at `path`; knows the services in `running` and records every call to them."""
 
     def __init__(self, path: Path, *running: str) -> None:
         self.calls: list[tuple[str, str, tuple[Any, ...]]] = []

@@ -1,4 +1,4 @@
-"""Objects of one node, as the API server would hold them, for the agent's tests."""
+"""Objects of one node as the API server has them, for the agent's tests."""
 
 from typing import Final
 
@@ -24,17 +24,19 @@ def make_node(store: Store) -> None:
             "apiVersion": "v1",
             "kind": "Node",
             "metadata": {"name": NODE, "labels": {"kubernetes.io/os": "linux"}},
+            "spec": {"providerID": "openstack:///6a2c5b0e-0f5c-4d7e-9a44-1f3f0f3a7f01"},
             "status": {"addresses": [{"type": "InternalIP", "address": "10.99.0.11"}]},
         },
     )
 
 
 def make_pool(
-    store: Store, name: str = "pods", *, cool_down: str = "30s", default: bool = True
+    store: Store, name: str = "pods", *, cool_down: str = "30s", selects_all: bool = True
 ) -> None:
     body = pool_body(name)
     body["spec"]["coolDown"] = cool_down
-    body["spec"]["selection"] = "Default" if default else "OnRequest"
+    if selects_all:
+        body["spec"]["podSelector"] = {}
     store.create(names.ENIPOOLS, body)
 
 
@@ -62,7 +64,7 @@ def port(count: int, number: int = 0) -> Json:
     }
 
 
-def operator_says(
+def write_operator_status(
     store: Store, name: str = "pods-0", *, count: int = 3, number: int = 0, attached: bool = True
 ) -> None:
     """Write the operator's part of an ENI's status."""

@@ -1,9 +1,9 @@
-"""An OpenStack project in memory, with the traps that the operator must survive.
+"""A Cloud in memory, with the faults of a real one that the operator must survive.
 
-A Cloud that keeps state: addresses sorted as text, tags dropped at creation if told so, attach and
-detach that take time, answers that are lost after the work was done, requests that come through
-late. `tests/operator/cloud/test_contract.py` runs on it and on a real cloud, which is always right.
-Time is a `FakeClock`: nothing here waits.
+It sorts addresses as text, and on request drops tags at creation, takes time to attach and detach,
+loses responses after the work was done, or does the work late. The contract suite in
+`tests/operator/cloud/test_contract.py` runs against it and against a real cloud. Time is a
+`FakeClock`: nothing here waits.
 """
 
 import itertools
@@ -20,18 +20,17 @@ from openeni_operator.cloud.api import (
     Network,
     NewPort,
     Port,
-    Quota,
     SecurityGroup,
     Server,
     Subnet,
 )
 from openeni_operator.cloud.errors import (
     CloudError,
-    ConflictError,
-    ExhaustedError,
-    NotFoundError,
     OutcomeUnknownError,
     QuotaExceededError,
+    ResourceConflictError,
+    ResourceNotFoundError,
+    SubnetExhaustedError,
 )
 
 T = TypeVar("T")
@@ -40,7 +39,7 @@ N = TypeVar("N", Subnet, SecurityGroup)
 
 @dataclass
 class FakeClock:
-    """Seconds that pass only when told to."""
+    """A clock that only `advance` moves."""
 
     now: float = 1000.0
 
@@ -53,10 +52,9 @@ class FakeClock:
 
 @dataclass
 class Fault:
-    """What happens to the next call of an operation.
+    """The outcome of the next call of an operation.
 
-    Without `worked`, it fails and nothing is done; with it, the work is done and the answer lost,
-    `late` seconds after the call.
+    The call raises `error`. With `worked`, its work is done all the same, `late` seconds later.
     """
 
     error: CloudError
@@ -66,13 +64,13 @@ class Fault:
 
 @dataclass
 class MemoryCloud:
-    """One project. Attributes are knobs; `calls` counts every operation that was asked for."""
+    """One project. The attributes configure it; `calls` counts the calls of each operation."""
 
     clock: FakeClock = field(default_factory=FakeClock)
     quota: int = 500
     drops_tags: bool = False
     tags_of: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
-    attach_seconds: float = 0.0  # from the answer until the port is ACTIVE
+    attach_seconds: float = 0.0  # from the response until the port is ACTIVE
     detach_seconds: float = 0.0
     calls: Counter[str] = field(default_factory=Counter[str])
     ports: dict[str, Port] = field(default_factory=dict[str, Port])
@@ -81,7 +79,7 @@ class MemoryCloud:
     subnets: dict[str, Subnet] = field(default_factory=dict[str, Subnet])
     groups: dict[str, SecurityGroup] = field(default_factory=dict[str, SecurityGroup])
     faults: dict[str, list[Fault]] = field(default_factory=dict[str, list[Fault]])
-    down: CloudError | None = None  # the answer to every call
+    down: CloudError | None = None  # every call raises it
     after_call: Callable[[str], None] = lambda _: None
     _later: list[tuple[float, Callable[[], object]]] = field(
         default_factory=list[tuple[float, Callable[[], object]]]
@@ -124,13 +122,13 @@ class MemoryCloud:
         return server
 
     def remove_server(self, server_id: str) -> None:
-        """As Nova does: ports that were passed in by id are unbound, not deleted."""
+        """Remove the server as Nova does: its ports are unbound, not deleted."""
         del self.servers[server_id]
         for port in [p for p in self.ports.values() if p.device_id == server_id]:
-            self._put(port, device_id="", status="DOWN")
+            self._update(port, device_id="", status="DOWN")
 
     def fail(self, operation: str, *faults: Fault) -> None:
-        """Have the next calls of the operation go wrong, one fault each."""
+        """Make the next calls of the operation fail, one fault each."""
         self.faults.setdefault(operation, []).extend(faults)
 
     def find_subnets(self, term: SubnetTerm) -> tuple[Subnet, ...]:
@@ -146,13 +144,13 @@ class MemoryCloud:
         return self._call("find groups", lambda: self._selected(self.groups, term))
 
     def network(self, network_id: str) -> Network:
-        return self._call("get network", lambda: self._one(self.networks, network_id))
+        return self._call("get network", lambda: self._get(self.networks, network_id))
 
-    def port_quota(self) -> Quota:
-        return self._call("get quota", lambda: Quota(self.quota, len(self.ports)))
+    def port_quota(self) -> int:
+        return self._call("get quota", lambda: self.quota)
 
     def port(self, port_id: str) -> Port:
-        return self._call("get port", lambda: self._one(self.ports, port_id))
+        return self._call("get port", lambda: self._get(self.ports, port_id))
 
     def ports_named(self, name: str) -> tuple[Port, ...]:
         return self._call(
@@ -170,7 +168,7 @@ class MemoryCloud:
 
     def tag_port(self, port_id: str, tags: tuple[str, ...]) -> None:
         def work() -> None:
-            self._put(self._one(self.ports, port_id), tags=frozenset(tags))
+            self._update(self._get(self.ports, port_id), tags=frozenset(tags))
 
         self._call("tag port", work)
 
@@ -178,24 +176,24 @@ class MemoryCloud:
         self._call("delete port", lambda: self.ports.pop(port_id, None))
 
     def server(self, server_id: str) -> Server:
-        return self._call("get server", lambda: self._one(self.servers, server_id))
+        return self._call("get server", lambda: self._get(self.servers, server_id))
 
     def attach(self, server_id: str, port_id: str) -> None:
         self._call("attach", lambda: self._attach(server_id, port_id))
 
     def detach(self, server_id: str, port_id: str) -> None:
-        def off() -> None:
+        def detach_now() -> None:
             port = self.ports.get(port_id)
             if port is not None and port.device_id == server_id:
-                self._put(port, device_id="", status="DOWN")
+                self._update(port, device_id="", status="DOWN")
 
-        self._call("detach", lambda: self._after(self.detach_seconds, off))
+        self._call("detach", lambda: self._run_after(self.detach_seconds, detach_now))
 
     def _create(self, wanted: NewPort) -> Port:
         if len(self.ports) >= self.quota:
             raise QuotaExceededError("Quota exceeded for resources: ['port'].")
         for subnet_id in wanted.subnet_ids:
-            self._one(self.subnets, subnet_id)
+            self._get(self.subnets, subnet_id)
         fixed: list[FixedIP] = []
         for subnet_id in wanted.subnet_ids:
             fixed += [FixedIP(subnet_id, a) for a in self._free(subnet_id, wanted.count)]
@@ -214,18 +212,18 @@ class MemoryCloud:
         return port
 
     def _attach(self, server_id: str, port_id: str) -> None:
-        self._one(self.servers, server_id)
-        port = self._one(self.ports, port_id)
+        self._get(self.servers, server_id)
+        port = self._get(self.ports, port_id)
         if port.device_id:
-            raise ConflictError(f"Port {port_id} is still in use.")
-        self._put(port, device_id=server_id, status="BUILD")
+            raise ResourceConflictError(f"Port {port_id} is still in use.")
+        self._update(port, device_id=server_id, status="BUILD")
 
-        def active() -> None:
+        def activate() -> None:
             now = self.ports.get(port_id)
             if now is not None and now.device_id == server_id:
-                self._put(now, status=ACTIVE)
+                self._update(now, status=ACTIVE)
 
-        self._after(self.attach_seconds, active)
+        self._run_after(self.attach_seconds, activate)
 
     def _free(self, subnet_id: str, count: int) -> list[str]:
         subnet = self.subnets[subnet_id]
@@ -234,10 +232,10 @@ class MemoryCloud:
         free = (a for n in range(low, high + 1) if (a := str(ip_address(n))) not in taken)
         found = list(itertools.islice(free, count))
         if len(found) < count:
-            raise ExhaustedError("No more IP addresses available on network.")
+            raise SubnetExhaustedError("No more IP addresses available on network.")
         return found
 
-    def _put(self, port: Port, **changes: Any) -> None:
+    def _update(self, port: Port, **changes: Any) -> None:
         changed = replace(port, revision=port.revision + 1, **changes)
         self.ports[port.id] = changed
 
@@ -247,15 +245,15 @@ class MemoryCloud:
         )
         return tuple(sorted(found, key=lambda i: (i.name, i.id)))
 
-    def _one(self, known: dict[str, T], key: str) -> T:
+    def _get(self, known: dict[str, T], key: str) -> T:
         if key not in known:
-            raise NotFoundError(f"{key} could not be found.")
+            raise ResourceNotFoundError(f"{key} could not be found.")
         return known[key]
 
     def _id(self, kind: str) -> str:
         return f"{kind}-{next(self._numbers):04}"
 
-    def _after(self, seconds: float, work: Callable[[], object]) -> None:
+    def _run_after(self, seconds: float, work: Callable[[], object]) -> None:
         if seconds:
             self._later.append((self.clock.now + seconds, work))
         else:
@@ -271,24 +269,24 @@ class MemoryCloud:
             if fault is None:
                 return work()
             if fault.worked:
-                self._after(fault.late, lambda: self._quietly(work))
+                self._run_after(fault.late, lambda: self._suppress_errors(work))
             raise fault.error
         finally:
             self.after_call(operation)
 
-    def _quietly(self, work: Callable[[], object]) -> None:
+    def _suppress_errors(self, work: Callable[[], object]) -> None:
         try:
             work()
         except CloudError:
             return
 
     def settle(self) -> None:
-        """Let everything happen that is due by now."""
+        """Do all delayed work that is due by now."""
         due = [work for at, work in self._later if at <= self.clock.now]
         self._later = [(at, work) for at, work in self._later if at > self.clock.now]
         for work in due:
             work()
 
 
-def lost() -> OutcomeUnknownError:
-    return OutcomeUnknownError("no answer")
+def no_response() -> OutcomeUnknownError:
+    return OutcomeUnknownError("no response")

@@ -1,4 +1,4 @@
-"""What must be true of the operator's world when all is done."""
+"""Invariants of a simulation that has converged."""
 
 import pytest
 
@@ -6,19 +6,19 @@ from openeni_crds.conditions import Type, is_true
 from openeni_crds.names import port_name
 from openeni_kube.store import NotFoundError
 from openeni_operator.cloud.api import ACTIVE
-from openeni_testing.controller.world import CLUSTER, OperatorWorld
+from openeni_testing.controller.simulation import CLUSTER_ID, Simulation
 
-RESYNCS = 700.0  # seconds: two of them, whatever happens
+TWO_RESYNCS = 700.0  # seconds
 
 
-def assert_in_order(world: OperatorWorld, enis: int) -> None:
-    """One attached, active, tagged port for each ENI; every ENI ready."""
-    found = world.enis()
+def assert_converged(sim: Simulation, enis: int) -> None:
+    """Assert that every ENI is Ready, with exactly one port: attached, ACTIVE and tagged."""
+    found = sim.enis()
     assert len(found) == enis
-    by_name = {p.name: p for p in world.cloud.ports.values()}
-    assert len(by_name) == len(world.cloud.ports) == enis
+    by_name = {p.name: p for p in sim.cloud.ports.values()}
+    assert len(by_name) == len(sim.cloud.ports) == enis
     for eni in found:
-        port = by_name[port_name(CLUSTER, eni.metadata.uid)]
+        port = by_name[port_name(CLUSTER_ID, eni.metadata.uid)]
         assert (port.device_id, port.status) == (eni.spec.server_id, ACTIVE)
         assert len(port.tags) == 2
         assert eni.status.port is not None
@@ -27,15 +27,16 @@ def assert_in_order(world: OperatorWorld, enis: int) -> None:
         assert is_true(eni.status.conditions, Type.READY), eni.status
 
 
-def assert_nothing_is_left(world: OperatorWorld) -> None:
-    assert world.enis() == []
-    assert world.cloud.ports == {}
+def assert_all_removed(sim: Simulation) -> None:
+    assert sim.enis() == []
+    assert sim.cloud.ports == {}
     with pytest.raises(NotFoundError):
-        world.pool()
+        sim.pool()
 
 
-def grown() -> OperatorWorld:
-    world = OperatorWorld(nodes=2)
-    world.add_pool()
-    world.settle()
-    return world
+def simulate_ready_pool() -> Simulation:
+    """Return a simulation of two nodes with a Ready ENI each."""
+    sim = Simulation(nodes=2)
+    sim.add_pool()
+    sim.settle()
+    return sim

@@ -1,4 +1,4 @@
-"""Make a minimal Debian root that holds the README's prerequisites and nothing else.
+"""Make a minimal Debian root with the README's prerequisites and nothing else.
 
 Standard library only, like all of `make fresh`: it runs before anything is set up.
 """
@@ -27,12 +27,12 @@ Stanza = Mapping[str, str]
 
 
 class FreshError(Exception):
-    """The run cannot go on; the text is for the user and says what to do."""
+    """The run cannot continue. The text tells the user what to do."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides what a pristine root contains, but for the day it is made on."""
+    """Everything that determines the contents of a pristine root, except the day it is made on."""
 
     distro: str
     packages: tuple[str, ...]
@@ -41,13 +41,13 @@ class Recipe:
 
     @property
     def key(self) -> str:
-        """The name of the root in the cache."""
+        """Return the name of the root in the cache."""
         parts = (self.distro, *self.packages, self.sources, *self.options)
         return f"{self.distro}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}"
 
 
 def recipe(checkout: Path, distro: str) -> Recipe:
-    """Read what the checkout asks for and how this machine reaches Debian's packages."""
+    """Read the checkout's prerequisites and this machine's access to Debian's packages."""
     listed = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
     texts = [p.read_text() for p in listed if p.suffix in {".list", ".sources"} and p.is_file()]
     release = dict(
@@ -93,7 +93,7 @@ def options(dump: str) -> tuple[str, ...]:
 
 
 def make_root(wanted: Recipe, place: Path) -> Path:
-    """Return the pristine root, made unless it is there; one is kept for each distro."""
+    """Return the pristine root; make it if it is missing. One is kept for each distro."""
     root = place / wanted.key
     if root.is_dir():
         return root
@@ -161,7 +161,7 @@ def _signed_by(given: str) -> dict[str, str]:
 
 
 def _for_suite(entry: Stanza, own: str, wanted: str) -> dict[str, str]:
-    """Keep nothing of a source that is not Debian's own archive of binary packages."""
+    """Return a source for another suite, or {} if it is not Debian's own binary archive."""
     named = {f"{own}{pocket}": f"{wanted}{pocket}" for pocket in _POCKETS}
     suites = [named[suite] for suite in entry.get("Suites", "").split() if suite in named]
     alien = "main" not in entry.get("Components", "").split() or "deb" not in entry["Types"].split()
@@ -172,7 +172,7 @@ def _for_suite(entry: Stanza, own: str, wanted: str) -> dict[str, str]:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder; FreshError where something is mounted below it."""
+    """Remove a folder; raise FreshError if something is mounted below it."""
     for point, _ in mounts():
         if Path(point).is_relative_to(folder):
             raise FreshError(f"{point} is mounted: umount it, then remove {folder}")

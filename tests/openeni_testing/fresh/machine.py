@@ -73,7 +73,7 @@ exec chroot . /bin/sh -c 'cd / && umount -l /.old && rmdir /.old && echo ready &
 
 
 def copy_settings(root: Path, home: Path, machine: Path = Path("/")) -> None:
-    """Give a root this machine's registry settings, certificates and names of hosts."""
+    """Copy this machine's registry settings, certificates and host names into a root."""
     pairs = [(machine / name, root / name) for name in _FILES]
     pairs += [(home / name, root / HOME.relative_to("/") / name) for name in _HOME_FILES]
     for source, target in pairs:
@@ -88,7 +88,7 @@ def copy_settings(root: Path, home: Path, machine: Path = Path("/")) -> None:
 
 
 def environment(own: Mapping[str, str]) -> dict[str, str]:
-    """Return what a person who has just logged in has, and how registries are reached."""
+    """Return the environment after a login, with this machine's access to registries."""
     kept = {name: own[name] for name in _VARIABLES if name in own}
     return {"HOME": str(HOME), "PATH": PATH, "LANG": "C.UTF-8", "USER": "root", **kept}
 
@@ -144,11 +144,11 @@ class FreshMachine:
 
     @property
     def init(self) -> int:
-        """The process id of its init, as seen from outside."""
+        """Return the process id of its init, as seen from outside."""
         return self._init
 
     def seen(self, path: str) -> Path:
-        """Return the path from outside of what the machine itself sees at `path`."""
+        """Return the path from outside of a path in the machine."""
         return Path(f"/proc/{self._init}") / "root" / path.lstrip("/")
 
     def processes(self) -> dict[str, str]:
@@ -163,7 +163,7 @@ class FreshMachine:
         return {pid: words for pid, words in found.items() if not words.startswith("sleep 1000")}
 
     def _record_labs(self) -> None:
-        """Note whose cgroups its processes are in, at most once a second."""
+        """Record the labs whose cgroups its processes are in, at most once a second."""
         if time.monotonic() - self._looked < 1:
             return
         self._looked = time.monotonic()
@@ -176,7 +176,7 @@ class FreshMachine:
             self.labs.write_text("\n".join(sorted(found | known)))
 
     def run(self, command: Sequence[str], folder: Path, seconds: float) -> None:
-        """Run a command in it, its output passed on; FreshError when it fails or takes too long."""
+        """Run a command in it and pass its output on; raise FreshError on failure or timeout."""
         process = subprocess.Popen(
             [
                 *("nsenter", f"--target={self._init}", "--mount", "--pid", "--uts", "--ipc"),
@@ -199,7 +199,7 @@ class FreshMachine:
             raise FreshError(f"`{' '.join(command)}` ended with {status}; its last lines:\n{lines}")
 
     def _pass_on(self, process: "subprocess.Popen[bytes]", deadline: float) -> list[str]:
-        """Print what a process prints until it ends; services that it left may hold the pipe."""
+        """Print a process's output until it ends; its services may keep the pipe open."""
         assert process.stdout is not None
         rest = b""
         last: deque[str] = deque(maxlen=LAST_LINES)

@@ -1,4 +1,4 @@
-"""What a run of `make fresh` left in its root, and what of that it may leave.
+"""Find what a run of `make fresh` left in its root, beyond what it may leave.
 
 Standard library only. Packages stay installed and caches stay filled; everything else that was not
 there before is a remainder, and every exception is named here.
@@ -44,7 +44,7 @@ _MERGED: Final = re.compile(r"^/(s?bin|lib(32|64|x32)?)/")
 
 
 class Stamp(NamedTuple):
-    """What of a file changes when the file does."""
+    """The properties of a file that change with it."""
 
     mode: int
     owner: tuple[int, int]
@@ -77,7 +77,7 @@ def snapshot(root: Path, prefix: str = "") -> dict[str, Stamp]:
 
 
 def changes(before: Mapping[str, Stamp], after: Mapping[str, Stamp]) -> dict[str, str]:
-    """Return `new`, `gone` or `other` for every path that is not as it was."""
+    """Return `new`, `gone` or `other` for every path that has changed."""
     found = dict.fromkeys(before.keys() - after.keys(), "gone")
     for path, stamp in after.items():
         if before.get(path) != stamp:
@@ -139,7 +139,7 @@ def touched(before: Installed, after: Installed) -> set[str]:
 
 
 def unannounced(before: Installed, after: Installed, words: Iterable[str]) -> list[str]:
-    """Return a line for every package that was asked for without a word to the user."""
+    """Return a line for every package that was requested but not announced to the user."""
     new = after.asked_for - before.versions.keys() - set(words)
     gone = before.versions.keys() - after.versions.keys()
     return [

@@ -1,4 +1,4 @@
-"""`make fresh`: what a stranger types on a bare Debian, in a root that holds the README's packages.
+"""`make fresh`: run the README's commands on a bare Debian that has only the README's packages.
 
 Standard library only, for the machine's own python3:
 `PYTHONPATH=tests python3 -m openeni_testing.fresh.root [--distro NAME] [-- COMMAND...]`
@@ -38,8 +38,8 @@ LABS: Final = "labs"  # file of a run's folder
 
 
 @dataclass(frozen=True)
-class Command:
-    """What is typed, and how long it may take with and without built programs."""
+class TypedCommand:
+    """A command, and its time limits with and without built programs."""
 
     words: tuple[str, ...]
     seconds: float
@@ -50,16 +50,16 @@ class Command:
 
 
 COMMANDS: Final = (
-    Command(("make", "demo"), 2700, 5400),
-    Command(("make", "check"), 900),
-    Command(("make", "test", "T=tests/system/test_main_job.py"), 1500, 3600),
-    Command(("make", "down"), 300),
+    TypedCommand(("make", "demo"), 2700, 5400),
+    TypedCommand(("make", "check"), 900),
+    TypedCommand(("make", "test", "T=tests/system/test_main_job.py"), 1500, 3600),
+    TypedCommand(("make", "down"), 300),
 )
 
 
 @dataclass(frozen=True)
 class Before:
-    """Everything that must be as it was, as it was."""
+    """The state before the run, which must be the same afterwards."""
 
     facts: Mapping[str, object]
     files: Mapping[str, remains.Stamp]
@@ -71,7 +71,7 @@ class Before:
 
 
 def main() -> int:
-    """Run it; 0 when every command passed and nothing was left, 1 when not."""
+    """Run the commands; return 0 if all of them passed and nothing is left, else 1."""
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     options = _options()
     try:
@@ -125,8 +125,8 @@ def _judge(wanted: Recipe, place: Path, folder: Path, options: argparse.Namespac
         raise FreshError("\n    ".join(["left behind:", *left]))
 
 
-def _commands(words: Sequence[str]) -> tuple[Command, ...]:
-    return (Command(tuple(words), COMMANDS[0].cold),) if words else COMMANDS
+def _commands(words: Sequence[str]) -> tuple[TypedCommand, ...]:
+    return (TypedCommand(tuple(words), COMMANDS[0].cold),) if words else COMMANDS
 
 
 def _left(machine: FreshMachine, before: Before) -> list[str]:
@@ -141,7 +141,7 @@ def _left(machine: FreshMachine, before: Before) -> list[str]:
 
 
 def _facts(machine: FreshMachine) -> dict[str, object]:
-    """Observe the machine from outside: it shares the network, and has no `ip` of its own yet."""
+    """Observe the machine from outside: it shares the network and does not have `ip` yet."""
     return {
         **machine_facts("default", machine.root),
         "mounts": [f"{point} ({kind})" for point, kind in mounts(machine.init)],
@@ -160,13 +160,13 @@ def _files(machine: FreshMachine) -> dict[str, remains.Stamp]:
 
 
 def _groups(labs: Path) -> list[Path]:
-    """Return what is left of the cgroups of a run's labs; those of others are not looked at."""
+    """Return what is left of the cgroups of a run's labs, and of no others."""
     names = labs.read_text().split() if labs.exists() else []
     return [path for name in names for path in cgroups(name)]
 
 
 def _remove_groups(labs: Path) -> None:
-    """A killed lab cannot remove its cgroups, and they are the host's."""
+    """Remove the cgroups of killed labs, since they are the host's."""
     for group in _groups(labs):
         for folder, _, _ in os.walk(group, topdown=False):
             with contextlib.suppress(OSError):
@@ -174,7 +174,7 @@ def _remove_groups(labs: Path) -> None:
 
 
 def _needs() -> None:
-    """FreshError that names what this machine lacks to be the judge."""
+    """Raise FreshError that names what this machine needs to check the result."""
     if os.geteuid():
         raise FreshError("needs root: it makes a root file system and namespaces")
     for program, package in (("ip", "iproute2"), ("nft", "nftables"), ("git", "git")):
@@ -202,7 +202,7 @@ def _place() -> Path:
 
 @contextlib.contextmanager
 def _run_folder(place: Path) -> Generator[Path]:
-    """Yield this run's own folder, removed at the end, as are those of runs that were killed.
+    """Yield a folder for this run; remove it at the end, and those of killed runs.
 
     A run holds the lock of its folder as long as it lives.
     """

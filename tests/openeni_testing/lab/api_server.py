@@ -1,4 +1,4 @@
-"""A real etcd and kube-apiserver of the tests' own, in a lab without nodes and without a cloud."""
+"""A real etcd and kube-apiserver for tests, in a lab without nodes and cloud."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -8,13 +8,13 @@ from pathlib import Path
 from openeni_lab.kubernetes.control_plane import CONTROLLER_MANAGER, ControlPlane
 from openeni_lab.machine import service, steps
 from openeni_lab.programs import prepared
-from openeni_lab.progress import Lines
+from openeni_lab.progress import LogProgress
 from openeni_testing.lab.small_lab import SmallLab
 
 
 @dataclass(frozen=True)
 class ApiServer:
-    """Make one with `start`, and `remove` it: nothing of it is left then."""
+    """An API server: create it with `start`, and `remove` it without a trace."""
 
     lab: SmallLab
     control_plane: ControlPlane
@@ -29,12 +29,12 @@ class ApiServer:
 
     @property
     def kubeconfig(self) -> Path:
-        """With every right, from the machine's loopback."""
+        """Return a kubeconfig with every right, through the machine's loopback."""
         return self.lab.layout.kubeconfig
 
     def run(self) -> None:
         """Start what does not run, and wait until it is ready."""
-        steps.run(self.control_plane.steps(controllers=False), Lines())
+        steps.run(self.control_plane.steps(controllers=False), LogProgress())
 
     @contextmanager
     def controllers(self, *names: str) -> Generator[None]:
@@ -50,7 +50,7 @@ class ApiServer:
         self.lab.machine.stop(CONTROLLER_MANAGER)
 
     def stop(self) -> None:
-        """End the API server, not etcd: open watches break, what is stored stays."""
+        """Stop the API server but not etcd: open watches break, stored objects stay."""
         self.lab.machine.stop("kube-apiserver")
 
     def remove(self) -> None:

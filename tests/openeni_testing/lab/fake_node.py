@@ -1,4 +1,4 @@
-"""A network namespace that stands for a node, and the hypervisor's commands that give it NICs."""
+"""A network namespace in place of a node, and the hypervisor's commands that plug its NICs."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ class HypervisorCommand:
         )
 
     def __call__(self, *words: str) -> Any:
-        """What the command prints, decoded; it must succeed."""
+        """Run a command that must succeed; return its decoded output."""
         finished = self.run(*words)
         assert not finished.code, finished.complaint
         return json.loads(finished.text) if finished.text else None
@@ -35,7 +35,7 @@ class HypervisorCommand:
 
 @dataclass(frozen=True)
 class FakeNode:
-    """A namespace called `name` in the lab, standing for the server `server_id`."""
+    """A namespace called `name` in the lab, the machine of the server `server_id`."""
 
     name: str
     server_id: str
@@ -71,12 +71,12 @@ class FakeNode:
         return self.machine.check(["ip", "netns", "exec", self.name, *argv])
 
     def nic(self, mac: str) -> dict[str, Any] | None:
-        """The NIC with this MAC as `ip -json address` shows it."""
+        """Return the NIC with this MAC as `ip -json address` shows it, or None."""
         links: list[dict[str, Any]] = json.loads(self.check("ip", "-json", "address"))
         return next((link for link in links if link.get("address") == mac), None)
 
     def bring_up(self, mac: str, address: str) -> str:
-        """Put an address with its prefix on the NIC with this MAC; returns the NIC's name."""
+        """Add an address with its prefix to the NIC with this MAC, set it up, return its name."""
         nic = self.nic(mac)
         assert nic, f"no NIC {mac} on {self.name}"
         name = str(nic["ifname"])

@@ -1,4 +1,4 @@
-"""What nodes need of a kernel, feature by feature, each tried by the program that uses it.
+"""The kernel features that nodes need, each tried with the program that uses it.
 
 Each is a script of `sh -e` in a network of its own, where the link v0 is, a veth with v1 as peer.
 """

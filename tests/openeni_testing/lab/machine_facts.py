@@ -1,4 +1,4 @@
-"""What a lab must leave as it was on the machine that it runs on.
+"""Facts about a machine that a lab must not change.
 
 Standard library only: `make fresh` observes a machine on which nothing is installed yet. All of it
 is compared before and after; nothing is expected to be absent.
@@ -44,7 +44,7 @@ _VOLATILE: Final = re.compile(r"qdisc .*|expires \d+sec|\[\d+:\d+\]|^#.*")
 
 
 def machine_facts(lab: str, root: Path = MACHINE) -> dict[str, object]:
-    """Observe the machine's network, settings, services and what carries the lab's name.
+    """Observe the machine's network, settings and services, and whatever has the lab's name.
 
     Files are those below `root`, network and sysctls those of the caller's namespaces.
     """
@@ -61,7 +61,7 @@ def machine_facts(lab: str, root: Path = MACHINE) -> dict[str, object]:
 
 
 def differences(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
-    """Return what is new, gone or other, one line for each, named after the fact."""
+    """Return a line for each item that is new or gone, with the name of its fact."""
     found: list[str] = []
     for name in before.keys() | after.keys():
         old, new = _items(before.get(name)), _items(after.get(name))
@@ -77,7 +77,7 @@ def services(root: Path = MACHINE) -> list[str]:
 
 
 def sysctls(names: Iterable[str] = _SYSCTLS) -> dict[str, str]:
-    """Return the settings by name, those only that can be read."""
+    """Return the readable settings by name."""
     found: dict[str, str] = {}
     for path in (path for name in names for path in Path("/proc/sys").glob(name)):
         try:

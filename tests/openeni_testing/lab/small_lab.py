@@ -1,38 +1,38 @@
-"""A lab without Kubernetes: its init and wires, and OpenStack if asked for."""
+"""A lab without Kubernetes: its init, its network, and OpenStack on request."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from openeni_lab.cloud import openstack
-from openeni_lab.hypervisor.network import Network
+from openeni_lab.cloud import bring_up
+from openeni_lab.hypervisor.network import LabNetwork
 from openeni_lab.layout import Layout
 from openeni_lab.machine import enclosure, steps
 from openeni_lab.machine.client import Machine
 from openeni_lab.programs import prepared
-from openeni_lab.progress import Lines
+from openeni_lab.progress import LogProgress
 from openeni_testing.lab.fake_node import FakeNode
 
 
 @dataclass(frozen=True)
 class SmallLab:
-    """A running lab of a test's own; `venv` is where OpenStack is installed."""
+    """A running lab for tests; `venv` has OpenStack installed."""
 
     layout: Layout
     machine: Machine
-    network: Network
+    network: LabNetwork
     venv: Path | None = None
 
     @classmethod
     def start(cls, root: Path, name: str, *, with_openstack: bool = False) -> "SmallLab":
-        """Bridges, gateway, the outside host and the anti-spoofing table.
+        """Start a lab with bridges, gateway, the outside host and the anti-spoofing table.
 
-        With OpenStack: two servers without machines, and the remote VM.
+        With OpenStack there are also two servers without machines, and the remote VM.
         """
         layout = Layout(f"{name}-{os.getpid()}", root=root)
         machine = Machine(layout.control)
         venv = prepared.read(["openstack"]).built.openstack_venv if with_openstack else None
-        lab = cls(layout, machine, Network(layout, machine), venv)
+        lab = cls(layout, machine, LabNetwork(layout, machine), venv)
         try:
             lab.up()
         except BaseException:
@@ -41,19 +41,19 @@ class SmallLab:
         return lab
 
     def up(self) -> None:
-        with enclosure.only_one(self.layout) as lock:
-            steps.run([enclosure.step(self.layout, lock), *self.steps()], Lines())
+        with enclosure.locked(self.layout) as lock:
+            steps.run([enclosure.step(self.layout, lock), *self.steps()], LogProgress())
 
     def steps(self) -> list[steps.Step]:
-        """Everything inside it."""
+        """Return the steps inside the lab."""
         wires = self.network.steps()
-        cloud = openstack.steps(self.layout, self.machine, self.venv) if self.venv else []
+        cloud = bring_up.steps(self.layout, self.machine, self.venv) if self.venv else []
         return [*wires, *cloud]
 
     def remove(self) -> None:
-        with enclosure.only_one(self.layout):
+        with enclosure.locked(self.layout):
             enclosure.remove(self.layout)
 
     def node(self, name: str, server_id: str = "") -> FakeNode:
-        """A network namespace that stands for a node; without a server's id, one is made up."""
+        """Create a network namespace in place of a node; `server_id` may be made up."""
         return FakeNode.make(self.layout, self.machine, name, server_id)

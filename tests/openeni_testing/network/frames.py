@@ -87,7 +87,7 @@ def exchange(
     *,
     witness: tuple[str, str] | None = None,
 ) -> list[bytes]:
-    """Send frames from one (namespace path, device) to another inside the lab; what arrived.
+    """Send frames from one (namespace path, device) to another in the lab; return what arrives.
 
     The sentinel is a RARP frame with its device's own MAC, which every port may send. It leaves by
     `witness`, another port of the same network, where the sender may send nothing.

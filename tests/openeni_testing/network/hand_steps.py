@@ -50,7 +50,7 @@ def find_nic(node: Run, mac: str, seconds: float = 30) -> str:
 
 
 def flush(node: Run, device: str) -> None:
-    """`ifconfig eth5 0`: what the image's DHCP client put on it goes, the link is up."""
+    """`ifconfig eth5 0`: flush what the image's DHCP client has added, and set the link up."""
     node("ip", "addr", "flush", "dev", device)
     node("ip", "link", "set", device, "up")
 

@@ -1,4 +1,4 @@
-"""Network namespaces as objects: what runs in one, listens in it, and asks from it.
+"""Network namespaces as objects, with the programs and sockets in them.
 
 Everything happens in this process: a thread that has entered the namespace opens the sockets. That
 keeps a test with a dozen namespaces fast also where starting a program is slow.
@@ -65,7 +65,7 @@ class Namespace:
         return self._thread.submit(work, *args, **kwargs).result()
 
     def program(self, *argv: str, stdin: str = "") -> str:
-        """Run a program in the namespace; its output. A failure shows what it said."""
+        """Run a program in the namespace and return its output; a failure shows its errors."""
         done = self.run(
             subprocess.run,
             argv,
@@ -85,7 +85,7 @@ class Namespace:
         return self.program("nft", "-f", "-", stdin=script)
 
     def sysctl(self, path: str, value: str = "") -> str:
-        """Set it, if there is a value to set; return what it is now."""
+        """Set the sysctl if a value is given; return its current value."""
         file = Path("/proc/sys") / path
         if value:
             self.run(file.write_text, value)
@@ -93,7 +93,7 @@ class Namespace:
 
     @contextmanager
     def watching(self) -> Generator[Callable[[], int]]:
-        """Count what changes in links, addresses, routes and rules; ask for it afterwards."""
+        """Yield a function that counts the changes of links, addresses, routes and rules."""
         with self.run(socket.socket, socket.AF_NETLINK, socket.SOCK_RAW, 0) as monitor:
             monitor.bind((0, _LINK | _ADDRESSES | _ROUTES | _RULES))
             monitor.setblocking(False)
@@ -127,7 +127,7 @@ class Namespace:
             sender.sendto(b"openeni", (address, 9))
 
     def ping(self, address: str) -> bool:
-        """Whether an echo request is answered; a bridge port just plugged loses the first ones."""
+        """Return True if an echo request is answered; a new bridge port may lose the first ones."""
         v6 = ":" in address
         protocol = socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP
         with self.run(_open, address, socket.SOCK_DGRAM, protocol) as echo:

@@ -24,7 +24,7 @@ METADATA: Final = "169.254.169.254"
 
 @dataclass(frozen=True)
 class Port:
-    """A Neutron port: what it may send is its MAC with its addresses."""
+    """A Neutron port, which may send from its MAC with its addresses."""
 
     name: str
     mac: str
@@ -105,7 +105,7 @@ class NeutronNetwork:
         self.fabric.program("bridge", *forwarding)
 
     def dropped(self) -> dict[str, int]:
-        """Packets stopped as spoofed so far, by port; empty when there were none."""
+        """Return the number of packets dropped as spoofed, for ports that have any."""
         listed = self.fabric.program(*antispoof.COUNTERS_COMMAND)
         return {port: count for port, count in antispoof.parse_counters(listed).items() if count}
 

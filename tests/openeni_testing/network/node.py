@@ -4,10 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import msgspec
+
 from openeni_crds.eni import PortSubnet
 from openeni_crds.enipool import Datapath, MetadataService
-from openeni_nodeagent.datapath.node import NodeDatapath
-from openeni_nodeagent.wiring import EniFacts, NodeFacts, PodFacts, Wired, Wiring
+from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
+from openeni_nodeagent.datapath_api import (
+    EniFacts,
+    NodeDatapath,
+    NodeFacts,
+    PodInterface,
+    PodNetwork,
+)
 from openeni_testing.network import neutron
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port
@@ -32,9 +40,9 @@ table inet kubeproxy {
 
 @dataclass
 class Pod:
-    facts: PodFacts
+    facts: PodInterface
     namespace: Namespace
-    wired: Wired
+    pod_network: PodNetwork
 
     @property
     def address(self) -> str:
@@ -50,7 +58,7 @@ class Node:
     address: str
     address_6: str
     namespace: Namespace = field(init=False)
-    datapath: Wiring = field(default_factory=NodeDatapath)
+    datapath: NodeDatapath = field(default_factory=KernelDatapath)
     pods: list[Pod] = field(default_factory=list[Pod])
 
     def __post_init__(self) -> None:
@@ -92,9 +100,9 @@ class Node:
     def add(self, name: str, eni: EniFacts, *addresses: str) -> Pod:
         """Make a pod as a runtime does: a namespace with `lo` up, then CNI ADD."""
         namespace = Namespace(name)
-        facts = pod_facts(name, eni, *addresses)
-        wired = self.namespace.run(self.datapath.add, facts, namespace.path)
-        pod = Pod(facts, namespace, wired)
+        facts = pod_interface(name, eni, *addresses)
+        pod_network = self.namespace.run(self.datapath.add, facts, namespace.path)
+        pod = Pod(facts, namespace, pod_network)
         self.pods.append(pod)
         namespace.listen(80)
         return pod
@@ -140,12 +148,12 @@ def eni_facts(name: str, number: int, datapath: Datapath, *, dual: bool = False)
     return EniFacts(name, mac, MTU, datapath, tuple(primary), tuple(subnets))
 
 
-def pod_facts(name: str, eni: EniFacts, *addresses: str) -> PodFacts:
-    return PodFacts(f"uid-{name}", f"container-{name}", "eth0", addresses, MTU, eni)
+def pod_interface(name: str, eni: EniFacts, *addresses: str) -> PodInterface:
+    return PodInterface(f"uid-{name}", f"container-{name}", "eth0", addresses, MTU, eni)
 
 
 def allowing_metadata(eni: EniFacts) -> EniFacts:
-    datapath = Datapath(eni.datapath.mode, eni.datapath.ipvlan_mode, None, MetadataService.ALLOW)
+    datapath = msgspec.structs.replace(eni.datapath, metadata_service=MetadataService.ALLOW)
     return replace(eni, datapath=datapath)
 
 

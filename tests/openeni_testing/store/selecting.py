@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
+from openeni_crds.display import SELECTABLE
 from openeni_crds.meta import Json
 from openeni_crds.names import GROUP, Kind
-from openeni_crds.rules import SELECTABLE
 from openeni_kube.store import InvalidError
 
 Test = Callable[[Json], bool]

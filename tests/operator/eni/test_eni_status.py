@@ -1,24 +1,25 @@
-"""What is said of an ENI: the primary address is kept, and old words of the agent do not count."""
+"""ENI.status: the primary address is kept, and outdated reports of the agent do not count."""
 
 import pytest
 
 from openeni_crds.conditions import Reason, Type, condition
 from openeni_crds.eni import (
     ENI,
-    RetireAnswer,
     ENISpec,
     ENIStatus,
     NodeStatus,
     PortStatus,
     PortSubnet,
+    RetireAnswer,
 )
 from openeni_crds.enipool import Datapath, Mode
 from openeni_crds.meta import ObjectMeta
+from openeni_operator.cause import Cause
 from openeni_operator.cloud.api import FixedIP, Port
-from openeni_operator.eni.status import Segment, Trouble, in_use, port_status
+from openeni_operator.eni.status import NetworkFacts, in_use, port_status
 
-SEGMENT = Segment(1450, (PortSubnet("s", "10.98.0.0/22", "10.98.0.1"),))
-DUAL = Segment(1450, (*SEGMENT.subnets, PortSubnet("s6", "fd00:1::/64", "fd00:1::1")))
+NETWORK = NetworkFacts(1450, (PortSubnet("s", "10.98.0.0/22", "10.98.0.1"),))
+DUAL_STACK = NetworkFacts(1450, (*NETWORK.subnets, PortSubnet("s6", "fd00:1::/64", "fd00:1::1")))
 
 
 def a_port(*addresses: str, device_id: str = "") -> Port:
@@ -26,51 +27,53 @@ def a_port(*addresses: str, device_id: str = "") -> Port:
     return Port("p1", "name", "net", "fa:16:3e:00:00:01", device_id=device_id, fixed_ips=fixed)
 
 
-def described(port: Port, before: PortStatus | None, segment: Segment = SEGMENT) -> PortStatus:
-    found = port_status(port, before, segment)
+def described(
+    port: Port, recorded: PortStatus | None, network: NetworkFacts = NETWORK
+) -> PortStatus:
+    found = port_status(port, recorded, network)
     assert isinstance(found, PortStatus)
     return found
 
 
-def test_the_lowest_address_is_the_enis_own_whatever_neutrons_order() -> None:
+def test_the_lowest_address_becomes_the_primary_one_in_any_order() -> None:
     found = described(a_port("10.98.0.10", "10.98.0.9", "10.98.0.100"), None)
     assert found.primary == ("10.98.0.9",)
     assert found.addresses == ("10.98.0.10", "10.98.0.100")
 
 
-def test_a_lower_address_that_comes_later_is_a_pods() -> None:
+def test_a_lower_address_added_later_is_for_pods() -> None:
     first = described(a_port("10.98.0.9", "10.98.0.10"), None)
     later = described(a_port("10.98.0.9", "10.98.0.10", "10.98.0.2"), first)
     assert later.primary == ("10.98.0.9",)
     assert later.addresses == ("10.98.0.2", "10.98.0.10")
 
 
-def test_each_family_has_its_own() -> None:
-    found = described(a_port("10.98.0.9", "10.98.0.8", "fd00:1::8", "fd00:1::7"), None, DUAL)
+def test_each_ip_family_has_a_primary_address() -> None:
+    found = described(a_port("10.98.0.9", "10.98.0.8", "fd00:1::8", "fd00:1::7"), None, DUAL_STACK)
     assert found.primary == ("10.98.0.8", "fd00:1::7")
     assert found.addresses == ("10.98.0.9", "fd00:1::8")
 
 
 @pytest.mark.parametrize("addresses", [(), ("10.98.0.10",)])
-def test_a_port_without_its_primary_address_is_trouble(addresses: tuple[str, ...]) -> None:
+def test_a_port_without_its_primary_address_is_a_conflict(addresses: tuple[str, ...]) -> None:
     first = described(a_port("10.98.0.9", "10.98.0.10"), None)
-    found = port_status(a_port(*addresses), first, SEGMENT)
-    assert isinstance(found, Trouble)
+    found = port_status(a_port(*addresses), first, NETWORK)
+    assert isinstance(found, Cause)
     assert found.reason is Reason.CONFLICT
 
 
 def an_eni(node: NodeStatus | None, *, linked: bool = False, port: bool = True) -> ENI:
     spec = ENISpec(
-        pool="pods",
+        pool_name="pods",
         node_name="n1",
         server_id="server-1",
         cloud="default",
-        network="net",
-        subnets=("s",),
-        security_groups=(),
+        network_id="net",
+        subnet_ids=("s",),
+        security_group_ids=(),
         datapath=Datapath(Mode.VETH),
         mtu=1450,
-        addresses=1,
+        address_count=1,
     )
     link = condition(Type.LINK_READY, Reason.LINK_UP, status=linked)
     recorded = described(a_port("10.98.0.2", "10.98.0.3"), None) if port else None
@@ -78,22 +81,22 @@ def an_eni(node: NodeStatus | None, *, linked: bool = False, port: bool = True) 
     return ENI(ObjectMeta(name="e", generation=5), spec, status)
 
 
-def acked(generation: int) -> NodeStatus:
+def retired(generation: int) -> NodeStatus:
     return NodeStatus(retired=(RetireAnswer("10.98.0.3", generation),))
 
 
 @pytest.mark.parametrize(
     ("eni", "attached", "used"),
     [
-        pytest.param(an_eni(acked(5)), True, False, id="given up at this generation"),
-        pytest.param(an_eni(acked(4)), True, True, id="given up before it was asked for"),
-        pytest.param(an_eni(acked(5), linked=True), True, True, id="the NIC is still used"),
-        pytest.param(an_eni(NodeStatus()), True, True, id="nothing given up"),
-        pytest.param(an_eni(None), True, True, id="an agent may be about to speak"),
-        pytest.param(an_eni(None), False, False, id="no agent ever saw a NIC"),
-        pytest.param(an_eni(None, port=False), True, False, id="no agent was told of a port"),
+        pytest.param(an_eni(retired(5)), True, False, id="retired at this generation"),
+        pytest.param(an_eni(retired(4)), True, True, id="retired at an older generation"),
+        pytest.param(an_eni(retired(5), linked=True), True, True, id="the NIC is still in use"),
+        pytest.param(an_eni(NodeStatus()), True, True, id="nothing is retired"),
+        pytest.param(an_eni(None), True, True, id="an agent may be about to report"),
+        pytest.param(an_eni(None), False, False, id="the port was never attached"),
+        pytest.param(an_eni(None, port=False), True, False, id="the port was never recorded"),
     ],
 )
-def test_whether_the_agent_may_still_use_it(eni: ENI, attached: bool, used: bool) -> None:
+def test_in_use(eni: ENI, attached: bool, used: bool) -> None:
     port = a_port("10.98.0.2", "10.98.0.3", device_id="server-1" if attached else "")
     assert in_use(eni, port) is used

@@ -1,4 +1,4 @@
-"""The rules of one port: nothing from under a pod, and from anywhere to where it should be."""
+"""The rules of an ENI's port: safe from any facts, and convergent from any facts."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,25 +10,23 @@ from hypothesis import strategies as st
 from openeni_operator.cloud.api import ACTIVE, Port
 from openeni_operator.eni import lifecycle
 from openeni_operator.eni.lifecycle import (
-    Ages,
-    Attach,
+    AttachPort,
     CreatePort,
     DeletePort,
-    Detach,
+    DetachPort,
+    Elapsed,
     Facts,
-    Forget,
-    Gone,
-    Pause,
+    ForgetPort,
     Ready,
+    RemoveFinalizer,
     Step,
     TagPort,
+    Wait,
     next_step,
 )
 
 HERE, ELSEWHERE = "server-1", "server-2"
 TAGS = frozenset({"openeni-cluster=c", "openeni-eni=e"})
-
-
 NONE = frozenset[str]()
 
 
@@ -55,47 +53,45 @@ ports = st.builds(
     tags=st.sampled_from([TAGS, NONE]),
 )
 some = st.none() | st.floats(0, 300)
-ages = st.builds(Ages, some, some, some, st.sampled_from(["", "p1", "p2"]), some, some)
+elapsed = st.builds(Elapsed, some, some, some, st.sampled_from(["", "p1", "p2"]), some)
 facts = st.builds(
     Facts,
     server_id=st.just(HERE),
     tags=st.just(TAGS),
     deleting=st.booleans(),
     ports=st.lists(ports, max_size=3, unique_by=lambda p: p.id).map(tuple),
-    recorded=st.sampled_from(["", "p1", "p2", "p9"]),
-    prepared=st.booleans(),
+    recorded_port=st.sampled_from(["", "p1", "p2", "p9"]),
+    guest_prepared=st.booleans(),
     in_use=st.booleans(),
-    linked=st.booleans(),
+    link_ready=st.booleans(),
     server_gone=st.booleans(),
-    ages=ages,
+    elapsed=elapsed,
 )
 
 
 @given(facts)
-def test_while_the_agent_may_use_it_the_kept_port_is_neither_detached_nor_deleted(
-    facts: Facts,
-) -> None:
+def test_a_port_in_use_is_neither_detached_nor_deleted(facts: Facts) -> None:
     step = next_step(replace(facts, in_use=True))
     kept = facts.port.id if facts.port else None
-    assert not (isinstance(step, Detach | DeletePort) and step.port == kept)
+    assert not (isinstance(step, DetachPort | DeletePort) and step.port == kept)
 
 
 @given(facts)
-def test_the_port_that_the_agent_was_told_of_is_the_one_that_is_kept(facts: Facts) -> None:
-    if facts.recorded in {p.id for p in facts.ports}:
+def test_the_recorded_port_is_the_one_that_is_kept(facts: Facts) -> None:
+    if facts.recorded_port in {p.id for p in facts.ports}:
         assert facts.port is not None
-        assert facts.port.id == facts.recorded
+        assert facts.port.id == facts.recorded_port
 
 
 @given(facts)
-def test_a_living_eni_never_loses_the_port_that_is_kept(facts: Facts) -> None:
+def test_the_port_of_an_eni_that_is_not_deleted_is_kept(facts: Facts) -> None:
     step = next_step(replace(facts, deleting=False))
     kept = facts.port.id if facts.port else None
-    assert not (isinstance(step, Detach | DeletePort) and step.port == kept)
+    assert not (isinstance(step, DetachPort | DeletePort) and step.port == kept)
 
 
 @given(facts)
-def test_nothing_is_deleted_without_its_marks(facts: Facts) -> None:
+def test_only_a_port_with_the_enis_tags_is_deleted(facts: Facts) -> None:
     step = next_step(facts)
     if isinstance(step, DeletePort):
         (port,) = (p for p in facts.ports if p.id == step.port)
@@ -103,7 +99,7 @@ def test_nothing_is_deleted_without_its_marks(facts: Facts) -> None:
 
 
 @given(facts)
-def test_nothing_attached_is_deleted_but_from_a_server_that_is_gone(facts: Facts) -> None:
+def test_an_attached_port_is_deleted_only_if_its_server_is_gone(facts: Facts) -> None:
     step = next_step(facts)
     if isinstance(step, DeletePort):
         (port,) = (p for p in facts.ports if p.id == step.port)
@@ -111,56 +107,54 @@ def test_nothing_attached_is_deleted_but_from_a_server_that_is_gone(facts: Facts
 
 
 @given(facts)
-def test_a_port_is_made_only_where_there_is_none_and_none_may_be_coming(facts: Facts) -> None:
+def test_a_port_is_created_only_if_there_is_none_and_none_can_still_appear(facts: Facts) -> None:
     if isinstance(next_step(facts), CreatePort):
         assert not facts.ports
         assert not facts.deleting
-        assert facts.ages.create_unknown is None or facts.ages.create_unknown >= 30
+        assert facts.elapsed.create_unknown is None or facts.elapsed.create_unknown >= 30
 
 
 @given(facts)
 def test_nothing_is_attached_before_the_guest_is_prepared(facts: Facts) -> None:
-    if isinstance(next_step(facts), Attach):
-        assert facts.prepared
+    if isinstance(next_step(facts), AttachPort):
+        assert facts.guest_prepared
 
 
 @dataclass
-class Cloudlet:
-    """Just enough of a cloud to obey steps; time passes with each of them."""
+class TinyCloud:
+    """Just enough of a cloud and an agent to carry out steps; waiting advances the clock."""
 
     facts: Facts
     now: float = 0.0
     since: dict[str, float] = field(default_factory=dict[str, float])
-    detaching: str = ""
+    detaching_port: str = ""
 
     def __post_init__(self) -> None:
-        self.detaching = self.facts.ages.detaching
-        for name in ("create_unknown", "attach_asked", "detach_asked", "port_missing"):
-            age = getattr(self.facts.ages, name)
+        self.detaching_port = self.facts.elapsed.detaching_port
+        for name in ("create_unknown", "attach_requested", "detach_requested", "port_missing"):
+            age = getattr(self.facts.elapsed, name)
             if age is not None:
                 self.since[name] = -age
 
-    def see(self) -> Facts:
+    def observe(self) -> Facts:
         facts = self.facts
-        missing = bool(facts.recorded) and not facts.ports
-        if missing:
+        if facts.recorded_port and not facts.ports:
             self.since.setdefault("port_missing", self.now)
         else:
             self.since.pop("port_missing", None)
         if facts.ports:
             self.since.pop("create_unknown", None)
-        if not any(p.device_id for p in facts.ports if p.id == self.detaching):
-            self.since.pop("detach_asked", None)
-        ages = Ages(
-            **{name: self.now - at for name, at in self.since.items()}, detaching=self.detaching
+        if not any(p.device_id for p in facts.ports if p.id == self.detaching_port):
+            self.since.pop("detach_requested", None)
+        elapsed = Elapsed(
+            **{name: self.now - at for name, at in self.since.items()},
+            detaching_port=self.detaching_port,
         )
-        recorded = facts.recorded
-        if facts.port is not None:
-            recorded = facts.port.id
-        self.facts = replace(facts, recorded=recorded)
-        return replace(facts, ages=ages)
+        recorded = facts.port.id if facts.port is not None else facts.recorded_port
+        self.facts = replace(facts, recorded_port=recorded)
+        return replace(facts, elapsed=elapsed)
 
-    def obey(self, step: Step) -> None:  # noqa: C901 a table
+    def carry_out(self, step: Step) -> None:  # noqa: C901 a table
         match step:
             case CreatePort():
                 self._put(a_port("p7", tags=NONE))
@@ -169,25 +163,27 @@ class Cloudlet:
             case DeletePort(port):
                 left = tuple(p for p in self.facts.ports if p.id != port)
                 self.facts = replace(self.facts, ports=left)
-            case Attach(port):
-                self.since["attach_asked"] = self.now
+            case AttachPort(port):
+                self.since["attach_requested"] = self.now
                 self._put(replace(self._port(port), device_id=HERE, status="BUILD"))
-            case Detach(port):
-                self.since["detach_asked"], self.detaching = self.now, port
+            case DetachPort(port):
+                self.since["detach_requested"], self.detaching_port = self.now, port
                 self._put(replace(self._port(port), device_id="", status="DOWN"))
-            case Forget():
-                self.facts = replace(self.facts, recorded="")
-            case Pause(_, _, after):
+            case ForgetPort():
+                self.facts = replace(self.facts, recorded_port="")
+            case Wait(_, _, after):
                 self.now += after
-                self._others_do_their_part()
-            case Ready() | Gone():
+                self._let_others_act()
+            case Ready() | RemoveFinalizer():
                 pass
 
-    def _others_do_their_part(self) -> None:
-        """Neutron makes attached ports ACTIVE; the agent prepares, links and lets go."""
+    def _let_others_act(self) -> None:
+        """Neutron activates attached ports; the agent prepares, finds the NIC and releases it."""
         active = tuple(replace(p, status=ACTIVE) if p.device_id else p for p in self.facts.ports)
-        linked = any(p.device_id for p in active)
-        self.facts = replace(self.facts, ports=active, prepared=True, linked=linked, in_use=False)
+        link_ready = any(p.device_id for p in active)
+        self.facts = replace(
+            self.facts, ports=active, guest_prepared=True, link_ready=link_ready, in_use=False
+        )
 
     def _port(self, port_id: str) -> Port:
         return next(p for p in self.facts.ports if p.id == port_id)
@@ -198,54 +194,54 @@ class Cloudlet:
 
 
 @given(facts)
-def test_from_any_facts_obeying_the_steps_ends_where_it_should(facts: Facts) -> None:
-    world = Cloudlet(facts)
-    step = next_step(world.see())
+def test_carrying_out_the_steps_converges_from_any_facts(facts: Facts) -> None:
+    cloud = TinyCloud(facts)
+    step = next_step(cloud.observe())
     for _ in range(200):
-        world.obey(step)
-        step = next_step(world.see())
+        cloud.carry_out(step)
+        step = next_step(cloud.observe())
     if facts.deleting:
-        assert world.facts.ports == ()
-        assert isinstance(step, Gone)
+        assert cloud.facts.ports == ()
+        assert isinstance(step, RemoveFinalizer)
         return
-    (port,) = world.facts.ports
+    (port,) = cloud.facts.ports
     assert (port.device_id, port.status, port.tags) == (HERE, ACTIVE, TAGS)
-    assert world.facts.recorded == port.id
+    assert cloud.facts.recorded_port == port.id
     assert isinstance(step, Ready)
 
 
-LIVING = Facts(HERE, TAGS, prepared=True)
-GOING = Facts(HERE, TAGS, deleting=True, recorded="p1", in_use=False)
+LIVE = Facts(HERE, TAGS, guest_prepared=True)
+DELETED = Facts(HERE, TAGS, deleting=True, recorded_port="p1", in_use=False)
 
 
 STEPS = [
-    pytest.param(LIVING, CreatePort(), id="without a port one is made"),
-    pytest.param(replace(LIVING, ports=(a_port(tags=NONE),)), TagPort("p1"), id="tags come first"),
-    pytest.param(replace(LIVING, ports=(a_port(),)), Attach("p1"), id="then it is attached"),
+    pytest.param(LIVE, CreatePort(), id="without a port, create one"),
+    pytest.param(replace(LIVE, ports=(a_port(tags=NONE),)), TagPort("p1"), id="restore tags first"),
+    pytest.param(replace(LIVE, ports=(a_port(),)), AttachPort("p1"), id="then attach it"),
     pytest.param(
-        replace(LIVING, ports=(a_port("p2"), a_port("p1"))),
+        replace(LIVE, ports=(a_port("p2"), a_port("p1"))),
         DeletePort("p2"),
-        id="of two ports the older one stays",
+        id="keep the older of two ports",
     ),
     pytest.param(
-        replace(LIVING, ports=(a_port("p2", device_id=HERE), a_port("p1"))),
+        replace(LIVE, ports=(a_port("p2", device_id=HERE), a_port("p1"))),
         DeletePort("p1"),
-        id="of two ports the attached one stays",
+        id="keep the attached one of two ports",
     ),
     pytest.param(
-        replace(LIVING, ports=(a_port(device_id=HERE, status=ACTIVE),), linked=True),
+        replace(LIVE, ports=(a_port(device_id=HERE, status=ACTIVE),), link_ready=True),
         Ready(),
-        id="an attached port whose NIC was found is ready",
+        id="ready once the agent has found the NIC",
     ),
-    pytest.param(GOING, Gone(), id="a deleted ENI without a port is gone"),
+    pytest.param(DELETED, RemoveFinalizer(), id="without a port, remove the finalizer"),
     pytest.param(
-        replace(GOING, ports=(a_port(device_id=HERE),)), Detach("p1"), id="detach comes first"
+        replace(DELETED, ports=(a_port(device_id=HERE),)), DetachPort("p1"), id="detach first"
     ),
-    pytest.param(replace(GOING, ports=(a_port(),)), DeletePort("p1"), id="then delete"),
+    pytest.param(replace(DELETED, ports=(a_port(),)), DeletePort("p1"), id="then delete the port"),
     pytest.param(
-        replace(LIVING, recorded="p1", ages=Ages(port_missing=10)),
-        Forget(),
-        id="a port that was missing twice is forgotten",
+        replace(LIVE, recorded_port="p1", elapsed=Elapsed(port_missing=10)),
+        ForgetPort(),
+        id="forget a port that was missing twice",
     ),
 ]
 
@@ -256,36 +252,46 @@ def test_the_next_step(facts: Facts, step: Step) -> None:
 
 
 WAITS = [
-    (replace(LIVING, ages=Ages(create_unknown=5)), "did not answer the creation"),
-    (replace(GOING, ages=Ages(create_unknown=5), recorded=""), "did not answer the creation"),
-    (replace(LIVING, ports=(a_port(),), prepared=False), "network tools off the NIC"),
-    (replace(LIVING, ports=(a_port(),), ages=Ages(attach_asked=9)), "whether the port was"),
-    (replace(LIVING, ports=(a_port(device_id=ELSEWHERE),)), "server-2, not to this node's"),
-    (replace(GOING, ports=(a_port(device_id=ELSEWHERE),)), "server-2, not to this node's"),
-    (replace(LIVING, ports=(a_port(device_id=HERE, status="DOWN"),)), "attached but DOWN"),
+    (replace(LIVE, elapsed=Elapsed(create_unknown=5)), "did not respond to the creation"),
     (
-        replace(LIVING, ports=(a_port(device_id=HERE, status=ACTIVE),)),
+        replace(DELETED, elapsed=Elapsed(create_unknown=5), recorded_port=""),
+        "did not respond to the creation",
+    ),
+    (replace(LIVE, ports=(a_port(),), guest_prepared=False), "network tools off the NIC"),
+    (
+        replace(LIVE, ports=(a_port(),), elapsed=Elapsed(attach_requested=9)),
+        "whether it attached the port",
+    ),
+    (replace(LIVE, ports=(a_port(device_id=ELSEWHERE),)), "server-2, not to the node's server"),
+    (replace(DELETED, ports=(a_port(device_id=ELSEWHERE),)), "server-2, not to the node's server"),
+    (replace(LIVE, ports=(a_port(device_id=HERE, status="DOWN"),)), "attached but DOWN"),
+    (
+        replace(LIVE, ports=(a_port(device_id=HERE, status=ACTIVE),)),
         "find the NIC by its MAC address",
     ),
-    (replace(GOING, ports=(a_port(device_id=HERE),), in_use=True), "give up every address"),
+    (replace(DELETED, ports=(a_port(device_id=HERE),), in_use=True), "give up every address"),
     (
-        replace(GOING, ports=(a_port(device_id=HERE),), ages=Ages(detach_asked=3, detaching="p1")),
+        replace(
+            DELETED,
+            ports=(a_port(device_id=HERE),),
+            elapsed=Elapsed(detach_requested=3, detaching_port="p1"),
+        ),
         "waiting for Nova to detach",
     ),
-    (replace(LIVING, recorded="p1", ages=Ages(port_missing=3)), "looking again"),
+    (replace(LIVE, recorded_port="p1", elapsed=Elapsed(port_missing=3)), "checking again"),
 ]
 
 
 @pytest.mark.parametrize(("facts", "words"), WAITS)
-def test_what_is_waited_for_is_told(facts: Facts, words: str) -> None:
+def test_a_wait_names_what_it_waits_for(facts: Facts, words: str) -> None:
     step = next_step(facts)
-    assert isinstance(step, Pause)
+    assert isinstance(step, Wait)
     assert words in step.message
     assert step.after > 0
 
 
 def test_every_rule_decides_in_an_example_above() -> None:
-    """No rule stands behind others that always speak first, and none is without an example."""
+    """No rule is shadowed by those before it, and none lacks an example."""
     examples: list[Any] = [*(p.values[0] for p in STEPS), *(facts for facts, _ in WAITS)]
     deciding = {next((r for r in lifecycle.RULES if r(facts)), None) for facts in examples}
     assert deciding >= set(lifecycle.RULES)

@@ -1,4 +1,4 @@
-"""A pool's names in its cloud: found, or the field named with what to do."""
+"""A pool's names are resolved in its cloud, or a message names the field and the way out."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from openeni_crds.conditions import Reason
 from openeni_crds.enipool import ENIPool, ENIPoolSpec
 from openeni_crds.meta import decode
+from openeni_operator.cause import Cause
 from openeni_operator.cloud.api import FixedIP, Network, Port, Subnet
-from openeni_operator.cloud.errors import UnreachableError
+from openeni_operator.cloud.errors import CloudUnreachableError
 from openeni_operator.enipool.resolve import (
-    COUNTED,
+    MAX_FREE,
     PoolSubnet,
-    Problem,
     Resolution,
-    free_in,
+    count_free,
     resolve,
 )
 from openeni_testing.cloud.memory import MemoryCloud
@@ -32,99 +32,128 @@ def spec(**changes: Any) -> ENIPoolSpec:
     return decode(body, ENIPool).spec
 
 
-def cloud() -> MemoryCloud:
-    """One network with an IPv4 subnet, and a security group; all called pods."""
-    made = MemoryCloud()
-    network = made.add_network("pods", mtu=1450)
-    made.add_subnet(network, "pods", "10.98.0.0/29")
-    made.add_group("pods")
-    return made
+def a_cloud() -> MemoryCloud:
+    """Return a cloud with a network, an IPv4 subnet and a security group, all named `pods`."""
+    cloud = MemoryCloud()
+    network = cloud.add_network("pods", mtu=1450)
+    cloud.add_subnet(network, "pods", "10.98.0.0/29")
+    cloud.add_group("pods")
+    return cloud
 
 
-def resolved(wanted: ENIPoolSpec, made: MemoryCloud) -> Resolution | Problem:
-    return resolve(wanted, made, made.ports_on)
+def resolve_in(cloud: MemoryCloud, spec: ENIPoolSpec) -> Resolution | Cause:
+    return resolve(spec, cloud, cloud.ports_on)
 
 
-def test_names_become_ids_and_the_networks_mtu_is_the_pods() -> None:
-    made = cloud()
-    found = resolved(spec(), made)
+def test_names_and_ids_are_resolved_and_the_mtu_is_the_networks() -> None:
+    cloud = a_cloud()
+    found = resolve_in(cloud, spec())
     assert isinstance(found, Resolution)
-    (subnet,) = made.subnets.values()
-    assert found.subnets == (PoolSubnet("pods", "", subnet, 5),)
-    assert found.security_groups == tuple(made.groups)
+    (subnet,) = cloud.subnets.values()
+    assert found.subnets == (PoolSubnet("", subnet, 5),)
+    assert found.security_groups == tuple(cloud.groups.values())
     assert (found.network.id, found.mtu) == (subnet.network_id, 1450)
-    by_id = spec(subnets=[{"subnet": subnet.id}], securityGroups=list(made.groups))
-    assert resolved(by_id, made) == replace(found, subnets=(PoolSubnet(subnet.id, "", subnet, 5),))
+    by_id = spec(
+        subnets=[{"id": subnet.id}], securityGroups=[{"id": group} for group in cloud.groups]
+    )
+    assert resolve_in(cloud, by_id) == found
 
 
-def test_a_smaller_mtu_is_taken() -> None:
-    found = resolved(spec(datapath={"mode": "Veth", "mtu": 1400}), cloud())
+def test_tags_select_every_resource_that_has_all_of_them_and_each_once() -> None:
+    cloud = a_cloud()
+    (network,) = cloud.networks.values()
+    for name, cidr, tags in (
+        ("b", "10.97.1.0/29", ("pods", "fast")),
+        ("a", "10.97.0.0/29", ("fast", "pods", "more")),
+        ("c", "10.97.2.0/29", ("pods",)),
+    ):
+        cloud.tags_of[cloud.add_subnet(network, name, cidr).id] = tags
+    cloud.tags_of[cloud.add_group("g").id] = ("pods",)
+    wanted = spec(
+        subnets=[{"name": "c"}, {"tags": ["pods", "fast"]}, {"name": "a"}],
+        securityGroups=[{"tags": ["pods"]}, {"name": "g"}],
+    )
+    found = resolve_in(cloud, wanted)
+    assert isinstance(found, Resolution)
+    assert [s.subnet.name for s in found.subnets] == ["c", "a", "b"]
+    assert [g.name for g in found.security_groups] == ["g"]
+
+
+def test_a_smaller_mtu_is_kept() -> None:
+    found = resolve_in(a_cloud(), spec(datapath={"mode": "Veth", "mtu": 1400}))
     assert isinstance(found, Resolution)
     assert found.mtu == 1400
 
 
-def nothing(made: MemoryCloud) -> None:
+def no_change(cloud: MemoryCloud) -> None:
     pass
 
 
-def second_subnet(made: MemoryCloud) -> None:
-    made.add_subnet(next(iter(made.networks.values())), "pods", "10.97.0.0/24")
+def second_subnet(cloud: MemoryCloud) -> None:
+    cloud.add_subnet(next(iter(cloud.networks.values())), "pods", "10.97.0.0/24")
 
 
-def second_group(made: MemoryCloud) -> None:
-    made.add_group("pods")
+def second_group(cloud: MemoryCloud) -> None:
+    cloud.add_group("pods")
 
 
-def elsewhere(made: MemoryCloud) -> None:
-    made.add_subnet(made.add_network("other"), "elsewhere", "10.97.0.0/24")
+def elsewhere(cloud: MemoryCloud) -> None:
+    cloud.add_subnet(cloud.add_network("other"), "elsewhere", "10.97.0.0/24")
 
 
 def change(**fields: Any) -> Callable[[MemoryCloud], None]:
-    def changed(made: MemoryCloud) -> None:
-        (subnet,) = made.subnets.values()
-        made.subnets[subnet.id] = replace(subnet, **fields)
+    def changed(cloud: MemoryCloud) -> None:
+        (subnet,) = cloud.subnets.values()
+        cloud.subnets[subnet.id] = replace(subnet, **fields)
 
     return changed
 
 
-def slaac_beside(made: MemoryCloud) -> None:
-    made.add_subnet(next(iter(made.networks.values())), "v6", "fd98::/64", slaac=True)
+def slaac_beside(cloud: MemoryCloud) -> None:
+    cloud.add_subnet(next(iter(cloud.networks.values())), "v6", "fd98::/64", slaac=True)
 
 
 BAD = [
     pytest.param(
-        nothing,
-        {"subnets": [{"subnet": "pots"}]},
+        no_change,
+        {"subnets": [{"name": "pots"}]},
         (Reason.NOT_FOUND, False),
-        "spec.subnets[0].subnet: cloud 'default' has no subnet 'pots'",
+        "spec.subnets[0]: cloud 'default' has no subnet with the name 'pots'",
         id="no such subnet",
     ),
     pytest.param(
-        nothing,
-        {"securityGroups": ["pods", "none"]},
+        no_change,
+        {"securityGroups": [{"name": "pods"}, {"id": "none"}]},
         (Reason.NOT_FOUND, False),
-        "spec.securityGroups[1]: cloud 'default' has no security group 'none'",
+        "spec.securityGroups[1]: cloud 'default' has no security group with the ID 'none'",
         id="no such group",
+    ),
+    pytest.param(
+        no_change,
+        {"securityGroups": [{"tags": ["a", "b"]}]},
+        (Reason.NOT_FOUND, False),
+        "spec.securityGroups[0]: cloud 'default' has no security group with the tags a, b",
+        id="no group with these tags",
     ),
     pytest.param(
         second_subnet,
         {},
         (Reason.AMBIGUOUS_NAME, False),
-        "spec.subnets[0].subnet: 2 subnets are called 'pods'; give the id of one: subnet-",
+        "spec.subnets[0]: 2 subnets have the name 'pods'; use the ID of one: subnet-",
         id="two subnets of one name",
     ),
     pytest.param(
         second_group,
         {},
         (Reason.AMBIGUOUS_NAME, False),
-        "spec.securityGroups[0]: 2 security groups are called 'pods'",
+        "spec.securityGroups[0]: 2 security groups have the name 'pods'",
         id="two groups of one name",
     ),
     pytest.param(
         elsewhere,
-        {"subnets": [{"name": "pods"}, {"subnet": "elsewhere"}]},
+        {"subnets": [{"name": "pods"}, {"name": "elsewhere"}]},
         (Reason.SUBNETS_DIFFER, False),
-        "spec.subnets[1].subnet: subnet 'elsewhere' is of another network than the first",
+        "spec.subnets[1]: subnet 'elsewhere' is on another network than subnet 'pods'",
         id="two networks",
     ),
     pytest.param(
@@ -138,54 +167,47 @@ BAD = [
         change(slaac=True, dhcp=True),
         {},
         (Reason.SLAAC_ENABLED, True),
-        "spec.subnets[0].subnet: subnet 'pods' uses SLAAC",
-        id="SLAAC, which is the worse one",
+        "spec.subnets[0]: subnet 'pods' uses SLAAC",
+        id="SLAAC takes precedence over DHCP",
     ),
     pytest.param(
         slaac_beside,
         {},
         (Reason.SLAAC_ENABLED, True),
-        "spec.subnets: subnet 'v6' of the same network uses SLAAC",
+        "spec.subnets: subnet 'v6' on the same network uses SLAAC",
         id="SLAAC on a subnet of the network that the pool does not name",
     ),
     pytest.param(
-        nothing,
+        no_change,
         {"datapath": {"mode": "Veth", "mtu": 1500}},
         (Reason.INVALID_SPEC, False),
         "spec.datapath.mtu: 1500 is more than the network's 1450; lower it",
-        id="an MTU that the network has not",
-    ),
-    pytest.param(
-        nothing,
-        {"capacity": {"growth": "Elastic"}},
-        (Reason.GROWTH_UNSUPPORTED, True),
-        "spec.capacity.growth: Elastic is not supported yet; use Auto or Static",
-        id="growth that is not there yet",
+        id="an MTU above the network's",
     ),
 ]
 
 
 @pytest.mark.parametrize(("prepare", "changes", "reason", "words"), BAD)
-def test_what_cannot_be_served_is_named_with_the_field(
+def test_a_failure_names_the_field_and_the_way_out(
     prepare: Callable[[MemoryCloud], None],
     changes: dict[str, Any],
     reason: tuple[Reason, bool],
     words: str,
 ) -> None:
-    made = cloud()
-    prepare(made)
-    problem = resolved(spec(**changes), made)
-    assert isinstance(problem, Problem)
-    assert (problem.reason, problem.unsupported) == reason
-    assert words in problem.message
-    assert "\n" not in problem.message
+    cloud = a_cloud()
+    prepare(cloud)
+    cause = resolve_in(cloud, spec(**changes))
+    assert isinstance(cause, Cause)
+    assert (cause.reason, cause.unsupported) == reason
+    assert words in cause.message
+    assert "\n" not in cause.message
 
 
-def test_a_cloud_that_does_not_answer_is_no_problem_of_the_pool() -> None:
-    made = cloud()
-    made.down = UnreachableError("no route to host")
-    with pytest.raises(UnreachableError):
-        resolved(spec(), made)
+def test_an_unreachable_cloud_is_not_a_failure_of_the_pool() -> None:
+    cloud = a_cloud()
+    cloud.down = CloudUnreachableError("no route to host")
+    with pytest.raises(CloudUnreachableError):
+        resolve_in(cloud, spec())
 
 
 NETWORK = Network("net", "pods", 1450)
@@ -204,15 +226,17 @@ A, B, SIX = subnet("a"), subnet("b"), subnet("six", 6)
         pytest.param([(A, "", 9), (B, "", 9)], [A], id="the first in the pool's order"),
         pytest.param([(A, "", 2), (B, "", 9)], [B], id="the first with enough addresses"),
         pytest.param([(A, "", 2), (B, "", 1)], [A], id="the first where none has enough"),
-        pytest.param([(A, "west", 9), (B, "east", 9)], [B], id="of the node's zone"),
-        pytest.param([(A, "west", 9), (B, "", 2)], [B], id="or of every zone"),
-        pytest.param([(A, "west", 9)], [], id="none of its zone"),
-        pytest.param([(SIX, "", 9), (B, "", 9)], [B, SIX], id="one a family, IPv4 first"),
+        pytest.param([(A, "west", 9), (B, "east", 9)], [B], id="in the node's zone"),
+        pytest.param([(A, "west", 9), (B, "", 2)], [B], id="or for every zone"),
+        pytest.param([(A, "west", 9)], [], id="none in its zone"),
+        pytest.param([(SIX, "", 9), (B, "", 9)], [B, SIX], id="one for each family, IPv4 first"),
         pytest.param([(SIX, "", 9)], [SIX], id="IPv6 alone"),
     ],
 )
-def test_a_nodes_subnets(subnets: list[tuple[Subnet, str, int]], chosen: list[Subnet]) -> None:
-    listed = tuple(PoolSubnet(s.name, zone, s, free) for s, zone, free in subnets)
+def test_the_choice_of_subnets(
+    subnets: list[tuple[Subnet, str, int]], chosen: list[Subnet]
+) -> None:
+    listed = tuple(PoolSubnet(zone, s, free) for s, zone, free in subnets)
     found = Resolution(NETWORK, listed, (), 1450).choose("east", 5)
     assert found == tuple(chosen)
 
@@ -227,15 +251,17 @@ fixed_ips = st.builds(
 
 
 @given(ranges, st.lists(st.lists(fixed_ips, max_size=4), max_size=6))
-def test_free_are_those_of_the_allocation_pools_that_no_port_has(
+def test_free_addresses_are_in_an_allocation_pool_and_on_no_port(
     pool: tuple[str, str], given_ips: list[list[FixedIP]]
 ) -> None:
     ports = [Port(str(n), "", "net", "", fixed_ips=tuple(f)) for n, f in enumerate(given_ips)]
     low, high = (int(ip_address(address)) for address in pool)
     taken = {f.address for port in ports for f in port.fixed_ips if f.subnet_id == "a"}
     wanted = [n for n in range(low, high + 1) if str(ip_address(n)) not in taken]
-    assert free_in(replace(A, pools=(pool,)), ports) == len(wanted)
+    assert count_free(replace(A, pools=(pool,)), ports) == len(wanted)
 
 
-def test_a_subnet_of_ipv6_has_more_than_anybody_counts() -> None:
-    assert free_in(replace(SIX, pools=(("fd98::2", "fd98::ffff:ffff:ffff:ffff"),)), ()) == COUNTED
+def test_the_free_count_of_an_ipv6_subnet_is_capped() -> None:
+    assert (
+        count_free(replace(SIX, pools=(("fd98::2", "fd98::ffff:ffff:ffff:ffff"),)), ()) == MAX_FREE
+    )

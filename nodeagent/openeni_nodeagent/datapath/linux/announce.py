@@ -1,9 +1,9 @@
-"""Tell the subnet that an address is now behind this ENI.
+"""Announce to the subnet that an address is now behind this ENI.
 
-An address that another ENI had before is still in the peers' neighbour tables with that ENI's MAC,
-for minutes. A gratuitous ARP request (RFC 5227, section 3) or an unsolicited neighbour
-advertisement (RFC 4861, section 7.2.6) corrects every entry that exists. One frame; a loss costs no
-more than silence would.
+Peers may keep the MAC of the ENI that had the address before in their neighbour tables for minutes.
+A gratuitous ARP request (RFC 5227, section 3) or an unsolicited neighbour advertisement (RFC 4861,
+section 7.2.6) updates the existing entries. Only one frame is sent: if it is lost, the entries
+expire as they would without it.
 """
 
 import socket
@@ -11,29 +11,29 @@ import struct
 from contextlib import suppress
 from typing import Final
 
-from openeni_nodeagent.datapath.model import family_of
+from openeni_nodeagent.addresses import IPV6, family_of
 
 _BROADCAST: Final = b"\xff" * 6
 _ALL_NODES: Final = socket.inet_pton(socket.AF_INET6, "ff02::1")
 _ALL_NODES_MAC: Final = bytes.fromhex("333300000001")
-_ARP, _IPV6 = 0x0806, 0x86DD
+_ETH_P_ARP, _ETH_P_IPV6 = 0x0806, 0x86DD  # linux/if_ether.h
 _ICMP6: Final = 58
 _ADVERTISEMENT: Final = 136
 _OVERRIDE: Final = 0x20000000
 
 
 class Announcer:
-    """One socket for the life of the process: closing one waits for RCU, 10 ms and more."""
+    """Keeps one socket open: closing it waits for an RCU grace period, 10 ms and more."""
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
 
     def announce(self, device: str, mac: str, addresses: tuple[str, ...]) -> None:
-        """Send one frame an address out of `device`; a link that is going away gets none."""
+        """Send one frame for each address out of `device`; errors are ignored."""
         own = bytes.fromhex(mac.replace(":", ""))
         with suppress(OSError):
-            # Protocol 0 receives nothing. Two threads at the first call: one socket too many,
-            # which is closed with the last reference to it.
+            # Protocol 0 receives nothing. Two threads may both open a socket at the first call;
+            # the surplus one is closed with the last reference to it.
             self._socket = self._socket or socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
             for address in addresses:
                 self._socket.sendto(frame(own, address), (device, 0))
@@ -45,12 +45,12 @@ class Announcer:
 
 
 def frame(mac: bytes, address: str) -> bytes:
-    """The Ethernet frame that announces `address` at `mac`."""
-    if family_of(address) == 6:  # noqa: PLR2004
+    """Return the Ethernet frame that announces `address` at `mac`."""
+    if family_of(address) == IPV6:
         return _advertisement(mac, socket.inet_pton(socket.AF_INET6, address))
     raw = socket.inet_pton(socket.AF_INET, address)
     request = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac + raw + bytes(6) + raw
-    return _BROADCAST + mac + struct.pack("!H", _ARP) + request
+    return _BROADCAST + mac + struct.pack("!H", _ETH_P_ARP) + request
 
 
 def _advertisement(mac: bytes, address: bytes) -> bytes:
@@ -59,11 +59,11 @@ def _advertisement(mac: bytes, address: bytes) -> bytes:
     pseudo = address + _ALL_NODES + struct.pack("!II", len(body), _ICMP6)
     body = body[:2] + struct.pack("!H", _checksum(pseudo + body)) + body[4:]
     header = struct.pack("!IHBB", 6 << 28, len(body), _ICMP6, 255) + address + _ALL_NODES
-    return _ALL_NODES_MAC + mac + struct.pack("!H", _IPV6) + header + body
+    return _ALL_NODES_MAC + mac + struct.pack("!H", _ETH_P_IPV6) + header + body
 
 
 def _checksum(data: bytes) -> int:
-    """RFC 1071."""
+    """Return the Internet checksum (RFC 1071)."""
     total = sum(data[0::2]) * 256 + sum(data[1::2])
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)

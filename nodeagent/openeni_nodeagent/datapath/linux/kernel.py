@@ -1,7 +1,7 @@
-"""Observe and apply: the only place where the datapath's items meet the kernel.
+"""Observe the kernel's state as items of the model, and apply operations on them.
 
-All of it acts in the network namespace of the thread that calls, except for requests on a socket
-that was opened elsewhere and is passed in.
+Everything acts in the network namespace of the calling thread, except for requests on a socket that
+is passed in: they act where the socket was opened.
 """
 
 import shutil
@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from openeni_crds import names
+from openeni_nodeagent.addresses import IPV4, IPV6
 from openeni_nodeagent.datapath.describe import text
-from openeni_nodeagent.datapath.filters import ERASURE, removal
-from openeni_nodeagent.datapath.linux import nfnetlink, rtnetlink
-from openeni_nodeagent.datapath.linux.messages import decode
-from openeni_nodeagent.datapath.linux.netlink import NETFILTER, Netlink, Refusal
+from openeni_nodeagent.datapath.filters import DELETE_TABLES, delete_chain
+from openeni_nodeagent.datapath.linux import nfnetlink, rtnetlink_encode, uapi
+from openeni_nodeagent.datapath.linux.netlink import Netlink, Refusal
+from openeni_nodeagent.datapath.linux.rtnetlink_decode import decode
 from openeni_nodeagent.datapath.model import (
     Address,
     Chain,
@@ -32,19 +33,22 @@ from openeni_nodeagent.datapath.model import (
     Sysctl,
     Verb,
 )
-from openeni_nodeagent.wiring import KernelRefusedError
+from openeni_nodeagent.datapath_api import KernelRefusedError
 
 _SYSCTLS: Final = Path("/proc/sys")
 _NFT_SECONDS: Final = 30
-# A removal that finds nothing has nothing to do: the kernel takes along what stands on a link, and
-# another thread's look may be older than this one's deed.
+# What a removal does not find is gone already: the kernel removes addresses, routes and neighbours
+# with their link, and another thread may have removed them since they were observed.
 _ALREADY_GONE: Final = frozenset({"ENOENT", "ESRCH", "ENODEV", "EADDRNOTAVAIL", "ENXIO"})
-Door: TypeAlias = Callable[[Sequence[Operation], Netlink], None]
+Executor: TypeAlias = Callable[[Sequence[Operation], Netlink], None]
 
 
 @contextmanager
-def connected() -> Generator[Netlink]:
-    """Yield a socket in the calling thread's namespace; what it cannot do is KernelRefusedError."""
+def open_netlink() -> Generator[Netlink]:
+    """Yield a netlink socket of the calling thread's namespace.
+
+    An OSError inside the block is raised as KernelRefusedError.
+    """
     try:
         with Netlink() as netlink:
             yield netlink
@@ -53,76 +57,77 @@ def connected() -> Generator[Netlink]:
 
 
 def speaks_ipv6() -> bool:
-    """Whether this kernel has IPv6 at all (it may be switched off at boot)."""
+    """Return False on a kernel without IPv6: built so, or booted with ipv6.disable=1."""
     return (_SYSCTLS / "net/ipv6").exists()
 
 
-def links(netlink: Netlink) -> frozenset[Link]:
-    """Every link of the namespace."""
-    found = (decode(rtnetlink.LINK, body) for _, body in _dump(netlink, rtnetlink.LINK))
+def list_links(netlink: Netlink) -> frozenset[Link]:
+    """Return every link of the namespace."""
+    found = (decode(uapi.RTM_NEWLINK, body) for _, body in _dump(netlink, uapi.RTM_NEWLINK))
     return frozenset(link for link in found if isinstance(link, Link))
 
 
 def observe(netlink: Netlink, *, nic: int = 0) -> State:
-    """What is ours in the namespace, with all links and addresses; with `nic` all its routes too.
+    """Return all links and addresses of the namespace, and our routes, rules and neighbours.
 
-    Without nftables and sysctls: see `observe_filters`, `observe_sysctls`.
+    With `nic`, an interface index, everybody's routes of that link are included. Filters and
+    sysctls are read by `observe_filters` and `observe_sysctls`.
     """
-    families = (4, 6) if speaks_ipv6() else (4,)
-    routes = [rtnetlink.dump_routes(family) for family in families]
+    families = (IPV4, IPV6) if speaks_ipv6() else (IPV4,)
+    routes = [rtnetlink_encode.dump_routes(family) for family in families]
     if nic:
-        routes += [rtnetlink.dump_routes(family, index=nic) for family in families]
+        routes += [rtnetlink_encode.dump_routes(family, index=nic) for family in families]
     requests = [
-        (rtnetlink.LINK, rtnetlink.dump(rtnetlink.LINK)),
-        (rtnetlink.ADDRESS, rtnetlink.dump(rtnetlink.ADDRESS)),
-        (rtnetlink.RULE, rtnetlink.dump(rtnetlink.RULE)),
-        (rtnetlink.NEIGHBOUR, rtnetlink.dump(rtnetlink.NEIGHBOUR)),
-        (rtnetlink.NEIGHBOUR, rtnetlink.dump(rtnetlink.NEIGHBOUR, proxies=True)),
-        *((rtnetlink.ROUTE, request) for request in routes),
+        (uapi.RTM_NEWLINK, rtnetlink_encode.dump(uapi.RTM_NEWLINK)),
+        (uapi.RTM_NEWADDR, rtnetlink_encode.dump(uapi.RTM_NEWADDR)),
+        (uapi.RTM_NEWRULE, rtnetlink_encode.dump(uapi.RTM_NEWRULE)),
+        (uapi.RTM_NEWNEIGH, rtnetlink_encode.dump(uapi.RTM_NEWNEIGH)),
+        (uapi.RTM_NEWNEIGH, rtnetlink_encode.dump(uapi.RTM_NEWNEIGH, proxies=True)),
+        *((uapi.RTM_NEWROUTE, request) for request in routes),
     ]
-    found = (decode(kind, body) for kind, ask in requests for _, body in netlink.ask(ask))
+    found = (decode(kind, body) for kind, request in requests for _, body in netlink.dump(request))
     return frozenset(item for item in found if item and _is_ours(item, nic))
 
 
 def observe_filters() -> State:
-    """Our nftables chains and the members of our sets."""
-    with Netlink(NETFILTER) as netfilter:
+    """Return our nftables chains and the members of our sets."""
+    with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
         members = {
             item
             for name in nfnetlink.SETS
-            for body in _ask_netfilter(netfilter, nfnetlink.dump_elements(name))
+            for body in _dump_netfilter(netfilter, nfnetlink.dump_elements(name))
             for item in nfnetlink.elements(name, body)
         }
         chains = {
             chain
             for family in ("inet", "netdev")
             for chain in nfnetlink.chains(
-                family, _ask_netfilter(netfilter, nfnetlink.dump_rules(family))
+                family, _dump_netfilter(netfilter, nfnetlink.dump_rules(family))
             )
         }
     return frozenset(members | chains)
 
 
 def observe_sysctls(wanted: State) -> State:
-    """The present values of the sysctls that `wanted` names.
+    """Return the current values of the sysctls that `wanted` names.
 
-    A kernel without IPv6 has none of its sysctls, and already is as silent as we want it.
+    On a kernel without IPv6, which has none of its sysctls, they count as set.
     """
     return frozenset(Sysctl(item.path, _read(item)) for item in wanted if isinstance(item, Sysctl))
 
 
 def apply(operations: Sequence[Operation], netlink: Netlink) -> None:
-    """Do all of it, in order, in as few messages as the order allows.
+    """Apply operations in order, in as few messages as the order allows.
 
-    Raises KernelRefusedError at the first thing the kernel will not do; what came after it in the
-    same batch has been tried.
+    Raises KernelRefusedError for the first operation that the kernel refuses; those after it in the
+    same batch have been tried.
     """
-    for door, group in groupby(operations, key=_door):
-        door(list(group), netlink)
+    for executor, group in groupby(operations, key=_executor):
+        executor(list(group), netlink)
 
 
-def write(operations: Sequence[Operation], _: Netlink | None = None) -> None:
-    """Write sysctls where they differ: of the calling thread's namespace, whatever the socket."""
+def write_sysctls(operations: Sequence[Operation], _: Netlink | None = None) -> None:
+    """Write the sysctls that differ, in the calling thread's namespace, wherever the socket is."""
     for operation in operations:
         item = operation.item
         if isinstance(item, Sysctl) and _read(item) != item.value:
@@ -133,13 +138,13 @@ def write(operations: Sequence[Operation], _: Netlink | None = None) -> None:
 
 
 def execute(netlink: Netlink, requests: Sequence[bytes], operations: Sequence[Operation]) -> None:
-    """Send prepared requests; `operations` say, one for one, what each is for."""
+    """Send encoded requests; `operations` has the operation of each, for errors."""
     for refusal in netlink.execute(requests):
-        _raise_unless_done(operations[refusal.place], refusal)
+        _raise_unless_gone(operations[refusal.index], refusal)
 
 
 def _dump(netlink: Netlink, kind: int) -> list[tuple[int, bytes]]:
-    return netlink.ask(rtnetlink.dump(kind))
+    return netlink.dump(rtnetlink_encode.dump(kind))
 
 
 def _is_ours(item: Item, nic: int) -> bool:
@@ -152,10 +157,10 @@ def _is_ours(item: Item, nic: int) -> bool:
             return True
 
 
-def _ask_netfilter(netfilter: Netlink, request: bytes) -> Iterable[bytes]:
+def _dump_netfilter(netfilter: Netlink, request: bytes) -> Iterable[bytes]:
     try:
-        return [body for _, body in netfilter.ask(request)]
-    except FileNotFoundError:  # no table of ours (yet, or any more)
+        return [body for _, body in netfilter.dump(request)]
+    except FileNotFoundError:  # our table does not exist
         return []
 
 
@@ -166,45 +171,45 @@ def _read(item: Sysctl) -> str:
         return item.value if not speaks_ipv6() and item.path.startswith("net/ipv6/") else ""
 
 
-def _door(operation: Operation) -> Door:
+def _executor(operation: Operation) -> Executor:
     match operation.item:
         case Sysctl():
-            return write
+            return write_sysctls
         case Element():
-            return _put
+            return _apply_elements
         case Chain():
-            return _filter
+            return _apply_chains
         case Link() | Address() | Route() | Rule() | Neighbour():
-            return _route
+            return _apply_rtnetlink
 
 
-def _route(operations: Sequence[Operation], netlink: Netlink) -> None:
-    execute(netlink, [rtnetlink.encode(o) for o in operations], operations)
+def _apply_rtnetlink(operations: Sequence[Operation], netlink: Netlink) -> None:
+    execute(netlink, [rtnetlink_encode.encode(o) for o in operations], operations)
 
 
-def _put(operations: Sequence[Operation], _: Netlink) -> None:
-    # One transaction an element where one of them may be gone: a transaction is all or nothing.
+def _apply_elements(operations: Sequence[Operation], _: Netlink) -> None:
+    # A transaction is all or nothing, and a member to be removed may be gone: one for each then.
     removing = any(o.verb is Verb.REMOVE for o in operations)
     batches = [[o] for o in operations] if removing else [list(operations)]
-    with Netlink(NETFILTER) as netfilter:
+    with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
         for batch in batches:
             requests = nfnetlink.batch(batch)
-            for refusal in netfilter.execute(requests, silent=nfnetlink.FRAME):
-                _raise_unless_done(batch[max(refusal.place - nfnetlink.FRAME, 0)], refusal)
+            for refusal in netfilter.execute(requests, unacknowledged=nfnetlink.BATCH_FRAME):
+                _raise_unless_gone(batch[max(refusal.index - nfnetlink.BATCH_FRAME, 0)], refusal)
 
 
-def _filter(operations: Sequence[Operation], _: Netlink) -> None:
+def _apply_chains(operations: Sequence[Operation], _: Netlink) -> None:
     script = "".join(
-        removal(o.item.family, o.item.name) if o.verb is Verb.REMOVE else o.item.text
+        delete_chain(o.item.family, o.item.name) if o.verb is Verb.REMOVE else o.item.text
         for o in operations
         if isinstance(o.item, Chain)
     )
     _nft(script)
 
 
-def erase_filters() -> None:
-    """Take away our tables with all that is in them, if they are there."""
-    _nft(ERASURE)
+def delete_filters() -> None:
+    """Delete our nftables tables and everything in them, if they exist."""
+    _nft(DELETE_TABLES)
 
 
 def _nft(script: str) -> None:
@@ -220,13 +225,13 @@ def _nft(script: str) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise KernelRefusedError(f"nft did not end within {_NFT_SECONDS} s") from error
+        raise KernelRefusedError(f"nft did not finish within {_NFT_SECONDS} s") from error
     if done.returncode:
         complaint = done.stderr.strip().partition("\n")[0]
         raise KernelRefusedError(f"nft: {complaint}")
 
 
-def _raise_unless_done(operation: Operation, refusal: Refusal) -> None:
+def _raise_unless_gone(operation: Operation, refusal: Refusal) -> None:
     if operation.verb is Verb.REMOVE and refusal.name in _ALREADY_GONE:
         return
     raise KernelRefusedError(f"{operation.verb} {text(operation.item)}: {refusal}")

@@ -1,17 +1,17 @@
-"""What this kernel can do, found out by doing it once in a namespace that is thrown away."""
+"""Detect what this kernel supports by trying it once in a temporary namespace."""
 
 from functools import cache, partial
 from typing import Final
 
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
 from openeni_nodeagent.datapath.filters import metadata_chain
-from openeni_nodeagent.datapath.linux.kernel import apply, connected
-from openeni_nodeagent.datapath.linux.namespace import throw_away
+from openeni_nodeagent.datapath.linux.kernel import apply, open_netlink
+from openeni_nodeagent.datapath.linux.namespace import in_new_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
-from openeni_nodeagent.datapath.linux.rtnetlink import create
+from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link
+from openeni_nodeagent.datapath.local import kernel_mode
 from openeni_nodeagent.datapath.model import IPVLAN, VETH, Chain, Link, Operation, Verb
-from openeni_nodeagent.datapath.place import kernel_mode
-from openeni_nodeagent.wiring import KernelRefusedError, LinkFacts, ModeUnsupportedError
+from openeni_nodeagent.datapath_api import KernelRefusedError, LinkFacts, ModeUnsupportedError
 
 _PARENT: Final = Link("parent", 10, VETH, "02:00:00:00:00:10", 1500)
 _PEER: Final = Link("peer", 11, VETH, "02:00:00:00:00:11", 1500)
@@ -23,47 +23,47 @@ _ALL: Final = (
 
 @cache
 def supported_modes() -> frozenset[str]:
-    """Return the modes (Datapath.word) whose links this kernel makes."""
-    return frozenset(d.word for d in _ALL if throw_away(partial(_makes, d)))
+    """Return the modes (Datapath.word) whose links the kernel can create, loading its modules."""
+    return frozenset(d.word for d in _ALL if in_new_namespace(partial(_creates_link, d)))
 
 
 @cache
-def filters_egress() -> bool:
-    """Whether nftables has the egress hook (Linux 5.16)."""
-    return throw_away(_takes_egress_chain)
+def has_egress_hook() -> bool:
+    """Return True if nftables has the egress hook (Linux 5.16)."""
+    return in_new_namespace(_accepts_egress_chain)
 
 
-def require(datapath: Datapath) -> None:
-    """Raise ModeUnsupportedError if this kernel cannot do it."""
+def require_support(datapath: Datapath) -> None:
+    """Raise ModeUnsupportedError if this kernel does not support the datapath."""
     if datapath.word not in supported_modes():
         raise ModeUnsupportedError(
-            f"this node's kernel cannot do mode {datapath.word}, only "
-            f"{', '.join(sorted(supported_modes())) or 'none'}: choose another, or a kernel with it"
+            f"this node's kernel does not support mode {datapath.word}, only "
+            f"{', '.join(sorted(supported_modes())) or 'none'}: use one of these, or another kernel"
         )
     if (
         datapath.ipvlan_mode is IPVlanMode.L2
         and datapath.metadata_service is MetadataService.BLOCK
-        and not filters_egress()
+        and not has_egress_hook()
     ):
         raise ModeUnsupportedError(
-            "this node's kernel cannot keep ipvlan l2 pods off the metadata service (nftables "
-            "egress hook, Linux 5.16): choose L3S or metadataService: Allow"
+            "this node's kernel cannot keep ipvlan L2 pods from the metadata service (that needs "
+            "nftables' egress hook, Linux 5.16): use L3S or metadataService: Allow"
         )
 
 
-def _makes(datapath: Datapath) -> bool:
-    with connected() as netlink:
-        if not _parent(netlink):
+def _creates_link(datapath: Datapath) -> bool:
+    with open_netlink() as netlink:
+        if not _create_parent(netlink):
             return False
         if datapath.mode is Mode.VETH:
             return True
         slave = Link("slave", 12, IPVLAN, "", 1500, parent=10, mode=kernel_mode(datapath))
-        return not netlink.execute([create(slave)])
+        return not netlink.execute([create_link(slave)])
 
 
-def _takes_egress_chain() -> bool:
-    with connected() as netlink:
-        _parent(netlink)
+def _accepts_egress_chain() -> bool:
+    with open_netlink() as netlink:
+        _create_parent(netlink)
         chain: Chain = metadata_chain(LinkFacts(_PARENT.name, _PARENT.index), at_egress=True)
         try:
             apply([Operation(Verb.ADD, chain)], netlink)
@@ -72,5 +72,5 @@ def _takes_egress_chain() -> bool:
         return True
 
 
-def _parent(netlink: Netlink) -> bool:
-    return not netlink.execute([create(_PARENT, peer=_PEER)])
+def _create_parent(netlink: Netlink) -> bool:
+    return not netlink.execute([create_link(_PARENT, peer=_PEER)])

@@ -1,7 +1,7 @@
-"""Work inside a pod's network namespace, and never in another one.
+"""Run functions in a pod's network namespace.
 
-A thread enters the namespace, does the one thing it was made for and ends; a thread that has been
-elsewhere is never used again, so nothing of the agent can find itself in the wrong place.
+Each call gets a thread of its own, which enters the namespace, runs the function and ends. Such a
+thread is never used again, so no other work can run in the wrong namespace.
 """
 
 import ctypes
@@ -12,75 +12,75 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final, Generic, TypeVar
 
-from openeni_nodeagent.wiring import NamespaceGoneError, WiringError
+from openeni_nodeagent.datapath_api import DatapathError, NamespaceGoneError
 
 T = TypeVar("T")
 _CLONE_NEWNET: Final = 0x40000000
-_OWN: Final = "/proc/thread-self/ns/net"
+_OWN_NAMESPACE: Final = "/proc/thread-self/ns/net"
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
 @contextmanager
-def opened(path: str) -> Generator[int]:
+def open_namespace(path: str) -> Generator[int]:
     """Yield a descriptor of the namespace at `path`.
 
-    Raises NamespaceGoneError, also where the path is left but the namespace is not, and
-    WiringError for the node's own namespace, which no pod of ours lives in.
+    Raises NamespaceGoneError if the path does not exist, and DatapathError for the node's own
+    namespace: pods with hostNetwork get no address.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise NamespaceGoneError(f"no network namespace at {path}: {error.strerror}") from error
     try:
-        if os.path.samestat(os.fstat(descriptor), os.stat(_OWN)):  # noqa: PTH116 - a pair
-            raise WiringError(f"{path} is the node's own network namespace, not a pod's")
+        if os.path.samestat(os.fstat(descriptor), os.stat(_OWN_NAMESPACE)):  # noqa: PTH116 - a pair
+            raise DatapathError(f"{path} is the node's own network namespace, not a pod's")
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def inside(descriptor: int, work: Callable[[], T]) -> T:
-    """Run `work` in the namespace, on a thread of its own; its errors are raised here."""
-    return _elsewhere(lambda: _enter(descriptor), work)
+def in_namespace(descriptor: int, work: Callable[[], T]) -> T:
+    """Run `work` in the namespace on a new thread. Raises its errors, and NamespaceGoneError."""
+    return _run_on_thread(lambda: _enter(descriptor), work)
 
 
-def throw_away(work: Callable[[], T]) -> T:
-    """Run `work` in a new namespace that ends with it."""
-    return _elsewhere(_leave, work)
+def in_new_namespace(work: Callable[[], T]) -> T:
+    """Run `work` in a new namespace that ends with it. Raises its errors."""
+    return _run_on_thread(_unshare, work)
 
 
-class _Errand(threading.Thread, Generic[T]):
-    def __init__(self, go: Callable[[], None], work: Callable[[], T]) -> None:
+class _NamespaceThread(threading.Thread, Generic[T]):
+    def __init__(self, enter: Callable[[], None], work: Callable[[], T]) -> None:
         super().__init__(name="namespace", daemon=True)
-        self._go, self._work = go, work
+        self._enter_namespace, self._work = enter, work
         self.error: BaseException | None = None
         self.result: T
 
     def run(self) -> None:
         try:
-            self._go()
+            self._enter_namespace()
             self.result = self._work()
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller
             self.error = error
 
 
-def _elsewhere(go: Callable[[], None], work: Callable[[], T]) -> T:
-    errand = _Errand(go, work)
-    errand.start()
-    errand.join()
-    if errand.error:
-        raise errand.error
-    return errand.result
+def _run_on_thread(enter: Callable[[], None], work: Callable[[], T]) -> T:
+    thread = _NamespaceThread(enter, work)
+    thread.start()
+    thread.join()
+    if thread.error:
+        raise thread.error
+    return thread.result
 
 
 def _enter(descriptor: int) -> None:
     if _LIBC.setns(descriptor, _CLONE_NEWNET):
         number = ctypes.get_errno()
-        if number == errno.EINVAL:  # the file is there, the namespace it stood for is not
+        if number == errno.EINVAL:  # a plain file: what the namespace was mounted on
             raise NamespaceGoneError("the pod's network namespace has ended")
-        raise WiringError(f"cannot enter the pod's network namespace: {os.strerror(number)}")
+        raise DatapathError(f"cannot enter the pod's network namespace: {os.strerror(number)}")
 
 
-def _leave() -> None:
+def _unshare() -> None:
     if _LIBC.unshare(_CLONE_NEWNET):
-        raise WiringError(f"cannot make a network namespace: {os.strerror(ctypes.get_errno())}")
+        raise DatapathError(f"cannot make a network namespace: {os.strerror(ctypes.get_errno())}")

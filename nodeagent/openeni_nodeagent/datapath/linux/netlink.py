@@ -1,8 +1,8 @@
-"""The node's side of netlink: sockets, acknowledged batches and dumps, and what the kernel says.
+"""Netlink sockets: batches of acknowledged requests, and dumps.
 
-One send carries any number of requests; the kernel has done them all when the send returns, and
-the acknowledgements are read together. A socket belongs for ever to the network namespace of the
-thread that opened it, whoever uses it afterwards: `namespace.py` relies on that.
+One send carries any number of requests. The kernel has processed all of them when the send returns,
+and the acknowledgements are read together. A socket stays in the network namespace of the thread
+that opened it, whichever thread uses it afterwards; `namespace.py` relies on that.
 """
 
 import errno
@@ -14,44 +14,43 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from openeni_nodeagent.datapath.linux.messages import attributes
-from openeni_nodeagent.datapath.linux.rtnetlink import HEADER
+from openeni_nodeagent.datapath.linux import uapi
+from openeni_nodeagent.datapath.linux.attributes import HEADER, attributes, to_text
 
-ROUTE: Final = 0  # NETLINK_ROUTE
-NETFILTER: Final = 12
+_SEQUENCE_OFFSET: Final = 8  # of nlmsg_seq in struct nlmsghdr
 _TIMEOUT_SECONDS: Final = 30.0  # the kernel answers at once unless it waits for its own locks
 _RECEIVE_BYTES: Final = 1 << 17
-_ERROR, _DONE = 2, 3  # NLMSG_*
-_TORN: Final = 0x10  # NLM_F_DUMP_INTR
-_CAPPED, _EXPLAINED = 0x100, 0x200  # NLM_F_CAPPED, NLM_F_ACK_TLVS
-_SOL_NETLINK, _EXT_ACK, _CAP_ACK, _STRICT = 270, 11, 10, 12
-_ATTEMPTS: Final = 20  # of a dump that a change interrupts
+_DUMP_ATTEMPTS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the kernel did not do request number `place` of a batch."""
+    """The kernel's error for one request of a batch."""
 
-    place: int
-    number: int  # errno
-    explanation: str  # the kernel's own, often ""
+    index: int  # of the request in the batch
+    errno: int
+    message: str  # the kernel's extended acknowledgement, often ""
 
     @property
     def name(self) -> str:
-        """The errno's name, as EEXIST."""
-        return errno.errorcode.get(self.number, str(self.number))
+        """The errno's name, such as EEXIST."""
+        return errno.errorcode.get(self.errno, str(self.errno))
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.explanation or os.strerror(self.number)}"
+        return f"{self.name}: {self.message or os.strerror(self.errno)}"
 
 
 class Netlink:
-    """One socket. Not for two threads at once."""
+    """One socket. Two threads must not use it at the same time."""
 
-    def __init__(self, protocol: int = ROUTE) -> None:
+    def __init__(self, protocol: int = uapi.NETLINK_ROUTE) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
-        for option in (_EXT_ACK, _CAP_ACK, _STRICT):
-            self._socket.setsockopt(_SOL_NETLINK, option, 1)
+        for option in (
+            uapi.NETLINK_EXT_ACK,
+            uapi.NETLINK_CAP_ACK,
+            uapi.NETLINK_GET_STRICT_CHK,
+        ):
+            self._socket.setsockopt(uapi.SOL_NETLINK, option, 1)
         self._socket.settimeout(_TIMEOUT_SECONDS)
         self._sequence = 0
 
@@ -69,61 +68,63 @@ class Netlink:
     def close(self) -> None:
         self._socket.close()
 
-    def execute(self, requests: Sequence[bytes], *, silent: int = 0) -> tuple[Refusal, ...]:
-        """Send all in one go; what the kernel refused, () when it did all of them.
+    def execute(self, requests: Sequence[bytes], *, unacknowledged: int = 0) -> tuple[Refusal, ...]:
+        """Send the requests in one go and return those that the kernel refused.
 
-        The first and last `silent` requests carry no wish for an acknowledgement (the frame of a
-        netfilter batch).
+        The first and the last `unacknowledged` requests do not ask for an acknowledgement: they
+        begin and end a batch of netfilter.
         """
         first = self._sequence + 1
         self._send(requests)
-        places = range(silent, len(requests) - silent)
-        waiting, refused = {first + place for place in places}, list[Refusal]()
-        while waiting:
+        acknowledged = range(unacknowledged, len(requests) - unacknowledged)
+        pending, refused = {first + index for index in acknowledged}, list[Refusal]()
+        while pending:
             for kind, flags, sequence, payload in self._receive():
-                if kind != _ERROR:
+                if kind != uapi.NLMSG_ERROR:
                     continue
-                waiting.discard(sequence)
+                pending.discard(sequence)
                 if refusal := _refusal(sequence - first, flags, payload):
                     refused.append(refusal)
-                    if sequence - first not in places:
+                    if sequence - first not in acknowledged:
                         return tuple(refused)
         return tuple(refused)
 
-    def ask(self, request: bytes) -> list[tuple[int, bytes]]:
-        """Every message that answers a dump or a look-up; again if a change interrupted it.
+    def dump(self, request: bytes) -> list[tuple[int, bytes]]:
+        """Return type and payload of every message that answers a dump request.
 
-        Raises OSError with the kernel's errno.
+        A dump that a concurrent change interrupts is repeated. Raises OSError with the kernel's
+        errno.
         """
-        for _ in range(_ATTEMPTS):
-            answers, torn = self._collect(request)
-            if not torn:
+        for _ in range(_DUMP_ATTEMPTS):
+            answers, interrupted = self._dump_once(request)
+            if not interrupted:
                 return answers
         raise OSError(errno.EAGAIN, "the kernel's tables change faster than they can be read")
 
-    def _collect(self, request: bytes) -> tuple[list[tuple[int, bytes]], bool]:
+    def _dump_once(self, request: bytes) -> tuple[list[tuple[int, bytes]], bool]:
         self._send([request])
-        answers, torn = list[tuple[int, bytes]](), False
+        answers, interrupted = list[tuple[int, bytes]](), False
         while True:
             for kind, flags, sequence, payload in self._receive():
                 if sequence != self._sequence:
                     continue
-                torn = torn or bool(flags & _TORN)
-                if kind == _DONE:
-                    return answers, torn
-                if kind != _ERROR:
+                interrupted = interrupted or bool(flags & uapi.NLM_F_DUMP_INTR)
+                if kind == uapi.NLMSG_DONE:
+                    return answers, interrupted
+                if kind != uapi.NLMSG_ERROR:
                     answers.append((kind, payload))
                     continue
                 if refusal := _refusal(0, flags, payload):
-                    raise OSError(refusal.number, str(refusal))
-                return answers, torn
+                    raise OSError(refusal.errno, str(refusal))
+                return answers, interrupted
 
     def _send(self, requests: Sequence[bytes]) -> None:
         batch = bytearray()
         for request in requests:
             self._sequence += 1
-            struct.pack_into("=I", into := bytearray(request), 8, self._sequence)
-            batch += into
+            numbered = bytearray(request)
+            struct.pack_into("=I", numbered, _SEQUENCE_OFFSET, self._sequence)
+            batch += numbered
         self._socket.sendto(batch, (0, 0))
 
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
@@ -135,14 +136,16 @@ class Netlink:
             offset += (size + 3) & ~3
 
 
-def _refusal(place: int, flags: int, payload: bytes) -> Refusal | None:
+def _refusal(index: int, flags: int, payload: bytes) -> Refusal | None:
+    """Decode struct nlmsgerr; None for an acknowledgement."""
     number = -struct.unpack_from("=i", payload)[0]
     if not number:
         return None
-    explanation = b""
-    if flags & _EXPLAINED:
+    message = b""
+    if flags & uapi.NLM_F_ACK_TLVS:
         echoed = HEADER.size
-        if not flags & _CAPPED:
+        if not flags & uapi.NLM_F_CAPPED:  # then the whole request is echoed
             echoed = struct.unpack_from("=I", payload, 4)[0]
-        explanation = attributes(payload, 4 + ((echoed + 3) & ~3)).get(1, b"")  # NLMSGERR_ATTR_MSG
-    return Refusal(place, number, explanation.rstrip(b"\0").decode(errors="replace"))
+        found = attributes(payload, 4 + ((echoed + 3) & ~3))
+        message = found.get(uapi.NLMSGERR_ATTR_MSG, b"")
+    return Refusal(index, number, to_text(message))

@@ -1,7 +1,6 @@
-"""The two things that are asked of nftables without `nft`: members of our sets, and what is there.
+"""Add and remove members of our nftables sets, and read sets and chains, without running `nft`.
 
 A pod's ADD puts its address into a set; running `nft` for that would take as long as all the rest.
-Numbers are those of linux/netfilter/nf_tables.h and nfnetlink.h.
 """
 
 import struct
@@ -11,108 +10,117 @@ from socket import AF_INET, AF_INET6, htons, inet_ntop, inet_pton
 from typing import Final
 
 from openeni_crds import names
+from openeni_nodeagent.addresses import IPV6, family_of
 from openeni_nodeagent.datapath.filters import FAMILIES
-from openeni_nodeagent.datapath.linux.messages import attributes
-from openeni_nodeagent.datapath.linux.rtnetlink import HEADER, attribute
-from openeni_nodeagent.datapath.model import Chain, Element, Operation, Verb, family_of
+from openeni_nodeagent.datapath.linux import uapi
+from openeni_nodeagent.datapath.linux.attributes import (
+    HEADER,
+    attribute,
+    attributes,
+    iterate,
+    nested,
+    string,
+    to_text,
+)
+from openeni_nodeagent.datapath.model import Chain, Element, Operation, Verb
 
-_SUBSYSTEM: Final = 10  # NFNL_SUBSYS_NFTABLES
-_BEGIN, _END = 0x10, 0x11  # NFNL_MSG_BATCH_*
-_NEW_ELEMENT, _GET_ELEMENT, _DEL_ELEMENT, _GET_RULE = 12, 13, 14, 7  # NFT_MSG_*
-_REQUEST, _ACK, _DUMP, _CREATE = 0x1, 0x4, 0x300, 0x400
-_FAMILY: Final = {"inet": 1, "netdev": 5}  # NFPROTO_*
-_NESTED: Final = 0x8000
+_NFPROTO: Final = {"inet": uapi.NFPROTO_INET, "netdev": uapi.NFPROTO_NETDEV}
+_NFGENMSG: Final = struct.Struct("=BBH")
+_COMMENT: Final = 0  # NFTNL_UDATA_RULE_COMMENT of libnftnl's udata.h
 SETS: Final = tuple(f"{kind}{number}" for kind in ("pods", "sources") for _, number, _ in FAMILIES)
-FRAME: Final = 1  # messages before and after a batch's own, which are not acknowledged
+BATCH_FRAME: Final = 1  # messages that begin, and that end, a batch; they are not acknowledged
 
 
 def batch(operations: Sequence[Operation]) -> list[bytes]:
-    """One transaction that adds and removes elements, in its frame."""
+    """Return the messages of one transaction that adds and removes members of sets."""
+    subsystem = uapi.NFNL_SUBSYS_NFTABLES
     return [
-        _message(_BEGIN, _REQUEST, 0, _SUBSYSTEM),
+        _message(uapi.NFNL_MSG_BATCH_BEGIN, uapi.NLM_F_REQUEST, 0, subsystem),
         *(_element(operation) for operation in operations),
-        _message(_END, _REQUEST, 0, _SUBSYSTEM),
+        _message(uapi.NFNL_MSG_BATCH_END, uapi.NLM_F_REQUEST, 0, subsystem),
     ]
 
 
 def dump_elements(name: str) -> bytes:
-    """Ask for the members of one of our sets."""
-    body = _text(1, names.NFT_TABLE) + _text(2, name)
-    return _message(_kind(_GET_ELEMENT), _REQUEST | _DUMP, _FAMILY["inet"], 0, body)
+    """Return the request for the members of one of our sets."""
+    return _dump(uapi.NFT_MSG_GETSETELEM, "inet", _set(name))
 
 
 def dump_rules(family: str) -> bytes:
-    """Ask for the rules of our table in one family."""
-    body = _text(1, names.NFT_TABLE)
-    return _message(_kind(_GET_RULE), _REQUEST | _DUMP, _FAMILY[family], 0, body)
+    """Return the request for the rules of our table in one family."""
+    return _dump(uapi.NFT_MSG_GETRULE, family, string(uapi.NFTA_RULE_TABLE, names.NFT_TABLE))
 
 
 def elements(name: str, payload: bytes) -> Iterable[Element]:
-    """The members that one message of a dump lists."""
-    listed = attributes(payload, 4).get(3, b"")
-    offset = 0
-    while offset + 4 <= len(listed):
-        size = struct.unpack_from("=H", listed, offset)[0]
-        found = attributes(listed[offset + 4 : offset + size], 0)
-        value = _address(found[2]) if 2 in found else ""  # noqa: PLR2004 - a map's
-        yield Element(name, _address(found[1]), value)
-        offset += (size + 3) & ~3
+    """Yield the members of set `name` in one message of a dump."""
+    listed = attributes(payload, _NFGENMSG.size).get(uapi.NFTA_SET_ELEM_LIST_ELEMENTS, b"")
+    for _, member in iterate(listed):
+        found = attributes(member)
+        data = found.get(uapi.NFTA_SET_ELEM_DATA)  # a map's value
+        value = "" if data is None else _address(data)
+        yield Element(name, _address(found[uapi.NFTA_SET_ELEM_KEY]), value)
 
 
 def chains(family: str, payloads: Iterable[bytes]) -> Iterable[Chain]:
-    """The chains that a dump of rules shows: marked where they are whole, "" where not."""
-    seen: dict[str, list[str]] = defaultdict(list)
+    """Yield our chains in a dump of rules, without a mark where rules are missing or foreign."""
+    comments: dict[str, list[str]] = defaultdict(list)
     for payload in payloads:
-        found = attributes(payload, 4)
-        if found.get(1, b"").rstrip(b"\0").decode() == names.NFT_TABLE:
-            seen[found[2].rstrip(b"\0").decode()].append(_comment(found.get(7, b"")))
-    for name, comments in seen.items():
-        mark = comments[0].partition(" ")[0]
-        whole = [f"{mark} {place} of {len(comments)}" for place in range(1, len(comments) + 1)]
-        yield Chain(family, name, mark if comments == whole else "")
+        found = attributes(payload, _NFGENMSG.size)
+        if to_text(found.get(uapi.NFTA_RULE_TABLE, b"")) == names.NFT_TABLE:
+            chain = to_text(found[uapi.NFTA_RULE_CHAIN])
+            comments[chain].append(_comment(found.get(uapi.NFTA_RULE_USERDATA, b"")))
+    for name, seen in comments.items():
+        mark = seen[0].partition(" ")[0]
+        complete = [f"{mark} {number} of {len(seen)}" for number in range(1, len(seen) + 1)]
+        yield Chain(family, name, mark if seen == complete else "")
 
 
 def _element(operation: Operation) -> bytes:
     item = operation.item
     if not isinstance(item, Element):
         raise TypeError(item)
-    member = _nested(1, attribute(1, _raw(item.key)))  # NFTA_SET_ELEM_KEY, NFTA_DATA_VALUE
+    member = nested(uapi.NFTA_SET_ELEM_KEY, _value(item.key))
     if item.value:
-        member += _nested(2, attribute(1, _raw(item.value)))
-    body = _text(1, names.NFT_TABLE) + _text(2, item.name) + _nested(3, _nested(1, member))
+        member += nested(uapi.NFTA_SET_ELEM_DATA, _value(item.value))
+    members = nested(uapi.NFTA_LIST_ELEM, member)
+    body = _set(item.name) + nested(uapi.NFTA_SET_ELEM_LIST_ELEMENTS, members)
+    flags = uapi.NLM_F_REQUEST | uapi.NLM_F_ACK
     if operation.verb is Verb.REMOVE:
-        return _message(_kind(_DEL_ELEMENT), _REQUEST | _ACK, _FAMILY["inet"], 0, body)
-    return _message(_kind(_NEW_ELEMENT), _REQUEST | _ACK | _CREATE, _FAMILY["inet"], 0, body)
+        return _message(_type(uapi.NFT_MSG_DELSETELEM), flags, uapi.NFPROTO_INET, 0, body)
+    flags |= uapi.NLM_F_CREATE
+    return _message(_type(uapi.NFT_MSG_NEWSETELEM), flags, uapi.NFPROTO_INET, 0, body)
+
+
+def _dump(message: int, family: str, body: bytes) -> bytes:
+    return _message(_type(message), uapi.NLM_F_REQUEST | uapi.NLM_F_DUMP, _NFPROTO[family], 0, body)
 
 
 def _message(kind: int, flags: int, family: int, resource: int, body: bytes = b"") -> bytes:
-    head = struct.pack("=BBH", family, 0, htons(resource))
+    head = _NFGENMSG.pack(family, 0, htons(resource))
     return HEADER.pack(HEADER.size + len(head) + len(body), kind, flags, 0, 0) + head + body
 
 
-def _kind(message: int) -> int:
-    return _SUBSYSTEM << 8 | message
+def _type(message: int) -> int:
+    return uapi.NFNL_SUBSYS_NFTABLES << 8 | message
 
 
-def _text(kind: int, word: str) -> bytes:
-    return attribute(kind, word.encode() + b"\0")
+def _set(name: str) -> bytes:
+    table = string(uapi.NFTA_SET_ELEM_LIST_TABLE, names.NFT_TABLE)
+    return table + string(uapi.NFTA_SET_ELEM_LIST_SET, name)
 
 
-def _nested(kind: int, payload: bytes) -> bytes:
-    return attribute(kind | _NESTED, payload)
-
-
-def _raw(address: str) -> bytes:
-    return inet_pton(AF_INET6 if family_of(address) == 6 else AF_INET, address)  # noqa: PLR2004
+def _value(address: str) -> bytes:
+    packed = inet_pton(AF_INET6 if family_of(address) == IPV6 else AF_INET, address)
+    return attribute(uapi.NFTA_DATA_VALUE, packed)
 
 
 def _address(data: bytes) -> str:
-    raw = attributes(data, 0)[1]
-    return inet_ntop(AF_INET6 if len(raw) > 4 else AF_INET, raw)  # noqa: PLR2004
+    packed = attributes(data)[uapi.NFTA_DATA_VALUE]
+    return inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)  # noqa: PLR2004 - bytes
 
 
 def _comment(userdata: bytes) -> str:
-    """NFTA_RULE_USERDATA as libnftnl writes it: kind (0: comment), length, text."""
-    if len(userdata) < 2 or userdata[0]:  # noqa: PLR2004
+    """Decode a rule's comment as libnftnl stores it: type, length, text."""
+    if len(userdata) < 2 or userdata[0] != _COMMENT:  # noqa: PLR2004
         return ""
-    return userdata[2 : 2 + userdata[1]].rstrip(b"\0").decode(errors="replace")
+    return to_text(userdata[2 : 2 + userdata[1]])

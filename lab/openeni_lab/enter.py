@@ -1,0 +1,44 @@
+"""Enter the lab or a node: run a command there, on the caller's terminal."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from openeni_lab.cloud.access import client_environment
+from openeni_lab.lab import Lab, NodeKind
+from openeni_lab.machine.client import Machine
+
+GUEST_SECONDS: Final = 3600.0  # timeout of a command on a VM node without a terminal
+
+
+def enter(lab: Lab, node: str, argv: Sequence[str]) -> None:
+    """Replace this process by a command in the lab or on a node (`node`, if it is not empty)."""
+    environment = {**os.environ, **_environment(lab)}
+    if node and lab.kind is NodeKind.VM:
+        sys.exit(_in_guest(lab.node(node).machine, argv))
+    machine = lab.node(node).machine if node else lab.machine
+    into = ["nsenter", f"--target={machine.pid()}", "--mount", "--uts", "--ipc", "--net", "--pid"]
+    os.execvpe("nsenter", [*into, "--cgroup", "--", *argv], environment)  # noqa: S606
+
+
+def _environment(lab: Lab) -> dict[str, str]:
+    """Return an environment in which `openstack` and `kubectl` work without arguments."""
+    paths = [lab.built.path, str(lab.built.openstack_venv / "bin"), os.environ.get("PATH", "")]
+    return {
+        **client_environment(lab.layout),
+        "KUBECONFIG": str(lab.control_plane.folder / "admin.kubeconfig"),
+        "KUBECACHEDIR": str(lab.layout.kubectl_cache),
+        "PATH": ":".join([*paths, "/usr/sbin", "/sbin"]),
+    }
+
+
+def _in_guest(machine: Machine, argv: Sequence[str]) -> int:
+    if sys.stdin.isatty():
+        code = machine.run_on_terminal(argv, env={"TERM": os.environ.get("TERM", "dumb")})
+    else:
+        finished = machine.run(argv, stdin=sys.stdin.buffer.read(), timeout=GUEST_SECONDS)
+        sys.stdout.buffer.write(finished.out)
+        sys.stderr.buffer.write(finished.err)
+        code = finished.code
+    return code if code >= 0 else 128 - code

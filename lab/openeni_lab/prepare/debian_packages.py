@@ -1,0 +1,128 @@
+"""Find and install the missing ones of the Debian packages that the lab needs.
+
+None of them starts a service or enables one at boot.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from openeni_lab.progress import Progress
+
+APT_SECONDS: Final = 1800
+_LOCK_WAIT: Final = "DPkg::Lock::Timeout=300"
+_SEARCHED: Final = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
+
+
+class PackageError(Exception):
+    """Packages cannot be installed. One line that says what to do."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """A program, or a file if it starts with a slash, and the package that has it."""
+
+    what: str
+    package: str
+
+    @property
+    def present(self) -> bool:
+        if self.what.startswith("/"):
+            return Path(self.what).exists()
+        return shutil.which(self.what, path=_SEARCHED) is not None
+
+
+def _python_library() -> tuple[Need, ...]:
+    """Return the interpreter's library, which uWSGI links to: a package of its own in Debian."""
+    name = str(sysconfig.get_config_var("INSTSONAME"))
+    if sys.base_prefix != "/usr" or not name.startswith("libpython"):
+        return ()
+    folder = f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}"
+    return (Need(f"{folder}/{name}", name.partition(".so")[0]),)
+
+
+RUNNING: Final = (  # needed by every lab
+    Need("ip", "iproute2"),
+    Need("nft", "nftables"),
+    Need("/etc/protocols", "netbase"),  # nft reads protocol names from it
+    Need("mariadbd", "mariadb-server-core"),  # without the service that mariadb-server starts
+    Need("mariadb-admin", "mariadb-client"),
+    Need("curl", "curl"),
+    *_python_library(),
+)
+TESTING: Final = (  # needed by the tests
+    Need("ping", "iputils-ping"),
+    Need("arping", "arping"),
+    Need("conntrack", "conntrack"),
+    Need("iptables-nft", "iptables"),
+    Need("socat", "socat"),
+    Need("openssl", "openssl"),
+)
+_COMPILER: Final = (Need("gcc", "gcc"), Need("/usr/include/stdio.h", "libc6-dev"))
+BUILDING: Final = {
+    "node": (
+        *_COMPILER,
+        Need("pkg-config", "pkg-config"),
+        Need("/usr/include/seccomp.h", "libseccomp-dev"),
+    ),
+    "kernel": (
+        *_COMPILER,
+        Need("make", "make"),
+        Need("flex", "flex"),
+        Need("bison", "bison"),
+        Need("bc", "bc"),
+        Need("xz", "xz-utils"),
+        Need("strip", "binutils"),
+    ),
+    "openstack": (*_COMPILER, Need(f"{sysconfig.get_path('include')}/Python.h", "python3-dev")),
+}
+
+
+def packages(building: Iterable[str] = (), *, testing: bool = False) -> list[str]:
+    """Return the missing packages to run the lab and to build these sets, sorted."""
+    needs = [*RUNNING, *(need for name in building for need in BUILDING.get(name, ()))]
+    needs += TESTING if testing else ()
+    return sorted({need.package for need in needs if not need.present})
+
+
+def install_packages(names: Iterable[str], progress: Progress) -> None:
+    """Install packages and their dependencies, without recommended packages.
+
+    Raises PackageError, with the command to run by hand, without root or apt-get or if it fails.
+    """
+    wanted = sorted(names)
+    if not wanted:
+        return
+    by_hand = f"apt-get install --no-install-recommends {' '.join(wanted)}"
+    if not shutil.which("apt-get") or os.geteuid():
+        raise PackageError(f"these packages are missing; as root on Debian: {by_hand}")
+    progress.start(f"apt-get install {' '.join(wanted)}", 30)
+    _apt(["update"], by_hand, progress)
+    _apt(["install", "-y", "--no-install-recommends", *wanted], by_hand, progress)
+    progress.done()
+
+
+def _apt(words: list[str], by_hand: str, progress: Progress) -> None:
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    progress.note(f"apt-get {words[0]}")
+    try:
+        done = subprocess.run(
+            ["apt-get", "-q", "-o", _LOCK_WAIT, *words],
+            env=quiet,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=APT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PackageError(f"apt-get did not finish in time; run it by hand: {by_hand}") from error
+    if done.returncode:
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no output"]
+        raise PackageError(f"apt-get {words[0]} failed ({lines[-1]}); run it by hand: {by_hand}")

@@ -1,0 +1,26 @@
+"""IP addresses as text: their family, and the CIDRs that hold one of them or all. Pure."""
+
+from typing import Final
+
+IPV4: Final = 4
+IPV6: Final = 6
+
+
+def family_of(address: str) -> int:
+    """Return IPV4 or IPV6, for an address or a CIDR."""
+    return IPV6 if ":" in address else IPV4
+
+
+def address_bits(family: int) -> int:
+    """Return the length of an address in bits."""
+    return {IPV4: 32, IPV6: 128}[family]
+
+
+def host_cidr(address: str) -> str:
+    """Return the CIDR that holds this address and no other."""
+    return f"{address}/{address_bits(family_of(address))}"
+
+
+def default_cidr(family: int) -> str:
+    """Return the destination of a default route."""
+    return {IPV4: "0.0.0.0/0", IPV6: "::/0"}[family]

@@ -1,0 +1,293 @@
+"""The CNI commands: ADD, DEL, CHECK and GC, from request to result.
+
+A warm ADD selects the pod's pool from the caches, makes a grant (one look at the ledger, one record
+of the journal), configures the kernel and replies. Nothing of it leaves the node, and two pods wait
+for each other only at the ledger's lock. Calls of one container are serialized, so that a DEL never
+runs during the container's ADD.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from openeni_crds.eni import ENI
+from openeni_crds.enipool import ENIPool
+from openeni_crds.meta import seconds
+from openeni_nodeagent.addresses import family_of
+from openeni_nodeagent.attachments.container_locks import ContainerLocks
+from openeni_nodeagent.attachments.grant_errors import explain_no_address
+from openeni_nodeagent.attachments.pool_choice import PoolChooser
+from openeni_nodeagent.clock import boot_seconds
+from openeni_nodeagent.cluster.cache import Cache
+from openeni_nodeagent.cluster.objects import Pod
+from openeni_nodeagent.cni.call import Call
+from openeni_nodeagent.cni.protocol import (
+    CniError,
+    Code,
+    Command,
+    Request,
+    Result,
+    ResultInterface,
+    ResultRoute,
+    encode_result,
+)
+from openeni_nodeagent.datapath_api import (
+    DatapathError,
+    EniFacts,
+    NamespaceGoneError,
+    NicMissingError,
+    NodeDatapath,
+    PodInterface,
+    PodNetwork,
+)
+from openeni_nodeagent.grants.grants import GrantRequest, Grants
+from openeni_nodeagent.grants.ledger import Grant, Holder
+
+# Longer than any ADD: the runtime's list may not have a younger grant's container yet.
+GC_AGE_SECONDS: Final = 120.0
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Lookups:
+    """The rest of the agent, as far as the commands read it."""
+
+    pods: Cache[Pod]
+    enis: Cache[ENI]
+    pool_chooser: PoolChooser
+    is_prepared: Callable[[str], bool]  # True once this process has prepared the ENI's link
+    wait_until_synced: Callable[[float], bool]  # False at the deadline
+    repaired: Callable[[], bool]  # True once journal, kernel and PodIPs have been compared
+    pods_current: Callable[[], bool]  # True while the cache of pods is synced and up to date
+
+
+class CniCommands:
+    """Handles every command but VERSION, which the executable answers itself."""
+
+    def __init__(self, grants: Grants, datapath: NodeDatapath, lookups: Lookups) -> None:
+        self._grants = grants
+        self._datapath = datapath
+        self._lookups = lookups
+        self._locks = ContainerLocks()
+
+    def handle(self, call: Call) -> bytes:
+        """Return the body of the answer. Raises CniError, StoppingError."""
+        request = call.request
+        match request.command:
+            case Command.ADD:
+                with self._locks.locked(request.container_id):
+                    return self._add(call)
+            case Command.DEL:
+                with self._locks.locked(request.container_id), call.stopwatch.phase("datapath"):
+                    self.delete(request.container_id, request.interface, request.netns)
+            case Command.CHECK:
+                with self._locks.locked(request.container_id):
+                    self._check(request)
+            case Command.GC:
+                self._gc(request)
+            case Command.STATUS:
+                pass  # any answer means that the agent is available
+        return b""
+
+    def _add(self, call: Call) -> bytes:
+        request = call.request
+        with call.stopwatch.phase("grant"):
+            grant = self._grant(call)
+        pod_network = self._connect(grant, request.netns)
+        call.stopwatch.include(pod_network.phases)
+        with call.stopwatch.phase("record"):
+            self._grants.mark_connected(grant, pod_network)
+        return encode_result(request.config.cni_version, _result(request, grant, pod_network))
+
+    def _grant(self, call: Call) -> Grant:
+        request = call.request
+        holder = Holder(request.pod_uid, request.container_id, request.interface)
+        name = f"{request.pod_namespace}/{request.pod_name}"
+        known = self._grants.find(request.container_id, request.interface)
+        if known is not None and known.holder == holder:
+            return known
+        if not self._lookups.wait_until_synced(call.deadline):
+            raise CniError(
+                Code.TRY_AGAIN, "the agent has not read its objects from the API server yet"
+            )
+        chosen = self._lookups.pool_chooser.pool_for(request.pod_uid, name, call.deadline)
+        pool = chosen.pool
+        if chosen.assumed:
+            _log.warning("pod %s: the API server is away, assuming ENIPool %s", name, pool.name)
+        wanted = GrantRequest(
+            holder,
+            request.pod_namespace,
+            request.pod_name,
+            request.netns,
+            pool.name,
+            seconds(pool.spec.cool_down),
+            assumed=chosen.assumed,
+        )
+        grant = self._grants.acquire(wanted, call.deadline, call.alive)
+        if grant is None:
+            raise CniError(Code.TRY_AGAIN, f"no address for pod {name}", self._explain(pool))
+        return grant
+
+    def _explain(self, pool: ENIPool) -> str:
+        return explain_no_address(
+            pool, (e for e in self._lookups.enis.all() if e.spec.pool_name == pool.name)
+        )
+
+    def _connect(self, grant: Grant, netns: str) -> PodNetwork:
+        facts = self._grants.facts(grant.eni)
+        if facts is None or not self._lookups.is_prepared(grant.eni):
+            if not grant.connected:
+                self._grants.release(grant, used=False)
+            raise CniError(Code.TRY_AGAIN, f"ENI {grant.eni} is not prepared on this node yet")
+        try:
+            return self._datapath.add(pod_interface(grant, facts), netns)
+        except DatapathError as error:
+            # NodeDatapath.add leaves nothing of the pod in the kernel after an error.
+            self._grants.release(grant, used=grant.connected)
+            code = Code.TRY_AGAIN if isinstance(error, NicMissingError) else Code.IO
+            raise CniError(
+                code, f"the datapath of {grant.addresses[0]} cannot be built", str(error)
+            ) from None
+
+    def delete(self, container_id: str, interface: str, netns: str) -> None:
+        """End a container's grant; done if it has none. Raises CniError."""
+        grant = self._grants.find(container_id, interface)
+        if grant is None:
+            self._require_repaired(container_id)
+            return
+        self.disconnect(grant, netns)
+        self._grants.release(grant)
+
+    def _require_repaired(self, container_id: str) -> None:
+        """Raise CniError while a repair may still find a grant for a container without one.
+
+        This concerns the time after a journal was lost.
+        """
+        reserved = self._grants.reserved()
+        if reserved and not self._lookups.repaired():
+            raise CniError(
+                Code.TRY_AGAIN,
+                f"it is not known yet if container {container_id} has an address",
+                f"in the kernel without a grant: {', '.join(sorted(reserved))}",
+            )
+
+    def disconnect(self, grant: Grant, netns: str) -> None:
+        """Remove a grant's datapath from the kernel. Raises CniError."""
+        facts = self._grants.facts(grant.eni)
+        try:
+            if facts is not None and self._lookups.is_prepared(grant.eni):
+                try:
+                    self._datapath.delete(pod_interface(grant, facts), netns)
+                except NicMissingError:
+                    self._delete_addresses(grant)
+            else:
+                self._delete_addresses(grant)
+        except DatapathError as error:
+            raise CniError(
+                Code.IO, f"the datapath of {grant.addresses[0]} cannot be removed", str(error)
+            ) from None
+
+    def _delete_addresses(self, grant: Grant) -> None:
+        _log.info("ENI %s is gone: removing its pods' part of the node by address", grant.eni)
+        for address in grant.addresses:
+            self._datapath.delete_address(address)
+
+    def replay(self, container_id: str, interface: str, netns: str, queued: float) -> None:
+        """Run a DEL that the executable queued at `queued` (boot clock) while no agent answered.
+
+        A grant that is younger than the DEL is kept. Raises CniError.
+        """
+        with self._locks.locked(container_id):
+            grant = self._grants.find(container_id, interface)
+            if grant is not None and grant.at <= queued:
+                self.delete(container_id, interface, netns)
+
+    def end(self, grant: Grant) -> None:
+        """End the grant of a container that no longer exists. Raises CniError."""
+        with self._locks.locked(grant.holder.container_id):
+            self.delete(grant.holder.container_id, grant.holder.interface, "")
+
+    def reconnect(self, grant: Grant, facts: PodInterface) -> None:
+        """Build the datapath of a connected grant again. Raises DatapathError; the grant stays."""
+        with self._locks.locked(grant.holder.container_id):
+            if self._grants.find(grant.holder.container_id, grant.holder.interface) == grant:
+                self._datapath.add(facts, grant.netns)
+
+    def _check(self, request: Request) -> None:
+        grant = self._grants.find(request.container_id, request.interface)
+        if grant is None:
+            raise CniError(
+                Code.UNKNOWN_CONTAINER, f"container {request.container_id} has no address"
+            )
+        facts = self._grants.facts(grant.eni)
+        if facts is None or not self._lookups.is_prepared(grant.eni):
+            raise CniError(Code.TRY_AGAIN, f"ENI {grant.eni} is not prepared on this node yet")
+        result_ips = request.config.prev_result.ips if request.config.prev_result else ()
+        differences = [
+            f"the runtime's result has {ip.address}, the grant {', '.join(grant.addresses)}"
+            for ip in result_ips
+            if ip.address.partition("/")[0] not in grant.addresses
+        ]
+        try:
+            differences += self._datapath.check(pod_interface(grant, facts), request.netns)
+        except NamespaceGoneError as error:
+            raise CniError(Code.UNKNOWN_CONTAINER, str(error)) from None
+        except DatapathError as error:
+            raise CniError(Code.IO, str(error)) from None
+        if differences:
+            raise CniError(
+                Code.UNHEALTHY, "the pod's network differs from its plan", "; ".join(differences)
+            )
+
+    def _gc(self, request: Request) -> None:
+        """End grants whose container the runtime does not list and whose pod is gone.
+
+        A pod also counts as gone if the runtime lists a newer sandbox of it.
+        """
+        if not self._lookups.pods_current():
+            raise CniError(Code.TRY_AGAIN, "the agent's list of this node's pods is not up to date")
+        listed = {(a.container_id, a.interface) for a in request.config.attachments or ()}
+        now = boot_seconds()
+        for grant in self._grants.all():
+            key = (grant.holder.container_id, grant.holder.interface)
+            if key in listed or now - grant.at < GC_AGE_SECONDS:
+                continue
+            if self._lookups.pods.get(grant.holder.pod_uid) is None or self._replaced(
+                grant, listed
+            ):
+                _log.warning(
+                    "GC: ending the grant of container %s, which the runtime lacks", key[0]
+                )
+                self.end(grant)
+
+    def _replaced(self, grant: Grant, listed: set[tuple[str, str]]) -> bool:
+        """Return True if the runtime lists a newer sandbox of the same pod.
+
+        A node may have several runtimes, each of which lists its own containers
+        (containernetworking/cni#1086). The one that lists the newer sandbox would list this one
+        too if it still existed.
+        """
+        return any(
+            other.at > grant.at and (other.holder.container_id, other.holder.interface) in listed
+            for other in self._grants.of_pod(grant.holder.pod_uid)
+        )
+
+
+def pod_interface(grant: Grant, eni: EniFacts) -> PodInterface:
+    """Return what the datapath needs to know of a grant."""
+    holder = grant.holder
+    return PodInterface(
+        holder.pod_uid, holder.container_id, holder.interface, grant.addresses, grant.mtu, eni
+    )
+
+
+def _result(request: Request, grant: Grant, pod_network: PodNetwork) -> Result:
+    gateways = {family_of(gateway): gateway for gateway in pod_network.gateway}
+    return Result(
+        ResultInterface(pod_network.host_interface, pod_network.host_mac),
+        ResultInterface(request.interface, pod_network.pod_mac, request.netns, grant.mtu),
+        grant.addresses,
+        tuple(gateways.get(family_of(address), "") for address in grant.addresses),
+        tuple(ResultRoute(route.destination, route.gateway) for route in pod_network.routes),
+    )

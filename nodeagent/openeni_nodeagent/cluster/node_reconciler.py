@@ -1,0 +1,88 @@
+"""Reconcile the agent's own Node: pass its facts to the datapath, and label it with its modes."""
+
+from collections.abc import Callable
+from typing import Final
+
+from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH, NODES
+from openeni_kube.result import Done, Result, Retry
+from openeni_kube.store import Store, StoreError
+from openeni_nodeagent.cluster.cache import Cache
+from openeni_nodeagent.cluster.facts import node_facts
+from openeni_nodeagent.cluster.objects import Node, ServiceCIDR
+from openeni_nodeagent.datapath_api import DatapathError, NodeDatapath, NodeFacts
+from openeni_nodeagent.grants.grants import Grants
+from openeni_nodeagent.settings import Settings
+
+_SLASH: Final = "~1"  # JSON pointer's (RFC 6901)
+
+
+class NodeReconciler:
+    """A work queue calls `reconcile`; any thread may call `facts`."""
+
+    def __init__(
+        self,
+        store: Store,
+        datapath: NodeDatapath,
+        grants: Grants,
+        *,
+        settings: Settings,
+        nodes: Cache[Node],
+        cidrs: Cache[ServiceCIDR],
+        on_change: Callable[[], None],
+    ) -> None:
+        """`on_change` is called after new facts have been passed to the datapath."""
+        self._store = store
+        self._datapath = datapath
+        self._grants = grants
+        self._settings = settings
+        self._nodes = nodes
+        self._cidrs = cidrs
+        self._on_change = on_change
+        self._facts: NodeFacts | None = None
+
+    def facts(self) -> NodeFacts | None:
+        """Return the node's facts; None until this process has prepared the node."""
+        return self._facts
+
+    def restore(self, facts: NodeFacts) -> None:
+        """Prepare the node as a previous process did. Raises DatapathError."""
+        self._datapath.prepare_node(facts)
+
+    def reconcile(self, name: str) -> Result:
+        """Pass the node's facts to the datapath, and label the node."""
+        node = self._nodes.get(name)
+        if node is None:
+            return Done()
+        facts = node_facts(node, self._cidrs.all(), self._settings.local_dns)
+        if self._settings.service_cidrs:
+            facts = NodeFacts(facts.addresses, self._settings.service_cidrs, facts.local_dns)
+        if facts != self._facts:
+            try:
+                self._datapath.prepare_node(facts)
+            except DatapathError as error:
+                return Retry(f"node {name} cannot be prepared: {error}")
+            self._grants.remember_node(facts)
+            self._facts = facts
+            self._on_change()
+        return self._label(node)
+
+    def _label(self, node: Node) -> Result:
+        wanted = labels(self._datapath.modes())
+        wrong = {k: v for k, v in wanted.items() if node.metadata.labels.get(k) != v}
+        if not wrong:
+            return Done()
+        operations = [
+            {"op": "add", "path": f"/metadata/labels/{k.replace('/', _SLASH)}", "value": v}
+            for k, v in wrong.items()
+        ]
+        try:
+            self._store.patch(NODES, node.metadata.name, operations)
+        except StoreError as error:
+            return Retry(f"node {node.metadata.name} cannot be labelled: {error}")
+        return Done()
+
+
+def labels(modes: frozenset[str]) -> dict[str, str]:
+    """Return the Node's labels for the modes that its kernel supports."""
+    ipvlan = any(mode.startswith("IPVlan") for mode in modes)
+    return {LABEL_VETH: str("Veth" in modes).lower(), LABEL_IPVLAN: str(ipvlan).lower()}

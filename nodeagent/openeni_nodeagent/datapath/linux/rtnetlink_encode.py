@@ -1,0 +1,191 @@
+"""Encode operations on links, addresses, routes, rules and neighbours as rtnetlink requests.
+
+pyroute2 does this too, at 0.16 to 0.3 ms for each message. For the dozen messages of one ADD that
+is more than the kernel's own work; this takes 3 us. The tests decode every kind of message with
+pyroute2.
+"""
+
+import struct
+from functools import singledispatch
+from socket import AF_INET, AF_INET6, AF_UNSPEC, inet_pton
+from typing import Final
+
+from openeni_crds import names
+from openeni_nodeagent.addresses import IPV4, IPV6, family_of
+from openeni_nodeagent.datapath.linux import uapi
+from openeni_nodeagent.datapath.linux.attributes import HEADER, attribute, number, string
+from openeni_nodeagent.datapath.model import (
+    VETH,
+    Address,
+    Item,
+    Link,
+    Neighbour,
+    Operation,
+    Route,
+    Rule,
+    Verb,
+)
+
+_FAMILY: Final = {IPV4: AF_INET, IPV6: AF_INET6}
+_DEL, _GET = 1, 2  # RTM_DEL* and RTM_GET* follow RTM_NEW* (linux/rtnetlink.h)
+_EXCLUSIVE: Final = uapi.NLM_F_CREATE | uapi.NLM_F_EXCL
+IFINFOMSG: Final = struct.Struct("=BxHiII")
+IFADDRMSG: Final = struct.Struct("=BBBBi")
+RTMSG: Final = struct.Struct("=BBBBBBBBI")  # struct fib_rule_hdr has the same layout
+NDMSG: Final = struct.Struct("=BxxxiHBB")
+
+
+def create_link(link: Link, *, peer: Link | None = None, namespace: int | None = None) -> bytes:
+    """Return the request that creates a link, down.
+
+    `namespace` is a descriptor of the namespace that a veth's `peer`, or an ipvlan slave, is
+    created in. Moving it there afterwards would wait for an RCU grace period.
+    """
+    in_namespace = b"" if namespace is None else number(uapi.IFLA_NET_NS_FD, namespace)
+    own = _link_attributes(link)
+    if link.kind == VETH and peer:
+        header = IFINFOMSG.pack(AF_UNSPEC, 0, peer.index, 0, 0)
+        data = attribute(uapi.VETH_INFO_PEER, header + _link_attributes(peer) + in_namespace)
+    else:
+        data = attribute(uapi.IFLA_IPVLAN_MODE, struct.pack("=H", link.mode))
+        own += number(uapi.IFLA_LINK, link.parent) + in_namespace
+    kind = attribute(uapi.IFLA_INFO_KIND, link.kind.encode())
+    info = attribute(uapi.IFLA_LINKINFO, kind + attribute(uapi.IFLA_INFO_DATA, data))
+    body = IFINFOMSG.pack(AF_UNSPEC, 0, link.index, 0, 0) + own + info
+    return _request(uapi.RTM_NEWLINK, _EXCLUSIVE, body)
+
+
+def encode(operation: Operation) -> bytes:
+    """Return the request for an operation. Raises TypeError for items of nftables and sysctls."""
+    if isinstance(operation.item, Link) and operation.verb is Verb.ADD:
+        return create_link(operation.item)
+    kind, flags, body = _body(operation.item)
+    if operation.verb is Verb.REMOVE:
+        return _request(kind + _DEL, 0, body)
+    return _request(kind, flags, body)
+
+
+def dump(kind: int, *, proxies: bool = False) -> bytes:
+    """Return the request for all objects of a kind (RTM_NEW*), of both families.
+
+    The kernel lists proxy neighbours in a dump of their own.
+    """
+    headers = {
+        uapi.RTM_NEWLINK: IFINFOMSG,
+        uapi.RTM_NEWADDR: IFADDRMSG,
+        uapi.RTM_NEWRULE: RTMSG,
+        uapi.RTM_NEWNEIGH: NDMSG,
+    }
+    proxy = NDMSG.pack(AF_UNSPEC, 0, 0, uapi.NTF_PROXY, 0)
+    return _dump(kind, proxy if proxies else bytes(headers[kind].size))
+
+
+def dump_routes(family: int, *, index: int = 0) -> bytes:
+    """Return the request for our routes of a family; with `index` for all routes of that link."""
+    if index:
+        body = RTMSG.pack(_FAMILY[family], *bytes(7), 0) + number(uapi.RTA_OIF, index)
+        return _dump(uapi.RTM_NEWROUTE, body)
+    body = RTMSG.pack(_FAMILY[family], 0, 0, 0, 0, names.PROTOCOL, 0, 0, 0)
+    return _dump(uapi.RTM_NEWROUTE, body)
+
+
+def _dump(kind: int, body: bytes) -> bytes:
+    flags = uapi.NLM_F_REQUEST | uapi.NLM_F_DUMP
+    return HEADER.pack(HEADER.size + len(body), kind + _GET, flags, 0, 0) + body
+
+
+def _request(kind: int, flags: int, body: bytes) -> bytes:
+    flags |= uapi.NLM_F_REQUEST | uapi.NLM_F_ACK
+    return HEADER.pack(HEADER.size + len(body), kind, flags, 0, 0) + body
+
+
+def _packed(address: str) -> bytes:
+    return inet_pton(_FAMILY[family_of(address)], address)
+
+
+def _mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def _link_attributes(link: Link) -> bytes:
+    mac = attribute(uapi.IFLA_ADDRESS, _mac(link.mac)) if link.kind == VETH else b""
+    return string(uapi.IFLA_IFNAME, link.name) + mac + number(uapi.IFLA_MTU, link.mtu)
+
+
+@singledispatch
+def _body(item: Item) -> tuple[int, int, bytes]:
+    """Return message type, flags of an addition, and the message after its header."""
+    raise TypeError(item)
+
+
+@_body.register
+def _(item: Link) -> tuple[int, int, bytes]:
+    flags = uapi.IFF_UP if item.up else 0
+    body = IFINFOMSG.pack(AF_UNSPEC, 0, item.index, flags, uapi.IFF_UP)
+    alias = attribute(uapi.IFLA_IFALIAS, item.alias.encode()) if item.alias else b""
+    return uapi.RTM_NEWLINK, 0, body + number(uapi.IFLA_MTU, item.mtu) + alias
+
+
+@_body.register
+def _(item: Address) -> tuple[int, int, bytes]:
+    packed, family = _packed(item.address), family_of(item.address)
+    # Neutron has made sure that nobody else has the address: no duplicate address detection.
+    flags = uapi.IFA_F_NODAD if family == IPV6 else 0
+    body = IFADDRMSG.pack(_FAMILY[family], item.prefix, flags, 0, item.index)
+    body += attribute(uapi.IFA_LOCAL, packed) + attribute(uapi.IFA_ADDRESS, packed)
+    return uapi.RTM_NEWADDR, _EXCLUSIVE, body
+
+
+@_body.register
+def _(item: Route) -> tuple[int, int, bytes]:
+    network, length = item.destination.split("/")
+    on_link = not (item.gateway or item.prohibits)
+    body = RTMSG.pack(
+        _FAMILY[family_of(network)],
+        int(length),
+        0,
+        0,
+        0,
+        item.protocol,
+        uapi.RT_SCOPE_LINK if on_link else uapi.RT_SCOPE_UNIVERSE,
+        uapi.RTN_PROHIBIT if item.prohibits else uapi.RTN_UNICAST,
+        # An ENI has no route to its gateway but the one that is being added.
+        uapi.RTNH_F_ONLINK if item.gateway else 0,
+    )
+    body += number(uapi.RTA_TABLE, item.table)
+    if int(length):
+        body += attribute(uapi.RTA_DST, _packed(network))
+    if item.index:
+        body += number(uapi.RTA_OIF, item.index)
+    if item.gateway:
+        body += attribute(uapi.RTA_GATEWAY, _packed(item.gateway))
+    if item.source:
+        body += attribute(uapi.RTA_PREFSRC, _packed(item.source))
+    return uapi.RTM_NEWROUTE, _EXCLUSIVE, body
+
+
+@_body.register
+def _(item: Rule) -> tuple[int, int, bytes]:
+    source, _, length = item.source.partition("/")
+    family = _FAMILY[item.family]
+    body = RTMSG.pack(family, 0, int(length or 0), 0, 0, 0, 0, uapi.FR_ACT_TO_TBL, 0)
+    body += number(uapi.FRA_PRIORITY, item.priority) + number(uapi.FRA_TABLE, item.table)
+    body += attribute(uapi.FRA_PROTOCOL, bytes([item.protocol]))
+    if source:
+        body += attribute(uapi.FRA_SRC, _packed(source))
+    if item.iif:
+        body += string(uapi.FRA_IIFNAME, item.iif)
+    if item.mask:
+        body += number(uapi.FRA_FWMARK, item.mark) + number(uapi.FRA_FWMASK, item.mask)
+    return uapi.RTM_NEWRULE, _EXCLUSIVE, body
+
+
+@_body.register
+def _(item: Neighbour) -> tuple[int, int, bytes]:
+    state, flags = (uapi.NUD_PERMANENT, 0) if item.mac else (0, uapi.NTF_PROXY)
+    body = NDMSG.pack(_FAMILY[family_of(item.address)], item.index, state, flags, 0)
+    body += attribute(uapi.NDA_DST, _packed(item.address))
+    body += attribute(uapi.NDA_PROTOCOL, bytes([item.protocol]))
+    if item.mac:
+        body += attribute(uapi.NDA_LLADDR, _mac(item.mac))
+    return uapi.RTM_NEWNEIGH, uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE, body

@@ -1,0 +1,101 @@
+"""Constants of the kernel's netlink protocols, under the kernel's own names."""
+
+from typing import Final
+
+# linux/netlink.h
+NETLINK_ROUTE: Final = 0
+NETLINK_NETFILTER: Final = 12
+SOL_NETLINK: Final = 270  # include/linux/socket.h
+NETLINK_CAP_ACK: Final = 10
+NETLINK_EXT_ACK: Final = 11
+NETLINK_GET_STRICT_CHK: Final = 12
+NLM_F_REQUEST: Final = 0x1
+NLM_F_ACK: Final = 0x4
+NLM_F_DUMP_INTR: Final = 0x10
+NLM_F_CAPPED: Final = 0x100
+NLM_F_ACK_TLVS: Final = 0x200
+NLM_F_REPLACE: Final = 0x100
+NLM_F_EXCL: Final = 0x200
+NLM_F_CREATE: Final = 0x400
+NLM_F_DUMP: Final = 0x300
+NLMSG_ERROR: Final = 2
+NLMSG_DONE: Final = 3
+NLMSGERR_ATTR_MSG: Final = 1
+NLA_F_NESTED: Final = 0x8000
+NLA_TYPE_MASK: Final = 0x3FFF
+
+# linux/rtnetlink.h: of each group RTM_NEW*, then RTM_DEL*, then RTM_GET*
+RTM_NEWLINK: Final = 16
+RTM_NEWADDR: Final = 20
+RTM_NEWROUTE: Final = 24
+RTM_NEWNEIGH: Final = 28
+RTM_NEWRULE: Final = 32
+RTA_DST: Final = 1
+RTA_OIF: Final = 4
+RTA_GATEWAY: Final = 5
+RTA_PREFSRC: Final = 7
+RTA_TABLE: Final = 15
+RTN_UNICAST: Final = 1
+RTN_PROHIBIT: Final = 8
+RTNH_F_ONLINK: Final = 4
+RT_SCOPE_UNIVERSE: Final = 0
+RT_SCOPE_LINK: Final = 253
+
+# linux/if.h and linux/if_link.h
+IFF_UP: Final = 1
+IFLA_ADDRESS: Final = 1
+IFLA_IFNAME: Final = 3
+IFLA_MTU: Final = 4
+IFLA_LINK: Final = 5
+IFLA_LINKINFO: Final = 18
+IFLA_IFALIAS: Final = 20
+IFLA_NET_NS_FD: Final = 28
+IFLA_INFO_KIND: Final = 1
+IFLA_INFO_DATA: Final = 2
+IFLA_IPVLAN_MODE: Final = 1
+VETH_INFO_PEER: Final = 1  # linux/veth.h
+
+# linux/if_addr.h
+IFA_ADDRESS: Final = 1
+IFA_LOCAL: Final = 2
+IFA_F_NODAD: Final = 0x02
+
+# linux/neighbour.h
+NDA_DST: Final = 1
+NDA_LLADDR: Final = 2
+NDA_PROTOCOL: Final = 12
+NUD_PERMANENT: Final = 0x80
+NTF_PROXY: Final = 0x08
+
+# linux/fib_rules.h
+FRA_SRC: Final = 2
+FRA_IIFNAME: Final = 3
+FRA_PRIORITY: Final = 6
+FRA_FWMARK: Final = 10
+FRA_TABLE: Final = 15
+FRA_FWMASK: Final = 16
+FRA_PROTOCOL: Final = 21
+FR_ACT_TO_TBL: Final = 1
+
+# linux/netfilter.h and linux/netfilter/nfnetlink.h
+NFPROTO_INET: Final = 1
+NFPROTO_NETDEV: Final = 5
+NFNL_SUBSYS_NFTABLES: Final = 10
+NFNL_MSG_BATCH_BEGIN: Final = 0x10
+NFNL_MSG_BATCH_END: Final = 0x11
+
+# linux/netfilter/nf_tables.h
+NFT_MSG_GETRULE: Final = 7
+NFT_MSG_NEWSETELEM: Final = 12
+NFT_MSG_GETSETELEM: Final = 13
+NFT_MSG_DELSETELEM: Final = 14
+NFTA_LIST_ELEM: Final = 1
+NFTA_RULE_TABLE: Final = 1
+NFTA_RULE_CHAIN: Final = 2
+NFTA_RULE_USERDATA: Final = 7
+NFTA_SET_ELEM_LIST_TABLE: Final = 1
+NFTA_SET_ELEM_LIST_SET: Final = 2
+NFTA_SET_ELEM_LIST_ELEMENTS: Final = 3
+NFTA_SET_ELEM_KEY: Final = 1
+NFTA_SET_ELEM_DATA: Final = 2
+NFTA_DATA_VALUE: Final = 1

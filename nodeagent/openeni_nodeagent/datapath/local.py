@@ -1,0 +1,110 @@
+"""ENIs and pods on this node: their facts, with the names, indexes and MACs of their links.
+
+All of it follows from the facts, so that an ADD needs no look-up in the kernel and a repeated ADD
+of the same pod gives the same result.
+"""
+
+import hashlib
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+from openeni_crds import names
+from openeni_crds.enipool import Datapath, IPVlanMode, Mode
+from openeni_nodeagent.addresses import IPV4, IPV6, family_of
+from openeni_nodeagent.datapath_api import EniFacts, LinkFacts, NodeFacts, PodInterface
+
+# Above the indexes that the kernel assigns, and below 2^24: some users of an index have 24 bits.
+_INDEX_BASE: Final = 1 << 20
+_INDEX_SPAN: Final = (1 << 24) - _INDEX_BASE
+_IPVLAN_MODES: Final = {IPVlanMode.L2: 0, IPVlanMode.L3: 1, IPVlanMode.L3S: 2}  # if_link.h
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEni:
+    """An ENI whose NIC has been found on this node."""
+
+    facts: EniFacts
+    link: LinkFacts
+    node: NodeFacts
+
+    @property
+    def table(self) -> int:
+        return names.eni_table(self.link.ifindex)
+
+    @property
+    def families(self) -> frozenset[int]:
+        return frozenset(map(family_of, self.facts.primary))
+
+    @property
+    def ipvlan(self) -> bool:
+        return self.facts.datapath.mode is Mode.IPVLAN
+
+    @property
+    def layer_2(self) -> bool:
+        return self.facts.datapath.ipvlan_mode is IPVlanMode.L2
+
+    @property
+    def slave(self) -> str:
+        """The name of the host-side slave."""
+        return names.host_slave(self.link.ifindex)
+
+    @property
+    def slave_index(self) -> int:
+        return chosen_index(self.slave)
+
+    def primary(self, family: int) -> str:
+        """Return the primary address of this family, "" if there is none."""
+        return _first_of_family(self.facts.primary, family)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPod:
+    """A pod interface on this node."""
+
+    facts: PodInterface
+    eni: LocalEni
+    node_index: int  # of the node's end of a veth pair
+    pod_index: int
+
+    @property
+    def node_link(self) -> str:
+        return names.host_link(self.facts.container_id, self.facts.interface)
+
+    @property
+    def mac(self) -> str:
+        """The MAC of the pod's end of a veth pair: chosen, so that the node needs no ARP."""
+        link = f"{self.facts.container_id}/{self.facts.interface}"
+        return "02" + "".join(f":{byte:02x}" for byte in hashlib.sha256(link.encode()).digest()[:5])
+
+    def node_address(self, family: int) -> str:
+        """Return the source address of what the node sends to the pod, such as kubelet's probes.
+
+        "" if the node has none of this family.
+        """
+        return _first_of_family(self.eni.node.addresses, family)
+
+
+def local_pod(pod: PodInterface, eni: LocalEni) -> LocalPod:
+    """Return the pod with the interface indexes that its links' names hash to."""
+    node_link = names.host_link(pod.container_id, pod.interface)
+    return LocalPod(pod, eni, chosen_index(node_link), chosen_index(pod.interface))
+
+
+def kernel_mode(datapath: Datapath) -> int:
+    """Return IPVLAN_MODE_* of linux/if_link.h; 0 for veth."""
+    return _IPVLAN_MODES[datapath.ipvlan_mode or IPVlanMode.L2]
+
+
+def chosen_index(link: str) -> int:
+    """Return the interface index for a link of ours, a hash of its name."""
+    return _INDEX_BASE + zlib.crc32(link.encode()) % _INDEX_SPAN
+
+
+def gateway(family: int) -> str:
+    """Return the address under which pods reach their gateway, the node."""
+    return {IPV4: names.GATEWAY_V4, IPV6: names.GATEWAY_V6}[family]
+
+
+def _first_of_family(addresses: tuple[str, ...], family: int) -> str:
+    return next((a for a in addresses if family_of(a) == family), "")

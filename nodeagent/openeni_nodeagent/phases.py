@@ -1,0 +1,59 @@
+"""Measure how long each phase of a CNI call takes; `cni.query` prints the last calls."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+
+KEPT: Final = 2048
+
+
+class Stopwatch:
+    """Measures one call: seconds by phase, in the order in which the phases began."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Generator[None]:
+        before = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - before
+
+    def include(self, seconds: Mapping[str, float]) -> None:
+        """Add phases that another stopwatch measured."""
+        for name, value in seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + value
+
+    def finish(self) -> Mapping[str, float]:
+        """Return all phases, "total", and as "other" what no phase covers."""
+        total = time.perf_counter() - self._began
+        return self.seconds | {"other": total - sum(self.seconds.values()), "total": total}
+
+
+class PhaseHistory:
+    """Keeps the phases of the last calls. Safe for several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: dict[str, deque[Mapping[str, float]]] = {}
+
+    def add(self, command: str, seconds: Mapping[str, float]) -> None:
+        with self._lock:
+            self._calls.setdefault(command, deque(maxlen=KEPT)).append(seconds)
+
+    def encode(self) -> bytes:
+        """Return all that is kept as JSON: command -> calls, oldest first -> phase -> seconds."""
+        with self._lock:
+            return msgspec.json.encode({name: list(kept) for name, kept in self._calls.items()})
+
+    def calls(self, command: str) -> tuple[Mapping[str, float], ...]:
+        with self._lock:
+            return tuple(self._calls.get(command, ()))

@@ -1,0 +1,114 @@
+"""Classify OpenStack's error responses and turn each into one line for administrators.
+
+Neutron alone has four different 409s: the type in the body decides, not the status. Request IDs and
+everything else that differs from call to call are removed, so that the text is stable enough for a
+condition.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from openeni_operator.cloud.budget import CallType
+from openeni_operator.cloud.errors import (
+    CloudError,
+    CloudUnreachableError,
+    CredentialsInvalidError,
+    DeniedError,
+    InvalidRequestError,
+    OutcomeUnknownError,
+    QuotaExceededError,
+    ResourceConflictError,
+    ResourceNotFoundError,
+    SubnetExhaustedError,
+    ThrottledError,
+)
+
+FIRST_SERVER_ERROR: Final = 500
+MAX_QUOTE_LENGTH: Final = 300  # a condition's message holds three of these
+DEFAULT_RETRY_AFTER: Final = 30.0  # seconds; for a response without a Retry-After header
+_REQUEST_ID: Final = re.compile(
+    r"\s*\(?(?:HTTP \d+\)?\s*)?\(?(?:Request-ID: ?)?req-[0-9a-f-]{36}\)?"
+)
+
+
+@dataclass(frozen=True)
+class ErrorResponse:
+    """An HTTP response with an error status."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
+def classify_response(  # noqa: PLR0911 a table
+    response: ErrorResponse, call_type: CallType, cloud: str
+) -> CloudError:
+    """Return the CloudError for the response."""
+    fault_type, fault = _parse_fault(response.body)
+    text = f"cloud {cloud!r} returned: {fault or f'HTTP {response.status}'}"
+    match response.status:
+        case 401:
+            return CredentialsInvalidError(
+                f"cloud {cloud!r} rejects the credentials: correct this entry of clouds.yaml"
+            )
+        case 403:
+            return DeniedError(f"{text}; the project's role or quota does not allow this call")
+        case 404:
+            return ResourceNotFoundError(text)
+        case 409 | 412:
+            return _classify_conflict(fault_type, text)
+        case 413 | 429:
+            return ThrottledError(
+                f"cloud {cloud!r} throttles the operator, which lowers its call rate and retries",
+                _retry_after(response.headers),
+            )
+        case status if status < FIRST_SERVER_ERROR:
+            return InvalidRequestError(text)
+        case _:
+            return no_response_error(text, call_type)
+
+
+def no_response_error(message: str, call_type: CallType) -> CloudError:
+    """Return the error of a call without a result: a read can be retried, a change may be done."""
+    if call_type is CallType.READ:
+        return CloudUnreachableError(message)
+    return OutcomeUnknownError(message)
+
+
+def first_line(text: str) -> str:
+    """Return the first line of a text without request IDs, short enough for a condition."""
+    lines = _REQUEST_ID.sub("", text).strip().splitlines()
+    return lines[0].strip()[:MAX_QUOTE_LENGTH] if lines else ""
+
+
+def _classify_conflict(fault_type: str, text: str) -> CloudError:
+    match fault_type:
+        case "OverQuota":
+            return QuotaExceededError(f"{text}; ask for a higher quota or delete unused ports")
+        case "IpAddressGenerationFailure":
+            return SubnetExhaustedError(
+                f"{text}; add a subnet to spec.subnets or free addresses in this one"
+            )
+        case _:
+            return ResourceConflictError(text)
+
+
+def _parse_fault(body: str) -> tuple[str, str]:
+    """Return type and message of Neutron's `NeutronError` or of Nova's `computeFault` and kin."""
+    try:
+        content: Any = json.loads(body)
+    except ValueError:
+        return "", ""  # a proxy's HTML page adds nothing to the status
+    faults = list(cast("dict[str, Any]", content).values()) if isinstance(content, dict) else []
+    if not faults or not isinstance(faults[0], dict):
+        return "", first_line(str(faults[0])) if faults else ""
+    fault = cast("dict[str, Any]", faults[0])
+    return str(fault.get("type", "")), first_line(str(fault.get("message", "")))
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    text = next((v for k, v in headers.items() if k.lower() == "retry-after"), "")
+    return min(float(text), 600.0) if text.isdigit() else DEFAULT_RETRY_AFTER

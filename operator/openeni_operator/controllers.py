@@ -1,0 +1,87 @@
+"""Build the controllers and what they share: cluster state, caches, work queue and resync.
+
+Without kopf, so that a test can run them too.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from openeni_crds.names import ENIPOOLS, ENIS, PODIPS, Kind
+from openeni_kube.store import Store
+from openeni_kube.workers import Workers
+from openeni_operator.cloud.clouds import Clouds
+from openeni_operator.cluster_state import ClusterState
+from openeni_operator.eni.observe import ENIDependencies
+from openeni_operator.eni.reconcile import ENIReconciler
+from openeni_operator.enipool.reconcile import PoolDependencies, PoolReconciler
+from openeni_operator.enipool.resolution_cache import ResolutionCache
+from openeni_operator.keys import Key, Reconcile
+from openeni_operator.podip.reconcile import PodIPDependencies, PodIPReconciler
+from openeni_operator.port_cache import PortCache
+from openeni_operator.resync import Resync
+from openeni_operator.settings import Settings
+from openeni_operator.watch_mapping import all_keys, keys_for
+
+BATCH_SECONDS: Final = 0.1  # delay of a key, so that one reconcile serves a burst of events
+
+
+@dataclass(frozen=True)
+class Controllers:
+    """Everything that runs beside kopf."""
+
+    state: ClusterState
+    resync: Resync
+    workers: Workers[Key]
+
+    def start(self) -> None:
+        """Fill the cluster state, then start the threads. Raises StoreError if a list fails."""
+        self.resync.fill()
+        for key in all_keys(self.state):
+            self.workers.add(key)
+        self.workers.start()
+        self.resync.start()
+
+    def stop(self, grace: float) -> None:
+        """Stop; running reconciles get `grace` seconds to end."""
+        self.resync.stop()
+        self.workers.stop(grace)
+
+
+def build_controllers(
+    settings: Settings, store: Store, clouds: Clouds, cluster_id: str
+) -> Controllers:
+    """Build the controllers without starting them."""
+
+    def enqueue(keys: Iterable[Key]) -> None:
+        for key in keys:
+            workers.add(key, BATCH_SECONDS)
+
+    state = ClusterState(lambda change: enqueue(keys_for(change, state)))
+    max_age = settings.resync / 2  # a cached list never survives until the next resync
+    ports = PortCache(max_age, time.monotonic)
+
+    def port_lost(node: str) -> None:
+        enqueue([Key(PODIPS, node)])
+
+    enis = ENIDependencies(
+        state, store, clouds.get, cluster_id, ports, time.monotonic, now, port_lost
+    )
+    resolve = ResolutionCache(clouds.get, ports, max_age, time.monotonic)
+    reconcilers: dict[Kind, Reconcile] = {
+        ENIPOOLS: PoolReconciler(PoolDependencies(state, store, resolve, now)),
+        ENIS: ENIReconciler(enis),
+        PODIPS: PodIPReconciler(PodIPDependencies(state, store, now)),
+    }
+    workers: Workers[Key] = Workers(
+        "worker", lambda key: reconcilers[key.kind](key.name), threads=settings.workers
+    )
+    resync = Resync(store, state, settings.resync, lambda: enqueue(all_keys(state)))
+    return Controllers(state, resync, workers)
+
+
+def now() -> str:
+    """Return the time as metav1.Time prints it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

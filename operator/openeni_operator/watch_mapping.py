@@ -1,0 +1,81 @@
+"""Map a change in the cluster to the work queue keys that it affects."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from openeni_crds.eni import ENI
+from openeni_crds.enipool import ENIPool
+from openeni_crds.meta import ObjectMeta
+from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODIPS, Kind
+from openeni_crds.selection import choose_pool
+from openeni_operator.cluster_state import Change, ClusterState
+from openeni_operator.core_objects import Node, PendingPod
+from openeni_operator.eni.status import OWNED
+from openeni_operator.keys import Key
+from openeni_operator.podip.reconcile import ALL_NODES
+
+_AFFECTS_ALL_POOLS: Final[frozenset[Kind]] = frozenset({ENIPOOLS, NAMESPACES, NODES})
+
+
+def keys_for(change: Change[Any], state: ClusterState) -> set[Key]:
+    """Return the keys to reconcile after the change.
+
+    A status that the operator itself wrote affects only the ENIPool that counts the ENI. It must
+    not wake the object's own key, which would cut short that key's back-off.
+    """
+    before, after = change.before, change.after
+    if _inputs(before) == _inputs(after):
+        return {Key(ENIPOOLS, after.spec.pool_name)} if isinstance(after, ENI) else set()
+    keys: set[Key] = set()
+    if change.kind in _AFFECTS_ALL_POOLS:
+        keys.update(Key(ENIPOOLS, pool.name) for pool in state.pools())
+    for side in (before, after):
+        match side:
+            case ENIPool():
+                keys.add(Key(ENIPOOLS, side.name))
+            case ENI():
+                keys |= {Key(ENIS, side.name), Key(ENIPOOLS, side.spec.pool_name)}
+            case Node():
+                keys.update(_keys_for_node(side, state, deleted=after is None))
+            case PendingPod():
+                keys.update(_keys_for_pod(side, state))
+            case _:  # a namespace's labels, or None
+                continue
+    return keys
+
+
+def _inputs(side: Any) -> Any:
+    """Return the parts of an object that other writers than the operator set."""
+    match side:
+        case ENIPool(metadata=metadata, spec=spec):
+            return _identity(metadata), spec
+        case ENI(metadata=metadata, spec=spec, status=status):
+            reported = frozenset(c for c in status.conditions if c.type not in OWNED)
+            return _identity(metadata), spec, status.node, reported
+        case _:
+            return side
+
+
+def _identity(metadata: ObjectMeta) -> tuple[object, ...]:
+    return metadata.uid, metadata.generation, metadata.deletion_timestamp, metadata.finalizers
+
+
+def all_keys(state: ClusterState) -> set[Key]:
+    """Return the keys of all objects."""
+    pools = {Key(ENIPOOLS, pool.name) for pool in state.pools()}
+    return pools | {Key(ENIS, eni.name) for eni in state.enis()} | {Key(PODIPS, ALL_NODES)}
+
+
+def _keys_for_node(node: Node, state: ClusterState, *, deleted: bool) -> Iterable[Key]:
+    yield from (Key(ENIS, e.name) for e in state.enis() if e.spec.node_name == node.name)
+    if deleted:
+        yield Key(PODIPS, node.name)
+
+
+def _keys_for_pod(pod: PendingPod, state: ClusterState) -> Iterable[Key]:
+    node = state.node(pod.node)
+    if node is None:
+        return []
+    labels = state.namespace_labels(pod.namespace)
+    chosen = choose_pool(pod.traits(labels), node.traits, state.pools())
+    return [Key(ENIPOOLS, chosen.name)] if isinstance(chosen, ENIPool) else []

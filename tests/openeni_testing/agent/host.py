@@ -1,0 +1,133 @@
+"""A node agent with a store and a kernel in memory, and the real CNI executable before it."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from openeni_crds import names
+from openeni_crds.conditions import Condition, Type, find, is_true
+from openeni_crds.eni import ENI, NodeStatus
+from openeni_crds.meta import decode
+from openeni_crds.podip import PodIP
+from openeni_kube.store import NotFoundError
+from openeni_nodeagent.agent import Agent
+from openeni_nodeagent.cni.server import make_run_folder
+from openeni_nodeagent.enis.nic_guards import NicGuards, known_guards
+from openeni_nodeagent.grants.journal import Journal
+from openeni_nodeagent.settings import Settings, settings_from
+from openeni_testing.agent import node_objects
+from openeni_testing.agent.cni_call import Runtime
+from openeni_testing.agent.memory_datapath import MemoryDatapath
+from openeni_testing.store.memory import MemoryStore
+from openeni_testing.waiting import wait_for
+
+
+@dataclass
+class AgentHost:
+    """One node; its files in `folder` outlive each agent that is started."""
+
+    folder: Path
+    executable: Path
+    store: MemoryStore = field(default_factory=lambda: MemoryStore(bookmark_seconds=0.2))
+    datapath: MemoryDatapath = field(default_factory=lambda: MemoryDatapath(node_objects.mac(0)))
+
+    def __post_init__(self) -> None:
+        for name in ("bin", "conf", "networkd", "netns"):
+            (self.folder / name).mkdir()
+        make_run_folder(self.settings.run)
+
+    @property
+    def settings(self) -> Settings:
+        return settings_from(environment(self.folder, self.executable))
+
+    def runtime(self, container: str, deadline: int = 20) -> Runtime:
+        """The runtime with a namespace for `container`."""
+        netns = self.folder / "netns" / container
+        netns.touch()
+        return Runtime(self.executable, self.settings.run, netns, deadline)
+
+    def create_objects(self, *, count: int = 3, cool_down: str = "30s") -> None:
+        """Create this node, a Default pool and one attached ENI."""
+        node_objects.make_node(self.store)
+        node_objects.make_pool(self.store, cool_down=cool_down)
+        node_objects.make_eni(self.store)
+        node_objects.write_operator_status(self.store, count=count)
+
+    @contextmanager
+    def agent(self, boot: str = "boot") -> Generator[Agent]:
+        """Run an agent until the block ends; what a previous process prepared is forgotten."""
+        self.datapath.prepared.clear()
+        self.datapath.node = None
+        settings = self.settings
+        guards = NicGuards(
+            known_guards(settings.networkmanager, settings.networkd, settings.udev), lambda _: None
+        )
+        agent = Agent(settings, self.store, self.datapath, Journal(settings.journal, boot), guards)
+        agent.start()
+        try:
+            yield agent
+        finally:
+            agent.stop()
+            assert self.datapath.wrong == []
+
+    def eni(self, name: str = "pods-0") -> ENI:
+        return decode(self.store.get(names.ENIS, name), ENI)
+
+    def condition(self, type_: Type, name: str = "pods-0") -> Condition:
+        """Return the ENI's condition, as soon as it exists."""
+        return wait_for(lambda: find(self.eni(name).status.conditions, type_), f"{type_}")
+
+    def node_status(self, name: str = "pods-0") -> NodeStatus:
+        return self.eni(name).status.node or NodeStatus()
+
+    def podip(self, name: str) -> PodIP | None:
+        try:
+            return decode(self.store.get(names.PODIPS, name, "default"), PodIP)
+        except NotFoundError:
+            return None
+
+    def ready(self, name: str) -> bool:
+        podip = self.podip(name)
+        return podip is not None and is_true(podip.status.conditions, Type.READY)
+
+    def ready_podip(self, name: str) -> PodIP:
+        """Return the PodIP, as soon as it is Ready."""
+        wait_for(lambda: self.ready(name), f"PodIP {name} is Ready")
+        podip = self.podip(name)
+        assert podip is not None
+        return podip
+
+    def holds(self, name: str, *, container: str = "", uid: str = "") -> bool:
+        """Return True if the PodIP is this container's, or this pod's."""
+        podip = self.podip(name)
+        return podip is not None and (
+            podip.spec.container_id == container or podip.spec.pod_uid == uid
+        )
+
+    def add(self, name: str, container: str, uid: str = "") -> str:
+        """Start a pod; return its address."""
+        uid = uid or node_objects.make_pod(self.store, name)
+        answer = self.runtime(container).call("ADD", container, uid, name)
+        assert answer.code == 0, answer
+        return answer.address
+
+    def delete(self, container: str) -> None:
+        answer = self.runtime(container).call("DEL", container)
+        assert answer.code == 0, answer
+
+
+def environment(folder: Path, executable: Path) -> dict[str, str]:
+    """The agent's environment with every folder below `folder`."""
+    return {
+        "NODE_NAME": node_objects.NODE,
+        "OPENENI_RUN": str(folder / "run"),
+        "OPENENI_CNI_BIN_DIR": str(folder / "bin"),
+        "OPENENI_CNI_CONF_DIR": str(folder / "conf"),
+        "OPENENI_CNI_EXECUTABLE": str(executable),
+        "OPENENI_NETWORKMANAGER_DIR": str(folder / "networkmanager"),
+        "OPENENI_NETWORKD_DIR": str(folder / "networkd"),
+        "OPENENI_UDEV_DIR": str(folder / "udev"),
+        "OPENENI_BUS": str(folder / "bus"),
+        "OPENENI_SERVICE_CIDRS": "10.96.0.0/12",
+    }

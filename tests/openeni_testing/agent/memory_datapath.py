@@ -1,0 +1,160 @@
+"""A NodeDatapath in memory, or in a file that outlives its process.
+
+It behaves as `datapath_api.NodeDatapath` promises and refuses what a correct agent never does: give
+one address to two pods, use an ENI before it was prepared, release an ENI that has a pod.
+"""
+
+import fcntl
+import json
+import threading
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from openeni_nodeagent.datapath_api import (
+    EniFacts,
+    KernelRefusedError,
+    LinkFacts,
+    NamespaceGoneError,
+    NicMissingError,
+    NodeFacts,
+    PodInterface,
+    PodNetwork,
+    PodRoute,
+)
+
+
+class InvariantError(AssertionError):
+    """The agent broke a rule that it must always keep."""
+
+
+class MemoryDatapath:
+    """One node's kernel. `nics` are the MACs of the NICs that are plugged in."""
+
+    def __init__(
+        self,
+        *nics: str,
+        modes: frozenset[str] = frozenset({"Veth"}),
+        file: Path | None = None,
+    ) -> None:
+        self.nics = set(nics)
+        self.node: NodeFacts | None = None
+        self.prepared: dict[str, EniFacts] = {}
+        self.released: list[str] = []
+        self.refused: str = ""  # an error that add, check and delete raise
+        self.before_add: Callable[[PodInterface], None] = lambda _: None
+        self.adds = 0
+        self.ended: list[tuple[str, str]] = []  # containers and namespaces of every delete
+        self.wrong: list[str] = []  # the texts of every InvariantError, in case it was caught
+        self._modes = modes
+        self._file = file
+        self._lock = threading.Lock()
+        self._pods: dict[str, dict[str, str]] = {}  # by address
+
+    def modes(self) -> frozenset[str]:
+        return self._modes
+
+    def prepare_node(self, node: NodeFacts) -> None:
+        self.node = node
+
+    def prepare_eni(self, eni: EniFacts, node: NodeFacts) -> LinkFacts:
+        if self.node != node:
+            self._never("prepare_eni before prepare_node")
+        if eni.mac not in self.nics:
+            raise NicMissingError(f"no NIC with MAC {eni.mac}")
+        self.prepared[eni.name] = eni
+        return LinkFacts(f"ens{len(eni.name)}", 7)
+
+    def release_eni(self, eni: EniFacts) -> None:
+        with self._kernel() as pods:
+            if any(pod["eni"] == eni.name for pod in pods.values()):
+                self._never(f"{eni.name} released under a pod")
+        self.prepared.pop(eni.name, None)
+        self.released.append(eni.name)
+
+    def add(self, pod: PodInterface, netns: str) -> PodNetwork:
+        self._usable(pod)
+        self.before_add(pod)
+        if pod.eni.mac not in self.nics:
+            raise NicMissingError(f"the NIC of ENI {pod.eni.name} is gone")
+        if not Path(netns).exists():
+            raise NamespaceGoneError(f"{netns} is gone")
+        owner = {
+            "pod": pod.pod_uid,
+            "container": pod.container_id,
+            "interface": pod.interface,
+            "netns": netns,
+            "eni": pod.eni.name,
+        }
+        with self._kernel() as pods:
+            for address in pod.addresses:
+                if pods.get(address, owner) != owner:
+                    self._never(f"{address} given to {owner} while {pods[address]} has it")
+                pods[address] = owner
+            self.adds += 1
+        return PodNetwork(
+            f"oe{pod.container_id[:8]}",
+            "ee:ee:ee:ee:ee:ee",
+            "0a:58:0a:62:00:05",
+            ("169.254.1.1",),
+            (PodRoute("0.0.0.0/0", "169.254.1.1"),),
+            {"host": 0.0, "pod": 0.0},
+        )
+
+    def check(self, pod: PodInterface, netns: str) -> tuple[str, ...]:
+        self._usable(pod)
+        if not Path(netns).exists():
+            raise NamespaceGoneError(f"{netns} is gone")
+        with self._kernel() as pods:
+            return tuple(f"{a} has no route" for a in pod.addresses if a not in pods)
+
+    def delete(self, pod: PodInterface, netns: str) -> None:
+        self._usable(pod)
+        self.ended.append((pod.container_id, netns))
+        with self._kernel() as pods:
+            for address in pod.addresses:
+                if pods.get(address, {}).get("container") == pod.container_id:
+                    del pods[address]
+
+    def pods(self) -> Mapping[str, str]:
+        with self._kernel() as pods:
+            return {address: f"oe{pod['container'][:8]}" for address, pod in pods.items()}
+
+    def owners(self) -> dict[str, str]:
+        """Return the container of each connected address."""
+        with self._kernel() as pods:
+            return {address: pod["container"] for address, pod in pods.items()}
+
+    def delete_address(self, address: str) -> None:
+        with self._kernel() as pods:
+            pods.pop(address, None)
+
+    def _usable(self, pod: PodInterface) -> None:
+        if self.refused:
+            raise KernelRefusedError(self.refused)
+        if self.prepared.get(pod.eni.name) != pod.eni:
+            self._never(f"{pod.eni.name} used before it was prepared")
+
+    def _never(self, what: str) -> None:
+        self.wrong.append(what)
+        raise InvariantError(what)
+
+    @contextmanager
+    def _kernel(self) -> Generator[dict[str, Any]]:
+        """Yield the pods by address; changes are saved when the block ends."""
+        with self._lock:
+            if self._file is None:
+                yield self._pods
+                return
+            with self._file.with_suffix(".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                there = self._file.exists()
+                before = self._file.read_text() if there else "{}"
+                pods: dict[str, Any] = json.loads(before)
+                yield pods
+                after = json.dumps(pods)
+                if after != before:
+                    fresh = self._file.with_suffix(".new")
+                    fresh.write_text(after)
+                    fresh.replace(self._file)

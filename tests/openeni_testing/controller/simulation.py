@@ -1,0 +1,276 @@
+"""Simulate the whole operator, with node agents, without threads, clocks or networks.
+
+Everything is real but the API server, the cloud, the agents and time: the same cluster state, queue
+and reconcilers as in production, driven one key at a time, so that a test can end the process after
+any call.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from openeni_crds.conditions import Reason, Type, condition, is_true, merge
+from openeni_crds.eni import ENI, NodeStatus, RetireAnswer
+from openeni_crds.enipool import ENIPool
+from openeni_crds.meta import Json, decode, encode, parse_time
+from openeni_crds.names import (
+    ANNOTATION_POOL,
+    API_VERSION,
+    ENIPOOLS,
+    ENIS,
+    LABEL_VETH,
+    MANAGER_AGENT,
+    NODES,
+    PODIPS,
+    PODS,
+    Kind,
+)
+from openeni_kube.store import Store
+from openeni_kube.workqueue import Backoff, WorkQueue
+from openeni_operator.cluster_state import FIELD_SELECTORS, WATCHED_KINDS, ClusterState, by_key
+from openeni_operator.eni.observe import ENIDependencies
+from openeni_operator.eni.reconcile import ENIReconciler
+from openeni_operator.enipool.reconcile import PoolDependencies, PoolReconciler
+from openeni_operator.enipool.resolution_cache import ResolutionCache
+from openeni_operator.keys import Key, Reconcile
+from openeni_operator.podip.reconcile import PodIPDependencies, PodIPReconciler
+from openeni_operator.port_cache import PortCache
+from openeni_operator.watch_mapping import all_keys, keys_for
+from openeni_testing.cloud.memory import MemoryCloud
+from openeni_testing.store.memory import MemoryStore
+from openeni_testing.store.watched import Countdown, CrashError, WatchedStore, wire
+
+CLUSTER_ID = "11111111-2222-3333-4444-555555555555"
+RESYNC = 300.0  # seconds
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Process:
+    """The operator's process: everything that is lost when it is killed."""
+
+    def __init__(self, store: Store, cloud: MemoryCloud, now: Callable[[], str]) -> None:
+        self.state = ClusterState(lambda change: self.enqueue(keys_for(change, self.state)))
+        self.queue: WorkQueue[Key] = WorkQueue(Backoff())
+        self.clock = cloud.clock
+        self.store = store
+        ports = PortCache(RESYNC - 1, self.clock)
+
+        def port_lost(node: str) -> None:
+            self.enqueue([Key(PODIPS, node)])
+
+        def cloud_of(name: str) -> MemoryCloud:
+            assert name == "default"
+            return cloud
+
+        enis = ENIDependencies(
+            self.state, store, cloud_of, CLUSTER_ID, ports, self.clock, now, port_lost
+        )
+        resolve = ResolutionCache(cloud_of, ports, RESYNC - 1, self.clock)
+        self.reconcilers: dict[Kind, Reconcile] = {
+            ENIPOOLS: PoolReconciler(PoolDependencies(self.state, store, resolve, now)),
+            ENIS: ENIReconciler(enis),
+            PODIPS: PodIPReconciler(PodIPDependencies(self.state, store, now)),
+        }
+
+    def sync_state(self) -> None:
+        """Bring the cluster state up to date, as watches and resync do."""
+        for kind in WATCHED_KINDS:
+            page = self.store.list(kind, field_selector=FIELD_SELECTORS.get(kind, ""))
+            listed = by_key(page.items)
+            for key, version in self.state.versions(kind).items():
+                if key not in listed:
+                    self.state.delete_version(kind, key, version)
+            for body in listed.values():
+                self.state.put(kind, body)
+
+    def enqueue_all(self) -> None:
+        self.enqueue(all_keys(self.state))
+
+    def enqueue(self, keys: Iterable[Key]) -> None:
+        for key in sorted(keys):
+            self.queue.add(key, self.clock.now)
+
+    def reconcile_next(self) -> bool:
+        """Reconcile the next due key; return False when none is due."""
+        key = self.queue.take(self.clock.now)
+        if key is None:
+            return False
+        result = self.reconcilers[key.kind](key.name)
+        self.queue.finish(key, result, self.clock.now, 0.5)
+        return True
+
+
+class Simulation:
+    """A cluster whose nodes are servers of one cloud, and the operator's process."""
+
+    def __init__(self, nodes: int = 1) -> None:
+        self.cloud = MemoryCloud()
+        self.api = MemoryStore()
+        self.store = WatchedStore(self.api)
+        self.network = self.cloud.add_network("pods")
+        self.subnet = self.cloud.add_subnet(self.network, "pods", "10.98.0.0/22")
+        self.group = self.cloud.add_group("pods")
+        self.nodes = [f"n{i + 1}" for i in range(nodes)]
+        for name in self.nodes:
+            self.add_node(name)
+        self.granted: dict[str, set[str]] = {}  # ENI -> addresses that pods have
+        self.agents = set(self.nodes)
+        self.countdown = Countdown()
+        self.resync_at = self.cloud.clock.now + RESYNC
+        self.cloud.after_call = self.countdown
+        self.store.after_write = self.countdown
+        self.process = self._start_process()
+
+    def now(self) -> str:
+        at = START + timedelta(seconds=int(self.cloud.clock.now))
+        return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def add_node(self, name: str, *, veth: str = "true", pods: str = "110") -> None:
+        server = self.cloud.add_server()
+        labels = {LABEL_VETH: veth} if veth else {}
+        body: Json = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": name, "labels": labels},
+            "spec": {"providerID": f"openstack:///{server.id}"},
+            "status": {"allocatable": {"pods": pods}},
+        }
+        self.api.create(NODES, body)
+
+    def add_pool(self, name: str = "pods", **spec: Any) -> None:
+        body: Json = {
+            "apiVersion": API_VERSION,
+            "kind": "ENIPool",
+            "metadata": {"name": name},
+            "spec": {
+                "subnets": [{"name": "pods"}],
+                "securityGroups": [{"name": "pods"}],
+                "datapath": {"mode": "Veth"},
+                "podSelector": {},
+                "capacity": {"addressesPerENI": 3, "minAvailable": 1},
+                **spec,
+            },
+        }
+        self.api.create(ENIPOOLS, body)
+
+    def add_pod(self, name: str, node: str, *, pool: str = "") -> str:
+        body: Json = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": name,
+                "namespace": "default",
+                "annotations": {ANNOTATION_POOL: pool} if pool else {},
+            },
+            "spec": {"nodeName": node},
+            "status": {"phase": "Pending"},
+        }
+        uid: str = self.api.create(PODS, body)["metadata"]["uid"]
+        return uid
+
+    def report(self, eni: str, conditions: list[Json], **node: Any) -> None:
+        """Write an agent's report, whatever it says."""
+        body = {"metadata": {"name": eni}, "status": {"conditions": conditions, "node": node}}
+        self.api.apply(ENIS, body, manager=MANAGER_AGENT, subresource="status")
+
+    def restart(self) -> None:
+        """Kill the process and start another."""
+        self.process = self._start_process()
+
+    def settle(self, seconds: float = 900, *, agents: bool = True) -> None:
+        """Run for `seconds`; the clock jumps to the next due time whenever nothing is due."""
+        clock = self.cloud.clock
+        end = clock.now + seconds
+        self.process.enqueue_all()
+        for _ in range(20_000):
+            self.cloud.settle()
+            changed = agents and self.run_agents()
+            self.process.sync_state()
+            try:
+                if self.process.reconcile_next() or changed:
+                    continue
+            except CrashError:
+                self.restart()
+                continue
+            due = min(self.resync_at, self.process.queue.next_due() or end + 1)
+            if due > end:
+                clock.now = end
+                return
+            clock.now = max(clock.now, due)
+            if clock.now >= self.resync_at:
+                self.resync_at += RESYNC
+                self.process.enqueue_all()
+        raise AssertionError(f"the simulation never settles; calls: {self.cloud.calls}")
+
+    def eni(self, name: str) -> ENI:
+        return decode(self.api.get(ENIS, name), ENI)
+
+    def enis(self) -> list[ENI]:
+        return [decode(body, ENI) for body in self.api.list(ENIS).items]
+
+    def pool(self, name: str = "pods") -> ENIPool:
+        return decode(self.api.get(ENIPOOLS, name), ENIPool)
+
+    def ready(self) -> list[str]:
+        return sorted(e.name for e in self.enis() if is_true(e.status.conditions, Type.READY))
+
+    def run_agents(self) -> bool:
+        """Let each node's agent report on its ENIs; return True if a report has changed."""
+        nodes = {body["metadata"]["name"] for body in self.api.list(NODES).items}
+        enis = [e for e in self.enis() if e.spec.node_name in self.agents & nodes]
+        return any([self._report(eni) for eni in enis])  # noqa: C419 every agent runs
+
+    def _report(self, eni: ENI) -> bool:
+        port = eni.status.port
+        granted = self.granted.get(eni.name, set())
+        live = self.cloud.ports.get(port.id) if port else None
+        attached = live is not None and live.device_id == eni.spec.server_id
+        deleting = eni.metadata.deleting
+        requested = set[str](eni.spec.retiring)
+        if port and deleting:
+            requested = set(port.addresses)
+        retired = sorted(requested - granted)
+        out_of_use = deleting and not granted
+        linked = condition(
+            Type.LINK_READY,
+            Reason.DELETING if out_of_use else Reason.LINK_UP if attached else Reason.NIC_MISSING,
+            status=attached and not out_of_use,
+        )
+        prepared = condition(Type.GUEST_PREPARED, Reason.PREPARED, status=True)
+        own = [c for c in eni.status.conditions if c.type in (linked.type, prepared.type)]
+        wanted = merge(own, [prepared, linked], self.now()) if port else ()
+        same = {c.type: c for c in own} == {c.type: c for c in wanted}
+        node = NodeStatus(
+            device="eth1" if attached else "",
+            granted=len(granted),
+            available=len(set(port.addresses) - granted - set(retired)) if port and attached else 0,
+            idle_since="" if granted else (self._idle_since(eni) if attached else ""),
+            retired=tuple(RetireAnswer(a, eni.metadata.generation) for a in retired),
+            refused=tuple(
+                RetireAnswer(a, eni.metadata.generation) for a in sorted(requested & granted)
+            ),
+        )
+        if not port or (node == eni.status.node and same):
+            return False
+        body: Json = {
+            "apiVersion": API_VERSION,
+            "kind": "ENI",
+            "metadata": {"name": eni.name},
+            "status": {"node": encode(node), "conditions": [encode(c) for c in wanted]},
+        }
+        self.api.apply(ENIS, wire(body), manager=MANAGER_AGENT, subresource="status")
+        return True
+
+    def _idle_since(self, eni: ENI) -> str:
+        before = eni.status.node.idle_since if eni.status.node else ""
+        with suppress(ValueError):
+            parse_time(before)
+            return before
+        return self.now()
+
+    def _start_process(self) -> Process:
+        process = Process(self.store, self.cloud, self.now)
+        process.sync_state()
+        process.enqueue_all()
+        return process

@@ -1,0 +1,64 @@
+"""Two nodes, three ENIs, four pods, a remote VM and an outside client, to test every path."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from openeni_crds.enipool import Datapath, IPVlanMode
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.neutron import NeutronNetwork, Port, vm
+from openeni_testing.network.node import Node, Pod, eni_facts
+
+REMOTE: Final = Port("remote", "fa:16:3e:98:00:c8", ("10.98.0.200", "fd98::200"))
+
+
+@dataclass
+class Topology:
+    """`a1` and `a2` share an ENI, `b1` is on the node's other ENI, `c1` on the other node."""
+
+    datapath: Datapath
+    dual: bool = False
+    network: NeutronNetwork = field(default_factory=NeutronNetwork)
+    node: Node = field(init=False)
+    other: Node = field(init=False)
+    remote: Namespace = field(init=False)
+    pods: dict[str, Pod] = field(default_factory=dict[str, Pod])
+
+    def __post_init__(self) -> None:
+        self.remote = vm(self.network, "remote", REMOTE)
+        self.node = Node("node", self.network, "10.99.0.11", "fd99::11")
+        self.other = Node("other", self.network, "10.99.0.12", "fd99::12")
+        self._fill(self.node, "a", 10, 2)
+        self._fill(self.node, "b", 20, 1)
+        self._fill(self.other, "c", 30, 1)
+        for family in self.families:
+            backends = (REMOTE.addresses[family == 6], *(self.of(p, family) for p in self.pods))
+            for number, backend in enumerate(backends):
+                self.node.service(self.service(number, family), backend)
+
+    @property
+    def families(self) -> tuple[int, ...]:
+        return (4, 6) if self.dual else (4,)
+
+    def of(self, pod: str, family: int) -> str:
+        """The pod's address of that family."""
+        return self.pods[pod].facts.addresses[family == 6]
+
+    def service(self, number: int, family: int = 4) -> str:
+        """ClusterIP of backend 0 (the remote VM), 1 (a1), 2 (a2), 3 (b1) or 4 (c1)."""
+        return f"fd96::{number + 1}" if family == 6 else f"10.96.0.{number + 1}"
+
+    def close(self) -> None:
+        for machine in (self.node, self.other, self.remote, self.network):
+            machine.close()
+
+    def _fill(self, node: Node, name: str, number: int, count: int) -> None:
+        eni = eni_facts(f"eni-{name}", number, self.datapath, dual=self.dual)
+        of_pods = [self._addresses(number + n) for n in range(1, count + 1)]
+        port = node.attach(f"ens{number}", eni, tuple(a for pod in of_pods for a in pod))
+        if self.datapath.ipvlan_mode is IPVlanMode.L3:  # does not work without
+            self.network.answer_arp(port)
+        for place, addresses in enumerate(of_pods, start=1):
+            self.pods[f"{name}{place}"] = node.add(f"{name}{place}", eni, *addresses)
+
+    def _addresses(self, number: int) -> tuple[str, ...]:
+        return (f"10.98.0.{number}", f"fd98::{number}")[: 1 + self.dual]

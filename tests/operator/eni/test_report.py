@@ -1,0 +1,120 @@
+"""The agent's report on an ENI is used if it is possible, else it is an error of that ENI."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openeni_crds.conditions import Type, find, is_true
+from openeni_crds.eni import ENI, ENISpec, ENIStatus, NodeStatus, PortStatus, PortSubnet
+from openeni_crds.enipool import Datapath, Mode
+from openeni_crds.meta import ObjectMeta, encode
+from openeni_operator.eni.report import AgentReport, agent_report, capacity_of
+from openeni_testing.controller.simulation import Simulation
+
+NOW = "2026-01-01T00:01:00Z"
+
+
+def an_eni(node: NodeStatus | None, *, addresses: int = 3, families: int = 1) -> ENI:
+    """Return an ENI that asks for three addresses; its port has `addresses` of each family."""
+    spec = ENISpec(
+        pool_name="pods",
+        node_name="n1",
+        server_id="server",
+        cloud="default",
+        network_id="net",
+        subnet_ids=tuple(f"s{n}" for n in range(families)),
+        security_group_ids=(),
+        datapath=Datapath(Mode.VETH),
+        mtu=1450,
+        address_count=3,
+    )
+    port = PortStatus(
+        id="p",
+        name="openeni-c-e",
+        mac_address="fa:16:3e:00:00:01",
+        revision=1,
+        mtu=1450,
+        subnets=(PortSubnet("s0", "10.98.0.0/22"),),
+        primary=("10.98.0.2",),
+        addresses=tuple(f"10.98.1.{n}" for n in range(addresses * families)),
+    )
+    return ENI(ObjectMeta(name="e"), spec, ENIStatus(port=port, node=node))
+
+
+def test_a_possible_report_is_used() -> None:
+    node = NodeStatus(granted=1, cooling=1, available=1)
+    assert agent_report(an_eni(node), NOW) == AgentReport(1, 1, 1)
+    idle = NodeStatus(available=3, idle_since="2026-01-01T00:00:00Z")
+    assert agent_report(an_eni(idle), NOW) == AgentReport(0, 0, 3, idle_seconds=60.0)
+
+
+def test_a_missing_report_is_no_error() -> None:
+    assert agent_report(an_eni(None), NOW) == AgentReport()
+
+
+def test_an_agents_clock_may_be_ahead() -> None:
+    ahead = NodeStatus(available=3, idle_since="2026-01-01T00:02:00Z")
+    assert agent_report(an_eni(ahead), NOW).idle_seconds == 0
+
+
+def test_pods_may_hold_addresses_that_the_port_has_lost() -> None:
+    assert not agent_report(an_eni(NodeStatus(granted=3), addresses=1), NOW).error
+
+
+def test_a_dual_stack_pod_has_two_addresses() -> None:
+    eni = an_eni(NodeStatus(granted=2, available=1), families=2)
+    assert capacity_of(eni) == 3
+    assert not agent_report(eni, NOW).error
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        (NodeStatus(granted=4), "add up to 4, but the port has 3"),
+        (NodeStatus(granted=2, cooling=1, available=1), "add up to 4"),
+        (NodeStatus(granted=2147483647), "add up to 2147483647"),
+        (NodeStatus(granted=-1), "a count is negative"),
+        (NodeStatus(granted=4, available=-1), "a count is negative"),
+        (NodeStatus(idle_since="2026-01-01t00:00:00z"), "'2026-01-01t00:00:00z' is not a time"),
+        (NodeStatus(idle_since="2026-01-01T00:00:00+01:00"), "is not a time such as"),
+        (NodeStatus(idle_since="x" * 900), "status.node.idleSince: 'xxx"),
+    ],
+)
+def test_an_impossible_report_counts_nothing_and_is_described(node: NodeStatus, words: str) -> None:
+    found = agent_report(an_eni(node), NOW)
+    assert words in found.error
+    assert len(found.error) < 200
+    assert (found.granted, found.cooling, found.available, found.idle_seconds) == (0, 0, 0, None)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_accepted_as_a_time(text: str) -> None:
+    agent_report(an_eni(NodeStatus(idle_since=text)), NOW)
+
+
+def test_an_impossible_report_affects_only_its_own_eni() -> None:
+    """One compromised agent must not stop a pool for the whole cluster."""
+    sim = Simulation(nodes=3)
+    sim.add_pool()
+    sim.settle(60)
+    bad = next(e for e in sim.enis() if e.spec.node_name == "n2")
+    sim.agents.discard("n2")
+    linked = [encode(c) for c in bad.status.conditions if c.type in ("GuestPrepared", "LinkReady")]
+    for node in (
+        {"granted": 62},
+        {"granted": 2, "cooling": 1, "available": 1},
+        {"idleSince": "2026-13-01T00:00:00Z"},
+    ):
+        sim.report(bad.name, linked, **node)
+        sim.settle(400)
+        ready = find(sim.eni(bad.name).status.conditions, Type.READY)
+        assert ready is not None
+        assert (ready.status, ready.reason) == ("False", "AgentReportInvalid")
+        assert "see the log of the agent of node n2" in ready.message
+        assert len(sim.ready()) == 2
+        assert len(sim.enis()) == 3
+        assert sim.pool().status.address_counts.total == 9
+        assert is_true(sim.pool().status.conditions, Type.READY)
+    sim.agents.add("n2")
+    sim.settle(400)
+    assert len(sim.ready()) == 3

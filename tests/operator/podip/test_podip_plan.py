@@ -1,0 +1,129 @@
+"""The plan for PodIPs: release those of deleted nodes, report lost addresses."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openeni_crds.conditions import Condition, Reason, Type, condition, is_true, merge
+from openeni_crds.eni import ENI
+from openeni_crds.meta import Json, decode, encode
+from openeni_crds.names import FINALIZER_PODIP
+from openeni_crds.podip import PodIP
+from openeni_operator.podip.plan import ReleasePodIP, SetAddressLost, plan_podips
+from openeni_testing.objects import eni_body, podip_body
+
+NOW = "2026-01-01T00:00:00Z"
+LOST = condition(Type.ADDRESS_LOST, Reason.PORT_LOST, status=True)
+FOUND = condition(Type.ADDRESS_LOST, Reason.ASSIGNED, status=False)
+PORT_LOST = condition(Type.PORT_READY, Reason.PORT_LOST, status=False)
+OTHER = condition(Type.PORT_READY, Reason.QUOTA_EXCEEDED, status=False)
+
+
+def podip(*conditions: Condition, node: str = "n1", finalizer: bool = True) -> PodIP:
+    body = podip_body("web", node=node)
+    body["spec"] |= {"eniName": "pods-0", "address": "10.98.0.5", "addressIPv6": "fd98::5"}
+    if finalizer:
+        body["metadata"]["finalizers"] = [FINALIZER_PODIP]
+    body["status"] = {"conditions": [encode(c) for c in merge((), conditions, NOW)]}
+    return decode(body, PodIP)
+
+
+def eni(*conditions: Condition, addresses: tuple[str, ...] | None = None) -> ENI:
+    """Return an ENI with a port that has these addresses, or without a port."""
+    body: Any = eni_body("pods-0")
+    status: Json = {"conditions": [encode(c) for c in merge((), conditions, NOW)]}
+    if addresses is not None:
+        status["port"] = {
+            "id": "p",
+            "name": "openeni-1",
+            "macAddress": "fa:16:3e:00:00:01",
+            "revision": 1,
+            "mtu": 1450,
+            "subnets": [{"id": "s", "cidr": "10.98.0.0/24"}],
+            "primary": ["10.98.0.4"],
+            "addresses": list(addresses),
+        }
+    return decode(body | {"status": status}, ENI)
+
+
+BOTH = ("10.98.0.5", "fd98::5")
+
+
+@pytest.mark.parametrize(
+    ("of", "on", "lost"),
+    [
+        pytest.param(podip(), eni(addresses=BOTH), None, id="both addresses are on the port"),
+        pytest.param(podip(), eni(addresses=BOTH[:1]), True, id="one is not on the port"),
+        pytest.param(
+            podip(LOST),
+            eni(addresses=BOTH[:1]),
+            None,
+            id="one is not on the port, already reported",
+        ),
+        pytest.param(podip(LOST), eni(addresses=BOTH), False, id="both are back"),
+        pytest.param(podip(FOUND), eni(addresses=BOTH), None, id="both are back, already reported"),
+        pytest.param(podip(), eni(PORT_LOST), True, id="the port is lost"),
+        pytest.param(podip(), eni(OTHER), None, id="the port is not there for another reason"),
+        pytest.param(podip(LOST), eni(), None, id="the port is unknown"),
+        pytest.param(podip(), None, None, id="the ENI is unknown"),
+    ],
+)
+def test_address_lost_is_written_when_it_changes_and_the_port_is_known(
+    of: PodIP, on: ENI | None, lost: bool | None
+) -> None:
+    actions = plan_podips([of], frozenset(), {"pods-0": on} if on else {})
+    written = [action.lost for action in actions if isinstance(action, SetAddressLost)]
+    assert len(written) == len(actions)
+    assert [is_true(written, Type.ADDRESS_LOST)] * len(written) == ([] if lost is None else [lost])
+
+
+def test_the_message_names_the_address_and_the_way_out() -> None:
+    (action,) = plan_podips([podip()], frozenset(), {"pods-0": eni(addresses=BOTH[:1])})
+    assert isinstance(action, SetAddressLost)
+    assert action.lost.message == (
+        "fd98::5 is no longer on the port of ENI pods-0: restart the pod"
+    )
+
+
+podips = st.builds(
+    podip,
+    st.sampled_from([LOST, FOUND]),
+    node=st.sampled_from(["n1", "n2"]),
+    finalizer=st.booleans(),
+)
+enis = st.none() | st.builds(
+    eni,
+    st.sampled_from([PORT_LOST, OTHER]),
+    addresses=st.none() | st.lists(st.sampled_from(BOTH), unique=True).map(tuple),
+)
+
+
+@given(st.lists(podips, max_size=5), st.frozensets(st.sampled_from(["n1", "n2"])), enis)
+def test_finalizers_are_removed_exactly_on_gone_nodes(
+    given_podips: list[PodIP], gone: frozenset[str], on: ENI | None
+) -> None:
+    actions = plan_podips(given_podips, gone, {"pods-0": on} if on else {})
+    released = [action.podip for action in actions if isinstance(action, ReleasePodIP)]
+    assert released == [
+        p for p in given_podips if p.spec.node_name in gone and p.metadata.finalizers
+    ]
+    assert not any(
+        action.podip.spec.node_name in gone
+        for action in actions
+        if isinstance(action, SetAddressLost)
+    )
+
+
+@given(podips, enis)
+def test_an_unchanged_condition_is_not_written_again(of: PodIP, on: ENI | None) -> None:
+    known = {"pods-0": on} if on else {}
+    for action in plan_podips([of], frozenset(), known):
+        assert isinstance(action, SetAddressLost)
+        body = podip_body("web")
+        body["spec"] |= {"eniName": "pods-0", "address": BOTH[0], "addressIPv6": BOTH[1]}
+        body["status"] = {
+            "conditions": [encode(c) for c in merge(of.status.conditions, (action.lost,), NOW)]
+        }
+        assert plan_podips([decode(body, PodIP)], frozenset(), known) == ()

@@ -1,0 +1,179 @@
+"""The cluster state, the mapping of changes to keys, and the resync."""
+
+from typing import Any
+
+import kopf
+import pytest
+
+from openeni_crds.meta import Json
+from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODS, Kind
+from openeni_operator import resync
+from openeni_operator.cluster_state import PENDING_BOUND, WATCHED_KINDS, Change, ClusterState
+from openeni_operator.core_objects import parse_node, parse_pod
+from openeni_operator.handlers import kopf_settings
+from openeni_operator.resync import Resync
+from openeni_operator.watch_mapping import keys_for
+from openeni_testing.objects import condition, eni_body, pool_body, status_of
+from openeni_testing.store.memory import MemoryStore
+
+
+@pytest.mark.parametrize("kind", WATCHED_KINDS, ids=lambda k: k.plural)
+def test_kopf_watches_pending_bound_pods_and_every_object_of_other_kinds(kind: Kind) -> None:
+    resource = kopf.Resource(kind.group, kind.version, kind.plural, kind=kind.name)
+    selectors = kopf_settings().watching.field_selectors.collect(resource)
+    assert selectors == ([PENDING_BOUND] if kind == PODS else [])
+
+
+class StateUnderTest:
+    """A cluster state over a store, which records the keys of each change."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.keys: set[str] = set()
+        self.state = ClusterState(self._on_change)
+
+    def _on_change(self, change: Change[Any]) -> None:
+        self.keys |= {str(key) for key in keys_for(change, self.state)}
+
+    def put(self, kind: Kind, body: Json) -> set[str]:
+        """Put the object and return the keys of that change."""
+        self.keys.clear()
+        self.state.put(kind, body)
+        return set(self.keys)
+
+
+def test_an_older_version_changes_nothing() -> None:
+    tested = StateUnderTest()
+    first = tested.store.create(ENIS, eni_body("e"))
+    patch = [{"op": "add", "path": "/spec/retiring", "value": ["10.98.0.5"]}]
+    second = tested.store.patch(ENIS, "e", patch)
+    assert tested.put(ENIS, second) == {"ENI/e", "ENIPool/pods"}
+    assert tested.put(ENIS, first) == set()
+    tested.state.delete(ENIS, first)
+    found = tested.state.eni("e")
+    assert found is not None
+    assert found.spec.retiring == ("10.98.0.5",)
+
+
+def test_a_late_response_does_not_bring_back_a_deleted_object() -> None:
+    tested = StateUnderTest()
+    body = tested.store.create(ENIS, eni_body("e"))
+    tested.state.put(ENIS, body)
+    tested.state.delete(ENIS, body)
+    tested.state.put(ENIS, body, only_update=True)
+    assert tested.state.eni("e") is None
+
+
+def test_an_eni_status_written_by_the_operator_wakes_only_the_pool() -> None:
+    tested = StateUnderTest()
+    tested.put(ENIS, tested.store.create(ENIS, eni_body("e")))
+    own = status_of("e", conditions=[condition("Attached", "False")])
+    written = tested.store.apply(ENIS, own, manager="openeni-operator", subresource="status")
+    assert tested.put(ENIS, written) == {"ENIPool/pods"}
+    agents = status_of("e", conditions=[condition("GuestPrepared")])
+    reported = tested.store.apply(ENIS, agents, manager="openeni-agent", subresource="status")
+    assert tested.put(ENIS, reported) == {"ENI/e", "ENIPool/pods"}
+
+
+def test_a_pools_own_status_wakes_nothing() -> None:
+    tested = StateUnderTest()
+    tested.put(ENIPOOLS, tested.store.create(ENIPOOLS, pool_body("p")))
+    written = tested.store.apply(
+        ENIPOOLS, status_of("p", eniCount=3), manager="openeni-operator", subresource="status"
+    )
+    assert tested.put(ENIPOOLS, written) == set()
+    found = tested.state.pool("p")
+    assert found is not None
+    assert found.status.eni_count == 3
+
+
+def node_body(name: str, **status: Any) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name},
+        "spec": {"providerID": "openstack://RegionOne/abc"},
+        "status": status,
+    }
+
+
+def test_a_heartbeat_of_a_node_wakes_nothing() -> None:
+    tested = StateUnderTest()
+    tested.state.put(ENIPOOLS, tested.store.create(ENIPOOLS, pool_body("p")))
+    tested.state.put(ENIS, tested.store.create(ENIS, eni_body("e", node="n1")))
+    created = tested.store.create(NODES, node_body("n1", allocatable={"pods": "110"}))
+    assert tested.put(NODES, created) == {"ENIPool/p", "ENI/e"}
+    patch = [{"op": "add", "path": "/status/conditions", "value": [condition("Ready")]}]
+    heartbeat = tested.store.patch(NODES, "n1", patch, subresource="status")
+    assert tested.put(NODES, heartbeat) == set()
+
+
+def test_a_deleted_node_wakes_its_enis_its_podips_and_every_pool() -> None:
+    tested = StateUnderTest()
+    tested.state.put(ENIPOOLS, tested.store.create(ENIPOOLS, pool_body("p")))
+    tested.state.put(ENIS, tested.store.create(ENIS, eni_body("e", node="n1")))
+    tested.put(NODES, tested.store.create(NODES, node_body("n1")))
+    tested.keys.clear()
+    tested.state.delete(NODES, tested.store.get(NODES, "n1"))
+    assert tested.keys == {"ENIPool/p", "ENI/e", "PodIP/n1"}
+
+
+def test_a_pod_wakes_only_its_pool() -> None:
+    tested = StateUnderTest()
+    for name, priority in (("a", 0), ("b", 1)):
+        body = pool_body(name)
+        body["spec"] |= {"podSelector": {}, "priority": priority}
+        tested.state.put(ENIPOOLS, tested.store.create(ENIPOOLS, body))
+    tested.state.put(NODES, tested.store.create(NODES, node_body("n1")))
+    namespace = tested.store.create(NAMESPACES, {"metadata": {"name": "default"}})
+    tested.state.put(NAMESPACES, namespace)
+    pod = {"metadata": {"name": "p", "namespace": "default"}, "spec": {"nodeName": "n1"}}
+    assert tested.put(PODS, tested.store.create(PODS, pod)) == {"ENIPool/b"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "needs_address"),
+    [
+        ({}, {"phase": "Pending"}, True),
+        ({"hostNetwork": True}, {"phase": "Pending"}, False),
+        ({}, {"phase": "Pending", "podIP": "10.98.0.5"}, False),
+        ({}, {"phase": "Running"}, False),
+    ],
+)
+def test_which_pods_need_an_address(spec: Json, status: Json, needs_address: object) -> None:
+    pod = {"metadata": {"name": "p"}, "spec": {"nodeName": "n1", **spec}, "status": status}
+    assert parse_pod(pod).needs_address is needs_address
+
+
+@pytest.mark.parametrize(("quantity", "max_pods"), [("110", 110), ("1k", 1000), ("oops", 0)])
+def test_a_nodes_pod_capacity_is_a_quantity(quantity: str, max_pods: int) -> None:
+    assert parse_node(node_body("n1", allocatable={"pods": quantity})).max_pods == max_pods
+
+
+@pytest.fixture
+def short_watch_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resync, "WATCH_LAG", 0.01)
+
+
+@pytest.mark.usefixtures("short_watch_lag")
+def test_the_resync_repairs_missed_changes_and_reports_dead_watches() -> None:
+    tested, enqueued = StateUnderTest(), list[str]()
+    tested_resync = Resync(tested.store, tested.state, 300, lambda: enqueued.append("all"))
+    tested.store.create(ENIS, eni_body("kept"))
+    tested.store.create(ENIS, eni_body("deleted"))
+    tested_resync.fill()
+    tested_resync.start()
+    tested_resync.run_once()
+    assert tested_resync.healthy()
+    tested.store.delete(ENIS, "deleted")
+    tested.store.create(ENIS, eni_body("created"))
+    tested_resync.run_once()
+    assert sorted(e.name for e in tested.state.enis()) == ["created", "kept"]
+    assert tested_resync.healthy(), "one round with differences is tolerated"
+    tested.store.create(ENIS, eni_body("late"))
+    tested_resync.run_once()
+    assert not tested_resync.healthy()
+    tested_resync.run_once()
+    assert tested_resync.healthy(), "the watches work again"
+    assert len(enqueued) == 4
+    tested_resync.stop()
