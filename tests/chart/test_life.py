@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from openeni_crds.conditions import Reason, Type, find
 from openeni_crds.eni import ENI
-from openeni_crds.meta import Json, decode
+from openeni_crds.meta import decode
 from openeni_crds.names import ENIPOOLS, ENIS, LABEL_IPVLAN, NODES, PODIPS
 from openeni_crds.podip import PodIP
 from openeni_kube.store import NotFoundError
@@ -122,7 +122,8 @@ def test_the_operator_tells_a_lost_address(
     life.agent.take(foreign)
     life.operator.act()
     lost = find(life.podip().status.conditions, Type.ADDRESS_LOST)
-    assert lost and lost.reason == Reason.PORT_LOST
+    assert lost
+    assert lost.reason == Reason.PORT_LOST
 
 
 def test_the_operator_releases_the_podips_of_a_node_that_is_gone(life: Life) -> None:

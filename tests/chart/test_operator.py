@@ -4,19 +4,12 @@ from typing import Any
 
 import pytest
 
-from openeni_crds.conditions import Condition
-from openeni_crds.meta import Json, encode
+from openeni_crds.meta import Json
 from openeni_crds.names import (
-    ENIPOOLS,
-    ENIS,
     FINALIZER_ENI,
     FINALIZER_ENIPOOL,
     FINALIZER_PODIP,
-    MANAGER_OPERATOR,
-    PODIPS,
 )
-from openeni_crds.meta import ObjectMeta, decode
-from openeni_operator.finalizers import with_finalizer, without_finalizer
 from openeni_testing.admission import bodies
 from openeni_testing.admission.target import Attack, Target
 from openeni_testing.admission.writes import (
@@ -26,8 +19,6 @@ from openeni_testing.admission.writes import (
     new_eni,
     podip,
     pool,
-    put,
-    unchanged,
 )
 
 pytestmark = pytest.mark.cluster

@@ -1,10 +1,10 @@
 """Attacks with accounts that RBAC was too kind to: the policies hold without its help."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from openeni_crds.meta import Json
 from openeni_crds.names import ENIPOOLS, ENIS, NODES, PODIPS
 from openeni_lab.product.chart import NAMESPACE
 from openeni_testing.admission import bodies
@@ -33,7 +33,7 @@ ACCOUNTS = ("openeni-agent", "openeni-operator")
 @pytest.fixture(scope="module", autouse=True)
 def _every_right(cluster: Cluster) -> Iterator[None]:
     """Bind cluster-admin to both accounts."""
-    subjects: list[Json] = [
+    subjects: list[dict[str, Any]] = [
         {"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE} for name in ACCOUNTS
     ]
     grant_everything(cluster, "too-kind", subjects)

@@ -104,7 +104,7 @@ def port_status(*, revision: int = 4) -> PortStatus:
 
 
 def status(stored: Json, part: Json) -> Json:
-    """Return the apply of a part of an object's status; the uid is the writer's proof of identity."""
+    """Return the apply of a part of an object's status; its uid keeps it from a namesake."""
     meta = {k: v for k, v in stored["metadata"].items() if k in {"name", "namespace", "uid"}}
     return manifest(stored["apiVersion"], stored["kind"], "") | {"metadata": meta, "status": part}
 

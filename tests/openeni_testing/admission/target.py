@@ -145,6 +145,6 @@ def _applied(admin: KubeStore, kind: Kind, body: Json) -> Json:
 
 
 def _stripped(body: Json) -> Json:
-    kept = {k: v for k, v in body["metadata"].items() if k not in {"managedFields"}}
+    kept = {k: v for k, v in body["metadata"].items() if k != "managedFields"}
     del kept["resourceVersion"]
     return body | {"metadata": kept}

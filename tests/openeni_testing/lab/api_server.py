@@ -7,6 +7,7 @@ from pathlib import Path
 
 from openeni_lab.kubernetes.control_plane import CONTROLLER_MANAGER, ControlPlane
 from openeni_lab.machine import service, steps
+from openeni_lab.machine.service import Service
 from openeni_lab.programs import prepared
 from openeni_lab.progress import LogProgress
 from openeni_testing.lab.small_lab import SmallLab
@@ -39,13 +40,20 @@ class ApiServer:
     @contextmanager
     def controllers(self, *names: str) -> Generator[None]:
         """Run these of Kubernetes' controllers and no other, each with its own account."""
-        plane = self.control_plane
-        enabled = f"--controllers={','.join(names)}"
-        program = plane._controller(
-            CONTROLLER_MANAGER, enabled, "--use-service-account-credentials"
-        )
+        kubeconfig = self.control_plane.folder / f"{CONTROLLER_MANAGER}.kubeconfig"
+        argv = [
+            str(self.control_plane.program(CONTROLLER_MANAGER)),
+            f"--kubeconfig={kubeconfig}",
+            f"--authentication-kubeconfig={kubeconfig}",
+            f"--authorization-kubeconfig={kubeconfig}",
+            f"--controllers={','.join(names)}",
+            "--use-service-account-credentials",
+            "--bind-address=127.0.0.1",
+            "--leader-elect=false",
+        ]
+        program = Service(CONTROLLER_MANAGER, argv)
         run = service.step(self.lab.machine, program, self.lab.layout.logs)
-        steps.run([run], Lines())
+        steps.run([run], LogProgress())
         yield
         self.lab.machine.stop(CONTROLLER_MANAGER)
 
