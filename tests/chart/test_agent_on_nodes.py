@@ -4,6 +4,7 @@ import pytest
 
 from openeni_crds.meta import Json
 from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH, NODES
+from openeni_kube.store import StoreError
 from openeni_testing.admission.target import Attack, Target
 from openeni_testing.admission.writes import REMOVE, node, put
 
@@ -91,6 +92,15 @@ def test_without_the_policies_it_succeeds(unguarded: Target, attack: Attack) -> 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: a.name)
 def test_with_the_policies_it_is_refused(guarded: Target, attack: Attack) -> None:
     attack.is_refused(guarded)
+
+
+def test_a_token_may_be_bound_to_the_node_itself(guarded: Target) -> None:
+    """As the lab binds it, where an agent is no pod."""
+    node = guarded.admin.get(NODES, guarded.mine.node)
+    agent = guarded.cluster.account("openeni-agent", node)
+    agent.patch(NODES, guarded.mine.node, put(VETH, "true"))
+    with pytest.raises(StoreError, match="an agent labels its own Node only"):
+        agent.patch(NODES, guarded.other.node, put(VETH, "true"))
 
 
 def test_the_agents_labels_are_taken(guarded: Target) -> None:

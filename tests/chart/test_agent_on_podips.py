@@ -55,7 +55,15 @@ def _delete_anothers(t: Target) -> None:
     t.agent.delete(PODIPS, meta["name"], meta["namespace"])
 
 
+def _apply_in_kube_system(t: Target) -> object:
+    """By server-side apply, which creates what is not there."""
+    body = bodies.podip(t.bare, t.mine.node, t.mine.eni_name, t.pool_name)
+    _in_kube_system(body, t)
+    return t.agent.apply(PODIPS, body, manager="kubelet")
+
+
 CREATIONS = (
+    Attack("in kube-system by apply", ONE_FINALIZER, _apply_in_kube_system),
     Attack("of another node", OWN_NODE, new_podip(_of_another_node)),
     Attack("in kube-system, for ever", ONE_FINALIZER, new_podip(_in_kube_system)),
     Attack("a second finalizer", ONE_FINALIZER, meta(finalizers=[FINALIZER_PODIP, EVIL])),
@@ -102,7 +110,15 @@ def _apply_label(t: Target) -> object:
     return t.agent.apply(PODIPS, {"metadata": body}, manager="helm")
 
 
+def _apply_condition(t: Target) -> object:
+    """Take the operator's condition by server-side apply, in its name."""
+    found = {"conditions": [bodies.condition("AddressLost") | {"status": "False"}]}
+    body = bodies.status(t.mine.podip, found)
+    return t.agent.apply(PODIPS, body, manager="openeni-operator", subresource="status")
+
+
 CHANGES = (
+    Attack("AddressLost by apply", "status.conditions: AddressLost", _apply_condition),
     Attack("label", f"metadata.labels: {ITS_PART}", change("/metadata/labels", {"a": "b"})),
     Attack("label by apply", f"metadata.labels: {ITS_PART}", _apply_label),
     Attack(

@@ -1,5 +1,6 @@
 """Kubernetes' own controllers under the policies: they run, and do what they do elsewhere."""
 
+import json
 from collections.abc import Iterator
 from functools import partial
 
@@ -11,6 +12,7 @@ from openeni_kube.client import KubeStore
 from openeni_kube.store import NotFoundError
 from openeni_kube.wire import path_of
 from openeni_lab.kubernetes.certificates import Identity
+from openeni_testing.admission import bodies
 from openeni_testing.admission.cluster import (
     POLICIES,
     Cluster,
@@ -68,6 +70,14 @@ def test_every_policy_fits_the_types_that_it_speaks_of(guarded: Target) -> None:
     for name in names:
         status = wait_for(partial(checked, name), f"the check of {name}")
         assert not status["typeChecking"].get("expressionWarnings"), name
+
+    text = json.dumps(guarded.admin.get(POLICIES, "openeni-agent-podips")["spec"])
+    spec = json.loads(text.replace("object.spec.podUID", "object.spec.podUid"))
+    broken = bodies.manifest(POLICIES.api_version, POLICIES.name, "broken", spec=spec)
+    guarded.admin.create(POLICIES, broken)  # without a binding it refuses nothing
+    status = wait_for(partial(checked, "broken"), "the check of a policy with a mistake")
+    guarded.admin.delete(POLICIES, "broken")
+    assert "undefined field 'podUid'" in str(status["typeChecking"]["expressionWarnings"])
 
 
 def test_a_podip_goes_with_its_pod_when_its_agent_lets_it(guarded: Target) -> None:

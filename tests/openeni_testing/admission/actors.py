@@ -51,11 +51,8 @@ class Operator:
         self._pool = pool
         self.state = ClusterState(lambda _: None)
         ports = PortCache(0, cloud.clock)
-        self._pools = PoolReconciler(
-            PoolDependencies(
-                self.state, store, ResolutionCache(self._find, ports, 0, cloud.clock), self.now
-            )
-        )
+        resolutions = ResolutionCache(self._find, ports, 0, cloud.clock)
+        self._pools = PoolReconciler(PoolDependencies(self.state, store, resolutions, self.now))
         self._enis = ENIReconciler(
             ENIDependencies(
                 self.state,
