@@ -42,7 +42,7 @@ class Status(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a condition is as it is."""
+    """Reasons of conditions; docs/conditions.md says what to do about each."""
 
     # good
     READY = "Ready"
@@ -174,6 +174,6 @@ def find(conditions: Iterable[Condition], type_: Type) -> Condition | None:
 
 
 def is_true(conditions: Iterable[Condition], type_: Type) -> bool:
-    """Whether the condition is there and True."""
+    """Return whether the condition is there and True."""
     found = find(conditions, type_)
     return found is not None and found.status == Status.TRUE

@@ -1,4 +1,4 @@
-"""How the kinds appear to `kubectl`: columns, short names, and fields to select by."""
+"""Columns, short names and selectable fields of the kinds, for `kubectl`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

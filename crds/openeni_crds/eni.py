@@ -55,7 +55,7 @@ class ENISpec(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class PortSubnet(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What the node needs to know about a subnet of the port."""
+    """A subnet of the port, as far as the node needs it."""
 
     id: Annotated[Id, Meta(description="Its id in Neutron.")]
     cidr: Annotated[str, Meta(max_length=64, description="Its range of addresses.")]

@@ -46,7 +46,7 @@ class IPVlanDatapath(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Datapath(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """How pods are connected to their ENI."""
+    """The connection between a pod and its ENI. It cannot change: create another pool."""
 
     mode: Annotated[
         Mode,
@@ -88,7 +88,7 @@ class Datapath(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Capacity(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """How many ENIs and addresses each node gets.
+    """Numbers of ENIs and addresses that each node gets.
 
     All numbers are per node. An address here is what one pod takes: with IPv4 and IPv6 subnets, one
     of each family.

@@ -50,7 +50,7 @@ class OwnerReference(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 @decodable
 class ObjectMeta(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What openeni reads of metadata. Labels and annotations must not be changed in place."""
+    """The metadata that openeni reads. Labels and annotations must not be changed in place."""
 
     name: str
     namespace: str = ""

@@ -96,7 +96,7 @@ def port_name(cluster_id: str, eni_uid: str) -> str:
 
 
 def port_prefix(cluster_id: str) -> str:
-    """What the names of all ports of one cluster begin with."""
+    """Return the prefix of the names of all ports of one cluster."""
     return f"openeni-{cluster_id[:8]}-"
 
 

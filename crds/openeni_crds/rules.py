@@ -1,4 +1,4 @@
-"""What the CRDs demand beyond types: cross-field rules and immutable fields in CEL, list types.
+"""Rules of the CRDs beyond types: cross-field rules and immutable fields in CEL, list types.
 
 Kept apart from the models so that these read as plain values, and all rules can be reviewed in one
 place. Keys are `Struct`, `Struct.field` (JSON's name) or `Struct.field[]` for the items of a list.
@@ -142,13 +142,6 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
             "!has(self.maxAvailable) || self.minAvailable <= self.maxAvailable",
             "maxAvailable must be at least minAvailable",
             ".maxAvailable",
-        ),
-        Rule(
-            "self.minAvailable <= (has(self.maxAddressesPerNode) ? self.maxAddressesPerNode"
-            " : self.addressesPerENI * self.maxENIsPerNode)",
-            "minAvailable must be at most what a node may have: maxAddressesPerNode, or else "
-            "addressesPerENI x maxENIsPerNode",
-            ".minAvailable",
         ),
     ),
     "Reclaim.after": _duration("10s", "720h", "15m or 1h30m"),

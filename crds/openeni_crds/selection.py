@@ -1,4 +1,4 @@
-"""Which pool serves a pod on a node: one rule for the operator's demand and the agent's grants."""
+"""The choice of a pod's pool: one rule for the operator's demand and the agent's grants."""
 
 import re
 from collections.abc import Iterable

@@ -35,7 +35,7 @@ _loaders: Any = config  # untyped
 
 
 class NotConfiguredError(Exception):
-    """Which API server to talk to cannot be found out; the message says what to do."""
+    """No API server is configured; the message says what to do."""
 
 
 def connect(*, agent: str, connections: int = 16, kubeconfig: str = "") -> "KubeStore":

@@ -1,8 +1,8 @@
-"""Informers: what the API server holds, told to handlers in order, for as long as a program runs.
+"""Informers pass the objects of one kind to handlers, in order, for as long as a program runs.
 
-A list, then a watch that goes on where the list ended; when the watch ends it is resumed from the
-last version seen, when that is too old everything is listed again and what has gone meanwhile is
-told as deleted. Ends of watches are normal, not errors: the API server closes them under load.
+A list, then a watch that continues where the list ended. A watch that ends is resumed from the
+last version seen; if that is too old, everything is listed again, and objects that are gone
+meanwhile are passed on as deleted. The API server closes watches under load: that is no error.
 """
 
 import logging
@@ -15,12 +15,12 @@ from typing import Final
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
 from openeni_kube.store import GoneError, Store, StoreError, UnreachableError
+from openeni_kube.workqueue import Backoff
 
 Key = tuple[str, str]  # namespace ("" for none), name
 Handler = Callable[[Json], None]
 
-FIRST_DELAY: Final = 0.5  # seconds
-LONGEST_DELAY: Final = 10.0
+BACKOFF: Final = Backoff(first=0.4, longest=8.0, jitter=0.25)  # short: nothing is known meanwhile
 _TIMEOUT: Final = 504  # also "too large resource version": etcd was restored from a backup
 
 _log = logging.getLogger(__name__)
@@ -32,18 +32,12 @@ def key_of(body: Json) -> Key:
     return meta.get("namespace", ""), meta["name"]
 
 
-def delay(failures: int, jitter: float) -> float:
-    """Seconds to wait after this many failures in a row; `jitter` in 0..1 spreads the herd."""
-    longest = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 10))
-    return longest * (0.5 + jitter / 2)
-
-
 class Informer:
-    """One kind's objects, as far as the selectors say, in a daemon thread of its own.
+    """A daemon thread that follows the objects of one kind that the selectors match.
 
     The handlers run in that thread, one call at a time: they should note the object and return.
-    After a gap `on_change` may be told of an object that has not changed, and `on_delete` gets the
-    object as it was last seen (its metadata only, unless `cache` keeps whole objects).
+    After a gap `on_change` may be called with an object that has not changed, and `on_delete` with
+    the object as it was last seen (its metadata only, unless `cache` keeps whole objects).
     """
 
     def __init__(
@@ -76,15 +70,15 @@ class Informer:
         )
 
     def start(self) -> None:
-        """Begin to list and watch; `synced` says when the first list is in."""
+        """Begin to list and watch; `synced` is set when the first list is in."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Tell no more. The thread ends with the server's next word, a minute at most."""
+        """Call no more handlers. The thread ends at the server's next event or bookmark."""
         self._stopped.set()
 
     def age(self) -> float:
-        """Seconds since the API server was last heard of; over two minutes something is wrong."""
+        """Return the seconds since the API server last answered; above 120 something is wrong."""
         return time.monotonic() - self._heard
 
     def get(self, name: str, namespace: str = "") -> Json | None:
@@ -109,7 +103,8 @@ class Informer:
                 failures += 1
                 self._note(error, failures)
             if failures:
-                self._stopped.wait(delay(failures, random.random()))  # noqa: S311 - no secret
+                uniform = random.random()  # noqa: S311 - spreads load, no secret
+                self._stopped.wait(BACKOFF.pause(failures - 1, uniform))
 
     def _turn(self) -> None:
         if not self._version:
@@ -172,7 +167,7 @@ class Informer:
 
 
 def _remains(body: Json) -> Json:
-    """Return what must be known of an object to tell that it has gone."""
+    """Return the part of an object that `on_delete` needs."""
     meta = body["metadata"]
     kept = {name: meta[name] for name in ("namespace", "name", "uid") if name in meta}
     return {"metadata": kept}

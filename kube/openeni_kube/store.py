@@ -1,6 +1,6 @@
-"""What operator and agent want of the Kubernetes API, in their own words.
+"""The Kubernetes API as operator and agent use it.
 
-`KubeStore` (kubestore.py) is the real one; tests of decisions use a store in memory that passes the
+`KubeStore` (client.py) is the real one; tests of decisions use a store in memory that passes the
 same contract suite. Every call has a timeout; none retries by itself: retries are the caller's
 queue's.
 """

@@ -1,4 +1,4 @@
-"""How Kubernetes speaks over HTTP: paths, queries, errors and watch events as plain values."""
+"""Paths, queries, errors and watch events of the Kubernetes API over HTTP, as plain values."""
 
 from collections.abc import Mapping
 from typing import Final

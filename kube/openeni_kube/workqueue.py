@@ -1,4 +1,4 @@
-"""Which key is worked on next: de-duplicated, one worker a key, back-off for what failed.
+"""The work queue: keys de-duplicated, one worker for each key, back-off for keys that failed.
 
 A key is *due* at a time, or *running*, or neither. Adding a key that is due keeps the earlier time;
 adding one that is running makes it due again as soon as it ends, so that no change is lost and no

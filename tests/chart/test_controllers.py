@@ -114,7 +114,7 @@ def test_a_namespace_with_podips_can_be_deleted(guarded: Target) -> None:
             return True
         return False
 
-    wait_for(gone, "the namespace is gone")
+    wait_for(gone, "the namespace is gone", 180)  # the controller looks again ever later
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from openeni_crds.meta import Json
 from openeni_crds.names import ENIS
 from openeni_kube.client import KubeStore
-from openeni_kube.informer import FIRST_DELAY, LONGEST_DELAY, Informer, delay
+from openeni_kube.informer import Informer
 from openeni_kube.store import Page, Store, UnreachableError, WatchEvent
 from openeni_testing.lab.api_server import ApiServer
 from openeni_testing.objects import eni_body, unique
@@ -210,13 +210,6 @@ def test_a_stopped_informer_tells_nothing_more(memory: MemoryStore, start: Start
     thread.join(60)
     assert not thread.is_alive()
     assert told.words == []
-
-
-def test_delays_grow_to_a_bound_and_are_spread() -> None:
-    assert delay(1, 0) == FIRST_DELAY / 2
-    assert delay(1, 1) == FIRST_DELAY
-    assert delay(2, 1) == 2 * FIRST_DELAY
-    assert delay(1000, 1) == LONGEST_DELAY
 
 
 class Gate:

@@ -106,18 +106,6 @@ POOLS: list[Bad] = [
         "spec.capacity.maxAvailable: Invalid",
     ),
     (
-        "a minimum that no node may have",
-        "spec.capacity",
-        {"addressesPerENI": 2, "maxENIsPerNode": 2, "minAvailable": 5},
-        "spec.capacity.minAvailable: Invalid",
-    ),
-    (
-        "a minimum over the node's limit",
-        "spec.capacity",
-        {"maxAddressesPerNode": 1},
-        "spec.capacity.minAvailable: Invalid",
-    ),
-    (
         "a node with no address",
         "spec.capacity.maxAddressesPerNode",
         0,

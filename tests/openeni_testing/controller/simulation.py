@@ -170,7 +170,7 @@ class Simulation:
         return uid
 
     def report(self, eni: str, conditions: list[Json], **node: Any) -> None:
-        """Write an agent's report, whatever it says."""
+        """Write any report in the agent's name, valid or not."""
         body = {"metadata": {"name": eni}, "status": {"conditions": conditions, "node": node}}
         self.api.apply(ENIS, body, manager=MANAGER_AGENT, subresource="status")
 
@@ -219,9 +219,9 @@ class Simulation:
         """Let each node's agent report on its ENIs; return True if a report has changed."""
         nodes = {body["metadata"]["name"] for body in self.api.list(NODES).items}
         enis = [e for e in self.enis() if e.spec.node_name in self.agents & nodes]
-        return any([self._report(eni) for eni in enis])  # noqa: C419 every agent runs
+        return any([self._update_report(eni) for eni in enis])  # noqa: C419 every agent runs
 
-    def _report(self, eni: ENI) -> bool:
+    def _update_report(self, eni: ENI) -> bool:
         port = eni.status.port
         granted = self.granted.get(eni.name, set())
         live = self.cloud.ports.get(port.id) if port else None
