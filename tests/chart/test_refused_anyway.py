@@ -136,7 +136,7 @@ BY_THE_KINDS = (
     ),
     Attack(
         "more granted than a number holds",
-        "status.node.granted: .* less than or equal to 62",
+        "status.node.granted: .* less than or equal to 31",
         eni("/status/node", {"granted": 2**31 - 1}, who="agent"),
     ),
     Attack(

@@ -6,7 +6,7 @@ import pytest
 
 from openeni_crds import names
 from openeni_crds.conditions import MOST_CONDITIONS, Type
-from openeni_crds.eni import MOST_ADDRESSES
+from openeni_crds.eni import MOST_ADDRESSES, MOST_PODS
 from openeni_crds.meta import Json
 from openeni_crds.names import ENIS, LABEL_VETH, MANAGER_AGENT, MANAGER_OPERATOR, NODES
 from openeni_lab.product import chart
@@ -74,7 +74,7 @@ def test_the_largest_eni_is_within_the_budget(guarded: Target) -> None:
     report: Json = {"port": port, "conditions": [*theirs, *others]}
     _apply(guarded.admin, eni, report, MANAGER)
     answers = [{"address": address, "generation": 1} for address in addresses]
-    node = {"granted": MOST_ADDRESSES, "retired": answers, "refused": answers}
+    node = {"granted": MOST_PODS, "retired": answers, "refused": answers}
     mine = [bodies.condition(t) for t in ("GuestPrepared", "LinkReady")]
     _apply(guarded.agent, eni, {"node": node, "conditions": mine}, MANAGER_AGENT)
     port["revision"] += 1
