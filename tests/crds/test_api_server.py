@@ -143,7 +143,7 @@ def test_kubectl_get_enipool_tells_the_pools_story(real_store: KubeStore) -> Non
         "nodeCounts": {"selected": 2, "served": 2},
         "eniCount": 3,
         "freeCount": 900,
-        "addressCounts": {"total": 45, "granted": 7, "available": 36, "cooling": 1, "retiring": 1},
+        "addressCounts": {"total": 45, "granted": 7, "available": 36, "cooling": 1},
     }
     body = {"metadata": {"name": name}, "status": status}
     real_store.apply(ENIPOOLS, body, manager=MANAGER, subresource="status")
@@ -168,7 +168,7 @@ def test_kubectl_get_eni_tells_the_enis_story(real_store: KubeStore) -> None:
         *["Name", "Node", "Pool", "State", "Addresses"],
         *["Granted", "MAC", "Device", "Ready", "Age"],
     ]
-    assert cells == [name, "n1", "pods", "Ready", 15, 1, "fa:16:3e:5e:30:01", "eth1", "True"]
+    assert cells == [name, "n1", "pods", "Ready", 2, 1, "fa:16:3e:5e:30:01", "eth1", "True"]
 
 
 def test_kubectl_get_podip_tells_who_has_what(real_store: KubeStore) -> None:
