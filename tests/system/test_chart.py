@@ -109,24 +109,24 @@ def test_an_agent_writes_its_part_of_its_own_enis_only(
 ) -> None:
     mine, other = pooled["n1"]["metadata"]["name"], pooled["n2"]["metadata"]["name"]
     count = _put("/status/node/cooling", 0)
-    agent.patch(ENIS, mine, count, subresource="status")
+    agent.patch(ENIS, mine, operations=count, subresource="status")
     with pytest.raises(StoreError, match="objects of its own node only, which is n1"):
-        agent.patch(ENIS, other, count, subresource="status")
+        agent.patch(ENIS, other, operations=count, subresource="status")
     for stolen in (_put("/status/port/revision", 999), _put("/status/state", "Mine")):
         with pytest.raises(StoreError, match=r"status\.node, GuestPrepared and LinkReady only"):
-            agent.patch(ENIS, mine, stolen, subresource="status")
+            agent.patch(ENIS, mine, operations=stolen, subresource="status")
 
 
 def test_an_agent_says_of_its_own_node_what_its_kernel_can_do_and_nothing_else(
     agent: Store,
 ) -> None:
     veth = _put("/metadata/labels/datapath.openeni.io~1veth", "true")
-    agent.patch(NODES, "n1", veth)
+    agent.patch(NODES, "n1", operations=veth)
     with pytest.raises(StoreError, match="labels its own node only, which is n1"):
-        agent.patch(NODES, "n2", veth)
+        agent.patch(NODES, "n2", operations=veth)
     for more in (_put("/metadata/labels/zone", "mine"), _put("/spec/unschedulable", value=True)):
         with pytest.raises(StoreError, match=r"labels datapath\.openeni\.io/ only"):
-            agent.patch(NODES, "n1", more)
+            agent.patch(NODES, "n1", operations=more)
 
 
 def test_an_agent_records_grants_of_its_own_node_only(
@@ -156,9 +156,11 @@ def test_an_agent_may_neither_delete_an_eni_nor_change_a_pool(
 ) -> None:
     for refused in (
         lambda: agent.delete(ENIS, pooled["n1"]["metadata"]["name"]),
-        lambda: agent.patch(ENIS, pooled["n1"]["metadata"]["name"], _put("/spec/retiring", [])),
+        lambda: agent.patch(
+            ENIS, pooled["n1"]["metadata"]["name"], operations=_put("/spec/retiring", [])
+        ),
         lambda: agent.delete(ENIPOOLS, "rights"),
-        lambda: agent.patch(ENIPOOLS, "rights", _put("/spec/coolDown", "60s")),
+        lambda: agent.patch(ENIPOOLS, "rights", operations=_put("/spec/coolDown", "60s")),
         lambda: agent.get(Kind("", "v1", "secrets", "Secret", namespaced=True), "x", NAMESPACE),
     ):
         with pytest.raises(StoreError, match="forbidden"):
