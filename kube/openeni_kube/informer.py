@@ -83,6 +83,8 @@ class Informer:
             except StoreError as error:
                 failures += 1
                 self._log_failure(error, failures)
+                if not isinstance(error, UnreachableError) or error.status == _TIMEOUT:
+                    self._version = ""  # the server rejected it: list again
             if failures:
                 uniform = random.random()  # noqa: S311 - spreads load, no secret
                 self._stopped.wait(BACKOFF.delay(failures - 1, uniform))
@@ -93,9 +95,7 @@ class Informer:
         self._watch()
 
     def _log_failure(self, error: StoreError, failures: int) -> None:
-        """Log once per outage; list again if the server rejected the resource version."""
-        if not isinstance(error, UnreachableError) or error.status == _TIMEOUT:
-            self._version = ""
+        """Log at WARNING once per outage."""
         level = logging.WARNING if failures == 1 else logging.DEBUG
         LOG.log(level, "%s: watch failed, trying again: %s", self._kind.plural, error)
 

@@ -148,7 +148,7 @@ class CallLimiter:
         started: float,
         failure: CloudError | None,
     ) -> None:
-        """Log failures at WARNING, changes at INFO; reads, and reads that find nothing, at DEBUG."""
+        """Log failures at WARNING, changes at INFO; reads at DEBUG, even if nothing is found."""
         fields: dict[str, object] = {
             "cloud": self.cloud,
             "operation": operation,

@@ -1,8 +1,7 @@
 """Plan the ENIs of one pool on one node: the addresses it should hold against those it has.
 
 An ENI's size is fixed at creation, so the actions are: create an ENI, retire its addresses, delete
-it. A node gets one new ENI at a time: until it is ready, the next one might
-fail in the same way.
+it. A node gets one new ENI at a time: until it is ready, the next one might fail in the same way.
 """
 
 from dataclasses import dataclass

@@ -6,6 +6,7 @@ The real one (marker `inside`) is the entry $OS_CLOUD of $OS_CLIENT_CONFIG_FILE;
 """
 
 import os
+import uuid
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
