@@ -12,6 +12,7 @@ from openeni_nodeagent.datapath import ownership
 from openeni_nodeagent.datapath.describe import sentence
 from openeni_nodeagent.datapath.diff import diff
 from openeni_nodeagent.datapath.eni import plan_eni
+from openeni_nodeagent.datapath.links import NodeENI, NodePod, node_pod
 from openeni_nodeagent.datapath.linux import modes
 from openeni_nodeagent.datapath.linux.announce import Announcer
 from openeni_nodeagent.datapath.linux.kernel import (
@@ -26,24 +27,23 @@ from openeni_nodeagent.datapath.linux.kernel import (
 )
 from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
-from openeni_nodeagent.datapath.local import LocalEni, LocalPod, local_pod
 from openeni_nodeagent.datapath.model import NOTHING, Address, Operation, Rule, State
 from openeni_nodeagent.datapath.plan import plan_node, plan_pod, pod_gateways, pod_routes
 from openeni_nodeagent.datapath.pod import (
     build,
     clear,
-    clear_node,
+    clear_host,
     compare,
     repair,
     with_free_indexes,
 )
 from openeni_nodeagent.datapath_api import (
     DatapathError,
-    EniFacts,
+    ENIFacts,
     KernelRefusedError,
     LinkFacts,
     NamespaceGoneError,
-    NicMissingError,
+    NICMissingError,
     NodeFacts,
     PodInterface,
     PodNetwork,
@@ -56,7 +56,7 @@ class KernelDatapath:
 
     def __init__(self) -> None:
         self._node = NodeFacts(addresses=())
-        self._enis: dict[str, LocalEni] = {}  # by MAC
+        self._enis: dict[str, NodeENI] = {}  # by MAC
         self._shared_lock = threading.Lock()  # of rules and filters that ENIs share
         self._announcer = Announcer()
 
@@ -64,27 +64,27 @@ class KernelDatapath:
         """Close the sockets; nothing in the kernel changes."""
         self._announcer.close()
 
-    def modes(self) -> frozenset[str]:
-        return modes.supported_modes()
+    def datapath_modes(self) -> frozenset[str]:
+        return modes.supported_datapath_modes()
 
-    def prepare_node(self, node: NodeFacts) -> None:
-        """Keep the facts; `prepare_eni` applies them, for there is nothing to do without an ENI."""
+    def configure_node(self, node: NodeFacts) -> None:
+        """Keep the facts; `configure_eni` applies them: without an ENI there is nothing to do."""
         self._node = node
 
-    def prepare_eni(self, eni: EniFacts, node: NodeFacts) -> LinkFacts:
+    def configure_eni(self, eni: ENIFacts, node: NodeFacts) -> LinkFacts:
         modes.require_support(eni.datapath)
         with self._shared_lock, open_netlink() as netlink:
             if not (nic := ownership.find_nic(list_links(netlink), eni.mac)):
                 self._enis.pop(eni.mac, None)
-                raise NicMissingError(f"no NIC with MAC {eni.mac} on this node: is it attached?")
+                raise NICMissingError(f"no NIC with MAC {eni.mac} on this node: is it attached?")
             found = LinkFacts(nic.name, nic.index)
-            local = LocalEni(eni, found, self._with_present_addresses(node, eni, netlink))
+            local = NodeENI(eni, found, self._with_present_addresses(node, eni, netlink))
             apply(self._node_differences(netlink), netlink)
             apply(_eni_differences(local, netlink), netlink)
         self._enis[eni.mac] = local
         return found
 
-    def release_eni(self, eni: EniFacts) -> None:
+    def teardown_eni(self, eni: ENIFacts) -> None:
         self._enis.pop(eni.mac, None)
         with self._shared_lock, open_netlink() as netlink:
             nic = ownership.find_nic(list_links(netlink), eni.mac)
@@ -93,11 +93,11 @@ class KernelDatapath:
             left = ownership.left_of_eni(seen, index, eni.primary)
             wanted: State = frozenset({replace(nic, up=False)} if nic else ())
             apply(diff(left, wanted), netlink)
-            self._release_node(netlink)
+            self._teardown_node(netlink)
 
     def add(self, pod: PodInterface, netns: str) -> PodNetwork:
         stopwatch = Stopwatch()
-        local = self._local_pod(pod)
+        local = self._node_pod(pod)
         with open_namespace(netns) as namespace:
             try:
                 self._build(local, namespace, stopwatch)
@@ -110,7 +110,7 @@ class KernelDatapath:
             self._announcer.announce(local.eni.link.device, pod.eni.mac, pod.addresses)
         slave = local.eni.ipvlan
         return PodNetwork(
-            host_interface=local.eni.slave if slave else local.node_link,
+            host_interface=local.eni.host_slave if slave else local.host_link,
             host_mac=pod.eni.mac if slave else names.VETH_MAC,
             pod_mac=pod.eni.mac if slave else local.mac,
             gateway=pod_gateways(local),
@@ -119,7 +119,7 @@ class KernelDatapath:
         )
 
     def check(self, pod: PodInterface, netns: str) -> tuple[str, ...]:
-        local = self._local_pod(pod)
+        local = self._node_pod(pod)
         with open_namespace(netns) as namespace, open_netlink() as netlink:
             found = (
                 *self._node_differences(netlink),
@@ -129,8 +129,8 @@ class KernelDatapath:
         return tuple(map(sentence, found))
 
     def delete(self, pod: PodInterface, netns: str) -> None:
-        gone = LocalEni(pod.eni, LinkFacts("", 0), self._node)
-        local = local_pod(pod, self._enis.get(pod.eni.mac, gone))
+        gone = NodeENI(pod.eni, LinkFacts("", 0), self._node)
+        local = node_pod(pod, self._enis.get(pod.eni.mac, gone))
         try:
             with open_namespace(netns) as namespace:
                 clear(local, namespace)
@@ -142,14 +142,14 @@ class KernelDatapath:
             return ownership.pods(observe(netlink))
 
     def delete_address(self, address: str) -> None:
-        clear_node((address,), self.pods().get(address, ""))
+        clear_host((address,), self.pods().get(address, ""))
 
-    def _local_pod(self, pod: PodInterface) -> LocalPod:
+    def _node_pod(self, pod: PodInterface) -> NodePod:
         if not (eni := self._enis.get(pod.eni.mac)):
-            raise NicMissingError(f"ENI {pod.eni.name} has no NIC on this node (yet)")
-        return local_pod(pod, eni)
+            raise NICMissingError(f"ENI {pod.eni.name} has no NIC on this node (yet)")
+        return node_pod(pod, eni)
 
-    def _build(self, local: LocalPod, namespace: int, stopwatch: Stopwatch) -> None:
+    def _build(self, local: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
         """Build without looking; where the kernel refuses, observe, then repair or build anew."""
         try:
             build(local, namespace, stopwatch)
@@ -162,24 +162,24 @@ class KernelDatapath:
                 local = with_free_indexes(local, namespace)
             build(local, namespace, stopwatch)
 
-    def _restore_shared(self, local: LocalPod) -> None:
-        """Restore what a pod relies on, should it have been lost since the ENI was prepared."""
+    def _restore_shared(self, local: NodePod) -> None:
+        """Restore what a pod relies on, should it have been lost since the ENI was configured."""
         with self._shared_lock, open_netlink() as netlink:
             apply(self._node_differences(netlink), netlink)
             apply(_eni_differences(local.eni, netlink), netlink)
 
-    def _require_nic(self, eni: EniFacts) -> None:
+    def _require_nic(self, eni: ENIFacts) -> None:
         with open_netlink() as netlink:
             if not ownership.find_nic(list_links(netlink), eni.mac):
                 self._enis.pop(eni.mac, None)
-                raise NicMissingError(f"the NIC of ENI {eni.name} ({eni.mac}) is gone")
+                raise NICMissingError(f"the NIC of ENI {eni.name} ({eni.mac}) is gone")
 
     def _node_differences(self, netlink: Netlink) -> tuple[Operation, ...]:
         wanted = plan_node(frozenset({IPV4, IPV6} if speaks_ipv6() else {IPV4}))
         seen = ownership.of_node(observe(netlink) | observe_filters())
         return diff(seen | observe_sysctls(wanted), wanted)
 
-    def _release_node(self, netlink: Netlink) -> None:
+    def _teardown_node(self, netlink: Netlink) -> None:
         """Remove what ENIs share if the kernel has neither an ENI nor a pod of ours left."""
         seen = observe(netlink) | observe_filters()
         enis = any(isinstance(i, Rule) and i.priority == names.RULE_FROM_ENI for i in seen)
@@ -189,7 +189,7 @@ class KernelDatapath:
             delete_filters()
 
     def _with_present_addresses(
-        self, node: NodeFacts, eni: EniFacts, netlink: Netlink
+        self, node: NodeFacts, eni: ENIFacts, netlink: Netlink
     ) -> NodeFacts:
         """Drop node addresses that no link has, and those that are an ENI's primary address."""
         present = {i.address for i in observe(netlink) if isinstance(i, Address)}
@@ -198,7 +198,7 @@ class KernelDatapath:
         return replace(node, addresses=tuple(a for a in node.addresses if _canonical(a) in own))
 
 
-def _eni_differences(local: LocalEni, netlink: Netlink) -> tuple[Operation, ...]:
+def _eni_differences(local: NodeENI, netlink: Netlink) -> tuple[Operation, ...]:
     wanted = plan_eni(local)
     seen = observe(netlink, nic=local.link.ifindex) | observe_filters()
     mine = ownership.of_eni(seen, local.link.ifindex, local.facts.primary)

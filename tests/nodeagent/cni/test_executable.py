@@ -12,7 +12,7 @@ import pytest
 
 from openeni_nodeagent.cni import frame
 from openeni_nodeagent.cni.call import Call, StoppingError
-from openeni_nodeagent.cni.protocol import CniError, Code
+from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.cni.query import QueryError, phases
 from openeni_nodeagent.cni.server import MARGIN_SECONDS, Server
 from openeni_nodeagent.phases import PhaseHistory
@@ -52,7 +52,7 @@ def test_the_environment_and_stdin_arrive_and_the_answer_goes_to_stdout(runtime:
 
 def test_an_error_of_the_agent_reaches_the_runtime_with_exit_status_1(runtime: Runtime) -> None:
     def handle(call: Call) -> bytes:
-        raise CniError(Code.TRY_AGAIN, "no address", "QuotaExceeded: port quota")
+        raise CNIError(Code.TRY_AGAIN, "no address", "QuotaExceeded: port quota")
 
     with serving(runtime, handle):
         answer = runtime.call("ADD", "abc", "uid")
@@ -132,8 +132,8 @@ def test_an_executable_of_another_protocol_version_gets_an_error_in_its_version(
     ):
         other.connect(str(runtime.run / "cni.sock"))
         other.sendall(frame.encode_request({}, b"{}", deadline=9, version=version))
-        head = other.recv(frame.ANSWER_HEAD.size)
-        _, answered, code, _ = frame.ANSWER_HEAD.unpack(head)
+        head = other.recv(frame.ANSWER_HEADER.size)
+        _, answered, code, _ = frame.ANSWER_HEADER.unpack(head)
         body = json.loads(other.recv(65536))
     assert (answered, code, body["code"]) == (version, 1, 11)
     assert f"speaks protocol {version}" in body["msg"]
