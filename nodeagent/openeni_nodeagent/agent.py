@@ -16,10 +16,9 @@ from openeni_kube.result import RequeueAfter, Result, Retry
 from openeni_kube.store import Store
 from openeni_kube.workers import Workers
 from openeni_kube.workqueue import Backoff
-from openeni_nodeagent.attachments import del_queue
+from openeni_nodeagent.attachments import del_queue, repair
 from openeni_nodeagent.attachments.commands import CNICommands, CommandDependencies
 from openeni_nodeagent.attachments.pool_choice import PoolChooser
-from openeni_nodeagent.attachments.repair import REPAIR_PERIOD_SECONDS, Repair
 from openeni_nodeagent.cluster.node_reconciler import NodeReconciler
 from openeni_nodeagent.cluster.watches import Caches, Watches
 from openeni_nodeagent.cni.call import StoppingError
@@ -88,7 +87,9 @@ class Agent:
             store, caches.podips, caches.enis, grants, settings.node
         )
         self._commands = CNICommands(grants, datapath, self._dependencies())
-        self._repair = Repair(grants, datapath, self._commands, caches, self._links.is_link_ready)
+        self._repair = repair.Repair(
+            grants, datapath, self._commands, caches, self._links.is_link_ready
+        )
         self._server = CNIServer(settings.socket, self._commands.handle, PhaseHistory())
         self._queues = self._make_queues()
         self._subscribe()
@@ -258,4 +259,4 @@ class Agent:
             return RequeueAfter(HEARTBEAT_SECONDS)
         self._repair.run()
         self._repaired.set()
-        return RequeueAfter(REPAIR_PERIOD_SECONDS)
+        return RequeueAfter(repair.REPAIR_PERIOD_SECONDS)

@@ -7,8 +7,7 @@ runs during the container's ADD.
 """
 
 import logging
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +16,10 @@ from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import seconds
 from openeni_nodeagent.attachments.add_result import add_result
 from openeni_nodeagent.attachments.container_locks import ContainerLocks
-from openeni_nodeagent.attachments.grant_errors import explain_no_address
+from openeni_nodeagent.attachments.grant_errors import (
+    explain_no_address,
+    journal_error_as_cni_error,
+)
 from openeni_nodeagent.attachments.pool_choice import PoolChooser
 from openeni_nodeagent.clock import boot_seconds
 from openeni_nodeagent.cluster.cache import Cache
@@ -40,7 +42,6 @@ from openeni_nodeagent.datapath_api import (
     PodNetwork,
 )
 from openeni_nodeagent.grants.grants import GrantRequest, Grants
-from openeni_nodeagent.grants.journal import JournalError
 from openeni_nodeagent.grants.ledger import Attachment, Grant
 
 # Longer than any ADD: the runtime's list may not have a younger grant's container yet.
@@ -61,14 +62,6 @@ class CommandDependencies:
     pods_current: Callable[[], bool]  # True while the cache of pods is synced and up to date
 
 
-@contextmanager
-def _journal_error_as_cni_error() -> Generator[None]:
-    try:
-        yield
-    except JournalError as error:
-        raise CNIError(Code.IO, str(error)) from None
-
-
 class CNICommands:
     """Handles every command but VERSION, which the executable answers itself."""
 
@@ -80,7 +73,7 @@ class CNICommands:
         self._dependencies = dependencies
         self._locks = ContainerLocks()
 
-    @_journal_error_as_cni_error()
+    @journal_error_as_cni_error()
     def handle(self, call: Call) -> bytes:
         """Return the body of the answer. Raises CNIError, StoppingError."""
         request = call.request
@@ -203,7 +196,7 @@ class CNICommands:
         for address in grant.addresses:
             self._datapath.delete_address(address)
 
-    @_journal_error_as_cni_error()
+    @journal_error_as_cni_error()
     def replay(self, container_id: str, interface: str, netns: str, queued: float) -> None:
         """Run a DEL that the executable queued at `queued` (boot clock) while no agent answered.
 
@@ -214,7 +207,7 @@ class CNICommands:
             if grant is not None and grant.at <= queued:
                 self._delete(container_id, interface, netns)
 
-    @_journal_error_as_cni_error()
+    @journal_error_as_cni_error()
     def end_grant(self, grant: Grant) -> None:
         """End the grant of a container that no longer exists. Raises CNIError."""
         with self._locks.locked(grant.attachment.container_id):

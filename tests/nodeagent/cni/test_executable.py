@@ -14,7 +14,7 @@ from openeni_nodeagent.cni import frame
 from openeni_nodeagent.cni.call import Call, StoppingError
 from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.cni.query import QueryError, phases
-from openeni_nodeagent.cni.server import MARGIN_SECONDS, Server
+from openeni_nodeagent.cni.server import MARGIN_SECONDS, CNIServer
 from openeni_nodeagent.phases import PhaseHistory
 from openeni_testing.agent.cni_call import Runtime, finish
 from openeni_testing.waiting import wait_for
@@ -23,8 +23,8 @@ from openeni_testing.waiting import wait_for
 @contextmanager
 def serving(
     runtime: Runtime, handle: Callable[[Call], bytes], history: PhaseHistory | None = None
-) -> Generator[Server]:
-    server = Server(runtime.run / "cni.sock", handle, history or PhaseHistory())
+) -> Generator[CNIServer]:
+    server = CNIServer(runtime.run / "cni.sock", handle, history or PhaseHistory())
     server.start()
     try:
         yield server

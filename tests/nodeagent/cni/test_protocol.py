@@ -7,11 +7,11 @@ import pytest
 
 from openeni_nodeagent.cni import frame
 from openeni_nodeagent.cni.protocol import (
+    AddResult,
     CNIError,
     Code,
     Command,
     GCAttachment,
-    Result,
     ResultInterface,
     ResultRoute,
     encode_error,
@@ -94,7 +94,7 @@ def test_a_wrong_configuration_is_refused(config: dict[str, object], code: Code)
     assert raised.value.code == code
 
 
-RESULT = Result(
+RESULT = AddResult(
     ResultInterface("oe1234", "ee:ee:ee:ee:ee:ee"),
     ResultInterface("eth0", "0a:00:00:00:00:01", "/ns", 1450),
     ("10.98.0.5", "2001:db8::5"),

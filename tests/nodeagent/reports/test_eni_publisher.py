@@ -20,7 +20,7 @@ from openeni_testing.objects import remove
 def test_a_cool_down_that_ends_during_a_reconcile_is_seen_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cool_down: float
 ) -> None:
-    """The clock passes the end of the cool-down between two looks at it: neither may be the last."""
+    """The clock passes the end of the cool-down between two looks at it: neither may be last."""
     now = [1000.0]
 
     def passing() -> float:
@@ -100,7 +100,7 @@ def test_an_eni_that_is_gone_is_no_error(tmp_path: Path) -> None:
 
 
 def another(parts: AgentParts) -> ENIPublisher:
-    return ENIPublisher(parts.store, parts.caches.enis, parts.grants, parts.reconciler)
+    return ENIPublisher(parts.store, parts.caches.enis, parts.grants, parts.links)
 
 
 def shown(parts: AgentParts) -> Json:
