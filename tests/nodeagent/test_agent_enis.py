@@ -1,4 +1,4 @@
-"""The agent and its ENIs: prepared, reported, retired, released; cluster and kernel in memory."""
+"""The agent and its ENIs: configured, reported, retired, torn down; all in memory."""
 
 import json
 import threading
@@ -39,7 +39,7 @@ def host(tmp_path: Path, executable: Path) -> AgentHost:
     return AgentHost(tmp_path, executable)
 
 
-def test_an_eni_that_is_being_deleted_waits_for_its_pods_and_is_released(
+def test_an_eni_that_is_being_deleted_waits_for_its_pods_and_is_torn_down(
     host: AgentHost,
 ) -> None:
     host.create_objects()

@@ -12,7 +12,7 @@ from openeni_nodeagent.datapath import ownership
 from openeni_nodeagent.datapath.describe import sentence
 from openeni_nodeagent.datapath.diff import diff
 from openeni_nodeagent.datapath.eni import plan_eni
-from openeni_nodeagent.datapath.links import NodeENI, NodePod, node_pod
+from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux import modes
 from openeni_nodeagent.datapath.linux.announce import Announcer
 from openeni_nodeagent.datapath.linux.kernel import (
@@ -78,10 +78,10 @@ class KernelDatapath:
                 self._enis.pop(eni.mac, None)
                 raise NICMissingError(f"no NIC with MAC {eni.mac} on this node: is it attached?")
             found = LinkFacts(nic.name, nic.index)
-            local = NodeENI(eni, found, self._with_present_addresses(node, eni, netlink))
+            node_eni = NodeENI(eni, found, self._with_present_addresses(node, eni, netlink))
             apply(self._node_differences(netlink), netlink)
-            apply(_eni_differences(local, netlink), netlink)
-        self._enis[eni.mac] = local
+            apply(_eni_differences(node_eni, netlink), netlink)
+        self._enis[eni.mac] = node_eni
         return found
 
     def teardown_eni(self, eni: ENIFacts) -> None:
@@ -97,45 +97,45 @@ class KernelDatapath:
 
     def add(self, pod: PodInterface, netns: str) -> PodNetwork:
         stopwatch = Stopwatch()
-        local = self._node_pod(pod)
+        node_pod = self._node_pod(pod)
         with open_namespace(netns) as namespace:
             try:
-                self._build(local, namespace, stopwatch)
+                self._build(node_pod, namespace, stopwatch)
             except (DatapathError, OSError):
                 with suppress(DatapathError, OSError):
-                    clear(local, namespace)
+                    clear(node_pod, namespace)
                 self._require_nic(pod.eni)
                 raise
         with stopwatch.phase("announce"):
-            self._announcer.announce(local.eni.link.device, pod.eni.mac, pod.addresses)
-        slave = local.eni.ipvlan
+            self._announcer.announce(node_pod.eni.link.device, pod.eni.mac, pod.addresses)
+        slave = node_pod.eni.ipvlan
         return PodNetwork(
-            host_interface=local.eni.host_slave if slave else local.host_link,
+            host_interface=node_pod.eni.host_slave if slave else node_pod.host_link,
             host_mac=pod.eni.mac if slave else names.VETH_MAC,
-            pod_mac=pod.eni.mac if slave else local.mac,
-            gateway=pod_gateways(local),
-            routes=pod_routes(plan_pod(local).pod),
+            pod_mac=pod.eni.mac if slave else node_pod.mac,
+            gateway=pod_gateways(node_pod),
+            routes=pod_routes(plan_pod(node_pod).pod),
             phases=stopwatch.seconds,
         )
 
     def check(self, pod: PodInterface, netns: str) -> tuple[str, ...]:
-        local = self._node_pod(pod)
+        node_pod = self._node_pod(pod)
         with open_namespace(netns) as namespace, open_netlink() as netlink:
             found = (
                 *self._node_differences(netlink),
-                *_eni_differences(local.eni, netlink),
-                *compare(local, namespace).operations,
+                *_eni_differences(node_pod.eni, netlink),
+                *compare(node_pod, namespace).operations,
             )
         return tuple(map(sentence, found))
 
     def delete(self, pod: PodInterface, netns: str) -> None:
         gone = NodeENI(pod.eni, LinkFacts("", 0), self._node)
-        local = node_pod(pod, self._enis.get(pod.eni.mac, gone))
+        node_pod = pod_on_node(pod, self._enis.get(pod.eni.mac, gone))
         try:
             with open_namespace(netns) as namespace:
-                clear(local, namespace)
+                clear(node_pod, namespace)
         except NamespaceGoneError:
-            clear(local, None)
+            clear(node_pod, None)
 
     def pods(self) -> Mapping[str, str]:
         with open_netlink() as netlink:
@@ -147,26 +147,26 @@ class KernelDatapath:
     def _node_pod(self, pod: PodInterface) -> NodePod:
         if not (eni := self._enis.get(pod.eni.mac)):
             raise NICMissingError(f"ENI {pod.eni.name} has no NIC on this node (yet)")
-        return node_pod(pod, eni)
+        return pod_on_node(pod, eni)
 
-    def _build(self, local: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
+    def _build(self, node_pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
         """Build without looking; where the kernel refuses, observe, then repair or build anew."""
         try:
-            build(local, namespace, stopwatch)
+            build(node_pod, namespace, stopwatch)
         except KernelRefusedError:
             with stopwatch.phase("repair"):
-                self._restore_shared(local)
-                if repair(local, namespace, Stopwatch()):
+                self._restore_shared(node_pod)
+                if repair(node_pod, namespace, Stopwatch()):
                     return
-                clear(local, namespace)
-                local = with_free_indexes(local, namespace)
-            build(local, namespace, stopwatch)
+                clear(node_pod, namespace)
+                node_pod = with_free_indexes(node_pod, namespace)
+            build(node_pod, namespace, stopwatch)
 
-    def _restore_shared(self, local: NodePod) -> None:
+    def _restore_shared(self, node_pod: NodePod) -> None:
         """Restore what a pod relies on, should it have been lost since the ENI was configured."""
         with self._shared_lock, open_netlink() as netlink:
             apply(self._node_differences(netlink), netlink)
-            apply(_eni_differences(local.eni, netlink), netlink)
+            apply(_eni_differences(node_pod.eni, netlink), netlink)
 
     def _require_nic(self, eni: ENIFacts) -> None:
         with open_netlink() as netlink:
@@ -193,15 +193,15 @@ class KernelDatapath:
     ) -> NodeFacts:
         """Drop node addresses that no link has, and those that are an ENI's primary address."""
         present = {i.address for i in observe(netlink) if isinstance(i, Address)}
-        of_enis = {a for local in self._enis.values() for a in local.facts.primary}
+        of_enis = {a for known in self._enis.values() for a in known.facts.primary}
         own = present - of_enis - set(eni.primary)
         return replace(node, addresses=tuple(a for a in node.addresses if _canonical(a) in own))
 
 
-def _eni_differences(local: NodeENI, netlink: Netlink) -> tuple[Operation, ...]:
-    wanted = plan_eni(local)
-    seen = observe(netlink, nic=local.link.ifindex) | observe_filters()
-    mine = ownership.of_eni(seen, local.link.ifindex, local.facts.primary)
+def _eni_differences(eni: NodeENI, netlink: Netlink) -> tuple[Operation, ...]:
+    wanted = plan_eni(eni)
+    seen = observe(netlink, nic=eni.link.ifindex) | observe_filters()
+    mine = ownership.of_eni(seen, eni.link.ifindex, eni.facts.primary)
     return diff(mine | observe_sysctls(wanted), wanted)
 
 

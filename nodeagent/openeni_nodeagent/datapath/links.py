@@ -85,7 +85,7 @@ class NodePod:
         return _first_of_family(self.eni.node.addresses, family)
 
 
-def node_pod(pod: PodInterface, eni: NodeENI) -> NodePod:
+def pod_on_node(pod: PodInterface, eni: NodeENI) -> NodePod:
     """Return the pod with the interface indexes that its links' names hash to."""
     host_link = names.host_link(pod.container_id, pod.interface)
     return NodePod(pod, eni, chosen_index(host_link), chosen_index(pod.interface))

@@ -87,12 +87,12 @@ def compare(pod: NodePod, namespace: int) -> Comparison:
     with open_netlink() as netlink:
         seen = observe(netlink)
     seen_in_pod = in_namespace(namespace, _observe_pod)
-    local = replace(
+    placed = replace(
         pod,
         host_index=_index(seen, pod.host_link, pod.host_index),
         pod_index=_index(seen_in_pod, facts.interface, pod.pod_index),
     )
-    planned = plan_pod(local)
+    planned = plan_pod(placed)
     on_host = ownership.of_pod(seen | observe_filters(), facts.addresses, pod.host_link)
     in_pod = ownership.of_interface(seen_in_pod, facts.interface, facts.addresses)
     in_pod |= in_namespace(namespace, partial(observe_sysctls, planned.pod))

@@ -11,7 +11,7 @@ from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath import ownership
 from openeni_nodeagent.datapath.eni import plan_eni
-from openeni_nodeagent.datapath.links import NodeENI, NodePod, node_pod
+from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
     TABLE_MAIN,
@@ -38,7 +38,7 @@ def pod_on(datapath: Datapath, number: int, device: LinkFacts) -> NodePod:
     eni = eni_facts(f"eni-{number}", number, datapath, dual=True)
     addresses = (f"10.98.0.{number + 1}", f"fd98::{number + 1}")
     pod = pod_interface(f"pod-{number}", eni, *addresses)
-    return node_pod(pod, NodeENI(eni, device, NODE))
+    return pod_on_node(pod, NodeENI(eni, device, NODE))
 
 
 @dataclass(frozen=True)

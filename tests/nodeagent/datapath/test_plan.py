@@ -12,7 +12,7 @@ import pytest
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
 from openeni_nodeagent.datapath.describe import text
 from openeni_nodeagent.datapath.eni import plan_eni
-from openeni_nodeagent.datapath.links import NodeENI, NodePod, node_pod
+from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.model import Chain, Element, Route, Rule, State
 from openeni_nodeagent.datapath.plan import plan_node, plan_pod, pod_gateways, pod_routes
 from openeni_nodeagent.datapath_api import LinkFacts, NodeFacts, PodRoute
@@ -27,7 +27,7 @@ def place(datapath: Datapath, *, dual: bool = True) -> NodePod:
     eni = eni_facts("eni", 10, datapath, dual=dual)
     addresses = ("10.98.0.11", "fd98::11") if dual else ("10.98.0.11",)
     pod = pod_interface("pod", eni, *addresses)
-    return node_pod(pod, NodeENI(eni, LinkFacts("ens7", 7), NODE))
+    return pod_on_node(pod, NodeENI(eni, LinkFacts("ens7", 7), NODE))
 
 
 def lines(state: State) -> list[str]:
@@ -106,6 +106,6 @@ def test_each_family_has_one_gateway_where_the_mode_has_any() -> None:
 
 def test_the_macs_and_links_of_five_hundred_pods_differ() -> None:
     pods = [pod_interface(f"p{n}", place(MODES[0]).eni.facts, "10.98.0.11") for n in range(500)]
-    places = [node_pod(p, place(MODES[0]).eni) for p in pods]
+    places = [pod_on_node(p, place(MODES[0]).eni) for p in pods]
     assert len({p.mac for p in places}) == len({p.host_link for p in places}) == 500
     assert all(int(p.mac[:2], 16) & 3 == 2 for p in places)  # local, unicast

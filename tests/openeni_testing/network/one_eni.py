@@ -3,7 +3,7 @@
 import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
-from openeni_nodeagent.datapath.links import NodeENI, NodePod, node_pod
+from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux.kernel import (
     apply,
     observe,
@@ -51,7 +51,7 @@ class OneENI:
 
     def place(self) -> NodePod:
         found = self.node.namespace.run(self.node.datapath.configure_eni, self.eni, self.node.facts)
-        return node_pod(self.pod, NodeENI(self.eni, found, self.node.facts))
+        return pod_on_node(self.pod, NodeENI(self.eni, found, self.node.facts))
 
     def add(self, netns: str) -> None:
         self.node.run(self.node.datapath.add, self.pod, netns)
