@@ -94,16 +94,22 @@ class Reason(StrEnum):
     AGENT_REPORT_INVALID = "AgentReportInvalid"
 
 
-MESSAGE_LENGTH: Final = 1024
+MESSAGE_LENGTH: Final = 1024  # of openeni's own conditions
 MOST_CONDITIONS: Final = 16  # on one object: other controllers may add theirs
 
 
-class Condition(Struct, frozen=True, rename="camel", forbid_unknown_fields=False):
+class Condition(Struct, frozen=True, rename="camel"):
     """One condition as the API stores it (metav1.Condition)."""
 
     type: Annotated[
         str,
-        Meta(min_length=1, max_length=64, description="Name of the condition, such as Ready."),
+        Meta(
+            min_length=1,
+            max_length=316,
+            pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
+            r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$",
+            description="Name of the condition, such as Ready.",
+        ),
     ]
     status: Annotated[
         Status, Meta(description="True, False, or Unknown: it could not be observed yet.")
@@ -112,15 +118,15 @@ class Condition(Struct, frozen=True, rename="camel", forbid_unknown_fields=False
         str,
         Meta(
             min_length=1,
-            max_length=64,
-            pattern="^[A-Za-z][A-Za-z0-9]*$",
+            max_length=1024,
+            pattern="^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
             description="Why, in one word. docs/conditions.md lists every reason and what to do.",
         ),
     ]
     message: Annotated[
         str,
         Meta(
-            max_length=MESSAGE_LENGTH,
+            max_length=32768,
             description="What is wrong and what to do about it, in one line.",
         ),
     ] = ""

@@ -65,6 +65,7 @@ COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
         Column("Pool", ".spec.poolName", wide=True),
         Column("Pod-UID", ".spec.podUID", wide=True),
         _READY,
+        Column("Message", _ready("message"), wide=True),
         _AGE,
     ),
 }

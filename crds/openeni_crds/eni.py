@@ -8,7 +8,8 @@ from openeni_crds.conditions import MOST_CONDITIONS, Condition
 from openeni_crds.enipool import Datapath
 from openeni_crds.meta import Address, CloudName, Count, Generation, Id, Name, ObjectMeta, decodable
 
-MOST_ADDRESSES = 62  # for pods on one port: 31 of each IP family
+MOST_PODS = 31  # that one ENI can serve
+MOST_ADDRESSES = 2 * MOST_PODS  # for pods on one port: one of each IP family for each
 
 
 class ENISpec(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -34,8 +35,16 @@ class ENISpec(Struct, frozen=True, rename="camel", omit_defaults=True):
     security_group_ids: Annotated[
         tuple[Id, ...], Meta(max_length=64, description="Ids of the port's security groups.")
     ] = field(name="securityGroupIDs")
-    datapath: Datapath
-    mtu: Annotated[int, Meta(ge=576, le=65535, description="MTU of the pods in bytes.")]
+    datapath: Annotated[Datapath, Meta(description="Copy of the pool's spec.datapath.")]
+    mtu: Annotated[
+        int,
+        Meta(
+            ge=576,
+            le=65535,
+            description="MTU of the pods in bytes: the pool's spec.datapath.mtu, else the "
+            "network's.",
+        ),
+    ]
     address_count: Annotated[
         int,
         Meta(
@@ -48,8 +57,8 @@ class ENISpec(Struct, frozen=True, rename="camel", omit_defaults=True):
         tuple[Address, ...],
         Meta(
             max_length=MOST_ADDRESSES,
-            description="Addresses that the operator takes back: the node's agent grants them no "
-            "more and answers in status.node.retired or status.node.refused.",
+            description="Addresses being retired: the agent stops granting them and reports each "
+            "in status.node.retired or refused.",
         ),
     ] = ()
 
@@ -57,21 +66,25 @@ class ENISpec(Struct, frozen=True, rename="camel", omit_defaults=True):
 class PortSubnet(Struct, frozen=True, rename="camel", omit_defaults=True):
     """A subnet of the port, as far as the node needs it."""
 
-    id: Annotated[Id, Meta(description="Its id in Neutron.")]
-    cidr: Annotated[str, Meta(max_length=64, description="Its range of addresses.")]
+    id: Annotated[Id, Meta(description="The subnet's id in Neutron.")]
+    cidr: Annotated[
+        str,
+        Meta(max_length=64, description="The subnet's range of addresses, such as 10.98.0.0/22."),
+    ]
     gateway: Annotated[
-        str, Meta(max_length=45, description="Its gateway. Absent where it has none.")
+        str, Meta(max_length=45, description="The subnet's gateway. Absent where it has none.")
     ] = ""
 
 
 class PortStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
     """The port as Neutron last showed it; written by the operator."""
 
-    id: Annotated[Id, Meta(description="Its id in Neutron.")]
+    id: Annotated[Id, Meta(description="The port's id in Neutron.")]
     name: Annotated[
         str,
         Meta(
-            max_length=255, description="Its name in Neutron: openeni-<cluster>-<UID of the ENI>."
+            max_length=255,
+            description="The port's name in Neutron: openeni-<cluster>-<UID of the ENI>.",
         ),
     ]
     mac_address: Annotated[
@@ -82,10 +95,11 @@ class PortStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
             description="MAC address by which the node's agent finds the NIC.",
         ),
     ]
-    revision: Annotated[Generation, Meta(description="Its revision_number in Neutron.")]
-    mtu: Annotated[int, Meta(ge=68, le=65535, description="MTU of its network in bytes.")]
+    revision: Annotated[Generation, Meta(description="The port's revision_number in Neutron.")]
+    mtu: Annotated[int, Meta(ge=68, le=65535, description="MTU of the port's network in bytes.")]
     subnets: Annotated[
-        tuple[PortSubnet, ...], Meta(max_length=2, description="Its subnets, one per IP family.")
+        tuple[PortSubnet, ...],
+        Meta(max_length=2, description="Subnets of spec.subnetIDs, one per IP family."),
     ]
     primary: Annotated[
         tuple[Address, ...],
@@ -97,7 +111,11 @@ class PortStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
     ]
     addresses: Annotated[
         tuple[Address, ...],
-        Meta(max_length=MOST_ADDRESSES, description="Addresses for pods: its other fixed IPs."),
+        Meta(
+            max_length=MOST_ADDRESSES,
+            description="Addresses for pods: the port's other fixed IPs in spec.subnetIDs. Fixed "
+            "IPs in other subnets are ignored.",
+        ),
     ]
 
 
@@ -114,17 +132,28 @@ class NodeStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
     """The ENI as its node's agent last saw it; written by the agent."""
 
     device: Annotated[
-        str, Meta(max_length=15, description="Name of the NIC on the node, such as ens7.")
+        str,
+        Meta(
+            max_length=15,
+            description="Name of the NIC on the node, such as ens7. Absent: it is not found yet.",
+        ),
     ] = ""
     ifindex: Annotated[Count, Meta(description="Interface index of the NIC on the node.")] = 0
     granted: Annotated[
-        int, Meta(ge=0, le=MOST_ADDRESSES, description="Addresses that pods have.")
+        int,
+        Meta(
+            ge=0,
+            le=MOST_PODS,
+            description="Addresses that pods have, counted in pods: one of each IP family is one.",
+        ),
     ] = 0
     cooling: Annotated[
-        int, Meta(ge=0, le=MOST_ADDRESSES, description="Addresses that rest after their pod.")
+        int,
+        Meta(ge=0, le=MOST_PODS, description="Addresses that cool down, counted in pods."),
     ] = 0
     available: Annotated[
-        int, Meta(ge=0, le=MOST_ADDRESSES, description="Addresses free for the next pods.")
+        int,
+        Meta(ge=0, le=MOST_PODS, description="Addresses free for the next pods, counted in pods."),
     ] = 0
     idle_since: Annotated[
         str,

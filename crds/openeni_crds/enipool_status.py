@@ -5,66 +5,85 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from openeni_crds.conditions import MOST_CONDITIONS, Condition
+from openeni_crds.datapath_mode import DatapathMode
 from openeni_crds.meta import Count, Generation, Id
 
 MOST_RESOLVED = 64
 
 
 class NodeCounts(Struct, frozen=True, rename="camel"):
-    """Nodes that the pool selects and that are servers of OpenStack."""
+    """Nodes of the pool, counted."""
 
-    selected: Annotated[Count, Meta(description="All of them.")] = 0
-    served: Annotated[Count, Meta(description="Nodes on which ENIs can be made.")] = 0
-    without_agent: Annotated[
-        Count, Meta(description="Nodes whose openeni agent has not reported yet.")
+    selected: Annotated[
+        Count,
+        Meta(description="Nodes that spec.nodeSelector matches and that are OpenStack servers."),
     ] = 0
-    without_datapath: Annotated[
-        Count, Meta(description="Nodes whose kernel lacks the pool's datapath.")
-    ] = 0
-    without_subnet: Annotated[
-        Count, Meta(description="Nodes for whose zone spec.subnets has no subnet.")
-    ] = 0
-    at_limit: Annotated[
-        Count, Meta(description="Nodes where pods wait and spec.capacity allows no more addresses.")
-    ] = 0
-
-
-class AddressCounts(Struct, frozen=True, rename="camel"):
-    """Addresses of all ENIs of the pool, primary addresses not counted."""
-
-    total: Annotated[Count, Meta(description="Addresses on the ENIs' ports.")] = 0
-    granted: Annotated[Count, Meta(description="Addresses that pods have.")] = 0
-    available: Annotated[Count, Meta(description="Addresses free for the next pods.")] = 0
-    cooling: Annotated[Count, Meta(description="Addresses that rest after their pod.")] = 0
-    retiring: Annotated[
-        Count, Meta(description="Addresses that the operator is taking back from nodes.")
-    ] = 0
-
-
-class ResolvedSubnet(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A subnet that spec.subnets means."""
-
-    id: Annotated[Id, Meta(description="Its id in Neutron.")]
-    name: Annotated[str, Meta(max_length=255, description="Its name in Neutron.")]
-    network_id: Annotated[Id, Meta(description="Id of its network.")] = field(name="networkID")
-    cidr: Annotated[str, Meta(max_length=64, description="Its range of addresses.")]
-    zone: Annotated[
-        str, Meta(max_length=63, description="Zone that spec.subnets limits it to.")
-    ] = ""
-    free_count: Annotated[
+    served: Annotated[
         Count,
         Meta(
-            description="Free addresses, at most: ports of other projects are not seen. Counted "
-            "when the subnets are looked up."
+            description="Selected nodes with an agent, the datapath and a subnet for their zone. "
+            "While the cloud does not answer, zones are not checked."
+        ),
+    ] = 0
+    without_agent: Annotated[
+        Count, Meta(description="Selected nodes whose openeni agent has not reported yet.")
+    ] = 0
+    without_datapath: Annotated[
+        Count, Meta(description="Selected nodes whose kernel lacks the pool's datapath.")
+    ] = 0
+    without_subnet: Annotated[
+        Count, Meta(description="Selected nodes for whose zone spec.subnets has no subnet.")
+    ] = 0
+    at_limit: Annotated[
+        Count,
+        Meta(
+            description="Served nodes where pods wait and spec.capacity allows no more addresses."
         ),
     ] = 0
 
 
-class ResolvedSecurityGroup(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A security group that spec.securityGroups means."""
+class AddressCounts(Struct, frozen=True, rename="camel"):
+    """Addresses of all ENIs of the pool, counted in pods: one of each IP family is one."""
 
-    id: Annotated[Id, Meta(description="Its id in Neutron.")]
-    name: Annotated[str, Meta(max_length=255, description="Its name in Neutron.")]
+    total: Annotated[
+        Count, Meta(description="Addresses for pods on the ENIs' ports, retiring ones included.")
+    ] = 0
+    granted: Annotated[Count, Meta(description="Addresses that pods have.")] = 0
+    available: Annotated[
+        Count, Meta(description="Addresses free for the next pods, on Ready ENIs.")
+    ] = 0
+    cooling: Annotated[Count, Meta(description="Addresses that cool down after their pod.")] = 0
+
+
+class ResolvedSubnet(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A subnet that spec.subnets resolves to."""
+
+    id: Annotated[Id, Meta(description="The subnet's id in Neutron.")]
+    name: Annotated[str, Meta(max_length=255, description="The subnet's name in Neutron.")]
+    network_id: Annotated[Id, Meta(description="Id of the subnet's network.")] = field(
+        name="networkID"
+    )
+    cidr: Annotated[
+        str,
+        Meta(max_length=64, description="The subnet's range of addresses, such as 10.98.0.0/22."),
+    ]
+    free_count: Annotated[
+        Count,
+        Meta(
+            description="Upper bound of the subnet's free addresses: ports of other projects are "
+            "not seen. Counted when the terms are looked up."
+        ),
+    ]
+    zone: Annotated[
+        str, Meta(max_length=63, description="Zone that spec.subnets limits the subnet to.")
+    ] = ""
+
+
+class ResolvedSecurityGroup(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A security group that spec.securityGroups resolves to."""
+
+    id: Annotated[Id, Meta(description="The security group's id in Neutron.")]
+    name: Annotated[str, Meta(max_length=255, description="The security group's name in Neutron.")]
 
 
 class ENIPoolStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -83,25 +102,28 @@ class ENIPoolStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
     )
     address_counts: AddressCounts = AddressCounts()
     free_count: Annotated[
-        Count, Meta(description="Free addresses in all subnets of the pool, at most.")
+        Count,
+        Meta(
+            description="Upper bound of the free addresses in all subnets of the pool: ports of "
+            "other projects are not seen."
+        ),
     ] = 0
     datapath_mode: Annotated[
-        str,
-        Meta(
-            max_length=16,
-            description="The datapath in one word: Veth, IPVlanL2, IPVlanL3S or IPVlanL3.",
-        ),
-    ] = ""
+        DatapathMode | None,
+        Meta(description="The pool's datapath in one word: its mode and ipvlan.mode."),
+    ] = None
     subnets: Annotated[
         tuple[ResolvedSubnet, ...],
         Meta(
-            max_length=MOST_RESOLVED, description="Subnets that spec.subnets means, in its order."
+            max_length=MOST_RESOLVED,
+            description="The first 64 subnets that spec.subnets resolves to, in its order.",
         ),
     ] = ()
     security_groups: Annotated[
         tuple[ResolvedSecurityGroup, ...],
         Meta(
-            max_length=MOST_RESOLVED, description="Security groups that spec.securityGroups means."
+            max_length=MOST_RESOLVED,
+            description="Security groups that spec.securityGroups resolves to.",
         ),
     ] = ()
     observed_generation: Annotated[

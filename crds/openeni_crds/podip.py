@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 from openeni_crds.conditions import MOST_CONDITIONS, Condition
+from openeni_crds.datapath_mode import DatapathMode
 from openeni_crds.meta import Address, Name, ObjectMeta, decodable
 
 
@@ -26,12 +27,8 @@ class PodIPSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
     eni_name: Annotated[Name, Meta(description="ENI whose port has the addresses.")]
     pool_name: Annotated[Name, Meta(description="ENIPool that the pod's address was taken from.")]
     datapath_mode: Annotated[
-        str,
-        Meta(
-            max_length=16,
-            pattern="^(Veth|IPVlanL2|IPVlanL3S|IPVlanL3)$",
-            description="The pod's datapath in one word: Veth, IPVlanL2, IPVlanL3S or IPVlanL3.",
-        ),
+        DatapathMode,
+        Meta(description="The pod's datapath in one word: the pool's mode and ipvlan.mode."),
     ]
     address: Annotated[
         Address | None, Meta(description="IPv4 address of the pod. Absent: it has none.")

@@ -31,7 +31,8 @@ def _immutable(field: str, way_out: str) -> tuple[Rule, ...]:
 def _duration(low: str, high: str, example: str) -> tuple[Rule, ...]:
     """Return one rule with one message; a schema pattern beside it would add CEL's own error."""
     rule = (
-        "self.matches('^([0-9]{1,6}(s|m|h))+$')"
+        # In 32 characters no sum of these overflows a duration, whose error would be CEL's own.
+        "self.matches('^([0-9]{1,4}h|[0-9]{1,6}m|[0-9]{1,7}s)+$')"
         f" && duration(self) >= duration('{low}') && duration(self) <= duration('{high}')"
     )
     return (
@@ -53,6 +54,10 @@ _IP: Final = (
         "isIP(self) && ip.isCanonical(self)",
         "must be an IP address in its canonical form, such as 10.98.0.5 or fd00::5",
     ),
+)
+_TAG: Final = (
+    # In Neutron's query a comma separates two tags.
+    Rule("!self.contains(',')", "must be a Neutron tag without a comma"),
 )
 _CIDR: Final = (Rule("isCIDR(self)", "must be a CIDR, such as 10.98.0.0/22"),)
 _ENI_MADE_ONCE: Final = "the operator makes another ENI when one is needed"
@@ -95,6 +100,14 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
             "FieldValueForbidden",
         ),
     ),
+    "SubnetTerm.tags[]": _TAG,
+    "SubnetTerm.zone": (
+        Rule(
+            "!format.labelValue().validate(self).hasValue() && self.size() > 0",
+            "must be a value of the label topology.kubernetes.io/zone, such as az1",
+        ),
+    ),
+    "SecurityGroupTerm.tags[]": _TAG,
     "SubnetTerm": _term("pods"),
     "SecurityGroupTerm": _term("pods"),
     "ENIPoolSpec.subnets": (
@@ -108,9 +121,10 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     ),
     "ENIPoolSpec": (
         Rule(
-            "self.datapath.metadataService != 'Allow' || has(self.namespaceSelector)",
-            "namespaceSelector is required with datapath.metadataService Allow: it names the "
-            "namespaces whose pods may read the node's user data",
+            "self.datapath.metadataService != 'Allow'"
+            " || self.?namespaceSelector.?matchLabels.orValue({}).size() > 0",
+            "namespaceSelector with matchLabels is required with datapath.metadataService Allow: "
+            "it names the namespaces whose pods may read the node's user data",
             ".namespaceSelector",
             "FieldValueRequired",
         ),
@@ -134,13 +148,14 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "Capacity": (
         Rule(
             "(self.addressesPerENI + 1) * self.maxENIsPerNode <= 128",
-            "(addressesPerENI + 1) x maxENIsPerNode must be at most 128, the port's primary "
-            "address counted: lower one of them",
+            "(addressesPerENI + 1) x maxENIsPerNode must be at most 128, so that one node cannot "
+            "take a whole subnet: lower one of them",
             ".maxENIsPerNode",
         ),
         Rule(
             "!has(self.maxAvailable) || self.minAvailable <= self.maxAvailable",
-            "maxAvailable must be at least minAvailable",
+            "maxAvailable must be at least minAvailable (2 if not given): raise it, or lower "
+            "minAvailable",
             ".maxAvailable",
         ),
     ),
@@ -151,7 +166,10 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "ENISpec.serverID": _immutable("serverID", _ENI_MADE_ONCE),
     "ENISpec.cloud": _immutable("cloud", _ENI_MADE_ONCE),
     "ENISpec.networkID": _immutable("networkID", _ENI_MADE_ONCE),
-    "ENISpec.subnetIDs": _immutable("subnetIDs", _ENI_MADE_ONCE),
+    "ENISpec.subnetIDs": (
+        *_immutable("subnetIDs", _ENI_MADE_ONCE),
+        Rule("self.all(a, self.exists_one(b, a == b))", "subnetIDs must be unique"),
+    ),
     "ENISpec.securityGroupIDs": _immutable("securityGroupIDs", _ENI_MADE_ONCE),
     "ENISpec.datapath": _immutable("datapath", _ENI_MADE_ONCE),
     "ENISpec.mtu": _immutable("mtu", _ENI_MADE_ONCE),
@@ -196,6 +214,9 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "PodIPStatus.gateway": _IP,
 }
 
+# Fields that every writer gives, though the models have a default: as in metav1.Condition.
+REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {"Condition": ("lastTransitionTime", "message")}
+
 # Lists are atomic (one owner, replaced whole) but for these.
 LIST_MAPS: Final[Mapping[str, tuple[str, ...]]] = {
     "ENIPoolStatus.conditions": ("type",),
@@ -206,7 +227,6 @@ LIST_SETS: Final = frozenset(
     {
         "SubnetTerm.tags",
         "SecurityGroupTerm.tags",
-        "ENISpec.subnetIDs",
         "ENISpec.securityGroupIDs",
         "ENISpec.retiring",
         "PortStatus.primary",

@@ -7,6 +7,7 @@ takes (no references, no null, no titles) with what `rules.py` adds.
 
 import argparse
 import sys
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +39,7 @@ class _Models:
     """The JSON schemas of all structs, by struct."""
 
     definitions: dict[str, Json]
+    used: set[str]  # keys of rules.py that were found
 
     def structural(self, schema: Json, place: str, *, defaults: bool) -> Json:
         """Return `schema`, found at `place` (a key of rules.RULES), as a structural schema."""
@@ -52,19 +54,47 @@ class _Models:
         if "default" in known and not (defaults and _worth_saying(known)):
             del known["default"]
         self._children(known, struct or place, defaults=defaults)
-        return known | _marks(known, struct, place)
+        return known | self.marks(known, struct, place)
 
     def _inlined(self, schema: Json) -> tuple[str, Json]:
         """Follow references and optional types; the struct's name is "" where there is none."""
         struct = ""
         while "$ref" in schema or "anyOf" in schema:
             options: list[Json] = schema.get("anyOf", [schema])
-            target = next(o for o in options if o.get("type") != "null")
+            (target,) = (o for o in options if o.get("type") != "null")
             struct = target["$ref"].removeprefix(_REFERENCE) if "$ref" in target else struct
             found = self.definitions[struct] if "$ref" in target else target
             own = {k: v for k, v in schema.items() if k not in {"$ref", "anyOf"}}
             schema = {**found, **own}
         return struct, schema
+
+    def marks(self, schema: Json, struct: str, place: str) -> Json:
+        """Return what rules.py demands of this place."""
+        marks: Json = {}
+        for key in (place, struct):
+            self._note(key, rules.RULES)
+            for rule in rules.RULES.get(key, ()) if key else ():
+                marks.setdefault("x-kubernetes-validations", []).append(_validation(rule))
+        if schema["type"] == "array":
+            marks |= self._list_type(place)
+        if struct == "LabelSelector":
+            marks["x-kubernetes-map-type"] = "atomic"
+        if struct in rules.REQUIRED:
+            self._note(struct, rules.REQUIRED)
+            marks["required"] = sorted({*schema["required"], *rules.REQUIRED[struct]})
+        return marks
+
+    def _list_type(self, place: str) -> Json:
+        if place in rules.LIST_MAPS:
+            self._note(place, rules.LIST_MAPS)
+            keys = list(rules.LIST_MAPS[place])
+            return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": keys}
+        self._note(place, rules.LIST_SETS)
+        return {"x-kubernetes-list-type": "set" if place in rules.LIST_SETS else "atomic"}
+
+    def _note(self, key: str, table: Container[str]) -> None:
+        if key in table:
+            self.used.add(key)
 
     def _children(self, schema: Json, place: str, *, defaults: bool) -> None:
         if "properties" in schema:
@@ -89,19 +119,6 @@ def _worth_saying(schema: Json) -> bool:
     return not empty or (default == {} and "properties" in schema)
 
 
-def _marks(schema: Json, struct: str, place: str) -> Json:
-    """Return what rules.py demands of this place."""
-    marks: Json = {}
-    found = [*rules.RULES.get(place, ()), *(rules.RULES.get(struct, ()) if struct else ())]
-    if found:
-        marks["x-kubernetes-validations"] = [_validation(rule) for rule in found]
-    if schema["type"] == "array":
-        marks |= _list_type(place)
-    if struct == "LabelSelector":
-        marks["x-kubernetes-map-type"] = "atomic"
-    return marks
-
-
 def _validation(rule: rules.Rule) -> Json:
     body: Json = {"rule": rule.rule, "message": rule.message, "reason": rule.reason}
     if rule.field:
@@ -109,18 +126,11 @@ def _validation(rule: rules.Rule) -> Json:
     return body
 
 
-def _list_type(place: str) -> Json:
-    if place in rules.LIST_MAPS:
-        keys = list(rules.LIST_MAPS[place])
-        return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": keys}
-    return {"x-kubernetes-list-type": "set" if place in rules.LIST_SETS else "atomic"}
-
-
-def _root(kind: Kind) -> Json:
+def _root(kind: Kind, used: set[str]) -> Json:
     """Return the schema of a whole object; `metadata` is Kubernetes' own but for the name."""
     model = MODELS[kind]
     _, definitions = msgspec.json.schema_components((model,), ref_template=_REFERENCE + "{name}")
-    models = _Models(definitions)
+    models = _Models(definitions, used)
     root = definitions[model.__name__]
     properties: Json = {"metadata": _metadata(kind)} | {
         part: models.structural(root["properties"][part], part, defaults=part == "spec")
@@ -132,7 +142,7 @@ def _root(kind: Kind) -> Json:
         "required": ["spec"],
         "properties": properties,
     }
-    return body | _marks(body, kind.name, "")
+    return body | models.marks(body, kind.name, "")
 
 
 def _metadata(kind: Kind) -> Json:
@@ -149,8 +159,8 @@ def _column(column: display.Column) -> Json:
     return body | ({"priority": 1} if column.wide else {})
 
 
-def definition(kind: Kind) -> Json:
-    """Return the CustomResourceDefinition of a kind."""
+def definition(kind: Kind, used: set[str] | None = None) -> Json:
+    """Return the CustomResourceDefinition of a kind; `used` gets the keys of rules.py found."""
     names: dict[str, Any] = {
         "kind": kind.name,
         "listKind": f"{kind.name}List",
@@ -166,7 +176,7 @@ def definition(kind: Kind) -> Json:
         "storage": True,
         "subresources": {"status": {}},
         "additionalPrinterColumns": [_column(c) for c in display.COLUMNS[kind.name]],
-        "schema": {"openAPIV3Schema": _root(kind)},
+        "schema": {"openAPIV3Schema": _root(kind, set() if used is None else used)},
     }
     if kind.name in display.SELECTABLE:
         version["selectableFields"] = [{"jsonPath": p} for p in display.SELECTABLE[kind.name]]
@@ -191,12 +201,20 @@ class _Plain(yaml.SafeDumper):
 
 
 def generated() -> dict[str, str]:
-    """Return file names and what must be in them."""
-    return {
+    """Return file names and what must be in them.
+
+    Raises KeyError where rules.py names a field or a struct that no kind has.
+    """
+    used: set[str] = set()
+    files = {
         f"{GROUP}_{kind.plural}.yaml": _HEADER
-        + yaml.dump(definition(kind), Dumper=_Plain, width=100, allow_unicode=True)
+        + yaml.dump(definition(kind, used), Dumper=_Plain, width=100, allow_unicode=True)
         for kind in MODELS
     }
+    unused = {*rules.RULES, *rules.REQUIRED, *rules.LIST_MAPS, *rules.LIST_SETS} - used
+    if unused:
+        raise KeyError(f"rules.py names what no kind has: {', '.join(sorted(unused))}")
+    return files
 
 
 def differing(folders: tuple[Path, ...]) -> list[Path]:

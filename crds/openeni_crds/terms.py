@@ -12,8 +12,7 @@ from msgspec import Meta, Struct
 from openeni_crds.meta import Id
 
 ResourceName = Annotated[str, Meta(min_length=1, max_length=255)]
-# 60 is Neutron's TAG_MAX_LENGTH; a comma would separate two tags in a query.
-Tag = Annotated[str, Meta(min_length=1, max_length=60, pattern="^[^,]+$")]
+Tag = Annotated[str, Meta(min_length=1, max_length=255)]  # neutron.extensions.tagging: MAX_TAG_LEN
 Tags = Annotated[tuple[Tag, ...], Meta(min_length=1, max_length=16)]
 
 
@@ -22,29 +21,33 @@ class SubnetTerm(Struct, frozen=True, rename="camel", omit_defaults=True):
 
     id: Annotated[
         Id | None,
-        Meta(description="Id of one Neutron subnet. Give exactly one of id, name and tags."),
+        Meta(
+            description="Id of one Neutron subnet. If the project cannot see it, the pool is not "
+            "Ready (NotFound). Give exactly one of id, name and tags."
+        ),
     ] = None
     name: Annotated[
         ResourceName | None,
         Meta(
-            description="Name of one Neutron subnet. If several that the project can see have "
-            "this name, the pool is not Ready (AmbiguousName): give the id of one."
+            description="Name of one Neutron subnet. If the project can see none of this name, or "
+            "several, the pool is not Ready (NotFound, AmbiguousName)."
         ),
     ] = None
     tags: Annotated[
         Tags | None,
         Meta(
-            description="Every Neutron subnet that carries all of these tags, ordered by name. If "
-            "none does, the pool is not Ready (NotFound)."
+            description="Every Neutron subnet that carries all of these tags, ordered by name; "
+            "looked up again about every five minutes. If none does, the pool is not Ready "
+            "(NotFound)."
         ),
     ] = None
     zone: Annotated[
         str,
         Meta(
             max_length=63,
-            pattern="^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
             description="Use these subnets only for nodes whose label topology.kubernetes.io/zone "
-            "has this value. Absent: for every node.",
+            "has this value. Absent: for every node. A node for which no subnet is left gets no "
+            "ENI (status.nodeCounts.withoutSubnet).",
         ),
     ] = ""
 
@@ -54,20 +57,23 @@ class SecurityGroupTerm(Struct, frozen=True, rename="camel", omit_defaults=True)
 
     id: Annotated[
         Id | None,
-        Meta(description="Id of one security group. Give exactly one of id, name and tags."),
+        Meta(
+            description="Id of one security group. If the project cannot see it, the pool is not "
+            "Ready (NotFound). Give exactly one of id, name and tags."
+        ),
     ] = None
     name: Annotated[
         ResourceName | None,
         Meta(
-            description="Name of one security group. If several that the project can see have "
-            "this name, the pool is not Ready (AmbiguousName): give the id of one."
+            description="Name of one security group. If the project can see none of this name, or "
+            "several, the pool is not Ready (NotFound, AmbiguousName)."
         ),
     ] = None
     tags: Annotated[
         Tags | None,
         Meta(
-            description="Every security group that carries all of these tags. If none does, the "
-            "pool is not Ready (NotFound)."
+            description="Every security group that carries all of these tags; looked up again "
+            "about every five minutes. If none does, the pool is not Ready (NotFound)."
         ),
     ] = None
 

@@ -129,6 +129,7 @@ def ready(status: str) -> Json:
         "type": "Ready",
         "status": status,
         "reason": "Ready",
+        "message": "",
         "lastTransitionTime": "2026-11-24T01:02:03Z",
     }
 

@@ -87,6 +87,7 @@ def condition(type_: str, status: str = "True") -> Json:
         "type": type_,
         "status": status,
         "reason": "Tested",
+        "message": "",
         "lastTransitionTime": "2026-11-24T01:02:03Z",
     }
 

@@ -24,7 +24,19 @@ POOLS: list[Bad] = [
     ("a long subnet id", "spec.subnets", [{"id": LONG}], "spec.subnets[0].id"),
     ("no tags", "spec.subnets", [{"tags": []}], "spec.subnets[0].tags"),
     ("an empty tag", "spec.subnets", [{"tags": [""]}], "spec.subnets[0].tags[0]"),
-    ("a tag with a comma", "spec.subnets", [{"tags": ["a,b"]}], "spec.subnets[0].tags[0]"),
+    (
+        "a tag with a comma",
+        "spec.subnets",
+        [{"tags": ["a,b"]}],
+        "spec.subnets[0].tags[0]: Invalid value: must be a Neutron tag without a comma",
+    ),
+    ("a long tag", "spec.subnets", [{"tags": ["t" * 256]}], "spec.subnets[0].tags[0]: Too long"),
+    (
+        "a group's tag with a comma",
+        "spec.securityGroups",
+        [{"tags": ["a,b"]}],
+        "spec.securityGroups[0].tags[0]: Invalid value: must be a Neutron tag without a comma",
+    ),
     ("a tag twice", "spec.subnets", [{"tags": ["a", "a"]}], "tags[1]: Duplicate"),
     ("17 tags", "spec.subnets", [{"tags": [f"t{i}" for i in range(17)]}], "tags: Too many"),
     ("a subnet twice", "spec.subnets", [{"name": "a"}] * 2, "spec.subnets: Invalid"),
@@ -35,7 +47,12 @@ POOLS: list[Bad] = [
         "spec.subnets: Invalid",
     ),
     ("17 subnets", "spec.subnets", [{"name": f"s{i}"} for i in range(17)], "spec.subnets: Too"),
-    ("a bad zone", "spec.subnets", [{"name": "a", "zone": "-"}], "spec.subnets[0].zone"),
+    (
+        "a bad zone",
+        "spec.subnets",
+        [{"name": "a", "zone": "-"}],
+        "spec.subnets[0].zone: Invalid value: must be a value of the label",
+    ),
     ("no security groups", "spec.securityGroups", GONE, "spec.securityGroups: Required"),
     ("an empty group", "spec.securityGroups", [{}], f"spec.securityGroups[0]: {ONE_OF}"),
     ("a group as a word", "spec.securityGroups", ["pods"], "spec.securityGroups[0]: Invalid"),
@@ -69,13 +86,24 @@ POOLS: list[Bad] = [
         "spec.datapath.ipvlan: Forbidden",
     ),
     ("a small MTU", "spec.datapath.mtu", 575, "spec.datapath.mtu"),
-    ("a large MTU", "spec.datapath.mtu", 9001, "spec.datapath.mtu"),
+    ("a large MTU", "spec.datapath.mtu", 65536, "spec.datapath.mtu"),
     ("an MTU in words", "spec.datapath.mtu", "1500", "spec.datapath.mtu"),
     ("a flag for metadata", "spec.datapath.metadataService", True, "metadataService: Invalid"),
     (
         "metadata for every namespace",
         "spec.datapath.metadataService",
         "Allow",
+        "spec.namespaceSelector: Required",
+    ),
+    (
+        "metadata for a selector of everything",
+        "spec",
+        {
+            "subnets": [{"name": "pods"}],
+            "securityGroups": [],
+            "datapath": {"mode": "Veth", "metadataService": "Allow"},
+            "namespaceSelector": {},
+        },
         "spec.namespaceSelector: Required",
     ),
     ("an empty cloud", "spec.cloud", "", "spec.cloud"),
@@ -117,6 +145,8 @@ POOLS: list[Bad] = [
     ("a short cool-down", "spec.coolDown", "29s", f"spec.coolDown: {DURATION}"),
     ("a long cool-down", "spec.coolDown", "1h1s", f"spec.coolDown: {DURATION}"),
     ("an endless cool-down", "spec.coolDown", "9" * 30 + "h", f"spec.coolDown: {DURATION}"),
+    ("three endless ones", "spec.coolDown", "999999h" * 3, f"spec.coolDown: {DURATION}"),
+    ("many long ones", "spec.coolDown", "9999h" * 6, f"spec.coolDown: {DURATION}"),
     ("a cool-down of 33 letters", "spec.coolDown", "1s" * 17, "spec.coolDown: Too long"),
     ("an unknown policy", "spec.reclaim.policy", "Later", "spec.reclaim.policy: Unsupported"),
     ("a short reclaim", "spec.reclaim.after", "9s", f"spec.reclaim.after: {DURATION}"),
@@ -169,7 +199,12 @@ ENIS: list[Bad] = [
     ("no server", "spec.serverID", "", "spec.serverID"),
     ("no network", "spec.networkID", GONE, "spec.networkID: Required"),
     ("three subnets", "spec.subnetIDs", ["a", "b", "c"], "spec.subnetIDs: Too many"),
-    ("a subnet twice", "spec.subnetIDs", ["a", "a"], "spec.subnetIDs[1]: Duplicate"),
+    (
+        "a subnet twice",
+        "spec.subnetIDs",
+        ["a", "a"],
+        "spec.subnetIDs: Invalid value: subnetIDs must be unique",
+    ),
     ("a group twice", "spec.securityGroupIDs", ["a", "a"], "spec.securityGroupIDs[1]: Duplicate"),
     ("no MTU", "spec.mtu", GONE, "spec.mtu: Required"),
     ("no addresses", "spec.addressCount", 0, "spec.addressCount"),
@@ -196,7 +231,13 @@ PODIPS: list[Bad] = [
 ]
 
 
-CONDITION = {"type": "Ready", "status": "True", "reason": "Ready"}
+CONDITION = {
+    "type": "Ready",
+    "status": "True",
+    "reason": "Ready",
+    "message": "",
+    "lastTransitionTime": "2026-01-01T00:00:00Z",
+}
 PORT = port_status("openeni-1c0ffee1-0b9f8e7d")
 NO_MASK = {"subnets": [{"id": "a", "cidr": "10.98.0.0"}]}
 STATUSES: list[Bad] = [
@@ -207,7 +248,14 @@ STATUSES: list[Bad] = [
         [CONDITION | {"reason": "not yet"}],
         "conditions[0].reason",
     ),
-    ("a long message", "conditions", [CONDITION | {"message": LONG}], "conditions[0].message"),
+    ("a long message", "conditions", [CONDITION | {"message": LONG * 20}], "conditions[0].message"),
+    (
+        "no time",
+        "conditions",
+        [{k: v for k, v in CONDITION.items() if k != "lastTransitionTime"}],
+        "conditions[0].lastTransitionTime: Required",
+    ),
+    ("a type in words", "conditions", [CONDITION | {"type": "not yet!"}], "conditions[0].type"),
     (
         "a time in words",
         "conditions",
@@ -225,7 +273,7 @@ STATUSES: list[Bad] = [
     ),
     ("a long device", "node", {"device": "d" * 16}, "node.device"),
     ("a negative count", "node", {"granted": -1}, "node.granted"),
-    ("a count beyond any port", "node", {"granted": 63}, "node.granted"),
+    ("a count beyond any port", "node", {"granted": 32}, "node.granted"),
     ("a time in small letters", "node", {"idleSince": "2026-01-01t00:00:00z"}, "node.idleSince"),
     ("a time of another zone", "node", {"idleSince": "2026-01-01T00:00:00+01:00"}, "idleSince"),
     (

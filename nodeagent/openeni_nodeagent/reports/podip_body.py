@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from openeni_crds import names
 from openeni_crds.conditions import Condition, Reason, Type, condition, merge
+from openeni_crds.datapath_mode import DatapathMode
 from openeni_crds.meta import Json, encode
 from openeni_crds.podip import PodIP, PodIPSpec
 from openeni_nodeagent.addresses import IPV4, IPV6, family_of
@@ -20,7 +21,7 @@ def spec(grant: Grant, node: str) -> PodIPSpec:
         container_id=grant.attachment.container_id,
         eni_name=grant.eni,
         pool_name=grant.pool,
-        datapath_mode=grant.datapath_mode,
+        datapath_mode=DatapathMode(grant.datapath_mode),
         address=by_family.get(IPV4),
         address_ipv6=by_family.get(IPV6),
     )

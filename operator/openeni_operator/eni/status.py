@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from openeni_crds.conditions import Condition, Reason, Status, Type, condition, find, is_true, merge
-from openeni_crds.eni import ENI, ENIStatus, PortStatus, PortSubnet
+from openeni_crds.eni import ENI, MOST_ADDRESSES, ENIStatus, PortStatus, PortSubnet
 from openeni_operator.cause import Cause
 from openeni_operator.cloud.api import ACTIVE, Port
 from openeni_operator.eni.report import AgentReport, agent_report
@@ -32,12 +32,20 @@ def port_status(
     """
     same_port = recorded is not None and recorded.id == port.id
     primary = recorded.primary if recorded is not None and same_port else _lowest(port, network)
-    present = {f.address for f in port.fixed_ips}
+    own = {subnet.id for subnet in network.subnets}  # anybody may add fixed IPs of other subnets
+    present = {f.address for f in port.fixed_ips if f.subnet_id in own}
     if len(primary) != len(network.subnets) or not present >= set(primary):
         return Cause(
             Reason.CONFLICT,
             f"port {port.id} lacks the primary address of the ENI because its fixed IPs were "
             "changed; restore them, or delete this ENI",
+        )
+    addresses = tuple(sorted(present - set(primary), key=_numeric))
+    if len(addresses) > MOST_ADDRESSES:
+        return Cause(
+            Reason.CONFLICT,
+            f"port {port.id} has {len(addresses)} fixed IPs for pods because some were added; an "
+            f"ENI can use {MOST_ADDRESSES}: remove the others, or delete this ENI",
         )
     return PortStatus(
         id=port.id,
@@ -47,7 +55,7 @@ def port_status(
         mtu=network.mtu,
         subnets=network.subnets,
         primary=primary,
-        addresses=tuple(sorted(present - set(primary), key=_numeric)),
+        addresses=addresses,
     )
 
 

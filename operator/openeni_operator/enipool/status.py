@@ -28,7 +28,7 @@ from openeni_crds.enipool_status import (
     ResolvedSubnet,
 )
 from openeni_operator.cause import Cause
-from openeni_operator.eni.report import agent_report, capacity_of, families_of
+from openeni_operator.eni.report import agent_report, capacity_of
 from openeni_operator.enipool.resolve import MAX_FREE, Resolution
 
 NODES_SHOWN: Final = 5  # names of nodes in a message
@@ -106,15 +106,14 @@ def current_status(pool: ENIPool) -> ENIPoolStatus:
 
 def address_counts(enis: Iterable[ENI], now: str) -> AddressCounts:
     """Count addresses in pods: a dual-stack pod has one address of each family."""
-    total = granted = cooling = available = retiring = 0
+    total = granted = cooling = available = 0
     for eni in enis:
         report = agent_report(eni, now)
         total += capacity_of(eni) if eni.status.port else 0
-        retiring += len(eni.spec.retiring) // families_of(eni)
         granted += report.granted
         cooling += report.cooling
         available += report.available
-    return AddressCounts(total, granted, available, cooling, retiring)
+    return AddressCounts(total, granted, available, cooling)
 
 
 def _node_counts(nodes: NodeGroups) -> NodeCounts:

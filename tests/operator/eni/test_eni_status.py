@@ -1,10 +1,13 @@
 """ENI.status: the primary address is kept, and outdated reports of the agent do not count."""
 
+from dataclasses import replace
+
 import pytest
 
 from openeni_crds.conditions import Reason, Type, condition
 from openeni_crds.eni import (
     ENI,
+    MOST_ADDRESSES,
     ENISpec,
     ENIStatus,
     NodeStatus,
@@ -52,6 +55,21 @@ def test_each_ip_family_has_a_primary_address() -> None:
     found = described(a_port("10.98.0.9", "10.98.0.8", "fd00:1::8", "fd00:1::7"), None, DUAL_STACK)
     assert found.primary == ("10.98.0.8", "fd00:1::7")
     assert found.addresses == ("10.98.0.9", "fd00:1::8")
+
+
+def test_fixed_ips_in_other_subnets_are_no_addresses_for_pods() -> None:
+    """Anybody who may change the port can add them; pods must never get one."""
+    port = a_port("10.98.0.9", "10.98.0.10")
+    foreign = (FixedIP("other", "10.77.0.5"), FixedIP("other", "10.98.0.11"))
+    found = described(replace(port, fixed_ips=(*foreign, *port.fixed_ips)), None)
+    assert (found.primary, found.addresses) == (("10.98.0.9",), ("10.98.0.10",))
+
+
+def test_more_fixed_ips_than_an_eni_can_have_are_a_conflict_and_no_refused_status() -> None:
+    port = a_port(*(f"10.98.1.{n}" for n in range(MOST_ADDRESSES + 2)))
+    found = port_status(port, None, NETWORK)
+    assert isinstance(found, Cause)
+    assert (found.reason, "has 63 fixed IPs for pods" in found.message) == (Reason.CONFLICT, True)
 
 
 @pytest.mark.parametrize("addresses", [(), ("10.98.0.10",)])

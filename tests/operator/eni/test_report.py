@@ -101,7 +101,7 @@ def test_an_impossible_report_affects_only_its_own_eni() -> None:
     sim.agents.discard("n2")
     linked = [encode(c) for c in bad.status.conditions if c.type in ("GuestPrepared", "LinkReady")]
     for node in (
-        {"granted": 62},
+        {"granted": 31},
         {"granted": 2, "cooling": 1, "available": 1},
         {"idleSince": "2026-13-01T00:00:00Z"},
     ):

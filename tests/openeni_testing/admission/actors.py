@@ -1,0 +1,191 @@
+"""The operator and an agent as they are, on a real API server with their own tokens.
+
+The operator's reconciles are driven by hand and its cloud is in memory; of the agent all that
+writes to the API server is real, and no kernel is there.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, cast
+
+from openeni_crds.conditions import Reason, Type, is_true
+from openeni_crds.eni import ENI
+from openeni_crds.meta import decode
+from openeni_crds.names import ENIPOOLS, ENIS, MANAGER_AGENT, NODES, PODIPS, SERVICE_CIDRS
+from openeni_crds.podip import PodIP
+from openeni_kube.client import KubeStore
+from openeni_kube.result import Result, Retry
+from openeni_nodeagent.cluster.cache import Cache
+from openeni_nodeagent.cluster.facts import eni_view, is_attached
+from openeni_nodeagent.cluster.node_reconciler import NodeReconciler
+from openeni_nodeagent.cluster.objects import Node, ServiceCIDR
+from openeni_nodeagent.datapath_api import NodeFacts
+from openeni_nodeagent.enis.link_status import ConditionValue, LinkStatus
+from openeni_nodeagent.grants.ledger import Grant, Ledger
+from openeni_nodeagent.reports import eni_status
+from openeni_nodeagent.reports.podip_publisher import PodIPPublisher, key_of
+from openeni_nodeagent.settings import from_environment
+from openeni_operator.cluster_state import ClusterState
+from openeni_operator.eni.observe import ENIDependencies
+from openeni_operator.eni.reconcile import ENIReconciler
+from openeni_operator.enipool.reconcile import PoolDependencies, PoolReconciler
+from openeni_operator.enipool.resolution_cache import ResolutionCache
+from openeni_operator.podip.reconcile import ALL_NODES, PodIPDependencies, PodIPReconciler
+from openeni_operator.port_cache import PortCache
+from openeni_testing.cloud.memory import MemoryCloud
+
+_BEGUN: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_STEP: Final = 5.0  # seconds of the cloud's clock between two looks
+
+
+def succeeded(result: Result) -> None:
+    """Assert that the API server refused nothing."""
+    assert not (isinstance(result, Retry) and "forbidden" in result.error), result
+
+
+class Operator:
+    """The operator of one pool."""
+
+    def __init__(self, store: KubeStore, cloud: MemoryCloud, pool: str) -> None:
+        self._store = store
+        self._cloud = cloud
+        self._pool = pool
+        self.state = ClusterState(lambda _: None)
+        ports = PortCache(0, cloud.clock)
+        resolutions = ResolutionCache(self._find, ports, 0, cloud.clock)
+        self._pools = PoolReconciler(PoolDependencies(self.state, store, resolutions, self.now))
+        self._enis = ENIReconciler(
+            ENIDependencies(
+                self.state,
+                store,
+                self._find,
+                "1c0ffee1-0000",
+                ports,
+                cloud.clock,
+                self.now,
+                lambda _: None,
+            )
+        )
+        self._podips = PodIPReconciler(PodIPDependencies(self.state, store, self.now))
+
+    def now(self) -> str:
+        at = _BEGUN + timedelta(seconds=int(self._cloud.clock()))
+        return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def act(self) -> None:
+        """Look at everything once."""
+        self._cloud.settle()
+        for kind in (NODES, ENIPOOLS, ENIS):
+            there = {b["metadata"]["name"]: b for b in self._store.list(kind).items}
+            for name, version in self.state.versions(kind).items():
+                if name not in there:
+                    self.state.delete_version(kind, name, version)
+            for body in there.values():
+                self.state.put(kind, body)
+        succeeded(self._pools(self._pool))
+        for eni in self.state.enis_of(self._pool):
+            succeeded(self._enis(eni.name))
+        self.review()
+        self._cloud.clock.advance(_STEP)
+
+    def review(self) -> None:
+        """Look at every PodIP."""
+        succeeded(self._podips(ALL_NODES))
+
+    def _find(self, _: str) -> MemoryCloud:
+        return self._cloud
+
+
+class Agent:
+    """The agent of one node."""
+
+    def __init__(self, store: KubeStore, node: str, operator: Operator) -> None:
+        self._store = store
+        self._node = node
+        self._now = operator.now
+        self._ledger = Ledger()
+        self._enis: Cache[ENI] = Cache(ENIS, ENI)
+        self._podips: Cache[PodIP] = Cache(PODIPS, PodIP)
+        self._publisher = PodIPPublisher(store, self._podips, self._enis, cast("Any", self), node)
+
+    def all(self) -> tuple[Grant, ...]:
+        """What the publisher asks of Grants."""
+        return self._ledger.grants()
+
+    def reserved(self) -> frozenset[str]:
+        """What the publisher asks of Grants."""
+        return frozenset()
+
+    def label(self) -> None:
+        """Say what the node's kernel can do."""
+        nodes: Cache[Node] = Cache(NODES, Node)
+        (body,) = self._store.list(NODES, field_selector=f"metadata.name={self._node}").items
+        nodes.put(body)
+        side = NodeReconciler(
+            self._store,
+            cast("Any", self),
+            cast("Any", self),
+            settings=from_environment({"NODE_NAME": self._node}),
+            nodes=nodes,
+            cidrs=Cache(SERVICE_CIDRS, ServiceCIDR),
+            on_change=lambda: None,
+        )
+        succeeded(side.reconcile(self._node))
+
+    def configure_node(self, facts: NodeFacts) -> None:
+        """What NodeReconciler asks of the datapath."""
+
+    def remember_node(self, facts: NodeFacts) -> None:
+        """What NodeReconciler asks of Grants."""
+
+    def datapath_modes(self) -> frozenset[str]:
+        """What NodeReconciler asks of the datapath."""
+        return frozenset({"Veth", "IPVlanL3S"})
+
+    def report(self) -> None:
+        """Write what differs of each ENI's status."""
+        mine = f"spec.nodeName={self._node}"
+        for body in self._store.list(ENIS, field_selector=mine).items:
+            self._enis.put(body)
+            eni = decode(body, ENI)
+            if eni.status.port is not None:
+                self._report(eni)
+
+    def _report(self, eni: ENI) -> None:
+        plugged = is_attached(eni)
+        held = any(g.eni == eni.name for g in self._ledger.grants())
+        up = plugged and (held or not eni.metadata.deleting)
+        self._ledger.observe(eni_view(eni, link_ready=up), 0)
+        side = LinkStatus(
+            guest=ConditionValue(ok=True, reason=Reason.PREPARED),
+            link=ConditionValue(ok=up, reason=Reason.LINK_UP if up else Reason.WAITING_FOR_NIC),
+            device="eth1",
+            ifindex=3,
+        )
+        answers, counts = self._ledger.acknowledge(eni.name, 0), self._ledger.counts(eni.name, 0)
+        node = eni_status.node_status(side, answers, counts, self._now())
+        told = eni_status.agent_conditions(eni, side, self._now())
+        if not eni_status.is_shown(eni, node, told):
+            written = eni_status.status_body(eni, node, told)
+            self._store.apply(ENIS, written, manager=MANAGER_AGENT, subresource="status")
+
+    def take(self, grant: Grant) -> None:
+        """Record a grant, and publish it; a pod's next sandbox takes the place of its last."""
+        for old in self._ledger.grants():
+            if old.attachment.pod_uid == grant.attachment.pod_uid:
+                self._ledger.end_grant(old.attachment.container_id, old.attachment.interface, 0)
+        self._ledger.record(grant)
+        self.publish(key_of(grant))
+
+    def end(self, grant: Grant) -> None:
+        """End a grant: the PodIP loses its finalizer and goes."""
+        self._ledger.end_grant(grant.attachment.container_id, grant.attachment.interface, 0)
+        self.publish(key_of(grant))
+
+    def publish(self, key: str) -> None:
+        for body in self._store.list(PODIPS, field_selector=f"spec.nodeName={self._node}").items:
+            self._podips.put(body)
+        succeeded(self._publisher.reconcile(key))
+
+
+def is_ready(eni: ENI) -> bool:
+    return is_true(eni.status.conditions, Type.READY)
