@@ -22,7 +22,7 @@ from openeni_nodeagent.attachments.grant_errors import (
 )
 from openeni_nodeagent.attachments.pool_choice import PoolChooser
 from openeni_nodeagent.clock import boot_seconds
-from openeni_nodeagent.cluster.cache import Cache
+from openeni_nodeagent.cluster.cache import Cache, object_key
 from openeni_nodeagent.cluster.objects import Pod
 from openeni_nodeagent.cni.call import Call
 from openeni_nodeagent.cni.protocol import (
@@ -51,7 +51,7 @@ _log: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CommandDependencies:
-    """Caches and questions that the commands have for other parts of the agent."""
+    """The caches and callbacks that the commands read."""
 
     pods: Cache[Pod]
     enis: Cache[ENI]
@@ -106,7 +106,7 @@ class CNICommands:
     def _grant(self, call: Call) -> Grant:
         request = call.request
         attachment = Attachment(request.pod_uid, request.container_id, request.interface)
-        name = f"{request.pod_namespace}/{request.pod_name}"
+        name = object_key(request.pod_namespace, request.pod_name)
         known = self._grants.find(request.container_id, request.interface)
         if known is not None and known.attachment == attachment:
             return known

@@ -13,7 +13,7 @@ from openeni_nodeagent.grants.adoption import CONFIRM_SECONDS
 from openeni_nodeagent.grants.ledger import Grant
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.parts import AgentParts
-from openeni_testing.objects import remove
+from openeni_testing.objects import podip_body, remove
 
 
 @dataclass
@@ -138,6 +138,19 @@ def test_an_address_in_the_kernel_without_an_owner_is_reserved_and_then_removed(
     assert set(parts.datapath.owners().values()) == {"c1", "a", "b"}
     looked(fresh, clock)
     assert set(parts.datapath.owners().values()) == {"a", "b"}
+
+
+def test_of_two_podips_with_one_address_only_the_first_is_adopted(
+    parts: AgentParts, caplog: pytest.LogCaptureFixture
+) -> None:
+    grant = published(parts)
+    lose(parts, grant, "journal")
+    parts.store.create(names.PODIPS, podip_body("another"))
+    fresh = restarted(parts)
+    fresh.repair.run()
+    assert [g.addresses for g in fresh.grants.all()] == [grant.addresses]
+    assert "repair failed and will be retried: address 10.98.0.5 has another owner" in caplog.text
+    assert [g.addresses for g in fresh.restarted().grants.all()] == [grant.addresses]
 
 
 def test_grants_of_an_eni_without_a_ready_link_are_not_repaired(
