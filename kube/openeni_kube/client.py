@@ -23,12 +23,12 @@ from urllib3.exceptions import HTTPError
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
 from openeni_kube.store import ConflictError, NotFoundError, Page, UnreachableError, WatchEvent
-from openeni_kube.wire import error_of, event_of, one_line, path_of, selectors
+from openeni_kube.wire import object_path, one_line, parse_error, parse_event, selectors
 
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 20.0
-# The API server sends a bookmark about once a minute (apiserver cacher: defaultBookmarkFrequency).
-SILENCE_SECONDS: Final = 90.0
+# A watch receives a bookmark about once a minute (apiserver cacher: defaultBookmarkFrequency).
+WATCH_READ_SECONDS: Final = 90.0
 TOKEN_SECONDS: Final = 60.0  # as old as a token file's content may get; kubelet rotates hourly
 PAGE_SIZE: Final = 500
 _loaders: Any = config  # untyped
@@ -48,7 +48,7 @@ def connect(*, agent: str, connections: int = 16, kubeconfig: str = "") -> "Kube
     configuration = Configuration()
     path = kubeconfig or os.environ.get("KUBECONFIG", "")
     if path:
-        _Reloading(path).load(configuration)
+        _KubeconfigReloader(path).load(configuration)
     elif os.environ.get("KUBERNETES_SERVICE_HOST"):
         _load_service_account(configuration)
     else:
@@ -56,14 +56,14 @@ def connect(*, agent: str, connections: int = 16, kubeconfig: str = "") -> "Kube
             "no Kubernetes API server is configured: set KUBECONFIG to a kubeconfig file, "
             "or run in a pod with a service account"
         )
-    configuration.retries = False  # urllib3's word for: none, and no redirects
+    configuration.retries = False  # urllib3: no retries and no redirects
     configuration.connection_pool_maxsize = connections
     client = ApiClient(configuration)
     client.user_agent = agent
     return KubeStore(client)
 
 
-class _Reloading:
+class _KubeconfigReloader:
     """A kubeconfig that is read again once a minute, so that a new token in it is used."""
 
     def __init__(self, path: str) -> None:
@@ -71,7 +71,7 @@ class _Reloading:
         self._due = 0.0
 
     def load(self, configuration: Any) -> None:
-        """Set host, trust and token, and stay to refresh the token."""
+        """Set host, trust and token, and install the refresh hook."""
         try:
             _loaders.load_kube_config(
                 self._path, client_configuration=configuration, persist_config=False
@@ -84,7 +84,7 @@ class _Reloading:
         configuration.refresh_api_key_hook = self
 
     def __call__(self, configuration: Any) -> None:
-        """Be the client's hook before each request."""
+        """Reload the kubeconfig if its token may have expired."""
         if time.monotonic() >= self._due:
             self.load(configuration)
 
@@ -107,13 +107,13 @@ class KubeStore:
         self._client = client
 
     def get(self, kind: Kind, name: str, namespace: str = "") -> Json:
-        return self.request("GET", path_of(kind, name, namespace))
+        return self.request("GET", object_path(kind, name, namespace))
 
     def list(self, kind: Kind, *, field_selector: str = "", label_selector: str = "") -> Page:
         query = selectors(field_selector, label_selector) | {"limit": str(PAGE_SIZE)}
         items: list[Json] = []
         while True:
-            page = self.request("GET", path_of(kind), query=query)
+            page = self.request("GET", object_path(kind), query=query)
             items.extend(page["items"])
             if not page["metadata"].get("continue"):
                 break
@@ -137,15 +137,15 @@ class KubeStore:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(seconds),
         }
-        stream = self._open("GET", path_of(kind), query=query, silence=SILENCE_SECONDS)
+        stream = self._open("GET", object_path(kind), query=query, read_timeout=WATCH_READ_SECONDS)
         try:
             for line in _lines(stream):
-                yield event_of(line)
+                yield parse_event(line)
         finally:
             stream.close()
 
     def create(self, kind: Kind, body: Json) -> Json:
-        path = path_of(kind, namespace=body["metadata"].get("namespace", ""))
+        path = object_path(kind, namespace=body["metadata"].get("namespace", ""))
         return self.request("POST", path, body=body)
 
     def apply(
@@ -154,7 +154,7 @@ class KubeStore:
         meta = body["metadata"]
         return self.request(
             "PATCH",
-            path_of(kind, meta["name"], meta.get("namespace", ""), subresource),
+            object_path(kind, meta["name"], meta.get("namespace", ""), subresource),
             query={"fieldManager": manager, "force": "true" if force else "false"},
             body={"apiVersion": kind.api_version, "kind": kind.name} | body,
             content_type="application/apply-patch+yaml",
@@ -164,14 +164,14 @@ class KubeStore:
         self,
         kind: Kind,
         name: str,
-        operations: Sequence[Mapping[str, object]],
         namespace: str = "",
         *,
+        operations: Sequence[Mapping[str, object]],
         subresource: str = "",
     ) -> Json:
         return self.request(
             "PATCH",
-            path_of(kind, name, namespace, subresource),
+            object_path(kind, name, namespace, subresource),
             body=list(operations),
             content_type="application/json-patch+json",
         )
@@ -181,7 +181,7 @@ class KubeStore:
         if uid:
             options["preconditions"] = {"uid": uid}
         try:
-            self.request("DELETE", path_of(kind, name, namespace), body=options)
+            self.request("DELETE", object_path(kind, name, namespace), body=options)
         except NotFoundError:
             return
         except ConflictError:
@@ -202,7 +202,7 @@ class KubeStore:
         response = self._open(
             method, path, query=query, body=body, content_type=content_type, accept=accept
         )
-        with _reached():
+        with _transport_errors():
             answer: Json = msgspec.json.decode(response.data)
         return answer
 
@@ -215,15 +215,15 @@ class KubeStore:
         body: Any = None,
         content_type: str = "application/json",
         accept: str = "application/json",
-        silence: float = 0,
+        read_timeout: float = 0,
     ) -> Any:
         """Return urllib3's response, its body unread; raise for every status but 2xx.
 
-        `silence` is how many seconds may pass without a byte, if not ANSWER_SECONDS.
+        `read_timeout` is how many seconds may pass without a byte, if not ANSWER_SECONDS.
         """
-        seconds = (CONNECT_SECONDS, silence or ANSWER_SECONDS)
+        seconds = (CONNECT_SECONDS, read_timeout or ANSWER_SECONDS)
         url = self._client.configuration.host + path + (f"?{urlencode(query)}" if query else "")
-        with _reached():
+        with _transport_errors():
             headers = {**self._client.default_headers, "Accept": accept} | self._authorization()
             if body is not None:
                 headers["Content-Type"] = content_type
@@ -231,7 +231,7 @@ class KubeStore:
                 method, url, headers, body, _request_timeout=seconds
             ).response
             if response.status >= 300:  # noqa: PLR2004 - HTTP's
-                raise error_of(response.status, response.data)
+                raise parse_error(response.status, response.data)
         return response
 
     def _authorization(self) -> dict[str, str]:
@@ -244,8 +244,8 @@ class KubeStore:
 
 
 @contextmanager
-def _reached() -> Generator[None]:
-    """Turn every way in which no answer came into UnreachableError."""
+def _transport_errors() -> Generator[None]:
+    """Raise every failure to get a valid response as UnreachableError."""
     try:
         yield
     except (HTTPError, ApiException, OSError, ConfigException, NotConfiguredError) as error:

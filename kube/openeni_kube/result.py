@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True)
 class Done:
-    """The world is as wanted; the next event or the resync looks again."""
+    """The observed state is the desired state; the next event or the resync looks again."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Retry:
 
 
 @dataclass(frozen=True)
-class Invalid:
+class Blocked:
     """Nothing can be done until the object or the cloud changes; the resync looks again."""
 
     reason: str
 
 
-Result: TypeAlias = Done | RequeueAfter | Retry | Invalid
+Result: TypeAlias = Done | RequeueAfter | Retry | Blocked
 
 
 def requeue(seconds: float | None) -> Result:

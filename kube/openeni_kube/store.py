@@ -58,6 +58,13 @@ class WatchEvent:
     object: Json
 
 
+def object_key(body: Json) -> str:
+    """Return `name`, or `namespace/name` for a namespaced object."""
+    metadata: Json = body["metadata"]
+    namespace = metadata.get("namespace", "")
+    return f"{namespace}/{metadata['name']}" if namespace else str(metadata["name"])
+
+
 class Store(Protocol):
     """The API server. Bodies are JSON objects; names and namespaces are strings ("" for none)."""
 
@@ -99,9 +106,9 @@ class Store(Protocol):
         self,
         kind: Kind,
         name: str,
-        operations: Sequence[Mapping[str, object]],
         namespace: str = "",
         *,
+        operations: Sequence[Mapping[str, object]],
         subresource: str = "",
     ) -> Json:
         """JSON patch (RFC 6902); a failed `test` raises InvalidError."""

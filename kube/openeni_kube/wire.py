@@ -1,6 +1,7 @@
-"""Paths, queries, errors and watch events of the Kubernetes API over HTTP, as plain values."""
+"""Paths, queries, errors, events and times of the Kubernetes API over HTTP, as plain values."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final
 from urllib.parse import quote
 
@@ -27,7 +28,7 @@ _ERRORS: Final[Mapping[int, type[StoreError]]] = {
 }
 
 
-def path_of(kind: Kind, name: str = "", namespace: str = "", subresource: str = "") -> str:
+def object_path(kind: Kind, name: str = "", namespace: str = "", subresource: str = "") -> str:
     """Return the path of a kind's collection, or of one object or its subresource."""
     parts = ["/apis" if kind.group else "/api", kind.api_version]
     if namespace:
@@ -43,8 +44,8 @@ def selectors(field_selector: str, label_selector: str) -> dict[str, str]:
     return {name: text for name, text in given.items() if text}
 
 
-def error_of(status: int, body: bytes) -> StoreError:
-    """Return the error that an answer means; a body that is no Status is quoted."""
+def parse_error(status: int, body: bytes) -> StoreError:
+    """Return the error of a response; a body that is not a Status is quoted."""
     try:
         message = str(msgspec.json.decode(body)["message"])
     except (msgspec.DecodeError, KeyError, TypeError):
@@ -56,8 +57,8 @@ def _kind_of(status: int) -> type[StoreError]:
     return _ERRORS.get(status, UnreachableError if status >= _SERVER_ERROR else StoreError)
 
 
-def event_of(line: bytes) -> WatchEvent:
-    """Return the event in a line of a watch, or raise the error that it tells."""
+def parse_event(line: bytes) -> WatchEvent:
+    """Return the event in a line of a watch, or raise the error that it reports."""
     try:
         event = msgspec.json.decode(line)
     except msgspec.DecodeError as error:
@@ -69,6 +70,11 @@ def event_of(line: bytes) -> WatchEvent:
     return WatchEvent(event["type"], event["object"])
 
 
+def format_time(at: datetime) -> str:
+    """Return a time in UTC as metav1.Time prints it: RFC 3339, whole seconds."""
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def one_line(error: BaseException) -> str:
-    """Return an error's words without line breaks."""
+    """Return an error's text without line breaks."""
     return " ".join(str(error).split()) or type(error).__name__

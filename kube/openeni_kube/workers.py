@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
 
-from openeni_kube.result import Invalid, Result, Retry
+from openeni_kube.result import Blocked, Result, Retry
 from openeni_kube.workqueue import Backoff, WorkQueue
 
 LOG: Final = logging.getLogger(__name__)
@@ -93,8 +93,8 @@ class Workers(Generic[K]):
         spent = time.monotonic() - begun
         fields = {"key": str(key), "result": result, "seconds": spent}
         match result:
-            case Retry(problem) | Invalid(problem):
-                LOG.warning("%s: %s", key, problem, extra=fields)
+            case Retry(problem) | Blocked(problem):
+                LOG.warning("%s: %s (after %.1f s)", key, problem, spent, extra=fields)
             case _:
-                LOG.debug("reconciled %s", key, extra=fields)
+                LOG.debug("reconciled %s in %.3f s: %s", key, spent, result, extra=fields)
         return result

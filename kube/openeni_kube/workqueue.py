@@ -2,7 +2,7 @@
 
 A key is *due* at a time, or *running*, or neither. Adding a key that is due keeps the earlier time;
 adding one that is running makes it due again as soon as it ends, so that no change is lost and no
-key is worked on twice at once. Failures in a row double the key's pause; any other result forgets
+key is worked on twice at once. Failures in a row double the key's delay; any other result forgets
 them. Pure: the caller holds the lock, the clock and the source of random numbers.
 """
 
@@ -12,27 +12,27 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Generic, TypeVar
 
-from openeni_kube.result import Done, Invalid, RequeueAfter, Result, Retry
+from openeni_kube.result import Blocked, Done, RequeueAfter, Result, Retry
 
 K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Backoff:
-    """Pauses after failures in a row: `first` seconds, doubled by each up to `longest`.
+    """Delays after consecutive failures: `base` seconds, doubled by each up to `maximum`.
 
-    `jitter` is the part of a pause by which it varies either way: many keys that failed at the
-    same time come back apart.
+    `jitter` is the part of a delay by which it varies either way, so that many keys that failed
+    at the same time are not retried at the same time.
     """
 
-    first: float = 1.0
-    longest: float = 60.0
+    base: float = 1.0
+    maximum: float = 60.0
     jitter: float = 0.2
 
-    def pause(self, failures: int, uniform: float) -> float:
-        """Return the seconds to pause after so many failures; `uniform` is a number in [0, 1)."""
-        pause = min(self.first * 2.0 ** min(failures, 30), self.longest)
-        return pause * (1 + self.jitter * (2 * uniform - 1))
+    def delay(self, failures: int, uniform: float) -> float:
+        """Return the seconds to wait after so many failures; `uniform` is a number in [0, 1)."""
+        delay = min(self.base * 2.0 ** min(failures, 30), self.maximum)
+        return delay * (1 + self.jitter * (2 * uniform - 1))
 
 
 class WorkQueue(Generic[K]):
@@ -40,7 +40,7 @@ class WorkQueue(Generic[K]):
 
     def __init__(self, backoff: Backoff) -> None:
         self._backoff = backoff
-        self._due: dict[K, float] = {}  # the truth; the heap may hold entries it replaced
+        self._due: dict[K, float] = {}  # authoritative; heap entries may be stale
         self._heap: list[tuple[float, int, K]] = []
         self._order = count()  # of keys that are due at the same time: the first added is first
         self._running: set[K] = set()
@@ -77,21 +77,21 @@ class WorkQueue(Generic[K]):
     def finish(self, key: K, result: Result, now: float, uniform: float) -> None:
         """End the run of a key; `uniform` is a random number in [0, 1)."""
         self._running.discard(key)
-        pause = self._pause(key, result, uniform)
-        if pause is not None:
-            self.add(key, now + pause)
+        delay = self._delay(key, result, uniform)
+        if delay is not None:
+            self.add(key, now + delay)
         if key in self._again:
             self.add(key, self._again.pop(key))
 
-    def _pause(self, key: K, result: Result, uniform: float) -> float | None:
+    def _delay(self, key: K, result: Result, uniform: float) -> float | None:
         match result:
             case Retry(_, after):
                 failures = self._failures.get(key, 0)
                 self._failures[key] = failures + 1
-                return max(self._backoff.pause(failures, uniform), after)
+                return max(self._backoff.delay(failures, uniform), after)
             case RequeueAfter(seconds):
                 self._failures.pop(key, None)
                 return seconds
-            case Done() | Invalid():
+            case Done() | Blocked():
                 self._failures.pop(key, None)
                 return None

@@ -26,7 +26,7 @@ from openeni_lab.layout import Layout, cache_folder
 from openeni_lab.machine import enclosure, service, steps
 from openeni_lab.machine.client import MachineError
 from openeni_lab.machine.enclosure import LabError
-from openeni_lab.machine.exits import describe
+from openeni_lab.machine.exits import describe_exit
 from openeni_lab.machine.limits import LabLimits
 from openeni_lab.machine.steps import StepError
 from openeni_lab.node.kernel import run_in_kernel
@@ -45,7 +45,7 @@ from openeni_lab.options import (
     YesOption,
 )
 from openeni_lab.prepare import stage
-from openeni_lab.prepare.checks import judge
+from openeni_lab.prepare.checks import find_problems
 from openeni_lab.prepare.debian_packages import PackageError
 from openeni_lab.product import installed_lab
 from openeni_lab.product.chart import ChartError
@@ -54,7 +54,7 @@ from openeni_lab.product.installed_lab import InstalledLab
 from openeni_lab.programs import prepared
 from openeni_lab.programs.cache import BuildError, size_mib
 from openeni_lab.programs.prepared import NotPreparedError
-from openeni_lab.programs.sets import SETS, find
+from openeni_lab.programs.sets import SETS, find_built_sets
 
 # Their texts are for the user, and so are those of the operating system.
 ERRORS: Final = (
@@ -137,7 +137,7 @@ def demo(
 @app.command()
 def check(name: NameOption = DEFAULT, everything: AllOption = False) -> None:
     """List everything that this machine is missing. Changes nothing."""
-    findings = judge(stage.probe_machine(Layout(name), everything=everything))
+    findings = find_problems(stage.probe_machine(Layout(name), everything=everything))
     for finding in findings:
         print(stage.line(finding).strip())
     if any(finding.stops for finding in findings):
@@ -152,7 +152,7 @@ def prepare(
     """Install and build what labs need. Shows the plan and asks first."""
     with progress.display() as display:
         stage.prepare(Layout(name), display, partial(_agreed, yes=yes), everything=everything)
-    built = find(SETS)
+    built = find_built_sets(SETS)
     if built.yardstick:
         print(f"kube-apiserver alone took {built.yardstick.seconds:.0f} s to build here")
 
@@ -200,7 +200,7 @@ def status(name: NameOption = DEFAULT) -> None:
     table = Table("where", "program", "state", "restarts")
     for where, machine in lab.machines.items():
         for program, process in machine.list().items():
-            state = "runs" if process.running else describe(process.exit_code or 0)
+            state = "runs" if process.running else describe_exit(process.exit_code or 0)
             table.add_row(where, program, state, str(process.restarts))
     console = Console()
     console.print(table)

@@ -93,7 +93,9 @@ class Lab:
         with enclosure.locked(self.layout) as lock:
             enclosure.discard_earlier(self.layout)
             self._record()
-            run([enclosure.step(self.layout, lock, self.limits), *self.steps()], progress)
+            run(
+                [enclosure.start_init_step(self.layout, lock, self.limits), *self.steps()], progress
+            )
 
     def steps(self) -> list[Step]:
         """Return the steps inside the lab: network, control plane, cloud, nodes."""

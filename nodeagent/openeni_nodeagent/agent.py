@@ -39,7 +39,7 @@ HEARTBEAT_SECONDS: Final = 10.0
 COMPACT_SECONDS: Final = 60.0
 PODIP_SECONDS: Final = 0.02  # after a grant changed: its ADD is answered first
 COALESCE_SECONDS: Final = 0.3  # a burst of pods is one reconcile of their ENI
-BACKOFF: Final = Backoff(first=0.25, longest=30.0)
+BACKOFF: Final = Backoff(base=0.25, maximum=30.0)
 PeriodicTask: TypeAlias = Callable[[], Result]
 _log: Final = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import Json, decode
 from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODS, Kind
-from openeni_operator.core_objects import Node, PendingPod, parse_node, parse_pod
+from openeni_kube.store import object_key
+from openeni_operator.core_objects import Node, WaitingPod, parse_node, parse_pod
 
 T = TypeVar("T")
 PENDING_BOUND: Final = "spec.nodeName!=,status.phase=Pending"
@@ -126,8 +127,8 @@ class ClusterState:
         found: Node | None = self._value(NODES, name)
         return found
 
-    def waiting_pods(self) -> list[PendingPod]:
-        return [pod for pod in self._values(PODS) if pod.needs_address]
+    def waiting_pods(self) -> list[WaitingPod]:
+        return [pod for pod in self._values(PODS) if pod.waits_for_address]
 
     def namespace_labels(self, name: str) -> dict[str, str]:
         return self._value(NAMESPACES, name) or {}
@@ -140,13 +141,6 @@ class ClusterState:
         with self._lock:
             entry = self._kinds[kind].get(key)
             return entry.value if entry else None
-
-
-def object_key(body: Json) -> str:
-    """Return `name`, or `namespace/name` for a namespaced object."""
-    metadata: Json = body["metadata"]
-    namespace = metadata.get("namespace", "")
-    return f"{namespace}/{metadata['name']}" if namespace else str(metadata["name"])
 
 
 def version_of(body: Json) -> int:

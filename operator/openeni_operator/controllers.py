@@ -4,14 +4,16 @@ Without kopf, so that a test can run them too.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from openeni_crds.names import ENIPOOLS, ENIS, PODIPS, Kind
 from openeni_kube.store import Store
+from openeni_kube.wire import format_time
 from openeni_kube.workers import Workers
+from openeni_operator.cloud.api import Cloud
 from openeni_operator.cloud.clouds import Clouds
 from openeni_operator.cluster_state import ClusterState
 from openeni_operator.eni.observe import ENIDependencies
@@ -26,6 +28,10 @@ from openeni_operator.settings import Settings
 from openeni_operator.watch_mapping import all_keys, keys_for
 
 BATCH_SECONDS: Final = 0.1  # delay of a key, so that one reconcile serves a burst of events
+
+
+def _now() -> str:
+    return format_time(datetime.now(UTC))
 
 
 @dataclass(frozen=True)
@@ -60,21 +66,9 @@ def build_controllers(
             workers.add(key, BATCH_SECONDS)
 
     state = ClusterState(lambda change: enqueue(keys_for(change, state)))
-    max_age = settings.resync / 2  # a cached list never survives until the next resync
-    ports = PortCache(max_age, time.monotonic)
-
-    def port_lost(node: str) -> None:
-        enqueue([Key(PODIPS, node)])
-
-    enis = ENIDependencies(
-        state, store, clouds.get, cluster_id, ports, time.monotonic, now, port_lost
+    reconcilers = build_reconcilers(
+        state, store, clouds.get, cluster_id, resync=settings.resync, enqueue=enqueue
     )
-    resolve = ResolutionCache(clouds.get, ports, max_age, time.monotonic)
-    reconcilers: dict[Kind, Reconcile] = {
-        ENIPOOLS: PoolReconciler(PoolDependencies(state, store, resolve, now)),
-        ENIS: ENIReconciler(enis),
-        PODIPS: PodIPReconciler(PodIPDependencies(state, store, now)),
-    }
     workers: Workers[Key] = Workers(
         "worker", lambda key: reconcilers[key.kind](key.name), threads=settings.workers
     )
@@ -82,6 +76,28 @@ def build_controllers(
     return Controllers(state, resync, workers)
 
 
-def now() -> str:
-    """Return the time as metav1.Time prints it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def build_reconcilers(
+    state: ClusterState,
+    store: Store,
+    cloud: Callable[[str], Cloud],
+    cluster_id: str,
+    *,
+    resync: float,
+    enqueue: Callable[[Iterable[Key]], None],
+    clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], str] = _now,
+) -> dict[Kind, Reconcile]:
+    """Build the reconcilers and the caches that they share; `resync` is in seconds."""
+    max_age = resync / 2  # a cached list never survives until the next resync
+    ports = PortCache(max_age, clock)
+
+    def port_lost(node: str) -> None:
+        enqueue([Key(PODIPS, node)])
+
+    enis = ENIDependencies(state, store, cloud, cluster_id, ports, clock, now, port_lost)
+    resolve = ResolutionCache(cloud, ports, max_age, clock)
+    return {
+        ENIPOOLS: PoolReconciler(PoolDependencies(state, store, resolve, now)),
+        ENIS: ENIReconciler(enis),
+        PODIPS: PodIPReconciler(PodIPDependencies(state, store, now)),
+    }

@@ -44,7 +44,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class PendingPod:
+class WaitingPod:
     """A pod that is bound to a node and may still need an address."""
 
     uid: str
@@ -52,7 +52,7 @@ class PendingPod:
     node: str
     labels: dict[str, str]
     annotations: dict[str, str]
-    needs_address: bool  # not hostNetwork, no address yet, not terminating
+    waits_for_address: bool  # not hostNetwork, no address yet, not terminating
 
     def traits(self, namespace_labels: dict[str, str]) -> PodTraits:
         """Return the properties that decide the pod's pool."""
@@ -70,17 +70,17 @@ def parse_node(body: Json) -> Node:
     )
 
 
-def parse_pod(body: Json) -> PendingPod:
+def parse_pod(body: Json) -> WaitingPod:
     metadata: Json = body["metadata"]
     spec: Json = body.get("spec", {})
     status: Json = body.get("status", {})
-    return PendingPod(
+    return WaitingPod(
         metadata.get("uid", ""),
         metadata.get("namespace", ""),
         spec.get("nodeName", ""),
         dict(metadata.get("labels") or {}),
         dict(metadata.get("annotations") or {}),
-        needs_address=not (
+        waits_for_address=not (
             spec.get("hostNetwork")
             or status.get("podIP")
             or metadata.get("deletionTimestamp")

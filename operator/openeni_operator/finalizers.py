@@ -14,7 +14,7 @@ def add_finalizer(store: Store, kind: Kind, metadata: ObjectMeta, finalizer: str
     }
     wanted = [*metadata.finalizers, finalizer]
     change = {"op": "add", "path": "/metadata/finalizers", "value": wanted}
-    return store.patch(kind, metadata.name, [version, change], metadata.namespace)
+    return store.patch(kind, metadata.name, metadata.namespace, operations=[version, change])
 
 
 def remove_finalizer(store: Store, kind: Kind, metadata: ObjectMeta, finalizer: str) -> None:
@@ -28,6 +28,6 @@ def remove_finalizer(store: Store, kind: Kind, metadata: ObjectMeta, finalizer: 
         {"op": "remove", "path": path},
     ]
     try:
-        store.patch(kind, metadata.name, patch, metadata.namespace)
+        store.patch(kind, metadata.name, metadata.namespace, operations=patch)
     except NotFoundError:
         return

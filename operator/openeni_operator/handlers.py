@@ -4,10 +4,9 @@ A handler that only enqueues costs a third of kopf's own bookkeeping (measured) 
 annotations, and level-based reconciles need no record of the events that were handled.
 """
 
-import logging
 import os
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 import kopf
 import msgspec
@@ -15,8 +14,7 @@ import msgspec
 from openeni_crds.names import Kind
 from openeni_operator.cluster_state import FIELD_SELECTORS, WATCHED_KINDS, ClusterState
 from openeni_operator.controllers import Controllers
-
-LOG: Final = logging.getLogger(__name__)
+from openeni_operator.invalid_objects import log_invalid
 
 
 def kopf_settings() -> kopf.OperatorSettings:
@@ -70,11 +68,7 @@ def _event_handler(kind: Kind, state: ClusterState) -> Any:
             else:
                 state.put(kind, body)
         except msgspec.ValidationError as error:
-            name = body["metadata"]["name"]
-            LOG.warning(
-                "ignoring an object that does not match its schema",
-                extra={"kind": kind.name, "object": name, "error": str(error)},
-            )
+            log_invalid(kind, body, error)
 
     return handle
 

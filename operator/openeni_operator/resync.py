@@ -9,6 +9,7 @@ mean that a watch is dead, and the liveness probe fails.
 import logging
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +26,7 @@ from openeni_operator.cluster_state import (
     by_key,
     version_of,
 )
+from openeni_operator.invalid_objects import log_invalid
 
 LOG: Final = logging.getLogger(__name__)
 WATCH_LAG: Final = 5.0  # seconds by which a watch may be behind a list
@@ -89,12 +91,13 @@ class Resync:
     def run_once(self) -> None:
         """Compare, wait for late events, repair what still differs, then enqueue everything."""
         mismatches = [m for kind in WATCHED_KINDS for m in self._compare(kind)]
-        missed = 0
+        missed: Counter[str] = Counter()
         if mismatches and not self._stop.wait(WATCH_LAG):
-            missed = sum(self._repair(mismatch) for mismatch in mismatches)
+            missed.update(m.kind.name for m in mismatches if self._repair(m))
         self._mismatched_rounds = self._mismatched_rounds + 1 if missed else 0
         if missed:
-            LOG.warning("the watches had missed changes", extra={"objects": missed})
+            counts = ", ".join(f"{count} {kind}" for kind, count in missed.items())
+            LOG.warning("the watches had missed changes, now repaired: %s", counts)
         self._enqueue_all()
 
     def _compare(self, kind: Kind) -> list[_Mismatch]:
@@ -136,6 +139,4 @@ class Resync:
         try:
             self._state.put(kind, body)
         except msgspec.ValidationError as error:
-            LOG.warning(
-                "ignoring an object that does not match its schema", extra={"error": str(error)}
-            )
+            log_invalid(kind, body, error)

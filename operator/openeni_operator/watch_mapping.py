@@ -9,7 +9,7 @@ from openeni_crds.meta import ObjectMeta
 from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODIPS, Kind
 from openeni_crds.selection import choose_pool
 from openeni_operator.cluster_state import Change, ClusterState
-from openeni_operator.core_objects import Node, PendingPod
+from openeni_operator.core_objects import Node, WaitingPod
 from openeni_operator.eni.status import OWNED
 from openeni_operator.keys import Key
 from openeni_operator.podip.reconcile import ALL_NODES
@@ -37,7 +37,7 @@ def keys_for(change: Change[Any], state: ClusterState) -> set[Key]:
                 keys |= {Key(ENIS, side.name), Key(ENIPOOLS, side.spec.pool_name)}
             case Node():
                 keys.update(_keys_for_node(side, state, deleted=after is None))
-            case PendingPod():
+            case WaitingPod():
                 keys.update(_keys_for_pod(side, state))
             case _:  # a namespace's labels, or None
                 continue
@@ -72,7 +72,7 @@ def _keys_for_node(node: Node, state: ClusterState, *, deleted: bool) -> Iterabl
         yield Key(PODIPS, node.name)
 
 
-def _keys_for_pod(pod: PendingPod, state: ClusterState) -> Iterable[Key]:
+def _keys_for_pod(pod: WaitingPod, state: ClusterState) -> Iterable[Key]:
     node = state.node(pod.node)
     if node is None:
         return []

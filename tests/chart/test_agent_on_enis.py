@@ -160,5 +160,5 @@ def test_the_status_is_no_door_to_metadata_and_spec(guarded: Target) -> None:
         ("/spec/retiring", [MINE]),
     ):
         change = [{"op": "add", "path": path, "value": value}]
-        guarded.agent.patch(ENIS, guarded.mine.eni_name, change, subresource="status")
+        guarded.agent.patch(ENIS, guarded.mine.eni_name, operations=change, subresource="status")
     assert guarded.snapshot() == before

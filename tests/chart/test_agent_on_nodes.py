@@ -23,7 +23,7 @@ def _apply(t: Target) -> object:
 
 def _unbound(t: Target) -> object:
     agent = t.cluster.account("openeni-agent")
-    return agent.patch(NODES, t.mine.node, put(VETH, "true"))
+    return agent.patch(NODES, t.mine.node, operations=put(VETH, "true"))
 
 
 ATTACKS = (
@@ -98,12 +98,12 @@ def test_a_token_may_be_bound_to_the_node_itself(guarded: Target) -> None:
     """As the lab binds it, where an agent is no pod."""
     node = guarded.admin.get(NODES, guarded.mine.node)
     agent = guarded.cluster.account("openeni-agent", node)
-    agent.patch(NODES, guarded.mine.node, put(VETH, "true"))
+    agent.patch(NODES, guarded.mine.node, operations=put(VETH, "true"))
     with pytest.raises(StoreError, match="an agent labels its own Node only"):
-        agent.patch(NODES, guarded.other.node, put(VETH, "true"))
+        agent.patch(NODES, guarded.other.node, operations=put(VETH, "true"))
 
 
 def test_the_agents_labels_are_taken(guarded: Target) -> None:
     patch = [*put(VETH, "true"), *put("/metadata/labels/datapath.openeni.io~1ipvlan", "false")]
-    labels = guarded.agent.patch(NODES, guarded.mine.node, patch)["metadata"]["labels"]
+    labels = guarded.agent.patch(NODES, guarded.mine.node, operations=patch)["metadata"]["labels"]
     assert (labels[LABEL_VETH], labels[LABEL_IPVLAN]) == ("true", "false")

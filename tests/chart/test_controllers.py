@@ -10,7 +10,7 @@ from openeni_crds.meta import Json
 from openeni_crds.names import ENIPOOLS, ENIS, FINALIZER_PODIP, NAMESPACES, PODIPS
 from openeni_kube.client import KubeStore
 from openeni_kube.store import NotFoundError
-from openeni_kube.wire import path_of
+from openeni_kube.wire import object_path
 from openeni_lab.kubernetes.certificates import Identity
 from openeni_testing.admission import bodies
 from openeni_testing.admission.cluster import (
@@ -54,7 +54,7 @@ def _is_gone(t: Target) -> bool:
 
 def _release(store: KubeStore, podip: Json) -> None:
     meta = podip["metadata"]
-    store.patch(PODIPS, meta["name"], RELEASE, meta["namespace"])
+    store.patch(PODIPS, meta["name"], meta["namespace"], operations=RELEASE)
 
 
 def test_every_policy_fits_the_types_that_it_speaks_of(guarded: Target) -> None:
@@ -90,7 +90,7 @@ def test_a_podip_goes_with_its_pod_when_its_agent_lets_it(guarded: Target) -> No
 def test_a_pool_that_is_deleted_may_leave_its_enis(guarded: Target) -> None:
     """The garbage collector writes the ENIs: it takes their owner away."""
     orphan = {"propagationPolicy": "Orphan"}
-    guarded.alice.request("DELETE", path_of(ENIPOOLS, guarded.pool_name), body=orphan)
+    guarded.alice.request("DELETE", object_path(ENIPOOLS, guarded.pool_name), body=orphan)
 
     def orphaned() -> bool:
         return "ownerReferences" not in guarded.admin.get(ENIS, guarded.mine.eni_name)["metadata"]
@@ -131,4 +131,7 @@ def test_controllers_write_as_any_of_their_users(guarded: Target, name: str) -> 
     grant_everything(guarded.cluster, name.replace(":", "-"), [{"kind": "User", "name": name}])
     wait_for(lambda: may_do_everything(store), "the controller's rights")
     orphan: list[Json] = [{"op": "remove", "path": "/metadata/ownerReferences"}]
-    assert "ownerReferences" not in store.patch(ENIS, guarded.mine.eni_name, orphan)["metadata"]
+    assert (
+        "ownerReferences"
+        not in store.patch(ENIS, guarded.mine.eni_name, operations=orphan)["metadata"]
+    )

@@ -74,13 +74,13 @@ class Life:
 def life(guarded: Target) -> Life:
     """An administrator makes a pool for one node; the agent has labelled it."""
     cloud = MemoryCloud()
-    network = cloud.add_network("pods")
+    network = cloud.add_network()
     cloud.add_subnet(network, "pods", "10.98.0.0/22")
     cloud.add_group("pods")
     server = cloud.add_server()
     node, name = guarded.mine.node, unique("life")
-    provider = [{"op": "add", "path": "/spec/providerID", "value": f"openstack:///{server.id}"}]
-    guarded.admin.patch(NODES, node, provider)
+    provider = [{"op": "add", "path": "/spec/providerID", "value": f"openstack:///{server}"}]
+    guarded.admin.patch(NODES, node, operations=provider)
     body = bodies.pool(name)
     del body["metadata"]["finalizers"]
     body["spec"] |= {

@@ -93,7 +93,7 @@ def test_the_emergency_group_takes_finalizers_off_and_puts_a_status_right(guarde
     bob.patch(
         ENIS,
         guarded.mine.eni_name,
-        [{"op": "remove", "path": "/status/port"}],
+        operations=[{"op": "remove", "path": "/status/port"}],
         subresource="status",
     )
     meta = guarded.mine.podip["metadata"]
@@ -103,4 +103,4 @@ def test_the_emergency_group_takes_finalizers_off_and_puts_a_status_right(guarde
         (ENIS, guarded.mine.eni_name, ""),
         (ENIPOOLS, guarded.pool_name, ""),
     ):
-        assert "finalizers" not in bob.patch(kind, name, off, space)["metadata"]
+        assert "finalizers" not in bob.patch(kind, name, space, operations=off)["metadata"]

@@ -9,7 +9,7 @@ import pytest
 
 from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODIPS, PODS, SERVICE_CIDRS, Kind
 from openeni_kube.store import StoreError
-from openeni_kube.wire import path_of
+from openeni_kube.wire import object_path
 from openeni_lab.product.chart import NAMESPACE
 from openeni_testing.admission import bodies
 from openeni_testing.admission.target import Attack, Target
@@ -66,7 +66,7 @@ def patch_pod(who: Who) -> Write:
     def write(t: Target) -> object:
         meta = t.mine.pod["metadata"]
         change = put("/metadata/labels", {"a": "b"})
-        return store_of(t, who).patch(PODS, meta["name"], change, meta["namespace"])
+        return store_of(t, who).patch(PODS, meta["name"], meta["namespace"], operations=change)
 
     return write
 
@@ -77,7 +77,7 @@ def read(kind: Kind, who: Who, name: str = "openeni-clouds") -> Write:
 
 
 def collection(who: Who) -> Write:
-    return lambda t: store_of(t, who).request("DELETE", path_of(PODIPS, namespace=t.space))
+    return lambda t: store_of(t, who).request("DELETE", object_path(PODIPS, namespace=t.space))
 
 
 BY_RIGHTS = (

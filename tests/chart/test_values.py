@@ -92,11 +92,11 @@ def test_the_largest_node_is_within_the_budget(guarded: Target) -> None:
     kept = guarded.admin.get(NODES, name)["metadata"]["labels"]
     annotations = {f"example.com/a{i}": "x" * 2500 for i in range(100)}
     large = [*put("/metadata/labels", kept | labels), *put("/metadata/annotations", annotations)]
-    guarded.admin.patch(NODES, name, large)
+    guarded.admin.patch(NODES, name, operations=large)
     images = [
         {"names": [f"registry.example/{'x' * 200}/{i}:{n}" for n in range(5)], "sizeBytes": i}
         for i in range(50)
     ]
-    guarded.admin.patch(NODES, name, put("/status/images", images), subresource="status")
+    guarded.admin.patch(NODES, name, operations=put("/status/images", images), subresource="status")
     label = f"/metadata/labels/{LABEL_VETH.replace('/', '~1')}"
-    guarded.agent.patch(NODES, name, put(label, "true"))
+    guarded.agent.patch(NODES, name, operations=put(label, "true"))

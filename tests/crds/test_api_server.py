@@ -12,7 +12,7 @@ from openeni_crds.meta import Json, decode
 from openeni_crds.names import API_VERSION, ENIPOOLS, ENIS, GROUP, PODIPS, VERSION
 from openeni_crds.schema import MODELS
 from openeni_kube.client import KubeStore
-from openeni_kube.wire import path_of
+from openeni_kube.wire import object_path
 from openeni_testing.objects import REPOSITORY, eni_body, podip_body, pool_body, unique
 
 pytestmark = pytest.mark.cluster
@@ -35,7 +35,7 @@ def example_body(request: pytest.FixtureRequest, real_store: KubeStore) -> Itera
     meta = body["metadata"]
     yield body
     held: list[Json] = [{"op": "add", "path": "/metadata/finalizers", "value": []}]
-    real_store.patch(kind, meta["name"], held, meta.get("namespace", ""))
+    real_store.patch(kind, meta["name"], meta.get("namespace", ""), operations=held)
     real_store.delete(kind, meta["name"], meta.get("namespace", ""))
 
 
@@ -46,7 +46,7 @@ def test_each_example_is_taken_as_it_stands_and_becomes_a_value(
     kind = KINDS[example_body["kind"]]
     model: Any = MODELS[kind]
     strict = {"fieldValidation": "Strict"}
-    path = path_of(kind, namespace=example_body["metadata"].get("namespace", ""))
+    path = object_path(kind, namespace=example_body["metadata"].get("namespace", ""))
     made = real_store.request("POST", path, body=example_body, query=strict)
     if "status" in example_body:
         made = real_store.apply(kind, example_body, manager=MANAGER, subresource="status")
@@ -112,7 +112,7 @@ def test_the_operator_may_change_what_retires(real_store: KubeStore) -> None:
     more: list[Json] = [
         {"op": "add", "path": "/spec/retiring", "value": ["10.98.0.5", "fd00::5"]},
     ]
-    assert real_store.patch(ENIS, name, more)["metadata"]["generation"] == 2
+    assert real_store.patch(ENIS, name, operations=more)["metadata"]["generation"] == 2
 
 
 def table(store: KubeStore, path: str) -> tuple[list[str], list[list[Any]]]:
@@ -134,7 +134,7 @@ def ready(status: str) -> Json:
     }
 
 
-def test_kubectl_get_enipool_tells_the_pools_story(real_store: KubeStore) -> None:
+def test_kubectl_get_enipool_shows_the_pools_columns(real_store: KubeStore) -> None:
     name = unique("pool")
     real_store.create(ENIPOOLS, pool_body(name))
     status = {
@@ -143,11 +143,11 @@ def test_kubectl_get_enipool_tells_the_pools_story(real_store: KubeStore) -> Non
         "nodeCounts": {"selected": 2, "served": 2},
         "eniCount": 3,
         "freeCount": 900,
-        "addressCounts": {"total": 45, "granted": 7, "available": 36, "cooling": 1, "retiring": 1},
+        "addressCounts": {"total": 45, "granted": 7, "available": 36, "cooling": 1},
     }
     body = {"metadata": {"name": name}, "status": status}
     real_store.apply(ENIPOOLS, body, manager=MANAGER, subresource="status")
-    names, ((*cells, age),) = table(real_store, path_of(ENIPOOLS, name))
+    names, ((*cells, age),) = table(real_store, object_path(ENIPOOLS, name))
     assert names == [
         *["Name", "Mode", "Nodes", "ENIs", "Addresses", "Granted", "Available", "Cooling"],
         *["Ready", "Reason", "Age"],
@@ -163,18 +163,18 @@ def test_kubectl_get_eni_tells_the_enis_story(real_store: KubeStore) -> None:
     body["status"]["conditions"] = [ready("True")]
     real_store.create(ENIS, body)
     real_store.apply(ENIS, body, manager=MANAGER, subresource="status")
-    names, ((*cells, _),) = table(real_store, path_of(ENIS, name))
+    names, ((*cells, _),) = table(real_store, object_path(ENIS, name))
     assert names == [
         *["Name", "Node", "Pool", "State", "Addresses"],
         *["Granted", "MAC", "Device", "Ready", "Age"],
     ]
-    assert cells == [name, "n1", "pods", "Ready", 15, 1, "fa:16:3e:5e:30:01", "eth1", "True"]
+    assert cells == [name, "n1", "pods", "Ready", 2, 1, "fa:16:3e:5e:30:01", "eth1", "True"]
 
 
 def test_kubectl_get_podip_tells_who_has_what(real_store: KubeStore) -> None:
     name = unique("pod")
     real_store.create(PODIPS, podip_body(name))
-    names, ((*cells, _),) = table(real_store, path_of(PODIPS, name, "default"))
+    names, ((*cells, _),) = table(real_store, object_path(PODIPS, name, "default"))
     assert names == ["Name", "Address", "Node", "ENI", "Mode", "Ready", "Age"]
     assert cells == [name, "10.98.0.5", "n1", "pods-2f1f9a3e-0", "Veth", None]
 

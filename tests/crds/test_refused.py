@@ -10,9 +10,9 @@ from openeni_crds.meta import Json
 from openeni_crds.names import ENIPOOLS, ENIS, PODIPS, Kind
 from openeni_kube.client import KubeStore
 from openeni_kube.store import InvalidError
-from openeni_testing import refused as bad
+from openeni_testing import invalid_objects as bad
+from openeni_testing.invalid_objects import Bad
 from openeni_testing.objects import eni_body, podip_body, pool_body, unique
-from openeni_testing.refused import Bad
 
 pytestmark = pytest.mark.cluster
 
@@ -79,7 +79,7 @@ def test_an_enis_copy_of_its_pool_cannot_be_changed(real_store: KubeStore, field
     real_store.create(ENIS, eni_body(name))
     change = [{"op": "replace", "path": f"/spec/{field}", "value": IMMUTABLES[field]}]
     with pytest.raises(InvalidError, match=rf"spec\.{field}: Forbidden: {field} is immutable"):
-        real_store.patch(ENIS, name, change)
+        real_store.patch(ENIS, name, operations=change)
 
 
 PODIP_IMMUTABLES = {
@@ -98,7 +98,7 @@ def test_what_a_podip_records_never_changes(real_store: KubeStore, field: str) -
     real_store.create(PODIPS, podip_body(name))
     change = [{"op": "replace", "path": f"/spec/{field}", "value": PODIP_IMMUTABLES[field]}]
     with pytest.raises(InvalidError, match=rf"spec\.{field}: Forbidden: {field} is immutable"):
-        real_store.patch(PODIPS, name, change, "default")
+        real_store.patch(PODIPS, name, "default", operations=change)
 
 
 def test_a_podip_gets_no_second_address_but_the_containers_name_may_change(
@@ -108,9 +108,12 @@ def test_a_podip_gets_no_second_address_but_the_containers_name_may_change(
     real_store.create(PODIPS, podip_body(name))
     second = [{"op": "add", "path": "/spec/addressIPv6", "value": "fd00::5"}]
     with pytest.raises(InvalidError, match="address and addressIPv6 are immutable"):
-        real_store.patch(PODIPS, name, second, "default")
+        real_store.patch(PODIPS, name, "default", operations=second)
     sandbox = [{"op": "replace", "path": "/spec/containerID", "value": "another"}]
-    assert real_store.patch(PODIPS, name, sandbox, "default")["spec"]["containerID"] == "another"
+    assert (
+        real_store.patch(PODIPS, name, "default", operations=sandbox)["spec"]["containerID"]
+        == "another"
+    )
 
 
 @pytest.mark.parametrize("after", [{"mode": "IPVlan", "ipvlan": {"mode": "L2"}}, {"mtu": 1400}])
@@ -121,7 +124,7 @@ def test_a_pools_datapath_cannot_be_changed(real_store: KubeStore, after: Json) 
         {"op": "replace", "path": "/spec/datapath", "value": body["spec"]["datapath"] | after}
     ]
     with pytest.raises(InvalidError, match=r"spec\.datapath: Forbidden: datapath is immutable"):
-        real_store.patch(ENIPOOLS, name, change)
+        real_store.patch(ENIPOOLS, name, operations=change)
 
 
 @pytest.mark.parametrize(("part", "value", "field"), cases(bad.STATUSES))
@@ -130,5 +133,5 @@ def test_a_bad_status_is_refused(real_store: KubeStore, part: str, value: Any, f
     real_store.create(ENIS, eni_body(name))
     change = [{"op": "add", "path": "/status", "value": {part: value}}]
     with pytest.raises(InvalidError) as caught:
-        real_store.patch(ENIS, name, change, subresource="status")
+        real_store.patch(ENIS, name, operations=change, subresource="status")
     assert field in caught.value.message

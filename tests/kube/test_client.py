@@ -13,7 +13,7 @@ from openeni_crds.names import ENIS, Kind
 from openeni_kube import client
 from openeni_kube.client import KubeStore, NotConfiguredError, connect
 from openeni_kube.store import StoreError, UnreachableError
-from openeni_kube.wire import path_of
+from openeni_kube.wire import object_path
 from openeni_testing.objects import unique
 
 SERVICE_ACCOUNT = Kind("", "v1", "serviceaccounts", "ServiceAccount", namespaced=True)
@@ -71,7 +71,7 @@ def new_token(store: KubeStore) -> tuple[str, str]:
     body: Json = {"metadata": {"name": name, "namespace": "default"}}
     store.create(SERVICE_ACCOUNT, body)
     request: Json = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    path = path_of(SERVICE_ACCOUNT, name, "default", "token")
+    path = object_path(SERVICE_ACCOUNT, name, "default", "token")
     token: str = store.request("POST", path, body=request)["status"]["token"]
     return f"system:serviceaccount:default:{name}", token
 

@@ -18,38 +18,38 @@ from openeni_testing.store.memory import MemoryStore
 from openeni_testing.waiting import wait_for
 
 
-class Told:
-    """What an informer of `store` has told, in order."""
+class RecordedEvents:
+    """The events that an informer of `store` has delivered, in order."""
 
     def __init__(self, store: Store, node: str = "n1") -> None:
         self.store = store
         self.node = node
-        self.words: list[tuple[str, str]] = []
+        self.events: list[tuple[str, str]] = []
         self.objects: list[Json] = []
 
     def change(self, body: Json) -> None:
-        self.words.append(("change", body["metadata"]["name"]))
+        self.events.append(("change", body["metadata"]["name"]))
         self.objects.append(body)
 
     def delete(self, body: Json) -> None:
-        self.words.append(("delete", body["metadata"]["name"]))
+        self.events.append(("delete", body["metadata"]["name"]))
         self.objects.append(body)
 
     def create(self, name: str) -> Json:
-        """Create an ENI and wait until that is told."""
+        """Create an ENI and wait until its event is delivered."""
         made = self.store.create(ENIS, eni_body(name, node=self.node))
-        wait_for(lambda: ("change", name) in self.words, f"{name} is told")
+        wait_for(lambda: ("change", name) in self.events, f"{name} was delivered")
         return made
 
-    def exactly(self, *words: tuple[str, str]) -> None:
-        """These and no more were told until now: what comes last is an object created now."""
-        wait_for(lambda: len(self.words) >= len(words), f"the informer tells {words}")
+    def exactly(self, *events: tuple[str, str]) -> None:
+        """Check that exactly these events were delivered before that of an object created now."""
+        wait_for(lambda: len(self.events) >= len(events), f"the informer delivers {events}")
         last = unique("last")
         self.create(last)
-        assert self.words == [*words, ("change", last)]
+        assert self.events == [*events, ("change", last)]
 
 
-Start = Callable[..., tuple[Informer, Told]]
+Start = Callable[..., tuple[Informer, RecordedEvents]]
 
 
 @pytest.fixture
@@ -57,13 +57,13 @@ def start() -> Iterator[Start]:
     """Start informers that end with the test."""
     started: list[Informer] = []
 
-    def one(store: Store, node: str = "n1", **options: Any) -> tuple[Informer, Told]:
-        told = Told(store, node)
-        told_of: dict[str, Any] = {"on_change": told.change, "on_delete": told.delete}
-        informer = Informer(store, ENIS, **told_of | options)
+    def one(store: Store, node: str = "n1", **options: Any) -> tuple[Informer, RecordedEvents]:
+        recorded = RecordedEvents(store, node)
+        handlers: dict[str, Any] = {"on_change": recorded.change, "on_delete": recorded.delete}
+        informer = Informer(store, ENIS, **handlers | options)
         informer.start()
         started.append(informer)
-        return informer, told
+        return informer, recorded
 
     yield one
     for informer in started:
@@ -79,44 +79,46 @@ def state(name: str, word: str) -> Json:
     return {"metadata": {"name": name}, "status": {"state": word}}
 
 
-def test_what_is_there_is_told_before_synced_and_what_comes_afterwards(
+def test_existing_objects_are_delivered_before_synced_and_later_events_after_it(
     memory: MemoryStore, start: Start
 ) -> None:
     memory.create(ENIS, eni_body("a"))
-    informer, told = start(memory)
+    informer, recorded = start(memory)
     assert informer.synced.wait(60)
-    assert told.words == [("change", "a")]
+    assert recorded.events == [("change", "a")]
     memory.create(ENIS, eni_body("b"))
     memory.apply(ENIS, state("a", "Ready"), manager="m", subresource="status")
     memory.delete(ENIS, "b")
-    told.exactly(("change", "a"), ("change", "b"), ("change", "a"), ("delete", "b"))
-    assert told.objects[2]["status"] == {"state": "Ready"}
+    recorded.exactly(("change", "a"), ("change", "b"), ("change", "a"), ("delete", "b"))
+    assert recorded.objects[2]["status"] == {"state": "Ready"}
 
 
-def test_only_what_is_selected_is_told(memory: MemoryStore, start: Start) -> None:
-    informer, told = start(memory, "n2", field_selector="spec.nodeName=n2")
+def test_only_selected_objects_are_delivered(memory: MemoryStore, start: Start) -> None:
+    informer, recorded = start(memory, "n2", field_selector="spec.nodeName=n2")
     assert informer.synced.wait(60)
     memory.create(ENIS, eni_body("a", node="n1"))
     memory.create(ENIS, eni_body("b", node="n2"))
-    told.exactly(("change", "b"))
+    recorded.exactly(("change", "b"))
 
 
-def test_watches_that_end_are_resumed_and_nothing_is_told_twice(
+def test_watches_that_end_are_resumed_and_nothing_is_delivered_twice(
     memory: MemoryStore, start: Start
 ) -> None:
-    _, told = start(memory, watch_seconds=0)
-    for name in "abc":  # each in a watch of its own, after the one before was told
-        told.create(name)
-    told.exactly(*(("change", name) for name in "abc"))
+    _, recorded = start(memory, watch_seconds=0)
+    for name in "abc":  # each in a watch of its own, after the one before was delivered
+        recorded.create(name)
+    recorded.exactly(*(("change", name) for name in "abc"))
 
 
-def test_after_a_gap_what_has_gone_is_told_as_deleted(memory: MemoryStore, start: Start) -> None:
+def test_objects_deleted_in_a_gap_are_delivered_as_deleted(
+    memory: MemoryStore, start: Start
+) -> None:
     memory.create(ENIS, eni_body("gone"))
     old = memory.create(ENIS, eni_body("replaced"))
-    informer, told = start(memory)
+    informer, recorded = start(memory)
     assert informer.synced.wait(60)
     with_a_gap(memory, lambda: _replace(memory))
-    told.exactly(
+    recorded.exactly(
         ("change", "gone"),
         ("change", "replaced"),
         ("delete", "gone"),
@@ -124,7 +126,7 @@ def test_after_a_gap_what_has_gone_is_told_as_deleted(memory: MemoryStore, start
         ("change", "new"),
         ("change", "replaced"),
     )
-    assert told.objects[3]["metadata"]["uid"] == old["metadata"]["uid"]
+    assert recorded.objects[3] == {"metadata": {"name": "replaced", "uid": old["metadata"]["uid"]}}
 
 
 def _replace(memory: MemoryStore) -> None:
@@ -135,50 +137,26 @@ def _replace(memory: MemoryStore) -> None:
 
 
 def with_a_gap(memory: MemoryStore, change: Callable[[], None]) -> None:
-    """Change the world while nobody watches, and forget how."""
+    """Make a change that no watch sees, then compact the history."""
     with memory.unwatched():
         change()
         memory.compact()
 
 
-def test_without_a_cache_only_names_are_kept(memory: MemoryStore, start: Start) -> None:
-    memory.create(ENIS, eni_body("a"))
-    informer, _ = start(memory)
-    assert informer.synced.wait(60)
-    kept = informer.get("a")
-    assert kept is not None
-    assert kept.keys() == {"metadata"}
-    assert kept["metadata"].keys() == {"name", "uid"}
-
-
-def test_with_a_cache_the_last_state_of_everything_is_at_hand(
-    memory: MemoryStore, start: Start
-) -> None:
-    memory.create(ENIS, eni_body("a"))
-    informer, told = start(memory, cache=True)
-    assert informer.synced.wait(60)
-    memory.create(ENIS, eni_body("b"))
-    memory.delete(ENIS, "a")
-    told.exactly(("change", "a"), ("change", "b"), ("delete", "a"))
-    assert informer.get("a") is None
-    there = {("", name): memory.get(ENIS, name) for name in ("b", told.words[-1][1])}
-    assert informer.snapshot() == there
-
-
-def test_a_handler_that_fails_is_logged_and_the_next_object_is_told(
+def test_a_handler_that_fails_is_logged_and_the_next_object_is_delivered(
     memory: MemoryStore, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told: list[str] = []
+    names: list[str] = []
 
     def fail_for_a(body: Json) -> None:
         if body["metadata"]["name"] == "a":
             raise RuntimeError("no such thing as a")
-        told.append(body["metadata"]["name"])
+        names.append(body["metadata"]["name"])
 
     memory.create(ENIS, eni_body("a"))
     memory.create(ENIS, eni_body("b"))
     start(memory, on_change=fail_for_a)
-    wait_for(lambda: told == ["b"], "the second object was told")
+    wait_for(lambda: names == ["b"], "the second object was delivered")
     assert "no such thing as a" in caplog.text
 
 
@@ -186,30 +164,30 @@ def test_an_outage_is_logged_once_makes_it_old_and_passes(
     memory: MemoryStore, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    informer, told = start(memory)
+    informer, recorded = start(memory)
     assert informer.synced.wait(60)
     memory.set_outage(True)
     wait_for(lambda: informer.age() > 1.5, "nothing was heard for a while")
     memory.set_outage(False)
     silent = informer.age()
-    told.create("a")
+    recorded.create("a")
     assert informer.age() < silent
-    told.exactly(("change", "a"))
+    recorded.exactly(("change", "a"))
     assert [r.message for r in caplog.records if r.levelno >= logging.WARNING] == [
         "enis: watch failed, trying again: 0: the store has an outage"
     ]
 
 
-def test_a_stopped_informer_tells_nothing_more(memory: MemoryStore, start: Start) -> None:
+def test_a_stopped_informer_delivers_nothing_more(memory: MemoryStore, start: Start) -> None:
     others = set(threading.enumerate())
-    informer, told = start(memory)
+    informer, recorded = start(memory)
     assert informer.synced.wait(60)
     (thread,) = set(threading.enumerate()) - others
     informer.stop()
     memory.create(ENIS, eni_body("a"))
     thread.join(60)
     assert not thread.is_alive()
-    assert told.words == []
+    assert recorded.events == []
 
 
 class Gate:
@@ -249,32 +227,31 @@ def restarted(control_plane: ApiServer, real_store: KubeStore) -> Iterator[Calla
 def test_a_restart_of_the_api_server_in_mid_watch_loses_and_doubles_nothing(
     real_store: KubeStore, start: Start, restarted: Callable[[], None]
 ) -> None:
-    """Where the server's cache begins after our version, each further list tells of all once."""
+    """Where the server's cache begins after our version, each further list delivers all once."""
     gate: Any = Gate(real_store)
     node, before, after = unique("node"), unique("a"), unique("b")
-    informer, told = start(gate, node, field_selector=f"spec.nodeName={node}", cache=True)
+    informer, recorded = start(gate, node, field_selector=f"spec.nodeName={node}")
     assert informer.synced.wait(60)
-    told.create(before)
+    recorded.create(before)
     restarted()
-    told.create(after)
-    told.exactly(*[("change", before)] * gate.lists, ("change", after))
-    assert informer.snapshot().keys() >= {("", before), ("", after)}
+    recorded.create(after)
+    recorded.exactly(*[("change", before)] * gate.lists, ("change", after))
 
 
 @pytest.mark.cluster
-def test_what_was_deleted_in_a_gap_that_the_api_server_forgot_is_told_as_deleted(
+def test_an_object_deleted_in_a_gap_that_the_api_server_forgot_is_delivered_as_deleted(
     real_store: KubeStore, start: Start, restarted: Callable[[], None]
 ) -> None:
     gate: Any = Gate(real_store)
     node, name, later = unique("node"), unique("a"), unique("b")
-    informer, told = start(gate, node, field_selector=f"spec.nodeName={node}")
+    informer, recorded = start(gate, node, field_selector=f"spec.nodeName={node}")
     assert informer.synced.wait(60)
-    told.create(name)
+    recorded.create(name)
     gate.open.clear()
     restarted()
     real_store.delete(ENIS, name)
     real_store.create(ENIS, eni_body(later, node=node))
     restarted()
     gate.open.set()
-    told.exactly(("change", name), ("delete", name), ("change", later))
+    recorded.exactly(("change", name), ("delete", name), ("change", later))
     assert gate.lists == 2

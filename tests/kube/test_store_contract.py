@@ -131,13 +131,15 @@ def test_a_patch_whose_test_fails_is_invalid_and_changes_nothing(store: Store, e
         {"op": "add", "path": "/spec/retiring", "value": ["10.98.0.5"]},
     ]
     with pytest.raises(InvalidError):
-        store.patch(ENIS, name, operations)
+        store.patch(ENIS, name, operations=operations)
     assert store.get(ENIS, name) == eni
 
 
 def test_a_patch_of_a_missing_place_is_invalid(store: Store, eni: Json) -> None:
     with pytest.raises(InvalidError):
-        store.patch(ENIS, eni["metadata"]["name"], [{"op": "remove", "path": "/spec/retiring"}])
+        store.patch(
+            ENIS, eni["metadata"]["name"], operations=[{"op": "remove", "path": "/spec/retiring"}]
+        )
 
 
 def test_a_patch_that_tests_an_old_version_fails(store: Store, eni: Json) -> None:
@@ -151,7 +153,7 @@ def test_a_patch_that_tests_an_old_version_fails(store: Store, eni: Json) -> Non
         {"op": "add", "path": "/metadata/finalizers", "value": ["openeni.io/port"]},
     ]
     with pytest.raises(InvalidError):
-        store.patch(ENIS, name, operations)
+        store.patch(ENIS, name, operations=operations)
 
 
 def test_a_deleted_object_is_gone_and_deleting_again_is_no_error(store: Store, eni: Json) -> None:
@@ -184,8 +186,8 @@ def test_a_finalizer_holds_a_deleted_object_until_it_is_taken_away(store: Store)
     assert store.get(ENIS, name) == held
     more = [{"op": "add", "path": "/metadata/finalizers/-", "value": "openeni.io/enis"}]
     with pytest.raises(InvalidError, match="finalizers"):
-        store.patch(ENIS, name, more)
-    store.patch(ENIS, name, [{"op": "remove", "path": "/metadata/finalizers/0"}])
+        store.patch(ENIS, name, operations=more)
+    store.patch(ENIS, name, operations=[{"op": "remove", "path": "/metadata/finalizers/0"}])
     with pytest.raises(NotFoundError):
         store.get(ENIS, name)
 
@@ -235,7 +237,7 @@ def test_leaving_the_selection_looks_like_a_deletion(store: Store) -> None:
     version = store.list(ENIS).resource_version
     store.create(ENIS, body)
     away = [{"op": "replace", "path": "/metadata/labels/rack", "value": "another"}]
-    store.patch(ENIS, name, away)
+    store.patch(ENIS, name, operations=away)
     seen = collected(store, version, lambda s: len(s) == 2, label_selector=f"rack={rack}")
     assert [e.type for e in seen] == ["ADDED", "DELETED"]
     assert store.get(ENIS, name)["metadata"]["labels"] == {"rack": "another"}
@@ -278,6 +280,6 @@ def test_a_pods_status_is_its_own_part(store: Store) -> None:
     )
     assert made["status"]["phase"] == "Pending"
     running = [{"op": "add", "path": "/status/phase", "value": "Running"}]
-    after = store.patch(PODS, name, running, "default", subresource="status")
+    after = store.patch(PODS, name, "default", operations=running, subresource="status")
     assert after["status"]["phase"] == "Running"
     assert store.list(PODS, field_selector=f"metadata.name={name}").items[0] == after

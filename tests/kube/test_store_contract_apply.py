@@ -40,9 +40,9 @@ def test_the_generation_counts_changes_of_the_spec_only(store: Store, eni: Json)
     assert after["metadata"]["generation"] == 1
     assert after["metadata"]["resourceVersion"] != eni["metadata"]["resourceVersion"]
     label = [{"op": "add", "path": "/metadata/labels", "value": {"a": "b"}}]
-    assert store.patch(ENIS, name, label)["metadata"]["generation"] == 1
+    assert store.patch(ENIS, name, operations=label)["metadata"]["generation"] == 1
     retire = [{"op": "add", "path": "/spec/retiring", "value": ["10.98.0.5"]}]
-    assert store.patch(ENIS, name, retire)["metadata"]["generation"] == 2
+    assert store.patch(ENIS, name, operations=retire)["metadata"]["generation"] == 2
 
 
 def test_the_spec_cannot_be_changed_through_the_status(store: Store, eni: Json) -> None:
@@ -52,7 +52,7 @@ def test_the_spec_cannot_be_changed_through_the_status(store: Store, eni: Json) 
         {"op": "add", "path": "/spec/retiring", "value": ["10.98.0.5"]},
         {"op": "add", "path": "/metadata/labels", "value": {"a": "b"}},
     ]
-    after = store.patch(ENIS, name, change, subresource="status")
+    after = store.patch(ENIS, name, operations=change, subresource="status")
     assert after["status"] == {"port": port_status("Ready")}
     assert after["spec"] == eni["spec"]
     assert "labels" not in after["metadata"]
@@ -63,7 +63,9 @@ def test_the_status_cannot_be_changed_through_the_spec(store: Store, eni: Json) 
     store.apply(
         ENIS, status_of(name, port=port_status("Ready")), manager=OPERATOR, subresource="status"
     )
-    after = store.patch(ENIS, name, [{"op": "replace", "path": "/status/port/name", "value": "x"}])
+    after = store.patch(
+        ENIS, name, operations=[{"op": "replace", "path": "/status/port/name", "value": "x"}]
+    )
     assert after["status"] == {"port": port_status("Ready")}
     applied = store.apply(
         ENIS, eni_body(name) | {"status": {"port": port_status("y")}}, manager=OPERATOR, force=True

@@ -21,7 +21,7 @@ from openeni_kube.store import (
     StoreError,
     UnreachableError,
 )
-from openeni_kube.wire import error_of, path_of
+from openeni_kube.wire import object_path, parse_error
 from openeni_testing.objects import eni_body, unique
 
 # Lists in pages, many threads.
@@ -161,7 +161,7 @@ def test_each_status_is_its_error_and_nothing_is_tried_twice(
 
 @pytest.mark.parametrize("body", [b"<html>proxy</html>", b"", b"[]"])
 def test_an_error_that_is_no_status_is_quoted(body: bytes) -> None:
-    error = error_of(502, body)
+    error = parse_error(502, body)
     assert isinstance(error, UnreachableError)
     assert error.message == (body.decode() or "no explanation")
 
@@ -187,7 +187,7 @@ def test_a_server_that_falls_silent_is_given_up(
 def test_a_watch_that_falls_silent_ends_after_what_it_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(client, "WATCH_READ_SECONDS", 0.3)
     line = json.dumps({"type": "ADDED", "object": eni_body("one")}).encode() + b"\n"
     cut = line + b'{"type": "ADD'
     server = BadServer(200, cut, then_silence=True)
@@ -218,7 +218,7 @@ def test_what_a_watch_asks_for_is_in_its_query(tmp_path: Path) -> None:
 
 
 def test_paths_are_kubernetes_own() -> None:
-    assert path_of(NAMESPACES, "a b") == "/api/v1/namespaces/a%20b"
+    assert object_path(NAMESPACES, "a b") == "/api/v1/namespaces/a%20b"
     podip = "/apis/openeni.io/v1alpha1/namespaces/default/podips/web/status"
-    assert path_of(PODIPS, "web", "default", "status") == podip
-    assert path_of(PODIPS) == "/apis/openeni.io/v1alpha1/podips"
+    assert object_path(PODIPS, "web", "default", "status") == podip
+    assert object_path(PODIPS) == "/apis/openeni.io/v1alpha1/podips"

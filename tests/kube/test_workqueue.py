@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from openeni_kube.result import Done, Invalid, RequeueAfter, Result, Retry
+from openeni_kube.result import Blocked, Done, RequeueAfter, Result, Retry
 from openeni_kube.workqueue import Backoff, WorkQueue
 
 KEYS = st.sampled_from("abc")
 RESULTS: st.SearchStrategy[Result] = st.one_of(
     st.just(Done()),
-    st.just(Invalid("x")),
+    st.just(Blocked("x")),
     st.builds(RequeueAfter, st.floats(0, 10), st.just("x")),
     st.builds(Retry, st.just("x"), st.floats(0, 10)),
 )
@@ -105,4 +105,4 @@ def test_what_the_cloud_asks_for_is_the_least_pause() -> None:
 
 @given(st.integers(0, 10_000), st.floats(0, 0.999))
 def test_a_pause_is_bounded(failures: int, uniform: float) -> None:
-    assert 0.8 <= Backoff().pause(failures, uniform) <= 60 * 1.2
+    assert 0.8 <= Backoff().delay(failures, uniform) <= 60 * 1.2

@@ -164,7 +164,9 @@ def test_nothing_is_granted_from_a_pool_that_is_being_deleted(host: AgentHost) -
     host.store.patch(
         names.ENIPOOLS,
         "pods",
-        [{"op": "add", "path": "/metadata/finalizers", "value": [names.FINALIZER_ENIPOOL]}],
+        operations=[
+            {"op": "add", "path": "/metadata/finalizers", "value": [names.FINALIZER_ENIPOOL]}
+        ],
     )
     host.store.delete(names.ENIPOOLS, "pods")
     with host.agent():

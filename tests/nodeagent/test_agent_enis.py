@@ -70,7 +70,7 @@ def test_addresses_asked_back_are_answered_at_the_generation_that_asked(
         host.store.patch(
             names.ENIS,
             "pods-0",
-            [{"op": "add", "path": "/spec/retiring", "value": [held, free]}],
+            operations=[{"op": "add", "path": "/spec/retiring", "value": [held, free]}],
         )
         generation = host.eni().metadata.generation
         wait_for(lambda: host.node_status().retired, "it is answered")
@@ -95,13 +95,15 @@ def test_a_second_reconcile_of_the_same_state_writes_nothing(
             host.ready_podip(name)
         store.applied.clear()
         label = [{"op": "add", "path": "/metadata/labels", "value": {"x": "y"}}]
-        store.patch(names.NODES, "n1", [{**label[0], "path": "/metadata/labels/x", "value": "y"}])
-        store.patch(names.ENIS, "pods-0", label)
-        store.patch(names.PODIPS, "web", label, "default")
+        store.patch(
+            names.NODES, "n1", operations=[{**label[0], "path": "/metadata/labels/x", "value": "y"}]
+        )
+        store.patch(names.ENIS, "pods-0", operations=label)
+        store.patch(names.PODIPS, "web", "default", operations=label)
         node_objects.make_eni(store, "pods-1")
         node_objects.write_operator_status(store, "pods-1", number=1)
         bare: list[Json] = [{"op": "replace", "path": "/status", "value": {}}]
-        store.patch(names.PODIPS, "last", bare, "default", subresource="status")
+        store.patch(names.PODIPS, "last", "default", operations=bare, subresource="status")
         wait_for(lambda: host.node_status("pods-1").available == 3, "the last ENI is ready")
         host.ready_podip("last")
         assert set(store.applied) == {"ENI pods-1", "PodIP last"}
@@ -196,7 +198,9 @@ def test_the_guards_of_an_eni_that_is_gone_are_removed(host: AgentHost) -> None:
         host.store.delete(names.ENIS, "pods-0")
         wait_for(lambda: host.condition(Type.LINK_READY).reason == "Deleting", "released")
         host.store.patch(
-            names.ENIS, "pods-0", [{"op": "replace", "path": "/metadata/finalizers", "value": []}]
+            names.ENIS,
+            "pods-0",
+            operations=[{"op": "replace", "path": "/metadata/finalizers", "value": []}],
         )
         wait_for(lambda: not guard.exists(), "the guard is gone")
 

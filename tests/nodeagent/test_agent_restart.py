@@ -174,8 +174,8 @@ def test_an_address_in_the_kernel_without_an_owner_is_reserved_until_it_is_gone(
     host.store.patch(
         names.PODIPS,
         "web",
-        [{"op": "replace", "path": "/metadata/finalizers", "value": []}],
         "default",
+        operations=[{"op": "replace", "path": "/metadata/finalizers", "value": []}],
     )
     with host.agent():
         assert {host.add("a", "c2"), host.add("b", "c3")} == set(node_objects.addresses(3)) - {

@@ -125,7 +125,7 @@ def remove(store: Store, kind: Kind, name: str, namespace: str = "") -> None:
     store.delete(kind, name, namespace)
     released: list[Json] = [{"op": "add", "path": "/metadata/finalizers", "value": []}]
     with suppress(NotFoundError):  # nobody did, or its owner was faster
-        store.patch(kind, name, released, namespace)
+        store.patch(kind, name, namespace, operations=released)
 
 
 def remove_objects(store: Store) -> None:

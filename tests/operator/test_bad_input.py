@@ -28,7 +28,7 @@ def pool_condition(sim: Simulation, type_: Type, pool: str = "pods") -> Conditio
 
 def label(sim: Simulation, node: str, value: str) -> None:
     path = "/metadata/labels/" + LABEL_VETH.replace("/", "~1")
-    sim.api.patch(NODES, node, [{"op": "add", "path": path, "value": value}])
+    sim.api.patch(NODES, node, operations=[{"op": "add", "path": path, "value": value}])
 
 
 def add_missing(sim: Simulation) -> None:
@@ -100,10 +100,10 @@ def test_a_pool_that_cannot_be_served_reports_why_and_recovers(
     spec: dict[str, Any], change: Change, type_: Type, reason: str, words: str
 ) -> None:
     sim = Simulation()
-    other = sim.cloud.add_network("other")
+    other = sim.cloud.add_network()
     for name in ("twice", "twice"):
         sim.cloud.add_subnet(other, name, "10.90.0.0/24")
-    sim.cloud.add_subnet(sim.cloud.add_network("dhcp"), "dhcp", "10.91.0.0/24", dhcp=True)
+    sim.cloud.add_subnet(sim.cloud.add_network(), "dhcp", "10.91.0.0/24", dhcp=True)
     sim.add_pool(**spec)
     sim.settle(20)
     found = pool_condition(sim, type_)
@@ -129,7 +129,7 @@ def test_a_slaac_subnet_anywhere_on_the_network_is_refused() -> None:
 
 def test_subnets_of_different_networks_are_refused() -> None:
     sim = Simulation()
-    sim.cloud.add_subnet(sim.cloud.add_network("b"), "b", "10.90.0.0/24")
+    sim.cloud.add_subnet(sim.cloud.add_network(), "b", "10.90.0.0/24")
     sim.add_pool(subnets=[{"name": "pods"}, {"name": "b"}])
     sim.settle(20)
     assert pool_condition(sim, Type.READY).reason == "SubnetsOfDifferentNetworks"
@@ -247,7 +247,7 @@ def test_a_subnets_zone_must_match_the_nodes() -> None:
     assert "for the zone of node n1" in pool_condition(sim, Type.CAPACITY_AVAILABLE).message
     assert sim.enis() == []
     zone = "/metadata/labels/topology.kubernetes.io~1zone"
-    sim.api.patch(NODES, "n1", [{"op": "add", "path": zone, "value": "az7"}])
+    sim.api.patch(NODES, "n1", operations=[{"op": "add", "path": zone, "value": "az7"}])
     sim.settle(60)
     assert len(sim.ready()) == 1
 

@@ -46,7 +46,7 @@ def test_an_older_version_changes_nothing() -> None:
     tested = StateUnderTest()
     first = tested.store.create(ENIS, eni_body("e"))
     patch = [{"op": "add", "path": "/spec/retiring", "value": ["10.98.0.5"]}]
-    second = tested.store.patch(ENIS, "e", patch)
+    second = tested.store.patch(ENIS, "e", operations=patch)
     assert tested.put(ENIS, second) == {"ENI/e", "ENIPool/pods"}
     assert tested.put(ENIS, first) == set()
     tested.state.delete(ENIS, first)
@@ -104,7 +104,7 @@ def test_a_heartbeat_of_a_node_wakes_nothing() -> None:
     created = tested.store.create(NODES, node_body("n1", allocatable={"pods": "110"}))
     assert tested.put(NODES, created) == {"ENIPool/p", "ENI/e"}
     patch = [{"op": "add", "path": "/status/conditions", "value": [condition("Ready")]}]
-    heartbeat = tested.store.patch(NODES, "n1", patch, subresource="status")
+    heartbeat = tested.store.patch(NODES, "n1", operations=patch, subresource="status")
     assert tested.put(NODES, heartbeat) == set()
 
 
@@ -132,7 +132,7 @@ def test_a_pod_wakes_only_its_pool() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "status", "needs_address"),
+    ("spec", "status", "waits_for_address"),
     [
         ({}, {"phase": "Pending"}, True),
         ({"hostNetwork": True}, {"phase": "Pending"}, False),
@@ -140,9 +140,9 @@ def test_a_pod_wakes_only_its_pool() -> None:
         ({}, {"phase": "Running"}, False),
     ],
 )
-def test_which_pods_need_an_address(spec: Json, status: Json, needs_address: object) -> None:
+def test_which_pods_need_an_address(spec: Json, status: Json, waits_for_address: object) -> None:
     pod = {"metadata": {"name": "p"}, "spec": {"nodeName": "n1", **spec}, "status": status}
-    assert parse_pod(pod).needs_address is needs_address
+    assert parse_pod(pod).waits_for_address is waits_for_address
 
 
 @pytest.mark.parametrize(("quantity", "max_pods"), [("110", 110), ("1k", 1000), ("oops", 0)])

@@ -230,7 +230,7 @@ def test_a_node_is_not_gone_because_the_cache_lacks_it() -> None:
 def test_a_node_without_its_provider_id_keeps_its_enis() -> None:
     """A recreated Node has none until the cloud controller manager sets it."""
     sim = simulate_ready_pool()
-    sim.api.patch(NODES, "n2", [{"op": "remove", "path": "/spec/providerID"}])
+    sim.api.patch(NODES, "n2", operations=[{"op": "remove", "path": "/spec/providerID"}])
     sim.settle()
     assert_converged(sim, 2)
 

@@ -11,7 +11,7 @@ from openeni_testing.controller.checks import (
     simulate_ready_pool,
 )
 from openeni_testing.controller.simulation import Simulation
-from openeni_testing.store.watched import CrashError
+from openeni_testing.store.hooked import CrashError
 
 MIN_STEPS = 60  # calls and writes of the lifecycle below; fewer mean that the test lost some
 

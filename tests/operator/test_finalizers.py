@@ -33,7 +33,7 @@ def test_a_finalizer_list_that_has_changed_is_left_alone() -> None:
     store = MemoryStore()
     eni = created(store, FINALIZER_ENI)
     moved = {"op": "add", "path": "/metadata/finalizers/0", "value": "example.com/a"}
-    store.patch(ENIS, "e", [moved])
+    store.patch(ENIS, "e", operations=[moved])
     with pytest.raises(InvalidError):
         remove_finalizer(store, ENIS, eni.metadata, FINALIZER_ENI)
     assert finalizers(store) == ["example.com/a", FINALIZER_ENI]

@@ -86,6 +86,6 @@ def test_the_labs_agents_are_held_to_their_own_node(agent: Store) -> None:
     """Show that the policies are in force; tests/chart has every attack."""
     label = "/metadata/labels/datapath.openeni.io~1veth"
     change = [{"op": "add", "path": label, "value": "true"}]
-    agent.patch(NODES, "n1", change)
+    agent.patch(NODES, "n1", operations=change)
     with pytest.raises(StoreError, match="an agent labels its own Node only, which is n1"):
-        agent.patch(NODES, "n2", change)
+        agent.patch(NODES, "n2", operations=change)

@@ -114,7 +114,7 @@ def test_kubectl_shows_the_whole_state_without_yaml(deployed: InstalledLab) -> N
     for pod in deployed.reach.pods(lab.WEB):
         assert pod.name in shown
         assert pod.address in shown
-    for word in ("enipool.openeni.io/veth", "Veth", "Static", "True", "GRANTED", "DEVICE"):
+    for word in ("enipool.openeni.io/veth", "Veth", "Ready", "True", "GRANTED", "DEVICE"):
         assert word in shown
 
 
@@ -144,7 +144,7 @@ def test_a_second_look_writes_nothing(deployed: InstalledLab, kill: Kill) -> Non
     def counted() -> bool:
         pool = deployed.api.request("GET", f"{lab.POOLS}/{lab.VETH}")
         podips = lab.podips_on(deployed, lab.enis_of(deployed, lab.VETH))
-        assert pool["status"]["addresses"]["granted"] == len(podips)
+        assert pool["status"]["addressCounts"]["granted"] == len(podips)
         return True
 
     wait_for(counted, "the pool counts the grants", 30)

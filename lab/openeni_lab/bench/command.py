@@ -82,7 +82,7 @@ def _run(installed: InstalledLab, race: Race, display: Progress) -> Measured:
     orders = {
         "plugins": str(prepared.read([CNI_PLUGINS.name]).built.bin("ptp").parent),
         "reference": _reference(race.reference),
-        "pods": [_pod_words(pod) for pod in _listed(installed, race.pool)],
+        "pods": [_pod_fields(pod) for pod in _listed(installed, race.pool)],
         "single": SINGLE,
         "burst": BURST,
     }
@@ -130,7 +130,7 @@ def _listed(installed: InstalledLab, pool: str) -> list[Json]:
     return installed.api.items("/api/v1/namespaces/default/pods", labelSelector=f"app={pool}")
 
 
-def _pod_words(pod: Json) -> Json:
+def _pod_fields(pod: Json) -> Json:
     return {key: pod["metadata"][key] for key in ("name", "namespace", "uid")}
 
 

@@ -60,10 +60,10 @@ def _taken(runtime: SandboxRuntime) -> list[Json]:
     """Remove and return the runtime's calls so far."""
     calls = list(runtime.calls)
     runtime.calls.clear()
-    return [_words(call) for call in calls]
+    return [_call_fields(call) for call in calls]
 
 
-def _words(call: PluginCall) -> Json:
+def _call_fields(call: PluginCall) -> Json:
     return {"command": call.command, "container": call.container_id, "seconds": call.seconds}
 
 

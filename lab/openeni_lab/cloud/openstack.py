@@ -18,8 +18,8 @@ from openeni_lab import layout
 from openeni_lab.cloud import config
 from openeni_lab.cloud.cloud_layout import SERVICES, CloudLayout, Secrets, clouds
 from openeni_lab.machine.client import Machine, MachineError
-from openeni_lab.machine.exits import describe
-from openeni_lab.machine.service import last_line
+from openeni_lab.machine.exits import describe_exit
+from openeni_lab.machine.service import last_line_with_path
 from openeni_lab.machine.steps import StepError
 
 TOOL_SECONDS: Final = 900.0  # a schema takes 5 s on a fast machine
@@ -154,8 +154,8 @@ class OpenStack:
         for name in self.names():
             process = processes.get(name)
             if process and not process.running:
-                complaint = last_line(self._logs / f"{name}.log")
-                how = describe(process.exit_code or 0)
+                complaint = last_line_with_path(self._logs / f"{name}.log")
+                how = describe_exit(process.exit_code or 0)
                 raise StepError(f"{name} {how}: {complaint}")
 
 

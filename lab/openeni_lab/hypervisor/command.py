@@ -200,8 +200,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--state", type=Path, required=True, help="the lab's folder")
     commands = parser.add_subparsers(required=True)
 
-    def command(name: str, words: str, do: Do, *arguments: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=words)
+    def command(name: str, description: str, do: Do, *arguments: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=description)
         added.set_defaults(do=do)
         for argument in arguments:
             added.add_argument(argument)
@@ -260,9 +260,9 @@ def _arp_responder(hypervisor: Hypervisor, given: argparse.Namespace) -> None:
     hypervisor.answer_arp(on=given.word == "on")
 
 
-def main(words: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Run a command and print its result as JSON; return 1 after one line if it is refused."""
-    given = _parser().parse_args(words)
+    given = _parser().parse_args(argv)
     try:
         result = given.do(Hypervisor(given.state), given)
     except (PlugError, ValueError, TypeError) as error:

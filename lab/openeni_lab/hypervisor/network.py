@@ -20,7 +20,7 @@ from openeni_lab.layout import Layout
 from openeni_lab.machine import sysctl
 from openeni_lab.machine.client import Machine, MachineError
 from openeni_lab.machine.steps import Step
-from openeni_lab.programs.sets import BUSYBOX, find
+from openeni_lab.programs.sets import BUSYBOX, find_built_sets
 
 PODS_CIDR_V6: Final = "fd00:98::/64"
 PODS_GATEWAY_V6: Final = "fd00:98::1"
@@ -140,7 +140,7 @@ class LabNetwork:
         folder = self._lab.state / "www" / host
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "index.html").write_text(f"{host}\n")
-        busybox = str(find([BUSYBOX.name]).busybox)
+        busybox = str(find_built_sets([BUSYBOX.name]).busybox)
         web = [busybox, "httpd", "-f", "-p", str(WEB_PORT), "-h", str(folder)]
         enter = ["ip", "netns", "exec", host]
         self._machine.start(name, [*enter, *web], log=self._lab.logs / f"{name}.log")
@@ -154,11 +154,11 @@ class LabNetwork:
         """Return the packets that anti-spoofing has dropped, by port id."""
         return antispoof.parse_counters(self._machine.check(antispoof.COUNTERS_COMMAND))
 
-    def hypervisor(self, *words: str) -> str:
+    def hypervisor(self, *arguments: str) -> str:
         """Run a command of the hypervisor inside the lab; return its output."""
         command = [sys.executable, "-S", "-m", "openeni_lab.hypervisor.command"]
         return self._machine.check(
-            [*command, f"--state={self._lab.state}", *words],
+            [*command, f"--state={self._lab.state}", *arguments],
             env={"PYTHONPATH": layout.PACKAGES},
         )
 

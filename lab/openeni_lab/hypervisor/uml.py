@@ -64,7 +64,7 @@ class GuestKernel:
 
         Raises GuestBootError if a path does not fit on a kernel's command line.
         """
-        words = [
+        argv = [
             str(self.kernel),
             f"uml_dir={self.folder}",
             f"umid={_UMID}",
@@ -84,12 +84,12 @@ class GuestKernel:
             self.what,
             *([str(self.shared)] if self.shared else []),
         ]
-        blank = next((word for word in words if re.search(r"\s", word)), None)
+        blank = next((argument for argument in argv if re.search(r"\s", argument)), None)
         if blank:
             raise GuestBootError(f"booting a kernel needs a path without blanks: {blank!r}")
         if self.what == "exec" and len(str(self.mconsole)) > _LONGEST_SOCKET:
             raise GuestBootError(f"a guest's console needs a shorter path: {self.mconsole}")
-        return words
+        return argv
 
     @property
     def environment(self) -> dict[str, str]:

@@ -36,7 +36,10 @@ _COREFILE: Final = f"""\
 
 
 def objects(pool: str = "") -> tuple[Json, ...]:
-    """Return the objects to apply; the pod uses `pool`, or else the Default pool."""
+    """Return the objects to apply.
+
+    The pod uses `pool` or, if empty, the pool whose podSelector matches.
+    """
     return (
         _object("v1", "ServiceAccount", NAME),
         *_rights(),

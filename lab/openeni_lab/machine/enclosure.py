@@ -24,7 +24,7 @@ from openeni_lab.machine.boot import boot_id
 from openeni_lab.machine.client import Machine, MachineError
 from openeni_lab.machine.limits import LabLimits, LimitError
 from openeni_lab.machine.limits import apply as limit_use
-from openeni_lab.machine.service import last_line
+from openeni_lab.machine.service import last_line_with_path
 from openeni_lab.machine.steps import Step
 
 STOP_SECONDS: Final = 15.0  # for an orderly shutdown of the lab
@@ -120,7 +120,7 @@ def _boot_file(lab: Layout) -> Path:
     return lab.state / "boot-id"
 
 
-def step(lab: Layout, lock: int, limits: LabLimits | None = None) -> Step:
+def start_init_step(lab: Layout, lock: int, limits: LabLimits | None = None) -> Step:
     """Return the step that starts the lab's init, which outlives the process that starts it."""
     bounds = limits or LabLimits.of(lab.node_count)
     return Step("init", Machine(lab.control).alive, lambda: _start(lab, lock, bounds), 0.2)
@@ -159,12 +159,13 @@ def _wait_for_init(machine: Machine, process: "subprocess.Popen[bytes]", log: Pa
     deadline = time.monotonic() + INIT_SECONDS
     while not machine.alive():
         if process.poll() is not None:
-            raise LabError(f"the lab's init did not start: {last_line(log)}")
+            raise LabError(f"the lab's init did not start: {last_line_with_path(log)}")
         if time.monotonic() > deadline:
             process.kill()
             process.wait()
             raise LabError(
-                f"the lab's init did not answer within {INIT_SECONDS:.0f} s: {last_line(log)}"
+                f"the lab's init did not answer within {INIT_SECONDS:.0f} s: "
+                f"{last_line_with_path(log)}"
             )
         time.sleep(0.02)
 

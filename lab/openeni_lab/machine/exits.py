@@ -16,7 +16,7 @@ LONGEST_DELAY: Final = 300.0
 RESET_AFTER: Final = 600.0
 
 TAIL: Final = 8192  # bytes at the end of a log that are searched for its last line
-LONGEST_WORDS: Final = 300
+LONGEST_LINE: Final = 300
 
 
 def restart_delay(before: float | None, ran: float) -> float:
@@ -30,7 +30,7 @@ def restart_delay(before: float | None, ran: float) -> float:
     return min(max(FIRST_DELAY, 2 * before), LONGEST_DELAY)
 
 
-def describe(code: int) -> str:
+def describe_exit(code: int) -> str:
     """Describe how a program ended; `code` is -n for signal n."""
     if code >= 0:
         return f"ended with {code}"
@@ -41,7 +41,7 @@ def describe(code: int) -> str:
     return f"ended by {name}"
 
 
-def last_words(log: Path) -> str:
+def last_line(log: Path) -> str:
     """Return the last line of a log that is not empty, or "it logged nothing"."""
     try:
         with log.open("rb") as file:
@@ -49,7 +49,7 @@ def last_words(log: Path) -> str:
             lines = file.read().decode(errors="replace").strip().splitlines()
     except OSError:
         lines = []
-    return lines[-1][:LONGEST_WORDS] if lines else "it logged nothing"
+    return lines[-1][:LONGEST_LINE] if lines else "it logged nothing"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class UnexpectedExit:
     at: float  # Unix time
     restart_in: float | None  # seconds; None: it is not restarted
     log: str
-    last_words: str
+    last_line: str
 
     def __str__(self) -> str:
         return f"{self.program} {self.how}; {self._next}"

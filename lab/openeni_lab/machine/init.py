@@ -116,8 +116,8 @@ class Init:
             return {"error": str(error)}
 
     async def _start(self, request: Answer) -> Answer:
-        words = {field.name: request[field.name] for field in fields(StartRequest)}
-        return {"pid": self._supervisor.start(StartRequest(**words))}
+        values = {field.name: request[field.name] for field in fields(StartRequest)}
+        return {"pid": self._supervisor.start(StartRequest(**values))}
 
     async def _stop(self, request: Answer) -> Answer:
         await self._supervisor.stop(request["name"], request["seconds"])

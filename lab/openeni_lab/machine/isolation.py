@@ -64,8 +64,8 @@ def die_with_parent(signal: int) -> None:
 
 def mount(source: str, target: Path | str, kind: str = "", flags: int = 0, data: str = "") -> None:
     """Mount a file system; raise OSError that names the target."""
-    words = [source.encode(), str(target).encode(), kind.encode() or None]
-    _check(_libc.mount(*words, ctypes.c_ulong(flags), data.encode() or None), f"mount {target}")
+    arguments = [source.encode(), str(target).encode(), kind.encode() or None]
+    _check(_libc.mount(*arguments, ctypes.c_ulong(flags), data.encode() or None), f"mount {target}")
 
 
 def bind(source: Path | str, target: Path | str, *, read_only: bool = False) -> None:

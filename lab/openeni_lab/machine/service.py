@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from openeni_lab.machine.client import Machine, MachineError
-from openeni_lab.machine.exits import UnexpectedExit, last_words
+from openeni_lab.machine.exits import UnexpectedExit, last_line
 from openeni_lab.machine.steps import Step, StepError
 
 
@@ -65,7 +65,7 @@ def watch(
         if awaited and process.last_end and process.last_end not in awaited:
             raise StepError(_sentence(process.last_end))
         if awaited and not process.running:
-            raise StepError(f"{name} was stopped: {last_line(log)}")
+            raise StepError(f"{name} was stopped: {last_line_with_path(log)}")
         return process.running and ready()
 
     def do() -> None:
@@ -111,9 +111,9 @@ def _exits(machines: Machines) -> Iterator[tuple[str, str]]:
 
 
 def _sentence(found: UnexpectedExit) -> str:
-    return f"{found}: {found.last_words} ({found.log})"
+    return f"{found}: {found.last_line} ({found.log})"
 
 
-def last_line(log: Path) -> str:
+def last_line_with_path(log: Path) -> str:
     """Return the last line of a log that is not empty, followed by the log's path."""
-    return f"{last_words(log)} ({log})"
+    return f"{last_line(log)} ({log})"

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from openeni_lab.machine.exits import UnexpectedExit, describe, last_words, restart_delay
+from openeni_lab.machine.exits import UnexpectedExit, describe_exit, last_line, restart_delay
 from openeni_lab.machine.processes import Child, Processes
 
 KEPT_ENDS: Final = 200
@@ -135,7 +135,7 @@ class Supervisor:
     def _ended(self, program: SupervisedProgram, child: Child) -> None:
         child.signal_group(signal.SIGKILL)  # like a container, it ends as a whole
         if not program.stopping:
-            self._record(program, describe(child.code or 0))
+            self._record(program, describe_exit(child.code or 0))
 
     def _record(self, program: SupervisedProgram, how: str) -> None:
         """Keep and log an unexpected exit, and schedule the restart."""
@@ -151,7 +151,7 @@ class Supervisor:
             at=time.time(),
             restart_in=delay,
             log=command.log,
-            last_words=last_words(Path(command.log)),  # before the restarted program writes to it
+            last_line=last_line(Path(command.log)),  # before the restarted program writes to it
         )
         program.last_end = end
         self._ends.append(end)

@@ -138,9 +138,9 @@ state = "/run/containerd"
         BinaryName = "{runc}"
 """
 
-    def _ctr(self, *words: str) -> str:
+    def _ctr(self, *arguments: str) -> str:
         ctr = str(self.control_plane.program("ctr"))
-        return self.machine.check([ctr, "-a", CONTAINERD_SOCKET, "-n", "k8s.io", *words])
+        return self.machine.check([ctr, "-a", CONTAINERD_SOCKET, "-n", "k8s.io", *arguments])
 
     def _containerd_answers(self) -> bool:
         try:

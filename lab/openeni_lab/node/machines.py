@@ -93,10 +93,10 @@ class NodeHost:
     def power_off(self) -> None:
         self.hypervisor("power-off", self.node.name)
 
-    def hypervisor(self, *words: str) -> str:
+    def hypervisor(self, *arguments: str) -> str:
         command = [sys.executable, "-S", "-m", "openeni_lab.hypervisor.command"]
         return self.machine.check(
-            [*command, f"--state={self.lab.state}", *words], env=init_environment()
+            [*command, f"--state={self.lab.state}", *arguments], env=init_environment()
         )
 
     def first_nic(self, name: str) -> bytes:
@@ -176,8 +176,8 @@ class VMMachine:
         )
         settings = shlex.join(sysctl.set_command(*SYSCTLS))
         before = f"hostname {host.node.name}; {settings}; ip -batch {batch}"
-        words = ["sh", "-c", f'{before}; exec "$@"', "sh", *listen]
-        guest.prepare(words, init_environment(), Path("/"))
+        argv = ["sh", "-c", f'{before}; exec "$@"', "sh", *listen]
+        guest.prepare(argv, init_environment(), Path("/"))
         host.machine.start(
             host.node.name, guest.argv, env=guest.environment | {"TMPDIR": ""}, log=host.log
         )

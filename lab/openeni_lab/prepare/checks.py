@@ -81,7 +81,7 @@ class Finding:
     stops: bool = True
 
 
-def judge(facts: ProbedMachine) -> list[Finding]:
+def find_problems(facts: ProbedMachine) -> list[Finding]:
     """Return all findings, those that stop the lab first."""
     found = [finding for rule in RULES for finding in rule(facts)]
     return sorted(found, key=lambda finding: not finding.stops)

@@ -108,12 +108,12 @@ def install_packages(names: Iterable[str], progress: Progress) -> None:
     progress.done()
 
 
-def _apt(words: list[str], by_hand: str, progress: Progress) -> None:
+def _apt(arguments: list[str], by_hand: str, progress: Progress) -> None:
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    progress.note(f"apt-get {words[0]}")
+    progress.note(f"apt-get {arguments[0]}")
     try:
         done = subprocess.run(
-            ["apt-get", "-q", "-o", _LOCK_WAIT, *words],
+            ["apt-get", "-q", "-o", _LOCK_WAIT, *arguments],
             env=quiet,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -125,4 +125,6 @@ def _apt(words: list[str], by_hand: str, progress: Progress) -> None:
         raise PackageError(f"apt-get did not finish in time; run it by hand: {by_hand}") from error
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no output"]
-        raise PackageError(f"apt-get {words[0]} failed ({lines[-1]}); run it by hand: {by_hand}")
+        raise PackageError(
+            f"apt-get {arguments[0]} failed ({lines[-1]}); run it by hand: {by_hand}"
+        )

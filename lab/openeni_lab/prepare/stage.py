@@ -17,11 +17,11 @@ from openeni_lab.machine.enclosure import LabError
 from openeni_lab.machine.steps import run
 from openeni_lab.prepare import probe
 from openeni_lab.prepare.build import build
-from openeni_lab.prepare.checks import Finding, ProbedMachine, judge, space
+from openeni_lab.prepare.checks import Finding, ProbedMachine, find_problems, space
 from openeni_lab.prepare.debian_packages import install_packages
 from openeni_lab.programs import prepared
 from openeni_lab.programs.cache import distribution, locked, remove, size_mib
-from openeni_lab.programs.sets import GO, KERNEL, LAB_SETS, OPENSTACK, SETS, find
+from openeni_lab.programs.sets import GO, KERNEL, LAB_SETS, OPENSTACK, SETS, find_built_sets
 from openeni_lab.progress import Progress, TwoLaneProgress
 
 TEMPLATE_LAB: Final = "_prepare"  # not a name that users can choose
@@ -106,7 +106,7 @@ def probe_machine(layout: Layout, *, everything: bool = False) -> ProbedMachine:
 def _checked(layout: Layout, progress: Progress, *, everything: bool) -> ProbedMachine:
     progress.start("checking the machine", 1)
     facts = probe_machine(layout, everything=everything)
-    stopping = [finding for finding in judge(facts) if finding.stops]
+    stopping = [finding for finding in find_problems(facts) if finding.stops]
     if stopping:
         raise LabError("\n".join(["this machine is not ready:", *map(line, stopping)]))
     progress.done()
@@ -117,7 +117,9 @@ def _make_template(layout: Layout, progress: Progress) -> None:
     """Make the template that labs copy, in a temporary lab."""
     lab = Layout(TEMPLATE_LAB, root=layout.root)
     machine = Machine(lab.control)
-    template = bring_up.template_step(lab, machine, find([OPENSTACK.name]).openstack_venv)
+    template = bring_up.template_step(
+        lab, machine, find_built_sets([OPENSTACK.name]).openstack_venv
+    )
     if template.done() and not lab.state.exists():
         return
     with enclosure.locked(lab) as lock:
@@ -126,7 +128,7 @@ def _make_template(layout: Layout, progress: Progress) -> None:
             return
         try:
             wires = LabNetwork(lab, machine).steps()
-            run([enclosure.step(lab, lock), *wires, template], progress)
+            run([enclosure.start_init_step(lab, lock), *wires, template], progress)
         finally:
             enclosure.remove(lab)
 

@@ -58,11 +58,11 @@ class Reach:
         """Run a command in a pod, through the API server and its kubelet."""
         return self.kubectl_out("exec", "--namespace", namespace, name, "--", *argv)
 
-    def kubectl_out(self, *words: str) -> str:
+    def kubectl_out(self, *arguments: str) -> str:
         """Return the output of kubectl, standard error included."""
         own = (f"--kubeconfig={self.kubeconfig}", f"--cache-dir={self.kubectl_cache}")
         done = subprocess.run(
-            [str(self.kubectl), *own, *words],
+            [str(self.kubectl), *own, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

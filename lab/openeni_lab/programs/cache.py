@@ -169,9 +169,9 @@ class BuildStep:
                     self.workshop.progress.note(line)
 
     def _failed(self, argv: Sequence[str], how: str, last: Sequence[str]) -> BuildError:
-        words = "\n".join(f"    {line}" for line in last)
+        output = "\n".join(f"    {line}" for line in last)
         return BuildError(
-            f"{self.workshop.entry.name}: `{' '.join(argv)[:120]}`: {how}. Last output:\n{words}\n"
+            f"{self.workshop.entry.name}: `{' '.join(argv)[:120]}`: {how}. Last output:\n{output}\n"
             f"The whole output is in {self.workshop.log}. If a download failed, run the command "
             "again: finished sets are kept. `openeni-lab check` lists what the machine is missing."
         )

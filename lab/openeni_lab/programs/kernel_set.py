@@ -69,9 +69,9 @@ class KernelSet:
             step.run(["gcc", "-shared", "-fPIC", "-O2", "-o", library, str(_PRELOAD)], cwd=source)
 
 
-def newest_source(words: Iterable[str]) -> str | None:
-    """Return the `linux-source-N.M` with the highest version among the words of apt's output."""
-    found = (match for word in words if (match := _SOURCE.fullmatch(word)))
+def newest_source(fields: Iterable[str]) -> str | None:
+    """Return the `linux-source-N.M` with the highest version in apt's output, split at blanks."""
+    found = (match for field in fields if (match := _SOURCE.fullmatch(field)))
     versions = {match[0]: [int(part) for part in match[1].split(".")] for match in found}
     return max(versions, key=lambda name: versions[name], default=None)
 
@@ -96,7 +96,7 @@ def _distributions_source(step: BuildStep, folder: Path) -> str:
 
 
 def _apt_dependencies() -> list[str]:
-    """Return the words of `apt-cache depends linux-source`; none if there is no apt."""
+    """Return what `apt-cache depends` prints, split at blanks; nothing if there is no apt."""
     asked = ["apt-cache", "depends", PACKAGE]
     if not shutil.which(asked[0]):
         return []

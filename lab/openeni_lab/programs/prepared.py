@@ -12,7 +12,7 @@ import msgspec
 
 from openeni_lab import layout
 from openeni_lab.machine.boot import boot_id
-from openeni_lab.programs.sets import Built, find, missing
+from openeni_lab.programs.sets import Built, find_built_sets, missing
 
 
 class NotPreparedError(Exception):
@@ -46,7 +46,7 @@ def read(
             f"not built: {', '.join(lacking)}; run `openeni-lab prepare` "
             "(with --all for tests, benchmarks and --kind vm)"
         )
-    return PreparedMachine(machine, find(wanted, cache))
+    return PreparedMachine(machine, find_built_sets(wanted, cache))
 
 
 def write(machine: MachineFacts, root: Path = layout.ROOT) -> None:

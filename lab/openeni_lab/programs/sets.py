@@ -12,7 +12,7 @@ from openeni_lab.programs.go_set import GO_SECONDS, GoProgram, GoSet
 from openeni_lab.programs.kernel_set import KernelSet
 from openeni_lab.programs.python_set import PythonSet
 
-__all__ = ["SETS", "BuildError", "Built", "find", "missing"]
+__all__ = ["SETS", "BuildError", "Built", "find_built_sets", "missing"]
 
 YARDSTICK: Final = "kube-apiserver"  # its build time is a measure of the machine's speed
 _VERSION: Final = "k8s.io/component-base/version"
@@ -155,7 +155,7 @@ def missing(names: Iterable[str], cache: Path | None = None) -> list[str]:
     return [n for n, one in SETS.items() if n in wanted and not one.entry.complete(place)]
 
 
-def find(names: Iterable[str], cache: Path | None = None) -> Built:
+def find_built_sets(names: Iterable[str], cache: Path | None = None) -> Built:
     """Return those of these sets that are built; never build or wait."""
     place = cache or cache_folder()
     there = {n: SETS[n].entry for n in names if n not in missing([n], place)}

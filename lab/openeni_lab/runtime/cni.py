@@ -41,12 +41,12 @@ class Attachment:
 
     @property
     def environment(self) -> dict[str, str]:
-        words = {"IgnoreUnknown": "1", **self.arguments}
+        pairs = {"IgnoreUnknown": "1", **self.arguments}
         return {
             "CNI_CONTAINERID": self.container_id,
             "CNI_NETNS": self.netns,
             "CNI_IFNAME": self.ifname,
-            "CNI_ARGS": ";".join(f"{key}={value}" for key, value in words.items()),
+            "CNI_ARGS": ";".join(f"{key}={value}" for key, value in pairs.items()),
         }
 
 

@@ -77,7 +77,7 @@ class NodeReconciler:
         bare = [] if node.metadata.labels else [_add("/metadata/labels", {})]
         each = [_add(f"/metadata/labels/{k.replace('/', _SLASH)}", v) for k, v in wrong.items()]
         try:
-            self._store.patch(NODES, node.metadata.name, bare + each)
+            self._store.patch(NODES, node.metadata.name, operations=bare + each)
         except StoreError as error:
             return Retry(f"node {node.metadata.name} cannot be labelled: {error}")
         return Done()

@@ -98,7 +98,7 @@ class PodIPPublisher:
         ]
         try:
             if FINALIZER_PODIP in podip.metadata.finalizers:
-                self._store.patch(PODIPS, podip.name, operations, podip.namespace)
+                self._store.patch(PODIPS, podip.name, podip.namespace, operations=operations)
             if not podip.metadata.deleting:
                 self._store.delete(PODIPS, podip.name, podip.namespace, uid=podip.metadata.uid)
         except (NotFoundError, InvalidError):

@@ -64,7 +64,6 @@ class Subnet:
 @dataclass(frozen=True)
 class Network:
     id: str
-    name: str
     mtu: int
 
 
@@ -72,11 +71,6 @@ class Network:
 class SecurityGroup:
     id: str
     name: str
-
-
-@dataclass(frozen=True)
-class Server:
-    id: str
 
 
 class Cloud(Protocol):
@@ -120,8 +114,8 @@ class Cloud(Protocol):
         """Delete the port, if it exists."""
         ...
 
-    def server(self, server_id: str) -> Server:
-        """Raise ResourceNotFoundError if Nova reports that there is none."""
+    def server_exists(self, server_id: str) -> bool:
+        """Return False if Nova reports that there is no such server in the project."""
         ...
 
     def attach(self, server_id: str, port_id: str) -> None:

@@ -148,7 +148,7 @@ class CallLimiter:
         started: float,
         failure: CloudError | None,
     ) -> None:
-        """Log changes and failures at INFO; reads, and reads that find nothing, at DEBUG."""
+        """Log failures at WARNING, changes at INFO; reads at DEBUG, even if nothing is found."""
         fields: dict[str, object] = {
             "cloud": self.cloud,
             "operation": operation,
@@ -158,5 +158,9 @@ class CallLimiter:
             fields["key"] = key
         if failure is not None:
             fields |= {"reason": failure.reason.value, "error": failure.message}
-        routine = call_type is CallType.READ and isinstance(failure, ResourceNotFoundError | None)
-        LOG.log(logging.DEBUG if routine else logging.INFO, "cloud call", extra=fields)
+        if call_type is CallType.READ and isinstance(failure, ResourceNotFoundError | None):
+            LOG.debug("cloud call", extra=fields)
+        elif failure is None:
+            LOG.info("cloud call", extra=fields)
+        else:
+            LOG.warning("cloud call failed", extra=fields)

@@ -18,7 +18,7 @@ from keystoneauth1 import exceptions as keystone
 from keystoneauth1.session import TCPKeepAliveAdapter
 
 from openeni_crds.terms import SecurityGroupTerm, SubnetTerm, selects
-from openeni_operator.cloud.api import Network, NewPort, Port, SecurityGroup, Server, Subnet
+from openeni_operator.cloud.api import Network, NewPort, Port, SecurityGroup, Subnet
 from openeni_operator.cloud.budget import CallType
 from openeni_operator.cloud.call_limiter import CallLimiter
 from openeni_operator.cloud.error_responses import (
@@ -39,7 +39,6 @@ from openeni_operator.cloud.sdk_objects import (
     to_network,
     to_port,
     to_security_group,
-    to_server,
     to_subnet,
 )
 
@@ -128,8 +127,12 @@ class OpenStackCloud:
     def delete_port(self, port_id: str) -> None:
         self._write("delete port", port_id, lambda: self._network.delete_port(port_id))
 
-    def server(self, server_id: str) -> Server:
-        return self._read("get server", lambda: to_server(self._compute.get_server(server_id)))
+    def server_exists(self, server_id: str) -> bool:
+        try:
+            self._read("get server", lambda: self._compute.get_server(server_id))
+        except ResourceNotFoundError:
+            return False
+        return True
 
     def attach(self, server_id: str, port_id: str) -> None:
         self._attachment(

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from openeni_operator.cloud.api import FixedIP, Network, Port, SecurityGroup, Server, Subnet
+from openeni_operator.cloud.api import FixedIP, Network, Port, SecurityGroup, Subnet
 
 _SLAAC_MODES: Final = ("slaac", "dhcpv6-stateless")  # IPv6 modes with derived addresses
 
@@ -38,15 +38,11 @@ def to_subnet(found: Any) -> Subnet:
 
 
 def to_network(found: Any) -> Network:
-    return Network(found.id, found.name or "", found.mtu or 1500)
+    return Network(found.id, found.mtu or 1500)
 
 
 def to_security_group(found: Any) -> SecurityGroup:
     return SecurityGroup(found.id, found.name or "")
-
-
-def to_server(found: Any) -> Server:
-    return Server(found.id)
 
 
 def to_limit(quota: Any) -> int:

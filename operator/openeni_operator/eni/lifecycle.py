@@ -160,7 +160,7 @@ def remove_duplicates(facts: Facts) -> Step | None:
     return _detach(duplicate, facts) or DeletePort(duplicate.id)
 
 
-def wait_for_agent_to_release(facts: Facts) -> Step | None:
+def wait_until_retired(facts: Facts) -> Step | None:
     """Take nothing from under a pod: the agent gives up every address first."""
     if not facts.deleting or not facts.in_use:
         return None
@@ -248,7 +248,7 @@ RULES: Final[tuple[Rule, ...]] = (
     finish_deletion,
     restore_tags,
     remove_duplicates,
-    wait_for_agent_to_release,
+    wait_until_retired,
     detach_for_deletion,
     delete_port,
     detect_loss,

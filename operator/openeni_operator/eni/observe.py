@@ -66,7 +66,7 @@ def observe(deps: ENIDependencies, cloud: Cloud, eni: ENI, tracker: PortTracker)
     )
     node_missing = _is_node_missing(deps, eni)
     tracker.update(now, facts, node_missing=node_missing)
-    server_gone = node_missing and facts.deleting and _is_server_gone(cloud, eni)
+    server_gone = node_missing and facts.deleting and not cloud.server_exists(eni.spec.server_id)
     missing_since = tracker.node_missing
     node_gone = missing_since is not None and now - missing_since >= NODE_GRACE_PERIOD
     facts = replace(
@@ -119,14 +119,6 @@ def _is_node_missing(deps: ENIDependencies, eni: ENI) -> bool:
     except NotFoundError:
         return True
     return node.is_other_server(eni.spec.server_id)
-
-
-def _is_server_gone(cloud: Cloud, eni: ENI) -> bool:
-    try:
-        cloud.server(eni.spec.server_id)
-    except errors.ResourceNotFoundError:
-        return True
-    return False
 
 
 def _network_facts(cloud: Cloud, eni: ENI, port: Port) -> NetworkFacts:

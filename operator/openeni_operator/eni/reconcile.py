@@ -7,7 +7,7 @@ from openeni_crds.conditions import Reason, Type, find
 from openeni_crds.eni import ENI
 from openeni_crds.meta import encode
 from openeni_crds.names import ENIS, FINALIZER_ENI, port_name, port_tags
-from openeni_kube.result import Done, Invalid, RequeueAfter, Result, Retry
+from openeni_kube.result import Blocked, Done, RequeueAfter, Result, Retry
 from openeni_kube.store import StoreError
 from openeni_operator.cause import Cause
 from openeni_operator.cloud import errors
@@ -49,7 +49,7 @@ class ENIReconciler:
             self._trackers.pop(name, None)
             return Done()
         if FINALIZER_ENI not in eni.metadata.finalizers:
-            return Invalid(
+            return Blocked(
                 f"the ENI has no finalizer {FINALIZER_ENI}, so its port could leak; restore it"
             )
         tracker = self._trackers.get(name)
@@ -151,13 +151,11 @@ class _ENIReconcile:
     def _check_server(self, cloud: Cloud) -> None:
         """Raise ServerNotFoundError rather than create a port for no server."""
         spec = self.eni.spec
-        try:
-            cloud.server(spec.server_id)
-        except errors.ResourceNotFoundError as error:
+        if not cloud.server_exists(spec.server_id):
             raise ServerNotFoundError(
-                f"{error.message}: server {spec.server_id} of node {spec.node_name} is not in "
+                f"cloud {spec.cloud!r}: server {spec.server_id} of node {spec.node_name} is not in "
                 "this project or region; correct the pool's spec.cloud or its credentials"
-            ) from None
+            )
 
     def _attach(self, cloud: Cloud, port: str) -> None:
         self.tracker.attach_requested = self.deps.clock()

@@ -8,11 +8,11 @@ from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool, ReclaimPolicy
 from openeni_crds.meta import seconds
 from openeni_crds.selection import choose_pool, selects_node
-from openeni_operator.core_objects import Node, PendingPod
+from openeni_operator.core_objects import Node, WaitingPod
 from openeni_operator.eni.report import agent_report, capacity_of
 from openeni_operator.eni.status import retired_addresses
 from openeni_operator.enipool.plan import ENIState, NodeState, SizingPolicy
-from openeni_operator.enipool.resolve import Resolution
+from openeni_operator.enipool.resolution import Resolution
 from openeni_operator.enipool.status import NodeGroups
 
 
@@ -50,13 +50,13 @@ def sizing_policy(pool: ENIPool) -> SizingPolicy:
 
 def group_nodes(facts: PoolFacts, resolution: Resolution | None) -> NodeGroups:
     """Group the selected nodes by what prevents an ENI there."""
-    groups: dict[str, list[str]] = {"served": [], "agent": [], "mode": [], "subnet": []}
+    groups: dict[str, list[str]] = {"served": [], "agent": [], "datapath": [], "subnet": []}
     for node in facts.selected_nodes():
         groups[_group(node, facts.pool, resolution)].append(node.name)
     return NodeGroups(
         served=tuple(groups["served"]),
         without_agent=tuple(groups["agent"]),
-        without_mode=tuple(groups["mode"]),
+        without_datapath=tuple(groups["datapath"]),
         without_subnet=tuple(groups["subnet"]),
     )
 
@@ -66,7 +66,7 @@ def _group(node: Node, pool: ENIPool, resolution: Resolution | None) -> str:
     if supported is None:
         return "agent"
     if not supported:
-        return "mode"
+        return "datapath"
     if resolution is not None and not resolution.choose(node.zone, 0):
         return "subnet"
     return "served"
@@ -75,7 +75,7 @@ def _group(node: Node, pool: ENIPool, resolution: Resolution | None) -> str:
 def waiting_pods_by_node(
     pool: ENIPool,
     pools: Iterable[ENIPool],
-    pods: Iterable[PendingPod],
+    pods: Iterable[WaitingPod],
     labels: Mapping[str, dict[str, str]],
     nodes: Mapping[str, Node],
 ) -> dict[str, frozenset[str]]:
@@ -116,7 +116,7 @@ def eni_state(eni: ENI, node: Node | None, now: str) -> ENIState:
         cooling=report.cooling,
         ready=is_true(eni.status.conditions, Type.READY),
         retiring=bool(eni.spec.retiring),
-        released=port is None or retired_addresses(eni) >= set(port.addresses),
+        all_retired=port is None or retired_addresses(eni) >= set(port.addresses),
         deleting=eni.metadata.deleting,
         orphaned=node is None or node.is_other_server(eni.spec.server_id),
         idle_seconds=report.idle_seconds,

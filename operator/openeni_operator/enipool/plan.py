@@ -1,8 +1,7 @@
 """Plan the ENIs of one pool on one node: the addresses it should hold against those it has.
 
-An ENI never changes its size (growth is Static), so the actions are: create an ENI, retire its
-addresses, delete it. A node gets one new ENI at a time: until it is ready, the next one might
-fail in the same way.
+An ENI's size is fixed at creation, so the actions are: create an ENI, retire its addresses, delete
+it. A node gets one new ENI at a time: until it is ready, the next one might fail in the same way.
 """
 
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ class ENIState:
     cooling: int = 0
     ready: bool = False
     retiring: bool = False  # the operator has asked for its addresses
-    released: bool = False  # the agent can no longer grant any of its addresses
+    all_retired: bool = False  # the agent can no longer grant any of its addresses
     deleting: bool = False
     orphaned: bool = False  # its server is no longer a node of the cluster
     idle_seconds: float | None = None  # since the last address was in use
@@ -107,7 +106,7 @@ def _remove(eni: ENIState, *, selected: bool) -> Action | None:
     """Return the next action to remove an ENI that must go: first retire it, then delete it."""
     if eni.deleting:
         return None
-    if eni.orphaned or (eni.released and (eni.retiring or not selected)):
+    if eni.orphaned or (eni.all_retired and (eni.retiring or not selected)):
         return DeleteENI(eni.name)
     return None if selected or eni.retiring else RetireENI(eni.name)
 

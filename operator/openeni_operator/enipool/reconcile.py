@@ -42,7 +42,7 @@ from openeni_operator.enipool.plan import (
     RetireENI,
     plan,
 )
-from openeni_operator.enipool.resolve import Resolution
+from openeni_operator.enipool.resolution import Resolution
 from openeni_operator.enipool.status import StatusInputs, current_status, desired_status
 from openeni_operator.finalizers import add_finalizer, remove_finalizer
 from openeni_operator.status_writer import write_status
@@ -233,7 +233,7 @@ class _PoolReconcile:
             {"op": "add", "path": "/spec/retiring", "value": addresses},
         ]
         try:
-            body = self.deps.store.patch(ENIS, eni.name, patch)
+            body = self.deps.store.patch(ENIS, eni.name, operations=patch)
         except InvalidError:  # a test failed: plan again with the changed object
             self.failures.append(f"ENI {eni.name} has changed meanwhile")
             return

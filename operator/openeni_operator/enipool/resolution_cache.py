@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from openeni_crds.enipool import ENIPool, ENIPoolSpec
 from openeni_operator.cause import Cause
 from openeni_operator.cloud.api import Cloud
-from openeni_operator.enipool.resolve import Resolution, resolve
+from openeni_operator.enipool.resolution import Resolution
+from openeni_operator.enipool.resolve import resolve
 from openeni_operator.port_cache import PortCache
 
 

@@ -15,6 +15,7 @@ from openeni_crds.conditions import (
     Type,
     condition,
     find,
+    is_true,
     merge,
 )
 from openeni_crds.eni import ENI
@@ -29,7 +30,7 @@ from openeni_crds.enipool_status import (
 )
 from openeni_operator.cause import Cause
 from openeni_operator.eni.report import agent_report, capacity_of
-from openeni_operator.enipool.resolve import MAX_FREE, Resolution
+from openeni_operator.enipool.resolution import MAX_FREE, Resolution
 
 NODES_SHOWN: Final = 5  # names of nodes in a message
 # An ENI that is not Ready for one of these reasons makes progress; any other needs attention.
@@ -41,7 +42,9 @@ IN_PROGRESS: Final = frozenset(
         Reason.WAITING_FOR_NIC,
         Reason.DELETING,
         Reason.OUTCOME_UNKNOWN,
+        Reason.ATTACH_UNKNOWN,
         Reason.CLOUD_UNREACHABLE,
+        Reason.THROTTLED,
     }
 )
 
@@ -52,7 +55,7 @@ class NodeGroups:
 
     served: tuple[str, ...] = ()
     without_agent: tuple[str, ...] = ()
-    without_mode: tuple[str, ...] = ()
+    without_datapath: tuple[str, ...] = ()
     without_subnet: tuple[str, ...] = ()
     at_limit: tuple[str, ...] = ()  # pods wait, but a limit of the pool forbids another ENI
 
@@ -117,12 +120,12 @@ def address_counts(enis: Iterable[ENI], now: str) -> AddressCounts:
 
 
 def _node_counts(nodes: NodeGroups) -> NodeCounts:
-    without = (nodes.without_agent, nodes.without_mode, nodes.without_subnet)
+    without = (nodes.without_agent, nodes.without_datapath, nodes.without_subnet)
     return NodeCounts(
         selected=len(nodes.served) + sum(map(len, without)),
         served=len(nodes.served),
         without_agent=len(nodes.without_agent),
-        without_datapath=len(nodes.without_mode),
+        without_datapath=len(nodes.without_datapath),
         without_subnet=len(nodes.without_subnet),
         at_limit=len(nodes.at_limit),
     )
@@ -139,7 +142,7 @@ def _reachable(inputs: StatusInputs) -> Condition:
 def _supported(pool: ENIPool, inputs: StatusInputs) -> Condition:
     if inputs.pool_failure is not None and inputs.pool_failure.unsupported:
         return _false(Type.SUPPORTED, inputs.pool_failure.reason, inputs.pool_failure.message)
-    if inputs.nodes.without_mode:
+    if inputs.nodes.without_datapath:
         return _false(Type.SUPPORTED, Reason.MODE_UNSUPPORTED, _mode_message(pool, inputs))
     return _true_or_unknown(Type.SUPPORTED, Reason.SUPPORTED, inputs)
 
@@ -180,7 +183,9 @@ def _ready(pool: ENIPool, inputs: StatusInputs, capacity: Condition) -> Conditio
         return _false(Type.READY, inputs.failure.reason, inputs.failure.message)
     if not inputs.nodes.served:
         return _false(Type.READY, *_without_nodes(pool, inputs))
-    if capacity.status == Status.FALSE and not any(_is_ready(e) for e in inputs.enis):
+    if capacity.status == Status.FALSE and not any(
+        is_true(e.status.conditions, Type.READY) for e in inputs.enis
+    ):
         return _false(Type.READY, capacity.reason, capacity.message)
     return condition(Type.READY, Reason.READY, status=True)
 
@@ -191,7 +196,7 @@ def _false(type_: Type, reason: str, message: str) -> Condition:
 
 def _without_nodes(pool: ENIPool, inputs: StatusInputs) -> tuple[Reason, str]:
     nodes = inputs.nodes
-    if nodes.without_mode:
+    if nodes.without_datapath:
         return Reason.MODE_UNSUPPORTED, _mode_message(pool, inputs)
     if nodes.without_agent:
         return (
@@ -208,8 +213,9 @@ def _without_nodes(pool: ENIPool, inputs: StatusInputs) -> tuple[Reason, str]:
 
 def _mode_message(pool: ENIPool, inputs: StatusInputs) -> str:
     return (
-        f"the kernel of {_names(inputs.nodes.without_mode)} lacks {pool.spec.datapath.mode}: no "
-        "ENI is created there; use another spec.datapath.mode or exclude them by spec.nodeSelector"
+        f"the kernel of {_names(inputs.nodes.without_datapath)} lacks {pool.spec.datapath.mode}: "
+        "no ENI is created there; use another spec.datapath.mode or exclude them by "
+        "spec.nodeSelector"
     )
 
 
@@ -219,11 +225,6 @@ def _eni_failures(enis: Iterable[ENI]) -> Iterator[Condition]:
         if ready is not None and ready.status != Status.TRUE and ready.reason not in IN_PROGRESS:
             message = f"ENI {eni.name} on node {eni.spec.node_name}: {ready.message}"
             yield _false(Type.CAPACITY_AVAILABLE, ready.reason, message)
-
-
-def _is_ready(eni: ENI) -> bool:
-    found = find(eni.status.conditions, Type.READY)
-    return found is not None and found.status == Status.TRUE
 
 
 def _subnets(resolution: Resolution) -> tuple[ResolvedSubnet, ...]:

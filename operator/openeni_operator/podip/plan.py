@@ -15,7 +15,7 @@ from openeni_crds.podip import PodIP
 
 
 @dataclass(frozen=True)
-class ReleasePodIP:
+class RemovePodIPFinalizer:
     """Remove the finalizer: no agent is left to remove the datapath."""
 
     podip: PodIP
@@ -29,7 +29,7 @@ class SetAddressLost:
     lost: Condition
 
 
-PodIPAction: TypeAlias = ReleasePodIP | SetAddressLost
+PodIPAction: TypeAlias = RemovePodIPFinalizer | SetAddressLost
 
 
 def plan_podips(
@@ -40,7 +40,7 @@ def plan_podips(
     for podip in podips:
         if podip.spec.node_name in gone_nodes:
             if FINALIZER_PODIP in podip.metadata.finalizers:
-                actions.append(ReleasePodIP(podip))
+                actions.append(RemovePodIPFinalizer(podip))
             continue
         lost = _address_lost(podip, enis.get(podip.spec.eni_name))
         if lost is not None:

@@ -1,6 +1,5 @@
 """Reconcile the PodIPs of one node, or of all nodes: list them, plan, release or report."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -15,10 +14,10 @@ from openeni_kube.result import Done, Result, Retry
 from openeni_kube.store import NotFoundError, Store, StoreError
 from openeni_operator.cluster_state import ClusterState
 from openeni_operator.finalizers import remove_finalizer
-from openeni_operator.podip.plan import ReleasePodIP, SetAddressLost, plan_podips
+from openeni_operator.invalid_objects import log_invalid
+from openeni_operator.podip.plan import RemovePodIPFinalizer, SetAddressLost, plan_podips
 from openeni_operator.status_writer import write_status
 
-LOG: Final = logging.getLogger(__name__)
 ALL_NODES: Final = "*"  # not a valid node name
 
 
@@ -51,7 +50,7 @@ class PodIPReconciler:
         enis = {eni.name: eni for eni in self._deps.state.enis()}
         for action in plan_podips(podips, gone, enis):
             match action:
-                case ReleasePodIP(podip):
+                case RemovePodIPFinalizer(podip):
                     remove_finalizer(self._deps.store, PODIPS, podip.metadata, FINALIZER_PODIP)
                 case SetAddressLost(podip, lost):
                     self._write_condition(podip, lost)
@@ -82,5 +81,4 @@ def _decode_valid(bodies: Iterable[Json]) -> Iterator[PodIP]:
         try:
             yield decode(body, PodIP)
         except msgspec.ValidationError as error:
-            meta = body["metadata"]
-            LOG.warning("PodIP %s/%s is ignored: %s", meta["namespace"], meta["name"], error)
+            log_invalid(PODIPS, body, error)

@@ -60,7 +60,7 @@ def test_a_missing_program_is_named(machine: Machine) -> None:
         machine.run(["no-such-program"])
 
 
-def test_check_raises_with_the_programs_last_words(machine: Machine) -> None:
+def test_check_raises_with_the_programs_last_line(machine: Machine) -> None:
     with pytest.raises(MachineError, match=r"^ls /nothing: ls: cannot access"):
         machine.check(["ls", "/nothing"])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from openeni_lab.machine.exits import UnexpectedExit, describe, last_words, restart_delay
+from openeni_lab.machine.exits import UnexpectedExit, describe_exit, last_line, restart_delay
 
 
 def test_restarts_wait_as_a_kubelets_do() -> None:
@@ -23,7 +23,7 @@ def test_ten_minutes_of_running_are_forgiven(ran: float, delay: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "words"),
+    ("code", "text"),
     [
         (0, "ended with 0"),
         (2, "ended with 2"),
@@ -32,23 +32,23 @@ def test_ten_minutes_of_running_are_forgiven(ran: float, delay: float) -> None:
         (-40, "ended by signal 40"),
     ],
 )
-def test_an_end_is_named(code: int, words: str) -> None:
-    assert describe(code) == words
+def test_an_end_is_named(code: int, text: str) -> None:
+    assert describe_exit(code) == text
 
 
 @pytest.mark.parametrize(
-    ("restart_in", "words"),
+    ("restart_in", "text"),
     [(None, "not started again"), (0, "started again"), (10, "started again in 10 s")],
 )
-def test_an_end_says_what_comes_next(restart_in: float | None, words: str) -> None:
+def test_an_end_says_what_comes_next(restart_in: float | None, text: str) -> None:
     end = UnexpectedExit("1", "agent", "ended with 1", 0, restart_in, "/log", "no route")
-    assert str(end) == f"agent ended with 1; {words}"
+    assert str(end) == f"agent ended with 1; {text}"
 
 
-def test_last_words_are_the_last_line_of_a_long_log(tmp_path: Path) -> None:
+def test_the_last_line_of_a_long_log_is_returned(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("x" * 100_000 + "\nno route\n\n")
-    assert last_words(log) == "no route"
+    assert last_line(log) == "no route"
     log.write_text("x" * 100_000)
-    assert last_words(log) == "x" * 300
-    assert last_words(tmp_path / "none") == "it logged nothing"
+    assert last_line(log) == "x" * 300
+    assert last_line(tmp_path / "none") == "it logged nothing"

@@ -94,7 +94,7 @@ def test_the_machines_loopback_reaches_the_api_servers_port_inside(
 def test_it_outlives_its_starter(lab: Layout) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from openeni_lab.layout import Layout; from openeni_testing import bare_lab\n"
+        "from openeni_lab.layout import Layout; from openeni_testing.lab import bare_lab\n"
         f"bare_lab.start(Layout({lab.name!r}, root=Path({str(lab.root)!r})))\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -163,7 +163,7 @@ def test_the_lock_of_a_removed_lab_is_not_the_locks_of_the_next(
     monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
     with (
         enclosure.locked(lab),
-        pytest.raises(LabError, match="another openeni-lab is at work"),
+        pytest.raises(LabError, match="another openeni-lab command works on the lab"),
         enclosure.locked(lab),
     ):
         pytest.fail("both are at work")

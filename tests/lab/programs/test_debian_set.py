@@ -7,7 +7,7 @@ import pytest
 
 from openeni_lab.prepare.build import build
 from openeni_lab.programs.cache import building
-from openeni_lab.programs.sets import BUSYBOX, BuildError, find
+from openeni_lab.programs.sets import BUSYBOX, BuildError, find_built_sets
 from openeni_testing.lab.recording import RecordedProgress, executable
 
 APT_GET = """#!/bin/sh
@@ -46,7 +46,7 @@ def test_busybox_comes_out_of_its_package_whatever_the_machine_has(
     cache.mkdir()
     with building(BUSYBOX.entry, cache, RecordedProgress()) as workshop:
         BUSYBOX.build(workshop)
-    assert find(["busybox"], cache).busybox.read_bytes() == elf(1, 1)
+    assert find_built_sets(["busybox"], cache).busybox.read_bytes() == elf(1, 1)
     assert BUSYBOX.entry.record(cache).toolchain == "busybox-static_1.35_amd64"
 
 
@@ -69,7 +69,7 @@ def test_a_program_that_is_not_static_is_refused(
 @pytest.mark.network
 def test_debians_busybox_is_static_and_runs(tmp_path: Path) -> None:
     build(["busybox"], RecordedProgress(), tmp_path)
-    busybox = find(["busybox"], tmp_path).busybox
+    busybox = find_built_sets(["busybox"], tmp_path).busybox
     asked = [str(busybox), "echo", "hello"]
     done = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout == "hello\n"

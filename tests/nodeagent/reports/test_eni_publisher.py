@@ -71,7 +71,10 @@ def test_a_write_that_the_cache_does_not_show_yet_is_not_repeated(
     parts.create_objects()
     parts.status.reconcile("pods-0")
     parts.store.patch(
-        names.ENIS, "pods-0", [{"op": "remove", "path": "/status/node"}], subresource="status"
+        names.ENIS,
+        "pods-0",
+        operations=[{"op": "remove", "path": "/status/node"}],
+        subresource="status",
     )
     before = parts.store.get(names.ENIS, "pods-0")
     assert parts.status.reconcile("pods-0") == Done()

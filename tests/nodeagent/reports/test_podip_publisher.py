@@ -18,7 +18,7 @@ from openeni_nodeagent.reports.podip_publisher import BLOCKED_SECONDS, RECREATE_
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.parts import AgentParts
 from openeni_testing.objects import podip_body, remove
-from openeni_testing.store.watched import WatchedStore
+from openeni_testing.store.hooked import HookedStore
 
 KEY = "default/web"
 
@@ -77,13 +77,13 @@ def changed_by_hand(parts: AgentParts, grant: Grant) -> None:
         {"op": "replace", "path": "/spec/address", "value": "10.1.1.1"},
         {"op": "replace", "path": "/spec/containerID", "value": "other"},
     ]
-    parts.store.patch(names.PODIPS, "web", wrong, "default")
+    parts.store.patch(names.PODIPS, "web", "default", operations=wrong)
 
 
 def without_a_status(parts: AgentParts, grant: Grant) -> None:
     published(parts, grant)
     bare: list[Json] = [{"op": "replace", "path": "/status", "value": {}}]
-    parts.store.patch(names.PODIPS, "web", bare, "default", subresource="status")
+    parts.store.patch(names.PODIPS, "web", "default", operations=bare, subresource="status")
 
 
 def of_an_older_sandbox(parts: AgentParts, grant: Grant) -> None:
@@ -146,7 +146,7 @@ def test_an_up_to_date_podip_is_not_written_again(
 ) -> None:
     before(parts, parts.grant("web", "c1"))
     settled(parts)
-    watched: Any = WatchedStore(parts.store)
+    watched: Any = HookedStore(parts.store)
     assert parts.publisher_on(watched).reconcile(KEY) == Done()
     assert watched.writes == []
 

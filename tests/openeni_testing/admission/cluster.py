@@ -12,7 +12,7 @@ from openeni_crds.meta import Json
 from openeni_crds.names import ENIS, Kind
 from openeni_kube.client import KubeStore, connect
 from openeni_kube.store import ConflictError, StoreError
-from openeni_kube.wire import path_of
+from openeni_kube.wire import object_path
 from openeni_lab.kubernetes import kubeconfig
 from openeni_lab.kubernetes.api import Api
 from openeni_lab.kubernetes.certificates import Identity
@@ -142,7 +142,7 @@ class Cluster:
         pool = {"metadata": {"name": "nowhere", "uid": "0"}}
         probe = bodies.eni(unique("probe"), "nowhere", pool)
         try:
-            self.user(ALICE).request("POST", path_of(ENIS), body=probe, query={"dryRun": "All"})
+            self.user(ALICE).request("POST", object_path(ENIS), body=probe, query={"dryRun": "All"})
         except StoreError as error:
             if WRITERS not in error.message:
                 raise

@@ -11,7 +11,7 @@ from openeni_crds.meta import Json
 from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODIPS, PODS, Kind
 from openeni_kube.client import KubeStore
 from openeni_kube.store import NotFoundError, StoreError
-from openeni_kube.wire import path_of
+from openeni_kube.wire import object_path
 from openeni_lab.product.chart import NAMESPACE
 from openeni_testing.admission import bodies
 from openeni_testing.admission.cluster import ALICE, MANAGER, Cluster
@@ -118,7 +118,7 @@ def make_namespace(store: KubeStore, name: str) -> None:
 
 def end_pod(store: KubeStore, body: Json) -> None:
     """Delete a pod as its kubelet does at last."""
-    path = path_of(PODS, body["metadata"]["name"], body["metadata"]["namespace"])
+    path = object_path(PODS, body["metadata"]["name"], body["metadata"]["namespace"])
     with suppress(NotFoundError):
         store.request("DELETE", path, body={"gracePeriodSeconds": 0})
 

@@ -36,14 +36,17 @@ def place_of(target: Target, side: Side) -> Place:
 def node(path: str, value: Any, *, who: Who = "agent", side: Side = "mine", sub: str = "") -> Write:
     """Patch a Node."""
     return lambda t: store_of(t, who).patch(
-        NODES, place_of(t, side).node, put(path, value), subresource=sub
+        NODES, place_of(t, side).node, operations=put(path, value), subresource=sub
     )
 
 
 def eni(path: str, value: Any, *, who: Who, side: Side = "mine") -> Write:
     """Patch an ENI; a path in /status goes through the subresource."""
     return lambda t: store_of(t, who).patch(
-        ENIS, place_of(t, side).eni_name, put(path, value), subresource=_subresource(path)
+        ENIS,
+        place_of(t, side).eni_name,
+        operations=put(path, value),
+        subresource=_subresource(path),
     )
 
 
@@ -55,8 +58,8 @@ def podip(path: str, value: Any, *, who: Who, side: Side = "mine") -> Write:
         return store_of(t, who).patch(
             PODIPS,
             meta["name"],
-            put(path, value),
             meta["namespace"],
+            operations=put(path, value),
             subresource=_subresource(path),
         )
 
@@ -66,7 +69,7 @@ def podip(path: str, value: Any, *, who: Who, side: Side = "mine") -> Write:
 def pool(path: str, value: Any, *, who: Who) -> Write:
     """Patch the ENIPool; a path in /status goes through the subresource."""
     return lambda t: store_of(t, who).patch(
-        ENIPOOLS, t.pool_name, put(path, value), subresource=_subresource(path)
+        ENIPOOLS, t.pool_name, operations=put(path, value), subresource=_subresource(path)
     )
 
 

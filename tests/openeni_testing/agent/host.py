@@ -50,7 +50,7 @@ class AgentHost:
         return Runtime(self.executable, self.settings.run, netns, deadline)
 
     def create_objects(self, *, count: int = 3, cool_down: str = "30s") -> None:
-        """Create this node, a Default pool and one attached ENI."""
+        """Create this node, a pool that selects every pod, and one attached ENI."""
         node_objects.make_node(self.store)
         node_objects.make_pool(self.store, cool_down=cool_down)
         node_objects.make_eni(self.store)

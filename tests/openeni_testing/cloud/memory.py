@@ -21,7 +21,6 @@ from openeni_operator.cloud.api import (
     NewPort,
     Port,
     SecurityGroup,
-    Server,
     Subnet,
 )
 from openeni_operator.cloud.errors import (
@@ -74,7 +73,7 @@ class MemoryCloud:
     detach_seconds: float = 0.0
     calls: Counter[str] = field(default_factory=Counter[str])
     ports: dict[str, Port] = field(default_factory=dict[str, Port])
-    servers: dict[str, Server] = field(default_factory=dict[str, Server])
+    servers: set[str] = field(default_factory=set[str])
     networks: dict[str, Network] = field(default_factory=dict[str, Network])
     subnets: dict[str, Subnet] = field(default_factory=dict[str, Subnet])
     groups: dict[str, SecurityGroup] = field(default_factory=dict[str, SecurityGroup])
@@ -86,8 +85,8 @@ class MemoryCloud:
     )
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
-    def add_network(self, name: str, *, mtu: int = 1450) -> Network:
-        network = Network(self._id("network"), name, mtu)
+    def add_network(self, *, mtu: int = 1450) -> Network:
+        network = Network(self._id("network"), mtu)
         self.networks[network.id] = network
         return network
 
@@ -116,14 +115,15 @@ class MemoryCloud:
         self.groups[group.id] = group
         return group
 
-    def add_server(self, server_id: str = "") -> Server:
-        server = Server(server_id or self._id("server"))
-        self.servers[server.id] = server
-        return server
+    def add_server(self) -> str:
+        """Add a server and return its ID."""
+        server_id = self._id("server")
+        self.servers.add(server_id)
+        return server_id
 
     def remove_server(self, server_id: str) -> None:
         """Remove the server as Nova does: its ports are unbound, not deleted."""
-        del self.servers[server_id]
+        self.servers.remove(server_id)
         for port in [p for p in self.ports.values() if p.device_id == server_id]:
             self._update(port, device_id="", status="DOWN")
 
@@ -175,8 +175,8 @@ class MemoryCloud:
     def delete_port(self, port_id: str) -> None:
         self._call("delete port", lambda: self.ports.pop(port_id, None))
 
-    def server(self, server_id: str) -> Server:
-        return self._call("get server", lambda: self._get(self.servers, server_id))
+    def server_exists(self, server_id: str) -> bool:
+        return self._call("get server", lambda: server_id in self.servers)
 
     def attach(self, server_id: str, port_id: str) -> None:
         self._call("attach", lambda: self._attach(server_id, port_id))
@@ -212,7 +212,8 @@ class MemoryCloud:
         return port
 
     def _attach(self, server_id: str, port_id: str) -> None:
-        self._get(self.servers, server_id)
+        if server_id not in self.servers:
+            raise ResourceNotFoundError(f"{server_id} could not be found.")
         port = self._get(self.ports, port_id)
         if port.device_id:
             raise ResourceConflictError(f"Port {port_id} is still in use.")

@@ -22,24 +22,18 @@ from openeni_crds.names import (
     LABEL_VETH,
     MANAGER_AGENT,
     NODES,
-    PODIPS,
     PODS,
-    Kind,
 )
 from openeni_kube.store import Store
+from openeni_kube.wire import format_time
 from openeni_kube.workqueue import Backoff, WorkQueue
 from openeni_operator.cluster_state import FIELD_SELECTORS, WATCHED_KINDS, ClusterState, by_key
-from openeni_operator.eni.observe import ENIDependencies
-from openeni_operator.eni.reconcile import ENIReconciler
-from openeni_operator.enipool.reconcile import PoolDependencies, PoolReconciler
-from openeni_operator.enipool.resolution_cache import ResolutionCache
-from openeni_operator.keys import Key, Reconcile
-from openeni_operator.podip.reconcile import PodIPDependencies, PodIPReconciler
-from openeni_operator.port_cache import PortCache
+from openeni_operator.controllers import build_reconcilers
+from openeni_operator.keys import Key
 from openeni_operator.watch_mapping import all_keys, keys_for
 from openeni_testing.cloud.memory import MemoryCloud
+from openeni_testing.store.hooked import Countdown, CrashError, HookedStore, wire
 from openeni_testing.store.memory import MemoryStore
-from openeni_testing.store.watched import Countdown, CrashError, WatchedStore, wire
 
 CLUSTER_ID = "11111111-2222-3333-4444-555555555555"
 RESYNC = 300.0  # seconds
@@ -54,24 +48,21 @@ class Process:
         self.queue: WorkQueue[Key] = WorkQueue(Backoff())
         self.clock = cloud.clock
         self.store = store
-        ports = PortCache(RESYNC - 1, self.clock)
-
-        def port_lost(node: str) -> None:
-            self.enqueue([Key(PODIPS, node)])
 
         def cloud_of(name: str) -> MemoryCloud:
             assert name == "default"
             return cloud
 
-        enis = ENIDependencies(
-            self.state, store, cloud_of, CLUSTER_ID, ports, self.clock, now, port_lost
+        self.reconcilers = build_reconcilers(
+            self.state,
+            store,
+            cloud_of,
+            CLUSTER_ID,
+            resync=RESYNC,
+            enqueue=self.enqueue,
+            clock=self.clock,
+            now=now,
         )
-        resolve = ResolutionCache(cloud_of, ports, RESYNC - 1, self.clock)
-        self.reconcilers: dict[Kind, Reconcile] = {
-            ENIPOOLS: PoolReconciler(PoolDependencies(self.state, store, resolve, now)),
-            ENIS: ENIReconciler(enis),
-            PODIPS: PodIPReconciler(PodIPDependencies(self.state, store, now)),
-        }
 
     def sync_state(self) -> None:
         """Bring the cluster state up to date, as watches and resync do."""
@@ -107,8 +98,8 @@ class Simulation:
     def __init__(self, nodes: int = 1) -> None:
         self.cloud = MemoryCloud()
         self.api = MemoryStore()
-        self.store = WatchedStore(self.api)
-        self.network = self.cloud.add_network("pods")
+        self.store = HookedStore(self.api)
+        self.network = self.cloud.add_network()
         self.subnet = self.cloud.add_subnet(self.network, "pods", "10.98.0.0/22")
         self.group = self.cloud.add_group("pods")
         self.nodes = [f"n{i + 1}" for i in range(nodes)]
@@ -123,8 +114,7 @@ class Simulation:
         self.process = self._start_process()
 
     def now(self) -> str:
-        at = START + timedelta(seconds=int(self.cloud.clock.now))
-        return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return format_time(START + timedelta(seconds=int(self.cloud.clock.now)))
 
     def add_node(self, name: str, *, veth: str = "true", pods: str = "110") -> None:
         server = self.cloud.add_server()
@@ -133,7 +123,7 @@ class Simulation:
             "apiVersion": "v1",
             "kind": "Node",
             "metadata": {"name": name, "labels": labels},
-            "spec": {"providerID": f"openstack:///{server.id}"},
+            "spec": {"providerID": f"openstack:///{server}"},
             "status": {"allocatable": {"pods": pods}},
         }
         self.api.create(NODES, body)

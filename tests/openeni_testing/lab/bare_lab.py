@@ -14,7 +14,7 @@ from openeni_lab.progress import LogProgress
 def start(lab: Layout) -> Machine:
     """Start a bare lab and set its loopback up."""
     with enclosure.locked(lab) as lock:
-        steps.run([enclosure.step(lab, lock)], LogProgress())
+        steps.run([enclosure.start_init_step(lab, lock)], LogProgress())
     machine = Machine(lab.control)
     machine.check(["ip", "link", "set", "lo", "up"])
     return machine

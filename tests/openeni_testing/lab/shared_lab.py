@@ -11,7 +11,7 @@ from openeni_lab.machine import service
 from openeni_lab.product import installed_lab
 from openeni_lab.product.installed_lab import InstalledLab
 from openeni_lab.progress import LogProgress
-from openeni_testing.lab.made_objects import MadeObjects
+from openeni_testing.lab.tracked_objects import TrackedObjects
 
 PREFIX = "system"
 
@@ -39,7 +39,7 @@ class SharedLab:
         self._stays = bool(kept)
         self._lab = Lab(Layout(kept or own_name(PREFIX)), NodeKind.NAMESPACE)
         self._installed: InstalledLab | None = None
-        self._objects: MadeObjects | None = None
+        self._objects: TrackedObjects | None = None
         self.kept: set[str] = set()  # names of objects that other tests use as well
         self.expected_exits: set[str] = set()  # ids of exits that a test has caused
 
@@ -85,5 +85,5 @@ class SharedLab:
         if self._installed is None:
             remove_abandoned(PREFIX)
             self._installed = installed_lab.up(self._lab, LogProgress())
-            self._objects = MadeObjects(self._installed)
+            self._objects = TrackedObjects(self._installed)
         return self._installed

@@ -42,7 +42,7 @@ class SmallLab:
 
     def up(self) -> None:
         with enclosure.locked(self.layout) as lock:
-            steps.run([enclosure.step(self.layout, lock), *self.steps()], LogProgress())
+            steps.run([enclosure.start_init_step(self.layout, lock), *self.steps()], LogProgress())
 
     def steps(self) -> list[steps.Step]:
         """Return the steps inside the lab."""

@@ -46,7 +46,7 @@ from openeni_testing.store.object_rules import (
     schema_of,
     whole,
 )
-from openeni_testing.store.selecting import selecting
+from openeni_testing.store.object_selectors import build_selector
 
 Key = tuple[Kind, str, str]
 _jsonpatch: Any = jsonpatch
@@ -110,7 +110,7 @@ class MemoryStore:
             return copy.deepcopy(self._record((kind, namespace, name)).body)
 
     def list(self, kind: Kind, *, field_selector: str = "", label_selector: str = "") -> Page:
-        selects = selecting(kind, field_selector, label_selector)
+        selects = build_selector(kind, field_selector, label_selector)
         with self._turn():
             found = sorted((key[1:], r.body) for key, r in self._records.items() if key[0] == kind)
             items = tuple(copy.deepcopy(body) for _, body in found if selects(body))
@@ -125,7 +125,7 @@ class MemoryStore:
         label_selector: str = "",
         seconds: int = 300,
     ) -> Iterator[WatchEvent]:
-        selects = selecting(kind, field_selector, label_selector)
+        selects = build_selector(kind, field_selector, label_selector)
         deadline = time.monotonic() + seconds
         seen = int(resource_version)
         while True:
@@ -169,9 +169,9 @@ class MemoryStore:
         self,
         kind: Kind,
         name: str,
-        operations: Sequence[Mapping[str, object]],
         namespace: str = "",
         *,
+        operations: Sequence[Mapping[str, object]],
         subresource: str = "",
     ) -> Json:
         key = (kind, namespace, name)

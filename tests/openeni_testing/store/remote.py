@@ -98,12 +98,14 @@ class RemoteStore:
         self,
         kind: Kind,
         name: str,
-        operations: Sequence[Mapping[str, object]],
         namespace: str = "",
         *,
+        operations: Sequence[Mapping[str, object]],
         subresource: str = "",
     ) -> Json:
-        made: Json = self._call("patch", kind, name, operations, namespace, subresource=subresource)
+        made: Json = self._call(
+            "patch", kind, name, namespace, operations=operations, subresource=subresource
+        )
         return made
 
     def delete(self, kind: Kind, name: str, namespace: str = "", *, uid: str = "") -> None:

@@ -65,12 +65,12 @@ class Ground:
 @contextmanager
 def in_memory() -> Generator[Ground]:
     cloud = MemoryCloud()
-    tiny = cloud.add_subnet(cloud.add_network("tiny"), "tiny", "10.97.5.0/29")
-    cloud.add_subnet(cloud.add_network("pods"), "pods", "10.98.0.0/22")
+    tiny = cloud.add_subnet(cloud.add_network(), "tiny", "10.97.5.0/29")
+    cloud.add_subnet(cloud.add_network(), "pods", "10.98.0.0/22")
     cloud.add_group("default")
     cloud.tags_of[tiny.id] = ("contract", "second")
     cloud.tags_of[cloud.add_group("contract-tagged").id] = ("contract",)
-    yield Ground(cloud, cloud.add_server().id, "pods", "default", tiny.id)
+    yield Ground(cloud, cloud.add_server(), "pods", "default", tiny.id)
 
 
 def real_file() -> Path:
@@ -175,7 +175,7 @@ def test_a_port_can_be_deleted_twice(ground: Ground, port: Port) -> None:
 
 
 def test_missing_resources_are_reported_as_not_found(ground: Ground, port: Port) -> None:
-    for get in (ground.cloud.port, ground.cloud.server, ground.cloud.network):
+    for get in (ground.cloud.port, ground.cloud.network):
         with pytest.raises(ResourceNotFoundError):
             get(UNKNOWN_ID)
     with pytest.raises(ResourceNotFoundError):
@@ -224,8 +224,9 @@ def test_the_port_quota_is_unlimited_or_allows_the_port_that_exists(
     assert quota == -1 or quota >= 1
 
 
-def test_a_server_is_found(ground: Ground) -> None:
-    assert ground.cloud.server(ground.server).id == ground.server
+def test_a_server_exists_or_not(ground: Ground) -> None:
+    assert ground.cloud.server_exists(ground.server)
+    assert not ground.cloud.server_exists(UNKNOWN_ID)
 
 
 def clouds(file: Path, timeout: float = 20) -> Clouds:

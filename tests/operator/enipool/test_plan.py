@@ -55,7 +55,7 @@ def eni_states(draw: st.DrawFn) -> ENIState:
         cooling=draw(st.integers(0, addresses - granted)),
         ready=draw(st.booleans()),
         retiring=draw(st.booleans()),
-        released=draw(st.booleans()),
+        all_retired=draw(st.booleans()),
         deleting=draw(st.booleans()),
         orphaned=draw(st.booleans()),
         idle_seconds=None if granted else draw(st.none() | st.floats(0, 200)),
@@ -107,7 +107,7 @@ def test_an_eni_is_deleted_only_when_no_address_of_it_can_be_granted(
     for action in plan(node, policy).actions:
         if isinstance(action, DeleteENI):
             eni = by_name[action.eni]
-            assert eni.orphaned or eni.released
+            assert eni.orphaned or eni.all_retired
             assert not eni.deleting
 
 
@@ -183,7 +183,7 @@ def test_a_plan_never_creates_and_retires_at_once(node: NodeState, policy: Sizin
         pytest.param(
             NodeState(
                 "n1",
-                (ENIState("a", 3, ready=True, retiring=True, released=True),),
+                (ENIState("a", 3, ready=True, retiring=True, all_retired=True),),
                 can_create=False,
             ),
             [DeleteENI("a")],

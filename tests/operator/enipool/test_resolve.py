@@ -15,13 +15,8 @@ from openeni_crds.meta import decode
 from openeni_operator.cause import Cause
 from openeni_operator.cloud.api import FixedIP, Network, Port, Subnet
 from openeni_operator.cloud.errors import CloudUnreachableError
-from openeni_operator.enipool.resolve import (
-    MAX_FREE,
-    PoolSubnet,
-    Resolution,
-    count_free,
-    resolve,
-)
+from openeni_operator.enipool.resolution import MAX_FREE, PoolSubnet, Resolution, count_free
+from openeni_operator.enipool.resolve import resolve
 from openeni_testing.cloud.memory import MemoryCloud
 from openeni_testing.objects import pool_body
 
@@ -35,7 +30,7 @@ def spec(**changes: Any) -> ENIPoolSpec:
 def a_cloud() -> MemoryCloud:
     """Return a cloud with a network, an IPv4 subnet and a security group, all named `pods`."""
     cloud = MemoryCloud()
-    network = cloud.add_network("pods", mtu=1450)
+    network = cloud.add_network(mtu=1450)
     cloud.add_subnet(network, "pods", "10.98.0.0/29")
     cloud.add_group("pods")
     return cloud
@@ -98,7 +93,7 @@ def second_group(cloud: MemoryCloud) -> None:
 
 
 def elsewhere(cloud: MemoryCloud) -> None:
-    cloud.add_subnet(cloud.add_network("other"), "elsewhere", "10.97.0.0/24")
+    cloud.add_subnet(cloud.add_network(), "elsewhere", "10.97.0.0/24")
 
 
 def change(**fields: Any) -> Callable[[MemoryCloud], None]:
@@ -210,7 +205,7 @@ def test_an_unreachable_cloud_is_not_a_failure_of_the_pool() -> None:
         resolve_in(cloud, spec())
 
 
-NETWORK = Network("net", "pods", 1450)
+NETWORK = Network("net", 1450)
 
 
 def subnet(name: str, version: int = 4) -> Subnet:

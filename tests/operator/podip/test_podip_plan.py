@@ -11,7 +11,7 @@ from openeni_crds.eni import ENI
 from openeni_crds.meta import Json, decode, encode
 from openeni_crds.names import FINALIZER_PODIP
 from openeni_crds.podip import PodIP
-from openeni_operator.podip.plan import ReleasePodIP, SetAddressLost, plan_podips
+from openeni_operator.podip.plan import RemovePodIPFinalizer, SetAddressLost, plan_podips
 from openeni_testing.objects import eni_body, podip_body
 
 NOW = "2026-01-01T00:00:00Z"
@@ -105,7 +105,7 @@ def test_finalizers_are_removed_exactly_on_gone_nodes(
     given_podips: list[PodIP], gone: frozenset[str], on: ENI | None
 ) -> None:
     actions = plan_podips(given_podips, gone, {"pods-0": on} if on else {})
-    released = [action.podip for action in actions if isinstance(action, ReleasePodIP)]
+    released = [action.podip for action in actions if isinstance(action, RemovePodIPFinalizer)]
     assert released == [
         p for p in given_podips if p.spec.node_name in gone and p.metadata.finalizers
     ]

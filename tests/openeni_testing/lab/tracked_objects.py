@@ -24,7 +24,7 @@ MADE: Final = (
 OWNED: Final = ("/apis/apps/v1/replicasets", "/api/v1/pods")
 
 
-class MadeObjects:
+class TrackedObjects:
     """The objects of a lab, with a snapshot of those that existed before the tests."""
 
     def __init__(self, installed: InstalledLab) -> None:

@@ -28,14 +28,14 @@ POOLS: list[Bad] = [
         "a tag with a comma",
         "spec.subnets",
         [{"tags": ["a,b"]}],
-        "spec.subnets[0].tags[0]: Invalid value: must be a Neutron tag without a comma",
+        'spec.subnets[0].tags[0]: Invalid value: "a,b": must be a Neutron tag without a comma',
     ),
     ("a long tag", "spec.subnets", [{"tags": ["t" * 256]}], "spec.subnets[0].tags[0]: Too long"),
     (
         "a group's tag with a comma",
         "spec.securityGroups",
         [{"tags": ["a,b"]}],
-        "spec.securityGroups[0].tags[0]: Invalid value: must be a Neutron tag without a comma",
+        'spec.securityGroups[0].tags[0]: Invalid value: "a,b": must be a Neutron tag without a comma',
     ),
     ("a tag twice", "spec.subnets", [{"tags": ["a", "a"]}], "tags[1]: Duplicate"),
     ("17 tags", "spec.subnets", [{"tags": [f"t{i}" for i in range(17)]}], "tags: Too many"),
@@ -51,7 +51,7 @@ POOLS: list[Bad] = [
         "a bad zone",
         "spec.subnets",
         [{"name": "a", "zone": "-"}],
-        "spec.subnets[0].zone: Invalid value: must be a value of the label",
+        'spec.subnets[0].zone: Invalid value: "-": must be a value of the label',
     ),
     ("no security groups", "spec.securityGroups", GONE, "spec.securityGroups: Required"),
     ("an empty group", "spec.securityGroups", [{}], f"spec.securityGroups[0]: {ONE_OF}"),
@@ -227,7 +227,7 @@ PODIPS: list[Bad] = [
     ("IPv6 as IPv4", "spec.address", "fd00::5", "spec.address: Invalid"),
     ("IPv4 as IPv6", "spec.addressIPv6", "10.98.0.5", "spec.addressIPv6: Invalid"),
     ("a long form of IPv6", "spec.addressIPv6", "fd00:0::5", "spec.addressIPv6: Invalid"),
-    ("an unknown mode", "spec.datapathMode", "Macvlan", "spec.datapathMode: Invalid"),
+    ("an unknown mode", "spec.datapathMode", "Macvlan", "spec.datapathMode: Unsupported"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""A store that tells of each write, and may end the process after any of them."""
+"""A store that calls a hook after each write, which may end the process there."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,8 +31,8 @@ class Countdown:
 
 
 @dataclass
-class WatchedStore:
-    """A store that tells of each write, after it is done."""
+class HookedStore:
+    """A store that calls `after_write` after each write."""
 
     store: MemoryStore
     after_write: Callable[[str], None] = lambda _: None
@@ -57,12 +57,14 @@ class WatchedStore:
         self,
         kind: Kind,
         name: str,
-        operations: Sequence[Mapping[str, object]],
         namespace: str = "",
         *,
+        operations: Sequence[Mapping[str, object]],
         subresource: str = "",
     ) -> Json:
-        body = self.store.patch(kind, name, operations, namespace, subresource=subresource)
+        body = self.store.patch(
+            kind, name, namespace, operations=operations, subresource=subresource
+        )
         return self._wrote(f"patch {kind.name}", body)
 
     def delete(self, kind: Kind, name: str, namespace: str = "", *, uid: str = "") -> None:

@@ -10,8 +10,8 @@ from openeni_kube.store import InvalidError
 Test = Callable[[Json], bool]
 
 
-def selecting(kind: Kind, field_selector: str, label_selector: str) -> Test:
-    """Return what decides whether an object is selected; raise InvalidError for unknown fields."""
+def build_selector(kind: Kind, field_selector: str, label_selector: str) -> Test:
+    """Return a test of whether an object is selected; raise InvalidError for unknown fields."""
     fields = [(name, word, value) for name, word, value in _terms(field_selector)]
     for name, _, _ in fields:
         _check_field(kind, name)
