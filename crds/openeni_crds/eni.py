@@ -8,6 +8,7 @@ from openeni_crds.conditions import MOST_CONDITIONS, Condition
 from openeni_crds.enipool import Datapath
 from openeni_crds.meta import Address, CloudName, Count, Generation, Id, Name, ObjectMeta, decodable
 
+MOST_SECURITY_GROUPS = 64
 MOST_PODS = 31  # that one ENI can serve
 MOST_ADDRESSES = 2 * MOST_PODS  # for pods on one port: one of each IP family for each
 
@@ -33,7 +34,8 @@ class ENISpec(Struct, frozen=True, rename="camel", omit_defaults=True):
         ),
     ] = field(name="subnetIDs")
     security_group_ids: Annotated[
-        tuple[Id, ...], Meta(max_length=64, description="Ids of the port's security groups.")
+        tuple[Id, ...],
+        Meta(max_length=MOST_SECURITY_GROUPS, description="Ids of the port's security groups."),
     ] = field(name="securityGroupIDs")
     datapath: Annotated[Datapath, Meta(description="Copy of the pool's spec.datapath.")]
     mtu: Annotated[

@@ -20,9 +20,9 @@ from openeni_nodeagent.cni.server import make_run_folder
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_nodeagent.datapath_api import DatapathError, NodeDatapath
 from openeni_nodeagent.enis import system_bus
-from openeni_nodeagent.enis.nic_guards import NicGuards, known_guards
+from openeni_nodeagent.enis.nic_guards import NICGuards, known_guards
 from openeni_nodeagent.grants.journal import BOOT_ID, Journal
-from openeni_nodeagent.settings import Settings, SettingsError, settings_from
+from openeni_nodeagent.settings import Settings, SettingsError, from_environment
 
 CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}  # linux/capability.h
 SWITCH_INTERVAL_SECONDS: Final = 0.0005
@@ -34,15 +34,21 @@ class StartError(Exception):
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT; return 1, after one line, if the agent cannot start."""
+    """Run until SIGTERM or SIGINT.
+
+    Exit status: 0 when stopped, 1 when it could not start, 2 when a setting is wrong.
+    """
     try:
-        settings = settings_from(os.environ)
+        settings = from_environment(os.environ)
         _log_to_stderr(settings.log_level)
         _require_capabilities()
         store = connect(agent=MANAGER_AGENT)
         with closing(KernelDatapath()) as datapath:
             run(settings, store, datapath)
-    except (SettingsError, NotConfiguredError, StartError, InstallError, DatapathError) as error:
+    except (SettingsError, NotConfiguredError) as error:
+        sys.stderr.write(f"openeni-agent: {error}\n")
+        return 2
+    except (StartError, InstallError, DatapathError) as error:
         sys.stderr.write(f"openeni-agent: {error}\n")
         return 1
     return 0
@@ -64,14 +70,19 @@ def run(settings: Settings, store: Store, datapath: NodeDatapath) -> None:
     except OSError as error:
         raise StartError(f"the journal {settings.journal} cannot be used: {error}") from None
     if journal.state.damaged:
-        _log.error("skipped %d damaged records of the journal", journal.state.damaged)
+        _log.error(
+            "journal %s: skipped %d damaged records; "
+            "their grants are rebuilt from kernel and PodIPs",
+            settings.journal,
+            journal.state.damaged,
+        )
     guards = known_guards(settings.networkmanager, settings.networkd, settings.udev)
     agent = Agent(
         settings,
         store,
         datapath,
         journal,
-        NicGuards(guards, partial(system_bus.reload, settings.bus)),
+        NICGuards(guards, partial(system_bus.reload, settings.bus)),
     )
     try:
         agent.start()

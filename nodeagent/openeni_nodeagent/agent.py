@@ -1,6 +1,6 @@
 """The node agent: its parts, how they are connected, and the order in which they start and stop.
 
-Start: replay the journal, prepare node and ENIs as the previous process left them (idempotent, no
+Start: replay the journal, configure node and ENIs as the previous process left them (idempotent, no
 packet is lost), reserve the addresses that the kernel has, work off the DEL queue, then listen.
 None of that needs the API server; ADDs wait until the informers have synced. Stop: accept no calls,
 leave waiting ADDs to the next agent, finish what runs, and touch no pod.
@@ -16,23 +16,22 @@ from openeni_kube.result import RequeueAfter, Result, Retry
 from openeni_kube.store import Store
 from openeni_kube.workers import Workers
 from openeni_kube.workqueue import Backoff
-from openeni_nodeagent.attachments import del_queue
-from openeni_nodeagent.attachments.commands import CniCommands, Lookups
+from openeni_nodeagent.attachments import del_queue, repair
+from openeni_nodeagent.attachments.commands import CNICommands, CommandDependencies
 from openeni_nodeagent.attachments.pool_choice import PoolChooser
-from openeni_nodeagent.attachments.repair import Repair
 from openeni_nodeagent.cluster.node_reconciler import NodeReconciler
 from openeni_nodeagent.cluster.watches import Caches, Watches
 from openeni_nodeagent.cni.call import StoppingError
 from openeni_nodeagent.cni.install import InstallError, install_conflist, install_executable
-from openeni_nodeagent.cni.server import Server
+from openeni_nodeagent.cni.server import CNIServer
 from openeni_nodeagent.datapath_api import ModeUnsupportedError, NodeDatapath
-from openeni_nodeagent.enis.nic_guards import GuardError, NicGuards
-from openeni_nodeagent.enis.reconciler import EniReconciler
+from openeni_nodeagent.enis.link_reconciler import LinkReconciler
+from openeni_nodeagent.enis.nic_guards import GuardError, NICGuards
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.journal import Journal
 from openeni_nodeagent.grants.ledger import Grant
 from openeni_nodeagent.phases import PhaseHistory
-from openeni_nodeagent.reports.eni_publisher import EniPublisher
+from openeni_nodeagent.reports.eni_publisher import ENIPublisher
 from openeni_nodeagent.reports.podip_publisher import PodIPPublisher, key_of
 from openeni_nodeagent.settings import Settings
 
@@ -46,7 +45,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Agent:
-    """Call start(), then stop(). `phases` has the durations of the last CNI calls."""
+    """Call start(), then stop()."""
 
     def __init__(
         self,
@@ -54,7 +53,7 @@ class Agent:
         store: Store,
         datapath: NodeDatapath,
         journal: Journal,
-        guards: NicGuards,
+        guards: NICGuards,
     ) -> None:
         self._settings = settings
         self._datapath = datapath
@@ -63,7 +62,6 @@ class Agent:
         self._stopping = threading.Event()
         self._synced = threading.Event()
         self._repaired = threading.Event()
-        self.phases = PhaseHistory()
         self._caches = caches = Caches()
         self._watches = Watches(store, caches, settings.node, cidrs=not settings.service_cidrs)
         self._grants = grants = Grants(journal)
@@ -76,7 +74,7 @@ class Agent:
             cidrs=caches.cidrs,
             on_change=self._requeue_enis,
         )
-        self._enis = EniReconciler(
+        self._links = LinkReconciler(
             caches.enis,
             grants,
             datapath,
@@ -84,30 +82,32 @@ class Agent:
             node=self._node.facts,
             on_change=self._requeue_eni_status,
         )
-        self._eni_publisher = EniPublisher(store, caches.enis, grants, self._enis)
+        self._eni_publisher = ENIPublisher(store, caches.enis, grants, self._links)
         self._podip_publisher = PodIPPublisher(
             store, caches.podips, caches.enis, grants, settings.node
         )
-        self._commands = CniCommands(grants, datapath, self._lookups())
-        self._repair = Repair(grants, datapath, self._commands, caches, self._enis.is_prepared)
-        self._server = Server(settings.socket, self._commands.handle, self.phases)
+        self._commands = CNICommands(grants, datapath, self._dependencies())
+        self._repair = repair.Repair(
+            grants, datapath, self._commands, caches, self._links.is_link_ready
+        )
+        self._server = CNIServer(settings.socket, self._commands.handle, PhaseHistory())
         self._queues = self._make_queues()
         self._subscribe()
 
     def start(self) -> None:
         """Start everything. Raises DatapathError, InstallError, OSError: one line says why."""
-        modes = self._datapath.modes()
-        if not modes:
+        datapath_modes = self._datapath.datapath_modes()
+        if not datapath_modes:
             raise ModeUnsupportedError(
                 "this kernel supports neither veth nor ipvlan: "
                 "load the module veth or ipvlan, or use a kernel that has them"
             )
-        _log.info("this kernel supports: %s", ", ".join(sorted(modes)))
+        _log.info("this kernel supports: %s", ", ".join(sorted(datapath_modes)))
         install_executable(self._settings.executable, self._settings.bin_folder)
         node = self._journal.state.node
         if node is not None:
             self._node.restore(node)
-            self._enis.restore(node)
+            self._links.restore(node)
         self._repair.reserve()
         left = del_queue.replay(self._settings.queue, self._commands)
         if left:
@@ -131,19 +131,7 @@ class Agent:
             queue.stop(2.0)
         self._journal.close()
 
-    def synced(self) -> bool:
-        """Return True once the informers have synced and the node is prepared: ADDs are served."""
-        return self._synced.is_set() and not self._stopping.is_set()
-
-    def knows_pod(self, uid: str) -> bool:
-        """Return True while the cache has this pod."""
-        return self._caches.pods.get(uid) is not None
-
-    def waiting(self) -> dict[str, int]:
-        """Return the number of pods that wait for an address, by pool."""
-        return self._grants.waiting()
-
-    def _lookups(self) -> Lookups:
+    def _dependencies(self) -> CommandDependencies:
         caches = self._caches
         chooser = PoolChooser(
             self._settings.node,
@@ -153,11 +141,11 @@ class Agent:
             namespaces=caches.namespaces,
             silence=self._watches.pods_age,
         )
-        return Lookups(
+        return CommandDependencies(
             caches.pods,
             caches.enis,
             chooser,
-            is_prepared=self._enis.is_prepared,
+            is_link_ready=self._links.is_link_ready,
             wait_until_synced=self._wait_until_synced,
             repaired=self._repaired.is_set,
             pods_current=lambda: self._synced.is_set() and self._watches.pods_current(),
@@ -176,7 +164,7 @@ class Agent:
             "repair": self._run_repair,
         }
         reconcilers: dict[str, Callable[[str], Result]] = {
-            "enis": self._enis.reconcile,
+            "enis": self._links.reconcile,
             "eni-status": self._eni_publisher.reconcile,
             "podips": self._podip_publisher.reconcile,
             "node": self._node.reconcile,
@@ -198,7 +186,7 @@ class Agent:
 
     def _start_timers(self) -> None:
         self._queues["heartbeat"].add("heartbeat")
-        self._queues["timers"].add("queue", del_queue.PERIOD_SECONDS)
+        self._queues["timers"].add("queue", del_queue.REPLAY_PERIOD_SECONDS)
         self._queues["timers"].add("compact", COMPACT_SECONDS)
 
     def _on_eni(self, name: str) -> None:
@@ -264,11 +252,11 @@ class Agent:
 
     def _replay_del_queue(self) -> Result:
         del_queue.replay(self._settings.queue, self._commands)
-        return RequeueAfter(del_queue.PERIOD_SECONDS)
+        return RequeueAfter(del_queue.REPLAY_PERIOD_SECONDS)
 
     def _run_repair(self) -> Result:
         if not self._watches.pods_current():
             return RequeueAfter(HEARTBEAT_SECONDS)
-        again = self._repair.run()
+        self._repair.run()
         self._repaired.set()
-        return RequeueAfter(again)
+        return RequeueAfter(repair.REPAIR_PERIOD_SECONDS)

@@ -23,7 +23,7 @@ class NodeFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class EniFacts:
+class ENIFacts:
     """One ENI as ENI.spec and ENI.status.port show it."""
 
     name: str
@@ -39,11 +39,11 @@ class PodInterface:
     """One interface of a pod, with the addresses granted to it."""
 
     pod_uid: str
-    container_id: str  # of the sandbox; the name of the node's end is derived from it
+    container_id: str  # of the sandbox; the name of the host's end is derived from it
     interface: str  # in the pod, as the runtime asks for it: "eth0"
     addresses: tuple[str, ...]  # one for each family
     mtu: int  # bytes
-    eni: EniFacts
+    eni: ENIFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class PodRoute:
 class PodNetwork:
     """The result of `add`, for the CNI result, the PodIP and the phases of `cni.query`."""
 
-    host_interface: str  # the node's end of the veth pair, or the host-side slave
+    host_interface: str  # the host's end of the veth pair, or the host's slave
     host_mac: str
     pod_mac: str
     gateway: tuple[str, ...]  # one for each family; empty in l3s and l3, which need none
@@ -78,7 +78,7 @@ class DatapathError(Exception):
     """The datapath cannot do what was asked; the text has the cause and the way out."""
 
 
-class NicMissingError(DatapathError):
+class NICMissingError(DatapathError):
     """No NIC on this node has the ENI's MAC: not attached yet, or detached."""
 
 
@@ -98,36 +98,36 @@ class NodeDatapath(Protocol):
     """The datapath of one node.
 
     Synchronous and safe to call from several threads at once; calls for different pods do not
-    wait for each other. Every method may raise KernelRefusedError. An EniFacts passed to `add`,
-    `check` or `delete` has been prepared since the process started.
+    wait for each other. Every method may raise KernelRefusedError. An ENIFacts passed to `add`,
+    `check` or `delete` has been configured since the process started.
     """
 
-    def modes(self) -> frozenset[str]:
-        """Return the labels (Datapath.word) of the modes that this kernel supports; tried once."""
+    def datapath_modes(self) -> frozenset[str]:
+        """Return the modes (Datapath.word) that this kernel supports; tried once."""
         ...
 
-    def prepare_node(self, node: NodeFacts) -> None:
+    def configure_node(self, node: NodeFacts) -> None:
         """Set the node's facts; call it again whenever they change.
 
         Rules and filters that ENIs share are added with the first ENI and removed with the last.
         """
         ...
 
-    def prepare_eni(self, eni: EniFacts, node: NodeFacts) -> LinkFacts:
-        """Prepare the ENI's NIC for pods. Idempotent: only what differs is changed.
+    def configure_eni(self, eni: ENIFacts, node: NodeFacts) -> LinkFacts:
+        """Configure the ENI's link for pods. Idempotent: only what differs is changed.
 
-        Raises NicMissingError, ModeUnsupportedError.
+        Raises NICMissingError, ModeUnsupportedError.
         """
         ...
 
-    def release_eni(self, eni: EniFacts) -> None:
-        """Undo prepare_eni, so that the hypervisor can unplug the NIC; it may be gone already."""
+    def teardown_eni(self, eni: ENIFacts) -> None:
+        """Undo configure_eni, so that the hypervisor can unplug the NIC; it may be gone already."""
         ...
 
     def add(self, pod: PodInterface, netns: str) -> PodNetwork:
         """Connect the namespace at path `netns`; completes what a crash left half-built.
 
-        Raises NicMissingError, NamespaceGoneError. After an error nothing of the pod is left.
+        Raises NICMissingError, NamespaceGoneError. After an error nothing of the pod is left.
         """
         ...
 
@@ -139,7 +139,7 @@ class NodeDatapath(Protocol):
         ...
 
     def delete(self, pod: PodInterface, netns: str) -> None:
-        """Undo `add`. Idempotent; with `netns` "" or gone, only the node's part."""
+        """Undo `add`. Idempotent; with `netns` "" or gone, only the host's part."""
         ...
 
     def pods(self) -> Mapping[str, str]:
@@ -147,5 +147,5 @@ class NodeDatapath(Protocol):
         ...
 
     def delete_address(self, address: str) -> None:
-        """Remove the node's part of a pod of which only the address is known. Idempotent."""
+        """Remove the host's part of a pod of which only the address is known. Idempotent."""
         ...

@@ -53,7 +53,3 @@ class PhaseHistory:
         """Return all that is kept as JSON: command -> calls, oldest first -> phase -> seconds."""
         with self._lock:
             return msgspec.json.encode({name: list(kept) for name, kept in self._calls.items()})
-
-    def calls(self, command: str) -> tuple[Mapping[str, float], ...]:
-        with self._lock:
-            return tuple(self._calls.get(command, ()))

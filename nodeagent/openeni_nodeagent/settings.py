@@ -57,7 +57,7 @@ class Settings:
         return self.run / "heartbeat"
 
 
-def settings_from(environment: Mapping[str, str]) -> Settings:
+def from_environment(environment: Mapping[str, str]) -> Settings:
     """Read the environment. Raises SettingsError."""
     wrong: list[str] = []
     node = environment.get("NODE_NAME", "")

@@ -100,7 +100,7 @@ def test_a_pool_lives_and_ends(life: Life) -> None:
     life.until("an ENI is ready")
     grant = life.grant()
     life.agent.take(grant)
-    assert life.podip().spec.container_id == grant.holder.container_id
+    assert life.podip().spec.container_id == grant.attachment.container_id
     again = life.grant("6e2c")
     life.agent.take(again)
     assert life.podip().spec.container_id == "6e2c"

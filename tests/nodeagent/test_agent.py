@@ -13,7 +13,7 @@ from openeni_nodeagent.datapath_api import ModeUnsupportedError, PodInterface
 from openeni_nodeagent.grants.journal import replay
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import Process, finish
-from openeni_testing.agent.host import AgentHost
+from openeni_testing.agent.host import AgentHost, is_synced, waiting_adds
 from openeni_testing.agent.memory_datapath import MemoryDatapath
 from openeni_testing.waiting import wait_for
 
@@ -91,7 +91,7 @@ def test_an_add_waits_in_the_queue_until_an_eni_brings_addresses(host: AgentHost
 
 
 def waits(agent: Agent, count: int) -> None:
-    wait_for(lambda: agent.waiting() == {"pods": count}, f"{count} ADDs wait")
+    wait_for(lambda: waiting_adds(agent) == count, f"{count} ADDs wait")
 
 
 def test_waiting_adds_are_served_in_the_order_of_their_arrival(host: AgentHost) -> None:
@@ -130,7 +130,7 @@ def test_a_killed_add_leaves_the_queue_and_takes_no_address(host: AgentHost) -> 
         waits(agent, 1)
         add.send_signal(signal.SIGKILL)
         add.communicate(timeout=60)
-        wait_for(lambda: agent.waiting() == {}, "the dead ADD has left the queue")
+        wait_for(lambda: waiting_adds(agent) == 0, "the dead ADD has left the queue")
         node_objects.write_operator_status(host.store, count=2)
         host.add("third", "c2")
 
@@ -138,7 +138,7 @@ def test_a_killed_add_leaves_the_queue_and_takes_no_address(host: AgentHost) -> 
 def test_a_pod_that_the_watch_shows_late_is_waited_for(host: AgentHost) -> None:
     host.create_objects()
     with host.agent() as agent:
-        wait_for(agent.synced, "the agent serves")
+        wait_for(lambda: is_synced(agent), "the agent serves")
         unknown = host.runtime("c9").call("ADD", "c9", "no-such-uid", "ghost")
         assert unknown.error == 11
         assert "default/ghost has not been seen" in unknown.body["msg"]
@@ -200,7 +200,7 @@ def test_a_namespace_that_is_gone_costs_no_address(host: AgentHost) -> None:
 
 
 def test_an_agent_does_not_start_on_a_kernel_without_any_mode(host: AgentHost) -> None:
-    host.datapath = MemoryDatapath(modes=frozenset())
+    host.datapath = MemoryDatapath(datapath_modes=frozenset())
     with (
         pytest.raises(ModeUnsupportedError, match="neither veth nor ipvlan"),
         host.agent(),

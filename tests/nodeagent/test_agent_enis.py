@@ -1,4 +1,4 @@
-"""The agent and its ENIs: prepared, reported, retired, released; cluster and kernel in memory."""
+"""The agent and its ENIs: configured, reported, retired, torn down; all in memory."""
 
 import json
 import threading
@@ -13,7 +13,7 @@ from openeni_crds.conditions import Type, find
 from openeni_crds.meta import Json
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import finish
-from openeni_testing.agent.host import AgentHost
+from openeni_testing.agent.host import AgentHost, is_synced, knows_pod
 from openeni_testing.store.memory import MemoryStore
 from openeni_testing.waiting import wait_for
 
@@ -39,7 +39,7 @@ def host(tmp_path: Path, executable: Path) -> AgentHost:
     return AgentHost(tmp_path, executable)
 
 
-def test_an_eni_that_is_being_deleted_waits_for_its_pods_and_is_released(
+def test_an_eni_that_is_being_deleted_waits_for_its_pods_and_is_torn_down(
     host: AgentHost,
 ) -> None:
     host.create_objects()
@@ -52,11 +52,11 @@ def test_an_eni_that_is_being_deleted_waits_for_its_pods_and_is_released(
         wait_for(lambda: len(host.node_status().retired) == 2, "free ones are given up")
         refused = host.node_status().refused
         assert [(r.address, r.generation) for r in refused] == [(address, generation)]
-        assert host.datapath.released == []
+        assert host.datapath.torn_down == []
         host.delete("c1")
         wait_for(lambda: len(host.node_status().retired) == 3, "all are given up")
         wait_for(lambda: host.condition(Type.LINK_READY).reason == "Deleting", "released")
-        assert host.datapath.released == ["pods-0"]
+        assert host.datapath.torn_down == ["pods-0"]
         assert host.node_status().refused == ()
 
 
@@ -155,7 +155,7 @@ def test_the_configuration_is_installed_only_when_pods_can_be_served(host: Agent
     conflist = host.folder / "conf" / "10-openeni.conflist"
     with host.agent() as agent:
         assert (host.folder / "bin" / "openeni").exists()
-        assert not agent.synced()
+        assert not is_synced(agent)
         assert not conflist.exists()
         assert host.runtime("x").call("STATUS").code == 0
         host.create_objects()
@@ -180,7 +180,7 @@ def test_an_add_on_an_eni_whose_nic_is_gone_may_be_retried_and_keeps_no_address(
     with host.agent() as agent:
         wait_for(lambda: host.node_status().available == 3, "the ENI is ready")
         uid = node_objects.make_pod(host.store, "web")
-        wait_for(lambda: agent.knows_pod(uid), "the watch has shown the pod")
+        wait_for(lambda: knows_pod(agent, uid), "the watch has shown the pod")
         host.datapath.nics.clear()
         answer = host.runtime("c1").call("ADD", "c1", uid, "web")
         assert answer.error == 11

@@ -11,7 +11,7 @@ from openeni_crds.conditions import Type
 from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.cni import frame
 from openeni_testing.agent import node_objects
-from openeni_testing.agent.host import AgentHost
+from openeni_testing.agent.host import AgentHost, is_synced, knows_pod, waiting_adds
 from openeni_testing.objects import podip_body
 from openeni_testing.waiting import wait_for
 
@@ -24,7 +24,7 @@ def host(tmp_path: Path, executable: Path) -> AgentHost:
 
 
 def forgotten(agent: Agent, uid: str) -> None:
-    wait_for(lambda: not agent.knows_pod(uid), "the watch has told of the pod's end")
+    wait_for(lambda: not knows_pod(agent, uid), "the watch has told of the pod's end")
 
 
 def test_a_restarted_agent_knows_its_grants_and_touches_no_running_pod(host: AgentHost) -> None:
@@ -33,7 +33,7 @@ def test_a_restarted_agent_knows_its_grants_and_touches_no_running_pod(host: Age
         first = host.runtime("c1").call("ADD", "c1", uid, "web")
     adds = host.datapath.adds
     with host.agent() as agent:
-        wait_for(agent.synced, "the agent serves")
+        wait_for(lambda: is_synced(agent), "the agent serves")
         wait_for(lambda: host.condition(Type.LINK_READY).reason == "LinkUp", "link")
         assert host.datapath.adds == adds
         again = host.runtime("c1").call("ADD", "c1", uid, "web")
@@ -72,9 +72,9 @@ def test_queued_dels_run_before_the_agent_listens(host: AgentHost) -> None:
 def test_a_del_that_is_queued_after_the_start_runs_too(
     host: AgentHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openeni_nodeagent.attachments.del_queue.PERIOD_SECONDS", 0.2)
+    monkeypatch.setattr("openeni_nodeagent.attachments.del_queue.REPLAY_PERIOD_SECONDS", 0.2)
     with host.agent() as agent:
-        wait_for(agent.synced, "the agent serves")
+        wait_for(lambda: is_synced(agent), "the agent serves")
         host.add("web", "c1")
         nowhere = replace(host.runtime("c1"), run=host.folder / "elsewhere")
         assert nowhere.call("DEL", "c1").code == 0
@@ -105,7 +105,7 @@ def test_with_the_api_server_away_warm_pods_start_and_end_and_podips_follow_late
     with host.agent() as agent:
         wait_for(lambda: host.node_status().available == 3, "the ENI is ready")
         uid = node_objects.make_pod(host.store, "web")
-        wait_for(lambda: agent.knows_pod(uid), "the watch has shown the pod")
+        wait_for(lambda: knows_pod(agent, uid), "the watch has shown the pod")
         host.store.set_outage(outage=True)
         answer = host.runtime("c1").call("ADD", "c1", uid, "web")
         assert answer.code == 0
@@ -164,7 +164,7 @@ def test_a_del_between_a_lost_journal_and_its_repair_must_be_retried(host: Agent
 def test_an_address_in_the_kernel_without_an_owner_is_reserved_until_it_is_gone(
     host: AgentHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openeni_nodeagent.attachments.repair.PERIOD_SECONDS", 0.5)
+    monkeypatch.setattr("openeni_nodeagent.attachments.repair.REPAIR_PERIOD_SECONDS", 0.5)
     with host.agent():
         address = host.add("web", "c1")
         host.ready_podip("web")
@@ -278,7 +278,7 @@ def test_waiting_adds_go_to_the_next_agent(host: AgentHost) -> None:
             host.add(f"p{number}", f"c{number}")
         uid = node_objects.make_pod(host.store, "late")
         add = host.runtime("c9").start("ADD", "c9", uid, "late")
-        wait_for(lambda: agent.waiting() == {"pods": 1}, "the ADD waits")
+        wait_for(lambda: waiting_adds(agent) == 1, "the ADD waits")
     assert add.poll() is None
     node_objects.write_operator_status(host.store, count=4)
     with host.agent():

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from openeni_nodeagent.settings import SettingsError, settings_from
+from openeni_nodeagent.settings import SettingsError, from_environment
 
 
 def test_the_defaults_are_a_hosts_usual_folders() -> None:
-    settings = settings_from({"NODE_NAME": "n1"})
+    settings = from_environment({"NODE_NAME": "n1"})
     assert (str(settings.socket), str(settings.bin_folder)) == (
         "/run/openeni/cni.sock",
         "/opt/cni/bin",
@@ -20,7 +20,7 @@ def test_the_defaults_are_a_hosts_usual_folders() -> None:
 
 
 def test_lists_are_read_with_or_without_spaces() -> None:
-    settings = settings_from(
+    settings = from_environment(
         {
             "NODE_NAME": "n1",
             "OPENENI_LOCAL_DNS": "169.254.20.10, fd00::10",
@@ -33,7 +33,7 @@ def test_lists_are_read_with_or_without_spaces() -> None:
 
 def test_one_error_names_everything_that_is_wrong() -> None:
     with pytest.raises(SettingsError) as raised:
-        settings_from(
+        from_environment(
             {
                 "OPENENI_RUN": "run",
                 "OPENENI_LOG_LEVEL": "loud",
@@ -61,7 +61,7 @@ def start(*before: str, **variables: str) -> "subprocess.CompletedProcess[str]":
 
 def test_an_agent_without_a_node_name_fails_with_one_line() -> None:
     done = start()
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("openeni-agent: NODE_NAME is missing")
     assert done.stderr.count("\n") == 1
 
@@ -79,6 +79,6 @@ def test_an_agent_without_capabilities_names_the_missing_ones(tmp_path: Path) ->
 @pytest.mark.root
 def test_an_agent_without_an_api_server_names_the_way_out(tmp_path: Path) -> None:
     done = start(NODE_NAME="n1", OPENENI_RUN=str(tmp_path))
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "set KUBECONFIG" in done.stderr
     assert "Traceback" not in done.stderr

@@ -35,7 +35,7 @@ POOLS: list[Bad] = [
         "a group's tag with a comma",
         "spec.securityGroups",
         [{"tags": ["a,b"]}],
-        'tags[0]: Invalid value: "a,b": must be a Neutron tag without a comma',
+        'Groups[0].tags[0]: Invalid value: "a,b": must be a Neutron tag without a comma',
     ),
     ("a tag twice", "spec.subnets", [{"tags": ["a", "a"]}], "tags[1]: Duplicate"),
     ("17 tags", "spec.subnets", [{"tags": [f"t{i}" for i in range(17)]}], "tags: Too many"),

@@ -1,17 +1,31 @@
-"""Explain why a pod gets no address, from the conditions of its pool and ENIs. Pure."""
+"""Errors of grants for the runtime: no address, and a journal that cannot be written. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 
 from openeni_crds.conditions import Condition, Status, Type, find
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
+from openeni_nodeagent.cni.protocol import CNIError, Code
+from openeni_nodeagent.grants.journal import JournalError
 
 _CAUSES = (Type.PORT_READY, Type.GUEST_PREPARED, Type.ATTACHED, Type.LINK_READY)
 _POOL_CAUSES = (Type.SUPPORTED, Type.CLOUD_REACHABLE, Type.CAPACITY_AVAILABLE, Type.READY)
 
 
+@contextmanager
+def journal_error_as_cni_error() -> Generator[None]:
+    """Raise CNIError for a JournalError of the block."""
+    try:
+        yield
+    except JournalError as error:
+        raise CNIError(Code.IO, str(error)) from None
+
+
 def explain_no_address(pool: ENIPool, enis: Iterable[ENI]) -> str:
-    """Return one line for the pod's events: what is wrong, or that all addresses are taken.
+    """Return one line for the pod's events, from the conditions of its pool and ENIs.
+
+    It says what is wrong, or that all addresses are taken.
 
     `enis` are the pool's ENIs on this node.
     """

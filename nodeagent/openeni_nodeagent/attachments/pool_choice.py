@@ -16,10 +16,10 @@ from openeni_crds.selection import NodeTraits, NoPool, PodTraits, choose_pool, s
 from openeni_nodeagent.cluster.cache import Cache
 from openeni_nodeagent.cluster.facts import node_traits
 from openeni_nodeagent.cluster.objects import Namespace, Node, Pod
-from openeni_nodeagent.cni.protocol import CniError, Code
+from openeni_nodeagent.cni.protocol import CNIError, Code
 
 POD_SECONDS: Final = 2.0  # until the watch must have shown a new pod
-STALE_SECONDS: Final = 75.0  # the API server sends a bookmark a minute
+API_AWAY_SECONDS: Final = 75.0  # the API server sends a bookmark a minute
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class PoolChooser:
         self._silence = silence
 
     def pool_for(self, uid: str, name: str, deadline: float) -> PoolChoice:
-        """Return the pod's pool. Raises CniError (try again) with the reason if it has none."""
+        """Return the pod's pool. Raises CNIError (try again) with the reason if it has none."""
         pod = self._pods.wait(uid, max(min(POD_SECONDS, deadline - time.monotonic()), 0))
         return self._assume_only_pool(name) if pod is None else self._choose(pod, name)
 
@@ -59,13 +59,13 @@ class PoolChooser:
         traits = PodTraits(meta.namespace, meta.labels, meta.annotations, self._labels_of(pod))
         found = choose_pool(traits, self._traits(), self._pools.all())
         if isinstance(found, NoPool):
-            raise CniError(Code.TRY_AGAIN, f"no ENIPool for pod {name}", found.why)
+            raise CNIError(Code.TRY_AGAIN, f"no ENIPool for pod {name}", found.why)
         return PoolChoice(found)
 
     def _traits(self) -> NodeTraits:
         node = self._nodes.get(self._node)
         if node is None:
-            raise CniError(
+            raise CNIError(
                 Code.TRY_AGAIN, f"the agent has not seen Node {self._node} at the API server yet"
             )
         return node_traits(node)
@@ -75,19 +75,19 @@ class PoolChooser:
             return {}
         namespace = self._namespaces.wait(pod.metadata.namespace, POD_SECONDS)
         if namespace is None:
-            raise CniError(
+            raise CNIError(
                 Code.TRY_AGAIN,
                 f"the labels of namespace {pod.metadata.namespace} are not known yet",
             )
         return namespace.metadata.labels
 
     def _assume_only_pool(self, name: str) -> PoolChoice:
-        if self._silence() < STALE_SECONDS:
-            raise CniError(Code.TRY_AGAIN, f"pod {name} has not been seen on this node yet")
+        if self._silence() < API_AWAY_SECONDS:
+            raise CNIError(Code.TRY_AGAIN, f"pod {name} has not been seen on this node yet")
         traits = self._traits()
         here = [pool for pool in self._pools.all() if serves(pool, traits)]
         if len(here) != 1 or not _selects_every_pod(here[0]):
-            raise CniError(
+            raise CNIError(
                 Code.TRY_AGAIN,
                 f"the API server is away and pod {name} is unknown, so its ENIPool is too",
                 "only a node with a single ENIPool, whose podSelector is {} and which has no "

@@ -6,25 +6,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from openeni_nodeagent.attachments.commands import CniCommands, pod_interface
+from openeni_crds.meta import seconds
+from openeni_nodeagent.attachments.commands import CNICommands, pod_interface
 from openeni_nodeagent.cluster.watches import Caches
-from openeni_nodeagent.cni.protocol import CniError
+from openeni_nodeagent.cni.protocol import CNIError
 from openeni_nodeagent.datapath_api import DatapathError, NodeDatapath
 from openeni_nodeagent.grants.adoption import (
-    APART_SECONDS,
+    CONFIRM_SECONDS,
     Adopt,
-    Disown,
-    End,
-    Finding,
+    EndGrant,
     NodeObservation,
     Reconnect,
-    findings,
-    sentence,
+    RemoveStrayAddress,
+    RepairAction,
+    describe,
+    plan_repair,
 )
 from openeni_nodeagent.grants.grants import Grants
-from openeni_nodeagent.grants.ledger import Grant
+from openeni_nodeagent.grants.journal import JournalError
+from openeni_nodeagent.grants.ledger import AddressOwnedError, Grant
 
-PERIOD_SECONDS: Final = 30.0
+REPAIR_PERIOD_SECONDS: Final = 30.0
 _log: Final = logging.getLogger(__name__)
 
 
@@ -35,35 +37,38 @@ class Repair:
         self,
         grants: Grants,
         datapath: NodeDatapath,
-        commands: CniCommands,
+        commands: CNICommands,
         caches: Caches,
-        is_prepared: Callable[[str], bool],
+        is_link_ready: Callable[[str], bool],
     ) -> None:
         self._grants = grants
         self._datapath = datapath
         self._commands = commands
         self._caches = caches
-        self._is_prepared = is_prepared
-        self._since: dict[Finding, float] = {}
+        self._is_link_ready = is_link_ready
+        self._since: dict[RepairAction, float] = {}
 
     def reserve(self) -> None:
         """Reserve the addresses that the kernel has without a grant, before any is granted."""
         unknown = self._grants.reserve(self._datapath.pods())
         if unknown:
-            _log.warning("in the kernel without a grant, reserved: %s", ", ".join(sorted(unknown)))
+            _log.warning(
+                "addresses %s are in the kernel without a grant; "
+                "they stay reserved until repair finds their owner",
+                ", ".join(sorted(unknown)),
+            )
 
-    def run(self) -> float:
-        """Repair what differs; return the seconds until the next run."""
-        grants = tuple(g for g in self._grants.all() if self._is_prepared(g.eni))
+    def run(self) -> None:
+        """Repair what differs."""
+        grants = tuple(g for g in self._grants.all() if self._is_link_ready(g.eni))
         # Read after the grants: a grant that ends in between is no difference.
         kernel = frozenset(self._datapath.pods())
-        found = findings(self._observe(grants, kernel))
+        planned = plan_repair(self._observe(grants, kernel))
         now = time.monotonic()
-        self._since = {finding: self._since.get(finding, now) for finding in found}
-        for finding in found:
-            self._repair(finding, now - self._since[finding])
+        self._since = {action: self._since.get(action, now) for action in planned}
+        for action in planned:
+            self._repair(action, now - self._since[action])
         self._grants.retain_reserved(kernel)
-        return PERIOD_SECONDS
 
     def _observe(self, grants: tuple[Grant, ...], kernel: frozenset[str]) -> NodeObservation:
         pods = self._caches.pods.all()
@@ -76,26 +81,28 @@ class Repair:
             frozenset(address.ip for pod in pods for address in pod.status.pod_ips),
             {g.netns: Path(g.netns).exists() for g in grants if g.netns},
             {eni.name: eni.spec.mtu for eni in self._caches.enis.all()},
+            {pool.name: seconds(pool.spec.cool_down) for pool in self._caches.pools.all()},
         )
 
-    def _repair(self, finding: Finding, lasted: float) -> None:
-        what = sentence(finding)
+    def _repair(self, action: RepairAction, planned_for: float) -> None:
+        """Take an action, which has been planned for that many seconds."""
+        what = describe(action)
         try:
-            match finding:
+            match action:
                 case Adopt(grant):
                     _log.warning("%s: adopting the address for that pod", what)
                     self._grants.adopt(grant)
                 case Reconnect(grant):
                     self._reconnect(grant, what)
-                case End(grant) if lasted >= APART_SECONDS:
+                case EndGrant(grant) if planned_for >= CONFIRM_SECONDS:
                     _log.warning("%s: ending its grant", what)
-                    self._commands.end(grant)
-                case Disown(address) if lasted >= APART_SECONDS:
+                    self._commands.end_grant(grant)
+                case RemoveStrayAddress(address) if planned_for >= CONFIRM_SECONDS:
                     _log.warning("%s: removing it from the kernel", what)
                     self._datapath.delete_address(address)
                 case _:
                     _log.info("%s: looking again before anything is done", what)
-        except (DatapathError, CniError) as error:
+        except (DatapathError, CNIError, JournalError, AddressOwnedError) as error:
             _log.warning("%s: repair failed and will be retried: %s", what, error)
 
     def _reconnect(self, grant: Grant, what: str) -> None:

@@ -22,8 +22,13 @@ class HasMetadata(Protocol):
 T = TypeVar("T", bound=HasMetadata)
 
 
+def object_key(namespace: str, name: str) -> str:
+    """Return the key of an object: namespace/name, or the name of a cluster-scoped one."""
+    return f"{namespace}/{name}" if namespace else name
+
+
 def by_name(meta: ObjectMeta) -> str:
-    return f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
+    return object_key(meta.namespace, meta.name)
 
 
 def by_uid(meta: ObjectMeta) -> str:

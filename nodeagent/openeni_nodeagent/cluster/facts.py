@@ -7,16 +7,16 @@ from openeni_crds.eni import ENI
 from openeni_crds.selection import NodeTraits, server_of
 from openeni_nodeagent.addresses import family_of
 from openeni_nodeagent.cluster.objects import Node, ServiceCIDR
-from openeni_nodeagent.datapath_api import EniFacts, NodeFacts
-from openeni_nodeagent.grants.ledger import EniView
+from openeni_nodeagent.datapath_api import ENIFacts, NodeFacts
+from openeni_nodeagent.grants.ledger import ENIView
 
 
-def eni_facts(eni: ENI) -> EniFacts | None:
+def eni_facts(eni: ENI) -> ENIFacts | None:
     """Return the ENI's facts; None as long as its status has no port."""
     port = eni.status.port
     if port is None:
         return None
-    return EniFacts(
+    return ENIFacts(
         eni.name, port.mac_address, port.mtu, eni.spec.datapath, port.primary, port.subnets
     )
 
@@ -27,10 +27,10 @@ def is_attached(eni: ENI) -> bool:
     return is_true(conditions, Type.PORT_READY) and is_true(conditions, Type.ATTACHED)
 
 
-def eni_view(eni: ENI, *, link_ready: bool) -> EniView:
+def eni_view(eni: ENI, *, link_ready: bool) -> ENIView:
     """Return the ENI as the ledger sees it."""
     port, node = eni.status.port, eni.status.node
-    return EniView(
+    return ENIView(
         eni.name,
         eni.spec.pool_name,
         eni.metadata.generation,
@@ -39,7 +39,7 @@ def eni_view(eni: ENI, *, link_ready: bool) -> EniView:
         frozenset(eni.spec.retiring),
         frozenset(answer.address for answer in node.retired) if node else frozenset(),
         deleting=eni.metadata.deleting,
-        mode=eni.spec.datapath.word,
+        datapath_mode=eni.spec.datapath.word,
         mtu=eni.spec.mtu,
         usable=link_ready and is_attached(eni),
     )

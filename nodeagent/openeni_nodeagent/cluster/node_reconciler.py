@@ -12,6 +12,7 @@ from openeni_nodeagent.cluster.facts import node_facts
 from openeni_nodeagent.cluster.objects import Node, ServiceCIDR
 from openeni_nodeagent.datapath_api import DatapathError, NodeDatapath, NodeFacts
 from openeni_nodeagent.grants.grants import Grants
+from openeni_nodeagent.grants.journal import JournalError
 from openeni_nodeagent.settings import Settings
 
 _SLASH: Final = "~1"  # JSON pointer's (RFC 6901)
@@ -42,12 +43,12 @@ class NodeReconciler:
         self._facts: NodeFacts | None = None
 
     def facts(self) -> NodeFacts | None:
-        """Return the node's facts; None until this process has prepared the node."""
+        """Return the node's facts; None until this process has configured the node."""
         return self._facts
 
     def restore(self, facts: NodeFacts) -> None:
-        """Prepare the node as a previous process did. Raises DatapathError."""
-        self._datapath.prepare_node(facts)
+        """Configure the node as a previous process did. Raises DatapathError."""
+        self._datapath.configure_node(facts)
 
     def reconcile(self, name: str) -> Result:
         """Pass the node's facts to the datapath, and label the node."""
@@ -59,16 +60,16 @@ class NodeReconciler:
             facts = NodeFacts(facts.addresses, self._settings.service_cidrs, facts.local_dns)
         if facts != self._facts:
             try:
-                self._datapath.prepare_node(facts)
-            except DatapathError as error:
-                return Retry(f"node {name} cannot be prepared: {error}")
-            self._grants.remember_node(facts)
+                self._datapath.configure_node(facts)
+                self._grants.remember_node(facts)
+            except (DatapathError, JournalError) as error:
+                return Retry(f"node {name} cannot be configured: {error}")
             self._facts = facts
             self._on_change()
         return self._label(node)
 
     def _label(self, node: Node) -> Result:
-        wanted = labels(self._datapath.modes())
+        wanted = labels(self._datapath.datapath_modes())
         wrong = {k: v for k, v in wanted.items() if node.metadata.labels.get(k) != v}
         if not wrong:
             return Done()
@@ -82,10 +83,10 @@ class NodeReconciler:
         return Done()
 
 
-def labels(modes: frozenset[str]) -> dict[str, str]:
-    """Return the Node's labels for the modes that its kernel supports."""
-    ipvlan = any(mode.startswith("IPVlan") for mode in modes)
-    return {LABEL_VETH: str("Veth" in modes).lower(), LABEL_IPVLAN: str(ipvlan).lower()}
+def labels(datapath_modes: frozenset[str]) -> dict[str, str]:
+    """Return the Node's labels for the datapath modes that its kernel supports."""
+    ipvlan = any(mode.startswith("IPVlan") for mode in datapath_modes)
+    return {LABEL_VETH: str("Veth" in datapath_modes).lower(), LABEL_IPVLAN: str(ipvlan).lower()}
 
 
 def _add(path: str, value: object) -> Json:

@@ -14,7 +14,7 @@ from openeni_kube.store import NotFoundError, Store, StoreError
 from openeni_nodeagent.cluster.cache import Cache, by_uid
 from openeni_nodeagent.cluster.objects import Namespace, Node, Pod, ServiceCIDR
 
-STALE_SECONDS: Final = 150.0  # the API server sends a bookmark every minute; two are missing
+WATCH_DEAD_SECONDS: Final = 150.0  # the API server sends a bookmark every minute; two are missing
 _log: Final = logging.getLogger(__name__)
 
 
@@ -77,7 +77,7 @@ class Watches:
 
     def pods_current(self) -> bool:
         """Return True if the cache of pods has synced and its watch is alive."""
-        return self._pods.synced.is_set() and self._pods.age() < STALE_SECONDS
+        return self._pods.synced.is_set() and self._pods.age() < WATCH_DEAD_SECONDS
 
     def pods_age(self) -> float:
         """Return the seconds since the watch of pods last received anything."""

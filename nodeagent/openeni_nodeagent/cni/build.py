@@ -9,7 +9,10 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
+
+from openeni_nodeagent.files import write_atomically
 
 SOURCE: Final = Path(__file__).with_name("openeni.c")
 DEFAULT: Final = Path("build/openeni")
@@ -28,18 +31,19 @@ def build(target: Path) -> Path:
             "no C compiler: install gcc and libc6-dev, or your distribution's equivalents"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_name(f".{target.name}.new")
     define = f'-DOPENENI_VERSION="{version("openeni")}"'
-    done = subprocess.run(
-        [compiler, *_FLAGS, define, "-o", str(fresh), str(SOURCE)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    if done.returncode:
-        raise BuildError(f"{compiler} failed:\n{done.stderr.strip()}")
-    fresh.replace(target)
+    with TemporaryDirectory() as folder:
+        built = Path(folder) / target.name
+        done = subprocess.run(
+            [compiler, *_FLAGS, define, "-o", str(built), str(SOURCE)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if done.returncode:
+            raise BuildError(f"{compiler} failed:\n{done.stderr.strip()}")
+        write_atomically(target, built.read_bytes(), 0o755)
     return target
 
 

@@ -11,8 +11,8 @@ from typing import Final
 
 MAGIC: Final = 0x4F454E49  # "OENI"
 VERSION: Final = 1
-REQUEST_HEAD: Final = struct.Struct("!5I")  # magic, version, deadline (ms), environment, stdin
-ANSWER_HEAD: Final = struct.Struct("!4I")  # magic, version, exit code, body
+REQUEST_HEADER: Final = struct.Struct("!5I")  # magic, version, deadline (ms), environment, stdin
+ANSWER_HEADER: Final = struct.Struct("!4I")  # magic, version, exit code, body
 MAX_ENVIRONMENT: Final = 1 << 16
 MAX_STDIN: Final = 1 << 22
 
@@ -22,21 +22,21 @@ class FrameError(Exception):
 
 
 @dataclass(frozen=True)
-class Head:
+class RequestHeader:
     version: int
     deadline: float  # seconds that the executable still waits
     environment: int
     stdin: int
 
 
-def decode_head(data: bytes) -> Head:
-    """Decode a request's head. Raises FrameError."""
-    magic, version, deadline, environment, stdin = REQUEST_HEAD.unpack(data)
+def decode_header(data: bytes) -> RequestHeader:
+    """Decode a request's header. Raises FrameError."""
+    magic, version, deadline, environment, stdin = REQUEST_HEADER.unpack(data)
     if magic != MAGIC:
         raise FrameError("not a request of the openeni executable")
     if environment > MAX_ENVIRONMENT or stdin > MAX_STDIN:
         raise FrameError(f"request too long: {environment} and {stdin} bytes")
-    return Head(version, deadline / 1000, environment, stdin)
+    return RequestHeader(version, deadline / 1000, environment, stdin)
 
 
 def decode_environment(data: bytes) -> dict[str, str]:
@@ -50,20 +50,20 @@ def encode_request(
 ) -> bytes:
     """Encode a request as the executable does; `deadline` in seconds."""
     block = b"".join(f"{key}={value}\0".encode() for key, value in environment.items())
-    head = REQUEST_HEAD.pack(MAGIC, version, int(deadline * 1000), len(block), len(stdin))
-    return head + block + stdin
+    header = REQUEST_HEADER.pack(MAGIC, version, int(deadline * 1000), len(block), len(stdin))
+    return header + block + stdin
 
 
-def decode_request(data: bytes) -> tuple[Head, dict[str, str], bytes]:
+def decode_request(data: bytes) -> tuple[RequestHeader, dict[str, str], bytes]:
     """Decode a whole request, as a file of the DEL queue has it. Raises FrameError."""
-    if len(data) < REQUEST_HEAD.size:
+    if len(data) < REQUEST_HEADER.size:
         raise FrameError("cut off")
-    head = decode_head(data[: REQUEST_HEAD.size])
-    body = data[REQUEST_HEAD.size :]
-    if len(body) != head.environment + head.stdin:
+    header = decode_header(data[: REQUEST_HEADER.size])
+    body = data[REQUEST_HEADER.size :]
+    if len(body) != header.environment + header.stdin:
         raise FrameError("cut off")
-    return head, decode_environment(body[: head.environment]), body[head.environment :]
+    return header, decode_environment(body[: header.environment]), body[header.environment :]
 
 
 def encode_answer(version: int, exit_code: int, body: bytes) -> bytes:
-    return ANSWER_HEAD.pack(MAGIC, version, exit_code, len(body)) + body
+    return ANSWER_HEADER.pack(MAGIC, version, exit_code, len(body)) + body

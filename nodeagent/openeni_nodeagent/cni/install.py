@@ -5,7 +5,6 @@ replaced when they differ, so that an upgrade or a rollback of the agent include
 pod that is being started keeps the inode of the old file.
 """
 
-import os
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +12,7 @@ import msgspec
 
 from openeni_crds.names import CNI_NAME
 from openeni_nodeagent.cni.protocol import VERSIONS
+from openeni_nodeagent.files import write_atomically
 
 CONFLIST: Final = f"10-{CNI_NAME}.conflist"
 
@@ -36,8 +36,8 @@ def conflist() -> bytes:
     return msgspec.json.format(msgspec.json.encode(body), indent=2) + b"\n"
 
 
-def install_executable(source: Path, folder: Path) -> bool:
-    """Return True if the host's file was replaced. Raises InstallError."""
+def install_executable(source: Path, folder: Path) -> None:
+    """Install the executable if the host's differs. Raises InstallError."""
     try:
         content = source.read_bytes()
     except OSError as error:
@@ -45,27 +45,16 @@ def install_executable(source: Path, folder: Path) -> bool:
             f"no CNI executable at {source} ({error.strerror}); "
             "build it: python -m openeni_nodeagent.cni.build, and set OPENENI_CNI_EXECUTABLE"
         ) from None
-    return _replace(folder / CNI_NAME, content, 0o755)
+    _install(folder / CNI_NAME, content, 0o755)
 
 
-def install_conflist(folder: Path) -> bool:
-    """Return True if the host's file was replaced. Raises InstallError."""
-    return _replace(folder / CONFLIST, conflist(), 0o644)
+def install_conflist(folder: Path) -> None:
+    """Install the configuration list if the host's differs. Raises InstallError."""
+    _install(folder / CONFLIST, conflist(), 0o644)
 
 
-def _replace(target: Path, content: bytes, mode: int) -> bool:
+def _install(target: Path, content: bytes, mode: int) -> None:
     try:
-        if target.is_file() and target.read_bytes() == content:
-            return False
-        fresh = target.with_name(f".{target.name}.new")
-        fresh.unlink(missing_ok=True)
-        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with os.fdopen(file, "wb") as out:
-            os.fchmod(file, mode)
-            out.write(content)
-            out.flush()
-            os.fsync(file)  # after a power failure half of a file would be run
-        fresh.replace(target)
+        write_atomically(target, content, mode)
     except OSError as error:
         raise InstallError(f"{target} cannot be written: {error.strerror}") from None
-    return True

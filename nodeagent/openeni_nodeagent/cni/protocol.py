@@ -36,12 +36,11 @@ class Code(IntEnum):
     DECODE = 6
     INVALID_CONFIG = 7
     TRY_AGAIN = 11
-    NOT_AVAILABLE = 50
     UNHEALTHY = 100  # CHECK found a difference
     INTERNAL = 999
 
 
-class CniError(Exception):
+class CNIError(Exception):
     """An error for the runtime, which shows it in the pod's events: one line, no traceback."""
 
     def __init__(self, code: Code, message: str, details: str = "") -> None:
@@ -98,7 +97,7 @@ class Request:
 class ResultInterface:
     name: str
     mac: str
-    sandbox: str = ""  # path of the pod's namespace; "" for the node's end
+    sandbox: str = ""  # path of the pod's namespace; "" for the host's end
     mtu: int = 0
 
 
@@ -109,7 +108,7 @@ class ResultRoute:
 
 
 @dataclass(frozen=True)
-class Result:
+class AddResult:
     """The result of ADD: both interfaces, one address and gateway for each family, routes."""
 
     host: ResultInterface
@@ -120,7 +119,7 @@ class Result:
 
 
 def parse(environment: Mapping[str, str], stdin: bytes) -> Request:
-    """Parse one call. Raises CniError that names the variable or field at fault."""
+    """Parse one call. Raises CNIError that names the variable or field at fault."""
     try:
         command = Command(environment.get("CNI_COMMAND", ""))
     except ValueError:
@@ -141,7 +140,7 @@ def parse(environment: Mapping[str, str], stdin: bytes) -> Request:
     return request
 
 
-def encode_result(version: str, result: Result) -> bytes:
+def encode_result(version: str, result: AddResult) -> bytes:
     """Encode a result in the format of the configuration's version."""
     interfaces = [_interface(i, version) for i in (result.host, result.pod)]
     ips: list[dict[str, Any]] = []
@@ -161,7 +160,7 @@ def encode_result(version: str, result: Result) -> bytes:
     )
 
 
-def encode_error(version: str, error: CniError) -> bytes:
+def encode_error(version: str, error: CNIError) -> bytes:
     body = {"cniVersion": version, "code": int(error.code), "msg": error.message}
     return msgspec.json.encode(body | ({"details": error.details} if error.details else {}))
 
@@ -179,9 +178,9 @@ def _config(stdin: bytes) -> Config:
     try:
         config = _config_decoder.decode(stdin)
     except msgspec.MsgspecError as error:
-        raise CniError(Code.DECODE, f"the network configuration is invalid: {error}") from None
+        raise CNIError(Code.DECODE, f"the network configuration is invalid: {error}") from None
     if config.cni_version not in VERSIONS:
-        raise CniError(
+        raise CNIError(
             Code.INCOMPATIBLE_VERSION,
             f"cniVersion {config.cni_version!r} is not one of {', '.join(VERSIONS)}",
         )
@@ -197,7 +196,7 @@ def _check(request: Request) -> None:
     if request.command == Command.STATUS:
         return
     if not request.config.name:
-        raise CniError(Code.INVALID_CONFIG, "the network configuration has no name")
+        raise CNIError(Code.INVALID_CONFIG, "the network configuration has no name")
     if request.command == Command.GC:
         _check_gc(request)
         return
@@ -214,7 +213,7 @@ def _check_attachment(request: Request) -> None:
     if request.command != Command.DEL and not request.netns:
         raise _bad("CNI_NETNS", request.netns)
     if request.command == Command.CHECK and request.config.prev_result is None:
-        raise CniError(Code.INVALID_CONFIG, "CHECK needs prevResult")
+        raise CNIError(Code.INVALID_CONFIG, "CHECK needs prevResult")
 
 
 def _check_pod(request: Request) -> None:
@@ -225,17 +224,17 @@ def _check_pod(request: Request) -> None:
     }
     missing = [name for name, value in wanted.items() if not value]
     if missing:
-        raise CniError(Code.INVALID_ENVIRONMENT, f"CNI_ARGS has no {', '.join(missing)}")
+        raise CNIError(Code.INVALID_ENVIRONMENT, f"CNI_ARGS has no {', '.join(missing)}")
 
 
 def _check_gc(request: Request) -> None:
     if request.config.attachments is None:
-        raise CniError(
+        raise CNIError(
             Code.INVALID_CONFIG,
             "GC needs cni.dev/valid-attachments: without the runtime's list nothing is freed",
         )
 
 
-def _bad(variable: str, value: str) -> CniError:
+def _bad(variable: str, value: str) -> CNIError:
     what = f"{variable} {value!r} is not valid" if value else f"{variable} is missing"
-    return CniError(Code.INVALID_ENVIRONMENT, what)
+    return CNIError(Code.INVALID_ENVIRONMENT, what)

@@ -13,7 +13,7 @@ from openeni_crds.names import RUN_FOLDER
 from openeni_nodeagent.cni import frame
 from openeni_nodeagent.cni.server import QUERY
 
-SECONDS: Final = 10.0
+ANSWER_SECONDS: Final = 10.0
 
 
 class QueryError(Exception):
@@ -24,14 +24,14 @@ def phases(path: Path) -> bytes:
     """Query the agent that listens at `path`. Raises QueryError."""
     try:
         with socket.socket(socket.AF_UNIX) as asking:
-            asking.settimeout(SECONDS)
+            asking.settimeout(ANSWER_SECONDS)
             asking.connect(str(path))
-            asking.sendall(frame.encode_request({QUERY: "phases"}, b"", deadline=SECONDS))
+            asking.sendall(frame.encode_request({QUERY: "phases"}, b"", deadline=ANSWER_SECONDS))
             with asking.makefile("rb") as answer:
                 whole = answer.read()
     except OSError as error:
         raise QueryError(f"no agent answers at {path}: {error}") from None
-    return whole[frame.ANSWER_HEAD.size :]
+    return whole[frame.ANSWER_HEADER.size :]
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ from typing import Final
 
 from openeni_nodeagent.cni import frame
 from openeni_nodeagent.cni.call import Call, StoppingError
-from openeni_nodeagent.cni.protocol import CniError, Code, Command, encode_error, parse
+from openeni_nodeagent.cni.protocol import CNIError, Code, Command, encode_error, parse
 from openeni_nodeagent.phases import PhaseHistory, Stopwatch
 
 THREADS: Final = 160
@@ -31,8 +31,8 @@ _log: Final = logging.getLogger(__name__)
 Handler = Callable[[Call], bytes]
 
 
-class Server:
-    """Listens on `path` from start() to stop(). `handle` returns the body or raises CniError."""
+class CNIServer:
+    """Listens on `path` from start() to stop(). `handle` returns the body or raises CNIError."""
 
     def __init__(self, path: Path, handle: Handler, history: PhaseHistory) -> None:
         self._path = path
@@ -92,14 +92,14 @@ class Server:
     def _answer(self, connection: socket.socket) -> None:
         stopwatch = Stopwatch()
         with stopwatch.phase("socket"):
-            head = frame.decode_head(_receive(connection, frame.REQUEST_HEAD.size))
-            block = _receive(connection, head.environment)
-            stdin = _receive(connection, head.stdin)
+            header = frame.decode_header(_receive(connection, frame.REQUEST_HEADER.size))
+            block = _receive(connection, header.environment)
+            stdin = _receive(connection, header.stdin)
         environment = frame.decode_environment(block)
-        exit_code, body = self._respond(connection, head, environment, stdin, stopwatch)
+        exit_code, body = self._respond(connection, header, environment, stdin, stopwatch)
         with stopwatch.phase("reply"):
             connection.settimeout(READ_SECONDS)
-            connection.sendall(frame.encode_answer(head.version, exit_code, body))
+            connection.sendall(frame.encode_answer(header.version, exit_code, body))
         command = environment.get("CNI_COMMAND", "")
         if not command:
             return
@@ -112,7 +112,7 @@ class Server:
     def _respond(
         self,
         connection: socket.socket,
-        head: frame.Head,
+        header: frame.RequestHeader,
         environment: Mapping[str, str],
         stdin: bytes,
         stopwatch: Stopwatch,
@@ -121,37 +121,37 @@ class Server:
         if environment.get(QUERY) == "phases":
             return 0, self._history.encode()
         try:
-            _check_version(head)
+            _check_version(header)
             request = parse(environment, stdin)
             version = request.config.cni_version
-            deadline = time.monotonic() + max(head.deadline - MARGIN_SECONDS, 0)
+            deadline = time.monotonic() + max(header.deadline - MARGIN_SECONDS, 0)
             return 0, self._handle(
                 Call(request, deadline, stopwatch, lambda: _is_connected(connection))
             )
-        except CniError as error:
+        except CNIError as error:
             _log.warning("%s", _error_line(environment, error))
             return 1, encode_error(version, error)
         except StoppingError:
             raise
         except Exception:  # noqa: BLE001 - the log has the traceback
             _log.exception("%s failed", environment.get("CNI_COMMAND", "a CNI call"))
-            failed = CniError(
+            failed = CNIError(
                 Code.INTERNAL,
                 "the node agent failed; see the log of the pod openeni-agent on this node",
             )
             return 1, encode_error(version, failed)
 
 
-def _check_version(head: frame.Head) -> None:
-    if head.version != frame.VERSION:
-        raise CniError(
+def _check_version(header: frame.RequestHeader) -> None:
+    if header.version != frame.VERSION:
+        raise CNIError(
             Code.TRY_AGAIN,
-            f"the CNI executable speaks protocol {head.version}, the agent {frame.VERSION}: "
+            f"the CNI executable speaks protocol {header.version}, the agent {frame.VERSION}: "
             "restart the agent, which installs its own executable",
         )
 
 
-def _error_line(environment: Mapping[str, str], error: CniError) -> str:
+def _error_line(environment: Mapping[str, str], error: CNIError) -> str:
     command = environment.get("CNI_COMMAND") or Command.ADD
     container = environment.get("CNI_CONTAINERID", "")[:12]
     return (

@@ -7,7 +7,7 @@ from openeni_crds.enipool import MetadataService
 from openeni_nodeagent.addresses import IPV4, IPV6, address_bits, default_cidr, family_of, host_cidr
 from openeni_nodeagent.datapath.filters import metadata_chain
 from openeni_nodeagent.datapath.ipvlan import slave_items
-from openeni_nodeagent.datapath.local import LocalEni
+from openeni_nodeagent.datapath.links import NodeENI
 from openeni_nodeagent.datapath.model import (
     NIC,
     Address,
@@ -39,7 +39,7 @@ _V6: Final = {
 }
 
 
-def plan_eni(eni: LocalEni) -> State:
+def plan_eni(eni: NodeENI) -> State:
     """Return everything that the ENI needs on the node before any pod uses it.
 
     The primary address stays on the ENI in every mode. Without it the kernel sends ARP requests
@@ -65,14 +65,14 @@ def plan_eni(eni: LocalEni) -> State:
     return frozenset(items)
 
 
-def _subnet_routes(eni: LocalEni, cidr: str, gateway: str) -> set[Item]:
+def _subnet_routes(eni: NodeENI, cidr: str, gateway: str) -> set[Item]:
     routes: set[Item] = {Route(cidr, eni.table, eni.link.ifindex)}
     if gateway:
         routes.add(Route(default_cidr(family_of(cidr)), eni.table, eni.link.ifindex, gateway))
     return routes
 
 
-def _metadata_block(eni: LocalEni) -> set[Item]:
+def _metadata_block(eni: NodeENI) -> set[Item]:
     """Return what blocks the metadata service: items on the node, which pods cannot change.
 
     A packet that the node routes hits the `prohibit` route in the ENI's table, and its sender gets
@@ -89,9 +89,9 @@ def _metadata_block(eni: LocalEni) -> set[Item]:
     return items
 
 
-def _sysctls(eni: LocalEni) -> set[Item]:
+def _sysctls(eni: NodeENI) -> set[Item]:
     device = eni.link.device
-    slaves = [eni.slave] if eni.ipvlan else []
+    slaves = [eni.host_slave] if eni.ipvlan else []
     found = {"net/ipv4/" + path.format(device): value for path, value in _V4.items()}
     if IPV6 in eni.families:
         found |= {"net/ipv6/" + path.format(device): value for path, value in _V6.items()}

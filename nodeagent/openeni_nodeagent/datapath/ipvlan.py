@@ -1,17 +1,17 @@
-"""Plan the ipvlan datapaths: a slave of the ENI in each pod, and one slave on the node.
+"""Plan the ipvlan datapaths: a slave of the ENI in each pod, and one slave on the host.
 
 l2: a pod reaches its subnet directly and everything else through the node. ipvlan passes a frame
 to the ENI's own MAC, for an address that no slave has, up to the ENI; there it enters the node's
 stack, where kube-proxy needs it. l3s, l3: a pod's packets leave as if the node had sent them.
 
-The node reaches the pods through its slave. In l3s and l3 that slave also has the addresses that
-pods must find on the node, because ipvlan sends a packet for an address that no slave has out of
-the ENI.
+The node reaches the pods through the host's slave. In l3s and l3 that slave also has the addresses
+that pods must find on the node, because ipvlan sends a packet for an address that no slave has out
+of the ENI.
 """
 
 from openeni_crds import names
 from openeni_nodeagent.addresses import address_bits, default_cidr, family_of, host_cidr
-from openeni_nodeagent.datapath.local import LocalEni, LocalPod, gateway, kernel_mode
+from openeni_nodeagent.datapath.links import NodeENI, NodePod, gateway, kernel_mode
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
     TABLE_MAIN,
@@ -26,12 +26,12 @@ from openeni_nodeagent.datapath.model import (
 )
 
 
-def slave_items(eni: LocalEni) -> set[Item]:
-    """Return the slave on the node, and in l3s and l3 its addresses."""
+def slave_items(eni: NodeENI) -> set[Item]:
+    """Return the host's slave, and in l3s and l3 its addresses."""
     items: set[Item] = {
         Link(
-            eni.slave,
-            eni.slave_index,
+            eni.host_slave,
+            eni.host_slave_index,
             IPVLAN,
             eni.facts.mac,
             eni.facts.mtu,
@@ -41,19 +41,19 @@ def slave_items(eni: LocalEni) -> set[Item]:
         )
     }
     if not eni.layer_2:
-        on_node = (*eni.node.addresses, *eni.node.local_dns)
+        on_host = (*eni.node.addresses, *eni.node.local_dns)
         items |= {
-            Address(eni.slave_index, address, address_bits(family_of(address)))
-            for address in on_node
+            Address(eni.host_slave_index, address, address_bits(family_of(address)))
+            for address in on_host
             if family_of(address) in eni.families
         }
     return items
 
 
-def plan_pod(pod: LocalPod) -> PodPlan:
-    """Return the pod's slave, and the node's routes and rules for it."""
+def plan_pod(pod: NodePod) -> PodPlan:
+    """Return the pod's slave, and the host's routes and rules for it."""
     facts, eni = pod.facts, pod.eni
-    node_items: set[Item] = set()
+    host_items: set[Item] = set()
     pod_items: set[Item] = {
         Link(
             facts.interface,
@@ -66,18 +66,18 @@ def plan_pod(pod: LocalPod) -> PodPlan:
         )
     }
     for address in facts.addresses:
-        node_items |= _node_items(pod, address)
+        host_items |= _host_items(pod, address)
         pod_items |= _l2_pod_items(pod, address) if eni.layer_2 else _l3_pod_items(pod, address)
-    return PodPlan(frozenset(node_items), frozenset(pod_items))
+    return PodPlan(frozenset(host_items), frozenset(pod_items))
 
 
-def _node_items(pod: LocalPod, address: str) -> set[Item]:
+def _host_items(pod: NodePod, address: str) -> set[Item]:
     eni, family = pod.eni, family_of(address)
     return {
         Route(
             host_cidr(address),
             names.TABLE_PODS,
-            eni.slave_index,
+            eni.host_slave_index,
             source=pod.node_address(family),
         ),
         # l2: what a pod sends to the node arrives on the ENI. l3s, l3: a pod's output counts as
@@ -96,15 +96,15 @@ def _node_items(pod: LocalPod, address: str) -> set[Item]:
     }
 
 
-def _neighbours(eni: LocalEni, address: str) -> set[Item]:
+def _neighbours(eni: NodeENI, address: str) -> set[Item]:
     if eni.layer_2:
-        return {Neighbour(eni.slave_index, address, eni.facts.mac)}
+        return {Neighbour(eni.host_slave_index, address, eni.facts.mac)}
     if eni.facts.datapath.ipvlan_mode == "L3S":
         return {Neighbour(eni.link.ifindex, address)}
     return set()  # l3 passes ARP requests to the slave, which does not answer: the network must
 
 
-def _source_nat(eni: LocalEni, address: str) -> set[Item]:
+def _source_nat(eni: NodeENI, address: str) -> set[Item]:
     """Return the source NAT of a pod whose peers' replies bypass the node's conntrack."""
     if eni.facts.datapath.ipvlan_mode == "L3S":
         return set()
@@ -112,7 +112,7 @@ def _source_nat(eni: LocalEni, address: str) -> set[Item]:
     return {Element(f"sources{family}", address, eni.primary(family))}
 
 
-def _l2_pod_items(pod: LocalPod, address: str) -> set[Item]:
+def _l2_pod_items(pod: NodePod, address: str) -> set[Item]:
     family, eni = family_of(address), pod.eni
     via = gateway(family)
     subnets = {s.cidr for s in eni.facts.subnets if family_of(s.cidr) == family}
@@ -128,7 +128,7 @@ def _l2_pod_items(pod: LocalPod, address: str) -> set[Item]:
     }
 
 
-def destinations_via_node(eni: LocalEni, family: int) -> tuple[str, ...]:
+def destinations_via_node(eni: NodeENI, family: int) -> tuple[str, ...]:
     """Return what an l2 pod reaches through the node even if it lies in the pod's subnet.
 
     This includes the ENI's primary address: ipvlan does not pass a slave's ARP request to the
@@ -140,7 +140,7 @@ def destinations_via_node(eni: LocalEni, family: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(d for d in destinations if family_of(d) == family))
 
 
-def _l3_pod_items(pod: LocalPod, address: str) -> set[Item]:
+def _l3_pod_items(pod: NodePod, address: str) -> set[Item]:
     family = family_of(address)
     return {
         Address(pod.pod_index, address, address_bits(family)),

@@ -12,6 +12,7 @@ from openeni_nodeagent.datapath import ownership
 from openeni_nodeagent.datapath.describe import sentence
 from openeni_nodeagent.datapath.diff import diff
 from openeni_nodeagent.datapath.eni import plan_eni
+from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux import modes
 from openeni_nodeagent.datapath.linux.announce import Announcer
 from openeni_nodeagent.datapath.linux.kernel import (
@@ -26,24 +27,23 @@ from openeni_nodeagent.datapath.linux.kernel import (
 )
 from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
-from openeni_nodeagent.datapath.local import LocalEni, LocalPod, local_pod
 from openeni_nodeagent.datapath.model import NOTHING, Address, Operation, Rule, State
 from openeni_nodeagent.datapath.plan import plan_node, plan_pod, pod_gateways, pod_routes
 from openeni_nodeagent.datapath.pod import (
     build,
     clear,
-    clear_node,
+    clear_host,
     compare,
     repair,
     with_free_indexes,
 )
 from openeni_nodeagent.datapath_api import (
     DatapathError,
-    EniFacts,
+    ENIFacts,
     KernelRefusedError,
     LinkFacts,
     NamespaceGoneError,
-    NicMissingError,
+    NICMissingError,
     NodeFacts,
     PodInterface,
     PodNetwork,
@@ -56,7 +56,7 @@ class KernelDatapath:
 
     def __init__(self) -> None:
         self._node = NodeFacts(addresses=())
-        self._enis: dict[str, LocalEni] = {}  # by MAC
+        self._enis: dict[str, NodeENI] = {}  # by MAC
         self._shared_lock = threading.Lock()  # of rules and filters that ENIs share
         self._announcer = Announcer()
 
@@ -64,27 +64,27 @@ class KernelDatapath:
         """Close the sockets; nothing in the kernel changes."""
         self._announcer.close()
 
-    def modes(self) -> frozenset[str]:
-        return modes.supported_modes()
+    def datapath_modes(self) -> frozenset[str]:
+        return modes.supported_datapath_modes()
 
-    def prepare_node(self, node: NodeFacts) -> None:
-        """Keep the facts; `prepare_eni` applies them, for there is nothing to do without an ENI."""
+    def configure_node(self, node: NodeFacts) -> None:
+        """Keep the facts; `configure_eni` applies them: without an ENI there is nothing to do."""
         self._node = node
 
-    def prepare_eni(self, eni: EniFacts, node: NodeFacts) -> LinkFacts:
+    def configure_eni(self, eni: ENIFacts, node: NodeFacts) -> LinkFacts:
         modes.require_support(eni.datapath)
         with self._shared_lock, open_netlink() as netlink:
             if not (nic := ownership.find_nic(list_links(netlink), eni.mac)):
                 self._enis.pop(eni.mac, None)
-                raise NicMissingError(f"no NIC with MAC {eni.mac} on this node: is it attached?")
+                raise NICMissingError(f"no NIC with MAC {eni.mac} on this node: is it attached?")
             found = LinkFacts(nic.name, nic.index)
-            local = LocalEni(eni, found, self._with_present_addresses(node, eni, netlink))
+            node_eni = NodeENI(eni, found, self._with_present_addresses(node, eni, netlink))
             apply(self._node_differences(netlink), netlink)
-            apply(_eni_differences(local, netlink), netlink)
-        self._enis[eni.mac] = local
+            apply(_eni_differences(node_eni, netlink), netlink)
+        self._enis[eni.mac] = node_eni
         return found
 
-    def release_eni(self, eni: EniFacts) -> None:
+    def teardown_eni(self, eni: ENIFacts) -> None:
         self._enis.pop(eni.mac, None)
         with self._shared_lock, open_netlink() as netlink:
             nic = ownership.find_nic(list_links(netlink), eni.mac)
@@ -93,93 +93,93 @@ class KernelDatapath:
             left = ownership.left_of_eni(seen, index, eni.primary)
             wanted: State = frozenset({replace(nic, up=False)} if nic else ())
             apply(diff(left, wanted), netlink)
-            self._release_node(netlink)
+            self._teardown_node(netlink)
 
     def add(self, pod: PodInterface, netns: str) -> PodNetwork:
         stopwatch = Stopwatch()
-        local = self._local_pod(pod)
+        node_pod = self._node_pod(pod)
         with open_namespace(netns) as namespace:
             try:
-                self._build(local, namespace, stopwatch)
+                self._build(node_pod, namespace, stopwatch)
             except (DatapathError, OSError):
                 with suppress(DatapathError, OSError):
-                    clear(local, namespace)
+                    clear(node_pod, namespace)
                 self._require_nic(pod.eni)
                 raise
         with stopwatch.phase("announce"):
-            self._announcer.announce(local.eni.link.device, pod.eni.mac, pod.addresses)
-        slave = local.eni.ipvlan
+            self._announcer.announce(node_pod.eni.link.device, pod.eni.mac, pod.addresses)
+        slave = node_pod.eni.ipvlan
         return PodNetwork(
-            host_interface=local.eni.slave if slave else local.node_link,
+            host_interface=node_pod.eni.host_slave if slave else node_pod.host_link,
             host_mac=pod.eni.mac if slave else names.VETH_MAC,
-            pod_mac=pod.eni.mac if slave else local.mac,
-            gateway=pod_gateways(local),
-            routes=pod_routes(plan_pod(local).pod),
+            pod_mac=pod.eni.mac if slave else node_pod.mac,
+            gateway=pod_gateways(node_pod),
+            routes=pod_routes(plan_pod(node_pod).pod),
             phases=stopwatch.seconds,
         )
 
     def check(self, pod: PodInterface, netns: str) -> tuple[str, ...]:
-        local = self._local_pod(pod)
+        node_pod = self._node_pod(pod)
         with open_namespace(netns) as namespace, open_netlink() as netlink:
             found = (
                 *self._node_differences(netlink),
-                *_eni_differences(local.eni, netlink),
-                *compare(local, namespace).operations,
+                *_eni_differences(node_pod.eni, netlink),
+                *compare(node_pod, namespace).operations,
             )
         return tuple(map(sentence, found))
 
     def delete(self, pod: PodInterface, netns: str) -> None:
-        gone = LocalEni(pod.eni, LinkFacts("", 0), self._node)
-        local = local_pod(pod, self._enis.get(pod.eni.mac, gone))
+        gone = NodeENI(pod.eni, LinkFacts("", 0), self._node)
+        node_pod = pod_on_node(pod, self._enis.get(pod.eni.mac, gone))
         try:
             with open_namespace(netns) as namespace:
-                clear(local, namespace)
+                clear(node_pod, namespace)
         except NamespaceGoneError:
-            clear(local, None)
+            clear(node_pod, None)
 
     def pods(self) -> Mapping[str, str]:
         with open_netlink() as netlink:
             return ownership.pods(observe(netlink))
 
     def delete_address(self, address: str) -> None:
-        clear_node((address,), self.pods().get(address, ""))
+        clear_host((address,), self.pods().get(address, ""))
 
-    def _local_pod(self, pod: PodInterface) -> LocalPod:
+    def _node_pod(self, pod: PodInterface) -> NodePod:
         if not (eni := self._enis.get(pod.eni.mac)):
-            raise NicMissingError(f"ENI {pod.eni.name} has no NIC on this node (yet)")
-        return local_pod(pod, eni)
+            raise NICMissingError(f"ENI {pod.eni.name} has no NIC on this node (yet)")
+        return pod_on_node(pod, eni)
 
-    def _build(self, local: LocalPod, namespace: int, stopwatch: Stopwatch) -> None:
+    def _build(self, node_pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
         """Build without looking; where the kernel refuses, observe, then repair or build anew."""
         try:
-            build(local, namespace, stopwatch)
+            build(node_pod, namespace, stopwatch)
         except KernelRefusedError:
             with stopwatch.phase("repair"):
-                self._restore_shared(local)
-                if repair(local, namespace, Stopwatch()):
+                self._restore_shared(node_pod)
+                if repair(node_pod, namespace, Stopwatch()):
                     return
-                clear(local, namespace)
-                local = with_free_indexes(local, namespace)
-            build(local, namespace, stopwatch)
+                clear(node_pod, namespace)
+                node_pod = with_free_indexes(node_pod, namespace)
+            build(node_pod, namespace, stopwatch)
 
-    def _restore_shared(self, local: LocalPod) -> None:
-        """Restore what a pod relies on, should it have been lost since the ENI was prepared."""
+    def _restore_shared(self, node_pod: NodePod) -> None:
+        """Restore what a pod relies on, should it have been lost since the ENI was configured."""
         with self._shared_lock, open_netlink() as netlink:
             apply(self._node_differences(netlink), netlink)
-            apply(_eni_differences(local.eni, netlink), netlink)
+            apply(_eni_differences(node_pod.eni, netlink), netlink)
 
-    def _require_nic(self, eni: EniFacts) -> None:
+    def _require_nic(self, eni: ENIFacts) -> None:
         with open_netlink() as netlink:
             if not ownership.find_nic(list_links(netlink), eni.mac):
                 self._enis.pop(eni.mac, None)
-                raise NicMissingError(f"the NIC of ENI {eni.name} ({eni.mac}) is gone")
+                raise NICMissingError(f"the NIC of ENI {eni.name} ({eni.mac}) is gone")
 
     def _node_differences(self, netlink: Netlink) -> tuple[Operation, ...]:
         wanted = plan_node(frozenset({IPV4, IPV6} if speaks_ipv6() else {IPV4}))
         seen = ownership.of_node(observe(netlink) | observe_filters())
         return diff(seen | observe_sysctls(wanted), wanted)
 
-    def _release_node(self, netlink: Netlink) -> None:
+    def _teardown_node(self, netlink: Netlink) -> None:
         """Remove what ENIs share if the kernel has neither an ENI nor a pod of ours left."""
         seen = observe(netlink) | observe_filters()
         enis = any(isinstance(i, Rule) and i.priority == names.RULE_FROM_ENI for i in seen)
@@ -189,19 +189,19 @@ class KernelDatapath:
             delete_filters()
 
     def _with_present_addresses(
-        self, node: NodeFacts, eni: EniFacts, netlink: Netlink
+        self, node: NodeFacts, eni: ENIFacts, netlink: Netlink
     ) -> NodeFacts:
         """Drop node addresses that no link has, and those that are an ENI's primary address."""
         present = {i.address for i in observe(netlink) if isinstance(i, Address)}
-        of_enis = {a for local in self._enis.values() for a in local.facts.primary}
+        of_enis = {a for known in self._enis.values() for a in known.facts.primary}
         own = present - of_enis - set(eni.primary)
         return replace(node, addresses=tuple(a for a in node.addresses if _canonical(a) in own))
 
 
-def _eni_differences(local: LocalEni, netlink: Netlink) -> tuple[Operation, ...]:
-    wanted = plan_eni(local)
-    seen = observe(netlink, nic=local.link.ifindex) | observe_filters()
-    mine = ownership.of_eni(seen, local.link.ifindex, local.facts.primary)
+def _eni_differences(eni: NodeENI, netlink: Netlink) -> tuple[Operation, ...]:
+    wanted = plan_eni(eni)
+    seen = observe(netlink, nic=eni.link.ifindex) | observe_filters()
+    mine = ownership.of_eni(seen, eni.link.ifindex, eni.facts.primary)
     return diff(mine | observe_sysctls(wanted), wanted)
 
 

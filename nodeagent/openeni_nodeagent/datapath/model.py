@@ -112,9 +112,9 @@ NOTHING: Final[State] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class PodPlan:
-    """The node's part of one pod's datapath, and the part inside the pod's namespace."""
+    """The host's part of one pod's datapath, and the part inside the pod's namespace."""
 
-    node: State = NOTHING
+    host: State = NOTHING
     pod: State = NOTHING
 
 

@@ -108,14 +108,14 @@ def of_interface(state: State, name: str, addresses: tuple[str, ...]) -> State:
     return frozenset(i for i in state if mine(i))
 
 
-def of_pod(state: State, addresses: tuple[str, ...], node_link: str) -> State:
-    """Return the node's part of the pod with these addresses, connected to `node_link`."""
+def of_pod(state: State, addresses: tuple[str, ...], host_link: str) -> State:
+    """Return the host's part of the pod with these addresses, connected to `host_link`."""
     sources = set(map(host_cidr, addresses))
 
     def mine(item: Item) -> bool:
         match item:
             case Link():
-                return item.kind == VETH and item.name == node_link
+                return item.kind == VETH and item.name == host_link
             case Route():
                 return item.table == names.TABLE_PODS and item.destination in sources
             case Rule():

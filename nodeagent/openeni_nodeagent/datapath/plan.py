@@ -5,7 +5,7 @@ from openeni_nodeagent.addresses import IPV4, family_of
 from openeni_nodeagent.datapath import ipvlan, veth
 from openeni_nodeagent.datapath.eni import no_ipv6, slave_on_ipv6
 from openeni_nodeagent.datapath.filters import node_chains
-from openeni_nodeagent.datapath.local import LocalPod, gateway
+from openeni_nodeagent.datapath.links import NodePod, gateway
 from openeni_nodeagent.datapath.model import (
     TABLE_MAIN,
     PodPlan,
@@ -38,10 +38,10 @@ def plan_node(families: frozenset[int]) -> State:
     )
 
 
-def plan_pod(pod: LocalPod) -> PodPlan:
-    """Return both parts of one pod's datapath: on the node and in the pod's namespace."""
+def plan_pod(pod: NodePod) -> PodPlan:
+    """Return both parts of one pod's datapath: on the host and in the pod's namespace."""
     planned = ipvlan.plan_pod(pod) if pod.eni.ipvlan else veth.plan_pod(pod)
-    return PodPlan(planned.node, planned.pod | _ipv6_sysctls(pod))
+    return PodPlan(planned.host, planned.pod | _ipv6_sysctls(pod))
 
 
 def pod_routes(pod: State) -> tuple[PodRoute, ...]:
@@ -51,14 +51,14 @@ def pod_routes(pod: State) -> tuple[PodRoute, ...]:
     return tuple(PodRoute(r.destination, r.gateway) for r in routes)
 
 
-def pod_gateways(pod: LocalPod) -> tuple[str, ...]:
+def pod_gateways(pod: NodePod) -> tuple[str, ...]:
     """Return one gateway for each family; none in l3s and l3, where the default route has none."""
     if pod.eni.ipvlan and not pod.eni.layer_2:
         return ()
     return tuple(dict.fromkeys(gateway(family_of(a)) for a in pod.facts.addresses))
 
 
-def _ipv6_sysctls(pod: LocalPod) -> State:
+def _ipv6_sysctls(pod: NodePod) -> State:
     """Return the IPv6 sysctls of the pod's link: disabled, or those of a slave or a veth end."""
     interface = pod.facts.interface
     if all(family_of(a) == IPV4 for a in pod.facts.addresses):

@@ -1,13 +1,13 @@
 """Plan the veth datapath: one pair for each pod, routed by the node, with proxy ARP on the ENI.
 
-The pod's gateway is 169.254.1.1 (fe80::1), with the MAC of the node's end as a permanent neighbour.
+The pod's gateway is 169.254.1.1 (fe80::1), with the MAC of the host's end as a permanent neighbour.
 That MAC is the same for every pair and set at creation: systemd's MACAddressPolicy would replace a
 random one later, and leave the pod with a stale neighbour.
 """
 
 from openeni_crds import names
 from openeni_nodeagent.addresses import address_bits, default_cidr, family_of, host_cidr
-from openeni_nodeagent.datapath.local import LocalPod, gateway
+from openeni_nodeagent.datapath.links import NodePod, gateway
 from openeni_nodeagent.datapath.model import (
     TABLE_MAIN,
     VETH,
@@ -21,13 +21,13 @@ from openeni_nodeagent.datapath.model import (
 )
 
 
-def plan_pod(pod: LocalPod) -> PodPlan:
+def plan_pod(pod: NodePod) -> PodPlan:
     """Return both ends of the pair, with their addresses, routes, rules and neighbours."""
     facts = pod.facts
-    node_items: set[Item] = {
+    host_items: set[Item] = {
         Link(
-            pod.node_link,
-            pod.node_index,
+            pod.host_link,
+            pod.host_index,
             VETH,
             names.VETH_MAC,
             facts.mtu,
@@ -36,26 +36,26 @@ def plan_pod(pod: LocalPod) -> PodPlan:
     }
     pod_items: set[Item] = {Link(facts.interface, pod.pod_index, VETH, pod.mac, facts.mtu)}
     for address in facts.addresses:
-        node_items |= _node_items(pod, address)
+        host_items |= _host_items(pod, address)
         pod_items |= _pod_items(pod, address)
-    return PodPlan(frozenset(node_items), frozenset(pod_items))
+    return PodPlan(frozenset(host_items), frozenset(pod_items))
 
 
-def _node_items(pod: LocalPod, address: str) -> set[Item]:
+def _host_items(pod: NodePod, address: str) -> set[Item]:
     return {
         Route(
             host_cidr(address),
             names.TABLE_PODS,
-            pod.node_index,
+            pod.host_index,
             source=pod.node_address(family_of(address)),
         ),
         Rule(family_of(address), names.RULE_FROM_POD, pod.eni.table, source=host_cidr(address)),
-        Neighbour(pod.node_index, address, pod.mac),
+        Neighbour(pod.host_index, address, pod.mac),
         Neighbour(pod.eni.link.ifindex, address),
     }
 
 
-def _pod_items(pod: LocalPod, address: str) -> set[Item]:
+def _pod_items(pod: NodePod, address: str) -> set[Item]:
     family = family_of(address)
     via = gateway(family)
     return {

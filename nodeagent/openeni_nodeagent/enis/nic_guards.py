@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from openeni_nodeagent.files import write_atomically
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -62,7 +64,7 @@ def known_guards(networkmanager: Path, networkd: Path, udev: Path) -> tuple[Guar
     )
 
 
-class NicGuards:
+class NICGuards:
     """Writes and removes guards. `reload(service)` may raise GuardError."""
 
     def __init__(self, known: Iterable[Guard], reload: Callable[[str], None]) -> None:
@@ -97,16 +99,10 @@ class NicGuards:
 
 
 def _write(file: Path, text: str) -> bool:
-    fresh = file.with_name(f".{file.name}.new")
     try:
-        if file.is_file() and file.read_text() == text:
-            return False
-        fresh.write_text(text)
-        fresh.chmod(0o644)  # networkd does not run as root
-        fresh.replace(file)
+        return write_atomically(file, text.encode(), 0o644)  # networkd does not run as root
     except OSError as error:
         raise GuardError(f"{file} cannot be written: {error.strerror}") from None
-    return True
 
 
 def _remove(file: Path) -> bool:

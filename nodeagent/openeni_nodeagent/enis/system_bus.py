@@ -13,7 +13,7 @@ from jeepney.io import blocking
 
 from openeni_nodeagent.enis.nic_guards import GuardError
 
-SECONDS: Final = 10.0
+RELOAD_SECONDS: Final = 10.0
 _message: Any = jeepney  # without types
 _blocking: Any = blocking
 _CALLS: Final[dict[str, tuple[DBusAddress, str, str | None, tuple[int, ...]]]] = {
@@ -54,7 +54,7 @@ def reload(socket: Path, service: str) -> None:
     message.header.flags |= MessageFlag.no_auto_start  # a program that does not run is not started
     try:
         with _blocking.open_dbus_connection(f"unix:path={socket}") as connection:
-            reply = connection.send_and_get_reply(message, timeout=SECONDS)
+            reply = connection.send_and_get_reply(message, timeout=RELOAD_SECONDS)
     except (OSError, TimeoutError, EOFError, ValueError) as error:
         raise GuardError(f"{service} cannot be reloaded: {error}") from None
     if reply.header.message_type != MessageType.error:

@@ -1,8 +1,8 @@
-"""Find what differs between journal, kernel, PodIPs and pods, and what to do about it. Pure.
+"""Plan the repair of what differs between journal, kernel, PodIPs and pods. Pure.
 
 Nothing is guessed. An address in the kernel is removed only if no pod of the node can be its owner,
-and a grant ends only if its pod and its namespace are both gone; both must be seen twice, some time
-apart.
+and a grant ends only if its pod and its namespace are both gone; the caller does either only if it
+is still planned CONFIRM_SECONDS later.
 """
 
 from collections.abc import Mapping
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from openeni_crds.podip import PodIP
-from openeni_nodeagent.grants.ledger import Grant, Holder
+from openeni_nodeagent.grants.ledger import Attachment, Grant
 
-APART_SECONDS: Final = 120.0
+CONFIRM_SECONDS: Final = 120.0
+LONGEST_COOL_DOWN_SECONDS: Final = 3600.0  # the API's bound of ENIPool.spec.coolDown
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class NodeObservation:
     pod_addresses: frozenset[str]  # in the status of this node's pods
     namespaces: Mapping[str, bool]  # netns path of a grant -> True if it exists
     mtus: Mapping[str, int]  # ENI -> bytes, for its pods
+    cool_downs: Mapping[str, float]  # pool -> seconds
 
 
 @dataclass(frozen=True)
@@ -44,42 +46,42 @@ class Reconnect:
 
 
 @dataclass(frozen=True)
-class End:
+class EndGrant:
     """Neither the pod nor its namespace exists: the runtime never sent the DEL."""
 
     grant: Grant
 
 
 @dataclass(frozen=True)
-class Disown:
+class RemoveStrayAddress:
     """The kernel has the address, and no pod on this node can be its owner."""
 
     address: str
 
 
-Finding: TypeAlias = Adopt | Reconnect | End | Disown
+RepairAction: TypeAlias = Adopt | Reconnect | EndGrant | RemoveStrayAddress
 
 
-def findings(observed: NodeObservation) -> tuple[Finding, ...]:
-    """Return everything that differs, in a stable order."""
+def plan_repair(observed: NodeObservation) -> tuple[RepairAction, ...]:
+    """Return an action for everything that differs, in a stable order."""
     adopted = [
-        _adopt(p, observed) for p in observed.podips if set(p.spec.addresses) & observed.reserved
+        _adopted(p, observed) for p in observed.podips if set(p.spec.addresses) & observed.reserved
     ]
     claimed = {a for p in observed.podips for a in p.spec.addresses} | observed.pod_addresses
     return (
         *(Adopt(grant) for grant in adopted),
         *(Reconnect(g) for g in observed.grants if _disconnected(g, observed)),
-        *(End(g) for g in observed.grants if _abandoned(g, observed)),
-        *(Disown(a) for a in sorted((observed.reserved & observed.kernel) - claimed)),
+        *(EndGrant(g) for g in observed.grants if _abandoned(g, observed)),
+        *(RemoveStrayAddress(a) for a in sorted((observed.reserved & observed.kernel) - claimed)),
     )
 
 
-def _adopt(podip: PodIP, observed: NodeObservation) -> Grant:
-    holder = Holder(
+def _adopted(podip: PodIP, observed: NodeObservation) -> Grant:
+    attachment = Attachment(
         podip.spec.pod_uid, podip.spec.container_id, podip.status.pod_interface or "eth0"
     )
     return Grant(
-        holder,
+        attachment,
         podip.namespace,
         podip.name,
         "",
@@ -89,23 +91,23 @@ def _adopt(podip: PodIP, observed: NodeObservation) -> Grant:
         podip.spec.datapath_mode,
         observed.mtus.get(podip.spec.eni_name, 1500),
         at=0.0,
-        rest=APART_SECONDS,
+        cool_down=observed.cool_downs.get(podip.spec.pool_name, LONGEST_COOL_DOWN_SECONDS),
         connected=True,
         host_interface=podip.status.host_interface,
         gateway=(podip.status.gateway,) if podip.status.gateway else (),
     )
 
 
-def sentence(finding: Finding) -> str:
-    """Describe a finding for the log."""
-    match finding:
+def describe(action: RepairAction) -> str:
+    """Describe for the log what an action repairs."""
+    match action:
         case Adopt(grant):
             return f"{_pod(grant)} has a PodIP and a datapath but no grant"
         case Reconnect(grant):
             return f"{_pod(grant)} has a grant but no datapath"
-        case End(grant):
+        case EndGrant(grant):
             return f"{_pod(grant)} has a grant, but neither the pod nor its namespace exists"
-        case Disown(address):
+        case RemoveStrayAddress(address):
             return f"address {address} is in the kernel but has no owner on this node"
 
 
@@ -125,5 +127,5 @@ def _abandoned(grant: Grant, observed: NodeObservation) -> bool:
     return (
         bool(grant.netns)
         and not observed.namespaces.get(grant.netns, False)
-        and grant.holder.pod_uid not in observed.pod_uids
+        and grant.attachment.pod_uid not in observed.pod_uids
     )

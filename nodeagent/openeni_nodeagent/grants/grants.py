@@ -17,28 +17,29 @@ import msgspec
 
 from openeni_nodeagent.clock import boot_seconds
 from openeni_nodeagent.cni.call import StoppingError
-from openeni_nodeagent.cni.protocol import CniError, Code
-from openeni_nodeagent.datapath_api import EniFacts, NodeFacts, PodNetwork
+from openeni_nodeagent.cni.protocol import CNIError, Code
+from openeni_nodeagent.datapath_api import ENIFacts, NodeFacts, PodNetwork
 from openeni_nodeagent.grants.journal import (
-    EniForgotten,
-    EniSeen,
-    Freed,
+    ENIForgotten,
+    ENISeen,
     Granted,
+    GrantEnded,
     Journal,
+    JournalError,
     JournalRecord,
     NodeSeen,
 )
 from openeni_nodeagent.grants.ledger import (
-    AddressCounts,
-    EniView,
+    Attachment,
+    ENIView,
     Grant,
-    Holder,
+    GrantCounts,
     Ledger,
     RetireAnswers,
 )
 
 MAX_WAITING: Final = 128
-_POLL_SECONDS: Final = 1.0  # until a killed executable is noticed
+_ALIVE_POLL_SECONDS: Final = 1.0  # until a killed executable is noticed
 _log: Final = logging.getLogger(__name__)
 
 
@@ -46,17 +47,17 @@ _log: Final = logging.getLogger(__name__)
 class GrantRequest:
     """A request for one address of each family from a pool."""
 
-    holder: Holder
+    attachment: Attachment
     namespace: str
     name: str
     netns: str
     pool: str
-    rest: float  # seconds
+    cool_down: float  # seconds
     assumed: bool = False
 
 
 class Grants:
-    """Safe for several threads. Methods raise CniError if the journal cannot be written."""
+    """Safe for several threads. Methods that write the journal raise JournalError."""
 
     def __init__(self, journal: Journal) -> None:
         """Start from the state in the journal."""
@@ -67,7 +68,7 @@ class Grants:
         self._stopping = False
         self._listeners: list[Callable[[Grant], None]] = []
         self._facts = dict(journal.state.enis)
-        self._ledger.rest(journal.state.rested)
+        self._ledger.restore_cool_downs(journal.state.cooling_until)
         for grant in journal.state.grants.values():
             self._ledger.record(grant)
 
@@ -78,20 +79,20 @@ class Grants:
     def acquire(
         self, wanted: GrantRequest, deadline: float, alive: Callable[[], bool]
     ) -> Grant | None:
-        """Return the holder's grant, an existing or a new one; None at the deadline.
+        """Return the attachment's grant, an existing or a new one; None at the deadline.
 
-        Requests that wait for a pool are served in the order of their arrival. Raises CniError if
+        Requests that wait for a pool are served in the order of their arrival. Raises CNIError if
         too many wait or if the caller is gone, StoppingError when the agent stops.
         """
         with self._changed:
-            grant = self._existing(wanted.holder) or self._try_grant(wanted, None)
+            grant = self._existing(wanted.attachment) or self._try_grant(wanted, None)
             if grant is None:
                 grant = self._wait(wanted, deadline, alive)
         if grant is not None:
             self._notify(grant)
         return grant
 
-    def mark_connected(self, grant: Grant, pod_network: PodNetwork) -> Grant:
+    def mark_connected(self, grant: Grant, pod_network: PodNetwork) -> None:
         """Record that the datapath of a grant has been built."""
         full = msgspec.structs.replace(
             grant,
@@ -104,26 +105,29 @@ class Grants:
                 self._write(Granted(full))
                 self._ledger.record(full)
             self._notify(full)
-        return full
 
-    def release(self, grant: Grant, *, used: bool = True) -> None:
+    def end_grant(self, grant: Grant, *, used: bool = True) -> None:
         """End a grant whose datapath is gone; addresses that were not used need no cool-down."""
-        holder = grant.holder
+        container_id, interface = grant.attachment.container_id, grant.attachment.interface
         with self._changed:
-            if self._ledger.find(holder.container_id, holder.interface) is None:
+            if self._ledger.find(container_id, interface) is None:
                 return
-            rested = boot_seconds() + (grant.rest if used else 0.0)
-            times = dict.fromkeys(grant.addresses, rested)
-            self._write(Freed(holder.container_id, holder.interface, times))
-            self._ledger.free(holder.container_id, holder.interface, rested)
+            cooling_until = boot_seconds() + (grant.cool_down if used else 0.0)
+            times = dict.fromkeys(grant.addresses, cooling_until)
+            self._write(GrantEnded(container_id, interface, times))
+            self._ledger.end_grant(container_id, interface, cooling_until)
             self._changed.notify_all()
         self._notify(grant)
 
     def adopt(self, grant: Grant) -> None:
-        """Record a grant that the kernel has and the journal has lost."""
+        """Record a grant that the kernel has and the journal has lost.
+
+        Raises AddressOwnedError if one of its addresses has another owner.
+        """
         with self._changed:
-            self._ledger.record(grant)
+            self._ledger.require_free(grant)
             self._write(Granted(grant))
+            self._ledger.record(grant)
         self._notify(grant)
 
     def find(self, container_id: str, interface: str) -> Grant | None:
@@ -136,7 +140,7 @@ class Grants:
 
     def of_pod(self, uid: str) -> tuple[Grant, ...]:
         """Return a pod's grants, newest first: an old sandbox's DEL may follow a new one's ADD."""
-        found = [g for g in self.all() if g.holder.pod_uid == uid]
+        found = [g for g in self.all() if g.attachment.pod_uid == uid]
         return tuple(sorted(found, key=lambda g: -g.at))
 
     def of_eni(self, eni: str) -> tuple[Grant, ...]:
@@ -147,11 +151,11 @@ class Grants:
         if facts != self._journal.state.node:
             self._write(NodeSeen(facts))
 
-    def observe(self, view: EniView, facts: EniFacts) -> None:
+    def observe(self, view: ENIView, facts: ENIFacts) -> None:
         """Update the ledger with what the API shows of an ENI, and wake waiting requests."""
         with self._changed:
             if self._facts.get(view.name) != facts:
-                self._write(EniSeen(facts))
+                self._write(ENISeen(facts))
                 self._facts[view.name] = facts
             self._ledger.observe(view, boot_seconds())
             self._changed.notify_all()
@@ -161,18 +165,18 @@ class Grants:
         with self._changed:
             self._ledger.forget(eni)
             if eni in self._facts and not any(g.eni == eni for g in self._ledger.grants()):
-                self._write(EniForgotten(eni))
+                self._write(ENIForgotten(eni))
                 del self._facts[eni]
 
-    def facts(self, eni: str) -> EniFacts | None:
+    def facts(self, eni: str) -> ENIFacts | None:
         with self._changed:
             return self._facts.get(eni)
 
-    def known_enis(self) -> tuple[EniFacts, ...]:
+    def known_enis(self) -> tuple[ENIFacts, ...]:
         with self._changed:
             return tuple(self._facts.values())
 
-    def acknowledge(self, eni: str) -> tuple[RetireAnswers, AddressCounts] | None:
+    def acknowledge(self, eni: str) -> tuple[RetireAnswers, GrantCounts] | None:
         """Retire what the operator asks for, and count the rest; None if not observed yet."""
         with self._changed:
             now = boot_seconds()
@@ -180,11 +184,11 @@ class Grants:
                 return None
             return self._ledger.acknowledge(eni, now), self._ledger.counts(eni, now)
 
-    def next_rested(self) -> float | None:
+    def next_cooled(self) -> float | None:
         """Return the seconds until the next cool-down ends; None if there is none."""
         with self._changed:
             now = boot_seconds()
-            at = self._ledger.next_rested(now)
+            at = self._ledger.next_cooled(now)
             return None if at is None else at - now
 
     def reserve(self, addresses: Iterable[str]) -> frozenset[str]:
@@ -204,11 +208,6 @@ class Grants:
             self._ledger.reserve(self._ledger.reserved() & addresses)
             self._changed.notify_all()
 
-    def waiting(self) -> dict[str, int]:
-        """Return the number of waiting requests by pool."""
-        with self._changed:
-            return {pool: len(queue) for pool, queue in self._waiting.items() if queue}
-
     def stop(self) -> None:
         """Raise StoppingError in all waiting requests; grants stay as they are."""
         with self._changed:
@@ -219,16 +218,17 @@ class Grants:
         try:
             self._journal.append(*records)
         except OSError as error:
-            raise CniError(
-                Code.IO, f"the journal of grants cannot be written: {error.strerror}"
+            raise JournalError(
+                f"the journal of grants cannot be written: {error.strerror}"
             ) from None
 
-    def _existing(self, holder: Holder) -> Grant | None:
-        grant = self._ledger.find(holder.container_id, holder.interface)
-        if grant is not None and grant.holder != holder:
-            raise CniError(
+    def _existing(self, attachment: Attachment) -> Grant | None:
+        grant = self._ledger.find(attachment.container_id, attachment.interface)
+        if grant is not None and grant.attachment != attachment:
+            owner = grant.attachment.pod_uid
+            raise CNIError(
                 Code.INVALID_ENVIRONMENT,
-                f"container {holder.container_id} already belongs to pod {grant.holder.pod_uid}",
+                f"container {attachment.container_id} already belongs to pod {owner}",
             )
         return grant
 
@@ -242,17 +242,17 @@ class Grants:
         if candidate is None:
             return None
         grant = Grant(
-            wanted.holder,
+            wanted.attachment,
             wanted.namespace,
             wanted.name,
             wanted.netns,
             candidate.eni.name,
             candidate.eni.pool,
             candidate.addresses,
-            candidate.eni.mode,
+            candidate.eni.datapath_mode,
             candidate.eni.mtu,
             at=now,
-            rest=wanted.rest,
+            cool_down=wanted.cool_down,
             assumed=wanted.assumed,
         )
         self._write(Granted(grant))
@@ -263,7 +263,7 @@ class Grants:
         self, wanted: GrantRequest, deadline: float, alive: Callable[[], bool]
     ) -> Grant | None:
         if sum(len(queue) for queue in self._waiting.values()) >= MAX_WAITING:
-            raise CniError(
+            raise CNIError(
                 Code.TRY_AGAIN, f"{MAX_WAITING} pods of this node already wait for an address"
             )
         ticket = object()
@@ -274,19 +274,19 @@ class Grants:
                 if self._stopping:
                     raise StoppingError
                 if not alive():
-                    raise CniError(Code.TRY_AGAIN, "the runtime has abandoned this call")
+                    raise CNIError(Code.TRY_AGAIN, "the runtime has abandoned this call")
                 grant = self._try_grant(wanted, ticket)
                 left = deadline - time.monotonic()
                 if grant is not None or left <= 0:
                     return grant
-                self._changed.wait(min(left, _POLL_SECONDS, self._seconds_to_next_rested()))
+                self._changed.wait(min(left, _ALIVE_POLL_SECONDS, self._seconds_to_next_cooled()))
         finally:
             queue.remove(ticket)
             self._changed.notify_all()
 
-    def _seconds_to_next_rested(self) -> float:
+    def _seconds_to_next_cooled(self) -> float:
         now = boot_seconds()
-        return max((self._ledger.next_rested(now) or now + _POLL_SECONDS) - now, 0.001)
+        return max((self._ledger.next_cooled(now) or now + _ALIVE_POLL_SECONDS) - now, 0.001)
 
     def _notify(self, grant: Grant) -> None:
         for listener in self._listeners:

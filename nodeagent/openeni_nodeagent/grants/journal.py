@@ -18,11 +18,15 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from openeni_nodeagent.datapath_api import EniFacts, NodeFacts
+from openeni_nodeagent.datapath_api import ENIFacts, NodeFacts
 from openeni_nodeagent.grants.ledger import Grant
 
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _COMPACT_ABOVE: Final = 512  # records; a node's whole state is some 300
+
+
+class JournalError(Exception):
+    """The journal cannot be written; one line with the cause."""
 
 
 class Boot(Struct, frozen=True, tag="boot"):
@@ -35,35 +39,37 @@ class Granted(Struct, frozen=True, tag="granted"):
     grant: Grant
 
 
-class Freed(Struct, frozen=True, tag="freed"):
+class GrantEnded(Struct, frozen=True, tag="freed"):
     """The end of a grant, after its datapath has been removed."""
 
     container_id: str
     interface: str
-    rested: dict[str, float]
+    cooling_until: dict[str, float]
 
 
-class Rested(Struct, frozen=True, tag="rested"):
-    """Cool-downs: what compaction keeps of Freed."""
+class CoolDowns(Struct, frozen=True, tag="cool-downs"):
+    """Cool-downs: what compaction keeps of GrantEnded."""
 
-    addresses: dict[str, float]
+    cooling_until: dict[str, float]
 
 
 class NodeSeen(Struct, frozen=True, tag="node"):
     facts: NodeFacts
 
 
-class EniSeen(Struct, frozen=True, tag="eni"):
+class ENISeen(Struct, frozen=True, tag="eni"):
     """An ENI's facts, before the first grant from it: a DEL needs them without the API server."""
 
-    facts: EniFacts
+    facts: ENIFacts
 
 
-class EniForgotten(Struct, frozen=True, tag="eni-gone"):
+class ENIForgotten(Struct, frozen=True, tag="eni-gone"):
     name: str
 
 
-JournalRecord: TypeAlias = Boot | Granted | Freed | Rested | NodeSeen | EniSeen | EniForgotten
+JournalRecord: TypeAlias = (
+    Boot | Granted | GrantEnded | CoolDowns | NodeSeen | ENISeen | ENIForgotten
+)
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(JournalRecord)
 
@@ -74,9 +80,9 @@ class JournalState:
 
     boot_id: str = ""
     node: NodeFacts | None = None
-    enis: dict[str, EniFacts] = field(default_factory=dict[str, EniFacts])
+    enis: dict[str, ENIFacts] = field(default_factory=dict[str, ENIFacts])
     grants: dict[tuple[str, str], Grant] = field(default_factory=dict[tuple[str, str], Grant])
-    rested: dict[str, float] = field(default_factory=dict[str, float])
+    cooling_until: dict[str, float] = field(default_factory=dict[str, float])
     damaged: int = 0  # unreadable records that are followed by a readable one
 
     def apply(self, record: JournalRecord) -> None:
@@ -84,17 +90,17 @@ class JournalState:
             case Boot(boot_id):
                 self.boot_id = boot_id
             case Granted(grant):
-                self.grants[grant.holder.container_id, grant.holder.interface] = grant
-            case Freed(container_id, interface, rested):
+                self.grants[grant.attachment.container_id, grant.attachment.interface] = grant
+            case GrantEnded(container_id, interface, cooling_until):
                 self.grants.pop((container_id, interface), None)
-                self.rested.update(rested)
-            case Rested(addresses):
-                self.rested.update(addresses)
+                self.cooling_until.update(cooling_until)
+            case CoolDowns(cooling_until):
+                self.cooling_until.update(cooling_until)
             case NodeSeen(facts):
                 self.node = facts
-            case EniSeen(eni):
+            case ENISeen(eni):
                 self.enis[eni.name] = eni
-            case EniForgotten(name):
+            case ENIForgotten(name):
                 self.enis.pop(name, None)
 
     def records(self) -> tuple[JournalRecord, ...]:
@@ -103,8 +109,8 @@ class JournalState:
         return (
             Boot(self.boot_id),
             *node,
-            *(EniSeen(eni) for eni in self.enis.values()),
-            *((Rested(self.rested),) if self.rested else ()),
+            *(ENISeen(eni) for eni in self.enis.values()),
+            *((CoolDowns(self.cooling_until),) if self.cooling_until else ()),
             *(Granted(grant) for grant in self.grants.values()),
         )
 
@@ -177,13 +183,11 @@ class Journal:
             for record in records:
                 self.state.apply(record)
 
-    def compact(self) -> bool:
+    def compact(self) -> None:
         """Rewrite the file if it has grown long, outside any ADD or DEL. Raises OSError."""
         with self._lock:
-            if self._records <= _COMPACT_ABOVE:
-                return False
-            self._rewrite()
-            return True
+            if self._records > _COMPACT_ABOVE:
+                self._rewrite()
 
     def close(self) -> None:
         with self._lock:

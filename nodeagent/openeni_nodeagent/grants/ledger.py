@@ -17,8 +17,8 @@ from openeni_nodeagent.addresses import family_of
 NEVER: Final = float("-inf")
 
 
-class Holder(Struct, frozen=True):
-    """One interface of one container (sandbox) of one pod."""
+class Attachment(Struct, frozen=True):
+    """One interface of one container (sandbox) of one pod: CNI's attachment."""
 
     pod_uid: str
     container_id: str
@@ -26,19 +26,19 @@ class Holder(Struct, frozen=True):
 
 
 class Grant(Struct, frozen=True):
-    """One holder's addresses, one for each family, all of one ENI."""
+    """One attachment's addresses, one for each family, all of one ENI."""
 
-    holder: Holder
+    attachment: Attachment
     namespace: str  # of the pod, for its PodIP
     name: str
     netns: str
     eni: str
     pool: str
     addresses: tuple[str, ...]
-    mode: str  # Datapath.word
+    datapath_mode: str  # Datapath.word
     mtu: int  # bytes, of the pod's interface
     at: float  # when it was made
-    rest: float  # cool-down of its addresses, in seconds
+    cool_down: float  # of its addresses, in seconds
     assumed: bool = False  # the pod's pool was unknown and assumed
     connected: bool = False  # the datapath has been built
     host_interface: str = ""
@@ -46,7 +46,7 @@ class Grant(Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class EniView:
+class ENIView:
     """One ENI as the API shows it, as far as grants are concerned."""
 
     name: str
@@ -57,7 +57,7 @@ class EniView:
     retiring: frozenset[str] = frozenset()
     retired: frozenset[str] = frozenset()  # acknowledged before this process started
     deleting: bool = False
-    mode: str = ""  # Datapath.word
+    datapath_mode: str = ""  # Datapath.word
     mtu: int = 0  # bytes, of its pods' interfaces
     usable: bool = True  # its port exists and is attached, and its link is ready
 
@@ -72,7 +72,7 @@ class RetireAnswers:
 
 
 @dataclass(frozen=True)
-class AddressCounts:
+class GrantCounts:
     """Counts of pods, not of addresses: with two families the scarcer one counts."""
 
     granted: int = 0
@@ -84,22 +84,26 @@ class AddressCounts:
 class Candidate:
     """Addresses of one ENI that may be granted."""
 
-    eni: EniView
+    eni: ENIView
     addresses: tuple[str, ...]
+
+
+class AddressOwnedError(ValueError):
+    """A grant has an address of another attachment: it is not from `choose`."""
 
 
 class Ledger:
     """The addresses of one node. Not safe for several threads: the caller locks."""
 
     def __init__(self) -> None:
-        self._enis: dict[str, EniView] = {}
+        self._enis: dict[str, ENIView] = {}
         self._grants: dict[tuple[str, str], Grant] = {}  # by container ID and interface
-        self._owners: dict[str, tuple[str, str]] = {}
-        self._rested: dict[str, float] = {}  # address -> end of its cool-down
+        self._attachment_by_address: dict[str, tuple[str, str]] = {}
+        self._cooling_until: dict[str, float] = {}  # address -> end of its cool-down
         self._retired: dict[str, set[str]] = {}  # ENI -> acknowledged, never granted again
         self._reserved: set[str] = set()  # in the kernel without a grant
 
-    def observe(self, view: EniView, now: float) -> None:
+    def observe(self, view: ENIView, now: float) -> None:
         """Replace the view of one ENI with a newer one.
 
         Addresses the operator asks for are retired as soon as they appear in the view: an
@@ -118,7 +122,7 @@ class Ledger:
         self.acknowledge(view.name, now)
 
     def forget(self, eni: str) -> None:
-        """Remove an ENI; grants from it stay until they are freed."""
+        """Remove an ENI; grants from it stay until they end."""
         self._enis.pop(eni, None)
         self._retired.pop(eni, None)
 
@@ -126,7 +130,7 @@ class Ledger:
         return eni in self._enis
 
     def choose(self, pool: str, now: float) -> Candidate | None:
-        """Return the longest rested addresses of one ENI of the pool; None if none is free."""
+        """Return the addresses of one ENI of the pool that have been free the longest, if any."""
         best: tuple[float, Candidate] | None = None
         for view in sorted(self._enis.values(), key=lambda v: v.name):
             if view.pool != pool or not view.usable or view.deleting:
@@ -137,21 +141,22 @@ class Ledger:
         return best[1] if best else None
 
     def record(self, grant: Grant) -> None:
-        """Enter a grant, or replace it with a newer version.
-
-        Raises ValueError if an address has another owner: two journals were mixed up, or the
-        addresses are not from `choose`.
-        """
-        key = (grant.holder.container_id, grant.holder.interface)
-        for address in grant.addresses:
-            if self._owners.get(address, key) != key:
-                raise ValueError(f"address {address} has another owner")
+        """Enter a grant, or replace it with a newer version. Raises AddressOwnedError."""
+        self.require_free(grant)
+        key = _key(grant)
         before = self._grants.get(key)
         for address in before.addresses if before else ():
-            self._owners.pop(address, None)
+            self._attachment_by_address.pop(address, None)
         self._grants[key] = grant
-        self._owners.update(dict.fromkeys(grant.addresses, key))
+        self._attachment_by_address.update(dict.fromkeys(grant.addresses, key))
         self._reserved.difference_update(grant.addresses)
+
+    def require_free(self, grant: Grant) -> None:
+        """Raise AddressOwnedError if another attachment has one of the grant's addresses."""
+        key = _key(grant)
+        for address in grant.addresses:
+            if self._attachment_by_address.get(address, key) != key:
+                raise AddressOwnedError(f"address {address} has another owner")
 
     def find(self, container_id: str, interface: str) -> Grant | None:
         return self._grants.get((container_id, interface))
@@ -159,25 +164,20 @@ class Ledger:
     def grants(self) -> tuple[Grant, ...]:
         return tuple(self._grants.values())
 
-    def free(self, container_id: str, interface: str, rested: float) -> Grant | None:
-        """End a grant; its addresses cool down until `rested`. None if there is no such grant."""
+    def end_grant(self, container_id: str, interface: str, cooling_until: float) -> None:
+        """End a grant, if there is one; its addresses cool down until `cooling_until`."""
         grant = self._grants.pop((container_id, interface), None)
         for address in grant.addresses if grant else ():
-            self._owners.pop(address, None)
-            self._rested[address] = rested
-        return grant
+            self._attachment_by_address.pop(address, None)
+            self._cooling_until[address] = cooling_until
 
-    def rest(self, addresses: Mapping[str, float]) -> None:
+    def restore_cool_downs(self, cooling_until: Mapping[str, float]) -> None:
         """Enter cool-downs that a previous process started."""
-        self._rested.update(addresses)
-
-    def rested(self) -> dict[str, float]:
-        """Return the end of the cool-down of each address that ever had an owner."""
-        return dict(self._rested)
+        self._cooling_until.update(cooling_until)
 
     def reserve(self, addresses: Iterable[str]) -> None:
         """Reserve addresses that are in the kernel without a grant: they are not granted."""
-        self._reserved = {a for a in addresses if a not in self._owners}
+        self._reserved = {a for a in addresses if a not in self._attachment_by_address}
 
     def reserved(self) -> frozenset[str]:
         return frozenset(self._reserved)
@@ -197,27 +197,27 @@ class Ledger:
                 continue
             if self._in_use(address):
                 refused.append(address)
-            elif view.deleting or self._is_rested(address, now):
+            elif view.deleting or self._is_cooled(address, now):
                 retired.add(address)
         return RetireAnswers(view.generation, tuple(sorted(retired)), tuple(refused))
 
-    def counts(self, eni: str, now: float) -> AddressCounts:
+    def counts(self, eni: str, now: float) -> GrantCounts:
         view = self._enis[eni]
         per_family = [
             self._count([a for a in view.addresses if family_of(a) == f], view, now)
             for f in view.families
-        ] or [AddressCounts()]
-        return AddressCounts(
+        ] or [GrantCounts()]
+        return GrantCounts(
             sum(1 for g in self._grants.values() if g.eni == eni),
             max(c.cooling for c in per_family),
             min(c.available for c in per_family),
         )
 
-    def next_rested(self, now: float) -> float | None:
+    def next_cooled(self, now: float) -> float | None:
         """Return the end of the next cool-down; None if there is none."""
-        return min((t for t in self._rested.values() if t > now), default=None)
+        return min((t for t in self._cooling_until.values() if t > now), default=None)
 
-    def _pick(self, view: EniView, now: float) -> tuple[float, Candidate] | None:
+    def _pick(self, view: ENIView, now: float) -> tuple[float, Candidate] | None:
         chosen: list[str] = []
         for wanted in sorted(view.families):
             free = [
@@ -225,29 +225,33 @@ class Ledger:
             ]
             if not free:
                 return None
-            chosen.append(min(free, key=self._rested_at))
+            chosen.append(min(free, key=self._cooled_at))
         if not chosen:
             return None
-        return max(self._rested_at(a) for a in chosen), Candidate(view, tuple(chosen))
+        return max(self._cooled_at(a) for a in chosen), Candidate(view, tuple(chosen))
 
-    def _count(self, addresses: list[str], view: EniView, now: float) -> AddressCounts:
-        cooling = sum(1 for a in addresses if not self._in_use(a) and not self._is_rested(a, now))
+    def _count(self, addresses: list[str], view: ENIView, now: float) -> GrantCounts:
+        cooling = sum(1 for a in addresses if not self._in_use(a) and not self._is_cooled(a, now))
         free = sum(1 for a in addresses if self._is_free(a, view, now))
-        return AddressCounts(0, cooling, free if view.usable and not view.deleting else 0)
+        return GrantCounts(0, cooling, free if view.usable and not view.deleting else 0)
 
-    def _is_free(self, address: str, view: EniView, now: float) -> bool:
+    def _is_free(self, address: str, view: ENIView, now: float) -> bool:
         return not (
             self._in_use(address)
             or address in view.retiring
             or address in self._retired[view.name]
-            or not self._is_rested(address, now)
+            or not self._is_cooled(address, now)
         )
 
     def _in_use(self, address: str) -> bool:
-        return address in self._owners or address in self._reserved
+        return address in self._attachment_by_address or address in self._reserved
 
-    def _is_rested(self, address: str, now: float) -> bool:
-        return self._rested_at(address) <= now
+    def _is_cooled(self, address: str, now: float) -> bool:
+        return self._cooled_at(address) <= now
 
-    def _rested_at(self, address: str) -> float:
-        return self._rested.get(address, NEVER)
+    def _cooled_at(self, address: str) -> float:
+        return self._cooling_until.get(address, NEVER)
+
+
+def _key(grant: Grant) -> tuple[str, str]:
+    return grant.attachment.container_id, grant.attachment.interface

@@ -16,7 +16,7 @@ from openeni_kube.result import Done, RequeueAfter, Result, Retry, requeue
 from openeni_kube.store import ConflictError, NotFoundError, Store, StoreError
 from openeni_nodeagent.clock import now_text
 from openeni_nodeagent.cluster.cache import Cache
-from openeni_nodeagent.enis.reconciler import EniReconciler
+from openeni_nodeagent.enis.link_reconciler import LinkReconciler
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.ledger import Grant
 from openeni_nodeagent.reports.eni_status import (
@@ -26,21 +26,21 @@ from openeni_nodeagent.reports.eni_status import (
     status_body,
 )
 
-PERIOD_SECONDS: Final = 1.0
+WRITE_PERIOD_SECONDS: Final = 1.0
 UNOBSERVED_SECONDS: Final = 0.1
-LAG_SECONDS: Final = 5.0  # the cache may be this far behind a write
+CACHE_LAG_SECONDS: Final = 5.0  # the cache may be this far behind a write
 
 
-class EniPublisher:
+class ENIPublisher:
     """A work queue calls `reconcile`, any thread `note_use`."""
 
     def __init__(
-        self, store: Store, enis: Cache[ENI], grants: Grants, reconciler: EniReconciler
+        self, store: Store, enis: Cache[ENI], grants: Grants, links: LinkReconciler
     ) -> None:
         self._store = store
         self._enis = enis
         self._grants = grants
-        self._reconciler = reconciler
+        self._links = links
         self._lock = threading.Lock()
         self._idle: dict[str, str] = {}  # ENI -> time of its last change of use
         self._written: dict[str, tuple[float, NodeStatus, tuple[Condition, ...]]] = {}
@@ -57,15 +57,15 @@ class EniPublisher:
             self._forget(name)
             return Done()
         since_write = time.monotonic() - self._written_at(name)
-        if since_write < PERIOD_SECONDS:
-            return RequeueAfter(PERIOD_SECONDS - since_write)
+        if since_write < WRITE_PERIOD_SECONDS:
+            return RequeueAfter(WRITE_PERIOD_SECONDS - since_write)
         # Read first: a cool-down that ends before the counts are taken is then looked at again.
-        rested = self._grants.next_rested()
+        next_cooled = self._grants.next_cooled()
         known = self._grants.acknowledge(name)
         if known is None:
             return RequeueAfter(UNOBSERVED_SECONDS)
         answers, counts = known
-        link = self._reconciler.status_of(name)
+        link = self._links.status_of(name)
         node = node_status(link, answers, counts, self._idle_since(eni))
         conditions = agent_conditions(eni, link, now_text())
         shown = is_shown(eni, node, conditions)
@@ -73,7 +73,7 @@ class EniPublisher:
             failure = self._write(eni, node, conditions)
             if failure is not None:
                 return failure
-        return requeue(rested if counts.cooling else None)
+        return requeue(next_cooled if counts.cooling else None)
 
     def _write(self, eni: ENI, node: NodeStatus, conditions: tuple[Condition, ...]) -> Retry | None:
         try:
@@ -94,7 +94,7 @@ class EniPublisher:
         self, name: str, node: NodeStatus, conditions: tuple[Condition, ...], since_write: float
     ) -> bool:
         """Return True if just this was written, times of conditions aside: the cache is behind."""
-        if name not in self._written or since_write > LAG_SECONDS:
+        if name not in self._written or since_write > CACHE_LAG_SECONDS:
             return False
         _, before, conditions_before = self._written[name]
         return node == before and _without_times(conditions) == _without_times(conditions_before)

@@ -9,11 +9,11 @@ from openeni_crds.conditions import Condition, Type, condition, merge
 from openeni_crds.eni import ENI, NodeStatus, RetireAnswer
 from openeni_crds.meta import Json, encode
 from openeni_nodeagent.enis.link_status import ConditionValue, LinkStatus
-from openeni_nodeagent.grants.ledger import AddressCounts, RetireAnswers
+from openeni_nodeagent.grants.ledger import GrantCounts, RetireAnswers
 
 
 def node_status(
-    link: LinkStatus, answers: RetireAnswers, counts: AddressCounts, idle_since: str
+    link: LinkStatus, answers: RetireAnswers, counts: GrantCounts, idle_since: str
 ) -> NodeStatus:
     def at(addresses: tuple[str, ...]) -> tuple[RetireAnswer, ...]:
         return tuple(RetireAnswer(address, answers.generation) for address in addresses)

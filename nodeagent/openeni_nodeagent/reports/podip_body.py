@@ -1,7 +1,5 @@
 """Build the bodies of a PodIP from a grant. Pure."""
 
-from typing import Any
-
 from msgspec.structs import replace
 
 from openeni_crds import names
@@ -18,12 +16,12 @@ _ASSUMED = "the API server was away: the pod's ENIPool was assumed"
 def spec(grant: Grant, node: str) -> PodIPSpec:
     by_family = {family_of(address): address for address in grant.addresses}
     return PodIPSpec(
-        pod_uid=grant.holder.pod_uid,
+        pod_uid=grant.attachment.pod_uid,
         node_name=node,
-        container_id=grant.holder.container_id,
+        container_id=grant.attachment.container_id,
         eni_name=grant.eni,
         pool_name=grant.pool,
-        datapath_mode=DatapathMode(grant.mode),
+        datapath_mode=DatapathMode(grant.datapath_mode),
         address=by_family.get(IPV4),
         address_ipv6=by_family.get(IPV6),
     )
@@ -36,7 +34,7 @@ def same_grant(one: PodIPSpec, other: PodIPSpec) -> bool:
 
 def body(grant: Grant, node: str) -> Json:
     """Return the object without its status: owned by its pod, with the agent's finalizer."""
-    owner = {"apiVersion": "v1", "kind": "Pod", "name": grant.name, "uid": grant.holder.pod_uid}
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": grant.name, "uid": grant.attachment.pod_uid}
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.PODIPS.name,
@@ -51,12 +49,54 @@ def body(grant: Grant, node: str) -> Json:
 
 
 def conditions(
-    grant: Grant, on_port: frozenset[str] | None, generation: int
+    podip: PodIP, grant: Grant, on_port: frozenset[str] | None, now: str
 ) -> tuple[Condition, ...]:
-    """Return the conditions without times.
+    """Return the agent's conditions of the PodIP.
 
     `on_port` are the addresses of ENI.status.port, None if the ENI or its port is unknown.
     """
+    wanted = _conditions(grant, on_port, podip.metadata.generation)
+    return merge(podip.status.conditions, wanted, now)
+
+
+def status_body(podip: PodIP, grant: Grant, conditions: tuple[Condition, ...]) -> Json:
+    """Return the body to apply; its uid makes it fail on another PodIP of the same name."""
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.PODIPS.name,
+        "metadata": {
+            "name": podip.name,
+            "namespace": podip.namespace,
+            "uid": podip.metadata.uid,
+        },
+        "status": {"conditions": [encode(c) for c in conditions], **_fields(grant)},
+    }
+
+
+def is_shown(podip: PodIP, grant: Grant, conditions: tuple[Condition, ...]) -> bool:
+    """Return True if the PodIP already shows exactly this."""
+    status, fields = podip.status, _fields(grant)
+    shown = {c.type: c for c in status.conditions}
+    return all(shown.get(c.type) == c for c in conditions) and (
+        status.host_interface,
+        status.pod_interface,
+        status.gateway,
+    ) == (fields["hostInterface"], fields["podInterface"], fields.get("gateway", ""))
+
+
+def _fields(grant: Grant) -> dict[str, str]:
+    fields = {
+        "hostInterface": grant.host_interface,
+        "podInterface": grant.attachment.interface,
+    }
+    if grant.gateway:  # ipvlan l3s and l3 need none
+        fields["gateway"] = grant.gateway[0]
+    return fields
+
+
+def _conditions(
+    grant: Grant, on_port: frozenset[str] | None, generation: int
+) -> tuple[Condition, ...]:
     missing = [a for a in grant.addresses if on_port is not None and a not in on_port]
     assigned = on_port is not None and not missing
     text = _ASSUMED if grant.assumed else ""
@@ -84,34 +124,3 @@ def conditions(
             generation=generation,
         ),
     )
-
-
-def status(
-    podip: PodIP, grant: Grant, on_port: frozenset[str] | None, now: str
-) -> tuple[Json, bool]:
-    """Return the body of the agent's part of the status, and True if the PodIP shows it already."""
-    merged = merge(
-        podip.status.conditions,
-        conditions(grant, on_port, podip.metadata.generation),
-        now,
-    )
-    fields: dict[str, Any] = {
-        "hostInterface": grant.host_interface,
-        "podInterface": grant.holder.interface,
-    }
-    if grant.gateway:  # ipvlan l3s and l3 need none
-        fields["gateway"] = grant.gateway[0]
-    shown_conditions = {c.type: c for c in podip.status.conditions}
-    shown = (podip.status.host_interface, podip.status.pod_interface, podip.status.gateway)
-    wanted = (grant.host_interface, grant.holder.interface, fields.get("gateway", ""))
-    same = all(shown_conditions.get(c.type) == c for c in merged) and shown == wanted
-    return {
-        "apiVersion": names.API_VERSION,
-        "kind": names.PODIPS.name,
-        "metadata": {
-            "name": podip.name,
-            "namespace": podip.namespace,
-            "uid": podip.metadata.uid,
-        },
-        "status": {"conditions": [encode(c) for c in merged], **fields},
-    }, same

@@ -14,17 +14,17 @@ from openeni_crds.podip import PodIP
 from openeni_kube.result import Result, Retry, requeue
 from openeni_kube.store import ConflictError, InvalidError, NotFoundError, Store, StoreError
 from openeni_nodeagent.clock import now_text
-from openeni_nodeagent.cluster.cache import Cache
+from openeni_nodeagent.cluster.cache import Cache, object_key
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.ledger import Grant
 from openeni_nodeagent.reports import podip_body
 
-WAIT_SECONDS: Final = 2.0  # until an older pod's PodIP is looked at again
-LAG_SECONDS: Final = 0.2  # until the watch shows what was just done
+BLOCKED_SECONDS: Final = 2.0  # until a PodIP that must wait for another pod is looked at again
+RECREATE_SECONDS: Final = 0.2  # until the watch shows that the old PodIP is deleted
 
 
 def key_of(grant: Grant) -> str:
-    return f"{grant.namespace}/{grant.name}"
+    return object_key(grant.namespace, grant.name)
 
 
 class PodIPPublisher:
@@ -45,13 +45,13 @@ class PodIPPublisher:
         podip = self._podips.get(key)
         try:
             if podip is not None and not any(
-                g.holder.pod_uid == podip.spec.pod_uid for g in grants
+                g.attachment.pod_uid == podip.spec.pod_uid for g in grants
             ):
                 if self._grants.reserved().intersection(podip.spec.addresses):
                     # The kernel has the address without a grant: repair finds its owner.
-                    return requeue(WAIT_SECONDS)
+                    return requeue(BLOCKED_SECONDS)
                 self._delete(podip)
-                return requeue(LAG_SECONDS if grants else None)
+                return requeue(RECREATE_SECONDS if grants else None)
             return requeue(self._publish(podip, grants))
         except StoreError as error:
             return Retry(f"PodIP {key}: {error}")
@@ -63,12 +63,12 @@ class PodIPPublisher:
         grant = max(connected, key=lambda g: g.at)
         if podip is None:
             podip = self._create(grant)
-        if podip.spec.pod_uid != grant.holder.pod_uid:
-            return WAIT_SECONDS  # an older pod of that name is still terminating
+        if podip.spec.pod_uid != grant.attachment.pod_uid:
+            return BLOCKED_SECONDS  # an older pod of that name is still terminating
         wanted = podip_body.spec(grant, self._node)
         if not podip_body.same_grant(podip.spec, wanted):
             self._delete(podip)  # another address: what a PodIP records never changes
-            return LAG_SECONDS
+            return RECREATE_SECONDS
         if podip.spec != wanted:
             applied = self._store.apply(
                 PODIPS, podip_body.body(grant, self._node), manager=MANAGER_AGENT
@@ -76,8 +76,9 @@ class PodIPPublisher:
             podip = decode(applied, PodIP)
         eni = self._enis.get(grant.eni)
         on_port = frozenset(eni.status.port.addresses) if eni and eni.status.port else None
-        body, same = podip_body.status(podip, grant, on_port, now_text())
-        if not same:
+        conditions = podip_body.conditions(podip, grant, on_port, now_text())
+        if not podip_body.is_shown(podip, grant, conditions):
+            body = podip_body.status_body(podip, grant, conditions)
             self._store.apply(PODIPS, body, manager=MANAGER_AGENT, subresource="status")
         return None
 

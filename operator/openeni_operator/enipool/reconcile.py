@@ -244,7 +244,9 @@ class _PoolReconcile:
         current = replace(inputs, enis=tuple(self.deps.state.enis_of(self.pool.name)))
         desired = desired_status(self.pool, current, self.deps.now())
         if desired != current_status(self.pool):
-            metadata, status = self.pool.metadata, encode(desired)
+            # A zero is a count, too, but omitted as the field's default.
+            counts = {"eniCount": desired.eni_count, "freeCount": desired.free_count}
+            metadata, status = self.pool.metadata, encode(desired) | counts
             write_status(self.deps.store, self.deps.state, ENIPOOLS, metadata, status)
 
     def result(self, facts: PoolFacts, inputs: StatusInputs) -> Result:

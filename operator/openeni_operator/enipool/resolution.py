@@ -1,16 +1,19 @@
 """What an ENIPool names in its cloud, and the checks that the cloud can serve the pool. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final, Protocol, TypeVar
 
 from openeni_crds.conditions import Reason
+from openeni_crds.eni import MOST_SECURITY_GROUPS
 from openeni_crds.enipool import ENIPoolSpec
 from openeni_crds.terms import SecurityGroupTerm, SubnetTerm
 from openeni_operator.cause import Cause
 from openeni_operator.cloud.api import Network, Port, SecurityGroup, Subnet
 
+IPV6: Final = 6  # Neutron's ip_version
+IPV6_MTU: Final = 1280  # RFC 8200, section 5
 MAX_FREE: Final = 2**31 - 1  # bound of the field; an IPv6 subnet has more
 
 
@@ -134,15 +137,37 @@ def check_subnets(subnets: list[tuple[str, PoolSubnet]]) -> None:
             )
 
 
-def check_network(spec: ENIPoolSpec, network: Network, subnets: tuple[Subnet, ...]) -> None:
+def check_neighbours(subnets: Iterable[Subnet]) -> None:
+    """Raise ResolutionError if any subnet of the network would add addresses to our ports."""
     for subnet in subnets:
         if subnet.slaac:
             raise _slaac(f"spec.subnets: subnet {subnet.name or subnet.id!r} on the same network")
+
+
+def check_mtu(spec: ENIPoolSpec, network: Network, subnets: Iterable[Subnet]) -> None:
+    """Raise ResolutionError if the pods' MTU does not fit the network or IPv6."""
     mtu = spec.datapath.mtu
     if mtu is not None and mtu > network.mtu:
         raise ResolutionError(
             Reason.INVALID_SPEC,
             f"spec.datapath.mtu: {mtu} is more than the network's {network.mtu}; lower it",
+        )
+    in_force = mtu or network.mtu
+    if in_force < IPV6_MTU and IPV6 in {subnet.ip_version for subnet in subnets}:
+        raise ResolutionError(
+            Reason.INVALID_SPEC,
+            f"spec.datapath.mtu: the pods' {in_force} is less than the {IPV6_MTU} that IPv6 needs; "
+            "raise it, or the network's, or use IPv4 subnets only",
+        )
+
+
+def check_security_groups(groups: Sequence[SecurityGroup]) -> None:
+    """Raise ResolutionError if the pool selects more than an ENI can have."""
+    if len(groups) > MOST_SECURITY_GROUPS:
+        raise ResolutionError(
+            Reason.INVALID_SPEC,
+            f"spec.securityGroups: the terms select {len(groups)} security groups, at most "
+            f"{MOST_SECURITY_GROUPS} fit an ENI; use terms that select fewer",
         )
 
 

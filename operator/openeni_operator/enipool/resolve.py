@@ -12,7 +12,9 @@ from openeni_operator.enipool.resolution import (
     Resolution,
     ResolutionError,
     check_found,
-    check_network,
+    check_mtu,
+    check_neighbours,
+    check_security_groups,
     check_subnets,
     count_free,
     unique,
@@ -25,17 +27,19 @@ def resolve(spec: ENIPoolSpec, cloud: Cloud, list_ports: ListPorts) -> Resolutio
     """Look up all that the pool names. Raises a CloudError if the cloud does not respond."""
     try:
         subnets = _find_subnets(spec, cloud)
-        groups = _find_security_groups(spec, cloud)
+        groups = unique(_find_security_groups(spec, cloud))
         check_subnets(subnets)
+        check_security_groups(groups)
         network = cloud.network(subnets[0][1].subnet.network_id)
-        check_network(spec, network, cloud.subnets_of(network.id))
+        check_neighbours(cloud.subnets_of(network.id))
+        check_mtu(spec, network, [found.subnet for _, found in subnets])
     except ResolutionError as error:
         return error.cause
     ports = list_ports(network.id)
     return Resolution(
         network,
         unique(replace(found, free=count_free(found.subnet, ports)) for _, found in subnets),
-        unique(groups),
+        groups,
         spec.datapath.mtu or network.mtu,
     )
 

@@ -14,7 +14,7 @@ from openeni_nodeagent.attachments.grant_errors import explain_no_address
 from openeni_nodeagent.attachments.pool_choice import PoolChooser
 from openeni_nodeagent.cluster.cache import Cache, by_uid
 from openeni_nodeagent.cluster.objects import Namespace, Node, Pod
-from openeni_nodeagent.cni.protocol import CniError
+from openeni_nodeagent.cni.protocol import CNIError
 from openeni_testing.objects import eni_body, pool_body
 
 ALL: Json = {}
@@ -80,7 +80,7 @@ def test_a_pool_refuses_pods_of_other_namespaces_and_is_named(cluster: Cluster) 
     cluster.pool("payments", namespaceSelector=TEAM)
     cluster.namespaces.put({"metadata": {"name": "shop", "labels": {"team": "b"}}})
     cluster.pod("u", annotations={names.ANNOTATION_POOL: "payments"})
-    with pytest.raises(CniError) as refused:
+    with pytest.raises(CNIError) as refused:
         cluster.chosen()
     assert "ENIPool 'payments' does not permit pods of namespace 'shop'" in refused.value.details
 
@@ -96,7 +96,7 @@ def test_a_namespaces_labels_are_waited_for_only_where_a_pool_asks(cluster: Clus
 
 def test_with_the_watch_alive_an_unknown_pod_is_not_guessed_at(cluster: Cluster) -> None:
     cluster.pool("all", podSelector=ALL)
-    with pytest.raises(CniError, match="has not been seen on this node yet"):
+    with pytest.raises(CNIError, match="has not been seen on this node yet"):
         cluster.chosen()
 
 
@@ -122,7 +122,7 @@ def test_with_the_api_server_away_nothing_else_is_assumed(cluster: Cluster, pool
     cluster.silence = 1000
     for name, spec in pools.items():
         cluster.pool(name, **spec)
-    with pytest.raises(CniError, match="the API server is away and pod shop/p is unknown"):
+    with pytest.raises(CNIError, match="the API server is away and pod shop/p is unknown"):
         cluster.chosen()
 
 
@@ -130,7 +130,7 @@ def test_without_its_node_the_agent_chooses_nothing(cluster: Cluster) -> None:
     cluster.nodes.remove({"metadata": {"name": "n1"}})
     cluster.pool("all", podSelector=ALL)
     cluster.pod("u")
-    with pytest.raises(CniError, match="has not seen Node n1"):
+    with pytest.raises(CNIError, match="has not seen Node n1"):
         cluster.chosen()
 
 
@@ -140,7 +140,7 @@ def test_an_object_that_cannot_be_read_is_as_good_as_not_there(cluster: Cluster)
     broken["spec"]["datapath"] = {"mode": "Warp"}
     cluster.pools.put(broken)
     cluster.pod("u")
-    with pytest.raises(CniError) as refused:
+    with pytest.raises(CNIError) as refused:
         cluster.chosen()
     assert "no ENIPool serves this node" in refused.value.details
 

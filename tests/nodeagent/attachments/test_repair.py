@@ -9,11 +9,11 @@ import pytest
 
 from openeni_crds import names
 from openeni_nodeagent.attachments import repair
-from openeni_nodeagent.grants.adoption import APART_SECONDS
+from openeni_nodeagent.grants.adoption import CONFIRM_SECONDS
 from openeni_nodeagent.grants.ledger import Grant
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.parts import AgentParts
-from openeni_testing.objects import remove
+from openeni_testing.objects import podip_body, remove
 
 
 @dataclass
@@ -54,7 +54,7 @@ def restarted(parts: AgentParts) -> AgentParts:
     return fresh
 
 
-def looked(parts: AgentParts, clock: Clock, seconds: float = APART_SECONDS) -> None:
+def looked(parts: AgentParts, clock: Clock, seconds: float = CONFIRM_SECONDS) -> None:
     """Run the repair twice, so far apart."""
     for _ in range(2):
         parts.sync()
@@ -112,12 +112,12 @@ def test_a_grant_ends_only_when_nothing_of_its_pod_is_seen_twice_apart(
     grant = published(parts)
     lose(parts, grant, "pod")
     lose(parts, grant, "namespace")
-    looked(parts, clock, APART_SECONDS / 2)
+    looked(parts, clock, CONFIRM_SECONDS / 2)
     assert parts.grants.all() == (grant,)
     Path(grant.netns).touch()  # it is there after all: what was seen before does not count
     looked(parts, clock, 1)
     lose(parts, grant, "namespace")
-    looked(parts, clock, APART_SECONDS / 2)
+    looked(parts, clock, CONFIRM_SECONDS / 2)
     assert parts.grants.all() == (grant,)
     looked(parts, clock, 1)
     assert parts.grants.all() == ()
@@ -131,7 +131,7 @@ def test_an_address_in_the_kernel_without_an_owner_is_reserved_and_then_removed(
         lose(parts, grant, what)
     fresh = restarted(parts)
     assert fresh.grants.reserved() == frozenset(grant.addresses)
-    assert f"in the kernel without a grant, reserved: {grant.addresses[0]}" in caplog.text
+    assert f"addresses {grant.addresses[0]} are in the kernel without a grant" in caplog.text
     fresh.repair.run()
     others = {fresh.grant(name, name).addresses for name in ("a", "b")}
     assert others == {(a,) for a in node_objects.addresses(3)} - {grant.addresses}
@@ -140,7 +140,20 @@ def test_an_address_in_the_kernel_without_an_owner_is_reserved_and_then_removed(
     assert set(parts.datapath.owners().values()) == {"a", "b"}
 
 
-def test_grants_of_an_eni_that_is_not_prepared_are_not_repaired(
+def test_of_two_podips_with_one_address_only_the_first_is_adopted(
+    parts: AgentParts, caplog: pytest.LogCaptureFixture
+) -> None:
+    grant = published(parts)
+    lose(parts, grant, "journal")
+    parts.store.create(names.PODIPS, podip_body("another"))
+    fresh = restarted(parts)
+    fresh.repair.run()
+    assert [g.addresses for g in fresh.grants.all()] == [grant.addresses]
+    assert "repair failed and will be retried: address 10.98.0.5 has another owner" in caplog.text
+    assert [g.addresses for g in fresh.restarted().grants.all()] == [grant.addresses]
+
+
+def test_grants_of_an_eni_without_a_ready_link_are_not_repaired(
     parts: AgentParts, clock: Clock
 ) -> None:
     grant = published(parts)
@@ -174,7 +187,3 @@ def test_a_repair_that_the_kernel_refuses_is_logged_and_delays_no_other(
     looked(parts, clock)
     assert parts.datapath.owners() == {first.addresses[0]: "c1"}
     assert parts.grants.all() == (first,)
-
-
-def test_it_returns_when_to_run_again(parts: AgentParts) -> None:
-    assert parts.repair.run() == repair.PERIOD_SECONDS

@@ -1,5 +1,7 @@
 """The agent's own Node: its kernel's abilities become labels, and nothing else is written."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,8 @@ from openeni_crds.meta import Json
 from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH, NODES
 from openeni_kube.result import Done, Retry
 from openeni_nodeagent.cluster.node_reconciler import NodeReconciler
-from openeni_nodeagent.settings import settings_from
+from openeni_nodeagent.grants.journal import JournalRecord
+from openeni_nodeagent.settings import from_environment
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.parts import AgentParts
 
@@ -21,7 +24,7 @@ def reconciler(parts: AgentParts) -> NodeReconciler:
         parts.store,
         parts.datapath,
         parts.grants,
-        settings=settings_from({"NODE_NAME": node_objects.NODE}),
+        settings=from_environment({"NODE_NAME": node_objects.NODE}),
         nodes=caches.nodes,
         cidrs=caches.cidrs,
         on_change=lambda: None,
@@ -56,6 +59,24 @@ def test_right_labels_are_not_written_again(tmp_path: Path) -> None:
     before = parts.store.get(NODES, node_objects.NODE)
     assert reconciler(parts).reconcile(node_objects.NODE) == Done()
     assert parts.store.get(NODES, node_objects.NODE) == before
+
+
+def test_a_full_journal_is_a_failure_of_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: JournalRecord) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    parts = AgentParts(tmp_path)
+    parts.store.create(NODES, node_body(None))
+    waiting = reconciler(parts)
+    with monkeypatch.context() as full:
+        full.setattr(parts.journal, "append", refuse)
+        result = waiting.reconcile(node_objects.NODE)
+    assert isinstance(result, Retry)
+    assert result.error.endswith("the journal of grants cannot be written: No space left on device")
+    assert waiting.facts() is None
+    assert waiting.reconcile(node_objects.NODE) == Done()
 
 
 def test_an_outage_is_a_failure_that_names_the_node(tmp_path: Path) -> None:

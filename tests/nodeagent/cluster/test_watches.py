@@ -152,7 +152,7 @@ def test_the_cache_of_pods_is_current_only_while_its_watch_is_alive(
     made = running(ending, store)
     made.waiter.join(60)
     store.set_outage(outage=True)
-    monkeypatch.setattr(watches, "STALE_SECONDS", 0.3)
+    monkeypatch.setattr(watches, "WATCH_DEAD_SECONDS", 0.3)
     wait_for(lambda: not made.watches.pods_current(), "its silence is noticed")
     assert made.watches.pods_age() >= 0.3
     store.set_outage(outage=False)

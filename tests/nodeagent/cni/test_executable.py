@@ -12,9 +12,9 @@ import pytest
 
 from openeni_nodeagent.cni import frame
 from openeni_nodeagent.cni.call import Call, StoppingError
-from openeni_nodeagent.cni.protocol import CniError, Code
+from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.cni.query import QueryError, phases
-from openeni_nodeagent.cni.server import MARGIN_SECONDS, Server
+from openeni_nodeagent.cni.server import MARGIN_SECONDS, CNIServer
 from openeni_nodeagent.phases import PhaseHistory
 from openeni_testing.agent.cni_call import Runtime, finish
 from openeni_testing.waiting import wait_for
@@ -23,8 +23,8 @@ from openeni_testing.waiting import wait_for
 @contextmanager
 def serving(
     runtime: Runtime, handle: Callable[[Call], bytes], history: PhaseHistory | None = None
-) -> Generator[Server]:
-    server = Server(runtime.run / "cni.sock", handle, history or PhaseHistory())
+) -> Generator[CNIServer]:
+    server = CNIServer(runtime.run / "cni.sock", handle, history or PhaseHistory())
     server.start()
     try:
         yield server
@@ -52,7 +52,7 @@ def test_the_environment_and_stdin_arrive_and_the_answer_goes_to_stdout(runtime:
 
 def test_an_error_of_the_agent_reaches_the_runtime_with_exit_status_1(runtime: Runtime) -> None:
     def handle(call: Call) -> bytes:
-        raise CniError(Code.TRY_AGAIN, "no address", "QuotaExceeded: port quota")
+        raise CNIError(Code.TRY_AGAIN, "no address", "QuotaExceeded: port quota")
 
     with serving(runtime, handle):
         answer = runtime.call("ADD", "abc", "uid")
@@ -132,8 +132,8 @@ def test_an_executable_of_another_protocol_version_gets_an_error_in_its_version(
     ):
         other.connect(str(runtime.run / "cni.sock"))
         other.sendall(frame.encode_request({}, b"{}", deadline=9, version=version))
-        head = other.recv(frame.ANSWER_HEAD.size)
-        _, answered, code, _ = frame.ANSWER_HEAD.unpack(head)
+        head = other.recv(frame.ANSWER_HEADER.size)
+        _, answered, code, _ = frame.ANSWER_HEADER.unpack(head)
         body = json.loads(other.recv(65536))
     assert (answered, code, body["code"]) == (version, 1, 11)
     assert f"speaks protocol {version}" in body["msg"]
@@ -182,7 +182,8 @@ def test_each_phase_of_a_call_is_kept(runtime: Runtime) -> None:
     history = PhaseHistory()
     with serving(runtime, lambda _: b"{}", history):
         runtime.call("ADD", "abc", "uid")
-        (seconds,) = wait_for(lambda: history.calls("ADD"), "the call's phases are there")
+        kept = wait_for(lambda: json.loads(history.encode()).get("ADD"), "the phases are there")
+    (seconds,) = kept
     assert {"socket", "reply", "other", "total"} <= set(seconds)
     assert sum(v for k, v in seconds.items() if k != "total") == pytest.approx(seconds["total"])
 

@@ -12,13 +12,14 @@ from openeni_nodeagent.cni.install import InstallError, install_conflist, instal
 def test_the_executable_is_put_in_place_and_replaced_only_when_it_differs(
     executable: Path, tmp_path: Path
 ) -> None:
-    assert install_executable(executable, tmp_path)
+    install_executable(executable, tmp_path)
     target = tmp_path / "openeni"
     assert target.stat().st_mode & 0o777 == 0o755
-    assert not install_executable(executable, tmp_path)
     before = target.stat().st_ino
+    install_executable(executable, tmp_path)
+    assert target.stat().st_ino == before
     target.write_bytes(b"an older one")
-    assert install_executable(executable, tmp_path)
+    install_executable(executable, tmp_path)
     assert target.read_bytes() == executable.read_bytes()
     assert target.stat().st_ino != before
     assert [path.name for path in tmp_path.iterdir()] == ["openeni"]
@@ -30,7 +31,7 @@ def test_an_executable_that_is_running_can_be_replaced(executable: Path, tmp_pat
     target.chmod(0o755)
     running = subprocess.Popen([target, "60"])
     try:
-        assert install_executable(executable, tmp_path)
+        install_executable(executable, tmp_path)
     finally:
         running.kill()
         running.wait(60)
@@ -38,14 +39,17 @@ def test_an_executable_that_is_running_can_be_replaced(executable: Path, tmp_pat
 
 def test_a_file_that_a_crash_left_is_replaced(executable: Path, tmp_path: Path) -> None:
     (tmp_path / ".openeni.new").write_bytes(b"half")
-    assert install_executable(executable, tmp_path)
+    install_executable(executable, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["openeni"]
 
 
 def test_the_configuration_names_every_version_for_new_and_old_runtimes(tmp_path: Path) -> None:
-    assert install_conflist(tmp_path)
-    assert not install_conflist(tmp_path)
-    body = json.loads((tmp_path / "10-openeni.conflist").read_text())
+    install_conflist(tmp_path)
+    target = tmp_path / "10-openeni.conflist"
+    before = target.stat().st_ino
+    install_conflist(tmp_path)
+    assert target.stat().st_ino == before
+    body = json.loads(target.read_text())
     assert body["cniVersion"] == "1.0.0"
     assert body["cniVersions"] == ["0.4.0", "1.0.0", "1.1.0"]
     assert [p["type"] for p in body["plugins"]] == ["openeni"]

@@ -7,11 +7,11 @@ import pytest
 
 from openeni_nodeagent.cni import frame
 from openeni_nodeagent.cni.protocol import (
-    CniError,
+    AddResult,
+    CNIError,
     Code,
     Command,
     GCAttachment,
-    Result,
     ResultInterface,
     ResultRoute,
     encode_error,
@@ -73,7 +73,7 @@ def test_gc_brings_the_runtimes_list() -> None:
     ],
 )
 def test_a_wrong_environment_is_named(change: dict[str, str], code: Code, names: str) -> None:
-    with pytest.raises(CniError) as raised:
+    with pytest.raises(CNIError) as raised:
         call(CONFIG, change)
     assert raised.value.code == code
     assert names in raised.value.message
@@ -89,12 +89,12 @@ def test_a_wrong_environment_is_named(change: dict[str, str], code: Code, names:
     ],
 )
 def test_a_wrong_configuration_is_refused(config: dict[str, object], code: Code) -> None:
-    with pytest.raises(CniError) as raised:
+    with pytest.raises(CNIError) as raised:
         call(config, {})
     assert raised.value.code == code
 
 
-RESULT = Result(
+RESULT = AddResult(
     ResultInterface("oe1234", "ee:ee:ee:ee:ee:ee"),
     ResultInterface("eth0", "0a:00:00:00:00:01", "/ns", 1450),
     ("10.98.0.5", "2001:db8::5"),
@@ -120,7 +120,7 @@ def test_the_result_of_each_version_has_that_versions_fields() -> None:
 
 
 def test_an_error_carries_code_message_and_details() -> None:
-    error = CniError(Code.TRY_AGAIN, "no address", "QuotaExceeded")
+    error = CNIError(Code.TRY_AGAIN, "no address", "QuotaExceeded")
     assert json.loads(encode_error("1.0.0", error)) == {
         "cniVersion": "1.0.0",
         "code": 11,

@@ -8,7 +8,7 @@ import pytest
 from openeni_crds.enipool import Datapath, Mode
 from openeni_nodeagent.datapath.linux.kernel import observe, observe_filters, open_netlink
 from openeni_nodeagent.datapath.model import Address, State
-from openeni_nodeagent.datapath_api import EniFacts
+from openeni_nodeagent.datapath_api import ENIFacts
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, eni_facts, pod_interface
@@ -30,7 +30,7 @@ def node() -> Generator[Node]:
 
 
 @pytest.fixture
-def eni(node: Node) -> EniFacts:
+def eni(node: Node) -> ENIFacts:
     facts = eni_facts("eni", 10, Datapath(Mode.VETH))
     node.attach("ens7", facts, ADDRESSES)
     return facts
@@ -47,7 +47,7 @@ def addresses(namespace: Namespace) -> set[str]:
     return {a for a in found if not a.startswith(("127.", "::1", "fe80:"))}
 
 
-def test_every_pod_gets_its_own_address_and_the_node_gets_none(node: Node, eni: EniFacts) -> None:
+def test_every_pod_gets_its_own_address_and_the_node_gets_none(node: Node, eni: ENIFacts) -> None:
     before = node.namespace.run(look)
     own = addresses(node.namespace)
     pods = [pod_interface(f"pod{a}", eni, a) for a in ADDRESSES]

@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from openeni_nodeagent.datapath.diff import diff
+from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.linux.kernel import (
     apply,
     execute,
@@ -17,7 +18,6 @@ from openeni_nodeagent.datapath.linux.kernel import (
 from openeni_nodeagent.datapath.linux.namespace import in_namespace, open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link
-from openeni_nodeagent.datapath.local import LocalPod
 from openeni_nodeagent.datapath.model import (
     NOTHING,
     Link,
@@ -26,14 +26,14 @@ from openeni_nodeagent.datapath.model import (
 )
 from openeni_nodeagent.datapath.plan import plan_pod
 from openeni_testing.network.netns import Namespace
-from openeni_testing.network.one_eni import MODES, OneEni
+from openeni_testing.network.one_eni import MODES, OneENI
 
 pytestmark = pytest.mark.root
 
 
 @pytest.fixture(scope="module", params=MODES)
-def bench(request: pytest.FixtureRequest) -> Generator[OneEni]:
-    made = OneEni(request.param)
+def bench(request: pytest.FixtureRequest) -> Generator[OneENI]:
+    made = OneENI(request.param)
     yield made
     made.close()
 
@@ -44,11 +44,11 @@ def netns() -> Generator[Namespace]:
         yield made
 
 
-def steps(place: LocalPod, netns: str) -> list[Callable[[], None]]:
+def steps(place: NodePod, netns: str) -> list[Callable[[], None]]:
     """Every message of an ADD as a step of its own, in the order in which ADD sends them."""
     planned = plan_pod(place)
-    on_node, in_pod = diff(NOTHING, planned.node), diff(NOTHING, planned.pod)
-    creations = [o for o in (*on_node, *in_pod) if isinstance(o.item, Link) and o.verb is Verb.ADD]
+    on_host, in_pod = diff(NOTHING, planned.host), diff(NOTHING, planned.pod)
+    creations = [o for o in (*on_host, *in_pod) if isinstance(o.item, Link) and o.verb is Verb.ADD]
 
     def create_links() -> None:
         with open_namespace(netns) as namespace, open_netlink() as netlink:
@@ -64,7 +64,7 @@ def steps(place: LocalPod, netns: str) -> list[Callable[[], None]]:
         with Netlink() as netlink:
             apply([operation], netlink)
 
-    rest = [partial(one, o) for o in on_node if o not in creations]
+    rest = [partial(one, o) for o in on_host if o not in creations]
     return [
         create_links,
         *rest,
@@ -73,7 +73,7 @@ def steps(place: LocalPod, netns: str) -> list[Callable[[], None]]:
 
 
 def test_after_add_nothing_differs_and_after_delete_nothing_is_left(
-    bench: OneEni, netns: Namespace
+    bench: OneENI, netns: Namespace
 ) -> None:
     before = bench.state()
     bench.add(netns.path)
@@ -83,7 +83,7 @@ def test_after_add_nothing_differs_and_after_delete_nothing_is_left(
     assert "eth0" not in netns.program("ip", "link")
 
 
-def test_a_repeated_add_ends_in_the_same_state(bench: OneEni, netns: Namespace) -> None:
+def test_a_repeated_add_ends_in_the_same_state(bench: OneENI, netns: Namespace) -> None:
     bench.add(netns.path)
     once = bench.state()
     bench.add(netns.path)
@@ -92,7 +92,7 @@ def test_a_repeated_add_ends_in_the_same_state(bench: OneEni, netns: Namespace) 
     bench.delete(netns.path)
 
 
-def test_a_repeated_delete_succeeds(bench: OneEni, netns: Namespace) -> None:
+def test_a_repeated_delete_succeeds(bench: OneENI, netns: Namespace) -> None:
     before = bench.state()
     bench.add(netns.path)
     for _ in range(2):
@@ -101,7 +101,7 @@ def test_a_repeated_delete_succeeds(bench: OneEni, netns: Namespace) -> None:
     assert bench.state() == before
 
 
-def test_delete_without_the_namespace_removes_the_nodes_part(bench: OneEni) -> None:
+def test_delete_without_the_namespace_removes_the_nodes_part(bench: OneENI) -> None:
     before = bench.state()
     with Namespace("gone") as gone:
         bench.add(gone.path)
@@ -110,7 +110,7 @@ def test_delete_without_the_namespace_removes_the_nodes_part(bench: OneEni) -> N
     assert bench.state() == before
 
 
-def test_from_every_point_of_a_broken_add_an_add_completes_it(bench: OneEni) -> None:
+def test_from_every_point_of_a_broken_add_an_add_completes_it(bench: OneENI) -> None:
     place = bench.place()
     before = bench.state()
     with Namespace("count") as counted:
@@ -125,7 +125,7 @@ def test_from_every_point_of_a_broken_add_an_add_completes_it(bench: OneEni) -> 
             assert bench.state() == before, f"after {done} of {total} steps"
 
 
-def test_from_every_point_of_a_broken_add_a_delete_removes_it(bench: OneEni) -> None:
+def test_from_every_point_of_a_broken_add_a_delete_removes_it(bench: OneENI) -> None:
     place = bench.place()
     before = bench.state()
     with Namespace("pod") as pod:
@@ -137,16 +137,16 @@ def test_from_every_point_of_a_broken_add_a_delete_removes_it(bench: OneEni) -> 
             assert "eth0" not in pod.program("ip", "link"), f"after {done} steps"
 
 
-def test_preparing_twice_changes_nothing(bench: OneEni) -> None:
+def test_configuring_twice_changes_nothing(bench: OneENI) -> None:
     before = bench.state()
-    bench.node.run(bench.node.datapath.prepare_node, bench.node.facts)
-    bench.node.run(bench.node.datapath.prepare_eni, bench.eni, bench.node.facts)
+    bench.node.run(bench.node.datapath.configure_node, bench.node.facts)
+    bench.node.run(bench.node.datapath.configure_eni, bench.eni, bench.node.facts)
     assert bench.state() == before
 
 
-def test_an_add_succeeds_where_its_chosen_index_is_taken(bench: OneEni, netns: Namespace) -> None:
+def test_an_add_succeeds_where_its_chosen_index_is_taken(bench: OneENI, netns: Namespace) -> None:
     place = bench.place()
-    bench.node.namespace.ip(f"link add taken index {place.node_index} type veth peer name other")
+    bench.node.namespace.ip(f"link add taken index {place.host_index} type veth peer name other")
     netns.ip(f"link add taken index {place.pod_index} type veth peer name other")
     bench.add(netns.path)
     assert bench.check(netns.path) == ()
@@ -159,7 +159,7 @@ def test_an_add_succeeds_where_its_chosen_index_is_taken(bench: OneEni, netns: N
 
 
 def test_an_add_to_a_running_pod_repairs_it_without_touching_its_link(
-    bench: OneEni, netns: Namespace
+    bench: OneENI, netns: Namespace
 ) -> None:
     bench.add(netns.path)
     whole = bench.state()
@@ -173,7 +173,7 @@ def test_an_add_to_a_running_pod_repairs_it_without_touching_its_link(
 
 
 def test_a_foreign_interface_of_that_name_is_kept_and_named_in_the_error(
-    bench: OneEni, netns: Namespace
+    bench: OneENI, netns: Namespace
 ) -> None:
     before = bench.state()
     netns.ip("link add eth0 type veth peer name theirs")
@@ -183,7 +183,7 @@ def test_a_foreign_interface_of_that_name_is_kept_and_named_in_the_error(
     assert bench.state() == before
 
 
-def test_an_orphan_is_removed_by_its_address_alone(bench: OneEni, netns: Namespace) -> None:
+def test_an_orphan_is_removed_by_its_address_alone(bench: OneENI, netns: Namespace) -> None:
     before = bench.state()
     bench.add(netns.path)
     hanging = bench.node.namespace.run(bench.node.datapath.pods)
@@ -194,7 +194,7 @@ def test_an_orphan_is_removed_by_its_address_alone(bench: OneEni, netns: Namespa
     bench.delete(netns.path)
 
 
-def test_foreign_objects_for_the_same_address_stay(bench: OneEni, netns: Namespace) -> None:
+def test_foreign_objects_for_the_same_address_stay(bench: OneENI, netns: Namespace) -> None:
     address = bench.addresses[0]
     theirs = (
         f"rule add from {address} lookup 77 prio 600 protocol 93",

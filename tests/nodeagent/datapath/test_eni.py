@@ -10,10 +10,10 @@ from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath.linux import modes
 from openeni_nodeagent.datapath_api import (
     DatapathError,
-    EniFacts,
+    ENIFacts,
     ModeUnsupportedError,
     NamespaceGoneError,
-    NicMissingError,
+    NICMissingError,
 )
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port, vm
@@ -48,14 +48,14 @@ def node(network: NeutronNetwork) -> Generator[Node]:
     made.close()
 
 
-def plug(network: NeutronNetwork, node: Node, eni: EniFacts, device: str) -> Port:
+def plug(network: NeutronNetwork, node: Node, eni: ENIFacts, device: str) -> Port:
     port = Port(eni.name, eni.mac, (*eni.primary, "10.98.0.11"))
     network.plug(node.namespace, device, port)
     return port
 
 
-def prepare(node: Node, eni: EniFacts) -> str:
-    found = node.namespace.run(node.datapath.prepare_eni, eni, node.facts)
+def configure(node: Node, eni: ENIFacts) -> str:
+    found = node.namespace.run(node.datapath.configure_eni, eni, node.facts)
     return found.device
 
 
@@ -86,12 +86,12 @@ def test_what_the_image_put_on_the_eni_is_flushed_and_the_rest_of_the_node_uncha
         "neigh add 10.99.0.77 lladdr 02:00:00:00:00:77 dev eth0 nud permanent",
     )
     node.namespace.nft("table inet theirs { chain c { tcp dport 1 accept; }; }")
-    assert prepare(node, eni) == "eth5"
+    assert configure(node, eni) == "eth5"
     link = node.namespace.program("ip", "-brief", "addr", "show", "eth5").split()
     assert link[1:] == ["UP", "10.98.0.10/32"]
     assert f"mtu {MTU}" in node.namespace.program("ip", "link", "show", "eth5")
     node.namespace.ip("route add default dev eth5 metric 51 proto dhcp")  # a lease's renewal
-    prepare(node, eni)
+    configure(node, eni)
     main = node.namespace.program("ip", "route")
     assert "eth5" not in main
     for foreign in ("198.51.100.0/24 dev eth0 proto 93", "from 198.51.100.1", "10.99.0.77"):
@@ -99,14 +99,14 @@ def test_what_the_image_put_on_the_eni_is_flushed_and_the_rest_of_the_node_uncha
     assert "theirs" in node.namespace.program("nft", "list", "tables")
 
 
-def test_preparing_an_eni_again_changes_nothing(network: NeutronNetwork, node: Node) -> None:
+def test_configuring_an_eni_again_changes_nothing(network: NeutronNetwork, node: Node) -> None:
     eni = eni_facts("eni", 10, VETH, dual=True)
     plug(network, node, eni, "eth5")
-    prepare(node, eni)
+    configure(node, eni)
     before = routing(node)
     with node.namespace.watching() as seen:
-        prepare(node, eni)
-        node.run(node.datapath.prepare_node, node.facts)
+        configure(node, eni)
+        node.run(node.datapath.configure_node, node.facts)
         assert seen() == 0
     assert routing(node) == before
 
@@ -119,16 +119,16 @@ def test_a_released_eni_is_down_and_bare_and_the_node_as_before(
     node.namespace.ip("link add spare type veth peer name unneeded")
     before = routing(node), node.namespace.program("nft", "list", "ruleset")
     port = plug(network, node, eni, "eth5")
-    prepare(node, eni)
+    configure(node, eni)
     pod = node.add("pod", eni, "10.98.0.11")
     node.delete(pod)
-    node.run(node.datapath.release_eni, eni)
+    node.run(node.datapath.teardown_eni, eni)
     state = node.namespace.program("ip", "-brief", "addr", "show", "eth5").split()
     assert state == [state[0], "DOWN"]
     network.unplug(port)
     ruleset = node.namespace.program("nft", "list", "ruleset")
     assert (routing(node), ruleset) == before
-    node.run(node.datapath.release_eni, eni)
+    node.run(node.datapath.teardown_eni, eni)
 
 
 @pytest.mark.parametrize("datapath", MODES)
@@ -138,13 +138,13 @@ def test_after_release_an_unplugged_nic_leaves_nothing_behind(
     before = routing(node)
     eni = eni_facts("eni", 10, datapath)
     port = plug(network, node, eni, "eth5")
-    prepare(node, eni)
+    configure(node, eni)
     pod = node.add("pod", eni, "10.98.0.11")
     network.unplug(port)
-    with pytest.raises(NicMissingError, match="eni"):
+    with pytest.raises(NICMissingError, match="eni"):
         node.add("second", eni, "10.98.0.12")
     node.delete(pod)
-    node.run(node.datapath.release_eni, eni)
+    node.run(node.datapath.teardown_eni, eni)
     assert routing(node) == before
     assert "eni" not in node.namespace.program("nft", "list", "ruleset").replace("openeni", "")
 
@@ -185,7 +185,7 @@ def test_an_address_that_moves_to_another_eni_is_reached_at_once(
     remote.close()
 
 
-def _reached_from(remote: Namespace, node: Node, eni: EniFacts) -> Pod:
+def _reached_from(remote: Namespace, node: Node, eni: ENIFacts) -> Pod:
     pod = node.add(f"pod-{eni.name}", eni, "10.98.0.11")
     if eni.datapath.ipvlan_mode is IPVlanMode.L3:  # the network's answer, not ours
         remote.ip(f"neigh replace 10.98.0.11 lladdr {eni.mac} dev eth0 nud reachable")
@@ -193,18 +193,18 @@ def _reached_from(remote: Namespace, node: Node, eni: EniFacts) -> Pod:
     return pod
 
 
-def test_without_its_nic_an_eni_cannot_be_prepared(node: Node) -> None:
+def test_without_its_nic_an_eni_cannot_be_configured(node: Node) -> None:
     eni = eni_facts("eni", 10, VETH)
-    with pytest.raises(NicMissingError, match=r"fa:16:3e:98:00:0a.*attached"):
-        prepare(node, eni)
+    with pytest.raises(NICMissingError, match=r"fa:16:3e:98:00:0a.*attached"):
+        configure(node, eni)
 
 
 def test_a_renamed_nic_is_found_again_by_its_mac(network: NeutronNetwork, node: Node) -> None:
     eni = eni_facts("eni", 10, VETH)
     plug(network, node, eni, "eth5")
-    prepare(node, eni)
+    configure(node, eni)
     node.namespace.ip("link set eth5 down", "link set eth5 name ens99")
-    assert prepare(node, eni) == "ens99"
+    assert configure(node, eni) == "ens99"
     pod = node.add("pod", eni, "10.98.0.11")
     assert pod.namespace.ping("10.98.0.1")
     assert network.dropped() == {}
@@ -217,17 +217,17 @@ def test_a_slave_with_the_same_mac_is_not_taken_for_the_nic(
     eni = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L2)))
     plug(network, node, eni, "eth5")
     node.namespace.ip("link add a0 link eth5 type ipvlan mode l2")
-    assert prepare(node, eni) == "eth5"
-    assert prepare(node, eni) == "eth5"
+    assert configure(node, eni) == "eth5"
+    assert configure(node, eni) == "eth5"
 
 
 @pytest.mark.ipvlan
 def test_the_mode_of_an_unused_eni_can_change(network: NeutronNetwork, node: Node) -> None:
     l2 = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L2)))
     plug(network, node, l2, "eth5")
-    prepare(node, l2)
+    configure(node, l2)
     l3s = replace(l2, datapath=Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L3S)))
-    prepare(node, l3s)
+    configure(node, l3s)
     pod = node.add("pod", l3s, "10.98.0.11")
     assert pod.namespace.ping("10.98.0.1")
     assert node.run(node.datapath.check, pod.facts, pod.namespace.path) == ()
@@ -237,14 +237,14 @@ def test_the_mode_of_an_unused_eni_can_change(network: NeutronNetwork, node: Nod
 def test_a_mode_that_the_kernel_does_not_support_is_refused_by_name_and_nothing_changes(
     network: NeutronNetwork, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(modes, "supported_modes", lambda: frozenset({"Veth"}))
+    monkeypatch.setattr(modes, "supported_datapath_modes", lambda: frozenset({"Veth"}))
     eni = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L3S)))
     plug(network, node, eni, "eth5")
     before = routing(node)
     with pytest.raises(
         ModeUnsupportedError, match=r"kernel does not support mode IPVlanL3S, only Veth"
     ):
-        prepare(node, eni)
+        configure(node, eni)
     assert routing(node) == before
 
 
@@ -253,7 +253,7 @@ def test_the_nodes_own_namespace_is_never_taken_for_a_pods(
 ) -> None:
     eni = eni_facts("eni", 10, VETH)
     plug(network, node, eni, "eth5")
-    prepare(node, eni)
+    configure(node, eni)
     before = routing(node)
     facts = node.add("pod", eni, "10.98.0.11").facts
     node.delete(node.pods[0])
@@ -262,18 +262,18 @@ def test_the_nodes_own_namespace_is_never_taken_for_a_pods(
     assert routing(node) == before
 
 
-def test_a_lost_filter_is_restored_by_the_next_preparation(
+def test_a_lost_filter_is_restored_by_the_next_configuration(
     network: NeutronNetwork, node: Node
 ) -> None:
     eni = eni_facts("eni", 10, VETH)
     plug(network, node, eni, "eth5")
-    prepare(node, eni)
+    configure(node, eni)
     node.namespace.nft("flush ruleset")
-    prepare(node, eni)
+    configure(node, eni)
     listed = node.namespace.program("nft", "list", "table", "inet", "openeni")
     assert "reply_in" in listed
     node.namespace.nft("flush chain inet openeni service")
-    prepare(node, eni)
+    configure(node, eni)
     assert "snat" in node.namespace.program("nft", "list", "table", "inet", "openeni")
 
 
@@ -284,7 +284,7 @@ def test_an_add_to_a_namespace_that_has_ended_fails_and_leaves_nothing(
     """What a runtime leaves: the file that the namespace was mounted on, or not even that."""
     eni = eni_facts("eni", 10, VETH)
     plug(network, node, eni, "eth5")
-    prepare(node, eni)
+    configure(node, eni)
     before = routing(node)
     file = tmp_path / "netns"
     if left:

@@ -9,14 +9,14 @@ from openeni_nodeagent.datapath.eni import plan_eni
 from openeni_nodeagent.datapath.model import Item, Link, Operation, Sysctl, Verb
 from openeni_nodeagent.datapath.plan import plan_node, plan_pod
 from openeni_testing.network.netns import Namespace
-from openeni_testing.network.one_eni import MODES, OneEni, apply_one
+from openeni_testing.network.one_eni import MODES, OneENI, apply_one
 
 pytestmark = pytest.mark.root
 
 
 @pytest.fixture(scope="module", params=MODES)
-def bench(request: pytest.FixtureRequest) -> Generator[OneEni]:
-    made = OneEni(request.param)
+def bench(request: pytest.FixtureRequest) -> Generator[OneENI]:
+    made = OneENI(request.param)
     yield made
     made.close()
 
@@ -28,10 +28,10 @@ def netns() -> Generator[Namespace]:
 
 
 def test_each_loss_of_a_pods_items_on_the_node_is_found_by_check_and_named(
-    bench: OneEni, netns: Namespace
+    bench: OneENI, netns: Namespace
 ) -> None:
     bench.add(netns.path)
-    for item in plan_pod(bench.place()).node:
+    for item in plan_pod(bench.place()).host:
         if isinstance(item, Link):
             continue
         bench.node.run(apply_one, Operation(Verb.REMOVE, item))
@@ -42,7 +42,7 @@ def test_each_loss_of_a_pods_items_on_the_node_is_found_by_check_and_named(
 
 
 def test_each_loss_inside_a_pod_or_of_its_eni_is_found_by_check_and_repaired_by_add(
-    bench: OneEni, netns: Namespace
+    bench: OneENI, netns: Namespace
 ) -> None:
     """The kernel may take more along: routes with the last address, addresses with IPv6."""
     bench.add(netns.path)

@@ -17,7 +17,7 @@ ALL = frozenset({"Veth", "IPVlanL2", "IPVlanL3S", "IPVlanL3"})
 
 def kernel(monkeypatch: pytest.MonkeyPatch, *labels: str, egress: bool = True) -> None:
     """A kernel with these modes, whatever this machine's has."""
-    monkeypatch.setattr(modes, "supported_modes", lambda: frozenset(labels))
+    monkeypatch.setattr(modes, "supported_datapath_modes", lambda: frozenset(labels))
     monkeypatch.setattr(modes, "has_egress_hook", lambda: egress)
 
 
@@ -66,7 +66,7 @@ def test_the_kernels_modes_are_those_whose_links_iproute2_can_create() -> None:
                 netns.ip(f"link add slave link parent type ipvlan mode {mode.lower()}")
                 netns.ip("link del slave")
                 found.add(f"IPVlan{mode}")
-    assert modes.supported_modes() == found
+    assert modes.supported_datapath_modes() == found
 
 
 @pytest.mark.root

@@ -11,7 +11,7 @@ from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath import ownership
 from openeni_nodeagent.datapath.eni import plan_eni
-from openeni_nodeagent.datapath.local import LocalEni, LocalPod, local_pod
+from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
     TABLE_MAIN,
@@ -33,20 +33,20 @@ NODE = NodeFacts(("10.99.0.11", "fd99::11"), ("10.96.0.0/16",), ("169.254.20.10"
 each_mode = pytest.mark.parametrize("datapath", MODES, ids=lambda datapath: datapath.word)
 
 
-def pod_on(datapath: Datapath, number: int, device: LinkFacts) -> LocalPod:
+def pod_on(datapath: Datapath, number: int, device: LinkFacts) -> NodePod:
     """A pod alone on an ENI; their addresses end in `number` and the next."""
     eni = eni_facts(f"eni-{number}", number, datapath, dual=True)
     addresses = (f"10.98.0.{number + 1}", f"fd98::{number + 1}")
     pod = pod_interface(f"pod-{number}", eni, *addresses)
-    return local_pod(pod, LocalEni(eni, device, NODE))
+    return pod_on_node(pod, NodeENI(eni, device, NODE))
 
 
 @dataclass(frozen=True)
 class Node:
     """The state of a node with two ENIs and a pod on each, and foreign items."""
 
-    first: LocalPod
-    second: LocalPod
+    first: NodePod
+    second: NodePod
 
     @property
     def foreign(self) -> State:
@@ -75,13 +75,13 @@ class Node:
             }
         )
 
-    def eni(self, pod: LocalPod) -> State:
+    def eni(self, pod: NodePod) -> State:
         found = self.found_on_first if pod is self.first else frozenset[Item]()
         return without_sysctls(plan_eni(pod.eni)) | found
 
     @cached_property
     def everything(self) -> State:
-        pods = plan_pod(self.first).node | plan_pod(self.second).node
+        pods = plan_pod(self.first).host | plan_pod(self.second).host
         enis = self.eni(self.first) | self.eni(self.second)
         return without_sysctls(plan_node(frozenset({4, 6}))) | enis | pods | self.foreign
 
@@ -101,8 +101,8 @@ def part_of(node: Node, drawn: st.DataObject) -> State:
     return drawn.draw(st.frozensets(st.sampled_from(sorted(node.everything, key=str))))
 
 
-def whose(state: State, pod: LocalPod) -> State:
-    return ownership.of_pod(state, pod.facts.addresses, pod.node_link)
+def whose(state: State, pod: NodePod) -> State:
+    return ownership.of_pod(state, pod.facts.addresses, pod.host_link)
 
 
 @each_mode
@@ -115,11 +115,11 @@ def test_of_any_part_of_a_nodes_state_each_owner_gets_what_it_planned(
     assert ownership.of_node(state) == without_sysctls(plan_node(frozenset({4, 6}))) & state
     for pod in (node.first, node.second):
         eni, ifindex = pod.eni, pod.eni.link.ifindex
-        assert whose(state, pod) == plan_pod(pod).node & state
+        assert whose(state, pod) == plan_pod(pod).host & state
         found = ownership.of_eni(state, ifindex, eni.facts.primary)
-        slave = any(isinstance(i, Link) and i.name == eni.slave for i in state)
+        slave = any(isinstance(i, Link) and i.name == eni.host_slave for i in state)
         # An address is known to be a slave's by its link; without the link it is gone, too.
-        on_slave = {i for i in state if isinstance(i, Address) and i.index == eni.slave_index}
+        on_slave = {i for i in state if isinstance(i, Address) and i.index == eni.host_slave_index}
         assert found == (node.eni(pod) & state) - (frozenset() if slave else on_slave)
 
 
@@ -134,7 +134,7 @@ def test_an_eni_that_is_removed_leaves_only_its_own_and_its_pods_items(
     left = ownership.left_of_eni(state, eni.link.ifindex, eni.facts.primary)
     assert left >= ownership.of_eni(state, eni.link.ifindex, eni.facts.primary)
     assert left >= {i for i in state if isinstance(i, Rule | Route) and i.table == eni.table}
-    others = node.eni(node.second) | plan_pod(node.second).node | node.foreign
+    others = node.eni(node.second) | plan_pod(node.second).host | node.foreign
     assert not left & (others | plan_node(frozenset({4, 6})))
 
 
@@ -159,7 +159,7 @@ def test_pods_are_the_addresses_that_have_a_route_with_its_device(datapath: Data
     found = ownership.pods(node.everything)
     assert set(found) == {*node.first.facts.addresses, *node.second.facts.addresses}
     for pod in (node.first, node.second):
-        device = pod.eni.slave if pod.eni.ipvlan else pod.node_link
+        device = pod.eni.host_slave if pod.eni.ipvlan else pod.host_link
         assert {found[a] for a in pod.facts.addresses} == {device}
     bare = frozenset(i for i in node.everything if not isinstance(i, Link))
     assert set(ownership.pods(bare).values()) == {""}

@@ -12,7 +12,7 @@ import pytest
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
 from openeni_nodeagent.datapath.describe import text
 from openeni_nodeagent.datapath.eni import plan_eni
-from openeni_nodeagent.datapath.local import LocalEni, LocalPod, local_pod
+from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.model import Chain, Element, Route, Rule, State
 from openeni_nodeagent.datapath.plan import plan_node, plan_pod, pod_gateways, pod_routes
 from openeni_nodeagent.datapath_api import LinkFacts, NodeFacts, PodRoute
@@ -23,11 +23,11 @@ NODE = NodeFacts(("10.99.0.11", "fd99::11"), ("10.96.0.0/16", "fd96::/112"), ("1
 MODES = (Datapath(Mode.VETH), *(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode))
 
 
-def place(datapath: Datapath, *, dual: bool = True) -> LocalPod:
+def place(datapath: Datapath, *, dual: bool = True) -> NodePod:
     eni = eni_facts("eni", 10, datapath, dual=dual)
     addresses = ("10.98.0.11", "fd98::11") if dual else ("10.98.0.11",)
     pod = pod_interface("pod", eni, *addresses)
-    return local_pod(pod, LocalEni(eni, LinkFacts("ens7", 7), NODE))
+    return pod_on_node(pod, NodeENI(eni, LinkFacts("ens7", 7), NODE))
 
 
 def lines(state: State) -> list[str]:
@@ -40,7 +40,7 @@ def described(datapath: Datapath, *, dual: bool) -> str:
     planned = plan_pod(pod)
     parts = {
         "the ENI": plan_eni(pod.eni),
-        "the pod, on the node": planned.node,
+        "the pod, on the node": planned.host,
         "the pod, inside": planned.pod,
     }
     blocks = ("\n".join([f"# {title}", *lines(state)]) for title, state in parts.items())
@@ -66,7 +66,7 @@ def test_the_nodes_own_plan_is_what_the_file_says() -> None:
 @pytest.mark.parametrize("datapath", MODES)
 def test_metadata_is_allowed_only_on_demand(datapath: Datapath) -> None:
     pod = place(datapath)
-    allowed = plan_eni(LocalEni(allowing_metadata(pod.eni.facts), pod.eni.link, pod.eni.node))
+    allowed = plan_eni(NodeENI(allowing_metadata(pod.eni.facts), pod.eni.link, pod.eni.node))
     assert datapath.metadata_service is MetadataService.BLOCK
     assert "169.254.169.254" not in str(sorted(map(text, allowed)))
     assert "169.254.169.254" in str(sorted(map(text, plan_eni(pod.eni))))
@@ -74,7 +74,7 @@ def test_metadata_is_allowed_only_on_demand(datapath: Datapath) -> None:
 
 @pytest.mark.parametrize("datapath", MODES)
 def test_a_pod_costs_the_node_one_rule_and_one_route_for_each_address(datapath: Datapath) -> None:
-    node = plan_pod(place(datapath)).node
+    node = plan_pod(place(datapath)).host
     assert len([i for i in node if isinstance(i, Rule)]) == 2
     assert len([i for i in node if isinstance(i, Route)]) == 2
     if datapath.mode is Mode.VETH:
@@ -106,6 +106,6 @@ def test_each_family_has_one_gateway_where_the_mode_has_any() -> None:
 
 def test_the_macs_and_links_of_five_hundred_pods_differ() -> None:
     pods = [pod_interface(f"p{n}", place(MODES[0]).eni.facts, "10.98.0.11") for n in range(500)]
-    places = [local_pod(p, place(MODES[0]).eni) for p in pods]
-    assert len({p.mac for p in places}) == len({p.node_link for p in places}) == 500
+    places = [pod_on_node(p, place(MODES[0]).eni) for p in pods]
+    assert len({p.mac for p in places}) == len({p.host_link for p in places}) == 500
     assert all(int(p.mac[:2], 16) & 3 == 2 for p in places)  # local, unicast

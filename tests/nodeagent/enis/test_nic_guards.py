@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from openeni_nodeagent.enis import system_bus
-from openeni_nodeagent.enis.nic_guards import GuardError, NicGuards, known_guards
+from openeni_nodeagent.enis.nic_guards import GuardError, NICGuards, known_guards
 from openeni_testing.agent.fake_bus import FakeBus
 
 MAC = "fa:16:3e:0a:0b:0c"
@@ -22,7 +22,7 @@ class Host:
         for name in installed:
             self.folders[name].mkdir()
         known = known_guards(self.folders["nm"], self.folders["networkd"], self.folders["udev"])
-        self.guards = NicGuards(known, self.reloaded.append)
+        self.guards = NICGuards(known, self.reloaded.append)
 
     def files(self) -> list[str]:
         return sorted(

@@ -9,19 +9,19 @@ from openeni_crds.meta import decode
 from openeni_crds.podip import PodIP
 from openeni_nodeagent.grants.adoption import (
     Adopt,
-    Disown,
-    End,
-    Finding,
+    EndGrant,
     NodeObservation,
     Reconnect,
-    findings,
+    RemoveStrayAddress,
+    RepairAction,
+    plan_repair,
 )
-from openeni_nodeagent.grants.ledger import Grant, Holder
+from openeni_nodeagent.grants.ledger import Attachment, Grant
 from openeni_testing.objects import podip_body
 
 A, B = "10.98.0.5", "10.98.0.6"
 GRANT = Grant(
-    Holder("uid", "c1", "eth0"),
+    Attachment("uid", "c1", "eth0"),
     "default",
     "web",
     "/ns",
@@ -44,11 +44,12 @@ AGREED = NodeObservation(
     pod_addresses=frozenset(),
     namespaces={"/ns": True},
     mtus={},
+    cool_downs={},
 )
 
 
-def kinds(observed: NodeObservation) -> list[type[Finding]]:
-    return [type(finding) for finding in findings(observed)]
+def kinds(observed: NodeObservation) -> list[type[RepairAction]]:
+    return [type(action) for action in plan_repair(observed)]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def kinds(observed: NodeObservation) -> list[type[Finding]]:
         ),
         pytest.param(
             replace(AGREED, pod_uids=frozenset(), namespaces={"/ns": False}),
-            [End],
+            [EndGrant],
             id="neither pod nor namespace is there",
         ),
         pytest.param(
@@ -85,7 +86,7 @@ def kinds(observed: NodeObservation) -> list[type[Finding]]:
         ),
         pytest.param(
             replace(AGREED, grants=(), reserved=frozenset({A}), podips=()),
-            [Disown],
+            [RemoveStrayAddress],
             id="nobody can be its owner",
         ),
         pytest.param(
@@ -106,15 +107,31 @@ def kinds(observed: NodeObservation) -> list[type[Finding]]:
         ),
     ],
 )
-def test_each_difference_has_its_finding(
-    observed: NodeObservation, found: list[type[Finding]]
+def test_each_difference_has_its_action(
+    observed: NodeObservation, found: list[type[RepairAction]]
 ) -> None:
     assert kinds(observed) == found
 
 
 def test_an_adopted_grant_is_made_from_the_podip() -> None:
-    (finding,) = findings(replace(AGREED, grants=(), reserved=frozenset({A}), mtus={"x": 9000}))
-    assert isinstance(finding, Adopt)
-    assert finding.grant.holder == Holder(PODIP.spec.pod_uid, "5d1b", "eth0")
-    assert finding.grant.addresses == PODIP.spec.addresses
-    assert finding.grant.connected
+    (action,) = plan_repair(replace(AGREED, grants=(), reserved=frozenset({A}), mtus={"x": 9000}))
+    assert isinstance(action, Adopt)
+    assert action.grant.attachment == Attachment(PODIP.spec.pod_uid, "5d1b", "eth0")
+    assert action.grant.addresses == PODIP.spec.addresses
+    assert action.grant.connected
+
+
+@pytest.mark.parametrize(
+    ("cool_downs", "cool_down"),
+    [
+        pytest.param({PODIP.spec.pool_name: 900.0, "others": 30.0}, 900.0, id="of its pool"),
+        pytest.param({"others": 30.0}, 3600.0, id="the longest of the API for an unknown pool"),
+    ],
+)
+def test_an_adopted_grant_has_the_cool_down_of_its_pool(
+    cool_downs: dict[str, float], cool_down: float
+) -> None:
+    lost = replace(AGREED, grants=(), reserved=frozenset({A}), cool_downs=cool_downs)
+    (action,) = plan_repair(lost)
+    assert isinstance(action, Adopt)
+    assert action.grant.cool_down == cool_down

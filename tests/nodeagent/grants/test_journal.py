@@ -8,23 +8,23 @@ import pytest
 
 from openeni_crds.eni import PortSubnet
 from openeni_crds.enipool import Datapath, Mode
-from openeni_nodeagent.datapath_api import EniFacts, NodeFacts
+from openeni_nodeagent.datapath_api import ENIFacts, NodeFacts
 from openeni_nodeagent.grants.journal import (
-    EniForgotten,
-    EniSeen,
-    Freed,
+    ENIForgotten,
+    ENISeen,
     Granted,
+    GrantEnded,
     Journal,
     JournalRecord,
     NodeSeen,
     encode,
     replay,
 )
-from openeni_nodeagent.grants.ledger import Grant, Holder
+from openeni_nodeagent.grants.ledger import Attachment, Grant
 
 BOOT = "boot-1"
 NODE = NodeFacts(("10.99.0.11",), ("10.96.0.0/12",), ("169.254.20.10",))
-ENI = EniFacts(
+ENI = ENIFacts(
     "e",
     "fa:16:3e:00:00:01",
     1450,
@@ -35,17 +35,19 @@ ENI = EniFacts(
 
 
 def grant(container: str, address: str = "10.98.0.5") -> Grant:
-    holder = Holder(f"uid-{container}", container, "eth0")
-    return Grant(holder, "default", "p", "/ns", "e", "pods", (address,), "Veth", 1450, 12.5, 30.0)
+    attachment = Attachment(f"uid-{container}", container, "eth0")
+    return Grant(
+        attachment, "default", "p", "/ns", "e", "pods", (address,), "Veth", 1450, 12.5, 30.0
+    )
 
 
 HISTORY: tuple[JournalRecord, ...] = (
     NodeSeen(NODE),
-    EniSeen(ENI),
+    ENISeen(ENI),
     Granted(grant("a")),
     Granted(msgspec.structs.replace(grant("a"), connected=True, host_interface="oe1")),
     Granted(grant("b", "10.98.0.6")),
-    Freed("a", "eth0", {"10.98.0.5": 99.25}),
+    GrantEnded("a", "eth0", {"10.98.0.5": 99.25}),
 )
 
 
@@ -62,7 +64,7 @@ def test_a_restart_reads_what_was_written(tmp_path: Path) -> None:
     assert known.node == NODE
     assert known.enis == {"e": ENI}
     assert known.grants == {("b", "eth0"): grant("b", "10.98.0.6")}
-    assert known.rested == {"10.98.0.5": 99.25}
+    assert known.cooling_until == {"10.98.0.5": 99.25}
     assert known.damaged == 0
 
 
@@ -105,20 +107,22 @@ def test_a_journal_of_an_earlier_boot_is_dropped(tmp_path: Path) -> None:
     first.append(*HISTORY)
     first.close()
     assert journal(tmp_path, "boot-2").state.grants == {}
-    assert journal(tmp_path, "boot-2").state.rested == {}
+    assert journal(tmp_path, "boot-2").state.cooling_until == {}
 
 
 def test_a_long_journal_is_rewritten_and_sums_up_to_the_same(tmp_path: Path) -> None:
     of = journal(tmp_path)
     of.append(*HISTORY)
-    assert not of.compact()
+    short = (tmp_path / "journal").stat()
+    of.compact()
+    assert (tmp_path / "journal").stat() == short
     for number in range(600):
         of.append(
-            Granted(grant("c", "10.98.0.7")), Freed("c", "eth0", {"10.98.0.7": float(number)})
+            Granted(grant("c", "10.98.0.7")), GrantEnded("c", "eth0", {"10.98.0.7": float(number)})
         )
     before = msgspec.json.encode(of.state.records())
     long = (tmp_path / "journal").stat().st_size
-    assert of.compact()
+    of.compact()
     assert (tmp_path / "journal").stat().st_size < long / 100
     of.append(Granted(grant("d", "10.98.0.8")))
     of.close()
@@ -138,7 +142,7 @@ def test_a_crash_while_it_is_rewritten_loses_nothing(tmp_path: Path) -> None:
 
 def test_an_eni_that_is_gone_is_forgotten(tmp_path: Path) -> None:
     of = journal(tmp_path)
-    of.append(EniSeen(ENI), EniForgotten("e"))
+    of.append(ENISeen(ENI), ENIForgotten("e"))
     of.close()
     assert journal(tmp_path).state.enis == {}
 

@@ -6,25 +6,28 @@ import msgspec
 import pytest
 
 from openeni_nodeagent.grants.ledger import (
-    AddressCounts,
-    EniView,
+    AddressOwnedError,
+    Attachment,
+    ENIView,
     Grant,
-    Holder,
+    GrantCounts,
     Ledger,
     RetireAnswers,
 )
 
 A, B, C = "10.0.0.5", "10.0.0.6", "10.0.0.7"
 SIX = "2001:db8::5"
-ENI = EniView("e", "pods", 1, frozenset({4}), (A, B, C), mode="Veth", mtu=1450)
+ENI = ENIView("e", "pods", 1, frozenset({4}), (A, B, C), datapath_mode="Veth", mtu=1450)
 
 
 def grant(container: str, *addresses: str, pod: str = "", eni: str = "e") -> Grant:
-    holder = Holder(pod or f"uid-{container}", container, "eth0")
-    return Grant(holder, "default", "p", "/ns", eni, "pods", addresses, "Veth", 1450, at=0, rest=30)
+    attachment = Attachment(pod or f"uid-{container}", container, "eth0")
+    return Grant(
+        attachment, "default", "p", "/ns", eni, "pods", addresses, "Veth", 1450, at=0, cool_down=30
+    )
 
 
-def ledger(*views: EniView) -> Ledger:
+def ledger(*views: ENIView) -> Ledger:
     made = Ledger()
     for view in views or (ENI,):
         made.observe(view, 0)
@@ -44,21 +47,21 @@ def test_each_address_is_granted_once() -> None:
     assert of.choose("pods", 0) is None
 
 
-def test_the_longest_rested_address_is_next() -> None:
+def test_the_address_that_has_been_free_the_longest_is_next() -> None:
     of = ledger()
     for container in "abc":
         take(of, container)
-    of.free("b", "eth0", 40)
-    of.free("a", "eth0", 60)
+    of.end_grant("b", "eth0", 40)
+    of.end_grant("a", "eth0", 60)
     assert of.choose("pods", 39) is None
     assert take(of, "d", 100) == B
     assert take(of, "e", 100) == A
 
 
-def test_an_unused_address_is_granted_before_a_rested_one() -> None:
+def test_an_unused_address_is_granted_before_one_that_has_cooled_down() -> None:
     of = ledger()
     first = take(of, "a")
-    of.free("a", "eth0", 10)
+    of.end_grant("a", "eth0", 10)
     assert {take(of, "b", 50), take(of, "c", 50)} == {A, B, C} - {first}
     assert take(of, "d", 50) == first
 
@@ -67,16 +70,16 @@ def test_a_late_del_of_an_old_container_frees_nothing_of_the_new_one() -> None:
     of = ledger()
     of.record(grant("old", A, pod="uid"))
     of.record(grant("new", B, pod="uid"))
-    assert of.free("old", "eth0", 30) == grant("old", A, pod="uid")
-    assert of.free("old", "eth0", 30) is None
+    of.end_grant("old", "eth0", 30)
+    of.end_grant("old", "eth0", 30)
     assert of.find("new", "eth0") == grant("new", B, pod="uid")
-    assert of.counts("e", 0) == AddressCounts(granted=1, cooling=1, available=1)
+    assert of.counts("e", 0) == GrantCounts(granted=1, cooling=1, available=1)
 
 
 def test_an_address_with_an_owner_cannot_be_entered_for_another() -> None:
     of = ledger()
     of.record(grant("a", A))
-    with pytest.raises(ValueError, match="another owner"):
+    with pytest.raises(AddressOwnedError, match="another owner"):
         of.record(grant("b", A))
 
 
@@ -107,18 +110,18 @@ def test_a_pod_gets_one_address_of_each_family_of_one_eni() -> None:
 
 def test_with_two_families_the_scarcer_one_counts() -> None:
     view = replace(ENI, families=frozenset({4, 6}), addresses=(A, B, SIX))
-    assert ledger(view).counts("e", 0) == AddressCounts(0, 0, 1)
+    assert ledger(view).counts("e", 0) == GrantCounts(0, 0, 1)
 
 
-def test_a_retiring_address_is_given_up_refused_or_left_to_rest() -> None:
+def test_a_retiring_address_is_given_up_refused_or_left_to_cool_down() -> None:
     of = ledger(replace(ENI, addresses=(A, B, C)))
     of.record(grant("a", A))
     of.record(grant("b", B))
-    of.free("b", "eth0", 30)
+    of.end_grant("b", "eth0", 30)
     of.observe(replace(ENI, generation=2, retiring=frozenset({A, B, C})), 10)
     assert of.acknowledge("e", 10) == RetireAnswers(2, retired=(C,), refused=(A,))
     assert of.acknowledge("e", 30) == RetireAnswers(2, retired=(B, C), refused=(A,))
-    of.free("a", "eth0", 60)
+    of.end_grant("a", "eth0", 60)
     assert of.acknowledge("e", 60) == RetireAnswers(2, retired=(A, B, C))
     assert of.choose("pods", 99) is None
 
@@ -150,10 +153,10 @@ def test_deleting_an_eni_does_not_wait_for_rest_but_for_pods() -> None:
     of = ledger()
     of.record(grant("a", A))
     of.record(grant("b", B))
-    of.free("b", "eth0", 1000)
+    of.end_grant("b", "eth0", 1000)
     of.observe(replace(ENI, generation=5, deleting=True), 0)
     assert of.acknowledge("e", 0) == RetireAnswers(5, retired=(B, C), refused=(A,))
-    of.free("a", "eth0", 0)
+    of.end_grant("a", "eth0", 0)
     assert of.choose("pods", 2000) is None
 
 
@@ -176,7 +179,7 @@ def test_an_address_that_vanished_under_its_pod_stays_with_the_pod() -> None:
     of.observe(replace(ENI, addresses=(B, C)), 0)
     assert of.find("a", "eth0") is not None
     assert of.counts("e", 0).granted == 1
-    of.free("a", "eth0", 0)
+    of.end_grant("a", "eth0", 0)
     assert {take(of, "b"), take(of, "c")} == {B, C}
 
 
@@ -191,12 +194,12 @@ def test_grants_outlive_the_object_of_their_eni() -> None:
     take(of, "a")
     of.forget("e")
     assert of.choose("pods", 0) is None
-    assert of.free("a", "eth0", 10) is not None
+    of.end_grant("a", "eth0", 10)
 
 
 def test_the_next_end_of_a_cool_down_is_known() -> None:
     of = ledger()
-    assert of.next_rested(0) is None
-    of.rest({A: 20, B: 10})
-    assert of.next_rested(5) == 10
-    assert of.next_rested(15) == 20
+    assert of.next_cooled(0) is None
+    of.restore_cool_downs({A: 20, B: 10})
+    assert of.next_cooled(5) == 10
+    assert of.next_cooled(15) == 20

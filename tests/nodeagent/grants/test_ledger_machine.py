@@ -6,10 +6,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from openeni_nodeagent.grants.ledger import EniView, Grant, Holder, Ledger
+from openeni_nodeagent.grants.ledger import Attachment, ENIView, Grant, Ledger
 
 ADDRESSES = tuple(f"10.0.0.{n}" for n in range(5))
-REST = 10.0
+COOL_DOWN = 10.0
 subsets = st.frozensets(st.sampled_from(ADDRESSES))
 
 
@@ -20,10 +20,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.now = 0.0
         self.ledger = Ledger()
-        self.view = EniView("e", "pods", 1, frozenset({4}), ADDRESSES)
+        self.view = ENIView("e", "pods", 1, frozenset({4}), ADDRESSES)
         self.ledger.observe(self.view, 0)
         self.owners: dict[str, str] = {}  # ours: address -> container
-        self.freed: dict[str, float] = {}
+        self.cooling_until: dict[str, float] = {}
         self.given_up: set[str] = set()
         self.count = 0
 
@@ -37,10 +37,24 @@ class LedgerMachine(RuleBasedStateMachine):
             return container
         (address,) = chosen.addresses
         assert address in self._grantable()
-        assert self.freed.get(address, -1) == min(self.freed.get(a, -1) for a in self._grantable())
-        holder = Holder(pod, container, "eth0")
+        assert self.cooling_until.get(address, -1) == min(
+            self.cooling_until.get(a, -1) for a in self._grantable()
+        )
+        attachment = Attachment(pod, container, "eth0")
         self.ledger.record(
-            Grant(holder, "d", "p", "", "e", "pods", chosen.addresses, "Veth", 1450, self.now, REST)
+            Grant(
+                attachment,
+                "d",
+                "p",
+                "",
+                "e",
+                "pods",
+                chosen.addresses,
+                "Veth",
+                1450,
+                self.now,
+                COOL_DOWN,
+            )
         )
         self.owners[address] = container
         return container
@@ -48,12 +62,13 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(container=containers)
     def delete(self, container: str) -> None:
         """Late, repeated, or of a container that never got an address: all the same."""
-        ended = self.ledger.free(container, "eth0", self.now + REST)
+        ended = self.ledger.find(container, "eth0")
+        self.ledger.end_grant(container, "eth0", self.now + COOL_DOWN)
         mine = {a for a, c in self.owners.items() if c == container}
         assert mine == set(ended.addresses if ended else ())
         for address in mine:
             del self.owners[address]
-            self.freed[address] = self.now + REST
+            self.cooling_until[address] = self.now + COOL_DOWN
 
     @rule(seconds=st.floats(0.5, 12))
     def wait(self, seconds: float) -> None:
@@ -88,7 +103,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def start_again(self) -> None:
         """What the journal and the API still know is enough."""
         fresh = Ledger()
-        fresh.rest(self.ledger.rested())
+        fresh.restore_cool_downs(self.cooling_until)
         for grant in self.ledger.grants():
             fresh.record(grant)
         given_up = self.ledger.acknowledge("e", self.now).retired
@@ -105,7 +120,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert len(held) == len(set(held))
 
     def _idle(self, address: str) -> bool:
-        return address not in self.owners and self.freed.get(address, -1) <= self.now
+        return address not in self.owners and self.cooling_until.get(address, -1) <= self.now
 
     def _grantable(self) -> set[str]:
         return {

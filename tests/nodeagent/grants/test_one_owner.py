@@ -12,17 +12,17 @@ from functools import cache
 
 import pytest
 
-from openeni_nodeagent.grants.ledger import EniView, Grant, Holder, Ledger
+from openeni_nodeagent.grants.ledger import Attachment, ENIView, Grant, Ledger
 
 pytestmark = pytest.mark.xdist_group("one owner")  # its states are found once a worker
 WANTED, OTHER = "a", "b"
 PODS = ("p", "q")
 GENERATIONS = 4
-RESTING = 1e9
+COOLING_UNTIL = 1e9
 
 
 @dataclass(frozen=True)
-class ApiEni:
+class StoredENI:
     """The ENI as the API server holds it."""
 
     generation: int = 1
@@ -34,10 +34,10 @@ class ApiEni:
 
 @dataclass(frozen=True)
 class ModelState:
-    api: ApiEni = ApiEni()
+    api: StoredENI = StoredENI()
     port: frozenset[str] = frozenset({WANTED, OTHER})  # what Neutron has
     puts: frozenset[str] = frozenset()  # decided removals that may land at any time
-    seen: ApiEni | None = None  # the agent's view; None: it is down
+    seen: StoredENI | None = None  # the agent's view; None: it is down
     given_up: frozenset[str] = frozenset()
     grants: frozenset[tuple[str, str]] = frozenset()  # journalled: (pod, address)
     cooling: frozenset[str] = frozenset()  # journalled
@@ -48,7 +48,7 @@ def ledger_of(state: ModelState) -> Ledger:
     """The agent's ledger in this state, by its public operations alone."""
     assert state.seen is not None
     ledger = Ledger()
-    ledger.rest(dict.fromkeys(state.cooling, RESTING))
+    ledger.restore_cool_downs(dict.fromkeys(state.cooling, COOLING_UNTIL))
     for pod, address in sorted(state.grants):
         ledger.record(_grant(pod, address))
     ledger.observe(_view(state.seen, state.given_up), 0)
@@ -57,12 +57,12 @@ def ledger_of(state: ModelState) -> Ledger:
 
 def _grant(pod: str, address: str) -> Grant:
     return Grant(
-        Holder(pod, pod, "eth0"), "d", pod, "", "e", "pods", (address,), "Veth", 1450, 0, 30
+        Attachment(pod, pod, "eth0"), "d", pod, "", "e", "pods", (address,), "Veth", 1450, 0, 30
     )
 
 
-def _view(seen: ApiEni, given_up: frozenset[str]) -> EniView:
-    return EniView(
+def _view(seen: StoredENI, given_up: frozenset[str]) -> ENIView:
+    return ENIView(
         "e",
         "pods",
         seen.generation,
@@ -163,7 +163,7 @@ def test_a_pods_address_is_always_on_the_port() -> None:
 
 
 def test_an_address_that_is_asked_for_is_retired_once_its_pod_is_gone() -> None:
-    """After any bounded history: agent up, view fresh, pod gone and rested: it is retired."""
+    """After any bounded history: agent up, view fresh, pod gone and cooled down: it is retired."""
     for state in reachable():
         if WANTED not in state.api.retiring or WANTED not in state.api.addresses:
             continue

@@ -11,16 +11,16 @@ from openeni_crds.meta import Json
 from openeni_kube.result import Done, RequeueAfter, Retry
 from openeni_nodeagent.grants import grants as grants_module
 from openeni_nodeagent.reports import eni_publisher
-from openeni_nodeagent.reports.eni_publisher import EniPublisher
+from openeni_nodeagent.reports.eni_publisher import ENIPublisher
 from openeni_testing.agent.parts import AgentParts
 from openeni_testing.objects import remove
 
 
-@pytest.mark.parametrize("rest", [2.2, 2.7, 3.2, 3.7])
+@pytest.mark.parametrize("cool_down", [2.2, 2.7, 3.2, 3.7])
 def test_a_cool_down_that_ends_during_a_reconcile_is_seen_by_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cool_down: float
 ) -> None:
-    """The clock passes the end of the rest between two looks at it: neither may be the last."""
+    """The clock passes the end of the cool-down between two looks at it: neither may be last."""
     now = [1000.0]
 
     def passing() -> float:
@@ -31,8 +31,8 @@ def test_a_cool_down_that_ends_during_a_reconcile_is_seen_by_the_next(
     parts = AgentParts(tmp_path)
     parts.create_objects()
     status = parts.status
-    parts.grants.release(
-        msgspec.structs.replace(parts.grant("web", "c1", connect=False), rest=rest)
+    parts.grants.end_grant(
+        msgspec.structs.replace(parts.grant("web", "c1", connect=False), cool_down=cool_down)
     )
     for _ in range(20):
         if status.reconcile("pods-0") == Done():
@@ -46,7 +46,7 @@ def test_a_cool_down_that_ends_during_a_reconcile_is_seen_by_the_next(
 def test_after_a_write_the_next_one_waits_and_takes_all_of_a_burst_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(eni_publisher, "PERIOD_SECONDS", 1000.0)
+    monkeypatch.setattr(eni_publisher, "WRITE_PERIOD_SECONDS", 1000.0)
     parts = AgentParts(tmp_path)
     parts.create_objects()
     assert parts.status.reconcile("pods-0") == Done()
@@ -57,7 +57,7 @@ def test_after_a_write_the_next_one_waits_and_takes_all_of_a_burst_along(
         assert isinstance(again, RequeueAfter)
         assert 0 < again.seconds <= 1000
     assert shown(parts)["granted"] == 0
-    monkeypatch.setattr(eni_publisher, "PERIOD_SECONDS", 0.0)
+    monkeypatch.setattr(eni_publisher, "WRITE_PERIOD_SECONDS", 0.0)
     assert parts.status.reconcile("pods-0") == Done()
     assert (shown(parts)["granted"], shown(parts)["available"]) == (3, 0)
 
@@ -65,8 +65,8 @@ def test_after_a_write_the_next_one_waits_and_takes_all_of_a_burst_along(
 def test_a_write_that_the_cache_does_not_show_yet_is_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(eni_publisher, "PERIOD_SECONDS", 0.0)
-    monkeypatch.setattr(eni_publisher, "LAG_SECONDS", 1000.0)
+    monkeypatch.setattr(eni_publisher, "WRITE_PERIOD_SECONDS", 0.0)
+    monkeypatch.setattr(eni_publisher, "CACHE_LAG_SECONDS", 1000.0)
     parts = AgentParts(tmp_path)
     parts.create_objects()
     parts.status.reconcile("pods-0")
@@ -79,7 +79,7 @@ def test_a_write_that_the_cache_does_not_show_yet_is_not_repeated(
     before = parts.store.get(names.ENIS, "pods-0")
     assert parts.status.reconcile("pods-0") == Done()
     assert parts.store.get(names.ENIS, "pods-0") == before
-    monkeypatch.setattr(eni_publisher, "LAG_SECONDS", 0.0)
+    monkeypatch.setattr(eni_publisher, "CACHE_LAG_SECONDS", 0.0)
     assert parts.status.reconcile("pods-0") == Done()
     assert shown(parts)["available"] == 3
 
@@ -102,8 +102,8 @@ def test_an_eni_that_is_gone_is_no_error(tmp_path: Path) -> None:
     assert parts.status.reconcile("pods-0") == Done()
 
 
-def another(parts: AgentParts) -> EniPublisher:
-    return EniPublisher(parts.store, parts.caches.enis, parts.grants, parts.reconciler)
+def another(parts: AgentParts) -> ENIPublisher:
+    return ENIPublisher(parts.store, parts.caches.enis, parts.grants, parts.links)
 
 
 def shown(parts: AgentParts) -> Json:

@@ -14,7 +14,7 @@ from openeni_crds.podip import PodIP
 from openeni_kube.result import Done, RequeueAfter, Result, Retry
 from openeni_kube.store import NotFoundError
 from openeni_nodeagent.grants.ledger import Grant
-from openeni_nodeagent.reports.podip_publisher import LAG_SECONDS, WAIT_SECONDS, key_of
+from openeni_nodeagent.reports.podip_publisher import BLOCKED_SECONDS, RECREATE_SECONDS, key_of
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.parts import AgentParts
 from openeni_testing.objects import podip_body, remove
@@ -53,8 +53,8 @@ def shows(found: PodIP | None, grant: Grant) -> bool:
     """Return True if the PodIP is that grant's, and Ready."""
     return (
         found is not None
-        and found.spec.pod_uid == grant.holder.pod_uid
-        and found.spec.container_id == grant.holder.container_id
+        and found.spec.pod_uid == grant.attachment.pod_uid
+        and found.spec.container_id == grant.attachment.container_id
         and found.spec.addresses == grant.addresses
         and is_true(found.status.conditions, Type.READY)
     )
@@ -87,10 +87,10 @@ def without_a_status(parts: AgentParts, grant: Grant) -> None:
 
 
 def of_an_older_sandbox(parts: AgentParts, grant: Grant) -> None:
-    older = parts.grant("web", "older", grant.holder.pod_uid)
-    parts.grants.release(grant)
+    older = parts.grant("web", "older", grant.attachment.pod_uid)
+    parts.grants.end_grant(grant)
     published(parts, older)
-    again = parts.grant("web", grant.holder.container_id, grant.holder.pod_uid)
+    again = parts.grant("web", grant.attachment.container_id, grant.attachment.pod_uid)
     assert again.at > older.at
 
 
@@ -135,7 +135,7 @@ def test_from_any_state_the_podip_is_deleted_without_a_grant(
     parts.sync()
     for grant in parts.grants.all():
         parts.datapath.delete_address(grant.addresses[0])
-        parts.grants.release(grant)
+        parts.grants.end_grant(grant)
     assert settled(parts) == Done()
     assert podip(parts) is None
 
@@ -153,7 +153,7 @@ def test_an_up_to_date_podip_is_not_written_again(
 
 def test_another_finalizer_is_left_and_the_new_pod_waits_for_it(parts: AgentParts) -> None:
     of_one_with_our_finalizer(parts, parts.grant("web", "c1"))
-    assert settled(parts) == RequeueAfter(LAG_SECONDS)
+    assert settled(parts) == RequeueAfter(RECREATE_SECONDS)
     left = podip(parts)
     assert left is not None
     assert left.metadata.deleting
@@ -175,14 +175,14 @@ def test_another_pods_of_that_name_that_the_cache_has_not_shown_is_waited_for(
     parts.grant("web", "c1")
     parts.sync()
     theirs = parts.store.create(names.PODIPS, podip_body("web", node="n2"))
-    assert parts.publisher.reconcile(KEY) == RequeueAfter(WAIT_SECONDS)
+    assert parts.publisher.reconcile(KEY) == RequeueAfter(BLOCKED_SECONDS)
     assert parts.store.get(names.PODIPS, "web", "default") == theirs
 
 
 def test_one_that_was_replaced_behind_the_cache_is_not_ended(parts: AgentParts) -> None:
     grant = parts.grant("web", "c1")
     published(parts, grant)
-    parts.grants.release(grant)
+    parts.grants.end_grant(grant)
     remove(parts.store, names.PODIPS, "web", "default")
     body = podip_body("web")
     body["metadata"]["finalizers"] = [names.FINALIZER_PODIP]
@@ -197,7 +197,7 @@ def test_one_whose_address_the_kernel_carries_without_a_grant_is_kept(parts: Age
     fresh = parts.restarted()
     fresh.repair.reserve()
     fresh.sync()
-    assert fresh.publisher.reconcile(KEY) == RequeueAfter(WAIT_SECONDS)
+    assert fresh.publisher.reconcile(KEY) == RequeueAfter(BLOCKED_SECONDS)
     assert podip(parts) is not None
 
 

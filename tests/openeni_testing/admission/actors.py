@@ -23,7 +23,7 @@ from openeni_nodeagent.enis.link_status import ConditionValue, LinkStatus
 from openeni_nodeagent.grants.ledger import Grant, Ledger
 from openeni_nodeagent.reports import eni_status
 from openeni_nodeagent.reports.podip_publisher import PodIPPublisher, key_of
-from openeni_nodeagent.settings import settings_from
+from openeni_nodeagent.settings import from_environment
 from openeni_operator.cluster_state import ClusterState
 from openeni_operator.eni.observe import ENIDependencies
 from openeni_operator.eni.reconcile import ENIReconciler
@@ -124,20 +124,20 @@ class Agent:
             self._store,
             cast("Any", self),
             cast("Any", self),
-            settings=settings_from({"NODE_NAME": self._node}),
+            settings=from_environment({"NODE_NAME": self._node}),
             nodes=nodes,
             cidrs=Cache(SERVICE_CIDRS, ServiceCIDR),
             on_change=lambda: None,
         )
         succeeded(side.reconcile(self._node))
 
-    def prepare_node(self, facts: NodeFacts) -> None:
+    def configure_node(self, facts: NodeFacts) -> None:
         """What NodeReconciler asks of the datapath."""
 
     def remember_node(self, facts: NodeFacts) -> None:
         """What NodeReconciler asks of Grants."""
 
-    def modes(self) -> frozenset[str]:
+    def datapath_modes(self) -> frozenset[str]:
         """What NodeReconciler asks of the datapath."""
         return frozenset({"Veth", "IPVlanL3S"})
 
@@ -171,14 +171,14 @@ class Agent:
     def take(self, grant: Grant) -> None:
         """Record a grant, and publish it; a pod's next sandbox takes the place of its last."""
         for old in self._ledger.grants():
-            if old.holder.pod_uid == grant.holder.pod_uid:
-                self._ledger.free(old.holder.container_id, old.holder.interface, 0)
+            if old.attachment.pod_uid == grant.attachment.pod_uid:
+                self._ledger.end_grant(old.attachment.container_id, old.attachment.interface, 0)
         self._ledger.record(grant)
         self.publish(key_of(grant))
 
     def end(self, grant: Grant) -> None:
         """End a grant: the PodIP loses its finalizer and goes."""
-        self._ledger.free(grant.holder.container_id, grant.holder.interface, 0)
+        self._ledger.end_grant(grant.attachment.container_id, grant.attachment.interface, 0)
         self.publish(key_of(grant))
 
     def publish(self, key: str) -> None:

@@ -18,7 +18,7 @@ from openeni_crds.names import (
     LABEL_VETH,
     node_hash,
 )
-from openeni_nodeagent.grants.ledger import Grant, Holder
+from openeni_nodeagent.grants.ledger import Attachment, Grant
 from openeni_nodeagent.reports import podip_body
 
 NOW: Final = "2026-11-24T01:02:03Z"
@@ -129,17 +129,17 @@ def grant(stored_pod: Json, eni_name: str, pool_name: str, container: str = "5d1
     """Return the grant of an address to a pod."""
     meta = stored_pod["metadata"]
     return Grant(
-        holder=Holder(meta["uid"], container, "eth0"),
+        attachment=Attachment(meta["uid"], container, "eth0"),
         namespace=meta["namespace"],
         name=meta["name"],
         netns="",
         eni=eni_name,
         pool=pool_name,
         addresses=ADDRESSES[:1],
-        mode="Veth",
+        datapath_mode="Veth",
         mtu=1450,
         at=0,
-        rest=130,
+        cool_down=130,
         connected=True,
         host_interface="oe1f2e3d4c5b6",
         gateway=("169.254.1.1",),

@@ -1,5 +1,7 @@
 """A node agent with a store and a kernel in memory, and the real CNI executable before it."""
 
+# pyright: reportPrivateUsage=false
+
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,9 +15,9 @@ from openeni_crds.podip import PodIP
 from openeni_kube.store import NotFoundError
 from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.cni.server import make_run_folder
-from openeni_nodeagent.enis.nic_guards import NicGuards, known_guards
+from openeni_nodeagent.enis.nic_guards import NICGuards, known_guards
 from openeni_nodeagent.grants.journal import Journal
-from openeni_nodeagent.settings import Settings, settings_from
+from openeni_nodeagent.settings import Settings, from_environment
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import Runtime
 from openeni_testing.agent.memory_datapath import MemoryDatapath
@@ -39,7 +41,7 @@ class AgentHost:
 
     @property
     def settings(self) -> Settings:
-        return settings_from(environment(self.folder, self.executable))
+        return from_environment(environment(self.folder, self.executable))
 
     def runtime(self, container: str, deadline: int = 20) -> Runtime:
         """The runtime with a namespace for `container`."""
@@ -56,11 +58,11 @@ class AgentHost:
 
     @contextmanager
     def agent(self, boot: str = "boot") -> Generator[Agent]:
-        """Run an agent until the block ends; what a previous process prepared is forgotten."""
-        self.datapath.prepared.clear()
+        """Run an agent until the block ends; what a previous process configured is forgotten."""
+        self.datapath.configured.clear()
         self.datapath.node = None
         settings = self.settings
-        guards = NicGuards(
+        guards = NICGuards(
             known_guards(settings.networkmanager, settings.networkd, settings.udev), lambda _: None
         )
         agent = Agent(settings, self.store, self.datapath, Journal(settings.journal, boot), guards)
@@ -115,6 +117,21 @@ class AgentHost:
     def delete(self, container: str) -> None:
         answer = self.runtime(container).call("DEL", container)
         assert answer.code == 0, answer
+
+
+def is_synced(agent: Agent) -> bool:
+    """Return True once the agent serves ADDs."""
+    return agent._synced.is_set()
+
+
+def knows_pod(agent: Agent, uid: str) -> bool:
+    """Return True while the agent's cache has this pod."""
+    return agent._caches.pods.get(uid) is not None
+
+
+def waiting_adds(agent: Agent) -> int:
+    """Return the number of ADDs that wait for an address."""
+    return sum(map(len, agent._grants._waiting.values()))
 
 
 def environment(folder: Path, executable: Path) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """A NodeDatapath in memory, or in a file that outlives its process.
 
 It behaves as `datapath_api.NodeDatapath` promises and refuses what a correct agent never does: give
-one address to two pods, use an ENI before it was prepared, release an ENI that has a pod.
+one address to two pods, use an ENI before it was configured, tear down an ENI that has a pod.
 """
 
 import fcntl
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from openeni_nodeagent.datapath_api import (
-    EniFacts,
+    ENIFacts,
     KernelRefusedError,
     LinkFacts,
     NamespaceGoneError,
-    NicMissingError,
+    NICMissingError,
     NodeFacts,
     PodInterface,
     PodNetwork,
@@ -35,49 +35,49 @@ class MemoryDatapath:
     def __init__(
         self,
         *nics: str,
-        modes: frozenset[str] = frozenset({"Veth"}),
+        datapath_modes: frozenset[str] = frozenset({"Veth"}),
         file: Path | None = None,
     ) -> None:
         self.nics = set(nics)
         self.node: NodeFacts | None = None
-        self.prepared: dict[str, EniFacts] = {}
-        self.released: list[str] = []
+        self.configured: dict[str, ENIFacts] = {}
+        self.torn_down: list[str] = []
         self.refused: str = ""  # an error that add, check and delete raise
         self.before_add: Callable[[PodInterface], None] = lambda _: None
         self.adds = 0
         self.ended: list[tuple[str, str]] = []  # containers and namespaces of every delete
         self.wrong: list[str] = []  # the texts of every InvariantError, in case it was caught
-        self._modes = modes
+        self._datapath_modes = datapath_modes
         self._file = file
         self._lock = threading.Lock()
         self._pods: dict[str, dict[str, str]] = {}  # by address
 
-    def modes(self) -> frozenset[str]:
-        return self._modes
+    def datapath_modes(self) -> frozenset[str]:
+        return self._datapath_modes
 
-    def prepare_node(self, node: NodeFacts) -> None:
+    def configure_node(self, node: NodeFacts) -> None:
         self.node = node
 
-    def prepare_eni(self, eni: EniFacts, node: NodeFacts) -> LinkFacts:
+    def configure_eni(self, eni: ENIFacts, node: NodeFacts) -> LinkFacts:
         if self.node != node:
-            self._never("prepare_eni before prepare_node")
+            self._never("configure_eni before configure_node")
         if eni.mac not in self.nics:
-            raise NicMissingError(f"no NIC with MAC {eni.mac}")
-        self.prepared[eni.name] = eni
+            raise NICMissingError(f"no NIC with MAC {eni.mac}")
+        self.configured[eni.name] = eni
         return LinkFacts(f"ens{len(eni.name)}", 7)
 
-    def release_eni(self, eni: EniFacts) -> None:
+    def teardown_eni(self, eni: ENIFacts) -> None:
         with self._kernel() as pods:
             if any(pod["eni"] == eni.name for pod in pods.values()):
-                self._never(f"{eni.name} released under a pod")
-        self.prepared.pop(eni.name, None)
-        self.released.append(eni.name)
+                self._never(f"{eni.name} torn down under a pod")
+        self.configured.pop(eni.name, None)
+        self.torn_down.append(eni.name)
 
     def add(self, pod: PodInterface, netns: str) -> PodNetwork:
         self._usable(pod)
         self.before_add(pod)
         if pod.eni.mac not in self.nics:
-            raise NicMissingError(f"the NIC of ENI {pod.eni.name} is gone")
+            raise NICMissingError(f"the NIC of ENI {pod.eni.name} is gone")
         if not Path(netns).exists():
             raise NamespaceGoneError(f"{netns} is gone")
         owner = {
@@ -133,8 +133,8 @@ class MemoryDatapath:
     def _usable(self, pod: PodInterface) -> None:
         if self.refused:
             raise KernelRefusedError(self.refused)
-        if self.prepared.get(pod.eni.name) != pod.eni:
-            self._never(f"{pod.eni.name} used before it was prepared")
+        if self.configured.get(pod.eni.name) != pod.eni:
+            self._never(f"{pod.eni.name} used before it was configured")
 
     def _never(self, what: str) -> None:
         self.wrong.append(what)

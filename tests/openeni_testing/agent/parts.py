@@ -4,17 +4,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from openeni_kube.store import Store
-from openeni_nodeagent.attachments.commands import CniCommands, Lookups, pod_interface
+from openeni_nodeagent.attachments.commands import CNICommands, CommandDependencies, pod_interface
 from openeni_nodeagent.attachments.pool_choice import PoolChooser
 from openeni_nodeagent.attachments.repair import Repair
 from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.datapath_api import NodeFacts
-from openeni_nodeagent.enis.nic_guards import NicGuards
-from openeni_nodeagent.enis.reconciler import EniReconciler
+from openeni_nodeagent.enis.link_reconciler import LinkReconciler
+from openeni_nodeagent.enis.nic_guards import NICGuards
 from openeni_nodeagent.grants.grants import GrantRequest, Grants
 from openeni_nodeagent.grants.journal import Journal
-from openeni_nodeagent.grants.ledger import Grant, Holder
-from openeni_nodeagent.reports.eni_publisher import EniPublisher
+from openeni_nodeagent.grants.ledger import Attachment, Grant
+from openeni_nodeagent.reports.eni_publisher import ENIPublisher
 from openeni_nodeagent.reports.podip_publisher import PodIPPublisher
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.memory_datapath import MemoryDatapath
@@ -36,22 +36,21 @@ class AgentParts:
 
     def __post_init__(self) -> None:
         self.caches = caches = Caches()
-        self.grants = grants = Grants(Journal(self.folder / "journal", "boot"))
-        self.datapath.prepare_node(NODE_FACTS)
-        self.reconciler = EniReconciler(
+        self.journal = Journal(self.folder / "journal", "boot")
+        self.grants = grants = Grants(self.journal)
+        self.datapath.configure_node(NODE_FACTS)
+        self.links = LinkReconciler(
             caches.enis,
             grants,
             self.datapath,
-            NicGuards((), lambda _: None),
+            NICGuards((), lambda _: None),
             node=lambda: NODE_FACTS,
             on_change=lambda _: None,
         )
-        self.commands = CniCommands(grants, self.datapath, self._lookups())
-        self.repair = Repair(
-            grants, self.datapath, self.commands, caches, self.reconciler.is_prepared
-        )
+        self.commands = CNICommands(grants, self.datapath, self._dependencies())
+        self.repair = Repair(grants, self.datapath, self.commands, caches, self.links.is_link_ready)
         self.publisher = self.publisher_on(self.store)
-        self.status = EniPublisher(self.store, caches.enis, grants, self.reconciler)
+        self.status = ENIPublisher(self.store, caches.enis, grants, self.links)
 
     def publisher_on(self, store: Store) -> PodIPPublisher:
         caches = self.caches
@@ -59,7 +58,7 @@ class AgentParts:
 
     def restarted(self) -> "AgentParts":
         """Return the next process: memory is lost, the kernel and the journal are not."""
-        self.datapath.prepared.clear()
+        self.datapath.configured.clear()
         return replace(self)
 
     def create_objects(self, count: int = 3) -> None:
@@ -72,7 +71,7 @@ class AgentParts:
     def sync(self) -> None:
         """Bring the caches up to date with the store, and reconcile the ENIs."""
         caches = self.caches
-        for cache in (caches.enis, caches.podips, caches.pods):
+        for cache in (caches.pools, caches.enis, caches.podips, caches.pods):
             there = self.store.list(cache.kind).items
             kept = {body["metadata"]["uid"] for body in there}
             for known in cache.all():
@@ -83,7 +82,7 @@ class AgentParts:
             for body in there:
                 cache.put(body)
         for eni in caches.enis.all():
-            self.reconciler.reconcile(eni.name)
+            self.links.reconcile(eni.name)
 
     def netns(self, container: str) -> Path:
         """Return the path of the container's namespace, which may not exist."""
@@ -93,19 +92,21 @@ class AgentParts:
         """Grant an address to a pod, and connect it."""
         netns = self.netns(container)
         netns.touch()
-        holder = Holder(uid or node_objects.make_pod(self.store, name), container, "eth0")
-        request = GrantRequest(holder, "default", name, str(netns), "pods", rest=30)
+        attachment = Attachment(uid or node_objects.make_pod(self.store, name), container, "eth0")
+        request = GrantRequest(attachment, "default", name, str(netns), "pods", cool_down=30)
         grant = self.grants.acquire(request, float("inf"), lambda: True)
         assert grant is not None
         if not connect:
             return grant
         facts = self.grants.facts(grant.eni)
         assert facts is not None
-        return self.grants.mark_connected(
-            grant, self.datapath.add(pod_interface(grant, facts), str(netns))
-        )
+        pod_network = self.datapath.add(pod_interface(grant, facts), str(netns))
+        self.grants.mark_connected(grant, pod_network)
+        connected = self.grants.find(container, "eth0")
+        assert connected is not None
+        return connected
 
-    def _lookups(self) -> Lookups:
+    def _dependencies(self) -> CommandDependencies:
         caches = self.caches
         chooser = PoolChooser(
             node_objects.NODE,
@@ -115,11 +116,11 @@ class AgentParts:
             namespaces=caches.namespaces,
             silence=lambda: 0.0,
         )
-        return Lookups(
+        return CommandDependencies(
             caches.pods,
             caches.enis,
             chooser,
-            self.reconciler.is_prepared,
+            self.links.is_link_ready,
             wait_until_synced=lambda _: True,
             repaired=lambda: True,
             pods_current=lambda: True,

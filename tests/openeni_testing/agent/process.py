@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from openeni_nodeagent.__main__ import run
-from openeni_nodeagent.settings import settings_from
+from openeni_nodeagent.settings import from_environment
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.memory_datapath import MemoryDatapath
 from openeni_testing.store.remote import RemoteStore
@@ -18,7 +18,7 @@ from openeni_testing.store.remote import RemoteStore
 def main(folder: Path) -> None:
     logging.basicConfig(level="INFO")
     datapath = MemoryDatapath(node_objects.mac(0), file=folder / "kernel.json")
-    run(settings_from(os.environ), RemoteStore(folder / "store.sock"), datapath)
+    run(from_environment(os.environ), RemoteStore(folder / "store.sock"), datapath)
 
 
 if __name__ == "__main__":

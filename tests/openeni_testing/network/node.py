@@ -10,7 +10,7 @@ from openeni_crds.eni import PortSubnet
 from openeni_crds.enipool import Datapath, MetadataService
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_nodeagent.datapath_api import (
-    EniFacts,
+    ENIFacts,
     NodeDatapath,
     NodeFacts,
     PodInterface,
@@ -80,7 +80,7 @@ class Node:
         self.namespace.nft(_PROXY)
         self.namespace.listen(10250)
         self.namespace.listen(53, LOCAL_DNS)
-        self.run(self.datapath.prepare_node, self.facts)
+        self.run(self.datapath.configure_node, self.facts)
 
     @property
     def facts(self) -> NodeFacts:
@@ -90,14 +90,14 @@ class Node:
     def run(self, work: Callable[..., object], *arguments: object) -> object:
         return self.namespace.run(work, *arguments)
 
-    def attach(self, device: str, eni: EniFacts, addresses: tuple[str, ...]) -> Port:
+    def attach(self, device: str, eni: ENIFacts, addresses: tuple[str, ...]) -> Port:
         """Hot-plug the ENI's port with these addresses beside its primary, and prepare it."""
         port = Port(eni.name, eni.mac, (*eni.primary, *addresses))
         self.network.plug(self.namespace, device, port)
-        self.run(self.datapath.prepare_eni, eni, self.facts)
+        self.run(self.datapath.configure_eni, eni, self.facts)
         return port
 
-    def add(self, name: str, eni: EniFacts, *addresses: str) -> Pod:
+    def add(self, name: str, eni: ENIFacts, *addresses: str) -> Pod:
         """Make a pod as a runtime does: a namespace with `lo` up, then CNI ADD."""
         namespace = Namespace(name)
         facts = pod_interface(name, eni, *addresses)
@@ -137,7 +137,7 @@ class Node:
         self.namespace.nft("".join(f"add rule inet kubeproxy services {r}\n" for r in rules))
 
 
-def eni_facts(name: str, number: int, datapath: Datapath, *, dual: bool = False) -> EniFacts:
+def eni_facts(name: str, number: int, datapath: Datapath, *, dual: bool = False) -> ENIFacts:
     """An ENI of the test subnet; its primary address ends in `number`."""
     subnets = [PortSubnet("v4", neutron.SUBNET, neutron.GATEWAY)]
     primary = [f"10.98.0.{number}"]
@@ -145,14 +145,14 @@ def eni_facts(name: str, number: int, datapath: Datapath, *, dual: bool = False)
         subnets.append(PortSubnet("v6", neutron.SUBNET_6, neutron.GATEWAY_6))
         primary.append(f"fd98::{number}")
     mac = f"fa:16:3e:98:00:{number:02x}"
-    return EniFacts(name, mac, MTU, datapath, tuple(primary), tuple(subnets))
+    return ENIFacts(name, mac, MTU, datapath, tuple(primary), tuple(subnets))
 
 
-def pod_interface(name: str, eni: EniFacts, *addresses: str) -> PodInterface:
+def pod_interface(name: str, eni: ENIFacts, *addresses: str) -> PodInterface:
     return PodInterface(f"uid-{name}", f"container-{name}", "eth0", addresses, MTU, eni)
 
 
-def allowing_metadata(eni: EniFacts) -> EniFacts:
+def allowing_metadata(eni: ENIFacts) -> ENIFacts:
     datapath = msgspec.structs.replace(eni.datapath, metadata_service=MetadataService.ALLOW)
     return replace(eni, datapath=datapath)
 

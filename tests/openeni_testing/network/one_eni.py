@@ -3,13 +3,13 @@
 import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
+from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux.kernel import (
     apply,
     observe,
     observe_filters,
     open_netlink,
 )
-from openeni_nodeagent.datapath.local import LocalEni, LocalPod, local_pod
 from openeni_nodeagent.datapath.model import Address, Operation, State
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, eni_facts, pod_interface
@@ -27,7 +27,7 @@ MODES = [
 ]
 
 
-class OneEni:
+class OneENI:
     """One ENI on one node, and a pod that is added to it and deleted again."""
 
     def __init__(self, datapath: Datapath) -> None:
@@ -49,9 +49,9 @@ class OneEni:
             i for i in seen if not (isinstance(i, Address) and i.address.startswith("fe80:"))
         )
 
-    def place(self) -> LocalPod:
-        found = self.node.namespace.run(self.node.datapath.prepare_eni, self.eni, self.node.facts)
-        return local_pod(self.pod, LocalEni(self.eni, found, self.node.facts))
+    def place(self) -> NodePod:
+        found = self.node.namespace.run(self.node.datapath.configure_eni, self.eni, self.node.facts)
+        return pod_on_node(self.pod, NodeENI(self.eni, found, self.node.facts))
 
     def add(self, netns: str) -> None:
         self.node.run(self.node.datapath.add, self.pod, netns)

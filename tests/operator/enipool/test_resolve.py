@@ -108,6 +108,15 @@ def slaac_beside(cloud: MemoryCloud) -> None:
     cloud.add_subnet(next(iter(cloud.networks.values())), "v6", "fd98::/64", slaac=True)
 
 
+def ipv6_beside(made: MemoryCloud) -> None:
+    made.add_subnet(next(iter(made.networks.values())), "v6", "fd98::/64")
+
+
+def many_groups(made: MemoryCloud) -> None:
+    for number in range(65):
+        made.tags_of[made.add_group(f"g{number}").id] = ("many",)
+
+
 BAD = [
     pytest.param(
         no_change,

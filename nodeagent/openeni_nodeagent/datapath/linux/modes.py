@@ -5,11 +5,11 @@ from typing import Final
 
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
 from openeni_nodeagent.datapath.filters import metadata_chain
+from openeni_nodeagent.datapath.links import kernel_mode
 from openeni_nodeagent.datapath.linux.kernel import apply, open_netlink
 from openeni_nodeagent.datapath.linux.namespace import in_new_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link
-from openeni_nodeagent.datapath.local import kernel_mode
 from openeni_nodeagent.datapath.model import IPVLAN, VETH, Chain, Link, Operation, Verb
 from openeni_nodeagent.datapath_api import KernelRefusedError, LinkFacts, ModeUnsupportedError
 
@@ -22,7 +22,7 @@ _ALL: Final = (
 
 
 @cache
-def supported_modes() -> frozenset[str]:
+def supported_datapath_modes() -> frozenset[str]:
     """Return the modes (Datapath.word) whose links the kernel can create, loading its modules."""
     return frozenset(d.word for d in _ALL if in_new_namespace(partial(_creates_link, d)))
 
@@ -35,10 +35,11 @@ def has_egress_hook() -> bool:
 
 def require_support(datapath: Datapath) -> None:
     """Raise ModeUnsupportedError if this kernel does not support the datapath."""
-    if datapath.word not in supported_modes():
+    if datapath.word not in supported_datapath_modes():
         raise ModeUnsupportedError(
             f"this node's kernel does not support mode {datapath.word}, only "
-            f"{', '.join(sorted(supported_modes())) or 'none'}: use one of these, or another kernel"
+            f"{', '.join(sorted(supported_datapath_modes())) or 'none'}: "
+            "use one of these, or another kernel"
         )
     if (
         datapath.ipvlan_mode is IPVlanMode.L2

@@ -12,7 +12,7 @@ from typing import Final
 from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanMode, Mode
 from openeni_nodeagent.addresses import IPV4, IPV6, family_of
-from openeni_nodeagent.datapath_api import EniFacts, LinkFacts, NodeFacts, PodInterface
+from openeni_nodeagent.datapath_api import ENIFacts, LinkFacts, NodeFacts, PodInterface
 
 # Above the indexes that the kernel assigns, and below 2^24: some users of an index have 24 bits.
 _INDEX_BASE: Final = 1 << 20
@@ -21,10 +21,10 @@ _IPVLAN_MODES: Final = {IPVlanMode.L2: 0, IPVlanMode.L3: 1, IPVlanMode.L3S: 2}  
 
 
 @dataclass(frozen=True, slots=True)
-class LocalEni:
+class NodeENI:
     """An ENI whose NIC has been found on this node."""
 
-    facts: EniFacts
+    facts: ENIFacts
     link: LinkFacts
     node: NodeFacts
 
@@ -45,13 +45,13 @@ class LocalEni:
         return self.facts.datapath.ipvlan_mode is IPVlanMode.L2
 
     @property
-    def slave(self) -> str:
-        """The name of the host-side slave."""
+    def host_slave(self) -> str:
+        """The name of the host's slave."""
         return names.host_slave(self.link.ifindex)
 
     @property
-    def slave_index(self) -> int:
-        return chosen_index(self.slave)
+    def host_slave_index(self) -> int:
+        return chosen_index(self.host_slave)
 
     def primary(self, family: int) -> str:
         """Return the primary address of this family, "" if there is none."""
@@ -59,21 +59,21 @@ class LocalEni:
 
 
 @dataclass(frozen=True, slots=True)
-class LocalPod:
+class NodePod:
     """A pod interface on this node."""
 
     facts: PodInterface
-    eni: LocalEni
-    node_index: int  # of the node's end of a veth pair
+    eni: NodeENI
+    host_index: int  # of the host's end of a veth pair
     pod_index: int
 
     @property
-    def node_link(self) -> str:
+    def host_link(self) -> str:
         return names.host_link(self.facts.container_id, self.facts.interface)
 
     @property
     def mac(self) -> str:
-        """The MAC of the pod's end of a veth pair: chosen, so that the node needs no ARP."""
+        """The MAC of the pod's end of a veth pair: chosen, so that the host needs no ARP."""
         link = f"{self.facts.container_id}/{self.facts.interface}"
         return "02" + "".join(f":{byte:02x}" for byte in hashlib.sha256(link.encode()).digest()[:5])
 
@@ -85,10 +85,10 @@ class LocalPod:
         return _first_of_family(self.eni.node.addresses, family)
 
 
-def local_pod(pod: PodInterface, eni: LocalEni) -> LocalPod:
+def pod_on_node(pod: PodInterface, eni: NodeENI) -> NodePod:
     """Return the pod with the interface indexes that its links' names hash to."""
-    node_link = names.host_link(pod.container_id, pod.interface)
-    return LocalPod(pod, eni, chosen_index(node_link), chosen_index(pod.interface))
+    host_link = names.host_link(pod.container_id, pod.interface)
+    return NodePod(pod, eni, chosen_index(host_link), chosen_index(pod.interface))
 
 
 def kernel_mode(datapath: Datapath) -> int:

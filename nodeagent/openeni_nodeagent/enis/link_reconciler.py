@@ -1,9 +1,9 @@
-"""Reconcile an ENI's object with its NIC on this node. Level-based, one ENI at a time.
+"""Reconcile the link of an ENI on this node with the ENI's object. Level-based, one ENI at a time.
 
 Every reconcile starts from the object as it is now; this process remembers only what it has done
 itself. First it keeps the node's own network programs off the NIC, as soon as the MAC is known. It
-prepares the link once the operator reports the attachment, and releases it when the ENI is being
-deleted and no pod is left on it.
+configures the link once the operator reports the attachment, and tears it down when the ENI is
+being deleted and no pod is left on it.
 """
 
 import logging
@@ -19,34 +19,35 @@ from openeni_nodeagent.cluster.cache import Cache
 from openeni_nodeagent.cluster.facts import eni_facts, eni_view, is_attached
 from openeni_nodeagent.datapath_api import (
     DatapathError,
-    EniFacts,
+    ENIFacts,
     LinkFacts,
     ModeUnsupportedError,
-    NicMissingError,
+    NICMissingError,
     NodeDatapath,
     NodeFacts,
 )
 from openeni_nodeagent.enis.link_status import ConditionValue, LinkStatus
-from openeni_nodeagent.enis.nic_guards import GuardError, NicGuards
+from openeni_nodeagent.enis.nic_guards import GuardError, NICGuards
 from openeni_nodeagent.grants.grants import Grants
+from openeni_nodeagent.grants.journal import JournalError
 
 HOT_PLUG_SECONDS: Final = 10.0  # a NIC usually appears this soon after its attachment
-POLL_SECONDS: Final = 0.25
-SLOW_POLL_SECONDS: Final = 2.0
+NIC_POLL_SECONDS: Final = 0.25
+SLOW_NIC_POLL_SECONDS: Final = 2.0
 NIC_MISSING_SECONDS: Final = 60.0  # after that it counts as missing
 _log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """The last call of prepare_eni for an ENI, and its result."""
+class ConfiguredLink:
+    """The last call of `configure_eni` for an ENI, and its result."""
 
-    facts: EniFacts
+    facts: ENIFacts
     node: NodeFacts
     link: LinkFacts
 
 
-class EniReconciler:
+class LinkReconciler:
     """A work queue calls `reconcile`; any thread may call the rest."""
 
     def __init__(
@@ -54,7 +55,7 @@ class EniReconciler:
         enis: Cache[ENI],
         grants: Grants,
         datapath: NodeDatapath,
-        guards: NicGuards,
+        guards: NICGuards,
         *,
         node: Callable[[], NodeFacts | None],
         on_change: Callable[[str], None],
@@ -66,31 +67,37 @@ class EniReconciler:
         self._guards = guards
         self._node = node
         self._on_change = on_change
-        self._prepared: dict[str, Prepared] = {}
+        self._configured: dict[str, ConfiguredLink] = {}
         self._statuses: dict[str, LinkStatus] = {}
         self._missing_since: dict[str, float] = {}  # ENI -> when its NIC was first not found
 
-    def is_prepared(self, name: str) -> bool:
-        return name in self._prepared
+    def is_link_ready(self, name: str) -> bool:
+        return name in self._configured
 
     def status_of(self, name: str) -> LinkStatus:
         return self._statuses.get(name, LinkStatus())
 
     def restore(self, node: NodeFacts) -> None:
-        """Prepare the ENIs of the journal, so that DEL and CHECK need no API server.
+        """Configure the ENIs of the journal, so that DEL and CHECK need no API server.
 
         Idempotent in the kernel: no packet is lost. What fails is left to `reconcile`.
         """
         for facts in self._grants.known_enis():
             try:
-                self._prepare(facts, node)
+                self._configure(facts, node)
             except DatapathError as error:
                 _log.warning(
-                    "ENI %s cannot be prepared yet, will be retried: %s", facts.name, error
+                    "ENI %s cannot be configured yet, will be retried: %s", facts.name, error
                 )
 
     def reconcile(self, name: str) -> Result:
         """Bring one ENI's guards, link and ledger entry up to date."""
+        try:
+            return self._reconcile(name)
+        except JournalError as error:
+            return Retry(f"ENI {name}: {error}")
+
+    def _reconcile(self, name: str) -> Result:
         eni = self._enis.get(name)
         facts = eni_facts(eni) if eni is not None else None
         if eni is None:
@@ -100,15 +107,15 @@ class EniReconciler:
             return Done()
         self._set_status(name, self._guard(facts, self.status_of(name)))
         if eni.metadata.deleting:
-            return self._release(eni, facts)
-        again, status = self._link(eni, facts, self.status_of(name))
+            return self._teardown(eni, facts)
+        again, status = self._configure_link(eni, facts, self.status_of(name))
         self._grants.observe(eni_view(eni, link_ready=status.link.ok is True), facts)
         self._set_status(name, status)
         if status.guest.ok is not True:
             return Retry(status.guest.message)
         return requeue(again)
 
-    def _guard(self, facts: EniFacts, status: LinkStatus) -> LinkStatus:
+    def _guard(self, facts: ENIFacts, status: LinkStatus) -> LinkStatus:
         try:
             self._guards.prepare(facts.mac)
         except GuardError as error:
@@ -120,51 +127,51 @@ class EniReconciler:
             )
         return replace(status, guest=ConditionValue(ok=True, reason=Reason.PREPARED))
 
-    def _link(
-        self, eni: ENI, facts: EniFacts, status: LinkStatus
+    def _configure_link(
+        self, eni: ENI, facts: ENIFacts, status: LinkStatus
     ) -> tuple[float | None, LinkStatus]:
         node = self._node()
         if not is_attached(eni):
             self._missing_since.pop(facts.name, None)
-            self._prepared.pop(facts.name, None)
+            self._configured.pop(facts.name, None)
             value = ConditionValue(ok=False, reason=Reason.WAITING_FOR_ATTACH)
             return None, LinkStatus(status.guest, value)
         if node is None:
-            return POLL_SECONDS, status
+            return NIC_POLL_SECONDS, status
         try:
-            link = self._prepare(facts, node)
-        except NicMissingError as error:
+            link = self._configure(facts, node)
+        except NICMissingError as error:
             return self._nic_missing(facts.name, str(error), status)
         except ModeUnsupportedError as error:
-            self._prepared.pop(facts.name, None)
+            self._configured.pop(facts.name, None)
             value = ConditionValue(ok=False, reason=Reason.MODE_UNSUPPORTED, message=str(error))
             return None, LinkStatus(status.guest, value)
         except DatapathError as error:
-            self._prepared.pop(facts.name, None)
+            self._configured.pop(facts.name, None)
             value = ConditionValue(ok=False, reason=Reason.KERNEL_REFUSED, message=str(error))
-            return SLOW_POLL_SECONDS, LinkStatus(status.guest, value)
+            return SLOW_NIC_POLL_SECONDS, LinkStatus(status.guest, value)
         self._missing_since.pop(facts.name, None)
         value = ConditionValue(ok=True, reason=Reason.LINK_UP)
         return None, LinkStatus(status.guest, value, link.device, link.ifindex)
 
-    def _prepare(self, facts: EniFacts, node: NodeFacts) -> LinkFacts:
-        before = self._prepared.get(facts.name)
+    def _configure(self, facts: ENIFacts, node: NodeFacts) -> LinkFacts:
+        before = self._configured.get(facts.name)
         if before is not None and (before.facts, before.node) == (facts, node):
             return before.link
-        link = self._datapath.prepare_eni(facts, node)
-        self._prepared[facts.name] = Prepared(facts, node, link)
+        link = self._datapath.configure_eni(facts, node)
+        self._configured[facts.name] = ConfiguredLink(facts, node, link)
         return link
 
     def _nic_missing(self, name: str, text: str, status: LinkStatus) -> tuple[float, LinkStatus]:
         since = self._missing_since.setdefault(name, time.monotonic())
         waited = time.monotonic() - since
-        self._prepared.pop(name, None)
+        self._configured.pop(name, None)
         reason = Reason.WAITING_FOR_NIC if waited < NIC_MISSING_SECONDS else Reason.NIC_MISSING
         value = ConditionValue(ok=False, reason=reason, message=text)
-        again = POLL_SECONDS if waited < HOT_PLUG_SECONDS else SLOW_POLL_SECONDS
+        again = NIC_POLL_SECONDS if waited < HOT_PLUG_SECONDS else SLOW_NIC_POLL_SECONDS
         return again, LinkStatus(status.guest, value)
 
-    def _release(self, eni: ENI, facts: EniFacts) -> Result:
+    def _teardown(self, eni: ENI, facts: ENIFacts) -> Result:
         name = eni.name
         self._grants.observe(eni_view(eni, link_ready=False), facts)
         status = self.status_of(name)
@@ -172,12 +179,12 @@ class EniReconciler:
             return Done()
         if self._grants.of_eni(name):
             self._set_status(name, status)
-            return RequeueAfter(SLOW_POLL_SECONDS)
+            return RequeueAfter(SLOW_NIC_POLL_SECONDS)
         try:
-            self._datapath.release_eni(facts)
+            self._datapath.teardown_eni(facts)
         except DatapathError as error:
-            return Retry(f"ENI {name} cannot be released: {error}")
-        self._prepared.pop(name, None)
+            return Retry(f"ENI {name} cannot be torn down: {error}")
+        self._configured.pop(name, None)
         value = ConditionValue(ok=False, reason=Reason.DELETING)
         self._set_status(name, LinkStatus(status.guest, value))
         return Done()
@@ -189,7 +196,7 @@ class EniReconciler:
             known.pop(name, None)
         if facts is None or self._grants.of_eni(name):
             return
-        self._prepared.pop(name, None)
+        self._configured.pop(name, None)
         try:
             self._guards.forget(facts.mac)
         except GuardError as error:

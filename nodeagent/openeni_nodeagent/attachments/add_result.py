@@ -1,0 +1,18 @@
+"""Build the result of ADD from the request, the grant and the pod's network. Pure."""
+
+from openeni_nodeagent.addresses import family_of
+from openeni_nodeagent.cni.protocol import AddResult, Request, ResultInterface, ResultRoute
+from openeni_nodeagent.datapath_api import PodNetwork
+from openeni_nodeagent.grants.ledger import Grant
+
+
+def add_result(request: Request, grant: Grant, pod_network: PodNetwork) -> AddResult:
+    """Return both interfaces, the addresses with their gateways, and the routes."""
+    gateways = {family_of(gateway): gateway for gateway in pod_network.gateway}
+    return AddResult(
+        ResultInterface(pod_network.host_interface, pod_network.host_mac),
+        ResultInterface(request.interface, pod_network.pod_mac, request.netns, grant.mtu),
+        grant.addresses,
+        tuple(gateways.get(family_of(address), "") for address in grant.addresses),
+        tuple(ResultRoute(route.destination, route.gateway) for route in pod_network.routes),
+    )
