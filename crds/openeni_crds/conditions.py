@@ -148,7 +148,13 @@ def condition(
 ) -> Condition:
     """Build a condition without a time: `merge` gives it one. `status` None is Unknown."""
     word = Status.UNKNOWN if status is None else Status.TRUE if status else Status.FALSE
-    return Condition(type_, word, reason, message[:MESSAGE_LENGTH], generation)
+    return Condition(type_, word, reason, one_line(message), generation)
+
+
+def one_line(text: str) -> str:
+    """Return a message as one line without control characters, cut to MESSAGE_LENGTH."""
+    words = "".join(c if c.isprintable() else " " for c in text).split()
+    return " ".join(words)[:MESSAGE_LENGTH]
 
 
 def merge(

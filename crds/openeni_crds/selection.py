@@ -88,7 +88,7 @@ def _named(
 ) -> ENIPool | NoPool:
     pool = next((p for p in pools if p.name == name), None)
     if pool is None:
-        return NoPool(f"annotation {ANNOTATION_POOL}: there is no ENIPool {name!r}")
+        return NoPool(f"annotation {ANNOTATION_POOL}: there is no ENIPool {name[:64]!r}")
     # The namespace comes first: its answer is the same on every node.
     if not permits(pool, pod.namespace_labels):
         return NoPool(

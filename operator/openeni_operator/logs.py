@@ -7,6 +7,7 @@ token gets into the log.
 
 import json
 import logging
+import re
 import sys
 import time
 from typing import Final
@@ -16,6 +17,7 @@ _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {
     "asctime",
     "taskName",
 }
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a terminal would obey them
 _CAPPED_LOGGERS: Final = (
     "aiohttp",
     "asyncio",
@@ -43,7 +45,7 @@ class LineFormatter(logging.Formatter):
                 text += f" {key}={_quoted(value)}"
         if record.exc_info:
             text += f" exception={_quoted(self.formatException(record.exc_info))}"
-        return text.replace("\n", " ")
+        return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def configure(level: str) -> None:

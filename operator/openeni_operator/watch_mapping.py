@@ -50,7 +50,10 @@ def _inputs(side: Any) -> Any:
         case ENIPool(metadata=metadata, spec=spec):
             return _identity(metadata), spec
         case ENI(metadata=metadata, spec=spec, status=status):
-            reported = frozenset(c for c in status.conditions if c.type not in OWNED)
+            # An agent's message may change often; what follows from a condition is in its reason.
+            reported = frozenset(
+                (c.type, c.status, c.reason) for c in status.conditions if c.type not in OWNED
+            )
             return _identity(metadata), spec, status.node, reported
         case _:
             return side

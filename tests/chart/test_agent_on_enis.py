@@ -14,7 +14,7 @@ ITS_PART = (
     "of an ENI an agent writes status.node and the conditions GuestPrepared and LinkReady only"
 )
 WHOLE_SECONDS = "lastTransitionTime is a time in UTC with whole seconds"
-MINE, FOREIGN = bodies.ADDRESSES[0], "10.98.3.3"
+MINE, RETIRING, FOREIGN = bodies.ADDRESSES[0], bodies.ADDRESSES[-1], "10.98.3.3"
 
 
 def node(**fields: object) -> Write:
@@ -94,28 +94,38 @@ ATTACKS = (
     ),
     Attack(
         "foreign address retired",
-        "status.node: retired and refused hold addresses of",
+        "status.node: retired and refused answer spec.retiring",
         node(retired=answer(FOREIGN)),
     ),
     Attack(
         "foreign address refused",
-        "status.node: retired and refused hold addresses of",
+        "status.node: retired and refused answer spec.retiring",
         node(refused=answer(FOREIGN)),
     ),
     Attack(
         "primary address retired",
-        "status.node: retired and refused hold",
+        "status.node: retired and refused answer spec.retiring",
         node(retired=answer("10.98.0.10")),
+    ),
+    Attack(
+        "retired without being asked",
+        "status.node: retired and refused answer spec.retiring",
+        node(retired=answer(MINE)),
+    ),
+    Attack(
+        "a message for a terminal",
+        "status.conditions: a message is one line without control characters",
+        conditions(bodies.condition("LinkReady") | {"message": "\x1b]0;mine\x07\r\nforged"}),
     ),
     Attack(
         "retired in the future",
         "status.node: an answer's generation",
-        node(retired=answer(MINE, 2**40)),
+        node(retired=answer(RETIRING, 2**40)),
     ),
     Attack(
         "refused in the future",
         "status.node: an answer's generation",
-        node(refused=answer(MINE, 2**40)),
+        node(refused=answer(RETIRING, 2**40)),
     ),
     Attack(
         "condition of the future",

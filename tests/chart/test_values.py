@@ -73,6 +73,7 @@ def test_the_largest_eni_is_within_the_budget(guarded: Target) -> None:
     theirs = [bodies.condition(t) for t in ("PortReady", "Attached", "Ready")]
     report: Json = {"port": port, "conditions": [*theirs, *others]}
     _apply(guarded.admin, eni, report, MANAGER)
+    guarded.admin.patch(ENIS, guarded.mine.eni_name, operations=put("/spec/retiring", addresses))
     answers = [{"address": address, "generation": 1} for address in addresses]
     node = {"granted": MOST_PODS, "retired": answers, "refused": answers}
     mine = [bodies.condition(t) for t in ("GuestPrepared", "LinkReady")]

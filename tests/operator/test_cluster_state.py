@@ -75,6 +75,18 @@ def test_an_eni_status_written_by_the_operator_wakes_only_the_pool() -> None:
     assert tested.put(ENIS, reported) == {"ENI/e", "ENIPool/pods"}
 
 
+def test_an_agents_changed_message_wakes_only_the_pool() -> None:
+    """Each look at an ENI costs calls to the cloud; a message tells the operator nothing."""
+    under_test = StateUnderTest()
+    made = under_test.store.create(ENIS, eni_body("e"))
+    under_test.put(ENIS, made)
+    link = condition("LinkReady", "False")
+    for words, woken in (("one", {"ENI/e", "ENIPool/pods"}), ("two", {"ENIPool/pods"})):
+        body = status_of("e", conditions=[link | {"message": words}])
+        applied = under_test.store.apply(ENIS, body, manager="openeni-agent", subresource="status")
+        assert under_test.put(ENIS, applied) == woken
+
+
 def test_a_pools_own_status_wakes_nothing() -> None:
     tested = StateUnderTest()
     tested.put(ENIPOOLS, tested.store.create(ENIPOOLS, pool_body("p")))

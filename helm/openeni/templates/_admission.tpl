@@ -11,7 +11,9 @@ label: {veth: datapath.openeni.io/veth, ipvlan: datapath.openeni.io/ipvlan}
 eniLabel: {pool: openeni.io/pool, node: openeni.io/node-hash}
 time: ^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$
 timeLike: such as 2026-01-31T12:00:00Z
-# What the API server writes itself in every object.
+agentManager: openeni-agent # field manager of everything that an agent writes
+# What the API server writes itself in every object. managedFields may be written by clients, too: the
+# agent's policies bound them, so that nobody's objects grow and no field gets a second owner.
 served: [metadata.managedFields, metadata.resourceVersion, metadata.generation]
 created: [name, namespace, uid, creationTimestamp, generation, managedFields, ownerReferences, finalizers]
 {{- end }}
@@ -117,6 +119,42 @@ metadata:
   messageExpression: >-
     dyn(object.metadata).filter(k, !(k in {{ toJson .fields }})).map(k, 'metadata.' + k).join(', ') +
     ': {{ .says }}'
+  reason: Forbidden
+{{- end }}
+
+{{/*
+Variables and validations: managedFields after an agent's write. Entries of other managers may only lose
+fields, which is what taking a field over does; those of the agent stay small. Server-side apply removes a
+field only when its last owner drops it: an agent that co-owned the operator's fields could keep them.
+*/}}
+{{- define "openeni.admission.managed" -}}
+- name: managed
+  expression: dyn(object).metadata.?managedFields.orValue([])
+- name: oldManaged
+  expression: "request.operation == 'CREATE' ? dyn([]) : dyn(oldObject).metadata.?managedFields.orValue([])"
+- name: ownManaged
+  expression: variables.managed.filter(m, m.manager == '{{ .agentManager }}')
+- name: otherManaged
+  expression: >-
+    variables.managed.filter(m, m.manager != '{{ .agentManager }}' && !(m in variables.oldManaged))
+{{- end }}
+{{- define "openeni.admission.mayManage" -}}
+- expression: >-
+    request.operation == 'DELETE' || variables.otherManaged.all(m, variables.oldManaged.exists(o,
+    o.manager == m.manager && o.operation == m.operation &&
+    m.?fieldsV1.orValue({}).all(a, a in o.fieldsV1 && m.fieldsV1[a].all(b, b in o.fieldsV1[a] &&
+    m.fieldsV1[a][b].all(c, c in o.fieldsV1[a][b] && m.fieldsV1[a][b][c].all(d,
+    d in o.fieldsV1[a][b][c] && m.fieldsV1[a][b][c][d] == o.fieldsV1[a][b][c][d]))))))
+  message: "metadata.managedFields: an agent writes as the field manager {{ .agentManager }} only"
+  reason: Forbidden
+- expression: >-
+    request.operation == 'DELETE' || (variables.ownManaged.size() <= 4 &&
+    variables.ownManaged.map(m, m.?fieldsV1.orValue({})).all(f,
+    f.size() <= 8 && f.all(a, a.size() <= 64 && f[a].size() <= 32 && f[a].all(b, b.size() <= 128 &&
+    f[a][b].size() <= 32 && f[a][b].all(c, c.size() <= 128 && f[a][b][c].size() <= 16 &&
+    f[a][b][c].all(d, d.size() <= 64 && f[a][b][c][d].size() == 0)))) &&
+    f.map(a, f[a].map(b, 1 + f[a][b].map(c, 1 + f[a][b][c].size()).sum()).sum()).sum() <= 100))
+  message: "metadata.managedFields: the entries of {{ .agentManager }} name more fields than an agent writes"
   reason: Forbidden
 {{- end }}
 

@@ -64,9 +64,7 @@ RepairAction: TypeAlias = Adopt | Reconnect | EndGrant | RemoveStrayAddress
 
 def plan_repair(observed: NodeObservation) -> tuple[RepairAction, ...]:
     """Return an action for everything that differs, in a stable order."""
-    adopted = [
-        _adopted(p, observed) for p in observed.podips if set(p.spec.addresses) & observed.reserved
-    ]
+    adopted = [_adopted(podip, observed) for podip in observed.podips if _fits(podip, observed)]
     claimed = {a for p in observed.podips for a in p.spec.addresses} | observed.pod_addresses
     return (
         *(Adopt(grant) for grant in adopted),
@@ -74,6 +72,14 @@ def plan_repair(observed: NodeObservation) -> tuple[RepairAction, ...]:
         *(EndGrant(g) for g in observed.grants if _abandoned(g, observed)),
         *(RemoveStrayAddress(a) for a in sorted((observed.reserved & observed.kernel) - claimed)),
     )
+
+
+def _fits(podip: PodIP, observed: NodeObservation) -> bool:
+    """Return whether the PodIP, and no other, can tell whose a reserved address is."""
+    mine = set(podip.spec.addresses)
+    claims = sum(bool(mine & set(other.spec.addresses)) for other in observed.podips)
+    granted = {grant.attachment.container_id for grant in observed.grants}
+    return bool(mine & observed.reserved) and claims == 1 and podip.spec.container_id not in granted
 
 
 def _adopted(podip: PodIP, observed: NodeObservation) -> Grant:

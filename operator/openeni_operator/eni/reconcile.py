@@ -33,6 +33,7 @@ from openeni_operator.status_writer import write_status
 
 # The message of libvirt's driver when the guest's bus has no free slot (nova.exception).
 NO_SLOT: Final = "Failed to attach network adapter device"
+FORGOTTEN_SECONDS: Final = 2.0  # a pause: should the port stay in the status, this is no busy loop
 OBSERVE_AGAIN: Final = RequeueAfter(0, "observe the result of the step")
 
 
@@ -102,7 +103,7 @@ class _ENIReconcile:
                 cause = Cause(Reason.PORT_LOST, "the port was lost; creating another")
                 self._write_status(Observation(observation.facts, None), cause)
                 self.deps.port_lost(self.eni.spec.node_name)
-                return OBSERVE_AGAIN
+                return RequeueAfter(FORGOTTEN_SECONDS, cause.message)
             case _:
                 return None
 

@@ -42,7 +42,9 @@ def agent_report(eni: ENI, now: str) -> AgentReport:
         return AgentReport(error=error)
     idle_seconds = None
     if node.idle_since:
-        idle_seconds = max(0.0, (parse_time(now) - parse_time(node.idle_since)).total_seconds())
+        # Not longer than the ENI exists: an agent must not have a fresh one reclaimed.
+        since = max(node.idle_since, eni.metadata.creation_timestamp)
+        idle_seconds = max(0.0, (parse_time(now) - parse_time(since)).total_seconds())
     return AgentReport(node.granted, node.cooling, node.available, idle_seconds)
 
 

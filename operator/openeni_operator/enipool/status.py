@@ -8,7 +8,6 @@ from typing import Final
 import msgspec
 
 from openeni_crds.conditions import (
-    MESSAGE_LENGTH,
     Condition,
     Reason,
     Status,
@@ -17,6 +16,7 @@ from openeni_crds.conditions import (
     find,
     is_true,
     merge,
+    one_line,
 )
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
@@ -191,7 +191,7 @@ def _ready(pool: ENIPool, inputs: StatusInputs, capacity: Condition) -> Conditio
 
 
 def _false(type_: Type, reason: str, message: str) -> Condition:
-    return Condition(type_, Status.FALSE, reason, message[:MESSAGE_LENGTH])
+    return Condition(type_, Status.FALSE, reason, one_line(message))
 
 
 def _without_nodes(pool: ENIPool, inputs: StatusInputs) -> tuple[Reason, str]:

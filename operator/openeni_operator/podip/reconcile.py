@@ -15,10 +15,16 @@ from openeni_kube.store import NotFoundError, Store, StoreError
 from openeni_operator.cluster_state import ClusterState
 from openeni_operator.finalizers import remove_finalizer
 from openeni_operator.invalid_objects import log_invalid
-from openeni_operator.podip.plan import RemovePodIPFinalizer, SetAddressLost, plan_podips
+from openeni_operator.podip.plan import (
+    PodIPAction,
+    RemovePodIPFinalizer,
+    SetAddressLost,
+    plan_podips,
+)
 from openeni_operator.status_writer import write_status
 
 ALL_NODES: Final = "*"  # not a valid node name
+FAILURES_SHOWN: Final = 3  # of one pass, in the log
 
 
 @dataclass(frozen=True)
@@ -48,13 +54,21 @@ class PodIPReconciler:
         podips = list(_decode_valid(listed))
         gone = frozenset(n for n in {p.spec.node_name for p in podips} if self._is_gone(n))
         enis = {eni.name: eni for eni in self._deps.state.enis()}
+        failures: list[str] = []
         for action in plan_podips(podips, gone, enis):
-            match action:
-                case RemovePodIPFinalizer(podip):
-                    remove_finalizer(self._deps.store, PODIPS, podip.metadata, FINALIZER_PODIP)
-                case SetAddressLost(podip, lost):
-                    self._write_condition(podip, lost)
-        return Done()
+            try:
+                self._execute(action)
+            except StoreError as error:  # of this PodIP; the others are not its hostages
+                podip = action.podip
+                failures.append(f"PodIP {podip.namespace}/{podip.name}: {error}")
+        return Retry("; ".join(failures[:FAILURES_SHOWN])) if failures else Done()
+
+    def _execute(self, action: PodIPAction) -> None:
+        match action:
+            case RemovePodIPFinalizer(podip):
+                remove_finalizer(self._deps.store, PODIPS, podip.metadata, FINALIZER_PODIP)
+            case SetAddressLost(podip, lost):
+                self._write_condition(podip, lost)
 
     def _is_gone(self, node: str) -> bool:
         """Confirm with a GET: the cache may be stale, and removing a finalizer is final."""

@@ -113,6 +113,29 @@ def test_each_difference_has_its_action(
     assert kinds(observed) == found
 
 
+def _reserved(*podips: PodIP, grants: tuple[Grant, ...] = ()) -> list[type[RepairAction]]:
+    observed = replace(AGREED, grants=grants, reserved=frozenset({A}), podips=podips)
+    return kinds(observed)
+
+
+def test_a_podip_that_another_one_contradicts_decides_nothing() -> None:
+    """Somebody with an agent's token may invent PodIPs: no pod may lose its address to one."""
+    forged = msgspec.structs.replace(
+        PODIP, spec=msgspec.structs.replace(PODIP.spec, container_id="forged", pod_uid="forged")
+    )
+    assert _reserved(PODIP) == [Adopt]
+    assert _reserved(PODIP, forged) == []
+
+
+def test_a_podip_takes_no_other_address_from_a_container_that_has_one() -> None:
+    other = msgspec.structs.replace(
+        GRANT,
+        addresses=(B,),
+        attachment=Attachment("uid", PODIP.spec.container_id, "eth0"),
+    )
+    assert Adopt not in _reserved(PODIP, grants=(other,))
+
+
 def test_an_adopted_grant_is_made_from_the_podip() -> None:
     (action,) = plan_repair(replace(AGREED, grants=(), reserved=frozenset({A}), mtus={"x": 9000}))
     assert isinstance(action, Adopt)

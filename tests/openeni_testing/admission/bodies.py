@@ -59,7 +59,7 @@ def pool(name: str) -> Json:
 
 
 def eni(name: str, node_name: str, pool: Json) -> Json:
-    """Return an ENI as the operator creates it."""
+    """Return an ENI whose last address the operator wants back."""
     owner = OwnerReference(
         API_VERSION,
         ENIPOOLS.name,
@@ -85,6 +85,7 @@ def eni(name: str, node_name: str, pool: Json) -> Json:
             datapath=Datapath(Mode.VETH),
             mtu=1450,
             address_count=len(ADDRESSES),
+            retiring=ADDRESSES[-1:],
         ),
     )
     return {"apiVersion": API_VERSION, "kind": ENIS.name, **encode(made)}

@@ -67,6 +67,13 @@ def test_a_dual_stack_pod_has_two_addresses() -> None:
     assert not agent_report(eni, NOW).error
 
 
+def test_an_eni_is_idle_no_longer_than_it_exists() -> None:
+    """An agent must not have fresh ENIs reclaimed, one after the other."""
+    eni = an_eni(NodeStatus(available=3, idle_since="0001-01-01T00:00:00Z"))
+    meta = ObjectMeta(name="e", creation_timestamp="2026-01-01T00:00:50Z")
+    assert agent_report(ENI(meta, eni.spec, eni.status), NOW).idle_seconds == 10
+
+
 @pytest.mark.parametrize(
     ("node", "words"),
     [

@@ -7,10 +7,10 @@ import pytest
 
 from openeni_crds.conditions import Type, find, is_true
 from openeni_crds.meta import Json, decode
-from openeni_crds.names import FINALIZER_PODIP, NODES, PODIPS
+from openeni_crds.names import FINALIZER_PODIP, NODES, PODIPS, Kind
 from openeni_crds.podip import PodIP
-from openeni_kube.result import Done
-from openeni_kube.store import NotFoundError, Page
+from openeni_kube.result import Done, Retry
+from openeni_kube.store import NotFoundError, Page, StoreError
 from openeni_operator.podip.reconcile import ALL_NODES, PodIPDependencies, PodIPReconciler
 from openeni_testing.controller.simulation import Simulation
 
@@ -140,6 +140,38 @@ def test_an_invalid_podip_is_logged_and_does_not_stop_the_others(
     assert PodIPReconciler(PodIPDependencies(state, store, sim.now))(ALL_NODES) == Done()
     assert FINALIZER_PODIP not in podip(sim, "on-n1").metadata.finalizers
     assert "PodIP default/invalid is ignored" in caplog.text
+
+
+def test_a_podip_that_cannot_be_written_does_not_stop_the_others() -> None:
+    """It may be as large as etcd takes, or created anew meanwhile."""
+    sim = simulate_podips()
+    sim.api.delete(NODES, "n1")
+    sim.api.delete(NODES, "n2")
+    state = sim.process.state
+    for node in ("n1", "n2"):
+        state.delete(NODES, {"metadata": {"name": node, "resourceVersion": "999999"}})
+    store: Any = StoreRefusing(sim.store, "on-n1")
+    result = PodIPReconciler(PodIPDependencies(state, store, sim.now))(ALL_NODES)
+    assert result == Retry("PodIP default/on-n1: 500: request is too large")
+    assert FINALIZER_PODIP in podip(sim, "on-n1").metadata.finalizers
+    assert FINALIZER_PODIP not in podip(sim, "on-n2").metadata.finalizers
+
+
+class StoreRefusing:
+    """A store that takes no patch of one object."""
+
+    def __init__(self, store: Any, name: str) -> None:
+        self._store = store
+        self._name = name
+
+    def patch(self, kind: Kind, name: str, *args: Any, **more: Any) -> Json:
+        if name == self._name:
+            raise StoreError(500, "request is too large")
+        body: Json = self._store.patch(kind, name, *args, **more)
+        return body
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
 
 
 class StoreWith:
