@@ -97,7 +97,7 @@ class Simulation:
 
     def __init__(self, nodes: int = 1) -> None:
         self.cloud = MemoryCloud()
-        self.api = MemoryStore()
+        self.api = MemoryStore(now=self.now)
         self.store = HookedStore(self.api)
         self.network = self.cloud.add_network()
         self.subnet = self.cloud.add_subnet(self.network, "pods", "10.98.0.0/22")
