@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 # Below the home folder: caches that pip, uv, pyright and Go keep for the next time.
-HOME_CACHES: Final = (".cache/pip", ".cache/uv", ".cache/pyright-python", ".config/go/telemetry")
+HOME_CACHES: Final = (
+    ".cache/pip",
+    ".cache/uv",
+    ".cache/pyright-python",
+    ".cache/python-entrypoints",  # stevedore's, of tests that use OpenStack's client
+    ".config/go/telemetry",
+)
 PYTEST: Final = "/tmp/pytest-of-root"  # noqa: S108 - folders of its last three runs
 # What apt and dpkg keep about packages, and what their triggers make of all that is installed.
 _PACKAGE_STATE: Final = (
