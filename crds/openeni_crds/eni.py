@@ -59,8 +59,8 @@ class ENISpec(Struct, frozen=True, rename="camel", omit_defaults=True):
         tuple[Address, ...],
         Meta(
             max_length=MOST_ADDRESSES,
-            description="Addresses being retired: the agent stops granting them and reports each "
-            "in status.node.retired or refused.",
+            description="Addresses that the operator takes back before it deletes the ENI: the "
+            "agent stops granting them and reports each in status.node.retired or refused.",
         ),
     ] = ()
 
@@ -86,7 +86,8 @@ class PortStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
         str,
         Meta(
             max_length=255,
-            description="The port's name in Neutron: openeni-<cluster>-<UID of the ENI>.",
+            description="The port's name in Neutron: openeni-, the first 8 digits of the UID of "
+            "namespace kube-system, the ENI's UID.",
         ),
     ]
     mac_address: Annotated[
@@ -197,7 +198,11 @@ class ENIStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 @decodable
 class ENI(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """One Neutron port with several fixed IPs, attached to one node's server."""
+    """One Neutron port with several fixed IPs, attached to one node's server.
+
+    Deleting it stops new grants; it and its port go after its last pod, and the operator creates
+    another if the node needs one.
+    """
 
     metadata: ObjectMeta
     spec: ENISpec

@@ -42,7 +42,8 @@ class IPVlanDatapath(Struct, frozen=True, rename="camel", omit_defaults=True):
             "remote backend sees the pod's address. L2 bypasses it inside the subnet, a Service's "
             "remote backend sees the ENI's primary address, and it needs Linux 5.16 unless "
             "metadataService is Allow. L3 needs a network that answers ARP for the port's fixed "
-            "IPs itself, as ML2/OVN does, or that routes to the node."
+            "IPs itself, as ML2/OVN does, or that routes to the node; openeni cannot check this: "
+            "elsewhere such pods are Ready but unreachable."
         ),
     ]
 
@@ -77,7 +78,7 @@ class Datapath(Struct, frozen=True, rename="camel", omit_defaults=True):
             description="Block drops the pods' packets to the metadata service (169.254.169.254). "
             "Allow lets them through, which gives the pods the node's user data, since a pod's "
             "address is a fixed IP of the node's port; an ENIPool then needs a namespaceSelector "
-            "with matchLabels."
+            "with matchLabels. Pods with hostNetwork are not affected."
         ),
     ] = MetadataService.BLOCK
 
@@ -123,9 +124,10 @@ class Capacity(Struct, frozen=True, rename="camel", omit_defaults=True):
         Meta(
             ge=0,
             le=128,
-            description="Addresses to keep free on each selected node for the next pods. With 1 or "
-            "more a node gets its first ENI as soon as the pool selects it, even without pods; "
-            "with 0, when a pod waits there. A change takes effect at once.",
+            description="Addresses to keep free on each selected node for the next pods. With 1 "
+            "or more a node gets its first ENI as soon as the pool selects it, even without pods; "
+            "with 0, when a pod waits there. If the limits below allow fewer, the node gets what "
+            "they allow. A change takes effect at once.",
         ),
     ] = 2
     max_available: Annotated[
@@ -175,10 +177,11 @@ class ENIPoolSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
             min_length=1,
             max_length=16,
             description="Subnets of the ENIs, in order of preference; all of one Neutron network, "
-            "with DHCP off (else DHCPEnabled) and no SLAAC. An ENI gets the first IPv4 and the "
-            "first IPv6 subnet for its node's zone that have enough free addresses; if none has, "
-            "the first is tried and the ENI waits (SubnetExhausted). IPv6 subnets are accepted "
-            "but not yet tested in pools. A change concerns new ENIs.",
+            "with DHCP off and without SLAAC; else the pool is not Ready "
+            "(SubnetsOfDifferentNetworks, DHCPEnabled, SLAACEnabled). An ENI gets the first IPv4 "
+            "and the first IPv6 subnet for its node's zone that have enough free addresses; if "
+            "none has, the first is tried and the ENI waits (SubnetExhausted). IPv6 subnets are "
+            "accepted but not yet tested in pools. A change concerns new ENIs.",
         ),
     ]
     security_groups: Annotated[
@@ -187,7 +190,8 @@ class ENIPoolSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
             max_length=16,
             description="Security groups of the ENIs' ports, and so of all pods on them. [] gives "
             "the ports none: Neutron then drops all their traffic, in both directions. The "
-            "network needs port security, which is Neutron's default. A change concerns new ENIs.",
+            "network needs port security, which is Neutron's default. A change concerns new ENIs: "
+            "delete an ENI to have it replaced after its last pod.",
         ),
     ]
     datapath: Datapath
@@ -196,7 +200,8 @@ class ENIPoolSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
         Meta(
             description="Entry of the operator's clouds.yaml: the project and region in which the "
             "nodes are servers. Without such an entry CloudReachable is False "
-            "(CloudNotConfigured). A change concerns new ENIs."
+            "(CloudNotConfigured); if its project lacks a node's server, that ENI is not Ready "
+            "(ServerNotFound). A change concerns new ENIs; keep an entry until no ENI names it."
         ),
     ] = "default"
     node_selector: Annotated[
@@ -249,7 +254,10 @@ class ENIPoolSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 @decodable
 class ENIPool(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A supply of ENIs for the pods of some nodes: their subnets, security groups and datapath."""
+    """A supply of ENIs for the pods of some nodes: their subnets, security groups and datapath.
+
+    Deleting it stops new grants; it goes after its last ENI, and each ENI after its last pod.
+    """
 
     metadata: ObjectMeta
     spec: ENIPoolSpec

@@ -75,7 +75,7 @@ class PodIPStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 @decodable
 class PodIP(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The addresses of the pod of the same name. Written by the node's agent."""
+    """The addresses of the pod of the same name. Deleting it frees nothing: delete the pod."""
 
     metadata: ObjectMeta
     spec: PodIPSpec

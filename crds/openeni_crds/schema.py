@@ -138,7 +138,7 @@ def _root(kind: Kind, used: set[str]) -> Json:
     }
     body: Json = {
         "type": "object",
-        "description": model.__doc__,
+        "description": " ".join((model.__doc__ or "").split()),
         "required": ["spec"],
         "properties": properties,
     }
