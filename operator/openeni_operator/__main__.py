@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import time
 from functools import partial
@@ -19,6 +20,7 @@ from openeni_operator.cloud.clouds import Clouds
 from openeni_operator.cloud.openstack import connect as connect_cloud
 from openeni_operator.controllers import Controllers, build_controllers
 from openeni_operator.handlers import build_registry, kopf_settings
+from openeni_operator.probes import LoopCheck, ProbeError, Probes, serve_probes
 from openeni_operator.settings import Settings, SettingsError, from_environment
 
 LOG: Final = logging.getLogger("openeni_operator")
@@ -31,13 +33,22 @@ def main() -> int:
 
     Exit status: 0 when stopped, 1 when it failed, 2 when a setting is wrong.
     """
+    # Process 1 of a container ignores signals without a handler; kopf installs its own later.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+    probes = Probes()
     try:
         settings = from_environment(os.environ)
         logs.configure(settings.log_level)
         store = connect(agent=MANAGER_OPERATOR, connections=settings.workers + 4)
-    except (SettingsError, NotConfiguredError) as error:
+        with serve_probes(probes, settings.probe_address, settings.probe_port):
+            return run(settings, store, probes)
+    except (SettingsError, NotConfiguredError, ProbeError) as error:
         sys.stderr.write(f"openeni-operator: {error}\n")
         return 2
+
+
+def run(settings: Settings, store: Store, probes: Probes) -> int:
+    """Start, then run kopf until a signal; return the exit status."""
     limits = CallLimits(writes=settings.cloud_writes, reads=settings.cloud_reads)
     clouds = Clouds(
         Path(settings.clouds_file),
@@ -45,13 +56,20 @@ def main() -> int:
         lambda name: CallLimiter(name, limits),
     )
     controllers = start(settings, store, clouds)
+    loop = LoopCheck()
+    probes.started(
+        {
+            "watches": controllers.resync.healthy,
+            "workers": controllers.workers.alive,
+            "kopf": loop,
+        }
+    )
     try:
         kopf.run(
-            registry=build_registry(controllers),
+            registry=build_registry(controllers.state, loop),
             settings=kopf_settings(),
             standalone=True,
             clusterwide=True,
-            liveness_endpoint=liveness_endpoint(settings.probe_port),
         )
     except Exception:
         LOG.exception("kopf has failed; the operator exits")
@@ -82,11 +100,6 @@ def start(settings: Settings, store: Store, clouds: Clouds) -> Controllers:
             LOG.warning("waiting to start: %s", reason)
             logged = reason
         time.sleep(START_RETRY_SECONDS)
-
-
-def liveness_endpoint(port: int) -> str | None:
-    """Return the URL that kubelet probes; None disables the probe."""
-    return f"http://0.0.0.0:{port}/healthz" if port else None
 
 
 if __name__ == "__main__":

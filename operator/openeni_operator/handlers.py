@@ -4,6 +4,7 @@ A handler that only enqueues costs a third of kopf's own bookkeeping (measured) 
 annotations, and level-based reconciles need no record of the events that were handled.
 """
 
+import asyncio
 import os
 from dataclasses import replace
 from typing import Any
@@ -13,8 +14,8 @@ import msgspec
 
 from openeni_crds.names import Kind
 from openeni_operator.cluster_state import FIELD_SELECTORS, WATCHED_KINDS, ClusterState
-from openeni_operator.controllers import Controllers
 from openeni_operator.invalid_objects import log_invalid
+from openeni_operator.probes import LoopCheck
 
 
 def kopf_settings() -> kopf.OperatorSettings:
@@ -35,26 +36,18 @@ def kopf_settings() -> kopf.OperatorSettings:
     return settings
 
 
-def build_registry(controllers: Controllers) -> kopf.OperatorRegistry:
-    """Register the event handlers, the login and the liveness probes."""
+def build_registry(state: ClusterState, loop: LoopCheck) -> kopf.OperatorRegistry:
+    """Register the event handlers and the login; `loop` will check kopf's event loop."""
     registry = kopf.OperatorRegistry()
     for kind in WATCHED_KINDS:
         kopf.on.event(kind.group, kind.version, kind.plural, registry=registry)(
-            _event_handler(kind, controllers.state)
+            _event_handler(kind, state)
         )
     kopf.on.login(registry=registry)(_login)
 
-    @kopf.on.probe(registry=registry, id="watches")
-    def watches(**_: Any) -> str:
-        if not controllers.resync.healthy():
-            raise kopf.PermanentError("a watch no longer delivers events")
-        return "fresh"
-
-    @kopf.on.probe(registry=registry, id="workers")
-    def workers(**_: Any) -> str:
-        if not controllers.workers.alive():
-            raise kopf.PermanentError("a worker thread has died")
-        return "alive"
+    @kopf.on.startup(registry=registry)
+    async def started(**_: Any) -> None:
+        loop.watch(asyncio.get_running_loop())
 
     return registry
 

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 DEFAULT_CLOUDS_FILE: Final = "/etc/openstack/clouds.yaml"
+LOOPBACK: Final = IPv4Address("127.0.0.1")
+Address = IPv4Address | IPv6Address
 
 
 class SettingsError(Exception):
@@ -20,7 +23,8 @@ class Settings:
     workers: int = 16
     resync: float = 300
     log_level: str = "INFO"
-    probe_port: int = 9441  # 0 disables the liveness endpoint
+    probe_address: Address = LOOPBACK
+    probe_port: int = 9441  # 0 disables the probes
     cloud_timeout: float = 120  # an attach is synchronous and can take a minute on slow clouds
     cloud_writes: float = 5
     cloud_reads: float = 20
@@ -37,6 +41,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         workers=reader.integer("OPENENI_WORKERS", default.workers, 1, 64),
         resync=reader.number("OPENENI_RESYNC_SECONDS", default.resync, 5, 3600),
         log_level=reader.choice("OPENENI_LOG_LEVEL", default.log_level, LOG_LEVELS),
+        probe_address=reader.address("OPENENI_PROBE_ADDRESS", default.probe_address),
         probe_port=reader.integer("OPENENI_PROBE_PORT", default.probe_port, 0, 65535),
         cloud_timeout=reader.number("OPENENI_CLOUD_TIMEOUT_SECONDS", default.cloud_timeout, 5, 600),
         cloud_writes=reader.number(
@@ -69,6 +74,13 @@ class _Reader:
         if value != int(value):
             raise SettingsError(f"{name} must be a whole number, not {value:g}")
         return int(value)
+
+    def address(self, name: str, default: Address) -> Address:
+        text = self.environment.get(name, "").strip()
+        try:
+            return ip_address(text) if text else default
+        except ValueError:
+            raise SettingsError(f"{name} must be an IP address, not {text!r}") from None
 
     def choice(self, name: str, default: str, allowed: tuple[str, ...]) -> str:
         text = self.environment.get(name, "").strip().upper() or default

@@ -1,6 +1,5 @@
 """The operator as a process: exit status, liveness probe, watches on a real API server."""
 
-import json
 import os
 import signal
 import socket
@@ -8,7 +7,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,14 +64,20 @@ class Running:
     process: "subprocess.Popen[bytes]"
     log: Path
     clouds: Path
-    probe: str
+    address: str
 
-    def healthy(self) -> bool:
+    def probe(self, path: str) -> tuple[int, str]:
+        """Return the status and the text of a probe; 0 while nothing listens."""
         try:
-            with urllib.request.urlopen(self.probe, timeout=5) as answer:  # noqa: S310 our own
-                return set(json.loads(answer.read())) == {"watches", "workers"}
+            with urllib.request.urlopen(self.address + path, timeout=10) as answer:  # noqa: S310
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as answer:
+            return answer.code, answer.read().decode()
         except urllib.error.URLError:
-            return False
+            return 0, ""
+
+    def ready(self) -> bool:
+        return self.probe("/readyz")[0] == 200
 
 
 @pytest.fixture
@@ -84,22 +89,34 @@ def store(api_server: Path) -> Iterator[KubeStore]:
 
 
 @pytest.fixture
-def running(api_server: Path, store: KubeStore, tmp_path: Path) -> Iterator[Running]:
+def run(tmp_path: Path) -> Iterator[Callable[[Path], Running]]:
+    """Return a function that runs the operator with a kubeconfig."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    clouds = tmp_path / "clouds.yaml"
-    log = tmp_path / "log"
-    process = start(
-        log,
-        KUBECONFIG=str(api_server),
-        OPENENI_CLOUDS_FILE=str(clouds),
-        OPENENI_PROBE_PORT=str(port),
-        OPENENI_RESYNC_SECONDS="5",
-    )
-    yield Running(process, log, clouds, f"http://127.0.0.1:{port}/healthz")
-    process.kill()
-    process.wait(30)
+    made: list[Running] = []
+
+    def run(kubeconfig: Path) -> Running:
+        clouds, log = tmp_path / "clouds.yaml", tmp_path / "log"
+        process = start(
+            log,
+            KUBECONFIG=str(kubeconfig),
+            OPENENI_CLOUDS_FILE=str(clouds),
+            OPENENI_PROBE_PORT=str(port),
+            OPENENI_RESYNC_SECONDS="5",
+        )
+        made.append(Running(process, log, clouds, f"http://127.0.0.1:{port}"))
+        return made[-1]
+
+    yield run
+    for running in made:
+        running.process.kill()
+        running.process.wait(30)
+
+
+@pytest.fixture
+def running(api_server: Path, store: KubeStore, run: Callable[[Path], Running]) -> Running:
+    return run(api_server)
 
 
 def make_pool(store: KubeStore) -> str:
@@ -138,11 +155,50 @@ def gone(store: KubeStore, name: str) -> bool:
     return False
 
 
+NOBODY = """
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "http://127.0.0.1:9"}}]
+contexts: [{name: c, context: {cluster: c, user: u}}]
+users: [{name: u, user: {}}]
+current-context: c
+"""
+
+
+def test_while_the_api_server_is_away_it_lives_is_not_ready_and_ends_on_sigterm(
+    run: Callable[[Path], Running], tmp_path: Path
+) -> None:
+    (tmp_path / "kubeconfig").write_text(NOBODY)
+    running = run(tmp_path / "kubeconfig")
+    reason = "the Kubernetes API server cannot be used"
+    wait_for(lambda: reason in running.log.read_text(), "the reason is logged")
+    assert running.probe("/readyz") == (503, "not started: the log says why\n")
+    assert running.probe("/healthz") == (200, "OK\n")
+    assert running.probe("/nowhere")[0] == 404
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(60) == 0
+
+
+def test_a_probe_port_in_use_is_one_line_and_exit_status_2(tmp_path: Path) -> None:
+    (tmp_path / "kubeconfig").write_text(NOBODY)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        process = start(
+            tmp_path / "log", KUBECONFIG=str(tmp_path / "kubeconfig"), OPENENI_PROBE_PORT=port
+        )
+        assert process.wait(60) == 2
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert f"cannot listen on 127.0.0.1 port {port}" in line
+    assert "OPENENI_PROBE_PORT" in line
+
+
 @pytest.mark.cluster
 def test_a_pool_without_a_cloud_reports_it_and_can_be_deleted(
     running: Running, store: KubeStore
 ) -> None:
-    wait_for(running.healthy, "the probe succeeds")
+    wait_for(running.ready, "the operator is ready")
     name = make_pool(store)
     wait_for(lambda: reason(store, name) == "CloudNotConfigured", "the missing file is reported")
     assert FINALIZER_ENIPOOL in pool(store, name).metadata.finalizers
@@ -178,7 +234,7 @@ def test_an_unchanged_status_is_not_written_again(running: Running, store: KubeS
 def test_the_watches_resume_after_an_api_server_restart(
     running: Running, store: KubeStore, control_plane: Any
 ) -> None:
-    wait_for(running.healthy, "the probe succeeds")
+    wait_for(running.ready, "the operator is ready")
     control_plane.stop()
     control_plane.run()
     name = make_pool(store)

@@ -22,12 +22,14 @@ def test_values_are_taken_from_the_environment() -> None:
         "OPENENI_WORKERS": "4",
         "OPENENI_RESYNC_SECONDS": "12.5",
         "OPENENI_LOG_LEVEL": "debug",
+        "OPENENI_PROBE_ADDRESS": "2001:db8::1",
         "OPENENI_PROBE_PORT": "0",
         "OS_CLIENT_CONFIG_FILE": "/x/clouds.yaml",
     }
     found = from_environment(given)
     assert (found.workers, found.resync, found.log_level) == (4, 12.5, "DEBUG")
-    assert (found.probe_port, found.clouds_file) == (0, "/x/clouds.yaml")
+    assert (str(found.probe_address), found.probe_port) == ("2001:db8::1", 0)
+    assert found.clouds_file == "/x/clouds.yaml"
 
 
 def test_the_operators_own_variable_for_the_clouds_file_wins() -> None:
@@ -45,6 +47,7 @@ def test_the_operators_own_variable_for_the_clouds_file_wins() -> None:
         ("OPENENI_RESYNC_SECONDS", "nan"),
         ("OPENENI_LOG_LEVEL", "loud"),
         ("OPENENI_PROBE_PORT", "70000"),
+        ("OPENENI_PROBE_ADDRESS", "localhost"),
         ("OPENENI_CLOUD_TIMEOUT_SECONDS", "-1"),
         ("OPENENI_CLOUD_WRITES_PER_SECOND", "0"),
     ],

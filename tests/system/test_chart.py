@@ -65,8 +65,10 @@ def test_the_lab_runs_the_charts_command_arguments_and_environment(
         for entry in machine.check(["cat", f"/proc/{pid}/environ"]).split("\0")
         if "=" in entry
     )
+    fields = {"spec.nodeName": node, "status.podIP": "127.0.0.1"}
     for entry in container["env"]:
-        expected = entry.get("value", node)
+        path = entry.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+        expected = fields[path] if path else entry["value"]
         assert environment[entry["name"]] == expected, entry["name"]
 
 

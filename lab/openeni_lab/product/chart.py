@@ -88,6 +88,7 @@ def _value(entry: Json, pod: Json, node: str) -> str:
         "spec.nodeName": node,
         "spec.serviceAccountName": pod["serviceAccountName"],
         "metadata.namespace": NAMESPACE,
+        "status.podIP": "127.0.0.1",  # of the lab's namespace, where the operator runs
     }
     if path not in known:
         raise ChartError(f"env {entry['name']}: the lab does not know the field {path}")

@@ -35,7 +35,7 @@ EXECUTABLE: Final = "/usr/local/libexec/openeni"  # its path in the image
 OPERATOR: Final = "operator"
 AGENT: Final = "agent"
 READY: Final = {  # the chart's probes as commands
-    OPERATOR: ("curl", "--silent", "--fail", "--max-time", "5", "http://127.0.0.1:9441/healthz"),
+    OPERATOR: ("curl", "--silent", "--fail", "--max-time", "5", "http://127.0.0.1:9441/readyz"),
     AGENT: ("test", "-e", "/etc/cni/net.d/10-openeni.conflist"),
 }
 
