@@ -28,6 +28,7 @@ class Type(StrEnum):
     # The agent's, on ENI.
     GUEST_PREPARED = "GuestPrepared"
     LINK_READY = "LinkReady"
+    CNI_CONFIGURED = "CNIConfigured"
     # The agent's, on PodIP.
     ASSIGNED = "Assigned"
     DATAPATH_READY = "DatapathReady"
@@ -53,6 +54,7 @@ class Reason(StrEnum):
     ATTACHED = "Attached"
     PREPARED = "Prepared"
     LINK_UP = "LinkUp"
+    CONFIGURED = "Configured"
     ASSIGNED = "Assigned"
     APPLIED = "Applied"
     # on the way
@@ -90,6 +92,8 @@ class Reason(StrEnum):
     NIC_MISSING = "NICMissing"
     GUEST_NOT_PREPARED = "GuestNotPrepared"
     KERNEL_REFUSED = "KernelRefused"
+    OTHER_CNI = "OtherCNI"
+    INSTALL_FAILED = "InstallFailed"
     ADDRESS_NOT_ON_PORT = "AddressNotOnPort"
     AGENT_REPORT_INVALID = "AgentReportInvalid"
 

@@ -188,8 +188,8 @@ class ENIStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
         tuple[Condition, ...],
         Meta(
             max_length=MOST_CONDITIONS,
-            description="PortReady, Attached and Ready by the operator; GuestPrepared and "
-            "LinkReady by the agent.",
+            description="PortReady, Attached and Ready by the operator; GuestPrepared, "
+            "LinkReady and CNIConfigured by the agent.",
         ),
     ] = ()
     port: PortStatus | None = None

@@ -76,7 +76,7 @@ GATEWAY_V6: Final = "fe80::1"
 METADATA_V4: Final = "169.254.169.254"
 METADATA_V6: Final = "fe80::a9fe:a9fe"
 
-RUN_FOLDER: Final = "/run/openeni"  # tmpfs on the node: journal, socket, queue, heartbeat
+RUN_FOLDER: Final = "/run/openeni"  # tmpfs on the node: journal, socket, queue, marker
 CNI_NAME: Final = "openeni"  # of the executable, the plugin type and the network
 
 

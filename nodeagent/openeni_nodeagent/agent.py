@@ -22,8 +22,9 @@ from openeni_nodeagent.attachments.pool_choice import PoolChooser
 from openeni_nodeagent.cluster.node_reconciler import NodeReconciler
 from openeni_nodeagent.cluster.watches import Caches, Watches
 from openeni_nodeagent.cni.call import StoppingError
-from openeni_nodeagent.cni.install import InstallError, install_conflist, install_executable
+from openeni_nodeagent.cni.install import HostFiles
 from openeni_nodeagent.cni.server import CNIServer
+from openeni_nodeagent.configuration_reconciler import ConfigurationReconciler
 from openeni_nodeagent.datapath_api import ModeUnsupportedError, NodeDatapath
 from openeni_nodeagent.enis.link_reconciler import LinkReconciler
 from openeni_nodeagent.enis.nic_guards import GuardError, NICGuards
@@ -35,7 +36,7 @@ from openeni_nodeagent.reports.eni_publisher import ENIPublisher
 from openeni_nodeagent.reports.podip_publisher import PodIPPublisher, key_of
 from openeni_nodeagent.settings import Settings
 
-HEARTBEAT_SECONDS: Final = 10.0
+STALE_SECONDS: Final = 10.0  # until another look at whether the cache of pods is current
 COMPACT_SECONDS: Final = 60.0
 PODIP_SECONDS: Final = 0.02  # after a grant changed: its ADD is answered first
 COALESCE_SECONDS: Final = 0.3  # a burst of pods is one reconcile of their ENI
@@ -82,15 +83,19 @@ class Agent:
             node=self._node.facts,
             on_change=self._requeue_eni_status,
         )
-        self._eni_publisher = ENIPublisher(store, caches.enis, grants, self._links)
+        self._files = _host_files(settings)
+        self._configuration = self._make_configuration()
+        self._eni_publisher = ENIPublisher(
+            store, caches.enis, grants, self._links, self._configuration.condition
+        )
         self._podip_publisher = PodIPPublisher(
             store, caches.podips, caches.enis, grants, settings.node
         )
-        self._commands = CNICommands(grants, datapath, self._dependencies())
-        self._repair = repair.Repair(
-            grants, datapath, self._commands, caches, self._links.is_link_ready
-        )
-        self._server = CNIServer(settings.socket, self._commands.handle, PhaseHistory())
+        self._commands = commands = CNICommands(grants, datapath, self._dependencies())
+        is_link_ready = self._links.is_link_ready
+        self._repair = repair.Repair(grants, datapath, commands, caches, is_link_ready)
+        probes = {"live": self._dead, "ready": self._unready}
+        self._server = CNIServer(settings.socket, self._commands.handle, PhaseHistory(), probes)
         self._queues = self._make_queues()
         self._subscribe()
 
@@ -103,7 +108,7 @@ class Agent:
                 "load the module veth or ipvlan, or use a kernel that has them"
             )
         _log.info("this kernel supports: %s", ", ".join(sorted(datapath_modes)))
-        install_executable(self._settings.executable, self._settings.bin_folder)
+        self._files.upgrade()
         node = self._journal.state.node
         if node is not None:
             self._node.restore(node)
@@ -112,7 +117,6 @@ class Agent:
         left = del_queue.replay(self._settings.queue, self._commands)
         if left:
             _log.warning("%d queued DELs failed and will be retried", left)
-        self._settings.heartbeat.touch()
         self._watches.start()
         for queue in self._queues.values():
             queue.start()
@@ -130,6 +134,17 @@ class Agent:
         for queue in self._queues.values():
             queue.stop(2.0)
         self._journal.close()
+
+    def _make_configuration(self) -> ConfigurationReconciler:
+        return ConfigurationReconciler(
+            self._settings.node,
+            self._files,
+            self._caches,
+            self._grants,
+            self._links,
+            is_synced=self._synced.is_set,
+            on_change=self._requeue_eni_statuses,
+        )
 
     def _dependencies(self) -> CommandDependencies:
         caches = self._caches
@@ -169,7 +184,7 @@ class Agent:
             "podips": self._podip_publisher.reconcile,
             "node": self._node.reconcile,
             "timers": lambda name: timers[name](),
-            "heartbeat": self._touch_heartbeat,
+            "configuration": self._configuration.reconcile,
         }
         return {
             name: Workers(name, reconcile, backoff=BACKOFF)
@@ -182,10 +197,11 @@ class Agent:
         caches.podips.subscribe(queues["podips"].add)
         caches.nodes.subscribe(queues["node"].add)
         caches.cidrs.subscribe(lambda _: queues["node"].add(self._settings.node))
+        for changed in (caches.enis, caches.nodes, caches.pools):
+            changed.subscribe(lambda _: self._requeue_configuration())
         self._grants.subscribe(self._on_grant)
 
     def _start_timers(self) -> None:
-        self._queues["heartbeat"].add("heartbeat")
         self._queues["timers"].add("queue", del_queue.REPLAY_PERIOD_SECONDS)
         self._queues["timers"].add("compact", COMPACT_SECONDS)
 
@@ -199,17 +215,26 @@ class Agent:
         self._eni_publisher.note_use(grant)
         self._queues["podips"].add(key_of(grant), PODIP_SECONDS)
         self._queues["enis"].add(grant.eni, COALESCE_SECONDS)
+        self._queues["configuration"].add(self._settings.node, COALESCE_SECONDS)
         self._queues["eni-status"].add(grant.eni, COALESCE_SECONDS)
 
     def _requeue_eni_status(self, name: str) -> None:
         self._queues["eni-status"].add(name)
+        self._requeue_configuration()  # its link may have become ready
+
+    def _requeue_eni_statuses(self) -> None:
+        for eni in self._caches.enis.all():
+            self._queues["eni-status"].add(eni.name)
+
+    def _requeue_configuration(self) -> None:
+        self._queues["configuration"].add(self._settings.node)
 
     def _requeue_enis(self) -> None:
         for eni in self._caches.enis.all():
             self._queues["enis"].add(eni.name)
 
     def _serve_once_synced(self) -> None:
-        """Wait for informers and node, then serve ADDs, repair and install the configuration."""
+        """Wait for informers and node, then serve ADDs and repair."""
         self._watches.wait(self._stopping)
         if self._stopping.is_set():
             return
@@ -226,22 +251,20 @@ class Agent:
         for grant in self._grants.all():
             self._queues["podips"].add(key_of(grant))
         self._queues["timers"].add("repair")
-        self._install_conflist()
+        self._requeue_configuration()
 
-    def _install_conflist(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                install_conflist(self._settings.conf_folder)
-            except InstallError as error:
-                _log.error("no pod can start yet, trying again: %s", error)
-                self._stopping.wait(HEARTBEAT_SECONDS)
-            else:
-                _log.info("serving pods of node %s", self._settings.node)
-                return
+    def _dead(self) -> str:
+        """Return what only a restart can mend; the answer itself shows that the socket serves."""
+        ended = [name for name, queue in self._queues.items() if not queue.alive()]
+        return f"ended: {', '.join(ended)}" if ended else ""
 
-    def _touch_heartbeat(self, _: str) -> Result:
-        self._settings.heartbeat.touch()
-        return RequeueAfter(HEARTBEAT_SECONDS)
+    def _unready(self) -> str:
+        """Return what keeps this process from serving pods."""
+        if not self._synced.is_set():
+            return "the objects of this node have not been read from the API server"
+        if not self._repaired.is_set():
+            return "the pods of this node have not been looked at"
+        return self._dead()
 
     def _compact_journal(self) -> Result:
         try:
@@ -256,7 +279,13 @@ class Agent:
 
     def _run_repair(self) -> Result:
         if not self._watches.pods_current():
-            return RequeueAfter(HEARTBEAT_SECONDS)
+            return RequeueAfter(STALE_SECONDS)
         self._repair.run()
         self._repaired.set()
         return RequeueAfter(repair.REPAIR_PERIOD_SECONDS)
+
+
+def _host_files(settings: Settings) -> HostFiles:
+    return HostFiles(
+        settings.executable, settings.bin_folder, settings.conf_folder, settings.served
+    )

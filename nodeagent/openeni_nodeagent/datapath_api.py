@@ -64,7 +64,7 @@ class PodRoute:
 
 @dataclass(frozen=True, slots=True)
 class PodNetwork:
-    """The result of `add`, for the CNI result, the PodIP and the phases of `cni.query`."""
+    """The result of `add`, for the CNI result, the PodIP and `openeni phases`."""
 
     host_interface: str  # the host's end of the veth pair, or the host's slave
     host_mac: str

@@ -1,4 +1,4 @@
-"""Measure how long each phase of a CNI call takes; `cni.query` prints the last calls."""
+"""Measure how long each phase of a CNI call takes; `openeni phases` prints the last calls."""
 
 import threading
 import time

@@ -10,7 +10,7 @@ from openeni_crds.names import RUN_FOLDER
 
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 FOLDERS: Final = {
-    "OPENENI_RUN": RUN_FOLDER,  # journal, socket, queue, heartbeat: a tmpfs of the host
+    "OPENENI_RUN": RUN_FOLDER,  # journal, socket, queue, marker: a tmpfs of the host
     "OPENENI_CNI_BIN_DIR": "/opt/cni/bin",
     "OPENENI_CNI_CONF_DIR": "/etc/cni/net.d",
     "OPENENI_CNI_EXECUTABLE": "/usr/local/libexec/openeni",  # copied to the bin folder
@@ -53,8 +53,8 @@ class Settings:
         return self.run / "journal"
 
     @property
-    def heartbeat(self) -> Path:
-        return self.run / "heartbeat"
+    def served(self) -> Path:
+        return self.run / "served"  # openeni.c looks for it, too
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:

@@ -59,6 +59,7 @@ def test_the_policies_speak_of_the_products_own_names() -> None:
         assert name in text
     for type_ in (
         *(Type.PORT_READY, Type.ATTACHED, Type.GUEST_PREPARED, Type.LINK_READY),
+        Type.CNI_CONFIGURED,
         *(Type.ASSIGNED, Type.DATAPATH_READY, Type.ADDRESS_LOST, Type.READY),
     ):
         assert f'"{type_}"' in text
@@ -68,7 +69,7 @@ def test_the_largest_eni_is_within_the_budget(guarded: Target) -> None:
     """As many addresses, answers and conditions as the kind takes, all of them changed."""
     eni = guarded.mine.eni
     addresses = [f"fd00:0:0:1::{i + 1:x}" for i in range(MOST_ADDRESSES)]
-    others = [bodies.condition(f"Example{i}") for i in range(MOST_CONDITIONS - 5)]
+    others = [bodies.condition(f"Example{i}") for i in range(MOST_CONDITIONS - 6)]
     port = bodies.port_report(())["port"] | {"addresses": addresses}
     theirs = [bodies.condition(t) for t in ("PortReady", "Attached", "Ready")]
     report: Json = {"port": port, "conditions": [*theirs, *others]}
@@ -76,7 +77,7 @@ def test_the_largest_eni_is_within_the_budget(guarded: Target) -> None:
     guarded.admin.patch(ENIS, guarded.mine.eni_name, operations=put("/spec/retiring", addresses))
     answers = [{"address": address, "generation": 1} for address in addresses]
     node = {"granted": MOST_PODS, "retired": answers, "refused": answers}
-    mine = [bodies.condition(t) for t in ("GuestPrepared", "LinkReady")]
+    mine = [bodies.condition(t) for t in ("CNIConfigured", "GuestPrepared", "LinkReady")]
     _apply(guarded.agent, eni, {"node": node, "conditions": mine}, MANAGER_AGENT)
     port["revision"] += 1
     _apply(guarded.operator, eni, {"port": port, "conditions": theirs}, MANAGER_OPERATOR)

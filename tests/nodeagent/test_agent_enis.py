@@ -1,6 +1,5 @@
 """The agent and its ENIs: configured, reported, retired, torn down; all in memory."""
 
-import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -151,16 +150,81 @@ def test_the_node_is_labelled_with_the_modes_of_its_kernel(host: AgentHost) -> N
         assert labels["kubernetes.io/os"] == "linux"
 
 
-def test_the_configuration_is_installed_only_when_pods_can_be_served(host: AgentHost) -> None:
-    conflist = host.folder / "conf" / "10-openeni.conflist"
+def installed(host: AgentHost) -> list[str]:
+    """Return which of openeni's files are on the host, for the container runtime."""
+    paths = (host.folder / "bin" / "openeni", host.conflist, host.settings.served)
+    return [path.name for path in paths if path.exists()]
+
+
+def cni_configured(host: AgentHost, reason: str) -> None:
+    wait_for(lambda: host.condition(Type.CNI_CONFIGURED).reason == reason, reason)
+
+
+def test_the_runtime_is_configured_once_pods_can_be_served_and_until_no_pool_serves_the_node(
+    host: AgentHost,
+) -> None:
+    node_objects.make_node(host.store)
+    node_objects.make_pool(host.store)
     with host.agent() as agent:
-        assert (host.folder / "bin" / "openeni").exists()
-        assert not is_synced(agent)
-        assert not conflist.exists()
+        wait_for(lambda: is_synced(agent), "the agent is synced")
+        node_objects.make_eni(host.store)
+        node_objects.write_operator_status(host.store, attached=False)
+        cni_configured(host, "WaitingForNIC")
+        assert installed(host) == []
+        assert host.runtime("x").call("STATUS").error == 50
+        node_objects.write_operator_status(host.store)
+        cni_configured(host, "Configured")
+        assert installed(host) == ["openeni", "10-openeni.conflist", "served"]
         assert host.runtime("x").call("STATUS").code == 0
+        host.add("web", "c1")
+        host.store.delete(names.ENIPOOLS, "pods")
+        host.store.delete(names.ENIS, "pods-0")
+        wait_for(lambda: len(host.node_status().retired) == 2, "free addresses are given up")
+        assert installed(host) == ["openeni", "10-openeni.conflist", "served"]
+        host.delete("c1")
+        wait_for(lambda: host.condition(Type.LINK_READY).reason == "Deleting", "released")
+        host.store.patch(
+            names.ENIS, "pods-0", operations=[{"op": "remove", "path": "/metadata/finalizers"}]
+        )
+        wait_for(lambda: installed(host) == [], "nothing is left for the runtime")
+
+
+def test_after_a_boot_a_configuration_that_is_still_there_serves_nothing_yet(
+    host: AgentHost,
+) -> None:
+    host.create_objects()
+    with host.agent():
+        cni_configured(host, "Configured")
+    host.settings.served.unlink()
+    host.datapath.nics.clear()
+    with host.agent(boot="next"):
+        wait_for(lambda: host.condition(Type.LINK_READY).reason == "WaitingForNIC", "it is awaited")
+        assert host.conflist.exists()
+        assert host.runtime("x").call("STATUS").error == 50
+        host.datapath.nics.add(node_objects.mac(0))
+        wait_for(lambda: host.runtime("x").call("STATUS").code == 0, "the node serves again")
+
+
+def test_another_cni_plugin_is_named_and_the_node_is_not_taken_from_it(host: AgentHost) -> None:
+    other = host.conflist.with_name("20-other.conflist")
+    other.write_text('{"plugins": [{"type": "bridge"}]}')
+    host.create_objects()
+    with host.agent():
+        cni_configured(host, "OtherCNI")
+        assert other.name in host.condition(Type.CNI_CONFIGURED).message
+        assert installed(host) == []
+        other.unlink()
+        wait_for(lambda: installed(host) != [], "the node is openeni's", 60)
+        cni_configured(host, "Configured")
+
+
+def test_probes_say_why_the_agent_is_not_ready(host: AgentHost) -> None:
+    with host.agent():
+        asked = host.runtime("x").ask("ready")
+        assert (asked.returncode, "not been read" in asked.stdout) == (1, True)
+        assert host.runtime("x").ask("live").returncode == 0
         host.create_objects()
-        wait_for(conflist.exists, "the configuration is installed")
-        assert json.loads(conflist.read_text())["name"] == "openeni"
+        wait_for(lambda: host.runtime("x").ask("ready").stdout == "ok\n", "it is ready")
 
 
 def test_a_nic_that_appears_late_is_awaited_and_found(host: AgentHost) -> None:

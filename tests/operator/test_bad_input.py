@@ -176,6 +176,20 @@ def test_a_kernel_without_the_mode_is_reported_and_other_nodes_are_served() -> N
     assert pool_condition(sim, Type.SUPPORTED).status == "True"
 
 
+def test_a_node_with_another_cni_plugin_is_named() -> None:
+    sim = Simulation(nodes=2)
+    sim.other_cni.add("n2")
+    sim.add_pool()
+    sim.settle(60)
+    found = pool_condition(sim, Type.SUPPORTED)
+    assert (found.status, found.reason) == ("False", "OtherCNI")
+    assert "pods do not use the pool on node n2" in found.message
+    assert pool_condition(sim, Type.READY).status == "True"
+    sim.other_cni.clear()
+    sim.settle(60)
+    assert pool_condition(sim, Type.SUPPORTED).status == "True"
+
+
 def test_a_node_without_an_agent_is_reported() -> None:
     sim = Simulation(nodes=0)
     sim.add_node("n9", veth="")

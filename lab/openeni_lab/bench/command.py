@@ -18,6 +18,7 @@ from openeni_lab.layout import Layout
 from openeni_lab.machine import enclosure
 from openeni_lab.machine.steps import Progress, Step, run
 from openeni_lab.product import installed_lab, workloads
+from openeni_lab.product.installation import EXECUTABLE
 from openeni_lab.product.installed_lab import InstalledLab
 from openeni_lab.programs import prepared
 from openeni_lab.programs.sets import CNI_PLUGINS
@@ -91,7 +92,7 @@ def _run(installed: InstalledLab, race: Race, display: Progress) -> Measured:
     text = machine.check(
         command, env=environment, stdin=json.dumps(orders).encode(), timeout=60 * MINUTES
     )
-    phases = machine.check([sys.executable, "-m", "openeni_nodeagent.cni.query", "phases"])
+    phases = machine.check([EXECUTABLE, "phases"])
     _remove(installed, race.pool, display)
     kernel = machine.check(["uname", "-r"])
     return Measured(race.pool, race.reference, kernel, json.loads(text), json.loads(phases))

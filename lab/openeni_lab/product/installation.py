@@ -36,7 +36,7 @@ OPERATOR: Final = "operator"
 AGENT: Final = "agent"
 READY: Final = {  # the chart's probes as commands
     OPERATOR: ("curl", "--silent", "--fail", "--max-time", "5", "http://127.0.0.1:9441/readyz"),
-    AGENT: ("test", "-e", "/etc/cni/net.d/10-openeni.conflist"),
+    AGENT: (EXECUTABLE, "ready"),
 }
 
 

@@ -90,7 +90,7 @@ class CNICommands:
             case Command.GC:
                 self._gc(request)
             case Command.STATUS:
-                pass  # any answer means that the agent is available
+                pass  # only an older executable asks: any answer means that the agent is there
         return b""
 
     def _add(self, call: Call) -> bytes:

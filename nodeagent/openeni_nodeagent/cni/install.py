@@ -1,24 +1,84 @@
-"""Install the CNI executable and its configuration on the host, each in one atomic step.
+"""Install the CNI executable and its configuration on the host, and remove them.
 
-The configuration comes last, once the agent can serve: a runtime that sees it starts pods. Both are
-replaced when they differ, so that an upgrade or a rollback of the agent includes the executable. A
-pod that is being started keeps the inode of the old file.
+The configuration comes after the executable and goes before it: a runtime that sees it starts pods.
+Each is replaced in one step when it differs, so that an upgrade or a rollback of the agent includes
+it. A pod that is being started keeps the inode of the old executable.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
 from openeni_crds.names import CNI_NAME
+from openeni_nodeagent.cni.configuration import CONFLIST, is_other
 from openeni_nodeagent.cni.protocol import VERSIONS
 from openeni_nodeagent.files import write_atomically
 
-CONFLIST: Final = f"10-{CNI_NAME}.conflist"
-
 
 class InstallError(Exception):
-    """A file could not be installed on the host; the text has its path and the cause."""
+    """A file could not be installed or removed on the host; the text has its path and the cause."""
+
+
+@dataclass(frozen=True)
+class HostFiles:
+    """The files that openeni puts on the host for the container runtime."""
+
+    source: Path  # of the executable, in the image
+    bin_folder: Path
+    conf_folder: Path
+    marker: Path  # it exists once this node could serve a pod since it booted
+
+    @property
+    def executable(self) -> Path:
+        return self.bin_folder / CNI_NAME
+
+    def installed(self) -> bool:
+        """Return whether openeni's configuration is there."""
+        return (self.conf_folder / CONFLIST).exists()
+
+    def others(self) -> tuple[str, ...]:
+        """Return the names of other CNI plugins' configurations, sorted. Raises InstallError."""
+        try:
+            files = [path for path in self.conf_folder.iterdir() if path.is_file()]
+            return tuple(sorted(path.name for path in files if _is_other(path)))
+        except OSError as error:
+            raise InstallError(f"{self.conf_folder} cannot be read: {error.strerror}") from None
+
+    def upgrade(self) -> None:
+        """Replace an older executable. Raises InstallError, also if the image has none."""
+        content = self._content()
+        if self.executable.exists():
+            _write(self.executable, content, 0o755)
+
+    def install(self) -> bool:
+        """Install executable and configuration; return True if that changed the latter.
+
+        Raises InstallError.
+        """
+        _write(self.executable, self._content(), 0o755)
+        return _write(self.conf_folder / CONFLIST, conflist(), 0o644)
+
+    def mark(self) -> None:
+        """Write the marker: from now on STATUS succeeds. Raises InstallError."""
+        _write(self.marker, b"", 0o600)
+
+    def remove(self) -> None:
+        """Remove all of it; what is gone already is no error. Raises InstallError."""
+        for path in (self.conf_folder / CONFLIST, self.marker, self.executable):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise InstallError(f"{path} cannot be removed: {error.strerror}") from None
+
+    def _content(self) -> bytes:
+        try:
+            return self.source.read_bytes()
+        except OSError as error:
+            raise InstallError(
+                f"no CNI executable at {self.source} ({error.strerror}); "
+                "build it: python -m openeni_nodeagent.cni.build, and set OPENENI_CNI_EXECUTABLE"
+            ) from None
 
 
 def conflist() -> bytes:
@@ -36,25 +96,15 @@ def conflist() -> bytes:
     return msgspec.json.format(msgspec.json.encode(body), indent=2) + b"\n"
 
 
-def install_executable(source: Path, folder: Path) -> None:
-    """Install the executable if the host's differs. Raises InstallError."""
+def _is_other(path: Path) -> bool:
     try:
-        content = source.read_bytes()
-    except OSError as error:
-        raise InstallError(
-            f"no CNI executable at {source} ({error.strerror}); "
-            "build it: python -m openeni_nodeagent.cni.build, and set OPENENI_CNI_EXECUTABLE"
-        ) from None
-    _install(folder / CNI_NAME, content, 0o755)
+        return is_other(path.name, path.read_bytes())
+    except FileNotFoundError:
+        return False  # it went meanwhile
 
 
-def install_conflist(folder: Path) -> None:
-    """Install the configuration list if the host's differs. Raises InstallError."""
-    _install(folder / CONFLIST, conflist(), 0o644)
-
-
-def _install(target: Path, content: bytes, mode: int) -> None:
+def _write(target: Path, content: bytes, mode: int) -> bool:
     try:
-        write_atomically(target, content, mode)
+        return write_atomically(target, content, mode)
     except OSError as error:
         raise InstallError(f"{target} cannot be written: {error.strerror}") from None

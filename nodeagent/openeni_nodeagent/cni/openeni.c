@@ -11,9 +11,13 @@
  *   DEL      is written to a queue, which the agent works off before it listens again: success
  *   CHECK    fails with "try again"
  *   GC       fails with "try again" and is not queued: run later, its list would free living pods
- *   STATUS   succeeds until the agent's heartbeat is 60 s old: containerd makes a node NotReady at
- *            once, so the restart of an agent must not look like a failure
- *   VERSION  is answered here, without the agent
+ *
+ * VERSION and STATUS are answered without it. STATUS fails until this node could serve a pod since
+ * it booted, then it succeeds whatever the agent does: containerd turns a failure into a NotReady
+ * node, whose pods are evicted after five minutes though every one of them has its network.
+ *
+ * `openeni live`, `openeni ready` and `openeni phases` ask the agent of this node, for kubelet's
+ * probes and for people.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -34,7 +38,7 @@
 #define FRAME_VERSION 1u
 #define RUN_FOLDER "/run/openeni"
 #define MAX_LENGTH (1u << 22)
-#define HEARTBEAT_SECONDS 60
+#define QUERY "OPENENI_QUERY" /* cni/server.py */
 
 enum { TRY_AGAIN = 11, IO_FAILURE = 5, NOT_AVAILABLE = 50 };
 enum outcome { ANSWERED, SILENT, ABSENT };
@@ -90,11 +94,12 @@ static int64_t time_limit(const char *command)
 	const char *asked = getenv("OPENENI_DEADLINE"); /* seconds, for ADD */
 	if (!strcmp(command, "ADD"))
 		return asked && atoi(asked) > 0 ? atoi(asked) * 1000 : 100000;
-	return !strcmp(command, "STATUS") ? 3000 : !strcmp(command, "GC") ? 60000 : 20000;
+	return !strcmp(command, "DEL") || !strcmp(command, "CHECK") ? 20000
+	     : !strcmp(command, "GC") ? 60000 : 3000;
 }
 
-/* Read the CNI_ variables and stdin; exchange() sets the head's deadline before it is sent. */
-static struct buffer read_request(void)
+/* Read the variables with this prefix and stdin; exchange() sets the head's deadline. */
+static struct buffer read_request(const char *prefix, int with_stdin)
 {
 	struct buffer request = {0};
 	uint32_t head[5] = {htonl(MAGIC), htonl(FRAME_VERSION), 0, 0, 0};
@@ -103,11 +108,12 @@ static struct buffer read_request(void)
 
 	append(&request, head, sizeof head);
 	for (char **entry = environ; *entry; entry++)
-		if (!strncmp(*entry, "CNI_", 4))
+		if (!strncmp(*entry, prefix, strlen(prefix)))
 			append(&request, *entry, strlen(*entry) + 1);
 	head[3] = htonl(request.length - sizeof head);
 	size_t before = request.length;
-	while ((got = read(STDIN_FILENO, chunk, sizeof chunk)) > 0 && request.length < MAX_LENGTH)
+	while (with_stdin && request.length < MAX_LENGTH &&
+	       (got = read(STDIN_FILENO, chunk, sizeof chunk)) > 0)
 		append(&request, chunk, got);
 	head[4] = htonl(request.length - before);
 	memcpy(request.data, head, sizeof head);
@@ -212,39 +218,53 @@ static int enqueue(const struct buffer *request)
 	return fail(IO_FAILURE, "the node agent does not answer and the DEL queue cannot be written");
 }
 
+/* The agent writes the marker, in a folder that does not outlive a boot. */
 static int status(void)
 {
 	char file[4096];
-	struct stat found;
 
-	snprintf(file, sizeof file, "%s/heartbeat", run_folder());
-	if (!stat(file, &found) && time(NULL) - found.st_mtime <= HEARTBEAT_SECONDS)
+	snprintf(file, sizeof file, "%s/served", run_folder());
+	if (!access(file, F_OK))
 		return 0;
-	return fail(NOT_AVAILABLE, "the node agent has been silent for more than 60 s; "
-				   "see the pod openeni-agent on this node");
+	return fail(NOT_AVAILABLE, "no ENI of this node has carried pods since it booted; see "
+				   "`kubectl get enipool,eni` and the pod openeni-agent on this node");
 }
 
-int main(void)
+static int query(const char *what)
+{
+	int code = 1;
+
+	deadline = clock_ms(CLOCK_MONOTONIC) + time_limit(what);
+	setenv(QUERY, what, 1);
+	struct buffer request = read_request(QUERY "=", 0);
+	if (ask_until_answered(what, &request, &code) != ANSWERED)
+		fputs("openeni: no agent answers on this node\n", stderr);
+	return code;
+}
+
+int main(int count, char **arguments)
 {
 	const char *command = getenv("CNI_COMMAND");
 	int code = 1;
 
+	if (!command && count == 2)
+		return query(arguments[1]);
 	if (!command) {
 		fprintf(stderr, "openeni %s, a CNI plugin (protocol %u); run by the container runtime\n",
 			OPENENI_VERSION, FRAME_VERSION);
 		return 0;
 	}
 	deadline = clock_ms(CLOCK_MONOTONIC) + time_limit(command);
-	struct buffer request = read_request();
+	struct buffer request = read_request("CNI_", 1);
 	if (!strcmp(command, "VERSION")) {
 		puts("{\"cniVersion\":\"1.1.0\",\"supportedVersions\":[\"0.4.0\",\"1.0.0\",\"1.1.0\"]}");
 		return 0;
 	}
+	if (!strcmp(command, "STATUS"))
+		return status();
 	if (ask_until_answered(command, &request, &code) == ANSWERED)
 		return code;
 	if (!strcmp(command, "DEL"))
 		return enqueue(&request);
-	if (!strcmp(command, "STATUS"))
-		return status();
 	return fail(TRY_AGAIN, "the node agent does not answer; see the pod openeni-agent on this node");
 }

@@ -1,7 +1,7 @@
 """The agent's unix socket: one request for each connection, answered by a bounded set of threads.
 
-A call that waits for an address keeps its thread, so there are more threads than calls that may
-wait: a DEL, which may free an address, always finds one.
+An ADD that waits keeps its thread. So fewer ADDs than threads are let in, whatever they wait for:
+a DEL, which may free an address, and a probe always find one.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -23,21 +23,32 @@ from openeni_nodeagent.phases import PhaseHistory, Stopwatch
 
 THREADS: Final = 160
 READ_SECONDS: Final = 5.0  # to receive a request, and to send an answer
-QUERY: Final = "OPENENI_QUERY"  # sent by query.py instead of a CNI command
+MOST_ADDS: Final = 128  # at a time; the runtime starts the others again
+QUERY: Final = "OPENENI_QUERY"  # sent by `openeni live` and the like instead of a CNI command
 MARGIN_SECONDS: Final = 2.0  # before the executable's deadline, so that the answer arrives in time
 _log: Final = logging.getLogger(__name__)
 
 
 Handler = Callable[[Call], bytes]
+Probe = Callable[[], str]  # returns what is wrong, "" if nothing is
 
 
 class CNIServer:
     """Listens on `path` from start() to stop(). `handle` returns the body or raises CNIError."""
 
-    def __init__(self, path: Path, handle: Handler, history: PhaseHistory) -> None:
+    def __init__(
+        self,
+        path: Path,
+        handle: Handler,
+        history: PhaseHistory,
+        probes: Mapping[str, Probe] | None = None,
+    ) -> None:
+        """`probes` are asked by name: `openeni live` asks the probe `live`."""
         self._path = path
         self._handle = handle
         self._history = history
+        self._probes = probes or {}
+        self._adds = threading.BoundedSemaphore(MOST_ADDS)
         self._socket: socket.socket | None = None
         self._workers = ThreadPoolExecutor(THREADS, thread_name_prefix="cni")
         self._listener = threading.Thread(target=self._listen, name="cni-listen", daemon=True)
@@ -75,7 +86,11 @@ class CNIServer:
                 _log.error("cannot accept a CNI connection: %s", error)
                 time.sleep(0.1)  # errors such as EMFILE pass
                 continue
-            self._workers.submit(self._serve, connection)
+            try:
+                self._workers.submit(self._serve, connection)
+            except RuntimeError as error:  # the container's limit of threads: it passes, too
+                connection.close()
+                _log.error("a CNI connection gets no thread: %s", error)
 
     def _serve(self, connection: socket.socket) -> None:
         with connection:
@@ -118,16 +133,16 @@ class CNIServer:
         stopwatch: Stopwatch,
     ) -> tuple[int, bytes]:
         version = "1.0.0"
-        if environment.get(QUERY) == "phases":
-            return 0, self._history.encode()
+        if QUERY in environment:
+            return self._answer_query(environment[QUERY])
         try:
             _check_version(header)
             request = parse(environment, stdin)
             version = request.config.cni_version
             deadline = time.monotonic() + max(header.deadline - MARGIN_SECONDS, 0)
-            return 0, self._handle(
-                Call(request, deadline, stopwatch, lambda: _is_connected(connection))
-            )
+            call = Call(request, deadline, stopwatch, lambda: _is_connected(connection))
+            with self._let_in(request.command):
+                return 0, self._handle(call)
         except CNIError as error:
             _log.warning("%s", _error_line(environment, error))
             return 1, encode_error(version, error)
@@ -140,6 +155,28 @@ class CNIServer:
                 "the node agent failed; see the log of the pod openeni-agent on this node",
             )
             return 1, encode_error(version, failed)
+
+    @contextlib.contextmanager
+    def _let_in(self, command: Command) -> Generator[None]:
+        """Hold one of the places for ADDs during the block. Raises CNIError if there is none."""
+        if command != Command.ADD:
+            yield
+            return
+        if not self._adds.acquire(blocking=False):
+            raise CNIError(Code.TRY_AGAIN, f"{MOST_ADDS} pods of this node already wait")
+        try:
+            yield
+        finally:
+            self._adds.release()
+
+    def _answer_query(self, what: str) -> tuple[int, bytes]:
+        if what == "phases":
+            return 0, self._history.encode() + b"\n"
+        if what not in self._probes:
+            known = ", ".join(("phases", *self._probes))
+            return 1, f"openeni: there is no {what!r}, only {known}\n".encode()
+        problem = self._probes[what]()
+        return int(bool(problem)), f"{problem or 'ok'}\n".encode()
 
 
 def _check_version(header: frame.RequestHeader) -> None:

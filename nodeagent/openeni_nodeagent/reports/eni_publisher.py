@@ -6,6 +6,7 @@ show yet is not repeated.
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 from openeni_crds.conditions import Condition
@@ -35,12 +36,19 @@ class ENIPublisher:
     """A work queue calls `reconcile`, any thread `note_use`."""
 
     def __init__(
-        self, store: Store, enis: Cache[ENI], grants: Grants, links: LinkReconciler
+        self,
+        store: Store,
+        enis: Cache[ENI],
+        grants: Grants,
+        links: LinkReconciler,
+        cni_configured: Callable[[], Condition],
     ) -> None:
+        """`cni_configured` returns the node's condition, without generation and time."""
         self._store = store
         self._enis = enis
         self._grants = grants
         self._links = links
+        self._cni_configured = cni_configured
         self._lock = threading.Lock()
         self._idle: dict[str, str] = {}  # ENI -> time of its last change of use
         self._written: dict[str, tuple[float, NodeStatus, tuple[Condition, ...]]] = {}
@@ -67,7 +75,7 @@ class ENIPublisher:
         answers, counts = known
         link = self._links.status_of(name)
         node = node_status(link, answers, counts, self._idle_since(eni))
-        conditions = agent_conditions(eni, link, now_text())
+        conditions = agent_conditions(eni, link, self._cni_configured(), now_text())
         shown = is_shown(eni, node, conditions)
         if not shown and not self._repeats(name, node, conditions, since_write):
             failure = self._write(eni, node, conditions)

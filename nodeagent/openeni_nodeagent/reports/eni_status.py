@@ -4,6 +4,8 @@ The body names exactly the fields and conditions that the agent owns. Its only t
 condition's last transition, so that an unchanged state gives an equal body, which is not written.
 """
 
+from msgspec.structs import replace
+
 from openeni_crds import names
 from openeni_crds.conditions import Condition, Type, condition, merge
 from openeni_crds.eni import ENI, NodeStatus, RetireAnswer
@@ -30,9 +32,12 @@ def node_status(
     )
 
 
-def agent_conditions(eni: ENI, link: LinkStatus, now: str) -> tuple[Condition, ...]:
+def agent_conditions(
+    eni: ENI, link: LinkStatus, cni_configured: Condition, now: str
+) -> tuple[Condition, ...]:
     generation = eni.metadata.generation
     wanted = (
+        replace(cni_configured, observed_generation=generation),
         _condition(Type.GUEST_PREPARED, link.guest, generation),
         _condition(Type.LINK_READY, link.link, generation),
     )

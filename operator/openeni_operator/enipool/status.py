@@ -144,7 +144,20 @@ def _supported(pool: ENIPool, inputs: StatusInputs) -> Condition:
         return _false(Type.SUPPORTED, inputs.pool_failure.reason, inputs.pool_failure.message)
     if inputs.nodes.without_datapath:
         return _false(Type.SUPPORTED, Reason.MODE_UNSUPPORTED, _mode_message(pool, inputs))
+    others = tuple({eni.spec.node_name for eni in inputs.enis if _uses_other_cni(eni)})
+    if others:
+        return _false(
+            Type.SUPPORTED,
+            Reason.OTHER_CNI,
+            f"pods do not use the pool on {_names(others)}, where another CNI plugin is "
+            "configured: the condition CNIConfigured of the ENIs there names its file",
+        )
     return _true_or_unknown(Type.SUPPORTED, Reason.SUPPORTED, inputs)
+
+
+def _uses_other_cni(eni: ENI) -> bool:
+    found = find(eni.status.conditions, Type.CNI_CONFIGURED)
+    return found is not None and found.status == Status.FALSE and found.reason == Reason.OTHER_CNI
 
 
 def _capacity(inputs: StatusInputs) -> Condition:

@@ -13,8 +13,7 @@ import pytest
 from openeni_nodeagent.cni import frame
 from openeni_nodeagent.cni.call import Call, StoppingError
 from openeni_nodeagent.cni.protocol import CNIError, Code
-from openeni_nodeagent.cni.query import QueryError, phases
-from openeni_nodeagent.cni.server import MARGIN_SECONDS, CNIServer
+from openeni_nodeagent.cni.server import MARGIN_SECONDS, MOST_ADDS, THREADS, CNIServer
 from openeni_nodeagent.phases import PhaseHistory
 from openeni_testing.agent.cni_call import Runtime, finish
 from openeni_testing.waiting import wait_for
@@ -146,7 +145,8 @@ def test_forty_connections_without_a_request_leave_threads_for_a_call(runtime: R
             for one in silent:
                 one.connect(str(runtime.run / "cni.sock"))
                 one.sendall(b"GET / HTTP/1.1\r\n")
-            assert runtime.call("STATUS").code == 0
+            assert runtime.call("DEL", "abc").code == 0
+            assert list((runtime.run / "queue").iterdir()) == []  # the agent did it
         finally:
             for one in silent:
                 one.close()
@@ -195,12 +195,72 @@ def test_the_phases_of_the_last_calls_can_be_asked_for(runtime: Runtime) -> None
         runtime.call("DEL", "abc")
 
         def kept() -> dict[str, int]:
-            answer = json.loads(phases(runtime.run / "cni.sock"))
+            answer = json.loads(runtime.ask("phases").stdout)
             return {command: len(calls) for command, calls in answer.items()}
 
         wait_for(lambda: kept() == {"ADD": 3, "DEL": 1}, "every call is kept")
-    with pytest.raises(QueryError, match="no agent answers"):
-        phases(runtime.run / "cni.sock")
+
+
+def test_a_probe_answers_with_what_is_wrong(runtime: Runtime) -> None:
+    problems = ["not yet", ""]
+    probes = {"ready": lambda: problems.pop(0)}
+    server = CNIServer(runtime.run / "cni.sock", lambda _: b"", PhaseHistory(), probes)
+    server.start()
+    try:
+        for code, text in ((1, "not yet\n"), (0, "ok\n")):
+            asked = runtime.ask("ready")
+            assert (asked.returncode, asked.stdout) == (code, text)
+        asked = runtime.ask("well")
+        assert (asked.returncode, asked.stdout) == (
+            1,
+            "openeni: there is no 'well', only phases, ready\n",
+        )
+    finally:
+        server.stop()
+
+
+def test_however_many_adds_wait_a_del_and_a_probe_find_a_thread(runtime: Runtime) -> None:
+    arrived, go_on = threading.Semaphore(0), threading.Event()
+
+    def handle(call: Call) -> bytes:
+        if call.request.command == "ADD":
+            arrived.release()
+            go_on.wait(100)
+        return b"{}"
+
+    with serving(runtime, handle):
+        adds = [runtime.start("ADD", f"c{n}", "uid") for n in range(THREADS + 8)]
+        try:
+            for _ in range(MOST_ADDS):
+                assert arrived.acquire(timeout=60)
+            refused = runtime.call("ADD", "late", "uid")
+            assert (refused.error, str(MOST_ADDS) in refused.body["msg"]) == (11, True)
+            assert runtime.call("DEL", "c0").code == 0
+            assert list((runtime.run / "queue").iterdir()) == []  # the agent did it
+            assert runtime.ask("phases").returncode == 0
+        finally:
+            go_on.set()
+            answers = [finish(add) for add in adds]
+    assert sorted(a.error for a in answers) == [0] * MOST_ADDS + [11] * (THREADS + 8 - MOST_ADDS)
+
+
+def test_a_thread_that_cannot_be_started_costs_one_connection(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(runtime, lambda _: b'{"served":true}'):
+        starts: list[str] = []
+
+        def start(thread: threading.Thread) -> None:
+            starts.append(thread.name)
+            if len(starts) == 1:  # the container's limit of processes, for a moment
+                raise RuntimeError("can't start new thread")
+            started(thread)
+
+        started = threading.Thread.start
+        monkeypatch.setattr(threading.Thread, "start", start)
+        answer = runtime.call("ADD", "abc", "uid")  # the executable asks again
+        assert answer.body == {"served": True}
+        assert len(starts) > 1
 
 
 def test_a_hundred_calls_at_once_are_all_answered(runtime: Runtime) -> None:

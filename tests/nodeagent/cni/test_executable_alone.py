@@ -1,6 +1,5 @@
 """The C executable without an agent, or with one that does not answer."""
 
-import os
 import socket
 import struct
 import subprocess
@@ -98,24 +97,26 @@ def test_check_and_gc_fail_at_once_without_an_agent_and_are_never_queued(
     assert list((runtime.run / "queue").iterdir()) == []
 
 
-def test_status_succeeds_until_the_heartbeat_is_a_minute_old(runtime: Runtime) -> None:
-    assert runtime.call("STATUS").error == 50
-    heartbeat = runtime.run / "heartbeat"
-    heartbeat.touch()
-    assert runtime.call("STATUS").code == 0
-    now = time.time()
-    os.utime(heartbeat, (now - 30, now - 30))  # half a minute for the call
-    assert runtime.call("STATUS").code == 0
-    os.utime(heartbeat, (now - 61, now - 61))
-    assert runtime.call("STATUS").error == 50
-
-
-def test_status_of_a_hanging_agent_depends_on_its_heartbeat(runtime: Runtime) -> None:
-    (runtime.run / "heartbeat").touch()
+def test_status_succeeds_once_the_node_could_serve_a_pod_whatever_the_agent_does(
+    runtime: Runtime,
+) -> None:
+    """Every pod has its network, but a NotReady node's pods are evicted."""
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(runtime.run / "cni.sock"))
         mute.listen()
+        answer = runtime.call("STATUS")
+        assert (answer.error, "openeni-agent" in answer.body["msg"]) == (50, True)
+        (runtime.run / "served").touch()
         assert runtime.call("STATUS").code == 0
+    (runtime.run / "cni.sock").unlink()
+    assert runtime.call("STATUS").code == 0
+
+
+@pytest.mark.parametrize("what", ["live", "ready", "phases"])
+def test_a_question_fails_at_once_without_an_agent(runtime: Runtime, what: str) -> None:
+    asked = runtime.ask(what)
+    assert (asked.returncode, asked.stdout) == (1, "")
+    assert asked.stderr == "openeni: no agent answers on this node\n"
 
 
 def test_version_needs_no_agent(runtime: Runtime) -> None:

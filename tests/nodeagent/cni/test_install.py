@@ -2,62 +2,100 @@
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from openeni_nodeagent.cni.install import InstallError, install_conflist, install_executable
+from openeni_nodeagent.cni.configuration import CONFLIST
+from openeni_nodeagent.cni.install import HostFiles, InstallError
+
+
+@pytest.fixture
+def files(executable: Path, tmp_path: Path) -> HostFiles:
+    for name in ("bin", "conf"):
+        (tmp_path / name).mkdir()
+    return HostFiles(executable, tmp_path / "bin", tmp_path / "conf", tmp_path / "served")
 
 
 def test_the_executable_is_put_in_place_and_replaced_only_when_it_differs(
-    executable: Path, tmp_path: Path
+    files: HostFiles,
 ) -> None:
-    install_executable(executable, tmp_path)
-    target = tmp_path / "openeni"
+    assert files.install()
+    target = files.executable
     assert target.stat().st_mode & 0o777 == 0o755
     before = target.stat().st_ino
-    install_executable(executable, tmp_path)
+    assert not files.install()
     assert target.stat().st_ino == before
     target.write_bytes(b"an older one")
-    install_executable(executable, tmp_path)
-    assert target.read_bytes() == executable.read_bytes()
+    files.upgrade()
+    assert target.read_bytes() == files.source.read_bytes()
     assert target.stat().st_ino != before
-    assert [path.name for path in tmp_path.iterdir()] == ["openeni"]
+    assert [path.name for path in files.bin_folder.iterdir()] == ["openeni"]
 
 
-def test_an_executable_that_is_running_can_be_replaced(executable: Path, tmp_path: Path) -> None:
-    target = tmp_path / "openeni"
-    target.write_bytes(Path("/bin/sleep").read_bytes())
-    target.chmod(0o755)
-    running = subprocess.Popen([target, "60"])
+def test_an_executable_that_is_running_can_be_replaced(files: HostFiles) -> None:
+    files.executable.write_bytes(Path("/bin/sleep").read_bytes())
+    files.executable.chmod(0o755)
+    running = subprocess.Popen([files.executable, "60"])
     try:
-        install_executable(executable, tmp_path)
+        files.upgrade()
     finally:
         running.kill()
         running.wait(60)
 
 
-def test_a_file_that_a_crash_left_is_replaced(executable: Path, tmp_path: Path) -> None:
-    (tmp_path / ".openeni.new").write_bytes(b"half")
-    install_executable(executable, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["openeni"]
+def test_a_file_that_a_crash_left_is_replaced(files: HostFiles) -> None:
+    (files.bin_folder / ".openeni.new").write_bytes(b"half")
+    files.install()
+    assert [path.name for path in files.bin_folder.iterdir()] == ["openeni"]
 
 
-def test_the_configuration_names_every_version_for_new_and_old_runtimes(tmp_path: Path) -> None:
-    install_conflist(tmp_path)
-    target = tmp_path / "10-openeni.conflist"
-    before = target.stat().st_ino
-    install_conflist(tmp_path)
-    assert target.stat().st_ino == before
-    body = json.loads(target.read_text())
+def test_an_upgrade_puts_nothing_on_a_node_that_has_no_executable(files: HostFiles) -> None:
+    files.upgrade()
+    assert list(files.bin_folder.iterdir()) == []
+
+
+def test_the_configuration_names_every_version_for_new_and_old_runtimes(files: HostFiles) -> None:
+    files.install()
+    body = json.loads((files.conf_folder / CONFLIST).read_text())
     assert body["cniVersion"] == "1.0.0"
     assert body["cniVersions"] == ["0.4.0", "1.0.0", "1.1.0"]
     assert [p["type"] for p in body["plugins"]] == ["openeni"]
 
 
-def test_a_failed_installation_is_an_error_of_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InstallError, match=r"no CNI executable at .*cni\.build") as raised:
-        install_executable(tmp_path / "nothing", tmp_path)
-    assert "\n" not in str(raised.value)
+def test_all_of_it_is_removed_and_removing_again_is_no_error(files: HostFiles) -> None:
+    files.install()
+    files.mark()
+    assert files.installed()
+    for _ in range(2):
+        files.remove()
+    assert not files.installed()
+    assert not files.marker.exists()
+    assert [*files.bin_folder.iterdir(), *files.conf_folder.iterdir()] == []
+
+
+def test_other_configurations_are_named_in_the_runtimes_order(files: HostFiles) -> None:
+    files.install()
+    (files.conf_folder / "20-flannel.conflist").write_text('{"plugins": [{"type": "flannel"}]}')
+    (files.conf_folder / "05-cilium.conflist").write_text('{"plugins": [{"type": "cilium-cni"}]}')
+    (files.conf_folder / "99-loopback.conf").write_text('{"type": "loopback"}')
+    (files.conf_folder / "folder.conf").mkdir()
+    assert files.others() == ("05-cilium.conflist", "20-flannel.conflist")
+
+
+def test_a_failed_installation_is_an_error_of_one_line(files: HostFiles, tmp_path: Path) -> None:
+    nothing = replace(files, source=tmp_path / "nothing")
+    for failing in (nothing.install, nothing.upgrade):
+        with pytest.raises(InstallError, match=r"no CNI executable at .*cni\.build") as raised:
+            failing()
+        assert "\n" not in str(raised.value)
+    nowhere = replace(files, conf_folder=tmp_path / "nowhere")
     with pytest.raises(InstallError, match="cannot be written"):
-        install_conflist(tmp_path / "nowhere")
+        nowhere.install()
+    with pytest.raises(InstallError, match="cannot be read"):
+        nowhere.others()
+    files.executable.unlink()
+    files.executable.mkdir()
+    with pytest.raises(InstallError, match="cannot be removed"):
+        files.remove()

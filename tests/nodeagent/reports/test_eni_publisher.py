@@ -103,7 +103,7 @@ def test_an_eni_that_is_gone_is_no_error(tmp_path: Path) -> None:
 
 
 def another(parts: AgentParts) -> ENIPublisher:
-    return ENIPublisher(parts.store, parts.caches.enis, parts.grants, parts.links)
+    return parts.eni_publisher()
 
 
 def shown(parts: AgentParts) -> Json:

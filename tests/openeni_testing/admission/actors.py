@@ -31,6 +31,7 @@ from openeni_operator.enipool.reconcile import PoolDependencies, PoolReconciler
 from openeni_operator.enipool.resolution_cache import ResolutionCache
 from openeni_operator.podip.reconcile import ALL_NODES, PodIPDependencies, PodIPReconciler
 from openeni_operator.port_cache import PortCache
+from openeni_testing.agent.parts import CNI_CONFIGURED
 from openeni_testing.cloud.memory import MemoryCloud
 
 _BEGUN: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -163,7 +164,7 @@ class Agent:
         )
         answers, counts = self._ledger.acknowledge(eni.name, 0), self._ledger.counts(eni.name, 0)
         node = eni_status.node_status(side, answers, counts, self._now())
-        told = eni_status.agent_conditions(eni, side, self._now())
+        told = eni_status.agent_conditions(eni, side, CNI_CONFIGURED, self._now())
         if not eni_status.is_shown(eni, node, told):
             written = eni_status.status_body(eni, node, told)
             self._store.apply(ENIS, written, manager=MANAGER_AGENT, subresource="status")

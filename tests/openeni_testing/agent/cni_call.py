@@ -73,6 +73,17 @@ class Runtime:
     ) -> Answer:
         return finish(self.start(command, container, uid, name, **config))
 
+    def ask(self, what: str) -> "subprocess.CompletedProcess[str]":
+        """Ask the agent, as kubelet's probes do."""
+        return subprocess.run(
+            [self.executable, what],
+            env={"OPENENI_RUN": str(self.run)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
     def gc(self, *containers: str) -> Answer:
         valid = [{"containerID": c, "ifname": "eth0"} for c in containers]
         config: dict[str, Any] = {"cni.dev/valid-attachments": valid}

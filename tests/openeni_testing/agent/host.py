@@ -14,6 +14,7 @@ from openeni_crds.meta import decode
 from openeni_crds.podip import PodIP
 from openeni_kube.store import NotFoundError
 from openeni_nodeagent.agent import Agent
+from openeni_nodeagent.cni.configuration import CONFLIST
 from openeni_nodeagent.cni.server import make_run_folder
 from openeni_nodeagent.enis.nic_guards import NICGuards, known_guards
 from openeni_nodeagent.grants.journal import Journal
@@ -42,6 +43,11 @@ class AgentHost:
     @property
     def settings(self) -> Settings:
         return from_environment(environment(self.folder, self.executable))
+
+    @property
+    def conflist(self) -> Path:
+        """The runtime's configuration, once the agent has installed it."""
+        return self.settings.conf_folder / CONFLIST
 
     def runtime(self, container: str, deadline: int = 20) -> Runtime:
         """The runtime with a namespace for `container`."""

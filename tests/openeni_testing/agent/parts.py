@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from openeni_crds.conditions import Reason, Type, condition
 from openeni_kube.store import Store
 from openeni_nodeagent.attachments.commands import CNICommands, CommandDependencies, pod_interface
 from openeni_nodeagent.attachments.pool_choice import PoolChooser
@@ -20,6 +21,7 @@ from openeni_testing.agent import node_objects
 from openeni_testing.agent.memory_datapath import MemoryDatapath
 from openeni_testing.store.memory import MemoryStore
 
+CNI_CONFIGURED = condition(Type.CNI_CONFIGURED, Reason.CONFIGURED, status=True)
 NODE_FACTS = NodeFacts(("10.99.0.11",), ("10.96.0.0/12",), ())
 
 
@@ -50,7 +52,13 @@ class AgentParts:
         self.commands = CNICommands(grants, self.datapath, self._dependencies())
         self.repair = Repair(grants, self.datapath, self.commands, caches, self.links.is_link_ready)
         self.publisher = self.publisher_on(self.store)
-        self.status = ENIPublisher(self.store, caches.enis, grants, self.links)
+        self.status = self.eni_publisher()
+
+    def eni_publisher(self) -> ENIPublisher:
+        """Return an ENIPublisher that has written nothing yet."""
+        return ENIPublisher(
+            self.store, self.caches.enis, self.grants, self.links, lambda: CNI_CONFIGURED
+        )
 
     def publisher_on(self, store: Store) -> PodIPPublisher:
         caches = self.caches

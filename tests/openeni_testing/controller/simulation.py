@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from openeni_crds.conditions import Reason, Type, condition, is_true, merge
+from openeni_crds.conditions import Condition, Reason, Type, condition, is_true, merge
 from openeni_crds.eni import ENI, NodeStatus, RetireAnswer
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import Json, decode, encode, parse_time
@@ -106,6 +106,7 @@ class Simulation:
         for name in self.nodes:
             self.add_node(name)
         self.granted: dict[str, set[str]] = {}  # ENI -> addresses that pods have
+        self.other_cni: set[str] = set()  # nodes with another CNI plugin
         self.agents = set(self.nodes)
         self.countdown = Countdown()
         self.resync_at = self.cloud.clock.now + RESYNC
@@ -228,8 +229,10 @@ class Simulation:
             status=attached and not out_of_use,
         )
         prepared = condition(Type.GUEST_PREPARED, Reason.PREPARED, status=True)
-        own = [c for c in eni.status.conditions if c.type in (linked.type, prepared.type)]
-        wanted = merge(own, [prepared, linked], self.now()) if port else ()
+        configured = self._configured(eni.spec.node_name)
+        types = (configured.type, linked.type, prepared.type)
+        own = [c for c in eni.status.conditions if c.type in types]
+        wanted = merge(own, [configured, prepared, linked], self.now()) if port else ()
         same = {c.type: c for c in own} == {c.type: c for c in wanted}
         node = NodeStatus(
             device="eth1" if attached else "",
@@ -251,6 +254,11 @@ class Simulation:
         }
         self.api.apply(ENIS, wire(body), manager=MANAGER_AGENT, subresource="status")
         return True
+
+    def _configured(self, node: str) -> Condition:
+        if node not in self.other_cni:
+            return condition(Type.CNI_CONFIGURED, Reason.CONFIGURED, status=True)
+        return condition(Type.CNI_CONFIGURED, Reason.OTHER_CNI, "05-x.conflist", status=False)
 
     def _idle_since(self, eni: ENI) -> str:
         before = eni.status.node.idle_since if eni.status.node else ""

@@ -1,0 +1,107 @@
+"""Decide whether the container runtime of this node is configured for openeni. Pure.
+
+A runtime takes the first configuration of its folder by name and reports its network as ready as
+soon as there is one. So openeni's comes once it can serve pods, never beside that of another CNI
+plugin, and goes once no pool serves the node and no pod is left.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from openeni_crds.conditions import Condition, Reason, Type, condition
+from openeni_crds.names import CNI_NAME
+
+CONFLIST: Final = f"10-{CNI_NAME}.conflist"
+SUFFIXES: Final = (".conf", ".conflist", ".json")  # those that containerd and CRI-O read
+# They configure no network of their own: the loopback device, and one that calls the next plugin.
+COMPANIONS: Final = frozenset({"loopback", "multus", "multus-shim"})
+
+
+class Action(Enum):
+    INSTALL = "install"
+    REMOVE = "remove"
+    LEAVE = "leave"
+
+
+@dataclass(frozen=True)
+class ConfigurationFacts:
+    """What the decision depends on."""
+
+    selected: bool  # a pool selects this node
+    enis: int  # of this node, in any state
+    link_ready: bool  # of one of them
+    grants: int
+    installed: bool  # openeni's configuration is there
+    others: tuple[str, ...] = ()  # names of other plugins' configurations, sorted
+
+
+@dataclass(frozen=True)
+class Decision:
+    action: Action
+    condition: Condition  # CNIConfigured, of every ENI of this node
+    serving: bool = False  # the node can serve a pod now
+
+
+def decide(facts: ConfigurationFacts) -> Decision:
+    """Return what to do now, and what to report."""
+    before = [name for name in facts.others if name < CONFLIST]
+    if facts.installed:
+        if not facts.selected and not facts.enis and not facts.grants:
+            return Decision(Action.REMOVE, _waiting())
+        found = _other(before) if before else _configured(facts.others)
+        return Decision(Action.INSTALL, found, facts.link_ready)  # again: an upgrade can change it
+    if facts.others:
+        return Decision(Action.LEAVE, _other(facts.others))
+    if facts.link_ready:
+        return Decision(Action.INSTALL, _configured(()), serving=True)
+    return Decision(Action.LEAVE, _waiting())
+
+
+def _configured(others: Iterable[str]) -> Condition:
+    unused = ", ".join(others)
+    message = f"not used by this node's container runtime: {unused}" if unused else ""
+    return condition(Type.CNI_CONFIGURED, Reason.CONFIGURED, message, status=True)
+
+
+def _waiting() -> Condition:
+    message = f"{CONFLIST} is installed once an ENI of this node can carry pods"
+    return condition(Type.CNI_CONFIGURED, Reason.WAITING_FOR_NIC, message, status=False)
+
+
+def _other(names: Iterable[str]) -> Condition:
+    message = (
+        f"another CNI plugin is configured on this node: {', '.join(names)}; remove that plugin "
+        "from the node, or exclude the node by the pool's spec.nodeSelector"
+    )
+    return condition(Type.CNI_CONFIGURED, Reason.OTHER_CNI, message, status=False)
+
+
+class _Plugin(Struct, frozen=True):
+    type: str = ""
+
+
+class _Configuration(Struct, frozen=True):
+    """A network configuration (`type`) or a list of them (`plugins`)."""
+
+    type: str = ""
+    plugins: tuple[_Plugin, ...] = ()
+
+
+_decoder: Final = msgspec.json.Decoder(_Configuration)  # at import: `openeni_crds.meta.decodable`
+
+
+def is_other(name: str, content: bytes) -> bool:
+    """Return whether a file of the runtime's folder is the configuration of another CNI plugin."""
+    if name == CONFLIST or not name.endswith(SUFFIXES):
+        return False
+    try:
+        found = _decoder.decode(content)
+    except msgspec.MsgspecError:
+        return True  # the runtime stops at it
+    kinds = {found.type, *(plugin.type for plugin in found.plugins)} - {""}
+    return not kinds or not kinds <= COMPANIONS
