@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH
-from openeni_lab.cloud.access import client_environment
+from openeni_lab.cloud.access import client_environment, operator_cloud
 from openeni_lab.product import workloads
 from openeni_lab.product.installation import CLOUDS_FILE, write
 from openeni_lab.product.installed_lab import InstalledLab
@@ -42,7 +42,7 @@ FAULTS: Final[Mapping[str, tuple[dict[str, str] | None, str, str]]] = {
 
 def write_clouds(installed: InstalledLab, faults: Mapping[str, dict[str, str] | None]) -> None:
     """Write a clouds.yaml of good entries, some of them changed or removed by `faults`."""
-    known = yaml.safe_load(installed.lab.layout.clouds_yaml.read_text())["clouds"]["openeni"]
+    known = operator_cloud(installed.lab.layout)
     clouds = {
         name: {**known, "auth": {**known["auth"], **(faults.get(name, {}) or {})}}
         for name in ("default", *FAULTS)

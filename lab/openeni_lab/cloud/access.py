@@ -2,7 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from openeni_lab.cloud.cloud_layout import PUBLIC_KEYSTONE_URL
 from openeni_lab.layout import Layout
 
 
@@ -17,10 +21,20 @@ def servers(lab: Layout) -> dict[str, dict[str, str]]:
     return found
 
 
+def operator_cloud(lab: Layout) -> dict[str, Any]:
+    """Return the entry `openeni` of clouds.yaml as an operator on a node needs it."""
+    known = yaml.safe_load(lab.clouds_yaml.read_text())["clouds"]["openeni"]
+    return {
+        **known,
+        "interface": "public",
+        "auth": {**known["auth"], "auth_url": PUBLIC_KEYSTONE_URL},
+    }
+
+
 def client_environment(lab: Layout, cloud: str = "openeni") -> dict[str, str]:
     """Return the environment of an OpenStack client inside the lab.
 
-    The catalog's addresses are loopback addresses of the lab, so a client cannot work outside.
+    The catalog's addresses are addresses of the lab's network, so a client cannot work outside.
     """
     local = "127.0.0.1,localhost"
     return {

@@ -1,7 +1,8 @@
 """The folders, processes and clients' settings of one OpenStack of a lab.
 
 It is a real control plane: keystone, placement, neutron, glance and all of nova run as five
-processes on a private MariaDB, on the loopback of the lab's network namespace.
+processes on a private MariaDB, in the lab's network namespace. They and the lab's people use the
+catalog's internal endpoints, on its loopback; nodes use the public ones, on the nodes' gateway.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from openeni_lab import layout
 
 REGION: Final = "RegionOne"
 KEYSTONE_URL: Final = f"http://127.0.0.1:{layout.KEYSTONE_PORT}/v3"
+PUBLIC_KEYSTONE_URL: Final = f"http://{layout.NODES_GATEWAY}:{layout.KEYSTONE_PORT}/v3"
 DATABASES: Final = (
     "keystone", "neutron", "nova_api", "nova", "nova_cell0", "placement", "glance",
 )  # fmt: skip
@@ -101,7 +103,7 @@ class CloudLayout:
         """Return uWSGI's command, without --master: Nova's threads would not survive its fork."""
         return [
             self.program("uwsgi"),
-            f"--http-socket=127.0.0.1:{service.port}",
+            f"--http-socket=0.0.0.0:{service.port}",
             f"--module={service.module}",
             "--callable=application",
             f"--threads={service.threads}",
@@ -144,6 +146,7 @@ def clouds(secrets: Secrets) -> dict[str, object]:
     named = {name: _user_cloud(name, secrets.password) for name in ("admin", layout.CLOUD_PROJECT)}
     operator = {
         "region_name": REGION,
+        "interface": "internal",
         "auth_type": "v3applicationcredential",
         "auth": {
             "auth_url": KEYSTONE_URL,
@@ -163,4 +166,4 @@ def _user_cloud(name: str, password: str) -> dict[str, object]:
         "user_domain_id": "default",
         "project_domain_id": "default",
     }
-    return {"region_name": REGION, "auth": auth}
+    return {"region_name": REGION, "interface": "internal", "auth": auth}

@@ -94,7 +94,7 @@ def _locks(cloud: CloudLayout) -> Document:
 def _keystone(cloud: CloudLayout, password: str) -> Document:
     keys = cloud.etc / "keystone"
     return {
-        "DEFAULT": {"public_endpoint": KEYSTONE_URL.removesuffix("/v3"), **_LOG},
+        "DEFAULT": _LOG,
         "database": _database("keystone", password),
         "token": {"provider": "fernet", "expiration": 86400},
         "fernet_tokens": {"key_repository": keys / "fernet-keys"},
@@ -153,7 +153,7 @@ def _neutron(cloud: CloudLayout, password: str) -> Document:
         **_locks(cloud),
         "quotas": {"quota_port": 2000},
         "keystone_authtoken": _verifier("neutron", password),
-        "nova": _client("neutron", password),
+        "nova": {"endpoint_type": "internal", **_client("neutron", password)},
     }
 
 

@@ -30,6 +30,12 @@ ENDPOINTS: Final = {
     "glance": ("image", layout.GLANCE_PORT, ""),
 }
 
+ADDRESSES: Final = {
+    "public": layout.NODES_GATEWAY,
+    "internal": "127.0.0.1",
+    "admin": "127.0.0.1",
+}
+
 Inputs = Mapping[str, Any]
 
 
@@ -40,8 +46,8 @@ def identity(plan: Inputs) -> dict[str, Any]:
     project = keystone.create_project(name="service", domain_id="default")
     for name, (kind, port, path) in ENDPOINTS.items():
         service = keystone.create_service(name=name, type=kind)
-        url = f"http://127.0.0.1:{port}{path}"
-        for interface in ("public", "internal", "admin"):
+        for interface, address in ADDRESSES.items():
+            url = f"http://{address}:{port}{path}"
             keystone.create_endpoint(
                 service_id=service.id, interface=interface, url=url, region_id="RegionOne"
             )

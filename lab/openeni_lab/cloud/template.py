@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Final
 
 from openeni_lab import layout
-from openeni_lab.cloud.cloud_layout import DATABASES, KEYSTONE_URL, REGION, CloudLayout, Secrets
+from openeni_lab.cloud.cloud_layout import (
+    DATABASES,
+    KEYSTONE_URL,
+    PUBLIC_KEYSTONE_URL,
+    REGION,
+    CloudLayout,
+    Secrets,
+)
 from openeni_lab.cloud.openstack import OpenStack
 from openeni_lab.layout import Layout, NodeLayout
 from openeni_lab.machine.client import Machine
@@ -108,8 +115,8 @@ def _keystone(stack: OpenStack, password: str) -> None:
     stack.tool("keystone-manage", file, "db_sync")
     stack.tool("keystone-manage", file, "fernet_setup", *owner)
     stack.tool("keystone-manage", file, "credential_setup", *owner)
-    interfaces = ("public", "internal", "admin")
-    urls = [word for i in interfaces for word in (f"--bootstrap-{i}-url", KEYSTONE_URL)]
+    urls = [f"--bootstrap-{i}-url={KEYSTONE_URL}" for i in ("internal", "admin")]
+    urls.append(f"--bootstrap-public-url={PUBLIC_KEYSTONE_URL}")
     region = ("--bootstrap-region-id", REGION)
     secret = {"OS_BOOTSTRAP_PASSWORD": password}
     stack.tool("keystone-manage", file, "bootstrap", *region, *urls, **secret)

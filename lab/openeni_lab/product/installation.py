@@ -16,6 +16,7 @@ from typing import Any, Final
 import yaml
 
 from openeni_lab import layout
+from openeni_lab.cloud import access
 from openeni_lab.kubernetes.api import Api
 from openeni_lab.layout import Layout, NodeLayout
 from openeni_lab.machine import service
@@ -139,8 +140,7 @@ class Installation:
 
     def mount_clouds(self, machine: Machine) -> None:
         """Write the contents of the Secret openeni-clouds: the operator's cloud, as `default`."""
-        clouds = yaml.safe_load(self.lab.clouds_yaml.read_text())["clouds"]
-        text = yaml.safe_dump({"clouds": {"default": clouds["openeni"]}})
+        text = yaml.safe_dump({"clouds": {"default": access.operator_cloud(self.lab)}})
         write(machine, CLOUDS_FILE, text.encode())
 
     def _executable(self, node: NodeLayout) -> bytes:
