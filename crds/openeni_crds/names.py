@@ -55,6 +55,11 @@ LABEL_NODE_HASH: Final = f"{GROUP}/node-hash"  # a node's name may be longer tha
 LABEL_VETH: Final = f"datapath.{GROUP}/veth"
 LABEL_IPVLAN: Final = f"datapath.{GROUP}/ipvlan"
 LABEL_ZONE: Final = "topology.kubernetes.io/zone"
+# On a Node, by an administrator for new ones and by the operator while its agent is silent.
+TAINT_AGENT_NOT_READY: Final = f"node.{GROUP}/agent-not-ready"
+
+# On the chart's pods: operator or agent.
+LABEL_COMPONENT: Final = "app.kubernetes.io/component"
 
 # On the node. The kernel keeps them on routes (rtm_protocol), rules (FRA_PROTOCOL) and neighbours
 # (NDA_PROTOCOL); 94 is not in iproute2's rt_protos nor used by the routing daemons listed there.

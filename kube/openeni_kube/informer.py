@@ -41,6 +41,7 @@ class Informer:
         on_change: Handler,
         on_delete: Handler,
         field_selector: str = "",
+        label_selector: str = "",
         watch_seconds: int = 300,
     ) -> None:
         self.synced = threading.Event()  # set after on_change has seen the whole first list
@@ -48,7 +49,7 @@ class Informer:
         self._kind = kind
         self._on_change = on_change
         self._on_delete = on_delete
-        self._field_selector = field_selector
+        self._selectors = {"field_selector": field_selector, "label_selector": label_selector}
         self._watch_seconds = watch_seconds
         self._known: dict[str, Json] = {}  # by key; metadata only
         self._last_event = time.monotonic()
@@ -100,7 +101,7 @@ class Informer:
         LOG.log(level, "%s: watch failed, trying again: %s", self._kind.plural, error)
 
     def _list(self) -> None:
-        page = self._store.list(self._kind, field_selector=self._field_selector)
+        page = self._store.list(self._kind, **self._selectors)
         self._last_event = time.monotonic()
         listed = {object_key(body): body["metadata"]["uid"] for body in page.items}
         for key, old in list(self._known.items()):
@@ -113,10 +114,7 @@ class Informer:
 
     def _watch(self) -> None:
         events = self._store.watch(
-            self._kind,
-            self._version,
-            field_selector=self._field_selector,
-            seconds=self._watch_seconds,
+            self._kind, self._version, seconds=self._watch_seconds, **self._selectors
         )
         for event in events:
             self._last_event = time.monotonic()

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from openeni_crds.names import ENIPOOLS, ENIS, PODIPS, Kind
+from openeni_crds.names import ENIPOOLS, ENIS, NODES, PODIPS, Kind
+from openeni_kube.informer import Informer
 from openeni_kube.store import Store
 from openeni_kube.wire import format_time
 from openeni_kube.workers import Workers
@@ -21,6 +22,8 @@ from openeni_operator.eni.reconcile import ENIReconciler
 from openeni_operator.enipool.reconcile import PoolDependencies, PoolReconciler
 from openeni_operator.enipool.resolution_cache import ResolutionCache
 from openeni_operator.keys import Key, Reconcile
+from openeni_operator.node.agents import AgentPods
+from openeni_operator.node.reconcile import NodeDependencies, NodeReconciler
 from openeni_operator.podip.reconcile import PodIPDependencies, PodIPReconciler
 from openeni_operator.port_cache import PortCache
 from openeni_operator.resync import Resync
@@ -41,6 +44,7 @@ class Controllers:
     state: ClusterState
     resync: Resync
     workers: Workers[Key]
+    agents: Informer | None  # of the agents' pods
 
     def start(self) -> None:
         """Fill the cluster state, then start the threads. Raises StoreError if a list fails."""
@@ -49,9 +53,13 @@ class Controllers:
             self.workers.add(key)
         self.workers.start()
         self.resync.start()
+        if self.agents:
+            self.agents.start()
 
     def stop(self, grace: float) -> None:
         """Stop; running reconciles get `grace` seconds to end."""
+        if self.agents:
+            self.agents.stop()
         self.resync.stop()
         self.workers.stop(grace)
 
@@ -66,14 +74,16 @@ def build_controllers(
             workers.add(key, BATCH_SECONDS)
 
     state = ClusterState(lambda change: enqueue(keys_for(change, state)))
+    agents = AgentPods(settings.namespace, time.monotonic, lambda node: enqueue([Key(NODES, node)]))
     reconcilers = build_reconcilers(
-        state, store, clouds.get, cluster_id, resync=settings.resync, enqueue=enqueue
+        state, store, clouds.get, cluster_id, agents, resync=settings.resync, enqueue=enqueue
     )
     workers: Workers[Key] = Workers(
         "worker", lambda key: reconcilers[key.kind](key.name), threads=settings.workers
     )
     resync = Resync(store, state, settings.resync, lambda: enqueue(all_keys(state)))
-    return Controllers(state, resync, workers)
+    informer = agents.informer(store) if settings.namespace else None
+    return Controllers(state, resync, workers, informer)
 
 
 def build_reconcilers(
@@ -81,6 +91,7 @@ def build_reconcilers(
     store: Store,
     cloud: Callable[[str], Cloud],
     cluster_id: str,
+    agents: AgentPods,
     *,
     resync: float,
     enqueue: Callable[[Iterable[Key]], None],
@@ -99,5 +110,6 @@ def build_reconcilers(
     return {
         ENIPOOLS: PoolReconciler(PoolDependencies(state, store, resolve, now)),
         ENIS: ENIReconciler(enis),
+        NODES: NodeReconciler(NodeDependencies(state, store, agents)),
         PODIPS: PodIPReconciler(PodIPDependencies(state, store, now)),
     }

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from openeni_crds.enipool import Mode
 from openeni_crds.meta import Json
-from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH, LABEL_ZONE
+from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH, LABEL_ZONE, TAINT_AGENT_NOT_READY
 from openeni_crds.selection import NodeTraits, PodTraits, server_of
 
 _SUFFIXES: Final = {"": 1, "k": 1000}
@@ -20,6 +20,7 @@ class Node:
     labels: dict[str, str]
     server_id: str  # "" if the node is not an OpenStack server
     max_pods: int  # status.allocatable.pods
+    agent_taint: bool = False  # it has openeni's taint
 
     @property
     def zone(self) -> str:
@@ -67,6 +68,7 @@ def parse_node(body: Json) -> Node:
         dict(metadata.get("labels") or {}),
         server_of(body.get("spec", {}).get("providerID", "")),
         _parse_count(allocatable.get("pods", "110")),
+        any(t["key"] == TAINT_AGENT_NOT_READY for t in body.get("spec", {}).get("taints") or ()),
     )
 
 

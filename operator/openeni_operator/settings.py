@@ -23,6 +23,7 @@ class Settings:
     workers: int = 16
     resync: float = 300
     log_level: str = "INFO"
+    namespace: str = ""  # of the agents' pods; "" if they are not the operator's to look at
     probe_address: Address = LOOPBACK
     probe_port: int = 9441  # 0 disables the probes
     cloud_timeout: float = 120  # an attach is synchronous and can take a minute on slow clouds
@@ -41,6 +42,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         workers=reader.integer("OPENENI_WORKERS", default.workers, 1, 64),
         resync=reader.number("OPENENI_RESYNC_SECONDS", default.resync, 5, 3600),
         log_level=reader.choice("OPENENI_LOG_LEVEL", default.log_level, LOG_LEVELS),
+        namespace=environment.get("OPENENI_NAMESPACE", ""),
         probe_address=reader.address("OPENENI_PROBE_ADDRESS", default.probe_address),
         probe_port=reader.integer("OPENENI_PROBE_PORT", default.probe_port, 0, 65535),
         cloud_timeout=reader.number("OPENENI_CLOUD_TIMEOUT_SECONDS", default.cloud_timeout, 5, 600),

@@ -26,9 +26,10 @@ def keys_for(change: Change[Any], state: ClusterState) -> set[Key]:
     before, after = change.before, change.after
     if _inputs(before) == _inputs(after):
         return {Key(ENIPOOLS, after.spec.pool_name)} if isinstance(after, ENI) else set()
-    keys: set[Key] = set()
-    if change.kind in _AFFECTS_ALL_POOLS:
-        keys.update(Key(ENIPOOLS, pool.name) for pool in state.pools())
+    keys = _keys_for_kind(change.kind, state)
+    some = after or before
+    if isinstance(some, ENI) and _reported(before) != _reported(after):
+        keys.add(Key(NODES, some.spec.node_name))
     for side in (before, after):
         match side:
             case ENIPool():
@@ -36,11 +37,22 @@ def keys_for(change: Change[Any], state: ClusterState) -> set[Key]:
             case ENI():
                 keys |= {Key(ENIS, side.name), Key(ENIPOOLS, side.spec.pool_name)}
             case Node():
+                keys.add(Key(NODES, side.name))
                 keys.update(_keys_for_node(side, state, deleted=after is None))
             case WaitingPod():
                 keys.update(_keys_for_pod(side, state))
             case _:  # a namespace's labels, or None
                 continue
+    return keys
+
+
+def _keys_for_kind(kind: Kind, state: ClusterState) -> set[Key]:
+    """Return the keys that any change of an object of this kind affects."""
+    keys: set[Key] = set()
+    if kind in _AFFECTS_ALL_POOLS:
+        keys.update(Key(ENIPOOLS, pool.name) for pool in state.pools())
+    if kind == ENIPOOLS:
+        keys.update(Key(NODES, node.name) for node in state.nodes())
     return keys
 
 
@@ -50,13 +62,16 @@ def _inputs(side: Any) -> Any:
         case ENIPool(metadata=metadata, spec=spec):
             return _identity(metadata), spec
         case ENI(metadata=metadata, spec=spec, status=status):
-            # An agent's message may change often; what follows from a condition is in its reason.
-            reported = frozenset(
-                (c.type, c.status, c.reason) for c in status.conditions if c.type not in OWNED
-            )
-            return _identity(metadata), spec, status.node, reported
+            return _identity(metadata), spec, status.node, _reported(side)
         case _:
             return side
+
+
+def _reported(side: ENI | None) -> frozenset[tuple[str, str, str]] | None:
+    """Return the agent's conditions without their messages, which may change often."""
+    conditions = side.status.conditions if side else ()
+    found = frozenset((c.type, c.status, c.reason) for c in conditions if c.type not in OWNED)
+    return found if side else None
 
 
 def _identity(metadata: ObjectMeta) -> tuple[object, ...]:
@@ -66,7 +81,9 @@ def _identity(metadata: ObjectMeta) -> tuple[object, ...]:
 def all_keys(state: ClusterState) -> set[Key]:
     """Return the keys of all objects."""
     pools = {Key(ENIPOOLS, pool.name) for pool in state.pools()}
-    return pools | {Key(ENIS, eni.name) for eni in state.enis()} | {Key(PODIPS, ALL_NODES)}
+    enis = {Key(ENIS, eni.name) for eni in state.enis()}
+    nodes = {Key(NODES, node.name) for node in state.nodes()}
+    return pools | enis | nodes | {Key(PODIPS, ALL_NODES)}
 
 
 def _keys_for_node(node: Node, state: ClusterState, *, deleted: bool) -> Iterable[Key]:

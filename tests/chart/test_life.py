@@ -12,6 +12,7 @@ from openeni_crds.names import ENIPOOLS, ENIS, LABEL_IPVLAN, NODES, PODIPS
 from openeni_crds.podip import PodIP
 from openeni_kube.store import NotFoundError
 from openeni_nodeagent.grants.ledger import Grant
+from openeni_operator.node.taint import TAINT
 from openeni_testing.admission import bodies
 from openeni_testing.admission.actors import Agent, Operator, is_ready
 from openeni_testing.admission.target import Target, end_pod
@@ -133,3 +134,13 @@ def test_the_operator_releases_the_podips_of_a_node_that_is_gone(life: Life) -> 
     end_pod(life.target.admin, life.target.bare)
     life.operator.act()
     assert life.podip().metadata.finalizers == ()
+
+
+def test_the_operator_taints_the_node_of_a_silent_agent_and_no_longer_than_that(life: Life) -> None:
+    life.until("an ENI is ready")
+    node = life.target.mine.node
+    for silent, taints in ((61.0, [TAINT]), (0.0, [])):
+        life.operator.act()
+        life.operator.look_at_node(node, silent=silent)
+        found = life.target.admin.get(NODES, node)["spec"].get("taints", [])
+        assert [t for t in found if t["key"] == TAINT["key"]] == taints

@@ -9,6 +9,7 @@ from openeni_crds.names import (
     FINALIZER_ENI,
     FINALIZER_ENIPOOL,
     FINALIZER_PODIP,
+    TAINT_AGENT_NOT_READY,
 )
 from openeni_testing.admission import bodies
 from openeni_testing.admission.target import Attack, Target
@@ -17,6 +18,7 @@ from openeni_testing.admission.writes import (
     Write,
     eni,
     new_eni,
+    node,
     podip,
     pool,
 )
@@ -30,6 +32,7 @@ ENI_PART = (
     "of an ENI the operator changes spec.retiring, its finalizer, status.port and the conditions"
 )
 PODIP_PART = "of a PodIP the operator changes its finalizer and the condition AddressLost only"
+NODE_PART = f"of a Node the operator changes the taint {TAINT_AGENT_NOT_READY} only"
 ENI_OWNER = "metadata.ownerReferences: an ENI has one owner, the ENIPool in spec.poolName"
 ENI_LABELS = "metadata.labels: an ENI has openeni.io/pool, the name in spec.poolName, and"
 EVIL = "evil.example/forever"
@@ -45,6 +48,10 @@ def change_eni(path: str, value: Any) -> Write:
 
 def change_podip(path: str, value: Any) -> Write:
     return podip(path, value, who="operator")
+
+
+def change_node(path: str, value: Any) -> Write:
+    return node(path, value, who="operator")
 
 
 def create_eni(**fields: Any) -> Write:
@@ -143,6 +150,26 @@ ATTACKS = (
         "PodIP's Ready",
         f"status.conditions: Ready: {PODIP_PART}",
         change_podip("/status/conditions/-", bodies.condition("Ready")),
+    ),
+    Attack(
+        "Node's label",
+        f"metadata.labels: {NODE_PART}",
+        change_node("/metadata/labels/node-role.kubernetes.io~1control-plane", ""),
+    ),
+    Attack(
+        "Node cordoned",
+        f"spec.unschedulable: {NODE_PART}",
+        change_node("/spec/unschedulable", True),
+    ),
+    Attack(
+        "another taint",
+        f"spec.taints: {NODE_PART}",
+        change_node("/spec/taints", [{"key": "mine", "effect": "NoSchedule"}]),
+    ),
+    Attack(
+        "a taint that evicts",
+        f"spec.taints: {TAINT_AGENT_NOT_READY} is NoSchedule",
+        change_node("/spec/taints/-", {"key": TAINT_AGENT_NOT_READY, "effect": "NoExecute"}),
     ),
 )
 

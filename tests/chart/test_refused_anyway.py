@@ -99,8 +99,6 @@ BY_RIGHTS = (
     forbidden("agent reads one pool", read(ENIPOOLS, "agent")),
     forbidden("agent reads one namespace", read(NAMESPACES, "agent")),
     forbidden("agent reads one ServiceCIDR", read(SERVICE_CIDRS, "agent")),
-    forbidden("operator labels a Node", node("/metadata/labels/a", "b", who="operator")),
-    forbidden("operator cordons a Node", node("/spec/unschedulable", value=True, who="operator")),
     forbidden("operator makes a Node", create_node("operator")),
     forbidden("operator deletes a Node", delete(NODES, "operator")),
     forbidden("operator labels a pod", patch_pod("operator")),

@@ -65,7 +65,7 @@ def test_the_lab_runs_the_charts_command_arguments_and_environment(
         for entry in machine.check(["cat", f"/proc/{pid}/environ"]).split("\0")
         if "=" in entry
     )
-    fields = {"spec.nodeName": node, "status.podIP": "127.0.0.1"}
+    fields = {"spec.nodeName": node, "status.podIP": "127.0.0.1", "metadata.namespace": NAMESPACE}
     for entry in container["env"]:
         path = entry.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
         expected = fields[path] if path else entry["value"]

@@ -8,6 +8,7 @@ controllers: # with --use-service-account-credentials, and without
   - system:kube-controller-manager
 finalizer: {pool: openeni.io/enis, eni: openeni.io/port, podip: openeni.io/datapath}
 label: {veth: datapath.openeni.io/veth, ipvlan: datapath.openeni.io/ipvlan}
+taint: node.openeni.io/agent-not-ready
 eniLabel: {pool: openeni.io/pool, node: openeni.io/node-hash}
 time: ^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$
 timeLike: such as 2026-01-31T12:00:00Z

@@ -6,6 +6,7 @@ affects no other. Pure.
 
 from dataclasses import dataclass
 
+from openeni_crds.conditions import Reason, Status, Type, find
 from openeni_crds.eni import ENI, NodeStatus
 from openeni_crds.meta import parse_time
 
@@ -46,6 +47,12 @@ def agent_report(eni: ENI, now: str) -> AgentReport:
         since = max(node.idle_since, eni.metadata.creation_timestamp)
         idle_seconds = max(0.0, (parse_time(now) - parse_time(since)).total_seconds())
     return AgentReport(node.granted, node.cooling, node.available, idle_seconds)
+
+
+def uses_other_cni(eni: ENI) -> bool:
+    """Return whether the agent found another CNI plugin on the ENI's node."""
+    found = find(eni.status.conditions, Type.CNI_CONFIGURED)
+    return found is not None and found.status == Status.FALSE and found.reason == Reason.OTHER_CNI
 
 
 def _find_error(eni: ENI, node: NodeStatus) -> str:

@@ -29,7 +29,7 @@ from openeni_crds.enipool_status import (
     ResolvedSubnet,
 )
 from openeni_operator.cause import Cause
-from openeni_operator.eni.report import agent_report, capacity_of
+from openeni_operator.eni.report import agent_report, capacity_of, uses_other_cni
 from openeni_operator.enipool.resolution import MAX_FREE, Resolution
 
 NODES_SHOWN: Final = 5  # names of nodes in a message
@@ -144,7 +144,7 @@ def _supported(pool: ENIPool, inputs: StatusInputs) -> Condition:
         return _false(Type.SUPPORTED, inputs.pool_failure.reason, inputs.pool_failure.message)
     if inputs.nodes.without_datapath:
         return _false(Type.SUPPORTED, Reason.MODE_UNSUPPORTED, _mode_message(pool, inputs))
-    others = tuple({eni.spec.node_name for eni in inputs.enis if _uses_other_cni(eni)})
+    others = tuple({eni.spec.node_name for eni in inputs.enis if uses_other_cni(eni)})
     if others:
         return _false(
             Type.SUPPORTED,
@@ -153,11 +153,6 @@ def _supported(pool: ENIPool, inputs: StatusInputs) -> Condition:
             "configured: the condition CNIConfigured of the ENIs there names its file",
         )
     return _true_or_unknown(Type.SUPPORTED, Reason.SUPPORTED, inputs)
-
-
-def _uses_other_cni(eni: ENI) -> bool:
-    found = find(eni.status.conditions, Type.CNI_CONFIGURED)
-    return found is not None and found.status == Status.FALSE and found.reason == Reason.OTHER_CNI
 
 
 def _capacity(inputs: StatusInputs) -> Condition:

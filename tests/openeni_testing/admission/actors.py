@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 from openeni_crds.conditions import Reason, Type, is_true
 from openeni_crds.eni import ENI
-from openeni_crds.meta import decode
+from openeni_crds.meta import Json, decode
 from openeni_crds.names import ENIPOOLS, ENIS, MANAGER_AGENT, NODES, PODIPS, SERVICE_CIDRS
 from openeni_crds.podip import PodIP
 from openeni_kube.client import KubeStore
@@ -29,6 +29,9 @@ from openeni_operator.eni.observe import ENIDependencies
 from openeni_operator.eni.reconcile import ENIReconciler
 from openeni_operator.enipool.reconcile import PoolDependencies, PoolReconciler
 from openeni_operator.enipool.resolution_cache import ResolutionCache
+from openeni_operator.node.agents import AgentPods
+from openeni_operator.node.reconcile import NodeDependencies
+from openeni_operator.node.reconcile import NodeReconciler as TaintReconciler
 from openeni_operator.podip.reconcile import ALL_NODES, PodIPDependencies, PodIPReconciler
 from openeni_operator.port_cache import PortCache
 from openeni_testing.agent.parts import CNI_CONFIGURED
@@ -91,6 +94,16 @@ class Operator:
     def review(self) -> None:
         """Look at every PodIP."""
         succeeded(self._podips(ALL_NODES))
+
+    def look_at_node(self, name: str, *, silent: float) -> None:
+        """Set the node's taint, or take it off, after its agent was silent for these seconds."""
+        agents = AgentPods("", lambda: clock, lambda _: None)
+        clock = 0.0
+        pod: Json = {"metadata": {"name": "agent", "namespace": ""}, "spec": {"nodeName": name}}
+        agents.put(pod | {"status": {"conditions": [{"type": "Ready", "status": str(not silent)}]}})
+        clock = silent
+        reconcile = TaintReconciler(NodeDependencies(self.state, self._store, agents))
+        succeeded(reconcile(name))
 
     def _find(self, _: str) -> MemoryCloud:
         return self._cloud

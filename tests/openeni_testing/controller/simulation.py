@@ -19,6 +19,7 @@ from openeni_crds.names import (
     API_VERSION,
     ENIPOOLS,
     ENIS,
+    LABEL_COMPONENT,
     LABEL_VETH,
     MANAGER_AGENT,
     NODES,
@@ -30,12 +31,14 @@ from openeni_kube.workqueue import Backoff, WorkQueue
 from openeni_operator.cluster_state import FIELD_SELECTORS, WATCHED_KINDS, ClusterState, by_key
 from openeni_operator.controllers import build_reconcilers
 from openeni_operator.keys import Key
+from openeni_operator.node.agents import AGENTS, AgentPods
 from openeni_operator.watch_mapping import all_keys, keys_for
 from openeni_testing.cloud.memory import MemoryCloud
 from openeni_testing.store.hooked import Countdown, CrashError, HookedStore, wire
 from openeni_testing.store.memory import MemoryStore
 
 CLUSTER_ID = "11111111-2222-3333-4444-555555555555"
+SYSTEM = "openeni-system"
 RESYNC = 300.0  # seconds
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -53,11 +56,14 @@ class Process:
             assert name == "default"
             return cloud
 
+        self._agent_pods: dict[str, Json] = {}
+        self.agents = AgentPods(SYSTEM, self.clock, lambda node: self.enqueue([Key(NODES, node)]))
         self.reconcilers = build_reconcilers(
             self.state,
             store,
             cloud_of,
             CLUSTER_ID,
+            self.agents,
             resync=RESYNC,
             enqueue=self.enqueue,
             clock=self.clock,
@@ -74,6 +80,12 @@ class Process:
                     self.state.delete_version(kind, key, version)
             for body in listed.values():
                 self.state.put(kind, body)
+        pods = by_key(self.store.list(PODS, label_selector=AGENTS).items)
+        for body in [b for key, b in self._agent_pods.items() if key not in pods]:
+            self.agents.remove(body)
+        for body in pods.values():
+            self.agents.put(body)
+        self._agent_pods = pods
 
     def enqueue_all(self) -> None:
         self.enqueue(all_keys(self.state))
@@ -159,6 +171,26 @@ class Simulation:
         }
         uid: str = self.api.create(PODS, body)["metadata"]["uid"]
         return uid
+
+    def set_agent(self, node: str, *, ready: bool | None) -> None:
+        """Replace the pod of a node's agent; None: there is none any more."""
+        name = f"agent-{node}"
+        self.api.delete(PODS, name, SYSTEM)
+        body: Json = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": name,
+                "namespace": SYSTEM,
+                "labels": {LABEL_COMPONENT: "agent"},
+            },
+            "spec": {"nodeName": node},
+        }
+        condition = {"type": "Ready", "status": str(ready)}
+        status = {"op": "add", "path": "/status", "value": {"conditions": [condition]}}
+        if ready is not None:
+            self.api.create(PODS, body)
+            self.api.patch(PODS, name, SYSTEM, operations=[status], subresource="status")
 
     def report(self, eni: str, conditions: list[Json], **node: Any) -> None:
         """Write any report in the agent's name, valid or not."""

@@ -32,9 +32,10 @@ class Countdown:
 
 @dataclass
 class HookedStore:
-    """A store that calls `after_write` after each write."""
+    """A store that calls `after_write` after each write, and `before_patch` before each patch."""
 
     store: MemoryStore
+    before_patch: Callable[[str], None] = lambda _: None
     after_write: Callable[[str], None] = lambda _: None
     writes: list[str] = field(default_factory=list[str])
 
@@ -62,6 +63,7 @@ class HookedStore:
         operations: Sequence[Mapping[str, object]],
         subresource: str = "",
     ) -> Json:
+        self.before_patch(kind.name)
         body = self.store.patch(
             kind, name, namespace, operations=operations, subresource=subresource
         )

@@ -1,0 +1,78 @@
+"""Follow the agents' pods: on which nodes one is ready, and since when it is not."""
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from openeni_crds.meta import Json
+from openeni_crds.names import LABEL_COMPONENT, PODS
+from openeni_kube.informer import Informer
+from openeni_kube.store import Store, object_key
+
+AGENTS: Final = f"{LABEL_COMPONENT}=agent"
+
+
+class AgentPods:
+    """Any thread may ask; `put` and `remove` are an informer's handlers."""
+
+    def __init__(
+        self, namespace: str, clock: Callable[[], float], on_change: Callable[[str], None]
+    ) -> None:
+        """Call `on_change` with a node's name whenever its agent may have become ready or not."""
+        self._namespace = namespace
+        self._clock = clock
+        self._on_change = on_change
+        self._lock = threading.Lock()
+        self._pods: dict[str, tuple[str, bool]] = {}  # pod -> node, ready
+        self._unready: dict[str, float] = {}  # node -> time at which its agent was last ready
+
+    def informer(self, store: Store) -> Informer:
+        """Return the informer that keeps this up to date."""
+        return Informer(
+            store, PODS, on_change=self.put, on_delete=self.remove, label_selector=AGENTS
+        )
+
+    def silent(self, node: str) -> float | None:
+        """Return the seconds since the node's agent was ready, as far as this process has seen.
+
+        0 while it is ready, None if no agent is known on any node.
+        """
+        with self._lock:
+            if not self._pods:
+                return None
+            if (node, True) in self._pods.values():
+                return 0
+            now = self._clock()
+            return max(now - self._unready.setdefault(node, now), 0.001)
+
+    def put(self, body: Json) -> None:
+        if body["metadata"].get("namespace") != self._namespace:
+            return
+        node = body.get("spec", {}).get("nodeName", "")
+        self._set(object_key(body), (node, _is_ready(body)))
+
+    def remove(self, body: Json) -> None:
+        self._set(object_key(body), None)
+
+    def _set(self, key: str, after: tuple[str, bool] | None) -> None:
+        with self._lock:
+            before = self._pods.pop(key, None)
+            if after is not None:
+                self._pods[key] = after
+            if before == after:
+                return
+            for side in (before, after):
+                if side is not None and (side[0], True) in self._pods.values():
+                    self._unready.pop(side[0], None)
+                elif side is not None:
+                    self._unready.setdefault(side[0], self._clock())
+        for side in (before, after):
+            if side is not None and side[0]:
+                self._on_change(side[0])
+
+
+def _is_ready(body: Json) -> bool:
+    if body["metadata"].get("deletionTimestamp"):
+        return False
+    conditions = body.get("status", {}).get("conditions", ())
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
