@@ -6,7 +6,8 @@ from openeni_crds.conditions import Type, is_true
 from openeni_crds.names import port_name
 from openeni_kube.store import NotFoundError
 from openeni_operator.cloud.api import ACTIVE
-from openeni_testing.controller.simulation import CLUSTER_ID, Simulation
+from openeni_testing.controller.process import CLUSTER_ID
+from openeni_testing.controller.simulation import Simulation
 
 TWO_RESYNCS = 700.0  # seconds
 

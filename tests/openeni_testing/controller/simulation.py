@@ -5,7 +5,6 @@ and reconcilers as in production, driven one key at a time, so that a test can e
 any call.
 """
 
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,83 +24,13 @@ from openeni_crds.names import (
     NODES,
     PODS,
 )
-from openeni_kube.store import Store
 from openeni_kube.wire import format_time
-from openeni_kube.workqueue import Backoff, WorkQueue
-from openeni_operator.cluster_state import FIELD_SELECTORS, WATCHED_KINDS, ClusterState, by_key
-from openeni_operator.controllers import build_reconcilers
-from openeni_operator.keys import Key
-from openeni_operator.node.agents import AGENTS, AgentPods
-from openeni_operator.watch_mapping import all_keys, keys_for
 from openeni_testing.cloud.memory import MemoryCloud
+from openeni_testing.controller.process import RESYNC, SYSTEM, Process
 from openeni_testing.store.hooked import Countdown, CrashError, HookedStore, wire
 from openeni_testing.store.memory import MemoryStore
 
-CLUSTER_ID = "11111111-2222-3333-4444-555555555555"
-SYSTEM = "openeni-system"
-RESYNC = 300.0  # seconds
 START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class Process:
-    """The operator's process: everything that is lost when it is killed."""
-
-    def __init__(self, store: Store, cloud: MemoryCloud, now: Callable[[], str]) -> None:
-        self.state = ClusterState(lambda change: self.enqueue(keys_for(change, self.state)))
-        self.queue: WorkQueue[Key] = WorkQueue(Backoff())
-        self.clock = cloud.clock
-        self.store = store
-
-        def cloud_of(name: str) -> MemoryCloud:
-            assert name == "default"
-            return cloud
-
-        self._agent_pods: dict[str, Json] = {}
-        self.agents = AgentPods(SYSTEM, self.clock, lambda node: self.enqueue([Key(NODES, node)]))
-        self.reconcilers = build_reconcilers(
-            self.state,
-            store,
-            cloud_of,
-            CLUSTER_ID,
-            self.agents,
-            resync=RESYNC,
-            enqueue=self.enqueue,
-            clock=self.clock,
-            now=now,
-        )
-
-    def sync_state(self) -> None:
-        """Bring the cluster state up to date, as watches and resync do."""
-        for kind in WATCHED_KINDS:
-            page = self.store.list(kind, field_selector=FIELD_SELECTORS.get(kind, ""))
-            listed = by_key(page.items)
-            for key, version in self.state.versions(kind).items():
-                if key not in listed:
-                    self.state.delete_version(kind, key, version)
-            for body in listed.values():
-                self.state.put(kind, body)
-        pods = by_key(self.store.list(PODS, label_selector=AGENTS).items)
-        for body in [b for key, b in self._agent_pods.items() if key not in pods]:
-            self.agents.remove(body)
-        for body in pods.values():
-            self.agents.put(body)
-        self._agent_pods = pods
-
-    def enqueue_all(self) -> None:
-        self.enqueue(all_keys(self.state))
-
-    def enqueue(self, keys: Iterable[Key]) -> None:
-        for key in sorted(keys):
-            self.queue.add(key, self.clock.now)
-
-    def reconcile_next(self) -> bool:
-        """Reconcile the next due key; return False when none is due."""
-        key = self.queue.take(self.clock.now)
-        if key is None:
-            return False
-        result = self.reconcilers[key.kind](key.name)
-        self.queue.finish(key, result, self.clock.now, 0.5)
-        return True
 
 
 class Simulation:
