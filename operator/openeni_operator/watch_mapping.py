@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
+from openeni_crds.conditions import Type, find
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import ObjectMeta
@@ -28,7 +29,7 @@ def keys_for(change: Change[Any], state: ClusterState) -> set[Key]:
         return {Key(ENIPOOLS, after.spec.pool_name)} if isinstance(after, ENI) else set()
     keys = _keys_for_kind(change.kind, state)
     some = after or before
-    if isinstance(some, ENI) and _reported(before) != _reported(after):
+    if isinstance(some, ENI) and _cni_configured(before) != _cni_configured(after):
         keys.add(Key(NODES, some.spec.node_name))
     for side in (before, after):
         match side:
@@ -37,7 +38,6 @@ def keys_for(change: Change[Any], state: ClusterState) -> set[Key]:
             case ENI():
                 keys |= {Key(ENIS, side.name), Key(ENIPOOLS, side.spec.pool_name)}
             case Node():
-                keys.add(Key(NODES, side.name))
                 keys.update(_keys_for_node(side, state, deleted=after is None))
             case WaitingPod():
                 keys.update(_keys_for_pod(side, state))
@@ -62,16 +62,21 @@ def _inputs(side: Any) -> Any:
         case ENIPool(metadata=metadata, spec=spec):
             return _identity(metadata), spec
         case ENI(metadata=metadata, spec=spec, status=status):
-            return _identity(metadata), spec, status.node, _reported(side)
+            # An agent's message may change often; what follows from a condition is in its reason.
+            reported = frozenset(
+                (c.type, c.status, c.reason) for c in status.conditions if c.type not in OWNED
+            )
+            return _identity(metadata), spec, status.node, reported
         case _:
             return side
 
 
-def _reported(side: ENI | None) -> frozenset[tuple[str, str, str]] | None:
-    """Return the agent's conditions without their messages, which may change often."""
-    conditions = side.status.conditions if side else ()
-    found = frozenset((c.type, c.status, c.reason) for c in conditions if c.type not in OWNED)
-    return found if side else None
+def _cni_configured(side: ENI | None) -> tuple[str, str] | None:
+    """Return the status and reason of CNIConfigured; "" for both if there is none yet."""
+    if side is None:
+        return None
+    found = find(side.status.conditions, Type.CNI_CONFIGURED)
+    return (found.status, found.reason) if found else ("", "")
 
 
 def _identity(metadata: ObjectMeta) -> tuple[object, ...]:
@@ -88,8 +93,7 @@ def all_keys(state: ClusterState) -> set[Key]:
 
 def _keys_for_node(node: Node, state: ClusterState, *, deleted: bool) -> Iterable[Key]:
     yield from (Key(ENIS, e.name) for e in state.enis() if e.spec.node_name == node.name)
-    if deleted:
-        yield Key(PODIPS, node.name)
+    yield Key(PODIPS if deleted else NODES, node.name)
 
 
 def _keys_for_pod(pod: WaitingPod, state: ClusterState) -> Iterable[Key]:

@@ -47,7 +47,7 @@ def test_an_older_version_changes_nothing() -> None:
     first = tested.store.create(ENIS, eni_body("e"))
     patch = [{"op": "add", "path": "/spec/retiring", "value": ["10.98.0.5"]}]
     second = tested.store.patch(ENIS, "e", operations=patch)
-    assert tested.put(ENIS, second) == {"ENI/e", "ENIPool/pods"}
+    assert tested.put(ENIS, second) == {"ENI/e", "ENIPool/pods", "Node/n1"}
     assert tested.put(ENIS, first) == set()
     tested.state.delete(ENIS, first)
     found = tested.state.eni("e")
@@ -87,6 +87,14 @@ def test_an_agents_changed_message_wakes_only_the_pool() -> None:
         assert under_test.put(ENIS, applied) == woken
 
 
+def test_an_agents_word_on_the_container_runtime_wakes_the_node() -> None:
+    tested = StateUnderTest()
+    tested.put(ENIS, tested.store.create(ENIS, eni_body("e")))
+    body = status_of("e", conditions=[condition("CNIConfigured")])
+    applied = tested.store.apply(ENIS, body, manager="openeni-agent", subresource="status")
+    assert tested.put(ENIS, applied) == {"ENI/e", "ENIPool/pods", "Node/n1"}
+
+
 def test_a_pools_own_status_wakes_nothing() -> None:
     tested = StateUnderTest()
     tested.put(ENIPOOLS, tested.store.create(ENIPOOLS, pool_body("p")))
@@ -114,7 +122,7 @@ def test_a_heartbeat_of_a_node_wakes_nothing() -> None:
     tested.state.put(ENIPOOLS, tested.store.create(ENIPOOLS, pool_body("p")))
     tested.state.put(ENIS, tested.store.create(ENIS, eni_body("e", node="n1")))
     created = tested.store.create(NODES, node_body("n1", allocatable={"pods": "110"}))
-    assert tested.put(NODES, created) == {"ENIPool/p", "ENI/e"}
+    assert tested.put(NODES, created) == {"ENIPool/p", "ENI/e", "Node/n1"}
     patch = [{"op": "add", "path": "/status/conditions", "value": [condition("Ready")]}]
     heartbeat = tested.store.patch(NODES, "n1", operations=patch, subresource="status")
     assert tested.put(NODES, heartbeat) == set()
