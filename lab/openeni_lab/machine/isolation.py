@@ -62,6 +62,16 @@ def die_with_parent(signal: int) -> None:
     _check(_libc.prctl(PARENT_DEATH_SIGNAL, signal, 0, 0, 0), "prctl")
 
 
+def ending_with_caller(*namespaces: str) -> list[str]:
+    """Return the start of a command line that runs in a new PID namespace and ends with its caller.
+
+    The kernel kills every process of a namespace whose first process ends. The first one is the
+    command, so it gets no signal that it does not handle, except from outside.
+    """
+    die_with_caller = ("setpriv", "--pdeathsig", "KILL")
+    return [*die_with_caller, "unshare", "--pid", "--fork", "--kill-child", *namespaces, "--"]
+
+
 def mount(source: str, target: Path | str, kind: str = "", flags: int = 0, data: str = "") -> None:
     """Mount a file system; raise OSError that names the target."""
     arguments = [source.encode(), str(target).encode(), kind.encode() or None]
