@@ -11,6 +11,7 @@ DEV := $(VENV)/.ready-dev
 SOURCES := operator nodeagent crds kube lab tests
 FAST := not root and not cluster and not cloud and not lab and not ipvlan and not network
 WORKERS ?= 2
+BEGUN := $(shell date +%s)
 DISTRO ?= bookworm
 T ?=
 
@@ -24,7 +25,7 @@ help: ## List the targets
 # -- a lab ---------------------------------------------------------------------------------------
 
 demo: prepare ## Try openeni with Kubernetes, OpenStack and pods on this machine (root, no account)
-	$(LAB) demo
+	$(LAB) demo --since $(BEGUN)
 
 up: prepare ## Start a lab with openeni in it
 	$(LAB) up

@@ -1,5 +1,6 @@
 """Fixtures for several folders of tests, and the grouping of tests for parallel runs."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -8,12 +9,18 @@ import hypothesis
 import pytest
 
 from openeni_kube.client import KubeStore, connect
+from openeni_lab.machine import enclosure
 from openeni_testing.lab.api_server import ApiServer
 from openeni_testing.objects import install_crds, remove_objects
 
 # A slow or busy machine must not fail a property.
 hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("suite")
+
+# No lab outlives the process of its tests: after Ctrl-C, xdist kills a worker that takes long to
+# clean up. A lab that is to stay for the next run (tests/system) has no owner.
+if not os.environ.get("OPENENI_TEST_LAB"):
+    os.environ[enclosure.OWNER] = str(os.getpid())
 
 TESTS: Final = Path(__file__).parent
 LONG_SECONDS: Final = 900  # for a test that starts a lab, or waits for one

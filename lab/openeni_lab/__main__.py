@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from collections import deque
 from dataclasses import replace
 from functools import partial
@@ -42,6 +43,7 @@ from openeni_lab.options import (
     NameOption,
     NodeCountOption,
     NodeOption,
+    SinceOption,
     YesOption,
 )
 from openeni_lab.prepare import stage
@@ -122,12 +124,16 @@ def demo(
     kind: KindOption = NodeKind.AUTO,
     memory: MemoryOption = None,
     cpus: CPUsOption = None,
+    *,
+    since: SinceOption = None,
 ) -> None:
     """Run the demo: create pools and pods, test every path, leave the lab running."""
     lab = _lab(name, nodes, kind, memory, cpus)
-    modes = datapaths_of(lab.kind, ipvlan=prepared.read(()).machine.ipvlan)
+    machine = prepared.read(()).machine
+    modes = datapaths_of(lab.kind, ipvlan=machine.ipvlan)
+    preparation = 0.0 if since is None else time.time() - since - machine.asked_seconds
     with progress.display() as display:
-        if not show(lab, display, modes, Console()):
+        if not show(lab, display, modes, Console(), preparation):
             raise DemoError(
                 "a path FAILED, or a count above is not 0; the lab is still up: "
                 "see `openeni-lab logs`; `openeni-lab down` removes it"

@@ -48,6 +48,10 @@ KindOption = Annotated[
     ),
 ]
 LinesOption = Annotated[int, typer.Option("--lines", min=0, help="Last lines of each log to show.")]
+SinceOption = Annotated[
+    float | None,
+    typer.Option(hidden=True, help="Unix time from which on `demo` counts the preparation, too."),
+]
 MemoryOption = Annotated[
     int | None,
     typer.Option(

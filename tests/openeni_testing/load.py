@@ -8,21 +8,33 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Final
 
+from openeni_testing import suite
+
 RUNS: Final = 3
+# A suite that is interrupted waits for each of its parts.
+CLEAN_UP_SECONDS: Final = suite.CLEAN_UP_SECONDS * (len(suite.PARTS) + 1)
 BUSY: Final = ("setpriv", "--pdeathsig", "KILL", sys.executable, "-S", "-c", "while True: pass")
 
 
-def main() -> int:
+def main(command: Sequence[str]) -> int:
     """Run the suite three times, failures or not; return 1 if a run failed."""
+    try:
+        return _run(command)
+    except KeyboardInterrupt:
+        return suite.INTERRUPTED
+
+
+def _run(command: Sequence[str]) -> int:
     codes: list[int] = []
     with busy_loops(os.cpu_count() or 1):
         for run in range(1, RUNS + 1):
             begun = time.monotonic()
-            suite = [sys.executable, "-m", "openeni_testing.suite", *sys.argv[1:]]
-            codes.append(subprocess.run(suite, check=False).returncode)
+            process = subprocess.Popen(command)
+            with suite.ended(process, CLEAN_UP_SECONDS):
+                codes.append(process.wait())
             minutes = (time.monotonic() - begun) / 60
             print(f"run {run} of {RUNS}: exit {codes[-1]} after {minutes:.0f} min", flush=True)
     return int(any(codes))
@@ -30,8 +42,8 @@ def main() -> int:
 
 @contextlib.contextmanager
 def busy_loops(count: int) -> Generator[None]:
-    """Keep processors busy during the block."""
-    loops = [subprocess.Popen(BUSY) for _ in range(count)]
+    """Keep processors busy during the block; Ctrl-C does not reach the loops."""
+    loops = [subprocess.Popen(BUSY, start_new_session=True) for _ in range(count)]
     try:
         yield
     finally:
@@ -41,4 +53,4 @@ def busy_loops(count: int) -> Generator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main([sys.executable, "-m", suite.__name__, *sys.argv[1:]]))

@@ -24,7 +24,9 @@ NOTHING: Final = 5  # pytest's exit code where no test was selected
 FLOOR: Final = 80  # per cent of lines and branches
 SECONDS: Final = 5400
 CLEAN_UP_SECONDS: Final = 120  # for labs to go down
+KILL_SECONDS: Final = 30
 TIMED_OUT: Final = 124
+INTERRUPTED: Final = 130  # exit code after Ctrl-C, as a shell's
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,18 @@ PARTS: Final = (
 )
 
 
-def main() -> int:
+def main(chosen: Sequence[str], parts: Sequence[Part] = PARTS) -> int:
     """Run every part, the last one in the foreground; return the worst exit code."""
-    chosen = sys.argv[1:]
+    try:
+        return _run(chosen, parts)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(chosen: Sequence[str], parts: Sequence[Part]) -> int:
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
-    *beside, last = PARTS
+    *beside, last = parts
     with contextlib.ExitStack() as ending:
         running = [
             (part, ending.enter_context(_started(part, chosen, _log(part)))) for part in beside
@@ -80,15 +88,25 @@ def _started(
         process = subprocess.Popen(
             part.command(chosen), cwd=ROOT, env=environment, stdout=output, stderr=output
         )
-    try:
+    with ended(process, CLEAN_UP_SECONDS):
         yield process
+
+
+@contextlib.contextmanager
+def ended(process: "subprocess.Popen[bytes]", seconds: float) -> Generator[None]:
+    """End a process after the block; it has so long to clean up, also after Ctrl-C."""
+    try:
+        yield
     except KeyboardInterrupt:  # it has had that as well
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(CLEAN_UP_SECONDS)
+            process.wait(seconds)
         raise
     finally:
         process.terminate()
-        process.wait(CLEAN_UP_SECONDS)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        process.kill()
+        process.wait(KILL_SECONDS)
 
 
 def _finished(process: "subprocess.Popen[bytes]") -> int:
@@ -125,4 +143,4 @@ def _coverage(*, whole: bool) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

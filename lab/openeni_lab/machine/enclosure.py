@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +31,7 @@ STOP_SECONDS: Final = 15.0  # for an orderly shutdown of the lab
 KILL_SECONDS: Final = 20.0
 BUSY_SECONDS: Final = 30.0
 INIT_SECONDS: Final = 60.0  # it answers after 0.2 s on a fast machine
+OWNER: Final = "OPENENI_LAB_OWNER"  # variable: id of a process; labs that are started end with it
 
 
 class LabError(Exception):
@@ -134,7 +135,9 @@ def _start(lab: Layout, lock: int, limits: LabLimits) -> None:
         limit_use(lab.cgroup, limits, isolation.cgroup_roots())
     except LimitError as error:
         raise LabError(str(error)) from None
+    owner = os.environ.get(OWNER)
     command = init_command(
+        *([f"--owner={owner}"] if owner else []),
         f"--control={lab.control}",
         f"--tmp={lab.state / 'tmp'}",
         f"--forward={layout.API_SERVER_PORT}",
@@ -184,9 +187,7 @@ def remove(lab: Layout) -> None:
 
 def remove_cgroups(lab: Layout, part: str = "") -> None:
     """Remove the cgroups of the lab, or of one node, whose processes have ended."""
-    for folder in _cgroups(lab, part, bottom_up=True):
-        with contextlib.suppress(OSError):  # `leftovers` reports what stays
-            folder.rmdir()
+    isolation.remove_cgroups(f"{lab.cgroup}/{part}")  # `leftovers` reports what stays
 
 
 def _stop(lab: Layout) -> None:
@@ -218,7 +219,7 @@ def _kill(lab: Layout) -> None:
 def processes(lab: Layout) -> dict[int, str]:
     """Return the lab's processes: process id to the part that it belongs to (`lab` or a node)."""
     found: dict[int, str] = {}
-    for folder in _cgroups(lab):
+    for folder in isolation.cgroups(lab.cgroup):
         with contextlib.suppress(OSError):  # the cgroup was removed meanwhile
             for pid in (folder / "cgroup.procs").read_text().split():
                 part = folder.parts[folder.parts.index(lab.cgroup) + 1 :]
@@ -230,16 +231,10 @@ def leftovers(lab: Layout) -> list[str]:
     """Return what is left of the lab on the machine, found by its name."""
     return [
         *(f"process {pid}" for pid in processes(lab)),
-        *(f"cgroup {folder}" for folder in _cgroups(lab)),
+        *(f"cgroup {folder}" for folder in isolation.cgroups(lab.cgroup)),
         *(f"mount {p}" for p, _ in isolation.mount_points() if Path(p).is_relative_to(lab.state)),
         *([f"folder {lab.state}"] if lab.state.exists() else []),
     ]
-
-
-def _cgroups(lab: Layout, part: str = "", *, bottom_up: bool = False) -> Iterator[Path]:
-    for root in isolation.cgroup_roots():
-        for folder, _, _ in os.walk(root / lab.cgroup / part, topdown=not bottom_up):
-            yield Path(folder)
 
 
 def memory(lab: Layout) -> dict[str, float]:

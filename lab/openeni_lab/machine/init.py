@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from openeni_lab.machine import isolation, pseudo_terminal
+from openeni_lab.machine.guard import guard
 from openeni_lab.machine.processes import Child, Processes
 from openeni_lab.machine.supervisor import StartRequest, Supervisor
 
@@ -240,13 +241,6 @@ def _isolate(options: argparse.Namespace) -> None:
         isolation.lab_file_systems()
 
 
-def _guard(child: int) -> int:
-    """Wait outside for the init: pass signals on, and return its exit code."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _frame: os.kill(child, number))
-    return abs(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-
-
 def _release(lock: int | None) -> None:
     """Release the lock of the starting process: from now on the machine can be found."""
     if lock is not None:
@@ -269,6 +263,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--forward", type=int, help="port inside, reached on 127.0.0.1 outside")
     parser.add_argument("--cgroup", help="run in new namespaces and in this cgroup")
     parser.add_argument("--lock", type=int, help="file descriptor to close once the init listens")
+    parser.add_argument("--owner", type=int, help="process id; the lab ends when that one ends")
     parser.add_argument("--hostname", default="openeni-lab")
     parser.add_argument("--root", help="node: folder for what it keeps; / is copied on write")
     parser.add_argument("--persistent", action="append", default=[], help="folder kept in --root")
@@ -278,13 +273,14 @@ def _options() -> argparse.Namespace:
 
 def main() -> int:
     options = _options()
+    owner = os.pidfd_open(options.owner) if options.owner else None
     forwarder = _bind_forwarder() if options.forward else None
     if options.cgroup:
         isolation.unshare(isolation.NEW_NETWORK | isolation.NEW_PIDS)
         child = os.fork()
         if child:
             _release(options.lock)
-            return _guard(child)
+            return guard(child, owner, str(Path(options.cgroup).parts[0]))
         _isolate(options)
     asyncio.run(Init(options, forwarder).serve())
     return 0

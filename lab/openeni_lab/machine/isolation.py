@@ -4,10 +4,11 @@ Standard library only, for `init`. Everything created here belongs to namespaces
 ends with them.
 """
 
+import contextlib
 import ctypes
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -60,6 +61,16 @@ def unshare(namespaces: int) -> None:
 
 def die_with_parent(signal: int) -> None:
     _check(_libc.prctl(PARENT_DEATH_SIGNAL, signal, 0, 0, 0), "prctl")
+
+
+def ending_with_caller(*namespaces: str) -> list[str]:
+    """Return the start of a command line that runs in a new PID namespace and ends with its caller.
+
+    The kernel kills every process of a namespace whose first process ends. The first one is the
+    command, so it gets no signal that it does not handle, except from outside.
+    """
+    die_with_caller = ("setpriv", "--pdeathsig", "KILL")
+    return [*die_with_caller, "unshare", "--pid", "--fork", "--kill-child", *namespaces, "--"]
 
 
 def mount(source: str, target: Path | str, kind: str = "", flags: int = 0, data: str = "") -> None:
@@ -118,6 +129,20 @@ def join_cgroup(name: str) -> None:
             folder.mkdir(exist_ok=True)
             _inherit_cpuset(folder)
         (folder / "cgroup.procs").write_text("0")
+
+
+def cgroups(name: str, *, bottom_up: bool = False) -> Iterator[Path]:
+    """Yield the folders of the cgroup `name`, and those in it, of every hierarchy."""
+    for root in cgroup_roots():
+        for folder, _, _ in os.walk(root / name, topdown=not bottom_up):
+            yield Path(folder)
+
+
+def remove_cgroups(name: str) -> None:
+    """Remove the cgroup `name` and those in it whose processes have ended."""
+    for folder in cgroups(name, bottom_up=True):
+        with contextlib.suppress(OSError):  # it still has processes
+            folder.rmdir()
 
 
 def _delegate(folder: Path, root: Path) -> None:

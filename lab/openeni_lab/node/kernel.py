@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from openeni_lab.hypervisor.uml import GuestKernel
+from openeni_lab.machine.isolation import ending_with_caller
 from openeni_lab.programs import prepared
 from openeni_lab.programs.sets import KERNEL
 
@@ -60,18 +61,12 @@ def run_in_kernel(
     return _run_in_guest(argv, wanted, memory_mib, seconds, keep)
 
 
-def _isolated(*namespaces: str) -> list[str]:
-    """Return the start of a command that runs in a new PID namespace and dies with its parent."""
-    die_with_parent = ["setpriv", "--pdeathsig", "KILL"]
-    return [*die_with_parent, "unshare", "--pid", "--fork", "--kill-child", *namespaces, "--"]
-
-
 def _run_in_namespaces(argv: Sequence[str], env: Mapping[str, str], seconds: float | None) -> int:
     fresh = "mount -t sysfs sys /sys && mount -t tmpfs -o mode=755 run /run && ip link set lo up"
     # The shell stays process 1: a namespace's first process ignores signals without a handler.
     inside = ["sh", "-c", f'{fresh} || exit 125; "$@"; exit $?', "sh", *argv]
     kinds = ["--mount", "--mount-proc", "--net", "--uts", "--ipc"]
-    with _started([*_isolated(*kinds), *inside], env) as process:
+    with _started([*ending_with_caller(*kinds), *inside], env) as process:
         try:
             code = process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -107,8 +102,8 @@ def _run_in_guest(
         guest.prepare(argv, env, Path.cwd())
         # Its memory is a file in /dev/shm: mount a private one without the usual size limit.
         memory = "mount -t tmpfs -o size=100% shm /dev/shm || exit 125"
-        boot = [*_isolated("--mount"), "sh", "-c", f'{memory}; exec "$@"', "sh", *guest.argv]
-        with _terminal_kept(), _started(boot, guest.environment, writing):
+        boot = [*ending_with_caller("--mount"), "sh", "-c", f'{memory}; exec "$@"', "sh"]
+        with _terminal_kept(), _started([*boot, *guest.argv], guest.environment, writing):
             os.close(writing)
             return _follow(reading, folder, seconds)
     finally:

@@ -9,17 +9,23 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from openeni_lab.layout import cache_folder
+from openeni_lab.machine.isolation import ending_with_caller
 from openeni_lab.machine.steps import CancellableProgress
-from openeni_lab.programs.cache import BuildError, building, locked, remove
+from openeni_lab.programs.cache import BuildError, CacheEntry, Workshop, building, locked, remove
 from openeni_lab.programs.go_set import GoSet, installed_go
 from openeni_lab.programs.sets import GO, KUBERNETES, SETS, YARDSTICK, ProgramSet, missing
 from openeni_lab.progress import Progress, TwoLaneProgress
 
 Job = Callable[[Progress], None]
+
+# Low priority. No compiler may outlive a killed builder and write into the next build.
+_PREFIX: Final = ("nice", "-n", "10", *ending_with_caller())
 
 
 @dataclass
@@ -49,14 +55,22 @@ class Builder:
 
     def _build(self, one: ProgramSet, progress: Progress) -> None:
         go = self._go(one.go, progress) if isinstance(one, GoSet) else None
-        with building(
-            one.entry, self.place, progress, self.cancelled, self._after_step
-        ) as workshop:
+        with self._building(one.entry, progress) as workshop:
             if isinstance(one, GoSet):
                 assert go is not None  # noqa: S101 - found above for every such set
                 one.build(workshop, go)
             else:
                 one.build(workshop)
+
+    def _building(self, entry: CacheEntry, progress: Progress) -> AbstractContextManager[Workshop]:
+        return building(
+            entry,
+            self.place,
+            progress,
+            prefix=_PREFIX,
+            cancelled=self.cancelled,
+            after_step=self._after_step,
+        )
 
     def _after_step(self, name: str) -> None:
         if name == YARDSTICK:
@@ -68,7 +82,7 @@ class Builder:
         if installed:
             return installed
         if not GO.entry.complete(self.place):
-            with building(GO.entry, self.place, progress, self.cancelled) as workshop:
+            with self._building(GO.entry, progress) as workshop:
                 GO.build(workshop)
         return GO.entry.folder(self.place) / "bin" / "go"
 

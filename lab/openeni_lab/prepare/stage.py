@@ -3,6 +3,7 @@
 Nothing else changes the machine outside a lab's own folder. The result is read with `prepared`.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -81,8 +82,10 @@ def prepare(
     """
     facts = _checked(layout, display, everything=everything)
     text = plan(facts).text
+    asked = time.monotonic()
     if text and not ask(text):
         raise LabError("declined: nothing was changed; `openeni-lab prepare` asks again")
+    asked_seconds = time.monotonic() - asked
     install_packages(facts.packages, display)
     if not facts.features:  # the kernel can only be tried now; it may need more packages
         facts = _checked(layout, display, everything=everything)
@@ -92,7 +95,7 @@ def prepare(
     ipvlan = facts.features["ipvlan"] == ""
     sets = wanted(everything=everything, ipvlan=ipvlan)
     build(sets, display, after={OPENSTACK.name: lambda lane: _make_template(layout, lane)})
-    prepared.write(prepared.MachineFacts(boot_id(), ipvlan), layout.root)
+    prepared.write(prepared.MachineFacts(boot_id(), ipvlan, asked_seconds), layout.root)
 
 
 def probe_machine(layout: Layout, *, everything: bool = False) -> ProbedMachine:

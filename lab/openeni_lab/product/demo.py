@@ -23,6 +23,7 @@ from openeni_lab.machine import service
 from openeni_lab.machine.steps import Progress
 from openeni_lab.product import connectivity, installed_lab, next_steps, workloads
 from openeni_lab.product.reach import CheckResult, Reach, is_ready
+from openeni_lab.programs.sets import Yardstick
 
 Json = dict[str, Any]
 
@@ -239,11 +240,18 @@ def datapaths_of(kind: NodeKind, *, ipvlan: bool) -> Sequence[str]:
     return SHOWN_DATAPATHS if kind is NodeKind.VM or ipvlan else SHOWN_DATAPATHS[:1]
 
 
-def show(lab: Lab, progress: Progress, modes: Sequence[str], console: Console) -> bool:
+def show(
+    lab: Lab,
+    progress: Progress,
+    modes: Sequence[str],
+    console: Console,
+    preparation_seconds: float = 0.0,
+) -> bool:
     """Bring the lab up, run the demo, leave the lab up. Return True if everything worked."""
     begun = time.monotonic()
     found = installed_lab.up(lab, progress)
-    console.print(f"ready after {time.monotonic() - begun:.0f} s{_yardstick(lab)}")
+    seconds = time.monotonic() - begun
+    console.print(time_until_ready(seconds, preparation_seconds, lab.built.yardstick))
     before = service.exits_so_far(lab.machines)
     exits = partial(service.unexpected_exits, lab.machines, before)
     worked = Demo(found.api, found.reach, found.dropped, exits, console).run(modes)
@@ -253,10 +261,16 @@ def show(lab: Lab, progress: Progress, modes: Sequence[str], console: Console) -
     return worked
 
 
-def _yardstick(lab: Lab) -> str:
-    """Return the build time of kube-apiserver here, a measure of the machine's speed."""
-    took = lab.built.yardstick
-    return f" (building kube-apiserver alone took {took.seconds:.0f} s here)" if took else ""
+def time_until_ready(seconds: float, preparation: float, yardstick: Yardstick | None) -> str:
+    """Return how long it took until ready as a line, compared with the machine's speed."""
+    whole = seconds + preparation
+    line = f"ready after {whole:.0f} s"
+    if preparation:
+        line += f" ({preparation:.0f} s of them preparation)"
+    if yardstick:
+        times = f"{whole / yardstick.seconds:.1f} times building kube-apiserver alone"
+        line += f", {times} ({yardstick.seconds:.0f} s here)"
+    return line
 
 
 def table(results: Mapping[str, Iterable[CheckResult]]) -> Table:

@@ -28,8 +28,6 @@ from openeni_lab.progress import Progress
 TIMEOUT_FACTOR: Final = 20  # a step fails after this many times its expected duration
 SHOWN_LINES: Final = 15  # of a failed program's output
 CANCEL_SECONDS: Final = 0.2  # how soon a running program is ended when its build is cancelled
-# Low priority. A compiler must not outlive a killed builder and write into the next build.
-_PREFIX: Final = ("nice", "-n", "10", "setpriv", "--pdeathsig", "KILL")
 
 
 class BuildError(Exception):
@@ -87,6 +85,7 @@ class Workshop:
     cache: Path
     log: Path
     progress: Progress
+    prefix: Sequence[str]
     cancelled: threading.Event
     after_step: Callable[[str], None]
     toolchain: str = ""
@@ -120,7 +119,7 @@ class BuildStep:
         if not shutil.which(argv[0]):
             raise BuildError(f"{argv[0]} is missing: run `openeni-lab check`")
         process = subprocess.Popen(
-            [*_PREFIX, *argv],
+            [*self.workshop.prefix, *argv],
             cwd=cwd,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
@@ -200,20 +199,23 @@ def building(
     entry: CacheEntry,
     cache: Path,
     progress: Progress,
+    *,
+    prefix: Sequence[str] = (),
     cancelled: threading.Event | None = None,
     after_step: Callable[[str], None] = _nothing,
 ) -> Generator[Workshop]:
     """Yield an empty workshop for an entry, which is complete if the block does not raise.
 
-    `cancelled` ends a running program from another thread. `after_step` is called with the name of
-    each completed step.
+    `prefix` is the start of every program's command line. `cancelled` ends a running program from
+    another thread. `after_step` is called with the name of each completed step.
     """
     logs = cache / "logs"
     logs.mkdir(exist_ok=True)
     log = logs / f"{entry.name}.log"
     log.write_bytes(b"")
     folder = entry.folder(cache)
-    workshop = Workshop(folder, cache, log, progress, cancelled or threading.Event(), after_step)
+    ending = cancelled or threading.Event()
+    workshop = Workshop(folder, cache, log, progress, prefix, ending, after_step)
     for old in (folder, workshop.scratch):
         remove(old)
         old.mkdir(parents=True)

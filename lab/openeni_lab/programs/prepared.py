@@ -24,6 +24,7 @@ class MachineFacts(msgspec.Struct, frozen=True):
 
     boot_id: str
     ipvlan: bool  # its own kernel has ipvlan; otherwise nodes with ipvlan are VMs
+    asked_seconds: float = 0.0  # how long the last preparation waited for the user's consent
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 
 from openeni_lab.hypervisor.uml import ConsoleError, GuestBootError, GuestKernel, console
+from openeni_lab.machine.isolation import ending_with_caller
 from openeni_lab.programs import prepared
 from openeni_lab.programs.sets import Built
 from openeni_testing.waiting import wait_for
 
 # The kernel may have to be built first, on a machine that may be slow.
 pytestmark = [pytest.mark.root, pytest.mark.timeout(3600)]
-
-ISOLATED = ["setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--"]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,7 @@ def guest(built: Built, tmp_path: Path) -> Iterator[GuestKernel]:
     with (
         (tmp_path / "log").open("wb") as log,
         subprocess.Popen(
-            [*ISOLATED, *guest.argv],
+            [*ending_with_caller(), *guest.argv],
             env=guest.environment,
             stdout=log,
             stderr=log,

@@ -106,6 +106,35 @@ def test_it_outlives_its_starter(lab: Layout) -> None:
     assert Machine(lab.control).alive()
 
 
+def test_with_an_owner_it_ends_as_a_whole_when_its_owner_does(
+    lab: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with subprocess.Popen(["sleep", "300"]) as owner:
+        monkeypatch.setenv(enclosure.OWNER, str(owner.pid))
+        machine = bare_lab.start(lab)
+        machine.start("sleeper", ["setsid", "sleep", "4713"], log=tmp_path / "log")
+        assert enclosure.processes(lab)
+        owner.kill()
+    left = [f"folder {lab.state}"]
+    wait_for(lambda: enclosure.leftovers(lab) == left, "the end of everything else", 20)
+
+
+def test_with_an_owner_that_has_ended_it_does_not_start(
+    lab: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with subprocess.Popen(["true"]) as owner:
+        owner.wait(20)
+    monkeypatch.setenv(enclosure.OWNER, str(owner.pid))
+    with pytest.raises(LabError, match=r"init did not start: .*No such process"):
+        bare_lab.start(lab)
+
+
+def test_every_lab_of_a_test_belongs_to_the_process_of_the_test(machine: Machine) -> None:
+    guard = int(Path(f"/proc/{machine.pid()}/stat").read_text().rpartition(")")[2].split()[1])
+    words = Path(f"/proc/{guard}/cmdline").read_text().split("\0")
+    assert f"--owner={os.getpid()}" in words
+
+
 def test_when_it_is_killed_everything_in_it_ends(
     lab: Layout, machine: Machine, tmp_path: Path
 ) -> None:

@@ -87,24 +87,6 @@ def builder(cache: Path, command: str) -> Generator["subprocess.Popen[bytes]"]:
         process.kill()
 
 
-def test_a_killed_build_leaves_nothing_that_is_taken_for_an_entry(tmp_path: Path) -> None:
-    half = ENTRY.folder(tmp_path) / "half"
-    with builder(tmp_path, "exec sleep 60 <&-") as process:
-        wait_for(half.exists, "the build to be half done")
-        worker = Path("/proc", wait_for(lambda: _child_of(process.pid), "the build's program"))
-        wait_for(lambda: (worker / "comm").read_text() == "sleep\n", "what ends it to be set up")
-        process.kill()
-    assert not ENTRY.complete(tmp_path)
-    wait_for(lambda: not worker.exists(), "its program to die with it")
-    with locked(tmp_path, RecordedProgress()), building(ENTRY, tmp_path, RecordedProgress()):
-        assert not half.exists()
-    assert ENTRY.complete(tmp_path)
-
-
-def _child_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().strip()
-
-
 def test_two_builders_wait_for_each_other(tmp_path: Path) -> None:
     go = tmp_path / "go-on"
     with builder(tmp_path, f"until test -e {go}; do read -t 0.1 x; done; true") as process:

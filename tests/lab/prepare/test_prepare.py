@@ -1,9 +1,11 @@
 """The only stage that installs and builds, and its result."""
 
+import gc
 import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +62,33 @@ def test_a_plan_that_is_refused_changes_nothing(
     with pytest.raises(LabError, match="nothing was changed"):
         stage.prepare(Layout(root=tmp_path), LogProgress(), lambda _plan: False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_wait_for_the_users_consent_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times: list[float] = []
+
+    def look(_layout: Layout, *, everything: bool) -> ProbedMachine:
+        del everything
+        return GOOD
+
+    def build(*_words: object, **_more: object) -> None:
+        """Build nothing."""
+
+    def consent(_plan: str) -> bool:
+        times.append(time.monotonic())
+        gc.collect()  # it takes its time
+        times.append(time.monotonic())
+        return True
+
+    monkeypatch.setattr(stage, "probe_machine", look)
+    monkeypatch.setattr(stage, "build", build)
+    begun = time.monotonic()
+    stage.prepare(Layout(root=tmp_path), LogProgress(), consent)
+    whole = time.monotonic() - begun
+    asked = prepared.read((), tmp_path).machine.asked_seconds
+    assert times[1] - times[0] <= asked <= whole
 
 
 def test_a_machine_that_is_not_prepared_is_told_what_to_run(tmp_path: Path) -> None:

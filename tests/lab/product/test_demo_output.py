@@ -1,9 +1,10 @@
-"""The demo's output: the table of paths, and commands that work as printed."""
+"""The demo's output: its times, the table of paths, and commands that work as printed."""
 
 import io
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +14,13 @@ from rich.console import Console
 from openeni_lab import layout
 from openeni_lab.layout import Layout
 from openeni_lab.product.connectivity import Check, Place
-from openeni_lab.product.demo import table
+from openeni_lab.product.demo import table, time_until_ready
 from openeni_lab.product.next_steps import called_as, commands
 from openeni_lab.product.reach import CheckResult
+from openeni_lab.programs.sets import Yardstick
+
+REPOSITORY = Path(__file__).parents[3]
+ONE = Yardstick(200.0, 2)
 
 
 def results(paths: Sequence[str], *, answer: str = "") -> list[CheckResult]:
@@ -47,6 +52,39 @@ def test_an_answer_with_brackets_is_printed_as_it_is() -> None:
     assert drawn({"veth": results(["a"], answer="[red]x[/] [nc]")}) == [
         ["a", "FAILED [red]x[/] [nc]"]
     ]
+
+
+@pytest.mark.parametrize(
+    ("preparation", "yardstick", "explained"),
+    [
+        (0.0, None, ""),
+        (2.0, None, " (2 s of them preparation)"),
+        (0.0, ONE, ", 0.3 times building kube-apiserver alone (200 s here)"),
+        (
+            640.4,
+            ONE,
+            " (640 s of them preparation), 3.5 times building kube-apiserver alone (200 s here)",
+        ),
+    ],
+)
+def test_the_time_until_ready_includes_the_preparation_of_the_same_command(
+    preparation: float, yardstick: Yardstick | None, explained: str
+) -> None:
+    line = time_until_ready(65.0, preparation, yardstick)
+    assert line == f"ready after {65 + preparation:.0f} s{explained}"
+
+
+def test_make_demo_counts_from_its_own_beginning() -> None:
+    before = int(time.time())
+    words = subprocess.run(
+        ["make", "--dry-run", "demo"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout.split()
+    assert before <= int(words[words.index("--since") + 1]) <= time.time()
 
 
 @pytest.fixture

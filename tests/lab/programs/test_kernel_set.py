@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 
-from openeni_lab.programs.kernel_set import lost_options, newest_source
+from openeni_lab.programs import kernel_set
+from openeni_lab.programs.kernel_set import KernelSet, lost_options, newest_source
 
 
 @pytest.mark.parametrize(
@@ -25,3 +28,32 @@ def test_an_option_that_the_source_drops_is_named() -> None:
     config = "CONFIG_IPVLAN=y\n# CONFIG_A is not set\nCONFIG_OTHER=y\n"
     assert lost_options(wanted, config) == ["CONFIG_A=y", "CONFIG_B=y"]
     assert lost_options("CONFIG_IPVLAN=y\n", config) == []
+
+
+@pytest.mark.parametrize("name", ["_OPTIONS", "_TUNING", "_PRELOAD"])
+def test_a_kernel_built_from_other_files_is_another_entry(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = KernelSet().entry.folder(tmp_path)
+    (tmp_path / "changed").write_bytes(getattr(kernel_set, name).read_bytes() + b"\n")
+    monkeypatch.setattr(kernel_set, name, tmp_path / "changed")
+    assert KernelSet().entry.folder(tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("_MAKE", ("make", "ARCH=um", "KCFLAGS=-w")),
+        ("_CONFIGURE", "tinyconfig"),
+        ("_TARGET", "vmlinux"),
+        ("_NAMELESS", {"KBUILD_BUILD_USER": "openeni"}),
+        ("_LIBRARY", ("gcc", "-shared", "-fPIC", "-O3")),
+        ("_LEFT_OUT", ("*/drivers/gpu/*.[ch]",)),
+    ],
+)
+def test_a_kernel_built_in_another_way_is_another_entry(
+    name: str, changed: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = KernelSet().entry.folder(tmp_path)
+    monkeypatch.setattr(kernel_set, name, changed)
+    assert KernelSet().entry.folder(tmp_path) != before
