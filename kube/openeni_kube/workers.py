@@ -4,8 +4,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Hashable
-from typing import Final, Generic, TypeVar
+from collections.abc import Callable, Collection, Hashable
+from typing import Any, Final, Generic, TypeVar
 
 from openeni_kube.result import Blocked, Result, Retry
 from openeni_kube.workqueue import Backoff, WorkQueue
@@ -45,13 +45,7 @@ class Workers(Generic[K]):
 
     def stop(self, seconds: float) -> None:
         """Begin nothing new; wait up to `seconds` for what runs."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-        deadline = time.monotonic() + seconds
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join(max(0.0, deadline - time.monotonic()))
+        stop_all([self], seconds)
 
     def add(self, key: K, after: float = 0.0) -> None:
         """Have the key worked on, `after` seconds from now at the latest."""
@@ -62,6 +56,18 @@ class Workers(Generic[K]):
     def alive(self) -> bool:
         """Return whether every thread still runs."""
         return all(thread.is_alive() for thread in self._threads)
+
+    def request_stop(self) -> None:
+        """Begin nothing new, and do not wait for what runs."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def join(self, deadline: float) -> None:
+        """Wait for what runs, until `deadline` on the monotonic clock."""
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     def _work(self) -> None:
         while (key := self._next()) is not None:
@@ -98,3 +104,15 @@ class Workers(Generic[K]):
             case _:
                 LOG.debug("reconciled %s in %.3f s: %s", key, spent, result, extra=fields)
         return result
+
+
+def stop_all(several: Collection[Workers[Any]], seconds: float) -> None:
+    """Stop several at once: none begins anything new while others finish what runs.
+
+    All of them together have `seconds`, however many there are.
+    """
+    for workers in several:
+        workers.request_stop()
+    deadline = time.monotonic() + seconds
+    for workers in several:
+        workers.join(deadline)

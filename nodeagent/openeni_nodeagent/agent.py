@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from openeni_kube.result import RequeueAfter, Result, Retry
 from openeni_kube.store import Store
-from openeni_kube.workers import Workers
+from openeni_kube.workers import Workers, stop_all
 from openeni_kube.workqueue import Backoff
 from openeni_nodeagent.attachments import del_queue, repair
 from openeni_nodeagent.attachments.commands import CNICommands, CommandDependencies
@@ -40,6 +40,7 @@ STALE_SECONDS: Final = 10.0  # until another look at whether the cache of pods i
 COMPACT_SECONDS: Final = 60.0
 PODIP_SECONDS: Final = 0.02  # after a grant changed: its ADD is answered first
 COALESCE_SECONDS: Final = 0.3  # a burst of pods is one reconcile of their ENI
+FINISH_SECONDS: Final = 2.0  # for what runs at the end; an API server that hangs gets no more
 BACKOFF: Final = Backoff(base=0.25, maximum=30.0)
 PeriodicTask: TypeAlias = Callable[[], Result]
 _log: Final = logging.getLogger(__name__)
@@ -131,8 +132,7 @@ class Agent:
         self._grants.stop()
         self._server.stop()
         self._watches.stop()
-        for queue in self._queues.values():
-            queue.stop(2.0)
+        stop_all(self._queues.values(), FINISH_SECONDS)
         self._journal.close()
 
     def _make_configuration(self) -> ConfigurationReconciler:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from openeni_kube.result import Done, RequeueAfter, Result, Retry
-from openeni_kube.workers import Workers
+from openeni_kube.workers import Workers, stop_all
 from openeni_kube.workqueue import Backoff
 from openeni_testing.waiting import wait_for
 
@@ -204,3 +204,25 @@ def test_one_that_never_began_can_be_stopped(make: Make) -> None:
     workers.add("a")
     workers.stop(60)
     assert runs == []
+
+
+def test_of_several_none_waits_for_another_to_end_before_it_stops(make: Make) -> None:
+    """What the first runs ends only after the second has stopped."""
+    ended: list[str] = []
+    running = threading.Event()
+    second = make(lambda _: Done())
+
+    def reconcile(key: str) -> Result:
+        running.set()
+        wait_for(lambda: not second.alive(), "the second has stopped", 10)
+        ended.append(key)
+        return Done()
+
+    first = make(reconcile)
+    for workers in (first, second):
+        workers.start()
+    first.add("a")
+    assert running.wait(60)
+    stop_all([first, second], 60)
+    assert ended == ["a"]
+    assert not first.alive()

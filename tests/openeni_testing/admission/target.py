@@ -1,7 +1,7 @@
 """What an attack aims at: two nodes with an ENI, a pod and its PodIP each, and who may write."""
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -83,14 +83,51 @@ class Attack:
         assert target.snapshot() == before
 
 
-@contextmanager
-def target(cluster: Cluster) -> Generator[Target]:
-    """Make what is aimed at, and remove it."""
+class Targets:
+    """Lends a target to one test after the other.
+
+    One is made anew, with its pods, tokens and connections, only if the last test has changed it:
+    most attacks are refused and leave every object at the version that it was created with.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._made: Target | None = None
+        self._created: list[Json] = []  # everything that a test may change, with its versions
+
+    def lend(self) -> Target:
+        """Return a target that is as it was made."""
+        if self._made is not None and self._stored() != self._created:
+            self.remove()
+        if self._made is None:
+            self._made = _make(self._cluster)
+            self._created = self._stored()
+        return self._made
+
+    def remove(self) -> None:
+        """Remove the target, and whatever else a test has put beside it."""
+        if self._made is None:
+            return
+        admin, space = self._cluster.admin, self._made.space
+        self._made = None
+        for kind in (PODIPS, ENIS, ENIPOOLS, NODES):
+            for body in admin.list(kind).items:
+                remove(admin, kind, body["metadata"]["name"], body["metadata"].get("namespace", ""))
+        for body in admin.list(PODS).items:
+            end_pod(admin, body)
+        admin.delete(NAMESPACES, space)
+
+    def _stored(self) -> list[Json]:
+        admin = self._cluster.admin
+        return [body for kind in (*_KINDS, PODS, NAMESPACES) for body in admin.list(kind).items]
+
+
+def _make(cluster: Cluster) -> Target:
     admin, space = cluster.admin, unique("space")
     make_namespace(admin, space)
     pool = admin.create(ENIPOOLS, bodies.pool(unique("pool")))
     mine, other = (_place(admin, unique("node"), space, pool) for _ in range(2))
-    yield Target(
+    return Target(
         cluster=cluster,
         admin=admin,
         alice=cluster.user(ALICE),
@@ -102,12 +139,6 @@ def target(cluster: Cluster) -> Generator[Target]:
         bare=admin.create(PODS, bodies.pod(unique("bare"), space, mine.node)),
         space=space,
     )
-    for kind in (PODIPS, ENIS, ENIPOOLS, NODES):
-        for body in admin.list(kind).items:
-            remove(admin, kind, body["metadata"]["name"], body["metadata"].get("namespace", ""))
-    for body in admin.list(PODS).items:
-        end_pod(admin, body)
-    admin.delete(NAMESPACES, space)
 
 
 def make_namespace(store: KubeStore, name: str) -> None:
