@@ -22,7 +22,7 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, ren
     """A map of values: a key that is not listed is refused."""
 
 
-class Images(Section, kw_only=True):
+class Images(Section, frozen=True, kw_only=True):
     """What both images have in common."""
 
     registry: Annotated[
@@ -43,7 +43,7 @@ class Images(Section, kw_only=True):
     ] = UNSET
 
 
-class ComponentImage(Section, kw_only=True):
+class ComponentImage(Section, frozen=True, kw_only=True):
     """The image of one component."""
 
     repository: Annotated[
@@ -62,7 +62,7 @@ class ComponentImage(Section, kw_only=True):
     ]
 
 
-class Clouds(Section, kw_only=True):
+class Clouds(Section, frozen=True, kw_only=True):
     """OpenStack credentials; only the operator mounts them."""
 
     secret_name: Annotated[
@@ -76,7 +76,7 @@ class Clouds(Section, kw_only=True):
     ]
 
 
-class KubernetesService(Section, kw_only=True):
+class KubernetesService(Section, frozen=True, kw_only=True):
     """The API server as operator and agent reach it."""
 
     host: Annotated[
@@ -89,7 +89,7 @@ class KubernetesService(Section, kw_only=True):
     port: Annotated[int, Meta(ge=1, le=65535, description="Its port; used when `host` is set.")]
 
 
-class Component(Section, kw_only=True):
+class Component(Section, frozen=True, kw_only=True):
     """What the pods of operator and agent have in common."""
 
     image: ComponentImage
@@ -121,7 +121,7 @@ class Component(Section, kw_only=True):
     )
 
 
-class CloudCalls(Section, kw_only=True):
+class CloudCalls(Section, frozen=True, kw_only=True):
     """Limits of the operator's calls to each cloud."""
 
     timeout_seconds: Annotated[
@@ -131,7 +131,7 @@ class CloudCalls(Section, kw_only=True):
     writes_per_second: Annotated[Rate, Meta(description="Neutron's writing calls to each cloud.")]
 
 
-class Operator(Component, kw_only=True):
+class Operator(Component, frozen=True, kw_only=True):
     """The operator: a Deployment of one pod."""
 
     workers: Annotated[int, Meta(ge=1, le=64, description="Objects that are reconciled at once.")]
@@ -147,7 +147,7 @@ class Operator(Component, kw_only=True):
     ] = UNSET
 
 
-class Agent(Component, kw_only=True):
+class Agent(Component, frozen=True, kw_only=True):
     """The node agent: a DaemonSet."""
 
     cni_bin_dir: Annotated[
@@ -177,7 +177,7 @@ class Agent(Component, kw_only=True):
     ]
 
 
-class Admission(Section, kw_only=True):
+class Admission(Section, frozen=True, kw_only=True):
     """Policies: ENIs, PodIPs and the status of ENIPools are openeni's own to write."""
 
     emergency_group: Annotated[
@@ -191,7 +191,7 @@ class Admission(Section, kw_only=True):
     ]
 
 
-class Crds(Section, kw_only=True):
+class Crds(Section, frozen=True, kw_only=True):
     """The sub-chart openeni-crds."""
 
     enabled: Annotated[bool, Meta(description="Install and upgrade the CRDs with this release.")]
@@ -205,7 +205,7 @@ class Crds(Section, kw_only=True):
     global_: Annotated[Free, Meta(description="Set by Helm.")] = field(name="global", default=UNSET)
 
 
-class Values(Section, kw_only=True):
+class Values(Section, frozen=True, kw_only=True):
     """Values of the chart openeni."""
 
     image: Images

@@ -48,10 +48,12 @@ def render(helm: Path, values: Json | None = None) -> tuple[Json, ...]:
 def template(helm: Path, registry: str, values: Json | None = None) -> str:
     """Return what `helm template` prints with these values. Raises ChartError with its message."""
     argv = [str(helm), "template", RELEASE, str(CHART), "--namespace", NAMESPACE]
-    argv += ["--set", f"image.registry={registry}", "--values", "-"]
+    argv += ["--values", "-"]
+    given = values or {}
+    given = {**given, "image": {"registry": registry, **given.get("image", {})}}
     finished = subprocess.run(
         argv,
-        input=json.dumps(values or {}),
+        input=json.dumps(given),
         capture_output=True,
         text=True,
         timeout=60,
