@@ -1,7 +1,7 @@
 """A release as administrators live it: real Helm, a real API server, no kubelets."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from openeni_crds.names import BUNDLE_VERSION
-from openeni_lab.kubernetes.api import ApiError
+from openeni_lab.kubernetes.api import MERGE, ApiError
 from openeni_lab.product.chart import CHART, NAMESPACE, RELEASE
 from openeni_testing.helm import Helm
 from openeni_testing.objects import REPOSITORY
@@ -47,6 +47,22 @@ def changed_chart(tmp_path: Path) -> Path:
     values.write_text(values.read_text().replace("logLevel: INFO", "logLevel: DEBUG"))
     crd = target / "charts/openeni-crds/templates/openeni.io_enipools.yaml"
     crd.write_text(crd.read_text().replace("shortNames:\n", "shortNames:\n    - nextpool\n", 1))
+    return target
+
+
+@pytest.fixture
+def older_chart(tmp_path: Path) -> Path:
+    """A chart that has the CRDs in the folder crds/, as those before 0014 had."""
+    target = tmp_path / "openeni"
+    shutil.copytree(CHART, target)
+    shutil.rmtree(target / "charts")
+    head, _, rest = (target / "Chart.yaml").read_text().partition("dependencies:")
+    (target / "Chart.yaml").write_text(head + rest[rest.index("annotations:") :])
+    (target / "crds").mkdir()
+    for path in sorted((REPOSITORY / "crds").glob("*.yaml")):
+        crd = yaml.safe_load(path.read_text())
+        del crd["metadata"]["labels"], crd["metadata"]["annotations"]
+        (target / "crds" / path.name).write_text(yaml.safe_dump(crd))
     return target
 
 
@@ -115,19 +131,33 @@ def test_without_keep_the_crds_go_with_the_release(empty: Helm) -> None:
     wait_for(lambda: not crds(empty), "the CRDs are gone")
 
 
-def test_crds_of_an_older_chart_are_adopted_as_docs_upgrade_md_says(empty: Helm) -> None:
-    """Helm's crds/ folder leaves no mark of a release on what it installs."""
-    for path in sorted((REPOSITORY / "crds").glob("*.yaml")):
-        crd = yaml.safe_load(path.read_text())
-        del crd["metadata"]["labels"], crd["metadata"]["annotations"]
-        empty.api.apply([crd])
-    given: Json = {"image": {"registry": "registry.example"}}
-    words = ("install", RELEASE, str(CHART), "--create-namespace")
-    refused = empty.try_run(*words, values=given)
+def _take_over(_: Helm) -> tuple[str, ...]:
+    return ("--take-ownership", "--force-conflicts")
+
+
+def _mark(helm: Helm) -> tuple[str, ...]:
+    marks = {
+        "labels": {"app.kubernetes.io/managed-by": "Helm"},
+        "annotations": {
+            "meta.helm.sh/release-name": RELEASE,
+            "meta.helm.sh/release-namespace": NAMESPACE,
+        },
+    }
+    for name in crds(helm):
+        helm.api.request("PATCH", f"{CRDS}/{name}", {"metadata": marks}, MERGE)
+    return ("--force-conflicts",)
+
+
+@pytest.mark.parametrize("adopt", [_take_over, _mark])
+def test_crds_that_an_older_chart_had_in_its_crds_folder_are_adopted_as_the_docs_say(
+    empty: Helm, older_chart: Path, adopt: Callable[[Helm], tuple[str, ...]]
+) -> None:
+    empty.put("install", "--create-namespace", chart=older_chart)
+    assert set(crds(empty).values()) == {""}
+    values: Json = {"image": {"registry": "registry.example"}}
+    refused = empty.try_run("upgrade", RELEASE, str(CHART), values=values)
     assert "invalid ownership metadata" in refused.stderr
-    documented = ("--take-ownership", "--force-conflicts")
-    assert " ".join(documented) in (REPOSITORY / "docs" / "upgrade.md").read_text()
-    empty.run(*words, *documented, values=given)
+    empty.put("upgrade", *adopt(empty))
     assert set(crds(empty).values()) == {BUNDLE_VERSION}
 
 
