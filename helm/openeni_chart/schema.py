@@ -68,7 +68,8 @@ class _Table:
     def _default(self, path: str) -> str:
         found: Any = self.defaults
         for name in path.split("."):
-            found = found.get(name, "") if isinstance(found, dict) else ""
+            section: Json = found
+            found = section.get(name, "")
         if found in ("", [], {}):
             return ""
         if isinstance(found, str):

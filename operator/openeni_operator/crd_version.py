@@ -33,18 +33,18 @@ def difference(found: Mapping[str, str], own: str = BUNDLE_VERSION) -> str:
     )
 
 
+def installed_versions(store: Store) -> dict[str, str]:
+    """Return the version of each CRD by its name. Raises StoreError."""
+    names = [crd_name(kind) for kind in (ENIPOOLS, ENIS, PODIPS)]
+    found = [store.get(CRDS, name)["metadata"] for name in names]
+    return {m["name"]: m.get("annotations", {}).get(ANNOTATION_BUNDLE_VERSION, "") for m in found}
+
+
 def report_difference(store: Store) -> None:
     """Log a warning if the CRDs are not of the operator's version; it goes on all the same."""
     try:
-        bodies = [store.get(CRDS, crd_name(kind)) for kind in (ENIPOOLS, ENIS, PODIPS)]
+        line = difference(installed_versions(store))
     except StoreError as error:
-        LOG.warning("the version of the CRDs is not known: %s", error)
-        return
-    found = {
-        body["metadata"]["name"]: body["metadata"]
-        .get("annotations", {})
-        .get(ANNOTATION_BUNDLE_VERSION, "")
-        for body in bodies
-    }
-    if line := difference(found):
+        line = f"the version of the CRDs is not known: {error}"
+    if line:
         LOG.warning("%s", line)

@@ -132,7 +132,9 @@ def test_without_keep_the_crds_go_with_the_release(empty: Helm) -> None:
 
 
 def _take_over(_: Helm) -> tuple[str, ...]:
-    return ("--take-ownership", "--force-conflicts")
+    flags = ("--take-ownership", "--force-conflicts")
+    assert " ".join(flags) in (REPOSITORY / "docs" / "upgrade.md").read_text()
+    return flags
 
 
 def _mark(helm: Helm) -> tuple[str, ...]:

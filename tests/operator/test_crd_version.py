@@ -1,14 +1,20 @@
 """The operator says at its start when the CRDs are not of its version."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from openeni_crds.names import ANNOTATION_BUNDLE_VERSION, BUNDLE_VERSION, CRDS, PODIPS, crd_name
 from openeni_kube.client import KubeStore
-from openeni_operator.crd_version import difference, report_difference
+from openeni_operator.__main__ import start
+from openeni_operator.cloud.call_limiter import CallLimiter, CallLimits
+from openeni_operator.cloud.clouds import Clouds
+from openeni_operator.cloud.openstack import connect
+from openeni_operator.crd_version import difference
+from openeni_operator.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -31,7 +37,7 @@ def test_crds_of_the_operators_version_are_no_line() -> None:
 
 
 @contextmanager
-def annotated(store: KubeStore, version: str) -> Iterator[None]:
+def annotated(store: KubeStore, version: str) -> Generator[None]:
     def write(value: str) -> None:
         path = f"/metadata/annotations/{ANNOTATION_BUNDLE_VERSION.replace('/', '~1')}"
         change = {"op": "replace", "path": path, "value": value}
@@ -44,13 +50,18 @@ def annotated(store: KubeStore, version: str) -> Iterator[None]:
 
 @pytest.mark.cluster
 def test_the_operator_warns_of_a_real_api_servers_older_crd(
-    serving_store: KubeStore, caplog: pytest.LogCaptureFixture
+    real_store: KubeStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING)
-    report_difference(serving_store)
+    caplog.set_level(logging.WARNING, "openeni_operator.crd_version")
+    _start_and_stop(real_store)
     assert caplog.messages == []
-    with annotated(serving_store, "0.0.9"):
-        report_difference(serving_store)
+    with annotated(real_store, "0.0.9"):
+        _start_and_stop(real_store)
     (message,) = caplog.messages
     assert message.startswith(f"CRDs are of version 0.0.9, this operator is {BUNDLE_VERSION}: ")
     assert "podips.openeni.io" in message
+
+
+def _start_and_stop(store: KubeStore) -> None:
+    clouds = Clouds(Path("/none"), connect, lambda name: CallLimiter(name, CallLimits()))
+    start(Settings(), store, clouds).stop(5)
