@@ -8,7 +8,7 @@ LAB := $(BIN)/openeni-lab
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
-SOURCES := operator nodeagent crds kube lab tests
+SOURCES := operator nodeagent crds kube lab helm tests
 FAST := not root and not cluster and not cloud and not lab and not ipvlan and not network
 WORKERS ?= 2
 BEGUN := $(shell date +%s)
@@ -16,7 +16,7 @@ DISTRO ?= bookworm
 T ?=
 
 .PHONY: help prepare prepare-all up down status logs shell demo test fresh load bench \
-	check lint types contracts generated fast generate lock format clean
+	check lint types contracts generated fast generate manifests lock format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | \
@@ -77,6 +77,7 @@ contracts: $(DEV)
 
 generated: $(DEV)
 	$(BIN)/python -m openeni_crds.schema --check
+	PYTHONPATH=helm $(BIN)/python -m openeni_chart.schema --check
 
 fast: $(DEV)
 	@command -v cc > /dev/null || \
@@ -103,8 +104,12 @@ $(DEV): $(READY) requirements-dev.lock
 	$(UV) --require-hashes --requirement requirements-dev.lock
 	@touch $@
 
-generate: $(DEV) ## Write the generated files (CRDs and their copies in the chart)
+generate: $(DEV) ## Write the generated files (CRDs, the chart's schema and docs/values.md)
 	$(BIN)/python -m openeni_crds.schema
+	PYTHONPATH=helm $(BIN)/python -m openeni_chart.schema
+
+manifests: prepare ## Write deploy/openeni.yaml, the chart as Helm renders it
+	$(BIN)/python -m openeni_lab.product.manifests
 
 COMPILE := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --no-header --quiet
 SAME := --constraints requirements-dev.lock

@@ -8,6 +8,7 @@ GROUP: Final = "openeni.io"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 CATEGORY: Final = "openeni"
+BUNDLE_VERSION: Final = "0.1.0"  # of the CRDs, and so of the operator that reads them
 
 
 @dataclass(frozen=True, order=True)
@@ -34,6 +35,13 @@ NAMESPACES: Final = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
 SERVICE_CIDRS: Final = Kind(
     "networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False
 )
+CRDS: Final = Kind(
+    "apiextensions.k8s.io",
+    "v1",
+    "customresourcedefinitions",
+    "CustomResourceDefinition",
+    namespaced=False,
+)
 
 # Finalizers stand on our own kinds only, never on a Pod or a Node.
 FINALIZER_ENIPOOL: Final = f"{GROUP}/enis"
@@ -43,6 +51,10 @@ FINALIZER_PODIP: Final = f"{GROUP}/datapath"
 # Field managers of server-side apply: every status field has exactly one owner.
 MANAGER_OPERATOR: Final = "openeni-operator"
 MANAGER_AGENT: Final = "openeni-agent"
+
+# On a CRD, by whoever installs it.
+ANNOTATION_BUNDLE_VERSION: Final = f"{GROUP}/bundle-version"
+LABEL_VERSION: Final = "app.kubernetes.io/version"
 
 # On a Pod, by its author.
 ANNOTATION_POOL: Final = f"{GROUP}/pool"
@@ -83,6 +95,11 @@ METADATA_V6: Final = "fe80::a9fe:a9fe"
 
 RUN_FOLDER: Final = "/run/openeni"  # tmpfs on the node: journal, socket, queue, marker
 CNI_NAME: Final = "openeni"  # of the executable, the plugin type and the network
+
+
+def crd_name(kind: Kind) -> str:
+    """Return the name of a kind's CustomResourceDefinition."""
+    return f"{kind.plural}.{kind.group}"
 
 
 def node_hash(node: str) -> str:

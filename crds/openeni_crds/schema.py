@@ -5,7 +5,6 @@ msgspec turns the models into JSON schema; here that becomes the structural subs
 takes (no references, no null, no titles) with what `rules.py` adds.
 """
 
-import argparse
 import sys
 from collections.abc import Container
 from dataclasses import dataclass
@@ -18,16 +17,36 @@ import yaml
 from openeni_crds import display, rules
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
+from openeni_crds.generated_files import GeneratedFiles
 from openeni_crds.meta import Json
-from openeni_crds.names import CATEGORY, ENIPOOLS, ENIS, GROUP, PODIPS, Kind
+from openeni_crds.names import (
+    ANNOTATION_BUNDLE_VERSION,
+    BUNDLE_VERSION,
+    CATEGORY,
+    CRDS,
+    ENIPOOLS,
+    ENIS,
+    GROUP,
+    LABEL_VERSION,
+    PODIPS,
+    Kind,
+    crd_name,
+)
 from openeni_crds.podip import PodIP
 
 MODELS: Final = {ENIPOOLS: ENIPool, ENIS: ENI, PODIPS: PodIP}
 _REPOSITORY: Final = Path(__file__).parents[2]
-FOLDERS: Final = (_REPOSITORY / "crds", _REPOSITORY / "helm" / "openeni" / "crds")
+FOLDER: Final = "crds"
+CHART_FOLDER: Final = "helm/openeni/charts/openeni-crds/templates"
 _HEADER: Final = (
     "# Made from crds/openeni_crds by `python -m openeni_crds.schema`; change it there.\n"
 )
+_TEMPLATE: Final = """\
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: {name}
+  {{{{- include "openeni-crds.metadata" . | nindent 2 }}}}"""
 _REFERENCE: Final = "#/"
 # What a structural schema may not have, or says otherwise (apiextensions v1 JSONSchemaProps).
 _FOREIGN: Final = frozenset({"title", "propertyNames", "$ref", "anyOf"})
@@ -181,9 +200,13 @@ def definition(kind: Kind, used: set[str] | None = None) -> Json:
     if kind.name in display.SELECTABLE:
         version["selectableFields"] = [{"jsonPath": p} for p in display.SELECTABLE[kind.name]]
     return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{kind.plural}.{GROUP}"},
+        "apiVersion": CRDS.api_version,
+        "kind": CRDS.name,
+        "metadata": {
+            "annotations": {ANNOTATION_BUNDLE_VERSION: BUNDLE_VERSION},
+            "labels": {LABEL_VERSION: BUNDLE_VERSION},
+            "name": crd_name(kind),
+        },
         "spec": {
             "group": GROUP,
             "names": names,
@@ -200,57 +223,37 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
+def _for_the_chart(text: str) -> str:
+    """Return a CRD as a template of the sub-chart, whose values decide on labels and `keep`."""
+    head, mark, spec = text.removeprefix(_HEADER).partition("\nspec:\n")
+    name = head.rpartition("\n  name: ")[2]
+    return _HEADER + _TEMPLATE.format(name=name) + mark + spec
+
+
 def generated() -> dict[str, str]:
-    """Return file names and what must be in them.
+    """Return the paths of the files, below the repository, and what must be in them.
 
     Raises KeyError where rules.py names a field or a struct that no kind has.
     """
     used: set[str] = set()
-    files = {
-        f"{GROUP}_{kind.plural}.yaml": _HEADER
-        + yaml.dump(definition(kind, used), Dumper=_Plain, width=100, allow_unicode=True)
-        for kind in MODELS
-    }
+    files: dict[str, str] = {}
+    for kind in MODELS:
+        name = f"{GROUP}_{kind.plural}.yaml"
+        body = definition(kind, used)
+        text = _HEADER + yaml.dump(body, Dumper=_Plain, width=100, allow_unicode=True)
+        files[f"{FOLDER}/{name}"] = text
+        files[f"{CHART_FOLDER}/{name}"] = _for_the_chart(text)
     unused = {*rules.RULES, *rules.REQUIRED, *rules.LIST_MAPS, *rules.LIST_SETS} - used
     if unused:
         raise KeyError(f"rules.py names what no kind has: {', '.join(sorted(unused))}")
     return files
 
 
-def differing(folders: tuple[Path, ...]) -> list[Path]:
-    """Return the files that are missing or not as the models say."""
-    return [
-        folder / name
-        for folder in folders
-        for name, text in generated().items()
-        if not (folder / name).is_file() or (folder / name).read_text() != text
-    ]
-
-
-def write(folders: tuple[Path, ...]) -> None:
-    """Write every file to every folder."""
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in generated().items():
-            (folder / name).write_text(text)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write the files, or with --check end with 1 when one differs."""
-    parser = argparse.ArgumentParser(prog="python -m openeni_crds.schema", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing, name what differs")
-    if not parser.parse_args(arguments).check:
-        write(FOLDERS)
-        return 0
-    stale = differing(FOLDERS)
-    for path in stale:
-        print(  # noqa: T201 - a command for people
-            f"{path.relative_to(_REPOSITORY)} is not what the models in crds/openeni_crds say: "
-            "run `python -m openeni_crds.schema`",
-            file=sys.stderr,
-        )
-    return 1 if stale else 0
+def files(root: Path = _REPOSITORY) -> GeneratedFiles:
+    """Return the CRDs as files of the repository at `root`."""
+    command = "python -m openeni_crds.schema"
+    return GeneratedFiles(root, generated(), "the models in crds/openeni_crds", command)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(files().run())

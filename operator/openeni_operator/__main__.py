@@ -19,6 +19,7 @@ from openeni_operator.cloud.call_limiter import CallLimiter, CallLimits
 from openeni_operator.cloud.clouds import Clouds
 from openeni_operator.cloud.openstack import connect as connect_cloud
 from openeni_operator.controllers import Controllers, build_controllers
+from openeni_operator.crd_version import report_difference
 from openeni_operator.handlers import build_registry, kopf_settings
 from openeni_operator.probes import LoopCheck, ProbeError, Probes, serve_probes
 from openeni_operator.settings import Settings, SettingsError, from_environment
@@ -94,6 +95,7 @@ def start(settings: Settings, store: Store, clouds: Clouds) -> Controllers:
         except StoreError as error:
             reason = f"the Kubernetes API server cannot be used: {error}"
         else:
+            report_difference(store)
             LOG.info("operator started", extra={"clouds_file": settings.clouds_file})
             return controllers
         if reason != logged:

@@ -9,6 +9,7 @@ from openeni_lab.product import chart
 from openeni_lab.programs import prepared
 from openeni_testing.admission.cluster import Cluster
 from openeni_testing.admission.target import Target, Targets
+from openeni_testing.helm import Helm
 from openeni_testing.lab.api_server import ApiServer
 
 
@@ -30,6 +31,15 @@ def targets(cluster: Cluster) -> Iterator[Targets]:
     made = Targets(cluster)
     yield made
     made.remove()
+
+
+@pytest.fixture(scope="session")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Helm]:
+    """The real Helm, and an API server of its own that knows nothing of openeni."""
+    server = ApiServer.start(tmp_path_factory.mktemp("lab"))
+    program = prepared.read(["helm"]).built.bin("helm")
+    yield Helm(program, server.kubeconfig, tmp_path_factory.mktemp("helm"))
+    server.remove()
 
 
 @pytest.fixture

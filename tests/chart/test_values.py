@@ -21,7 +21,7 @@ pytestmark = pytest.mark.cluster
 
 def _policies(**values: str) -> dict[str, Json]:
     helm = prepared.read(["helm"]).built.bin("helm")
-    documents = chart.render(helm, {f"admission.{key}": text for key, text in values.items()})
+    documents = chart.render(helm, {"admission": values})
     return {d["metadata"]["name"]: d for d in documents if d["kind"] == POLICIES.name}
 
 

@@ -1,6 +1,7 @@
 """The generated CRDs: up to date, and as design says every API of ours must be."""
 
 import re
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import yaml
 
 from openeni_crds import rules, schema
 from openeni_crds.meta import Json
-from openeni_crds.names import ENIS, PODIPS
+from openeni_crds.names import BUNDLE_VERSION, ENIS, PODIPS
 from openeni_testing.objects import REPOSITORY
 
 FILES = sorted((REPOSITORY / "crds").glob("*.yaml"))
@@ -49,29 +50,43 @@ def test_there_is_a_file_for_every_kind() -> None:
 
 
 def test_the_files_are_what_the_models_say() -> None:
-    assert schema.differing(schema.FOLDERS) == []
+    assert schema.files().differing() == []
 
 
 def test_a_drifted_or_missing_file_is_named_with_what_to_do(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    schema.write((tmp_path,))
-    monkeypatch.setattr(schema, "_REPOSITORY", tmp_path)
-    monkeypatch.setattr(schema, "FOLDERS", (tmp_path,))
-    assert schema.main(["--check"]) == 0
-    (tmp_path / "openeni.io_enis.yaml").write_text("edited by hand")
-    (tmp_path / "openeni.io_podips.yaml").unlink()
-    assert schema.main(["--check"]) == 1
+    files = schema.files(tmp_path)
+    assert files.run([]) == 0
+    assert files.run(["--check"]) == 0
+    drifted = [
+        f"{schema.FOLDER}/openeni.io_enis.yaml",
+        f"{schema.CHART_FOLDER}/openeni.io_podips.yaml",
+    ]
+    (tmp_path / drifted[0]).write_text("edited by hand")
+    (tmp_path / drifted[1]).unlink()
+    assert files.run(["--check"]) == 1
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split()[0] for line in lines] == ["openeni.io_enis.yaml", "openeni.io_podips.yaml"]
-    assert all("python -m openeni_crds.schema" in line for line in lines)
-    assert schema.main([]) == 0
-    assert schema.main(["--check"]) == 0
+    assert [line.split()[0] for line in lines] == drifted
+    assert all("run `python -m openeni_crds.schema`" in line for line in lines)
+    assert files.run([]) == 0
+    assert files.run(["--check"]) == 0
 
 
-def test_the_chart_has_the_same_bytes() -> None:
-    for path in FILES:
-        assert (REPOSITORY / "helm/openeni/crds" / path.name).read_bytes() == path.read_bytes()
+@each_file
+def test_a_crd_says_of_which_version_it_is(path: Path) -> None:
+    metadata = crd(path)["metadata"]
+    assert metadata["annotations"] == {"openeni.io/bundle-version": BUNDLE_VERSION}
+    assert metadata["labels"] == {"app.kubernetes.io/version": BUNDLE_VERSION}
+
+
+def test_crds_package_and_both_charts_have_one_version() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    charts = [yaml.safe_load(p.read_text()) for p in (REPOSITORY / "helm").rglob("Chart.yaml")]
+    versions = [version for c in charts for version in (c["version"], c["appVersion"])]
+    versions += [d["version"] for c in charts for d in c.get("dependencies", ())]
+    assert len(versions) == 5
+    assert {project["version"], *versions} == {BUNDLE_VERSION}
 
 
 @each_file

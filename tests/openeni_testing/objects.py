@@ -9,18 +9,11 @@ from typing import Any, Final
 import yaml
 
 from openeni_crds.meta import Json
-from openeni_crds.names import API_VERSION, ENIPOOLS, ENIS, PODIPS, PODS, Kind
+from openeni_crds.names import API_VERSION, CRDS, ENIPOOLS, ENIS, PODIPS, PODS, Kind
 from openeni_kube.store import NotFoundError, Store
 from openeni_testing.waiting import wait_for
 
 REPOSITORY: Final = Path(__file__).parents[2]
-CRD: Final = Kind(
-    "apiextensions.k8s.io",
-    "v1",
-    "customresourcedefinitions",
-    "CustomResourceDefinition",
-    namespaced=False,
-)
 
 
 def unique(prefix: str) -> str:
@@ -115,7 +108,7 @@ def install_crds(store: Store) -> None:
     """Put the CRDs of the repository into an API server and wait until it serves them."""
     for path in sorted((REPOSITORY / "crds").glob("*.yaml")):
         body = yaml.safe_load(path.read_text())
-        store.apply(CRD, body, manager="openeni-tests")
+        store.apply(CRDS, body, manager="openeni-tests")
         name = body["metadata"]["name"]
         wait_for(partial(_established, store, name), f"{name} is established")
 
@@ -137,5 +130,5 @@ def remove_objects(store: Store) -> None:
 
 
 def _established(store: Store, name: str) -> bool:
-    conditions: list[Json] = store.get(CRD, name).get("status", {}).get("conditions") or []
+    conditions: list[Json] = store.get(CRDS, name).get("status", {}).get("conditions") or []
     return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)

@@ -4,6 +4,7 @@ The lab has no images of openeni. It runs the chart's containers as processes, w
 arguments and environment that the chart renders, so that none of them is repeated here.
 """
 
+import json
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ Json = dict[str, Any]
 CHART: Final = layout.REPOSITORY / "helm" / "openeni"
 NAMESPACE: Final = "openeni-system"
 RELEASE: Final = "openeni"
+REGISTRY: Final = "openeni.lab"  # of the lab's images; nothing is pulled from it
 WORKLOADS: Final = ("Deployment", "DaemonSet")
 
 
@@ -37,18 +39,29 @@ class ContainerCommand:
     folders: tuple[str, ...]  # hostPath folders, which kubelet creates if they are missing
 
 
-def render(helm: Path, values: Mapping[str, str] | None = None) -> tuple[Json, ...]:
-    """Return every object of the chart, custom resource definitions first.
+def render(helm: Path, values: Json | None = None) -> tuple[Json, ...]:
+    """Return every object of the chart. Raises ChartError with helm's message."""
+    text = template(helm, REGISTRY, values)
+    return tuple(document for document in yaml.safe_load_all(text) if document)
 
-    `values` are `--set-string` pairs. Raises ChartError with helm's message.
-    """
-    argv = [str(helm), "template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--include-crds"]
-    for key, value in (values or {}).items():
-        argv += ["--set-string", f"{key}={value}"]
-    finished = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+
+def template(helm: Path, registry: str, values: Json | None = None) -> str:
+    """Return what `helm template` prints with these values. Raises ChartError with its message."""
+    argv = [str(helm), "template", RELEASE, str(CHART), "--namespace", NAMESPACE]
+    argv += ["--values", "-"]
+    given = values or {}
+    given = {**given, "image": {"registry": registry, **given.get("image", {})}}
+    finished = subprocess.run(
+        argv,
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     if finished.returncode:
         raise ChartError(f"helm template: {finished.stderr.strip()}")
-    return tuple(document for document in yaml.safe_load_all(finished.stdout) if document)
+    return finished.stdout
 
 
 def objects(documents: Iterable[Json]) -> tuple[Json, ...]:

@@ -1,0 +1,73 @@
+{{- /* What the pods of operator and agent have in common. Each takes a list: the chart's scope, the component. */}}
+
+{{- define "openeni.image" -}}
+{{- $root := index . 0 }}
+{{- $image := (index $root.Values (index . 1)).image }}
+{{- $registry := required "image.registry: no image of openeni is published yet: set it to the registry that holds your images openeni-operator and openeni-agent" $root.Values.image.registry }}
+{{- $name := printf "%s/%s" $registry $image.repository }}
+{{- if $image.digest }}{{ $name }}@{{ $image.digest }}
+{{- else }}{{ $name }}:{{ $image.tag | default $root.Chart.AppVersion }}
+{{- end }}
+{{- end }}
+
+{{- define "openeni.podMetadata" -}}
+labels: {{- include "openeni.podLabels" . | nindent 2 }}
+{{- with (index (index . 0).Values (index . 1)).podAnnotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "openeni.podSpec" -}}
+{{- $root := index . 0 }}
+{{- $values := index $root.Values (index . 1) }}
+serviceAccountName: openeni-{{ index . 1 }}
+automountServiceAccountToken: true
+enableServiceLinks: false
+hostNetwork: true # it makes the pods' network: it cannot wait for it
+dnsPolicy: Default # the node's: the cluster's DNS may be one of the pods that wait
+{{- with $root.Values.image.pullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- range $key := list "nodeSelector" "affinity" "tolerations" "topologySpreadConstraints" "hostAliases" }}
+{{- with index $values $key }}
+{{ $key }}: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "openeni.container" -}}
+{{- $root := index . 0 }}
+{{- $values := index $root.Values (index . 1) }}
+name: {{ index . 1 }}
+image: {{ include "openeni.image" . }}
+imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+terminationMessagePolicy: FallbackToLogsOnError
+env: {{- include "openeni.env" . | nindent 2 }}
+{{- with $values.resources }}
+resources: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* The chart's own variables, from openeni.<component>.env, and those of extraEnv. */}}
+{{- define "openeni.env" -}}
+{{- $root := index . 0 }}
+{{- $component := index . 1 }}
+{{- $env := include (printf "openeni.%s.env" $component) $root | fromYamlArray }}
+{{- with $root.Values.kubernetesService }}
+{{- if .host }}
+{{- $env = append $env (dict "name" "KUBERNETES_SERVICE_HOST" "value" .host) }}
+{{- $env = append $env (dict "name" "KUBERNETES_SERVICE_PORT" "value" (toString .port)) }}
+{{- end }}
+{{- end }}
+{{- $names := list }}
+{{- range concat $env ((index $root.Values $component).extraEnv | default list) }}
+{{- if has .name $names }}
+{{- fail (printf "%s.extraEnv: %s is set already: docs/values.md names the value that sets it" $component .name) }}
+{{- end }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- toYaml (concat $env ((index $root.Values $component).extraEnv | default list)) }}
+{{- end }}
