@@ -14,14 +14,14 @@ import kopf
 from openeni_crds.names import ENIPOOLS, MANAGER_OPERATOR, NAMESPACES
 from openeni_kube.client import NotConfiguredError, connect
 from openeni_kube.store import NotFoundError, Store, StoreError
-from openeni_operator import logs
 from openeni_operator.cloud.call_limiter import CallLimiter, CallLimits
 from openeni_operator.cloud.clouds import Clouds
 from openeni_operator.cloud.openstack import connect as connect_cloud
 from openeni_operator.controllers import Controllers, build_controllers
-from openeni_operator.crd_version import report_difference
 from openeni_operator.handlers import build_registry, kopf_settings
-from openeni_operator.probes import LoopCheck, ProbeError, Probes, serve_probes
+from openeni_operator.process import logs
+from openeni_operator.process.crd_version import report_difference
+from openeni_operator.process.probes import LoopCheck, ProbeError, Probes, serve_probes
 from openeni_operator.settings import Settings, SettingsError, from_environment
 
 LOG: Final = logging.getLogger("openeni_operator")

@@ -15,7 +15,7 @@ import msgspec
 from openeni_crds.names import Kind
 from openeni_operator.cluster_state import FIELD_SELECTORS, WATCHED_KINDS, ClusterState
 from openeni_operator.invalid_objects import log_invalid
-from openeni_operator.probes import LoopCheck
+from openeni_operator.process.probes import LoopCheck
 
 
 def kopf_settings() -> kopf.OperatorSettings:

@@ -3,7 +3,7 @@
 import pytest
 
 from openeni_crds.names import BUNDLE_VERSION, GROUP, Kind
-from openeni_operator.crd_version import installed_versions
+from openeni_operator.process.crd_version import installed_versions
 from openeni_testing.admission.cluster import Cluster
 from openeni_testing.waiting import wait_for
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from openeni_operator.__main__ import start
 from openeni_operator.cloud.call_limiter import CallLimiter, CallLimits
 from openeni_operator.cloud.clouds import Clouds
 from openeni_operator.cloud.openstack import connect
-from openeni_operator.crd_version import difference
+from openeni_operator.process.crd_version import difference
 from openeni_operator.settings import Settings
 
 
@@ -52,7 +53,7 @@ def annotated(store: KubeStore, version: str) -> Generator[None]:
 def test_the_operator_warns_of_a_real_api_servers_older_crd(
     real_store: KubeStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING, "openeni_operator.crd_version")
+    caplog.set_level(logging.WARNING, "openeni_operator.process.crd_version")
     _start_and_stop(real_store)
     assert caplog.messages == []
     with annotated(real_store, "0.0.9"):
@@ -63,5 +64,7 @@ def test_the_operator_warns_of_a_real_api_servers_older_crd(
 
 
 def _start_and_stop(store: KubeStore) -> None:
-    clouds = Clouds(Path("/none"), connect, lambda name: CallLimiter(name, CallLimits()))
+    clouds = Clouds(
+        Path("/none"), partial(connect, timeout=5), lambda name: CallLimiter(name, CallLimits())
+    )
     start(Settings(), store, clouds).stop(5)

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from openeni_operator.logs import LineFormatter
+from openeni_operator.process.logs import LineFormatter
 
 
 @pytest.mark.parametrize(

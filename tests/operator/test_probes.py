@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from openeni_operator.probes import LoopCheck, Probes, serve_probes
+from openeni_operator.process.probes import LoopCheck, Probes, serve_probes
 from openeni_testing.waiting import wait_for
 
 
