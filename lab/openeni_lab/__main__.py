@@ -7,7 +7,6 @@ import sys
 import textwrap
 import time
 from collections import deque
-from dataclasses import replace
 from functools import partial
 from typing import Annotated, Final
 
@@ -28,7 +27,6 @@ from openeni_lab.machine import enclosure, service, steps
 from openeni_lab.machine.client import MachineError
 from openeni_lab.machine.enclosure import LabError
 from openeni_lab.machine.exits import describe_exit
-from openeni_lab.machine.limits import LabLimits
 from openeni_lab.machine.steps import StepError
 from openeni_lab.node.kernel import run_in_kernel
 from openeni_lab.options import (
@@ -108,13 +106,9 @@ def up(
 
 def _lab(name: str, nodes: int, kind: NodeKind, memory: int | None, cpus: float | None) -> Lab:
     """Return the lab that these options describe."""
-    limits = LabLimits.of(nodes)
-    if memory is not None:
-        limits = replace(limits, memory_mib=memory)
-    if cpus is not None:
-        limits = replace(limits, cpus=cpus)
+    layout = Layout(name, nodes)
     decided = kind.decided(ipvlan=prepared.read(()).machine.ipvlan)
-    return Lab(Layout(name, nodes), decided, limits)
+    return Lab(layout, decided, enclosure.limits(layout).changed(memory, cpus))
 
 
 @app.command()
@@ -214,6 +208,7 @@ def status(name: NameOption = DEFAULT) -> None:
         console.print(f"unexpected exit: {line}", markup=False, soft_wrap=True)
     for part, mib in sorted(enclosure.memory(lab.layout).items()):
         console.print(f"memory of {part}: {mib:.0f} MiB")
+    console.print(f"the lab may use {enclosure.limits(lab.layout).text}")
     console.print(f"disk of the lab: {size_mib(lab.layout.state):.0f} MiB ({lab.layout.state})")
     console.print(f"disk of the cache: {size_mib(cache_folder()):.0f} MiB ({cache_folder()})")
 

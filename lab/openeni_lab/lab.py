@@ -44,7 +44,7 @@ class Lab:
 
     layout: Layout
     kind: NodeKind = NodeKind.NAMESPACE
-    limits: LabLimits | None = None  # None: the default for this many nodes
+    limits: LabLimits | None = None  # None: as they are, or the default for this many nodes
 
     @property
     def machine(self) -> Machine:
@@ -93,6 +93,8 @@ class Lab:
         with enclosure.locked(self.layout) as lock:
             enclosure.discard_earlier(self.layout)
             self._record()
+            if self.limits:
+                enclosure.set_limits(self.layout, self.limits)
             run(
                 [enclosure.start_init_step(self.layout, lock, self.limits), *self.steps()], progress
             )

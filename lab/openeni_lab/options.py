@@ -56,7 +56,7 @@ MemoryOption = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="Memory limit of the whole lab in MiB, set when it starts; 0: no limit.",
+        help="Memory limit of the whole lab in MiB, also if it runs already; 0: no limit.",
         show_default="4096 + 1280 for each node",
     ),
 ]
@@ -65,7 +65,7 @@ CPUsOption = Annotated[
     typer.Option(
         "--cpus",
         min=0,
-        help="Processors that the whole lab may use, set when it starts; 0: no limit.",
+        help="Processors that the whole lab may use, also if it runs already; 0: no limit.",
         show_default="all",
     ),
 ]

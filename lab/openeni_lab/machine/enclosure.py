@@ -22,7 +22,7 @@ from openeni_lab.layout import Layout
 from openeni_lab.machine import isolation
 from openeni_lab.machine.boot import boot_id
 from openeni_lab.machine.client import Machine, MachineError
-from openeni_lab.machine.limits import LabLimits, LimitError
+from openeni_lab.machine.limits import LabLimits, LimitError, in_force
 from openeni_lab.machine.limits import apply as limit_use
 from openeni_lab.machine.service import last_line_with_path
 from openeni_lab.machine.steps import Step
@@ -127,14 +127,26 @@ def start_init_step(lab: Layout, lock: int, limits: LabLimits | None = None) -> 
     return Step("init", Machine(lab.control).alive, lambda: _start(lab, lock, bounds), 0.2)
 
 
-def _start(lab: Layout, lock: int, limits: LabLimits) -> None:
-    for folder in (lab.state, lab.logs, lab.state / "tmp"):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _boot_file(lab).write_text(boot_id())
+def limits(lab: Layout) -> LabLimits:
+    """Return the limits in force, or the default ones if the lab does not run."""
+    if not Machine(lab.control).alive():
+        return LabLimits.of(lab.node_count)
+    return in_force(lab.cgroup, isolation.cgroup_roots())
+
+
+def set_limits(lab: Layout, limits: LabLimits) -> None:
+    """Set the limits of a lab, which may run already. Raises LabError if that is not possible."""
     try:
         limit_use(lab.cgroup, limits, isolation.cgroup_roots())
     except LimitError as error:
         raise LabError(str(error)) from None
+
+
+def _start(lab: Layout, lock: int, limits: LabLimits) -> None:
+    for folder in (lab.state, lab.logs, lab.state / "tmp"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _boot_file(lab).write_text(boot_id())
+    set_limits(lab, limits)
     owner = os.environ.get(OWNER)
     command = init_command(
         *([f"--owner={owner}"] if owner else []),

@@ -251,7 +251,8 @@ def show(
     begun = time.monotonic()
     found = installed_lab.up(lab, progress)
     seconds = time.monotonic() - begun
-    console.print(time_until_ready(seconds, preparation_seconds, lab.built.yardstick))
+    line = time_until_ready(seconds, preparation_seconds, lab.built.yardstick)
+    console.print(line, soft_wrap=True)
     before = service.exits_so_far(lab.machines)
     exits = partial(service.unexpected_exits, lab.machines, before)
     worked = Demo(found.api, found.reach, found.dropped, exits, console).run(modes)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from openeni_lab.lab import Lab
 from openeni_lab.layout import Layout
 from openeni_lab.machine import enclosure, isolation, steps
 from openeni_lab.machine.client import Machine
 from openeni_lab.machine.enclosure import LabError
-from openeni_lab.machine.limits import LabLimits, LimitError, apply, needed
+from openeni_lab.machine.limits import LabLimits, LimitError, apply, in_force, needed
 from openeni_lab.node.kernel import run_in_kernel
 from openeni_lab.progress import LogProgress
 from openeni_testing.lab import bare_lab
@@ -76,6 +77,39 @@ def test_version_1_takes_the_hierarchy_of_each_controller(tmp_path: Path) -> Non
     assert not (unified / "lab").exists()
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_limits_can_be_changed_lifted_and_read(tmp_path: Path, version: int) -> None:
+    roots = [version_2(tmp_path / "unified", "cpu memory\n" if version == 2 else "", "cpu memory")]
+    if version == 1:
+        for name in ("memory/memory.limit_in_bytes", "cpu/cpu.cfs_quota_us"):
+            (tmp_path / name).parent.mkdir()
+            (tmp_path / name).touch()
+            roots.append((tmp_path / name).parent)
+    for limits in (LabLimits(1024, 0.57), LabLimits(512, 0), LabLimits(0, 0.5), LabLimits(0, 0)):
+        apply("lab", limits, roots)
+        assert in_force("lab", roots) == limits
+
+
+def test_a_limit_that_was_never_set_is_none(tmp_path: Path) -> None:
+    """As the kernel shows it in version 1: the largest number of whole pages."""
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "memory.limit_in_bytes").write_text("9223372036854771712\n")
+    (tmp_path / "lab" / "cpu.max").write_text("max 100000\n")
+    assert in_force("lab", [tmp_path]) == LabLimits(0, 0)
+
+
+def test_what_was_not_asked_for_stays() -> None:
+    limits = LabLimits(1024, 2)
+    assert limits.changed(None, None) == limits
+    assert limits.changed(0, None) == LabLimits(0, 2)
+    assert limits.changed(None, 0) == LabLimits(1024, 0)
+
+
+def test_limits_are_told_in_words() -> None:
+    assert LabLimits(1024, 1.5).text == "1024 MiB of memory, 1.5 processors"
+    assert LabLimits(0, 0).text == "all memory, all processors"
+
+
 def test_a_kernel_without_the_controller_is_named(tmp_path: Path) -> None:
     root = version_2(tmp_path / "unified", "cpu\n", "cpu\n")
     with pytest.raises(
@@ -133,6 +167,38 @@ def test_a_lab_gets_no_more_memory_than_it_may_use(lab: Layout, hog: str) -> Non
 
 
 @pytest.mark.root
+def test_the_limits_of_a_running_lab_are_changed(
+    lab: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lab, "steps", list[steps.Step])  # of the init alone
+    monkeypatch.setattr(Lab, "sets", ())
+    Lab(lab, limits=LabLimits(8 * MOST, 0.5)).up(LogProgress())
+    machine, before = Machine(lab.control), Machine(lab.control).pid()
+    assert enclosure.limits(lab) == LabLimits(8 * MOST, 0.5)
+    Lab(lab, limits=enclosure.limits(lab).changed(MOST, 0)).up(LogProgress())
+    assert enclosure.limits(lab) == LabLimits(MOST, 0)
+    finished = machine.run([sys.executable, "-c", OWN.format(size=2 * MOST << 20)])
+    assert finished.code == -signal.SIGKILL
+    Lab(lab).up(LogProgress())
+    assert (enclosure.limits(lab), machine.pid()) == (LabLimits(MOST, 0), before)
+
+
+@pytest.mark.root
+def test_less_memory_than_it_uses_is_refused_and_kills_nothing(lab: Layout, tmp_path: Path) -> None:
+    machine = start(lab, LabLimits(8 * MOST, 0))
+    script = f"{OWN.format(size=2 * MOST << 20)}; sys.stdout.flush(); time.sleep(300)"
+    log = tmp_path / "log"
+    machine.start("user", [sys.executable, "-c", f"import sys, time; x = {script}"], log=log)
+    wait_for(lambda: log.read_text() == "had it\n", "the use of memory")
+    with pytest.raises(
+        LabError, match=r"limit its memory to 64 MiB: it uses 1\d\d MiB; ask for more, or take it"
+    ):
+        enclosure.set_limits(lab, LabLimits(MOST, 0))
+    assert enclosure.limits(lab) == LabLimits(8 * MOST, 0)
+    assert machine.running("user")
+
+
+@pytest.mark.root
 def test_many_small_programs_end_before_their_init(lab: Layout, tmp_path: Path) -> None:
     """The init uses more memory than any of them: otherwise the OOM killer would choose it."""
     machine = start(lab, LabLimits(4 * MOST, 0))
@@ -169,7 +235,7 @@ def test_limits_hold_where_there_is_version_2_alone() -> None:
         "-m",
         "root",
         "-k",
-        "no_more",
+        "no_more or running or less",
         __file__,
     ]
     assert run_in_kernel([sys.executable, *words], own_kernel=False) == 0
