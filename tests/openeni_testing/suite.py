@@ -4,6 +4,9 @@ Most tests run on this machine's kernel. Those of the ipvlan datapaths need a ke
 `openeni-lab kernel` runs them here or in a user-mode kernel. Arguments are passed on to pytest, so
 that a part of the suite can be run (`make test T=tests/operator`); the floor of the coverage holds
 for the whole suite only.
+
+Coverage is not measured in the ipvlan part: tracing takes more than half of the processor time
+there, and nearly every line that it runs is run by the veth cases of the same tests as well.
 """
 
 import contextlib
@@ -37,17 +40,23 @@ class Part:
     markers: str
     words: tuple[str, ...] = ()
     prefix: tuple[str, ...] = ()
+    covered: bool = True
 
     def command(self, chosen: Sequence[str]) -> list[str]:
         """Return the command line; its results go to files named after the part."""
         report = f"--junit-xml={RESULTS / self.name}.xml"
-        pytest = [sys.executable, "-m", "coverage", "run", "-m", "pytest", "-m", self.markers]
+        traced = ["-m", "coverage", "run"] if self.covered else []
+        pytest = [sys.executable, *traced, "-m", "pytest", "-m", self.markers]
         return [*self.prefix, *pytest, report, *self.words, *(chosen or ["tests"])]
 
 
 PARTS: Final = (
     Part(
-        "ipvlan", "ipvlan", ("-p", "no:cacheprovider"), (LAB, "kernel", f"--keep={RESULTS}", "--")
+        "ipvlan",
+        "ipvlan",
+        ("-p", "no:cacheprovider"),
+        (LAB, "kernel", f"--keep={RESULTS}", "--"),
+        covered=False,
     ),
     Part("here", "not ipvlan and not inside", (f"--numprocesses={WORKERS}",)),
 )
@@ -123,8 +132,9 @@ def _log(part: Part) -> Path:
 
 
 def _coverage(*, whole: bool) -> int:
-    """Print the coverage; for the whole suite, require every part's data and the floor."""
-    found = {part.name: [*RESULTS.glob(f"coverage-{part.name}.*")] for part in PARTS}
+    """Print the coverage; for the whole suite, require each covered part's data and the floor."""
+    covered = (part.name for part in PARTS if part.covered)
+    found = {name: [*RESULTS.glob(f"coverage-{name}.*")] for name in covered}
     lacking = [name for name, files in found.items() if not files]
     if lacking:
         print(f"no coverage of {', '.join(lacking)}", flush=True)

@@ -80,7 +80,7 @@ def test_after_add_nothing_differs_and_after_delete_nothing_is_left(
     assert bench.check(netns.path) == ()
     bench.delete(netns.path)
     assert bench.state() == before
-    assert "eth0" not in netns.program("ip", "link")
+    assert "eth0" not in netns.links()
 
 
 def test_a_repeated_add_ends_in_the_same_state(bench: OneENI, netns: Namespace) -> None:
@@ -134,7 +134,7 @@ def test_from_every_point_of_a_broken_add_a_delete_removes_it(bench: OneENI) -> 
                 bench.node.run(step)
             bench.delete(pod.path)
             assert bench.state() == before, f"after {done} steps"
-            assert "eth0" not in pod.program("ip", "link"), f"after {done} steps"
+            assert "eth0" not in pod.links(), f"after {done} steps"
 
 
 def test_configuring_twice_changes_nothing(bench: OneENI) -> None:
@@ -168,7 +168,7 @@ def test_an_add_to_a_running_pod_repairs_it_without_touching_its_link(
     bench.add(netns.path)
     assert bench.state() == whole
     assert bench.check(netns.path) == ()
-    assert netns.program("cat", "/proc/sys/net/ipv4/conf/eth0/medium_id") == "7\n"
+    assert netns.sysctl("net/ipv4/conf/eth0/medium_id") == "7"
     bench.delete(netns.path)
 
 
@@ -179,7 +179,7 @@ def test_a_foreign_interface_of_that_name_is_kept_and_named_in_the_error(
     netns.ip("link add eth0 type veth peer name theirs")
     with pytest.raises(Exception, match="EEXIST"):
         bench.add(netns.path)
-    assert "eth0" in netns.program("ip", "link")
+    assert "eth0" in netns.links()
     assert bench.state() == before
 
 

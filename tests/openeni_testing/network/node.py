@@ -1,6 +1,6 @@
 """A node with the real datapath in it: its NICs, its kube-proxy (imitated by DNAT), its pods."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -112,14 +112,9 @@ class Node:
         pod.namespace.close()
         self.pods.remove(pod)
 
-    def service(self, address: str, backend: str) -> None:
-        """A ClusterIP as kube-proxy makes it: a pod that reaches itself is masqueraded."""
-        word = "ip6" if ":" in address else "ip"
-        self._proxy(
-            f"{word} daddr {address} tcp dport 80 {word} saddr {backend} "
-            f"meta mark set meta mark or {_MASQUERADE}",
-            f"{word} daddr {address} tcp dport 80 dnat {word} to {_socket(backend)}",
-        )
+    def services(self, backends: Mapping[str, str]) -> None:
+        """Make ClusterIPs as kube-proxy does: a pod that reaches itself is masqueraded."""
+        self._proxy(*(rule for pair in backends.items() for rule in _of_service(*pair)))
 
     def node_port(self, port: int, backend: str, *, local: bool = False) -> None:
         """A NodePort; with `local` the client keeps its address (externalTrafficPolicy)."""
@@ -155,6 +150,13 @@ def pod_interface(name: str, eni: ENIFacts, *addresses: str) -> PodInterface:
 def allowing_metadata(eni: ENIFacts) -> ENIFacts:
     datapath = msgspec.structs.replace(eni.datapath, metadata_service=MetadataService.ALLOW)
     return replace(eni, datapath=datapath)
+
+
+def _of_service(address: str, backend: str) -> tuple[str, str]:
+    word = "ip6" if ":" in address else "ip"
+    match = f"{word} daddr {address} tcp dport 80"
+    mark = f"{word} saddr {backend} meta mark set meta mark or {_MASQUERADE}"
+    return f"{match} {mark}", f"{match} dnat {word} to {_socket(backend)}"
 
 
 def _socket(address: str) -> str:

@@ -30,10 +30,15 @@ class Topology:
         self._fill(self.node, "a", 10, 2)
         self._fill(self.node, "b", 20, 1)
         self._fill(self.other, "c", 30, 1)
-        for family in self.families:
-            backends = (REMOTE.addresses[family == 6], *(self.of(p, family) for p in self.pods))
-            for number, backend in enumerate(backends):
-                self.node.service(self.service(number, family), backend)
+        self.node.services(
+            {
+                self.service(number, family): backend
+                for family in self.families
+                for number, backend in enumerate(
+                    (REMOTE.addresses[family == 6], *(self.of(p, family) for p in self.pods))
+                )
+            }
+        )
 
     @property
     def families(self) -> tuple[int, ...]:
