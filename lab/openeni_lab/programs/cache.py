@@ -8,6 +8,7 @@ entry. One lock covers the cache: two builders would only compete for the proces
 
 import fcntl
 import hashlib
+import itertools
 import os
 import platform
 import shutil
@@ -229,9 +230,18 @@ def building(
 
 
 def size_mib(path: Path) -> float:
-    """Return the disk usage of a file or folder."""
-    inside = [path, *path.rglob("*")]
-    return sum(one.lstat().st_blocks for one in inside) * 512 / (1 << 20)
+    """Return the disk usage of a file or folder, in which others may work meanwhile."""
+    inside = (
+        Path(folder, name) for folder, *names in os.walk(path) for name in itertools.chain(*names)
+    )
+    return sum(map(_blocks, itertools.chain([path], inside))) * 512 / (1 << 20)
+
+
+def _blocks(path: Path) -> int:
+    try:
+        return path.lstat().st_blocks
+    except FileNotFoundError:
+        return 0
 
 
 def remove(path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from openeni_lab.prepare.build import build
 from openeni_lab.prepare.debian_packages import RUNNING, packages
-from openeni_lab.programs.cache import BuildRecord, CacheEntry, building, locked
+from openeni_lab.programs.cache import BuildRecord, CacheEntry, building, locked, size_mib
 from openeni_lab.programs.sets import SETS, BuildError, Built, find_built_sets, missing
 from openeni_testing.lab.recording import RecordedProgress, executable
 from openeni_testing.waiting import wait_for
@@ -100,6 +100,28 @@ def test_two_builders_wait_for_each_other(tmp_path: Path) -> None:
             assert other.wait(60) == 0
         with locked(tmp_path, second):
             assert second.started == []
+
+
+CHURN = """
+import os, shutil, sys
+print("at work", flush=True)
+while True:
+    os.makedirs(f"{sys.argv[1]}/a/b/c")
+    shutil.rmtree(f"{sys.argv[1]}/a")
+"""
+
+
+def test_the_size_of_a_folder_is_told_while_others_work_in_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(1 << 20))
+    argv = [sys.executable, "-c", CHURN, str(tmp_path)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"at work\n"
+        try:
+            sizes = [size_mib(tmp_path) for _ in range(2000)]
+        finally:
+            process.kill()
+    assert all(1 <= size < 1.1 for size in sizes)
 
 
 def test_a_set_that_does_not_exist_is_refused_with_the_names_of_those_that_do() -> None:
