@@ -210,7 +210,11 @@ def test_of_several_none_waits_for_another_to_end_before_it_stops(make: Make) ->
     """What the first runs ends only after the second has stopped."""
     ended: list[str] = []
     running = threading.Event()
-    second = make(lambda _: Done())
+
+    def nothing(_: str) -> Result:
+        return Done()
+
+    second = make(nothing)
 
     def reconcile(key: str) -> Result:
         running.set()
