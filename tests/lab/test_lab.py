@@ -1,10 +1,12 @@
 """The command line; and a lab leaves nothing, however it ends."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
@@ -75,16 +77,18 @@ def test_a_missing_lab_goes_down_quietly() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-# An `up` in which a victim is killed a moment after the step with this number has begun.
-KILLED_UP = """
+# For each line `NUMBER VICTIM`, an `up` in which the victim is killed a moment after the step with
+# this number has begun; answered by its exit code. Each is a fork: importing the lab again would
+# take longer than most of what is tried here.
+KILLED_UPS = """
 import itertools, os, signal, sys, threading
 from openeni_lab.machine import steps
 from openeni_lab.lab import NodeKind, Lab
 from openeni_lab.layout import Layout
 from openeni_lab.progress import LogProgress
 
-lab = Lab(Layout(sys.argv[1], node_count=1), NodeKind.NAMESPACE)
-at, victim = int(sys.argv[2]), sys.argv[3]
+name, *files = sys.argv[1:]
+lab = Lab(Layout(name, node_count=1), NodeKind.NAMESPACE)
 begun = itertools.count(1)
 complete = steps._complete
 
@@ -92,29 +96,57 @@ def kill():
     os.kill(lab.machine.pid() if victim == "init" else os.getpid(), signal.SIGKILL)
 
 def killed(step, progress):
-    if next(begun) == at:
+    if next(begun) == int(number):
         print(step.name, flush=True)
         threading.Timer(0.05, kill).start()
     complete(step, progress)
 
-steps._complete = killed
-lab.up(LogProgress())
+for line in sys.stdin:
+    number, victim = line.split()
+    child = os.fork()
+    if not child:
+        for stream, file in enumerate(files, start=1):
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+        steps._complete = killed
+        lab.up(LogProgress())
+        sys.exit()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
-def killed_up(number: int, victim: str) -> tuple[bool, str]:
-    """Return True if a process was killed, and a text for the failure that may follow."""
-    up = subprocess.run(
-        [sys.executable, "-c", KILLED_UP, NAME, str(number), victim],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    words = f"{victim} killed in step {number} ({up.stdout.strip()}): {up.stderr[-500:]}"
-    assert up.returncode == (-signal.SIGKILL if victim == "up" else 1) or not up.stdout, words
-    assert up.stdout or not up.returncode, words
-    return bool(up.stdout), words
+class KilledUps:
+    """Runs `up` again and again, and kills a process in each."""
+
+    def __init__(self, folder: Path) -> None:
+        self._out, self._err = folder / "out", folder / "err"
+        argv = [sys.executable, "-c", KILLED_UPS, NAME, str(self._out), str(self._err)]
+        self._process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def run(self, number: int, victim: str) -> tuple[bool, str]:
+        """Return True if a process was killed, and a text for the failure that may follow."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{number} {victim}\n")
+        assert select.select([self._process.stdout], [], [], 600)[0], f"step {number} hangs"
+        code = int(self._process.stdout.readline())
+        step, complaint = self._out.read_text(), self._err.read_text()[-500:]
+        words = f"{victim} killed in step {number} ({step.strip()}): {complaint}"
+        assert code == (-signal.SIGKILL if victim == "up" else 1) or not step, words
+        assert step or not code, words
+        return bool(step), words
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.communicate(timeout=60)
+
+
+@pytest.fixture
+def killed_ups(tmp_path: Path) -> Generator[KilledUps]:
+    made = KilledUps(tmp_path)
+    yield made
+    made.end()
 
 
 def assert_down_leaves_nothing(lab: Layout, before: dict[str, object], where: str) -> None:
@@ -125,27 +157,31 @@ def assert_down_leaves_nothing(lab: Layout, before: dict[str, object], where: st
 
 
 @pytest.mark.cluster
-def test_a_lab_killed_at_any_step_before_its_cloud_leaves_what_down_removes(lab: Layout) -> None:
+def test_a_lab_killed_at_any_step_before_its_cloud_leaves_what_down_removes(
+    lab: Layout, killed_ups: KilledUps
+) -> None:
     """Kill in turn `up`, whose lab lives on until `down`, and the lab's init."""
     before = machine_facts(NAME)
     made = Lab(lab)
     steps = [*LabNetwork(lab, made.machine).steps(), *made.control_plane.started()]
     for number in range(1, len(steps) + 2):  # the first starts the init
         victim = "init" if number > 1 and number % 2 else "up"
-        killed, where = killed_up(number, victim)
+        killed, where = killed_ups.run(number, victim)
         assert killed, where
         assert_down_leaves_nothing(lab, before, where)
 
 
 @pytest.mark.cluster
 @pytest.mark.cloud
-def test_an_up_killed_at_every_step_goes_on_and_its_lab_leaves_nothing(lab: Layout) -> None:
+def test_an_up_killed_at_every_step_goes_on_and_its_lab_leaves_nothing(
+    lab: Layout, killed_ups: KilledUps
+) -> None:
     """Kill the init at every step, including the nodes', until an `up` has no further step."""
     before = machine_facts(NAME)
     killed, number = True, 0
     while killed:
         number += 1
-        killed, _ = killed_up(number, "up")
+        killed, _ = killed_ups.run(number, "up")
     assert number > 1 + len(Lab(lab).steps())
     os.kill(Machine(lab.control).pid(), signal.SIGKILL)
     assert_down_leaves_nothing(lab, before, "the init of the whole lab killed")

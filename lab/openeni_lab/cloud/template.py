@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import secrets
 import shutil
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -43,10 +44,14 @@ def template_folder(lab: Layout, venv: Path) -> Path:
 
 
 def copy(source: Path, target: Path, machine: Machine) -> None:
-    """Copy a folder atomically, with sparse files and reflinks."""
-    draft = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(mode=0o700, parents=True)
+    """Copy a folder atomically, with sparse files and reflinks.
+
+    Each copy has a draft of its own, since the `cp` of a killed `up` may still run.
+    """
+    for earlier in target.parent.glob(f"{target.name}.partial-*"):
+        shutil.rmtree(earlier, ignore_errors=True)
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
     command = ["cp", "-a", "--reflink=auto", "--sparse=always", f"{source}/.", str(draft)]
     machine.check(command, timeout=600)
     draft.rename(target)
