@@ -107,10 +107,13 @@ generate: $(DEV) ## Write the generated files (CRDs and their copies in the char
 
 COMPILE := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --no-header --quiet
 SAME := --constraints requirements-dev.lock
+PRODUCT := $(SAME) --universal # the images' Python is not this machine's
 lock: $(READY) ## Lock the newest allowed versions of every dependency
 	$(COMPILE) pyproject.toml --all-extras --group dev --upgrade --output-file requirements-dev.lock
 	$(COMPILE) pyproject.toml --all-extras $(SAME) --output-file requirements.lock
 	$(COMPILE) --group installer $(SAME) --output-file requirements-uv.lock
+	$(COMPILE) pyproject.toml --extra operator $(PRODUCT) --output-file requirements-operator.lock
+	$(COMPILE) pyproject.toml --extra nodeagent $(PRODUCT) --output-file requirements-nodeagent.lock
 
 format: $(DEV) ## Format the sources
 	$(BIN)/ruff format $(SOURCES)
