@@ -55,7 +55,7 @@ test: prepare-all ## Run the whole test suite on a real lab (root); T=tests/oper
 check: lint types contracts generated fast ## Check format, lint, types and contracts, and run the fast tests
 
 fresh: ## Run demo, check and a lab test on a bare Debian (root); DISTRO=bookworm or trixie
-	PYTHONPATH=tests $(PYTHON) -m openeni_testing.fresh.root --distro $(DISTRO)
+	PYTHONPATH=tests:lab $(PYTHON) -m openeni_testing.fresh.root --distro $(DISTRO)
 
 load: prepare-all ## Run the whole suite three times under CPU load (hours, root)
 	PYTHONPATH=tests $(BIN)/python -m openeni_testing.load
