@@ -12,9 +12,10 @@ SOURCES := operator nodeagent crds kube lab tests
 FAST := not root and not cluster and not cloud and not lab and not ipvlan and not network
 WORKERS ?= 2
 DISTRO ?= bookworm
+BASE ?=
 T ?=
 
-.PHONY: help prepare prepare-all up down status logs shell demo test fresh load bench \
+.PHONY: help images prepare prepare-all up down status logs shell demo test fresh load bench \
 	check lint types contracts generated fast generate lock format clean
 
 help: ## List the targets
@@ -46,6 +47,9 @@ prepare: $(READY) ## Install and build what labs need; shows the plan first
 
 prepare-all: $(DEV) ## Install and build what labs, tests and benchmarks need
 	$(LAB) prepare --all
+
+images: $(READY) ## Build the container images into build/images (root); BASE=... replaces Debian's root
+	$(BIN)/python -m openeni_lab.images.command --base=$(BASE)
 
 # -- tests and gates -----------------------------------------------------------------------------
 

@@ -146,7 +146,8 @@ def _configure(root: Path) -> None:
     python = next((root / "usr/bin").glob("python3.*"))
     for name in ("python", "python3"):
         (root / "usr/bin" / name).symlink_to(python.name)
-    (root / "var/tmp").chmod(0o755)  # only /tmp is for everybody
+    for name in ("var/lock", "var/tmp"):  # only /tmp is for everybody
+        (root / name).chmod(0o755)
 
 
 def _compile(root: Path) -> None:
