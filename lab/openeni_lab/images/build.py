@@ -98,25 +98,23 @@ def build(target: Path, source: Source, display: Progress, base: str = "") -> li
         if not base:
             _import_base(storage, _base_archive(display), display)
         options = _options(storage, source, base)
-        return [_build(name, target, storage, options, source, display) for name in IMAGES]
+        built: list[ImageArchive] = []
+        for name in IMAGES:
+            display.start(f"image of the {name}", 60)
+            built.append(_build(name, source, target / f"{name}.tar", storage, options))
+            display.done()
+        return built
 
 
 def _build(
-    name: str,
-    target: Path,
-    storage: Storage,
-    options: Sequence[str],
-    source: Source,
-    display: Progress,
+    name: str, source: Source, path: Path, storage: Storage, options: Sequence[str]
 ) -> ImageArchive:
-    display.start(f"image of the {name}", 60)
     tag = f"localhost/openeni-{name}:{source.version}"
     storage.buildah("bud", *options, "--target", name, "--tag", tag, str(REPOSITORY))
-    path, unfinished = target / f"{name}.tar", target / f"{name}.tar.new"
+    unfinished = path.with_suffix(".new")
     unfinished.unlink(missing_ok=True)  # buildah adds to an archive that exists
     storage.buildah("push", "--quiet", tag, f"docker-archive:{unfinished}")
     unfinished.rename(path)
-    display.done()
     return ImageArchive(path)
 
 
@@ -128,7 +126,7 @@ def _options(storage: Storage, source: Source, base: str) -> list[str]:
         "CREATED": source.created,
     }
     return [
-        *("--isolation", "chroot", "--layers", "--format", "docker"),
+        *("--isolation", "chroot", "--layers", "--format", "oci"),
         *("--file", str(REPOSITORY / "Containerfile"), "--timestamp", str(source.seconds)),
         *(word for k, v in arguments.items() for word in ("--build-arg", f"{k}={v}")),
         *(w for m in mounts(storage.folder, own_base=not base) for w in ("--volume", m)),

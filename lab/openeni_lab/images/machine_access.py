@@ -24,7 +24,7 @@ _REACHING: Final = frozenset(
 
 
 def pip_configuration(settings: Iterable[str], *, certificates: bool) -> str:
-    """Return pip.conf from the lines of `pip config list`, with certificates as they are mounted."""
+    """Return pip.conf from the lines of `pip config list`, with the mounted certificates."""
     found: dict[str, str] = {}
     for line in settings:
         match = re.fullmatch(r"(?:global|install|:env:)\.\.?([a-z-]+)=(.*)", line)

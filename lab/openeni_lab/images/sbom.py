@@ -6,22 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.parser import HeaderParser
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from license_expression import ExpressionError, get_spdx_licensing
-from spdx_tools.spdx.model import (
-    Actor,
-    ActorType,
-    CreationInfo,
-    Document,
+from spdx_tools.spdx.model.actor import Actor, ActorType
+from spdx_tools.spdx.model.document import CreationInfo, Document
+from spdx_tools.spdx.model.package import (
     ExternalPackageRef,
     ExternalPackageRefCategory,
     Package,
     PackagePurpose,
-    Relationship,
-    RelationshipType,
-    SpdxNoAssertion,
 )
+from spdx_tools.spdx.model.relationship import Relationship, RelationshipType
+from spdx_tools.spdx.model.spdx_no_assertion import SpdxNoAssertion
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 from spdx_tools.spdx.writer.json.json_writer import write_document_to_file
 
@@ -53,13 +50,13 @@ class SBOMError(Exception):
 
 
 def components(image: ImageArchive) -> list[Component]:
-    """Return the Debian and Python packages that the image says it holds, sorted."""
-    return sorted(
-        [
-            *map(_debian, image.read("var/lib/dpkg/status.d/*").values()),
-            *map(_python, image.read("*.dist-info/METADATA").values()),
-        ]
-    )
+    """Return the Debian and Python packages that the image says it holds, sorted.
+
+    Those that a Python package carries in itself are among them.
+    """
+    debian = map(_debian, image.read("var/lib/dpkg/status.d/*").values())
+    python = map(_python, image.read("*.dist-info/METADATA").values())
+    return sorted({*debian, *python})
 
 
 def write(image: ImageArchive, path: Path) -> None:
@@ -100,7 +97,7 @@ def _document(image: ImageArchive, found: Iterable[Component]) -> Document:
 def _packages(found: Iterable[Component]) -> Iterator[Package]:
     for one in found:
         yield Package(
-            re.sub(r"[^A-Za-z0-9.-]", "-", f"SPDXRef-{one.kind}-{one.name}"),
+            re.sub(r"[^A-Za-z0-9.-]", "-", f"SPDXRef-{one.kind}-{one.name}-{one.version}"),
             one.name,
             SpdxNoAssertion(),
             version=one.version,
@@ -114,7 +111,7 @@ def _packages(found: Iterable[Component]) -> Iterator[Package]:
         )
 
 
-def _parsed(licence: str) -> object:
+def _parsed(licence: str) -> Any:
     """Return an expression of licences that SPDX lists, or that nothing is asserted."""
     if not licence:
         return SpdxNoAssertion()

@@ -1,7 +1,8 @@
-"""Assemble a layer of Debian packages, unpacked but not installed, in a stage of an image's build.
+"""Assemble a layer of Debian packages, unpacked but not installed, in the build of an image.
 
-`python3 debian_root.py SPECIFICATION TARGET [LAYER_BELOW]`, with the standard library only. The
-packages' control fields go to var/lib/dpkg/status.d, where scanners of images look for them.
+`python3 -m openeni_lab.images.stages.debian_root SPECIFICATION TARGET [LAYER_BELOW]`, with the
+standard library only. The specification is a file beside this one. The packages' control fields go
+to var/lib/dpkg/status.d, where scanners of images look for them.
 """
 
 import compileall
@@ -20,11 +21,11 @@ from typing import Final
 
 SECONDS: Final = 600
 STATUS: Final = "var/lib/dpkg/status.d"
-PASSWD: Final = (
+USERS: Final = (
     "root:x:0:0:root:/root:/sbin/nologin\n"
     "nonroot:x:65532:65532:nonroot:/nonexistent:/sbin/nologin\n"
 )
-GROUP: Final = "root:x:0:\nnonroot:x:65532:\n"
+GROUPS: Final = "root:x:0:\nnonroot:x:65532:\n"
 
 
 class RootError(Exception):
@@ -53,7 +54,7 @@ class Specification:
 
 def main(specification: str, target: str, *below: str) -> None:
     """Assemble one layer. Raises RootError."""
-    wanted, root = Specification.read(Path(specification)), Path(target)
+    wanted, root = Specification.read(Path(__file__).with_name(specification)), Path(target)
     release = platform.freedesktop_os_release().get("VERSION_CODENAME", "unknown")
     if release != wanted.release:
         raise RootError(
@@ -140,8 +141,8 @@ def _configure(root: Path) -> None:
         link = root / "usr/lib/ssl" / name
         if not link.is_symlink():
             link.symlink_to(f"/etc/ssl/{leads_to}")
-    (root / "etc/passwd").write_text(PASSWD)
-    (root / "etc/group").write_text(GROUP)
+    (root / "etc/passwd").write_text(USERS)
+    (root / "etc/group").write_text(GROUPS)
     (root / "etc/nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files dns\n")
     python = next((root / "usr/bin").glob("python3.*"))
     for name in ("python", "python3"):

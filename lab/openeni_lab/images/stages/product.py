@@ -1,7 +1,7 @@
-"""Copy openeni's own packages into a layer, in a stage of an image's build.
+"""Copy openeni's own packages into a layer, in the build of an image.
 
-`python3 product.py SOURCE TARGET PACKAGE...`, with the standard library only. The node agent's
-layer gets the CNI executable too.
+`python3 -m openeni_lab.images.stages.product SOURCE TARGET PACKAGE...`, with the standard library
+only. The node agent's layer gets the CNI executable too.
 """
 
 import os
@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Final
 
-from python_packages import PACKAGES, compile_folder
+from openeni_lab.images.stages.python_packages import PACKAGES, compile_folder
 
 SECONDS: Final = 300
 CNI_BUILDER: Final = "openeni_nodeagent"  # the package that builds the CNI executable

@@ -1,6 +1,7 @@
 """Prove in a chroot that an image's layers hold all that its program imports and runs.
 
-`python3 proof.py IMAGE LAYER...`, in a stage of the image's build, with the standard library only.
+`python3 -m openeni_lab.images.stages.proof IMAGE LAYER...`, in the build of an image, with the
+standard library only.
 """
 
 import os

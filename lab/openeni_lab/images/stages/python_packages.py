@@ -1,6 +1,7 @@
-"""Install the locked Python packages of an image into a layer, in a stage of the image's build.
+"""Install the locked Python packages of an image into a layer, in the build of the image.
 
-`python3 python_packages.py SPECIFICATION LOCK TARGET`, with the standard library and pip only.
+`python3 -m openeni_lab.images.stages.python_packages LOCK TARGET`, with the standard library and
+pip only. What is left out of the packages is in python.toml, beside this file.
 """
 
 import compileall
@@ -20,9 +21,9 @@ PACKAGES: Final = (
 )
 
 
-def main(specification: str, lock: str, target: str) -> None:
+def main(lock: str, target: str) -> None:
     """Install, strip, and compile what the programs may import."""
-    wanted = tomllib.loads(Path(specification).read_text())
+    wanted = tomllib.loads(Path(__file__).with_name("python.toml").read_text())
     folder = Path(target) / PACKAGES
     folder.mkdir(parents=True)
     options = ("--no-deps", "--no-compile", "--no-cache-dir", "--only-binary=:all:")
