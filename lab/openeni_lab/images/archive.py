@@ -33,9 +33,9 @@ class ImageArchive:
     def name(self) -> str:
         return self._manifest().repo_tags[0]
 
-    @property
-    def layers(self) -> int:
-        return len(self._manifest().layers)
+    def layers(self) -> list[str]:
+        """Return the digests of the layers, the lowest first."""
+        return self.configuration()["rootfs"]["diff_ids"]
 
     def configuration(self) -> Any:
         """Return the image's configuration: user, environment, command, labels."""

@@ -43,7 +43,7 @@ def describe(image: ImageArchive) -> str:
         [
             f"{image.name}",
             f"  image ID    {image.digest}",
-            f"  unpacked    {unpacked / MB:.0f} MB in {image.layers} layers",
+            f"  unpacked    {unpacked / MB:.0f} MB in {len(image.layers())} layers",
             f"  archive     {_shown(image.path)}, {image.path.stat().st_size / MB:.0f} MB",
             f"  its digest  sha256:{archived}",
         ]
