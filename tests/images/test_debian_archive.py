@@ -49,5 +49,8 @@ def test_a_machine_without_debians_archive_is_refused(own: str) -> None:
 
 
 def test_apt_keeps_how_packages_are_reached_and_nothing_else() -> None:
-    dump = 'APT "";\nAcquire "";\nAcquire::http "";\nAcquire::http::Proxy "p";\nAcquire::Languages "none";\n'
+    dump = (
+        'APT "";\nAcquire "";\nAcquire::http "";\n'
+        'Acquire::http::Proxy "p";\nAcquire::Languages "none";\n'
+    )
     assert options(dump) == ('Acquire::http::Proxy "p";',)

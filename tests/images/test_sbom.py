@@ -78,7 +78,7 @@ def test_the_document_is_valid_and_asserts_no_licence_that_spdx_does_not_know(
 
 def test_an_image_of_the_same_contents_has_the_same_document(tmp_path: Path) -> None:
     image = archive(tmp_path, {"a.dist-info/METADATA": PYTHON.format("MIT")})
-    texts = []
+    texts: list[str] = []
     for name in ("one.spdx.json", "two.spdx.json"):
         sbom.write(image, tmp_path / name)
         texts.append((tmp_path / name).read_text())

@@ -25,6 +25,7 @@ from spdx_tools.spdx.writer.json.json_writer import write_document_to_file
 from openeni_lab.images.archive import ImageArchive
 
 _ROOT: Final = "SPDXRef-image"
+_licensing: Any = get_spdx_licensing()  # untyped
 
 
 @dataclass(frozen=True, order=True)
@@ -116,7 +117,7 @@ def _parsed(licence: str) -> Any:
     if not licence:
         return SpdxNoAssertion()
     try:
-        return get_spdx_licensing().parse(licence, validate=True)
+        return _licensing.parse(licence, validate=True)
     except ExpressionError:
         return SpdxNoAssertion()
 
