@@ -13,10 +13,11 @@ FAST := not root and not cluster and not cloud and not lab and not ipvlan and no
 WORKERS ?= 2
 BEGUN := $(shell date +%s)
 DISTRO ?= bookworm
+BASE ?=
 T ?=
 
-.PHONY: help prepare prepare-all up down status logs shell demo test fresh load bench \
-	check lint types contracts generated fast generate manifests lock format clean
+.PHONY: help images prepare prepare-all up down status logs shell demo test fresh load \
+	bench check lint types contracts generated fast generate manifests lock format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | \
@@ -48,6 +49,9 @@ prepare: $(READY) ## Install and build what labs need; shows the plan first
 prepare-all: $(DEV) ## Install and build what labs, tests and benchmarks need
 	$(LAB) prepare --all
 
+images: $(READY) ## Build the container images into build/images (root); BASE=... replaces Debian's root
+	$(BIN)/python -m openeni_lab.images.command --base=$(BASE)
+
 # -- tests and gates -----------------------------------------------------------------------------
 
 test: prepare-all ## Run the whole test suite on a real lab (root); T=tests/operator runs a part
@@ -56,7 +60,7 @@ test: prepare-all ## Run the whole test suite on a real lab (root); T=tests/oper
 check: lint types contracts generated fast ## Check format, lint, types and contracts, and run the fast tests
 
 fresh: ## Run demo, check and a lab test on a bare Debian (root); DISTRO=bookworm or trixie
-	PYTHONPATH=tests $(PYTHON) -m openeni_testing.fresh.root --distro $(DISTRO)
+	PYTHONPATH=tests:lab $(PYTHON) -m openeni_testing.fresh.root --distro $(DISTRO)
 
 load: prepare-all ## Run the whole suite three times under CPU load (hours, root)
 	PYTHONPATH=tests $(BIN)/python -m openeni_testing.load
@@ -113,10 +117,13 @@ manifests: prepare ## Write deploy/openeni.yaml, the chart as Helm renders it
 
 COMPILE := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --no-header --quiet
 SAME := --constraints requirements-dev.lock
+PRODUCT := $(SAME) --universal # the images' Python is not this machine's
 lock: $(READY) ## Lock the newest allowed versions of every dependency
 	$(COMPILE) pyproject.toml --all-extras --group dev --upgrade --output-file requirements-dev.lock
 	$(COMPILE) pyproject.toml --all-extras $(SAME) --output-file requirements.lock
 	$(COMPILE) --group installer $(SAME) --output-file requirements-uv.lock
+	$(COMPILE) pyproject.toml --extra operator $(PRODUCT) --output-file requirements-operator.lock
+	$(COMPILE) pyproject.toml --extra nodeagent $(PRODUCT) --output-file requirements-nodeagent.lock
 
 format: $(DEV) ## Format the sources
 	$(BIN)/ruff format $(SOURCES)

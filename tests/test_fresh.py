@@ -5,42 +5,18 @@ import os
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from openeni_lab.images.debian_archive import DebianArchive
 from openeni_testing.fresh import machine as fresh_machine
 from openeni_testing.fresh import remains
-from openeni_testing.fresh.debian import FreshError, Recipe, options, prerequisites, sources
+from openeni_testing.fresh.debian import FreshError, Recipe, prerequisites
 from openeni_testing.lab.machine_facts import differences, services
 
 README = Path(__file__).parent.parent / "README.md"
-DEB822 = """
-Types: deb deb-src
-# where it was frozen
-URIs: http://mirror.test/debian
-Suites: bookworm
-  bookworm-updates
-Components: main contrib
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-
-Types: deb
-URIs: https://docker.test/linux/debian
-Suites: bookworm
-Components: stable
-
-Enabled: no
-Types: deb
-URIs: http://mirror.test/off
-Suites: bookworm
-Components: main
-"""
-ONE_LINE = """
-# deb http://mirror.test/old bookworm main
-deb [arch=amd64 signed-by=/k.gpg] http://mirror.test/security bookworm-security main contrib
-deb http://mirror.test/postgres bookworm-pgdg main
-deb-src http://mirror.test/debian bookworm main
-"""
 # Run in a network of its own, where nobody else changes anything.
 OBSERVER = """
 import json, socket, subprocess, sys
@@ -104,34 +80,15 @@ def test_a_readme_without_the_one_line_is_refused(text: str) -> None:
         prerequisites(text)
 
 
-def test_sources_of_another_suite_are_those_of_debian_itself() -> None:
-    assert sources([DEB822, ONE_LINE], "bookworm", "trixie") == (
-        "Types: deb\nURIs: http://mirror.test/debian\nSuites: trixie trixie-updates\n"
-        "Components: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
-        "\n"
-        "Types: deb\nURIs: http://mirror.test/security\nSuites: trixie-security\n"
-        "Components: main\nSigned-By: /k.gpg\n"
-    )
-
-
-@pytest.mark.parametrize("own", ["", "noble"])
-def test_a_machine_without_debians_archive_is_refused(own: str) -> None:
-    with pytest.raises(FreshError, match="Debian"):
-        sources([DEB822], own, "trixie")
-
-
-def test_apt_keeps_how_packages_are_reached_and_nothing_else() -> None:
-    dump = 'APT "";\nAcquire "";\nAcquire::http::Proxy "p";\nAcquire::Languages "none";\n'
-    assert options(dump) == ('Acquire::http::Proxy "p";',)
-
-
 def test_each_thing_that_decides_a_roots_contents_names_another_root() -> None:
-    one = Recipe("bookworm", ("make",), "s", ())
+    archive = DebianArchive("bookworm", "s", ())
+    one = Recipe(("make",), archive)
     others = [
-        Recipe("trixie", ("make",), "s", ()),
-        Recipe("bookworm", ("make", "git"), "s", ()),
-        Recipe("bookworm", ("make",), "t", ()),
-        Recipe("bookworm", ("make",), "s", ("o",)),
+        Recipe(("make", "git"), archive),
+        *(
+            Recipe(("make",), replace(archive, **change))
+            for change in ({"suite": "trixie"}, {"sources": "t"}, {"options": ("o",)})
+        ),
     ]
     assert len({r.key for r in [one, *others]}) == 5
 

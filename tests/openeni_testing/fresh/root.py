@@ -1,7 +1,7 @@
 """`make fresh`: run the README's commands on a bare Debian that has only the README's packages.
 
 Standard library only, for the machine's own python3:
-`PYTHONPATH=tests python3 -m openeni_testing.fresh.root [--distro NAME] [-- COMMAND...]`
+`PYTHONPATH=tests:lab python3 -m openeni_testing.fresh.root [--distro NAME] [-- COMMAND...]`
 """
 
 import argparse
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from openeni_lab.images.debian_archive import ArchiveError
 from openeni_testing.fresh import remains
 from openeni_testing.fresh.debian import FreshError, Recipe, make_root, recipe, remove_tree
 from openeni_testing.fresh.machine import HOME, FreshMachine, copy_settings
@@ -80,7 +81,7 @@ def main() -> int:
         place = _place()
         with _run_folder(place) as folder:
             _judge(wanted, place, folder, options)
-    except (FreshError, OSError, subprocess.SubprocessError) as error:
+    except (FreshError, ArchiveError, OSError, subprocess.SubprocessError) as error:
         _say(f"FAILED: {error}")
         return 1
     except KeyboardInterrupt:

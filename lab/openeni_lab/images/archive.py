@@ -1,0 +1,91 @@
+"""Read an image's archive in the format of `docker save`: its names, configuration and files."""
+
+import json
+import tarfile
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+
+class Manifest(msgspec.Struct, frozen=True, rename="pascal"):
+    """The entry of the one image in an archive."""
+
+    config: str
+    repo_tags: list[str]
+    layers: list[str]
+
+
+@dataclass(frozen=True)
+class ImageArchive:
+    """An image in a file. Reading does not unpack it."""
+
+    path: Path
+
+    @property
+    def digest(self) -> str:
+        """Return the image's ID: the digest of its configuration, which names every layer's."""
+        return f"sha256:{self._manifest().config.removesuffix('.json')}"
+
+    @property
+    def name(self) -> str:
+        return self._manifest().repo_tags[0]
+
+    def layers(self) -> list[str]:
+        """Return the digests of the layers, the lowest first."""
+        return self.configuration()["rootfs"]["diff_ids"]
+
+    def configuration(self) -> Any:
+        """Return the image's configuration: user, environment, command, labels."""
+        with tarfile.open(self.path) as outer:
+            return json.loads(_content(outer, self._manifest().config))
+
+    def files(self) -> list[tarfile.TarInfo]:
+        """Return the members of all layers; a path of several layers is the last one's."""
+        return list({member.name: member for _, member in self._members()}.values())
+
+    def read(self, pattern: str) -> dict[str, str]:
+        """Return the texts of the files whose paths match a pattern of PurePath."""
+        return {
+            member.name: _content(layer, member).decode()
+            for layer, member in self._members()
+            if member.isfile() and Path(member.name).match(pattern)
+        }
+
+    def unpack(self, folder: Path) -> None:
+        """Unpack every layer, as root with owners and modes."""
+        for layer in self._layers():
+            layer.extractall(  # noqa: S202 - built here
+                folder, filter="fully_trusted", numeric_owner=True
+            )
+
+    def _members(self) -> Generator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+        for layer in self._layers():
+            for member in layer:
+                yield layer, member
+
+    def _layers(self) -> Generator[tarfile.TarFile]:
+        names = self._manifest().layers
+        with tarfile.open(self.path) as outer:
+            for name in names:
+                with tarfile.open(fileobj=_opened(outer, name)) as layer:
+                    yield layer
+
+    def _manifest(self) -> Manifest:
+        with tarfile.open(self.path) as outer:
+            content = _content(outer, "manifest.json")
+        return msgspec.json.decode(content, type=tuple[Manifest])[0]
+
+
+def _content(archive: tarfile.TarFile, member: str | tarfile.TarInfo) -> bytes:
+    with _opened(archive, member) as file:
+        return file.read()
+
+
+def _opened(archive: tarfile.TarFile, member: str | tarfile.TarInfo) -> IO[bytes]:
+    file = archive.extractfile(member)
+    if file is None:
+        raise tarfile.ReadError(f"{archive.name!r}: {member} is no regular file")
+    return file

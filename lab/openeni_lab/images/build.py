@@ -1,0 +1,198 @@
+"""Build the images of operator and agent with buildah, in storage of their own and no registry."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import tomllib
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from openeni_lab.images.archive import ImageArchive
+from openeni_lab.images.debian_archive import DebianArchive, bootstrap, machine_archive
+from openeni_lab.images.machine_access import mounts
+from openeni_lab.layout import REPOSITORY, cache_folder
+from openeni_lab.progress import Progress
+
+PROGRAMS: Final = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}  # and their packages
+IMAGES: Final = ("operator", "agent")
+SUITE: Final = "trixie"
+BUILD_SECONDS: Final = 1800
+SHOWN: Final = 15  # last lines of a program that failed
+OWN_BASE: Final = "localhost/openeni-base"
+# Of the build stages: the images hold nothing of it.
+BASE_PACKAGES: Final = ("ca-certificates", "gcc", "libc6-dev", "python3", "python3-pip")
+BASE_EXCLUDED: Final = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*")
+
+
+class ImageBuildError(Exception):
+    """An image cannot be built. The text has the last lines and what to do."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the images are labelled with. Equal sources make equal images."""
+
+    version: str
+    revision: str
+    seconds: int  # since the epoch: the commit's time
+
+    @property
+    def created(self) -> str:
+        return datetime.fromtimestamp(self.seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    @classmethod
+    def read(cls, checkout: Path = REPOSITORY) -> "Source":
+        """Read version and commit of a checkout; SOURCE_DATE_EPOCH replaces the commit's time."""
+        project = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]
+        log = ["git", "-C", str(checkout), "log", "-1", "--format=%H %ct"]
+        revision, _, seconds = _run(log, 30).strip().partition(" ")
+        changed = _run(["git", "-C", str(checkout), "status", "--porcelain"], 30).strip()
+        return cls(
+            project["version"],
+            f"{revision}-changed" if changed else revision,
+            int(os.environ.get("SOURCE_DATE_EPOCH", seconds)),
+        )
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Storage of containers in a folder, without the settings of this machine's users."""
+
+    folder: Path
+
+    def buildah(self, *words: str) -> str:
+        """Run buildah in this storage. Raises ImageBuildError."""
+        places = ("--root", str(self.folder / "root"), "--runroot", str(self.folder / "run"))
+        policy = self.folder / "policy.json"
+        policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+        signatures = ("--signature-policy", str(policy)) if words[0] in {"bud", "push"} else ()
+        command, *rest = words
+        # Ends with this process: it would go on writing into a folder that is removed.
+        prefix = ("setpriv", "--pdeathsig", "KILL", "buildah", *places, "--storage-driver", "vfs")
+        return _run([*prefix, command, *signatures, *rest], BUILD_SECONDS)
+
+
+@contextmanager
+def clean_storage() -> Generator[Storage]:
+    """Yield empty storage, and remove it afterwards."""
+    scratch = cache_folder() / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="images-", dir=scratch) as folder:
+        yield Storage(Path(folder))
+
+
+def build(target: Path, source: Source, display: Progress, base: str = "") -> list[ImageArchive]:
+    """Build both images into `target`; `base` replaces the base that is made here.
+
+    Raises ImageBuildError, or ArchiveError if the base cannot be made.
+    """
+    _require_programs()
+    target.mkdir(parents=True, exist_ok=True)
+    with clean_storage() as storage:
+        if not base:
+            _import_base(storage, _base_archive(display), display)
+        options = _options(storage, source, base)
+        built: list[ImageArchive] = []
+        for name in IMAGES:
+            display.start(f"image of the {name}", 60)
+            built.append(_build(name, source, target / f"{name}.tar", storage, options))
+            display.done()
+        return built
+
+
+def _build(
+    name: str, source: Source, path: Path, storage: Storage, options: Sequence[str]
+) -> ImageArchive:
+    tag = f"localhost/openeni-{name}:{source.version}"
+    storage.buildah("bud", *options, "--target", name, "--tag", tag, str(REPOSITORY))
+    unfinished = path.with_suffix(".new")
+    unfinished.unlink(missing_ok=True)  # buildah adds to an archive that exists
+    storage.buildah("push", "--quiet", tag, f"docker-archive:{unfinished}")
+    unfinished.rename(path)
+    return ImageArchive(path)
+
+
+def _options(storage: Storage, source: Source, base: str) -> list[str]:
+    arguments = {
+        "BASE": base or OWN_BASE,
+        "VERSION": source.version,
+        "REVISION": source.revision,
+        "CREATED": source.created,
+    }
+    return [
+        *("--isolation", "chroot", "--layers", "--format", "oci"),
+        *("--file", str(REPOSITORY / "Containerfile"), "--timestamp", str(source.seconds)),
+        *(word for k, v in arguments.items() for word in ("--build-arg", f"{k}={v}")),
+        *(w for m in mounts(storage.folder, own_base=not base) for w in ("--volume", m)),
+    ]
+
+
+def _base_archive(display: Progress) -> Path:
+    """Return the root of the build stages as a file of the cache; make it if it is missing.
+
+    An old one does no harm: the stages download what the images hold.
+    """
+    archive = machine_archive(SUITE)
+    options = (*archive.options, 'Acquire::Languages "none";')
+    archive = DebianArchive(archive.suite, archive.sources, options)
+    key = hashlib.sha256(repr((archive, BASE_PACKAGES, BASE_EXCLUDED)).encode()).hexdigest()[:8]
+    path = cache_folder() / f"image-base-{SUITE}-{key}.tar"
+    if path.exists():
+        return path
+    display.start(f"Debian {SUITE} for the build stages", 40)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.tar")
+    bootstrap(archive, BASE_PACKAGES, unfinished, BASE_EXCLUDED)
+    unfinished.rename(path)
+    display.done()
+    return path
+
+
+def _import_base(storage: Storage, archive: Path, display: Progress) -> None:
+    display.start("importing the base", 10)
+    context = storage.folder / "base"
+    context.mkdir()
+    (context / "Containerfile").write_text(f"FROM scratch\nADD {archive.name} /\n")
+    try:
+        (context / archive.name).hardlink_to(archive)
+    except OSError:  # on another file system
+        shutil.copy(archive, context)
+    storage.buildah("bud", "--quiet", "--tag", OWN_BASE, str(context))
+    display.done()
+
+
+def _require_programs() -> None:
+    missing = sorted(package for name, package in PROGRAMS.items() if not shutil.which(name))
+    if missing:
+        raise ImageBuildError(
+            f"missing: {', '.join(missing)}; as root on Debian: "
+            f"apt-get install --no-install-recommends {' '.join(missing)}"
+        )
+    if os.geteuid():
+        raise ImageBuildError("building images needs root: it makes a Debian root and chroots")
+
+
+def _run(command: Sequence[str], seconds: float) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise ImageBuildError(f"{command[0]} is missing") from error
+    except subprocess.TimeoutExpired as error:
+        raise ImageBuildError(f"{command[0]} did not end within {seconds:.0f} s") from error
+    if done.returncode:
+        lines = f"{done.stdout}\n{done.stderr}".strip().splitlines()[-SHOWN:]
+        raise ImageBuildError("\n".join(["the build failed; its last lines:", *lines]))
+    return done.stdout

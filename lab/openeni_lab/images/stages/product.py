@@ -1,0 +1,56 @@
+"""Copy openeni's own packages into a layer, in the build of an image.
+
+`python3 -m openeni_lab.images.stages.product SOURCE TARGET PACKAGE...`, with the standard library
+only. The node agent's layer gets the CNI executable too.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Final
+
+from openeni_lab.images.stages.python_packages import PACKAGES, compile_folder
+
+SECONDS: Final = 300
+CNI_BUILDER: Final = "openeni_nodeagent"  # the package that builds the CNI executable
+CNI_EXECUTABLE: Final = "usr/local/libexec/openeni"  # where the agent installs it from
+
+
+def main(source: str, target: str, *packages: str) -> None:
+    """Copy the packages, write their metadata, build the CNI executable, compile."""
+    layer = Path(target)
+    folder = layer / PACKAGES
+    for package in packages:
+        shutil.copytree(Path(source) / package, folder / package)
+    _write_metadata(Path(source) / "pyproject.toml", folder)
+    if CNI_BUILDER in packages:
+        subprocess.run(
+            [sys.executable, "-B", "-m", f"{CNI_BUILDER}.cni.build", layer / CNI_EXECUTABLE],
+            env={**os.environ, "PYTHONPATH": str(folder)},
+            check=True,
+            timeout=SECONDS,
+        )
+    for path in (layer, *layer.rglob("*")):  # a checkout's umask is its owner's own matter
+        path.chmod(0o755 if path.is_dir() or path == layer / CNI_EXECUTABLE else 0o644)
+    compile_folder(layer, [])
+
+
+def _write_metadata(project_file: Path, folder: Path) -> None:
+    """Write what importlib.metadata and scanners of images read of an installed package."""
+    project = tomllib.loads(project_file.read_text())["project"]
+    place = folder / f"{project['name']}-{project['version']}.dist-info"
+    place.mkdir()
+    (place / "METADATA").write_text(
+        "Metadata-Version: 2.4\n"
+        f"Name: {project['name']}\n"
+        f"Version: {project['version']}\n"
+        f"Summary: {project['description']}\n"
+        f"License-Expression: {project['license']}\n"
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

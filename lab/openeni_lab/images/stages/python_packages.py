@@ -1,0 +1,60 @@
+"""Install the locked Python packages of an image into a layer, in the build of the image.
+
+`python3 -m openeni_lab.images.stages.python_packages LOCK TARGET`, with the standard library and
+pip only. What is left out of the packages is in python.toml, beside this file.
+"""
+
+import compileall
+import py_compile
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Final
+
+SECONDS: Final = 900
+# Where Debian's Python looks for packages that are not Debian's own.
+PACKAGES: Final = (
+    f"usr/local/lib/python{sys.version_info.major}.{sys.version_info.minor}/dist-packages"
+)
+
+
+def main(lock: str, target: str) -> None:
+    """Install, strip, and compile what the programs may import."""
+    wanted = tomllib.loads(Path(__file__).with_name("python.toml").read_text())
+    folder = Path(target) / PACKAGES
+    folder.mkdir(parents=True)
+    options = ("--no-deps", "--no-compile", "--no-cache-dir", "--only-binary=:all:")
+    checks = ("--require-hashes", "--disable-pip-version-check", "--root-user-action=ignore")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", *options, *checks]
+    subprocess.run(
+        [*install, f"--target={folder}", f"--requirement={lock}"], check=True, timeout=SECONDS
+    )
+    # pip's records of what it did: they name scripts and files that are not in the image.
+    records = ("bin", "*.dist-info/RECORD", "*.dist-info/REQUESTED", "*.dist-info/INSTALLER")
+    for pattern in (*wanted["stripped"], *records):
+        for path in sorted(folder.glob(pattern)):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    compile_folder(Path(target), wanted["uncompiled"])
+
+
+def compile_folder(layer: Path, uncompiled: list[str]) -> None:
+    """Write bytecode that is valid for good: its bytes depend on the source alone."""
+    skipped = "|".join(re.escape(f"{PACKAGES}/{name}/") for name in uncompiled)
+    compileall.compile_dir(
+        layer / PACKAGES,
+        quiet=1,
+        rx=re.compile(skipped) if skipped else None,
+        stripdir=str(layer),
+        prependdir="/",
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
