@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -63,5 +64,7 @@ def test_the_operator_warns_of_a_real_api_servers_older_crd(
 
 
 def _start_and_stop(store: KubeStore) -> None:
-    clouds = Clouds(Path("/none"), connect, lambda name: CallLimiter(name, CallLimits()))
+    clouds = Clouds(
+        Path("/none"), partial(connect, timeout=5), lambda name: CallLimiter(name, CallLimits())
+    )
     start(Settings(), store, clouds).stop(5)
