@@ -9,14 +9,14 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 SOURCES := operator nodeagent crds kube lab helm tests
-FAST := not root and not cluster and not cloud and not lab and not ipvlan and not network
+FAST := not images and not root and not cluster and not cloud and not lab and not ipvlan and not network
 WORKERS ?= 2
 BEGUN := $(shell date +%s)
 DISTRO ?= bookworm
 BASE ?=
 T ?=
 
-.PHONY: help images prepare prepare-all up down status logs shell demo test fresh load \
+.PHONY: help images test-images prepare prepare-all up down status logs shell demo test fresh load \
 	bench check lint types contracts generated fast generate manifests lock format clean
 
 help: ## List the targets
@@ -48,6 +48,9 @@ prepare: $(READY) ## Install and build what labs need; shows the plan first
 
 prepare-all: $(DEV) ## Install and build what labs, tests and benchmarks need
 	$(LAB) prepare --all
+
+test-images: prepare-all ## Build the container images twice and test them (root)
+	$(BIN)/python -m pytest -m images tests/images
 
 images: $(READY) ## Build the container images into build/images (root); BASE=... replaces Debian's root
 	$(BIN)/python -m openeni_lab.images.command --base=$(BASE)

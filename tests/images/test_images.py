@@ -13,7 +13,7 @@ from openeni_lab.images.archive import ImageArchive
 from openeni_lab.images.build import Source, build
 from openeni_lab.progress import LogProgress
 
-pytestmark = [pytest.mark.root, pytest.mark.network]
+pytestmark = [pytest.mark.root, pytest.mark.network, pytest.mark.images]
 
 SOURCE = Source("0.1.0", "0" * 40, 1_700_000_000)
 MOST_BYTES = 200_000_000

@@ -58,7 +58,7 @@ PARTS: Final = (
         (LAB, "kernel", f"--keep={RESULTS}", "--"),
         covered=False,
     ),
-    Part("here", "not ipvlan and not inside", (f"--numprocesses={WORKERS}",)),
+    Part("here", "not ipvlan and not inside and not images", (f"--numprocesses={WORKERS}",)),
 )
 
 

@@ -35,7 +35,7 @@ class ImageArchive:
 
     def layers(self) -> list[str]:
         """Return the digests of the layers, the lowest first."""
-        return list(self.configuration()["rootfs"]["diff_ids"])
+        return [str(digest) for digest in self.configuration()["rootfs"]["diff_ids"]]
 
     def configuration(self) -> Any:
         """Return the image's configuration: user, environment, command, labels."""
