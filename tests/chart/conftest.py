@@ -36,7 +36,7 @@ def targets(cluster: Cluster) -> Iterator[Targets]:
 @pytest.fixture(scope="session")
 def helm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Helm]:
     """The real Helm, and an API server of its own that knows nothing of openeni."""
-    server = ApiServer.start(tmp_path_factory.mktemp("lab"))
+    server = ApiServer.start(tmp_path_factory.mktemp("lab"), "helm")
     program = prepared.read(["helm"]).built.bin("helm")
     yield Helm(program, server.kubeconfig, tmp_path_factory.mktemp("helm"))
     server.remove()

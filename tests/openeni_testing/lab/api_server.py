@@ -21,8 +21,9 @@ class ApiServer:
     control_plane: ControlPlane
 
     @classmethod
-    def start(cls, root: Path) -> "ApiServer":
-        lab = SmallLab.start(root, "api")
+    def start(cls, root: Path, name: str = "api") -> "ApiServer":
+        """Start one; two at a time need two names, since a lab is found by its name."""
+        lab = SmallLab.start(root, name)
         program = prepared.read(["kubernetes"]).built.bin
         server = cls(lab, ControlPlane(lab.layout, lab.machine, program))
         server.run()
