@@ -49,10 +49,10 @@ prepare: $(READY) ## Install and build what labs need; shows the plan first
 prepare-all: $(DEV) ## Install and build what labs, tests and benchmarks need
 	$(LAB) prepare --all
 
-test-images: prepare-all ## Build the container images twice and test them (root)
+test-images: prepare-all ## Build the container images twice and test them (root, buildah, mmdebstrap)
 	$(BIN)/python -m pytest -m images tests/images
 
-images: $(READY) ## Build the container images into build/images (root); BASE=... replaces Debian's root
+images: $(READY) ## Build the container images into build/images (root, buildah, mmdebstrap); BASE=... replaces Debian's root
 	$(BIN)/python -m openeni_lab.images.command --base=$(BASE)
 
 # -- tests and gates -----------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from openeni_lab.images.build import PROGRAMS as IMAGE_PROGRAMS
 from openeni_lab.progress import Progress
 
 APT_SECONDS: Final = 1800
@@ -64,7 +63,6 @@ TESTING: Final = (  # needed by the tests
     Need("iptables-nft", "iptables"),
     Need("socat", "socat"),
     Need("openssl", "openssl"),
-    *(Need(program, package) for program, package in IMAGE_PROGRAMS.items()),
 )
 _COMPILER: Final = (Need("gcc", "gcc"), Need("/usr/include/stdio.h", "libc6-dev"))
 BUILDING: Final = {
