@@ -215,7 +215,6 @@ class Agent:
         self._eni_publisher.note_use(grant)
         self._queues["podips"].add(key_of(grant), PODIP_SECONDS)
         self._queues["enis"].add(grant.eni, COALESCE_SECONDS)
-        self._queues["configuration"].add(self._settings.node, COALESCE_SECONDS)
         self._queues["eni-status"].add(grant.eni, COALESCE_SECONDS)
 
     def _requeue_eni_status(self, name: str) -> None:

@@ -6,6 +6,7 @@ it. A pod that is being started keeps the inode of the old executable.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -47,7 +48,7 @@ class HostFiles:
 
     def upgrade(self) -> None:
         """Replace an older executable. Raises InstallError, also if the image has none."""
-        content = self._content()
+        content = self._content
         if self.executable.exists():
             _write(self.executable, content, 0o755)
 
@@ -56,7 +57,7 @@ class HostFiles:
 
         Raises InstallError.
         """
-        _write(self.executable, self._content(), 0o755)
+        _write(self.executable, self._content, 0o755)
         return _write(self.conf_folder / CONFLIST, conflist(), 0o644)
 
     def mark(self) -> None:
@@ -71,7 +72,9 @@ class HostFiles:
             except OSError as error:
                 raise InstallError(f"{path} cannot be removed: {error.strerror}") from None
 
+    @cached_property
     def _content(self) -> bytes:
+        """The image's executable, which does not change while the agent runs."""
         try:
             return self.source.read_bytes()
         except OSError as error:
