@@ -23,7 +23,7 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, ren
 
 
 class Images(Section, frozen=True, kw_only=True):
-    """What both images have in common."""
+    """Settings that both images share."""
 
     registry: Annotated[
         str,
@@ -90,7 +90,7 @@ class KubernetesService(Section, frozen=True, kw_only=True):
 
 
 class Component(Section, frozen=True, kw_only=True):
-    """What the pods of operator and agent have in common."""
+    """Settings that the pods of operator and agent share."""
 
     image: ComponentImage
     log_level: Annotated[LogLevel, Meta(description="Least severe records that are logged.")]

@@ -36,7 +36,7 @@ class ImageBuildError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """What the images are labelled with. Equal sources make equal images."""
+    """Version, commit and time of the images' labels. Equal sources make equal images."""
 
     version: str
     revision: str

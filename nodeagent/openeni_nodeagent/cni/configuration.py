@@ -30,7 +30,7 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class ConfigurationFacts:
-    """What the decision depends on."""
+    """Facts that the decision depends on."""
 
     selected: bool  # a pool selects this node
     enis: int  # of this node, in any state

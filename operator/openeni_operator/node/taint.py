@@ -16,7 +16,7 @@ SILENT_SECONDS: Final = 60.0  # longer than the restart of an agent takes
 
 @dataclass(frozen=True)
 class TaintFacts:
-    """What the decision depends on."""
+    """Facts that the decision depends on."""
 
     tainted: bool
     selected: bool  # a pool selects the node

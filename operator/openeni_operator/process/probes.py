@@ -23,7 +23,7 @@ Check = Callable[[], bool]
 
 
 class Probes:
-    """What the probes answer; any thread may set and read it."""
+    """Answers of the probes; any thread may set and read them."""
 
     def __init__(self) -> None:
         self._checks: Mapping[str, Check] | None = None

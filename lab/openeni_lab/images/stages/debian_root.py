@@ -34,7 +34,7 @@ class RootError(Exception):
 
 @dataclass(frozen=True)
 class Specification:
-    """What a layer holds; every list is of Debian package names, except `stripped`."""
+    """Contents of a layer; every list is of Debian package names, except `stripped`."""
 
     release: str
     packages: tuple[str, ...]
