@@ -5,9 +5,7 @@ standard library only. The specification is a file beside this one. The packages
 to var/lib/dpkg/status.d, where scanners of images look for them.
 """
 
-import compileall
 import platform
-import py_compile
 import re
 import shutil
 import subprocess
@@ -18,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
+
+from openeni_lab.images.stages.bytecode import compile_folder
 
 SECONDS: Final = 600
 STATUS: Final = "var/lib/dpkg/status.d"
@@ -72,7 +72,7 @@ def main(specification: str, target: str, *below: str) -> None:
         _configure(root)
     _strip(root, wanted.stripped)
     if not below:
-        _compile(root)
+        compile_folder(root, next((root / "usr/lib").glob("python3.*")))
 
 
 def missing(
@@ -149,16 +149,6 @@ def _configure(root: Path) -> None:
         (root / "usr/bin" / name).symlink_to(python.name)
     for name in ("var/lock", "var/tmp"):  # only /tmp is for everybody
         (root / name).chmod(0o755)
-
-
-def _compile(root: Path) -> None:
-    compileall.compile_dir(
-        next((root / "usr/lib").glob("python3.*")),
-        quiet=1,
-        stripdir=str(root),
-        prependdir="/",
-        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-    )
 
 
 def _fields(text: str, *names: str) -> Iterable[str]:

@@ -12,7 +12,8 @@ import tomllib
 from pathlib import Path
 from typing import Final
 
-from openeni_lab.images.stages.python_packages import PACKAGES, compile_folder
+from openeni_lab.images.stages.bytecode import compile_folder
+from openeni_lab.images.stages.python_packages import PACKAGES
 
 SECONDS: Final = 300
 CNI_BUILDER: Final = "openeni_nodeagent"  # the package that builds the CNI executable
@@ -35,7 +36,7 @@ def main(source: str, target: str, *packages: str) -> None:
         )
     for path in (layer, *layer.rglob("*")):  # a checkout's umask is its owner's own matter
         path.chmod(0o755 if path.is_dir() or path == layer / CNI_EXECUTABLE else 0o644)
-    compile_folder(layer, [])
+    compile_folder(layer, folder)
 
 
 def _write_metadata(project_file: Path, folder: Path) -> None:

@@ -4,15 +4,14 @@
 pip only. What is left out of the packages is in python.toml, beside this file.
 """
 
-import compileall
-import py_compile
-import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 from typing import Final
+
+from openeni_lab.images.stages.bytecode import compile_folder
 
 SECONDS: Final = 900
 # Where Debian's Python looks for packages that are not Debian's own.
@@ -40,20 +39,7 @@ def main(lock: str, target: str) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-    compile_folder(Path(target), wanted["uncompiled"])
-
-
-def compile_folder(layer: Path, uncompiled: list[str]) -> None:
-    """Write bytecode that is valid for good: its bytes depend on the source alone."""
-    skipped = "|".join(re.escape(f"{PACKAGES}/{name}/") for name in uncompiled)
-    compileall.compile_dir(
-        layer / PACKAGES,
-        quiet=1,
-        rx=re.compile(skipped) if skipped else None,
-        stripdir=str(layer),
-        prependdir="/",
-        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-    )
+    compile_folder(Path(target), folder, wanted["uncompiled"])
 
 
 if __name__ == "__main__":
