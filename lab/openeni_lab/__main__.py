@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, Final
 
@@ -23,7 +24,7 @@ from openeni_lab.kubernetes.api import ApiError
 from openeni_lab.kubernetes.images import ImageError
 from openeni_lab.lab import Lab, NodeKind, load
 from openeni_lab.layout import Layout, cache_folder
-from openeni_lab.machine import enclosure, service, steps
+from openeni_lab.machine import enclosure
 from openeni_lab.machine.client import MachineError
 from openeni_lab.machine.enclosure import LabError
 from openeni_lab.machine.exits import describe_exit
@@ -32,7 +33,6 @@ from openeni_lab.node.kernel import run_in_kernel
 from openeni_lab.options import (
     DEFAULT,
     AllOption,
-    Component,
     CPUsOption,
     KeepOption,
     KindOption,
@@ -47,10 +47,11 @@ from openeni_lab.options import (
 from openeni_lab.prepare import stage
 from openeni_lab.prepare.checks import find_problems
 from openeni_lab.prepare.debian_packages import PackageError
-from openeni_lab.product import installed_lab
-from openeni_lab.product.chart import ChartError
+from openeni_lab.product import installed_lab, pods
+from openeni_lab.product.chart import NAMESPACE, ChartError
 from openeni_lab.product.demo import DemoError, datapaths_of, show
 from openeni_lab.product.installed_lab import InstalledLab
+from openeni_lab.product.tree_images import TreeImageError
 from openeni_lab.programs import prepared
 from openeni_lab.programs.cache import BuildError, size_mib
 from openeni_lab.programs.prepared import NotPreparedError
@@ -70,6 +71,7 @@ ERRORS: Final = (
     OSError,
     PackageError,
     StepError,
+    TreeImageError,
     subprocess.TimeoutExpired,
 )
 # All words from the first argument on belong to the other program, even `--`.
@@ -78,6 +80,12 @@ PASS_ON: Final = {
     "allow_interspersed_args": False,
     "ignore_unknown_options": True,
 }
+LOGS: Final = (  # in a lab's folder: of its programs, and of openeni's pods on either kind of node
+    "logs/*.log",
+    "nodes/*/logs/*.log",
+    f"nodes/*/logs/pods/{NAMESPACE}_*/*/*.log",
+    f"nodes/*/disk/var/log/pods/{NAMESPACE}_*/*/*.log",
+)
 INTERRUPTED: Final = 130  # typer's exit code after Ctrl-C, as a shell's
 
 app = typer.Typer(
@@ -202,9 +210,14 @@ def status(name: NameOption = DEFAULT) -> None:
         for program, process in machine.list().items():
             state = "runs" if process.running else describe_exit(process.exit_code or 0)
             table.add_row(where, program, state, str(process.restarts))
+    installed = InstalledLab.of(lab)
+    with suppress(ApiError, OSError):  # the programs above say why
+        for found in pods.containers(installed.api):
+            state = "ready" if found.ready else found.waiting or "not ready"
+            table.add_row(found.node, f"pod {found.pod}", state, str(found.restarts))
     console = Console()
     console.print(table)
-    for line in service.unexpected_exits(lab.machines):
+    for line in installed.unexpected_exits():
         console.print(f"unexpected exit: {line}", markup=False, soft_wrap=True)
     for part, mib in sorted(enclosure.memory(lab.layout).items()):
         console.print(f"memory of {part}: {mib:.0f} MiB")
@@ -217,7 +230,7 @@ def status(name: NameOption = DEFAULT) -> None:
 def logs(name: NameOption = DEFAULT, lines: LinesOption = 5) -> None:
     """Show the path and the last lines of each of the lab's logs."""
     layout = Layout(name)
-    found = sorted((*layout.logs.glob("*.log"), *layout.state.glob("nodes/*/logs/*.log")))
+    found = sorted(log for pattern in LOGS for log in layout.state.glob(pattern))
     if not found:
         raise LabError(f"there are no logs of a lab {name!r}; `openeni-lab up` creates it")
     for path in found:
@@ -251,13 +264,10 @@ def kubectl(context: typer.Context, name: NameOption = DEFAULT) -> None:
 
 
 @app.command()
-def restart(component: Component, name: NameOption = DEFAULT, node: NodeOption = "") -> None:
-    """Restart the operator, or the agents (--node: one), with the current code and chart."""
-    installed = InstalledLab.of(load(Layout(name)))
-    places = [installed.lab.node(node).host.node] if node else installed.lab.layout.nodes
+def reload(name: NameOption = DEFAULT) -> None:
+    """Bring a running lab to the current code and chart: build, import, `helm upgrade`, wait."""
     with progress.display() as display:
-        for place in places[:1] if component is Component.OPERATOR else places:
-            steps.run(installed.installation.restart(component.value, place), display)
+        InstalledLab.of(load(Layout(name))).reload(display)
 
 
 @node_app.command("restart")

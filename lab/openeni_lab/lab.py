@@ -1,7 +1,7 @@
 """A lab as a whole, for the commands `up`, `status` and `down`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -10,8 +10,9 @@ from typing import Any
 
 from openeni_lab.cloud import bring_up
 from openeni_lab.hypervisor.network import LabNetwork
+from openeni_lab.images.archive import Image
 from openeni_lab.kubernetes.control_plane import ControlPlane
-from openeni_lab.kubernetes.images import Image, make_images
+from openeni_lab.kubernetes.images import make_images
 from openeni_lab.layout import Layout, NodeLayout
 from openeni_lab.machine import enclosure, service
 from openeni_lab.machine.client import Machine
@@ -45,6 +46,7 @@ class Lab:
     layout: Layout
     kind: NodeKind = NodeKind.NAMESPACE
     limits: LabLimits | None = None  # None: as they are, or the default for this many nodes
+    more_images: Callable[[Built], Sequence[Image]] = lambda _built: ()  # for the nodes
 
     @property
     def machine(self) -> Machine:
@@ -128,7 +130,7 @@ class Lab:
 
     @cached_property
     def _images(self) -> tuple[Image, ...]:
-        return make_images(self.built.bin)
+        return (*make_images(self.built.bin), *self.more_images(self.built))
 
     def _record(self) -> None:
         """Record the lab's shape for later commands; refuse to change it."""

@@ -1,7 +1,6 @@
 """The options of the command `openeni-lab`, each written once."""
 
 import re
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -9,16 +8,8 @@ import typer
 
 from openeni_lab.lab import NodeKind
 from openeni_lab.layout import MOST_NODES, Layout
-from openeni_lab.product.installation import AGENT, OPERATOR
 
 DEFAULT: Final = Layout().name
-
-
-class Component(StrEnum):
-    """A program of openeni."""
-
-    OPERATOR = OPERATOR
-    AGENT = AGENT
 
 
 def _valid(name: str) -> str:

@@ -18,10 +18,10 @@ from openeni_lab.layout import Layout
 from openeni_lab.machine import enclosure
 from openeni_lab.machine.steps import Progress, Step, run
 from openeni_lab.product import installed_lab, workloads
-from openeni_lab.product.installation import EXECUTABLE
 from openeni_lab.product.installed_lab import InstalledLab
 from openeni_lab.programs import prepared
 from openeni_lab.programs.sets import CNI_PLUGINS
+from openeni_lab.runtime.sandbox import BIN_FOLDER
 
 Json = dict[str, Any]
 
@@ -74,7 +74,7 @@ def measure(wanted: Sequence[Race], display: Progress) -> list[Measured]:
 
 
 def _run(installed: InstalledLab, race: Race, display: Progress) -> Measured:
-    machine = installed.installation.nodes[NODE]
+    machine = installed.nodes[NODE]
     machine.stop("kubelet")
     run([_addresses(installed, race.pool), _pods(installed, race.pool)], display)
     if race.reference == "ipvlan":
@@ -88,11 +88,13 @@ def _run(installed: InstalledLab, race: Race, display: Progress) -> Measured:
         "burst": BURST,
     }
     command = [sys.executable, "-m", "openeni_lab.bench.node"]
-    environment = {**enclosure.init_environment(), **installed.installation.environment({})}
     text = machine.check(
-        command, env=environment, stdin=json.dumps(orders).encode(), timeout=60 * MINUTES
+        command,
+        env=enclosure.init_environment(),
+        stdin=json.dumps(orders).encode(),
+        timeout=60 * MINUTES,
     )
-    phases = machine.check([EXECUTABLE, "phases"])
+    phases = machine.check([str(BIN_FOLDER / "openeni"), "phases"])
     _remove(installed, race.pool, display)
     kernel = machine.check(["uname", "-r"])
     return Measured(race.pool, race.reference, kernel, json.loads(text), json.loads(phases))

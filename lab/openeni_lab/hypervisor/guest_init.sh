@@ -47,7 +47,12 @@ mount --bind /run/cpuinfo /proc/cpuinfo
 # Mounted directly: a file that the host replaces later is seen at once, which the overlay misses.
 [ -z "$shared" ] || mount -t hostfs -o "$shared" shared "$shared"
 ip link set lo up
+mount --make-rshared / # as systemd does: a runtime passes later mounts on to containers
 
+if [ "$what" = exec ] && [ -n "$shared" ]; then
+    mkdir -p "$shared/pods" /var/log/pods
+    mount --bind "$shared/pods" /var/log/pods
+fi
 [ "$what" != exec ] || exec /bin/sh "$folder/command"
 command=$(cat "$folder/command")
 stty -F /dev/tty1 raw -echo

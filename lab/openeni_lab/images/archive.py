@@ -1,13 +1,23 @@
-"""Read an image's archive in the format of `docker save`: its names, configuration and files."""
+"""Read and write an image's archive in the format of `docker save`."""
 
+import hashlib
+import io
 import json
 import tarfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
+
+
+@dataclass(frozen=True)
+class Image:
+    """A container image by its name, and the archive to import it from."""
+
+    name: str
+    path: Path
 
 
 class Manifest(msgspec.Struct, frozen=True, rename="pascal"):
@@ -77,6 +87,30 @@ class ImageArchive:
         with tarfile.open(self.path) as outer:
             content = _content(outer, "manifest.json")
         return msgspec.json.decode(content, type=tuple[Manifest])[0]
+
+
+def write(target: IO[bytes], name: str, configuration: Any, layers: Sequence[bytes]) -> None:
+    """Write an image of these layers, each a tar, the lowest first: equal images are equal bytes.
+
+    `configuration` is what a runtime reads (`config` of the OCI image specification).
+    """
+    digests = [hashlib.sha256(layer).hexdigest() for layer in layers]
+    described = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": configuration,
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},
+    }
+    config = json.dumps(described, sort_keys=True).encode()
+    members = {f"{hashlib.sha256(config).hexdigest()}.json": config}
+    named = {f"{d}/layer.tar": layer for d, layer in zip(digests, layers, strict=True)}
+    entry = {"Config": next(iter(members)), "RepoTags": [name], "Layers": list(named)}
+    members |= named | {"manifest.json": json.dumps([entry], sort_keys=True).encode()}
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for path, content in members.items():
+            member = tarfile.TarInfo(path)  # root's, and without a time
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
 
 
 def _content(archive: tarfile.TarFile, member: str | tarfile.TarInfo) -> bytes:

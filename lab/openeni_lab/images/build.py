@@ -14,20 +14,17 @@ from pathlib import Path
 from typing import Final
 
 from openeni_lab.images.archive import ImageArchive
-from openeni_lab.images.debian_archive import DebianArchive, bootstrap, machine_archive
+from openeni_lab.images.base import EXCLUDED, PACKAGES, base_archive
+from openeni_lab.images.debian_archive import bootstrap
 from openeni_lab.images.machine_access import mounts
 from openeni_lab.layout import REPOSITORY, cache_folder
 from openeni_lab.progress import Progress
 
 PROGRAMS: Final = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}  # and their packages
 IMAGES: Final = ("operator", "agent")
-SUITE: Final = "trixie"
 BUILD_SECONDS: Final = 1800
 SHOWN: Final = 15  # last lines of a program that failed
 OWN_BASE: Final = "localhost/openeni-base"
-# Of the build stages: the images hold nothing of it.
-BASE_PACKAGES: Final = ("ca-certificates", "gcc", "libc6-dev", "python3", "python3-pip")
-BASE_EXCLUDED: Final = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*")
 
 
 class ImageBuildError(Exception):
@@ -134,21 +131,19 @@ def _options(storage: Storage, source: Source, base: str) -> list[str]:
 
 
 def _base_archive(display: Progress) -> Path:
-    """Return the root of the build stages as a file of the cache; make it if it is missing.
+    """Return the root of the build stage as a file of the cache; make it if it is missing.
 
     An old one does no harm: the stages download what the images hold.
     """
-    archive = machine_archive(SUITE)
-    options = (*archive.options, 'Acquire::Languages "none";')
-    archive = DebianArchive(archive.suite, archive.sources, options)
-    key = hashlib.sha256(repr((archive, BASE_PACKAGES, BASE_EXCLUDED)).encode()).hexdigest()[:8]
-    path = cache_folder() / f"image-base-{SUITE}-{key}.tar"
+    archive = base_archive()
+    key = hashlib.sha256(repr((archive, PACKAGES, EXCLUDED)).encode()).hexdigest()[:8]
+    path = cache_folder() / f"image-base-{archive.suite}-{key}.tar"
     if path.exists():
         return path
-    display.start(f"Debian {SUITE} for the build stages", 40)
+    display.start(f"Debian {archive.suite} for the build stage", 40)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.stem}.{os.getpid()}.tar")
-    bootstrap(archive, BASE_PACKAGES, unfinished, BASE_EXCLUDED)
+    bootstrap(archive, PACKAGES, unfinished, EXCLUDED)
     unfinished.rename(path)
     display.done()
     return path

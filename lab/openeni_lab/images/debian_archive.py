@@ -66,25 +66,37 @@ def options(dump: str) -> tuple[str, ...]:
     return tuple(line for line in lines if not line.endswith('"";'))
 
 
-def bootstrap(
-    archive: DebianArchive, packages: Iterable[str], root: Path, excluded: Iterable[str] = ()
-) -> None:
-    """Make a minimal root with more packages, in a folder, or as an archive if named *.tar.
+def bootstrap_command(
+    archive: DebianArchive,
+    packages: Iterable[str],
+    root: Path,
+    excluded: Iterable[str] = (),
+    sources_file: str = "-",
+) -> list[str]:
+    """Return the command that makes a minimal root with more packages.
 
-    Files of packages that match a pattern of `excluded` are left out. Raises ArchiveError.
+    `root` is a folder, or an archive named *.tar. Files of packages that match a pattern of
+    `excluded` are left out. It reads the sources from its standard input, or from a file.
     """
-    if not shutil.which("mmdebstrap"):
-        raise ArchiveError("mmdebstrap is missing: apt-get install mmdebstrap")
-    command = [
-        *("setpriv", "--pdeathsig", "KILL", "mmdebstrap", "--mode=root", "--variant=minbase"),
+    return [
+        *("mmdebstrap", "--mode=root", "--variant=minbase"),
         f"--include={','.join(packages)}",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in excluded),
         *(f"--aptopt={line}" for line in archive.options),
-        *(archive.suite, str(root), "-"),
+        *(archive.suite, str(root), sources_file),
     ]
+
+
+def bootstrap(
+    archive: DebianArchive, packages: Iterable[str], root: Path, excluded: Iterable[str] = ()
+) -> None:
+    """Make a root as `bootstrap_command` says. Raises ArchiveError."""
+    if not shutil.which("mmdebstrap"):
+        raise ArchiveError("mmdebstrap is missing: apt-get install mmdebstrap")
+    command = bootstrap_command(archive, packages, root, excluded)
     try:
         done = subprocess.run(
-            command,
+            ["setpriv", "--pdeathsig", "KILL", *command],
             input=archive.sources,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

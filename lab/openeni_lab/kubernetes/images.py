@@ -1,12 +1,11 @@
 """The lab's container images, built from static programs without a registry.
 
 They are archives in the format of `docker save`, which `ctr images import` reads. The same contents
-give the same bytes.
+give the same bytes. Those of openeni are made by `openeni_lab.images`.
 """
 
 import hashlib
 import io
-import json
 import os
 import subprocess
 import tarfile
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from openeni_lab.images.archive import Image, write
 from openeni_lab.layout import cache_folder
 
 PAUSE: Final = "openeni.lab/pause:1"
@@ -32,14 +32,6 @@ _SLEEP: Final = "trap 'exit 0' TERM INT; sleep 2147483647 & wait $!"
 
 class ImageError(Exception):
     """An image cannot be built. One line."""
-
-
-@dataclass(frozen=True)
-class Image:
-    """A container image and the archive to import it from."""
-
-    name: str
-    path: Path
 
 
 @dataclass(frozen=True)
@@ -86,22 +78,11 @@ def _make(content: ImageContent, cache: Path) -> Image:
 
 
 def archive(image: ImageContent) -> bytes:
-    """Return the image as one tar file: a layer, its configuration, and a manifest."""
-    layer = _layer(image)
-    layer_digest = hashlib.sha256(layer).hexdigest()
-    configuration = {
-        "architecture": "amd64",
-        "os": "linux",
-        "config": {"Cmd": image.command, "Env": ["PATH=/bin"], "WorkingDir": "/"},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer_digest}"]},
-    }
-    config = json.dumps(configuration, sort_keys=True).encode()
-    config_name = f"{hashlib.sha256(config).hexdigest()}.json"
-    layer_name = f"{layer_digest}/layer.tar"
-    entry = {"Config": config_name, "RepoTags": [image.name], "Layers": [layer_name]}
-    listing = json.dumps([entry], sort_keys=True).encode()
-    files = {config_name: config, layer_name: layer, "manifest.json": listing}
-    return _tar([(_member(name), content) for name, content in files.items()])
+    """Return the image as one tar file."""
+    target = io.BytesIO()
+    configuration = {"Cmd": image.command, "Env": ["PATH=/bin"], "WorkingDir": "/"}
+    write(target, image.name, configuration, [_layer(image)])
+    return target.getvalue()
 
 
 def _layer(image: ImageContent) -> bytes:

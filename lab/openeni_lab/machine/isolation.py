@@ -24,6 +24,7 @@ REMOUNT: Final = 32
 BIND: Final = 4096
 RECURSIVE: Final = 16384
 SLAVE: Final = 1 << 19
+SHARED: Final = 1 << 20
 DETACH: Final = 2  # MNT_DETACH
 PARENT_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG
 
@@ -201,6 +202,8 @@ def node_root(own: Path, persistent: Iterable[str], shared: Sequence[Path]) -> N
     _bind_below(root, Path("/dev"), Path("/dev"))
     _pivot(root)
     _kernel_file_systems()
+    # As systemd does: a runtime passes later mounts on to containers only from such a place.
+    mount("", "/", flags=RECURSIVE | SHARED)
 
 
 def shown_places(mounts: Sequence[tuple[str, str]], shared: Sequence[Path]) -> list[Path]:

@@ -25,13 +25,14 @@ class Step:
 
     `done` must be cheap. It returns False while the state is not reached, and raises StepError only
     when it cannot be reached any more (`service.watch`: the program has ended). `seconds` is the
-    expected duration on a fast machine.
+    expected duration on a fast machine. `hindrance` says what it still waits for, "" if unknown.
     """
 
     name: str
     done: Callable[[], bool]
     do: Callable[[], None]
     seconds: float = 1.0
+    hindrance: Callable[[], str] = str
 
 
 class Progress(Protocol):
@@ -70,9 +71,8 @@ def _complete(step: Step, progress: Progress) -> None:
     while not step.done():
         waited = time.monotonic() - begun
         if waited > timeout:
-            raise StepError(
-                f"{step.name}: did not finish within {timeout:.0f} s; see `openeni-lab logs`"
-            )
+            why = step.hindrance() or "see `openeni-lab logs`"
+            raise StepError(f"{step.name}: did not finish within {timeout:.0f} s; {why}")
         progress.note(f"still waiting ({waited:.0f} s)")
         time.sleep(0.05)
     progress.done()

@@ -12,11 +12,12 @@ from typing import Any, Final
 import yaml
 
 from openeni_lab import layout
+from openeni_lab.images.archive import Image
 from openeni_lab.kubernetes import dns
 from openeni_lab.kubernetes.api import ApiError
 from openeni_lab.kubernetes.certificates import write_secret
 from openeni_lab.kubernetes.control_plane import FROM_NODES, KUBE_PROXY, ControlPlane, node_identity
-from openeni_lab.kubernetes.images import PAUSE, Image
+from openeni_lab.kubernetes.images import PAUSE
 from openeni_lab.machine import enclosure, service
 from openeni_lab.machine.client import Machine, MachineError
 from openeni_lab.machine.service import Service
@@ -53,10 +54,14 @@ class Node:
             ),
             Step(f"{self.name}: first NIC", self._has_address, self.kind.configure, 0.2),
             self._service(self._containerd()),
-            Step(f"{self.name}: images", self._has_images, self._import_images, 1),
+            self.images_step(),
             self._service(self._kubelet()),
             self._service(self._kube_proxy()),
         ]
+
+    def images_step(self) -> Step:
+        """Return the step that imports the images; otherwise the kubelet would try to pull them."""
+        return Step(f"{self.name}: images", self._has_images, self._import_images, 5)
 
     def restart(self) -> list[Step]:
         """Stop the node and return the steps to start it: like a reboot, NICs and disk stay."""
@@ -113,7 +118,7 @@ class Node:
         return Service("containerd", argv, self._containerd_answers, {"PATH": path}, 1)
 
     def _containerd_config(self) -> str:
-        """Return its configuration; the native snapshotter works on every file system."""
+        """Return its configuration."""
         runc = self.control_plane.program("runc")
         return f"""version = 3
 root = "/var/lib/containerd"
@@ -121,7 +126,7 @@ state = "/run/containerd"
 [grpc]
   address = "{CONTAINERD_SOCKET}"
 [plugins.'io.containerd.cri.v1.images']
-  snapshotter = "native"
+  snapshotter = "{self.kind.snapshotter}"
   [plugins.'io.containerd.cri.v1.images'.pinned_images]
     sandbox = "{PAUSE}"
 [plugins.'io.containerd.cri.v1.runtime']
@@ -138,28 +143,31 @@ state = "/run/containerd"
         BinaryName = "{runc}"
 """
 
-    def _ctr(self, *arguments: str) -> str:
+    def ctr(self, *arguments: str) -> str:
+        """Run containerd's client in the namespace of the kubelet's containers."""
         ctr = str(self.control_plane.program("ctr"))
         return self.machine.check([ctr, "-a", CONTAINERD_SOCKET, "-n", "k8s.io", *arguments])
 
     def _containerd_answers(self) -> bool:
         try:
-            self._ctr("version")
+            self.ctr("version")
         except MachineError:
             return False
         return True
 
     def _has_images(self) -> bool:
         try:
-            there = self._ctr("images", "list", "--quiet").split()
+            there = self.ctr("images", "list", "--quiet").split()
         except MachineError:
             return False
         return all(image.name in there for image in self.images())
 
     def _import_images(self) -> None:
-        """Import the images; otherwise the kubelet would try to pull them."""
+        there = self.ctr("images", "list", "--quiet").split()
+        snapshotter = f"--snapshotter={self.kind.snapshotter}"
         for image in self.images():
-            self._ctr("images", "import", "--local", "--snapshotter=native", str(image.path))
+            if image.name not in there:
+                self.ctr("images", "import", "--local", snapshotter, str(image.path))
 
     def _kubelet(self) -> Service:
         argv = [
@@ -193,6 +201,8 @@ state = "/run/containerd"
             "cgroupDriver": "cgroupfs",
             "failCgroupV1": False,
             "failSwapOn": False,
+            # Someone waits in front of the lab: no five minutes for what was killed twice.
+            "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
             "cgroupsPerQOS": False,
             "enforceNodeAllocatable": [],
             "localStorageCapacityIsolation": False,

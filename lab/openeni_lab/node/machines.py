@@ -21,7 +21,7 @@ from openeni_lab.layout import Layout, NodeLayout
 from openeni_lab.machine import sysctl
 from openeni_lab.machine.client import GuestEndpoint, Machine
 from openeni_lab.machine.enclosure import init_command, init_environment
-from openeni_lab.machine.isolation import SYSTEM_FOLDERS
+from openeni_lab.machine.isolation import SYSTEM_FOLDERS, mount_points
 
 GUEST_PORT: Final = 2222  # a guest's init listens here, on the node's address
 NODES_PREFIX: Final = layout.NODES_CIDR.partition("/")[2]
@@ -51,6 +51,11 @@ class NodeMachine(Protocol):
 
     @property
     def client(self) -> Machine: ...
+
+    @property
+    def snapshotter(self) -> str:
+        """Return containerd's: overlayfs stores an image once, native for each container."""
+        ...
 
     def start(self) -> None:
         """Start the machine with every NIC of its server; return before its init answers."""
@@ -112,6 +117,12 @@ class NamespaceMachine:
         self._host = host
         self.client = Machine(host.folder / "init.sock")
 
+    @property
+    def snapshotter(self) -> str:
+        """Return overlayfs, unless containerd's folder is on an overlay, as in a container."""
+        within = (k for p, k in mount_points() if self._host.folder.is_relative_to(p))
+        return "native" if list(within)[-1] == "overlay" else "overlayfs"
+
     def start(self) -> None:
         host, lab = self._host, self._host.lab
         host.folder.mkdir(parents=True, exist_ok=True)
@@ -138,6 +149,8 @@ class NamespaceMachine:
 
 class VMMachine:
     """A user-mode kernel with ipvlan. Its files are lost when it ends; its logs are the lab's."""
+
+    snapshotter = "overlayfs"  # containerd's folder is a tmpfs
 
     def __init__(self, host: NodeHost, kernel: Path, preload: Path, memory_mib: int = 1024) -> None:
         self._host = host

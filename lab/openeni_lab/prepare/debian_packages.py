@@ -80,6 +80,7 @@ BUILDING: Final = {
         Need("xz", "xz-utils"),
         Need("strip", "binutils"),
     ),
+    "images": (Need("mmdebstrap", "mmdebstrap"),),
     "openstack": (*_COMPILER, Need(f"{sysconfig.get_path('include')}/Python.h", "python3-dev")),
 }
 

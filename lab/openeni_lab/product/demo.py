@@ -19,7 +19,6 @@ from openeni_lab.hypervisor import network
 from openeni_lab.kubernetes import dns
 from openeni_lab.kubernetes.api import Api
 from openeni_lab.lab import Lab, NodeKind
-from openeni_lab.machine import service
 from openeni_lab.machine.steps import Progress
 from openeni_lab.product import connectivity, installed_lab, next_steps, workloads
 from openeni_lab.product.reach import CheckResult, Reach, is_ready
@@ -253,8 +252,7 @@ def show(
     seconds = time.monotonic() - begun
     line = time_until_ready(seconds, preparation_seconds, lab.built.yardstick)
     console.print(line, soft_wrap=True)
-    before = service.exits_so_far(lab.machines)
-    exits = partial(service.unexpected_exits, lab.machines, before)
+    exits = partial(found.unexpected_exits, found.exits_so_far())
     worked = Demo(found.api, found.reach, found.dropped, exits, console).run(modes)
     console.rule("Look around", align="left")
     for line in next_steps.commands(lab.layout, next_steps.called_as(Path(sys.argv[0]))):

@@ -1,14 +1,25 @@
-"""A lab with openeni installed, for the demo, the benchmarks and the system tests."""
+"""A lab with openeni installed by Helm, for people, the demo, the benchmarks and system tests."""
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
+import yaml
+
+from openeni_lab.cloud import access
 from openeni_lab.hypervisor.network import LabNetwork
-from openeni_lab.kubernetes.api import Api
+from openeni_lab.kubernetes.api import Api, ApiError
 from openeni_lab.lab import Lab
-from openeni_lab.machine import steps
-from openeni_lab.machine.steps import Progress
-from openeni_lab.product.installation import AGENT, Installation, installed
+from openeni_lab.machine import service, steps
+from openeni_lab.machine.client import Machine
+from openeni_lab.machine.steps import Progress, Step
+from openeni_lab.product import chart, pods, tree_images
+from openeni_lab.product.chart import NAMESPACE, REGISTRY
 from openeni_lab.product.reach import Reach
+
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -16,44 +27,135 @@ class InstalledLab:
     """A lab that is up and has openeni installed."""
 
     lab: Lab
-    installation: Installation
 
     @classmethod
     def of(cls, lab: Lab) -> "InstalledLab":
         """Describe the lab with openeni in it. Starts and checks nothing."""
-        machines = {name: node.machine for name, node in lab.nodes.items()}
-        helm = lab.built.bin("helm")
-        return cls(lab, Installation(lab.layout, lab.machine, machines, helm))
+        return cls(
+            replace(lab, more_images=lambda built: tree_images.make_tree_images(built.images))
+        )
+
+    @property
+    def nodes(self) -> Mapping[str, Machine]:
+        """Return each node's machine by its name."""
+        return {name: node.machine for name, node in self.lab.nodes.items()}
+
+    @property
+    def helm(self) -> Path:
+        return self.lab.built.bin("helm")
 
     @property
     def reach(self) -> Reach:
         layout, kubectl = self.lab.layout, self.lab.built.bin("kubectl")
-        machines = self.installation.nodes
-        return Reach(layout.kubeconfig, kubectl, layout.kubectl_cache, self.lab.machine, machines)
+        return Reach(layout.kubeconfig, kubectl, layout.kubectl_cache, self.lab.machine, self.nodes)
 
     @property
     def api(self) -> Api:
         """Return a client with every right (system:masters)."""
         return Api(self.lab.layout.kubeconfig)
 
+    def steps(self) -> list[Step]:
+        """Return the steps that install or upgrade openeni, once the nodes have its images."""
+        upgraded: list[bool] = []
+
+        def upgrade() -> None:
+            layout = self.lab.layout
+            self.api.apply(self._prerequisites())
+            home = layout.state / "cache" / "helm"
+            chart.upgrade(self.helm, layout.kubeconfig, home, self._values())
+            upgraded.append(True)
+
+        def complete() -> bool:
+            return pods.rolled_out(self.api, len(self.lab.layout.nodes))
+
+        return [
+            Step("helm upgrade --install openeni", lambda: bool(upgraded), upgrade, 3),
+            Step("openeni's pods", complete, lambda: None, 10, lambda: pods.hindrances(self.api)),
+        ]
+
+    def reload(self, progress: Progress) -> None:
+        """Bring a running lab to the current source tree: images, chart, pods."""
+        node_images = [[node.images_step()] for node in self.lab.nodes.values()]
+        steps.run(
+            [self.images_step(), steps.together("images on the nodes", node_images), *self.steps()],
+            progress,
+        )
+
+    def images_step(self) -> Step:
+        """Return the step that makes the images of the source tree."""
+        made: list[bool] = []
+
+        def make() -> None:
+            tree_images.make_tree_images(self.lab.built.images)
+            made.append(True)
+
+        return Step("openeni's images", lambda: bool(made), make, 2)
+
     def dropped(self) -> dict[str, int]:
         """Return how many packets anti-spoofing has dropped, by port id."""
         return LabNetwork(self.lab.layout, self.lab.machine).dropped()
 
     def restart_node(self, name: str, progress: Progress) -> None:
-        """Restart a node as a reboot would: its processes end, its NICs and its disk stay.
-
-        Its agent is started again afterwards, as a DaemonSet's pod would be.
-        """
-        place = self.lab.node(name).host.node
+        """Restart a node as a reboot would: its processes end, its NICs and its disk stay."""
         self.lab.restart_node(name, progress)
-        if installed(self.lab.layout):
-            steps.run([self.installation.start(AGENT, place)], progress)
+
+    def exits_so_far(self) -> frozenset[str]:
+        """Return the ids of the unexpected exits so far, for `unexpected_exits` to leave out."""
+        return service.exits_so_far(self.lab.machines) | {key for key, _ in self._container_exits()}
+
+    def unexpected_exits(self, since: Collection[str] = ()) -> list[str]:
+        """Return a line for each unexpected exit of a program or of a container of openeni."""
+        containers = [line for key, line in self._container_exits() if key not in since]
+        return [*service.unexpected_exits(self.lab.machines, since), *containers]
+
+    def _container_exits(self) -> Iterator[tuple[str, str]]:
+        with suppress(ApiError, OSError):  # then the control plane's own exits say more
+            yield from pods.exits(self.api)
+
+    def _prerequisites(self) -> Sequence[Json]:
+        """Return what an administrator makes before the installation."""
+        clouds = {"clouds": {"default": access.operator_cloud(self.lab.layout)}}
+        return (
+            {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {
+                    "name": NAMESPACE,
+                    "labels": {"pod-security.kubernetes.io/enforce": "privileged"},
+                },
+            },
+            clouds_secret(clouds),
+        )
+
+    def _values(self) -> Json:
+        """Return the values that only the lab knows; all nodes are upgraded at once."""
+        tags = tree_images.tags(self.lab.built.images)
+        at_once = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "100%"}}
+        return {
+            "image": {"registry": REGISTRY, "pullPolicy": "Never"},
+            "operator": {"image": {"tag": tags[pods.OPERATOR]}},
+            "agent": {
+                "image": {"tag": tags[pods.AGENT]},
+                "minReadySeconds": 0,
+                "updateStrategy": at_once,
+            },
+        }
+
+
+def clouds_secret(clouds: Json) -> Json:
+    """Return the Secret with a clouds.yaml."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "openeni-clouds", "namespace": NAMESPACE},
+        "stringData": {"clouds.yaml": yaml.safe_dump(clouds)},
+    }
 
 
 def up(lab: Lab, progress: Progress) -> InstalledLab:
     """Start whatever is missing of the lab and of openeni in it."""
-    lab.up(progress)
     found = InstalledLab.of(lab)
-    steps.run(found.installation.steps(), progress)
+    steps.run([found.images_step()], progress)
+    found.lab.up(progress)
+    steps.run(found.steps(), progress)
     return found

@@ -13,6 +13,7 @@ import os
 import platform
 import shutil
 import subprocess
+import textwrap
 import threading
 import time
 from collections import deque
@@ -170,8 +171,9 @@ class BuildStep:
 
     def _failed(self, argv: Sequence[str], how: str, last: Sequence[str]) -> BuildError:
         output = "\n".join(f"    {line}" for line in last)
+        command = textwrap.shorten(" ".join(argv), 120, placeholder=" ...")
         return BuildError(
-            f"{self.workshop.entry.name}: `{' '.join(argv)[:120]}`: {how}. Last output:\n{output}\n"
+            f"{self.workshop.entry.name}: `{command}`: {how}. Last output:\n{output}\n"
             f"The whole output is in {self.workshop.log}. If a download failed, run the command "
             "again: finished sets are kept. `openeni-lab check` lists what the machine is missing."
         )

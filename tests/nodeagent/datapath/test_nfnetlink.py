@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from openeni_nodeagent.datapath.filters import metadata_chain, node_chains
 from openeni_nodeagent.datapath.linux import nfnetlink, uapi
-from openeni_nodeagent.datapath.linux.attributes import HEADER, attribute
+from openeni_nodeagent.datapath.linux.attributes import HEADER, attribute, attributes, to_text
 from openeni_nodeagent.datapath.linux.kernel import (
     apply,
     delete_filters,
@@ -190,3 +190,21 @@ def test_tables_of_others_are_neither_read_nor_erased(netns: Namespace) -> None:
     assert netns.run(observe_filters) == frozenset()
     netns.run(partial(delete_filters))
     assert netns.program("nft", "list", "tables").splitlines() == ["table inet theirs"]
+
+
+@pytest.mark.root
+def test_the_sets_have_nothing_in_them_that_an_older_nft_cannot_read(netns: Namespace) -> None:
+    """nft 1.1.2 and later put data into sets that 1.1.1 and earlier crash on, kube-proxy's too."""
+    changed(netns, Verb.ADD, *node_chains())
+
+    def dumped() -> list[dict[int, bytes]]:
+        request = nfnetlink.create_sets()[2]  # of a set, made a request for all
+        kind = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.NFT_MSG_GETSET
+        flags = uapi.NLM_F_REQUEST | uapi.NLM_F_DUMP
+        head = HEADER.pack(HEADER.size + 4, kind, flags, 0, 0) + request[16:20]
+        with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
+            return [attributes(body, 4) for _, body in netfilter.dump(head)]
+
+    found = netns.run(dumped)
+    assert {to_text(one[uapi.NFTA_SET_NAME]) for one in found} == set(nfnetlink.SETS)
+    assert not [one for one in found if uapi.NFTA_SET_USERDATA in one]

@@ -1,15 +1,12 @@
 """Assemble a layer of Debian packages, unpacked but not installed, in the build of an image.
 
-`python3 -m openeni_lab.images.stages.debian_root SPECIFICATION TARGET [LAYER_BELOW]`, with the
-standard library only. The specification is a file beside this one. The packages' control fields go
-to var/lib/dpkg/status.d, where scanners of images look for them.
+The packages' control fields go to var/lib/dpkg/status.d, where scanners of images look for them.
 """
 
 import platform
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -52,9 +49,9 @@ class Specification:
         )
 
 
-def main(specification: str, target: str, *below: str) -> None:
-    """Assemble one layer. Raises RootError."""
-    wanted, root = Specification.read(Path(__file__).with_name(specification)), Path(target)
+def assemble(specification: str, root: Path, *below: Path) -> None:
+    """Make the layer that a file beside this one lists. Raises RootError."""
+    wanted = Specification.read(Path(__file__).with_name(specification))
     release = platform.freedesktop_os_release().get("VERSION_CODENAME", "unknown")
     if release != wanted.release:
         raise RootError(
@@ -64,7 +61,7 @@ def main(specification: str, target: str, *below: str) -> None:
     root.mkdir(parents=True)
     with TemporaryDirectory() as folder:
         _unpack(wanted.packages, Path(folder), root)
-    under = [_records(Path(layer)) for layer in below]
+    under = [_records(layer) for layer in below]
     lacking = missing(_records(root), wanted.left_out, [text for one in under for text in one])
     if lacking:
         raise RootError(f"{specification}: neither listed nor left out: {', '.join(lacking)}")
@@ -147,8 +144,11 @@ def _configure(root: Path) -> None:
     python = next((root / "usr/bin").glob("python3.*"))
     for name in ("python", "python3"):
         (root / "usr/bin" / name).symlink_to(python.name)
-    for name in ("var/lock", "var/tmp"):  # only /tmp is for everybody
-        (root / name).chmod(0o755)
+    # Runtimes name a pod's network namespace /var/run/netns/..., which is mounted on /run/netns.
+    for name in ("run", "lock"):
+        (root / "var" / name).rmdir()
+        (root / "var" / name).symlink_to(f"/{name}" if name == "run" else f"/run/{name}")
+    (root / "var/tmp").chmod(0o755)  # only /tmp is for everybody
 
 
 def _fields(text: str, *names: str) -> Iterable[str]:
@@ -173,10 +173,3 @@ def _run(command: Sequence[str], folder: Path) -> str:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no output"]
         raise RootError(f"{command[0]} failed: {lines[-1]}")
     return done.stdout
-
-
-if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except RootError as error:
-        sys.exit(f"debian_root: {error}")

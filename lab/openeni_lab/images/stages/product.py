@@ -1,7 +1,6 @@
 """Copy openeni's own packages into a layer, in the build of an image.
 
-`python3 -m openeni_lab.images.stages.product SOURCE TARGET PACKAGE...`, with the standard library
-only. The node agent's layer gets the CNI executable too.
+The node agent's layer gets the CNI executable too.
 """
 
 import os
@@ -9,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,13 +20,12 @@ CNI_BUILDER: Final = "openeni_nodeagent"  # the package that builds the CNI exec
 CNI_EXECUTABLE: Final = "usr/local/libexec/openeni"  # where the agent installs it from
 
 
-def main(source: str, target: str, *packages: str) -> None:
+def copy(source: Path, layer: Path, packages: Sequence[str]) -> None:
     """Copy the packages, write their metadata, build the CNI executable, compile."""
-    layer = Path(target)
     folder = layer / PACKAGES
     for package in packages:
-        shutil.copytree(Path(source) / package, folder / package)
-    _write_metadata(Path(source) / "pyproject.toml", folder)
+        shutil.copytree(source / package, folder / package)
+    _write_metadata(source / "pyproject.toml", folder)
     if CNI_BUILDER in packages:
         subprocess.run(
             [sys.executable, "-B", "-m", f"{CNI_BUILDER}.cni.build", layer / CNI_EXECUTABLE],
@@ -51,7 +50,3 @@ def _write_metadata(project_file: Path, folder: Path) -> None:
         f"Summary: {project['description']}\n"
         f"License-Expression: {project['license']}\n"
     )
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,13 +1,9 @@
-"""Prove in a chroot that an image's layers hold all that its program imports and runs.
-
-`python3 -m openeni_lab.images.stages.proof IMAGE LAYER...`, in the build of an image, with the
-standard library only.
-"""
+"""Prove in a chroot that an image's layers hold all that its program imports and runs."""
 
 import os
 import shutil
 import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -33,13 +29,13 @@ PROOFS: Final = {
 }
 
 
-def main(image: str, *layers: str) -> None:
+def prove(part: str, layers: Sequence[Path]) -> None:
     """Put the layers together as a runtime does, and run the proofs as nobody in particular."""
-    with TemporaryDirectory(dir="/out") as root:
+    with TemporaryDirectory(dir=layers[0].parent) as root:
         Path(root).chmod(0o755)
         for layer in layers:
             shutil.copytree(layer, root, symlinks=True, dirs_exist_ok=True, copy_function=os.link)
-        for command in PROOFS[image]:
+        for command in PROOFS[part]:
             subprocess.run(
                 command,
                 executable=command[0],
@@ -56,7 +52,3 @@ def _enter(root: str) -> None:
     os.setgroups([])
     os.setgid(NONROOT)
     os.setuid(NONROOT)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

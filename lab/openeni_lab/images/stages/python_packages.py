@@ -1,7 +1,6 @@
 """Install the locked Python packages of an image into a layer, in the build of the image.
 
-`python3 -m openeni_lab.images.stages.python_packages LOCK TARGET`, with the standard library and
-pip only. What is left out of the packages is in python.toml, beside this file.
+What is left out of the packages is in python.toml, beside this file.
 """
 
 import shutil
@@ -20,16 +19,16 @@ PACKAGES: Final = (
 )
 
 
-def main(lock: str, target: str) -> None:
+def install(lock: Path, layer: Path) -> None:
     """Install, strip, and compile what the programs may import."""
     wanted = tomllib.loads(Path(__file__).with_name("python.toml").read_text())
-    folder = Path(target) / PACKAGES
+    folder = layer / PACKAGES
     folder.mkdir(parents=True)
     options = ("--no-deps", "--no-compile", "--no-cache-dir", "--only-binary=:all:")
     checks = ("--require-hashes", "--disable-pip-version-check", "--root-user-action=ignore")
-    install = [sys.executable, "-m", "pip", "install", "--quiet", *options, *checks]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", *options, *checks]
     subprocess.run(
-        [*install, f"--target={folder}", f"--requirement={lock}"], check=True, timeout=SECONDS
+        [*command, f"--target={folder}", f"--requirement={lock}"], check=True, timeout=SECONDS
     )
     # pip's records of what it did: they name scripts and files that are not in the image.
     records = ("bin", "*.dist-info/RECORD", "*.dist-info/REQUESTED", "*.dist-info/INSTALLER")
@@ -39,8 +38,4 @@ def main(lock: str, target: str) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-    compile_folder(Path(target), folder, wanted["uncompiled"])
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    compile_folder(layer, folder, wanted["uncompiled"])

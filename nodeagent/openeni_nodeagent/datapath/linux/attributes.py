@@ -27,6 +27,11 @@ def number(kind: int, value: int) -> bytes:
     return attribute(kind, struct.pack("=I", value))
 
 
+def big_endian(kind: int, value: int) -> bytes:
+    """Encode a 32-bit number in network byte order, as nf_tables asks for."""
+    return attribute(kind, struct.pack("!I", value))
+
+
 def string(kind: int, text: str) -> bytes:
     """Encode a NUL-terminated string."""
     return attribute(kind, text.encode() + b"\0")

@@ -204,6 +204,10 @@ def _apply_chains(operations: Sequence[Operation], _: Netlink) -> None:
         for o in operations
         if isinstance(o.item, Chain)
     )
+    with Netlink(uapi.NETLINK_NETFILTER) as netfilter:  # first: the rules name the sets
+        requests = nfnetlink.create_sets()
+        for refusal in netfilter.execute(requests, unacknowledged=nfnetlink.BATCH_FRAME):
+            raise KernelRefusedError(f"creating our nftables sets: {refusal}")
     _nft(script)
 
 

@@ -1,6 +1,8 @@
-"""Add and remove members of our nftables sets, and read sets and chains, without running `nft`.
+"""Create our nftables sets, add and remove members, read sets and chains, without running `nft`.
 
 A pod's ADD puts its address into a set; running `nft` for that would take as long as all the rest.
+And the sets may not be created by `nft`: from 1.1.2 on it stores data in them that makes an older
+`nft` crash on every listing, such as that of the node or of kube-proxy.
 """
 
 import struct
@@ -17,6 +19,7 @@ from openeni_nodeagent.datapath.linux.attributes import (
     HEADER,
     attribute,
     attributes,
+    big_endian,
     iterate,
     nested,
     string,
@@ -27,18 +30,34 @@ from openeni_nodeagent.datapath.model import Chain, Element, Operation, Verb
 _NFPROTO: Final = {"inet": uapi.NFPROTO_INET, "netdev": uapi.NFPROTO_NETDEV}
 _NFGENMSG: Final = struct.Struct("=BBH")
 _COMMENT: Final = 0  # NFTNL_UDATA_RULE_COMMENT of libnftnl's udata.h
+# A type's number is for readers: TYPE_IPADDR and TYPE_IP6ADDR of nftables' datatype.h; bytes.
+_TYPES: Final = {"ipv4_addr": (7, 4), "ipv6_addr": (8, 16)}
 SETS: Final = tuple(f"{kind}{number}" for kind in ("pods", "sources") for _, number, _ in FAMILIES)
 BATCH_FRAME: Final = 1  # messages that begin, and that end, a batch; they are not acknowledged
 
 
 def batch(operations: Sequence[Operation]) -> list[bytes]:
     """Return the messages of one transaction that adds and removes members of sets."""
-    subsystem = uapi.NFNL_SUBSYS_NFTABLES
-    return [
-        _message(uapi.NFNL_MSG_BATCH_BEGIN, uapi.NLM_F_REQUEST, 0, subsystem),
-        *(_element(operation) for operation in operations),
-        _message(uapi.NFNL_MSG_BATCH_END, uapi.NLM_F_REQUEST, 0, subsystem),
+    return _transaction(_element(operation) for operation in operations)
+
+
+def create_sets() -> list[bytes]:
+    """Return the messages of one transaction that creates the table, sets and maps."""
+    table = _create(uapi.NFT_MSG_NEWTABLE, string(uapi.NFTA_TABLE_NAME, names.NFT_TABLE))
+    bodies = [
+        _set_body(f"{kind}{number}", *_TYPES[type_], is_map=kind == "sources")
+        for _, number, type_ in FAMILIES
+        for kind in ("pods", "sources")
     ]
+    return _transaction(
+        [
+            table,
+            *(
+                _create(uapi.NFT_MSG_NEWSET, body + big_endian(uapi.NFTA_SET_ID, place))
+                for place, body in enumerate(bodies, start=1)
+            ),
+        ]
+    )
 
 
 def dump_elements(name: str) -> bytes:
@@ -73,6 +92,30 @@ def chains(family: str, payloads: Iterable[bytes]) -> Iterable[Chain]:
         mark = seen[0].partition(" ")[0]
         complete = [f"{mark} {number} of {len(seen)}" for number in range(1, len(seen) + 1)]
         yield Chain(family, name, mark if seen == complete else "")
+
+
+def _transaction(messages: Iterable[bytes]) -> list[bytes]:
+    subsystem = uapi.NFNL_SUBSYS_NFTABLES
+    return [
+        _message(uapi.NFNL_MSG_BATCH_BEGIN, uapi.NLM_F_REQUEST, 0, subsystem),
+        *messages,
+        _message(uapi.NFNL_MSG_BATCH_END, uapi.NLM_F_REQUEST, 0, subsystem),
+    ]
+
+
+def _create(message: int, body: bytes) -> bytes:
+    flags = uapi.NLM_F_REQUEST | uapi.NLM_F_ACK | uapi.NLM_F_CREATE
+    return _message(_type(message), flags, uapi.NFPROTO_INET, 0, body)
+
+
+def _set_body(name: str, type_: int, size: int, *, is_map: bool) -> bytes:
+    body = string(uapi.NFTA_SET_TABLE, names.NFT_TABLE) + string(uapi.NFTA_SET_NAME, name)
+    body += big_endian(uapi.NFTA_SET_FLAGS, uapi.NFT_SET_MAP if is_map else 0)
+    body += big_endian(uapi.NFTA_SET_KEY_TYPE, type_) + big_endian(uapi.NFTA_SET_KEY_LEN, size)
+    if is_map:
+        body += big_endian(uapi.NFTA_SET_DATA_TYPE, type_)
+        body += big_endian(uapi.NFTA_SET_DATA_LEN, size)
+    return body
 
 
 def _element(operation: Operation) -> bytes:

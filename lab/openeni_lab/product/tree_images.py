@@ -1,0 +1,137 @@
+"""openeni's images of this source tree, made in seconds from prepared layers of packages.
+
+They have the layers and the configuration that the Containerfile says, without the labels of a
+release: `tests/images` compares the two. Each is tagged with a digest of everything in it, so it is
+made once, and a change in one program leaves the other's image as it is.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from openeni_lab.images import base, containerfile
+from openeni_lab.images.archive import Image, write
+from openeni_lab.layout import REPOSITORY, cache_folder
+from openeni_lab.machine.isolation import ending_with_caller
+from openeni_lab.product.chart import REGISTRY
+from openeni_lab.programs.image_set import BASE, LAYERS, STAGES, pack
+
+OPERATOR: Final = "operator"
+AGENT: Final = "agent"
+SOURCES: Final = {  # the folders that each image has its own layer from
+    OPERATOR: ("crds/openeni_crds", "kube/openeni_kube", "operator/openeni_operator"),
+    AGENT: ("crds/openeni_crds", "kube/openeni_kube", "nodeagent/openeni_nodeagent"),
+}
+SECONDS: Final = 300
+KEPT_SECONDS: Final = 3600  # how long an image of an earlier source is kept
+SHOWN: Final = 15  # last lines of a build that failed
+_CODE: Final = ("bytecode.py", "layers.py", "product.py")
+
+
+class TreeImageError(Exception):
+    """The images of this source tree cannot be made. The text has the last lines."""
+
+
+def tags(prepared: Path) -> dict[str, str]:
+    """Return the tag of each image; `prepared` is the folder of the set `images`."""
+    return {name: _digest(name, prepared) for name in SOURCES}
+
+
+def make_tree_images(prepared: Path, cache: Path | None = None) -> tuple[Image, ...]:
+    """Return both images; make those that are not in the cache. Raises TreeImageError."""
+    place = cache or cache_folder()
+    images = {
+        name: Image(f"{REGISTRY}/openeni-{name}:{tag}", place / f"image-openeni-{name}-{tag}.tar")
+        for name, tag in tags(prepared).items()
+    }
+    if not all(image.path.exists() for image in images.values()):
+        _make(images, prepared, place)
+    for image in images.values():
+        os.utime(image.path)
+    return tuple(images.values())
+
+
+def _make(images: dict[str, Image], prepared: Path, place: Path) -> None:
+    stages = containerfile.read(containerfile.PATH.read_text())
+    (place / "scratch").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="tree-", dir=place / "scratch") as folder:
+        scratch = Path(folder)
+        _make_own_layers(prepared, scratch)
+        for name, image in images.items():
+            stage = stages[name]
+            layers = [_layer(layer, prepared, scratch).read_bytes() for layer in stage.layers]
+            unfinished = scratch / image.path.name
+            with unfinished.open("wb") as file:
+                write(file, image.name, stage.configuration, layers)
+            unfinished.rename(image.path)
+            _remove_older(image.path, f"image-openeni-{name}-*.tar")
+
+
+def _make_own_layers(prepared: Path, scratch: Path) -> None:
+    source, out = scratch / "source", scratch / "out"
+    out.mkdir()
+    for folder in sorted({folder for folders in SOURCES.values() for folder in folders}):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(REPOSITORY / folder, source / Path(folder).name, ignore=ignored)
+    shutil.copy(REPOSITORY / "pyproject.toml", source)
+    mounts = (
+        f"{REPOSITORY / 'lab'}:/run/build:ro",
+        f"{source}:/run/source:ro",
+        f"{out}:/run/out",
+    )
+    argv = base.command(prepared / BASE, mounts, base.layers_command("product"))
+    try:
+        done = subprocess.run(
+            [*ending_with_caller(), *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TreeImageError(f"openeni's layers were not made within {SECONDS} s") from error
+    if done.returncode:
+        lines = done.stdout.strip().splitlines()[-SHOWN:]
+        raise TreeImageError("\n".join(["openeni's layers cannot be made:", *lines]))
+    pack(out, scratch / LAYERS)
+
+
+def _layer(name: str, prepared: Path, scratch: Path) -> Path:
+    own = scratch / LAYERS / f"{name}.tar"
+    return own if own.exists() else prepared / LAYERS / f"{name}.tar"
+
+
+def _remove_older(path: Path, pattern: str) -> None:
+    """Remove images of earlier sources that no lab has asked for lately."""
+    for old in path.parent.glob(pattern):
+        try:
+            if time.time() - old.stat().st_mtime > KEPT_SECONDS:
+                old.unlink()
+        except FileNotFoundError:  # removed by another lab
+            continue
+
+
+def _digest(name: str, prepared: Path) -> str:
+    digest = hashlib.sha256(prepared.name.encode())
+    for path in _inputs(name):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(REPOSITORY)}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:12]
+
+
+def _inputs(name: str) -> Iterator[Path]:
+    yield containerfile.PATH
+    yield REPOSITORY / "pyproject.toml"
+    yield from (STAGES / code for code in _CODE)
+    for folder in SOURCES[name]:
+        for path in sorted((REPOSITORY / folder).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path

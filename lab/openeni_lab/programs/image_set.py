@@ -1,0 +1,69 @@
+"""The set that openeni's images are made from: a base to build on, and layers of packages."""
+
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from openeni_lab.images import base, machine_access
+from openeni_lab.layout import REPOSITORY
+from openeni_lab.programs.cache import CacheEntry, Workshop
+
+BASE: Final = "base"  # a root
+LAYERS: Final = "layers"  # NAME.tar for each layer of packages
+STAGES: Final = REPOSITORY / "lab" / "openeni_lab" / "images" / "stages"
+LOCKS: Final = ("requirements-operator.lock", "requirements-nodeagent.lock")
+_CODE: Final = ("bytecode.py", "debian_root.py", "python_packages.py")
+_LISTS: Final = ("debian.toml", "nftables.toml", "python.toml")
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The base and the layers of packages. Openeni's own layers are made from them in seconds."""
+
+    name: str = "images"
+    seconds: float = 55
+
+    @property
+    def entry(self) -> CacheEntry:
+        """Return the entry. An update in Debian's archive rebuilds nothing."""
+        files = (*(STAGES / name for name in (*_CODE, *_LISTS)), *(REPOSITORY / n for n in LOCKS))
+        how = repr((base.PACKAGES, base.EXCLUDED)).encode()
+        return CacheEntry(self.name, base.SUITE, (how, *(path.read_bytes() for path in files)))
+
+    def build(self, workshop: Workshop) -> None:
+        """Make them. Raises BuildError, or ArchiveError if Debian's archive cannot be reached."""
+        root, scratch = workshop.entry / BASE, workshop.scratch
+        with workshop.step(f"Debian {base.SUITE} for images", 20) as step:
+            archive = base.base_archive()
+            sources = scratch / "debian.sources"
+            sources.write_text(archive.sources)
+            make = base.bootstrap_command(archive, root, str(sources))
+            step.run(make, cwd=scratch)
+        with workshop.step("packages of openeni's images", 35) as step:
+            out = scratch / "out"
+            out.mkdir()
+            mounts = (
+                f"{REPOSITORY / 'lab'}:/run/build:ro",
+                f"{REPOSITORY}:/run/source:ro",
+                f"{out}:/run/out",
+                *machine_access.mounts(scratch, own_base=True),
+            )
+            for argv in (("apt-get", "-q", "update"), base.layers_command("packages")):
+                step.run(base.command(root, mounts, argv), cwd=scratch)
+            pack(out, workshop.entry / LAYERS)
+        workshop.toolchain = f"Debian {base.SUITE}"
+
+
+def pack(folder: Path, target: Path) -> None:
+    """Write each layer in `folder` as a tar into `target`; equal layers are equal bytes."""
+    target.mkdir(exist_ok=True)
+    for layer in sorted(folder.iterdir()):
+        with tarfile.open(target / f"{layer.name}.tar", "w", format=tarfile.GNU_FORMAT) as tar:
+            for path in sorted(layer.rglob("*")):
+                tar.add(path, path.relative_to(layer), recursive=False, filter=_plain)
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.mtime, member.uid, member.gid, member.uname, member.gname = 0, 0, 0, "", ""
+    return member
