@@ -68,7 +68,7 @@ def test_each_cloud_that_cannot_be_used_is_reported_and_used_once_it_can(
         write_clouds(installed, {})  # the pools cannot go without their cloud
     for name in FAULTS:
         lab.wait_for_condition(installed, name, "CloudReachable", "True", "Reachable")
-    expected = {(name, node) for name in FAULTS for node in installed.installation.nodes}
+    expected = {(name, node) for name in FAULTS for node in installed.nodes}
 
     def served() -> bool:
         enis = lab.enis_of(installed, *FAULTS)

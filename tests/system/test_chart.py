@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 def _rendered(installed: InstalledLab) -> list[Json]:
     """Return helm's output, parsed by the test itself."""
-    command = [str(installed.installation.helm), "template", "openeni", str(CHART)]
+    command = [str(installed.helm), "template", "openeni", str(CHART)]
     command += ["--namespace", NAMESPACE, "--set", f"image.registry={REGISTRY}"]
     text = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
     return [d for d in yaml.safe_load_all(text) if d]

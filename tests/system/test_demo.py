@@ -72,8 +72,8 @@ def assert_world_is_as_the_demo_says(installed: InstalledLab) -> None:
         lab.wait_until_all_agree(installed, mode)
         enis = lab.enis_of(installed, mode)
         podips = lab.podips_on(installed, enis)
-        assert len(podips) >= 2 * len(installed.installation.nodes)
-        assert {eni["spec"]["nodeName"] for eni in enis} == set(installed.installation.nodes)
+        assert len(podips) >= 2 * len(installed.nodes)
+        assert {eni["spec"]["nodeName"] for eni in enis} == set(installed.nodes)
     assert sum(installed.dropped().values()) == 0
 
 

@@ -175,6 +175,6 @@ def test_a_deleted_pool_leaves_no_port_no_nic_and_no_rule(installed: InstalledLa
     lab.wait_until_gone(installed, "short")
     assert not ports & lab.neutron_ports(installed).keys()
     for node, device in devices.items():
-        machine = installed.installation.nodes[node]
+        machine = installed.nodes[node]
         assert machine.run(["ip", "link", "show", device]).code
         assert [line for line in lab.kernel_state(machine) if device in line] == []

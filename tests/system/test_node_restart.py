@@ -17,7 +17,7 @@ NODE = "n1"
 def test_after_a_reboot_the_agent_runs_and_the_nodes_pods_are_reached(
     deployed: InstalledLab,
 ) -> None:
-    machine = deployed.installation.nodes[NODE]
+    machine = deployed.nodes[NODE]
     before = machine.list()[AGENT].pid
     deployed.restart_node(NODE, LogProgress())
     assert machine.list()[AGENT].running

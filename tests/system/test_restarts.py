@@ -28,7 +28,7 @@ def test_twenty_kills_lose_and_double_no_port_and_no_address(
     seed = secrets.randbits(32)
     _log.warning("seed %d", seed)  # shown whatever fails
     chance = random.Random(seed)  # noqa: S311 - which instant, not which key
-    before = {name: lab.kernel_state(node) for name, node in installed.installation.nodes.items()}
+    before = {name: lab.kernel_state(node) for name, node in installed.nodes.items()}
     installed.api.apply([workloads.pool("churn", addresses=6, enis=2)])
     installed.api.apply([workloads.deployment("churn", "churn", 2)])
     for _ in range(KILLS):
@@ -56,5 +56,5 @@ def test_twenty_kills_lose_and_double_no_port_and_no_address(
     installed.api.delete(f"{lab.POOLS}/churn")
     lab.wait_until_gone(installed, "churn")
     assert not ports & lab.neutron_ports(installed).keys()
-    for name, machine in installed.installation.nodes.items():
+    for name, machine in installed.nodes.items():
         assert lab.kernel_state(machine) == before[name]

@@ -36,7 +36,7 @@ def test_a_spoofed_source_and_a_spoofed_arp_sender_are_stopped_and_counted(
     before = deployed.dropped()
     device = eni["status"]["node"]["device"]
     words = [sys.executable, "-S", "-c", SEND, device, *(f.hex() for f in (*bad, good))]
-    deployed.installation.nodes[node].check(words)
+    deployed.nodes[node].check(words)
     after = deployed.dropped()
     assert after[port["id"]] - before.get(port["id"], 0) == len(bad)
     others = {k: v for k, v in after.items() if k != port["id"]}

@@ -11,6 +11,8 @@ from typing import IO, Any
 
 import msgspec
 
+from openeni_lab.images.layer import Layer
+
 
 @dataclass(frozen=True)
 class Image:
@@ -89,21 +91,20 @@ class ImageArchive:
         return msgspec.json.decode(content, type=tuple[Manifest])[0]
 
 
-def write(target: IO[bytes], name: str, configuration: Any, layers: Sequence[bytes]) -> None:
-    """Write an image of these layers, each a tar, the lowest first: equal images are equal bytes.
+def write(target: IO[bytes], name: str, configuration: Any, layers: Sequence[Layer]) -> None:
+    """Write an image of these layers, the lowest first: equal images are equal bytes.
 
     `configuration` is what a runtime reads (`config` of the OCI image specification).
     """
-    digests = [hashlib.sha256(layer).hexdigest() for layer in layers]
     described = {
         "architecture": "amd64",
         "os": "linux",
         "config": configuration,
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer.digest}" for layer in layers]},
     }
     config = json.dumps(described, sort_keys=True).encode()
     members = {f"{hashlib.sha256(config).hexdigest()}.json": config}
-    named = {f"{d}/layer.tar": layer for d, layer in zip(digests, layers, strict=True)}
+    named = {f"{layer.digest}/layer.tar": layer.content for layer in layers}
     entry = {"Config": next(iter(members)), "RepoTags": [name], "Layers": list(named)}
     members |= named | {"manifest.json": json.dumps([entry], sort_keys=True).encode()}
     with tarfile.open(fileobj=target, mode="w", format=tarfile.USTAR_FORMAT) as tar:

@@ -9,12 +9,13 @@ import io
 import os
 import subprocess
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from openeni_lab.images.archive import Image, write
+from openeni_lab.images.layer import Layer
 from openeni_lab.layout import cache_folder
 
 PAUSE: Final = "openeni.lab/pause:1"
@@ -68,21 +69,14 @@ def make_images(program: Callable[[str], Path], cache: Path | None = None) -> tu
     return tuple(_make(content, cache or cache_folder()) for content in contents)
 
 
-def _make(content: ImageContent, cache: Path) -> Image:
-    tar = archive(content)
-    short = content.name.split("/")[1].split(":")[0]
-    path = cache / f"image-{short}-{hashlib.sha256(tar).hexdigest()[:8]}.tar"
-    if not path.exists():
-        _write(path, tar)
-    return Image(content.name, path)
-
-
-def archive(image: ImageContent) -> bytes:
-    """Return the image as one tar file."""
-    target = io.BytesIO()
+def _make(image: ImageContent, cache: Path) -> Image:
+    tar = _layer(image)
     configuration = {"Cmd": image.command, "Env": ["PATH=/bin"], "WorkingDir": "/"}
-    write(target, image.name, configuration, [_layer(image)])
-    return target.getvalue()
+    key = hashlib.sha256(repr((image.name, configuration)).encode() + tar).hexdigest()[:8]
+    path = cache / f"image-{image.name.split('/')[1].split(':')[0]}-{key}.tar"
+    if not path.exists():
+        _write(path, image.name, configuration, Layer.of_tar(tar))
+    return Image(image.name, path)
 
 
 def _layer(image: ImageContent) -> bytes:
@@ -135,8 +129,9 @@ def _coredns(path: Path) -> ImageContent:
     )
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, name: str, configuration: Mapping[str, object], layer: Layer) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-    unfinished.write_bytes(content)
+    with unfinished.open("wb") as file:
+        write(file, name, configuration, [layer])
     unfinished.rename(path)

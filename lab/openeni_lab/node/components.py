@@ -164,10 +164,11 @@ state = "/run/containerd"
 
     def _import_images(self) -> None:
         there = self.ctr("images", "list", "--quiet").split()
-        snapshotter = f"--snapshotter={self.kind.snapshotter}"
+        # Packed layers would take as much of a VM's memory as the unpacked ones.
+        options = ("--local", f"--snapshotter={self.kind.snapshotter}", "--discard-unpacked-layers")
         for image in self.images():
             if image.name not in there:
-                self.ctr("images", "import", "--local", snapshotter, str(image.path))
+                self.ctr("images", "import", *options, str(image.path))
 
     def _kubelet(self) -> Service:
         argv = [

@@ -145,6 +145,7 @@ class Demo:
     def _check(self, mode: str) -> list[CheckResult]:
         name = _web(mode)
         service = self.api.request("GET", f"/api/v1/namespaces/default/services/{name}")
+        self._wait_for_pods(name, self._pods)  # a probe may have failed on a busy node
         pods, address = self.reach.pods(name), service["spec"]["clusterIP"]
         wanted = connectivity.checks(pods, address, network.REMOTE_ADDRESS)
         by_name = connectivity.by_name(pods[0], name)

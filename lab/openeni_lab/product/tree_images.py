@@ -17,10 +17,12 @@ from typing import Final
 
 from openeni_lab.images import base, containerfile
 from openeni_lab.images.archive import Image, write
+from openeni_lab.images.layer import Layer, pack
+from openeni_lab.images.stages.layers import PARTS as STAGE_PARTS
 from openeni_lab.layout import REPOSITORY, cache_folder
 from openeni_lab.machine.isolation import ending_with_caller
 from openeni_lab.product.chart import REGISTRY
-from openeni_lab.programs.image_set import BASE, LAYERS, STAGES, pack
+from openeni_lab.programs.image_set import BASE, LAYERS, STAGES
 
 OPERATOR: Final = "operator"
 AGENT: Final = "agent"
@@ -65,7 +67,7 @@ def _make(images: dict[str, Image], prepared: Path, place: Path) -> None:
         _make_own_layers(prepared, scratch)
         for name, image in images.items():
             stage = stages[name]
-            layers = [_layer(layer, prepared, scratch).read_bytes() for layer in stage.layers]
+            layers = [_layer(layer, prepared, scratch) for layer in stage.layers]
             unfinished = scratch / image.path.name
             with unfinished.open("wb") as file:
                 write(file, image.name, stage.configuration, layers)
@@ -101,12 +103,14 @@ def _make_own_layers(prepared: Path, scratch: Path) -> None:
     if done.returncode:
         lines = done.stdout.strip().splitlines()[-SHOWN:]
         raise TreeImageError("\n".join(["openeni's layers cannot be made:", *lines]))
-    pack(out, scratch / LAYERS)
+    (scratch / LAYERS).mkdir()
+    for part in STAGE_PARTS:
+        pack(out / part, scratch / LAYERS)
 
 
-def _layer(name: str, prepared: Path, scratch: Path) -> Path:
-    own = scratch / LAYERS / f"{name}.tar"
-    return own if own.exists() else prepared / LAYERS / f"{name}.tar"
+def _layer(name: str, prepared: Path, scratch: Path) -> Layer:
+    own = name in STAGE_PARTS
+    return Layer.read((scratch if own else prepared) / LAYERS, name)
 
 
 def _remove_older(path: Path, pattern: str) -> None:

@@ -1,16 +1,15 @@
 """The set that openeni's images are made from: a base to build on, and layers of packages."""
 
-import tarfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from openeni_lab.images import base, machine_access
+from openeni_lab.images.layer import pack
 from openeni_lab.layout import REPOSITORY
 from openeni_lab.programs.cache import CacheEntry, Workshop
 
 BASE: Final = "base"  # a root
-LAYERS: Final = "layers"  # NAME.tar for each layer of packages
+LAYERS: Final = "layers"  # of packages, as `images.layer` packs them
 STAGES: Final = REPOSITORY / "lab" / "openeni_lab" / "images" / "stages"
 LOCKS: Final = ("requirements-operator.lock", "requirements-nodeagent.lock")
 _CODE: Final = ("bytecode.py", "debian_root.py", "python_packages.py")
@@ -51,19 +50,7 @@ class ImageSet:
             )
             for argv in (("apt-get", "-q", "update"), base.layers_command("packages")):
                 step.run(base.command(root, mounts, argv), cwd=scratch)
-            pack(out, workshop.entry / LAYERS)
+            (workshop.entry / LAYERS).mkdir()
+            for layer in sorted(out.iterdir()):
+                pack(layer, workshop.entry / LAYERS)
         workshop.toolchain = f"Debian {base.SUITE}"
-
-
-def pack(folder: Path, target: Path) -> None:
-    """Write each layer in `folder` as a tar into `target`; equal layers are equal bytes."""
-    target.mkdir(exist_ok=True)
-    for layer in sorted(folder.iterdir()):
-        with tarfile.open(target / f"{layer.name}.tar", "w", format=tarfile.GNU_FORMAT) as tar:
-            for path in sorted(layer.rglob("*")):
-                tar.add(path, path.relative_to(layer), recursive=False, filter=_plain)
-
-
-def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.mtime, member.uid, member.gid, member.uname, member.gname = 0, 0, 0, "", ""
-    return member

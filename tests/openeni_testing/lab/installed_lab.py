@@ -212,7 +212,7 @@ def kill(
 
     end = wait_for(ended, f"the end of {component}", 20)
     place = next(n for n in installed.lab.layout.nodes if n.name == node)
-    rendered = _rendered(installed.installation.helm)
+    rendered = _rendered(installed.helm)
     run_steps([installed.installation.start(component, place, rendered)], LogProgress())
     assert machine.list()[component].pid != killed.pid
     return end
@@ -222,7 +222,7 @@ _rendered = cache(render)
 
 
 def machine_of(installed: InstalledLab, component: str, node: str) -> Machine:
-    return installed.lab.machine if component == OPERATOR else installed.installation.nodes[node]
+    return installed.lab.machine if component == OPERATOR else installed.nodes[node]
 
 
 COMPONENTS: Final = ((OPERATOR, "n1"), (AGENT, "n1"), (AGENT, "n2"))
