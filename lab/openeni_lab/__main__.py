@@ -19,6 +19,7 @@ from typer.exceptions import TyperException
 from openeni_lab import progress
 from openeni_lab.enter import enter
 from openeni_lab.hypervisor.uml import GuestBootError
+from openeni_lab.images.debian_archive import ArchiveError
 from openeni_lab.kubernetes import dns
 from openeni_lab.kubernetes.api import ApiError
 from openeni_lab.kubernetes.images import ImageError
@@ -60,6 +61,7 @@ from openeni_lab.programs.sets import SETS, find_built_sets
 # Their texts are for the user, and so are those of the operating system.
 ERRORS: Final = (
     ApiError,
+    ArchiveError,
     BuildError,
     ChartError,
     DemoError,
@@ -209,7 +211,7 @@ def status(name: NameOption = DEFAULT) -> None:
     for where, machine in lab.machines.items():
         for program, process in machine.list().items():
             state = "runs" if process.running else describe_exit(process.exit_code or 0)
-            table.add_row(where, program, state, str(process.restarts))
+            table.add_row(where, program, state, "")
     installed = InstalledLab.of(lab)
     with suppress(ApiError, OSError):  # the programs above say why
         for found in pods.containers(installed.api):

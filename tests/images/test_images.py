@@ -1,5 +1,6 @@
 """The images themselves: what they hold, that they run as the chart runs them, that they repeat."""
 
+import hashlib
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from spdx_tools.spdx.parser.parse_anything import parse_file
 from openeni_lab.images import sbom, stages
 from openeni_lab.images.archive import ImageArchive
 from openeni_lab.images.build import Source, build
+from openeni_lab.product.tree_images import make_tree_images
+from openeni_lab.programs import prepared
 from openeni_lab.progress import LogProgress
 
 pytestmark = [pytest.mark.root, pytest.mark.network, pytest.mark.images]
@@ -163,6 +166,29 @@ def test_the_sbom_names_every_package(
     folder = Path(str(stages.__file__)).parent
     debian = {p for n in layers for p in tomllib.loads((folder / n).read_text())["packages"]}
     assert (locked | debian | {"openeni", f"openeni-{name}"}) - named == set()
+
+
+def contents(image: ImageArchive) -> dict[str, tuple[object, ...]]:
+    """Return what a container sees of each path."""
+    found: dict[str, tuple[object, ...]] = {}
+    for layer, member in image.members():
+        file = layer.extractfile(member) if member.isfile() else None
+        digest = hashlib.sha256(file.read()).hexdigest() if file else member.linkname
+        name = member.name.rstrip("/")
+        found[name] = (member.type, member.mode & 0o7777, member.uid, member.gid, digest)
+    return found
+
+
+@pytest.mark.parametrize("name", ["operator", "agent"])
+def test_the_labs_images_have_the_same_files_and_start_the_same_way(
+    images: dict[str, ImageArchive], name: str
+) -> None:
+    made = make_tree_images(prepared.read(["images"]).built.images)
+    (mine,) = (ImageArchive(image.path) for image in made if f"openeni-{name}:" in image.name)
+    assert contents(mine) == contents(images[name])
+    released = images[name].configuration()["config"]
+    started = {key: released[key] for key in ("Env", "User", "Cmd") if released.get(key)}
+    assert mine.configuration()["config"] == started
 
 
 def test_two_builds_from_clean_storage_are_the_same_bytes(

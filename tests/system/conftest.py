@@ -80,8 +80,7 @@ def no_other_lab(shared_lab: SharedLab) -> None:
 def kill(installed: InstalledLab, shared_lab: SharedLab) -> Kill:
     """Return a function that kills a component (`lab.kill`) and marks its exit as expected."""
 
-    def kill_it(component: str, node: str = "n1") -> None:
-        end = lab.kill(installed, component, node)
-        shared_lab.expected_exits.add(end.id)
+    def kill_it(component: str, node: str = "") -> None:
+        shared_lab.expected_exits.add(lab.kill(installed, component, node))
 
     return kill_it

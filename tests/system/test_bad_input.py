@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import pytest
-import yaml
 
 from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH
 from openeni_lab.cloud.access import client_environment, operator_cloud
+from openeni_lab.kubernetes.api import MERGE
 from openeni_lab.product import workloads
-from openeni_lab.product.installation import CLOUDS_FILE, write
-from openeni_lab.product.installed_lab import InstalledLab
+from openeni_lab.product.installed_lab import InstalledLab, clouds_secret
+from openeni_lab.product.pods import OPERATOR, PODS
 from openeni_testing.lab import installed_lab as lab
 from openeni_testing.waiting import wait_for
 
@@ -22,10 +22,10 @@ NOBODY = "http://127.0.0.1:9/v3"  # the discard port: nobody listens
 
 @pytest.fixture(autouse=True)
 def no_traceback(installed: InstalledLab) -> Iterator[None]:
-    log = installed.lab.layout.logs / "operator.log"
-    before = log.stat().st_size
+    before = lab.container(installed, OPERATOR).runtime_id
     yield
-    assert "Traceback" not in log.read_text()[before:]
+    assert "Traceback" not in lab.log_of(installed, OPERATOR)
+    assert lab.container(installed, OPERATOR).runtime_id == before
 
 
 # An entry of clouds.yaml by its fault: what is wrong in it, the reason, what the message names.
@@ -41,14 +41,18 @@ FAULTS: Final[Mapping[str, tuple[dict[str, str] | None, str, str]]] = {
 
 
 def write_clouds(installed: InstalledLab, faults: Mapping[str, dict[str, str] | None]) -> None:
-    """Write a clouds.yaml of good entries, some of them changed or removed by `faults`."""
+    """Write a Secret of good entries, some of them changed or removed by `faults`."""
     known = operator_cloud(installed.lab.layout)
     clouds = {
         name: {**known, "auth": {**known["auth"], **(faults.get(name, {}) or {})}}
         for name in ("default", *FAULTS)
         if faults.get(name, {}) is not None
     }
-    write(installed.lab.machine, CLOUDS_FILE, yaml.safe_dump({"clouds": clouds}).encode())
+    installed.api.apply([clouds_secret({"clouds": clouds})])
+    # The kubelet looks at a pod's Secrets when the pod changes, or else once in a minute or so.
+    annotation = {"metadata": {"annotations": {"test.openeni.io/changed": str(uuid.uuid4())}}}
+    path = f"{PODS}/{lab.container(installed, OPERATOR).pod}"
+    installed.api.request("PATCH", path, annotation, MERGE)
 
 
 def test_each_cloud_that_cannot_be_used_is_reported_and_used_once_it_can(

@@ -1,8 +1,6 @@
-"""The chart on a real API server: its workloads are what runs, with no more rights than needed."""
+"""The chart's pods have no more rights than they need: in the kernel and at the API server."""
 
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -10,46 +8,35 @@ import yaml
 from openeni_crds.names import NODES
 from openeni_kube.client import connect
 from openeni_kube.store import Store, StoreError
-from openeni_lab.product.chart import CHART, NAMESPACE, REGISTRY
+from openeni_lab.product.chart import NAMESPACE
 from openeni_lab.product.installed_lab import InstalledLab
+from openeni_lab.product.pods import OPERATOR
 from openeni_testing.lab import installed_lab as lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
 
-Json = dict[str, Any]
 
-
-def _rendered(installed: InstalledLab) -> list[Json]:
-    """Return helm's output, parsed by the test itself."""
-    command = [str(installed.helm), "template", "openeni", str(CHART)]
-    command += ["--namespace", NAMESPACE, "--set", f"image.registry={REGISTRY}"]
-    text = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
-    return [d for d in yaml.safe_load_all(text) if d]
-
-
-@pytest.mark.parametrize(
-    ("component", "node", "kind"),
-    [("operator", "n1", "Deployment"), ("agent", "n1", "DaemonSet"), ("agent", "n2", "DaemonSet")],
-)
-def test_the_lab_runs_the_charts_command_arguments_and_environment(
-    installed: InstalledLab, component: str, node: str, kind: str
-) -> None:
-    (workload,) = (d for d in _rendered(installed) if d["kind"] == kind)
-    (container,) = workload["spec"]["template"]["spec"]["containers"]
-    machine = lab.machine_of(installed, component, node)
-    pid = machine.list()[component].pid
-    words = machine.check(["cat", f"/proc/{pid}/cmdline"]).rstrip("\0").split("\0")
-    assert words == [*container["command"], *container["args"]]
-    environment = dict(
-        entry.split("=", 1)
-        for entry in machine.check(["cat", f"/proc/{pid}/environ"]).split("\0")
-        if "=" in entry
+def test_the_operator_runs_without_any_privilege(installed: InstalledLab) -> None:
+    operator = lab.container(installed, OPERATOR)
+    pid = lab.kernel_pid(installed, operator)
+    status = dict(
+        line.split(":\t", 1)
+        for line in installed.nodes[operator.node]
+        .check(["cat", f"/proc/{pid}/status"])
+        .splitlines()
+        if ":\t" in line
     )
-    fields = {"spec.nodeName": node, "status.podIP": "127.0.0.1", "metadata.namespace": NAMESPACE}
-    for entry in container["env"]:
-        path = entry.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
-        expected = fields[path] if path else entry["value"]
-        assert environment[entry["name"]] == expected, entry["name"]
+    assert set(status["Uid"].split()) == set(status["Gid"].split()) == {"65532"}
+    assert {int(status[name], 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {0}
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")  # 2: a filter
+
+
+def test_no_container_can_write_to_its_root(installed: InstalledLab) -> None:
+    write = ["python", "-c", "open('/written', 'w')"]
+    for component, node in lab.COMPONENTS:
+        pod = lab.container(installed, component, node).pod
+        said = installed.reach.in_pod(pod, write, NAMESPACE)
+        assert "Read-only file system" in said, component
 
 
 @pytest.fixture

@@ -12,11 +12,10 @@ from openeni_lab.kubernetes.api import Api
 from openeni_lab.lab import load
 from openeni_lab.layout import Layout
 from openeni_lab.machine import enclosure
-from openeni_lab.machine.client import Machine
 from openeni_lab.product import installed_lab
 from openeni_lab.product.demo import DEPLOYMENTS, REUSED, SHOWN_DATAPATHS
-from openeni_lab.product.installation import OPERATOR
 from openeni_lab.product.installed_lab import InstalledLab
+from openeni_lab.product.pods import OPERATOR
 from openeni_lab.progress import LogProgress
 from openeni_testing.lab import installed_lab as lab
 from openeni_testing.lab.machine_facts import machine_facts
@@ -114,11 +113,13 @@ def test_an_interrupted_demo_goes_on_says_which_program_ended_and_leaves_what_do
 
     told = Started(tmp_path / "told")
     wait_for(told.waits_for_pods, "the demo makes pods", SECONDS)
-    machine = Machine(LAB.control)
-    machine.check(["sh", "-c", f"kill -SEGV {machine.list()[OPERATOR].pid}"])
+    installed = InstalledLab.of(load(LAB))
+    victim = lab.container(installed, OPERATOR)
+    installed.lab.node(victim.node).ctr("tasks", "kill", "--signal", "KILL", victim.runtime_id)
     status, last = told.end()
     assert status == 1
-    assert "operator ended by SIGSEGV (signal 11)" in last
+    assert f"operator on {victim.node}: " in last
+    assert "ended by SIGKILL (signal 9)" in last
 
     killed = Started(tmp_path / "killed")
     wait_for(killed.waits_for_pods, "the demo makes pods", SECONDS)

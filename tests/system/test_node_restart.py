@@ -3,8 +3,8 @@
 import pytest
 
 from openeni_lab.product.connectivity import OK, Check, Place, curl
-from openeni_lab.product.installation import AGENT
 from openeni_lab.product.installed_lab import InstalledLab
+from openeni_lab.product.pods import AGENT
 from openeni_lab.progress import LogProgress
 from openeni_testing.lab import installed_lab as lab
 from openeni_testing.waiting import wait_for
@@ -17,11 +17,14 @@ NODE = "n1"
 def test_after_a_reboot_the_agent_runs_and_the_nodes_pods_are_reached(
     deployed: InstalledLab,
 ) -> None:
-    machine = deployed.nodes[NODE]
-    before = machine.list()[AGENT].pid
+    before = lab.container(deployed, AGENT, NODE)
     deployed.restart_node(NODE, LogProgress())
-    assert machine.list()[AGENT].running
-    assert machine.list()[AGENT].pid != before
+
+    def started_again() -> bool:
+        now = lab.container(deployed, AGENT, NODE)
+        return now.ready and now.runtime_id != before.runtime_id
+
+    wait_for(started_again, f"the agent of {NODE}", lab.PATIENCE)
 
     def reached() -> bool:
         pods = [p for p in deployed.reach.pods(lab.WEB) if p.node == NODE]

@@ -56,13 +56,13 @@ class ImageArchive:
 
     def files(self) -> list[tarfile.TarInfo]:
         """Return the members of all layers; a path of several layers is the last one's."""
-        return list({member.name: member for _, member in self._members()}.values())
+        return list({member.name: member for _, member in self.members()}.values())
 
     def read(self, pattern: str) -> dict[str, str]:
         """Return the texts of the files whose paths match a pattern of PurePath."""
         return {
             member.name: _content(layer, member).decode()
-            for layer, member in self._members()
+            for layer, member in self.members()
             if member.isfile() and Path(member.name).match(pattern)
         }
 
@@ -73,7 +73,8 @@ class ImageArchive:
                 folder, filter="fully_trusted", numeric_owner=True
             )
 
-    def _members(self) -> Generator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    def members(self) -> Generator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+        """Yield each member of each layer, with its layer, which is open until the next."""
         for layer in self._layers():
             for member in layer:
                 yield layer, member

@@ -27,13 +27,12 @@ class MachineError(Exception):
 class ProcessState:
     """The state of a started program. `exit_code` is None while it runs.
 
-    `pid` is its process id inside the machine. `restarts` counts how often the init has restarted
-    it, and `last_end` is its last unexpected exit, both since it was started by name.
+    `pid` is its process id inside the machine, and `last_end` its unexpected exit since it was
+    started by name.
     """
 
     pid: int
     exit_code: int | None
-    restarts: int = 0
     last_end: UnexpectedExit | None = None
 
     @classmethod
@@ -41,7 +40,7 @@ class ProcessState:
         """Read the state from an init's answer."""
         end = facts["last_end"]
         last_end = UnexpectedExit(**end) if end else None
-        return cls(facts["pid"], facts["exit_code"], facts["restarts"], last_end)
+        return cls(facts["pid"], facts["exit_code"], last_end)
 
     @property
     def running(self) -> bool:
@@ -97,13 +96,10 @@ class Machine:
         log: Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        restart: bool = False,
     ) -> None:
         """Start a program under `name` and append its output to `log` (a path on the machine).
 
-        `env` is added to the machine's own environment. With `restart`, the machine restarts the
-        program whenever it exits by itself, with a kubelet's back-off (`exits.restart_delay`). The
-        call is refused while `name` runs; a program that waits for its restart starts at once.
+        `env` is added to the machine's own environment. The call is refused while `name` runs.
         """
         self._ask(
             "start",
@@ -112,14 +108,12 @@ class Machine:
             env=dict(env or {}),
             log=str(log),
             cwd=str(cwd or "/"),
-            restart=restart,
         )
 
     def stop(self, name: str, seconds: float = 10) -> None:
         """Stop a program: SIGTERM to its process group, SIGKILL after `seconds`.
 
-        Does nothing if it does not run. The program is not restarted, and the exit is not reported
-        by `unexpected_exits`.
+        Does nothing if it does not run. The exit is not reported by `unexpected_exits`.
         """
         self._ask("stop", seconds + ANSWER_SECONDS, name=name, seconds=seconds)
 

@@ -18,17 +18,13 @@ def always() -> bool:
 
 @dataclass(frozen=True)
 class Service:
-    """A program to run and its readiness check. `ready` must be cheap and must not raise.
-
-    With `restart`, the machine restarts the program whenever it exits.
-    """
+    """A program to run and its readiness check. `ready` must be cheap and must not raise."""
 
     name: str
     argv: Sequence[str]
     ready: Callable[[], bool] = always
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     seconds: float = 1.0  # until it is ready, on a fast machine
-    restart: bool = False
 
 
 def step(machine: Machine, service: Service, logs: Path, place: str = "") -> Step:
@@ -39,7 +35,7 @@ def step(machine: Machine, service: Service, logs: Path, place: str = "") -> Ste
     log = logs / f"{service.name}.log"
 
     def start() -> None:
-        machine.start(service.name, service.argv, log=log, env=service.env, restart=service.restart)
+        machine.start(service.name, service.argv, log=log, env=service.env)
 
     watched = watch(machine, service.name, log, start, service.ready)
     return Step(f"{place}{service.name}", watched.done, watched.do, service.seconds)
@@ -50,10 +46,10 @@ def watch(
 ) -> Step:
     """Return a step that runs `start` unless the program `name` runs, and waits for `ready`.
 
-    The step's `done` raises StepError, with the last line of the log, if the program exits while
-    the step waits for it, even if the machine has restarted it since.
+    The step's `done` raises StepError, with the last line of the log, if the program ends while the
+    step waits for it.
     """
-    awaited: list[UnexpectedExit | None] = []  # its last exit before this step began to wait
+    begun: list[bool] = []  # to wait
 
     def done() -> bool:
         try:
@@ -62,19 +58,17 @@ def watch(
             return False
         if process is None:
             return False
-        if awaited and process.last_end and process.last_end not in awaited:
-            raise StepError(_sentence(process.last_end))
-        if awaited and not process.running:
-            raise StepError(f"{name} was stopped: {last_line_with_path(log)}")
+        if begun and not process.running:
+            end = process.last_end
+            stopped = f"{name} was stopped: {last_line_with_path(log)}"
+            raise StepError(_sentence(end) if end else stopped)
         return process.running and ready()
 
     def do() -> None:
         there = machine.list().get(name)
-        if there and there.running:
-            awaited.append(there.last_end)
-        else:
+        if not (there and there.running):
             start()
-            awaited.append(None)
+        begun.append(True)
 
     return Step(name, done, do)
 

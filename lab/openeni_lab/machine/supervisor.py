@@ -1,4 +1,4 @@
-"""The named programs of an init, which it starts, restarts as a kubelet would, and stops.
+"""The named programs of an init, which it starts and stops.
 
 A program that ends without having been stopped is logged by the init and reported to clients as an
 `UnexpectedExit`. Standard library only.
@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from openeni_lab.machine.exits import UnexpectedExit, describe_exit, last_line, restart_delay
+from openeni_lab.machine.exits import UnexpectedExit, describe_exit, last_line
 from openeni_lab.machine.processes import Child, Processes
 
 KEPT_ENDS: Final = 200
@@ -33,38 +33,26 @@ class StartRequest:
     env: Mapping[str, str]
     cwd: str
     log: str
-    restart: bool
 
 
 class SupervisedProgram:
-    """A named program: its current process, and the history of its restarts."""
+    """A named program and its process."""
 
     def __init__(self, command: StartRequest) -> None:
         self.command = command
         self.child: Child | None = None
-        self.started = 0.0
-        self.restarts = 0
-        self.delay: float | None = None
         self.last_end: UnexpectedExit | None = None
         self.stopping = False
-        self.next_start: asyncio.TimerHandle | None = None
 
     @property
     def running(self) -> bool:
         return self.child is not None and self.child.code is None
-
-    def stay_down(self) -> None:
-        """Mark the program as stopped: its exit is expected, and it is not restarted."""
-        self.stopping = True
-        if self.next_start:
-            self.next_start.cancel()
 
     def facts(self) -> dict[str, Any]:
         """Return the state as `client.ProcessState` reads it."""
         return {
             "pid": self.child.pid if self.child else 0,
             "exit_code": self.child.code if self.child else None,
-            "restarts": self.restarts,
             "last_end": asdict(self.last_end) if self.last_end else None,
         }
 
@@ -88,7 +76,6 @@ class Supervisor:
         if before:
             if before.running:
                 raise FileExistsError(f"{command.name} runs already")
-            before.stay_down()
             del self._programs[command.name]
         program = SupervisedProgram(command)
         pid = self._spawn(program)
@@ -96,11 +83,11 @@ class Supervisor:
         return pid
 
     async def stop(self, name: str, seconds: float) -> None:
-        """Send SIGTERM to the group, SIGKILL after `seconds`; do not restart the program."""
+        """Send SIGTERM to the group, SIGKILL after `seconds`."""
         program = self._programs.get(name)
         if program is None:
             return
-        program.stay_down()
+        program.stopping = True
         child = program.child
         for number, timeout in ((signal.SIGTERM, seconds), (signal.SIGKILL, KILL_SECONDS)):
             if child is None or child.code is not None:
@@ -113,7 +100,7 @@ class Supervisor:
         """Stop all in reverse order, within `seconds`; each gets at most a third of that."""
         deadline = time.monotonic() + seconds
         for program in self._programs.values():
-            program.stay_down()  # one may exit because another was stopped
+            program.stopping = True  # one may exit because another was stopped
         for name in reversed(list(self._programs)):
             await self.stop(name, max(0.2, min(seconds / 3, deadline - time.monotonic())))
 
@@ -129,7 +116,7 @@ class Supervisor:
             streams = (subprocess.DEVNULL, output.fileno(), output.fileno())
             child = self._processes.spawn(command.argv, command.env, command.cwd, streams)
         child.on_end = lambda: self._ended(program, child)
-        program.child, program.started = child, time.monotonic()
+        program.child = child
         return child.pid
 
     def _ended(self, program: SupervisedProgram, child: Child) -> None:
@@ -138,40 +125,18 @@ class Supervisor:
             self._record(program, describe_exit(child.code or 0))
 
     def _record(self, program: SupervisedProgram, how: str) -> None:
-        """Keep and log an unexpected exit, and schedule the restart."""
+        """Keep and log an unexpected exit."""
         command = program.command
-        delay = None
-        if command.restart:
-            delay = restart_delay(program.delay, time.monotonic() - program.started)
         self._count += 1
         end = UnexpectedExit(
             id=f"{self._life}-{self._count}",
             program=command.name,
             how=how,
             at=time.time(),
-            restart_in=delay,
             log=command.log,
-            last_line=last_line(Path(command.log)),  # before the restarted program writes to it
+            last_line=last_line(Path(command.log)),
         )
         program.last_end = end
         self._ends.append(end)
         with contextlib.suppress(OSError):  # a full disk
             print(f"{end}; its log: {end.log}", file=sys.stderr, flush=True)
-        if delay is not None:
-            program.delay = delay
-            self._start_in(program, delay)
-
-    def _start_in(self, program: SupervisedProgram, delay: float) -> None:
-        if delay:
-            loop = asyncio.get_running_loop()
-            program.next_start = loop.call_later(delay, self._start_again, program)
-        else:
-            self._start_again(program)
-
-    def _start_again(self, program: SupervisedProgram) -> None:
-        program.restarts += 1
-        program.started = time.monotonic()
-        try:
-            self._spawn(program)
-        except OSError as error:
-            self._record(program, f"could not be started again: {error}")

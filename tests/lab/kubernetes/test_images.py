@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from openeni_lab.kubernetes.images import COREDNS, PAUSE, WEB, Image, ImageError, make_images
+from openeni_lab.images.archive import Image
+from openeni_lab.kubernetes.images import COREDNS, PAUSE, WEB, ImageError, make_images
 from openeni_lab.programs import prepared
 from openeni_testing.lab.recording import executable
 

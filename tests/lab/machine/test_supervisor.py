@@ -46,124 +46,72 @@ def kill(machine: Machine, name: str) -> ProcessState:
     return wait_for(ended, f"the end of {name}")
 
 
-def test_a_killed_program_is_started_again_at_once(machine: Machine, tmp_path: Path) -> None:
-    machine.start("agent", ["sleep", "100"], log=tmp_path / "log", restart=True)
-    before = machine.list()["agent"]
-    after = kill(machine, "agent")
-    assert after.running
-    assert after.pid != before.pid
-    assert (before.restarts, after.restarts) == (0, 1)
-    assert after.last_end
-    assert after.last_end.how == "ended by SIGKILL (signal 9)"
-
-
-def test_the_second_time_it_waits_and_a_start_does_not(machine: Machine, tmp_path: Path) -> None:
-    machine.start("agent", ["sleep", "100"], log=tmp_path / "log", restart=True)
-    kill(machine, "agent")
-    waiting = kill(machine, "agent")
-    assert not waiting.running
-    assert waiting.exit_code == -signal.SIGKILL
-    assert waiting.last_end
-    assert waiting.last_end.restart_in == 10
-    machine.start("agent", ["sleep", "100"], log=tmp_path / "log", restart=True)
+def test_a_killed_program_stays_down_and_may_be_started(machine: Machine, tmp_path: Path) -> None:
+    machine.start("agent", ["sleep", "100"], log=tmp_path / "log")
+    ended = kill(machine, "agent")
+    assert not ended.running
+    assert ended.exit_code == -signal.SIGKILL
+    assert ended.last_end
+    assert ended.last_end.how == "ended by SIGKILL (signal 9)"
+    machine.start("agent", ["sleep", "100"], log=tmp_path / "log")
     assert machine.list()["agent"].running
     assert machine.list()["agent"].last_end is None
 
 
-def test_after_its_wait_it_runs_again(machine: Machine, tmp_path: Path) -> None:
-    machine.start("agent", ["sleep", "100"], log=tmp_path / "log", restart=True)
-    kill(machine, "agent")
-    kill(machine, "agent")
-    wait_for(lambda: machine.running("agent"), "the start after 10 s")
-    assert machine.list()["agent"].restarts == 2
-
-
-def test_a_restart_takes_what_the_program_left_with_it(machine: Machine, tmp_path: Path) -> None:
-    """Like a container's: its children do not keep the port that the restarted program needs."""
+def test_an_end_takes_what_the_program_left_with_it(machine: Machine, tmp_path: Path) -> None:
+    """Like a container's: its children do not keep the port that the next one needs."""
     script = "sleep 4713 & exec sleep 4714"
-    machine.start("agent", ["sh", "-c", script], log=tmp_path / "log", restart=True)
+    machine.start("agent", ["sh", "-c", script], log=tmp_path / "log")
     children = ["sh", "-c", "grep -lsxz '471[3]' /proc/[0-9]*/cmdline"]
-    first = wait_for(lambda: machine.run(children).text, "the first child")
+    wait_for(lambda: machine.run(children).text, "the child")
     kill(machine, "agent")
-    wait_for(lambda: machine.run(children).text not in {"", first}, "the second child alone")
-    assert len(machine.run(children).text.split()) == 1
+    wait_for(lambda: not machine.run(children).text, "the child's end")
 
 
 def test_a_stopped_program_stays_down_and_that_is_no_end(machine: Machine, tmp_path: Path) -> None:
     before = machine.unexpected_exits()
-    machine.start("agent", ["sleep", "100"], log=tmp_path / "log", restart=True)
+    machine.start("agent", ["sleep", "100"], log=tmp_path / "log")
     machine.stop("agent")
     stopped = machine.list()["agent"]
-    assert (stopped.running, stopped.restarts, stopped.last_end) == (False, 0, None)
+    assert (stopped.running, stopped.last_end) == (False, None)
     assert machine.unexpected_exits() == before
 
 
-def test_a_program_stopped_while_it_waits_is_not_started(machine: Machine, tmp_path: Path) -> None:
-    machine.start("agent", ["sleep", "100"], log=tmp_path / "log", restart=True)
-    kill(machine, "agent")
-    kill(machine, "agent")
-    machine.stop("agent")
-    machine.start("later", ["sleep", "11"], log=tmp_path / "log")
-    wait_for(lambda: not machine.running("later"), "longer than the wait")
-    assert not machine.running("agent")
-
-
-def test_other_programs_are_recorded_alone(machine: Machine, tmp_path: Path) -> None:
+def test_an_end_is_recorded(machine: Machine, tmp_path: Path) -> None:
     machine.start("database", CRASH, log=tmp_path / "log")
     wait_for(lambda: not machine.running("database"), "its end")
     ended = machine.list()["database"]
-    assert (ended.exit_code, ended.restarts) == (-signal.SIGSEGV, 0)
-    assert ended.last_end
-    assert ended.last_end.restart_in is None
+    assert ended.exit_code == -signal.SIGSEGV
     assert machine.unexpected_exits()[-1] == ended.last_end
-
-
-def test_a_program_that_is_gone_at_its_restart_is_tried_again(
-    machine: Machine, tmp_path: Path
-) -> None:
-    program = tmp_path / "agent"
-    program.write_text("#!/bin/sh\necho up\nexec sleep 100\n")
-    program.chmod(0o700)
-    machine.start("agent", [str(program)], log=tmp_path / "log", restart=True)
-    wait_for((tmp_path / "log").read_text, "its start")
-    program.unlink()
-    kill(machine, "agent")
-    end = machine.unexpected_exits()[-1]
-    assert end.how.startswith("could not be started again: [Errno 2]")
-    assert end.restart_in == 10
 
 
 def test_the_inits_log_says_how_it_ended_in_one_line(
     lab: tuple[Layout, Machine], machine: Machine, tmp_path: Path
 ) -> None:
-    machine.start("agent", CRASH, log=tmp_path / "log", restart=True)
-    line = f"agent ended by SIGSEGV (signal 11); started again in 10 s; its log: {tmp_path}/log"
+    machine.start("agent", CRASH, log=tmp_path / "log")
+    line = f"agent ended by SIGSEGV (signal 11); its log: {tmp_path}/log"
     init_log = lab[0].logs / "init.log"
     wait_for(lambda: line in init_log.read_text().splitlines(), "the line")
 
 
 def test_a_wait_for_a_program_that_ends_raises_at_once(machine: Machine, tmp_path: Path) -> None:
-    """Even though the init has restarted it meanwhile."""
-    what = Service("operator", CRASH, ready=lambda: False, restart=True)
-    complaint = r"operator ended by SIGSEGV \(signal 11\); started again.*: out of luck \(.*/op"
+    what = Service("operator", CRASH, ready=lambda: False)
+    complaint = r"operator ended by SIGSEGV \(signal 11\): out of luck \(.*/op"
     with pytest.raises(StepError, match=complaint):
         run([service.step(machine, what, tmp_path)], LogProgress())
 
 
-def test_a_wait_for_one_that_runs_raises_at_its_next_end(machine: Machine, tmp_path: Path) -> None:
-    """An earlier exit does not count, and it does not matter that the program runs again."""
-    marker = tmp_path / "second"
-    script = f"[ -e {marker} ] && echo second life || echo first life; touch {marker}; sleep 100"
-    what = Service("operator", ["sh", "-c", script], ready=lambda: False, restart=True)
+def test_a_wait_for_one_that_runs_raises_at_its_end_and_a_later_wait_starts_it(
+    machine: Machine, tmp_path: Path
+) -> None:
+    script = "echo alive; sleep 100"
+    what = Service("operator", ["sh", "-c", script], ready=lambda: False)
     step = service.step(machine, what, tmp_path)
     step.do()
     wait_for((tmp_path / "operator.log").read_text, "its start")
     assert not step.done()
-    assert kill(machine, "operator").running
-    wait_for(lambda: "second" in (tmp_path / "operator.log").read_text(), "its second life")
-    complaint = (
-        r"operator ended by SIGKILL \(signal 9\); started again: first life \(.*/operator.log"
-    )
+    kill(machine, "operator")
+    complaint = r"operator ended by SIGKILL \(signal 9\): alive \(.*/operator.log"
     with pytest.raises(StepError, match=complaint):
         step.done()
     later = service.step(machine, what, tmp_path)
@@ -181,17 +129,17 @@ def test_a_wait_for_one_that_is_stopped_raises(machine: Machine, tmp_path: Path)
 
 
 def test_whoever_waits_is_told_of_every_end_since_a_mark(machine: Machine, tmp_path: Path) -> None:
-    machine.start("agent", CRASH, log=tmp_path / "log", restart=True)
-    wait_for(lambda: not machine.running("agent"), "the second end")
+    machine.start("agent", CRASH, log=tmp_path / "log")
+    wait_for(lambda: not machine.running("agent"), "its end")
     machines = {"n1": machine}
     since = service.exits_so_far(machines)
-    assert len(service.unexpected_exits(machines)) >= 2
+    assert service.unexpected_exits(machines)
     assert service.unexpected_exits(machines, since) == []
     machine.start("proxy", ["sh", "-c", "echo no route; exit 3"], log=tmp_path / "proxy.log")
     wait_for(lambda: not machine.running("proxy"), "its end")
     (line,) = service.unexpected_exits(machines, since)
     assert line.startswith("n1: ")
-    assert "proxy ended with 3; not started again: no route (" in line
+    assert "proxy ended with 3: no route (" in line
 
 
 def test_a_lab_that_is_gone_is_told_too_and_a_node_that_is_busy_is_not(tmp_path: Path) -> None:
@@ -201,12 +149,12 @@ def test_a_lab_that_is_gone_is_told_too_and_a_node_that_is_busy_is_not(tmp_path:
 
 
 def test_the_end_of_the_whole_lab_is_no_end_of_its_programs(tmp_path: Path) -> None:
-    """A program that exits during a shutdown because another one did is not restarted."""
+    """Not even of one that ends because another one did."""
     with bare_lab(tmp_path / "labs", f"down{os.getpid()}"[:8]) as (layout, machine):
         marker = tmp_path / "marker"
         marker.touch()
         script = f"while [ -e {marker} ]; do sleep 0.05; done; exit 1"
-        machine.start("dependent", ["sh", "-c", script], log=tmp_path / "dependent", restart=True)
+        machine.start("dependent", ["sh", "-c", script], log=tmp_path / "dependent")
         undo = f"trap 'rm {marker}; sleep 1; exit 0' TERM; echo up; while :; do sleep 0.05; done"
         machine.start("base", ["sh", "-c", undo], log=tmp_path / "base")
         wait_for((tmp_path / "base").read_text, "the trap")

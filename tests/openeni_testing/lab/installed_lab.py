@@ -3,21 +3,16 @@
 import json
 import sys
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Final
 
 import yaml
 
 from openeni_lab import layout
 from openeni_lab.machine.client import Machine
-from openeni_lab.machine.exits import UnexpectedExit
-from openeni_lab.machine.steps import run as run_steps
-from openeni_lab.product import workloads
-from openeni_lab.product.chart import render
-from openeni_lab.product.installation import AGENT, OPERATOR
+from openeni_lab.product import pods, workloads
 from openeni_lab.product.installed_lab import InstalledLab
+from openeni_lab.product.pods import AGENT, OPERATOR, ProductContainer
 from openeni_lab.product.reach import is_ready
-from openeni_lab.progress import LogProgress
 from openeni_testing.waiting import wait_for
 
 Json = dict[str, Any]
@@ -195,34 +190,41 @@ def kernel_state(machine: Machine) -> list[str]:
     return found
 
 
-def kill(
-    installed: InstalledLab, component: str, node: str = "n1", signal: str = "KILL"
-) -> UnexpectedExit:
-    """Kill the operator or a node's agent and wait until it is ready again.
+def kill(installed: InstalledLab, component: str, node: str = "", signal: str = "KILL") -> str:
+    """Kill the operator or a node's agent, and wait until the kubelet's next one is ready.
 
-    What a kubelet would let wait for its back-off is started at once, as a new pod would be.
+    Returns the id of its exit, as `pods.exits` has it.
     """
-    machine = machine_of(installed, component, node)
-    killed = machine.list()[component]
-    machine.check(["sh", "-c", f"kill -{signal} {killed.pid}"])
+    killed = container(installed, component, node)
+    installed.lab.node(killed.node).ctr("tasks", "kill", "--signal", signal, killed.runtime_id)
 
-    def ended() -> UnexpectedExit | None:
-        last = machine.list()[component].last_end
-        return last if last != killed.last_end else None
+    def ready_again() -> ProductContainer | None:
+        now = container(installed, component, node)
+        return now if now.ready and now.restarts > killed.restarts else None
 
-    end = wait_for(ended, f"the end of {component}", 20)
-    place = next(n for n in installed.lab.layout.nodes if n.name == node)
-    rendered = _rendered(installed.helm)
-    run_steps([installed.installation.start(component, place, rendered)], LogProgress())
-    assert machine.list()[component].pid != killed.pid
-    return end
+    now = wait_for(ready_again, f"the next {component}", PATIENCE)
+    return f"{now.uid}/{now.restarts}"
 
 
-_rendered = cache(render)
+def container(installed: InstalledLab, component: str, node: str = "") -> ProductContainer:
+    """Return the operator's container, or that of a node's agent, from its pod's status."""
+    found = [c for c in pods.containers(installed.api) if c.component == component]
+    (one,) = (c for c in found if node in {"", c.node})
+    return one
 
 
-def machine_of(installed: InstalledLab, component: str, node: str) -> Machine:
-    return installed.lab.machine if component == OPERATOR else installed.nodes[node]
+def log_of(installed: InstalledLab, component: str, node: str = "") -> str:
+    """Return the log of a component's container since it started."""
+    pod = container(installed, component, node).pod
+    path = f"{pods.PODS}/{pod}/log?container={component}"
+    return str(installed.api.request("GET", path)["text"])
 
 
-COMPONENTS: Final = ((OPERATOR, "n1"), (AGENT, "n1"), (AGENT, "n2"))
+def kernel_pid(installed: InstalledLab, found: ProductContainer) -> int:
+    """Return the process id of a container's first process, on its node."""
+    listed = installed.lab.node(found.node).ctr("tasks", "list")
+    (pid,) = (line.split()[1] for line in listed.splitlines() if found.runtime_id in line)
+    return int(pid)
+
+
+COMPONENTS: Final = ((OPERATOR, ""), (AGENT, "n1"), (AGENT, "n2"))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from openeni_lab.lab import Lab, NodeKind
 from openeni_lab.layout import ROOT, Layout
-from openeni_lab.machine import service
 from openeni_lab.product import installed_lab
 from openeni_lab.product.installed_lab import InstalledLab
 from openeni_lab.progress import LogProgress
@@ -51,12 +50,12 @@ class SharedLab:
         be removed: then the next test gets a new lab.
         """
         installed = self._up()
-        before = service.exits_so_far(installed.lab.machines)
+        before = installed.exits_so_far()
         yield installed
         try:
             self.clean()
         finally:
-            exits = service.unexpected_exits(installed.lab.machines, before | self.expected_exits)
+            exits = installed.unexpected_exits(before | self.expected_exits)
             assert not exits, f"unexpected exits: {'; '.join(exits)}"
 
     def clean(self) -> None:
