@@ -14,7 +14,7 @@ from openeni_lab.kubernetes.api import Api, ApiError
 from openeni_lab.lab import Lab
 from openeni_lab.machine import service, steps
 from openeni_lab.machine.client import Machine
-from openeni_lab.machine.steps import Progress, Step
+from openeni_lab.machine.steps import Progress, Step, StepError
 from openeni_lab.product import chart, pods, tree_images
 from openeni_lab.product.chart import NAMESPACE, REGISTRY
 from openeni_lab.product.reach import Reach
@@ -66,6 +66,9 @@ class InstalledLab:
             upgraded.append(True)
 
         def complete() -> bool:
+            crashes = pods.crashes(self.api)
+            if crashes:
+                raise StepError(crashes)
             return pods.rolled_out(self.api, len(self.lab.layout.nodes))
 
         return [

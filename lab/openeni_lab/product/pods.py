@@ -20,6 +20,7 @@ OPERATOR: Final = "operator"  # values of the label app.kubernetes.io/component
 AGENT: Final = "agent"
 # What a runtime reports of containers that ended with their node: containerd's recovery.
 LOST_WITH_NODE: Final = "Unknown"
+CRASHES: Final = 3  # ends of a container that never became ready are no accident
 _SIGNALLED: Final = 128  # plus the signal's number
 
 
@@ -93,6 +94,17 @@ def hindrances(api: Api) -> str:
     return "; ".join(found)
 
 
+def crashes(api: Api) -> str:
+    """Return how a container ends again and again, with its last line; "" if none does."""
+    for container in containers(api):
+        if container.restarts >= CRASHES and not container.ready and container.last_end:
+            path = f"{PODS}/{container.pod}/log?tailLines=1&previous=true"
+            said = str(api.request("GET", path)["text"]).strip()
+            how = _sentence(container.last_end)
+            return f"{container}: {how}, {container.restarts} times; its last line: {said}"
+    return ""
+
+
 def exits(api: Api) -> Iterator[tuple[str, str]]:
     """Yield an id and a sentence for the last unexpected end of each container.
 
@@ -101,7 +113,8 @@ def exits(api: Api) -> Iterator[tuple[str, str]]:
     for container in containers(api):
         end = container.last_end
         if end and end.get("reason") != LOST_WITH_NODE:
-            yield f"{container.uid}/{container.restarts}", f"{container}: {_sentence(end)}"
+            said = f"{container}: {_sentence(end)}; see `kubectl logs --previous`"
+            yield f"{container.uid}/{container.restarts}", said
 
 
 def _sentence(end: Json) -> str:
@@ -111,4 +124,4 @@ def _sentence(end: Json) -> str:
     at = datetime.fromisoformat(end["finishedAt"]).timestamp()
     reason = f" ({end['reason']})" if end.get("reason") not in {None, "Error", "Completed"} else ""
     clock = time.strftime("%H:%M:%S", time.localtime(at))
-    return f"{clock} {describe_exit(code)}{reason}; see `kubectl logs --previous`"
+    return f"{clock} {describe_exit(code)}{reason}"

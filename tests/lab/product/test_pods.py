@@ -19,6 +19,9 @@ class Answers:
     def get(self, path: str) -> Json | None:
         return self._objects.get(path)
 
+    def request(self, _method: str, _path: str) -> Json:
+        return {"text": "no route\n"}
+
     def items(self, _path: str, **_query: str) -> list[Json]:
         return self._listed
 
@@ -142,6 +145,15 @@ def test_the_end_of_a_container_is_named(code: int, reason: str, how: str) -> No
     assert key == "u1/3"
     assert line.startswith("operator on n1: ")
     assert f" {how}; " in line
+
+
+def test_a_container_that_ends_again_and_again_is_no_use_waiting_for() -> None:
+    down = ended(1) | {"ready": False}
+    said = pods.crashes(api({}, pod("agent", down)))
+    assert said.startswith("agent on n1: ")
+    assert said.endswith(" ended with 1, 3 times; its last line: no route")
+    assert pods.crashes(api({}, pod("agent", ended(1)))) == ""  # it runs again
+    assert pods.crashes(api({}, pod("agent", down | {"restartCount": 1}))) == ""
 
 
 def test_a_container_that_ended_with_its_node_ended_as_expected() -> None:
