@@ -74,6 +74,7 @@ class Agent:
             settings=settings,
             nodes=caches.nodes,
             cidrs=caches.cidrs,
+            is_unused=self._is_unused,
             on_change=self._requeue_enis,
         )
         self._links = LinkReconciler(
@@ -143,7 +144,7 @@ class Agent:
             self._grants,
             self._links,
             is_synced=self._synced.is_set,
-            on_change=self._requeue_eni_statuses,
+            on_change=self._on_configuration,
         )
 
     def _dependencies(self) -> CommandDependencies:
@@ -199,6 +200,8 @@ class Agent:
         caches.cidrs.subscribe(lambda _: queues["node"].add(self._settings.node))
         for changed in (caches.enis, caches.nodes, caches.pools):
             changed.subscribe(lambda _: self._requeue_configuration())
+        for changed in (caches.enis, caches.pools):
+            changed.subscribe(lambda _: queues["node"].add(self._settings.node))
         self._grants.subscribe(self._on_grant)
 
     def _start_timers(self) -> None:
@@ -220,6 +223,17 @@ class Agent:
     def _requeue_eni_status(self, name: str) -> None:
         self._queues["eni-status"].add(name)
         self._requeue_configuration()  # its link may have become ready
+
+    def _is_unused(self) -> bool:
+        """Return True if there is no pool, and nothing of openeni on this node."""
+        if not self._synced.is_set():
+            return False
+        used = self._caches.pools.all() or self._caches.enis.all() or self._grants.all()
+        return not used and not self._files.installed()
+
+    def _on_configuration(self) -> None:
+        self._queues["node"].add(self._settings.node)
+        self._requeue_eni_statuses()
 
     def _requeue_eni_statuses(self) -> None:
         for eni in self._caches.enis.all():
@@ -250,6 +264,7 @@ class Agent:
         for grant in self._grants.all():
             self._queues["podips"].add(key_of(grant))
         self._queues["timers"].add("repair")
+        self._queues["node"].add(self._settings.node)
         self._requeue_configuration()
 
     def _dead(self) -> str:

@@ -30,7 +30,7 @@ STARTING: Final = 429  # "storage is (re)initializing"
 def empty(helm: Helm) -> Iterator[Helm]:
     """An API server without a release and without CRDs, before and after."""
     yield helm
-    helm.try_run("uninstall", RELEASE)
+    helm.try_run("uninstall", RELEASE, "--no-hooks")
     for name in crds(helm):
         helm.api.delete(f"{CRDS}/{name}")
     wait_for(lambda: not crds(helm), "the CRDs are gone")
@@ -114,7 +114,7 @@ def test_a_release_is_installed_upgraded_rolled_back_and_removed_without_its_poo
     assert (set(crds(empty).values()), log_level(empty)) == ({BUNDLE_VERSION}, "INFO")
     assert "nextpool" not in short_names(empty)
 
-    empty.run("uninstall", RELEASE)
+    empty.run("uninstall", RELEASE, "--no-hooks")
     assert empty.api.get(DAEMONSET) is None
     assert len(crds(empty)) == 3
     (pool,) = yaml.safe_load_all(POOL.read_text())
@@ -127,7 +127,7 @@ def test_a_release_is_installed_upgraded_rolled_back_and_removed_without_its_poo
 def test_without_keep_the_crds_go_with_the_release(empty: Helm) -> None:
     empty.put("install", "--create-namespace", values={"crds": {"keep": False}})
     assert len(crds(empty)) == 3
-    empty.run("uninstall", RELEASE)
+    empty.run("uninstall", RELEASE, "--no-hooks")
     wait_for(lambda: not crds(empty), "the CRDs are gone")
 
 

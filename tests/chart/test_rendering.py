@@ -196,9 +196,34 @@ def test_the_api_server_takes_the_manifests_for_people_without_helm(serving: Hel
             serving.dry_run(manifest)
 
 
-def test_of_the_restricted_standard_the_operator_breaks_only_what_the_hosts_network_does(
-    helm: Helm,
+def hook(helm: Helm, values: Json | None = None) -> Json:
+    """Return the Job that `helm uninstall` runs first."""
+    (job,) = (d for d in chart.render(helm.program, values, hooks=True) if d["kind"] == "Job")
+    return job
+
+
+def test_the_hook_is_a_job_that_the_api_server_takes(serving: Helm) -> None:
+    job = hook(serving, {"kubernetesService": {"host": "10.0.0.1"}})
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-delete"
+    serving.dry_run(job)
+    template = job["spec"]["template"]["spec"]
+    (container,) = template["containers"]
+    (operator,) = pods(rendered(serving, {}))["operator"]["spec"]["containers"]
+    assert container["image"] == operator["image"]
+    assert {e["name"]: e["value"] for e in container["env"]} == {
+        "KUBERNETES_SERVICE_HOST": "10.0.0.1",
+        "KUBERNETES_SERVICE_PORT": "6443",
+    }
+    assert template["serviceAccountName"] == "openeni-operator"
+    assert "Job" not in {d["kind"] for d in rendered(serving, {})}
+
+
+@pytest.mark.parametrize("which", ["operator", "hook"])
+def test_of_the_restricted_standard_only_what_the_hosts_network_breaks_is_broken(
+    helm: Helm, which: str
 ) -> None:
+    operator = pods(rendered(helm, {}))["operator"]
+    template = operator if which == "operator" else hook(helm)["spec"]["template"]
     namespace = unique("restricted")
     standard = {f"pod-security.kubernetes.io/{m}": "restricted" for m in ("enforce", "warn")}
     metadata = {"name": namespace, "labels": standard}
@@ -209,7 +234,7 @@ def test_of_the_restricted_standard_the_operator_breaks_only_what_the_hosts_netw
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": place,
-        "spec": pods(rendered(helm, {}))["operator"]["spec"],
+        "spec": template["spec"],
     }
     with pytest.raises(ApiError, match="violates PodSecurity") as refused:
         helm.api.request("POST", f"/api/v1/namespaces/{namespace}/pods?dryRun=All", pod)

@@ -26,16 +26,16 @@ class ChartError(Exception):
     """The chart cannot be rendered or installed. For the user."""
 
 
-def render(helm: Path, values: Json | None = None) -> tuple[Json, ...]:
-    """Return every object of the chart. Raises ChartError with helm's message."""
-    text = template(helm, REGISTRY, values)
+def render(helm: Path, values: Json | None = None, *, hooks: bool = False) -> tuple[Json, ...]:
+    """Return every object of the chart, and its hooks if asked for. Raises ChartError."""
+    text = template(helm, REGISTRY, values, hooks=hooks)
     return tuple(document for document in yaml.safe_load_all(text) if document)
 
 
-def template(helm: Path, registry: str, values: Json | None = None) -> str:
+def template(helm: Path, registry: str, values: Json | None = None, *, hooks: bool = False) -> str:
     """Return what `helm template` prints with these values. Raises ChartError with its message."""
     argv = [str(helm), "template", RELEASE, str(CHART), "--namespace", NAMESPACE]
-    argv += ["--values", "-"]
+    argv += ["--values", "-", *([] if hooks else ["--no-hooks"])]
     given = values or {}
     given = {**given, "image": {"registry": registry, **given.get("image", {})}}
     return _run(argv, given, RENDER_SECONDS, {})

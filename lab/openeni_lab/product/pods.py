@@ -44,7 +44,7 @@ class ProductContainer:
 
 def containers(api: Api) -> list[ProductContainer]:
     """Return the containers of openeni's pods that are not being deleted."""
-    pods = api.items(PODS, labelSelector="app.kubernetes.io/instance=openeni")
+    pods = api.items(PODS, labelSelector="app.kubernetes.io/component")
     return [_container(pod) for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
 

@@ -1,4 +1,8 @@
-"""Reconcile the agent's own Node: pass its facts to the datapath, and label it with its modes."""
+"""Reconcile the agent's own Node: pass its facts to the datapath, and label it with its modes.
+
+The labels are there as long as openeni has a pool, or anything on the node. Helm's uninstall waits
+until they are gone.
+"""
 
 from collections.abc import Callable
 from typing import Final
@@ -15,6 +19,7 @@ from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.journal import JournalError
 from openeni_nodeagent.settings import Settings
 
+LABELS: Final = (LABEL_VETH, LABEL_IPVLAN)
 _SLASH: Final = "~1"  # JSON pointer's (RFC 6901)
 
 
@@ -30,15 +35,20 @@ class NodeReconciler:
         settings: Settings,
         nodes: Cache[Node],
         cidrs: Cache[ServiceCIDR],
+        is_unused: Callable[[], bool],
         on_change: Callable[[], None],
     ) -> None:
-        """`on_change` is called after new facts have been passed to the datapath."""
+        """`on_change` is called after new facts have been passed to the datapath.
+
+        `is_unused` returns True if there is no pool and the node has nothing of openeni.
+        """
         self._store = store
         self._datapath = datapath
         self._grants = grants
         self._settings = settings
         self._nodes = nodes
         self._cidrs = cidrs
+        self._is_unused = is_unused
         self._on_change = on_change
         self._facts: NodeFacts | None = None
 
@@ -51,7 +61,7 @@ class NodeReconciler:
         self._datapath.configure_node(facts)
 
     def reconcile(self, name: str) -> Result:
-        """Pass the node's facts to the datapath, and label the node."""
+        """Pass the node's facts to the datapath, and label the node, or take its labels off."""
         node = self._nodes.get(name)
         if node is None:
             return Done()
@@ -69,15 +79,18 @@ class NodeReconciler:
         return self._label(node)
 
     def _label(self, node: Node) -> Result:
-        wanted = labels(self._datapath.datapath_modes())
-        wrong = {k: v for k, v in wanted.items() if node.metadata.labels.get(k) != v}
-        if not wrong:
-            return Done()
-        # A JSON patch adds no member to a map that is not there.
-        bare = [] if node.metadata.labels else [_add("/metadata/labels", {})]
-        each = [_add(f"/metadata/labels/{k.replace('/', _SLASH)}", v) for k, v in wrong.items()]
+        there = node.metadata.labels
+        if self._is_unused():
+            operations = [{"op": "remove", "path": _path(k)} for k in LABELS if k in there]
+        else:
+            wanted = labels(self._datapath.datapath_modes())
+            wrong = {k: v for k, v in wanted.items() if there.get(k) != v}
+            # A JSON patch adds no member to a map that is not there.
+            bare = [_add("/metadata/labels", {})] if wrong and not there else []
+            operations = [*bare, *(_add(_path(k), v) for k, v in wrong.items())]
         try:
-            self._store.patch(NODES, node.metadata.name, operations=bare + each)
+            if operations:
+                self._store.patch(NODES, node.metadata.name, operations=operations)
         except StoreError as error:
             return Retry(f"node {node.metadata.name} cannot be labelled: {error}")
         return Done()
@@ -87,6 +100,10 @@ def labels(datapath_modes: frozenset[str]) -> dict[str, str]:
     """Return the Node's labels for the datapath modes that its kernel supports."""
     ipvlan = any(mode.startswith("IPVlan") for mode in datapath_modes)
     return {LABEL_VETH: str("Veth" in datapath_modes).lower(), LABEL_IPVLAN: str(ipvlan).lower()}
+
+
+def _path(label: str) -> str:
+    return f"/metadata/labels/{label.replace('/', _SLASH)}"
 
 
 def _add(path: str, value: object) -> Json:

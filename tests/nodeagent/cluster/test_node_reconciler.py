@@ -16,7 +16,7 @@ from openeni_testing.agent import node_objects
 from openeni_testing.agent.parts import AgentParts
 
 
-def reconciler(parts: AgentParts) -> NodeReconciler:
+def reconciler(parts: AgentParts, *, unused: bool = False) -> NodeReconciler:
     caches = parts.caches
     for body in parts.store.list(NODES).items:
         caches.nodes.put(body)
@@ -27,6 +27,7 @@ def reconciler(parts: AgentParts) -> NodeReconciler:
         settings=from_environment({"NODE_NAME": node_objects.NODE}),
         nodes=caches.nodes,
         cidrs=caches.cidrs,
+        is_unused=lambda: unused,
         on_change=lambda: None,
     )
 
@@ -50,6 +51,18 @@ def test_the_nodes_labels_say_what_its_kernel_can(
     found = parts.store.get(NODES, node_objects.NODE)["metadata"]["labels"]
     assert found.keys() == {LABEL_VETH, LABEL_IPVLAN, *(labels or {})}
     assert found[LABEL_VETH] == "true"
+
+
+@pytest.mark.parametrize("labels", [{"zone": "a"}, {"zone": "a", LABEL_VETH: "true"}], ids=str)
+def test_a_node_that_openeni_does_not_use_has_no_labels_of_it(
+    tmp_path: Path, labels: dict[str, str]
+) -> None:
+    parts = AgentParts(tmp_path)
+    parts.store.create(NODES, node_body(labels))
+    for _ in range(2):
+        assert reconciler(parts, unused=True).reconcile(node_objects.NODE) == Done()
+        found = parts.store.get(NODES, node_objects.NODE)["metadata"]["labels"]
+        assert found == {"zone": "a"}
 
 
 def test_right_labels_are_not_written_again(tmp_path: Path) -> None:

@@ -141,6 +141,7 @@ class Agent:
             settings=from_environment({"NODE_NAME": self._node}),
             nodes=nodes,
             cidrs=Cache(SERVICE_CIDRS, ServiceCIDR),
+            is_unused=lambda: False,
             on_change=lambda: None,
         )
         succeeded(side.reconcile(self._node))
