@@ -1,4 +1,4 @@
-"""The real Helm on a real API server without kubelets."""
+"""The real Helm on a real API server."""
 
 import json
 import os
@@ -31,7 +31,7 @@ class Helm:
         return Api(self.kubeconfig)
 
     def try_run(
-        self, *words: str, values: Json | None = None
+        self, *words: str, values: Json | None = None, seconds: float = SECONDS
     ) -> "subprocess.CompletedProcess[str]":
         """Run Helm with `values` as a values file on stdin."""
         homes = {f"HELM_{name}_HOME": str(self.folder) for name in ("CACHE", "CONFIG", "DATA")}
@@ -46,7 +46,7 @@ class Helm:
             input=json.dumps(values),
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=seconds,
             check=False,
         )
 
