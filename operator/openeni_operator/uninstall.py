@@ -47,7 +47,8 @@ class Remains:
         return (
             f"pools exist: {_listed(self.pools)}. Their pods would lose their network, and their "
             "ports would stay. Move the pods away, `kubectl delete enipool` each of them, and "
-            f"uninstall again. {GUIDE}"
+            "uninstall again. Or keep openeni, which goes on as before: `helm rollback` to the "
+            f"last revision makes upgrades possible again. {GUIDE}"
         )
 
     @property

@@ -61,7 +61,6 @@ ATTACKS = (
         'metadata.labels: an agent sets its labels to "true" or "false"',
         node(VETH, "maybe"),
     ),
-    Attack("its label removed", "metadata.labels: an agent sets its labels to", node(VETH, REMOVE)),
     Attack(
         "another's label removed",
         "metadata.labels: kubernetes.io/hostname: of its Node",
@@ -107,3 +106,6 @@ def test_the_agents_labels_are_taken(guarded: Target) -> None:
     patch = [*put(VETH, "true"), *put("/metadata/labels/datapath.openeni.io~1ipvlan", "false")]
     labels = guarded.agent.patch(NODES, guarded.mine.node, operations=patch)["metadata"]["labels"]
     assert (labels[LABEL_VETH], labels[LABEL_IPVLAN]) == ("true", "false")
+    removed = [{"op": "remove", "path": step["path"]} for step in patch]
+    labels = guarded.agent.patch(NODES, guarded.mine.node, operations=removed)["metadata"]["labels"]
+    assert not {LABEL_VETH, LABEL_IPVLAN} & labels.keys()
