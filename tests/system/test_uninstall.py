@@ -1,12 +1,16 @@
 """Uninstalling with Helm, and installing again, on nodes with and without another CNI plugin."""
 
 import json
+import re
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from openeni_lab.cloud.access import client_environment
+from openeni_lab.layout import REPOSITORY
 from openeni_lab.machine.client import Machine
 from openeni_lab.product import pods, workloads
 from openeni_lab.product.chart import NAMESPACE, RELEASE
@@ -23,6 +27,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.root]
 
 Json = dict[str, Any]
 
+PAGE: Final = REPOSITORY / "docs" / "upgrade.md"
 UNINSTALL_SECONDS: Final = 330
 HOOK: Final = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs/openeni-uninstall"
 OTHER: Final = "/etc/cni/net.d/20-other.conflist"
@@ -152,4 +157,33 @@ def test_nodes_with_another_cni_plugin_stay_ready_and_are_taken_over_by_it(
         other_cni.reload(LogProgress())
         other_cni.api.apply([workloads.pool("later")])
         message = lab.wait_for_condition(other_cni, "later", "Supported", "False", "OtherCNI")
-        assert "20-other.conflist" in message
+        assert "nodes n1, n2, where another CNI plugin is configured" in message
+
+
+def test_the_ports_of_a_deleted_cluster_are_found_and_deleted_as_the_page_says(
+    installed: InstalledLab,
+) -> None:
+    """The servers are gone, and with them the operator; another cluster's ports must stay."""
+    one, other = (str(uuid.uuid4()) for _ in range(2))
+    made = "openstack port create --network pods --tag openeni-cluster={0} {1} -f value -c id"
+    ids = {
+        name: openstack(installed, made.format(cluster, name))
+        for cluster, name in ((one, "left-1"), (one, "left-2"), (other, "others"))
+    }
+    count, delete = re.findall(
+        r"```sh\n(.*?)\n```", PAGE.read_text().partition("## After a cluster")[2]
+    )
+    counted = openstack(installed, count)
+    assert f"2 openeni-cluster={one}" in counted
+    assert f"1 openeni-cluster={other}" in counted
+    openstack(installed, delete, UID_OF_CLUSTER=one)
+    left = openstack(installed, "openstack port list -f value -c ID").split()
+    assert {name for name, port in ids.items() if port in left} == {"others"}
+    openstack(installed, f"openstack port delete {ids['others']}")
+
+
+def openstack(installed: InstalledLab, command: str, **variables: str) -> str:
+    """Run a shell command with OpenStack's client in the lab."""
+    path = f"{installed.lab.built.openstack_venv / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin"
+    environment = {**client_environment(installed.lab.layout), "PATH": path, **variables}
+    return installed.lab.machine.check(["sh", "-ec", command], env=environment, timeout=120)
