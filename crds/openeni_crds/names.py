@@ -66,6 +66,7 @@ LABEL_NODE_HASH: Final = f"{GROUP}/node-hash"  # a node's name may be longer tha
 # On a Node, by its agent: what its kernel can do, "true" or "false". No label, no agent yet.
 LABEL_VETH: Final = f"datapath.{GROUP}/veth"
 LABEL_IPVLAN: Final = f"datapath.{GROUP}/ipvlan"
+LABEL_MIGRATE: Final = f"{GROUP}/migrate"  # of a Node, set by people: "true"
 LABEL_ZONE: Final = "topology.kubernetes.io/zone"
 # On a Node, by an administrator for new ones and by the operator while its agent is silent.
 TAINT_AGENT_NOT_READY: Final = f"node.{GROUP}/agent-not-ready"

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from openeni_crds.conditions import Condition, Reason, Type, condition
+from openeni_crds.names import LABEL_MIGRATE
 from openeni_crds.selection import NodeTraits, selects_node, server_of
 from openeni_kube.result import RequeueAfter, Result, Retry
 from openeni_nodeagent.cluster.watches import Caches
@@ -67,7 +68,12 @@ class ConfigurationReconciler:
             grants=len(self._grants.all()),
             installed=self._files.installed(),
             others=self._files.others(),
+            migrating=self._is_migrating(),
         )
+
+    def _is_migrating(self) -> bool:
+        node = self._caches.nodes.get(self._node)
+        return node is not None and node.metadata.labels.get(LABEL_MIGRATE) == "true"
 
     def _is_selected(self) -> bool:
         node = self._caches.nodes.get(self._node)

@@ -2,7 +2,8 @@
 
 A runtime takes the first configuration of its folder by name and reports its network as ready as
 soon as there is one. So openeni's comes once it can serve pods, never beside that of another CNI
-plugin, and goes once no pool serves the node and no pod is left.
+plugin unless somebody wants the node to migrate, and goes once no pool serves the node and no pod is
+left.
 """
 
 from collections.abc import Iterable
@@ -38,6 +39,7 @@ class ConfigurationFacts:
     grants: int
     installed: bool  # openeni's configuration is there
     others: tuple[str, ...] = ()  # names of other plugins' configurations, sorted
+    migrating: bool = False  # somebody wants openeni in the place of the others
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,11 @@ def decide(facts: ConfigurationFacts) -> Decision:
             return Decision(Action.REMOVE, _waiting())
         found = _other(before) if before else _configured(facts.others)
         return Decision(Action.INSTALL, found, facts.link_ready)  # again: an upgrade can change it
-    if facts.others:
+    if facts.others and not facts.migrating:
         return Decision(Action.LEAVE, _other(facts.others))
     if facts.link_ready:
-        return Decision(Action.INSTALL, _configured(()), serving=True)
+        found = _other(before) if before else _configured(facts.others)
+        return Decision(Action.INSTALL, found, serving=True)
     return Decision(Action.LEAVE, _waiting())
 
 
@@ -76,7 +79,7 @@ def _waiting() -> Condition:
 def _other(names: Iterable[str]) -> Condition:
     message = (
         f"another CNI plugin is configured on this node: {', '.join(names)}; remove that plugin "
-        "from the node, or exclude the node by the pool's spec.nodeSelector"
+        "from the node (docs/migration.md), or exclude the node by the pool's spec.nodeSelector"
     )
     return condition(Type.CNI_CONFIGURED, Reason.OTHER_CNI, message, status=False)
 

@@ -13,6 +13,9 @@ BARE = ConfigurationFacts(
 SERVED = ConfigurationFacts(
     selected=True, enis=1, link_ready=True, grants=2, installed=True, others=()
 )
+MIGRATING = replace(
+    SERVED, installed=False, grants=0, others=("20-flannel.conflist",), migrating=True
+)
 BEFORE, AFTER = "05-cilium.conflist", "20-flannel.conflist"
 
 
@@ -34,6 +37,9 @@ BEFORE, AFTER = "05-cilium.conflist", "20-flannel.conflist"
         (replace(BARE, installed=True, others=(AFTER,)), Action.REMOVE, Reason.WAITING_FOR_NIC),
         # No node is taken over from another plugin, and none is lost to one without a word.
         (replace(SERVED, installed=False, others=(AFTER,)), Action.LEAVE, Reason.OTHER_CNI),
+        (replace(MIGRATING, others=(AFTER,)), Action.INSTALL, Reason.CONFIGURED),
+        (replace(MIGRATING, others=(BEFORE,)), Action.INSTALL, Reason.OTHER_CNI),
+        (replace(MIGRATING, link_ready=False), Action.LEAVE, Reason.WAITING_FOR_NIC),
         (replace(SERVED, others=(BEFORE,)), Action.INSTALL, Reason.OTHER_CNI),
         (replace(SERVED, others=(AFTER,)), Action.INSTALL, Reason.CONFIGURED),
     ],
