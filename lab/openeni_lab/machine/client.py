@@ -5,6 +5,7 @@ depend on the kind of machine.
 """
 
 import base64
+import contextlib
 import json
 import socket
 import struct
@@ -207,9 +208,14 @@ class Machine:
         return int(struct.unpack("3i", credentials)[0])
 
     def _ask(self, do: str, patience: float = ANSWER_SECONDS, /, **request: Any) -> dict[str, Any]:
-        with self._connect(patience) as connection, connection.makefile("rwb") as stream:
-            self._dial(stream)
-            return _exchange(stream, {"do": do, **request, **self._credentials})
+        with self._connect(patience) as connection:
+            stream = connection.makefile("rwb")
+            try:
+                self._dial(stream)
+                return _exchange(stream, {"do": do, **request, **self._credentials})
+            finally:
+                with contextlib.suppress(OSError):  # what could not be sent is known by now
+                    stream.close()
 
     @property
     def _credentials(self) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 A runtime takes the first configuration of its folder by name and reports its network as ready as
 soon as there is one. So openeni's comes once it can serve pods, never beside that of another CNI
-plugin unless somebody wants the node to migrate, and goes once no pool serves the node and no pod is
-left.
+plugin unless somebody wants the node to migrate, and goes once no pool serves the node and no pod
+is left.
 """
 
 from collections.abc import Iterable

@@ -13,10 +13,8 @@ BARE = ConfigurationFacts(
 SERVED = ConfigurationFacts(
     selected=True, enis=1, link_ready=True, grants=2, installed=True, others=()
 )
-MIGRATING = replace(
-    SERVED, installed=False, grants=0, others=("20-flannel.conflist",), migrating=True
-)
 BEFORE, AFTER = "05-cilium.conflist", "20-flannel.conflist"
+MIGRATING = replace(SERVED, installed=False, grants=0, others=(AFTER,), migrating=True)
 
 
 @pytest.mark.parametrize(
