@@ -212,7 +212,7 @@ def status(name: NameOption = DEFAULT) -> None:
         for program, process in machine.list().items():
             state = "runs" if process.running else describe_exit(process.exit_code or 0)
             table.add_row(where, program, state, "")
-    installed = InstalledLab.of(lab)
+    installed = InstalledLab(lab)
     with suppress(ApiError, OSError):  # the programs above say why
         for found in pods.containers(installed.api):
             state = "ready" if found.ready else found.waiting or "not ready"
@@ -269,13 +269,13 @@ def kubectl(context: typer.Context, name: NameOption = DEFAULT) -> None:
 def reload(name: NameOption = DEFAULT) -> None:
     """Bring a running lab to the current code and chart: build, import, `helm upgrade`, wait."""
     with progress.display() as display:
-        InstalledLab.of(load(Layout(name))).reload(display)
+        InstalledLab(load(Layout(name))).reload(display)
 
 
 @node_app.command("restart")
 def restart_node(node: Annotated[str, typer.Argument()], name: NameOption = DEFAULT) -> None:
     """Restart a node as a reboot would: its processes and /run are lost, its NICs stay."""
-    installed = InstalledLab.of(load(Layout(name)))
+    installed = InstalledLab(load(Layout(name)))
     with progress.display() as display:
         installed.restart_node(node, display)
 

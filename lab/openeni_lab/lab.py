@@ -1,7 +1,7 @@
 """A lab as a whole, for the commands `up`, `status` and `down`."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -46,7 +46,7 @@ class Lab:
     layout: Layout
     kind: NodeKind = NodeKind.NAMESPACE
     limits: LabLimits | None = None  # None: as they are, or the default for this many nodes
-    more_images: Callable[[Built], Sequence[Image]] = lambda _built: ()  # for the nodes
+    more_images: tuple[Image, ...] = ()  # for the nodes
 
     @property
     def machine(self) -> Machine:
@@ -108,6 +108,7 @@ class Lab:
             *self.control_plane.started(),
             *bring_up.steps(self.layout, self.machine, self.built.openstack_venv),
             self.control_plane.settled(),
+            Step("images", lambda: "_images" in vars(self), self._make_images, 1),
             together("nodes", [node.steps() for node in self.nodes.values()]),
         ]
 
@@ -130,7 +131,11 @@ class Lab:
 
     @cached_property
     def _images(self) -> tuple[Image, ...]:
-        return (*make_images(self.built.bin), *self.more_images(self.built))
+        return (*make_images(self.built.bin), *self.more_images)
+
+    def _make_images(self) -> None:
+        """Make them before the nodes ask for them, all at the same time."""
+        _ = self._images
 
     def _record(self) -> None:
         """Record the lab's shape for later commands; refuse to change it."""

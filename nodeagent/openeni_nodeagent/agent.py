@@ -224,10 +224,10 @@ class Agent:
         self._queues["eni-status"].add(name)
         self._requeue_configuration()  # its link may have become ready
 
-    def _is_unused(self) -> bool:
-        """Return True if there is no pool, and nothing of openeni on this node."""
+    def _is_unused(self) -> bool | None:
+        """Return whether there is no pool, and nothing of openeni on this node; None: unknown."""
         if not self._synced.is_set():
-            return False
+            return None
         used = self._caches.pools.all() or self._caches.enis.all() or self._grants.all()
         return not used and not self._files.installed()
 

@@ -18,16 +18,17 @@ from openeni_crds.names import (
     LABEL_VETH,
     MANAGER_OPERATOR,
     NODES,
+    PODIPS,
     TAINT_AGENT_NOT_READY,
     Kind,
 )
 from openeni_kube.client import NotConfiguredError, connect
-from openeni_kube.store import NotFoundError, Store, StoreError
+from openeni_kube.store import NotFoundError, Store, StoreError, object_key
 
 WAIT_SECONDS: Final = 240.0  # Helm itself waits five minutes
 LOOK_SECONDS: Final = 2.0
 SHOWN: Final = 5  # names of each kind in a message
-GUIDE: Final = "docs/upgrade.md, Uninstalling, says how to force it and what that leaves behind"
+GUIDE: Final = "docs/upgrade.md of openeni, Uninstalling, says how to force it and what that leaves"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Remains:
     pools: tuple[str, ...] = ()  # that nobody has deleted
     going: tuple[str, ...] = ()  # pools that are being deleted
     enis: tuple[str, ...] = ()
+    podips: tuple[str, ...] = ()  # namespace/name, as their pods
     nodes: tuple[str, ...] = ()  # with labels or the taint of openeni
 
     @property
@@ -54,7 +56,12 @@ class Remains:
     @property
     def text(self) -> str:
         """Return what is still waited for; "" if nothing is left."""
-        kinds = (("pools", self.going), ("ENIs", self.enis), ("nodes to clean", self.nodes))
+        kinds = (
+            ("pools", self.going),
+            ("pods with an address", self.podips),
+            ("ENIs", self.enis),
+            ("nodes to clean", self.nodes),
+        )
         return "; ".join(f"{kind}: {_listed(names)}" for kind, names in kinds if names)
 
 
@@ -98,6 +105,7 @@ def observe(store: Store) -> Remains:
         pools=_names(p for p in pools if not _is_going(p)),
         going=_names(p for p in pools if _is_going(p)),
         enis=_names(_items(store, ENIS)),
+        podips=tuple(sorted(object_key(podip) for podip in _items(store, PODIPS))),
         nodes=_names(node for node in _items(store, NODES) if _is_marked(node)),
     )
 

@@ -6,7 +6,15 @@ from typing import cast
 import pytest
 
 from openeni_crds.meta import Json
-from openeni_crds.names import ENIPOOLS, ENIS, LABEL_VETH, NODES, TAINT_AGENT_NOT_READY, Kind
+from openeni_crds.names import (
+    ENIPOOLS,
+    ENIS,
+    LABEL_VETH,
+    NODES,
+    PODIPS,
+    TAINT_AGENT_NOT_READY,
+    Kind,
+)
 from openeni_kube.store import NotFoundError, Page, Store, UnreachableError
 from openeni_operator.uninstall import LOOK_SECONDS, WAIT_SECONDS, Remains, observe, wait
 
@@ -109,6 +117,9 @@ def test_what_is_left_is_read_from_the_cluster() -> None:
         ENIPOOLS.plural: [body("a"), going],
         ENIS.plural: [body("a-1")],
         NODES.plural: nodes,
+        PODIPS.plural: [{"metadata": {"name": "web", "namespace": "shop"}}],
     }
-    assert left(**listed) == Remains(("a",), ("b",), ("a-1",), ("labelled", "tainted"))
+    assert left(**listed) == Remains(
+        ("a",), ("b",), ("a-1",), ("shop/web",), ("labelled", "tainted")
+    )
     assert left(**{NODES.plural: nodes[:1]}) == Remains()

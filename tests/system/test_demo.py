@@ -113,7 +113,7 @@ def test_an_interrupted_demo_goes_on_says_which_program_ended_and_leaves_what_do
 
     told = Started(tmp_path / "told")
     wait_for(told.waits_for_pods, "the demo makes pods", SECONDS)
-    installed = InstalledLab.of(load(LAB))
+    installed = InstalledLab(load(LAB))
     victim = lab.container(installed, OPERATOR)
     installed.lab.node(victim.node).ctr("tasks", "kill", "--signal", "KILL", victim.runtime_id)
     status, last = told.end()

@@ -13,7 +13,9 @@ SUITE: Final = "trixie"
 # Of the build stage: the images hold nothing of it.
 PACKAGES: Final = ("ca-certificates", "gcc", "libc6-dev", "python3", "python3-pip")
 EXCLUDED: Final = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*")
-_PASSED_ON: Final = ("http_proxy", "https_proxy", "no_proxy")
+_PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_PASSED_ON: Final = (*_PROXIES, *(name.upper() for name in _PROXIES))
+_NAMES: Final = ("/etc/resolv.conf", "/etc/hosts")
 _OWN: Final = ("PATH=/usr/sbin:/usr/bin", "LANG=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1")
 
 
@@ -42,11 +44,13 @@ def command(root: Path, mounts: Iterable[str], argv: Sequence[str]) -> list[str]
     """
     place = shlex.quote(str(root))
     lines = [
+        "umask 022",  # the caller's would be in the layers
         f"mount --rbind /dev {place}/dev",
         f"mount -t proc proc {place}/proc",
         f"mount -t tmpfs -o mode=755 run {place}/run",
     ]
-    for mounted in ("/etc/resolv.conf:/etc/resolv.conf:ro", "/etc/hosts:/etc/hosts:ro", *mounts):
+    names = (f"{path}:{path}:ro" for path in _NAMES if Path(path).exists())
+    for mounted in (*names, *mounts):
         source, target, *read_only = mounted.split(":")
         lines += _bind(Path(source), root / target.lstrip("/"), read_only=bool(read_only))
     words = [*_OWN, *(f"{name}={os.environ[name]}" for name in _PASSED_ON if name in os.environ)]

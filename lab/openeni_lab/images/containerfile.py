@@ -1,7 +1,8 @@
 """Read from the Containerfile which layers an image has and how its containers are started.
 
-The lab puts its images together without an image builder (`tree`); this keeps the Containerfile the
-only place that says what is in them. Only the instructions that it uses are understood.
+The lab puts its images together without an image builder (`product.tree_images`); this keeps the
+Containerfile the only place that says what is in them. Only the instructions that it uses are
+understood.
 """
 
 import json

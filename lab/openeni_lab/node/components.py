@@ -4,7 +4,7 @@ They use the usual paths of a Kubernetes node, which openeni's chart expects. `m
 paths the node's own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -62,6 +62,13 @@ class Node:
     def images_step(self) -> Step:
         """Return the step that imports the images; otherwise the kubelet would try to pull them."""
         return Step(f"{self.name}: images", self._has_images, self._import_images, 5)
+
+    def remove_images(self, prefix: str, kept: Collection[str]) -> None:
+        """Remove images whose names begin so; containers that use one keep it until they end."""
+        listed = self.ctr("images", "list", "--quiet").split()
+        old = [name for name in listed if name.startswith(prefix) and name not in kept]
+        if old:
+            self.ctr("images", "remove", *old)
 
     def restart(self) -> list[Step]:
         """Stop the node and return the steps to start it: like a reboot, NICs and disk stay."""

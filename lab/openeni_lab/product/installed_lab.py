@@ -4,12 +4,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlencode
 
 import yaml
 
 from openeni_lab.cloud import access
 from openeni_lab.hypervisor.network import LabNetwork
+from openeni_lab.images.archive import Image
 from openeni_lab.kubernetes.api import Api, ApiError
 from openeni_lab.lab import Lab
 from openeni_lab.machine import service, steps
@@ -21,19 +23,25 @@ from openeni_lab.product.reach import Reach
 
 Json = dict[str, Any]
 
+SECRETS: Final = f"/api/v1/namespaces/{NAMESPACE}/secrets"
+# Helm's record of an operation that was killed; Helm itself would refuse for ever.
+PENDING: Final = "owner=helm,status in (pending-install,pending-upgrade,pending-rollback)"
+
 
 @dataclass(frozen=True)
 class InstalledLab:
     """A lab that is up and has openeni installed."""
 
     lab: Lab
+    images: tuple[Image, ...] = ()  # of openeni, which `steps` install
 
     @classmethod
-    def of(cls, lab: Lab) -> "InstalledLab":
-        """Describe the lab with openeni in it. Starts and checks nothing."""
-        return cls(
-            replace(lab, more_images=lambda built: tree_images.make_tree_images(built.images))
-        )
+    def of_tree(cls, lab: Lab, progress: Progress) -> "InstalledLab":
+        """Describe the lab with openeni of the source tree as it is now; make its images."""
+        progress.start("openeni's images", 2)
+        images = tree_images.make_tree_images(lab.built.images)
+        progress.done()
+        return cls(replace(lab, more_images=images), images)
 
     @property
     def nodes(self) -> Mapping[str, Machine]:
@@ -61,46 +69,54 @@ class InstalledLab:
         def upgrade() -> None:
             layout = self.lab.layout
             self.api.apply(self._prerequisites())
+            self.api.request("DELETE", f"{SECRETS}?{urlencode({'labelSelector': PENDING})}")
             home = layout.state / "cache" / "helm"
             chart.upgrade(self.helm, layout.kubeconfig, home, self._values())
             upgraded.append(True)
 
-        def complete() -> bool:
-            crashes = pods.crashes(self.api)
-            if crashes:
-                raise StepError(crashes)
-            return pods.rolled_out(self.api, len(self.lab.layout.nodes))
-
         return [
             Step("helm upgrade --install openeni", lambda: bool(upgraded), upgrade, 3),
-            Step("openeni's pods", complete, lambda: None, 10, lambda: pods.hindrances(self.api)),
+            Step(
+                "openeni's pods",
+                self._rolled_out,
+                lambda: None,
+                10,
+                lambda: pods.hindrances(self.api),
+            ),
         ]
 
     def reload(self, progress: Progress) -> None:
         """Bring a running lab to the current source tree: images, chart, pods."""
-        node_images = [[node.images_step()] for node in self.lab.nodes.values()]
-        steps.run(
-            [self.images_step(), steps.together("images on the nodes", node_images), *self.steps()],
-            progress,
-        )
+        now = InstalledLab.of_tree(self.lab, progress)
+        nodes = now.lab.nodes.values()
+        imported = steps.together("images on the nodes", [[node.images_step()] for node in nodes])
+        steps.run([imported, *now.steps()], progress)
+        current = {image.name for image in now.images}
+        for node in nodes:
+            node.remove_images(f"{REGISTRY}/openeni-", current)
 
-    def images_step(self) -> Step:
-        """Return the step that makes the images of the source tree."""
-        made: list[bool] = []
-
-        def make() -> None:
-            tree_images.make_tree_images(self.lab.built.images)
-            made.append(True)
-
-        return Step("openeni's images", lambda: bool(made), make, 2)
+    def _rolled_out(self) -> bool:
+        try:
+            crashes = pods.crashes(self.api, {image.name for image in self.images})
+            complete = pods.rolled_out(self.api, len(self.lab.layout.nodes))
+        except ApiError:
+            return False
+        if crashes:
+            raise StepError(crashes)
+        return complete
 
     def dropped(self) -> dict[str, int]:
         """Return how many packets anti-spoofing has dropped, by port id."""
         return LabNetwork(self.lab.layout, self.lab.machine).dropped()
 
     def restart_node(self, name: str, progress: Progress) -> None:
-        """Restart a node as a reboot would: its processes end, its NICs and its disk stay."""
+        """Restart a node as a reboot would: its processes end, its NICs and its disk stay.
+
+        A VM's images are lost with it, and those of an earlier source tree cannot be made again: so
+        openeni is brought to the current tree.
+        """
         self.lab.restart_node(name, progress)
+        self.reload(progress)
 
     def exits_so_far(self) -> frozenset[str]:
         """Return the ids of the unexpected exits so far, for `unexpected_exits` to leave out."""
@@ -132,13 +148,13 @@ class InstalledLab:
 
     def _values(self) -> Json:
         """Return the values that only the lab knows; all nodes are upgraded at once."""
-        tags = tree_images.tags(self.lab.built.images)
+        tags = {image.name.partition(":")[0]: image.name.partition(":")[2] for image in self.images}
         at_once = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "100%"}}
         return {
             "image": {"registry": REGISTRY, "pullPolicy": "Never"},
-            "operator": {"image": {"tag": tags[pods.OPERATOR]}},
+            "operator": {"image": {"tag": tags[f"{REGISTRY}/openeni-operator"]}},
             "agent": {
-                "image": {"tag": tags[pods.AGENT]},
+                "image": {"tag": tags[f"{REGISTRY}/openeni-agent"]},
                 "minReadySeconds": 0,
                 "updateStrategy": at_once,
             },
@@ -157,8 +173,7 @@ def clouds_secret(clouds: Json) -> Json:
 
 def up(lab: Lab, progress: Progress) -> InstalledLab:
     """Start whatever is missing of the lab and of openeni in it."""
-    found = InstalledLab.of(lab)
-    steps.run([found.images_step()], progress)
+    found = InstalledLab.of_tree(lab, progress)
     found.lab.up(progress)
     steps.run(found.steps(), progress)
     return found

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -18,9 +18,9 @@ DAEMON_SET: Final = f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/openeni-ag
 PODS: Final = f"/api/v1/namespaces/{NAMESPACE}/pods"
 OPERATOR: Final = "operator"  # values of the label app.kubernetes.io/component
 AGENT: Final = "agent"
-# What a runtime reports of containers that ended with their node: containerd's recovery.
-LOST_WITH_NODE: Final = "Unknown"
-CRASHES: Final = 3  # ends of a container that never became ready are no accident
+# Of containers that ended with their node: containerd's recovery, and the kubelet's guess.
+LOST_WITH_NODE: Final = frozenset({"Unknown", "ContainerStatusUnknown"})
+CRASHES: Final = 3  # so many ends of a container that is not ready are no accident
 _SIGNALLED: Final = 128  # plus the signal's number
 
 
@@ -33,6 +33,7 @@ class ProductContainer:
     uid: str  # of the pod
     node: str
     runtime_id: str  # containerd's, "" before it has one
+    image: str
     restarts: int
     ready: bool
     waiting: str  # why it does not run; "" if it does
@@ -59,6 +60,7 @@ def _container(pod: Json) -> ProductContainer:
         uid=metadata["uid"],
         node=pod["spec"].get("nodeName", "no node"),
         runtime_id=found.get("containerID", "").partition("//")[2],
+        image=pod["spec"]["containers"][0]["image"],
         restarts=found.get("restartCount", 0),
         ready=found.get("ready", False),
         waiting="" if found.get("started") else said or status.get("reason", "starting"),
@@ -94,15 +96,24 @@ def hindrances(api: Api) -> str:
     return "; ".join(found)
 
 
-def crashes(api: Api) -> str:
-    """Return how a container ends again and again, with its last line; "" if none does."""
+def crashes(api: Api, images: Collection[str]) -> str:
+    """Return how a container of these images ends again and again; "" if none does."""
     for container in containers(api):
-        if container.restarts >= CRASHES and not container.ready and container.last_end:
-            path = f"{PODS}/{container.pod}/log?tailLines=1&previous=true"
-            said = str(api.request("GET", path)["text"]).strip()
-            how = _sentence(container.last_end)
-            return f"{container}: {how}, {container.restarts} times; its last line: {said}"
+        end = container.last_end
+        if container.image not in images or container.ready or not end or _is_lost(end):
+            continue
+        if container.restarts >= CRASHES:
+            said = _last_line(api, container.pod)
+            return f"{container}: {_sentence(end)}, {container.restarts} times; {said}"
     return ""
+
+
+def _last_line(api: Api, pod: str) -> str:
+    path = f"{PODS}/{pod}/log?tailLines=1&previous=true"
+    try:
+        return f"its last line: {str(api.request('GET', path)['text']).strip()}"
+    except ApiError:  # the runtime has removed the container
+        return "its log is gone"
 
 
 def exits(api: Api) -> Iterator[tuple[str, str]]:
@@ -112,16 +123,23 @@ def exits(api: Api) -> Iterator[tuple[str, str]]:
     """
     for container in containers(api):
         end = container.last_end
-        if end and end.get("reason") != LOST_WITH_NODE:
+        if end and not _is_lost(end):
             said = f"{container}: {_sentence(end)}; see `kubectl logs --previous`"
             yield f"{container.uid}/{container.restarts}", said
+
+
+def _is_lost(end: Json) -> bool:
+    return end.get("reason") in LOST_WITH_NODE
 
 
 def _sentence(end: Json) -> str:
     code = int(end.get("exitCode", 0))
     if _SIGNALLED < code <= _SIGNALLED + signal.NSIG:
         code = _SIGNALLED - code
-    at = datetime.fromisoformat(end["finishedAt"]).timestamp()
+    finished = end.get("finishedAt")
     reason = f" ({end['reason']})" if end.get("reason") not in {None, "Error", "Completed"} else ""
-    clock = time.strftime("%H:%M:%S", time.localtime(at))
-    return f"{clock} {describe_exit(code)}{reason}"
+    text = f"{describe_exit(code)}{reason}"
+    if not finished:
+        return text
+    at = time.localtime(datetime.fromisoformat(finished).timestamp())
+    return f"{time.strftime('%H:%M:%S', at)} {text}"

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from openeni_lab.images.stages.layers import PARTS as STAGE_PARTS
 from openeni_lab.layout import REPOSITORY, cache_folder
 from openeni_lab.machine.isolation import ending_with_caller
 from openeni_lab.product.chart import REGISTRY
+from openeni_lab.programs.cache import remove
 from openeni_lab.programs.image_set import BASE, LAYERS, STAGES
 
 OPERATOR: Final = "operator"
@@ -33,7 +34,12 @@ SOURCES: Final = {  # the folders that each image has its own layer from
 SECONDS: Final = 300
 KEPT_SECONDS: Final = 3600  # how long an image of an earlier source is kept
 SHOWN: Final = 15  # last lines of a build that failed
-_CODE: Final = ("bytecode.py", "layers.py", "product.py")
+_CODE: Final = (
+    *(STAGES / name for name in ("bytecode.py", "layers.py", "product.py")),
+    *(STAGES.parent / name for name in ("archive.py", "containerfile.py", "layer.py")),
+    Path(__file__),
+)
+TRIES: Final = 5  # while somebody writes to the tree
 
 
 class TreeImageError(Exception):
@@ -48,23 +54,41 @@ def tags(prepared: Path) -> dict[str, str]:
 def make_tree_images(prepared: Path, cache: Path | None = None) -> tuple[Image, ...]:
     """Return both images; make those that are not in the cache. Raises TreeImageError."""
     place = cache or cache_folder()
-    images = {
-        name: Image(f"{REGISTRY}/openeni-{name}:{tag}", place / f"image-openeni-{name}-{tag}.tar")
-        for name, tag in tags(prepared).items()
-    }
-    if not all(image.path.exists() for image in images.values()):
-        _make(images, prepared, place)
-    for image in images.values():
-        os.utime(image.path)
-    return tuple(images.values())
+    for _ in range(TRIES):
+        before = tags(prepared)
+        images = {name: _image(name, tag, place) for name, tag in before.items()}
+        if all(_in_use(image.path) for image in images.values()):
+            return tuple(images.values())
+        _make(images, before, prepared, place)
+    raise TreeImageError("the source tree changes all the time: no image of it can be made")
 
 
-def _make(images: dict[str, Image], prepared: Path, place: Path) -> None:
+def _image(name: str, tag: str, place: Path) -> Image:
+    full, file = f"{REGISTRY}/openeni-{name}:{tag}", f"image-openeni-{name}-{tag}.tar"
+    return Image(full, place / file)
+
+
+def _in_use(path: Path) -> bool:
+    """Mark an archive as used now; return False if there is none."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _make(
+    images: Mapping[str, Image], before: Mapping[str, str], prepared: Path, place: Path
+) -> None:
+    """Make the images, unless the tree has changed since `before`, which their names say."""
     stages = containerfile.read(containerfile.PATH.read_text())
     (place / "scratch").mkdir(parents=True, exist_ok=True)
+    _remove_older(place / "scratch", "tree-*")
     with tempfile.TemporaryDirectory(prefix="tree-", dir=place / "scratch") as folder:
         scratch = Path(folder)
         _make_own_layers(prepared, scratch)
+        if tags(prepared) != before:
+            return
         for name, image in images.items():
             stage = stages[name]
             layers = [_layer(layer, prepared, scratch) for layer in stage.layers]
@@ -72,7 +96,7 @@ def _make(images: dict[str, Image], prepared: Path, place: Path) -> None:
             with unfinished.open("wb") as file:
                 write(file, image.name, stage.configuration, layers)
             unfinished.rename(image.path)
-            _remove_older(image.path, f"image-openeni-{name}-*.tar")
+            _remove_older(place, f"image-openeni-{name}-*.tar")
 
 
 def _make_own_layers(prepared: Path, scratch: Path) -> None:
@@ -113,12 +137,12 @@ def _layer(name: str, prepared: Path, scratch: Path) -> Layer:
     return Layer.read((scratch if own else prepared) / LAYERS, name)
 
 
-def _remove_older(path: Path, pattern: str) -> None:
-    """Remove images of earlier sources that no lab has asked for lately."""
-    for old in path.parent.glob(pattern):
+def _remove_older(folder: Path, pattern: str) -> None:
+    """Remove what a killed build has left, and images that no lab has asked for lately."""
+    for old in folder.glob(pattern):
         try:
             if time.time() - old.stat().st_mtime > KEPT_SECONDS:
-                old.unlink()
+                remove(old)
         except FileNotFoundError:  # removed by another lab
             continue
 
@@ -134,7 +158,7 @@ def _digest(name: str, prepared: Path) -> str:
 def _inputs(name: str) -> Iterator[Path]:
     yield containerfile.PATH
     yield REPOSITORY / "pyproject.toml"
-    yield from (STAGES / code for code in _CODE)
+    yield from _CODE
     for folder in SOURCES[name]:
         for path in sorted((REPOSITORY / folder).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:

@@ -12,7 +12,8 @@ BASE: Final = "base"  # a root
 LAYERS: Final = "layers"  # of packages, as `images.layer` packs them
 STAGES: Final = REPOSITORY / "lab" / "openeni_lab" / "images" / "stages"
 LOCKS: Final = ("requirements-operator.lock", "requirements-nodeagent.lock")
-_CODE: Final = ("bytecode.py", "debian_root.py", "python_packages.py")
+_CODE: Final = ("bytecode.py", "debian_root.py", "layers.py", "python_packages.py")
+_PACKING: Final = (STAGES.parent / "base.py", STAGES.parent / "layer.py")
 _LISTS: Final = ("debian.toml", "nftables.toml", "python.toml")
 
 
@@ -26,7 +27,8 @@ class ImageSet:
     @property
     def entry(self) -> CacheEntry:
         """Return the entry. An update in Debian's archive rebuilds nothing."""
-        files = (*(STAGES / name for name in (*_CODE, *_LISTS)), *(REPOSITORY / n for n in LOCKS))
+        own = (STAGES / name for name in (*_CODE, *_LISTS))
+        files = (*own, *_PACKING, *(REPOSITORY / name for name in LOCKS))
         how = repr((base.PACKAGES, base.EXCLUDED)).encode()
         return CacheEntry(self.name, base.SUITE, (how, *(path.read_bytes() for path in files)))
 

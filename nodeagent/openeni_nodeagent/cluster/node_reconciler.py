@@ -35,12 +35,13 @@ class NodeReconciler:
         settings: Settings,
         nodes: Cache[Node],
         cidrs: Cache[ServiceCIDR],
-        is_unused: Callable[[], bool],
+        is_unused: Callable[[], bool | None],
         on_change: Callable[[], None],
     ) -> None:
         """`on_change` is called after new facts have been passed to the datapath.
 
-        `is_unused` returns True if there is no pool and the node has nothing of openeni.
+        `is_unused` returns True if there is no pool and the node has nothing of openeni, and None
+        as long as that is not known.
         """
         self._store = store
         self._datapath = datapath
@@ -79,8 +80,10 @@ class NodeReconciler:
         return self._label(node)
 
     def _label(self, node: Node) -> Result:
-        there = node.metadata.labels
-        if self._is_unused():
+        there, unused = node.metadata.labels, self._is_unused()
+        if unused is None:
+            return Done()
+        if unused:
             operations = [{"op": "remove", "path": _path(k)} for k in LABELS if k in there]
         else:
             wanted = labels(self._datapath.datapath_modes())

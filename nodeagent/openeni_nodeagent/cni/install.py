@@ -65,8 +65,11 @@ class HostFiles:
         _write(self.marker, b"", 0o600)
 
     def remove(self) -> None:
-        """Remove all of it; what is gone already is no error. Raises InstallError."""
-        for path in (self.conf_folder / CONFLIST, self.marker, self.executable):
+        """Remove all of it; what is gone already is no error. Raises InstallError.
+
+        The configuration goes last: as long as it is there, whoever failed here tries again.
+        """
+        for path in (self.executable, self.marker, self.conf_folder / CONFLIST):
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:

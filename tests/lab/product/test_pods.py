@@ -77,7 +77,7 @@ def pod(component: str, status: Json | None = None, **metadata: str) -> Json:
     labels = {"app.kubernetes.io/component": component}
     return {
         "metadata": {"name": f"openeni-{component}-x", "uid": "u1", "labels": labels, **metadata},
-        "spec": {"nodeName": "n1"},
+        "spec": {"nodeName": "n1", "containers": [{"image": f"{component}:1"}]},
         "status": {"containerStatuses": [status]} if status else {},
     }
 
@@ -149,13 +149,16 @@ def test_the_end_of_a_container_is_named(code: int, reason: str, how: str) -> No
 
 def test_a_container_that_ends_again_and_again_is_no_use_waiting_for() -> None:
     down = ended(1) | {"ready": False}
-    said = pods.crashes(api({}, pod("agent", down)))
+    said = pods.crashes(api({}, pod("agent", down)), {"agent:1"})
     assert said.startswith("agent on n1: ")
     assert said.endswith(" ended with 1, 3 times; its last line: no route")
-    assert pods.crashes(api({}, pod("agent", ended(1)))) == ""  # it runs again
-    assert pods.crashes(api({}, pod("agent", down | {"restartCount": 1}))) == ""
+    assert pods.crashes(api({}, pod("agent", ended(1))), {"agent:1"}) == ""  # it runs again
+    assert pods.crashes(api({}, pod("agent", down | {"restartCount": 1})), {"agent:1"}) == ""
+    assert pods.crashes(api({}, pod("agent", down)), {"agent:2"}) == ""  # it will be replaced
+    lost = ended(255, "ContainerStatusUnknown") | {"ready": False}
+    assert pods.crashes(api({}, pod("agent", lost)), {"agent:1"}) == ""
 
 
 def test_a_container_that_ended_with_its_node_ended_as_expected() -> None:
-    assert list(pods.exits(api({}, pod("agent", ended(255, pods.LOST_WITH_NODE))))) == []
+    assert list(pods.exits(api({}, pod("agent", ended(255, "Unknown"))))) == []
     assert list(pods.exits(api({}, pod("agent", RUNNING)))) == []

@@ -204,11 +204,16 @@ def _apply_chains(operations: Sequence[Operation], _: Netlink) -> None:
         for o in operations
         if isinstance(o.item, Chain)
     )
-    with Netlink(uapi.NETLINK_NETFILTER) as netfilter:  # first: the rules name the sets
+    if any(o.verb is not Verb.REMOVE for o in operations):
+        _create_sets()  # first: the rules name them
+    _nft(script)
+
+
+def _create_sets() -> None:
+    with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
         requests = nfnetlink.create_sets()
         for refusal in netfilter.execute(requests, unacknowledged=nfnetlink.BATCH_FRAME):
             raise KernelRefusedError(f"creating our nftables sets: {refusal}")
-    _nft(script)
 
 
 def delete_filters() -> None:
