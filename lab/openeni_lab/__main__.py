@@ -49,7 +49,7 @@ from openeni_lab.prepare import stage
 from openeni_lab.prepare.checks import find_problems
 from openeni_lab.prepare.debian_packages import PackageError
 from openeni_lab.product import installed_lab, pods
-from openeni_lab.product.chart import NAMESPACE, ChartError
+from openeni_lab.product.chart import ChartError
 from openeni_lab.product.demo import DemoError, datapaths_of, show
 from openeni_lab.product.installed_lab import InstalledLab
 from openeni_lab.product.tree_images import TreeImageError
@@ -82,12 +82,7 @@ PASS_ON: Final = {
     "allow_interspersed_args": False,
     "ignore_unknown_options": True,
 }
-LOGS: Final = (  # in a lab's folder: of its programs, and of openeni's pods on either kind of node
-    "logs/*.log",
-    "nodes/*/logs/*.log",
-    f"nodes/*/logs/pods/{NAMESPACE}_*/*/*.log",
-    f"nodes/*/disk/var/log/pods/{NAMESPACE}_*/*/*.log",
-)
+LOGS: Final = ("logs/*.log", "nodes/*/logs/*.log", *pods.LOGS)  # in a lab's folder
 INTERRUPTED: Final = 130  # typer's exit code after Ctrl-C, as a shell's
 
 app = typer.Typer(

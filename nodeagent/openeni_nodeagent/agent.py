@@ -62,8 +62,7 @@ class Agent:
         self._journal = journal
         self._guards = guards
         self._stopping = threading.Event()
-        self._synced = threading.Event()
-        self._repaired = threading.Event()
+        self._synced, self._repaired = threading.Event(), threading.Event()
         self._caches = caches = Caches()
         self._watches = Watches(store, caches, settings.node, cidrs=not settings.service_cidrs)
         self._grants = grants = Grants(journal)
@@ -200,8 +199,6 @@ class Agent:
         caches.cidrs.subscribe(lambda _: queues["node"].add(self._settings.node))
         for changed in (caches.enis, caches.nodes, caches.pools):
             changed.subscribe(lambda _: self._requeue_configuration())
-        for changed in (caches.enis, caches.pools):
-            changed.subscribe(lambda _: queues["node"].add(self._settings.node))
         self._grants.subscribe(self._on_grant)
 
     def _start_timers(self) -> None:
@@ -226,10 +223,8 @@ class Agent:
 
     def _is_unused(self) -> bool | None:
         """Return whether there is no pool, and nothing of openeni on this node; None: unknown."""
-        if not self._synced.is_set():
-            return None
         used = self._caches.pools.all() or self._caches.enis.all() or self._grants.all()
-        return not used and not self._files.installed()
+        return not (used or self._files.installed()) if self._synced.is_set() else None
 
     def _on_configuration(self) -> None:
         self._queues["node"].add(self._settings.node)
@@ -240,7 +235,8 @@ class Agent:
             self._queues["eni-status"].add(eni.name)
 
     def _requeue_configuration(self) -> None:
-        self._queues["configuration"].add(self._settings.node)
+        for name in ("configuration", "node"):  # an unused node loses its labels
+            self._queues[name].add(self._settings.node)
 
     def _requeue_enis(self) -> None:
         for eni in self._caches.enis.all():
@@ -264,7 +260,6 @@ class Agent:
         for grant in self._grants.all():
             self._queues["podips"].add(key_of(grant))
         self._queues["timers"].add("repair")
-        self._queues["node"].add(self._settings.node)
         self._requeue_configuration()
 
     def _dead(self) -> str:

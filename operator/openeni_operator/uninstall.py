@@ -122,8 +122,8 @@ def _is_going(body: Json) -> bool:
 
 
 def _is_marked(node: Json) -> bool:
-    labels = node["metadata"].get("labels") or {}
-    taints = node.get("spec", {}).get("taints") or ()
+    labels: Json = node["metadata"].get("labels") or {}
+    taints: Sequence[Json] = node.get("spec", {}).get("taints") or ()
     return bool({LABEL_VETH, LABEL_IPVLAN} & labels.keys()) or any(
         taint["key"] == TAINT_AGENT_NOT_READY for taint in taints
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from openeni_lab.images.archive import ImageArchive
-from openeni_lab.images.base import EXCLUDED, PACKAGES, base_archive
+from openeni_lab.images.build_root import EXCLUDED, PACKAGES, base_archive
 from openeni_lab.images.debian_archive import bootstrap
 from openeni_lab.images.machine_access import mounts
 from openeni_lab.layout import REPOSITORY, cache_folder

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import io
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,17 +29,15 @@ class Layer:
         return cls(_digest(folder, name).read_text(), _content(folder, name).read_bytes())
 
 
-def pack(layer: Path, folder: Path) -> None:
+def pack(folder: Path, target: Path) -> None:
     """Write the contents of a folder as a layer of its name; equal layers are equal bytes."""
-    with (
-        _content(folder, layer.name).open("wb") as file,
-        gzip.GzipFile("", "wb", LEVEL, file, mtime=0) as compressed,
-    ):
-        digesting = _Digesting(compressed)
-        with tarfile.open(fileobj=digesting, mode="w|", format=tarfile.GNU_FORMAT) as tar:  # type: ignore[call-overload]
-            for path in sorted(layer.rglob("*")):
-                tar.add(path, path.relative_to(layer), recursive=False, filter=_plain)
-    _digest(folder, layer.name).write_text(digesting.digest.hexdigest())
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for path in sorted(folder.rglob("*")):
+            tar.add(path, path.relative_to(folder), recursive=False, filter=_plain)
+    layer = Layer.of_tar(packed.getvalue())
+    _content(target, folder.name).write_bytes(layer.content)
+    _digest(target, folder.name).write_text(layer.digest)
 
 
 def _content(folder: Path, name: str) -> Path:
@@ -53,15 +52,3 @@ def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
     """Make it root's, and without a time."""
     member.mtime, member.uid, member.gid, member.uname, member.gname = 0, 0, 0, "", ""
     return member
-
-
-class _Digesting:
-    """A file that is written, and digested on the way."""
-
-    def __init__(self, file: gzip.GzipFile) -> None:
-        self._file = file
-        self.digest = hashlib.sha256()
-
-    def write(self, content: bytes) -> int:
-        self.digest.update(content)
-        return self._file.write(content)

@@ -16,6 +16,9 @@ Json = dict[str, Any]
 DEPLOYMENT: Final = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/openeni-operator"
 DAEMON_SET: Final = f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/openeni-agent"
 PODS: Final = f"/api/v1/namespaces/{NAMESPACE}/pods"
+LOGS: Final = tuple(  # of openeni's pods, on VM nodes and on namespace nodes
+    f"nodes/*/{folder}/pods/{NAMESPACE}_*/*/*.log" for folder in ("logs", "disk/var/log")
+)
 OPERATOR: Final = "operator"  # values of the label app.kubernetes.io/component
 AGENT: Final = "agent"
 # Of containers that ended with their node: containerd's recovery, and the kubelet's guess.
@@ -51,7 +54,8 @@ def containers(api: Api) -> list[ProductContainer]:
 
 def _container(pod: Json) -> ProductContainer:
     metadata, status = pod["metadata"], pod.get("status", {})
-    found: Json = (status.get("containerStatuses") or [{}])[0]
+    listed: list[Json] = status.get("containerStatuses") or [{}]
+    found = listed[0]
     waiting = found.get("state", {}).get("waiting", {})
     said = ": ".join(w for w in (waiting.get("reason"), waiting.get("message")) if w)
     return ProductContainer(

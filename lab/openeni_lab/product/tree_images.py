@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from openeni_lab.images import base, containerfile
+from openeni_lab.images import build_root, containerfile
 from openeni_lab.images.archive import Image, write
 from openeni_lab.images.layer import Layer, pack
 from openeni_lab.images.stages.layers import PARTS as STAGE_PARTS
@@ -111,7 +111,7 @@ def _make_own_layers(prepared: Path, scratch: Path) -> None:
         f"{source}:/run/source:ro",
         f"{out}:/run/out",
     )
-    argv = base.command(prepared / BASE, mounts, base.layers_command("product"))
+    argv = build_root.command(prepared / BASE, mounts, build_root.layers_command("product"))
     try:
         done = subprocess.run(
             [*ending_with_caller(), *argv],

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from openeni_lab.images import base, machine_access
+from openeni_lab.images import build_root, machine_access
 from openeni_lab.images.layer import pack
 from openeni_lab.layout import REPOSITORY
 from openeni_lab.programs.cache import CacheEntry, Workshop
@@ -13,7 +13,7 @@ LAYERS: Final = "layers"  # of packages, as `images.layer` packs them
 STAGES: Final = REPOSITORY / "lab" / "openeni_lab" / "images" / "stages"
 LOCKS: Final = ("requirements-operator.lock", "requirements-nodeagent.lock")
 _CODE: Final = ("bytecode.py", "debian_root.py", "layers.py", "python_packages.py")
-_PACKING: Final = (STAGES.parent / "base.py", STAGES.parent / "layer.py")
+_PACKING: Final = (STAGES.parent / "build_root.py", STAGES.parent / "layer.py")
 _LISTS: Final = ("debian.toml", "nftables.toml", "python.toml")
 
 
@@ -29,17 +29,19 @@ class ImageSet:
         """Return the entry. An update in Debian's archive rebuilds nothing."""
         own = (STAGES / name for name in (*_CODE, *_LISTS))
         files = (*own, *_PACKING, *(REPOSITORY / name for name in LOCKS))
-        how = repr((base.PACKAGES, base.EXCLUDED)).encode()
-        return CacheEntry(self.name, base.SUITE, (how, *(path.read_bytes() for path in files)))
+        how = repr((build_root.PACKAGES, build_root.EXCLUDED)).encode()
+        return CacheEntry(
+            self.name, build_root.SUITE, (how, *(path.read_bytes() for path in files))
+        )
 
     def build(self, workshop: Workshop) -> None:
         """Make them. Raises BuildError, or ArchiveError if Debian's archive cannot be reached."""
         root, scratch = workshop.entry / BASE, workshop.scratch
-        with workshop.step(f"Debian {base.SUITE} for images", 20) as step:
-            archive = base.base_archive()
+        with workshop.step(f"Debian {build_root.SUITE} for images", 20) as step:
+            archive = build_root.base_archive()
             sources = scratch / "debian.sources"
             sources.write_text(archive.sources)
-            make = base.bootstrap_command(archive, root, str(sources))
+            make = build_root.bootstrap_command(archive, root, str(sources))
             step.run(make, cwd=scratch)
         with workshop.step("packages of openeni's images", 35) as step:
             out = scratch / "out"
@@ -50,9 +52,9 @@ class ImageSet:
                 f"{out}:/run/out",
                 *machine_access.mounts(scratch, own_base=True),
             )
-            for argv in (("apt-get", "-q", "update"), base.layers_command("packages")):
-                step.run(base.command(root, mounts, argv), cwd=scratch)
+            for argv in (("apt-get", "-q", "update"), build_root.layers_command("packages")):
+                step.run(build_root.command(root, mounts, argv), cwd=scratch)
             (workshop.entry / LAYERS).mkdir()
             for layer in sorted(out.iterdir()):
                 pack(layer, workshop.entry / LAYERS)
-        workshop.toolchain = f"Debian {base.SUITE}"
+        workshop.toolchain = f"Debian {build_root.SUITE}"

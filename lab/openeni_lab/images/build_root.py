@@ -1,4 +1,4 @@
-"""The base of the images' build stage: a Debian root, and commands in it."""
+"""The root of the images' build stage, Debian with a compiler and pip, and commands in it."""
 
 import os
 import shlex
