@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from openeni_crds.names import NODES
+from openeni_crds.names import MANAGER_AGENT, NODES
 from openeni_kube.client import connect
 from openeni_kube.store import Store, StoreError
 from openeni_lab.product.chart import NAMESPACE
@@ -48,7 +48,7 @@ def agent(installed: InstalledLab, tmp_path: Path) -> Store:
     config["users"][0]["user"] = {"token": token}
     path = tmp_path / "kubeconfig"
     path.write_text(yaml.safe_dump(config))
-    return connect(agent="openeni-tests", kubeconfig=str(path))
+    return connect(agent=MANAGER_AGENT, kubeconfig=str(path))
 
 
 def test_the_labs_agents_are_held_to_their_own_node(agent: Store) -> None:

@@ -14,6 +14,7 @@ from openeni_lab.programs import prepared
 from openeni_lab.programs.sets import CNI_PLUGINS
 from openeni_testing.lab import installed_lab as lab
 from openeni_testing.lab.node_watch import nodes_stay_ready
+from openeni_testing.lab.shared_lab import SharedLab
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
@@ -33,13 +34,10 @@ OTHER_TEXT: Final = json.dumps({"cniVersion": "1.0.0", "name": "other", "plugins
 
 
 @pytest.fixture
-def with_other_cni(installed: InstalledLab, shared: set[str]) -> Iterator[InstalledLab]:
+def with_other_cni(installed: InstalledLab, shared_lab: SharedLab) -> Iterator[InstalledLab]:
     """Have every node use another CNI plugin, and no pool yet."""
-    shared.clear()
-    for name in (lab.WEB, lab.VETH):
-        installed.api.delete(f"{lab.DEPLOYMENTS}/{name}")
-        installed.api.delete(f"{lab.POOLS}/{name}")
-    lab.wait_until_gone(installed, lab.VETH)
+    shared_lab.kept.clear()
+    shared_lab.clean()
     plugins = prepared.read([CNI_PLUGINS.name]).built.bin("ptp").parent
     for machine in installed.nodes.values():
         machine.check(["sh", "-c", f"cp {plugins}/ptp {plugins}/host-local /opt/cni/bin/"])

@@ -21,6 +21,7 @@ from openeni_lab.progress import LogProgress
 from openeni_testing.helm import Helm
 from openeni_testing.lab import installed_lab as lab
 from openeni_testing.lab.node_watch import nodes_stay_ready
+from openeni_testing.lab.shared_lab import SharedLab
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
@@ -54,13 +55,10 @@ def helm(installed: InstalledLab, tmp_path: Path) -> Iterator[Helm]:
 
 
 @pytest.fixture
-def served(installed: InstalledLab, shared: set[str]) -> InstalledLab:
+def served(installed: InstalledLab, shared_lab: SharedLab) -> InstalledLab:
     """Deploy pods on a pool of this test alone, and remove what other tests had kept."""
-    shared.clear()
-    for name in (lab.WEB, lab.VETH):
-        installed.api.delete(f"{lab.DEPLOYMENTS}/{name}")
-        installed.api.delete(f"{lab.POOLS}/{name}")
-    lab.wait_until_gone(installed, lab.VETH)
+    shared_lab.kept.clear()
+    shared_lab.clean()
     installed.api.apply([workloads.pool("going")])
     lab.deploy(installed, "going", "going", 2)
     return installed
