@@ -65,8 +65,7 @@ class Node:
 
     def remove_images(self, prefix: str, kept: Collection[str]) -> None:
         """Remove images whose names begin so; containers that use one keep it until they end."""
-        listed = self.ctr("images", "list", "--quiet").split()
-        old = [name for name in listed if name.startswith(prefix) and name not in kept]
+        old = [name for name in self._image_names() if name.startswith(prefix) and name not in kept]
         if old:
             self.ctr("images", "remove", *old)
 
@@ -162,15 +161,18 @@ state = "/run/containerd"
             return False
         return True
 
+    def _image_names(self) -> list[str]:
+        return self.ctr("images", "list", "--quiet").split()
+
     def _has_images(self) -> bool:
         try:
-            there = self.ctr("images", "list", "--quiet").split()
+            there = self._image_names()
         except MachineError:
             return False
         return all(image.name in there for image in self.images())
 
     def _import_images(self) -> None:
-        there = self.ctr("images", "list", "--quiet").split()
+        there = self._image_names()
         # Packed layers would take as much of a VM's memory as the unpacked ones.
         options = ("--local", f"--snapshotter={self.kind.snapshotter}", "--discard-unpacked-layers")
         for image in self.images():

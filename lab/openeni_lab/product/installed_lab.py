@@ -33,7 +33,6 @@ class InstalledLab:
     """A lab that is up and has openeni installed."""
 
     lab: Lab
-    images: tuple[Image, ...] = ()  # of openeni, which `steps` install
 
     @classmethod
     def of_tree(cls, lab: Lab, progress: Progress) -> "InstalledLab":
@@ -41,7 +40,12 @@ class InstalledLab:
         progress.start("openeni's images", 2)
         images = tree_images.make_tree_images(lab.built.images)
         progress.done()
-        return cls(replace(lab, more_images=images), images)
+        return cls(replace(lab, more_images=images))
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """Return openeni's images, which `steps` install; none unless made by `of_tree`."""
+        return self.lab.more_images
 
     @property
     def nodes(self) -> Mapping[str, Machine]:
@@ -96,9 +100,10 @@ class InstalledLab:
             node.remove_images(f"{REGISTRY}/openeni-", current)
 
     def _rolled_out(self) -> bool:
+        api = self.api  # asked many times a second; making a client reads files
         try:
-            crashes = pods.crashes(self.api, {image.name for image in self.images})
-            complete = pods.rolled_out(self.api, len(self.lab.layout.nodes))
+            crashes = pods.crashes(api, {image.name for image in self.images})
+            complete = pods.rolled_out(api, len(self.lab.layout.nodes))
         except ApiError:
             return False
         if crashes:
@@ -148,7 +153,8 @@ class InstalledLab:
 
     def _values(self) -> Json:
         """Return the values that only the lab knows; all nodes are upgraded at once."""
-        tags = {image.name.partition(":")[0]: image.name.partition(":")[2] for image in self.images}
+        named = (image.name.partition(":") for image in self.images)
+        tags = {name: tag for name, _, tag in named}
         at_once = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "100%"}}
         return {
             "image": {"registry": REGISTRY, "pullPolicy": "Never"},

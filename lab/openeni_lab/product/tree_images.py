@@ -22,11 +22,10 @@ from openeni_lab.images.stages.layers import PARTS as STAGE_PARTS
 from openeni_lab.layout import REPOSITORY, cache_folder
 from openeni_lab.machine.isolation import ending_with_caller
 from openeni_lab.product.chart import REGISTRY
+from openeni_lab.product.pods import AGENT, OPERATOR
 from openeni_lab.programs.cache import remove
 from openeni_lab.programs.image_set import BASE, LAYERS, STAGES
 
-OPERATOR: Final = "operator"
-AGENT: Final = "agent"
 SOURCES: Final = {  # the folders that each image has its own layer from
     OPERATOR: ("crds/openeni_crds", "kube/openeni_kube", "operator/openeni_operator"),
     AGENT: ("crds/openeni_crds", "kube/openeni_kube", "nodeagent/openeni_nodeagent"),

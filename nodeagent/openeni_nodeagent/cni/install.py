@@ -65,7 +65,7 @@ class HostFiles:
         _write(self.marker, b"", 0o600)
 
     def remove(self) -> None:
-        """Remove all of it; what is gone already is no error. Raises InstallError.
+        """Remove these files; one that is gone already is no error. Raises InstallError.
 
         The configuration goes last: as long as it is there, whoever failed here tries again.
         """
