@@ -51,9 +51,14 @@ def upgrade(helm: Path, kubeconfig: Path, home: Path, values: Json) -> None:
 
     `home` is Helm's folder. Does not wait for the pods. Raises ChartError with helm's message.
     """
-    argv = [str(helm), "upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE]
-    argv += [f"--kubeconfig={kubeconfig}", "--values", "-"]
+    of_release = [f"--kubeconfig={kubeconfig}", "--namespace", NAMESPACE]
     homes = {f"HELM_{name}_HOME": str(home) for name in ("CACHE", "CONFIG", "DATA")}
+    listing = [str(helm), "list", "--uninstalling", "--output", "json", *of_release]
+    for release in json.loads(_run(listing, {}, RENDER_SECONDS, homes)):
+        # Its hook has refused; Helm upgrades it only after a rollback.
+        back = [str(helm), "rollback", release["name"], release["revision"], *of_release]
+        _run(back, {}, UPGRADE_SECONDS, homes)
+    argv = [str(helm), "upgrade", "--install", RELEASE, str(CHART), *of_release, "--values", "-"]
     _run(argv, values, UPGRADE_SECONDS, homes)
 
 

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from openeni_lab.kubernetes.api import Api
+from openeni_testing.lab.installed_lab import PATIENCE
+from openeni_testing.waiting import wait_for
 
 Json = dict[str, Any]
 
@@ -50,19 +52,33 @@ class NodeWatch:
             self._failure = error
 
     def _look(self, node: Json) -> None:
-        found = {c["type"]: c for c in node.get("status", {}).get("conditions", ())}
-        ready = found.get("Ready", {})
+        ready = ready_condition(node)
         if ready.get("status") != "True":
             self.not_ready.append(f"{node['metadata']['name']}: {ready.get('message', 'unknown')}")
 
 
+def ready_condition(node: Json) -> Json:
+    """Return the condition Ready; empty if the node has none yet."""
+    found = {c["type"]: c for c in node.get("status", {}).get("conditions", ())}
+    ready: Json = found.get("Ready", {})
+    return ready
+
+
+def all_ready(api: Api) -> bool:
+    return all(ready_condition(node).get("status") == "True" for node in api.items(NODES))
+
+
 @contextmanager
 def nodes_stay_ready(api: Api) -> Generator[None]:
-    """Fail if a node is not Ready at any moment of the block."""
+    """Wait until every node is Ready; fail if one is not at any moment of the block.
+
+    A kubelet reports late: a node whose network plugin has come can be not Ready for 15 s more.
+    """
+    wait_for(lambda: all_ready(api), "every node is Ready", PATIENCE)
     watch = NodeWatch(api)
     watch.begin()
     try:
         yield
     finally:
         watch.end()
-    assert watch.not_ready == []
+    assert not watch.not_ready, "; ".join(watch.not_ready)
