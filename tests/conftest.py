@@ -24,19 +24,21 @@ if not os.environ.get("OPENENI_TEST_LAB"):
 
 TESTS: Final = Path(__file__).parent
 LONG_SECONDS: Final = 900  # for a test that starts a lab, or waits for one
-# What is expensive to make and made once a worker: tests that use it stay on one worker.
-SHARED: Final = ("cluster", "cloud", "lab")
+# What is expensive to make, the slowest first: tests that share it stay on one worker.
+SHARED: Final = ("lab", "cloud")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group tests that share something expensive, and start with the slowest."""
+    """Group tests that share something, and start with the slowest groups."""
     for item in items:
-        if item.get_closest_marker("root") or any(map(item.get_closest_marker, SHARED)):
+        if not any(map(item.get_closest_marker, ("root", "cluster", *SHARED))):
+            continue
+        if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(_group(item)))
-            if not item.get_closest_marker("timeout"):
-                item.add_marker(pytest.mark.timeout(LONG_SECONDS))
-    items.sort(key=lambda item: not item.get_closest_marker("lab"))
+        if not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LONG_SECONDS))
+    items.sort(key=_place)
 
 
 def _group(item: pytest.Item) -> str:
@@ -45,6 +47,13 @@ def _group(item: pytest.Item) -> str:
         if item.get_closest_marker(marker):
             return marker
     return str(item.path.relative_to(TESTS))
+
+
+def _place(item: pytest.Item) -> int:
+    """Return when to run a test: long tests at the end would be waited for by idle workers."""
+    markers = (*SHARED, "cluster", "root")
+    found = (n for n, marker in enumerate(markers) if item.get_closest_marker(marker))
+    return next(found, len(markers))
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,8 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 RESULTS: Final = ROOT / "build" / "test"
 LAB: Final = str(Path(sys.executable).with_name("openeni-lab"))
-WORKERS: Final = 2
+GIB_PER_WORKER: Final = 5  # of this machine's memory: two labs may run at once
+WORKERS: Final = 3  # at most: tests wait for most of their time
 NOTHING: Final = 5  # pytest's exit code where no test was selected
 FLOOR: Final = 80  # per cent of lines and branches
 SECONDS: Final = 5400
@@ -30,6 +31,12 @@ CLEAN_UP_SECONDS: Final = 120  # for labs to go down
 KILL_SECONDS: Final = 30
 TIMED_OUT: Final = 124
 INTERRUPTED: Final = 130  # exit code after Ctrl-C, as a shell's
+
+
+def workers() -> int:
+    """Return how many tests may run at once in this machine's memory."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(WORKERS, memory // (GIB_PER_WORKER << 30)))
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ PARTS: Final = (
         (LAB, "kernel", f"--keep={RESULTS}", "--"),
         covered=False,
     ),
-    Part("here", "not ipvlan and not inside and not images", (f"--numprocesses={WORKERS}",)),
+    Part("here", "not ipvlan and not inside and not images", (f"--numprocesses={workers()}",)),
 )
 
 

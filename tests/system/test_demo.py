@@ -22,7 +22,8 @@ from openeni_testing.lab.machine_facts import machine_facts
 from openeni_testing.lab.shared_lab import own_name, remove_abandoned
 from openeni_testing.waiting import wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.root]
+# A group of its own: its labs are beside the one that the other system tests share.
+pytestmark = [pytest.mark.lab, pytest.mark.root, pytest.mark.xdist_group("demo")]
 
 PREFIX = "demo"
 NAME = own_name(PREFIX)
@@ -44,7 +45,7 @@ def assert_nothing_is_left(before: dict[str, object]) -> None:
 
 
 @pytest.fixture
-def before(no_other_lab: None) -> Generator[dict[str, object]]:
+def before() -> Generator[dict[str, object]]:
     """Return facts about the machine without the demo's lab."""
     remove_abandoned(PREFIX)
     yield machine_facts(NAME)

@@ -1,4 +1,4 @@
-"""The lab that system tests share. There is one at a time, since each takes gigabytes of memory."""
+"""The lab that system tests share. A test that makes another one takes it down: memory is dear."""
 
 import os
 from collections.abc import Generator
