@@ -143,7 +143,11 @@ class Operator(Component, frozen=True, kw_only=True):
     ]
     cloud: CloudCalls
     topology_spread_constraints: Annotated[
-        FreeList, Meta(description="How pods spread over nodes and zones.")
+        FreeList,
+        Meta(
+            description="How pods spread over nodes and zones. An entry without a labelSelector is "
+            "about the operator's own pods."
+        ),
     ] = UNSET
 
 

@@ -11,7 +11,7 @@ import yaml
 from openeni_crds.names import BUNDLE_VERSION
 from openeni_lab.kubernetes.api import MERGE, ApiError
 from openeni_lab.product.chart import CHART, NAMESPACE, RELEASE
-from openeni_testing.helm import Helm
+from openeni_testing.helm import NEXT, Helm, next_chart
 from openeni_testing.objects import REPOSITORY
 from openeni_testing.waiting import wait_for
 
@@ -22,7 +22,6 @@ Json = dict[str, Any]
 CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 POOL: Final = REPOSITORY / "docs" / "examples" / "enipool-veth.yaml"
 DAEMONSET: Final = f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/openeni-agent"
-NEXT: Final = "0.2.0"
 STARTING: Final = 429  # "storage is (re)initializing"
 
 
@@ -38,16 +37,7 @@ def empty(helm: Helm) -> Iterator[Helm]:
 
 @pytest.fixture
 def changed_chart(tmp_path: Path) -> Path:
-    """The next version of the chart: its CRDs and its defaults differ."""
-    target = tmp_path / "openeni"
-    shutil.copytree(CHART, target)
-    for path in target.rglob("Chart.yaml"):
-        path.write_text(path.read_text().replace(BUNDLE_VERSION, NEXT))
-    values = target / "values.yaml"
-    values.write_text(values.read_text().replace("logLevel: INFO", "logLevel: DEBUG"))
-    crd = target / "charts/openeni-crds/templates/openeni.io_enipools.yaml"
-    crd.write_text(crd.read_text().replace("shortNames:\n", "shortNames:\n    - nextpool\n", 1))
-    return target
+    return next_chart(tmp_path)
 
 
 @pytest.fixture

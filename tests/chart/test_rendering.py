@@ -168,6 +168,25 @@ def test_an_image_is_named_by_its_digest_before_its_tag(helm: Helm) -> None:
     }
 
 
+def test_a_spread_without_a_selector_is_about_the_operators_own_pods(helm: Helm) -> None:
+    given = {"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}
+    values: Json = {"operator": {"topologySpreadConstraints": [given, SPREAD]}}
+    bare, whole = pods(rendered(helm, values))["operator"]["spec"]["topologySpreadConstraints"]
+    own = {"app.kubernetes.io/name": "openeni", "app.kubernetes.io/component": "operator"}
+    assert bare == {**given, "labelSelector": {"matchLabels": own}}
+    assert whole == SPREAD
+    default = pods(rendered(helm, {}))["operator"]["spec"]["topologySpreadConstraints"]
+    assert all(constraint["labelSelector"]["matchLabels"] == own for constraint in default)
+
+
+def test_a_drain_may_take_one_pod_of_the_operator_at_a_time(helm: Helm) -> None:
+    documents = rendered(helm, {})
+    (budget,) = (d["spec"] for d in documents if d["kind"] == "PodDisruptionBudget")
+    labels = pods(documents)["operator"]["metadata"]["labels"]
+    assert budget["maxUnavailable"] == 1
+    assert budget["selector"]["matchLabels"].items() <= labels.items()
+
+
 def test_labels_of_the_user_never_replace_the_charts(helm: Helm) -> None:
     documents = rendered(helm, SETS["labels"])
     mine = [d for d in documents if d["kind"] != "CustomResourceDefinition"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,12 +10,27 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from openeni_crds.names import BUNDLE_VERSION
 from openeni_lab.kubernetes.api import APPLY, Api, ApiError
 from openeni_lab.product.chart import CHART, NAMESPACE, REGISTRY, RELEASE
 
 Json = dict[str, Any]
 
 SECONDS: Final = 60
+NEXT: Final = "0.2.0"  # the version of `next_chart`
+
+
+def next_chart(folder: Path) -> Path:
+    """Write the next version of the chart into a folder: its CRDs and its defaults differ."""
+    target = folder / "openeni"
+    shutil.copytree(CHART, target)
+    for path in target.rglob("Chart.yaml"):
+        path.write_text(path.read_text().replace(BUNDLE_VERSION, NEXT))
+    values = target / "values.yaml"
+    values.write_text(values.read_text().replace("logLevel: INFO", "logLevel: DEBUG"))
+    crd = target / "charts/openeni-crds/templates/openeni.io_enipools.yaml"
+    crd.write_text(crd.read_text().replace("shortNames:\n", "shortNames:\n    - nextpool\n", 1))
+    return target
 
 
 @dataclass(frozen=True)

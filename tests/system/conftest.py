@@ -6,17 +6,22 @@
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from openeni_lab.product import workloads
+from openeni_lab.product.chart import NAMESPACE
 from openeni_lab.product.installed_lab import InstalledLab
+from openeni_lab.progress import LogProgress
+from openeni_testing.helm import Helm
 from openeni_testing.lab import installed_lab as lab
 from openeni_testing.lab.installed_lab import Kill
 from openeni_testing.lab.shared_lab import SharedLab
 
-HERE = Path(__file__).parent
-FAILED = pytest.StashKey[bool]()  # whether the test that is running has failed
+HOOK: Final = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs/openeni-uninstall"
+HERE: Final = Path(__file__).parent
+FAILED: Final = pytest.StashKey[bool]()  # whether the test that is running has failed
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -84,3 +89,12 @@ def kill(installed: InstalledLab, shared_lab: SharedLab) -> Kill:
         shared_lab.expected_exits.add(lab.kill(installed, component, node))
 
     return kill_it
+
+
+@pytest.fixture
+def helm(installed: InstalledLab, tmp_path: Path) -> Iterator[Helm]:
+    """Yield Helm; afterwards openeni is installed as before, for the next test."""
+    yield Helm(installed.helm, installed.lab.layout.kubeconfig, tmp_path)
+    # A hook that failed is left for its log, until the next one.
+    installed.api.delete(HOOK, {"propagationPolicy": "Foreground"})
+    installed.reload(LogProgress())

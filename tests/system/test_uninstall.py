@@ -4,7 +4,6 @@ import json
 import re
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -30,7 +29,6 @@ Json = dict[str, Any]
 
 PAGE: Final = REPOSITORY / "docs" / "upgrade.md"
 UNINSTALL_SECONDS: Final = 330
-HOOK: Final = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs/openeni-uninstall"
 OTHER: Final = "/etc/cni/net.d/20-other.conflist"
 PLUGIN: Final = {
     "type": "ptp",
@@ -43,15 +41,6 @@ CLUSTER_KINDS: Final = (
     "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
     "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
 )
-
-
-@pytest.fixture
-def helm(installed: InstalledLab, tmp_path: Path) -> Iterator[Helm]:
-    """Yield Helm; afterwards openeni is installed again, for the next test."""
-    yield Helm(installed.helm, installed.lab.layout.kubeconfig, tmp_path)
-    # A hook that failed is left for its log, until the next one.
-    installed.api.delete(HOOK, {"propagationPolicy": "Foreground"})
-    installed.reload(LogProgress())
 
 
 @pytest.fixture

@@ -31,9 +31,16 @@ imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- with $values.priorityClassName }}
 priorityClassName: {{ . | quote }}
 {{- end }}
-{{- range $key := list "nodeSelector" "affinity" "tolerations" "topologySpreadConstraints" "hostAliases" }}
+{{- range $key := list "nodeSelector" "affinity" "tolerations" "hostAliases" }}
 {{- with index $values $key }}
 {{ $key }}: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- with $values.topologySpreadConstraints }}
+topologySpreadConstraints:
+{{- $own := dict "labelSelector" (dict "matchLabels" (include "openeni.selectorLabels" $ | fromYaml)) }}
+{{- range . }}
+  - {{ hasKey . "labelSelector" | ternary . (merge (dict) . $own) | toYaml | nindent 4 | trim }}
 {{- end }}
 {{- end }}
 {{- end }}
