@@ -2,7 +2,13 @@
 
 import pytest
 
-from openeni_lab.images.debian_archive import ArchiveError, options, sources
+from openeni_lab.images.debian_archive import (
+    ArchiveError,
+    DebianArchive,
+    backports,
+    options,
+    sources,
+)
 
 DEB822 = """
 Types: deb deb-src
@@ -40,6 +46,22 @@ def test_sources_of_another_suite_are_those_of_debian_itself() -> None:
         "Types: deb\nURIs: http://mirror.test/security\nSuites: trixie-security\n"
         "Components: main\nSigned-By: /k.gpg\n"
     )
+
+
+def test_backports_are_where_the_suite_itself_is() -> None:
+    found = sources([DEB822, ONE_LINE], "bookworm", "trixie")
+    assert backports(DebianArchive("trixie", found, ("Acquire::Retries 3;",))) == DebianArchive(
+        "trixie-backports",
+        "Types: deb\nURIs: http://mirror.test/debian\nSuites: trixie-backports\n"
+        "Components: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n",
+        ("Acquire::Retries 3;",),
+    )
+
+
+def test_a_machine_with_security_updates_alone_has_no_backports() -> None:
+    found = sources([ONE_LINE], "bookworm", "trixie")
+    with pytest.raises(ArchiveError, match="trixie"):
+        backports(DebianArchive("trixie", found, ()))
 
 
 @pytest.mark.parametrize("own", ["", "noble"])

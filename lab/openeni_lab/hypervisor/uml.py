@@ -74,6 +74,7 @@ class GuestKernel:
             "init=/bin/sh",
             "dummy.numdummies=0",
             "ifb.numifbs=0",
+            "seccomp=auto",  # ptrace where the host refuses a filter; unknown before 6.16
             *self.nics,
             "con=null",
             *self.consoles,

@@ -57,7 +57,16 @@ def sources(texts: Iterable[str], own: str, wanted: str) -> str:
             f"no apt source of this machine has Debian's suite {own or '(unknown)'!r}: "
             "a Debian machine is needed, with its archive in /etc/apt/sources.list.d"
         )
-    return "\n".join("".join(f"{k}: {v}\n" for k, v in entry.items()) for entry in found)
+    return _deb822(found)
+
+
+def backports(archive: DebianArchive) -> DebianArchive:
+    """Return the backports of a suite. Raises ArchiveError if the sources lack the suite."""
+    suite = f"{archive.suite}-backports"
+    entries = [e for e in _stanzas(archive.sources) if archive.suite in e["Suites"].split()]
+    if not entries:
+        raise ArchiveError(f"no apt source of this machine has Debian's {archive.suite}")
+    return DebianArchive(suite, _deb822(e | {"Suites": suite} for e in entries), archive.options)
 
 
 def options(dump: str) -> tuple[str, ...]:
@@ -116,6 +125,10 @@ def _printed(command: Sequence[str]) -> str:
         return subprocess.check_output(command, text=True, timeout=COMMAND_SECONDS)
     except FileNotFoundError as error:
         raise ArchiveError(f"{command[0]} is missing: a Debian machine is needed") from error
+
+
+def _deb822(entries: Iterable[Stanza]) -> str:
+    return "\n".join("".join(f"{k}: {v}\n" for k, v in entry.items()) for entry in entries)
 
 
 def _stanzas(text: str) -> list[dict[str, str]]:

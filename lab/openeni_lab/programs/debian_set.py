@@ -2,6 +2,7 @@
 
 import shutil
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -46,13 +47,16 @@ class DebianSet:
         workshop.toolchain = archive.stem
 
 
-def fetch(step: BuildStep, package: str, folder: Path) -> Path:
-    """Download a package and unpack it into `folder`; return the archive's path."""
-    download = [*_APT, "download", package]
+def fetch(step: BuildStep, package: str, folder: Path, options: Sequence[str] = ()) -> Path:
+    """Download a package and unpack it into `folder`; return the archive's path.
+
+    `options` are words for apt-get.
+    """
+    download = [*_APT, *options, "download", package]
     try:
         step.run(download, cwd=folder)
     except BuildError:  # no package lists yet, or outdated ones
-        step.run([*_APT, "update"], cwd=folder)
+        step.run([*_APT, *options, "update"], cwd=folder)
         step.run(download, cwd=folder)
     archive = next(folder.glob(f"{package}_*.deb"))
     step.run(["dpkg-deb", "-x", str(archive), "."], cwd=folder)

@@ -1,18 +1,23 @@
-"""The set of the user-mode kernel with ipvlan, built from the distribution's kernel source.
+"""The set of the user-mode kernel with ipvlan, built from Debian's kernel source.
 
-It is the distribution's default series, on which its package `linux-source` depends. The source is
-downloaded and unpacked, not installed. Debian's 6.1 and 6.12 were built and booted.
+The source is the newest of Debian's backports: from 6.16 on, programs in such a kernel run under a
+seccomp filter instead of ptrace, which makes them several times faster (decision 0021). If it
+cannot be had or built, the distribution's own is used, on which its package `linux-source` depends.
+The source is downloaded and unpacked, not installed. Debian's 6.1, 6.12 and 7.3 were built and
+booted.
 """
 
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from openeni_lab.images.build_root import SUITE
+from openeni_lab.images.debian_archive import ArchiveError, backports, machine_archive
 from openeni_lab.programs.cache import BuildError, BuildStep, CacheEntry, Workshop
 from openeni_lab.programs.debian_set import fetch
 
@@ -58,15 +63,23 @@ class KernelSet:
     def entry(self) -> CacheEntry:
         """Return the entry. Its name has no series, which follows from the distribution."""
         files = (path.read_bytes() for path in (_OPTIONS, _TUNING, _PRELOAD))
-        how = repr((_LEFT_OUT, _MAKE, _CONFIGURE, _TARGET, _NAMELESS, _LIBRARY))
+        how = repr((SUITE, _LEFT_OUT, _MAKE, _CONFIGURE, _TARGET, _NAMELESS, _LIBRARY))
         return CacheEntry(self.name, "uml", (*files, how.encode()))
 
     def build(self, workshop: Workshop) -> None:
         """Fetch, unpack, configure and build. Raises BuildError, also for a dropped option."""
-        with workshop.step("kernel source", 25) as step:
-            package = _distributions_source(step, workshop.scratch)
-            archive = fetch(step, package, workshop.scratch)
-            source = _unpack(step, workshop.scratch)
+        try:
+            self._build_from(workshop, "backports", _backports(workshop.scratch))
+        except (ArchiveError, BuildError) as error:
+            workshop.progress.note(f"kernel: Debian's own source instead of the backports: {error}")
+            self._build_from(workshop, "own", ())
+
+    def _build_from(self, workshop: Workshop, name: str, apt: Sequence[str]) -> None:
+        scratch = workshop.scratch / name
+        scratch.mkdir()
+        with workshop.step("kernel source", 40) as step:
+            archive = fetch(step, _newest_package(step, scratch, apt), scratch, apt)
+            source = _unpack(step, scratch)
         workshop.toolchain = archive.stem
         with workshop.step("user-mode kernel", KERNEL_SECONDS) as step:
             _make(step, source, workshop.entry)
@@ -87,11 +100,29 @@ def lost_options(wanted: str, config: str) -> list[str]:
     return sorted(lines - set(config.splitlines()))
 
 
-def _distributions_source(step: BuildStep, folder: Path) -> str:
-    package = newest_source(_apt_dependencies())
+def _backports(scratch: Path) -> list[str]:
+    """Return words for apt to use Debian's backports alone; what it keeps is in `scratch`."""
+    archive = backports(machine_archive(SUITE))
+    folder = scratch / "apt"
+    (folder / "lists").mkdir(parents=True)
+    sources = folder / "debian.sources"
+    sources.write_text(archive.sources)
+    settings = {
+        "Dir::Etc::SourceList": sources,
+        "Dir::Etc::SourceParts": "/dev/null",
+        "Dir::State::Lists": folder / "lists",
+        "Dir::State::Status": "/dev/null",
+        "Dir::Cache": folder,
+        "Acquire::Languages": "none",
+    }
+    return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+
+
+def _newest_package(step: BuildStep, folder: Path, apt: Sequence[str]) -> str:
+    package = newest_source(_dependencies(apt))
     if package is None:  # no package lists yet
-        step.run(["apt-get", "-q", "update"], cwd=folder)
-        package = newest_source(_apt_dependencies())
+        step.run(["apt-get", *apt, "-q", "update"], cwd=folder)
+        package = newest_source(_dependencies(apt))
     if package is None:
         raise BuildError(
             f"kernel: apt has no package {PACKAGE}: add the distribution's main archive to its "
@@ -100,9 +131,9 @@ def _distributions_source(step: BuildStep, folder: Path) -> str:
     return package
 
 
-def _apt_dependencies() -> list[str]:
+def _dependencies(apt: Sequence[str]) -> list[str]:
     """Return what `apt-cache depends` prints, split at blanks; nothing if there is no apt."""
-    asked = ["apt-cache", "depends", PACKAGE]
+    asked = ["apt-cache", *apt, "depends", PACKAGE]
     if not shutil.which(asked[0]):
         return []
     done = subprocess.run(asked, capture_output=True, text=True, timeout=ASK_SECONDS, check=False)

@@ -1,9 +1,15 @@
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from openeni_lab.images.debian_archive import ArchiveError
 from openeni_lab.programs import kernel_set
+from openeni_lab.programs.cache import BuildError, Workshop
 from openeni_lab.programs.kernel_set import KernelSet, lost_options, newest_source
+from openeni_lab.progress import LogProgress
 
 
 @pytest.mark.parametrize(
@@ -28,6 +34,29 @@ def test_an_option_that_the_source_drops_is_named() -> None:
     config = "CONFIG_IPVLAN=y\n# CONFIG_A is not set\nCONFIG_OTHER=y\n"
     assert lost_options(wanted, config) == ["CONFIG_A=y", "CONFIG_B=y"]
     assert lost_options("CONFIG_IPVLAN=y\n", config) == []
+
+
+@pytest.mark.parametrize("failing", [None, "fetch", "build"])
+def test_the_distributions_source_is_built_where_the_backports_cannot_be(
+    failing: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+
+    def fetch(_: Path) -> list[str]:
+        if failing == "fetch":
+            raise ArchiveError("no such suite")
+        return ["-o", "Dir::Etc::SourceList=backports"]
+
+    def build(_: KernelSet, __: Workshop, name: str, apt: Sequence[str]) -> None:
+        if apt and failing == "build":
+            raise BuildError("kernel: Kconfig dropped CONFIG_IPVLAN=y")
+        built.append(name)
+
+    monkeypatch.setattr(kernel_set, "_backports", fetch)
+    monkeypatch.setattr(KernelSet, "_build_from", build)
+    workshop = SimpleNamespace(scratch=tmp_path, progress=LogProgress())
+    KernelSet().build(cast("Workshop", workshop))
+    assert built == (["own"] if failing else ["backports"])
 
 
 @pytest.mark.parametrize("name", ["_OPTIONS", "_TUNING", "_PRELOAD"])
