@@ -1,6 +1,7 @@
 """Fixtures for several folders of tests, and the grouping of tests for parallel runs."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,9 @@ from openeni_testing.objects import install_crds, remove_objects
 # A slow or busy machine must not fail a property.
 hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("suite")
+
+# A shell has its background jobs ignore Ctrl-C, and so would each program that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No lab outlives the process of its tests: after Ctrl-C, xdist kills a worker that takes long to
 # clean up. A lab that is to stay for the next run (tests/system) has no owner.

@@ -5,6 +5,7 @@ A slow machine finds what a quiet one does not: this found a crash that 1,290 qu
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ BUSY: Final = ("setpriv", "--pdeathsig", "KILL", sys.executable, "-S", "-c", "wh
 
 def main(command: Sequence[str]) -> int:
     """Run the suite three times, failures or not; return 1 if a run failed."""
+    suite.heed_signals()
     try:
         return _run(command)
     except KeyboardInterrupt:
@@ -33,7 +35,7 @@ def _run(command: Sequence[str]) -> int:
         for run in range(1, RUNS + 1):
             begun = time.monotonic()
             process = subprocess.Popen(command)
-            with suite.ended(process, CLEAN_UP_SECONDS):
+            with suite.ended(process, CLEAN_UP_SECONDS, signal.SIGTERM):
                 codes.append(process.wait())
             minutes = (time.monotonic() - begun) / 60
             print(f"run {run} of {RUNS}: exit {codes[-1]} after {minutes:.0f} min", flush=True)

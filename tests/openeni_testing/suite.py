@@ -12,6 +12,7 @@ there, and nearly every line that it runs is run by the veth cases of the same t
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Generator, Sequence
@@ -71,10 +72,17 @@ PARTS: Final = (
 
 def main(chosen: Sequence[str], parts: Sequence[Part] = PARTS) -> int:
     """Run every part, the last one in the foreground; return the worst exit code."""
+    heed_signals()
     try:
         return _run(chosen, parts)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def heed_signals() -> None:
+    """Clean up after SIGTERM, and after Ctrl-C in a background job, too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
 
 def _run(chosen: Sequence[str], parts: Sequence[Part]) -> int:
@@ -109,16 +117,21 @@ def _started(
 
 
 @contextlib.contextmanager
-def ended(process: "subprocess.Popen[bytes]", seconds: float) -> Generator[None]:
-    """End a process after the block; it has so long to clean up, also after Ctrl-C."""
+def ended(
+    process: "subprocess.Popen[bytes]", seconds: float, number: int = signal.SIGINT
+) -> Generator[None]:
+    """End a process after the block with a signal that it cleans up after; it has so long for it.
+
+    Pytest cleans up after SIGINT only.
+    """
     try:
         yield
-    except KeyboardInterrupt:  # it has had that as well
+    except KeyboardInterrupt:  # it has had that as well, and a second one would end its clean-up
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
         raise
     finally:
-        process.terminate()
+        process.send_signal(number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
         process.kill()

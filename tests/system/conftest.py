@@ -92,9 +92,10 @@ def kill(installed: InstalledLab, shared_lab: SharedLab) -> Kill:
 
 
 @pytest.fixture
-def helm(installed: InstalledLab, tmp_path: Path) -> Iterator[Helm]:
+def helm(installed: InstalledLab, shared_lab: SharedLab, tmp_path: Path) -> Iterator[Helm]:
     """Yield Helm; afterwards openeni is installed as before, for the next test."""
     yield Helm(installed.helm, installed.lab.layout.kubeconfig, tmp_path)
-    # A hook that failed is left for its log, until the next one.
-    installed.api.delete(HOOK, {"propagationPolicy": "Foreground"})
-    installed.reload(LogProgress())
+    with shared_lab.removed_on_failure():
+        # A hook that failed is left for its log, until the next one.
+        installed.api.delete(HOOK, {"propagationPolicy": "Foreground"})
+        installed.reload(LogProgress())

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -49,7 +50,8 @@ def before() -> Generator[dict[str, object]]:
     """Return facts about the machine without the demo's lab."""
     remove_abandoned(PREFIX)
     yield machine_facts(NAME)
-    cli("down")
+    done = cli("down")
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_demo_on_vm_nodes_shows_every_datapath_and_says_the_truth(
@@ -104,33 +106,33 @@ def test_an_interrupted_demo_goes_on_says_which_program_ended_and_leaves_what_do
     before: dict[str, object], tmp_path: Path
 ) -> None:
     """Interrupt the demo while the cloud starts, then kill the operator, then the demo."""
-    interrupted = Started(tmp_path / "interrupted")
-    wait_for((LAB.logs / "mariadb.log").exists, "the cloud comes up", SECONDS)
-    interrupted.process.send_signal(signal.SIGINT)
-    assert interrupted.end() == (
-        130,
-        "openeni-lab: interrupted; the same command continues, `down` removes the lab",
-    )
+    with Started(tmp_path / "interrupted") as interrupted:
+        wait_for((LAB.logs / "mariadb.log").exists, "the cloud comes up", SECONDS)
+        interrupted.process.send_signal(signal.SIGINT)
+        assert interrupted.end() == (
+            130,
+            "openeni-lab: interrupted; the same command continues, `down` removes the lab",
+        )
 
-    told = Started(tmp_path / "told")
-    wait_for(told.waits_for_pods, "the demo makes pods", SECONDS)
-    installed = InstalledLab(load(LAB))
-    victim = lab.container(installed, OPERATOR)
-    installed.lab.node(victim.node).ctr("tasks", "kill", "--signal", "KILL", victim.runtime_id)
-    status, last = told.end()
-    assert status == 1
-    assert f"operator on {victim.node}: " in last
-    assert "ended by SIGKILL (signal 9)" in last
+    with Started(tmp_path / "told") as told:
+        wait_for(told.waits_for_pods, "the demo makes pods", SECONDS)
+        installed = InstalledLab(load(LAB))
+        victim = lab.container(installed, OPERATOR)
+        installed.lab.node(victim.node).ctr("tasks", "kill", "--signal", "KILL", victim.runtime_id)
+        status, last = told.end()
+        assert status == 1
+        assert f"operator on {victim.node}: " in last
+        assert "ended by SIGKILL (signal 9)" in last
 
-    killed = Started(tmp_path / "killed")
-    wait_for(killed.waits_for_pods, "the demo makes pods", SECONDS)
-    killed.process.kill()
-    assert killed.end()[0] == -signal.SIGKILL
+    with Started(tmp_path / "killed") as killed:
+        wait_for(killed.waits_for_pods, "the demo makes pods", SECONDS)
+        killed.process.kill()
+        assert killed.end()[0] == -signal.SIGKILL
     assert_nothing_is_left(before)
 
 
 class Started:
-    """A running demo on namespace nodes, and what it has printed so far."""
+    """A demo on namespace nodes that runs during the block, and what it has printed so far."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -138,6 +140,13 @@ class Started:
         command = [*PROGRAM, "demo", "--kind=namespace", f"--name={NAME}"]
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(command, stdout=out, stderr=err)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait(60)
 
     def waits_for_pods(self) -> bool:
         """Return True if the lab is up and the demo has created its last object."""

@@ -98,6 +98,13 @@ class Workshop:
         """Return scratch space, which is emptied before and after each entry."""
         return self.cache / "scratch" / self.entry.name
 
+    def warn(self, text: str) -> None:
+        """Tell the user, and the log, what the build does without."""
+        with self.log.open("a") as log:
+            log.write(f"{text}\n")
+        self.progress.start(text, 0)  # names of steps stay on the screen
+        self.progress.done()
+
     @contextmanager
     def step(self, name: str, expected_seconds: float) -> Generator["BuildStep"]:
         """Run one step of the build, with progress, a time in the record and a time limit."""

@@ -61,7 +61,7 @@ class KernelSet:
 
     @property
     def entry(self) -> CacheEntry:
-        """Return the entry. Its name has no series, which follows from the distribution."""
+        """Return the entry. A newer series in the archive rebuilds nothing."""
         files = (path.read_bytes() for path in (_OPTIONS, _TUNING, _PRELOAD))
         how = repr((SUITE, _LEFT_OUT, _MAKE, _CONFIGURE, _TARGET, _NAMELESS, _LIBRARY))
         return CacheEntry(self.name, "uml", (*files, how.encode()))
@@ -70,8 +70,13 @@ class KernelSet:
         """Fetch, unpack, configure and build. Raises BuildError, also for a dropped option."""
         try:
             self._build_from(workshop, "backports", _backports(workshop.scratch))
-        except (ArchiveError, BuildError) as error:
-            workshop.progress.note(f"kernel: Debian's own source instead of the backports: {error}")
+        except (ArchiveError, BuildError, subprocess.SubprocessError) as error:
+            if workshop.cancelled.is_set():
+                raise
+            workshop.warn(
+                "the kernel of VM nodes is built from Debian's own source, which makes them slower, "
+                f"since the backports cannot be used: {error}\nto try again, remove {workshop.entry}"
+            )
             self._build_from(workshop, "own", ())
 
     def _build_from(self, workshop: Workshop, name: str, apt: Sequence[str]) -> None:

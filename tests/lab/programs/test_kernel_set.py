@@ -1,7 +1,6 @@
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
@@ -54,9 +53,40 @@ def test_the_distributions_source_is_built_where_the_backports_cannot_be(
 
     monkeypatch.setattr(kernel_set, "_backports", fetch)
     monkeypatch.setattr(KernelSet, "_build_from", build)
-    workshop = SimpleNamespace(scratch=tmp_path, progress=LogProgress())
-    KernelSet().build(cast("Workshop", workshop))
+    workshop = workshop_in(tmp_path)
+    KernelSet().build(workshop)
     assert built == (["own"] if failing else ["backports"])
+    log = workshop.log.read_text() if workshop.log.exists() else ""
+    assert ("to try again, remove" in log) == bool(failing)
+
+
+def test_after_ctrl_c_nothing_else_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+
+    def build(_: KernelSet, workshop: Workshop, name: str, __: Sequence[str]) -> None:
+        built.append(name)
+        workshop.cancelled.set()
+        raise BuildError("kernel: cancelled")
+
+    monkeypatch.setattr(kernel_set, "_backports", lambda _: [])
+    monkeypatch.setattr(KernelSet, "_build_from", build)
+    with pytest.raises(BuildError, match="cancelled"):
+        KernelSet().build(workshop_in(tmp_path))
+    assert built == ["backports"]
+
+
+def workshop_in(folder: Path) -> Workshop:
+    return Workshop(
+        entry=folder / "kernel",
+        cache=folder,
+        log=folder / "kernel.log",
+        progress=LogProgress(),
+        prefix=(),
+        cancelled=threading.Event(),
+        after_step=lambda _: None,
+    )
 
 
 @pytest.mark.parametrize("name", ["_OPTIONS", "_TUNING", "_PRELOAD"])

@@ -72,6 +72,15 @@ class SharedLab:
         self.kept.clear()
         self._lab.down()
 
+    @contextmanager
+    def removed_on_failure(self) -> Generator[None]:
+        """Take the lab down if the block fails: nobody knows what the next test would meet."""
+        try:
+            yield
+        except BaseException:
+            self.end()
+            raise
+
     def end(self) -> None:
         """Take the lab down after the last test, unless it is kept."""
         if not self._stays:
@@ -83,6 +92,7 @@ class SharedLab:
             self.make_way()
         if self._installed is None:
             remove_abandoned(PREFIX)
-            self._installed = installed_lab.up(self._lab, LogProgress())
+            with self.removed_on_failure():
+                self._installed = installed_lab.up(self._lab, LogProgress())
             self._objects = TrackedObjects(self._installed)
         return self._installed
