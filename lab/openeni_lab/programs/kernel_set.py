@@ -74,8 +74,9 @@ class KernelSet:
             if workshop.cancelled.is_set():
                 raise
             workshop.warn(
-                "the kernel of VM nodes is built from Debian's own source, which makes them slower, "
-                f"since the backports cannot be used: {error}\nto try again, remove {workshop.entry}"
+                "the kernel of VM nodes is built from Debian's own source, which makes them "
+                f"slower, since the backports cannot be used: {error}\n"
+                f"to try again, remove {workshop.entry}"
             )
             self._build_from(workshop, "own", ())
 
