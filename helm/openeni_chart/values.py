@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+_ADDRESS = "([0-9]{1,3}([.][0-9]{1,3}){3}|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)"
 # Values of Kubernetes' own types: the API server checks them.
 Free = dict[str, Any] | UnsetType
 FreeList = list[dict[str, Any]] | UnsetType
@@ -82,8 +83,9 @@ class KubernetesService(Section, frozen=True, kw_only=True):
     host: Annotated[
         str,
         Meta(
+            pattern="^[^ /]*$",
             description="Name or address of the API server. Empty: the Service `kubernetes`, "
-            "which needs kube-proxy or a replacement of it on every node."
+            "which needs kube-proxy or a replacement of it on every node.",
         ),
     ]
     port: Annotated[int, Meta(ge=1, le=65535, description="Its port; used when `host` is set.")]
@@ -111,8 +113,8 @@ class Component(Section, frozen=True, kw_only=True):
     extra_env: Annotated[
         FreeList,
         Meta(
-            description="More environment variables: `HTTPS_PROXY`, say. Those that the chart sets "
-            "itself are refused."
+            description="More environment variables. Those that the chart sets itself are refused. "
+            "`HTTPS_PROXY` is the operator's way to the cloud; the API server is reached without."
         ),
     ] = UNSET
     extra_volumes: Annotated[FreeList, Meta(description="More volumes of the pods.")] = UNSET
@@ -139,7 +141,7 @@ class Operator(Component, frozen=True, kw_only=True):
         Seconds, Meta(description="Every object is reconciled again this often.")
     ]
     probe_port: Annotated[
-        int, Meta(ge=1, le=65535, description="Port of its probes, on the node's network.")
+        int, Meta(ge=1024, le=65535, description="Port of its probes, on the node's network.")
     ]
     cloud: CloudCalls
     topology_spread_constraints: Annotated[
@@ -162,14 +164,14 @@ class Agent(Component, frozen=True, kw_only=True):
         Meta(description="Folder on the node where the runtime looks for its CNI configuration."),
     ]
     local_dns: Annotated[
-        list[Annotated[str, Meta(pattern="^[0-9a-fA-F.:]+$")]],
+        list[Annotated[str, Meta(pattern=f"^{_ADDRESS}$")]],
         Meta(
             description="Node-local addresses that pods must reach through the node: a DNS "
             "cache's, say."
         ),
     ] = field(name="localDNS")
     service_cidrs: Annotated[
-        list[Annotated[str, Meta(pattern="^[0-9a-fA-F.:]+/[0-9]{1,3}$")]],
+        list[Annotated[str, Meta(pattern=f"^{_ADDRESS}/[0-9]{{1,3}}$")]],
         Meta(description="The cluster's service networks. Empty: its ServiceCIDR objects."),
     ] = field(name="serviceCIDRs")
     update_strategy: Annotated[Free, Meta(description="How an upgrade goes from node to node.")] = (
@@ -203,7 +205,7 @@ class Crds(Section, frozen=True, kw_only=True):
         bool,
         Meta(
             description="Keep the CRDs, and so every ENIPool, ENI and PodIP, when the release is "
-            "uninstalled."
+            "uninstalled or `crds.enabled` becomes false. Without it both delete every pool."
         ),
     ]
     global_: Annotated[Free, Meta(description="Set by Helm.")] = field(name="global", default=UNSET)
@@ -222,6 +224,12 @@ class Values(Section, frozen=True, kw_only=True):
     agent: Agent
     admission: Admission
     crds: Crds
+    enabled: Annotated[
+        bool | UnsetType,
+        Meta(
+            description="For the condition of a chart that has this one as a sub-chart; not read."
+        ),
+    ] = UNSET
     global_: Annotated[
         Free, Meta(description="Set by a chart that has this one as a sub-chart; not read.")
     ] = field(name="global", default=UNSET)

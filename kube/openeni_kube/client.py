@@ -98,6 +98,7 @@ def _load_service_account(configuration: Any) -> None:
         raise NotConfiguredError(
             f"the pod's service account cannot be used: {one_line(error)}"
         ) from error
+    configuration.proxy = None  # HTTPS_PROXY is for the cloud's API, which is not in the cluster
 
 
 class KubeStore:

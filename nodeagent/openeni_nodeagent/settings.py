@@ -72,7 +72,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     if level not in _LEVELS:
         wrong.append(f"OPENENI_LOG_LEVEL {level!r} is not one of {', '.join(_LEVELS)}")
     dns = _items(environment, "OPENENI_LOCAL_DNS", ipaddress.ip_address, wrong)
-    cidrs = _items(environment, "OPENENI_SERVICE_CIDRS", ipaddress.ip_network, wrong)
+    cidrs = _items(environment, "OPENENI_SERVICE_CIDRS", _network, wrong)
     if wrong:
         raise SettingsError("; ".join(wrong))
     return Settings(
@@ -94,10 +94,14 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
 def _items(
     environment: Mapping[str, str], name: str, parse: Callable[[str], object], wrong: list[str]
 ) -> tuple[str, ...]:
-    items = tuple(item.strip() for item in environment.get(name, "").split(",") if item.strip())
-    for item in items:
+    found: list[str] = []
+    for item in filter(None, map(str.strip, environment.get(name, "").split(","))):
         try:
-            parse(item)
+            found.append(str(parse(item)))
         except ValueError as error:
             wrong.append(f"{name}: {error}")
-    return items
+    return tuple(found)
+
+
+def _network(text: str) -> object:
+    return ipaddress.ip_network(text, strict=False)

@@ -84,6 +84,7 @@ SETS: dict[str, Json] = {
         for part in ("operator", "agent")
     },
     "labels": {"commonLabels": {"team": "network", "app.kubernetes.io/part-of": "platform"}},
+    "a part of another chart": {"enabled": True, "global": {"registry": "r.example"}},
     "no CRDs": {"crds": {"enabled": False}},
     "CRDs that go with the release": {"crds": {"keep": False}},
     "another Secret, nobody in an emergency": {
@@ -107,7 +108,10 @@ REFUSED: tuple[tuple[Json, tuple[str, ...]], ...] = (
     ({"operator": {"cloud": {"readsPerSecond": 0}}}, ("at '/operator/cloud/readsPerSecond'",)),
     ({"kubernetesService": {"port": 70000}}, ("at '/kubernetesService/port'", "maximum")),
     ({"agent": {"cniBinDir": "opt/cni"}}, ("at '/agent/cniBinDir'", "pattern")),
+    ({"kubernetesService": {"host": "https://api"}}, ("at '/kubernetesService/host'", "pattern")),
+    ({"operator": {"probePort": 80}}, ("at '/operator/probePort'", "minimum")),
     ({"agent": {"localDNS": ["dns.example"]}}, ("at '/agent/localDNS/0'", "pattern")),
+    ({"agent": {"localDNS": ["999.1"]}}, ("at '/agent/localDNS/0'", "pattern")),
     ({"agent": {"serviceCIDRs": ["10.96.0.0"]}}, ("at '/agent/serviceCIDRs/0'", "pattern")),
     ({"crds": {"kept": True}}, ("at '/crds'", UNKNOWN.format("kept"))),
     (
@@ -177,6 +181,19 @@ def test_a_spread_without_a_selector_is_about_the_operators_own_pods(helm: Helm)
     assert whole == SPREAD
     default = pods(rendered(helm, {}))["operator"]["spec"]["topologySpreadConstraints"]
     assert all(constraint["labelSelector"]["matchLabels"] == own for constraint in default)
+
+
+def test_the_uninstall_job_runs_where_the_operator_may(helm: Helm) -> None:
+    placed: Json = {
+        "nodeSelector": {"kubernetes.io/arch": "amd64"},
+        "affinity": AFFINITY,
+        "tolerations": [{"key": "ours", "operator": "Exists"}],
+        "hostAliases": [{"ip": "192.0.2.9", "hostnames": ["api.example"]}],
+    }
+    documents = chart.render(helm.program, {"operator": placed}, hooks=True)
+    (job,) = (d["spec"]["template"]["spec"] for d in documents if d["kind"] == "Job")
+    operator = pods(list(documents))["operator"]["spec"]
+    assert {key: job[key] for key in placed} == {key: operator[key] for key in placed}
 
 
 def test_a_drain_may_take_one_pod_of_the_operator_at_a_time(helm: Helm) -> None:

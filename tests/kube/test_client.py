@@ -123,6 +123,7 @@ def test_a_pods_service_account_is_used_and_its_rotated_token_read_again(
     token_file = tmp_path / "token"
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # to the cloud: nothing answers there
     monkeypatch.setattr(f"{KUBERNETES}.SERVICE_TOKEN_FILENAME", str(token_file))
     monkeypatch.setattr(f"{KUBERNETES}.SERVICE_CERT_FILENAME", str(trust))
     ahead = [timedelta()]

@@ -24,11 +24,11 @@ def test_lists_are_read_with_or_without_spaces() -> None:
         {
             "NODE_NAME": "n1",
             "OPENENI_LOCAL_DNS": "169.254.20.10, fd00::10",
-            "OPENENI_SERVICE_CIDRS": "10.96.0.0/12",
+            "OPENENI_SERVICE_CIDRS": "10.96.0.1/12,fd00:1::/112",
         }
     )
     assert settings.local_dns == ("169.254.20.10", "fd00::10")
-    assert settings.service_cidrs == ("10.96.0.0/12",)
+    assert settings.service_cidrs == ("10.96.0.0/12", "fd00:1::/112")
 
 
 def test_one_error_names_everything_that_is_wrong() -> None:
@@ -38,11 +38,11 @@ def test_one_error_names_everything_that_is_wrong() -> None:
                 "OPENENI_RUN": "run",
                 "OPENENI_LOG_LEVEL": "loud",
                 "OPENENI_LOCAL_DNS": "here",
-                "OPENENI_SERVICE_CIDRS": "10.96.0.1/12",
+                "OPENENI_SERVICE_CIDRS": "10.96.0.1/33",
             }
         )
     said = str(raised.value)
-    for word in ("NODE_NAME", "OPENENI_RUN 'run'", "'LOUD'", "'here'", "10.96.0.1/12"):
+    for word in ("NODE_NAME", "OPENENI_RUN 'run'", "'LOUD'", "'here'", "10.96.0.1/33"):
         assert word in said
     assert "\n" not in said
 

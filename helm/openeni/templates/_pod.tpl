@@ -40,7 +40,7 @@ priorityClassName: {{ . | quote }}
 topologySpreadConstraints:
 {{- $own := dict "labelSelector" (dict "matchLabels" (include "openeni.selectorLabels" $ | fromYaml)) }}
 {{- range . }}
-  - {{ hasKey . "labelSelector" | ternary . (merge (dict) . $own) | toYaml | nindent 4 | trim }}
+  - {{ if hasKey . "labelSelector" }}{{ toYaml . | nindent 4 | trim }}{{ else }}{{ merge (dict) . $own | toYaml | nindent 4 | trim }}{{ end }}
 {{- end }}
 {{- end }}
 {{- end }}
