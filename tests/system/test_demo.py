@@ -23,7 +23,7 @@ from openeni_testing.lab.machine_facts import machine_facts
 from openeni_testing.lab.shared_lab import own_name, remove_abandoned
 from openeni_testing.waiting import wait_for
 
-# A group of its own: its labs are beside the one that the other system tests share.
+# A group of its own: its labs are beside those that other system tests share.
 pytestmark = [pytest.mark.lab, pytest.mark.root, pytest.mark.xdist_group("demo")]
 
 PREFIX = "demo"

@@ -17,7 +17,7 @@ from openeni_testing.lab.node_watch import nodes_stay_ready
 from openeni_testing.lab.shared_lab import SharedLab
 from openeni_testing.waiting import wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.root]
+pytestmark = [pytest.mark.lab, pytest.mark.root, pytest.mark.xdist_group("coming and going")]
 
 Json = dict[str, Any]
 

@@ -1,4 +1,7 @@
-"""The lab that system tests share. A test that makes another one takes it down: memory is dear."""
+"""The lab that the system tests of a worker share.
+
+A test that makes another one takes it down before: memory is dear.
+"""
 
 import os
 from collections.abc import Generator
