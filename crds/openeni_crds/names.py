@@ -32,6 +32,7 @@ PODIPS: Final = Kind(GROUP, VERSION, "podips", "PodIP", namespaced=True)
 PODS: Final = Kind("", "v1", "pods", "Pod", namespaced=True)
 NODES: Final = Kind("", "v1", "nodes", "Node", namespaced=False)
 NAMESPACES: Final = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
+LEASES: Final = Kind("coordination.k8s.io", "v1", "leases", "Lease", namespaced=True)
 SERVICE_CIDRS: Final = Kind(
     "networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False
 )

@@ -131,11 +131,23 @@ class CloudCalls(Section, frozen=True, kw_only=True):
     ]
     reads_per_second: Annotated[Rate, Meta(description="Reading calls to each cloud.")]
     writes_per_second: Annotated[Rate, Meta(description="Neutron's writing calls to each cloud.")]
+    attaches_per_second: Annotated[
+        Rate, Meta(description="Attaches to servers in each cloud: Nova's most expensive call.")
+    ]
 
 
 class Operator(Component, frozen=True, kw_only=True):
-    """The operator: a Deployment of one pod."""
+    """The operator: a Deployment."""
 
+    replicas: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=5,
+            description="Pods. One of them leads; another takes over within 20 s if its node is "
+            "lost. No two run on one node, so there must be as many nodes for them.",
+        ),
+    ]
     workers: Annotated[int, Meta(ge=1, le=64, description="Objects that are reconciled at once.")]
     resync_seconds: Annotated[
         Seconds, Meta(description="Every object is reconciled again this often.")

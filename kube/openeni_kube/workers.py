@@ -57,6 +57,10 @@ class Workers(Generic[K]):
         """Return whether every thread still runs."""
         return all(thread.is_alive() for thread in self._threads)
 
+    def ended(self) -> bool:
+        """Return whether no thread runs any more."""
+        return not any(thread.is_alive() for thread in self._threads)
+
     def request_stop(self) -> None:
         """Begin nothing new, and do not wait for what runs."""
         with self._changed:

@@ -4,14 +4,16 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import kopf
 
-from openeni_crds.names import ENIPOOLS, MANAGER_OPERATOR, NAMESPACES
+from openeni_crds.names import BUNDLE_VERSION, ENIPOOLS, MANAGER_OPERATOR, NAMESPACES
 from openeni_kube.client import NotConfiguredError, connect
 from openeni_kube.store import NotFoundError, Store, StoreError
 from openeni_operator.cloud.call_limiter import CallLimiter, CallLimits
@@ -21,11 +23,13 @@ from openeni_operator.controllers import Controllers, build_controllers
 from openeni_operator.handlers import build_registry, kopf_settings
 from openeni_operator.process import logs
 from openeni_operator.process.crd_version import report_difference
+from openeni_operator.process.leadership import Leadership
 from openeni_operator.process.probes import LoopCheck, ProbeError, Probes, serve_probes
 from openeni_operator.settings import Settings, SettingsError, from_environment
 
 LOG: Final = logging.getLogger("openeni_operator")
 START_RETRY_SECONDS: Final = 2.0
+T = TypeVar("T")
 STOP_SECONDS: Final = 5.0  # for running reconciles to end; it is safe to cut one off
 
 
@@ -49,12 +53,24 @@ def main() -> int:
 
 
 def run(settings: Settings, store: Store, probes: Probes) -> int:
-    """Start, then run kopf until a signal; return the exit status."""
-    limits = CallLimits(writes=settings.cloud_writes, reads=settings.cloud_reads)
+    """Wait to lead, then run kopf until a signal, or until another operator leads.
+
+    Returns the exit status.
+    """
+    wait_for_crds(store)
+    leadership = leadership_of(settings, store)
+    ending = threading.Event()
+    if leadership:
+        wait_to_lead(leadership, probes)
+        leadership.keep(ending.set)
+    limits = CallLimits(
+        writes=settings.cloud_writes, reads=settings.cloud_reads, attaches=settings.cloud_attaches
+    )
+    may_write = leadership.holds if leadership else lambda: True
     clouds = Clouds(
         Path(settings.clouds_file),
         partial(connect_cloud, timeout=settings.cloud_timeout),
-        lambda name: CallLimiter(name, limits),
+        lambda name: CallLimiter(name, limits, may_write=may_write),
     )
     controllers = start(settings, store, clouds)
     loop = LoopCheck()
@@ -71,33 +87,77 @@ def run(settings: Settings, store: Store, probes: Probes) -> int:
             settings=kopf_settings(),
             standalone=True,
             clusterwide=True,
+            stop_flag=ending,
         )
     except Exception:
         LOG.exception("kopf has failed; the operator exits")
         return 1
     finally:
-        controllers.stop(STOP_SECONDS)
+        if controllers.stop(STOP_SECONDS) and leadership:
+            leadership.release()
+    if ending.is_set() and leadership:
+        LOG.error("%s leads now; this operator exits", leadership.leader)
+        return 1
     LOG.info("operator stopped")
     return 0
 
 
-def start(settings: Settings, store: Store, clouds: Clouds) -> Controllers:
-    """Wait for the API server and the CRDs, then start; log each reason to wait once."""
+def leadership_of(settings: Settings, store: Store) -> Leadership | None:
+    if not settings.namespace or not settings.pod:
+        return None
+    return Leadership(store, settings.namespace, settings.pod)
+
+
+def wait_to_lead(leadership: Leadership, probes: Probes) -> None:
+    """Wait until this operator leads. Until then it is ready: it can take over."""
     logged = ""
     while True:
         try:
-            namespace = store.get(NAMESPACES, "kube-system")
-            store.list(ENIPOOLS)
-            controllers = build_controllers(settings, store, clouds, namespace["metadata"]["uid"])
-            controllers.start()
+            wait = leadership.try_to_lead()
+            said = f"waiting to lead: {leadership.leader} does"
+        except StoreError as error:
+            wait, said = START_RETRY_SECONDS, f"waiting to lead: the Lease cannot be used: {error}"
+        else:
+            probes.started({})
+        if not wait:
+            LOG.info("leading")
+            return
+        if said != logged:
+            LOG.info(said)
+            logged = said
+        time.sleep(wait)
+
+
+def wait_for_crds(store: Store) -> None:
+    """Wait for the API server and the CRDs; log each reason to wait once."""
+    _until_done(lambda: store.list(ENIPOOLS))
+
+
+def start(settings: Settings, store: Store, clouds: Clouds) -> Controllers:
+    """Start the controllers; retry while the API server cannot be used."""
+
+    def started() -> Controllers:
+        namespace = store.get(NAMESPACES, "kube-system")
+        controllers = build_controllers(settings, store, clouds, namespace["metadata"]["uid"])
+        controllers.start()
+        return controllers
+
+    controllers = _until_done(started)
+    report_difference(store)
+    facts = {"version": BUNDLE_VERSION, "clouds_file": settings.clouds_file}
+    LOG.info("operator started", extra=facts)
+    return controllers
+
+
+def _until_done(do: Callable[[], T]) -> T:
+    logged = ""
+    while True:
+        try:
+            return do()
         except NotFoundError:
             reason = "the CRDs of openeni.io are not installed: install the chart, or apply crds/"
         except StoreError as error:
             reason = f"the Kubernetes API server cannot be used: {error}"
-        else:
-            report_difference(store)
-            LOG.info("operator started", extra={"clouds_file": settings.clouds_file})
-            return controllers
         if reason != logged:
             LOG.warning("waiting to start: %s", reason)
             logged = reason

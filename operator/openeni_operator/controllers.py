@@ -11,10 +11,12 @@ from typing import Final
 
 from openeni_crds.names import ENIPOOLS, ENIS, NODES, PODIPS, Kind
 from openeni_kube.informer import Informer
+from openeni_kube.result import Result, Retry
 from openeni_kube.store import Store
 from openeni_kube.wire import format_time
 from openeni_kube.workers import Workers
 from openeni_operator.cloud.api import Cloud
+from openeni_operator.cloud.call_limiter import NotLeadingError
 from openeni_operator.cloud.clouds import Clouds
 from openeni_operator.cluster_state import ClusterState
 from openeni_operator.eni.observe import ENIDependencies
@@ -56,12 +58,13 @@ class Controllers:
         if self.agents:
             self.agents.start()
 
-    def stop(self, grace: float) -> None:
-        """Stop; running reconciles get `grace` seconds to end."""
+    def stop(self, grace: float) -> bool:
+        """Stop; running reconciles get `grace` seconds to end. Return True if all of them have."""
         if self.agents:
             self.agents.stop()
         self.resync.stop()
         self.workers.stop(grace)
+        return self.workers.ended()
 
 
 def build_controllers(
@@ -78,9 +81,14 @@ def build_controllers(
     reconcilers = build_reconcilers(
         state, store, clouds.get, cluster_id, agents, resync=settings.resync, enqueue=enqueue
     )
-    workers: Workers[Key] = Workers(
-        "worker", lambda key: reconcilers[key.kind](key.name), threads=settings.workers
-    )
+
+    def reconcile(key: Key) -> Result:
+        try:
+            return reconcilers[key.kind](key.name)
+        except NotLeadingError as error:
+            return Retry(str(error))
+
+    workers: Workers[Key] = Workers("worker", reconcile, threads=settings.workers)
     resync = Resync(store, state, settings.resync, lambda: enqueue(all_keys(state)))
     informer = agents.informer(store) if settings.namespace else None
     return Controllers(state, resync, workers, informer)

@@ -24,11 +24,13 @@ class Settings:
     resync: float = 300
     log_level: str = "INFO"
     namespace: str = ""  # of the agents' pods; "" if they are not the operator's to look at
+    pod: str = ""  # its name, to be elected by; "" or no namespace: it is the only operator
     probe_address: Address = LOOPBACK
     probe_port: int = 9441  # 0 disables the probes
     cloud_timeout: float = 120  # an attach is synchronous and can take a minute on slow clouds
     cloud_writes: float = 5
     cloud_reads: float = 20
+    cloud_attaches: float = 1
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -43,6 +45,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         resync=reader.number("OPENENI_RESYNC_SECONDS", default.resync, 5, 3600),
         log_level=reader.choice("OPENENI_LOG_LEVEL", default.log_level, LOG_LEVELS),
         namespace=environment.get("OPENENI_NAMESPACE", ""),
+        pod=environment.get("OPENENI_POD", ""),
         probe_address=reader.address("OPENENI_PROBE_ADDRESS", default.probe_address),
         probe_port=reader.integer("OPENENI_PROBE_PORT", default.probe_port, 0, 65535),
         cloud_timeout=reader.number("OPENENI_CLOUD_TIMEOUT_SECONDS", default.cloud_timeout, 5, 600),
@@ -50,6 +53,9 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
             "OPENENI_CLOUD_WRITES_PER_SECOND", default.cloud_writes, 0.1, 1000
         ),
         cloud_reads=reader.number("OPENENI_CLOUD_READS_PER_SECOND", default.cloud_reads, 0.1, 1000),
+        cloud_attaches=reader.number(
+            "OPENENI_CLOUD_ATTACHES_PER_SECOND", default.cloud_attaches, 0.1, 1000
+        ),
     )
 
 

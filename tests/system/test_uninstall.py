@@ -134,6 +134,12 @@ def other_cni(served: InstalledLab) -> Iterator[InstalledLab]:
         machine.check(["rm", "-f", OTHER])
 
 
+def told(installed: InstalledLab) -> bool:
+    """Return whether the pool `later` names both nodes."""
+    message = lab.wait_for_condition(installed, "later", "Supported", "False", "OtherCNI")
+    return "nodes n1, n2, where another CNI plugin is configured" in message
+
+
 def test_nodes_with_another_cni_plugin_stay_ready_and_are_taken_over_by_it(
     other_cni: InstalledLab, helm: Helm
 ) -> None:
@@ -146,8 +152,7 @@ def test_nodes_with_another_cni_plugin_stay_ready_and_are_taken_over_by_it(
         assert {pod["status"]["podIP"].rpartition(".")[0] for pod in found} == {"10.88.0"}
         other_cni.reload(LogProgress())
         other_cni.api.apply([workloads.pool("later")])
-        message = lab.wait_for_condition(other_cni, "later", "Supported", "False", "OtherCNI")
-        assert "nodes n1, n2, where another CNI plugin is configured" in message
+        wait_for(lambda: told(other_cni), "both nodes are named", lab.PATIENCE)
 
 
 def test_the_ports_of_a_deleted_cluster_are_found_and_deleted_as_the_page_says(

@@ -1,4 +1,5 @@
-{{- /* What the pods of operator and agent have in common. Each takes a list: the chart's scope, the component. */}}
+{{- /* What the pods of operator and agent have in common. Each takes a list: the chart's scope, the component.
+     podSpec takes "job" as a third: a Job of the component, which may run beside its pods. */}}
 
 {{- define "openeni.image" -}}
 {{- $root := index . 0 }}
@@ -31,10 +32,14 @@ imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- with $values.priorityClassName }}
 priorityClassName: {{ . | quote }}
 {{- end }}
-{{- range $key := list "nodeSelector" "affinity" "tolerations" "hostAliases" }}
+{{- range $key := list "nodeSelector" "tolerations" "hostAliases" }}
 {{- with index $values $key }}
 {{ $key }}: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+{{- $affinity := $values.affinity | default dict }}
+{{- with has "job" . | ternary (omit $affinity "podAffinity" "podAntiAffinity") $affinity }}
+affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with $values.topologySpreadConstraints }}
 topologySpreadConstraints:

@@ -38,21 +38,30 @@ class CallLimits:
     max_wait: float = 300  # seconds for a lock or a slot: several calls long
 
 
+class NotLeadingError(Exception):
+    """Another operator may lead. No CloudError: nothing of it belongs into a status."""
+
+
 Classify = Callable[[Exception, CallType], CloudError]
 
 
 class CallLimiter:
-    """The limiter of one cloud. It outlives connections: new credentials bring no new budget."""
+    """The limiter of one cloud. It outlives connections: new credentials bring no new budget.
+
+    `may_write` is asked last before each write.
+    """
 
     def __init__(
         self,
         cloud: str,
         limits: CallLimits,
         *,
+        may_write: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.cloud = cloud
+        self._may_write = may_write
         self._max_wait = limits.max_wait
         self._clock = clock
         self._sleep = sleep
@@ -79,10 +88,12 @@ class CallLimiter:
     ) -> T:
         """Call `do` within the budget, one call at a time for each `key`.
 
-        Raises a CloudError, never an exception of the client library.
+        Raises a CloudError, never an exception of the client library, and NotLeadingError.
         """
         with self._exclusive(key), self._slot(call_type):
             self._sleep(self._reserve(call_type))
+            if call_type is not CallType.READ and not self._may_write():
+                raise NotLeadingError(f"cloud {self.cloud!r}: another operator may lead")
             started = self._clock()
             try:
                 result = do()

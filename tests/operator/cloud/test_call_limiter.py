@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openeni_operator.cloud.budget import CallType, TokenBucket
-from openeni_operator.cloud.call_limiter import CallLimiter, CallLimits
+from openeni_operator.cloud.call_limiter import CallLimiter, CallLimits, NotLeadingError
 from openeni_operator.cloud.error_responses import ErrorResponse, classify_response, first_line
 from openeni_operator.cloud.errors import (
     CloudError,
@@ -76,6 +76,24 @@ def test_only_cloud_errors_are_raised() -> None:
     with pytest.raises(OutcomeUnknownError) as raised:
         limiter().call("create port", CallType.WRITE, fails, unknown)
     assert raised.value.__suppress_context__
+
+
+def test_who_may_not_write_may_read() -> None:
+    allowed, done = [True], list[str]()
+    limits = CallLimits(writes=1e6, reads=1e6, attaches=1e6)
+    tested = CallLimiter("default", limits, may_write=lambda: allowed[0])
+
+    def call(call_type: CallType) -> None:
+        tested.call("x", call_type, lambda: done.append(call_type.value), unknown)
+
+    for call_type in CallType:
+        call(call_type)
+    allowed[0] = False
+    call(CallType.READ)
+    for call_type in (CallType.WRITE, CallType.ATTACH):
+        with pytest.raises(NotLeadingError):
+            call(call_type)
+    assert done == [*(one.value for one in CallType), CallType.READ.value]
 
 
 def test_calls_with_one_key_run_one_at_a_time_and_others_go_on() -> None:

@@ -1,0 +1,154 @@
+"""Lead by holding a Lease, so that one operator at a time writes to the clouds.
+
+`holds` is the fence: it is asked before each cloud write, and it is True only for BOUND seconds
+from the beginning of the last renewal that the API server took. Another operator waits longer than
+that (lease.DURATION) before it leads. So an operator that was stopped finds out before its next
+write; what a call in flight may still do is healed like after a crash.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+from openeni_crds.meta import Json
+from openeni_crds.names import LEASES
+from openeni_kube.store import ConflictError, InvalidError, NotFoundError, Store, StoreError
+from openeni_operator.process.lease import (
+    Lease,
+    SeenLease,
+    held_by,
+    look,
+    read_lease,
+    seconds_until_free,
+)
+
+LOG: Final = logging.getLogger(__name__)
+NAME: Final = "openeni-operator"
+RENEW_SECONDS: Final = 2.0
+BOUND: Final = 10.0  # seconds; the rest of lease.DURATION is for clocks that run unequally fast
+
+
+def boot_clock() -> float:
+    """Return seconds that go on while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Leadership:
+    """One process' part in the election; `identity` is its pod's name.
+
+    Any thread may ask `holds`; the rest is for one thread at a time.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        namespace: str,
+        identity: str,
+        *,
+        clock: Callable[[], float] = boot_clock,
+    ) -> None:
+        self._store, self._namespace, self._identity = store, namespace, identity
+        self._clock = clock
+        self._seen: SeenLease | None = None
+        self._until = float("-inf")  # when the fence closes
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def holds(self) -> bool:
+        """Return True if no other operator can lead yet."""
+        return self._clock() < self._until
+
+    def try_to_lead(self) -> float:
+        """Take or renew the Lease if it is free or ours; return in how many seconds to try again.
+
+        0 means that this process leads. Raises StoreError.
+        """
+        begun = self._clock()
+        try:
+            lease = read_lease(self._store.get(LEASES, NAME, self._namespace))
+        except NotFoundError:
+            lease = None
+        if lease:
+            now = self._clock()  # not before the answer: the Lease may have been renewed since
+            self._seen = look(self._seen, lease, now)
+            wait = seconds_until_free(self._seen, self._identity, now)
+            if wait:
+                return min(wait, RENEW_SECONDS)
+        return 0.0 if self._write(lease, begun) else RENEW_SECONDS
+
+    @property
+    def leader(self) -> str:
+        """Return who holds the Lease, as it was seen last."""
+        return self._seen.lease.holder if self._seen else ""
+
+    def keep(self, lost: Callable[[], None]) -> None:
+        """Renew in a thread from now on; call `lost` once another operator holds the Lease."""
+
+        def renew() -> None:
+            while not self._ending.wait(RENEW_SECONDS):
+                if not self._renewed():
+                    lost()
+                    return
+
+        self._thread = threading.Thread(target=renew, name="lease", daemon=True)
+        self._thread.start()
+
+    def release(self) -> None:
+        """Give the Lease up, so that the next operator need not wait. Nothing runs any more."""
+        self._ending.set()
+        if self._thread:
+            self._thread.join(RENEW_SECONDS)
+        held, self._until = self.holds(), float("-inf")
+        if not held or not self._seen:
+            return
+        operations = [_same_version(self._seen.lease), _replace("/spec/holderIdentity", "")]
+        try:
+            self._store.patch(LEASES, NAME, self._namespace, operations=operations)
+        except StoreError as error:
+            LOG.warning("the Lease is not given up, and the next operator waits for it: %s", error)
+
+    def _renewed(self) -> bool:
+        """Return False if another operator leads. Without an answer the fence closes by itself."""
+        try:
+            wait = self.try_to_lead()
+        except StoreError as error:
+            LOG.warning("the Lease cannot be renewed: %s", error)
+            return True
+        return wait == 0 or self.leader == self._identity
+
+    def _write(self, before: Lease | None, begun: float) -> bool:
+        """Return False if somebody else was faster. Raises StoreError.
+
+        The fence counts from `begun`, which is before the API server can have taken the renewal.
+        """
+        spec = held_by(self._identity, before, _micro_time())
+        try:
+            if before is None:
+                metadata = {"name": NAME, "namespace": self._namespace}
+                body: Json = {"metadata": metadata, "spec": spec}
+                words = {"apiVersion": LEASES.api_version, "kind": LEASES.name}
+                written = self._store.create(LEASES, words | body)
+            else:
+                operations = [_same_version(before)]
+                operations += [_replace(f"/spec/{key}", value) for key, value in spec.items()]
+                written = self._store.patch(LEASES, NAME, self._namespace, operations=operations)
+        except (ConflictError, InvalidError, NotFoundError):
+            return False
+        self._seen = SeenLease(read_lease(written), begun)
+        self._until = begun + BOUND
+        return True
+
+
+def _same_version(lease: Lease) -> Json:
+    return {"op": "test", "path": "/metadata/resourceVersion", "value": lease.version}
+
+
+def _replace(path: str, value: object) -> Json:
+    return {"op": "add", "path": path, "value": value}  # `add` replaces what is there
+
+
+def _micro_time() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
