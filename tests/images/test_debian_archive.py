@@ -30,10 +30,13 @@ URIs: http://mirror.test/off
 Suites: bookworm
 Components: main
 """
-ONE_LINE = """
+SECURITY = "deb [arch=amd64 signed-by=/k.gpg] http://mirror.test/security bookworm-security main"
+ONE_LINE = f"""
 # deb http://mirror.test/old bookworm main
-deb [arch=amd64 signed-by=/k.gpg] http://mirror.test/security bookworm-security main contrib
+{SECURITY}
 deb http://mirror.test/postgres bookworm-pgdg main
+deb https://packages.test/flat ./
+deb http://mirror.test/debian bookworm main
 deb-src http://mirror.test/debian bookworm main
 """
 
@@ -45,11 +48,13 @@ def test_sources_of_another_suite_are_those_of_debian_itself() -> None:
         "\n"
         "Types: deb\nURIs: http://mirror.test/security\nSuites: trixie-security\n"
         "Components: main\nSigned-By: /k.gpg\n"
+        "\n"
+        "Types: deb\nURIs: http://mirror.test/debian\nSuites: trixie\nComponents: main\n"
     )
 
 
 def test_backports_are_where_the_suite_itself_is() -> None:
-    found = sources([DEB822, ONE_LINE], "bookworm", "trixie")
+    found = sources([DEB822, SECURITY], "bookworm", "trixie")
     assert backports(DebianArchive("trixie", found, ("Acquire::Retries 3;",))) == DebianArchive(
         "trixie-backports",
         "Types: deb\nURIs: http://mirror.test/debian\nSuites: trixie-backports\n"
@@ -59,7 +64,7 @@ def test_backports_are_where_the_suite_itself_is() -> None:
 
 
 def test_a_machine_with_security_updates_alone_has_no_backports() -> None:
-    found = sources([ONE_LINE], "bookworm", "trixie")
+    found = sources([SECURITY], "bookworm", "trixie")
     with pytest.raises(ArchiveError, match="trixie"):
         backports(DebianArchive("trixie", found, ()))
 

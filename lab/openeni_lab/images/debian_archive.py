@@ -20,6 +20,8 @@ _POCKETS: Final = ("", "-updates", "-security")
 _REACHING: Final = re.compile(
     r"Acquire::(Check-|http|https|ftp|Retries|ForceIPv[46]|By-Hash|AllowInsecure)"
 )
+# sources.list(5); a flat source has no components.
+_ONE_LINE: Final = r"^deb[ \t]+(?:\[([^\]\n]*)\][ \t]+)?(\S+)[ \t]+(\S+)(?:[ \t]+(.+))?$"
 
 Stanza = Mapping[str, str]
 
@@ -139,7 +141,7 @@ def _stanzas(text: str) -> list[dict[str, str]]:
             re.findall(r"^([A-Za-z-]+):\s*(.*)$", s, re.MULTILINE) for s in joined.split("\n\n")
         ]
         return [dict(pairs) for pairs in fields if pairs]
-    found = re.findall(r"^deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+(\S+)\s+(.+)$", text, re.MULTILINE)
+    found = re.findall(_ONE_LINE, text, re.MULTILINE)
     return [
         {"Types": "deb", "URIs": uri, "Suites": suite, "Components": parts, **_signed_by(given)}
         for given, uri, suite, parts in found
