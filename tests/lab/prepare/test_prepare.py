@@ -23,6 +23,7 @@ from openeni_lab.programs.sets import CNI_PLUGINS, KERNEL, LAB_SETS, SETS
 from openeni_lab.progress import LogProgress
 from openeni_testing.lab.bare_lab import bare_lab
 from openeni_testing.lab.probed_machine import GOOD, NO_IPVLAN
+from openeni_testing.lab.recording import executable
 
 ROOT = Path(__file__).parents[3]
 
@@ -137,10 +138,8 @@ stage.prepare(Layout("t", root=Path(sys.argv[1])), LogProgress(), lambda plan: p
 @pytest.mark.cloud  # everything is built: only programs of the machine are missing
 def test_a_machine_without_ip_and_nft_is_ready_once_they_are_installed(tmp_path: Path) -> None:
     """The kernel was tried before the programs for it were installed: it must be tried again."""
-    stub = tmp_path / "bin" / "apt-get"
-    stub.parent.mkdir()
-    stub.write_text(APT)
-    stub.chmod(0o755)
+    stub = executable(tmp_path / "bin" / "apt-get", APT)
+    executable(stub.with_name("dpkg"), "#!/bin/sh\n")
     there = {"NFT": "/usr/sbin/nft", "IP": "/usr/sbin/ip"}
     environment = {**os.environ, **there, "PATH": f"{stub.parent}:{os.environ['PATH']}"}
     inner = [sys.executable, "-c", PREPARE, str(tmp_path / "state")]
