@@ -21,7 +21,7 @@ from openeni_lab.prepare.build import build
 from openeni_lab.prepare.checks import Finding, ProbedMachine, find_problems, space
 from openeni_lab.prepare.debian_packages import install_packages
 from openeni_lab.programs import prepared
-from openeni_lab.programs.cache import distribution, locked, remove, size_mib
+from openeni_lab.programs.cache import REMOVED, distribution, locked, remove, size_mib
 from openeni_lab.programs.sets import GO, KERNEL, LAB_SETS, OPENSTACK, SETS, find_built_sets
 from openeni_lab.progress import Progress, TwoLaneProgress
 
@@ -159,7 +159,8 @@ def prune(progress: Progress) -> dict[str, float]:
         inside = place.iterdir() if place.is_dir() else ()
         images = cache.glob("image-*.tar")  # built again within a second
         older = (path for path in inside if path not in kept)
-        unused = [cache / "go", cache / "scratch", *images, *older]
+        half_removed = cache.glob(f"*{REMOVED}*")
+        unused = [cache / "go", cache / "scratch", *half_removed, *images, *older]
         sizes = {path: size_mib(path) for path in unused if path.exists()}
         for path in sizes:
             remove(path)

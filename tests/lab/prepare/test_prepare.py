@@ -180,15 +180,17 @@ def test_pruning_removes_what_this_checkout_does_not_use(
     old = kept.with_name("kubectl-1.0.0-00000000")
     other = tmp_path / "debian-1" / "kubectl-1.0.0-00000000"
     downloads = tmp_path / "go" / "modules" / "m"
-    for folder in (kept, old, other, downloads):
+    half_removed = tmp_path / "go.removed-1"
+    for folder in (kept, old, other, downloads, half_removed):
         folder.mkdir(parents=True)
         (folder / "file").write_bytes(bytes(1 << 20))
     downloads.chmod(0o500)  # as Go leaves it
     removed = stage.prune(LogProgress())
-    assert removed.keys() == {old.name, "go"}
+    assert removed.keys() == {old.name, "go", half_removed.name}
     assert removed[old.name] >= 1
     assert kept.is_dir()
     assert other.is_dir()
     assert not old.exists()
     assert not (tmp_path / "go").exists()
+    assert not half_removed.exists()
     assert kept.parent.name == distribution()
