@@ -6,20 +6,24 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from openeni_lab.layout import Layout
+from openeni_lab.machine import enclosure
 from openeni_lab.machine.boot import boot_id
 from openeni_lab.machine.enclosure import LabError
+from openeni_lab.machine.steps import Step
 from openeni_lab.prepare import probe, stage
+from openeni_lab.prepare.build import Job
 from openeni_lab.prepare.checks import ProbedMachine
 from openeni_lab.programs import prepared
 from openeni_lab.programs.cache import distribution
 from openeni_lab.programs.prepared import MachineFacts, NotPreparedError
-from openeni_lab.programs.sets import CNI_PLUGINS, KERNEL, LAB_SETS, SETS
+from openeni_lab.programs.sets import CNI_PLUGINS, KERNEL, LAB_SETS, OPENSTACK, SETS, Built
 from openeni_lab.progress import LogProgress
 from openeni_testing.lab.bare_lab import bare_lab
 from openeni_testing.lab.probed_machine import GOOD, NO_IPVLAN
@@ -169,6 +173,47 @@ def test_pruning_is_refused_while_a_lab_runs(
         with pytest.raises(LabError, match=f"labs are running: {lab.name}; take them down"):
             stage.prune(LogProgress())
         assert used.is_dir()
+
+
+@pytest.mark.root
+def test_pruning_takes_down_the_lab_of_a_killed_prepare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENENI_LAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(stage, "ROOT", tmp_path / "labs")
+    lab = Layout(stage.TEMPLATE_LAB, root=tmp_path / "labs")
+    lab.logs.mkdir(parents=True)
+    stage.prune(LogProgress())
+    assert not lab.state.exists()
+
+
+def test_the_lab_of_the_template_ends_with_prepare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners: list[int | None] = []
+
+    def start(_lab: Layout, _lock: int, *, owner: int | None = None) -> Step:
+        owners.append(owner)
+        raise LabError("enough is known")
+
+    def look(_layout: Layout, *, everything: bool) -> ProbedMachine:
+        del everything
+        return GOOD
+
+    def built(_names: object) -> Built:
+        return Built({OPENSTACK.name: tmp_path}, {})
+
+    def build(*_words: object, after: Mapping[str, Job], **_more: object) -> None:
+        after[OPENSTACK.name](LogProgress())
+
+    monkeypatch.setenv("OPENENI_LAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(enclosure, "start_init_step", start)
+    monkeypatch.setattr(stage, "probe_machine", look)
+    monkeypatch.setattr(stage, "find_built_sets", built)
+    monkeypatch.setattr(stage, "build", build)
+    with pytest.raises(LabError, match="enough is known"):
+        stage.prepare(Layout(root=tmp_path), LogProgress(), lambda _plan: True)
+    assert owners == [os.getpid()]
 
 
 def test_pruning_removes_what_this_checkout_does_not_use(
