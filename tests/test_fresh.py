@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from openeni_lab.images.debian_archive import DebianArchive
+from openeni_testing.fresh import debian, remains
 from openeni_testing.fresh import machine as fresh_machine
-from openeni_testing.fresh import remains
-from openeni_testing.fresh.debian import FreshError, Recipe, prerequisites
+from openeni_testing.fresh.debian import FreshError, Recipe, make_root, prerequisites
 from openeni_testing.lab.machine_facts import differences, services
 
 README = Path(__file__).parent.parent / "README.md"
@@ -91,6 +91,18 @@ def test_each_thing_that_decides_a_roots_contents_names_another_root() -> None:
         ),
     ]
     assert len({r.key for r in [one, *others]}) == 5
+
+
+def test_what_is_mounted_in_an_unfinished_root_is_not_removed_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = Recipe(("make",), DebianArchive("bookworm", "s", ()))
+    mounted = tmp_path / f"{wanted.key}.new" / "proc"
+    mounted.mkdir(parents=True)
+    monkeypatch.setattr(debian, "mounts", lambda: [(str(mounted), "proc")])
+    with pytest.raises(FreshError, match="is mounted: umount it"):
+        make_root(wanted, tmp_path)
+    assert mounted.exists()
 
 
 def test_a_stranger_has_the_registries_of_this_machine_and_none_of_its_settings() -> None:

@@ -1,14 +1,22 @@
 """How this machine reaches Debian's packages, for a suite that is not its own."""
 
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from openeni_lab.images.debian_archive import (
     ArchiveError,
     DebianArchive,
     backports,
+    bootstrap,
+    bootstrap_command,
     options,
     sources,
 )
+from openeni_lab.machine.isolation import mount_points, unmount
+from openeni_testing.lab.recording import executable
 
 DEB822 = """
 Types: deb deb-src
@@ -30,10 +38,13 @@ URIs: http://mirror.test/off
 Suites: bookworm
 Components: main
 """
-ONE_LINE = """
+SECURITY = "deb [arch=amd64 signed-by=/k.gpg] http://mirror.test/security bookworm-security main"
+ONE_LINE = f"""
 # deb http://mirror.test/old bookworm main
-deb [arch=amd64 signed-by=/k.gpg] http://mirror.test/security bookworm-security main contrib
+{SECURITY}
 deb http://mirror.test/postgres bookworm-pgdg main
+deb https://packages.test/flat ./
+deb http://mirror.test/debian bookworm main
 deb-src http://mirror.test/debian bookworm main
 """
 
@@ -45,11 +56,13 @@ def test_sources_of_another_suite_are_those_of_debian_itself() -> None:
         "\n"
         "Types: deb\nURIs: http://mirror.test/security\nSuites: trixie-security\n"
         "Components: main\nSigned-By: /k.gpg\n"
+        "\n"
+        "Types: deb\nURIs: http://mirror.test/debian\nSuites: trixie\nComponents: main\n"
     )
 
 
 def test_backports_are_where_the_suite_itself_is() -> None:
-    found = sources([DEB822, ONE_LINE], "bookworm", "trixie")
+    found = sources([DEB822, SECURITY], "bookworm", "trixie")
     assert backports(DebianArchive("trixie", found, ("Acquire::Retries 3;",))) == DebianArchive(
         "trixie-backports",
         "Types: deb\nURIs: http://mirror.test/debian\nSuites: trixie-backports\n"
@@ -59,7 +72,7 @@ def test_backports_are_where_the_suite_itself_is() -> None:
 
 
 def test_a_machine_with_security_updates_alone_has_no_backports() -> None:
-    found = sources([ONE_LINE], "bookworm", "trixie")
+    found = sources([SECURITY], "bookworm", "trixie")
     with pytest.raises(ArchiveError, match="trixie"):
         backports(DebianArchive("trixie", found, ()))
 
@@ -76,3 +89,40 @@ def test_apt_keeps_how_packages_are_reached_and_nothing_else() -> None:
         'Acquire::http::Proxy "p";\nAcquire::Languages "none";\n'
     )
     assert options(dump) == ('Acquire::http::Proxy "p";',)
+
+
+# In place of mmdebstrap: it fails while it has mounts in the root that it makes.
+BROKEN_OFF = """#!/bin/sh
+mkdir "{root}" && mount -t tmpfs tmpfs "{root}" && echo half-way && exit 1
+"""
+
+
+@pytest.mark.root
+def test_a_root_that_was_broken_off_leaves_no_mounts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    executable(tmp_path / "bin" / "mmdebstrap", BROKEN_OFF.format(root=root))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    with pytest.raises(ArchiveError, match="half-way"):
+        bootstrap(DebianArchive("trixie", "", ()), ["hello"], root)
+    left = [path for path, _ in mount_points() if path == str(root)]
+    for path in left:
+        unmount(path)
+    assert left == []
+
+
+def test_passwords_of_proxies_are_on_no_command_line_and_for_root_alone(tmp_path: Path) -> None:
+    proxy = 'Acquire::http::Proxy "http://me:a-password@proxy.test";'
+    archive = DebianArchive("trixie", "URIs: http://me:a-password@mirror.test", (proxy,))
+    command = bootstrap_command(archive, ["hello"], tmp_path / "root", tmp_path)
+    assert "a-password" not in " ".join(command)
+    written = {path.read_text(): path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert written == {f"{proxy}\n": 0o600, archive.sources: 0o600}
+    kept = tmp_path / "root" / "etc" / "apt" / "apt.conf.d" / "99mmdebstrap"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(proxy)
+    hook = next(word for word in command if word.startswith("--setup-hook="))
+    script = hook.removeprefix("--setup-hook=")
+    subprocess.run(["sh", "-c", script, "exec", tmp_path / "root"], timeout=20, check=True)
+    assert kept.stat().st_mode & 0o777 == 0o600

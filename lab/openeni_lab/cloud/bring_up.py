@@ -106,6 +106,6 @@ def _run_remote(lab: Layout, wires: LabNetwork) -> None:
     name = layout.REMOTE_VM
     path = wires.make_host(name)
     record = MachineRecord(name, servers(lab)[name]["id"], "namespace", netns=path)
-    wires.hypervisor("power-on", json.dumps(vars(record)))
+    wires.hypervisor("power-on", stdin=record.encoded)
     wires.configure_host(name, REMOTE_NIC, network.remote_address(), layout.PODS_GATEWAY)
     wires.serve(name)

@@ -7,6 +7,7 @@ makes a new one.
 
 import fcntl
 import hashlib
+import os
 import secrets
 import shutil
 import tempfile
@@ -43,10 +44,11 @@ def template_folder(lab: Layout, venv: Path) -> Path:
     return layout.cache_folder() / distribution() / f"openstack-template-{digest.hexdigest()[:12]}"
 
 
-def copy(source: Path, target: Path, machine: Machine) -> None:
+def copy(source: Path, target: Path, machine: Machine, *, kept: bool = False) -> None:
     """Copy a folder atomically, with sparse files and reflinks.
 
-    Each copy has a draft of its own, since the `cp` of a killed `up` may still run.
+    Each copy has a draft of its own, since the `cp` of a killed `up` may still run. One that is
+    `kept` over a power cut is on the disk before it has its name; a lab's own is not used again.
     """
     for earlier in target.parent.glob(f"{target.name}.partial-*"):
         shutil.rmtree(earlier, ignore_errors=True)
@@ -54,6 +56,8 @@ def copy(source: Path, target: Path, machine: Machine) -> None:
     draft = Path(tempfile.mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
     command = ["cp", "-a", "--reflink=auto", "--sparse=always", f"{source}/.", str(draft)]
     machine.check(command, timeout=600)
+    if kept:
+        os.sync()
     draft.rename(target)
 
 
@@ -155,4 +159,4 @@ def _keep(cloud: CloudLayout, target: Path, machine: Machine) -> None:
         (cloud.folder / name).rename(chosen / name)
     (chosen / "mysql/ib_buffer_pool").unlink(missing_ok=True)
     cloud.secrets_file.rename(chosen / cloud.secrets_file.name)
-    copy(chosen, target, machine)
+    copy(chosen, target, machine, kept=True)

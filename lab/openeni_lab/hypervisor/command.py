@@ -214,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     allow = command("allow", "allow a port to send from these addresses", _allow, *port)
     allow.add_argument("address", nargs="*")
     command("forget", "undo allow", _forget, "port")
-    command("power-on", "record that a machine runs", _power_on, "machine")
+    command("power-on", "record that a machine runs, which standard input describes", _power_on)
     command("power-off", "record that a machine is off", _power_off, "machine")
     command("restore", "write the anti-spoofing rules again", _restore)
     command("dropped", "count packets dropped as spoofed, by port", _dropped)
@@ -239,8 +239,9 @@ def _forget(hypervisor: Hypervisor, given: argparse.Namespace) -> None:
     hypervisor.forget(given.port)
 
 
-def _power_on(hypervisor: Hypervisor, given: argparse.Namespace) -> list[dict[str, object]]:
-    nics = hypervisor.power_on(MachineRecord(**json.loads(given.machine)))
+def _power_on(hypervisor: Hypervisor, _given: argparse.Namespace) -> list[dict[str, object]]:
+    """Read the machine's record, whose token must not be on a command line."""
+    nics = hypervisor.power_on(MachineRecord(**json.load(sys.stdin)))
     return [{**vars(nic), "vector": nic.vector} for nic in nics]
 
 

@@ -154,12 +154,13 @@ class LabNetwork:
         """Return the packets that anti-spoofing has dropped, by port id."""
         return antispoof.parse_counters(self._machine.check(antispoof.COUNTERS_COMMAND))
 
-    def hypervisor(self, *arguments: str) -> str:
+    def hypervisor(self, *arguments: str, stdin: bytes = b"") -> str:
         """Run a command of the hypervisor inside the lab; return its output."""
         command = [sys.executable, "-S", "-m", "openeni_lab.hypervisor.command"]
         return self._machine.check(
             [*command, f"--state={self._lab.state}", *arguments],
             env={"PYTHONPATH": layout.PACKAGES},
+            stdin=stdin,
         )
 
     def _links(self) -> frozenset[str]:

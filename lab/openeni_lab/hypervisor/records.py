@@ -44,6 +44,11 @@ class MachineRecord:
         if self.kind not in {"namespace", "vm"}:
             raise ValueError(f"machine {self.name}: kind is {self.kind!r}, not namespace or vm")
 
+    @property
+    def encoded(self) -> bytes:
+        """Return it as `power-on` of `hypervisor.command` reads it."""
+        return json.dumps(asdict(self)).encode()
+
 
 @dataclass(frozen=True)
 class Nic:

@@ -15,7 +15,7 @@ from typing import Final
 
 from openeni_lab.images.archive import ImageArchive
 from openeni_lab.images.build_root import EXCLUDED, PACKAGES, base_archive
-from openeni_lab.images.debian_archive import bootstrap
+from openeni_lab.images.debian_archive import bootstrap, write_private
 from openeni_lab.images.machine_access import mounts
 from openeni_lab.layout import REPOSITORY, cache_folder
 from openeni_lab.progress import Progress
@@ -143,7 +143,9 @@ def _base_archive(display: Progress) -> Path:
     display.start(f"Debian {archive.suite} for the build stage", 40)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.stem}.{os.getpid()}.tar")
+    write_private(unfinished, "")  # it keeps the passwords of proxies
     bootstrap(archive, PACKAGES, unfinished, EXCLUDED)
+    os.sync()  # the name must not reach the disk before the content
     unfinished.rename(path)
     display.done()
     return path

@@ -1,6 +1,5 @@
 """The root of the images' build stage, Debian with a compiler and pip, and commands in it."""
 
-import os
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +14,14 @@ PACKAGES: Final = ("ca-certificates", "gcc", "libc6-dev", "python3", "python3-pi
 EXCLUDED: Final = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*")
 _PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _PASSED_ON: Final = (*_PROXIES, *(name.upper() for name in _PROXIES))
+# Unlike `env -i` with the values of what is kept, this has no password on its command line.
+_UNSET_OTHERS: Final = f"""
+for name in $(awk 'BEGIN {{ for (name in ENVIRON) print name }}'); do
+    case {shlex.quote(f" {' '.join(_PASSED_ON)} ")} in
+        *" $name "*) ;;
+        *) set -- --unset="$name" "$@" ;;
+    esac
+done"""
 _NAMES: Final = ("/etc/resolv.conf", "/etc/hosts")
 _OWN: Final = ("PATH=/usr/sbin:/usr/bin", "LANG=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1")
 
@@ -26,9 +33,9 @@ def base_archive() -> DebianArchive:
     return DebianArchive(archive.suite, archive.sources, options)
 
 
-def bootstrap_command(archive: DebianArchive, root: Path, sources_file: str) -> list[str]:
-    """Return the command that makes the base in a folder, with the sources in a file."""
-    return debian_archive.bootstrap_command(archive, PACKAGES, root, EXCLUDED, sources_file)
+def bootstrap_command(archive: DebianArchive, root: Path, folder: Path) -> list[str]:
+    """Return the command that makes the base in `root`, with apt's files in `folder`."""
+    return debian_archive.bootstrap_command(archive, PACKAGES, root, folder, EXCLUDED)
 
 
 def layers_command(step: str) -> list[str]:
@@ -40,7 +47,8 @@ def command(root: Path, mounts: Iterable[str], argv: Sequence[str]) -> list[str]
     """Return the command line that runs `argv` in a root; needs root's rights.
 
     `mounts` are `source:target` or `source:target:ro`; targets below /run leave nothing behind.
-    It runs in the folder /run/build and in a mount namespace of its own.
+    It runs in the folder /run/build and in a mount namespace of its own. Of the caller's
+    environment it has the proxies alone; their passwords are on no command line.
     """
     place = shlex.quote(str(root))
     lines = [
@@ -53,8 +61,8 @@ def command(root: Path, mounts: Iterable[str], argv: Sequence[str]) -> list[str]
     for mounted in (*names, *mounts):
         source, target, *read_only = mounted.split(":")
         lines += _bind(Path(source), root / target.lstrip("/"), read_only=bool(read_only))
-    words = [*_OWN, *(f"{name}={os.environ[name]}" for name in _PASSED_ON if name in os.environ)]
-    lines.append(f'exec chroot {place} /usr/bin/env -i -C /run/build {shlex.join(words)} "$@"')
+    lines += [f'set -- {shlex.join(_OWN)} "$@"', _UNSET_OTHERS]
+    lines.append(f'exec chroot {place} /usr/bin/env -C /run/build "$@"')
     return ["unshare", "--mount", "sh", "-ec", "\n".join(lines), "sh", *argv]
 
 

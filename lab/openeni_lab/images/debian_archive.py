@@ -7,10 +7,13 @@ import platform
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from openeni_lab.machine.isolation import ending_with_caller
 
 BUILD_SECONDS: Final = 1200
 COMMAND_SECONDS: Final = 30
@@ -20,6 +23,9 @@ _POCKETS: Final = ("", "-updates", "-security")
 _REACHING: Final = re.compile(
     r"Acquire::(Check-|http|https|ftp|Retries|ForceIPv[46]|By-Hash|AllowInsecure)"
 )
+_HIDE_OPTIONS: Final = 'chmod 600 "$1/etc/apt/apt.conf.d/99mmdebstrap"'
+# sources.list(5); a flat source has no components.
+_ONE_LINE: Final = r"^deb[ \t]+(?:\[([^\]\n]*)\][ \t]+)?(\S+)[ \t]+(\S+)(?:[ \t]+(.+))?$"
 
 Stanza = Mapping[str, str]
 
@@ -79,20 +85,24 @@ def bootstrap_command(
     archive: DebianArchive,
     packages: Iterable[str],
     root: Path,
+    folder: Path,
     excluded: Iterable[str] = (),
-    sources_file: str = "-",
 ) -> list[str]:
     """Return the command that makes a minimal root with more packages.
 
     `root` is a folder, or an archive named *.tar. Files of packages that match a pattern of
-    `excluded` are left out. It reads the sources from its standard input, or from a file.
+    `excluded` are left out. Sources and options of apt may have passwords: the command reads them
+    from files that are written into `folder`, and the root keeps the options for root alone.
     """
+    listed, settings = folder / "debian.sources", folder / "apt.conf"
+    write_private(listed, archive.sources)
+    write_private(settings, "".join(f"{line}\n" for line in archive.options))
     return [
         *("mmdebstrap", "--mode=root", "--variant=minbase"),
         f"--include={','.join(packages)}",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in excluded),
-        *(f"--aptopt={line}" for line in archive.options),
-        *(archive.suite, str(root), sources_file),
+        *(f"--aptopt={settings}", f"--setup-hook={_HIDE_OPTIONS}"),
+        *(archive.suite, str(root), str(listed)),
     ]
 
 
@@ -102,22 +112,30 @@ def bootstrap(
     """Make a root as `bootstrap_command` says. Raises ArchiveError."""
     if not shutil.which("mmdebstrap"):
         raise ArchiveError("mmdebstrap is missing: apt-get install mmdebstrap")
-    command = bootstrap_command(archive, packages, root, excluded)
     try:
-        done = subprocess.run(
-            ["setpriv", "--pdeathsig", "KILL", *command],
-            input=archive.sources,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=BUILD_SECONDS,
-            check=False,
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            command = bootstrap_command(archive, packages, root, Path(folder), excluded)
+            done = subprocess.run(
+                [*ending_with_caller("--mount"), *command],  # what it mounts must end with it
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=BUILD_SECONDS,
+                check=False,
+            )
     except subprocess.TimeoutExpired as error:
         raise ArchiveError(f"mmdebstrap did not end within {BUILD_SECONDS} s") from error
     if done.returncode:
         last = "\n".join(f"    {line}" for line in done.stdout.splitlines()[-SHOWN:])
         raise ArchiveError(f"mmdebstrap failed; its last lines:\n{last}")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file anew; only its owner can read it at any time."""
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text)
 
 
 def _printed(command: Sequence[str]) -> str:
@@ -139,7 +157,7 @@ def _stanzas(text: str) -> list[dict[str, str]]:
             re.findall(r"^([A-Za-z-]+):\s*(.*)$", s, re.MULTILINE) for s in joined.split("\n\n")
         ]
         return [dict(pairs) for pairs in fields if pairs]
-    found = re.findall(r"^deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+(\S+)\s+(.+)$", text, re.MULTILINE)
+    found = re.findall(_ONE_LINE, text, re.MULTILINE)
     return [
         {"Types": "deb", "URIs": uri, "Suites": suite, "Components": parts, **_signed_by(given)}
         for given, uri, suite, parts in found

@@ -12,10 +12,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from openeni_lab.images.debian_archive import write_private
+
 COMMAND_SECONDS: Final = 60
 CERTIFICATES: Final = "/run/certificates.crt"  # in the build stages
 SYSTEM_CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
-_APT_PASSWORDS: Final = Path("/etc/apt/auth.conf.d")
+# Passwords, and the lists of mirrors of `mirror+file:` in the sources of Debian's cloud images.
+APT_FOLDERS: Final = (Path("/etc/apt/auth.conf.d"), Path("/etc/apt/mirrors"))
 # How packages are reached; other settings, such as folders of wheels, are the machine's own.
 _REACHING: Final = frozenset(
     {"index-url", "extra-index-url", "trusted-host", "proxy", "retries", "timeout"}
@@ -57,13 +60,12 @@ def mounts(folder: Path, *, own_base: bool) -> list[str]:
     ).stdout.splitlines()
     trusted = certificate_file(listed, os.environ)
     settings = folder / "pip.conf"
-    settings.write_text(pip_configuration(listed, certificates=trusted is not None))
+    write_private(settings, pip_configuration(listed, certificates=trusted is not None))
     found = [f"{settings}:/etc/pip.conf:ro"]
     if trusted:
         found.append(f"{trusted}:{CERTIFICATES}:ro")
     if own_base:
         if trusted:
             found.append(f"{trusted}:{SYSTEM_CERTIFICATES}:ro")
-        if _APT_PASSWORDS.is_dir():
-            found.append(f"{_APT_PASSWORDS}:{_APT_PASSWORDS}:ro")
+        found += [f"{path}:{path}:ro" for path in APT_FOLDERS if path.is_dir()]
     return found

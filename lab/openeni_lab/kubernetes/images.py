@@ -134,4 +134,6 @@ def _write(path: Path, name: str, configuration: Mapping[str, object], layer: La
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     with unfinished.open("wb") as file:
         write(file, name, configuration, [layer])
+        file.flush()
+        os.fsync(file.fileno())  # the name must not reach the disk before the content
     unfinished.rename(path)

@@ -121,10 +121,16 @@ def _boot_file(lab: Layout) -> Path:
     return lab.state / "boot-id"
 
 
-def start_init_step(lab: Layout, lock: int, limits: LabLimits | None = None) -> Step:
-    """Return the step that starts the lab's init, which outlives the process that starts it."""
+def start_init_step(
+    lab: Layout, lock: int, limits: LabLimits | None = None, owner: int | None = None
+) -> Step:
+    """Return the step that starts the lab's init, which outlives the process that starts it.
+
+    If `owner` is the id of a process, the lab ends with that one.
+    """
     bounds = limits or LabLimits.of(lab.node_count)
-    return Step("init", Machine(lab.control).alive, lambda: _start(lab, lock, bounds), 0.2)
+    given = owner or int(os.environ.get(OWNER) or 0)
+    return Step("init", Machine(lab.control).alive, lambda: _start(lab, lock, bounds, given), 0.2)
 
 
 def limits(lab: Layout) -> LabLimits:
@@ -142,12 +148,11 @@ def set_limits(lab: Layout, limits: LabLimits) -> None:
         raise LabError(str(error)) from None
 
 
-def _start(lab: Layout, lock: int, limits: LabLimits) -> None:
+def _start(lab: Layout, lock: int, limits: LabLimits, owner: int) -> None:
     for folder in (lab.state, lab.logs, lab.state / "tmp"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _boot_file(lab).write_text(boot_id())
     set_limits(lab, limits)
-    owner = os.environ.get(OWNER)
     command = init_command(
         *([f"--owner={owner}"] if owner else []),
         f"--control={lab.control}",

@@ -90,18 +90,18 @@ class NodeHost:
     def power_on(self, **how: str | int) -> list[dict[str, Any]]:
         """Report to the hypervisor that the machine runs; return its NICs."""
         record = MachineRecord(self.node.name, self.server["id"], **how)  # type: ignore[arg-type]
-        nics: list[dict[str, Any]] = json.loads(
-            self.hypervisor("power-on", json.dumps(vars(record)))
-        )
+        nics: list[dict[str, Any]] = json.loads(self.hypervisor("power-on", stdin=record.encoded))
         return nics
 
     def power_off(self) -> None:
         self.hypervisor("power-off", self.node.name)
 
-    def hypervisor(self, *arguments: str) -> str:
+    def hypervisor(self, *arguments: str, stdin: bytes = b"") -> str:
         command = [sys.executable, "-S", "-m", "openeni_lab.hypervisor.command"]
         return self.machine.check(
-            [*command, f"--state={self.lab.state}", *arguments], env=init_environment()
+            [*command, f"--state={self.lab.state}", *arguments],
+            env=init_environment(),
+            stdin=stdin,
         )
 
     def first_nic(self, name: str) -> bytes:

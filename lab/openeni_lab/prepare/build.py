@@ -24,8 +24,9 @@ from openeni_lab.progress import Progress, TwoLaneProgress
 
 Job = Callable[[Progress], None]
 
-# Low priority. No compiler may outlive a killed builder and write into the next build.
-_PREFIX: Final = ("nice", "-n", "10", *ending_with_caller())
+# Low priority. Neither a compiler nor a mount may outlive a killed builder: the one would write
+# into the next build, the other would be in the way of removing this one.
+_PREFIX: Final = ("nice", "-n", "10", *ending_with_caller("--mount"))
 
 
 @dataclass

@@ -3,11 +3,13 @@
 None of them starts a service or enables one at boot.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Final
 from openeni_lab.progress import Progress
 
 APT_SECONDS: Final = 1800
+INTERRUPTED_SECONDS: Final = 600  # for what apt-get has begun when Ctrl-C is pressed
 _LOCK_WAIT: Final = "DPkg::Lock::Timeout=300"
 _SEARCHED: Final = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
 
@@ -104,28 +107,50 @@ def install_packages(names: Iterable[str], progress: Progress) -> None:
     if not shutil.which("apt-get") or os.geteuid():
         raise PackageError(f"these packages are missing; as root on Debian: {by_hand}")
     progress.start(f"apt-get install {' '.join(wanted)}", 30)
+    # apt-get refuses to work after a dpkg that was killed; it also says why if this fails.
+    _run(["dpkg", "--configure", "-a"], by_hand, progress)
     _apt(["update"], by_hand, progress)
     _apt(["install", "-y", "--no-install-recommends", *wanted], by_hand, progress)
     progress.done()
 
 
 def _apt(arguments: list[str], by_hand: str, progress: Progress) -> None:
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     progress.note(f"apt-get {arguments[0]}")
-    try:
-        done = subprocess.run(
-            ["apt-get", "-q", "-o", _LOCK_WAIT, *arguments],
-            env=quiet,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=APT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise PackageError(f"apt-get did not finish in time; run it by hand: {by_hand}") from error
-    if done.returncode:
-        lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no output"]
+    code, output = _run(["apt-get", "-q", "-o", _LOCK_WAIT, *arguments], by_hand, progress)
+    if code:
+        lines = output.strip().splitlines() or ["no output"]
         raise PackageError(
             f"apt-get {arguments[0]} failed ({lines[-1]}); run it by hand: {by_hand}"
         )
+
+
+def _run(command: list[str], by_hand: str, progress: Progress) -> tuple[int, str]:
+    """Run a program that must not be ended half-way; return its exit status and output.
+
+    Ctrl-C at the terminal does not reach it, and it is never killed: dpkg would be left broken. A
+    second Ctrl-C, or the time limit, leaves it to itself, so its output is a file, not a pipe.
+    """
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            command,
+            env=quiet,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(APT_SECONDS)
+        except KeyboardInterrupt:
+            progress.note(f"waiting for {command[0]} to end; Ctrl-C again leaves it to itself")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(INTERRUPTED_SECONDS)
+            raise
+        except subprocess.TimeoutExpired as error:
+            raise PackageError(
+                f"{command[0]} did not finish in time and still runs as process {process.pid}; "
+                f"once it has ended, run by hand: {by_hand}"
+            ) from error
+        output.seek(0)
+        return code, output.read().decode(errors="replace")

@@ -3,6 +3,7 @@
 Nothing else changes the machine outside a lab's own folder. The result is read with `prepared`.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from openeni_lab.prepare.build import build
 from openeni_lab.prepare.checks import Finding, ProbedMachine, find_problems, space
 from openeni_lab.prepare.debian_packages import install_packages
 from openeni_lab.programs import prepared
-from openeni_lab.programs.cache import distribution, locked, remove, size_mib
+from openeni_lab.programs.cache import REMOVED, distribution, locked, remove, size_mib
 from openeni_lab.programs.sets import GO, KERNEL, LAB_SETS, OPENSTACK, SETS, find_built_sets
 from openeni_lab.progress import Progress, TwoLaneProgress
 
@@ -131,7 +132,8 @@ def _make_template(layout: Layout, progress: Progress) -> None:
             return
         try:
             wires = LabNetwork(lab, machine).steps()
-            run([enclosure.start_init_step(lab, lock), *wires, template], progress)
+            init = enclosure.start_init_step(lab, lock, owner=os.getpid())
+            run([init, *wires, template], progress)
         finally:
             enclosure.remove(lab)
 
@@ -142,6 +144,7 @@ def prune(progress: Progress) -> dict[str, float]:
     Other distributions' folders stay. Everything that is removed can be built again. Raises
     LabError while a lab runs, since it may be of another checkout and use what this one does not.
     """
+    _remove_template_lab()
     running = [
         folder.name
         for folder in (ROOT.iterdir() if ROOT.is_dir() else ())
@@ -159,11 +162,20 @@ def prune(progress: Progress) -> dict[str, float]:
         inside = place.iterdir() if place.is_dir() else ()
         images = cache.glob("image-*.tar")  # built again within a second
         older = (path for path in inside if path not in kept)
-        unused = [cache / "go", cache / "scratch", *images, *older]
+        half_removed = cache.glob(f"*{REMOVED}*")
+        unused = [cache / "go", cache / "scratch", *half_removed, *images, *older]
         sizes = {path: size_mib(path) for path in unused if path.exists()}
         for path in sizes:
             remove(path)
     return {path.name: mib for path, mib in sizes.items()}
+
+
+def _remove_template_lab() -> None:
+    """Remove the rest of a killed `prepare`. Raises LabError while another one works on it."""
+    lab = Layout(TEMPLATE_LAB, root=ROOT)
+    if lab.state.exists():
+        with enclosure.locked(lab):
+            enclosure.remove(lab)
 
 
 def line(finding: Finding) -> str:

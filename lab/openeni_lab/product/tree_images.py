@@ -94,6 +94,8 @@ def _make(
             unfinished = scratch / image.path.name
             with unfinished.open("wb") as file:
                 write(file, image.name, stage.configuration, layers)
+                file.flush()
+                os.fsync(file.fileno())  # the name must not reach the disk before the content
             unfinished.rename(image.path)
             _remove_older(place, f"image-openeni-{name}-*.tar")
 

@@ -18,7 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,7 @@ from openeni_lab.progress import Progress
 
 TIMEOUT_FACTOR: Final = 20  # a step fails after this many times its expected duration
 SHOWN_LINES: Final = 15  # of a failed program's output
+REMOVED: Final = ".removed-"  # and a process id: what a folder is called while it is removed
 CANCEL_SECONDS: Final = 0.2  # how soon a running program is ended when its build is cancelled
 
 
@@ -254,13 +255,22 @@ def _blocks(path: Path) -> int:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder if it exists."""
+    """Remove a file or folder if it exists, and what an interrupted call has left of it.
+
+    A folder loses its name first: half of an entry must not be taken for one.
+    """
 
     def open_up(function: Any, inside: str, _error: object) -> None:
-        Path(inside).parent.chmod(0o700)
-        function(inside)
+        with suppress(FileNotFoundError):  # another process removes it, too
+            Path(inside).parent.chmod(0o700)
+            function(inside)
 
+    for earlier in path.parent.glob(f"{path.name}{REMOVED}*"):
+        shutil.rmtree(earlier, onerror=open_up)
     if path.is_dir():
-        shutil.rmtree(path, onerror=open_up)
+        going = path.with_name(f"{path.name}{REMOVED}{os.getpid()}")
+        with suppress(FileNotFoundError):
+            path.rename(going)
+        shutil.rmtree(going, onerror=open_up)
     else:
         path.unlink(missing_ok=True)

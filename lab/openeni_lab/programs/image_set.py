@@ -1,6 +1,8 @@
 """The set that openeni's images are made from: a base to build on, and layers of packages."""
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from openeni_lab.images import build_root, machine_access
@@ -37,24 +39,24 @@ class ImageSet:
     def build(self, workshop: Workshop) -> None:
         """Make them. Raises BuildError, or ArchiveError if Debian's archive cannot be reached."""
         root, scratch = workshop.entry / BASE, workshop.scratch
-        with workshop.step(f"Debian {build_root.SUITE} for images", 20) as step:
-            archive = build_root.base_archive()
-            sources = scratch / "debian.sources"
-            sources.write_text(archive.sources)
-            make = build_root.bootstrap_command(archive, root, str(sources))
-            step.run(make, cwd=scratch)
-        with workshop.step("packages of openeni's images", 35) as step:
-            out = scratch / "out"
-            out.mkdir()
-            mounts = (
-                f"{REPOSITORY / 'lab'}:/run/build:ro",
-                f"{REPOSITORY}:/run/source:ro",
-                f"{out}:/run/out",
-                *machine_access.mounts(scratch, own_base=True),
-            )
-            for argv in (("apt-get", "-q", "update"), build_root.layers_command("packages")):
-                step.run(build_root.command(root, mounts, argv), cwd=scratch)
-            (workshop.entry / LAYERS).mkdir()
-            for layer in sorted(out.iterdir()):
-                pack(layer, workshop.entry / LAYERS)
+        # Passwords of package indexes must not stay after a build that fails.
+        with tempfile.TemporaryDirectory(dir=scratch) as private:
+            with workshop.step(f"Debian {build_root.SUITE} for images", 20) as step:
+                archive = build_root.base_archive()
+                make = build_root.bootstrap_command(archive, root, Path(private))
+                step.run(make, cwd=scratch)
+            with workshop.step("packages of openeni's images", 35) as step:
+                out = scratch / "out"
+                out.mkdir()
+                mounts = (
+                    f"{REPOSITORY / 'lab'}:/run/build:ro",
+                    f"{REPOSITORY}:/run/source:ro",
+                    f"{out}:/run/out",
+                    *machine_access.mounts(Path(private), own_base=True),
+                )
+                for argv in (("apt-get", "-q", "update"), build_root.layers_command("packages")):
+                    step.run(build_root.command(root, mounts, argv), cwd=scratch)
+                (workshop.entry / LAYERS).mkdir()
+                for layer in sorted(out.iterdir()):
+                    pack(layer, workshop.entry / LAYERS)
         workshop.toolchain = f"Debian {build_root.SUITE}"

@@ -149,7 +149,7 @@ def test_a_machine_that_started_again_unseen_gets_its_nics(node: FakeNode) -> No
     node.plug(port, mac, address)
     node.machine.check(["ip", "netns", "add", "next"])
     record = MachineRecord(node.name, node.server_id, "namespace", netns="/run/netns/next")
-    node.hypervisor("power-on", json.dumps(vars(record)))
+    node.hypervisor("power-on", stdin=record.encoded)
     assert mac in node.machine.check(["ip", "-n", "next", "link"])
     node.machine.check(["ip", "netns", "delete", "next"])
 

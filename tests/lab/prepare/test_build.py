@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from openeni_lab.machine.isolation import mount_points, unmount
 from openeni_lab.prepare import build
 from openeni_lab.programs.cache import BuildError, CacheEntry, building, locked
 from openeni_lab.programs.sets import ProgramSet
@@ -84,3 +85,21 @@ def test_a_killed_builder_ends_its_compilers_and_leaves_nothing_that_is_taken_fo
     assert not ENTRY.complete(cache)
     with locked(cache, RecordedProgress()), building(ENTRY, cache, RecordedProgress()):
         assert not half.exists()
+
+
+# As mmdebstrap does in a root that it makes.
+MOUNTER = "mkdir proc && mount -t proc proc proc && echo mounted > {pipe}; sleep 300"
+
+
+@pytest.mark.root
+def test_a_killed_builder_leaves_no_mounts(tmp_path: Path) -> None:
+    pipe, cache = tmp_path / "pipe", tmp_path / "cache"
+    os.mkfifo(pipe)
+    argv = [sys.executable, "-c", BUILDER, str(cache), MOUNTER.format(pipe=pipe)]
+    with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as builder:
+        assert pipe.read_text() == "mounted\n"
+        builder.kill()
+    below = [path for path, _ in mount_points() if Path(path).is_relative_to(cache)]
+    for path in below:
+        unmount(path)
+    assert below == []

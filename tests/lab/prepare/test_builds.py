@@ -10,7 +10,14 @@ import pytest
 
 from openeni_lab.prepare.build import build
 from openeni_lab.prepare.debian_packages import RUNNING, packages
-from openeni_lab.programs.cache import BuildRecord, CacheEntry, building, locked, size_mib
+from openeni_lab.programs.cache import (
+    BuildRecord,
+    CacheEntry,
+    building,
+    locked,
+    remove,
+    size_mib,
+)
 from openeni_lab.programs.sets import SETS, BuildError, Built, find_built_sets, missing
 from openeni_testing.lab.recording import RecordedProgress, executable
 from openeni_testing.waiting import wait_for
@@ -179,3 +186,23 @@ def test_a_record_that_a_power_cut_damaged_is_no_entry(tmp_path: Path) -> None:
         pass
     (ENTRY.folder(tmp_path) / "record.json").write_bytes(b"")
     assert not ENTRY.complete(tmp_path)
+
+
+def test_what_an_interrupted_removal_leaves_is_no_entry_and_goes_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with building(ENTRY, tmp_path, RecordedProgress()) as workshop:
+        (workshop.entry / "bin").mkdir()
+        (workshop.entry / "bin" / "thing").touch()
+
+    def interrupted(*_words: object, **_more: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            remove(ENTRY.folder(tmp_path))
+    assert not ENTRY.complete(tmp_path)
+    assert list(ENTRY.folder(tmp_path).parent.iterdir())
+    remove(ENTRY.folder(tmp_path))
+    assert not list(ENTRY.folder(tmp_path).parent.iterdir())

@@ -6,23 +6,28 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from openeni_lab.layout import Layout
+from openeni_lab.machine import enclosure
 from openeni_lab.machine.boot import boot_id
 from openeni_lab.machine.enclosure import LabError
+from openeni_lab.machine.steps import Step
 from openeni_lab.prepare import probe, stage
+from openeni_lab.prepare.build import Job
 from openeni_lab.prepare.checks import ProbedMachine
 from openeni_lab.programs import prepared
 from openeni_lab.programs.cache import distribution
 from openeni_lab.programs.prepared import MachineFacts, NotPreparedError
-from openeni_lab.programs.sets import CNI_PLUGINS, KERNEL, LAB_SETS, SETS
+from openeni_lab.programs.sets import CNI_PLUGINS, KERNEL, LAB_SETS, OPENSTACK, SETS, Built
 from openeni_lab.progress import LogProgress
 from openeni_testing.lab.bare_lab import bare_lab
 from openeni_testing.lab.probed_machine import GOOD, NO_IPVLAN
+from openeni_testing.lab.recording import executable
 
 ROOT = Path(__file__).parents[3]
 
@@ -137,10 +142,8 @@ stage.prepare(Layout("t", root=Path(sys.argv[1])), LogProgress(), lambda plan: p
 @pytest.mark.cloud  # everything is built: only programs of the machine are missing
 def test_a_machine_without_ip_and_nft_is_ready_once_they_are_installed(tmp_path: Path) -> None:
     """The kernel was tried before the programs for it were installed: it must be tried again."""
-    stub = tmp_path / "bin" / "apt-get"
-    stub.parent.mkdir()
-    stub.write_text(APT)
-    stub.chmod(0o755)
+    stub = executable(tmp_path / "bin" / "apt-get", APT)
+    executable(stub.with_name("dpkg"), "#!/bin/sh\n")
     there = {"NFT": "/usr/sbin/nft", "IP": "/usr/sbin/ip"}
     environment = {**os.environ, **there, "PATH": f"{stub.parent}:{os.environ['PATH']}"}
     inner = [sys.executable, "-c", PREPARE, str(tmp_path / "state")]
@@ -172,6 +175,47 @@ def test_pruning_is_refused_while_a_lab_runs(
         assert used.is_dir()
 
 
+@pytest.mark.root
+def test_pruning_takes_down_the_lab_of_a_killed_prepare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENENI_LAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(stage, "ROOT", tmp_path / "labs")
+    lab = Layout(stage.TEMPLATE_LAB, root=tmp_path / "labs")
+    lab.logs.mkdir(parents=True)
+    stage.prune(LogProgress())
+    assert not lab.state.exists()
+
+
+def test_the_lab_of_the_template_ends_with_prepare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners: list[int | None] = []
+
+    def start(_lab: Layout, _lock: int, *, owner: int | None = None) -> Step:
+        owners.append(owner)
+        raise LabError("enough is known")
+
+    def look(_layout: Layout, *, everything: bool) -> ProbedMachine:
+        del everything
+        return GOOD
+
+    def built(_names: object) -> Built:
+        return Built({OPENSTACK.name: tmp_path}, {})
+
+    def build(*_words: object, after: Mapping[str, Job], **_more: object) -> None:
+        after[OPENSTACK.name](LogProgress())
+
+    monkeypatch.setenv("OPENENI_LAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(enclosure, "start_init_step", start)
+    monkeypatch.setattr(stage, "probe_machine", look)
+    monkeypatch.setattr(stage, "find_built_sets", built)
+    monkeypatch.setattr(stage, "build", build)
+    with pytest.raises(LabError, match="enough is known"):
+        stage.prepare(Layout(root=tmp_path), LogProgress(), lambda _plan: True)
+    assert owners == [os.getpid()]
+
+
 def test_pruning_removes_what_this_checkout_does_not_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,15 +225,17 @@ def test_pruning_removes_what_this_checkout_does_not_use(
     old = kept.with_name("kubectl-1.0.0-00000000")
     other = tmp_path / "debian-1" / "kubectl-1.0.0-00000000"
     downloads = tmp_path / "go" / "modules" / "m"
-    for folder in (kept, old, other, downloads):
+    half_removed = tmp_path / "go.removed-1"
+    for folder in (kept, old, other, downloads, half_removed):
         folder.mkdir(parents=True)
         (folder / "file").write_bytes(bytes(1 << 20))
     downloads.chmod(0o500)  # as Go leaves it
     removed = stage.prune(LogProgress())
-    assert removed.keys() == {old.name, "go"}
+    assert removed.keys() == {old.name, "go", half_removed.name}
     assert removed[old.name] >= 1
     assert kept.is_dir()
     assert other.is_dir()
     assert not old.exists()
     assert not (tmp_path / "go").exists()
+    assert not half_removed.exists()
     assert kept.parent.name == distribution()

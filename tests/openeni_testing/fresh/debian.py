@@ -58,7 +58,7 @@ def make_root(wanted: Recipe, place: Path) -> Path:
     if root.is_dir():
         return root
     unfinished = place / f"{wanted.key}.new"
-    shutil.rmtree(unfinished, ignore_errors=True)
+    remove_tree(unfinished)
     bootstrap(wanted.archive, wanted.packages, unfinished)
     for older in place.glob(f"{wanted.distro}-*"):
         if older != unfinished:

@@ -19,16 +19,19 @@ class HypervisorCommand:
     layout: Layout
     machine: Machine
 
-    def run(self, *words: str, env: Mapping[str, str] | None = None) -> Finished:
+    def run(
+        self, *words: str, env: Mapping[str, str] | None = None, stdin: bytes = b""
+    ) -> Finished:
         command = [sys.executable, "-S", "-m", "openeni_lab.hypervisor.command"]
         return self.machine.run(
             [*command, f"--state={self.layout.state}", *words],
             env={"PYTHONPATH": layout.PACKAGES, **(env or {})},
+            stdin=stdin,
         )
 
-    def __call__(self, *words: str) -> Any:
+    def __call__(self, *words: str, stdin: bytes = b"") -> Any:
         """Run a command that must succeed; return its decoded output."""
-        finished = self.run(*words)
+        finished = self.run(*words, stdin=stdin)
         assert not finished.code, finished.complaint
         return json.loads(finished.text) if finished.text else None
 
@@ -53,7 +56,7 @@ class FakeNode:
 
     def power_on(self) -> list[dict[str, Any]]:
         record = MachineRecord(self.name, self.server_id, "namespace", netns=self.netns)
-        nics: list[dict[str, Any]] = self.hypervisor("power-on", json.dumps(vars(record)))
+        nics: list[dict[str, Any]] = self.hypervisor("power-on", stdin=record.encoded)
         return nics
 
     def power_off(self) -> None:
