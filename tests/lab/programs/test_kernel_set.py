@@ -70,7 +70,10 @@ def test_after_ctrl_c_nothing_else_is_built(
         workshop.cancelled.set()
         raise BuildError("kernel: cancelled")
 
-    monkeypatch.setattr(kernel_set, "_backports", lambda _: [])
+    def fetch(_: Path) -> list[str]:
+        return []
+
+    monkeypatch.setattr(kernel_set, "_backports", fetch)
     monkeypatch.setattr(KernelSet, "_build_from", build)
     with pytest.raises(BuildError, match="cancelled"):
         KernelSet().build(workshop_in(tmp_path))
