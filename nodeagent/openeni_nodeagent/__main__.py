@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from openeni_crds.names import MANAGER_AGENT
+from openeni_crds.names import BUNDLE_VERSION, MANAGER_AGENT
 from openeni_kube.client import NotConfiguredError, connect
 from openeni_kube.store import Store
 from openeni_nodeagent.agent import Agent
@@ -56,6 +56,7 @@ def main() -> int:
 
 def run(settings: Settings, store: Store, datapath: NodeDatapath) -> None:
     """Run the agent until a signal. Raises StartError, InstallError, DatapathError."""
+    _log.info("agent %s starts on node %s", BUNDLE_VERSION, settings.node)
     # An ADD switches between Python and the kernel about a hundred times. With the default of 5 ms
     # it could wait that long for a busy thread each time.
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)

@@ -162,6 +162,15 @@ def test_killed_at_twenty_instants_every_account_agrees(host: AgentHost) -> None
     assert "Traceback" not in agent.log()
 
 
+def test_an_agent_says_its_version_before_anything_else(host: AgentHost) -> None:
+    agent = AgentProcess(host)
+    try:
+        wait_for(agent.log, "the agent logs something")
+        assert f"agent {names.BUNDLE_VERSION} starts" in agent.log().splitlines()[0]
+    finally:
+        agent.stop()
+
+
 def test_of_two_agents_the_second_waits_until_the_first_has_ended(host: AgentHost) -> None:
     first = AgentProcess(host)
     try:
