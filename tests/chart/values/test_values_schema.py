@@ -14,7 +14,7 @@ from openeni_chart.values import Section, Values
 Json = dict[str, Any]
 
 DEFAULTS: Json = yaml.safe_load(schema.VALUES.read_text())
-OF_OTHERS = ("global", "enabled")  # of a chart that has this one as a sub-chart
+OF_OTHERS = ("global", "enabled", "crds.global")  # of a chart that has this one as a sub-chart
 
 
 def typed(model: type[Section], place: str = "") -> Iterator[str]:
@@ -23,7 +23,7 @@ def typed(model: type[Section], place: str = "") -> Iterator[str]:
         path = f"{place}{found.encode_name}"
         if isinstance(found.type, type) and issubclass(found.type, Section):
             yield from typed(found.type, f"{path}.")
-        elif found.encode_name not in OF_OTHERS:
+        elif path not in OF_OTHERS:
             yield path
 
 
