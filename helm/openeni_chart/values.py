@@ -168,6 +168,21 @@ class Operator(Component, frozen=True, kw_only=True):
 class Agent(Component, frozen=True, kw_only=True):
     """The node agent: a DaemonSet."""
 
+    node_selector: Annotated[
+        Strings,
+        Meta(
+            description="Labels of nodes that get an agent. A node that loses its agent is cleaned "
+            "by nobody: before you narrow this, or `agent.affinity`, follow docs/migration.md, "
+            "Taking the agent off a node."
+        ),
+    ] = UNSET
+    affinity: Annotated[
+        Free,
+        Meta(
+            description="Affinity of the pods. The default keeps them off the nodes of "
+            "virtual-kubelet, which are no machines."
+        ),
+    ] = UNSET
     cni_bin_dir: Annotated[
         Path, Meta(description="Folder on the node where the runtime looks for CNI executables.")
     ]
