@@ -58,11 +58,8 @@ def run(settings: Settings, store: Store, probes: Probes) -> int:
     Returns the exit status.
     """
     wait_for_crds(store)
-    leadership = leadership_of(settings, store)
-    ending = threading.Event()
-    if leadership:
-        wait_to_lead(leadership, probes)
-        leadership.keep(ending.set)
+    lost = threading.Event()
+    leadership = lead(settings, store, probes, lost)
     limits = CallLimits(
         writes=settings.cloud_writes, reads=settings.cloud_reads, attaches=settings.cloud_attaches
     )
@@ -87,7 +84,6 @@ def run(settings: Settings, store: Store, probes: Probes) -> int:
             settings=kopf_settings(),
             standalone=True,
             clusterwide=True,
-            stop_flag=ending,
         )
     except Exception:
         LOG.exception("kopf has failed; the operator exits")
@@ -95,17 +91,31 @@ def run(settings: Settings, store: Store, probes: Probes) -> int:
     finally:
         if controllers.stop(STOP_SECONDS) and leadership:
             leadership.release()
-    if ending.is_set() and leadership:
+    if lost.is_set() and leadership:
         LOG.error("%s leads now; this operator exits", leadership.leader)
         return 1
     LOG.info("operator stopped")
     return 0
 
 
-def leadership_of(settings: Settings, store: Store) -> Leadership | None:
+def lead(
+    settings: Settings, store: Store, probes: Probes, lost: threading.Event
+) -> Leadership | None:
+    """Wait to lead; when another operator leads later, set `lost` and stop kopf.
+
+    Returns None where nobody is elected, outside a pod.
+    """
     if not settings.namespace or not settings.pod:
         return None
-    return Leadership(store, settings.namespace, settings.pod)
+    leadership = Leadership(store, settings.namespace, settings.pod)
+    wait_to_lead(leadership, probes)
+
+    def end() -> None:
+        lost.set()
+        os.kill(os.getpid(), signal.SIGTERM)  # kopf's stop_flag would be waited for after its end
+
+    leadership.keep(end)
+    return leadership
 
 
 def wait_to_lead(leadership: Leadership, probes: Probes) -> None:

@@ -96,7 +96,7 @@ UNKNOWN = "additional properties '{}' not allowed"
 REFUSED: tuple[tuple[Json, tuple[str, ...]], ...] = (
     ({"operater": {"workers": 4}}, (UNKNOWN.format("operater"),)),
     ({"agent": {"resorces": {}}}, ("at '/agent'", UNKNOWN.format("resorces"))),
-    ({"operator": {"replicas": 2}}, ("at '/operator'", UNKNOWN.format("replicas"))),
+    ({"operator": {"replicas": 9}}, ("at '/operator/replicas'", "maximum")),
     ({"image": {"repository": "openeni"}}, ("at '/image'", UNKNOWN.format("repository"))),
     ({"image": {"registry": ""}}, ("image.registry: no image of openeni is published yet",)),
     ({"image": {"registry": "https://r.example/"}}, ("at '/image/registry'", "pattern")),
@@ -193,7 +193,19 @@ def test_the_uninstall_job_runs_where_the_operator_may(helm: Helm) -> None:
     documents = chart.render(helm.program, {"operator": placed}, hooks=True)
     (job,) = (d["spec"]["template"]["spec"] for d in documents if d["kind"] == "Job")
     operator = pods(list(documents))["operator"]["spec"]
+    assert "podAntiAffinity" in operator["affinity"]
+    del operator["affinity"]["podAntiAffinity"]  # the Job may run beside the operator
     assert {key: job[key] for key in placed} == {key: operator[key] for key in placed}
+
+
+def test_a_registry_of_a_parent_chart_is_used_where_the_chart_has_none_of_its_own(
+    helm: Helm,
+) -> None:
+    given: Json = {"global": {"imageRegistry": "parent.example/x"}}
+    for own, used in (("", "parent.example/x"), ("own.example", "own.example")):
+        found = pods(rendered(helm, {**given, "image": {"registry": own}}))
+        images = {template["spec"]["containers"][0]["image"] for template in found.values()}
+        assert {image.rpartition("/")[0] for image in images} == {used}
 
 
 def test_a_drain_may_take_one_pod_of_the_operator_at_a_time(helm: Helm) -> None:

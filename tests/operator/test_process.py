@@ -17,9 +17,10 @@ import pytest
 from openeni_crds.conditions import Type, find
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import decode
-from openeni_crds.names import ENIPOOLS, FINALIZER_ENIPOOL
+from openeni_crds.names import ENIPOOLS, FINALIZER_ENIPOOL, LEASES
 from openeni_kube.client import KubeStore, connect
 from openeni_kube.store import NotFoundError
+from openeni_operator.process.leadership import NAME
 from openeni_testing.objects import REPOSITORY, install_crds, remove_objects, unique
 from openeni_testing.waiting import wait_for
 
@@ -79,6 +80,9 @@ class Running:
     def ready(self) -> bool:
         return self.probe("/readyz")[0] == 200
 
+    def wait_until_logged(self, words: str) -> None:
+        wait_for(lambda: words in self.log.read_text(), f"{words!r} is logged")
+
 
 @pytest.fixture
 def store(api_server: Path) -> Iterator[KubeStore]:
@@ -89,21 +93,22 @@ def store(api_server: Path) -> Iterator[KubeStore]:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Callable[[Path], Running]]:
-    """Return a function that runs the operator with a kubeconfig."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def run(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Return a function that runs the operator with a kubeconfig and more variables."""
     made: list[Running] = []
 
-    def run(kubeconfig: Path) -> Running:
-        clouds, log = tmp_path / "clouds.yaml", tmp_path / "log"
+    def run(kubeconfig: Path, **given: str) -> Running:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        clouds, log = tmp_path / "clouds.yaml", tmp_path / f"log-{len(made)}"
         process = start(
             log,
             KUBECONFIG=str(kubeconfig),
             OPENENI_CLOUDS_FILE=str(clouds),
             OPENENI_PROBE_PORT=str(port),
             OPENENI_RESYNC_SECONDS="5",
+            **given,
         )
         made.append(Running(process, log, clouds, f"http://127.0.0.1:{port}"))
         return made[-1]
@@ -115,7 +120,7 @@ def run(tmp_path: Path) -> Iterator[Callable[[Path], Running]]:
 
 
 @pytest.fixture
-def running(api_server: Path, store: KubeStore, run: Callable[[Path], Running]) -> Running:
+def running(api_server: Path, store: KubeStore, run: Callable[..., Running]) -> Running:
     return run(api_server)
 
 
@@ -166,7 +171,7 @@ current-context: c
 
 
 def test_while_the_api_server_is_away_it_lives_is_not_ready_and_ends_on_sigterm(
-    run: Callable[[Path], Running], tmp_path: Path
+    run: Callable[..., Running], tmp_path: Path
 ) -> None:
     (tmp_path / "kubeconfig").write_text(NOBODY)
     running = run(tmp_path / "kubeconfig")
@@ -242,3 +247,30 @@ def test_the_watches_resume_after_an_api_server_restart(
     assert running.process.poll() is None
     store.delete(ENIPOOLS, name)
     wait_for(lambda: gone(store, name), "the finalizer is removed")
+
+
+@pytest.mark.cluster
+def test_of_several_operators_one_leads_and_another_takes_over(
+    run: Callable[..., Running], store: KubeStore, api_server: Path
+) -> None:
+    def run_as(pod: str) -> Running:
+        return run(api_server, OPENENI_NAMESPACE="default", OPENENI_POD=pod)
+
+    first = run_as("first")
+    first.wait_until_logged("operator started")
+    second = run_as("second")
+    second.wait_until_logged("waiting to lead: first does")
+    assert second.ready()
+    first.process.send_signal(signal.SIGSTOP)
+    second.wait_until_logged("operator started")
+    first.process.send_signal(signal.SIGCONT)
+    assert first.process.wait(60) == 1
+    assert "second leads now; this operator exits" in first.log.read_text()
+
+    third = run_as("third")
+    third.wait_until_logged("waiting to lead: second does")
+    second.process.send_signal(signal.SIGTERM)
+    assert second.process.wait(60) == 0
+    third.wait_until_logged("operator started")
+    assert store.get(LEASES, NAME, "default")["spec"]["holderIdentity"] == "third"
+    store.delete(LEASES, NAME, "default")

@@ -4,7 +4,7 @@
 {{- define "openeni.image" -}}
 {{- $root := index . 0 }}
 {{- $image := (index $root.Values (index . 1)).image }}
-{{- $registry := required "image.registry: no image of openeni is published yet: set it to the registry that holds your images openeni-operator and openeni-agent" $root.Values.image.registry }}
+{{- $registry := required "image.registry: no image of openeni is published yet: set it to the registry that holds your images openeni-operator and openeni-agent" ($root.Values.image.registry | default ($root.Values.global | default dict).imageRegistry) }}
 {{- $name := printf "%s/%s" $registry $image.repository }}
 {{- if $image.digest }}{{ $name }}@{{ $image.digest }}
 {{- else }}{{ $name }}:{{ $image.tag | default $root.Chart.AppVersion }}
