@@ -13,6 +13,7 @@ from openeni_lab.layout import REPOSITORY
 from openeni_lab.machine.client import Machine
 from openeni_lab.product import pods, workloads
 from openeni_lab.product.chart import NAMESPACE, RELEASE
+from openeni_lab.product.connectivity import OK, Check, Place, curl
 from openeni_lab.product.installed_lab import InstalledLab
 from openeni_lab.programs import prepared
 from openeni_lab.programs.sets import CNI_PLUGINS
@@ -120,6 +121,32 @@ def test_after_the_last_pool_nothing_is_left_and_openeni_can_come_again(
     served.api.apply([workloads.pool("again")])
     lab.deploy(served, "again", "again", 2)
     lab.wait_until_all_agree(served, "again")
+
+
+def test_by_force_pods_go_on_and_a_new_installation_takes_all_of_it_up(
+    served: InstalledLab, helm: Helm
+) -> None:
+    before, ports = addresses(served), set(lab.neutron_ports(served))
+    with nodes_stay_ready(served.api):
+        helm.run("uninstall", RELEASE, "--no-hooks")
+        wait_for(lambda: not marked_pods(served), "the end of openeni's pods", lab.PATIENCE)
+        for address in before:
+            check = Check(f"gateway to {address}", Place.GATEWAY, "", curl(address), OK)
+            assert served.reach.run(check).ok
+        served.reload(LogProgress())
+        lab.scale(served, "going", 4)
+        lab.wait_for_pods(served, "going", 4)
+    assert before < addresses(served)
+    assert set(lab.neutron_ports(served)) >= ports
+    lab.wait_until_all_agree(served, "going")
+
+
+def addresses(installed: InstalledLab) -> set[str]:
+    return {pod.address for pod in installed.reach.pods("going")}
+
+
+def marked_pods(installed: InstalledLab) -> list[Json]:
+    return installed.api.items(pods.PODS, labelSelector="app.kubernetes.io/component")
 
 
 @pytest.fixture
