@@ -64,6 +64,17 @@ def test_a_converged_operator_writes_nothing_and_changes_nothing_in_the_cloud() 
     assert {k: v for k, v in (sim.cloud.calls - called).items() if k in changes} == {}
 
 
+@pytest.mark.parametrize("lag", [0.4, 3, 20])
+def test_a_port_that_neutron_shows_late_is_not_created_twice(lag: float) -> None:
+    sim = Simulation(nodes=1)
+    sim.cloud.list_lag = lag
+    sim.cloud.after_call = lambda _: sim.cloud.clock.advance(0.5)
+    sim.add_pool()
+    sim.settle(120)
+    assert sim.cloud.calls["create port"] == 1
+    assert_converged(sim, 1)
+
+
 def test_waiting_pods_lead_to_another_eni() -> None:
     sim = simulate_ready_pool()
     for i in range(5):

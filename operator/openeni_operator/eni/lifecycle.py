@@ -5,9 +5,10 @@ decides. Their order is the specification: first, nothing is taken from under a 
 ports are removed; then what is missing is created; last, what is in progress is waited for.
 
 Crashes and lost responses. The port's name holds the ENI's UID, so that any later reconcile finds
-the port by its name. After a POST without a response, no other POST is made for
-`CREATE_SETTLE_TIME`; if the first port shows up later still, it has the same name and the surplus
-one is deleted before it is attached. Only the port's device_id tells whether it is attached.
+the port by its name. After a POST, whatever its response, no other POST is made for
+`CREATE_SETTLE_TIME`: Neutron's databases may show the port late. If it shows up later still, it has
+the same name as the second one, and the surplus one is deleted before it is attached. Only the
+port's device_id tells whether it is attached.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from openeni_crds.conditions import Reason
 from openeni_operator.cloud.api import ACTIVE, Port
 
 # All in seconds.
-CREATE_SETTLE_TIME: Final = 30.0  # a POST without a response may create its port this late
+CREATE_SETTLE_TIME: Final = 30.0  # a requested port may show up this late
 ATTACH_TIMEOUT: Final = 60.0  # Nova's RPC timeout: until then an attach may still succeed
 DETACH_TIMEOUT: Final = 200.0  # libvirt makes 8 attempts of 20 s to remove a NIC from a guest
 CONFIRM_INTERVAL: Final = 10.0  # between two observations that must agree that a port is gone
@@ -31,7 +32,7 @@ SLOW_POLL: Final = 30.0  # where a watch event is expected; in case it is lost
 class Elapsed:
     """Seconds since events that only this process saw; None if there was none."""
 
-    create_unknown: float | None = None  # a POST without a response
+    create_requested: float | None = None  # a POST that was not refused
     attach_requested: float | None = None
     detach_requested: float | None = None
     detaching_port: str = ""  # ID of the port of the last detach request
@@ -131,13 +132,13 @@ Rule: TypeAlias = Callable[[Facts], Step | None]
 
 
 def wait_for_create_outcome(facts: Facts) -> Step | None:
-    """Wait while the port of a POST without a response may still appear."""
-    unknown = facts.elapsed.create_unknown
-    if facts.ports or unknown is None or unknown >= CREATE_SETTLE_TIME:
+    """Wait while a requested port may still appear."""
+    requested = facts.elapsed.create_requested
+    if facts.ports or requested is None or requested >= CREATE_SETTLE_TIME:
         return None
     return Wait(
         Reason.OUTCOME_UNKNOWN,
-        "the cloud did not respond to the creation of the port; checking whether it exists",
+        "a port was requested and Neutron does not show it yet; checking whether it exists",
         POLL,
     )
 

@@ -141,13 +141,16 @@ class _ENIReconcile:
             security_group_ids=spec.security_group_ids,
             tags=port_tags(self.deps.cluster_id, self.eni.metadata.uid),
         )
+        self.tracker.create_requested = self.deps.clock()
         try:
             cloud.create_port(wanted)
         except errors.OutcomeUnknownError:
-            self.tracker.create_unknown = self.deps.clock()
             raise
-        except errors.QuotaExceededError as error:
-            raise errors.QuotaExceededError(error.message + quota_hint(cloud)) from None
+        except errors.CloudError as error:
+            self.tracker.create_requested = None  # Neutron rejected it: there is no port to await
+            if isinstance(error, errors.QuotaExceededError):
+                raise errors.QuotaExceededError(error.message + quota_hint(cloud)) from None
+            raise
 
     def _check_server(self, cloud: Cloud) -> None:
         """Raise ServerNotFoundError rather than create a port for no server."""

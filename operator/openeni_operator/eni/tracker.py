@@ -14,7 +14,7 @@ from openeni_operator.eni.lifecycle import Elapsed, Facts
 def start_tracking(eni: ENI, now: float) -> "PortTracker":
     """Return a new tracker; a port that an earlier process requested may still appear."""
     tried = eni.status.port is None and find(eni.status.conditions, Type.PORT_READY) is not None
-    return PortTracker(eni.metadata.uid, create_unknown=now if tried else None)
+    return PortTracker(eni.metadata.uid, create_requested=now if tried else None)
 
 
 @dataclass
@@ -22,7 +22,7 @@ class PortTracker:
     """Times of one monotonic clock, in seconds; None if it did not happen."""
 
     uid: str
-    create_unknown: float | None = None
+    create_requested: float | None = None
     attach_requested: float | None = None
     detach_requested: float | None = None
     detaching_port: str = ""
@@ -36,7 +36,7 @@ class PortTracker:
         self.port_missing = (self.port_missing or now) if port_missing else None
         self.node_missing = (self.node_missing or now) if node_missing else None
         if facts.ports:
-            self.create_unknown = None
+            self.create_requested = None
         if any(p.device_id for p in facts.ports):
             self.attach_failure = None
         if not any(p.device_id for p in facts.ports if p.id == self.detaching_port):
@@ -47,7 +47,7 @@ class PortTracker:
             return None if at is None else now - at
 
         return Elapsed(
-            create_unknown=since(self.create_unknown),
+            create_requested=since(self.create_requested),
             attach_requested=since(self.attach_requested),
             detach_requested=since(self.detach_requested),
             detaching_port=self.detaching_port,

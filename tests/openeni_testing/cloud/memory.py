@@ -71,6 +71,7 @@ class MemoryCloud:
     tags_of: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     attach_seconds: float = 0.0  # from the response until the port is ACTIVE
     detach_seconds: float = 0.0
+    list_lag: float = 0.0  # until lists show a new port: a database node that lags
     calls: Counter[str] = field(default_factory=Counter[str])
     ports: dict[str, Port] = field(default_factory=dict[str, Port])
     servers: set[str] = field(default_factory=set[str])
@@ -80,6 +81,7 @@ class MemoryCloud:
     faults: dict[str, list[Fault]] = field(default_factory=dict[str, list[Fault]])
     down: CloudError | None = None  # every call raises it
     after_call: Callable[[str], None] = lambda _: None
+    _born: dict[str, float] = field(default_factory=dict[str, float])
     _later: list[tuple[float, Callable[[], object]]] = field(
         default_factory=list[tuple[float, Callable[[], object]]]
     )
@@ -153,15 +155,18 @@ class MemoryCloud:
         return self._call("get port", lambda: self._get(self.ports, port_id))
 
     def ports_named(self, name: str) -> tuple[Port, ...]:
-        return self._call(
-            "find port", lambda: tuple(p for p in self.ports.values() if p.name == name)
-        )
+        return self._call("find port", lambda: tuple(p for p in self._shown() if p.name == name))
 
     def ports_on(self, network_id: str) -> tuple[Port, ...]:
         return self._call(
             "list ports",
-            lambda: tuple(p for p in self.ports.values() if p.network_id == network_id),
+            lambda: tuple(p for p in self._shown() if p.network_id == network_id),
         )
+
+    def _shown(self) -> tuple[Port, ...]:
+        """Return the ports that lists show by now."""
+        latest = self.clock.now - self.list_lag
+        return tuple(p for p in self.ports.values() if self._born[p.id] <= latest)
 
     def create_port(self, wanted: NewPort) -> Port:
         return self._call("create port", lambda: self._create(wanted))
@@ -209,6 +214,7 @@ class MemoryCloud:
             created_at=f"2026-01-01T00:00:{number % 60:02}Z",
         )
         self.ports[port.id] = port
+        self._born[port.id] = self.clock.now
         return port
 
     def _attach(self, server_id: str, port_id: str) -> None:

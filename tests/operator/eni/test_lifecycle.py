@@ -111,7 +111,7 @@ def test_a_port_is_created_only_if_there_is_none_and_none_can_still_appear(facts
     if isinstance(next_step(facts), CreatePort):
         assert not facts.ports
         assert not facts.deleting
-        assert facts.elapsed.create_unknown is None or facts.elapsed.create_unknown >= 30
+        assert facts.elapsed.create_requested is None or facts.elapsed.create_requested >= 30
 
 
 @given(facts)
@@ -131,7 +131,7 @@ class TinyCloud:
 
     def __post_init__(self) -> None:
         self.detaching_port = self.facts.elapsed.detaching_port
-        for name in ("create_unknown", "attach_requested", "detach_requested", "port_missing"):
+        for name in ("create_requested", "attach_requested", "detach_requested", "port_missing"):
             age = getattr(self.facts.elapsed, name)
             if age is not None:
                 self.since[name] = -age
@@ -143,7 +143,7 @@ class TinyCloud:
         else:
             self.since.pop("port_missing", None)
         if facts.ports:
-            self.since.pop("create_unknown", None)
+            self.since.pop("create_requested", None)
         if not any(p.device_id for p in facts.ports if p.id == self.detaching_port):
             self.since.pop("detach_requested", None)
         elapsed = Elapsed(
@@ -252,10 +252,10 @@ def test_the_next_step(facts: Facts, step: Step) -> None:
 
 
 WAITS = [
-    (replace(LIVE, elapsed=Elapsed(create_unknown=5)), "did not respond to the creation"),
+    (replace(LIVE, elapsed=Elapsed(create_requested=5)), "does not show it yet"),
     (
-        replace(DELETED, elapsed=Elapsed(create_unknown=5), recorded_port=""),
-        "did not respond to the creation",
+        replace(DELETED, elapsed=Elapsed(create_requested=5), recorded_port=""),
+        "does not show it yet",
     ),
     (replace(LIVE, ports=(a_port(),), guest_prepared=False), "network tools off the NIC"),
     (
