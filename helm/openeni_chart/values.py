@@ -260,7 +260,7 @@ class Values(Section, frozen=True, kw_only=True):
     global_: Annotated[
         Free,
         Meta(
-            description="Set by a chart that has this one as a sub-chart. Of it, `imageRegistry` is "
-            "read where `image.registry` is empty."
+            description="Set by a chart that has this one as a sub-chart. Of it, `imageRegistry` "
+            "is read where `image.registry` is empty."
         ),
     ] = field(name="global", default=UNSET)
