@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 SOURCES := operator nodeagent crds kube lab helm tests
 FAST := not images and not root and not cluster and not cloud and not lab and not ipvlan and not network
-WORKERS ?= 2
+WORKERS ?= 3
 BEGUN := $(shell date +%s)
 DISTRO ?= bookworm
 BASE ?=
@@ -60,7 +60,8 @@ images: $(READY) ## Build the container images into build/images (root, buildah,
 test: prepare-all ## Run the whole test suite on a real lab (root); T=tests/operator runs a part
 	PYTHONPATH=tests $(BIN)/python -m openeni_testing.suite $(T)
 
-check: lint types contracts generated fast ## Check format, lint, types and contracts, and run the fast tests
+check: $(DEV) ## Check format, lint, types and contracts, and run the fast tests
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=line fast types lint contracts generated
 
 fresh: ## Run demo, check and a lab test on a bare Debian (root); DISTRO=bookworm or trixie
 	PYTHONPATH=tests:lab $(PYTHON) -m openeni_testing.fresh.root --distro $(DISTRO)
@@ -89,7 +90,8 @@ generated: $(DEV)
 fast: $(DEV)
 	@command -v cc > /dev/null || \
 		{ echo "the CNI executable needs a C compiler: apt-get install gcc libc6-dev"; exit 1; }
-	$(BIN)/python -m pytest -q -n $(WORKERS) -m "$(FAST)" tests
+	@# pytest rewrites every test module; without its bytecode each worker does it again
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(WORKERS) -m "$(FAST)" tests
 
 # -- the Python environment, generated files -----------------------------------------------------
 

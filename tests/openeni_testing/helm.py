@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from openeni_crds.names import BUNDLE_VERSION
 from openeni_lab.kubernetes.api import APPLY, Api, ApiError
-from openeni_lab.product.chart import CHART, NAMESPACE, REGISTRY, RELEASE
+from openeni_lab.product.chart import CHART, NAMESPACE, REGISTRY, RELEASE, environment
 
 Json = dict[str, Any]
 
@@ -50,7 +50,6 @@ class Helm:
         self, *words: str, values: Json | None = None, seconds: float = SECONDS
     ) -> "subprocess.CompletedProcess[str]":
         """Run Helm with `values` as a values file on stdin."""
-        homes = {f"HELM_{name}_HOME": str(self.folder) for name in ("CACHE", "CONFIG", "DATA")}
         argv = [str(self.program), *words, f"--kubeconfig={self.kubeconfig}"]
         if words[0] != "lint":
             argv.append(f"--namespace={NAMESPACE}")
@@ -58,7 +57,7 @@ class Helm:
             argv += ["--values", "-"]
         return subprocess.run(
             argv,
-            env={**os.environ, **homes},
+            env={**os.environ, **environment(self.folder)},
             input=json.dumps(values),
             capture_output=True,
             text=True,

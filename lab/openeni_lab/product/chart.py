@@ -52,7 +52,7 @@ def upgrade(helm: Path, kubeconfig: Path, home: Path, values: Json) -> None:
     `home` is Helm's folder. Does not wait for the pods. Raises ChartError with helm's message.
     """
     of_release = [f"--kubeconfig={kubeconfig}", "--namespace", NAMESPACE]
-    homes = {f"HELM_{name}_HOME": str(home) for name in ("CACHE", "CONFIG", "DATA")}
+    homes = environment(home)
     listing = [str(helm), "list", "--uninstalling", "--output", "json", *of_release]
     for release in json.loads(_run(listing, {}, RENDER_SECONDS, homes)):
         # Its hook has refused; Helm upgrades it only after a rollback.
@@ -60,6 +60,12 @@ def upgrade(helm: Path, kubeconfig: Path, home: Path, values: Json) -> None:
         _run(back, {}, UPGRADE_SECONDS, homes)
     argv = [str(helm), "upgrade", "--install", RELEASE, str(CHART), *of_release, "--values", "-"]
     _run(argv, values, UPGRADE_SECONDS, homes)
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return the variables with which helm keeps all it writes in a folder."""
+    homes = {f"HELM_{name}_HOME": str(home) for name in ("CACHE", "CONFIG", "DATA")}
+    return {**homes, "KUBECACHEDIR": str(home / "kube")}
 
 
 def _run(argv: Sequence[str], values: Json, seconds: float, env: Mapping[str, str]) -> str:
