@@ -245,6 +245,9 @@ class Values(Section, frozen=True, kw_only=True):
     common_labels: Annotated[
         Strings, Meta(description="More labels of every object but the CRDs.")
     ] = UNSET
+    common_annotations: Annotated[
+        Strings, Meta(description="Annotations of every object but the CRDs and the pods.")
+    ] = UNSET
     clouds: Clouds
     kubernetes_service: KubernetesService
     operator: Operator

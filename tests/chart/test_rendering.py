@@ -225,6 +225,24 @@ def test_labels_of_the_user_never_replace_the_charts(helm: Helm) -> None:
     assert {label["app.kubernetes.io/part-of"] for label in labels} == {"openeni"}
 
 
+def test_annotations_of_the_user_are_on_every_object_beside_the_charts(helm: Helm) -> None:
+    given = {"example.org/owner": "network"}
+    documents = chart.render(helm.program, {"commonAnnotations": given}, hooks=True)
+    plain = {chart_key(d): annotations(d) for d in chart.render(helm.program, {}, hooks=True)}
+    for document in documents:
+        own = {} if document["kind"] == "CustomResourceDefinition" else given
+        assert annotations(document) == plain[chart_key(document)] | own
+
+
+def annotations(document: Json) -> Json:
+    found: Json = document["metadata"].get("annotations", {})
+    return found
+
+
+def chart_key(document: Json) -> tuple[str, str]:
+    return document["kind"], document["metadata"]["name"]
+
+
 def test_each_variable_reaches_its_container(helm: Helm) -> None:
     names = ("an API server without kube-proxy", "everything extra")
     for pod in pods(rendered(helm, {k: v for n in names for k, v in SETS[n].items()})).values():

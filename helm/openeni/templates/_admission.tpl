@@ -25,7 +25,7 @@ apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicyBinding
 metadata:
   name: {{ index . 1 }}
-  labels: {{- include "openeni.labels" (index . 0) | nindent 4 }}
+  {{- include "openeni.marks" (index . 0) | nindent 2 }}
 spec:
   policyName: {{ index . 1 }}
   validationActions: [Deny]
@@ -34,7 +34,7 @@ apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
 metadata:
   name: {{ index . 1 }}
-  labels: {{- include "openeni.labels" (index . 0) | nindent 4 }}
+  {{- include "openeni.marks" (index . 0) | nindent 2 }}
 {{- end }}
 
 {{/* Variables: the subresource, or ''; the paths, two deep, at which an UPDATE's two objects differ. */}}

@@ -13,6 +13,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- toYaml (merge $chart (include "openeni.ownLabels" . | fromYaml) (.Values.commonLabels | default dict)) }}
 {{- end }}
 
+{{/* Labels and annotations of an object's metadata. */}}
+{{- define "openeni.marks" -}}
+labels: {{- include "openeni.labels" . | nindent 2 }}
+{{- with .Values.commonAnnotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{/* Labels that select a component's pods. Takes a list: the chart's scope, the component. */}}
 {{- define "openeni.selectorLabels" -}}
 app.kubernetes.io/name: openeni
