@@ -120,6 +120,18 @@ class PortStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
             "IPs in other subnets are ignored.",
         ),
     ]
+    project_id: Annotated[
+        str,
+        Meta(
+            max_length=255,
+            description="Project of the credentials with which the port was seen. Those of another "
+            "project cannot tell that the port is gone.",
+        ),
+    ] = field(name="projectID", default="")
+    region: Annotated[
+        str,
+        Meta(max_length=255, description="Region in which the port was seen, if it has a name."),
+    ] = ""
 
 
 class RetireAnswer(Struct, frozen=True, rename="camel"):

@@ -5,6 +5,7 @@ import pytest
 from openeni_crds.conditions import Type, find, is_true
 from openeni_crds.enipool_status import NodeCounts
 from openeni_crds.names import ENIPOOLS, ENIS, NODES, PODS, node_hash
+from openeni_operator.cloud.api import Place
 from openeni_operator.cloud.errors import (
     CloudError,
     CloudUnreachableError,
@@ -174,6 +175,32 @@ def test_a_lost_port_is_detected_and_replaced() -> None:
     again = sim.eni(eni.name).status.port
     assert again is not None
     assert again.id != eni.status.port.id
+
+
+@pytest.mark.parametrize("other", [Place("project-2", "here"), Place("project-1", "elsewhere")])
+def test_a_credential_of_another_place_forgets_no_port_and_ends_no_eni(other: Place) -> None:
+    sim = simulate_ready_pool()
+    before, own, servers = sim.enis(), sim.cloud.place, set(sim.cloud.servers)
+    ports = dict(sim.cloud.ports)
+    sim.api.delete(ENIS, before[0].name)
+    sim.cloud.ports.clear()  # as that credential sees it
+    sim.cloud.servers.clear()
+    sim.cloud.place = other
+    sim.settle(TWO_RESYNCS)
+    for eni in before:
+        assert sim.eni(eni.name).status.port == eni.status.port
+    assert sim.cloud.ports == {}
+    ready = find(sim.eni(before[0].name).status.conditions, Type.READY)
+    assert ready is not None
+    assert "correct this entry of clouds.yaml" in ready.message
+    sim.cloud.ports.update(ports)
+    sim.cloud.servers.update(servers)
+    sim.cloud.place = own
+    sim.settle()
+    assert_converged(sim, 2)
+    deleted = before[0].status.port
+    assert deleted is not None
+    assert deleted.id not in sim.cloud.ports
 
 
 def test_ready_enis_stay_ready_while_the_cloud_is_unreachable() -> None:

@@ -73,8 +73,19 @@ class SecurityGroup:
     name: str
 
 
+@dataclass(frozen=True)
+class Place:
+    """What a credential leads to: a project in a region. The region is "" if it has no name."""
+
+    project_id: str
+    region: str = ""
+
+
 class Cloud(Protocol):
     """One project in one region."""
+
+    @property
+    def place(self) -> Place: ...
 
     def find_subnets(self, term: SubnetTerm) -> tuple[Subnet, ...]:
         """Return the subnets that the term selects, by name and ID; its zone is ignored."""

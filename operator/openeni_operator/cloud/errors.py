@@ -3,6 +3,7 @@
 CloudError
  x CloudNotConfiguredError  no clouds.yaml, or no such entry: wait for the file
  x CredentialsInvalidError  Keystone rejects the credentials: wait for other credentials
+ x WrongPlaceError          they are of another project or region: the same
  x DeniedError              policy forbids the call: wait for the cloud's administrator
  x CloudUnreachableError    a read got no response: retry; this is not "not found"
  x OutcomeUnknownError      a change got no response: read the resource before the next call
@@ -42,6 +43,13 @@ class CloudNotConfiguredError(CloudError):
 
 
 class CredentialsInvalidError(CloudError):
+    reason = Reason.CREDENTIALS_INVALID
+    retry_after = RETRY_SLOWLY
+
+
+class WrongPlaceError(CloudError):
+    """The credentials are valid, and of another project or region than what they are asked for."""
+
     reason = Reason.CREDENTIALS_INVALID
     retry_after = RETRY_SLOWLY
 

@@ -18,7 +18,7 @@ from keystoneauth1 import exceptions as keystone
 from keystoneauth1.session import TCPKeepAliveAdapter
 
 from openeni_crds.terms import SecurityGroupTerm, SubnetTerm, selects
-from openeni_operator.cloud.api import Network, NewPort, Port, SecurityGroup, Subnet
+from openeni_operator.cloud.api import Network, NewPort, Place, Port, SecurityGroup, Subnet
 from openeni_operator.cloud.budget import CallType
 from openeni_operator.cloud.call_limiter import CallLimiter
 from openeni_operator.cloud.error_responses import (
@@ -66,8 +66,12 @@ class OpenStackCloud:
     def __init__(self, connection: Any, limiter: CallLimiter) -> None:
         self._network = connection.network
         self._compute = connection.compute
-        self._connection = connection
+        self._place = Place(connection.current_project_id, connection.config.region_name or "")
         self._limiter = limiter
+
+    @property
+    def place(self) -> Place:
+        return self._place
 
     def find_subnets(self, term: SubnetTerm) -> tuple[Subnet, ...]:
         return self._selected("find subnets", self._network.subnets, to_subnet, term)
@@ -87,7 +91,7 @@ class OpenStackCloud:
         return self._read("get network", lambda: to_network(self._network.get_network(network_id)))
 
     def port_quota(self) -> int:
-        project = self._connection.current_project_id
+        project = self._place.project_id
         return self._read(
             "get quota", lambda: to_limit(self._network.get_quota(project, details=True).ports)
         )

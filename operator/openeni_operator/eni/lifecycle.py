@@ -37,6 +37,7 @@ class Elapsed:
     detach_requested: float | None = None
     detaching_port: str = ""  # ID of the port of the last detach request
     port_missing: float | None = None
+    deleted_port: str = ""  # ID of a port whose deletion Neutron has confirmed
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,14 @@ def wait_for_create_outcome(facts: Facts) -> Step | None:
 
 
 def finish_deletion(facts: Facts) -> Step | None:
-    return RemoveFinalizer() if facts.deleting and not facts.ports else None
+    """Let the ENI go once its port was deleted by us, or is not shown twice, some time apart."""
+    if not facts.deleting or facts.ports:
+        return None
+    recorded, elapsed = facts.recorded_port, facts.elapsed
+    missing = elapsed.port_missing or 0.0
+    if recorded and recorded != elapsed.deleted_port and missing < CONFIRM_INTERVAL:
+        return Wait(Reason.DELETING, "Neutron no longer shows the port; checking again", POLL)
+    return RemoveFinalizer()
 
 
 def restore_tags(facts: Facts) -> Step | None:

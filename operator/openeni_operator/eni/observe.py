@@ -10,7 +10,7 @@ from openeni_crds.names import NODES, port_name, port_tags
 from openeni_kube.store import NotFoundError, Store
 from openeni_operator.cause import Cause
 from openeni_operator.cloud import errors
-from openeni_operator.cloud.api import Cloud, Port
+from openeni_operator.cloud.api import Cloud, Place, Port
 from openeni_operator.cluster_state import ClusterState
 from openeni_operator.core_objects import parse_node
 from openeni_operator.eni.lifecycle import Facts
@@ -53,6 +53,7 @@ def observe(deps: ENIDependencies, cloud: Cloud, eni: ENI, tracker: PortTracker)
 
     Raises CloudError and StoreError: an error is not evidence of absence.
     """
+    _check_place(cloud, eni)
     now = deps.clock()
     tags = frozenset(port_tags(deps.cluster_id, eni.metadata.uid))
     facts = Facts(
@@ -81,6 +82,23 @@ def observe(deps: ENIDependencies, cloud: Cloud, eni: ENI, tracker: PortTracker)
     if isinstance(described, Cause):
         return Observation(facts, eni.status.port, None if facts.deleting else described)
     return Observation(facts, described)
+
+
+def _check_place(cloud: Cloud, eni: ENI) -> None:
+    """Raise WrongPlaceError if these credentials could not see the ENI's port where it is."""
+    recorded, name = eni.status.port, eni.spec.cloud
+    if recorded is None or not recorded.project_id:
+        return
+    there = Place(recorded.project_id, recorded.region)
+    if there != cloud.place:
+        raise errors.WrongPlaceError(
+            f"cloud {name!r}: the credentials are of {_named(cloud.place)}, port {recorded.id} is "
+            f"in {_named(there)}: correct this entry of clouds.yaml"
+        )
+
+
+def _named(place: Place) -> str:
+    return f"project {place.project_id}" + (f", region {place.region}" if place.region else "")
 
 
 def _find_ports(deps: ENIDependencies, cloud: Cloud, eni: ENI) -> tuple[Port, ...]:
@@ -125,7 +143,7 @@ def _network_facts(cloud: Cloud, eni: ENI, port: Port) -> NetworkFacts:
     """Return the recorded MTU and subnets, which rarely change; ask Neutron for a new port."""
     recorded = eni.status.port
     if recorded is not None and recorded.id == port.id:
-        return NetworkFacts(recorded.mtu, recorded.subnets)
+        return NetworkFacts(recorded.mtu, recorded.subnets, cloud.place)
     known = {s.id: s for s in cloud.subnets_of(eni.spec.network_id)}
     missing = [s for s in eni.spec.subnet_ids if s not in known]
     if missing:
@@ -134,4 +152,5 @@ def _network_facts(cloud: Cloud, eni: ENI, port: Port) -> NetworkFacts:
         )
     chosen = (known[s] for s in eni.spec.subnet_ids)
     mtu = cloud.network(eni.spec.network_id).mtu
-    return NetworkFacts(mtu, tuple(PortSubnet(s.id, s.cidr, s.gateway) for s in chosen))
+    subnets = tuple(PortSubnet(s.id, s.cidr, s.gateway) for s in chosen)
+    return NetworkFacts(mtu, subnets, cloud.place)

@@ -118,6 +118,7 @@ class _ENIReconcile:
                 cloud.tag_port(port, port_tags(self.deps.cluster_id, self.eni.metadata.uid))
             case DeletePort(port):
                 cloud.delete_port(port)
+                self.tracker.deleted_port = port
             case AttachPort(port):
                 self._attach(cloud, port)
             case DetachPort(port):

@@ -8,7 +8,7 @@ from typing import Final
 from openeni_crds.conditions import Condition, Reason, Status, Type, condition, find, is_true, merge
 from openeni_crds.eni import ENI, MOST_ADDRESSES, ENIStatus, PortStatus, PortSubnet
 from openeni_operator.cause import Cause
-from openeni_operator.cloud.api import ACTIVE, Port
+from openeni_operator.cloud.api import ACTIVE, Place, Port
 from openeni_operator.eni.report import AgentReport, agent_report
 
 OWNED: Final = (Type.PORT_READY, Type.ATTACHED, Type.READY)
@@ -16,10 +16,11 @@ OWNED: Final = (Type.PORT_READY, Type.ATTACHED, Type.READY)
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """The facts of a port's network that ENI.status repeats."""
+    """The facts of a port's network, and of where it is, that ENI.status repeats."""
 
     mtu: int
     subnets: tuple[PortSubnet, ...]
+    place: Place
 
 
 def port_status(
@@ -56,6 +57,8 @@ def port_status(
         subnets=network.subnets,
         primary=primary,
         addresses=addresses,
+        project_id=network.place.project_id,
+        region=network.place.region,
     )
 
 

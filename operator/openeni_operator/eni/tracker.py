@@ -26,6 +26,7 @@ class PortTracker:
     attach_requested: float | None = None
     detach_requested: float | None = None
     detaching_port: str = ""
+    deleted_port: str = ""
     port_missing: float | None = None
     node_missing: float | None = None
     attach_failure: Cause | None = None
@@ -52,4 +53,5 @@ class PortTracker:
             detach_requested=since(self.detach_requested),
             detaching_port=self.detaching_port,
             port_missing=since(self.port_missing),
+            deleted_port=self.deleted_port,
         )

@@ -19,6 +19,7 @@ from openeni_operator.cloud.api import (
     FixedIP,
     Network,
     NewPort,
+    Place,
     Port,
     SecurityGroup,
     Subnet,
@@ -66,6 +67,7 @@ class MemoryCloud:
     """One project. The attributes configure it; `calls` counts the calls of each operation."""
 
     clock: FakeClock = field(default_factory=FakeClock)
+    place: Place = field(default_factory=lambda: Place("project-1", "here"))
     quota: int = 500
     drops_tags: bool = False
     tags_of: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
@@ -166,7 +168,7 @@ class MemoryCloud:
     def _shown(self) -> tuple[Port, ...]:
         """Return the ports that lists show by now."""
         latest = self.clock.now - self.list_lag
-        return tuple(p for p in self.ports.values() if self._born[p.id] <= latest)
+        return tuple(p for p in self.ports.values() if self._born.get(p.id, latest) <= latest)
 
     def create_port(self, wanted: NewPort) -> Port:
         return self._call("create port", lambda: self._create(wanted))

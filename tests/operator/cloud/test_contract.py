@@ -122,6 +122,10 @@ def remove_port(ground: Ground, port: Port) -> None:
     ground.cloud.delete_port(port.id)
 
 
+def test_a_cloud_names_its_project(ground: Ground) -> None:
+    assert ground.cloud.place.project_id
+
+
 def test_a_port_is_created_with_all_its_addresses_in_one_request(
     ground: Ground, port: Port
 ) -> None:

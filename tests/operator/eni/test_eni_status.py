@@ -18,11 +18,14 @@ from openeni_crds.eni import (
 from openeni_crds.enipool import Datapath, Mode
 from openeni_crds.meta import ObjectMeta
 from openeni_operator.cause import Cause
-from openeni_operator.cloud.api import FixedIP, Port
+from openeni_operator.cloud.api import FixedIP, Place, Port
 from openeni_operator.eni.status import NetworkFacts, in_use, port_status
 
-NETWORK = NetworkFacts(1450, (PortSubnet("s", "10.98.0.0/22", "10.98.0.1"),))
-DUAL_STACK = NetworkFacts(1450, (*NETWORK.subnets, PortSubnet("s6", "fd00:1::/64", "fd00:1::1")))
+PLACE = Place("project", "region")
+NETWORK = NetworkFacts(1450, (PortSubnet("s", "10.98.0.0/22", "10.98.0.1"),), PLACE)
+DUAL_STACK = NetworkFacts(
+    1450, (*NETWORK.subnets, PortSubnet("s6", "fd00:1::/64", "fd00:1::1")), PLACE
+)
 
 
 def a_port(*addresses: str, device_id: str = "") -> Port:

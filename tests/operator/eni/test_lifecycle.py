@@ -53,7 +53,8 @@ ports = st.builds(
     tags=st.sampled_from([TAGS, NONE]),
 )
 some = st.none() | st.floats(0, 300)
-elapsed = st.builds(Elapsed, some, some, some, st.sampled_from(["", "p1", "p2"]), some)
+named = st.sampled_from(["", "p1", "p2"])
+elapsed = st.builds(Elapsed, some, some, some, named, some, named)
 facts = st.builds(
     Facts,
     server_id=st.just(HERE),
@@ -115,6 +116,15 @@ def test_a_port_is_created_only_if_there_is_none_and_none_can_still_appear(facts
 
 
 @given(facts)
+def test_an_eni_ends_only_without_a_port_that_one_look_could_have_missed(facts: Facts) -> None:
+    if isinstance(next_step(facts), RemoveFinalizer):
+        assert facts.deleting
+        assert not facts.ports
+        known = facts.recorded_port in ("", facts.elapsed.deleted_port)
+        assert known or (facts.elapsed.port_missing or 0) >= 10
+
+
+@given(facts)
 def test_nothing_is_attached_before_the_guest_is_prepared(facts: Facts) -> None:
     if isinstance(next_step(facts), AttachPort):
         assert facts.guest_prepared
@@ -128,6 +138,7 @@ class TinyCloud:
     now: float = 0.0
     since: dict[str, float] = field(default_factory=dict[str, float])
     detaching_port: str = ""
+    deleted_port: str = ""
 
     def __post_init__(self) -> None:
         self.detaching_port = self.facts.elapsed.detaching_port
@@ -146,9 +157,9 @@ class TinyCloud:
             self.since.pop("create_requested", None)
         if not any(p.device_id for p in facts.ports if p.id == self.detaching_port):
             self.since.pop("detach_requested", None)
+        ages: dict[str, Any] = {name: self.now - at for name, at in self.since.items()}
         elapsed = Elapsed(
-            **{name: self.now - at for name, at in self.since.items()},
-            detaching_port=self.detaching_port,
+            **ages, detaching_port=self.detaching_port, deleted_port=self.deleted_port
         )
         recorded = facts.port.id if facts.port is not None else facts.recorded_port
         self.facts = replace(facts, recorded_port=recorded)
@@ -161,6 +172,7 @@ class TinyCloud:
             case TagPort(port):
                 self._put(replace(self._port(port), tags=TAGS))
             case DeletePort(port):
+                self.deleted_port = port
                 left = tuple(p for p in self.facts.ports if p.id != port)
                 self.facts = replace(self.facts, ports=left)
             case AttachPort(port):
@@ -233,7 +245,21 @@ STEPS = [
         Ready(),
         id="ready once the agent has found the NIC",
     ),
-    pytest.param(DELETED, RemoveFinalizer(), id="without a port, remove the finalizer"),
+    pytest.param(
+        replace(DELETED, recorded_port=""),
+        RemoveFinalizer(),
+        id="without a port, remove the finalizer",
+    ),
+    pytest.param(
+        replace(DELETED, elapsed=Elapsed(deleted_port="p1")),
+        RemoveFinalizer(),
+        id="remove the finalizer after our own deletion",
+    ),
+    pytest.param(
+        replace(DELETED, elapsed=Elapsed(port_missing=10, deleted_port="p9")),
+        RemoveFinalizer(),
+        id="remove the finalizer once the port was missing twice",
+    ),
     pytest.param(
         replace(DELETED, ports=(a_port(device_id=HERE),)), DetachPort("p1"), id="detach first"
     ),
@@ -279,6 +305,7 @@ WAITS = [
         "waiting for Nova to detach",
     ),
     (replace(LIVE, recorded_port="p1", elapsed=Elapsed(port_missing=3)), "checking again"),
+    (replace(DELETED, elapsed=Elapsed(port_missing=3)), "checking again"),
 ]
 
 
