@@ -23,7 +23,15 @@ from openeni_crds.enipool import Datapath, Mode
 from openeni_crds.meta import ObjectMeta
 from openeni_operator.cloud.api import ACTIVE, Port
 from openeni_operator.core_objects import Node
-from openeni_operator.eni.lifecycle import DeletePort, DetachPort, Facts, RemoveFinalizer, next_step
+from openeni_operator.eni.lifecycle import (
+    CONFIRM_INTERVAL,
+    DeletePort,
+    DetachPort,
+    Elapsed,
+    Facts,
+    RemoveFinalizer,
+    next_step,
+)
 from openeni_operator.eni.status import in_use
 from openeni_operator.enipool.facts import eni_state
 from openeni_operator.enipool.plan import DeleteENI, NodeState, RetireENI, SizingPolicy, plan
@@ -134,6 +142,7 @@ def eni_steps(state: State, view: Object) -> Iterator[State]:
         recorded_port="p1",
         in_use=in_use(eni, None if state.port == "deleted" else port),
         link_ready=True,
+        elapsed=Elapsed(port_missing=CONFIRM_INTERVAL if state.port == "deleted" else None),
     )
     match next_step(facts):
         case DetachPort():
