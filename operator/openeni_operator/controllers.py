@@ -4,7 +4,7 @@ Without kopf, so that a test can run them too.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -81,17 +81,20 @@ def build_controllers(
     reconcilers = build_reconcilers(
         state, store, clouds.get, cluster_id, agents, resync=settings.resync, enqueue=enqueue
     )
-
-    def reconcile(key: Key) -> Result:
-        try:
-            return reconcilers[key.kind](key.name)
-        except NotLeadingError as error:
-            return Retry(str(error))
-
-    workers: Workers[Key] = Workers("worker", reconcile, threads=settings.workers)
+    workers: Workers[Key] = Workers(
+        "worker", lambda key: reconcile(reconcilers, key), threads=settings.workers
+    )
     resync = Resync(store, state, settings.resync, lambda: enqueue(all_keys(state)))
     informer = agents.informer(store) if settings.namespace else None
     return Controllers(state, resync, workers, informer)
+
+
+def reconcile(reconcilers: Mapping[Kind, Reconcile], key: Key) -> Result:
+    """Reconcile one key; while another operator may lead, it waits."""
+    try:
+        return reconcilers[key.kind](key.name)
+    except NotLeadingError as error:
+        return Retry(str(error))
 
 
 def build_reconcilers(

@@ -6,6 +6,7 @@ from openeni_crds.conditions import Type, find, is_true
 from openeni_crds.enipool_status import NodeCounts
 from openeni_crds.names import ENIPOOLS, ENIS, NODES, PODS, node_hash
 from openeni_operator.cloud.api import Place
+from openeni_operator.cloud.call_limiter import NotLeadingError
 from openeni_operator.cloud.errors import (
     CloudError,
     CloudUnreachableError,
@@ -73,6 +74,16 @@ def test_a_port_that_neutron_shows_late_is_not_created_twice(lag: float) -> None
     sim.add_pool()
     sim.settle(120)
     assert sim.cloud.calls["create port"] == 1
+    assert_converged(sim, 1)
+
+
+@pytest.mark.parametrize("operation", ["create port", "attach"])
+def test_a_write_that_was_not_sent_since_another_may_lead_is_not_waited_for(operation: str) -> None:
+    sim = Simulation(nodes=1)
+    sim.cloud.fail(operation, Fault(NotLeadingError("another operator may lead")))
+    sim.add_pool()
+    sim.settle(20)
+    assert sim.cloud.calls[operation] == 2
     assert_converged(sim, 1)
 
 

@@ -147,10 +147,11 @@ class _ENIReconcile:
             cloud.create_port(wanted)
         except errors.OutcomeUnknownError:
             raise
-        except errors.CloudError as error:
-            self.tracker.create_requested = None  # Neutron rejected it: there is no port to await
-            if isinstance(error, errors.QuotaExceededError):
-                raise errors.QuotaExceededError(error.message + quota_hint(cloud)) from None
+        except errors.QuotaExceededError as error:
+            self.tracker.create_requested = None
+            raise errors.QuotaExceededError(error.message + quota_hint(cloud)) from None
+        except Exception:
+            self.tracker.create_requested = None  # rejected, or not sent: nothing to await
             raise
 
     def _check_server(self, cloud: Cloud) -> None:
@@ -169,8 +170,8 @@ class _ENIReconcile:
         except errors.OutcomeUnknownError as error:
             self.tracker.attach_failure = cause_of(error)
             raise
-        except errors.CloudError:
-            self.tracker.attach_requested = None  # Nova rejected it: there is no outcome to await
+        except Exception:
+            self.tracker.attach_requested = None  # rejected, or not sent: no outcome to await
             raise
 
     def _detach(self, cloud: Cloud, port: str) -> None:
@@ -179,7 +180,7 @@ class _ENIReconcile:
             cloud.detach(self.eni.spec.server_id, port)
         except errors.OutcomeUnknownError:
             raise
-        except errors.CloudError:
+        except Exception:
             self.tracker.detach_requested = None
             raise
 

@@ -57,7 +57,7 @@ class Fault:
     The call raises `error`. With `worked`, its work is done all the same, `late` seconds later.
     """
 
-    error: CloudError
+    error: Exception
     worked: bool = False
     late: float = 0.0
 

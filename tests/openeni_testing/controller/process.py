@@ -6,7 +6,7 @@ from openeni_crds.names import NODES, PODS
 from openeni_kube.store import Store
 from openeni_kube.workqueue import Backoff, WorkQueue
 from openeni_operator.cluster_state import FIELD_SELECTORS, WATCHED_KINDS, ClusterState, by_key
-from openeni_operator.controllers import build_reconcilers
+from openeni_operator.controllers import build_reconcilers, reconcile
 from openeni_operator.keys import Key
 from openeni_operator.node.agents import AGENTS, AgentPods
 from openeni_operator.watch_mapping import all_keys, keys_for
@@ -73,6 +73,6 @@ class Process:
         key = self.queue.take(self.clock.now)
         if key is None:
             return False
-        result = self.reconcilers[key.kind](key.name)
+        result = reconcile(self.reconcilers, key)
         self.queue.finish(key, result, self.clock.now, 0.5)
         return True
