@@ -172,32 +172,6 @@ def test_an_image_is_named_by_its_digest_before_its_tag(helm: Helm) -> None:
     }
 
 
-def test_a_spread_without_a_selector_is_about_the_operators_own_pods(helm: Helm) -> None:
-    given = {"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}
-    values: Json = {"operator": {"topologySpreadConstraints": [given, SPREAD]}}
-    bare, whole = pods(rendered(helm, values))["operator"]["spec"]["topologySpreadConstraints"]
-    own = {"app.kubernetes.io/name": "openeni", "app.kubernetes.io/component": "operator"}
-    assert bare == {**given, "labelSelector": {"matchLabels": own}}
-    assert whole == SPREAD
-    default = pods(rendered(helm, {}))["operator"]["spec"]["topologySpreadConstraints"]
-    assert all(constraint["labelSelector"]["matchLabels"] == own for constraint in default)
-
-
-def test_the_uninstall_job_runs_where_the_operator_may(helm: Helm) -> None:
-    placed: Json = {
-        "nodeSelector": {"kubernetes.io/arch": "amd64"},
-        "affinity": AFFINITY,
-        "tolerations": [{"key": "ours", "operator": "Exists"}],
-        "hostAliases": [{"ip": "192.0.2.9", "hostnames": ["api.example"]}],
-    }
-    documents = chart.render(helm.program, {"operator": placed}, hooks=True)
-    (job,) = (d["spec"]["template"]["spec"] for d in documents if d["kind"] == "Job")
-    operator = pods(list(documents))["operator"]["spec"]
-    assert "podAntiAffinity" in operator["affinity"]
-    del operator["affinity"]["podAntiAffinity"]  # the Job may run beside the operator
-    assert {key: job[key] for key in placed} == {key: operator[key] for key in placed}
-
-
 def test_a_registry_of_a_parent_chart_is_used_where_the_chart_has_none_of_its_own(
     helm: Helm,
 ) -> None:
@@ -206,14 +180,6 @@ def test_a_registry_of_a_parent_chart_is_used_where_the_chart_has_none_of_its_ow
         found = pods(rendered(helm, {**given, "image": {"registry": own}}))
         images = {template["spec"]["containers"][0]["image"] for template in found.values()}
         assert {image.rpartition("/")[0] for image in images} == {used}
-
-
-def test_a_drain_may_take_one_pod_of_the_operator_at_a_time(helm: Helm) -> None:
-    documents = rendered(helm, {})
-    (budget,) = (d["spec"] for d in documents if d["kind"] == "PodDisruptionBudget")
-    labels = pods(documents)["operator"]["metadata"]["labels"]
-    assert budget["maxUnavailable"] == 1
-    assert budget["selector"]["matchLabels"].items() <= labels.items()
 
 
 def test_labels_of_the_user_never_replace_the_charts(helm: Helm) -> None:

@@ -52,14 +52,11 @@ class FakeClock:
 
 @dataclass
 class Fault:
-    """The outcome of the next call of an operation.
-
-    The call raises `error`. With `worked`, its work is done all the same, `late` seconds later.
-    """
+    """The next call of an operation raises `error`; if it `worked`, the work is done `late`."""
 
     error: Exception
     worked: bool = False
-    late: float = 0.0
+    late: float = 0.0  # seconds
 
 
 @dataclass

@@ -122,10 +122,6 @@ def remove_port(ground: Ground, port: Port) -> None:
     ground.cloud.delete_port(port.id)
 
 
-def test_a_cloud_names_its_project(ground: Ground) -> None:
-    assert ground.cloud.place.project_id
-
-
 def test_a_port_is_created_with_all_its_addresses_in_one_request(
     ground: Ground, port: Port
 ) -> None:
@@ -221,9 +217,8 @@ def test_tags_find_every_resource_that_has_all_of_them(ground: Ground) -> None:
     assert ground.cloud.find_subnets(SubnetTerm(tags=("contract", "third"))) == ()
 
 
-def test_the_port_quota_is_unlimited_or_allows_the_port_that_exists(
-    ground: Ground, port: Port
-) -> None:
+def test_the_projects_port_quota_allows_the_port_there_is(ground: Ground, port: Port) -> None:
+    assert ground.cloud.place.project_id
     quota = ground.cloud.port_quota()
     assert quota == -1 or quota >= 1
 
