@@ -38,7 +38,7 @@ def test_a_spread_without_a_selector_is_about_the_operators_own_pods(helm: Helm)
 
 
 def test_the_uninstall_job_runs_where_the_operator_may(helm: Helm) -> None:
-    preferred = [{"weight": 1, "preference": {"matchExpressions": []}}]
+    preferred: list[Json] = [{"weight": 1, "preference": {"matchExpressions": []}}]
     placed: Json = {
         "nodeSelector": {"kubernetes.io/arch": "amd64"},
         "affinity": {
