@@ -65,6 +65,11 @@ def object_key(body: Json) -> str:
     return f"{namespace}/{metadata['name']}" if namespace else str(metadata["name"])
 
 
+def same_version(resource_version: str) -> Json:
+    """Return the operation that fails a patch if the object has another version by now."""
+    return {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version}
+
+
 class Store(Protocol):
     """The API server. Bodies are JSON objects; names and namespaces are strings ("" for none)."""
 

@@ -2,16 +2,12 @@
 
 from openeni_crds.meta import Json, ObjectMeta
 from openeni_crds.names import Kind
-from openeni_kube.store import NotFoundError, Store
+from openeni_kube.store import NotFoundError, Store, same_version
 
 
 def add_finalizer(store: Store, kind: Kind, metadata: ObjectMeta, finalizer: str) -> Json:
     """Add the finalizer and return the object."""
-    version = {
-        "op": "test",
-        "path": "/metadata/resourceVersion",
-        "value": metadata.resource_version,
-    }
+    version = same_version(metadata.resource_version)
     wanted = [*metadata.finalizers, finalizer]
     change = {"op": "add", "path": "/metadata/finalizers", "value": wanted}
     return store.patch(kind, metadata.name, metadata.namespace, operations=[version, change])

@@ -19,6 +19,7 @@ from openeni_lab.hypervisor.records import DEFAULT_MTU, bridge_name
 from openeni_lab.layout import Layout
 from openeni_lab.machine import sysctl
 from openeni_lab.machine.client import Machine, MachineError
+from openeni_lab.machine.enclosure import init_environment
 from openeni_lab.machine.steps import Step
 from openeni_lab.programs.sets import BUSYBOX, find_built_sets
 
@@ -159,7 +160,7 @@ class LabNetwork:
         command = [sys.executable, "-S", "-m", "openeni_lab.hypervisor.command"]
         return self._machine.check(
             [*command, f"--state={self._lab.state}", *arguments],
-            env={"PYTHONPATH": layout.PACKAGES},
+            env=init_environment(),
             stdin=stdin,
         )
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from openeni_lab import layout
 from openeni_lab.cloud import access
 from openeni_lab.hypervisor import uml
-from openeni_lab.hypervisor.network import host_commands
+from openeni_lab.hypervisor.network import LabNetwork, host_commands
 from openeni_lab.hypervisor.records import MachineRecord
 from openeni_lab.kubernetes.certificates import write_secret
 from openeni_lab.layout import Layout, NodeLayout
@@ -97,12 +97,7 @@ class NodeHost:
         self.hypervisor("power-off", self.node.name)
 
     def hypervisor(self, *arguments: str, stdin: bytes = b"") -> str:
-        command = [sys.executable, "-S", "-m", "openeni_lab.hypervisor.command"]
-        return self.machine.check(
-            [*command, f"--state={self.lab.state}", *arguments],
-            env=init_environment(),
-            stdin=stdin,
-        )
+        return LabNetwork(self.lab, self.machine).hypervisor(*arguments, stdin=stdin)
 
     def first_nic(self, name: str) -> bytes:
         """Return lines for `ip -batch` on the node; cloud-init does this from metadata."""

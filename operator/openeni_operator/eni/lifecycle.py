@@ -148,11 +148,9 @@ def finish_deletion(facts: Facts) -> Step | None:
     """Let the ENI go once its port was deleted by us, or is not shown twice, some time apart."""
     if not facts.deleting or facts.ports:
         return None
-    recorded, elapsed = facts.recorded_port, facts.elapsed
-    missing = elapsed.port_missing or 0.0
-    if recorded and recorded != elapsed.deleted_port and missing < CONFIRM_INTERVAL:
-        return Wait(Reason.DELETING, "Neutron no longer shows the port; checking again", POLL)
-    return RemoveFinalizer()
+    if facts.recorded_port in ("", facts.elapsed.deleted_port):
+        return RemoveFinalizer()
+    return _confirm_absence(facts, Reason.DELETING) or RemoveFinalizer()
 
 
 def restore_tags(facts: Facts) -> Step | None:
@@ -193,10 +191,7 @@ def detect_loss(facts: Facts) -> Step | None:
     """Forget the recorded port once Neutron has twice, some time apart, not shown it."""
     if facts.ports or not facts.recorded_port:
         return None
-    missing = facts.elapsed.port_missing or 0.0
-    if missing >= CONFIRM_INTERVAL:
-        return ForgetPort()
-    return Wait(Reason.PORT_LOST, "Neutron no longer shows the port; checking again", POLL)
+    return _confirm_absence(facts, Reason.PORT_LOST) or ForgetPort()
 
 
 def create_port(facts: Facts) -> Step | None:
@@ -272,6 +267,13 @@ RULES: Final[tuple[Rule, ...]] = (
 def next_step(facts: Facts) -> Step:
     """Return the step of the first rule that has one, else Ready."""
     return next((step for rule in RULES if (step := rule(facts)) is not None), Ready())
+
+
+def _confirm_absence(facts: Facts, reason: Reason) -> Step | None:
+    """Wait until Neutron has twice, some time apart, not shown the recorded port; then None."""
+    if (facts.elapsed.port_missing or 0.0) >= CONFIRM_INTERVAL:
+        return None
+    return Wait(reason, "Neutron no longer shows the port; checking again", POLL)
 
 
 def _detach(port: Port, facts: Facts) -> Step | None:

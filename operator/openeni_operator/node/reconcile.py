@@ -7,7 +7,7 @@ from openeni_crds.meta import Json
 from openeni_crds.names import NODES, TAINT_AGENT_NOT_READY
 from openeni_crds.selection import selects_node
 from openeni_kube.result import Done, Result, Retry, requeue
-from openeni_kube.store import NotFoundError, Store, StoreError
+from openeni_kube.store import NotFoundError, Store, StoreError, same_version
 from openeni_operator.cluster_state import ClusterState
 from openeni_operator.core_objects import Node
 from openeni_operator.eni.report import uses_other_cni
@@ -64,7 +64,7 @@ class NodeReconciler:
         if after == before:
             return
         version = body["metadata"]["resourceVersion"]
-        same = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
+        same = same_version(version)
         change = {"op": "add", "path": "/spec/taints", "value": after}
         self._deps.store.patch(NODES, name, operations=[same, change])
 

@@ -15,7 +15,14 @@ from typing import Final
 
 from openeni_crds.meta import Json
 from openeni_crds.names import LEASES
-from openeni_kube.store import ConflictError, InvalidError, NotFoundError, Store, StoreError
+from openeni_kube.store import (
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    Store,
+    StoreError,
+    same_version,
+)
 from openeni_operator.process.lease import (
     Lease,
     SeenLease,
@@ -104,7 +111,7 @@ class Leadership:
         held, self._until = self.holds(), float("-inf")
         if not held or not self._seen:
             return
-        operations = [_same_version(self._seen.lease), _replace("/spec/holderIdentity", "")]
+        operations = [same_version(self._seen.lease.version), _replace("/spec/holderIdentity", "")]
         try:
             self._store.patch(LEASES, NAME, self._namespace, operations=operations)
         except StoreError as error:
@@ -132,7 +139,7 @@ class Leadership:
                 words = {"apiVersion": LEASES.api_version, "kind": LEASES.name}
                 written = self._store.create(LEASES, words | body)
             else:
-                operations = [_same_version(before)]
+                operations = [same_version(before.version)]
                 operations += [_replace(f"/spec/{key}", value) for key, value in spec.items()]
                 written = self._store.patch(LEASES, NAME, self._namespace, operations=operations)
         except (ConflictError, InvalidError, NotFoundError):
@@ -140,10 +147,6 @@ class Leadership:
         self._seen = SeenLease(read_lease(written), begun)
         self._until = begun + BOUND
         return True
-
-
-def _same_version(lease: Lease) -> Json:
-    return {"op": "test", "path": "/metadata/resourceVersion", "value": lease.version}
 
 
 def _replace(path: str, value: object) -> Json:
