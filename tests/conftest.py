@@ -11,6 +11,7 @@ import pytest
 
 from openeni_kube.client import KubeStore, connect
 from openeni_lab.machine import enclosure
+from openeni_testing import reason_coverage
 from openeni_testing.lab.api_server import ApiServer
 from openeni_testing.objects import install_crds, remove_objects
 
@@ -27,20 +28,37 @@ if not os.environ.get("OPENENI_TEST_LAB"):
     os.environ[enclosure.OWNER] = str(os.getpid())
 
 TESTS: Final = Path(__file__).parent
-LONG_SECONDS: Final = 900  # for a test that starts a lab, or waits for one
+LONG_SECONDS: Final = 900  # for a test that starts a lab or waits for one, or has many cases
 # What is expensive to make, the slowest first: tests that share it stay on one worker.
 SHARED: Final = ("lab", "cloud")
+# Of whole clusters, which take a third of the processor time of all tests that need no root.
+SIMULATED: Final = ("operator/elastic/", "operator/simulated/", "sticky/")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        reason_coverage.OPTION,
+        action="store_true",
+        help="fail unless the tests have each reason of a condition set; for the whole suite",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption(reason_coverage.OPTION):
+        config.pluginmanager.register(reason_coverage.ReasonCoverage())
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group tests that share something, and start with the slowest groups."""
+    """Mark tests by their folder, group those that share something, start the slowest first."""
     for item in items:
-        if not any(map(item.get_closest_marker, ("root", "cluster", *SHARED))):
-            continue
-        if not item.get_closest_marker("xdist_group"):
+        if str(item.path.relative_to(TESTS)).startswith(SIMULATED):
+            item.add_marker(pytest.mark.simulated)
+        shares = any(map(item.get_closest_marker, ("root", "cluster", *SHARED)))
+        if shares and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(_group(item)))
-        if not item.get_closest_marker("timeout"):
+        takes_long = shares or item.get_closest_marker("exhaustive")
+        if takes_long and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))
     items.sort(key=_place)
 

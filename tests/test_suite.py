@@ -1,6 +1,7 @@
-"""Signals end `make test` and `make load` as a whole, after the tests have cleaned up."""
+"""`make test` refuses names of no test; signals end it as a whole, after tests have cleaned up."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+
+from openeni_testing import selection, suite
+from openeni_testing.objects import REPOSITORY
+from openeni_testing.suite import Part
 
 # Tests that are interrupted: they take their time to clean up.
 TESTS: Final = """
@@ -81,3 +86,111 @@ def test_a_signal_ends_all_of_it_without_a_traceback(
         assert (process.returncode, said, errors.read()) == (status, "cleaned up\n", "")
     assert len(running) == count
     assert not [pid for pid in running if Path(f"/proc/{pid}").exists()]
+
+
+def make(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["make", "--no-print-directory", *words],
+        cwd=REPOSITORY,
+        env={name: value for name, value in os.environ.items() if name != "MAKEFLAGS"},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def test_a_name_that_is_no_test_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    venv = tmp_path / "venv"
+    done = make("test", "T=nosuch", f"VENV={venv}", f"PYTHON={sys.executable}")
+    assert done.returncode == 2
+    assert "make test: there are no tests in 'nosuch'" in done.stderr
+    assert "T=tests/operator" in done.stderr
+    assert done.stdout == ""
+    assert not venv.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["tests"],
+        ["tests/test_suite.py", "tests/kube"],
+        ["tests/test_suite.py::test_existing_tests_are_not_refused[words0]"],
+        ["-k", "nosuch or other"],
+        ["-x", "--maxfail=1", "tests/operator"],
+    ],
+)
+def test_existing_tests_are_not_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert selection.main(words) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("word", "complaint"),
+    [
+        ("operator", "no tests in 'operator'; is it T=tests/operator[?]"),
+        ("test_suite", "no tests in 'test_suite'; is it T=tests/test_suite.py[?]"),
+        (
+            "test_existing_tests_are_not_refused",
+            "T=tests/test_suite.py::test_existing_tests_are_not_refused[?]",
+        ),
+        ("README.md", "no tests in 'README.md'"),
+        ("tests/kube::test_a", "'tests/kube' is a folder"),
+        ("tests/kube/test_client.py::test_no" + "such", "client.py has no test 'test_nosuch'"),
+    ],
+)
+def test_what_is_missing_is_named_with_what_may_be_meant(
+    word: str, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert selection.main(["tests/operator", word]) == 1
+    first, usage = capsys.readouterr().err.splitlines()
+    assert re.search(complaint, first)
+    assert usage == selection.USAGE
+
+
+@pytest.mark.parametrize("code", [suite.USAGE_ERROR, suite.NOTHING])
+def test_where_no_test_ran_there_is_no_coverage_to_print(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(suite, "RESULTS", tmp_path / "results")
+    ends = (sys.executable, "-c", f"raise SystemExit({code})")
+    assert suite.run_parts(["-k", "nosuch"], [Part("here", "", prefix=ends)]) == code
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ran"),
+    [([], {"most"}), ([suite.APART], {"apart"}), (["tests/kube"], {"most", "apart"})],
+)
+def test_a_part_with_a_run_of_its_own_is_left_out_but_for_chosen_tests(
+    arguments: list[str], ran: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(suite, "heed_signals", lambda: None)  # they are this process's own
+
+    def part(name: str, *, apart: bool) -> Part:
+        writes = (sys.executable, "-c", f"open({str(tmp_path / name)!r}, 'w')")
+        return Part(name, "", prefix=writes, covered=False, apart=apart)
+
+    assert suite.main(arguments, [part("apart", apart=True), part("most", apart=False)]) == 0
+    assert {name for name in ("apart", "most") if (tmp_path / name).exists()} == ran
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "fresh"])
+def test_a_machine_without_python_is_told_which_package_has_it(target: str, tmp_path: Path) -> None:
+    done = make(target, f"VENV={tmp_path / 'venv'}", "PYTHON=python3-nosuch")
+    assert done.returncode == 2
+    first, *_ = done.stderr.splitlines()
+    assert first == "python3-nosuch is missing: apt-get install python3-venv"
+    assert "Python 3.11" not in done.stderr
+
+
+def test_a_python_that_is_too_old_is_named(tmp_path: Path) -> None:
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    done = make("prepare", f"VENV={tmp_path / 'venv'}", f"PYTHON={old}")
+    assert f"openeni needs Python 3.11 or newer, {old} is older: set PYTHON=..." in done.stderr

@@ -15,25 +15,26 @@ from openeni_crds.meta import Generation
 
 
 class Type(StrEnum):
-    """Every condition type has exactly one owner."""
+    """Types of conditions; `owners` has the one owner of each."""
 
     READY = "Ready"
-    # The operator's, on ENIPool.
     CLOUD_REACHABLE = "CloudReachable"
+    CREDENTIALS_CURRENT = "CredentialsCurrent"
     CAPACITY_AVAILABLE = "CapacityAvailable"
     SUPPORTED = "Supported"
-    # The operator's, on ENI.
+    PORTS_OWNED = "PortsOwned"
+    UP_TO_DATE = "UpToDate"
     PORT_READY = "PortReady"
     ATTACHED = "Attached"
-    # The agent's, on ENI.
+    SIZED = "Sized"
     GUEST_PREPARED = "GuestPrepared"
     LINK_READY = "LinkReady"
     CNI_CONFIGURED = "CNIConfigured"
-    # The agent's, on PodIP.
     ASSIGNED = "Assigned"
     DATAPATH_READY = "DatapathReady"
-    # The operator's, on PodIP.
     ADDRESS_LOST = "AddressLost"
+    RETAINED = "Retained"
+    PLACED = "Placed"
 
 
 class Status(StrEnum):
@@ -43,30 +44,42 @@ class Status(StrEnum):
 
 
 class Reason(StrEnum):
-    """Reasons of conditions; docs/conditions.md says what to do about each."""
+    """Reasons of conditions; `reasons` has what each means and what to do about it."""
 
-    # good
+    # all is well
     READY = "Ready"
     REACHABLE = "Reachable"
+    CURRENT = "Current"
     AVAILABLE = "Available"
     SUPPORTED = "Supported"
+    OWNED = "Owned"
+    UP_TO_DATE = "UpToDate"
     PORT_CREATED = "PortCreated"
     ATTACHED = "Attached"
+    SIZED = "Sized"
     PREPARED = "Prepared"
     LINK_UP = "LinkUp"
     CONFIGURED = "Configured"
     ASSIGNED = "Assigned"
     APPLIED = "Applied"
-    # on the way
+    RETAINED = "Retained"
+    IN_USE = "InUse"
+    PLACED = "Placed"
+    # in progress
     WAITING_FOR_PORT = "WaitingForPort"
     WAITING_FOR_AGENT = "WaitingForAgent"
     WAITING_FOR_ATTACH = "WaitingForAttach"
     WAITING_FOR_NIC = "WaitingForNIC"
     WAITING_FOR_NODES = "WaitingForNodes"
+    WAITING_FOR_ADDRESS = "WaitingForAddress"
+    WAITING_FOR_RELEASE = "WaitingForRelease"
+    UPDATING = "Updating"
     DELETING = "Deleting"
+    DELETING_PORT = "DeletingPort"
     # the cloud
     CLOUD_NOT_CONFIGURED = "CloudNotConfigured"
     CREDENTIALS_INVALID = "CredentialsInvalid"
+    CREDENTIALS_EXPIRING = "CredentialsExpiring"
     CLOUD_UNREACHABLE = "CloudUnreachable"
     DENIED = "Denied"
     THROTTLED = "Throttled"
@@ -78,16 +91,34 @@ class Reason(StrEnum):
     CONFLICT = "Conflict"
     OUTCOME_UNKNOWN = "OutcomeUnknown"
     PORT_LOST = "PortLost"
+    PORT_CHANGED = "PortChanged"
+    ATTACHED_ELSEWHERE = "AttachedElsewhere"
     PORT_NOT_ACTIVE = "PortNotActive"
+    REATTACHING = "Reattaching"
+    PORT_DISABLED = "PortDisabled"
     ATTACH_UNKNOWN = "AttachUnknown"
+    UNEXPECTED_RESPONSE = "UnexpectedResponse"
     NO_HOTPLUG_SLOT = "NoHotplugSlot"
     SERVER_NOT_FOUND = "ServerNotFound"
-    # what the pool asks for cannot be had
+    ORPHANED_PORTS = "OrphanedPorts"
+    TOO_MANY_ORPHANS = "TooManyOrphans"
+    # the spec cannot be served
     DHCP_ENABLED = "DHCPEnabled"
     SLAAC_ENABLED = "SLAACEnabled"
     SUBNETS_DIFFER = "SubnetsOfDifferentNetworks"
+    QOS_UNSUPPORTED = "QoSUnsupported"
     MODE_UNSUPPORTED = "ModeUnsupported"
+    ELASTIC_UNSUPPORTED = "ElasticUnsupported"
     NODE_LIMIT = "NodeLimit"
+    POOL_LIMIT = "PoolLimit"
+    PAUSED = "Paused"
+    SELECTION_CHANGED = "SelectionChanged"
+    # an address that a pod asks for cannot be had
+    ADDRESS_IN_USE = "AddressInUse"
+    ADDRESS_TAKEN = "AddressTaken"
+    ADDRESS_IS_PRIMARY = "AddressIsPrimary"
+    ADDRESS_OUTSIDE_SUBNETS = "AddressOutsideSubnets"
+    MOVE_UNSUPPORTED = "MoveUnsupported"
     # the node
     NIC_MISSING = "NICMissing"
     GUEST_NOT_PREPARED = "GuestNotPrepared"

@@ -37,6 +37,7 @@ COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
         Column("Granted", ".status.addressCounts.granted", "integer"),
         Column("Available", ".status.addressCounts.available", "integer"),
         Column("Cooling", ".status.addressCounts.cooling", "integer"),
+        Column("Growth", ".status.growth", wide=True),
         Column("Free", ".status.freeCount", "integer", wide=True),
         _READY,
         Column("Reason", _ready("reason")),
@@ -57,13 +58,14 @@ COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
         _AGE,
     ),
     PODIPS.name: (
-        Column("Address", ".spec.address"),
+        Column("Address", ".spec['address', 'addressIPv6']"),  # the first that the pod has
         Column("IPv6", ".spec.addressIPv6", wide=True),
         Column("Node", ".spec.nodeName"),
         Column("ENI", ".spec.eniName"),
         Column("Mode", ".spec.datapathMode"),
         Column("Pool", ".spec.poolName", wide=True),
         Column("Pod-UID", ".spec.podUID", wide=True),
+        Column("Retention", ".spec.retention", wide=True),
         _READY,
         Column("Message", _ready("message"), wide=True),
         _AGE,

@@ -7,14 +7,23 @@ from msgspec import Meta, Struct, field
 from openeni_crds.conditions import MOST_CONDITIONS, Condition
 from openeni_crds.enipool import Datapath
 from openeni_crds.meta import Address, CloudName, Count, Generation, Id, Name, ObjectMeta, decodable
+from openeni_crds.terms import MOST_PORT_TAGS, PortTag
 
 MOST_SECURITY_GROUPS = 64
 MOST_PODS = 31  # that one ENI can serve
 MOST_ADDRESSES = 2 * MOST_PODS  # for pods on one port: one of each IP family for each
+MOST_APPLIED = 64  # tags, more than MAX_TAGS_COUNT of neutron/extensions/tagging.py
+MOST_APPLIED_POLICIES = 8
+
+QoSPolicyId = Annotated[str, Meta(max_length=64)]  # "" for none
 
 
 class ENISpec(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The wanted state; written by the operator. Only `retiring` changes after creation."""
+    """Desired state, written by the operator.
+
+    Only `addressCount`, `retiring`, `securityGroupIDs`, `portTags` and `qosPolicyID` change after
+    creation.
+    """
 
     pool_name: Annotated[Name, Meta(description="ENIPool that the ENI was made for.")]
     node_name: Annotated[Name, Meta(description="Node whose pods get the ENI's addresses.")]
@@ -35,7 +44,11 @@ class ENISpec(Struct, frozen=True, rename="camel", omit_defaults=True):
     ] = field(name="subnetIDs")
     security_group_ids: Annotated[
         tuple[Id, ...],
-        Meta(max_length=MOST_SECURITY_GROUPS, description="Ids of the port's security groups."),
+        Meta(
+            max_length=MOST_SECURITY_GROUPS,
+            description="Ids of the port's security groups. The operator updates them when the "
+            "pool's change.",
+        ),
     ] = field(name="securityGroupIDs")
     datapath: Annotated[Datapath, Meta(description="Copy of the pool's spec.datapath.")]
     mtu: Annotated[
@@ -52,17 +65,35 @@ class ENISpec(Struct, frozen=True, rename="camel", omit_defaults=True):
         Meta(
             ge=1,
             le=31,
-            description="Addresses for pods in each subnet; the port has one more, the primary.",
+            description="Addresses for pods in each subnet; the port has one more, the primary. "
+            "With growth Elastic the operator changes it: it adds those that the port lacks, and "
+            "removes as many retired ones as the port has more.",
         ),
     ]
     retiring: Annotated[
         tuple[Address, ...],
         Meta(
             max_length=MOST_ADDRESSES,
-            description="Addresses that the operator takes back before it deletes the ENI: the "
-            "agent stops granting them and reports each in status.node.retired or refused.",
+            description="Addresses that the operator takes back before it removes them from the "
+            "port or deletes the ENI: the agent stops granting them and reports each in "
+            "status.node.retired or refused.",
         ),
     ] = ()
+    port_tags: Annotated[
+        tuple[PortTag, ...],
+        Meta(
+            max_length=MOST_PORT_TAGS,
+            description="Tags that the pool wants on the port, besides those that tell whose it "
+            "is. The operator updates them when the pool's change.",
+        ),
+    ] = ()
+    qos_policy_id: Annotated[
+        QoSPolicyId,
+        Meta(
+            description="Id of the QoS policy that the pool wants on the port. Absent or empty: "
+            "none. The operator updates it when the pool's changes."
+        ),
+    ] = field(name="qosPolicyID", default="")
 
 
 class PortSubnet(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -120,6 +151,23 @@ class PortStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
             "IPs in other subnets are ignored.",
         ),
     ]
+    releasing: Annotated[
+        tuple[Address, ...],
+        Meta(
+            max_length=MOST_ADDRESSES,
+            description="Retired addresses that are being removed from the port. They are recorded "
+            "before the call, which may be done late, and stay here until Neutron shows the port "
+            "without them: no pod gets one.",
+        ),
+    ] = ()
+    lost: Annotated[
+        tuple[Address, ...],
+        Meta(
+            max_length=MOST_ADDRESSES,
+            description="Addresses that were removed from the port outside openeni. A pod that "
+            "has one gets AddressLost=True on its PodIP.",
+        ),
+    ] = ()
     project_id: Annotated[
         str,
         Meta(
@@ -134,6 +182,22 @@ class PortStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
     ] = ""
 
 
+class AppliedSettings(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Settings of the pool's spec.ports that the operator gave the port, or may have.
+
+    They are recorded before the call, and until the port is seen without them. Once the pool no
+    longer wants one, the operator takes it off the port; those of others it leaves alone.
+    """
+
+    port_tags: Annotated[
+        tuple[PortTag, ...], Meta(max_length=MOST_APPLIED, description="Tags, sorted.")
+    ] = ()
+    qos_policy_ids: Annotated[
+        tuple[Id, ...],
+        Meta(max_length=MOST_APPLIED_POLICIES, description="Ids of QoS policies, sorted."),
+    ] = field(name="qosPolicyIDs", default=())
+
+
 class RetireAnswer(Struct, frozen=True, rename="camel"):
     """The agent's answer about one address of spec.retiring."""
 
@@ -146,6 +210,14 @@ class RetireAnswer(Struct, frozen=True, rename="camel"):
 class NodeStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
     """The ENI as its node's agent last saw it; written by the agent."""
 
+    mac_address: Annotated[
+        str,
+        Meta(
+            max_length=17,
+            description="MAC address of the port that GuestPrepared and LinkReady are about. The "
+            "operator does not take them for another port's. Absent: there is no port.",
+        ),
+    ] = ""
     device: Annotated[
         str,
         Meta(
@@ -184,7 +256,8 @@ class NodeStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
         tuple[RetireAnswer, ...],
         Meta(
             max_length=MOST_ADDRESSES,
-            description="Addresses that the agent never grants again: the operator may free them.",
+            description="Addresses that no pod has and that the agent does not grant while "
+            "spec.retiring lists them. An entry counts only at the ENI's current generation.",
         ),
     ] = ()
     refused: Annotated[
@@ -200,11 +273,12 @@ class ENIStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
         tuple[Condition, ...],
         Meta(
             max_length=MOST_CONDITIONS,
-            description="PortReady, Attached and Ready by the operator; GuestPrepared, "
-            "LinkReady and CNIConfigured by the agent.",
+            description="PortReady, Attached, Sized, UpToDate and Ready by the operator; "
+            "GuestPrepared, LinkReady and CNIConfigured by the agent.",
         ),
     ] = ()
     port: PortStatus | None = None
+    applied: AppliedSettings | None = None
     node: NodeStatus | None = None
 
 

@@ -3,12 +3,19 @@
 from enum import StrEnum
 from typing import Annotated
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct
 
+from openeni_crds.capacity import Capacity, Limits, Reclaim
 from openeni_crds.datapath_mode import DatapathMode
 from openeni_crds.enipool_status import ENIPoolStatus
 from openeni_crds.meta import CloudName, Duration, LabelSelector, Name, ObjectMeta, decodable
-from openeni_crds.terms import SecurityGroupTerm, SubnetTerm
+from openeni_crds.terms import (
+    MOST_PORT_TAGS,
+    PortTag,
+    QoSPolicyTerm,
+    SecurityGroupTerm,
+    SubnetTerm,
+)
 
 
 class Mode(StrEnum):
@@ -25,11 +32,6 @@ class IPVlanMode(StrEnum):
 class MetadataService(StrEnum):
     BLOCK = "Block"
     ALLOW = "Allow"
-
-
-class ReclaimPolicy(StrEnum):
-    AFTER = "After"
-    NEVER = "Never"
 
 
 class IPVlanDatapath(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -93,79 +95,31 @@ class Datapath(Struct, frozen=True, rename="camel", omit_defaults=True):
         return DatapathMode(f"{self.mode}{self.ipvlan_mode or ''}")
 
 
-class Capacity(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Numbers of ENIs and addresses that each node gets.
+class Ports(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Settings of the ENIs' Neutron ports. A change is applied to existing ports too.
 
-    All numbers are per node. An address here is what one pod takes: with IPv4 and IPv6 subnets, one
-    of each family.
+    The condition UpToDate reports the progress. ENIs in another cloud than spec.cloud keep theirs.
     """
 
-    addresses_per_eni: Annotated[
-        int,
+    tags: Annotated[
+        tuple[PortTag, ...],
         Meta(
-            ge=1,
-            le=31,
-            description="Addresses for pods on each ENI. Its port has one more, the primary "
-            "address, which stays on the node. A change concerns new ENIs.",
+            max_length=MOST_PORT_TAGS,
+            description="Tags of the ports, such as cost-center=7; for the cloud's people, openeni "
+            "does not read them. Tags that others give the ports stay; a tag that is removed here "
+            "is removed from the ports. openeni- begins openeni's own tags and none of these.",
         ),
-    ] = field(name="addressesPerENI", default=15)
-    max_enis_per_node: Annotated[
-        int,
+    ] = ()
+    qos_policy: Annotated[
+        QoSPolicyTerm | None,
         Meta(
-            ge=1,
-            le=16,
-            description="Maximum number of ENIs of this pool on one node. Each takes a port of the "
-            "project's quota and a NIC slot of the server; without a free slot the ENI is not "
-            "Ready (NoHotplugSlot). Lowering it deletes none, it only prevents new ones.",
-        ),
-    ] = field(name="maxENIsPerNode", default=4)
-    min_available: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=128,
-            description="Addresses to keep free on each selected node for the next pods. With 1 "
-            "or more a node gets its first ENI as soon as the pool selects it, even without pods; "
-            "with 0, when a pod waits there. If the limits below allow fewer, the node gets what "
-            "they allow. A change takes effect at once.",
-        ),
-    ] = 2
-    max_available: Annotated[
-        Annotated[int, Meta(ge=0, le=128)] | None,
-        Meta(
-            description="A node with more free addresses than this gives back one idle ENI at a "
-            "time, without waiting for reclaim.after and whatever reclaim.policy is, as long as "
-            "its other ENIs hold minAvailable. So a node's last ENI may exceed it. Absent: no "
-            "maximum."
+            description="QoS policy of the ports; its limits hold for all pods of an ENI together. "
+            "A minimum bandwidth holds only on ports that are attached after the policy was set. "
+            "If the cloud has no QoS, Supported is False (QoSUnsupported) and ports get none. If "
+            "this is absent, ports keep the policy that others gave them, and lose one that the "
+            "pool gave them."
         ),
     ] = None
-    max_addresses_per_node: Annotated[
-        Annotated[int, Meta(ge=1, le=128)] | None,
-        Meta(
-            description="Maximum number of addresses of this pool on one node; the last ENI is "
-            "made smaller to fit. Lowering it takes nothing back. Absent: no limit but "
-            "maxENIsPerNode."
-        ),
-    ] = None
-
-
-class Reclaim(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """When an idle ENI is deleted. An ENI is idle while no pod has an address of it."""
-
-    policy: Annotated[
-        ReclaimPolicy,
-        Meta(
-            description="After deletes an ENI that has been idle for `after`, if the node's other "
-            "ENIs still hold minAvailable. Never does not; maxAvailable still applies."
-        ),
-    ] = ReclaimPolicy.AFTER
-    after: Annotated[
-        Duration,
-        Meta(
-            description="How long an ENI must have been idle: a duration such as 15m or 1h30m, "
-            "from 10s to 720h. Ignored with policy Never. A change takes effect at once."
-        ),
-    ] = "15m"
 
 
 class ENIPoolSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -180,8 +134,8 @@ class ENIPoolSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
             "with DHCP off and without SLAAC; else the pool is not Ready "
             "(SubnetsOfDifferentNetworks, DHCPEnabled, SLAACEnabled). An ENI gets the first IPv4 "
             "and the first IPv6 subnet for its node's zone that have enough free addresses; if "
-            "none has, the first is tried and the ENI waits (SubnetExhausted). IPv6 subnets are "
-            "accepted but not yet tested in pools. A change concerns new ENIs.",
+            "none has, the first is tried and the ENI waits (SubnetExhausted). A change concerns "
+            "new ENIs.",
         ),
     ]
     security_groups: Annotated[
@@ -190,8 +144,12 @@ class ENIPoolSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
             max_length=16,
             description="Security groups of the ENIs' ports, and so of all pods on them. [] gives "
             "the ports none: Neutron then drops all their traffic, in both directions. The "
-            "network needs port security, which is Neutron's default. A change concerns new ENIs: "
-            "delete an ENI to have it replaced after its last pod.",
+            "network needs port security, which is Neutron's default. A change is applied to "
+            "existing ports too, one call for each; the condition UpToDate reports the progress. "
+            "ENIs in another cloud than spec.cloud keep theirs. If the cloud changes so that these "
+            "terms no longer select a group that ports have, ports keep their groups (UpToDate is "
+            "False, SelectionChanged) until the terms change. If a term selects nothing, the pool "
+            "is not Ready (NotFound).",
         ),
     ]
     datapath: Datapath
@@ -250,6 +208,18 @@ class ENIPoolSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
         ),
     ] = "130s"
     reclaim: Reclaim = Reclaim()
+    limits: Limits = Limits()
+    ports: Ports = Ports()
+    paused: Annotated[
+        bool,
+        Meta(
+            description="If true, the operator makes no change in the cloud for this pool, and "
+            "creates or deletes no ENI object. Nodes keep granting the addresses they have, but "
+            "get no more; ENIs already retiring keep retiring. Changes of the spec take effect "
+            "after the pause. An ENI deleted by hand stops granting at once and goes after the "
+            "pause; so does a deleted pool. Use it for maintenance of the cloud."
+        ),
+    ] = False
 
 
 @decodable

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
+from openeni_crds.capacity import Growth
 from openeni_crds.conditions import MOST_CONDITIONS, Condition
 from openeni_crds.datapath_mode import DatapathMode
 from openeni_crds.meta import Count, Generation, Id
@@ -71,9 +72,12 @@ class ResolvedSubnet(Struct, frozen=True, rename="camel", omit_defaults=True):
         Count,
         Meta(
             description="Upper bound of the subnet's free addresses: ports of other projects are "
-            "not seen. Counted when the terms are looked up."
+            "not seen. Counted when spec.subnets is looked up, every five minutes by default."
         ),
     ]
+    address_count: Annotated[
+        Count, Meta(description="Addresses in the subnet's allocation pools.")
+    ] = 0
     zone: Annotated[
         str, Meta(max_length=63, description="Zone that spec.subnets limits the subnet to.")
     ] = ""
@@ -86,6 +90,21 @@ class ResolvedSecurityGroup(Struct, frozen=True, rename="camel", omit_defaults=T
     name: Annotated[str, Meta(max_length=255, description="The security group's name in Neutron.")]
 
 
+class ResolvedQoSPolicy(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The QoS policy that spec.ports.qosPolicy resolves to."""
+
+    id: Annotated[Id, Meta(description="The QoS policy's id in Neutron.")]
+    name: Annotated[str, Meta(max_length=255, description="The QoS policy's name in Neutron.")]
+    terms: Annotated[
+        str,
+        Meta(
+            max_length=64,
+            description="Digest of the term and the place that selected it; for the operator's own "
+            "use.",
+        ),
+    ] = ""
+
+
 class ENIPoolStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
     """The observed state; written by the operator."""
 
@@ -93,7 +112,8 @@ class ENIPoolStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
         tuple[Condition, ...],
         Meta(
             max_length=MOST_CONDITIONS,
-            description="Ready, CloudReachable, Supported and CapacityAvailable.",
+            description="Ready, CloudReachable, Supported, CapacityAvailable, UpToDate and "
+            "PortsOwned; CredentialsCurrent where Keystone tells.",
         ),
     ] = ()
     node_counts: NodeCounts = NodeCounts()
@@ -104,8 +124,9 @@ class ENIPoolStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
     free_count: Annotated[
         Count,
         Meta(
-            description="Upper bound of the free addresses in all subnets of the pool: ports of "
-            "other projects are not seen."
+            description="Upper bound of the free addresses in all subnets of the pool, in the "
+            "scarcer IP family: ports of other projects are not seen. Counted when spec.subnets is "
+            "looked up, every five minutes by default."
         ),
     ] = 0
     datapath_mode: Annotated[
@@ -123,9 +144,33 @@ class ENIPoolStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
         tuple[ResolvedSecurityGroup, ...],
         Meta(
             max_length=MOST_RESOLVED,
-            description="Security groups that spec.securityGroups resolves to.",
+            description="Security groups that the pool's ports get: what spec.securityGroups "
+            "selects, or, with SelectionChanged, what it selected before.",
         ),
     ] = ()
+    security_group_terms: Annotated[
+        str,
+        Meta(
+            max_length=64,
+            description="Digest of the terms and the place that selected status.securityGroups; "
+            "for the operator's own use.",
+        ),
+    ] = ""
+    qos_policy: Annotated[
+        ResolvedQoSPolicy | None,
+        Meta(
+            description="QoS policy that the pool's ports get: what spec.ports.qosPolicy selects, "
+            "or, while it selects nothing or another one by itself, what it selected before."
+        ),
+    ] = None
+    growth: Annotated[
+        Growth | None,
+        Meta(
+            description="How nodes get addresses now, Static or Elastic: spec.capacity.growth, as "
+            "far as the cloud allows it, which is asked again every hour, or every ten minutes "
+            "after a no."
+        ),
+    ] = None
     observed_generation: Annotated[
         Generation, Meta(description="The metadata.generation that this status describes.")
     ] = 0

@@ -1,7 +1,7 @@
 """The parts of Kubernetes' own objects that openeni reads, and how objects become values."""
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, TypeVar
 
@@ -22,7 +22,7 @@ Duration = Annotated[str, Meta(max_length=32)]  # such as 90s or 1h30m: rules.py
 Address = Annotated[str, Meta(min_length=2, max_length=45)]
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Generation = Annotated[int, Meta(ge=0)]
-# strptime alone takes small letters, and one digit for two.
+# fromisoformat alone takes many other forms.
 _TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
@@ -134,7 +134,7 @@ def parse_time(text: str) -> datetime:
     """
     if not _TIME.fullmatch(text):
         raise ValueError(f"{text[:40]!r} is not a time such as 2026-01-31T12:00:00Z")
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    return datetime.fromisoformat(text)
 
 
 def seconds(duration: str) -> int:

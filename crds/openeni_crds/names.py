@@ -32,7 +32,10 @@ PODIPS: Final = Kind(GROUP, VERSION, "podips", "PodIP", namespaced=True)
 PODS: Final = Kind("", "v1", "pods", "Pod", namespaced=True)
 NODES: Final = Kind("", "v1", "nodes", "Node", namespaced=False)
 NAMESPACES: Final = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
+DEPLOYMENTS: Final = Kind("apps", "v1", "deployments", "Deployment", namespaced=True)
+DAEMONSETS: Final = Kind("apps", "v1", "daemonsets", "DaemonSet", namespaced=True)
 LEASES: Final = Kind("coordination.k8s.io", "v1", "leases", "Lease", namespaced=True)
+EVENTS: Final = Kind("events.k8s.io", "v1", "events", "Event", namespaced=True)
 SERVICE_CIDRS: Final = Kind(
     "networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False
 )
@@ -53,12 +56,21 @@ FINALIZER_PODIP: Final = f"{GROUP}/datapath"
 MANAGER_OPERATOR: Final = "openeni-operator"
 MANAGER_AGENT: Final = "openeni-agent"
 
+# In an Event's reportingController: a qualified name, as of "kubernetes.io/kubelet".
+CONTROLLER_OPERATOR: Final = f"{GROUP}/operator"
+CONTROLLER_AGENT: Final = f"{GROUP}/agent"
+
 # On a CRD, by whoever installs it.
 ANNOTATION_BUNDLE_VERSION: Final = f"{GROUP}/bundle-version"
 LABEL_VERSION: Final = "app.kubernetes.io/version"
 
 # On a Pod, by its author.
 ANNOTATION_POOL: Final = f"{GROUP}/pool"
+ANNOTATION_STICKY: Final = f"{GROUP}/sticky"  # how long its address is kept when it has gone
+ANNOTATION_ADDRESS: Final = f"{GROUP}/address"  # the address that it asks for
+
+# On a PodIP that the operator watches: it is kept after its pod, or its pod asked for an address.
+LABEL_RETAINED: Final = f"{GROUP}/retained"
 
 # On an ENI, by the operator.
 LABEL_POOL: Final = f"{GROUP}/pool"
@@ -72,22 +84,31 @@ LABEL_ZONE: Final = "topology.kubernetes.io/zone"
 # On a Node, by an administrator for new ones and by the operator while its agent is silent.
 TAINT_AGENT_NOT_READY: Final = f"node.{GROUP}/agent-not-ready"
 
+# On a port in Neutron, before the cluster's id and the ENI's UID; no pool can give such tags.
+TAG_PREFIX: Final = "openeni-"
+TAG_CLUSTER: Final = f"{TAG_PREFIX}cluster="
+TAG_ENI: Final = f"{TAG_PREFIX}eni="
+
 # On the chart's pods: operator or agent.
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"
+SELECTOR_OURS: Final = f"app.kubernetes.io/name=openeni,{LABEL_COMPONENT}"
+SELECTOR_AGENTS: Final = f"{SELECTOR_OURS}=agent"
 
 # On the node. The kernel keeps them on routes (rtm_protocol), rules (FRA_PROTOCOL) and neighbours
 # (NDA_PROTOCOL); 94 is not in iproute2's rt_protos nor used by the routing daemons listed there.
 PROTOCOL: Final = 94
-LINK_PREFIX: Final = "oe"  # veth ends "oe<hash>", host-side slaves "oeipvl<ifindex of the ENI>"
+LINK_PREFIX: Final = "oeni"  # veth ends "oeni<hash>", host-side slaves "oeni-<ifindex of the ENI>"
 LINK_ALIAS: Final = "openeni"
 TABLE_PODS: Final = 9999  # every pod's own route on this node; looked up before everything else
-TABLE_ENI_BASE: Final = 10000  # + ifindex of the ENI: its way out; the metadata service ends here
+TABLE_ENI_BASE: Final = 10000  # + ifindex of the ENI: its way out; also the group of its veth ends
 RULE_TO_POD: Final = 500  # lookup TABLE_PODS: before RULE_REPLY, whose packets may be for a pod
-RULE_REPLY: Final = 550  # fwmark MARK_REPLY lookup main: NodePort replies leave where they came in
-RULE_FROM_POD: Final = 600  # from <pod> lookup <ENI's table>
+RULE_REPLY: Final = 550  # fwmark <reply> lookup main: NodePort replies leave where they came in
+RULE_FROM_POD: Final = 600  # fwmark <ENI's mark>, or an l3s pod's `iif lo oif <ENI>`: ENI's table
 RULE_FROM_ENI: Final = 610  # from <primary address> lookup <ENI's table>
-MARK_REPLY: Final = 0x4F450000  # "OE"; only its own bits are matched and set
-MARK_MASK: Final = 0xFFFF0000
+RULE_WAY_BACK: Final = 32800  # from <subnet> lookup <ENI's table>, where main has no route
+# Default of OPENENI_MARK_MASK. Bits 14 and 15 are kube-proxy's; Calico takes 16 to 31 by default.
+MARK_MASK: Final = 0x001F0000
+MARK_BITS: Final = 5  # at least: one value for replies, 30 for ENIs
 NFT_TABLE: Final = "openeni"
 VETH_MAC: Final = "ee:ee:ee:ee:ee:ee"
 GATEWAY_V4: Final = "169.254.1.1"
@@ -102,6 +123,11 @@ CNI_NAME: Final = "openeni"  # of the executable, the plugin type and the networ
 def crd_name(kind: Kind) -> str:
     """Return the name of a kind's CustomResourceDefinition."""
     return f"{kind.plural}.{kind.group}"
+
+
+def crd_version(digest: str) -> str:
+    """Return the version of a CRD: its release's, and the digest of what it defines."""
+    return f"{BUNDLE_VERSION}+{digest}"
 
 
 def node_hash(node: str) -> str:
@@ -126,7 +152,12 @@ def port_prefix(cluster_id: str) -> str:
 
 def port_tags(cluster_id: str, eni_uid: str) -> tuple[str, str]:
     """Ownership marks: a delete needs name and tags. No comma or slash (Neutron's URLs)."""
-    return f"openeni-cluster={cluster_id}", f"openeni-eni={eni_uid}"
+    return cluster_tag(cluster_id), f"{TAG_ENI}{eni_uid}"
+
+
+def cluster_tag(cluster_id: str) -> str:
+    """Return the tag of all ports of one cluster."""
+    return f"{TAG_CLUSTER}{cluster_id}"
 
 
 def host_link(container_id: str, interface: str) -> str:
@@ -139,7 +170,7 @@ def host_link(container_id: str, interface: str) -> str:
 
 def host_slave(ifindex: int) -> str:
     """Name of the host-side ipvlan slave of the ENI with this interface index."""
-    return f"{LINK_PREFIX}ipvl{ifindex}"
+    return f"{LINK_PREFIX}-{ifindex}"
 
 
 def eni_table(ifindex: int) -> int:

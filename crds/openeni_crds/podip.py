@@ -1,21 +1,30 @@
 """PodIP: the record of one grant, named after its pod. Namespaced, written by the node's agent."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct, field
 
-from openeni_crds.conditions import MOST_CONDITIONS, Condition
+from openeni_crds.conditions import MOST_CONDITIONS, Condition, Reason, Type, find
 from openeni_crds.datapath_mode import DatapathMode
-from openeni_crds.meta import Address, Name, ObjectMeta, decodable
+from openeni_crds.meta import Address, Name, ObjectMeta, decodable, seconds
+from openeni_crds.names import LABEL_RETAINED
+
+DELETE: Final = "Delete"  # values of spec.retention, besides durations
+FOREVER: Final = "Forever"
 
 
 class PodIPSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The addresses that the pod has, and where they come from. Only `containerID` changes."""
+    """The addresses that the pod has, and where they come from.
+
+    Only `containerID` changes, and where a PodIP outlives its pod, `nodeName` and `eniName`.
+    """
 
     pod_uid: Annotated[
         str, Meta(min_length=1, max_length=64, description="UID of the pod of this name.")
     ] = field(name="podUID")
-    node_name: Annotated[Name, Meta(description="Node that the pod runs on.")]
+    node_name: Annotated[
+        Name, Meta(description="Node that the pod runs on, or ran on last, or waits on.")
+    ]
     container_id: Annotated[
         str,
         Meta(
@@ -24,12 +33,28 @@ class PodIPSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
             description="The pod's sandbox, as the container runtime names it to CNI.",
         ),
     ] = field(name="containerID")
-    eni_name: Annotated[Name, Meta(description="ENI whose port has the addresses.")]
     pool_name: Annotated[Name, Meta(description="ENIPool that the pod's address was taken from.")]
     datapath_mode: Annotated[
         DatapathMode,
         Meta(description="The pod's datapath in one word: the pool's mode and ipvlan.mode."),
     ]
+    eni_name: Annotated[
+        str,
+        Meta(
+            max_length=253,
+            description="ENI whose port has the addresses, or shall have them. Absent: the pod "
+            "waits for them, or they are to leave the node.",
+        ),
+    ] = ""
+    retention: Annotated[
+        str,
+        Meta(
+            max_length=32,
+            description="How long the addresses are kept for the next pod of this name once the "
+            "pod has gone: Delete (not at all), a duration such as 1h, or Forever (until this "
+            "object is deleted). From the pod's annotation openeni.io/sticky.",
+        ),
+    ] = DELETE
     address: Annotated[
         Address | None, Meta(description="IPv4 address of the pod. Absent: it has none.")
     ] = None
@@ -50,8 +75,8 @@ class PodIPStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
         tuple[Condition, ...],
         Meta(
             max_length=MOST_CONDITIONS,
-            description="Assigned, DatapathReady and Ready by the agent; AddressLost by the "
-            "operator.",
+            description="Assigned, DatapathReady and Ready by the agent; AddressLost, Retained and "
+            "Placed by the operator.",
         ),
     ] = ()
     host_interface: Annotated[
@@ -75,7 +100,11 @@ class PodIPStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 @decodable
 class PodIP(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The addresses of the pod of the same name. Deleting it frees nothing: delete the pod."""
+    """The addresses of the pod of the same name.
+
+    Deleting it frees nothing as long as the pod exists. Where it outlives its pod, deleting it
+    releases the addresses.
+    """
 
     metadata: ObjectMeta
     spec: PodIPSpec
@@ -88,3 +117,32 @@ class PodIP(Struct, frozen=True, rename="camel", omit_defaults=True):
     @property
     def namespace(self) -> str:
         return self.metadata.namespace
+
+    @property
+    def key(self) -> str:
+        """Return `namespace/name`, of its pod, too."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def is_retained(self) -> bool:
+        """Return True if its addresses are kept when the pod has gone."""
+        return self.spec.retention != DELETE
+
+    @property
+    def is_watched(self) -> bool:
+        """Return True if the operator looks after it: it outlives its pod, or was asked for."""
+        return LABEL_RETAINED in self.metadata.labels
+
+    @property
+    def was_granted(self) -> bool:
+        """Return True if a pod of its name has had the addresses, or an ENI is to get them."""
+        built = find(self.status.conditions, Type.DATAPATH_READY)
+        waits = built is None or built.reason == Reason.WAITING_FOR_ADDRESS
+        return bool(self.spec.eni_name) or not waits
+
+    @property
+    def retention_seconds(self) -> float | None:
+        """Return how long it outlives its pod; None: until somebody deletes it."""
+        if self.spec.retention == DELETE:
+            return 0.0
+        return None if self.spec.retention == FOREVER else float(seconds(self.spec.retention))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from openeni_crds.names import ENIPOOLS, ENIS
+from openeni_crds.names import ENIPOOLS, ENIS, TAG_PREFIX
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,13 @@ def _duration(low: str, high: str, example: str) -> tuple[Rule, ...]:
     )
 
 
-def _term(what: str) -> tuple[Rule, ...]:
+def _term(what: str, *keys: str) -> tuple[Rule, ...]:
+    given = ", ".join(f"has(self.{key})" for key in keys)
+    named = f"{', '.join(keys[:-1])} and {keys[-1]}"
     return (
         Rule(
-            "[has(self.id), has(self.name), has(self.tags)].exists_one(given, given)",
-            f"give exactly one of id, name and tags, such as {{name: {what}}}",
+            f"[{given}].exists_one(given, given)",
+            f"give exactly one of {named}, such as {{name: {what}}}",
         ),
     )
 
@@ -58,6 +60,19 @@ _IP: Final = (
 _TAG: Final = (
     # In Neutron's query a comma separates two tags.
     Rule("!self.contains(',')", "must be a Neutron tag without a comma"),
+)
+_PORT_TAG: Final = (
+    # It is a part of a URL's path: a slash would end it, clients resolve dots, and Neutron stores
+    # the bytes of the path as Latin-1 (measured; PEP 3333's PATH_INFO).
+    Rule(
+        r"self.matches('^[!-+\\-.0-~]+( [!-+\\-.0-~]+)*$') && !(self in ['.', '..'])",
+        "must be words in ASCII without a comma or a slash, such as cost-center=7",
+    ),
+    Rule(
+        f"!self.startsWith('{TAG_PREFIX}')",
+        f"must not begin with {TAG_PREFIX}: such tags tell whose port it is",
+        reason="FieldValueForbidden",
+    ),
 )
 _CIDR: Final = (Rule("isCIDR(self)", "must be a CIDR, such as 10.98.0.0/22"),)
 _ENI_MADE_ONCE: Final = "the operator makes another ENI when one is needed"
@@ -108,8 +123,10 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
         ),
     ),
     "SecurityGroupTerm.tags[]": _TAG,
-    "SubnetTerm": _term("pods"),
-    "SecurityGroupTerm": _term("pods"),
+    "SubnetTerm": _term("pods", "id", "name", "tags"),
+    "SecurityGroupTerm": _term("pods", "id", "name", "tags"),
+    "QoSPolicyTerm": _term("pods", "id", "name"),
+    "Ports.tags[]": _PORT_TAG,
     "ENIPoolSpec.subnets": (
         Rule(
             "self.all(a, self.exists_one(b, a == b))",
@@ -170,15 +187,15 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
         *_immutable("subnetIDs", _ENI_MADE_ONCE),
         Rule("self.all(a, self.exists_one(b, a == b))", "subnetIDs must be unique"),
     ),
-    "ENISpec.securityGroupIDs": _immutable("securityGroupIDs", _ENI_MADE_ONCE),
     "ENISpec.datapath": _immutable("datapath", _ENI_MADE_ONCE),
     "ENISpec.mtu": _immutable("mtu", _ENI_MADE_ONCE),
-    "ENISpec.addressCount": _immutable("addressCount", _ENI_MADE_ONCE),
     "ENISpec.retiring[]": _IP,
+    "ENISpec.portTags[]": _PORT_TAG,
     "PortSubnet.cidr": _CIDR,
     "PortSubnet.gateway": _IP,
     "PortStatus.primary[]": _IP,
     "PortStatus.addresses[]": _IP,
+    "PortStatus.releasing[]": _IP,
     "RetireAnswer.address": _IP,
     "PodIPSpec": (
         Rule(
@@ -194,10 +211,29 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
             ".address",
             "FieldValueForbidden",
         ),
+        Rule(
+            "self.nodeName == oldSelf.nodeName ||"
+            " (self.retention != 'Delete' && !has(self.eniName))",
+            "nodeName changes only where the PodIP outlives its pod and has no eniName",
+            ".nodeName",
+            "FieldValueForbidden",
+        ),
+        Rule(
+            "!has(self.eniName) || !has(oldSelf.eniName) || self.eniName == oldSelf.eniName",
+            f"eniName is set and removed, but not replaced; {_PODIP_MADE_ONCE}",
+            ".eniName",
+            "FieldValueForbidden",
+        ),
     ),
     "PodIPSpec.podUID": _immutable("podUID", _PODIP_MADE_ONCE),
-    "PodIPSpec.nodeName": _immutable("nodeName", _PODIP_MADE_ONCE),
-    "PodIPSpec.eniName": _immutable("eniName", _PODIP_MADE_ONCE),
+    "PodIPSpec.retention": (
+        *_immutable("retention", _PODIP_MADE_ONCE),
+        Rule(
+            "self in ['Delete', 'Forever'] ||"
+            " self.matches('^([0-9]{1,4}h|[0-9]{1,6}m|[0-9]{1,7}s)+$')",
+            "must be Delete, Forever or a duration such as 1h (units: h, m, s)",
+        ),
+    ),
     "PodIPSpec.poolName": _immutable("poolName", _PODIP_MADE_ONCE),
     "PodIPSpec.datapathMode": _immutable("datapathMode", _PODIP_MADE_ONCE),
     "PodIPSpec.address": (
@@ -227,10 +263,13 @@ LIST_SETS: Final = frozenset(
     {
         "SubnetTerm.tags",
         "SecurityGroupTerm.tags",
+        "Ports.tags",
         "ENISpec.securityGroupIDs",
+        "ENISpec.portTags",
         "ENISpec.retiring",
         "PortStatus.primary",
         "PortStatus.addresses",
+        "PortStatus.releasing",
     }
 )
 

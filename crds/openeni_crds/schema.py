@@ -1,10 +1,14 @@
 """Write the CustomResourceDefinitions from the models, so that both cannot differ.
 
-`python -m openeni_crds.schema` writes them; with `--check` it only names what is out of date.
+`python -m openeni_crds.schema` writes them; with `--check` it only names what is out of date. Each
+names the digest of what it defines, and the operator knows those of its own build: the version is
+the same for every build of a release.
 msgspec turns the models into JSON schema; here that becomes the structural subset that Kubernetes
 takes (no references, no null, no titles) with what `rules.py` adds.
 """
 
+import hashlib
+import json
 import sys
 from collections.abc import Container
 from dataclasses import dataclass
@@ -31,6 +35,7 @@ from openeni_crds.names import (
     PODIPS,
     Kind,
     crd_name,
+    crd_version,
 )
 from openeni_crds.podip import PodIP
 
@@ -38,6 +43,7 @@ MODELS: Final = {ENIPOOLS: ENIPool, ENIS: ENI, PODIPS: PodIP}
 _REPOSITORY: Final = Path(__file__).parents[2]
 FOLDER: Final = "crds"
 CHART_FOLDER: Final = "helm/openeni/charts/openeni-crds/templates"
+DIGESTS: Final = "operator/openeni_operator/process/crd_digests.py"
 _HEADER: Final = (
     "# Made from crds/openeni_crds by `python -m openeni_crds.schema`; change it there.\n"
 )
@@ -46,7 +52,18 @@ apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata:
   name: {name}
-  {{{{- include "openeni-crds.metadata" . | nindent 2 }}}}"""
+  {{{{- include "openeni-crds.metadata" (list . "{digest}") | nindent 2 }}}}"""
+_DIGESTS: Final = """\
+\"\"\"The digests of the CRDs of this operator's build.
+
+Made by `python -m openeni_crds.schema`.
+\"\"\"
+
+from typing import Final
+
+DIGESTS: Final = {{
+{lines}}}
+"""
 _REFERENCE: Final = "#/"
 # What a structural schema may not have, or says otherwise (apiextensions v1 JSONSchemaProps).
 _FOREIGN: Final = frozenset({"title", "propertyNames", "$ref", "anyOf"})
@@ -199,21 +216,27 @@ def definition(kind: Kind, used: set[str] | None = None) -> Json:
     }
     if kind.name in display.SELECTABLE:
         version["selectableFields"] = [{"jsonPath": p} for p in display.SELECTABLE[kind.name]]
+    spec: Json = {
+        "group": GROUP,
+        "names": names,
+        "scope": "Namespaced" if kind.namespaced else "Cluster",
+        "versions": [version],
+    }
     return {
         "apiVersion": CRDS.api_version,
         "kind": CRDS.name,
         "metadata": {
-            "annotations": {ANNOTATION_BUNDLE_VERSION: BUNDLE_VERSION},
+            "annotations": {ANNOTATION_BUNDLE_VERSION: crd_version(digest(spec))},
             "labels": {LABEL_VERSION: BUNDLE_VERSION},
             "name": crd_name(kind),
         },
-        "spec": {
-            "group": GROUP,
-            "names": names,
-            "scope": "Namespaced" if kind.namespaced else "Cluster",
-            "versions": [version],
-        },
+        "spec": spec,
     }
+
+
+def digest(spec: Json) -> str:
+    """Return 8 hexadecimal digits that stand for all that a CRD defines."""
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:8]
 
 
 class _Plain(yaml.SafeDumper):
@@ -223,11 +246,11 @@ class _Plain(yaml.SafeDumper):
         return True
 
 
-def _for_the_chart(text: str) -> str:
+def _for_the_chart(text: str, own: str) -> str:
     """Return a CRD as a template of the sub-chart, whose values decide on labels and `keep`."""
     head, mark, spec = text.removeprefix(_HEADER).partition("\nspec:\n")
     name = head.rpartition("\n  name: ")[2]
-    return _HEADER + _TEMPLATE.format(name=name) + mark + spec
+    return _HEADER + _TEMPLATE.format(name=name, digest=own) + mark + spec
 
 
 def generated() -> dict[str, str]:
@@ -237,12 +260,16 @@ def generated() -> dict[str, str]:
     """
     used: set[str] = set()
     files: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for kind in MODELS:
         name = f"{GROUP}_{kind.plural}.yaml"
         body = definition(kind, used)
+        own = digests[crd_name(kind)] = digest(body["spec"])
         text = _HEADER + yaml.dump(body, Dumper=_Plain, width=100, allow_unicode=True)
         files[f"{FOLDER}/{name}"] = text
-        files[f"{CHART_FOLDER}/{name}"] = _for_the_chart(text)
+        files[f"{CHART_FOLDER}/{name}"] = _for_the_chart(text, own)
+    lines = "".join(f'    "{name}": "{own}",\n' for name, own in digests.items())
+    files[DIGESTS] = _DIGESTS.format(lines=lines)
     unused = {*rules.RULES, *rules.REQUIRED, *rules.LIST_MAPS, *rules.LIST_SETS} - used
     if unused:
         raise KeyError(f"rules.py names what no kind has: {', '.join(sorted(unused))}")

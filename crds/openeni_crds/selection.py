@@ -1,15 +1,25 @@
-"""The choice of a pod's pool: one rule for the operator's demand and the agent's grants."""
+"""The choice of a pod's pool, and what the pod asks of its address.
+
+One rule for the operator's demand and the agent's grants.
+"""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
 
 from openeni_crds.enipool import ENIPool
-from openeni_crds.names import ANNOTATION_POOL
+from openeni_crds.meta import seconds
+from openeni_crds.names import ANNOTATION_ADDRESS, ANNOTATION_POOL, ANNOTATION_STICKY
+from openeni_crds.podip import DELETE, FOREVER
 
 # cloud-provider-openstack writes openstack:///<id>, or openstack://<region>/<id>.
 _PROVIDER_ID: Final = re.compile(r"^openstack://[^/]*/([^/]+)$")
+_RETENTION: Final = re.compile(r"([0-9]{1,4}h|[0-9]{1,6}m|[0-9]{1,7}s)+")
+_SHORTEST_RETENTION: Final = 30
+_LONGEST_RETENTION: Final = 8760 * 3600
+_LONGEST_TEXT: Final = 100  # of an annotation, in an error
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,26 @@ class NoPool:
     """No pool serves the pod; `why` is one line for its author."""
 
     why: str
+
+
+class WishError(ValueError):
+    """An annotation that is not as it must be; one line for the pod's author."""
+
+
+@dataclass(frozen=True)
+class AddressWish:
+    """What a pod asks of its address, by annotations."""
+
+    retention: str = DELETE  # as PodIP.spec.retention
+    addresses: tuple[str, ...] = ()  # at most one of each IP family, IPv4 first
+
+
+def wish_of(annotations: Mapping[str, str]) -> AddressWish:
+    """Return what a pod with these annotations asks for. Raises WishError."""
+    return AddressWish(
+        _retention(annotations.get(ANNOTATION_STICKY)),
+        _addresses(annotations.get(ANNOTATION_ADDRESS)),
+    )
 
 
 def server_of(provider_id: str) -> str:
@@ -123,6 +153,35 @@ def _none(pod: PodTraits, node: NodeTraits, pools: Iterable[ENIPool]) -> NoPool:
         f"{pod.namespace!r} by its spec.podSelector and spec.namespaceSelector; set the annotation "
         f"{ANNOTATION_POOL} or change a pool's selectors"
     )
+
+
+def _retention(text: str | None) -> str:
+    if text is None:
+        return DELETE
+    if text.lower() == FOREVER.lower():
+        return FOREVER
+    valid = len(text) <= 32 and _RETENTION.fullmatch(text) is not None  # noqa: PLR2004 the schema's
+    if not valid or not _SHORTEST_RETENTION <= seconds(text) <= _LONGEST_RETENTION:
+        raise WishError(
+            f"annotation {ANNOTATION_STICKY} is {text[:_LONGEST_TEXT]!r}: it must be Forever, or a "
+            "duration such as 1h, from 30s to 8760h (units: h, m, s)"
+        )
+    return text
+
+
+def _addresses(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    try:
+        found = [ip_address(part.strip()) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or len({address.version for address in found}) < len(found):
+        raise WishError(
+            f"annotation {ANNOTATION_ADDRESS} is {text[:_LONGEST_TEXT]!r}: it must be an IP "
+            "address, or one of each IP family, such as 10.98.0.77,fd98::77"
+        )
+    return tuple(str(address) for address in sorted(found, key=lambda a: a.version))
 
 
 def _rank(pool: ENIPool) -> tuple[int, str, str]:

@@ -1,11 +1,11 @@
-"""Terms: how a pool names subnets and security groups of its cloud.
+"""Terms: how a pool names subnets, security groups and QoS policies of its cloud.
 
-Each term uses exactly one of `id`, `name` and `tags`. An id or a name means one thing; tags mean
-everything that carries all of them.
+Each term uses exactly one of `id`, `name` and, where a pool can have several, `tags`. An id or a
+name means one thing; tags mean everything that carries all of them.
 """
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct
 
@@ -14,6 +14,8 @@ from openeni_crds.meta import Id
 ResourceName = Annotated[str, Meta(min_length=1, max_length=255)]
 Tag = Annotated[str, Meta(min_length=1, max_length=255)]  # neutron.extensions.tagging: MAX_TAG_LEN
 Tags = Annotated[tuple[Tag, ...], Meta(min_length=1, max_length=16)]
+PortTag = Annotated[str, Meta(min_length=1, max_length=60)]  # in Neutron before Xena
+MOST_PORT_TAGS = 16
 
 
 class SubnetTerm(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -78,10 +80,39 @@ class SecurityGroupTerm(Struct, frozen=True, rename="camel", omit_defaults=True)
     ] = None
 
 
-def selects(term: SubnetTerm | SecurityGroupTerm, id_: str, name: str, tags: Iterable[str]) -> bool:
+class QoSPolicyTerm(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Selects a QoS policy of the cloud by exactly one of `id` and `name`."""
+
+    id: Annotated[
+        Id | None,
+        Meta(
+            description="Id of one QoS policy. If the project cannot see it, no port changes its "
+            "policy (UpToDate is False, NotFound). Give exactly one of id and name."
+        ),
+    ] = None
+    name: Annotated[
+        ResourceName | None,
+        Meta(
+            description="Name of one QoS policy; looked up again about every five minutes. If the "
+            "project can see none of this name, or several, no port changes its policy (UpToDate "
+            "is False, NotFound or AmbiguousName)."
+        ),
+    ] = None
+
+
+Term: TypeAlias = SubnetTerm | SecurityGroupTerm | QoSPolicyTerm
+
+
+def tags_of(term: Term) -> tuple[str, ...] | None:
+    """Return the tags by which the term selects; None if it selects by something else."""
+    return None if isinstance(term, QoSPolicyTerm) else term.tags
+
+
+def selects(term: Term, id_: str, name: str, tags: Iterable[str]) -> bool:
     """Return whether the term means the resource with this id, name and tags."""
     if term.id is not None:
         return term.id == id_
     if term.name is not None:
         return term.name == name
-    return term.tags is not None and set(term.tags) <= set(tags)
+    wanted = tags_of(term)
+    return wanted is not None and set(wanted) <= set(tags)

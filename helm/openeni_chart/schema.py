@@ -1,4 +1,4 @@
-"""Write the chart's values.schema.json and docs/values.md from `values`.
+"""Write each chart's values.schema.json and docs/values.md from `values`, and the dashboards.
 
 `PYTHONPATH=helm python -m openeni_chart.schema` writes them; with `--check` it only names what is
 out of date.
@@ -14,7 +14,10 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from openeni_chart.values import Values
+from openeni_chart import dashboards
+from openeni_chart.network_policies import NetworkPoliciesChart
+from openeni_chart.section import Section
+from openeni_chart.values import CRDChart, Values
 from openeni_crds.generated_files import GeneratedFiles
 
 Json = dict[str, Any]
@@ -30,12 +33,15 @@ Made from helm/openeni_chart/values.py by `make generate`; change it there.
 Helm refuses every key that is not listed here (`values.schema.json`). Objects and arrays are of
 Kubernetes' own types, which the API server checks. An object that you set is merged with its
 default, key by key, and a key set to `null` is removed; an array replaces its default.
+
+There is no `nameOverride` and no `fullnameOverride`: the kinds, the policies, the taint and the CNI
+configuration of a node are one per cluster, so a second release under other names could not work.
 """
 
 
-def schema() -> Json:
-    """Return the JSON schema that Helm holds values to."""
-    return {"$schema": _DRAFT, **msgspec.json.schema(Values)}
+def schema(model: type[Section] = Values) -> Json:
+    """Return the JSON schema that Helm holds a chart's values to."""
+    return {"$schema": _DRAFT, **msgspec.json.schema(model)}
 
 
 @dataclass(frozen=True)
@@ -102,13 +108,23 @@ def page() -> str:
     return "\n".join((_HEADER, *table.sections()))
 
 
+def _text(body: Json) -> str:
+    return json.dumps(body, indent=2) + "\n"
+
+
 def files(root: Path = REPOSITORY) -> GeneratedFiles:
-    """Return both files, of the repository at `root`."""
+    """Return the files, of the repository at `root`."""
     texts = {
-        "helm/openeni/values.schema.json": json.dumps(schema(), indent=2) + "\n",
+        "helm/openeni/values.schema.json": _text(schema()),
+        "helm/openeni/charts/openeni-crds/values.schema.json": _text(schema(CRDChart)),
+        "helm/openeni/charts/openeni-network-policies/values.schema.json": _text(
+            schema(NetworkPoliciesChart)
+        ),
         "docs/values.md": page(),
+        "docs/dashboards.md": dashboards.page(),
+        **{f"helm/openeni/dashboards/{name}": text for name, text in dashboards.texts()},
     }
-    source = "helm/openeni_chart/values.py or values.yaml"
+    source = "helm/openeni_chart or values.yaml"
     command = "PYTHONPATH=helm python -m openeni_chart.schema"
     return GeneratedFiles(root, texts, source, command)
 

@@ -1,26 +1,21 @@
-"""The chart's values, typed: every key with its bounds and one sentence about it.
+"""The chart's values, typed: every key with its bounds and one sentence about it."""
 
-Defaults stand in values.yaml alone. What has no default here is required, so that a value set to
-null is refused by its name; maps and lists may be null, which is how Helm clears a default.
-"""
+from typing import Annotated, Literal
 
-from typing import Annotated, Any, Literal
+from msgspec import UNSET, Meta, UnsetType, field
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from openeni_chart.network_policies import NetworkPolicies
+from openeni_chart.section import (
+    NAMESPACE,
+    Free,
+    FreeList,
+    KubernetesService,
+    Section,
+    Strings,
+)
+from openeni_chart.workloads import Agent, Operator
 
-_ADDRESS = "([0-9]{1,3}([.][0-9]{1,3}){3}|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)"
-# Values of Kubernetes' own types: the API server checks them.
-Free = dict[str, Any] | UnsetType
-FreeList = list[dict[str, Any]] | UnsetType
-Strings = dict[str, str] | UnsetType
-Path = Annotated[str, Meta(pattern="^/[^ ]+$")]
-Seconds = Annotated[float, Meta(ge=5, le=3600)]
-Rate = Annotated[float, Meta(ge=0.1, le=1000)]
-LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-
-
-class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
-    """A map of values: a key that is not listed is refused."""
+Interval = Annotated[str, Meta(pattern="^([0-9]+[hms]){1,3}$")]  # as Prometheus writes it
 
 
 class Images(Section, frozen=True, kw_only=True):
@@ -40,31 +35,15 @@ class Images(Section, frozen=True, kw_only=True):
     ]
     pull_secrets: Annotated[
         FreeList,
-        Meta(description="Secrets of the release's namespace to pull with: `[{name: ...}]`."),
+        Meta(
+            description="Secrets to pull with, in the namespace of operator and agents: "
+            "`[{name: ...}]`."
+        ),
     ] = UNSET
 
 
-class ComponentImage(Section, frozen=True, kw_only=True):
-    """The image of one component."""
-
-    repository: Annotated[
-        str, Meta(pattern="^[^ :@]+$", description="Name of the image in the registry.")
-    ]
-    tag: Annotated[
-        str,
-        Meta(pattern="^[A-Za-z0-9_.-]{0,128}$", description="Tag; empty: the chart's appVersion."),
-    ]
-    digest: Annotated[
-        str,
-        Meta(
-            pattern="^(sha256:[a-f0-9]{64})?$",
-            description="Digest, such as `sha256:...`. It wins over the tag.",
-        ),
-    ]
-
-
 class Clouds(Section, frozen=True, kw_only=True):
-    """OpenStack credentials; only the operator mounts them."""
+    """OpenStack credentials; only pods of the operator and of `helm test` mount them."""
 
     secret_name: Annotated[
         str,
@@ -74,139 +53,6 @@ class Clouds(Section, frozen=True, kw_only=True):
             "`spec.cloud`. Other keys, such as a CA's `ca.crt`, are beside it in "
             "/run/secrets/openstack.",
         ),
-    ]
-
-
-class KubernetesService(Section, frozen=True, kw_only=True):
-    """The API server as operator and agent reach it."""
-
-    host: Annotated[
-        str,
-        Meta(
-            pattern="^[^ /]*$",
-            description="Name or address of the API server. Empty: the Service `kubernetes`, "
-            "which needs kube-proxy or a replacement of it on every node.",
-        ),
-    ]
-    port: Annotated[int, Meta(ge=1, le=65535, description="Its port; used when `host` is set.")]
-
-
-class Component(Section, frozen=True, kw_only=True):
-    """Settings that the pods of operator and agent share."""
-
-    image: ComponentImage
-    log_level: Annotated[LogLevel, Meta(description="Least severe records that are logged.")]
-    priority_class_name: Annotated[
-        str, Meta(description="PriorityClass of the pods; empty: the cluster's default.")
-    ]
-    resources: Annotated[Free, Meta(description="Requests and limits of the container.")] = UNSET
-    node_selector: Annotated[Strings, Meta(description="Labels of nodes that pods may run on.")] = (
-        UNSET
-    )
-    affinity: Annotated[Free, Meta(description="Affinity of the pods.")] = UNSET
-    tolerations: Annotated[FreeList, Meta(description="Taints that pods tolerate.")] = UNSET
-    pod_labels: Annotated[Strings, Meta(description="More labels of the pods.")] = UNSET
-    pod_annotations: Annotated[Strings, Meta(description="Annotations of the pods.")] = UNSET
-    host_aliases: Annotated[
-        FreeList, Meta(description="More lines of the pods' /etc/hosts: Keystone's name, say.")
-    ] = UNSET
-    extra_env: Annotated[
-        FreeList,
-        Meta(
-            description="More environment variables. Those that the chart sets itself are refused. "
-            "`HTTPS_PROXY` is the operator's way to the cloud; the API server is reached without."
-        ),
-    ] = UNSET
-    extra_volumes: Annotated[FreeList, Meta(description="More volumes of the pods.")] = UNSET
-    extra_volume_mounts: Annotated[FreeList, Meta(description="More mounts of the container.")] = (
-        UNSET
-    )
-
-
-class CloudCalls(Section, frozen=True, kw_only=True):
-    """Limits of the operator's calls to each cloud."""
-
-    timeout_seconds: Annotated[
-        float, Meta(ge=5, le=600, description="Time limit of one call; an attach takes longest.")
-    ]
-    reads_per_second: Annotated[Rate, Meta(description="Reading calls to each cloud.")]
-    writes_per_second: Annotated[Rate, Meta(description="Neutron's writing calls to each cloud.")]
-    attaches_per_second: Annotated[
-        Rate, Meta(description="Attaches to servers in each cloud: Nova's most expensive call.")
-    ]
-
-
-class Operator(Component, frozen=True, kw_only=True):
-    """The operator: a Deployment."""
-
-    replicas: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=5,
-            description="Pods. One of them leads; another takes over within 20 s if its node is "
-            "lost. No two run on one node, so there must be as many nodes for them.",
-        ),
-    ]
-    workers: Annotated[int, Meta(ge=1, le=64, description="Objects that are reconciled at once.")]
-    resync_seconds: Annotated[
-        Seconds, Meta(description="Every object is reconciled again this often.")
-    ]
-    probe_port: Annotated[
-        int, Meta(ge=1024, le=65535, description="Port of its probes, on the node's network.")
-    ]
-    cloud: CloudCalls
-    topology_spread_constraints: Annotated[
-        FreeList,
-        Meta(
-            description="How pods spread over nodes and zones. An entry without a labelSelector is "
-            "about the operator's own pods."
-        ),
-    ] = UNSET
-
-
-class Agent(Component, frozen=True, kw_only=True):
-    """The node agent: a DaemonSet."""
-
-    node_selector: Annotated[
-        Strings,
-        Meta(
-            description="Labels of nodes that get an agent. A node that loses its agent is cleaned "
-            "by nobody: before you narrow this, or `agent.affinity`, follow docs/migration.md, "
-            "Taking the agent off a node."
-        ),
-    ] = UNSET
-    affinity: Annotated[
-        Free,
-        Meta(
-            description="Affinity of the pods. The default keeps them off the nodes of "
-            "virtual-kubelet, which are no machines."
-        ),
-    ] = UNSET
-    cni_bin_dir: Annotated[
-        Path, Meta(description="Folder on the node where the runtime looks for CNI executables.")
-    ]
-    cni_conf_dir: Annotated[
-        Path,
-        Meta(description="Folder on the node where the runtime looks for its CNI configuration."),
-    ]
-    local_dns: Annotated[
-        list[Annotated[str, Meta(pattern=f"^{_ADDRESS}$")]],
-        Meta(
-            description="Node-local addresses that pods must reach through the node: a DNS "
-            "cache's, say."
-        ),
-    ] = field(name="localDNS")
-    service_cidrs: Annotated[
-        list[Annotated[str, Meta(pattern=f"^{_ADDRESS}/[0-9]{{1,3}}$")]],
-        Meta(description="The cluster's service networks. Empty: its ServiceCIDR objects."),
-    ] = field(name="serviceCIDRs")
-    update_strategy: Annotated[Free, Meta(description="How an upgrade goes from node to node.")] = (
-        UNSET
-    )
-    min_ready_seconds: Annotated[
-        int,
-        Meta(ge=0, le=3600, description="How long a new pod must run before the next is replaced."),
     ]
 
 
@@ -224,10 +70,108 @@ class Admission(Section, frozen=True, kw_only=True):
     ]
 
 
-class Crds(Section, frozen=True, kw_only=True):
-    """The sub-chart openeni-crds."""
+class Hooks(Section, frozen=True, kw_only=True):
+    """What `helm uninstall` and `helm test` run, the latter in two pods: readiness, preflight."""
 
-    enabled: Annotated[bool, Meta(description="Install and upgrade the CRDs with this release.")]
+    wait_seconds: Annotated[
+        int,
+        Meta(
+            ge=10,
+            le=86400,
+            description="How long they wait for what must happen before they fail. Helm itself "
+            "waits for its `--timeout`, 5m by default: give it a minute more than this.",
+        ),
+    ]
+
+
+class PodMonitor(Section, frozen=True, kw_only=True):
+    """PodMonitors of operator and agents, by which the Prometheus Operator finds the metrics."""
+
+    enabled: Annotated[
+        bool,
+        Meta(
+            description="Install two PodMonitors. Their CRD, of the Prometheus Operator, must be "
+            "there."
+        ),
+    ]
+    interval: Annotated[
+        Interval,
+        Meta(
+            description="How often Prometheus asks for the metrics. The alerts look back two "
+            "minutes: with them at most `1m`.",
+        ),
+    ]
+    labels: Annotated[
+        Strings,
+        Meta(description="More labels of both: by which your Prometheus selects PodMonitors."),
+    ] = UNSET
+
+
+class Rules(Section, frozen=True, kw_only=True):
+    """A PrometheusRule with the alerts."""
+
+    enabled: Annotated[
+        bool,
+        Meta(
+            description="Install a PrometheusRule with the alerts of docs/metrics.md. Its CRD, of "
+            "the Prometheus Operator, must be there."
+        ),
+    ]
+    labels: Annotated[
+        Strings,
+        Meta(description="More labels of it: those by which your Prometheus selects rules."),
+    ] = UNSET
+    docs_url: Annotated[
+        str,
+        Meta(
+            pattern="^(https?://[^ ]+)?$",
+            description="Address at which you keep a copy of docs/. Each alert then has a "
+            "`runbook_url` in it; empty: none has.",
+        ),
+    ] = field(name="docsURL")
+
+
+class Dashboards(Section, frozen=True, kw_only=True):
+    """ConfigMaps with dashboards for Grafana (docs/dashboards.md)."""
+
+    enabled: Annotated[
+        bool,
+        Meta(
+            description="Install a ConfigMap for each dashboard of docs/dashboards.md, which the "
+            "sidecar of Grafana's chart finds by its labels."
+        ),
+    ]
+    labels: Annotated[
+        Strings,
+        Meta(description="More labels of both: those by which the sidecar finds dashboards."),
+    ] = UNSET
+    annotations: Annotated[Strings, Meta(description="More annotations of both.")] = UNSET
+    folder: Annotated[
+        str,
+        Meta(
+            description="Grafana's folder for them, as the annotation `grafana_folder`, which the "
+            "sidecar follows where its `folderAnnotation` says so. Empty: no such annotation."
+        ),
+    ]
+
+
+class Metrics(Section, frozen=True, kw_only=True):
+    """Metrics of operator and agents (docs/metrics.md)."""
+
+    enabled: Annotated[
+        bool,
+        Meta(
+            description="Serve them at /metrics, the operator's on `operator.probePort` and the "
+            "agents' on `agent.metricsPort`. Everybody who can reach a node's address can read "
+            "them: they name pools, clouds and subnets, and hold no secret."
+        ),
+    ]
+    pod_monitor: PodMonitor
+    rules: Rules
+    dashboards: Dashboards
+
+
+class _OfCRDs(Section, frozen=True, kw_only=True):
     keep: Annotated[
         bool,
         Meta(
@@ -238,10 +182,31 @@ class Crds(Section, frozen=True, kw_only=True):
     global_: Annotated[Free, Meta(description="Set by Helm.")] = field(name="global", default=UNSET)
 
 
+class CRDChart(_OfCRDs, frozen=True, kw_only=True):
+    """Values of the chart openeni-crds."""
+
+    enabled: Annotated[bool | UnsetType, Meta(description="Read by a chart that has it.")] = UNSET
+
+
+class Crds(_OfCRDs, frozen=True, kw_only=True):
+    """The sub-chart openeni-crds."""
+
+    enabled: Annotated[bool, Meta(description="Install and upgrade the CRDs with this release.")]
+
+
 class Values(Section, frozen=True, kw_only=True):
     """Values of the chart openeni."""
 
     image: Images
+    namespace_override: Annotated[
+        str,
+        Meta(
+            pattern=NAMESPACE,
+            description="Namespace of operator and agents, which must exist; empty: the release's. "
+            "For a chart that has this one as a sub-chart: openeni's namespace should hold nothing "
+            "else (docs/api.md).",
+        ),
+    ]
     common_labels: Annotated[
         Strings, Meta(description="More labels of every object but the CRDs.")
     ] = UNSET
@@ -253,7 +218,10 @@ class Values(Section, frozen=True, kw_only=True):
     operator: Operator
     agent: Agent
     admission: Admission
+    hooks: Hooks
+    metrics: Metrics
     crds: Crds
+    network_policies: NetworkPolicies
     enabled: Annotated[
         bool | UnsetType,
         Meta(
@@ -264,6 +232,7 @@ class Values(Section, frozen=True, kw_only=True):
         Free,
         Meta(
             description="Set by a chart that has this one as a sub-chart. Of it, `imageRegistry` "
-            "is read where `image.registry` is empty."
+            "and `imagePullSecrets` are read where `image.registry` and `image.pullSecrets` are "
+            "empty."
         ),
     ] = field(name="global", default=UNSET)

@@ -22,7 +22,15 @@ from urllib3.exceptions import HTTPError
 
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
-from openeni_kube.store import ConflictError, NotFoundError, Page, UnreachableError, WatchEvent
+from openeni_kube.store import (
+    PAGE_SIZE,
+    ConflictError,
+    NotFoundError,
+    Page,
+    UnreachableError,
+    WatchEvent,
+    object_key,
+)
 from openeni_kube.wire import object_path, one_line, parse_error, parse_event, selectors
 
 CONNECT_SECONDS: Final = 5.0
@@ -30,7 +38,7 @@ ANSWER_SECONDS: Final = 20.0
 # A watch receives a bookmark about once a minute (apiserver cacher: defaultBookmarkFrequency).
 WATCH_READ_SECONDS: Final = 90.0
 TOKEN_SECONDS: Final = 60.0  # as old as a token file's content may get; kubelet rotates hourly
-PAGE_SIZE: Final = 500
+METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _loaders: Any = config  # untyped
 
 
@@ -38,17 +46,19 @@ class NotConfiguredError(Exception):
     """No API server is configured; the message says what to do."""
 
 
-def connect(*, agent: str, connections: int = 16, kubeconfig: str = "") -> "KubeStore":
+def connect(
+    *, agent: str, connections: int = 16, kubeconfig: str = "", context: str = ""
+) -> "KubeStore":
     """Return a store for the API server that `kubeconfig`, $KUBECONFIG or the pod's account names.
 
-    `agent` is the program's name in the API server's log and its field-manager default;
-    `connections` is how many threads may talk at once before connections are made and dropped.
+    `agent` names the program in the API server's log and as field manager, `context` is one of the
+    kubeconfig's, `connections` how many threads may talk before connections are dropped.
     Raise NotConfiguredError with one line for people.
     """
     configuration = Configuration()
     path = kubeconfig or os.environ.get("KUBECONFIG", "")
     if path:
-        _KubeconfigReloader(path).load(configuration)
+        _KubeconfigReloader(path, context).load(configuration)
     elif os.environ.get("KUBERNETES_SERVICE_HOST"):
         _load_service_account(configuration)
     else:
@@ -66,15 +76,15 @@ def connect(*, agent: str, connections: int = 16, kubeconfig: str = "") -> "Kube
 class _KubeconfigReloader:
     """A kubeconfig that is read again once a minute, so that a new token in it is used."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, context: str) -> None:
+        self._path, self._context = path, context or None
         self._due = 0.0
 
     def load(self, configuration: Any) -> None:
         """Set host, trust and token, and install the refresh hook."""
         try:
             _loaders.load_kube_config(
-                self._path, client_configuration=configuration, persist_config=False
+                self._path, self._context, client_configuration=configuration, persist_config=False
             )
         except Exception as error:  # whatever a user's file makes the loader raise
             raise NotConfiguredError(
@@ -91,9 +101,8 @@ class _KubeconfigReloader:
 
 def _load_service_account(configuration: Any) -> None:
     try:
-        _loaders.load_incluster_config(
-            client_configuration=configuration
-        )  # re-reads its token by itself
+        # It reads its token again by itself.
+        _loaders.load_incluster_config(client_configuration=configuration)
     except (ConfigException, OSError) as error:
         raise NotConfiguredError(
             f"the pod's service account cannot be used: {one_line(error)}"
@@ -105,23 +114,44 @@ class KubeStore:
     """`store.Store` on a real API server. Safe to use from many threads."""
 
     def __init__(self, client: Any) -> None:
-        self._client = client
+        self.client = client
 
     def get(self, kind: Kind, name: str, namespace: str = "") -> Json:
         return self.request("GET", object_path(kind, name, namespace))
 
     def list(self, kind: Kind, *, field_selector: str = "", label_selector: str = "") -> Page:
-        query = selectors(field_selector, label_selector) | {"limit": str(PAGE_SIZE)}
-        items: list[Json] = []
+        pages = list(self._pages(kind, selectors(field_selector, label_selector)))
+        items = tuple(item for page in pages for item in page.items)
+        return Page(items, pages[-1].resource_version)
+
+    def pages(
+        self, kind: Kind, *, field_selector: str = "", label_selector: str = ""
+    ) -> Iterator[tuple[Json, ...]]:
+        yield from (p.items for p in self._pages(kind, selectors(field_selector, label_selector)))
+
+    def list_versions(self, kind: Kind) -> dict[str, str]:
+        return {
+            object_key(item): item["metadata"]["resourceVersion"]
+            for page in self._pages(kind, {}, accept=METADATA_ONLY)
+            for item in page.items
+        }
+
+    def version(self, kind: Kind) -> str:
+        page = self.request("GET", object_path(kind), query={"limit": "1"}, accept=METADATA_ONLY)
+        return str(page["metadata"]["resourceVersion"])
+
+    def _pages(
+        self, kind: Kind, query: dict[str, str], accept: str = "application/json"
+    ) -> Iterator[Page]:
+        query |= {"limit": str(PAGE_SIZE)}
+        words = {"apiVersion": kind.api_version, "kind": kind.name}  # built-in kinds' items lack it
         while True:
-            page = self.request("GET", object_path(kind), query=query)
-            items.extend(page["items"])
+            page = self.request("GET", object_path(kind), query=query, accept=accept)
+            items = tuple(words | item for item in page["items"] or ())  # null of metadata
+            yield Page(items, page["metadata"]["resourceVersion"])
             if not page["metadata"].get("continue"):
-                break
+                return
             query["continue"] = page["metadata"]["continue"]
-        # lists of built-in kinds leave these out of their items
-        words = {"apiVersion": kind.api_version, "kind": kind.name}
-        return Page(tuple(words | i for i in items), page["metadata"]["resourceVersion"])
 
     def watch(
         self,
@@ -138,12 +168,9 @@ class KubeStore:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(seconds),
         }
-        stream = self._open("GET", object_path(kind), query=query, read_timeout=WATCH_READ_SECONDS)
-        try:
-            for line in _lines(stream):
-                yield parse_event(line)
-        finally:
-            stream.close()
+        return _events(
+            self.send("GET", object_path(kind), query=query, read_timeout=WATCH_READ_SECONDS)
+        )
 
     def create(self, kind: Kind, body: Json) -> Json:
         path = object_path(kind, namespace=body["metadata"].get("namespace", ""))
@@ -179,8 +206,7 @@ class KubeStore:
 
     def delete(self, kind: Kind, name: str, namespace: str = "", *, uid: str = "") -> None:
         options: Json = {"propagationPolicy": "Background"}
-        if uid:
-            options["preconditions"] = {"uid": uid}
+        options |= {"preconditions": {"uid": uid}} if uid else {}
         try:
             self.request("DELETE", object_path(kind, name, namespace), body=options)
         except NotFoundError:
@@ -200,14 +226,14 @@ class KubeStore:
         accept: str = "application/json",
     ) -> Json:
         """Make one request and return the answer's JSON; errors are StoreErrors."""
-        response = self._open(
+        response = self.send(
             method, path, query=query, body=body, content_type=content_type, accept=accept
         )
         with _transport_errors():
             answer: Json = msgspec.json.decode(response.data)
         return answer
 
-    def _open(
+    def send(
         self,
         method: str,
         path: str,
@@ -223,23 +249,23 @@ class KubeStore:
         `read_timeout` is how many seconds may pass without a byte, if not ANSWER_SECONDS.
         """
         seconds = (CONNECT_SECONDS, read_timeout or ANSWER_SECONDS)
-        url = self._client.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        url = self.client.configuration.host + path + (f"?{urlencode(query)}" if query else "")
         with _transport_errors():
-            headers = {**self._client.default_headers, "Accept": accept} | self._authorization()
+            headers = {**self.client.default_headers, "Accept": accept} | self.authorization()
             if body is not None:
                 headers["Content-Type"] = content_type
-            response = self._client.call_api(
+            response = self.client.call_api(
                 method, url, headers, body, _request_timeout=seconds
             ).response
             if response.status >= 300:  # noqa: PLR2004 - HTTP's
                 raise parse_error(response.status, response.data)
         return response
 
-    def _authorization(self) -> dict[str, str]:
+    def authorization(self) -> dict[str, str]:
         """Return the token's header; asking makes the client read a rotated token again."""
         return {
             each["key"]: each["value"]
-            for each in self._client.configuration.auth_settings().values()
+            for each in self.client.configuration.auth_settings().values()
             if each["value"]
         }
 
@@ -253,6 +279,14 @@ def _transport_errors() -> Generator[None]:
         raise UnreachableError(0, one_line(error)) from error
     except msgspec.DecodeError as error:  # something between us and the API server answered
         raise UnreachableError(0, f"the answer is not JSON: {one_line(error)}") from error
+
+
+def _events(stream: Any) -> Iterator[WatchEvent]:
+    try:
+        for line in _lines(stream):
+            yield parse_event(line)
+    finally:
+        stream.close()
 
 
 def _lines(stream: Any) -> Iterator[bytes]:

@@ -3,6 +3,13 @@
 A list, then a watch that continues where the list ended. A watch that ends is resumed from the
 last version seen; if that is too old, everything is listed again, and objects that are gone
 meanwhile are passed on as deleted. The API server closes watches under load: that is no error.
+
+An etcd that was restored from a backup is at an older version than watches ask for. Then the API
+server opens them and says nothing, not even by a bookmark, until it is at that version again
+(apiserver's cacher/cache_watcher.go: process). So after a watch that has ended before its time the
+API server is asked for its version and for the newest object that was seen, since versions may have
+been made up for by then. If either has gone back, or after a silence, everything is listed again.
+Whoever compares versions is told before: those of the lost history mean nothing any more.
 """
 
 import logging
@@ -14,12 +21,30 @@ from typing import Final
 
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
-from openeni_kube.store import GoneError, Store, StoreError, UnreachableError, object_key
+from openeni_kube.store import (
+    GoneError,
+    NotFoundError,
+    Page,
+    Store,
+    StoreError,
+    UnreachableError,
+    object_key,
+)
 from openeni_kube.workqueue import Backoff
 
-Handler = Callable[[Json], None]
+Handler = Callable[[Json], object]
 
+# Longer than a list of several pages, or a watch that hears nothing before it is ended, can take.
+STALLED_SECONDS: Final = 180.0
+# In which a bookmark came, or two are missing: a watch without one is not believed.
+SILENCE_SECONDS: Final = 150.0
 BACKOFF: Final = Backoff(base=0.4, maximum=8.0, jitter=0.25)  # short: nothing is known meanwhile
+EARLY_SHARE: Final = 0.9  # of its time, before which a watch has not ended by itself
+# Of a watch after one that ended early. Meanwhile another informer may find out what this one could
+# not: the API server was restored, and has made up for the lost versions since, by our own writes.
+BRIEF_SECONDS: Final = 15
+# The request was refused for whose it is, or for now: its version may be as good as before.
+_UNSEEN: Final = frozenset({401, 403, 429})
 _TIMEOUT: Final = 504  # also "too large resource version": etcd was restored from a backup
 
 LOG: Final = logging.getLogger(__name__)
@@ -30,7 +55,7 @@ class Informer:
 
     The handlers run in that thread, one call at a time: they should note the object and return.
     After a gap `on_change` may be called with an object that has not changed, and `on_delete` with
-    only its namespace, name and UID.
+    only its namespace, name, UID, and the version of the first list that lacks it.
     """
 
     def __init__(
@@ -42,17 +67,29 @@ class Informer:
         on_delete: Handler,
         field_selector: str = "",
         label_selector: str = "",
+        on_rewind: Callable[[], object] = lambda: None,
         watch_seconds: int = 300,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Call `on_rewind` before the objects of an API server whose versions have gone back."""
+        self.kind = kind
         self.synced = threading.Event()  # set after on_change has seen the whole first list
         self._store = store
-        self._kind = kind
         self._on_change = on_change
         self._on_delete = on_delete
+        self._on_rewind = on_rewind
         self._selectors = {"field_selector": field_selector, "label_selector": label_selector}
         self._watch_seconds = watch_seconds
         self._known: dict[str, Json] = {}  # by key; metadata only
-        self._last_event = time.monotonic()
+        self._clock = clock
+        self._last_answer = clock()
+        self._last_attempt = clock()
+        self._last_word = clock()  # a list, an event or a bookmark
+        self._newest = 0  # version that the API server has had
+        self._witness: Json | None = None  # metadata of the newest object, and of a deleted one
+        # Requests to list, as what was seen is of a lost history, and those that a list answered.
+        self._relists, self._relisted = 0, 0
+        self._interrupted = False  # the last watch ended early: the API server may be an older one
         self._stopped = threading.Event()
         self._version = ""
         self._thread = threading.Thread(
@@ -69,62 +106,147 @@ class Informer:
 
     def age(self) -> float:
         """Return the seconds since the API server last answered; above 120 something is wrong."""
-        return time.monotonic() - self._last_event
+        return self._clock() - self._last_answer
+
+    def stalled(self) -> bool:
+        """Return True if its thread hangs or has ended, so that only a new process would help.
+
+        Not while the API server is away, however old the last answer is: the thread keeps trying.
+        """
+        return self._clock() - max(self._last_answer, self._last_attempt) > STALLED_SECONDS
+
+    def relist(self) -> None:
+        """List again at the next word of the API server: another informer has found it restored."""
+        self._relists += 1
 
     def _run(self) -> None:
-        failures = 0
+        failures, warned = 0, False
         while not self._stopped.is_set():
+            self._last_attempt = self._clock()
             try:
-                began = self._last_event
-                self._list_and_watch()
-                failures = failures + 1 if self._last_event == began else 0
+                heard = self._list_and_watch()
+                failures = 0 if heard else failures + 1  # a watch that ends at once tells nothing
+                warned = warned and failures > 0
             except GoneError:
-                LOG.info("%s: the watch is too old, listing again", self._kind.plural)
+                LOG.info("%s: the watch is too old, listing again", self.kind.plural)
                 self._version, failures = "", failures + 1
             except StoreError as error:
                 failures += 1
-                self._log_failure(error, failures)
-                if not isinstance(error, UnreachableError) or error.status == _TIMEOUT:
-                    self._version = ""  # the server rejected it: list again
+                level = logging.DEBUG if warned else logging.WARNING  # once per outage
+                LOG.log(level, "%s: watch failed, trying again: %s", self.kind.plural, error)
+                warned = True
+                if _is_rejected(error):
+                    self._version = ""  # list again
+            except Exception:  # an answer of another shape than the API's
+                LOG.exception("%s: watch failed unexpectedly, listing again", self.kind.plural)
+                self._version, failures = "", failures + 1
             if failures:
                 uniform = random.random()  # noqa: S311 - spreads load, no secret
                 self._stopped.wait(BACKOFF.delay(failures - 1, uniform))
 
-    def _list_and_watch(self) -> None:
-        if not self._version:
+    def _list_and_watch(self) -> bool:
+        """Return True if the API server has told anything."""
+        silent = self._clock() - self._last_word > SILENCE_SECONDS
+        listed = not self._version or silent or self._is_stale() or self._has_gone_back()
+        if listed:
             self._list()
-        self._watch()
+        brief = self._interrupted and not listed
+        seconds = min(BRIEF_SECONDS, self._watch_seconds) if brief else self._watch_seconds
+        self._interrupted, begun = True, self._clock()
+        heard = self._watch(seconds)
+        self._interrupted = self._clock() - begun < EARLY_SHARE * seconds
+        return heard or listed
 
-    def _log_failure(self, error: StoreError, failures: int) -> None:
-        """Log at WARNING once per outage."""
-        level = logging.WARNING if failures == 1 else logging.DEBUG
-        LOG.log(level, "%s: watch failed, trying again: %s", self._kind.plural, error)
+    def _is_stale(self) -> bool:
+        return self._relisted != self._relists
+
+    def _has_gone_back(self) -> bool:
+        """Return True if, after an interruption, the API server may be at an older state."""
+        if not self._interrupted:
+            return False
+        return int(self._store.version(self.kind)) < self._newest or not self._is_witnessed()
+
+    def _is_witnessed(self) -> bool:
+        """Return True if the newest object that was seen is as new now, or as gone.
+
+        One that the selectors have lost is there.
+        """
+        seen = self._witness
+        if seen is None:
+            return True
+        gone = seen["uid"] not in self._uids()
+        try:
+            body = self._store.get(self.kind, seen["name"], seen.get("namespace", ""))
+        except NotFoundError:
+            return gone
+        found = body["metadata"]
+        if found["uid"] != seen["uid"]:
+            return gone
+        return _version(found) >= _version(seen)
+
+    def _uids(self) -> set[str]:
+        return {body["metadata"]["uid"] for body in self._known.values()}
 
     def _list(self) -> None:
-        page = self._store.list(self._kind, **self._selectors)
-        self._last_event = time.monotonic()
+        asked = self._relists
+        page = self._store.list(self.kind, **self._selectors)
+        self._relisted = asked  # not before: a list that fails answers nothing
+        self._last_answer = self._last_word = self._clock()
+        self._check_history(page)
         listed = {object_key(body): body["metadata"]["uid"] for body in page.items}
         for key, old in list(self._known.items()):
             if listed.get(key) != old["metadata"]["uid"]:  # gone, or another one of that name
-                self._deleted(old)
+                version = {"resourceVersion": page.resource_version}
+                self._deleted({"metadata": old["metadata"] | version})
         for body in page.items:
             self._changed(body)
         self._version = page.resource_version
         self.synced.set()
 
-    def _watch(self) -> None:
-        events = self._store.watch(
-            self._kind, self._version, seconds=self._watch_seconds, **self._selectors
-        )
+    def _watch(self, seconds: int) -> bool:
+        """Return True if an event or a bookmark came."""
+        events = self._store.watch(self.kind, self._version, seconds=seconds, **self._selectors)
+        self._last_answer = self._clock()  # of a quiet cluster the first bookmark takes a minute
+        heard = False
         for event in events:
-            self._last_event = time.monotonic()
+            heard = True
+            self._last_answer = self._last_word = self._clock()
             if self._stopped.is_set():
-                return
+                return heard
+            if event.type != "BOOKMARK":
+                self._witness = _kept(event.object["metadata"])
             if event.type == "DELETED":
                 self._deleted(event.object)
             elif event.type != "BOOKMARK":
                 self._changed(event.object)
             self._version = event.object["metadata"]["resourceVersion"]
+            self._newest = int(self._version)
+            if self._is_stale():
+                return heard
+        return heard
+
+    def _check_history(self, page: Page) -> None:
+        """Tell if the API server has gone back: a list is of its newest version."""
+        older = (body for body in page.items if self._was_newer(body["metadata"]))
+        if int(page.resource_version) < self._newest or any(True for _ in older):
+            LOG.error(
+                "%s: the API server is at version %s after %d, or has older objects: etcd was "
+                "restored from a backup",
+                self.kind.plural,
+                page.resource_version,
+                self._newest,
+            )
+            self._on_rewind()
+        self._newest = int(page.resource_version)
+        newest = max((body["metadata"] for body in page.items), key=_version, default=None)
+        self._witness = newest and _kept(newest)
+
+    def _was_newer(self, listed: Json) -> bool:
+        """Return True if a newer version of this very object has been seen."""
+        known = self._known.get(object_key({"metadata": listed}))
+        if known is None or known["metadata"]["uid"] != listed["uid"]:
+            return False
+        return _version(known["metadata"]) > _version(listed)
 
     def _changed(self, body: Json) -> None:
         self._known[object_key(body)] = _metadata_only(body)
@@ -139,11 +261,25 @@ class Informer:
         try:
             handler(body)
         except Exception:
-            LOG.exception("%s %s: handler failed", self._kind.name, object_key(body))
+            LOG.exception("%s %s: handler failed", self.kind.name, object_key(body))
+
+
+def _is_rejected(error: StoreError) -> bool:
+    """Return True if the API server takes no watch from the version that it was asked for."""
+    if isinstance(error, UnreachableError):
+        return error.status == _TIMEOUT
+    return error.status not in _UNSEEN
 
 
 def _metadata_only(body: Json) -> Json:
-    """Return the part of an object that `on_delete` needs."""
-    meta = body["metadata"]
-    kept = {name: meta[name] for name in ("namespace", "name", "uid") if name in meta}
-    return {"metadata": kept}
+    """Return the part of an object that `on_delete` and a later look need."""
+    return {"metadata": _kept(body["metadata"])}
+
+
+def _kept(metadata: Json) -> Json:
+    names = ("namespace", "name", "uid", "resourceVersion")
+    return {name: metadata[name] for name in names if name in metadata}
+
+
+def _version(metadata: Json) -> int:
+    return int(metadata.get("resourceVersion") or 0)

@@ -7,10 +7,12 @@ queue's.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
+
+PAGE_SIZE: Final = 500  # objects in one response to a list
 
 
 class StoreError(Exception):
@@ -78,7 +80,21 @@ class Store(Protocol):
         ...
 
     def list(self, kind: Kind, *, field_selector: str = "", label_selector: str = "") -> Page:
-        """All namespaces; paged inside (500 a request)."""
+        """All namespaces; paged inside."""
+        ...
+
+    def pages(
+        self, kind: Kind, *, field_selector: str = "", label_selector: str = ""
+    ) -> Iterator[tuple[Json, ...]]:
+        """Yield the objects of all namespaces page by page: for lists too long to be held."""
+        ...
+
+    def list_versions(self, kind: Kind) -> Mapping[str, str]:
+        """Return the resource version of every object by its `object_key`. Cheaper than `list`."""
+        ...
+
+    def version(self, kind: Kind) -> str:
+        """Return the resource version that the API server is at, of the kind's lists."""
         ...
 
     def watch(
@@ -90,10 +106,11 @@ class Store(Protocol):
         label_selector: str = "",
         seconds: int = 300,
     ) -> Iterator[WatchEvent]:
-        """Yield events until the server or `seconds` ends the watch; bookmarks are asked for.
+        """Open a watch; return its events until the server or `seconds` ends it, with bookmarks.
 
-        Raise GoneError when `resource_version` is too old. A stream silent beyond its time is
-        ended, not waited for.
+        Raise GoneError when `resource_version` is too old, here or with the first event; every
+        other error of opening it is raised here. A stream silent beyond its time is ended, not
+        waited for.
         """
         ...
 

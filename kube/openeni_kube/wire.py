@@ -75,6 +75,11 @@ def format_time(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def format_micro_time(at: datetime) -> str:
+    """Return a time in UTC as metav1.MicroTime prints it; with fewer digits it does not parse."""
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def one_line(error: BaseException) -> str:
     """Return an error's text without line breaks."""
     return " ".join(str(error).split()) or type(error).__name__

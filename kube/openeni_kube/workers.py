@@ -8,10 +8,14 @@ from collections.abc import Callable, Collection, Hashable
 from typing import Any, Final, Generic, TypeVar
 
 from openeni_kube.result import Blocked, Result, Retry
-from openeni_kube.workqueue import Backoff, WorkQueue
+from openeni_kube.workqueue import Backoff, WorkQueue, one_lane
 
 LOG: Final = logging.getLogger(__name__)
 K = TypeVar("K", bound=Hashable)
+
+
+def _no_pause(_: str) -> float:
+    return 0.0
 
 
 class Workers(Generic[K]):
@@ -28,20 +32,36 @@ class Workers(Generic[K]):
         *,
         threads: int = 1,
         backoff: Backoff | None = None,
+        lane_of: Callable[[K], str] = one_lane,
+        pause_of: Callable[[str], float] = _no_pause,
+        observe: Callable[[K, Result, float], None] = lambda _key, _result, _seconds: None,
     ) -> None:
+        """Give each lane that `lane_of` names `threads` of its own, from its first key on.
+
+        `pause_of` returns the seconds for which a lane may begin nothing. `observe` is called with
+        the result of each reconcile and the seconds that it took.
+        """
+        self._observe = observe
+        self._name = name
         self._reconcile = reconcile
-        self._queue: WorkQueue[K] = WorkQueue(backoff or Backoff())
-        self._changed = threading.Condition()
+        self._threads_each = threads
+        self._pause_of = pause_of
+        self._queue: WorkQueue[K] = WorkQueue(backoff or Backoff(), lane_of)
+        self._lock = threading.Lock()
+        # Each is notified when its due keys change; the first is there before its first key.
+        self._lanes = {"": threading.Condition(self._lock)}
+        # Until when one thread of a lane waits for its next due key: the others need no time-out.
+        self._watched: dict[str, float] = {}
+        self._threads: list[threading.Thread] = []
+        self._started = False
         self._stopping = False
-        self._threads = [
-            # daemons: a call in flight cannot be cancelled, and may be cut off at any point
-            threading.Thread(target=self._work, name=f"{name}-{n}", daemon=True)
-            for n in range(threads)
-        ]
 
     def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        """Begin; a key that was added before is taken up, too."""
+        with self._lock:
+            self._started = True
+            for lane in self._lanes:
+                self._start_threads(lane)
 
     def stop(self, seconds: float) -> None:
         """Begin nothing new; wait up to `seconds` for what runs."""
@@ -49,49 +69,102 @@ class Workers(Generic[K]):
 
     def add(self, key: K, after: float = 0.0) -> None:
         """Have the key worked on, `after` seconds from now at the latest."""
-        with self._changed:
-            self._queue.add(key, time.monotonic() + after)
-            self._changed.notify()
+        at = time.monotonic() + after
+        with self._lock:
+            lane = self._queue.add(key, at)
+            if self._queue.next_due(lane) == at:  # else a thread waits for an earlier one
+                self._notify(lane)
 
     def alive(self) -> bool:
         """Return whether every thread still runs."""
-        return all(thread.is_alive() for thread in self._threads)
+        with self._lock:
+            return self._started and all(thread.is_alive() for thread in self._threads)
 
     def ended(self) -> bool:
         """Return whether no thread runs any more."""
-        return not any(thread.is_alive() for thread in self._threads)
+        with self._lock:
+            return not any(thread.is_alive() for thread in self._threads)
+
+    def load(self) -> dict[str, tuple[int, float]]:
+        """Return how many keys of each lane are due, and the seconds since the first became so."""
+        now = time.monotonic()
+        with self._lock:
+            due = self._queue.due_times(now)
+            lanes = list(self._lanes)
+        return {
+            lane: (len(due.get(lane, ())), now - min(due.get(lane, ()), default=now))
+            for lane in lanes
+        }
 
     def request_stop(self) -> None:
         """Begin nothing new, and do not wait for what runs."""
-        with self._changed:
+        with self._lock:
             self._stopping = True
-            self._changed.notify_all()
+            for changed in self._lanes.values():
+                changed.notify_all()
 
     def join(self, deadline: float) -> None:
         """Wait for what runs, until `deadline` on the monotonic clock."""
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join(max(0.0, deadline - time.monotonic()))
+        with self._lock:
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _work(self) -> None:
-        while (key := self._next()) is not None:
+    def _notify(self, lane: str) -> None:
+        """Wake one of the lane's threads; make the lane if it is new. The caller has the lock."""
+        if lane not in self._lanes:
+            self._lanes[lane] = threading.Condition(self._lock)
+            if self._started and not self._stopping:
+                self._start_threads(lane)
+        self._lanes[lane].notify()
+
+    def _start_threads(self, lane: str) -> None:
+        for n in range(self._threads_each):
+            name = "-".join(part for part in (self._name, lane, str(n)) if part)
+            # daemons: a call in flight cannot be cancelled, and may be cut off at any point
+            thread = threading.Thread(target=self._work, args=(lane,), name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _work(self, lane: str) -> None:
+        while (key := self._next(lane)) is not None:
             result = self._result_of(key)
-            with self._changed:
+            with self._lock:
                 # spreading load, no secret: any random number will do
                 uniform = random.random()  # noqa: S311
-                self._queue.finish(key, result, time.monotonic(), uniform)
-                self._changed.notify()
+                again = self._queue.finish(key, result, time.monotonic(), uniform)
+                if again is not None:
+                    self._notify(again)
 
-    def _next(self) -> K | None:
-        with self._changed:
+    def _next(self, lane: str) -> K | None:
+        with self._lock:
+            changed = self._lanes[lane]
             while not self._stopping:
-                key = self._queue.take(time.monotonic())
-                if key is not None:
-                    self._changed.notify()  # another thread waits for the next due time instead
-                    return key
-                due = self._queue.next_due()
-                self._changed.wait(None if due is None else max(0.0, due - time.monotonic()))
+                now = time.monotonic()
+                due = self._queue.next_due(lane)
+                if due is None:
+                    changed.wait()
+                    continue
+                wait = due - now if due > now else self._pause_of(lane)
+                if wait <= 0:
+                    changed.notify()  # another thread waits for the next due time instead
+                    return self._queue.take(now, lane)
+                self._wait(lane, now + wait)
             return None
+
+    def _wait(self, lane: str, until: float) -> None:
+        """Wait until that time, or for another thread that does, or a change.
+
+        If all idle threads waited until then, all would wake up for one key.
+        """
+        changed, watched = self._lanes[lane], self._watched.get(lane)
+        if watched is not None and watched <= until:
+            changed.wait()
+            return
+        self._watched[lane] = until
+        changed.wait(until - time.monotonic())
+        if self._watched.get(lane) == until:
+            del self._watched[lane]
 
     def _result_of(self, key: K) -> Result:
         begun = time.monotonic()
@@ -99,8 +172,10 @@ class Workers(Generic[K]):
             result = self._reconcile(key)
         except Exception as error:
             LOG.exception("reconcile of %s failed unexpectedly", key, extra={"key": str(key)})
+            self._observe(key, Retry(repr(error)), time.monotonic() - begun)
             return Retry(repr(error))
         spent = time.monotonic() - begun
+        self._observe(key, result, spent)
         fields = {"key": str(key), "result": result, "seconds": spent}
         match result:
             case Retry(problem) | Blocked(problem):

@@ -3,11 +3,12 @@
 A key is *due* at a time, or *running*, or neither. Adding a key that is due keeps the earlier time;
 adding one that is running makes it due again as soon as it ends, so that no change is lost and no
 key is worked on twice at once. Failures in a row double the key's delay; any other result forgets
-them. Pure: the caller holds the lock, the clock and the source of random numbers.
+them. Each key is due in a *lane*: who takes keys of one lane never waits for those of another.
+Pure: the caller holds the lock, the clock and the source of random numbers.
 """
 
 import heapq
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from itertools import count
 from typing import Generic, TypeVar
@@ -15,6 +16,11 @@ from typing import Generic, TypeVar
 from openeni_kube.result import Blocked, Done, RequeueAfter, Result, Retry
 
 K = TypeVar("K", bound=Hashable)
+
+
+def one_lane(_: Hashable) -> str:
+    """Put every key into the same lane."""
+    return ""
 
 
 @dataclass(frozen=True)
@@ -38,50 +44,70 @@ class Backoff:
 class WorkQueue(Generic[K]):
     """Keys and when they are due. Times are seconds on any clock that never goes back."""
 
-    def __init__(self, backoff: Backoff) -> None:
+    def __init__(self, backoff: Backoff, lane_of: Callable[[K], str] = one_lane) -> None:
+        """Ask `lane_of` for a key's lane whenever the key is added; it may change between two."""
         self._backoff = backoff
-        self._due: dict[K, float] = {}  # authoritative; heap entries may be stale
-        self._heap: list[tuple[float, int, K]] = []
+        self._lane_of = lane_of
+        self._due: dict[K, tuple[float, str]] = {}  # authoritative; heap entries may be stale
+        self._heaps: dict[str, list[tuple[float, int, K]]] = {}
         self._order = count()  # of keys that are due at the same time: the first added is first
         self._running: set[K] = set()
         self._again: dict[K, float] = {}  # added while running
         self._failures: dict[K, int] = {}
 
-    def add(self, key: K, at: float) -> None:
-        """Make the key due at `at`, or earlier if it was due earlier."""
+    def add(self, key: K, at: float) -> str:
+        """Make the key due at `at`, or earlier if it was due earlier; return its lane."""
+        lane = self._lane_of(key)
         if key in self._running:
             self._again[key] = min(at, self._again.get(key, at))
-        elif key not in self._due or at < self._due[key]:
-            self._due[key] = at
-            heapq.heappush(self._heap, (at, next(self._order), key))
+            return lane
+        due = self._due.get(key)
+        if due is not None:
+            at = min(at, due[0])
+        if due != (at, lane):
+            self._due[key] = at, lane
+            heapq.heappush(self._heaps.setdefault(lane, []), (at, next(self._order), key))
+        return lane
 
-    def take(self, now: float) -> K | None:
+    def take(self, now: float, lane: str = "") -> K | None:
         """Return the key that has been due the longest, now running; None when none is due."""
-        due = self.next_due()
+        due = self.next_due(lane)
         if due is None or due > now:
             return None
-        _, _, key = heapq.heappop(self._heap)
+        _, _, key = heapq.heappop(self._heaps[lane])
         del self._due[key]
         self._running.add(key)
         return key
 
-    def next_due(self) -> float | None:
-        """Return the time at which the next key is due, None when no key waits."""
-        while self._heap:
-            at, _, key = self._heap[0]
-            if self._due.get(key) == at:
+    def next_due(self, lane: str = "") -> float | None:
+        """Return the time at which the next key of the lane is due, None when no key waits."""
+        heap = self._heaps.get(lane, [])
+        while heap:
+            at, _, key = heap[0]
+            if self._due.get(key) == (at, lane):
                 return at
-            heapq.heappop(self._heap)  # an earlier time replaced it
+            heapq.heappop(heap)  # an earlier time or another lane replaced it
         return None
 
-    def finish(self, key: K, result: Result, now: float, uniform: float) -> None:
-        """End the run of a key; `uniform` is a random number in [0, 1)."""
+    def due_times(self, now: float) -> dict[str, list[float]]:
+        """Return the times at which the keys that are due by now became so, by lane."""
+        times: dict[str, list[float]] = {}
+        for at, lane in self._due.values():
+            if at <= now:
+                times.setdefault(lane, []).append(at)
+        return times
+
+    def finish(self, key: K, result: Result, now: float, uniform: float) -> str | None:
+        """End the run of a key; return its lane if it is due again.
+
+        `uniform` is a random number in [0, 1).
+        """
         self._running.discard(key)
         delay = self._delay(key, result, uniform)
-        if delay is not None:
-            self.add(key, now + delay)
+        times = [] if delay is None else [now + delay]
         if key in self._again:
-            self.add(key, self._again.pop(key))
+            times.append(self._again.pop(key))
+        return self.add(key, min(times)) if times else None
 
     def _delay(self, key: K, result: Result, uniform: float) -> float | None:
         match result:

@@ -20,6 +20,7 @@ from openeni_lab import progress
 from openeni_lab.enter import enter
 from openeni_lab.hypervisor.uml import GuestBootError
 from openeni_lab.images.debian_archive import ArchiveError
+from openeni_lab.invocation import command
 from openeni_lab.kubernetes import dns
 from openeni_lab.kubernetes.api import ApiError
 from openeni_lab.kubernetes.images import ImageError
@@ -48,15 +49,14 @@ from openeni_lab.options import (
 from openeni_lab.prepare import stage
 from openeni_lab.prepare.checks import find_problems
 from openeni_lab.prepare.debian_packages import PackageError
-from openeni_lab.product import installed_lab, pods
+from openeni_lab.product import installed_lab, next_steps, pods
 from openeni_lab.product.chart import ChartError
-from openeni_lab.product.demo import DemoError, datapaths_of, show
+from openeni_lab.product.demo import POOLS, DemoError, datapaths_of, show
 from openeni_lab.product.installed_lab import InstalledLab
 from openeni_lab.product.tree_images import TreeImageError
 from openeni_lab.programs import prepared
 from openeni_lab.programs.cache import BuildError, size_mib
 from openeni_lab.programs.prepared import NotPreparedError
-from openeni_lab.programs.sets import SETS, find_built_sets
 
 # Their texts are for the user, and so are those of the operating system.
 ERRORS: Final = (
@@ -104,9 +104,12 @@ def up(
 ) -> None:
     """Start the lab with openeni in it, or continue an interrupted `up`."""
     wanted = _lab(name, nodes, kind, memory, cpus)
-    with progress.display() as display:
-        installed_lab.up(wanted, display).api.apply(dns.objects())
-    print(f"export KUBECONFIG={wanted.layout.kubeconfig}")
+    with next_steps.removal_named(wanted.layout), progress.display() as display:
+        api = installed_lab.up(wanted, display).api
+        api.apply(dns.objects())
+    first = () if api.items(POOLS) else (next_steps.first_pool(wanted.layout),)
+    for line in (*first, *next_steps.commands(wanted.layout)):
+        print(f"  {line}")
 
 
 def _lab(name: str, nodes: int, kind: NodeKind, memory: int | None, cpus: float | None) -> Lab:
@@ -131,11 +134,11 @@ def demo(
     machine = prepared.read(()).machine
     modes = datapaths_of(lab.kind, ipvlan=machine.ipvlan)
     preparation = 0.0 if since is None else time.time() - since - machine.asked_seconds
-    with progress.display() as display:
+    with next_steps.removal_named(lab.layout), progress.display() as display:
         if not show(lab, display, modes, Console(), preparation):
             raise DemoError(
                 "a path FAILED, or a count above is not 0; the lab is still up: "
-                "see `openeni-lab logs`; `openeni-lab down` removes it"
+                f"see `{command('logs', lab.layout)}`; `{command('down', lab.layout)}` removes it"
             )
 
 
@@ -147,7 +150,7 @@ def check(name: NameOption = DEFAULT, everything: AllOption = False) -> None:
         print(stage.line(finding).strip())
     if any(finding.stops for finding in findings):
         raise LabError("this machine cannot run a lab yet: see the list above")
-    print("this machine can run a lab; `openeni-lab prepare` installs and builds what it needs")
+    print(f"this machine can run a lab; `{command('prepare')}` installs and builds what it needs")
 
 
 @app.command()
@@ -157,9 +160,6 @@ def prepare(
     """Install and build what labs need. Shows the plan and asks first."""
     with progress.display() as display:
         stage.prepare(Layout(name), display, partial(_agreed, yes=yes), everything=everything)
-    built = find_built_sets(SETS)
-    if built.yardstick:
-        print(f"kube-apiserver alone took {built.yardstick.seconds:.0f} s to build here")
 
 
 def _agreed(plan: str, *, yes: bool) -> bool:
@@ -195,7 +195,9 @@ def kernel(context: typer.Context, keep: KeepOption = None) -> None:
 @app.command()
 def down(name: NameOption = DEFAULT) -> None:
     """Stop the lab and remove it."""
-    Lab(Layout(name)).down()
+    layout = Layout(name)
+    for line in next_steps.after_down(layout, removed=Lab(layout).down()):
+        print(line)
 
 
 @app.command()
@@ -229,7 +231,7 @@ def logs(name: NameOption = DEFAULT, lines: LinesOption = 5) -> None:
     layout = Layout(name)
     found = sorted(log for pattern in LOGS for log in layout.state.glob(pattern))
     if not found:
-        raise LabError(f"there are no logs of a lab {name!r}; `openeni-lab up` creates it")
+        raise LabError(f"there are no logs of a lab {name!r}; `{command('up', layout)}` creates it")
     for path in found:
         print(f"{path}:")
         with path.open(errors="replace") as file:
@@ -286,10 +288,7 @@ def main() -> None:
     except ERRORS as error:
         sys.exit(f"openeni-lab: {error}")
     if code == INTERRUPTED:
-        print(
-            "openeni-lab: interrupted; the same command continues, `down` removes the lab",
-            file=sys.stderr,
-        )
+        print("openeni-lab: interrupted; the same command continues", file=sys.stderr)
     sys.exit(code)
 
 

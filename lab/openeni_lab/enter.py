@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from openeni_lab.cloud.access import client_environment
@@ -14,22 +15,24 @@ GUEST_SECONDS: Final = 3600.0  # timeout of a command on a VM node without a ter
 
 def enter(lab: Lab, node: str, argv: Sequence[str]) -> None:
     """Replace this process by a command in the lab or on a node (`node`, if it is not empty)."""
-    environment = {**os.environ, **_environment(lab)}
+    variables = {**os.environ, **environment(lab)}
     if node and lab.kind is NodeKind.VM:
         sys.exit(_in_guest(lab.node(node).machine, argv))
     machine = lab.node(node).machine if node else lab.machine
     into = ["nsenter", f"--target={machine.pid()}", "--mount", "--uts", "--ipc", "--net", "--pid"]
-    os.execvpe("nsenter", [*into, "--cgroup", "--", *argv], environment)  # noqa: S606
+    os.execvpe("nsenter", [*into, "--cgroup", "--", *argv], variables)  # noqa: S606
 
 
-def _environment(lab: Lab) -> dict[str, str]:
-    """Return an environment in which `openstack` and `kubectl` work without arguments."""
-    paths = [lab.built.path, str(lab.built.openstack_venv / "bin"), os.environ.get("PATH", "")]
+def environment(lab: Lab) -> dict[str, str]:
+    """Return an environment in which `openstack`, `kubectl` and `openeni` need no arguments."""
+    clients = [lab.built.bin("kubectl").parent, lab.built.openstack_venv / "bin"]
+    paths = [lab.built.path, *map(str, clients), os.environ.get("PATH", "")]
+    own = str(Path(sys.executable).parent)  # has `openeni`; last, since it has a Python, too
     return {
         **client_environment(lab.layout),
         "KUBECONFIG": str(lab.control_plane.folder / "admin.kubeconfig"),
         "KUBECACHEDIR": str(lab.layout.kubectl_cache),
-        "PATH": ":".join([*paths, "/usr/sbin", "/sbin"]),
+        "PATH": ":".join([*paths, "/usr/sbin", "/sbin", own]),
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from openeni_lab.cloud import bring_up
 from openeni_lab.hypervisor.network import LabNetwork
 from openeni_lab.images.archive import Image
+from openeni_lab.invocation import command
 from openeni_lab.kubernetes.control_plane import ControlPlane
 from openeni_lab.kubernetes.images import make_images
 from openeni_lab.layout import Layout, NodeLayout
@@ -112,10 +113,15 @@ class Lab:
             together("nodes", [node.steps() for node in self.nodes.values()]),
         ]
 
-    def down(self) -> None:
-        """Stop and remove everything. Raises LabError that names what could not be removed."""
+    def down(self) -> bool:
+        """Stop and remove everything. Return False if there was nothing.
+
+        Raises LabError that names what could not be removed.
+        """
         with enclosure.locked(self.layout):
+            found = bool(enclosure.leftovers(self.layout))
             enclosure.remove(self.layout)
+        return found
 
     def restart_node(self, name: str, progress: Progress) -> None:
         """Restart a node as a reboot would: its processes end, its NICs and its disk stay."""
@@ -145,7 +151,7 @@ class Lab:
             if (recorded.layout, recorded.kind) != (self.layout, self.kind):
                 raise LabError(
                     f"the lab {self.layout.name!r} has {recorded.layout.node_count} nodes of kind "
-                    f"{recorded.kind}: take it down first (openeni-lab down)"
+                    f"{recorded.kind}: take it down first, by `{command('down', self.layout)}`"
                 )
             return
         self.layout.state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -157,7 +163,9 @@ def load(layout: Layout) -> Lab:
     try:
         recorded: dict[str, Any] = json.loads(_record_file(layout).read_text())
     except FileNotFoundError:
-        raise LabError(f"there is no lab {layout.name!r}; `openeni-lab up` creates it") from None
+        raise LabError(
+            f"there is no lab {layout.name!r}; `{command('up', layout)}` creates it"
+        ) from None
     return Lab(replace(layout, node_count=recorded["nodes"]), NodeKind(recorded["kind"]))
 
 

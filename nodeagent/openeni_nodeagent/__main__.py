@@ -12,19 +12,26 @@ from pathlib import Path
 from typing import Final
 
 from openeni_crds.names import BUNDLE_VERSION, MANAGER_AGENT
+from openeni_kube.answers import print_failure
 from openeni_kube.client import NotConfiguredError, connect
+from openeni_kube.command_line import Question, read_command_line
+from openeni_kube.exposition import Exposition
 from openeni_kube.store import Store
 from openeni_nodeagent.agent import Agent
+from openeni_nodeagent.ask.answer import QUESTIONS, answer
 from openeni_nodeagent.cni.install import InstallError
 from openeni_nodeagent.cni.server import make_run_folder
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_nodeagent.datapath_api import DatapathError, NodeDatapath
 from openeni_nodeagent.enis import system_bus
 from openeni_nodeagent.enis.nic_guards import NICGuards, known_guards
+from openeni_nodeagent.grants.grant_log import LOGGER
 from openeni_nodeagent.grants.journal import BOOT_ID, Journal
+from openeni_nodeagent.metrics.server import MetricsServer
 from openeni_nodeagent.settings import Settings, SettingsError, from_environment
 
-CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}  # linux/capability.h
+# Of linux/capability.h; docs/security.md says what for.
+CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21}
 SWITCH_INTERVAL_SECONDS: Final = 0.0005
 _log: Final = logging.getLogger("openeni_nodeagent")
 
@@ -41,9 +48,10 @@ def main() -> int:
     try:
         settings = from_environment(os.environ)
         _log_to_stderr(settings.log_level)
+        _log_grants_to_stdout()
         _require_capabilities()
         store = connect(agent=MANAGER_AGENT)
-        with closing(KernelDatapath()) as datapath:
+        with closing(KernelDatapath(settings.mark_mask)) as datapath:
             run(settings, store, datapath)
     except (SettingsError, NotConfiguredError) as error:
         sys.stderr.write(f"openeni-agent: {error}\n")
@@ -52,6 +60,19 @@ def main() -> int:
         sys.stderr.write(f"openeni-agent: {error}\n")
         return 1
     return 0
+
+
+def ask(question: Question) -> int:
+    """Answer a question beside the agent that runs; return the exit code."""
+    try:
+        settings = from_environment(os.environ)
+        _log_to_stderr("WARNING")
+        _require_capabilities()
+        store = connect(agent=MANAGER_AGENT)
+        with closing(KernelDatapath(settings.mark_mask)) as datapath:
+            return answer(question, settings, store, datapath)
+    except (SettingsError, NotConfiguredError, StartError, DatapathError) as error:
+        return print_failure(str(error))
 
 
 def run(settings: Settings, store: Store, datapath: NodeDatapath) -> None:
@@ -77,7 +98,9 @@ def run(settings: Settings, store: Store, datapath: NodeDatapath) -> None:
             settings.journal,
             journal.state.damaged,
         )
-    guards = known_guards(settings.networkmanager, settings.networkd, settings.udev)
+    guards = known_guards(
+        settings.networkmanager, settings.networkd, settings.networkd_conf, settings.udev
+    )
     agent = Agent(
         settings,
         store,
@@ -89,10 +112,22 @@ def run(settings: Settings, store: Store, datapath: NodeDatapath) -> None:
         agent.start()
     except OSError as error:
         raise StartError(f"cannot start: {error}") from None
+    metrics = _serve_metrics(settings, agent)
     stopping.wait()
     _log.info("stopping; running pods stay as they are")
+    metrics.stop()
     agent.stop()
     os.close(lock)
+
+
+def _serve_metrics(settings: Settings, agent: Agent) -> MetricsServer:
+    """Serve metrics, if they are asked for."""
+    exposition = Exposition(BUNDLE_VERSION)
+    exposition.add_source(agent.samples)
+    server = MetricsServer(settings.metrics_address, settings.metrics_port, exposition.page)
+    if settings.metrics_port:
+        server.start()
+    return server
 
 
 def _lock_run_folder(settings: Settings, stopping: threading.Event) -> int:
@@ -135,5 +170,14 @@ def _log_to_stderr(level: str) -> None:
     )
 
 
+def _log_grants_to_stdout() -> None:
+    """Write the log of grants as it is, apart from what is for people."""
+    log = logging.getLogger(LOGGER)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(logging.StreamHandler(sys.stdout))
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    asked = read_command_line("openeni-agent", QUESTIONS)
+    sys.exit(ask(asked) if asked else main())

@@ -11,7 +11,7 @@ from openeni_kube.result import RequeueAfter, Result, Retry
 from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.cni.configuration import Action, ConfigurationFacts, Decision, decide
 from openeni_nodeagent.cni.install import HostFiles, InstallError
-from openeni_nodeagent.enis.link_reconciler import LinkReconciler
+from openeni_nodeagent.enis.eni_reconciler import ENIReconciler
 from openeni_nodeagent.grants.grants import Grants
 
 LOOK_SECONDS: Final = 10.0  # another plugin's configuration raises no event
@@ -27,7 +27,7 @@ class ConfigurationReconciler:
         files: HostFiles,
         caches: Caches,
         grants: Grants,
-        links: LinkReconciler,
+        links: ENIReconciler,
         *,
         is_synced: Callable[[], bool],
         on_change: Callable[[], None],

@@ -5,12 +5,14 @@ This module is their whole interface: frozen facts in one direction, observation
 the other. So the agent can be tested without a kernel, and the datapath without a cluster.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeAlias
 
 from openeni_crds.eni import PortSubnet
 from openeni_crds.enipool import Datapath
+from openeni_nodeagent.pod_options import UNLIMITED, Bandwidth, PortMapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class PodInterface:
     addresses: tuple[str, ...]  # one for each family
     mtu: int  # bytes
     eni: ENIFacts
+    host_ports: tuple[PortMapping, ...] = ()
+    bandwidth: Bandwidth = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,12 @@ class PodNetwork:
 
 
 class DatapathError(Exception):
-    """The datapath cannot do what was asked; the text has the cause and the way out."""
+    """The datapath cannot do what was asked; the text has the cause and the way out.
+
+    `add` sets `left_behind` if it could not remove again what it had built, or does not know.
+    """
+
+    left_behind = False
 
 
 class NICMissingError(DatapathError):
@@ -94,40 +103,135 @@ class KernelRefusedError(DatapathError):
     """The kernel refused an operation; the text has the operation and the errno's name."""
 
 
+@dataclass(frozen=True, slots=True)
+class WantedPod:
+    """A pod whose datapath has been built."""
+
+    interface: PodInterface
+    netns: str = ""  # path of its network namespace, which is looked into as well; "" if not
+
+
+@dataclass(frozen=True, slots=True)
+class WantedNode:
+    """What the node should have of openeni."""
+
+    node: NodeFacts
+    enis: tuple[ENIFacts, ...] = ()
+    departing: tuple[ENIFacts, ...] = ()  # ENIs that openeni leaves, for Nova to detach them
+    pods: tuple[WantedPod, ...] = ()  # of `enis`
+    strays: frozenset[str] = frozenset()  # addresses that no pod has
+    granted_links: frozenset[str] = frozenset()  # names.host_link of every grant
+    complete: bool = True  # False: there may be other ENIs, of which nothing is removed
+
+
+# The items of the datapath's model. "element" and "chain" are nftables'.
+REPAIR_KINDS: Final = (
+    "link",
+    "address",
+    "route",
+    "rule",
+    "neighbour",
+    "sysctl",
+    "element",
+    "chain",
+    "qdisc",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """Something that was not as planned, and was put right or could not be."""
+
+    kind: str  # one of REPAIR_KINDS
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What a reconcile of the node found last, after its repairs."""
+
+    links: Mapping[str, LinkFacts] = field(default_factory=dict[str, LinkFacts])  # by ENI name
+    errors: Mapping[str, DatapathError] = field(default_factory=dict[str, DatapathError])
+    broken: frozenset[PodInterface] = frozenset()  # pods that must be built anew
+    differing: Mapping[PodInterface, str] = field(default_factory=dict[PodInterface, str])
+    repairs: tuple[Repair, ...] = ()
+    left: str = ""  # why something of former pods or ENIs is still there
+    departed: frozenset[str] = frozenset()  # names of departing ENIs of which nothing is left
+
+
+class NodeSnapshot(Protocol):
+    """What the kernel had of openeni at one time."""
+
+    @property
+    def pods(self) -> Mapping[str, str]:
+        """The addresses that the node has anything of a pod for, with the device of their route.
+
+        Without a route that is "".
+        """
+        ...
+
+    @property
+    def host_ports(self) -> Mapping[str, tuple[PortMapping, ...]]:
+        """The host ports that lead to each address, as far as it has any."""
+        ...
+
+
+# Keeps ADD and DEL off pods during a block; yields those that can be kept so and are still wanted.
+Hold: TypeAlias = Callable[
+    [Collection[PodInterface]], AbstractContextManager[frozenset[PodInterface]]
+]
+
+
 class NodeDatapath(Protocol):
     """The datapath of one node.
 
     Synchronous and safe to call from several threads at once; calls for different pods do not
-    wait for each other. Every method may raise KernelRefusedError. An ENIFacts passed to `add`,
-    `check` or `delete` has been configured since the process started.
+    wait for each other, but for turns in the kernel. Every method may raise KernelRefusedError.
     """
 
     def datapath_modes(self) -> frozenset[str]:
         """Return the modes (Datapath.word) that this kernel supports; tried once."""
         ...
 
-    def configure_node(self, node: NodeFacts) -> None:
-        """Set the node's facts; call it again whenever they change.
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        """Call `changed`, from another thread, whenever somebody else may have changed our part.
 
-        Rules and filters that ENIs share are added with the first ENI and removed with the last.
+        In the network namespace of the calling thread, until `close`.
         """
         ...
 
-    def configure_eni(self, eni: ENIFacts, node: NodeFacts) -> LinkFacts:
-        """Configure the ENI's link for pods. Idempotent: only what differs is changed.
+    def close(self) -> None:
+        """Close what is open; nothing in the kernel changes."""
+        ...
 
-        Raises NICMissingError, ModeUnsupportedError.
+    def observe(self, enis: Collection[ENIFacts], /) -> NodeSnapshot:
+        """Look at the kernel's part of openeni, and at everybody's routes on these ENIs."""
+        ...
+
+    def reconcile(self, snapshot: NodeSnapshot, wanted: WantedNode, hold: Hold) -> NodeReport:
+        """Bring the node to its plan, and look again if anything differed.
+
+        The ENIs' part comes first, then that of pods, while `hold` keeps ADD and DEL off them.
+        Whatever fails is in the report, by ENI or pod; nothing else waits for it.
         """
         ...
 
-    def teardown_eni(self, eni: ENIFacts) -> None:
-        """Undo configure_eni, so that the hypervisor can unplug the NIC; it may be gone already."""
+    def compare(self, snapshot: NodeSnapshot, wanted: WantedNode) -> NodeReport:
+        """Return what `reconcile` would find; nothing is changed."""
         ...
 
     def add(self, pod: PodInterface, netns: str) -> PodNetwork:
         """Connect the namespace at path `netns`; completes what a crash left half-built.
 
-        Raises NICMissingError, NamespaceGoneError. After an error nothing of the pod is left.
+        Raises NICMissingError, NamespaceGoneError. After an error the kernel is as it was before,
+        or has nothing of the pod, unless the error says `left_behind`.
+        """
+        ...
+
+    def network(self, pod: PodInterface) -> PodNetwork:
+        """Return what `add` returns for this pod, but for the phases; nothing is looked at.
+
+        Raises NICMissingError.
         """
         ...
 
@@ -138,14 +242,16 @@ class NodeDatapath(Protocol):
         """
         ...
 
-    def delete(self, pod: PodInterface, netns: str) -> None:
-        """Undo `add`. Idempotent; with `netns` "" or gone, only the host's part."""
+    def delete(self, pod: PodInterface) -> None:
+        """Undo `add` on the host, by names and addresses; whether they were there is not looked at.
+
+        The pod's links stay, for `finish_delete`.
+        """
         ...
 
-    def pods(self) -> Mapping[str, str]:
-        """Return the addresses that have a route to a pod, with the route's device."""
-        ...
+    def finish_delete(self, pod: PodInterface, netns: str) -> None:
+        """Remove a pod's links after `delete`, if they are there, and its conntrack entries.
 
-    def delete_address(self, address: str) -> None:
-        """Remove the host's part of a pod of which only the address is known. Idempotent."""
+        `netns` is the path of its namespace, "" if there is none.
+        """
         ...

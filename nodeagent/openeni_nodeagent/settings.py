@@ -3,11 +3,15 @@
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Final
 
-from openeni_crds.names import RUN_FOLDER
+from openeni_crds.names import MARK_BITS, MARK_MASK, RUN_FOLDER
 
+_MARK_BITS: Final = 32  # of a packet's mark
+_MOST_PORTS: Final = 65535
+LOOPBACK: Final = IPv4Address("127.0.0.1")
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 FOLDERS: Final = {
     "OPENENI_RUN": RUN_FOLDER,  # journal, socket, queue, marker: a tmpfs of the host
@@ -16,6 +20,7 @@ FOLDERS: Final = {
     "OPENENI_CNI_EXECUTABLE": "/usr/local/libexec/openeni",  # copied to the bin folder
     "OPENENI_NETWORKMANAGER_DIR": "/run/NetworkManager/conf.d",
     "OPENENI_NETWORKD_DIR": "/run/systemd/network",
+    "OPENENI_NETWORKD_CONF_DIR": "/run/systemd/networkd.conf.d",
     "OPENENI_UDEV_DIR": "/run/udev/rules.d",
     "OPENENI_BUS": "/run/dbus/system_bus_socket",
 }
@@ -34,11 +39,15 @@ class Settings:
     executable: Path
     networkmanager: Path
     networkd: Path
+    networkd_conf: Path
     udev: Path
     bus: Path
     log_level: str
     local_dns: tuple[str, ...]
     service_cidrs: tuple[str, ...]  # empty: read from the cluster's ServiceCIDR objects
+    mark_mask: int
+    metrics_address: IPv4Address | IPv6Address
+    metrics_port: int  # 0: they are not served
 
     @property
     def socket(self) -> Path:
@@ -73,6 +82,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         wrong.append(f"OPENENI_LOG_LEVEL {level!r} is not one of {', '.join(_LEVELS)}")
     dns = _items(environment, "OPENENI_LOCAL_DNS", ipaddress.ip_address, wrong)
     cidrs = _items(environment, "OPENENI_SERVICE_CIDRS", _network, wrong)
+    mask = _mark_mask(environment, wrong)
+    metrics = _metrics(environment, wrong)
     if wrong:
         raise SettingsError("; ".join(wrong))
     return Settings(
@@ -83,12 +94,47 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         paths["OPENENI_CNI_EXECUTABLE"],
         paths["OPENENI_NETWORKMANAGER_DIR"],
         paths["OPENENI_NETWORKD_DIR"],
+        paths["OPENENI_NETWORKD_CONF_DIR"],
         paths["OPENENI_UDEV_DIR"],
         paths["OPENENI_BUS"],
         level,
         dns,
         cidrs,
+        mask,
+        *metrics,
     )
+
+
+def _metrics(
+    environment: Mapping[str, str], wrong: list[str]
+) -> tuple[IPv4Address | IPv6Address, int]:
+    """Return the address and the port that metrics are served on."""
+    address: IPv4Address | IPv6Address = LOOPBACK
+    given = environment.get("OPENENI_METRICS_ADDRESS")
+    port = environment.get("OPENENI_METRICS_PORT") or "0"
+    try:
+        address = ipaddress.ip_address(given) if given else LOOPBACK
+    except ValueError as error:
+        wrong.append(f"OPENENI_METRICS_ADDRESS: {error}")
+    if not port.isdecimal() or int(port) > _MOST_PORTS:
+        wrong.append(f"OPENENI_METRICS_PORT {port!r} is not a port; 0 serves no metrics")
+        port = "0"
+    return address, int(port)
+
+
+def _mark_mask(environment: Mapping[str, str], wrong: list[str]) -> int:
+    given = environment.get("OPENENI_MARK_MASK") or f"{MARK_MASK:#010x}"
+    try:
+        mask = int(given, 0)
+    except ValueError:
+        mask = 0
+    ones = f"{mask:b}".rstrip("0")
+    if not 0 < mask < 1 << _MARK_BITS or "0" in ones or len(ones) < MARK_BITS:
+        wrong.append(
+            f"OPENENI_MARK_MASK {given!r} is not a mask of {MARK_BITS} or more neighbouring bits "
+            f"of {_MARK_BITS}, like {MARK_MASK:#010x}"
+        )
+    return mask
 
 
 def _items(

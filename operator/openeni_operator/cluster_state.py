@@ -2,24 +2,39 @@
 
 An object is replaced only by a newer version of itself, so that a late watch event cannot undo a
 write. Resource versions of one API server are ordered integers: guaranteed since Kubernetes 1.35,
-true before.
+true before. They go back if etcd is restored from a backup: then `rewind` forgets them.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import Json, decode
-from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODS, Kind
+from openeni_crds.names import (
+    ENIPOOLS,
+    ENIS,
+    LABEL_RETAINED,
+    NAMESPACES,
+    NODES,
+    PODIPS,
+    PODS,
+    Kind,
+)
+from openeni_crds.podip import PodIP
 from openeni_kube.store import object_key
 from openeni_operator.core_objects import Node, WaitingPod, parse_node, parse_pod
+from openeni_operator.index.changes import Changes
+from openeni_operator.index.cluster import ClusterIndex
 
 T = TypeVar("T")
 PENDING_BOUND: Final = "spec.nodeName!=,status.phase=Pending"
-FIELD_SELECTORS: Final[dict[Kind, str]] = {PODS: PENDING_BOUND}  # other kinds are watched whole
+# Other kinds are watched whole.
+FIELD_SELECTORS: Final[dict[Kind, str]] = {PODS: PENDING_BOUND}
+LABEL_SELECTORS: Final[dict[Kind, str]] = {PODIPS: LABEL_RETAINED}
 
 
 @dataclass(frozen=True)
@@ -46,6 +61,7 @@ _DECODE: Final[dict[Kind, Callable[[Json], Any]]] = {
     ENIS: lambda body: decode(body, ENI),
     NODES: parse_node,
     PODS: parse_pod,
+    PODIPS: lambda body: decode(body, PodIP),
     NAMESPACES: _labels,
 }
 WATCHED_KINDS: Final = tuple(_DECODE)
@@ -59,6 +75,8 @@ class ClusterState:
         self._on_change = on_change
         self._lock = threading.Lock()
         self._kinds: dict[Kind, dict[str, _Entry]] = {kind: {} for kind in WATCHED_KINDS}
+        self._node_arrivals: Counter[str] = Counter()
+        self._index = ClusterIndex()
 
     def put(self, kind: Kind, body: Json, *, only_update: bool = False) -> None:
         """Add an object or replace an older version of it.
@@ -67,14 +85,21 @@ class ClusterState:
         not bring back a deleted object. Raises msgspec.ValidationError if the body does not fit
         its kind.
         """
-        entry = _Entry(version_of(body), _DECODE[kind](body))
-        key = object_key(body)
+        key, version = object_key(body), version_of(body)
+        with self._lock:
+            known = self._kinds[kind].get(key)
+        if known is not None and version <= known.version:
+            return  # the event of an own write, most often: decoding it would be half of the work
+        entry = _Entry(version, _DECODE[kind](body))
         with self._lock:
             old = self._kinds[kind].get(key)
             ignored = only_update if old is None else entry.version <= old.version
             if ignored:
                 return
             self._kinds[kind][key] = entry
+            if kind == NODES and old is None:
+                self._node_arrivals[key] += 1
+            self._index.replace(old.value if old else None, entry.value)
         self._notify(Change(kind, old.value if old else None, entry.value))
 
     def delete(self, kind: Kind, body: Json) -> None:
@@ -84,7 +109,15 @@ class ClusterState:
             if old is None or old.version > version_of(body):
                 return
             del self._kinds[kind][object_key(body)]
+            self._index.replace(old.value, None)
         self._notify(Change(kind, old.value, None))
+
+    def rewind(self, kind: Kind) -> None:
+        """Let any version of the kind's objects replace what is cached: etcd was restored."""
+        with self._lock:
+            entries = self._kinds[kind]
+            for key, entry in entries.items():
+                entries[key] = _Entry(0, entry.value)
 
     def delete_version(self, kind: Kind, key: str, version: int) -> None:
         """Remove an object that a list did not contain, unless it has changed since `version`."""
@@ -93,11 +126,22 @@ class ClusterState:
             if old is None or old.version != version:
                 return
             del self._kinds[kind][key]
+            self._index.replace(old.value, None)
         self._notify(Change(kind, old.value, None))
 
     def _notify(self, change: Change[Any]) -> None:
         if change.before != change.after:
             self._on_change(change)
+
+    def take_changes(self, pool: str) -> Changes:
+        """Return what has changed since the pool's last call; everything, the first time."""
+        with self._lock:
+            return self._index.changes.take(pool)
+
+    def forget_changes(self, pool: str) -> None:
+        """Note no more changes for a pool that is gone."""
+        with self._lock:
+            self._index.changes.forget(pool)
 
     def versions(self, kind: Kind) -> dict[str, int]:
         with self._lock:
@@ -117,8 +161,41 @@ class ClusterState:
         found: ENI | None = self._value(ENIS, name)
         return found
 
-    def enis_of(self, pool: str) -> list[ENI]:
-        return [eni for eni in self.enis() if eni.spec.pool_name == pool]
+    def enis_of(self, pool: str) -> tuple[ENI, ...]:
+        with self._lock:
+            return self._index.enis_by_pool.of(pool)
+
+    def enis_on(self, node: str) -> tuple[ENI, ...]:
+        with self._lock:
+            return self._index.enis_by_node.of(node)
+
+    def enis_with(self, address: str) -> list[ENI]:
+        """Return the ENIs whose port has the address, as one for pods or as its primary one."""
+        with self._lock:
+            names = self._index.addresses.enis_with(address)
+        return [eni for name in names if (eni := self.eni(name)) is not None]
+
+    def podips(self) -> list[PodIP]:
+        """Return the PodIPs that the operator watches."""
+        return self._values(PODIPS)
+
+    def podip(self, key: str) -> PodIP | None:
+        found: PodIP | None = self._value(PODIPS, key)
+        return found
+
+    def podips_naming(self, address: str) -> tuple[PodIP, ...]:
+        """Return the watched PodIPs with this address."""
+        with self._lock:
+            return self._index.addresses.podips_naming(address)
+
+    def podips_on(self, eni: str) -> tuple[PodIP, ...]:
+        """Return the watched PodIPs with this ENI; "": those without one."""
+        with self._lock:
+            return self._index.addresses.podips_on(eni)
+
+    def clouds(self) -> set[str]:
+        """Return the names of all clouds that pools or ENIs are in."""
+        return {p.spec.cloud for p in self.pools()} | {e.spec.cloud for e in self.enis()}
 
     def nodes(self) -> list[Node]:
         return self._values(NODES)
@@ -127,8 +204,22 @@ class ClusterState:
         found: Node | None = self._value(NODES, name)
         return found
 
+    def node_arrivals(self, name: str) -> int:
+        """Return how often the node has appeared: it may have been back for a moment."""
+        with self._lock:
+            return self._node_arrivals[name]
+
     def waiting_pods(self) -> list[WaitingPod]:
         return [pod for pod in self._values(PODS) if pod.waits_for_address]
+
+    def waiting_pod(self, key: str) -> WaitingPod | None:
+        """Return the pod of that namespace and name if it waits for an address."""
+        pod: WaitingPod | None = self._value(PODS, key)
+        return pod if pod is not None and pod.waits_for_address else None
+
+    def waiting_pods_on(self, node: str) -> tuple[WaitingPod, ...]:
+        with self._lock:
+            return self._index.waiting_by_node.of(node)
 
     def namespace_labels(self, name: str) -> dict[str, str]:
         return self._value(NAMESPACES, name) or {}
@@ -145,8 +236,3 @@ class ClusterState:
 
 def version_of(body: Json) -> int:
     return int(body["metadata"].get("resourceVersion") or 0)
-
-
-def by_key(bodies: Iterable[Json]) -> dict[str, Json]:
-    """Return the objects of a list by `object_key`."""
-    return {object_key(body): body for body in bodies}

@@ -1,21 +1,79 @@
-"""kopf handlers: every watch event updates the cluster state; kopf does nothing else.
+"""Run kopf, whose handlers update the cluster state with events of ENIPools, and nothing else.
 
 A handler that only enqueues costs a third of kopf's own bookkeeping (measured) and writes no
-annotations, and level-based reconciles need no record of the events that were handled.
+annotations, and level-based reconciles need no record of the events that were handled. Every other
+kind, with many objects that often change, comes through an informer (`controllers.py`): a fifth of
+the CPU for each event.
 """
 
 import asyncio
+import logging
 import os
+import signal
+import threading
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import kopf
-import msgspec
 
 from openeni_crds.names import Kind
-from openeni_operator.cluster_state import FIELD_SELECTORS, WATCHED_KINDS, ClusterState
-from openeni_operator.invalid_objects import log_invalid
+from openeni_operator.cluster_state import ClusterState
+from openeni_operator.objects.invalid_objects import put_valid
 from openeni_operator.process.probes import LoopCheck
+from openeni_operator.process.relists import Relists
+from openeni_operator.resync import KOPF_KINDS
+
+LOG: Final = logging.getLogger(__name__)
+RESTART_SECONDS: Final = 2.0
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def run_kopf(state: ClusterState, loop: LoopCheck, relists: Relists) -> None:
+    """Run kopf until a signal; `loop` will check its event loop.
+
+    kopf ends with the first error of a watch but 410, such as 504 after etcd was restored from a
+    backup, or goes on and hears nothing. Nothing else needs to end with it: it is run again, and
+    lists everything.
+    """
+    stopped = threading.Event()
+    while not stopped.is_set():
+        end, failed = asyncio.Event(), False
+        try:
+            kopf.run(
+                registry=build_registry(state, loop, partial(_begin, relists, end, stopped)),
+                settings=kopf_settings(),
+                standalone=True,
+                clusterwide=True,
+                stop_flag=end,
+            )
+        except Exception:
+            LOG.exception("kopf has failed and is run again")
+            failed = True
+        if relists.take():
+            LOG.info("kopf is run again, to list everything")
+            for kind in KOPF_KINDS:
+                state.rewind(kind)
+        elif not failed:
+            return
+        for number in SIGNALS:  # kopf's loop has taken its handlers along
+            signal.signal(number, lambda _number, _frame: stopped.set())
+        stopped.wait(RESTART_SECONDS)
+
+
+def _begin(relists: Relists, end: asyncio.Event, stopped: threading.Event) -> None:
+    """Let the run that begins, in its event loop, be ended from any thread."""
+    running = asyncio.get_running_loop()
+
+    def end_run() -> None:
+        for number in SIGNALS:  # kopf heeds none any more while it ends
+            running.add_signal_handler(number, stopped.set)
+        end.set()
+
+    relists.begin(partial(running.call_soon_threadsafe, end_run))
+    if stopped.is_set():
+        end.set()
 
 
 def kopf_settings() -> kopf.OperatorSettings:
@@ -31,15 +89,18 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.networking.error_backoffs = (1, 1, 2, 2, 3, 3, 5)  # a watch recovers within 5 s
     # kopf keeps a worker task alive this long after an object's last event
     settings.queueing.idle_timeout = 1
-    for kind, selector in FIELD_SELECTORS.items():
-        settings.watching.field_selectors[kind.group, kind.version, kind.plural] = selector
     return settings
 
 
-def build_registry(state: ClusterState, loop: LoopCheck) -> kopf.OperatorRegistry:
-    """Register the event handlers and the login; `loop` will check kopf's event loop."""
+def build_registry(
+    state: ClusterState, loop: LoopCheck, begin: Callable[[], object]
+) -> kopf.OperatorRegistry:
+    """Register the event handlers and the login; `loop` will check kopf's event loop.
+
+    `begin` is called in it when kopf has started.
+    """
     registry = kopf.OperatorRegistry()
-    for kind in WATCHED_KINDS:
+    for kind in KOPF_KINDS:
         kopf.on.event(kind.group, kind.version, kind.plural, registry=registry)(
             _event_handler(kind, state)
         )
@@ -48,6 +109,7 @@ def build_registry(state: ClusterState, loop: LoopCheck) -> kopf.OperatorRegistr
     @kopf.on.startup(registry=registry)
     async def started(**_: Any) -> None:
         loop.watch(asyncio.get_running_loop())
+        begin()
 
     return registry
 
@@ -55,13 +117,10 @@ def build_registry(state: ClusterState, loop: LoopCheck) -> kopf.OperatorRegistr
 def _event_handler(kind: Kind, state: ClusterState) -> Any:
     async def handle(event: Any, **_: Any) -> None:
         body = event["object"]
-        try:
-            if event["type"] == "DELETED":
-                state.delete(kind, body)
-            else:
-                state.put(kind, body)
-        except msgspec.ValidationError as error:
-            log_invalid(kind, body, error)
+        if event["type"] == "DELETED":
+            state.delete(kind, body)
+        else:
+            put_valid(state, kind, body)
 
     return handle
 

@@ -2,10 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from openeni_crds.names import Kind
 from openeni_kube.result import Result
+
+# No kind of the API: all ports of this cluster in one cloud, by the cloud's name.
+ORPHAN_SWEEP: Final = Kind("", "", "", "OrphanSweep", namespaced=False)
+# One PodIP that is watched, by its namespace and name.
+WATCHED_PODIP: Final = Kind("", "", "", "WatchedPodIP", namespaced=True)
 
 
 @dataclass(frozen=True, order=True)

@@ -59,7 +59,7 @@ def _release(store: KubeStore, podip: Json) -> None:
 
 def test_every_policy_fits_the_types_that_it_speaks_of(guarded: Target) -> None:
     names = [d["metadata"]["name"] for d in guarded.cluster.documents if d["kind"] == POLICIES.name]
-    assert len(names) == 8
+    assert len(names) == 9
 
     def checked(name: str) -> Json | None:
         body = guarded.admin.get(POLICIES, name)

@@ -1,11 +1,13 @@
 """What operator and agent really write passes the policies, from a pool's beginning to its end."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pytest
 from msgspec.structs import replace
 
-from openeni_crds.conditions import Reason, Type, find
+from openeni_crds.conditions import Reason, Type, find, is_true
 from openeni_crds.eni import ENI
 from openeni_crds.meta import decode
 from openeni_crds.names import ENIPOOLS, ENIS, LABEL_IPVLAN, NODES, PODIPS
@@ -13,6 +15,8 @@ from openeni_crds.podip import PodIP
 from openeni_kube.store import NotFoundError
 from openeni_nodeagent.grants.ledger import Grant
 from openeni_operator.node.taint import TAINT
+from openeni_operator.podip.placement import ClearENI, MoveToNode, SetENI
+from openeni_operator.podip.watched import operations_of
 from openeni_testing.admission import bodies
 from openeni_testing.admission.actors import Agent, Operator, is_ready
 from openeni_testing.admission.target import Target, end_pod
@@ -21,6 +25,7 @@ from openeni_testing.objects import unique
 from openeni_testing.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Life:
 
     target: Target
     pool: str
+    cloud: MemoryCloud
     operator: Operator
     agent: Agent
 
@@ -64,11 +70,20 @@ class Life:
                 return bool(enis) and all(map(is_ready, enis))
             case "the agent has refused":
                 return any(e.status.node and e.status.node.refused for e in enis)
+            case "the port has what the pool asks for":
+                eni, port = one(enis), one(self.cloud.ports.values())
+                applied = eni.status.applied
+                return applied is not None and port.tags >= set(applied.port_tags) == {"b"}
             case "all is gone":
                 pools = [b["metadata"]["name"] for b in self.target.admin.list(ENIPOOLS).items]
                 return not enis and self.pool not in pools
             case _:
                 raise AssertionError(condition)
+
+
+def one(found: Iterable[T]) -> T:
+    (only,) = found
+    return only
 
 
 @pytest.fixture
@@ -94,7 +109,7 @@ def life(guarded: Target) -> Life:
     agent = Agent(guarded.agent, node, operator)
     agent.label()
     assert guarded.admin.get(NODES, node)["metadata"]["labels"][LABEL_IPVLAN] == "true"
-    return Life(guarded, name, operator, agent)
+    return Life(guarded, name, cloud, operator, agent)
 
 
 def test_a_pool_lives_and_ends(life: Life) -> None:
@@ -115,6 +130,19 @@ def test_a_pool_lives_and_ends(life: Life) -> None:
     life.until("all is gone")
 
 
+def test_the_operator_changes_the_settings_of_a_port(life: Life) -> None:
+    life.until("an ENI is ready")
+    policy = life.cloud.add_policy("gold")
+    for tag in ("a", "b"):
+        ports = {"tags": [tag], "qosPolicy": {"id": policy.id}}
+        change = [{"op": "add", "path": "/spec/ports", "value": ports}]
+        life.target.alice.patch(ENIPOOLS, life.pool, operations=change)
+        for _ in range(5):
+            life.operator.act()
+    life.until("the port has what the pool asks for")
+    assert one(life.cloud.ports.values()).qos_policy_id == policy.id
+
+
 def test_the_operator_tells_a_lost_address(
     life: Life,
 ) -> None:
@@ -133,14 +161,45 @@ def test_the_operator_releases_the_podips_of_a_node_that_is_gone(life: Life) -> 
     life.target.admin.delete(NODES, life.target.mine.node)
     end_pod(life.target.admin, life.target.bare)
     life.operator.act()
+    assert life.podip().metadata.finalizers, "its kubelet may register it again"
+    for _ in range(20):
+        life.operator.act()
     assert life.podip().metadata.finalizers == ()
+
+
+def test_a_podip_outlives_its_pod_moves_and_ends(life: Life) -> None:
+    life.until("an ENI is ready")
+    grant = replace(life.grant(), retention="Forever")
+    life.agent.take(grant)
+    assert life.podip().metadata.owner_references == ()
+    end_pod(life.target.admin, life.target.bare)
+    life.agent.end(grant)
+    life.operator.act()
+    assert is_true(life.podip().status.conditions, Type.RETAINED)
+    there = life.target.other.node
+    for change in (ClearENI(), MoveToNode(there), SetENI("another"), ClearENI()):
+        podip = life.podip()
+        operations = operations_of(podip, change)
+        life.target.operator.patch(PODIPS, podip.name, podip.namespace, operations=operations)
+    assert life.podip().spec.node_name == there
+    back = operations_of(life.podip(), MoveToNode(life.target.mine.node))
+    life.target.operator.patch(PODIPS, podip.name, podip.namespace, operations=back)
+    life.agent.publish(podip.key)
+    life.target.alice.delete(ENIPOOLS, life.pool)
+    life.operator.act()
+    assert life.podip().metadata.deleting
+    life.agent.publish(podip.key)
+    with pytest.raises(NotFoundError):
+        life.podip()
 
 
 def test_the_operator_taints_the_node_of_a_silent_agent_and_no_longer_than_that(life: Life) -> None:
     life.until("an ENI is ready")
     node = life.target.mine.node
-    for silent, taints in ((61.0, [TAINT]), (0.0, [])):
+    for silent, count in ((61.0, 1), (0.0, 0)):
         life.operator.act()
         life.operator.look_at_node(node, silent=silent)
         found = life.target.admin.get(NODES, node)["spec"].get("taints", [])
-        assert [t for t in found if t["key"] == TAINT["key"]] == taints
+        ours = [t for t in found if t["key"] == TAINT["key"]]
+        assert len(ours) == count
+        assert all(t.items() >= TAINT.items() and t["timeAdded"] for t in ours)

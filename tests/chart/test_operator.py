@@ -29,9 +29,17 @@ POOL_PART = (
     f"of an ENIPool the operator changes {FINALIZER_ENIPOOL} in the finalizers and the status only"
 )
 ENI_PART = (
-    "of an ENI the operator changes spec.retiring, its finalizer, status.port and the conditions"
+    "of an ENI the operator changes spec.addressCount, spec.retiring, spec.securityGroupIDs, "
+    "spec.portTags, spec.qosPolicyID, its finalizer, status.port, status.applied and the conditions"
 )
-PODIP_PART = "of a PodIP the operator changes its finalizer and the condition AddressLost only"
+PODIP_PART = (
+    "of a PodIP the operator changes spec.nodeName, spec.eniName, its finalizer and the conditions "
+    "AddressLost, Retained and Placed only"
+)
+NOT_WATCHED = (
+    "spec: the operator changes nodeName and eniName of a PodIP with the label "
+    "openeni.io/retained only"
+)
 NODE_PART = f"of a Node the operator changes the taint {TAINT_AGENT_NOT_READY} only"
 ENI_OWNER = "metadata.ownerReferences: an ENI has one owner, the ENIPool in spec.poolName"
 ENI_LABELS = "metadata.labels: an ENI has openeni.io/pool, the name in spec.poolName, and"
@@ -126,6 +134,7 @@ ATTACKS = (
         f"spec.containerID: {PODIP_PART}",
         change_podip("/spec/containerID", "0"),
     ),
+    Attack("PodIP's ENI", NOT_WATCHED, change_podip("/spec/eniName", REMOVE)),
     Attack(
         "PodIP's label",
         f"metadata.labels: {PODIP_PART}",

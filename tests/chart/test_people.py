@@ -1,12 +1,17 @@
 """What people and other programs with every right that RBAC gives may try on openeni's kinds."""
 
+from contextlib import suppress
+
 import pytest
 
-from openeni_crds.names import ENIPOOLS, ENIS, FINALIZER_ENIPOOL, PODIPS
+from openeni_crds.meta import Json
+from openeni_crds.names import ENIPOOLS, ENIS, FINALIZER_ENIPOOL, PODIPS, Kind
+from openeni_kube.store import ConflictError, StoreError
+from openeni_kube.wire import object_path
 from openeni_lab.kubernetes.certificates import Identity
 from openeni_testing.admission import bodies
 from openeni_testing.admission.cluster import grant_everything, may_do_everything
-from openeni_testing.admission.target import Attack, Target
+from openeni_testing.admission.target import ACCOUNTS, Attack, Target
 from openeni_testing.admission.writes import (
     REMOVE,
     eni,
@@ -71,6 +76,54 @@ def test_without_the_policies_it_succeeds(unguarded: Target, attack: Attack) -> 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: a.name)
 def test_with_the_policies_it_is_refused(guarded: Target, attack: Attack) -> None:
     attack.is_refused(guarded)
+
+
+MIGRATOR = "storage-version-migrator-controller"  # its account, and its field manager
+
+
+def _body(t: Target, kind: Kind) -> Json:
+    if kind == PODIPS:
+        meta = t.mine.podip["metadata"]
+        return t.admin.get(kind, meta["name"], meta["namespace"])
+    return t.admin.get(kind, t.mine.eni_name if kind == ENIS else t.pool_name)
+
+
+@pytest.mark.parametrize("kind", [ENIS, PODIPS, ENIPOOLS], ids=lambda k: k.name)
+def test_what_changes_nothing_is_free_to_all_so_that_the_stored_form_can_be_changed(
+    guarded: Target, kind: Kind
+) -> None:
+    """As Kubernetes' migrator does it, by an apply of nothing, and `kubectl replace`."""
+    account = {"kind": "ServiceAccount", "name": MIGRATOR, "namespace": "kube-system"}
+    with suppress(ConflictError):
+        place = {"name": MIGRATOR, "namespace": "kube-system"}
+        guarded.admin.create(ACCOUNTS, {"metadata": place})
+    grant_everything(guarded.cluster, "migrator", [account])
+    migrator = guarded.cluster.account(MIGRATOR, namespace="kube-system")
+    wait_for(lambda: may_do_everything(migrator), "the migrator's rights")
+    body = _body(guarded, kind)
+    meta = body["metadata"]
+    path = object_path(kind, meta["name"], meta.get("namespace", ""))
+    kept = ("name", "namespace", "uid", "resourceVersion")
+    nothing = {"metadata": {key: meta[key] for key in kept if key in meta}}
+    migrator.apply(kind, nothing, manager=MIGRATOR)
+    for store in (migrator, guarded.alice):
+        store.request("PUT", path, body=body)
+    assert _body(guarded, kind) == body
+    changed = body | {"metadata": meta | {"annotations": {"a": "b"}}}
+    if kind != ENIPOOLS:
+        for store in (migrator, guarded.alice):
+            with pytest.raises(StoreError, match=ONLY_OURS):
+                store.request("PUT", path, body=changed)
+        assert _body(guarded, kind) == body
+
+
+def test_an_owner_of_fields_is_no_change_of_nothing(guarded: Target) -> None:
+    """Who owns a field, too, keeps the operator from removing it."""
+    eni = _body(guarded, ENIS)
+    same = {"name": eni["metadata"]["name"], "uid": eni["metadata"]["uid"]}
+    body = {key: eni[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": same}
+    with pytest.raises(StoreError, match=ONLY_OURS):
+        guarded.alice.apply(ENIS, body, manager="alice")
 
 
 def test_an_administrator_owns_the_spec_of_a_pool(guarded: Target) -> None:

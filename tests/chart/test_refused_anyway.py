@@ -104,7 +104,6 @@ BY_RIGHTS = (
     forbidden("operator labels a pod", patch_pod("operator")),
     forbidden("operator deletes a pod", delete(PODS, "operator")),
     forbidden("operator makes a PodIP", new_podip(unchanged, who="operator")),
-    forbidden("operator deletes a PodIP", delete(PODIPS, "operator")),
     forbidden("operator deletes a pool", delete(ENIPOOLS, "operator")),
     forbidden("operator reads its Secret past its mount", read(SECRETS, "operator")),
 )
@@ -118,10 +117,10 @@ BY_THE_KINDS = (
         agent("/spec/addressIPv6", "fd00::5"),
     ),
     Attack("no address", "spec.address: .* has an address", agent("/spec/address", REMOVE)),
-    Attack("another ENI", "spec.eniName: .* immutable", agent("/spec/eniName", "other")),
+    Attack("another ENI", "spec.eniName: .* not replaced", agent("/spec/eniName", "other")),
     Attack("another pool", "spec.poolName: .* immutable", agent("/spec/poolName", "other")),
     Attack("another pod", "spec.podUID: .* immutable", agent("/spec/podUID", "0")),
-    Attack("another node", "spec.nodeName: .* immutable", agent("/spec/nodeName", "other")),
+    Attack("another node", "spec.nodeName: .* outlives its pod", agent("/spec/nodeName", "other")),
     Attack(
         "another datapath",
         "spec.datapathMode: .* immutable",
@@ -143,13 +142,13 @@ BY_THE_KINDS = (
         eni("/spec/nodeName", "other", who="operator"),
     ),
     Attack(
-        "operator opens an ENI",
-        "spec.securityGroupIDs: .* imm",
-        eni("/spec/securityGroupIDs", [], who="operator"),
+        "operator moves an ENI to another network",
+        "spec.networkID: .* immutable",
+        eni("/spec/networkID", "other", who="operator"),
     ),
     Attack(
         "operator moves a PodIP",
-        "spec.nodeName: .* immutable",
+        "spec.nodeName: .* outlives its pod",
         podip("/spec/nodeName", "other", who="operator"),
     ),
 )

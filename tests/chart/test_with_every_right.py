@@ -80,7 +80,7 @@ def agents_eni(path: str, value: object) -> Write:
 NO_NODE = "an agent makes and deletes no Node and writes no status of one"
 NO_ENI = "of an ENI an agent writes status.node and the conditions"
 NO_POOL = "the operator makes and deletes no ENIPool"
-NO_PODIP = "the operator makes and deletes no PodIP"
+NO_PODIP = "the operator makes no PodIP, and deletes none that goes with its pod"
 ATTACKS = (
     Attack("agent deletes its Node", NO_NODE, _delete_node),
     Attack("agent deletes another Node", NO_NODE, _delete_anothers_node),

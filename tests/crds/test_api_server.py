@@ -17,7 +17,8 @@ from openeni_testing.objects import REPOSITORY, eni_body, podip_body, pool_body,
 
 pytestmark = pytest.mark.cluster
 
-EXAMPLES = sorted((REPOSITORY / "docs" / "examples").glob("*.yaml"))
+EXAMPLES = sorted((REPOSITORY / "docs" / "examples").glob("*.yaml"))  # for people to apply
+SAMPLES = sorted(Path(__file__).with_name("samples").glob("*.yaml"))  # as operator and agents write
 KINDS = {kind.name: kind for kind in MODELS}
 MANAGER = "openeni-tests"
 
@@ -39,7 +40,7 @@ def example_body(request: pytest.FixtureRequest, real_store: KubeStore) -> Itera
     real_store.delete(kind, meta["name"], meta.get("namespace", ""))
 
 
-@pytest.mark.parametrize("example_body", EXAMPLES, indirect=True, ids=lambda p: p.stem)
+@pytest.mark.parametrize("example_body", EXAMPLES + SAMPLES, indirect=True, ids=lambda p: p.stem)
 def test_each_example_is_taken_as_it_stands_and_becomes_a_value(
     real_store: KubeStore, example_body: Json
 ) -> None:
@@ -55,9 +56,9 @@ def test_each_example_is_taken_as_it_stands_and_becomes_a_value(
     assert value.name == example_body["metadata"]["name"]
 
 
-def test_there_is_an_example_of_every_kind_and_of_every_datapath() -> None:
+def test_there_is_an_example_of_every_datapath_and_each_is_for_people_to_apply() -> None:
     bodies = [example(path) for path in EXAMPLES]
-    assert {b["kind"] for b in bodies} == set(KINDS)
+    assert {b["kind"] for b in bodies} == {ENIPOOLS.name}
     pools = [decode(b, ENIPool) for b in bodies if b["kind"] == "ENIPool"]
     labels = {p.spec.datapath.word for p in pools}
     assert labels == {"Veth", "IPVlanL2", "IPVlanL3S", "IPVlanL3"}
@@ -72,6 +73,7 @@ def test_the_schemas_defaults_are_the_models_defaults(real_store: KubeStore) -> 
     assert made["reclaim"] == {"policy": "After", "after": "15m"}
     assert made["datapath"] == {"mode": "Veth", "metadataService": "Block"}
     assert made["capacity"] == {
+        "growth": "Static",
         "addressesPerENI": 15,
         "maxENIsPerNode": 4,
         "minAvailable": 2,
@@ -157,7 +159,7 @@ def test_kubectl_get_enipool_shows_the_pools_columns(real_store: KubeStore) -> N
 
 
 def test_kubectl_get_eni_tells_the_enis_story(real_store: KubeStore) -> None:
-    body = example(REPOSITORY / "docs" / "examples" / "eni.yaml")
+    body = example(Path(__file__).with_name("samples") / "eni.yaml")
     name = unique("eni")
     body["metadata"] = {"name": name}
     body["status"]["conditions"] = [ready("True")]
@@ -171,12 +173,25 @@ def test_kubectl_get_eni_tells_the_enis_story(real_store: KubeStore) -> None:
     assert cells == [name, "n1", "pods", "Ready", 2, 1, "fa:16:3e:5e:30:01", "eth1", "True"]
 
 
-def test_kubectl_get_podip_tells_who_has_what(real_store: KubeStore) -> None:
+@pytest.mark.parametrize(
+    ("addresses", "shown"),
+    [
+        ({"address": "10.98.0.5"}, "10.98.0.5"),
+        ({"address": "10.98.0.5", "addressIPv6": "fd00::5"}, "10.98.0.5"),
+        ({"addressIPv6": "fd00::5"}, "fd00::5"),
+    ],
+)
+def test_kubectl_get_podip_tells_who_has_what(
+    real_store: KubeStore, addresses: Json, shown: str
+) -> None:
     name = unique("pod")
-    real_store.create(PODIPS, podip_body(name))
+    body = podip_body(name)
+    del body["spec"]["address"]
+    body["spec"] |= addresses
+    real_store.create(PODIPS, body)
     names, ((*cells, _),) = table(real_store, object_path(PODIPS, name, "default"))
     assert names == ["Name", "Address", "Node", "ENI", "Mode", "Ready", "Age"]
-    assert cells == [name, "10.98.0.5", "n1", "pods-2f1f9a3e-0", "Veth", None]
+    assert cells == [name, shown, "n1", "pods-2f1f9a3e-0", "Veth", None]
 
 
 def test_discovery_tells_kubectl_our_short_names(real_store: KubeStore) -> None:

@@ -28,14 +28,18 @@ from openeni_nodeagent.cluster import objects as kube
 from openeni_nodeagent.cni import protocol
 
 sys.setswitchinterval(1e-6)
-examples = {ENI: "eni", PodIP: "podip", ENIPool: "enipool-veth"}
+examples = {
+    ENI: "tests/crds/samples/eni",
+    PodIP: "tests/crds/samples/podip",
+    ENIPool: "docs/examples/enipool-settings",
+}
 def body(model):
     if model in examples:
-        return yaml.safe_load(Path(f"docs/examples/{examples[model]}.yaml").read_text())
+        return yaml.safe_load(Path(f"{examples[model]}.yaml").read_text())
     return {"name": "n", "metadata": {"name": "n"}, "spec": {"cidrs": []}, "status": {}}
 bodies = {model: body(model) for model in [*meta._DECODABLE, *examples]}
 calls = [lambda m=m, b=b: meta.decode(b, m) for m, b in bodies.items()]
-calls.append(lambda: protocol._config(b'{"cniVersion": "1.1.0", "name": "openeni"}'))
+calls.append(lambda: protocol._config("ADD", b'{"cniVersion": "1.1.0", "name": "openeni"}'))
 go = threading.Barrier(3 * len(calls))
 failed = []
 def run(call):
@@ -52,6 +56,7 @@ sys.exit(str(failed) if failed else 0)
 """
 
 
+@pytest.mark.exhaustive
 def test_many_threads_may_decode_their_first_object_at_once() -> None:
     ends = Counter(
         subprocess.run(

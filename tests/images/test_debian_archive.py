@@ -112,17 +112,29 @@ def test_a_root_that_was_broken_off_leaves_no_mounts(
     assert left == []
 
 
-def test_passwords_of_proxies_are_on_no_command_line_and_for_root_alone(tmp_path: Path) -> None:
+def test_passwords_are_on_no_command_line_and_for_root_alone(tmp_path: Path) -> None:
     proxy = 'Acquire::http::Proxy "http://me:a-password@proxy.test";'
     archive = DebianArchive("trixie", "URIs: http://me:a-password@mirror.test", (proxy,))
     command = bootstrap_command(archive, ["hello"], tmp_path / "root", tmp_path)
     assert "a-password" not in " ".join(command)
     written = {path.read_text(): path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     assert written == {f"{proxy}\n": 0o600, archive.sources: 0o600}
-    kept = tmp_path / "root" / "etc" / "apt" / "apt.conf.d" / "99mmdebstrap"
-    kept.parent.mkdir(parents=True)
-    kept.write_text(proxy)
-    hook = next(word for word in command if word.startswith("--setup-hook="))
+
+
+# Where mmdebstrap puts its sources depends on their format.
+@pytest.mark.parametrize("listed", ["sources.list", "sources.list.d/0000debian.sources"])
+def test_a_root_keeps_passwords_for_root_alone(tmp_path: Path, listed: str) -> None:
+    archive = DebianArchive("trixie", "URIs: http://me:a-password@mirror.test", ())
+    command = bootstrap_command(archive, ["hello"], tmp_path / "root", tmp_path)
+    apt = tmp_path / "root" / "etc" / "apt"
+    for folder in ("apt.conf.d", "sources.list.d"):
+        (apt / folder).mkdir(parents=True)
+    kept = (apt / "apt.conf.d" / "99mmdebstrap", apt / listed)
+    for path in kept:
+        path.write_text("a-password")
+        path.chmod(0o644)
+    (hook,) = (word for word in command if word.startswith("--setup-hook="))
     script = hook.removeprefix("--setup-hook=")
     subprocess.run(["sh", "-c", script, "exec", tmp_path / "root"], timeout=20, check=True)
-    assert kept.stat().st_mode & 0o777 == 0o600
+    assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
+    assert (apt / "sources.list.d").stat().st_mode & 0o777 == 0o755

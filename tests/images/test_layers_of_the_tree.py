@@ -53,7 +53,12 @@ def test_an_instruction_that_the_lab_cannot_follow_is_refused(line: str) -> None
 def test_the_containerfile_of_this_tree_is_understood() -> None:
     stages = containerfile.read(containerfile.PATH.read_text())
     assert stages["operator"].layers == ("debian", "operator-packages", "operator")
-    assert stages["agent"].layers == ("debian", "nftables", "nodeagent-packages", "nodeagent")
+    assert stages["agent"].layers == (
+        "debian",
+        "nodeagent-debian",
+        "nodeagent-packages",
+        "nodeagent",
+    )
     assert stages["agent"].user == ""
 
 

@@ -18,8 +18,9 @@ OF_NO_IMAGE = {"rich", "typer", "uv", "pip", "spdx-tools", "pytest", "mypy", "ru
 
 
 def locked(name: str) -> dict[str, str]:
-    text = (ROOT / name).read_text()
-    return dict(re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)", text, re.MULTILINE))
+    """Return the versions by name, without what only other systems than Linux need."""
+    lines = re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)(.*)$", (ROOT / name).read_text(), re.MULTILINE)
+    return {package: version for package, version, marker in lines if "win32" not in marker}
 
 
 def names_with_dependencies(wanted: Iterable[str]) -> set[str]:

@@ -4,6 +4,7 @@ import base64
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -14,7 +15,7 @@ from openeni_kube import client
 from openeni_kube.client import KubeStore, NotConfiguredError, connect
 from openeni_kube.store import StoreError, UnreachableError
 from openeni_kube.wire import object_path
-from openeni_testing.objects import unique
+from openeni_testing.objects import eni_body, unique
 
 SERVICE_ACCOUNT = Kind("", "v1", "serviceaccounts", "ServiceAccount", namespaced=True)
 KUBERNETES = "kubernetes.config.incluster_config"
@@ -154,3 +155,23 @@ def test_what_one_may_not_do_is_an_answer_with_status_403(
         store.get(ENIS, "any")
     assert caught.value.status == 403
     assert not isinstance(caught.value, UnreachableError)
+
+
+@pytest.mark.cluster
+def test_versions_are_listed_in_pages_of_metadata(
+    monkeypatch: pytest.MonkeyPatch, real_store: KubeStore
+) -> None:
+    monkeypatch.setattr(client, "PAGE_SIZE", 1)
+    pages: list[Json] = []
+    request = real_store.request
+
+    def record(*args: Any, **options: Any) -> Json:
+        pages.append(request(*args, **options))
+        return pages[-1]
+
+    made = [real_store.create(ENIS, eni_body(unique("eni")))["metadata"] for _ in range(2)]
+    monkeypatch.setattr(real_store, "request", record)
+    assert real_store.list_versions(ENIS) == {m["name"]: m["resourceVersion"] for m in made}
+    assert [len(page["items"]) for page in pages] == [1, 1]
+    parts = {part for page in pages for item in page["items"] for part in item}
+    assert parts == {"apiVersion", "kind", "metadata"}

@@ -18,6 +18,7 @@ from openeni_kube.store import (
     NotFoundError,
     Store,
     WatchEvent,
+    object_key,
 )
 from openeni_testing.objects import eni_body, podip_body, pool_body, port_status, status_of, unique
 from openeni_testing.store.memory import MemoryStore
@@ -100,6 +101,19 @@ def test_a_list_has_all_namespaces_and_a_version_to_watch_from(store: Store, eni
     assert int(page.resource_version) >= int(eni["metadata"]["resourceVersion"])
 
 
+def test_the_versions_of_a_kind_are_listed_by_key(store: Store, eni: Json) -> None:
+    podip = store.create(PODIPS, podip_body(unique("pod")))
+    assert store.list_versions(ENIPOOLS) == {}
+    for kind, key, body in (
+        (ENIS, eni["metadata"]["name"], eni),
+        (PODIPS, f"default/{podip['metadata']['name']}", podip),
+    ):
+        versions = store.list_versions(kind)
+        assert versions[key] == body["metadata"]["resourceVersion"]
+        assert sorted(versions) == sorted(map(object_key, store.list(kind).items))
+        assert int(store.version(kind)) >= int(podip["metadata"]["resourceVersion"])
+
+
 def test_a_list_is_selected_by_field_and_label(store: Store) -> None:
     node, name = unique("node"), unique("eni")
     body = eni_body(name, node=node)
@@ -107,6 +121,7 @@ def test_a_list_is_selected_by_field_and_label(store: Store) -> None:
     made = store.create(ENIS, body)
     store.create(ENIS, eni_body(unique("eni"), node=unique("node")))
     assert store.list(ENIS, field_selector=f"spec.nodeName={node}").items == (made,)
+    assert list(store.pages(ENIS, field_selector=f"spec.nodeName={node}")) == [(made,)]
     assert store.list(ENIS, label_selector=f"rack={node}").items == (made,)
     assert store.list(ENIS, label_selector=f"rack={node},!rack").items == ()
     assert made not in store.list(ENIS, field_selector=f"spec.nodeName!={node}").items

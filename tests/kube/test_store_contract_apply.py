@@ -134,6 +134,19 @@ def test_apply_replaces_lists_of_one_owner_whole(store: Store, eni: Json) -> Non
         assert [r["address"] for r in after["status"]["node"]["retired"]] == addresses
 
 
+def test_applying_the_same_again_with_an_old_version_is_a_conflict(store: Store, eni: Json) -> None:
+    """What was read is confirmed by a write of it."""
+    name = eni["metadata"]["name"]
+    mine = status_of(name, port=port_status("a"))
+    old = store.apply(ENIS, mine, manager=OPERATOR, subresource="status")["metadata"]
+    seen: Json = mine | {"metadata": {"name": name, "resourceVersion": old["resourceVersion"]}}
+    store.apply(ENIS, seen, manager=OPERATOR, subresource="status")
+    theirs = status_of(name, node={"device": "eth1"})
+    store.apply(ENIS, theirs, manager=AGENT, subresource="status")
+    with pytest.raises(ConflictError):
+        store.apply(ENIS, seen, manager=OPERATOR, subresource="status")
+
+
 def test_apply_with_an_old_version_is_a_conflict(store: Store, eni: Json) -> None:
     name, old = eni["metadata"]["name"], eni["metadata"]["resourceVersion"]
     store.apply(

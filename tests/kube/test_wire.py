@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from openeni_kube.store import (
     StoreError,
     UnreachableError,
 )
-from openeni_kube.wire import object_path, parse_error
+from openeni_kube.wire import format_micro_time, object_path, parse_error
 from openeni_testing.objects import eni_body, unique
 
 # Lists in pages, many threads.
@@ -222,3 +223,9 @@ def test_paths_are_kubernetes_own() -> None:
     podip = "/apis/openeni.io/v1alpha1/namespaces/default/podips/web/status"
     assert object_path(PODIPS, "web", "default", "status") == podip
     assert object_path(PODIPS) == "/apis/openeni.io/v1alpha1/podips"
+
+
+def test_a_micro_time_has_six_digits_however_round_the_second_is() -> None:
+    assert format_micro_time(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) == (
+        "2026-01-02T03:04:05.000000Z"
+    )

@@ -16,12 +16,16 @@ RESULTS: st.SearchStrategy[Result] = st.one_of(
 )
 
 
+LANES = ("", "x")
+
+
 class Queue(RuleBasedStateMachine):
     """What was asked for and not yet done must be due; what runs must not be given out again."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue: WorkQueue[str] = WorkQueue(Backoff())
+        self.lanes = dict[str, str]()  # of keys that are not in the first
+        self.queue: WorkQueue[str] = WorkQueue(Backoff(), lambda key: self.lanes.get(key, ""))
         self.now = 0.0
         self.owed: set[str] = set()  # asked for, not begun since
         self.running: set[str] = set()
@@ -31,9 +35,13 @@ class Queue(RuleBasedStateMachine):
         self.queue.add(key, self.now + after)
         self.owed.add(key)
 
-    @rule()
-    def begin(self) -> None:
-        key = self.queue.take(self.now)
+    @rule(key=KEYS, lane=st.sampled_from(LANES))
+    def move(self, key: str, lane: str) -> None:
+        self.lanes[key] = lane
+
+    @rule(lane=st.sampled_from(LANES))
+    def begin(self, lane: str) -> None:
+        key = self.queue.take(self.now, lane)
         if key is not None:
             assert key not in self.running
             assert key in self.owed
@@ -55,8 +63,8 @@ class Queue(RuleBasedStateMachine):
 
     @invariant()
     def everything_owed_comes(self) -> None:
-        due = self.queue.next_due()
-        assert (due is None) == (not self.owed - self.running)
+        due = [self.queue.next_due(lane) for lane in LANES]
+        assert (due == [None, None]) == (not self.owed - self.running)
 
 
 TestQueue = Queue.TestCase

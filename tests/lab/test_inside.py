@@ -16,8 +16,19 @@ SECONDS = 800
 
 
 def test_the_operators_cloud_keeps_its_contract_on_the_real_openstack(cloud: SmallLab) -> None:
-    words = [sys.executable, "-m", "pytest", "-q", "-m", "inside", "-p", "no:cacheprovider"]
-    environment = {**client_environment(cloud.layout), "PATH": os.environ["PATH"]}
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "inside",
+        "-p",
+        "no:cacheprovider",
+        "--durations=1",
+    ]
+    passed_on = {name: os.environ.get(name, "") for name in ("PATH", "OPENENI_SOAK")}
+    environment = {**client_environment(cloud.layout), **passed_on}
     command = ["env", f"--chdir={ROOT}", *words, "tests/operator"]
     done = cloud.machine.run(command, env=environment, timeout=SECONDS)
     assert done.code == 0, done.text[-4000:]

@@ -72,9 +72,10 @@ def test_a_mistake_is_one_line_and_exit_status_1(words: list[str], complaint: st
     assert complaint in done.stderr
 
 
-def test_a_missing_lab_goes_down_quietly() -> None:
+def test_where_there_is_no_lab_down_says_so() -> None:
     done = cli("down", "--name", NAME)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    said = f"there is no lab '{NAME}': nothing was removed\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
 
 
 # For each line `NUMBER VICTIM`, an `up` in which the victim is killed a moment after the step with

@@ -81,7 +81,10 @@ def test_an_add_waits_in_the_queue_until_an_eni_brings_addresses(host: AgentHost
             add.wait(0.5)
         node_objects.make_eni(host.store)
         node_objects.write_operator_status(host.store, attached=False)
-        assert host.condition(Type.GUEST_PREPARED).status == Status.TRUE
+        wait_for(
+            lambda: host.condition(Type.GUEST_PREPARED).status == Status.TRUE,
+            "the node's programs are kept off the NIC",
+        )
         wait_for(
             lambda: host.condition(Type.LINK_READY).reason == "WaitingForAttach",
             "the link waits for the attachment",
@@ -114,6 +117,7 @@ def test_at_the_deadline_the_cause_is_said(host: AgentHost) -> None:
     host.create_objects(count=1)
     with host.agent():
         host.add("first", "c0")
+        wait_for(lambda: host.condition(Type.LINK_READY).status == Status.TRUE, "the link is ready")
         uid = node_objects.make_pod(host.store, "second")
         answer = host.runtime("c1", deadline=3).call("ADD", "c1", uid, "second")
         assert answer.error == 11
@@ -247,6 +251,16 @@ def test_a_del_waits_for_its_own_containers_add_and_for_no_other(
         assert host.datapath.owners() == {}
 
 
+def test_a_del_fails_for_nothing_that_it_does_not_need(host: AgentHost) -> None:
+    host.create_objects()
+    with host.agent():
+        host.add("web", "c1")
+        result = {"ips": None, "interfaces": 7}
+        deleted = host.runtime("c1").call("DEL", "c1", prevResult=result, runtimeConfig=0)
+        assert deleted.code == 0
+        assert host.datapath.owners() == {}
+
+
 def test_check_fails_for_a_lost_route_and_for_an_unknown_container(host: AgentHost) -> None:
     host.create_objects()
     with host.agent():
@@ -255,8 +269,11 @@ def test_check_fails_for_a_lost_route_and_for_an_unknown_container(host: AgentHo
         assert runtime.call("CHECK", "c1", uid, prevResult={"ips": []}).error == 3
         made = runtime.call("ADD", "c1", uid, "web")
         assert runtime.call("CHECK", "c1", uid, prevResult=made.body).code == 0
-        other = {"ips": [{"address": "10.1.1.1/32"}]}
+        other = made.body | {"ips": [{"address": "10.1.1.1/32"}]}
         assert "10.1.1.1" in runtime.call("CHECK", "c1", uid, prevResult=other).body["details"]
-        host.datapath.delete_address(made.address)
+        other["interfaces"][1]["mac"] = "02:00:00:00:00:01"
+        wrong = runtime.call("CHECK", "c1", uid, prevResult=other)
+        assert (wrong.error, "02:00:00:00:00:01" in wrong.body["details"]) == (100, True)
+        host.datapath.lose(made.address)
         gone = runtime.call("CHECK", "c1", uid, prevResult=made.body)
         assert (gone.error, "no route" in gone.body["details"]) == (100, True)

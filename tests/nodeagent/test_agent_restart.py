@@ -133,62 +133,10 @@ def test_a_restart_without_the_api_server_still_checks_and_deletes(host: AgentHo
         assert host.datapath.owners() == {}
 
 
-def test_a_lost_journal_is_restored_from_podips_and_kernel(host: AgentHost) -> None:
-    with host.agent():
-        address = host.add("web", "c1")
-        host.ready_podip("web")
-    host.settings.journal.unlink()
-    with host.agent():
-        others = {host.add("a", "c2"), host.add("b", "c3")}
-        assert address not in others
-        wait_for(lambda: host.node_status().granted == 3, "the pod is known again")
-        assert host.ready("web")
-        host.delete("c1")
-        assert "c1" not in host.datapath.owners().values()
-
-
-def test_a_del_between_a_lost_journal_and_its_repair_must_be_retried(host: AgentHost) -> None:
-    with host.agent():
-        address = host.add("web", "c1")
-        host.ready_podip("web")
-    host.settings.journal.unlink()
-    host.store.set_outage(outage=True)
-    with host.agent():
-        answer = host.runtime("c1").call("DEL", "c1")
-        assert (answer.error, address in answer.body["details"]) == (11, True)
-        host.store.set_outage(outage=False)
-        wait_for(lambda: host.runtime("c1").call("DEL", "c1").code == 0, "DEL is done")
-        assert host.datapath.owners() == {}
-
-
-def test_an_address_in_the_kernel_without_an_owner_is_reserved_until_it_is_gone(
-    host: AgentHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("openeni_nodeagent.attachments.repair.REPAIR_PERIOD_SECONDS", 0.5)
-    with host.agent():
-        address = host.add("web", "c1")
-        host.ready_podip("web")
-    host.settings.journal.unlink()
-    host.store.delete(names.PODS, "web", "default")
-    host.store.delete(names.PODIPS, "web", "default")
-    host.store.patch(
-        names.PODIPS,
-        "web",
-        "default",
-        operations=[{"op": "replace", "path": "/metadata/finalizers", "value": []}],
-    )
-    with host.agent():
-        assert {host.add("a", "c2"), host.add("b", "c3")} == set(node_objects.addresses(3)) - {
-            address
-        }
-        host.datapath.delete_address(address)
-        assert host.add("c", "c4") == address
-
-
 def test_a_lost_datapath_of_a_running_pod_is_built_again(host: AgentHost) -> None:
     with host.agent():
         address = host.add("web", "c1")
-    host.datapath.delete_address(address)
+    host.datapath.lose(address)
     with host.agent():
         wait_for(lambda: host.datapath.owners() == {address: "c1"}, "it is connected again")
 
@@ -197,7 +145,7 @@ def test_after_a_reboot_every_pod_is_new(host: AgentHost) -> None:
     with host.agent(boot="first"):
         uid = node_objects.make_pod(host.store, "web")
         address = host.add("web", "c1", uid)
-        host.datapath.delete_address(address)
+        host.datapath.lose(address)
     with host.agent(boot="second"):
         wait_for(lambda: host.podip("web") is None, "the old grant's PodIP is gone")
         host.add("web", "c9", uid)
@@ -236,7 +184,7 @@ def test_a_podip_of_the_same_name_on_another_node_is_waited_for(host: AgentHost)
 def test_gc_frees_only_what_neither_runtime_nor_api_server_has(
     host: AgentHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openeni_nodeagent.attachments.commands.GC_AGE_SECONDS", 0.0)
+    monkeypatch.setattr("openeni_nodeagent.attachments.garbage_collection.GC_AGE_SECONDS", 0.0)
     with host.agent() as agent:
         for name, container in (("listed", "c1"), ("known", "c2"), ("lost", "c3")):
             host.add(name, container)
@@ -261,7 +209,7 @@ def test_gc_spares_a_pod_that_is_just_being_started(host: AgentHost) -> None:
 def test_gc_frees_a_replaced_sandbox_only_when_the_runtime_lists_the_newer_one(
     host: AgentHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openeni_nodeagent.attachments.commands.GC_AGE_SECONDS", 0.0)
+    monkeypatch.setattr("openeni_nodeagent.attachments.garbage_collection.GC_AGE_SECONDS", 0.0)
     with host.agent():
         uid = node_objects.make_pod(host.store, "web")
         host.add("web", "old", uid)

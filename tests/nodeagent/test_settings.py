@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from openeni_crds.names import MARK_MASK
 from openeni_nodeagent.settings import SettingsError, from_environment
 
 
@@ -17,6 +18,8 @@ def test_the_defaults_are_a_hosts_usual_folders() -> None:
         "/opt/cni/bin",
     )
     assert (settings.log_level, settings.local_dns, settings.service_cidrs) == ("INFO", (), ())
+    assert settings.mark_mask == MARK_MASK == 0x001F0000
+    assert (str(settings.metrics_address), settings.metrics_port) == ("127.0.0.1", 0)
 
 
 def test_lists_are_read_with_or_without_spaces() -> None:
@@ -31,6 +34,37 @@ def test_lists_are_read_with_or_without_spaces() -> None:
     assert settings.service_cidrs == ("10.96.0.0/12", "fd00:1::/112")
 
 
+def test_addresses_and_networks_are_kept_as_the_kernel_shows_them() -> None:
+    given = {"OPENENI_LOCAL_DNS": "FD00::0:10", "OPENENI_SERVICE_CIDRS": "FD96:0::/112"}
+    settings = from_environment({"NODE_NAME": "n1", **given})
+    assert (settings.local_dns, settings.service_cidrs) == (("fd00::10",), ("fd96::/112",))
+
+
+@pytest.mark.parametrize("address", ["192.0.2.7", "fd00::7"])
+def test_metrics_are_served_where_the_environment_says(address: str) -> None:
+    given = {"OPENENI_METRICS_ADDRESS": address, "OPENENI_METRICS_PORT": "9442"}
+    settings = from_environment({"NODE_NAME": "n1", **given})
+    assert (str(settings.metrics_address), settings.metrics_port) == (address, 9442)
+
+
+@pytest.mark.parametrize("mask", ["0x001f0000", "0xfc000000", "0x1f", "0xffffffff", "992"])
+def test_a_mask_of_neighbouring_bits_is_taken(mask: str) -> None:
+    settings = from_environment({"NODE_NAME": "n1", "OPENENI_MARK_MASK": mask})
+    assert settings.mark_mask == int(mask, 0)
+
+
+@pytest.mark.parametrize(
+    "mask", ["0x000f0000", "0x002f0000", "0", "-0x1f", "0x1f00000000", "1f0000", "mask"]
+)
+def test_another_mask_is_refused_with_an_example(mask: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        from_environment({"NODE_NAME": "n1", "OPENENI_MARK_MASK": mask})
+    assert str(raised.value) == (
+        f"OPENENI_MARK_MASK {mask!r} is not a mask of 5 or more neighbouring bits of 32, "
+        "like 0x001f0000"
+    )
+
+
 def test_one_error_names_everything_that_is_wrong() -> None:
     with pytest.raises(SettingsError) as raised:
         from_environment(
@@ -39,10 +73,14 @@ def test_one_error_names_everything_that_is_wrong() -> None:
                 "OPENENI_LOG_LEVEL": "loud",
                 "OPENENI_LOCAL_DNS": "here",
                 "OPENENI_SERVICE_CIDRS": "10.96.0.1/33",
+                "OPENENI_METRICS_ADDRESS": "worker-3",
+                "OPENENI_METRICS_PORT": "65536",
             }
         )
     said = str(raised.value)
     for word in ("NODE_NAME", "OPENENI_RUN 'run'", "'LOUD'", "'here'", "10.96.0.1/33"):
+        assert word in said
+    for word in ("OPENENI_METRICS_ADDRESS: 'worker-3'", "OPENENI_METRICS_PORT '65536'"):
         assert word in said
     assert "\n" not in said
 

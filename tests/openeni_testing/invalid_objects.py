@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from openeni_testing.objects import port_status
-
 GONE = object()
 IPVLAN = {"mode": "IPVlan"}
 LONG = "x" * 2000
 ONE_OF = "Invalid value: give exactly one of id, name and tags"
+POLICY = "spec.ports.qosPolicy: Invalid value: give exactly one of id and name"
+PORT_TAG = "must be words in ASCII without a comma or a slash"
+BAD_TAGS = ("a,b", "a/b", "a\tb", "straße", " a", "a ", "..", ".")
 DURATION = "Invalid value: {value}: must be a duration such as"
 
 # (what is wrong, where it is put, what is put there, the field that the message must name)
@@ -62,6 +63,17 @@ POOLS: list[Bad] = [
         "spec.securityGroups",
         [{"name": "a", "tags": ["b"]}],
         f"spec.securityGroups[0]: {ONE_OF}",
+    ),
+    ("a policy's id and name", "spec.ports.qosPolicy", {"id": "a", "name": "b"}, POLICY),
+    ("a policy without either", "spec.ports.qosPolicy", {}, POLICY),
+    ("a port's tag twice", "spec.ports.tags", ["a", "a"], "spec.ports.tags[1]: Duplicate"),
+    ("a long tag of a port", "spec.ports.tags", ["t" * 61], "spec.ports.tags[0]: Too long"),
+    *((f"the tag {tag!r}", "spec.ports.tags", [tag], PORT_TAG) for tag in BAD_TAGS),
+    (
+        "a tag of openeni",
+        "spec.ports.tags",
+        ["ok", "openeni-eni=1"],
+        "spec.ports.tags[1]: Forbidden: must not begin with openeni-",
     ),
     ("no datapath", "spec.datapath", GONE, "spec.datapath: Required"),
     ("no mode", "spec.datapath", {}, "spec.datapath.mode: Required"),
@@ -206,6 +218,7 @@ ENIS: list[Bad] = [
         "spec.subnetIDs: Invalid value: subnetIDs must be unique",
     ),
     ("a group twice", "spec.securityGroupIDs", ["a", "a"], "spec.securityGroupIDs[1]: Duplicate"),
+    ("a tag of openeni", "spec.portTags", ["openeni-eni=1"], "spec.portTags[0]: Forbidden"),
     ("no MTU", "spec.mtu", GONE, "spec.mtu: Required"),
     ("no addresses", "spec.addressCount", 0, "spec.addressCount"),
     ("ipvlan without its mode", "spec.datapath", IPVLAN, "spec.datapath.ipvlan: Required"),
@@ -219,7 +232,6 @@ ENIS: list[Bad] = [
 PODIPS: list[Bad] = [
     ("no pod", "spec.podUID", GONE, "spec.podUID: Required"),
     ("no container", "spec.containerID", "", "spec.containerID"),
-    ("no ENI", "spec.eniName", GONE, "spec.eniName: Required"),
     ("no pool", "spec.poolName", GONE, "spec.poolName: Required"),
     ("no address", "spec.address", GONE, "spec.address: Required"),
     ("an address in words", "spec.address", "none", "spec.address: Invalid"),
@@ -228,58 +240,4 @@ PODIPS: list[Bad] = [
     ("IPv4 as IPv6", "spec.addressIPv6", "10.98.0.5", "spec.addressIPv6: Invalid"),
     ("a long form of IPv6", "spec.addressIPv6", "fd00:0::5", "spec.addressIPv6: Invalid"),
     ("an unknown mode", "spec.datapathMode", "Macvlan", "spec.datapathMode: Unsupported"),
-]
-
-
-CONDITION = {
-    "type": "Ready",
-    "status": "True",
-    "reason": "Ready",
-    "message": "",
-    "lastTransitionTime": "2026-01-01T00:00:00Z",
-}
-PORT = port_status("openeni-1c0ffee1-0b9f8e7d")
-NO_MASK = {"subnets": [{"id": "a", "cidr": "10.98.0.0"}]}
-STATUSES: list[Bad] = [
-    ("a small letter", "conditions", [CONDITION | {"status": "true"}], "[0].status: Unsupported"),
-    (
-        "a reason in words",
-        "conditions",
-        [CONDITION | {"reason": "not yet"}],
-        "conditions[0].reason",
-    ),
-    ("a long message", "conditions", [CONDITION | {"message": LONG * 20}], "conditions[0].message"),
-    (
-        "no time",
-        "conditions",
-        [{k: v for k, v in CONDITION.items() if k != "lastTransitionTime"}],
-        "conditions[0].lastTransitionTime: Required",
-    ),
-    ("a type in words", "conditions", [CONDITION | {"type": "not yet!"}], "conditions[0].type"),
-    (
-        "a time in words",
-        "conditions",
-        [CONDITION | {"lastTransitionTime": "now"}],
-        "TransitionTime: Inv",
-    ),
-    ("a MAC in capitals", "port", PORT | {"macAddress": "FA:16:3E:5E:30:01"}, "port.macAddress"),
-    ("no primary", "port", PORT | {"primary": []}, "port.primary"),
-    ("a bad address", "port", PORT | {"addresses": ["10.98.0"]}, "port.addresses[0]"),
-    (
-        "a bad cidr",
-        "port",
-        PORT | {"subnets": [{"id": "a", "cidr": "10.98.0.0"}]},
-        "subnets[0].cidr",
-    ),
-    ("a long device", "node", {"device": "d" * 16}, "node.device"),
-    ("a negative count", "node", {"granted": -1}, "node.granted"),
-    ("a count beyond any port", "node", {"granted": 32}, "node.granted"),
-    ("a time in small letters", "node", {"idleSince": "2026-01-01t00:00:00z"}, "node.idleSince"),
-    ("a time of another zone", "node", {"idleSince": "2026-01-01T00:00:00+01:00"}, "idleSince"),
-    (
-        "an answer without its generation",
-        "node",
-        {"retired": [{"address": "10.98.0.5"}]},
-        "node.retired[0].generation",
-    ),
 ]

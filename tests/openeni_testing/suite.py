@@ -1,17 +1,19 @@
-"""`make test`: run the whole suite, each part on a suitable kernel, all parts in parallel.
+"""`make test`: run the suite, each part on a suitable kernel, all parts in parallel.
 
 Most tests run on this machine's kernel. Those of the ipvlan datapaths need a kernel that has it:
-`openeni-lab kernel` runs them here or in a user-mode kernel. Arguments are passed on to pytest, so
-that a part of the suite can be run (`make test T=tests/operator`); the floor of the coverage holds
-for the whole suite only.
+`openeni-lab kernel` runs them here or in a user-mode kernel. Tests that go through every state take
+a third of the processor time of all: they are a run of their own (`make test-exhaustive`).
 
-Coverage is not measured in the ipvlan part: tracing takes more than half of the processor time
-there, and nearly every line that it runs is run by the veth cases of the same tests as well.
+Arguments are passed on to pytest, so that some tests of any part can be run (`make test
+T=tests/operator`); the floor of the coverage holds for the whole suite only.
+
+Coverage is not measured in two parts. Tracing takes more than half of the processor time there,
+and nearly every line that they run is run by other tests as well: by the veth cases of the same
+tests (ipvlan), by those that go through fewer states (exhaustive).
 """
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,8 +27,12 @@ RESULTS: Final = ROOT / "build" / "test"
 LAB: Final = str(Path(sys.executable).with_name("openeni-lab"))
 GIB_PER_WORKER: Final = 5  # of this machine's memory: two labs may run at once
 WORKERS: Final = 3  # at most: tests wait for most of their time
-NOTHING: Final = 5  # pytest's exit code where no test was selected
+EXHAUSTIVE_WORKERS: Final = 2  # these wait for less of it, and need no lab
+USAGE_ERROR: Final = 4  # pytest's exit code for arguments that it does not know ...
+NOTHING: Final = 5  # ... and where no test was selected
 FLOOR: Final = 80  # per cent of lines and branches
+OF_THIS_KERNEL: Final = "not ipvlan and not inside and not images"
+APART: Final = "--apart"  # run the parts that have a run of their own
 SECONDS: Final = 5400
 CLEAN_UP_SECONDS: Final = 120  # for labs to go down
 KILL_SECONDS: Final = 30
@@ -49,13 +55,16 @@ class Part:
     words: tuple[str, ...] = ()
     prefix: tuple[str, ...] = ()
     covered: bool = True
+    of_whole: tuple[str, ...] = ()  # options that make sense for the whole part alone
+    apart: bool = False  # it has a run of its own, but for tests that are chosen
 
     def command(self, chosen: Sequence[str]) -> list[str]:
         """Return the command line; its results go to files named after the part."""
         report = f"--junit-xml={RESULTS / self.name}.xml"
         traced = ["-m", "coverage", "run"] if self.covered else []
         pytest = [sys.executable, *traced, "-m", "pytest", "-m", self.markers]
-        return [*self.prefix, *pytest, report, *self.words, *(chosen or ["tests"])]
+        what = chosen or [*self.of_whole, "tests"]
+        return [*self.prefix, *pytest, report, *self.words, *what]
 
 
 PARTS: Final = (
@@ -66,15 +75,29 @@ PARTS: Final = (
         (LAB, "kernel", f"--keep={RESULTS}", "--"),
         covered=False,
     ),
-    Part("here", "not ipvlan and not inside and not images", (f"--numprocesses={workers()}",)),
+    Part(
+        "exhaustive",
+        f"exhaustive and {OF_THIS_KERNEL}",
+        ("-p", "no:cacheprovider", f"--numprocesses={EXHAUSTIVE_WORKERS}"),
+        covered=False,
+        apart=True,
+    ),
+    Part(
+        "here",
+        f"not exhaustive and {OF_THIS_KERNEL}",
+        (f"--numprocesses={workers()}",),
+        of_whole=("--every-reason",),
+    ),
 )
 
 
-def main(chosen: Sequence[str], parts: Sequence[Part] = PARTS) -> int:
-    """Run every part, the last one in the foreground; return the worst exit code."""
+def main(arguments: Sequence[str], parts: Sequence[Part] = PARTS) -> int:
+    """Run the parts that the arguments ask for; return the worst exit code."""
+    apart = APART in arguments
+    chosen = [word for word in arguments if word != APART]
     heed_signals()
     try:
-        return _run(chosen, parts)
+        return run_parts(chosen, [part for part in parts if chosen or part.apart == apart])
     except KeyboardInterrupt:
         return INTERRUPTED
 
@@ -85,9 +108,11 @@ def heed_signals() -> None:
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
 
-def _run(chosen: Sequence[str], parts: Sequence[Part]) -> int:
-    shutil.rmtree(RESULTS, ignore_errors=True)
-    RESULTS.mkdir(parents=True)
+def run_parts(chosen: Sequence[str], parts: Sequence[Part]) -> int:
+    """Run parts at the same time, the last one in the foreground; return the worst exit code."""
+    for old in (file for part in parts for file in RESULTS.glob(f"*{part.name}.*")):
+        old.unlink()
+    RESULTS.mkdir(parents=True, exist_ok=True)
     *beside, last = parts
     with contextlib.ExitStack() as ending:
         running = [
@@ -99,15 +124,22 @@ def _run(chosen: Sequence[str], parts: Sequence[Part]) -> int:
             codes.append(_finished(process))
             print(f"\n{part.name}:\n{_log(part).read_text(errors='replace')}", flush=True)
     ran = [abs(code) for code in codes if code != NOTHING or not chosen]
-    return max([*ran, _coverage(whole=not chosen)]) if ran else NOTHING
+    if not ran or USAGE_ERROR in ran:
+        return max(ran, default=NOTHING)  # pytest has said why
+    covered = [part.name for part in parts if part.covered]
+    return max([*ran, _coverage(covered, whole=not chosen) if covered else 0])
 
 
 @contextlib.contextmanager
 def _started(
     part: Part, chosen: Sequence[str], log: Path | None = None
 ) -> Generator["subprocess.Popen[bytes]"]:
-    """Run a part during the block; its tests clean up before it ends, even after Ctrl-C."""
+    """Run a part during the block; its tests clean up before it ends, even after Ctrl-C.
+
+    Bytecode is written: else each worker compiles all tests anew, and each program all it imports.
+    """
     environment = {**os.environ, "COVERAGE_FILE": str(RESULTS / f"coverage-{part.name}")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with log.open("wb") if log else contextlib.nullcontext() as output:
         process = subprocess.Popen(
             part.command(chosen), cwd=ROOT, env=environment, stdout=output, stderr=output
@@ -151,9 +183,8 @@ def _log(part: Part) -> Path:
     return RESULTS / f"{part.name}.log"
 
 
-def _coverage(*, whole: bool) -> int:
+def _coverage(covered: Sequence[str], *, whole: bool) -> int:
     """Print the coverage; for the whole suite, require each covered part's data and the floor."""
-    covered = (part.name for part in PARTS if part.covered)
     found = {name: [*RESULTS.glob(f"coverage-{name}.*")] for name in covered}
     lacking = [name for name, files in found.items() if not files]
     if lacking:

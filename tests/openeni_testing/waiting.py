@@ -7,24 +7,30 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 _FIRST_PAUSE: Final = 0.005  # seconds; it doubles, since most of what is waited for comes soon
 _LONGEST_PAUSE: Final = 0.1
+# A check costs the processor's time that what is waited for needs: it gets a fifth of the time.
+_PAUSE_PER_CHECK: Final = 4.0
+_LONGEST_COSTLY_PAUSE: Final = 2.0
 
 
-def wait_for(condition: Callable[[], T | None], what: str, seconds: float = 60) -> T:
+def wait_for(condition: Callable[[], T | None], what: str, seconds: float = 100) -> T:
     """Return the first truthy value of `condition`, which is checked at growing intervals.
 
     An AssertionError raised by `condition` counts as "not yet" and its text ends up in the
-    failure, so that a condition can be written as plain asserts.
+    failure, so that a condition can be written as plain asserts. So does a KeyError: of an object
+    whose status is not written yet.
     """
     deadline = time.monotonic() + seconds
     last, pause = "", _FIRST_PAUSE
     while True:
+        begun = time.monotonic()
         try:
             value = condition()
-        except AssertionError as error:
-            value, last = None, f": {error}"
+        except (AssertionError, KeyError) as error:
+            value, last = None, f": {error!r}"
         if value:
             return value
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             raise AssertionError(f"not within {seconds:g} s: {what}{last}")
-        time.sleep(pause)
+        time.sleep(max(pause, min(_PAUSE_PER_CHECK * (now - begun), _LONGEST_COSTLY_PAUSE)))
         pause = min(2 * pause, _LONGEST_PAUSE)

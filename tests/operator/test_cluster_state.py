@@ -1,27 +1,16 @@
-"""The cluster state, the mapping of changes to keys, and the resync."""
+"""The cluster state, and the mapping of changes to keys."""
 
 from typing import Any
 
-import kopf
 import pytest
 
 from openeni_crds.meta import Json
 from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODS, Kind
-from openeni_operator import resync
-from openeni_operator.cluster_state import PENDING_BOUND, WATCHED_KINDS, Change, ClusterState
+from openeni_operator.cluster_state import Change, ClusterState
 from openeni_operator.core_objects import parse_node, parse_pod
-from openeni_operator.handlers import kopf_settings
-from openeni_operator.resync import Resync
 from openeni_operator.watch_mapping import keys_for
 from openeni_testing.objects import condition, eni_body, pool_body, status_of
 from openeni_testing.store.memory import MemoryStore
-
-
-@pytest.mark.parametrize("kind", WATCHED_KINDS, ids=lambda k: k.plural)
-def test_kopf_watches_pending_bound_pods_and_every_object_of_other_kinds(kind: Kind) -> None:
-    resource = kopf.Resource(kind.group, kind.version, kind.plural, kind=kind.name)
-    selectors = kopf_settings().watching.field_selectors.collect(resource)
-    assert selectors == ([PENDING_BOUND] if kind == PODS else [])
 
 
 class StateUnderTest:
@@ -149,6 +138,9 @@ def test_a_pod_wakes_only_its_pool() -> None:
     tested.state.put(NAMESPACES, namespace)
     pod = {"metadata": {"name": "p", "namespace": "default"}, "spec": {"nodeName": "n1"}}
     assert tested.put(PODS, tested.store.create(PODS, pod)) == {"ENIPool/b"}
+    note = [{"op": "add", "path": "/metadata/annotations", "value": {"sidecar": "injected"}}]
+    noted = tested.store.patch(PODS, "p", "default", operations=note)
+    assert tested.put(PODS, noted) == set(), "another program's annotation is no change"
 
 
 @pytest.mark.parametrize(
@@ -168,32 +160,3 @@ def test_which_pods_need_an_address(spec: Json, status: Json, waits_for_address:
 @pytest.mark.parametrize(("quantity", "max_pods"), [("110", 110), ("1k", 1000), ("oops", 0)])
 def test_a_nodes_pod_capacity_is_a_quantity(quantity: str, max_pods: int) -> None:
     assert parse_node(node_body("n1", allocatable={"pods": quantity})).max_pods == max_pods
-
-
-@pytest.fixture
-def short_watch_lag(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resync, "WATCH_LAG", 0.01)
-
-
-@pytest.mark.usefixtures("short_watch_lag")
-def test_the_resync_repairs_missed_changes_and_reports_dead_watches() -> None:
-    tested, enqueued = StateUnderTest(), list[str]()
-    tested_resync = Resync(tested.store, tested.state, 300, lambda: enqueued.append("all"))
-    tested.store.create(ENIS, eni_body("kept"))
-    tested.store.create(ENIS, eni_body("deleted"))
-    tested_resync.fill()
-    tested_resync.start()
-    tested_resync.run_once()
-    assert tested_resync.healthy()
-    tested.store.delete(ENIS, "deleted")
-    tested.store.create(ENIS, eni_body("created"))
-    tested_resync.run_once()
-    assert sorted(e.name for e in tested.state.enis()) == ["created", "kept"]
-    assert tested_resync.healthy(), "one round with differences is tolerated"
-    tested.store.create(ENIS, eni_body("late"))
-    tested_resync.run_once()
-    assert not tested_resync.healthy()
-    tested_resync.run_once()
-    assert tested_resync.healthy(), "the watches work again"
-    assert len(enqueued) == 4
-    tested_resync.stop()

@@ -11,30 +11,36 @@ import pytest
 from openeni_crds.names import ANNOTATION_BUNDLE_VERSION, BUNDLE_VERSION, CRDS, PODIPS, crd_name
 from openeni_kube.client import KubeStore
 from openeni_operator.__main__ import start
-from openeni_operator.cloud.call_limiter import CallLimiter, CallLimits
+from openeni_operator.cloud.admission import CallLimits
+from openeni_operator.cloud.call_limiter import CallLimiter
 from openeni_operator.cloud.clouds import Clouds
 from openeni_operator.cloud.openstack import connect
-from openeni_operator.process.crd_version import difference
+from openeni_operator.process.crd_version import OWN, difference
+from openeni_operator.process.metrics import Metrics
 from openeni_operator.settings import Settings
+from openeni_testing.controller.recorded_events import RecordedEvents
+
+OWN_VERSIONS = {"enis": "0.2.0+1", "podips": "0.2.0+2"}
 
 
 @pytest.mark.parametrize(
-    ("found", "versions", "names"),
+    ("found", "words"),
     [
-        ({"enis": "0.1.0", "podips": "0.1.0"}, "0.1.0", "enis, podips"),
-        ({"enis": "0.3.0", "podips": "", "pools": "0.2.0"}, "0.3.0 and unknown", "enis, podips"),
+        ({"enis": "0.1.0+1", "podips": "0.2.0+2"}, "enis is 0.1.0+1 instead of 0.2.0+1"),
+        ({"enis": "0.2.0+1", "podips": "0.2.0+9"}, "podips is 0.2.0+9 instead of 0.2.0+2"),
+        ({"podips": "", "enis": "0.2.0"}, "enis is 0.2.0 instead of 0.2.0+1, podips is unknown"),
     ],
 )
 def test_a_difference_is_one_line_with_both_versions_and_what_to_do(
-    found: dict[str, str], versions: str, names: str
+    found: dict[str, str], words: str
 ) -> None:
-    line = difference(found, "0.2.0")
-    assert line.startswith(f"CRDs are of version {versions}, this operator is 0.2.0: helm upgrade")
-    assert line.endswith(f"({names})")
+    line = difference(found, OWN_VERSIONS)
+    assert line.startswith(f"the CRDs are not those of this operator's build: {words}")
+    assert "helm upgrade with crds.enabled, or apply crds/" in line
 
 
-def test_crds_of_the_operators_version_are_no_line() -> None:
-    assert difference({"enis": "0.2.0", "podips": "0.2.0"}, "0.2.0") == ""
+def test_crds_of_the_operators_build_are_no_line() -> None:
+    assert difference(OWN_VERSIONS, OWN_VERSIONS) == ""
 
 
 @contextmanager
@@ -46,25 +52,28 @@ def annotated(store: KubeStore, version: str) -> Generator[None]:
 
     write(version)
     yield
-    write(BUNDLE_VERSION)
+    write(OWN[crd_name(PODIPS)])
 
 
 @pytest.mark.cluster
-def test_the_operator_warns_of_a_real_api_servers_older_crd(
+def test_the_operator_warns_of_a_real_api_servers_crd_of_another_build(
     real_store: KubeStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "openeni_operator.process.crd_version")
-    _start_and_stop(real_store)
+    assert not _start_and_stop(real_store)
     assert caplog.messages == []
-    with annotated(real_store, "0.0.9"):
-        _start_and_stop(real_store)
+    other = f"{BUNDLE_VERSION}+0a1b2c3d"  # another build of the same release
+    with annotated(real_store, other):
+        assert _start_and_stop(real_store)
     (message,) = caplog.messages
-    assert message.startswith(f"CRDs are of version 0.0.9, this operator is {BUNDLE_VERSION}: ")
-    assert "podips.openeni.io" in message
+    assert f": podips.openeni.io is {other} instead of {BUNDLE_VERSION}+" in message
 
 
-def _start_and_stop(store: KubeStore) -> None:
+def _start_and_stop(store: KubeStore) -> bool:
+    """Return whether the metrics report a difference."""
+    metrics = Metrics()
     clouds = Clouds(
         Path("/none"), partial(connect, timeout=5), lambda name: CallLimiter(name, CallLimits())
     )
-    start(Settings(), store, clouds).stop(5)
+    start(Settings(), store, clouds, RecordedEvents(), metrics).stop(5)
+    return b"openeni_crd_version_skew 1.0" in metrics.page()

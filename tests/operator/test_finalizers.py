@@ -6,7 +6,7 @@ from openeni_crds import eni as models
 from openeni_crds.meta import Json, decode
 from openeni_crds.names import ENIS, FINALIZER_ENI
 from openeni_kube.store import InvalidError, NotFoundError
-from openeni_operator.finalizers import add_finalizer, remove_finalizer
+from openeni_operator.objects.finalizers import add_finalizer, remove_finalizer
 from openeni_testing.objects import eni_body
 from openeni_testing.store.memory import MemoryStore
 

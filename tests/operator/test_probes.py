@@ -4,12 +4,13 @@ import asyncio
 import http.client
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 
 import pytest
 
-from openeni_operator.process.probes import LoopCheck, Probes, serve_probes
+from openeni_operator.process.probes import MOST_SCRAPES, LoopCheck, Probes, serve_probes
 from openeni_testing.waiting import wait_for
 
 
@@ -29,16 +30,83 @@ def test_a_failed_check_is_named_by_both_probes() -> None:
     assert probes.problem("/") is None
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_they_are_served_on_an_address_of_either_family(address: str) -> None:
+Ask = Callable[[str], tuple[int, str, str]]
+
+
+@contextmanager
+def served(
+    metrics: Callable[[], bytes] | None = None, address: str = "127.0.0.1"
+) -> Generator[Ask]:
+    """Yield a function that asks for a path; it returns the status, content type and text."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with serve_probes(Probes(), ip_address(address), port):
-        asked = http.client.HTTPConnection(address, port, timeout=10)
-        asked.request("GET", "/healthz")
-        assert asked.getresponse().status == 200
+
+    def ask(path: str) -> tuple[int, str, str]:
+        asked = http.client.HTTPConnection(address, port, timeout=60)
+        asked.request("GET", path)
+        answer = asked.getresponse()
+        text = answer.read().decode()
         asked.close()
+        return answer.status, answer.headers["Content-Type"], text
+
+    with serve_probes(Probes(), ip_address(address), port, metrics):
+        yield ask
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_they_are_served_on_an_address_of_either_family(address: str) -> None:
+    with served(address=address) as ask:
+        assert ask("/healthz") == (200, "text/plain; charset=utf-8", "OK\n")
+
+
+def test_metrics_are_served_beside_them_only_if_they_are_asked_for() -> None:
+    with served() as ask:
+        assert ask("/metrics")[0] == 404
+    with served(lambda: b"openeni_leader 1.0\n") as ask:
+        kind = "text/plain; version=0.0.4; charset=utf-8"
+        assert ask("/metrics") == (200, kind, "openeni_leader 1.0\n")
+        assert ask("/metrics/")[0] == 404
+        assert ask("/healthz")[0] == 200
+
+
+def test_probes_answer_while_scrapes_hang_and_too_many_scrapes_are_refused() -> None:
+    release, hanging = threading.Event(), threading.Semaphore(0)
+    answers: list[int] = []
+
+    def hang() -> bytes:
+        hanging.release()
+        assert release.wait(60)
+        return b""
+
+    with served(hang) as ask:
+        scrapes = [
+            threading.Thread(target=lambda: answers.append(ask("/metrics")[0]))
+            for _ in range(MOST_SCRAPES)
+        ]
+        for scrape in scrapes:
+            scrape.start()
+            assert hanging.acquire(timeout=60)
+        assert ask("/healthz")[0] == 200
+        assert ask("/metrics")[::2] == (503, "too many scrapes at once\n")
+        release.set()
+        for scrape in scrapes:
+            scrape.join(60)
+        assert answers == [200] * MOST_SCRAPES
+        wait_for(lambda: ask("/metrics")[0] == 200, "a further scrape")
+
+
+def test_metrics_that_fail_say_nothing_to_strangers_and_hold_up_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail() -> bytes:
+        raise ValueError("a secret of the process")
+
+    with served(fail) as ask:
+        for _ in range(MOST_SCRAPES + 1):
+            assert ask("/metrics")[::2] == (500, "failed: the log says why\n")
+        assert ask("/healthz")[0] == 200
+    assert "a secret of the process" in caplog.text
 
 
 def test_port_0_serves_nothing() -> None:

@@ -17,7 +17,7 @@ import pytest
 from openeni_crds.conditions import Type, find
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import decode
-from openeni_crds.names import ENIPOOLS, FINALIZER_ENIPOOL, LEASES
+from openeni_crds.names import ENIPOOLS, EVENTS, FINALIZER_ENIPOOL, LEASES
 from openeni_kube.client import KubeStore, connect
 from openeni_kube.store import NotFoundError
 from openeni_operator.process.leadership import NAME
@@ -152,6 +152,12 @@ def reason(store: KubeStore, name: str) -> str:
     return found.reason if found else ""
 
 
+def events(store: KubeStore, name: str) -> list[str]:
+    """Return the reasons of the Events about a pool."""
+    found = store.list(EVENTS).items
+    return [e["reason"] for e in found if e["regarding"].get("name") == name]
+
+
 def gone(store: KubeStore, name: str) -> bool:
     try:
         store.get(ENIPOOLS, name)
@@ -207,6 +213,7 @@ def test_a_pool_without_a_cloud_reports_it_and_can_be_deleted(
     name = make_pool(store)
     wait_for(lambda: reason(store, name) == "CloudNotConfigured", "the missing file is reported")
     assert FINALIZER_ENIPOOL in pool(store, name).metadata.finalizers
+    wait_for(lambda: "CloudNotConfigured" in events(store, name), "it is an Event, too")
     running.clouds.write_text(
         "clouds:\n  default:\n    auth:\n      auth_url: http://127.0.0.1:1/v3\n"
         "      username: u\n      password: p\n      project_name: p\n"
@@ -220,6 +227,22 @@ def test_a_pool_without_a_cloud_reports_it_and_can_be_deleted(
     log = running.log.read_text()
     assert "Traceback" not in log
     assert "password" not in log
+
+
+@pytest.mark.cluster
+def test_an_operator_serves_metrics_of_what_it_knows(
+    run: Callable[..., Running], api_server: Path, store: KubeStore
+) -> None:
+    running = run(api_server, OPENENI_METRICS="true")
+    wait_for(running.ready, "the operator is ready")
+    name = make_pool(store)
+    labels = f'pool="{name}",reason="CloudNotConfigured",status="False",type="CloudReachable"'
+    sample = f"openeni_pool_condition{{{labels}}} 1.0"
+    wait_for(lambda: sample in running.probe("/metrics")[1].splitlines(), "the pool's metrics")
+    lines = running.probe("/metrics")[1].splitlines()
+    assert {"openeni_leader 1.0", "openeni_crd_version_skew 0.0"} <= set(lines)
+    store.delete(ENIPOOLS, name)
+    wait_for(lambda: name not in running.probe("/metrics")[1], "the end of its series")
 
 
 @pytest.mark.cluster
@@ -264,7 +287,7 @@ def test_of_several_operators_one_leads_and_another_takes_over(
     first.process.send_signal(signal.SIGSTOP)
     second.wait_until_logged("operator started")
     first.process.send_signal(signal.SIGCONT)
-    assert first.process.wait(60) == 1
+    assert first.process.wait(60) == 3
     assert "second leads now; this operator exits" in first.log.read_text()
 
     third = run_as("third")

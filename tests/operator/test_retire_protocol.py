@@ -1,13 +1,17 @@
 """Model check of the retire protocol: explore every state that operator and agent can reach.
 
 Two addresses; an operator that plans and steps by the real rules on a view that may be outdated;
-an agent that keeps to the protocol; delayed status writes; crashes of both at any time; a person
-who deletes the ENI. In no state may a pod hold an address whose port is not attached.
+an agent that keeps to the protocol; delayed status writes; crashes of both at any time; a node that
+leaves the pool and comes back; a person who deletes the ENI. In no state may a pod hold an address
+whose port is not attached.
 """
 
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
+
+import pytest
 
 from openeni_crds.conditions import Reason, Type, condition
 from openeni_crds.eni import (
@@ -19,26 +23,31 @@ from openeni_crds.eni import (
     PortSubnet,
     RetireAnswer,
 )
-from openeni_crds.enipool import Datapath, Mode
-from openeni_crds.meta import ObjectMeta
+from openeni_crds.enipool import Datapath, ENIPool, Mode
+from openeni_crds.meta import ObjectMeta, decode
 from openeni_operator.cloud.api import ACTIVE, Port
-from openeni_operator.core_objects import Node
-from openeni_operator.eni.lifecycle import (
-    CONFIRM_INTERVAL,
-    DeletePort,
-    DetachPort,
-    Elapsed,
-    Facts,
-    RemoveFinalizer,
-    next_step,
-)
+from openeni_operator.eni.facts import Elapsed, Facts
+from openeni_operator.eni.lifecycle import next_step
+from openeni_operator.eni.port_settings import PortSettings
 from openeni_operator.eni.status import in_use
-from openeni_operator.enipool.facts import eni_state
-from openeni_operator.enipool.plan import DeleteENI, NodeState, RetireENI, SizingPolicy, plan
+from openeni_operator.eni.steps import DeletePort, DetachPort, RemoveFinalizer, Step
+from openeni_operator.eni.timing import CONFIRM_INTERVAL
+from openeni_operator.enipool.facts import PoolFacts, SubnetFacts, eni_state
+from openeni_operator.sizing.plan import plan
+from openeni_operator.sizing.state import (
+    Action,
+    DeleteENI,
+    NodeState,
+    RetireENI,
+    SizingPolicy,
+    UnretireENI,
+)
+from openeni_testing.objects import pool_body
 
 ADDRESSES = ("10.98.0.3", "10.98.0.4")
 SERVER = "server-1"
 NOW = "2026-01-01T00:00:00Z"
+FACTS = PoolFacts(decode(pool_body("pods"), ENIPool), {}, (), {}, {}, {}, NOW)
 LAST_GENERATION = 4
 Acks = frozenset[tuple[str, int]]
 
@@ -64,7 +73,7 @@ class State:
     retired: frozenset[str] = frozenset()
     granted: frozenset[str] = frozenset()  # in the journal, which outlives the agent
     sent: tuple[Acks, bool] | None = None  # a status write in flight
-    pool_deleted: bool = False
+    selected: bool = True  # the pool selects the node
 
 
 def body(view: Object) -> ENI:
@@ -115,36 +124,26 @@ def operator_steps(state: State) -> Iterator[State]:
 
 def pool_steps(state: State, view: Object) -> Iterator[State]:
     """Yield what the pool's reconcile does."""
-    node = Node("n1", {}, SERVER, 110)
-    pool_node = NodeState(
-        "n1", (eni_state(body(view), node, NOW),), selected=not state.pool_deleted
-    )
-    for action in plan(pool_node, SizingPolicy(2, 1, 1)).actions:
+    for action in planned(view, state.selected):
         api = state.api
         if api is None:
             continue
-        if isinstance(action, RetireENI) and api.generation == view.generation:
-            yield replace(state, api=replace(api, retiring=True, generation=api.generation + 1))
+        if isinstance(action, RetireENI | UnretireENI) and api.generation == view.generation:
+            asked = isinstance(action, RetireENI)
+            yield replace(state, api=replace(api, retiring=asked, generation=api.generation + 1))
         if isinstance(action, DeleteENI):
             yield replace(state, api=deleted(api))
 
 
+@cache
+def planned(view: Object, selected: bool) -> tuple[Action, ...]:
+    eni = eni_state(body(view), FACTS, SubnetFacts())
+    return plan(NodeState("n1", (eni,), selected=selected), SizingPolicy(2, 1, 1)).actions
+
+
 def eni_steps(state: State, view: Object) -> Iterator[State]:
     """Yield what the ENI's reconcile does; it always observes the cloud anew."""
-    eni = body(view)
-    server = SERVER if state.port == "attached" else ""
-    port = Port("p1", "openeni-c-e", "net", "fa:16:3e:00:00:01", ACTIVE, device_id=server)
-    facts = Facts(
-        server_id=SERVER,
-        tags=frozenset(),
-        deleting=eni.metadata.deleting,
-        ports=() if state.port == "deleted" else (port,),
-        recorded_port="p1",
-        in_use=in_use(eni, None if state.port == "deleted" else port),
-        link_ready=True,
-        elapsed=Elapsed(port_missing=CONFIRM_INTERVAL if state.port == "deleted" else None),
-    )
-    match next_step(facts):
+    match decided(view, state.port):
         case DetachPort():
             yield replace(state, port="detached")
         case DeletePort():
@@ -153,6 +152,25 @@ def eni_steps(state: State, view: Object) -> Iterator[State]:
             yield replace(state, api=None)
         case _:
             return
+
+
+@cache
+def decided(view: Object, status: str) -> Step:
+    eni = body(view)
+    server = SERVER if status == "attached" else ""
+    port = Port("p1", "openeni-c-e", "net", "fa:16:3e:00:00:01", ACTIVE, device_id=server)
+    facts = Facts(
+        server_id=SERVER,
+        tags=frozenset(),
+        settings=PortSettings(),
+        deleting=eni.metadata.deleting,
+        ports=() if status == "deleted" else (port,),
+        recorded_port="p1",
+        in_use=in_use(eni, None if status == "deleted" else port),
+        link_ready=True,
+        elapsed=Elapsed(port_missing=CONFIRM_INTERVAL if status == "deleted" else None),
+    )
+    return next_step(facts)
 
 
 def deleted(api: Object) -> Object:
@@ -175,15 +193,17 @@ def agent_steps(state: State) -> Iterator[State]:
             yield replace(state, retired=state.retired | {address})
     if view.deleting and not state.granted:
         yield replace(state, link=False)
-    acks = frozenset((a, view.generation) for a in state.retired)
-    yield replace(state, sent=(acks, state.link))
+    news = frozenset((a, view.generation) for a in state.retired), state.link
+    if state.api is not None and news != (state.api.acks, state.api.linked):
+        yield replace(state, sent=news)
 
 
 def agent_observes(state: State, api: Object) -> State:
     """After a start, earlier acknowledgements bind the agent, and it uses an attached NIC."""
+    requested = api.deleting or api.retiring
     if state.agent is not None:
-        return replace(state, agent=api)
-    retired = frozenset(a for a, _ in api.acks)
+        return replace(state, agent=api, retired=state.retired if requested else frozenset())
+    retired = frozenset(a for a, _ in api.acks) if requested else frozenset[str]()
     in_use = state.port == "attached" and not (api.deleting and not state.granted)
     return replace(state, agent=api, retired=retired, link=in_use)
 
@@ -198,7 +218,7 @@ def other_steps(state: State) -> Iterator[State]:
         yield replace(state, api=written, sent=None)
     if state.api is not None:
         yield replace(state, api=deleted(state.api))
-    yield replace(state, pool_deleted=True)
+    yield replace(state, selected=not state.selected)
 
 
 def successors(state: State) -> Iterator[State]:
@@ -220,6 +240,7 @@ def reachable() -> set[State]:
     return found
 
 
+@pytest.mark.exhaustive
 def test_no_port_is_detached_while_a_pod_holds_an_address_or_the_agent_uses_the_nic() -> None:
     states = reachable()
     for state in states:
@@ -229,3 +250,5 @@ def test_no_port_is_detached_while_a_pod_holds_an_address_or_the_agent_uses_the_
     assert len(states) > 10_000, "the search has ended early"
     assert any(s.port == "deleted" and s.api is None for s in states), "no ENI is ever removed"
     assert any(s.granted and s.api and s.api.deleting for s in states)
+    withdrawn = (s.api.generation == 3 and not s.api.retiring for s in states if s.api)
+    assert any(withdrawn), "no retirement is ever withdrawn"

@@ -11,17 +11,17 @@ from typing import Final
 import pytest
 
 from openeni_lab.product import workloads
-from openeni_lab.product.chart import NAMESPACE
 from openeni_lab.product.installed_lab import InstalledLab
 from openeni_lab.progress import LogProgress
 from openeni_testing.helm import Helm
 from openeni_testing.lab import installed_lab as lab
 from openeni_testing.lab.installed_lab import Kill
+from openeni_testing.lab.other_cni import OtherCNI
 from openeni_testing.lab.shared_lab import SharedLab
 
-HOOK: Final = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs/openeni-uninstall"
 HERE: Final = Path(__file__).parent
 FAILED: Final = pytest.StashKey[bool]()  # whether the test that is running has failed
+SHARED: Final = pytest.StashKey[SharedLab]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,10 +34,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def shared_lab() -> Iterator[SharedLab]:
-    lab = SharedLab(os.environ.get("OPENENI_TEST_LAB", ""))
+def shared_lab(pytestconfig: pytest.Config) -> Iterator[SharedLab]:
+    lab = pytestconfig.stash[SHARED] = SharedLab(os.environ.get("OPENENI_TEST_LAB", ""))
     yield lab
     lab.end()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Take the shared lab down once the next test needs none: it has memory and processor time."""
+    used, needed = ("shared_lab" in getattr(it, "fixturenames", ()) for it in (item, nextitem))
+    if used and not needed and SHARED in item.config.stash:
+        item.config.stash[SHARED].end()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -76,6 +84,14 @@ def deployed(installed: InstalledLab, shared: set[str]) -> InstalledLab:
 
 
 @pytest.fixture
+def other_cni(installed: InstalledLab) -> Iterator[OtherCNI]:
+    """Yield another CNI plugin, which is on no node before and after the test."""
+    other = OtherCNI(installed.nodes)
+    yield other
+    other.remove()
+
+
+@pytest.fixture
 def no_other_lab(shared_lab: SharedLab) -> None:
     """Take the shared lab down for a test that makes a lab of its own."""
     shared_lab.make_way()
@@ -97,5 +113,5 @@ def helm(installed: InstalledLab, shared_lab: SharedLab, tmp_path: Path) -> Iter
     yield Helm(installed.helm, installed.lab.layout.kubeconfig, tmp_path)
     with shared_lab.removed_on_failure():
         # A hook that failed is left for its log, until the next one.
-        installed.api.delete(HOOK, {"propagationPolicy": "Foreground"})
+        installed.api.delete(lab.UNINSTALL_JOB, {"propagationPolicy": "Foreground"})
         installed.reload(LogProgress())

@@ -7,11 +7,11 @@ from typing import Any, Final
 import pytest
 
 from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH
-from openeni_lab.cloud.access import client_environment, operator_cloud
-from openeni_lab.kubernetes.api import MERGE
+from openeni_lab.cloud.access import operator_cloud
 from openeni_lab.product import workloads
-from openeni_lab.product.installed_lab import InstalledLab, clouds_secret
-from openeni_lab.product.pods import OPERATOR, PODS
+from openeni_lab.product.installed_lab import InstalledLab
+from openeni_lab.product.pods import OPERATOR
+from openeni_testing.cloud.clouds_secret import write_clouds_secret
 from openeni_testing.lab import installed_lab as lab
 from openeni_testing.waiting import wait_for
 
@@ -48,11 +48,7 @@ def write_clouds(installed: InstalledLab, faults: Mapping[str, dict[str, str] | 
         for name in ("default", *FAULTS)
         if faults.get(name, {}) is not None
     }
-    installed.api.apply([clouds_secret({"clouds": clouds})])
-    # The kubelet looks at a pod's Secrets when the pod changes, or else once in a minute or so.
-    annotation = {"metadata": {"annotations": {"test.openeni.io/changed": str(uuid.uuid4())}}}
-    path = f"{PODS}/{lab.container(installed, OPERATOR).pod}"
-    installed.api.request("PATCH", path, annotation, MERGE)
+    write_clouds_secret(installed, clouds)
 
 
 def test_each_cloud_that_cannot_be_used_is_reported_and_used_once_it_can(
@@ -100,16 +96,25 @@ def test_a_name_that_the_cloud_does_not_know_is_named_with_its_field(
     lab.wait_for_condition(installed, "unknown", "Ready", "True", "Ready")
 
 
-def test_a_subnet_with_dhcp_gets_no_eni_until_dhcp_is_off(installed: InstalledLab) -> None:
-    _openstack(installed, "subnet", "set", "--dhcp", "pods")
+def test_a_subnet_with_dhcp_gets_no_eni_and_its_pods_say_so_until_dhcp_is_off(
+    installed: InstalledLab,
+) -> None:
+    installed.api.apply([workloads.pool("served")])  # else the runtime is not configured
+    lab.deploy(installed, "served", "served", 1)
+    lab.openstack(installed, "subnet", "set", "--dhcp", "pods")
     try:
         installed.api.apply([workloads.pool("dhcp")])
         message = lab.wait_for_condition(installed, "dhcp", "Supported", "False", "DHCPEnabled")
         assert "pods" in message
         assert lab.enis_of(installed, "dhcp") == []
+        installed.api.apply([workloads.deployment("dhcp", "dhcp", 1)])
+        event = wait_for(lambda: lab.pod_events(installed, "dhcp"), "the pod's Event", 90)[0]
+        assert event["reason"] == "NoENIReady"
+        assert "ENIPool dhcp: DHCPEnabled" in event["note"]
     finally:
-        _openstack(installed, "subnet", "set", "--no-dhcp", "pods")
+        lab.openstack(installed, "subnet", "set", "--no-dhcp", "pods")
     lab.wait_for_condition(installed, "dhcp", "Ready", "True", "Ready")
+    lab.wait_for_pods(installed, "dhcp", 1)
 
 
 def test_a_node_whose_kernel_lacks_the_datapath_gets_no_eni(installed: InstalledLab) -> None:
@@ -130,9 +135,3 @@ def test_a_node_whose_kernel_lacks_the_datapath_gets_no_eni(installed: Installed
     assert lab.enis_of(installed, "ipvlan-l2") == []
     installed.api.delete("/api/v1/nodes/old-kernel")
     lab.wait_for_condition(installed, "ipvlan-l2", "Supported", "True", "Supported")
-
-
-def _openstack(installed: InstalledLab, *words: str) -> None:
-    program = str(installed.lab.built.openstack_venv / "bin" / "openstack")
-    environment = client_environment(installed.lab.layout)
-    installed.lab.machine.check([program, *words], env=environment, timeout=120)

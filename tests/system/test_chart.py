@@ -10,25 +10,35 @@ from openeni_kube.client import connect
 from openeni_kube.store import Store, StoreError
 from openeni_lab.product.chart import NAMESPACE
 from openeni_lab.product.installed_lab import InstalledLab
-from openeni_lab.product.pods import OPERATOR
+from openeni_lab.product.pods import AGENT, OPERATOR
+from openeni_nodeagent.__main__ import CAPABILITIES
 from openeni_testing.lab import installed_lab as lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.root]
 
 
+def status_of(installed: InstalledLab, component: str, node: str = "") -> dict[str, str]:
+    """Return the kernel's status of a component's process."""
+    found = lab.container(installed, component, node)
+    pid = lab.kernel_pid(installed, found)
+    text = installed.nodes[found.node].check(["cat", f"/proc/{pid}/status"])
+    return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+
+
 def test_the_operator_runs_without_any_privilege(installed: InstalledLab) -> None:
-    operator = lab.container(installed, OPERATOR)
-    pid = lab.kernel_pid(installed, operator)
-    status = dict(
-        line.split(":\t", 1)
-        for line in installed.nodes[operator.node]
-        .check(["cat", f"/proc/{pid}/status"])
-        .splitlines()
-        if ":\t" in line
-    )
+    status = status_of(installed, OPERATOR)
     assert set(status["Uid"].split()) == set(status["Gid"].split()) == {"65532"}
     assert {int(status[name], 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {0}
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")  # 2: a filter
+
+
+def test_the_agents_run_with_three_capabilities(installed: InstalledLab) -> None:
+    for component, node in lab.COMPONENTS:
+        if component == AGENT:
+            status = status_of(installed, component, node)
+            for name in ("CapEff", "CapPrm", "CapBnd"):
+                assert int(status[name], 16) == sum(1 << bit for bit in CAPABILITIES.values())
+            assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
 
 
 def test_no_container_can_write_to_its_root(installed: InstalledLab) -> None:

@@ -100,18 +100,9 @@ def test_c_in_l3_nobody_answers_arp_for_a_pod_unless_the_network_does(typed: Han
 
 
 def _routes_between_node_and_pods(typed: Hand) -> None:
-    """A slave for the node, as a parent does not see its slaves, with an address of the node.
-
-    Not the ENI's own: ipvlan would hand the slave the ARP answers that the ENI waits for.
-    """
     node = typed.node.program
-    node("ip", "addr", "add", "10.98.0.10/32", "dev", typed.device)
-    node("ip", "route", "add", SUBNET, "dev", typed.device, "src", "10.98.0.10")
-    node("ip", "link", "add", "hand", "link", typed.device, "type", "ipvlan", "mode", "l3")
-    node("ip", "addr", "add", f"{NODE}/32", "dev", "hand")
-    node("ip", "link", "set", "hand", "up")
+    hand_steps.give_node_a_slave(node, typed.device, ENI.addresses[0], SUBNET, NODE)
     for number in (1, 2):
-        pod = ENI.addresses[number]
-        node("ip", "route", "add", pod, "dev", "hand", "src", NODE)
+        hand_steps.route_to_pod(node, ENI.addresses[number], NODE)
         if "eth0" in typed.pods[number - 1].program("ip", "link"):
             hand_steps.route(typed.pod(number), "default dev eth0")

@@ -14,7 +14,6 @@ from openeni_lab.hypervisor.network import LabNetwork
 from openeni_lab.hypervisor.records import Faults, Records
 from openeni_lab.lab import Lab, NodeKind
 from openeni_lab.layout import PODS_GATEWAY, REMOTE_VM, Layout
-from openeni_lab.machine import sysctl
 from openeni_lab.machine.client import Machine, MachineError
 from openeni_lab.programs import prepared
 from openeni_lab.progress import LogProgress
@@ -48,9 +47,8 @@ def openstack(lab: Lab, *words: str) -> Any:
 
 def create_port_with_two_addresses(lab: Lab) -> tuple[str, str, list[str]]:
     """Create a port; return its id, MAC and fixed IPs."""
-    fixed = ("--fixed-ip", "subnet=pods")
-    words = ("port", "create", "--network", "pods", *fixed, *fixed, "--security-group", "pods")
-    port = openstack(lab, *words, "-f", "json", "eth5")
+    words = hand_steps.port_with_two_addresses("eth5")
+    port = openstack(lab, *words, "-f", "json")
     return port["id"], port["mac_address"], [f["ip_address"] for f in port["fixed_ips"]]
 
 
@@ -74,9 +72,7 @@ def test_a_two_addresses_of_a_hot_plugged_port_answer_curl_from_off_the_node(bar
     hand_steps.flush(node, device)
     assert addresses[0] not in node("ip", "addr", "show", device)
     for number, address in enumerate(addresses):
-        pod = hand_steps.named_pod(node, f"pod{number}")
-        # A slave's own link-local address is none of the port's: Neutron would drop it.
-        pod.run(*sysctl.set_command("net.ipv6.conf.default.disable_ipv6=1"))
+        pod = hand_steps.pod_without_ipv6(node, f"pod{number}")
         hand_steps.give_slave(node, device, pod, f"{address}/22", "l2")
         hand_steps.route(pod, f"default via {PODS_GATEWAY}")
         serve(bare, machine, pod, address)

@@ -34,27 +34,18 @@ def test_d_a_pod_behind_a_veth_pair_reaches_a_service_address(cleanup: ExitStack
     pod = cleanup.enter_context(Namespace("pod"))
     for machine in (node, pod):
         machine.sysctl("net/ipv6/conf/default/disable_ipv6", "1")
-    node.sysctl("net/ipv4/ip_forward", "1")
     network.plug(node, "eth5", ENI)
 
     eni = hand_steps.find_nic(node.program, MAC)
     hand_steps.flush(node.program, eni)
-    node.sysctl(f"net/ipv4/neigh/{eni}/proxy_delay", "0")
-    node.ip(
-        f"addr add 10.98.0.10/32 dev {eni}",
-        f"route add {SUBNET} dev {eni} src 10.98.0.10",
-        f"route add default via {GATEWAY} dev {eni}",
-        f"link add hand type veth peer name eth0 netns {pod.thread_id}",
-        "link set hand address ee:ee:ee:ee:ee:ee up",
-        f"route add {POD} dev hand",
-        f"neigh add proxy {POD} dev {eni}",
-    )
-    pod.ip(
-        f"addr add {POD}/32 dev eth0",
-        "link set eth0 up",
-        "route add 169.254.1.1 dev eth0 scope link",
-        "route add default via 169.254.1.1 dev eth0",
-        "neigh add 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev eth0 nud permanent",
+    hand_steps.connect_by_veth(
+        node.program,
+        eni,
+        hand_steps.HandPod(str(pod.thread_id), pod.program),
+        eni="10.98.0.10",
+        subnet=SUBNET,
+        gateway=GATEWAY,
+        address=POD,
     )
     node.nft(
         "table ip hand { chain services { type nat hook prerouting priority dstnat; "

@@ -11,6 +11,7 @@ from openeni_lab.layout import REMOTE_VM
 from openeni_lab.product import connectivity, workloads
 from openeni_lab.product.connectivity import Place
 from openeni_lab.product.installed_lab import InstalledLab
+from openeni_testing.exposed import scrape, values
 from openeni_testing.lab import installed_lab as lab
 from openeni_testing.lab.installed_lab import Kill
 from openeni_testing.waiting import wait_for
@@ -118,6 +119,30 @@ def test_kubectl_shows_the_whole_state_without_yaml(deployed: InstalledLab) -> N
         assert word in shown
 
 
+def test_a_host_port_and_limits_of_bandwidth_are_served_through_kubelet_and_its_runtime(
+    deployed: InstalledLab,
+) -> None:
+    name, limits = "ported", ("egress-bandwidth", "ingress-bandwidth")
+    body = workloads.deployment(name, lab.VETH, 1)
+    template = body["spec"]["template"]
+    template["metadata"]["annotations"] |= {f"kubernetes.io/{limit}": "100M" for limit in limits}
+    template["spec"]["containers"][0]["ports"][0]["hostPort"] = PORT
+    deployed.api.apply([body])
+    lab.wait_for_pods(deployed, name, 1)
+    (pod,) = deployed.reach.pods(name)
+
+    def served(place: Place, address: str) -> bool:
+        argv = ["curl", "--silent", "--head", "--max-time", "10", f"http://{address}:{PORT}/"]
+        return connectivity.OK in deployed.reach.out(place, pod.node, argv)
+
+    for place in (Place.OUTSIDE, Place.GATEWAY, Place.REMOTE, Place.NODE):
+        assert served(place, pod.node_address), place
+    assert served(Place.NODE, "127.0.0.1")
+    assert "tbf" in deployed.reach.out(Place.NODE, pod.node, ["tc", "qdisc", "show"])
+    deployed.api.delete(f"{lab.DEPLOYMENTS}/{name}")
+    wait_for(lambda: not served(Place.NODE, pod.node_address), "the port is closed", lab.PATIENCE)
+
+
 def test_pods_podips_enis_and_neutron_agree(deployed: InstalledLab) -> None:
     lab.wait_until_all_agree(deployed, lab.VETH)
 
@@ -128,6 +153,13 @@ def test_pods_podips_enis_and_neutron_agree(deployed: InstalledLab) -> None:
         return True
 
     wait_for(counted, "the ENIs count the grants", 30)
+    podips = deployed.api.items(lab.PODIPS)
+    for node in deployed.nodes:
+        page = scrape(deployed, node)
+        mine = [p["spec"]["poolName"] for p in podips if p["spec"]["nodeName"] == node]
+        assert values(page, "openeni_node_addresses")[lab.VETH, "granted"] == mine.count(lab.VETH)
+        assert values(page, "openeni_grants")["connected",] == len(mine)
+        assert values(page, "openeni_cni_duration_seconds_count")["ADD", "total"] >= len(mine)
 
 
 def test_a_second_look_writes_nothing(deployed: InstalledLab, kill: Kill) -> None:
@@ -141,14 +173,19 @@ def test_a_second_look_writes_nothing(deployed: InstalledLab, kill: Kill) -> Non
             del o["metadata"]["managedFields"]
         return {o["metadata"]["name"]: o for o in found}
 
-    def counted() -> bool:
-        pool = deployed.api.request("GET", f"{lab.POOLS}/{lab.VETH}")
-        podips = lab.podips_on(deployed, lab.enis_of(deployed, lab.VETH))
-        assert pool["status"]["addressCounts"]["granted"] == len(podips)
+    def settled() -> bool:
+        enis = lab.enis_of(deployed, lab.VETH)
+        granted, cooling = (
+            sum(eni["status"]["node"].get(name, 0) for eni in enis)
+            for name in ("granted", "cooling")
+        )
+        counts = deployed.api.request("GET", f"{lab.POOLS}/{lab.VETH}")["status"]["addressCounts"]
+        assert cooling == 0, f"{cooling} addresses cool down"
+        assert counts["granted"] == granted == len(lab.podips_on(deployed, enis))
         return True
 
-    wait_for(counted, "the pool counts the grants", 30)
     _restart_operator_and_see_it_work(deployed, kill)  # it counts the subnet's free addresses anew
+    wait_for(settled, "no address changes its state", lab.PATIENCE)
     before = objects()
     _restart_operator_and_see_it_work(deployed, kill)
     assert objects() == before
@@ -166,6 +203,9 @@ def _restart_operator_and_see_it_work(installed: InstalledLab, kill: Kill) -> No
 def test_a_deleted_pool_leaves_no_port_no_nic_and_no_rule(installed: InstalledLab) -> None:
     installed.api.apply([workloads.pool("short", addresses=3)])
     lab.deploy(installed, "short", "short", 2)
+    lab.wait_for_condition(
+        installed, "short", "Ready", "True", "Ready"
+    )  # a single ENI may serve both pods
     mine = lab.enis_of(installed, "short")
     ports = {eni["status"]["port"]["id"] for eni in mine}
     assert ports <= lab.neutron_ports(installed).keys()

@@ -3,7 +3,6 @@
 import json
 import re
 import uuid
-from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
@@ -15,13 +14,11 @@ from openeni_lab.product import pods, workloads
 from openeni_lab.product.chart import NAMESPACE, RELEASE
 from openeni_lab.product.connectivity import OK, Check, Place, curl
 from openeni_lab.product.installed_lab import InstalledLab
-from openeni_lab.programs import prepared
-from openeni_lab.programs.sets import CNI_PLUGINS
 from openeni_lab.progress import LogProgress
 from openeni_testing.helm import Helm
 from openeni_testing.lab import installed_lab as lab
-from openeni_testing.lab.node_watch import nodes_stay_ready
-from openeni_testing.lab.shared_lab import SharedLab
+from openeni_testing.lab.node_watch import all_ready, nodes_stay_ready
+from openeni_testing.lab.other_cni import SUBNET, OtherCNI
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.root, pytest.mark.xdist_group("coming and going")]
@@ -30,12 +27,8 @@ Json = dict[str, Any]
 
 PAGE: Final = REPOSITORY / "docs" / "upgrade.md"
 UNINSTALL_SECONDS: Final = 330
-OTHER: Final = "/etc/cni/net.d/20-other.conflist"
-PLUGIN: Final = {
-    "type": "ptp",
-    "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.88.0.0/24"}]]},
-}
-OTHER_TEXT: Final = json.dumps({"cniVersion": "1.0.0", "name": "other", "plugins": [PLUGIN]})
+WITH_OTHER, ALONE = "n1", "n2"  # a node with another CNI plugin, and one without
+GUARD: Final = "/run/systemd/networkd.conf.d/90-openeni.conf"  # on a node as long as it has an ENI
 CLUSTER_KINDS: Final = (
     "/apis/rbac.authorization.k8s.io/v1/clusterroles",
     "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
@@ -44,24 +37,9 @@ CLUSTER_KINDS: Final = (
 )
 
 
-@pytest.fixture
-def served(installed: InstalledLab, shared_lab: SharedLab) -> InstalledLab:
-    """Deploy pods on a pool of this test alone, and remove what other tests had kept."""
-    shared_lab.kept.clear()
-    shared_lab.clean()
-    installed.api.apply([workloads.pool("going")])
-    lab.deploy(installed, "going", "going", 2)
-    return installed
-
-
 def uninstall(helm: Helm) -> tuple[int, str]:
     done = helm.try_run("uninstall", RELEASE, seconds=UNINSTALL_SECONDS)
     return done.returncode, done.stdout + done.stderr
-
-
-def remove_pool(installed: InstalledLab) -> None:
-    installed.api.delete(f"{lab.DEPLOYMENTS}/going")
-    installed.api.delete(f"{lab.POOLS}/going")
 
 
 def marks(installed: InstalledLab) -> list[str]:
@@ -90,96 +68,77 @@ def traces(machine: Machine) -> list[str]:
 
 
 def test_while_a_pool_exists_it_is_refused_and_nothing_changes(
-    served: InstalledLab, helm: Helm
+    deployed: InstalledLab, helm: Helm
 ) -> None:
-    with nodes_stay_ready(served.api):
+    with nodes_stay_ready(deployed.api):
         code, said = uninstall(helm)
-    assert code != 0
-    assert "pools exist: going" in said
-    revisions = json.loads(helm.run("history", RELEASE, "--output=json"))
-    helm.run("rollback", RELEASE, str(revisions[-1]["revision"]))  # as the message says
-    assert pods.rolled_out(served.api, len(served.nodes))
-    lab.scale(served, "going", 4)
-    lab.wait_for_pods(served, "going", 4)
-    assert uninstall(helm)[0] != 0
-    served.reload(LogProgress())  # from where a refusal leaves Helm's release
-    assert pods.rolled_out(served.api, len(served.nodes))
-
-
-def test_after_the_last_pool_nothing_is_left_and_openeni_can_come_again(
-    served: InstalledLab, helm: Helm
-) -> None:
-    remove_pool(served)
-    code, said = uninstall(helm)  # it waits for the pool, its ENIs and the nodes
-    assert code == 0, said
-    assert lab.neutron_ports(served) == {}
-    wait_for(lambda: not marks(served), "the pods' end", lab.PATIENCE)
-    assert {name: traces(machine) for name, machine in served.nodes.items()} == {
-        name: [] for name in served.nodes
-    }
-    served.reload(LogProgress())
-    served.api.apply([workloads.pool("again")])
-    lab.deploy(served, "again", "again", 2)
-    lab.wait_until_all_agree(served, "again")
+        assert code != 0
+        assert f"pools exist: {lab.VETH}" in said
+        assert deployed.api.request("GET", lab.UNINSTALL_JOB)["status"]["failed"] == 1  # no retry
+        revisions = json.loads(helm.run("history", RELEASE, "--output=json"))
+        helm.run("rollback", RELEASE, str(revisions[-1]["revision"]))  # as the message says
+        assert pods.rolled_out(deployed.api, len(deployed.nodes))
+        lab.scale(deployed, lab.WEB, lab.REPLICAS + 1)
+        lab.wait_for_pods(deployed, lab.WEB, lab.REPLICAS + 1)
 
 
 def test_by_force_pods_go_on_and_a_new_installation_takes_all_of_it_up(
-    served: InstalledLab, helm: Helm
+    deployed: InstalledLab, helm: Helm
 ) -> None:
-    before, ports = addresses(served), set(lab.neutron_ports(served))
-    with nodes_stay_ready(served.api):
+    before, ports = addresses(deployed), set(lab.neutron_ports(deployed))
+    with nodes_stay_ready(deployed.api):
         helm.run("uninstall", RELEASE, "--no-hooks")
-        wait_for(lambda: not marked_pods(served), "the end of openeni's pods", lab.PATIENCE)
+        wait_for(lambda: not marked_pods(deployed), "the end of openeni's pods", lab.PATIENCE)
         for address in before:
             check = Check(f"gateway to {address}", Place.GATEWAY, "", curl(address), OK)
-            assert served.reach.run(check).ok
-        served.reload(LogProgress())
-        lab.scale(served, "going", 4)
-        lab.wait_for_pods(served, "going", 4)
-    assert before < addresses(served)
-    assert set(lab.neutron_ports(served)) >= ports
-    lab.wait_until_all_agree(served, "going")
+            assert deployed.reach.run(check).ok
+        deployed.reload(LogProgress())
+        lab.scale(deployed, lab.WEB, lab.REPLICAS + 2)
+        lab.wait_for_pods(deployed, lab.WEB, lab.REPLICAS + 2)
+    assert before < addresses(deployed)
+    assert set(lab.neutron_ports(deployed)) >= ports
+    lab.wait_until_all_agree(deployed, lab.VETH)
 
 
 def addresses(installed: InstalledLab) -> set[str]:
-    return {pod.address for pod in installed.reach.pods("going")}
+    return {pod.address for pod in installed.reach.pods(lab.WEB)}
 
 
 def marked_pods(installed: InstalledLab) -> list[Json]:
     return installed.api.items(pods.PODS, labelSelector="app.kubernetes.io/component")
 
 
-@pytest.fixture
-def other_cni(served: InstalledLab) -> Iterator[InstalledLab]:
-    """Put another CNI plugin's configuration behind openeni's on every node."""
-    plugins = prepared.read([CNI_PLUGINS.name]).built.bin("ptp").parent
-    for machine in served.nodes.values():
-        machine.check(["sh", "-c", f"cp {plugins}/ptp {plugins}/host-local /opt/cni/bin/"])
-        machine.check(["sh", "-c", f"cat > {OTHER}"], stdin=OTHER_TEXT.encode())
-    yield served
-    for machine in served.nodes.values():
-        machine.check(["rm", "-f", OTHER])
-
-
-def told(installed: InstalledLab) -> bool:
-    """Return whether the pool `later` names both nodes."""
-    message = lab.wait_for_condition(installed, "later", "Supported", "False", "OtherCNI")
-    return "nodes n1, n2, where another CNI plugin is configured" in message
-
-
-def test_nodes_with_another_cni_plugin_stay_ready_and_are_taken_over_by_it(
-    other_cni: InstalledLab, helm: Helm
+def test_after_the_last_pool_nothing_is_left_and_openeni_can_come_again(
+    deployed: InstalledLab, shared: set[str], helm: Helm, other_cni: OtherCNI
 ) -> None:
-    remove_pool(other_cni)
-    with nodes_stay_ready(other_cni.api):
-        code, said = uninstall(helm)
+    shared.clear()
+    assert all(GUARD in traces(machine) for machine in deployed.nodes.values())
+    other_cni.install(WITH_OTHER)
+    for path in (f"{lab.DEPLOYMENTS}/{lab.WEB}", f"{lab.POOLS}/{lab.VETH}"):
+        deployed.api.delete(path)
+    with nodes_stay_ready(deployed.api, WITH_OTHER):
+        code, said = uninstall(helm)  # it waits for the pool, its ENIs and the nodes
         assert code == 0, said
-        other_cni.api.apply([workloads.deployment("after", "", 4)])
-        found = lab.wait_for_pods(other_cni, "after", 4)
-        assert {pod["status"]["podIP"].rpartition(".")[0] for pod in found} == {"10.88.0"}
-        other_cni.reload(LogProgress())
-        other_cni.api.apply([workloads.pool("later")])
-        wait_for(lambda: told(other_cni), "both nodes are named", lab.PATIENCE)
+        assert lab.neutron_ports(deployed) == {}
+        wait_for(lambda: not marks(deployed), "the pods' end", lab.PATIENCE)
+        assert {name: traces(machine) for name, machine in deployed.nodes.items()} == {
+            name: [] for name in deployed.nodes
+        }
+        pod = lab.start_on(deployed, WITH_OTHER, "after")
+        assert pod["status"]["podIP"].startswith(f"{SUBNET}.")
+        wait_for(
+            lambda: not all_ready(deployed.api, [ALONE]),
+            f"{ALONE} has no network, as before the installation",
+            lab.PATIENCE,
+        )
+        deployed.reload(LogProgress())
+        deployed.api.apply([workloads.pool(lab.VETH)])
+        said = lab.wait_for_condition(deployed, lab.VETH, "Supported", "False", "OtherCNI")
+        assert f"node {WITH_OTHER}, where another CNI plugin is configured" in said
+    other_cni.remove(WITH_OTHER)
+    lab.deploy(deployed, lab.WEB, lab.VETH, lab.REPLICAS)
+    lab.wait_until_all_agree(deployed, lab.VETH)
+    shared.update((lab.VETH, lab.WEB))  # as they were
 
 
 def test_the_ports_of_a_deleted_cluster_are_found_and_deleted_as_the_page_says(

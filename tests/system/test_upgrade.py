@@ -8,7 +8,7 @@ import pytest
 
 from openeni_crds.names import BUNDLE_VERSION
 from openeni_lab.layout import REPOSITORY
-from openeni_lab.product import pods
+from openeni_lab.product import pods, workloads
 from openeni_lab.product.chart import CHART, RELEASE
 from openeni_lab.product.installed_lab import InstalledLab
 from openeni_testing.helm import NEXT, Helm, next_chart
@@ -21,12 +21,12 @@ pytestmark = [pytest.mark.lab, pytest.mark.root, pytest.mark.xdist_group("coming
 PAGE: Final = REPOSITORY / "docs" / "upgrade.md"
 CRD: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/enipools.openeni.io"
 KEEP: Final = "--reset-then-reuse-values"
+TEST_SECONDS: Final = 180  # two pods, one after the other
 
 
 def test_an_upgrade_and_its_rollback_replace_every_pod_and_every_node_stays_ready(
-    deployed: InstalledLab, shared: set[str], helm: Helm, tmp_path: Path
+    deployed: InstalledLab, helm: Helm, tmp_path: Path
 ) -> None:
-    shared.clear()  # the Deployment is not left as others expect it
     assert f"helm upgrade {RELEASE} helm/{CHART.name} -n openeni-system {KEEP}" in PAGE.read_text()
     chart = next_chart(tmp_path)
     revision = json.loads(helm.run("history", RELEASE, "--output=json"))[-1]["revision"]
@@ -35,11 +35,21 @@ def test_an_upgrade_and_its_rollback_replace_every_pod_and_every_node_stays_read
         helm.run("upgrade", RELEASE, str(chart), KEEP)
         second = wait_until_replaced(deployed, first)
         assert crd_version(deployed) == NEXT
+        tested = helm.try_run("test", RELEASE)  # the images are of the tree, as before
+        assert tested.returncode != 0
+        assert "the CRDs are not those of this operator's build" in tested.stdout + tested.stderr
         serve_one_more(deployed, lab.REPLICAS + 1)
 
         helm.run("rollback", RELEASE, str(revision))
         wait_until_replaced(deployed, second)
         assert crd_version(deployed) == BUNDLE_VERSION
+        tested = helm.try_run("test", RELEASE, seconds=TEST_SECONDS)
+        assert tested.returncode == 0, tested.stderr
+        mistaken: list[dict[str, str]] = [{"name": "nope"}]
+        deployed.api.apply([workloads.pool("typo", subnets=mistaken)])
+        tested = helm.try_run("test", RELEASE, seconds=TEST_SECONDS)
+        assert tested.returncode != 0
+        assert "no subnet with the name 'nope'" in tested.stdout + tested.stderr
         serve_one_more(deployed, lab.REPLICAS + 2)
 
 
@@ -61,8 +71,10 @@ def wait_until_replaced(installed: InstalledLab, before: set[str]) -> set[str]:
 
 
 def crd_version(installed: InstalledLab) -> str:
+    """Return the release that the CRD is of."""
     found = installed.api.request("GET", CRD)
-    return str(found["metadata"]["annotations"]["openeni.io/bundle-version"])
+    version = str(found["metadata"]["annotations"]["openeni.io/bundle-version"])
+    return version.partition("+")[0]
 
 
 def serve_one_more(installed: InstalledLab, replicas: int) -> None:

@@ -1,7 +1,7 @@
 {{/* What the admission policies agree on: each user, name and shape once. */}}
 {{- define "openeni.admission.words" -}}
-agent: system:serviceaccount:{{ .Release.Namespace }}:openeni-agent
-operator: system:serviceaccount:{{ .Release.Namespace }}:openeni-operator
+agent: system:serviceaccount:{{ include "openeni.namespace" . }}:openeni-agent
+operator: system:serviceaccount:{{ include "openeni.namespace" . }}:openeni-operator
 controllers: # with --use-service-account-credentials, and without
   - system:serviceaccount:kube-system:generic-garbage-collector
   - system:serviceaccount:kube-system:namespace-controller
@@ -10,8 +10,12 @@ finalizer: {pool: openeni.io/enis, eni: openeni.io/port, podip: openeni.io/datap
 label: {veth: datapath.openeni.io/veth, ipvlan: datapath.openeni.io/ipvlan}
 taint: node.openeni.io/agent-not-ready
 eniLabel: {pool: openeni.io/pool, node: openeni.io/node-hash}
+retained: openeni.io/retained
 time: ^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$
 timeLike: such as 2026-01-31T12:00:00Z
+agentController: openeni.io/agent # in the Events that an agent records
+podReasons: [NoPool, PodNotSeen, AgentNotSynced, NoENIReady, AddressesExhausted, TooManyPodsWait, HostPortInUse, AddressNotAvailable, InvalidAnnotation, DatapathFailed, OtherPluginFirst, JournalFailed, AgentFailed]
+nodeReasons: [RepairsRepeated]
 agentManager: openeni-agent # field manager of everything that an agent writes
 # What the API server writes itself in every object. managedFields may be written by clients, too: the
 # agent's policies bound them, so that nobody's objects grow and no field gets a second owner.
@@ -151,7 +155,7 @@ field only when its last owner drops it: an agent that co-owned the operator's f
 - expression: >-
     request.operation == 'DELETE' || (variables.ownManaged.size() <= 4 &&
     variables.ownManaged.map(m, m.?fieldsV1.orValue({})).all(f,
-    f.size() <= 8 && f.all(a, a.size() <= 64 && f[a].size() <= 32 && f[a].all(b, b.size() <= 128 &&
+    f.size() <= 16 && f.all(a, a.size() <= 64 && f[a].size() <= 32 && f[a].all(b, b.size() <= 128 &&
     f[a][b].size() <= 32 && f[a][b].all(c, c.size() <= 128 && f[a][b][c].size() <= 16 &&
     f[a][b][c].all(d, d.size() <= 64 && f[a][b][c][d].size() == 0)))) &&
     f.map(a, f[a].map(b, 1 + f[a][b].map(c, 1 + f[a][b][c].size()).sum()).sum()).sum() <= 100))

@@ -1,3 +1,8 @@
+{{/* The namespace of everything that has one. */}}
+{{- define "openeni.namespace" -}}
+{{ .Values.namespaceOverride | default .Release.Namespace }}
+{{- end }}
+
 {{/* Labels that nobody's values may replace. */}}
 {{- define "openeni.ownLabels" -}}
 app.kubernetes.io/name: openeni

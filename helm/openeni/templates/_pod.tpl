@@ -11,10 +11,19 @@
 {{- end }}
 {{- end }}
 
+{{/* Takes the chart's own annotations as a third. */}}
 {{- define "openeni.podMetadata" -}}
 labels: {{- include "openeni.podLabels" . | nindent 2 }}
-{{- with (index (index . 0).Values (index . 1)).podAnnotations }}
+{{- $given := (index (index . 0).Values (index . 1)).podAnnotations | default dict }}
+{{- with merge (dict) $given (index . 2) }}
 annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Secrets to pull with, as names of objects or, as some parent charts have them, plain names. */}}
+{{- define "openeni.pullSecrets" -}}
+{{- range .Values.image.pullSecrets | default (.Values.global | default dict).imagePullSecrets }}
+- {{ kindIs "string" . | ternary (dict "name" .) . | toYaml }}
 {{- end }}
 {{- end }}
 
@@ -26,8 +35,8 @@ automountServiceAccountToken: true
 enableServiceLinks: false
 hostNetwork: true # it makes the pods' network: it cannot wait for it
 dnsPolicy: Default # the node's: the cluster's DNS may be one of the pods that wait
-{{- with $root.Values.image.pullSecrets }}
-imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- with include "openeni.pullSecrets" $root }}
+imagePullSecrets: {{- . | nindent 2 }}
 {{- end }}
 {{- with $values.priorityClassName }}
 priorityClassName: {{ . | quote }}
@@ -82,4 +91,13 @@ resources: {{- toYaml . | nindent 2 }}
 {{- $names = append $names .name }}
 {{- end }}
 {{- toYaml (concat $env ((index $root.Values $component).extraEnv | default list)) }}
+{{- end }}
+
+{{/* A port of the node that is for us to take. Takes a list: the value's name, the port. */}}
+{{- define "openeni.port" -}}
+{{- $taken := dict "2379" "etcd" "2380" "etcd" "2381" "etcd" "6443" "kube-apiserver" "10249" "kube-proxy" "10250" "the kubelet" "10256" "kube-proxy" "10257" "kube-controller-manager" "10259" "kube-scheduler" }}
+{{- with get $taken (index . 1 | toString) }}
+{{- fail (printf "%s: %s listens on port %v of nodes: take another one" (index $ 0) . (index $ 1)) }}
+{{- end }}
+{{- index . 1 }}
 {{- end }}

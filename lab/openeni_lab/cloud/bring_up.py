@@ -87,18 +87,18 @@ def _start(stack: OpenStack) -> None:
 
 def _boot(lab: Layout, stack: OpenStack) -> None:
     wanted = [
-        _server(node.name, layout.NODES_NETWORK, node.address, node.zone) for node in lab.nodes
+        _server(node.name, layout.NODES_NETWORK, node.zone, node.address) for node in lab.nodes
     ]
-    remote = (layout.REMOTE_VM, layout.PODS_NETWORK, network.REMOTE_ADDRESS)
-    wanted.append(_server(*remote, lab.nodes[0].zone))
+    remote = (layout.REMOTE_VM, layout.PODS_NETWORK, lab.nodes[0].zone)
+    wanted.append(_server(*remote, network.REMOTE_ADDRESS, network.REMOTE_ADDRESS_V6))
     found = stack.seed("servers", {"servers": wanted})
     draft = servers_file(lab).with_suffix(".partial")
     draft.write_text(json.dumps(found, indent=1))
     draft.rename(servers_file(lab))
 
 
-def _server(name: str, on: str, address: str, zone: str) -> dict[str, Any]:
-    return {"name": name, "network": on, "address": address, "zone": zone}
+def _server(name: str, on: str, zone: str, *addresses: str) -> dict[str, Any]:
+    return {"name": name, "network": on, "zone": zone, "addresses": addresses}
 
 
 def _run_remote(lab: Layout, wires: LabNetwork) -> None:
@@ -107,5 +107,5 @@ def _run_remote(lab: Layout, wires: LabNetwork) -> None:
     path = wires.make_host(name)
     record = MachineRecord(name, servers(lab)[name]["id"], "namespace", netns=path)
     wires.hypervisor("power-on", stdin=record.encoded)
-    wires.configure_host(name, REMOTE_NIC, network.remote_address(), layout.PODS_GATEWAY)
+    wires.configure_host(name, REMOTE_NIC, network.REMOTE)
     wires.serve(name)

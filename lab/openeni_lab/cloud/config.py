@@ -139,7 +139,7 @@ def _neutron(cloud: CloudLayout, password: str) -> Document:
             "state_path": cloud.folder / "state/neutron",
             "transport_url": "fake://",
             "core_plugin": "ml2",
-            "service_plugins": "",
+            "service_plugins": "qos",
             "auth_strategy": "keystone",
             "api_paste_config": cloud.etc / "neutron/api-paste.ini",
             "dhcp_agent_notification": "false",
@@ -164,7 +164,7 @@ def _ml2() -> Document:
             "tenant_network_types": "vxlan",
             "mechanism_drivers": "openeni_lab",
             # Without the second extension Neutron accepts tags in POST /ports and ignores them.
-            "extension_drivers": "port_security,tag_ports_during_bulk_creation",
+            "extension_drivers": "port_security,tag_ports_during_bulk_creation,qos",
         },
         "ml2_type_vxlan": {"vni_ranges": "1:1000"},
         "ml2_type_vlan": {"network_vlan_ranges": "physnet1:100:200"},

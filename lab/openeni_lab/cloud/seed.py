@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,9 @@ import openstack
 from openeni_lab import layout
 
 SERVER_SECONDS: Final = 300.0
-PODS_POOL: Final = ("10.98.0.10", "10.98.3.199")  # the rest is for hosts with fixed addresses
+# What is in a subnet and in no allocation pool is for hosts with fixed addresses.
+PODS_POOL: Final = ("10.98.0.10", "10.98.3.199")
+PODS_POOL_V6: Final = ("fd00:98::1:0", "fd00:98::1:ffff")
 NODES_POOL: Final = ("10.99.0.100", "10.99.0.199")
 FLAVOR: Final = "node"
 IMAGE: Final = "blank"
@@ -71,17 +74,23 @@ def _project(keystone: Any, plan: Inputs) -> dict[str, Any]:
 
 
 def cloud(plan: Inputs) -> dict[str, Any]:
-    """Create the flavor, a zone for each compute host, the networks and the security group."""
+    """Create the flavor, a zone for each compute host, the networks, the security group, QoS.
+
+    The QoS policy has no rule: the lab's mechanism driver could enforce none.
+    """
     admin: Any = openstack.connect(cloud="admin")
     admin.compute.create_flavor(name=FLAVOR, ram=64, vcpus=1, disk=1)  # disk=0 is refused
     for zone, host in plan["zones"].items():
         aggregate = admin.compute.create_aggregate(name=zone, availability_zone=zone)
         admin.compute.add_host_to_aggregate(aggregate, host)
+    admin.network.create_qos_policy(name=layout.PODS_NETWORK, shared=True)
     own: Any = openstack.connect(cloud=layout.CLOUD_PROJECT)
-    nodes = (layout.NODES_CIDR, layout.NODES_GATEWAY, NODES_POOL)
-    pods = (layout.PODS_CIDR, layout.PODS_GATEWAY, PODS_POOL)
-    _network(own, layout.NODES_NETWORK, *nodes)
-    _network(own, layout.PODS_NETWORK, *pods)
+    nodes = own.network.create_network(name=layout.NODES_NETWORK)
+    pods = own.network.create_network(name=layout.PODS_NETWORK)
+    _subnet(own, nodes, nodes.name, layout.NODES_GATEWAY, cidr=layout.NODES_CIDR, pool=NODES_POOL)
+    _subnet(own, pods, pods.name, layout.PODS_GATEWAY, cidr=layout.PODS_CIDR, pool=PODS_POOL)
+    name, gateway = layout.PODS_SUBNET_V6, layout.PODS_GATEWAY_V6
+    _subnet(own, pods, name, gateway, cidr=layout.PODS_CIDR_V6, pool=PODS_POOL_V6)
     group = own.network.create_security_group(name="pods", description="All ingress is allowed")
     for version in ("IPv4", "IPv6"):
         own.network.create_security_group_rule(
@@ -90,12 +99,14 @@ def cloud(plan: Inputs) -> dict[str, Any]:
     return {}
 
 
-def _network(own: Any, name: str, cidr: str, gateway: str, pool: tuple[str, str]) -> None:
-    network = own.network.create_network(name=name)
+def _subnet(
+    own: Any, network: Any, name: str, gateway: str, *, cidr: str, pool: tuple[str, str]
+) -> None:
+    """Create a subnet whose addresses Neutron alone assigns: no DHCP, no router advertisements."""
     own.network.create_subnet(
         name=name,
         network_id=network.id,
-        ip_version=4,
+        ip_version=ip_network(cidr).version,
         cidr=cidr,
         gateway_ip=gateway,
         enable_dhcp=False,
@@ -128,13 +139,22 @@ def _image(admin: Any) -> str:
 
 
 def _boot(own: Any, image: str, wanted: Inputs) -> None:
-    network = own.network.find_network(wanted["network"], ignore_missing=False)
     own.compute.create_server(
         name=wanted["name"],
         image_id=image,
         flavor_id=own.compute.find_flavor(FLAVOR, ignore_missing=False).id,
-        networks=[{"uuid": network.id, "fixed_ip": wanted["address"]}],
+        networks=[{"port": _port(own, wanted).id}],
         availability_zone=wanted["zone"],
+    )
+
+
+def _port(own: Any, wanted: Inputs) -> Any:
+    """Return the port of the server's first NIC; a killed `up` may have created it."""
+    network = own.network.find_network(wanted["network"], ignore_missing=False)
+    return own.network.find_port(wanted["name"]) or own.network.create_port(
+        name=wanted["name"],
+        network_id=network.id,
+        fixed_ips=[{"ip_address": address} for address in wanted["addresses"]],
     )
 
 
@@ -149,9 +169,8 @@ def _booted(own: Any, wanted: Inputs) -> dict[str, str]:
             fault: dict[str, Any] = server.fault or {"message": "no fault recorded"}
             raise SystemExit(f"server {wanted['name']} is {server.status}: {fault['message']}")
         time.sleep(0.1)
-    address = f"ip_address={wanted['address']}"
-    port = next(iter(own.network.ports(device_id=server.id, fixed_ips=address)))
-    found = {"port": port.id, "mac": port.mac_address, "address": wanted["address"]}
+    port = own.network.find_port(wanted["name"], ignore_missing=False)
+    found = {"port": port.id, "mac": port.mac_address, "address": wanted["addresses"][0]}
     return {"id": server.id, **found}
 
 

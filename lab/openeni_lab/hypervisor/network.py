@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
@@ -23,9 +23,8 @@ from openeni_lab.machine.enclosure import init_environment
 from openeni_lab.machine.steps import Step
 from openeni_lab.programs.sets import BUSYBOX, find_built_sets
 
-PODS_CIDR_V6: Final = "fd00:98::/64"
-PODS_GATEWAY_V6: Final = "fd00:98::1"
-REMOTE_ADDRESS: Final = "10.98.3.250"  # above the allocation pool
+REMOTE_ADDRESS: Final = "10.98.3.250"  # outside the allocation pools, like the next
+REMOTE_ADDRESS_V6: Final = "fd00:98::250"
 OUTSIDE_LINK: Final = "to-outside"
 WEB_PORT: Final = 80
 
@@ -57,7 +56,16 @@ class Bridge:
         return bridge_name(self.network)
 
 
-def _gateway(address: str, cidr: str) -> str:
+@dataclass(frozen=True)
+class HostAddress:
+    """An address of a host, with its prefix, and the gateway of the same family."""
+
+    address: str
+    gateway: str
+
+
+def _in(cidr: str, address: str) -> str:
+    """Return an address with the prefix of its subnet."""
     return f"{address}/{ip_network(cidr).prefixlen}"
 
 
@@ -65,16 +73,28 @@ BRIDGES: Final = (
     Bridge(
         layout.NODES_NETWORK,
         "02:00:00:99:00:01",
-        (_gateway(layout.NODES_GATEWAY, layout.NODES_CIDR),),
+        (_in(layout.NODES_CIDR, layout.NODES_GATEWAY),),
     ),
     Bridge(
         layout.PODS_NETWORK,
         "02:00:00:98:00:01",
         (
-            _gateway(layout.PODS_GATEWAY, layout.PODS_CIDR),
-            _gateway(PODS_GATEWAY_V6, PODS_CIDR_V6),
+            _in(layout.PODS_CIDR, layout.PODS_GATEWAY),
+            _in(layout.PODS_CIDR_V6, layout.PODS_GATEWAY_V6),
         ),
     ),
+)
+REMOTE: Final = (
+    HostAddress(_in(layout.PODS_CIDR, REMOTE_ADDRESS), layout.PODS_GATEWAY),
+    HostAddress(_in(layout.PODS_CIDR_V6, REMOTE_ADDRESS_V6), layout.PODS_GATEWAY_V6),
+)
+OUTSIDE: Final = (
+    HostAddress(_in(layout.OUTSIDE_CIDR, layout.OUTSIDE_ADDRESS), layout.OUTSIDE_GATEWAY),
+    HostAddress(_in(layout.OUTSIDE_CIDR_V6, layout.OUTSIDE_ADDRESS_V6), layout.OUTSIDE_GATEWAY_V6),
+)
+OUTSIDE_GATEWAYS: Final = (
+    _in(layout.OUTSIDE_CIDR, layout.OUTSIDE_GATEWAY),
+    _in(layout.OUTSIDE_CIDR_V6, layout.OUTSIDE_GATEWAY_V6),
 )
 
 
@@ -94,13 +114,13 @@ def bridge_addresses(bridges: Sequence[Bridge]) -> list[str]:
     return lines
 
 
-def host_commands(name: str, address: str, gateway: str) -> list[str]:
+def host_commands(name: str, addresses: Sequence[HostAddress]) -> list[str]:
     """Return lines for `ip -batch` that configure a host whose NIC is called `name`."""
     return [
         "link set lo up",
-        f"address replace {address} dev {name}",
+        *(f"address replace {each.address} dev {name} nodad" for each in addresses),
         f"link set {name} up",
-        f"route replace default via {gateway} dev {name}",
+        *(f"route replace default via {each.gateway} dev {name}" for each in addresses),
     ]
 
 
@@ -129,9 +149,9 @@ class LabNetwork:
             self._machine.check(["ip", "netns", "add", host])
         return self.namespace(host)
 
-    def configure_host(self, host: str, name: str, address: str, gateway: str) -> None:
-        """Set the address and the default route of a host's NIC; safe to repeat."""
-        self._ip(host_commands(name, address, gateway), host)
+    def configure_host(self, host: str, name: str, addresses: Sequence[HostAddress]) -> None:
+        """Set the addresses and the default routes of a host's NIC; safe to repeat."""
+        self._ip(host_commands(name, addresses), host)
 
     def serve(self, host: str) -> None:
         """Start an HTTP server on a host that answers with the host's name."""
@@ -182,8 +202,7 @@ class LabNetwork:
             self._machine.check(sysctl.set_command(*BRIDGE_SYSCTLS))
         self._ip(["link set lo up", *bridge_links(BRIDGES, self._links())])
         with_ipv6 = [bridge.name for bridge in BRIDGES if any(":" in a for a in bridge.addresses)]
-        for name in with_ipv6:
-            self._machine.check(sysctl.set_command(f"net.ipv6.conf.{name}.disable_ipv6=0"))
+        self._enable_ipv6(*with_ipv6)
         self._ip(bridge_addresses(BRIDGES))
         self.hypervisor("restore")
 
@@ -192,21 +211,19 @@ class LabNetwork:
 
     def _make_outside(self) -> None:
         path = self.make_host("outside")
-        gateway = _gateway(layout.OUTSIDE_GATEWAY, layout.OUTSIDE_CIDR)
-        lines = [f"address replace {gateway} dev {OUTSIDE_LINK}", f"link set {OUTSIDE_LINK} up"]
         if OUTSIDE_LINK not in self._links():
-            lines.insert(0, f"link add {OUTSIDE_LINK} type veth peer name eth0 netns {path}")
-        self._ip(lines)
-        address = _gateway(layout.OUTSIDE_ADDRESS, layout.OUTSIDE_CIDR)
-        self.configure_host("outside", "eth0", address, layout.OUTSIDE_GATEWAY)
+            self._ip([f"link add {OUTSIDE_LINK} type veth peer name eth0 netns {path}"])
+        self._enable_ipv6(OUTSIDE_LINK)
+        addresses = [f"address replace {a} dev {OUTSIDE_LINK} nodad" for a in OUTSIDE_GATEWAYS]
+        self._ip([*addresses, f"link set {OUTSIDE_LINK} up"])
+        self.configure_host("outside", "eth0", OUTSIDE)
         self.serve("outside")
+
+    def _enable_ipv6(self, *links: str) -> None:
+        settings = (f"net.ipv6.conf.{link}.disable_ipv6=0" for link in links)
+        self._machine.check(sysctl.set_command(*settings))
 
     def _ip(self, lines: Sequence[str], host: str | None = None) -> None:
         inside = ["-n", host] if host else []
         batch = "".join(f"{line}\n" for line in lines).encode()
         self._machine.check(["ip", *inside, "-batch", "-"], stdin=batch)
-
-
-def remote_address() -> str:
-    """Return the remote VM's address with its prefix."""
-    return str(ip_interface(f"{REMOTE_ADDRESS}/{ip_network(layout.PODS_CIDR).prefixlen}"))

@@ -18,12 +18,14 @@ from openeni_lab.images.build_root import EXCLUDED, PACKAGES, base_archive
 from openeni_lab.images.debian_archive import bootstrap, write_private
 from openeni_lab.images.machine_access import mounts
 from openeni_lab.layout import REPOSITORY, cache_folder
+from openeni_lab.machine.isolation import ending_with_caller
 from openeni_lab.progress import Progress
 
 PROGRAMS: Final = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}  # and their packages
 IMAGES: Final = ("operator", "agent")
 BUILD_SECONDS: Final = 1800
 SHOWN: Final = 15  # last lines of a program that failed
+OVERLAY: Final = "overlay"
 OWN_BASE: Final = "localhost/openeni-base"
 
 
@@ -62,6 +64,7 @@ class Storage:
     """Storage of containers in a folder, without the settings of this machine's users."""
 
     folder: Path
+    driver: str
 
     def buildah(self, *words: str) -> str:
         """Run buildah in this storage. Raises ImageBuildError."""
@@ -70,9 +73,10 @@ class Storage:
         policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
         signatures = ("--signature-policy", str(policy)) if words[0] in {"bud", "push"} else ()
         command, *rest = words
-        # Ends with this process: it would go on writing into a folder that is removed.
-        prefix = ("setpriv", "--pdeathsig", "KILL", "buildah", *places, "--storage-driver", "vfs")
-        return _run([*prefix, command, *signatures, *rest], BUILD_SECONDS)
+        # It ends with this process, and its mounts with it: the folder is removed.
+        prefix = (*ending_with_caller("--mount"), "buildah", *places)
+        driver = ("--storage-driver", self.driver)
+        return _run([*prefix, *driver, command, *signatures, *rest], BUILD_SECONDS)
 
 
 @contextmanager
@@ -81,7 +85,21 @@ def clean_storage() -> Generator[Storage]:
     scratch = cache_folder() / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="images-", dir=scratch) as folder:
-        yield Storage(Path(folder))
+        yield Storage(Path(folder), _driver(Path(folder)))
+
+
+def _driver(folder: Path) -> str:
+    """Return buildah's driver for storage in a folder.
+
+    `vfs` works everywhere and copies the whole root for each step: three times the time. Its layers
+    have the same files in another order, and so another digest.
+    """
+    (folder / "probe").mkdir()
+    try:
+        Storage(folder / "probe", OVERLAY).buildah("info")
+    except ImageBuildError:  # the folder is on an overlay itself, as in most containers
+        return "vfs"
+    return OVERLAY
 
 
 def build(target: Path, source: Source, display: Progress, base: str = "") -> list[ImageArchive]:
@@ -93,7 +111,7 @@ def build(target: Path, source: Source, display: Progress, base: str = "") -> li
     target.mkdir(parents=True, exist_ok=True)
     with clean_storage() as storage:
         if not base:
-            _import_base(storage, _base_archive(display), display)
+            _import_base(storage, make_base(display), display)
         options = _options(storage, source, base)
         built: list[ImageArchive] = []
         for name in IMAGES:
@@ -101,6 +119,27 @@ def build(target: Path, source: Source, display: Progress, base: str = "") -> li
             built.append(_build(name, source, target / f"{name}.tar", storage, options))
             display.done()
         return built
+
+
+def make_base(display: Progress) -> Path:
+    """Return the root of the build stage as a file of the cache; make it if it is missing.
+
+    An old one does no harm: the stages download what the images hold. Raises ArchiveError.
+    """
+    archive = base_archive()
+    key = hashlib.sha256(repr((archive, PACKAGES, EXCLUDED)).encode()).hexdigest()[:8]
+    path = cache_folder() / f"image-base-{archive.suite}-{key}.tar"
+    if path.exists():
+        return path
+    display.start(f"Debian {archive.suite} for the build stage", 40)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.tar")
+    write_private(unfinished, "")  # it keeps the passwords of proxies
+    bootstrap(archive, PACKAGES, unfinished, EXCLUDED)
+    os.sync()  # the name must not reach the disk before the content
+    unfinished.rename(path)
+    display.done()
+    return path
 
 
 def _build(
@@ -128,27 +167,6 @@ def _options(storage: Storage, source: Source, base: str) -> list[str]:
         *(word for k, v in arguments.items() for word in ("--build-arg", f"{k}={v}")),
         *(w for m in mounts(storage.folder, own_base=not base) for w in ("--volume", m)),
     ]
-
-
-def _base_archive(display: Progress) -> Path:
-    """Return the root of the build stage as a file of the cache; make it if it is missing.
-
-    An old one does no harm: the stages download what the images hold.
-    """
-    archive = base_archive()
-    key = hashlib.sha256(repr((archive, PACKAGES, EXCLUDED)).encode()).hexdigest()[:8]
-    path = cache_folder() / f"image-base-{archive.suite}-{key}.tar"
-    if path.exists():
-        return path
-    display.start(f"Debian {archive.suite} for the build stage", 40)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.tar")
-    write_private(unfinished, "")  # it keeps the passwords of proxies
-    bootstrap(archive, PACKAGES, unfinished, EXCLUDED)
-    os.sync()  # the name must not reach the disk before the content
-    unfinished.rename(path)
-    display.done()
-    return path
 
 
 def _import_base(storage: Storage, archive: Path, display: Progress) -> None:

@@ -1,4 +1,4 @@
-"""`make images`: build both images, write their SBOMs, print sizes and digests."""
+"""`make images`: build both images, write their SBOMs, print sizes, digests and tags."""
 
 import argparse
 import hashlib
@@ -15,6 +15,7 @@ from openeni_lab.layout import REPOSITORY
 
 TARGET: Final = REPOSITORY / "build" / "images"
 MB: Final = 1_000_000
+ID_DIGITS: Final = 12  # as `docker images` shows
 
 
 def main() -> int:
@@ -35,7 +36,7 @@ def main() -> int:
 
 
 def describe(image: ImageArchive) -> str:
-    """Return the image's name, sizes and digests as lines."""
+    """Return the image's name, sizes, digests and tag as lines."""
     unpacked = sum(member.size for member in image.files())
     with image.path.open("rb") as file:
         archived = hashlib.file_digest(file, "sha256").hexdigest()
@@ -43,11 +44,18 @@ def describe(image: ImageArchive) -> str:
         [
             f"{image.name}",
             f"  image ID    {image.digest}",
+            f"  tag to push {tag(image)}",
             f"  unpacked    {unpacked / MB:.0f} MB in {len(image.layers())} layers",
             f"  archive     {_shown(image.path)}, {image.path.stat().st_size / MB:.0f} MB",
             f"  its digest  sha256:{archived}",
         ]
     )
+
+
+def tag(image: ImageArchive) -> str:
+    """Return a tag that no other build has: the version, and digits of the image's ID."""
+    version = image.name.rpartition(":")[2]
+    return f"{version}-{image.digest.removeprefix('sha256:')[:ID_DIGITS]}"
 
 
 def _shown(path: Path) -> Path:

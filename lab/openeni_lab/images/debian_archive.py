@@ -23,7 +23,11 @@ _POCKETS: Final = ("", "-updates", "-security")
 _REACHING: Final = re.compile(
     r"Acquire::(Check-|http|https|ftp|Retries|ForceIPv[46]|By-Hash|AllowInsecure)"
 )
-_HIDE_OPTIONS: Final = 'chmod 600 "$1/etc/apt/apt.conf.d/99mmdebstrap"'
+# mmdebstrap writes these before it runs the hook, readable by everybody.
+_HIDE_ACCESS: Final = (
+    'find "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1"/etc/apt/sources.list* -type f '
+    "-exec chmod 600 {} +"
+)
 # sources.list(5); a flat source has no components.
 _ONE_LINE: Final = r"^deb[ \t]+(?:\[([^\]\n]*)\][ \t]+)?(\S+)[ \t]+(\S+)(?:[ \t]+(.+))?$"
 
@@ -92,7 +96,7 @@ def bootstrap_command(
 
     `root` is a folder, or an archive named *.tar. Files of packages that match a pattern of
     `excluded` are left out. Sources and options of apt may have passwords: the command reads them
-    from files that are written into `folder`, and the root keeps the options for root alone.
+    from files that are written into `folder`, and the root keeps both for root alone.
     """
     listed, settings = folder / "debian.sources", folder / "apt.conf"
     write_private(listed, archive.sources)
@@ -101,7 +105,7 @@ def bootstrap_command(
         *("mmdebstrap", "--mode=root", "--variant=minbase"),
         f"--include={','.join(packages)}",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in excluded),
-        *(f"--aptopt={settings}", f"--setup-hook={_HIDE_OPTIONS}"),
+        *(f"--aptopt={settings}", f"--setup-hook={_HIDE_ACCESS}"),
         *(archive.suite, str(root), str(listed)),
     ]
 

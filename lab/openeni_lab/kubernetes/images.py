@@ -21,6 +21,7 @@ from openeni_lab.layout import cache_folder
 PAUSE: Final = "openeni.lab/pause:1"
 WEB: Final = "openeni.lab/web:1"
 COREDNS: Final = "openeni.lab/coredns:1"
+NETWORK_POLICIES: Final = "openeni.lab/kube-network-policies:1"
 APPLETS_SECONDS: Final = 20
 
 # The page is the pod's name. The shell stays process 1 and ends the server on SIGTERM: the server
@@ -67,6 +68,13 @@ def make_images(program: Callable[[str], Path], cache: Path | None = None) -> tu
         _coredns(program("coredns")),
     )
     return tuple(_make(content, cache or cache_folder()) for content in contents)
+
+
+def make_network_policies(program: Path, cache: Path | None = None) -> Image:
+    """Return the image of the engine for NetworkPolicies, which the sub-chart's pods run."""
+    netpol = ImageProgram("netpol", program.read_bytes())
+    content = ImageContent(NETWORK_POLICIES, ("/bin/netpol",), netpol, ("proc", "sys", "tmp"))
+    return _make(content, cache or cache_folder())
 
 
 def _make(image: ImageContent, cache: Path) -> Image:

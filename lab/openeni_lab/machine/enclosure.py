@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,7 @@ from openeni_lab.machine.steps import Step
 STOP_SECONDS: Final = 15.0  # for an orderly shutdown of the lab
 KILL_SECONDS: Final = 20.0
 BUSY_SECONDS: Final = 30.0
+REMOVERS: Final = 16  # threads that remove a lab's files
 INIT_SECONDS: Final = 60.0  # it answers after 0.2 s on a fast machine
 OWNER: Final = "OPENENI_LAB_OWNER"  # variable: id of a process; labs that are started end with it
 
@@ -193,13 +195,30 @@ def _wait_for_init(machine: Machine, process: "subprocess.Popen[bytes]", log: Pa
 def remove(lab: Layout) -> None:
     """Stop a lab and remove everything of it. Raises LabError that names what is left."""
     _stop(lab)
-    _kill(lab)
+    kill(lab)
     remove_cgroups(lab)
     _boot_file(lab).unlink(missing_ok=True)
+    _remove_files(lab.state)
     shutil.rmtree(lab.state, ignore_errors=True)
     left = leftovers(lab)
     if left:
         raise LabError(f"could not remove all of the lab {lab.name!r}: {', '.join(left)}")
+
+
+def _remove_files(folder: Path) -> None:
+    """Remove the files of a folder, several at a time; `leftovers` reports what stays.
+
+    Each unlink may wait for the file system's journal, which other labs' databases keep busy: one
+    after the other, a lab's files have taken more than a minute.
+    """
+
+    def unlink(file: Path) -> None:
+        with contextlib.suppress(OSError):
+            file.unlink()
+
+    files = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+    with ThreadPoolExecutor(REMOVERS) as pool:
+        pool.map(unlink, files)
 
 
 def remove_cgroups(lab: Layout, part: str = "") -> None:
@@ -224,7 +243,8 @@ def _stop(lab: Layout) -> None:
         os.close(init)
 
 
-def _kill(lab: Layout) -> None:
+def kill(lab: Layout) -> None:
+    """Kill all processes of a lab, its init included; `leftovers` reports those that stay."""
     deadline = time.monotonic() + KILL_SECONDS
     while (pids := set(processes(lab))) and time.monotonic() < deadline:
         for pid in pids:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from openeni_lab.machine import isolation, pseudo_terminal
+from openeni_lab.machine.connections import Connections, splice
 from openeni_lab.machine.guard import guard
 from openeni_lab.machine.processes import Child, Processes
 from openeni_lab.machine.supervisor import StartRequest, Supervisor
@@ -52,6 +53,7 @@ class Init:
         self._forwarder = forwarder
         self._processes = Processes(environment)
         self._supervisor = Supervisor(self._processes)
+        self._connections = Connections()
         self._terminals: dict[int, Child] = {}
         self._ending = asyncio.Event()
         self._stop_seconds = 10.0
@@ -71,22 +73,25 @@ class Init:
         loop.add_signal_handler(signal.SIGCHLD, self._processes.reap)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ending.set)
-        async with contextlib.AsyncExitStack() as servers:
-            if self._forwarder:
-                await servers.enter_async_context(
-                    await asyncio.start_server(self._forward, sock=self._forwarder)
-                )
-            await servers.enter_async_context(await self._listen())
-            _release(self._options.lock)
-            await self._ending.wait()
-            await self._supervisor.stop_all(self._stop_seconds)
+        servers: list[asyncio.Server] = []
+        if self._forwarder:
+            forward = self._connections.served_by(self._forward)
+            servers.append(await asyncio.start_server(forward, sock=self._forwarder))
+        servers.append(await self._listen())
+        _release(self._options.lock)
+        await self._ending.wait()
+        await self._supervisor.stop_all(self._stop_seconds)
+        for server in servers:
+            server.close()
+        await self._connections.end()
 
     async def _listen(self) -> asyncio.Server:
+        answer = self._connections.served_by(self._connection)
         if self._options.listen:
             host, _, port = self._options.listen.rpartition(":")
-            return await asyncio.start_server(self._connection, host, int(port), limit=LONGEST_LINE)
+            return await asyncio.start_server(answer, host, int(port), limit=LONGEST_LINE)
         with _place_for(self._options.control) as place:
-            return await asyncio.start_unix_server(self._connection, place, limit=LONGEST_LINE)
+            return await asyncio.start_unix_server(answer, place, limit=LONGEST_LINE)
 
     async def _connection(self, reader: Reader, writer: Writer) -> None:
         try:
@@ -175,7 +180,7 @@ class Init:
             await _send(writer, {"error": f"no machine at {request['host']}:{request['port']}"})
             return
         await _send(writer, {})
-        await _splice((reader, writer), there)
+        await splice((reader, writer), there)
 
     async def _forward(self, reader: Reader, writer: Writer) -> None:
         try:
@@ -183,7 +188,7 @@ class Init:
         except (OSError, TimeoutError):
             writer.close()  # nothing listens inside
             return
-        await _splice((reader, writer), there)
+        await splice((reader, writer), there)
 
 
 async def _open(host: str, port: int) -> tuple[Reader, Writer]:
@@ -193,24 +198,6 @@ async def _open(host: str, port: int) -> tuple[Reader, Writer]:
 async def _send(writer: Writer, answer: Answer) -> None:
     writer.write(json.dumps(answer).encode() + b"\n")
     await writer.drain()
-
-
-async def _splice(one: tuple[Reader, Writer], other: tuple[Reader, Writer]) -> None:
-    try:
-        await asyncio.gather(_pump(one[0], other[1]), _pump(other[0], one[1]))
-    except OSError:
-        pass  # one side broke: both end
-    finally:
-        one[1].close()
-        other[1].close()
-
-
-async def _pump(reader: Reader, writer: Writer) -> None:
-    while data := await reader.read(1 << 16):
-        writer.write(data)
-        await writer.drain()
-    if writer.can_write_eof():
-        writer.write_eof()
 
 
 @contextlib.contextmanager

@@ -141,7 +141,7 @@ def _refuse_less_than_used(limit: CgroupLimit, folder: Path) -> None:
             if used > int(limit.version_2[1]):
                 raise LimitError(
                     f"the lab cannot limit its {limit.text}: it uses {used >> 20} MiB; "
-                    "ask for more, or take it down first (openeni-lab down)"
+                    "ask for more, or take it down first"
                 )
 
 

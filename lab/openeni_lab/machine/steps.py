@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Final, Protocol
 
+from openeni_lab.invocation import command
+
 TIMEOUT_FACTOR: Final = 20  # a step fails after this many times its expected duration ...
 SHORTEST_TIMEOUT: Final = 120.0  # ... but not before: some machines are seven times slower
 
@@ -71,7 +73,7 @@ def _complete(step: Step, progress: Progress) -> None:
     while not step.done():
         waited = time.monotonic() - begun
         if waited > timeout:
-            why = step.hindrance() or "see `openeni-lab logs`"
+            why = step.hindrance() or f"see `{command('logs')}`"
             raise StepError(f"{step.name}: did not finish within {timeout:.0f} s; {why}")
         progress.note(f"still waiting ({waited:.0f} s)")
         time.sleep(0.05)

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from openeni_lab import layout
 from openeni_lab.cloud import access
 from openeni_lab.hypervisor import uml
-from openeni_lab.hypervisor.network import LabNetwork, host_commands
+from openeni_lab.hypervisor.network import HostAddress, LabNetwork, host_commands
 from openeni_lab.hypervisor.records import MachineRecord
 from openeni_lab.kubernetes.certificates import write_secret
 from openeni_lab.layout import Layout, NodeLayout
@@ -101,8 +101,8 @@ class NodeHost:
 
     def first_nic(self, name: str) -> bytes:
         """Return lines for `ip -batch` on the node; cloud-init does this from metadata."""
-        address = f"{self.node.address}/{NODES_PREFIX}"
-        return "\n".join([*host_commands(name, address, layout.NODES_GATEWAY), ""]).encode()
+        address = HostAddress(f"{self.node.address}/{NODES_PREFIX}", layout.NODES_GATEWAY)
+        return "\n".join([*host_commands(name, [address]), ""]).encode()
 
 
 class NamespaceMachine:

@@ -22,7 +22,7 @@ from openeni_lab.programs.go_set import GoSet, installed_go
 from openeni_lab.programs.sets import GO, KUBERNETES, SETS, YARDSTICK, ProgramSet, missing
 from openeni_lab.progress import Progress, TwoLaneProgress
 
-Job = Callable[[Progress], None]
+Job = Callable[[CancellableProgress], None]
 
 # Low priority. Neither a compiler nor a mount may outlive a killed builder: the one would write
 # into the next build, the other would be in the way of removing this one.
@@ -95,6 +95,8 @@ def build(
     after: Mapping[str, Job] | None = None,
 ) -> None:
     """Build the missing sets, and run the job `after` a set once the set exists.
+
+    A job ends early, with any exception, once its progress is cancelled.
 
     Takes milliseconds if nothing is missing. Raises BuildError when a set cannot be built; the sets
     built before it stay, and a second call continues from there.

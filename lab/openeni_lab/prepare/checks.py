@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from openeni_lab.invocation import command
+
 # include/uapi/linux/capability.h; containers do not need SYS_RESOURCE
 CAPABILITIES: Final[Mapping[int, str]] = {
     0: "CHOWN",
@@ -191,7 +193,7 @@ def _packages(facts: ProbedMachine) -> Iterator[Finding]:
         yield Finding(
             f"missing Debian packages: {names}",
             "the lab runs them or builds with them",
-            "nothing to do, `openeni-lab prepare` installs them"
+            f"nothing to do, `{command('prepare')}` installs them"
             if facts.installable
             else f"as root: apt-get install --no-install-recommends {names}",
             stops=not facts.installable,

@@ -64,6 +64,7 @@ TESTING: Final = (  # needed by the tests
     Need("arping", "arping"),
     Need("conntrack", "conntrack"),
     Need("iptables-nft", "iptables"),
+    Need("ipset", "ipset"),  # kube-proxy's mode ipvs
     Need("socat", "socat"),
     Need("openssl", "openssl"),
 )

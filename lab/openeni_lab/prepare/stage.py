@@ -3,20 +3,23 @@
 Nothing else changes the machine outside a lab's own folder. The result is read with `prepared`.
 """
 
+import contextlib
 import os
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from openeni_lab.cloud import bring_up, template
 from openeni_lab.hypervisor.network import LabNetwork
+from openeni_lab.invocation import command
 from openeni_lab.layout import MOST_NODES, ROOT, Layout, cache_folder
 from openeni_lab.machine import enclosure
 from openeni_lab.machine.boot import boot_id
-from openeni_lab.machine.client import Machine
+from openeni_lab.machine.client import Machine, MachineError
 from openeni_lab.machine.enclosure import LabError
-from openeni_lab.machine.steps import run
+from openeni_lab.machine.steps import CancellableProgress, StepError, run
 from openeni_lab.prepare import probe
 from openeni_lab.prepare.build import build
 from openeni_lab.prepare.checks import Finding, ProbedMachine, find_problems, space
@@ -27,6 +30,7 @@ from openeni_lab.programs.sets import GO, KERNEL, LAB_SETS, OPENSTACK, SETS, fin
 from openeni_lab.progress import Progress, TwoLaneProgress
 
 TEMPLATE_LAB: Final = "_prepare"  # not a name that users can choose
+CANCEL_SECONDS: Final = 0.2  # how soon a lab is killed when its work is cancelled
 
 Ask = Callable[[str], bool]
 
@@ -85,7 +89,7 @@ def prepare(
     text = plan(facts).text
     asked = time.monotonic()
     if text and not ask(text):
-        raise LabError("declined: nothing was changed; `openeni-lab prepare` asks again")
+        raise LabError(f"declined: nothing was changed; `{command('prepare')}` asks again")
     asked_seconds = time.monotonic() - asked
     install_packages(facts.packages, display)
     if not facts.features:  # the kernel can only be tried now; it may need more packages
@@ -95,7 +99,7 @@ def prepare(
         raise LabError(f"cannot probe the kernel without {' and '.join(probe.TRIED_WITH)}")
     ipvlan = facts.features["ipvlan"] == ""
     sets = wanted(everything=everything, ipvlan=ipvlan)
-    build(sets, display, after={OPENSTACK.name: lambda lane: _make_template(layout, lane)})
+    build(sets, display, after={OPENSTACK.name: lambda lane: make_template(layout, lane)})
     prepared.write(prepared.MachineFacts(boot_id(), ipvlan, asked_seconds), layout.root)
 
 
@@ -117,8 +121,11 @@ def _checked(layout: Layout, progress: Progress, *, everything: bool) -> ProbedM
     return facts
 
 
-def _make_template(layout: Layout, progress: Progress) -> None:
-    """Make the template that labs copy, in a temporary lab."""
+def make_template(layout: Layout, progress: CancellableProgress) -> None:
+    """Make the template that labs copy, in a temporary lab, which is killed on cancellation.
+
+    Raises StepError with the text "cancelled: ..." then, whatever the killing made fail.
+    """
     lab = Layout(TEMPLATE_LAB, root=layout.root)
     machine = Machine(lab.control)
     template = bring_up.template_step(
@@ -133,9 +140,37 @@ def _make_template(layout: Layout, progress: Progress) -> None:
         try:
             wires = LabNetwork(lab, machine).steps()
             init = enclosure.start_init_step(lab, lock, owner=os.getpid())
-            run([init, *wires, template], progress)
+            with _killed_once(progress.cancelled, lab):
+                run([init, *wires, template], progress)
         finally:
             enclosure.remove(lab)
+
+
+@contextlib.contextmanager
+def _killed_once(cancelled: threading.Event, lab: Layout) -> Generator[None]:
+    """Kill the lab's processes once `cancelled` is set: what waits for one then fails at once.
+
+    How it fails depends on what died first, the program that is waited for or the lab's init, so
+    the failure is told as what it is.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(CANCEL_SECONDS):
+            if cancelled.is_set():
+                enclosure.kill(lab)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    except (MachineError, StepError) as error:
+        if cancelled.is_set():
+            raise StepError(f"cancelled: {error}") from error
+        raise
+    finally:
+        over.set()
+        watcher.join()
 
 
 def prune(progress: Progress) -> dict[str, float]:

@@ -6,10 +6,12 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import yaml
 
 from openeni_lab import layout
+from openeni_lab.kubernetes.api import Api
 
 Json = dict[str, Any]
 
@@ -18,6 +20,8 @@ NAMESPACE: Final = "openeni-system"
 RELEASE: Final = "openeni"
 REGISTRY: Final = "openeni.lab"  # of the lab's images; nothing is pulled from it
 WORKLOADS: Final = ("Deployment", "DaemonSet")
+SECRETS: Final = f"/api/v1/namespaces/{NAMESPACE}/secrets"
+PENDING: Final = "owner=helm,status in (pending-install,pending-upgrade,pending-rollback)"
 RENDER_SECONDS: Final = 60
 UPGRADE_SECONDS: Final = 300
 
@@ -53,13 +57,25 @@ def upgrade(helm: Path, kubeconfig: Path, home: Path, values: Json) -> None:
     """
     of_release = [f"--kubeconfig={kubeconfig}", "--namespace", NAMESPACE]
     homes = environment(home)
-    listing = [str(helm), "list", "--uninstalling", "--output", "json", *of_release]
-    for release in json.loads(_run(listing, {}, RENDER_SECONDS, homes)):
-        # Its hook has refused; Helm upgrades it only after a rollback.
-        back = [str(helm), "rollback", release["name"], release["revision"], *of_release]
-        _run(back, {}, UPGRADE_SECONDS, homes)
+    _end_unfinished(helm, Api(kubeconfig), of_release, homes)
     argv = [str(helm), "upgrade", "--install", RELEASE, str(CHART), *of_release, "--values", "-"]
     _run(argv, values, UPGRADE_SECONDS, homes)
+
+
+def _end_unfinished(
+    helm: Path, api: Api, of_release: Sequence[str], homes: Mapping[str, str]
+) -> None:
+    """End what Helm has begun and not finished; it would refuse every upgrade for ever.
+
+    A Helm that was killed leaves a record of its operation, which goes: the revision before it is
+    the current one again. A refused uninstallation has changed that revision's own record, and only
+    a rollback takes this back.
+    """
+    api.request("DELETE", f"{SECRETS}?{urlencode({'labelSelector': PENDING})}")
+    listing = [str(helm), "list", "--uninstalling", "--output", "json", *of_release]
+    for release in json.loads(_run(listing, {}, RENDER_SECONDS, homes)):
+        back = [str(helm), "rollback", release["name"], release["revision"], *of_release]
+        _run(back, {}, UPGRADE_SECONDS, homes)
 
 
 def environment(home: Path) -> dict[str, str]:

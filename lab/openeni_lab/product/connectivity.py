@@ -27,13 +27,22 @@ class Place(StrEnum):
 
 @dataclass(frozen=True)
 class RunningPod:
-    """A running pod."""
+    """A running pod; `addresses` are its status.podIPs."""
 
     name: str
     namespace: str
-    address: str
+    addresses: tuple[str, ...]
     node: str
     node_address: str
+
+    @property
+    def address(self) -> str:
+        """Return status.podIP, at which the kubelet probes the pod."""
+        return self.addresses[0]
+
+    @property
+    def address_v6(self) -> str:
+        return next(address for address in self.addresses if ":" in address)
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,37 @@ def checks(pods: Sequence[RunningPod], service: str, remote: str) -> tuple[Check
     return (
         *_from_pod(first, neighbours[:1], others[:1], service, remote),
         *_to_pods([there[0] for there in by_node.values()], service),
+    )
+
+
+def checks_v6(pods: Sequence[RunningPod], remote: str) -> tuple[Check, ...]:
+    """Return a check for every path that these pods allow in IPv6, as `checks` does.
+
+    The lab's nodes and Services have no IPv6 address.
+    """
+    by_node = _by_node(pods)
+    first, *neighbours = max(by_node.values(), key=len)
+    others = [there[0] for node, there in by_node.items() if node != first.node]
+    heads = (
+        *(("pod to pod, same node", pod.address_v6) for pod in neighbours[:1]),
+        *(("pod to pod, other node", pod.address_v6) for pod in others[:1]),
+        ("pod to remote VM", remote),
+        ("pod to host beyond the subnet", layout.OUTSIDE_ADDRESS_V6),
+    )
+    gateway = ("ping", "-c", "1", "-W", "5", layout.PODS_GATEWAY_V6)
+    return (
+        *(Check(path, Place.POD, first.name, _head(address), OK) for path, address in heads),
+        Check("pod to subnet's gateway", Place.POD, first.name, gateway, "1 packets received"),
+        *(
+            Check(f"{who} to pod on {pod.node}", place, name, curl(pod.address_v6), OK)
+            for pod in (there[0] for there in by_node.values())
+            for who, place, name in (
+                ("node", Place.NODE, pod.node),
+                ("gateway", Place.GATEWAY, ""),
+                ("remote VM", Place.REMOTE, ""),
+                ("outside", Place.OUTSIDE, ""),
+            )
+        ),
     )
 
 
@@ -117,7 +157,8 @@ def _to_pods(pods: Sequence[RunningPod], service: str) -> Iterator[Check]:
 
 def curl(address: str) -> tuple[str, ...]:
     """Return the hand test's command."""
-    return ("curl", "--silent", "--head", "--max-time", "10", f"http://{address}/")
+    host = f"[{address}]" if ":" in address else address
+    return ("curl", "--silent", "--head", "--max-time", "10", f"http://{host}/")
 
 
 def _head(address: str, times: int = 1) -> tuple[str, ...]:

@@ -1,18 +1,16 @@
 """The demo: pods on an ENIPool for each datapath, a test of every path, addresses re-used.
 
-It prints what it finds, and its exit status tells whether all of it worked.
+It prints what it finds, at last what `openeni status` says. Its exit status tells whether all of it
+worked.
 """
 
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from openeni_lab.hypervisor import network
@@ -20,9 +18,9 @@ from openeni_lab.kubernetes import dns
 from openeni_lab.kubernetes.api import Api
 from openeni_lab.lab import Lab, NodeKind
 from openeni_lab.machine.steps import Progress
-from openeni_lab.product import connectivity, installed_lab, next_steps, workloads
+from openeni_lab.product import connectivity, installed_lab, next_steps, openeni_status, workloads
+from openeni_lab.product.demo_output import table, time_until_ready
 from openeni_lab.product.reach import CheckResult, Reach, is_ready
-from openeni_lab.programs.sets import Yardstick
 
 Json = dict[str, Any]
 
@@ -132,7 +130,7 @@ class Demo:
         found = [o for o in self.api.items(POOLS) if o["metadata"]["name"] in pools]
         enis = [o for o in self.api.items(ENIS) if o["spec"]["poolName"] in pools]
         names = {o["metadata"]["name"] for o in enis}
-        podips = [o for o in self.api.items(PODIPS) if o["spec"]["eniName"] in names]
+        podips = [o for o in self.api.items(PODIPS) if o["spec"].get("eniName") in names]
         return all(is_ready(o) for o in (*found, *enis, *podips))
 
     def _endpoints(self, name: str) -> int:
@@ -254,41 +252,16 @@ def show(
     line = time_until_ready(seconds, preparation_seconds, lab.built.yardstick)
     console.print(line, soft_wrap=True)
     exits = partial(found.unexpected_exits, found.exits_so_far())
+    begun = time.monotonic()
     worked = Demo(found.api, found.reach, found.dropped, exits, console).run(modes)
+    console.rule("openeni status", align="left")
+    status = openeni_status.ask(lab.layout.kubeconfig)
+    console.print(Text(status.text), soft_wrap=True)
+    console.print(f"the demo itself took {time.monotonic() - begun:.0f} s", soft_wrap=True)
     console.rule("Look around", align="left")
-    for line in next_steps.commands(lab.layout, next_steps.called_as(Path(sys.argv[0]))):
+    for line in next_steps.commands(lab.layout):
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
-    return worked
-
-
-def time_until_ready(seconds: float, preparation: float, yardstick: Yardstick | None) -> str:
-    """Return how long it took until ready as a line, compared with the machine's speed."""
-    whole = seconds + preparation
-    line = f"ready after {whole:.0f} s"
-    if preparation:
-        line += f" ({preparation:.0f} s of them preparation)"
-    if yardstick:
-        times = f"{whole / yardstick.seconds:.1f} times building kube-apiserver alone"
-        line += f", {times} ({yardstick.seconds:.0f} s here)"
-    return line
-
-
-def table(results: Mapping[str, Iterable[CheckResult]]) -> Table:
-    """Return the table of results: a row for each path, a column for each datapath."""
-    cells = {mode: {r.check.path: r for r in found} for mode, found in results.items()}
-    drawn = Table(title="every path", title_justify="left")
-    drawn.add_column("path")
-    for mode in cells:
-        drawn.add_column(mode)
-    for path in dict.fromkeys(path for column in cells.values() for path in column):
-        drawn.add_row(path, *(_cell(column.get(path)) for column in cells.values()))
-    return drawn
-
-
-def _cell(result: CheckResult | None) -> Text:
-    if result is None:
-        return Text("-")
-    return Text("ok", "green") if result.ok else Text(f"FAILED {result.answer}", "red")
+    return worked and status.ok
 
 
 def _web(mode: str) -> str:

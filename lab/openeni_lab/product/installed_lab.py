@@ -1,11 +1,10 @@
-"""A lab with openeni installed by Helm, for people, the demo, the benchmarks and system tests."""
+"""A lab with openeni installed by Helm, for people, the demo and system tests."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlencode
 
 import yaml
 
@@ -17,15 +16,13 @@ from openeni_lab.lab import Lab
 from openeni_lab.machine import service, steps
 from openeni_lab.machine.client import Machine
 from openeni_lab.machine.steps import Progress, Step, StepError
-from openeni_lab.product import chart, pods, tree_images
+from openeni_lab.product import chart, monitoring_kinds, pods, tree_images
 from openeni_lab.product.chart import NAMESPACE, REGISTRY
 from openeni_lab.product.reach import Reach
 
 Json = dict[str, Any]
 
-SECRETS: Final = f"/api/v1/namespaces/{NAMESPACE}/secrets"
-# Helm's record of an operation that was killed; Helm itself would refuse for ever.
-PENDING: Final = "owner=helm,status in (pending-install,pending-upgrade,pending-rollback)"
+OPERATORS: Final = 2  # the chart's default
 
 
 @dataclass(frozen=True)
@@ -73,12 +70,16 @@ class InstalledLab:
         def upgrade() -> None:
             layout = self.lab.layout
             self.api.apply(self._prerequisites())
-            self.api.request("DELETE", f"{SECRETS}?{urlencode({'labelSelector': PENDING})}")
             home = layout.state / "cache" / "helm"
-            chart.upgrade(self.helm, layout.kubeconfig, home, self._values())
+            chart.upgrade(self.helm, layout.kubeconfig, home, self.values())
             upgraded.append(True)
 
         return [
+            Step(
+                "the kinds of the Prometheus Operator",
+                lambda: monitoring_kinds.are_served(self.api.get(monitoring_kinds.PATH)),
+                lambda: self.api.apply(monitoring_kinds.crds()),
+            ),
             Step("helm upgrade --install openeni", lambda: bool(upgraded), upgrade, 3),
             Step(
                 "openeni's pods",
@@ -151,18 +152,26 @@ class InstalledLab:
             clouds_secret(clouds),
         )
 
-    def _values(self) -> Json:
+    def values(self) -> Json:
         """Return the values that only the lab knows; all nodes are upgraded at once."""
         named = (image.name.partition(":") for image in self.images)
         tags = {name: tag for name, _, tag in named}
         at_once = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "100%"}}
         return {
             "image": {"registry": REGISTRY, "pullPolicy": "Never"},
-            "operator": {"image": {"tag": tags[f"{REGISTRY}/openeni-operator"]}},
+            "operator": {
+                "image": {"tag": tags[f"{REGISTRY}/openeni-operator"]},
+                "replicas": min(OPERATORS, len(self.lab.layout.nodes)),  # no two on one node
+            },
             "agent": {
                 "image": {"tag": tags[f"{REGISTRY}/openeni-agent"]},
                 "minReadySeconds": 0,
                 "updateStrategy": at_once,
+            },
+            "metrics": {
+                "enabled": True,
+                "podMonitor": {"enabled": True},
+                "rules": {"enabled": True},
             },
         }
 

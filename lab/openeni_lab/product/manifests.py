@@ -14,9 +14,10 @@ PATH: Final = "deploy/openeni.yaml"
 _NO_HELM: Final = ("app.kubernetes.io/managed-by:", "helm.sh/")  # labels that would be untrue
 _HEADER: Final = f"""\
 # Made from helm/openeni by `make manifests`; change it there. To install openeni without Helm, put
-# your registry in the place of {REGISTRY}, then:
+# your registry in the place of {REGISTRY}, and the tags of your images behind it, then:
 #   kubectl apply --server-side -f deploy/openeni.yaml
-# Helm does not take over what was installed like this.
+# docs/upgrade.md, Without Helm, says how to upgrade and remove it. Never `kubectl delete -f` it:
+# that deletes the pools' kinds together with the operator, and the Namespace with your Secret.
 apiVersion: v1
 kind: Namespace
 metadata:

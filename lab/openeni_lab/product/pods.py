@@ -23,6 +23,7 @@ OPERATOR: Final = "operator"  # values of the label app.kubernetes.io/component
 AGENT: Final = "agent"
 # Of containers that ended with their node: containerd's recovery, and the kubelet's guess.
 LOST_WITH_NODE: Final = frozenset({"Unknown", "ContainerStatusUnknown"})
+SUPERSEDED: Final = 3  # exit status of an operator that has lost the Lease, as on a busy machine
 CRASHES: Final = 3  # so many ends of a container that is not ready are no accident
 _SIGNALLED: Final = 128  # plus the signal's number
 
@@ -44,6 +45,13 @@ class ProductContainer:
 
     def __str__(self) -> str:
         return f"{self.component} on {self.node}"
+
+    @property
+    def end_is_normal(self) -> bool:
+        """Return True if it ended with its node, or since another operator leads."""
+        end = self.last_end or {}
+        superseded = self.component == OPERATOR and end.get("exitCode") == SUPERSEDED
+        return superseded or end.get("reason") in LOST_WITH_NODE
 
 
 def containers(api: Api) -> list[ProductContainer]:
@@ -104,7 +112,7 @@ def crashes(api: Api, images: Collection[str]) -> str:
     """Return how a container of these images ends again and again; "" if none does."""
     for container in containers(api):
         end = container.last_end
-        if container.image not in images or container.ready or not end or _is_lost(end):
+        if container.image not in images or container.ready or not end or container.end_is_normal:
             continue
         if container.restarts >= CRASHES:
             said = _last_line(api, container.pod)
@@ -123,17 +131,13 @@ def _last_line(api: Api, pod: str) -> str:
 def exits(api: Api) -> Iterator[tuple[str, str]]:
     """Yield an id and a sentence for the last unexpected end of each container.
 
-    Containers that ended with their node are left out, and those whose pod is gone.
+    Containers whose end is normal are left out, and those whose pod is gone.
     """
     for container in containers(api):
         end = container.last_end
-        if end and not _is_lost(end):
+        if end and not container.end_is_normal:
             said = f"{container}: {_sentence(end)}; see `kubectl logs --previous`"
             yield f"{container.uid}/{container.restarts}", said
-
-
-def _is_lost(end: Json) -> bool:
-    return end.get("reason") in LOST_WITH_NODE
 
 
 def _sentence(end: Json) -> str:

@@ -80,7 +80,7 @@ class Reach:
             RunningPod(
                 p["metadata"]["name"],
                 p["metadata"]["namespace"],
-                p["status"]["podIP"],
+                tuple(ip["ip"] for ip in p["status"]["podIPs"]),
                 p["spec"]["nodeName"],
                 addresses[p["spec"]["nodeName"]],
             )

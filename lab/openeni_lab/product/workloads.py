@@ -86,14 +86,3 @@ def _template(name: str, pool_name: str) -> Json:
             "containers": [container],
         },
     }
-
-
-def bound_pod(name: str, pool_name: str, node: str) -> Json:
-    """Return a Pod bound to a node, for nodes without a kubelet."""
-    template = _template(pool_name, pool_name)
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {**template["metadata"], "name": name, "namespace": "default"},
-        "spec": {"nodeName": node, "containers": template["spec"]["containers"]},
-    }

@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import msgspec
 
+from openeni_lab.invocation import command
 from openeni_lab.progress import Progress
 
 TIMEOUT_FACTOR: Final = 20  # a step fails after this many times its expected duration
@@ -127,7 +128,7 @@ class BuildStep:
     def run(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None) -> None:
         """Run a program with its output in the log; raise BuildError on failure or timeout."""
         if not shutil.which(argv[0]):
-            raise BuildError(f"{argv[0]} is missing: run `openeni-lab check`")
+            raise BuildError(f"{argv[0]} is missing: run `{command('check')}`")
         process = subprocess.Popen(
             [*self.workshop.prefix, *argv],
             cwd=cwd,
@@ -179,11 +180,11 @@ class BuildStep:
 
     def _failed(self, argv: Sequence[str], how: str, last: Sequence[str]) -> BuildError:
         output = "\n".join(f"    {line}" for line in last)
-        command = textwrap.shorten(" ".join(argv), 120, placeholder=" ...")
+        ran = textwrap.shorten(" ".join(argv), 120, placeholder=" ...")
         return BuildError(
-            f"{self.workshop.entry.name}: `{command}`: {how}. Last output:\n{output}\n"
+            f"{self.workshop.entry.name}: `{ran}`: {how}. Last output:\n{output}\n"
             f"The whole output is in {self.workshop.log}. If a download failed, run the command "
-            "again: finished sets are kept. `openeni-lab check` lists what the machine is missing."
+            f"again: finished sets are kept. `{command('check')}` lists what the machine lacks."
         )
 
 

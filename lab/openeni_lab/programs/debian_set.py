@@ -19,32 +19,47 @@ PT_INTERP: Final = 3
 
 @dataclass(frozen=True)
 class DebianSet:
-    """One static program of a package; `folders` are its places in releases of Debian."""
+    """Programs of Debian packages; `folders` are their places in releases of Debian.
+
+    A package is downloaded if those before it lack a program: later releases split packages.
+    """
 
     name: str
-    package: str
-    program: str
+    packages: tuple[str, ...]
+    programs: tuple[str, ...]
+    static: bool = True  # they run in images and VMs; else on this machine alone, with its libc
     folders: tuple[str, ...] = ("usr/bin", "bin")
     seconds: float = 5
 
     @property
     def entry(self) -> CacheEntry:
         """Return the entry. Its name has no version, so that an update rebuilds nothing."""
-        how = repr((self.package, self.program))
-        return CacheEntry(self.name, "static", (how.encode(),))
+        how = repr((*self.packages, *self.programs))
+        return CacheEntry(self.name, "static" if self.static else "dynamic", (how.encode(),))
 
     def build(self, workshop: Workshop) -> None:
-        """Copy the program from the package. Raises BuildError, also if it is not static."""
-        with workshop.step(self.package, self.seconds) as step:
-            archive = fetch(step, self.package, workshop.scratch)
-        found = [workshop.scratch / folder / self.program for folder in self.folders]
-        source = next((path for path in found if path.is_file()), None)
-        if source is None or not is_static(source.read_bytes()):
-            what = "no" if source is None else "a dynamic"
-            raise BuildError(f"{archive.name} has {what} {self.program}: a static one is needed")
+        """Copy the programs from the packages. Raises BuildError, also if one should be static."""
+        unpacked = workshop.scratch
+        with workshop.step(self.packages[0], self.seconds) as step:
+            archives = [
+                fetch(step, package, unpacked)
+                for package in self.packages
+                if not all(self._find(program, unpacked) for program in self.programs)
+            ]
+        names = ", ".join(archive.name for archive in archives)
         (workshop.entry / "bin").mkdir()
-        shutil.copy2(source, workshop.entry / "bin" / self.program)
-        workshop.toolchain = archive.stem
+        for program in self.programs:
+            source = self._find(program, unpacked)
+            if source is None:
+                raise BuildError(f"{names}: there is no {program}")
+            if self.static and not is_static(source.read_bytes()):
+                raise BuildError(f"{names}: a dynamic {program}, and a static one is needed")
+            shutil.copy2(source, workshop.entry / "bin" / program)
+        workshop.toolchain = archives[0].stem
+
+    def _find(self, program: str, unpacked: Path) -> Path | None:
+        found = (unpacked / folder / program for folder in self.folders)
+        return next((path for path in found if path.is_file()), None)
 
 
 def fetch(step: BuildStep, package: str, folder: Path, options: Sequence[str] = ()) -> Path:

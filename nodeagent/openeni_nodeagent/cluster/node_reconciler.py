@@ -1,4 +1,4 @@
-"""Reconcile the agent's own Node: pass its facts to the datapath, and label it with its modes.
+"""Reconcile the agent's own Node: pass its facts on, and label it with its datapath modes.
 
 The labels are there as long as openeni has a pool, or anything on the node. Helm's uninstall waits
 until they are gone.
@@ -14,7 +14,7 @@ from openeni_kube.store import Store, StoreError
 from openeni_nodeagent.cluster.cache import Cache
 from openeni_nodeagent.cluster.facts import node_facts
 from openeni_nodeagent.cluster.objects import Node, ServiceCIDR
-from openeni_nodeagent.datapath_api import DatapathError, NodeDatapath, NodeFacts
+from openeni_nodeagent.datapath_api import NodeDatapath, NodeFacts
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.journal import JournalError
 from openeni_nodeagent.settings import Settings
@@ -36,9 +36,9 @@ class NodeReconciler:
         nodes: Cache[Node],
         cidrs: Cache[ServiceCIDR],
         is_unused: Callable[[], bool | None],
-        on_change: Callable[[], None],
+        on_facts: Callable[[NodeFacts], None],
     ) -> None:
-        """`on_change` is called after new facts have been passed to the datapath.
+        """`on_facts` is called with the node's facts whenever they have changed.
 
         `is_unused` returns True if there is no pool and the node has nothing of openeni, and None
         as long as that is not known.
@@ -50,19 +50,15 @@ class NodeReconciler:
         self._nodes = nodes
         self._cidrs = cidrs
         self._is_unused = is_unused
-        self._on_change = on_change
+        self._on_facts = on_facts
         self._facts: NodeFacts | None = None
 
     def facts(self) -> NodeFacts | None:
-        """Return the node's facts; None until this process has configured the node."""
+        """Return the node's facts; None until this process has read them from the API server."""
         return self._facts
 
-    def restore(self, facts: NodeFacts) -> None:
-        """Configure the node as a previous process did. Raises DatapathError."""
-        self._datapath.configure_node(facts)
-
     def reconcile(self, name: str) -> Result:
-        """Pass the node's facts to the datapath, and label the node, or take its labels off."""
+        """Pass the node's facts on, and label the node, or take its labels off."""
         node = self._nodes.get(name)
         if node is None:
             return Done()
@@ -71,12 +67,11 @@ class NodeReconciler:
             facts = NodeFacts(facts.addresses, self._settings.service_cidrs, facts.local_dns)
         if facts != self._facts:
             try:
-                self._datapath.configure_node(facts)
                 self._grants.remember_node(facts)
-            except (DatapathError, JournalError) as error:
-                return Retry(f"node {name} cannot be configured: {error}")
+            except JournalError as error:
+                return Retry(f"node {name}: {error}")
+            self._on_facts(facts)
             self._facts = facts
-            self._on_change()
         return self._label(node)
 
     def _label(self, node: Node) -> Result:

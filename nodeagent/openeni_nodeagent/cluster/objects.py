@@ -1,5 +1,7 @@
 """The parts of Kubernetes' own objects that the agent reads."""
 
+from typing import Final
+
 from msgspec import Struct, field
 
 from openeni_crds.meta import ObjectMeta, decodable
@@ -13,10 +15,26 @@ class PodStatus(Struct, frozen=True, rename="camel"):
     pod_ips: tuple[PodAddress, ...] = ()
 
 
+# kubelet pkg/kubelet/types: what a mirror pod, a static pod's object, shows of the static pod
+_CONFIG_HASH: Final = "kubernetes.io/config.hash"
+_CONFIG_MIRROR: Final = "kubernetes.io/config.mirror"
+
+
 @decodable
 class Pod(Struct, frozen=True):
     metadata: ObjectMeta
     status: PodStatus = PodStatus()
+
+
+def runtime_uid(meta: ObjectMeta) -> str:
+    """Return the UID under which the container runtime knows a pod.
+
+    kubelet gives a static pod the hash of its file as UID, and that to the runtime, and annotates
+    the mirror pod with it, which has a UID of the API server (pkg/kubelet/config/common.go,
+    pkg/kubelet/pod/mirror_client.go).
+    """
+    is_mirror = _CONFIG_MIRROR in meta.annotations
+    return meta.annotations.get(_CONFIG_HASH, meta.uid) if is_mirror else meta.uid
 
 
 class NodeAddress(Struct, frozen=True):

@@ -8,11 +8,12 @@ from typing import Any, Final
 from openeni_crds import names
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
+from openeni_crds.names import Kind
 from openeni_crds.podip import PodIP
 from openeni_kube.informer import Informer
 from openeni_kube.store import NotFoundError, Store, StoreError
 from openeni_nodeagent.cluster.cache import Cache, by_uid
-from openeni_nodeagent.cluster.objects import Namespace, Node, Pod, ServiceCIDR
+from openeni_nodeagent.cluster.objects import Namespace, Node, Pod, ServiceCIDR, runtime_uid
 
 WATCH_DEAD_SECONDS: Final = 150.0  # the API server sends a bookmark every minute; two are missing
 _log: Final = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ class Caches:
     """The cache of each kind, filled by Watches."""
 
     nodes: Cache[Node] = field(default_factory=lambda: Cache(names.NODES, Node))
-    pods: Cache[Pod] = field(default_factory=lambda: Cache(names.PODS, Pod, by_uid))
+    pods: Cache[Pod] = field(default_factory=lambda: Cache(names.PODS, Pod, by_uid, runtime_uid))
     enis: Cache[ENI] = field(default_factory=lambda: Cache(names.ENIS, ENI))
     podips: Cache[PodIP] = field(default_factory=lambda: Cache(names.PODIPS, PodIP))
     pools: Cache[ENIPool] = field(default_factory=lambda: Cache(names.ENIPOOLS, ENIPool))
@@ -79,9 +80,24 @@ class Watches:
         """Return True if the cache of pods has synced and its watch is alive."""
         return self._pods.synced.is_set() and self._pods.age() < WATCH_DEAD_SECONDS
 
+    def ages(self) -> dict[str, float]:
+        """Return the seconds since each watch last received anything, by resource."""
+        informers = [*self._required, *((self._cidrs,) if self._cidrs else ())]
+        if self._namespaces_started.is_set():
+            informers.append(self._namespaces)
+        return {informer.kind.plural: informer.age() for informer in informers}
+
     def pods_age(self) -> float:
         """Return the seconds since the watch of pods last received anything."""
         return self._pods.age()
+
+    def cluster_id(self) -> str:
+        """Return the UID of the namespace kube-system; "" if the API server does not tell."""
+        try:
+            found = self._store.list(names.NAMESPACES, field_selector="metadata.name=kube-system")
+        except StoreError:
+            return ""
+        return str(found.items[0]["metadata"]["uid"]) if found.items else ""
 
     def _informer(self, cache: Cache[Any], field_selector: str = "") -> Informer:
         return Informer(
@@ -89,8 +105,16 @@ class Watches:
             cache.kind,
             on_change=cache.put,
             on_delete=cache.remove,
+            on_rewind=lambda: self._relist_others(cache.kind),
             field_selector=field_selector,
         )
+
+    def _relist_others(self, kind: Kind) -> None:
+        """Have the informers of other kinds list again, since one has found etcd restored."""
+        cidrs = (self._cidrs,) if self._cidrs else ()
+        for informer in (*self._required, *cidrs, self._namespaces):
+            if informer.kind != kind:
+                informer.relist()
 
     def _start_namespaces(self, _: str) -> None:
         """Watch namespaces once a pool selects by their labels."""

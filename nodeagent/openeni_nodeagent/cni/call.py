@@ -1,9 +1,9 @@
-"""One CNI call on its way through the agent, and the exception that leaves it to the next agent."""
+"""One CNI call on its way through the agent, and at its end; or left to the next agent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from openeni_nodeagent.cni.protocol import Request
+from openeni_nodeagent.cni.protocol import CNIError, Request
 from openeni_nodeagent.phases import Stopwatch
 
 
@@ -17,3 +17,17 @@ class Call:
     deadline: float  # time.monotonic() at which the answer must have been sent
     stopwatch: Stopwatch
     alive: Callable[[], bool]  # False once the executable is gone
+
+
+@dataclass(frozen=True)
+class EndedCall:
+    """A call whose answer has been sent, or could not be."""
+
+    environment: Mapping[str, str]
+    error: CNIError | None
+    seconds: Mapping[str, float]  # by phase
+
+    @property
+    def command(self) -> str:
+        """Return what the runtime asked for, which may be no command of CNI's."""
+        return self.environment.get("CNI_COMMAND", "")

@@ -11,10 +11,12 @@ from typing import Final
 
 MAGIC: Final = 0x4F454E49  # "OENI"
 VERSION: Final = 1
+VERSIONS: Final = (VERSION,)  # those that an executable may still speak
 REQUEST_HEADER: Final = struct.Struct("!5I")  # magic, version, deadline (ms), environment, stdin
 ANSWER_HEADER: Final = struct.Struct("!4I")  # magic, version, exit code, body
 MAX_ENVIRONMENT: Final = 1 << 16
 MAX_STDIN: Final = 1 << 22
+QUERY: Final = "OPENENI_QUERY"  # sent by `openeni live` and the like instead of a CNI command
 
 
 class FrameError(Exception):
@@ -39,6 +41,16 @@ def decode_header(data: bytes) -> RequestHeader:
     return RequestHeader(version, deadline / 1000, environment, stdin)
 
 
+def require_known(header: RequestHeader) -> None:
+    """Raise FrameError if the request is of a version that this agent does not speak."""
+    if header.version not in VERSIONS:
+        known = ", ".join(map(str, VERSIONS))
+        raise FrameError(
+            f"the CNI executable speaks protocol {header.version}, the agent {known}: "
+            "restart the agent, which installs its own executable"
+        )
+
+
 def decode_environment(data: bytes) -> dict[str, str]:
     """Decode NUL-terminated `KEY=VALUE` strings."""
     pairs = (entry.partition("=") for entry in data.decode(errors="replace").split("\0") if entry)
@@ -59,6 +71,7 @@ def decode_request(data: bytes) -> tuple[RequestHeader, dict[str, str], bytes]:
     if len(data) < REQUEST_HEADER.size:
         raise FrameError("cut off")
     header = decode_header(data[: REQUEST_HEADER.size])
+    require_known(header)
     body = data[REQUEST_HEADER.size :]
     if len(body) != header.environment + header.stdin:
         raise FrameError("cut off")
@@ -67,3 +80,14 @@ def decode_request(data: bytes) -> tuple[RequestHeader, dict[str, str], bytes]:
 
 def encode_answer(version: int, exit_code: int, body: bytes) -> bytes:
     return ANSWER_HEADER.pack(MAGIC, version, exit_code, len(body)) + body
+
+
+def decode_answer(data: bytes) -> tuple[int, bytes]:
+    """Decode a whole answer into exit code and body. Raises FrameError."""
+    if len(data) < ANSWER_HEADER.size:
+        raise FrameError("cut off")
+    magic, version, exit_code, length = ANSWER_HEADER.unpack_from(data)
+    body = data[ANSWER_HEADER.size :]
+    if (magic, version, length) != (MAGIC, VERSION, len(body)):
+        raise FrameError("not an answer of the agent")
+    return exit_code, body

@@ -5,16 +5,19 @@ Each is replaced in one step when it differs, so that an upgrade or a rollback o
 it. A pod that is being started keeps the inode of the old executable.
 """
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-
-import msgspec
+from typing import Final
 
 from openeni_crds.names import CNI_NAME
 from openeni_nodeagent.cni.configuration import CONFLIST, is_other
-from openeni_nodeagent.cni.protocol import VERSIONS
+from openeni_nodeagent.cni.conflist import conflist
 from openeni_nodeagent.files import write_atomically
+from openeni_nodeagent.settings import Settings
+
+_log: Final = logging.getLogger(__name__)
 
 
 class InstallError(Exception):
@@ -29,6 +32,10 @@ class HostFiles:
     bin_folder: Path
     conf_folder: Path
     marker: Path  # it exists once this node could serve a pod since it booted
+
+    @classmethod
+    def of(cls, settings: Settings) -> "HostFiles":
+        return cls(settings.executable, settings.bin_folder, settings.conf_folder, settings.served)
 
     @property
     def executable(self) -> Path:
@@ -55,10 +62,14 @@ class HostFiles:
     def install(self) -> bool:
         """Install executable and configuration; return True if that changed the latter.
 
-        Raises InstallError.
+        Plugins that an administrator has added to the configuration stay. Raises InstallError.
         """
         _write(self.executable, self._content, 0o755)
-        return _write(self.conf_folder / CONFLIST, conflist(), 0o644)
+        path = self.conf_folder / CONFLIST
+        wanted = conflist(_read(path))
+        if wanted.problem:
+            _log.warning("%s is replaced; nothing of it could be kept: %s", path, wanted.problem)
+        return _write(path, wanted.content, 0o644)
 
     def mark(self) -> None:
         """Write the marker: from now on STATUS succeeds. Raises InstallError."""
@@ -87,19 +98,14 @@ class HostFiles:
             ) from None
 
 
-def conflist() -> bytes:
-    """Return the network configuration list.
-
-    libcni 1.2 and newer read `cniVersions` and use the highest version that both know. Older ones
-    read `cniVersion` alone and would refuse 1.1.0.
-    """
-    body: dict[str, object] = {
-        "cniVersion": "1.0.0",
-        "cniVersions": VERSIONS,
-        "name": CNI_NAME,
-        "plugins": [{"type": CNI_NAME}],
-    }
-    return msgspec.json.format(msgspec.json.encode(body), indent=2) + b"\n"
+def _read(path: Path) -> bytes | None:
+    """Return the file's content, None if there is no such file. Raises InstallError."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InstallError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _is_other(path: Path) -> bool:
@@ -112,5 +118,9 @@ def _is_other(path: Path) -> bool:
 def _write(target: Path, content: bytes, mode: int) -> bool:
     try:
         return write_atomically(target, content, mode)
+    except PermissionError as error:  # root without CAP_DAC_OVERRIDE
+        raise InstallError(
+            f"{target} cannot be written: {error.strerror}: give {target.parent} to root"
+        ) from None
     except OSError as error:
         raise InstallError(f"{target} cannot be written: {error.strerror}") from None

@@ -24,6 +24,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,22 +34,33 @@
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+#include "config_version.h"
 
 #define MAGIC 0x4f454e49u /* "OENI" */
 #define FRAME_VERSION 1u
+#define MAX_ENVIRONMENT (1u << 16)
+#define MAX_LENGTH (1u << 22) /* of standard input, and of an answer */
 #define RUN_FOLDER "/run/openeni"
-#define MAX_LENGTH (1u << 22)
 #define QUERY "OPENENI_QUERY" /* cni/server.py */
+#define SUPPORTED "[\"0.4.0\",\"1.0.0\",\"" NEWEST "\"]"
 
-enum { TRY_AGAIN = 11, IO_FAILURE = 5, NOT_AVAILABLE = 50 };
+enum { BAD_VERSION = 1, BAD_ENVIRONMENT = 4, IO_FAILURE = 5, BAD_CONFIG = 7, TRY_AGAIN = 11,
+       NOT_AVAILABLE = 50 };
 enum outcome { ANSWERED, SILENT, ABSENT };
 
-struct buffer {
-	char *data;
-	size_t length, room;
-};
+static const struct command {
+	const char *name;
+	int seconds; /* to wait for the agent */
+	int newest_only; /* older versions of the specification do not have it */
+} COMMANDS[] = {
+	{"ADD", 100, 0}, {"DEL", 20, 0}, {"CHECK", 20, 0}, {"GC", 60, 1}, {"STATUS", 3, 1},
+	{"VERSION", 3, 0}, {NULL, 3, 0},
+}, *const ADD = COMMANDS;
 
 static int64_t deadline; /* milliseconds of CLOCK_MONOTONIC */
+static uint32_t head[5];
+static char request[sizeof head + MAX_ENVIRONMENT + MAX_LENGTH + 1], answer[MAX_LENGTH];
+static size_t request_length = sizeof head, answer_length;
 
 static int64_t clock_ms(clockid_t which)
 {
@@ -65,21 +77,8 @@ static int64_t remaining(void)
 
 static int fail(int code, const char *message)
 {
-	printf("{\"cniVersion\":\"1.0.0\",\"code\":%d,\"msg\":\"openeni: %s\"}\n", code, message);
+	printf("{\"cniVersion\":\"%s\",\"code\":%d,\"msg\":\"openeni: %s\"}\n", version, code, message);
 	return 1;
-}
-
-static void append(struct buffer *buffer, const void *data, size_t length)
-{
-	if (buffer->length + length > buffer->room) {
-		buffer->room = 2 * (buffer->length + length) + 4096;
-		buffer->data = realloc(buffer->data, buffer->room);
-		if (!buffer->data)
-			exit(fail(IO_FAILURE, "out of memory"));
-	}
-	if (length)
-		memcpy(buffer->data + buffer->length, data, length);
-	buffer->length += length;
 }
 
 static const char *run_folder(void)
@@ -88,39 +87,18 @@ static const char *run_folder(void)
 	return folder && *folder ? folder : RUN_FOLDER;
 }
 
-/* The command's time limit in milliseconds. */
-static int64_t time_limit(const char *command)
+/* The environment is the container runtime's own. */
+static void set_deadline(const struct command *command)
 {
 	const char *asked = getenv("OPENENI_DEADLINE"); /* seconds, for ADD */
-	if (!strcmp(command, "ADD"))
-		return asked && atoi(asked) > 0 ? atoi(asked) * 1000 : 100000;
-	return !strcmp(command, "DEL") || !strcmp(command, "CHECK") ? 20000
-	     : !strcmp(command, "GC") ? 60000 : 3000;
+	long seconds = asked && command == ADD ? strtol(asked, NULL, 10) : 0;
+
+	if (seconds < 1 || seconds > 3600)
+		seconds = command->seconds;
+	deadline = clock_ms(CLOCK_MONOTONIC) + seconds * 1000;
 }
 
-/* Read the variables with this prefix and stdin; exchange() sets the head's deadline. */
-static struct buffer read_request(const char *prefix, int with_stdin)
-{
-	struct buffer request = {0};
-	uint32_t head[5] = {htonl(MAGIC), htonl(FRAME_VERSION), 0, 0, 0};
-	char chunk[65536];
-	ssize_t got;
-
-	append(&request, head, sizeof head);
-	for (char **entry = environ; *entry; entry++)
-		if (!strncmp(*entry, prefix, strlen(prefix)))
-			append(&request, *entry, strlen(*entry) + 1);
-	head[3] = htonl(request.length - sizeof head);
-	size_t before = request.length;
-	while (with_stdin && request.length < MAX_LENGTH &&
-	       (got = read(STDIN_FILENO, chunk, sizeof chunk)) > 0)
-		append(&request, chunk, got);
-	head[4] = htonl(request.length - before);
-	memcpy(request.data, head, sizeof head);
-	return request;
-}
-
-/* Wait until the socket is ready for `events`; return 0 at the deadline. */
+/* Wait until the file is ready for `events`; return 0 at the deadline. */
 static int ready(int fd, short events)
 {
 	struct pollfd one = {.fd = fd, .events = events};
@@ -130,40 +108,72 @@ static int ready(int fd, short events)
 	return found > 0;
 }
 
-static int transfer(int fd, char *data, size_t length, int sending)
+/* Read (POLLIN) or write (POLLOUT) up to `length`; where less is done, errno is 0 at the end. */
+static size_t transfer(int fd, short events, char *data, size_t length)
 {
-	while (length) {
-		if (!ready(fd, sending ? POLLOUT : POLLIN))
-			return 0;
-		ssize_t n = sending ? send(fd, data, length, MSG_NOSIGNAL) : recv(fd, data, length, 0);
+	size_t done = 0;
+	while (done < length) {
+		if (!ready(fd, events)) {
+			errno = ETIMEDOUT;
+			break;
+		}
+		ssize_t n = events == POLLOUT ? write(fd, data + done, length - done)
+					      : read(fd, data + done, length - done);
+		if (n == 0)
+			errno = 0;
 		if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN))
-			return 0;
-		data += n > 0 ? n : 0;
-		length -= n > 0 ? n : 0;
+			break;
+		done += n > 0 ? n : 0;
 	}
+	return done;
+}
+
+/* A result that is lost must not pass for a success: the runtime would keep a pod without it. */
+static int print(char *text, size_t length, int code)
+{
+	if (transfer(STDOUT_FILENO, POLLOUT, text, length) == length)
+		return code ? 1 : 0;
+	fputs("openeni: the result cannot be written to standard output\n", stderr);
 	return 1;
 }
 
-static enum outcome exchange(int fd, struct buffer *request, int *code)
+/* Begin the request with the variables of this prefix; return 0 if they are too long. */
+static int read_environment(const char *prefix)
 {
-	uint32_t head[4], left = htonl((uint32_t)remaining());
+	for (char **entry = environ; *entry; entry++) {
+		size_t length = strlen(*entry) + 1;
+		if (strncmp(*entry, prefix, strlen(prefix)))
+			continue;
+		if (request_length + length > sizeof head + MAX_ENVIRONMENT)
+			return 0;
+		memcpy(request + request_length, *entry, length);
+		request_length += length;
+	}
+	head[0] = htonl(MAGIC);
+	head[1] = htonl(FRAME_VERSION);
+	head[3] = htonl((uint32_t)(request_length - sizeof head));
+	return 1;
+}
 
-	memcpy(request->data + 8, &left, sizeof left);
-	if (!transfer(fd, request->data, request->length, 1) ||
-	    !transfer(fd, (char *)head, sizeof head, 0))
+static enum outcome exchange(int fd, int *code)
+{
+	uint32_t reply[4];
+
+	head[2] = htonl((uint32_t)remaining());
+	memcpy(request, head, sizeof head);
+	if (transfer(fd, POLLOUT, request, request_length) < request_length ||
+	    transfer(fd, POLLIN, (char *)reply, sizeof reply) < sizeof reply)
 		return SILENT;
-	size_t length = ntohl(head[3]);
-	if (ntohl(head[0]) != MAGIC || length > MAX_LENGTH)
-		return SILENT;
-	char *body = malloc(length + 1);
-	if (!body || !transfer(fd, body, length, 0))
+	size_t length = ntohl(reply[3]);
+	if (ntohl(reply[0]) != MAGIC || length > sizeof answer ||
+	    transfer(fd, POLLIN, answer, length) < length)
 		return SILENT; /* an incomplete answer counts as none */
-	fwrite(body, 1, length, stdout);
-	*code = (int)ntohl(head[2]);
+	answer_length = length;
+	*code = (int)ntohl(reply[2]);
 	return ANSWERED;
 }
 
-static enum outcome ask(struct buffer *request, int *code)
+static enum outcome ask(int *code)
 {
 	struct sockaddr_un name = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -173,7 +183,7 @@ static enum outcome ask(struct buffer *request, int *code)
 	if (fd < 0)
 		return SILENT;
 	if (!connect(fd, (struct sockaddr *)&name, sizeof name))
-		outcome = exchange(fd, request, code);
+		outcome = exchange(fd, code);
 	else if (errno != EAGAIN) /* EAGAIN: the agent listens, but its backlog is full */
 		outcome = ABSENT;
 	close(fd);
@@ -181,12 +191,11 @@ static enum outcome ask(struct buffer *request, int *code)
 }
 
 /* Retry until there is an answer or the deadline; only ADD waits for an agent to start. */
-static enum outcome ask_until_answered(const char *command, struct buffer *request, int *code)
+static enum outcome ask_until_answered(int waits, int *code)
 {
 	struct timespec pause = {.tv_nsec = 20000000};
-	int waits = !strcmp(command, "ADD");
 	for (;;) {
-		enum outcome outcome = ask(request, code);
+		enum outcome outcome = ask(code);
 		if (outcome == ANSWERED || (outcome == ABSENT && !waits) || !remaining())
 			return outcome;
 		nanosleep(&pause, NULL);
@@ -196,25 +205,22 @@ static enum outcome ask_until_answered(const char *command, struct buffer *reque
 }
 
 /* The file's name has the time of the DEL: the agent keeps a grant that is younger. */
-static int enqueue(const struct buffer *request)
+static int enqueue(void)
 {
-	char folder[4096], temporary[4352], final[4352];
-	int64_t now = clock_ms(CLOCK_BOOTTIME);
-	int pid = (int)getpid();
+	char folder[4096], file[4352], unnamed[64];
 
 	mkdir(run_folder(), 0700);
 	snprintf(folder, sizeof folder, "%s/queue", run_folder());
 	mkdir(folder, 0700);
-	snprintf(temporary, sizeof temporary, "%s/.%020lld-%d", folder, (long long)now, pid);
-	snprintf(final, sizeof final, "%s/%020lld-%d.del", folder, (long long)now, pid);
-	int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd >= 0) {
-		int complete = write(fd, request->data, request->length) == (ssize_t)request->length;
-		close(fd);
-		if (complete && !rename(temporary, final))
-			return 0;
-		unlink(temporary);
-	}
+	snprintf(file, sizeof file, "%s/%020lld-%d.del", folder, (long long)clock_ms(CLOCK_BOOTTIME),
+		 (int)getpid());
+	memcpy(request, head, sizeof head);
+	/* Without a name until it is complete: who is killed here leaves nothing behind. */
+	int fd = open(folder, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600);
+	snprintf(unnamed, sizeof unnamed, "/proc/self/fd/%d", fd);
+	if (fd >= 0 && transfer(fd, POLLOUT, request, request_length) == request_length &&
+	    !linkat(AT_FDCWD, unnamed, AT_FDCWD, file, AT_SYMLINK_FOLLOW))
+		return 0;
 	return fail(IO_FAILURE, "the node agent does not answer and the DEL queue cannot be written");
 }
 
@@ -234,37 +240,58 @@ static int query(const char *what)
 {
 	int code = 1;
 
-	deadline = clock_ms(CLOCK_MONOTONIC) + time_limit(what);
 	setenv(QUERY, what, 1);
-	struct buffer request = read_request(QUERY "=", 0);
-	if (ask_until_answered(what, &request, &code) != ANSWERED)
+	if (!read_environment(QUERY "=") || ask_until_answered(0, &code) != ANSWERED)
 		fputs("openeni: no agent answers on this node\n", stderr);
-	return code;
+	return print(answer, answer_length, code);
+}
+
+static int call(const struct command *command)
+{
+	int code = 1, complete = read_environment("CNI_");
+	size_t length = transfer(STDIN_FILENO, POLLIN, request + request_length, MAX_LENGTH + 1);
+	int problem = errno, given = find_version(request + request_length, length);
+
+	if (length > MAX_LENGTH)
+		return fail(BAD_CONFIG, "the network configuration is longer than 4 MiB");
+	if (problem)
+		return fail(IO_FAILURE, "the network configuration cannot be read from standard input");
+	if (!complete)
+		return fail(BAD_ENVIRONMENT, "the variables CNI_* are longer than 64 KiB");
+	if (!command->name)
+		return fail(BAD_ENVIRONMENT, "CNI_COMMAND is none of ADD, DEL, CHECK, GC, STATUS, VERSION");
+	if (command->newest_only && (!given || strcmp(version, NEWEST)))
+		return fail(BAD_VERSION, "GC and STATUS need cniVersion " NEWEST);
+	if (!strcmp(command->name, "VERSION")) {
+		answer_length = sprintf(answer, "{\"cniVersion\":\"%s\",\"supportedVersions\":" SUPPORTED
+					"}\n", version);
+		return print(answer, answer_length, 0);
+	}
+	if (!strcmp(command->name, "STATUS"))
+		return status();
+	head[4] = htonl((uint32_t)length);
+	request_length += length;
+	if (ask_until_answered(command == ADD, &code) == ANSWERED)
+		return print(answer, answer_length, code);
+	if (!strcmp(command->name, "DEL"))
+		return enqueue();
+	return fail(TRY_AGAIN, "the node agent does not answer; see the pod openeni-agent on this node");
 }
 
 int main(int count, char **arguments)
 {
-	const char *command = getenv("CNI_COMMAND");
-	int code = 1;
+	const char *name = getenv("CNI_COMMAND");
+	const struct command *command = COMMANDS;
 
-	if (!command && count == 2)
+	signal(SIGPIPE, SIG_IGN); /* a pipe that the other end has closed is an error of write() */
+	while (command->name && (!name || strcmp(command->name, name)))
+		command++;
+	set_deadline(command);
+	if (name)
+		return call(command);
+	if (count == 2)
 		return query(arguments[1]);
-	if (!command) {
-		fprintf(stderr, "openeni %s, a CNI plugin (protocol %u); run by the container runtime\n",
-			OPENENI_VERSION, FRAME_VERSION);
-		return 0;
-	}
-	deadline = clock_ms(CLOCK_MONOTONIC) + time_limit(command);
-	struct buffer request = read_request("CNI_", 1);
-	if (!strcmp(command, "VERSION")) {
-		puts("{\"cniVersion\":\"1.1.0\",\"supportedVersions\":[\"0.4.0\",\"1.0.0\",\"1.1.0\"]}");
-		return 0;
-	}
-	if (!strcmp(command, "STATUS"))
-		return status();
-	if (ask_until_answered(command, &request, &code) == ANSWERED)
-		return code;
-	if (!strcmp(command, "DEL"))
-		return enqueue(&request);
-	return fail(TRY_AGAIN, "the node agent does not answer; see the pod openeni-agent on this node");
+	fprintf(stderr, "openeni %s, a CNI plugin (protocol %u); run by the container runtime\n",
+		OPENENI_VERSION, FRAME_VERSION);
+	return 0;
 }

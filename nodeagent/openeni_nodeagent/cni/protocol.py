@@ -1,24 +1,33 @@
-"""The CNI specification 1.1 as values: requests, results and errors, for versions 0.4.0 to 1.1.0.
+"""The CNI specification 1.1 as values: requests and error codes, for versions 0.4.0 to 1.1.0.
 
-Source: https://www.cni.dev/docs/spec/ (version 1.1.0). The format of older results is in the same
-document at the tags spec-v0.4.0 and spec-v1.0.0.
+Source: https://www.cni.dev/docs/spec/ (version 1.1.0). Each command decodes what it needs, so that
+a DEL cannot fail for anything else.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
-VERSIONS: Final = ("0.4.0", "1.0.0", "1.1.0")
-_CONTAINER_ID: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
-_INTERFACE: Final = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ, and what the kernel refuses
+from openeni_nodeagent.event_reasons import PodReason
+
+VERSIONS: Final = ("0.4.0", "1.0.0", "1.1.0")  # openeni.c has them, too
+NEWEST: Final = VERSIONS[-1]
+_PLAIN_VERSION: Final = re.compile(r"[0-9A-Za-z.+-]{1,31}")  # as config_version.h takes it over
+_IDENTIFIER: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")  # of containers and networks
+# dev_valid_name() of net/core/dev.c: at most 15 bytes, and 0xa0 is a space to the kernel, though it
+# may be a part of a character. A `%` would have the kernel make up a name (__dev_alloc_name).
+_INTERFACE: Final = re.compile(rb"[^/:%\x00\t-\r \xa0]{1,15}")
+_UNDECODABLE: Final = "\ufffd"  # see `frame.decode_environment`
 
 
 class Command(StrEnum):
+    """What a runtime asks for; the executable answers VERSION itself."""
+
     ADD = "ADD"
     DEL = "DEL"
     CHECK = "CHECK"
@@ -41,13 +50,19 @@ class Code(IntEnum):
 
 
 class CNIError(Exception):
-    """An error for the runtime, which shows it in the pod's events: one line, no traceback."""
+    """An error for the runtime, which shows it in the pod's events: one line, no traceback.
 
-    def __init__(self, code: Code, message: str, details: str = "") -> None:
+    With a `reason` the agent records an Event of its own on the pod.
+    """
+
+    def __init__(
+        self, code: Code, message: str, details: str = "", *, reason: PodReason | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.details = details
+        self.reason = reason
 
 
 class GCAttachment(Struct, frozen=True):
@@ -57,26 +72,57 @@ class GCAttachment(Struct, frozen=True):
     interface: str = msgspec.field(name="ifname")
 
 
-class ResultIP(Struct, frozen=True):
+class PrevInterface(Struct, frozen=True):
+    name: str
+    mac: str = ""
+    sandbox: str = ""
+
+
+class PrevIP(Struct, frozen=True):
     address: str
+    interface: int | None = None  # an index of `interfaces`
 
 
 class PrevResult(Struct, frozen=True):
-    ips: tuple[ResultIP, ...] = ()
+    """The result of the attachment's ADD, as the last plugin of the list has left it."""
+
+    interfaces: tuple[PrevInterface, ...] | None = None
+    ips: tuple[PrevIP, ...] | None = None
 
 
-class Config(Struct, frozen=True):
-    """The fields of the network configuration that openeni reads; others are ignored."""
+@dataclass(frozen=True)
+class Config:
+    """The fields of the network configuration that the command needs; others are not looked at."""
 
-    cni_version: str = msgspec.field(name="cniVersion", default="")
+    cni_version: str
+    name: str = ""
+    prev_result: PrevResult | None = None  # for CHECK
+    attachments: tuple[GCAttachment, ...] | None = None  # for GC
+    runtime_config: bytes = b""  # see `runtime_config`
+
+
+class _VersionOnly(Struct):
+    version: str = msgspec.field(name="cniVersion", default="")
+
+
+class _Given(Struct):
+    """The configuration without what only some commands need, which stays undecoded."""
+
+    version: str = msgspec.field(name="cniVersion", default="")
     name: Annotated[str, Meta(max_length=256)] = ""
-    prev_result: PrevResult | None = msgspec.field(name="prevResult", default=None)
-    attachments: tuple[GCAttachment, ...] | None = msgspec.field(
-        name="cni.dev/valid-attachments", default=None
+    prev_result: msgspec.Raw = msgspec.field(name="prevResult", default=msgspec.Raw())
+    runtime_config: msgspec.Raw = msgspec.field(name="runtimeConfig", default=msgspec.Raw())
+    attachments: msgspec.Raw = msgspec.field(
+        name="cni.dev/valid-attachments", default=msgspec.Raw()
     )
 
 
-_config_decoder: Final = msgspec.json.Decoder(Config)  # at import: `openeni_crds.meta.decodable`
+# At import: `openeni_crds.meta.decodable`
+_version_decoder: Final = msgspec.json.Decoder(_VersionOnly)
+_given_decoder: Final = msgspec.json.Decoder(_Given)
+_prev_result_decoder: Final = msgspec.json.Decoder(PrevResult | None)
+_attachments_decoder: Final = msgspec.json.Decoder(tuple[GCAttachment, ...] | None)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -93,39 +139,14 @@ class Request:
     config: Config
 
 
-@dataclass(frozen=True)
-class ResultInterface:
-    name: str
-    mac: str
-    sandbox: str = ""  # path of the pod's namespace; "" for the host's end
-    mtu: int = 0
-
-
-@dataclass(frozen=True)
-class ResultRoute:
-    destination: str
-    gateway: str = ""
-
-
-@dataclass(frozen=True)
-class AddResult:
-    """The result of ADD: both interfaces, one address and gateway for each family, routes."""
-
-    host: ResultInterface
-    pod: ResultInterface
-    addresses: tuple[str, ...]
-    gateways: tuple[str, ...]  # one for each of `addresses`; "" if none is needed
-    routes: tuple[ResultRoute, ...]
-
-
 def parse(environment: Mapping[str, str], stdin: bytes) -> Request:
     """Parse one call. Raises CNIError that names the variable or field at fault."""
     try:
         command = Command(environment.get("CNI_COMMAND", ""))
     except ValueError:
         raise _bad("CNI_COMMAND", environment.get("CNI_COMMAND", "")) from None
-    config = _config(stdin)
-    arguments = _arguments(environment.get("CNI_ARGS", ""))
+    config = _config(command, stdin)
+    arguments = cni_arguments(environment)
     request = Request(
         command,
         container_id=environment.get("CNI_CONTAINERID", ""),
@@ -140,54 +161,69 @@ def parse(environment: Mapping[str, str], stdin: bytes) -> Request:
     return request
 
 
-def encode_result(version: str, result: AddResult) -> bytes:
-    """Encode a result in the format of the configuration's version."""
-    interfaces = [_interface(i, version) for i in (result.host, result.pod)]
-    ips: list[dict[str, Any]] = []
-    for address, gateway in zip(result.addresses, result.gateways, strict=True):
-        six = ":" in address
-        ip: dict[str, Any] = {"address": f"{address}/{128 if six else 32}", "interface": 1}
-        if gateway:
-            ip["gateway"] = gateway
-        if version == "0.4.0":
-            ip["version"] = "6" if six else "4"
-        ips.append(ip)
-    routes = [
-        {"dst": r.destination} | ({"gw": r.gateway} if r.gateway else {}) for r in result.routes
-    ]
-    return msgspec.json.encode(
-        {"cniVersion": version, "interfaces": interfaces, "ips": ips, "routes": routes, "dns": {}}
-    )
-
-
-def encode_error(version: str, error: CNIError) -> bytes:
-    body = {"cniVersion": version, "code": int(error.code), "msg": error.message}
-    return msgspec.json.encode(body | ({"details": error.details} if error.details else {}))
-
-
-def _interface(interface: ResultInterface, version: str) -> dict[str, Any]:
-    body: dict[str, Any] = {"name": interface.name, "mac": interface.mac}
-    if interface.sandbox:
-        body["sandbox"] = interface.sandbox
-    if interface.mtu and version == "1.1.0":
-        body["mtu"] = interface.mtu
-    return body
-
-
-def _config(stdin: bytes) -> Config:
+def configured_version(stdin: bytes) -> str:
+    """Return the version that an error repeats: the configuration's, or the newest without one."""
     try:
-        config = _config_decoder.decode(stdin)
+        version = _version_decoder.decode(stdin).version
+    except msgspec.MsgspecError:
+        return NEWEST
+    return version if _PLAIN_VERSION.fullmatch(version) else NEWEST
+
+
+def _config(command: Command, stdin: bytes) -> Config:
+    if command in {Command.DEL, Command.STATUS}:  # what they do not need cannot make them fail
+        config = Config(_decode(_version_decoder, stdin).version)
+        _require_version(command, config.cni_version)
+        return config
+    given = _decode(_given_decoder, stdin)
+    _require_version(command, given.version)
+    prev_result, attachments = None, None
+    if command == Command.CHECK:
+        prev_result = _decode_field(_prev_result_decoder, given.prev_result, "prevResult")
+    if command == Command.GC and bytes(given.attachments):
+        field = "cni.dev/valid-attachments"
+        attachments = _decode_field(_attachments_decoder, given.attachments, field) or ()
+    if command == Command.ADD and bytes(given.prev_result) not in {b"", b"null"}:
+        raise CNIError(
+            Code.INVALID_CONFIG,
+            "ADD with prevResult: openeni makes the pod's interface, so it must be the first "
+            "plugin of its list",
+            reason=PodReason.OTHER_PLUGIN_FIRST,
+        )
+    return Config(given.version, given.name, prev_result, attachments, bytes(given.runtime_config))
+
+
+def _decode(decoder: "msgspec.json.Decoder[_T]", content: bytes, field: str = "") -> _T:
+    """Decode the configuration, or one field of it."""
+    try:
+        return decoder.decode(content)
     except msgspec.MsgspecError as error:
-        raise CNIError(Code.DECODE, f"the network configuration is invalid: {error}") from None
-    if config.cni_version not in VERSIONS:
+        what = f"{field} of the network configuration" if field else "the network configuration"
+        raise CNIError(Code.DECODE, f"{what} is invalid: {error}") from None
+
+
+def _decode_field(
+    decoder: "msgspec.json.Decoder[_T | None]", content: msgspec.Raw, field: str
+) -> _T | None:
+    """Decode a field that may be missing or null."""
+    return _decode(decoder, bytes(content), field) if bytes(content) else None
+
+
+def _require_version(command: Command, version: str) -> None:
+    if version not in VERSIONS:
         raise CNIError(
             Code.INCOMPATIBLE_VERSION,
-            f"cniVersion {config.cni_version!r} is not one of {', '.join(VERSIONS)}",
+            f"cniVersion {version!r} is not one of {', '.join(VERSIONS)}",
         )
-    return config
+    if command in {Command.GC, Command.STATUS} and version != NEWEST:
+        raise CNIError(
+            Code.INCOMPATIBLE_VERSION, f"{command} needs cniVersion {NEWEST}, not {version}"
+        )
 
 
-def _arguments(text: str) -> dict[str, str]:
+def cni_arguments(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the arguments in CNI_ARGS by name."""
+    text = environment.get("CNI_ARGS", "")
     pairs = (item.partition("=") for item in text.split(";") if item)
     return {key: value for key, _, value in pairs}
 
@@ -195,8 +231,8 @@ def _arguments(text: str) -> dict[str, str]:
 def _check(request: Request) -> None:
     if request.command == Command.STATUS:
         return
-    if not request.config.name:
-        raise CNIError(Code.INVALID_CONFIG, "the network configuration has no name")
+    if request.command != Command.DEL:
+        _check_name(request.config.name)
     if request.command == Command.GC:
         _check_gc(request)
         return
@@ -205,15 +241,29 @@ def _check(request: Request) -> None:
         _check_pod(request)
 
 
+def _check_name(name: str) -> None:
+    if not name:
+        raise CNIError(Code.INVALID_CONFIG, "the network configuration has no name")
+    if not _IDENTIFIER.fullmatch(name):
+        raise CNIError(
+            Code.INVALID_CONFIG, f"name {name!r} of the network configuration is not valid"
+        )
+
+
 def _check_attachment(request: Request) -> None:
-    if not _CONTAINER_ID.fullmatch(request.container_id):
+    if not _IDENTIFIER.fullmatch(request.container_id):
         raise _bad("CNI_CONTAINERID", request.container_id)
-    if not _INTERFACE.fullmatch(request.interface) or request.interface in {".", ".."}:
+    if not _is_interface_name(request.interface):
         raise _bad("CNI_IFNAME", request.interface)
     if request.command != Command.DEL and not request.netns:
         raise _bad("CNI_NETNS", request.netns)
     if request.command == Command.CHECK and request.config.prev_result is None:
         raise CNIError(Code.INVALID_CONFIG, "CHECK needs prevResult")
+
+
+def _is_interface_name(name: str) -> bool:
+    fits = _INTERFACE.fullmatch(name.encode()) is not None
+    return fits and name not in {".", ".."} and _UNDECODABLE not in name
 
 
 def _check_pod(request: Request) -> None:

@@ -1,36 +1,47 @@
 """The agent's unix socket: one request for each connection, answered by a bounded set of threads.
 
 An ADD that waits keeps its thread. So fewer ADDs than threads are let in, whatever they wait for:
-a DEL, which may free an address, and a probe always find one.
+a DEL, which may free an address, and a probe always find one. Nothing but stop() ends the listener.
 """
 
 import contextlib
-import errno
 import logging
 import select
 import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from openeni_nodeagent.cni import frame
-from openeni_nodeagent.cni.call import Call, StoppingError
-from openeni_nodeagent.cni.protocol import CNIError, Code, Command, encode_error, parse
+from openeni_nodeagent.cni.call import Call, EndedCall, StoppingError
+from openeni_nodeagent.cni.protocol import (
+    CNIError,
+    Code,
+    Command,
+    configured_version,
+    parse,
+)
+from openeni_nodeagent.cni.results import encode_error
+from openeni_nodeagent.cni.self_check import LEDGER, SelfCheck
+from openeni_nodeagent.cni.thread_pool import ThreadPool
+from openeni_nodeagent.event_reasons import PodReason
 from openeni_nodeagent.phases import PhaseHistory, Stopwatch
 
 THREADS: Final = 160
 READ_SECONDS: Final = 5.0  # to receive a request, and to send an answer
 MOST_ADDS: Final = 128  # at a time; the runtime starts the others again
-QUERY: Final = "OPENENI_QUERY"  # sent by `openeni live` and the like instead of a CNI command
+FINISH_SECONDS: Final = 10.0  # for calls that run when the agent stops; the next one is asked again
+PAUSE_SECONDS: Final = 0.1  # after a failure to accept; errors such as EMFILE pass
 MARGIN_SECONDS: Final = 2.0  # before the executable's deadline, so that the answer arrives in time
 _log: Final = logging.getLogger(__name__)
 
 
 Handler = Callable[[Call], bytes]
 Probe = Callable[[], str]  # returns what is wrong, "" if nothing is
+Observe = Callable[[EndedCall], None]
 
 
 class CNIServer:
@@ -42,15 +53,23 @@ class CNIServer:
         handle: Handler,
         history: PhaseHistory,
         probes: Mapping[str, Probe] | None = None,
+        observe: Observe = lambda _: None,
     ) -> None:
-        """`probes` are asked by name: `openeni live` asks the probe `live`."""
+        """`probes` are asked by name: `openeni live` asks the probe `live`.
+
+        Where there is a probe `self_check.LEDGER`, the server keeps asking itself for it. `observe`
+        is called after the answer to each call; it must not block.
+        """
         self._path = path
         self._handle = handle
         self._history = history
         self._probes = probes or {}
+        self._observe = observe
         self._adds = threading.BoundedSemaphore(MOST_ADDS)
         self._socket: socket.socket | None = None
-        self._workers = ThreadPoolExecutor(THREADS, thread_name_prefix="cni")
+        self._threads = ThreadPool("cni", THREADS)
+        self._stopping = threading.Event()
+        self._self_check = SelfCheck(path)
         self._listener = threading.Thread(target=self._listen, name="cni-listen", daemon=True)
 
     def start(self) -> None:
@@ -64,33 +83,49 @@ class CNIServer:
         fresh.rename(self._path)
         self._socket = listening
         self._listener.start()
+        if LEDGER in self._probes:
+            self._self_check.start()
+
+    def problem(self) -> str:
+        """Return why no call can be expected to be answered any more, "" if all is well."""
+        return self._self_check.problem()
 
     def stop(self) -> None:
         """Accept no more connections and finish running calls; the socket file stays."""
+        self._stopping.set()
+        self._self_check.stop()
         if self._socket is None:
             return
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes accept(2) with EINVAL
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes accept(2)
         self._listener.join()
         self._socket.close()
-        self._workers.shutdown(wait=True)
+        left = self._threads.stop(FINISH_SECONDS)
+        if left:
+            _log.warning("%d CNI calls still run; each is left to the next agent", left)
 
     def _listen(self) -> None:
+        failing = False
+        while not self._stopping.is_set():
+            try:
+                self._accept()
+                failing = False
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next pod must be served
+                with contextlib.suppress(Exception):  # without memory there is no log either
+                    if not failing and not self._stopping.is_set():
+                        _log.error("cannot accept a CNI connection: %r", error)
+                failing = True
+                self._stopping.wait(PAUSE_SECONDS)
+
+    def _accept(self) -> None:
+        """Give one connection to a thread; after an error it is closed, and asked for again."""
         assert self._socket is not None  # noqa: S101 - start() has set it
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError as error:
-                if error.errno == errno.EINVAL:  # stop()
-                    return
-                _log.error("cannot accept a CNI connection: %s", error)
-                time.sleep(0.1)  # errors such as EMFILE pass
-                continue
-            try:
-                self._workers.submit(self._serve, connection)
-            except RuntimeError as error:  # the container's limit of threads: it passes, too
-                connection.close()
-                _log.error("a CNI connection gets no thread: %s", error)
+        connection, _ = self._socket.accept()
+        try:
+            self._threads.submit(partial(self._serve, connection))
+        except Exception:
+            connection.close()
+            raise
 
     def _serve(self, connection: socket.socket) -> None:
         with connection:
@@ -111,18 +146,27 @@ class CNIServer:
             block = _receive(connection, header.environment)
             stdin = _receive(connection, header.stdin)
         environment = frame.decode_environment(block)
-        exit_code, body = self._respond(connection, header, environment, stdin, stopwatch)
-        with stopwatch.phase("reply"):
-            connection.settimeout(READ_SECONDS)
-            connection.sendall(frame.encode_answer(header.version, exit_code, body))
-        command = environment.get("CNI_COMMAND", "")
-        if not command:
+        if frame.QUERY in environment:
+            exit_code, body = self._answer_query(environment[frame.QUERY])
+            _send(connection, frame.encode_answer(header.version, exit_code, body))
             return
-        seconds = stopwatch.finish()
-        self._history.add(command, seconds)
+        body, error = self._respond(connection, header, environment, stdin, stopwatch)
+        try:
+            with stopwatch.phase("reply"):
+                exit_code = int(error is not None)
+                _send(connection, frame.encode_answer(header.version, exit_code, body))
+        finally:
+            self._end(EndedCall(environment, error, stopwatch.finish()))
+
+    def _end(self, call: EndedCall) -> None:
+        if call.command:
+            self._history.add(call.command, call.seconds)
+        self._observe(call)
         if _log.isEnabledFor(logging.DEBUG):
-            spent = " ".join(f"{name}={value * 1000:.2f}ms" for name, value in seconds.items())
-            _log.debug("%s %s: %s", command, environment.get("CNI_CONTAINERID", ""), spent)
+            spent = " ".join(f"{name}={value * 1000:.2f}ms" for name, value in call.seconds.items())
+            _log.debug(
+                "%s %s: %s", call.command, call.environment.get("CNI_CONTAINERID", ""), spent
+            )
 
     def _respond(
         self,
@@ -131,21 +175,19 @@ class CNIServer:
         environment: Mapping[str, str],
         stdin: bytes,
         stopwatch: Stopwatch,
-    ) -> tuple[int, bytes]:
-        version = "1.0.0"
-        if QUERY in environment:
-            return self._answer_query(environment[QUERY])
+    ) -> tuple[bytes, CNIError | None]:
+        """Return the body of the answer, and the error that it says. Raises StoppingError."""
         try:
-            _check_version(header)
+            frame.require_known(header)
             request = parse(environment, stdin)
-            version = request.config.cni_version
             deadline = time.monotonic() + max(header.deadline - MARGIN_SECONDS, 0)
             call = Call(request, deadline, stopwatch, lambda: _is_connected(connection))
             with self._let_in(request.command):
-                return 0, self._handle(call)
+                return self._handle(call), None
+        except frame.FrameError as error:
+            failed = CNIError(Code.TRY_AGAIN, str(error))
         except CNIError as error:
-            _log.warning("%s", _error_line(environment, error))
-            return 1, encode_error(version, error)
+            failed = error
         except StoppingError:
             raise
         except Exception:  # noqa: BLE001 - the log has the traceback
@@ -153,8 +195,10 @@ class CNIServer:
             failed = CNIError(
                 Code.INTERNAL,
                 "the node agent failed; see the log of the pod openeni-agent on this node",
+                reason=PodReason.AGENT_FAILED,
             )
-            return 1, encode_error(version, failed)
+        _log.warning("%s", _error_line(environment, failed))
+        return encode_error(configured_version(stdin), failed), failed
 
     @contextlib.contextmanager
     def _let_in(self, command: Command) -> Generator[None]:
@@ -163,7 +207,11 @@ class CNIServer:
             yield
             return
         if not self._adds.acquire(blocking=False):
-            raise CNIError(Code.TRY_AGAIN, f"{MOST_ADDS} pods of this node already wait")
+            raise CNIError(
+                Code.TRY_AGAIN,
+                f"{MOST_ADDS} pods of this node already wait",
+                reason=PodReason.TOO_MANY_PODS_WAIT,
+            )
         try:
             yield
         finally:
@@ -177,15 +225,6 @@ class CNIServer:
             return 1, f"openeni: there is no {what!r}, only {known}\n".encode()
         problem = self._probes[what]()
         return int(bool(problem)), f"{problem or 'ok'}\n".encode()
-
-
-def _check_version(header: frame.RequestHeader) -> None:
-    if header.version != frame.VERSION:
-        raise CNIError(
-            Code.TRY_AGAIN,
-            f"the CNI executable speaks protocol {header.version}, the agent {frame.VERSION}: "
-            "restart the agent, which installs its own executable",
-        )
 
 
 def _error_line(environment: Mapping[str, str], error: CNIError) -> str:
@@ -206,6 +245,11 @@ def _receive(connection: socket.socket, size: int) -> bytes:
             raise frame.FrameError("cut off")
         data += chunk
     return bytes(data)
+
+
+def _send(connection: socket.socket, answer: bytes) -> None:
+    connection.settimeout(READ_SECONDS)
+    connection.sendall(answer)
 
 
 def _is_connected(connection: socket.socket) -> bool:

@@ -11,7 +11,9 @@ from openeni_nodeagent.datapath.model import (
     Link,
     Neighbour,
     Operation,
+    Qdisc,
     Route,
+    RouteType,
     Rule,
     Sysctl,
     Verb,
@@ -38,12 +40,14 @@ def text(item: Item) -> str:
 @text.register
 def _(item: Link) -> str:
     kind = f" {item.kind}" if item.kind else ""
-    return f"link {item.name}{kind} mtu {item.mtu} {'up' if item.up else 'down'}"
+    group = f" group {item.group}" if item.group else ""
+    return f"link {item.name}{kind} mtu {item.mtu}{group} {'up' if item.up else 'down'}"
 
 
 @text.register
 def _(item: Address) -> str:
-    return f"address {item.address}/{item.prefix} on link {item.index}"
+    scope = " scope link" if item.link_scope else ""
+    return f"address {item.address}/{item.prefix}{scope} on link {item.index}"
 
 
 @text.register
@@ -53,18 +57,20 @@ def _(item: Neighbour) -> str:
 
 @text.register
 def _(item: Route) -> str:
-    if item.prohibits:
-        return f"route prohibit {item.destination} table {item.table}"
+    kind = "" if item.type is RouteType.UNICAST else f"{item.type} "
     via = f" via {item.gateway}" if item.gateway else ""
-    return f"route {item.destination}{via} on link {item.index} table {item.table}"
+    link = f" on link {item.index}" if item.index else ""
+    metric = f" metric {item.metric}" if item.metric else ""
+    return f"route {kind}{item.destination}{via}{link} table {item.table}{metric}"
 
 
 @text.register
 def _(item: Rule) -> str:
     source = f" from {item.source}" if item.source else ""
     iif = f" iif {item.iif}" if item.iif else ""
+    oif = f" oif {item.oif}" if item.oif else ""
     mark = f" fwmark {item.mark:#x}/{item.mask:#x}" if item.mask else ""
-    return f"IPv{item.family} rule {item.priority}{source}{iif}{mark} lookup {item.table}"
+    return f"IPv{item.family} rule {item.priority}{source}{iif}{oif}{mark} lookup {item.table}"
 
 
 @text.register
@@ -74,7 +80,13 @@ def _(item: Sysctl) -> str:
 
 @text.register
 def _(item: Element) -> str:
-    return f"nftables element {item.key} of {item.name}"
+    leads = f" to {item.value}" if item.value else ""
+    return f"nftables element {item.key} of {item.name}{leads}"
+
+
+@text.register
+def _(item: Qdisc) -> str:
+    return f"qdisc tbf on link {item.index} rate {item.rate} bytes/s limit {item.limit} bytes"
 
 
 @text.register

@@ -12,6 +12,7 @@ from openeni_nodeagent.datapath.model import (
     Link,
     Neighbour,
     Operation,
+    Qdisc,
     Route,
     Rule,
     State,
@@ -23,26 +24,37 @@ from openeni_nodeagent.datapath.model import (
 # sysctls written, and only then are they set up: a link with IPv6 sends as soon as it is up.
 _ORDER: Final[dict[type[Item], int]] = {
     kind: position
-    for position, kind in enumerate((Sysctl, Link, Address, Neighbour, Route, Rule, Element, Chain))
+    for position, kind in enumerate(
+        (Sysctl, Link, Qdisc, Address, Neighbour, Route, Rule, Element, Chain)
+    )
 }
 
 
 def diff(observed: State, wanted: State) -> tuple[Operation, ...]:
     """Return the operations, in order, that turn `observed` into `wanted`; () if they are equal.
 
-    Neither may contain foreign objects: `ownership` filters what was observed.
+    Neither may contain foreign objects: `ownership` filters what was observed. A rule goes last if
+    anything comes: until then, chains may give packets the mark that it has.
     """
     kept = {i.identity for i in wanted if isinstance(i, Link)}
     lost = [i for i in observed if isinstance(i, Link) and _goes(i, kept)]
     surplus = observed - wanted
     missing = wanted - frozenset(i for i in observed if not any(_stands_on(i, e) for e in lost))
     there = {i.identity for i in observed if isinstance(i, Link)}
-    created = [i for i in missing if isinstance(i, Link) and i.identity not in there]
+    created = [i for i in missing if isinstance(i, Link) and _is_created(i, there)]
+    gone = _ordered(_gone(surplus, missing), last_first=True)
+    last = [i for i in gone if isinstance(i, Rule)] if missing else []
     return (
-        *(Operation(Verb.REMOVE, i) for i in _ordered(_gone(surplus, missing), last_first=True)),
+        *(Operation(Verb.REMOVE, i) for i in gone if i not in last),
         *(Operation(Verb.ADD, i) for i in created),
         *(Operation(_verb(i), i) for i in _ordered(missing)),
+        *(Operation(Verb.REMOVE, i) for i in last),
     )
+
+
+def _is_created(link: Link, there: set[tuple[str | int, ...]]) -> bool:
+    """Return True for a link that has to be created; a NIC that is missing has to be plugged."""
+    return link.kind != NIC and link.identity not in there
 
 
 def _goes(link: Link, kept: set[tuple[str | int, ...]]) -> bool:
@@ -53,7 +65,9 @@ def _goes(link: Link, kept: set[tuple[str | int, ...]]) -> bool:
 def _stands_on(item: Item, link: Link) -> bool:
     if isinstance(item, Sysctl):
         return f"/{link.name}/" in item.path
-    return isinstance(item, Link | Address | Route | Neighbour) and item.index == link.index
+    if not isinstance(item, Link | Address | Route | Neighbour | Qdisc):
+        return False
+    return item.index == link.index
 
 
 def _verb(item: Item) -> Verb:
@@ -64,6 +78,7 @@ def _gone(surplus: State, missing: State) -> Iterable[Item]:
     """Yield surplus items that must be removed, as opposed to overwritten by a missing one."""
     links = {i.identity for i in missing if isinstance(i, Link)}
     chains = {(i.family, i.name) for i in missing if isinstance(i, Chain)}
+    shaped = {i.index for i in missing if isinstance(i, Qdisc)}
     for item in surplus:
         match item:
             case Sysctl():
@@ -71,6 +86,8 @@ def _gone(surplus: State, missing: State) -> Iterable[Item]:
             case Link() if item.kind == NIC or item.identity in links:
                 continue
             case Chain() if (item.family, item.name) in chains:
+                continue
+            case Qdisc() if item.index in shaped:
                 continue
             case _:
                 yield item

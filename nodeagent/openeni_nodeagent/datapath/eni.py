@@ -1,19 +1,21 @@
-"""Plan an ENI's part of the node: its primary address, route table, sysctls and slave."""
+"""Plan an ENI's part of the node: its primary address, route table, rules, filters and slave."""
 
 from typing import Final
 
 from openeni_crds import names
-from openeni_crds.enipool import MetadataService
+from openeni_crds.enipool import IPVlanMode, MetadataService
 from openeni_nodeagent.addresses import IPV4, IPV6, address_bits, default_cidr, family_of, host_cidr
-from openeni_nodeagent.datapath.filters import metadata_chain
+from openeni_nodeagent.datapath.filters import eni_chains
 from openeni_nodeagent.datapath.ipvlan import slave_items
 from openeni_nodeagent.datapath.links import NodeENI
 from openeni_nodeagent.datapath.model import (
     NIC,
     Address,
+    Element,
     Item,
     Link,
     Route,
+    RouteType,
     Rule,
     State,
     Sysctl,
@@ -23,9 +25,6 @@ _V4: Final = {
     "conf/{}/rp_filter": "2",  # loose: the kernel takes the larger of this and conf/all
     "conf/{}/arp_ignore": "1",  # answer for the ENI's own address, not for the node's others
     "conf/{}/arp_announce": "2",  # never ask with another link's address as sender
-    # An l3s pod's ARP request for a pod of the node's other ENI goes over the wire with the node's
-    # own address as sender. Without this it is dropped as a martian.
-    "conf/{}/accept_local": "1",
     "conf/{}/forwarding": "1",
     "neigh/{}/proxy_delay": "0",  # otherwise proxied answers wait a random 0 to 0.8 s
 }
@@ -35,8 +34,13 @@ _V6: Final = {
     "conf/{}/autoconf": "0",
     "conf/{}/proxy_ndp": "1",
     "neigh/{}/proxy_delay": "0",
-    "conf/all/forwarding": "1",  # ip6_forward() reads no other switch
+    # An l3s or l3 pod's packets to its node go through lo, and ip6_output() drops them there on a
+    # node that has IPv6 disabled for all links.
+    "conf/lo/disable_ipv6": "0",
 }
+# ip6_forward() reads no other switch. (From Linux 6.17 on, each link has one: force_forwarding.)
+IPV6_FORWARDING: Final = Sysctl("net/ipv6/conf/all/forwarding", "1")
+_LAST_METRIC: Final = 0xFFFFFFFF
 
 
 def plan_eni(eni: NodeENI) -> State:
@@ -50,68 +54,117 @@ def plan_eni(eni: NodeENI) -> State:
     items: set[Item] = {
         Link(link.device, link.ifindex, NIC, facts.mac, facts.mtu),
         *(Address(link.ifindex, a, address_bits(family_of(a))) for a in facts.primary),
-        *(
-            Rule(family_of(a), names.RULE_FROM_ENI, eni.table, source=host_cidr(a))
-            for a in facts.primary
-        ),
+        *(Element(f"primaries{family_of(a)}", a) for a in facts.primary),
+        *_rules(eni),
+        *_routes(eni),
         *_sysctls(eni),
+        *eni_chains(eni),
     }
-    for subnet in facts.subnets:
-        items |= _subnet_routes(eni, subnet.cidr, subnet.gateway)
     if eni.ipvlan:
         items |= slave_items(eni)
-    if facts.datapath.metadata_service is MetadataService.BLOCK:
-        items |= _metadata_block(eni)
     return frozenset(items)
 
 
-def _subnet_routes(eni: NodeENI, cidr: str, gateway: str) -> set[Item]:
-    routes: set[Item] = {Route(cidr, eni.table, eni.link.ifindex)}
-    if gateway:
-        routes.add(Route(default_cidr(family_of(cidr)), eni.table, eni.link.ifindex, gateway))
-    return routes
+def _rules(eni: NodeENI) -> set[Item]:
+    """Return the rules that lead to the ENI's table; their number does not grow with its pods.
 
-
-def _metadata_block(eni: NodeENI) -> set[Item]:
-    """Return what blocks the metadata service: items on the node, which pods cannot change.
-
-    A packet that the node routes hits the `prohibit` route in the ENI's table, and its sender gets
-    an ICMP error at once. Two paths bypass that route and need a filter: an l2 pod may add a route
-    of its own to the wire, and for an l3s or l3 pod the kernel treats any destination as on-link
-    when the look-up fails (ip_route_output_key_hash_rcu: with `oif` given, "routing tables are
-    wrong").
+    A filter marks what pods send. An l3s or l3 pod's packet is routed inside ipvlan before it meets
+    a filter, as the node's own output (`iif lo`) with the ENI as output device
+    (drivers/net/ipvlan/ipvlan_core.c, ipvlan_process_v4_outbound), and once more after its
+    destination has been translated, by the mark alone (ip_route_me_harder).
     """
-    items: set[Item] = set()
-    if IPV4 in eni.families:
-        items.add(Route(host_cidr(names.METADATA_V4), eni.table))
-    if eni.ipvlan:
-        items.add(metadata_chain(eni.link, at_egress=eni.layer_2))
+    mark = eni.mark
+    items: set[Item] = {
+        Rule(family, names.RULE_FROM_POD, eni.table, mark=mark.value, mask=mark.mask)
+        for family in eni.families
+    }
+    if eni.ipvlan and not eni.layer_2:
+        items |= {
+            Rule(family, names.RULE_FROM_POD, eni.table, iif="lo", oif=eni.link.device)
+            for family in eni.families
+        }
+    items |= {
+        Rule(family_of(a), names.RULE_FROM_ENI, eni.table, source=host_cidr(a))
+        for a in eni.facts.primary
+    }
+    if not eni.ipvlan:
+        # rp_filter, which the kernel has for IPv4 only, looks the sender of a packet to a pod up
+        # without a mark. On a node whose main table has no route to it, it would drop the packet.
+        items |= {
+            Rule(IPV4, names.RULE_WAY_BACK, eni.table, source=subnet.cidr)
+            for subnet in eni.facts.subnets
+            if family_of(subnet.cidr) == IPV4
+        }
     return items
 
 
-def _sysctls(eni: NodeENI) -> set[Item]:
+def _routes(eni: NodeENI) -> set[Item]:
+    """Return the ENI's table.
+
+    Its last entry ends every look-up there. What went on to the main table would leave by the
+    node's own NIC, and be dropped as spoofed.
+    """
+    index = eni.link.ifindex
+    items: set[Item] = {
+        Route(default_cidr(f), eni.table, metric=_LAST_METRIC, type=RouteType.UNREACHABLE)
+        for f in eni.families
+    }
+    for subnet in eni.facts.subnets:
+        items.add(Route(subnet.cidr, eni.table, index))
+        if subnet.gateway:
+            default = default_cidr(family_of(subnet.cidr))
+            items.add(Route(default, eni.table, index, subnet.gateway))
+    # `eni_chains` says which packets do not meet this one.
+    if eni.facts.datapath.metadata_service is MetadataService.BLOCK and IPV4 in eni.families:
+        items.add(Route(host_cidr(names.METADATA_V4), eni.table, type=RouteType.PROHIBIT))
+    return items
+
+
+def _sysctls(eni: NodeENI) -> State:
     device = eni.link.device
     slaves = [eni.host_slave] if eni.ipvlan else []
     found = {"net/ipv4/" + path.format(device): value for path, value in _V4.items()}
+    # An l3s pod's ARP request for a pod of the node's other ENI goes over the wire with the node's
+    # own address as sender, and would be dropped as a martian. In the other modes a packet with
+    # such a sender is an attack: an l2 pod can put any frame on the ENI.
+    l3s = eni.facts.datapath.ipvlan_mode is IPVlanMode.L3S
+    found[f"net/ipv4/conf/{device}/accept_local"] = "1" if l3s else "0"
+    if eni.ipvlan and eni.layer_2:
+        # ipvlan passes every broadcast to the slaves, too: that one would answer, on this ENI, ARP
+        # requests for the primary addresses of others.
+        found[f"net/ipv4/conf/{eni.host_slave}/arp_ignore"] = "8"
     if IPV6 in eni.families:
         found |= {"net/ipv6/" + path.format(device): value for path, value in _V6.items()}
+        found[IPV6_FORWARDING.path] = IPV6_FORWARDING.value
         for slave in slaves:
-            found |= slave_on_ipv6(slave)
+            found |= silent_ipv6(slave)
     else:
-        found |= dict(no_ipv6(link) for link in (device, *slaves))
-    return {Sysctl(path, value) for path, value in found.items()}
+        for link in (device, *slaves):
+            found |= no_ipv6(link)
+    return sysctls(found)
 
 
-def no_ipv6(device: str) -> tuple[str, str]:
+def sysctls(values: dict[str, str]) -> State:
+    """Return the sysctls of these paths and values."""
+    return frozenset(Sysctl(path, value) for path, value in values.items())
+
+
+def no_ipv6(device: str) -> dict[str, str]:
     """Return the sysctl that disables IPv6 on a link: Neutron would drop what it sends."""
-    return f"net/ipv6/conf/{device}/disable_ipv6", "1"
+    return {f"net/ipv6/conf/{device}/disable_ipv6": "1"}
 
 
-def slave_on_ipv6(device: str) -> dict[str, str]:
-    """Return the sysctls of an ipvlan slave with IPv6: it generates no addresses.
+def accepting_no_routers(device: str) -> dict[str, str]:
+    """Return the sysctls of a link with IPv6 that believes no router advertisement."""
+    conf = f"net/ipv6/conf/{device}"
+    return {f"{conf}/disable_ipv6": "0", f"{conf}/accept_ra": "0"}
 
-    A slave has its parent's MAC but would derive another link-local address from it (dev_id),
-    which the port does not allow.
+
+def silent_ipv6(device: str) -> dict[str, str]:
+    """Return the sysctls of a link with IPv6 that has no link-local address either.
+
+    An ipvlan slave has its parent's MAC but would derive another link-local address from it
+    (dev_id), which the port does not allow. The node's end of a veth pair would offer the node to
+    its pod under an address that no policy knows.
     """
-    values = {"disable_ipv6": "0", "accept_ra": "0", "addr_gen_mode": "1"}
-    return {f"net/ipv6/conf/{device}/{name}": value for name, value in values.items()}
+    return accepting_no_routers(device) | {f"net/ipv6/conf/{device}/addr_gen_mode": "1"}

@@ -10,7 +10,7 @@ of the ENI.
 """
 
 from openeni_crds import names
-from openeni_nodeagent.addresses import address_bits, default_cidr, family_of, host_cidr
+from openeni_nodeagent.addresses import IPV4, address_bits, default_cidr, family_of, host_cidr
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, gateway, kernel_mode
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
@@ -22,7 +22,6 @@ from openeni_nodeagent.datapath.model import (
     Neighbour,
     PodPlan,
     Route,
-    Rule,
 )
 
 
@@ -41,17 +40,21 @@ def slave_items(eni: NodeENI) -> set[Item]:
         )
     }
     if not eni.layer_2:
-        on_host = (*eni.node.addresses, *eni.node.local_dns)
+        # A node-local DNS answers with its address. It must be the source of nothing else, as when
+        # kube-proxy masquerades what it sends to the pods.
+        on_host = [(a, False) for a in eni.node.addresses]
+        dns = (a for a in eni.node.local_dns if a not in eni.node.addresses)
+        on_host += [(a, family_of(a) == IPV4) for a in dns]
         items |= {
-            Address(eni.host_slave_index, address, address_bits(family_of(address)))
-            for address in on_host
+            Address(eni.host_slave_index, address, address_bits(family_of(address)), link_scope)
+            for address, link_scope in on_host
             if family_of(address) in eni.families
         }
     return items
 
 
 def plan_pod(pod: NodePod) -> PodPlan:
-    """Return the pod's slave, and the host's routes and rules for it."""
+    """Return the pod's slave, and the host's routes and neighbours for it."""
     facts, eni = pod.facts, pod.eni
     host_items: set[Item] = set()
     pod_items: set[Item] = {
@@ -79,16 +82,6 @@ def _host_items(pod: NodePod, address: str) -> set[Item]:
             names.TABLE_PODS,
             eni.host_slave_index,
             source=pod.node_address(family),
-        ),
-        # l2: what a pod sends to the node arrives on the ENI. l3s, l3: a pod's output counts as
-        # the node's own (`iif lo`), and nothing else may match: the reply to a NodePort's client
-        # comes back from the slave and must leave through the NIC that the client came in on.
-        Rule(
-            family,
-            names.RULE_FROM_POD,
-            eni.table,
-            source=host_cidr(address),
-            iif=eni.link.device if eni.layer_2 else "lo",
         ),
         Element(f"pods{family}", address),
         *_neighbours(eni, address),

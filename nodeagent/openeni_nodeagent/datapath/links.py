@@ -12,6 +12,7 @@ from typing import Final
 from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanMode, Mode
 from openeni_nodeagent.addresses import IPV4, IPV6, family_of
+from openeni_nodeagent.datapath.marks import Mark
 from openeni_nodeagent.datapath_api import ENIFacts, LinkFacts, NodeFacts, PodInterface
 
 # Above the indexes that the kernel assigns, and below 2^24: some users of an index have 24 bits.
@@ -27,10 +28,16 @@ class NodeENI:
     facts: ENIFacts
     link: LinkFacts
     node: NodeFacts
+    mark: Mark
 
     @property
     def table(self) -> int:
         return names.eni_table(self.link.ifindex)
+
+    @property
+    def group(self) -> int:
+        """The group of the node's ends of its veth pairs (`ip link set ... group`)."""
+        return self.table
 
     @property
     def families(self) -> frozenset[int]:

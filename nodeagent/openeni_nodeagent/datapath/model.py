@@ -30,10 +30,11 @@ class Link:
     parent: int = 0  # ipvlan: the ENI's index on the node
     mode: int = 0  # ipvlan: IPVLAN_MODE_L2, _L3 or _L3S
     alias: str = ""  # of our links in the node's namespace
+    group: int = 0  # the node's ends of veth pairs: that of their ENI, for its marks
 
     @property
     def identity(self) -> tuple[str | int, ...]:
-        """The properties that cannot be changed in place; MTU, up and alias can."""
+        """The properties that cannot be changed in place; MTU, up, alias and group can."""
         return self.name, self.index, self.kind, self.mac, self.parent, self.mode
 
 
@@ -42,20 +43,27 @@ class Address:
     index: int
     address: str
     prefix: int
+    link_scope: bool = False  # IPv4: the kernel chooses it as no source, nor does masquerading
+
+
+class RouteType(StrEnum):
+    """What happens to a packet; with another type than UNICAST a route has no device."""
+
+    UNICAST = "unicast"
+    PROHIBIT = "prohibit"
+    UNREACHABLE = "unreachable"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     destination: str  # CIDR
     table: int
-    index: int = 0  # 0: a `prohibit` route, which has no device
+    index: int = 0  # unicast only: the others have no device
     gateway: str = ""
     source: str = ""
     protocol: int = names.PROTOCOL
-
-    @property
-    def prohibits(self) -> bool:
-        return not self.index
+    metric: int = 0  # 0: the kernel's default
+    type: RouteType = RouteType.UNICAST
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,7 @@ class Rule:
     mark: int = 0
     mask: int = 0
     protocol: int = names.PROTOCOL
+    oif: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +97,27 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """A member of one of our nftables sets, or with `value` of a map; both are addresses."""
+    """A member of one of our nftables sets, or with `value` of a map.
+
+    Key and value are written as `nft` does: "10.99.0.11 . tcp . 8080". `nft_sets` has their fields.
+    """
 
     name: str
     key: str
     value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Qdisc:
+    """A token bucket (tc-tbf) as the root qdisc of a link: it limits what the link sends.
+
+    The kernel tells the burst in its own unit of time; a change of it shows in the limit.
+    """
+
+    index: int  # of the link
+    rate: int  # bytes per second
+    limit: int  # bytes that are sent or wait; the rest is dropped
+    burst: int = field(default=0, compare=False)  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +130,7 @@ class Chain:
     text: str = field(default="", compare=False)  # the nft commands that create it
 
 
-Item: TypeAlias = Link | Address | Route | Rule | Neighbour | Sysctl | Element | Chain
+Item: TypeAlias = Link | Address | Route | Rule | Neighbour | Sysctl | Element | Chain | Qdisc
 State: TypeAlias = frozenset[Item]
 NOTHING: Final[State] = frozenset()
 

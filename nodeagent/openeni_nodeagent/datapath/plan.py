@@ -3,9 +3,10 @@
 from openeni_crds import names
 from openeni_nodeagent.addresses import IPV4, family_of
 from openeni_nodeagent.datapath import ipvlan, veth
-from openeni_nodeagent.datapath.eni import no_ipv6, slave_on_ipv6
+from openeni_nodeagent.datapath.eni import accepting_no_routers, no_ipv6, silent_ipv6, sysctls
 from openeni_nodeagent.datapath.filters import node_chains
 from openeni_nodeagent.datapath.links import NodePod, gateway
+from openeni_nodeagent.datapath.marks import Marks
 from openeni_nodeagent.datapath.model import (
     TABLE_MAIN,
     PodPlan,
@@ -14,10 +15,13 @@ from openeni_nodeagent.datapath.model import (
     State,
     Sysctl,
 )
-from openeni_nodeagent.datapath_api import PodRoute
+from openeni_nodeagent.datapath.options.bandwidth import limits
+from openeni_nodeagent.datapath.options.host_ports import host_port_items
+from openeni_nodeagent.datapath_api import NodeFacts, PodRoute
+from openeni_nodeagent.pod_options import UNLIMITED
 
 
-def plan_node(families: frozenset[int]) -> State:
+def plan_node(families: frozenset[int], marks: Marks, node: NodeFacts) -> State:
     """Return what all ENIs share; `families` are those that the node's kernel supports."""
     return frozenset(
         {
@@ -28,20 +32,38 @@ def plan_node(families: frozenset[int]) -> State:
                     f,
                     names.RULE_REPLY,
                     TABLE_MAIN,
-                    mark=names.MARK_REPLY,
-                    mask=names.MARK_MASK,
+                    mark=marks.reply.value,
+                    mask=marks.reply.mask,
                 )
                 for f in families
             ),
-            *node_chains(),
+            *node_chains(marks.reply, node.addresses),
         }
     )
 
 
 def plan_pod(pod: NodePod) -> PodPlan:
     """Return both parts of one pod's datapath: on the host and in the pod's namespace."""
-    planned = ipvlan.plan_pod(pod) if pod.eni.ipvlan else veth.plan_pod(pod)
-    return PodPlan(planned.host, planned.pod | _ipv6_sysctls(pod))
+    planned = _connection(pod)
+    if not pod.facts.host_ports and pod.facts.bandwidth == UNLIMITED:  # nearly every pod
+        return planned
+    limited = limits(pod)
+    return PodPlan(
+        planned.host | host_port_items(pod) | limited.host,
+        planned.pod | limited.pod,
+    )
+
+
+def _connection(pod: NodePod) -> PodPlan:
+    interface = pod.facts.interface
+    if pod.eni.ipvlan:
+        planned = ipvlan.plan_pod(pod)
+        return PodPlan(planned.host, planned.pod | _ipv6_sysctls(pod, interface, silent=True))
+    planned = veth.plan_pod(pod)
+    return PodPlan(
+        planned.host | _deaf_to_arp(pod.host_link) | _ipv6_sysctls(pod, pod.host_link, silent=True),
+        planned.pod | _ipv6_sysctls(pod, interface, silent=False),
+    )
 
 
 def pod_routes(pod: State) -> tuple[PodRoute, ...]:
@@ -58,14 +80,17 @@ def pod_gateways(pod: NodePod) -> tuple[str, ...]:
     return tuple(dict.fromkeys(gateway(family_of(a)) for a in pod.facts.addresses))
 
 
-def _ipv6_sysctls(pod: NodePod) -> State:
-    """Return the IPv6 sysctls of the pod's link: disabled, or those of a slave or a veth end."""
-    interface = pod.facts.interface
+def _deaf_to_arp(link: str) -> State:
+    """Return the sysctl of a node's end that answers no ARP request: both ends know each other.
+
+    For each sender of a request that it answers the kernel has a neighbour, and 1,024 of them
+    (gc_thresh3), whose senders a pod can forge, are all that a machine may have.
+    """
+    return sysctls({f"net/ipv4/conf/{link}/arp_ignore": "8"})
+
+
+def _ipv6_sysctls(pod: NodePod, link: str, *, silent: bool) -> State:
+    """Return the IPv6 sysctls of one of the pod's links: off, or on without what it may not do."""
     if all(family_of(a) == IPV4 for a in pod.facts.addresses):
-        values = dict([no_ipv6(interface)])
-    elif pod.eni.ipvlan:
-        values = slave_on_ipv6(interface)
-    else:
-        conf = f"net/ipv6/conf/{interface}"
-        values = {f"{conf}/disable_ipv6": "0", f"{conf}/accept_ra": "0"}
-    return frozenset(Sysctl(path, value) for path, value in values.items())
+        return sysctls(no_ipv6(link))
+    return sysctls(silent_ipv6(link) if silent else accepting_no_routers(link))

@@ -1,6 +1,7 @@
 """Build, compare, repair and remove one pod's datapath in the kernel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,18 +11,32 @@ from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.linux.kernel import (
     apply,
     execute,
+    find_link,
     list_links,
     observe,
     observe_filters,
     observe_sysctls,
-    open_netlink,
     write_sysctls,
 )
-from openeni_nodeagent.datapath.linux.namespace import in_namespace
+from openeni_nodeagent.datapath.linux.namespace import in_namespace, open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link
-from openeni_nodeagent.datapath.model import IPVLAN, NOTHING, Link, Operation, State, Sysctl, Verb
+from openeni_nodeagent.datapath.model import (
+    IPVLAN,
+    NOTHING,
+    VETH,
+    Address,
+    Link,
+    Neighbour,
+    Operation,
+    Qdisc,
+    Route,
+    State,
+    Sysctl,
+    Verb,
+)
 from openeni_nodeagent.datapath.plan import plan_pod
+from openeni_nodeagent.datapath_api import NamespaceGoneError
 from openeni_nodeagent.phases import Stopwatch
 
 
@@ -36,7 +51,7 @@ def build(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
         on_host, in_pod = diff(NOTHING, planned.host), diff(NOTHING, planned.pod)
         creations = [o for o in (*on_host, *in_pod) if _creates_link(o)]
         request = _encode_links([o.item for o in creations if isinstance(o.item, Link)], namespace)
-    with open_netlink() as netlink:
+    with Netlink() as netlink:
         with stopwatch.phase("node"):
             # Alone: were it refused in a batch, the rest would change the link that has its index.
             execute(netlink, [request], creations[:1])
@@ -47,12 +62,61 @@ def build(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
 def repair(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> bool:
     """Restore all but links, and return True; False if a link is missing or wrong."""
     found = compare(pod, namespace)
-    if any(_creates_link(o) or _removes_link(o) for o in found.operations):
+    if changes_links(found.operations):
         return False
-    with open_netlink() as netlink:
+    with Netlink() as netlink:
         apply(found.on_host, netlink)
     _apply_inside(namespace, found.in_pod, stopwatch)
     return True
+
+
+def repair_inside(pod: NodePod, netns: str) -> tuple[Operation, ...]:
+    """Restore all but links in the namespace at a path, and return what differed.
+
+    Nothing is changed if a link is missing or wrong. Raises NamespaceGoneError.
+    """
+    with open_namespace(netns) as namespace:
+        found = compare_inside(pod, namespace)
+        if not changes_links(found):
+            _apply_inside(namespace, found, Stopwatch())
+    return found
+
+
+def changes_links(operations: Iterable[Operation]) -> bool:
+    """Return True if a link is to be created or removed: the pod has to be built anew."""
+    return any(_creates_link(o) or _removes_link(o) for o in operations)
+
+
+def remove_host_part(pod: NodePod) -> None:
+    """Remove all but links on the host, by names and addresses; nothing is looked at.
+
+    A neighbour of the host's own end of a pair goes with that, and so does its token bucket.
+    """
+    operations = [
+        Operation(Verb.REMOVE, replace(item, index=0) if isinstance(item, Route) else item)
+        for item in plan_pod(pod).host
+        if not isinstance(item, Link | Sysctl | Qdisc)
+        and not (isinstance(item, Neighbour) and item.index in (0, pod.host_index))
+    ]
+    with Netlink() as netlink:
+        apply(sorted(operations, key=lambda o: type(o.item).__name__), netlink)
+
+
+def remove_links(pod: NodePod, netns: str) -> None:
+    """Remove the host's end of the pod's pair, or the slave in the namespace at a path.
+
+    The pod's namespace may be gone, and another pod's may have its path and even its inode's
+    number, which the kernel gives again. That pod's slave has other addresses, and stays.
+    """
+    if pod.eni.ipvlan:
+        with suppress(NamespaceGoneError), open_namespace(netns) as namespace:
+            if not in_namespace(namespace, partial(_has_others_addresses, pod)):
+                in_namespace(namespace, partial(_remove_slave, pod))
+        return
+    with Netlink() as netlink:
+        link = find_link(netlink, pod.host_link)
+        if link is not None and link.kind == VETH:
+            apply([Operation(Verb.REMOVE, link)], netlink)
 
 
 def clear(pod: NodePod, namespace: int | None) -> None:
@@ -64,7 +128,7 @@ def clear(pod: NodePod, namespace: int | None) -> None:
 
 def clear_host(addresses: tuple[str, ...], host_link: str) -> None:
     """Remove the host's part; the kernel removes the pod's end of a veth pair with it."""
-    with open_netlink() as netlink:
+    with Netlink() as netlink:
         seen = observe(netlink) | observe_filters()
         apply(diff(ownership.of_pod(seen, addresses, host_link), NOTHING), netlink)
 
@@ -83,27 +147,34 @@ class Comparison:
 
 def compare(pod: NodePod, namespace: int) -> Comparison:
     """Compare both parts of the pod's datapath with the plan; nothing is changed."""
-    facts = pod.facts
-    with open_netlink() as netlink:
+    with Netlink() as netlink:
         seen = observe(netlink)
-    seen_in_pod = in_namespace(namespace, _observe_pod)
-    placed = replace(
-        pod,
-        host_index=_index(seen, pod.host_link, pod.host_index),
-        pod_index=_index(seen_in_pod, facts.interface, pod.pod_index),
-    )
-    planned = plan_pod(placed)
-    on_host = ownership.of_pod(seen | observe_filters(), facts.addresses, pod.host_link)
-    in_pod = ownership.of_interface(seen_in_pod, facts.interface, facts.addresses)
-    in_pod |= in_namespace(namespace, partial(observe_sysctls, planned.pod))
-    return Comparison(diff(on_host, planned.host), diff(in_pod, planned.pod))
+    placed = replace(pod, host_index=_index(seen, pod.host_link, pod.host_index))
+    planned = plan_pod(placed).host
+    seen |= observe_filters()
+    on_host = ownership.of_pod(seen, pod.facts.addresses, pod.host_link)
+    on_host |= ownership.in_place_of(seen, planned) | observe_sysctls(planned)
+    return Comparison(diff(on_host, planned), compare_inside(pod, namespace))
+
+
+def compare_inside(pod: NodePod, namespace: int) -> tuple[Operation, ...]:
+    """Compare the part in the pod's namespace with the plan; nothing is changed."""
+    facts = pod.facts
+    seen = in_namespace(namespace, _observe_pod)
+    planned = plan_pod(replace(pod, pod_index=_index(seen, facts.interface, pod.pod_index))).pod
+    in_pod = ownership.of_interface(seen, facts.interface, facts.addresses)
+    in_pod |= ownership.in_place_of(seen, planned)
+    in_pod |= in_namespace(namespace, partial(observe_sysctls, planned))
+    return diff(in_pod, planned)
 
 
 def with_free_indexes(pod: NodePod, namespace: int) -> NodePod:
     """Return the pod with interface indexes that no other link has."""
-    with open_netlink() as netlink:
+    with Netlink() as netlink:
         on_host = {link.index for link in list_links(netlink)}
     in_pod = {i.index for i in in_namespace(namespace, _observe_pod) if isinstance(i, Link)}
+    if pod.eni.ipvlan:  # before Linux 6.15, rtnl_newlink() looks for its index where its parent is
+        in_pod |= on_host
     return replace(
         pod,
         host_index=_next_free(pod.host_index, on_host),
@@ -141,13 +212,22 @@ def _open_in_namespace(sysctls: Sequence[Operation]) -> Netlink:
 
 
 def _observe_pod() -> State:
-    with open_netlink() as netlink:
+    with Netlink() as netlink:
         return observe(netlink)
+
+
+def _has_others_addresses(pod: NodePod) -> bool:
+    """Return True if the pod's interface in this namespace has addresses, and none of the pod's."""
+    seen, name = _observe_pod(), pod.facts.interface
+    index = _index(seen, name, 0)
+    found = {i.address for i in seen if isinstance(i, Address) and i.index == index}
+    found = {address for address in found if not address.startswith("fe80:")}
+    return bool(found) and found.isdisjoint(pod.facts.addresses)
 
 
 def _remove_slave(pod: NodePod) -> None:
     """Remove the interface in this namespace if it is a slave of the pod's ENI."""
-    with open_netlink() as netlink:
+    with Netlink() as netlink:
         slaves = [
             link
             for link in list_links(netlink)

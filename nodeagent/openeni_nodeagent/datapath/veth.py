@@ -17,12 +17,11 @@ from openeni_nodeagent.datapath.model import (
     Neighbour,
     PodPlan,
     Route,
-    Rule,
 )
 
 
 def plan_pod(pod: NodePod) -> PodPlan:
-    """Return both ends of the pair, with their addresses, routes, rules and neighbours."""
+    """Return both ends of the pair, with their addresses, routes and neighbours."""
     facts = pod.facts
     host_items: set[Item] = {
         Link(
@@ -32,6 +31,7 @@ def plan_pod(pod: NodePod) -> PodPlan:
             names.VETH_MAC,
             facts.mtu,
             alias=names.LINK_ALIAS,
+            group=pod.eni.group,
         )
     }
     pod_items: set[Item] = {Link(facts.interface, pod.pod_index, VETH, pod.mac, facts.mtu)}
@@ -49,7 +49,6 @@ def _host_items(pod: NodePod, address: str) -> set[Item]:
             pod.host_index,
             source=pod.node_address(family_of(address)),
         ),
-        Rule(family_of(address), names.RULE_FROM_POD, pod.eni.table, source=host_cidr(address)),
         Neighbour(pod.host_index, address, pod.mac),
         Neighbour(pod.eni.link.ifindex, address),
     }

@@ -1,6 +1,7 @@
 """The state of an ENI's link on this node, which its reconciler finds and a publisher writes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
 from openeni_crds.conditions import Reason
 
@@ -14,11 +15,32 @@ class ConditionValue:
     message: str = ""
 
 
+UNKNOWN: Final = ConditionValue(
+    ok=None, reason=Reason.WAITING_FOR_AGENT, message="the node's agent has not looked at it yet"
+)
+
+
 @dataclass(frozen=True)
 class LinkStatus:
-    """The agent's conditions of one ENI, GuestPrepared and LinkReady, and its device."""
+    """The agent's conditions of one ENI, GuestPrepared and LinkReady, and its device.
 
-    guest: ConditionValue = ConditionValue(ok=None, reason=Reason.WAITING_FOR_PORT)
-    link: ConditionValue = ConditionValue(ok=None, reason=Reason.WAITING_FOR_PORT)
+    They are about the port with this MAC address: what was found for one does not hold for another.
+    """
+
+    mac_address: str = ""  # "" for no port
+    guest: ConditionValue = UNKNOWN
+    link: ConditionValue = UNKNOWN
     device: str = ""
     ifindex: int = 0
+
+    def with_link(self, link: ConditionValue, device: str = "", ifindex: int = 0) -> Self:
+        """Return the status with another state of the link, and its device if it has one."""
+        return replace(self, link=link, device=device, ifindex=ifindex)
+
+
+def without_port() -> LinkStatus:
+    """Return the status of an ENI that has no port, or has one no more."""
+    value = ConditionValue(
+        ok=None, reason=Reason.WAITING_FOR_PORT, message="the ENI has no port: see PortReady"
+    )
+    return LinkStatus(guest=value, link=value)

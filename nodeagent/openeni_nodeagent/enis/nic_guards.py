@@ -1,22 +1,33 @@
-"""Keep the node's own network programs off an ENI, before it is attached.
+"""Keep the node's own network programs off ENIs, and off the links that the agent makes.
 
 They would request a DHCP lease for a hot-plugged NIC (any of the pods' addresses), add a default
-route, or delete our rules and routes. A guard is a configuration file that names the NIC by its
-MAC, which is known from the port. A program without a folder on this node is skipped. The files are
-under /run: a reboot removes them, and the agent writes them again before the NIC matters. Sources:
-NetworkManager.conf(5) keyfile unmanaged-devices, systemd.network(5) Unmanaged=, systemd PR 29782
-(ID_NET_MANAGED_BY).
+route, or delete our rules and routes. A guard is a configuration file in the folder of one program:
+one for each NIC, by its MAC, which is known from the port before the NIC is attached, and one for
+the node, as long as it has an ENI. A folder that is not there is skipped. All folders are under
+/run: a reboot removes the files, and the agent writes them again before the NIC matters.
+docs/security.md says what each file does, and decision 0038 why it is enough.
 """
 
-import logging
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from openeni_crds.names import LINK_PREFIX
 from openeni_nodeagent.files import write_atomically
 
-_log: Final = logging.getLogger(__name__)
+_ORIGIN: Final = "# Written by openeni's agent, and removed by it with the node's last ENI.\n"
+# systemd.network(5): the first file that matches a link, in the order of their names, is its own.
+_UNMANAGED: Final = "[Link]\nUnmanaged=yes\n"
+# udev(7). NetworkManager and, from systemd 255, networkd (PR 29782) leave a link with these alone.
+_PROPERTIES: Final = 'ENV{NM_UNMANAGED}="1", ENV{ID_NET_MANAGED_BY}="openeni"'
+# Programs that other rules run for a NIC, as cloud-init's hook for hot-plugged ones, ifupdown's and
+# systemd-sysctl, are not run for ours. The list of them cannot be assigned empty; net_id changes
+# nothing. The property survives until the event of the NIC's removal, when its MAC is unknown.
+_NO_PROGRAMS: Final = (
+    'SUBSYSTEM=="net", ENV{ID_NET_MANAGED_BY}=="openeni", RUN{builtin}:="net_id"\n'
+)
 
 
 class GuardError(Exception):
@@ -25,77 +36,113 @@ class GuardError(Exception):
 
 @dataclass(frozen=True)
 class Guard:
-    """A way to keep one program off a MAC: a file in its folder, and a reload if it needs one."""
+    """A way to keep one program off links: files in its folder, and a reload if it needs one."""
 
     folder: Path
-    prefix: str
+    stem: str  # of the files' names
     suffix: str
-    text: str  # a format string with {mac}
-    service: str = ""  # to be reloaded; "" if the program notices the file by itself
+    node: str  # the text of the node's file
+    nic: str = ""  # the text of each NIC's file, with <mac> for its MAC; "" if there is none
+    service: str = ""  # to be reloaded; "" if the program notices the file, or has no way to
+
+    @property
+    def node_file(self) -> Path:
+        return self.folder / f"{self.stem}{self.suffix}"
 
     def file(self, mac: str) -> Path:
-        return self.folder / f"{self.prefix}{mac.replace(':', '')}{self.suffix}"
+        return self.folder / f"{self.stem}-{mac.replace(':', '')}{self.suffix}"
+
+    def files(self) -> set[Path]:
+        """Return the NICs' files that are there."""
+        return set(self.folder.glob(f"{self.stem}-*{self.suffix}"))
+
+    def texts(self, mac: str) -> dict[Path, str]:
+        """Return the files that a NIC needs."""
+        own = {self.file(mac): self.nic.replace("<mac>", mac)} if self.nic else {}
+        return {self.node_file: self.node, **own}
 
 
-def known_guards(networkmanager: Path, networkd: Path, udev: Path) -> tuple[Guard, ...]:
+def known_guards(
+    networkmanager: Path, networkd: Path, networkd_conf: Path, udev: Path
+) -> tuple[Guard, ...]:
     """Return the guards against udev, NetworkManager and networkd in these folders."""
     return (
         Guard(
             udev,
-            "80-openeni-",
+            "80-openeni",
             ".rules",
-            'SUBSYSTEM=="net", ATTR{{address}}=="{mac}", '
-            'ENV{{NM_UNMANAGED}}="1", ENV{{ID_NET_MANAGED_BY}}="openeni"\n',
+            f'{_ORIGIN}SUBSYSTEM=="net", KERNEL=="{LINK_PREFIX}*", {_PROPERTIES}\n{_NO_PROGRAMS}',
+            # its name sorts before the node's, which then sees the property
+            f'SUBSYSTEM=="net", ATTR{{address}}=="<mac>", {_PROPERTIES}\n',
+        ),
+        # Read when networkd starts, not when it is reloaded. By default networkd deletes rules and
+        # routes that are not its own, whenever it starts or configures a link of its own.
+        Guard(
+            networkd_conf,
+            "90-openeni",
+            ".conf",
+            f"{_ORIGIN}[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n",
         ),
         Guard(
             networkmanager,
-            "90-openeni-",
+            "90-openeni",
             ".conf",
-            "[keyfile]\nunmanaged-devices+=mac:{mac}\n",
+            f"{_ORIGIN}[keyfile]\nunmanaged-devices+=interface-name:{LINK_PREFIX}*\n",
+            "[keyfile]\nunmanaged-devices+=mac:<mac>\n",
             "NetworkManager",
         ),
         Guard(
             networkd,
-            "05-openeni-",
+            "05-openeni",
             ".network",
-            "[Match]\nMACAddress={mac}\n\n[Link]\nUnmanaged=yes\n",
+            f"{_ORIGIN}[Match]\nName={LINK_PREFIX}*\n\n{_UNMANAGED}",
+            f"[Match]\nMACAddress=<mac>\n\n{_UNMANAGED}",
             "networkd",
         ),
     )
 
 
 class NICGuards:
-    """Writes and removes guards. `reload(service)` may raise GuardError."""
+    """Writes and removes guards; any thread may call it. `reload(service)` may raise GuardError."""
 
     def __init__(self, known: Iterable[Guard], reload: Callable[[str], None]) -> None:
         self._guards = tuple(known)
         self._reload = reload
+        self._lock = threading.Lock()
+        self._outdated: set[str] = set()  # services that have not read the files as they are
 
     def prepare(self, mac: str) -> None:
         """Write the guards of a MAC that are missing or differ, and reload. Raises GuardError."""
-        for guard in self._guards:
-            if guard.folder.is_dir() and _write(guard.file(mac), guard.text.format(mac=mac)):
-                self._reload_service(guard)
+        with self._lock:
+            for guard in self._guards:
+                if guard.folder.is_dir():
+                    for file, text in guard.texts(mac).items():
+                        self._note(guard, changed=_write(file, text))
+            self._reload_outdated()
 
-    def forget(self, mac: str) -> None:
-        """Remove the guards of an ENI that is gone. Raises GuardError."""
-        for guard in self._guards:
-            if _remove(guard.file(mac)):
-                self._reload_service(guard)
+    def sweep(self, used: Callable[[], Collection[str]]) -> None:
+        """Remove the guards of MACs that no ENI of this node has. Raises GuardError.
 
-    def sweep(self, keep: Iterable[str]) -> None:
-        """Remove the guards of MACs that no ENI of this node has. Raises GuardError."""
-        kept = tuple(keep)
-        for guard in self._guards:
-            wanted = {guard.file(mac) for mac in kept}
-            found = guard.folder.glob(f"{guard.prefix}*{guard.suffix}")
-            removed = [_remove(file) for file in found if file not in wanted]
-            if any(removed):
-                self._reload_service(guard)
+        `used` returns the MACs of its ENIs, those that `prepare` has been called for among them;
+        it is called while no guard is written. Without any, the node's files go, too.
+        """
+        with self._lock:
+            macs = used()
+            for guard in self._guards:
+                surplus = guard.files() - {guard.file(mac) for mac in macs}
+                surplus |= set() if macs else {guard.node_file}
+                for file in surplus:
+                    self._note(guard, changed=_remove(file))
+            self._reload_outdated()
 
-    def _reload_service(self, guard: Guard) -> None:
-        if guard.service:
-            self._reload(guard.service)
+    def _note(self, guard: Guard, *, changed: bool) -> None:
+        if changed and guard.service:
+            self._outdated.add(guard.service)
+
+    def _reload_outdated(self) -> None:
+        for service in sorted(self._outdated):
+            self._reload(service)
+            self._outdated.discard(service)
 
 
 def _write(file: Path, text: str) -> bool:

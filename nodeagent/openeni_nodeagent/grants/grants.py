@@ -5,21 +5,17 @@ kernel or any other call. A grant is journalled before the kernel is configured,
 after the kernel has been cleaned up, so that every address in the kernel has a record.
 """
 
-import logging
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Mapping
 
 import msgspec
 
-from openeni_nodeagent.clock import boot_seconds
-from openeni_nodeagent.cni.call import StoppingError
-from openeni_nodeagent.cni.protocol import CNIError, Code
+from openeni_crds.podip import DELETE
+from openeni_kube.clock import boot_seconds
 from openeni_nodeagent.datapath_api import ENIFacts, NodeFacts, PodNetwork
+from openeni_nodeagent.grants.grant_log import EndReason, GrantLog
 from openeni_nodeagent.grants.journal import (
+    CoolDowns,
     ENIForgotten,
     ENISeen,
     Granted,
@@ -30,51 +26,45 @@ from openeni_nodeagent.grants.journal import (
     NodeSeen,
 )
 from openeni_nodeagent.grants.ledger import (
-    Attachment,
     ENIView,
     Grant,
     GrantCounts,
     Ledger,
     RetireAnswers,
 )
-
-MAX_WAITING: Final = 128
-_ALIVE_POLL_SECONDS: Final = 1.0  # until a killed executable is noticed
-_log: Final = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class GrantRequest:
-    """A request for one address of each family from a pool."""
-
-    attachment: Attachment
-    namespace: str
-    name: str
-    netns: str
-    pool: str
-    cool_down: float  # seconds
-    assumed: bool = False
+from openeni_nodeagent.grants.requests import GrantRequest, Requests, Wait
+from openeni_nodeagent.grants.retained import Retained, pod_key
 
 
 class Grants:
     """Safe for several threads. Methods that write the journal raise JournalError."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, log: GrantLog) -> None:
         """Start from the state in the journal."""
         self._journal = journal
+        self._log = log
         self._changed = threading.Condition()
         self._ledger = Ledger()
-        self._waiting: dict[str, deque[object]] = {}
-        self._stopping = False
+        self._reservations = self._ledger.reservations
+        self._requests = Requests(self._ledger, self._changed, self._record_new)
         self._listeners: list[Callable[[Grant], None]] = []
         self._facts = dict(journal.state.enis)
-        self._ledger.restore_cool_downs(journal.state.cooling_until)
+        for address, until in journal.state.cooling_until.items():
+            self._reservations.end(address, until)
         for grant in journal.state.grants.values():
             self._ledger.record(grant)
 
     def subscribe(self, listener: Callable[[Grant], None]) -> None:
-        """Call `listener` with every grant that is made, connected or ended. It must not block."""
+        """Call `listener` with every grant that `notify`, an adoption or an end concerns.
+
+        It must not block.
+        """
         self._listeners.append(listener)
+
+    def notify(self, grant: Grant) -> None:
+        """Tell the listeners of a grant: once for each ADD, whatever has become of it."""
+        for listener in self._listeners:
+            listener(grant)
 
     def acquire(
         self, wanted: GrantRequest, deadline: float, alive: Callable[[], bool]
@@ -84,13 +74,7 @@ class Grants:
         Requests that wait for a pool are served in the order of their arrival. Raises CNIError if
         too many wait or if the caller is gone, StoppingError when the agent stops.
         """
-        with self._changed:
-            grant = self._existing(wanted.attachment) or self._try_grant(wanted, None)
-            if grant is None:
-                grant = self._wait(wanted, deadline, alive)
-        if grant is not None:
-            self._notify(grant)
-        return grant
+        return self._requests.acquire(wanted, deadline, alive)
 
     def mark_connected(self, grant: Grant, pod_network: PodNetwork) -> None:
         """Record that the datapath of a grant has been built."""
@@ -104,10 +88,21 @@ class Grants:
             with self._changed:
                 self._write(Granted(full))
                 self._ledger.record(full)
-            self._notify(full)
 
-    def end_grant(self, grant: Grant, *, used: bool = True) -> None:
-        """End a grant whose datapath is gone; addresses that were not used need no cool-down."""
+    def move(self, grant: Grant, netns: str, netns_id: tuple[int, int]) -> Grant:
+        """Record that the container has another network namespace; return the grant."""
+        moved = msgspec.structs.replace(grant, netns=netns, netns_id=netns_id, connected=False)
+        with self._changed:
+            self._write(Granted(moved))
+            self._ledger.record(moved)
+        return moved
+
+    def end_grant(self, grant: Grant, reason: EndReason, *, used: bool = True) -> None:
+        """End a grant whose datapath was removed; addresses that were not used need no cool-down.
+
+        They are reserved until a look does not find them in the kernel. If its PodIP outlives it,
+        they are kept for the next pod of its name, until `retain` says otherwise.
+        """
         container_id, interface = grant.attachment.container_id, grant.attachment.interface
         with self._changed:
             if self._ledger.find(container_id, interface) is None:
@@ -116,8 +111,12 @@ class Grants:
             times = dict.fromkeys(grant.addresses, cooling_until)
             self._write(GrantEnded(container_id, interface, times))
             self._ledger.end_grant(container_id, interface, cooling_until)
+            key, retained = pod_key(grant.namespace, grant.name), self._ledger.retained
+            if grant.retention != DELETE and not retained.has(key):
+                retained.keep(key, Retained(grant.pool, grant.addresses))
             self._changed.notify_all()
-        self._notify(grant)
+        self._log.ended(grant, reason)
+        self.notify(grant)
 
     def adopt(self, grant: Grant) -> None:
         """Record a grant that the kernel has and the journal has lost.
@@ -128,7 +127,32 @@ class Grants:
             self._ledger.require_free(grant)
             self._write(Granted(grant))
             self._ledger.record(grant)
-        self._notify(grant)
+        self._log.adopted(grant)
+        self.notify(grant)
+
+    def retain(self, key: str, retained: Retained | None) -> None:
+        """Take over what the PodIP of a pod keeps for it; None: nothing, or there is none."""
+        with self._changed:
+            if retained is None:
+                self._ledger.retained.release(key)
+            else:
+                self._ledger.retained.keep(key, retained)
+            self._changed.notify_all()
+
+    def find_retained(self, key: str, pool: str) -> tuple[str, ...]:
+        """Return the addresses of the pool that are kept for a pod."""
+        with self._changed:
+            return self._ledger.retained.of(key, pool)
+
+    def owner_of(self, address: str) -> str:
+        """Return the key of the pod that has the address, or that it is kept for; "" if none."""
+        with self._changed:
+            of = (
+                pod_key(g.namespace, g.name)
+                for g in self._ledger.grants()
+                if address in g.addresses
+            )
+            return next(of, "") or self._ledger.retained.keeper(address) or ""
 
     def find(self, container_id: str, interface: str) -> Grant | None:
         with self._changed:
@@ -160,11 +184,15 @@ class Grants:
             self._ledger.observe(view, boot_seconds())
             self._changed.notify_all()
 
-    def forget(self, eni: str) -> None:
-        """Remove an ENI whose object is gone; its facts are kept as long as a grant needs them."""
+    def withdraw(self, eni: str) -> None:
+        """Grant no more addresses of an ENI whose object is gone; its grants stay."""
         with self._changed:
             self._ledger.forget(eni)
-            if eni in self._facts and not any(g.eni == eni for g in self._ledger.grants()):
+
+    def forget(self, eni: str) -> None:
+        """Remove the facts of an ENI that has been withdrawn and left."""
+        with self._changed:
+            if eni in self._facts:
                 self._write(ENIForgotten(eni))
                 del self._facts[eni]
 
@@ -188,31 +216,71 @@ class Grants:
         """Return the seconds until the next cool-down ends; None if there is none."""
         with self._changed:
             now = boot_seconds()
-            at = self._ledger.next_cooled(now)
+            at = self._reservations.next_cooled(now)
             return None if at is None else at - now
 
-    def reserve(self, addresses: Iterable[str]) -> frozenset[str]:
-        """Reserve those of the kernel's addresses that have no grant, and return them."""
+    def look(self, read: Callable[[], Mapping[str, str]]) -> Mapping[str, str]:
+        """Return what `read` does: the addresses that the kernel has, with their devices.
+
+        What it does not find, and had no grant when it began, is no longer reserved.
+        """
         with self._changed:
-            self._ledger.reserve(addresses)
+            look = self._reservations.begin_look()
+        kernel = read()
+        with self._changed:
+            self._ledger.finish_look(look, kernel, boot_seconds())
             self._changed.notify_all()
-            return self._ledger.reserved()
+        return kernel
 
     def reserved(self) -> frozenset[str]:
+        """Return the addresses without a grant that the kernel has, or may still have."""
         with self._changed:
-            return self._ledger.reserved()
+            return self._reservations.reserved()
 
-    def retain_reserved(self, addresses: frozenset[str]) -> None:
-        """Drop reservations but for `addresses`; none is added after the start."""
+    def leftovers(self) -> frozenset[str]:
+        """Return addresses that the last look found although their grants had ended."""
         with self._changed:
-            self._ledger.reserve(self._ledger.reserved() & addresses)
-            self._changed.notify_all()
+            return self._reservations.leftovers()
+
+    def unexplained(self) -> frozenset[str]:
+        """Return addresses that the last look found and of whose grants nothing is known."""
+        with self._changed:
+            return self._reservations.unexplained()
+
+    def end_unexplained(self, address: str, cool_down: float) -> None:
+        """Record that the unknown grant of an address has ended; it cools down so many seconds."""
+        with self._changed:
+            cooling_until = boot_seconds() + cool_down
+            self._write(CoolDowns({address: cooling_until}))
+            self._reservations.end(address, cooling_until)
+
+    def is_in_use(self, eni: str) -> bool:
+        """Return True if the ENI has a grant, may get one, or the kernel may have its address."""
+        with self._changed:
+            return self._ledger.offers(eni) or self._ledger.is_in_use(eni)
+
+    def knows(self, eni: str) -> bool:
+        """Return True once the ENI has been observed, until it is withdrawn."""
+        with self._changed:
+            return self._ledger.knows(eni)
+
+    def counts(self, eni: str) -> GrantCounts | None:
+        """Count an ENI's addresses; None if it has not been observed yet."""
+        with self._changed:
+            return self._ledger.counts(eni, boot_seconds()) if self._ledger.knows(eni) else None
+
+    def waits(self) -> tuple[Wait, ...]:
+        """Return the requests that wait for an address, the one that waits longest first."""
+        return self._requests.waits()
+
+    def compact(self) -> None:
+        """Rewrite the journal if it has grown long. Raises OSError."""
+        with self._changed:
+            self._journal.compact(self._reservations.cool_downs(boot_seconds()))
 
     def stop(self) -> None:
         """Raise StoppingError in all waiting requests; grants stay as they are."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
+        self._requests.stop()
 
     def _write(self, *records: JournalRecord) -> None:
         try:
@@ -222,72 +290,8 @@ class Grants:
                 f"the journal of grants cannot be written: {error.strerror}"
             ) from None
 
-    def _existing(self, attachment: Attachment) -> Grant | None:
-        grant = self._ledger.find(attachment.container_id, attachment.interface)
-        if grant is not None and grant.attachment != attachment:
-            owner = grant.attachment.pod_uid
-            raise CNIError(
-                Code.INVALID_ENVIRONMENT,
-                f"container {attachment.container_id} already belongs to pod {owner}",
-            )
-        return grant
-
-    def _try_grant(self, wanted: GrantRequest, ticket: object | None) -> Grant | None:
-        """Make a grant if `ticket` is first in the queue and an address is available."""
-        queue: Sequence[object] = self._waiting.get(wanted.pool, ())
-        if queue and queue[0] is not ticket:
-            return None
-        now = boot_seconds()
-        candidate = self._ledger.choose(wanted.pool, now)
-        if candidate is None:
-            return None
-        grant = Grant(
-            wanted.attachment,
-            wanted.namespace,
-            wanted.name,
-            wanted.netns,
-            candidate.eni.name,
-            candidate.eni.pool,
-            candidate.addresses,
-            candidate.eni.datapath_mode,
-            candidate.eni.mtu,
-            at=now,
-            cool_down=wanted.cool_down,
-            assumed=wanted.assumed,
-        )
-        self._write(Granted(grant))
-        self._ledger.record(grant)
-        return grant
-
-    def _wait(
-        self, wanted: GrantRequest, deadline: float, alive: Callable[[], bool]
-    ) -> Grant | None:
-        if sum(len(queue) for queue in self._waiting.values()) >= MAX_WAITING:
-            raise CNIError(
-                Code.TRY_AGAIN, f"{MAX_WAITING} pods of this node already wait for an address"
-            )
-        ticket = object()
-        queue = self._waiting.setdefault(wanted.pool, deque())
-        queue.append(ticket)
-        try:
-            while True:
-                if self._stopping:
-                    raise StoppingError
-                if not alive():
-                    raise CNIError(Code.TRY_AGAIN, "the runtime has abandoned this call")
-                grant = self._try_grant(wanted, ticket)
-                left = deadline - time.monotonic()
-                if grant is not None or left <= 0:
-                    return grant
-                self._changed.wait(min(left, _ALIVE_POLL_SECONDS, self._seconds_to_next_cooled()))
-        finally:
-            queue.remove(ticket)
-            self._changed.notify_all()
-
-    def _seconds_to_next_cooled(self) -> float:
-        now = boot_seconds()
-        return max((self._ledger.next_cooled(now) or now + _ALIVE_POLL_SECONDS) - now, 0.001)
-
-    def _notify(self, grant: Grant) -> None:
-        for listener in self._listeners:
-            listener(grant)
+    def _record_new(self, grant: Grant, changed: tuple[Grant, ...]) -> None:
+        self._write(*map(Granted, (*changed, grant)))
+        for one in (*changed, grant):
+            self._ledger.record(one)
+        self._log.began(grant)

@@ -11,6 +11,7 @@ import errno
 import os
 import threading
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -48,7 +49,7 @@ class GrantEnded(Struct, frozen=True, tag="freed"):
 
 
 class CoolDowns(Struct, frozen=True, tag="cool-downs"):
-    """Cool-downs: what compaction keeps of GrantEnded."""
+    """Cool-downs: what compaction keeps of GrantEnded, and those of lost grants."""
 
     cooling_until: dict[str, float]
 
@@ -90,7 +91,7 @@ class JournalState:
             case Boot(boot_id):
                 self.boot_id = boot_id
             case Granted(grant):
-                self.grants[grant.attachment.container_id, grant.attachment.interface] = grant
+                self._enter(grant)
             case GrantEnded(container_id, interface, cooling_until):
                 self.grants.pop((container_id, interface), None)
                 self.cooling_until.update(cooling_until)
@@ -102,6 +103,11 @@ class JournalState:
                 self.enis[eni.name] = eni
             case ENIForgotten(name):
                 self.enis.pop(name, None)
+
+    def _enter(self, grant: Grant) -> None:
+        self.grants[grant.attachment.container_id, grant.attachment.interface] = grant
+        for address in grant.addresses:
+            self.cooling_until.pop(address, None)
 
     def records(self) -> tuple[JournalRecord, ...]:
         """Return the shortest journal with this state."""
@@ -183,11 +189,17 @@ class Journal:
             for record in records:
                 self.state.apply(record)
 
-    def compact(self) -> None:
-        """Rewrite the file if it has grown long, outside any ADD or DEL. Raises OSError."""
+    def compact(self, cooling_until: Mapping[str, float]) -> None:
+        """Rewrite the file if it has grown long, with these cool-downs alone. Raises OSError."""
         with self._lock:
             if self._records > _COMPACT_ABOVE:
+                self.state.cooling_until = dict(cooling_until)
                 self._rewrite()
+
+    def size(self) -> tuple[int, int]:
+        """Return how many records the file has, and how many bytes."""
+        with self._lock:
+            return self._records, self._size
 
     def close(self) -> None:
         with self._lock:

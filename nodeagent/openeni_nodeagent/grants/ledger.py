@@ -6,15 +6,17 @@ a pod's name, so a late or repeated DEL of an old container cannot free what a n
 times are seconds of CLOCK_BOOTTIME, which runs while the machine sleeps.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from msgspec import Struct
 
+from openeni_crds.podip import DELETE
 from openeni_nodeagent.addresses import family_of
-
-NEVER: Final = float("-inf")
+from openeni_nodeagent.grants.reservations import Reservations
+from openeni_nodeagent.grants.retained import ANY, RetainedAddresses, Wanted
+from openeni_nodeagent.pod_options import UNLIMITED, Bandwidth, PortMapping
 
 
 class Attachment(Struct, frozen=True):
@@ -31,7 +33,7 @@ class Grant(Struct, frozen=True):
     attachment: Attachment
     namespace: str  # of the pod, for its PodIP
     name: str
-    netns: str
+    netns: str  # path of the pod's network namespace; "" if only the runtime knows it
     eni: str
     pool: str
     addresses: tuple[str, ...]
@@ -43,6 +45,13 @@ class Grant(Struct, frozen=True):
     connected: bool = False  # the datapath has been built
     host_interface: str = ""
     gateway: tuple[str, ...] = ()
+    netns_id: tuple[int, int] | None = None  # device and inode of what `netns` led to
+    api_uid: str = ""  # of the pod's object, where the runtime has another: a static pod's
+    port: str = ""  # ID of the ENI's port
+    retention: str = DELETE  # of its PodIP
+    requested: bool = False  # its pod asked for the address by name
+    host_ports: tuple[PortMapping, ...] = ()
+    bandwidth: Bandwidth = UNLIMITED
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ class ENIView:
     datapath_mode: str = ""  # Datapath.word
     mtu: int = 0  # bytes, of its pods' interfaces
     usable: bool = True  # its port exists and is attached, and its link is ready
+    port: str = ""  # its ID
 
 
 @dataclass(frozen=True)
@@ -99,25 +109,28 @@ class Ledger:
         self._enis: dict[str, ENIView] = {}
         self._grants: dict[tuple[str, str], Grant] = {}  # by container ID and interface
         self._attachment_by_address: dict[str, tuple[str, str]] = {}
-        self._cooling_until: dict[str, float] = {}  # address -> end of its cool-down
-        self._retired: dict[str, set[str]] = {}  # ENI -> acknowledged, never granted again
-        self._reserved: set[str] = set()  # in the kernel without a grant
+        self.reservations: Final = Reservations()  # of addresses without a grant
+        self.retained: Final = RetainedAddresses()  # for pods that come back
+        self._retired: dict[str, set[str]] = {}  # ENI -> acknowledged, and still asked for
 
     def observe(self, view: ENIView, now: float) -> None:
         """Replace the view of one ENI with a newer one.
 
         Addresses the operator asks for are retired as soon as they appear in the view: an
-        acknowledgement from a previous process may still arrive. An address that has left the port
-        is forgotten; if it returns, it counts as a new address. Acknowledgements of a previous
-        process are read from the first view alone, because later ones show what this process
-        wrote, which may be older than what it knows. Those of addresses in use are ignored: the
-        operator had withdrawn its request before they arrived.
+        acknowledgement from a previous process may still arrive. Those that it no longer asks for
+        can be granted again: it heeds acknowledgements of the ENI's present generation only. An
+        address that has left the port is forgotten; if it returns, it counts as a new address.
+        Acknowledgements of a previous process are read from the first view alone: later ones may be
+        older than what this process knows. Those of addresses in use are ignored: the operator had
+        withdrawn its request before they arrived.
         """
         first = view.name not in self._enis
         retired = self._retired.setdefault(view.name, set())
         if first:
-            retired |= {a for a in view.retired if not self._in_use(a)}
+            retired |= {a for a in view.retired if not self._is_held(a)}
         retired &= set(view.addresses)
+        if not view.deleting:  # which cannot be undone; a request for addresses can
+            retired &= view.retiring
         self._enis[view.name] = view
         self.acknowledge(view.name, now)
 
@@ -129,13 +142,16 @@ class Ledger:
     def knows(self, eni: str) -> bool:
         return eni in self._enis
 
-    def choose(self, pool: str, now: float) -> Candidate | None:
-        """Return the addresses of one ENI of the pool that have been free the longest, if any."""
+    def choose(self, pool: str, now: float, wanted: Wanted = ANY) -> Candidate | None:
+        """Return the addresses of one ENI of the pool that have been free the longest, if any.
+
+        Those that are wanted by name must be among them.
+        """
         best: tuple[float, Candidate] | None = None
         for view in sorted(self._enis.values(), key=lambda v: v.name):
-            if view.pool != pool or not view.usable or view.deleting:
+            if view.pool != pool or not self.offers(view.name):
                 continue
-            picked = self._pick(view, now)
+            picked = self._pick(view, now, wanted)
             if picked is not None and (best is None or picked[0] < best[0]):
                 best = picked
         return best[1] if best else None
@@ -149,7 +165,7 @@ class Ledger:
             self._attachment_by_address.pop(address, None)
         self._grants[key] = grant
         self._attachment_by_address.update(dict.fromkeys(grant.addresses, key))
-        self._reserved.difference_update(grant.addresses)
+        self.reservations.grant(grant.addresses)
 
     def require_free(self, grant: Grant) -> None:
         """Raise AddressOwnedError if another attachment has one of the grant's addresses."""
@@ -165,92 +181,119 @@ class Ledger:
         return tuple(self._grants.values())
 
     def end_grant(self, container_id: str, interface: str, cooling_until: float) -> None:
-        """End a grant, if there is one; its addresses cool down until `cooling_until`."""
+        """End a grant, if there is one; its addresses cool down until `cooling_until`.
+
+        They stay reserved until a look that begins later does not find them in the kernel.
+        """
         grant = self._grants.pop((container_id, interface), None)
         for address in grant.addresses if grant else ():
             self._attachment_by_address.pop(address, None)
-            self._cooling_until[address] = cooling_until
+            self.reservations.end(address, cooling_until)
 
-    def restore_cool_downs(self, cooling_until: Mapping[str, float]) -> None:
-        """Enter cool-downs that a previous process started."""
-        self._cooling_until.update(cooling_until)
+    def finish_look(self, look: int, kernel: Iterable[str], now: float) -> None:
+        """Take over the addresses that a look has found in the kernel."""
+        found = (a for a in kernel if a not in self._attachment_by_address)
+        self.reservations.finish_look(look, found)
+        on_ports = {a for view in self._enis.values() for a in view.addresses}
+        self.reservations.prune(on_ports, now)
 
-    def reserve(self, addresses: Iterable[str]) -> None:
-        """Reserve addresses that are in the kernel without a grant: they are not granted."""
-        self._reserved = {a for a in addresses if a not in self._attachment_by_address}
+    def is_in_use(self, eni: str) -> bool:
+        """Return True if the ENI has a grant, or an address that the kernel may still have."""
+        addresses = self._enis[eni].addresses if eni in self._enis else ()
+        return any(g.eni == eni for g in self._grants.values()) or any(
+            map(self._is_held, addresses)
+        )
 
-    def reserved(self) -> frozenset[str]:
-        return frozenset(self._reserved)
+    def offers(self, eni: str) -> bool:
+        """Return True if the ENI's addresses may be granted."""
+        view = self._enis.get(eni)
+        return view is not None and view.usable and not view.deleting
 
     def acknowledge(self, eni: str, now: float) -> RetireAnswers:
         """Retire the addresses that the operator asks for, and return the answers.
 
-        Granted addresses are refused. An address that is cooling down gets no answer until the
-        cool-down ends, because Neutron may assign a retired one at once; an ENI that is being
-        deleted does not wait for that.
+        Addresses that a pod or the kernel has are refused, and those that are kept for a pod unless
+        they are to leave the node, or the whole ENI is to go. One that the kernel may still have
+        gets no answer, nor does one that is cooling down, because Neutron may assign a retired one
+        at once; an ENI that is being deleted does not wait for it, nor does an address that goes
+        after its pod.
         """
         view = self._enis[eni]
         retired = self._retired[eni]
         refused: list[str] = []
+        whole = view.deleting or view.retiring.issuperset(view.addresses)
         for address in view.addresses:
             if not (view.deleting or address in view.retiring):
                 continue
-            if self._in_use(address):
+            if address in self._attachment_by_address or self.reservations.is_found(address):
                 refused.append(address)
-            elif view.deleting or self._is_cooled(address, now):
+            elif self._is_held(address):
+                continue
+            elif self.retained.is_placed(address) and not whole:
+                refused.append(address)
+            elif view.deleting or self.retained.leaves(address) or self._is_cooled(address, now):
                 retired.add(address)
         return RetireAnswers(view.generation, tuple(sorted(retired)), tuple(refused))
 
-    def counts(self, eni: str, now: float) -> GrantCounts:
+    def counts(self, eni: str, now: float) -> GrantCounts:  # kept addresses count as granted
         view = self._enis[eni]
         per_family = [
             self._count([a for a in view.addresses if family_of(a) == f], view, now)
             for f in view.families
         ] or [GrantCounts()]
+        scarcest = max(per_family, key=lambda c: c.granted + c.cooling)
         return GrantCounts(
-            sum(1 for g in self._grants.values() if g.eni == eni),
-            max(c.cooling for c in per_family),
+            sum(1 for g in self._grants.values() if g.eni == eni) + scarcest.granted,
+            scarcest.cooling,
             min(c.available for c in per_family),
         )
 
-    def next_cooled(self, now: float) -> float | None:
-        """Return the end of the next cool-down; None if there is none."""
-        return min((t for t in self._cooling_until.values() if t > now), default=None)
-
-    def _pick(self, view: ENIView, now: float) -> tuple[float, Candidate] | None:
+    def _pick(self, view: ENIView, now: float, wanted: Wanted) -> tuple[float, Candidate] | None:
+        if not set(wanted.addresses) <= set(view.addresses):
+            return None
         chosen: list[str] = []
-        for wanted in sorted(view.families):
-            free = [
-                a for a in view.addresses if family_of(a) == wanted and self._is_free(a, view, now)
-            ]
+        for family in sorted(view.families):
+            named = [a for a in wanted.addresses if family_of(a) == family]
+            given = named or [a for a in view.addresses if family_of(a) == family]
+            free = [a for a in given if self._is_free(a, view, now, wanted.key)]
             if not free:
                 return None
-            chosen.append(min(free, key=self._cooled_at))
+            chosen.append(min(free, key=self.reservations.cooled_at))
         if not chosen:
             return None
-        return max(self._cooled_at(a) for a in chosen), Candidate(view, tuple(chosen))
+        return max(map(self.reservations.cooled_at, chosen)), Candidate(view, tuple(chosen))
 
     def _count(self, addresses: list[str], view: ENIView, now: float) -> GrantCounts:
-        cooling = sum(1 for a in addresses if not self._in_use(a) and not self._is_cooled(a, now))
         free = sum(1 for a in addresses if self._is_free(a, view, now))
-        return GrantCounts(0, cooling, free if view.usable and not view.deleting else 0)
+        cooling = sum(1 for a in addresses if self._is_cooling(a, now))
+        kept = sum(1 for a in addresses if self._is_kept(a))
+        return GrantCounts(kept, cooling, free if view.usable and not view.deleting else 0)
 
-    def _is_free(self, address: str, view: ENIView, now: float) -> bool:
-        return not (
-            self._in_use(address)
-            or address in view.retiring
-            or address in self._retired[view.name]
-            or not self._is_cooled(address, now)
-        )
+    def _is_free(self, address: str, view: ENIView, now: float, key: str = "") -> bool:
+        """Return True if a pod of that key may have it; its own of before needs no cool-down."""
+        if self._is_held(address) or address in self._retired[view.name]:
+            return False
+        keeper = self.retained.keeper(address)
+        if keeper is not None and (keeper != key or self.retained.is_placed(address)):
+            return keeper == key
+        return address not in view.retiring and self._is_cooled(address, now)
 
-    def _in_use(self, address: str) -> bool:
-        return address in self._attachment_by_address or address in self._reserved
+    def _is_kept(self, address: str) -> bool:
+        """Return True if the address has no grant, and is kept for a pod."""
+        return address not in self._attachment_by_address and bool(self.retained.keeper(address))
+
+    def _is_held(self, address: str) -> bool:
+        """Return True if the address has a grant, or the kernel may have it without one."""
+        return address in self._attachment_by_address or self.reservations.is_reserved(address)
+
+    def _is_cooling(self, address: str, now: float) -> bool:
+        """Return True if the address has no grant and comes back by itself."""
+        if address in self._attachment_by_address or self._is_kept(address):
+            return False
+        return self.reservations.is_reserved(address) or not self._is_cooled(address, now)
 
     def _is_cooled(self, address: str, now: float) -> bool:
-        return self._cooled_at(address) <= now
-
-    def _cooled_at(self, address: str) -> float:
-        return self._cooling_until.get(address, NEVER)
+        return self.reservations.cooled_at(address) <= now
 
 
 def _key(grant: Grant) -> tuple[str, str]:

@@ -13,13 +13,13 @@ from openeni_crds.conditions import Condition
 from openeni_crds.eni import ENI, NodeStatus
 from openeni_crds.meta import parse_time
 from openeni_crds.names import ENIS, MANAGER_AGENT
+from openeni_kube.clock import now_text
 from openeni_kube.result import Done, RequeueAfter, Result, Retry, requeue
 from openeni_kube.store import ConflictError, NotFoundError, Store, StoreError
-from openeni_nodeagent.clock import now_text
 from openeni_nodeagent.cluster.cache import Cache
-from openeni_nodeagent.enis.link_reconciler import LinkReconciler
+from openeni_nodeagent.enis.eni_reconciler import ENIReconciler
 from openeni_nodeagent.grants.grants import Grants
-from openeni_nodeagent.grants.ledger import Grant
+from openeni_nodeagent.grants.ledger import GrantCounts, RetireAnswers
 from openeni_nodeagent.reports.eni_status import (
     agent_conditions,
     is_shown,
@@ -40,7 +40,7 @@ class ENIPublisher:
         store: Store,
         enis: Cache[ENI],
         grants: Grants,
-        links: LinkReconciler,
+        links: ENIReconciler,
         cni_configured: Callable[[], Condition],
     ) -> None:
         """`cni_configured` returns the node's condition, without generation and time."""
@@ -53,15 +53,15 @@ class ENIPublisher:
         self._idle: dict[str, str] = {}  # ENI -> time of its last change of use
         self._written: dict[str, tuple[float, NodeStatus, tuple[Condition, ...]]] = {}
 
-    def note_use(self, grant: Grant) -> None:
+    def note_use(self, eni: str) -> None:
         """Note that a grant was made or ended: its ENI is idle since now at the earliest."""
         with self._lock:
-            self._idle[grant.eni] = now_text()
+            self._idle[eni] = now_text()
 
     def reconcile(self, name: str) -> Result:
         """Write the agent's part of one ENI's status if it differs from what the cache shows."""
         eni = self._enis.get(name)
-        if eni is None or eni.status.port is None:
+        if eni is None or (eni.status.port is None and eni.status.node is None):
             self._forget(name)
             return Done()
         since_write = time.monotonic() - self._written_at(name)
@@ -70,6 +70,8 @@ class ENIPublisher:
         # Read first: a cool-down that ends before the counts are taken is then looked at again.
         next_cooled = self._grants.next_cooled()
         known = self._grants.acknowledge(name)
+        if known is None and eni.status.port is None:
+            known = RetireAnswers(eni.metadata.generation), GrantCounts()
         if known is None:
             return RequeueAfter(UNOBSERVED_SECONDS)
         answers, counts = known

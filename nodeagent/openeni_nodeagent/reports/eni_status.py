@@ -21,6 +21,7 @@ def node_status(
         return tuple(RetireAnswer(address, answers.generation) for address in addresses)
 
     return NodeStatus(
+        mac_address=link.mac_address,
         device=link.device,
         ifindex=link.ifindex,
         granted=counts.granted,

@@ -1,25 +1,32 @@
 """Publish a PodIP for each grant of this node, beside the path of the pods and never on it.
 
 Level-based by the pod's name: the newest connected grant decides what the PodIP contains, and
-without a grant there is no PodIP. The API server may be away for any time, and nothing is lost:
-grants are in the journal.
+without a grant there is no PodIP, unless it outlives its pod, or the pod waits for the addresses
+that it asks for. The API server may be away for any time, and nothing is lost: grants are in the
+journal.
 """
 
+from collections.abc import Callable
 from typing import Final
 
-from openeni_crds.eni import ENI
-from openeni_crds.meta import Json, decode
+import msgspec
+from msgspec.structs import replace
+
+from openeni_crds.meta import Json, decode, encode
 from openeni_crds.names import FINALIZER_PODIP, MANAGER_AGENT, PODIPS
 from openeni_crds.podip import PodIP
+from openeni_kube.clock import now_text
 from openeni_kube.result import Result, Retry, requeue
 from openeni_kube.store import ConflictError, InvalidError, NotFoundError, Store, StoreError
-from openeni_nodeagent.clock import now_text
-from openeni_nodeagent.cluster.cache import Cache, object_key
+from openeni_nodeagent.cluster.cache import object_key
+from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.grants.grants import Grants
-from openeni_nodeagent.grants.ledger import Grant
+from openeni_nodeagent.grants.ledger import Attachment, Grant
+from openeni_nodeagent.grants.retained import retained_by
 from openeni_nodeagent.reports import podip_body
 
 BLOCKED_SECONDS: Final = 2.0  # until a PodIP that must wait for another pod is looked at again
+CLAIM_SECONDS: Final = 5.0  # until it is looked again whether a waiting pod still exists
 RECREATE_SECONDS: Final = 0.2  # until the watch shows that the old PodIP is deleted
 
 
@@ -31,61 +38,137 @@ class PodIPPublisher:
     """A work queue calls `reconcile` with namespace/name as its key."""
 
     def __init__(
-        self, store: Store, podips: Cache[PodIP], enis: Cache[ENI], grants: Grants, node: str
+        self,
+        store: Store,
+        caches: Caches,
+        grants: Grants,
+        node: str,
+        difference: Callable[[Attachment], str],
     ) -> None:
+        """`difference` returns how a pod's datapath differs from its plan, "" if it does not."""
         self._store = store
-        self._podips = podips
-        self._enis = enis
+        self._podips = caches.podips
+        self._enis = caches.enis
+        self._pods = caches.pods
         self._grants = grants
         self._node = node
+        self._difference = difference
+        self._claims: dict[str, Grant] = {}  # by the pod's name: addresses that it waits for
+
+    def observe(self, key: str) -> None:
+        """Keep what the PodIP of a pod says is kept for it, as the cache has it now."""
+        podip = self._podips.get(key)
+        self._grants.retain(key, retained_by(podip) if podip is not None else None)
+
+    def find(self, namespace: str, name: str) -> PodIP | None:
+        """Return the PodIP, which may be another node's, from the API server. Raises StoreError.
+
+        One that does not fit its schema keeps nothing.
+        """
+        try:
+            return decode(self._store.get(PODIPS, name, namespace), PodIP)
+        except (NotFoundError, msgspec.ValidationError):
+            return None
+
+    def claim(self, claim: Grant) -> None:
+        """Have the PodIP of a pod without a grant say which addresses it waits for."""
+        self._claims[key_of(claim)] = claim
 
     def reconcile(self, key: str) -> Result:
         """Create, update or delete the PodIP of one pod name."""
         grants = [g for g in self._grants.all() if key_of(g) == key]
         podip = self._podips.get(key)
+        claim = self._claim_of(key, grants, podip)
+        wanted = [*grants, *([claim] if claim is not None else ())]
         try:
             if podip is not None and not any(
-                g.attachment.pod_uid == podip.spec.pod_uid for g in grants
+                self._pod_uid(grant) == podip.spec.pod_uid for grant in wanted
             ):
-                if self._grants.reserved().intersection(podip.spec.addresses):
-                    # The kernel has the address without a grant: repair finds its owner.
-                    return requeue(BLOCKED_SECONDS)
-                self._delete(podip)
-                return requeue(RECREATE_SECONDS if grants else None)
-            return requeue(self._publish(podip, grants))
+                return requeue(self._end(podip, wanted))
+            if podip is None and not wanted:
+                self._grants.retain(key, None)
+            again = self._publish(podip, wanted)
+            return requeue(CLAIM_SECONDS if claim is not None and again is None else again)
         except StoreError as error:
             return Retry(f"PodIP {key}: {error}")
 
-    def _publish(self, podip: PodIP | None, grants: list[Grant]) -> float | None:
-        connected = [g for g in grants if g.connected]
-        if not connected:
+    def _claim_of(self, key: str, grants: list[Grant], podip: PodIP | None) -> Grant | None:
+        """Return what the pod waits for, unless this is kept for it anyway.
+
+        Forget it once the pod has a grant, or is gone.
+        """
+        claim = self._claims.get(key)
+        if claim is None:
             return None
-        grant = max(connected, key=lambda g: g.at)
+        if grants or self._pods.get(claim.attachment.pod_uid) is None:
+            del self._claims[key]
+            return None
+        kept = retained_by(podip) if podip is not None and podip.is_retained else None
+        same = kept is not None and set(kept.addresses) == set(claim.addresses)
+        return None if same and kept is not None and kept.granted else claim
+
+    def _end(self, podip: PodIP, wanted: list[Grant]) -> float | None:
+        """Delete the PodIP of a pod that has gone, or keep it; return when to look again."""
+        if self._grants.unexplained().intersection(podip.spec.addresses):
+            return BLOCKED_SECONDS  # the grant of an address was lost: repair finds its owner
+        if podip.is_retained and not podip.metadata.deleting and not wanted:
+            now = now_text()
+            self._write_status(podip, podip_body.retained_status(podip, self._on_port(podip), now))
+            return None
+        self._delete(podip)
+        return RECREATE_SECONDS if wanted else None
+
+    def _publish(self, podip: PodIP | None, wanted_grants: list[Grant]) -> float | None:
+        shown = [g for g in wanted_grants if g.connected or not g.eni]
+        if not shown:
+            return None
+        grant = max(shown, key=lambda g: g.at)
+        pod_uid = self._pod_uid(grant)
         if podip is None:
-            podip = self._create(grant)
-        if podip.spec.pod_uid != grant.attachment.pod_uid:
+            podip = self._create(grant, pod_uid)
+        if podip.spec.pod_uid != pod_uid:
             return BLOCKED_SECONDS  # an older pod of that name is still terminating
-        wanted = podip_body.spec(grant, self._node)
+        wanted = podip_body.spec(grant, self._node, pod_uid)
+        if not grant.eni:  # the operator says which ENI is to have the addresses
+            wanted = replace(wanted, eni_name=podip.spec.eni_name)
         if not podip_body.same_grant(podip.spec, wanted):
             self._delete(podip)  # another address: what a PodIP records never changes
             return RECREATE_SECONDS
         if podip.spec != wanted:
-            applied = self._store.apply(
-                PODIPS, podip_body.body(grant, self._node), manager=MANAGER_AGENT
+            body = podip_body.body(grant, self._node, pod_uid) | {"spec": encode(wanted)}
+            podip = decode(self._store.apply(PODIPS, body, manager=MANAGER_AGENT), PodIP)
+        on_port = self._on_port(podip)
+        status = (
+            podip_body.granted_status(
+                podip, grant, on_port, self._difference(grant.attachment), now_text()
             )
-            podip = decode(applied, PodIP)
-        eni = self._enis.get(grant.eni)
-        on_port = frozenset(eni.status.port.addresses) if eni and eni.status.port else None
-        conditions = podip_body.conditions(podip, grant, on_port, now_text())
-        if not podip_body.is_shown(podip, grant, conditions):
-            body = podip_body.status_body(podip, grant, conditions)
-            self._store.apply(PODIPS, body, manager=MANAGER_AGENT, subresource="status")
-        return None
+            if grant.eni
+            else podip_body.claimed_status(podip, now_text())
+        )
+        self._write_status(podip, status)
+        # kubelet may make a static pod's mirror pod, which owns the PodIP, anew at any time.
+        return BLOCKED_SECONDS if podip.metadata.deleting else None
 
-    def _create(self, grant: Grant) -> PodIP:
+    def _on_port(self, podip: PodIP) -> frozenset[str] | None:
+        """Return the addresses of the ENI's port; None if ENI or port are unknown."""
+        eni = self._enis.get(podip.spec.eni_name)
+        return frozenset(eni.status.port.addresses) if eni and eni.status.port else None
+
+    def _write_status(self, podip: PodIP, status: podip_body.AgentStatus) -> None:
+        if not podip_body.is_shown(podip, status):
+            body = podip_body.status_body(podip, status)
+            self._store.apply(PODIPS, body, manager=MANAGER_AGENT, subresource="status")
+
+    def _pod_uid(self, grant: Grant) -> str:
+        """Return the UID of the pod's object, as far as it is known."""
+        pod = self._pods.get(grant.attachment.pod_uid)
+        return pod.metadata.uid if pod else grant.api_uid or grant.attachment.pod_uid
+
+    def _create(self, grant: Grant, pod_uid: str) -> PodIP:
         """Create the grant's PodIP; return it, or the one that already has its name."""
+        body = podip_body.body(grant, self._node, pod_uid)
         try:
-            return decode(self._store.create(PODIPS, podip_body.body(grant, self._node)), PodIP)
+            return decode(self._store.create(PODIPS, body), PodIP)
         except ConflictError:
             return decode(self._store.get(PODIPS, grant.name, grant.namespace), PodIP)
 

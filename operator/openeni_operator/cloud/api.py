@@ -4,12 +4,16 @@ Implemented on openstacksdk and, for tests, in memory; both pass the same contra
 method raises CloudErrors, has a timeout and does not retry.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from openeni_crds.terms import SecurityGroupTerm, SubnetTerm
+from openeni_crds.terms import QoSPolicyTerm, SecurityGroupTerm, SubnetTerm
 
 ACTIVE: Final = "ACTIVE"
+DOWN: Final = "DOWN"  # nobody wires it up; while somebody does, it is in BUILD
+# IPv6 modes in which Neutron adds an address to every port of the network, and guests another.
+_SLAAC_MODES: Final = frozenset({"slaac", "dhcpv6-stateless"})
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,9 @@ class Port:
     device_id: str = ""
     fixed_ips: tuple[FixedIP, ...] = ()
     tags: frozenset[str] = frozenset()
+    security_group_ids: frozenset[str] = frozenset()
+    qos_policy_id: str = ""  # of its own; "" where the network's holds, or none
+    enabled: bool = True  # admin_state_up
     revision: int = 0
     created_at: str = ""
 
@@ -44,6 +51,7 @@ class NewPort:
     count: int
     security_group_ids: tuple[str, ...]
     tags: tuple[str, ...]
+    qos_policy_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,16 +63,22 @@ class Subnet:
     ip_version: int
     gateway: str = ""  # "" if there is none
     dhcp: bool = False
-    slaac: bool = False  # guests derive addresses by themselves
+    ipv6_mode: str = ""  # its address mode, or else its RA mode; "" for none
     pools: tuple[tuple[str, str], ...] = field(
         default=()
     )  # first and last address of each allocation pool
+
+    @property
+    def slaac(self) -> bool:
+        return self.ipv6_mode in _SLAAC_MODES
 
 
 @dataclass(frozen=True)
 class Network:
     id: str
     mtu: int
+    project_id: str = ""
+    port_security: bool | None = None  # None: Neutron does not say
 
 
 @dataclass(frozen=True)
@@ -74,11 +88,30 @@ class SecurityGroup:
 
 
 @dataclass(frozen=True)
+class QoSPolicy:
+    id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class PortQuota:
+    """Ports of the project, and how many it may have; -1 is unlimited."""
+
+    used: int
+    limit: int
+
+
+@dataclass(frozen=True)
 class Place:
     """What a credential leads to: a project in a region. The region is "" if it has no name."""
 
     project_id: str
     region: str = ""
+
+    def may_be(self, other: "Place") -> bool:
+        """Return True unless they differ: a region without a name may be any."""
+        same_region = self.region == other.region or "" in {self.region, other.region}
+        return self.project_id == other.project_id and same_region
 
 
 class Cloud(Protocol):
@@ -86,6 +119,13 @@ class Cloud(Protocol):
 
     @property
     def place(self) -> Place: ...
+
+    def credential_expiry(self) -> str | None:
+        """Return when the credential of the log-in expires, as metav1.Time prints it.
+
+        Return "" for never, as with a password, and None if Keystone does not tell.
+        """
+        ...
 
     def find_subnets(self, term: SubnetTerm) -> tuple[Subnet, ...]:
         """Return the subnets that the term selects, by name and ID; its zone is ignored."""
@@ -95,11 +135,17 @@ class Cloud(Protocol):
 
     def find_security_groups(self, term: SecurityGroupTerm) -> tuple[SecurityGroup, ...]: ...
 
+    def find_qos_policies(self, term: QoSPolicyTerm) -> tuple[QoSPolicy, ...]:
+        """Raise QoSUnsupportedError if the cloud has none at all."""
+        ...
+
     def network(self, network_id: str) -> Network: ...
 
-    def port_quota(self) -> int:
-        """Return how many ports the project may have; -1 is unlimited."""
+    def has_extension(self, alias: str) -> bool:
+        """Return True if Neutron has the extension."""
         ...
+
+    def port_quota(self) -> PortQuota: ...
 
     def port(self, port_id: str) -> Port:
         """Raise ResourceNotFoundError if Neutron reports that there is none."""
@@ -111,15 +157,47 @@ class Cloud(Protocol):
         """Return the ports on the network that the project can see."""
         ...
 
-    def create_port(self, wanted: NewPort) -> Port:
+    def ports_tagged(self, tag: str) -> tuple[Port, ...]: ...
+
+    def create_port(self, wanted: NewPort, before: Callable[[], None] = lambda: None) -> Port:
         """Create the port with all its addresses, or fail.
 
+        `before` is called once the request may be sent, and is the last that happens before it.
         Neutron can drop the tags. After OutcomeUnknownError the port may exist, or may still
         appear.
         """
         ...
 
-    def tag_port(self, port_id: str, tags: tuple[str, ...]) -> None: ...
+    def tag_port(self, port_id: str, tag: str) -> None:
+        """Add one tag; the others stay."""
+        ...
+
+    def untag_port(self, port_id: str, tag: str) -> None:
+        """Remove one tag, if the port has it; the others stay."""
+        ...
+
+    def set_security_groups(self, port_id: str, group_ids: tuple[str, ...]) -> None:
+        """Give the port exactly these security groups."""
+        ...
+
+    def set_qos_policy(self, port_id: str, policy_id: str) -> None:
+        """Give the port this QoS policy, "" for none."""
+        ...
+
+    def set_fixed_ips(self, port_id: str, fixed_ips: tuple[FixedIP, ...], revision: int) -> Port:
+        """Replace the port's fixed IPs if it is at this revision; return it as it is then.
+
+        An address "" stands for any other address of its subnet. Raises RevisionConflictError if
+        the port has changed. After OutcomeUnknownError the change may still be made.
+        """
+        ...
+
+    def check_resizing(self, port_id: str) -> None:
+        """Raise DeniedError if the cloud does not let the project call `set_fixed_ips`.
+
+        By Neutron's default policy that takes the network's ownership. Nothing is changed.
+        """
+        ...
 
     def delete_port(self, port_id: str) -> None:
         """Delete the port, if it exists."""

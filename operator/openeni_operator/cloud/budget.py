@@ -32,11 +32,18 @@ class TokenBucket:
 
     def reserve(self, now: float) -> float:
         """Take a token, in advance if there is none; return the seconds to wait before using it."""
+        wait = self.wait_for(1, now)
+        self.tokens -= 1
+        return wait
+
+    def wait_for(self, tokens: float, now: float) -> float:
+        """Return the seconds until there are so many tokens."""
         if self.filled_at is None:
             self.tokens, self.filled_at = self.burst, now
-        grown = self.tokens + max(0.0, now - self.filled_at) * self.rate * self.rate_factor
-        self.tokens, self.filled_at = min(self.burst, grown) - 1, now
-        return max(0.0, -self.tokens / (self.rate * self.rate_factor))
+        speed = self.rate * self.rate_factor
+        grown = self.tokens + max(0.0, now - self.filled_at) * speed
+        self.tokens, self.filled_at = min(self.burst, grown), now
+        return max(0.0, (tokens - self.tokens) / speed)
 
     def slow_down(self) -> None:
         """Halve the rate after the cloud has throttled a call."""

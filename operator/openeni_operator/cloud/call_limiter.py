@@ -1,54 +1,43 @@
-"""Limit, serialise, log and classify every call to one cloud.
+"""Admit, log and classify every call to one cloud.
 
-OpenStack serialises attachments to one server and writes to one port badly or not at all, so a
-lock for each key does it here, held until the call ends. Reads, Neutron writes and Nova attachments
-have a budget each.
+OpenStack serialises attachments to one server and writes to one port badly or not at all, so only
+one call for each of them is in flight at a time.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from collections.abc import Callable
+from typing import Final, TypeAlias, TypeVar
 
-from openeni_operator.cloud.budget import CallType, TokenBucket
-from openeni_operator.cloud.errors import (
-    CloudError,
-    ResourceConflictError,
-    ResourceNotFoundError,
-    ThrottledError,
-)
+from openeni_operator.cloud.admission import Admission, Call, CallLimits, NotYet, Refused
+from openeni_operator.cloud.budget import CallType
+from openeni_operator.cloud.errors import CloudError, ResourceNotFoundError
 
 LOG: Final = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class CallLimits:
-    """Rates in calls per second, and how many calls may be in flight at once."""
-
-    writes: float = 5
-    reads: float = 20
-    attaches: float = 1
-    writes_in_flight: int = 4
-    reads_in_flight: int = 8
-    attaches_in_flight: int = 8
-    max_wait: float = 300  # seconds for a lock or a slot: several calls long
+Classify: TypeAlias = Callable[[Exception, CallType], CloudError]
+Observe: TypeAlias = Callable[[str, str, CloudError | None, float], None]
 
 
 class NotLeadingError(Exception):
     """Another operator may lead. No CloudError: nothing of it belongs into a status."""
 
 
-Classify = Callable[[Exception, CallType], CloudError]
+class NotYetError(Exception):
+    """The call was not made, because of the operator's own limits: ask again later."""
+
+    def __init__(self, not_yet: NotYet) -> None:
+        super().__init__(not_yet.reason)
+        self.seconds = not_yet.seconds
+        self.reason = not_yet.reason
 
 
 class CallLimiter:
     """The limiter of one cloud. It outlives connections: new credentials bring no new budget.
 
-    `may_write` is asked last before each write.
+    `may_write` is asked last before each change; `observe` is called with the cloud, the operation,
+    the failure and the seconds of each call that was made.
     """
 
     def __init__(
@@ -57,119 +46,95 @@ class CallLimiter:
         limits: CallLimits,
         *,
         may_write: Callable[[], bool] = lambda: True,
+        observe: Observe = lambda _cloud, _operation, _error, _seconds: None,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.cloud = cloud
         self._may_write = may_write
-        self._max_wait = limits.max_wait
+        self._observe = observe
         self._clock = clock
-        self._sleep = sleep
         self._lock = threading.Lock()
-        self._locks: dict[str, tuple[threading.Lock, int]] = {}
-        self._buckets = {
-            CallType.READ: TokenBucket(limits.reads, limits.reads),
-            CallType.WRITE: TokenBucket(limits.writes, limits.writes),
-            CallType.ATTACH: TokenBucket(limits.attaches, limits.attaches_in_flight),
-        }
-        self._slots = {
-            CallType.READ: threading.BoundedSemaphore(limits.reads_in_flight),
-            CallType.WRITE: threading.BoundedSemaphore(limits.writes_in_flight),
-            CallType.ATTACH: threading.BoundedSemaphore(limits.attaches_in_flight),
-        }
+        self._admission = Admission(limits)
+
+    def pause_of_reconciles(self) -> float:
+        """Return the seconds for which no reconcile of this cloud should begin."""
+        with self._lock:
+            return self._admission.pause_of_reconciles(self._clock())
+
+    def throttle_ratio(self) -> float:
+        """Return the part of the configured rate that is not used since the cloud has throttled."""
+        with self._lock:
+            return self._admission.throttle_ratio()
+
+    def forget_failures(self) -> None:
+        """Make calls again that have just failed: the credentials are new."""
+        with self._lock:
+            self._admission.forget_failures()
 
     def call(
         self,
-        operation: str,
-        call_type: CallType,
+        call: Call,
         do: Callable[[], T],
         classify: Classify,
-        key: str = "",
+        before: Callable[[], None] = lambda: None,
     ) -> T:
-        """Call `do` within the budget, one call at a time for each `key`.
+        """Call `do` if it may be called now, and `before` as soon as that is known.
 
-        Raises a CloudError, never an exception of the client library, and NotLeadingError.
+        Raises NotYetError if it may not yet, NotLeadingError, what `before` raises, or a
+        CloudError: never an exception of the client library.
         """
-        with self._exclusive(key), self._slot(call_type):
-            self._sleep(self._reserve(call_type))
-            if call_type is not CallType.READ and not self._may_write():
-                raise NotLeadingError(f"cloud {self.cloud!r}: another operator may lead")
+        self._admit(call)
+        finished = False
+        try:
+            before()
+            self._check_leadership(call)
             started = self._clock()
             try:
                 result = do()
             except Exception as error:  # noqa: BLE001 the client library raises anything
-                failure = classify(error, call_type)
-                self._log(operation, call_type, key, started, failure)
-                self._adjust_rate(call_type, failure)
+                failure = classify(error, call.type)
+                finished = True
+                self._finish(call, started, failure)
                 raise failure from None
-            self._log(operation, call_type, key, started, None)
-            self._adjust_rate(call_type, None)
+            finished = True
+            self._finish(call, started, None)
             return result
-
-    @contextmanager
-    def _exclusive(self, key: str) -> Generator[None]:
-        if not key:
-            yield
-            return
-        with self._lock:
-            lock, users = self._locks.get(key, (threading.Lock(), 0))
-            self._locks[key] = lock, users + 1
-        try:
-            self._acquire(lock, f"an earlier call on {key} has not ended; retrying")
-            try:
-                yield
-            finally:
-                lock.release()
         finally:
-            with self._lock:
-                lock, users = self._locks.pop(key)
-                if users > 1:
-                    self._locks[key] = lock, users - 1
+            if not finished:
+                with self._lock:
+                    self._admission.abandon(call)
 
-    @contextmanager
-    def _slot(self, call_type: CallType) -> Generator[None]:
-        slot = self._slots[call_type]
-        self._acquire(slot, f"earlier {call_type.value} calls have not ended; retrying")
-        try:
-            yield
-        finally:
-            slot.release()
-
-    def _acquire(self, lock: "threading.Lock | threading.BoundedSemaphore", failure: str) -> None:
-        if not lock.acquire(timeout=self._max_wait):
-            raise ResourceConflictError(f"cloud {self.cloud!r}: {failure}")
-
-    def _reserve(self, call_type: CallType) -> float:
+    def _admit(self, call: Call) -> None:
         with self._lock:
-            return self._buckets[call_type].reserve(self._clock())
+            verdict = self._admission.admit(call, self._clock())
+        if isinstance(verdict, NotYet):
+            raise NotYetError(verdict)
+        if isinstance(verdict, Refused):
+            raise verdict.error
 
-    def _adjust_rate(self, call_type: CallType, failure: CloudError | None) -> None:
+    def _check_leadership(self, call: Call) -> None:
+        if call.type is not CallType.READ and not self._may_write():
+            raise NotLeadingError(f"cloud {self.cloud!r}: another operator may lead")
+
+    def _finish(self, call: Call, started: float, failure: CloudError | None) -> None:
+        now = self._clock()
         with self._lock:
-            if isinstance(failure, ThrottledError):
-                for bucket in self._buckets.values():
-                    bucket.slow_down()
-            elif failure is None:
-                self._buckets[call_type].speed_up()
+            self._admission.finish(call, failure, started, now)
+        self._observe(self.cloud, call.operation, failure, now - started)
+        self._log(call, now - started, failure)
 
-    def _log(
-        self,
-        operation: str,
-        call_type: CallType,
-        key: str,
-        started: float,
-        failure: CloudError | None,
-    ) -> None:
+    def _log(self, call: Call, seconds: float, failure: CloudError | None) -> None:
         """Log failures at WARNING, changes at INFO; reads at DEBUG, even if nothing is found."""
         fields: dict[str, object] = {
             "cloud": self.cloud,
-            "operation": operation,
-            "seconds": self._clock() - started,
+            "operation": call.operation,
+            "seconds": seconds,
         }
-        if key:
-            fields["key"] = key
+        if call.exclusive:
+            fields["key"] = call.exclusive
         if failure is not None:
             fields |= {"reason": failure.reason.value, "error": failure.message}
-        if call_type is CallType.READ and isinstance(failure, ResourceNotFoundError | None):
+        if call.type is CallType.READ and isinstance(failure, ResourceNotFoundError | None):
             LOG.debug("cloud call", extra=fields)
         elif failure is None:
             LOG.info("cloud call", extra=fields)

@@ -22,6 +22,7 @@ from openeni_operator.cloud.errors import (
     QuotaExceededError,
     ResourceConflictError,
     ResourceNotFoundError,
+    RevisionConflictError,
     SubnetExhaustedError,
     ThrottledError,
 )
@@ -55,20 +56,35 @@ def classify_response(  # noqa: PLR0911 a table
                 f"cloud {cloud!r} rejects the credentials: correct this entry of clouds.yaml"
             )
         case 403:
-            return DeniedError(f"{text}; the project's role or quota does not allow this call")
+            return DeniedError(
+                f"{text}; give the role of the credentials the right to do this, in the policy of "
+                "the cloud's service"
+            )
         case 404:
-            return ResourceNotFoundError(text)
-        case 409 | 412:
+            return ResourceNotFoundError(
+                f"{text}; create it, or correct what names it: the ENIPool's spec, or the project "
+                "and region in clouds.yaml"
+            )
+        case 409:
             return _classify_conflict(fault_type, text)
+        case 412:
+            return RevisionConflictError(
+                f"{text}; the operator looks again: if it lasts, find out who else changes it"
+            )
         case 413 | 429:
             return ThrottledError(
                 f"cloud {cloud!r} throttles the operator, which lowers its call rate and retries",
                 _retry_after(response.headers),
             )
         case status if status < FIRST_SERVER_ERROR:
-            return InvalidRequestError(text)
+            return InvalidRequestError(
+                f"{text}; correct the field of the ENIPool that the request was made from"
+            )
         case _:
-            return no_response_error(text, call_type)
+            return no_response_error(
+                f"{text}; the operator retries: if it lasts, see the log of the cloud's service",
+                call_type,
+            )
 
 
 def no_response_error(message: str, call_type: CallType) -> CloudError:
@@ -93,7 +109,10 @@ def _classify_conflict(fault_type: str, text: str) -> CloudError:
                 f"{text}; add a subnet to spec.subnets or free addresses in this one"
             )
         case _:
-            return ResourceConflictError(text)
+            return ResourceConflictError(
+                f"{text}; the operator retries: if it lasts, change the resource's state in the "
+                "cloud"
+            )
 
 
 def _parse_fault(body: str) -> tuple[str, str]:
@@ -111,4 +130,4 @@ def _parse_fault(body: str) -> tuple[str, str]:
 
 def _retry_after(headers: Mapping[str, str]) -> float:
     text = next((v for k, v in headers.items() if k.lower() == "retry-after"), "")
-    return min(float(text), 600.0) if text.isdigit() else DEFAULT_RETRY_AFTER
+    return min(float(text), 600.0) if text.isdecimal() else DEFAULT_RETRY_AFTER

@@ -6,13 +6,17 @@ CloudError
  x WrongPlaceError          they are of another project or region: the same
  x DeniedError              policy forbids the call: wait for the cloud's administrator
  x CloudUnreachableError    a read got no response: retry; this is not "not found"
+ x StaleReadError           a read shows what was there before: the same
  x OutcomeUnknownError      a change got no response: read the resource before the next call
+ x UnexpectedResponseError  the response means nothing to us: the same as no response
  x ThrottledError           too many calls: wait as long as the cloud asks for
  x QuotaExceededError       the quota is used up: wait; resources can still be released
  x SubnetExhaustedError     the subnet has no free address: wait for addresses
  x ResourceNotFoundError    the cloud reports that the resource does not exist
  x ResourceConflictError    the resource's present state does not allow the call: read it again
+ x RevisionConflictError    somebody else has changed it since it was read: the same, at once
  x InvalidRequestError      the request can never succeed: wait for another spec
+ x QoSUnsupportedError      the cloud has no QoS policies: do without
 
 A message is one line for administrators. It holds no secret, and nothing that differs from call to
 call.
@@ -63,14 +67,31 @@ class CloudUnreachableError(CloudError):
     reason = Reason.CLOUD_UNREACHABLE
 
 
+class StaleReadError(CloudUnreachableError):
+    """The response is older than an earlier one."""
+
+    retry_after = 2.0
+
+
 class OutcomeUnknownError(CloudError):
     reason = Reason.OUTCOME_UNKNOWN
+
+
+class UnexpectedResponseError(CloudError):
+    """The response is none that the API documents, such as a proxy's page."""
+
+    reason = Reason.UNEXPECTED_RESPONSE
+    retry_after = RETRY_SLOWLY
+
+
+class UnexpectedOutcomeError(UnexpectedResponseError, OutcomeUnknownError):
+    """The same to a change, which may have been done."""
 
 
 class ThrottledError(CloudError):
     reason = Reason.THROTTLED
 
-    def __init__(self, message: str, retry_after: float) -> None:
+    def __init__(self, message: str, retry_after: float = RETRY_SOON) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 
@@ -94,6 +115,17 @@ class ResourceConflictError(CloudError):
     retry_after = 10.0
 
 
+class RevisionConflictError(ResourceConflictError):
+    """The resource is no longer at the revision that the call was for."""
+
+    retry_after = 0.0  # but for the back-off of the queue
+
+
 class InvalidRequestError(CloudError):
     reason = Reason.INVALID_SPEC
+    retry_after = RETRY_SLOWLY
+
+
+class QoSUnsupportedError(CloudError):
+    reason = Reason.QOS_UNSUPPORTED
     retry_after = RETRY_SLOWLY

@@ -12,123 +12,46 @@ port's device_id tells whether it is attached.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from openeni_crds.conditions import Reason
-from openeni_operator.cloud.api import ACTIVE, Port
-
-# All in seconds.
-CREATE_SETTLE_TIME: Final = 30.0  # a requested port may show up this late
-ATTACH_TIMEOUT: Final = 60.0  # Nova's RPC timeout: until then an attach may still succeed
-DETACH_TIMEOUT: Final = 200.0  # libvirt makes 8 attempts of 20 s to remove a NIC from a guest
-CONFIRM_INTERVAL: Final = 10.0  # between two observations that must agree that a port is gone
-ACTIVE_TIMEOUT: Final = 120.0  # a port that is not ACTIVE by then needs attention
-POLL: Final = 2.0
-SLOW_POLL: Final = 30.0  # where a watch event is expected; in case it is lost
-
-
-@dataclass(frozen=True)
-class Elapsed:
-    """Seconds since events that only this process saw; None if there was none."""
-
-    create_requested: float | None = None  # a POST that was not refused
-    attach_requested: float | None = None
-    detach_requested: float | None = None
-    detaching_port: str = ""  # ID of the port of the last detach request
-    port_missing: float | None = None
-    deleted_port: str = ""  # ID of a port whose deletion Neutron has confirmed
-
-
-@dataclass(frozen=True)
-class Facts:
-    """An ENI as the API server, Neutron, Nova and the agent report it."""
-
-    server_id: str
-    tags: frozenset[str]
-    deleting: bool = False
-    ports: tuple[Port, ...] = ()  # every port with the ENI's port name
-    recorded_port: str = ""  # ID of the port in ENI.status
-    guest_prepared: bool = False  # the agent keeps the guest's own network tools off the NIC
-    in_use: bool = True  # the agent may still use the NIC or grant addresses
-    link_ready: bool = False  # the agent has found the NIC
-    server_gone: bool = False  # Nova reports that the server does not exist
-    elapsed: Elapsed = Elapsed()
-
-    @property
-    def port(self) -> Port | None:
-        """The port to keep, if there are several."""
-        return min(self.ports, key=self._rank, default=None)
-
-    def _rank(self, port: Port) -> tuple[bool, bool, str, str]:
-        return (
-            port.id != self.recorded_port,
-            port.device_id != self.server_id,
-            port.created_at,
-            port.id,
-        )
-
-
-@dataclass(frozen=True)
-class CreatePort:
-    pass
-
-
-@dataclass(frozen=True)
-class TagPort:
-    port: str
-
-
-@dataclass(frozen=True)
-class DeletePort:
-    port: str
-
-
-@dataclass(frozen=True)
-class AttachPort:
-    port: str
-
-
-@dataclass(frozen=True)
-class DetachPort:
-    port: str
-
-
-@dataclass(frozen=True)
-class ForgetPort:
-    """The recorded port is lost: clear it in the status, so that another is created."""
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Observe again after so many seconds."""
-
-    reason: Reason
-    message: str
-    after: float
-
-
-@dataclass(frozen=True)
-class Ready:
-    pass
-
-
-@dataclass(frozen=True)
-class RemoveFinalizer:
-    """The cloud holds nothing of this ENI any more."""
-
-
-Step: TypeAlias = (
-    CreatePort
-    | TagPort
-    | DeletePort
-    | AttachPort
-    | DetachPort
-    | ForgetPort
-    | Wait
-    | Ready
-    | RemoveFinalizer
+from openeni_operator.cloud.api import Port
+from openeni_operator.eni.facts import Facts
+from openeni_operator.eni.safeguards import (
+    confirm_absence,
+    confirm_older_port,
+    detach,
+    reattach_port,
+    resize_was_refused,
+    wait_for_resize,
+    wait_foreign,
+    wait_until_active,
 )
+from openeni_operator.eni.steps import (
+    AddAddresses,
+    AddClaimedAddress,
+    AttachPort,
+    CreatePort,
+    DeletePort,
+    ForgetPort,
+    Ready,
+    ReleaseAddresses,
+    RemoveFinalizer,
+    SetQoSPolicy,
+    SetSecurityGroups,
+    Step,
+    TagPort,
+    UntagPort,
+    Wait,
+)
+from openeni_operator.eni.timing import (
+    ATTACH_TIMEOUT,
+    CREATE_SETTLE_TIME,
+    SLOW_POLL,
+    attach_pause,
+    poll_interval,
+)
+
 Rule: TypeAlias = Callable[[Facts], Step | None]
 
 
@@ -139,8 +62,9 @@ def wait_for_create_outcome(facts: Facts) -> Step | None:
         return None
     return Wait(
         Reason.OUTCOME_UNKNOWN,
-        "a port was requested and Neutron does not show it yet; checking whether it exists",
-        POLL,
+        f"a port for server {facts.server_id} was requested, and Neutron does not show it yet; "
+        "checking whether it exists",
+        poll_interval(requested),
     )
 
 
@@ -150,21 +74,34 @@ def finish_deletion(facts: Facts) -> Step | None:
         return None
     if facts.recorded_port in ("", facts.elapsed.deleted_port):
         return RemoveFinalizer()
-    return _confirm_absence(facts, Reason.DELETING) or RemoveFinalizer()
+    return confirm_absence(facts, Reason.DELETING) or RemoveFinalizer()
 
 
 def restore_tags(facts: Facts) -> Step | None:
     """Neutron can drop tags at creation, and a port without its tags is never deleted."""
-    untagged = next((p for p in facts.ports if not facts.tags <= p.tags), None)
-    return TagPort(untagged.id) if untagged else None
+    missing = (TagPort(p.id, tag) for p in facts.ports for tag in sorted(facts.tags - p.tags))
+    return next(missing, None)
 
 
 def remove_duplicates(facts: Facts) -> Step | None:
-    """Keep one of several ports with the same name; the agent knows of no other."""
-    duplicate = next((p for p in facts.ports if p is not facts.port), None)
-    if duplicate is None:
+    """Keep one of several ports with the same name; no agent was told of one never attached."""
+    duplicates = sorted((p for p in facts.ports if p is not facts.port), key=lambda p: p.id)
+    return next((DeletePort(p.id) for p in duplicates if not p.device_id), None)
+
+
+def keep_attached_duplicates(facts: Facts) -> Step | None:
+    """Two attached ports mean that Neutron hid one for long: pods may have addresses of both."""
+    duplicates = sorted((p for p in facts.ports if p is not facts.port), key=lambda p: p.id)
+    if not duplicates:
         return None
-    return _detach(duplicate, facts) or DeletePort(duplicate.id)
+    if facts.deleting and not facts.in_use:
+        return detach(duplicates[0], facts) or DeletePort(duplicates[0].id)
+    return Wait(
+        Reason.PORT_CHANGED,
+        f"ports {', '.join(sorted(p.id for p in facts.ports))} of this ENI are attached: the "
+        "operator puts another ENI in its place, and removes both after the last pod",
+        SLOW_POLL,
+    )
 
 
 def wait_until_retired(facts: Facts) -> Step | None:
@@ -173,16 +110,19 @@ def wait_until_retired(facts: Facts) -> Step | None:
         return None
     return Wait(
         Reason.DELETING,
-        "waiting for the node's agent to give up every address; pods may still use some",
+        "waiting for the node's agent to give up every address of port "
+        f"{facts.recorded_port}; pods may still use some",
         SLOW_POLL,
     )
 
 
 def detach_for_deletion(facts: Facts) -> Step | None:
-    return _detach(facts.port, facts) if facts.deleting and facts.port is not None else None
+    """Detach the port before it is deleted, so that the guest's NIC goes first."""
+    return detach(facts.port, facts) if facts.deleting and facts.port is not None else None
 
 
 def delete_port(facts: Facts) -> Step | None:
+    """Delete the port of an ENI that is being deleted, once it counts as detached."""
     port = facts.port
     return DeletePort(port.id) if facts.deleting and port is not None else None
 
@@ -191,60 +131,111 @@ def detect_loss(facts: Facts) -> Step | None:
     """Forget the recorded port once Neutron has twice, some time apart, not shown it."""
     if facts.ports or not facts.recorded_port:
         return None
-    return _confirm_absence(facts, Reason.PORT_LOST) or ForgetPort()
+    return confirm_absence(facts, Reason.PORT_LOST) or ForgetPort()
 
 
 def create_port(facts: Facts) -> Step | None:
+    """Create the port, with all its addresses and settings, in one call."""
     return None if facts.ports else CreatePort()
 
 
+def set_security_groups(facts: Facts) -> Step | None:
+    """Before a port that stays is attached or called ready: they keep its pods safe."""
+    port = facts.port
+    same = port is None or port.security_group_ids == facts.settings.security_groups
+    return SetSecurityGroups(port.id) if port and not same else None
+
+
 def attach_port(facts: Facts) -> Step | None:
+    """Attach the port once the guest is prepared; after an attempt, wait for its outcome."""
     port = facts.port
     if port is None or port.device_id:
         return None
     requested = facts.elapsed.attach_requested
-    if requested is not None and requested < ATTACH_TIMEOUT:
+    if requested is not None and requested < attach_pause(facts.elapsed.attach_refusals):
+        late = requested >= ATTACH_TIMEOUT  # it will not be attached any more
         return Wait(
             Reason.ATTACH_UNKNOWN,
-            "Nova did not report whether it attached the port; checking the port",
-            POLL,
+            f"Nova did not report whether it attached port {port.id} to server "
+            f"{facts.server_id}; checking the port",
+            attach_pause(facts.elapsed.attach_refusals) - requested
+            if late
+            else poll_interval(requested),
         )
     if not facts.guest_prepared:
         return Wait(
             Reason.WAITING_FOR_AGENT,
-            "waiting for the node's agent to keep the guest's own network tools off the NIC",
+            "waiting for the node's agent to keep the guest's own network tools off the NIC of "
+            f"port {port.id}",
             SLOW_POLL,
         )
     return AttachPort(port.id)
 
 
 def reject_foreign_server(facts: Facts) -> Step | None:
+    """Wait for people while the port is attached to a server that is not the node's."""
     port = facts.port
-    return None if port is None or port.device_id == facts.server_id else _wait_foreign(port)
+    foreign = port is not None and port.device_id != facts.server_id
+    return wait_foreign(port, facts) if port and foreign else None
 
 
-def wait_until_active(facts: Facts) -> Step | None:
+def reject_disabled_port(facts: Facts) -> Step | None:
+    """Leave a port disabled that somebody has disabled: it may be on purpose."""
     port = facts.port
-    if port is None or port.status == ACTIVE:
+    if port is None or port.enabled:
         return None
-    requested = facts.elapsed.attach_requested
-    if requested is not None and requested < ACTIVE_TIMEOUT:
-        return Wait(Reason.WAITING_FOR_ATTACH, "the port is attached but not yet ACTIVE", POLL)
     return Wait(
-        Reason.PORT_NOT_ACTIVE,
-        f"the port is attached but {port.status}: check Neutron's agent on the server's host",
+        Reason.PORT_DISABLED,
+        f"port {port.id} is disabled (its admin_state_up is false), so its pods have no network: "
+        f"run openstack port set --enable {port.id}, or delete this ENI for another one",
         SLOW_POLL,
     )
 
 
 def wait_for_link(facts: Facts) -> Step | None:
-    if facts.link_ready:
+    """Wait until the agent has found and configured the NIC."""
+    port = facts.port
+    if port is None or facts.link_ready:
         return None
     return Wait(
         Reason.WAITING_FOR_NIC,
-        "waiting for the node's agent to find the NIC by its MAC address",
+        f"waiting for the node's agent to find the NIC of port {port.id} by its MAC address",
         SLOW_POLL,
     )
+
+
+def release_addresses(facts: Facts) -> Step | None:
+    """Remove from the port what the agent has retired, in one call; before addresses are added."""
+    port, release = facts.port, facts.resize.release
+    if port is None or not release or resize_was_refused(facts):
+        return None
+    return wait_for_resize(facts) or ReleaseAddresses(port.id, release)
+
+
+def add_claimed_address(facts: Facts) -> Step | None:
+    """Add an address that a certain pod waits for, in a call of its own: it may be refused."""
+    port, claimed = facts.port, facts.resize.claimed
+    if port is None or claimed is None:
+        return None
+    return wait_for_resize(facts) or AddClaimedAddress(port.id, claimed.subnet_id, claimed.address)
+
+
+def add_addresses(facts: Facts) -> Step | None:
+    """Add the addresses that the port lacks, in one call; refusals hold up no other rule."""
+    port, subnets = facts.port, facts.resize.add
+    if port is None or not subnets or resize_was_refused(facts):
+        return None
+    return wait_for_resize(facts) or AddAddresses(port.id, subnets)
+
+
+def update_settings(facts: Facts) -> Step | None:
+    """Give the port the pool's tags, one by one, and QoS policy; last, as pods do not need them.
+
+    One that the cloud refuses holds up no other: after it, the next one is tried.
+    """
+    pending = _pending_settings(facts.port, facts) if facts.port is not None else []
+    after = pending.index(facts.refused) + 1 if facts.refused in pending else 0
+    return pending[after % len(pending)] if pending else None
 
 
 RULES: Final[tuple[Rule, ...]] = (
@@ -252,15 +243,24 @@ RULES: Final[tuple[Rule, ...]] = (
     finish_deletion,
     restore_tags,
     remove_duplicates,
+    keep_attached_duplicates,
     wait_until_retired,
     detach_for_deletion,
     delete_port,
+    confirm_older_port,
     detect_loss,
     create_port,
+    set_security_groups,
     attach_port,
     reject_foreign_server,
+    reject_disabled_port,
+    reattach_port,
     wait_until_active,
     wait_for_link,
+    release_addresses,
+    add_claimed_address,
+    add_addresses,
+    update_settings,
 )
 
 
@@ -269,31 +269,12 @@ def next_step(facts: Facts) -> Step:
     return next((step for rule in RULES if (step := rule(facts)) is not None), Ready())
 
 
-def _confirm_absence(facts: Facts, reason: Reason) -> Step | None:
-    """Wait until Neutron has twice, some time apart, not shown the recorded port; then None."""
-    if (facts.elapsed.port_missing or 0.0) >= CONFIRM_INTERVAL:
-        return None
-    return Wait(reason, "Neutron no longer shows the port; checking again", POLL)
-
-
-def _detach(port: Port, facts: Facts) -> Step | None:
-    """Return the step that detaches the port; None if it counts as detached."""
-    elapsed = facts.elapsed
-    requested = elapsed.detach_requested if elapsed.detaching_port == port.id else None
-    confirmed = requested is not None and requested >= CONFIRM_INTERVAL
-    if not port.device_id or (facts.server_gone and confirmed):
-        return None
-    if port.device_id != facts.server_id:
-        return _wait_foreign(port)
-    if requested is None or requested >= DETACH_TIMEOUT:
-        return DetachPort(port.id)
-    return Wait(Reason.DELETING, "waiting for Nova to detach the port", POLL)
-
-
-def _wait_foreign(port: Port) -> Wait:
-    return Wait(
-        Reason.CONFLICT,
-        f"the port is attached to server {port.device_id}, not to the node's server: "
-        "detach it there, or delete this ENI once that server is gone",
-        SLOW_POLL,
-    )
+def _pending_settings(port: Port, facts: Facts) -> list[Step]:
+    """Return a step for each tag and QoS policy that is to be changed: those of others stay."""
+    settings = facts.settings
+    policy = settings.wanted_policy(port)
+    return [
+        *(TagPort(port.id, tag) for tag in settings.missing_tags(port)),
+        *(UntagPort(port.id, t) for t in settings.surplus_tags(port) if t not in facts.tags),
+        *([SetQoSPolicy(port.id, policy)] if policy != port.qos_policy_id else []),
+    ]

@@ -4,11 +4,13 @@ An agent is trusted with its own ENIs only: an impossible report becomes a condi
 affects no other. Pure.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from openeni_crds.conditions import Reason, Status, Type, find
-from openeni_crds.eni import ENI, NodeStatus
+from openeni_crds.eni import ENI
 from openeni_crds.meta import parse_time
+from openeni_operator.eni.resize import addresses_in
 
 
 @dataclass(frozen=True)
@@ -22,15 +24,41 @@ class AgentReport:
     error: str = ""
 
 
+def capacity_of(eni: ENI) -> int:
+    """Return how many pods the ENI can serve: each needs an address of each family it has."""
+    port = eni.status.port
+    if port is None:
+        return eni.spec.address_count
+    return min((len(addresses_in(subnet, port.addresses)) for subnet in port.subnets), default=0)
+
+
 def families_of(eni: ENI) -> int:
     """Return how many addresses of the ENI a pod has: one for each IP family."""
     return max(1, len(eni.spec.subnet_ids))
 
 
-def capacity_of(eni: ENI) -> int:
-    """Return how many pods the ENI can serve."""
+def in_fuller_family(addresses: Collection[str]) -> int:
+    """Return how many addresses there are of the IP family that has more of them."""
+    sixes = sum(":" in address for address in addresses)
+    return max(sixes, len(addresses) - sixes)
+
+
+def held_by(eni: ENI) -> int:
+    """Return how many addresses for pods the ENI takes from a subnet, or was promised."""
     port = eni.status.port
-    return len(port.addresses) // families_of(eni) if port else eni.spec.address_count
+    on_port = in_fuller_family((*port.addresses, *port.releasing)) if port else 0
+    return max(on_port, eni.spec.address_count)
+
+
+def had_by(eni: ENI) -> int:
+    """Return how many addresses for pods the ENI's port has, or has had; without one, shall have.
+
+    Those that it has lost are to come back with another port.
+    """
+    port = eni.status.port
+    if port is None:
+        return eni.spec.address_count
+    return in_fuller_family((*port.addresses, *port.releasing, *port.lost))
 
 
 def agent_report(eni: ENI, now: str) -> AgentReport:
@@ -38,7 +66,7 @@ def agent_report(eni: ENI, now: str) -> AgentReport:
     node = eni.status.node
     if node is None:
         return AgentReport()
-    error = _find_error(eni, node)
+    error = report_error(eni)
     if error:
         return AgentReport(error=error)
     idle_seconds = None
@@ -55,9 +83,23 @@ def uses_other_cni(eni: ENI) -> bool:
     return found is not None and found.status == Status.FALSE and found.reason == Reason.OTHER_CNI
 
 
-def _find_error(eni: ENI, node: NodeStatus) -> str:
+def report_is_about(eni: ENI, mac_address: str) -> bool:
+    """Return whether GuestPrepared and LinkReady are about the port with this MAC address.
+
+    A report of the port that the ENI had before may stand there for a while. An agent of an earlier
+    release names none.
+    """
+    return eni.status.node is not None and eni.status.node.mac_address in {"", mac_address}
+
+
+def report_error(eni: ENI) -> str:
+    """Return why the agent's report cannot be true; "" if it can be, or if there is none."""
+    node = eni.status.node
+    if node is None:
+        return ""
+    port = eni.status.port
     # Pods may still hold addresses that the port has lost.
-    capacity = max(capacity_of(eni), eni.spec.address_count)
+    capacity = held_by(eni) + (in_fuller_family(port.lost) if port else 0)
     if min(node.granted, node.cooling, node.available) < 0:
         return "status.node: a count is negative"
     total = node.granted + node.cooling + node.available

@@ -2,72 +2,38 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Final
 
 from openeni_crds.conditions import Condition, Reason, Status, Type, condition, find, is_true, merge
-from openeni_crds.eni import ENI, MOST_ADDRESSES, ENIStatus, PortStatus, PortSubnet
+from openeni_crds.eni import ENI, ENIStatus, PortStatus
 from openeni_operator.cause import Cause
-from openeni_operator.cloud.api import ACTIVE, Place, Port
-from openeni_operator.eni.report import AgentReport, agent_report
+from openeni_operator.cloud.api import ACTIVE, Port
+from openeni_operator.eni.port_settings import applied_settings, settings_of
+from openeni_operator.eni.port_status import mark_releasing
+from openeni_operator.eni.report import AgentReport, agent_report, report_is_about
+from openeni_operator.eni.resize import NO_RESIZE, Resize, is_retired_whole, retired_addresses
 
-OWNED: Final = (Type.PORT_READY, Type.ATTACHED, Type.READY)
-
-
-@dataclass(frozen=True)
-class NetworkFacts:
-    """The facts of a port's network, and of where it is, that ENI.status repeats."""
-
-    mtu: int
-    subnets: tuple[PortSubnet, ...]
-    place: Place
-
-
-def port_status(
-    port: Port, recorded: PortStatus | None, network: NetworkFacts
-) -> PortStatus | Cause:
-    """Describe the port, or return the cause if it lacks its primary address.
-
-    The primary addresses are chosen once and kept. Neutron sorts fixed IPs as text, so their
-    position has no meaning, and an address that a pod has must never become the primary one.
-    """
-    same_port = recorded is not None and recorded.id == port.id
-    primary = recorded.primary if recorded is not None and same_port else _lowest(port, network)
-    own = {subnet.id for subnet in network.subnets}  # anybody may add fixed IPs of other subnets
-    present = {f.address for f in port.fixed_ips if f.subnet_id in own}
-    if len(primary) != len(network.subnets) or not present >= set(primary):
-        return Cause(
-            Reason.CONFLICT,
-            f"port {port.id} lacks the primary address of the ENI because its fixed IPs were "
-            "changed; restore them, or delete this ENI",
-        )
-    addresses = tuple(sorted(present - set(primary), key=_numeric))
-    if len(addresses) > MOST_ADDRESSES:
-        return Cause(
-            Reason.CONFLICT,
-            f"port {port.id} has {len(addresses)} fixed IPs for pods because some were added; an "
-            f"ENI can use {MOST_ADDRESSES}: remove the others, or delete this ENI",
-        )
-    return PortStatus(
-        id=port.id,
-        name=port.name,
-        mac_address=port.mac_address,
-        revision=port.revision,
-        mtu=network.mtu,
-        subnets=network.subnets,
-        primary=primary,
-        addresses=addresses,
-        project_id=network.place.project_id,
-        region=network.place.region,
-    )
+# The port cannot serve pods, whatever the operator does: another ENI takes its place.
+BROKEN: Final = frozenset({Reason.PORT_CHANGED, Reason.ATTACHED_ELSEWHERE})
+# The port stays attached and not ACTIVE: it is attached anew once its agent has given it up.
+INACTIVE: Final = frozenset({Reason.PORT_NOT_ACTIVE, Reason.REATTACHING})
+OWNED: Final = (Type.PORT_READY, Type.ATTACHED, Type.SIZED, Type.UP_TO_DATE, Type.READY)
 
 
 @dataclass(frozen=True)
 class ObservedPort:
-    """A port as Neutron shows it (None: it shows none), and as the status describes it."""
+    """A port as Neutron shows it (None: it shows none), and as the status describes it.
+
+    It is settled if it shows every setting that was requested: a read may be late.
+    """
 
     neutron: Port | None
     described: PortStatus | None
+    fault: Cause | None = None  # it cannot serve pods
+    settled: bool = True
+    elastic: bool = False  # its addresses may be changed
+    resize: Resize = NO_RESIZE
+    resize_failure: Cause | None = None  # why they are not
 
 
 def desired_status(
@@ -79,15 +45,21 @@ def desired_status(
     the last known conditions are kept: pods go on getting the addresses that are there.
     """
     generation = eni.metadata.generation
+    applied = eni.status.applied
     if observed is None:
         port = eni.status.port
         exists, attached = (
             is_true(eni.status.conditions, t) for t in (Type.PORT_READY, Type.ATTACHED)
         )
     else:
-        port = observed.described
-        exists = port is not None and observed.neutron is not None
+        port = _with_record(eni, observed.described)
+        # That several ports are attached is seen in the rules: no single one has this fault.
+        changed = cause is not None and cause.reason is Reason.PORT_CHANGED
+        fault = observed.fault or (cause if changed else None)
+        cause = fault or cause
+        exists = port is not None and observed.neutron is not None and fault is None
         attached = _is_attached(eni, observed.neutron)
+        applied = applied_settings(eni, observed.neutron if observed.settled else None)
     port_ready = condition(
         Type.PORT_READY,
         *_reason_and_message(exists, Reason.PORT_CREATED, cause or _CREATING),
@@ -98,19 +70,99 @@ def desired_status(
         Type.ATTACHED,
         *_reason_and_message(attached, Reason.ATTACHED, cause or _ATTACHING)
         if exists
-        else (Reason.WAITING_FOR_PORT, "the port does not exist yet"),
+        else (Reason.WAITING_FOR_PORT, "see the condition PortReady"),
         status=attached and exists,
         generation=generation,
     )
+    if observed is None or is_port_deleted(eni):
+        port_ready, attached_condition = (_kept(eni, c) for c in (port_ready, attached_condition))
     ready = _ready(eni, (port_ready, attached_condition), cause, agent_report(eni, now))
-    conditions = merge(eni.status.conditions, (port_ready, attached_condition, ready), now)
-    return ENIStatus(conditions=_sorted(conditions), port=port)
+    others = (*_up_to_date(eni, observed, cause), *_sized(eni, observed))
+    desired = (port_ready, attached_condition, *others, ready)
+    conditions = merge(eni.status.conditions, desired, now)
+    return ENIStatus(conditions=_sorted(conditions), port=port, applied=applied)
+
+
+def _with_record(eni: ENI, port: PortStatus | None) -> PortStatus | None:
+    """Return the port with what the ENI's status says that is leaving it.
+
+    It may have been recorded after the port was observed, and is not taken back by another write.
+    """
+    recorded = eni.status.port
+    if port is None or recorded is None or recorded.id != port.id:
+        return port
+    there = {*port.addresses, *port.releasing}
+    return mark_releasing(port, {*port.releasing, *(there & set(recorded.releasing))})
+
+
+def _kept(eni: ENI, built: Condition) -> Condition:
+    """Return the known condition if it says why there is no port: nothing that was seen does."""
+    known = find(eni.status.conditions, Type(built.type))
+    kept = BROKEN | {Reason.DELETING_PORT}
+    return known if known is not None and known.reason in kept else built
+
+
+def _up_to_date(
+    eni: ENI, observed: ObservedPort | None, cause: Cause | None
+) -> tuple[Condition, ...]:
+    """Return the condition: the last known one if the cloud does not respond, none without a port.
+
+    It says nothing about whether pods can be served: that is Ready's.
+    """
+    if observed is None:
+        known = find(eni.status.conditions, Type.UP_TO_DATE)
+        return (known,) if known else ()
+    if observed.neutron is None:
+        return ()
+    different = settings_of(eni).differences(observed.neutron)
+    same = not different
+    changes = f"to be changed on port {observed.neutron.id}: {', '.join(different)}"
+    why = Cause(cause.reason, f"{changes}: {cause.message}") if cause else None
+    why = why or Cause(Reason.UPDATING, changes)
+    reason, message = _reason_and_message(same, Reason.UP_TO_DATE, why)
+    generation = eni.metadata.generation
+    return (condition(Type.UP_TO_DATE, reason, message, status=same, generation=generation),)
+
+
+def _sized(eni: ENI, observed: ObservedPort | None) -> tuple[Condition, ...]:
+    """Return the condition of an ENI whose addresses may be changed.
+
+    It says nothing about whether pods can be served with those that are there: that is Ready's.
+    """
+    if observed is None:
+        known = find(eni.status.conditions, Type.SIZED)
+        return (known,) if known else ()
+    release = observed.resize.release
+    added = len(observed.resize.add) + (observed.resize.claimed is not None)
+    if observed.neutron is None or not (observed.elastic or release):
+        return ()
+    same = not (release or added)
+    changes = " and ".join(
+        text
+        for count, text in (
+            (len(release), f"{len(release)} to be removed from"),
+            (added, f"{added} to be added to"),
+        )
+        if count
+    )
+    message = f"addresses: {changes} port {observed.neutron.id}"
+    failure = observed.resize_failure
+    why = Cause(failure.reason, f"{message}: {failure.message}") if failure else None
+    return (
+        condition(
+            Type.SIZED,
+            *_reason_and_message(same, Reason.SIZED, why or Cause(Reason.UPDATING, message)),
+            status=same,
+            generation=eni.metadata.generation,
+        ),
+    )
 
 
 def current_status(eni: ENI) -> ENIStatus:
     """Return the operator's part of the ENI's present status."""
     own = [c for c in eni.status.conditions if c.type in OWNED]
-    return ENIStatus(conditions=_sorted(own), port=eni.status.port)
+    status = eni.status
+    return ENIStatus(conditions=_sorted(own), port=status.port, applied=status.applied)
 
 
 def in_use(eni: ENI, port: Port | None) -> bool:
@@ -127,12 +179,30 @@ def in_use(eni: ENI, port: Port | None) -> bool:
     return not retired_addresses(eni) >= set(recorded.addresses)
 
 
-def retired_addresses(eni: ENI) -> set[str]:
-    """Return the addresses that the agent has retired at the ENI's present generation."""
-    node = eni.status.node
-    return {
-        r.address for r in (node.retired if node else ()) if r.generation >= eni.metadata.generation
-    }
+def is_given_up(eni: ENI) -> bool:
+    """Return True if no pod has an address of the port, and its agent grants none any more."""
+    node, port = eni.status.node, eni.status.port
+    if node is None or port is None or node.granted:
+        return False
+    return is_retired_whole(eni, port) and retired_addresses(eni) >= set(port.addresses)
+
+
+def is_unattached(eni: ENI) -> bool:
+    """Return True if the ENI has a port that is not attached, though its server has a slot."""
+    exists = is_true(eni.status.conditions, Type.PORT_READY)
+    return exists and not is_true(eni.status.conditions, Type.ATTACHED) and not lacks_slot(eni)
+
+
+def lacks_slot(eni: ENI) -> bool:
+    """Return True if the ENI's server has no slot for its NIC."""
+    attached = find(eni.status.conditions, Type.ATTACHED)
+    return attached is not None and attached.reason == Reason.NO_HOTPLUG_SLOT
+
+
+def is_port_deleted(eni: ENI) -> bool:
+    """Return True if the operator has asked Neutron to delete the port."""
+    found = find(eni.status.conditions, Type.PORT_READY)
+    return eni.metadata.deleting and found is not None and found.reason == Reason.DELETING_PORT
 
 
 def _ready(
@@ -147,7 +217,11 @@ def _ready(
     if eni.metadata.deleting:
         why = cause or Cause(Reason.DELETING, "the ENI is being deleted")
         return not_ready(why.reason, why.message)
-    agents = (find(eni.status.conditions, t) for t in (Type.GUEST_PREPARED, Type.LINK_READY))
+    about = eni.status.port is not None and report_is_about(eni, eni.status.port.mac_address)
+    agents = (
+        find(eni.status.conditions, type_) if about else None
+        for type_ in (Type.GUEST_PREPARED, Type.LINK_READY)
+    )
     for part in (*own, *agents):
         if part is None:
             message = f"waiting for the agent of node {eni.spec.node_name}"
@@ -167,21 +241,9 @@ def _reason_and_message(ok: bool, reason: Reason, cause: Cause) -> tuple[Reason,
 
 
 def _is_attached(eni: ENI, port: Port | None) -> bool:
-    return port is not None and port.device_id == eni.spec.server_id and port.status == ACTIVE
-
-
-def _lowest(port: Port, network: NetworkFacts) -> tuple[str, ...]:
-    """Return the lowest address in each subnet: stable if a crash loses the first choice."""
-    chosen: list[str] = []
-    for subnet in network.subnets:
-        own = [f.address for f in port.fixed_ips if f.subnet_id == subnet.id]
-        chosen.extend(sorted(own, key=_numeric)[:1])
-    return tuple(chosen)
-
-
-def _numeric(address: str) -> tuple[int, int]:
-    parsed = ip_address(address)
-    return parsed.version, int(parsed)
+    if port is None or not port.enabled:
+        return False
+    return port.device_id == eni.spec.server_id and port.status == ACTIVE
 
 
 _CREATING: Final = Cause(Reason.WAITING_FOR_PORT, "the port is being created")

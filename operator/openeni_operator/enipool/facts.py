@@ -1,41 +1,103 @@
 """Gather the facts that a pool's plan needs from the cluster state."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
 
-from openeni_crds.conditions import Type, is_true
+from openeni_crds.capacity import ReclaimPolicy
+from openeni_crds.conditions import Reason, Status, Type, find, is_true
 from openeni_crds.eni import ENI
-from openeni_crds.enipool import ENIPool, ReclaimPolicy
-from openeni_crds.meta import seconds
+from openeni_crds.enipool import ENIPool
+from openeni_crds.meta import parse_time, seconds
 from openeni_crds.selection import choose_pool, selects_node
+from openeni_operator.claims import PendingClaims
 from openeni_operator.core_objects import Node, WaitingPod
-from openeni_operator.eni.report import agent_report, capacity_of
-from openeni_operator.eni.status import retired_addresses
-from openeni_operator.enipool.plan import ENIState, NodeState, SizingPolicy
+from openeni_operator.eni.report import agent_report, capacity_of, had_by, in_fuller_family
+from openeni_operator.eni.resize import is_retired_whole, retired_addresses
+from openeni_operator.eni.status import BROKEN, INACTIVE, is_unattached, lacks_slot
+from openeni_operator.enipool.address_choice import is_misasked
+from openeni_operator.enipool.memory.node_outcomes import Group
+from openeni_operator.enipool.memory.subnet_usage import SubnetUsage, is_refused
 from openeni_operator.enipool.resolution import Resolution
-from openeni_operator.enipool.status import NodeGroups
+from openeni_operator.missing_nodes import counts_as_gone
+from openeni_operator.sizing.state import UNBOUNDED, ENIState, NodeState, SizingPolicy
+
+# Reasons for which a port does not get the addresses that it lacks, until something changes.
+REFUSALS: Final = frozenset(
+    {
+        Reason.SUBNET_EXHAUSTED,
+        Reason.QUOTA_EXCEEDED,
+        Reason.DENIED,
+        Reason.INVALID_SPEC,
+        Reason.NOT_FOUND,
+    }
+)
 
 
 @dataclass(frozen=True)
 class PoolFacts:
-    """A pool with its nodes, ENIs and waiting pods."""
+    """A pool with some of its nodes, and all its ENIs and waiting pods on them."""
 
     pool: ENIPool
     nodes: Mapping[str, Node]
     enis: tuple[ENI, ...]
     waiting: Mapping[str, frozenset[str]]  # node -> UIDs of pods that wait for this pool
+    missing: Mapping[tuple[str, str], float]  # node and server of an ENI -> seconds it is missing
+    idle: Mapping[str, float]  # ENI -> seconds since the last of its addresses was in use
     now: str  # RFC 3339
+    slotless: frozenset[str] = frozenset()  # nodes where ENIs of other pools have found no slot
+    elastic: bool = False  # the pool's ports can get and lose addresses
+    # By ENI: addresses that other nodes claim, and claims to those that its port is to get.
+    leaving: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    claims: Mapping[str, PendingClaims] = field(default_factory=dict[str, PendingClaims])
 
+    @cached_property
     def selected_nodes(self) -> list[Node]:
-        """Return the nodes that the pool selects, by name."""
+        """The nodes that the pool selects, by name."""
         selected = (n for n in self.nodes.values() if selects_node(self.pool, n.traits))
         return sorted(selected, key=lambda node: node.name)
 
-    def enis_on(self, node: str) -> tuple[ENI, ...]:
-        return tuple(e for e in self.enis if e.spec.node_name == node)
+    @cached_property
+    def enis_by_node(self) -> Mapping[str, list[ENI]]:
+        found: dict[str, list[ENI]] = {}
+        for eni in self.enis:
+            found.setdefault(eni.spec.node_name, []).append(eni)
+        return found
+
+    def waiting_for_any(self, node: str) -> frozenset[str]:
+        """Return the UIDs of the node's waiting pods that any address of the pool serves."""
+        enis = self.enis_by_node.get(node, ())
+        certain = (self.claims[eni.name].pods for eni in enis if eni.name in self.claims)
+        return self.waiting.get(node, frozenset()).difference(*certain)
+
+    def missing_for(self, eni: ENI) -> float | None:
+        """Return the seconds since the ENI's server has been no node; None: it is one."""
+        return self.missing.get((eni.spec.node_name, eni.spec.server_id))
 
 
-def sizing_policy(pool: ENIPool) -> SizingPolicy:
+@dataclass(frozen=True)
+class SubnetFacts:
+    """What the cloud has for the pool's nodes and ENIs."""
+
+    served: frozenset[str] = frozenset()  # nodes on which an ENI can be created
+    resolution: Resolution | None = None
+    usage: SubnetUsage = field(default_factory=SubnetUsage)
+
+    def alternative(self, node: Node | None, count: int) -> tuple[str, ...]:
+        """Return the IDs of subnets that have so many addresses for an ENI of the node."""
+        if self.resolution is None or node is None:
+            return ()
+        found = self.resolution.alternative(node.zone, count, self.usage)
+        return tuple(subnet.id for subnet in found)
+
+    def room(self, eni: ENI) -> int:
+        """Return how many addresses the ENI's subnets still have, by estimate."""
+        found = self.resolution.room(eni.spec.subnet_ids, self.usage) if self.resolution else None
+        return UNBOUNDED if found is None else found
+
+
+def sizing_policy(pool: ENIPool, *, elastic: bool = False) -> SizingPolicy:
     capacity, reclaim = pool.spec.capacity, pool.spec.reclaim
     after = float(seconds(reclaim.after)) if reclaim.policy is ReclaimPolicy.AFTER else None
     return SizingPolicy(
@@ -45,31 +107,24 @@ def sizing_policy(pool: ENIPool) -> SizingPolicy:
         max_available=capacity.max_available,
         max_addresses=capacity.max_addresses_per_node,
         reclaim_after=after,
+        elastic=elastic,
     )
 
 
-def group_nodes(facts: PoolFacts, resolution: Resolution | None) -> NodeGroups:
+def group_nodes(facts: PoolFacts, resolution: Resolution | None) -> dict[str, Group]:
     """Group the selected nodes by what prevents an ENI there."""
-    groups: dict[str, list[str]] = {"served": [], "agent": [], "datapath": [], "subnet": []}
-    for node in facts.selected_nodes():
-        groups[_group(node, facts.pool, resolution)].append(node.name)
-    return NodeGroups(
-        served=tuple(groups["served"]),
-        without_agent=tuple(groups["agent"]),
-        without_datapath=tuple(groups["datapath"]),
-        without_subnet=tuple(groups["subnet"]),
-    )
+    return {node.name: _group(node, facts.pool, resolution) for node in facts.selected_nodes}
 
 
-def _group(node: Node, pool: ENIPool, resolution: Resolution | None) -> str:
+def _group(node: Node, pool: ENIPool, resolution: Resolution | None) -> Group:
     supported = node.supports(pool.spec.datapath.mode)
     if supported is None:
-        return "agent"
+        return Group.WITHOUT_AGENT
     if not supported:
-        return "datapath"
-    if resolution is not None and not resolution.choose(node.zone, 0):
-        return "subnet"
-    return "served"
+        return Group.WITHOUT_DATAPATH
+    if resolution is not None and not resolution.serves(node.zone):
+        return Group.WITHOUT_SUBNET
+    return Group.SERVED
 
 
 def waiting_pods_by_node(
@@ -93,34 +148,95 @@ def waiting_pods_by_node(
     return {node: frozenset(uids) for node, uids in found.items()}
 
 
-def node_state(facts: PoolFacts, name: str, served: frozenset[str]) -> NodeState:
-    """Return the node as the plan sees it; a deleted node counts as not selected."""
-    node = facts.nodes.get(name)
-    deleting = facts.pool.metadata.deleting
+def node_state(facts: PoolFacts, name: str, subnets: SubnetFacts) -> NodeState:
+    """Return the node as the plan sees it."""
+    node, enis = facts.nodes.get(name), facts.enis_by_node.get(name, ())
+    other = subnets.alternative(node, 2)  # a primary address and one for a pod
     return NodeState(
         name=name,
-        enis=tuple(eni_state(eni, node, facts.now) for eni in facts.enis_on(name)),
-        waiting=len(facts.waiting.get(name, ())),
+        enis=tuple(eni_state(eni, facts, subnets) for eni in enis),
+        waiting=len(facts.waiting_for_any(name)),
         max_pods=node.max_pods if node else 0,
-        selected=not deleting and node is not None and _may_keep(facts.pool, node),
-        can_create=name in served,
+        selected=not facts.pool.metadata.deleting
+        and node is not None
+        and _may_keep(facts.pool, node),
+        can_create=name in subnets.served,
+        missing=node is None,
+        cordoned=node is not None and node.cordoned,
+        no_slot=name in facts.slotless,
+        other_subnets=bool(other) and any(eni.spec.subnet_ids != other for eni in enis),
     )
 
 
-def eni_state(eni: ENI, node: Node | None, now: str) -> ENIState:
-    port, report = eni.status.port, agent_report(eni, now)
+def eni_state(eni: ENI, facts: PoolFacts, subnets: SubnetFacts) -> ENIState:
+    port, report = eni.status.port, agent_report(eni, facts.now)
+    addresses = set(port.addresses) if port else set[str]()
+    reasons = {c.reason for c in eni.status.conditions if c.status == Status.FALSE}
+    leaving = facts.leaving.get(eni.name, frozenset[str]())
+    claims = facts.claims.get(eni.name, PendingClaims())
+    waiting = facts.waiting.get(eni.spec.node_name, frozenset())
+    whole = is_retired_whole(eni, port) if port and facts.elastic else bool(eni.spec.retiring)
+    parked = whole and is_unattached(eni)
     return ENIState(
         name=eni.name,
         addresses=capacity_of(eni),
+        releasing=in_fuller_family(port.releasing) if port else 0,
         granted=report.granted,
         cooling=report.cooling,
         ready=is_true(eni.status.conditions, Type.READY),
-        retiring=bool(eni.spec.retiring),
-        all_retired=port is None or retired_addresses(eni) >= set(port.addresses),
+        retiring=whole and not parked,
+        inactive=not INACTIVE.isdisjoint(reasons),
+        parked=parked,
+        all_asked=addresses <= set(eni.spec.retiring),
+        all_retired=addresses <= retired_addresses(eni),
         deleting=eni.metadata.deleting,
-        orphaned=node is None or node.is_other_server(eni.spec.server_id),
-        idle_seconds=report.idle_seconds,
+        orphaned=counts_as_gone(facts.missing_for(eni)),
+        broken=not BROKEN.isdisjoint(reasons),
+        no_slot=Reason.NO_HOTPLUG_SLOT in reasons,
+        no_slot_seconds=_seconds_without_slot(eni, facts.now)
+        if Reason.NO_HOTPLUG_SLOT in reasons
+        else 0.0,
+        exhausted=_is_exhausted(eni, facts, subnets),
+        idle_seconds=facts.idle.get(eni.name),
+        wanted=eni.spec.address_count if facts.elastic else None,
+        settled=None if facts.elastic or had_by(eni) >= eni.spec.address_count else had_by(eni),
+        misasked=facts.elastic and is_misasked(eni, leaving),
+        refused=facts.elastic and _is_refused(eni),
+        claimed=in_fuller_family(claims.addresses),
+        awaited=len(claims.pods & waiting),
+        all_leave=bool(leaving) and addresses <= leaving,
+        room=subnets.room(eni) if facts.elastic else UNBOUNDED,
     )
+
+
+def slotless_nodes(enis: Iterable[ENI], pool: ENIPool) -> frozenset[str]:
+    """Return the nodes on whose servers ENIs of other pools have found no slot."""
+    others = (eni for eni in enis if eni.spec.pool_name != pool.name)
+    return frozenset(eni.spec.node_name for eni in others if lacks_slot(eni))
+
+
+def _seconds_without_slot(eni: ENI, now: str) -> float:
+    """Return for how long the ENI has not been attached."""
+    attached = find(eni.status.conditions, Type.ATTACHED)
+    try:
+        since = parse_time(attached.last_transition_time if attached else "")
+    except ValueError:
+        return 0.0
+    return max(0.0, (parse_time(now) - since).total_seconds())
+
+
+def _is_refused(eni: ENI) -> bool:
+    sized = find(eni.status.conditions, Type.SIZED)
+    return sized is not None and sized.status == Status.FALSE and sized.reason in REFUSALS
+
+
+def _is_exhausted(eni: ENI, facts: PoolFacts, subnets: SubnetFacts) -> bool:
+    """Return True if the ENI's port was refused addresses and would find them in other subnets."""
+    if eni.status.port is not None or not is_refused(eni):
+        return False
+    node = facts.nodes.get(eni.spec.node_name)
+    other = subnets.alternative(node, eni.spec.address_count + 1)
+    return bool(other) and other != eni.spec.subnet_ids
 
 
 def _may_keep(pool: ENIPool, node: Node) -> bool:

@@ -8,8 +8,8 @@ from openeni_crds.enipool import ENIPool, ENIPoolSpec
 from openeni_operator.cause import Cause
 from openeni_operator.cloud.api import Cloud
 from openeni_operator.enipool.resolution import Resolution
-from openeni_operator.enipool.resolve import resolve
-from openeni_operator.port_cache import PortCache
+from openeni_operator.enipool.resolve import NetworkReads, resolve
+from openeni_operator.shared_reads import CloudReads
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class ResolutionCache:
     def __init__(
         self,
         cloud: Callable[[str], Cloud],
-        ports: PortCache,
+        reads: CloudReads,
         max_age: float,
         clock: Callable[[], float],
     ) -> None:
         """Return resolutions that are at most `max_age` seconds old."""
         self._cloud = cloud
-        self._ports = ports
+        self._reads = reads
         self._max_age = max_age
         self._clock = clock
         self._lock = threading.Lock()
@@ -46,12 +46,16 @@ class ResolutionCache:
             entry = self._entries.get(pool.name)
         if entry is not None and self._is_valid(entry, pool, cloud):
             return entry.resolution
-        resolved = resolve(
-            pool.spec, cloud, lambda network: self._ports.ports_on(name, cloud, network)
+        now = self._clock()
+        reads = NetworkReads(
+            network=lambda network: self._reads.network(name, cloud, network, not_before=now),
+            ports=lambda network: self._reads.ports_on(name, cloud, network),
         )
+        resolved = resolve(pool, cloud, reads)
         if isinstance(resolved, Resolution):
             with self._lock:
-                self._entries[pool.name] = _Entry(pool.spec, cloud, self._clock(), resolved)
+                self._entries[pool.name] = _Entry(pool.spec, cloud, now, resolved)
+        self._reads.note_port_quota(name, cloud)
         return resolved
 
     def _is_valid(self, entry: _Entry, pool: ENIPool, cloud: Cloud) -> bool:

@@ -1,12 +1,12 @@
 """Derive ENIPool.status from the results of a reconcile."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
 import msgspec
 
+from openeni_crds.capacity import Growth
 from openeni_crds.conditions import (
     Condition,
     Reason,
@@ -14,61 +14,42 @@ from openeni_crds.conditions import (
     Type,
     condition,
     find,
-    is_true,
     merge,
     one_line,
 )
-from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
-from openeni_crds.enipool_status import (
-    MOST_RESOLVED,
-    AddressCounts,
-    ENIPoolStatus,
-    NodeCounts,
-    ResolvedSecurityGroup,
-    ResolvedSubnet,
-)
+from openeni_crds.enipool_status import AddressCounts, ENIPoolStatus, NodeCounts
 from openeni_operator.cause import Cause
-from openeni_operator.eni.report import agent_report, capacity_of, uses_other_cni
-from openeni_operator.enipool.resolution import MAX_FREE, Resolution
-
-NODES_SHOWN: Final = 5  # names of nodes in a message
-# An ENI that is not Ready for one of these reasons makes progress; any other needs attention.
-IN_PROGRESS: Final = frozenset(
-    {
-        Reason.WAITING_FOR_PORT,
-        Reason.WAITING_FOR_AGENT,
-        Reason.WAITING_FOR_ATTACH,
-        Reason.WAITING_FOR_NIC,
-        Reason.DELETING,
-        Reason.OUTCOME_UNKNOWN,
-        Reason.ATTACH_UNKNOWN,
-        Reason.CLOUD_UNREACHABLE,
-        Reason.THROTTLED,
-    }
+from openeni_operator.enipool.capacity_status import (
+    NO_NODES,
+    NodeGroups,
+    capacity_obstacles,
+    name_nodes,
 )
+from openeni_operator.enipool.growth_probe import GrowthInForce
+from openeni_operator.enipool.memory.eni_totals import NO_ENIS, ENISummary
+from openeni_operator.enipool.port_selection import PortSelection, up_to_date
+from openeni_operator.enipool.resolution import Resolution, without_port_security
+from openeni_operator.enipool.resolved import applied_groups, free_count, resolved_subnets
 
-
-@dataclass(frozen=True)
-class NodeGroups:
-    """Names of the pool's nodes, by what prevents an ENI there."""
-
-    served: tuple[str, ...] = ()
-    without_agent: tuple[str, ...] = ()
-    without_datapath: tuple[str, ...] = ()
-    without_subnet: tuple[str, ...] = ()
-    at_limit: tuple[str, ...] = ()  # pods wait, but a limit of the pool forbids another ENI
+NO_GROWTH: Final = GrowthInForce(Growth.STATIC)
 
 
 @dataclass(frozen=True)
 class StatusInputs:
     """The results of a reconcile."""
 
-    nodes: NodeGroups = NodeGroups()
-    enis: tuple[ENI, ...] = ()
+    nodes: NodeGroups = NO_NODES
+    enis: ENISummary = NO_ENIS
     cloud_failure: Cause | None = None
     pool_failure: Cause | None = None  # the cloud responds, but cannot serve the pool
     resolution: Resolution | None = None
+    selection: PortSelection | None = None  # with a resolution
+    limits_reached: tuple[str, ...] = ()  # fields of spec.limits that hold growth
+    waiting: Collection[str] = ()  # nodes where pods wait and a limit or a pause forbids an ENI
+    ports_owned: Condition | None = None  # None: this process has not looked yet
+    growth: GrowthInForce = NO_GROWTH
+    credentials: Condition | None = None  # None: the cloud does not tell when they expire
 
     @property
     def failure(self) -> Cause | None:
@@ -79,24 +60,30 @@ def desired_status(pool: ENIPool, inputs: StatusInputs, now: str) -> ENIPoolStat
     """Return the status; equal to the current one if nothing changed."""
     reachable = _reachable(inputs)
     supported = _supported(pool, inputs)
-    capacity = _capacity(inputs)
+    capacity = _capacity(pool, inputs)
     ready = _ready(pool, inputs, capacity)
-    desired = (reachable, supported, capacity, ready)
+    current = _up_to_date(pool, inputs)
+    owned = inputs.ports_owned or find(pool.status.conditions, Type.PORTS_OWNED)
+    shared = (c for c in (owned, inputs.credentials) if c is not None)
+    desired = (reachable, supported, capacity, current, ready, *shared)
     generation = pool.metadata.generation
     with_generation = (
         Condition(c.type, c.status, c.reason, c.message, generation)
         for c in sorted(desired, key=lambda c: c.type)
     )
-    resolution = inputs.resolution
+    resolution, selection = inputs.resolution, inputs.selection
     return ENIPoolStatus(
         conditions=merge(pool.status.conditions, with_generation, now),
         node_counts=_node_counts(inputs.nodes),
-        eni_count=len(inputs.enis),
-        address_counts=address_counts(inputs.enis, now),
-        free_count=_free(resolution) if resolution else pool.status.free_count,
+        eni_count=inputs.enis.count,
+        address_counts=inputs.enis.addresses,
+        free_count=free_count(resolution) if resolution else pool.status.free_count,
         datapath_mode=pool.spec.datapath.word,
-        subnets=_subnets(resolution) if resolution else pool.status.subnets,
-        security_groups=_groups(resolution) if resolution else pool.status.security_groups,
+        subnets=resolved_subnets(resolution) if resolution else pool.status.subnets,
+        security_groups=applied_groups(selection) if selection else pool.status.security_groups,
+        security_group_terms=(selection or pool.status).security_group_terms,
+        qos_policy=(selection if selection and selection.qos_is_known else pool.status).qos_policy,
+        growth=inputs.growth.growth,
         observed_generation=generation,
     )
 
@@ -105,18 +92,6 @@ def current_status(pool: ENIPool) -> ENIPoolStatus:
     """Return the present status, with the conditions ordered as `desired_status` orders them."""
     conditions = tuple(sorted(pool.status.conditions, key=lambda c: c.type))
     return msgspec.structs.replace(pool.status, conditions=conditions)
-
-
-def address_counts(enis: Iterable[ENI], now: str) -> AddressCounts:
-    """Count addresses in pods: a dual-stack pod has one address of each family."""
-    total = granted = cooling = available = 0
-    for eni in enis:
-        report = agent_report(eni, now)
-        total += capacity_of(eni) if eni.status.port else 0
-        granted += report.granted
-        cooling += report.cooling
-        available += report.available
-    return AddressCounts(total, granted, available, cooling)
 
 
 def _node_counts(nodes: NodeGroups) -> NodeCounts:
@@ -144,37 +119,44 @@ def _supported(pool: ENIPool, inputs: StatusInputs) -> Condition:
         return _false(Type.SUPPORTED, inputs.pool_failure.reason, inputs.pool_failure.message)
     if inputs.nodes.without_datapath:
         return _false(Type.SUPPORTED, Reason.MODE_UNSUPPORTED, _mode_message(pool, inputs))
-    others = tuple({eni.spec.node_name for eni in inputs.enis if uses_other_cni(eni)})
+    fault = inputs.selection.unsupported if inputs.selection else None
+    fault = fault or (without_port_security(inputs.resolution) if inputs.resolution else None)
+    if fault is not None:
+        return _false(Type.SUPPORTED, fault.reason, fault.message)
+    if pool.spec.capacity.growth is Growth.ELASTIC and inputs.growth.obstacle:
+        return _false(
+            Type.SUPPORTED,
+            Reason.ELASTIC_UNSUPPORTED,
+            "spec.capacity.growth is Elastic, and addresses of ports cannot be changed, so nodes "
+            f"grow by whole ENIs as with Static: {inputs.growth.obstacle}; give the project that "
+            "right, or set Auto or Static",
+        )
+    others = inputs.enis.other_cni
     if others:
         return _false(
             Type.SUPPORTED,
             Reason.OTHER_CNI,
-            f"pods do not use the pool on {_names(others)}, where another CNI plugin is "
+            f"pods do not use the pool on {name_nodes(others)}, where another CNI plugin is "
             "configured: the condition CNIConfigured of the ENIs there names its file",
         )
     return _true_or_unknown(Type.SUPPORTED, Reason.SUPPORTED, inputs)
 
 
-def _capacity(inputs: StatusInputs) -> Condition:
-    type_ = Type.CAPACITY_AVAILABLE
-    eni_failure = next(_eni_failures(inputs.enis), None)
-    if eni_failure is not None:
-        return eni_failure
-    if inputs.nodes.at_limit:
-        return _false(
-            type_,
-            Reason.NODE_LIMIT,
-            f"pods wait on {_names(inputs.nodes.at_limit)}: raise spec.capacity.maxENIsPerNode or "
-            "maxAddressesPerNode, or run fewer pods there",
-        )
-    if inputs.nodes.without_subnet:
-        return _false(
-            type_,
-            Reason.INVALID_SPEC,
-            f"spec.subnets has none for the zone of {_names(inputs.nodes.without_subnet)}: "
-            "add one with that zone, or one without a zone",
-        )
-    return _true_or_unknown(type_, Reason.AVAILABLE, inputs)
+def _up_to_date(pool: ENIPool, inputs: StatusInputs) -> Condition:
+    if inputs.selection is not None:
+        enis = inputs.enis
+        return up_to_date(pool, inputs.selection, enis.present, enis.behind, enis.settings_failure)
+    reason = inputs.failure.reason if inputs.failure else Reason.DELETING
+    message = "not known: see the condition Ready"
+    return condition(Type.UP_TO_DATE, reason, message, status=None)
+
+
+def _capacity(pool: ENIPool, inputs: StatusInputs) -> Condition:
+    limits, waiting = inputs.limits_reached, inputs.waiting
+    obstacles = capacity_obstacles(pool, inputs.nodes, inputs.enis.obstacle, limits, waiting)
+    for reason, message in obstacles:
+        return _false(Type.CAPACITY_AVAILABLE, reason, message)
+    return _true_or_unknown(Type.CAPACITY_AVAILABLE, Reason.AVAILABLE, inputs)
 
 
 def _true_or_unknown(type_: Type, reason: Reason, inputs: StatusInputs) -> Condition:
@@ -185,15 +167,20 @@ def _true_or_unknown(type_: Type, reason: Reason, inputs: StatusInputs) -> Condi
 
 
 def _ready(pool: ENIPool, inputs: StatusInputs, capacity: Condition) -> Condition:
+    if pool.metadata.deleting and pool.spec.paused:
+        return _false(
+            Type.READY,
+            Reason.PAUSED,
+            "the pool is being deleted, but spec.paused is true: set it to false to let the "
+            "operator delete the ENIs",
+        )
     if pool.metadata.deleting:
         return _false(Type.READY, Reason.DELETING, "waiting for the last pod of each ENI to end")
     if inputs.failure is not None:
         return _false(Type.READY, inputs.failure.reason, inputs.failure.message)
     if not inputs.nodes.served:
         return _false(Type.READY, *_without_nodes(pool, inputs))
-    if capacity.status == Status.FALSE and not any(
-        is_true(e.status.conditions, Type.READY) for e in inputs.enis
-    ):
+    if capacity.status == Status.FALSE and not inputs.enis.ready:
         return _false(Type.READY, capacity.reason, capacity.message)
     return condition(Type.READY, Reason.READY, status=True)
 
@@ -209,7 +196,7 @@ def _without_nodes(pool: ENIPool, inputs: StatusInputs) -> tuple[Reason, str]:
     if nodes.without_agent:
         return (
             Reason.WAITING_FOR_NODES,
-            f"waiting for the openeni agent on {_names(nodes.without_agent)}",
+            f"waiting for the openeni agent on {name_nodes(nodes.without_agent)}",
         )
     if nodes.without_subnet:
         return Reason.WAITING_FOR_NODES, "no node is in the zone of any of spec.subnets"
@@ -220,52 +207,24 @@ def _without_nodes(pool: ENIPool, inputs: StatusInputs) -> tuple[Reason, str]:
 
 
 def _mode_message(pool: ENIPool, inputs: StatusInputs) -> str:
+    nodes = name_nodes(inputs.nodes.without_datapath)
     return (
-        f"the kernel of {_names(inputs.nodes.without_datapath)} lacks {pool.spec.datapath.mode}: "
-        "no ENI is created there; use another spec.datapath.mode or exclude them by "
-        "spec.nodeSelector"
+        f"the kernel of {nodes} lacks {pool.spec.datapath.mode}: no ENI is created there; use "
+        "another spec.datapath.mode or exclude them by spec.nodeSelector"
     )
 
 
-def _eni_failures(enis: Iterable[ENI]) -> Iterator[Condition]:
-    for eni in sorted(enis, key=lambda e: e.name):
-        ready = find(eni.status.conditions, Type.READY)
-        if ready is not None and ready.status != Status.TRUE and ready.reason not in IN_PROGRESS:
-            message = f"ENI {eni.name} on node {eni.spec.node_name}: {ready.message}"
-            yield _false(Type.CAPACITY_AVAILABLE, ready.reason, message)
-
-
-def _subnets(resolution: Resolution) -> tuple[ResolvedSubnet, ...]:
-    found = (
-        ResolvedSubnet(
-            id=s.subnet.id,
-            name=s.subnet.name,
-            network_id=s.subnet.network_id,
-            cidr=s.subnet.cidr,
-            zone=s.zone,
-            free_count=s.free,
-        )
-        for s in resolution.subnets
+def without_counts(status: ENIPoolStatus) -> ENIPoolStatus:
+    """Leave out what is a number; the message of UpToDate counts ENIs."""
+    conditions = tuple(
+        msgspec.structs.replace(c, message="") if c.type == Type.UP_TO_DATE else c
+        for c in status.conditions
     )
-    return tuple(islice(found, MOST_RESOLVED))
-
-
-def _groups(resolution: Resolution) -> tuple[ResolvedSecurityGroup, ...]:
-    found = (ResolvedSecurityGroup(g.id, g.name) for g in resolution.security_groups)
-    return tuple(islice(found, MOST_RESOLVED))
-
-
-def _free(resolution: Resolution) -> int:
-    """Sum the free addresses of the pool's subnets, each counted once."""
-    free = {s.subnet.id: s.free for s in resolution.subnets}
-    return min(sum(free.values()), MAX_FREE)
-
-
-def _names(nodes: tuple[str, ...]) -> str:
-    rest = len(nodes) - NODES_SHOWN
-    shown = ", ".join(sorted(nodes)[:NODES_SHOWN])
-    return (
-        f"node {shown}"
-        if len(nodes) == 1
-        else f"nodes {shown}" + (f" and {rest} more" if rest > 0 else "")
+    return msgspec.structs.replace(
+        status,
+        conditions=conditions,
+        eni_count=0,
+        free_count=0,
+        address_counts=AddressCounts(),
+        subnets=(),
     )

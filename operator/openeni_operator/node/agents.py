@@ -1,15 +1,14 @@
 """Follow the agents' pods: on which nodes one is ready, and since when it is not."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable
-from typing import Final
 
 from openeni_crds.meta import Json
-from openeni_crds.names import LABEL_COMPONENT, PODS
+from openeni_crds.names import PODS, SELECTOR_AGENTS
 from openeni_kube.informer import Informer
 from openeni_kube.store import Store, object_key
-
-AGENTS: Final = f"{LABEL_COMPONENT}=agent"
+from openeni_operator.core_objects import is_ready
 
 
 class AgentPods:
@@ -24,12 +23,13 @@ class AgentPods:
         self._on_change = on_change
         self._lock = threading.Lock()
         self._pods: dict[str, tuple[str, bool]] = {}  # pod -> node, ready
+        self._ready: Counter[str] = Counter()  # ready agents by node
         self._unready: dict[str, float] = {}  # node -> time at which its agent was last ready
 
     def informer(self, store: Store) -> Informer:
         """Return the informer that keeps this up to date."""
         return Informer(
-            store, PODS, on_change=self.put, on_delete=self.remove, label_selector=AGENTS
+            store, PODS, on_change=self.put, on_delete=self.remove, label_selector=SELECTOR_AGENTS
         )
 
     def silent(self, node: str) -> float | None:
@@ -40,16 +40,21 @@ class AgentPods:
         with self._lock:
             if not self._pods:
                 return None
-            if (node, True) in self._pods.values():
+            if self._ready[node]:
                 return 0
             now = self._clock()
             return max(now - self._unready.setdefault(node, now), 0.001)
+
+    def ready_count(self) -> int:
+        """Return how many agents are ready."""
+        with self._lock:
+            return self._ready.total()
 
     def put(self, body: Json) -> None:
         if body["metadata"].get("namespace") != self._namespace:
             return
         node = body.get("spec", {}).get("nodeName", "")
-        self._set(object_key(body), (node, _is_ready(body)))
+        self._set(object_key(body), (node, is_ready(body)))
 
     def remove(self, body: Json) -> None:
         self._set(object_key(body), None)
@@ -61,18 +66,19 @@ class AgentPods:
                 self._pods[key] = after
             if before == after:
                 return
-            for side in (before, after):
-                if side is not None and (side[0], True) in self._pods.values():
-                    self._unready.pop(side[0], None)
-                elif side is not None:
-                    self._unready.setdefault(side[0], self._clock())
-        for side in (before, after):
-            if side is not None and side[0]:
-                self._on_change(side[0])
+            sides = [side for side in (before, after) if side is not None]
+            self._count(before, -1)
+            self._count(after, 1)
+            for node, _ in sides:
+                if self._ready[node]:
+                    self._unready.pop(node, None)
+                else:
+                    self._unready.setdefault(node, self._clock())
+        for node, _ in sides:
+            if node:
+                self._on_change(node)
 
-
-def _is_ready(body: Json) -> bool:
-    if body["metadata"].get("deletionTimestamp"):
-        return False
-    conditions = body.get("status", {}).get("conditions", ())
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    def _count(self, pod: tuple[str, bool] | None, more: int) -> None:
+        """Count a pod among the ready ones of its node."""
+        if pod is not None and pod[1]:
+            self._ready[pod[0]] += more

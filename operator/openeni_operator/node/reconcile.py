@@ -1,5 +1,6 @@
 """Reconcile a node's taint with what its agent and its ENIs say."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from openeni_crds.conditions import Type, is_true
@@ -22,6 +23,7 @@ class NodeDependencies:
     state: ClusterState
     store: Store
     agents: AgentPods
+    now: Callable[[], str]  # RFC 3339, UTC, whole seconds
 
 
 class NodeReconciler:
@@ -45,7 +47,7 @@ class NodeReconciler:
         return requeue(decision.after)
 
     def _facts(self, node: Node) -> TaintFacts:
-        enis = [e for e in self._deps.state.enis() if e.spec.node_name == node.name]
+        enis = self._deps.state.enis_on(node.name)
         return TaintFacts(
             tainted=node.agent_taint,
             selected=any(selects_node(pool, node.traits) for pool in self._deps.state.pools()),
@@ -60,9 +62,9 @@ class NodeReconciler:
         body = self._deps.store.get(NODES, name)
         before = _taints(body)
         others = [taint for taint in before if taint["key"] != TAINT_AGENT_NOT_READY]
-        after = [*others, TAINT] if tainted else others
-        if after == before:
+        if tainted == (len(others) < len(before)):
             return
+        after = [*others, TAINT | {"timeAdded": self._deps.now()}] if tainted else others
         version = body["metadata"]["resourceVersion"]
         same = same_version(version)
         change = {"op": "add", "path": "/spec/taints", "value": after}

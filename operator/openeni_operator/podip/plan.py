@@ -4,14 +4,16 @@ Pure. PodIPs are listed and never watched: there is one for every pod, and nearl
 concern only their node's agent.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from openeni_crds.conditions import Condition, Reason, Type, condition, find, is_true
+from openeni_crds.conditions import Condition, Reason, Type, condition, find, is_true, merge
 from openeni_crds.eni import ENI
 from openeni_crds.names import FINALIZER_PODIP
 from openeni_crds.podip import PodIP
+
+OWNED: Final = (Type.ADDRESS_LOST, Type.RETAINED, Type.PLACED)  # conditions of the operator
 
 
 @dataclass(frozen=True)
@@ -32,32 +34,44 @@ class SetAddressLost:
 PodIPAction: TypeAlias = RemovePodIPFinalizer | SetAddressLost
 
 
-def plan_podips(
-    podips: Iterable[PodIP], gone_nodes: frozenset[str], enis: Mapping[str, ENI]
-) -> tuple[PodIPAction, ...]:
-    """Return the actions; `gone_nodes` are nodes that the API server reports as not found."""
-    actions: list[PodIPAction] = []
-    for podip in podips:
-        if podip.spec.node_name in gone_nodes:
-            if FINALIZER_PODIP in podip.metadata.finalizers:
-                actions.append(RemovePodIPFinalizer(podip))
-            continue
-        lost = _address_lost(podip, enis.get(podip.spec.eni_name))
-        if lost is not None:
-            actions.append(SetAddressLost(podip, lost))
-    return tuple(actions)
+def plan_podip(podip: PodIP, eni: ENI | None, *, node_gone: bool) -> PodIPAction | None:
+    """Return the action; `node_gone` says that the node has been missing for long enough."""
+    if node_gone:
+        released = FINALIZER_PODIP not in podip.metadata.finalizers
+        return None if released else RemovePodIPFinalizer(podip)
+    lost = None if is_without_pod(podip) else _address_lost(podip, eni)
+    return SetAddressLost(podip, lost) if lost is not None else None
+
+
+def is_without_pod(podip: PodIP) -> bool:
+    """Return True if no pod has the addresses, by the agent of the PodIP's node."""
+    reported = find(podip.status.conditions, Type.DATAPATH_READY)
+    return reported is not None and reported.reason in {
+        Reason.RETAINED,
+        Reason.WAITING_FOR_ADDRESS,
+    }
+
+
+def agent_has_seen(podip: PodIP) -> bool:
+    """Return True if the agent of the PodIP's node has reported on its present spec."""
+    reported = find(podip.status.conditions, Type.DATAPATH_READY)
+    return reported is not None and reported.observed_generation == podip.metadata.generation
+
+
+def own_conditions(
+    podip: PodIP, wanted: Iterable[Condition], now: str
+) -> tuple[Condition, ...] | None:
+    """Return all of the operator's conditions, which are written together; None: nothing is new."""
+    before = {c.type: c for c in podip.status.conditions if c.type in OWNED}
+    after = before | {c.type: c for c in merge(podip.status.conditions, wanted, now)}
+    return None if after == before else tuple(after[type_] for type_ in sorted(after))
 
 
 def _address_lost(podip: PodIP, eni: ENI | None) -> Condition | None:
-    """Return the condition to write; None if it is already there or the port is unknown."""
-    if eni is None:
+    """Return the condition to write; None if it is already there or nothing is known."""
+    if eni is None or find(eni.status.conditions, Type.PORT_READY) is None:
         return None
-    if eni.status.port is not None:
-        present = set(eni.status.port.addresses)
-    elif _is_port_lost(eni):
-        present = set[str]()
-    else:
-        return None
+    present = set(eni.status.port.addresses) if eni.status.port else set[str]()
     missing = [a for a in podip.spec.addresses if a not in present]
     if bool(missing) == is_true(podip.status.conditions, Type.ADDRESS_LOST):
         return None
@@ -69,8 +83,3 @@ def _address_lost(podip: PodIP, eni: ENI | None) -> Condition | None:
         f"{', '.join(missing)} is no longer on the port of ENI {eni.name}: restart the pod",
         status=True,
     )
-
-
-def _is_port_lost(eni: ENI) -> bool:
-    found = find(eni.status.conditions, Type.PORT_READY)
-    return found is not None and found.reason == Reason.PORT_LOST

@@ -8,13 +8,13 @@ write; what a call in flight may still do is healed like after a crash.
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
 from openeni_crds.meta import Json
 from openeni_crds.names import LEASES
+from openeni_kube.clock import boot_seconds
 from openeni_kube.store import (
     ConflictError,
     InvalidError,
@@ -23,6 +23,7 @@ from openeni_kube.store import (
     StoreError,
     same_version,
 )
+from openeni_kube.wire import format_micro_time
 from openeni_operator.process.lease import (
     Lease,
     SeenLease,
@@ -38,11 +39,6 @@ RENEW_SECONDS: Final = 2.0
 BOUND: Final = 10.0  # seconds; the rest of lease.DURATION is for clocks that run unequally fast
 
 
-def boot_clock() -> float:
-    """Return seconds that go on while the machine is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 class Leadership:
     """One process' part in the election; `identity` is its pod's name.
 
@@ -55,7 +51,7 @@ class Leadership:
         namespace: str,
         identity: str,
         *,
-        clock: Callable[[], float] = boot_clock,
+        clock: Callable[[], float] = boot_seconds,
     ) -> None:
         self._store, self._namespace, self._identity = store, namespace, identity
         self._clock = clock
@@ -74,14 +70,9 @@ class Leadership:
         0 means that this process leads. Raises StoreError.
         """
         begun = self._clock()
-        try:
-            lease = read_lease(self._store.get(LEASES, NAME, self._namespace))
-        except NotFoundError:
-            lease = None
-        if lease:
-            now = self._clock()  # not before the answer: the Lease may have been renewed since
-            self._seen = look(self._seen, lease, now)
-            wait = seconds_until_free(self._seen, self._identity, now)
+        lease = self._look()
+        if lease and self._seen:
+            wait = seconds_until_free(self._seen, self._identity, self._clock())
             if wait:
                 return min(wait, RENEW_SECONDS)
         return 0.0 if self._write(lease, begun) else RENEW_SECONDS
@@ -92,16 +83,39 @@ class Leadership:
         return self._seen.lease.holder if self._seen else ""
 
     def keep(self, lost: Callable[[], None]) -> None:
-        """Renew in a thread from now on; call `lost` once another operator holds the Lease."""
+        """Renew in a thread from now on; call `lost` once another operator has led."""
 
-        def renew() -> None:
+        def renew_until_lost() -> None:
             while not self._ending.wait(RENEW_SECONDS):
-                if not self._renewed():
+                if not self.renew():
                     lost()
                     return
 
-        self._thread = threading.Thread(target=renew, name="lease", daemon=True)
+        self._thread = threading.Thread(target=renew_until_lost, name="lease", daemon=True)
         self._thread.start()
+
+    def keeps(self) -> bool:
+        """Return False once its thread has ended: this process never leads again."""
+        return self._thread is None or self._thread.is_alive()
+
+    def renew(self) -> bool:
+        """Return False if another operator leads, or has led and given the Lease up since.
+
+        It has written to the clouds then, and what this one remembers of them is no longer true.
+        Without an answer the fence closes by itself.
+        """
+        begun = self._clock()
+        try:
+            lease = self._look()
+            if lease and lease.holder != self._identity:
+                self._until = float("-inf")
+                return False
+            self._write(lease, begun)
+        except StoreError as error:
+            LOG.warning("the Lease cannot be renewed: %s", error)
+        except Exception:  # an answer of another shape than the API's
+            LOG.exception("the Lease cannot be renewed")
+        return True
 
     def release(self) -> None:
         """Give the Lease up, so that the next operator need not wait. Nothing runs any more."""
@@ -117,21 +131,22 @@ class Leadership:
         except StoreError as error:
             LOG.warning("the Lease is not given up, and the next operator waits for it: %s", error)
 
-    def _renewed(self) -> bool:
-        """Return False if another operator leads. Without an answer the fence closes by itself."""
+    def _look(self) -> Lease | None:
+        """Return the Lease as it is, if there is one. Raises StoreError."""
         try:
-            wait = self.try_to_lead()
-        except StoreError as error:
-            LOG.warning("the Lease cannot be renewed: %s", error)
-            return True
-        return wait == 0 or self.leader == self._identity
+            lease = read_lease(self._store.get(LEASES, NAME, self._namespace))
+        except NotFoundError:
+            return None
+        # The time of the answer, and not of the question: it may have been renewed since.
+        self._seen = look(self._seen, lease, self._clock())
+        return lease
 
     def _write(self, before: Lease | None, begun: float) -> bool:
         """Return False if somebody else was faster. Raises StoreError.
 
         The fence counts from `begun`, which is before the API server can have taken the renewal.
         """
-        spec = held_by(self._identity, before, _micro_time())
+        spec = held_by(self._identity, before, format_micro_time(datetime.now(UTC)))
         try:
             if before is None:
                 metadata = {"name": NAME, "namespace": self._namespace}
@@ -151,7 +166,3 @@ class Leadership:
 
 def _replace(path: str, value: object) -> Json:
     return {"op": "add", "path": path, "value": value}  # `add` replaces what is there
-
-
-def _micro_time() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -10,7 +10,7 @@ import logging
 import re
 import sys
 import time
-from typing import Final
+from typing import Final, TextIO
 
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {
     "message",
@@ -48,9 +48,9 @@ class LineFormatter(logging.Formatter):
         return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def configure(level: str) -> None:
-    """Send all log records to stdout."""
-    handler = logging.StreamHandler(sys.stdout)
+def configure(level: str, stream: TextIO | None = None) -> None:
+    """Send all log records to the stream, else to stdout."""
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(LineFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)

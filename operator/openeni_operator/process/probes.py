@@ -1,23 +1,33 @@
-"""Answer kubelet's probes from the first second of the process.
+"""Answer kubelet's probes from the first second of the process, and serve metrics where asked to.
 
 `/readyz` fails until the operator has started; `/healthz` fails only if a restart would help, so
 not while the API server is away. The answers name the checks that failed and nothing else: on a
 node's address anybody can read them. kopf's own endpoint answers only once kopf has started, which
 needs the API server and the CRDs.
+
+Each request has a thread of its own, so that a scrape that is slow holds up no probe. At most
+MOST_SCRAPES run at a time; further ones are refused.
 """
 
 import asyncio
 import contextlib
-import socket
 import socketserver
 import threading
 from collections.abc import Callable, Generator, Mapping
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-READ_SECONDS: Final = 5.0
+from openeni_kube.http_answers import (
+    METRICS_PATH,
+    Answer,
+    AnswerServer,
+    MetricsPage,
+    plain,
+    scrape,
+)
+
+MOST_SCRAPES: Final = 4
 LOOP_SECONDS: Final = 5.0  # for kopf's event loop to run something
 Check = Callable[[], bool]
 
@@ -47,13 +57,21 @@ class ProbeError(Exception):
 
 
 @contextlib.contextmanager
-def serve_probes(probes: Probes, address: IPv4Address | IPv6Address, port: int) -> Generator[None]:
-    """Serve them during the block, unless `port` is 0. Raises ProbeError if it cannot listen."""
+def serve_probes(
+    probes: Probes,
+    address: IPv4Address | IPv6Address,
+    port: int,
+    metrics: MetricsPage | None = None,
+) -> Generator[None]:
+    """Serve the probes during the block, unless `port` is 0; metrics too, if they are given.
+
+    Raises ProbeError if it cannot listen.
+    """
     if not port:
         yield
         return
     try:
-        server = _ProbeServer(probes, address, port)
+        server = _ProbeServer(probes, address, port, metrics)
     except OSError as error:
         raise ProbeError(
             f"cannot listen on {address} port {port} for the probes: {error.strerror}; set "
@@ -68,36 +86,39 @@ def serve_probes(probes: Probes, address: IPv4Address | IPv6Address, port: int) 
             server.shutdown()
 
 
-class _ProbeServer(socketserver.ThreadingTCPServer):
-    allow_reuse_address = True  # while connections of an earlier process linger
+class _ProbeServer(socketserver.ThreadingMixIn, AnswerServer):
     daemon_threads = True
 
-    def __init__(self, probes: Probes, address: IPv4Address | IPv6Address, port: int) -> None:
-        self.address_family = (
-            socket.AF_INET6 if isinstance(address, IPv6Address) else socket.AF_INET
-        )
-        super().__init__((str(address), port), _ProbeHandler)
-        self.probes = probes
+    def __init__(
+        self,
+        probes: Probes,
+        address: IPv4Address | IPv6Address,
+        port: int,
+        metrics: MetricsPage | None,
+    ) -> None:
+        super().__init__(address, port)
+        self._probes, self._metrics = probes, metrics
+        self._scrapes = threading.BoundedSemaphore(MOST_SCRAPES)
+
+    @contextlib.contextmanager
+    def answer(self, path: str) -> Generator[Answer]:
+        """Yield the answer to a request; a scrape counts until the block ends."""
+        if path != METRICS_PATH or self._metrics is None:
+            yield _probe_answer(self._probes.problem(path))
+            return
+        if not self._scrapes.acquire(blocking=False):
+            yield plain(HTTPStatus.SERVICE_UNAVAILABLE, "too many scrapes at once")
+            return
+        try:
+            yield scrape(self._metrics)
+        finally:
+            self._scrapes.release()
 
 
-class _ProbeHandler(BaseHTTPRequestHandler):
-    timeout = READ_SECONDS
-
-    def do_GET(self) -> None:
-        assert isinstance(self.server, _ProbeServer)  # noqa: S101 - its only user
-        found = self.server.probes.problem(self.path)
-        status = HTTPStatus.NOT_FOUND if found is None else HTTPStatus.OK
-        if found:
-            status = HTTPStatus.SERVICE_UNAVAILABLE
-        body = f"{found or status.phrase}\n".encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "text/plain; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Log nothing: kubelet probes every few seconds."""
+def _probe_answer(problem: str | None) -> Answer:
+    if problem is None:
+        return plain(HTTPStatus.NOT_FOUND)
+    return plain(HTTPStatus.SERVICE_UNAVAILABLE, problem) if problem else plain(HTTPStatus.OK)
 
 
 class LoopCheck:

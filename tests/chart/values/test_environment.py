@@ -30,6 +30,7 @@ VALUES: Json = {
         "workers": 64,
         "resyncSeconds": 7.5,
         "probePort": 19441,
+        "orphans": "Delete",
         "cloud": {
             "timeoutSeconds": 30,
             "readsPerSecond": 0.5,
@@ -37,12 +38,15 @@ VALUES: Json = {
             "attachesPerSecond": 2.5,
         },
     },
+    "metrics": {"enabled": True},
     "agent": {
         "logLevel": "ERROR",
         "cniBinDir": "/var/lib/cni/bin",
         "cniConfDir": "/var/lib/cni/conf",
         "localDNS": ["169.254.20.10", "fd00::10"],
         "serviceCIDRs": ["10.96.0.0/12", "fd00:1::/112"],
+        "markMask": "0x3f000000",
+        "metricsPort": 19442,
     },
 }
 # They are the image's business.
@@ -99,10 +103,12 @@ def test_the_operator_reads_every_variable_of_the_chart() -> None:
         pod="operator-5d1b",
         probe_address=IPv6Address("fd00::7"),
         probe_port=19441,
+        metrics=True,
         cloud_timeout=30,
         cloud_writes=1000,
         cloud_reads=0.5,
         cloud_attaches=2.5,
+        orphans=operator.OrphanMode.DELETE,
     )
     assert given.ours() == given.ours_asked() - NOT_THE_CHARTS
 
@@ -117,10 +123,14 @@ def test_the_agent_reads_every_variable_of_the_chart() -> None:
         executable=Path("/usr/local/libexec/openeni"),
         networkmanager=Path("/host/run/NetworkManager/conf.d"),
         networkd=Path("/host/run/systemd/network"),
+        networkd_conf=Path("/host/run/systemd/networkd.conf.d"),
         udev=Path("/host/run/udev/rules.d"),
         bus=Path("/host/run/dbus/system_bus_socket"),
         log_level="ERROR",
         local_dns=("169.254.20.10", "fd00::10"),
         service_cidrs=("10.96.0.0/12", "fd00:1::/112"),
+        mark_mask=0x3F000000,
+        metrics_address=IPv6Address("fd00::7"),
+        metrics_port=19442,
     )
     assert given.ours() == given.ours_asked() - NOT_THE_CHARTS

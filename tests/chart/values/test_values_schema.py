@@ -9,12 +9,18 @@ import pytest
 import yaml
 
 from openeni_chart import schema
-from openeni_chart.values import Section, Values
+from openeni_chart.section import Section
+from openeni_chart.values import Values
 
 Json = dict[str, Any]
 
 DEFAULTS: Json = yaml.safe_load(schema.VALUES.read_text())
-OF_OTHERS = ("global", "enabled", "crds.global")  # of a chart that has this one as a sub-chart
+OF_OTHERS = (
+    "global",
+    "enabled",
+    "crds.global",
+    "networkPolicies.global",
+)  # of a chart that has this one as a sub-chart
 
 
 def typed(model: type[Section], place: str = "") -> Iterator[str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import openstack as sdk
 import pytest
+from openstack.exceptions import BadRequestException
 
 from openeni_lab.cloud import access
 from openeni_lab.hypervisor import antispoof
@@ -52,14 +53,14 @@ def misbehave(cloud: SmallLab) -> Iterator[Callable[[str, Faults], None]]:
 
 
 @pytest.fixture
-def eni(client: Any) -> Iterator[Callable[[], Any]]:
-    """Create ports with ten addresses, and delete those that are left."""
+def eni(client: Any) -> Iterator[Callable[..., Any]]:
+    """Create ports with ten addresses in each subnet, and delete those that are left."""
     made: list[Any] = []
 
-    def make() -> Any:
+    def make(*subnets: str) -> Any:
         network = client.network.find_network("pods", ignore_missing=False)
-        subnet = client.network.find_subnet("pods", ignore_missing=False)
-        fixed_ips = [{"subnet_id": subnet.id}] * 10
+        found = [client.network.find_subnet(name) for name in subnets or ("pods",)]
+        fixed_ips = [{"subnet_id": subnet.id} for subnet in found for _ in range(10)]
         made.append(client.network.create_port(network_id=network.id, fixed_ips=fixed_ips))
         return made[-1]
 
@@ -98,11 +99,38 @@ def test_the_subnets_are_routed_and_have_no_dhcp(client: Any) -> None:
     assert found == {
         "nodes": ("10.99.0.0/24", "10.99.0.1", False),
         "pods": ("10.98.0.0/22", "10.98.0.1", False),
+        "pods-v6": ("fd00:98::/64", "fd00:98::1", False),
     }
 
 
-def test_the_remote_vm_answers_http_through_its_neutron_port(cloud: SmallLab) -> None:
-    assert cloud.machine.check(["curl", "-s", "-m", "20", "http://10.98.3.250/"]) == "remote"
+def test_ports_get_no_address_that_nobody_asked_for(client: Any) -> None:
+    """In IPv6 Neutron adds one wherever a subnet has the mode `slaac`."""
+    pods, modes = client.network.find_network("pods"), ("ipv6_address_mode", "ipv6_ra_mode")
+    subnets = list(client.network.subnets(network_id=pods.id))
+    assert [getattr(s, mode) for s in subnets for mode in modes] == [None] * 2 * len(subnets)
+
+
+def test_dhcp_of_a_subnet_with_an_ipv6_mode_cannot_be_disabled(client: Any) -> None:
+    """So an ENIPool's message must not advise it."""
+    network = client.network.create_network(name="stateful")
+    modes = dict.fromkeys(("ipv6_address_mode", "ipv6_ra_mode"), "dhcpv6-stateful")
+    cidr = {"network_id": network.id, "ip_version": 6, "cidr": "fd00:97:7::/64"}
+    try:
+        with pytest.raises(BadRequestException, match="cannot be set when"):
+            client.network.create_subnet(**cidr, **modes, enable_dhcp=False)
+        subnet = client.network.create_subnet(**cidr, **modes)
+        with pytest.raises(BadRequestException, match="Cannot disable enable_dhcp"):
+            client.network.update_subnet(subnet.id, enable_dhcp=False)
+        change = {"subnet": dict.fromkeys(modes)}
+        answer = client.network.put(f"/subnets/{subnet.id}", json=change)
+        assert (answer.status_code, "read-only attribute" in answer.text) == (400, True)
+    finally:
+        client.network.delete_network(network.id)
+
+
+@pytest.mark.parametrize("address", ["10.98.3.250", "[fd00:98::250]"])
+def test_the_remote_vm_answers_http_through_its_neutron_port(cloud: SmallLab, address: str) -> None:
+    assert cloud.machine.check(["curl", "-s", "-m", "20", f"http://{address}/"]) == "remote"
 
 
 def test_the_openstack_command_lists_ports_inside_the_lab(cloud: SmallLab) -> None:
@@ -115,19 +143,22 @@ def test_the_openstack_command_lists_ports_inside_the_lab(cloud: SmallLab) -> No
 def test_a_ports_life_is_a_nics_life(
     cloud: SmallLab, client: Any, node: FakeNode, eni: Any
 ) -> None:
-    port = eni()
-    addresses = [fixed["ip_address"] for fixed in port.fixed_ips]
-    assert len(set(addresses)) == 10
+    port = eni("pods", "pods-v6")
+    addresses = sorted((f["ip_address"] for f in port.fixed_ips), key=lambda a: ":" in a)
+    assert [":" in address for address in dict.fromkeys(addresses)] == [False] * 10 + [True] * 10
     assert attach(client, node.server_id, port.id).json()["interfaceAttachment"]["port_state"] == (
         "ACTIVE"
     )
     current = client.network.get_port(port.id)
     assert (current.device_id, current.status) == (node.server_id, "ACTIVE")
     name = node.bring_up(port.mac_address, f"{addresses[0]}/22")
-    for address in addresses[1:]:
+    for address in addresses[1:10]:
         node.check("ip", "address", "add", f"{address}/32", "dev", name)
+    for address in addresses[10:]:
+        node.check("ip", "address", "add", f"{address}/64", "dev", name, "nodad")
     for address in addresses:
-        node.check("ping", "-c", "1", "-W", "10", "-I", address, "10.98.3.250")
+        remote = "fd00:98::250" if ":" in address else "10.98.3.250"
+        node.check("ping", "-c", "1", "-W", "10", "-I", address, remote)
     assert cloud.network.dropped()[port.id] == 0
     detach(client, node.server_id, port.id)
     assert node.nic(port.mac_address) is None

@@ -67,8 +67,25 @@ def test_rules_of_known_ports_come_back_with_the_table(wires: SmallLab) -> None:
 
 
 @pytest.mark.root
-def test_the_outside_host_answers_http(wires: SmallLab) -> None:
-    assert wires.machine.check(["curl", "-s", "-m", "20", "http://10.97.0.2/"]) == "outside"
+@pytest.mark.parametrize("address", ["10.97.0.2", "[fd00:97::2]"])
+def test_the_outside_host_answers_http(wires: SmallLab, address: str) -> None:
+    assert wires.machine.check(["curl", "-s", "-m", "20", f"http://{address}/"]) == "outside"
+
+
+@pytest.mark.root
+def test_pods_and_the_outside_reach_each_other_in_ipv6(wires: SmallLab) -> None:
+    pod, address = wires.node("with-ipv6"), "fd00:98::12"
+    port, mac = "abababab-1111-4000-8000-000000000002", "fa:16:3e:ab:00:02"
+    pod.power_on()
+    pod.plug(port, mac, address)
+    name = pod.bring_up(mac, f"{address}/64")
+    pod.check("ip", "route", "add", "default", "via", "fd00:98::1", "dev", name)
+    assert pod.check("curl", "-s", "-m", "20", "http://[fd00:97::2]/") == "outside"
+    wires.machine.check(["ip", "netns", "exec", "outside", "ping", "-c", "1", "-W", "5", address])
+    assert wires.network.dropped()[port] == 0
+    pod.hypervisor("unplug", port)
+    pod.hypervisor("forget", port)
+    pod.power_off()
 
 
 @pytest.mark.root

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,13 @@ def test_a_node_is_shown_what_it_needs(mounts: list[str], shown: list[str]) -> N
     assert shown_places(table, SHARED) == sorted([*SHARED, *map(Path, shown)])
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Make a folder whose path is short enough for the sockets of the labs in it."""
+    with tempfile.TemporaryDirectory() as path:
+        yield Path(path)
+
+
 def in_a_machine_of_its_own(script: str, folder: Path) -> str:
     """Run Python in mount namespaces like a machine's whose mounts are shared."""
     preamble = f"""
@@ -77,7 +86,7 @@ def in_a_machine_of_its_own(script: str, folder: Path) -> str:
 
 
 @pytest.mark.root
-def test_what_is_unmounted_on_the_machine_is_unmounted_in_the_lab(tmp_path: Path) -> None:
+def test_what_is_unmounted_on_the_machine_is_unmounted_in_the_lab(folder: Path) -> None:
     script = """
         disk = folder / "disk"
         disk.mkdir()
@@ -88,11 +97,11 @@ def test_what_is_unmounted_on_the_machine_is_unmounted_in_the_lab(tmp_path: Path
             isolation.unmount(disk)
             print(machine.check(["ls", str(disk)]))
     """
-    assert in_a_machine_of_its_own(script, tmp_path) == "file"
+    assert in_a_machine_of_its_own(script, folder) == "file"
 
 
 @pytest.mark.root
-def test_a_node_starts_beside_any_mount_and_holds_none(tmp_path: Path) -> None:
+def test_a_node_starts_beside_any_mount_and_holds_none(folder: Path) -> None:
     """The machine could not unmount such a disk, and a hanging server would block the node."""
     script = """
         disk = folder / "B\u00fccher und mehr"
@@ -111,4 +120,4 @@ def test_a_node_starts_beside_any_mount_and_holds_none(tmp_path: Path) -> None:
             assert ("/", "overlay") in mounts
             print([path for path, _ in mounts if path.startswith(str(disk))])
     """
-    assert in_a_machine_of_its_own(script, tmp_path) == "[]"
+    assert in_a_machine_of_its_own(script, folder) == "[]"

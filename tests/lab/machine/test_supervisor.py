@@ -150,7 +150,7 @@ def test_a_lab_that_is_gone_is_told_too_and_a_node_that_is_busy_is_not(tmp_path:
 
 def test_the_end_of_the_whole_lab_is_no_end_of_its_programs(tmp_path: Path) -> None:
     """Not even of one that ends because another one did."""
-    with bare_lab(tmp_path / "labs", f"down{os.getpid()}"[:8]) as (layout, machine):
+    with bare_lab(tmp_path / "labs", "down") as (layout, machine):
         marker = tmp_path / "marker"
         marker.touch()
         script = f"while [ -e {marker} ]; do sleep 0.05; done; exit 1"

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,18 +13,21 @@ from pathlib import Path
 
 import pytest
 
+from openeni_lab.cloud import bring_up
+from openeni_lab.hypervisor.network import LabNetwork
 from openeni_lab.layout import Layout
 from openeni_lab.machine import enclosure
 from openeni_lab.machine.boot import boot_id
+from openeni_lab.machine.client import Machine
 from openeni_lab.machine.enclosure import LabError
-from openeni_lab.machine.steps import Step
+from openeni_lab.machine.steps import CancellableProgress, Step, StepError
 from openeni_lab.prepare import probe, stage
 from openeni_lab.prepare.build import Job
 from openeni_lab.prepare.checks import ProbedMachine
 from openeni_lab.programs import prepared
 from openeni_lab.programs.cache import distribution
 from openeni_lab.programs.prepared import MachineFacts, NotPreparedError
-from openeni_lab.programs.sets import CNI_PLUGINS, KERNEL, LAB_SETS, OPENSTACK, SETS, Built
+from openeni_lab.programs.sets import KERNEL, LAB_SETS, OPENSTACK, SETS, TEST_SETS, Built
 from openeni_lab.progress import LogProgress
 from openeni_testing.lab.bare_lab import bare_lab
 from openeni_testing.lab.probed_machine import GOOD, NO_IPVLAN
@@ -35,7 +39,7 @@ ROOT = Path(__file__).parents[3]
 def test_a_kernel_with_ipvlan_needs_no_other_and_tests_need_everything() -> None:
     assert KERNEL.name not in stage.wanted(everything=False, ipvlan=True)
     assert stage.wanted(everything=False, ipvlan=False) == (*LAB_SETS, KERNEL.name)
-    assert CNI_PLUGINS.name not in LAB_SETS
+    assert not {one.name for one in TEST_SETS} & set(LAB_SETS)
     for ipvlan in (True, False):
         assert stage.wanted(everything=True, ipvlan=ipvlan) == tuple(SETS)
 
@@ -97,7 +101,7 @@ def test_the_wait_for_the_users_consent_is_recorded(
 
 
 def test_a_machine_that_is_not_prepared_is_told_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(NotPreparedError, match="not prepared: run `openeni-lab prepare`"):
+    with pytest.raises(NotPreparedError, match=r"not prepared: run `.*openeni-lab prepare`"):
         prepared.read((), tmp_path)
 
 
@@ -116,7 +120,9 @@ def test_what_was_prepared_before_the_last_boot_does_not_count(tmp_path: Path) -
 def test_what_was_not_built_is_named(tmp_path: Path) -> None:
     prepared.write(MachineFacts(boot_id(), ipvlan=True), tmp_path)
     assert prepared.read((), tmp_path).machine.ipvlan
-    with pytest.raises(NotPreparedError, match="not built: node, kernel; run `openeni-lab prepare"):
+    with pytest.raises(
+        NotPreparedError, match=r"not built: node, kernel; run `.*openeni-lab prepare`"
+    ):
         prepared.read(["kernel", "node"], tmp_path, cache=tmp_path)
 
 
@@ -204,7 +210,7 @@ def test_the_lab_of_the_template_ends_with_prepare(
         return Built({OPENSTACK.name: tmp_path}, {})
 
     def build(*_words: object, after: Mapping[str, Job], **_more: object) -> None:
-        after[OPENSTACK.name](LogProgress())
+        after[OPENSTACK.name](CancellableProgress(threading.Event(), LogProgress()))
 
     monkeypatch.setenv("OPENENI_LAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(enclosure, "start_init_step", start)
@@ -239,3 +245,36 @@ def test_pruning_removes_what_this_checkout_does_not_use(
     assert not (tmp_path / "go").exists()
     assert not half_removed.exists()
     assert kept.parent.name == distribution()
+
+
+@pytest.mark.root
+def test_a_template_that_is_cancelled_ends_at_once_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the template's lab runs would take minutes, and nothing of it reports progress."""
+    lab = Layout(f"cancel-{os.getpid()}", root=tmp_path / "labs")
+    cancelled = threading.Event()
+
+    def built(_names: object) -> Built:
+        return Built({OPENSTACK.name: tmp_path}, {})
+
+    def no_wires(_wires: LabNetwork) -> list[Step]:
+        return []
+
+    def template_step(_lab: Layout, machine: Machine, _venv: Path) -> Step:
+        def make() -> None:
+            machine.start("service", ["sleep", "300"], log=lab.logs / "service.log")
+            cancelled.set()
+            machine.check(["sleep", "300"], timeout=300)
+
+        return Step("template", lambda: False, make)
+
+    monkeypatch.setattr(stage, "TEMPLATE_LAB", lab.name)
+    monkeypatch.setattr(stage, "find_built_sets", built)
+    monkeypatch.setattr(LabNetwork, "steps", no_wires)
+    monkeypatch.setattr(bring_up, "template_step", template_step)
+    begun = time.monotonic()
+    with pytest.raises(StepError, match="cancelled: "):
+        stage.make_template(Layout(root=lab.root), CancellableProgress(cancelled, LogProgress()))
+    assert time.monotonic() - begun < 60
+    assert enclosure.leftovers(lab) == []

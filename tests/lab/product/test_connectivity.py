@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openeni_lab.product.connectivity import Check, Place, RunningPod, checks
+from openeni_lab.product.connectivity import Check, Place, RunningPod, checks, checks_v6
 
 SERVICE, REMOTE = "10.96.0.9", "10.98.3.250"
 
@@ -15,7 +15,13 @@ SERVICE, REMOTE = "10.96.0.9", "10.98.3.250"
 def pods_on(counts: Sequence[int]) -> list[RunningPod]:
     """Return `counts` pods on n1, n2, ..."""
     return [
-        RunningPod(f"web-{p}-{n}", "default", f"10.98.{n}.{p}", f"n{n}", f"10.99.0.{10 + n}")
+        RunningPod(
+            f"web-{p}-{n}",
+            "default",
+            (f"10.98.{n}.{p}", f"fd00:98::{n}:{p}"),
+            f"n{n}",
+            f"10.99.0.{10 + n}",
+        )
         for n, count in enumerate(counts, start=1)
         for p in range(1, count + 1)
     ]
@@ -57,6 +63,19 @@ def test_two_pods_on_each_node_show_every_path_that_so_many_nodes_have(nodes: in
 
 def test_a_lonely_pod_shows_no_path_to_another() -> None:
     assert Counter(paths([1])) == Counter([*FROM_A_POD, *to_pods_on("n1")])
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3])
+def test_in_ipv6_there_are_the_paths_that_need_no_address_of_nodes_and_services(nodes: int) -> None:
+    found = [check.path for check in checks_v6(pods_on([2] * nodes), "fd00:98::250")]
+    hosts = ("node", "gateway", "remote VM", "outside")
+    expected = [
+        *("pod to remote VM", "pod to host beyond the subnet", "pod to subnet's gateway"),
+        "pod to pod, same node",
+        *(BETWEEN_NODES[:1] if nodes > 1 else []),
+        *(f"{host} to pod on n{n}" for n in range(1, nodes + 1) for host in hosts),
+    ]
+    assert Counter(found) == Counter(expected)
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=5).filter(any))

@@ -162,3 +162,8 @@ def test_a_container_that_ends_again_and_again_is_no_use_waiting_for() -> None:
 def test_a_container_that_ended_with_its_node_ended_as_expected() -> None:
     assert list(pods.exits(api({}, pod("agent", ended(255, "Unknown"))))) == []
     assert list(pods.exits(api({}, pod("agent", RUNNING)))) == []
+
+
+def test_an_operator_that_ended_since_another_leads_ended_as_designed() -> None:
+    assert list(pods.exits(api({}, pod("operator", ended(pods.SUPERSEDED))))) == []
+    assert list(pods.exits(api({}, pod("agent", ended(pods.SUPERSEDED)))))

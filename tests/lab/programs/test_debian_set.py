@@ -7,6 +7,7 @@ import pytest
 
 from openeni_lab.prepare.build import build
 from openeni_lab.programs.cache import building
+from openeni_lab.programs.debian_set import DebianSet
 from openeni_lab.programs.sets import BUSYBOX, BuildError, find_built_sets
 from openeni_testing.lab.recording import RecordedProgress, executable
 
@@ -58,11 +59,57 @@ def test_a_program_that_is_not_static_is_refused(
     cache = tmp_path / "cache"
     cache.mkdir()
     with (
-        pytest.raises(BuildError, match="has a dynamic busybox: a static one is needed"),
+        pytest.raises(BuildError, match="a dynamic busybox, and a static one is needed"),
         building(BUSYBOX.entry, cache, RecordedProgress()) as workshop,
     ):
         BUSYBOX.build(workshop)
     assert not BUSYBOX.entry.complete(cache)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "downloaded"),
+    [
+        (("server", "tool"), (), ["server"]),
+        (("server",), ("tool",), ["server", "tool"]),
+    ],
+    ids=["one package has both", "a later release has split it"],
+)
+def test_a_program_is_found_in_whichever_package_the_release_has_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    first: tuple[str, ...],
+    second: tuple[str, ...],
+    downloaded: list[str],
+) -> None:
+    folder = tmp_path / "path"
+    asked = f'echo "$last" >> {tmp_path}/asked; touch "$last"_1_amd64.deb'
+    executable(folder / "apt-get", f"#!/bin/sh\nfor last; do :; done; {asked}\n")
+    unpacked = {"server": first, "tool": second}
+    cases = [
+        f"*{package}_1_*) mkdir -p bin; for p in {' '.join(programs)}; do echo > bin/$p; done ;;"
+        for package, programs in unpacked.items()
+    ]
+    executable(folder / "dpkg-deb", "\n".join(["#!/bin/sh", 'case "$2" in', *cases, "esac\n"]))
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    wanted = DebianSet("server", ("server", "tool"), ("server", "tool"), static=False)
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    with building(wanted.entry, cache, RecordedProgress()) as workshop:
+        wanted.build(workshop)
+    assert {p.name for p in (wanted.entry.folder(cache) / "bin").iterdir()} == {"server", "tool"}
+    assert (tmp_path / "asked").read_text().split() == downloaded
+
+
+@pytest.mark.root
+@pytest.mark.network
+def test_debians_prometheus_and_its_tool_run_and_nothing_is_installed(tmp_path: Path) -> None:
+    build(["prometheus"], RecordedProgress(), tmp_path)
+    built = find_built_sets(["prometheus"], tmp_path)
+    for program in ("prometheus", "promtool"):
+        asked = [str(built.bin(program)), "--version"]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True)
+        assert f"{program}, version" in done.stdout + done.stderr
+    assert not Path("/etc/default/prometheus").exists()
 
 
 @pytest.mark.root

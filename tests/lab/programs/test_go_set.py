@@ -9,7 +9,7 @@ import pytest
 
 from openeni_lab.programs.cache import building
 from openeni_lab.programs.debian_set import is_static
-from openeni_lab.programs.go_set import PROGRAMS, GoProgram, GoSet, installed_go
+from openeni_lab.programs.go_set import GoProgram, GoSet, installed_go
 from openeni_lab.programs.sets import GO, KUBERNETES, NODE, SETS, BuildError, Built
 from openeni_testing.lab.recording import RecordedProgress, executable
 
@@ -162,10 +162,10 @@ def test_a_go_that_is_too_old_is_not_used(go: Go) -> None:
 
 
 def test_every_go_set_has_the_version_that_go_mod_names() -> None:
-    text = (PROGRAMS / "go.mod").read_text()
     for one in SETS.values():
         if isinstance(one, GoSet):
-            assert f"\t{one.module} v{one.entry.version}" in text
+            required = (one.folder / "go.mod").read_text()
+            assert f"{one.module} v{one.entry.version}" in required
     with pytest.raises(BuildError, match=r"programs/go.mod does not require no\.such/module"):
         _ = replace(NODE, module="no.such/module").entry
 

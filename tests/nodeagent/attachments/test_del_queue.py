@@ -1,11 +1,13 @@
 """DELs that were queued while no agent ran: each runs once, oldest first, and none is lost."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
+from openeni_kube.clock import boot_seconds
 from openeni_nodeagent.attachments import del_queue
-from openeni_nodeagent.clock import boot_seconds
 from openeni_nodeagent.cni import frame
 from openeni_testing.agent.parts import AgentParts
 
@@ -46,17 +48,19 @@ def test_queued_dels_run_oldest_first_and_their_files_are_removed(
     for name in ("first", "second"):
         parts.grant(name, name)
     now = boot_seconds()
-    queued(folder, request("second", netns="/later"), now + 2)
+    netns = {name: str(parts.netns(name)) for name in ("first", "second")}
+    queued(folder, request("second", netns=netns["second"]), now + 2)
     queued(folder, request("first"), now + 1)
-    assert del_queue.replay(folder, parts.commands) == 0
-    assert parts.datapath.ended == [("first", ""), ("second", "/later")]
+    assert del_queue.replay(folder, parts.detacher) == 0
+    parts.finish()
+    assert parts.datapath.ended == list(netns.items())
     assert parts.grants.all() == ()
     assert list(folder.iterdir()) == []
 
 
 def test_a_del_of_a_container_without_a_grant_succeeds(parts: AgentParts, folder: Path) -> None:
     queued(folder, request("unknown"), boot_seconds())
-    assert del_queue.replay(folder, parts.commands) == 0
+    assert del_queue.replay(folder, parts.detacher) == 0
     assert list(folder.iterdir()) == []
 
 
@@ -64,7 +68,7 @@ def test_a_grant_that_is_younger_than_the_del_is_kept(parts: AgentParts, folder:
     before = boot_seconds() - 1
     grant = parts.grant("web", "c1")
     queued(folder, request("c1"), before)
-    assert del_queue.replay(folder, parts.commands) == 0
+    assert del_queue.replay(folder, parts.detacher) == 0
     assert parts.grants.all() == (grant,)
 
 
@@ -75,12 +79,12 @@ def test_a_del_that_fails_is_kept_for_a_retry_and_delays_no_other(
     file = queued(folder, request("c1"), boot_seconds() + 1)
     queued(folder, request("unknown"), boot_seconds() + 2)
     parts.datapath.refused = "EPERM"
-    assert del_queue.replay(folder, parts.commands) == 1
+    assert del_queue.replay(folder, parts.detacher) == 1
     assert list(folder.iterdir()) == [file]
     assert "will be retried" in caplog.text
     assert "EPERM" in caplog.text
     parts.datapath.refused = ""
-    assert del_queue.replay(folder, parts.commands) == 0
+    assert del_queue.replay(folder, parts.detacher) == 0
     assert parts.grants.all() == ()
     assert list(folder.iterdir()) == []
 
@@ -104,7 +108,7 @@ def test_a_file_that_is_not_a_del_is_dropped_and_named(
 ) -> None:
     grant = parts.grant("web", "c1")
     file = queued(folder, content, boot_seconds() + 1)
-    assert del_queue.replay(folder, parts.commands) == 0
+    assert del_queue.replay(folder, parts.detacher) == 0
     assert parts.grants.all() == (grant,)
     assert list(folder.iterdir()) == []
     assert file.name in caplog.text
@@ -117,6 +121,78 @@ def test_a_del_file_of_another_name_is_dropped_and_other_files_are_ignored(
     grant = parts.grant("web", "c1")
     (folder / "whatever.del").write_bytes(request("c1"))
     (folder / "1-2.new").write_bytes(request("c1"))
-    assert del_queue.replay(folder, parts.commands) == 0
+    assert del_queue.replay(folder, parts.detacher) == 0
     assert parts.grants.all() == (grant,)
     assert [file.name for file in folder.iterdir()] == ["1-2.new"]
+
+
+def test_a_folder_in_the_place_of_a_file_is_removed_and_delays_no_other(
+    parts: AgentParts, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts.grant("web", "c1")
+    now = boot_seconds()
+    odd = folder / f"{int(now):020d}-7.del"
+    (odd / "inside").mkdir(parents=True)
+    queued(folder, request("c1"), now + 1)
+    assert del_queue.replay(folder, parts.detacher) == 0
+    assert parts.grants.all() == ()
+    assert list(folder.iterdir()) == []
+    assert f"queued DEL {odd.name} is unreadable and dropped" in caplog.text
+
+
+def test_a_del_that_cannot_be_read_is_kept_and_delays_no_other(
+    parts: AgentParts, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts.grant("web", "c1")
+    now = boot_seconds()
+    loop = folder / f"{int(now):020d}-7.del"
+    loop.symlink_to(loop.name)  # ELOOP, as EIO would be
+    queued(folder, request("c1"), now + 1)
+    assert del_queue.replay(folder, parts.detacher) == 1
+    assert parts.grants.all() == ()
+    assert list(folder.iterdir()) == [loop]
+    assert "failed and will be retried" in caplog.text
+
+
+def test_a_queue_that_is_not_there_is_no_error(parts: AgentParts, folder: Path) -> None:
+    folder.rmdir()
+    assert del_queue.replay(folder, parts.detacher) == 0
+
+
+def test_what_a_killed_executable_has_left_is_removed_once_it_is_old(
+    parts: AgentParts, folder: Path
+) -> None:
+    """A younger one is about to get its name."""
+    for name in (".00000000000000012345-7", ".00000000000000012345-8"):
+        (folder / name).write_bytes(request("c1")[:9])
+    old = time.time() - del_queue.UNFINISHED_SECONDS - 1
+    os.utime(folder / ".00000000000000012345-7", (old, old))
+    assert del_queue.replay(folder, parts.detacher) == 0
+    assert [file.name for file in folder.iterdir()] == [".00000000000000012345-8"]
+
+
+def test_while_lost_grants_are_looked_for_the_del_of_an_unknown_container_is_kept(
+    parts: AgentParts, folder: Path
+) -> None:
+    parts.grant("web", "c1")
+    (parts.folder / "journal").unlink()
+    fresh = parts.restarted()
+    fresh.repaired = False
+    file = queued(folder, request("c1"), boot_seconds() + 1)
+    assert del_queue.replay(folder, fresh.detacher) == 1
+    assert list(folder.iterdir()) == [file]
+    fresh.repaired = True
+    assert del_queue.replay(folder, fresh.detacher) == 0
+    assert list(folder.iterdir()) == []
+
+
+def test_a_container_whose_call_still_runs_is_left_for_the_next_time(
+    parts: AgentParts, folder: Path
+) -> None:
+    """An ADD may hold its lock for as long as it waits for an address."""
+    parts.grant("web", "c1")
+    queued(folder, request("c1"), boot_seconds() + 1)
+    with parts.locks.locked("c1"):
+        assert del_queue.replay(folder, parts.detacher) == 1
+    assert del_queue.replay(folder, parts.detacher) == 0
+    assert parts.grants.all() == ()

@@ -2,6 +2,7 @@
 
 import time
 
+import msgspec
 import pytest
 
 from openeni_crds import names
@@ -9,17 +10,20 @@ from openeni_crds.conditions import Reason, Type, condition
 from openeni_crds.eni import ENI, ENIStatus
 from openeni_crds.enipool import ENIPool
 from openeni_crds.enipool_status import ENIPoolStatus
-from openeni_crds.meta import Json, decode
-from openeni_nodeagent.attachments.grant_errors import explain_no_address
+from openeni_crds.meta import Json, ObjectMeta, decode
+from openeni_nodeagent.attachments.grant_errors import no_address
 from openeni_nodeagent.attachments.pool_choice import PoolChooser
 from openeni_nodeagent.cluster.cache import Cache, by_uid
-from openeni_nodeagent.cluster.objects import Namespace, Node, Pod
+from openeni_nodeagent.cluster.objects import Namespace, Node, Pod, runtime_uid
 from openeni_nodeagent.cni.protocol import CNIError
+from openeni_nodeagent.event_reasons import PodReason
 from openeni_testing.objects import eni_body, pool_body
 
 ALL: Json = {}
 DB = {"matchLabels": {"tier": "db"}}
 TEAM = {"matchLabels": {"team": "a"}}
+CONFIG_HASH = "kubernetes.io/config.hash"
+CONFIG_MIRROR = "kubernetes.io/config.mirror"
 
 
 class Cluster:
@@ -28,7 +32,7 @@ class Cluster:
     def __init__(self) -> None:
         self.silence = 1.0
         self.nodes = Cache(names.NODES, Node)
-        self.pods = Cache(names.PODS, Pod, by_uid)
+        self.pods = Cache(names.PODS, Pod, by_uid, runtime_uid)
         self.pools = Cache(names.ENIPOOLS, ENIPool)
         self.namespaces = Cache(names.NAMESPACES, Namespace)
         self.chooser = PoolChooser(
@@ -51,7 +55,7 @@ class Cluster:
         self.pools.put(body)
 
     def pod(self, uid: str, **meta: object) -> None:
-        self.pods.put({"metadata": {"name": uid, "namespace": "shop", "uid": uid} | meta})
+        self.pods.put({"metadata": {"name": "p", "namespace": "shop", "uid": uid} | meta})
 
     def chosen(self, uid: str = "u", seconds: float = 0.2) -> str:
         found = self.chooser.pool_for(uid, "shop/p", time.monotonic() + seconds)
@@ -92,6 +96,37 @@ def test_a_namespaces_labels_are_waited_for_only_where_a_pool_asks(cluster: Clus
     cluster.pool("team", podSelector=ALL, namespaceSelector=TEAM, priority=1)
     cluster.namespaces.put({"metadata": {"name": "shop", "labels": {"team": "a"}}})
     assert cluster.chosen() == "team"
+
+
+def test_a_static_pod_is_found_by_the_uid_that_kubelet_has_given_it(cluster: Cluster) -> None:
+    """Its object has another: of the mirror pod at the API server."""
+    cluster.pool("all", podSelector=ALL)
+    hash_ = "9d1f0a7c2b4e4f6a8c0d1e2f3a4b5c6d"
+    mirror = {CONFIG_HASH: hash_, CONFIG_MIRROR: hash_}
+    cluster.pod("8b7c0c1e", annotations=mirror)
+    found = cluster.chooser.pool_for(hash_, "shop/p", time.monotonic() + 0.2)
+    assert (found.pool.name, found.pod_uid) == ("all", "8b7c0c1e")
+    cluster.pod("f00d", annotations=mirror)  # kubelet has made it anew
+    cluster.pods.remove({"metadata": {"name": "p", "namespace": "shop", "uid": "8b7c0c1e"}})
+    assert cluster.chooser.pool_for(hash_, "shop/p", time.monotonic()).pod_uid == "f00d"
+    cluster.pods.remove({"metadata": {"name": "p", "namespace": "shop", "uid": "f00d"}})
+    with pytest.raises(CNIError, match="has not been seen on this node yet"):
+        cluster.chosen(hash_)
+
+
+def test_no_annotation_makes_a_pod_another_one(cluster: Cluster) -> None:
+    cluster.pool("all", podSelector=ALL)
+    cluster.pool("secret", podSelector=DB, priority=1)
+    cluster.pod("mine")
+    claims = {"labels": {"tier": "db"}, "annotations": {CONFIG_HASH: "mine", CONFIG_MIRROR: "mine"}}
+    cluster.pod("theirs", **claims)
+    assert cluster.chosen("mine") == "all"
+    cluster.pod("theirs", name="other", annotations={CONFIG_HASH: "new", CONFIG_MIRROR: "new"})
+    with pytest.raises(CNIError, match="has not been seen on this node yet"):
+        cluster.chosen("new")
+    cluster.pod("plain", annotations={CONFIG_HASH: "new"})
+    with pytest.raises(CNIError, match="has not been seen on this node yet"):
+        cluster.chosen("new")
 
 
 def test_with_the_watch_alive_an_unknown_pod_is_not_guessed_at(cluster: Cluster) -> None:
@@ -155,23 +190,56 @@ def eni(*given: object) -> ENI:
     return ENI(made.metadata, made.spec, ENIStatus(conditions=given))  # type: ignore[arg-type]
 
 
+def explained(of: ENIPool, *enis: ENI) -> tuple[str, PodReason | None]:
+    error = no_address("default/web", of, enis)
+    assert error.message == "no address for pod default/web"
+    return error.details, error.reason
+
+
 def test_the_first_thing_that_is_wrong_is_named() -> None:
     quota = condition(Type.PORT_READY, Reason.QUOTA_EXCEEDED, "10 of 10 ports", status=False)
     guest = condition(Type.GUEST_PREPARED, Reason.PREPARED, status=True)
     link = condition(Type.LINK_READY, Reason.WAITING_FOR_ATTACH, status=False)
-    assert explain_no_address(pool(), [eni(quota, guest, link)]) == (
-        "ENI pods-0: QuotaExceeded: 10 of 10 ports"
+    assert explained(pool(), eni(quota, guest, link)) == (
+        "ENI pods-0: QuotaExceeded: 10 of 10 ports",
+        PodReason.NO_ENI_READY,
     )
-    assert explain_no_address(pool(), [eni(guest, link)]) == "ENI pods-0: WaitingForAttach"
+    assert explained(pool(), eni(guest, link)) == (
+        "ENI pods-0: WaitingForAttach",
+        PodReason.NO_ENI_READY,
+    )
+
+
+def test_an_eni_that_is_ready_makes_it_a_lack_of_addresses_whatever_hinders_the_next() -> None:
+    quota = condition(Type.PORT_READY, Reason.QUOTA_EXCEEDED, "10 of 10 ports", status=False)
+    next_eni = eni(quota)
+    others = msgspec.structs.replace(next_eni, metadata=ObjectMeta(name="pods-1"))
+    assert explained(pool(), eni(), others) == (
+        "ENI pods-1: QuotaExceeded: 10 of 10 ports",
+        PodReason.ADDRESSES_EXHAUSTED,
+    )
+
+
+def test_the_enis_of_another_pool_explain_nothing() -> None:
+    other = decode(eni_body("batch-0", pool="batch"), ENI)
+    assert explained(pool(), other) == (
+        "ENIPool pods has no ENI on this node yet",
+        PodReason.NO_ENI_READY,
+    )
 
 
 def test_the_pools_own_trouble_is_named_too() -> None:
     gone = condition(Type.CLOUD_REACHABLE, Reason.CREDENTIALS_INVALID, "401", status=False)
     made = pool()
     wrong = ENIPool(made.metadata, made.spec, ENIPoolStatus(conditions=(gone,)))
-    assert explain_no_address(wrong, []) == "ENIPool pods: CredentialsInvalid: 401"
+    assert explained(wrong)[0] == "ENIPool pods: CredentialsInvalid: 401"
 
 
 def test_with_nothing_wrong_there_is_no_eni_yet_or_all_is_taken() -> None:
-    assert explain_no_address(pool(), []) == "ENIPool pods has no ENI on this node yet"
-    assert "granted or cooling down" in explain_no_address(pool(), [eni()])
+    assert explained(pool()) == (
+        "ENIPool pods has no ENI on this node yet",
+        PodReason.NO_ENI_READY,
+    )
+    text, reason = explained(pool(), eni())
+    assert "granted or cooling down" in text
+    assert reason is PodReason.ADDRESSES_EXHAUSTED

@@ -1,34 +1,28 @@
 """Journal, kernel, PodIPs and pods agree again, whichever of them was lost."""
 
 import itertools
-from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from openeni_crds import names
+from openeni_kube.result import Retry
 from openeni_nodeagent.attachments import repair
+from openeni_nodeagent.attachments.detacher import pod_interface
+from openeni_nodeagent.datapath_api import DatapathError, PodNetwork
 from openeni_nodeagent.grants.adoption import CONFIRM_SECONDS
+from openeni_nodeagent.grants.grant_log import EndReason
 from openeni_nodeagent.grants.ledger import Grant
 from openeni_testing.agent import node_objects
-from openeni_testing.agent.parts import AgentParts
+from openeni_testing.agent.clock import Clock
+from openeni_testing.agent.memory_datapath import BUSY
+from openeni_testing.agent.parts import NODE_FACTS, AgentParts
 from openeni_testing.objects import podip_body, remove
-
-
-@dataclass
-class Clock:
-    now: float = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(repair, "time", SimpleNamespace(monotonic=made.monotonic))
-    return made
+    return Clock.of(repair, monkeypatch)
 
 
 @pytest.fixture
@@ -49,7 +43,6 @@ def published(parts: AgentParts, name: str = "web", container: str = "c1") -> Gr
 def restarted(parts: AgentParts) -> AgentParts:
     """Start the next process, up to where the caches have synced."""
     fresh = parts.restarted()
-    fresh.repair.reserve()
     fresh.sync()
     return fresh
 
@@ -58,7 +51,6 @@ def looked(parts: AgentParts, clock: Clock, seconds: float = CONFIRM_SECONDS) ->
     """Run the repair twice, so far apart."""
     for _ in range(2):
         parts.sync()
-        parts.repair.run()
         clock.now += seconds
 
 
@@ -70,13 +62,17 @@ def lose(parts: AgentParts, grant: Grant, what: str) -> None:
         case "journal":
             (parts.folder / "journal").unlink()
         case "kernel":
-            parts.datapath.delete_address(grant.addresses[0])
+            parts.datapath.lose(grant.addresses[0])
         case "podip":
             remove(parts.store, names.PODIPS, grant.name, "default")
         case "pod":
             parts.store.delete(names.PODS, grant.name, "default")
         case _:
-            Path(grant.netns).unlink()
+            Path(grant.netns).rename(_gone(grant))
+
+
+def _gone(grant: Grant) -> Path:
+    return Path(f"{grant.netns}.gone")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +110,7 @@ def test_a_grant_ends_only_when_nothing_of_its_pod_is_seen_twice_apart(
     lose(parts, grant, "namespace")
     looked(parts, clock, CONFIRM_SECONDS / 2)
     assert parts.grants.all() == (grant,)
-    Path(grant.netns).touch()  # it is there after all: what was seen before does not count
+    _gone(grant).rename(grant.netns)  # it is there after all: what was seen does not count
     looked(parts, clock, 1)
     lose(parts, grant, "namespace")
     looked(parts, clock, CONFIRM_SECONDS / 2)
@@ -132,11 +128,12 @@ def test_an_address_in_the_kernel_without_an_owner_is_reserved_and_then_removed(
     fresh = restarted(parts)
     assert fresh.grants.reserved() == frozenset(grant.addresses)
     assert f"addresses {grant.addresses[0]} are in the kernel without a grant" in caplog.text
-    fresh.repair.run()
+    fresh.look()
     others = {fresh.grant(name, name).addresses for name in ("a", "b")}
     assert others == {(a,) for a in node_objects.addresses(3)} - {grant.addresses}
     assert set(parts.datapath.owners().values()) == {"c1", "a", "b"}
     looked(fresh, clock)
+    fresh.look()
     assert set(parts.datapath.owners().values()) == {"a", "b"}
 
 
@@ -146,27 +143,32 @@ def test_of_two_podips_with_one_address_none_is_adopted_until_one_has_gone(
     """One may be invented by a stolen token; meanwhile nobody else gets the address."""
     grant = published(parts)
     lose(parts, grant, "journal")
-    parts.store.create(names.PODIPS, podip_body("another"))
+    another = podip_body("another")
+    another["spec"]["podUID"] = node_objects.make_pod(parts.store, "another")
+    parts.store.create(names.PODIPS, another)
+    status = another | {"status": {"hostInterface": grant.host_interface}}
+    parts.store.apply(names.PODIPS, status, manager="forger", subresource="status")
     fresh = restarted(parts)
-    fresh.repair.run()
+    fresh.look()
     assert fresh.grants.all() == ()
     assert fresh.grants.reserved() == set(grant.addresses)
     remove(parts.store, names.PODIPS, "another", "default")
     fresh.sync()
-    fresh.repair.run()
+    fresh.look()
     assert [g.addresses for g in fresh.grants.all()] == [grant.addresses]
     assert [g.addresses for g in fresh.restarted().grants.all()] == [grant.addresses]
 
 
-def test_grants_of_an_eni_without_a_ready_link_are_not_repaired(
+def test_pods_of_an_eni_without_its_nic_are_built_again_once_it_is_there(
     parts: AgentParts, clock: Clock
 ) -> None:
     grant = published(parts)
     lose(parts, grant, "kernel")
-    fresh = parts.restarted()
-    fresh.repair.reserve()
-    fresh.repair.run()
+    nics = set(parts.datapath.nics)
+    parts.datapath.nics.clear()
+    fresh = restarted(parts)
     assert parts.datapath.owners() == {}
+    parts.datapath.nics |= nics
     looked(fresh, clock)
     assert parts.datapath.owners() == {grant.addresses[0]: "c1"}
 
@@ -179,12 +181,12 @@ def test_a_repair_that_the_kernel_refuses_is_logged_and_delays_no_other(
     for what in ("pod", "namespace"):
         lose(parts, second, what)
     parts.datapath.refused = "EPERM"
+    assert parts.look() == Retry("the datapath of pod default/web cannot be built again: EPERM")
+    assert parts.looks.difference(first.attachment) == "the pod has no route"
     looked(parts, clock)
     assert set(parts.grants.all()) == {first, second}
     failed = [r.getMessage() for r in caplog.records if "repair failed" in r.getMessage()]
     assert [text.partition(":")[0] for text in failed] == [
-        "pod default/web (10.98.0.5) has a grant but no datapath",
-        "pod default/web (10.98.0.5) has a grant but no datapath",
         # not before the second look
         "pod default/db (10.98.0.6) has a grant, but neither the pod nor its namespace exists",
     ]
@@ -192,3 +194,76 @@ def test_a_repair_that_the_kernel_refuses_is_logged_and_delays_no_other(
     looked(parts, clock)
     assert parts.datapath.owners() == {first.addresses[0]: "c1"}
     assert parts.grants.all() == (first,)
+
+
+def test_a_pod_is_not_built_again_in_a_namespace_that_only_has_its_path(
+    parts: AgentParts, clock: Clock
+) -> None:
+    grant = published(parts)
+    lose(parts, grant, "kernel")
+    parts.netns("other").touch()
+    parts.netns("other").rename(grant.netns)
+    looked(parts, clock)
+    assert parts.datapath.owners() == {}
+    assert parts.grants.all() == (grant,)
+
+
+def test_a_grant_whose_add_failed_ends_once_it_can_be_removed(
+    parts: AgentParts, clock: Clock
+) -> None:
+    """Where the runtime sends no DEL."""
+    grant = parts.grant("web", "c1", connect=False)
+    facts = parts.grants.facts(grant.eni)
+    assert facts is not None
+    parts.datapath.build_fails, parts.datapath.clear_fails = "EPERM", True
+    with pytest.raises(DatapathError) as raised:
+        parts.datapath.add(pod_interface(grant, facts), grant.netns)
+    assert raised.value.left_behind
+    looked(parts, clock)
+    assert parts.grants.all() == (grant,)
+    parts.datapath.clear_fails = False
+    parts.look()
+    assert parts.grants.all() == ()
+    assert parts.datapath.ended[-1] == ("c1", grant.netns)
+    assert parts.datapath.owners() == {}
+
+
+def test_a_grant_that_is_connected_meanwhile_does_not_end(parts: AgentParts) -> None:
+    planned = parts.grant("web", "c1", connect=False)
+    parts.grants.mark_connected(planned, PodNetwork("oec1", "", "", (), (), {}))
+    parts.detacher.end(planned, EndReason.NEVER_CONNECTED)
+    assert [g.attachment for g in parts.grants.all()] == [planned.attachment]
+
+
+def test_what_a_removal_has_left_is_removed_without_the_api_server(
+    parts: AgentParts, caplog: pytest.LogCaptureFixture
+) -> None:
+    grant = parts.grant("web", "c1")
+    parts.grants.end_grant(grant, EndReason.DELETED)
+    parts.datapath.clear_fails = True
+    parts.looks.first_look(NODE_FACTS)
+    assert parts.looks.look() == Retry(BUSY)
+    assert f"repaired: {grant.addresses[0]} had a route" in caplog.text
+    assert parts.grants.reserved() == set(grant.addresses)
+    parts.datapath.clear_fails = False
+    for _ in range(2):
+        parts.looks.look()
+    assert parts.datapath.owners() == {}
+    assert parts.grants.reserved() == frozenset()
+
+
+def test_the_address_of_a_lost_grant_cools_down_once_it_is_removed(
+    parts: AgentParts, clock: Clock
+) -> None:
+    grant = published(parts)
+    for what in ("journal", "podip", "pod"):
+        lose(parts, grant, what)
+    fresh = restarted(parts)
+    looked(fresh, clock)
+    looked(fresh, clock)
+    assert parts.datapath.owners() == {}
+    assert fresh.grants.reserved() == frozenset()
+    counts = fresh.grants.acknowledge("pods-0")
+    assert counts is not None
+    assert (counts[1].cooling, counts[1].available) == (1, 2)
+    assert fresh.restarted().journal.state.cooling_until.keys() == set(grant.addresses)

@@ -28,7 +28,7 @@ def reconciler(parts: AgentParts, *, unused: bool = False) -> NodeReconciler:
         nodes=caches.nodes,
         cidrs=caches.cidrs,
         is_unused=lambda: unused,
-        on_change=lambda: None,
+        on_facts=lambda _: None,
     )
 
 

@@ -33,6 +33,14 @@ def test_add_gives_up_at_its_deadline_with_try_again(runtime: Runtime, waiting: 
     assert "openeni-agent" in answer.body["msg"]
 
 
+def test_a_deadline_of_weeks_is_one(runtime: Runtime) -> None:
+    patient = replace(runtime, deadline=2_147_484).start("ADD", "patient", "uid")  # * 1000 > 2**31
+    assert replace(runtime, deadline=1).call("ADD", "abc", "uid").error == 11
+    assert patient.poll() is None
+    patient.kill()
+    patient.communicate(timeout=60)
+
+
 def test_an_agent_that_takes_the_call_and_never_answers_does_not_hold_add_for_ever(
     runtime: Runtime,
 ) -> None:
@@ -119,10 +127,50 @@ def test_a_question_fails_at_once_without_an_agent(runtime: Runtime, what: str) 
     assert asked.stderr == "openeni: no agent answers on this node\n"
 
 
-def test_version_needs_no_agent(runtime: Runtime) -> None:
-    answer = runtime.call("VERSION")
-    assert answer.code == 0
-    assert answer.body["supportedVersions"] == ["0.4.0", "1.0.0", "1.1.0"]
+@pytest.mark.parametrize("version", ["0.4.0", "1.0.0", "1.1.0", "2.0.0-rc.1+x"])
+def test_version_needs_no_agent_and_repeats_the_runtimes(runtime: Runtime, version: str) -> None:
+    answer = runtime.call("VERSION", cniVersion=version)
+    supported = ["0.4.0", "1.0.0", "1.1.0"]
+    assert (answer.code, answer.body) == (
+        0,
+        {"cniVersion": version, "supportedVersions": supported},
+    )
+
+
+@pytest.mark.parametrize("version", ["0.4.0", "1.0.0", "1.1.0"])
+@pytest.mark.parametrize(
+    ("command", "code"), [("CHECK", 11), ("ADD", 11), ("NAP", 4), ("add", 4), ("", 4)]
+)
+def test_errors_without_an_agent_repeat_the_configurations_version(
+    runtime: Runtime, command: str, code: int, version: str
+) -> None:
+    answer = replace(runtime, deadline=1).call(command, "abc", "uid", cniVersion=version)
+    assert (answer.code, answer.error, answer.body["cniVersion"]) == (1, code, version)
+
+
+@pytest.mark.parametrize("command", ["GC", "STATUS"])
+@pytest.mark.parametrize("version", ["0.4.0", "1.0.0", "1.2.0", None])
+def test_gc_and_status_are_incompatible_with_versions_that_lack_them(
+    runtime: Runtime, command: str, version: str | None
+) -> None:
+    (runtime.run / "served").touch()
+    answer = runtime.call(command, cniVersion=version)
+    assert (answer.error, "1.1.0" in answer.body["msg"]) == (1, True)
+
+
+@pytest.mark.parametrize("seconds", ["9223372036854775808", "4294968", "-1", "x", ""])
+def test_an_impossible_deadline_is_not_taken_over(runtime: Runtime, seconds: str) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(runtime.run / "cni.sock"))
+        listening.listen()
+        environment = {"OPENENI_DEADLINE": seconds}
+        add = replace(runtime, environment=environment).start("ADD", "abc", "uid")
+        connection, _ = listening.accept()
+        with connection:
+            given = frame.decode_header(connection.recv(frame.REQUEST_HEADER.size)).deadline
+        add.kill()
+        add.communicate(timeout=60)
+    assert 60 < given <= 100
 
 
 def test_the_executable_is_static_and_says_its_version(runtime: Runtime) -> None:

@@ -1,12 +1,15 @@
 """The executable and the configuration are installed whole, replaced, or an error of one line."""
 
+import errno
 import json
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from openeni_nodeagent.cni import install
 from openeni_nodeagent.cni.configuration import CONFLIST
 from openeni_nodeagent.cni.install import HostFiles, InstallError
 
@@ -56,12 +59,25 @@ def test_an_upgrade_puts_nothing_on_a_node_that_has_no_executable(files: HostFil
     assert list(files.bin_folder.iterdir()) == []
 
 
-def test_the_configuration_names_every_version_for_new_and_old_runtimes(files: HostFiles) -> None:
-    files.install()
-    body = json.loads((files.conf_folder / CONFLIST).read_text())
-    assert body["cniVersion"] == "1.0.0"
-    assert body["cniVersions"] == ["0.4.0", "1.0.0", "1.1.0"]
-    assert [p["type"] for p in body["plugins"]] == ["openeni"]
+def test_an_administrators_plugins_stay_in_the_configuration(files: HostFiles) -> None:
+    path = files.conf_folder / CONFLIST
+    assert files.install()
+    body = json.loads(path.read_text())
+    body["plugins"] = [{"type": "tuning", "mtu": 1400}, *body["plugins"]]
+    path.write_text(json.dumps(body))
+    assert files.install()
+    assert [p["type"] for p in json.loads(path.read_text())["plugins"]] == ["openeni", "tuning"]
+    assert not files.install()
+
+
+def test_a_broken_configuration_is_replaced_and_the_log_says_why(
+    files: HostFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = files.conf_folder / CONFLIST
+    path.write_text('{"plugins": [')
+    assert files.install()
+    assert [p["type"] for p in json.loads(path.read_text())["plugins"]] == ["openeni"]
+    assert f"{path} is replaced; nothing of it could be kept" in caplog.text
 
 
 def test_all_of_it_is_removed_and_removing_again_is_no_error(files: HostFiles) -> None:
@@ -82,6 +98,22 @@ def test_other_configurations_are_named_in_the_runtimes_order(files: HostFiles) 
     (files.conf_folder / "99-loopback.conf").write_text('{"type": "loopback"}')
     (files.conf_folder / "folder.conf").mkdir()
     assert files.others() == ("05-cilium.conflist", "20-flannel.conflist")
+
+
+def test_a_folder_of_somebody_else_is_named_with_what_to_do(
+    files: HostFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root without CAP_DAC_OVERRIDE may write to its own folders only, as the agent's container."""
+
+    def refuse(*_: object) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(install, "write_atomically", refuse)
+    with pytest.raises(InstallError) as raised:
+        files.install()
+    assert str(raised.value) == (
+        f"{files.executable} cannot be written: Permission denied: give {files.bin_folder} to root"
+    )
 
 
 def test_a_failed_installation_is_an_error_of_one_line(files: HostFiles, tmp_path: Path) -> None:

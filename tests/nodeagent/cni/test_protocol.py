@@ -1,21 +1,20 @@
-"""CNI requests as runtimes send them, and results in the format of each version."""
+"""CNI requests as runtimes send them."""
 
 import json
 from collections.abc import Mapping
 
 import pytest
 
-from openeni_nodeagent.cni import frame
 from openeni_nodeagent.cni.protocol import (
-    AddResult,
     CNIError,
     Code,
     Command,
     GCAttachment,
-    ResultInterface,
-    ResultRoute,
-    encode_error,
-    encode_result,
+    PrevInterface,
+    PrevIP,
+    PrevResult,
+    Request,
+    configured_version,
     parse,
 )
 
@@ -31,8 +30,8 @@ CONTAINERD = {
 CONFIG = {"cniVersion": "1.1.0", "name": "openeni", "type": "openeni"}
 
 
-def call(config: Mapping[str, object], environment: Mapping[str, str]) -> None:
-    parse(CONTAINERD | dict(environment), json.dumps(config).encode())
+def call(config: Mapping[str, object], environment: Mapping[str, str]) -> Request:
+    return parse(CONTAINERD | dict(environment), json.dumps(config).encode())
 
 
 def test_a_call_as_containerd_makes_it_is_understood() -> None:
@@ -51,10 +50,93 @@ def test_a_del_needs_neither_namespace_nor_pod() -> None:
     call(CONFIG, {"CNI_COMMAND": "DEL", "CNI_NETNS": "", "CNI_ARGS": ""})
 
 
-def test_gc_brings_the_runtimes_list() -> None:
-    config = CONFIG | {"cni.dev/valid-attachments": [{"containerID": "a", "ifname": "eth0"}]}
-    request = parse({"CNI_COMMAND": "GC", "CNI_PATH": "/x"}, json.dumps(config).encode())
-    assert request.config.attachments == (GCAttachment("a", "eth0"),)
+GARBAGE = {
+    "name": 5,
+    "prevResult": {"ips": None, "interfaces": [{"name": 7}], "dns": "x"},
+    "runtimeConfig": {"portMappings": "none"},
+    "cni.dev/valid-attachments": 0,
+}
+
+
+def test_a_del_decodes_nothing_but_the_version() -> None:
+    request = call(CONFIG | GARBAGE, {"CNI_COMMAND": "DEL"})
+    assert (request.container_id, request.interface) == ("5d1b6f0a", "eth0")
+
+
+@pytest.mark.parametrize("field", ["runtimeConfig", "cni.dev/valid-attachments"])
+def test_an_add_decodes_nothing_that_only_other_commands_need(field: str) -> None:
+    assert call(CONFIG | {field: GARBAGE[field]}, {}).config.name == "openeni"
+
+
+def test_check_brings_the_result_of_its_add() -> None:
+    ips = [{"address": "10.98.0.5/32", "interface": 0, "gateway": "169.254.1.1", "version": "4"}]
+    result = {"interfaces": [{"name": "eth0", "mtu": 1450}], "ips": ips, "routes": None}
+    request = call(CONFIG | {"prevResult": result}, {"CNI_COMMAND": "CHECK"})
+    wanted = PrevResult((PrevInterface("eth0"),), (PrevIP("10.98.0.5/32", 0),))
+    assert request.config.prev_result == wanted
+
+
+GC = {"CNI_COMMAND": "GC", "CNI_PATH": "/x"}
+
+
+@pytest.mark.parametrize(
+    ("given", "listed"),
+    [
+        ([{"containerID": "a", "ifname": "eth0"}], (GCAttachment("a", "eth0"),)),
+        ([], ()),
+        (None, ()),  # an empty list of a runtime in Go
+    ],
+)
+def test_gc_brings_the_runtimes_list(given: object, listed: tuple[GCAttachment, ...]) -> None:
+    config = CONFIG | {"cni.dev/valid-attachments": given}
+    request = parse(GC, json.dumps(config).encode())
+    assert request.config.attachments == listed
+
+
+@pytest.mark.parametrize("command", ["GC", "STATUS"])
+@pytest.mark.parametrize("version", ["0.4.0", "1.0.0"])
+def test_a_command_that_the_version_does_not_have_is_incompatible(
+    command: str, version: str
+) -> None:
+    config = CONFIG | {"cniVersion": version, "cni.dev/valid-attachments": None}
+    with pytest.raises(CNIError, match=rf"^{command} needs cniVersion 1\.1\.0, not ") as raised:
+        call(config, {"CNI_COMMAND": command})
+    assert raised.value.code == Code.INCOMPATIBLE_VERSION
+
+
+def test_openeni_must_be_the_first_plugin_of_its_list() -> None:
+    call(CONFIG | {"prevResult": None}, {})
+    with pytest.raises(CNIError, match="must be the first") as raised:
+        call(CONFIG | {"prevResult": {"ips": None}}, {})
+    assert raised.value.code == Code.INVALID_CONFIG
+
+
+@pytest.mark.parametrize("name", ["eth0", "a" * 15, "é" * 7, "net-1.2_3", "ethə"])
+def test_interfaces_are_named_as_the_kernel_allows(name: str) -> None:
+    assert call(CONFIG, {"CNI_IFNAME": name}).interface == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a" * 16,
+        "é" * 8,  # 16 bytes
+        "eth%d",  # the kernel would make up a number
+        "eth:0",
+        "eth\t0",
+        "eth\x0b0",
+        "eth\u00a00",
+        "à",  # its second byte, 0xa0, is a space to the kernel
+        "eth\ufffd",  # bytes that are no UTF-8 cannot be in the result
+        ".",
+        "..",
+        "",
+    ],
+)
+def test_other_names_of_interfaces_are_refused(name: str) -> None:
+    with pytest.raises(CNIError, match="CNI_IFNAME") as raised:
+        call(CONFIG, {"CNI_IFNAME": name})
+    assert raised.value.code == Code.INVALID_ENVIRONMENT
 
 
 @pytest.mark.parametrize(
@@ -85,6 +167,8 @@ def test_a_wrong_environment_is_named(change: dict[str, str], code: Code, names:
         ({"cniVersion": "2.0.0", "name": "x"}, Code.INCOMPATIBLE_VERSION),
         ({"name": "x"}, Code.INCOMPATIBLE_VERSION),
         ({"cniVersion": "1.0.0"}, Code.INVALID_CONFIG),
+        ({"cniVersion": "1.0.0", "name": "../x"}, Code.INVALID_CONFIG),
+        ({"cniVersion": "1.0.0", "name": 5}, Code.DECODE),
         ({"cniVersion": 1, "name": "x"}, Code.DECODE),
     ],
 )
@@ -94,45 +178,24 @@ def test_a_wrong_configuration_is_refused(config: dict[str, object], code: Code)
     assert raised.value.code == code
 
 
-RESULT = AddResult(
-    ResultInterface("oe1234", "ee:ee:ee:ee:ee:ee"),
-    ResultInterface("eth0", "0a:00:00:00:00:01", "/ns", 1450),
-    ("10.98.0.5", "2001:db8::5"),
-    ("169.254.1.1", ""),
-    (ResultRoute("0.0.0.0/0", "169.254.1.1"), ResultRoute("10.98.0.0/24")),
+@pytest.mark.parametrize(
+    ("field", "command"), [("prevResult", "CHECK"), ("cni.dev/valid-attachments", "GC")]
 )
+def test_a_field_that_the_command_needs_is_named_when_it_is_wrong(field: str, command: str) -> None:
+    with pytest.raises(CNIError, match=rf"^{field} of the network configuration") as raised:
+        call(CONFIG | {field: "x"}, {"CNI_COMMAND": command})
+    assert raised.value.code == Code.DECODE
 
 
-def test_the_result_of_each_version_has_that_versions_fields() -> None:
-    old, middle, new = (json.loads(encode_result(v, RESULT)) for v in ("0.4.0", "1.0.0", "1.1.0"))
-    assert [ip.get("version") for ip in old["ips"]] == ["4", "6"]
-    assert middle["ips"] == [
-        {"address": "10.98.0.5/32", "interface": 1, "gateway": "169.254.1.1"},
-        {"address": "2001:db8::5/128", "interface": 1},
-    ]
-    assert [i.get("mtu") for i in middle["interfaces"]] == [None, None]
-    assert new["interfaces"] == [
-        {"name": "oe1234", "mac": "ee:ee:ee:ee:ee:ee"},
-        {"name": "eth0", "mac": "0a:00:00:00:00:01", "sandbox": "/ns", "mtu": 1450},
-    ]
-    assert new["routes"] == [{"dst": "0.0.0.0/0", "gw": "169.254.1.1"}, {"dst": "10.98.0.0/24"}]
-    assert [r["cniVersion"] for r in (old, middle, new)] == ["0.4.0", "1.0.0", "1.1.0"]
-
-
-def test_an_error_carries_code_message_and_details() -> None:
-    error = CNIError(Code.TRY_AGAIN, "no address", "QuotaExceeded")
-    assert json.loads(encode_error("1.0.0", error)) == {
-        "cniVersion": "1.0.0",
-        "code": 11,
-        "msg": "no address",
-        "details": "QuotaExceeded",
-    }
-
-
-def test_an_encoded_request_decodes_to_itself_and_a_truncated_one_to_an_error() -> None:
-    whole = frame.encode_request(CONTAINERD, b"{}", deadline=100)
-    head, environment, stdin = frame.decode_request(whole)
-    assert (head.deadline, environment, stdin) == (100.0, CONTAINERD, b"{}")
-    for cut in range(len(whole)):
-        with pytest.raises(frame.FrameError):
-            frame.decode_request(whole[:cut])
+@pytest.mark.parametrize(
+    ("stdin", "version"),
+    [
+        (b'{"cniVersion":"0.4.0","name":5}', "0.4.0"),
+        (b'{"cniVersion":"2.0.0"}', "2.0.0"),
+        (b'{"cniVersion":"a b"}', "1.1.0"),
+        (b'{"cniVersion":4}', "1.1.0"),
+        (b"{", "1.1.0"),
+    ],
+)
+def test_errors_repeat_the_configurations_version_or_the_newest(stdin: bytes, version: str) -> None:
+    assert configured_version(stdin) == version

@@ -3,21 +3,22 @@
 The cases run for veth on any kernel, and for ipvlan (marked) on one that has it.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 
+from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath.diff import diff
-from openeni_nodeagent.datapath.links import NodePod
+from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux.kernel import (
     apply,
     execute,
-    open_netlink,
 )
 from openeni_nodeagent.datapath.linux.namespace import in_namespace, open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link
+from openeni_nodeagent.datapath.marks import Mark
 from openeni_nodeagent.datapath.model import (
     NOTHING,
     Link,
@@ -25,23 +26,13 @@ from openeni_nodeagent.datapath.model import (
     Verb,
 )
 from openeni_nodeagent.datapath.plan import plan_pod
+from openeni_nodeagent.datapath.pod import with_free_indexes
+from openeni_nodeagent.datapath_api import LinkFacts, NodeFacts
 from openeni_testing.network.netns import Namespace
-from openeni_testing.network.one_eni import MODES, OneENI
+from openeni_testing.network.node import eni_facts, pod_interface
+from openeni_testing.network.one_eni import OneENI
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture(scope="module", params=MODES)
-def bench(request: pytest.FixtureRequest) -> Generator[OneENI]:
-    made = OneENI(request.param)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def netns() -> Generator[Namespace]:
-    with Namespace("pod") as made:
-        yield made
 
 
 def steps(place: NodePod, netns: str) -> list[Callable[[], None]]:
@@ -51,7 +42,7 @@ def steps(place: NodePod, netns: str) -> list[Callable[[], None]]:
     creations = [o for o in (*on_host, *in_pod) if isinstance(o.item, Link) and o.verb is Verb.ADD]
 
     def create_links() -> None:
-        with open_namespace(netns) as namespace, open_netlink() as netlink:
+        with open_namespace(netns) as namespace, Netlink() as netlink:
             links = [o.item for o in creations if isinstance(o.item, Link)]
             peer = links[1] if len(links) > 1 else None
             execute(netlink, [create_link(links[0], peer=peer, namespace=namespace)], creations[:1])
@@ -137,10 +128,9 @@ def test_from_every_point_of_a_broken_add_a_delete_removes_it(bench: OneENI) -> 
             assert "eth0" not in pod.links(), f"after {done} steps"
 
 
-def test_configuring_twice_changes_nothing(bench: OneENI) -> None:
+def test_a_look_at_a_whole_node_changes_nothing(bench: OneENI) -> None:
     before = bench.state()
-    bench.node.run(bench.node.datapath.configure_node, bench.node.facts)
-    bench.node.run(bench.node.datapath.configure_eni, bench.eni, bench.node.facts)
+    assert bench.node.look().repairs == ()
     assert bench.state() == before
 
 
@@ -158,13 +148,29 @@ def test_an_add_succeeds_where_its_chosen_index_is_taken(bench: OneENI, netns: N
     bench.node.namespace.ip("link del taken")
 
 
+@pytest.mark.parametrize("mode", Mode)
+def test_the_index_of_a_slave_is_free_on_the_node_too(netns: Namespace, mode: Mode) -> None:
+    """Before Linux 6.15 the kernel looks for a new slave's index where its parent is."""
+    ipvlan = IPVlanDatapath(IPVlanMode.L2) if mode is Mode.IPVLAN else None
+    eni = eni_facts("eni", 10, Datapath(mode, ipvlan))
+    node_eni = NodeENI(eni, LinkFacts("ens7", 7), NodeFacts(()), Mark(0, 0))
+    place = pod_on_node(pod_interface("pod", eni, "10.98.0.11"), node_eni)
+    with Namespace("node") as node, open_namespace(netns.path) as pod_namespace:
+        node.ip(f"link add taken index {place.pod_index} type veth peer name other")
+        netns.ip(f"link add taken index {place.pod_index + 1} type veth peer name other")
+        found = node.run(with_free_indexes, place, pod_namespace)
+    taken = 2 if mode is Mode.IPVLAN else 0
+    assert found.pod_index == place.pod_index + taken
+    assert found.host_index == place.host_index
+
+
 def test_an_add_to_a_running_pod_repairs_it_without_touching_its_link(
     bench: OneENI, netns: Namespace
 ) -> None:
     bench.add(netns.path)
     whole = bench.state()
     netns.sysctl("net/ipv4/conf/eth0/medium_id", "7")  # a new interface would have 0
-    bench.node.namespace.ip("route flush table 9999", "rule del prio 600")
+    bench.node.namespace.ip("route flush table 9999", "rule del prio 600", "link set ens7 down")
     bench.add(netns.path)
     assert bench.state() == whole
     assert bench.check(netns.path) == ()
@@ -183,13 +189,13 @@ def test_a_foreign_interface_of_that_name_is_kept_and_named_in_the_error(
     assert bench.state() == before
 
 
-def test_an_orphan_is_removed_by_its_address_alone(bench: OneENI, netns: Namespace) -> None:
+def test_a_stray_is_removed_by_its_addresses_alone(bench: OneENI, netns: Namespace) -> None:
     before = bench.state()
     bench.add(netns.path)
-    hanging = bench.node.namespace.run(bench.node.datapath.pods)
-    assert set(hanging) == set(bench.addresses)
-    for address in bench.addresses:
-        bench.node.run(bench.node.datapath.delete_address, address)
+    assert bench.node.pod_addresses() == set(bench.addresses)
+    bench.node.look()
+    assert bench.node.pod_addresses() == set(bench.addresses)
+    bench.node.look(strays=bench.addresses)
     assert bench.state() == before
     bench.delete(netns.path)
 

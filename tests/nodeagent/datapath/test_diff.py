@@ -19,13 +19,14 @@ from openeni_nodeagent.datapath.model import (
     Neighbour,
     Operation,
     Route,
+    RouteType,
     Rule,
     State,
     Sysctl,
     Verb,
 )
 
-LINKS = tuple(Link(f"oe{n}", n, VETH, "ee:ee:ee:ee:ee:ee", 1450) for n in (7, 8))
+LINKS = tuple(Link(f"oeni{n}", n, VETH, "ee:ee:ee:ee:ee:ee", 1450) for n in (7, 8))
 PLAIN: tuple[Item, ...] = (
     Address(7, "10.98.0.11", 32),
     Address(8, "10.98.0.12", 32),
@@ -33,8 +34,10 @@ PLAIN: tuple[Item, ...] = (
     Neighbour(9, "10.98.0.11"),
     Route("10.98.0.11/32", 9999, 7),
     Route("0.0.0.0/0", 254, 8, "169.254.1.1"),
-    Route("169.254.169.254/32", 10009),
-    Rule(4, 600, 10009, source="10.98.0.11/32"),
+    Route("169.254.169.254/32", 10009, type=RouteType.PROHIBIT),
+    Route("0.0.0.0/0", 10009, metric=4294967295, type=RouteType.UNREACHABLE),
+    Rule(4, 600, 10009, iif="lo", oif="ens9"),
+    Rule(4, 600, 10009, mark=0x20000, mask=0x1F0000),
     Element("pods4", "10.98.0.11"),
     Chain("inet", "service", "abc", "text"),
 )
@@ -101,15 +104,41 @@ def test_a_nic_is_changed_and_never_removed() -> None:
     assert diff(frozenset({nic}), frozenset({ready})) == (Operation(Verb.CHANGE, ready),)
 
 
+def test_a_nic_that_is_missing_is_not_created() -> None:
+    nic = Link("eth1", 7, NIC, "fa:16:3e:00:00:01", 1450)
+    assert diff(NOTHING, frozenset({nic})) == (Operation(Verb.CHANGE, nic),)
+
+
+def test_a_link_changes_its_group_in_place() -> None:
+    moved = replace(LINKS[0], group=10008)
+    assert diff(frozenset({LINKS[0]}), frozenset({moved})) == (Operation(Verb.CHANGE, moved),)
+
+
 def test_a_chain_that_differs_is_replaced_by_one_operation() -> None:
     old, new = Chain("inet", "service", "", ""), Chain("inet", "service", "abc", "text")
     assert diff(frozenset({old}), frozenset({new})) == (Operation(Verb.ADD, new),)
 
 
+def test_a_rule_goes_once_chains_give_no_packet_its_mark_any_more() -> None:
+    """An agent with another mask of marks: each packet finds the rule of the mark that it has."""
+    old_rule = Rule(4, 600, 10009, mark=0x20000, mask=0x1F0000)
+    rule = replace(old_rule, mark=0x40000, mask=0x3C0000)
+    old_chain, chain = Chain("inet", "eni9", "a", ""), Chain("inet", "eni9", "b", "text")
+    done = diff(frozenset({old_rule, old_chain}), frozenset({rule, chain}))
+    assert [(o.verb, o.item) for o in done] == [
+        (Verb.ADD, rule),
+        (Verb.ADD, chain),
+        (Verb.REMOVE, old_rule),
+    ]
+
+
 def test_differences_are_sentences() -> None:
     sentences = {sentence(o) for o in diff(frozenset(PLAIN[:2]), frozenset({*LINKS, *PLAIN[4:]}))}
     assert "address 10.98.0.11/32 on link 7 should not be there" in sentences
-    assert "link oe7 veth mtu 1450 up is missing" in sentences
+    assert "link oeni7 veth mtu 1450 up is missing" in sentences
     assert "route 0.0.0.0/0 via 169.254.1.1 on link 8 table 254 is missing" in sentences
     assert "route prohibit 169.254.169.254/32 table 10009 is missing" in sentences
-    assert "IPv4 rule 600 from 10.98.0.11/32 lookup 10009 is missing" in sentences
+    default = "route unreachable 0.0.0.0/0 table 10009 metric 4294967295"
+    assert f"{default} is missing" in sentences
+    assert "IPv4 rule 600 iif lo oif ens9 lookup 10009 is missing" in sentences
+    assert "IPv4 rule 600 fwmark 0x20000/0x1f0000 lookup 10009 is missing" in sentences

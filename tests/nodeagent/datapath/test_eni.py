@@ -55,8 +55,7 @@ def plug(network: NeutronNetwork, node: Node, eni: ENIFacts, device: str) -> Por
 
 
 def configure(node: Node, eni: ENIFacts) -> str:
-    found = node.namespace.run(node.datapath.configure_eni, eni, node.facts)
-    return found.device
+    return node.configure(eni).device
 
 
 def routing(node: Node) -> list[str]:
@@ -106,7 +105,6 @@ def test_configuring_an_eni_again_changes_nothing(network: NeutronNetwork, node:
     before = routing(node)
     with node.namespace.watching() as seen:
         configure(node, eni)
-        node.run(node.datapath.configure_node, node.facts)
         assert seen() == 0
     assert routing(node) == before
 
@@ -122,13 +120,13 @@ def test_a_released_eni_is_down_and_bare_and_the_node_as_before(
     configure(node, eni)
     pod = node.add("pod", eni, "10.98.0.11")
     node.delete(pod)
-    node.run(node.datapath.teardown_eni, eni)
+    assert node.release(eni).departed == {eni.name}
     state = node.namespace.program("ip", "-brief", "addr", "show", "eth5").split()
     assert state == [state[0], "DOWN"]
     network.unplug(port)
     ruleset = node.namespace.program("nft", "list", "ruleset")
     assert (routing(node), ruleset) == before
-    node.run(node.datapath.teardown_eni, eni)
+    assert node.look(departing=(eni,)).departed == {eni.name}
 
 
 @pytest.mark.parametrize("datapath", MODES)
@@ -144,7 +142,7 @@ def test_after_release_an_unplugged_nic_leaves_nothing_behind(
     with pytest.raises(NICMissingError, match="eni"):
         node.add("second", eni, "10.98.0.12")
     node.delete(pod)
-    node.run(node.datapath.teardown_eni, eni)
+    assert node.release(eni).departed == {eni.name}
     assert routing(node) == before
     assert "eni" not in node.namespace.program("nft", "list", "ruleset").replace("openeni", "")
 
@@ -292,5 +290,6 @@ def test_an_add_to_a_namespace_that_has_ended_fails_and_leaves_nothing(
     pod = pod_interface("pod", eni, "10.98.0.11")
     with pytest.raises(NamespaceGoneError, match=listed):
         node.run(node.datapath.add, pod, str(file))
-    node.run(node.datapath.delete, pod, str(file))
+    node.run(node.datapath.delete, pod)
+    node.run(node.datapath.finish_delete, pod, str(file))
     assert routing(node) == before

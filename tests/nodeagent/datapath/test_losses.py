@@ -1,30 +1,17 @@
 """Whatever is lost of a pod's datapath, or of its ENI's, CHECK names it and ADD restores it."""
 
-from collections.abc import Generator
-
 import pytest
 
+from openeni_crds import names
 from openeni_nodeagent.datapath.describe import sentence
 from openeni_nodeagent.datapath.eni import plan_eni
+from openeni_nodeagent.datapath.marks import Marks
 from openeni_nodeagent.datapath.model import Item, Link, Operation, Sysctl, Verb
 from openeni_nodeagent.datapath.plan import plan_node, plan_pod
 from openeni_testing.network.netns import Namespace
-from openeni_testing.network.one_eni import MODES, OneENI, apply_one
+from openeni_testing.network.one_eni import OneENI, apply_one
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture(scope="module", params=MODES)
-def bench(request: pytest.FixtureRequest) -> Generator[OneENI]:
-    made = OneENI(request.param)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def netns() -> Generator[Namespace]:
-    with Namespace("pod") as made:
-        yield made
 
 
 def test_each_loss_of_a_pods_items_on_the_node_is_found_by_check_and_named(
@@ -32,7 +19,7 @@ def test_each_loss_of_a_pods_items_on_the_node_is_found_by_check_and_named(
 ) -> None:
     bench.add(netns.path)
     for item in plan_pod(bench.place()).host:
-        if isinstance(item, Link):
+        if isinstance(item, Link | Sysctl):
             continue
         bench.node.run(apply_one, Operation(Verb.REMOVE, item))
         assert bench.check(netns.path) == (missing(item),)
@@ -48,8 +35,11 @@ def test_each_loss_inside_a_pod_or_of_its_eni_is_found_by_check_and_repaired_by_
     bench.add(netns.path)
     place = bench.place()
     losses: list[tuple[Namespace, Item]] = [(netns, item) for item in plan_pod(place).pod]
-    shared = plan_eni(place.eni) | plan_node(frozenset({4, 6}))
-    losses += [(bench.node.namespace, item) for item in shared]
+    shared = plan_eni(place.eni) | plan_node(
+        frozenset({4, 6}), Marks(names.MARK_MASK), bench.node.facts
+    )
+    on_host = {item for item in plan_pod(place).host if isinstance(item, Sysctl)}
+    losses += [(bench.node.namespace, item) for item in shared | on_host]
     for namespace, item in losses:
         if isinstance(item, Link):
             continue

@@ -1,6 +1,8 @@
 """Whose an item in the kernel is: exactly one's, and never ours where it is somebody else's."""
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 import pytest
@@ -12,10 +14,13 @@ from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath import ownership
 from openeni_nodeagent.datapath.eni import plan_eni
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
+from openeni_nodeagent.datapath.marks import Mark, Marks
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
+    NIC,
     TABLE_MAIN,
     Address,
+    Element,
     Item,
     Link,
     Neighbour,
@@ -24,12 +29,22 @@ from openeni_nodeagent.datapath.model import (
     State,
     Sysctl,
 )
+from openeni_nodeagent.datapath.node.plan import (
+    SHARED,
+    STALE_ENIS,
+    NodePlan,
+    divide,
+    eni_part,
+    pod_part,
+)
 from openeni_nodeagent.datapath.plan import plan_node, plan_pod
 from openeni_nodeagent.datapath_api import LinkFacts, NodeFacts
+from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.network.node import eni_facts, pod_interface
 
 MODES = (Datapath(Mode.VETH), *(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode))
 NODE = NodeFacts(("10.99.0.11", "fd99::11"), ("10.96.0.0/16",), ("169.254.20.10",))
+NODE_PLAN = plan_node(frozenset({4, 6}), Marks(names.MARK_MASK), NODE)
 each_mode = pytest.mark.parametrize("datapath", MODES, ids=lambda datapath: datapath.word)
 
 
@@ -37,8 +52,14 @@ def pod_on(datapath: Datapath, number: int, device: LinkFacts) -> NodePod:
     """A pod alone on an ENI; their addresses end in `number` and the next."""
     eni = eni_facts(f"eni-{number}", number, datapath, dual=True)
     addresses = (f"10.98.0.{number + 1}", f"fd98::{number + 1}")
-    pod = pod_interface(f"pod-{number}", eni, *addresses)
-    return pod_on_node(pod, NodeENI(eni, device, NODE))
+    ports = tuple(
+        PortMapping(8000 + number, 80, transport, host_ip)
+        for transport in Transport
+        for host_ip in ("", *NODE.addresses)
+    )
+    pod = replace(pod_interface(f"pod-{number}", eni, *addresses), host_ports=ports)
+    mark = Mark((number // 10 + 1) << 16, names.MARK_MASK)
+    return pod_on_node(pod, NodeENI(eni, device, NODE, mark))
 
 
 @dataclass(frozen=True)
@@ -83,7 +104,7 @@ class Node:
     def everything(self) -> State:
         pods = plan_pod(self.first).host | plan_pod(self.second).host
         enis = self.eni(self.first) | self.eni(self.second)
-        return without_sysctls(plan_node(frozenset({4, 6}))) | enis | pods | self.foreign
+        return without_sysctls(NODE_PLAN) | enis | pods | self.foreign
 
 
 @cache
@@ -101,6 +122,22 @@ def part_of(node: Node, drawn: st.DataObject) -> State:
     return drawn.draw(st.frozensets(st.sampled_from(sorted(node.everything, key=str))))
 
 
+def parts_of(
+    state: State, *pods: NodePod, granted: tuple[NodePod, ...] = ()
+) -> Mapping[str, State]:
+    """Divide a state as the node's reconcile does, with these pods and their ENIs wanted."""
+    links = frozenset(pod.host_link for pod in (*pods, *granted))
+    enis = tuple(pod.eni for pod in pods)
+    plan = NodePlan(NODE_PLAN, enis, {}, {}, pods, frozenset(), links)
+    return defaultdict(frozenset, divide(state, plan))
+
+
+def without_link_7(state: State) -> State:
+    """Return what the kernel leaves of a state when it removes a link, and slaves with it."""
+    gone = {7} | {i.index for i in state if isinstance(i, Link) and i.parent == 7}
+    return frozenset(i for i in state if getattr(i, "index", 0) not in gone)
+
+
 def whose(state: State, pod: NodePod) -> State:
     return ownership.of_pod(state, pod.facts.addresses, pod.host_link)
 
@@ -112,11 +149,13 @@ def test_of_any_part_of_a_nodes_state_each_owner_gets_what_it_planned(
 ) -> None:
     node = node_of(datapath)
     state = part_of(node, drawn)
-    assert ownership.of_node(state) == without_sysctls(plan_node(frozenset({4, 6}))) & state
+    parts = parts_of(state, node.first, node.second)
+    assert parts[SHARED] == without_sysctls(NODE_PLAN) & state
     for pod in (node.first, node.second):
-        eni, ifindex = pod.eni, pod.eni.link.ifindex
-        assert whose(state, pod) == plan_pod(pod).host & state
-        found = ownership.of_eni(state, ifindex, eni.facts.primary)
+        eni = pod.eni
+        assert whose(state, pod) == without_sysctls(plan_pod(pod).host) & state
+        assert parts[pod_part(pod.facts)] == whose(state, pod)
+        found = parts[eni_part(eni.facts.mac)]
         slave = any(isinstance(i, Link) and i.name == eni.host_slave for i in state)
         # An address is known to be a slave's by its link; without the link it is gone, too.
         on_slave = {i for i in state if isinstance(i, Address) and i.index == eni.host_slave_index}
@@ -125,17 +164,14 @@ def test_of_any_part_of_a_nodes_state_each_owner_gets_what_it_planned(
 
 @each_mode
 @given(drawn=st.data())
-def test_an_eni_that_is_removed_leaves_only_its_own_and_its_pods_items(
-    datapath: Datapath, drawn: st.DataObject
-) -> None:
+def test_an_eni_never_gets_what_is_somebody_elses(datapath: Datapath, drawn: st.DataObject) -> None:
     node = node_of(datapath)
     state = part_of(node, drawn)
-    eni = node.first.eni
-    left = ownership.left_of_eni(state, eni.link.ifindex, eni.facts.primary)
-    assert left >= ownership.of_eni(state, eni.link.ifindex, eni.facts.primary)
-    assert left >= {i for i in state if isinstance(i, Rule | Route) and i.table == eni.table}
     others = node.eni(node.second) | plan_pod(node.second).host | node.foreign
-    assert not left & (others | plan_node(frozenset({4, 6})))
+    served = parts_of(state, node.first, node.second)[eni_part(node.first.eni.facts.mac)]
+    unwanted = parts_of(state, node.second, granted=(node.first,))[STALE_ENIS]
+    for found in (served, unwanted):
+        assert not found & (others | NODE_PLAN | plan_pod(node.first).host)
 
 
 @each_mode
@@ -144,13 +180,36 @@ def test_an_eni_without_its_nic_is_found_by_the_rule_of_its_primary_address(
 ) -> None:
     node = node_of(datapath)
     eni = node.first.eni
-    state = frozenset(i for i in node.everything if getattr(i, "index", 0) != 7)
-    left = ownership.left_of_eni(state, 0, eni.facts.primary)
+    state = without_link_7(node.everything)
+    left = parts_of(state, node.second)[STALE_ENIS]
     kept = {i for i in state if isinstance(i, Rule | Route) and i.table == eni.table}
-    chains = {i for i in plan_eni(eni) if getattr(i, "name", "") == "eni7"}
+    chains = {i for i in plan_eni(eni) if getattr(i, "name", "").startswith("eni7")}
+    members = {i for i in plan_eni(eni) if isinstance(i, Element)}
     assert kept
-    assert left == kept | chains
-    assert ownership.left_of_eni(state - left, 0, eni.facts.primary) == frozenset()
+    assert chains
+    assert members
+    assert left == kept | chains | members
+    assert parts_of(state - left, node.second)[STALE_ENIS] == frozenset()
+
+
+@each_mode
+def test_an_eni_that_was_plugged_again_owns_what_it_had_under_its_former_index(
+    datapath: Datapath,
+) -> None:
+    node = node_of(datapath)
+    former, facts = node.first.eni, node.first.eni.facts
+    again = replace(former, link=LinkFacts("ens7", 70))
+    gone = without_link_7(node.everything)
+    nic = Link("ens7", 70, NIC, facts.mac, facts.mtu)
+    pods = (replace(node.first, eni=again), node.second)
+    left = parts_of(gone | {nic}, *pods)[eni_part(facts.mac)] - {nic}
+    assert left == parts_of(gone, node.second)[STALE_ENIS]
+    assert {type(i) for i in left & plan_eni(again)} == {Element}  # its addresses are the same
+    # Another NIC may have got that index meanwhile: then the table is that one's.
+    other = Link("ens9", 7, NIC, "fa:16:3e:98:00:63", 1450)
+    taken = parts_of(gone | {nic, other}, *pods)[eni_part(facts.mac)] - {nic}
+    assert {type(i) for i in taken} == {Rule, Element}
+    assert all(i.priority == names.RULE_FROM_ENI for i in taken if isinstance(i, Rule))
 
 
 @each_mode
@@ -187,7 +246,9 @@ def test_inside_a_pod_only_its_interface_and_its_addresses_are_ours(datapath: Da
 MAC = "fa:16:3e:00:00:01"
 
 
-@pytest.mark.parametrize("kind", [IPVLAN, "macvlan", "vlan", "bond", "bridge"])
+@pytest.mark.parametrize(
+    "kind", [IPVLAN, "ipvtap", "macvlan", "macvtap", "macsec", "vlan", "bond", "team", "bridge"]
+)
 def test_a_device_on_top_of_the_nic_is_not_taken_for_it(kind: str) -> None:
     above = Link("a-first", 3, kind, MAC, 1500)
     assert ownership.find_nic(frozenset({above}), MAC) is None
@@ -202,7 +263,19 @@ def test_a_nic_is_found_by_its_mac_in_any_case_and_is_none_of_our_devices() -> N
     assert ownership.find_nic(frozenset({pair}), "fa:16:3e:00:00:02") is None
 
 
+def test_of_several_links_with_its_mac_the_nic_is_the_real_device_and_else_the_oldest() -> None:
+    internal = Link("br-ex", 3, "openvswitch", MAC, 1500)
+    nic, another = Link("ens9", 9, "", MAC, 1500), Link("ens8", 12, "", MAC, 1500)
+    found = ownership.find_nic(frozenset({another, internal, nic}), MAC)
+    assert found == nic
+    pairs = frozenset(Link(f"v{n}", n, "veth", MAC, 1500) for n in range(20, 3, -1))
+    chosen = ownership.find_nic(pairs, MAC)
+    assert chosen is not None
+    assert chosen.index == 4
+
+
 def test_what_a_dhcp_client_adds_to_an_eni_later_belongs_to_the_eni() -> None:
     lease = Route("198.51.100.0/24", TABLE_MAIN, 7, protocol=16)
     mine = Route("198.51.100.0/24", TABLE_MAIN, 7, protocol=names.PROTOCOL)
-    assert ownership.of_eni(frozenset({lease, mine}), 7, ()) == {lease}
+    pod = node_of(MODES[0]).first
+    assert parts_of(frozenset({lease, mine}), pod)[eni_part(pod.eni.facts.mac)] == {lease}

@@ -13,79 +13,155 @@ from openeni_testing.agent.fake_bus import FakeBus
 MAC = "fa:16:3e:0a:0b:0c"
 
 
-class Host:
-    """A node that has the programs in `installed`."""
+NAMES = ("nm", "networkd", "networkd.conf.d", "udev")
+NODE_FILES = {
+    "nm": "90-openeni.conf",
+    "networkd": "05-openeni.network",
+    "networkd.conf.d": "90-openeni.conf",
+    "udev": "80-openeni.rules",
+}
 
-    def __init__(self, folder: Path, *installed: str) -> None:
+
+class Host:
+    """A node that has the folders in `there`."""
+
+    def __init__(self, folder: Path, *there: str) -> None:
         self.reloaded: list[str] = []
-        self.folders = {name: folder / name for name in ("nm", "networkd", "udev")}
-        for name in installed:
+        self.folders = {name: folder / name for name in NAMES}
+        for name in there:
             self.folders[name].mkdir()
-        known = known_guards(self.folders["nm"], self.folders["networkd"], self.folders["udev"])
-        self.guards = NICGuards(known, self.reloaded.append)
+        self.guards = NICGuards(known_guards(*self.folders.values()), self.reloaded.append)
 
     def files(self) -> list[str]:
-        return sorted(
-            file.name for path in self.folders.values() if path.is_dir() for file in path.iterdir()
-        )
+        found = (path.iterdir() for path in self.folders.values() if path.is_dir())
+        return sorted(f"{file.parent.name}/{file.name}" for files in found for file in files)
+
+    def text(self, name: str) -> str:
+        """Return a file's lines without comments."""
+        lines = next(p for p in self.folders.values() if (p / name).exists()) / name
+        return "".join(x for x in lines.read_text().splitlines(True) if not x.startswith("#"))
 
 
-def test_each_program_gets_its_guard_and_is_reloaded_once(tmp_path: Path) -> None:
-    host = Host(tmp_path, "nm", "networkd", "udev")
+def test_each_program_gets_its_guards_and_is_reloaded_once(tmp_path: Path) -> None:
+    host = Host(tmp_path, *NAMES)
     host.guards.prepare(MAC)
     host.guards.prepare(MAC)
     assert host.reloaded == ["NetworkManager", "networkd"]
-    network = (tmp_path / "networkd" / "05-openeni-fa163e0a0b0c.network").read_text()
-    assert network == f"[Match]\nMACAddress={MAC}\n\n[Link]\nUnmanaged=yes\n"
-    manager = (tmp_path / "nm" / "90-openeni-fa163e0a0b0c.conf").read_text()
-    assert manager == f"[keyfile]\nunmanaged-devices+=mac:{MAC}\n"
-    udev = (tmp_path / "udev" / "80-openeni-fa163e0a0b0c.rules").read_text()
-    assert f'ATTR{{address}}=="{MAC}"' in udev
-    assert 'ENV{NM_UNMANAGED}="1"' in udev
+    assert host.text("05-openeni-fa163e0a0b0c.network") == (
+        f"[Match]\nMACAddress={MAC}\n\n[Link]\nUnmanaged=yes\n"
+    )
+    assert host.text("90-openeni-fa163e0a0b0c.conf") == (
+        f"[keyfile]\nunmanaged-devices+=mac:{MAC}\n"
+    )
+    assert host.text("80-openeni-fa163e0a0b0c.rules") == (
+        f'SUBSYSTEM=="net", ATTR{{address}}=="{MAC}", '
+        'ENV{NM_UNMANAGED}="1", ENV{ID_NET_MANAGED_BY}="openeni"\n'
+    )
 
 
-def test_a_host_without_them_is_left_alone(tmp_path: Path) -> None:
+def test_the_node_has_guards_of_the_links_that_the_agent_makes(tmp_path: Path) -> None:
+    host = Host(tmp_path, *NAMES)
+    host.guards.prepare(MAC)
+    assert {f"{folder}/{name}" for folder, name in NODE_FILES.items()} < set(host.files())
+    assert (
+        (tmp_path / "nm" / "90-openeni.conf")
+        .read_text()
+        .endswith("[keyfile]\nunmanaged-devices+=interface-name:oeni*\n")
+    )
+    assert host.text("05-openeni.network") == ("[Match]\nName=oeni*\n\n[Link]\nUnmanaged=yes\n")
+    assert (
+        (tmp_path / "networkd.conf.d" / "90-openeni.conf")
+        .read_text()
+        .endswith("[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n")
+    )
+
+
+def test_no_program_of_others_is_run_for_an_eni_that_comes_or_goes(tmp_path: Path) -> None:
+    """Such as cloud-init's hook; when the NIC goes, its MAC is unknown, its properties are not."""
+    host = Host(tmp_path, "udev")
+    host.guards.prepare(MAC)
+    links, programs = host.text("80-openeni.rules").splitlines()
+    assert links.startswith('SUBSYSTEM=="net", KERNEL=="oeni*", ')
+    assert programs == 'SUBSYSTEM=="net", ENV{ID_NET_MANAGED_BY}=="openeni", RUN{builtin}:="net_id"'
+    read = [name.partition("/")[2] for name in host.files()]
+    assert read == ["80-openeni-fa163e0a0b0c.rules", "80-openeni.rules"]  # in the order of udev
+
+
+def test_a_host_without_the_folders_is_left_alone(tmp_path: Path) -> None:
     host = Host(tmp_path)
     host.guards.prepare(MAC)
-    host.guards.forget(MAC)
-    host.guards.sweep([])
+    host.guards.sweep(set)
     assert (host.files(), host.reloaded) == ([], [])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_guard_that_somebody_changed_is_written_again(tmp_path: Path) -> None:
-    host = Host(tmp_path, "networkd")
+@pytest.mark.parametrize("folder", NAMES)
+def test_a_guard_that_somebody_changed_or_removed_is_written_again(
+    tmp_path: Path, folder: str
+) -> None:
+    host = Host(tmp_path, folder)
     host.guards.prepare(MAC)
-    (file,) = (tmp_path / "networkd").iterdir()
-    file.write_text("")
-    host.guards.prepare(MAC)
-    assert "Unmanaged=yes" in file.read_text()
-    assert host.reloaded == ["networkd", "networkd"]
+    written = {file: file.read_text() for file in (tmp_path / folder).iterdir()}
+    assert len(written) == 1 + (folder != "networkd.conf.d")
+    reloads = list(host.reloaded)
+    for file, text in written.items():
+        file.write_text("")
+        host.guards.prepare(MAC)
+        assert file.read_text() == text
+        file.unlink()
+        host.guards.prepare(MAC)
+        assert file.read_text() == text
+    assert host.reloaded == reloads * (1 + 2 * len(written))
 
 
 def test_only_the_guards_of_an_eni_that_is_gone_are_removed(tmp_path: Path) -> None:
-    host = Host(tmp_path, "networkd", "udev")
+    host = Host(tmp_path, *NAMES)
+    other = "fa:16:3e:00:00:01"
+    foreign: list[str] = []
+    for name in NAMES:
+        for file in ("10-mine.network", "90-openeni2.conf", "80-openenis.rules"):
+            (tmp_path / name / file).write_text("mine")
+            foreign.append(f"{name}/{file}")
     host.guards.prepare(MAC)
-    host.guards.prepare("fa:16:3e:00:00:01")
-    (tmp_path / "networkd" / "10-mine.network").touch()
-    host.guards.forget(MAC)
-    host.guards.forget(MAC)
-    assert host.files() == [
-        "05-openeni-fa163e000001.network",
-        "10-mine.network",
-        "80-openeni-fa163e000001.rules",
-    ]
-    host.guards.sweep(["fa:16:3e:00:00:01"])
-    assert len(host.files()) == 3
-    host.guards.sweep([])
-    assert host.files() == ["10-mine.network"]
+    all_files = host.files()
+    host.guards.prepare(other)
+    host.reloaded.clear()
+    host.guards.sweep(lambda: {MAC})
+    host.guards.sweep(lambda: {MAC})
+    assert host.files() == all_files
+    assert host.reloaded == ["NetworkManager", "networkd"]
+    host.guards.sweep(set)
+    assert host.files() == sorted(foreign)
+    assert {(tmp_path / file).read_text() for file in foreign} == {"mine"}
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    host = Host(tmp_path, "networkd")
-    (tmp_path / "networkd" / "05-openeni-fa163e0a0b0c.network").mkdir()
-    with pytest.raises(GuardError, match=r"05-openeni-fa163e0a0b0c\.network cannot be written"):
+def test_a_reload_that_failed_is_tried_again_although_the_files_are_there(tmp_path: Path) -> None:
+    (tmp_path / "networkd").mkdir()
+    tried: list[str] = []
+
+    def refuse_once(service: str) -> None:
+        tried.append(service)
+        if len(tried) == 1:
+            raise GuardError("networkd cannot be reloaded")
+
+    none = tmp_path / "none"
+    guards = NICGuards(known_guards(none, tmp_path / "networkd", none, none), refuse_once)
+    with pytest.raises(GuardError):
+        guards.prepare(MAC)
+    guards.prepare(MAC)
+    guards.prepare(MAC)
+    assert tried == ["networkd", "networkd"]
+
+
+@pytest.mark.parametrize("folder", NAMES)
+def test_a_guard_that_cannot_be_written_or_removed_is_named(tmp_path: Path, folder: str) -> None:
+    host = Host(tmp_path, folder)
+    obstacle = tmp_path / folder / NODE_FILES[folder]
+    obstacle.mkdir()
+    with pytest.raises(GuardError, match=f"{NODE_FILES[folder]} cannot be written: Is a directory"):
         host.guards.prepare(MAC)
+    with pytest.raises(GuardError, match=f"{NODE_FILES[folder]} cannot be removed: Is a directory"):
+        host.guards.sweep(set)
 
 
 @pytest.fixture

@@ -1,20 +1,28 @@
 """Grants and their journal: what happens when it cannot be written, and what is written first."""
 
 import errno
+import json
 import os
 from pathlib import Path
+from threading import Thread
 
 import msgspec
 import pytest
 
 from openeni_crds import names
-from openeni_kube.result import Done, Retry
+from openeni_kube.result import Done, RequeueAfter, Retry
+from openeni_nodeagent.cni.call import StoppingError
 from openeni_nodeagent.cni.protocol import CNIError, Code
+from openeni_nodeagent.enis.eni_reconciler import GUARD_PERIOD_SECONDS
+from openeni_nodeagent.grants.grant_log import EndReason, GrantLog
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.journal import Journal, JournalError, JournalRecord
 from openeni_nodeagent.grants.ledger import AddressOwnedError, Attachment, Grant
+from openeni_nodeagent.grants.requests import MAX_WAITING, GrantRequest
+from openeni_testing.agent import node_objects
 from openeni_testing.agent.parts import AgentParts
 from openeni_testing.objects import remove
+from openeni_testing.waiting import wait_for
 
 REFUSED = "the journal of grants cannot be written: No space left on device"
 GRANT = Grant(
@@ -56,7 +64,7 @@ def test_an_eni_is_retried_with_one_line_until_the_journal_can_be_written(
         parts.create_objects()
         assert parts.links.reconcile("pods-0") == Retry(f"ENI pods-0: {REFUSED}")
         assert parts.grants.facts("pods-0") is None
-    assert parts.links.reconcile("pods-0") == Done()
+    assert parts.links.reconcile("pods-0") == RequeueAfter(GUARD_PERIOD_SECONDS)
     assert parts.grants.facts("pods-0") is not None
 
 
@@ -64,9 +72,9 @@ def test_an_eni_that_is_gone_is_retried_too(
     parts: AgentParts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remove(parts.store, names.ENIS, "pods-0")
-    parts.sync()
     with monkeypatch.context() as full:
         full.setattr(parts.journal, "append", refuse)
+        parts.sync()
         assert parts.links.reconcile("pods-0") == Retry(f"ENI pods-0: {REFUSED}")
     assert parts.links.reconcile("pods-0") == Done()
     assert parts.grants.known_enis() == ()
@@ -79,10 +87,10 @@ def test_a_command_that_cannot_end_a_grant_is_an_io_error_for_the_runtime(
     with monkeypatch.context() as full:
         full.setattr(parts.journal, "append", refuse)
         with pytest.raises(CNIError) as raised:
-            parts.commands.end_grant(grant)
+            parts.detacher.end(grant, EndReason.DELETED)
     assert (raised.value.code, raised.value.message) == (Code.IO, REFUSED)
     assert parts.grants.all() == (grant,)
-    parts.commands.end_grant(grant)
+    parts.detacher.end(grant, EndReason.DELETED)
     assert parts.grants.all() == ()
 
 
@@ -90,7 +98,7 @@ def test_a_grant_is_adopted_only_once_the_journal_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = Journal(tmp_path / "journal", "boot")
-    grants = Grants(journal)
+    grants = Grants(journal, GrantLog("n1"))
     with monkeypatch.context() as full:
         full.setattr(journal, "append", refuse)
         with pytest.raises(JournalError, match="No space left"):
@@ -103,8 +111,93 @@ def test_a_grant_is_adopted_only_once_the_journal_has_it(
 def test_a_grant_of_anothers_address_is_never_in_the_journal(tmp_path: Path) -> None:
     """The next process could not start from such a journal."""
     journal = Journal(tmp_path / "journal", "boot")
-    grants = Grants(journal)
+    grants = Grants(journal, GrantLog("n1"))
     grants.adopt(GRANT)
     with pytest.raises(AddressOwnedError):
         grants.adopt(other_of(GRANT))
     assert tuple(journal.state.grants.values()) == (GRANT,)
+
+
+def request(container: str, pool: str = "pods", *addresses: str) -> GrantRequest:
+    attachment = Attachment(f"uid-{container}", container, "eth0")
+    return GrantRequest(
+        attachment, "default", container, "/ns", pool, cool_down=30, requested=addresses
+    )
+
+
+def test_a_caller_that_is_gone_gets_no_address(parts: AgentParts) -> None:
+    with pytest.raises(CNIError, match="abandoned"):
+        parts.grants.acquire(request("c1"), float("inf"), lambda: False)
+    assert parts.grants.all() == ()
+
+
+@pytest.mark.parametrize(
+    "waits",
+    [
+        pytest.param(("empty",), id="of an empty pool"),
+        pytest.param(("pods", "10.98.9.9"), id="each for a certain address"),
+    ],
+)
+def test_pods_that_wait_keep_no_pod_out_that_can_be_served(
+    parts: AgentParts, waits: tuple[str, ...]
+) -> None:
+    failures: list[str] = []
+
+    def wait(container: str, *wanted: str) -> None:
+        try:
+            parts.grants.acquire(request(container, *wanted), float("inf"), lambda: True)
+        except CNIError as error:
+            failures.append(error.details)
+        except StoppingError:
+            pass
+
+    for name in node_objects.addresses(3):
+        parts.grant(name, name)
+    names = [f"w{n}" for n in range(MAX_WAITING)]
+    many = [Thread(target=wait, args=(name, *waits), daemon=True) for name in names]
+    for thread in many:
+        thread.start()
+    wait_for(lambda: len(parts.grants.waits()) == MAX_WAITING, "all wait")
+    with pytest.raises(CNIError, match=f"{MAX_WAITING} pods of this node already wait"):
+        parts.grants.acquire(request("late", *waits), float("inf"), lambda: True)
+    other = Thread(target=wait, args=("other", "pods"), daemon=True)
+    other.start()
+    wait_for(lambda: len(failures) == 1, "one of those that wait has made room")
+    node_objects.write_operator_status(parts.store, count=4)
+    parts.sync()
+    other.join(60)
+    assert parts.grants.find("other", "eth0") is not None
+    assert f"as many of them for ENIPool {waits[0]} as for any other" in failures[0]
+    parts.grants.stop()
+    for thread in many:
+        thread.join(60)
+    assert parts.grants.waits() == ()
+
+
+def test_the_journal_keeps_no_cool_down_that_is_over(parts: AgentParts) -> None:
+    """However many addresses a node has had."""
+    for number in range(600):
+        grant = msgspec.structs.replace(
+            GRANT, addresses=(f"10.99.{number // 250}.{number % 250}",), cool_down=-1.0
+        )
+        parts.grants.adopt(grant)
+        parts.grants.end_grant(grant, EndReason.DELETED)
+    parts.grants.compact()
+    assert len(parts.journal.state.cooling_until) == 600  # the kernel may still have them
+    parts.look()
+    for _ in range(600):
+        parts.grants.adopt(GRANT)
+    parts.grants.compact()
+    assert parts.journal.state.cooling_until == {}
+
+
+def test_an_interrupted_add_and_its_end_are_a_pair_in_the_log(parts: AgentParts) -> None:
+    parts.grants.end_grant(
+        parts.grant("web", "c1", connect=False), EndReason.ADD_FAILED, used=False
+    )
+    parts.log.flush()
+    lines = [json.loads(line) for line in parts.log_lines]
+    assert [(line["event"], line.get("reason", "")) for line in lines] == [
+        ("GrantBegan", ""),
+        ("GrantEnded", "AddFailed"),
+    ]

@@ -114,7 +114,7 @@ def test_a_long_journal_is_rewritten_and_sums_up_to_the_same(tmp_path: Path) -> 
     of = journal(tmp_path)
     of.append(*HISTORY)
     short = (tmp_path / "journal").stat()
-    of.compact()
+    of.compact(of.state.cooling_until)
     assert (tmp_path / "journal").stat() == short
     for number in range(600):
         of.append(
@@ -122,7 +122,7 @@ def test_a_long_journal_is_rewritten_and_sums_up_to_the_same(tmp_path: Path) -> 
         )
     before = msgspec.json.encode(of.state.records())
     long = (tmp_path / "journal").stat().st_size
-    of.compact()
+    of.compact(of.state.cooling_until)
     assert (tmp_path / "journal").stat().st_size < long / 100
     of.append(Granted(grant("d", "10.98.0.8")))
     of.close()

@@ -14,6 +14,7 @@ from openeni_nodeagent.grants.ledger import (
     Ledger,
     RetireAnswers,
 )
+from openeni_nodeagent.grants.reservations import NEVER
 
 A, B, C = "10.0.0.5", "10.0.0.6", "10.0.0.7"
 SIX = "2001:db8::5"
@@ -27,11 +28,23 @@ def grant(container: str, *addresses: str, pod: str = "", eni: str = "e") -> Gra
     )
 
 
+def look(of: Ledger, *kernel: str, now: float = 0) -> None:
+    """Look at a kernel that has these addresses."""
+    of.finish_look(of.reservations.begin_look(), kernel, now)
+
+
 def ledger(*views: ENIView) -> Ledger:
     made = Ledger()
+    look(made)
     for view in views or (ENI,):
         made.observe(view, 0)
     return made
+
+
+def end(of: Ledger, container: str, cooling_until: float) -> None:
+    """End a grant, and see that the kernel has nothing of it."""
+    of.end_grant(container, "eth0", cooling_until)
+    look(of)
 
 
 def take(of: Ledger, container: str, now: float = 0, pool: str = "pods") -> str:
@@ -51,8 +64,8 @@ def test_the_address_that_has_been_free_the_longest_is_next() -> None:
     of = ledger()
     for container in "abc":
         take(of, container)
-    of.end_grant("b", "eth0", 40)
-    of.end_grant("a", "eth0", 60)
+    end(of, "b", 40)
+    end(of, "a", 60)
     assert of.choose("pods", 39) is None
     assert take(of, "d", 100) == B
     assert take(of, "e", 100) == A
@@ -61,7 +74,7 @@ def test_the_address_that_has_been_free_the_longest_is_next() -> None:
 def test_an_unused_address_is_granted_before_one_that_has_cooled_down() -> None:
     of = ledger()
     first = take(of, "a")
-    of.end_grant("a", "eth0", 10)
+    end(of, "a", 10)
     assert {take(of, "b", 50), take(of, "c", 50)} == {A, B, C} - {first}
     assert take(of, "d", 50) == first
 
@@ -70,8 +83,8 @@ def test_a_late_del_of_an_old_container_frees_nothing_of_the_new_one() -> None:
     of = ledger()
     of.record(grant("old", A, pod="uid"))
     of.record(grant("new", B, pod="uid"))
-    of.end_grant("old", "eth0", 30)
-    of.end_grant("old", "eth0", 30)
+    end(of, "old", 30)
+    end(of, "old", 30)
     assert of.find("new", "eth0") == grant("new", B, pod="uid")
     assert of.counts("e", 0) == GrantCounts(granted=1, cooling=1, available=1)
 
@@ -117,22 +130,31 @@ def test_a_retiring_address_is_given_up_refused_or_left_to_cool_down() -> None:
     of = ledger(replace(ENI, addresses=(A, B, C)))
     of.record(grant("a", A))
     of.record(grant("b", B))
-    of.end_grant("b", "eth0", 30)
+    end(of, "b", 30)
     of.observe(replace(ENI, generation=2, retiring=frozenset({A, B, C})), 10)
     assert of.acknowledge("e", 10) == RetireAnswers(2, retired=(C,), refused=(A,))
     assert of.acknowledge("e", 30) == RetireAnswers(2, retired=(B, C), refused=(A,))
-    of.end_grant("a", "eth0", 60)
+    end(of, "a", 60)
     assert of.acknowledge("e", 60) == RetireAnswers(2, retired=(A, B, C))
     assert of.choose("pods", 99) is None
 
 
-def test_an_address_that_was_given_up_is_never_granted_again() -> None:
+def test_an_address_that_is_no_longer_asked_for_is_granted_again() -> None:
+    """The operator heeds answers of the present generation only, and may withdraw a request."""
     of = ledger()
     of.observe(replace(ENI, generation=2, retiring=frozenset({A, B})), 0)
-    of.observe(replace(ENI, generation=3), 0)
-    assert take(of, "x") == C
+    of.observe(replace(ENI, generation=3, retiring=frozenset({B})), 0)
+    assert of.acknowledge("e", 0) == RetireAnswers(3, retired=(B,))
+    assert {take(of, "x"), take(of, "y")} == {A, C}
     assert of.choose("pods", 0) is None
-    assert of.acknowledge("e", 0) == RetireAnswers(3, retired=(A, B))
+
+
+def test_a_deletion_is_not_withdrawn() -> None:
+    of = ledger()
+    of.observe(replace(ENI, generation=2, retiring=frozenset({A})), 0)
+    of.observe(replace(ENI, generation=3, deleting=True), 0)
+    assert of.acknowledge("e", 0) == RetireAnswers(3, retired=(A, B, C))
+    assert of.choose("pods", 0) is None
 
 
 def test_an_address_that_left_the_port_and_came_back_is_a_new_one() -> None:
@@ -144,7 +166,7 @@ def test_an_address_that_left_the_port_and_came_back_is_a_new_one() -> None:
 
 
 def test_an_acknowledgement_of_a_previous_process_still_counts() -> None:
-    of = ledger(replace(ENI, retired=frozenset({A})))
+    of = ledger(replace(ENI, retired=frozenset({A, B}), retiring=frozenset({A})))
     assert of.acknowledge("e", 0).retired == (A,)
     assert {take(of, "b"), take(of, "c")} == {B, C}
 
@@ -153,24 +175,24 @@ def test_deleting_an_eni_does_not_wait_for_rest_but_for_pods() -> None:
     of = ledger()
     of.record(grant("a", A))
     of.record(grant("b", B))
-    of.end_grant("b", "eth0", 1000)
+    end(of, "b", 1000)
     of.observe(replace(ENI, generation=5, deleting=True), 0)
     assert of.acknowledge("e", 0) == RetireAnswers(5, retired=(B, C), refused=(A,))
-    of.end_grant("a", "eth0", 0)
+    end(of, "a", 0)
     assert of.choose("pods", 2000) is None
 
 
 def test_an_address_in_the_kernel_without_a_grant_is_not_granted() -> None:
     of = ledger()
     of.record(grant("a", A))
-    of.reserve({A, B})
-    assert of.reserved() == {B}
+    look(of, A, B)
+    assert of.reservations.unexplained() == {B}
     assert take(of, "c") == C
     assert of.choose("pods", 0) is None
     of.observe(replace(ENI, generation=2, retiring=frozenset({B})), 0)
     assert of.acknowledge("e", 0).refused == (B,)
     of.record(grant("b", B))  # adopted
-    assert of.reserved() == frozenset()
+    assert of.reservations.reserved() == frozenset()
 
 
 def test_an_address_that_vanished_under_its_pod_stays_with_the_pod() -> None:
@@ -179,7 +201,7 @@ def test_an_address_that_vanished_under_its_pod_stays_with_the_pod() -> None:
     of.observe(replace(ENI, addresses=(B, C)), 0)
     assert of.find("a", "eth0") is not None
     assert of.counts("e", 0).granted == 1
-    of.end_grant("a", "eth0", 0)
+    end(of, "a", 0)
     assert {take(of, "b"), take(of, "c")} == {B, C}
 
 
@@ -189,17 +211,21 @@ def test_an_address_of_two_networks_is_granted_once_on_a_node() -> None:
     assert of.choose("pods", 0) is None
 
 
+def test_addresses_that_ports_no_longer_have_are_forgotten() -> None:
+    """Or every address that a node ever had would be looked through at each grant."""
+    of = ledger()
+    take(of, "a")
+    of.observe(replace(ENI, addresses=(B, C)), 0)
+    of.end_grant("a", "eth0", 30)
+    look(of, now=29)
+    assert of.reservations.cooled_at(A) == 30
+    look(of, now=30)
+    assert of.reservations.cooled_at(A) == NEVER
+
+
 def test_grants_outlive_the_object_of_their_eni() -> None:
     of = ledger()
     take(of, "a")
     of.forget("e")
     assert of.choose("pods", 0) is None
-    of.end_grant("a", "eth0", 10)
-
-
-def test_the_next_end_of_a_cool_down_is_known() -> None:
-    of = ledger()
-    assert of.next_cooled(0) is None
-    of.restore_cool_downs({A: 20, B: 10})
-    assert of.next_cooled(5) == 10
-    assert of.next_cooled(15) == 20
+    end(of, "a", 10)

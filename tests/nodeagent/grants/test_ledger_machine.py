@@ -15,20 +15,27 @@ subsets = st.frozensets(st.sampled_from(ADDRESSES))
 
 class LedgerMachine(RuleBasedStateMachine):
     containers = Bundle("containers")
+    looks = Bundle("looks")
 
     @initialize()
     def begin(self) -> None:
         self.now = 0.0
+        self.process = 0
         self.ledger = Ledger()
         self.view = ENIView("e", "pods", 1, frozenset({4}), ADDRESSES)
         self.ledger.observe(self.view, 0)
         self.owners: dict[str, str] = {}  # ours: address -> container
+        self.kernel: dict[str, str] = {}  # address -> container
         self.cooling_until: dict[str, float] = {}
+        self.seen_gone: set[str] = set()  # by a look that began after their grants had ended
+        self.ended_during: dict[int, set[str]] = {}  # look -> addresses
+        self.newest = 0  # look that has finished
         self.given_up: set[str] = set()
         self.count = 0
 
-    @rule(target=containers, pod=st.sampled_from(["u1", "u2"]))
-    def add(self, pod: str) -> str:
+    @rule(target=containers, pod=st.sampled_from(["u1", "u2"]), fails=st.booleans())
+    def add(self, pod: str, fails: bool) -> str:
+        """Grant, and build; a build that fails may leave something, and its clean-up not say so."""
         self.count += 1
         container = f"c{self.count}"
         chosen = self.ledger.choose("pods", self.now)
@@ -37,13 +44,11 @@ class LedgerMachine(RuleBasedStateMachine):
             return container
         (address,) = chosen.addresses
         assert address in self._grantable()
-        assert self.cooling_until.get(address, -1) == min(
-            self.cooling_until.get(a, -1) for a in self._grantable()
-        )
-        attachment = Attachment(pod, container, "eth0")
+        assert self._rested_since(address) == min(map(self._rested_since, self._grantable()))
+        assert address not in self.kernel
         self.ledger.record(
             Grant(
-                attachment,
+                Attachment(pod, container, "eth0"),
                 "d",
                 "p",
                 "",
@@ -57,22 +62,51 @@ class LedgerMachine(RuleBasedStateMachine):
             )
         )
         self.owners[address] = container
+        self.kernel[address] = container
+        if fails:
+            self._end(container, self.now)
         return container
 
-    @rule(container=containers)
-    def delete(self, container: str) -> None:
+    @rule(container=containers, removes=st.booleans())
+    def delete(self, container: str, removes: bool) -> None:
         """Late, repeated, or of a container that never got an address: all the same."""
-        ended = self.ledger.find(container, "eth0")
-        self.ledger.end_grant(container, "eth0", self.now + COOL_DOWN)
-        mine = {a for a, c in self.owners.items() if c == container}
-        assert mine == set(ended.addresses if ended else ())
-        for address in mine:
-            del self.owners[address]
-            self.cooling_until[address] = self.now + COOL_DOWN
+        if removes:
+            self.kernel = {a: c for a, c in self.kernel.items() if c != container}
+        self._end(container, self.now + COOL_DOWN)
 
     @rule(seconds=st.floats(0.5, 12))
     def wait(self, seconds: float) -> None:
         self.now += seconds
+
+    @rule(target=looks)
+    def begin_look(self) -> tuple[int, int, frozenset[str]]:
+        """The kernel is read at once; by the time the look finishes that is old."""
+        look = self.ledger.reservations.begin_look()
+        self.ended_during[look] = set()
+        return self.process, look, frozenset(self.kernel)
+
+    @rule(begun=looks)
+    def finish_look(self, begun: tuple[int, int, frozenset[str]]) -> None:
+        """Looks finish in any order, and may finish twice; one of an earlier process is lost."""
+        process, look, found = begun
+        if process != self.process:
+            return
+        self.ledger.finish_look(look, found, self.now)
+        if look > self.newest:
+            self.newest = look
+            unowned = set(ADDRESSES) - self.owners.keys()
+            self.seen_gone = unowned - found - self.ended_during[look]
+        self.cooling_until = {
+            a: t
+            for a, t in self.cooling_until.items()
+            if a in self.view.addresses or t > self.now or a not in self.seen_gone
+        }
+
+    @rule()
+    def remove_leftovers(self) -> None:
+        for address in self.ledger.reservations.leftovers():
+            assert address not in self.owners
+            self.kernel.pop(address, None)
 
     @rule(retiring=subsets, addresses=subsets)
     def see(self, retiring: frozenset[str], addresses: frozenset[str]) -> None:
@@ -83,7 +117,7 @@ class LedgerMachine(RuleBasedStateMachine):
             retiring=retiring,
             addresses=there,
         )
-        self.given_up &= set(there)
+        self.given_up &= set(there) & retiring
         self.ledger.observe(self.view, self.now)
         self.given_up |= {a for a in there if a in retiring and self._idle(a)}
 
@@ -95,20 +129,28 @@ class LedgerMachine(RuleBasedStateMachine):
         }
         assert answers.generation == self.view.generation
         assert set(answers.retired) == self.given_up
-        assert set(answers.refused) == {
-            a for a in self.view.addresses if a in self.view.retiring and a in self.owners
-        }
+        assert not set(answers.retired) & self.kernel.keys()
+        asked = {a for a in self.view.addresses if a in self.view.retiring}
+        assert asked & self.owners.keys() <= set(answers.refused)
+        assert not set(answers.refused) & self.seen_gone - self.owners.keys()
 
     @rule()
     def start_again(self) -> None:
-        """What the journal and the API still know is enough."""
+        """What the journal and the API still know is enough; no look has been made yet."""
         fresh = Ledger()
-        fresh.restore_cool_downs(self.cooling_until)
+        for address, until in self.ledger.reservations.cool_downs(self.now).items():
+            fresh.reservations.end(address, until)
         for grant in self.ledger.grants():
             fresh.record(grant)
         given_up = self.ledger.acknowledge("e", self.now).retired
         self.acknowledge()
+        self.process += 1
+        self.newest = 0
+        self.seen_gone = set()
+        self.ended_during = {}
+        self.cooling_until = {a: t for a, t in self.cooling_until.items() if t > self.now}
         fresh.observe(replace(self.view, retired=frozenset(given_up)), self.now)
+        self.given_up = set()  # to be acknowledged again once the kernel has been looked at
         self.ledger = fresh
 
     @invariant()
@@ -118,9 +160,29 @@ class LedgerMachine(RuleBasedStateMachine):
         held = [a for grant in self.ledger.grants() for a in grant.addresses]
         assert sorted(held) == sorted(self.owners)
         assert len(held) == len(set(held))
+        assert all(self.kernel.get(a, c) == c for a, c in self.owners.items())
+
+    def _end(self, container: str, cooling_until: float) -> None:
+        ended = self.ledger.find(container, "eth0")
+        self.ledger.end_grant(container, "eth0", cooling_until)
+        mine = {a for a, c in self.owners.items() if c == container}
+        assert mine == set(ended.addresses if ended else ())
+        for address in mine:
+            del self.owners[address]
+            self.cooling_until[address] = cooling_until
+            self.seen_gone.discard(address)
+            for ended_meanwhile in self.ended_during.values():
+                ended_meanwhile.add(address)
+
+    def _rested_since(self, address: str) -> float:
+        return self.cooling_until.get(address, -1)
 
     def _idle(self, address: str) -> bool:
-        return address not in self.owners and self.cooling_until.get(address, -1) <= self.now
+        return (
+            address not in self.owners
+            and address in self.seen_gone
+            and self.cooling_until.get(address, -1) <= self.now
+        )
 
     def _grantable(self) -> set[str]:
         return {
@@ -131,4 +193,4 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedger = LedgerMachine.TestCase
-TestLedger.settings = settings(max_examples=150, stateful_step_count=40)
+TestLedger.settings = settings(max_examples=150, stateful_step_count=60)

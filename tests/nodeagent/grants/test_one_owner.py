@@ -1,8 +1,14 @@
 """One address has one owner in every reachable state of agent and operator.
 
-Two addresses, one of them asked back, two pods, an agent and an operator that crash whenever they
-like, views that lag, a status write that is lost, repeated or arrives after its writer's death, and
-a change of the port that lands long after it was decided. The agent's side is the real ledger.
+Two addresses, one of them asked back and not any more, two pods, an agent and an operator that
+crash whenever they like, views that lag, a status write that is lost, repeated or arrives after its
+writer's death, and a change of the port that lands long after it was decided. A request for
+addresses can be withdrawn, and the operator decides on a change only by what cannot: once the ENI
+is being deleted, or once it has recorded that an address leaves the port. Then the port loses it by
+a change of one revision, sent any number of times; Neutron can give the port the same address again
+later; and what Neutron shows can be any revision that is not older than the recorded one. The
+agent's side is the real ledger. Its kernel does at once what it is told here; what else it may do
+is in test_one_owner_kernel.py.
 """
 
 from collections import deque
@@ -14,10 +20,12 @@ import pytest
 
 from openeni_nodeagent.grants.ledger import Attachment, ENIView, Grant, Ledger
 
-pytestmark = pytest.mark.xdist_group("one owner")  # its states are found once a worker
+# A worker finds the states once.
+pytestmark = [pytest.mark.xdist_group("one owner"), pytest.mark.exhaustive]
 WANTED, OTHER = "a", "b"
 PODS = ("p", "q")
 GENERATIONS = 4
+REVISIONS = 3  # changes of the port, but for those of an ENI that is being deleted
 COOLING_UNTIL = 1e9
 
 
@@ -29,26 +37,36 @@ class StoredENI:
     retiring: frozenset[str] = frozenset()
     deleting: bool = False
     addresses: frozenset[str] = frozenset({WANTED, OTHER})
+    releasing: bool = False  # WANTED, recorded before its removal
+    revision: int = 0  # of the port as it was last seen
     retired: frozenset[tuple[str, int]] = frozenset()
 
 
 @dataclass(frozen=True)
 class ModelState:
     api: StoredENI = StoredENI()
-    port: frozenset[str] = frozenset({WANTED, OTHER})  # what Neutron has
-    puts: frozenset[str] = frozenset()  # decided removals that may land at any time
+    history: tuple[frozenset[str], ...] = (frozenset({WANTED, OTHER}),)  # the port, by revision
+    deletes: frozenset[str] = frozenset()  # decided removals that may land at any time
+    puts: frozenset[tuple[bool, int]] = frozenset()  # with or without WANTED, of a revision
     seen: StoredENI | None = None  # the agent's view; None: it is down
     given_up: frozenset[str] = frozenset()
     grants: frozenset[tuple[str, str]] = frozenset()  # journalled: (pod, address)
     cooling: frozenset[str] = frozenset()  # journalled
     sent: frozenset[tuple[str, int]] | None = None  # a status write on its way
 
+    @property
+    def port(self) -> frozenset[str]:
+        """What Neutron has now."""
+        return self.history[-1]
+
 
 def ledger_of(state: ModelState) -> Ledger:
     """The agent's ledger in this state, by its public operations alone."""
     assert state.seen is not None
     ledger = Ledger()
-    ledger.restore_cool_downs(dict.fromkeys(state.cooling, COOLING_UNTIL))
+    for address in state.cooling:
+        ledger.reservations.end(address, COOLING_UNTIL)
+    ledger.finish_look(ledger.reservations.begin_look(), (), 0)
     for pod, address in sorted(state.grants):
         ledger.record(_grant(pod, address))
     ledger.observe(_view(state.seen, state.given_up), 0)
@@ -117,13 +135,46 @@ def steps_of_operator(state: ModelState) -> Iterator[ModelState]:
         if not api.deleting:
             yield replace(state, api=replace(newer, deleting=True))
     for address in sorted(api.addresses):
-        asked = address in api.retiring or api.deleting
-        if asked and (address, api.generation) in api.retired:
-            yield replace(state, puts=state.puts | {address})
-    for address in state.puts:
-        yield replace(state, port=state.port - {address}, puts=state.puts - {address})
-    if api.addresses != state.port:
-        yield replace(state, api=replace(api, addresses=state.port))
+        if api.deleting and (address, api.generation) in api.retired:
+            yield replace(state, deletes=state.deletes | {address})
+    for address in state.deletes:
+        left = (*state.history[:-1], state.port - {address})
+        yield replace(state, history=left, deletes=state.deletes - {address})
+    yield from looks_of_operator(state)
+    if not api.deleting:
+        yield from changes_by_operator(state)
+
+
+def looks_of_operator(state: ModelState) -> Iterator[ModelState]:
+    """Neutron's databases show the port as it is, or as it was a while ago."""
+    api = state.api
+    for revision in range(api.revision, len(state.history)):
+        shown = state.history[revision]
+        releasing = api.releasing and WANTED in shown
+        addresses = shown - {WANTED} if releasing else shown
+        seen = replace(api, addresses=addresses, releasing=releasing, revision=revision)
+        if seen != api:
+            yield replace(state, api=seen)
+
+
+def changes_by_operator(state: ModelState) -> Iterator[ModelState]:
+    """The record fails unless the ENI is as it was when the answer was read: it is one step."""
+    api, now = state.api, len(state.history) - 1
+    asked = WANTED in api.retiring and WANTED in api.addresses
+    if asked and (WANTED, api.generation) in api.retired:
+        yield replace(state, api=replace(api, addresses=api.addresses - {WANTED}, releasing=True))
+    if api.revision < REVISIONS:
+        if api.releasing:
+            yield replace(state, puts=state.puts | {(False, api.revision)})
+        elif WANTED not in api.addresses:
+            yield replace(state, puts=state.puts | {(True, api.revision)})
+    for put in state.puts:
+        adds, revision = put
+        after = replace(state, puts=state.puts - {put})
+        if revision == now:
+            port = state.port | {WANTED} if adds else state.port - {WANTED}
+            after = replace(after, history=(*state.history, port))
+        yield after
 
 
 def steps_of_network(state: ModelState) -> Iterator[ModelState]:
@@ -149,7 +200,7 @@ def reachable() -> tuple[ModelState, ...]:
 
 
 def test_a_pods_address_is_always_on_the_port() -> None:
-    looked_at = taken = refused = 0
+    looked_at = taken = refused = returned = 0
     for state in reachable():
         looked_at += 1
         held = [address for _, address in state.grants]
@@ -157,7 +208,9 @@ def test_a_pods_address_is_always_on_the_port() -> None:
         assert len(held) == len(set(held)), state
         taken += WANTED not in state.port
         refused += WANTED in state.api.retiring and WANTED in held
+        returned += len(state.history) > 2 and WANTED in held
     assert looked_at > 1000
+    assert returned > 100, "no pod ever gets an address that has left the port and come back"
     assert taken > 100
     assert refused > 100
 

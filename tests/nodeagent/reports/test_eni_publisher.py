@@ -10,6 +10,7 @@ from openeni_crds import names
 from openeni_crds.meta import Json
 from openeni_kube.result import Done, RequeueAfter, Retry
 from openeni_nodeagent.grants import grants as grants_module
+from openeni_nodeagent.grants.grant_log import EndReason
 from openeni_nodeagent.reports import eni_publisher
 from openeni_nodeagent.reports.eni_publisher import ENIPublisher
 from openeni_testing.agent.parts import AgentParts
@@ -32,8 +33,10 @@ def test_a_cool_down_that_ends_during_a_reconcile_is_seen_by_the_next(
     parts.create_objects()
     status = parts.status
     parts.grants.end_grant(
-        msgspec.structs.replace(parts.grant("web", "c1", connect=False), cool_down=cool_down)
+        msgspec.structs.replace(parts.grant("web", "c1", connect=False), cool_down=cool_down),
+        EndReason.DELETED,
     )
+    parts.look()
     for _ in range(20):
         if status.reconcile("pods-0") == Done():
             break

@@ -5,14 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from openeni_crds import names
-from openeni_crds.conditions import Type, find, is_true
+from openeni_crds.conditions import Reason, Status, Type, find, is_true
 from openeni_crds.meta import Json, decode
 from openeni_crds.podip import PodIP
 from openeni_kube.result import Done, RequeueAfter, Result, Retry
 from openeni_kube.store import NotFoundError
+from openeni_nodeagent.grants.grant_log import EndReason
 from openeni_nodeagent.grants.ledger import Grant
 from openeni_nodeagent.reports.podip_publisher import BLOCKED_SECONDS, RECREATE_SECONDS, key_of
 from openeni_testing.agent import node_objects
@@ -88,7 +90,7 @@ def without_a_status(parts: AgentParts, grant: Grant) -> None:
 
 def of_an_older_sandbox(parts: AgentParts, grant: Grant) -> None:
     older = parts.grant("web", "older", grant.attachment.pod_uid)
-    parts.grants.end_grant(grant)
+    parts.grants.end_grant(grant, EndReason.DELETED)
     published(parts, older)
     again = parts.grant("web", grant.attachment.container_id, grant.attachment.pod_uid)
     assert again.at > older.at
@@ -134,8 +136,8 @@ def test_from_any_state_the_podip_is_deleted_without_a_grant(
     before(parts, parts.grant("web", "c1"))
     parts.sync()
     for grant in parts.grants.all():
-        parts.datapath.delete_address(grant.addresses[0])
-        parts.grants.end_grant(grant)
+        parts.datapath.lose(grant.addresses[0])
+        parts.grants.end_grant(grant, EndReason.DELETED)
     assert settled(parts) == Done()
     assert podip(parts) is None
 
@@ -182,7 +184,7 @@ def test_another_pods_of_that_name_that_the_cache_has_not_shown_is_waited_for(
 def test_one_that_was_replaced_behind_the_cache_is_not_ended(parts: AgentParts) -> None:
     grant = parts.grant("web", "c1")
     published(parts, grant)
-    parts.grants.end_grant(grant)
+    parts.grants.end_grant(grant, EndReason.DELETED)
     remove(parts.store, names.PODIPS, "web", "default")
     body = podip_body("web")
     body["metadata"]["finalizers"] = [names.FINALIZER_PODIP]
@@ -195,10 +197,29 @@ def test_one_whose_address_the_kernel_carries_without_a_grant_is_kept(parts: Age
     published(parts, parts.grant("web", "c1"))
     (parts.folder / "journal").unlink()
     fresh = parts.restarted()
-    fresh.repair.reserve()
-    fresh.sync()
+    fresh.sync(look=False)
     assert fresh.publisher.reconcile(KEY) == RequeueAfter(BLOCKED_SECONDS)
     assert podip(parts) is not None
+
+
+def test_while_kubelet_makes_the_mirror_pod_of_a_static_pod_anew_its_podip_is_looked_at_again(
+    parts: AgentParts,
+) -> None:
+    mirror = {"kubernetes.io/config.hash": "9d1f", "kubernetes.io/config.mirror": "9d1f"}
+    first = node_objects.make_pod(parts.store, "web", mirror)
+    parts.sync()
+    grant = parts.grant("web", "c1", "9d1f")
+    published(parts, grant)
+    parts.grants.adopt(msgspec.structs.replace(grant, api_uid=first))  # as ADD records it
+    parts.store.delete(names.PODS, "web", "default")
+    parts.store.delete(names.PODIPS, "web", "default")  # as the garbage collector does
+    parts.sync()
+    assert parts.publisher.reconcile(KEY) == RequeueAfter(BLOCKED_SECONDS)
+    second = node_objects.make_pod(parts.store, "web", mirror)
+    assert settled(parts) == Done()
+    found = podip(parts)
+    assert found is not None
+    assert found.spec.pod_uid == second != first
 
 
 def test_an_outage_is_a_failure_that_names_the_podip_and_passes(parts: AgentParts) -> None:
@@ -230,3 +251,25 @@ def test_assigned_follows_the_addresses_of_the_port(
     assert said is not None
     assert said.reason == reason
     assert is_true(found.status.conditions, Type.READY) == (reason == "Assigned")
+
+
+def test_a_datapath_that_cannot_be_restored_is_reported_until_it_is(parts: AgentParts) -> None:
+    grant = parts.grant("web", "c1")
+    published(parts, grant)
+    parts.datapath.lose(grant.addresses[0])
+    parts.datapath.refused = "EPERM"
+    parts.sync()
+    assert settled(parts) == Done()
+    found = podip(parts)
+    assert found is not None
+    wrong = [find(found.status.conditions, t) for t in (Type.DATAPATH_READY, Type.READY)]
+    assert [(c.status, c.reason, c.message) for c in wrong if c] == [
+        (Status.FALSE, Reason.KERNEL_REFUSED, "the pod has no route")
+    ] * 2
+    parts.datapath.refused = ""
+    for _ in range(2):  # the one builds it again, the other finds it
+        parts.sync()
+    assert settled(parts) == Done()
+    found = podip(parts)
+    assert found is not None
+    assert is_true(found.status.conditions, Type.READY)

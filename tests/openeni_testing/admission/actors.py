@@ -11,31 +11,31 @@ from openeni_crds.conditions import Reason, Type, is_true
 from openeni_crds.eni import ENI
 from openeni_crds.meta import Json, decode
 from openeni_crds.names import ENIPOOLS, ENIS, MANAGER_AGENT, NODES, PODIPS, SERVICE_CIDRS
-from openeni_crds.podip import PodIP
 from openeni_kube.client import KubeStore
 from openeni_kube.result import Result, Retry
+from openeni_kube.store import object_key
 from openeni_nodeagent.cluster.cache import Cache
 from openeni_nodeagent.cluster.facts import eni_view, is_attached
 from openeni_nodeagent.cluster.node_reconciler import NodeReconciler
 from openeni_nodeagent.cluster.objects import Node, ServiceCIDR
+from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.datapath_api import NodeFacts
 from openeni_nodeagent.enis.link_status import ConditionValue, LinkStatus
 from openeni_nodeagent.grants.ledger import Grant, Ledger
+from openeni_nodeagent.grants.retained import Retained
 from openeni_nodeagent.reports import eni_status
 from openeni_nodeagent.reports.podip_publisher import PodIPPublisher, key_of
 from openeni_nodeagent.settings import from_environment
-from openeni_operator.cluster_state import ClusterState
-from openeni_operator.eni.observe import ENIDependencies
-from openeni_operator.eni.reconcile import ENIReconciler
-from openeni_operator.enipool.reconcile import PoolDependencies, PoolReconciler
-from openeni_operator.enipool.resolution_cache import ResolutionCache
+from openeni_operator.cluster_state import LABEL_SELECTORS, ClusterState
+from openeni_operator.controllers import build_reconcilers, cloud_reads
+from openeni_operator.keys import WATCHED_PODIP
 from openeni_operator.node.agents import AgentPods
 from openeni_operator.node.reconcile import NodeDependencies
 from openeni_operator.node.reconcile import NodeReconciler as TaintReconciler
-from openeni_operator.podip.reconcile import ALL_NODES, PodIPDependencies, PodIPReconciler
-from openeni_operator.port_cache import PortCache
+from openeni_operator.podip.reconcile import ALL_NODES
 from openeni_testing.agent.parts import CNI_CONFIGURED
 from openeni_testing.cloud.memory import MemoryCloud
+from openeni_testing.controller.recorded_events import RecordedEvents
 
 _BEGUN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _STEP: Final = 5.0  # seconds of the cloud's clock between two looks
@@ -54,22 +54,19 @@ class Operator:
         self._cloud = cloud
         self._pool = pool
         self.state = ClusterState(lambda _: None)
-        ports = PortCache(0, cloud.clock)
-        resolutions = ResolutionCache(self._find, ports, 0, cloud.clock)
-        self._pools = PoolReconciler(PoolDependencies(self.state, store, resolutions, self.now))
-        self._enis = ENIReconciler(
-            ENIDependencies(
-                self.state,
-                store,
-                self._find,
-                "1c0ffee1-0000",
-                ports,
-                cloud.clock,
-                self.now,
-                lambda _: None,
-            )
+        agents = AgentPods("openeni-system", cloud.clock, lambda _: None)
+        self._reconcilers = build_reconcilers(
+            self.state,
+            store,
+            self._find,
+            "1c0ffee1-0000",
+            agents,
+            reads=cloud_reads(0, cloud.clock),
+            recorder=RecordedEvents(),
+            enqueue=lambda _: None,
+            clock=cloud.clock,
+            now=self.now,
         )
-        self._podips = PodIPReconciler(PodIPDependencies(self.state, store, self.now))
 
     def now(self) -> str:
         at = _BEGUN + timedelta(seconds=int(self._cloud.clock()))
@@ -85,15 +82,27 @@ class Operator:
                     self.state.delete_version(kind, name, version)
             for body in there.values():
                 self.state.put(kind, body)
-        succeeded(self._pools(self._pool))
+        self._watch_podips()
+        succeeded(self._reconcilers[ENIPOOLS](self._pool))
         for eni in self.state.enis_of(self._pool):
-            succeeded(self._enis(eni.name))
+            succeeded(self._reconcilers[ENIS](eni.name))
         self.review()
+        for podip in self.state.podips():
+            succeeded(self._reconcilers[WATCHED_PODIP](podip.key))
         self._cloud.clock.advance(_STEP)
+
+    def _watch_podips(self) -> None:
+        listed = self._store.list(PODIPS, label_selector=LABEL_SELECTORS[PODIPS]).items
+        there = {object_key(body): body for body in listed}
+        for key, version in self.state.versions(PODIPS).items():
+            if key not in there:
+                self.state.delete_version(PODIPS, key, version)
+        for body in there.values():
+            self.state.put(PODIPS, body)
 
     def review(self) -> None:
         """Look at every PodIP."""
-        succeeded(self._podips(ALL_NODES))
+        succeeded(self._reconcilers[PODIPS](ALL_NODES))
 
     def look_at_node(self, name: str, *, silent: float) -> None:
         """Set the node's taint, or take it off, after its agent was silent for these seconds."""
@@ -102,7 +111,7 @@ class Operator:
         pod: Json = {"metadata": {"name": "agent", "namespace": ""}, "spec": {"nodeName": name}}
         agents.put(pod | {"status": {"conditions": [{"type": "Ready", "status": str(not silent)}]}})
         clock = silent
-        reconcile = TaintReconciler(NodeDependencies(self.state, self._store, agents))
+        reconcile = TaintReconciler(NodeDependencies(self.state, self._store, agents, self.now))
         succeeded(reconcile(name))
 
     def _find(self, _: str) -> MemoryCloud:
@@ -117,17 +126,20 @@ class Agent:
         self._node = node
         self._now = operator.now
         self._ledger = Ledger()
-        self._enis: Cache[ENI] = Cache(ENIS, ENI)
-        self._podips: Cache[PodIP] = Cache(PODIPS, PodIP)
-        self._publisher = PodIPPublisher(store, self._podips, self._enis, cast("Any", self), node)
+        caches = Caches()
+        self._enis, self._podips = caches.enis, caches.podips
+        self._publisher = PodIPPublisher(store, caches, cast("Any", self), node, lambda _: "")
 
     def all(self) -> tuple[Grant, ...]:
         """What the publisher asks of Grants."""
         return self._ledger.grants()
 
-    def reserved(self) -> frozenset[str]:
+    def unexplained(self) -> frozenset[str]:
         """What the publisher asks of Grants."""
         return frozenset()
+
+    def retain(self, key: str, retained: Retained | None) -> None:
+        """What the publisher tells Grants."""
 
     def label(self) -> None:
         """Say what the node's kernel can do."""
@@ -142,12 +154,9 @@ class Agent:
             nodes=nodes,
             cidrs=Cache(SERVICE_CIDRS, ServiceCIDR),
             is_unused=lambda: False,
-            on_change=lambda: None,
+            on_facts=lambda _: None,
         )
         succeeded(side.reconcile(self._node))
-
-    def configure_node(self, facts: NodeFacts) -> None:
-        """What NodeReconciler asks of the datapath."""
 
     def remember_node(self, facts: NodeFacts) -> None:
         """What NodeReconciler asks of Grants."""
@@ -157,7 +166,8 @@ class Agent:
         return frozenset({"Veth", "IPVlanL3S"})
 
     def report(self) -> None:
-        """Write what differs of each ENI's status."""
+        """Look at the kernel, which has nothing, and write what differs of each ENI's status."""
+        self._ledger.finish_look(self._ledger.reservations.begin_look(), (), now=0)
         mine = f"spec.nodeName={self._node}"
         for body in self._store.list(ENIS, field_selector=mine).items:
             self._enis.put(body)
@@ -197,7 +207,13 @@ class Agent:
         self.publish(key_of(grant))
 
     def publish(self, key: str) -> None:
-        for body in self._store.list(PODIPS, field_selector=f"spec.nodeName={self._node}").items:
+        listed = self._store.list(PODIPS, field_selector=f"spec.nodeName={self._node}").items
+        for known in self._podips.all():
+            if known.key not in map(object_key, listed):
+                self._podips.remove(
+                    {"metadata": {"name": known.name, "namespace": known.namespace}}
+                )
+        for body in listed:
             self._podips.put(body)
         succeeded(self._publisher.reconcile(key))
 

@@ -149,4 +149,5 @@ def grant(stored_pod: Json, eni_name: str, pool_name: str, container: str = "5d1
 
 def podip(stored_pod: Json, node_name: str, eni_name: str, pool_name: str) -> Json:
     """Return a PodIP as an agent creates it."""
-    return podip_body.body(grant(stored_pod, eni_name, pool_name), node_name)
+    made = grant(stored_pod, eni_name, pool_name)
+    return podip_body.body(made, node_name, made.attachment.pod_uid)

@@ -107,8 +107,10 @@ class Cluster:
             self._users[identity] = connect(agent=MANAGER, kubeconfig=str(path))
         return self._users[identity]
 
-    def account(self, name: str, bound_to: Json | None = None) -> KubeStore:
-        """Return the API server as the holder of a token of one of the chart's accounts sees it."""
+    def account(
+        self, name: str, bound_to: Json | None = None, *, namespace: str = chart.NAMESPACE
+    ) -> KubeStore:
+        """Return the API server as the holder of an account's token sees it."""
         spec: dict[str, Any] = {"expirationSeconds": 3600}
         if bound_to is not None:
             spec["boundObjectRef"] = {
@@ -119,7 +121,7 @@ class Cluster:
             }
         answer = self.admin.request(
             "POST",
-            f"/api/v1/namespaces/{chart.NAMESPACE}/serviceaccounts/{name}/token",
+            f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token",
             body={"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec},
         )
         config = yaml.safe_load(self.server.kubeconfig.read_text())

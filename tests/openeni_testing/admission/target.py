@@ -17,7 +17,7 @@ from openeni_testing.admission import bodies
 from openeni_testing.admission.cluster import ALICE, MANAGER, Cluster
 from openeni_testing.objects import remove, unique
 
-_ACCOUNTS: Final = Kind("", "v1", "serviceaccounts", "ServiceAccount", namespaced=True)
+ACCOUNTS: Final = Kind("", "v1", "serviceaccounts", "ServiceAccount", namespaced=True)
 _KINDS: Final = (ENIPOOLS, ENIS, PODIPS, NODES)
 
 
@@ -144,7 +144,7 @@ def _make(cluster: Cluster) -> Target:
 def make_namespace(store: KubeStore, name: str) -> None:
     """Make a namespace with the account that pods of it need."""
     store.create(NAMESPACES, bodies.manifest("v1", "Namespace", name))
-    store.create(_ACCOUNTS, bodies.manifest("v1", _ACCOUNTS.name, "default", name))
+    store.create(ACCOUNTS, bodies.manifest("v1", ACCOUNTS.name, "default", name))
 
 
 def end_pod(store: KubeStore, body: Json) -> None:

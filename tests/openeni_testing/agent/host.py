@@ -18,6 +18,7 @@ from openeni_nodeagent.cni.configuration import CONFLIST
 from openeni_nodeagent.cni.server import make_run_folder
 from openeni_nodeagent.enis.nic_guards import NICGuards, known_guards
 from openeni_nodeagent.grants.journal import Journal
+from openeni_nodeagent.grants.ledger import Grant
 from openeni_nodeagent.settings import Settings, from_environment
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import Runtime
@@ -34,6 +35,7 @@ class AgentHost:
     executable: Path
     store: MemoryStore = field(default_factory=lambda: MemoryStore(bookmark_seconds=0.2))
     datapath: MemoryDatapath = field(default_factory=lambda: MemoryDatapath(node_objects.mac(0)))
+    service_cidrs: str = "10.96.0.0/12"  # "": those of the cluster's objects
 
     def __post_init__(self) -> None:
         for name in ("bin", "conf", "networkd", "netns"):
@@ -42,7 +44,8 @@ class AgentHost:
 
     @property
     def settings(self) -> Settings:
-        return from_environment(environment(self.folder, self.executable))
+        given = environment(self.folder, self.executable)
+        return from_environment({**given, "OPENENI_SERVICE_CIDRS": self.service_cidrs})
 
     @property
     def conflist(self) -> Path:
@@ -69,7 +72,10 @@ class AgentHost:
         self.datapath.node = None
         settings = self.settings
         guards = NICGuards(
-            known_guards(settings.networkmanager, settings.networkd, settings.udev), lambda _: None
+            known_guards(
+                settings.networkmanager, settings.networkd, settings.networkd_conf, settings.udev
+            ),
+            lambda _: None,
         )
         agent = Agent(settings, self.store, self.datapath, Journal(settings.journal, boot), guards)
         agent.start()
@@ -127,7 +133,7 @@ class AgentHost:
 
 def is_synced(agent: Agent) -> bool:
     """Return True once the agent serves ADDs."""
-    return agent._synced.is_set()
+    return agent._readiness.synced.is_set()
 
 
 def knows_pod(agent: Agent, uid: str) -> bool:
@@ -137,7 +143,31 @@ def knows_pod(agent: Agent, uid: str) -> bool:
 
 def waiting_adds(agent: Agent) -> int:
     """Return the number of ADDs that wait for an address."""
-    return sum(map(len, agent._grants._waiting.values()))
+    return len(agent._grants.waits())
+
+
+def grant_of(agent: Agent, container: str) -> Grant:
+    """Return the container's grant."""
+    found = agent._grants.find(container, "eth0")
+    assert found is not None
+    return found
+
+
+def granted(agent: Agent) -> set[str]:
+    """Return the containers that have a grant."""
+    return {grant.attachment.container_id for grant in agent._grants.all()}
+
+
+def known_enis(agent: Agent) -> set[str]:
+    """Return the ENIs whose facts the journal has."""
+    return {eni.name for eni in agent._grants.known_enis()}
+
+
+def grant_events(agent: Agent) -> list[Grant]:
+    """Return a list to which each grant is added that listeners are told of from now on."""
+    seen: list[Grant] = []
+    agent._grants.subscribe(seen.append)
+    return seen
 
 
 def environment(folder: Path, executable: Path) -> dict[str, str]:
@@ -150,6 +180,7 @@ def environment(folder: Path, executable: Path) -> dict[str, str]:
         "OPENENI_CNI_EXECUTABLE": str(executable),
         "OPENENI_NETWORKMANAGER_DIR": str(folder / "networkmanager"),
         "OPENENI_NETWORKD_DIR": str(folder / "networkd"),
+        "OPENENI_NETWORKD_CONF_DIR": str(folder / "networkd.conf.d"),
         "OPENENI_UDEV_DIR": str(folder / "udev"),
         "OPENENI_BUS": str(folder / "bus"),
         "OPENENI_SERVICE_CIDRS": "10.96.0.0/12",

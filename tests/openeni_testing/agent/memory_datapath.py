@@ -1,32 +1,56 @@
 """A NodeDatapath in memory, or in a file that outlives its process.
 
 It behaves as `datapath_api.NodeDatapath` promises and refuses what a correct agent never does: give
-one address to two pods, use an ENI before it was configured, tear down an ENI that has a pod.
+one address to two pods, use an ENI before it was configured, leave an ENI that has a pod, call the
+address of a pod with a datapath a stray.
 """
 
 import fcntl
 import json
 import threading
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import msgspec
+
+from openeni_nodeagent.addresses import IPV4, IPV6, family_of
 from openeni_nodeagent.datapath_api import (
+    DatapathError,
     ENIFacts,
+    Hold,
     KernelRefusedError,
     LinkFacts,
     NamespaceGoneError,
     NICMissingError,
     NodeFacts,
+    NodeReport,
+    NodeSnapshot,
     PodInterface,
     PodNetwork,
     PodRoute,
+    Repair,
+    WantedNode,
 )
+from openeni_nodeagent.pod_options import PortMapping
+
+_Ports = tuple[PortMapping, ...]
+ANY_ADDRESS: Final = {IPV4: "0.0.0.0", IPV6: "::"}  # noqa: S104 - of a host port
+BUSY = "netlink: the kernel's tables change too fast to be read"
 
 
 class InvariantError(AssertionError):
     """The agent broke a rule that it must always keep."""
+
+
+@dataclass(frozen=True)
+class MemorySnapshot:
+    """The addresses with a pod, and their devices; and the host ports that lead to each."""
+
+    pods: Mapping[str, str]
+    host_ports: Mapping[str, tuple[PortMapping, ...]]
 
 
 class MemoryDatapath:
@@ -43,9 +67,17 @@ class MemoryDatapath:
         self.configured: dict[str, ENIFacts] = {}
         self.torn_down: list[str] = []
         self.refused: str = ""  # an error that add, check and delete raise
+        self.build_fails: str = ""  # an error that add raises when the pod is in the kernel already
+        self.clear_fails = False  # nothing of a pod can be removed: add and delete say so
+        self.looked_at: set[str] = set()  # the ENIs of the last look
+        self.looked_into: dict[str, NodeFacts] = {}  # by container: the node's at the last time
+        self.clears_nothing = False  # removing a pod reports success and removes nothing
+        self.host_slave = ""  # the device of all pods, as with ipvlan; "" with veth
+        self.eni_error: DatapathError | None = None  # of every ENI whose NIC is there
         self.before_add: Callable[[PodInterface], None] = lambda _: None
         self.adds = 0
-        self.ended: list[tuple[str, str]] = []  # containers and namespaces of every delete
+        self.changed: Callable[[], None] = lambda: None  # what the agent has subscribed
+        self.ended: list[tuple[str, str]] = []  # containers and namespaces of every end
         self.wrong: list[str] = []  # the texts of every InvariantError, in case it was caught
         self._datapath_modes = datapath_modes
         self._file = file
@@ -55,23 +87,51 @@ class MemoryDatapath:
     def datapath_modes(self) -> frozenset[str]:
         return self._datapath_modes
 
-    def configure_node(self, node: NodeFacts) -> None:
-        self.node = node
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
 
-    def configure_eni(self, eni: ENIFacts, node: NodeFacts) -> LinkFacts:
-        if self.node != node:
-            self._never("configure_eni before configure_node")
-        if eni.mac not in self.nics:
-            raise NICMissingError(f"no NIC with MAC {eni.mac}")
-        self.configured[eni.name] = eni
-        return LinkFacts(f"ens{len(eni.name)}", 7)
+    def close(self) -> None:
+        self.changed = lambda: None
 
-    def teardown_eni(self, eni: ENIFacts) -> None:
+    def observe(self, enis: Collection[ENIFacts]) -> MemorySnapshot:
+        self.looked_at = {eni.name for eni in enis}
         with self._kernel() as pods:
-            if any(pod["eni"] == eni.name for pod in pods.values()):
-                self._never(f"{eni.name} torn down under a pod")
-        self.configured.pop(eni.name, None)
-        self.torn_down.append(eni.name)
+            return MemorySnapshot(
+                {a: self._device(pod["container"]) for a, pod in pods.items()},
+                {a: _leading_to(a, pod) for a, pod in pods.items() if pod["hostPorts"]},
+            )
+
+    def reconcile(self, snapshot: NodeSnapshot, wanted: WantedNode, hold: Hold) -> NodeReport:
+        self.node = wanted.node
+        inside = (pod.interface.container_id for pod in wanted.pods if pod.netns)
+        self.looked_into |= dict.fromkeys(inside, wanted.node)
+        errors = {eni.name: error for eni in wanted.enis if (error := self._error(eni))}
+        for eni in wanted.departing:
+            self._leave(eni)
+        strays = snapshot.pods.keys() & wanted.strays
+        for address in strays:
+            self._remove_stray(address)
+        for eni in wanted.enis:
+            if eni.name not in errors:
+                self.configured[eni.name] = eni
+        lost = self._lost(wanted)
+        with hold(lost) if lost else nullcontext(frozenset[PodInterface]()) as held:
+            broken = frozenset(lost) & held
+        return NodeReport(
+            {eni.name: self._link(eni) for eni in wanted.enis if eni.name not in errors},
+            errors,
+            broken,
+            dict.fromkeys(lost, "the pod has no route"),
+            tuple(Repair("route", f"{address} had a route") for address in strays),
+            BUSY if strays and self.clear_fails else "",
+            frozenset(eni.name for eni in wanted.departing if wanted.complete),
+        )
+
+    def compare(self, snapshot: NodeSnapshot, wanted: WantedNode) -> NodeReport:  # noqa: ARG002
+        errors = {eni.name: error for eni in wanted.enis if (error := self._error(eni))}
+        return NodeReport(
+            errors=errors, differing=dict.fromkeys(self._lost(wanted), "the pod has no route")
+        )
 
     def add(self, pod: PodInterface, netns: str) -> PodNetwork:
         self._usable(pod)
@@ -86,6 +146,7 @@ class MemoryDatapath:
             "interface": pod.interface,
             "netns": netns,
             "eni": pod.eni.name,
+            "hostPorts": [msgspec.to_builtins(port) for port in pod.host_ports],  # as JSON has it
         }
         with self._kernel() as pods:
             for address in pod.addresses:
@@ -93,8 +154,13 @@ class MemoryDatapath:
                     self._never(f"{address} given to {owner} while {pods[address]} has it")
                 pods[address] = owner
             self.adds += 1
+        if self.build_fails:
+            raise self._failure(pod)
+        return self.network(pod)
+
+    def network(self, pod: PodInterface) -> PodNetwork:
         return PodNetwork(
-            f"oe{pod.container_id[:8]}",
+            self._device(pod.container_id),
             "ee:ee:ee:ee:ee:ee",
             "0a:58:0a:62:00:05",
             ("169.254.1.1",),
@@ -109,31 +175,88 @@ class MemoryDatapath:
         with self._kernel() as pods:
             return tuple(f"{a} has no route" for a in pod.addresses if a not in pods)
 
-    def delete(self, pod: PodInterface, netns: str) -> None:
-        self._usable(pod)
+    def delete(self, pod: PodInterface) -> None:
+        self._require_answer()
+        self._clear(pod)
+
+    def finish_delete(self, pod: PodInterface, netns: str) -> None:
+        self._require_answer()
         self.ended.append((pod.container_id, netns))
-        with self._kernel() as pods:
-            for address in pod.addresses:
-                if pods.get(address, {}).get("container") == pod.container_id:
-                    del pods[address]
 
     def pods(self) -> Mapping[str, str]:
-        with self._kernel() as pods:
-            return {address: f"oe{pod['container'][:8]}" for address, pod in pods.items()}
+        """Return the connected addresses with their devices."""
+        return self.observe(()).pods
 
     def owners(self) -> dict[str, str]:
         """Return the container of each connected address."""
         with self._kernel() as pods:
             return {address: pod["container"] for address, pod in pods.items()}
 
-    def delete_address(self, address: str) -> None:
+    def lose(self, address: str) -> None:
+        """Remove an address as somebody else would."""
         with self._kernel() as pods:
-            pods.pop(address, None)
+            del pods[address]
 
-    def _usable(self, pod: PodInterface) -> None:
+    def _error(self, eni: ENIFacts) -> DatapathError | None:
+        if eni.mac not in self.nics:
+            return NICMissingError(f"no NIC with MAC {eni.mac}")
+        return self.eni_error
+
+    def _link(self, eni: ENIFacts) -> LinkFacts:
+        return LinkFacts(f"ens{len(eni.name)}", 7)
+
+    def _leave(self, eni: ENIFacts) -> None:
+        with self._kernel() as pods:
+            if any(pod["eni"] == eni.name for pod in pods.values()):
+                self._never(f"{eni.name} left under a pod")
+        if self.configured.pop(eni.name, None):
+            self.torn_down.append(eni.name)
+
+    def _lost(self, wanted: WantedNode) -> list[PodInterface]:
+        with self._kernel() as pods:
+            return [
+                pod.interface
+                for pod in wanted.pods
+                if pod.interface.eni.name in self.configured
+                and any(address not in pods for address in pod.interface.addresses)
+            ]
+
+    def _remove_stray(self, address: str) -> None:
+        with self._kernel() as pods:
+            if not (self.clears_nothing or self.clear_fails):
+                pods.pop(address, None)
+
+    def _device(self, container_id: str) -> str:
+        return self.host_slave or f"oe{container_id[:8]}"
+
+    def _clear(self, pod: PodInterface) -> None:
+        self._require_removable()
+        with self._kernel() as pods:
+            for address in pod.addresses:
+                mine = pods.get(address, {}).get("container") == pod.container_id
+                if mine and not self.clears_nothing:
+                    del pods[address]
+
+    def _failure(self, pod: PodInterface) -> DatapathError:
+        """Return add's error, after it has tried to remove what it had built."""
+        failure = KernelRefusedError(self.build_fails)
+        try:
+            self._clear(pod)
+        except DatapathError:
+            failure.left_behind = True
+        return failure
+
+    def _require_removable(self) -> None:
+        if self.clear_fails:
+            raise KernelRefusedError(BUSY)
+
+    def _require_answer(self) -> None:
         if self.refused:
             raise KernelRefusedError(self.refused)
-        if self.configured.get(pod.eni.name) != pod.eni:
+
+    def _usable(self, pod: PodInterface) -> None:
+        self._require_answer()
+        if pod.eni.name not in self.configured:
             self._never(f"{pod.eni.name} used before it was configured")
 
     def _never(self, what: str) -> None:
@@ -158,3 +281,11 @@ class MemoryDatapath:
                     fresh = self._file.with_suffix(".new")
                     fresh.write_text(after)
                     fresh.replace(self._file)
+
+
+def _leading_to(address: str, pod: Mapping[str, Any]) -> tuple[PortMapping, ...]:
+    """Return the host ports that lead to an address, as the kernel's maps have them."""
+    family = family_of(address)
+    ports = (p for p in msgspec.convert(pod["hostPorts"], _Ports) if family in p.families)
+    every = ANY_ADDRESS[family]
+    return tuple(replace(p, host_ip=every) if p.is_of_every_address else p for p in ports)

@@ -1,9 +1,11 @@
-"""Invariants of a simulation that has converged."""
+"""Invariants of a simulation that has converged; what tests of pools do and look at."""
+
+from typing import Any
 
 import pytest
 
-from openeni_crds.conditions import Type, is_true
-from openeni_crds.names import port_name
+from openeni_crds.conditions import Condition, Type, find, is_true
+from openeni_crds.names import ENIPOOLS, port_name
 from openeni_kube.store import NotFoundError
 from openeni_operator.cloud.api import ACTIVE
 from openeni_testing.controller.process import CLUSTER_ID
@@ -41,3 +43,17 @@ def simulate_ready_pool() -> Simulation:
     sim.add_pool()
     sim.settle()
     return sim
+
+
+def change_spec(sim: Simulation, **fields: Any) -> None:
+    """Replace fields of the pool's spec."""
+    operations = [
+        {"op": "add", "path": f"/spec/{name}", "value": value} for name, value in fields.items()
+    ]
+    sim.api.patch(ENIPOOLS, "pods", operations=operations)
+
+
+def pool_condition(sim: Simulation, type_: Type, pool: str = "pods") -> Condition:
+    found = find(sim.pool(pool).status.conditions, type_)
+    assert found is not None
+    return found

@@ -5,14 +5,13 @@ and reconcilers as in production, driven one key at a time, so that a test can e
 any call.
 """
 
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from openeni_crds.conditions import Condition, Reason, Type, condition, is_true, merge
-from openeni_crds.eni import ENI, NodeStatus, RetireAnswer
+from openeni_crds.conditions import Condition, Reason, Type, condition, is_true
+from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
-from openeni_crds.meta import Json, decode, encode, parse_time
+from openeni_crds.meta import Json, decode
 from openeni_crds.names import (
     ANNOTATION_POOL,
     API_VERSION,
@@ -25,10 +24,12 @@ from openeni_crds.names import (
     PODS,
 )
 from openeni_kube.wire import format_time
+from openeni_operator.settings import OrphanMode
 from openeni_testing.cloud.memory import MemoryCloud
+from openeni_testing.controller.agent_report import CONFIGURED, new_report
 from openeni_testing.controller.process import RESYNC, SYSTEM, Process
-from openeni_testing.store.hooked import Countdown, CrashError, HookedStore, wire
-from openeni_testing.store.memory import MemoryStore
+from openeni_testing.store.hooked import Countdown, CrashError, HookedStore
+from openeni_testing.store.restorable import RestorableStore
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -36,12 +37,25 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 class Simulation:
     """A cluster whose nodes are servers of one cloud, and the operator's process."""
 
-    def __init__(self, nodes: int = 1) -> None:
+    def __init__(
+        self,
+        nodes: int = 1,
+        *,
+        orphans: OrphanMode = OrphanMode.REPORT,
+        dual_stack: bool = False,
+    ) -> None:
+        """With `dual_stack`, pools have a subnet of each IP family."""
+        self.orphans = orphans
+        self.skew: dict[str, int] = {}  # node -> seconds by which its clock is ahead
         self.cloud = MemoryCloud()
-        self.api = MemoryStore(now=self.now)
+        self.api = RestorableStore(now=self.now)
         self.store = HookedStore(self.api)
         self.network = self.cloud.add_network()
         self.subnet = self.cloud.add_subnet(self.network, "pods", "10.98.0.0/22")
+        self.subnets = [{"name": "pods"}]
+        if dual_stack:
+            self.cloud.add_subnet(self.network, "pods-v6", "fd00:98::/64")
+            self.subnets.append({"name": "pods-v6"})
         self.group = self.cloud.add_group("pods")
         self.nodes = [f"n{i + 1}" for i in range(nodes)]
         for name in self.nodes:
@@ -55,8 +69,10 @@ class Simulation:
         self.store.after_write = self.countdown
         self.process = self._start_process()
 
-    def now(self) -> str:
-        return format_time(START + timedelta(seconds=int(self.cloud.clock.now)))
+    def now(self, node: str = "") -> str:
+        """Return the time, by the clock of a node if there is one."""
+        seconds = int(self.cloud.clock.now) + self.skew.get(node, 0)
+        return format_time(START + timedelta(seconds=seconds))
 
     def add_node(self, name: str, *, veth: str = "true", pods: str = "110") -> None:
         server = self.cloud.add_server()
@@ -76,7 +92,7 @@ class Simulation:
             "kind": "ENIPool",
             "metadata": {"name": name},
             "spec": {
-                "subnets": [{"name": "pods"}],
+                "subnets": self.subnets,
                 "securityGroups": [{"name": "pods"}],
                 "datapath": {"mode": "Veth"},
                 "podSelector": {},
@@ -101,6 +117,11 @@ class Simulation:
         uid: str = self.api.create(PODS, body)["metadata"]["uid"]
         return uid
 
+    def remove_pods(self) -> None:
+        for body in self.api.list(PODS).items:
+            if LABEL_COMPONENT not in body["metadata"].get("labels", {}):
+                self.api.delete(PODS, body["metadata"]["name"], body["metadata"]["namespace"])
+
     def set_agent(self, node: str, *, ready: bool | None) -> None:
         """Replace the pod of a node's agent; None: there is none any more."""
         name = f"agent-{node}"
@@ -111,7 +132,7 @@ class Simulation:
             "metadata": {
                 "name": name,
                 "namespace": SYSTEM,
-                "labels": {LABEL_COMPONENT: "agent"},
+                "labels": {"app.kubernetes.io/name": "openeni", LABEL_COMPONENT: "agent"},
             },
             "spec": {"nodeName": node},
         }
@@ -131,10 +152,14 @@ class Simulation:
         self.process = self._start_process()
 
     def settle(self, seconds: float = 900, *, agents: bool = True) -> None:
+        """Run for `seconds`, beginning with a resync."""
+        self.process.enqueue_all()
+        self.run_events(seconds, agents=agents)
+
+    def run_events(self, seconds: float, *, agents: bool = True) -> None:
         """Run for `seconds`; the clock jumps to the next due time whenever nothing is due."""
         clock = self.cloud.clock
         end = clock.now + seconds
-        self.process.enqueue_all()
         for _ in range(20_000):
             self.cloud.settle()
             changed = agents and self.run_agents()
@@ -175,61 +200,25 @@ class Simulation:
 
     def _update_report(self, eni: ENI) -> bool:
         port = eni.status.port
-        granted = self.granted.get(eni.name, set())
         live = self.cloud.ports.get(port.id) if port else None
-        attached = live is not None and live.device_id == eni.spec.server_id
-        deleting = eni.metadata.deleting
-        requested = set[str](eni.spec.retiring)
-        if port and deleting:
-            requested = set(port.addresses)
-        retired = sorted(requested - granted)
-        out_of_use = deleting and not granted
-        linked = condition(
-            Type.LINK_READY,
-            Reason.DELETING if out_of_use else Reason.LINK_UP if attached else Reason.NIC_MISSING,
-            status=attached and not out_of_use,
+        body = new_report(
+            eni,
+            self.granted.get(eni.name, set()),
+            self.now(eni.spec.node_name),
+            attached=live is not None and live.device_id == eni.spec.server_id,
+            configured=self._configured(eni.spec.node_name),
         )
-        prepared = condition(Type.GUEST_PREPARED, Reason.PREPARED, status=True)
-        configured = self._configured(eni.spec.node_name)
-        types = (configured.type, linked.type, prepared.type)
-        own = [c for c in eni.status.conditions if c.type in types]
-        wanted = merge(own, [configured, prepared, linked], self.now()) if port else ()
-        same = {c.type: c for c in own} == {c.type: c for c in wanted}
-        node = NodeStatus(
-            device="eth1" if attached else "",
-            granted=len(granted),
-            available=len(set(port.addresses) - granted - set(retired)) if port and attached else 0,
-            idle_since="" if granted else (self._idle_since(eni) if attached else ""),
-            retired=tuple(RetireAnswer(a, eni.metadata.generation) for a in retired),
-            refused=tuple(
-                RetireAnswer(a, eni.metadata.generation) for a in sorted(requested & granted)
-            ),
-        )
-        if not port or (node == eni.status.node and same):
-            return False
-        body: Json = {
-            "apiVersion": API_VERSION,
-            "kind": "ENI",
-            "metadata": {"name": eni.name},
-            "status": {"node": encode(node), "conditions": [encode(c) for c in wanted]},
-        }
-        self.api.apply(ENIS, wire(body), manager=MANAGER_AGENT, subresource="status")
-        return True
+        if body is not None:
+            self.api.apply(ENIS, body, manager=MANAGER_AGENT, subresource="status")
+        return body is not None
 
     def _configured(self, node: str) -> Condition:
         if node not in self.other_cni:
-            return condition(Type.CNI_CONFIGURED, Reason.CONFIGURED, status=True)
+            return CONFIGURED
         return condition(Type.CNI_CONFIGURED, Reason.OTHER_CNI, "05-x.conflist", status=False)
 
-    def _idle_since(self, eni: ENI) -> str:
-        before = eni.status.node.idle_since if eni.status.node else ""
-        with suppress(ValueError):
-            parse_time(before)
-            return before
-        return self.now()
-
     def _start_process(self) -> Process:
-        process = Process(self.store, self.cloud, self.now)
+        process = Process(self.store, self.cloud, self.now, self.orphans)
         process.sync_state()
         process.enqueue_all()
         return process

@@ -1,9 +1,11 @@
 """A real etcd and kube-apiserver for tests, in a lab without nodes and cloud."""
 
+import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from openeni_lab.kubernetes.control_plane import CONTROLLER_MANAGER, ControlPlane
 from openeni_lab.machine import service, steps
@@ -11,6 +13,8 @@ from openeni_lab.machine.service import Service
 from openeni_lab.programs import prepared
 from openeni_lab.progress import LogProgress
 from openeni_testing.lab.small_lab import SmallLab
+
+STOP_SECONDS: Final = 1.0  # an API server waits for its watches to end
 
 
 @dataclass(frozen=True)
@@ -21,9 +25,8 @@ class ApiServer:
     control_plane: ControlPlane
 
     @classmethod
-    def start(cls, root: Path, name: str = "api") -> "ApiServer":
-        """Start one; two at a time need two names, since a lab is found by its name."""
-        lab = SmallLab.start(root, name)
+    def start(cls, root: Path) -> "ApiServer":
+        lab = SmallLab.start(root, "api")
         program = prepared.read(["kubernetes"]).built.bin
         server = cls(lab, ControlPlane(lab.layout, lab.machine, program))
         server.run()
@@ -61,6 +64,25 @@ class ApiServer:
     def stop(self) -> None:
         """Stop the API server but not etcd: open watches break, stored objects stay."""
         self.lab.machine.stop("kube-apiserver")
+
+    def back_up(self, folder: Path) -> None:
+        """Copy what etcd has; the control plane is away meanwhile."""
+        with self._stopped() as data:
+            shutil.copytree(data, folder)
+
+    def restore(self, folder: Path) -> None:
+        """Bring back what etcd had, versions and all."""
+        with self._stopped() as data:
+            shutil.rmtree(data)
+            shutil.copytree(folder, data)
+
+    @contextmanager
+    def _stopped(self) -> Generator[Path]:
+        """Stop the control plane, at once, during the block; yield the folder of etcd's data."""
+        for name in ("kube-apiserver", "etcd"):
+            self.lab.machine.stop(name, STOP_SECONDS)
+        yield self.lab.layout.state / "etcd"
+        self.run()
 
     def remove(self) -> None:
         self.lab.remove()

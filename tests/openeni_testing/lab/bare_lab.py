@@ -1,6 +1,5 @@
 """A bare lab: an init in its enclosure, and nothing else."""
 
-import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from openeni_lab.layout import Layout
 from openeni_lab.machine import enclosure, steps
 from openeni_lab.machine.client import Machine
 from openeni_lab.progress import LogProgress
+from openeni_testing.lab.own_layout import own_layout
 
 
 def start(lab: Layout) -> Machine:
@@ -28,7 +28,7 @@ def remove(lab: Layout) -> None:
 @contextmanager
 def bare_lab(root: Path, name: str = "bare") -> Generator[tuple[Layout, Machine]]:
     """Run a bare lab during the block, and remove it."""
-    lab = Layout(f"{name}-{os.getpid()}", root=root)
+    lab = own_layout(root, name)
     try:
         yield lab, start(lab)
     finally:

@@ -83,6 +83,6 @@ class FakeNode:
         nic = self.nic(mac)
         assert nic, f"no NIC {mac} on {self.name}"
         name = str(nic["ifname"])
-        self.check("ip", "address", "add", address, "dev", name)
+        self.check("ip", "address", "add", address, "dev", name, "nodad")
         self.check("ip", "link", "set", name, "up")
         return name

@@ -7,9 +7,12 @@ from typing import Any, Final
 
 import yaml
 
+from openeni_crds.names import CONTROLLER_AGENT, LINK_PREFIX
 from openeni_lab import layout
+from openeni_lab.cloud.access import client_environment
 from openeni_lab.machine.client import Machine
 from openeni_lab.product import pods, workloads
+from openeni_lab.product.chart import NAMESPACE
 from openeni_lab.product.installed_lab import InstalledLab
 from openeni_lab.product.pods import AGENT, OPERATOR, ProductContainer
 from openeni_lab.product.reach import is_ready
@@ -25,6 +28,9 @@ ENIS: Final = f"{GROUP}/enis"
 PODIPS: Final = f"{GROUP}/podips"
 DEPLOYMENTS: Final = "/apis/apps/v1/namespaces/default/deployments"
 PODS: Final = "/api/v1/namespaces/default/pods"
+UNINSTALL_JOB: Final = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs/openeni-uninstall"
+CONFLIST: Final = "/etc/cni/net.d/10-openeni.conflist"
+LEASE: Final = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/openeni-operator"
 PATIENCE: Final = 180.0
 # Of the fixture `deployed`, which many tests share.
 VETH: Final = "veth"
@@ -61,10 +67,42 @@ def neutron_ports(installed: InstalledLab) -> dict[str, Json]:
     return {p["id"]: p for p in listed if p["name"].startswith("openeni-")}
 
 
+def openstack(installed: InstalledLab, *words: str) -> None:
+    """Run OpenStack's command line client in the lab, as the ENIs' project."""
+    program = str(installed.lab.built.openstack_venv / "bin" / "openstack")
+    environment = client_environment(installed.lab.layout)
+    installed.lab.machine.check([program, *words], env=environment, timeout=120)
+
+
 def deploy(installed: InstalledLab, name: str, pool: str, replicas: int) -> list[Json]:
     """Create a Deployment on a pool; return its pods once all of them are ready."""
     installed.api.apply([workloads.deployment(name, pool, replicas)])
     return wait_for_pods(installed, name, replicas)
+
+
+def start_on(installed: InstalledLab, node: str, name: str, pool: str = "") -> Json:
+    """Start a pod on a node, past the scheduler; return it once it is ready."""
+    body = workloads.deployment(name, pool, 1)
+    body["spec"]["template"]["spec"]["nodeName"] = node
+    installed.api.apply([body])
+    (pod,) = wait_for_pods(installed, name, 1)
+    return pod
+
+
+def pod_events(installed: InstalledLab, app: str) -> list[Json]:
+    """Return the Events that agents have recorded about the pods of an app."""
+    events = installed.api.items("/apis/events.k8s.io/v1/namespaces/default/events")
+    return [
+        e
+        for e in events
+        if e.get("reportingController") == CONTROLLER_AGENT
+        and e["regarding"]["name"].startswith(f"{app}-")
+    ]
+
+
+def has_file(installed: InstalledLab, node: str, path: str) -> bool:
+    """Return whether a node has a file."""
+    return installed.nodes[node].run(["test", "-e", path]).code == 0
 
 
 def scale(installed: InstalledLab, name: str, replicas: int) -> None:
@@ -90,13 +128,18 @@ def enis_of(installed: InstalledLab, *pools: str) -> list[Json]:
 
 def podips_on(installed: InstalledLab, enis: list[Json]) -> list[Json]:
     names = {eni["metadata"]["name"] for eni in enis}
-    return [podip for podip in installed.api.items(PODIPS) if podip["spec"]["eniName"] in names]
+    return [podip for podip in installed.api.items(PODIPS) if podip["spec"].get("eniName") in names]
 
 
 def addresses_of(podip: Json) -> list[str]:
     """Return a PodIP's addresses, IPv4 first."""
     spec = podip["spec"]
     return [spec[field] for field in ("address", "addressIPv6") if field in spec]
+
+
+def pod_addresses(pod: Json) -> list[str]:
+    """Return a Pod's addresses, as Kubernetes shows them."""
+    return [ip["ip"] for ip in pod["status"].get("podIPs", ())]
 
 
 def wait_until_gone(installed: InstalledLab, pool: str) -> None:
@@ -118,7 +161,7 @@ def wait_until_all_agree(installed: InstalledLab, pool: str) -> None:
             stray = {*addresses_of(podip)} - owned[podip["spec"]["eniName"]]
             assert not stray, f"{stray} is not on {podip['spec']['eniName']}"
         found = {(_name(podip), *addresses_of(podip)) for podip in podips}
-        pods = {(_name(p), p["status"].get("podIP", "")) for p in _pods_of(installed, pool)}
+        pods = {(_name(p), *pod_addresses(p)) for p in _pods_of(installed, pool)}
         assert found == pods, f"PodIPs {sorted(found)}, pods {sorted(pods)}"
         return True
 
@@ -181,7 +224,7 @@ def wait_for_condition(
 def kernel_state(machine: Machine) -> list[str]:
     """Return the links, routes and rules on a node that have openeni's marks."""
     links = json.loads(machine.check(["ip", "-json", "-details", "link"]))
-    found = [f"link {li['ifname']}" for li in links if li["ifname"].startswith("oe")]
+    found = [f"link {li['ifname']}" for li in links if li["ifname"].startswith(LINK_PREFIX)]
     for family in ("-4", "-6"):
         for words in (["route", "show", "table", "all", "proto", "94"], ["rule", "show"]):
             lines = machine.check(["ip", family, *words]).splitlines()
@@ -191,30 +234,49 @@ def kernel_state(machine: Machine) -> list[str]:
 
 
 def kill(installed: InstalledLab, component: str, node: str = "", signal: str = "KILL") -> str:
-    """Kill the operator or a node's agent, and wait until the kubelet's next one is ready.
+    """Kill a component (as for `container`), and wait until the kubelet's next one is ready.
 
     Returns the id of its exit, as `pods.exits` has it.
     """
     killed = container(installed, component, node)
-    installed.lab.node(killed.node).ctr("tasks", "kill", "--signal", signal, killed.runtime_id)
+    send(installed, killed, signal)
 
     def ready_again() -> ProductContainer | None:
-        now = container(installed, component, node)
+        now = container(installed, component, killed.node)
         return now if now.ready and now.restarts > killed.restarts else None
 
     now = wait_for(ready_again, f"the next {component}", PATIENCE)
     return f"{now.uid}/{now.restarts}"
 
 
+def send(installed: InstalledLab, to: ProductContainer, signal: str) -> None:
+    """Send a signal to a container's first process."""
+    installed.lab.node(to.node).ctr("tasks", "kill", "--signal", signal, to.runtime_id)
+
+
 def container(installed: InstalledLab, component: str, node: str = "") -> ProductContainer:
-    """Return the operator's container, or that of a node's agent, from its pod's status."""
+    """Return a component's container on a node, or else the operator that leads.
+
+    It is as its pod's status has it.
+    """
     found = [c for c in pods.containers(installed.api) if c.component == component]
-    (one,) = (c for c in found if node in {"", c.node})
+    leads = "" if node else leader(installed)
+    (one,) = (c for c in found if c.node == node or c.pod == leads)
     return one
 
 
+def leader(installed: InstalledLab) -> str:
+    """Return the pod's name of the operator that leads, as soon as one does."""
+
+    def held() -> str:
+        lease = installed.api.get(LEASE) or {"spec": {}}
+        return str(lease["spec"].get("holderIdentity", ""))
+
+    return wait_for(held, "an operator leads", PATIENCE)
+
+
 def log_of(installed: InstalledLab, component: str, node: str = "") -> str:
-    """Return the log of a component's container since it started."""
+    """Return the log of a component's container (as for `container`) since it started."""
     pod = container(installed, component, node).pod
     path = f"{pods.PODS}/{pod}/log?container={component}"
     return str(installed.api.request("GET", path)["text"])
@@ -227,4 +289,4 @@ def kernel_pid(installed: InstalledLab, found: ProductContainer) -> int:
     return int(pid)
 
 
-COMPONENTS: Final = ((OPERATOR, ""), (AGENT, "n1"), (AGENT, "n2"))
+COMPONENTS: Final = tuple((c, node) for c in (OPERATOR, AGENT) for node in ("n1", "n2"))

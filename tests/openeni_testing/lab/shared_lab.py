@@ -16,10 +16,12 @@ from openeni_lab.progress import LogProgress
 from openeni_testing.lab.tracked_objects import TrackedObjects
 
 PREFIX = "system"
+LONGEST_PREFIX = 8  # a lab's name has up to 16 characters, a process id up to 7
 
 
 def own_name(prefix: str) -> str:
     """Return a lab's name that is unique to this process, for parallel test runs on a machine."""
+    assert len(prefix) <= LONGEST_PREFIX, prefix
     return f"{prefix}-{os.getpid()}"
 
 

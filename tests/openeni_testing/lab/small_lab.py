@@ -1,6 +1,5 @@
 """A lab without Kubernetes: its init, its network, and OpenStack on request."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from openeni_lab.machine.client import Machine
 from openeni_lab.programs import prepared
 from openeni_lab.progress import LogProgress
 from openeni_testing.lab.fake_node import FakeNode
+from openeni_testing.lab.own_layout import own_layout
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SmallLab:
 
         With OpenStack there are also two servers without machines, and the remote VM.
         """
-        layout = Layout(f"{name}-{os.getpid()}", root=root)
+        layout = own_layout(root, name)
         machine = Machine(layout.control)
         venv = prepared.read(["openstack"]).built.openstack_venv if with_openstack else None
         lab = cls(layout, machine, LabNetwork(layout, machine), venv)

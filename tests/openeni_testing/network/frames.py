@@ -45,23 +45,39 @@ def arp(source: str, sender_mac: str, sender: str, target: str, *, reply: bool =
     return ethernet(source, 0x0806, fixed + _mac(sender_mac) + _ip(sender) + bytes(6) + _ip(target))
 
 
-def ipv4(source: str, sender: str, target: str, payload: bytes = b"", protocol: int = UDP) -> bytes:
+def ipv4(
+    source: str,
+    sender: str,
+    target: str,
+    payload: bytes = b"",
+    protocol: int = UDP,
+    *,
+    to: str = BROADCAST,
+) -> bytes:
     size = 20 + len(payload)
     head = struct.pack("!BBHHHBBH", 0x45, 0, size, 0, 0, 64, protocol, 0)
     head += _ip(sender) + _ip(target)
     total = sum(struct.unpack("!10H", head))
     total = (total & 0xFFFF) + (total >> 16)
     checksum = struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF)
-    return ethernet(source, 0x0800, head[:10] + checksum + head[12:] + payload)
+    return ethernet(source, 0x0800, head[:10] + checksum + head[12:] + payload, to)
 
 
 def udp(source_port: int, target_port: int) -> bytes:
     return struct.pack("!HHHH", source_port, target_port, 8, 0)
 
 
-def ipv6(source: str, sender: str, target: str, payload: bytes, protocol: int = UDP) -> bytes:
+def ipv6(
+    source: str,
+    sender: str,
+    target: str,
+    payload: bytes,
+    protocol: int = UDP,
+    *,
+    to: str = BROADCAST,
+) -> bytes:
     head = struct.pack("!IHBB", 6 << 28, len(payload), protocol, 255)
-    return ethernet(source, 0x86DD, head + _ip(sender) + _ip(target) + payload)
+    return ethernet(source, 0x86DD, head + _ip(sender) + _ip(target) + payload, to)
 
 
 def icmpv6(kind: int, body: bytes) -> bytes:

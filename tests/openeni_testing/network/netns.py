@@ -6,6 +6,7 @@ keeps a test with a dozen namespaces fast also where starting a program is slow.
 
 import ctypes
 import fcntl
+import itertools
 import os
 import socket
 import struct
@@ -28,6 +29,12 @@ _LINK, _ADDRESSES, _ROUTES, _RULES = 0x1, 0x110, 0x440, 0x40080
 _SECONDS: Final = 5.0  # a lost packet's; a real machine may be slow
 _ECHO_SECONDS: Final = 0.5
 _PROGRAM_SECONDS: Final = 60
+_LONGEST: Final = 1 << 16
+_PACKET_INFO: Final = socket.CMSG_SPACE(20)  # struct in6_pktinfo
+
+
+# Paths of namespaces are used again as late as possible: a runtime's never are.
+_NUMBERS: Final = itertools.cycle(range(300, 1000))
 
 
 class Namespace:
@@ -38,9 +45,11 @@ class Namespace:
         self._servers: list[socket.socket] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name, initializer=_leave)
         self.thread_id = self.run(threading.get_native_id)  # as `ip link ... netns` wants it
-        self._descriptor = self.run(os.open, "/proc/thread-self/ns/net", os.O_RDONLY)
+        self._descriptor = self.run(_open_own)
         self.run(_set_loopback_up)
         self.sysctl("net/ipv4/ping_group_range", "0 0")
+        # Duplicate address detection of a new link's own address would delay every test by 2 s.
+        self.sysctl("net/ipv6/conf/default/accept_dad", "0")
 
     def __enter__(self) -> Self:
         return self
@@ -57,7 +66,8 @@ class Namespace:
         if self._descriptor < 0:
             return
         for server in self._servers:
-            server.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # a datagram socket has no peer to tell
+                server.shutdown(socket.SHUT_RDWR)
             server.close()
         self._thread.shutdown()
         os.close(self._descriptor)
@@ -128,6 +138,41 @@ class Namespace:
                 return None
         return name, seen
 
+    def echo(self, port: int) -> None:
+        """Send back whatever a connection brings."""
+        server = self.run(_open, "::", socket.SOCK_STREAM)
+        server.bind(("::", port))
+        server.listen(64)
+        self._servers.append(server)
+        threading.Thread(target=_serve_echoes, args=(server,), daemon=True).start()
+
+    def answer(self, port: int) -> None:
+        """Answer every datagram with this namespace's name and the client's address.
+
+        The answer comes from the address that was asked, padded with blanks to the datagram's
+        length.
+        """
+        server = self.run(_open, "::", socket.SOCK_DGRAM)
+        server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        server.bind(("::", port))
+        self._servers.append(server)
+        threading.Thread(target=_answer, args=(server, self.name), daemon=True).start()
+
+    def ask_by_datagram(
+        self, address: str, port: int, source: str = "", source_port: int = 0
+    ) -> tuple[str, str] | None:
+        """Send datagrams until one is answered: by `answer`, with what `ask` returns."""
+        with self.run(_open, address, socket.SOCK_DGRAM) as client:
+            client.settimeout(_ECHO_SECONDS)
+            client.bind((source, source_port))
+            client.connect((address, port))
+            for _ in range(round(_SECONDS / _ECHO_SECONDS)):
+                with suppress(OSError):
+                    client.send(b"openeni")
+                    name, _, seen = client.recv(256).decode().partition(" ")
+                    return name, seen
+        return None
+
     def send(self, address: str) -> None:
         """Send one UDP datagram that nobody needs to answer."""
         with self.run(_open, address, socket.SOCK_DGRAM) as sender:
@@ -171,9 +216,45 @@ def _serve(server: socket.socket, name: str) -> None:
             client.sendall(f"{name} {peer[0].removeprefix('::ffff:')}".encode())
 
 
+def _answer(server: socket.socket, name: str) -> None:
+    while True:
+        try:
+            data, [(level, kind, asked)], _, peer = server.recvmsg(_LONGEST, _PACKET_INFO)
+            answer = f"{name} {peer[0].removeprefix('::ffff:')}".encode()
+            source = asked[:16] + bytes(4)  # struct in6_pktinfo, by any interface
+            server.sendmsg([answer.ljust(len(data))], [(level, kind, source)], 0, peer)
+        except (OSError, ValueError):  # a socket that was shut down has no packet's information
+            return
+
+
+def _serve_echoes(server: socket.socket) -> None:
+    while True:
+        try:
+            client, _ = server.accept()
+        except OSError:
+            return
+        threading.Thread(target=_send_back, args=(client,), daemon=True).start()
+
+
+def _send_back(client: socket.socket) -> None:
+    with client, suppress(OSError):  # the client has given up
+        client.settimeout(_SECONDS)
+        while data := client.recv(_LONGEST):
+            client.sendall(data)
+
+
 def _leave() -> None:
     if _LIBC.unshare(_CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "unshare")
+
+
+def _open_own() -> int:
+    """Return a descriptor of the thread's own namespace."""
+    opened = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        return fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, next(_NUMBERS))
+    finally:
+        os.close(opened)
 
 
 def _set_loopback_up() -> None:

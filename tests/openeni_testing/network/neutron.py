@@ -91,7 +91,21 @@ class NeutronNetwork:
         facts = antispoof.PortFacts(port.name, "pods", port.mac, port.addresses)
         self.fabric.nft(antispoof.allow(facts))
 
-    def answer_arp(self, port: Port) -> None:
+    def narrow(self, bridge: str, mtu: int) -> None:
+        """Give a network's bridge, and so its gateway, this MTU, whatever its ports' is."""
+        self.fabric.ip(f"link set {bridge} mtu {mtu}")
+
+    def add_bridge(self, bridge: str, number: int, mtu: int) -> None:
+        """Add a network for pods, 10.<number>.0.0/24 and fd<number>::/64, with its gateway."""
+        self.fabric.ip(
+            f"link add {bridge} address fa:16:3e:00:00:{number:02x} {_BRIDGE}",
+            f"addr add 10.{number}.0.1/24 dev {bridge}",
+            f"addr add fd{number}::1/64 dev {bridge} nodad",
+            f"link set {bridge} up",
+        )
+        self.narrow(bridge, mtu)
+
+    def answer_arp(self, port: Port, bridge: str = "br-pods") -> None:
         """Answer ARP for the port's addresses in its place, as ML2/OVN's responder does.
 
         The bridge answers for its own neighbour entries that lie behind such a port, and does not
@@ -99,7 +113,7 @@ class NeutronNetwork:
         """
         self.fabric.ip(
             f"link set {port.device} type bridge_slave proxy_arp_wifi on",
-            *(f"neigh replace {a} lladdr {port.mac} dev br-pods" for a in port.addresses),
+            *(f"neigh replace {a} lladdr {port.mac} dev {bridge}" for a in port.addresses),
         )
         forwarding = ("fdb", "replace", port.mac, "dev", port.device, "master", "static")
         self.fabric.program("bridge", *forwarding)

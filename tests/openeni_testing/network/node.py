@@ -1,6 +1,7 @@
-"""A node with the real datapath in it: its NICs, its kube-proxy (imitated by DNAT), its pods."""
+"""A node with the real datapath in it: its NICs, its pods."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -8,14 +9,20 @@ import msgspec
 
 from openeni_crds.eni import PortSubnet
 from openeni_crds.enipool import Datapath, MetadataService
+from openeni_crds.names import host_link
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_nodeagent.datapath_api import (
     ENIFacts,
+    LinkFacts,
     NodeDatapath,
     NodeFacts,
+    NodeReport,
     PodInterface,
     PodNetwork,
+    WantedNode,
+    WantedPod,
 )
+from openeni_nodeagent.pod_options import Bandwidth, PortMapping
 from openeni_testing.network import neutron
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port
@@ -24,18 +31,6 @@ SERVICES: Final = "10.96.0.0/16"
 SERVICES_6: Final = "fd96::/112"
 LOCAL_DNS: Final = "169.254.20.10"
 MTU: Final = 1450
-_MASQUERADE: Final = "0x4000"  # kube-proxy's mark
-_PROXY: Final = """
-table inet kubeproxy {
-  chain services { }
-  chain pre { type nat hook prerouting priority dstnat; jump services; }
-  chain out { type nat hook output priority -100; jump services; }
-  chain post {
-    type nat hook postrouting priority srcnat;
-    meta mark & 0x4000 != 0 masquerade;
-  }
-}
-"""
 
 
 @dataclass
@@ -51,7 +46,10 @@ class Pod:
 
 @dataclass
 class Node:
-    """One node. `datapath` does its work in the node's namespace."""
+    """One node. `datapath` does its work in the node's namespace.
+
+    Without an IPv6 address, the node has IPv6 disabled on all its links.
+    """
 
     name: str
     network: NeutronNetwork
@@ -60,47 +58,108 @@ class Node:
     namespace: Namespace = field(init=False)
     datapath: NodeDatapath = field(default_factory=KernelDatapath)
     pods: list[Pod] = field(default_factory=list[Pod])
+    enis: list[ENIFacts] = field(default_factory=list[ENIFacts])
+    service_cidrs: tuple[str, ...] = (SERVICES, SERVICES_6)
 
     def __post_init__(self) -> None:
         self.namespace = Namespace(self.name)
         number = self.address.rsplit(".", 1)[1]
         mac = f"fa:16:3e:99:00:{int(number):02x}"
-        primary = Port(f"node{number}", mac, (self.address, self.address_6))
+        primary = Port(f"node{number}", mac, self.addresses)
         self.network.plug(self.namespace, "eth0", primary, bridge="br-nodes")
+        for links in ("all", "default"):
+            self.namespace.sysctl(f"net/ipv6/conf/{links}/disable_ipv6", "01"[not self.address_6])
         self.namespace.ip(
             f"addr add {self.address}/24 dev eth0",
-            f"addr add {self.address_6}/64 dev eth0 nodad",
+            *([f"addr add {self.address_6}/64 dev eth0 nodad"] if self.address_6 else []),
             "link add nodelocaldns type veth peer name unused",
             f"addr add {LOCAL_DNS}/32 dev nodelocaldns",
             "link set nodelocaldns up",
             "link set eth0 up",
             f"route add default via {neutron.NODES_GATEWAY}",
-            "route add default via fd99::1",
+            *(["route add default via fd99::1"] if self.address_6 else []),
         )
-        self.namespace.nft(_PROXY)
         self.namespace.listen(10250)
         self.namespace.listen(53, LOCAL_DNS)
-        self.run(self.datapath.configure_node, self.facts)
+        self.look()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return (self.address, self.address_6) if self.address_6 else (self.address,)
 
     @property
     def facts(self) -> NodeFacts:
-        addresses = (self.address, self.address_6)
-        return NodeFacts(addresses, (SERVICES, SERVICES_6), (LOCAL_DNS,))
+        return NodeFacts(self.addresses, self.service_cidrs, (LOCAL_DNS,))
 
     def run(self, work: Callable[..., object], *arguments: object) -> object:
         return self.namespace.run(work, *arguments)
 
-    def attach(self, device: str, eni: ENIFacts, addresses: tuple[str, ...]) -> Port:
+    def attach(
+        self, device: str, eni: ENIFacts, addresses: tuple[str, ...], bridge: str = "br-pods"
+    ) -> Port:
         """Hot-plug the ENI's port with these addresses beside its primary, and prepare it."""
         port = Port(eni.name, eni.mac, (*eni.primary, *addresses))
-        self.network.plug(self.namespace, device, port)
-        self.run(self.datapath.configure_eni, eni, self.facts)
+        self.network.plug(self.namespace, device, port, bridge)
+        self.configure(eni)
         return port
 
-    def add(self, name: str, eni: ENIFacts, *addresses: str) -> Pod:
+    def look(
+        self,
+        *,
+        departing: tuple[ENIFacts, ...] = (),
+        strays: Collection[str] = (),
+        into: bool = False,
+        complete: bool = True,
+    ) -> NodeReport:
+        """Reconcile the node with its ENIs and pods; look into the pods as well with `into`."""
+        pods = tuple(WantedPod(p.facts, p.namespace.path if into else "") for p in self.pods)
+        wanted = WantedNode(
+            self.facts,
+            tuple(self.enis),
+            departing,
+            pods,
+            frozenset(strays),
+            frozenset(host_link(p.facts.container_id, p.facts.interface) for p in self.pods),
+            complete=complete,
+        )
+        return self.namespace.run(self._look, wanted)
+
+    def configure(self, eni: ENIFacts) -> LinkFacts:
+        """Look at the node, which has this ENI, too; return its link. Raises the ENI's error."""
+        self.enis = [*(e for e in self.enis if e.name != eni.name), eni]
+        report = self.look()
+        if error := report.errors.get(eni.name):
+            raise error
+        return report.links[eni.name]
+
+    def pod_addresses(self) -> set[str]:
+        """Return the addresses of pods that the kernel has."""
+        return set(self.namespace.run(self.datapath.observe, ()).pods)
+
+    def release(self, eni: ENIFacts) -> NodeReport:
+        """Leave the ENI, whose object is being deleted."""
+        self.enis.remove(eni)
+        return self.look(departing=(eni,))
+
+    def _look(self, wanted: WantedNode) -> NodeReport:
+        snapshot = self.datapath.observe((*wanted.enis, *wanted.departing))
+        return self.datapath.reconcile(snapshot, wanted, all_free)
+
+    def add(
+        self,
+        name: str,
+        eni: ENIFacts,
+        *addresses: str,
+        host_ports: tuple[PortMapping, ...] = (),
+        bandwidth: Bandwidth | None = None,
+    ) -> Pod:
         """Make a pod as a runtime does: a namespace with `lo` up, then CNI ADD."""
         namespace = Namespace(name)
-        facts = pod_interface(name, eni, *addresses)
+        facts = replace(
+            pod_interface(name, eni, *addresses),
+            host_ports=host_ports,
+            bandwidth=bandwidth or Bandwidth(),
+        )
         pod_network = self.namespace.run(self.datapath.add, facts, namespace.path)
         pod = Pod(facts, namespace, pod_network)
         self.pods.append(pod)
@@ -108,28 +167,22 @@ class Node:
         return pod
 
     def delete(self, pod: Pod) -> None:
-        self.run(self.datapath.delete, pod.facts, pod.namespace.path)
+        self.run(self.datapath.delete, pod.facts)
+        self.run(self.datapath.finish_delete, pod.facts, pod.namespace.path)
         pod.namespace.close()
         self.pods.remove(pod)
-
-    def services(self, backends: Mapping[str, str]) -> None:
-        """Make ClusterIPs as kube-proxy does: a pod that reaches itself is masqueraded."""
-        self._proxy(*(rule for pair in backends.items() for rule in _of_service(*pair)))
-
-    def node_port(self, port: int, backend: str, *, local: bool = False) -> None:
-        """A NodePort; with `local` the client keeps its address (externalTrafficPolicy)."""
-        word = "ip6" if ":" in backend else "ip"
-        match = f"meta nfproto {'ipv6' if word == 'ip6' else 'ipv4'} fib daddr type local tcp dport"
-        mark = [] if local else [f"{match} {port} meta mark set meta mark or {_MASQUERADE}"]
-        self._proxy(*mark, f"{match} {port} dnat {word} to {_socket(backend)}")
 
     def close(self) -> None:
         for pod in self.pods:
             pod.namespace.close()
         self.namespace.close()
 
-    def _proxy(self, *rules: str) -> None:
-        self.namespace.nft("".join(f"add rule inet kubeproxy services {r}\n" for r in rules))
+
+def all_free(
+    pods: Collection[PodInterface],
+) -> AbstractContextManager[frozenset[PodInterface]]:
+    """Hold all of the pods: nothing else works on them."""
+    return nullcontext(frozenset(pods))
 
 
 def eni_facts(name: str, number: int, datapath: Datapath, *, dual: bool = False) -> ENIFacts:
@@ -150,14 +203,3 @@ def pod_interface(name: str, eni: ENIFacts, *addresses: str) -> PodInterface:
 def allowing_metadata(eni: ENIFacts) -> ENIFacts:
     datapath = msgspec.structs.replace(eni.datapath, metadata_service=MetadataService.ALLOW)
     return replace(eni, datapath=datapath)
-
-
-def _of_service(address: str, backend: str) -> tuple[str, str]:
-    word = "ip6" if ":" in address else "ip"
-    match = f"{word} daddr {address} tcp dport 80"
-    mark = f"{word} saddr {backend} meta mark set meta mark or {_MASQUERADE}"
-    return f"{match} {mark}", f"{match} dnat {word} to {_socket(backend)}"
-
-
-def _socket(address: str) -> str:
-    return f"[{address}]:80" if ":" in address else f"{address}:80"

@@ -1,16 +1,21 @@
 """A node with one prepared ENI, to build pods' datapaths on and to break them."""
 
+from dataclasses import replace
+
 import pytest
 
+from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux.kernel import (
     apply,
     observe,
     observe_filters,
-    open_netlink,
 )
+from openeni_nodeagent.datapath.linux.netlink import Netlink
+from openeni_nodeagent.datapath.marks import Marks
 from openeni_nodeagent.datapath.model import Address, Operation, State
+from openeni_nodeagent.pod_options import Bandwidth, PortMapping, RateLimit, Transport
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, eni_facts, pod_interface
 
@@ -28,7 +33,7 @@ MODES = [
 
 
 class OneENI:
-    """One ENI on one node, and a pod that is added to it and deleted again."""
+    """One ENI on one node, and a pod with host ports and limits: it is added and deleted again."""
 
     def __init__(self, datapath: Datapath) -> None:
         self.network = NeutronNetwork()
@@ -36,7 +41,14 @@ class OneENI:
         self.eni = eni_facts("eni", 10, datapath, dual=True)
         self.addresses = ("10.98.0.11", "fd98::11")
         self.node.attach("ens7", self.eni, self.addresses)
-        self.pod = pod_interface("pod", self.eni, *self.addresses)
+        self.pod = replace(
+            pod_interface("pod", self.eni, *self.addresses),
+            host_ports=(
+                PortMapping(8080, 80, Transport.TCP),
+                PortMapping(8053, 53, Transport.UDP, "10.99.0.11"),
+            ),
+            bandwidth=Bandwidth(RateLimit(10**9, 10**7), RateLimit(10**9, 10**7)),
+        )
 
     def close(self) -> None:
         self.node.close()
@@ -50,25 +62,27 @@ class OneENI:
         )
 
     def place(self) -> NodePod:
-        found = self.node.namespace.run(self.node.datapath.configure_eni, self.eni, self.node.facts)
-        return pod_on_node(self.pod, NodeENI(self.eni, found, self.node.facts))
+        found = self.node.look().links[self.eni.name]
+        mark = Marks(names.MARK_MASK).of_table(self.state(), names.eni_table(found.ifindex))
+        return pod_on_node(self.pod, NodeENI(self.eni, found, self.node.facts, mark))
 
     def add(self, netns: str) -> None:
         self.node.run(self.node.datapath.add, self.pod, netns)
 
     def delete(self, netns: str) -> None:
-        self.node.run(self.node.datapath.delete, self.pod, netns)
+        self.node.run(self.node.datapath.delete, self.pod)
+        self.node.run(self.node.datapath.finish_delete, self.pod, netns)
 
     def check(self, netns: str) -> tuple[str, ...]:
         return self.node.namespace.run(self.node.datapath.check, self.pod, netns)
 
 
 def _look() -> State:
-    with open_netlink() as netlink:
-        return observe(netlink, nic=0) | observe_filters()
+    with Netlink() as netlink:
+        return observe(netlink) | observe_filters()
 
 
 def apply_one(operation: Operation) -> None:
     """Apply one operation in the calling thread's namespace."""
-    with open_netlink() as netlink:
+    with Netlink() as netlink:
         apply([operation], netlink)

@@ -1,9 +1,11 @@
-"""Two nodes, three ENIs, four pods, a remote VM and an outside client, to test every path."""
+"""Two nodes, three ENIs, four pods, a remote VM and an outside client."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from openeni_crds.enipool import Datapath, IPVlanMode
+from openeni_nodeagent.pod_options import PortMapping
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port, vm
 from openeni_testing.network.node import Node, Pod, eni_facts
@@ -17,6 +19,9 @@ class Topology:
 
     datapath: Datapath
     dual: bool = False
+    host_ports: Mapping[str, tuple[PortMapping, ...]] = field(
+        default_factory=dict[str, tuple[PortMapping, ...]]
+    )
     network: NeutronNetwork = field(default_factory=NeutronNetwork)
     node: Node = field(init=False)
     other: Node = field(init=False)
@@ -30,15 +35,6 @@ class Topology:
         self._fill(self.node, "a", 10, 2)
         self._fill(self.node, "b", 20, 1)
         self._fill(self.other, "c", 30, 1)
-        self.node.services(
-            {
-                self.service(number, family): backend
-                for family in self.families
-                for number, backend in enumerate(
-                    (REMOTE.addresses[family == 6], *(self.of(p, family) for p in self.pods))
-                )
-            }
-        )
 
     @property
     def families(self) -> tuple[int, ...]:
@@ -47,10 +43,6 @@ class Topology:
     def of(self, pod: str, family: int) -> str:
         """The pod's address of that family."""
         return self.pods[pod].facts.addresses[family == 6]
-
-    def service(self, number: int, family: int = 4) -> str:
-        """ClusterIP of backend 0 (the remote VM), 1 (a1), 2 (a2), 3 (b1) or 4 (c1)."""
-        return f"fd96::{number + 1}" if family == 6 else f"10.96.0.{number + 1}"
 
     def close(self) -> None:
         for machine in (self.node, self.other, self.remote, self.network):
@@ -63,7 +55,9 @@ class Topology:
         if self.datapath.ipvlan_mode is IPVlanMode.L3:  # does not work without
             self.network.answer_arp(port)
         for place, addresses in enumerate(of_pods, start=1):
-            self.pods[f"{name}{place}"] = node.add(f"{name}{place}", eni, *addresses)
+            pod = f"{name}{place}"
+            ports = self.host_ports.get(pod, ())
+            self.pods[pod] = node.add(pod, eni, *addresses, host_ports=ports)
 
     def _addresses(self, number: int) -> tuple[str, ...]:
         return (f"10.98.0.{number}", f"fd98::{number}")[: 1 + self.dual]

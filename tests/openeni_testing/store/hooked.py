@@ -1,10 +1,8 @@
 """A store that calls a hook after each write, which may end the process there."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import msgspec
 
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
@@ -38,21 +36,35 @@ class HookedStore:
     before_patch: Callable[[str], None] = lambda _: None
     after_write: Callable[[str], None] = lambda _: None
     writes: list[str] = field(default_factory=list[str])
+    reads: int = 0  # of single objects
+
+    def changed_at(self, kind: Kind) -> int:
+        return self.store.changed_at(kind)
 
     def get(self, kind: Kind, name: str, namespace: str = "") -> Json:
+        self.reads += 1
         return self.store.get(kind, name, namespace)
 
     def list(self, kind: Kind, *, field_selector: str = "", label_selector: str = "") -> Page:
         return self.store.list(kind, field_selector=field_selector, label_selector=label_selector)
 
+    def pages(self, kind: Kind, **selectors: str) -> Iterator[tuple[Json, ...]]:
+        return self.store.pages(kind, **selectors)
+
+    def list_versions(self, kind: Kind) -> Mapping[str, str]:
+        return self.store.list_versions(kind)
+
+    def version(self, kind: Kind) -> str:
+        return self.store.version(kind)
+
     def watch(self, *_: Any, **__: Any) -> Any:
         raise NotImplementedError
 
     def create(self, kind: Kind, body: Json) -> Json:
-        return self._wrote(f"create {kind.name}", self.store.create(kind, wire(body)))
+        return self._wrote(f"create {kind.name}", self.store.create(kind, body))
 
     def apply(self, kind: Kind, body: Json, **arguments: Any) -> Json:
-        return self._wrote(f"apply {kind.name}", self.store.apply(kind, wire(body), **arguments))
+        return self._wrote(f"apply {kind.name}", self.store.apply(kind, body, **arguments))
 
     def patch(
         self,
@@ -77,9 +89,3 @@ class HookedStore:
         self.writes.append(what)
         self.after_write(what)
         return body
-
-
-def wire(body: Json) -> Json:
-    """What arrives at the API server: JSON knows lists, no tuples."""
-    arrived: Json = msgspec.json.decode(msgspec.json.encode(body))
-    return arrived

@@ -3,21 +3,21 @@
 It does not do: CEL rules, namespaces' existence, grace periods of pods, garbage collection.
 """
 
-import copy
 import threading
 import time
-import uuid
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 import jsonpatch
 from jsonpointer import JsonPointerException
 
 from openeni_crds.meta import Json
-from openeni_crds.names import NODES, PODS, Kind
+from openeni_crds.names import Kind
 from openeni_kube.store import (
     ConflictError,
     GoneError,
@@ -26,6 +26,7 @@ from openeni_kube.store import (
     Page,
     UnreachableError,
     WatchEvent,
+    object_key,
 )
 from openeni_testing.store.field_owners import (
     ClashError,
@@ -36,10 +37,10 @@ from openeni_testing.store.field_owners import (
     updated,
 )
 from openeni_testing.store.object_rules import (
-    SERVERS,
-    STATUS_SPLIT,
+    born,
     check_no_new_finalizer,
     check_preconditions,
+    copied,
     desired,
     merged,
     owned,
@@ -47,8 +48,10 @@ from openeni_testing.store.object_rules import (
     whole,
 )
 from openeni_testing.store.object_selectors import build_selector
+from openeni_testing.store.watch_events import Change, bookmark, events_of
 
-Key = tuple[Kind, str, str]
+Name = tuple[str, str]  # namespace and name
+Key = tuple[Kind, Name]
 _jsonpatch: Any = jsonpatch
 
 
@@ -56,14 +59,6 @@ _jsonpatch: Any = jsonpatch
 class _Record:
     body: Json
     owners: Owners = field(default_factory=dict[str, frozenset[Any]])
-
-
-@dataclass(frozen=True)
-class _Change:
-    version: int
-    kind: Kind
-    before: Json | None
-    after: Json | None
 
 
 def _now() -> str:
@@ -76,8 +71,9 @@ class MemoryStore:
     def __init__(self, *, now: Callable[[], str] = _now, bookmark_seconds: float = 1.0) -> None:
         self._now = now
         self._bookmark_seconds = bookmark_seconds
-        self._records: dict[Key, _Record] = {}
-        self._history: list[_Change] = []
+        self._kinds: defaultdict[Kind, dict[Name, _Record]] = defaultdict(dict)
+        self._kind_versions: dict[Kind, int] = {}
+        self._history: list[Change] = []
         self._forgotten = 0  # changes up to this version are no longer known
         self._version = 0
         self._outage = False
@@ -103,18 +99,35 @@ class MemoryStore:
         with self._changed:
             yield
 
+    def changed_at(self, kind: Kind) -> int:
+        """Return the version that the last change of an object of the kind has made."""
+        return self._kind_versions.get(kind, 0)
+
     # The protocol.
 
     def get(self, kind: Kind, name: str, namespace: str = "") -> Json:
         with self._turn():
-            return copy.deepcopy(self._record((kind, namespace, name)).body)
+            return copied(self._record((kind, (namespace, name))).body)
 
     def list(self, kind: Kind, *, field_selector: str = "", label_selector: str = "") -> Page:
         selects = build_selector(kind, field_selector, label_selector)
         with self._turn():
-            found = sorted((key[1:], r.body) for key, r in self._records.items() if key[0] == kind)
-            items = tuple(copy.deepcopy(body) for _, body in found if selects(body))
+            found = sorted(self._kinds[kind].items(), key=itemgetter(0))
+            items = tuple(copied(r.body) for _, r in found if selects(r.body))
             return Page(items, str(self._version))
+
+    def pages(
+        self, kind: Kind, *, field_selector: str = "", label_selector: str = ""
+    ) -> Iterator[tuple[Json, ...]]:
+        yield self.list(kind, field_selector=field_selector, label_selector=label_selector).items
+
+    def list_versions(self, kind: Kind) -> Mapping[str, str]:
+        items = self.list(kind).items
+        return {object_key(body): body["metadata"]["resourceVersion"] for body in items}
+
+    def version(self, kind: Kind) -> str:  # noqa: ARG002 of the protocol
+        with self._turn():
+            return str(self._version)
 
     def watch(
         self,
@@ -125,36 +138,44 @@ class MemoryStore:
         label_selector: str = "",
         seconds: int = 300,
     ) -> Iterator[WatchEvent]:
-        selects = build_selector(kind, field_selector, label_selector)
-        deadline = time.monotonic() + seconds
-        seen = int(resource_version)
+        with self._turn():  # an outage is noticed when the watch is opened
+            selects = build_selector(kind, field_selector, label_selector)
+        return self._events(kind, int(resource_version), selects, time.monotonic() + seconds)
+
+    def _events(
+        self, kind: Kind, seen: int, selects: Callable[[Json], bool], deadline: float
+    ) -> Iterator[WatchEvent]:
         while True:
             with self._turn():
                 news = self._news(kind, seen, deadline)
+                if self._outage:  # no bookmark: it would skip what the watch has not passed on
+                    return
                 seen = self._version
             for change in news:
-                yield from _events(change, selects)
-            yield _bookmark(kind, seen)
-            if time.monotonic() >= deadline or self._outage:
+                yield from events_of(change, selects)
+            yield bookmark(kind, seen)
+            if time.monotonic() >= deadline:
                 return
 
     def create(self, kind: Kind, body: Json) -> Json:
+        body = copied(body)
         meta = body["metadata"]
-        key = (kind, meta.get("namespace", ""), meta["name"])
+        key = (kind, (meta.get("namespace", ""), meta["name"]))
         with self._turn():
-            if key in self._records:
+            if self._found(key) is not None:
                 raise ConflictError(409, f'{kind.plural} "{meta["name"]}" already exists')
             return self._born(key, body, {})
 
     def apply(
         self, kind: Kind, body: Json, *, manager: str, subresource: str = "", force: bool = True
     ) -> Json:
+        body = copied(body)
         meta = body["metadata"]
-        key = (kind, meta.get("namespace", ""), meta["name"])
+        key = (kind, (meta.get("namespace", ""), meta["name"]))
         writer = f"{manager}/{subresource}"
         wanted = flatten(owned(body, kind, subresource), schema_of(kind))
         with self._turn():
-            if key not in self._records and not subresource:
+            if self._found(key) is None and not subresource:
                 return self._born(key, body, {writer: frozenset(wanted)})
             record = self._record(key)
             check_preconditions(meta, record.body, subresource)
@@ -174,11 +195,11 @@ class MemoryStore:
         operations: Sequence[Mapping[str, object]],
         subresource: str = "",
     ) -> Json:
-        key = (kind, namespace, name)
+        key = (kind, (namespace, name))
         with self._turn():
             record = self._record(key)
             try:
-                after = _jsonpatch.apply_patch(record.body, list(operations))
+                after = _jsonpatch.apply_patch(copied(record.body), list(operations), in_place=True)
             except (_jsonpatch.JsonPatchException, JsonPointerException) as error:
                 raise InvalidError(422, f"the patch does not fit: {error}") from error
             check_preconditions(after["metadata"], record.body, subresource)
@@ -187,15 +208,15 @@ class MemoryStore:
             return self._changed_to(key, after, owners, subresource)
 
     def delete(self, kind: Kind, name: str, namespace: str = "", *, uid: str = "") -> None:
-        key = (kind, namespace, name)
+        key = (kind, (namespace, name))
         with self._turn():
-            record = self._records.get(key)
+            record = self._found(key)
             if record is None or (uid and record.body["metadata"]["uid"] != uid):
                 return
             if not record.body["metadata"].get("finalizers"):
                 self._gone(key)
             elif "deletionTimestamp" not in record.body["metadata"]:
-                body = copy.deepcopy(record.body)
+                body = copied(record.body)
                 # the API server counts the beginning of deletion as a change of the spec
                 # (apiserver registry/rest/delete.go, BeforeDelete)
                 body["metadata"]["generation"] += 1
@@ -213,11 +234,15 @@ class MemoryStore:
             yield
 
     def _record(self, key: Key) -> _Record:
-        if key not in self._records:
-            raise NotFoundError(404, f'{key[0].plural} "{key[2]}" not found')
-        return self._records[key]
+        record = self._found(key)
+        if record is None:
+            raise NotFoundError(404, f'{key[0].plural} "{key[1][1]}" not found')
+        return record
 
-    def _news(self, kind: Kind, seen: int, deadline: float) -> Sequence[_Change]:
+    def _found(self, key: Key) -> _Record | None:
+        return self._kinds[key[0]].get(key[1])
+
+    def _news(self, kind: Kind, seen: int, deadline: float) -> Sequence[Change]:
         """Wait for changes of a kind, until a bookmark is due."""
         due = min(deadline, time.monotonic() + self._bookmark_seconds)
         while not self._outage:
@@ -231,18 +256,7 @@ class MemoryStore:
         return ()
 
     def _born(self, key: Key, body: Json, owners: Owners) -> Json:
-        kind, namespace, _ = key
-        fresh = copy.deepcopy(body)
-        meta = {k: v for k, v in fresh["metadata"].items() if k not in SERVERS and v}
-        meta |= {"uid": str(uuid.uuid4()), "creationTimestamp": self._now(), "generation": 1}
-        fresh |= {"apiVersion": kind.api_version, "kind": kind.name, "metadata": meta}
-        if kind in STATUS_SPLIT and kind != NODES:
-            fresh.pop("status", None)
-        if kind == PODS:
-            fresh["status"] = {"phase": "Pending"}
-        if kind.namespaced and not namespace:
-            raise InvalidError(400, f"{kind.name}: metadata.namespace is required")
-        return self._stored(key, whole(kind, fresh), owners)
+        return self._stored(key, born(key[0], body, self._now()), owners)
 
     def _changed_to(self, key: Key, wanted: Json, owners: Owners, subresource: str) -> Json:
         """Store what a writer may change of an object; nothing where nothing is changed."""
@@ -253,48 +267,32 @@ class MemoryStore:
         if meta.get("deletionTimestamp"):
             check_no_new_finalizer(old, body)
             if not meta.get("finalizers"):
-                self._records[key].body = body
+                self._record(key).body = body
                 return self._gone(key)
         if body == old:
-            self._records[key].owners = owners
-            return copy.deepcopy(old)
+            self._record(key).owners = owners
+            return copied(old)
         if desired(body) != desired(old):
             meta["generation"] += 1
         return self._stored(key, whole(kind, body), owners)
 
     def _stored(self, key: Key, body: Json, owners: Owners) -> Json:
-        before = self._records[key].body if key in self._records else None
+        found = self._found(key)
         self._version += 1
         body["metadata"]["resourceVersion"] = str(self._version)
-        self._records[key] = _Record(body, owners)
-        self._noted(key[0], before, body)
-        return copy.deepcopy(body)
+        self._kinds[key[0]][key[1]] = _Record(body, owners)
+        self._noted(key[0], found.body if found else None, body)
+        return copied(body)
 
     def _gone(self, key: Key) -> Json:
         self._version += 1
-        body = self._records.pop(key).body
+        body = self._kinds[key[0]].pop(key[1]).body
         body = body | {"metadata": body["metadata"] | {"resourceVersion": str(self._version)}}
         self._noted(key[0], body, None)
-        return copy.deepcopy(body)
+        return copied(body)
 
     def _noted(self, kind: Kind, before: Json | None, after: Json | None) -> None:
-        change = _Change(self._version, kind, copy.deepcopy(before), copy.deepcopy(after))
+        change = Change(self._version, kind, copied(before), copied(after))
         self._history.append(change)
+        self._kind_versions[kind] = self._version
         self._changed.notify_all()
-
-
-def _events(change: _Change, selects: Callable[[Json], bool]) -> Iterator[WatchEvent]:
-    """Yield what a watcher with this selector sees: leaving the selection is a deletion."""
-    was = change.before is not None and selects(change.before)
-    if change.after is not None and selects(change.after):
-        yield WatchEvent("MODIFIED" if was else "ADDED", copy.deepcopy(change.after))
-    elif was and change.before is not None:
-        body = copy.deepcopy(change.before)
-        body["metadata"]["resourceVersion"] = str(change.version)
-        yield WatchEvent("DELETED", body)
-
-
-def _bookmark(kind: Kind, version: int) -> WatchEvent:
-    meta = {"resourceVersion": str(version), "creationTimestamp": None}
-    body: Json = {"apiVersion": kind.api_version, "kind": kind.name, "metadata": meta}
-    return WatchEvent("BOOKMARK", body)

@@ -1,20 +1,24 @@
 """A MemoryStore of one process for another: agents that are killed need an API server that lives.
 
-One call a connection, over a unix socket; errors travel as values.
+One call a connection, over a unix socket; errors travel as values. A watch is a connection that
+stays open.
 """
 
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
 from openeni_kube import store as errors
 from openeni_kube.store import Page, StoreError, UnreachableError, WatchEvent
 from openeni_testing.store.memory import MemoryStore
+
+_OPENED: Final = "opened"  # a watch; its events follow
+_EVENT: Final = "event"  # of a watch; more follow
+_END: Final = "end"
 
 
 def serve(store: MemoryStore, path: Path) -> None:
@@ -36,7 +40,12 @@ def _answer(connection: "Connection[Any, Any]", store: MemoryStore) -> None:
             method, args, kwargs = connection.recv()
             try:
                 result = getattr(store, method)(*args, **kwargs)
-                connection.send(("ok", list(result) if method == "watch" else result))
+                if method == "watch":
+                    connection.send((_OPENED, None))
+                    for event in result:
+                        connection.send((_EVENT, event))
+                    result = None
+                connection.send((_END, result))
             except StoreError as error:
                 connection.send((type(error).__name__, (error.status, error.message)))
         except (OSError, EOFError):
@@ -59,6 +68,17 @@ class RemoteStore:
         )
         return page
 
+    def pages(self, kind: Kind, **selectors: str) -> Iterator[tuple[Json, ...]]:
+        yield self.list(kind, **selectors).items
+
+    def list_versions(self, kind: Kind) -> Mapping[str, str]:
+        versions: Mapping[str, str] = self._call("list_versions", kind)
+        return versions
+
+    def version(self, kind: Kind) -> str:
+        found: str = self._call("version", kind)
+        return found
+
     def watch(
         self,
         kind: Kind,
@@ -68,19 +88,16 @@ class RemoteStore:
         label_selector: str = "",
         seconds: int = 300,
     ) -> Iterator[WatchEvent]:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            events: Sequence[WatchEvent] = self._call(
-                "watch",
-                kind,
-                resource_version,
-                field_selector=field_selector,
-                label_selector=label_selector,
-                seconds=0,
-            )
-            yield from events
-            resource_version = events[-1].object["metadata"]["resourceVersion"]
-            time.sleep(0.05)
+        call = self._stream(
+            "watch",
+            kind,
+            resource_version,
+            field_selector=field_selector,
+            label_selector=label_selector,
+            seconds=seconds,
+        )
+        next(call)  # it is open, or an error
+        return (event for word, event in call if word == _EVENT)
 
     def create(self, kind: Kind, body: Json) -> Json:
         made: Json = self._call("create", kind, body)
@@ -112,12 +129,23 @@ class RemoteStore:
         self._call("delete", kind, name, namespace, uid=uid)
 
     def _call(self, method: str, *args: object, **kwargs: object) -> Any:
+        ((_, value),) = self._stream(method, *args, **kwargs)
+        return value
+
+    def _stream(
+        self, method: str, *args: object, **kwargs: object
+    ) -> Generator[tuple[str, Any], None, None]:
+        """Yield the answers to a call, the last with the word `_END`. Raises StoreError."""
+        word = _EVENT
+        value: Any = ()
         try:
             with Client(str(self._path), "AF_UNIX") as connection:
                 connection.send((method, args, kwargs))
-                word, value = connection.recv()
+                while word in (_OPENED, _EVENT):
+                    word, value = connection.recv()
+                    if word in (_OPENED, _EVENT, _END):
+                        yield word, value
         except (OSError, EOFError) as error:
             raise UnreachableError(0, str(error)) from None
-        if word != "ok":
+        if word != _END:
             raise getattr(errors, word)(*value)
-        return value

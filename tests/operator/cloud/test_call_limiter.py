@@ -1,13 +1,17 @@
 """The call limiter: bounded budgets, one call at a time for each key, classified errors."""
 
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openeni_kube.store import StoreError
+from openeni_operator.cloud.admission import Call, CallLimits
 from openeni_operator.cloud.budget import CallType, TokenBucket
-from openeni_operator.cloud.call_limiter import CallLimiter, CallLimits, NotLeadingError
+from openeni_operator.cloud.call_limiter import CallLimiter, NotLeadingError, NotYetError
 from openeni_operator.cloud.error_responses import ErrorResponse, classify_response, first_line
 from openeni_operator.cloud.errors import (
     CloudError,
@@ -19,6 +23,7 @@ from openeni_operator.cloud.errors import (
     QuotaExceededError,
     ResourceConflictError,
     ResourceNotFoundError,
+    RevisionConflictError,
     SubnetExhaustedError,
     ThrottledError,
 )
@@ -61,8 +66,10 @@ class SdkError(Exception):
     pass
 
 
-def limiter(**limits: float) -> CallLimiter:
-    return CallLimiter("default", CallLimits(writes=1e6, reads=1e6, attaches=1e6, **limits))  # type: ignore[arg-type] # numbers
+LIMITS = CallLimits(writes=1e6, reads=1e6, attaches=1e6)
+READ = Call("list ports", CallType.READ, "network")
+WRITE = Call("delete port", CallType.WRITE, "network", "p1", "port/p1")
+ATTACH = Call("attach port", CallType.ATTACH, "compute", "p1", "server/a")
 
 
 def unknown(_: Exception, call_type: CallType) -> CloudError:
@@ -74,81 +81,130 @@ def test_only_cloud_errors_are_raised() -> None:
         raise SdkError("secret")
 
     with pytest.raises(OutcomeUnknownError) as raised:
-        limiter().call("create port", CallType.WRITE, fails, unknown)
+        CallLimiter("default", LIMITS).call(WRITE, fails, unknown)
     assert raised.value.__suppress_context__
 
 
 def test_who_may_not_write_may_read() -> None:
     allowed, done = [True], list[str]()
-    limits = CallLimits(writes=1e6, reads=1e6, attaches=1e6)
-    tested = CallLimiter("default", limits, may_write=lambda: allowed[0])
+    tested = CallLimiter("default", LIMITS, may_write=lambda: allowed[0])
 
-    def call(call_type: CallType) -> None:
-        tested.call("x", call_type, lambda: done.append(call_type.value), unknown)
+    def make(call: Call) -> None:
+        tested.call(call, lambda: done.append(call.operation), unknown)
 
-    for call_type in CallType:
-        call(call_type)
+    for call in (READ, WRITE, ATTACH):
+        make(call)
     allowed[0] = False
-    call(CallType.READ)
-    for call_type in (CallType.WRITE, CallType.ATTACH):
+    make(READ)
+    for call in (WRITE, ATTACH):
         with pytest.raises(NotLeadingError):
-            call(call_type)
-    assert done == [*(one.value for one in CallType), CallType.READ.value]
+            make(call)
+    allowed[0] = True
+    make(WRITE)
+    operations = [call.operation for call in (READ, WRITE, ATTACH, READ, WRITE)]
+    assert done == operations, "a call that was not made holds up no later one"
 
 
-def test_calls_with_one_key_run_one_at_a_time_and_others_go_on() -> None:
+def test_what_comes_before_a_call_is_done_once_admitted_and_then_leadership_is_asked() -> None:
+    allowed, done = [True], list[str]()
+    tested = CallLimiter("default", LIMITS, may_write=lambda: allowed[0])
+
+    def make(before: Callable[[], None]) -> None:
+        tested.call(WRITE, lambda: done.append("call"), unknown, before)
+
+    def lose() -> None:
+        done.append("before")
+        allowed[0] = False
+
+    def fail() -> None:
+        raise StoreError(500, "no")
+
+    make(lambda: done.append("before"))
+    with pytest.raises(NotLeadingError):
+        make(lose)
+    allowed[0] = True
+    with pytest.raises(StoreError):
+        make(fail)
+    make(lambda: done.append("before"))
+    expected = ["before", "call", "before", "before", "call"]
+    assert done == expected, "one that fails holds up no later one"
+
+
+def test_before_a_call_that_may_not_be_made_yet_nothing_is_done() -> None:
+    tested, done = CallLimiter("default", LIMITS), list[str]()
+
+    def nested() -> None:
+        with pytest.raises(NotYetError):
+            tested.call(WRITE, lambda: done.append("call"), unknown, lambda: done.append("before"))
+
+    tested.call(WRITE, nested, unknown)
+    assert done == []
+
+
+def test_of_calls_on_one_thing_one_is_in_flight_and_no_thread_waits_for_it() -> None:
     release, started, ended = threading.Event(), threading.Event(), list[str]()
-    tested = limiter()
+    tested = CallLimiter("default", LIMITS)
 
     def slow() -> None:
         started.set()
         assert release.wait(10)
         ended.append("first")
 
-    first = threading.Thread(
-        target=tested.call,
-        args=("attach", CallType.ATTACH, slow, unknown),
-        kwargs={"key": "server/a"},
-    )
-    second = threading.Thread(
-        target=tested.call,
-        args=("attach", CallType.ATTACH, lambda: ended.append("second"), unknown),
-        kwargs={"key": "server/a"},
-    )
+    first = threading.Thread(target=tested.call, args=(ATTACH, slow, unknown))
     first.start()
     assert started.wait(10)
-    second.start()
-    tested.call("attach", CallType.ATTACH, lambda: ended.append("other"), unknown, key="server/b")
-    assert ended == ["other"]
+    second, other = (replace(ATTACH, subject="p2", exclusive=e) for e in ("server/a", "server/b"))
+    with pytest.raises(NotYetError, match="an earlier call on server/a has not ended"):
+        tested.call(second, lambda: ended.append("second"), unknown)
+    tested.call(other, lambda: ended.append("other"), unknown)
     release.set()
     first.join(10)
-    second.join(10)
+    tested.call(second, lambda: ended.append("second"), unknown)
     assert ended == ["other", "first", "second"]
 
 
-def test_waiting_for_a_call_that_does_not_end_is_bounded() -> None:
-    tested, release, started = limiter(max_wait=0.05), threading.Event(), threading.Event()
+def test_a_thread_that_is_ended_in_a_call_holds_up_no_later_one() -> None:
+    tested = CallLimiter("default", LIMITS)
 
-    def stuck() -> None:
-        started.set()
-        release.wait(10)
+    def ended() -> None:
+        raise KeyboardInterrupt
 
-    holder = threading.Thread(
-        target=tested.call,
-        args=("attach", CallType.ATTACH, stuck, unknown),
-        kwargs={"key": "server/a"},
-    )
-    holder.start()
-    assert started.wait(10)
-    with pytest.raises(ResourceConflictError, match="has not ended"):
-        tested.call("attach", CallType.ATTACH, lambda: None, unknown, key="server/a")
-    release.set()
-    holder.join(10)
-    tested.call("attach", CallType.ATTACH, lambda: None, unknown, key="server/a")
+    for _ in range(20):
+        with pytest.raises(KeyboardInterrupt):
+            tested.call(ATTACH, ended, unknown)
+
+
+def test_an_error_that_cannot_be_classified_holds_up_no_later_call() -> None:
+    tested = CallLimiter("default", LIMITS)
+
+    def fails() -> None:
+        raise SdkError("x")
+
+    def confused(error: Exception, _: CallType) -> CloudError:
+        raise ZeroDivisionError from error
+
+    for _ in range(20):
+        with pytest.raises(ZeroDivisionError):
+            tested.call(ATTACH, fails, confused)
 
 
 NEUTRON = '{"NeutronError": {"type": "%s", "message": "%s", "detail": ""}}'
 NOVA = '{"computeFault": {"code": 500, "message": "Unexpected API Error.\\nTrace"}}'
+
+
+WAYS_OUT: dict[type[CloudError], str] = {
+    CredentialsInvalidError: "correct this entry of clouds.yaml",
+    DeniedError: "give the role of the credentials the right",
+    ResourceNotFoundError: "create it, or correct what names it",
+    QuotaExceededError: "ask for a higher quota",
+    SubnetExhaustedError: "add a subnet to spec.subnets",
+    ResourceConflictError: "if it lasts, change the resource's state",
+    RevisionConflictError: "if it lasts, find out who else changes it",
+    ThrottledError: "lowers its call rate and retries",
+    InvalidRequestError: "correct the field of the ENIPool",
+    OutcomeUnknownError: "if it lasts, see the log of the cloud's service",
+    CloudUnreachableError: "if it lasts, see the log of the cloud's service",
+}
 
 
 @pytest.mark.parametrize(
@@ -175,7 +231,7 @@ NOVA = '{"computeFault": {"code": 500, "message": "Unexpected API Error.\\nTrace
             412,
             NEUTRON % ("RevisionNumberConstraintFailed", "x"),
             CallType.WRITE,
-            ResourceConflictError,
+            RevisionConflictError,
         ),
         (413, "", CallType.READ, ThrottledError),
         (429, "<html>slow down</html>", CallType.WRITE, ThrottledError),
@@ -192,12 +248,15 @@ def test_an_error_response_is_classified_by_what_to_do_next(
 ) -> None:
     found = classify_response(ErrorResponse(status, {}, body), call_type, "default")
     assert type(found) is error
+    assert WAYS_OUT[error] in found.message
     assert "default" in found.message
     assert "\n" not in found.message
     assert "<" not in found.message
 
 
-@pytest.mark.parametrize(("given", "after"), [("17", 17), ("99999", 600), ("soon", 30)])
+@pytest.mark.parametrize(
+    ("given", "after"), [("17", 17), ("99999", 600), ("soon", 30), ("\u00b2", 30)]
+)
 def test_retry_after_is_honoured_up_to_ten_minutes(given: str, after: float) -> None:
     assert (
         classify_response(

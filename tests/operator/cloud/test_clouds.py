@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from openeni_operator.cloud.call_limiter import CallLimiter, CallLimits
+from openeni_operator.cloud.admission import CallLimits
+from openeni_operator.cloud.call_limiter import CallLimiter
 from openeni_operator.cloud.clouds import MAX_PAUSE, Clouds
 from openeni_operator.cloud.errors import (
     CloudError,
@@ -17,7 +18,8 @@ from openeni_operator.cloud.errors import (
     CredentialsInvalidError,
     ThrottledError,
 )
-from openeni_testing.cloud.memory import FakeClock, MemoryCloud
+from openeni_testing.cloud.faults import FakeClock
+from openeni_testing.cloud.memory import MemoryCloud
 
 ASKING = 50
 

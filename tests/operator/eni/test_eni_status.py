@@ -1,10 +1,12 @@
 """ENI.status: the primary address is kept, and outdated reports of the agent do not count."""
 
+import re
 from dataclasses import replace
 
+import msgspec
 import pytest
 
-from openeni_crds.conditions import Reason, Type, condition
+from openeni_crds.conditions import Reason, Type, condition, find
 from openeni_crds.eni import (
     ENI,
     MOST_ADDRESSES,
@@ -19,7 +21,9 @@ from openeni_crds.enipool import Datapath, Mode
 from openeni_crds.meta import ObjectMeta
 from openeni_operator.cause import Cause
 from openeni_operator.cloud.api import FixedIP, Place, Port
-from openeni_operator.eni.status import NetworkFacts, in_use, port_status
+from openeni_operator.eni.port_status import NetworkFacts, describe_port
+from openeni_operator.eni.status import OWNED, ObservedPort, desired_status, in_use
+from openeni_testing.objects import REPOSITORY
 
 PLACE = Place("project", "region")
 NETWORK = NetworkFacts(1450, (PortSubnet("s", "10.98.0.0/22", "10.98.0.1"),), PLACE)
@@ -33,11 +37,20 @@ def a_port(*addresses: str, device_id: str = "") -> Port:
     return Port("p1", "name", "net", "fa:16:3e:00:00:01", device_id=device_id, fixed_ips=fixed)
 
 
+def describe(
+    port: Port, recorded: PortStatus | None, network: NetworkFacts = NETWORK
+) -> tuple[PortStatus | None, Cause | None]:
+    eni = an_eni(None, port=False)
+    known = msgspec.structs.replace(eni.status, port=recorded)
+    return describe_port(port, msgspec.structs.replace(eni, status=known), network)
+
+
 def described(
     port: Port, recorded: PortStatus | None, network: NetworkFacts = NETWORK
 ) -> PortStatus:
-    found = port_status(port, recorded, network)
-    assert isinstance(found, PortStatus)
+    found, fault = describe(port, recorded, network)
+    assert found is not None
+    assert fault is None
     return found
 
 
@@ -68,19 +81,38 @@ def test_fixed_ips_in_other_subnets_are_no_addresses_for_pods() -> None:
     assert (found.primary, found.addresses) == (("10.98.0.9",), ("10.98.0.10",))
 
 
-def test_more_fixed_ips_than_an_eni_can_have_are_a_conflict_and_no_refused_status() -> None:
+def test_more_fixed_ips_than_an_eni_can_have_are_a_fault_and_no_refused_status() -> None:
     port = a_port(*(f"10.98.1.{n}" for n in range(MOST_ADDRESSES + 2)))
-    found = port_status(port, None, NETWORK)
-    assert isinstance(found, Cause)
-    assert (found.reason, "has 63 fixed IPs for pods" in found.message) == (Reason.CONFLICT, True)
+    found, fault = describe(port, None)
+    assert found is not None
+    assert len(found.addresses) == MOST_ADDRESSES
+    assert fault is not None
+    assert fault.reason is Reason.PORT_CHANGED
+    assert "has 63 fixed IPs for pods" in fault.message
 
 
 @pytest.mark.parametrize("addresses", [(), ("10.98.0.10",)])
-def test_a_port_without_its_primary_address_is_a_conflict(addresses: tuple[str, ...]) -> None:
+def test_a_port_without_its_primary_address_has_a_fault_and_lists_what_it_lost(
+    addresses: tuple[str, ...],
+) -> None:
     first = described(a_port("10.98.0.9", "10.98.0.10"), None)
-    found = port_status(a_port(*addresses), first, NETWORK)
-    assert isinstance(found, Cause)
-    assert found.reason is Reason.CONFLICT
+    found, fault = describe(a_port(*addresses), first)
+    assert fault is not None
+    assert fault.reason is Reason.PORT_CHANGED
+    assert found is not None
+    assert found.addresses == addresses
+    assert found.primary == ("10.98.0.9",)
+    assert set(found.lost) == {"10.98.0.9", "10.98.0.10"} - set(addresses)
+
+
+def test_lost_addresses_are_remembered_until_they_are_back() -> None:
+    first = described(a_port("10.98.0.9", "10.98.0.10", "10.98.0.11"), None)
+    less = described(a_port("10.98.0.9", "10.98.0.11"), first)
+    assert (less.addresses, less.lost) == (("10.98.0.11",), ("10.98.0.10",))
+    again = described(a_port("10.98.0.9", "10.98.0.11"), less)
+    assert again.lost == ("10.98.0.10",)
+    back = described(a_port("10.98.0.9", "10.98.0.10", "10.98.0.11"), again)
+    assert (back.addresses, back.lost) == (first.addresses, ())
 
 
 def an_eni(node: NodeStatus | None, *, linked: bool = False, port: bool = True) -> ENI:
@@ -102,6 +134,30 @@ def an_eni(node: NodeStatus | None, *, linked: bool = False, port: bool = True) 
     return ENI(ObjectMeta(name="e", generation=5), spec, status)
 
 
+@pytest.mark.parametrize(
+    ("mac", "reason"),
+    [
+        ("fa:16:3e:00:00:01", Reason.READY),
+        ("", Reason.READY),  # of an agent of an earlier release
+        ("fa:16:3e:00:00:02", Reason.WAITING_FOR_AGENT),
+    ],
+)
+def test_a_report_on_another_port_makes_no_eni_ready(mac: str, reason: Reason) -> None:
+    eni = an_eni(NodeStatus(mac_address=mac), linked=True)
+    prepared = condition(Type.GUEST_PREPARED, Reason.PREPARED, status=True)
+    status = msgspec.structs.replace(eni.status, conditions=(*eni.status.conditions, prepared))
+    port = replace(a_port("10.98.0.2", "10.98.0.3", device_id="server-1"), status="ACTIVE")
+    desired = desired_status(
+        msgspec.structs.replace(eni, status=status),
+        ObservedPort(port, status.port),
+        None,
+        "2026-01-01T00:00:00Z",
+    )
+    ready = find(desired.conditions, Type.READY)
+    assert ready is not None
+    assert ready.reason == reason
+
+
 def retired(generation: int) -> NodeStatus:
     return NodeStatus(retired=(RetireAnswer("10.98.0.3", generation),))
 
@@ -121,3 +177,11 @@ def retired(generation: int) -> NodeStatus:
 def test_in_use(eni: ENI, attached: bool, used: bool) -> None:
     port = a_port("10.98.0.2", "10.98.0.3", device_id="server-1" if attached else "")
     assert in_use(eni, port) is used
+
+
+def test_the_charts_policy_lets_the_operator_write_each_condition_that_it_owns() -> None:
+    """A policy that is behind refuses every write."""
+    policies = REPOSITORY / "helm" / "openeni" / "templates" / "admission" / "operator.yaml"
+    of_enis = policies.read_text().split('"openeni-operator-')[2]
+    (listed,) = re.findall(r'"types" \(list ([^)]*)\)', of_enis)
+    assert set(re.findall(r'"(\w+)"', listed)) == {type_.value for type_ in OWNED}

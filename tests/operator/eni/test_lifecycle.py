@@ -1,73 +1,132 @@
 """The rules of an ENI's port: safe from any facts, and convergent from any facts."""
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openeni_operator.cloud.api import ACTIVE, Port
-from openeni_operator.eni.lifecycle import (
+from openeni_docs.eni_rules import entries
+from openeni_operator.cloud.api import ACTIVE, DOWN
+from openeni_operator.eni.facts import Elapsed, Facts
+from openeni_operator.eni.lifecycle import RULES, next_step
+from openeni_operator.eni.port_settings import PortSettings
+from openeni_operator.eni.resize import NO_RESIZE, Resize
+from openeni_operator.eni.steps import (
+    AddAddresses,
     AttachPort,
     CreatePort,
     DeletePort,
     DetachPort,
-    Elapsed,
-    Facts,
     ForgetPort,
     Ready,
     RemoveFinalizer,
-    Step,
     TagPort,
+    UntagPort,
     Wait,
-    next_step,
 )
-from openeni_testing.controller.ports import HERE, NONE, TAGS, a_port
+from openeni_operator.eni.timing import ACTIVE_TIMEOUT, MAX_DETACHES
+from openeni_testing.controller.ports import GROUPS, HERE, NONE, TAGS, a_port
+from openeni_testing.controller.tiny_cloud import TinyCloud
 
 ports = st.builds(
     a_port,
     st.sampled_from(["p1", "p2", "p3"]),
     device_id=st.sampled_from(["", HERE]),
     status=st.sampled_from(["DOWN", "BUILD", ACTIVE]),
-    tags=st.sampled_from([TAGS, NONE]),
+    tags=st.sampled_from([TAGS, NONE, TAGS | {"a", "old"}, TAGS | {"others"}]),
+    groups=st.sampled_from([GROUPS, NONE]),
+    policy=st.sampled_from(["", "gold", "lead"]),
+)
+settings = st.builds(
+    PortSettings,
+    st.just(GROUPS),
+    st.sampled_from([NONE, frozenset({"a", "b"})]),
+    st.sampled_from(["", "gold"]),
+    st.sampled_from([NONE, frozenset({"a", "old"})]),
+    st.sampled_from([NONE, frozenset({"gold", "lead"})]),
 )
 some = st.none() | st.floats(0, 300)
 named = st.sampled_from(["", "p1", "p2"])
-elapsed = st.builds(Elapsed, some, some, some, named, some, named)
+few = st.integers(0, 9)
+elapsed = st.builds(Elapsed, some, some, few, some, named, few, some, named, some, some, some, few)
+elapsed |= st.builds(
+    Elapsed,
+    detach_requested=some,
+    detaching_port=named,
+    inactive=some,
+    reattachments=st.integers(0, 2),
+)
+resizes = st.builds(
+    Resize, st.sampled_from([(), ("10.98.0.9",)]), st.sampled_from([(), ("s", "s")])
+)
 facts = st.builds(
     Facts,
     server_id=st.just(HERE),
     tags=st.just(TAGS),
+    settings=settings,
     deleting=st.booleans(),
     ports=st.lists(ports, max_size=3, unique_by=lambda p: p.id).map(tuple),
     recorded_port=st.sampled_from(["", "p1", "p2", "p9"]),
     guest_prepared=st.booleans(),
     in_use=st.booleans(),
+    given_up=st.booleans(),
     link_ready=st.booleans(),
     server_gone=st.booleans(),
+    mass_loss=st.booleans(),
+    behind=st.booleans(),
+    unshown=st.integers(0, 2),
+    resize=resizes,
     elapsed=elapsed,
+    refused=st.sampled_from([None, TagPort("p1", "a"), UntagPort("p1", "old"), CreatePort()]),
 )
+documented = tuple(entries())
+
+
+@given(facts)
+def test_a_rule_returns_no_step_that_the_lifecycle_page_lacks(facts: Facts) -> None:
+    for entry, rule in zip(documented, RULES, strict=True):
+        step = rule(facts)
+        if isinstance(step, Wait):
+            assert step.reason in entry.waits
+        else:
+            assert step is None or type(step).__name__ in entry.steps
 
 
 @given(facts)
 def test_a_port_in_use_is_neither_detached_nor_deleted(facts: Facts) -> None:
-    step = next_step(replace(facts, in_use=True))
+    step = next_step(replace(facts, in_use=True, given_up=False))
     kept = facts.port.id if facts.port else None
     assert not (isinstance(step, DetachPort | DeletePort) and step.port == kept)
 
 
 @given(facts)
-def test_the_recorded_port_is_the_one_that_is_kept(facts: Facts) -> None:
-    if facts.recorded_port in {p.id for p in facts.ports}:
-        assert facts.port is not None
-        assert facts.port.id == facts.recorded_port
+def test_an_attached_port_is_kept_before_the_recorded_one(facts: Facts) -> None:
+    """Pods may have its addresses, even if Neutron did not show it for a while."""
+    attached = {p.id for p in facts.ports if p.device_id}
+    kept = attached or {p.id for p in facts.ports}
+    if facts.port is not None:
+        assert facts.port.id in kept
+        if facts.recorded_port in kept:
+            assert facts.port.id == facts.recorded_port
+
+
+@given(facts)
+def test_no_attached_port_goes_while_it_may_be_in_use(facts: Facts) -> None:
+    step = next_step(replace(facts, in_use=True, given_up=False))
+    attached = {p.id for p in facts.ports if p.device_id}
+    assert not (isinstance(step, DetachPort | DeletePort) and step.port in attached)
 
 
 @given(facts)
 def test_the_port_of_an_eni_that_is_not_deleted_is_kept(facts: Facts) -> None:
+    """It is detached only to be attached anew: if it stays DOWN and no pod has its addresses."""
     step = next_step(replace(facts, deleting=False))
-    kept = facts.port.id if facts.port else None
-    assert not (isinstance(step, DetachPort | DeletePort) and step.port == kept)
+    port = facts.port
+    if port is not None and isinstance(step, DetachPort | DeletePort) and step.port == port.id:
+        assert isinstance(step, DetachPort)
+        assert facts.given_up
+        assert port.status == DOWN
+        assert (facts.elapsed.inactive or 0) >= ACTIVE_TIMEOUT * 2**facts.elapsed.reattachments
 
 
 @given(facts)
@@ -79,11 +138,15 @@ def test_only_a_port_with_the_enis_tags_is_deleted(facts: Facts) -> None:
 
 
 @given(facts)
-def test_an_attached_port_is_deleted_only_if_its_server_is_gone(facts: Facts) -> None:
+def test_an_attached_port_is_deleted_only_if_its_server_is_gone_or_nova_fails_to_detach_it(
+    facts: Facts,
+) -> None:
     step = next_step(facts)
     if isinstance(step, DeletePort):
         (port,) = (p for p in facts.ports if p.id == step.port)
-        assert not port.device_id or facts.server_gone
+        elapsed = facts.elapsed
+        failed = elapsed.detaching_port == port.id and elapsed.detaches >= MAX_DETACHES
+        assert not port.device_id or facts.server_gone or failed
 
 
 @given(facts)
@@ -100,7 +163,31 @@ def test_an_eni_ends_only_without_a_port_that_one_look_could_have_missed(facts: 
         assert facts.deleting
         assert not facts.ports
         known = facts.recorded_port in ("", facts.elapsed.deleted_port)
-        assert known or (facts.elapsed.port_missing or 0) >= 10
+        assert known or (facts.elapsed.port_missing or 0) >= 60
+
+
+@given(facts)
+def test_many_ports_that_vanish_together_are_not_believed_to_be_gone(facts: Facts) -> None:
+    """Unless it was this process that deleted the ENI's own, or for ten minutes."""
+    step = next_step(replace(facts, mass_loss=True, ports=()))
+    if isinstance(step, ForgetPort | RemoveFinalizer):
+        known = facts.recorded_port in ("", facts.elapsed.deleted_port)
+        assert known or (facts.elapsed.port_missing or 0) >= 600
+
+
+@given(facts)
+def test_nothing_is_attached_with_other_security_groups(facts: Facts) -> None:
+    step = next_step(facts)
+    if isinstance(step, AttachPort):
+        (port,) = (p for p in facts.ports if p.id == step.port)
+        assert port.security_group_ids == GROUPS
+
+
+@given(facts)
+def test_only_tags_that_the_pool_wanted_are_taken_off(facts: Facts) -> None:
+    step = next_step(facts)
+    if isinstance(step, UntagPort):
+        assert step.tag in facts.settings.applied_tags - facts.settings.tags - TAGS
 
 
 @given(facts)
@@ -109,79 +196,11 @@ def test_nothing_is_attached_before_the_guest_is_prepared(facts: Facts) -> None:
         assert facts.guest_prepared
 
 
-@dataclass
-class TinyCloud:
-    """Just enough of a cloud and an agent to carry out steps; waiting advances the clock."""
-
-    facts: Facts
-    now: float = 0.0
-    since: dict[str, float] = field(default_factory=dict[str, float])
-    detaching_port: str = ""
-    deleted_port: str = ""
-
-    def __post_init__(self) -> None:
-        self.detaching_port = self.facts.elapsed.detaching_port
-        for name in ("create_requested", "attach_requested", "detach_requested", "port_missing"):
-            age = getattr(self.facts.elapsed, name)
-            if age is not None:
-                self.since[name] = -age
-
-    def observe(self) -> Facts:
-        facts = self.facts
-        if facts.recorded_port and not facts.ports:
-            self.since.setdefault("port_missing", self.now)
-        else:
-            self.since.pop("port_missing", None)
-        if facts.ports:
-            self.since.pop("create_requested", None)
-        if not any(p.device_id for p in facts.ports if p.id == self.detaching_port):
-            self.since.pop("detach_requested", None)
-        ages: dict[str, Any] = {name: self.now - at for name, at in self.since.items()}
-        elapsed = Elapsed(
-            **ages, detaching_port=self.detaching_port, deleted_port=self.deleted_port
-        )
-        recorded = facts.port.id if facts.port is not None else facts.recorded_port
-        self.facts = replace(facts, recorded_port=recorded)
-        return replace(facts, elapsed=elapsed)
-
-    def carry_out(self, step: Step) -> None:  # noqa: C901 a table
-        match step:
-            case CreatePort():
-                self._put(a_port("p7", tags=NONE))
-            case TagPort(port):
-                self._put(replace(self._port(port), tags=TAGS))
-            case DeletePort(port):
-                self.deleted_port = port
-                left = tuple(p for p in self.facts.ports if p.id != port)
-                self.facts = replace(self.facts, ports=left)
-            case AttachPort(port):
-                self.since["attach_requested"] = self.now
-                self._put(replace(self._port(port), device_id=HERE, status="BUILD"))
-            case DetachPort(port):
-                self.since["detach_requested"], self.detaching_port = self.now, port
-                self._put(replace(self._port(port), device_id="", status="DOWN"))
-            case ForgetPort():
-                self.facts = replace(self.facts, recorded_port="")
-            case Wait(_, _, after):
-                self.now += after
-                self._let_others_act()
-            case Ready() | RemoveFinalizer():
-                pass
-
-    def _let_others_act(self) -> None:
-        """Neutron activates attached ports; the agent prepares, finds the NIC and releases it."""
-        active = tuple(replace(p, status=ACTIVE) if p.device_id else p for p in self.facts.ports)
-        link_ready = any(p.device_id for p in active)
-        self.facts = replace(
-            self.facts, ports=active, guest_prepared=True, link_ready=link_ready, in_use=False
-        )
-
-    def _port(self, port_id: str) -> Port:
-        return next(p for p in self.facts.ports if p.id == port_id)
-
-    def _put(self, port: Port) -> None:
-        others = tuple(p for p in self.facts.ports if p.id != port.id)
-        self.facts = replace(self.facts, ports=(*others, port))
+@given(facts)
+def test_addresses_are_added_only_when_none_is_to_be_removed(facts: Facts) -> None:
+    """Neutron would take back the removed ones for those that are added."""
+    if isinstance(next_step(facts), AddAddresses):
+        assert not facts.resize.release
 
 
 @given(facts)
@@ -195,7 +214,14 @@ def test_carrying_out_the_steps_converges_from_any_facts(facts: Facts) -> None:
         assert cloud.facts.ports == ()
         assert isinstance(step, RemoveFinalizer)
         return
+    if len([p for p in facts.ports if p.device_id]) > 1:
+        assert isinstance(step, Wait), "the pool puts another ENI in its place"
+        assert {p.id for p in cloud.facts.ports} == {p.id for p in facts.ports if p.device_id}
+        return
     (port,) = cloud.facts.ports
-    assert (port.device_id, port.status, port.tags) == (HERE, ACTIVE, TAGS)
+    assert (port.device_id, port.status) == (HERE, ACTIVE)
+    assert port.tags >= TAGS
+    assert facts.settings.differences(port) == ()
+    assert cloud.facts.resize == NO_RESIZE
     assert cloud.facts.recorded_port == port.id
     assert isinstance(step, Ready)

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from openeni_crds.conditions import Type, find, is_true
 from openeni_crds.eni import ENI, ENISpec, ENIStatus, NodeStatus, PortStatus, PortSubnet
@@ -14,15 +15,19 @@ from openeni_testing.controller.simulation import Simulation
 NOW = "2026-01-01T00:01:00Z"
 
 
-def an_eni(node: NodeStatus | None, *, addresses: int = 3, families: int = 1) -> ENI:
-    """Return an ENI that asks for three addresses; its port has `addresses` of each family."""
+SUBNETS = (PortSubnet("s0", "10.98.0.0/22"), PortSubnet("s1", "fd98::/64"))
+
+
+def an_eni(node: NodeStatus | None, *, addresses: int = 3, sixes: int | None = None) -> ENI:
+    """Return an ENI that asks for three addresses; its port has so many of IPv4, and of IPv6."""
+    subnets = SUBNETS[: 1 + (sixes is not None)]
     spec = ENISpec(
         pool_name="pods",
         node_name="n1",
         server_id="server",
         cloud="default",
         network_id="net",
-        subnet_ids=tuple(f"s{n}" for n in range(families)),
+        subnet_ids=tuple(subnet.id for subnet in subnets),
         security_group_ids=(),
         datapath=Datapath(Mode.VETH),
         mtu=1450,
@@ -34,9 +39,12 @@ def an_eni(node: NodeStatus | None, *, addresses: int = 3, families: int = 1) ->
         mac_address="fa:16:3e:00:00:01",
         revision=1,
         mtu=1450,
-        subnets=(PortSubnet("s0", "10.98.0.0/22"),),
-        primary=("10.98.0.2",),
-        addresses=tuple(f"10.98.1.{n}" for n in range(addresses * families)),
+        subnets=subnets,
+        primary=("10.98.0.2", "fd98::2")[: len(subnets)],
+        addresses=(
+            *(f"10.98.1.{n}" for n in range(addresses)),
+            *(f"fd98::1:{n}" for n in range(sixes or 0)),
+        ),
     )
     return ENI(ObjectMeta(name="e"), spec, ENIStatus(port=port, node=node))
 
@@ -62,9 +70,23 @@ def test_pods_may_hold_addresses_that_the_port_has_lost() -> None:
 
 
 def test_a_dual_stack_pod_has_two_addresses() -> None:
-    eni = an_eni(NodeStatus(granted=2, available=1), families=2)
+    eni = an_eni(NodeStatus(granted=2, available=1), sixes=3)
     assert capacity_of(eni) == 3
     assert not agent_report(eni, NOW).error
+
+
+@pytest.mark.parametrize(("fours", "sixes"), [(3, 1), (1, 3), (2, 1)])
+def test_of_two_families_the_scarcer_one_counts(fours: int, sixes: int) -> None:
+    """Somebody may have taken addresses of one family off the port."""
+    assert capacity_of(an_eni(None, addresses=fours, sixes=sixes)) == 1
+
+
+@pytest.mark.parametrize("sixes", [0, 2])
+def test_addresses_of_a_family_that_the_eni_has_no_subnet_of_serve_no_pod(sixes: int) -> None:
+    eni = an_eni(None, addresses=0, sixes=sixes)
+    assert eni.status.port is not None
+    of_ipv6 = replace(eni.status.port, subnets=SUBNETS[1:])
+    assert capacity_of(ENI(eni.metadata, eni.spec, ENIStatus(port=of_ipv6))) == sixes
 
 
 def test_an_eni_is_idle_no_longer_than_it_exists() -> None:

@@ -1,5 +1,6 @@
 """A pool's names are resolved in its cloud, or a message names the field and the way out."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address
@@ -10,21 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openeni_crds.conditions import Reason
-from openeni_crds.enipool import ENIPool, ENIPoolSpec
+from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import decode
 from openeni_operator.cause import Cause
-from openeni_operator.cloud.api import FixedIP, Network, Port, Subnet
+from openeni_operator.cloud.api import FixedIP, Network, Place, Port, Subnet
 from openeni_operator.cloud.errors import CloudUnreachableError
-from openeni_operator.enipool.resolution import MAX_FREE, PoolSubnet, Resolution, count_free
-from openeni_operator.enipool.resolve import resolve
+from openeni_operator.enipool.memory.subnet_usage import SubnetUsage
+from openeni_operator.enipool.resolution import MAX_COUNT, PoolSubnet, Resolution, count_free
+from openeni_operator.enipool.resolve import NetworkReads, resolve
+from openeni_operator.shared_reads import CloudReads, numbers_by_subnet
 from openeni_testing.cloud.memory import MemoryCloud
 from openeni_testing.objects import pool_body
 
 
-def spec(**changes: Any) -> ENIPoolSpec:
+def spec(**changes: Any) -> ENIPool:
+    """Return a pool with these fields in its spec."""
     body = pool_body("pods")
     body["spec"] |= changes
-    return decode(body, ENIPool).spec
+    return decode(body, ENIPool)
 
 
 def a_cloud() -> MemoryCloud:
@@ -36,8 +40,16 @@ def a_cloud() -> MemoryCloud:
     return cloud
 
 
-def resolve_in(cloud: MemoryCloud, spec: ENIPoolSpec) -> Resolution | Cause:
-    return resolve(spec, cloud, cloud.ports_on)
+def resolve_in(cloud: MemoryCloud, pool: ENIPool) -> Resolution | Cause:
+    reads = CloudReads(0, cloud.clock)
+    return resolve(
+        pool,
+        cloud,
+        NetworkReads(
+            network=lambda network: reads.network("default", cloud, network),
+            ports=lambda network: reads.ports_on("default", cloud, network),
+        ),
+    )
 
 
 def test_names_and_ids_are_resolved_and_the_mtu_is_the_networks() -> None:
@@ -105,7 +117,7 @@ def change(**fields: Any) -> Callable[[MemoryCloud], None]:
 
 
 def slaac_beside(cloud: MemoryCloud) -> None:
-    cloud.add_subnet(next(iter(cloud.networks.values())), "v6", "fd98::/64", slaac=True)
+    cloud.add_subnet(next(iter(cloud.networks.values())), "v6", "fd98::/64", ipv6_mode="slaac")
 
 
 def ipv6_beside(made: MemoryCloud) -> None:
@@ -168,7 +180,14 @@ BAD = [
         id="DHCP",
     ),
     pytest.param(
-        change(slaac=True, dhcp=True),
+        change(ipv6_mode="dhcpv6-stateful", dhcp=True),
+        {},
+        (Reason.DHCP_ENABLED, True),
+        "replace it, since it has the IPv6 mode dhcpv6-stateful, by one without a mode",
+        id="DHCP that Neutron does not let be switched off",
+    ),
+    pytest.param(
+        change(ipv6_mode="slaac", dhcp=True),
         {},
         (Reason.SLAAC_ENABLED, True),
         "spec.subnets[0]: subnet 'pods' uses SLAAC",
@@ -222,33 +241,43 @@ def subnet(name: str, version: int = 4) -> Subnet:
 
 
 A, B, SIX = subnet("a"), subnet("b"), subnet("six", 6)
+PROMISED, EXHAUSTED = subnet("promised"), subnet("exhausted")
 
 
 @pytest.mark.parametrize(
-    ("subnets", "chosen"),
+    ("subnets", "chosen", "alternative"),
     [
-        pytest.param([(A, "", 9), (B, "", 9)], [A], id="the first in the pool's order"),
-        pytest.param([(A, "", 2), (B, "", 9)], [B], id="the first with enough addresses"),
-        pytest.param([(A, "", 2), (B, "", 1)], [A], id="the first where none has enough"),
-        pytest.param([(A, "west", 9), (B, "east", 9)], [B], id="in the node's zone"),
-        pytest.param([(A, "west", 9), (B, "", 2)], [B], id="or for every zone"),
-        pytest.param([(A, "west", 9)], [], id="none in its zone"),
-        pytest.param([(SIX, "", 9), (B, "", 9)], [B, SIX], id="one for each family, IPv4 first"),
-        pytest.param([(SIX, "", 9)], [SIX], id="IPv6 alone"),
+        pytest.param([(A, "", 9), (B, "", 9)], [A], [A], id="the first in the pool's order"),
+        pytest.param([(A, "", 2), (B, "", 9)], [B], [B], id="the first with enough addresses"),
+        pytest.param([(A, "", 2), (B, "", 1)], [A], [], id="the first where none has enough"),
+        pytest.param([(A, "west", 9), (B, "east", 9)], [B], [B], id="in the node's zone"),
+        pytest.param([(A, "west", 9), (B, "", 2)], [B], [], id="or for every zone"),
+        pytest.param([(A, "west", 9)], [], [], id="none in its zone"),
+        pytest.param(
+            [(SIX, "", 9), (B, "", 9)], [B, SIX], [B, SIX], id="one for each family, IPv4 first"
+        ),
+        pytest.param([(SIX, "", 9), (B, "", 1)], [B, SIX], [], id="both families need enough"),
+        pytest.param([(SIX, "", 9)], [SIX], [SIX], id="IPv6 alone"),
+        pytest.param([(PROMISED, "", 9), (B, "", 9)], [B], [B], id="less what is promised"),
+        pytest.param([(EXHAUSTED, "", 9), (B, "", 9)], [B], [B], id="not one that has refused"),
+        pytest.param(
+            [(EXHAUSTED, "", 9)], [EXHAUSTED], [EXHAUSTED], id="but where there is no other"
+        ),
     ],
 )
 def test_the_choice_of_subnets(
-    subnets: list[tuple[Subnet, str, int]], chosen: list[Subnet]
+    subnets: list[tuple[Subnet, str, int]], chosen: list[Subnet], alternative: list[Subnet]
 ) -> None:
+    usage = SubnetUsage(Counter({PROMISED.id: 5}), frozenset({EXHAUSTED.id}))
     listed = tuple(PoolSubnet(zone, s, free) for s, zone, free in subnets)
-    found = Resolution(NETWORK, listed, (), 1450).choose("east", 5)
-    assert found == tuple(chosen)
+    resolution = Resolution(NETWORK, listed, (), 1450, Place("project"))
+    assert resolution.choose("east", 5, usage) == tuple(chosen)
+    assert resolution.alternative("east", 5, usage) == tuple(alternative)
+    assert resolution.serves("east") == bool(chosen)
 
 
-low = st.integers(1, 12)
-ranges = st.tuples(low, st.integers(0, 4)).map(
-    lambda r: (f"10.0.0.{r[0]}", f"10.0.0.{r[0] + r[1]}")
-)
+bounds = st.tuples(st.integers(1, 12), st.integers(0, 4))
+ranges = bounds.map(lambda r: (f"10.0.0.{r[0]}", f"10.0.0.{r[0] + r[1]}"))
 fixed_ips = st.builds(
     FixedIP, st.sampled_from(["a", "other"]), st.integers(0, 20).map(lambda n: f"10.0.0.{n}")
 )
@@ -262,10 +291,10 @@ def test_free_addresses_are_in_an_allocation_pool_and_on_no_port(
     low, high = (int(ip_address(address)) for address in pool)
     taken = {f.address for port in ports for f in port.fixed_ips if f.subnet_id == "a"}
     wanted = [n for n in range(low, high + 1) if str(ip_address(n)) not in taken]
-    assert count_free(replace(A, pools=(pool,)), ports) == len(wanted)
+    numbers = numbers_by_subnet(ports).get("a", ())
+    assert count_free(replace(A, pools=(pool,)), numbers) == len(wanted)
 
 
 def test_the_free_count_of_an_ipv6_subnet_is_capped() -> None:
-    assert (
-        count_free(replace(SIX, pools=(("fd98::2", "fd98::ffff:ffff:ffff:ffff"),)), ()) == MAX_FREE
-    )
+    pools = (("fd98::2", "fd98::ffff:ffff:ffff:ffff"),)
+    assert count_free(replace(SIX, pools=pools), ()) == MAX_COUNT

@@ -1,7 +1,9 @@
 """Since when a node's agent is not ready, as its pods tell."""
 
 from openeni_crds.meta import Json
+from openeni_crds.names import LABEL_COMPONENT, PODS
 from openeni_operator.node.agents import AgentPods
+from openeni_testing.store.memory import MemoryStore
 
 SYSTEM = "openeni-system"
 
@@ -76,3 +78,29 @@ def test_a_node_without_an_agent_is_silent_since_it_was_looked_at() -> None:
     watched.agents.remove(pod("a"))
     watched.now += 2
     assert watched.silent() == 2
+
+
+def test_agents_that_are_ready_are_counted() -> None:
+    agents = Watched().agents
+    assert agents.ready_count() == 0
+    agents.put(pod("a"))
+    agents.put(pod("b", "n2", ready=False))
+    agents.put(pod("c", "n3", namespace="of-somebody-else"))
+    assert agents.ready_count() == 1
+    agents.remove(pod("a"))
+    assert agents.ready_count() == 0
+
+
+def test_a_pod_of_another_product_is_no_agent() -> None:
+    """Many charts call a component agent."""
+    store, agents = MemoryStore(), Watched().agents
+    body = pod("database-agent")
+    body["metadata"]["labels"] = {"app.kubernetes.io/name": "database", LABEL_COMPONENT: "agent"}
+    store.create(PODS, body)
+    informer = agents.informer(store)
+    informer.start()
+    try:
+        assert informer.synced.wait(10)
+    finally:
+        informer.stop()
+    assert agents.silent("n1") is None

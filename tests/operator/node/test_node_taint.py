@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from openeni_crds.meta import Json
+from openeni_crds.meta import Json, parse_time
 from openeni_crds.names import ENIPOOLS, NODES, TAINT_AGENT_NOT_READY
 from openeni_testing.controller.simulation import Simulation
 
@@ -28,7 +28,9 @@ def taint(sim: Simulation, node: str, taints: list[Json]) -> None:
 
 
 def taints(sim: Simulation, node: str) -> Any:
-    return sim.api.get(NODES, node)["spec"].get("taints", [])
+    """Return the node's taints, without their times."""
+    found = sim.api.get(NODES, node)["spec"].get("taints", [])
+    return [{key: value for key, value in t.items() if key != "timeAdded"} for t in found]
 
 
 def test_the_startup_taint_goes_once_a_pod_can_be_served(sim: Simulation) -> None:
@@ -57,6 +59,8 @@ def test_a_silent_agent_brings_the_taint_and_its_return_takes_it_off(sim: Simula
     assert taints(sim, "n2") == []
     sim.settle(20)
     assert taints(sim, "n2") == [OURS]
+    (ours,) = sim.api.get(NODES, "n2")["spec"]["taints"]
+    assert 0 <= (parse_time(sim.now()) - parse_time(ours["timeAdded"])).seconds <= 20
     assert taints(sim, "n1") == [OTHER]
     sim.set_agent("n2", ready=True)
     sim.settle(10)

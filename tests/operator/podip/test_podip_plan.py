@@ -11,7 +11,12 @@ from openeni_crds.eni import ENI
 from openeni_crds.meta import Json, decode, encode
 from openeni_crds.names import FINALIZER_PODIP
 from openeni_crds.podip import PodIP
-from openeni_operator.podip.plan import RemovePodIPFinalizer, SetAddressLost, plan_podips
+from openeni_operator.podip.plan import (
+    RemovePodIPFinalizer,
+    SetAddressLost,
+    own_conditions,
+    plan_podip,
+)
 from openeni_testing.objects import eni_body, podip_body
 
 NOW = "2026-01-01T00:00:00Z"
@@ -33,6 +38,8 @@ def podip(*conditions: Condition, node: str = "n1", finalizer: bool = True) -> P
 def eni(*conditions: Condition, addresses: tuple[str, ...] | None = None) -> ENI:
     """Return an ENI with a port that has these addresses, or without a port."""
     body: Any = eni_body("pods-0")
+    if addresses is not None:
+        conditions = (condition(Type.PORT_READY, Reason.PORT_CREATED, status=True),)
     status: Json = {"conditions": [encode(c) for c in merge((), conditions, NOW)]}
     if addresses is not None:
         status["port"] = {
@@ -65,22 +72,24 @@ BOTH = ("10.98.0.5", "fd98::5")
         pytest.param(podip(LOST), eni(addresses=BOTH), False, id="both are back"),
         pytest.param(podip(FOUND), eni(addresses=BOTH), None, id="both are back, already reported"),
         pytest.param(podip(), eni(PORT_LOST), True, id="the port is lost"),
-        pytest.param(podip(), eni(OTHER), None, id="the port is not there for another reason"),
-        pytest.param(podip(LOST), eni(), None, id="the port is unknown"),
+        pytest.param(podip(), eni(OTHER), True, id="and cannot be created anew"),
+        pytest.param(podip(LOST), eni(), None, id="the operator has not looked for the port yet"),
         pytest.param(podip(), None, None, id="the ENI is unknown"),
     ],
 )
 def test_address_lost_is_written_when_it_changes_and_the_port_is_known(
     of: PodIP, on: ENI | None, lost: bool | None
 ) -> None:
-    actions = plan_podips([of], frozenset(), {"pods-0": on} if on else {})
-    written = [action.lost for action in actions if isinstance(action, SetAddressLost)]
-    assert len(written) == len(actions)
-    assert [is_true(written, Type.ADDRESS_LOST)] * len(written) == ([] if lost is None else [lost])
+    action = plan_podip(of, on, node_gone=False)
+    if lost is None:
+        assert action is None
+        return
+    assert isinstance(action, SetAddressLost)
+    assert is_true([action.lost], Type.ADDRESS_LOST) is lost
 
 
 def test_the_message_names_the_address_and_the_way_out() -> None:
-    (action,) = plan_podips([podip()], frozenset(), {"pods-0": eni(addresses=BOTH[:1])})
+    action = plan_podip(podip(), eni(addresses=BOTH[:1]), node_gone=False)
     assert isinstance(action, SetAddressLost)
     assert action.lost.message == (
         "fd98::5 is no longer on the port of ENI pods-0: restart the pod"
@@ -100,30 +109,43 @@ enis = st.none() | st.builds(
 )
 
 
-@given(st.lists(podips, max_size=5), st.frozensets(st.sampled_from(["n1", "n2"])), enis)
+@given(podips, enis, st.booleans())
 def test_finalizers_are_removed_exactly_on_gone_nodes(
-    given_podips: list[PodIP], gone: frozenset[str], on: ENI | None
+    of: PodIP, on: ENI | None, node_gone: bool
 ) -> None:
-    actions = plan_podips(given_podips, gone, {"pods-0": on} if on else {})
-    released = [action.podip for action in actions if isinstance(action, RemovePodIPFinalizer)]
-    assert released == [
-        p for p in given_podips if p.spec.node_name in gone and p.metadata.finalizers
-    ]
-    assert not any(
-        action.podip.spec.node_name in gone
-        for action in actions
-        if isinstance(action, SetAddressLost)
-    )
+    action = plan_podip(of, on, node_gone=node_gone)
+    released = node_gone and bool(of.metadata.finalizers)
+    assert isinstance(action, RemovePodIPFinalizer) == released
+    assert not (node_gone and isinstance(action, SetAddressLost))
 
 
 @given(podips, enis)
 def test_an_unchanged_condition_is_not_written_again(of: PodIP, on: ENI | None) -> None:
-    known = {"pods-0": on} if on else {}
-    for action in plan_podips([of], frozenset(), known):
-        assert isinstance(action, SetAddressLost)
-        body = podip_body("web")
-        body["spec"] |= {"eniName": "pods-0", "address": BOTH[0], "addressIPv6": BOTH[1]}
-        body["status"] = {
-            "conditions": [encode(c) for c in merge(of.status.conditions, (action.lost,), NOW)]
-        }
-        assert plan_podips([decode(body, PodIP)], frozenset(), known) == ()
+    action = plan_podip(of, on, node_gone=False)
+    if action is None:
+        return
+    assert isinstance(action, SetAddressLost)
+    body = podip_body("web")
+    body["spec"] |= {"eniName": "pods-0", "address": BOTH[0], "addressIPv6": BOTH[1]}
+    body["status"] = {
+        "conditions": [encode(c) for c in merge(of.status.conditions, (action.lost,), NOW)]
+    }
+    assert plan_podip(decode(body, PodIP), on, node_gone=False) is None
+
+
+def test_the_operators_conditions_are_written_together_and_the_agents_not_at_all() -> None:
+    """Server-side apply takes away what a writer no longer names."""
+    retained = condition(Type.RETAINED, Reason.RETAINED, status=True)
+    agents = condition(Type.READY, Reason.RETAINED, status=False)
+    found = own_conditions(podip(retained, agents, FOUND), (LOST,), "2026-02-02T00:00:00Z")
+    assert found is not None
+    assert [(c.type, c.status, c.last_transition_time) for c in found] == [
+        (Type.ADDRESS_LOST, "True", "2026-02-02T00:00:00Z"),
+        (Type.RETAINED, "True", NOW),
+    ]
+    assert own_conditions(podip(retained, agents, LOST), (LOST,), NOW) is None
+
+
+def test_an_address_that_no_pod_has_is_not_lost() -> None:
+    kept = condition(Type.DATAPATH_READY, Reason.RETAINED, status=False)
+    assert plan_podip(podip(kept), eni(addresses=()), node_gone=False) is None

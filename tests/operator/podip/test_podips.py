@@ -1,5 +1,6 @@
 """PodIPs are released with their node, and marked when Neutron has lost their addresses."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,11 @@ from openeni_crds.meta import Json, decode
 from openeni_crds.names import FINALIZER_PODIP, NODES, PODIPS, Kind
 from openeni_crds.podip import PodIP
 from openeni_kube.result import Done, Retry
-from openeni_kube.store import NotFoundError, Page, StoreError
+from openeni_kube.store import NotFoundError, StoreError
+from openeni_operator.cluster_state import ClusterState
+from openeni_operator.missing_nodes import NODE_GRACE_PERIOD, MissingNodes
 from openeni_operator.podip.reconcile import ALL_NODES, PodIPDependencies, PodIPReconciler
+from openeni_testing.controller.recorded_events import RecordedEvents
 from openeni_testing.controller.simulation import Simulation
 
 
@@ -60,7 +64,9 @@ def test_a_deleted_node_releases_its_podips_and_no_others() -> None:
     sim.api.delete(PODIPS, "on-n2", "default")
     assert podip(sim, "on-n2").metadata.deleting
     sim.api.delete(NODES, "n2")
-    sim.settle(60)
+    sim.settle(59)
+    assert podip(sim, "on-n2").metadata.finalizers, "its kubelet may register it again"
+    sim.settle(2)
     with pytest.raises(NotFoundError):
         podip(sim, "on-n2")
     assert podip(sim, "on-n1").metadata.finalizers == (FINALIZER_PODIP,)
@@ -70,8 +76,23 @@ def test_podips_of_a_node_deleted_while_the_operator_was_down_are_released() -> 
     sim = simulate_podips()
     sim.api.delete(NODES, "n2")
     sim.restart()
-    sim.settle(60)
+    sim.settle(61)
     assert podip(sim, "on-n2").metadata.finalizers == ()
+
+
+def test_a_node_that_is_registered_anew_keeps_its_podips_and_enis() -> None:
+    """An operator.md proof: kubectl delete node; systemctl restart kubelet."""
+    sim = simulate_podips()
+    node = sim.api.get(NODES, "n2")
+    enis = {eni.name: eni.metadata.uid for eni in sim.enis()}
+    sim.api.delete(NODES, "n2")
+    sim.settle(50)
+    metadata = {"name": "n2", "labels": node["metadata"]["labels"]}
+    sim.api.create(NODES, {**node, "metadata": metadata})
+    sim.settle(700)
+    assert podip(sim, "on-n2").metadata.finalizers == (FINALIZER_PODIP,)
+    assert {eni.name: eni.metadata.uid for eni in sim.enis()} == enis
+    assert not any(eni.metadata.deleting or eni.spec.retiring for eni in sim.enis())
 
 
 def test_a_lost_port_marks_the_podips_that_lost_their_addresses() -> None:
@@ -135,9 +156,12 @@ def test_an_invalid_podip_is_logged_and_does_not_stop_the_others(
     invalid: Json = {"metadata": {"name": "invalid", "namespace": "default"}, "spec": {"podUID": 7}}
     sim.api.delete(NODES, "n1")
     store: Any = StoreWith(sim.store, (invalid, *listed.items))
-    state = sim.process.state
-    state.delete(NODES, {"metadata": {"name": "n1", "resourceVersion": "999999"}})
-    assert PodIPReconciler(PodIPDependencies(state, store, sim.now))(ALL_NODES) == Done()
+    reviewed = list[str]()
+    review = reconciler(sim, store, reviewed.append)
+    assert review(ALL_NODES) == Done()
+    assert reviewed == ["n1"]
+    sim.cloud.clock.advance(NODE_GRACE_PERIOD)
+    assert review(ALL_NODES) == Done()
     assert FINALIZER_PODIP not in podip(sim, "on-n1").metadata.finalizers
     assert "PodIP default/invalid is ignored" in caplog.text
 
@@ -147,14 +171,99 @@ def test_a_podip_that_cannot_be_written_does_not_stop_the_others() -> None:
     sim = simulate_podips()
     sim.api.delete(NODES, "n1")
     sim.api.delete(NODES, "n2")
-    state = sim.process.state
-    for node in ("n1", "n2"):
-        state.delete(NODES, {"metadata": {"name": node, "resourceVersion": "999999"}})
-    store: Any = StoreRefusing(sim.store, "on-n1")
-    result = PodIPReconciler(PodIPDependencies(state, store, sim.now))(ALL_NODES)
+    review = reconciler(sim, StoreRefusing(sim.store, "on-n1"))
+    assert review(ALL_NODES) == Done()
+    sim.cloud.clock.advance(NODE_GRACE_PERIOD)
+    result = review(ALL_NODES)
     assert result == Retry("PodIP default/on-n1: 500: request is too large")
     assert FINALIZER_PODIP in podip(sim, "on-n1").metadata.finalizers
     assert FINALIZER_PODIP not in podip(sim, "on-n2").metadata.finalizers
+
+
+def test_podips_are_reviewed_page_by_page() -> None:
+    """There may be more than fit the operator's memory: no page is read before the last is done."""
+    sim = simulate_podips()
+    listed = sim.api.list(PODIPS).items
+    sim.api.delete(NODES, "n1")
+    sim.api.delete(NODES, "n2")
+    store = StoreByPages(sim.store, listed)
+    review = reconciler(sim, store)
+    review(ALL_NODES)
+    sim.cloud.clock.advance(NODE_GRACE_PERIOD)
+    review(ALL_NODES)
+    assert store.released_at_page == [0, 1]
+
+
+def test_a_podip_that_moves_while_its_lost_node_is_released_keeps_its_finalizer() -> None:
+    """Its new node's agent has a datapath to remove."""
+    sim = simulate_podips()
+    listed = sim.api.list(PODIPS).items
+    sim.api.delete(NODES, "n1")
+    review = reconciler(sim, StoreWith(sim.store, listed))
+    review(ALL_NODES)
+    sim.cloud.clock.advance(NODE_GRACE_PERIOD)
+    move(sim, "on-n1", "n2", "another")
+    assert isinstance(review(ALL_NODES), Retry)
+    assert podip(sim, "on-n1").metadata.finalizers == (FINALIZER_PODIP,)
+
+
+def test_a_podip_that_moves_while_it_is_reviewed_has_lost_no_address() -> None:
+    """The loss is one of the ENI that it was on."""
+    sim = Simulation()
+    sim.add_pool()
+    sim.settle(60)
+    (eni,) = sim.enis()
+    add_podip(sim, "on-n1", "n1", eni.name, "10.98.3.99")
+    listed = sim.api.list(PODIPS).items
+    state, reviewed = sim.process.state, list[str]()
+    state.put(PODIPS, move(sim, "on-n1", "n1", "another"))
+    store: Any = StoreWith(sim.store, listed)
+    missing = MissingNodes(state, store, sim.cloud.clock)
+    deps = PodIPDependencies(state, store, missing, RecordedEvents(), reviewed.append, sim.now)
+    assert PodIPReconciler(deps)(ALL_NODES) == Done()
+    assert podip(sim, "on-n1").status.conditions == ()
+    assert reviewed == ["n1"], "what a page shows that is out of date is looked at again"
+
+
+def move(sim: Simulation, name: str, node: str, eni: str) -> Json:
+    """Move a PodIP to another node, as the operator does with one that is retained."""
+    spec = {"nodeName": node, "eniName": eni}
+    operations = [{"op": "add", "path": f"/spec/{k}", "value": v} for k, v in spec.items()]
+    return sim.api.patch(PODIPS, name, "default", operations=operations)
+
+
+class StoreByPages:
+    """A store with one PodIP on each page, which notes how many were released at each."""
+
+    def __init__(self, store: Any, items: tuple[Json, ...]) -> None:
+        self._store = store
+        self._items = items
+        self._released = 0
+        self.released_at_page: list[int] = []
+
+    def pages(self, *_: object, **__: object) -> Iterator[tuple[Json, ...]]:
+        self.released_at_page = []
+        for item in self._items:
+            self.released_at_page.append(self._released)
+            yield (item,)
+
+    def patch(self, *args: Any, **more: Any) -> Any:
+        self._released += 1
+        return self._store.patch(*args, **more)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def reconciler(
+    sim: Simulation, store: Any, review: Callable[[str], None] = lambda _: None
+) -> PodIPReconciler:
+    """Return a reconciler of an operator that has just started."""
+    state = ClusterState(lambda _: None)
+    missing = MissingNodes(state, store, sim.cloud.clock)
+    return PodIPReconciler(
+        PodIPDependencies(state, store, missing, RecordedEvents(), review, sim.now)
+    )
 
 
 class StoreRefusing:
@@ -181,8 +290,8 @@ class StoreWith:
         self._store = store
         self._items = items
 
-    def list(self, *_: object, **__: object) -> Page:
-        return Page(self._items, "1")
+    def pages(self, *_: object, **__: object) -> Iterator[tuple[Json, ...]]:
+        yield self._items
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)

@@ -14,13 +14,13 @@ from openeni_lab.images.stages import debian_root, product, proof, python_packag
 
 SHARED: Final = ("openeni_crds", "openeni_kube")
 # Each part, and the layers of Debian packages that it runs on.
-PARTS: Final = {"operator": ("debian",), "nodeagent": ("debian", "nftables")}
+PARTS: Final = {"operator": ("debian",), "nodeagent": ("debian", "nodeagent-debian")}
 
 
 def make_packages(source: Path, target: Path) -> None:
     """Make the layers of Debian's packages and of the locked Python packages."""
     debian_root.assemble("debian.toml", target / "debian")
-    debian_root.assemble("nftables.toml", target / "nftables", target / "debian")
+    debian_root.assemble("nodeagent.toml", target / "nodeagent-debian", target / "debian")
     for part in PARTS:
         lock = source / f"requirements-{part}.lock"
         python_packages.install(lock, target / f"{part}-packages")

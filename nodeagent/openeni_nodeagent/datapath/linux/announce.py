@@ -28,13 +28,14 @@ class Announcer:
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
 
-    def announce(self, device: str, mac: str, addresses: tuple[str, ...]) -> None:
-        """Send one frame for each address out of `device`; errors are ignored."""
+    def announce(self, ifindex: int, mac: str, addresses: tuple[str, ...]) -> None:
+        """Send one frame for each address out of the link with this index; errors are ignored."""
         own = bytes.fromhex(mac.replace(":", ""))
         with suppress(OSError):
             # Protocol 0 receives nothing. Two threads may both open a socket at the first call;
             # the surplus one is closed with the last reference to it.
             self._socket = self._socket or socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            device = socket.if_indextoname(ifindex)  # Python takes names alone
             for address in addresses:
                 self._socket.sendto(frame(own, address), (device, 0))
 

@@ -1,12 +1,10 @@
-"""Netlink message headers and attributes as bytes, shared by rtnetlink and nfnetlink."""
+"""Encode netlink message headers and attributes, for rtnetlink and nfnetlink."""
 
 import struct
-from collections.abc import Iterator
-from typing import Final, TypeAlias
+from typing import Final
 
-from openeni_nodeagent.datapath.linux.uapi import NLA_F_NESTED, NLA_TYPE_MASK
+from openeni_nodeagent.datapath.linux.uapi import NLA_F_NESTED
 
-Attributes: TypeAlias = dict[int, bytes]
 HEADER: Final = struct.Struct("=IHHII")  # struct nlmsghdr
 _ATTRIBUTE: Final = struct.Struct("=HH")  # struct nlattr
 
@@ -35,23 +33,3 @@ def big_endian(kind: int, value: int) -> bytes:
 def string(kind: int, text: str) -> bytes:
     """Encode a NUL-terminated string."""
     return attribute(kind, text.encode() + b"\0")
-
-
-def attributes(payload: bytes, offset: int = 0) -> Attributes:
-    """Return the attributes that begin at `offset`, by type; of a repeated type the last."""
-    return dict(iterate(payload, offset))
-
-
-def iterate(payload: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Yield type, without its flag bits, and payload of each attribute from `offset` on."""
-    while offset + _ATTRIBUTE.size <= len(payload):
-        size, kind = _ATTRIBUTE.unpack_from(payload, offset)
-        if size < _ATTRIBUTE.size:  # the kernel never sends this
-            return
-        yield kind & NLA_TYPE_MASK, payload[offset + _ATTRIBUTE.size : offset + size]
-        offset += (size + 3) & ~3
-
-
-def to_text(raw: bytes) -> str:
-    """Decode a NUL-terminated string."""
-    return raw.rstrip(b"\0").decode(errors="replace")

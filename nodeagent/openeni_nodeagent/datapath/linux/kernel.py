@@ -4,21 +4,26 @@ Everything acts in the network namespace of the calling thread, except for reque
 is passed in: they act where the socket was opened.
 """
 
+import errno
+import os
 import shutil
 import subprocess
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from openeni_crds import names
 from openeni_nodeagent.addresses import IPV4, IPV6
 from openeni_nodeagent.datapath.describe import text
 from openeni_nodeagent.datapath.filters import DELETE_TABLES, delete_chain
-from openeni_nodeagent.datapath.linux import nfnetlink, rtnetlink_encode, uapi
-from openeni_nodeagent.datapath.linux.netlink import Netlink, Refusal
-from openeni_nodeagent.datapath.linux.rtnetlink_decode import decode
+from openeni_nodeagent.datapath.linux import dumps, nfnetlink, qdiscs, rtnetlink_encode, uapi
+from openeni_nodeagent.datapath.linux.conntrack import flush_to_host_ports
+from openeni_nodeagent.datapath.linux.netlink import (
+    ACKNOWLEDGED_AT_ONCE,
+    DumpRefusedError,
+    Netlink,
+    Refusal,
+)
 from openeni_nodeagent.datapath.model import (
     Address,
     Chain,
@@ -27,15 +32,23 @@ from openeni_nodeagent.datapath.model import (
     Link,
     Neighbour,
     Operation,
+    Qdisc,
     Route,
     Rule,
     State,
     Sysctl,
     Verb,
 )
+from openeni_nodeagent.datapath.nft_sets import SETS
 from openeni_nodeagent.datapath_api import KernelRefusedError
 
-_SYSCTLS: Final = Path("/proc/sys")
+_SYSCTLS: Final = "/proc/sys/"
+# In a container without `privileged` /proc/sys is read-only. The chart mounts the host's
+# /proc/sys/net here; what is below depends on the namespace of the thread that opens it
+# (fs/proc/proc_sysctl.c: sysctl_follow_link), so it is a pod's in a thread that has entered it.
+HOST_SYSCTLS: Final = "/host/proc/sys/"
+_WRITABLE: Final = HOST_SYSCTLS if Path(HOST_SYSCTLS, "net").is_dir() else _SYSCTLS
+_SYSCTL_BYTES: Final = 256
 _NFT_SECONDS: Final = 30
 # What a removal does not find is gone already: the kernel removes addresses, routes and neighbours
 # with their link, and another thread may have removed them since they were observed.
@@ -43,68 +56,49 @@ _ALREADY_GONE: Final = frozenset({"ENOENT", "ESRCH", "ENODEV", "EADDRNOTAVAIL", 
 Executor: TypeAlias = Callable[[Sequence[Operation], Netlink], None]
 
 
-@contextmanager
-def open_netlink() -> Generator[Netlink]:
-    """Yield a netlink socket of the calling thread's namespace.
-
-    An OSError inside the block is raised as KernelRefusedError.
-    """
-    try:
-        with Netlink() as netlink:
-            yield netlink
-    except OSError as error:
-        raise KernelRefusedError(f"netlink: {error.strerror or error}") from error
-
-
 def speaks_ipv6() -> bool:
     """Return False on a kernel without IPv6: built so, or booted with ipv6.disable=1."""
-    return (_SYSCTLS / "net/ipv6").exists()
+    return Path(_SYSCTLS, "net/ipv6").exists()
 
 
 def list_links(netlink: Netlink) -> frozenset[Link]:
     """Return every link of the namespace."""
-    found = (decode(uapi.RTM_NEWLINK, body) for _, body in _dump(netlink, uapi.RTM_NEWLINK))
-    return frozenset(link for link in found if isinstance(link, Link))
+    return frozenset(dumps.links(netlink))
 
 
-def observe(netlink: Netlink, *, nic: int = 0) -> State:
-    """Return all links and addresses of the namespace, and our routes, rules and neighbours.
+def find_link(netlink: Netlink, name: str) -> Link | None:
+    """Return the link of the namespace that has this name."""
+    return dumps.link_named(netlink, name)
 
-    With `nic`, an interface index, everybody's routes of that link are included. Filters and
-    sysctls are read by `observe_filters` and `observe_sysctls`.
+
+def observe(netlink: Netlink) -> State:
+    """Return all links, addresses and token buckets, and our routes, rules and neighbours.
+
+    Everybody's routes of one link are read by `routes_of`, filters and sysctls by
+    `observe_filters` and `observe_sysctls`.
     """
-    families = (IPV4, IPV6) if speaks_ipv6() else (IPV4,)
-    routes = [rtnetlink_encode.dump_routes(family) for family in families]
-    if nic:
-        routes += [rtnetlink_encode.dump_routes(family, index=nic) for family in families]
-    requests = [
-        (uapi.RTM_NEWLINK, rtnetlink_encode.dump(uapi.RTM_NEWLINK)),
-        (uapi.RTM_NEWADDR, rtnetlink_encode.dump(uapi.RTM_NEWADDR)),
-        (uapi.RTM_NEWRULE, rtnetlink_encode.dump(uapi.RTM_NEWRULE)),
-        (uapi.RTM_NEWNEIGH, rtnetlink_encode.dump(uapi.RTM_NEWNEIGH)),
-        (uapi.RTM_NEWNEIGH, rtnetlink_encode.dump(uapi.RTM_NEWNEIGH, proxies=True)),
-        *((uapi.RTM_NEWROUTE, request) for request in routes),
-    ]
-    found = (decode(kind, body) for kind, request in requests for _, body in netlink.dump(request))
-    return frozenset(item for item in found if item and _is_ours(item, nic))
+    items: set[Item] = {*dumps.links(netlink), *dumps.addresses(netlink)}
+    items.update(dumps.rules(netlink), dumps.neighbours(netlink), dumps.qdiscs(netlink))
+    for family in _families():
+        items.update(dumps.routes(netlink, family))
+    return frozenset(items)
+
+
+def routes_of(netlink: Netlink, index: int) -> State:
+    """Return everybody's routes of one link, none if it has gone."""
+    try:
+        return frozenset(r for f in _families() for r in dumps.routes(netlink, f, index=index))
+    except DumpRefusedError as refusal:
+        if refusal.errno == errno.ENODEV:
+            return frozenset()
+        raise
 
 
 def observe_filters() -> State:
     """Return our nftables chains and the members of our sets."""
     with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
-        members = {
-            item
-            for name in nfnetlink.SETS
-            for body in _dump_netfilter(netfilter, nfnetlink.dump_elements(name))
-            for item in nfnetlink.elements(name, body)
-        }
-        chains = {
-            chain
-            for family in ("inet", "netdev")
-            for chain in nfnetlink.chains(
-                family, _dump_netfilter(netfilter, nfnetlink.dump_rules(family))
-            )
-        }
+        members = {m for name in SETS for m in _members(netfilter, name)}
+        chains = {c for family in ("inet", "netdev") for c in dumps.chains(netfilter, family)}
     return frozenset(members | chains)
 
 
@@ -132,7 +126,7 @@ def write_sysctls(operations: Sequence[Operation], _: Netlink | None = None) -> 
         item = operation.item
         if isinstance(item, Sysctl) and _read(item) != item.value:
             try:
-                (_SYSCTLS / item.path).write_text(item.value)
+                _write(item)
             except OSError as error:
                 raise KernelRefusedError(f"{text(item)}: {error.strerror}") from error
 
@@ -143,32 +137,39 @@ def execute(netlink: Netlink, requests: Sequence[bytes], operations: Sequence[Op
         _raise_unless_gone(operations[refusal.index], refusal)
 
 
-def _dump(netlink: Netlink, kind: int) -> list[tuple[int, bytes]]:
-    return netlink.dump(rtnetlink_encode.dump(kind))
+def _families() -> tuple[int, ...]:
+    return (IPV4, IPV6) if speaks_ipv6() else (IPV4,)
 
 
-def _is_ours(item: Item, nic: int) -> bool:
-    match item:
-        case Rule() | Neighbour():
-            return item.protocol == names.PROTOCOL
-        case Route():
-            return item.protocol == names.PROTOCOL or (bool(nic) and item.index == nic)
-        case _:
-            return True
-
-
-def _dump_netfilter(netfilter: Netlink, request: bytes) -> Iterable[bytes]:
+def _members(netfilter: Netlink, name: str) -> list[Element]:
     try:
-        return [body for _, body in netfilter.dump(request)]
-    except FileNotFoundError:  # our table does not exist
-        return []
+        return list(dumps.elements(netfilter, name))
+    except DumpRefusedError as refusal:
+        if refusal.errno == errno.ENOENT:  # our table does not exist
+            return []
+        raise
+
+
+def _write(item: Sysctl) -> None:
+    """Write a sysctl. By descriptor, as it is read: pathlib takes three times as long."""
+    descriptor = os.open(_WRITABLE + item.path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, item.value.encode())
+    finally:
+        os.close(descriptor)
 
 
 def _read(item: Sysctl) -> str:
     try:
-        return (_SYSCTLS / item.path).read_text().strip()
+        descriptor = os.open(_SYSCTLS + item.path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return item.value if not speaks_ipv6() and item.path.startswith("net/ipv6/") else ""
+    try:
+        return os.read(descriptor, _SYSCTL_BYTES).decode().strip()
+    except OSError:  # its link is gone
+        return ""
+    finally:
+        os.close(descriptor)
 
 
 def _executor(operation: Operation) -> Executor:
@@ -179,6 +180,8 @@ def _executor(operation: Operation) -> Executor:
             return _apply_elements
         case Chain():
             return _apply_chains
+        case Qdisc():
+            return _apply_qdiscs
         case Link() | Address() | Route() | Rule() | Neighbour():
             return _apply_rtnetlink
 
@@ -187,15 +190,30 @@ def _apply_rtnetlink(operations: Sequence[Operation], netlink: Netlink) -> None:
     execute(netlink, [rtnetlink_encode.encode(o) for o in operations], operations)
 
 
+def _apply_qdiscs(operations: Sequence[Operation], netlink: Netlink) -> None:
+    execute(netlink, [qdiscs.encode(o) for o in operations], operations)
+
+
 def _apply_elements(operations: Sequence[Operation], _: Netlink) -> None:
-    # A transaction is all or nothing, and a member to be removed may be gone: one for each then.
-    removing = any(o.verb is Verb.REMOVE for o in operations)
-    batches = [[o] for o in operations] if removing else [list(operations)]
     with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
-        for batch in batches:
-            requests = nfnetlink.batch(batch)
-            for refusal in netfilter.execute(requests, unacknowledged=nfnetlink.BATCH_FRAME):
-                _raise_unless_gone(batch[max(refusal.index - nfnetlink.BATCH_FRAME, 0)], refusal)
+        for begin in range(0, len(operations), ACKNOWLEDGED_AT_ONCE):
+            _change_members(netfilter, operations[begin : begin + ACKNOWLEDGED_AT_ONCE])
+    flush_to_host_ports(frozenset(o.item for o in operations if o.verb is not Verb.REMOVE))
+
+
+def _change_members(netfilter: Netlink, operations: Sequence[Operation]) -> None:
+    """Change members of sets in one transaction.
+
+    That is all or nothing, and a member to be removed may be gone: one for each then.
+    """
+    refusals = netfilter.execute_framed(nfnetlink.batch(operations))
+    if refusals and len(operations) > 1 and any(o.verb is Verb.REMOVE for o in operations):
+        for operation in operations:
+            _change_members(netfilter, [operation])
+        return
+    for refusal in refusals:
+        operation = operations[max(refusal.index - nfnetlink.BATCH_FRAME, 0)]
+        _raise_unless_gone(operation, refusal)
 
 
 def _apply_chains(operations: Sequence[Operation], _: Netlink) -> None:
@@ -211,8 +229,7 @@ def _apply_chains(operations: Sequence[Operation], _: Netlink) -> None:
 
 def _create_sets() -> None:
     with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
-        requests = nfnetlink.create_sets()
-        for refusal in netfilter.execute(requests, unacknowledged=nfnetlink.BATCH_FRAME):
+        for refusal in netfilter.execute_framed(nfnetlink.create_sets()):
             raise KernelRefusedError(f"creating our nftables sets: {refusal}")
 
 
@@ -235,9 +252,12 @@ def _nft(script: str) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise KernelRefusedError(f"nft did not finish within {_NFT_SECONDS} s") from error
+    except OSError as error:  # no memory or process left
+        raise KernelRefusedError(f"nft cannot be run: {error.strerror}") from error
     if done.returncode:
-        complaint = done.stderr.strip().partition("\n")[0]
-        raise KernelRefusedError(f"nft: {complaint}")
+        complaint, _, rest = done.stderr.strip().partition("\n")
+        command = rest.partition("\n")[0]  # nft quotes it, and underlines in a third line
+        raise KernelRefusedError(f"nft: {complaint} {command}".rstrip())
 
 
 def _raise_unless_gone(operation: Operation, refusal: Refusal) -> None:

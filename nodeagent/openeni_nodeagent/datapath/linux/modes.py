@@ -4,9 +4,9 @@ from functools import cache, partial
 from typing import Final
 
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
-from openeni_nodeagent.datapath.filters import metadata_chain
+from openeni_nodeagent.datapath.filters import egress_chain
 from openeni_nodeagent.datapath.links import kernel_mode
-from openeni_nodeagent.datapath.linux.kernel import apply, open_netlink
+from openeni_nodeagent.datapath.linux.kernel import apply
 from openeni_nodeagent.datapath.linux.namespace import in_new_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link
@@ -53,7 +53,7 @@ def require_support(datapath: Datapath) -> None:
 
 
 def _creates_link(datapath: Datapath) -> bool:
-    with open_netlink() as netlink:
+    with Netlink() as netlink:
         if not _create_parent(netlink):
             return False
         if datapath.mode is Mode.VETH:
@@ -63,9 +63,9 @@ def _creates_link(datapath: Datapath) -> bool:
 
 
 def _accepts_egress_chain() -> bool:
-    with open_netlink() as netlink:
+    with Netlink() as netlink:
         _create_parent(netlink)
-        chain: Chain = metadata_chain(LinkFacts(_PARENT.name, _PARENT.index), at_egress=True)
+        chain: Chain = egress_chain(LinkFacts(_PARENT.name, _PARENT.index))
         try:
             apply([Operation(Verb.ADD, chain)], netlink)
         except KernelRefusedError:

@@ -66,7 +66,10 @@ class _NamespaceThread(threading.Thread, Generic[T]):
 
 def _run_on_thread(enter: Callable[[], None], work: Callable[[], T]) -> T:
     thread = _NamespaceThread(enter, work)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:  # the limit of processes of the agent's pod
+        raise DatapathError(f"cannot enter a network namespace: {error}") from error
     thread.join()
     if thread.error:
         raise thread.error

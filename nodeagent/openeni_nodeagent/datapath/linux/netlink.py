@@ -2,25 +2,40 @@
 
 One send carries any number of requests. The kernel has processed all of them when the send returns,
 and the acknowledgements are read together. A socket stays in the network namespace of the thread
-that opened it, whichever thread uses it afterwards; `namespace.py` relies on that.
+that opened it, whichever thread uses it afterwards; `namespace.py` relies on that. pyroute2's
+sockets belong to a thread and its event loop and have no time-outs; its messages go through these.
+
+Every error is raised as KernelRefusedError.
 """
 
 import errno
 import os
+import secrets
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from types import TracebackType
 from typing import Final, Self
 
 from openeni_nodeagent.datapath.linux import uapi
-from openeni_nodeagent.datapath.linux.attributes import HEADER, attributes, to_text
+from openeni_nodeagent.datapath.linux.attributes import HEADER
+from openeni_nodeagent.datapath.linux.pyroute2_classes import ErrorMessage
+from openeni_nodeagent.datapath_api import KernelRefusedError
 
+# An acknowledgement takes 768 bytes of the receive buffer (its skb's true size), and the kernel
+# drops what does not fit: 212,992 bytes (net.core.rmem_default) hold 277.
+ACKNOWLEDGED_AT_ONCE: Final = 128
 _SEQUENCE_OFFSET: Final = 8  # of nlmsg_seq in struct nlmsghdr
+_ERROR: Final = struct.Struct("=i")  # struct nlmsgerr begins with it, and so ends a dump
 _TIMEOUT_SECONDS: Final = 30.0  # the kernel answers at once unless it waits for its own locks
 _RECEIVE_BYTES: Final = 1 << 17
 _DUMP_ATTEMPTS: Final = 20
+# Port ids of this process's sockets: 0x4000 to 0x7FFF, then 16 bits that count. netlink_autobind()
+# begins at the process's id, which another process in a container may have, too.
+_PORTS: Final = 0x4000 | secrets.randbelow(0x4000)
+_COUNT: Final = count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +55,34 @@ class Refusal:
         return f"{self.name}: {self.message or os.strerror(self.errno)}"
 
 
+class DumpRefusedError(KernelRefusedError):
+    """The kernel refused a dump."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(f"dump refused: {refusal}")
+        self.errno = refusal.errno
+
+
+def is_own_port(port: int) -> bool:
+    """Return True for the port id (nlmsg_pid) of a socket of this process.
+
+    The kernel repeats it in the notifications of what a request has changed.
+    """
+    return port >> 16 == _PORTS
+
+
 class Netlink:
     """One socket. Two threads must not use it at the same time."""
 
     def __init__(self, protocol: int = uapi.NETLINK_ROUTE) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
-        for option in (
-            uapi.NETLINK_EXT_ACK,
-            uapi.NETLINK_CAP_ACK,
-            uapi.NETLINK_GET_STRICT_CHK,
-        ):
-            self._socket.setsockopt(uapi.SOL_NETLINK, option, 1)
-        self._socket.settimeout(_TIMEOUT_SECONDS)
+        try:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+            for option in (uapi.NETLINK_EXT_ACK, uapi.NETLINK_GET_STRICT_CHK):
+                self._socket.setsockopt(uapi.SOL_NETLINK, option, 1)
+            self._socket.settimeout(_TIMEOUT_SECONDS)
+            self._socket.bind((_PORTS << 16 | next(_COUNT) & 0xFFFF, 0))
+        except OSError as error:
+            raise _refused(error) from error
         self._sequence = 0
 
     def __enter__(self) -> Self:
@@ -68,55 +99,71 @@ class Netlink:
     def close(self) -> None:
         self._socket.close()
 
-    def execute(self, requests: Sequence[bytes], *, unacknowledged: int = 0) -> tuple[Refusal, ...]:
-        """Send the requests in one go and return those that the kernel refused.
-
-        The first and the last `unacknowledged` requests do not ask for an acknowledgement: they
-        begin and end a batch of netfilter.
-        """
-        first = self._sequence + 1
-        self._send(requests)
-        acknowledged = range(unacknowledged, len(requests) - unacknowledged)
-        pending, refused = {first + index for index in acknowledged}, list[Refusal]()
-        while pending:
-            for kind, flags, sequence, payload in self._receive():
-                if kind != uapi.NLMSG_ERROR:
-                    continue
-                pending.discard(sequence)
-                if refusal := _refusal(sequence - first, flags, payload):
-                    refused.append(refusal)
-                    if sequence - first not in acknowledged:
-                        return tuple(refused)
+    def execute(self, requests: Sequence[bytes]) -> tuple[Refusal, ...]:
+        """Send the requests, in as few parts as possible, and return those that were refused."""
+        refused = list[Refusal]()
+        for begin in range(0, len(requests), ACKNOWLEDGED_AT_ONCE):
+            part = requests[begin : begin + ACKNOWLEDGED_AT_ONCE]
+            refused += self._execute(part, begin, range(len(part)))
         return tuple(refused)
 
-    def dump(self, request: bytes) -> list[tuple[int, bytes]]:
-        """Return type and payload of every message that answers a dump request.
+    def execute_framed(self, requests: Sequence[bytes]) -> tuple[Refusal, ...]:
+        """Send a transaction: its first and its last message are not acknowledged.
 
-        A dump that a concurrent change interrupts is repeated. Raises OSError with the kernel's
-        errno.
+        It has ACKNOWLEDGED_AT_ONCE messages between them at most: the kernel needs all at once.
         """
-        for _ in range(_DUMP_ATTEMPTS):
-            answers, interrupted = self._dump_once(request)
-            if not interrupted:
-                return answers
-        raise OSError(errno.EAGAIN, "the kernel's tables change faster than they can be read")
+        return tuple(self._execute(requests, 0, range(1, len(requests) - 1)))
 
-    def _dump_once(self, request: bytes) -> tuple[list[tuple[int, bytes]], bool]:
+    def dump(self, request: bytes, wanted: Callable[[bytes], object] = bool) -> list[bytes]:
+        """Return the messages, headers included, that answer a dump request and are `wanted`.
+
+        A dump that a concurrent change interrupts is repeated. Raises DumpRefusedError.
+        """
+        try:
+            for _ in range(_DUMP_ATTEMPTS):
+                answers, interrupted = self._dump_once(request, wanted)
+                if not interrupted:
+                    return answers
+        except OSError as error:
+            raise _refused(error) from error
+        raise KernelRefusedError("the kernel's tables change faster than they can be read")
+
+    def _execute(self, requests: Sequence[bytes], begin: int, acknowledged: range) -> list[Refusal]:
+        first = self._sequence + 1
+        pending, refused = {first + index for index in acknowledged}, list[Refusal]()
+        try:
+            self._send(requests)
+            while pending:
+                for kind, _, sequence, message in self._receive():
+                    if kind != uapi.NLMSG_ERROR:
+                        continue
+                    pending.discard(sequence)
+                    if refusal := _refusal(begin + sequence - first, message):
+                        refused.append(refusal)
+                        if sequence - first not in acknowledged:
+                            return refused
+        except OSError as error:
+            raise _refused(error) from error
+        return refused
+
+    def _dump_once(
+        self, request: bytes, wanted: Callable[[bytes], object]
+    ) -> tuple[list[bytes], bool]:
         self._send([request])
-        answers, interrupted = list[tuple[int, bytes]](), False
+        answers, interrupted = list[bytes](), False
         while True:
-            for kind, flags, sequence, payload in self._receive():
+            for kind, flags, sequence, message in self._receive():
                 if sequence != self._sequence:
                     continue
+                # On the first message after the change, which may be the last one of all
+                # (nl_dump_check_consistent in include/net/netlink.h).
                 interrupted = interrupted or bool(flags & uapi.NLM_F_DUMP_INTR)
-                if kind == uapi.NLMSG_DONE:
+                if kind in (uapi.NLMSG_DONE, uapi.NLMSG_ERROR):
+                    if refusal := _refusal(0, message):
+                        raise DumpRefusedError(refusal)
                     return answers, interrupted
-                if kind != uapi.NLMSG_ERROR:
-                    answers.append((kind, payload))
-                    continue
-                if refusal := _refusal(0, flags, payload):
-                    raise OSError(refusal.errno, str(refusal))
-                return answers, interrupted
+                if wanted(message):
+                    answers.append(message)
 
     def _send(self, requests: Sequence[bytes]) -> None:
         batch = bytearray()
@@ -128,24 +175,24 @@ class Netlink:
         self._socket.sendto(batch, (0, 0))
 
     def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
+        """Yield type, flags, sequence number and the whole of each message of one read."""
         data = self._socket.recv(_RECEIVE_BYTES)
         offset = 0
         while offset + HEADER.size <= len(data):
             size, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
-            yield kind, flags, sequence, data[offset + HEADER.size : offset + size]
+            yield kind, flags, sequence, data[offset : offset + size]
             offset += (size + 3) & ~3
 
 
-def _refusal(index: int, flags: int, payload: bytes) -> Refusal | None:
-    """Decode struct nlmsgerr; None for an acknowledgement."""
-    number = -struct.unpack_from("=i", payload)[0]
-    if not number:
+def _refusal(index: int, message: bytes) -> Refusal | None:
+    """Decode NLMSG_ERROR, or a dump's NLMSG_DONE; None for success."""
+    number = -_ERROR.unpack_from(message, HEADER.size)[0]
+    if number <= 0:
         return None
-    message = b""
-    if flags & uapi.NLM_F_ACK_TLVS:
-        echoed = HEADER.size
-        if not flags & uapi.NLM_F_CAPPED:  # then the whole request is echoed
-            echoed = struct.unpack_from("=I", payload, 4)[0]
-        found = attributes(payload, 4 + ((echoed + 3) & ~3))
-        message = found.get(uapi.NLMSGERR_ATTR_MSG, b"")
-    return Refusal(index, number, to_text(message))
+    error = ErrorMessage(message)
+    error.decode()
+    return Refusal(index, number, error.get_attr("NLMSGERR_ATTR_MSG") or "")
+
+
+def _refused(error: OSError) -> KernelRefusedError:
+    return KernelRefusedError(f"netlink: {error.strerror or error}")

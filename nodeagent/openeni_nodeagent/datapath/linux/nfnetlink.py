@@ -1,4 +1,4 @@
-"""Create our nftables sets, add and remove members, read sets and chains, without running `nft`.
+"""Encode requests that create our nftables sets, and add and remove their members.
 
 A pod's ADD puts its address into a set; running `nft` for that would take as long as all the rest.
 And the sets may not be created by `nft`: from 1.1.2 on it stores data in them that makes an older
@@ -6,34 +6,38 @@ And the sets may not be created by `nft`: from 1.1.2 on it stores data in them t
 """
 
 import struct
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from socket import AF_INET, AF_INET6, htons, inet_ntop, inet_pton
+from socket import (
+    AF_INET,
+    AF_INET6,
+    IPPROTO_SCTP,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+    htons,
+    inet_ntop,
+    inet_pton,
+)
 from typing import Final
 
 from openeni_crds import names
-from openeni_nodeagent.addresses import IPV6, family_of
-from openeni_nodeagent.datapath.filters import FAMILIES
 from openeni_nodeagent.datapath.linux import uapi
 from openeni_nodeagent.datapath.linux.attributes import (
     HEADER,
     attribute,
-    attributes,
     big_endian,
-    iterate,
     nested,
     string,
-    to_text,
 )
-from openeni_nodeagent.datapath.model import Chain, Element, Operation, Verb
+from openeni_nodeagent.datapath.model import Element, Operation, Verb
+from openeni_nodeagent.datapath.nft_sets import SETS, Field, NftSet, joined, split
 
-_NFPROTO: Final = {"inet": uapi.NFPROTO_INET, "netdev": uapi.NFPROTO_NETDEV}
-_NFGENMSG: Final = struct.Struct("=BBH")
-_COMMENT: Final = 0  # NFTNL_UDATA_RULE_COMMENT of libnftnl's udata.h
-# A type's number is for readers: TYPE_IPADDR and TYPE_IP6ADDR of nftables' datatype.h; bytes.
-_TYPES: Final = {"ipv4_addr": (7, 4), "ipv6_addr": (8, 16)}
-SETS: Final = tuple(f"{kind}{number}" for kind in ("pods", "sources") for _, number, _ in FAMILIES)
-BATCH_FRAME: Final = 1  # messages that begin, and that end, a batch; they are not acknowledged
+NFGENMSG: Final = struct.Struct("=BBH")
+_PROTOCOLS: Final = {"tcp": IPPROTO_TCP, "udp": IPPROTO_UDP, "sctp": IPPROTO_SCTP}
+_PROTOCOL_NAMES: Final = {number: name for name, number in _PROTOCOLS.items()}
+_TYPE_BITS: Final = 6  # of nftables' datatype.h: of each type's number in that of several
+_FAMILIES: Final = {Field.IPV4: AF_INET, Field.IPV6: AF_INET6}
+_PORT: Final = struct.Struct("!H")
+BATCH_FRAME: Final = 1  # messages that begin, and that end, a transaction
 
 
 def batch(operations: Sequence[Operation]) -> list[bytes]:
@@ -44,11 +48,7 @@ def batch(operations: Sequence[Operation]) -> list[bytes]:
 def create_sets() -> list[bytes]:
     """Return the messages of one transaction that creates the table, sets and maps."""
     table = _create(uapi.NFT_MSG_NEWTABLE, string(uapi.NFTA_TABLE_NAME, names.NFT_TABLE))
-    bodies = [
-        _set_body(f"{kind}{number}", *_TYPES[type_], is_map=kind == "sources")
-        for _, number, type_ in FAMILIES
-        for kind in ("pods", "sources")
-    ]
+    bodies = [_set_body(name, made) for name, made in SETS.items()]
     return _transaction(
         [
             table,
@@ -58,40 +58,6 @@ def create_sets() -> list[bytes]:
             ),
         ]
     )
-
-
-def dump_elements(name: str) -> bytes:
-    """Return the request for the members of one of our sets."""
-    return _dump(uapi.NFT_MSG_GETSETELEM, "inet", _set(name))
-
-
-def dump_rules(family: str) -> bytes:
-    """Return the request for the rules of our table in one family."""
-    return _dump(uapi.NFT_MSG_GETRULE, family, string(uapi.NFTA_RULE_TABLE, names.NFT_TABLE))
-
-
-def elements(name: str, payload: bytes) -> Iterable[Element]:
-    """Yield the members of set `name` in one message of a dump."""
-    listed = attributes(payload, _NFGENMSG.size).get(uapi.NFTA_SET_ELEM_LIST_ELEMENTS, b"")
-    for _, member in iterate(listed):
-        found = attributes(member)
-        data = found.get(uapi.NFTA_SET_ELEM_DATA)  # a map's value
-        value = "" if data is None else _address(data)
-        yield Element(name, _address(found[uapi.NFTA_SET_ELEM_KEY]), value)
-
-
-def chains(family: str, payloads: Iterable[bytes]) -> Iterable[Chain]:
-    """Yield our chains in a dump of rules, without a mark where rules are missing or foreign."""
-    comments: dict[str, list[str]] = defaultdict(list)
-    for payload in payloads:
-        found = attributes(payload, _NFGENMSG.size)
-        if to_text(found.get(uapi.NFTA_RULE_TABLE, b"")) == names.NFT_TABLE:
-            chain = to_text(found[uapi.NFTA_RULE_CHAIN])
-            comments[chain].append(_comment(found.get(uapi.NFTA_RULE_USERDATA, b"")))
-    for name, seen in comments.items():
-        mark = seen[0].partition(" ")[0]
-        complete = [f"{mark} {number} of {len(seen)}" for number in range(1, len(seen) + 1)]
-        yield Chain(family, name, mark if seen == complete else "")
 
 
 def _transaction(messages: Iterable[bytes]) -> list[bytes]:
@@ -108,23 +74,75 @@ def _create(message: int, body: bytes) -> bytes:
     return _message(_type(message), flags, uapi.NFPROTO_INET, 0, body)
 
 
-def _set_body(name: str, type_: int, size: int, *, is_map: bool) -> bytes:
+def _set_body(name: str, made: NftSet) -> bytes:
     body = string(uapi.NFTA_SET_TABLE, names.NFT_TABLE) + string(uapi.NFTA_SET_NAME, name)
-    body += big_endian(uapi.NFTA_SET_FLAGS, uapi.NFT_SET_MAP if is_map else 0)
-    body += big_endian(uapi.NFTA_SET_KEY_TYPE, type_) + big_endian(uapi.NFTA_SET_KEY_LEN, size)
-    if is_map:
-        body += big_endian(uapi.NFTA_SET_DATA_TYPE, type_)
-        body += big_endian(uapi.NFTA_SET_DATA_LEN, size)
+    body += big_endian(uapi.NFTA_SET_FLAGS, uapi.NFT_SET_MAP if made.value else 0)
+    body += big_endian(uapi.NFTA_SET_KEY_TYPE, _type_number(made.key))
+    body += big_endian(uapi.NFTA_SET_KEY_LEN, _size(made.key))
+    if made.value:
+        body += big_endian(uapi.NFTA_SET_DATA_TYPE, _type_number(made.value))
+        body += big_endian(uapi.NFTA_SET_DATA_LEN, _size(made.value))
     return body
+
+
+def _type_number(fields: Sequence[Field]) -> int:
+    """Return the number of one type or of several; the kernel keeps it for readers alone."""
+    number = 0
+    for field in fields:
+        number = number << _TYPE_BITS | field.value[0]
+    return number
+
+
+def _size(fields: Sequence[Field]) -> int:
+    """Return the bytes of one field, or of several, each of which begins a 32-bit register."""
+    sizes = [field.value[1] for field in fields]
+    return sizes[0] if len(sizes) == 1 else sum(size + -size % 4 for size in sizes)
+
+
+def pack(fields: Sequence[Field], text: str) -> bytes:
+    """Encode a key or value."""
+    packed = [_packed(*pair) for pair in zip(fields, split(text), strict=True)]
+    return packed[0] if len(packed) == 1 else b"".join(one + bytes(-len(one) % 4) for one in packed)
+
+
+def unpack(fields: Sequence[Field], data: bytes) -> str:
+    """Decode a key or value."""
+    found, offset = list[str](), 0
+    for field in fields:
+        size = field.value[1]
+        found.append(_text(field, data[offset : offset + size]))
+        offset += size + -size % 4
+    return joined(*found)
+
+
+def _packed(field: Field, text: str) -> bytes:
+    match field:
+        case Field.PORT:
+            return _PORT.pack(int(text))
+        case Field.PROTOCOL:
+            return bytes([_PROTOCOLS[text] if text in _PROTOCOLS else int(text)])
+        case Field.IPV4 | Field.IPV6:
+            return inet_pton(_FAMILIES[field], text)
+
+
+def _text(field: Field, data: bytes) -> str:
+    match field:
+        case Field.PORT:
+            return str(_PORT.unpack(data)[0])
+        case Field.PROTOCOL:
+            return _PROTOCOL_NAMES.get(data[0], str(data[0]))
+        case Field.IPV4 | Field.IPV6:
+            return inet_ntop(_FAMILIES[field], data)
 
 
 def _element(operation: Operation) -> bytes:
     item = operation.item
     if not isinstance(item, Element):
         raise TypeError(item)
-    member = nested(uapi.NFTA_SET_ELEM_KEY, _value(item.key))
+    made = SETS[item.name]
+    member = nested(uapi.NFTA_SET_ELEM_KEY, _value(made.key, item.key))
     if item.value:
-        member += nested(uapi.NFTA_SET_ELEM_DATA, _value(item.value))
+        member += nested(uapi.NFTA_SET_ELEM_DATA, _value(made.value, item.value))
     members = nested(uapi.NFTA_LIST_ELEM, member)
     body = _set(item.name) + nested(uapi.NFTA_SET_ELEM_LIST_ELEMENTS, members)
     flags = uapi.NLM_F_REQUEST | uapi.NLM_F_ACK
@@ -134,12 +152,8 @@ def _element(operation: Operation) -> bytes:
     return _message(_type(uapi.NFT_MSG_NEWSETELEM), flags, uapi.NFPROTO_INET, 0, body)
 
 
-def _dump(message: int, family: str, body: bytes) -> bytes:
-    return _message(_type(message), uapi.NLM_F_REQUEST | uapi.NLM_F_DUMP, _NFPROTO[family], 0, body)
-
-
 def _message(kind: int, flags: int, family: int, resource: int, body: bytes = b"") -> bytes:
-    head = _NFGENMSG.pack(family, 0, htons(resource))
+    head = NFGENMSG.pack(family, 0, htons(resource))
     return HEADER.pack(HEADER.size + len(head) + len(body), kind, flags, 0, 0) + head + body
 
 
@@ -152,18 +166,5 @@ def _set(name: str) -> bytes:
     return table + string(uapi.NFTA_SET_ELEM_LIST_SET, name)
 
 
-def _value(address: str) -> bytes:
-    packed = inet_pton(AF_INET6 if family_of(address) == IPV6 else AF_INET, address)
-    return attribute(uapi.NFTA_DATA_VALUE, packed)
-
-
-def _address(data: bytes) -> str:
-    packed = attributes(data)[uapi.NFTA_DATA_VALUE]
-    return inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)  # noqa: PLR2004 - bytes
-
-
-def _comment(userdata: bytes) -> str:
-    """Decode a rule's comment as libnftnl stores it: type, length, text."""
-    if len(userdata) < 2 or userdata[0] != _COMMENT:  # noqa: PLR2004
-        return ""
-    return to_text(userdata[2 : 2 + userdata[1]])
+def _value(fields: Sequence[Field], text: str) -> bytes:
+    return attribute(uapi.NFTA_DATA_VALUE, pack(fields, text))

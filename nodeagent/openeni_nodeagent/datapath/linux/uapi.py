@@ -6,38 +6,59 @@ from typing import Final
 NETLINK_ROUTE: Final = 0
 NETLINK_NETFILTER: Final = 12
 SOL_NETLINK: Final = 270  # include/linux/socket.h
-NETLINK_CAP_ACK: Final = 10
 NETLINK_EXT_ACK: Final = 11
 NETLINK_GET_STRICT_CHK: Final = 12
 NLM_F_REQUEST: Final = 0x1
 NLM_F_ACK: Final = 0x4
 NLM_F_DUMP_INTR: Final = 0x10
-NLM_F_CAPPED: Final = 0x100
-NLM_F_ACK_TLVS: Final = 0x200
 NLM_F_REPLACE: Final = 0x100
 NLM_F_EXCL: Final = 0x200
 NLM_F_CREATE: Final = 0x400
 NLM_F_DUMP: Final = 0x300
 NLMSG_ERROR: Final = 2
 NLMSG_DONE: Final = 3
-NLMSGERR_ATTR_MSG: Final = 1
 NLA_F_NESTED: Final = 0x8000
-NLA_TYPE_MASK: Final = 0x3FFF
 
 # linux/rtnetlink.h: of each group RTM_NEW*, then RTM_DEL*, then RTM_GET*
 RTM_NEWLINK: Final = 16
+RTM_DELLINK: Final = 17
+RTM_GETLINK: Final = 18
 RTM_NEWADDR: Final = 20
+RTM_DELADDR: Final = 21
+RTM_GETADDR: Final = 22
 RTM_NEWROUTE: Final = 24
+RTM_DELROUTE: Final = 25
+RTM_GETROUTE: Final = 26
 RTM_NEWNEIGH: Final = 28
+RTM_GETNEIGH: Final = 30
 RTM_NEWRULE: Final = 32
+RTM_DELRULE: Final = 33
+RTM_GETRULE: Final = 34
+RTM_NEWQDISC: Final = 36
+RTM_DELQDISC: Final = 37
+RTM_GETQDISC: Final = 38
+TCA_KIND: Final = 1
+TCA_OPTIONS: Final = 2
+RTNLGRP_LINK: Final = 1
+RTNLGRP_NEIGH: Final = 3
+RTNLGRP_IPV4_IFADDR: Final = 5
+RTNLGRP_IPV4_ROUTE: Final = 7
+RTNLGRP_IPV4_RULE: Final = 8
+RTNLGRP_IPV6_IFADDR: Final = 9
+RTNLGRP_IPV6_ROUTE: Final = 11
+RTNLGRP_IPV6_RULE: Final = 19
 RTA_DST: Final = 1
 RTA_OIF: Final = 4
 RTA_GATEWAY: Final = 5
+RTA_PRIORITY: Final = 6
 RTA_PREFSRC: Final = 7
 RTA_TABLE: Final = 15
 RTN_UNICAST: Final = 1
+RTN_UNREACHABLE: Final = 7
 RTN_PROHIBIT: Final = 8
+RTEXT_FILTER_SKIP_STATS: Final = 0x8
 RTNH_F_ONLINK: Final = 4
+IP6_RT_PRIO_USER: Final = 1024  # linux/ipv6_route.h
 RT_SCOPE_UNIVERSE: Final = 0
 RT_SCOPE_LINK: Final = 253
 
@@ -49,6 +70,7 @@ IFLA_MTU: Final = 4
 IFLA_LINK: Final = 5
 IFLA_LINKINFO: Final = 18
 IFLA_IFALIAS: Final = 20
+IFLA_GROUP: Final = 27
 IFLA_NET_NS_FD: Final = 28
 IFLA_INFO_KIND: Final = 1
 IFLA_INFO_DATA: Final = 2
@@ -74,21 +96,40 @@ FRA_PRIORITY: Final = 6
 FRA_FWMARK: Final = 10
 FRA_TABLE: Final = 15
 FRA_FWMASK: Final = 16
+FRA_OIFNAME: Final = 17
 FRA_PROTOCOL: Final = 21
 FR_ACT_TO_TBL: Final = 1
+
+# linux/pkt_sched.h
+TC_H_ROOT: Final = 0xFFFFFFFF
+TC_LINKLAYER_ETHERNET: Final = 1
+TCA_TBF_PARMS: Final = 1
+TCA_TBF_BURST: Final = 6
 
 # linux/netfilter.h and linux/netfilter/nfnetlink.h
 NFPROTO_INET: Final = 1
 NFPROTO_NETDEV: Final = 5
+NFNLGRP_NFTABLES: Final = 7
+NFNL_SUBSYS_CTNETLINK: Final = 1
 NFNL_SUBSYS_NFTABLES: Final = 10
 NFNL_MSG_BATCH_BEGIN: Final = 0x10
 NFNL_MSG_BATCH_END: Final = 0x11
 
+# linux/netfilter/nfnetlink_conntrack.h
+IPCTNL_MSG_CT_GET: Final = 1
+IPCTNL_MSG_CT_DELETE: Final = 2
+CTA_PROTO_DST_PORT: Final = 3
+
 # linux/netfilter/nf_tables.h
 NFT_MSG_NEWTABLE: Final = 0
+NFT_MSG_DELTABLE: Final = 2
+NFT_MSG_NEWCHAIN: Final = 3
+NFT_MSG_DELCHAIN: Final = 5
+NFT_MSG_NEWRULE: Final = 6
 NFT_MSG_GETRULE: Final = 7
+NFT_MSG_DELRULE: Final = 8
 NFT_MSG_NEWSET: Final = 9
-NFT_MSG_GETSET: Final = 10
+NFT_MSG_DELSET: Final = 11
 NFT_MSG_NEWSETELEM: Final = 12
 NFT_MSG_GETSETELEM: Final = 13
 NFT_MSG_DELSETELEM: Final = 14
@@ -105,7 +146,6 @@ NFTA_SET_KEY_LEN: Final = 5
 NFTA_SET_DATA_TYPE: Final = 6
 NFTA_SET_DATA_LEN: Final = 7
 NFTA_SET_ID: Final = 10
-NFTA_SET_USERDATA: Final = 13
 NFT_SET_MAP: Final = 8
 NFTA_SET_ELEM_LIST_TABLE: Final = 1
 NFTA_SET_ELEM_LIST_SET: Final = 2

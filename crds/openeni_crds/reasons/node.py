@@ -1,0 +1,49 @@
+"""Reasons that lie on a node."""
+
+from typing import Final
+
+from openeni_crds.conditions import Reason
+from openeni_crds.owners import AGENT_ENI, AGENT_PODIP, OPERATOR_ENI, OPERATOR_PODIP, OPERATOR_POOL
+from openeni_crds.reasons.entry import ReasonEntry, Reasons
+
+NODE: Final[Reasons] = {
+    Reason.NIC_MISSING: ReasonEntry(
+        "the NIC has not appeared in the guest for a minute after Nova attached it",
+        "see the agent's log and the hypervisor's",
+        (AGENT_ENI,),
+    ),
+    Reason.GUEST_NOT_PREPARED: ReasonEntry(
+        "the agent could not write the files that keep NetworkManager, networkd and udev off the "
+        "NIC, so the port is not attached",
+        "correct what the message names, or see the agent's log",
+        (AGENT_ENI,),
+    ),
+    Reason.KERNEL_REFUSED: ReasonEntry(
+        "the kernel refused to configure the NIC, or a pod's datapath is not as planned; the agent "
+        "retries",
+        "follow the kernel's error, or stop the program that changes what the message names",
+        (AGENT_ENI, AGENT_PODIP),
+    ),
+    Reason.OTHER_CNI: ReasonEntry(
+        "another CNI plugin is configured on the node, and pods there do not use the pool",
+        "[migrate the node](migration.md): remove that plugin, its configuration in "
+        "`/etc/cni/net.d` too, or exclude the node by `spec.nodeSelector`",
+        (AGENT_ENI, OPERATOR_POOL),
+    ),
+    Reason.INSTALL_FAILED: ReasonEntry(
+        "the agent could not install the CNI executable or its configuration",
+        "make the folder that the message names writable for the agent: see the chart's "
+        "`agent.cniBinDir` and `agent.cniConfDir`",
+        (AGENT_ENI,),
+    ),
+    Reason.ADDRESS_NOT_ON_PORT: ReasonEntry(
+        "the pod's address has left the ENI's port, or one that is kept is on no port any more",
+        "restart the pod; what is kept is asked for again when its pod is back",
+        (AGENT_PODIP, OPERATOR_PODIP),
+    ),
+    Reason.AGENT_REPORT_INVALID: ReasonEntry(
+        "the agent's report is impossible and is not used",
+        "see the agent's log, and make sure that nobody else writes the ENI's status",
+        (OPERATOR_ENI,),
+    ),
+}

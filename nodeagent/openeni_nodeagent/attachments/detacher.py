@@ -1,0 +1,170 @@
+"""Detach containers: remove the datapath of a grant, then end the grant.
+
+A grant whose datapath could not be removed stays, for the runtime's next DEL or the repair.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from openeni_kube.result import Done, RequeueAfter, Result, Retry
+from openeni_nodeagent.attachments.container_locks import ContainerLocks
+from openeni_nodeagent.attachments.grant_errors import journal_error_as_cni_error
+from openeni_nodeagent.attachments.netns_identity import leads_to_pod
+from openeni_nodeagent.cni.call import StoppingError
+from openeni_nodeagent.cni.protocol import CNIError, Code
+from openeni_nodeagent.datapath_api import (
+    DatapathError,
+    ENIFacts,
+    NodeDatapath,
+    PodInterface,
+)
+from openeni_nodeagent.grants.grant_log import EndReason
+from openeni_nodeagent.grants.grants import Grants
+from openeni_nodeagent.grants.ledger import Grant
+
+BUSY_SECONDS: Final = 0.1  # another call of the container still runs
+
+
+class Detacher:
+    """Safe for several threads; `delete` and `move` need the container's lock."""
+
+    def __init__(
+        self,
+        grants: Grants,
+        datapath: NodeDatapath,
+        locks: ContainerLocks,
+        *,
+        repaired: Callable[[], bool],
+        on_disconnected: Callable[[str], None],
+    ) -> None:
+        """`repaired` returns True once journal, kernel and PodIPs have been compared.
+
+        `on_disconnected` is called with a key for `finish`.
+        """
+        self._grants = grants
+        self._datapath = datapath
+        self._locks = locks
+        self._repaired = repaired
+        self._on_disconnected = on_disconnected
+        self._unfinished: dict[str, tuple[Grant, ENIFacts, str]] = {}
+
+    def delete(self, container_id: str, interface: str, netns: str) -> None:
+        """End a container's grant; done if it has none. Raises CNIError."""
+        grant = self._grants.find(container_id, interface)
+        if grant is None:
+            self._require_explained(container_id)
+            return
+        self._disconnect(grant, netns)
+        self._grants.end_grant(grant, EndReason.DELETED)
+
+    @journal_error_as_cni_error()
+    def replay(self, container_id: str, interface: str, netns: str, queued: float) -> None:
+        """Run a DEL that the executable queued at `queued` (boot clock) while no agent answered.
+
+        A grant that is younger than the DEL is kept. Raises CNIError.
+        """
+        with self._locks.locked(container_id):
+            grant = self._grants.find(container_id, interface)
+            if grant is None or grant.at <= queued:
+                known = grant is not None and leads_to_pod(netns, grant)
+                self.delete(container_id, interface, netns if known else "")
+
+    @journal_error_as_cni_error()
+    def end(self, grant: Grant, reason: EndReason) -> None:
+        """End this grant, unless it has changed meanwhile. Raises CNIError."""
+        attachment = grant.attachment
+        with self._locks.locked(attachment.container_id):
+            if self._grants.find(attachment.container_id, attachment.interface) == grant:
+                self._disconnect(grant, "")
+                self._grants.end_grant(grant, reason)
+
+    def move(self, grant: Grant) -> None:
+        """Remove all of a grant's datapath: its container gets another namespace. Raises CNIError.
+
+        Two slaves on one NIC cannot have one address, so nothing of it is left for later.
+        """
+        if (facts := self._grants.facts(grant.eni)) is None:
+            return
+        pod = pod_interface(grant, facts)
+        try:
+            self._datapath.delete(pod)
+            self._datapath.finish_delete(pod, _namespace(grant, ""))
+        except DatapathError as error:
+            raise _cannot_remove(grant, error) from None
+
+    def _disconnect(self, grant: Grant, netns: str) -> None:
+        """Remove the host's part of a grant's datapath; the links go later. Raises CNIError."""
+        facts = self._grants.facts(grant.eni)
+        if facts is None:  # a look at the node finds what is left
+            return
+        try:
+            self._datapath.delete(pod_interface(grant, facts))
+        except DatapathError as error:
+            raise _cannot_remove(grant, error) from None
+        key = f"{grant.attachment.container_id}/{grant.attachment.interface}"
+        self._unfinished[key] = grant, facts, netns
+        self._on_disconnected(key)
+
+    def finish(self, key: str) -> Result:
+        """Remove the links of a container whose grant has ended, unless it has one again.
+
+        The runtime usually removes the namespace, and the links with it, after its DEL.
+        """
+        if (found := self._unfinished.get(key)) is None:
+            return Done()
+        grant, facts, netns = found
+        pod = pod_interface(grant, facts)
+        try:
+            with self._locks.locked(pod.container_id):
+                if self._grants.find(pod.container_id, pod.interface) is None:
+                    self._datapath.finish_delete(pod, _namespace(grant, netns))
+                self._unfinished.pop(key, None)
+        except StoppingError:
+            return Done()
+        except CNIError:
+            return RequeueAfter(BUSY_SECONDS)
+        except DatapathError as error:
+            return Retry(f"links of container {pod.container_id} cannot be removed: {error}")
+        return Done()
+
+    def _require_explained(self, container_id: str) -> None:
+        """Raise CNIError while a repair may still find a grant for a container without one.
+
+        This concerns the time after a journal was lost.
+        """
+        unexplained = self._grants.unexplained()
+        if unexplained and not self._repaired():
+            raise CNIError(
+                Code.TRY_AGAIN,
+                f"it is not known yet if container {container_id} has an address",
+                f"in the kernel without a grant: {', '.join(sorted(unexplained))}",
+            )
+
+
+def _namespace(grant: Grant, netns: str) -> str:
+    """Return the path of the pod's namespace, the runtime's `netns` or the grant's; "" if neither.
+
+    Where it is not known which namespace is the pod's, the runtime is believed.
+    """
+    if grant.netns_id is None:
+        return netns
+    return next((path for path in (netns, grant.netns) if leads_to_pod(path, grant)), "")
+
+
+def _cannot_remove(grant: Grant, error: DatapathError) -> CNIError:
+    return CNIError(Code.IO, f"the datapath of {grant.addresses[0]} cannot be removed", str(error))
+
+
+def pod_interface(grant: Grant, eni: ENIFacts) -> PodInterface:
+    """Return what the datapath needs to know of a grant."""
+    attachment = grant.attachment
+    return PodInterface(
+        attachment.pod_uid,
+        attachment.container_id,
+        attachment.interface,
+        grant.addresses,
+        grant.mtu,
+        eni,
+        grant.host_ports,
+        grant.bandwidth,
+    )

@@ -1,0 +1,45 @@
+"""Decide which grants a runtime's GC ends. Pure."""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from openeni_nodeagent.cni.protocol import GCAttachment
+from openeni_nodeagent.grants.ledger import Grant
+
+# Longer than any ADD: the runtime's list may not have a younger grant's container yet.
+GC_AGE_SECONDS: Final = 120.0
+
+
+def stale_grants(
+    grants: Iterable[Grant],
+    listed: Iterable[GCAttachment],
+    pod_exists: Callable[[str], bool],
+    now: float,
+) -> tuple[Grant, ...]:
+    """Return grants whose container the runtime does not list and whose pod is gone.
+
+    A pod also counts as gone if the runtime lists a newer sandbox of it. A node may have several
+    runtimes, each of which lists its own containers (containernetworking/cni#1086): the one that
+    lists the newer sandbox would list this one too if it still existed.
+    """
+    alive = {(attachment.container_id, attachment.interface) for attachment in listed}
+    known = tuple(grants)
+    newest: dict[str, float] = {}  # pod -> when its newest listed sandbox got its grant
+    for grant in known:
+        if _key(grant) in alive:
+            uid = grant.attachment.pod_uid
+            newest[uid] = max(newest.get(uid, grant.at), grant.at)
+    return tuple(
+        grant
+        for grant in known
+        if _key(grant) not in alive
+        and now - grant.at >= GC_AGE_SECONDS
+        and (
+            not pod_exists(grant.attachment.pod_uid)
+            or newest.get(grant.attachment.pod_uid, grant.at) > grant.at
+        )
+    )
+
+
+def _key(grant: Grant) -> tuple[str, str]:
+    return grant.attachment.container_id, grant.attachment.interface

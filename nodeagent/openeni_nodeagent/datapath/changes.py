@@ -1,0 +1,102 @@
+"""Decide which of the kernel's notifications concern openeni: what others have changed of ours.
+
+What this process changes itself is not looked at again. The kernel says who asked for a change of
+routes, rules, neighbours and IPv4 addresses, but not of links and IPv6 addresses: of those, only
+what differs from the plan, or goes, concerns us.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from openeni_crds import names
+from openeni_nodeagent.datapath.model import (
+    NIC,
+    Address,
+    Item,
+    Link,
+    Neighbour,
+    Route,
+    Rule,
+    State,
+    Verb,
+)
+from openeni_nodeagent.datapath.ownership import as_nic, find_nic, is_foreign
+
+
+class Kind(StrEnum):
+    """What has changed."""
+
+    LINK = "link"
+    ADDRESS = "address"
+    ROUTE = "route"
+    RULE = "rule"
+    NEIGHBOUR = "neighbour"
+    FILTER = "filter"  # something in our nftables tables
+    UNKNOWN = "unknown"  # notifications may have been lost
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One notification: the item that is (ADD) or is no longer (REMOVE) in the kernel."""
+
+    kind: Kind
+    verb: Verb
+    item: Item | None = None  # None: of FILTER and UNKNOWN
+    own: bool = False  # made by this process
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What the plan of all ENIs says of their links, to compare notifications with."""
+
+    links: Mapping[int, Link]  # by index: NICs and the host's slaves
+    addresses: frozenset[Address]
+    macs: frozenset[str]  # of the ENIs, also of those whose NIC is not there yet
+
+
+def watched(planned: State, macs: frozenset[str]) -> Watched:
+    """Return what to watch, of the plan of all ENIs and their MACs."""
+    links = {item.index: item for item in planned if isinstance(item, Link)}
+    addresses = frozenset(item for item in planned if isinstance(item, Address))
+    return Watched(links, addresses, macs)
+
+
+def concerns_us(change: Change, watched: Watched) -> bool:
+    """Return True if the node must be looked at after this change."""
+    if change.own:
+        return False
+    match change.item:
+        case Link() as link:
+            return _link_concerns_us(change.verb, link, watched)
+        case Address() as address:
+            return _address_concerns_us(change.verb, address, watched)
+        case Route() as route if route.protocol != names.PROTOCOL:
+            return change.verb is Verb.ADD and _is_foreign_on_nic(route, watched)
+        case Route() | Rule() | Neighbour() as item:
+            return item.protocol == names.PROTOCOL
+        case _:
+            return True
+
+
+def _link_concerns_us(verb: Verb, link: Link, watched: Watched) -> bool:
+    if planned := watched.links.get(link.index):
+        seen = as_nic(link) if planned.kind == NIC else link
+        return verb is Verb.REMOVE or seen != planned
+    if link.mac in watched.macs and find_nic(frozenset({link}), link.mac):
+        return verb is Verb.ADD  # plugged in, perhaps again
+    if link.alias != names.LINK_ALIAS:
+        return False
+    # A pod's; its ADD sets the alias together with `up`.
+    return verb is Verb.REMOVE or not link.up or not link.name.startswith(names.LINK_PREFIX)
+
+
+def _address_concerns_us(verb: Verb, address: Address, watched: Watched) -> bool:
+    if address.index not in watched.links or address.address.startswith("fe80:"):
+        return False
+    return (address in watched.addresses) == (verb is Verb.REMOVE)
+
+
+def _is_foreign_on_nic(route: Route, watched: Watched) -> bool:
+    link = watched.links.get(route.index)
+    return link is not None and link.kind == NIC and is_foreign(route)

@@ -1,0 +1,164 @@
+"""Dump the kernel's tables: pyroute2's messages on our sockets.
+
+A look at a node with 250 pods decodes some 2,000 messages. What the kernel can filter
+(NETLINK_GET_STRICT_CHK), it does: routes by protocol or device, links without statistics.
+"""
+
+import errno
+import re
+from collections.abc import Callable, Iterator
+from socket import AF_INET, AF_INET6
+from typing import Any, Final
+
+from openeni_crds import names
+from openeni_nodeagent.addresses import IPV4, IPV6
+from openeni_nodeagent.datapath.linux import items, uapi
+from openeni_nodeagent.datapath.linux.attributes import attribute, string
+from openeni_nodeagent.datapath.linux.netlink import DumpRefusedError, Netlink
+from openeni_nodeagent.datapath.linux.pyroute2_classes import (
+    AddressMessage,
+    DecodeError,
+    FilterRuleMessage,
+    LinkMessage,
+    NeighbourMessage,
+    QdiscMessage,
+    RouteMessage,
+    RuleMessage,
+    SetElementsMessage,
+)
+from openeni_nodeagent.datapath.model import (
+    Address,
+    Chain,
+    Element,
+    Link,
+    Neighbour,
+    Qdisc,
+    Route,
+    Rule,
+)
+from openeni_nodeagent.datapath_api import KernelRefusedError
+
+_FAMILIES: Final = {IPV4: AF_INET, IPV6: AF_INET6}
+# Occurs in the message of each of our neighbours
+_OURS: Final = re.compile(re.escape(attribute(uapi.NDA_PROTOCOL, bytes([names.PROTOCOL]))))
+_TOKEN_BUCKETS: Final = re.compile(re.escape(string(uapi.TCA_KIND, "tbf")))
+_NF_FAMILIES: Final = {"inet": uapi.NFPROTO_INET, "netdev": uapi.NFPROTO_NETDEV}
+
+
+def links(netlink: Netlink) -> Iterator[Link]:
+    """Yield every link of the namespace."""
+    request = LinkMessage()
+    request["attrs"] = [("IFLA_EXT_MASK", uapi.RTEXT_FILTER_SKIP_STATS)]
+    for message in dump(netlink, uapi.RTM_GETLINK, request):
+        if link := items.link(message):
+            yield link
+
+
+def link_named(netlink: Netlink, name: str) -> Link | None:
+    """Return one link, None if there is none of this name; no other is read."""
+    request = LinkMessage()
+    request["attrs"] = [("IFLA_IFNAME", name), ("IFLA_EXT_MASK", uapi.RTEXT_FILTER_SKIP_STATS)]
+    try:
+        (message,) = _answers(netlink, uapi.RTM_GETLINK, request, uapi.NLM_F_ACK)
+    except DumpRefusedError as refusal:
+        if refusal.errno == errno.ENODEV:
+            return None
+        raise
+    return items.link(message)
+
+
+def addresses(netlink: Netlink) -> Iterator[Address]:
+    """Yield every address of the namespace."""
+    return map(items.address, dump(netlink, uapi.RTM_GETADDR, AddressMessage()))
+
+
+def routes(netlink: Netlink, family: int, *, index: int = 0) -> Iterator[Route]:
+    """Yield our routes of a family, or with `index` everybody's routes of that link."""
+    request = RouteMessage()
+    request["family"] = _FAMILIES[family]
+    if index:
+        request["attrs"] = [("RTA_OIF", index)]
+    else:
+        request["proto"] = names.PROTOCOL
+    for message in dump(netlink, uapi.RTM_GETROUTE, request):
+        if route := items.route(message):
+            yield route
+
+
+def rules(netlink: Netlink) -> Iterator[Rule]:
+    """Yield our rules of both families."""
+    for message in dump(netlink, uapi.RTM_GETRULE, RuleMessage()):
+        rule = items.rule(message)
+        if rule and rule.protocol == names.PROTOCOL:
+            yield rule
+
+
+def neighbours(netlink: Netlink) -> Iterator[Neighbour]:
+    """Yield our permanent neighbours and proxies; the kernel lists proxies in a dump of their own.
+
+    Learned and multicast neighbours may be several for each pod, and the kernel cannot leave them
+    out: they are not decoded.
+    """
+    proxies = NeighbourMessage()
+    proxies["flags"] = uapi.NTF_PROXY
+    for request in (NeighbourMessage(), proxies):
+        for message in dump(netlink, uapi.RTM_GETNEIGH, request, _OURS.search):
+            neighbour = items.neighbour(message)
+            if neighbour and neighbour.protocol == names.PROTOCOL and items.is_permanent(message):
+                yield neighbour
+
+
+def qdiscs(netlink: Netlink) -> Iterator[Qdisc]:
+    """Yield the token buckets of all links; none on a kernel without qdiscs."""
+    try:
+        found = list(dump(netlink, uapi.RTM_GETQDISC, QdiscMessage(), _TOKEN_BUCKETS.search))
+    except DumpRefusedError as refusal:
+        if refusal.errno != errno.EOPNOTSUPP:
+            raise
+        return
+    yield from filter(None, map(items.qdisc, found))
+
+
+def elements(netfilter: Netlink, name: str) -> Iterator[Element]:
+    """Yield the members of one of our nftables sets."""
+    request = SetElementsMessage()
+    request["nfgen_family"] = uapi.NFPROTO_INET
+    request["attrs"] = [
+        ("NFTA_SET_ELEM_LIST_TABLE", names.NFT_TABLE),
+        ("NFTA_SET_ELEM_LIST_SET", name),
+    ]
+    kind = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.NFT_MSG_GETSETELEM
+    for message in dump(netfilter, kind, request):
+        yield from items.elements(message)
+
+
+def chains(netfilter: Netlink, family: str) -> Iterator[Chain]:
+    """Yield the chains of our table in a family ("inet", "netdev") that have rules."""
+    request = FilterRuleMessage()
+    request["nfgen_family"] = _NF_FAMILIES[family]
+    request["attrs"] = [("NFTA_RULE_TABLE", names.NFT_TABLE)]
+    kind = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.NFT_MSG_GETRULE
+    return items.chains(family, dump(netfilter, kind, request))
+
+
+def dump(
+    netlink: Netlink, kind: int, request: Any, wanted: Callable[[bytes], object] = bool
+) -> Iterator[Any]:
+    """Yield the answers to a dump request of type `kind` that are `wanted`, decoded."""
+    return _answers(netlink, kind, request, uapi.NLM_F_DUMP, wanted)
+
+
+def _answers(
+    netlink: Netlink, kind: int, request: Any, flag: int, wanted: Callable[[bytes], object] = bool
+) -> Iterator[Any]:
+    """Yield the answers to a request for which `flag` makes the kernel say when it is done."""
+    request["header"]["type"] = kind
+    request["header"]["flags"] = uapi.NLM_F_REQUEST | flag
+    request.encode()
+    for raw in netlink.dump(bytes(request.data), wanted):
+        message = type(request)(raw)
+        try:
+            message.decode()
+        except DecodeError as error:
+            raise KernelRefusedError(f"cannot decode what the kernel says: {error}") from error
+        yield message

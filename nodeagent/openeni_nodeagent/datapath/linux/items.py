@@ -1,0 +1,148 @@
+"""Convert pyroute2's messages to items of the datapath's model.
+
+The messages are pyroute2's and without types; `dumps` and `subscription` decode them.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from socket import AF_INET, AF_INET6, AF_UNSPEC
+from typing import Any, Final
+
+from openeni_crds import names
+from openeni_nodeagent.addresses import IPV4, IPV6
+from openeni_nodeagent.datapath.linux import uapi
+from openeni_nodeagent.datapath.linux.nfnetlink import unpack
+from openeni_nodeagent.datapath.model import (
+    IPVLAN,
+    Address,
+    Chain,
+    Element,
+    Link,
+    Neighbour,
+    Qdisc,
+    Route,
+    RouteType,
+    Rule,
+)
+from openeni_nodeagent.datapath.nft_sets import SETS
+
+_FAMILIES: Final = {AF_INET: IPV4, AF_INET6: IPV6}
+_ANY: Final = {AF_INET: "0.0.0.0", AF_INET6: "::"}  # noqa: S104 - of a default route
+_ROUTE_TYPES: Final = {
+    uapi.RTN_UNICAST: RouteType.UNICAST,
+    uapi.RTN_PROHIBIT: RouteType.PROHIBIT,
+    uapi.RTN_UNREACHABLE: RouteType.UNREACHABLE,
+}
+_IP6_RT_PRIO_USER: Final = 1024  # linux/ipv6_route.h: what the kernel makes of metric 0
+
+
+def link(message: Any) -> Link | None:
+    """Return the link; None for a message about a bridge's port, which looks alike."""
+    if message["family"] != AF_UNSPEC:
+        return None
+    info = message.get_attr("IFLA_LINKINFO")
+    kind = info.get_attr("IFLA_INFO_KIND") if info else ""
+    data = info.get_attr("IFLA_INFO_DATA") if kind == IPVLAN else None
+    return Link(
+        message.get_attr("IFLA_IFNAME"),
+        message["index"],
+        kind or "",
+        message.get_attr("IFLA_ADDRESS") or "",
+        message.get_attr("IFLA_MTU") or 0,
+        up=bool(message["flags"] & uapi.IFF_UP),
+        parent=message.get_attr("IFLA_LINK") or 0 if data else 0,
+        mode=data.get_attr("IFLA_IPVLAN_MODE") if data else 0,
+        alias=message.get_attr("IFLA_IFALIAS") or "",
+        group=message.get_attr("IFLA_GROUP") or 0,
+    )
+
+
+def address(message: Any) -> Address:
+    """Return the address."""
+    own = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+    link_scope = message["family"] == AF_INET and message["scope"] == uapi.RT_SCOPE_LINK
+    return Address(message["index"], own, message["prefixlen"], link_scope)
+
+
+def route(message: Any) -> Route | None:
+    """Return the route; None for one of a type that the model has not, such as multicast."""
+    family, kind = message["family"], _ROUTE_TYPES.get(message["type"])
+    if kind is None or family not in _FAMILIES:
+        return None
+    metric = message.get_attr("RTA_PRIORITY") or 0
+    return Route(
+        f"{message.get_attr('RTA_DST') or _ANY[family]}/{message['dst_len']}",
+        message.get_attr("RTA_TABLE") or message["table"],
+        # IPv6 puts routes that reject packets on `lo`
+        message.get_attr("RTA_OIF") or 0 if kind is RouteType.UNICAST else 0,
+        message.get_attr("RTA_GATEWAY") or "",
+        message.get_attr("RTA_PREFSRC") or "",
+        protocol=message["proto"],
+        metric=0 if family == AF_INET6 and metric == _IP6_RT_PRIO_USER else metric,
+        type=kind,
+    )
+
+
+def rule(message: Any) -> Rule | None:
+    """Return the rule; None for one of multicast routing (RTNL_FAMILY_IPMR)."""
+    if message["family"] not in _FAMILIES:
+        return None
+    source = message.get_attr("FRA_SRC")
+    return Rule(
+        _FAMILIES[message["family"]],
+        message.get_attr("FRA_PRIORITY") or 0,
+        message.get_attr("FRA_TABLE") or message["table"],
+        f"{source}/{message['src_len']}" if source else "",
+        iif=message.get_attr("FRA_IIFNAME") or "",
+        oif=message.get_attr("FRA_OIFNAME") or "",
+        mark=message.get_attr("FRA_FWMARK") or 0,
+        mask=message.get_attr("FRA_FWMASK") or 0,
+        protocol=message.get_attr("FRA_PROTOCOL") or 0,
+    )
+
+
+def neighbour(message: Any) -> Neighbour | None:
+    """Return the neighbour, permanent or not; None for an entry of a bridge's table."""
+    if message["family"] not in _FAMILIES:
+        return None
+    mac = "" if message["flags"] & uapi.NTF_PROXY else message.get_attr("NDA_LLADDR") or ""
+    protocol = message.get_attr("NDA_PROTOCOL") or 0
+    return Neighbour(message["ifindex"], message.get_attr("NDA_DST"), mac, protocol)
+
+
+def is_permanent(message: Any) -> bool:
+    """Return True for a neighbour that was set, as opposed to learned."""
+    return bool(message["state"] & uapi.NUD_PERMANENT or message["flags"] & uapi.NTF_PROXY)
+
+
+def elements(message: Any) -> Iterator[Element]:
+    """Yield the members of one of our sets that a message of its dump lists."""
+    name = message.get_attr("NFTA_SET_ELEM_LIST_SET")
+    made = SETS[name]
+    for member in message.get_attr("NFTA_SET_ELEM_LIST_ELEMENTS") or ():
+        data = member.get_attr("NFTA_SET_ELEM_DATA")  # a map's value
+        value = "" if data is None else unpack(made.value, data.get_attr("NFTA_DATA_VALUE"))
+        key = member.get_attr("NFTA_SET_ELEM_KEY").get_attr("NFTA_DATA_VALUE")
+        yield Element(name, unpack(made.key, key), value)
+
+
+def qdisc(message: Any) -> Qdisc | None:
+    """Return a link's token bucket; None for one inside another qdisc."""
+    if message["parent"] != uapi.TC_H_ROOT:
+        return None
+    parameters = message.get_attr("TCA_OPTIONS").get_attr("TCA_TBF_PARMS")
+    return Qdisc(message["index"], parameters["rate"], parameters["limit"])
+
+
+def chains(family: str, rules: Iterable[Any]) -> Iterator[Chain]:
+    """Yield our chains in a dump of rules, without a mark where rules are missing or foreign."""
+    comments: dict[str, list[str]] = defaultdict(list)
+    for message in rules:
+        if message.get_attr("NFTA_RULE_TABLE") == names.NFT_TABLE:
+            comment = message.get_attr("NFTA_RULE_USERDATA")
+            chain = message.get_attr("NFTA_RULE_CHAIN")
+            comments[chain].append(comment if isinstance(comment, str) else "")
+    for name, seen in comments.items():
+        mark = seen[0].partition(" ")[0]
+        complete = [f"{mark} {number} of {len(seen)}" for number in range(1, len(seen) + 1)]
+        yield Chain(family, name, mark if seen == complete else "")

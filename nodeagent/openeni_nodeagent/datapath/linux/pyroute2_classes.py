@@ -1,0 +1,36 @@
+"""pyroute2's messages and sockets. The only importer of pyroute2.
+
+It has no types: to the type checkers each class is Any.
+"""
+
+from typing import Any, Final
+
+from pyroute2.netlink import nlmsgerr
+from pyroute2.netlink.exceptions import NetlinkDecodeError
+from pyroute2.netlink.nfnetlink.nfctsocket import nfct_msg
+from pyroute2.netlink.nfnetlink.nftsocket import (
+    AsyncNFTSocket,
+    nft_rule_msg,
+    nft_set_elem_list_msg,
+)
+from pyroute2.netlink.rtnl.fibmsg import fibmsg
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.iprsocket import AsyncIPRSocket
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+from pyroute2.netlink.rtnl.tcmsg import tcmsg
+
+LinkMessage: Final[Any] = ifinfmsg
+AddressMessage: Final[Any] = ifaddrmsg
+RouteMessage: Final[Any] = rtmsg
+RuleMessage: Final[Any] = fibmsg
+NeighbourMessage: Final[Any] = ndmsg
+QdiscMessage: Final[Any] = tcmsg
+SetElementsMessage: Final[Any] = nft_set_elem_list_msg
+FilterRuleMessage: Final[Any] = nft_rule_msg
+ConntrackMessage: Final[Any] = nfct_msg
+ErrorMessage: Final[Any] = nlmsgerr
+RtnetlinkSocket: Final[Any] = AsyncIPRSocket
+NftablesSocket: Final[Any] = AsyncNFTSocket
+DecodeError: Final[type[Exception]] = NetlinkDecodeError

@@ -1,0 +1,231 @@
+"""Reconcile the node with its plan: compare, apply, and look again if anything differed."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final
+
+from openeni_nodeagent.datapath.describe import sentence
+from openeni_nodeagent.datapath.links import NodeENI, NodePod
+from openeni_nodeagent.datapath.linux.kernel import apply, delete_filters, observe_sysctls
+from openeni_nodeagent.datapath.linux.namespace import open_namespace
+from openeni_nodeagent.datapath.linux.netlink import Netlink
+from openeni_nodeagent.datapath.marks import Marks
+from openeni_nodeagent.datapath.model import Operation, Sysctl
+from openeni_nodeagent.datapath.node.placement import KernelSnapshot, place, take_snapshot
+from openeni_nodeagent.datapath.node.plan import (
+    SHARED,
+    STALE_ENIS,
+    STRAYS,
+    Differences,
+    NodePlan,
+    Part,
+    compare,
+    eni_part,
+    pod_part,
+    sysctls,
+)
+from openeni_nodeagent.datapath.pod import changes_links, compare_inside, repair_inside
+from openeni_nodeagent.datapath_api import (
+    DatapathError,
+    Hold,
+    KernelRefusedError,
+    NamespaceGoneError,
+    NodeReport,
+    PodInterface,
+    Repair,
+    WantedNode,
+)
+
+_NAMED: Final = 3  # differences in a message
+
+
+@dataclass
+class NodeReconcile:
+    """One reconcile; the caller holds the lock of what ENIs share while it runs."""
+
+    wanted: WantedNode
+    marks: Marks
+    known: Mapping[str, NodeENI]  # by MAC, from before: what differs of these is a repair
+    errors: Mapping[str, DatapathError] = field(init=False)  # of ENIs that cannot be planned
+    refusals: dict[Part, DatapathError] = field(default_factory=dict[Part, DatapathError])
+    broken: set[PodInterface] = field(default_factory=set[PodInterface])
+    differing: dict[PodInterface, str] = field(default_factory=dict[PodInterface, str])
+    repairs: list[Repair] = field(default_factory=list[Repair])
+
+    def run(self, snapshot: KernelSnapshot, hold: Hold) -> tuple[NodeReport, NodePlan]:
+        """Return what was found last, and the plan with the ENIs whose part is as planned."""
+        plan, found = self._compare(snapshot)
+        if self._apply_enis(found, plan) | self._apply_pods(found, plan, hold):
+            plan, found = self._compare(self._look_again())
+        return self._report(found, plan)
+
+    def apply_enis(self, snapshot: KernelSnapshot) -> NodePlan:
+        """Bring the ENIs, and what they share, to the plan. Raises DatapathError."""
+        plan, found = self._compare(snapshot)
+        self._apply_enis(found, plan)
+        for error in (*self.errors.values(), *self.refusals.values()):
+            raise error
+        return plan
+
+    def compare(self, snapshot: KernelSnapshot) -> NodeReport:
+        """Return how the node differs from its plan, pods' own namespaces included."""
+        plan, found = self._compare(snapshot)
+        looked_into = {p.interface: p.netns for p in self.wanted.pods if p.netns}
+        for pod in plan.pods:
+            if pod.facts in looked_into:
+                self._compare_inside(pod, looked_into[pod.facts])
+        return self._report(found, plan)[0]
+
+    def check(self, snapshot: KernelSnapshot, pod: PodInterface) -> tuple[Operation, ...]:
+        """Return how the pod, its ENI and what ENIs share differ. Raises DatapathError."""
+        _, found = self._compare(snapshot)
+        for error in self.errors.values():
+            raise error
+        parts = (SHARED, eni_part(pod.eni.mac), pod_part(pod))
+        return tuple(operation for part in parts for operation in found.get(part, ()))
+
+    def _compare(self, snapshot: KernelSnapshot) -> tuple[NodePlan, Differences]:
+        plan, self.errors = place(snapshot, self.wanted, self.marks)
+        values = {i.path: i for i in observe_sysctls(sysctls(plan)) if isinstance(i, Sysctl)}
+        found = dict(compare(snapshot.state, values, plan))
+        if not self.wanted.complete:
+            for part in (STALE_ENIS, *(() if plan.shared else (SHARED,))):
+                found.pop(part, None)
+        return plan, found
+
+    def _apply_enis(self, found: Differences, plan: NodePlan) -> bool:
+        """Apply what ENIs share, then each ENI's part; return True if anything differed."""
+        parts = [eni_part(eni.facts.mac) for eni in plan.enis]
+        departing = map(eni_part, plan.departing)
+        differing = [part for part in (SHARED, *parts, *departing, STALE_ENIS) if part in found]
+        for part in differing:
+            self._apply(part, found[part])
+        if SHARED in differing and not plan.shared and SHARED not in self.refusals:
+            delete_filters()
+        if self.known:
+            self._note(found.get(SHARED, ()))
+        for eni, part in zip(plan.enis, parts, strict=True):
+            before = self.known.get(eni.facts.mac)
+            if before is not None and before.link.ifindex == eni.link.ifindex:
+                self._note(found.get(part, ()))
+        return bool(differing)
+
+    def _apply_pods(self, found: Differences, plan: NodePlan, hold: Hold) -> bool:
+        """Bring the pods that differ to their plan; return True if any did, or any stray.
+
+        What differs is looked at once more, with ADD and DEL kept off them.
+        """
+        if strays := found.get(STRAYS, ()):
+            self._apply(STRAYS, strays)
+            self._note(strays)
+        looked_into = {p.interface: p.netns for p in self.wanted.pods if p.netns}
+        differing = [
+            pod.facts
+            for pod in plan.pods
+            if pod.facts in looked_into or pod_part(pod.facts) in found
+        ]
+        if not differing:
+            return bool(strays)
+        with hold(differing) as held:
+            plan, found = self._compare(self._look_again())
+            pods = {pod.facts: pod for pod in plan.pods if pod.facts in held}
+            self._restore_on_host(pods, found)
+            for facts in looked_into.keys() & pods.keys() - self.broken:
+                self._look_inside(pods[facts], looked_into[facts])
+        return True
+
+    def _restore_on_host(self, pods: Mapping[PodInterface, NodePod], found: Differences) -> None:
+        """Restore what differs on the host in one batch; a pod without its link is broken."""
+        differing = {f: found[pod_part(f)] for f in pods if pod_part(f) in found}
+        self.broken |= {f for f, operations in differing.items() if changes_links(operations)}
+        batch = {f: operations for f, operations in differing.items() if f not in self.broken}
+        for operations in batch.values():
+            self._note(operations)
+        try:
+            with Netlink() as netlink:
+                apply([o for operations in batch.values() for o in operations], netlink)
+        except DatapathError:  # one after the other: each has its own error then
+            for facts, operations in batch.items():
+                self._apply(pod_part(facts), operations)
+
+    def _compare_inside(self, pod: NodePod, netns: str) -> None:
+        def look() -> tuple[Operation, ...]:
+            with open_namespace(netns) as namespace:
+                return compare_inside(pod, namespace)
+
+        if found := self._inside(pod, look):
+            self.differing[pod.facts] = _joined(found)
+
+    def _look_inside(self, pod: NodePod, netns: str) -> None:
+        found = self._inside(pod, partial(repair_inside, pod, netns))
+        if changes_links(found):
+            self.broken.add(pod.facts)
+        else:
+            self._note(found)
+
+    def _inside(
+        self, pod: NodePod, look: Callable[[], tuple[Operation, ...]]
+    ) -> tuple[Operation, ...]:
+        """Return what a look into the pod's namespace finds; an error concerns that pod alone."""
+        try:
+            return look()
+        except NamespaceGoneError:
+            return ()  # its DEL is still to come
+        except DatapathError as error:
+            self.differing[pod.facts] = str(error)
+            return ()
+
+    def _apply(self, part: Part, operations: Collection[Operation]) -> None:
+        """Apply the operations of one part; a refusal concerns that part alone."""
+        try:
+            with Netlink() as netlink:
+                apply(list(operations), netlink)
+        except DatapathError as error:
+            self.refusals[part] = error
+
+    def _look_again(self) -> KernelSnapshot:
+        return take_snapshot(eni.mac for eni in (*self.wanted.enis, *self.wanted.departing))
+
+    def _note(self, operations: Iterable[Operation]) -> None:
+        self.repairs += [Repair(type(o.item).__name__.lower(), sentence(o)) for o in operations]
+
+    def _report(self, found: Differences, plan: NodePlan) -> tuple[NodeReport, NodePlan]:
+        errors = dict(self.errors)
+        for eni in plan.enis:
+            for part in (SHARED, eni_part(eni.facts.mac)):
+                if part in found:
+                    errors[eni.facts.name] = self._error(part, found)
+        for pod in plan.pods:
+            if (part := pod_part(pod.facts)) in found:
+                self.differing[pod.facts] = str(self._error(part, found))
+        errors |= {
+            facts.name: self._error(part, found)
+            for facts in self.wanted.departing
+            if (part := eni_part(facts.mac)) in found
+        }
+        whole = tuple(eni for eni in plan.enis if eni.facts.name not in errors)
+        report = NodeReport(
+            {eni.facts.name: eni.link for eni in whole},
+            errors,
+            frozenset(self.broken),
+            self.differing,
+            tuple(self.repairs),
+            "; ".join(str(self._error(p, found)) for p in (STRAYS, STALE_ENIS) if p in found),
+            frozenset(
+                facts.name
+                for facts in self.wanted.departing
+                if self.wanted.complete and not found.keys() & {eni_part(facts.mac), STALE_ENIS}
+            ),
+        )
+        return report, replace(plan, enis=whole)
+
+    def _error(self, part: Part, found: Differences) -> DatapathError:
+        """Return why a part still differs: the kernel's words, or what somebody changes again."""
+        return self.refusals.get(part) or KernelRefusedError(_joined(found[part]))
+
+
+def _joined(operations: Collection[Operation]) -> str:
+    named = [sentence(operation) for operation in operations]
+    more = len(named) - _NAMED
+    return "; ".join([*named[:_NAMED], *([f"and {more} more"] if more > 0 else [])])

@@ -1,0 +1,282 @@
+"""Reconcile the node's datapath with its ENIs and grants: the one look at the whole node.
+
+At start, periodically, and whenever something may have changed: notifications of the kernel, ENIs,
+the node's facts, an ADD that failed, a grant that ended. Each look tells the ledger which addresses
+the kernel has, brings what differs to its plan, and looks again. An ENI's link and a pod's datapath
+are ready if the last look found nothing that differed.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from openeni_crds.names import host_link
+from openeni_kube.result import RequeueAfter, Result, Retry
+from openeni_nodeagent.attachments.container_locks import ContainerLocks
+from openeni_nodeagent.attachments.detacher import pod_interface
+from openeni_nodeagent.attachments.netns_identity import leads_to_pod
+from openeni_nodeagent.attachments.repair import Repairs
+from openeni_nodeagent.cluster.watches import Caches
+from openeni_nodeagent.cni.call import StoppingError
+from openeni_nodeagent.cni.protocol import CNIError
+from openeni_nodeagent.datapath_api import (
+    DatapathError,
+    ModeUnsupportedError,
+    NICMissingError,
+    NodeDatapath,
+    NodeFacts,
+    NodeReport,
+    NodeSnapshot,
+    PodInterface,
+    Repair,
+    WantedNode,
+    WantedPod,
+)
+from openeni_nodeagent.enis.eni_reconciler import ENIReconciler
+from openeni_nodeagent.enis.link_reports import LinkReports
+from openeni_nodeagent.enis.wanted_enis import ENIChoice, choose_enis, every_eni
+from openeni_nodeagent.grants.grants import Grants
+from openeni_nodeagent.grants.ledger import Attachment, Grant
+
+LOOK_PERIOD_SECONDS: Final = 30.0
+SOON_SECONDS: Final = 1.0  # until another look at what should have gone, or should be there
+LOOK_SHARE: Final = 0.2  # of the time, at most, for looks that notifications ask for
+COALESCE_SECONDS: Final = 0.1  # notifications come in bursts
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LookCallbacks:
+    """What a look asks, and whom it tells."""
+
+    is_synced: Callable[[], bool]  # True once the caches show all objects of this node
+    may_repair: Callable[[], bool]  # True while they are up to date
+    on_pod: Callable[[Grant], None]  # the state of a pod's datapath has changed
+    on_reserved: Callable[[], None]  # which addresses are reserved has changed
+    on_repaired: Callable[[], None]  # journal, kernel and PodIPs have been compared
+    on_repairs: Callable[[Sequence[Repair]], None]  # what others had changed has been restored
+
+
+class DatapathReconciler:
+    """One thread at a time calls `look` or `first_look`; any thread may call the rest."""
+
+    def __init__(
+        self,
+        grants: Grants,
+        datapath: NodeDatapath,
+        caches: Caches,
+        enis: ENIReconciler,
+        *,
+        repairs: Repairs,
+        locks: ContainerLocks,
+        callbacks: LookCallbacks,
+    ) -> None:
+        self._grants = grants
+        self._datapath = datapath
+        self._caches = caches
+        self._links = LinkReports(enis)
+        self._repairs = repairs
+        self._locks = locks
+        self._callbacks = callbacks
+        self._lock = threading.Lock()  # of what other threads read or write:
+        self._unseen: set[Attachment] | None = None  # pods to be looked into; None: all
+        self._node: NodeFacts | None = None
+        self._differing: Mapping[Attachment, str] = {}
+        self._took, self._ended_at = 0.0, 0.0  # of the last look
+        self._succeeded_at = time.monotonic()  # of the last look without an error
+        self.repair_counts: Counter[str] = Counter()  # by kind, since the process started
+
+    def set_node(self, facts: NodeFacts) -> None:
+        """Set the node's facts; routes in pods may follow from them."""
+        with self._lock:
+            if facts != self._node:
+                self._node, self._unseen = facts, None
+
+    def look_into(self, attachment: Attachment) -> None:
+        """Look into the pod's own namespace, too, at the next look."""
+        with self._lock:
+            if self._unseen is not None:
+                self._unseen.add(attachment)
+
+    def difference(self, attachment: Attachment) -> str:
+        """Return how a pod's datapath differed from its plan at the last look; "" if it did not."""
+        return self._differing.get(attachment, "")
+
+    def delay(self) -> float:
+        """Return the seconds from a notification of the kernel to the look that it asks for.
+
+        It comes at once, unless looks would get more than their share of the time.
+        """
+        since = time.monotonic() - self._ended_at
+        return max(COALESCE_SECONDS, self._took / LOOK_SHARE - since)
+
+    def last_look(self) -> tuple[float, float]:
+        """Return the seconds since a look last found no error, and those that the last one took."""
+        return time.monotonic() - self._succeeded_at, self._took
+
+    def first_look(self, node: NodeFacts | None) -> None:
+        """Look at the node as the previous process left it. Raises DatapathError.
+
+        Without facts of the node nothing but the addresses in the kernel is of interest.
+        """
+        if node is None:
+            self._grants.look(lambda: self._datapath.observe(()).pods)
+        else:
+            self.set_node(node)
+            self._look(node, None)
+
+    def look(self, _: str = "") -> Result:
+        """Look at the node once, and put right what differs."""
+        with self._lock:
+            node, unseen = self._node, self._unseen
+            if node is None:
+                return RequeueAfter(SOON_SECONDS)
+            self._unseen = set()
+        begun = time.monotonic()
+        try:
+            return self._look(node, unseen)
+        except DatapathError as error:
+            with self._lock:
+                self._unseen = None
+            return Retry(f"the node cannot be looked at: {error}")
+        finally:
+            self._ended_at = time.monotonic()
+            self._took = self._ended_at - begun
+
+    def _look(self, node: NodeFacts, unseen: set[Attachment] | None) -> Result:
+        synced = self._callbacks.is_synced()
+        before = {g.attachment: g for g in self._grants.all() if g.connected}
+        snapshot, kernel = self._observe()
+        choice = self._choose(synced=synced)
+        grants = self._grants.all()
+        pods = pods_of(choice, (g for g in grants if before.get(g.attachment) == g))
+        wanted = WantedNode(
+            node,
+            choice.served,
+            choice.departing,
+            tuple(_wanted(pod, grant, unseen) for pod, grant in pods.items()),
+            self._grants.leftovers(),
+            granted_links(grants),
+            complete=synced,
+        )
+        report = self._datapath.reconcile(snapshot, wanted, lambda asked: self._hold(asked, pods))
+        self._take_over(report, choice, pods)
+        failed = self._rebuild(report, pods)
+        if self._callbacks.may_repair():
+            self._repairs.run(grants, kernel, snapshot.host_ports)
+            self._callbacks.on_repaired()
+        result = self._next(report, failed)
+        if not isinstance(result, Retry):
+            self._succeeded_at = time.monotonic()
+        return result
+
+    def _observe(self) -> tuple[NodeSnapshot, Mapping[str, str]]:
+        """Look at the kernel; return all of it, and the addresses of pods in it."""
+        enis = every_eni(self._caches.enis.all(), self._grants.known_enis())
+        snapshots: list[NodeSnapshot] = []
+
+        def read() -> Mapping[str, str]:
+            snapshots.append(self._datapath.observe(enis))
+            return snapshots[-1].pods
+
+        before = self._grants.reserved()
+        kernel = self._grants.look(read)
+        if self._grants.reserved() != before:
+            self._callbacks.on_reserved()
+        return snapshots[-1], kernel
+
+    def _choose(self, *, synced: bool) -> ENIChoice:
+        known = self._grants.known_enis()
+        if not synced:
+            return ENIChoice(known)
+        return choose_enis(
+            self._caches.enis.all(),
+            known,
+            is_observed=self._grants.knows,
+            is_in_use=self._grants.is_in_use,
+        )
+
+    @contextlib.contextmanager
+    def _hold(
+        self, asked: Collection[PodInterface], pods: Mapping[PodInterface, Grant]
+    ) -> Generator[frozenset[PodInterface]]:
+        """Hold the locks of those containers that have no call running, and the same grant."""
+        held: list[PodInterface] = []
+        with contextlib.ExitStack() as stack:
+            for pod in asked:
+                try:
+                    stack.enter_context(self._locks.locked(pod.container_id))
+                except (CNIError, StoppingError):
+                    self.look_into(pods[pod].attachment)  # at the next look, which is soon
+                    continue
+                if self._grants.find(pod.container_id, pod.interface) == pods[pod]:
+                    held.append(pod)
+            yield frozenset(held)
+
+    def _take_over(
+        self, report: NodeReport, choice: ENIChoice, pods: Mapping[PodInterface, Grant]
+    ) -> None:
+        """Keep what the look found, and tell those whom it concerns."""
+        self.repair_counts.update(repair.kind for repair in report.repairs)
+        for repair in report.repairs:
+            _log.warning("repaired: %s", repair.text)
+        self._callbacks.on_repairs(report.repairs)
+        moved = self._links.take_over(report, choice)
+        for grant in pods.values():
+            if grant.eni in moved:
+                self.look_into(grant.attachment)
+        before = self._differing
+        self._differing = {pods[pod].attachment: text for pod, text in report.differing.items()}
+        for grant in pods.values():
+            if before.get(grant.attachment) != self._differing.get(grant.attachment):
+                self._callbacks.on_pod(grant)
+
+    def _rebuild(self, report: NodeReport, pods: Mapping[PodInterface, Grant]) -> list[str]:
+        """Build pods anew whose links are missing or wrong; return those that could not be."""
+        failed: list[str] = []
+        for pod in report.broken:
+            grant = pods[pod]
+            name = f"{grant.namespace}/{grant.name}"
+            if not leads_to_pod(grant.netns, grant):
+                continue  # the end of its grant is still to come
+            self.look_into(grant.attachment)
+            try:
+                with self._locks.locked(pod.container_id):
+                    if self._grants.find(pod.container_id, pod.interface) == grant:
+                        _log.warning("pod %s has no whole datapath: building it again", name)
+                        self._datapath.add(pod, grant.netns)
+            except (DatapathError, CNIError, StoppingError) as error:
+                failed.append(f"the datapath of pod {name} cannot be built again: {error}")
+        return failed
+
+    def _next(self, report: NodeReport, failed: list[str]) -> Result:
+        lasting = (NICMissingError, ModeUnsupportedError)
+        errors = [e for e in report.errors.values() if not isinstance(e, lasting)]
+        pods = [text for pod, text in report.differing.items() if pod not in report.broken]
+        if wrong := [*failed, *map(str, errors), *pods, *filter(None, (report.left,))]:
+            return Retry("; ".join(wrong))
+        if self._unseen or self._grants.leftovers() or self._links.waits():
+            return RequeueAfter(SOON_SECONDS)  # also for a NIC, should its notification be missed
+        return RequeueAfter(LOOK_PERIOD_SECONDS)
+
+
+def granted_links(grants: Iterable[Grant]) -> frozenset[str]:
+    """Return the names that the grants' links have on the node."""
+    attachments = (grant.attachment for grant in grants)
+    return frozenset(host_link(a.container_id, a.interface) for a in attachments)
+
+
+def pods_of(choice: ENIChoice, grants: Iterable[Grant]) -> dict[PodInterface, Grant]:
+    """Return the grants on the ENIs that are served, by what the datapath knows of them."""
+    facts = {eni.name: eni for eni in choice.served}
+    return {pod_interface(g, facts[g.eni]): g for g in grants if g.eni in facts}
+
+
+def _wanted(pod: PodInterface, grant: Grant, unseen: set[Attachment] | None) -> WantedPod:
+    looked_into = unseen is None or grant.attachment in unseen
+    return WantedPod(pod, grant.netns if looked_into and leads_to_pod(grant.netns, grant) else "")

@@ -1,0 +1,171 @@
+"""Reconcile what an ENI needs on this node besides the kernel: guards, and its place in the ledger.
+
+Level-based, one ENI at a time: every reconcile starts from the object as it is now. The node's own
+network programs are kept off the NIC as soon as the MAC is known, before it is attached. A reload
+of such a program may take long, so the kernel is `datapath_reconciler`'s, which tells this one what
+it has found.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, TypeAlias
+
+from openeni_crds.conditions import Reason
+from openeni_crds.eni import ENI
+from openeni_kube.result import Done, RequeueAfter, Result, Retry
+from openeni_nodeagent.cluster.cache import Cache
+from openeni_nodeagent.cluster.facts import eni_facts, eni_view, is_attached
+from openeni_nodeagent.datapath_api import ENIFacts, LinkFacts
+from openeni_nodeagent.enis.link_status import ConditionValue, LinkStatus, without_port
+from openeni_nodeagent.enis.nic_guards import GuardError, NICGuards
+from openeni_nodeagent.grants.grants import Grants
+from openeni_nodeagent.grants.journal import JournalError
+
+GUARD_PERIOD_SECONDS: Final = 30.0  # the guards are looked at again
+_NO_LINK: Final = LinkFacts("", 0)
+# What the datapath sees of an ENI's object: facts, attached, being deleted; None if it is gone
+_Seen: TypeAlias = tuple[ENIFacts, bool, bool] | None
+_log: Final = logging.getLogger(__name__)
+
+
+class ENIReconciler:
+    """A work queue calls `reconcile`; any thread may call the rest."""
+
+    def __init__(
+        self,
+        enis: Cache[ENI],
+        grants: Grants,
+        guards: NICGuards,
+        *,
+        on_status: Callable[[str], None],
+        on_link: Callable[[str], None],
+        on_object: Callable[[], None],
+    ) -> None:
+        """`on_status(name)` is called when an ENI's status may have changed.
+
+        `on_link(name)` is called when its link's has: the ledger must see that. `on_object` is
+        called once the ledger has seen a change that the datapath has to see, too.
+        """
+        self._enis = enis
+        self._grants = grants
+        self._guards = guards
+        self._on_status = on_status
+        self._on_link = on_link
+        self._on_object = on_object
+        self._statuses: dict[str, LinkStatus] = {}
+        self._seen: dict[str, _Seen] = {}
+
+    def is_link_ready(self, name: str) -> bool:
+        """Return True if the last look at the kernel found the ENI as planned."""
+        return self.status_of(name).link.ok is True
+
+    def status_of(self, name: str) -> LinkStatus:
+        return self._statuses.get(name, LinkStatus())
+
+    def report_link(
+        self, facts: ENIFacts, value: ConditionValue, link: LinkFacts = _NO_LINK
+    ) -> None:
+        """Take over what the last look found of an ENI, unless it has another port now, or none."""
+        name, before = facts.name, self.status_of(facts.name)
+        has_no_port = before.link.reason is Reason.WAITING_FOR_PORT
+        if has_no_port or before.mac_address not in {"", facts.mac}:
+            return
+        known = replace(before, mac_address=facts.mac)
+        self._set(name, known.with_link(value, link.device, link.ifindex))
+        if before.link != value:
+            self._on_link(name)
+
+    def report_left(self, facts: ENIFacts) -> None:
+        """Take over that nothing of an ENI, which is being deleted, is left in the kernel."""
+        eni = self._enis.get(facts.name)
+        port = _port_id(eni) if eni else facts.mac
+        message = f"the node has given up port {port}: the ENI is being deleted"
+        self.report_link(facts, ConditionValue(ok=False, reason=Reason.DELETING, message=message))
+
+    def sweep_guards(self) -> None:
+        """Remove the guards of former ENIs, once the cache shows all of this node's."""
+        try:
+            self._guards.sweep(self._macs)
+        except GuardError as error:
+            _log.warning("guards of former ENIs are left: %s", error)
+
+    def reconcile(self, name: str) -> Result:
+        """Bring one ENI's guards and ledger entry up to date."""
+        try:
+            return self._reconcile(name)
+        except JournalError as error:
+            return Retry(f"ENI {name}: {error}")
+
+    def _reconcile(self, name: str) -> Result:
+        eni = self._enis.get(name)
+        if eni is None:
+            return self._forget(name)
+        facts = eni_facts(eni)
+        if facts is None:
+            self._note(name, None)
+            self._set(name, without_port())
+            return Done()
+        status = self.status_of(name)
+        replaced = name in self._statuses and status.mac_address != facts.mac
+        if status.mac_address != facts.mac:
+            self._set(name, LinkStatus(facts.mac))
+        ready = self.is_link_ready(name) and not eni.metadata.deleting
+        self._grants.observe(eni_view(eni, link_ready=ready), facts)
+        self._note(name, (facts, is_attached(eni), eni.metadata.deleting))
+        guest, status = self._guard(facts), self.status_of(name)
+        if replaced:
+            self.sweep_guards()
+        if not (is_attached(eni) or eni.metadata.deleting or self._grants.is_in_use(name)):
+            status = status.with_link(waiting_for_attach(eni))
+        self._set(name, replace(status, guest=guest))
+        return RequeueAfter(GUARD_PERIOD_SECONDS) if guest.ok else Retry(guest.message)
+
+    def _guard(self, facts: ENIFacts) -> ConditionValue:
+        try:
+            self._guards.prepare(facts.mac)
+        except GuardError as error:
+            return ConditionValue(ok=False, reason=Reason.GUEST_NOT_PREPARED, message=str(error))
+        return ConditionValue(ok=True, reason=Reason.PREPARED)
+
+    def _forget(self, name: str) -> Result:
+        """Forget an ENI whose object is gone, once the last look has left nothing of it.
+
+        As long as a pod uses it, it is served, for which its facts are needed.
+        """
+        self._grants.withdraw(name)
+        self._note(name, None)
+        facts = self._grants.facts(name)
+        if facts is None or self.status_of(name).link.reason is not Reason.DELETING:
+            return Done()
+        self._grants.forget(name)
+        self._statuses.pop(name, None)
+        self._seen.pop(name, None)
+        self.sweep_guards()
+        return Done()
+
+    def _macs(self) -> set[str]:
+        """Return the MACs of this node's ENIs, those that are left to be torn down among them."""
+        ports = (eni.status.port for eni in self._enis.all())
+        known = {facts.mac for facts in self._grants.known_enis()}
+        return known | {port.mac_address for port in ports if port}
+
+    def _note(self, name: str, seen: _Seen) -> None:
+        if self._seen.get(name) != seen:
+            self._seen[name] = seen
+            self._on_object()
+
+    def _set(self, name: str, status: LinkStatus) -> None:
+        if self._statuses.get(name) != status:
+            self._statuses[name] = status
+            self._on_status(name)
+
+
+def waiting_for_attach(eni: ENI) -> ConditionValue:
+    """Return the state of the link of an ENI that is not attached by its conditions."""
+    message = f"waiting for port {_port_id(eni)} to be attached: see the condition Attached"
+    return ConditionValue(ok=False, reason=Reason.WAITING_FOR_ATTACH, message=message)
+
+
+def _port_id(eni: ENI) -> str:
+    return eni.status.port.id if eni.status.port else ""

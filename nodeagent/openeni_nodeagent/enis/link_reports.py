@@ -1,0 +1,67 @@
+"""Turn what a look at the node has found of ENIs into the status of their links."""
+
+import logging
+import time
+from typing import Final
+
+from openeni_crds.conditions import Reason
+from openeni_nodeagent.datapath_api import (
+    DatapathError,
+    ModeUnsupportedError,
+    NICMissingError,
+    NodeReport,
+)
+from openeni_nodeagent.enis.eni_reconciler import ENIReconciler
+from openeni_nodeagent.enis.link_status import ConditionValue
+from openeni_nodeagent.enis.wanted_enis import ENIChoice
+
+NIC_MISSING_SECONDS: Final = 60.0  # after that a NIC counts as missing
+_log: Final = logging.getLogger(__name__)
+
+
+class LinkReports:
+    """One thread calls `take_over`, after each look."""
+
+    def __init__(self, enis: ENIReconciler) -> None:
+        self._enis = enis
+        self._indexes: dict[str, int] = {}  # of the NICs, by ENI, when last seen
+        self._missing_since: dict[str, float] = {}  # ENI -> when its NIC was first not found
+
+    def take_over(self, report: NodeReport, choice: ENIChoice) -> frozenset[str]:
+        """Report the links; return the ENIs whose NICs have been plugged in again."""
+        moved: set[str] = set()
+        for eni in choice.served:
+            if link := report.links.get(eni.name):
+                self._missing_since.pop(eni.name, None)
+                if self._indexes.setdefault(eni.name, link.ifindex) != link.ifindex:
+                    self._indexes[eni.name] = link.ifindex
+                    moved.add(eni.name)
+                value = ConditionValue(ok=True, reason=Reason.LINK_UP)
+                self._enis.report_link(eni, value, link)
+            elif error := report.errors.get(eni.name):
+                self._enis.report_link(eni, self._failure(eni.name, error))
+        for eni in choice.departing:
+            if eni.name in report.departed:
+                self._indexes.pop(eni.name, None)
+                self._missing_since.pop(eni.name, None)
+                self._enis.report_left(eni)
+            elif error := report.errors.get(eni.name):
+                _log.warning("ENI %s cannot be taken down: %s", eni.name, error)
+        return frozenset(moved)
+
+    def waits(self) -> bool:
+        """Return True if a NIC has not been there for less than NIC_MISSING_SECONDS."""
+        earliest = time.monotonic() - NIC_MISSING_SECONDS
+        return any(since > earliest for since in self._missing_since.values())
+
+    def _failure(self, name: str, error: DatapathError) -> ConditionValue:
+        reason = Reason.KERNEL_REFUSED
+        if isinstance(error, ModeUnsupportedError):
+            reason = Reason.MODE_UNSUPPORTED
+        if isinstance(error, NICMissingError):
+            since = self._missing_since.setdefault(name, time.monotonic())
+            missing = time.monotonic() - since >= NIC_MISSING_SECONDS
+            reason = Reason.NIC_MISSING if missing else Reason.WAITING_FOR_NIC
+        else:
+            self._missing_since.pop(name, None)
+        return ConditionValue(ok=False, reason=reason, message=str(error))

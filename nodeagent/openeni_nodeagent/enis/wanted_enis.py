@@ -1,0 +1,55 @@
+"""Decide which ENIs the node's datapath serves, and which it leaves. Pure."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from openeni_crds.eni import ENI
+from openeni_nodeagent.cluster.facts import eni_facts, is_attached
+from openeni_nodeagent.datapath_api import ENIFacts
+
+
+@dataclass(frozen=True)
+class ENIChoice:
+    """The ENIs of one look at the node."""
+
+    served: tuple[ENIFacts, ...]
+    departing: tuple[ENIFacts, ...] = ()  # nothing of them may be left
+
+
+def choose_enis(
+    enis: Iterable[ENI],
+    known: Iterable[ENIFacts],
+    *,
+    is_observed: Callable[[str], bool],
+    is_in_use: Callable[[str], bool],
+) -> ENIChoice:
+    """Return the choice, by the API's objects and what the journal knows of ENIs.
+
+    An ENI whose object is being deleted or gone is served as long as a pod uses it, or may: until
+    the ledger has observed the object, that is not known. So is one that is said to be detached:
+    with a pod on it, doubt changes nothing.
+    """
+    served: list[ENIFacts] = []
+    departing: list[ENIFacts] = []
+    shown = tuple(enis)
+    for eni in shown:
+        if (facts := eni_facts(eni)) is None:
+            continue
+        used = is_in_use(eni.name)
+        if eni.metadata.deleting:
+            used = used or not is_observed(eni.name)
+            (served if used else departing).append(facts)
+        elif used or is_attached(eni):
+            served.append(facts)
+    names = {eni.name for eni in shown}
+    for facts in known:
+        if facts.name not in names:
+            (served if is_in_use(facts.name) else departing).append(facts)
+    return ENIChoice(tuple(served), tuple(departing))
+
+
+def every_eni(enis: Iterable[ENI], known: Iterable[ENIFacts]) -> tuple[ENIFacts, ...]:
+    """Return the facts of all ENIs, by the API's objects and what the journal knows."""
+    found = {facts.name: facts for facts in known}
+    found |= {eni.name: facts for eni in enis if (facts := eni_facts(eni))}
+    return tuple(found.values())

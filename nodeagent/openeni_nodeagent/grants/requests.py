@@ -1,0 +1,221 @@
+"""Requests for addresses: each becomes a grant at once, or waits in the queue of its pool."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from openeni_crds.podip import DELETE
+from openeni_kube.clock import boot_seconds
+from openeni_nodeagent.cni.call import StoppingError
+from openeni_nodeagent.cni.protocol import CNIError, Code
+from openeni_nodeagent.event_reasons import PodReason
+from openeni_nodeagent.grants.host_ports import find_taken, released
+from openeni_nodeagent.grants.ledger import Attachment, Candidate, Grant, Ledger
+from openeni_nodeagent.grants.retained import Wanted, pod_key
+from openeni_nodeagent.grants.waiting import CERTAIN, Ticket, WaitingRequests
+from openeni_nodeagent.pod_options import UNLIMITED, Bandwidth, PortMapping
+
+# Fewer than the ADDs that the server lets in, so that one of another pool gets as far as its queue.
+MAX_WAITING: Final = 96
+_ALIVE_POLL_SECONDS: Final = 1.0  # until a killed executable is noticed
+
+
+@dataclass(frozen=True)
+class GrantRequest:
+    """A request for one address of each family from a pool.
+
+    A pod gets those that are kept for it, unless it asks for others by name.
+    """
+
+    attachment: Attachment
+    namespace: str
+    name: str
+    netns: str
+    pool: str
+    cool_down: float  # seconds
+    assumed: bool = False
+    netns_id: tuple[int, int] | None = None
+    api_uid: str = ""
+    host_ports: tuple[PortMapping, ...] = ()
+    bandwidth: Bandwidth = UNLIMITED
+    retention: str = DELETE
+    requested: tuple[str, ...] = ()  # by name
+    awaited: bool = False  # its addresses are kept on another node
+
+    @property
+    def key(self) -> str:
+        return pod_key(self.namespace, self.name)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A request that waits."""
+
+    request: GrantRequest
+    since: float  # time.monotonic()
+
+
+class Requests:
+    """Shares the ledger and its lock, `changed`, which is notified when an address may be free."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        changed: threading.Condition,
+        record: Callable[[Grant, tuple[Grant, ...]], None],
+    ) -> None:
+        """`record` journals a new grant, with others that it changes, and enters all of them."""
+        self._ledger = ledger
+        self._changed = changed
+        self._record = record
+        self._waiting = WaitingRequests(MAX_WAITING)
+        self._waits: dict[Ticket, Wait] = {}
+        self._stopping = False
+
+    def acquire(
+        self, wanted: GrantRequest, deadline: float, alive: Callable[[], bool]
+    ) -> Grant | None:
+        """Do what Grants.acquire says."""
+        with self._changed:
+            grant = self._existing(wanted.attachment)
+            if grant is not None:
+                return grant
+            _require_alive(alive)
+            self._require_free_ports(wanted)
+            return self._try_grant(wanted, None) or self._wait(wanted, deadline, alive)
+
+    def waits(self) -> tuple[Wait, ...]:
+        """Return the requests that wait, the one that has waited longest first."""
+        with self._changed:
+            return tuple(self._waits.values())
+
+    def stop(self) -> None:
+        """Raise StoppingError in all waiting requests."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def _existing(self, attachment: Attachment) -> Grant | None:
+        grant = self._ledger.find(attachment.container_id, attachment.interface)
+        if grant is not None and grant.attachment != attachment:
+            owner = grant.attachment.pod_uid
+            raise CNIError(
+                Code.INVALID_ENVIRONMENT,
+                f"container {attachment.container_id} already belongs to pod {owner}",
+            )
+        return grant
+
+    def _try_grant(self, wanted: GrantRequest, ticket: Ticket | None) -> Grant | None:
+        """Make a grant if `ticket` is first in the queue and an address is available."""
+        if not self._waiting.is_next(ticket.queue if ticket else wanted.pool, ticket):
+            return None
+        addresses = self._named_addresses(wanted)
+        if wanted.awaited and not addresses:
+            return None
+        now = boot_seconds()
+        candidate = self._ledger.choose(wanted.pool, now, Wanted(wanted.key, addresses))
+        if candidate is None:
+            return None
+        self._require_free_ports(wanted)
+        grant, ports = _grant(wanted, candidate, now), wanted.host_ports
+        earlier = released(ports, wanted.attachment, self._ledger.grants()) if ports else ()
+        self._record(grant, earlier)
+        return grant
+
+    def _require_free_ports(self, wanted: GrantRequest) -> None:
+        """Raise CNIError if another pod has one of the host ports; it may be about to end."""
+        if not wanted.host_ports:
+            return
+        taken = find_taken(wanted.host_ports, wanted.attachment, self._ledger.grants())
+        if taken is None:
+            return
+        owner = taken.owner
+        raise CNIError(
+            Code.TRY_AGAIN,
+            f"host port {taken.port} of pod {wanted.namespace}/{wanted.name} is in use on this "
+            "node",
+            f"pod {owner.namespace}/{owner.name} (container {owner.attachment.container_id}) has "
+            "it until its network is deleted",
+            reason=PodReason.HOST_PORT_IN_USE,
+        )
+
+    def _named_addresses(self, wanted: GrantRequest) -> tuple[str, ...]:
+        """Return the only addresses that will do; none if any will."""
+        return wanted.requested or self._ledger.retained.of(wanted.key, wanted.pool)
+
+    def _wait(
+        self, wanted: GrantRequest, deadline: float, alive: Callable[[], bool]
+    ) -> Grant | None:
+        # A pod that waits for one address does not keep the others of its pool waiting.
+        alone = wanted.awaited or bool(self._named_addresses(wanted))
+        ticket = (
+            self._waiting.enter(f"{wanted.pool} {wanted.key}", CERTAIN)
+            if alone
+            else self._waiting.enter(wanted.pool)
+        )
+        if ticket is None:
+            raise _too_many(wanted.pool)
+        self._waits[ticket] = Wait(wanted, time.monotonic())
+        try:
+            while True:
+                if self._stopping:
+                    raise StoppingError
+                if ticket.displaced:
+                    raise _too_many(wanted.pool)
+                _require_alive(alive)
+                if wanted.awaited and self._named_addresses(wanted):
+                    wanted = replace(wanted, awaited=False)  # if they go again, any will do
+                grant = self._try_grant(wanted, ticket)
+                left = deadline - time.monotonic()
+                if grant is not None or left <= 0:
+                    return grant
+                self._changed.wait(min(left, _ALIVE_POLL_SECONDS, self._seconds_to_next_cooled()))
+        finally:
+            del self._waits[ticket]
+            self._waiting.leave(ticket)
+            self._changed.notify_all()
+
+    def _seconds_to_next_cooled(self) -> float:
+        now = boot_seconds()
+        at = self._ledger.reservations.next_cooled(now) or now + _ALIVE_POLL_SECONDS
+        return max(at - now, 0.001)
+
+
+def _grant(wanted: GrantRequest, candidate: Candidate, now: float) -> Grant:
+    return Grant(
+        wanted.attachment,
+        wanted.namespace,
+        wanted.name,
+        wanted.netns,
+        candidate.eni.name,
+        candidate.eni.pool,
+        candidate.addresses,
+        candidate.eni.datapath_mode,
+        candidate.eni.mtu,
+        at=now,
+        cool_down=wanted.cool_down,
+        assumed=wanted.assumed,
+        netns_id=wanted.netns_id,
+        api_uid=wanted.api_uid,
+        port=candidate.eni.port,
+        retention=wanted.retention,
+        requested=bool(wanted.requested),
+        host_ports=wanted.host_ports,
+        bandwidth=wanted.bandwidth,
+    )
+
+
+def _require_alive(alive: Callable[[], bool]) -> None:
+    if not alive():
+        raise CNIError(Code.TRY_AGAIN, "the runtime has abandoned this call")
+
+
+def _too_many(pool: str) -> CNIError:
+    return CNIError(
+        Code.TRY_AGAIN,
+        f"{MAX_WAITING} pods of this node already wait for an address",
+        f"as many of them for ENIPool {pool} as for any other",
+        reason=PodReason.TOO_MANY_PODS_WAIT,
+    )

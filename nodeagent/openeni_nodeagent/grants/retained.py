@@ -1,0 +1,101 @@
+"""Addresses that are kept for pods by their names: which, and for whom. Pure.
+
+A PodIP keeps them: one that outlives its pod, or that asks for addresses which its pod has not got
+yet. They are granted to a pod of its name only, from the moment its grant has ended, or before they
+are on the node at all.
+"""
+
+from dataclasses import dataclass
+
+from openeni_crds.podip import PodIP
+
+
+@dataclass(frozen=True)
+class Retained:
+    """The addresses of one PodIP."""
+
+    pool: str
+    addresses: tuple[str, ...]
+    placed: bool = True  # they are, or shall be, on an ENI of this node
+    granted: bool = True  # a pod of this name has had them
+    since: str = ""  # creation of the PodIP
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Addresses that a pod asks for; for other families, and if there are none, any will do."""
+
+    key: str = ""  # the pod's: its namespace and name
+    addresses: tuple[str, ...] = ()
+
+
+ANY: Wanted = Wanted()
+
+
+def retained_by(podip: PodIP) -> Retained | None:
+    """Return what a PodIP of this node keeps; None: nothing, it goes with its pod."""
+    if not podip.is_watched or podip.metadata.deleting:
+        return None
+    spec = podip.spec
+    return Retained(
+        spec.pool_name,
+        spec.addresses,
+        placed=bool(spec.eni_name),
+        granted=podip.was_granted,
+        since=podip.metadata.creation_timestamp,
+    )
+
+
+def pod_key(namespace: str, name: str) -> str:
+    """Return the key of a pod's PodIP."""
+    return f"{namespace}/{name}"
+
+
+class RetainedAddresses:
+    """Not safe for several threads: the caller locks.
+
+    If several PodIPs name an address, the one that has had it keeps it, else the oldest.
+    """
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, Retained] = {}
+        self._keepers: dict[str, str] = {}  # address -> key
+
+    def keep(self, key: str, retained: Retained) -> None:
+        self._by_key[key] = retained
+        self._choose_keepers()
+
+    def release(self, key: str) -> None:
+        if self._by_key.pop(key, None) is not None:
+            self._choose_keepers()
+
+    def has(self, key: str) -> bool:
+        return key in self._by_key
+
+    def of(self, key: str, pool: str) -> tuple[str, ...]:
+        """Return the addresses of the pool that are kept for a pod."""
+        found = self._by_key.get(key)
+        return found.addresses if found is not None and found.pool == pool else ()
+
+    def keeper(self, address: str) -> str | None:
+        """Return the key of the pod that the address is kept for."""
+        return self._keepers.get(address)
+
+    def is_placed(self, address: str) -> bool:
+        """Return True if the address is kept, and is to stay on its ENI."""
+        keeper = self._keepers.get(address)
+        return keeper is not None and self._by_key[keeper].placed
+
+    def leaves(self, address: str) -> bool:
+        """Return True if the address is kept for a pod that may be on another node now."""
+        keeper = self._keepers.get(address)
+        return keeper is not None and not self._by_key[keeper].placed
+
+    def _choose_keepers(self) -> None:
+        ranked = sorted(self._by_key.items(), key=_rank, reverse=True)
+        self._keepers = {address: key for key, kept in ranked for address in kept.addresses}
+
+
+def _rank(item: tuple[str, Retained]) -> tuple[bool, str, str]:
+    key, retained = item
+    return not retained.granted, retained.since, key

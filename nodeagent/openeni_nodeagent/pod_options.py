@@ -1,0 +1,94 @@
+"""What a pod asks of its network besides addresses: host ports and limits of its bandwidth. Pure.
+
+The container runtime passes them with ADD (`cni/runtime_config`), and the journal keeps them with
+the pod's grant.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from openeni_crds.datapath_mode import DatapathMode
+from openeni_nodeagent.addresses import IPV4, IPV6, family_of
+
+_EVERY_ADDRESS: Final = {"": {IPV4, IPV6}, "0.0.0.0": {IPV4}, "::": {IPV6}}  # noqa: S104 - of a pod
+
+
+class Transport(StrEnum):
+    TCP = "tcp"
+    UDP = "udp"
+    SCTP = "sctp"
+
+
+@dataclass(frozen=True, slots=True)
+class PortMapping:
+    """A port of the node that leads to a port of the pod."""
+
+    host_port: int
+    container_port: int
+    transport: Transport
+    host_ip: str = ""  # "": every address of the node; 0.0.0.0 and ::, every one of their family
+
+    @property
+    def families(self) -> frozenset[int]:
+        return frozenset(_EVERY_ADDRESS.get(self.host_ip) or {family_of(self.host_ip)})
+
+    @property
+    def is_of_every_address(self) -> bool:
+        return self.host_ip in _EVERY_ADDRESS
+
+    def overlaps(self, other: "PortMapping") -> bool:
+        """Return True if a packet to the node could match both."""
+        same_port = (self.host_port, self.transport) == (other.host_port, other.transport)
+        every = self.is_of_every_address or other.is_of_every_address
+        return (
+            same_port
+            and bool(self.families & other.families)
+            and (every or self.host_ip == other.host_ip)
+        )
+
+    def __str__(self) -> str:
+        port = f"{self.host_port}/{self.transport}"
+        return f"{port} of {self.host_ip}" if self.host_ip else port
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    rate: int  # bits per second
+    burst: int  # bits
+
+
+@dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """The limits of a pod, seen from the pod; None where there is none."""
+
+    ingress: RateLimit | None = None
+    egress: RateLimit | None = None
+
+
+UNLIMITED: Final = Bandwidth()
+
+
+def contradiction(mappings: Iterable[PortMapping]) -> PortMapping | None:
+    """Return the first mapping that leads elsewhere than one before it of the same host port."""
+    seen = dict[tuple[int, Transport, str], int]()
+    for mapping in mappings:
+        key = mapping.host_port, mapping.transport, mapping.host_ip
+        if seen.setdefault(key, mapping.container_port) != mapping.container_port:
+            return mapping
+    return None
+
+
+def unenforced(bandwidth: Bandwidth, mode: str) -> str:
+    """Return which limit the pod's datapath mode does not enforce, and why; "" if it does all.
+
+    What enters an ENI goes to the slaves of all its pods without passing a queue of one of them;
+    the kernel has no place where one pod's could wait.
+    """
+    if bandwidth.ingress is None or mode == DatapathMode.VETH:
+        return ""
+    return (
+        f"its ingress bandwidth is not limited: {mode} pods share their ENI, which has no queue "
+        "for each pod; use an ENIPool with mode Veth (the egress limit is enforced in every mode)"
+    )

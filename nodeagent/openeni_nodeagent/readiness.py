@@ -1,0 +1,64 @@
+"""Whether this process serves pods: what it waits for, and what its probes answer."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from openeni_kube.workers import Workers
+from openeni_nodeagent.cluster.watches import Watches
+from openeni_nodeagent.cni.call import StoppingError
+from openeni_nodeagent.cni.self_check import LEDGER
+from openeni_nodeagent.grants.grants import Grants
+
+
+class Readiness:
+    """Any thread may call everything."""
+
+    def __init__(self, watches: Watches) -> None:
+        self.synced: Final = threading.Event()  # the caches show all objects of this node
+        self.repaired: Final = threading.Event()  # journal, kernel and PodIPs have been compared
+        self.stopping: Final = threading.Event()
+        self._watches = watches
+
+    def stop(self) -> None:
+        """Let nothing wait any longer."""
+        self.stopping.set()
+        self.synced.set()
+
+    def pods_current(self) -> bool:
+        """Return True while the cache of pods is synced and up to date."""
+        return self.synced.is_set() and self._watches.pods_current()
+
+    def wait_until_synced(self, deadline: float) -> bool:
+        """Return False at the deadline, on the monotonic clock. Raises StoppingError."""
+        synced = self.synced.wait(max(deadline - time.monotonic(), 0))
+        if self.stopping.is_set():
+            raise StoppingError
+        return synced
+
+    def probes(
+        self, queues: Mapping[str, Workers[str]], grants: Grants, server: Callable[[], str]
+    ) -> dict[str, Callable[[], str]]:
+        """Return the probes by name: each returns what is wrong, "" if nothing is.
+
+        `server` returns what is wrong with the CNI server.
+        """
+
+        def dead() -> str:
+            """Return what only a restart can mend."""
+            ended = [name for name, queue in queues.items() if not queue.alive()]
+            return f"ended: {', '.join(ended)}" if ended else server()
+
+        def unready() -> str:
+            if not self.synced.is_set():
+                return "the objects of this node have not been read from the API server"
+            if not self.repaired.is_set():
+                return "the pods of this node have not been looked at"
+            return dead()
+
+        def ask_ledger() -> str:
+            grants.reserved()  # any question takes its lock
+            return ""
+
+        return {"live": dead, "ready": unready, LEDGER: ask_ledger}

@@ -1,0 +1,81 @@
+"""Enqueue what depends on what has changed: each queue's keys follow from objects and grants."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from openeni_kube.result import Result
+from openeni_kube.workers import Workers
+from openeni_kube.workqueue import Backoff
+from openeni_nodeagent.cluster.watches import Caches
+from openeni_nodeagent.grants.grants import Grants
+from openeni_nodeagent.grants.ledger import Grant
+from openeni_nodeagent.reports.podip_publisher import key_of
+
+BACKOFF: Final = Backoff(base=0.25, maximum=30.0)
+COALESCE_SECONDS: Final = 0.3  # a burst of pods is one reconcile of their ENI
+LOOK: Final = "node"  # the one key of its queue
+
+
+class Requeues:
+    """Any thread may call everything but `make_queues`, which is called before all else."""
+
+    def __init__(self, caches: Caches, grants: Grants, node: str) -> None:
+        self.queues: dict[str, Workers[str]] = {}
+        self._caches = caches
+        self._grants = grants
+        self._node = node
+
+    def make_queues(self, reconcilers: Mapping[str, Callable[[str], Result]]) -> None:
+        """Make a queue for each of these, and have every change of an object passed on."""
+        caches, queues = self._caches, self.queues
+        for name, reconcile in reconcilers.items():
+            queues[name] = Workers(name, reconcile, backoff=BACKOFF)
+        caches.enis.subscribe(self.eni)
+        caches.podips.subscribe(queues["podips"].add)
+        caches.nodes.subscribe(queues["node"].add)
+        caches.cidrs.subscribe(lambda _: queues["node"].add(self._node))
+        for changed in (caches.enis, caches.nodes, caches.pools):
+            changed.subscribe(lambda _: self.configuration())
+
+    def look(self, delay: float = 0.0) -> None:
+        """Have the node's datapath looked at."""
+        self.queues["look"].add(LOOK, delay)
+
+    def eni(self, name: str) -> None:
+        """Pass on that an ENI's object has changed."""
+        self.queues["enis"].add(name)
+        self.queues["eni-status"].add(name)
+        for grant in self._grants.of_eni(name):
+            self.queues["podips"].add(key_of(grant), COALESCE_SECONDS)
+
+    def link(self, name: str) -> None:
+        """Pass on that an ENI's link has changed."""
+        self.queues["enis"].add(name)
+
+    def eni_status(self, name: str) -> None:
+        """Pass on that what the agent reports of an ENI has changed."""
+        self.queues["eni-status"].add(name)
+        self.configuration()  # its link may have become ready
+
+    def eni_statuses(self) -> None:
+        """Pass on that what the agent reports of every ENI may have changed."""
+        for eni in self._caches.enis.all():
+            self.queues["eni-status"].add(eni.name)
+
+    def pod(self, grant: Grant) -> None:
+        """Pass on that the state of a pod's datapath has changed."""
+        self.queues["podips"].add(key_of(grant))
+
+    def disconnected(self, key: str) -> None:
+        """Pass on that a container has links that nothing needs any more."""
+        self.queues["disconnected"].add(key)
+
+    def configuration(self) -> None:
+        """Pass on what may decide whether this node gets its pods' network from openeni."""
+        for name in ("configuration", "node"):  # an unused node loses its labels
+            self.queues[name].add(self._node)
+
+    def configured(self) -> None:
+        """Pass on that the condition CNIConfigured has changed."""
+        self.queues["node"].add(self._node)
+        self.eni_statuses()

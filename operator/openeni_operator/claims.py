@@ -1,0 +1,93 @@
+"""Claims: which addresses shall leave an ENI, and which it shall get, by the watched PodIPs. Pure.
+
+A PodIP that outlives its pod, or whose pod asks for addresses by name, claims them for a node: that
+on which a pod of its name waits, else its own. A claim is a wish and gives nobody an address: what
+leaves an ENI is retired by its node's agent first, and Neutron gives an address to one port only.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from openeni_crds.eni import ENI
+from openeni_crds.podip import PodIP
+from openeni_operator.cluster_state import ClusterState
+
+
+@dataclass(frozen=True)
+class PendingClaims:
+    """What an ENI's port is to get for certain pods."""
+
+    addresses: tuple[str, ...] = ()
+    pods: frozenset[str] = frozenset()  # UIDs of those that wait on the node already
+
+
+def claimant_of(state: ClusterState, address: str, pool: str) -> PodIP | None:
+    """Return the PodIP of the pool whose claim to the address counts.
+
+    That is one whose pod has had it, else the oldest. Networks of different pools may have equal
+    addresses.
+    """
+    found = (p for p in state.podips_naming(address) if p.spec.pool_name == pool)
+    return min(found, key=_rank, default=None)
+
+
+def target_node(state: ClusterState, podip: PodIP) -> str:
+    """Return the node that shall have the PodIP's addresses."""
+    pod = state.waiting_pod(podip.key)
+    return pod.node if pod is not None else podip.spec.node_name
+
+
+def leaving_addresses(state: ClusterState, enis: Iterable[ENI]) -> dict[str, frozenset[str]]:
+    """Return, by ENI, the addresses of its port that other nodes claim."""
+    if not state.podips_on(""):  # a PodIP that moves names no ENI
+        return {}
+    found: dict[str, frozenset[str]] = {}
+    for eni in enis:
+        addresses = eni.status.port.addresses if eni.status.port else ()
+        leaving = frozenset(a for a in addresses if _leaves(state, a, eni))
+        if leaving:
+            found[eni.name] = leaving
+    return found
+
+
+def _leaves(state: ClusterState, address: str, eni: ENI) -> bool:
+    podip = claimant_of(state, address, eni.spec.pool_name)
+    return (
+        podip is not None
+        and not podip.spec.eni_name
+        and target_node(state, podip) != eni.spec.node_name
+    )
+
+
+def claimed_addresses(state: ClusterState, eni: ENI) -> tuple[str, ...]:
+    """Return the addresses that the ENI's port is to have for certain pods."""
+    return tuple(
+        address
+        for podip in sorted(state.podips_on(eni.name), key=_rank)
+        if podip.spec.node_name == eni.spec.node_name
+        for address in podip.spec.addresses
+        if claimant_of(state, address, eni.spec.pool_name) == podip
+    )
+
+
+def pending_claims(state: ClusterState, enis: Iterable[ENI]) -> dict[str, PendingClaims]:
+    """Return, by ENI, the claims to addresses that its port does not have yet."""
+    found: dict[str, PendingClaims] = {}
+    for eni in enis:
+        claimed, port = claimed_addresses(state, eni), eni.status.port
+        there = {*port.primary, *port.addresses, *port.releasing} if port else set(claimed)
+        missing = tuple(a for a in claimed if a not in there)
+        if missing:
+            found[eni.name] = PendingClaims(missing, _waiting_for(state, eni, set(missing)))
+    return found
+
+
+def _waiting_for(state: ClusterState, eni: ENI, addresses: set[str]) -> frozenset[str]:
+    """Return the UIDs of the pods on the ENI's node that wait for some of these addresses."""
+    podips = (p for p in state.podips_on(eni.name) if not addresses.isdisjoint(p.spec.addresses))
+    pods = (state.waiting_pod(podip.key) for podip in podips)
+    return frozenset(p.uid for p in pods if p is not None and p.node == eni.spec.node_name)
+
+
+def _rank(podip: PodIP) -> tuple[bool, str, str]:
+    return not podip.was_granted, podip.metadata.creation_timestamp, podip.key

@@ -1,0 +1,299 @@
+"""Decide what becomes of a watched PodIP: how long it is kept, and where its addresses are. Pure.
+
+Its addresses shall be on one ENI of a node: that on which a pod of its name waits, else its own.
+They get there in steps, each of which is written before it has an effect, so that the next
+reconcile goes on from any of them: the PodIP gives up its ENI; the pool has the address retired and
+released there; the PodIP moves to the node; once that node's agent has seen for whom the address
+is, the PodIP gets an ENI of the node, whose port gets the address.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from openeni_crds.capacity import Growth
+from openeni_crds.conditions import Condition, Reason, Status, Type, condition, find, is_true
+from openeni_crds.eni import ENI
+from openeni_crds.enipool import ENIPool
+from openeni_crds.podip import PodIP
+from openeni_operator.cause import Cause
+from openeni_operator.podip.plan import agent_has_seen, is_without_pod
+from openeni_operator.podip.target_eni import awaited_room, can_get, choose_eni, is_outside
+
+# Others have got the address on its way: a pod that did not ask for it by name gets another one.
+LOST: Final = frozenset({Reason.ADDRESS_IN_USE, Reason.ADDRESS_IS_PRIMARY, Reason.ADDRESS_TAKEN})
+POLL: Final = 2.0  # seconds, while the addresses are on their way
+SLOW_POLL: Final = 15.0  # for what only somebody else can change
+
+
+@dataclass(frozen=True)
+class Waiter:
+    """The pod of the PodIP's name that waits for an address."""
+
+    node: str
+    pool: str  # that serves it; "" if none does
+    wishes: bool = True  # it keeps its address, or asks for one of the PodIP's by name
+    by_name: bool = False
+
+
+@dataclass(frozen=True)
+class PlacementFacts:
+    """A watched PodIP, and what decides about it."""
+
+    podip: PodIP
+    pool: ENIPool | None
+    pool_gone: bool  # or it is being deleted
+    enis: Mapping[str, tuple[ENI, ...]]  # by address: those whose port has it
+    on_node: tuple[ENI, ...] = ()  # ENIs of the pool on the target node
+    current: ENI | None = None  # that in the PodIP's spec
+    waiter: Waiter | None = None
+    node_gone: bool = False  # the PodIP's node
+    node_exists: bool = True
+    retained_seconds: float | None = None  # since the condition Retained is True
+    rivals: Mapping[str, str] | None = (
+        None  # address -> another pod that has it, or claims it first
+    )
+    refused: Callable[[str, str], Cause | None] = lambda _eni, _address: None
+
+    @property
+    def node(self) -> str:
+        """The node that shall have the addresses."""
+        return self.waiter.node if self.waiter is not None else self.podip.spec.node_name
+
+    @property
+    def released(self) -> bool:
+        """Return True if no pod has the addresses, by the agent of the node in the present spec.
+
+        It keeps them for the next pod of the name from then on, also those that are still to come.
+        """
+        return self.node_gone or (is_without_pod(self.podip) and agent_has_seen(self.podip))
+
+
+@dataclass(frozen=True)
+class EndPodIP:
+    """Delete the PodIP: its addresses are kept no longer."""
+
+
+@dataclass(frozen=True)
+class ClearENI:
+    """The addresses are to leave the ENI in the PodIP's spec."""
+
+
+@dataclass(frozen=True)
+class MoveToNode:
+    """The addresses are on no ENI any more: they are to go to this node."""
+
+    node: str
+
+
+@dataclass(frozen=True)
+class SetENI:
+    """The port of this ENI is to get the addresses."""
+
+    eni: str
+
+
+PodIPChange: TypeAlias = EndPodIP | ClearENI | MoveToNode | SetENI
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The conditions to write, the change to make, and the seconds until the next look."""
+
+    conditions: tuple[Condition, ...] = ()
+    change: PodIPChange | None = None
+    after: float | None = None
+
+
+def decide(facts: PlacementFacts) -> Decision:
+    """Return what to do about the PodIP now."""
+    podip = facts.podip
+    if podip.metadata.deleting:
+        return Decision()
+    retained = _retained(facts)
+    left = podip.retention_seconds
+    if left is not None and facts.retained_seconds is not None:
+        left = max(0.0, left - facts.retained_seconds)
+    if _is_over(facts, left):
+        return Decision(retained, EndPodIP())
+    due = left if retained and is_true(retained, Type.RETAINED) else None
+    if not _is_claimed(facts):
+        return Decision((*retained, *_settled(facts)), after=due)
+    cause, change = _place(facts)
+    placed = condition(
+        Type.PLACED,
+        cause.reason if cause else Reason.PLACED,
+        cause.message if cause else "",
+        status=cause is None,
+        generation=podip.metadata.generation,
+    )
+    lost = cause is not None and cause.reason in LOST and not _is_by_name(facts)
+    if lost and podip.is_retained and facts.waiter is not None and facts.released:
+        return Decision((*retained, placed), EndPodIP())
+    progress = cause is not None and cause.reason in {
+        Reason.WAITING_FOR_ADDRESS,
+        Reason.WAITING_FOR_RELEASE,
+    }
+    after = None if cause is None else POLL if progress else SLOW_POLL
+    return Decision((*retained, placed), change, after)
+
+
+def _retained(facts: PlacementFacts) -> tuple[Condition, ...]:
+    podip = facts.podip
+    if not podip.is_retained:
+        return ()
+    known = find(podip.status.conditions, Type.RETAINED)
+    if not facts.released and known is None:
+        return ()
+    reason = Reason.RETAINED if facts.released else Reason.IN_USE
+    generation = podip.metadata.generation
+    return (condition(Type.RETAINED, reason, status=facts.released, generation=generation),)
+
+
+def _is_over(facts: PlacementFacts, left: float | None) -> bool:
+    """Return True if the PodIP is not to be kept any longer; one in use always is."""
+    if not (facts.podip.is_retained and facts.released):
+        return False
+    if facts.pool_gone:
+        return True
+    waiter = facts.waiter
+    if waiter is not None:
+        other = not waiter.wishes and waiter.node != facts.podip.spec.node_name
+        return other or waiter.pool not in {"", facts.podip.spec.pool_name}
+    return left == 0.0 and facts.retained_seconds is not None
+
+
+def _is_claimed(facts: PlacementFacts) -> bool:
+    """Return True if the addresses are to be brought to a node, or back to it."""
+    podip = facts.podip
+    if facts.waiter is not None:  # another pod's is on its way out if it goes with its pod
+        return podip.is_retained or facts.node == podip.spec.node_name
+    return podip.is_retained and facts.current is None and facts.node_exists
+
+
+def _is_by_name(facts: PlacementFacts) -> bool:
+    return facts.waiter is not None and facts.waiter.by_name
+
+
+def _settled(facts: PlacementFacts) -> tuple[Condition, ...]:
+    """Return Placed where nobody asks for the address now, if it is not what was said."""
+    known = find(facts.podip.status.conditions, Type.PLACED)
+    generation, spec = facts.podip.metadata.generation, facts.podip.spec
+    if facts.node_gone and facts.podip.is_retained and not all(map(facts.enis.get, spec.addresses)):
+        message = (
+            f"{', '.join(spec.addresses)} is on no port, since node {spec.node_name} is gone: "
+            "another port may get it before the pod is back"
+        )
+        reason = Reason.ADDRESS_NOT_ON_PORT
+        return (condition(Type.PLACED, reason, message, status=False, generation=generation),)
+    if known is None or known.status == Status.TRUE or not spec.eni_name:
+        return ()
+    return (condition(Type.PLACED, Reason.PLACED, status=True, generation=generation),)
+
+
+def _place(facts: PlacementFacts) -> tuple[Cause | None, PodIPChange | None]:
+    """Return what is still missing, None if nothing is, and the next step."""
+    addresses = facts.podip.spec.addresses
+    missing = [a for a in addresses if not any(e in facts.on_node for e in _holders(facts, a))]
+    elsewhere = facts.podip.spec.node_name != facts.node
+    obstacles = (
+        *(_other_owner(facts, address) for address in addresses),
+        *(_use(facts, address) for address in (addresses if elsewhere else missing)),
+        *(_immobility(facts, address) for address in missing),
+    )
+    cause = next((c for c in obstacles if c is not None), None)
+    if cause is not None:
+        return cause, None
+    if not (missing or elsewhere):
+        return None, _stay(facts)
+    holders = [eni for address in missing for eni in facts.enis.get(address, ())]
+    if holders:
+        return _leave(facts, holders[0])
+    if elsewhere:
+        waiting = f"{', '.join(addresses)} is on its way to node {facts.node}"
+        return Cause(Reason.WAITING_FOR_ADDRESS, waiting), MoveToNode(facts.node)
+    return _arrive(facts, missing)
+
+
+def _stay(facts: PlacementFacts) -> PodIPChange | None:
+    """Have a PodIP that was to leave its ENI stay there, once no pod waits elsewhere any more."""
+    if facts.podip.spec.eni_name or facts.waiter is not None:
+        return None
+    return SetENI(_holders(facts, facts.podip.spec.addresses[0])[0].name)
+
+
+def _holders(facts: PlacementFacts, address: str) -> list[ENI]:
+    """Return the ENIs that have the address for pods."""
+    enis = facts.enis.get(address, ())
+    return [e for e in enis if e.status.port is not None and address in e.status.port.addresses]
+
+
+def _other_owner(facts: PlacementFacts, address: str) -> Cause | None:
+    """Return whose the address is, if it is not the pod's to have."""
+    podip, enis = facts.podip, facts.enis.get(address, ())
+    primary = next((e for e in enis if e.status.port and address in e.status.port.primary), None)
+    if primary is not None:
+        message = f"{address} is the primary address of ENI {primary.name}, which no pod gets"
+        return Cause(Reason.ADDRESS_IS_PRIMARY, message)
+    foreign = next((e for e in enis if e.spec.pool_name != podip.spec.pool_name), None)
+    if foreign is not None:
+        message = f"{address} is on ENI {foreign.name} of ENIPool {foreign.spec.pool_name}"
+        return Cause(Reason.ADDRESS_TAKEN, message)
+    rival = (facts.rivals or {}).get(address)
+    if rival is not None:
+        message = f"{address} is in use by pod {rival}, kept for it, or was asked for by it first"
+        return Cause(Reason.ADDRESS_IN_USE, message)
+    return None
+
+
+def _use(facts: PlacementFacts, address: str) -> Cause | None:
+    """Return that the pod of before still has the address, or may, by what the agent reports."""
+    if facts.released:
+        return None
+    node = facts.podip.spec.node_name
+    message = f"waiting until the agent of node {node} reports that no pod there has {address}"
+    return Cause(Reason.WAITING_FOR_RELEASE, message)
+
+
+def _immobility(facts: PlacementFacts, address: str) -> Cause | None:
+    """Return why the address cannot be brought to the node, as things are."""
+    pool, podip, enis = facts.pool, facts.podip, facts.enis.get(address, ())
+    if pool is not None and pool.spec.paused:
+        message = f"spec.paused of ENIPool {pool.name} is true: nothing is changed in the cloud"
+        return Cause(Reason.PAUSED, message)
+    if pool is None or pool.status.growth is not Growth.ELASTIC:
+        where = f"node {enis[0].spec.node_name}" if enis else "no node"
+        message = (
+            f"{address} is on {where}, not on node {facts.node}, and ENIPool "
+            f"{podip.spec.pool_name} moves no addresses: its growth is not Elastic"
+        )
+        return Cause(Reason.MOVE_UNSUPPORTED, message)
+    return None
+
+
+def _leave(facts: PlacementFacts, holder: ENI) -> tuple[Cause, PodIPChange | None]:
+    """Have the addresses leave an ENI that is not on the node that shall have them."""
+    message = f"waiting until node {holder.spec.node_name} has given up ENI {holder.name}'s address"
+    change = ClearENI() if facts.podip.spec.eni_name else None
+    return Cause(Reason.WAITING_FOR_RELEASE, message), change
+
+
+def _arrive(facts: PlacementFacts, missing: list[str]) -> tuple[Cause, PodIPChange | None]:
+    """Have an ENI of the node get the addresses, which are on none."""
+    text, eni = ", ".join(missing), facts.current
+    if facts.podip.spec.eni_name:
+        if eni is None or eni not in facts.on_node or not can_get(eni, missing):
+            return Cause(Reason.WAITING_FOR_ADDRESS, f"{text} needs another ENI"), ClearENI()
+        refused = [c for a in missing if (c := facts.refused(eni.name, a)) is not None]
+        if refused:
+            return Cause(Reason.ADDRESS_TAKEN, f"{text}: {refused[0].message}"), None
+        return awaited_room(eni, facts.pool, text), None
+    chosen = choose_eni(facts.on_node, missing)
+    if chosen is not None:
+        message = f"{text} is being added to ENI {chosen.name}"
+        return Cause(Reason.WAITING_FOR_ADDRESS, message), SetENI(chosen.name)
+    if is_outside(facts.on_node, missing):
+        message = f"{text} is in no subnet of the ENIs of node {facts.node}"
+        return Cause(Reason.ADDRESS_OUTSIDE_SUBNETS, message), None
+    full = f"no ENI of node {facts.node} is ready and has room for {text}"
+    return Cause(Reason.WAITING_FOR_ADDRESS, full), None

@@ -1,0 +1,54 @@
+"""Choose the ENI of a node whose port is to get certain addresses. Pure."""
+
+from collections.abc import Iterable
+from ipaddress import ip_address, ip_network
+from typing import Final
+
+from openeni_crds.conditions import Reason, Type, find, is_true
+from openeni_crds.eni import ENI, MOST_PODS
+from openeni_crds.enipool import ENIPool
+from openeni_operator.cause import Cause
+from openeni_operator.eni.report import in_fuller_family
+
+LIMITS: Final = frozenset({Reason.POOL_LIMIT, Reason.NODE_LIMIT})
+
+
+def choose_eni(enis: Iterable[ENI], addresses: list[str]) -> ENI | None:
+    """Return the ENI with the fewest addresses that can get these, if there is one."""
+    able = (eni for eni in enis if can_get(eni, addresses))
+    return min(able, key=lambda eni: (eni.spec.address_count, eni.name), default=None)
+
+
+def can_get(eni: ENI, addresses: list[str]) -> bool:
+    """Return True if the ENI serves pods, has room, and is in the subnets of the addresses."""
+    port = eni.status.port
+    room = port is not None and in_fuller_family(port.addresses) < MOST_PODS
+    return room and _is_usable(eni) and _covers(eni, addresses)
+
+
+def is_outside(enis: Iterable[ENI], addresses: list[str]) -> bool:
+    """Return True if the node has ENIs, and none in the subnets of the addresses."""
+    usable = [eni for eni in enis if _is_usable(eni)]
+    return bool(usable) and not any(_covers(eni, addresses) for eni in usable)
+
+
+def awaited_room(eni: ENI, pool: ENIPool | None, addresses: str) -> Cause:
+    """Return what addresses for the ENI wait for: its port, or before that room within a limit."""
+    port = eni.status.port
+    full = port is not None and in_fuller_family(port.addresses) >= eni.spec.address_count
+    capacity = find(pool.status.conditions, Type.CAPACITY_AVAILABLE) if pool else None
+    if full and capacity is not None and capacity.reason in LIMITS:
+        message = f"{addresses} finds no room on ENI {eni.name}: {capacity.message}"
+        return Cause(Reason(capacity.reason), message)
+    return Cause(Reason.WAITING_FOR_ADDRESS, f"{addresses} is being added to ENI {eni.name}")
+
+
+def _is_usable(eni: ENI) -> bool:
+    whole = eni.status.port and set(eni.status.port.addresses) <= set(eni.spec.retiring)
+    return is_true(eni.status.conditions, Type.READY) and not eni.metadata.deleting and not whole
+
+
+def _covers(eni: ENI, addresses: list[str]) -> bool:
+    """Return True if each address is in a subnet of the ENI's port."""
+    subnets = [ip_network(s.cidr) for s in eni.status.port.subnets] if eni.status.port else []
+    return all(any(ip_address(a) in subnet for subnet in subnets) for a in addresses)

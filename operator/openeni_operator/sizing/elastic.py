@@ -1,0 +1,179 @@
+"""Plan single addresses of the ENIs that a node has: which ENI gets more, which one gives back.
+
+One call changes an ENI's port, however many addresses it is about, so as few ENIs as possible are
+touched. Between `target_addresses` and `full_addresses` nothing is changed: a node whose demand
+stays the same neither grows nor shrinks. Pure.
+"""
+
+from collections.abc import Iterable
+
+from openeni_crds.eni import MOST_PODS
+from openeni_operator.sizing.demand import full_addresses, usage_of
+from openeni_operator.sizing.state import (
+    UNBOUNDED,
+    Action,
+    CreateENI,
+    ENIState,
+    GrowENI,
+    NodeState,
+    RetireAddresses,
+    RetireENI,
+    SizingPolicy,
+)
+
+
+def grow(node: NodeState, policy: SizingPolicy, wanted: int, left: int) -> tuple[GrowENI, ...]:
+    """Return which ENIs get `wanted` addresses in all; the node may hold `left` more.
+
+    First those whose addresses are still being asked for, which costs no call, then those that pods
+    can use at once.
+    """
+    actions: list[GrowENI] = []
+    for eni in sorted(node.enis, key=lambda e: (e.count >= e.addresses, not e.ready, e.name)):
+        if not _may_grow(eni, node):
+            continue
+        unasked = eni.held - eni.count
+        room = _room(eni, node)
+        more = min(wanted, policy.addresses_per_eni - eni.count, unasked + min(left, room))
+        if more > 0:
+            actions.append(GrowENI(eni.name, eni.count + more))
+            wanted -= more
+            left -= max(0, more - unasked)
+    return tuple(actions)
+
+
+def shrink(node: NodeState, policy: SizingPolicy, have: int) -> tuple[Action, ...]:
+    """Return what the node gives back, the newest ENIs first.
+
+    An ENI whose port lacks what certain pods claim, perhaps for long, stays as it is: with fewer
+    addresses it would have no room for them.
+    """
+    spare = have - _least(node, policy)
+    actions: list[Action] = []
+    for eni in sorted(node.enis, key=lambda e: e.name, reverse=True):
+        free = eni.capacity - eni.granted - eni.cooling - eni.all_leave
+        if not eni.ready or eni.claimed or free <= 0 or spare <= 0:
+            continue
+        if free == eni.capacity <= spare:
+            return (RetireENI(eni.name),)
+        keep = eni.count - min(spare, free, eni.count - 1)
+        if keep < eni.count:
+            actions.append(RetireAddresses(eni.name, keep))
+            spare -= eni.count - keep
+    return tuple(actions)
+
+
+def corrections(
+    node: NodeState, policy: SizingPolicy, planned: Iterable[Action]
+) -> tuple[GrowENI | RetireAddresses, ...]:
+    """Return the ENIs whose requests are not what they should be, but for those in `planned`.
+
+    An ENI gets room for the addresses that certain pods wait for on its node. It stops to ask for
+    addresses that its subnets do not have, if others have them.
+    """
+    touched = {a.eni for a in planned if isinstance(a, GrowENI | RetireAddresses | RetireENI)}
+    found: list[GrowENI | RetireAddresses] = []
+    left = unheld(node, policy)
+    for eni in sorted(node.enis, key=lambda e: not e.awaited):
+        if not eni.resizable or eni.name in touched:
+            continue
+        wanted = min(_with_claims(eni), eni.held + max(0, left))
+        if wanted > max(eni.addresses, eni.asked):
+            found.append(GrowENI(eni.name, wanted))
+            left -= max(0, wanted - eni.held)
+        elif eni.misasked or (eni.refused and node.other_subnets):
+            found.append(RetireAddresses(eni.name, eni.count))
+    return tuple(found)
+
+
+def make_room(
+    node: NodeState, policy: SizingPolicy, planned: Iterable[Action]
+) -> tuple[RetireAddresses, ...]:
+    """Return which free addresses make room where a node that may hold no more has claims.
+
+    Without them its pods would wait although others of the node can still start.
+    """
+    touched = {a.eni: a for a in planned if not isinstance(a, CreateENI)}
+    given = sum(_given_back(eni, touched.get(eni.name)) for eni in node.enis)
+    lacking = lacking_room(node, policy) - given
+    actions: list[RetireAddresses] = []
+    for eni in sorted(node.enis, key=lambda e: e.name, reverse=True):
+        less = min(lacking, _dispensable(eni))
+        if less > 0 and eni.name not in touched:
+            actions.append(RetireAddresses(eni.name, eni.count - less))
+            lacking -= less
+    return tuple(actions)
+
+
+def _given_back(eni: ENIState, planned: Action | None) -> int:
+    match planned:
+        case RetireAddresses(_, keep):
+            return eni.count - keep
+        case RetireENI():
+            return eni.count
+        case _:
+            return 0
+
+
+def _dispensable(eni: ENIState) -> int:
+    """Return how many addresses the ENI can do without: what nobody waits for, else free ones."""
+    if not eni.resizable:
+        return 0
+    if eni.reserved:
+        return 0 if eni.awaited else eni.reserved
+    free = min(eni.capacity - eni.granted - eni.cooling, eni.capacity - 1)
+    return free if eni.ready else 0
+
+
+def lacking_room(node: NodeState, policy: SizingPolicy) -> int:
+    """Return how many claims, for which pods wait, exceed what the node may hold.
+
+    What is being given back leaves room for them.
+    """
+    claims = sum(
+        max(0, _with_claims(e) - max(e.addresses, e.asked))
+        for e in node.enis
+        if e.usable and e.awaited
+    )
+    going = sum(e.held - (e.count if e.usable else 0) for e in node.enis)
+    return max(0, claims - max(0, unheld(node, policy)) - going)
+
+
+def _with_claims(eni: ENIState) -> int:
+    """Return how many addresses the ENI is to have for its claims.
+
+    It has one address at least: another takes the place of the last one that leaves.
+    """
+    return min(MOST_PODS, eni.addresses + eni.claimed + eni.all_leave)
+
+
+def unheld(node: NodeState, policy: SizingPolicy) -> int:
+    """Return how many addresses more the node may hold; those that go are still there.
+
+    It is negative if the limit was lowered.
+    """
+    most = UNBOUNDED if policy.max_addresses is None else policy.max_addresses
+    return most - sum(e.held for e in node.enis)
+
+
+def _may_grow(eni: ENIState, node: NodeState) -> bool:
+    return eni.resizable and not (eni.no_slot or eni.exhausted or eni.refused) and node.can_create
+
+
+def _room(eni: ENIState, node: NodeState) -> int:
+    """Return how many addresses to ask for: if no subnet has any, the cloud says so."""
+    return eni.room if eni.room > 0 or node.other_subnets else UNBOUNDED
+
+
+def _least(node: NodeState, policy: SizingPolicy) -> int:
+    """Return down to how many addresses the node may shrink now."""
+    full = full_addresses(node, policy)
+    usage = usage_of(node)
+    at_once = (
+        UNBOUNDED
+        if policy.max_available is None
+        else max(full, usage.granted + usage.cooling + policy.max_available)
+    )
+    if policy.reclaim_after is None or node.peak is None:
+        return at_once
+    return min(at_once, max(full, node.peak))

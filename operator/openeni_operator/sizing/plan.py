@@ -1,0 +1,162 @@
+"""Plan the ENIs of one pool on one node: the addresses it should hold against those it has.
+
+A static ENI gets its addresses at its creation, and whole ENIs come and go; `elastic` plans single
+addresses. A retirement is withdrawn if its reason goes, until the ENI is deleted. A node gets one
+new ENI at a time: until it is ready, the next one might fail in the same way.
+"""
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Final
+
+from openeni_operator.sizing import elastic
+from openeni_operator.sizing.demand import (
+    full_addresses,
+    needed_addresses,
+    target_addresses,
+)
+from openeni_operator.sizing.state import (
+    Action,
+    CreateENI,
+    DeleteENI,
+    ENIState,
+    GrowENI,
+    NodeState,
+    Plan,
+    RetireAddresses,
+    RetireENI,
+    SizingPolicy,
+    UnretireENI,
+)
+
+# An ENI that has found no slot is kept so long although nobody needs it: it is what tells that the
+# next one would find none either, and it is attached as soon as there is one.
+SLOT_MEMORY_SECONDS: Final = 3600.0
+
+
+def plan(node: NodeState, policy: SizingPolicy) -> Plan:
+    """Return the actions to take now; none if the node has what it should."""
+    if node.missing:
+        return Plan(tuple(DeleteENI(e.name) for e in node.enis if e.orphaned and not e.deleting))
+    target, have = target_addresses(node, policy), sum(e.capacity for e in node.enis)
+    short = node.selected and target > have
+    never = policy.reclaim_after is None and policy.max_available is None
+    kept = _kept(node, short=short, never=never)
+    removals = tuple(
+        action
+        for eni in node.enis
+        if eni not in kept and (action := _remove(eni, selected=node.selected)) is not None
+    )
+    if kept:
+        return Plan((*removals, *(UnretireENI(eni.name) for eni in kept)))
+    if not node.selected:
+        return Plan(removals)
+    if short:
+        planned = _grow(node, policy, target - have)
+    elif node.waiting and needed_addresses(node) > have:
+        planned = Plan(limit_reached=True)  # of maxAddressesPerNode
+    else:
+        planned = Plan(_shrink(node, policy, target, have))
+    if not policy.elastic:
+        settled = _settle(node, planned.actions)
+        return replace(planned, actions=(*removals, *settled, *planned.actions))
+    corrected = elastic.corrections(node, policy, planned.actions)
+    actions = (*corrected, *planned.actions)
+    room = elastic.make_room(node, policy, actions)
+    lacks_room = not (room or planned.actions) and elastic.lacking_room(node, policy) > 0
+    return Plan((*removals, *room, *actions), planned.limit_reached or lacks_room)
+
+
+def _kept(node: NodeState, *, short: bool, never: bool) -> tuple[ENIState, ...]:
+    """Return the retiring ENIs whose retirement is withdrawn.
+
+    They are those that pods got addresses of while the request was on its way, and one at a time of
+    those that would serve pods, if the node is `short` of addresses, or if it `never` gives back
+    any: then the ENI was retired until its port was attached anew.
+    """
+    retiring = [
+        eni
+        for eni in node.enis
+        if eni.retiring and not (eni.deleting or eni.orphaned or eni.broken or eni.no_slot)
+    ]
+    used = tuple(eni for eni in retiring if node.selected and eni.granted)
+    return used or tuple(retiring[: int(short or (never and node.selected))])
+
+
+def _remove(eni: ENIState, *, selected: bool) -> Action | None:
+    """Return the next action to remove an ENI that must go: first retire it, then delete it.
+
+    One whose port stays inactive is retired, too, but until its port has been attached anew.
+    """
+    if eni.deleting:
+        return None
+    if eni.orphaned or eni.exhausted:
+        return DeleteENI(eni.name)
+    if selected and not (eni.retiring or eni.broken):
+        idle = eni.inactive and not (eni.granted or eni.all_asked)
+        return RetireENI(eni.name) if idle else None
+    if eni.all_retired:
+        return DeleteENI(eni.name)
+    return None if eni.all_asked else RetireENI(eni.name)
+
+
+def _grow(node: NodeState, policy: SizingPolicy, lacking: int) -> Plan:
+    """Return the plan of a node that lacks addresses: those of its ENIs first, then another ENI."""
+    grown: tuple[GrowENI, ...] = ()
+    size, left = policy.addresses_per_eni, max(0, elastic.unheld(node, policy))
+    if policy.elastic:
+        have = sum(e.capacity for e in node.enis)
+        wanted = full_addresses(node, policy) - have
+        grown = elastic.grow(node, policy, wanted, left)
+        by_name = {eni.name: eni for eni in node.enis}
+        added = sum(a.addresses - by_name[a.eni].count for a in grown)
+        lacking -= added
+        left -= sum(max(0, a.addresses - by_name[a.eni].held) for a in grown)
+        size = min(size, wanted - added)
+    waits = any(e.refused and e.usable for e in node.enis) and not node.other_subnets
+    if lacking <= 0 or waits:
+        return Plan(grown)
+    size = min(size, left)
+    no_slot = node.no_slot or any(e.no_slot and e.usable for e in node.enis)
+    if len(node.enis) >= policy.max_enis or size < 1 or no_slot:
+        return Plan(grown, limit_reached=node.waiting > 0)
+    in_progress = any(e.usable and not e.ready for e in node.enis)
+    if in_progress or not node.can_create:
+        return Plan(grown)
+    return Plan((*grown, CreateENI(node.name, size)))
+
+
+def _settle(node: NodeState, planned: Collection[Action]) -> tuple[RetireAddresses, ...]:
+    """Return the ENIs that stop to ask for what they lack since the pool is not elastic any more.
+
+    It would count against limits for ever, and come at once, whatever they are by then, if the
+    pool turned elastic again.
+    """
+    return tuple(
+        RetireAddresses(eni.name, eni.settled)
+        for eni in node.enis
+        if eni.resizable and eni.settled is not None and RetireENI(eni.name) not in planned
+    )
+
+
+def _shrink(node: NodeState, policy: SizingPolicy, target: int, have: int) -> tuple[Action, ...]:
+    """Retire at most one idle ENI, the newest first, if the others hold enough addresses."""
+    for eni in sorted(node.enis, key=lambda e: e.name, reverse=True):
+        if not eni.resizable or eni.claimed or have - eni.capacity < target:
+            continue
+        if _found_no_slot_long_ago(eni) or _is_surplus(eni, node, policy, have):
+            return (RetireENI(eni.name),)
+    return elastic.shrink(node, policy, have) if policy.elastic else ()
+
+
+def _found_no_slot_long_ago(eni: ENIState) -> bool:
+    return eni.no_slot and eni.no_slot_seconds >= SLOT_MEMORY_SECONDS
+
+
+def _is_surplus(eni: ENIState, node: NodeState, policy: SizingPolicy, have: int) -> bool:
+    if eni.idle_seconds is None or eni.no_slot:
+        return False
+    used = sum(e.granted + e.cooling for e in node.enis if e.usable)
+    too_many = policy.max_available is not None and have - used > policy.max_available
+    after = policy.reclaim_after
+    return too_many or (after is not None and eni.idle_seconds >= after)

@@ -1,0 +1,175 @@
+"""What a pool's plan works on and returns: settings, a node with its ENIs, actions. Pure.
+
+All numbers of addresses are counted in pods: a dual-stack pod has one address of each family.
+"""
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+UNBOUNDED: Final = 2**31  # addresses
+
+
+@dataclass(frozen=True)
+class SizingPolicy:
+    """The pool's capacity and reclaim settings."""
+
+    addresses_per_eni: int
+    max_enis: int
+    min_available: int
+    max_available: int | None = None
+    max_addresses: int | None = None
+    reclaim_after: float | None = None  # seconds that an ENI may be idle; None: for ever
+    elastic: bool = False  # addresses can be added to ports and removed from them
+
+
+@dataclass(frozen=True)
+class ENIState:
+    """An existing ENI."""
+
+    name: str
+    addresses: int  # for pods on its port, or requested
+    releasing: int = 0  # more, which are being removed from its port
+    granted: int = 0
+    cooling: int = 0
+    ready: bool = False
+    retiring: bool = False  # the operator has asked for its addresses
+    all_asked: bool = False  # for every one that its port has by now
+    all_retired: bool = False  # the agent can no longer grant any of its addresses
+    deleting: bool = False
+    orphaned: bool = False  # its server is no longer a node of the cluster
+    broken: bool = False  # its port was changed so that it cannot serve pods any more
+    inactive: bool = False  # its port stays attached and not ACTIVE
+    parked: bool = False  # all its addresses are asked for until its port is attached
+    no_slot: bool = False  # its server has no slot for another NIC
+    no_slot_seconds: float = 0.0  # since when
+    exhausted: bool = False  # its subnets have no address left for its port, and others have
+    idle_seconds: float | None = None  # since the last address was in use
+    wanted: int | None = None  # addresses that an elastic one shall have; None: those it has
+    # How many its spec is to ask for, if it asks in vain for more: nobody adds any to its port.
+    settled: int | None = None
+    misasked: bool = False  # others than its surplus are asked for, or some that pods have
+    refused: bool = False  # the cloud did not add the addresses that it lacks
+    claimed: int = 0  # addresses for certain pods that its port is to get
+    awaited: int = 0  # pods that wait for those
+    all_leave: bool = False  # all that its port has are to go to other nodes
+    room: int = UNBOUNDED  # addresses that its subnets may still have, by estimate
+
+    @property
+    def usable(self) -> bool:
+        return not (self.retiring or self.deleting or self.orphaned or self.broken)
+
+    @property
+    def resizable(self) -> bool:
+        """Return True if its addresses may be planned: not while its port is attached anew."""
+        return self.usable and not (self.inactive or self.parked)
+
+    @property
+    def asked(self) -> int:
+        """Return how many addresses its spec asks for."""
+        return self.addresses if self.wanted is None else self.wanted
+
+    @property
+    def count(self) -> int:
+        """Return how many addresses it shall have; those that the cloud refuses are not awaited."""
+        return min(self.asked, self.addresses) if self.refused else self.asked
+
+    @property
+    def held(self) -> int:
+        """Return how many it takes from the subnets: also those that it is to get, or to lose."""
+        return max(self.addresses + self.releasing, self.count)
+
+    @property
+    def reserved(self) -> int:
+        """Return how many of them are for certain pods, and not on its port yet."""
+        return min(self.claimed, max(0, self.count - self.addresses))
+
+    @property
+    def capacity(self) -> int:
+        """Return how many pods it serves, or will serve once it is ready.
+
+        What it is to get for certain pods serves no other, and the cloud may refuse it for long.
+        """
+        return self.count - self.reserved if self.usable and not self.no_slot else 0
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """A node as one pool sees it."""
+
+    name: str
+    enis: tuple[ENIState, ...] = ()
+    waiting: int = 0  # pods that any address serves
+    max_pods: int = 110
+    selected: bool = True  # the pool is not being deleted and selects the node
+    can_create: bool = True  # a new ENI can be created for it
+    missing: bool = False  # there is no such Node, perhaps for a moment only
+    cordoned: bool = False  # no more pods are scheduled there
+    no_slot: bool = False  # an ENI of another pool has found no slot on its server
+    expected: int = 0  # pods that arrive while addresses are being added
+    peak: int | None = None  # highest target during reclaim_after; None: not watched for so long
+    other_subnets: bool = False  # another ENI would find addresses where these have none
+
+    @property
+    def awaiting(self) -> int:
+        """Return how many pods wait for certain addresses that ENIs of the node are to get."""
+        return sum(eni.awaited for eni in self.enis)
+
+    @property
+    def pods_wait(self) -> bool:
+        return self.waiting + self.awaiting > 0
+
+
+@dataclass(frozen=True)
+class CreateENI:
+    node: str
+    addresses: int
+
+
+@dataclass(frozen=True)
+class GrowENI:
+    """Let the ENI have so many addresses: withdraw requests for some, add those it lacks."""
+
+    eni: str
+    addresses: int
+
+
+@dataclass(frozen=True)
+class RetireAddresses:
+    """Ask the agent for all but `keep` of its addresses, to remove them from the port."""
+
+    eni: str
+    keep: int
+
+
+@dataclass(frozen=True)
+class RetireENI:
+    """Ask the agent for all addresses of the ENI."""
+
+    eni: str
+
+
+@dataclass(frozen=True)
+class UnretireENI:
+    """Withdraw the request for its addresses."""
+
+    eni: str
+
+
+@dataclass(frozen=True)
+class DeleteENI:
+    eni: str
+
+
+Action: TypeAlias = CreateENI | GrowENI | RetireAddresses | RetireENI | UnretireENI | DeleteENI
+
+
+@dataclass(frozen=True)
+class Plan:
+    actions: tuple[Action, ...] = ()
+    limit_reached: bool = False  # pods wait, but a limit forbids another ENI
+
+    @property
+    def grows(self) -> bool:
+        """Return True if the node gets more addresses, or would without a limit."""
+        growth = (CreateENI, GrowENI, UnretireENI)
+        return self.limit_reached or any(isinstance(a, growth) for a in self.actions)

@@ -1,0 +1,287 @@
+"""Informers that have heard nothing for long, that hang, and that get answers of no sense."""
+
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from openeni_crds.meta import Json
+from openeni_crds.names import ENIS, Kind
+from openeni_kube.informer import SILENCE_SECONDS, Informer
+from openeni_kube.store import Page, Store, StoreError, UnreachableError, WatchEvent
+from openeni_testing.objects import eni_body
+from openeni_testing.store.memory import MemoryStore
+from openeni_testing.waiting import wait_for
+
+Start = Callable[[Store, Callable[[Json], None]], Informer]
+
+
+class ManualClock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def start(clock: ManualClock) -> Iterator[Start]:
+    """Start informers that end with the test."""
+    started: list[Informer] = []
+
+    def one(store: Store, on_change: Callable[[Json], None]) -> Informer:
+        informer = Informer(store, ENIS, on_change=on_change, on_delete=lambda _: None, clock=clock)
+        informer.start()
+        started.append(informer)
+        return informer
+
+    yield one
+    for informer in started:
+        informer.stop()
+
+
+def test_in_an_outage_it_is_old_and_not_stalled(
+    start: Start, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = MemoryStore(bookmark_seconds=0.1)
+    informer = start(store, lambda _: None)
+    assert informer.synced.wait(60)
+    store.set_outage(True)
+    wait_for(lambda: "watch failed, trying again" in caplog.text, "the outage is noticed")
+    clock.now = 1000
+    wait_for(lambda: not informer.stalled(), "it tries again")
+    assert informer.age() == 1000
+
+
+def test_it_is_stalled_while_a_handler_hangs(start: Start, clock: ManualClock) -> None:
+    hangs, release = threading.Event(), threading.Event()
+
+    def hang(_: Json) -> None:
+        hangs.set()
+        release.wait(60)
+
+    store = MemoryStore(bookmark_seconds=0.1)
+    store.create(ENIS, eni_body("a"))
+    informer = start(store, hang)
+    assert hangs.wait(60)
+    assert not informer.stalled()
+    clock.now = 1000
+    assert informer.stalled()
+    release.set()
+    wait_for(lambda: not informer.stalled(), "it goes on")
+
+
+class GarbledOnce(MemoryStore):
+    """A store whose first list is something else, as from a proxy in between."""
+
+    def __init__(self) -> None:
+        super().__init__(bookmark_seconds=0.1)
+        self.garbled = True
+
+    def list(self, kind: Kind, **selectors: Any) -> Page:
+        if not self.garbled:
+            return super().list(kind, **selectors)
+        self.garbled = False
+        return Page(({"error": "try later"},), "")
+
+
+def test_an_answer_that_is_no_list_is_logged_and_the_list_repeated(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, seen = GarbledOnce(), list[Json]()
+    made = store.create(ENIS, eni_body("a"))
+    informer = start(store, seen.append)
+    assert informer.synced.wait(60)
+    assert seen == [made]
+    assert "enis: watch failed unexpectedly, listing again" in caplog.text
+
+
+class QuietStore(MemoryStore):
+    """A store whose watches open and tell nothing, as those of a quiet cluster for a minute."""
+
+    def __init__(self) -> None:
+        super().__init__(bookmark_seconds=0.1)
+        self.opened = 0
+        self.ends = threading.Event()
+
+    def watch(self, *_: Any, **__: Any) -> Iterator[WatchEvent]:
+        self.opened += 1
+        return self._nothing()
+
+    def _nothing(self) -> Iterator[WatchEvent]:
+        assert self.ends.wait(60)
+        self.ends.clear()
+        yield from ()
+
+
+def test_a_watch_that_opens_is_an_answer_of_the_api_server(
+    start: Start, clock: ManualClock
+) -> None:
+    store = QuietStore()
+    informer = start(store, lambda _: None)
+    wait_for(lambda: store.opened == 1, "it watches")
+    clock.now = 70
+    assert informer.age() == 70
+    store.ends.set()
+    wait_for(lambda: store.opened == 2, "it watches again")
+    wait_for(lambda: informer.age() == 0, "the API server has answered")
+
+
+def test_a_watch_that_tells_nothing_for_long_is_not_believed(
+    start: Start, clock: ManualClock
+) -> None:
+    """The API server opens one from a version that etcd, restored from a backup, has not yet."""
+    store, seen = QuietStore(), list[Json]()
+    start(store, seen.append)
+    wait_for(lambda: store.opened == 1, "it watches")
+    made = store.create(ENIS, eni_body("a"))
+    clock.now = SILENCE_SECONDS
+    store.ends.set()
+    wait_for(lambda: store.opened == 2, "it watches again")
+    assert seen == []
+    clock.now += 1
+    store.ends.set()
+    wait_for(lambda: seen == [made], "it lists again", seconds=30)
+
+
+class RestoredStore(QuietStore):
+    """A store that has lost its last changes."""
+
+    lost = 0
+
+    def list(self, kind: Kind, **selectors: Any) -> Page:
+        return Page(super().list(kind, **selectors).items, self.version(kind))
+
+    def version(self, kind: Kind) -> str:
+        return str(int(super().version(kind)) - self.lost)
+
+
+def test_an_api_server_that_has_gone_back_is_noticed_as_soon_as_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its watches would be silent, and whoever compares versions is told before it lists."""
+    store, told = RestoredStore(), list[str]()
+    store.create(ENIS, eni_body("a"))
+    informer = Informer(
+        store,
+        ENIS,
+        on_change=lambda _: told.append("change"),
+        on_delete=print,
+        on_rewind=lambda: told.append("rewind"),
+    )
+    informer.start()
+    wait_for(lambda: store.opened == 1, "it watches")
+    store.lost = 1
+    store.ends.set()
+    wait_for(lambda: "etcd was restored from a backup" in caplog.text, "it is noticed", seconds=30)
+    wait_for(lambda: told == ["change", "rewind", "change"], "it lists again")
+    informer.stop()
+
+
+def test_one_that_another_has_found_stale_lists_again_at_the_next_word(start: Start) -> None:
+    store, seen = MemoryStore(bookmark_seconds=0.1), list[Json]()
+    made = store.create(ENIS, eni_body("a"))
+    informer = start(store, seen.append)
+    wait_for(lambda: seen == [made], "it has listed")
+    informer.relist()
+    wait_for(lambda: seen == [made, made], "it has listed again")
+
+
+class StartingStore(MemoryStore):
+    """A store that refuses the next lists."""
+
+    refusals = 0
+
+    def list(self, *args: Any, **selectors: Any) -> Page:
+        if self.refusals:
+            self.refusals -= 1
+            raise UnreachableError(429, "storage is (re)initializing")
+        return super().list(*args, **selectors)
+
+
+def test_a_list_that_fails_is_no_answer_to_one_that_was_told_to_list_again(start: Start) -> None:
+    store, seen = StartingStore(bookmark_seconds=0.1), list[Json]()
+    made = store.create(ENIS, eni_body("a"))
+    informer = start(store, seen.append)
+    wait_for(lambda: seen == [made], "it has listed")
+    store.refusals = 1
+    informer.relist()
+    wait_for(lambda: seen == [made, made], "it has listed again", seconds=20)
+    assert store.refusals == 0
+
+
+class BusyStore(MemoryStore):
+    """A store that refuses watches for a while, and ends those that it takes soon."""
+
+    def __init__(self, status: int, refusals: int = 2) -> None:
+        super().__init__(bookmark_seconds=0.1)
+        self.status = status
+        self.refusals = refusals
+        self.lists = self.watches = 0
+
+    def list(self, kind: Kind, **selectors: Any) -> Page:
+        self.lists += 1
+        return super().list(kind, **selectors)
+
+    def watch(self, *args: Any, **selectors: Any) -> Iterator[WatchEvent]:
+        if self.refusals:
+            self.refusals -= 1
+            raise StoreError(self.status, "not now")
+        self.watches += 1
+        return super().watch(*args, **selectors | {"seconds": 0.05})
+
+
+@pytest.mark.parametrize(("status", "lists"), [(429, 1), (401, 1), (403, 1), (418, 3)])
+def test_a_refused_watch_costs_a_list_only_if_its_version_may_be_the_reason(
+    start: Start, status: int, lists: int
+) -> None:
+    store, seen = BusyStore(status), list[Json]()
+    start(store, seen.append)
+    wait_for(lambda: not store.refusals, "it tries again")
+    store.create(ENIS, eni_body("a"))
+    wait_for(lambda: seen, "it watches")
+    assert store.lists == lists
+
+
+def _is_watched_again(store: BusyStore, watches: int) -> bool:
+    """Return True once a whole watch has ended since."""
+    return store.watches > watches + 2
+
+
+def test_bookmarks_are_no_silence(start: Start, clock: ManualClock) -> None:
+    store = BusyStore(0, refusals=0)
+    start(store, lambda _: None)
+    for _ in range(4):
+        seen = store.watches
+        wait_for(partial(_is_watched_again, store, seen), "it watches again")
+        clock.now += SILENCE_SECONDS - 50
+    assert store.lists == 1
+
+
+def test_watches_that_end_at_once_are_not_opened_without_a_pause(start: Start) -> None:
+    store = QuietStore()
+    pauses: list[float] = []
+
+    def now() -> float:
+        store.ends.set()
+        return 0.0
+
+    informer = Informer(store, ENIS, on_change=lambda _: None, on_delete=lambda _: None, clock=now)
+    waited = informer.__dict__["_stopped"].wait
+
+    def wait(seconds: float) -> bool:
+        pauses.append(seconds)
+        return bool(waited(0.001))
+
+    informer.__dict__["_stopped"].wait = wait
+    informer.start()
+    wait_for(lambda: len(pauses) >= 5, "it backs off")
+    informer.stop()
+    assert pauses[4] > 4 * pauses[0]

@@ -1,0 +1,128 @@
+"""The pages of the node's benchmarks: what they conclude, and that what was measured survives."""
+
+import re
+
+from openeni_testing.node_bench.datapath import measured as rates
+from openeni_testing.node_bench.datapath import report as datapath_report
+from openeni_testing.node_bench.datapath.traffic import TESTS
+from openeni_testing.node_bench.pods import measured as pods
+from openeni_testing.node_bench.pods import report as pods_report
+from openeni_testing.node_bench.pods.measured import (
+    Bound,
+    Bursts,
+    Calls,
+    Measured,
+    Pairs,
+    Usage,
+)
+
+
+def pairs(ours: float, theirs: float, count: int = 4) -> Pairs:
+    """Calls of so many milliseconds; a DEL takes half of an ADD."""
+    return Pairs(*(Calls([ms / 1000] * count, [ms / 2000] * count) for ms in (ours, theirs)))
+
+
+def measured(**changes: object) -> Measured:
+    fields: dict[str, object] = {
+        "datapath": "veth",
+        "reference": "ptp",
+        "kernel": "6.18",
+        "pods": 250,
+        "bound": Bound([0.001] * 2, [0.001] * 2),
+        "empty": pairs(3, 12),
+        "full": pairs(3, 13),
+        "down": pairs(3, 12),
+        "bursts": {20: Bursts(2, pairs(30, 100, 40))},
+        "phases": {
+            c: [{"socket": 0.0001, "other": 0.0009, "total": 0.001}] for c in ("ADD", "DEL")
+        },
+        "healing": {"`ip rule flush`": [0.2, 0.3, 0.4]},
+        "usage": Usage(70.0, 60.0, 75.0, [0.002, 0.004]),
+    }
+    return Measured(**fields | changes)  # type: ignore[arg-type]
+
+
+def page(found: Measured) -> str:
+    return pods_report.page([found], 0.5, 2)
+
+
+def verdicts(text: str) -> dict[str, str]:
+    rows = re.findall(
+        r"^\| ([^|]+) \| veth \| [^|]+ \| [^|]+ \| (met|\*\*missed\*\*) \|$", text, re.MULTILINE
+    )
+    return dict(rows)
+
+
+def test_what_was_measured_survives_its_way_between_processes() -> None:
+    assert pods.decode(pods.encode(measured())) == measured()
+
+
+def test_each_target_has_its_verdict() -> None:
+    found = verdicts(page(measured()))
+    assert found["warm ADD by its bound"] == "met"  # 3 by 1 + 1
+    assert found["DEL by the reference's"] == "met"  # 1.5 by 6
+    assert found["bursts of 20: ADD, p50"] == "**missed**"
+    assert found["ADD with 250 pods"] == "met"
+    assert found["healing: `ip rule flush`"] == "met"
+    assert found["agent at rest: of a core"] == "met"
+    assert "of 12 are met" in page(measured())
+
+
+def test_what_misses_is_said() -> None:
+    slow = measured(
+        empty=pairs(4, 8),
+        full=pairs(5, 8),
+        healing={"`ip rule flush`": [2.0]},
+        usage=Usage(90.0, 85.0, 90.0, [0.02]),
+    )
+    found = verdicts(page(slow))
+    assert {what for what, verdict in found.items() if verdict != "met"} >= {
+        "warm ADD by its bound",
+        "DEL by the reference's",
+        "ADD with 250 pods",
+        "healing: `ip rule flush`",
+        "agent at rest: memory (PSS to RSS)",
+        "agent at rest: of a core",
+    }
+
+
+def test_the_page_names_its_plots() -> None:
+    text = page(measured())
+    assert {f"plots/{name}" for name in pods_report.plots([measured()])} == set(
+        re.findall(r"\((plots/[^)]+)\)", text)
+    )
+
+
+def test_the_phases_of_a_call_add_up() -> None:
+    (row,) = re.findall(r"^\| 3\.00 \| (.+) \|$", page(measured()), re.MULTILINE)
+    shares = [int(share) for share in re.findall(r"\((\d+)%\)", row)]
+    assert sum(shares) == 100
+
+
+def measured_rates(**rates_of: float) -> rates.Measured:
+    both = ("pod-pod", "pod-remote")
+    found = {
+        name.replace("_", "-").replace("-plugin-", " plugin, "): {
+            path: {test: [rate] * 3 for test in TESTS}
+            for path in (both if name != "host" else both[1:])
+        }
+        for name, rate in rates_of.items()
+    }
+    one = {test: [1.0] * 3 for test in TESTS}
+    return rates.Measured("6.1", found, {"veth": rates.Crowd(one, one)}, 250)
+
+
+def test_a_mode_is_compared_with_its_plugin_with_veth_and_with_a_host() -> None:
+    found = measured_rates(
+        host=9.0, veth=4.0, ipvlan_l2=6.0, ptp=4.3, ipvlan_plugin_l2=6.1, macvlan=7.0
+    )
+    assert rates.decode(rates.encode(found)) == found
+    targets = {(t.what, t.of): t for t in datapath_report.targets_of(found)}
+    assert targets["tcp_rr pod-remote, by veth", "ipvlan-l2"].verdict == "met"
+    assert targets["udp_rr pod-pod, by ptp", "veth"].verdict == "**missed**"
+    assert targets["udp_rr pod-pod, by ipvlan plugin, l2", "ipvlan-l2"].verdict == "met"
+    assert targets["tcp_crr pod-pod, by macvlan", "ipvlan-l2"].verdict == ""
+    assert targets["tcp_rr pod-remote, by host", "veth"].found.value == 4 / 9
+    assert targets["tcp_rr pod-remote, 250 pods by one", "veth"].verdict == "met"
+    text = datapath_report.page([found], 0.5, 2)
+    assert all(f"plots/{name}" in text for name in datapath_report.plots([found]))

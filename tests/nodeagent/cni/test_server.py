@@ -1,0 +1,195 @@
+"""The agent's listener and its threads, without an executable."""
+
+import logging
+import resource
+import socket
+import threading
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+import pytest
+
+from openeni_nodeagent.cni import frame, self_check, server, thread_pool
+from openeni_nodeagent.cni.call import Call
+from openeni_nodeagent.cni.self_check import LEDGER
+from openeni_nodeagent.cni.server import CNIServer
+from openeni_nodeagent.cni.thread_pool import ThreadPool
+from openeni_nodeagent.phases import PhaseHistory
+from openeni_testing.agent.cni_call import Runtime, finish
+from openeni_testing.waiting import wait_for
+
+FREE = nullcontext()
+
+
+@contextmanager
+def serving(path: Path, ledger: AbstractContextManager[object] = FREE) -> Generator[CNIServer]:
+    """Serve on this path; the ledger is asked for with this lock."""
+
+    def ask_ledger() -> str:
+        with ledger:
+            return ""
+
+    made = CNIServer(path, lambda _: b"{}", PhaseHistory(), {LEDGER: ask_ledger})
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError, OSError])
+def test_whatever_a_connection_meets_the_next_one_is_served(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """A thread cannot be started: the container's limit of processes or memory, for a moment."""
+    with serving(runtime.run / "cni.sock"):
+        starts: list[str] = []
+
+        def start(thread: threading.Thread) -> None:
+            starts.append(thread.name)
+            if len(starts) == 1:
+                raise error("no thread")
+            started(thread)
+
+        started = threading.Thread.start
+        monkeypatch.setattr(threading.Thread, "start", start)
+        answer = runtime.call("ADD", "abc", "uid")  # the executable asks again
+        assert (answer.code, answer.body) == (0, {})
+        assert len(starts) > 1
+
+
+def test_a_listener_without_file_descriptors_serves_once_it_has_some(
+    runtime: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = runtime.run / "cni.sock"
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with serving(path), socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(60)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno(), hard))
+        try:
+            client.connect(str(path))
+            wait_for(lambda: "Too many open files" in caplog.text, "accept fails")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        client.sendall(frame.encode_request({frame.QUERY: LEDGER}, b"", deadline=9))
+        assert frame.decode_answer(client.recv(4096)) == (0, b"ok\n")
+
+
+def test_a_stop_leaves_a_call_that_hangs_to_the_next_agent(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server, "FINISH_SECONDS", 0.1)
+    running, go_on = threading.Event(), threading.Event()
+
+    def hang(_: Call) -> bytes:
+        running.set()
+        go_on.wait(60)
+        return b'{"by":"the first"}'
+
+    first = CNIServer(runtime.run / "cni.sock", hang, PhaseHistory())
+    first.start()
+    delete = runtime.start("DEL", "abc")
+    assert running.wait(60)
+    first.stop()
+    assert "1 CNI calls still run" in caplog.text
+    go_on.set()  # in the process of an agent nothing would: it ends now
+    assert finish(delete).code == 0
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(self_check, "PERIOD_SECONDS", 0.02)
+    monkeypatch.setattr(self_check, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(self_check, "SILENT_SECONDS", 0.2)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_ledger_that_hangs_is_noticed_and_where_each_thread_is(
+    runtime: Runtime, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = threading.Lock()
+    with serving(runtime.run / "cni.sock", ledger) as made:
+        assert made.problem() == ""
+        with ledger:
+            wait_for(lambda: "ledger has not answered" in made.problem(), "it is noticed")
+            wait_for(lambda: "the threads of this process" in caplog.text, "it is logged")
+            wait_for(lambda: "in ask_ledger" in capfd.readouterr().err, "with the stacks")
+        wait_for(lambda: made.problem() == "", "it answers again")
+    assert caplog.text.count("the threads of this process") == 1
+
+
+@pytest.mark.usefixtures("impatient")
+def test_threads_that_all_hang_are_noticed(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "THREADS", 2)
+    go_on = threading.Event()
+
+    def hang(_: Call) -> bytes:
+        go_on.wait(60)
+        return b""
+
+    made = CNIServer(runtime.run / "cni.sock", hang, PhaseHistory(), {LEDGER: str})
+    made.start()
+    calls = [runtime.start("DEL", f"c{n}") for n in range(2)]
+    try:
+        wait_for(lambda: "not answered" in made.problem(), "it is noticed")
+    finally:
+        go_on.set()
+        assert [finish(call).code for call in calls] == [0, 0]
+        made.stop()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_listener_that_has_ended_is_noticed(runtime: Runtime) -> None:
+    with serving(runtime.run / "cni.sock") as made:
+        (runtime.run / "cni.sock").unlink()
+        wait_for(lambda: "not answered" in made.problem(), "it is noticed")
+
+
+def test_a_pool_serves_with_fewer_threads_when_no_more_can_be_started(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = ThreadPool("few", 4)
+    first, others, go_on = threading.Event(), threading.Semaphore(0), threading.Event()
+
+    def hold() -> None:
+        first.set()
+        go_on.wait(60)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pool.submit(hold)
+    assert first.wait(60)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for _ in range(3):
+        pool.submit(others.release)
+    assert "1 threads serve meanwhile" in caplog.text
+    go_on.set()
+    for _ in range(3):
+        assert others.acquire(timeout=60)
+    monkeypatch.undo()
+    assert pool.stop(60) == 0
+
+
+def test_a_pool_keeps_a_thread_whose_task_failed(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, thread_pool.__name__)
+    pool = ThreadPool("one", 1)
+    done = threading.Event()
+    names: list[None] = []
+    pool.submit(lambda: names[0])
+    pool.submit(done.set)
+    assert done.wait(60)
+    assert "IndexError" in caplog.text
+    assert pool.stop(60) == 0
+
+
+def test_a_pool_starts_no_more_threads_than_it_may_and_ends_what_was_submitted() -> None:
+    pool = ThreadPool("two", 2)
+    names: set[str] = set()
+    for _ in range(200):
+        pool.submit(lambda: names.add(threading.current_thread().name))
+    assert pool.stop(60) == 0
+    assert names <= {"two-0", "two-1"}

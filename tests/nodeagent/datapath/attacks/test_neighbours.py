@@ -1,0 +1,139 @@
+"""A veth pod poses as a router or as many neighbours: the node's end of its pair believes none.
+
+Two things keep it out, each of them alone: the guard's rules, and the link's own sysctls, which
+stay when an administrator flushes all rules.
+"""
+
+from collections.abc import Generator
+from ipaddress import ip_address
+
+import pytest
+
+from openeni_crds import names
+from openeni_crds.enipool import Datapath, Mode
+from openeni_testing.network.attacks import (
+    ROUTER,
+    captured,
+    icmp_redirect,
+    icmpv6,
+    router_advertisement,
+    sending,
+)
+from openeni_testing.network.frames import arp
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.neutron import NeutronNetwork
+from openeni_testing.network.node import Node, Pod, eni_facts
+from openeni_testing.waiting import wait_for
+
+pytestmark = pytest.mark.root
+MACS = ("02:ba:d0:00:00:01", names.VETH_MAC)
+NODE_ADDRESS = "10.99.0.11"
+
+
+@pytest.fixture
+def node() -> Generator[Node]:
+    network = NeutronNetwork()
+    made = Node("node", network, NODE_ADDRESS, "fd99::11")
+    yield made
+    made.close()
+    network.close()
+
+
+@pytest.fixture
+def pod(node: Node) -> Pod:
+    """A pod without IPv6, so that the node does not forward it and heeds advertisements."""
+    eni = eni_facts("eni", 10, Datapath(Mode.VETH))
+    node.attach("ens7", eni, ("10.98.0.11",))
+    made = node.add("pod", eni, "10.98.0.11")
+    assert node.namespace.sysctl("net/ipv6/conf/all/forwarding") == "0"
+    return made
+
+
+def ipv6_of(node: Namespace) -> list[str]:
+    """Everything that an advertisement changes."""
+    listed = (node.program("ip", "-6", *words) for words in (("route",), ("addr",), ("neigh",)))
+    return [line.strip() for text in listed for line in text.splitlines()]
+
+
+def advertise(node: Node, pod: Pod) -> None:
+    """Return once the node has processed an advertisement of the pod."""
+    frames = [router_advertisement((MACS[0], to)) for to in ("33:33:00:00:00:01", MACS[1])]
+    place = (node.namespace, pod.pod_network.host_interface)
+    attack = sending(pod.namespace, "eth0", *frames)
+    captured(pod.namespace, attack, NODE_ADDRESS, place)
+
+
+def believed(node: Node) -> list[str]:
+    return [line for line in ipv6_of(node.namespace) if "2001:db8:bad" in line or ROUTER in line]
+
+
+def test_an_advertisement_changes_nothing(node: Node, pod: Pod) -> None:
+    before = ipv6_of(node.namespace)
+    advertise(node, pod)
+    assert ipv6_of(node.namespace) == before
+
+
+def test_the_guard_alone_keeps_it_out(node: Node, pod: Pod) -> None:
+    allow_ipv6(node, pod)
+    advertise(node, pod)
+    assert believed(node) == []
+
+
+def test_the_links_sysctls_alone_keep_it_out(node: Node, pod: Pod) -> None:
+    node.namespace.nft("flush ruleset")
+    advertise(node, pod)
+    assert believed(node) == []
+
+
+def test_without_both_it_would_be_believed(node: Node, pod: Pod) -> None:
+    """The other tests mean something: this is CVE-2020-10749."""
+    allow_ipv6(node, pod)
+    node.namespace.nft("flush ruleset")
+    advertise(node, pod)
+    found = wait_for(lambda: believed(node), "a route or an address of the advertisement")
+    assert any(line.startswith(f"default via {ROUTER}") for line in found)
+
+
+def test_no_message_of_neighbour_discovery_and_no_redirect_gets_past_the_guard(
+    node: Node, pod: Pod
+) -> None:
+    allow_ipv6(node, pod)
+    target = ip_address("fe80::1").packed
+    solicited = [
+        icmpv6(ROUTER, "ff02::1", kind, bytes(4) + target, MACS) for kind in (133, 135, 136)
+    ]
+    redirect = icmpv6(ROUTER, "ff02::1", 137, bytes(4) + 2 * target, MACS)
+    redirect_4 = icmp_redirect("10.98.0.11", NODE_ADDRESS, "10.98.0.11", MACS)
+    behind = "iifname oeni* icmpv6 type 133-137", "iifname oeni* icmp type redirect"
+    rules = " ".join(f"{rule} counter;" for rule in behind)
+    node.namespace.nft(
+        f"table inet behind {{ chain c {{ type filter hook prerouting priority -200; {rules} }}; }}"
+    )
+    frames = [*solicited, redirect, router_advertisement(MACS), redirect_4]
+    place = (node.namespace, pod.pod_network.host_interface)
+    attack = sending(pod.namespace, "eth0", *frames)
+    (seen,) = captured(pod.namespace, attack, NODE_ADDRESS, place)
+    assert set(frames) <= set(seen)
+    listed = node.namespace.program("nft", "list", "table", "inet", "behind")
+    assert listed.count("packets 0 ") == len(behind)
+
+
+def test_forged_arp_requests_fill_no_table_of_the_node(node: Node, pod: Pod) -> None:
+    """The table is the machine's: with 1,024 entries its last, the node resolves nothing more."""
+    forged = [arp(MACS[0], MACS[0], f"198.51.100.{n}", NODE_ADDRESS) for n in range(5)]
+    attack = sending(pod.namespace, "eth0", *forged)
+    place = (node.namespace, pod.pod_network.host_interface)
+    (seen,) = captured(pod.namespace, attack, NODE_ADDRESS, place)
+    assert set(forged) <= set(seen)
+    known = node.namespace.program("ip", "-4", "neigh", "show", "dev", place[1]).splitlines()
+    assert [line.split()[0] for line in known] == ["10.98.0.11"]
+    assert node.namespace.ask("10.98.0.11", 80) == ("pod", NODE_ADDRESS)
+
+
+def allow_ipv6(node: Node, pod: Pod) -> None:
+    """Put the link's sysctls back to what the kernel has by default, and wait for its IPv6."""
+    link = pod.pod_network.host_interface
+    for name, value in (("accept_ra", "1"), ("disable_ipv6", "0")):
+        node.namespace.sysctl(f"net/ipv6/conf/{link}/{name}", value)
+    show = "ip", "-6", "addr", "show", "dev", link
+    wait_for(lambda: "fe80::" in node.namespace.program(*show), "a link-local address")

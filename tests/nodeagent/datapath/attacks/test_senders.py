@@ -1,0 +1,127 @@
+"""A pod sends with an address that is not its own.
+
+In veth nobody gets such a packet. Slaves of one ENI can use each other's addresses, which is
+inherent in ipvlan, but an l3s or l3 pod that sends so to its node is not heard; and in no mode does
+a packet of a pod leave by the node's own NIC with the node's address.
+"""
+
+from collections.abc import Generator
+from functools import partial
+
+import pytest
+
+from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
+from openeni_testing.network import neutron
+from openeni_testing.network.attacks import (
+    addresses_of,
+    captured,
+    datagram,
+    received,
+    send_datagram,
+    sending,
+)
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.neutron import Port
+from openeni_testing.network.topology import REMOTE, Topology
+
+pytestmark = pytest.mark.root
+NODE = ("10.99.0.11", "fd99::11")
+BEYOND = ("10.99.0.1", "fd99::1")  # the gateway of the nodes' network
+OUTSIDE = (neutron.OUTSIDE, neutron.OUTSIDE_6)
+NODE_MAC = "fa:16:3e:98:00:0a"  # of the ENI on the node
+
+
+def case(mode: IPVlanMode) -> object:
+    datapath = Datapath(Mode.IPVLAN, IPVlanDatapath(mode))
+    return pytest.param(datapath, id=f"ipvlan-{mode}", marks=pytest.mark.ipvlan)
+
+
+VETH = pytest.param(Datapath(Mode.VETH), id="veth")
+L2, L3S, L3 = map(case, (IPVlanMode.L2, IPVlanMode.L3S, IPVlanMode.L3))
+
+
+@pytest.fixture(scope="module")
+def topology(request: pytest.FixtureRequest) -> Generator[Topology]:
+    datapath: Datapath = request.param
+    made = Topology(datapath, dual=datapath.ipvlan_mode is not IPVlanMode.L3)
+    yield made
+    made.close()
+
+
+def own(topology: Topology, pod: str) -> tuple[str, ...]:
+    return topology.pods[pod].facts.addresses
+
+
+def impersonate(pod: Namespace, addresses: tuple[str, ...], targets: tuple[str, ...]) -> None:
+    """Send from each address to the target of its family."""
+    for address in addresses:
+        pod.run(send_datagram, targets[":" in address], b"spoofed", address)
+
+
+@pytest.mark.parametrize("topology", [VETH], indirect=True)
+@pytest.mark.parametrize("of", ["the neighbour", "the other ENI's pod", "the outside", "the node"])
+def test_in_veth_nothing_from_another_address_reaches_the_remote_or_the_node(
+    topology: Topology, of: str
+) -> None:
+    wrong = {
+        "the neighbour": own(topology, "a2"),
+        "the other ENI's pod": own(topology, "b1"),
+        "the outside": OUTSIDE,
+        "the node": NODE,
+    }[of]
+    pod, node = topology.pods["a1"].namespace, topology.node.namespace
+    dropped = topology.network.dropped()
+    attack = partial(impersonate, pod, wrong, REMOTE.addresses)
+    places = (topology.remote, "eth0"), (node, "ens10"), (node, "eth0")
+    for frames in captured(pod, attack, REMOTE.addresses[0], *places):
+        assert not {addresses_of(frame)[0] for frame in frames} & set(wrong)
+    attack = partial(impersonate, pod, wrong, NODE)
+    assert received(pod, attack, NODE[0], node) == []
+    assert received(pod, attack, NODE[1], node) == []
+    assert topology.network.dropped() == dropped
+    assert pod.ask(REMOTE.addresses[0], 80) == ("remote", own(topology, "a1")[0])
+    assert pod.ask(NODE[1], 10250) == ("node", own(topology, "a1")[1])
+
+
+@pytest.mark.parametrize("topology", [L3S, L3], indirect=True)
+def test_in_l3s_and_l3_a_node_hears_no_pod_under_an_address_of_the_node_or_the_outside(
+    topology: Topology,
+) -> None:
+    pod, node = topology.pods["a1"].namespace, topology.node.namespace
+    for wrong in (NODE, OUTSIDE):
+        mine = wrong[: len(topology.families)]
+        attack = partial(impersonate, pod, mine, NODE)
+        for family in topology.families:
+            assert received(pod, attack, NODE[family == 6], node) == []
+    assert pod.ask(NODE[0], 10250) == ("node", own(topology, "a1")[0])
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("topology", [L2], indirect=True)
+def test_an_l2_pod_does_not_send_as_its_node(topology: Topology, family: int) -> None:
+    """It puts a frame for the ENI's own MAC on the ENI, and the node would forward it."""
+    pod, node = topology.pods["a1"].namespace, topology.node.namespace
+    forged = datagram(NODE[family == 6], BEYOND[family == 6], (NODE_MAC, NODE_MAC))
+    attack = sending(pod, "eth0", forged)
+    place = topology.network.fabric, Port("eni-a", NODE_MAC).device
+    _, by_nic = captured(pod, attack, neutron.GATEWAY, place, (node, "eth0"))
+    assert sent_as_node(by_nic) == []
+
+
+@pytest.mark.parametrize("topology", [VETH, L2, L3], indirect=True)
+def test_the_node_forwards_nothing_from_an_eni_that_claims_to_be_its_own(
+    topology: Topology,
+) -> None:
+    node, fabric = topology.node.namespace, topology.network.fabric
+    forged = datagram(NODE[0], BEYOND[0], ("fa:16:3e:00:00:01", NODE_MAC))
+    attack = sending(fabric, Port("eni-a", NODE_MAC).device, forged)
+    honest = topology.pods["a1"].facts.eni.primary[0]
+    on_eni, by_nic = captured(fabric, attack, honest, (node, "ens10"), (node, "eth0"))
+    assert forged in on_eni
+    assert sent_as_node(by_nic) == []
+
+
+def sent_as_node(frames: list[bytes]) -> list[bytes]:
+    """Return what pods have sent by the node's NIC as the node: from its address beyond it."""
+    pairs = list(zip(NODE, BEYOND, strict=True))
+    return [frame for frame in frames if addresses_of(frame) in pairs and b"openeni" in frame]

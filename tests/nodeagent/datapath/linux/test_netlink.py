@@ -1,0 +1,119 @@
+"""Sockets: long batches, refusals and broken sockets."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from openeni_nodeagent.datapath.linux import uapi
+from openeni_nodeagent.datapath.linux.attributes import HEADER
+from openeni_nodeagent.datapath.linux.kernel import apply, observe, observe_filters
+from openeni_nodeagent.datapath.linux.netlink import Netlink, is_own_port
+from openeni_nodeagent.datapath.linux.rtnetlink_encode import encode
+from openeni_nodeagent.datapath.model import Address, Operation, Route, Rule, State, Verb
+from openeni_nodeagent.datapath_api import KernelRefusedError
+from openeni_testing.network.netns import Namespace
+
+REQUESTS = 400  # more than a receive buffer holds acknowledgements
+
+
+@pytest.fixture
+def netns() -> Iterator[Namespace]:
+    with Namespace("netlink") as made:
+        yield made
+
+
+def look() -> State:
+    with Netlink() as netlink:
+        return observe(netlink)
+
+
+@pytest.mark.root
+def test_every_request_of_a_long_batch_is_acknowledged(netns: Namespace) -> None:
+    rules = [Rule(4, 600, 10007, source=f"10.98.{n // 250}.{n % 250}/32") for n in range(REQUESTS)]
+
+    def change(verb: Verb) -> None:
+        with Netlink() as netlink:
+            apply([Operation(verb, rule) for rule in rules], netlink)
+
+    netns.run(change, Verb.ADD)
+    assert netns.run(look) >= frozenset(rules)
+    netns.run(change, Verb.REMOVE)
+    assert netns.run(look) & frozenset(rules) == frozenset()
+
+
+@pytest.mark.root
+def test_a_refusal_has_its_place_in_a_long_batch_and_the_kernels_words(netns: Namespace) -> None:
+    rules = [Rule(4, 600, 10007, source=f"10.98.{n // 250}.{n % 250}/32") for n in range(REQUESTS)]
+    rules[300] = rules[0]
+
+    def send() -> list[tuple[int, str]]:
+        with Netlink() as netlink:
+            nowhere = Route("10.98.0.0/24", 10007, 4000000)
+            requests = [encode(Operation(Verb.ADD, rule)) for rule in rules]
+            requests.append(encode(Operation(Verb.ADD, nowhere)))
+            return [(refusal.index, str(refusal)) for refusal in netlink.execute(requests)]
+
+    assert netns.run(send) == [(300, "EEXIST: File exists"), (REQUESTS, "ENODEV: No such device")]
+
+
+@pytest.mark.root
+def test_the_kernels_explanation_is_kept(netns: Namespace) -> None:
+    """Of a route in a table of its own to a gateway that cannot be reached there."""
+
+    def add() -> None:
+        with Netlink() as netlink:
+            apply([Operation(Verb.ADD, Address(4000000, "10.98.0.5", 32))], netlink)
+
+    with pytest.raises(KernelRefusedError, match=r"add address 10\.98\.0\.5/32 .*ENODEV"):
+        netns.run(add)
+
+
+def no_socket(*_: object) -> socket.socket:
+    raise OSError(24, "Too many open files")
+
+
+def test_a_socket_that_cannot_be_opened_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", no_socket)
+    with pytest.raises(KernelRefusedError, match="Too many open files"):
+        Netlink()
+    with pytest.raises(KernelRefusedError, match="Too many open files"):
+        observe_filters()
+
+
+def test_a_socket_that_breaks_is_a_refusal() -> None:
+    netlink = Netlink()
+    netlink.close()
+    with pytest.raises(KernelRefusedError, match="Bad file descriptor"):
+        netlink.execute([encode(Operation(Verb.REMOVE, Rule(4, 1, 1)))])
+    with pytest.raises(KernelRefusedError, match="Bad file descriptor"):
+        observe(netlink)
+
+
+def test_a_kernel_that_does_not_answer_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openeni_nodeagent.datapath.linux.netlink._TIMEOUT_SECONDS", 0.01)
+    unanswered = HEADER.pack(HEADER.size, uapi.NLMSG_DONE, 0, 0, 0)
+    with Netlink() as netlink, pytest.raises(KernelRefusedError, match="timed out"):
+        netlink.execute([unanswered])
+
+
+def ports() -> set[int]:
+    """Return the port ids of all netlink sockets of this namespace."""
+    lines = Path("/proc/thread-self/net/netlink").read_text().splitlines()[1:]
+    return {int(line.split()[2]) for line in lines}
+
+
+@pytest.mark.root
+def test_a_socket_has_a_port_that_no_other_program_is_given(netns: Namespace) -> None:
+    def opened() -> tuple[set[int], set[int]]:
+        before = ports()
+        with Netlink():
+            own = ports() - before
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as theirs:
+            theirs.bind((0, 0))
+            return own, ports() - before
+
+    own, theirs = netns.run(opened)
+    assert [is_own_port(port) for port in own] == [True]
+    assert [is_own_port(port) for port in (*theirs, 0)] == [False, False]  # 0: the kernel

@@ -1,0 +1,119 @@
+"""The marks of a node's ENIs: distinct, lasting, and never a bit of somebody else's."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openeni_crds import names
+from openeni_crds.enipool import Datapath, Mode
+from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
+from openeni_nodeagent.datapath.marks import Mark, Marks
+from openeni_nodeagent.datapath.model import Rule, State
+from openeni_nodeagent.datapath_api import DatapathError
+from openeni_testing.network.neutron import NeutronNetwork
+from openeni_testing.network.node import Node, eni_facts
+
+MARKS = Marks(names.MARK_MASK)
+REPLY, LOWEST = 0x10000, 0x20000
+TABLES = range(10002, 10012)
+OTHER_MASK = 0xFC000000
+
+masks = st.sampled_from((names.MARK_MASK, OTHER_MASK))
+
+
+def rule(family: int, table: int, mark: int, mask: int = names.MARK_MASK) -> Rule:
+    return Rule(family, names.RULE_FROM_POD, table, mark=mark, mask=mask)
+
+
+def numbered(family: int, table: int, value: int, mask: int) -> Rule:
+    return rule(family, table, value * (mask & -mask), mask)
+
+
+families, tables, values = st.sampled_from((4, 6)), st.sampled_from(TABLES), st.integers(1, 31)
+rules = st.builds(numbered, families, tables, values, masks)
+
+
+def given_to(table: int, *observed: Rule) -> int:
+    return MARKS.of_table(frozenset(observed), table).value
+
+
+def test_the_first_value_is_for_replies_and_the_next_for_the_first_eni() -> None:
+    assert MARKS.reply == Mark(REPLY, names.MARK_MASK)
+    assert given_to(10007) == LOWEST
+
+
+def test_an_eni_keeps_its_mark_and_another_gets_the_lowest_free_one() -> None:
+    observed = rule(4, 10007, 0x50000), rule(6, 10007, 0x50000), rule(4, 10008, LOWEST)
+    assert given_to(10007, *observed) == 0x50000
+    assert given_to(10009, *observed) == 0x30000
+
+
+def test_a_mark_that_two_enis_have_is_neithers() -> None:
+    observed = rule(4, 10007, LOWEST), rule(4, 10008, LOWEST)
+    assert given_to(10007, *observed) == 0x30000
+
+
+def test_rules_with_another_mask_say_nothing() -> None:
+    assert given_to(10007, rule(4, 10007, 0x8000000, OTHER_MASK)) == LOWEST
+
+
+def test_the_error_for_one_eni_too_many_names_the_way_out() -> None:
+    full = [rule(4, 10000 + value, value << 16) for value in range(2, 32)]
+    assert given_to(10031, *full) == 31 << 16
+    with pytest.raises(DatapathError, match=r"all 30 marks.*agent\.markMask.*0x001f0000"):
+        given_to(10032, *full)
+
+
+@given(st.frozensets(rules), masks)
+def test_one_after_another_all_enis_get_marks_of_their_own(state: State, mask: int) -> None:
+    """Whatever was left in the kernel, and each keeps its mark from then on."""
+    marks, found = Marks(mask), dict[int, int]()
+    for table in TABLES:
+        mark = marks.of_table(state, table)
+        state = frozenset(i for i in state if isinstance(i, Rule) and i.table != table)
+        state |= {rule(family, table, mark.value, mask) for family in (4, 6)}
+        found[table] = mark.value
+    assert len(set(found.values())) == len(TABLES)
+    assert all(value & mask == value > marks.reply.value for value in found.values())
+    assert found == {table: marks.of_table(state, table).value for table in TABLES}
+
+
+def test_the_statement_changes_no_other_bit() -> None:
+    assert Mark(LOWEST, names.MARK_MASK).statement == (
+        "meta mark set meta mark and 0xffe0ffff or 0x20000"
+    )
+
+
+@pytest.mark.root
+def test_marks_outlive_the_agent_and_follow_another_mask() -> None:
+    network = NeutronNetwork()
+    node = Node("node", network, "10.99.0.11", "fd99::11")
+    enis = [eni_facts(f"eni-{n}", n, Datapath(Mode.VETH)) for n in (10, 20, 30)]
+    for eni in enis:
+        node.attach(f"ens{eni.primary[0][-2:]}", eni, ("10.98.0.21",) if eni is enis[1] else ())
+    pod = node.add("pod", enis[1], "10.98.0.21")
+    before = marks_in(node)
+    assert [mark for _, mark in before] == [
+        "0x20000/0x1f0000",
+        "0x30000/0x1f0000",
+        "0x40000/0x1f0000",
+    ]
+    for mask in (names.MARK_MASK, OTHER_MASK):
+        node.datapath = KernelDatapath(mask)
+        node.enis.reverse()
+        assert not node.look().errors
+        assert pod.namespace.ping("10.98.0.1")
+        if mask == names.MARK_MASK:
+            assert marks_in(node) == before
+    assert {mark.partition("/")[2] for _, mark in marks_in(node)} == {f"{OTHER_MASK:#x}"}
+    assert len({mark for _, mark in marks_in(node)}) == len(enis)
+    assert network.dropped() == {}
+    node.close()
+    network.close()
+
+
+def marks_in(node: Node) -> list[tuple[str, str]]:
+    """Return table and mark of each rule for pods."""
+    lines = node.namespace.program("ip", "rule", "show", "prio", str(names.RULE_FROM_POD))
+    words = [line.split() for line in lines.splitlines()]
+    return [(w[w.index("lookup") + 1], w[w.index("fwmark") + 1]) for w in words]

@@ -1,0 +1,141 @@
+"""Host ports that somebody has changed, that a UDP client was faster than, that are left over."""
+
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Final
+
+import pytest
+
+from openeni_crds import names
+from openeni_crds.enipool import Datapath
+from openeni_nodeagent.pod_options import PortMapping, Transport
+from openeni_testing.network import neutron
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.node import Pod
+from openeni_testing.network.one_eni import MODES, OneENI
+
+pytestmark = pytest.mark.root
+NODE: Final = "10.99.0.11"
+PORTS: Final = (
+    PortMapping(8080, 80, Transport.TCP),
+    PortMapping(8053, 53, Transport.UDP),
+    PortMapping(8081, 80, Transport.TCP, NODE),
+)
+TABLE: Final = f"inet {names.NFT_TABLE}"
+OTHER: Final = "10.98.0.77 . 80"
+
+
+class Bench(OneENI):
+    def __init__(self, datapath: Datapath) -> None:
+        super().__init__(datapath)
+        if datapath.ipvlan_mode == "L3":
+            self.network.answer_arp(neutron.Port("eni", self.eni.mac, self.addresses))
+
+    @property
+    def outside(self) -> Namespace:
+        return self.network.outside
+
+    def start(self) -> Pod:
+        pod = self.node.add("pod", self.eni, *self.addresses, host_ports=PORTS)
+        pod.namespace.answer(53)
+        self.pod = pod.facts
+        return pod
+
+    def nft(self, command: str) -> None:
+        self.node.namespace.nft(command + "\n")
+
+    def require_served(self, pod: Pod) -> None:
+        assert self.check(pod.namespace.path) == ()
+        for port in (8080, 8081):
+            assert self.outside.ask(NODE, port) == ("pod", neutron.OUTSIDE)
+
+
+@pytest.fixture(params=MODES)
+def bench(request: pytest.FixtureRequest) -> Generator[Bench]:
+    made = Bench(request.param)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        f"flush map {TABLE} anyports4",
+        f"delete element {TABLE} hostports4 {{ {NODE} . tcp . 8081 }}",
+        f"delete table {TABLE}",
+        (
+            f"delete element {TABLE} anyports4 {{ tcp . 8080 }}\n"
+            f"add element {TABLE} anyports4 {{ tcp . 8080 : {OTHER} }}"
+        ),
+        f"flush set {TABLE} primaries4",
+        f"flush chain {TABLE} host_ports_in",
+    ],
+)
+def test_what_others_change_of_host_ports_is_found_and_restored(bench: Bench, damage: str) -> None:
+    pod = bench.start()
+    bench.require_served(pod)
+    bench.nft(damage)
+    assert bench.check(pod.namespace.path) != ()
+    report = bench.node.look(into=True)
+    assert report.repairs
+    assert (report.errors, report.differing, report.left) == ({}, {}, "")
+    assert report.broken == set()
+    bench.require_served(pod)
+    assert bench.node.look(into=True).repairs == ()
+
+
+def test_an_add_takes_a_port_that_leads_elsewhere(bench: Bench) -> None:
+    """What the journal says counts: no grant has that port, whatever the kernel has."""
+    bench.nft(f"add element {TABLE} anyports4 {{ tcp . 8080 : {OTHER} }}")
+    bench.require_served(bench.start())
+
+
+def test_a_deleted_pods_ports_are_gone_and_another_pod_can_have_them(bench: Bench) -> None:
+    first = bench.start()
+    bench.node.delete(first)
+    assert bench.outside.ask(NODE, 8080) is None
+    assert bench.node.pod_addresses() == set()
+    bench.require_served(bench.start())
+
+
+def test_a_port_that_a_deleted_pod_has_left_keeps_its_address_reserved_until_a_look_removes_it(
+    bench: Bench,
+) -> None:
+    bench.nft(f"add element {TABLE} anyports4 {{ tcp . 8080 : {OTHER} }}")
+    assert bench.node.pod_addresses() == {"10.98.0.77"}
+    report = bench.node.look(strays=["10.98.0.77"])
+    assert report.left == ""
+    assert bench.node.pod_addresses() == set()
+
+
+def test_a_port_of_a_pod_that_may_be_at_work_is_left_alone(bench: Bench) -> None:
+    pod = bench.start()
+    bench.node.pods.clear()
+    assert bench.node.look().repairs == ()
+    bench.require_served(pod)
+
+
+def test_a_udp_client_that_was_faster_than_the_pod_reaches_it(bench: Bench) -> None:
+    """Its flow has an entry in conntrack, without a translation, for as long as it sends."""
+    client, port = bench.outside, 40053
+    assert client.ask_by_datagram(NODE, 8053, source_port=port) is None
+    pod = bench.start()
+    assert client.ask_by_datagram(NODE, 8053, source_port=port) == ("pod", neutron.OUTSIDE)
+    bench.nft(f"flush map {TABLE} anyports4")
+    bench.node.look()
+    assert client.ask_by_datagram(NODE, 8053, source_port=port) == ("pod", neutron.OUTSIDE)
+    assert pod.address == bench.addresses[0]
+
+
+def test_what_a_sandbox_leaves_whose_ports_another_one_has_taken_is_removed(bench: Bench) -> None:
+    """Its grant has no ports any more by the time of its DEL, and no look came in between."""
+    pod = bench.start()
+    newer = bench.node.add("newer", bench.eni, "10.98.0.12", "fd98::12", host_ports=PORTS)
+    bench.node.run(bench.node.datapath.delete, replace(pod.facts, host_ports=()))
+    bench.node.pods.remove(pod)
+    left = bench.node.pod_addresses() - set(newer.facts.addresses)
+    report = bench.node.look(strays=left)
+    assert report.left == ""
+    members = bench.node.namespace.program("nft", "list", "ruleset")
+    assert bench.addresses[0] not in members
+    assert bench.addresses[1] not in members

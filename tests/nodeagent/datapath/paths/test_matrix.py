@@ -1,0 +1,42 @@
+"""A sample of the support table, with real packets; `make matrix` sends those of every cell."""
+
+from typing import Final
+
+import pytest
+
+from openeni_testing.matrix.axes import DUAL, Proxy, Traffic
+from openeni_testing.matrix.cells import WorldKey
+from openeni_testing.matrix.command import PAGE
+from openeni_testing.matrix.page import committed
+from openeni_testing.matrix.paths import NodePort
+from openeni_testing.matrix.run import differences, run
+from openeni_testing.matrix.sample import OF_IPVLAN, OF_VETH, chosen
+from openeni_testing.matrix.world import World
+
+pytestmark = pytest.mark.root
+WORLDS: Final = [
+    *(pytest.param(key, id=str(key)) for key in OF_VETH),
+    *(pytest.param(key, id=str(key), marks=pytest.mark.ipvlan) for key in OF_IPVLAN),
+]
+
+
+@pytest.mark.parametrize("key", WORLDS)
+def test_packets_arrive_as_the_support_table_says_and_none_is_spoofed(key: WorldKey) -> None:
+    outcomes = run(key, chosen(key))
+    assert list(differences(outcomes, committed(PAGE.read_text()))) == []
+
+
+def test_a_strict_rp_filter_on_the_nodes_nic_stops_no_client_of_a_node_port() -> None:
+    """It looks for the way back to the client without a mark, so in the main table."""
+    (key,) = (k for k in OF_VETH if (k.stack, k.proxy) == (DUAL, Proxy.NFTABLES))
+    cells = [
+        cell
+        for cell in key.cells()
+        if isinstance(cell.path.target, NodePort) and cell.traffic is Traffic.TCP
+    ]
+    outcomes = run(key, cells, strict_rp_filter)
+    assert list(differences(outcomes, committed(PAGE.read_text()))) == []
+
+
+def strict_rp_filter(world: World) -> None:
+    world.node.namespace.sysctl("net/ipv4/conf/eth0/rp_filter", "1")

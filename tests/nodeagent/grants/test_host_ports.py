@@ -1,0 +1,101 @@
+"""Which host ports exclude each other, and whose they are."""
+
+from itertools import product
+
+import msgspec
+import pytest
+
+from openeni_nodeagent.grants.host_ports import find_taken, released
+from openeni_nodeagent.grants.ledger import Attachment, Grant
+from openeni_nodeagent.pod_options import PortMapping, Transport, contradiction
+
+TCP, UDP = Transport.TCP, Transport.UDP
+EVERY, EVERY_4, EVERY_6 = "", "0.0.0.0", "::"  # noqa: S104 - of a pod
+WEB = PortMapping(8080, 80, TCP)
+
+
+def grant(pod: str, container: str, *ports: PortMapping) -> Grant:
+    return Grant(
+        Attachment(pod, container, "eth0"),
+        *("default", pod, "", "pods-0", "pods", ("10.98.0.5",), "Veth", 1450),
+        at=0,
+        cool_down=30,
+        host_ports=ports,
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (EVERY, EVERY),
+        (EVERY, EVERY_4),
+        (EVERY, EVERY_6),
+        (EVERY, "10.0.0.1"),
+        (EVERY, "fd00::1"),
+        (EVERY_4, "10.0.0.1"),
+        (EVERY_6, "fd00::1"),
+        ("10.0.0.1", "10.0.0.1"),
+    ],
+)
+def test_addresses_that_overlap_exclude_each_other_both_ways(one: str, other: str) -> None:
+    first, second = PortMapping(1, 80, TCP, one), PortMapping(1, 81, TCP, other)
+    assert first.overlaps(second)
+    assert second.overlaps(first)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(EVERY_4, EVERY_6), (EVERY_4, "fd00::1"), ("10.0.0.1", "10.0.0.2"), ("10.0.0.1", EVERY_6)],
+)
+def test_addresses_that_do_not_overlap_do_not(one: str, other: str) -> None:
+    first, second = PortMapping(1, 80, TCP, one), PortMapping(1, 80, TCP, other)
+    assert not first.overlaps(second)
+    assert not second.overlaps(first)
+
+
+def test_overlap_is_what_two_members_with_one_packet_would_be() -> None:
+    """Against the definition: some address of the node that both would match."""
+    hosts = (EVERY, EVERY_4, EVERY_6, "10.0.0.1", "10.0.0.2", "fd00::1")
+    packets = ("10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1", "fd00::2")
+
+    def matches(host: str, packet: str) -> bool:
+        of_family = {EVERY: True, EVERY_4: ":" not in packet, EVERY_6: ":" in packet}
+        return of_family.get(host, host == packet)
+
+    for one, other in product(hosts, hosts):
+        both = any(matches(one, p) and matches(other, p) for p in packets)
+        assert PortMapping(1, 1, TCP, one).overlaps(PortMapping(1, 1, TCP, other)) == both
+
+
+def test_another_port_or_protocol_is_another_port() -> None:
+    assert not WEB.overlaps(PortMapping(8081, 80, TCP))
+    assert not WEB.overlaps(PortMapping(8080, 80, UDP))
+
+
+def test_a_port_of_another_pod_is_taken_and_of_the_pods_own_earlier_sandbox_is_not() -> None:
+    theirs, own = grant("other", "c1", WEB), grant("web", "old", WEB)
+    new = Attachment("web", "new", "eth0")
+    assert find_taken((WEB,), new, (own,)) is None
+    taken = find_taken((PortMapping(1, 1, TCP), WEB), new, (own, theirs))
+    assert taken
+    assert (taken.port, taken.owner) == (WEB, theirs)
+
+
+def test_an_earlier_sandbox_loses_the_ports_that_the_new_one_wants_and_keeps_the_others() -> None:
+    more = PortMapping(53, 53, UDP)
+    old, same, other = grant("web", "old", WEB, more), grant("web", "new", WEB), grant("x", "y")
+    found = released((WEB,), same.attachment, (old, same, other))
+    assert found == (msgspec.structs.replace(old, host_ports=(more,)),)
+
+
+def test_one_host_port_leads_to_one_port_of_the_pod() -> None:
+    assert contradiction((WEB, WEB, PortMapping(8080, 80, UDP))) is None
+    assert contradiction((WEB, PortMapping(8080, 81, TCP))) == PortMapping(8080, 81, TCP)
+
+
+def test_a_grant_of_before_host_ports_is_read_as_one_without() -> None:
+    old = msgspec.to_builtins(grant("web", "c1"))
+    del old["host_ports"], old["bandwidth"]
+    assert msgspec.convert(old, Grant) == grant("web", "c1")
+    new = grant("web", "c1", WEB, PortMapping(53, 53, UDP, "10.0.0.1"))
+    assert msgspec.json.decode(msgspec.json.encode(new), type=Grant) == new

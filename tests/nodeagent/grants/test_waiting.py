@@ -1,0 +1,60 @@
+"""The queues of waiting requests: first come, first served, and no pool keeps another out."""
+
+from openeni_nodeagent.cni.server import MOST_ADDS
+from openeni_nodeagent.grants.requests import MAX_WAITING
+from openeni_nodeagent.grants.waiting import CERTAIN, Ticket, WaitingRequests
+
+
+def entered(of: WaitingRequests, pool: str) -> Ticket:
+    ticket = of.enter(pool)
+    assert ticket is not None
+    return ticket
+
+
+def test_of_each_pool_the_first_is_next() -> None:
+    of = WaitingRequests(10)
+    first, second, other = (entered(of, pool) for pool in ("a", "a", "b"))
+    assert [of.is_next(t.queue, t) for t in (first, second, other)] == [True, False, True]
+    assert not of.is_next("a", None)
+    assert of.is_next("c", None)
+    of.leave(first)
+    assert of.is_next("a", second)
+    for ticket in (second, other):
+        of.leave(ticket)
+    assert len(of) == 0
+    assert of.is_next("a", None)
+
+
+def test_a_full_queue_refuses_more_of_the_pool_that_has_filled_it() -> None:
+    of = WaitingRequests(3)
+    tickets = [entered(of, "empty") for _ in range(3)]
+    assert of.enter("empty") is None
+    assert not any(ticket.displaced for ticket in tickets)
+
+
+def test_a_full_queue_lets_another_pool_in_and_displaces_the_youngest() -> None:
+    of = WaitingRequests(4)
+    tickets = [entered(of, "empty") for _ in range(4)]
+    others = [entered(of, "other"), entered(of, "other")]
+    assert [ticket.displaced for ticket in tickets] == [False, False, True, True]
+    assert of.enter("other") is None  # both have as many
+    assert of.enter("empty") is None
+    assert len(of) == 4
+    for ticket in (*tickets, *others):  # each leaves, as its call ends
+        of.leave(ticket)
+    assert len(of) == 0
+
+
+def test_the_server_lets_more_adds_in_than_may_wait() -> None:
+    assert MAX_WAITING < MOST_ADDS
+
+
+def test_pods_that_wait_for_certain_addresses_keep_no_others_out() -> None:
+    of = WaitingRequests(3)
+    certain = [of.enter(f"a web-{n}", CERTAIN) for n in range(3)]
+    assert of.enter("a web-3", CERTAIN) is None
+    other = of.enter("a")
+    assert other is not None
+    assert of.is_next("a", other)
+    assert [t.displaced for t in certain if t] == [False, False, True]
+    assert len(of) == 3

@@ -1,0 +1,235 @@
+"""A running agent restores what others change of a real kernel: as soon as the kernel says so."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from openeni_crds import names
+from openeni_crds.conditions import Type, is_true
+from openeni_kube.answers import Diagnosis
+from openeni_nodeagent.agent import Agent
+from openeni_nodeagent.ask.diagnose import diagnose
+from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
+from openeni_nodeagent.enis.nic_guards import NICGuards, known_guards
+from openeni_nodeagent.grants.journal import Journal
+from openeni_nodeagent.reports import repair_events
+from openeni_testing.agent import node_objects
+from openeni_testing.agent.cni_call import Runtime
+from openeni_testing.agent.host import AgentHost, known_enis
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.neutron import NeutronNetwork, Port
+from openeni_testing.objects import remove
+from openeni_testing.waiting import wait_for
+
+pytestmark = pytest.mark.root
+PRIMARY = "10.98.0.4"
+SOON = 20.0  # before the periodic look, however slow the machine is
+
+
+@dataclass
+class RealNode:
+    """A node with a NIC for the ENI pods-0, and an agent that works in its namespace."""
+
+    host: AgentHost
+    network: NeutronNetwork = field(default_factory=NeutronNetwork)
+    space: Namespace = field(default_factory=lambda: Namespace("node"))
+    results: dict[str, object] = field(default_factory=dict[str, object])  # of ADD, by pod
+
+    def __post_init__(self) -> None:
+        primary = Port("node", "fa:16:3e:99:00:11", ("10.99.0.11", "fd99::11"))
+        self.network.plug(self.space, "eth0", primary, bridge="br-nodes")
+        self.space.ip(
+            "addr add 10.99.0.11/24 dev eth0",
+            "link set eth0 up",
+            "route add default via 10.99.0.1",
+        )
+        self.host.create_objects()
+        self.port = self.plug("ens7")
+
+    def plug(self, device: str) -> Port:
+        port = Port("pods-0", node_objects.mac(0), (PRIMARY, *node_objects.addresses(3)))
+        self.network.plug(self.space, device, port)
+        return port
+
+    @contextmanager
+    def agent(self, *, ready: bool = True) -> Generator[Agent]:
+        """Run an agent until the block ends; wait until the ENI's link is `ready`."""
+        settings = self.host.settings
+        guards = NICGuards(
+            known_guards(
+                settings.networkmanager, settings.networkd, settings.networkd_conf, settings.udev
+            ),
+            lambda _: None,
+        )
+        journal = Journal(settings.journal, "boot")
+        made = Agent(settings, self.host.store, KernelDatapath(), journal, guards)
+        self.space.run(made.start)
+        try:
+            wait_for(lambda: not ready or self.is_ready(), "the link is ready")
+            yield made
+        finally:
+            made.stop()
+
+    def is_ready(self) -> bool:
+        return is_true(self.host.eni().status.conditions, Type.LINK_READY)
+
+    def runtime(self, pod: Namespace) -> Runtime:
+        return Runtime(self.host.executable, self.host.settings.run, Path(pod.path))
+
+    def add(self, pod: Namespace) -> str:
+        """Start a pod; return its address."""
+        uid = node_objects.make_pod(self.host.store, pod.name)
+        answer = self.runtime(pod).call("ADD", pod.name, uid, pod.name)
+        assert answer.code == 0, answer
+        self.results[pod.name] = answer.body
+        return answer.address
+
+    def problem(self, pod: Namespace) -> str:
+        """Return what CHECK finds, "" if the pod is as planned."""
+        result = self.results[pod.name]
+        answer = self.runtime(pod).call("CHECK", pod.name, prevResult=result)
+        return "" if answer.code == 0 else str(answer.body)
+
+    def ours(self) -> list[str]:
+        """Return the rules and routes of openeni, and its tables of filters."""
+        listed = [
+            *self.space.program("ip", "rule").splitlines(),
+            *self.space.program("ip", "route", "show", "table", "all").splitlines(),
+        ]
+        filters = self.space.program("nft", "list", "tables").splitlines()
+        return [line for line in listed if f"proto {names.PROTOCOL}" in line] + [
+            line for line in filters if line.endswith(f" {names.NFT_TABLE}")
+        ]
+
+
+@pytest.fixture
+def node(tmp_path: Path, executable: Path) -> Generator[RealNode]:
+    made = RealNode(AgentHost(tmp_path, executable))
+    yield made
+    made.space.close()
+    made.network.close()
+
+
+def flush_rules(node: RealNode) -> None:
+    node.space.program("ip", "rule", "flush", "protocol", str(names.PROTOCOL))
+
+
+def flush_filters(node: RealNode) -> None:
+    node.space.nft("flush ruleset")
+
+
+def flush_routes(node: RealNode) -> None:
+    node.space.program("ip", "route", "flush", "dev", "ens7")
+
+
+def flap(node: RealNode) -> None:
+    node.space.ip("link set ens7 down", "link set ens7 up")
+
+
+def rename(node: RealNode) -> None:
+    node.space.ip("link set ens7 down", "link set ens7 name ens99")
+
+
+def plug_again(node: RealNode) -> None:
+    node.network.unplug(node.port)
+    node.port = node.plug("ens8")
+
+
+@pytest.mark.parametrize(
+    "damage", [flush_rules, flush_filters, flush_routes, flap, rename, plug_again]
+)
+def test_what_others_change_is_restored_at_once(
+    node: RealNode, damage: Callable[[RealNode], None]
+) -> None:
+    with Namespace("web") as pod, Namespace("db") as other, node.agent():
+        node.add(pod)
+        assert node.problem(pod) == ""
+        damage(node)
+        wait_for(lambda: node.problem(pod) == "", "the pod is as planned again", SOON)
+        assert pod.ping("10.98.0.1")
+        wait_for(node.is_ready, "the link is ready")
+        node.add(other)
+        assert other.ping("10.98.0.1")
+        assert node.network.dropped() == {}
+
+
+def test_rules_that_somebody_flushes_again_and_again_are_an_event_on_the_node(
+    node: RealNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repair_events, "APART_SECONDS", 0.0)
+    with node.agent():
+        for _ in range(repair_events.TIMES):
+            flush_rules(node)
+            wait_for(lambda: [line for line in node.ours() if "lookup 9999" in line], "the rules")
+        (event,) = wait_for(lambda: node.host.store.list(names.EVENTS).items, "an event")
+    assert (event["reason"], event["action"]) == ("RepairsRepeated", "RestoreRule")
+    assert "IPv4 rule 32800 from 10.98.0.0/24" in event["note"]
+    assert "ManageForeignRoutingPolicyRules=no" in event["note"]
+
+
+def test_what_is_wrong_when_an_agent_starts_is_restored_by_its_first_look(node: RealNode) -> None:
+    with Namespace("web") as pod:
+        with node.agent():
+            node.add(pod)
+        flush_rules(node)
+        flush_filters(node)
+        pod.ip("route flush dev eth0")
+        node.host.store.set_outage(outage=True)
+        with node.agent(ready=False):
+            assert node.problem(pod) == ""
+        node.host.store.set_outage(outage=False)
+
+
+def test_a_pod_whose_link_is_deleted_is_built_again_with_its_address(node: RealNode) -> None:
+    with Namespace("web") as pod, node.agent():
+        address = node.add(pod)
+        pod.ip("link del eth0")
+        # CHECK would keep the look off the pod
+        wait_for(lambda: "eth0" in pod.program("ip", "-o", "link"), "the link is there", SOON)
+        wait_for(lambda: node.problem(pod) == "", "the pod is as planned again", SOON)
+        assert address in pod.program("ip", "addr")
+        assert pod.ping("10.98.0.1")
+
+
+def test_an_eni_that_went_while_no_agent_ran_leaves_nothing(node: RealNode) -> None:
+    with node.agent():
+        assert node.ours()
+    guards = list(node.host.settings.networkd.iterdir())
+    assert guards
+    remove(node.host.store, names.ENIS, "pods-0")
+    node.network.unplug(node.port)
+    with node.agent(ready=False) as agent:
+        wait_for(lambda: node.ours() == [], "nothing of it is left")
+        wait_for(lambda: known_enis(agent) == set(), "the journal forgets it")
+        wait_for(lambda: list(guards[0].parent.iterdir()) == [], "its guards are removed")
+
+
+def asked(node: RealNode) -> Diagnosis:
+    """Ask as `openeni diagnose` does: by another process beside the agent, if one runs."""
+
+    def ask() -> Diagnosis:
+        return diagnose(node.host.settings, node.host.store, KernelDatapath(), "boot")
+
+    return node.space.run(ask)
+
+
+def test_who_is_asked_beside_the_agent_finds_nothing_and_then_what_others_changed(
+    node: RealNode,
+) -> None:
+    with Namespace("web") as pod:
+        with node.agent():
+            node.add(pod)
+            wait_for(lambda: node.host.store.list(names.PODIPS).items, "the PodIP")
+            whole = Diagnosis(compared={"ENIs": 1, "pods": 1, "PodIPs": 1})
+            wait_for(lambda: asked(node) == whole, "nothing differs")
+        flush_rules(node)
+        pod.ip("route flush dev eth0")
+        broken = node.ours()
+        found = {(d.kind, d.name): d.message for d in asked(node).differences}
+        assert found.keys() == {("ENI", "pods-0"), ("PodIP", "default/web")}
+        assert "rule" in found["ENI", "pods-0"]
+        assert "route" in found["PodIP", "default/web"]
+        assert node.ours() == broken

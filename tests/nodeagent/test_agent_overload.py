@@ -1,0 +1,94 @@
+"""An agent under more calls than it can serve, and one that hangs: what is still answered."""
+
+# pyright: reportPrivateUsage=false
+
+import json
+from pathlib import Path
+
+import pytest
+
+from openeni_nodeagent.attachments import pool_choice
+from openeni_nodeagent.cni import self_check, server
+from openeni_nodeagent.cni.server import MOST_ADDS, THREADS
+from openeni_testing.agent import node_objects
+from openeni_testing.agent.cni_call import Process, finish
+from openeni_testing.agent.host import AgentHost, is_synced
+from openeni_testing.waiting import wait_for
+
+
+@pytest.fixture
+def host(tmp_path: Path, executable: Path) -> AgentHost:
+    return AgentHost(tmp_path, executable)
+
+
+def refused(adds: list[Process]) -> int:
+    return sum(add.poll() is not None for add in adds)
+
+
+def assert_all_else_is_answered(host: AgentHost, uid: str, result: object) -> None:
+    """The agent itself answers CHECK, GC, probes and DEL; the executable did not have to."""
+    runtime = host.runtime("c1")
+    for answer in (runtime.call("CHECK", "c1", uid, prevResult=result), runtime.gc("c1")):
+        assert "does not answer" not in answer.body.get("msg", "")
+    assert runtime.call("STATUS").code == 0
+    assert runtime.ask("live").returncode == 0
+    host.delete("c1")
+    assert list(host.settings.queue.iterdir()) == []
+    assert host.datapath.owners() == {}
+
+
+@pytest.mark.parametrize("wait", ["caches", "pod", "address"])
+def test_however_adds_wait_all_else_is_answered(
+    host: AgentHost, wait: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_choice, "POD_SECONDS", 60.0)
+    monkeypatch.setattr(server, "FINISH_SECONDS", 0.5)
+    host.create_objects(count=1)
+    with host.agent():
+        uid = node_objects.make_pod(host.store, "first")
+        made = host.runtime("c1").call("ADD", "c1", uid, "first")
+    host.store.set_outage(outage=wait == "caches")
+    with host.agent() as agent:
+        if wait != "caches":
+            wait_for(lambda: is_synced(agent), "the agent serves")
+        uids = ["unknown"] * (THREADS + 10)
+        if wait == "address":
+            uids = [node_objects.make_pod(host.store, f"p{n}") for n in range(THREADS + 10)]
+        adds = [
+            host.runtime(f"x{n}", deadline=60).start("ADD", f"x{n}", uid_of, f"p{n}")
+            for n, uid_of in enumerate(uids)
+        ]
+        try:
+            surplus = len(adds) - MOST_ADDS
+            wait_for(lambda: refused(adds) >= surplus, "as many ADDs wait as may")
+            assert_all_else_is_answered(host, uid, made.body)
+        finally:
+            for add in adds:
+                add.kill()
+                add.communicate(timeout=60)
+            host.store.set_outage(outage=False)
+
+
+def test_the_probes_fail_once_the_ledger_hangs(
+    host: AgentHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(self_check, "PERIOD_SECONDS", 0.05)
+    monkeypatch.setattr(self_check, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(self_check, "SILENT_SECONDS", 0.5)
+    host.create_objects()
+    with host.agent() as agent:
+        ask = host.runtime("c1").ask
+        wait_for(lambda: ask("ready").returncode == 0, "the agent is ready")
+        with agent._grants._changed:
+            wait_for(lambda: ask("live").returncode == 1, "it is to be started anew")
+            assert "the agent's ledger has not answered" in ask("live").stdout
+            assert ask("ready").returncode == 1
+        wait_for(lambda: ask("ready").returncode == 0, "the ledger answers again")
+
+
+def test_a_question_of_the_agent_to_itself_is_no_call(host: AgentHost) -> None:
+    host.create_objects()
+    with host.agent():
+        uid = node_objects.make_pod(host.store, "web")
+        assert finish(host.runtime("c1").start("ADD", "c1", uid, "web")).code == 0
+        assert set(json.loads(host.runtime("c1").ask("phases").stdout)) == {"ADD"}

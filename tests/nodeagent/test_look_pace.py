@@ -1,0 +1,48 @@
+"""How soon a change that others make is looked at, and how much of the time looks may take."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import pytest
+
+from openeni_nodeagent import datapath_reconciler
+from openeni_nodeagent.datapath_api import ENIFacts, NodeSnapshot
+from openeni_nodeagent.datapath_reconciler import COALESCE_SECONDS, LOOK_SHARE
+from openeni_testing.agent.clock import Clock
+from openeni_testing.agent.parts import AgentParts
+
+TOOK = 0.5  # seconds of each look
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock.of(datapath_reconciler, monkeypatch)
+
+
+@pytest.fixture
+def parts(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> AgentParts:
+    made = AgentParts(tmp_path)
+    made.create_objects()
+    observe = made.datapath.observe
+
+    def slow(enis: Collection[ENIFacts]) -> NodeSnapshot:
+        clock.now += TOOK
+        return observe(enis)
+
+    monkeypatch.setattr(made.datapath, "observe", slow)
+    return made
+
+
+def test_a_change_after_a_while_is_looked_at_at_once(parts: AgentParts, clock: Clock) -> None:
+    parts.look()
+    clock.now += TOOK / LOOK_SHARE
+    assert parts.looks.delay() == COALESCE_SECONDS
+
+
+def test_changes_in_a_row_get_no_more_than_their_share(parts: AgentParts, clock: Clock) -> None:
+    parts.look()
+    begun = clock.now
+    for _ in range(10):
+        clock.now += parts.looks.delay()
+        parts.look()
+    assert 10 * TOOK / (clock.now - begun) <= LOOK_SHARE

@@ -1,0 +1,61 @@
+"""ADDs that fail, of the pod web, and the Events about it."""
+
+import time
+
+import msgspec
+import pytest
+
+from openeni_kube.event_series import Occurrence
+from openeni_nodeagent.attachments.pod_events import PodEvents
+from openeni_nodeagent.cni.call import Call, EndedCall
+from openeni_nodeagent.cni.protocol import CNIError, parse
+from openeni_nodeagent.phases import Stopwatch
+from openeni_testing.agent import node_objects
+from openeni_testing.agent.cni_call import CONFIG
+from openeni_testing.agent.parts import AgentParts
+from openeni_testing.controller.recorded_events import RecordedEvents
+
+
+def environment(parts: AgentParts, uid: str, command: str = "ADD") -> dict[str, str]:
+    netns = parts.netns("c1")
+    netns.touch()
+    return {
+        "CNI_COMMAND": command,
+        "CNI_CONTAINERID": "c1",
+        "CNI_NETNS": str(netns),
+        "CNI_IFNAME": "eth0",
+        "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;K8S_POD_UID={uid}",
+    }
+
+
+def failed_add(parts: AgentParts, uid: str, **config: object) -> EndedCall:
+    """Make an ADD that fails at once where it would wait."""
+    variables = environment(parts, uid)
+
+    def add() -> None:
+        request = parse(variables, msgspec.json.encode(CONFIG | config))
+        parts.commands.handle(Call(request, time.monotonic(), Stopwatch(), lambda: True))
+
+    with pytest.raises(CNIError) as raised:
+        add()
+    return EndedCall(variables, raised.value, {"total": 1.0})
+
+
+def recorded(parts: AgentParts, *calls: EndedCall) -> list[Occurrence]:
+    events = RecordedEvents()
+    made = PodEvents(events, parts.caches, parts.grants)
+    for call in calls:
+        made.note(call)
+    return events.events
+
+
+def with_node(parts: AgentParts) -> None:
+    node_objects.make_node(parts.store)
+    (node,) = parts.store.list(parts.caches.nodes.kind).items
+    parts.caches.nodes.put(node)
+
+
+def pod(parts: AgentParts, annotations: dict[str, str] | None = None) -> str:
+    uid = node_objects.make_pod(parts.store, "web", annotations)
+    parts.sync(look=False)
+    return uid

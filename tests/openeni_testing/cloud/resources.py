@@ -1,0 +1,77 @@
+"""What a cloud in memory has besides ports: networks, subnets, security groups and servers."""
+
+import itertools
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+
+from openeni_operator.cloud.api import FixedIP, Network, QoSPolicy, SecurityGroup, Subnet
+
+PROJECT = "project-1"  # of the credentials
+
+
+@dataclass
+class Resources:
+    """The resources of one project."""
+
+    tags_of: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    servers: set[str] = field(default_factory=set[str])
+    networks: dict[str, Network] = field(default_factory=dict[str, Network])
+    subnets: dict[str, Subnet] = field(default_factory=dict[str, Subnet])
+    groups: dict[str, SecurityGroup] = field(default_factory=dict[str, SecurityGroup])
+    policies: dict[str, QoSPolicy] = field(default_factory=dict[str, QoSPolicy])
+    _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    def add_network(self, *, mtu: int = 1450, project_id: str = PROJECT) -> Network:
+        network = Network(self._id("network"), mtu, project_id)
+        self.networks[network.id] = network
+        return network
+
+    def add_subnet(
+        self, network: Network, name: str, cidr: str, *, dhcp: bool = False, ipv6_mode: str = ""
+    ) -> Subnet:
+        net = ip_network(cidr)
+        first, last = int(net.network_address) + 2, int(net.broadcast_address) - 1
+        pool = (str(ip_address(first)), str(ip_address(last)))
+        subnet = Subnet(
+            id=self._id("subnet"),
+            name=name,
+            network_id=network.id,
+            cidr=cidr,
+            ip_version=net.version,
+            gateway=str(net.network_address + 1),
+            dhcp=dhcp,
+            ipv6_mode=ipv6_mode,
+            pools=(pool,),
+        )
+        self.subnets[subnet.id] = subnet
+        return subnet
+
+    def add_group(self, name: str) -> SecurityGroup:
+        group = SecurityGroup(self._id("group"), name)
+        self.groups[group.id] = group
+        return group
+
+    def add_policy(self, name: str) -> QoSPolicy:
+        policy = QoSPolicy(self._id("policy"), name)
+        self.policies[policy.id] = policy
+        return policy
+
+    def add_server(self) -> str:
+        """Add a server and return its ID."""
+        server_id = self._id("server")
+        self.servers.add(server_id)
+        return server_id
+
+    def derived(self, network_id: str, mac: str) -> list[FixedIP]:
+        """Return the addresses that a new port gets unasked: one in each subnet with SLAAC."""
+        octets = bytearray.fromhex(mac.replace(":", ""))
+        octets[0] ^= 2
+        interface = int.from_bytes(octets[:3] + b"\xff\xfe" + octets[3:])  # EUI-64, RFC 4291
+        return [
+            FixedIP(s.id, str(ip_network(s.cidr).network_address + interface))
+            for s in self.subnets.values()
+            if s.network_id == network_id and s.slaac
+        ]
+
+    def _id(self, kind: str) -> str:
+        return f"{kind}-{next(self._numbers):04}"

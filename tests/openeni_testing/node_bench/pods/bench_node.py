@@ -1,0 +1,171 @@
+"""The benchmark's node: its NICs, its agent as a process of its own, and its container runtimes."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from openeni_crds import names
+from openeni_crds.conditions import Type, is_true
+from openeni_crds.eni import ENI, MOST_PODS
+from openeni_crds.meta import Json, decode
+from openeni_lab.runtime.cni import NetworkConfigList
+from openeni_lab.runtime.sandbox import SandboxRuntime
+from openeni_testing.agent import host, node_objects
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.neutron import NeutronNetwork, Port
+from openeni_testing.node_bench.pods import cluster as clusters
+from openeni_testing.node_bench.pods.cluster import FIRST_ENI, Cluster, eni_name
+from openeni_testing.waiting import wait_for
+
+ENIS: Final = 16
+FOLDER: Final = Path("/run/openeni-bench")
+IPAM: Final[Json] = {"type": "host-local", "subnet": "10.200.0.0/16", "dataDir": "/run/reference"}
+REFERENCES: Final[Mapping[str, Json]] = {
+    "ptp": {"type": "ptp"},
+    "ipvlan": {"type": "ipvlan", "master": "reference0", "mode": "l2"},
+}
+NOTHING: Final = "nothing"  # the executable
+END_SECONDS: Final = 60.0
+
+
+@dataclass
+class BenchNode:
+    """A node in namespaces of this process. The runtimes must be used in `space`."""
+
+    space: Namespace
+    network: NeutronNetwork
+    cluster: Cluster
+    agent: "subprocess.Popen[bytes]"
+    log: Path
+    executable: Path
+    pods: Sequence[Json]
+    openeni: SandboxRuntime
+    reference: SandboxRuntime
+    nothing: NetworkConfigList
+
+    def wait_for_addresses(self, count: int) -> None:
+        """Wait until so many addresses are free: those of ended pods cool down."""
+        wait_for(lambda: self._available() >= count, f"{count} free addresses", 180)
+
+    def enis(self) -> list[ENI]:
+        return [decode(body, ENI) for body in self.cluster.store.list(names.ENIS).items]
+
+    def check_log(self) -> None:
+        """Raise an error if the agent has ended or logged an exception."""
+        text = self.log.read_text()
+        if self.agent.poll() is not None or "Traceback" in text:
+            raise RuntimeError(f"the agent has failed:\n{text[-4000:]}")
+
+    def _available(self) -> int:
+        self.check_log()
+        return sum(eni.status.node.available for eni in self.enis() if eni.status.node)
+
+
+@contextmanager
+def running(
+    programs: Path,
+    datapath: Json,
+    reference: str,
+    plugins: Path,
+    *,
+    pods: int,
+    kubeconfig: Path | None,
+) -> Generator[BenchNode]:
+    """Run a node during the block, which begins once all its ENIs are ready.
+
+    `programs` has the executables of openeni and of nothing. All files of the node are below /run,
+    so that they are in memory whatever kernel this is.
+    """
+    network = NeutronNetwork()
+    for name in ("bin", "conf", "networkd"):
+        (FOLDER / name).mkdir(parents=True)
+    with Namespace("node") as space:
+        _plug(network, space, reference)
+        cluster = (
+            clusters.reached_by(space, kubeconfig) if kubeconfig else clusters.in_memory(FOLDER)
+        )
+        with cluster as made:
+            clusters.create_objects(made.store, datapath, ENIS)
+            created = clusters.create_pods(made.store, pods)
+            log, executable = FOLDER / "agent.log", programs / "openeni"
+            with _agent(executable, space, made, log) as agent:
+                conf, own = FOLDER / "conf", FOLDER / "bin"
+                wait_for(lambda: list(conf.glob("*.conflist")), "the runtime's configuration")
+                plugin = {"cniVersion": "1.0.0", "name": "reference"}
+                listed = {**plugin, "plugins": [{**REFERENCES[reference], "ipam": IPAM}]}
+                node = BenchNode(
+                    space,
+                    network,
+                    made,
+                    agent,
+                    log,
+                    own / "openeni",
+                    created,
+                    SandboxRuntime(NetworkConfigList.load(conf, [own, plugins])),
+                    SandboxRuntime(NetworkConfigList(listed, [plugins])),
+                    NetworkConfigList({**plugin, "plugins": [{"type": NOTHING}]}, [programs]),
+                )
+                wait_for(partial(_all_ready, node), "every ENI's link is ready")
+                yield node
+                node.check_log()
+    network.close()
+
+
+def _plug(network: NeutronNetwork, space: Namespace, reference: str) -> None:
+    """Give the node its NICs: its own, one for each ENI, and what the reference plugin needs."""
+    own = Port("node", "fa:16:3e:99:00:11", ("10.99.0.11",))
+    network.plug(space, "eth0", own, bridge="br-nodes")
+    space.ip(
+        "addr add 10.99.0.11/24 dev eth0", "link set eth0 up", "route add default via 10.99.0.1"
+    )
+    for number in range(FIRST_ENI, FIRST_ENI + ENIS):
+        addresses = (f"10.98.{number}.4", *node_objects.addresses(MOST_PODS, number))
+        port = Port(eni_name(number), node_objects.mac(number), addresses)
+        network.plug(space, f"ens{number}", port)
+    if reference == "ipvlan":
+        space.ip("link add reference0 type dummy", "link set reference0 up")
+
+
+@contextmanager
+def _agent(
+    executable: Path, space: Namespace, cluster: Cluster, log: Path
+) -> Generator["subprocess.Popen[bytes]"]:
+    """Run the agent during the block."""
+    variables = host.environment(FOLDER, executable)
+    environment = {
+        **os.environ,
+        **variables,
+        "OPENENI_RUN": names.RUN_FOLDER,  # where the executable looks if nothing else is set
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        **cluster.environment,
+    }
+    with log.open("wb") as out:
+        argv = [sys.executable, "-m", *cluster.agent]
+        process = space.run(_started, argv, environment, out.fileno())
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(END_SECONDS)
+
+
+def _started(
+    argv: Sequence[str], environment: Mapping[str, str], errors: int
+) -> "subprocess.Popen[bytes]":
+    """Start a process; the log of grants, its standard output, is nobody's here."""
+    return subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
+
+
+def _all_ready(node: BenchNode) -> bool:
+    node.check_log()
+    return all(is_true(eni.status.conditions, Type.LINK_READY) for eni in node.enis())

@@ -1,0 +1,221 @@
+"""Render what the benchmark of ADD and DEL has found as docs/benchmarks.md and its plots. Pure."""
+
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from openeni_testing.markdown import table
+from openeni_testing.node_bench.bar_chart import Bar, Chart, svg
+from openeni_testing.node_bench.estimates import (
+    Estimate,
+    of_independent_ratio,
+    of_quantile,
+    of_ratio,
+)
+from openeni_testing.node_bench.pods.measured import Calls, Measured, Pairs
+from openeni_testing.node_bench.targets import Bound, Target, machine_line, shown, target_table
+
+HEAD: Final = """# Benchmarks of the node
+
+Written by `make bench`. ADD and DEL are as the container runtime sees them, from the execution of
+the plugin to its exit. openeni and the reference, one of the CNI project's own plugins with
+`host-local`, take turns on the same kernel, so other load on the machine slows both down alike:
+ratios mean something, milliseconds do so only beside others of the same kernel. Every figure is a
+median, unless it says otherwise, with its 95 % interval (bootstrap). How fast packets are is in
+[benchmarks of the datapath](benchmarks-datapath.md); the operator has its own (`make
+bench-operator`).
+
+A **warm ADD**: the ENI is there, its addresses are free. Its **bound** is what it takes at least,
+measured in the same turns: the execution of a program that does nothing, and the ADD's own netlink
+messages, encoded beforehand, until the kernel has acknowledged the last one.
+
+While the **API server is down**, the agent cannot reach it. It never talks to OpenStack.
+
+**Healing** is the time from the damage until the last change after which the node is as before,
+with all pods on it. The **agent at rest** has all pods and looks at the node every 30 s.
+"""
+PHASES: Final = """## Where the time goes
+
+Medians of the first block, milliseconds and share of what the runtime sees. `executable` is all
+that is outside the agent: fork, exec, connect, exit.
+"""
+MOST_TO_BOUND, MOST_DEL = 1.6, 0.3
+MOST_BURST_MEDIAN, MOST_BURST_P99 = 0.25, 0.4
+MOST_HEALING, MOST_MEBIBYTES, MOST_CPU = 1.0, 80.0, 1.0
+P99: Final = 0.99
+
+
+def page(found: Sequence[Measured], load: float, processors: int) -> str:
+    """Return the whole page."""
+    targets = [target for one in found for target in targets_of(one)]
+    missed = sum(not target.is_met for target in targets)
+    bounded = sum(target.bound is not None for target in targets)
+    lines = [
+        HEAD,
+        machine_line(load, processors),
+        "",
+        *table(
+            ("datapath", "reference", "kernel"),
+            [[one.datapath, f"{one.reference} + host-local", one.kernel] for one in found],
+        ),
+        "",
+        "## Targets",
+        "",
+        f"{bounded - missed} of {bounded} are met.",
+        "",
+        *target_table(targets),
+        "",
+        *(f"![{name.removesuffix('.svg')}](plots/{name})\n" for name in plots(found)),
+        "## Milliseconds",
+        "",
+        *table(("", "datapath", "openeni", "reference"), milliseconds(found)),
+        "",
+        PHASES,
+        *(line for one in found for line in phase_tables(one)),
+    ]
+    return "\n".join(lines)
+
+
+def targets_of(one: Measured) -> Iterator[Target]:
+    """Yield each figure of a datapath with its target."""
+    yield from _warm(one)
+    yield from _bursts(one)
+    yield from _same(one)
+    for damage, seconds in one.healing.items():
+        found = of_quantile(seconds)
+        yield Target(f"healing: {damage}", one.datapath, found, Bound.AT_MOST, MOST_HEALING, "s")
+    yield from _usage(one)
+
+
+def _usage(one: Measured) -> Iterator[Target]:
+    if one.usage is None:
+        return
+    memory = Estimate(one.usage.proportional, one.usage.proportional, one.usage.resident)
+    what = "agent at rest: memory (PSS to RSS)"
+    yield Target(what, one.datapath, memory, Bound.AT_MOST, MOST_MEBIBYTES, "MiB")
+    cpu = Estimate(statistics.fmean(one.usage.cpu), min(one.usage.cpu), max(one.usage.cpu))
+    what = "agent at rest: of a core"
+    yield Target(what, one.datapath, cpu.times(100), Bound.AT_MOST, MOST_CPU, "%")
+
+
+def _warm(one: Measured) -> Iterator[Target]:
+    pairs, bound = one.empty, one.bound
+    turns = len(bound.executable)
+    to_bound = of_ratio(pairs.openeni.add[:turns], bound.executable, bound.messages)
+    yield Target("warm ADD by its bound", one.datapath, to_bound, Bound.AT_MOST, MOST_TO_BOUND)
+    add = of_ratio(pairs.openeni.add, pairs.reference.add)
+    yield Target("warm ADD by the reference's", one.datapath, add)
+    delete = of_ratio(pairs.openeni.delete, pairs.reference.delete)
+    yield Target("DEL by the reference's", one.datapath, delete, Bound.AT_MOST, MOST_DEL)
+
+
+def _bursts(one: Measured) -> Iterator[Target]:
+    for size, bursts in one.bursts.items():
+        ours, theirs = bursts.calls.openeni, bursts.calls.reference
+        for command, over, under in (
+            ("ADD", ours.add, theirs.add),
+            ("DEL", ours.delete, theirs.delete),
+        ):
+            what = f"bursts of {size}: {command}"
+            median = of_ratio(over, under, turns=bursts.count)
+            tail = of_ratio(over, under, share=P99, turns=bursts.count)
+            limit = MOST_BURST_MEDIAN if command == "ADD" else MOST_DEL
+            yield Target(f"{what}, p50", one.datapath, median, Bound.AT_MOST, limit)
+            of_add = Bound.AT_MOST if command == "ADD" else None
+            yield Target(f"{what}, p99", one.datapath, tail, of_add, MOST_BURST_P99)
+
+
+def _same(one: Measured) -> Iterator[Target]:
+    """Yield what shall not differ from the empty node; the reference shows what the kernel does."""
+    for what, other in ((f"with {one.pods} pods", one.full), ("API server down", one.down)):
+        for command, side in (("ADD", "add"), ("DEL", "delete")):
+            ours = _of_independent(other.openeni, one.empty.openeni, side)
+            theirs = _of_independent(other.reference, one.empty.reference, side)
+            yield Target(f"{command} {what}", one.datapath, ours, Bound.NO_DIFFERENCE)
+            yield Target(f"the reference's {command} {what}", one.datapath, theirs)
+
+
+def _of_independent(over: Calls, under: Calls, side: str) -> Estimate:
+    return of_independent_ratio(getattr(over, side), getattr(under, side))
+
+
+def milliseconds(found: Iterable[Measured]) -> Iterator[list[str]]:
+    """Yield the rows of the table of milliseconds."""
+    for one in found:
+        blocks: dict[str, Pairs] = {
+            "empty node": one.empty,
+            f"{one.pods} pods": one.full,
+            "API server down": one.down,
+            **{f"burst of {size}": bursts.calls for size, bursts in one.bursts.items()},
+        }
+        for name, pairs in blocks.items():
+            for command, ours, theirs in (
+                ("ADD", pairs.openeni.add, pairs.reference.add),
+                ("DEL", pairs.openeni.delete, pairs.reference.delete),
+            ):
+                cells = (_milliseconds(ours), _milliseconds(theirs))
+                yield [f"{command}, {name}", one.datapath, *cells]
+        for what, samples in (
+            ("a program that does nothing", one.bound.executable),
+            ("an ADD's messages, encoded before", one.bound.messages),
+        ):
+            yield [what, one.datapath, _milliseconds(samples), ""]
+
+
+def phase_tables(one: Measured) -> Iterator[str]:
+    """Yield the tables with the median of each phase of the first block's calls."""
+    for command, seen in (("ADD", one.empty.openeni.add), ("DEL", one.empty.openeni.delete)):
+        records = one.phases[command]
+        whole = statistics.median(seen[: len(records)])
+        names = dict.fromkeys(name for record in records for name in record)
+        inside = {n: statistics.median(r.get(n, 0.0) for r in records) for n in names}
+        total = inside.pop("total")
+        spent = {"executable": max(0.0, whole - total), **inside}
+        cells = [f"{1000 * seconds:.2f} ({seconds / whole:.0%})" for seconds in spent.values()]
+        titles = (f"{one.datapath}, {command}", *spent)
+        yield from table(titles, [[f"{1000 * whole:.2f}", *cells]])
+        yield ""
+
+
+def plots(found: Sequence[Measured]) -> dict[str, str]:
+    """Return the plots by the names of their files."""
+    warm = [
+        [
+            Bar(f"{one.datapath}: {name}", of_quantile(samples).times(1000), colour)
+            for name, samples, colour in (
+                ("openeni", one.empty.openeni.add, 0),
+                (one.reference, one.empty.reference.add, 1),
+                ("bound: executable", one.bound.executable, 2),
+                ("bound: messages", one.bound.messages, 2),
+            )
+        ]
+        for one in found
+    ]
+    ratios = [
+        [
+            Bar(f"{one.datapath}: {name}", of_ratio(ours, theirs, turns=turns), colour)
+            for name, ours, theirs, turns, colour in _ratios(one)
+        ]
+        for one in found
+    ]
+    return {
+        "add.svg": svg(Chart("A warm ADD", "milliseconds, median", warm)),
+        "ratios.svg": svg(Chart("By the reference plugin", "ratio of medians", ratios, 1.0)),
+    }
+
+
+def _ratios(
+    one: Measured,
+) -> Iterator[tuple[str, Sequence[float], Sequence[float], int, int]]:
+    blocks: Mapping[str, tuple[Pairs, int]] = {
+        "": (one.empty, 1),
+        f", {one.pods} pods": (one.full, 1),
+        **{f", burst of {size}": (b.calls, b.count) for size, b in one.bursts.items()},
+    }
+    for name, (pairs, turns) in blocks.items():
+        yield f"ADD{name}", pairs.openeni.add, pairs.reference.add, turns, 0
+        yield f"DEL{name}", pairs.openeni.delete, pairs.reference.delete, turns, 3
+
+
+def _milliseconds(samples: Sequence[float]) -> str:
+    return shown(of_quantile(samples).times(1000), "ms")

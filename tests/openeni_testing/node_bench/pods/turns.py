@@ -1,0 +1,83 @@
+"""Start and stop pods with openeni and with a reference, in turns, as a container runtime does.
+
+Every function works in the network namespace of the calling thread.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from openeni_lab.runtime.cni import Attachment, NetworkConfigList, PluginCall
+from openeni_lab.runtime.sandbox import Sandbox, SandboxPod, SandboxRuntime
+from openeni_testing.node_bench.pods.measured import Calls, Pairs
+
+# After a DEL the agent removes the pod's links and the kernel the namespace: not in others' time.
+SETTLE_SECONDS: Final = 0.05
+STARTED_AT_ONCE: Final = 4  # of the pods that only have to be there
+
+
+@dataclass(frozen=True)
+class Contestants:
+    openeni: SandboxRuntime
+    reference: SandboxRuntime
+
+    def in_turn(self, turn: int) -> Sequence[SandboxRuntime]:
+        """Return both, in an order that changes with each turn."""
+        both = (self.openeni, self.reference)
+        return both[:: -1 if turn % 2 else 1]
+
+    def take_calls(self) -> Pairs:
+        """Return the calls so far and forget them."""
+        return Pairs(_taken(self.openeni), _taken(self.reference))
+
+
+def one_by_one(
+    both: Contestants, pods: Sequence[SandboxPod], beside: Callable[[int], None] | None = None
+) -> Pairs:
+    """Start and stop each pod with one plugin, then with the other; call `beside` in each turn."""
+    both.take_calls()
+    for turn, pod in enumerate(pods):
+        for runtime in both.in_turn(turn):
+            runtime.stop(runtime.start(pod))
+            time.sleep(SETTLE_SECONDS)
+        if beside:
+            beside(turn)
+    return both.take_calls()
+
+
+def in_bursts(both: Contestants, pods: Sequence[SandboxPod], bursts: int) -> Pairs:
+    """Start all pods at once, then stop them at once; repeat, each plugin in its turn."""
+    both.take_calls()
+    with ThreadPoolExecutor(len(pods)) as threads:
+        for turn in range(bursts):
+            for runtime in both.in_turn(turn):
+                list(threads.map(runtime.stop, list(threads.map(runtime.start, pods))))
+                time.sleep(SETTLE_SECONDS * len(pods))
+    return both.take_calls()
+
+
+def start_all(runtime: SandboxRuntime, pods: Sequence[SandboxPod]) -> list[Sandbox]:
+    with ThreadPoolExecutor(STARTED_AT_ONCE) as threads:
+        return list(threads.map(runtime.start, pods))
+
+
+def stop_all(runtime: SandboxRuntime, sandboxes: Sequence[Sandbox]) -> None:
+    with ThreadPoolExecutor(STARTED_AT_ONCE) as threads:
+        list(threads.map(runtime.stop, sandboxes))
+
+
+def seconds_of_nothing(nothing: NetworkConfigList) -> float:
+    """Return what it takes to run an executable that does nothing, as a plugin is run."""
+    nothing.add(Attachment("nothing", "/nowhere"))
+    return nothing.calls.pop().seconds
+
+
+def _taken(runtime: SandboxRuntime) -> Calls:
+    calls: list[PluginCall] = list(runtime.calls)
+    runtime.calls.clear()
+    return Calls(
+        [call.seconds for call in calls if call.command == "ADD"],
+        [call.seconds for call in calls if call.command == "DEL"],
+    )

@@ -1,0 +1,104 @@
+"""Alerts fire for real causes and end as their pages say, and dashboards have data.
+
+A real Prometheus scrapes the lab. What takes its time by the clock (an ENI that is stuck for a
+quarter of an hour) is tested with a virtual one: tests/chart/test_alert_rules.py. Orphaned ports,
+which take ten minutes, are left to `make soak` (OPENENI_SOAK).
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from openeni_chart.panels import DASHBOARDS, Dashboard
+from openeni_docs.alerts import rules
+from openeni_lab.product import pods
+from openeni_lab.product.installed_lab import InstalledLab
+from openeni_testing.alerts import causes
+from openeni_testing.alerts.causes import Causes
+from openeni_testing.alerts.prometheus import Prometheus
+from openeni_testing.lab import installed_lab as lab
+from openeni_testing.lab.shared_lab import SharedLab
+from openeni_testing.waiting import wait_for
+
+WHOLE: Final = bool(os.environ.get("OPENENI_SOAK"))
+pytestmark = [pytest.mark.lab, pytest.mark.root, pytest.mark.timeout(2400 if WHOLE else 900)]
+
+INTERVAL: Final = "2m"  # in the place of Grafana's $__rate_interval
+
+
+@pytest.fixture
+def caused(installed: InstalledLab, shared_lab: SharedLab) -> Iterator[Causes]:
+    """Yield causes that end with the test; a lab in which they do not is not used again."""
+    made = Causes(installed)
+    yield made
+    with shared_lab.removed_on_failure():
+        made.clean()
+        nodes = len(installed.nodes)
+        wait_for(
+            lambda: pods.rolled_out(installed.api, nodes), "openeni is as before", lab.PATIENCE
+        )
+
+
+@pytest.fixture
+def prometheus(installed: InstalledLab, tmp_path: Path) -> Iterator[Prometheus]:
+    made = Prometheus(installed, tmp_path)
+    made.start()
+    yield made
+    made.stop()
+
+
+def query(text: str, dashboard: Dashboard) -> str:
+    """Return a panel's query as Grafana sends it, with all that there is to choose."""
+    return text.replace(f"${dashboard.variable}", ".*").replace("$__rate_interval", INTERVAL)
+
+
+def wait_for_data(prometheus: Prometheus) -> None:
+    """Wait until each query of each dashboard has a value."""
+    for dashboard in DASHBOARDS:
+        assert prometheus.query(f"count by ({dashboard.variable}) ({dashboard.listed_by})")
+        for panel in dashboard.panels:
+
+            def has_data(text: str = query(panel.query, dashboard)) -> bool:
+                found = [one["value"][1] for one in prometheus.query(text)]
+                assert set(found) - {"NaN"}, text
+                return True
+
+            wait_for(has_data, f"{dashboard.title}: {panel.title}", 60)
+
+
+def test_alerts_fire_for_real_causes_and_end_as_their_pages_say(
+    installed: InstalledLab, caused: Causes, prometheus: Prometheus
+) -> None:
+    assert {one["alertname"] for one in causes.REAL} <= {rule.alert for rule in rules()}
+    caused.spoil_pools()
+    lab.deploy(installed, "guests", "roomy", 2)
+    caused.replace_the_operators(lambda: prometheus.wait_until_fires(causes.NO_LEADER))
+    prometheus.wait_until_silent(causes.NO_LEADER)
+    caused.take_agents("")
+    prometheus.wait_until_fires(causes.NO_AGENTS)
+    caused.take_agents(causes.NODE)
+    prometheus.wait_until_silent(causes.NO_AGENTS)
+    caused.use_up_quota()
+    for name in ("first", "second"):  # a rate needs a change
+        lab.start_on(installed, causes.NODE, name, "roomy")
+    caused.fail_adds(1)
+    prometheus.wait_for_series(f'openeni_cni_errors_total{{node="{causes.NODE}", code="7"}}')
+    caused.fail_adds(8)
+    caused.trouble_the_node()
+    prometheus.wait_until_fires(*causes.OF_NODES)
+    wait_for_data(prometheus)
+    caused.mend_the_node()
+    prometheus.wait_until_fires(*causes.OF_POOLS, causes.CRD_SKEW)
+    caused.age_taint()
+    prometheus.wait_until_fires(causes.AGENT_DOWN)
+    if WHOLE:
+        prometheus.wait_until_fires(causes.ORPHANED, seconds=1200)
+
+    caused.take_agents(None)
+    caused.mend_pools()
+    prometheus.wait_until_silent(*causes.OF_POOLS, *causes.OF_NODES, causes.AGENT_DOWN)
+    caused.mend_starts()
+    prometheus.wait_until_silent(*causes.REAL)
