@@ -87,7 +87,7 @@ load: prepare-all ## Run the whole suite three times under CPU load (hours, root
 
 soak: prepare-all soak-node ## Disturb node, operator and a real OpenStack at random (root; hours); OPENENI_SEED=... replays one run
 	OPENENI_KILLS=300 OPENENI_SOAK=1 $(BIN)/python -m pytest tests/operator/killed tests/lab/test_inside.py \
-		tests/system/test_alerts.py tests/operator/watches/test_restored_etcd.py
+		tests/system/test_alerts.py
 
 soak-node: prepare-all ## Play 1,000 random sequences on a node in each mode, and 10,000 pod lives with kill -9 (root)
 	OPENENI_SEQUENCES=1000 OPENENI_LIVES=10000 OPENENI_PREEMPTIONS=2 $(BIN)/python -m pytest \

@@ -22,16 +22,17 @@ from urllib3.exceptions import HTTPError
 
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
+from openeni_kube.event_stream import open_watch
 from openeni_kube.store import (
     PAGE_SIZE,
     ConflictError,
     NotFoundError,
     Page,
     UnreachableError,
-    WatchEvent,
+    Watch,
     object_key,
 )
-from openeni_kube.wire import object_path, one_line, parse_error, parse_event, selectors
+from openeni_kube.wire import object_path, one_line, parse_error, selectors
 
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 20.0
@@ -161,14 +162,14 @@ class KubeStore:
         field_selector: str = "",
         label_selector: str = "",
         seconds: int = 300,
-    ) -> Iterator[WatchEvent]:
+    ) -> Watch:
         query = selectors(field_selector, label_selector) | {
             "watch": "1",
             "resourceVersion": resource_version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(seconds),
         }
-        return _events(
+        return open_watch(
             self.send("GET", object_path(kind), query=query, read_timeout=WATCH_READ_SECONDS)
         )
 
@@ -279,22 +280,3 @@ def _transport_errors() -> Generator[None]:
         raise UnreachableError(0, one_line(error)) from error
     except msgspec.DecodeError as error:  # something between us and the API server answered
         raise UnreachableError(0, f"the answer is not JSON: {one_line(error)}") from error
-
-
-def _events(stream: Any) -> Iterator[WatchEvent]:
-    try:
-        for line in _lines(stream):
-            yield parse_event(line)
-    finally:
-        stream.close()
-
-
-def _lines(stream: Any) -> Iterator[bytes]:
-    """Yield whole lines; a stream that breaks or falls silent just ends: its reader resumes."""
-    rest = b""
-    try:
-        for chunk in stream.stream(2**16):
-            *lines, rest = (rest + chunk).split(b"\n")
-            yield from (line for line in lines if line)
-    except (HTTPError, OSError):
-        return

@@ -4,12 +4,10 @@ A list, then a watch that continues where the list ended. A watch that ends is r
 last version seen; if that is too old, everything is listed again, and objects that are gone
 meanwhile are passed on as deleted. The API server closes watches under load: that is no error.
 
-An etcd that was restored from a backup is at an older version than watches ask for. Then the API
-server opens them and says nothing, not even by a bookmark, until it is at that version again
-(apiserver's cacher/cache_watcher.go: process). So after a watch that has ended before its time the
-API server is asked for its version and for the newest object that was seen, since versions may have
-been made up for by then. If either has gone back, or after a silence, everything is listed again.
-Whoever compares versions is told before: those of the lost history mean nothing any more.
+An etcd that was restored from a backup is noticed (history.py): a watch that ends before its time
+may be resumed from a version of a lost history. If that is so, or after a silence, everything is
+listed again. Whoever compares versions is told before: those of the lost history mean nothing any
+more. Who has noticed tells the informers of other kinds, which may see no sign of it.
 """
 
 import logging
@@ -21,13 +19,14 @@ from typing import Final
 
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
+from openeni_kube.history import History
 from openeni_kube.store import (
     GoneError,
-    NotFoundError,
     Page,
     Store,
     StoreError,
     UnreachableError,
+    Watch,
     object_key,
 )
 from openeni_kube.workqueue import Backoff
@@ -40,9 +39,6 @@ STALLED_SECONDS: Final = 180.0
 SILENCE_SECONDS: Final = 150.0
 BACKOFF: Final = Backoff(base=0.4, maximum=8.0, jitter=0.25)  # short: nothing is known meanwhile
 EARLY_SHARE: Final = 0.9  # of its time, before which a watch has not ended by itself
-# Of a watch after one that ended early. Meanwhile another informer may find out what this one could
-# not: the API server was restored, and has made up for the lost versions since, by our own writes.
-BRIEF_SECONDS: Final = 15
 # The request was refused for whose it is, or for now: its version may be as good as before.
 _UNSEEN: Final = frozenset({401, 403, 429})
 _TIMEOUT: Final = 504  # also "too large resource version": etcd was restored from a backup
@@ -68,27 +64,31 @@ class Informer:
         field_selector: str = "",
         label_selector: str = "",
         on_rewind: Callable[[], object] = lambda: None,
+        on_restored: Callable[[], object] = lambda: None,
         watch_seconds: int = 300,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Call `on_rewind` before the objects of an API server whose versions have gone back."""
+        """Call `on_rewind` before the objects of an API server whose versions have gone back.
+
+        And `on_restored` after it, if this informer has found that out and was not told.
+        """
         self.kind = kind
         self.synced = threading.Event()  # set after on_change has seen the whole first list
         self._store = store
         self._on_change = on_change
         self._on_delete = on_delete
         self._on_rewind = on_rewind
+        self._on_restored = on_restored
         self._selectors = {"field_selector": field_selector, "label_selector": label_selector}
         self._watch_seconds = watch_seconds
-        self._known: dict[str, Json] = {}  # by key; metadata only
+        self._history = History(store, kind)
         self._clock = clock
         self._last_answer = clock()
         self._last_attempt = clock()
         self._last_word = clock()  # a list, an event or a bookmark
-        self._newest = 0  # version that the API server has had
-        self._witness: Json | None = None  # metadata of the newest object, and of a deleted one
         # Requests to list, as what was seen is of a lost history, and those that a list answered.
         self._relists, self._relisted = 0, 0
+        self._watching: Watch | None = None
         self._interrupted = False  # the last watch ended early: the API server may be an older one
         self._stopped = threading.Event()
         self._version = ""
@@ -101,8 +101,9 @@ class Informer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Call no more handlers. The thread ends at the server's next event or bookmark."""
+        """Call no more handlers; the thread ends soon."""
         self._stopped.set()
+        self._interrupt()
 
     def age(self) -> float:
         """Return the seconds since the API server last answered; above 120 something is wrong."""
@@ -116,8 +117,16 @@ class Informer:
         return self._clock() - max(self._last_answer, self._last_attempt) > STALLED_SECONDS
 
     def relist(self) -> None:
-        """List again at the next word of the API server: another informer has found it restored."""
+        """List again: another informer has found what this one cannot see any more.
+
+        The API server was restored and has made up for the lost versions since, by our own writes.
+        """
         self._relists += 1
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        if (watch := self._watching) is not None:
+            watch.interrupt()
 
     def _run(self) -> None:
         failures, warned = 0, False
@@ -147,54 +156,29 @@ class Informer:
     def _list_and_watch(self) -> bool:
         """Return True if the API server has told anything."""
         silent = self._clock() - self._last_word > SILENCE_SECONDS
-        listed = not self._version or silent or self._is_stale() or self._has_gone_back()
+        listed = not self._version or silent or self._is_stale() or self._may_be_lost()
         if listed:
             self._list()
-        brief = self._interrupted and not listed
-        seconds = min(BRIEF_SECONDS, self._watch_seconds) if brief else self._watch_seconds
         self._interrupted, begun = True, self._clock()
-        heard = self._watch(seconds)
-        self._interrupted = self._clock() - begun < EARLY_SHARE * seconds
+        heard = self._watch()
+        self._interrupted = self._clock() - begun < EARLY_SHARE * self._watch_seconds
         return heard or listed
+
+    def _may_be_lost(self) -> bool:
+        return self._interrupted and self._history.is_lost()
 
     def _is_stale(self) -> bool:
         return self._relisted != self._relists
 
-    def _has_gone_back(self) -> bool:
-        """Return True if, after an interruption, the API server may be at an older state."""
-        if not self._interrupted:
-            return False
-        return int(self._store.version(self.kind)) < self._newest or not self._is_witnessed()
-
-    def _is_witnessed(self) -> bool:
-        """Return True if the newest object that was seen is as new now, or as gone.
-
-        One that the selectors have lost is there.
-        """
-        seen = self._witness
-        if seen is None:
-            return True
-        gone = seen["uid"] not in self._uids()
-        try:
-            body = self._store.get(self.kind, seen["name"], seen.get("namespace", ""))
-        except NotFoundError:
-            return gone
-        found = body["metadata"]
-        if found["uid"] != seen["uid"]:
-            return gone
-        return _version(found) >= _version(seen)
-
-    def _uids(self) -> set[str]:
-        return {body["metadata"]["uid"] for body in self._known.values()}
-
     def _list(self) -> None:
         asked = self._relists
         page = self._store.list(self.kind, **self._selectors)
+        told = asked != self._relisted
         self._relisted = asked  # not before: a list that fails answers nothing
         self._last_answer = self._last_word = self._clock()
-        self._check_history(page)
+        self._check_history(page, told=told)
         listed = {object_key(body): body["metadata"]["uid"] for body in page.items}
-        for key, old in list(self._known.items()):
+        for key, old in list(self._history.known.items()):
             if listed.get(key) != old["metadata"]["uid"]:  # gone, or another one of that name
                 version = {"resourceVersion": page.resource_version}
                 self._deleted({"metadata": old["metadata"] | version})
@@ -203,57 +187,61 @@ class Informer:
         self._version = page.resource_version
         self.synced.set()
 
-    def _watch(self, seconds: int) -> bool:
+    def _watch(self) -> bool:
         """Return True if an event or a bookmark came."""
-        events = self._store.watch(self.kind, self._version, seconds=seconds, **self._selectors)
+        watch = self._store.watch(
+            self.kind, self._version, seconds=self._watch_seconds, **self._selectors
+        )
         self._last_answer = self._clock()  # of a quiet cluster the first bookmark takes a minute
+        self._watching = watch
+        try:
+            return False if self._is_stale() else self._pass_on(watch)
+        finally:
+            self._watching = None
+
+    def _pass_on(self, watch: Watch) -> bool:
         heard = False
-        for event in events:
+        for event in watch:
             heard = True
             self._last_answer = self._last_word = self._clock()
             if self._stopped.is_set():
                 return heard
-            if event.type != "BOOKMARK":
-                self._witness = _kept(event.object["metadata"])
             if event.type == "DELETED":
                 self._deleted(event.object)
             elif event.type != "BOOKMARK":
                 self._changed(event.object)
             self._version = event.object["metadata"]["resourceVersion"]
-            self._newest = int(self._version)
+            self._history.add(event)
             if self._is_stale():
                 return heard
         return heard
 
-    def _check_history(self, page: Page) -> None:
-        """Tell if the API server has gone back: a list is of its newest version."""
-        older = (body for body in page.items if self._was_newer(body["metadata"]))
-        if int(page.resource_version) < self._newest or any(True for _ in older):
+    def _check_history(self, page: Page, *, told: bool) -> None:
+        """Tell if the API server has gone back: a list is of its newest version.
+
+        What this informer was told cannot be seen here: whoever compares versions may have answers
+        to own writes that no watch has shown.
+        """
+        found = self._history.is_newer_than(page)
+        if found or told:
+            self._on_rewind()
+        if found:
             LOG.error(
                 "%s: the API server is at version %s after %d, or has older objects: etcd was "
                 "restored from a backup",
                 self.kind.plural,
                 page.resource_version,
-                self._newest,
+                self._history.newest,
             )
-            self._on_rewind()
-        self._newest = int(page.resource_version)
-        newest = max((body["metadata"] for body in page.items), key=_version, default=None)
-        self._witness = newest and _kept(newest)
-
-    def _was_newer(self, listed: Json) -> bool:
-        """Return True if a newer version of this very object has been seen."""
-        known = self._known.get(object_key({"metadata": listed}))
-        if known is None or known["metadata"]["uid"] != listed["uid"]:
-            return False
-        return _version(known["metadata"]) > _version(listed)
+            self._on_restored()
+        self._history.begin(page)
 
     def _changed(self, body: Json) -> None:
-        self._known[object_key(body)] = _metadata_only(body)
+        self._history.changed(body)
         self._call_handler(self._on_change, body)
 
     def _deleted(self, body: Json) -> None:
-        self._known.pop(object_key(body), None)
+        self._history.deleted(body)
         self._call_handler(self._on_delete, body)
 
     def _call_handler(self, handler: Handler, body: Json) -> None:
@@ -269,17 +257,3 @@ def _is_rejected(error: StoreError) -> bool:
     if isinstance(error, UnreachableError):
         return error.status == _TIMEOUT
     return error.status not in _UNSEEN
-
-
-def _metadata_only(body: Json) -> Json:
-    """Return the part of an object that `on_delete` and a later look need."""
-    return {"metadata": _kept(body["metadata"])}
-
-
-def _kept(metadata: Json) -> Json:
-    names = ("namespace", "name", "uid", "resourceVersion")
-    return {name: metadata[name] for name in names if name in metadata}
-
-
-def _version(metadata: Json) -> int:
-    return int(metadata.get("resourceVersion") or 0)

@@ -5,7 +5,7 @@ same contract suite. Every call has a timeout; none retries by itself: retries a
 queue's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -60,6 +60,22 @@ class WatchEvent:
     object: Json
 
 
+class Watch(Iterator[WatchEvent]):
+    """The events of a watch, for one thread; any other may interrupt it."""
+
+    def __init__(self, events: Iterator[WatchEvent], end: Callable[[], object]) -> None:
+        """`end` is called by another thread: `events` end without waiting for the next one."""
+        self._events = events
+        self._end = end
+
+    def __next__(self) -> WatchEvent:
+        return next(self._events)
+
+    def interrupt(self) -> None:
+        """End it now, though its thread may be waiting for an event."""
+        self._end()
+
+
 def object_key(body: Json) -> str:
     """Return `name`, or `namespace/name` for a namespaced object."""
     metadata: Json = body["metadata"]
@@ -105,7 +121,7 @@ class Store(Protocol):
         field_selector: str = "",
         label_selector: str = "",
         seconds: int = 300,
-    ) -> Iterator[WatchEvent]:
+    ) -> Watch:
         """Open a watch; return its events until the server or `seconds` ends it, with bookmarks.
 
         Raise GoneError when `resource_version` is too old, here or with the first event; every

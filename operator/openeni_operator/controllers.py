@@ -162,16 +162,15 @@ def cloud_reads(resync: float, clock: Callable[[], float]) -> CloudReads:
 
 
 def build_informers(
-    store: Store, state: ClusterState, on_rewind: Iterable[Callable[[], None]] = ()
+    store: Store, state: ClusterState, on_restored: Iterable[Callable[[], None]] = ()
 ) -> tuple[Informer, ...]:
     """Build the informers that keep the cluster state up to date, but for ENIPools.
 
-    `on_rewind` are called when one has found that etcd was restored.
+    `on_restored` are called when one has found that etcd was restored.
     """
 
-    def rewind(kind: Kind) -> None:
-        state.rewind(kind)
-        for call in (*on_rewind, *(i.relist for i in informers if i.kind != kind)):
+    def tell(kind: Kind) -> None:
+        for call in (*on_restored, *(i.relist for i in informers if i.kind != kind)):
             call()
 
     informers = tuple(
@@ -180,7 +179,8 @@ def build_informers(
             kind,
             on_change=partial(put_valid, state, kind),
             on_delete=partial(state.delete, kind),
-            on_rewind=partial(rewind, kind),
+            on_rewind=partial(state.rewind, kind),
+            on_restored=partial(tell, kind),
             field_selector=FIELD_SELECTORS.get(kind, ""),
             label_selector=LABEL_SELECTORS.get(kind, ""),
         )

@@ -11,7 +11,7 @@ from openeni_crds.meta import Json
 from openeni_crds.names import ENIS
 from openeni_kube.client import KubeStore
 from openeni_kube.informer import Informer
-from openeni_kube.store import Page, Store, UnreachableError, WatchEvent
+from openeni_kube.store import Page, Store, UnreachableError, Watch
 from openeni_testing.lab.api_server import ApiServer
 from openeni_testing.objects import eni_body, unique
 from openeni_testing.store.memory import MemoryStore
@@ -224,7 +224,7 @@ class Gate:
         self.lists += 1
         return self._store.list(*args, **selectors)
 
-    def watch(self, *args: Any, **options: Any) -> Iterator[WatchEvent]:
+    def watch(self, *args: Any, **options: Any) -> Watch:
         if not self.open.is_set():
             raise UnreachableError(0, "the gate is shut")
         return self._store.watch(*args, **options)

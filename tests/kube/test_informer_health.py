@@ -10,7 +10,7 @@ import pytest
 from openeni_crds.meta import Json
 from openeni_crds.names import ENIS, Kind
 from openeni_kube.informer import SILENCE_SECONDS, Informer
-from openeni_kube.store import Page, Store, StoreError, UnreachableError, WatchEvent
+from openeni_kube.store import Page, Store, StoreError, UnreachableError, Watch, WatchEvent
 from openeni_testing.objects import eni_body
 from openeni_testing.store.memory import MemoryStore
 from openeni_testing.waiting import wait_for
@@ -111,9 +111,9 @@ class QuietStore(MemoryStore):
         self.opened = 0
         self.ends = threading.Event()
 
-    def watch(self, *_: Any, **__: Any) -> Iterator[WatchEvent]:
+    def watch(self, *_: Any, **__: Any) -> Watch:
         self.opened += 1
-        return self._nothing()
+        return Watch(self._nothing(), self.ends.set)
 
     def _nothing(self) -> Iterator[WatchEvent]:
         assert self.ends.wait(60)
@@ -175,22 +175,66 @@ def test_an_api_server_that_has_gone_back_is_noticed_as_soon_as_it_is_back(
         on_change=lambda _: told.append("change"),
         on_delete=print,
         on_rewind=lambda: told.append("rewind"),
+        on_restored=lambda: told.append("restored"),
     )
     informer.start()
     wait_for(lambda: store.opened == 1, "it watches")
     store.lost = 1
     store.ends.set()
     wait_for(lambda: "etcd was restored from a backup" in caplog.text, "it is noticed", seconds=30)
-    wait_for(lambda: told == ["change", "rewind", "change"], "it lists again")
+    wait_for(lambda: told == ["change", "rewind", "restored", "change"], "it lists again")
     informer.stop()
 
 
-def test_one_that_another_has_found_stale_lists_again_at_the_next_word(start: Start) -> None:
-    store, seen = MemoryStore(bookmark_seconds=0.1), list[Json]()
+def test_one_that_another_has_found_stale_lists_again_though_its_watch_is_silent(
+    start: Start,
+) -> None:
+    store, seen = MemoryStore(bookmark_seconds=3600), list[Json]()
     made = store.create(ENIS, eni_body("a"))
     informer = start(store, seen.append)
     wait_for(lambda: seen == [made], "it has listed")
     informer.relist()
+    wait_for(lambda: seen == [made, made], "it has listed again")
+
+
+def test_one_that_is_told_tells_whoever_compares_versions_and_no_informer() -> None:
+    """Two that tell each other would list for ever."""
+    store, told = MemoryStore(bookmark_seconds=3600), list[str]()
+    store.create(ENIS, eni_body("a"))
+    informer = Informer(
+        store,
+        ENIS,
+        on_change=lambda _: told.append("change"),
+        on_delete=print,
+        on_rewind=lambda: told.append("rewind"),
+        on_restored=lambda: told.append("restored"),
+    )
+    informer.start()
+    wait_for(lambda: told == ["change"], "it has listed")
+    informer.relist()
+    wait_for(lambda: told == ["change", "rewind", "change"], "it has listed again")
+    informer.stop()
+
+
+class ToldWhileOpening(QuietStore):
+    """A store under whose informer another one finds it restored before the watch is open."""
+
+    informer: Informer | None = None
+
+    def watch(self, *arguments: Any, **options: Any) -> Watch:
+        if (informer := self.informer) is not None:
+            self.informer = None
+            informer.relist()
+        return super().watch(*arguments, **options)
+
+
+def test_one_that_is_told_before_its_watch_is_open_lists_again(start: Start) -> None:
+    store, seen = ToldWhileOpening(), list[Json]()
+    made = store.create(ENIS, eni_body("a"))
+    informer = start(store, seen.append)
+    wait_for(lambda: store.opened == 1, "it watches")
+    store.informer = informer
+    store.ends.set()
     wait_for(lambda: seen == [made, made], "it has listed again")
 
 
@@ -230,7 +274,7 @@ class BusyStore(MemoryStore):
         self.lists += 1
         return super().list(kind, **selectors)
 
-    def watch(self, *args: Any, **selectors: Any) -> Iterator[WatchEvent]:
+    def watch(self, *args: Any, **selectors: Any) -> Watch:
         if self.refusals:
             self.refusals -= 1
             raise StoreError(self.status, "not now")

@@ -1,11 +1,7 @@
 """What openeni relies on of the API server; the store in memory is held to the same.
 
-Creating, reading, patching, deleting, watching; server-side apply is in the file beside it.
+Creating, reading, patching, deleting; watches and server-side apply have files beside it.
 """
-
-import threading
-import time
-from collections.abc import Callable
 
 import pytest
 
@@ -13,16 +9,12 @@ from openeni_crds.meta import Json
 from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, PODIPS, PODS, Kind
 from openeni_kube.store import (
     ConflictError,
-    GoneError,
     InvalidError,
     NotFoundError,
     Store,
-    WatchEvent,
     object_key,
 )
 from openeni_testing.objects import eni_body, podip_body, pool_body, port_status, status_of, unique
-from openeni_testing.store.memory import MemoryStore
-from openeni_testing.waiting import wait_for
 
 SERVICE_ACCOUNT = Kind("", "v1", "serviceaccounts", "ServiceAccount", namespaced=True)
 OPERATOR = "openeni-operator"
@@ -31,19 +23,6 @@ OPERATOR = "openeni-operator"
 @pytest.fixture
 def eni(store: Store) -> Json:
     return store.create(ENIS, eni_body(unique("eni")))
-
-
-def collected(
-    store: Store, version: str, enough: Callable[[list[WatchEvent]], bool], **selectors: str
-) -> list[WatchEvent]:
-    """Watch ENIs until enough was seen or a minute has passed; bookmarks are left out."""
-    seen: list[WatchEvent] = []
-    for event in store.watch(ENIS, version, seconds=60, **selectors):
-        if event.type != "BOOKMARK":
-            seen.append(event)
-        if enough(seen):
-            break
-    return seen
 
 
 def test_what_is_created_can_be_read_and_has_an_identity(store: Store) -> None:
@@ -211,73 +190,6 @@ def test_a_new_object_of_an_old_name_is_another_one(store: Store, eni: Json) -> 
     name = eni["metadata"]["name"]
     store.delete(ENIS, name)
     assert store.create(ENIS, eni_body(name))["metadata"]["uid"] != eni["metadata"]["uid"]
-
-
-def test_a_watch_tells_what_happened_since_a_version_in_order(store: Store) -> None:
-    node, name = unique("node"), unique("eni")
-    version = store.list(ENIS).resource_version
-    store.create(ENIS, eni_body(name, node=node))
-    store.apply(
-        ENIS, status_of(name, port=port_status("a")), manager=OPERATOR, subresource="status"
-    )
-    store.delete(ENIS, name)
-    seen = collected(store, version, lambda s: len(s) > 2, field_selector=f"spec.nodeName={node}")
-    assert [e.type for e in seen] == ["ADDED", "MODIFIED", "DELETED"]
-    versions = [int(e.object["metadata"]["resourceVersion"]) for e in seen]
-    assert versions == sorted(set(versions))
-    assert seen[-1].object["metadata"]["name"] == name
-
-
-def test_a_watch_tells_what_happens_while_it_is_open(store: Store) -> None:
-    node, name = unique("node"), unique("eni")
-    version = store.list(ENIS).resource_version
-    seen: list[WatchEvent] = []
-    watcher = threading.Thread(
-        target=lambda: seen.extend(
-            collected(store, version, bool, field_selector=f"spec.nodeName={node}")
-        )
-    )
-    watcher.start()
-    store.create(ENIS, eni_body(unique("other"), node=unique("node")))
-    store.create(ENIS, eni_body(name, node=node))
-    wait_for(lambda: bool(seen), "the watch has told of the new object")
-    watcher.join()
-    assert [e.object["metadata"]["name"] for e in seen] == [name]
-
-
-def test_leaving_the_selection_looks_like_a_deletion(store: Store) -> None:
-    name, rack = unique("eni"), unique("rack")
-    body = eni_body(name)
-    body["metadata"]["labels"] = {"rack": rack}
-    version = store.list(ENIS).resource_version
-    store.create(ENIS, body)
-    away = [{"op": "replace", "path": "/metadata/labels/rack", "value": "another"}]
-    store.patch(ENIS, name, operations=away)
-    seen = collected(store, version, lambda s: len(s) == 2, label_selector=f"rack={rack}")
-    assert [e.type for e in seen] == ["ADDED", "DELETED"]
-    assert store.get(ENIS, name)["metadata"]["labels"] == {"rack": "another"}
-
-
-def test_a_watch_ends_in_its_time(store: Store) -> None:
-    began, version = time.monotonic(), store.list(ENIS).resource_version
-    longer = threading.Thread(target=collected, args=(store, version, bool), daemon=True)
-    longer.start()
-    events = list(store.watch(ENIS, version, seconds=1))
-    assert longer.is_alive()
-    assert {e.type for e in events} <= {"BOOKMARK"}
-    assert time.monotonic() - began >= 1
-    store.create(ENIS, eni_body(unique("eni")))
-    longer.join(60)
-    assert not longer.is_alive()
-
-
-def test_a_watch_from_a_forgotten_version_is_gone(store: Store) -> None:
-    for _ in range(2):
-        store.create(ENIS, eni_body(unique("eni")))
-    if isinstance(store, MemoryStore):
-        store.compact()  # the real one does not remember what was before its own start
-    with pytest.raises(GoneError):
-        next(iter(store.watch(ENIS, "1", seconds=4)))
 
 
 def test_a_pods_status_is_its_own_part(store: Store) -> None:

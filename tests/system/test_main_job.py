@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 import pytest
@@ -127,9 +128,11 @@ def test_a_host_port_and_limits_of_bandwidth_are_served_through_kubelet_and_its_
     template = body["spec"]["template"]
     template["metadata"]["annotations"] |= {f"kubernetes.io/{limit}": "100M" for limit in limits}
     template["spec"]["containers"][0]["ports"][0]["hostPort"] = PORT
+    before = {node: _adds(deployed, node) for node in deployed.nodes}
     deployed.api.apply([body])
     lab.wait_for_pods(deployed, name, 1)
     (pod,) = deployed.reach.pods(name)
+    assert _adds(deployed, pod.node) > before[pod.node]
 
     def served(place: Place, address: str) -> bool:
         argv = ["curl", "--silent", "--head", "--max-time", "10", f"http://{address}:{PORT}/"]
@@ -143,6 +146,12 @@ def test_a_host_port_and_limits_of_bandwidth_are_served_through_kubelet_and_its_
     wait_for(lambda: not served(Place.NODE, pod.node_address), "the port is closed", lab.PATIENCE)
 
 
+def _adds(installed: InstalledLab, node: str) -> float:
+    """Return the calls of ADD that a node's agent has answered since it started."""
+    found = values(scrape(installed, node), "openeni_cni_duration_seconds_count")
+    return found.get(("ADD", "total"), 0)
+
+
 def test_pods_podips_enis_and_neutron_agree(deployed: InstalledLab) -> None:
     lab.wait_until_all_agree(deployed, lab.VETH)
 
@@ -152,14 +161,17 @@ def test_pods_podips_enis_and_neutron_agree(deployed: InstalledLab) -> None:
         assert granted == len(lab.podips_on(deployed, enis))
         return True
 
-    wait_for(counted, "the ENIs count the grants", 30)
-    podips = deployed.api.items(lab.PODIPS)
-    for node in deployed.nodes:
-        page = scrape(deployed, node)
+    def shown(node: str) -> bool:
+        podips = deployed.api.items(lab.PODIPS)
         mine = [p["spec"]["poolName"] for p in podips if p["spec"]["nodeName"] == node]
+        page = scrape(deployed, node)
         assert values(page, "openeni_node_addresses")[lab.VETH, "granted"] == mine.count(lab.VETH)
         assert values(page, "openeni_grants")["connected",] == len(mine)
-        assert values(page, "openeni_cni_duration_seconds_count")["ADD", "total"] >= len(mine)
+        return True
+
+    wait_for(counted, "the ENIs count the grants", 30)
+    for node in deployed.nodes:
+        wait_for(partial(shown, node), f"{node}'s agent shows its grants", 30)
 
 
 def test_a_second_look_writes_nothing(deployed: InstalledLab, kill: Kill) -> None:

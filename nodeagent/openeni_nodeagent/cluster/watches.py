@@ -105,7 +105,7 @@ class Watches:
             cache.kind,
             on_change=cache.put,
             on_delete=cache.remove,
-            on_rewind=lambda: self._relist_others(cache.kind),
+            on_restored=lambda: self._relist_others(cache.kind),
             field_selector=field_selector,
         )
 

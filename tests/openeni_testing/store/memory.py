@@ -1,4 +1,4 @@
-"""The API server in memory; `tests/kube/test_store_contract.py` runs on it and on the real one.
+"""The API server in memory; `tests/kube/test_store_contract*.py` run on it and on the real one.
 
 It does not do: CEL rules, namespaces' existence, grace periods of pods, garbage collection.
 """
@@ -25,6 +25,7 @@ from openeni_kube.store import (
     NotFoundError,
     Page,
     UnreachableError,
+    Watch,
     WatchEvent,
     object_key,
 )
@@ -48,7 +49,7 @@ from openeni_testing.store.object_rules import (
     whole,
 )
 from openeni_testing.store.object_selectors import build_selector
-from openeni_testing.store.watch_events import Change, bookmark, events_of
+from openeni_testing.store.watch_events import Change, WatchEnd, bookmark, events_of
 
 Name = tuple[str, str]  # namespace and name
 Key = tuple[Kind, Name]
@@ -137,24 +138,25 @@ class MemoryStore:
         field_selector: str = "",
         label_selector: str = "",
         seconds: int = 300,
-    ) -> Iterator[WatchEvent]:
+    ) -> Watch:
         with self._turn():  # an outage is noticed when the watch is opened
             selects = build_selector(kind, field_selector, label_selector)
-        return self._events(kind, int(resource_version), selects, time.monotonic() + seconds)
+        end = WatchEnd(self._changed, time.monotonic() + seconds)
+        return Watch(self._events(kind, int(resource_version), selects, end), end.now)
 
     def _events(
-        self, kind: Kind, seen: int, selects: Callable[[Json], bool], deadline: float
+        self, kind: Kind, seen: int, selects: Callable[[Json], bool], end: WatchEnd
     ) -> Iterator[WatchEvent]:
         while True:
             with self._turn():
-                news = self._news(kind, seen, deadline)
+                news = self._news(kind, seen, end)
                 if self._outage:  # no bookmark: it would skip what the watch has not passed on
                     return
                 seen = self._version
             for change in news:
                 yield from events_of(change, selects)
             yield bookmark(kind, seen)
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= end.at:
                 return
 
     def create(self, kind: Kind, body: Json) -> Json:
@@ -242,14 +244,14 @@ class MemoryStore:
     def _found(self, key: Key) -> _Record | None:
         return self._kinds[key[0]].get(key[1])
 
-    def _news(self, kind: Kind, seen: int, deadline: float) -> Sequence[Change]:
+    def _news(self, kind: Kind, seen: int, end: WatchEnd) -> Sequence[Change]:
         """Wait for changes of a kind, until a bookmark is due."""
-        due = min(deadline, time.monotonic() + self._bookmark_seconds)
+        due = time.monotonic() + self._bookmark_seconds
         while not self._outage:
             if seen < self._forgotten:
                 raise GoneError(410, f"too old resource version: {seen}")
             news = [c for c in self._history if c.version > seen and c.kind == kind]
-            left = due - time.monotonic()
+            left = min(due, end.at) - time.monotonic()
             if news or left <= 0:
                 return news
             self._changed.wait(left)

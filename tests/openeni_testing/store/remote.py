@@ -13,7 +13,7 @@ from typing import Any, Final
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
 from openeni_kube import store as errors
-from openeni_kube.store import Page, StoreError, UnreachableError, WatchEvent
+from openeni_kube.store import Page, StoreError, UnreachableError, Watch
 from openeni_testing.store.memory import MemoryStore
 
 _OPENED: Final = "opened"  # a watch; its events follow
@@ -87,7 +87,7 @@ class RemoteStore:
         field_selector: str = "",
         label_selector: str = "",
         seconds: int = 300,
-    ) -> Iterator[WatchEvent]:
+    ) -> Watch:
         call = self._stream(
             "watch",
             kind,
@@ -97,7 +97,8 @@ class RemoteStore:
             seconds=seconds,
         )
         next(call)  # it is open, or an error
-        return (event for word, event in call if word == _EVENT)
+        events = (event for word, event in call if word == _EVENT)
+        return Watch(events, lambda: None)  # no test of another process interrupts one
 
     def create(self, kind: Kind, body: Json) -> Json:
         made: Json = self._call("create", kind, body)

@@ -1,5 +1,6 @@
 """The changes of the API server in memory, and what a watch shows of them."""
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,20 @@ class Change:
     kind: Kind
     before: Json | None
     after: Json | None
+
+
+class WatchEnd:
+    """When a watch ends; another thread may bring that forward."""
+
+    def __init__(self, changed: threading.Condition, at: float) -> None:
+        """`at` is a time of the monotonic clock, `changed` what the watch waits for."""
+        self.at = at
+        self._changed = changed
+
+    def now(self) -> None:
+        with self._changed:
+            self.at = 0
+            self._changed.notify_all()
 
 
 def events_of(change: Change, selects: Callable[[Json], bool]) -> Iterator[WatchEvent]:

@@ -101,10 +101,6 @@ def groups(cloud: FakeOpenStack, store: KubeStore) -> dict[str, tuple[str, ...]]
 
 
 @pytest.mark.cluster
-@pytest.mark.skipif(
-    "OPENENI_SOAK" not in os.environ,
-    reason="`make soak` runs it: on a busy machine one run in four takes until the next resync",
-)
 def test_operator_and_agent_go_along_without_a_restart(
     tmp_path: Path, store: KubeStore, control_plane: ApiServer
 ) -> None:
