@@ -65,12 +65,15 @@ class Informer:
         label_selector: str = "",
         on_rewind: Callable[[], object] = lambda: None,
         on_restored: Callable[[], object] = lambda: None,
+        on_listed: Callable[[Page], object] = lambda _: None,
         watch_seconds: int = 300,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Call `on_rewind` before the objects of an API server whose versions have gone back.
 
-        And `on_restored` after it, if this informer has found that out and was not told.
+        And `on_restored` after it, if this informer has found that out and was not told. Call
+        `on_listed` after the objects of a list: others that are cached may have come and gone in a
+        gap of the watches.
         """
         self.kind = kind
         self.synced = threading.Event()  # set after on_change has seen the whole first list
@@ -79,6 +82,7 @@ class Informer:
         self._on_delete = on_delete
         self._on_rewind = on_rewind
         self._on_restored = on_restored
+        self._on_listed = on_listed
         self._selectors = {"field_selector": field_selector, "label_selector": label_selector}
         self._watch_seconds = watch_seconds
         self._history = History(store, kind)
@@ -184,6 +188,7 @@ class Informer:
                 self._deleted({"metadata": old["metadata"] | version})
         for body in page.items:
             self._changed(body)
+        self._on_listed(page)
         self._version = page.resource_version
         self.synced.set()
 

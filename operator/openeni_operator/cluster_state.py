@@ -25,7 +25,7 @@ from openeni_crds.names import (
     Kind,
 )
 from openeni_crds.podip import PodIP
-from openeni_kube.store import object_key
+from openeni_kube.store import Page, object_key
 from openeni_operator.core_objects import Node, WaitingPod, parse_node, parse_pod
 from openeni_operator.index.changes import Changes
 from openeni_operator.index.cluster import ClusterIndex
@@ -118,6 +118,13 @@ class ClusterState:
             entries = self._kinds[kind]
             for key, entry in entries.items():
                 entries[key] = _Entry(0, entry.value)
+
+    def drop_unlisted(self, kind: Kind, page: Page) -> None:
+        """Remove what a list lacks though it is as new: an own write that no watch has shown."""
+        listed = {object_key(body) for body in page.items}
+        for key, version in self.versions(kind).items():
+            if key not in listed and version <= int(page.resource_version):
+                self.delete_version(kind, key, version)
 
     def delete_version(self, kind: Kind, key: str, version: int) -> None:
         """Remove an object that a list did not contain, unless it has changed since `version`."""

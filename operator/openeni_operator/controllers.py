@@ -181,6 +181,7 @@ def build_informers(
             on_delete=partial(state.delete, kind),
             on_rewind=partial(state.rewind, kind),
             on_restored=partial(tell, kind),
+            on_listed=partial(state.drop_unlisted, kind),
             field_selector=FIELD_SELECTORS.get(kind, ""),
             label_selector=LABEL_SELECTORS.get(kind, ""),
         )
