@@ -22,7 +22,7 @@ REHEARSAL ?=
 SOURCE ?=
 BUILDER ?=
 
-.PHONY: help images test-exhaustive test-images release prepare prepare-all up down status logs shell demo test fresh load \
+.PHONY: help images test-again test-exhaustive test-images release prepare prepare-all up down status logs shell demo test fresh load \
 	soak soak-node matrix bench bench-datapath bench-operator check lint types contracts generated \
 	fast generate manifests site lock format clean python
 
@@ -72,6 +72,9 @@ test: python ## Run the test suite on a real lab (root); T=tests/operator runs a
 	@PYTHONPATH=tests $(PYTHON) -m openeni_testing.selection $(T)
 	@$(MAKE) --no-print-directory prepare-all
 	PYTHONPATH=tests $(BIN)/python -m openeni_testing.suite $(T)
+
+test-again: prepare-all ## Run the tests that failed in the last run, if they are few, with nothing beside (root)
+	PYTHONPATH=tests $(BIN)/python -m openeni_testing.again
 
 test-exhaustive: prepare-all ## Run the tests that go through every state, fault or instant (root)
 	PYTHONPATH=tests $(BIN)/python -m openeni_testing.suite --apart

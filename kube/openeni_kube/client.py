@@ -22,7 +22,6 @@ from urllib3.exceptions import HTTPError
 
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
-from openeni_kube.event_stream import open_watch
 from openeni_kube.store import (
     PAGE_SIZE,
     ConflictError,
@@ -32,6 +31,7 @@ from openeni_kube.store import (
     Watch,
     object_key,
 )
+from openeni_kube.watches.event_stream import open_watch
 from openeni_kube.wire import object_path, one_line, parse_error, selectors
 
 CONNECT_SECONDS: Final = 5.0

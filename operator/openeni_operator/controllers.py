@@ -13,9 +13,9 @@ from typing import Final
 from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODIPS, PODS, Kind
 from openeni_kube.clock import now_text
 from openeni_kube.events import Recorder
-from openeni_kube.informer import Informer
 from openeni_kube.result import RequeueAfter, Result, Retry
 from openeni_kube.store import Store
+from openeni_kube.watches.informer import Informer
 from openeni_kube.workers import Workers
 from openeni_operator.claim_refusals import ClaimRefusals
 from openeni_operator.cloud.api import Cloud

@@ -10,8 +10,8 @@ from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.names import Kind
 from openeni_crds.podip import PodIP
-from openeni_kube.informer import Informer
 from openeni_kube.store import NotFoundError, Store, StoreError
+from openeni_kube.watches.informer import Informer
 from openeni_nodeagent.cluster.cache import Cache, by_uid
 from openeni_nodeagent.cluster.objects import Namespace, Node, Pod, ServiceCIDR, runtime_uid
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from openeni_crds.meta import Json
 from openeni_crds.names import PODS, SELECTOR_AGENTS
-from openeni_kube.informer import Informer
 from openeni_kube.store import Store, object_key
+from openeni_kube.watches.informer import Informer
 from openeni_operator.core_objects import is_ready
 
 

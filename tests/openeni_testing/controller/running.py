@@ -11,8 +11,8 @@ from pathlib import Path
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
 from openeni_kube.clock import now_text
-from openeni_kube.informer import Informer
 from openeni_kube.store import Store
+from openeni_kube.watches.informer import Informer
 from openeni_operator.__main__ import until_done
 from openeni_operator.cloud.admission import CallLimits
 from openeni_operator.cloud.call_limiter import CallLimiter

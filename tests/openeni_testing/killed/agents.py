@@ -10,8 +10,8 @@ from openeni_crds.conditions import Type, is_true
 from openeni_crds.eni import ENI
 from openeni_crds.meta import Json, decode
 from openeni_crds.names import ENIS, MANAGER_AGENT, PODS
-from openeni_kube.informer import Informer
 from openeni_kube.store import StoreError
+from openeni_kube.watches.informer import Informer
 from openeni_testing.controller.agent_report import new_report, of_pods, requested_addresses
 from openeni_testing.fake_openstack.resources import PortRecord
 from openeni_testing.store.memory import MemoryStore

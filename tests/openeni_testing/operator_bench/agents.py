@@ -17,8 +17,8 @@ from openeni_crds.eni import ENI
 from openeni_crds.meta import Json, decode
 from openeni_crds.names import ENIS, MANAGER_AGENT
 from openeni_kube.client import KubeStore, connect
-from openeni_kube.informer import Informer
 from openeni_kube.store import ConflictError, NotFoundError
+from openeni_kube.watches.informer import Informer
 from openeni_kube.wire import format_time
 from openeni_nodeagent.cluster.facts import is_attached
 from openeni_nodeagent.enis.eni_reconciler import waiting_for_attach

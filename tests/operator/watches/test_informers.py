@@ -9,8 +9,8 @@ import pytest
 
 from openeni_crds.meta import Json
 from openeni_crds.names import ENIPOOLS, ENIS, NODES, PODS
-from openeni_kube.informer import STALLED_SECONDS, Informer
 from openeni_kube.result import Done, Result
+from openeni_kube.watches.informer import STALLED_SECONDS, Informer
 from openeni_kube.workers import Workers
 from openeni_operator import controllers
 from openeni_operator.cluster_state import WATCHED_KINDS, Change, ClusterState

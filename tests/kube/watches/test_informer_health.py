@@ -1,7 +1,6 @@
 """Informers that have heard nothing for long, that hang, and that get answers of no sense."""
 
 import threading
-from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -9,42 +8,13 @@ import pytest
 
 from openeni_crds.meta import Json
 from openeni_crds.names import ENIS, Kind
-from openeni_kube.informer import SILENCE_SECONDS, Informer
-from openeni_kube.store import Page, Store, StoreError, UnreachableError, Watch, WatchEvent
+from openeni_kube.store import Page, StoreError, Watch
+from openeni_kube.watches.informer import SILENCE_SECONDS, Informer
 from openeni_testing.objects import eni_body
+from openeni_testing.started_informers import ManualClock, Start
 from openeni_testing.store.memory import MemoryStore
+from openeni_testing.store.quiet import QuietStore
 from openeni_testing.waiting import wait_for
-
-Start = Callable[[Store, Callable[[Json], None]], Informer]
-
-
-class ManualClock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def start(clock: ManualClock) -> Iterator[Start]:
-    """Start informers that end with the test."""
-    started: list[Informer] = []
-
-    def one(store: Store, on_change: Callable[[Json], None]) -> Informer:
-        informer = Informer(store, ENIS, on_change=on_change, on_delete=lambda _: None, clock=clock)
-        informer.start()
-        started.append(informer)
-        return informer
-
-    yield one
-    for informer in started:
-        informer.stop()
 
 
 def test_in_an_outage_it_is_old_and_not_stalled(
@@ -103,24 +73,6 @@ def test_an_answer_that_is_no_list_is_logged_and_the_list_repeated(
     assert "enis: watch failed unexpectedly, listing again" in caplog.text
 
 
-class QuietStore(MemoryStore):
-    """A store whose watches open and tell nothing, as those of a quiet cluster for a minute."""
-
-    def __init__(self) -> None:
-        super().__init__(bookmark_seconds=0.1)
-        self.opened = 0
-        self.ends = threading.Event()
-
-    def watch(self, *_: Any, **__: Any) -> Watch:
-        self.opened += 1
-        return Watch(self._nothing(), self.ends.set)
-
-    def _nothing(self) -> Iterator[WatchEvent]:
-        assert self.ends.wait(60)
-        self.ends.clear()
-        yield from ()
-
-
 def test_a_watch_that_opens_is_an_answer_of_the_api_server(
     start: Start, clock: ManualClock
 ) -> None:
@@ -149,116 +101,6 @@ def test_a_watch_that_tells_nothing_for_long_is_not_believed(
     clock.now += 1
     store.ends.set()
     wait_for(lambda: seen == [made], "it lists again", seconds=30)
-
-
-class RestoredStore(QuietStore):
-    """A store that has lost its last changes."""
-
-    lost = 0
-
-    def list(self, kind: Kind, **selectors: Any) -> Page:
-        return Page(super().list(kind, **selectors).items, self.version(kind))
-
-    def version(self, kind: Kind) -> str:
-        return str(int(super().version(kind)) - self.lost)
-
-
-def test_an_api_server_that_has_gone_back_is_noticed_as_soon_as_it_is_back(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Its watches would be silent, and whoever compares versions is told before it lists."""
-    store, told = RestoredStore(), list[str]()
-    store.create(ENIS, eni_body("a"))
-    informer = Informer(
-        store,
-        ENIS,
-        on_change=lambda _: told.append("change"),
-        on_delete=print,
-        on_rewind=lambda: told.append("rewind"),
-        on_restored=lambda: told.append("restored"),
-    )
-    informer.start()
-    wait_for(lambda: store.opened == 1, "it watches")
-    store.lost = 1
-    store.ends.set()
-    wait_for(lambda: "etcd was restored from a backup" in caplog.text, "it is noticed", seconds=30)
-    wait_for(lambda: told == ["change", "rewind", "restored", "change"], "it lists again")
-    informer.stop()
-
-
-def test_one_that_another_has_found_stale_lists_again_though_its_watch_is_silent(
-    start: Start,
-) -> None:
-    store, seen = MemoryStore(bookmark_seconds=3600), list[Json]()
-    made = store.create(ENIS, eni_body("a"))
-    informer = start(store, seen.append)
-    wait_for(lambda: seen == [made], "it has listed")
-    informer.relist()
-    wait_for(lambda: seen == [made, made], "it has listed again")
-
-
-def test_one_that_is_told_tells_whoever_compares_versions_and_no_informer() -> None:
-    """Two that tell each other would list for ever."""
-    store, told = MemoryStore(bookmark_seconds=3600), list[str]()
-    store.create(ENIS, eni_body("a"))
-    informer = Informer(
-        store,
-        ENIS,
-        on_change=lambda _: told.append("change"),
-        on_delete=print,
-        on_rewind=lambda: told.append("rewind"),
-        on_restored=lambda: told.append("restored"),
-    )
-    informer.start()
-    wait_for(lambda: told == ["change"], "it has listed")
-    informer.relist()
-    wait_for(lambda: told == ["change", "rewind", "change"], "it has listed again")
-    informer.stop()
-
-
-class ToldWhileOpening(QuietStore):
-    """A store under whose informer another one finds it restored before the watch is open."""
-
-    informer: Informer | None = None
-
-    def watch(self, *arguments: Any, **options: Any) -> Watch:
-        if (informer := self.informer) is not None:
-            self.informer = None
-            informer.relist()
-        return super().watch(*arguments, **options)
-
-
-def test_one_that_is_told_before_its_watch_is_open_lists_again(start: Start) -> None:
-    store, seen = ToldWhileOpening(), list[Json]()
-    made = store.create(ENIS, eni_body("a"))
-    informer = start(store, seen.append)
-    wait_for(lambda: store.opened == 1, "it watches")
-    store.informer = informer
-    store.ends.set()
-    wait_for(lambda: seen == [made, made], "it has listed again")
-
-
-class StartingStore(MemoryStore):
-    """A store that refuses the next lists."""
-
-    refusals = 0
-
-    def list(self, *args: Any, **selectors: Any) -> Page:
-        if self.refusals:
-            self.refusals -= 1
-            raise UnreachableError(429, "storage is (re)initializing")
-        return super().list(*args, **selectors)
-
-
-def test_a_list_that_fails_is_no_answer_to_one_that_was_told_to_list_again(start: Start) -> None:
-    store, seen = StartingStore(bookmark_seconds=0.1), list[Json]()
-    made = store.create(ENIS, eni_body("a"))
-    informer = start(store, seen.append)
-    wait_for(lambda: seen == [made], "it has listed")
-    store.refusals = 1
-    informer.relist()
-    wait_for(lambda: seen == [made, made], "it has listed again", seconds=20)
-    assert store.refusals == 0
 
 
 class BusyStore(MemoryStore):

@@ -10,8 +10,8 @@ import pytest
 from openeni_crds.meta import Json
 from openeni_crds.names import ENIS
 from openeni_kube.client import KubeStore
-from openeni_kube.informer import Informer
 from openeni_kube.store import Page, Store, UnreachableError, Watch
+from openeni_kube.watches.informer import Informer
 from openeni_testing.lab.api_server import ApiServer
 from openeni_testing.objects import eni_body, unique
 from openeni_testing.store.memory import MemoryStore

@@ -19,7 +19,6 @@ from typing import Final
 
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
-from openeni_kube.history import History
 from openeni_kube.store import (
     GoneError,
     Page,
@@ -29,6 +28,7 @@ from openeni_kube.store import (
     Watch,
     object_key,
 )
+from openeni_kube.watches.history import History
 from openeni_kube.workqueue import Backoff
 
 Handler = Callable[[Json], object]

@@ -1,0 +1,64 @@
+"""`make test-again`: run the few tests that failed in the last run of the suite, with none beside.
+
+The suite runs clusters, clouds and kernels beside each other on two processors. Who fails there and
+passes alone is unsteady: a race, in a test or in the product, to be found and mended, but no sign
+that a change broke something. So CI asks twice, and its log names who was asked twice. More than
+`MOST` are not asked again: something is broken.
+"""
+
+import re
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from openeni_testing import suite
+
+MOST: Final = 3
+_GROUP: Final = re.compile(r"@[^]@]*$")  # which xdist adds to the name of a test
+
+
+def main(
+    results: Path = suite.RESULTS,
+    root: Path = suite.ROOT,
+    run: Callable[[Sequence[str]], int] = suite.main,
+) -> int:
+    """Return 0 if each test that failed passes now; 1 if none failed, too many, or one again."""
+    failed = [name for file in sorted(results.glob("*.xml")) for name in failed_tests(file, root)]
+    if not 0 < len(failed) <= MOST:
+        print(f"{len(failed)} tests failed: none is run again, but for 1 to {MOST}", flush=True)
+        return 1
+    names = "\n".join(f"  {name}" for name in failed)
+    print(f"run again, with nothing beside:\n{names}", flush=True)
+    code = run([*failed, "--numprocesses=0"])
+    verdict = "FAILED AGAIN" if code else "UNSTEADY: failed beside others, passed alone"
+    print(f"\n{verdict}, of:\n{names}", flush=True)
+    return min(code, 1)
+
+
+def failed_tests(report: Path, root: Path) -> list[str]:
+    """Return the ids of the tests that a JUnit report calls failed, or failed to set up."""
+    cases = ET.parse(report).iter("testcase")  # noqa: S314 - pytest wrote it
+    found = (
+        _node_id(case.get("classname", ""), case.get("name", ""), root)
+        for case in cases
+        if case.find("failure") is not None or case.find("error") is not None
+    )
+    return list(dict.fromkeys(found))
+
+
+def _node_id(dotted: str, name: str, root: Path) -> str:
+    """Return a test's id: a module's path, a class if it is in one, and its name."""
+    words = dotted.split(".")
+    length = next(
+        n
+        for n in range(len(words), 0, -1)
+        if (root / "/".join(words[:n])).with_suffix(".py").exists()
+    )
+    path = "/".join(words[:length]) + ".py"
+    return "::".join([path, *words[length:], _GROUP.sub("", name)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
