@@ -39,5 +39,5 @@ def _lines(response: BaseHTTPResponse) -> Iterator[bytes]:
         for chunk in response.stream(_CHUNK_BYTES):
             *lines, rest = (rest + chunk).split(b"\n")
             yield from (line for line in lines if line)
-    except (HTTPError, OSError):
+    except (HTTPError, OSError, ValueError):  # ssl raises that of a socket which was just shut
         return
