@@ -77,13 +77,13 @@ def ask(question: Question) -> int:
 
 def run(settings: Settings, store: Store, datapath: NodeDatapath) -> None:
     """Run the agent until a signal. Raises StartError, InstallError, DatapathError."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stopping.set())
     _log.info("agent %s starts on node %s", BUNDLE_VERSION, settings.node)
     # An ADD switches between Python and the kernel about a hundred times. With the default of 5 ms
     # it could wait that long for a busy thread each time.
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stopping.set())
     lock = _lock_run_folder(settings, stopping)
     if lock < 0:
         return
