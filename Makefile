@@ -130,7 +130,7 @@ fast: $(DEV)
 	@command -v cc > /dev/null || \
 		{ echo "the CNI executable needs a C compiler: apt-get install gcc libc6-dev"; exit 1; }
 	@# pytest rewrites every test module; without its bytecode each worker does it again
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(WORKERS) -m "$(FAST)" tests
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(WORKERS) -m "$(FAST)" --junit-xml=build/test/fast.xml tests
 
 # -- the Python environment, generated files -----------------------------------------------------
 

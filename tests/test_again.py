@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from openeni_testing import again
+from openeni_testing import again, suite
 
 TESTS: Final = """
 import pytest
@@ -57,11 +57,20 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def copied(root: Path, to: Path, part: str = "here") -> Path:
+    """Copy the report of the project's tests, as that of a part of the suite."""
+    report = to / f"{part}.xml"
+    report.write_bytes((root / "here.xml").read_bytes())
+    return report
+
+
 def test_what_failed_is_run_again_by_its_name_and_named(
-    root: Path, capfd: pytest.CaptureFixture[str]
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = Runs()
-    assert again.main(root, root, run) == 0
+    report = copied(root, tmp_path)
+    (tmp_path / suite.CODES).write_text('{"here": 1, "ipvlan": 0, "coverage": 0}')
+    assert again.main(tmp_path, root, run) == 0
     (words,) = run.words
     assert sorted(words) == sorted([*FAILED, "--numprocesses=0"])
     found = subprocess.run(
@@ -76,17 +85,39 @@ def test_what_failed_is_run_again_by_its_name_and_named(
     said = capfd.readouterr().out
     assert "UNSTEADY" in said
     assert FAILED[0] in said
+    assert not report.exists(), "another run's failures are its own"
 
 
-def test_what_fails_again_has_failed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert again.main(root, root, Runs(code=2)) == 1
+def test_what_fails_again_has_failed(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied(root, tmp_path)
+    assert again.main(tmp_path, root, Runs(code=2)) == 1
     assert "FAILED AGAIN" in capsys.readouterr().out
 
 
 def test_many_failures_are_believed_at_once(root: Path, tmp_path: Path) -> None:
     run = Runs()
     for part in ("one", "other"):
-        (tmp_path / f"{part}.xml").write_bytes((root / "here.xml").read_bytes())
+        copied(root, tmp_path, part)
+    assert again.main(tmp_path, root, run) == 1
+    assert run.words == []
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        '{"here": null, "ipvlan": 0}',
+        '{"here": 1, "ipvlan": 124, "coverage": 0}',
+        '{"here": 1, "coverage": 2}',
+    ],
+)
+def test_a_run_that_failed_for_other_reasons_too_has_failed(
+    root: Path, tmp_path: Path, codes: str
+) -> None:
+    run = Runs()
+    copied(root, tmp_path)
+    (tmp_path / suite.CODES).write_text(codes)
     assert again.main(tmp_path, root, run) == 1
     assert run.words == []
 

@@ -13,11 +13,12 @@ tests (ipvlan), by those that go through fewer states (exhaustive).
 """
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,7 @@ WORKERS: Final = 3  # at most: tests wait for most of their time
 EXHAUSTIVE_WORKERS: Final = 2  # these wait for less of it, and need no lab
 USAGE_ERROR: Final = 4  # pytest's exit code for arguments that it does not know ...
 NOTHING: Final = 5  # ... and where no test was selected
+CODES: Final = "codes.json"
 FLOOR: Final = 80  # per cent of lines and branches
 OF_THIS_KERNEL: Final = "not ipvlan and not inside and not images"
 APART: Final = "--apart"  # run the parts that have a run of their own
@@ -113,21 +115,24 @@ def run_parts(chosen: Sequence[str], parts: Sequence[Part]) -> int:
     for old in (file for part in parts for file in RESULTS.glob(f"*{part.name}.*")):
         old.unlink()
     RESULTS.mkdir(parents=True, exist_ok=True)
+    _write_codes({part.name: None for part in parts})
     *beside, last = parts
     with contextlib.ExitStack() as ending:
         running = [
             (part, ending.enter_context(_started(part, chosen, _log(part)))) for part in beside
         ]
         foreground = ending.enter_context(_started(last, chosen))
-        codes = [_finished(foreground)]
+        codes = {last.name: _finished(foreground)}
         for part, process in running:
-            codes.append(_finished(process))
+            codes[part.name] = _finished(process)
             print(f"\n{part.name}:\n{_log(part).read_text(errors='replace')}", flush=True)
-    ran = [abs(code) for code in codes if code != NOTHING or not chosen]
+    ran = [abs(code) for code in codes.values() if code != NOTHING or not chosen]
     if not ran or USAGE_ERROR in ran:
         return max(ran, default=NOTHING)  # pytest has said why
     covered = [part.name for part in parts if part.covered]
-    return max([*ran, _coverage(covered, whole=not chosen) if covered else 0])
+    codes["coverage"] = _coverage(covered, whole=not chosen) if covered else 0
+    _write_codes(codes)
+    return max(*ran, codes["coverage"])
 
 
 @contextlib.contextmanager
@@ -177,6 +182,11 @@ def _finished(process: "subprocess.Popen[bytes]") -> int:
     except subprocess.TimeoutExpired:
         print(f"still running after {SECONDS} s: pid {process.pid}", flush=True)
         return TIMED_OUT
+
+
+def _write_codes(codes: Mapping[str, int | None]) -> None:
+    """Note the exit code of each part of a run; None of one that has not ended."""
+    (RESULTS / CODES).write_text(json.dumps(codes))
 
 
 def _log(part: Part) -> Path:
