@@ -61,7 +61,8 @@ CONDITIONS: Final[Mapping[Type, ConditionEntry]] = {
         (OPERATOR_POOL,),
     ),
     Type.READY: ConditionEntry(
-        "ENI and PodIP: all other conditions are as they should be. ENIPool: the terms resolve, at "
+        "ENI: `PortReady`, `Attached`, `GuestPrepared` and `LinkReady` are True. PodIP: all other "
+        "conditions are as they should be. ENIPool: the terms resolve, at "
         "least one node can be served, and not every ENI fails. It stays True when only some nodes "
         "or ENIs fail: look at `Supported` and `CapacityAvailable` too",
         (OPERATOR_POOL, OPERATOR_ENI, AGENT_PODIP),

@@ -43,6 +43,25 @@ Severity {rule.severity}; it fires when this has held for {for_}:
 """
 
 
+# How to find what stands for a pod in commands.
+_PODS: Final = {
+    "AGENT": (
+        "the agent's pod on the node",
+        (
+            "kubectl -n openeni-system get pods -l app.kubernetes.io/component=agent"
+            " --field-selector spec.nodeName=NODE"
+        ),
+    ),
+    "OPERATOR": (
+        "the pod of the operator that leads",
+        (
+            "kubectl -n openeni-system get lease openeni-operator"
+            " -o jsonpath='{.spec.holderIdentity}{\"\\n\"}'"
+        ),
+    ),
+}
+
+
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An alert of the chart's PrometheusRule."""
 
@@ -86,6 +105,15 @@ def _page(rule: Rule, runbook: str) -> str:
         for_=rule.for_,
         meaning=parts[""],
         metrics=table(("metric", ""), rows),
-        steps=parts["What to do"],
+        steps=_pods_named(parts["What to do"]) + parts["What to do"],
         over=parts["When it is over"],
+    )
+
+
+def _pods_named(steps: str) -> str:
+    """Return how to find the pods that commands of the steps name."""
+    return "".join(
+        f"`{word}` is {what}:\n\n```sh\n{command}\n```\n\n"
+        for word, (what, command) in _PODS.items()
+        if re.search(rf"\b{word}\b", steps)
     )

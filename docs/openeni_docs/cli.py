@@ -15,10 +15,13 @@ _HEADER: Final = """\
 
 Made from cli/openeni_cli by `make generate`; change it there.
 
-For administrators, on their own machine, with a kubeconfig as `kubectl` uses it. In a checkout:
+For administrators, on their own machine, with a kubeconfig as `kubectl` uses it. In a checkout,
+with Python 3.11 or newer:
 
 ```sh
-pip install '.[cli]'
+python3 -m venv ~/.local/share/openeni
+~/.local/share/openeni/bin/pip install '.[cli]'
+export PATH=~/.local/share/openeni/bin:$PATH
 openeni status
 ```
 

@@ -21,10 +21,10 @@ out. Each alert has a page of its own: [all alerts](metrics.md#alerts).
 """
 _REASONS: Final = """
 Below, "set by" says which component finds a reason, and on which kind. `Ready` of an ENI repeats
-the reason of the first other condition that is not True; `CapacityAvailable` and `UpToDate` of a
-pool repeat that of the first of its ENIs that fails. While the cloud does not respond or the pool's
-terms do not resolve, `Supported`, `CapacityAvailable` and `UpToDate` are Unknown, for the same
-reason as `Ready` is False.
+the reason of the first of `PortReady`, `Attached`, `GuestPrepared` and `LinkReady` that is not
+True; `CapacityAvailable` and `UpToDate` of a pool repeat that of the first of its ENIs that fails.
+While the cloud does not respond or the pool's terms do not resolve, `Supported`,
+`CapacityAvailable` and `UpToDate` are Unknown, for the same reason as `Ready` is False.
 """
 
 

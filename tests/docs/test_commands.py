@@ -36,6 +36,7 @@ VOCABULARY: Final = {
     *re.findall(r"\w+", inspect.getsource(grant_log)),
     *(
         "ClusterCIDR",
+        "FailedMount",
         "HostToContainer",
         "IfNotPresent",
         "ImagePullBackOff",

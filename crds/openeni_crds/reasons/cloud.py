@@ -101,7 +101,7 @@ CLOUD: Final[Reasons] = {
     ),
     Reason.REATTACHING: ReasonEntry(
         "the port stayed DOWN, so the operator detaches it and attaches it anew",
-        "wait for two minutes; if it helps not, see `PortNotActive`",
+        "wait for two minutes; if that does not help, see `PortNotActive`",
         (OPERATOR_ENI,),
     ),
     Reason.PORT_DISABLED: ReasonEntry(

@@ -154,7 +154,7 @@ CASES: Final = (
     _level(
         "OpenENIAgentQueueStalled",
         "openeni_agent_queue_oldest_due_seconds",
-        {"queue": "look"},
+        {"queue": "podips"},
         0,
         420,
         value="7m 0s",

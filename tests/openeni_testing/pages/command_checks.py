@@ -26,7 +26,8 @@ _TARGETS: Final = set(
 # Words with blanks between them.
 _PROGRAMS: Final = """
 apt-get argocd awk busybox cat cd cosign cp crictl ctr curl docker echo export flux git grep head
-ip jq journalctl ls mkdir modprobe nft nsenter openeni-lab pip podman python rm sed sha256sum skopeo
+ip jq journalctl ls mkdir modprobe nft nsenter openeni-lab pip podman python python3 rm sed
+sha256sum skopeo
 sleep sort sysctl systemctl tar tcpdump tr uniq
 """
 _VERBS: Final = """

@@ -46,6 +46,7 @@ Json = dict[str, Any]
 BLOCKS: Final = marked("journey")
 SECONDS: Final = 600  # for one block; Helm and kubectl give up earlier
 GROUP: Final = "pods-tight"
+NODES_GROUP: Final = "of-the-nodes"
 SUBNET: Final = "pods-2"
 NODE: Final = "n2"  # that migrates
 
@@ -104,6 +105,7 @@ def journey(installed: InstalledLab, shared_lab: SharedLab, helm: Helm, tmp_path
         installed,
         tmp_path,
         {
+            "NODES": NODES_GROUP,  # before "NODE", which is a part of it
             "NODE": NODE,
             "registry.example": REGISTRY,
             "OPERATOR_TAG": tags[f"{REGISTRY}/openeni-operator"],
@@ -126,10 +128,12 @@ def test_an_administrator_gets_from_nothing_to_pods_and_back_by_the_pages_alone(
     assert_reached(installed, before.values())
     assert "pods-" in journey.follow("look")
 
+    journey.shell(f"openstack security group create {NODES_GROUP}")
     journey.follow("tighten")
     wanted = journey.shell(f"openstack security group show {GROUP} -f value -c id").strip()
     assert {tuple(port["security_groups"]) for port in ports(installed)} == {(wanted,)}
     journey.follow("subnet")
+    journey.follow("subnet-use")
     assert [subnet["name"] for subnet in status(installed)["subnets"]] == ["pods", SUBNET]
     journey.follow("rotate")
 
@@ -148,7 +152,9 @@ def test_an_administrator_gets_from_nothing_to_pods_and_back_by_the_pages_alone(
     journey.follow("remove-rest")  # kubectl waits for what ends with the namespace
     crds = installed.api.items("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")
     assert [crd for crd in crds if crd["spec"]["group"] == "openeni.io"] == []
-    journey.shell(f"openstack subnet delete {SUBNET}; openstack security group delete {GROUP}")
+    journey.shell(
+        f"openstack subnet delete {SUBNET}; openstack security group delete {GROUP} {NODES_GROUP}"
+    )
     assert sorted(journey.done) == sorted(BLOCKS)
 
 
