@@ -170,7 +170,9 @@ class KubeStore:
             "timeoutSeconds": str(seconds),
         }
         return open_watch(
-            self.send("GET", object_path(kind), query=query, read_timeout=WATCH_READ_SECONDS)
+            self.send(
+                "GET", object_path(kind), query=query, read_timeout=WATCH_READ_SECONDS, last=True
+            )
         )
 
     def create(self, kind: Kind, body: Json) -> Json:
@@ -244,10 +246,12 @@ class KubeStore:
         content_type: str = "application/json",
         accept: str = "application/json",
         read_timeout: float = 0,
+        last: bool = False,
     ) -> Any:
         """Return urllib3's response, its body unread; raise for every status but 2xx.
 
-        `read_timeout` is how many seconds may pass without a byte, if not ANSWER_SECONDS.
+        `read_timeout` is how many seconds may pass without a byte, if not ANSWER_SECONDS; `last`
+        has the connection closed after it.
         """
         seconds = (CONNECT_SECONDS, read_timeout or ANSWER_SECONDS)
         url = self.client.configuration.host + path + (f"?{urlencode(query)}" if query else "")
@@ -255,6 +259,8 @@ class KubeStore:
             headers = {**self.client.default_headers, "Accept": accept} | self.authorization()
             if body is not None:
                 headers["Content-Type"] = content_type
+            if last:
+                headers["Connection"] = "close"
             response = self.client.call_api(
                 method, url, headers, body, _request_timeout=seconds
             ).response

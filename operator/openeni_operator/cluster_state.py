@@ -119,12 +119,25 @@ class ClusterState:
             for key, entry in entries.items():
                 entries[key] = _Entry(0, entry.value)
 
-    def drop_unlisted(self, kind: Kind, page: Page) -> None:
-        """Remove what a list lacks though it is as new: an own write that no watch has shown."""
-        listed = {object_key(body) for body in page.items}
+    def settle(self, kind: Kind, page: Page) -> None:
+        """Undo what a list, whose objects are put next, lacks though it is as new.
+
+        These are own writes that are undone, and that no watch has shown.
+        """
+        listed = {object_key(body): version_of(body) for body in page.items}
         for key, version in self.versions(kind).items():
-            if key not in listed and version <= int(page.resource_version):
+            if version > int(page.resource_version):
+                continue
+            if key not in listed:
                 self.delete_version(kind, key, version)
+            elif listed[key] < version:
+                self._forget_version(kind, key, version)
+
+    def _forget_version(self, kind: Kind, key: str, version: int) -> None:
+        with self._lock:
+            entry = self._kinds[kind].get(key)
+            if entry is not None and entry.version == version:
+                self._kinds[kind][key] = _Entry(0, entry.value)
 
     def delete_version(self, kind: Kind, key: str, version: int) -> None:
         """Remove an object that a list did not contain, unless it has changed since `version`."""

@@ -150,9 +150,8 @@ def build_controllers(
     )
     resync, relists = Resync(store, state, settings.resync, workers.add), Relists()
     reloads = Reloads(clouds.take_changes, lambda name: enqueue(keys_of_cloud(name, state)))
-    informers = build_informers(store, state, (relists.request, resync.hasten))
-    if settings.namespace:
-        informers += (agents.informer(store),)
+    known_agents = agents if settings.namespace else None
+    informers = build_informers(store, state, (relists.request, resync.hasten), known_agents)
     return Controllers(state, resync, reloads, workers, informers, reads, agents, relists)
 
 
@@ -162,15 +161,19 @@ def cloud_reads(resync: float, clock: Callable[[], float]) -> CloudReads:
 
 
 def build_informers(
-    store: Store, state: ClusterState, on_restored: Iterable[Callable[[], None]] = ()
+    store: Store,
+    state: ClusterState,
+    on_restored: Iterable[Callable[[], None]] = (),
+    agents: AgentPods | None = None,
 ) -> tuple[Informer, ...]:
-    """Build the informers that keep the cluster state up to date, but for ENIPools.
+    """Build the informers that keep the cluster state, but for ENIPools, and agents up to date.
 
     `on_restored` are called when one has found that etcd was restored.
     """
 
-    def tell(kind: Kind) -> None:
-        for call in (*on_restored, *(i.relist for i in informers if i.kind != kind)):
+    def tell(finder: int) -> None:
+        others = (one.relist for n, one in enumerate(informers) if n != finder)
+        for call in (*on_restored, *others):
             call()
 
     informers = tuple(
@@ -180,13 +183,15 @@ def build_informers(
             on_change=partial(put_valid, state, kind),
             on_delete=partial(state.delete, kind),
             on_rewind=partial(state.rewind, kind),
-            on_restored=partial(tell, kind),
-            on_listed=partial(state.drop_unlisted, kind),
+            on_restored=partial(tell, number),
+            on_listed=partial(state.settle, kind),
             field_selector=FIELD_SELECTORS.get(kind, ""),
             label_selector=LABEL_SELECTORS.get(kind, ""),
         )
-        for kind in INFORMER_KINDS
+        for number, kind in enumerate(INFORMER_KINDS)
     )
+    if agents is not None:
+        informers += (agents.informer(store, partial(tell, len(informers))),)
     return informers
 
 

@@ -19,8 +19,12 @@ def open_watch(response: BaseHTTPResponse) -> Watch:
 
 
 def _end(response: BaseHTTPResponse) -> None:
-    """Shut the connection for reading: a thread that waits for its next byte goes on at once."""
-    with contextlib.suppress(ValueError, OSError):  # it has ended by itself
+    """Shut the connection for reading: a thread that waits for its next byte goes on at once.
+
+    It is that of the watch alone, which asks the server to close it: one that came back to the pool
+    could be another request's by now.
+    """
+    with contextlib.suppress(ValueError, OSError, RuntimeError, TypeError):  # it ends by itself
         response.shutdown()
 
 

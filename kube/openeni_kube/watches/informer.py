@@ -69,10 +69,10 @@ class Informer:
         watch_seconds: int = 300,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Call `on_rewind` before the objects of an API server whose versions have gone back.
+        """Call `on_rewind` before a list of an API server whose versions have gone back.
 
         And `on_restored` after it, if this informer has found that out and was not told. Call
-        `on_listed` after the objects of a list: others that are cached may have come and gone in a
+        `on_listed` before the objects of a list: others that are cached may have come and gone in a
         gap of the watches.
         """
         self.kind = kind
@@ -161,12 +161,11 @@ class Informer:
         """Return True if the API server has told anything."""
         silent = self._clock() - self._last_word > SILENCE_SECONDS
         listed = not self._version or silent or self._is_stale() or self._may_be_lost()
-        if listed:
-            self._list()
+        surely = listed and self._list()
         self._interrupted, begun = True, self._clock()
         heard = self._watch()
         self._interrupted = self._clock() - begun < EARLY_SHARE * self._watch_seconds
-        return heard or listed
+        return heard or surely
 
     def _may_be_lost(self) -> bool:
         return self._interrupted and self._history.is_lost()
@@ -174,23 +173,40 @@ class Informer:
     def _is_stale(self) -> bool:
         return self._relisted != self._relists
 
-    def _list(self) -> None:
+    def _list(self) -> bool:
+        """Return True unless it has answered, or shown, that the API server has gone back.
+
+        Then another list may follow, and two servers of different states could have it so for long.
+        """
         asked = self._relists
-        page = self._store.list(self.kind, **self._selectors)
         told = asked != self._relisted
+        if told:
+            # Nothing shows it here, but whoever compares versions may have answers to own writes
+            # that no watch has shown. Not after the list: those to writes since then are good.
+            self._on_rewind()
+        page = self._store.list(self.kind, **self._selectors)
+        found = self._history.is_newer_than(page)
+        if found:
+            self._on_rewind()
+            page = self._store.list(self.kind, **self._selectors)
         self._relisted = asked  # not before: a list that fails answers nothing
         self._last_answer = self._last_word = self._clock()
-        self._check_history(page, told=told)
+        if self._stopped.is_set():
+            return True
+        if found:
+            self._tell(page)
+        self._history.begin(page)
         listed = {object_key(body): body["metadata"]["uid"] for body in page.items}
         for key, old in list(self._history.known.items()):
             if listed.get(key) != old["metadata"]["uid"]:  # gone, or another one of that name
                 version = {"resourceVersion": page.resource_version}
                 self._deleted({"metadata": old["metadata"] | version})
+        self._on_listed(page)
         for body in page.items:
             self._changed(body)
-        self._on_listed(page)
         self._version = page.resource_version
         self.synced.set()
+        return not (told or found)
 
     def _watch(self) -> bool:
         """Return True if an event or a bookmark came."""
@@ -200,7 +216,8 @@ class Informer:
         self._last_answer = self._clock()  # of a quiet cluster the first bookmark takes a minute
         self._watching = watch
         try:
-            return False if self._is_stale() else self._pass_on(watch)
+            ended = self._is_stale() or self._stopped.is_set()  # before this could be interrupted
+            return False if ended else self._pass_on(watch)
         finally:
             self._watching = None
 
@@ -221,25 +238,15 @@ class Informer:
                 return heard
         return heard
 
-    def _check_history(self, page: Page, *, told: bool) -> None:
-        """Tell if the API server has gone back: a list is of its newest version.
-
-        What this informer was told cannot be seen here: whoever compares versions may have answers
-        to own writes that no watch has shown.
-        """
-        found = self._history.is_newer_than(page)
-        if found or told:
-            self._on_rewind()
-        if found:
-            LOG.error(
-                "%s: the API server is at version %s after %d, or has older objects: etcd was "
-                "restored from a backup",
-                self.kind.plural,
-                page.resource_version,
-                self._history.newest,
-            )
-            self._on_restored()
-        self._history.begin(page)
+    def _tell(self, page: Page) -> None:
+        LOG.error(
+            "%s: the API server is at version %s after %d, or has older objects: etcd was "
+            "restored from a backup",
+            self.kind.plural,
+            page.resource_version,
+            self._history.newest,
+        )
+        self._on_restored()
 
     def _changed(self, body: Json) -> None:
         self._history.changed(body)

@@ -26,10 +26,15 @@ class AgentPods:
         self._ready: Counter[str] = Counter()  # ready agents by node
         self._unready: dict[str, float] = {}  # node -> time at which its agent was last ready
 
-    def informer(self, store: Store) -> Informer:
+    def informer(self, store: Store, on_restored: Callable[[], object] = lambda: None) -> Informer:
         """Return the informer that keeps this up to date."""
         return Informer(
-            store, PODS, on_change=self.put, on_delete=self.remove, label_selector=SELECTOR_AGENTS
+            store,
+            PODS,
+            on_change=self.put,
+            on_delete=self.remove,
+            on_restored=on_restored,
+            label_selector=SELECTOR_AGENTS,
         )
 
     def silent(self, node: str) -> float | None:
