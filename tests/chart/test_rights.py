@@ -17,6 +17,8 @@ from openeni_kube.event_series import EventType, Reporter
 from openeni_kube.events import EventRecorder
 from openeni_kube.store import NotFoundError, StoreError
 from openeni_lab.product.chart import NAMESPACE
+from openeni_nodeagent.cluster.watches import Caches
+from openeni_operator.cluster_state import WATCHED_KINDS
 from openeni_operator.hooks.installation import Installation, observe
 from openeni_operator.process.crd_version import OWN, installed_versions
 from openeni_operator.resync import KOPF_KINDS
@@ -55,6 +57,19 @@ def test_the_operator_may_get_what_its_watches_may_miss(cluster: Cluster) -> Non
         assert operator.list_versions(kind) == cluster.admin.list_versions(kind)
         with pytest.raises(NotFoundError):
             operator.get(kind, "nowhere")
+
+
+def test_operator_and_agent_may_get_list_and_watch_what_they_have_informers_of(
+    cluster: Cluster,
+) -> None:
+    """An informer gets its witness: refused, it would open no watch until it has been silent."""
+    operator, agent = cluster.account("openeni-operator"), cluster.account("openeni-agent")
+    of_agent = {cache.kind for cache in vars(Caches()).values()}
+    for store, kinds in ((operator, {*WATCHED_KINDS}), (agent, of_agent)):
+        for kind in kinds:
+            store.watch(kind, store.list(kind).resource_version, seconds=1)
+            with pytest.raises(NotFoundError):
+                store.get(kind, "nowhere", "default" if kind.namespaced else "")
 
 
 def test_the_operator_may_read_the_version_of_the_crds(cluster: Cluster) -> None:

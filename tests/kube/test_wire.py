@@ -73,6 +73,7 @@ class Bad(http.server.BaseHTTPRequestHandler):
         server = self.server
         assert isinstance(server, BadServer)
         server.asked.append(self.path)
+        server.connections.append(self.headers.get("Connection", ""))
         server.answer(self)
 
 
@@ -82,6 +83,7 @@ class BadServer(http.server.ThreadingHTTPServer):
     def __init__(self, status: int, body: bytes, *, then_silence: bool = False) -> None:
         super().__init__(("127.0.0.1", 0), Bad)
         self.asked: list[str] = []
+        self.connections: list[str] = []  # headers
         self.done = threading.Event()
         self.waited_for = False  # a client has outlasted the silence
         self._status = status
@@ -213,6 +215,7 @@ def test_what_a_watch_asks_for_is_in_its_query(tmp_path: Path) -> None:
     with serving(server, tmp_path) as store:
         list(store.watch(ENIS, "7", field_selector="spec.nodeName=n1", seconds=5))
     (asked,) = server.asked
+    assert server.connections == ["close"], "nobody gets it after the watch: it may be shut"
     for word in ("resourceVersion=7", "allowWatchBookmarks=true", "timeoutSeconds=5"):
         assert word in asked
     assert "fieldSelector=spec.nodeName%3Dn1" in asked

@@ -6,6 +6,7 @@ import pytest
 
 from openeni_crds.meta import Json
 from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODS, Kind
+from openeni_kube.store import Page
 from openeni_operator.cluster_state import Change, ClusterState
 from openeni_operator.core_objects import parse_node, parse_pod
 from openeni_operator.watch_mapping import keys_for
@@ -160,3 +161,23 @@ def test_which_pods_need_an_address(spec: Json, status: Json, waits_for_address:
 @pytest.mark.parametrize(("quantity", "max_pods"), [("110", 110), ("1k", 1000), ("oops", 0)])
 def test_a_nodes_pod_capacity_is_a_quantity(quantity: str, max_pods: int) -> None:
     assert parse_node(node_body("n1", allocatable={"pods": quantity})).max_pods == max_pods
+
+
+def test_an_own_write_that_a_list_shows_undone_is_forgotten() -> None:
+    """No watch has shown it: it went with an etcd that was restored, or in a gap."""
+    tested = StateUnderTest()
+    store = tested.store
+    before = store.create(ENIS, eni_body("undone"))
+    for body in (label(store, "undone"), store.create(ENIS, eni_body("gone"))):
+        tested.put(ENIS, body)
+    later = Page((before,), store.version(ENIS))
+    tested.put(ENIS, store.create(ENIS, eni_body("newer")))
+    tested.state.settle(ENIS, later)
+    assert {eni.name for eni in tested.state.enis()} == {"undone", "newer"}
+    assert tested.put(ENIS, before), "an older version is a change now"
+    assert tested.state.versions(ENIS)["undone"] == int(before["metadata"]["resourceVersion"])
+
+
+def label(store: MemoryStore, name: str) -> Json:
+    labels = {"op": "add", "path": "/metadata/labels", "value": {"new": "yes"}}
+    return store.patch(ENIS, name, operations=[labels])

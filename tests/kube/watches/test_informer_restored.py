@@ -1,5 +1,6 @@
 """etcd is restored from a backup under an informer, which sees it, or is told."""
 
+import threading
 from typing import Any
 
 import pytest
@@ -123,3 +124,41 @@ def test_a_list_that_fails_is_no_answer_to_one_that_was_told_to_list_again(start
     informer.relist()
     wait_for(lambda: seen == [made, made], "it has listed again", seconds=20)
     assert store.refusals == 0
+
+
+class StoppedIn(MemoryStore):
+    """A store in one of whose calls the informer is stopped."""
+
+    informer: Informer | None = None
+
+    def __init__(self, call: str) -> None:
+        super().__init__(bookmark_seconds=3600)
+        self._call = call
+
+    def list(self, *arguments: Any, **options: Any) -> Page:
+        page = super().list(*arguments, **options)
+        self._stop("list")
+        return page
+
+    def watch(self, *arguments: Any, **options: Any) -> Watch:
+        watch = super().watch(*arguments, **options)
+        self._stop("watch")
+        return watch
+
+    def _stop(self, call: str) -> None:
+        if call == self._call and self.informer is not None:
+            self.informer.stop()
+
+
+@pytest.mark.parametrize(("call", "handled"), [("list", 0), ("watch", 1)])
+def test_one_that_is_stopped_in_a_call_ends_and_handles_nothing_more(
+    start: Start, call: str, handled: int
+) -> None:
+    store, seen, others = StoppedIn(call), list[Json](), set(threading.enumerate())
+    store.create(ENIS, eni_body("a"))
+    with store.unwatched():  # it cannot list yet
+        store.informer = start(store, seen.append)
+        (thread,) = set(threading.enumerate()) - others
+    thread.join(60)
+    assert not thread.is_alive()
+    assert len(seen) == handled

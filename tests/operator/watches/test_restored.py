@@ -1,17 +1,21 @@
 """etcd is restored from a backup: versions go back, and the operator's cache goes along."""
 
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from openeni_crds.conditions import Type
 from openeni_crds.meta import Json
-from openeni_crds.names import ENIPOOLS, ENIS, NODES, Kind, port_name
-from openeni_operator.cluster_state import WATCHED_KINDS, ClusterState
+from openeni_crds.names import ENIPOOLS, ENIS, NODES, PODS, SELECTOR_AGENTS, Kind, port_name
+from openeni_kube.store import Page
+from openeni_operator.cluster_state import WATCHED_KINDS, Change, ClusterState
+from openeni_operator.controllers import INFORMER_KINDS, build_informers
 from openeni_operator.process.relists import Relists
-from openeni_operator.settings import OrphanMode
+from openeni_operator.settings import OrphanMode, Settings
 from openeni_testing.controller.checks import assert_converged, change_spec, pool_condition
 from openeni_testing.controller.process import CLUSTER_ID
 from openeni_testing.controller.running import running_operator
@@ -87,6 +91,84 @@ def test_the_cluster_state_goes_back_with_the_api_server(
             wait_for(partial(is_current, store, state, kind), kind.plural)
         assert operator.informers_alive()
         assert operator.relists.take(), "kopf is to list pools again"
+
+
+class WrittenDuringAList(RestorableStore):
+    """A store in which something happens after the next list of ENIs is read, before its answer."""
+
+    during: Callable[[], None] | None = None
+
+    def list(self, kind: Kind, **selectors: Any) -> Page:
+        page = super().list(kind, **selectors)
+        if kind == ENIS and (during := self.during) is not None:
+            self.during = None
+            during()
+        return page
+
+
+def test_own_writes_since_the_restoration_are_kept_though_a_list_lacks_them() -> None:
+    store, seen = WrittenDuringAList(bookmark_seconds=3600), list[str]()
+
+    def note(change: Change[Any]) -> None:
+        seen.append(change.after.name if change.after else "nothing any more")
+
+    state = ClusterState(note)
+    store.create(ENIS, eni_body("kept"))
+    informer = build_informers(store, state)[INFORMER_KINDS.index(ENIS)]
+    informer.start()
+    assert informer.synced.wait(60)
+
+    def write() -> None:
+        state.put(ENIS, store.create(ENIS, eni_body("mine")))
+        state.put(ENIS, label(store, "kept"))
+
+    store.during = write
+    wait_for(lambda: seen == ["kept"], "the list is in")
+    informer.relist()
+    wait_for(partial(is_current, store, state, ENIS), "the list and the watch are in")
+    informer.stop()
+    assert "nothing any more" not in seen
+    assert seen.count("kept") == 2
+
+
+def test_agents_are_known_anew_when_another_informer_has_found_the_restoration(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, settings = RestorableStore(bookmark_seconds=0.1), Settings(namespace="openeni")
+    store.create(NODES, node("changed", "a"))
+    add_agent(store, "kept")
+    with running_operator(store, tmp_path / "clouds.yaml", settings=settings) as operator:
+        wait_for(lambda: operator.agents.ready_count() == 1, "it has seen the agent")
+        backup = store.backup()
+        move(store, "changed", "b")
+        wait_for(lambda: zone(operator.state, "changed") == "b", "it sees that")
+        add_agent(store, "lost")
+        wait_for(lambda: operator.agents.ready_count() == 2, "it has seen the other agent")
+        set_ready(store, "kept", "False")  # the newest object that their informer has seen
+        wait_for(lambda: operator.agents.silent("kept"), "it sees that")
+        store.set_outage(outage=True)
+        noticed = "pods: watch failed, trying again"  # both informers of pods
+        wait_for(lambda: caplog.text.count(noticed) == 2, noticed)
+        wait_for(partial(is_logged, caplog, "nodes: watch failed"), "that of nodes notices, too")
+        with store.unwatched():
+            store.restore(backup, made_up=100)
+            store.set_outage(outage=False)
+            set_ready(store, "kept", "True")
+        wait_for(lambda: operator.agents.silent("lost"), "the lost one is forgotten")
+        assert operator.agents.silent("kept") == 0
+
+
+def add_agent(store: MemoryStore, name: str) -> None:
+    labels = dict(pair.split("=") for pair in SELECTOR_AGENTS.split(","))
+    metadata = {"name": name, "namespace": "openeni", "labels": labels}
+    store.create(PODS, {"metadata": metadata, "spec": {"nodeName": name, "containers": []}})
+    set_ready(store, name, "True")
+
+
+def set_ready(store: MemoryStore, name: str, ready: str) -> None:
+    status = {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]}
+    whole = [{"op": "add", "path": "/status", "value": status}]
+    store.patch(PODS, name, "openeni", operations=whole, subresource="status")
 
 
 def zone(state: ClusterState, name: str) -> str:
