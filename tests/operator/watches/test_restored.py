@@ -125,8 +125,11 @@ def test_own_writes_since_the_restoration_are_kept_though_a_list_lacks_them() ->
     store.during = write
     wait_for(lambda: seen == ["kept"], "the list is in")
     informer.relist()
-    wait_for(partial(is_current, store, state, ENIS), "the list and the watch are in")
+    wait_for(lambda: state.eni("mine"), "it lists")
+    store.create(ENIS, eni_body("later"))
+    wait_for(lambda: state.eni("later"), "the list is in, and the watch after it")
     informer.stop()
+    assert is_current(store, state, ENIS)
     assert "nothing any more" not in seen
     assert seen.count("kept") == 2
 
@@ -151,9 +154,10 @@ def test_agents_are_known_anew_when_another_informer_has_found_the_restoration(
         wait_for(lambda: caplog.text.count(noticed) == 2, noticed)
         wait_for(partial(is_logged, caplog, "nodes: watch failed"), "that of nodes notices, too")
         with store.unwatched():
-            store.restore(backup, made_up=100)
+            store.restore(backup)
             store.set_outage(outage=False)
-            set_ready(store, "kept", "True")
+            for ready in ("False", "True") * 10:  # others make up for the lost versions
+                set_ready(store, "kept", ready)
         wait_for(lambda: operator.agents.silent("lost"), "the lost one is forgotten")
         assert operator.agents.silent("kept") == 0
 
