@@ -163,7 +163,8 @@ def test_agents_are_known_anew_when_another_informer_has_found_the_restoration(
 
 
 def add_agent(store: MemoryStore, name: str) -> None:
-    labels = dict(pair.split("=") for pair in SELECTOR_AGENTS.split(","))
+    pairs = (pair.partition("=") for pair in SELECTOR_AGENTS.split(","))
+    labels = {name: value for name, _, value in pairs}
     metadata = {"name": name, "namespace": "openeni", "labels": labels}
     store.create(PODS, {"metadata": metadata, "spec": {"nodeName": name, "containers": []}})
     set_ready(store, name, "True")
