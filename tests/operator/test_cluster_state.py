@@ -77,6 +77,17 @@ def test_an_agents_changed_message_wakes_only_the_pool() -> None:
         assert under_test.put(ENIS, applied) == woken
 
 
+def test_an_agents_counts_wake_only_the_pool() -> None:
+    """Each pod that starts or ends changes them."""
+    under_test = StateUnderTest()
+    under_test.put(ENIS, under_test.store.create(ENIS, eni_body("e")))
+    first = {"observedGeneration": 1, "granted": 0, "cooling": 0}
+    for counts, woken in ((first, None), (first | {"granted": 1, "cooling": 2}, {"ENIPool/pods"})):
+        body = status_of("e", node=counts)
+        applied = under_test.store.apply(ENIS, body, manager="openeni-agent", subresource="status")
+        assert under_test.put(ENIS, applied) == (woken or {"ENI/e", "ENIPool/pods"})
+
+
 def test_an_agents_word_on_the_container_runtime_wakes_the_node() -> None:
     tested = StateUnderTest()
     tested.put(ENIS, tested.store.create(ENIS, eni_body("e")))

@@ -13,6 +13,7 @@ from openeni_operator.cloud.admission import NotYet
 from openeni_operator.cloud.call_limiter import NotYetError
 from openeni_operator.eni.reconcile import BRIEF_SECONDS
 from openeni_operator.enipool import node_plans
+from openeni_operator.enipool.reconcile import COUNTS_INTERVAL
 from openeni_testing.cloud.faults import Fault
 from openeni_testing.controller.checks import assert_converged, change_spec, simulate_ready_pool
 from openeni_testing.controller.simulation import Simulation
@@ -144,3 +145,21 @@ def test_what_is_not_to_be_written_starts_no_thread(monkeypatch: pytest.MonkeyPa
     change_spec(sim, ports={"tags": ["cost-center=7"]})
     sim.run_events(2)
     assert sum(tasks) == len(sim.enis()), "each node gets the new settings"
+
+
+def test_a_pools_counts_are_written_now_and_then_however_often_pods_come_and_go() -> None:
+    """Every agent watches pools: a thousand receive each write."""
+    sim = simulate_ready_pool()
+    eni = sim.eni(sim.ready()[0])
+    assert eni.status.port is not None
+    address, granted = eni.status.port.addresses[0], sim.granted.setdefault(eni.name, set())
+    before = sim.store.writes.count("apply ENIPool")
+    for second in range(60):
+        (granted.discard if second % 2 else granted.add)(address)
+        sim.run_events(1)
+    written = sim.store.writes.count("apply ENIPool") - before
+    assert 0 < written <= 60 / COUNTS_INTERVAL + 1
+    sim.run_events(COUNTS_INTERVAL + 1)
+    counts = sim.pool().status.address_counts
+    assert counts is not None
+    assert counts.granted == len(granted)
