@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODIPS, PODS, SERVICE_CIDRS, Kind
+from openeni_crds.names import ENIPOOLS, ENIS, NODES, PODIPS, PODS, Kind
 from openeni_kube.store import StoreError
 from openeni_kube.wire import object_path
 from openeni_lab.product.chart import NAMESPACE
@@ -96,9 +96,6 @@ BY_RIGHTS = (
     forbidden("agent deletes a pod", delete(PODS, "agent")),
     forbidden("agent deletes all PodIPs", collection("agent")),
     forbidden("agent reads the clouds' Secret", read(SECRETS, "agent")),
-    forbidden("agent reads one pool", read(ENIPOOLS, "agent")),
-    forbidden("agent reads one namespace", read(NAMESPACES, "agent")),
-    forbidden("agent reads one ServiceCIDR", read(SERVICE_CIDRS, "agent")),
     forbidden("operator makes a Node", create_node("operator")),
     forbidden("operator deletes a Node", delete(NODES, "operator")),
     forbidden("operator labels a pod", patch_pod("operator")),

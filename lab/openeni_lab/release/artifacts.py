@@ -3,13 +3,17 @@
 The same commit gives the same bytes, as far as Debian's archive has the same packages.
 """
 
+import gzip
 import hashlib
+import io
 import os
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -92,6 +96,22 @@ def package_chart(helm: Path, place: Path, folder: Path, seconds: int) -> None:
         )
     if done.returncode:
         raise chart.ChartError(f"helm package {place.name}: {done.stderr.strip()}")
+    sort_archive(Path(done.stdout.rpartition(": ")[2].strip()), seconds)
+
+
+def sort_archive(archive: Path, seconds: int) -> None:
+    """Write an archive anew with its files in order; Helm has those of sub-charts in any order."""
+    with tarfile.open(archive) as read:
+        members = sorted(read.getmembers(), key=attrgetter("name"))
+        bodies = [read.extractfile(member) for member in members]
+        files = [(m, body.read() if body else b"") for m, body in zip(members, bodies, strict=True)]
+    with (
+        archive.open("wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=seconds) as packed,
+        tarfile.open(fileobj=packed, mode="w") as written,
+    ):
+        for member, content in files:
+            written.addfile(member, io.BytesIO(content))
 
 
 def digest(path: Path) -> str:
