@@ -15,7 +15,7 @@ class History:
     """For one thread."""
 
     def __init__(self, store: Store, kind: Kind) -> None:
-        self.known: dict[str, Json] = {}  # by key; metadata only
+        self.known: dict[str, Json] = {}  # metadata by key, what `on_delete` and a later look need
         self.newest = 0  # version that the API server has had
         self._store = store
         self._kind = kind
@@ -43,7 +43,7 @@ class History:
             self._witness = _kept(event.object["metadata"])
 
     def changed(self, body: Json) -> None:
-        self.known[object_key(body)] = metadata_only(body)
+        self.known[object_key(body)] = _kept(body["metadata"])
 
     def deleted(self, body: Json) -> None:
         self.known.pop(object_key(body), None)
@@ -56,8 +56,7 @@ class History:
         seen = self._witness
         if seen is None:
             return True
-        known = self.known.get(object_key({"metadata": seen}))
-        gone = known is None or known["metadata"]["uid"] != seen["uid"]
+        gone = self._known_of(seen) is None
         try:
             body = self._store.get(self._kind, seen["name"], seen.get("namespace", ""))
         except NotFoundError:
@@ -69,15 +68,13 @@ class History:
 
     def _was_newer(self, listed: Json) -> bool:
         """Return True if a newer version of this very object has been seen."""
-        known = self.known.get(object_key({"metadata": listed}))
-        if known is None or known["metadata"]["uid"] != listed["uid"]:
-            return False
-        return _version(known["metadata"]) > _version(listed)
+        known = self._known_of(listed)
+        return known is not None and _version(known) > _version(listed)
 
-
-def metadata_only(body: Json) -> Json:
-    """Return the part of an object that `on_delete` and a later look need."""
-    return {"metadata": _kept(body["metadata"])}
+    def _known_of(self, metadata: Json) -> Json | None:
+        """Return what is known of this very object, not of another one of its name."""
+        known = self.known.get(object_key({"metadata": metadata}))
+        return known if known and known["uid"] == metadata["uid"] else None
 
 
 def _kept(metadata: Json) -> Json:

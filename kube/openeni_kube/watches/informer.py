@@ -198,9 +198,9 @@ class Informer:
         self._history.begin(page)
         listed = {object_key(body): body["metadata"]["uid"] for body in page.items}
         for key, old in list(self._history.known.items()):
-            if listed.get(key) != old["metadata"]["uid"]:  # gone, or another one of that name
+            if listed.get(key) != old["uid"]:  # gone, or another one of that name
                 version = {"resourceVersion": page.resource_version}
-                self._deleted({"metadata": old["metadata"] | version})
+                self._deleted({"metadata": old | version})
         self._on_listed(page)
         for body in page.items:
             self._changed(body)

@@ -7,7 +7,7 @@ import pytest
 
 from openeni_crds.meta import Json
 from openeni_crds.names import ENIS, Kind
-from openeni_kube.store import Page, UnreachableError, Watch
+from openeni_kube.store import Page, Store, UnreachableError, Watch
 from openeni_kube.watches.informer import Informer
 from openeni_testing.objects import eni_body
 from openeni_testing.started_informers import Start
@@ -28,13 +28,9 @@ class RestoredStore(QuietStore):
         return str(int(super().version(kind)) - self.lost)
 
 
-def test_an_api_server_that_has_gone_back_is_noticed_as_soon_as_it_is_back(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Its watches would be silent, and whoever compares versions is told before it lists."""
-    store, told = RestoredStore(), list[str]()
-    store.create(ENIS, eni_body("a"))
-    informer = Informer(
+def telling(store: Store, told: list[str]) -> Informer:
+    """Return an informer that notes what it calls, in order."""
+    return Informer(
         store,
         ENIS,
         on_change=lambda _: told.append("change"),
@@ -42,6 +38,15 @@ def test_an_api_server_that_has_gone_back_is_noticed_as_soon_as_it_is_back(
         on_rewind=lambda: told.append("rewind"),
         on_restored=lambda: told.append("restored"),
     )
+
+
+def test_an_api_server_that_has_gone_back_is_noticed_as_soon_as_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its watches would be silent, and whoever compares versions is told before it lists."""
+    store, told = RestoredStore(), list[str]()
+    store.create(ENIS, eni_body("a"))
+    informer = telling(store, told)
     informer.start()
     wait_for(lambda: store.opened == 1, "it watches")
     store.lost = 1
@@ -66,14 +71,7 @@ def test_one_that_is_told_tells_whoever_compares_versions_and_no_informer() -> N
     """Two that tell each other would list for ever."""
     store, told = MemoryStore(bookmark_seconds=3600), list[str]()
     store.create(ENIS, eni_body("a"))
-    informer = Informer(
-        store,
-        ENIS,
-        on_change=lambda _: told.append("change"),
-        on_delete=print,
-        on_rewind=lambda: told.append("rewind"),
-        on_restored=lambda: told.append("restored"),
-    )
+    informer = telling(store, told)
     informer.start()
     wait_for(lambda: told == ["change"], "it has listed")
     informer.relist()
