@@ -69,9 +69,13 @@ def test_whoever_knows_better_makes_kopf_list_again(tmp_path: Path) -> None:
         return pools.lists == lists and pools.watches > lists
 
     with running(tmp_path, quiet) as (pools, process, output):
+
+        def is_told(name: str) -> bool:
+            return name in output()
+
         for lists in (1, 2, 3):
             wait_for(partial(watches, pools, lists), "it watches")
-            assert f"pool-{lists - 1}" in output()
+            wait_for(partial(is_told, f"pool-{lists - 1}"), "what was listed is passed on")
             process.send_signal(signal.SIGUSR1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
