@@ -123,6 +123,16 @@ def _addresses_of_pods(state: State, pairs: set[int]) -> Iterator[str]:
             yield address_in(item.name, item.key, item.value)
 
 
+def is_host_slave(link: Link) -> bool:
+    """Return True for the host's slave of an ENI.
+
+    The kernel sets no alias at a link's creation (rtnl_create_link), so an agent that was killed in
+    between leaves one without; its name and its parent tell that it is ours.
+    """
+    named = link.name == names.host_slave(link.parent)
+    return link.kind == IPVLAN and (named or link.alias == names.LINK_ALIAS)
+
+
 def as_nic(link: Link) -> Link:
     """Return the link as a NIC, which is never created or removed, whatever its real kind."""
     return replace(link, kind=NIC, parent=0, mode=0, alias="", group=0)

@@ -19,7 +19,6 @@ from openeni_nodeagent.datapath.eni import plan_eni
 from openeni_nodeagent.datapath.filters import ENI_CHAIN
 from openeni_nodeagent.datapath.links import NodeENI, NodePod
 from openeni_nodeagent.datapath.model import (
-    IPVLAN,
     NOTHING,
     VETH,
     Address,
@@ -36,7 +35,12 @@ from openeni_nodeagent.datapath.model import (
     Sysctl,
 )
 from openeni_nodeagent.datapath.nft_sets import PRIMARIES, address_in
-from openeni_nodeagent.datapath.ownership import SHARED_RULES, as_nic, is_foreign
+from openeni_nodeagent.datapath.ownership import (
+    SHARED_RULES,
+    as_nic,
+    is_foreign,
+    is_host_slave,
+)
 from openeni_nodeagent.datapath.plan import plan_pod
 from openeni_nodeagent.datapath_api import PodInterface
 
@@ -196,10 +200,10 @@ class _Division:
     def _part_of_link(self, link: Link) -> Part | None:
         if part := self._links.get(link.index):
             return part
+        if is_host_slave(link):
+            return STALE_ENIS
         if link.alias != names.LINK_ALIAS:
             return None
-        if link.kind == IPVLAN:
-            return STALE_ENIS
         if link.kind != VETH or link.name in self._pod_links:
             return self._pod_links.get(link.name)
         address = self._leading.get(link.index)
@@ -254,7 +258,7 @@ def _slaves(seen: State, nics: Mapping[int, Part]) -> dict[int, Part]:
     return {
         i.index: nics[i.parent]
         for i in seen
-        if isinstance(i, Link) and i.kind == IPVLAN and i.alias and i.parent in nics
+        if isinstance(i, Link) and is_host_slave(i) and i.parent in nics
     }
 
 
