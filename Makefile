@@ -76,7 +76,7 @@ test: python ## Run the test suite on a real lab (root); T=tests/operator runs a
 test-again: prepare-all ## Run the tests that failed in the last run, if they are few, with nothing beside (root)
 	PYTHONPATH=tests $(BIN)/python -m openeni_testing.again
 
-test-exhaustive: prepare-all ## Run the tests that go through every state, fault or instant (root)
+test-exhaustive: prepare-all ## Run the tests that go through every state, fault or instant, or a lab's whole life (root)
 	PYTHONPATH=tests $(BIN)/python -m openeni_testing.suite --apart
 
 check: $(DEV) ## Check format, lint, types and contracts, and run the fast tests

@@ -9,7 +9,7 @@ import pytest
 from openeni_lab.cloud.access import client_environment
 from openeni_testing.lab.small_lab import SmallLab
 
-pytestmark = [pytest.mark.root, pytest.mark.cloud]
+pytestmark = [pytest.mark.root, pytest.mark.cloud, pytest.mark.long]
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 800

@@ -158,6 +158,7 @@ def assert_down_leaves_nothing(lab: Layout, before: dict[str, object], where: st
 
 
 @pytest.mark.cluster
+@pytest.mark.long
 def test_a_lab_killed_at_any_step_before_its_cloud_leaves_what_down_removes(
     lab: Layout, killed_ups: KilledUps
 ) -> None:
@@ -174,6 +175,7 @@ def test_a_lab_killed_at_any_step_before_its_cloud_leaves_what_down_removes(
 
 @pytest.mark.cluster
 @pytest.mark.cloud
+@pytest.mark.long
 def test_an_up_killed_at_every_step_goes_on_and_its_lab_leaves_nothing(
     lab: Layout, killed_ups: KilledUps
 ) -> None:

@@ -1,15 +1,16 @@
 """`make test`: run the suite, each part on a suitable kernel, all parts in parallel.
 
 Most tests run on this machine's kernel. Those of the ipvlan datapaths need a kernel that has it:
-`openeni-lab kernel` runs them here or in a user-mode kernel. Tests that go through every state take
-a third of the processor time of all: they are a run of their own (`make test-exhaustive`).
+`openeni-lab kernel` runs them here or in a user-mode kernel. Tests that go through every state, or
+through minutes of a lab's life, take more than half of the processor time of all: they are a run of
+their own (`make test-exhaustive`).
 
 Arguments are passed on to pytest, so that some tests of any part can be run (`make test
 T=tests/operator`); the floor of the coverage holds for the whole suite only.
 
 Coverage is not measured in two parts. Tracing takes more than half of the processor time there,
 and nearly every line that they run is run by other tests as well: by the veth cases of the same
-tests (ipvlan), by those that go through fewer states (exhaustive).
+tests (ipvlan), by those that go through fewer states or a shorter life (exhaustive, long).
 """
 
 import contextlib
@@ -28,12 +29,12 @@ RESULTS: Final = ROOT / "build" / "test"
 LAB: Final = str(Path(sys.executable).with_name("openeni-lab"))
 GIB_PER_WORKER: Final = 5  # of this machine's memory: two labs may run at once
 WORKERS: Final = 3  # at most: tests wait for most of their time
-EXHAUSTIVE_WORKERS: Final = 2  # these wait for less of it, and need no lab
 USAGE_ERROR: Final = 4  # pytest's exit code for arguments that it does not know ...
 NOTHING: Final = 5  # ... and where no test was selected
 CODES: Final = "codes.json"
 FLOOR: Final = 80  # per cent of lines and branches
 OF_THIS_KERNEL: Final = "not ipvlan and not inside and not images"
+OF_IPVLAN: Final = (("-p", "no:cacheprovider"), (LAB, "kernel", f"--keep={RESULTS}", "--"))
 APART: Final = "--apart"  # run the parts that have a run of their own
 SECONDS: Final = 5400
 CLEAN_UP_SECONDS: Final = 120  # for labs to go down
@@ -70,23 +71,18 @@ class Part:
 
 
 PARTS: Final = (
-    Part(
-        "ipvlan",
-        "ipvlan",
-        ("-p", "no:cacheprovider"),
-        (LAB, "kernel", f"--keep={RESULTS}", "--"),
-        covered=False,
-    ),
+    Part("ipvlan", "ipvlan and not exhaustive", *OF_IPVLAN, covered=False),
+    Part("ipvlan-long", "ipvlan and exhaustive", *OF_IPVLAN, covered=False, apart=True),
     Part(
         "exhaustive",
-        f"exhaustive and {OF_THIS_KERNEL}",
-        ("-p", "no:cacheprovider", f"--numprocesses={EXHAUSTIVE_WORKERS}"),
+        f"(exhaustive or long) and {OF_THIS_KERNEL}",
+        ("-p", "no:cacheprovider", f"--numprocesses={workers()}"),
         covered=False,
         apart=True,
     ),
     Part(
         "here",
-        f"not exhaustive and {OF_THIS_KERNEL}",
+        f"not exhaustive and not long and {OF_THIS_KERNEL}",
         (f"--numprocesses={workers()}",),
         of_whole=("--every-reason",),
     ),

@@ -24,7 +24,12 @@ from openeni_testing.lab.shared_lab import SharedLab
 from openeni_testing.waiting import wait_for
 
 WHOLE: Final = bool(os.environ.get("OPENENI_SOAK"))
-pytestmark = [pytest.mark.lab, pytest.mark.root, pytest.mark.timeout(2400 if WHOLE else 900)]
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.root,
+    pytest.mark.long,
+    pytest.mark.timeout(2400 if WHOLE else 900),
+]
 
 INTERVAL: Final = "2m"  # in the place of Grafana's $__rate_interval
 

@@ -21,7 +21,12 @@ from openeni_testing.lab.other_cni import SUBNET, OtherCNI
 from openeni_testing.lab.shared_lab import SharedLab
 from openeni_testing.waiting import wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.root, pytest.mark.xdist_group("coming and going")]
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.root,
+    pytest.mark.long,
+    pytest.mark.xdist_group("coming and going"),
+]
 
 PAGE: Final = REPOSITORY / "docs" / "migration.md"
 NODE: Final = "n1"

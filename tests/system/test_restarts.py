@@ -14,7 +14,7 @@ from openeni_testing.lab import installed_lab as lab
 from openeni_testing.lab.installed_lab import Kill
 from openeni_testing.waiting import wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.root]
+pytestmark = [pytest.mark.lab, pytest.mark.root, pytest.mark.long]
 
 KILLS = 20
 LAST = 6

@@ -68,6 +68,7 @@ def test_two_operators_run_on_two_nodes_and_one_of_them_leads(installed: Install
     assert lab.leader(installed) in found
 
 
+@pytest.mark.long
 def test_a_leader_that_hangs_is_replaced_and_does_no_harm_when_it_wakes(
     installed: InstalledLab, shared_lab: SharedLab
 ) -> None:

@@ -16,7 +16,12 @@ from openeni_testing.lab import installed_lab as lab
 from openeni_testing.lab.node_watch import nodes_stay_ready
 from openeni_testing.waiting import wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.root, pytest.mark.xdist_group("coming and going")]
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.root,
+    pytest.mark.long,
+    pytest.mark.xdist_group("coming and going"),
+]
 
 PAGE: Final = REPOSITORY / "docs" / "upgrade.md"
 CRD: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/enipools.openeni.io"

@@ -15,6 +15,7 @@ NODES = 2
 
 
 @pytest.mark.cluster
+@pytest.mark.long
 def test_all_phases_of_a_small_cluster_are_measured_and_nothing_is_left(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,12 @@ from openeni_testing.lab.shared_lab import own_name, remove_abandoned
 from openeni_testing.waiting import wait_for
 
 # A group of its own: its labs are beside those that other system tests share.
-pytestmark = [pytest.mark.lab, pytest.mark.root, pytest.mark.xdist_group("demo")]
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.root,
+    pytest.mark.long,
+    pytest.mark.xdist_group("demo"),
+]
 
 PREFIX: Final = "cut"
 LAB: Final = Layout(own_name(PREFIX))

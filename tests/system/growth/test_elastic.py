@@ -41,6 +41,7 @@ def wait_for_sizes(installed: InstalledLab, most: int) -> None:
     wait_for(shrunk, f"at most {most} addresses on each node", lab.PATIENCE)
 
 
+@pytest.mark.long
 def test_a_burst_of_pods_is_served_and_its_addresses_are_given_back(
     installed: InstalledLab,
 ) -> None:

@@ -37,6 +37,7 @@ from openeni_testing.waiting import wait_for
 pytestmark = [
     pytest.mark.lab,
     pytest.mark.root,
+    pytest.mark.long,
     pytest.mark.xdist_group("coming and going"),
     pytest.mark.timeout(1500),  # an installation and a removal, each with what Helm waits for
 ]
