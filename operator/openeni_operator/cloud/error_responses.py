@@ -9,6 +9,8 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, cast
 
 from openeni_operator.cloud.budget import CallType
@@ -29,7 +31,8 @@ from openeni_operator.cloud.errors import (
 
 FIRST_SERVER_ERROR: Final = 500
 MAX_QUOTE_LENGTH: Final = 300  # a condition's message holds three of these
-DEFAULT_RETRY_AFTER: Final = 30.0  # seconds; for a response without a Retry-After header
+DEFAULT_RETRY_AFTER: Final = 30.0  # seconds; of a throttled call, if the cloud names no time
+MAX_RETRY_AFTER: Final = 600.0  # seconds
 _REQUEST_ID: Final = re.compile(
     r"\s*\(?(?:HTTP \d+\)?\s*)?\(?(?:Request-ID: ?)?req-[0-9a-f-]{36}\)?"
 )
@@ -37,11 +40,16 @@ _REQUEST_ID: Final = re.compile(
 
 @dataclass(frozen=True)
 class ErrorResponse:
-    """An HTTP response with an error status."""
+    """An HTTP response with an error status, received at a time with a time zone."""
 
     status: int
     headers: Mapping[str, str]
     body: str
+    received: datetime
+
+    def header(self, name: str) -> str:
+        """Return the header of that name in lower case; "" if there is none."""
+        return next((v.strip() for k, v in self.headers.items() if k.lower() == name), "")
 
 
 def classify_response(  # noqa: PLR0911 a table
@@ -50,6 +58,7 @@ def classify_response(  # noqa: PLR0911 a table
     """Return the CloudError for the response."""
     fault_type, fault = _parse_fault(response.body)
     text = f"cloud {cloud!r} returned: {fault or f'HTTP {response.status}'}"
+    after = _retry_after(response)
     match response.status:
         case 401:
             return CredentialsInvalidError(
@@ -74,7 +83,7 @@ def classify_response(  # noqa: PLR0911 a table
         case 413 | 429:
             return ThrottledError(
                 f"cloud {cloud!r} throttles the operator, which lowers its call rate and retries",
-                _retry_after(response.headers),
+                DEFAULT_RETRY_AFTER if after is None else after,
             )
         case status if status < FIRST_SERVER_ERROR:
             return InvalidRequestError(
@@ -84,13 +93,20 @@ def classify_response(  # noqa: PLR0911 a table
             return no_response_error(
                 f"{text}; the operator retries: if it lasts, see the log of the cloud's service",
                 call_type,
+                after,
             )
 
 
-def no_response_error(message: str, call_type: CallType) -> CloudError:
-    """Return the error of a call without a result: a read can be retried, a change may be done."""
+def no_response_error(
+    message: str, call_type: CallType, retry_after: float | None = None
+) -> CloudError:
+    """Return the error of a call without a result: a read can be retried, a change may be done.
+
+    The cloud may have asked to be called again after `retry_after` seconds. What came of a change
+    is looked for soon all the same, and it is that read which is told whether to wait.
+    """
     if call_type is CallType.READ:
-        return CloudUnreachableError(message)
+        return CloudUnreachableError(message, retry_after)
     return OutcomeUnknownError(message)
 
 
@@ -128,6 +144,24 @@ def _parse_fault(body: str) -> tuple[str, str]:
     return str(fault.get("type", "")), first_line(str(fault.get("message", "")))
 
 
-def _retry_after(headers: Mapping[str, str]) -> float:
-    text = next((v for k, v in headers.items() if k.lower() == "retry-after"), "")
-    return min(float(text), 600.0) if text.isdecimal() else DEFAULT_RETRY_AFTER
+def _retry_after(response: ErrorResponse) -> float | None:
+    """Return the seconds of Retry-After, a number or a date (RFC 9110, 10.2.3); None if unclear.
+
+    A date is one of the cloud's clock, which its response may show.
+    """
+    text = response.header("retry-after")
+    if text.isdecimal():
+        return min(float(text), MAX_RETRY_AFTER)
+    until = _parse_date(text)
+    if until is None:
+        return None
+    sent = _parse_date(response.header("date")) or response.received
+    return min(max((until - sent).total_seconds(), 0.0), MAX_RETRY_AFTER)
+
+
+def _parse_date(text: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

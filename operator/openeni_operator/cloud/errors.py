@@ -36,6 +36,12 @@ class CloudError(Exception):
     reason: ClassVar[Reason]
     retry_after: float = RETRY_SOON
 
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        """Without `retry_after`, which a cloud may ask for, that of the class holds."""
+        super().__init__(message)
+        if retry_after is not None:
+            self.retry_after = retry_after
+
     @property
     def message(self) -> str:
         return str(self)
@@ -90,10 +96,6 @@ class UnexpectedOutcomeError(UnexpectedResponseError, OutcomeUnknownError):
 
 class ThrottledError(CloudError):
     reason = Reason.THROTTLED
-
-    def __init__(self, message: str, retry_after: float = RETRY_SOON) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 class QuotaExceededError(CloudError):

@@ -130,5 +130,5 @@ class Pauses:
 def _with_delay(error: CloudError, seconds: float) -> CloudError:
     """Return the error for another caller: without a traceback, and not to be retried before."""
     fresh = copy.copy(error).with_traceback(None)
-    fresh.retry_after = max(error.retry_after, seconds)
+    fresh.retry_after = seconds
     return fresh

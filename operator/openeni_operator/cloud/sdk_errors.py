@@ -1,5 +1,8 @@
 """Classify the exceptions of openstacksdk and keystoneauth1."""
 
+from datetime import UTC, datetime
+from typing import Any
+
 import openstack.exceptions
 from keystoneauth1 import exceptions as keystone
 
@@ -26,14 +29,9 @@ def classify(error: Exception, call_type: CallType, cloud: str) -> CloudError:  
         case CloudError():
             return error
         case openstack.exceptions.HttpException(response=response) if response is not None:
-            return classify_response(
-                ErrorResponse(response.status_code, dict(response.headers), response.text),
-                call_type,
-                cloud,
-            )
-        case keystone.HttpError(http_status=int(status)):
-            body = error.response.text if error.response is not None else ""
-            return classify_response(ErrorResponse(status, {}, body), call_type, cloud)
+            return classify_response(_parsed(response.status_code, response), call_type, cloud)
+        case keystone.HttpError(http_status=int(status), response=response):
+            return classify_response(_parsed(status, response), call_type, cloud)
         case openstack.exceptions.ConfigException():
             return CloudNotConfiguredError(f"clouds.yaml: {first_line(str(error))}")
         case keystone.AuthPluginException() | keystone.AuthorizationFailure():
@@ -57,6 +55,12 @@ def classify(error: Exception, call_type: CallType, cloud: str) -> CloudError:  
             )
         case _:
             return _unexpected(error, call_type, cloud)
+
+
+def _parsed(status: int, response: Any) -> ErrorResponse:
+    """Return the status with what there is of the response."""
+    headers, body = (dict(response.headers), response.text) if response is not None else ({}, "")
+    return ErrorResponse(status, headers, body, datetime.now(UTC))
 
 
 def _unexpected(error: Exception, call_type: CallType, cloud: str) -> CloudError:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -188,6 +189,7 @@ def test_an_error_that_cannot_be_classified_holds_up_no_later_call() -> None:
             tested.call(ATTACH, fails, confused)
 
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NEUTRON = '{"NeutronError": {"type": "%s", "message": "%s", "detail": ""}}'
 NOVA = '{"computeFault": {"code": 500, "message": "Unexpected API Error.\\nTrace"}}'
 
@@ -246,7 +248,7 @@ WAYS_OUT: dict[type[CloudError], str] = {
 def test_an_error_response_is_classified_by_what_to_do_next(
     status: int, body: str, call_type: CallType, error: type[CloudError]
 ) -> None:
-    found = classify_response(ErrorResponse(status, {}, body), call_type, "default")
+    found = classify_response(ErrorResponse(status, {}, body, NOW), call_type, "default")
     assert type(found) is error
     assert WAYS_OUT[error] in found.message
     assert "default" in found.message
@@ -260,7 +262,7 @@ def test_an_error_response_is_classified_by_what_to_do_next(
 def test_retry_after_is_honoured_up_to_ten_minutes(given: str, after: float) -> None:
     assert (
         classify_response(
-            ErrorResponse(429, {"Retry-After": given}, ""), CallType.READ, "x"
+            ErrorResponse(429, {"Retry-After": given}, "", NOW), CallType.READ, "x"
         ).retry_after
         == after
     )
