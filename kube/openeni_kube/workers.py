@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Hashable
 from typing import Any, Final, Generic, TypeVar
 
+from openeni_kube.problem_log import ProblemLog
 from openeni_kube.result import Blocked, Result, Retry
 from openeni_kube.workqueue import Backoff, WorkQueue, one_lane
 
@@ -22,7 +23,8 @@ class Workers(Generic[K]):
     """Daemon threads that call `reconcile(key)`; its result says when the key is due again.
 
     `add` may be called by any thread, at any time. An error that a reconcile raises counts as a
-    failure and is logged with its traceback; it ends nothing else.
+    failure, with its traceback in the log; it ends nothing else. `ProblemLog` decides which
+    failures are logged above DEBUG, where all results are.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Workers(Generic[K]):
         self._threads_each = threads
         self._pause_of = pause_of
         self._queue: WorkQueue[K] = WorkQueue(backoff or Backoff(), lane_of)
+        self._problems: ProblemLog[K] = ProblemLog()
         self._lock = threading.Lock()
         # Each is notified when its due keys change; the first is there before its first key.
         self._lanes = {"": threading.Condition(self._lock)}
@@ -167,22 +170,35 @@ class Workers(Generic[K]):
             del self._watched[lane]
 
     def _result_of(self, key: K) -> Result:
-        begun = time.monotonic()
+        begun, unforeseen = time.monotonic(), None
         try:
             result = self._reconcile(key)
-        except Exception as error:
-            LOG.exception("reconcile of %s failed unexpectedly", key, extra={"key": str(key)})
-            self._observe(key, Retry(repr(error)), time.monotonic() - begun)
-            return Retry(repr(error))
+        except Exception as error:  # noqa: BLE001 whatever it is
+            unforeseen, result = error, Retry(repr(error))
         spent = time.monotonic() - begun
         self._observe(key, result, spent)
-        fields = {"key": str(key), "result": result, "seconds": spent}
-        match result:
-            case Retry(problem) | Blocked(problem):
-                LOG.warning("%s: %s (after %.1f s)", key, problem, spent, extra=fields)
-            case _:
-                LOG.debug("reconciled %s in %.3f s: %s", key, spent, result, extra=fields)
+        self._log(key, result, spent, unforeseen)
         return result
+
+    def _log(self, key: K, result: Result, spent: float, unforeseen: Exception | None) -> None:
+        fields = {"key": str(key), "seconds": spent}
+        message = "reconciled %s in %.3f s: %s"
+        LOG.debug(message, key, spent, result, exc_info=unforeseen, extra=fields)
+        with self._lock:
+            now = time.monotonic()
+            counts, text = self._problems.take_counts(now), ""
+            match result:
+                case Retry(problem) | Blocked(problem):
+                    text = self._problems.text_for(key, problem, now)
+                case _:
+                    self._problems.forget(key)
+        for line in counts:
+            LOG.warning("%s", line)
+        if text and unforeseen is not None:
+            message = "reconcile of %s failed unexpectedly"
+            LOG.error(message, key, exc_info=unforeseen, extra=fields)
+        elif text:
+            LOG.warning("%s: %s (after %.1f s)", key, text, spent, extra=fields)
 
 
 def stop_all(several: Collection[Workers[Any]], seconds: float) -> None:

@@ -1,0 +1,83 @@
+"""Decide which problems of keys are worth a line in the log. Pure: see `now`.
+
+In an outage a thousand keys fail in the same way, each again and again. A problem is logged when it
+is new for its key, and now and then while it lasts. Of many keys with the same problem a few are
+named, and the others counted in one line.
+"""
+
+import re
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+NAMED_KEYS: Final = 3  # with the same problem, within WINDOW_SECONDS
+WINDOW_SECONDS: Final = 60.0  # between two lines that count keys with the same problem
+REPEAT_SECONDS: Final = 600.0  # of a problem that lasts: the last half hour of a log shows it
+MAX_TEXT: Final = 500  # characters
+_VARYING: Final = re.compile(r"\S*\d\S*")  # IDs, addresses, times, most names
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A problem that a key has."""
+
+    text: str
+    at: float  # when it was logged, or counted
+
+
+@dataclass
+class _Window(Generic[K]):
+    """Keys with problems whose texts differ in names and numbers alone, since `begun`."""
+
+    begun: float
+    named: list[K] = field(default_factory=list[K])
+    counted: set[K] = field(default_factory=set[K])
+    text: str = ""  # of a key that was counted
+
+
+class ProblemLog(Generic[K]):
+    """What was logged lately. `now` is in seconds on any clock that never goes back."""
+
+    def __init__(self) -> None:
+        self._known: dict[K, _Known] = {}
+        self._windows: dict[str, _Window[K]] = {}  # in the order in which they began
+
+    def text_for(self, key: K, problem: str, now: float) -> str:
+        """Return the text to log for this key; "" if the problem is known, or counted."""
+        text = _shorten(problem)
+        known = self._known.get(key)
+        if known is not None and known.text == text and now < known.at + REPEAT_SECONDS:
+            return ""
+        self._known[key] = _Known(text, now)
+        window = self._windows.setdefault(_VARYING.sub("*", text), _Window(now))
+        if len(window.named) < NAMED_KEYS:
+            window.named.append(key)
+            return text
+        if key not in window.named:
+            window.counted.add(key)
+            window.text = text
+        return ""
+
+    def forget(self, key: K) -> None:
+        """Forget the problem of a key that has none any more."""
+        self._known.pop(key, None)
+
+    def take_counts(self, now: float) -> list[str]:
+        """Return the lines that count keys, for each window that is over, once."""
+        lines: list[str] = []
+        for problem, window in list(self._windows.items()):
+            if now < window.begun + WINDOW_SECONDS:
+                break
+            del self._windows[problem]
+            if window.counted:
+                lines.append(f"... and {len(window.counted)} more keys: {window.text}")
+        return lines
+
+
+def _shorten(problem: str) -> str:
+    """Return a text that may be a megabyte as one that a line can hold."""
+    if len(problem) <= MAX_TEXT:
+        return problem
+    return f"{problem[:MAX_TEXT]}... ({len(problem)} characters)"

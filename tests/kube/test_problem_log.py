@@ -1,0 +1,115 @@
+"""The log names what is new, and stays readable while everything fails."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openeni_kube.problem_log import (
+    MAX_TEXT,
+    NAMED_KEYS,
+    REPEAT_SECONDS,
+    WINDOW_SECONDS,
+    ProblemLog,
+)
+
+DOWN = "cloud 'default' does not respond"
+
+
+class Log:
+    """The lines of a log, by the key that each names; "" for those that count keys."""
+
+    def __init__(self) -> None:
+        self.decides: ProblemLog[str] = ProblemLog()
+        self.lines: list[tuple[float, str, str]] = []
+
+    def fail(self, key: str, problem: str, now: float) -> None:
+        self.lines += [(now, "", line) for line in self.decides.take_counts(now)]
+        text = self.decides.text_for(key, problem, now)
+        self.lines += [(now, key, text)] if text else []
+
+    @property
+    def texts(self) -> list[str]:
+        return [text for _, _, text in self.lines]
+
+
+def test_a_problem_is_logged_when_it_is_new_for_its_key_and_now_and_then_while_it_lasts() -> None:
+    log = Log()
+    for second in range(0, 1801, 30):
+        log.fail("a", DOWN, second)
+    assert [at for at, _, _ in log.lines] == [0, 600, 1200, 1800]
+    log.fail("a", "the quota is used up", 1801)
+    log.fail("a", DOWN, 1802)
+    assert log.texts[-2:] == ["the quota is used up", DOWN]
+
+
+def test_a_key_that_has_recovered_is_forgotten() -> None:
+    log = Log()
+    log.fail("a", DOWN, 0)
+    log.decides.forget("a")
+    log.decides.forget("never known")
+    log.fail("a", DOWN, 1)
+    assert log.texts == [DOWN, DOWN]
+
+
+def test_in_an_outage_a_few_of_many_keys_are_named_and_the_others_counted() -> None:
+    """1,000 ENIs that are retried every 30 s were 33 lines a second."""
+    log, keys = Log(), [f"ENI/pods-{n}" for n in range(1000)]
+    for second in range(0, 1800, 30):
+        for key in keys:
+            log.fail(key, f"{DOWN}, of which {key} is one", second)
+    first = [line for line in log.lines if line[0] <= WINDOW_SECONDS]
+    assert [key for _, key, _ in first] == [*keys[:NAMED_KEYS], ""]
+    assert first[-1][2] == f"... and 997 more keys: {DOWN}, of which ENI/pods-999 is one"
+    assert len(log.lines) == (NAMED_KEYS + 1) * 1800 / REPEAT_SECONDS
+
+
+def test_another_problem_of_one_key_is_not_lost_among_many() -> None:
+    log = Log()
+    for n in range(100):
+        log.fail(f"{n}", DOWN, 0)
+    log.fail("50", "the port is gone", 1)
+    assert log.lines[-1] == (1, "50", "the port is gone")
+
+
+def test_a_key_whose_words_are_others_each_time_fills_no_log() -> None:
+    log = Log()
+    for second in range(600):
+        log.fail("a", f"revision {second} was changed meanwhile", second)
+    assert set(Counter(int(at / WINDOW_SECONDS) for at, _, _ in log.lines).values()) == {3}
+    assert not any(line.startswith("...") for line in log.texts), "no other key has it"
+
+
+def test_a_long_text_is_cut_where_it_is_logged_and_where_it_is_counted() -> None:
+    log = Log()
+    for n in range(5):
+        log.fail(f"{n}", "x" * 1_000_000, 0)
+    log.fail("b", DOWN, WINDOW_SECONDS)
+    assert log.texts[0] == "x" * MAX_TEXT + "... (1000000 characters)"
+    assert log.texts[-2] == f"... and 2 more keys: {log.texts[0]}"
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("xyz"), st.floats(0, 100)),
+        max_size=80,
+    )
+)
+def test_each_new_problem_is_in_the_log_within_a_minute_and_the_log_stays_short(
+    failures: list[tuple[str, str, float]],
+) -> None:
+    log, now = Log(), 0.0
+    new, last = Counter[str](), dict[str, str]()
+    for key, problem, pause in failures:
+        now += pause
+        log.fail(key, problem, now)
+        new[problem] += last.get(key) != problem
+        last[key] = problem
+    log.fail("end", "the end", now + WINDOW_SECONDS)
+    for problem, times in new.items():
+        named = [at for at, key, text in log.lines if key and text == problem]
+        counts = [at for at, key, text in log.lines if not key and text.endswith(f": {problem}")]
+        assert bool(named) == bool(times)
+        assert len(named) + len(counts) <= (now / WINDOW_SECONDS + 1) * (NAMED_KEYS + 1)
+        if times > len(named):
+            assert counts or len({k for k, p, _ in failures if p == problem}) <= NAMED_KEYS
