@@ -215,8 +215,15 @@ class KubeStore:
         except NotFoundError:
             return
         except ConflictError:
-            if not uid:
+            # of another uid; or of this one, by a webhook or by a server that could not delete it
+            if not uid or self._is_there(kind, name, namespace, uid):
                 raise
+
+    def _is_there(self, kind: Kind, name: str, namespace: str, uid: str) -> bool:
+        try:
+            return bool(self.get(kind, name, namespace)["metadata"]["uid"] == uid)
+        except NotFoundError:
+            return False
 
     def request(
         self,

@@ -153,5 +153,8 @@ class Store(Protocol):
         ...
 
     def delete(self, kind: Kind, name: str, namespace: str = "", *, uid: str = "") -> None:
-        """Delete in the background; an object that is gone, or has another uid, is no error."""
+        """Delete in the background; an object that is gone, or has another uid, is no error.
+
+        Raise ConflictError if it could not be deleted, and is still there with that uid.
+        """
         ...

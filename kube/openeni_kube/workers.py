@@ -99,6 +99,11 @@ class Workers(Generic[K]):
             for lane in lanes
         }
 
+    def stopping(self) -> bool:
+        """Return True once nothing new begins: a long reconcile may then end early."""
+        with self._lock:
+            return self._stopping
+
     def request_stop(self) -> None:
         """Begin nothing new, and do not wait for what runs."""
         with self._lock:

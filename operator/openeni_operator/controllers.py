@@ -123,6 +123,9 @@ def build_controllers(
         for key in keys:
             workers.add(key, BATCH_SECONDS)
 
+    def stopping() -> bool:
+        return workers.stopping()
+
     state = ClusterState(lambda change: enqueue(keys_for(change, state)))
     agents = AgentPods(settings.namespace, time.monotonic, lambda node: enqueue([Key(NODES, node)]))
     reads = cloud_reads(settings.resync, time.monotonic)
@@ -138,6 +141,7 @@ def build_controllers(
         orphans=settings.orphans,
         now=now,
         threads=POOL_THREADS,
+        stopping=stopping,
     )
     lanes = Lanes(state, clouds.pause_of_reconciles)
     workers: Workers[Key] = Workers(
@@ -219,6 +223,7 @@ def build_reconcilers(
     now: Callable[[], str] = now_text,
     orphans: OrphanMode = OrphanMode.REPORT,
     threads: int = 1,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> dict[Kind, Reconcile]:
     """Build the reconcilers and their caches; a pool's reconcile writes with so many threads."""
     missing_nodes, review = MissingNodes(state, store, clock), partial(_enqueue_podips, enqueue)
@@ -243,7 +248,7 @@ def build_reconcilers(
         claims,
         created,
     )
-    podips = PodIPDependencies(state, store, missing_nodes, recorder, review, now)
+    podips = PodIPDependencies(state, store, missing_nodes, recorder, review, now, stopping)
     watched = WatchedPodIPDependencies(state, store, missing_nodes, claims, recorder, now)
     looks = Sources(state, store, cluster_id, now)
     sweep = SweepDependencies(looks, cloud, orphans, reports, enqueue, clock)

@@ -1,6 +1,7 @@
-"""How a program finds its API server, and the token that it shows there."""
+"""How a program finds its API server, the token that it shows there, and what it asks for."""
 
 import base64
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +14,10 @@ from openeni_crds.meta import Json
 from openeni_crds.names import ENIS, Kind
 from openeni_kube import client
 from openeni_kube.client import KubeStore, NotConfiguredError, connect
-from openeni_kube.store import StoreError, UnreachableError
+from openeni_kube.store import ConflictError, StoreError, UnreachableError
 from openeni_kube.wire import object_path
+from openeni_testing.fake_openstack.http_server import HttpServer
+from openeni_testing.fake_openstack.messages import Request, Response
 from openeni_testing.objects import eni_body, unique
 
 SERVICE_ACCOUNT = Kind("", "v1", "serviceaccounts", "ServiceAccount", namespaced=True)
@@ -175,3 +178,82 @@ def test_versions_are_listed_in_pages_of_metadata(
     assert [len(page["items"]) for page in pages] == [1, 1]
     parts = {part for page in pages for item in page["items"] for part in item}
     assert parts == {"apiVersion", "kind", "metadata"}
+
+
+# What goes over the wire, at a server that counts.
+
+
+class Script:
+    """An API server that answers each request as it was told to."""
+
+    def __init__(self) -> None:
+        self.answers: list[Response] = []
+        self.asked: list[str] = []
+
+    def __call__(self, request: Request) -> Response:
+        self.asked.append(f"{request.method} {request.path.rpartition('/')[2]}")
+        return self.answers.pop(0)
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+@pytest.fixture
+def scripted_store(script: Script, tmp_path: Path) -> Iterator[KubeStore]:
+    server = HttpServer(script)
+    config: Json = {
+        "clusters": [{"name": "test", "cluster": {"server": server.url}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "current-context": "test",
+        "users": [{"name": "test", "user": {"token": "test"}}],
+    }
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    yield connect(agent="test", kubeconfig=str(tmp_path / "kubeconfig"))
+    server.close()
+
+
+REFUSED = Response(409, {"message": "the object is busy"})
+
+
+def with_uid(uid: str) -> Response:
+    return Response(200, {"metadata": {"name": "e", "uid": uid}})
+
+
+@pytest.mark.parametrize("found", [with_uid("another"), Response(404, {"message": "not found"})])
+def test_a_deletion_that_is_refused_is_done_if_the_object_is_gone(
+    script: Script, scripted_store: KubeStore, found: Response
+) -> None:
+    script.answers = [REFUSED, found]
+    scripted_store.delete(ENIS, "e", uid="one")
+    assert script.asked == ["DELETE e", "GET e"]
+
+
+def test_a_deletion_that_is_refused_while_the_object_is_there_is_a_conflict(
+    script: Script, scripted_store: KubeStore
+) -> None:
+    script.answers = [REFUSED, with_uid("one")]
+    with pytest.raises(ConflictError, match="the object is busy"):
+        scripted_store.delete(ENIS, "e", uid="one")
+    assert script.asked == ["DELETE e", "GET e"]
+
+
+def test_whether_an_object_is_gone_is_not_known_without_an_answer(
+    script: Script, scripted_store: KubeStore
+) -> None:
+    script.answers = [REFUSED, Response(503, {"message": "the API server is starting"})]
+    with pytest.raises(UnreachableError):
+        scripted_store.delete(ENIS, "e", uid="one")
+
+
+def test_a_page_is_asked_for_when_it_is_wanted(script: Script, scripted_store: KubeStore) -> None:
+    metadata = {"resourceVersion": "1", "continue": "more"}
+    script.answers = [Response(200, {"items": [eni_body("a")], "metadata": metadata})]
+    script.answers *= 3
+    pages = scripted_store.pages(ENIS)
+    assert script.asked == []
+    for number in (1, 2):
+        (item,) = next(pages)
+        assert item["metadata"]["name"] == "a"
+        assert script.asked == ["GET enis"] * number

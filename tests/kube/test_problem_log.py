@@ -1,10 +1,14 @@
 """The log names what is new, and stays readable while everything fails."""
 
+import logging
+import re
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openeni_kube import problem_log
 from openeni_kube.problem_log import (
     MAX_TEXT,
     NAMED_KEYS,
@@ -12,7 +16,12 @@ from openeni_kube.problem_log import (
     WINDOW_SECONDS,
     ProblemLog,
 )
+from openeni_kube.result import Blocked, Done, Result, Retry
+from openeni_kube.workers import Workers
+from openeni_kube.workqueue import Backoff
+from openeni_testing.waiting import wait_for
 
+QUICK = Backoff(base=0.01, maximum=0.03, jitter=0)
 DOWN = "cloud 'default' does not respond"
 
 
@@ -113,3 +122,59 @@ def test_each_new_problem_is_in_the_log_within_a_minute_and_the_log_stays_short(
         assert len(named) + len(counts) <= (now / WINDOW_SECONDS + 1) * (NAMED_KEYS + 1)
         if times > len(named):
             assert counts or len({k for k, p, _ in failures if p == problem}) <= NAMED_KEYS
+
+
+# The workers ask it.
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+
+
+def test_a_failure_is_tried_again_and_logged_when_it_is_a_new_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    whole = "not now" + "x" * 1000
+    results: list[Result] = [Retry(whole), Retry(whole), Retry("no"), Done(), Retry("no"), Done()]
+    runs = len(results)
+
+    def reconcile(_: str) -> Result:
+        return results.pop(0)
+
+    workers = Workers("test", reconcile, backoff=QUICK)
+    workers.start()
+    workers.add("a")
+    wait_for(lambda: len(results) == 2, "it has succeeded")
+    workers.add("a")
+    wait_for(lambda: len(debugged(caplog)) == runs, "it has succeeded again")
+    cut, *others = (re.sub(r" \(after \d+\.\d s\)$", "", text) for text in warnings(caplog))
+    assert cut == f"a: {whole[:500]}... (1007 characters)"
+    assert others == ["a: no", "a: no"], "it had recovered in between"
+    assert sum(whole in text for text in debugged(caplog)) == 2
+    workers.stop(60)
+
+
+def debugged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno == logging.DEBUG]
+
+
+def test_of_many_keys_with_one_failure_a_few_are_logged_and_the_others_counted(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = Counter[str]()
+
+    def reconcile(key: str) -> Result:
+        ended[key] += 1
+        return Blocked("the cloud is away") if key.isdecimal() else Done()
+
+    workers = Workers("test", reconcile, backoff=QUICK)
+    workers.start()
+    for key in (*map(str, range(50)), "good"):
+        workers.add(key)
+    wait_for(lambda: ended["good"], "all before it have failed")
+    monkeypatch.setattr(problem_log, "WINDOW_SECONDS", 0.0)
+    workers.add("last")
+    wait_for(lambda: len(warnings(caplog)) == 4, "the others are counted")
+    assert warnings(caplog)[-1] == "... and 47 more keys: the cloud is away"
+    workers.stop(60)

@@ -165,6 +165,10 @@ def test_a_delete_with_another_uid_deletes_nothing(store: Store, eni: Json) -> N
     store.delete(ENIS, name, uid=eni["metadata"]["uid"])
     with pytest.raises(NotFoundError):
         store.get(ENIS, name)
+    store.delete(ENIS, name, uid=eni["metadata"]["uid"])
+    another = store.create(ENIS, eni_body(name))
+    store.delete(ENIS, name, uid=eni["metadata"]["uid"])
+    assert store.get(ENIS, name) == another
 
 
 def test_a_finalizer_holds_a_deleted_object_until_it_is_taken_away(store: Store) -> None:

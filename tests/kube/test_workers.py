@@ -1,7 +1,6 @@
 """Workers lose no key, run none twice at once, and go on after any failure."""
 
 import logging
-import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -9,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from openeni_kube import problem_log
-from openeni_kube.result import Blocked, Done, RequeueAfter, Result, Retry
+from openeni_kube.result import Done, RequeueAfter, Result
 from openeni_kube.workers import Workers, stop_all
 from openeni_kube.workqueue import Backoff, one_lane
 from openeni_testing.waiting import wait_for
@@ -145,57 +143,6 @@ def test_a_result_says_when_the_key_is_looked_at_again(make: Make) -> None:
     workers.start()
     workers.add("a")
     wait_for(lambda: len(runs) == 3, "it has looked three times")
-
-
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-
-
-def test_a_failure_is_tried_again_and_logged_when_it_is_a_new_one(
-    make: Make, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    whole = "not now" + "x" * 1000
-    results: list[Result] = [Retry(whole), Retry(whole), Retry("no"), Done(), Retry("no"), Done()]
-    runs = len(results)
-
-    def reconcile(_: str) -> Result:
-        return results.pop(0)
-
-    workers = make(reconcile)
-    workers.start()
-    workers.add("a")
-    wait_for(lambda: len(results) == 2, "it has succeeded")
-    workers.add("a")
-    wait_for(lambda: len(debugged(caplog)) == runs, "it has succeeded again")
-    cut, *others = (re.sub(r" \(after \d+\.\d s\)$", "", text) for text in warnings(caplog))
-    assert cut == f"a: {whole[:500]}... (1007 characters)"
-    assert others == ["a: no", "a: no"], "it had recovered in between"
-    assert sum(whole in text for text in debugged(caplog)) == 2
-
-
-def debugged(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [r.getMessage() for r in caplog.records if r.levelno == logging.DEBUG]
-
-
-def test_of_many_keys_with_one_failure_a_few_are_logged_and_the_others_counted(
-    make: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ended = Counter[str]()
-
-    def reconcile(key: str) -> Result:
-        ended[key] += 1
-        return Done() if key == "last" else Blocked("the cloud is away")
-
-    workers = make(reconcile)
-    workers.start()
-    for n in range(50):
-        workers.add(f"{n}")
-    wait_for(lambda: len(ended) == 50, "all have failed")
-    monkeypatch.setattr(problem_log, "WINDOW_SECONDS", 0.0)
-    workers.add("last")
-    wait_for(lambda: len(warnings(caplog)) == 4, "the others are counted")
-    assert warnings(caplog)[-1] == "... and 47 more keys: the cloud is away"
 
 
 def test_an_unforeseen_error_is_logged_with_its_traceback_and_ends_nothing(

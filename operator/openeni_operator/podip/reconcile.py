@@ -11,7 +11,7 @@ from openeni_crds.meta import Json, decode, encode
 from openeni_crds.names import FINALIZER_PODIP, PODIPS
 from openeni_crds.podip import PodIP
 from openeni_kube.events import Recorder
-from openeni_kube.result import Result, Retry, requeue
+from openeni_kube.result import RequeueAfter, Result, Retry, requeue
 from openeni_kube.store import ConflictError, NotFoundError, Store, StoreError
 from openeni_operator.cluster_state import ClusterState
 from openeni_operator.missing_nodes import NODE_GRACE_PERIOD, MissingNodes
@@ -41,12 +41,14 @@ class PodIPDependencies:
     recorder: Recorder
     review: Callable[[str], None]  # enqueues a node's name
     now: Callable[[], str]  # RFC 3339, UTC, whole seconds
+    stopping: Callable[[], bool] = lambda: False  # the process ends
 
 
 class PodIPReconciler:
     """Called by the work queue with a node's name, or with ALL_NODES at each resync.
 
-    PodIPs are read and reviewed page by page: there may be more than fit the memory.
+    PodIPs are read and reviewed page by page: there may be more than fit the memory, and than can
+    be read before a process that is told to stop has to end.
     """
 
     def __init__(self, deps: PodIPDependencies) -> None:
@@ -58,12 +60,9 @@ class PodIPReconciler:
         missing: dict[str, float] = {}  # nodes that do not count as gone yet, and for how long
         try:
             for page in self._deps.store.pages(PODIPS, field_selector=selector):
-                for podip in _decode_valid(page):
-                    left = self._grace_left(podip.spec.node_name)
-                    if left:
-                        missing[podip.spec.node_name] = left
-                    else:
-                        self._review(podip, failures, node_gone=left == 0)
+                if self._deps.stopping():
+                    return RequeueAfter(0, "the operator stops")
+                missing |= self._review_page(page, failures)
         except StoreError as error:
             return Retry(str(error))
         if node == ALL_NODES:
@@ -72,6 +71,17 @@ class PodIPReconciler:
         if failures:
             return Retry("; ".join(failures))
         return requeue(missing.get(node))
+
+    def _review_page(self, page: Iterable[Json], failures: list[str]) -> dict[str, float]:
+        """Return the nodes that do not count as gone yet, and for how many seconds not."""
+        missing: dict[str, float] = {}
+        for podip in _decode_valid(page):
+            left = self._grace_left(podip.spec.node_name)
+            if left:
+                missing[podip.spec.node_name] = left
+            else:
+                self._review(podip, failures, node_gone=left == 0)
+        return missing
 
     def _grace_left(self, node: str) -> float | None:
         """Return the seconds until the node counts as gone; None: it is there."""

@@ -86,3 +86,43 @@ def test_an_eni_that_another_finalizer_holds_loses_its_port_all_the_same() -> No
     sim.api.patch(ENIS, eni.name, operations=[{"op": "remove", "path": "/metadata/finalizers"}])
     sim.settle(TWO_RESYNCS)
     assert_all_removed(sim)
+
+
+def test_an_eni_that_is_created_without_a_finalizer_gets_it_before_its_port() -> None:
+    """It blocks its node no more than any other."""
+    sim = Simulation()
+    sim.add_pool()
+    sim.settle(100)
+    (eni,) = sim.enis()
+    body = sim.api.get(ENIS, eni.name)
+    sim.api.patch(ENIS, eni.name, operations=[{"op": "remove", "path": "/metadata/finalizers"}])
+    sim.api.delete(ENIS, eni.name)
+    sim.cloud.ports.clear()
+    sim.api.create(ENIS, {"metadata": {"name": eni.name}, "spec": body["spec"]})
+    held = list[bool]()
+
+    def look(operation: str) -> None:
+        if operation == "create port":
+            held.append(FINALIZER_ENI in sim.eni(eni.name).metadata.finalizers)
+
+    sim.cloud.before_call = look
+    sim.settle(TWO_RESYNCS)
+    assert held == [True]
+    assert_converged(sim, 1)
+
+
+def test_an_eni_that_is_deleted_without_its_finalizer_is_replaced_and_its_port_reported() -> None:
+    sim = Simulation()
+    sim.add_pool()
+    sim.settle(100)
+    (eni,) = sim.enis()
+    (left,) = sim.cloud.ports
+    sim.api.patch(ENIS, eni.name, operations=[{"op": "remove", "path": "/metadata/finalizers"}])
+    sim.api.delete(ENIS, eni.name)
+    sim.settle(4 * TWO_RESYNCS)
+    (another,) = sim.enis()
+    assert another.metadata.uid != eni.metadata.uid
+    assert sim.ready() == [another.name], "its node has an ENI again"
+    found = pool_condition(sim, Type.PORTS_OWNED)
+    assert found.status == Status.FALSE
+    assert left in found.message
