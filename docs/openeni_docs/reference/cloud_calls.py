@@ -31,7 +31,8 @@ rules with what the operator really calls.
 
 Only the operator that leads calls the cloud, and no call is made for a pod that finds a free
 address on its node. Each call has a time limit (`operator.cloud.timeoutSeconds`) and belongs to one
-budget; there is one of each for each entry of clouds.yaml:
+budget; there is one of each for each user or application credential in a region, however many
+entries of clouds.yaml have it:
 
 """
 _CALLS: Final = """

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from openeni_operator.cloud.budget import CallType, TokenBucket
 from openeni_operator.cloud.errors import CloudError, ThrottledError
-from openeni_operator.cloud.pauses import Pauses
+from openeni_operator.cloud.pauses import Pauses, Route
 
 TRIAL_SECONDS: Final = 2.0  # until the result of a call after a pause is looked for again
 TURN_SECONDS: Final = 2.0  # a call that is not made in time by so much loses its turn
@@ -65,6 +65,11 @@ class Call:
     service: str  # "network" or "compute"; "" for the log-in
     subject: str = ""  # what it changes: with the operation, it names the place in the budget
     exclusive: str = ""
+    entry: str = ""  # of clouds.yaml
+
+    @property
+    def route(self) -> Route:
+        return Route(self.entry, self.service, self.operation)
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ class _Place:
 
 
 class Admission:
-    """The budget, the slots and the pauses of one cloud."""
+    """The budget, the slots and the pauses of one account of a cloud."""
 
     def __init__(self, limits: CallLimits) -> None:
         self._buckets = {
@@ -127,10 +132,10 @@ class Admission:
 
     def admit(self, call: Call, now: float) -> Verdict:
         """Return whether the call may be made now; if so, it counts as in flight."""
-        failure = self._pauses.known_failure(call.service, call.operation, now)
+        failure = self._pauses.known_failure(call.route, now)
         if failure is not None:
             return Refused(failure)
-        if self._pauses.is_tried(call.service, call.operation):
+        if self._pauses.is_tried(call.route):
             return NotYet(TRIAL_SECONDS, "waiting for the result of a call after a pause")
         if call.exclusive in self._exclusive:
             wait = self._seconds_until_end(call.type, 1)
@@ -140,7 +145,7 @@ class Admission:
         if wait > 0:
             limit = f"{self._buckets[call.type].rate:g} {_LIMITS[call.type]}"
             return NotYet(wait, f"waiting for the operator's own limit of {limit}")
-        self._pauses.begin(call.service, call.operation)
+        self._pauses.begin(call.route)
         self._in_flight[call.type] += 1
         if call.exclusive:
             self._exclusive.add(call.exclusive)
@@ -150,7 +155,7 @@ class Admission:
         """End a call that was admitted and made at `begun`."""
         self._leave(call)
         self._seconds[call.type] += NEWEST_SHARE * (now - begun - self._seconds[call.type])
-        self._pauses.record(call.service, call.operation, failure, begun, now)
+        self._pauses.record(call.route, failure, begun, now)
         if isinstance(failure, ThrottledError):
             for bucket in self._buckets.values():
                 bucket.slow_down()
@@ -160,11 +165,11 @@ class Admission:
     def abandon(self, call: Call) -> None:
         """End a call that was admitted and not made, or has no result."""
         self._leave(call)
-        self._pauses.abandon(call.service, call.operation)
+        self._pauses.abandon(call.route)
 
-    def forget_failures(self) -> None:
-        """Let every call be made: the credentials are new."""
-        self._pauses.clear()
+    def forget_failures(self, entry: str = "") -> None:
+        """Let the entry make calls that have just failed: its credentials are new."""
+        self._pauses.forget(entry)
 
     def _leave(self, call: Call) -> None:
         self._in_flight[call.type] -= 1

@@ -1,13 +1,15 @@
-"""Admit, log and classify every call to one cloud.
+"""Admit, log and classify every call to one cloud, by one entry of clouds.yaml.
 
 OpenStack serialises attachments to one server and writes to one port badly or not at all, so only
 one call for each of them is in flight at a time.
 """
 
+import copy
 import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, TypeAlias, TypeVar
 
 from openeni_operator.cloud.admission import Admission, Call, CallLimits, NotYet, Refused
@@ -34,7 +36,9 @@ class NotYetError(Exception):
 
 
 class CallLimiter:
-    """The limiter of one cloud. It outlives connections: new credentials bring no new budget.
+    """The limiter of one entry. It outlives connections: new credentials bring no new budget.
+
+    Entries that lead to the same account share all but the name, for logs and metrics (0056).
 
     `may_write` is asked last before each change; `observe` is called with the cloud, the operation,
     the failure and the seconds of each call that was made.
@@ -56,6 +60,12 @@ class CallLimiter:
         self._lock = threading.Lock()
         self._admission = Admission(limits)
 
+    def for_entry(self, cloud: str) -> "CallLimiter":
+        """Return the limiter of an entry that leads to the same account."""
+        shared = copy.copy(self)
+        shared.cloud = cloud
+        return shared
+
     def pause_of_reconciles(self) -> float:
         """Return the seconds for which no reconcile of this cloud should begin."""
         with self._lock:
@@ -69,7 +79,7 @@ class CallLimiter:
     def forget_failures(self) -> None:
         """Make calls again that have just failed: the credentials are new."""
         with self._lock:
-            self._admission.forget_failures()
+            self._admission.forget_failures(self.cloud)
 
     def call(
         self,
@@ -83,6 +93,7 @@ class CallLimiter:
         Raises NotYetError if it may not yet, NotLeadingError, what `before` raises, or a
         CloudError: never an exception of the client library.
         """
+        call = replace(call, entry=self.cloud)
         self._admit(call)
         finished = False
         try:

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 from openeni_operator.cloud.api import Cloud
 from openeni_operator.cloud.call_limiter import CallLimiter
-from openeni_operator.cloud.clouds_file import CloudsFile
+from openeni_operator.cloud.clouds_file import Account, CloudsFile, Entry
 from openeni_operator.cloud.errors import CloudError
 
 MAX_PAUSE: Final = 60.0  # seconds between two log-ins that fail
@@ -25,19 +25,41 @@ class _Connection:
 
 @dataclass(frozen=True)
 class _Failure:
-    """A log-in that failed; it is not tried again before `until`."""
+    """A log-in that failed."""
 
     version: str  # of its entry
     error: CloudError
-    until: float
-    pause: float  # seconds
+    at: float
+
+
+@dataclass(frozen=True)
+class _Pause:
+    """The seconds since the last log-in that failed, of any of these entries, until the next."""
+
+    seconds: float
+    begun: float
+    entries: frozenset[str]
+
+    def is_over(self, now: float, last: float) -> bool:
+        """Return True for an entry that tried last at `last`, and lets all others try first."""
+        return now >= self.begun + self.seconds and now >= last + self.seconds * len(self.entries)
+
+
+@dataclass(frozen=True)
+class _Access:
+    """How an entry may use its account. One log-in of an account is made at a time."""
+
+    account: Account
+    limiter: CallLimiter
+    connecting: threading.Lock
 
 
 class Clouds:
     """Thread-safe. A changed entry leads to a new connection; calls in flight keep the old one.
 
     All who ask for a cloud share one log-in, and its failure: a thousand ENIs with a refused
-    credential must not lock the account.
+    credential must not lock the account. Entries with the same credentials share the pauses between
+    log-ins that fail, those of one account its limits (0056).
     """
 
     def __init__(
@@ -52,8 +74,10 @@ class Clouds:
         self._new_limiter = new_limiter
         self._clock = clock
         self._lock = threading.Lock()
-        self._limiters: dict[str, tuple[CallLimiter, threading.Lock]] = {}
+        self._accesses: dict[str, _Access] = {}  # by cloud
+        self._accounts: dict[Account, _Access] = {}  # of the entry that led there first
         self._connections: dict[str, _Connection | _Failure] = {}
+        self._pauses: dict[str, _Pause] = {}  # by what Keystone refuses
         self._seen: dict[str, str] = {}  # cloud -> version at its first log-in, or last look
 
     def get(self, name: str) -> Cloud:
@@ -61,14 +85,13 @@ class Clouds:
 
         Raises a CloudError; CloudNotConfiguredError if there is no file or no such entry.
         """
-        limiter, connect_lock = self._limiter(name)
-        with connect_lock:
-            version, known = self._file.version_of(name), self._connections.get(name)
-            self._seen.setdefault(name, version)
-            if known is None or known.version != version:
-                known = self._log_in(name, version, limiter, 0.0)
-            elif isinstance(known, _Failure) and self._clock() >= known.until:
-                known = self._log_in(name, version, limiter, known.pause)
+        entry = self._file.entry(name)
+        self._seen.setdefault(name, entry.version)
+        known = self._known(name, entry)
+        if known is None:
+            access = self._access(name, entry.account)
+            with access.connecting:
+                known = self._known(name, entry) or self._log_in(name, entry, access.limiter)
         if isinstance(known, _Failure):
             raise known.error.with_traceback(None)  # it would collect one of each thread
         return known.cloud
@@ -78,7 +101,7 @@ class Clouds:
 
         Whoever used one before may rest on what it was, also if somebody has logged in since.
         """
-        now = {name: self._file.version_of(name) for name in dict(self._seen)}
+        now = {name: self._file.entry(name).version for name in dict(self._seen)}
         changed = {name for name, version in now.items() if version != self._seen[name]}
         self._seen |= now
         return changed
@@ -86,31 +109,52 @@ class Clouds:
     def pause_of_reconciles(self, name: str) -> float:
         """Return the seconds for which no reconcile that calls this cloud should begin."""
         with self._lock:
-            known = self._limiters.get(name)
-        return known[0].pause_of_reconciles() if known else 0.0
+            known = self._accesses.get(name)
+        return known.limiter.pause_of_reconciles() if known else 0.0
 
     def throttle_ratios(self) -> dict[str, float]:
         """Return the part of each cloud's rate that is not used since the cloud has throttled."""
         with self._lock:
-            limiters = {name: limiter for name, (limiter, _) in self._limiters.items()}
+            limiters = {name: access.limiter for name, access in self._accesses.items()}
         return {name: limiter.throttle_ratio() for name, limiter in limiters.items()}
 
-    def _log_in(
-        self, name: str, version: str, limiter: CallLimiter, last_pause: float
-    ) -> _Connection | _Failure:
+    def _known(self, name: str, entry: Entry) -> _Connection | _Failure | None:
+        """Return how the last log-in went; None if the entry is another, or its pause is over."""
+        known, pause = self._connections.get(name), self._pauses.get(entry.login)
+        if known is None or known.version != entry.version:
+            return None
+        if isinstance(known, _Failure) and (not pause or pause.is_over(self._clock(), known.at)):
+            return None
+        return known
+
+    def _log_in(self, name: str, entry: Entry, limiter: CallLimiter) -> _Connection | _Failure:
         """Log in, and remember how it went; pauses between failures grow."""
         known: _Connection | _Failure
         try:
             self._file.check_exists()
-            known = _Connection(version, self._connect(self._file.path, name, limiter))
+            known = _Connection(entry.version, self._connect(self._file.path, name, limiter))
+            self._pauses.pop(entry.login, None)
         except CloudError as error:
-            pause = min(MAX_PAUSE, max(error.retry_after, 2 * last_pause))
-            known = _Failure(version, error, self._clock() + pause, pause)
+            now, last = self._clock(), self._pauses.get(entry.login, _Pause(0.0, 0.0, frozenset()))
+            seconds = min(MAX_PAUSE, max(error.retry_after, 2 * last.seconds))
+            self._pauses[entry.login] = _Pause(seconds, now, last.entries | {name})
+            known = _Failure(entry.version, error, now)
         self._connections[name] = known
         return known
 
-    def _limiter(self, name: str) -> tuple[CallLimiter, threading.Lock]:
+    def _access(self, name: str, account: Account) -> _Access:
+        """Return the access to the account: new credentials in its place bring no new budget."""
         with self._lock:
-            if name not in self._limiters:
-                self._limiters[name] = self._new_limiter(name), threading.Lock()
-            return self._limiters[name]
+            known = self._accesses.get(name)
+            if known is not None and known.account == account:
+                return known
+            shared = self._accounts.get(account)
+            if shared is None and known is not None and known.account.place == account.place:
+                shared = known
+            if shared is None:
+                limiter, connecting = self._new_limiter(name), threading.Lock()
+            else:
+                limiter, connecting = shared.limiter.for_entry(name), shared.connecting
+            access = self._accesses[name] = _Access(account, limiter, connecting)
+            self._accounts.setdefault(account, access)
+            return access

@@ -1,8 +1,12 @@
-"""Tell which version of its entry in the mounted clouds.yaml each cloud has.
+"""Tell which version of its entry in the mounted clouds.yaml each cloud has, and whose account.
 
 A version is a digest of all that leads to the cloud: the entry, the settings that all entries
 share, and the certificates that it names. So an entry that stays the same keeps its connection,
 whatever becomes of the others.
+
+An account is whom a cloud counts calls for: a user or an application credential, at one Keystone
+and in one region. It is told by the words of the entry, before anybody has logged in: who is named
+in two ways, as by name and by ID, is two accounts. Nothing of it is a secret.
 """
 
 import hashlib
@@ -11,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -19,9 +24,39 @@ from openeni_operator.cloud.sdk_connection import read_config
 
 NO_ENTRY: Final = ""  # the version of an entry that is not there
 _CERTIFICATES: Final = ("cacert", "cert", "key")  # fields of an entry that name files
+_DOMAIN: Final = (
+    *("user_domain_id", "user_domain_name", "domain_id", "domain_name"),
+    *("default_domain_id", "default_domain_name", "identity_provider"),
+)
+# Who logs in, by the first of these that an entry has, and what it takes to tell who that is.
+_USERS: Final = {"application_credential_id": (), "user_id": (), "username": _DOMAIN}
+# Where to: not who, nor the proof of it.
+_SCOPE: Final = (
+    *("project_id", "project_name", "project_domain_id", "project_domain_name"),
+    *("tenant_id", "tenant_name", "system_scope"),
+)
+_PORTS: Final = {"http": 80, "https": 443}
+_VERSIONS: Final = ("v3", "v2.0")  # of Keystone's API, at the end of an auth_url
 
 # A mounted Secret changes by its symlink, which leads to another inode.
 _Stat: TypeAlias = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whom a cloud counts calls for. An entry that does not say who has one of its own."""
+
+    place: str  # a digest of Keystone's URL and the region; "" if the entry does not say
+    user: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of clouds.yaml, or that there is none."""
+
+    version: str
+    account: Account
+    login: str  # a digest of what Keystone accepts or refuses, but for the project
 
 
 @dataclass(frozen=True)
@@ -29,7 +64,7 @@ class _Content:
     """What was read at a time. A file that is no clouds.yaml is one version of every entry."""
 
     stat: _Stat | None
-    versions: Mapping[str, str]
+    entries: Mapping[str, Entry]
     others: str = NO_ENTRY
 
 
@@ -41,13 +76,14 @@ class CloudsFile:
         self._lock = threading.Lock()
         self._content = _Content(None, {})
 
-    def version_of(self, name: str) -> str:
-        """Return the version of an entry; NO_ENTRY if there is none, or no file."""
+    def entry(self, name: str) -> Entry:
+        """Return an entry; its version is NO_ENTRY if there is none, or no file."""
         with self._lock:
             stat = _stat(self.path)
             if stat != self._content.stat:
                 self._content = _read(self.path, stat)
-            return self._content.versions.get(name, self._content.others)
+            found = self._content.entries.get(name)
+            return found or _unusable(name, self._content.others)
 
     def check_exists(self) -> None:
         """Raise CloudNotConfiguredError if there is no file."""
@@ -75,13 +111,50 @@ def _read(path: Path, stat: _Stat | None) -> _Content:
     try:
         config = read_config(path)
         shared = {key: value for key, value in config.items() if key != "clouds"}
-        versions = {
-            name: _digest((shared, entry, _certificates(entry)))
+        entries = {
+            name: _entry(name, _digest((shared, entry, _certificates(entry))), entry)
             for name, entry in config["clouds"].items()
         }
     except Exception:  # noqa: BLE001 a malformed file makes the parser raise anything
         return _Content(stat, {}, hashlib.sha256(content).hexdigest())
-    return _Content(stat, versions)
+    return _Content(stat, entries)
+
+
+def _entry(name: str, version: str, content: Mapping[str, Any]) -> Entry:
+    try:
+        auth = {key.replace("-", "_"): value for key, value in content["auth"].items()}
+        region = content.get("region_name") or content.get("regions")
+        place = _digest((_keystone(content, auth), region))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return _unusable(name, version)
+    user = _user(auth) or f"of entry {name}"
+    proof = {field: value for field, value in auth.items() if field not in _SCOPE}
+    return Entry(version, Account(place, user), _digest((place, user, proof)))
+
+
+def _unusable(name: str, version: str) -> Entry:
+    return Entry(version, Account("", f"of entry {name}"), f"{name} {version}")
+
+
+def _keystone(content: Mapping[str, Any], auth: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return where to log in, without what makes no difference; raise ValueError if nowhere."""
+    if "auth_url" not in auth:
+        return (content["profile"],)  # of a vendor, who has the URL
+    url = urlsplit(str(auth["auth_url"]))
+    path = url.path.rstrip("/")
+    for version in _VERSIONS:
+        path = path.removesuffix(f"/{version}").rstrip("/")
+    if not url.hostname:
+        raise ValueError("auth_url names no host")
+    return url.scheme, url.hostname, url.port or _PORTS.get(url.scheme), path
+
+
+def _user(auth: Mapping[str, Any]) -> str:
+    """Return a digest of who logs in; "" if the entry does not say."""
+    for field, domain in _USERS.items():
+        if auth.get(field):
+            return _digest((field, [auth.get(f) for f in (field, *domain)]))
+    return ""
 
 
 def _certificates(entry: Mapping[str, Any]) -> list[str]:

@@ -5,12 +5,15 @@ stop the calls that would fail in the same way. Until the pause ends, such a cal
 failure, at once; then one call tries, the others wait for its result, and that ends the pause or
 doubles it. Calls that were in flight when a pause began say nothing about it. Pure: the caller
 holds the lock and the clock.
+
+Entries of clouds.yaml that lead to one account are throttled together. All else is an entry's own:
+its project has the quota and the rights, its endpoints and certificates lead to the service (0056).
 """
 
 import copy
 from collections import Counter
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from openeni_operator.cloud.errors import (
     CloudError,
@@ -28,9 +31,18 @@ MAX_PAUSE: Final = 60.0
 MAX_QUOTA_PAUSE: Final = 300.0
 
 
+class Route(NamedTuple):
+    """What a call is for: an entry of clouds.yaml, a service, an operation. None is any."""
+
+    entry: str | None
+    service: str
+    operation: str | None
+
+
 @dataclass
 class _Pause:
     error: CloudError
+    entry: str | None  # that met it
     seconds: float
     begun: float
     until: float
@@ -38,97 +50,100 @@ class _Pause:
 
 
 class Pauses:
-    """The pauses of one cloud, by service; those of a quota by service and operation."""
+    """The pauses of one account; those of a quota are of one operation, others of a service."""
 
     def __init__(self) -> None:
-        self._pauses: dict[tuple[str, str], _Pause] = {}
-        self._unanswered: Counter[str] = Counter()  # calls to a service, in a row
+        self._pauses: dict[Route, _Pause] = {}
+        self._unanswered: Counter[Route] = Counter()  # calls to a service, in a row
 
-    def known_failure(self, service: str, operation: str, now: float) -> CloudError | None:
+    def known_failure(self, route: Route, now: float) -> CloudError | None:
         """Return the failure that such a call would meet; None if it may be made."""
-        for pause in self._of(service, operation):
+        for pause in self._of(route):
             if now < pause.until:
-                return _with_delay(pause.error, pause.until - now)
+                return _for_entry(route.entry, pause, pause.until - now)
         return None
 
-    def is_tried(self, service: str, operation: str) -> bool:
+    def is_tried(self, route: Route) -> bool:
         """Return True if such a call should wait for the result of one in flight."""
-        return any(pause.tried for pause in self._of(service, operation))
+        return any(pause.tried for pause in self._of(route))
 
-    def begin(self, service: str, operation: str) -> None:
+    def begin(self, route: Route) -> None:
         """Note that such a call is made: after a pause, others wait for its result."""
-        for pause in self._of(service, operation):
+        for pause in self._of(route):
             pause.tried = True
 
-    def abandon(self, service: str, operation: str) -> None:
+    def abandon(self, route: Route) -> None:
         """Note that a call was not made after all, or has no result."""
-        for pause in self._of(service, operation):
+        for pause in self._of(route):
             pause.tried = False
 
-    def record(
-        self,
-        service: str,
-        operation: str,
-        failure: CloudError | None,
-        begun: float,
-        now: float,
-    ) -> bool:
-        """Note the result of a call that began at `begun`; return True if a service now pauses.
+    def record(self, route: Route, failure: CloudError | None, begun: float, now: float) -> None:
+        """Note the result of a call that began at `begun`.
 
         Log-ins, of no service, are paused where they are shared.
         """
-        if not service:
-            return False
-        for pause in self._of(service, operation):
+        if not route.service:
+            return
+        for pause in self._of(route):
             # Its own trial has ended; one that began before it tells nothing about it.
             pause.tried = pause.tried and begun < pause.begun
         if isinstance(failure, OutcomeUnknownError):
-            return False  # it says little about Nova; the next read tells
-        whole, single = (service, ""), (service, operation)
+            return  # it says little about Nova; the next read tells
+        throttled, whole, single = _keys(route)
         if isinstance(failure, CloudUnreachableError):
-            self._unanswered[service] += 1
-            enough = self._unanswered[service] >= UNREACHABLE_CALLS or whole in self._pauses
-            return enough and self._pause(whole, failure, MAX_PAUSE, begun, now)
-        self._unanswered.pop(service, None)
-        if isinstance(failure, CredentialsInvalidError | ThrottledError):
-            return self._pause(whole, failure, MAX_PAUSE, begun, now)
-        self._end(whole, begun)
-        if isinstance(failure, QuotaExceededError):
-            self._pause(single, failure, MAX_QUOTA_PAUSE, begun, now)
-        else:
-            self._end(single, begun)
-        return False
+            self._unanswered[whole] += 1
+            if self._unanswered[whole] >= UNREACHABLE_CALLS or whole in self._pauses:
+                self._pause(whole, route, failure, MAX_PAUSE, begun=begun, now=now)
+            return
+        self._unanswered.pop(whole, None)
+        results = (
+            (throttled, ThrottledError, MAX_PAUSE),
+            (whole, CredentialsInvalidError, MAX_PAUSE),
+            (single, QuotaExceededError, MAX_QUOTA_PAUSE),
+        )
+        for key, error, most in results:
+            if isinstance(failure, error):
+                self._pause(key, route, failure, most, begun=begun, now=now)
+                break  # what would have been checked after it is not known
+            self._end(key, begun)
 
-    def clear(self) -> None:
-        """Forget everything: there are new credentials."""
-        self._pauses.clear()
-        self._unanswered.clear()
+    def forget(self, entry: str) -> None:
+        """Forget the entry's own failures: there are new credentials, of the same account."""
+        for known in (self._pauses, self._unanswered):
+            for key in [key for key in known if key.entry == entry]:
+                del known[key]
 
-    def _of(self, service: str, operation: str) -> list[_Pause]:
-        found = (self._pauses.get(key) for key in ((service, ""), (service, operation)))
+    def _of(self, route: Route) -> list[_Pause]:
+        found = (self._pauses.get(key) for key in _keys(route))
         return [pause for pause in found if pause is not None]
 
     def _pause(
-        self, key: tuple[str, str], error: CloudError, most: float, begun: float, now: float
-    ) -> bool:
-        """Begin a pause, or a longer one; return whether it is new."""
+        self, key: Route, route: Route, error: CloudError, most: float, *, begun: float, now: float
+    ) -> None:
+        """Begin a pause, or a longer one."""
         before = self._pauses.get(key)
         if before is not None and begun < before.begun:
             before.until = max(before.until, now + error.retry_after)
-            return False
+            return
         seconds = min(most, 2 * before.seconds if before else FIRST_PAUSE)
         seconds = max(seconds, error.retry_after)
-        self._pauses[key] = _Pause(error, seconds, now, now + seconds)
-        return True
+        self._pauses[key] = _Pause(error, route.entry, seconds, now, now + seconds)
 
-    def _end(self, key: tuple[str, str], begun: float) -> None:
+    def _end(self, key: Route, begun: float) -> None:
         pause = self._pauses.get(key)
         if pause is not None and begun >= pause.begun:
             del self._pauses[key]
 
 
-def _with_delay(error: CloudError, seconds: float) -> CloudError:
+def _keys(route: Route) -> tuple[Route, Route, Route]:
+    """Return whose pauses hold for a call: the account's, the service's, the operation's."""
+    return Route(None, route.service, None), route._replace(operation=None), route
+
+
+def _for_entry(entry: str | None, pause: _Pause, seconds: float) -> CloudError:
     """Return the error for another caller: without a traceback, and not to be retried before."""
-    fresh = copy.copy(error).with_traceback(None)
+    fresh = copy.copy(pause.error).with_traceback(None)
+    if entry != pause.entry:
+        fresh.args = (f"{pause.error.message} (cloud {entry!r} has the same account)",)
     fresh.retry_after = seconds
     return fresh
