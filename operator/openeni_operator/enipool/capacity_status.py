@@ -1,13 +1,15 @@
 """Find out what keeps a pool from its addresses, for the condition CapacityAvailable. Pure."""
 
 import heapq
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from openeni_crds.conditions import Reason, Status, Type, find
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
+from openeni_operator.sizing.standstill import STUCK_SECONDS
+from openeni_operator.sizing.state import NodeState
 
 NODES_SHOWN: Final = 5  # names of nodes in a message
 # An ENI that is not Ready for one of these reasons makes progress; any other needs attention.
@@ -43,6 +45,8 @@ class NodeGroups:
     without_subnet: Collection[str] = ()
     at_limit: Collection[str] = ()  # pods wait, but a limit of the pool forbids another ENI
     without_slot: Collection[str] = ()  # pods wait, but an ENI of another pool has found no slot
+    at_standstill: Collection[str] = ()  # pods wait for ENIs that come no nearer to being Ready
+    standstill: Obstacle | None = None  # of the first of these nodes
 
 
 NO_NODES: Final = NodeGroups()
@@ -60,6 +64,9 @@ def capacity_obstacles(
     `failed` is that of the first ENI with one. `limits` are the fields of spec.limits that hold
     growth, `waiting` the nodes where pods wait for them or for the end of a pause.
     """
+    if nodes.standstill is not None:
+        reason, message = nodes.standstill
+        yield Obstacle(reason, f"pods wait on {name_nodes(nodes.at_standstill)}: {message}")
     if failed is not None:
         yield failed
     if waiting and pool.spec.paused:
@@ -106,6 +113,29 @@ def eni_obstacle(eni: ENI) -> Obstacle | None:
                 found.reason, f"ENI {eni.name} on node {eni.spec.node_name}: {found.message}"
             )
     return None
+
+
+def standstill_of(node: NodeState, enis: Iterable[ENI]) -> Obstacle | None:
+    """Return why the node's pods wait, if each ENI that could serve them soon stands still.
+
+    `enis` are the node's, in the order in which they are named.
+    """
+    unready = {e.name: e for e in node.enis if e.usable and not e.ready}
+    if not unready or any(e.still_seconds < STUCK_SECONDS for e in unready.values()):
+        return None
+    known = ((eni.name, find(eni.status.conditions, Type.READY)) for eni in enis)
+    found = [(name, ready) for name, ready in known if name in unready and ready is not None]
+    if not found:
+        return None
+    name, first = found[0]
+    who = "ENIs" if len(found) > 1 else "ENI"
+    message = (
+        f"{who} {' and '.join(name for name, _ in found)} on node {node.name} came no nearer to "
+        f"being Ready in {STUCK_SECONDS / 60:.0f} minutes: {first.message}"
+    )
+    if unready[name].stuck:
+        message += f"; correct that, or run kubectl delete eni {name} to have another one made"
+    return Obstacle(first.reason, message)
 
 
 def name_nodes(nodes: Collection[str]) -> str:

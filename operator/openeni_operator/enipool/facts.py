@@ -9,7 +9,7 @@ from openeni_crds.capacity import ReclaimPolicy
 from openeni_crds.conditions import Reason, Status, Type, find, is_true
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
-from openeni_crds.meta import parse_time, seconds
+from openeni_crds.meta import seconds
 from openeni_crds.selection import choose_pool, selects_node
 from openeni_operator.claims import PendingClaims
 from openeni_operator.core_objects import Node, WaitingPod
@@ -21,6 +21,7 @@ from openeni_operator.enipool.memory.node_outcomes import Group
 from openeni_operator.enipool.memory.subnet_usage import SubnetUsage, is_refused
 from openeni_operator.enipool.resolution import Resolution
 from openeni_operator.missing_nodes import counts_as_gone
+from openeni_operator.sizing.standstill import is_stuck, still_seconds
 from openeni_operator.sizing.state import UNBOUNDED, ENIState, NodeState, SizingPolicy
 
 # Reasons for which a port does not get the addresses that it lacks, until something changes.
@@ -176,7 +177,7 @@ def eni_state(eni: ENI, facts: PoolFacts, subnets: SubnetFacts) -> ENIState:
     claims = facts.claims.get(eni.name, PendingClaims())
     waiting = facts.waiting.get(eni.spec.node_name, frozenset())
     whole = is_retired_whole(eni, port) if port and facts.elastic else bool(eni.spec.retiring)
-    parked = whole and is_unattached(eni)
+    parked, still = whole and is_unattached(eni), still_seconds(eni, facts.now)
     return ENIState(
         name=eni.name,
         addresses=capacity_of(eni),
@@ -193,9 +194,8 @@ def eni_state(eni: ENI, facts: PoolFacts, subnets: SubnetFacts) -> ENIState:
         orphaned=counts_as_gone(facts.missing_for(eni)),
         broken=not BROKEN.isdisjoint(reasons),
         no_slot=Reason.NO_HOTPLUG_SLOT in reasons,
-        no_slot_seconds=_seconds_without_slot(eni, facts.now)
-        if Reason.NO_HOTPLUG_SLOT in reasons
-        else 0.0,
+        stuck=is_stuck(eni, still) and not _is_agent_silent(eni, facts),
+        still_seconds=still,
         exhausted=_is_exhausted(eni, facts, subnets),
         idle_seconds=facts.idle.get(eni.name),
         wanted=eni.spec.address_count if facts.elastic else None,
@@ -215,14 +215,13 @@ def slotless_nodes(enis: Iterable[ENI], pool: ENIPool) -> frozenset[str]:
     return frozenset(eni.spec.node_name for eni in others if lacks_slot(eni))
 
 
-def _seconds_without_slot(eni: ENI, now: str) -> float:
-    """Return for how long the ENI has not been attached."""
-    attached = find(eni.status.conditions, Type.ATTACHED)
-    try:
-        since = parse_time(attached.last_transition_time if attached else "")
-    except ValueError:
-        return 0.0
-    return max(0.0, (parse_time(now) - since).total_seconds())
+def _is_agent_silent(eni: ENI, facts: PoolFacts) -> bool:
+    """Return True if the agent of the ENI's node is away; a server that does not run has none.
+
+    A taint from before the ENI is the one that new nodes start with, until an ENI is Ready.
+    """
+    node = facts.nodes.get(eni.spec.node_name)
+    return node is None or node.tainted_since > eni.metadata.creation_timestamp
 
 
 def _is_refused(eni: ENI) -> bool:

@@ -157,7 +157,8 @@ def unheld(node: NodeState, policy: SizingPolicy) -> int:
 
 
 def _may_grow(eni: ENIState, node: NodeState) -> bool:
-    return eni.resizable and not (eni.no_slot or eni.exhausted or eni.refused) and node.can_create
+    hopeless = eni.no_slot or eni.stuck or eni.exhausted or eni.refused
+    return eni.resizable and not hopeless and node.can_create
 
 
 def _room(eni: ENIState, node: NodeState) -> int:

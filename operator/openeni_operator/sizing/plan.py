@@ -2,7 +2,8 @@
 
 A static ENI gets its addresses at its creation, and whole ENIs come and go; `elastic` plans single
 addresses. A retirement is withdrawn if its reason goes, until the ENI is deleted. A node gets one
-new ENI at a time: until it is ready, the next one might fail in the same way.
+new ENI at a time: until it is ready, the next one might fail in the same way. One that is stuck is
+passed over, since the fault may be its own; a second one shows that it is not.
 """
 
 from collections.abc import Collection
@@ -29,9 +30,9 @@ from openeni_operator.sizing.state import (
     UnretireENI,
 )
 
-# An ENI that has found no slot is kept so long although nobody needs it: it is what tells that the
-# next one would find none either, and it is attached as soon as there is one.
-SLOT_MEMORY_SECONDS: Final = 3600.0
+# An ENI that has found no slot, or is stuck, is kept so long although nobody needs it: it is what
+# tells how the next one would fare, and it serves pods as soon as its hindrance is gone.
+FAILURE_MEMORY_SECONDS: Final = 3600.0
 
 
 def plan(node: NodeState, policy: SizingPolicy) -> Plan:
@@ -56,7 +57,7 @@ def plan(node: NodeState, policy: SizingPolicy) -> Plan:
     elif node.waiting and needed_addresses(node) > have:
         planned = Plan(limit_reached=True)  # of maxAddressesPerNode
     else:
-        planned = Plan(_shrink(node, policy, target, have))
+        planned = Plan(_shrink(node, policy, target))
     if not policy.elastic:
         settled = _settle(node, planned.actions)
         return replace(planned, actions=(*removals, *settled, *planned.actions))
@@ -80,7 +81,8 @@ def _kept(node: NodeState, *, short: bool, never: bool) -> tuple[ENIState, ...]:
         if eni.retiring and not (eni.deleting or eni.orphaned or eni.broken or eni.no_slot)
     ]
     used = tuple(eni for eni in retiring if node.selected and eni.granted)
-    return used or tuple(retiring[: int(short or (never and node.selected))])
+    useful = tuple(eni for eni in retiring if not eni.stuck)
+    return used or useful[: int(short or (never and node.selected))]
 
 
 def _remove(eni: ENIState, *, selected: bool) -> Action | None:
@@ -95,6 +97,10 @@ def _remove(eni: ENIState, *, selected: bool) -> Action | None:
     if selected and not (eni.retiring or eni.broken):
         idle = eni.inactive and not (eni.granted or eni.all_asked)
         return RetireENI(eni.name) if idle else None
+    return _give_up(eni)
+
+
+def _give_up(eni: ENIState) -> Action | None:
     if eni.all_retired:
         return DeleteENI(eni.name)
     return None if eni.all_asked else RetireENI(eni.name)
@@ -120,8 +126,9 @@ def _grow(node: NodeState, policy: SizingPolicy, lacking: int) -> Plan:
     no_slot = node.no_slot or any(e.no_slot and e.usable for e in node.enis)
     if len(node.enis) >= policy.max_enis or size < 1 or no_slot:
         return Plan(grown, limit_reached=node.waiting > 0)
-    in_progress = any(e.usable and not e.ready for e in node.enis)
-    if in_progress or not node.can_create:
+    unready = [e for e in node.enis if e.usable and not e.ready]
+    passed_over = len(unready) == 1 and unready[0].stuck
+    if (unready and not passed_over) or not node.can_create:
         return Plan(grown)
     return Plan((*grown, CreateENI(node.name, size)))
 
@@ -139,18 +146,28 @@ def _settle(node: NodeState, planned: Collection[Action]) -> tuple[RetireAddress
     )
 
 
-def _shrink(node: NodeState, policy: SizingPolicy, target: int, have: int) -> tuple[Action, ...]:
-    """Retire at most one idle ENI, the newest first, if the others hold enough addresses."""
+def _shrink(node: NodeState, policy: SizingPolicy, target: int) -> tuple[Action, ...]:
+    """Retire at most one idle ENI, the newest first, if the others serve enough pods.
+
+    What is not ready yet may never be.
+    """
+    have = sum(e.serving for e in node.enis)
     for eni in sorted(node.enis, key=lambda e: e.name, reverse=True):
-        if not eni.resizable or eni.claimed or have - eni.capacity < target:
+        if not eni.usable or eni.claimed or have - eni.serving < target:
             continue
-        if _found_no_slot_long_ago(eni) or _is_surplus(eni, node, policy, have):
-            return (RetireENI(eni.name),)
+        action: Action | None = None
+        if _has_failed_long_ago(eni):
+            action = _give_up(eni)  # once asked for, it may count as parked, not as retiring
+        elif eni.resizable and _is_surplus(eni, node, policy, have):
+            action = RetireENI(eni.name)
+        if action is not None:
+            return (action,)
     return elastic.shrink(node, policy, have) if policy.elastic else ()
 
 
-def _found_no_slot_long_ago(eni: ENIState) -> bool:
-    return eni.no_slot and eni.no_slot_seconds >= SLOT_MEMORY_SECONDS
+def _has_failed_long_ago(eni: ENIState) -> bool:
+    failed = eni.no_slot or (eni.stuck and not eni.granted)
+    return failed and eni.still_seconds >= FAILURE_MEMORY_SECONDS
 
 
 def _is_surplus(eni: ENIState, node: NodeState, policy: SizingPolicy, have: int) -> bool:

@@ -41,7 +41,8 @@ class ENIState:
     inactive: bool = False  # its port stays attached and not ACTIVE
     parked: bool = False  # all its addresses are asked for until its port is attached
     no_slot: bool = False  # its server has no slot for another NIC
-    no_slot_seconds: float = 0.0  # since when
+    stuck: bool = False  # it stays not Ready, and another ENI may do better
+    still_seconds: float = 0.0  # since it has come any nearer to being Ready
     exhausted: bool = False  # its subnets have no address left for its port, and others have
     idle_seconds: float | None = None  # since the last address was in use
     wanted: int | None = None  # addresses that an elastic one shall have; None: those it has
@@ -87,9 +88,17 @@ class ENIState:
     def capacity(self) -> int:
         """Return how many pods it serves, or will serve once it is ready.
 
-        What it is to get for certain pods serves no other, and the cloud may refuse it for long.
+        What it is to get for certain pods serves no other, and the cloud may refuse it for long. A
+        stuck one serves the pods that have an address of it, if any.
         """
-        return self.count - self.reserved if self.usable and not self.no_slot else 0
+        if self.no_slot or not self.usable:
+            return 0
+        return self.granted + self.cooling if self.stuck else self.count - self.reserved
+
+    @property
+    def serving(self) -> int:
+        """Return how many pods it serves now: until it is ready, no others than it has."""
+        return self.capacity if self.ready else min(self.capacity, self.granted + self.cooling)
 
 
 @dataclass(frozen=True)

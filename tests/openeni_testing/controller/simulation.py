@@ -62,6 +62,7 @@ class Simulation:
             self.add_node(name)
         self.granted: dict[str, set[str]] = {}  # ENI -> addresses that pods have
         self.other_cni: set[str] = set()  # nodes with another CNI plugin
+        self.missing_nics: set[str] = set()  # ENIs whose NICs no guest shows
         self.agents = set(self.nodes)
         self.countdown = Countdown()
         self.resync_at = self.cloud.clock.now + RESYNC
@@ -205,7 +206,9 @@ class Simulation:
             eni,
             self.granted.get(eni.name, set()),
             self.now(eni.spec.node_name),
-            attached=live is not None and live.device_id == eni.spec.server_id,
+            attached=live is not None
+            and live.device_id == eni.spec.server_id
+            and eni.name not in self.missing_nics,
             configured=self._configured(eni.spec.node_name),
         )
         if body is not None:

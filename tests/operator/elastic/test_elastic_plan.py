@@ -33,13 +33,17 @@ def elastic_enis(draw: st.DrawFn) -> ENIState:
     granted = draw(st.integers(0, min(addresses, wanted)))
     cooling = draw(st.integers(0, min(addresses, wanted) - granted))
     claimed = draw(st.integers(0, 2))
+    ready = draw(st.booleans())
+    stuck = not ready and draw(st.booleans())
     return ENIState(
         name="",
         addresses=addresses,
         releasing=draw(st.integers(0, 2)),
         granted=granted,
         cooling=cooling,
-        ready=draw(st.booleans()),
+        ready=ready,
+        stuck=stuck,
+        still_seconds=draw(st.floats(600, 4000)) if stuck else 0.0,
         retiring=draw(st.booleans()),
         wanted=wanted,
         misasked=draw(st.booleans()),
@@ -111,7 +115,15 @@ def executed(node: NodeState, actions: tuple[Action, ...]) -> NodeState:
 def settled(node: NodeState, policy: SizingPolicy) -> NodeState:
     """Return the node as it is when the cloud refuses nothing and has let everything be done."""
     enis = tuple(
-        replace(e, addresses=e.count, refused=False, room=2**31, ready=True, retiring=False)
+        replace(
+            e,
+            addresses=e.count,
+            refused=False,
+            room=2**31,
+            ready=True,
+            stuck=False,
+            retiring=False,
+        )
         for e in node.enis
     )
     node = replace(node, enis=enis)
@@ -143,7 +155,7 @@ def test_growth_never_exceeds_a_limit(node: NodeState, policy: SizingPolicy) -> 
         if isinstance(action, GrowENI):
             eni = before[action.eni]
             assert eni.usable
-            assert not eni.refused or eni.claimed
+            assert not (eni.refused or eni.stuck) or eni.claimed
             most = max(policy.addresses_per_eni, eni.addresses + eni.claimed)
             assert eni.count < action.addresses <= most
             more += max(0, action.addresses - eni.held)

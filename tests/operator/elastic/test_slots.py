@@ -3,7 +3,7 @@
 from openeni_crds.conditions import Reason, Status, Type, find
 from openeni_crds.names import ENIPOOLS, ENIS
 from openeni_operator.cloud.errors import OutcomeUnknownError
-from openeni_operator.sizing.plan import SLOT_MEMORY_SECONDS
+from openeni_operator.sizing.plan import FAILURE_MEMORY_SECONDS
 from openeni_testing.cloud.faults import Fault
 from openeni_testing.controller.pod_runner import PodRunner
 from openeni_testing.controller.simulation import Simulation
@@ -83,7 +83,7 @@ def test_the_lack_is_remembered_while_no_pod_needs_the_eni() -> None:
         runner.sim.remove_pods()
     assert slotless in {e.name for e in runner.sim.enis()}
     assert runner.sim.cloud.calls["create port"] == 2
-    runner.settle(SLOT_MEMORY_SECONDS, step=120)
+    runner.settle(FAILURE_MEMORY_SECONDS, step=120)
     assert slotless not in {e.name for e in runner.sim.enis()}
     assert len(runner.sim.cloud.ports) == len(runner.sim.enis())
 

@@ -11,6 +11,7 @@ from openeni_crds.eni import ENI, NodeStatus, PortStatus, PortSubnet
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import decode
 from openeni_operator.eni.report import agent_report, held_by
+from openeni_operator.enipool.capacity_status import Obstacle
 from openeni_operator.enipool.memory.node_outcomes import Group, NodeOutcome, NodeOutcomes
 from openeni_operator.enipool.memory.pool_memory import (
     WHOLE_SECONDS,
@@ -207,6 +208,7 @@ outcomes = st.builds(
     group=st.sampled_from((None, *Group)),
     at_limit=st.booleans(),
     without_slot=st.booleans(),
+    standstill=st.sampled_from((None, Obstacle("Conflict", "a"), Obstacle("NICMissing", "b"))),
     limits=st.sampled_from(((), ("maxENIs",), ("maxAddresses", "maxENIs"))),
     paused=st.booleans(),
     short=st.booleans(),
@@ -233,6 +235,9 @@ def test_the_nodes_of_outcomes_are_those_of_a_count_from_scratch(
         assert set(found) == {n for n, o in last.items() if o.group is group}
     assert set(groups.at_limit) == {n for n, o in last.items() if o.at_limit}
     assert set(groups.without_slot) == {n for n, o in last.items() if o.without_slot}
+    standstills = {n: o.standstill for n, o in last.items() if o.standstill is not None}
+    assert set(groups.at_standstill) == standstills.keys()
+    assert groups.standstill == standstills.get(min(standstills, default=""))
     assert set(kept.short) == {n for n, o in last.items() if o.short}
     assert set(kept.waiting) == {n for n, o in last.items() if o.limits or o.paused}
     assert set(kept.limits) == {limit for o in last.values() for limit in o.limits}

@@ -11,6 +11,7 @@ from openeni_operator.sizing.demand import (
     target_addresses,
 )
 from openeni_operator.sizing.plan import plan
+from openeni_operator.sizing.standstill import STUCK_SECONDS
 from openeni_operator.sizing.state import (
     CreateENI,
     DeleteENI,
@@ -28,19 +29,24 @@ POLICY = SizingPolicy(addresses_per_eni=3, max_enis=4, min_available=1, reclaim_
 def eni_states(draw: st.DrawFn) -> ENIState:
     addresses = draw(st.integers(1, 8))
     granted = draw(st.integers(0, addresses))
+    ready, retiring = draw(st.booleans()), draw(st.booleans())
+    stuck = not ready and draw(st.booleans())
     return ENIState(
         name="",
         addresses=addresses,
         granted=granted,
         cooling=draw(st.integers(0, addresses - granted)),
-        ready=draw(st.booleans()),
-        retiring=draw(st.booleans()),
+        ready=ready,
+        retiring=retiring,
+        parked=not (ready or retiring) and draw(st.booleans()),
         all_asked=draw(st.booleans()),
         all_retired=draw(st.booleans()),
         deleting=draw(st.booleans()),
         orphaned=draw(st.booleans()),
         broken=draw(st.booleans()),
         no_slot=draw(st.booleans()),
+        stuck=stuck,
+        still_seconds=draw(st.floats(STUCK_SECONDS, 4000)) if stuck else 0.0,
         exhausted=draw(st.booleans()),
         idle_seconds=None if granted else draw(st.none() | st.floats(0, 200)),
     )
@@ -82,7 +88,10 @@ def test_no_limit_is_ever_exceeded(node: NodeState, policy: SizingPolicy) -> Non
             assert node.can_create
             assert node.selected
             assert not node.missing
-            assert all(e.ready and not e.no_slot for e in node.enis if e.usable)
+            assert not any(e.no_slot for e in node.enis if e.usable)
+            unready = [e for e in node.enis if e.usable and not e.ready]
+            assert len(unready) <= 1
+            assert all(e.stuck for e in unready)
 
 
 @given(nodes(), policies)
@@ -106,7 +115,7 @@ def test_only_an_eni_that_is_not_needed_is_retired(node: NodeState, policy: Sizi
     good = [eni for eni in asked if not (eni.broken or eni.retiring)]
     for eni in good:
         assert eni.usable
-        assert eni.idle_seconds is not None or eni.no_slot
+        assert eni.idle_seconds is not None or eni.no_slot or eni.stuck
         have = sum(e.capacity for e in node.enis)
         assert have - eni.capacity >= target_addresses(node, policy)
     assert len(good) <= 1
@@ -120,7 +129,9 @@ def test_a_retirement_is_withdrawn_before_another_eni_is_created(
     retiring = [
         e
         for e in node.enis
-        if e.retiring and not (e.deleting or e.orphaned or e.broken or e.no_slot)
+        if e.retiring
+        and not (e.deleting or e.orphaned or e.broken or e.no_slot)
+        and (e.granted or not e.stuck)
     ]
     if any(isinstance(a, CreateENI) for a in actions):
         assert not retiring

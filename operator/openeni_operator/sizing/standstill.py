@@ -1,0 +1,49 @@
+"""Tell for how long an ENI has come no nearer to being Ready, and whether it is stuck. Pure.
+
+All of it follows from the ENI's conditions, so that a restart changes nothing.
+"""
+
+from typing import Final
+
+from openeni_crds.conditions import Reason, Status, Type, find, is_true
+from openeni_crds.eni import ENI
+from openeni_crds.meta import parse_time
+
+STUCK_SECONDS: Final = 600.0  # longer than any step of an ENI that becomes Ready takes
+# A step that is done, or undone, changes the status of one of these. A reason that alternates with
+# another one does not: it changes no transition time.
+STEPS: Final = frozenset(
+    {Type.PORT_READY, Type.GUEST_PREPARED, Type.ATTACHED, Type.LINK_READY, Type.READY}
+)
+# Reasons that lie in one port or its NIC. Whatever else keeps an ENI from being Ready lies in the
+# cloud, the project, the server or the node, and another ENI would meet it too.
+OWN_REASONS: Final = frozenset(
+    {Reason.CONFLICT, Reason.PORT_DISABLED, Reason.NIC_MISSING, Reason.KERNEL_REFUSED}
+)
+
+
+def still_seconds(eni: ENI, now: str) -> float:
+    """Return the seconds since a step of the ENI was done or undone; 0 while it is Ready.
+
+    `now` is RFC 3339 in UTC with whole seconds. A node's clock that is ahead delays it.
+    """
+    conditions = eni.status.conditions
+    if is_true(conditions, Type.READY):
+        return 0.0
+    steps = [c.last_transition_time for c in conditions if c.type in STEPS]
+    try:
+        since = parse_time(max([eni.metadata.creation_timestamp, *steps]))
+    except ValueError:
+        return 0.0
+    return max(0.0, (parse_time(now) - since).total_seconds())
+
+
+def is_stuck(eni: ENI, still: float) -> bool:
+    """Return True if the ENI, which has stood still for so many seconds, is itself at fault."""
+    found = find(eni.status.conditions, Type.READY)
+    return (
+        still >= STUCK_SECONDS
+        and found is not None
+        and found.status == Status.FALSE
+        and found.reason in OWN_REASONS
+    )

@@ -1,0 +1,249 @@
+"""An ENI that never becomes Ready by its own fault leaves no pod waiting, or the pool says so."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from openeni_crds.conditions import Reason, Status, Type, find
+from openeni_crds.names import ENIS, NODES, TAINT_AGENT_NOT_READY, eni_name
+from openeni_operator.cloud.errors import (
+    CloudError,
+    CredentialsInvalidError,
+    OutcomeUnknownError,
+    QuotaExceededError,
+    ResourceConflictError,
+    ThrottledError,
+)
+from openeni_operator.sizing.plan import FAILURE_MEMORY_SECONDS
+from openeni_operator.sizing.standstill import STUCK_SECONDS
+from openeni_testing.cloud.faults import Fault
+from openeni_testing.controller.checks import pool_condition
+from openeni_testing.controller.pod_runner import PodRunner
+from openeni_testing.controller.simulation import Simulation
+
+FIRST, SECOND = (eni_name("pods", "n1", n) for n in range(2))
+CAPACITY = {"addressesPerENI": 2, "minAvailable": 0, "maxENIsPerNode": 4}
+SOON = {"policy": "After", "after": "1m"}
+BUSY = "Port is still in use."
+
+
+def a_pool(**capacity: object) -> PodRunner:
+    """Return a pool on a node where one pod waits; only events and due times wake anything."""
+    sim = Simulation()
+    sim.resync_at = math.inf
+    sim.add_pool(capacity={**CAPACITY, **capacity}, reclaim=SOON)
+    runner = PodRunner(sim)
+    runner.start(1)
+    return runner
+
+
+def refuse_attachments(sim: Simulation, patched: pytest.MonkeyPatch, *enis: str) -> set[str]:
+    """Let Nova refuse to attach the ports of these ENIs; return the names, to be changed."""
+    refused, attach = set(enis), sim.cloud.attach
+
+    def attach_others(server_id: str, port_id: str) -> None:
+        names = {e.status.port.id: e.name for e in sim.enis() if e.status.port}
+        if names.get(port_id) in refused:
+            sim.cloud.fail("attach", Fault(ResourceConflictError(BUSY)))
+        attach(server_id, port_id)
+
+    patched.setattr(sim.cloud, "attach", attach_others)
+    return refused
+
+
+def names(sim: Simulation) -> list[str]:
+    return [eni.name for eni in sim.enis()]
+
+
+def pass_time(runner: PodRunner, seconds: float) -> int:
+    """Let time pass without resyncs; return how many pods wait."""
+    end = runner.sim.cloud.clock.now + seconds
+    while runner.sim.cloud.clock.now < end:
+        runner.run()
+        runner.sim.run_events(30)
+    return runner.run()
+
+
+def reason_of(sim: Simulation, eni: str) -> str:
+    found = find(sim.eni(eni).status.conditions, Type.READY)
+    assert found is not None
+    return found.reason
+
+
+@pytest.mark.parametrize("growth", ["Static", "Elastic"])
+def test_a_port_that_cannot_be_attached_is_passed_over_until_it_can_be(
+    growth: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = a_pool(growth=growth)
+    sim = runner.sim
+    refused = refuse_attachments(sim, monkeypatch, FIRST)
+    assert pass_time(runner, STUCK_SECONDS - 60) == 1
+    assert names(sim) == [FIRST]
+    assert reason_of(sim, FIRST) == Reason.CONFLICT
+    assert pass_time(runner, 120) == 0
+    assert names(sim) == [FIRST, SECOND]
+    sim.restart()
+    assert pass_time(runner, STUCK_SECONDS) == 0
+    assert names(sim) == [FIRST, SECOND], "it is kept, and nothing more is made"
+    refused.clear()
+    runner.start(2)
+    assert pass_time(runner, 120) == 0
+    assert names(sim) == [FIRST, SECOND], "it serves pods now"
+    assert pool_condition(sim, Type.CAPACITY_AVAILABLE).status == Status.TRUE
+
+
+def test_a_nic_that_the_agent_never_finds_is_passed_over() -> None:
+    runner = a_pool()
+    runner.sim.missing_nics = {FIRST}
+    pass_time(runner, STUCK_SECONDS - 60)
+    assert reason_of(runner.sim, FIRST) == Reason.NIC_MISSING
+    assert pass_time(runner, 120) == 0
+    assert names(runner.sim) == [FIRST, SECOND]
+
+
+def test_a_port_that_somebody_has_disabled_keeps_its_pods_and_gets_no_others() -> None:
+    runner = a_pool()
+    sim = runner.sim
+    assert pass_time(runner, 60) == 0
+    port = sim.eni(FIRST).status.port
+    assert port is not None
+    sim.cloud.ports[port.id] = replace(sim.cloud.ports[port.id], enabled=False)
+    sim.settle(300)
+    assert reason_of(sim, FIRST) == Reason.PORT_DISABLED
+    runner.start(1)
+    assert pass_time(runner, STUCK_SECONDS + 60) == 0
+    assert names(sim) == [FIRST, SECOND]
+    sim.remove_pods()
+    runner.start(1)
+    assert pass_time(runner, FAILURE_MEMORY_SECONDS) == 0
+    assert FIRST in names(sim), "one of its addresses is a pod's"
+
+
+@pytest.mark.parametrize("attached", [False, True])
+def test_two_of_them_end_it_and_the_pool_names_them_and_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, *, attached: bool
+) -> None:
+    runner = a_pool()
+    sim = runner.sim
+    refused = set[str]()
+    if attached:
+        sim.missing_nics = {FIRST, SECOND}
+    else:
+        refused = refuse_attachments(sim, monkeypatch, FIRST, SECOND)
+    assert pass_time(runner, 10 * STUCK_SECONDS) == 1
+    assert names(sim) == [FIRST, SECOND], "the fault is not theirs"
+    found = pool_condition(sim, Type.CAPACITY_AVAILABLE)
+    reason = Reason.NIC_MISSING if attached else Reason.CONFLICT
+    assert (found.status, found.reason) == (Status.FALSE, reason)
+    assert found.message.startswith(
+        f"pods wait on node n1: ENIs {FIRST} and {SECOND} on node n1 came no nearer to being "
+        "Ready in 10 minutes: "
+    )
+    assert attached or BUSY in found.message
+    assert found.message.endswith(f"or run kubectl delete eni {FIRST} to have another one made")
+    events = [e.reason for e in sim.process.recorded.events if e.regarding.name == "pods"]
+    assert reason in events
+    sim.api.delete(ENIS, FIRST)
+    for hindered in (refused, sim.missing_nics):
+        hindered.discard(FIRST)  # the next one of that name has another port
+    assert pass_time(runner, 120) == 0
+    assert names(sim) == [eni_name("pods", "n1", 2)], "nobody needs the second any more"
+    assert pool_condition(sim, Type.CAPACITY_AVAILABLE).status == Status.TRUE
+
+
+def test_a_node_that_may_have_no_other_names_the_eni_and_not_the_limit() -> None:
+    runner = a_pool(maxENIsPerNode=1)
+    runner.sim.missing_nics = {FIRST}
+    assert pass_time(runner, STUCK_SECONDS + 60) == 1
+    found = pool_condition(runner.sim, Type.CAPACITY_AVAILABLE)
+    assert found.reason == Reason.NIC_MISSING
+    assert f"kubectl delete eni {FIRST}" in found.message
+
+
+@pytest.mark.parametrize("attached", [False, True])
+@pytest.mark.parametrize("growth", ["Static", "Elastic"])
+def test_one_that_nobody_needs_is_retired_with_its_port(
+    growth: str, monkeypatch: pytest.MonkeyPatch, *, attached: bool
+) -> None:
+    runner = a_pool(growth=growth)
+    sim = runner.sim
+    if attached:
+        sim.missing_nics = {FIRST}
+    else:
+        refuse_attachments(sim, monkeypatch, FIRST)
+    assert pass_time(runner, STUCK_SECONDS + 60) == 0
+    assert pass_time(runner, FAILURE_MEMORY_SECONDS - STUCK_SECONDS - 300) == 0
+    assert names(sim) == [FIRST, SECOND]
+    assert pass_time(runner, 600) == 0
+    assert names(sim) == [SECOND]
+    assert len(sim.cloud.ports) == 1
+    assert sim.cloud.calls["create port"] == 2
+    assert runner.lost == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "error"),
+    [
+        ("create port", QuotaExceededError("Quota exceeded for resources: ['port'].")),
+        ("attach", CredentialsInvalidError("401")),
+        ("attach", ThrottledError("429", 60)),
+        ("attach", OutcomeUnknownError("Nova does not answer")),
+    ],
+    ids=["quota", "credentials", "throttled", "no answer"],
+)
+def test_what_another_eni_would_meet_too_is_no_reason_for_one_but_the_pool_says_it(
+    operation: str, error: CloudError
+) -> None:
+    runner = a_pool()
+    sim = runner.sim
+    sim.cloud.fail(operation, *[Fault(error)] * 10_000)
+    assert pass_time(runner, 3 * STUCK_SECONDS) == 1
+    assert names(sim) == [FIRST]
+    found = pool_condition(sim, Type.CAPACITY_AVAILABLE)
+    assert (found.status, found.reason) == (Status.FALSE, reason_of(sim, FIRST))
+    assert f"pods wait on node n1: ENI {FIRST} on node n1 came no nearer" in found.message
+    assert "kubectl delete" not in found.message
+
+
+def taint(sim: Simulation, since: str) -> None:
+    added = {"key": TAINT_AGENT_NOT_READY, "effect": "NoSchedule", "timeAdded": since}
+    operation = {"op": "add", "path": "/spec/taints", "value": [added]}
+    sim.api.patch(NODES, "n1", operations=[operation])
+
+
+def test_a_node_whose_agent_is_away_gets_no_other_until_it_is_back() -> None:
+    runner = a_pool()
+    sim = runner.sim
+    sim.missing_nics = {FIRST}
+    pass_time(runner, 60)
+    taint(sim, sim.now())
+    assert pass_time(runner, 2 * STUCK_SECONDS) == 1
+    assert names(sim) == [FIRST]
+    sim.api.patch(NODES, "n1", operations=[{"op": "remove", "path": "/spec/taints"}])
+    assert pass_time(runner, 60) == 0
+
+
+def test_the_taint_of_a_new_node_says_nothing_about_its_agent() -> None:
+    sim = Simulation()
+    taint(sim, sim.now())
+    sim.add_pool(capacity=CAPACITY)
+    sim.missing_nics = {FIRST}
+    runner = PodRunner(sim)
+    runner.start(1)
+    assert runner.settle(STUCK_SECONDS + 60, step=60) == 0
+    assert sim.api.get(NODES, "n1")["spec"]["taints"]
+
+
+def test_one_that_flips_has_no_other_made_for_each_time() -> None:
+    runner = a_pool()
+    sim = runner.sim
+    for _ in range(8):
+        sim.missing_nics = {FIRST}
+        assert pass_time(runner, STUCK_SECONDS + 60) == 0 or len(sim.enis()) == 1
+        sim.missing_nics = set()
+        pass_time(runner, 30)
+        runner.end(1)
+        runner.start(1)
+        assert len(sim.enis()) <= 2
+    assert sim.cloud.calls["create port"] <= 9
