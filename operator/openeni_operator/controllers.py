@@ -115,6 +115,7 @@ def build_controllers(
     *,
     recorder: Recorder,
     observe: Callable[[Kind, Result, float], None],
+    clock: Callable[[], float] = time.monotonic,
     now: Callable[[], str] = now_text,
 ) -> Controllers:
     """Build the controllers without starting them."""
@@ -127,8 +128,8 @@ def build_controllers(
         return workers.stopping()
 
     state = ClusterState(lambda change: enqueue(keys_for(change, state)))
-    agents = AgentPods(settings.namespace, time.monotonic, lambda node: enqueue([Key(NODES, node)]))
-    reads = cloud_reads(settings.resync, time.monotonic)
+    agents = AgentPods(settings.namespace, clock, lambda node: enqueue([Key(NODES, node)]))
+    reads = cloud_reads(settings.resync, clock)
     reconcilers = build_reconcilers(
         state,
         store,
@@ -138,6 +139,7 @@ def build_controllers(
         reads=reads,
         recorder=recorder,
         enqueue=enqueue,
+        clock=clock,
         orphans=settings.orphans,
         now=now,
         threads=POOL_THREADS,

@@ -3,6 +3,7 @@
 Wired by the product itself; kopf's place as the source of watch events is taken by informers.
 """
 
+import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
 from openeni_kube.clock import now_text
+from openeni_kube.result import Result
 from openeni_kube.store import Store
 from openeni_kube.watches.informer import Informer
 from openeni_operator.__main__ import until_done
@@ -34,13 +36,19 @@ def running_operator(
     limits: CallLimits | None = None,
     timeout: float = 60,
     may_write: Callable[[], bool] = lambda: True,
+    observe: Callable[[Kind, Result, float], None] = lambda _kind, _result, _seconds: None,
+    clock: Callable[[], float] = time.monotonic,
     now: Callable[[], str] = now_text,
 ) -> Generator[Controllers]:
-    """Run the controllers during the block; `timeout` is that of each call to a cloud."""
+    """Run the controllers during the block; `timeout` is that of each call to a cloud.
+
+    By `clock` go budgets, pauses and ages, but not the queue.
+    """
     clouds = Clouds(
         clouds_file,
         partial(connect, timeout=timeout),
-        lambda name: CallLimiter(name, limits or CallLimits(), may_write=may_write),
+        lambda name: CallLimiter(name, limits or CallLimits(), may_write=may_write, clock=clock),
+        clock,
     )
     controllers = build_controllers(
         settings or Settings(),
@@ -48,7 +56,8 @@ def running_operator(
         clouds,
         CLUSTER_ID,
         recorder=RecordedEvents(),
-        observe=lambda _kind, _result, _seconds: None,
+        observe=observe,
+        clock=clock,
         now=now,
     )
     with ExitStack() as stack:
