@@ -10,6 +10,8 @@ import pytest
 
 from openeni_testing import again, suite
 
+pytestmark = pytest.mark.slow
+
 TESTS: Final = """
 import pytest
 

@@ -22,6 +22,8 @@ from openeni_testing.objects import REPOSITORY, condition, eni_body, status_of
 from openeni_testing.reason_coverage import OPTION, SetCondition, faults, recorded
 from openeni_testing.store.memory import MemoryStore
 
+pytestmark = pytest.mark.slow
+
 SECONDS: Final = 100
 
 

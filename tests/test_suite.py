@@ -15,6 +15,8 @@ from openeni_testing import selection, suite
 from openeni_testing.objects import REPOSITORY
 from openeni_testing.suite import Part
 
+pytestmark = pytest.mark.slow
+
 # Tests that are interrupted: they take their time to clean up.
 TESTS: Final = """
 import signal, time

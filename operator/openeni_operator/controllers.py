@@ -124,10 +124,16 @@ def build_controllers(
         for key in keys:
             workers.add(key, BATCH_SECONDS)
 
-    def stopping() -> bool:
-        return workers.stopping()
-
     state = ClusterState(lambda change: enqueue(keys_for(change, state)))
+    lanes = Lanes(state, clouds.pause_of_reconciles)
+    workers: Workers[Key] = Workers(
+        "worker",
+        lambda key: reconcile(reconcilers, key),
+        threads=settings.threads,
+        lane_of=lanes.lane_of,
+        pause_of=lanes.pause_of,
+        observe=lambda key, result, seconds: observe(key.kind, result, seconds),
+    )
     agents = AgentPods(settings.namespace, clock, lambda node: enqueue([Key(NODES, node)]))
     reads = cloud_reads(settings.resync, clock)
     reconcilers = build_reconcilers(
@@ -143,16 +149,7 @@ def build_controllers(
         orphans=settings.orphans,
         now=now,
         threads=POOL_THREADS,
-        stopping=stopping,
-    )
-    lanes = Lanes(state, clouds.pause_of_reconciles)
-    workers: Workers[Key] = Workers(
-        "worker",
-        lambda key: reconcile(reconcilers, key),
-        threads=settings.threads,
-        lane_of=lanes.lane_of,
-        pause_of=lanes.pause_of,
-        observe=lambda key, result, seconds: observe(key.kind, result, seconds),
+        stopping=workers.stopping,
     )
     resync, relists = Resync(store, state, settings.resync, workers.add), Relists()
     reloads = Reloads(clouds.take_changes, lambda name: enqueue(keys_of_cloud(name, state)))
@@ -233,9 +230,7 @@ def build_reconcilers(
     sources = PoolSources(state, missing_nodes, IdleTimes(clock), now)
     served = ServedPods(store, SharedRead(ANSWER_SECONDS, clock))
     clients = PlanClients(state, store, served, created, threads, clock)
-    pools = _pool_dependencies(
-        sources, clients, cloud, reads, recorder=recorder, reports=reports, enqueue=enqueue
-    )
+    pools = _pool_dependencies(sources, clients, cloud, reads, recorder, reports, enqueue)
     enis = ENIDependencies(
         state,
         store,
@@ -264,12 +259,11 @@ def build_reconcilers(
     }
 
 
-def _pool_dependencies(
+def _pool_dependencies(  # noqa: PLR0917 called once, with names that say what they are
     sources: PoolSources,
     clients: PlanClients,
     cloud: Callable[[str], Cloud],
     reads: CloudReads,
-    *,
     recorder: Recorder,
     reports: PortReports,
     enqueue: Callable[[Iterable[Key]], None],

@@ -162,6 +162,7 @@ def test_every_exit_code_is_documented() -> None:
         assert f"| {int(code)} | {meaning} |" in page
 
 
+@pytest.mark.slow
 def test_it_starts_without_the_clients_of_operator_and_agent() -> None:
     """Only what its own extra installs is on an administrator's machine."""
     script = (

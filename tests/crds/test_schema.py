@@ -268,6 +268,7 @@ def field_at(schema_: Json, path: str) -> Json:
     return found
 
 
+@pytest.mark.slow
 @each_file
 def test_every_column_shows_a_field_that_exists_as_what_it_is(path: Path) -> None:
     for column in crd(path)["spec"]["versions"][0]["additionalPrinterColumns"]:

@@ -11,6 +11,8 @@ from openeni_kube.command_line import ExitCode, Question, read_command_line
 from openeni_nodeagent.ask.answer import QUESTIONS
 from openeni_operator.ask.answer import ANSWERS
 
+pytestmark = pytest.mark.slow
+
 PROGRAMS = {"openeni-operator": "openeni_operator", "openeni-agent": "openeni_nodeagent"}
 
 

@@ -17,6 +17,8 @@ from openeni_testing.agent.host import AgentHost, is_synced, waiting_adds
 from openeni_testing.agent.memory_datapath import MemoryDatapath
 from openeni_testing.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def host(tmp_path: Path, executable: Path) -> AgentHost:

@@ -16,6 +16,8 @@ from openeni_testing.agent.host import AgentHost, is_synced, knows_pod
 from openeni_testing.store.memory import MemoryStore
 from openeni_testing.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 class RecordingStore(MemoryStore):
     """Records what the agent applies, before the store applies it."""

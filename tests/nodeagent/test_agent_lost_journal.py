@@ -10,6 +10,8 @@ from openeni_testing.agent.host import AgentHost, granted, is_synced
 from openeni_testing.objects import podip_body, remove
 from openeni_testing.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def host(tmp_path: Path, executable: Path) -> AgentHost:

@@ -18,6 +18,8 @@ from openeni_testing.agent.cni_call import finish
 from openeni_testing.agent.host import AgentHost, grant_events, grant_of, is_synced, knows_pod
 from openeni_testing.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 BUSY = "netlink: timed out"
 
 

@@ -15,6 +15,8 @@ from openeni_testing.agent.cni_call import Process, finish
 from openeni_testing.agent.host import AgentHost, is_synced
 from openeni_testing.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def host(tmp_path: Path, executable: Path) -> AgentHost:

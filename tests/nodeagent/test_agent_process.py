@@ -13,6 +13,8 @@ from openeni_testing.nursery import Child
 from openeni_testing.store.remote import serve
 from openeni_testing.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def agents(tmp_path: Path, executable: Path) -> Generator[Agents]:

@@ -15,6 +15,8 @@ from openeni_testing.agent.host import AgentHost, is_synced, knows_pod, waiting_
 from openeni_testing.objects import podip_body
 from openeni_testing.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def host(tmp_path: Path, executable: Path) -> AgentHost:

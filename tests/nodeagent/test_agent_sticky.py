@@ -10,6 +10,8 @@ from openeni_testing.agent import node_objects
 from openeni_testing.agent.host import AgentHost, is_synced
 from openeni_testing.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 STICKY = {names.ANNOTATION_STICKY: "1h"}
 
 

@@ -43,6 +43,8 @@ from openeni_testing.objects import eni_body, podip_body, pool_body, status_of
 from openeni_testing.store.memory import MemoryStore
 from openeni_testing.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 UNREACHABLE_ENIS: Final = 60
 READY_TO_ATTACH: Final = 300
 NEVER: Final = 3600.0  # seconds of the real clock, for which nobody waits

@@ -13,6 +13,8 @@ import pytest
 from openeni_operator.process.probes import MOST_SCRAPES, LoopCheck, Probes, serve_probes
 from openeni_testing.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_lives_and_is_not_ready_until_it_has_started() -> None:
     probes = Probes()

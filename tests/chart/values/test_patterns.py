@@ -39,6 +39,7 @@ def starts_with(**variables: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 @given(ADDRESSES | ANY_TEXT.filter(bool))
 @example("999.1.1.1")
 @example("1::2::3")
@@ -47,6 +48,7 @@ def test_an_address_that_is_taken_is_one(text: str) -> None:
         assert starts_with(OPENENI_LOCAL_DNS=text)
 
 
+@pytest.mark.slow
 @given(ADDRESSES)
 @example("::")
 @example("1:2:3:4:5:6:7::")
@@ -54,6 +56,7 @@ def test_every_address_is_taken(text: str) -> None:
     assert takes("Agent", "localDNS", text)
 
 
+@pytest.mark.slow
 @given(NETWORKS | ANY_TEXT.filter(bool))
 @example("10.96.0.0/99")
 @example("fd00::/129")
@@ -83,12 +86,14 @@ def test_every_mask_of_neighbouring_bits_is_decided_as_the_agent_does(low: int) 
         assert takes("Agent", "markMask", text) == starts_with(OPENENI_MARK_MASK=text), text
 
 
+@pytest.mark.slow
 @given(domains(max_length=40))
 @settings(max_examples=20)
 def test_every_name_of_an_api_server_is_taken(name: str) -> None:
     assert takes("KubernetesService", "host", name)
 
 
+@pytest.mark.slow
 @given(st.ip_addresses(v=6))
 def test_an_api_server_is_named_without_port_and_brackets(address: IPv6Address) -> None:
     assert takes("KubernetesService", "host", str(address))

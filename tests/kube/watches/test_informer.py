@@ -17,6 +17,8 @@ from openeni_testing.objects import eni_body, unique
 from openeni_testing.store.memory import MemoryStore
 from openeni_testing.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 class RecordedEvents:
     """The events that an informer of `store` has delivered, in order."""

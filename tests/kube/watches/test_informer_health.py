@@ -16,6 +16,8 @@ from openeni_testing.store.memory import MemoryStore
 from openeni_testing.store.quiet import QuietStore
 from openeni_testing.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def test_in_an_outage_it_is_old_and_not_stalled(
     start: Start, clock: ManualClock, caplog: pytest.LogCaptureFixture

@@ -15,6 +15,8 @@ from openeni_lab.prepare.debian_packages import PackageError, install_packages
 from openeni_testing.lab.recording import RecordedProgress, executable
 from openeni_testing.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 # Every call is written down. `install` goes on until it may end.
 STUB = """#!/bin/sh
 echo "$(basename "$0") $*" >> "{folder}/calls"

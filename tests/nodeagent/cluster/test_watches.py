@@ -109,6 +109,7 @@ def test_namespaces_are_watched_once_a_pool_asks_for_their_labels(
     wait_for(lambda: made.caches.pools.get("second"), "a second pool that asks is no harm")
 
 
+@pytest.mark.slow
 def test_while_the_api_server_is_away_it_waits_until_it_is_back_or_the_agent_stops(
     ending: list[Running], store: MemoryStore
 ) -> None:

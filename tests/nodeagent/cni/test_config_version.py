@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from openeni_nodeagent.cni.protocol import NEWEST, configured_version
 from openeni_testing.agent.sanitized import SCAN_VERSIONS, sanitized
 
+pytestmark = pytest.mark.slow
+
 PLAIN = re.compile(r"[0-9A-Za-z.+-]{1,31}")
 
 

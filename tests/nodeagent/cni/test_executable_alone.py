@@ -14,6 +14,8 @@ import pytest
 from openeni_nodeagent.cni import frame
 from openeni_testing.agent.cni_call import Process, Runtime
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def waiting(runtime: Runtime) -> Iterator[Process]:

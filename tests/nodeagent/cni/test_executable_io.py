@@ -104,6 +104,7 @@ def test_a_del_is_queued_whole_however_it_is_interrupted(flaky: Runtime) -> None
     assert (environment["CNI_CONTAINERID"], queued) == ("abc", stdin)
 
 
+@pytest.mark.slow
 def test_a_del_that_is_killed_while_it_is_queued_leaves_nothing_or_all_of_it(
     flaky: Runtime,
 ) -> None:

@@ -131,6 +131,7 @@ def test_a_caller_that_is_gone_gets_no_address(parts: AgentParts) -> None:
     assert parts.grants.all() == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "waits",
     [

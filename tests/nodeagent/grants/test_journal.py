@@ -68,6 +68,7 @@ def test_a_restart_reads_what_was_written(tmp_path: Path) -> None:
     assert known.damaged == 0
 
 
+@pytest.mark.slow
 def test_cut_off_at_every_byte_it_knows_every_whole_record_and_can_go_on(tmp_path: Path) -> None:
     first = journal(tmp_path)
     ends = [(tmp_path / "journal").stat().st_size]

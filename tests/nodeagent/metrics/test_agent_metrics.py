@@ -169,6 +169,7 @@ def test_a_pod_that_cannot_be_restored_is_a_grant_that_differs(host: AgentHost) 
         host.datapath.refused = ""
 
 
+@pytest.mark.slow
 def test_repairs_are_counted_by_kind_and_every_kind_is_there_from_the_beginning(
     host: AgentHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,8 @@ from openeni_testing.fake_openstack.resources import ServerRecord, SubnetRecord
 from openeni_testing.fake_openstack.responses import over_quota, proxy_page, throttled
 from openeni_testing.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT: Final = 1.0  # seconds that the client waits
 
 

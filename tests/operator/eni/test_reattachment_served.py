@@ -17,6 +17,8 @@ from openeni_testing.objects import pool_body
 from openeni_testing.store.memory import MemoryStore
 from openeni_testing.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 FAST = CallLimits(reads=1000, writes=1000, attaches=1000)
 SECONDS = 0.3  # in the place of minutes
 

@@ -16,6 +16,8 @@ from openeni_testing.controller.pool_server import PoolServer, error_event
 from openeni_testing.fake_openstack.http_server import HttpServer
 from openeni_testing.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def running(

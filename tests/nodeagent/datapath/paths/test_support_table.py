@@ -33,6 +33,7 @@ def test_every_committed_outcome_is_one_that_the_declaration_allows() -> None:
     assert list(differences(found, found)) == []
 
 
+@pytest.mark.slow
 def test_the_page_is_what_is_made_of_its_table() -> None:
     text = PAGE.read_text()
     assert page(committed(text)) == text
@@ -64,6 +65,7 @@ def test_a_changed_outcome_is_a_difference() -> None:
     assert list(differences(found, found)) == []
 
 
+@pytest.mark.slow
 def test_a_run_without_one_of_the_cells_fails_and_writes_no_page(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
