@@ -1,10 +1,12 @@
 """What a cloud in memory has besides ports: networks, subnets, security groups and servers."""
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
 from openeni_operator.cloud.api import FixedIP, Network, QoSPolicy, SecurityGroup, Subnet
+from openeni_operator.cloud.errors import OutcomeUnknownError
 
 PROJECT = "project-1"  # of the credentials
 
@@ -15,6 +17,7 @@ class Resources:
 
     tags_of: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     servers: set[str] = field(default_factory=set[str])
+    slots: int | None = None  # for the NICs of pods on each server; None is no limit
     networks: dict[str, Network] = field(default_factory=dict[str, Network])
     subnets: dict[str, Subnet] = field(default_factory=dict[str, Subnet])
     groups: dict[str, SecurityGroup] = field(default_factory=dict[str, SecurityGroup])
@@ -55,6 +58,11 @@ class Resources:
         policy = QoSPolicy(self._id("policy"), name)
         self.policies[policy.id] = policy
         return policy
+
+    def find_slot(self, server_id: str, attached: Iterable[str]) -> None:
+        """Fail as Nova does if the server has no slot for a NIC: it has those `attached` to it."""
+        if self.slots is not None and sum(s == server_id for s in attached) >= self.slots:
+            raise OutcomeUnknownError(f"Failed to attach network adapter device to {server_id}")
 
     def add_server(self) -> str:
         """Add a server and return its ID."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from openeni_crds.conditions import Type, is_true
 from openeni_crds.eni import ENI
 from openeni_crds.meta import Json
-from openeni_crds.names import PODIPS, PODS
+from openeni_crds.names import ANNOTATION_POOL, PODIPS, PODS
 from openeni_kube.store import NotFoundError
 from openeni_testing.controller.agent_report import requested_addresses
 from openeni_testing.controller.simulation import Simulation
@@ -30,11 +30,11 @@ class PodRunner:
     def __post_init__(self) -> None:
         self.sim.cloud.observe = self.check
 
-    def start(self, count: int, node: str = "n1") -> None:
-        """Bind so many more pods to the node."""
+    def start(self, count: int, node: str = "n1", pool: str = "") -> None:
+        """Bind so many more pods to the node; a pool that they name is the only one they use."""
         for _ in range(count):
             self.started += 1
-            self.sim.add_pod(f"p{self.started}", node)
+            self.sim.add_pod(f"p{self.started}", node, pool=pool)
 
     def run(self) -> int:
         """Give each waiting pod an address if there is one; return how many wait still."""
@@ -81,7 +81,8 @@ class PodRunner:
         ]
 
     def _serve(self, body: Json) -> bool:
-        found = next(self._free(body["spec"]["nodeName"]), None)
+        pool = body["metadata"].get("annotations", {}).get(ANNOTATION_POOL, "")
+        found = next(self._free(body["spec"]["nodeName"], pool), None)
         if found is None:
             return False
         eni, address = found
@@ -100,9 +101,11 @@ class PodRunner:
         )
         return True
 
-    def _free(self, node: str) -> Iterator[tuple[str, str]]:
+    def _free(self, node: str, pool: str) -> Iterator[tuple[str, str]]:
         """Yield the free addresses of the node's ENIs, each with its ENI."""
         for eni in self.sim.enis():
+            if pool not in {"", eni.spec.pool_name}:
+                continue
             if eni.spec.node_name == node and is_usable(eni):
                 taken = self.sim.granted.get(eni.name, set()) | requested_addresses(eni)
                 assert eni.status.port is not None
