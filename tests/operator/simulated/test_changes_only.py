@@ -1,8 +1,8 @@
 """A reconcile of a pool looks at what has changed, and misses nothing that another would find."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,41 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from openeni_crds.names import ENIPOOLS, ENIS, LABEL_VETH, NODES
-from openeni_operator.cluster_state import ClusterState
+from openeni_testing.controller.counted import count_reads
 from openeni_testing.controller.simulation import Simulation
-
-READS = (
-    "enis",
-    "enis_of",
-    "enis_on",
-    "enis_with",
-    "eni",
-    "nodes",
-    "node",
-    "podips",
-    "podips_on",
-    "podips_naming",
-    "waiting_pods",
-    "waiting_pods_on",
-)
-
-
-def count_reads(monkeypatch: pytest.MonkeyPatch, state: ClusterState) -> Counter[str]:
-    """Count the objects that the state returns from now on, by the method that is asked."""
-    counts: Counter[str] = Counter()
-
-    def counted(name: str, read: Callable[..., Any]) -> Callable[..., Any]:
-        def ask(*of: str) -> Any:
-            found: Any = read(*of)
-            several = isinstance(found, list | tuple)
-            counts[name] += len(cast("Sequence[Any]", found)) if several else 1
-            return found
-
-        return ask
-
-    for name in READS:
-        monkeypatch.setattr(state, name, counted(name, getattr(state, name)))
-    return counts
 
 
 def reads_after(
