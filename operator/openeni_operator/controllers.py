@@ -226,11 +226,13 @@ def build_reconcilers(
 ) -> dict[Kind, Reconcile]:
     """Build the reconcilers and their caches; a pool's reconcile writes with so many threads."""
     missing_nodes, review = MissingNodes(state, store, clock), partial(_enqueue_podips, enqueue)
-    claims, created, reports = ClaimRefusals(clock), CreatedENIs(clock), PortReports()
-    sources = PoolSources(state, missing_nodes, IdleTimes(clock), now)
-    served = ServedPods(store, SharedRead(ANSWER_SECONDS, clock))
+    claims, looks = ClaimRefusals(clock), Sources(state, store, cluster_id, now)
+    sources, reports = PoolSources(state, missing_nodes, IdleTimes(clock), now), PortReports()
+    served, created = ServedPods(store, SharedRead(ANSWER_SECONDS, clock)), CreatedENIs(clock)
     clients = PlanClients(state, store, served, created, threads, clock)
-    pools = _pool_dependencies(sources, clients, cloud, reads, recorder, reports, enqueue)
+    pools = _pool_dependencies(
+        sources, clients, cloud, reads, recorder=recorder, reports=reports, enqueue=enqueue
+    )
     enis = ENIDependencies(
         state,
         store,
@@ -247,7 +249,6 @@ def build_reconcilers(
     )
     podips = PodIPDependencies(state, store, missing_nodes, recorder, review, now, stopping)
     watched = WatchedPodIPDependencies(state, store, missing_nodes, claims, recorder, now)
-    looks = Sources(state, store, cluster_id, now)
     sweep = SweepDependencies(looks, cloud, orphans, reports, enqueue, clock)
     return {
         ENIPOOLS: PoolReconciler(pools),
@@ -259,11 +260,12 @@ def build_reconcilers(
     }
 
 
-def _pool_dependencies(  # noqa: PLR0917 called once, with names that say what they are
+def _pool_dependencies(
     sources: PoolSources,
     clients: PlanClients,
     cloud: Callable[[str], Cloud],
     reads: CloudReads,
+    *,
     recorder: Recorder,
     reports: PortReports,
     enqueue: Callable[[Iterable[Key]], None],
