@@ -95,8 +95,8 @@ _TEXTS: Final[dict[tuple[str, str, str], _Text]] = {
     ),
     (NETWORK, "PUT", "ports/{port_id}"): _Text(
         _WRITES,
-        "security groups or QoS policy differ from the pool's; an elastic ENI grows or shrinks; "
-        "the operator finds out, once an hour, whether it may",
+        "security groups, port security or QoS policy differ from the pool's; an elastic ENI grows "
+        "or shrinks; the operator finds out, once an hour, whether it may",
         "Neutron tells Nova of each change of an attached port, and Nova then reads the server's "
         "ports. So addresses are changed in batches, never for one pod",
     ),

@@ -35,6 +35,7 @@ class Port:
     fixed_ips: tuple[FixedIP, ...] = ()
     tags: frozenset[str] = frozenset()
     security_group_ids: frozenset[str] = frozenset()
+    port_security: bool | None = None  # None: Neutron does not say
     qos_policy_id: str = ""  # of its own; "" where the network's holds, or none
     enabled: bool = True  # admin_state_up
     revision: int = 0
@@ -176,8 +177,14 @@ class Cloud(Protocol):
         """Remove one tag, if the port has it; the others stay."""
         ...
 
-    def set_security_groups(self, port_id: str, group_ids: tuple[str, ...]) -> None:
-        """Give the port exactly these security groups."""
+    def set_security_groups(
+        self, port_id: str, group_ids: tuple[str, ...], *, secure: bool = False
+    ) -> None:
+        """Give the port exactly these security groups; with `secure`, switch port security on.
+
+        Without port security Neutron refuses any group. By its default policy only the network's
+        owner may switch it.
+        """
         ...
 
     def set_qos_policy(self, port_id: str, policy_id: str) -> None:

@@ -180,8 +180,11 @@ class OpenStackCloud:
         with suppress(ResourceNotFoundError):  # it has no such tag
             self._write("untag port", port_id, lambda: _checked(self._network.delete(path)))
 
-    def set_security_groups(self, port_id: str, group_ids: tuple[str, ...]) -> None:
-        self._update("set security groups", port_id, security_groups=list(group_ids))
+    def set_security_groups(
+        self, port_id: str, group_ids: tuple[str, ...], *, secure: bool = False
+    ) -> None:
+        security = {"port_security_enabled": True} if secure else {}  # to name it takes a right
+        self._update("set security groups", port_id, security_groups=list(group_ids), **security)
 
     def set_qos_policy(self, port_id: str, policy_id: str) -> None:
         self._update("set QoS policy", port_id, qos_policy_id=policy_id or None)

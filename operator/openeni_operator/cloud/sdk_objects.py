@@ -44,6 +44,7 @@ def port_of(body: Mapping[str, Any]) -> Port:
         fixed_ips=tuple(FixedIP(f["subnet_id"], f["ip_address"]) for f in fixed_ips),
         tags=frozenset(body.get("tags") or ()),
         security_group_ids=frozenset(body.get("security_groups") or ()),
+        port_security=body.get("port_security_enabled"),
         qos_policy_id=body.get("qos_policy_id") or "",
         enabled=body.get("admin_state_up") is not False,
         revision=body.get("revision_number") or 0,

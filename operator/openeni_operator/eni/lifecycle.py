@@ -141,9 +141,10 @@ def create_port(facts: Facts) -> Step | None:
 
 def set_security_groups(facts: Facts) -> Step | None:
     """Before a port that stays is attached or called ready: they keep its pods safe."""
-    port = facts.port
-    same = port is None or port.security_group_ids == facts.settings.security_groups
-    return SetSecurityGroups(port.id) if port and not same else None
+    port, settings = facts.port, facts.settings
+    if port is None or settings.has_groups(port):
+        return None
+    return SetSecurityGroups(port.id, settings.lacks_security(port))
 
 
 def attach_port(facts: Facts) -> Step | None:

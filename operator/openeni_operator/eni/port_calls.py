@@ -84,12 +84,25 @@ class PortCalls:
                 self.cloud.tag_port(port, tag)
             case UntagPort(port, tag):
                 self.cloud.untag_port(port, tag)
-            case SetSecurityGroups(port):
-                self.cloud.set_security_groups(port, self.eni.spec.security_group_ids)
+            case SetSecurityGroups(port, secure):
+                self._set_security_groups(port, secure=secure)
             case SetQoSPolicy(port, policy):
                 self.cloud.set_qos_policy(port, policy)
             case _:
                 raise AssertionError(step)
+
+    def _set_security_groups(self, port: str, *, secure: bool) -> None:
+        """Name, if only the network's owner may secure the port, what the owner can do."""
+        groups = self.eni.spec.security_group_ids
+        try:
+            self.cloud.set_security_groups(port, groups, secure=secure)
+        except errors.DeniedError as error:
+            if not secure:
+                raise
+            raise errors.DeniedError(
+                f"{error.message}; or have the network's owner run openstack port set "
+                f"--enable-port-security {port}"
+            ) from None
 
     def check_server(self) -> None:
         """Raise ServerNotFoundError rather than create a port for no server."""

@@ -1,7 +1,10 @@
 """Compare a port with the settings that the pool wants on it. Pure.
 
-Security groups are the pool's alone. Others may give a port tags or a QoS policy, too: the operator
-takes off what the pool asked for before, as `status.applied` records it, and nothing else.
+Security groups are the pool's alone, and with them port security, without which a port can have
+none and its pods may pose as others. A pool without groups leaves port security to the network.
+
+Others may give a port tags or a QoS policy, too: the operator takes off what the pool asked for
+before, as `status.applied` records it, and nothing else.
 """
 
 from collections.abc import Iterable
@@ -21,6 +24,15 @@ class PortSettings:
     applied_tags: frozenset[str] = frozenset()
     applied_policies: frozenset[str] = frozenset()
 
+    def lacks_security(self, port: Port) -> bool:
+        """Return True if somebody has switched port security off."""
+        return bool(self.security_groups) and port.port_security is False
+
+    def has_groups(self, port: Port) -> bool:
+        """Return True if the port has the security groups, and they are in force."""
+        same = port.security_group_ids == self.security_groups
+        return same and not self.lacks_security(port)
+
     def missing_tags(self, port: Port) -> list[str]:
         return sorted(self.tags - port.tags)
 
@@ -39,6 +51,7 @@ class PortSettings:
         tags_differ = self.missing_tags(port) or self.surplus_tags(port)
         found = {
             "security groups": port.security_group_ids != self.security_groups,
+            "port security": self.lacks_security(port),
             "tags": bool(tags_differ),
             "QoS policy": port.qos_policy_id != self.wanted_policy(port),
         }

@@ -33,9 +33,10 @@ class SetQoSPolicy:
 
 @dataclass(frozen=True)
 class SetSecurityGroups:
-    """Give the port exactly the security groups of the ENI's spec."""
+    """Give the port exactly the security groups of the ENI's spec; perhaps secure it, too."""
 
     port: str
+    secure: bool = False
 
 
 @dataclass(frozen=True)

@@ -243,8 +243,8 @@ def check_security_groups(groups: Sequence[SecurityGroup]) -> None:
 def without_port_security(resolution: Resolution) -> Cause | None:
     """Return why Neutron refuses ports with the pool's groups on its network, if it does.
 
-    neutron.plugins.ml2.plugin, _portsec_ext_port_create_processing. Ports that are there keep their
-    own setting, and groups that are changed reach them.
+    neutron.plugins.ml2.plugin, _portsec_ext_port_create_processing. Ports that are there have a
+    setting of their own, which comes with the pool's groups (`eni/port_settings`).
     """
     network = resolution.network
     if network.port_security is not False or not resolution.security_groups:

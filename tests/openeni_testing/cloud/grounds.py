@@ -2,9 +2,10 @@
 
 import os
 import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,6 +38,7 @@ class Ground:
     server: str
     tiny: str  # ID of a subnet with five addresses, beside an IPv6 subnet with seven
     slaac: str  # ID of a subnet that uses SLAAC
+    unsecure: Callable[[str], object]  # switch a port's security off, as somebody else may
     group: str = "default"
     policy: str = "pods"
 
@@ -67,7 +69,7 @@ class Ground:
 def in_memory() -> Generator[Ground]:
     cloud = MemoryCloud()
     for subnets in (_TINY, _PODS):
-        network = cloud.add_network()
+        network = cloud.add_network(port_security=True)
         for subnet in subnets:
             cloud.add_subnet(network, *subnet)
     slaac = cloud.add_subnet(cloud.add_network(), *_SLAAC, dhcp=True, ipv6_mode="slaac")
@@ -76,7 +78,15 @@ def in_memory() -> Generator[Ground]:
     cloud.tags_of[tiny] = ("contract", "second")
     cloud.tags_of[cloud.add_group("contract-tagged").id] = ("contract",)
     cloud.add_policy("pods")
-    yield Ground(cloud, cloud.add_server(), tiny, slaac.id)
+    yield Ground(cloud, cloud.add_server(), tiny, slaac.id, partial(unsecure, cloud))
+
+
+def unsecure(cloud: MemoryCloud, port_id: str) -> None:
+    """Switch port security off, as somebody else may, who has to take the groups off with it."""
+    port, groups = cloud.ports[port_id], frozenset[str]()
+    cloud.ports[port_id] = replace(
+        port, security_group_ids=groups, port_security=False, revision=port.revision + 1
+    )
 
 
 @contextmanager
@@ -95,7 +105,8 @@ def on_fake_services() -> Generator[Ground]:
         state.add_group("contract-tagged", tags=("contract",))
         state.add_policy("pods")
         cloud = connect_to_fake(fake, Path(folder) / "clouds.yaml")
-        yield Ground(cloud, state.add_server().id, tiny.id, slaac.id)
+        update = partial(state.update_port, groups=(), port_security=False)
+        yield Ground(cloud, state.add_server().id, tiny.id, slaac.id, update)
 
 
 def connect_to_fake(fake: FakeOpenStack, file: Path, timeout: float = 20) -> OpenStackCloud:
@@ -130,7 +141,9 @@ def on_real_services() -> Generator[Ground]:
         group = sdk.network.create_security_group(name="contract-tagged")
         made.callback(sdk.network.delete_security_group, group.id)
         sdk.network.set_tags(group, ["contract"])
-        yield Ground(cloud, server, tiny[0].id, slaac.id)
+        off: dict[str, Any] = {"security_groups": [], "port_security_enabled": False}
+        update = partial(sdk.network.update_port, **off)
+        yield Ground(cloud, server, tiny[0].id, slaac.id, update)
 
 
 def _made_network(sdk: Any, made: ExitStack, name: str) -> Any:

@@ -9,9 +9,9 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from typing import Any, TypeVar
+from typing import Any
 
-from openeni_crds.terms import QoSPolicyTerm, SecurityGroupTerm, SubnetTerm, Term, selects
+from openeni_crds.terms import QoSPolicyTerm, SecurityGroupTerm, SubnetTerm
 from openeni_operator.cloud.api import (
     ACTIVE,
     FixedIP,
@@ -35,9 +35,6 @@ from openeni_operator.cloud.errors import (
 )
 from openeni_testing.cloud.faulty_calls import FaultyCalls
 from openeni_testing.cloud.resources import PROJECT, Resources
-
-T = TypeVar("T")
-N = TypeVar("N", Subnet, SecurityGroup, QoSPolicy)
 
 
 @dataclass
@@ -152,12 +149,16 @@ class MemoryCloud(FaultyCalls, Resources):
 
         self.call("untag port", work)
 
-    def set_security_groups(self, port_id: str, group_ids: tuple[str, ...]) -> None:
+    def set_security_groups(
+        self, port_id: str, group_ids: tuple[str, ...], *, secure: bool = False
+    ) -> None:
         def work() -> None:
             for group_id in group_ids:
                 self._get(self.groups, group_id)
             port = self._get(self.ports, port_id)
-            self._update(port, security_group_ids=frozenset(group_ids))
+            security = True if secure else port.port_security
+            self.check_security(security, group_ids)
+            self._update(port, security_group_ids=frozenset(group_ids), port_security=security)
 
         self.call("set security groups", work)
 
@@ -230,6 +231,8 @@ class MemoryCloud(FaultyCalls, Resources):
             raise QuotaExceededError("Quota exceeded for resources: ['port'].")
         for subnet_id in wanted.subnet_ids:
             self._get(self.subnets, subnet_id)
+        security = self._get(self.networks, wanted.network_id).port_security
+        self.check_security(security, wanted.security_group_ids)
         fixed: list[FixedIP] = []
         for subnet_id in wanted.subnet_ids:
             fixed += [FixedIP(subnet_id, a) for a in self._free(subnet_id, wanted.count)]
@@ -244,6 +247,7 @@ class MemoryCloud(FaultyCalls, Resources):
             fixed_ips=tuple(sorted(fixed, key=lambda f: f.address)),
             tags=frozenset[str]() if self.drops_tags else frozenset(wanted.tags),
             security_group_ids=frozenset(wanted.security_group_ids),
+            port_security=security,
             qos_policy_id=self._known_policy(wanted.qos_policy_id),
             revision=1,
             created_at=f"2026-01-01T00:00:{number % 60:02}Z",
@@ -285,14 +289,3 @@ class MemoryCloud(FaultyCalls, Resources):
     def _update(self, port: Port, **changes: Any) -> None:
         changed = replace(port, revision=port.revision + 1, **changes)
         self.ports[port.id] = changed
-
-    def _selected(self, known: dict[str, N], term: Term) -> tuple[N, ...]:
-        found = (
-            i for i in known.values() if selects(term, i.id, i.name, self.tags_of.get(i.id, ()))
-        )
-        return tuple(sorted(found, key=lambda i: (i.name, i.id)))
-
-    def _get(self, known: dict[str, T], key: str) -> T:
-        if key not in known:
-            raise ResourceNotFoundError(f"{key} could not be found.")
-        return known[key]

@@ -4,10 +4,18 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
+from typing import TypeVar
 
+from openeni_crds.terms import Term, selects
 from openeni_operator.cloud.api import FixedIP, Network, QoSPolicy, SecurityGroup, Subnet
-from openeni_operator.cloud.errors import OutcomeUnknownError
+from openeni_operator.cloud.errors import (
+    InvalidRequestError,
+    OutcomeUnknownError,
+    ResourceNotFoundError,
+)
 
+T = TypeVar("T")
+N = TypeVar("N", Subnet, SecurityGroup, QoSPolicy)
 PROJECT = "project-1"  # of the credentials
 
 
@@ -24,8 +32,10 @@ class Resources:
     policies: dict[str, QoSPolicy] = field(default_factory=dict[str, QoSPolicy])
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
-    def add_network(self, *, mtu: int = 1450, project_id: str = PROJECT) -> Network:
-        network = Network(self._id("network"), mtu, project_id)
+    def add_network(
+        self, *, mtu: int = 1450, project_id: str = PROJECT, port_security: bool | None = None
+    ) -> Network:
+        network = Network(self._id("network"), mtu, project_id, port_security)
         self.networks[network.id] = network
         return network
 
@@ -80,6 +90,22 @@ class Resources:
             for s in self.subnets.values()
             if s.network_id == network_id and s.slaac
         ]
+
+    def check_security(self, security: bool | None, group_ids: tuple[str, ...]) -> None:
+        """Refuse groups on a port without port security, as Neutron does."""
+        if security is False and group_ids:
+            raise InvalidRequestError("Port security must be enabled to use security groups.")
+
+    def _selected(self, known: dict[str, N], term: Term) -> tuple[N, ...]:
+        found = (
+            i for i in known.values() if selects(term, i.id, i.name, self.tags_of.get(i.id, ()))
+        )
+        return tuple(sorted(found, key=lambda i: (i.name, i.id)))
+
+    def _get(self, known: dict[str, T], key: str) -> T:
+        if key not in known:
+            raise ResourceNotFoundError(f"{key} could not be found.")
+        return known[key]
 
     def _id(self, kind: str) -> str:
         return f"{kind}-{next(self._numbers):04}"

@@ -1,7 +1,7 @@
 """Simulations of pools with settings of ports, and looks at their ports."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from openeni_crds.conditions import Type, is_true
 from openeni_crds.names import port_tags
@@ -10,6 +10,11 @@ from openeni_testing.controller.process import CLUSTER_ID
 from openeni_testing.controller.simulation import Simulation
 
 OTHERS = "backup=daily"  # a tag that somebody else gives the ports
+# What somebody does to a port who switches its security off: Neutron wants the groups off with it.
+UNSECURED: Final[dict[str, Any]] = {
+    "port_security": False,
+    "security_group_ids": frozenset[str](),
+}
 
 
 def simulate(*tags: str, policy: str = "", nodes: int = 2) -> Simulation:
@@ -18,6 +23,16 @@ def simulate(*tags: str, policy: str = "", nodes: int = 2) -> Simulation:
     for name in ("gold", "lead"):
         sim.cloud.add_policy(name)
     sim.add_pool(ports={"tags": list(tags)} | ({"qosPolicy": {"name": policy}} if policy else {}))
+    sim.settle(100)
+    return sim
+
+
+def simulate_secured_pool(**spec: Any) -> Simulation:
+    """Return a pool with an ENI on each of two nodes, on a network with port security."""
+    sim = Simulation(nodes=2)
+    network = sim.cloud.networks[sim.network.id]
+    sim.cloud.networks[network.id] = replace(network, port_security=True)
+    sim.add_pool(**spec)
     sim.settle(100)
     return sim
 

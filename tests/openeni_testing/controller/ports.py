@@ -19,6 +19,7 @@ def a_port(
     groups: frozenset[str] = GROUPS,
     policy: str = "",
     enabled: bool = True,
+    security: bool | None = None,
 ) -> Port:
     return Port(
         name,
@@ -29,6 +30,7 @@ def a_port(
         device_id,
         tags=tags,
         security_group_ids=groups,
+        port_security=security,
         qos_policy_id=policy,
         enabled=enabled,
         created_at=name,

@@ -24,6 +24,7 @@ class NetworkRecord:
     project_id: str
     mtu: int = 1450
     shared: bool = False
+    port_security: bool = True
     tags: tuple[str, ...] = ()
 
     @cached_property
@@ -36,7 +37,7 @@ class NetworkRecord:
             "mtu": self.mtu,
             "shared": self.shared,
             "admin_state_up": True,
-            "port_security_enabled": True,
+            "port_security_enabled": self.port_security,
             "router:external": False,
             "status": "ACTIVE",
             "tags": list(self.tags),

@@ -76,11 +76,17 @@ class CloudState:
         self._numbers = itertools.count(1)
 
     def add_network(
-        self, name: str = "", *, mtu: int = 1450, shared: bool = False, project_id: str = ""
+        self,
+        name: str = "",
+        *,
+        mtu: int = 1450,
+        shared: bool = False,
+        project_id: str = "",
+        port_security: bool = True,
     ) -> NetworkRecord:
         with self.lock:
             owner = project_id or self.project_id
-            network = NetworkRecord(self.new_id(), name, owner, mtu=mtu, shared=shared)
+            network = NetworkRecord(self.new_id(), name, owner, mtu, shared, port_security)
             self.networks[network.id] = network
             return network
 

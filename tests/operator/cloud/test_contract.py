@@ -15,6 +15,7 @@ import pytest
 from openeni_crds.terms import QoSPolicyTerm, SecurityGroupTerm, SubnetTerm
 from openeni_operator.cloud.api import ACTIVE, Port
 from openeni_operator.cloud.errors import (
+    InvalidRequestError,
     ResourceConflictError,
     ResourceNotFoundError,
     SubnetExhaustedError,
@@ -136,6 +137,26 @@ def test_security_groups_are_replaced_and_may_be_none(ground: Ground, port: Port
     assert ground.cloud.port(port.id).security_group_ids == port.security_group_ids
     with pytest.raises(ResourceNotFoundError):
         ground.cloud.set_security_groups(str(uuid.uuid4()), ())
+
+
+def test_port_security_that_somebody_has_switched_off_comes_back_with_the_groups(
+    ground: Ground, port: Port
+) -> None:
+    """Neutron takes groups off a port before it lets go of its security, and none onto it after."""
+    groups = tuple(port.security_group_ids)
+    assert port.port_security is True
+    assert ground.cloud.network(port.network_id).port_security is True
+    ground.unsecure(port.id)
+    bare = ground.cloud.port(port.id)
+    assert (bare.port_security, bare.security_group_ids) == (False, frozenset())
+    with pytest.raises(InvalidRequestError, match="ort security"):
+        ground.cloud.set_security_groups(port.id, groups)
+    assert ground.cloud.port(port.id) == bare
+    ground.cloud.set_security_groups(port.id, groups, secure=True)
+    (listed,) = ground.cloud.ports_named(port.name)
+    assert (listed.port_security, listed.security_group_ids) == (True, frozenset(groups))
+    assert listed == ground.cloud.port(port.id)
+    assert listed.revision > bare.revision
 
 
 def test_a_qos_policy_is_found_given_and_taken_off(ground: Ground, port: Port) -> None:

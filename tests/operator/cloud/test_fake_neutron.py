@@ -1,12 +1,16 @@
 """What the fake's Neutron does beyond the contract of a Cloud, seen through the real SDK."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
 from openstack import exceptions
 
+from openeni_operator.cloud.errors import DeniedError
+from openeni_operator.cloud.openstack import OpenStackCloud
+from openeni_testing.cloud.fake_ports import wanted
 from openeni_testing.cloud.faults import FakeClock
 from openeni_testing.fake_openstack.cloud import FakeOpenStack
 from openeni_testing.fake_openstack.resources import NetworkRecord, ServerRecord, SubnetRecord
@@ -41,8 +45,8 @@ def test_addresses_are_ordered_as_texts(fake: FakeOpenStack, sdk: Any) -> None:
 
 def test_put_keeps_what_it_names_and_adds_what_it_does_not(sdk: Any, subnet: SubnetRecord) -> None:
     port = new_port(sdk, subnet, 4)
-    wanted = [*named(subnet, *ips(port)), {"subnet_id": subnet.id}]
-    grown = sdk.network.update_port(port.id, fixed_ips=wanted)
+    more = [*named(subnet, *ips(port)), {"subnet_id": subnet.id}]
+    grown = sdk.network.update_port(port.id, fixed_ips=more)
     assert set(ips(grown)) > set(ips(port))
     assert len(ips(grown)) == 5
 
@@ -154,6 +158,37 @@ def test_a_port_without_wishes_gets_an_address_of_each_version_and_the_default_g
     assert sorted(ip_address(address).version for address in ips(port)) == [4, 6]
     (group,) = sdk.network.security_groups(name="default")
     assert port.security_group_ids == [group.id]
+
+
+def test_port_security_and_groups_need_each_other(
+    fake: FakeOpenStack, sdk: Any, subnet: SubnetRecord
+) -> None:
+    """The real one is asked by the contract; this is about what only its source shows."""
+    port, off = new_port(sdk, subnet), {"port_security_enabled": False}
+    with pytest.raises(exceptions.ConflictException) as raised:
+        sdk.network.update_port(port.id, **off)
+    assert error_type(raised.value) == (409, "PortSecurityPortHasSecurityGroup")
+    fake.state.networks[subnet.network_id] = replace(
+        fake.state.networks[subnet.network_id], port_security=False
+    )
+    bare = new_port(sdk, subnet)
+    assert (bare.is_port_security_enabled, bare.security_group_ids) == (False, [])
+    with pytest.raises(exceptions.BadRequestException) as refused:
+        new_port(sdk, subnet, security_groups=port.security_group_ids)
+    assert error_type(refused.value) == (400, "PortSecurityAndIPRequiredForSecurityGroups")
+
+
+def test_only_the_owner_of_the_network_may_switch_port_security(
+    fake: FakeOpenStack, operators: OpenStackCloud
+) -> None:
+    other = fake.keystone.add_project("other")
+    shared = fake.state.add_network("shared", shared=True, project_id=other.id)
+    port = operators.create_port(wanted(fake.state.add_subnet(shared, "s", "10.99.0.0/24")))
+    fake.state.update_port(port.id, groups=(), port_security=False)
+    with pytest.raises(DeniedError, match="update_port:port_security_enabled"):
+        operators.set_security_groups(port.id, (), secure=True)
+    operators.set_security_groups(port.id, ())
+    assert operators.port(port.id).port_security is False
 
 
 def test_a_slaac_subnet_adds_its_address_unasked(

@@ -36,6 +36,7 @@ ports = st.builds(
     tags=st.sampled_from([TAGS, NONE, TAGS | {"a", "old"}, TAGS | {"others"}]),
     groups=st.sampled_from([GROUPS, NONE]),
     policy=st.sampled_from(["", "gold", "lead"]),
+    security=st.sampled_from([None, True, False]),
 )
 settings = st.builds(
     PortSettings,

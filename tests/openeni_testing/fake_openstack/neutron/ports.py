@@ -109,9 +109,13 @@ class PortsApi:
             created_at=self._state.timestamp(),
             addresses=self._allocation(network.id, mac).for_new_port(_fixed_ips(wanted)),
             tags=() if self._state.settings.drops_tags else parse_tags(wanted.get("tags", [])),
-            groups=self._default_groups(owner),
+            port_security=network.port_security,
         )
-        port = replace(port, **self._changes(wanted, request.caller))
+        changes = self._changes(wanted, request.caller)
+        if changes.get("port_security", network.port_security):
+            port = replace(port, groups=self._default_groups(owner))
+        port = replace(port, **changes)
+        _check_port_security(port, wanted)
         self._state.store_port(port)
         return self._response(201, port, request)
 
@@ -127,6 +131,7 @@ class PortsApi:
         if entries is not None:
             allocation = self._allocation(port.network_id, port.mac)
             changes["addresses"] = allocation.for_update(port.addresses, entries)
+        _check_port_security(replace(port, **changes), wanted)
         if replace(port, **changes) != port:  # it is compared when something is written
             self._check_revision(request, port)
         return self._response(200, self._state.update_port(port_id, **changes), request)
@@ -247,6 +252,28 @@ def _check_create_policy(wanted: Json) -> None:
             raise ApiError(policy_not_authorized(f"create_port:{name}"))
     if any("ip_address" in entry for entry in _fixed_ips(wanted) or ()):
         raise ApiError(policy_not_authorized("create_port:fixed_ips:ip_address"))
+
+
+def _check_port_security(port: PortRecord, wanted: Json) -> None:
+    """Refuse what takes port security: neutron.plugins.ml2.plugin, _portsec_ext_port_*."""
+    if port.port_security:
+        return
+    if port.address_pairs:
+        message = "Port Security must be enabled in order to have allowed address pairs on a port."
+        raise ApiError(neutron_error(409, "AddressPairAndPortSecurityRequired", message))
+    if wanted.get("security_groups"):
+        message = (
+            "Port security must be enabled and port must have an IP address in order to use "
+            "security groups."
+        )
+        error = "PortSecurityAndIPRequiredForSecurityGroups"
+        raise ApiError(neutron_error(400, error, message))
+    if port.groups:
+        message = (
+            "Port has security group associated. Cannot disable port security or IP address until "
+            "security group is removed."
+        )
+        raise ApiError(neutron_error(409, "PortSecurityPortHasSecurityGroup", message))
 
 
 def _fixed_ips(wanted: Json) -> list[Json] | None:
