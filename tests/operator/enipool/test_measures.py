@@ -120,3 +120,16 @@ def test_a_surplus_is_looked_at_again_when_it_may_go(*, selected: bool) -> None:
     node = measured(node, history, POLICY, 0)
     due = seconds_until_reclaim(node, history, POLICY, 0)
     assert due == ([900] if selected else [])
+
+
+def test_a_retired_eni_does_not_change_what_is_expected() -> None:
+    """Else its retirement is withdrawn, which changes it back, in turns as fast as they go."""
+    history = PoolHistory()
+    note_look(history, look(0, ready=False), ["n1"], 0)
+    note_look(history, look(120), ["n1"], 120)  # an ENI takes two minutes, an addition no time
+    for second in range(120, 160, 10):
+        note_look(history, look(second, waiting=1), ["n1"], second)
+    idle = ENIState("idle", 2, ready=True, wanted=2, idle_seconds=900)
+    node = measured(node_with(FULL, idle), history, POLICY, 160)
+    retired = replace(idle, retiring=True, all_asked=True, all_retired=True)
+    assert measured(node_with(FULL, retired), history, POLICY, 160).expected == node.expected > 0

@@ -30,12 +30,16 @@ def note_look(history: PoolHistory, facts: PoolFacts, nodes: Iterable[str], now:
 
 
 def measured(node: NodeState, history: PoolHistory, policy: SizingPolicy, now: float) -> NodeState:
-    """Return the node with the pods that it has to expect, and the peak of its demand."""
+    """Return the node with the pods that it has to expect, and the peak of its demand.
+
+    An ENI that nobody uses may be retired at any time, and is no room to grow: if it counted, its
+    retirement would change what is expected, and with it be withdrawn at once, again and again.
+    """
     known = history.nodes.get(node.name)
     if known is None:
         return node
     grows = policy.elastic and any(
-        e.usable and e.count < policy.addresses_per_eni for e in node.enis
+        e.usable and e.granted + e.cooling and e.count < policy.addresses_per_eni for e in node.enis
     )
     refill = (history.additions if grows else history.creations).average
     node = replace(node, expected=known.expected(refill, now))
