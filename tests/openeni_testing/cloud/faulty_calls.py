@@ -9,13 +9,14 @@ from typing import TypeVar
 from openeni_operator.cloud.call_limiter import NotYetError
 from openeni_operator.cloud.errors import CloudError
 from openeni_testing.cloud.faults import FakeClock, Fault
+from openeni_testing.cloud.operations import operations
 
 T = TypeVar("T")
 
 
 @dataclass
 class FaultyCalls:
-    """`calls` counts the calls of each operation."""
+    """`calls` counts the calls of each operation, by the names that the operator's have."""
 
     clock: FakeClock = field(default_factory=FakeClock)
     calls: Counter[str] = field(default_factory=Counter[str])
@@ -32,6 +33,7 @@ class FaultyCalls:
 
     def fail(self, operation: str, *faults: Fault) -> None:
         """Make the next calls of the operation fail, one fault each."""
+        assert operation in operations(), operation
         self.faults.setdefault(operation, []).extend(faults)
 
     def after(self, seconds: float, work: Callable[[], object]) -> None:
@@ -44,6 +46,7 @@ class FaultyCalls:
     def call(
         self, operation: str, work: Callable[[], T], before: Callable[[], None] = lambda: None
     ) -> T:
+        assert operation in operations(), operation
         self.settle()
         if not self._not_yet(operation):
             before()

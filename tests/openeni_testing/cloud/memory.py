@@ -33,6 +33,7 @@ from openeni_operator.cloud.errors import (
     RevisionConflictError,
     SubnetExhaustedError,
 )
+from openeni_operator.cloud.openstack import IF_MATCH
 from openeni_testing.cloud.faulty_calls import FaultyCalls
 from openeni_testing.cloud.resources import PROJECT, Resources
 
@@ -80,7 +81,7 @@ class MemoryCloud(FaultyCalls, Resources):
         return self.call("list subnets", lambda: tuple(found))
 
     def find_security_groups(self, term: SecurityGroupTerm) -> tuple[SecurityGroup, ...]:
-        return self.call("find groups", lambda: self._selected(self.groups, term))
+        return self.call("find security groups", lambda: self._selected(self.groups, term))
 
     def find_qos_policies(self, term: QoSPolicyTerm) -> tuple[QoSPolicy, ...]:
         def work() -> tuple[QoSPolicy, ...]:
@@ -185,6 +186,9 @@ class MemoryCloud(FaultyCalls, Resources):
         return self.call("set fixed IPs", work)
 
     def check_resizing(self, port_id: str) -> None:
+        if not self.has_extension(IF_MATCH):
+            raise DeniedError(f"the cloud lacks {IF_MATCH}")
+
         def work() -> None:
             self._get(self.ports, port_id)
             if not self.resizable:
@@ -216,7 +220,7 @@ class MemoryCloud(FaultyCalls, Resources):
         return self.call("get server", lambda: server_id in self.servers and not self.elsewhere)
 
     def attach(self, server_id: str, port_id: str) -> None:
-        self.call("attach", lambda: self._attach(server_id, port_id))
+        self.call("attach port", lambda: self._attach(server_id, port_id))
 
     def detach(self, server_id: str, port_id: str) -> None:
         def detach_now() -> None:
@@ -224,7 +228,7 @@ class MemoryCloud(FaultyCalls, Resources):
             if port is not None and port.device_id == server_id:
                 self._update(port, device_id="", status="DOWN")
 
-        self.call("detach", lambda: self.after(self.detach_seconds, detach_now))
+        self.call("detach port", lambda: self.after(self.detach_seconds, detach_now))
 
     def _create(self, wanted: NewPort) -> Port:
         if len(self.ports) >= self.quota:
@@ -236,7 +240,7 @@ class MemoryCloud(FaultyCalls, Resources):
         fixed: list[FixedIP] = []
         for subnet_id in wanted.subnet_ids:
             fixed += [FixedIP(subnet_id, a) for a in self._free(subnet_id, wanted.count)]
-        number = next(self._numbers)
+        number = next(self.numbers)
         mac = f"fa:16:3e:00:{number >> 8:02x}:{number & 255:02x}"
         fixed += self.derived(wanted.network_id, mac)
         port = Port(

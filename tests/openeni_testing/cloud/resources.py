@@ -21,7 +21,7 @@ PROJECT = "project-1"  # of the credentials
 
 @dataclass
 class Resources:
-    """The resources of one project."""
+    """The resources of one project; `numbers` make their IDs."""
 
     tags_of: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     servers: set[str] = field(default_factory=set[str])
@@ -30,7 +30,7 @@ class Resources:
     subnets: dict[str, Subnet] = field(default_factory=dict[str, Subnet])
     groups: dict[str, SecurityGroup] = field(default_factory=dict[str, SecurityGroup])
     policies: dict[str, QoSPolicy] = field(default_factory=dict[str, QoSPolicy])
-    _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+    numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def add_network(
         self, *, mtu: int = 1450, project_id: str = PROJECT, port_security: bool | None = None
@@ -108,4 +108,4 @@ class Resources:
         return known[key]
 
     def _id(self, kind: str) -> str:
-        return f"{kind}-{next(self._numbers):04}"
+        return f"{kind}-{next(self.numbers):04}"

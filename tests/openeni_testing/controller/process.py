@@ -1,6 +1,6 @@
 """The operator's process in a simulation, driven one key at a time."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from openeni_crds.meta import Json
 from openeni_crds.names import NODES, PODS, SELECTOR_AGENTS, Kind
@@ -17,6 +17,7 @@ from openeni_operator.keys import Key
 from openeni_operator.node.agents import AgentPods
 from openeni_operator.settings import OrphanMode
 from openeni_operator.watch_mapping import all_keys, keys_for
+from openeni_testing.cloud.faults import FakeClock
 from openeni_testing.cloud.memory import MemoryCloud
 from openeni_testing.controller.recorded_events import RecordedEvents
 from openeni_testing.store.hooked import HookedStore
@@ -30,17 +31,17 @@ class Process:
     """The operator's process: everything that is lost when it is killed."""
 
     def __init__(
-        self, store: HookedStore, cloud: MemoryCloud, now: Callable[[], str], orphans: OrphanMode
+        self,
+        store: HookedStore,
+        clouds: Mapping[str, MemoryCloud],
+        clock: FakeClock,
+        now: Callable[[], str],
+        orphans: OrphanMode,
     ) -> None:
         self.state = ClusterState(lambda change: self.enqueue(keys_for(change, self.state)))
         self.queue: WorkQueue[Key] = WorkQueue(Backoff())
-        self.clock = cloud.clock
+        self.clock = clock
         self.store = store
-
-        def cloud_of(name: str) -> MemoryCloud:
-            assert name in {"default", "another"}
-            return cloud
-
         self._agent_pods = by_key(())
         self._synced: dict[Kind, int] = {}
         self.agents = AgentPods(SYSTEM, self.clock, lambda node: self.enqueue([Key(NODES, node)]))
@@ -48,7 +49,7 @@ class Process:
         self.reconcilers = build_reconcilers(
             self.state,
             store,
-            cloud_of,
+            clouds.__getitem__,
             CLUSTER_ID,
             self.agents,
             reads=cloud_reads(RESYNC, self.clock),

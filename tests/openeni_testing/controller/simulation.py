@@ -6,6 +6,7 @@ any call.
 """
 
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 from openeni_crds.conditions import Condition, Reason, Type, condition, is_true
@@ -32,10 +33,14 @@ from openeni_testing.store.hooked import Countdown, CrashError, HookedStore
 from openeni_testing.store.restorable import RestorableStore
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+CLOUD = "cloud"  # a label of nodes
 
 
 class Simulation:
-    """A cluster whose nodes are servers of one cloud, and the operator's process."""
+    """A cluster whose nodes are servers of a cloud, and the operator's process.
+
+    `clouds` has the clouds by the names that pools give them.
+    """
 
     def __init__(
         self,
@@ -48,6 +53,7 @@ class Simulation:
         self.orphans = orphans
         self.skew: dict[str, int] = {}  # node -> seconds by which its clock is ahead
         self.cloud = MemoryCloud()
+        self.clouds = {"default": self.cloud}
         self.api = RestorableStore(now=self.now)
         self.store = HookedStore(self.api)
         self.network = self.cloud.add_network()
@@ -75,9 +81,20 @@ class Simulation:
         seconds = int(self.cloud.clock.now) + self.skew.get(node, 0)
         return format_time(START + timedelta(seconds=seconds))
 
-    def add_node(self, name: str, *, veth: str = "true", pods: str = "110") -> None:
-        server = self.cloud.add_server()
-        labels = {LABEL_VETH: veth} if veth else {}
+    def add_cloud(self, name: str) -> MemoryCloud:
+        """Add another cloud, with what a pool needs there; no two have a resource of one ID."""
+        cloud = MemoryCloud(clock=self.cloud.clock, numbers=count(1000 * len(self.clouds)))
+        cloud.add_subnet(cloud.add_network(), "pods", "10.99.0.0/22")
+        cloud.add_group("pods")
+        self.clouds[name] = cloud
+        return cloud
+
+    def add_node(
+        self, name: str, *, veth: str = "true", pods: str = "110", cloud: str = "default"
+    ) -> None:
+        """Add a node, with its cloud as a label."""
+        server = self.clouds[cloud].add_server()
+        labels = {CLOUD: cloud} | ({LABEL_VETH: veth} if veth else {})
         body: Json = {
             "apiVersion": "v1",
             "kind": "Node",
@@ -162,7 +179,8 @@ class Simulation:
         clock = self.cloud.clock
         end = clock.now + seconds
         for _ in range(20_000):
-            self.cloud.settle()
+            for cloud in self.clouds.values():
+                cloud.settle()
             changed = agents and self.run_agents()
             self.process.sync_state()
             try:
@@ -201,7 +219,7 @@ class Simulation:
 
     def _update_report(self, eni: ENI) -> bool:
         port = eni.status.port
-        live = self.cloud.ports.get(port.id) if port else None
+        live = self.clouds[eni.spec.cloud].ports.get(port.id) if port else None
         body = new_report(
             eni,
             self.granted.get(eni.name, set()),
@@ -221,7 +239,7 @@ class Simulation:
         return condition(Type.CNI_CONFIGURED, Reason.OTHER_CNI, "05-x.conflist", status=False)
 
     def _start_process(self) -> Process:
-        process = Process(self.store, self.cloud, self.now, self.orphans)
+        process = Process(self.store, self.clouds, self.cloud.clock, self.now, self.orphans)
         process.sync_state()
         process.enqueue_all()
         return process

@@ -33,14 +33,14 @@ def test_one_port_is_created_attached_and_taken_off(sim: Simulation) -> None:
     text = " ".join(check.message for check in checks(answer, "canary"))
     assert "with 4 addresses" in text  # addressesPerENI is 3
     calls = sim.cloud.calls
-    assert {calls[c] for c in ("create port", "attach", "detach", "delete port")} == {1}
+    assert {calls[c] for c in ("create port", "attach port", "detach port", "delete port")} == {1}
     assert sim.cloud.ports == before
 
 
 def test_without_a_node_nothing_is_changed(sim: Simulation) -> None:
     before = dict(sim.cloud.ports)
     assert checks(ask_preflight(sim), "canary") == []
-    assert not sim.cloud.calls.keys() & {"create port", "attach", "probe fixed IPs"}
+    assert not sim.cloud.calls.keys() & {"create port", "attach port", "probe fixed IPs"}
     assert sim.cloud.ports == before
 
 
@@ -50,8 +50,8 @@ FAULTS = [
     ("create port", Fault(LOST), Reason.OUTCOME_UNKNOWN),
     ("create port", Fault(LOST, worked=True), Reason.OUTCOME_UNKNOWN),
     ("create port", Fault(LOST, worked=True, late=20), Reason.OUTCOME_UNKNOWN),
-    ("attach", Fault(errors.DeniedError("os-attach is disallowed")), Reason.DENIED),
-    ("attach", Fault(LOST, worked=True), Reason.OUTCOME_UNKNOWN),
+    ("attach port", Fault(errors.DeniedError("os-attach is disallowed")), Reason.DENIED),
+    ("attach port", Fault(LOST, worked=True), Reason.OUTCOME_UNKNOWN),
     ("get port", Fault(errors.CloudUnreachableError("timed out")), Reason.CLOUD_UNREACHABLE),
 ]
 
@@ -70,7 +70,7 @@ def test_whatever_fails_the_port_is_gone(
     assert sim.cloud.ports == before
 
 
-@pytest.mark.parametrize("call", ["detach", "delete port", "find port"])
+@pytest.mark.parametrize("call", ["detach port", "delete port", "find port"])
 def test_its_removal_is_tried_again(sim: Simulation, call: str) -> None:
     before = dict(sim.cloud.ports)
     sim.cloud.fail(call, Fault(errors.CloudUnreachableError("timed out")))
@@ -82,7 +82,7 @@ def test_a_port_that_does_not_go_is_reported(sim: Simulation) -> None:
     sim.cloud.detach_seconds = 1e6
     last = checks(ask_preflight(sim, "n1"), "canary")[-1]
     assert (last.verdict, last.reason) == (FAILED, Reason.ORPHANED_PORTS)
-    assert sim.cloud.calls["detach"] <= 4
+    assert sim.cloud.calls["detach port"] <= 4
 
 
 def test_a_port_that_does_not_come_up_is_reported_and_removed(sim: Simulation) -> None:

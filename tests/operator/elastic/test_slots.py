@@ -20,7 +20,7 @@ def simulate_full_server() -> PodRunner:
     runner = PodRunner(sim)
     runner.start(2)
     assert runner.settle(60) == 0
-    sim.cloud.fail("attach", *[Fault(FULL)] * 1000)
+    sim.cloud.fail("attach port", *[Fault(FULL)] * 1000)
     runner.start(1)
     return runner
 
@@ -54,11 +54,11 @@ def test_a_second_one_means_that_there_is_no_slot() -> None:
     runner.start(9)
     runner.settle(600)
     assert len(runner.sim.enis()) == 2, "another one would find none either"
-    attaches = runner.sim.cloud.calls["attach"]
+    attaches = runner.sim.cloud.calls["attach port"]
     runner.sim.restart()
     runner.settle(30)
     assert attached(runner.sim, slotless) == (Status.FALSE, Reason.NO_HOTPLUG_SLOT)
-    assert runner.sim.cloud.calls["attach"] <= attaches + 1
+    assert runner.sim.cloud.calls["attach port"] <= attaches + 1
 
 
 def test_a_slot_that_becomes_free_is_used() -> None:

@@ -81,7 +81,7 @@ def test_a_port_that_somebody_disabled_stays_so_and_is_named() -> None:
 
 def test_an_attachment_that_nova_confirms_and_neutron_does_not_show_is_checked() -> None:
     sim = Simulation()
-    sim.cloud.after_call = unbind_after(sim, "attach")
+    sim.cloud.after_call = unbind_after(sim, "attach port")
     sim.add_pool()
     sim.settle(30)
     status, reason, message = shown(sim, Type.ATTACHED)

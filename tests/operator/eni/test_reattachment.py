@@ -59,7 +59,7 @@ def test_a_port_whose_first_attachment_was_missed_is_attached_anew(growth: Growt
     (eni,) = sim.enis()
     assert (eni.name, addresses(eni)) == (before.name, addresses(before)), "the port stays"
     assert eni.spec.retiring == ()
-    assert sim.cloud.calls["detach"] == 1
+    assert sim.cloud.calls["detach port"] == 1
     assert sim.cloud.calls["create port"] == 1
     reasons = [event.reason for event in sim.process.recorded.events]
     assert Reason.PORT_NOT_ACTIVE in reasons
@@ -73,8 +73,8 @@ def test_a_port_that_stays_down_is_attached_anew_ever_less_often_and_reported(
     sim = simulate(growth, wired=None)
     sim.settle(4 * HOUR)
     # After 2, 4, 8, 16 and 32 minutes, then once an hour.
-    assert 6 <= sim.cloud.calls["detach"] <= 9
-    assert sim.cloud.calls["attach"] - sim.cloud.calls["detach"] <= 1
+    assert 6 <= sim.cloud.calls["detach port"] <= 9
+    assert sim.cloud.calls["attach port"] - sim.cloud.calls["detach port"] <= 1
     assert len(sim.cloud.ports) == 1
     found = attached(sim)
     assert found.status == Status.FALSE
@@ -94,13 +94,13 @@ def test_a_port_with_a_pods_address_stays_attached_and_says_why(growth: Growth) 
     sim.settle(60)
     go_down(sim)
     sim.settle(TWO_RESYNCS)
-    assert sim.cloud.calls["detach"] == 0
+    assert sim.cloud.calls["detach port"] == 0
     assert "anew once no pod has an address of it" in attached(sim).message
     assert sim.eni(eni.name).spec.retiring == ()
     sim.granted.clear()
     sim.settle(TWO_RESYNCS)
     assert_converged(sim, 1)
-    assert sim.cloud.calls["detach"] == 1
+    assert sim.cloud.calls["detach port"] == 1
     assert pod in addresses(sim.eni(eni.name))
 
 
@@ -114,7 +114,7 @@ def test_a_pod_that_started_while_the_request_was_on_its_way_keeps_its_address()
     assert set(sim.eni(eni.name).spec.retiring) == set(addresses(eni)), "it is asked for them"
     sim.granted[eni.name] = {addresses(eni)[0]}
     sim.settle(TWO_RESYNCS)
-    assert sim.cloud.calls["detach"] == 0
+    assert sim.cloud.calls["detach port"] == 0
 
 
 def test_a_port_that_is_being_wired_up_is_left_alone() -> None:
@@ -123,14 +123,14 @@ def test_a_port_that_is_being_wired_up_is_left_alone() -> None:
     sim.add_pool()
     sim.settle(HOUR / 2)
     assert attached(sim).reason == Reason.PORT_NOT_ACTIVE
-    assert sim.cloud.calls["detach"] == 0
+    assert sim.cloud.calls["detach port"] == 0
 
 
 def test_a_detachment_that_nova_forgets_ends_nothing_and_is_not_repeated_at_once() -> None:
     sim = simulate(Growth.STATIC, wired=None)
     sim.cloud.detach_seconds = 10 * HOUR
     sim.settle(HOUR)
-    assert 1 <= sim.cloud.calls["detach"] <= 6
+    assert 1 <= sim.cloud.calls["detach port"] <= 6
     assert len(sim.cloud.ports) == 1
     sim.cloud.detach_seconds = 0
     sim.cloud.missed_attachments = 0
@@ -143,10 +143,10 @@ def test_a_pool_whose_port_is_down_is_paused_and_deleted_as_any_other() -> None:
     sim.settle(60)
     change_spec(sim, paused=True)
     sim.settle(HOUR)
-    assert sim.cloud.calls["detach"] == 0
+    assert sim.cloud.calls["detach port"] == 0
     change_spec(sim, paused=False)
     sim.settle(HOUR)
-    assert sim.cloud.calls["detach"] > 0
+    assert sim.cloud.calls["detach port"] > 0
     sim.api.delete(ENIPOOLS, "pods")
     sim.settle(TWO_RESYNCS)
     assert_all_removed(sim)
@@ -164,7 +164,7 @@ class Life:
         self.sim.cloud.observe = self._look
 
     def _look(self, operation: str) -> None:
-        for eni in self.sim.enis() if operation == "detach" else ():
+        for eni in self.sim.enis() if operation == "detach port" else ():
             port = self.sim.cloud.ports.get(eni.status.port.id) if eni.status.port else None
             if self.sim.granted.get(eni.name) and port is not None and not port.device_id:
                 self.under_pods.append(eni.name)

@@ -12,8 +12,8 @@ from openeni_testing.controller.checks import assert_converged, simulate_ready_p
 from openeni_testing.controller.process import RESYNC
 from openeni_testing.controller.simulation import Simulation
 
-CHANGES = {"create port", "tag port", "delete port", "attach", "detach"}
-PER_NETWORK = {"list ports", "list subnets", "get network", "find subnets", "find groups"}
+CHANGES = {"create port", "tag port", "delete port", "attach port", "detach port"}
+PER_NETWORK = {"list ports", "list subnets", "get network", "find subnets", "find security groups"}
 PER_CLOUD = {"list tagged ports", "get quota", "get credential"}
 HOUR = 3600.0
 
@@ -32,7 +32,10 @@ def test_a_node_that_joins_costs_one_post_one_attach_and_two_reads(nodes: int) -
     sim.settle(100)
     assert_converged(sim, 2 + nodes)
     calls = calls_of(sim, before)
-    assert {c: calls[c] for c in CHANGES if calls[c]} == {"create port": nodes, "attach": nodes}
+    assert {c: calls[c] for c in CHANGES if calls[c]} == {
+        "create port": nodes,
+        "attach port": nodes,
+    }
     reads = sum(
         count for call, count in calls.items() if call not in CHANGES | PER_NETWORK | PER_CLOUD
     )
@@ -77,10 +80,10 @@ def test_a_port_that_takes_long_to_become_active_is_not_asked_about_without_end(
 def test_a_server_without_a_slot_is_asked_less_and_less_often() -> None:
     sim = Simulation(nodes=1)
     failure = type(no_response())("Failed to attach network adapter device to server-1")
-    sim.cloud.fail("attach", *[Fault(failure)] * 1000)
+    sim.cloud.fail("attach port", *[Fault(failure)] * 1000)
     sim.add_pool()
     sim.settle(HOUR)
-    assert sim.cloud.calls["attach"] <= 7
+    assert sim.cloud.calls["attach port"] <= 7
     assert sim.cloud.calls["find port"] <= 150
     found = find(sim.enis()[0].status.conditions, Type.ATTACHED)
     assert found is not None
@@ -95,7 +98,7 @@ def test_tags_that_do_not_stick_are_put_less_and_less_often() -> None:
     sim.add_pool()
     sim.settle(HOUR)
     assert sim.cloud.calls["tag port"] <= 30
-    assert sim.cloud.calls["attach"] == 0, "a port without its tags would never be deleted"
+    assert sim.cloud.calls["attach port"] == 0, "a port without its tags would never be deleted"
 
 
 def test_an_exhausted_quota_is_asked_about_seldom() -> None:

@@ -29,7 +29,7 @@ from openeni_testing.controller.simulation import Simulation
 def test_a_pool_gives_each_node_one_attached_port() -> None:
     sim = simulate_ready_pool()
     assert_converged(sim, 2)
-    assert sim.cloud.calls["create port"] == sim.cloud.calls["attach"] == 2
+    assert sim.cloud.calls["create port"] == sim.cloud.calls["attach port"] == 2
     pool = sim.pool()
     assert is_true(pool.status.conditions, Type.READY)
     counts = pool.status.node_counts, pool.status.eni_count, pool.status.address_counts.total
@@ -62,11 +62,11 @@ def test_a_converged_operator_writes_nothing_and_changes_nothing_in_the_cloud() 
     sim.restart()
     sim.settle(100)
     assert sim.store.writes[written:] == []
-    changes = {"create port", "tag port", "delete port", "attach", "detach"}
+    changes = {"create port", "tag port", "delete port", "attach port", "detach port"}
     assert {k: v for k, v in (sim.cloud.calls - called).items() if k in changes} == {}
 
 
-@pytest.mark.parametrize("operation", ["create port", "attach"])
+@pytest.mark.parametrize("operation", ["create port", "attach port"])
 def test_a_write_that_was_not_sent_since_another_may_lead_is_not_waited_for(operation: str) -> None:
     sim = Simulation(nodes=1)
     sim.cloud.fail(operation, Fault(NotLeadingError("another operator may lead")))
@@ -104,7 +104,7 @@ def test_a_deleted_pool_removes_its_enis_and_ports() -> None:
     sim.api.delete(ENIPOOLS, "pods")
     sim.settle()
     assert_all_removed(sim)
-    assert sim.cloud.calls["detach"] == 2
+    assert sim.cloud.calls["detach port"] == 2
 
 
 def test_a_deleted_pool_waits_for_the_last_pod() -> None:
@@ -162,7 +162,7 @@ def test_the_port_of_a_deleted_node_is_detached_while_its_server_lives() -> None
     sim.api.delete(NODES, "n2")
     sim.settle()
     assert_converged(sim, 1)
-    assert sim.cloud.calls["detach"] == 1
+    assert sim.cloud.calls["detach port"] == 1
 
 
 def test_a_lost_port_is_detected_and_replaced() -> None:
@@ -217,7 +217,7 @@ def test_ready_enis_stay_ready_while_the_cloud_is_unreachable() -> None:
     assert is_true(sim.pool().status.conditions, Type.CLOUD_REACHABLE)
 
 
-@pytest.mark.parametrize("operation", ["create port", "attach", "get server", "find port"])
+@pytest.mark.parametrize("operation", ["create port", "attach port", "get server", "find port"])
 @pytest.mark.parametrize(
     "error",
     [
@@ -279,8 +279,8 @@ def test_slow_attaches_and_detaches_are_not_repeated() -> None:
     sim.add_pool()
     sim.settle()
     assert_converged(sim, 2)
-    assert sim.cloud.calls["attach"] == 2
+    assert sim.cloud.calls["attach port"] == 2
     sim.api.delete(ENIPOOLS, "pods")
     sim.settle()
     assert_all_removed(sim)
-    assert sim.cloud.calls["detach"] == 2
+    assert sim.cloud.calls["detach port"] == 2

@@ -17,7 +17,7 @@ MIN_STEPS = 50  # calls and writes of the lifecycle below; fewer mean that the t
 
 
 @pytest.mark.parametrize("late", [0.0, 5.0, 45.0, 200.0])
-@pytest.mark.parametrize("operation", ["create port", "tag port", "attach"])
+@pytest.mark.parametrize("operation", ["create port", "tag port", "attach port"])
 def test_lost_responses_leave_one_port_for_each_eni(operation: str, late: float) -> None:
     sim = Simulation(nodes=2)
     sim.cloud.drops_tags = True
@@ -27,7 +27,7 @@ def test_lost_responses_leave_one_port_for_each_eni(operation: str, late: float)
     assert_converged(sim, 2)
 
 
-@pytest.mark.parametrize("operation", ["detach", "delete port"])
+@pytest.mark.parametrize("operation", ["detach port", "delete port"])
 def test_lost_responses_while_deleting_leave_nothing(operation: str) -> None:
     sim = simulate_ready_pool()
     sim.cloud.fail(operation, Fault(no_response(), worked=True, late=20), Fault(no_response()))
@@ -100,7 +100,7 @@ def test_a_crash_during_a_creation_duplicates_no_port(late: float) -> None:
     assert sim.cloud.calls["create port"] == 1
 
 
-@pytest.mark.parametrize("operation", ["tag port", "attach", "detach", "delete port"])
+@pytest.mark.parametrize("operation", ["tag port", "attach port", "detach port", "delete port"])
 def test_a_crash_during_a_cloud_call_leaks_no_port(operation: str) -> None:
     sim = Simulation(nodes=1)
     sim.cloud.drops_tags = True

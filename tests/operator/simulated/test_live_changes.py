@@ -141,7 +141,14 @@ def test_a_paused_pool_changes_nothing_in_the_cloud_and_goes_on_later() -> None:
     sim.cloud.add_group("other")
     change_spec(sim, paused=True)
     sim.settle(10)
-    changes = {"create port", "tag port", "attach", "detach", "delete port", "set security groups"}
+    changes = {
+        "create port",
+        "tag port",
+        "attach port",
+        "detach port",
+        "delete port",
+        "set security groups",
+    }
     before = {call: sim.cloud.calls[call] for call in changes}
     change_spec(sim, securityGroups=[{"name": "other"}])
     sim.add_node("late")
@@ -242,6 +249,7 @@ def test_enis_that_a_pause_held_up_go_on_when_it_ends() -> None:
 def test_the_groups_of_another_cloud_are_not_kept() -> None:
     sim = simulate_ready_pool()
     before = sim.pool().status.security_group_terms
+    sim.clouds["another"] = sim.cloud
     change_spec(sim, cloud="another")
     sim.settle(60)
     assert sim.pool().status.security_group_terms != before

@@ -234,7 +234,7 @@ def test_a_report_on_a_port_that_is_lost_does_not_count_for_the_next() -> None:
     found = sim.eni(eni.name)
     assert found.status.port is not None
     assert found.status.port.id != before.id
-    assert sim.cloud.calls["attach"] == 1
+    assert sim.cloud.calls["attach port"] == 1
     for type_ in (Type.ATTACHED, Type.READY):
         shown = find(found.status.conditions, type_)
         assert shown is not None
@@ -242,7 +242,7 @@ def test_a_report_on_a_port_that_is_lost_does_not_count_for_the_next() -> None:
     sim.agents.add("n1")
     sim.settle(100)
     assert_converged(sim, 1)
-    assert sim.cloud.calls["attach"] == 2
+    assert sim.cloud.calls["attach port"] == 2
 
 
 def test_an_eni_whose_lost_port_comes_back_is_replaced_and_both_ports_go() -> None:

@@ -114,7 +114,7 @@ def test_a_node_that_is_gone_for_less_than_its_grace_period_loses_nothing() -> N
     )
     sim.settle(TWO_RESYNCS)
     assert {e.name: (e.metadata.uid, e.spec.retiring) for e in sim.enis()} == before
-    assert sim.cloud.calls["detach"] == 0
+    assert sim.cloud.calls["detach port"] == 0
 
 
 def test_a_node_that_stays_away_loses_its_eni() -> None:
@@ -180,7 +180,7 @@ def test_a_port_whose_creation_was_answered_is_not_waited_for_once_it_is_deleted
     sim.settle(5)
     assert eni.metadata.uid not in {other.metadata.uid for other in sim.enis()}
     assert eni.status.port.id not in sim.cloud.ports
-    assert sim.cloud.calls["attach"] <= 1, "it was not attached, only its successor is"
+    assert sim.cloud.calls["attach port"] <= 1, "it was not attached, only its successor is"
 
 
 def test_a_port_that_nova_never_detaches_is_deleted_in_the_end() -> None:
@@ -192,4 +192,4 @@ def test_a_port_that_nova_never_detaches_is_deleted_in_the_end() -> None:
     assert len(sim.cloud.ports) == 2, "it may take as long as that"
     sim.settle(TWO_RESYNCS)
     assert_all_removed(sim)
-    assert sim.cloud.calls["detach"] == 2 * MAX_DETACHES
+    assert sim.cloud.calls["detach port"] == 2 * MAX_DETACHES

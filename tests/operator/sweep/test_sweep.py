@@ -23,7 +23,7 @@ from openeni_testing.controller.orphans import (
 from openeni_testing.controller.process import CLUSTER_ID
 from openeni_testing.controller.simulation import Simulation
 
-CHANGES = ("create port", "tag port", "delete port", "attach", "detach")
+CHANGES = ("create port", "tag port", "delete port", "attach port", "detach port")
 OTHER_CLUSTER = "11111111-9999-9999-9999-999999999999"  # its ports have names like this one's
 
 
