@@ -104,10 +104,9 @@ class MemoryCloud(FaultyCalls, Resources):
         return self.call("find port", lambda: tuple(p for p in self._shown() if p.name == name))
 
     def ports_on(self, network_id: str) -> tuple[Port, ...]:
-        def work() -> tuple[Port, ...]:
-            return tuple(p for p in self._shown() if p.network_id == network_id)
-
-        return self.call("list ports", work)
+        return self.call(
+            "list ports", lambda: tuple(p for p in self._shown() if p.network_id == network_id)
+        )
 
     def ports_tagged(self, tag: str) -> tuple[Port, ...]:
         return self.call(
