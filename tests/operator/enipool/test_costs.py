@@ -15,8 +15,8 @@ from openeni_operator.enipool import resolution
 from openeni_operator.enipool.resolution import count_free
 from openeni_operator.shared_reads import CloudReads, PortList, numbers_by_subnet
 from openeni_testing.cloud.memory import MemoryCloud
-from openeni_testing.controller.counted import CountedMapping, CountedSequence, Visits, count_reads
 from openeni_testing.controller.simulation import Simulation
+from openeni_testing.store.counted import CountedMapping, CountedSequence, Visits, count_reads
 
 
 def settled(nodes: int, **capacity: int) -> Simulation:

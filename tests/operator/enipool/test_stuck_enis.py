@@ -45,7 +45,7 @@ def refuse_attachments(sim: Simulation, patched: pytest.MonkeyPatch, *enis: str)
     def attach_others(server_id: str, port_id: str) -> None:
         names = {e.status.port.id: e.name for e in sim.enis() if e.status.port}
         if names.get(port_id) in refused:
-            sim.cloud.fail("attach", Fault(ResourceConflictError(BUSY)))
+            sim.cloud.fail("attach port", Fault(ResourceConflictError(BUSY)))
         attach(server_id, port_id)
 
     patched.setattr(sim.cloud, "attach", attach_others)
@@ -186,9 +186,9 @@ def test_one_that_nobody_needs_is_retired_with_its_port(
     ("operation", "error"),
     [
         ("create port", QuotaExceededError("Quota exceeded for resources: ['port'].")),
-        ("attach", CredentialsInvalidError("401")),
-        ("attach", ThrottledError("429", 60)),
-        ("attach", OutcomeUnknownError("Nova does not answer")),
+        ("attach port", CredentialsInvalidError("401")),
+        ("attach port", ThrottledError("429", 60)),
+        ("attach port", OutcomeUnknownError("Nova does not answer")),
     ],
     ids=["quota", "credentials", "throttled", "no answer"],
 )

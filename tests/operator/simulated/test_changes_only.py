@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from openeni_crds.names import ENIPOOLS, ENIS, LABEL_VETH, NODES
-from openeni_testing.controller.counted import count_reads
 from openeni_testing.controller.simulation import Simulation
+from openeni_testing.store.counted import count_reads
 
 
 def reads_after(
