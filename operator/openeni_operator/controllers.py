@@ -33,7 +33,7 @@ from openeni_operator.enipool.node_plans import PlanClients
 from openeni_operator.enipool.observe import PoolSources
 from openeni_operator.enipool.reconcile import PoolDependencies, PoolReconciler
 from openeni_operator.enipool.resolution_cache import ResolutionCache
-from openeni_operator.enipool.served_pods import ANSWER_SECONDS, ServedPods
+from openeni_operator.enipool.served_pods import ServedPods
 from openeni_operator.keys import ORPHAN_SWEEP, WATCHED_PODIP, Key, Reconcile
 from openeni_operator.lanes import Lanes
 from openeni_operator.missing_nodes import MissingNodes
@@ -46,7 +46,7 @@ from openeni_operator.process.relists import Relists
 from openeni_operator.process.reloads import Reloads
 from openeni_operator.resync import Resync
 from openeni_operator.settings import OrphanMode, Settings
-from openeni_operator.shared_reads import CloudReads, SharedRead
+from openeni_operator.shared_reads import CloudReads
 from openeni_operator.sweep.observe import Sources
 from openeni_operator.sweep.reconcile import SweepDependencies, SweepReconciler
 from openeni_operator.sweep.report import PortReports
@@ -226,9 +226,9 @@ def build_reconcilers(
 ) -> dict[Kind, Reconcile]:
     """Build the reconcilers and their caches; a pool's reconcile writes with so many threads."""
     missing_nodes, review = MissingNodes(state, store, clock), partial(_enqueue_podips, enqueue)
-    claims, looks = ClaimRefusals(clock), Sources(state, store, cluster_id, now)
-    sources, reports = PoolSources(state, missing_nodes, IdleTimes(clock), now), PortReports()
-    served, created = ServedPods(store, SharedRead(ANSWER_SECONDS, clock)), CreatedENIs(clock)
+    claims, created, reports = ClaimRefusals(clock), CreatedENIs(clock), PortReports()
+    sources = PoolSources(state, missing_nodes, IdleTimes(clock), now)
+    sweep_sources, served = Sources(state, store, cluster_id, now), ServedPods(store, clock)
     clients = PlanClients(state, store, served, created, threads, clock)
     pools = _pool_dependencies(
         sources, clients, cloud, reads, recorder=recorder, reports=reports, enqueue=enqueue
@@ -249,7 +249,7 @@ def build_reconcilers(
     )
     podips = PodIPDependencies(state, store, missing_nodes, recorder, review, now, stopping)
     watched = WatchedPodIPDependencies(state, store, missing_nodes, claims, recorder, now)
-    sweep = SweepDependencies(looks, cloud, orphans, reports, enqueue, clock)
+    sweep = SweepDependencies(sweep_sources, cloud, orphans, reports, enqueue, clock)
     return {
         ENIPOOLS: PoolReconciler(pools),
         ENIS: ENIReconciler(enis),

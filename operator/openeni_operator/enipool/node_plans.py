@@ -19,7 +19,7 @@ from openeni_operator.enipool.memory.pool_memory import PoolMemory
 from openeni_operator.enipool.memory.subnet_usage import SubnetUsage, is_refused
 from openeni_operator.enipool.port_selection import PortSelection, is_outdated
 from openeni_operator.enipool.resolution import Resolution
-from openeni_operator.enipool.served_pods import ANSWER_SECONDS, ServedPods
+from openeni_operator.enipool.served_pods import LOOK_SECONDS, ServedPods, WaitingCount
 from openeni_operator.enipool.writes import ENIWriter
 from openeni_operator.missing_nodes import NODE_GRACE_PERIOD
 from openeni_operator.sizing.demand import target_addresses
@@ -113,15 +113,17 @@ class NodePlans:
         group = self.groups.get(node.name)
         policy = self.budget.bind(self.policy, node)
         try:
-            in_need, planned = self._plan(node, policy)
+            count, planned = self._plan(node, policy)
         except StoreError as error:
             failure = f"node {node.name}: {error}"
             outdated = self._outdated(node.name)
             return _Decision(node.name, NodeOutcome(group), outdated=outdated, failure=failure)
-        due = self._due(node, in_need, planned)
+        in_need = replace(node, waiting=count.least)
+        due = self._due(node, count, planned)
         if self.pool.spec.paused:
             paused = planned.grows and in_need.pods_wait
-            return _Decision(node.name, NodeOutcome(group, paused=paused, due=due))
+            outcome = NodeOutcome(group, paused=paused, due=due)
+            return _Decision(node.name, self._certain(node.name, outcome, count))
         allowed = (self.budget.allow(action, in_need) for action in planned.actions)
         actions = tuple(action for action in allowed if action is not None)
         own_limit = planned.limit_reached and plan(in_need, self.policy).limit_reached
@@ -136,6 +138,7 @@ class NodePlans:
             short=self._is_short(in_need),
             due=due,
         )
+        outcome = self._certain(node.name, outcome, count)
         return _Decision(node.name, outcome, actions, self._outdated(node.name))
 
     def _standstill(self, node: NodeState, actions: Collection[Action]) -> Obstacle | None:
@@ -177,18 +180,29 @@ class NodePlans:
         enis = self.facts.enis_by_node.get(node, ())
         return tuple(eni for eni in enis if is_outdated(self.pool, eni, selection))
 
-    def _plan(self, node: NodeState, policy: SizingPolicy) -> tuple[NodeState, Plan]:
+    def _plan(self, node: NodeState, policy: SizingPolicy) -> tuple[WaitingCount, Plan]:
         """Plan the node; before it gets more for its waiting pods, leave out those served.
 
-        Return the node without them, too.
+        Return how many are left, too. As long as there may be more of them, it only grows.
         """
         planned = plan(node, policy)
         if not (planned.grows and node.waiting):
-            return node, planned
-        waiting = self.facts.waiting_for_any(node.name)
-        left = self.clients.served_pods.count_waiting(node, waiting)
-        in_need = replace(node, waiting=left)
-        return in_need, plan(in_need, policy)
+            return WaitingCount(node.waiting), planned
+        waiting, state = self.facts.waiting_for_any(node.name), self.clients.state
+        pods = {p.uid: p.key for p in state.waiting_pods_on(node.name) if p.uid in waiting}
+        count = self.clients.served_pods.count_waiting(self.pool.name, node, pods)
+        planned = plan(replace(node, waiting=count.least), policy)
+        return count, replace(planned, actions=planned.growth) if count.again else planned
+
+    def _certain(self, name: str, outcome: NodeOutcome, count: WaitingCount) -> NodeOutcome:
+        """Return the outcome, or the last one as long as more pods may wait than were counted.
+
+        Conditions of the pool would come and go with each of them.
+        """
+        before = self.memory.outcomes.of(name)
+        if not count.again or before is None:
+            return outcome
+        return replace(before, group=outcome.group, due=outcome.due)
 
     def _is_short(self, node: NodeState) -> bool:
         """Return True if the node may get more as soon as others leave more."""
@@ -201,16 +215,16 @@ class NodePlans:
             or any(map(is_refused, enis))
         )
 
-    def _due(self, node: NodeState, in_need: NodeState, planned: Plan) -> float | None:
+    def _due(self, node: NodeState, count: WaitingCount, planned: Plan) -> float | None:
         """Return when the node is to be planned again, though nothing changes."""
         now, history = self.clients.clock(), self.memory.history
         ages = (self.facts.missing_for(e) for e in self.facts.enis_by_node.get(node.name, ()))
         # PodIPs are not watched: a pod may turn out to have been served by another's address
-        served = node.waiting > in_need.waiting and not planned.grows
+        served = node.waiting > count.least and not planned.grows
         seconds = [
             *seconds_until_change(node, history, self.policy, now),
             *(NODE_GRACE_PERIOD - age for age in ages if age is not None),
-            *([ANSWER_SECONDS] if served else ()),
+            *([count.again or LOOK_SECONDS] if count.again or served else ()),
         ]
         left = [max(MIN_PAUSE, s) for s in seconds if s > 0]
         return now + min(left) if left else None

@@ -178,7 +178,11 @@ class Plan:
     limit_reached: bool = False  # pods wait, but a limit forbids another ENI
 
     @property
+    def growth(self) -> tuple[Action, ...]:
+        """Return the actions that give the node more addresses."""
+        return tuple(a for a in self.actions if isinstance(a, CreateENI | GrowENI | UnretireENI))
+
+    @property
     def grows(self) -> bool:
         """Return True if the node gets more addresses, or would without a limit."""
-        growth = (CreateENI, GrowENI, UnretireENI)
-        return self.limit_reached or any(isinstance(a, growth) for a in self.actions)
+        return self.limit_reached or bool(self.growth)

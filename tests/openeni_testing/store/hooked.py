@@ -37,6 +37,7 @@ class HookedStore:
     after_write: Callable[[str], None] = lambda _: None
     writes: list[str] = field(default_factory=list[str])
     reads: int = 0  # of single objects
+    lists: list[str] = field(default_factory=list[str])  # their kinds, with field selectors
 
     def changed_at(self, kind: Kind) -> int:
         return self.store.changed_at(kind)
@@ -46,6 +47,7 @@ class HookedStore:
         return self.store.get(kind, name, namespace)
 
     def list(self, kind: Kind, *, field_selector: str = "", label_selector: str = "") -> Page:
+        self.lists.append(f"{kind.name} {field_selector}")
         return self.store.list(kind, field_selector=field_selector, label_selector=label_selector)
 
     def pages(self, kind: Kind, **selectors: str) -> Iterator[tuple[Json, ...]]:

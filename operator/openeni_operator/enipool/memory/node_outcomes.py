@@ -66,6 +66,10 @@ class NodeOutcomes:
                 self._due = [(at, other) for at, other in times if at is not None]
                 heapq.heapify(self._due)
 
+    def of(self, name: str) -> NodeOutcome | None:
+        """Return the outcome of a node's last plan."""
+        return self._outcomes.get(name)
+
     @property
     def short(self) -> AbstractSet[str]:
         """The nodes that lack addresses."""
