@@ -70,25 +70,27 @@ def claimed_addresses(state: ClusterState, eni: ENI) -> tuple[str, ...]:
     )
 
 
-def has_all(eni: ENI | None, podip: PodIP) -> bool:
-    """Return True if the ENI's port has all addresses of the PodIP: it need not get any for it."""
-    return (
-        eni is not None and eni.status.port is not None and not _missing(eni, podip.spec.addresses)
-    )
+def port_has_addresses_of(eni: ENI | None, podip: PodIP) -> bool:
+    """Return True if the ENI's port has all addresses of the PodIP."""
+    if eni is None or eni.status.port is None:
+        return False
+    return not _not_on_port(eni, podip.spec.addresses)
 
 
-def _missing(eni: ENI, addresses: Iterable[str]) -> tuple[str, ...]:
+def _not_on_port(eni: ENI, addresses: Iterable[str]) -> tuple[str, ...]:
     """Return those of the addresses that the ENI's port does not have; none without a port."""
     port = eni.status.port
-    there = {*port.primary, *port.addresses, *port.releasing} if port else set(addresses)
-    return tuple(a for a in addresses if a not in there)
+    if port is None:
+        return ()
+    present = {*port.primary, *port.addresses, *port.releasing}
+    return tuple(a for a in addresses if a not in present)
 
 
 def pending_claims(state: ClusterState, enis: Iterable[ENI]) -> dict[str, PendingClaims]:
     """Return, by ENI, the claims to addresses that its port does not have yet."""
     found: dict[str, PendingClaims] = {}
     for eni in enis:
-        missing = _missing(eni, claimed_addresses(state, eni))
+        missing = _not_on_port(eni, claimed_addresses(state, eni))
         if missing:
             found[eni.name] = PendingClaims(missing, _waiting_for(state, eni, set(missing)))
     return found

@@ -10,7 +10,7 @@ from openeni_crds.meta import ObjectMeta
 from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODIPS, Kind
 from openeni_crds.podip import PodIP
 from openeni_crds.selection import choose_pool
-from openeni_operator.claims import has_all
+from openeni_operator.claims import port_has_addresses_of
 from openeni_operator.cluster_state import Change, ClusterState
 from openeni_operator.core_objects import Node, WaitingPod
 from openeni_operator.eni.report import report_error
@@ -145,11 +145,11 @@ def _keys_for_node(node: Node, state: ClusterState, *, deleted: bool) -> Iterabl
 def _keys_for_podip(podip: PodIP, state: ClusterState) -> Iterable[Key]:
     """Return the keys that the PodIP affects: the ENI's only if its port is to get addresses.
 
-    One that has them is affected by no pod that starts or ends, and may be in a back-off.
+    Pods that start or end do not affect an ENI that has the addresses, and it may be backing off.
     """
     yield Key(WATCHED_PODIP, podip.key)
     yield Key(ENIPOOLS, podip.spec.pool_name)
-    if podip.spec.eni_name and not has_all(state.eni(podip.spec.eni_name), podip):
+    if podip.spec.eni_name and not port_has_addresses_of(state.eni(podip.spec.eni_name), podip):
         yield Key(ENIS, podip.spec.eni_name)
 
 

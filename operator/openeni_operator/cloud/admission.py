@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from openeni_operator.cloud.budget import CallType, TokenBucket
 from openeni_operator.cloud.errors import CloudError, ThrottledError
-from openeni_operator.cloud.pauses import Pauses, Route
+from openeni_operator.cloud.pauses import CallScope, Pauses
 
 TRIAL_SECONDS: Final = 2.0  # until the result of a call after a pause is looked for again
 TURN_SECONDS: Final = 2.0  # a call that is not made in time by so much loses its turn
@@ -68,8 +68,8 @@ class Call:
     entry: str = ""  # of clouds.yaml
 
     @property
-    def route(self) -> Route:
-        return Route(self.entry, self.service, self.operation)
+    def scope(self) -> CallScope:
+        return CallScope(self.entry, self.service, self.operation)
 
 
 @dataclass(frozen=True)
@@ -132,10 +132,10 @@ class Admission:
 
     def admit(self, call: Call, now: float) -> Verdict:
         """Return whether the call may be made now; if so, it counts as in flight."""
-        failure = self._pauses.known_failure(call.route, now)
+        failure = self._pauses.known_failure(call.scope, now)
         if failure is not None:
             return Refused(failure)
-        if self._pauses.is_tried(call.route):
+        if self._pauses.is_tried(call.scope):
             return NotYet(TRIAL_SECONDS, "waiting for the result of a call after a pause")
         if call.exclusive in self._exclusive:
             wait = self._seconds_until_end(call.type, 1)
@@ -145,7 +145,7 @@ class Admission:
         if wait > 0:
             limit = f"{self._buckets[call.type].rate:g} {_LIMITS[call.type]}"
             return NotYet(wait, f"waiting for the operator's own limit of {limit}")
-        self._pauses.begin(call.route)
+        self._pauses.begin(call.scope)
         self._in_flight[call.type] += 1
         if call.exclusive:
             self._exclusive.add(call.exclusive)
@@ -155,7 +155,7 @@ class Admission:
         """End a call that was admitted and made at `begun`."""
         self._leave(call)
         self._seconds[call.type] += NEWEST_SHARE * (now - begun - self._seconds[call.type])
-        self._pauses.record(call.route, failure, begun, now)
+        self._pauses.record(call.scope, failure, begun, now)
         if isinstance(failure, ThrottledError):
             for bucket in self._buckets.values():
                 bucket.slow_down()
@@ -165,10 +165,10 @@ class Admission:
     def abandon(self, call: Call) -> None:
         """End a call that was admitted and not made, or has no result."""
         self._leave(call)
-        self._pauses.abandon(call.route)
+        self._pauses.abandon(call.scope)
 
-    def forget_failures(self, entry: str = "") -> None:
-        """Let the entry make calls that have just failed: its credentials are new."""
+    def forget_failures(self, entry: str) -> None:
+        """Forget the entry's recent failures: its credentials are new."""
         self._pauses.forget(entry)
 
     def _leave(self, call: Call) -> None:

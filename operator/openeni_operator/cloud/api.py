@@ -178,12 +178,12 @@ class Cloud(Protocol):
         ...
 
     def set_security_groups(
-        self, port_id: str, group_ids: tuple[str, ...], *, secure: bool = False
+        self, port_id: str, group_ids: tuple[str, ...], *, enable_port_security: bool = False
     ) -> None:
-        """Give the port exactly these security groups; with `secure`, switch port security on.
+        """Give the port exactly these security groups, and enable port security if asked.
 
-        Without port security Neutron refuses any group. By its default policy only the network's
-        owner may switch it.
+        Without port security Neutron refuses any group. By its default policy only an admin or the
+        network's owner may change it.
         """
         ...
 

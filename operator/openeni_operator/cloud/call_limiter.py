@@ -1,4 +1,4 @@
-"""Admit, log and classify every call to one cloud, by one entry of clouds.yaml.
+"""Admit, log and classify every call made through one entry of clouds.yaml.
 
 OpenStack serialises attachments to one server and writes to one port badly or not at all, so only
 one call for each of them is in flight at a time.
@@ -38,7 +38,8 @@ class NotYetError(Exception):
 class CallLimiter:
     """The limiter of one entry. It outlives connections: new credentials bring no new budget.
 
-    Entries that lead to the same account share all but the name, for logs and metrics (0056).
+    Entries that lead to the same account share everything but the name, which logs and metrics
+    have (0056).
 
     `may_write` is asked last before each change; `observe` is called with the cloud, the operation,
     the failure and the seconds of each call that was made.

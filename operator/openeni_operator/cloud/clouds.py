@@ -1,5 +1,6 @@
 """Connections to clouds, by the name of their entry in the mounted clouds.yaml."""
 
+import copy
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from openeni_operator.cloud.call_limiter import CallLimiter
 from openeni_operator.cloud.clouds_file import Account, CloudsFile, Entry
 from openeni_operator.cloud.errors import CloudError
 
-MAX_PAUSE: Final = 60.0  # seconds between two log-ins that fail
+MAX_PAUSE: Final = 60.0  # seconds between two log-ins that fail, unless the cloud asks for more
 
 Connect: TypeAlias = Callable[[Path, str, CallLimiter], Cloud]
 
@@ -34,20 +35,25 @@ class _Failure:
 
 @dataclass(frozen=True)
 class _Pause:
-    """The seconds since the last log-in that failed, of any of these entries, until the next."""
+    """How long these entries wait after a failed log-in before one of them tries again."""
 
     seconds: float
     begun: float
     entries: frozenset[str]
 
-    def is_over(self, now: float, last: float) -> bool:
-        """Return True for an entry that tried last at `last`, and lets all others try first."""
-        return now >= self.begun + self.seconds and now >= last + self.seconds * len(self.entries)
+    def next_try(self, last: float) -> float:
+        """Return when an entry that last tried at `last` may try.
+
+        The pause is over then, and the other entries have had their turn. A longer pause is one
+        that the cloud has asked for, of all entries: it lengthens no turn.
+        """
+        turn = min(self.seconds, MAX_PAUSE)
+        return max(self.begun + self.seconds, last + turn * len(self.entries))
 
 
 @dataclass(frozen=True)
 class _Access:
-    """How an entry may use its account. One log-in of an account is made at a time."""
+    """The limiter and the log-in lock that an entry shares with the others of its account."""
 
     account: Account
     limiter: CallLimiter
@@ -93,7 +99,7 @@ class Clouds:
             with access.connecting:
                 known = self._known(name, entry) or self._log_in(name, entry, access.limiter)
         if isinstance(known, _Failure):
-            raise known.error.with_traceback(None)  # it would collect one of each thread
+            raise self._error(entry, known)
         return known.cloud
 
     def take_changes(self) -> set[str]:
@@ -119,13 +125,27 @@ class Clouds:
         return {name: limiter.throttle_ratio() for name, limiter in limiters.items()}
 
     def _known(self, name: str, entry: Entry) -> _Connection | _Failure | None:
-        """Return how the last log-in went; None if the entry is another, or its pause is over."""
-        known, pause = self._connections.get(name), self._pauses.get(entry.login)
+        """Return how the last log-in went.
+
+        None if a log-in is due: the entry has changed, or its pause is over.
+        """
+        known = self._connections.get(name)
         if known is None or known.version != entry.version:
             return None
-        if isinstance(known, _Failure) and (not pause or pause.is_over(self._clock(), known.at)):
+        if isinstance(known, _Failure) and not self._seconds_left(entry, known):
             return None
         return known
+
+    def _seconds_left(self, entry: Entry, failure: _Failure) -> float:
+        """Return the seconds until the entry may try again; 0 if it may."""
+        pause = self._pauses.get(entry.credentials_digest)
+        return max(0.0, pause.next_try(failure.at) - self._clock()) if pause else 0.0
+
+    def _error(self, entry: Entry, failure: _Failure) -> CloudError:
+        """Return the error for one caller: without others' tracebacks, and with the time left."""
+        error = copy.copy(failure.error).with_traceback(None)
+        error.retry_after = self._seconds_left(entry, failure)
+        return error
 
     def _log_in(self, name: str, entry: Entry, limiter: CallLimiter) -> _Connection | _Failure:
         """Log in, and remember how it went; pauses between failures grow."""
@@ -133,11 +153,13 @@ class Clouds:
         try:
             self._file.check_exists()
             known = _Connection(entry.version, self._connect(self._file.path, name, limiter))
-            self._pauses.pop(entry.login, None)
+            self._pauses.pop(entry.credentials_digest, None)
         except CloudError as error:
-            now, last = self._clock(), self._pauses.get(entry.login, _Pause(0.0, 0.0, frozenset()))
-            seconds = min(MAX_PAUSE, max(error.retry_after, 2 * last.seconds))
-            self._pauses[entry.login] = _Pause(seconds, now, last.entries | {name})
+            now = self._clock()
+            last = self._pauses.get(entry.credentials_digest, _Pause(0.0, 0.0, frozenset()))
+            seconds = max(error.retry_after, min(MAX_PAUSE, 2 * last.seconds))
+            pause = _Pause(seconds, now, last.entries | {name})
+            self._pauses[entry.credentials_digest] = pause
             known = _Failure(entry.version, error, now)
         self._connections[name] = known
         return known

@@ -1,12 +1,12 @@
-"""Tell which version of its entry in the mounted clouds.yaml each cloud has, and whose account.
+"""Read from clouds.yaml the version, the account and the credentials of each entry.
 
 A version is a digest of all that leads to the cloud: the entry, the settings that all entries
 share, and the certificates that it names. So an entry that stays the same keeps its connection,
 whatever becomes of the others.
 
 An account is whom a cloud counts calls for: a user or an application credential, at one Keystone
-and in one region. It is told by the words of the entry, before anybody has logged in: who is named
-in two ways, as by name and by ID, is two accounts. Nothing of it is a secret.
+and in one region. It is derived from the entry's fields, before any log-in, so one user given by
+name in one entry and by ID in another counts as two accounts. Nothing of an account is a secret.
 """
 
 import hashlib
@@ -28,9 +28,9 @@ _DOMAIN: Final = (
     *("user_domain_id", "user_domain_name", "domain_id", "domain_name"),
     *("default_domain_id", "default_domain_name", "identity_provider"),
 )
-# Who logs in, by the first of these that an entry has, and what it takes to tell who that is.
+# Fields that identify the user, in order of preference, each with those that qualify it.
 _USERS: Final = {"application_credential_id": (), "user_id": (), "username": _DOMAIN}
-# Where to: not who, nor the proof of it.
+# Fields that select the scope: neither the identity nor its proof.
 _SCOPE: Final = (
     *("project_id", "project_name", "project_domain_id", "project_domain_name"),
     *("tenant_id", "tenant_name", "system_scope"),
@@ -56,7 +56,7 @@ class Entry:
 
     version: str
     account: Account
-    login: str  # a digest of what Keystone accepts or refuses, but for the project
+    credentials_digest: str  # of all that Keystone checks except the project
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class CloudsFile:
             if stat != self._content.stat:
                 self._content = _read(self.path, stat)
             found = self._content.entries.get(name)
-            return found or _unusable(name, self._content.others)
+            return found or _unidentified(name, self._content.others)
 
     def check_exists(self) -> None:
         """Raise CloudNotConfiguredError if there is no file."""
@@ -126,13 +126,14 @@ def _entry(name: str, version: str, content: Mapping[str, Any]) -> Entry:
         region = content.get("region_name") or content.get("regions")
         place = _digest((_keystone(content, auth), region))
     except (AttributeError, KeyError, TypeError, ValueError):
-        return _unusable(name, version)
+        return _unidentified(name, version)
     user = _user(auth) or f"of entry {name}"
     proof = {field: value for field, value in auth.items() if field not in _SCOPE}
     return Entry(version, Account(place, user), _digest((place, user, proof)))
 
 
-def _unusable(name: str, version: str) -> Entry:
+def _unidentified(name: str, version: str) -> Entry:
+    """Return an entry that names no user: it has an account of its own."""
     return Entry(version, Account("", f"of entry {name}"), f"{name} {version}")
 
 

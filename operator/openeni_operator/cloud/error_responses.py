@@ -31,7 +31,7 @@ from openeni_operator.cloud.errors import (
 
 FIRST_SERVER_ERROR: Final = 500
 MAX_QUOTE_LENGTH: Final = 300  # a condition's message holds three of these
-DEFAULT_RETRY_AFTER: Final = 30.0  # seconds; of a throttled call, if the cloud names no time
+DEFAULT_RETRY_AFTER: Final = 30.0  # seconds; for a throttled call without a usable Retry-After
 MAX_RETRY_AFTER: Final = 600.0  # seconds
 _REQUEST_ID: Final = re.compile(
     r"\s*\(?(?:HTTP \d+\)?\s*)?\(?(?:Request-ID: ?)?req-[0-9a-f-]{36}\)?"
@@ -40,12 +40,12 @@ _REQUEST_ID: Final = re.compile(
 
 @dataclass(frozen=True)
 class ErrorResponse:
-    """An HTTP response with an error status, received at a time with a time zone."""
+    """An HTTP response with an error status."""
 
     status: int
     headers: Mapping[str, str]
     body: str
-    received: datetime
+    received: datetime  # timezone-aware
 
     def header(self, name: str) -> str:
         """Return the header of that name in lower case; "" if there is none."""
@@ -102,8 +102,8 @@ def no_response_error(
 ) -> CloudError:
     """Return the error of a call without a result: a read can be retried, a change may be done.
 
-    The cloud may have asked to be called again after `retry_after` seconds. What came of a change
-    is looked for soon all the same, and it is that read which is told whether to wait.
+    The cloud may have asked to be called again after `retry_after` seconds. A change without a
+    result is looked up soon all the same; the read that does so gets the Retry-After.
     """
     if call_type is CallType.READ:
         return CloudUnreachableError(message, retry_after)
@@ -147,7 +147,7 @@ def _parse_fault(body: str) -> tuple[str, str]:
 def _retry_after(response: ErrorResponse) -> float | None:
     """Return the seconds of Retry-After, a number or a date (RFC 9110, 10.2.3); None if unclear.
 
-    A date is one of the cloud's clock, which its response may show.
+    A date is on the cloud's clock, so compare it with the response's own Date if it has one.
     """
     text = response.header("retry-after")
     if text.isdecimal():

@@ -37,7 +37,7 @@ class CloudError(Exception):
     retry_after: float = RETRY_SOON
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
-        """Without `retry_after`, which a cloud may ask for, that of the class holds."""
+        """Use the class's `retry_after` unless the cloud has asked for another."""
         super().__init__(message)
         if retry_after is not None:
             self.retry_after = retry_after

@@ -181,9 +181,10 @@ class OpenStackCloud:
             self._write("untag port", port_id, lambda: _checked(self._network.delete(path)))
 
     def set_security_groups(
-        self, port_id: str, group_ids: tuple[str, ...], *, secure: bool = False
+        self, port_id: str, group_ids: tuple[str, ...], *, enable_port_security: bool = False
     ) -> None:
-        security = {"port_security_enabled": True} if secure else {}  # to name it takes a right
+        # merely sending the field needs the right
+        security = {"port_security_enabled": True} if enable_port_security else {}
         self._update("set security groups", port_id, security_groups=list(group_ids), **security)
 
     def set_qos_policy(self, port_id: str, policy_id: str) -> None:

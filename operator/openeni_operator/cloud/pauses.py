@@ -31,8 +31,8 @@ MAX_PAUSE: Final = 60.0
 MAX_QUOTA_PAUSE: Final = 300.0
 
 
-class Route(NamedTuple):
-    """What a call is for: an entry of clouds.yaml, a service, an operation. None is any."""
+class CallScope(NamedTuple):
+    """An entry of clouds.yaml, a service and an operation; None matches any."""
 
     entry: str | None
     service: str
@@ -50,50 +50,55 @@ class _Pause:
 
 
 class Pauses:
-    """The pauses of one account; those of a quota are of one operation, others of a service."""
+    """Hold the pauses of one account.
+
+    A quota's pause covers one operation, any other a whole service.
+    """
 
     def __init__(self) -> None:
-        self._pauses: dict[Route, _Pause] = {}
-        self._unanswered: Counter[Route] = Counter()  # calls to a service, in a row
+        self._pauses: dict[CallScope, _Pause] = {}
+        self._unanswered: Counter[CallScope] = Counter()  # calls to a service, in a row
 
-    def known_failure(self, route: Route, now: float) -> CloudError | None:
+    def known_failure(self, scope: CallScope, now: float) -> CloudError | None:
         """Return the failure that such a call would meet; None if it may be made."""
-        for pause in self._of(route):
+        for pause in self._of(scope):
             if now < pause.until:
-                return _for_entry(route.entry, pause, pause.until - now)
+                return _for_entry(scope.entry, pause, pause.until - now)
         return None
 
-    def is_tried(self, route: Route) -> bool:
+    def is_tried(self, scope: CallScope) -> bool:
         """Return True if such a call should wait for the result of one in flight."""
-        return any(pause.tried for pause in self._of(route))
+        return any(pause.tried for pause in self._of(scope))
 
-    def begin(self, route: Route) -> None:
+    def begin(self, scope: CallScope) -> None:
         """Note that such a call is made: after a pause, others wait for its result."""
-        for pause in self._of(route):
+        for pause in self._of(scope):
             pause.tried = True
 
-    def abandon(self, route: Route) -> None:
+    def abandon(self, scope: CallScope) -> None:
         """Note that a call was not made after all, or has no result."""
-        for pause in self._of(route):
+        for pause in self._of(scope):
             pause.tried = False
 
-    def record(self, route: Route, failure: CloudError | None, begun: float, now: float) -> None:
+    def record(
+        self, scope: CallScope, failure: CloudError | None, begun: float, now: float
+    ) -> None:
         """Note the result of a call that began at `begun`.
 
         Log-ins, of no service, are paused where they are shared.
         """
-        if not route.service:
+        if not scope.service:
             return
-        for pause in self._of(route):
+        for pause in self._of(scope):
             # Its own trial has ended; one that began before it tells nothing about it.
             pause.tried = pause.tried and begun < pause.begun
         if isinstance(failure, OutcomeUnknownError):
             return  # it says little about Nova; the next read tells
-        throttled, whole, single = _keys(route)
+        throttled, whole, single = _keys(scope)
         if isinstance(failure, CloudUnreachableError):
             self._unanswered[whole] += 1
             if self._unanswered[whole] >= UNREACHABLE_CALLS or whole in self._pauses:
-                self._pause(whole, route, failure, MAX_PAUSE, begun=begun, now=now)
+                self._pause(whole, scope, failure, MAX_PAUSE, begun=begun, now=now)
             return
         self._unanswered.pop(whole, None)
         results = (
@@ -103,7 +108,7 @@ class Pauses:
         )
         for key, error, most in results:
             if isinstance(failure, error):
-                self._pause(key, route, failure, most, begun=begun, now=now)
+                self._pause(key, scope, failure, most, begun=begun, now=now)
                 break  # what would have been checked after it is not known
             self._end(key, begun)
 
@@ -113,12 +118,19 @@ class Pauses:
             for key in [key for key in known if key.entry == entry]:
                 del known[key]
 
-    def _of(self, route: Route) -> list[_Pause]:
-        found = (self._pauses.get(key) for key in _keys(route))
+    def _of(self, scope: CallScope) -> list[_Pause]:
+        found = (self._pauses.get(key) for key in _keys(scope))
         return [pause for pause in found if pause is not None]
 
     def _pause(
-        self, key: Route, route: Route, error: CloudError, most: float, *, begun: float, now: float
+        self,
+        key: CallScope,
+        scope: CallScope,
+        error: CloudError,
+        most: float,
+        *,
+        begun: float,
+        now: float,
     ) -> None:
         """Begin a pause, or a longer one."""
         before = self._pauses.get(key)
@@ -127,23 +139,24 @@ class Pauses:
             return
         seconds = min(most, 2 * before.seconds if before else FIRST_PAUSE)
         seconds = max(seconds, error.retry_after)
-        self._pauses[key] = _Pause(error, route.entry, seconds, now, now + seconds)
+        self._pauses[key] = _Pause(error, scope.entry, seconds, now, now + seconds)
 
-    def _end(self, key: Route, begun: float) -> None:
+    def _end(self, key: CallScope, begun: float) -> None:
         pause = self._pauses.get(key)
         if pause is not None and begun >= pause.begun:
             del self._pauses[key]
 
 
-def _keys(route: Route) -> tuple[Route, Route, Route]:
-    """Return whose pauses hold for a call: the account's, the service's, the operation's."""
-    return Route(None, route.service, None), route._replace(operation=None), route
+def _keys(scope: CallScope) -> tuple[CallScope, CallScope, CallScope]:
+    """Return the scopes whose pauses apply: the account's, the entry's, the operation's."""
+    return CallScope(None, scope.service, None), scope._replace(operation=None), scope
 
 
 def _for_entry(entry: str | None, pause: _Pause, seconds: float) -> CloudError:
     """Return the error for another caller: without a traceback, and not to be retried before."""
     fresh = copy.copy(pause.error).with_traceback(None)
     if entry != pause.entry:
-        fresh.args = (f"{pause.error.message} (cloud {entry!r} has the same account)",)
+        user = f"entry {entry!r} of clouds.yaml uses the same user or application credential"
+        fresh.args = (f"{pause.error.message} ({user})",)
     fresh.retry_after = seconds
     return fresh

@@ -29,9 +29,11 @@ def classify(error: Exception, call_type: CallType, cloud: str) -> CloudError:  
         case CloudError():
             return error
         case openstack.exceptions.HttpException(response=response) if response is not None:
-            return classify_response(_parsed(response.status_code, response), call_type, cloud)
+            return classify_response(
+                _error_response(response.status_code, response), call_type, cloud
+            )
         case keystone.HttpError(http_status=int(status), response=response):
-            return classify_response(_parsed(status, response), call_type, cloud)
+            return classify_response(_error_response(status, response), call_type, cloud)
         case openstack.exceptions.ConfigException():
             return CloudNotConfiguredError(f"clouds.yaml: {first_line(str(error))}")
         case keystone.AuthPluginException() | keystone.AuthorizationFailure():
@@ -57,8 +59,8 @@ def classify(error: Exception, call_type: CallType, cloud: str) -> CloudError:  
             return _unexpected(error, call_type, cloud)
 
 
-def _parsed(status: int, response: Any) -> ErrorResponse:
-    """Return the status with what there is of the response."""
+def _error_response(status: int, response: Any) -> ErrorResponse:
+    """Return the response as a plain value; without one, the status alone."""
     headers, body = (dict(response.headers), response.text) if response is not None else ({}, "")
     return ErrorResponse(status, headers, body, datetime.now(UTC))
 

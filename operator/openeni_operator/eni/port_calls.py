@@ -84,24 +84,26 @@ class PortCalls:
                 self.cloud.tag_port(port, tag)
             case UntagPort(port, tag):
                 self.cloud.untag_port(port, tag)
-            case SetSecurityGroups(port, secure):
-                self._set_security_groups(port, secure=secure)
+            case SetSecurityGroups():
+                self._set_security_groups(step)
             case SetQoSPolicy(port, policy):
                 self.cloud.set_qos_policy(port, policy)
             case _:
                 raise AssertionError(step)
 
-    def _set_security_groups(self, port: str, *, secure: bool) -> None:
-        """Name, if only the network's owner may secure the port, what the owner can do."""
-        groups = self.eni.spec.security_group_ids
+    def _set_security_groups(self, step: SetSecurityGroups) -> None:
+        """Set the groups; if port security is denied, say what the network's owner can run."""
+        groups, enable = self.eni.spec.security_group_ids, step.enable_port_security
         try:
-            self.cloud.set_security_groups(port, groups, secure=secure)
+            self.cloud.set_security_groups(step.port, groups, enable_port_security=enable)
         except errors.DeniedError as error:
-            if not secure:
+            if not enable:
                 raise
+            # with the groups: a port that has port security and no group drops everything
+            options = " ".join(f"--security-group {group}" for group in groups)
             raise errors.DeniedError(
-                f"{error.message}; or have the network's owner run openstack port set "
-                f"--enable-port-security {port}"
+                f"{error.message}; or have the network's owner or an admin run openstack port set "
+                f"--enable-port-security {options} {step.port}"
             ) from None
 
     def check_server(self) -> None:

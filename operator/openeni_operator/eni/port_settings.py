@@ -9,9 +9,13 @@ before, as `status.applied` records it, and nothing else.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from openeni_crds.eni import ENI, MOST_APPLIED, MOST_APPLIED_POLICIES, AppliedSettings
 from openeni_operator.cloud.api import Port
+
+_GROUPS, _SECURITY = "security groups", "port security"
+_IN_FORCE: Final = frozenset({_GROUPS, _SECURITY})
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,7 @@ class PortSettings:
 
     def has_groups(self, port: Port) -> bool:
         """Return True if the port has the security groups, and they are in force."""
-        same = port.security_group_ids == self.security_groups
-        return same and not self.lacks_security(port)
+        return _IN_FORCE.isdisjoint(self.differences(port))
 
     def missing_tags(self, port: Port) -> list[str]:
         return sorted(self.tags - port.tags)
@@ -50,8 +53,8 @@ class PortSettings:
         """Return the settings in which the port is not as it should be, in words."""
         tags_differ = self.missing_tags(port) or self.surplus_tags(port)
         found = {
-            "security groups": port.security_group_ids != self.security_groups,
-            "port security": self.lacks_security(port),
+            _GROUPS: port.security_group_ids != self.security_groups,
+            _SECURITY: self.lacks_security(port),
             "tags": bool(tags_differ),
             "QoS policy": port.qos_policy_id != self.wanted_policy(port),
         }

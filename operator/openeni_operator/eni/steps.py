@@ -33,10 +33,10 @@ class SetQoSPolicy:
 
 @dataclass(frozen=True)
 class SetSecurityGroups:
-    """Give the port exactly the security groups of the ENI's spec; perhaps secure it, too."""
+    """Give the port exactly the ENI's security groups, and enable port security if asked."""
 
     port: str
-    secure: bool = False
+    enable_port_security: bool = False
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ class Accounts:
     limiters: dict[str, CallLimiter] = field(default_factory=dict[str, CallLimiter])
     log_ins: list[str] = field(default_factory=list[str])
     refused: set[str] = field(default_factory=set[str])  # entries that Keystone refuses
+    retry_after: float | None = None  # seconds that it asks these to wait
 
     def __post_init__(self) -> None:
         new = partial(CallLimiter, limits=CallLimits(), clock=self.clock)
@@ -56,7 +57,7 @@ class Accounts:
     def _log_in(self, _file: Path, name: str, limiter: CallLimiter) -> MemoryCloud:
         self.log_ins.append(name)
         if name in self.refused:
-            raise CredentialsInvalidError("refused")
+            raise CredentialsInvalidError("refused", self.retry_after)
         limiter.forget_failures()
         self.limiters[name] = limiter
         return MemoryCloud()

@@ -4,7 +4,7 @@ import os
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
@@ -38,7 +38,7 @@ class Ground:
     server: str
     tiny: str  # ID of a subnet with five addresses, beside an IPv6 subnet with seven
     slaac: str  # ID of a subnet that uses SLAAC
-    unsecure: Callable[[str], object]  # switch a port's security off, as somebody else may
+    disable_port_security: Callable[[str], object]  # as somebody else may
     group: str = "default"
     policy: str = "pods"
 
@@ -78,15 +78,7 @@ def in_memory() -> Generator[Ground]:
     cloud.tags_of[tiny] = ("contract", "second")
     cloud.tags_of[cloud.add_group("contract-tagged").id] = ("contract",)
     cloud.add_policy("pods")
-    yield Ground(cloud, cloud.add_server(), tiny, slaac.id, partial(unsecure, cloud))
-
-
-def unsecure(cloud: MemoryCloud, port_id: str) -> None:
-    """Switch port security off, as somebody else may, who has to take the groups off with it."""
-    port, groups = cloud.ports[port_id], frozenset[str]()
-    cloud.ports[port_id] = replace(
-        port, security_group_ids=groups, port_security=False, revision=port.revision + 1
-    )
+    yield Ground(cloud, cloud.add_server(), tiny, slaac.id, cloud.disable_port_security)
 
 
 @contextmanager

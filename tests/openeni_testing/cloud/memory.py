@@ -150,17 +150,21 @@ class MemoryCloud(FaultyCalls, Resources):
         self.call("untag port", work)
 
     def set_security_groups(
-        self, port_id: str, group_ids: tuple[str, ...], *, secure: bool = False
+        self, port_id: str, group_ids: tuple[str, ...], *, enable_port_security: bool = False
     ) -> None:
         def work() -> None:
             for group_id in group_ids:
                 self._get(self.groups, group_id)
             port = self._get(self.ports, port_id)
-            security = True if secure else port.port_security
+            security = True if enable_port_security else port.port_security
             self.check_security(security, group_ids)
             self._update(port, security_group_ids=frozenset(group_ids), port_security=security)
 
         self.call("set security groups", work)
+
+    def disable_port_security(self, port_id: str) -> None:
+        """Do what somebody else may, who has to take the groups off with it."""
+        self._update(self.ports[port_id], security_group_ids=frozenset(), port_security=False)
 
     def set_qos_policy(self, port_id: str, policy_id: str) -> None:
         def work() -> None:

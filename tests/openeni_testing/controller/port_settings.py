@@ -1,7 +1,7 @@
 """Simulations of pools with settings of ports, and looks at their ports."""
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from openeni_crds.conditions import Type, is_true
 from openeni_crds.names import port_tags
@@ -10,11 +10,6 @@ from openeni_testing.controller.process import CLUSTER_ID
 from openeni_testing.controller.simulation import Simulation
 
 OTHERS = "backup=daily"  # a tag that somebody else gives the ports
-# What somebody does to a port who switches its security off: Neutron wants the groups off with it.
-UNSECURED: Final[dict[str, Any]] = {
-    "port_security": False,
-    "security_group_ids": frozenset[str](),
-}
 
 
 def simulate(*tags: str, policy: str = "", nodes: int = 2) -> Simulation:
@@ -51,6 +46,12 @@ def change_ports(sim: Simulation, **changes: Any) -> None:
     for port in list(sim.cloud.ports.values()):
         changed: Port = replace(port, revision=port.revision + 1, **changes)
         sim.cloud.ports[port.id] = changed
+
+
+def disable_port_security(sim: Simulation) -> None:
+    """Switch the security of every port off, as somebody else may."""
+    for port_id in list(sim.cloud.ports):
+        sim.cloud.disable_port_security(port_id)
 
 
 def tag_ports(sim: Simulation, tag: str) -> None:

@@ -81,9 +81,9 @@ class TinyCloud:
             case UntagPort(port, tag):
                 found = self._port(port)
                 self._put(replace(found, tags=found.tags - {tag}))
-            case SetSecurityGroups(port, secure):
+            case SetSecurityGroups(port, enable):
                 groups, found = self.facts.settings.security_groups, self._port(port)
-                security = True if secure else found.port_security
+                security = True if enable else found.port_security
                 self._put(replace(found, security_group_ids=groups, port_security=security))
             case ReleaseAddresses():
                 self.facts = replace(self.facts, resize=replace(self.facts.resize, release=()))

@@ -92,7 +92,9 @@ def test_a_cloud_that_throttles_one_entry_is_not_called_by_the_other(accounts: A
     accounts.call("one", ThrottledError("slow down", 30))
     found = accounts.call("two")
     assert isinstance(found, ThrottledError)
-    assert found.message == "slow down (cloud 'two' has the same account)"
+    assert found.message == (
+        "slow down (entry 'two' of clouds.yaml uses the same user or application credential)"
+    )
     assert found.retry_after == 30
     assert accounts.call("other") is None
     ratios = accounts.clouds.throttle_ratios()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from openeni_operator.cloud.error_responses import MAX_RETRY_AFTER
 from openeni_operator.cloud.errors import CredentialsInvalidError
 from openeni_testing.cloud.accounts import Accounts, entry, write
 from openeni_testing.cloud.memory import MemoryCloud
@@ -23,6 +24,17 @@ def test_a_password_that_entries_share_is_tried_no_more_often_than_that_of_one(
     assert {later.count(name) for name in entries} <= {
         len(later) // len(entries) + n for n in (0, 1)
     }
+
+
+def test_a_pause_that_keystone_asks_for_is_not_taken_in_turns(accounts: Accounts) -> None:
+    accounts.refused, accounts.retry_after = {"one", "two"}, MAX_RETRY_AFTER
+    for name in ("one", "two"):
+        accounts.ask(name)
+    accounts.refused = set()
+    accounts.clock.advance(MAX_RETRY_AFTER - 1)
+    assert isinstance(accounts.ask("one"), CredentialsInvalidError)
+    accounts.clock.advance(1)
+    assert isinstance(accounts.ask("one"), MemoryCloud)
 
 
 def test_a_log_in_that_succeeds_has_the_other_entry_try_at_once(accounts: Accounts) -> None:

@@ -256,18 +256,6 @@ def test_an_error_response_is_classified_by_what_to_do_next(
     assert "<" not in found.message
 
 
-@pytest.mark.parametrize(
-    ("given", "after"), [("17", 17), ("99999", 600), ("soon", 30), ("\u00b2", 30)]
-)
-def test_retry_after_is_honoured_up_to_ten_minutes(given: str, after: float) -> None:
-    assert (
-        classify_response(
-            ErrorResponse(429, {"Retry-After": given}, "", NOW), CallType.READ, "x"
-        ).retry_after
-        == after
-    )
-
-
 def test_request_ids_are_removed_and_long_texts_cut() -> None:
     text = "Unexpected API Error. (HTTP 500) (Request-ID: req-0f3a2b1c-1111-2222-3333-444455556666)"
     assert first_line(text) == "Unexpected API Error."

@@ -11,6 +11,7 @@ import pytest
 from openeni_operator.cloud.admission import CallLimits
 from openeni_operator.cloud.call_limiter import CallLimiter
 from openeni_operator.cloud.clouds import MAX_PAUSE, Clouds
+from openeni_operator.cloud.error_responses import MAX_RETRY_AFTER
 from openeni_operator.cloud.errors import (
     CloudError,
     CloudNotConfiguredError,
@@ -104,6 +105,26 @@ def test_a_cloud_that_is_back_is_used_after_the_pause(keystone: Keystone) -> Non
     keystone.clock.advance(0.1)
     assert keystone.ask() is keystone.ask()
     assert len(keystone.log_ins) == 2
+
+
+def test_a_keystone_that_asks_for_more_time_gets_it_and_each_caller_the_time_that_is_left(
+    keystone: Keystone,
+) -> None:
+    keystone.error = CloudUnreachableError("unavailable", MAX_RETRY_AFTER)
+    for now in (0.0, MAX_PAUSE + 1, MAX_RETRY_AFTER - 1):
+        keystone.clock.now = now
+        failed = keystone.ask()
+        assert isinstance(failed, CloudUnreachableError)
+        assert failed.retry_after == MAX_RETRY_AFTER - now
+    assert len(keystone.log_ins) == 1
+    keystone.error = CloudUnreachableError("no answer")
+    keystone.clock.now = MAX_RETRY_AFTER
+    for left in (MAX_PAUSE, MAX_PAUSE):
+        failed = keystone.ask()
+        assert isinstance(failed, CloudUnreachableError)
+        assert failed.retry_after == left, "what the cloud no longer asks for is forgotten"
+        keystone.clock.advance(left)
+    assert len(keystone.log_ins) == 3
 
 
 def test_another_cloud_is_not_held_up(keystone: Keystone) -> None:

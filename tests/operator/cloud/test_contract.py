@@ -146,13 +146,13 @@ def test_port_security_that_somebody_has_switched_off_comes_back_with_the_groups
     groups = tuple(port.security_group_ids)
     assert port.port_security is True
     assert ground.cloud.network(port.network_id).port_security is True
-    ground.unsecure(port.id)
+    ground.disable_port_security(port.id)
     bare = ground.cloud.port(port.id)
     assert (bare.port_security, bare.security_group_ids) == (False, frozenset())
     with pytest.raises(InvalidRequestError, match="ort security"):
         ground.cloud.set_security_groups(port.id, groups)
     assert ground.cloud.port(port.id) == bare
-    ground.cloud.set_security_groups(port.id, groups, secure=True)
+    ground.cloud.set_security_groups(port.id, groups, enable_port_security=True)
     (listed,) = ground.cloud.ports_named(port.name)
     assert (listed.port_security, listed.security_group_ids) == (True, frozenset(groups))
     assert listed == ground.cloud.port(port.id)

@@ -186,7 +186,7 @@ def test_only_the_owner_of_the_network_may_switch_port_security(
     port = operators.create_port(wanted(fake.state.add_subnet(shared, "s", "10.99.0.0/24")))
     fake.state.update_port(port.id, groups=(), port_security=False)
     with pytest.raises(DeniedError, match="update_port:port_security_enabled"):
-        operators.set_security_groups(port.id, (), secure=True)
+        operators.set_security_groups(port.id, (), enable_port_security=True)
     operators.set_security_groups(port.id, ())
     assert operators.port(port.id).port_security is False
 

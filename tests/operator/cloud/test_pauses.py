@@ -211,7 +211,7 @@ def test_a_success_ends_the_pause() -> None:
 def test_new_credentials_end_every_pause() -> None:
     desk = Desk()
     desk.make(READ, CredentialsInvalidError("x"))
-    desk.admission.forget_failures()
+    desk.admission.forget_failures(READ.entry)
     assert isinstance(desk.make(READ), Admitted)
 
 

@@ -13,7 +13,7 @@ from openeni_testing.controller.ports import GROUPS, HERE, NONE, SETTINGS, TAGS,
 
 NO_GROUPS = PortSettings()
 GROUPS_STEP, ATTACH = SetSecurityGroups("p1"), AttachPort("p1")
-BOTH_STEP = SetSecurityGroups("p1", secure=True)
+BOTH_STEP = SetSecurityGroups("p1", enable_port_security=True)
 BOTH = ("security groups", "port security")
 
 

@@ -16,9 +16,9 @@ from openeni_testing.controller.checks import (
 )
 from openeni_testing.controller.port_settings import (
     OTHERS,
-    UNSECURED,
     assert_up_to_date,
     change_ports,
+    disable_port_security,
     policies,
     policy_named,
     pools_tags,
@@ -88,7 +88,7 @@ def test_what_somebody_changes_on_a_port_is_put_right() -> None:
 def test_port_security_that_somebody_switches_off_comes_back_with_the_groups_in_one_call() -> None:
     sim = simulate_secured_pool()
     groups = [port.security_group_ids for port in sim.cloud.ports.values()]
-    change_ports(sim, **UNSECURED)
+    disable_port_security(sim)
     sim.settle(TWO_RESYNCS)
     assert [port.security_group_ids for port in sim.cloud.ports.values()] == groups
     assert all(port.port_security for port in sim.cloud.ports.values())
@@ -98,14 +98,16 @@ def test_port_security_that_somebody_switches_off_comes_back_with_the_groups_in_
 
 def test_port_security_that_the_operator_may_not_switch_is_reported_until_the_owner_does() -> None:
     sim = simulate_secured_pool()
-    change_ports(sim, **UNSECURED)
+    disable_port_security(sim)
     sim.cloud.fail("set security groups", *[Fault(DeniedError("not allowed"))] * 1000)
     sim.settle(TWO_RESYNCS)
     found = pool_condition(sim, Type.UP_TO_DATE)
     assert (found.status, found.reason) == (Status.FALSE, Reason.DENIED)
     port = next(port for port in sim.cloud.ports if port in found.message)
     assert f"changed on port {port}: security groups, port security: not allowed; " in found.message
-    assert found.message.endswith(f"run openstack port set --enable-port-security {port}")
+    (group,) = sim.enis()[0].spec.security_group_ids
+    command = f"openstack port set --enable-port-security --security-group {group} {port}"
+    assert found.message.endswith(f"have the network's owner or an admin run {command}")
     assert len(sim.ready()) == 2
     sim.cloud.faults.clear()
     sim.cloud.calls.clear()
@@ -118,7 +120,7 @@ def test_port_security_that_the_operator_may_not_switch_is_reported_until_the_ow
 def test_a_pool_without_groups_leaves_port_security_to_the_network() -> None:
     """It may have been off when the port was made: then without groups nothing would pass."""
     sim = simulate_secured_pool(securityGroups=[])
-    change_ports(sim, **UNSECURED)
+    disable_port_security(sim)
     sim.settle(TWO_RESYNCS)
     assert not any(port.port_security for port in sim.cloud.ports.values())
     assert sim.cloud.calls["set security groups"] == 0
