@@ -8,7 +8,9 @@ is overdrawn no reconcile begins.
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import Final, TypeAlias
 
 from openeni_operator.cloud.budget import CallType, TokenBucket
@@ -99,7 +101,11 @@ Verdict: TypeAlias = Admitted | NotYet | Refused
 class _Place:
     """A change that waits for its turn."""
 
+    number: int  # in the order of the first questions
     expected: float  # time of its next question
+
+
+_Queue: TypeAlias = dict[tuple[str, str], _Place]  # by operation and subject, in their order
 
 
 class Admission:
@@ -119,8 +125,8 @@ class Admission:
         self._in_flight: Counter[CallType] = Counter()
         self._seconds = dict.fromkeys(CallType, FIRST_GUESS)  # that calls take, on average
         self._exclusive: set[str] = set()
-        # By operation and subject, in the order of the first questions.
-        self._places: dict[CallType, dict[tuple[str, str], _Place]] = {t: {} for t in CallType}
+        self._queues: dict[CallType, dict[str, _Queue]] = {t: {} for t in CallType}  # by entry
+        self._number = count()
 
     def pause_of_reconciles(self, now: float) -> float:
         """Return the seconds for which no reconcile should begin."""
@@ -152,7 +158,7 @@ class Admission:
         return Admitted()
 
     def finish(self, call: Call, failure: CloudError | None, begun: float, now: float) -> None:
-        """End a call that was admitted and made at `begun`."""
+        """End a call that was admitted at `begun` and made."""
         self._leave(call)
         self._seconds[call.type] += NEWEST_SHARE * (now - begun - self._seconds[call.type])
         self._pauses.record(call.scope, failure, begun, now)
@@ -190,26 +196,44 @@ class Admission:
     def _wait_for_turn(self, call: Call, now: float) -> float:
         """Take a token if those who asked before leave one and a slot is free; else return a wait.
 
-        Who does not ask again in time holds up nobody, and loses the place after a while.
+        Who does not ask again in time holds up nobody, and loses the place after a while. Entries
+        take turns, so that many calls of one hold up none of another's for long.
         """
-        places, bucket = self._places[call.type], self._buckets[call.type]
-        key, before = (call.operation, call.subject), 0
-        for other, place in list(places.items()):
-            if other == key:
-                break
-            if now > place.expected + LATE_SECONDS:
-                del places[other]
-            elif now <= place.expected + TURN_SECONDS:
-                before += 1
-        wait = 0.0
+        bucket, key = self._buckets[call.type], (call.operation, call.subject)
+        queue = self._queues[call.type].setdefault(call.entry, {})
+        before, wait = self._count_before(call, key, now), 0.0
         if bucket.wait_for(before + 1 - ROUNDING, now) > 0:
             wait = bucket.wait_for(before + 1, now)
         slots = self._slots[call.type]
         if self._in_flight[call.type] >= slots:
             wait = max(wait, self._seconds_until_end(call.type, (before + 1) / slots))
         if wait:
-            places.setdefault(key, _Place(now)).expected = now + wait
+            queue.setdefault(key, _Place(next(self._number), now)).expected = now + wait
             return wait
-        places.pop(key, None)
+        queue.pop(key, None)
         bucket.reserve(now)
         return 0.0
+
+    def _count_before(self, call: Call, key: tuple[str, str], now: float) -> int:
+        """Return how many calls have their turn before this one."""
+        queues = self._queues[call.type]
+        own = queues[call.entry]
+        rank = len(list(_in_time(own, now, key)))
+        number = own[key].number if key in own else math.inf
+        before = rank
+        for entry, queue in queues.items():
+            if entry != call.entry:
+                others = list(islice(_in_time(queue, now), rank + 1))
+                before += len(others[:rank]) + sum(p.number < number for p in others[rank:])
+        return before
+
+
+def _in_time(queue: _Queue, now: float, end: tuple[str, str] | None = None) -> Iterator[_Place]:
+    """Yield the places before `end` of those who ask again in time; drop what is long overdue."""
+    for key, place in list(queue.items()):
+        if key == end:
+            return
+        if now > place.expected + LATE_SECONDS:
+            del queue[key]
+        elif now <= place.expected + TURN_SECONDS:
+            yield place

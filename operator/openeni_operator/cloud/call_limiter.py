@@ -95,7 +95,7 @@ class CallLimiter:
         CloudError: never an exception of the client library.
         """
         call = replace(call, entry=self.cloud)
-        self._admit(call)
+        admitted = self._admit(call)
         finished = False
         try:
             before()
@@ -106,32 +106,37 @@ class CallLimiter:
             except Exception as error:  # noqa: BLE001 the client library raises anything
                 failure = classify(error, call.type)
                 finished = True
-                self._finish(call, started, failure)
+                self._finish(call, admitted, started, failure)
                 raise failure from None
             finished = True
-            self._finish(call, started, None)
+            self._finish(call, admitted, started, None)
             return result
         finally:
             if not finished:
                 with self._lock:
                     self._admission.abandon(call)
 
-    def _admit(self, call: Call) -> None:
+    def _admit(self, call: Call) -> float:
+        """Return when the call was admitted, or raise why it was not."""
+        now = self._clock()
         with self._lock:
-            verdict = self._admission.admit(call, self._clock())
+            verdict = self._admission.admit(call, now)
         if isinstance(verdict, NotYet):
             raise NotYetError(verdict)
         if isinstance(verdict, Refused):
             raise verdict.error
+        return now
 
     def _check_leadership(self, call: Call) -> None:
         if call.type is not CallType.READ and not self._may_write():
             raise NotLeadingError(f"cloud {self.cloud!r}: another operator may lead")
 
-    def _finish(self, call: Call, started: float, failure: CloudError | None) -> None:
+    def _finish(
+        self, call: Call, admitted: float, started: float, failure: CloudError | None
+    ) -> None:
         now = self._clock()
         with self._lock:
-            self._admission.finish(call, failure, started, now)
+            self._admission.finish(call, failure, admitted, now)
         self._observe(self.cloud, call.operation, failure, now - started)
         self._log(call, now - started, failure)
 

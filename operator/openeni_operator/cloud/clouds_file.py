@@ -1,4 +1,4 @@
-"""Read from clouds.yaml the version, the account and the credentials of each entry.
+"""Read from clouds.yaml the version and the account of each entry.
 
 A version is a digest of all that leads to the cloud: the entry, the settings that all entries
 share, and the certificates that it names. So an entry that stays the same keeps its connection,
@@ -30,11 +30,6 @@ _DOMAIN: Final = (
 )
 # Fields that identify the user, in order of preference, each with those that qualify it.
 _USERS: Final = {"application_credential_id": (), "user_id": (), "username": _DOMAIN}
-# Fields that select the scope: neither the identity nor its proof.
-_SCOPE: Final = (
-    *("project_id", "project_name", "project_domain_id", "project_domain_name"),
-    *("tenant_id", "tenant_name", "system_scope"),
-)
 _PORTS: Final = {"http": 80, "https": 443}
 _VERSIONS: Final = ("v3", "v2.0")  # of Keystone's API, at the end of an auth_url
 
@@ -56,7 +51,6 @@ class Entry:
 
     version: str
     account: Account
-    credentials_digest: str  # of all that Keystone checks except the project
 
 
 @dataclass(frozen=True)
@@ -112,29 +106,35 @@ def _read(path: Path, stat: _Stat | None) -> _Content:
         config = read_config(path)
         shared = {key: value for key, value in config.items() if key != "clouds"}
         entries = {
-            name: _entry(name, _digest((shared, entry, _certificates(entry))), entry)
-            for name, entry in config["clouds"].items()
+            name: _entry(name, shared, content) for name, content in config["clouds"].items()
         }
     except Exception:  # noqa: BLE001 a malformed file makes the parser raise anything
         return _Content(stat, {}, hashlib.sha256(content).hexdigest())
     return _Content(stat, entries)
 
 
-def _entry(name: str, version: str, content: Mapping[str, Any]) -> Entry:
+def _entry(name: str, shared: Mapping[str, Any], content: Any) -> Entry:
+    """Return an entry; a malformed one changes nothing about the others."""
+    try:
+        version = _digest((shared, content, _certificates(content)))
+    except Exception:  # noqa: BLE001 YAML may hold anything where a mapping belongs
+        return _unidentified(name, _digest(repr((shared, content))))
     try:
         auth = {key.replace("-", "_"): value for key, value in content["auth"].items()}
         region = content.get("region_name") or content.get("regions")
         place = _digest((_keystone(content, auth), region))
     except (AttributeError, KeyError, TypeError, ValueError):
         return _unidentified(name, version)
-    user = _user(auth) or f"of entry {name}"
-    proof = {field: value for field, value in auth.items() if field not in _SCOPE}
-    return Entry(version, Account(place, user), _digest((place, user, proof)))
+    return Entry(version, Account(place, _user(auth) or _own(name)))
 
 
 def _unidentified(name: str, version: str) -> Entry:
     """Return an entry that names no user: it has an account of its own."""
-    return Entry(version, Account("", f"of entry {name}"), f"{name} {version}")
+    return Entry(version, Account("", _own(name)))
+
+
+def _own(name: str) -> str:
+    return f"of entry {name}"
 
 
 def _keystone(content: Mapping[str, Any], auth: Mapping[str, Any]) -> tuple[object, ...]:

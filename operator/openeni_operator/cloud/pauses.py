@@ -89,12 +89,12 @@ class Pauses:
         """
         if not scope.service:
             return
-        for pause in self._of(scope):
-            # Its own trial has ended; one that began before it tells nothing about it.
-            pause.tried = pause.tried and begun < pause.begun
+        self._end_trial(scope, begun)
+        throttled, whole, single = _keys(scope)
+        if not isinstance(failure, ThrottledError):
+            self._end(throttled, begun)  # a call that is throttled is told so at once
         if isinstance(failure, OutcomeUnknownError):
             return  # it says little about Nova; the next read tells
-        throttled, whole, single = _keys(scope)
         if isinstance(failure, CloudUnreachableError):
             self._unanswered[whole] += 1
             if self._unanswered[whole] >= UNREACHABLE_CALLS or whole in self._pauses:
@@ -117,6 +117,11 @@ class Pauses:
         for known in (self._pauses, self._unanswered):
             for key in [key for key in known if key.entry == entry]:
                 del known[key]
+
+    def _end_trial(self, scope: CallScope, begun: float) -> None:
+        """Note that a call has ended; one that began before a pause tells nothing about it."""
+        for pause in self._of(scope):
+            pause.tried = pause.tried and begun < pause.begun
 
     def _of(self, scope: CallScope) -> list[_Pause]:
         found = (self._pauses.get(key) for key in _keys(scope))
@@ -155,8 +160,8 @@ def _keys(scope: CallScope) -> tuple[CallScope, CallScope, CallScope]:
 def _for_entry(entry: str | None, pause: _Pause, seconds: float) -> CloudError:
     """Return the error for another caller: without a traceback, and not to be retried before."""
     fresh = copy.copy(pause.error).with_traceback(None)
-    if entry != pause.entry:
-        user = f"entry {entry!r} of clouds.yaml uses the same user or application credential"
-        fresh.args = (f"{pause.error.message} ({user})",)
+    # Every entry of the account names itself: whoever met the failure, the text stays the same.
+    named = pause.error.message.replace(f"cloud {pause.entry!r}", f"cloud {entry!r}")
+    fresh.args = (named,)
     fresh.retry_after = seconds
     return fresh

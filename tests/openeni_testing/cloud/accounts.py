@@ -1,5 +1,6 @@
 """Entries of a clouds.yaml, some of which lead to the same account."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -49,6 +50,7 @@ class Accounts:
     log_ins: list[str] = field(default_factory=list[str])
     refused: set[str] = field(default_factory=set[str])  # entries that Keystone refuses
     retry_after: float | None = None  # seconds that it asks these to wait
+    meanwhile: Callable[[], None] = lambda: None  # called during each log-in
 
     def __post_init__(self) -> None:
         new = partial(CallLimiter, limits=CallLimits(), clock=self.clock)
@@ -56,6 +58,7 @@ class Accounts:
 
     def _log_in(self, _file: Path, name: str, limiter: CallLimiter) -> MemoryCloud:
         self.log_ins.append(name)
+        self.meanwhile()
         if name in self.refused:
             raise CredentialsInvalidError("refused", self.retry_after)
         limiter.forget_failures()

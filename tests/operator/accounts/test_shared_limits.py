@@ -4,6 +4,7 @@ A cloud counts calls for a user or an application credential, not for the names 
 administrator gives to entries.
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from openeni_operator.cloud.clouds import Clouds
 from openeni_operator.cloud.errors import (
     CloudError,
     CredentialsInvalidError,
+    OutcomeUnknownError,
     QuotaExceededError,
     ThrottledError,
 )
@@ -55,6 +57,63 @@ def test_of_calls_on_one_thing_one_is_in_flight_whatever_the_entry(accounts: Acc
     assert verdicts == [NotYetError, type(None)]
 
 
+def test_entries_take_turns(accounts: Accounts) -> None:
+    for name in ("one", "two"):
+        accounts.ask(name)
+    accounts.use_up("one")
+    waits = {
+        name: [waiting_for(accounts, name, f"{name}-{n}") for n in range(count)]
+        for name, count in (("one", 100), ("two", 2))
+    }
+    assert waits["one"][-1] > 19, "at five a second"
+    assert max(waits["two"]) < 1.5
+    accounts.clock.advance(waits["two"][0])
+    assert waiting_for(accounts, "two", "two-0") == 0
+    assert waiting_for(accounts, "one", "one-99") > 18
+
+
+def waiting_for(accounts: Accounts, name: str, port: str) -> float:
+    """Return the seconds for which an entry's call on a port has to wait; 0 if it is made."""
+    call = replace(WRITE, subject=port, exclusive=port)
+    try:
+        accounts.limiters[name].call(call, lambda: None, lambda error, _: as_cloud_error(error))
+    except NotYetError as not_yet:
+        return not_yet.seconds
+    return 0.0
+
+
+def test_a_malformed_entry_changes_nothing_about_the_others(accounts: Accounts) -> None:
+    accounts.use_up("one")
+    for malformed in (None, "text", {"auth": None, "cacert": 7}, {1: b"2"}):
+        write(accounts.file, one=entry(), two=entry(project_name="q"), three=malformed)
+        for name in ("one", "two"):
+            assert isinstance(accounts.call(name), NotYetError), malformed
+    assert accounts.log_ins.count("one") == 1
+
+
+def test_a_call_that_hangs_after_a_throttling_holds_up_no_other_entry(accounts: Accounts) -> None:
+    for name in ("one", "two"):
+        accounts.ask(name)
+    accounts.call("one", ThrottledError("cloud 'one' is busy", 30))
+    accounts.clock.advance(30)
+    accounts.call("one", OutcomeUnknownError("no answer"))
+    assert accounts.call("two") is None
+
+
+def test_a_call_from_before_a_throttling_does_not_end_its_pause(accounts: Accounts) -> None:
+    for name in ("one", "two"):
+        accounts.ask(name)
+
+    def throttled_meanwhile() -> None:
+        accounts.clock.advance(1)
+        accounts.call("two", ThrottledError("cloud 'two' is busy", 30))
+
+    call = replace(WRITE, subject="q", exclusive="q")
+    limiter = accounts.limiters["one"]
+    limiter.call(call, lambda: None, lambda error, _: as_cloud_error(error), throttled_meanwhile)
+    assert isinstance(accounts.call("one"), ThrottledError)
+
+
 def test_new_credentials_bring_no_new_budget(accounts: Accounts) -> None:
     accounts.use_up("one")
     write(accounts.file, one=credential("c"), two=entry(project_name="q"), three=credential("c"))
@@ -68,7 +127,7 @@ def test_an_entry_that_leads_elsewhere_follows_the_account_there(accounts: Accou
     write(accounts.file, one=entry("S"), two=entry(username="v"), other=entry(username="v"))
     assert accounts.call("one") is None, "another region has a budget of its own"
     assert isinstance(accounts.call("two"), NotYetError), "it is that of `other` now"
-    accounts.clock.advance(1)
+    accounts.clock.advance(5)  # nobody else waits any more
     accounts.use_up("two")
     assert isinstance(accounts.call("other"), NotYetError)
 
@@ -89,12 +148,10 @@ def test_a_call_in_flight_ends_in_the_account_that_it_began_in(accounts: Account
 def test_a_cloud_that_throttles_one_entry_is_not_called_by_the_other(accounts: Accounts) -> None:
     for name in ("one", "two"):
         accounts.ask(name)
-    accounts.call("one", ThrottledError("slow down", 30))
+    accounts.call("one", ThrottledError("cloud 'one' is busy", 30))
     found = accounts.call("two")
     assert isinstance(found, ThrottledError)
-    assert found.message == (
-        "slow down (entry 'two' of clouds.yaml uses the same user or application credential)"
-    )
+    assert found.message == "cloud 'two' is busy", "the same whoever has met it"
     assert found.retry_after == 30
     assert accounts.call("other") is None
     ratios = accounts.clouds.throttle_ratios()
