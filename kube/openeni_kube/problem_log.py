@@ -5,7 +5,6 @@ is new for its key, and now and then while it lasts. Of many keys with the same 
 named, and the others counted in one line.
 """
 
-import re
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
@@ -16,14 +15,13 @@ NAMED_KEYS: Final = 3  # with the same problem, within WINDOW_SECONDS
 WINDOW_SECONDS: Final = 60.0  # between two lines that count keys with the same problem
 REPEAT_SECONDS: Final = 600.0  # of a problem that lasts: the last half hour of a log shows it
 MAX_TEXT: Final = 500  # characters
-_VARYING: Final = re.compile(r"\S*\d\S*")  # IDs, addresses, times, most names
 
 
 @dataclass(frozen=True)
 class _Known:
     """A problem that a key has."""
 
-    text: str
+    text: str  # without what varies
     at: float  # when it was logged, or counted
 
 
@@ -32,7 +30,7 @@ class _Window(Generic[K]):
     """Keys with problems whose texts differ in names and numbers alone, since `begun`."""
 
     begun: float
-    named: list[K] = field(default_factory=list[K])
+    named: set[K] = field(default_factory=set[K])
     counted: set[K] = field(default_factory=set[K])
     text: str = ""  # of a key that was counted
 
@@ -47,17 +45,16 @@ class ProblemLog(Generic[K]):
     def text_for(self, key: K, problem: str, now: float) -> str:
         """Return the text to log for this key; "" if the problem is known, or counted."""
         text = _shorten(problem)
-        known = self._known.get(key)
-        if known is not None and known.text == text and now < known.at + REPEAT_SECONDS:
+        same, known = _mask(text), self._known.get(key)
+        if known is not None and known.text == same and now < known.at + REPEAT_SECONDS:
             return ""
-        self._known[key] = _Known(text, now)
-        window = self._windows.setdefault(_VARYING.sub("*", text), _Window(now))
-        if len(window.named) < NAMED_KEYS:
-            window.named.append(key)
+        self._known[key] = _Known(same, now)
+        window = self._windows.setdefault(same, _Window(now))
+        if key in window.named or len(window.named) < NAMED_KEYS:
+            window.named.add(key)  # once: a key that fails now and then must not hide the others
             return text
-        if key not in window.named:
-            window.counted.add(key)
-            window.text = text
+        window.counted.add(key)
+        window.text = text
         return ""
 
     def forget(self, key: K) -> None:
@@ -74,6 +71,12 @@ class ProblemLog(Generic[K]):
             if window.counted:
                 lines.append(f"... and {len(window.counted)} more keys: {window.text}")
         return lines
+
+
+def _mask(text: str) -> str:
+    """Return the text without words that have a digit: IDs, addresses, times, most names."""
+    words = text.split()
+    return " ".join("*" if any(map(str.isdigit, word)) else word for word in words)
 
 
 def _shorten(problem: str) -> str:
