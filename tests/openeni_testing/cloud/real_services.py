@@ -145,6 +145,7 @@ def _record(body: Json) -> PortRecord:
         created_at=body["created_at"],
         addresses=tuple(Address(f["subnet_id"], f["ip_address"]) for f in body["fixed_ips"]),
         groups=tuple(body["security_groups"]),
+        qos_policy_id=body.get("qos_policy_id"),
         tags=tuple(body["tags"]),
         status=body["status"],
         device_id=body["device_id"],

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from openeni_crds.capacity import Growth
 from openeni_crds.eni import ENI
@@ -37,7 +37,7 @@ class Cluster:
         self._names = count(1)
         cloud.observe_ports(self.observer.port_changed)
 
-    def create_pool(self, growth: Growth) -> None:
+    def create_pool(self, growth: Growth, **spec: Any) -> None:
         """Create a dual-stack pool for all pods."""
         body = pool_body(POOL)
         body["spec"] |= {
@@ -49,6 +49,7 @@ class Cluster:
                 "minAvailable": 1,
             },
             "reclaim": {"policy": "After", "after": "10s"},
+            **spec,
         }
         self.store.create(ENIPOOLS, body)
 
@@ -101,9 +102,14 @@ class Cluster:
         self.store.delete(ENIS, name)
 
     def set_groups(self, names: list[str]) -> None:
-        groups = [{"name": name} for name in names]
-        change = {"op": "add", "path": "/spec/securityGroups", "value": groups}
-        self.store.patch(ENIPOOLS, POOL, operations=[change])
+        self.change_pool(securityGroups=[{"name": name} for name in names])
+
+    def change_pool(self, **spec: Any) -> None:
+        """Replace fields of the pool's spec."""
+        operations = [
+            {"op": "add", "path": f"/spec/{field}", "value": value} for field, value in spec.items()
+        ]
+        self.store.patch(ENIPOOLS, POOL, operations=operations)
 
     def pause(self, seconds: float) -> None:
         """Let real seconds pass: an operator is killed at random instants."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from openeni_crds.capacity import Growth
 from openeni_testing.fake_openstack.faults import (
     Effect,
     EmptyList,
@@ -57,6 +58,7 @@ _ANYBODY: Final = {
     503: unavailable(RETRY_AFTER),
     504: proxy_page(504),
 }
+_OF_ELASTIC: Final = ("get extension", "probe fixed IPs", "set fixed IPs")
 _OF_NOVA: Final = ("attach port", "detach port", "get server")
 
 
@@ -70,9 +72,15 @@ class Cell:
     times: int = 1
     crashes: bool = False
     at_end: bool = False  # only once everything is to go
+    unlisted: bool = False  # meanwhile no list shows the port
 
     def __str__(self) -> str:
         return f"{self.operation}, {self.fault}"
+
+    @property
+    def growth(self) -> Growth:
+        """Return the growth of a pool whose life has such a call."""
+        return Growth.ELASTIC if self.operation in _OF_ELASTIC else Growth.STATIC
 
     def rule(self, crash: Crash) -> Rule:
         """Return the rule for a fault plan; `crash` ends the operator."""
@@ -112,42 +120,62 @@ def _lost(operation: str) -> tuple[Cell, ...]:
 
 
 CREATE, ATTACH, DETACH, DELETE = "create port", "attach port", "detach port", "delete port"
+RESIZE = "set fixed IPs"
 _REFUSALS: Final = {
     CREATE: (401, 403, 404, 409, 429, 500, 502, 503),
     ATTACH: (401, 403, 404, 409, 429, 500, 504),
     DETACH: (401, 409, 429, 500),
     DELETE: (401, 403, 404, 409, 429, 500),
-    "update port": (401, 403, 409, 429, 500),
+    RESIZE: (401, 403, 409, 429, 500),
+    "probe fixed IPs": (403, 429, 500),
+    "set security groups": (401, 403, 409, 429, 500),
+    "set QoS policy": (403, 409, 500),
+    "tag port": (403, 409, 500),
+    "untag port": (403, 404, 500),
     "find port": (401, 403, 429, 500),
     "list ports": (429, 500),
+    "list tagged ports": (403, 500),
     "find subnets": (401, 500),
+    "find security groups": (401, 500),
+    "find QoS policies": (403, 500),
+    "list subnets": (429, 500),
     "get network": (404,),
+    "get extension": (429, 500),
+    "get quota": (403, 500),
+    "get credential": (403, 500),
     "get server": (404, 503),
     "connect": (401, 503),
 }
 CELLS: Final = (
     *(_refused(operation, status) for operation, of in _REFUSALS.items() for status in of),
-    *(cell for operation in (CREATE, ATTACH, DETACH, DELETE) for cell in _lost(operation)),
+    *(cell for operation in (CREATE, ATTACH, DETACH, DELETE, RESIZE) for cell in _lost(operation)),
     Cell(CREATE, "request lost", NoAnswer(worked=False)),
     Cell(CREATE, "time-out, not done", Silence(worked=False)),
     Cell(CREATE, "over quota", ErrorBefore(over_quota())),
     Cell(CREATE, "no addresses", ErrorBefore(no_more_addresses("pods"))),
     Cell(ATTACH, "no slot", ErrorBefore(attach_failed("of this node"))),
-    Cell("update port", "answer lost", NoAnswer()),
+    Cell("set security groups", "answer lost", NoAnswer()),
+    Cell("set QoS policy", "answer lost", NoAnswer()),
+    Cell("tag port", "answer lost", NoAnswer()),
+    Cell("untag port", "answer lost", NoAnswer()),
     Cell("find port", "answer lost", NoAnswer()),
     Cell("find port", "empty", EmptyList()),
     Cell("find port", "empty at the end", EmptyList(), times=4, at_end=True),
     Cell("find port", "500 at the end", ErrorBefore(_NEUTRON[500]), at_end=True),
+    Cell("get port", "404 before", ErrorBefore(_NEUTRON[404]), at_end=True, unlisted=True),
+    Cell("get port", "500 before", ErrorBefore(_NEUTRON[500]), at_end=True, unlisted=True),
     Cell("list ports", "empty", EmptyList()),
+    Cell("list tagged ports", "empty", EmptyList()),
+    Cell("list subnets", "empty", EmptyList()),
 )
-# Those that the real services suffer: in the suite a sample with each call and each kind of fault
-# that the whole has, in `make soak` the whole, which takes minutes.
+# Those that the real services suffer: in the suite a sample with each kind of fault that the whole
+# has, in `make soak` the whole, which takes minutes.
 _SAMPLE: Final = {
     CREATE: ("401 before", "403 before", "502 before", "answer lost", "500 after", "crash after"),
     ATTACH: ("404 before", "answer lost", "500 after", "crash after"),
     DETACH: ("409 before", "answer lost", "crash after"),
     DELETE: ("429 before", "answer lost", "time-out", "crash before"),
-    "update port": ("500 before", "answer lost"),
+    "set security groups": ("500 before", "answer lost"),
     "find port": ("empty",),
     "list ports": ("empty",),
     "find subnets": ("500 before",),
@@ -160,7 +188,7 @@ _FURTHER: Final = {
     ATTACH: ("403 before", "409 before", "429 before"),
     DETACH: ("429 before",),
     DELETE: ("404 before", "409 before", "500 before", "crash after"),
-    "update port": ("409 before", "429 before"),
+    "set security groups": ("409 before", "429 before"),
     "find port": ("answer lost",),
 }
 

@@ -72,7 +72,8 @@ def _agree(eni: ENI, port: PortRecord, servers: dict[str, str]) -> bool:
         len(recorded) == len(eni.spec.subnet_ids) * (1 + eni.spec.address_count)
         and eni.spec.server_id == servers.get(eni.spec.node_name)
         and (port.device_id, port.status) == (eni.spec.server_id, ACTIVE)
-        and set(port.tags) == set(port_tags(CLUSTER_ID, eni.metadata.uid))
+        and set(port.tags) == {*port_tags(CLUSTER_ID, eni.metadata.uid), *eni.spec.port_tags}
         and set(port.groups) == set(eni.spec.security_group_ids)
+        and (port.qos_policy_id or "") == eni.spec.qos_policy_id
         and recorded == {address.ip for address in port.addresses}
     )

@@ -11,6 +11,7 @@ from openeni_testing.fake_openstack.resources import PortRecord
 
 SUBNETS: Final = (("pods", "10.98.0.0/20"), ("pods-v6", "fd00:98::/64"))  # of one network
 GROUPS: Final = ("pods", "more")
+POLICY: Final = "pods"  # of QoS
 # Of the fast clock, in seconds.
 LIST_LAG: Final = 4.0  # the operator waits 30 for a port to be shown
 ATTACH_SECONDS: Final = 2.0
@@ -19,7 +20,7 @@ _TIMES: Final = {"attach port": 2.0, "create port": 1.0, "delete port": 1.0}
 
 
 class Services(Protocol):
-    """A cloud that has SUBNETS and GROUPS, and whose calls a test disturbs and counts."""
+    """A cloud that has SUBNETS, GROUPS and POLICY, and whose calls a test disturbs and counts."""
 
     @property
     def faults(self) -> FaultPlan: ...
@@ -55,6 +56,7 @@ class FakeServices:
             state.add_subnet(network, *subnet)
         for name in GROUPS:
             state.add_group(name)
+        state.add_policy(POLICY)
         state.settings.list_lag_seconds = LIST_LAG
         state.settings.attach_seconds = state.settings.detach_seconds = ATTACH_SECONDS
         cloud.latency.default, cloud.latency.of_operation = CALL_SECONDS, dict(_TIMES)

@@ -26,7 +26,13 @@ from openeni_testing.killed.cluster import Cluster
 SHARE: Final = 0.5  # of the calls, where not each is hit
 LATEST: Final = 8.0  # seconds of the fast clock until a change that has no answer is made
 RETRY_AFTER: Final = 3  # seconds of the fast clock
-CHANGES: Final = ("create port", "delete port", "update port", "set fixed IPs", "tag port")
+CHANGES: Final = (
+    "create port",
+    "delete port",
+    "set security groups",
+    "set fixed IPs",
+    "tag port",
+)
 TO_NOVA: Final = ("attach port", "detach port")
 NEUTRON_500: Final = neutron_error(
     500, "HTTPInternalServerError", "Request Failed: internal server error"

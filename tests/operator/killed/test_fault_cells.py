@@ -1,6 +1,6 @@
 """Every call of a pool's life with what services over HTTP do to it: one contract for two clouds.
 
-The fake suffers all cells; the real services, behind a proxy that disturbs calls, one in two in
+The fake suffers all cells; the real services, behind a proxy that disturbs calls, one in three in
 `make soak` (OPENENI_SOAK), and a sample of these in the suite. The operator is a process of its
 own, on a fast clock.
 """
@@ -15,19 +15,29 @@ from typing import Final
 
 import pytest
 
-from openeni_crds.capacity import Growth
 from openeni_crds.eni import ENI
+from openeni_testing.cloud.operations import operations
 from openeni_testing.cloud.real_services import real_services
+from openeni_testing.fake_openstack.faults import EmptyList, Rule
 from openeni_testing.killed.cluster import Cluster, fake_cluster, serving
 from openeni_testing.killed.fast_time import FastTime
-from openeni_testing.killed.fault_cells import CELLS, Cell, real_cells
+from openeni_testing.killed.fault_cells import (
+    ATTACH,
+    CELLS,
+    CREATE,
+    DELETE,
+    DETACH,
+    Cell,
+    real_cells,
+)
 from openeni_testing.killed.operators import Operators
-from openeni_testing.killed.services import GROUPS
+from openeni_testing.killed.services import GROUPS, POLICY
 from openeni_testing.nursery import Child
 from openeni_testing.waiting import wait_for
 
 pytestmark = pytest.mark.exhaustive
 NAME: Final = "operator"
+UNLISTED_LOOKS: Final = 4
 WHOLE: Final = bool(os.environ.get("OPENENI_SOAK"))
 
 
@@ -96,16 +106,20 @@ def live(ground: Ground, cell: Cell) -> None:
     cluster = ground.cluster
     ground.start()
     rule, rules = cell.rule(ground.crash), cluster.cloud.faults.rules
+    disturbed = [rule]
+    if cell.unlisted:
+        disturbed.append(Rule("find port", EmptyList(), times=UNLISTED_LOOKS))
     try:
-        rules += [] if cell.at_end else [rule]
-        cluster.create_pool(Growth.STATIC)
+        rules += [] if cell.at_end else disturbed
+        cluster.create_pool(cell.growth, ports={"tags": ["a"], "qosPolicy": {"name": POLICY}})
         cluster.wait_until_settled()
         for _ in range(2):
             cluster.add_pod(ground.node)
-        cluster.set_groups(list(GROUPS))
-        wait_for(lambda: all(map(has_both_groups, cluster.enis())), "ENIs have both groups")
+        groups = [{"name": name} for name in GROUPS]
+        cluster.change_pool(securityGroups=groups, ports={"tags": ["b"]})
+        wait_for(lambda: all(map(has_new_settings, cluster.enis())), "ENIs have new settings")
         cluster.wait_until_settled()
-        rules += [rule] if cell.at_end else []
+        rules += disturbed if cell.at_end else []
         for pod in list(cluster.pods):
             cluster.end_pod(pod)
         cluster.wait_until_removed()
@@ -117,8 +131,10 @@ def live(ground: Ground, cell: Cell) -> None:
         ground.clear()
 
 
-def has_both_groups(eni: ENI) -> bool:
-    return len(eni.spec.security_group_ids) == len(GROUPS)
+def has_new_settings(eni: ENI) -> bool:
+    spec = eni.spec
+    groups = len(spec.security_group_ids) == len(GROUPS)
+    return groups and (spec.port_tags, spec.qos_policy_id) == (("b",), "")
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
@@ -137,9 +153,13 @@ def test_on_real_services_nothing_leaks_doubles_or_goes_from_under_a_pod(
     live(real_ground, cell)
 
 
-def test_real_services_suffer_faults_of_every_call() -> None:
+def test_every_call_of_the_operator_has_cells() -> None:
+    assert {c.operation for c in CELLS} == operations().keys()
+
+
+def test_real_services_suffer_faults_of_what_makes_and_removes_a_port() -> None:
     whole, sample = real_cells(whole=True), real_cells(whole=False)
-    assert len(whole) >= len(CELLS) / 2
+    assert len(whole) >= len(CELLS) / 4
     assert len(sample) >= 20
-    assert {c.operation for c in sample} == {c.operation for c in CELLS}
+    assert {CREATE, ATTACH, DETACH, DELETE} <= {c.operation for c in sample}
     assert {c.fault for c in sample} == {c.fault for c in whole}

@@ -28,6 +28,7 @@ from openeni_testing.fake_openstack.state import CloudState
 ROOT: Final = "/networking"
 _V2: Final = "/networking/v2.0"
 _TAGS_IN_POST: Final = "tag-ports-during-bulk-creation"
+_NAMES: Final = {"security-groups": "security groups", "qos/policies": "QoS policies"}
 _OTHER_QUOTAS: Final = {"network": 100, "subnet": 100, "security_group": 10}
 
 
@@ -69,10 +70,9 @@ class NeutronApi:
                     return Response(200, {key: body})
             raise ApiError(not_found(collection.kind, wanted))
 
-        name = key.replace("_", " ")
         return [
-            Route("GET", f"{_V2}/{path}", _list_operation(name), list_all),
-            Route("GET", f"{_V2}/{path}/{{wanted}}", f"get {name}", show),
+            Route("GET", f"{_V2}/{path}", _list_operation(_NAMES.get(path, path)), list_all),
+            Route("GET", f"{_V2}/{path}/{{wanted}}", f"get {key}", show),
         ]
 
     def _networks(self, caller: Caller) -> list[Json]:
@@ -131,9 +131,9 @@ class NeutronApi:
         return Response(200, {"versions": [{"id": "v2.0", "status": "CURRENT", "links": [link]}]})
 
 
-def _list_operation(name: str) -> Callable[[Request], str]:
+def _list_operation(names: str) -> Callable[[Request], str]:
     """Name lists as the operator does: those of one network, and those that look for a name."""
-    return lambda request: f"{'list' if 'network_id' in request.query else 'find'} {name}s"
+    return lambda request: f"{'list' if 'network_id' in request.query else 'find'} {names}"
 
 
 def _extension_body(alias: str) -> Json:

@@ -31,6 +31,11 @@ _PORT: Final = "/networking/v2.0/ports/{port_id}"
 _IF_MATCH: Final = re.compile(r"revision_number=(\d+)")
 NO_SUBNET: Final = "00000000-0000-0000-0000-000000000000"
 _QOS: Final = "qos_policy_id"
+_UPDATES: Final = {
+    "fixed_ips": "set fixed IPs",
+    "security_groups": "set security groups",
+    _QOS: "set QoS policy",
+}
 # Attributes of a request, and the fields of a PortRecord that hold them as they are.
 _PLAIN: Final = {
     "name": "name",
@@ -223,15 +228,17 @@ class PortsApi:
 
 
 def _list_operation(request: Request) -> str:
-    return "find port" if "name" in request.query else "list ports"
+    if "name" in request.query:
+        return "find port"
+    return "list tagged ports" if "tags" in request.query else "list ports"
 
 
 def _update_operation(request: Request) -> str:
-    """Name changes of fixed IPs as the operator does, and its probe of them."""
+    """Name changes as the operator does, and its probe of fixed IPs."""
     text = str(request.body)
-    if "fixed_ips" not in text:
-        return "update port"
-    return "probe fixed IPs" if NO_SUBNET in text else "set fixed IPs"
+    if NO_SUBNET in text:
+        return "probe fixed IPs"
+    return next((name for key, name in _UPDATES.items() if key in text), "update port")
 
 
 def _attributes(request: Request, allowed: Iterable[str]) -> Json:
