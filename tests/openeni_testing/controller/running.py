@@ -66,6 +66,7 @@ def running_operator(
         stack.callback(controllers.stop, 0.0)
         for kind in KOPF_KINDS:
             informer = _informer(store, controllers, kind)
+            controllers.relists.begin(informer.relist)
             informer.start()
             stack.callback(informer.stop)
         yield controllers
@@ -78,7 +79,11 @@ def _informer(store: Store, controllers: Controllers, kind: Kind) -> Informer:
     def remove(body: Json) -> None:
         controllers.state.delete(kind, body)
 
-    def rewind() -> None:
-        controllers.state.rewind(kind)
-
-    return Informer(store, kind, on_change=put, on_delete=remove, on_rewind=rewind)
+    return Informer(
+        store,
+        kind,
+        on_change=put,
+        on_delete=remove,
+        on_rewind=partial(controllers.state.rewind, kind),
+        on_listed=partial(controllers.state.settle, kind),
+    )
