@@ -39,7 +39,7 @@ def running(
         yield pools, process, output.read_text
     finally:
         process.kill()
-        process.wait(30)
+        process.wait(100)
         server.close()
 
 
@@ -59,7 +59,7 @@ def test_an_error_of_the_watch_makes_kopf_list_again(tmp_path: Path, code: int) 
         assert pools.lists == 2
         assert pools.unknown == []
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(100) == 0
         assert "pool-1" in output()
         assert ("kopf has failed and is run again" in output()) == (code != 410)
 
@@ -80,11 +80,11 @@ def test_whoever_knows_better_makes_kopf_list_again(tmp_path: Path) -> None:
             wait_for(partial(is_told, f"pool-{lists - 1}"), "what was listed is passed on")
             process.send_signal(signal.SIGUSR1)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(100) == 0
 
 
 def test_a_signal_between_two_runs_of_kopf_ends_it(tmp_path: Path) -> None:
     with running(tmp_path, lambda _: error_event(500)) as (_, process, output):
         wait_for(lambda: "kopf has failed and is run again" in output(), "it has failed")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(100) == 0
