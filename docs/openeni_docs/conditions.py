@@ -23,6 +23,8 @@ _REASONS: Final = """
 Below, "set by" says which component finds a reason, and on which kind. `Ready` of an ENI repeats
 the reason of the first of `PortReady`, `Attached`, `GuestPrepared` and `LinkReady` that is not
 True; `CapacityAvailable` and `UpToDate` of a pool repeat that of the first of its ENIs that fails.
+`CapacityAvailable` repeats any reason, also one of progress, of an ENI that has made no progress
+for ten minutes while pods wait for it.
 While the cloud does not respond or the pool's terms do not resolve, `Supported`,
 `CapacityAvailable` and `UpToDate` are Unknown, for the same reason as `Ready` is False.
 """

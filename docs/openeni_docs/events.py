@@ -43,6 +43,8 @@ after the last. About one object there are at most {burst} different ones at onc
 An event is recorded when a condition that the operator owns changes to `True` or `False` with one
 of the reasons below. Its note is the condition's message. A `Normal` event says that something
 wrong is over; a condition that is good from its beginning has none, but for the first `Ready`.
+`CapacityAvailable` has a `Warning` for any other reason, too: it is False for one of progress, such
+as `AttachUnknown`, only once that has lasted.
 
 `reportingController` is `{operator}`, `reportingInstance` the operator's pod. The `action`
 follows from the condition: {actions}, else `{other}`.

@@ -5,14 +5,17 @@ from dataclasses import replace
 from typing import Final
 
 from openeni_operator.node.taint import SILENT_SECONDS, TaintFacts
+from openeni_operator.sizing.plan import FAILURE_MEMORY_SECONDS
+from openeni_operator.sizing.stalls import STUCK_SECONDS
 from openeni_operator.sizing.state import ENIState, NodeState, SizingPolicy
 
 HOUR: Final = 3600.0
-POLICY: Final = SizingPolicy(addresses_per_eni=4, max_enis=2, min_available=1, reclaim_after=HOUR)
+POLICY: Final = SizingPolicy(addresses_per_eni=4, max_enis=3, min_available=1, reclaim_after=HOUR)
 
 _FULL: Final = ENIState("eni-0", addresses=4, granted=4, ready=True)
 _HALF: Final = ENIState("eni-0", addresses=4, granted=2, ready=True)
 _IDLE: Final = ENIState("eni-1", addresses=4, ready=True, idle_seconds=HOUR)
+_STUCK: Final = ENIState("eni-0", addresses=4, stuck=True, stalled_seconds=STUCK_SECONDS)
 _RETIRING: Final = replace(_IDLE, retiring=True, all_asked=True)
 
 
@@ -26,8 +29,15 @@ NODES: Final[Mapping[str, NodeState]] = {
     "every address is granted, and a new ENI is not ready yet": _node(
         _FULL, ENIState("eni-1", addresses=4)
     ),
+    "a new ENI is stuck, and pods wait": _node(_STUCK, waiting=1),
+    "two are stuck, and pods wait; `CapacityAvailable` names them": _node(
+        _STUCK, replace(_STUCK, name="eni-1"), waiting=1
+    ),
+    "a stuck ENI has made no progress for an hour, and the other one, Ready, suffices": _node(
+        replace(_STUCK, stalled_seconds=FAILURE_MEMORY_SECONDS), replace(_HALF, name="eni-1")
+    ),
     "pods wait, and the node has as many ENIs as it may": _node(
-        _FULL, replace(_FULL, name="eni-1"), waiting=2
+        _FULL, replace(_FULL, name="eni-1"), replace(_FULL, name="eni-2"), waiting=2
     ),
     "the server has no slot for the second ENI": _node(
         _FULL, ENIState("eni-1", addresses=4, no_slot=True), waiting=2
@@ -36,7 +46,7 @@ NODES: Final[Mapping[str, NodeState]] = {
         ENIState("eni-0", addresses=4, exhausted=True)
     ),
     "somebody changed the ENI's port": _node(replace(_HALF, broken=True)),
-    "an ENI has been idle for an hour, and the other one suffices": _node(_HALF, _IDLE),
+    "an ENI has been idle for an hour, and the other one, Ready, suffices": _node(_HALF, _IDLE),
     "the agent is giving up the addresses of an idle ENI": _node(_HALF, _RETIRING),
     "the same, and pods need its addresses again": _node(_FULL, _RETIRING, waiting=1),
     "the agent has given up all addresses": _node(_HALF, replace(_RETIRING, all_retired=True)),

@@ -215,7 +215,7 @@ class KubeStore:
         except NotFoundError:
             return
         except ConflictError:
-            # of another uid; or of this one, by a webhook or by a server that could not delete it
+            # 409: another uid, or a webhook or the API server refused to delete this one
             if not uid or self._is_there(kind, name, namespace, uid):
                 raise
 

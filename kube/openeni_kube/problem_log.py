@@ -1,4 +1,4 @@
-"""Decide which problems of keys are worth a line in the log. Pure: see `now`.
+"""Decide which failures of reconciles are worth a line in the log. Pure: see `now`.
 
 In an outage a thousand keys fail in the same way, each again and again. A problem is logged when it
 is new for its key, and now and then while it lasts. Of many keys with the same problem a few are
@@ -32,11 +32,14 @@ class _Window(Generic[K]):
     begun: float
     named: set[K] = field(default_factory=set[K])
     counted: set[K] = field(default_factory=set[K])
-    text: str = ""  # of a key that was counted
+    example: str = ""  # a key that was counted, and its text
 
 
 class ProblemLog(Generic[K]):
-    """What was logged lately. `now` is in seconds on any clock that never goes back."""
+    """Remember which problems were logged lately.
+
+    `now` is in seconds on any clock that never goes back.
+    """
 
     def __init__(self) -> None:
         self._known: dict[K, _Known] = {}
@@ -54,7 +57,7 @@ class ProblemLog(Generic[K]):
             window.named.add(key)  # once: a key that fails now and then must not hide the others
             return text
         window.counted.add(key)
-        window.text = text
+        window.example = f"{key}: {text}"
         return ""
 
     def forget(self, key: K) -> None:
@@ -69,7 +72,10 @@ class ProblemLog(Generic[K]):
                 break
             del self._windows[problem]
             if window.counted:
-                lines.append(f"... and {len(window.counted)} more keys: {window.text}")
+                lines.append(
+                    f"... and {len(window.counted)} more objects failed in the same way within a "
+                    f"minute, such as {window.example}"
+                )
         return lines
 
 

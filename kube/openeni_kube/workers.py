@@ -24,7 +24,7 @@ class Workers(Generic[K]):
 
     `add` may be called by any thread, at any time. An error that a reconcile raises counts as a
     failure, with its traceback in the log; it ends nothing else. `ProblemLog` decides which
-    failures are logged above DEBUG, where all results are.
+    failures are logged as WARNING or ERROR; every result is logged at DEBUG.
     """
 
     def __init__(
@@ -175,20 +175,20 @@ class Workers(Generic[K]):
             del self._watched[lane]
 
     def _result_of(self, key: K) -> Result:
-        begun, unforeseen = time.monotonic(), None
+        begun, unexpected = time.monotonic(), None
         try:
             result = self._reconcile(key)
         except Exception as error:  # noqa: BLE001 whatever it is
-            unforeseen, result = error, Retry(repr(error))
+            unexpected, result = error, Retry(repr(error))
         spent = time.monotonic() - begun
         self._observe(key, result, spent)
-        self._log(key, result, spent, unforeseen)
+        self._log(key, result, spent, unexpected)
         return result
 
-    def _log(self, key: K, result: Result, spent: float, unforeseen: Exception | None) -> None:
+    def _log(self, key: K, result: Result, spent: float, unexpected: Exception | None) -> None:
         fields = {"key": str(key), "seconds": spent}
         message = "reconciled %s in %.3f s: %s"
-        LOG.debug(message, key, spent, result, exc_info=unforeseen, extra=fields)
+        LOG.debug(message, key, spent, result, exc_info=unexpected, extra=fields)
         with self._lock:
             now = time.monotonic()
             counts, text = self._problems.take_counts(now), ""
@@ -199,9 +199,9 @@ class Workers(Generic[K]):
                     self._problems.forget(key)
         for line in counts:
             LOG.warning("%s", line)
-        if text and unforeseen is not None:
+        if text and unexpected is not None:
             message = "reconcile of %s failed unexpectedly"
-            LOG.error(message, key, exc_info=unforeseen, extra=fields)
+            LOG.error(message, key, exc_info=unexpected, extra=fields)
         elif text:
             LOG.warning("%s: %s (after %.1f s)", key, text, spent, extra=fields)
 

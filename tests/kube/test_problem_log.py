@@ -78,7 +78,10 @@ def test_in_an_outage_a_few_of_many_keys_are_named_and_the_others_counted() -> N
             log.fail(key, f"{DOWN}, of which {key} is one", second)
     first = [line for line in log.lines if line[0] <= WINDOW_SECONDS]
     assert [key for _, key, _ in first] == [*keys[:NAMED_KEYS], ""]
-    assert first[-1][2] == f"... and 997 more keys: {DOWN}, of which ENI/pods-999 is one"
+    assert first[-1][2] == (
+        "... and 997 more objects failed in the same way within a minute, such as ENI/pods-999: "
+        f"{DOWN}, of which ENI/pods-999 is one"
+    )
     assert len(log.lines) == (NAMED_KEYS + 1) * 1800 / REPEAT_SECONDS
 
 
@@ -103,7 +106,8 @@ def test_a_long_text_is_cut_where_it_is_logged_and_where_it_is_counted() -> None
         log.fail(f"{n}", "x" * 1_000_000, 0)
     log.fail("b", DOWN, WINDOW_SECONDS)
     assert log.texts[0] == "x" * MAX_TEXT + "... (1000000 characters)"
-    assert log.texts[-2] == f"... and 2 more keys: {log.texts[0]}"
+    assert log.texts[-2].startswith("... and 2 more objects ")
+    assert log.texts[-2].endswith(f" such as 4: {log.texts[0]}")
 
 
 @given(
@@ -135,8 +139,8 @@ def test_each_new_problem_is_named_or_counted_and_the_log_stays_short(
 # The workers ask it.
 
 
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+def messages(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno == level]
 
 
 def test_a_failure_is_tried_again_and_logged_when_it_is_a_new_one(
@@ -155,16 +159,14 @@ def test_a_failure_is_tried_again_and_logged_when_it_is_a_new_one(
     workers.add("a")
     wait_for(lambda: len(results) == 2, "it has succeeded")
     workers.add("a")
-    wait_for(lambda: len(debugged(caplog)) == runs, "it has succeeded again")
-    cut, *others = (re.sub(r" \(after \d+\.\d s\)$", "", text) for text in warnings(caplog))
+    wait_for(lambda: len(messages(caplog, logging.DEBUG)) == runs, "it has succeeded again")
+    cut, *others = (
+        re.sub(r" \(after \d+\.\d s\)$", "", text) for text in messages(caplog, logging.WARNING)
+    )
     assert cut == f"a: {whole[:500]}... (1007 characters)"
     assert others == ["a: no", "a: no"], "it had recovered in between"
-    assert sum(whole in text for text in debugged(caplog)) == 2
+    assert sum(whole in text for text in messages(caplog, logging.DEBUG)) == 2
     workers.stop(60)
-
-
-def debugged(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [r.getMessage() for r in caplog.records if r.levelno == logging.DEBUG]
 
 
 def test_of_many_keys_with_one_failure_a_few_are_logged_and_the_others_counted(
@@ -183,6 +185,10 @@ def test_of_many_keys_with_one_failure_a_few_are_logged_and_the_others_counted(
     wait_for(lambda: ended["good"], "all before it have failed")
     monkeypatch.setattr(problem_log, "WINDOW_SECONDS", 0.0)
     workers.add("last")
-    wait_for(lambda: len(warnings(caplog)) == 4, "the others are counted")
-    assert warnings(caplog)[-1] == "... and 47 more keys: the cloud is away"
+    wait_for(lambda: len(messages(caplog, logging.WARNING)) == 4, "the others are counted")
+    last = messages(caplog, logging.WARNING)[-1]
+    assert last.startswith(
+        "... and 47 more objects failed in the same way within a minute, such as "
+    )
+    assert last.endswith(": the cloud is away")
     workers.stop(60)

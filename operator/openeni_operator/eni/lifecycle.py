@@ -188,7 +188,7 @@ def reject_disabled_port(facts: Facts) -> Step | None:
     return Wait(
         Reason.PORT_DISABLED,
         f"port {port.id} is disabled (its admin_state_up is false), so its pods have no network: "
-        f"run openstack port set --enable {port.id}, or delete this ENI for another one",
+        f"run openstack port set --enable {port.id}",
         SLOW_POLL,
     )
 

@@ -5,14 +5,15 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from openeni_crds.conditions import Reason, Status, Type, find
+from openeni_crds.conditions import Condition, Reason, Status, Type, find
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
-from openeni_operator.sizing.standstill import STUCK_SECONDS
-from openeni_operator.sizing.state import NodeState
+from openeni_operator.sizing.stalls import STUCK_SECONDS
+from openeni_operator.sizing.state import ENIState, NodeState
 
 NODES_SHOWN: Final = 5  # names of nodes in a message
-# An ENI that is not Ready for one of these reasons makes progress; any other needs attention.
+# An ENI that is not Ready for one of these reasons makes progress, unless it lasts STUCK_SECONDS
+# while pods wait; any other needs attention.
 IN_PROGRESS: Final = frozenset(
     {
         Reason.WAITING_FOR_PORT,
@@ -45,8 +46,8 @@ class NodeGroups:
     without_subnet: Collection[str] = ()
     at_limit: Collection[str] = ()  # pods wait, but a limit of the pool forbids another ENI
     without_slot: Collection[str] = ()  # pods wait, but an ENI of another pool has found no slot
-    at_standstill: Collection[str] = ()  # pods wait for ENIs that come no nearer to being Ready
-    standstill: Obstacle | None = None  # of the first of these nodes
+    stalled: Collection[str] = ()  # pods wait for ENIs that make no progress towards Ready
+    first_stall: Obstacle | None = None  # of the first of these nodes
 
 
 NO_NODES: Final = NodeGroups()
@@ -64,9 +65,10 @@ def capacity_obstacles(
     `failed` is that of the first ENI with one. `limits` are the fields of spec.limits that hold
     growth, `waiting` the nodes where pods wait for them or for the end of a pause.
     """
-    if nodes.standstill is not None:
-        reason, message = nodes.standstill
-        yield Obstacle(reason, f"pods wait on {name_nodes(nodes.at_standstill)}: {message}")
+    if nodes.first_stall is not None:
+        reason, message = nodes.first_stall
+        which = f"; on node {min(nodes.stalled)}" if len(nodes.stalled) > 1 else ""
+        yield Obstacle(reason, f"pods wait on {name_nodes(nodes.stalled)}{which}: {message}")
     if failed is not None:
         yield failed
     if waiting and pool.spec.paused:
@@ -115,27 +117,37 @@ def eni_obstacle(eni: ENI) -> Obstacle | None:
     return None
 
 
-def standstill_of(node: NodeState, enis: Iterable[ENI]) -> Obstacle | None:
-    """Return why the node's pods wait, if each ENI that could serve them soon stands still.
+def stall_of(node: NodeState, enis: Iterable[ENI]) -> Obstacle | None:
+    """Return why the node's pods wait, if each ENI that could serve them soon is stalled.
 
     `enis` are the node's, in the order in which they are named.
     """
     unready = {e.name: e for e in node.enis if e.usable and not e.ready}
-    if not unready or any(e.still_seconds < STUCK_SECONDS for e in unready.values()):
+    if not unready or any(e.stalled_seconds < STUCK_SECONDS for e in unready.values()):
         return None
     known = ((eni.name, find(eni.status.conditions, Type.READY)) for eni in enis)
     found = [(name, ready) for name, ready in known if name in unready and ready is not None]
     if not found:
         return None
     name, first = found[0]
-    who = "ENIs" if len(found) > 1 else "ENI"
+    who, have = ("ENIs", "have") if len(found) > 1 else ("ENI", "has")
     message = (
-        f"{who} {' and '.join(name for name, _ in found)} on node {node.name} came no nearer to "
-        f"being Ready in {STUCK_SECONDS / 60:.0f} minutes: {first.message}"
+        f"{who} {' and '.join(name for name, _ in found)} {have} made no progress towards Ready "
+        f"for over {STUCK_SECONDS / 60:.0f} minutes: {first.message}"
     )
-    if unready[name].stuck:
-        message += f"; correct that, or run kubectl delete eni {name} to have another one made"
-    return Obstacle(first.reason, message)
+    return Obstacle(first.reason, f"{message}; {_way_out(unready[name], first, unready.values())}")
+
+
+def _way_out(eni: ENIState, ready: Condition, unready: Iterable[ENIState]) -> str:
+    """Return what to do about the first of a node's stalled ENIs, beside what `ready` says."""
+    if not eni.stuck:
+        return f"see {ready.reason} in docs/conditions.md"
+    several = sum(other.stuck for other in unready) > 1
+    return (
+        ("check the node and its server first, " if several else "")
+        + f"or run kubectl delete eni {eni.name}: another one is created, {eni.name} goes once its "
+        "pods have ended"
+    )
 
 
 def name_nodes(nodes: Collection[str]) -> str:

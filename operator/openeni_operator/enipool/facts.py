@@ -21,7 +21,7 @@ from openeni_operator.enipool.memory.node_outcomes import Group
 from openeni_operator.enipool.memory.subnet_usage import SubnetUsage, is_refused
 from openeni_operator.enipool.resolution import Resolution
 from openeni_operator.missing_nodes import counts_as_gone
-from openeni_operator.sizing.standstill import is_stuck, still_seconds
+from openeni_operator.sizing.stalls import is_stuck, stalled_seconds
 from openeni_operator.sizing.state import UNBOUNDED, ENIState, NodeState, SizingPolicy
 
 # Reasons for which a port does not get the addresses that it lacks, until something changes.
@@ -177,7 +177,8 @@ def eni_state(eni: ENI, facts: PoolFacts, subnets: SubnetFacts) -> ENIState:
     claims = facts.claims.get(eni.name, PendingClaims())
     waiting = facts.waiting.get(eni.spec.node_name, frozenset())
     whole = is_retired_whole(eni, port) if port and facts.elastic else bool(eni.spec.retiring)
-    parked, still = whole and is_unattached(eni), still_seconds(eni, facts.now)
+    parked = whole and is_unattached(eni)
+    stalled = stalled_seconds(eni, facts.now)
     return ENIState(
         name=eni.name,
         addresses=capacity_of(eni),
@@ -194,8 +195,8 @@ def eni_state(eni: ENI, facts: PoolFacts, subnets: SubnetFacts) -> ENIState:
         orphaned=counts_as_gone(facts.missing_for(eni)),
         broken=not BROKEN.isdisjoint(reasons),
         no_slot=Reason.NO_HOTPLUG_SLOT in reasons,
-        stuck=is_stuck(eni, still) and not _is_agent_silent(eni, facts),
-        still_seconds=still,
+        stuck=is_stuck(eni, stalled) and not _is_agent_silent(eni, facts),
+        stalled_seconds=stalled,
         exhausted=_is_exhausted(eni, facts, subnets),
         idle_seconds=facts.idle.get(eni.name),
         wanted=eni.spec.address_count if facts.elastic else None,
@@ -216,7 +217,7 @@ def slotless_nodes(enis: Iterable[ENI], pool: ENIPool) -> frozenset[str]:
 
 
 def _is_agent_silent(eni: ENI, facts: PoolFacts) -> bool:
-    """Return True if the agent of the ENI's node is away; a server that does not run has none.
+    """Return True if the node's agent is not running, or the node is gone.
 
     A taint from before the ENI is the one that new nodes start with, until an ENI is Ready.
     """

@@ -11,7 +11,7 @@ from openeni_crds.enipool import ENIPool
 from openeni_kube.store import Store, StoreError
 from openeni_operator.cluster_state import ClusterState
 from openeni_operator.eni.created import CreatedENIs
-from openeni_operator.enipool.capacity_status import Obstacle, standstill_of
+from openeni_operator.enipool.capacity_status import Obstacle, stall_of
 from openeni_operator.enipool.facts import PoolFacts, SubnetFacts, group_nodes, node_state
 from openeni_operator.enipool.memory.measures import measured, note_look, seconds_until_change
 from openeni_operator.enipool.memory.node_outcomes import Group, NodeOutcome
@@ -133,7 +133,7 @@ class NodePlans:
             group,
             at_limit=own_limit and not node.no_slot,
             without_slot=own_limit and node.no_slot,
-            standstill=self._standstill(in_need, actions),
+            stall=self._stall(in_need, actions),
             limits=self.budget.waits_for(in_need),
             short=self._is_short(in_need),
             due=due,
@@ -141,11 +141,11 @@ class NodePlans:
         outcome = self._certain(node.name, outcome, count)
         return _Decision(node.name, outcome, actions, self._outdated(node.name))
 
-    def _standstill(self, node: NodeState, actions: Collection[Action]) -> Obstacle | None:
-        """Return why the node's pods wait, if it gets nothing and its ENIs stand still."""
+    def _stall(self, node: NodeState, actions: Collection[Action]) -> Obstacle | None:
+        """Return why the node's pods wait, if it gets nothing and its ENIs are stalled."""
         if not node.pods_wait or Plan(tuple(actions)).grows:
             return None
-        return standstill_of(node, self.facts.enis_by_node.get(node.name, ()))
+        return stall_of(node, self.facts.enis_by_node.get(node.name, ()))
 
     def _execute(self, decision: _Decision) -> list[str]:
         """Write what was decided for one node; return what has failed."""

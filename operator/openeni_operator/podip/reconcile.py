@@ -47,8 +47,8 @@ class PodIPDependencies:
 class PodIPReconciler:
     """Called by the work queue with a node's name, or with ALL_NODES at each resync.
 
-    PodIPs are read and reviewed page by page: there may be more than fit the memory, and than can
-    be read before a process that is told to stop has to end.
+    PodIPs are read and reviewed page by page: there may be more than fit in memory, or than can be
+    read before a stopping process must end.
     """
 
     def __init__(self, deps: PodIPDependencies) -> None:
@@ -61,7 +61,7 @@ class PodIPReconciler:
         try:
             for page in self._deps.store.pages(PODIPS, field_selector=selector):
                 if self._deps.stopping():
-                    return RequeueAfter(0, "the operator stops")
+                    return RequeueAfter(0, "the operator is stopping")
                 missing |= self._review_page(page, failures)
         except StoreError as error:
             return Retry(str(error))

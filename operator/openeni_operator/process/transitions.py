@@ -1,7 +1,8 @@
 """Decide which changes of an object's conditions are Kubernetes Events. Pure.
 
 An event tells an administrator that something is wrong, or that it is no longer. A reason of
-progress, such as WaitingForPort, is no event.
+progress, such as WaitingForPort, is no event, but in CapacityAvailable, which is False for it only
+once it has lasted.
 """
 
 from collections.abc import Iterable, Mapping
@@ -182,16 +183,23 @@ def _event_type(old: Condition | None, new: Condition) -> EventType | None:
         return None
     if old is not None and (old.status, old.reason) == (new.status, new.reason):
         return None
-    type_ = EVENT_TYPES.get(new.reason)  # an agent's reason may be none of ours
+    type_ = _type_for(new)
     # A condition that is good from its beginning is no news, but for the object's first Ready.
     relieved = (
         old is not None
         and old.status not in {Status.UNKNOWN, new.status}
-        and (EVENT_TYPES.get(old.reason) is not None or new.type == Type.READY)
+        and (_type_for(old) is not None or new.type == Type.READY)
     )
     if type_ is EventType.NORMAL and not (relieved or (old is None and new.type == Type.READY)):
         return None
     return type_
+
+
+def _type_for(condition: Condition) -> EventType | None:
+    """Return the type of the event that the condition is, if it is new."""
+    found = EVENT_TYPES.get(condition.reason)  # an agent's reason may be none of ours
+    lasts = condition.type == Type.CAPACITY_AVAILABLE and condition.status == Status.FALSE
+    return EventType.WARNING if found is None and lasts else found
 
 
 def _good_note(kind: Kind, condition: Condition) -> str:

@@ -157,8 +157,8 @@ def unheld(node: NodeState, policy: SizingPolicy) -> int:
 
 
 def _may_grow(eni: ENIState, node: NodeState) -> bool:
-    hopeless = eni.no_slot or eni.stuck or eni.exhausted or eni.refused
-    return eni.resizable and not hopeless and node.can_create
+    cannot_grow = eni.no_slot or eni.stuck or eni.exhausted or eni.refused
+    return eni.resizable and not cannot_grow and node.can_create
 
 
 def _room(eni: ENIState, node: NodeState) -> int:

@@ -3,7 +3,8 @@
 A static ENI gets its addresses at its creation, and whole ENIs come and go; `elastic` plans single
 addresses. A retirement is withdrawn if its reason goes, until the ENI is deleted. A node gets one
 new ENI at a time: until it is ready, the next one might fail in the same way. One that is stuck is
-passed over, since the fault may be its own; a second one shows that it is not.
+passed over, since the fault may be its own; a second stuck ENI suggests that the cause is
+elsewhere.
 """
 
 from collections.abc import Collection
@@ -30,8 +31,8 @@ from openeni_operator.sizing.state import (
     UnretireENI,
 )
 
-# An ENI that has found no slot, or is stuck, is kept so long although nobody needs it: it is what
-# tells how the next one would fare, and it serves pods as soon as its hindrance is gone.
+# An ENI without a slot, or stuck, is kept this long though unneeded: it predicts how the next one
+# would fare, and serves once the obstacle is gone.
 FAILURE_MEMORY_SECONDS: Final = 3600.0
 
 
@@ -97,10 +98,11 @@ def _remove(eni: ENIState, *, selected: bool) -> Action | None:
     if selected and not (eni.retiring or eni.broken):
         idle = eni.inactive and not (eni.granted or eni.all_asked)
         return RetireENI(eni.name) if idle else None
-    return _give_up(eni)
+    return _retire_then_delete(eni)
 
 
-def _give_up(eni: ENIState) -> Action | None:
+def _retire_then_delete(eni: ENIState) -> Action | None:
+    """Retire the ENI, or delete it once all its addresses are retired."""
     if eni.all_retired:
         return DeleteENI(eni.name)
     return None if eni.all_asked else RetireENI(eni.name)
@@ -149,7 +151,7 @@ def _settle(node: NodeState, planned: Collection[Action]) -> tuple[RetireAddress
 def _shrink(node: NodeState, policy: SizingPolicy, target: int) -> tuple[Action, ...]:
     """Retire at most one idle ENI, the newest first, if the others serve enough pods.
 
-    What is not ready yet may never be.
+    ENIs that are not Ready do not count: they may never be.
     """
     have = sum(e.serving for e in node.enis)
     for eni in sorted(node.enis, key=lambda e: e.name, reverse=True):
@@ -157,7 +159,8 @@ def _shrink(node: NodeState, policy: SizingPolicy, target: int) -> tuple[Action,
             continue
         action: Action | None = None
         if _has_failed_long_ago(eni):
-            action = _give_up(eni)  # once asked for, it may count as parked, not as retiring
+            # an unattached one that was asked to retire counts as parked
+            action = _retire_then_delete(eni)
         elif eni.resizable and _is_surplus(eni, node, policy, have):
             action = RetireENI(eni.name)
         if action is not None:
@@ -167,7 +170,7 @@ def _shrink(node: NodeState, policy: SizingPolicy, target: int) -> tuple[Action,
 
 def _has_failed_long_ago(eni: ENIState) -> bool:
     failed = eni.no_slot or (eni.stuck and not eni.granted)
-    return failed and eni.still_seconds >= FAILURE_MEMORY_SECONDS
+    return failed and eni.stalled_seconds >= FAILURE_MEMORY_SECONDS
 
 
 def _is_surplus(eni: ENIState, node: NodeState, policy: SizingPolicy, have: int) -> bool:

@@ -41,8 +41,8 @@ class ENIState:
     inactive: bool = False  # its port stays attached and not ACTIVE
     parked: bool = False  # all its addresses are asked for until its port is attached
     no_slot: bool = False  # its server has no slot for another NIC
-    stuck: bool = False  # it stays not Ready, and another ENI may do better
-    still_seconds: float = 0.0  # since it has come any nearer to being Ready
+    stuck: bool = False  # no progress for STUCK_SECONDS, for a reason of its own
+    stalled_seconds: float = 0.0  # since it last made progress towards Ready
     exhausted: bool = False  # its subnets have no address left for its port, and others have
     idle_seconds: float | None = None  # since the last address was in use
     wanted: int | None = None  # addresses that an elastic one shall have; None: those it has
@@ -97,7 +97,7 @@ class ENIState:
 
     @property
     def serving(self) -> int:
-        """Return how many pods it serves now: until it is ready, no others than it has."""
+        """Return how many pods it serves now: until ready, those that have an address already."""
         return self.capacity if self.ready else min(self.capacity, self.granted + self.cooling)
 
 

@@ -43,7 +43,7 @@ def elastic_enis(draw: st.DrawFn) -> ENIState:
         cooling=cooling,
         ready=ready,
         stuck=stuck,
-        still_seconds=draw(st.floats(600, 4000)) if stuck else 0.0,
+        stalled_seconds=draw(st.floats(600, 4000)) if stuck else 0.0,
         retiring=draw(st.booleans()),
         wanted=wanted,
         misasked=draw(st.booleans()),

@@ -93,7 +93,7 @@ def test_a_node_is_looked_at_again_when_its_last_arrivals_do_not_count_any_more(
 
 
 def test_an_eni_without_a_slot_is_looked_at_again_when_it_may_go() -> None:
-    node = node_with(replace(FULL, ready=False, no_slot=True, still_seconds=600))
+    node = node_with(replace(FULL, ready=False, no_slot=True, stalled_seconds=600))
     assert seconds_until_change(node, PoolHistory(), SizingPolicy(8, 2, 2), 0) == [3000]
 
 

@@ -208,7 +208,7 @@ outcomes = st.builds(
     group=st.sampled_from((None, *Group)),
     at_limit=st.booleans(),
     without_slot=st.booleans(),
-    standstill=st.sampled_from((None, Obstacle("Conflict", "a"), Obstacle("NICMissing", "b"))),
+    stall=st.sampled_from((None, Obstacle("Conflict", "a"), Obstacle("NICMissing", "b"))),
     limits=st.sampled_from(((), ("maxENIs",), ("maxAddresses", "maxENIs"))),
     paused=st.booleans(),
     short=st.booleans(),
@@ -235,9 +235,9 @@ def test_the_nodes_of_outcomes_are_those_of_a_count_from_scratch(
         assert set(found) == {n for n, o in last.items() if o.group is group}
     assert set(groups.at_limit) == {n for n, o in last.items() if o.at_limit}
     assert set(groups.without_slot) == {n for n, o in last.items() if o.without_slot}
-    standstills = {n: o.standstill for n, o in last.items() if o.standstill is not None}
-    assert set(groups.at_standstill) == standstills.keys()
-    assert groups.standstill == standstills.get(min(standstills, default=""))
+    stalls = {n: o.stall for n, o in last.items() if o.stall is not None}
+    assert set(groups.stalled) == stalls.keys()
+    assert groups.first_stall == stalls.get(min(stalls, default=""))
     assert set(kept.short) == {n for n, o in last.items() if o.short}
     assert set(kept.waiting) == {n for n, o in last.items() if o.limits or o.paused}
     assert set(kept.limits) == {limit for o in last.values() for limit in o.limits}

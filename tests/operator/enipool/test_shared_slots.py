@@ -67,7 +67,7 @@ def test_pods_that_end_make_room_for_others_of_their_pool_all_the_while() -> Non
     assert runner.sim.cloud.calls["create port"] == 3
 
 
-def test_both_may_learn_it_at_the_same_time() -> None:
+def test_two_pools_may_find_out_about_the_slots_at_once() -> None:
     """Neither knows of the other's attempt: one ENI more for each pool is the most it costs."""
     runner = two_pools(slots=2)
     runner.settle(60)

@@ -15,8 +15,13 @@ from openeni_operator.cloud.errors import (
     ResourceConflictError,
     ThrottledError,
 )
+from openeni_operator.enipool.capacity_status import (
+    NodeGroups,
+    Obstacle,
+    capacity_obstacles,
+)
 from openeni_operator.sizing.plan import FAILURE_MEMORY_SECONDS
-from openeni_operator.sizing.standstill import STUCK_SECONDS
+from openeni_operator.sizing.stalls import STUCK_SECONDS
 from openeni_testing.cloud.faults import Fault
 from openeni_testing.controller.checks import pool_condition
 from openeni_testing.controller.pod_runner import PodRunner
@@ -63,6 +68,11 @@ def pass_time(runner: PodRunner, seconds: float) -> int:
         runner.run()
         runner.sim.run_events(30)
     return runner.run()
+
+
+def reasons_of_events(sim: Simulation) -> set[str]:
+    """Return the reasons of the pool's events."""
+    return {e.reason for e in sim.process.recorded.events if e.regarding.name == "pods"}
 
 
 def reason_of(sim: Simulation, eni: str) -> str:
@@ -121,7 +131,7 @@ def test_a_port_that_somebody_has_disabled_keeps_its_pods_and_gets_no_others() -
 
 
 @pytest.mark.parametrize("attached", [False, True])
-def test_two_of_them_end_it_and_the_pool_names_them_and_the_way_out(
+def test_two_stuck_enis_stop_creation_and_the_pool_names_them(
     monkeypatch: pytest.MonkeyPatch, *, attached: bool
 ) -> None:
     runner = a_pool()
@@ -137,13 +147,15 @@ def test_two_of_them_end_it_and_the_pool_names_them_and_the_way_out(
     reason = Reason.NIC_MISSING if attached else Reason.CONFLICT
     assert (found.status, found.reason) == (Status.FALSE, reason)
     assert found.message.startswith(
-        f"pods wait on node n1: ENIs {FIRST} and {SECOND} on node n1 came no nearer to being "
-        "Ready in 10 minutes: "
+        f"pods wait on node n1: ENIs {FIRST} and {SECOND} have made no progress towards Ready for "
+        "over 10 minutes: "
     )
     assert attached or BUSY in found.message
-    assert found.message.endswith(f"or run kubectl delete eni {FIRST} to have another one made")
-    events = [e.reason for e in sim.process.recorded.events if e.regarding.name == "pods"]
-    assert reason in events
+    assert found.message.endswith(
+        "; check the node and its server first, or run kubectl delete eni "
+        f"{FIRST}: another one is created, {FIRST} goes once its pods have ended"
+    )
+    assert reason in reasons_of_events(sim)
     sim.api.delete(ENIS, FIRST)
     for hindered in (refused, sim.missing_nics):
         hindered.discard(FIRST)  # the next one of that name has another port
@@ -158,7 +170,7 @@ def test_a_node_that_may_have_no_other_names_the_eni_and_not_the_limit() -> None
     assert pass_time(runner, STUCK_SECONDS + 60) == 1
     found = pool_condition(runner.sim, Type.CAPACITY_AVAILABLE)
     assert found.reason == Reason.NIC_MISSING
-    assert f"kubectl delete eni {FIRST}" in found.message
+    assert f"; or run kubectl delete eni {FIRST}: another one" in found.message
 
 
 @pytest.mark.parametrize("attached", [False, True])
@@ -202,8 +214,35 @@ def test_what_another_eni_would_meet_too_is_no_reason_for_one_but_the_pool_says_
     assert names(sim) == [FIRST]
     found = pool_condition(sim, Type.CAPACITY_AVAILABLE)
     assert (found.status, found.reason) == (Status.FALSE, reason_of(sim, FIRST))
-    assert f"pods wait on node n1: ENI {FIRST} on node n1 came no nearer" in found.message
+    assert f"pods wait on node n1: ENI {FIRST} has made no progress" in found.message
+    assert found.message.endswith(f"; see {found.reason} in docs/conditions.md")
     assert "kubectl delete" not in found.message
+    assert found.reason in reasons_of_events(sim)
+
+
+def test_each_way_out_of_a_disabled_port_is_named_once() -> None:
+    runner = a_pool(maxENIsPerNode=1)
+    sim = runner.sim
+    assert pass_time(runner, 60) == 0
+    (port,) = sim.cloud.ports.values()
+    sim.cloud.ports[port.id] = replace(port, enabled=False)
+    sim.settle(300)
+    runner.start(1)
+    assert pass_time(runner, STUCK_SECONDS + 120) == 1
+    found = pool_condition(sim, Type.CAPACITY_AVAILABLE)
+    assert found.reason == Reason.PORT_DISABLED
+    for way_out in (f"openstack port set --enable {port.id}", f"kubectl delete eni {FIRST}"):
+        assert found.message.count(way_out) == 1
+    assert found.message.count("delete") == 1
+
+
+def test_of_several_nodes_the_message_says_which_one_its_enis_are_on() -> None:
+    stall = Obstacle(Reason.NIC_MISSING, "ENI pods-1 has made no progress")
+    sim = Simulation()
+    sim.add_pool()
+    nodes = NodeGroups(stalled={"n2", "n1"}, first_stall=stall)
+    (found,) = capacity_obstacles(sim.pool(), nodes, None, (), ())
+    assert found.message == f"pods wait on nodes n1, n2; on node n1: {stall.message}"
 
 
 def taint(sim: Simulation, since: str) -> None:

@@ -49,6 +49,19 @@ def test_a_reason_that_follows_on_progress_is_an_event() -> None:
     )
 
 
+@pytest.mark.parametrize("reason", Reason)
+def test_whatever_keeps_a_pool_from_its_capacity_is_an_event_and_so_is_its_end(
+    reason: Reason,
+) -> None:
+    """There a reason of progress is one that has lasted."""
+    available = [good(Type.CAPACITY_AVAILABLE, Reason.AVAILABLE)]
+    lacking = [bad(Type.CAPACITY_AVAILABLE, reason)]
+    (begun,) = events_for(ENIPOOLS, available, lacking)
+    assert begun.type is (EVENT_TYPES[reason] or WARNING)
+    (ended,) = events_for(ENIPOOLS, lacking, available)
+    assert (ended.type, ended.reason) == (NORMAL, Reason.AVAILABLE)
+
+
 def test_a_changed_message_is_no_event() -> None:
     before = [bad(Type.CAPACITY_AVAILABLE, Reason.NODE_LIMIT, "pods wait on node n1")]
     after = [bad(Type.CAPACITY_AVAILABLE, Reason.NODE_LIMIT, "pods wait on nodes n1, n2")]
@@ -126,7 +139,11 @@ def test_the_same_conditions_are_no_event_and_a_reason_is_told_once(
     assert events_for(ENIS, after, after) == ()
     found = events_for(ENIS, before, after)
     assert len({(event.reason, event.note) for event in found}) == len(found)
-    assert all(EVENT_TYPES[event.reason] is event.type for event in found)
+    lasting = {c.reason for c in after if c.type == Type.CAPACITY_AVAILABLE}
+    assert all(
+        event.type is (EVENT_TYPES[event.reason] or (WARNING if event.reason in lasting else None))
+        for event in found
+    )
 
 
 def test_a_condition_with_an_action_is_the_operators() -> None:

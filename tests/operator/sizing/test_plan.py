@@ -11,7 +11,7 @@ from openeni_operator.sizing.demand import (
     target_addresses,
 )
 from openeni_operator.sizing.plan import plan
-from openeni_operator.sizing.standstill import STUCK_SECONDS
+from openeni_operator.sizing.stalls import STUCK_SECONDS
 from openeni_operator.sizing.state import (
     CreateENI,
     DeleteENI,
@@ -46,7 +46,7 @@ def eni_states(draw: st.DrawFn) -> ENIState:
         broken=draw(st.booleans()),
         no_slot=draw(st.booleans()),
         stuck=stuck,
-        still_seconds=draw(st.floats(STUCK_SECONDS, 4000)) if stuck else 0.0,
+        stalled_seconds=draw(st.floats(STUCK_SECONDS, 4000)) if stuck else 0.0,
         exhausted=draw(st.booleans()),
         idle_seconds=None if granted else draw(st.none() | st.floats(0, 200)),
     )

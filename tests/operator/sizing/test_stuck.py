@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from openeni_operator.sizing.demand import target_addresses
 from openeni_operator.sizing.plan import FAILURE_MEMORY_SECONDS, plan
-from openeni_operator.sizing.standstill import STUCK_SECONDS
+from openeni_operator.sizing.stalls import STUCK_SECONDS
 from openeni_operator.sizing.state import (
     Action,
     CreateENI,
@@ -29,9 +29,9 @@ LOOK = 300.0  # seconds between two looks at the node
 LOOKS = 40
 LONG = FAILURE_MEMORY_SECONDS
 
-STUCK = ENIState("a", 3, stuck=True, still_seconds=STUCK_SECONDS)
-TOO = replace(STUCK, name="b")
-ASKED = replace(STUCK, still_seconds=LONG, parked=True, all_asked=True)
+STUCK = ENIState("a", 3, stuck=True, stalled_seconds=STUCK_SECONDS)
+ALSO_STUCK = replace(STUCK, name="b")
+ASKED = replace(STUCK, stalled_seconds=LONG, parked=True, all_asked=True)
 GOOD = ENIState("b", 3, ready=True)
 FULL = replace(GOOD, granted=3)
 
@@ -41,7 +41,7 @@ FULL = replace(GOOD, granted=3)
     ("enis", "waiting", "planned"),
     [
         pytest.param([STUCK], 2, [CreateENI("n1", 3)], id="it is passed over"),
-        pytest.param([STUCK, TOO], 2, [], id="two are not: the fault is not theirs"),
+        pytest.param([STUCK, ALSO_STUCK], 2, [], id="two are not: the fault is not theirs"),
         pytest.param([STUCK, ENIState("b", 3)], 2, [], id="one ENI is created at a time"),
         pytest.param([STUCK, FULL], 2, [CreateENI("n1", 3)], id="also beside others"),
         pytest.param([STUCK, GOOD], 2, [], id="what others have serves the pods"),
@@ -52,14 +52,14 @@ FULL = replace(GOOD, granted=3)
             id="its pods keep what they have",
         ),
         pytest.param(
-            [replace(STUCK, still_seconds=LONG), GOOD],
+            [replace(STUCK, stalled_seconds=LONG), GOOD],
             0,
             [RetireENI("a")],
             id="not needed, it goes",
         ),
-        pytest.param([replace(STUCK, still_seconds=LONG)], 2, [CreateENI("n1", 3)], id="needed"),
+        pytest.param([replace(STUCK, stalled_seconds=LONG)], 2, [CreateENI("n1", 3)], id="needed"),
         pytest.param(
-            [replace(STUCK, still_seconds=LONG, granted=1), replace(GOOD, addresses=9)],
+            [replace(STUCK, stalled_seconds=LONG, granted=1), replace(GOOD, addresses=9)],
             0,
             [],
             id="not from under a pod",
@@ -72,7 +72,7 @@ FULL = replace(GOOD, granted=3)
         ),
         pytest.param(
             [
-                replace(STUCK, still_seconds=LONG, parked=True, all_asked=True, all_retired=True),
+                replace(STUCK, stalled_seconds=LONG, parked=True, all_asked=True, all_retired=True),
                 GOOD,
             ],
             0,
@@ -93,7 +93,7 @@ FULL = replace(GOOD, granted=3)
         ),
     ],
 )
-def test_examples(
+def test_a_stuck_eni_is_planned_as_described(
     enis: list[ENIState], waiting: int, planned: list[Action], *, elastic: bool
 ) -> None:
     policy = replace(POLICY, min_available=0, reclaim_after=None, elastic=elastic)
@@ -134,11 +134,11 @@ class Node:
         """Look at the node once, with so many pods on it."""
         for number, eni in self.enis.items():
             ready = self.up(number, self.look)
-            still = 0.0 if ready or ready != eni.ready else eni.still_seconds + LOOK
-            stuck = not ready and still >= STUCK_SECONDS
+            stalled = 0.0 if ready or ready != eni.ready else eni.stalled_seconds + LOOK
+            stuck = not ready and stalled >= STUCK_SECONDS
             idle = None if eni.granted else (eni.idle_seconds or 0.0) + LOOK
             self.enis[number] = replace(
-                eni, ready=ready, still_seconds=still, stuck=stuck, idle_seconds=idle
+                eni, ready=ready, stalled_seconds=stalled, stuck=stuck, idle_seconds=idle
             )
         waiting = self._run_pods(pods)
         node = NodeState("n1", tuple(self.enis.values()), waiting=waiting)

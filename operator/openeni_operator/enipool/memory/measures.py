@@ -11,7 +11,7 @@ from openeni_operator.enipool.facts import PoolFacts
 from openeni_operator.sizing.demand import full_addresses
 from openeni_operator.sizing.history import MAX_REFILL, PoolHistory
 from openeni_operator.sizing.plan import FAILURE_MEMORY_SECONDS
-from openeni_operator.sizing.standstill import STUCK_SECONDS
+from openeni_operator.sizing.stalls import STUCK_SECONDS
 from openeni_operator.sizing.state import NodeState, SizingPolicy
 
 
@@ -55,11 +55,11 @@ def seconds_until_change(
     """Return the seconds until time alone may change the node's plan."""
     known = history.nodes.get(node.name)
     quiet = known.seconds_until_quiet(now) if known is not None else None
-    still = [e.still_seconds for e in node.enis if e.usable and not e.ready]
+    stalled = [e.stalled_seconds for e in node.enis if e.usable and not e.ready]
     ends = (STUCK_SECONDS, FAILURE_MEMORY_SECONDS)
     return [
         *([quiet] if quiet is not None else ()),
-        *(end - seconds for end in ends for seconds in still if seconds < end),
+        *(end - seconds for end in ends for seconds in stalled if seconds < end),
         *seconds_until_reclaim(node, history, policy, now),
     ]
 

@@ -26,7 +26,7 @@ class NodeOutcome:
     group: Group | None = None  # None: the pool does not select the node
     at_limit: bool = False  # pods wait, but a limit of the node forbids another ENI
     without_slot: bool = False  # pods wait, but an ENI of another pool has found no slot
-    standstill: Obstacle | None = None  # pods wait for ENIs that come no nearer to being Ready
+    stall: Obstacle | None = None  # pods wait for ENIs that make no progress towards Ready
     limits: tuple[str, ...] = ()  # fields of the pool's spec.limits that leave pods waiting
     paused: bool = False  # pods wait for the end of the pool's pause
     short: bool = False  # it lacks addresses, which room elsewhere may give it
@@ -35,7 +35,7 @@ class NodeOutcome:
 
 AT_LIMIT: Final = "at_limit"
 WITHOUT_SLOT: Final = "without_slot"
-STANDSTILL: Final = "standstill"
+STALLED: Final = "stalled"
 SHORT: Final = "short"
 WAITING: Final = "waiting"
 _LIMIT: Final = "limit "
@@ -88,7 +88,7 @@ class NodeOutcomes:
 
     def groups(self) -> NodeGroups:
         """Return the nodes by group: views, which change with the outcomes."""
-        standstill = self._of(STANDSTILL)
+        stalled = self._of(STALLED)
         return NodeGroups(
             served=self._of(Group.SERVED),
             without_agent=self._of(Group.WITHOUT_AGENT),
@@ -96,8 +96,8 @@ class NodeOutcomes:
             without_subnet=self._of(Group.WITHOUT_SUBNET),
             at_limit=self._of(AT_LIMIT),
             without_slot=self._of(WITHOUT_SLOT),
-            at_standstill=standstill,
-            standstill=self._outcomes[min(standstill)].standstill if standstill else None,
+            stalled=stalled,
+            first_stall=self._outcomes[min(stalled)].stall if stalled else None,
         )
 
     def take_due(self, now: float) -> set[str]:
@@ -135,7 +135,7 @@ def _words_of(outcome: NodeOutcome | None) -> Iterator[str]:
     for word, holds in (
         (AT_LIMIT, outcome.at_limit),
         (WITHOUT_SLOT, outcome.without_slot),
-        (STANDSTILL, outcome.standstill is not None),
+        (STALLED, outcome.stall is not None),
         (SHORT, outcome.short),
     ):
         if holds:

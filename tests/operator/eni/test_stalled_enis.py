@@ -1,4 +1,4 @@
-"""Whatever an ENI stands still for, one of its conditions says so."""
+"""Whatever an ENI is stalled by, one of its conditions says so."""
 
 from openeni_crds.conditions import Condition, Reason, Status, Type, find
 from openeni_crds.names import ENIPOOLS, ENIS, FINALIZER_ENI

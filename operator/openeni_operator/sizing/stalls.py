@@ -1,4 +1,4 @@
-"""Tell for how long an ENI has come no nearer to being Ready, and whether it is stuck. Pure.
+"""Compute how long an ENI has made no progress towards Ready, and whether it is stuck. Pure.
 
 All of it follows from the ENI's conditions, so that a restart changes nothing.
 """
@@ -10,8 +10,8 @@ from openeni_crds.eni import ENI
 from openeni_crds.meta import parse_time
 
 STUCK_SECONDS: Final = 600.0  # longer than any step of an ENI that becomes Ready takes
-# A step that is done, or undone, changes the status of one of these. A reason that alternates with
-# another one does not: it changes no transition time.
+# Conditions whose status changes with each step. A reason that alternates changes no transition
+# time.
 STEPS: Final = frozenset(
     {Type.PORT_READY, Type.GUEST_PREPARED, Type.ATTACHED, Type.LINK_READY, Type.READY}
 )
@@ -22,10 +22,11 @@ OWN_REASONS: Final = frozenset(
 )
 
 
-def still_seconds(eni: ENI, now: str) -> float:
+def stalled_seconds(eni: ENI, now: str) -> float:
     """Return the seconds since a step of the ENI was done or undone; 0 while it is Ready.
 
-    `now` is RFC 3339 in UTC with whole seconds. A node's clock that is ahead delays it.
+    `now` is RFC 3339 in UTC with whole seconds. A node's clock that is ahead delays the
+    result.
     """
     conditions = eni.status.conditions
     if is_true(conditions, Type.READY):
@@ -38,11 +39,11 @@ def still_seconds(eni: ENI, now: str) -> float:
     return max(0.0, (parse_time(now) - since).total_seconds())
 
 
-def is_stuck(eni: ENI, still: float) -> bool:
-    """Return True if the ENI, which has stood still for so many seconds, is itself at fault."""
+def is_stuck(eni: ENI, stalled: float) -> bool:
+    """Return True if the ENI, stalled for so many seconds, has a fault of its own."""
     found = find(eni.status.conditions, Type.READY)
     return (
-        still >= STUCK_SECONDS
+        stalled >= STUCK_SECONDS
         and found is not None
         and found.status == Status.FALSE
         and found.reason in OWN_REASONS

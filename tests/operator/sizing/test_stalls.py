@@ -1,4 +1,4 @@
-"""For how long an ENI has stood still follows from its conditions alone, and so does its fault."""
+"""How long an ENI has been stalled follows from its conditions alone, and so does its fault."""
 
 from typing import Final
 
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from openeni_crds.conditions import Condition, Reason, Status, Type, condition, merge
 from openeni_crds.eni import ENI
 from openeni_crds.meta import decode
-from openeni_operator.sizing.standstill import OWN_REASONS, STUCK_SECONDS, is_stuck, still_seconds
+from openeni_operator.sizing.stalls import OWN_REASONS, STUCK_SECONDS, is_stuck, stalled_seconds
 from openeni_testing.objects import eni_body
 
 
@@ -61,7 +61,7 @@ NEVER: Final[tuple[Condition, ...]] = (
 def test_the_time_is_that_since_the_last_step(
     conditions: tuple[Condition, ...], minutes: int
 ) -> None:
-    assert still_seconds(an_eni(*conditions), at(30)) == 60 * minutes
+    assert stalled_seconds(an_eni(*conditions), at(30)) == 60 * minutes
 
 
 def test_reasons_that_alternate_are_no_step() -> None:
@@ -70,14 +70,14 @@ def test_reasons_that_alternate_are_no_step() -> None:
         changed = (condition(t, reason, status=False) for t in (Type.ATTACHED, Type.READY))
         shown = (NEVER[0], *merge(shown, changed, at(minute)))
     eni = an_eni(*shown)
-    assert still_seconds(eni, at(22)) == 60 * 21
-    assert is_stuck(eni, still_seconds(eni, at(22)))
+    assert stalled_seconds(eni, at(22)) == 60 * 21
+    assert is_stuck(eni, stalled_seconds(eni, at(22)))
 
 
 @given(st.text())
 def test_any_text_is_accepted_as_an_agents_time(text: str) -> None:
     linked = Condition(Type.LINK_READY, Status.FALSE, Reason.NIC_MISSING, last_transition_time=text)
-    assert 0 <= still_seconds(an_eni(*NEVER, linked), at(30)) <= 60 * 30
+    assert 0 <= stalled_seconds(an_eni(*NEVER, linked), at(30)) <= 60 * 30
 
 
 @pytest.mark.parametrize("reason", Reason)
