@@ -42,7 +42,7 @@ def filled(count: int) -> WorkQueue[int]:
 
 
 @pytest.mark.parametrize("count", [FEW, MANY])
-def test_who_looks_for_the_next_key_looks_at_one(count: int) -> None:
+def test_the_next_due_key_is_found_without_a_search(count: int) -> None:
     queue = filled(count)
     Counted.compared = 0
     assert [queue.next_due() for _ in range(100)] == [0.0] * 100
@@ -60,7 +60,7 @@ def test_a_key_that_is_taken_is_compared_with_few_others(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [FEW, MANY])
-def test_so_is_one_that_is_added_or_due_again(count: int) -> None:
+def test_adding_or_requeueing_a_key_compares_few_others(count: int) -> None:
     queue = filled(count)
     Counted.compared = 0
     for n in range(100):

@@ -71,8 +71,14 @@ class Part:
 
 
 PARTS: Final = (
-    Part("ipvlan", "ipvlan and not exhaustive", *OF_IPVLAN, covered=False),
-    Part("ipvlan-long", "ipvlan and exhaustive", *OF_IPVLAN, covered=False, apart=True),
+    Part("ipvlan", "ipvlan and not exhaustive and not long", *OF_IPVLAN, covered=False),
+    Part(
+        "ipvlan-exhaustive",
+        "ipvlan and (exhaustive or long)",
+        *OF_IPVLAN,
+        covered=False,
+        apart=True,
+    ),
     Part(
         "exhaustive",
         f"(exhaustive or long) and {OF_THIS_KERNEL}",

@@ -121,8 +121,8 @@ def due_keys(operator: Controllers, cloud: str) -> int:
     return due
 
 
-def told(store: MemoryStore, reason: Reason, message: str = "") -> int:
-    """Return how many ENIs say so."""
+def count_enis_with(store: MemoryStore, reason: Reason, message: str = "") -> int:
+    """Return how many ENIs have a condition with this reason and message."""
     return sum(
         any(
             c["reason"] == reason and message in c["message"]
@@ -181,7 +181,10 @@ def test_attachments_that_wait_for_their_turn_hold_up_nothing(tmp_path: Path) ->
             prepare_all(store)
             throttled = READY_TO_ATTACH - BURST - BRIEFLY
             limit = "1 attachments per second"
-            wait_for(lambda: told(store, Reason.THROTTLED, limit) >= throttled, "the others wait")
+            wait_for(
+                lambda: count_enis_with(store, Reason.THROTTLED, limit) >= throttled,
+                "the others wait",
+            )
             add_node(store, "late", cloud.state.add_server().id, pool="default")
             add_node(store, "elsewhere", other.state.add_server().id, pool="other")
             add_node(store, "outside", "no-server")
@@ -223,7 +226,9 @@ def test_a_refused_credential_costs_one_log_in_for_each_step_of_the_back_off(
         with running_operator(
             store, file, limits=FAST, observe=reconciles.observe, clock=clock
         ) as operator:
-            wait_for(lambda: told(store, Reason.CREDENTIALS_INVALID) == enis, "each says so")
+            wait_for(
+                lambda: count_enis_with(store, Reason.CREDENTIALS_INVALID) == enis, "each says so"
+            )
             assert refusing.audit.operations == ["connect"]
             for step, pause in enumerate((RETRY_SLOWLY, MAX_PAUSE, MAX_PAUSE), start=1):
                 clock.advance(pause - 1)

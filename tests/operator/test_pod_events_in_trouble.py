@@ -55,7 +55,7 @@ SETTINGS = Settings(resync=0.2, workers=THREADS, cloud_writes=1, cloud_reads=1)
 UNLIMITED = CallLimits(reads=1e6, writes=1e6, attaches=1e6)
 
 
-class World:
+class RunningPool:
     """A pool of the product's own controllers, with their threads and HTTP to a fake cloud.
 
     The clock of the cloud's pauses stands still unless the test moves it.
@@ -149,9 +149,9 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def pool(tmp_path: Path) -> Iterator[RunningPool]:
     with FakeOpenStack() as cloud:
-        yield World(cloud, tmp_path / "clouds.yaml")
+        yield RunningPool(cloud, tmp_path / "clouds.yaml")
 
 
 @pytest.mark.parametrize(
@@ -160,26 +160,26 @@ def world(tmp_path: Path) -> Iterator[World]:
     ids=["503", "429"],
 )
 def test_a_cloud_that_asks_for_a_pause_gets_it_while_pods_start_and_end(
-    world: World, response: Response, most: int
+    pool: RunningPool, response: Response, most: int
 ) -> None:
-    with world.run() as operator:
-        wait_for(world.is_ready, "each node has its ENI")
-        world.cloud.faults.add("", ErrorBefore(response), times=math.inf)
-        before = world.calls()
-        wait_for(lambda: world.calls() > before, "it is found out")
-        world.start_and_end_pods(operator)
-        first = world.calls() - before
+    with pool.run() as operator:
+        wait_for(pool.is_ready, "each node has its ENI")
+        pool.cloud.faults.add("", ErrorBefore(response), times=math.inf)
+        before = pool.calls()
+        wait_for(lambda: pool.calls() > before, "it is found out")
+        pool.start_and_end_pods(operator)
+        first = pool.calls() - before
         assert first <= most
-        world.clock.advance(ASKED - 1)
-        world.start_and_end_pods(operator)
-        assert world.calls() - before == first
-        world.clock.advance(1)
-        wait_for(lambda: world.calls() - before > first, "one call tries again, for all")
-        world.start_and_end_pods(operator)
-        assert world.calls() - before == first + 1
-        world.cloud.faults.clear()
-        world.clock.advance(ASKED)
-        wait_for(lambda: world.is_called(before + first + 10), "it is called as before")
+        pool.clock.advance(ASKED - 1)
+        pool.start_and_end_pods(operator)
+        assert pool.calls() - before == first
+        pool.clock.advance(1)
+        wait_for(lambda: pool.calls() - before > first, "one call tries again, for all")
+        pool.start_and_end_pods(operator)
+        assert pool.calls() - before == first + 1
+        pool.cloud.faults.clear()
+        pool.clock.advance(ASKED)
+        wait_for(lambda: pool.is_called(before + first + 10), "it is called as before")
 
 
 # One port that is refused is no trouble of the cloud's, and no pause holds up its ENI.

@@ -269,7 +269,7 @@ class MemoryCloud(FaultyCalls, Resources):
         port = self._get(self.ports, port_id)
         if port.device_id:
             raise ResourceConflictError(f"Port {port_id} is still in use.")
-        self.find_slot(server_id, (p.device_id for p in self.ports.values()))
+        self.check_slot(server_id, (p.device_id for p in self.ports.values()))
         missed = self.missed_attachments > 0
         self.missed_attachments -= missed
         self._update(port, device_id=server_id, status="DOWN" if missed else "BUILD")

@@ -69,7 +69,7 @@ class Resources:
         self.policies[policy.id] = policy
         return policy
 
-    def find_slot(self, server_id: str, attached: Iterable[str]) -> None:
+    def check_slot(self, server_id: str, attached: Iterable[str]) -> None:
         """Fail as Nova does if the server has no slot for a NIC: it has those `attached` to it."""
         if self.slots is not None and sum(s == server_id for s in attached) >= self.slots:
             raise OutcomeUnknownError(f"Failed to attach network adapter device to {server_id}")

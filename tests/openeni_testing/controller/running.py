@@ -42,7 +42,7 @@ def running_operator(
 ) -> Generator[Controllers]:
     """Run the controllers during the block; `timeout` is that of each call to a cloud.
 
-    By `clock` go budgets, pauses and ages, but not the queue.
+    Budgets, pauses and ages use `clock`; the queue does not.
     """
     clouds = Clouds(
         clouds_file,
