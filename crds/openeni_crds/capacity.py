@@ -79,8 +79,8 @@ class Capacity(Struct, frozen=True, rename="camel", omit_defaults=True):
         Meta(
             description="A node with more free addresses than this gives back one idle ENI at a "
             "time, without waiting for reclaim.after and whatever reclaim.policy is, as long as "
-            "its other ENIs hold minAvailable. So a node's last ENI may exceed it; with growth "
-            "Elastic single addresses go too. Absent: no maximum."
+            "its other Ready ENIs hold minAvailable. So a node's last ENI may exceed it; with "
+            "growth Elastic single addresses go too. Absent: no maximum."
         ),
     ] = None
     max_addresses_per_node: Annotated[
@@ -128,9 +128,10 @@ class Reclaim(Struct, frozen=True, rename="camel", omit_defaults=True):
         ReclaimPolicy,
         Meta(
             description="After deletes an ENI that has been idle for `after`, if the node's other "
-            "ENIs still hold minAvailable; with growth Elastic it also removes addresses that have "
+            "Ready ENIs hold minAvailable; with growth Elastic it also removes addresses that have "
             "not been needed for `after`, beyond twice minAvailable. Never does neither; "
-            "maxAvailable still applies."
+            "maxAvailable still applies. With either policy, an ENI that has found no slot, or is "
+            "not Ready through a fault of its own, is deleted after an hour if no pod needs it."
         ),
     ] = ReclaimPolicy.AFTER
     after: Annotated[

@@ -143,13 +143,13 @@ class ENIPoolSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
         Meta(
             max_length=16,
             description="Security groups of the ENIs' ports, and so of all pods on them. [] gives "
-            "the ports none: Neutron then drops all their traffic, in both directions. The "
-            "network needs port security, which is Neutron's default. A change is applied to "
-            "existing ports too, one call for each; the condition UpToDate reports the progress. "
-            "ENIs in another cloud than spec.cloud keep theirs. If the cloud changes so that these "
-            "terms no longer select a group that ports have, ports keep their groups (UpToDate is "
-            "False, SelectionChanged) until the terms change. If a term selects nothing, the pool "
-            "is not Ready (NotFound).",
+            "the ports none: Neutron then drops all their traffic, in both directions, unless port "
+            "security is off. For groups the network needs port security, Neutron's default. A "
+            "change is applied to existing ports too, one call for each; the condition UpToDate "
+            "reports the progress. ENIs in another cloud than spec.cloud keep theirs. If the cloud "
+            "changes so that these terms no longer select a group that ports have, ports keep "
+            "their groups (UpToDate is False, SelectionChanged) until the terms change. If a term "
+            "selects nothing, the pool is not Ready (NotFound).",
         ),
     ]
     datapath: Datapath

@@ -73,15 +73,27 @@ class Component(Section, frozen=True, kw_only=True):
 
 
 class CloudCalls(Section, frozen=True, kw_only=True):
-    """Limits of the operator's calls to each cloud."""
+    """Limits of the operator's calls, for each user or application credential in a region."""
 
     timeout_seconds: Annotated[
         float, Meta(ge=5, le=600, description="Time limit of one call; an attach takes longest.")
     ]
-    reads_per_second: Annotated[Rate, Meta(description="Reading calls to each cloud.")]
-    writes_per_second: Annotated[Rate, Meta(description="Neutron's writing calls to each cloud.")]
+    reads_per_second: Annotated[
+        Rate, Meta(description="Reading calls for each user or application credential in a region.")
+    ]
+    writes_per_second: Annotated[
+        Rate,
+        Meta(
+            description="Neutron's writing calls for each user or application credential in a "
+            "region."
+        ),
+    ]
     attaches_per_second: Annotated[
-        Rate, Meta(description="Attaches to servers in each cloud: Nova's most expensive call.")
+        Rate,
+        Meta(
+            description="Attaches to servers for each user or application credential in a region: "
+            "Nova's most expensive call."
+        ),
     ]
 
 

@@ -39,9 +39,10 @@ _OPERATOR: Final = {
     "OPENENI_METRICS": "`true`: serve /metrics beside the probes.",
     "OPENENI_CLOUD_TIMEOUT_SECONDS": "Time limit of one call.",
     "OPENENI_ORPHANS": "`Report` or `Delete` [orphaned ports](../orphans.md).",
-    "OPENENI_CLOUD_WRITES_PER_SECOND": "Neutron's writing calls to each cloud.",
-    "OPENENI_CLOUD_READS_PER_SECOND": "Reading calls to each cloud.",
-    "OPENENI_CLOUD_ATTACHES_PER_SECOND": "Attaches to servers in each cloud.",
+    "OPENENI_CLOUD_WRITES_PER_SECOND": "Neutron's writing calls for each user or application "
+    "credential in a region.",
+    "OPENENI_CLOUD_READS_PER_SECOND": "Reading calls, likewise.",
+    "OPENENI_CLOUD_ATTACHES_PER_SECOND": "Attaches to servers, likewise.",
 }
 _AGENT: Final = {
     "NODE_NAME": "Name of the Node; required.",
