@@ -14,7 +14,7 @@ from openeni_operator.claims import port_has_addresses_of
 from openeni_operator.cluster_state import Change, ClusterState
 from openeni_operator.core_objects import Node, WaitingPod
 from openeni_operator.eni.report import report_error
-from openeni_operator.eni.status import OWNED, lacks_slot
+from openeni_operator.eni.status import OWNED, in_use, lacks_slot
 from openeni_operator.keys import ORPHAN_SWEEP, WATCHED_PODIP, Key
 from openeni_operator.podip.plan import OWNED as OWNED_OF_PODIPS
 from openeni_operator.podip.reconcile import ALL_NODES
@@ -47,7 +47,7 @@ def _keys_for_object(side: Any, change: Change[Any], state: ClusterState) -> Ite
         case ENIPool():
             return {Key(ENIPOOLS, side.name), *_keys_for_pause(change, state)}
         case ENI():
-            return {Key(ENIS, side.name), Key(ENIPOOLS, side.spec.pool_name)}
+            return _keys_for_eni(side, deleted=change.after is None)
         case Node():
             return _keys_for_node(side, state, deleted=change.after is None)
         case WaitingPod():
@@ -135,6 +135,17 @@ def keys_of_cloud(cloud: str, state: ClusterState) -> set[Key]:
     pools = (Key(ENIPOOLS, pool.name) for pool in state.pools() if pool.spec.cloud == cloud)
     enis = (Key(ENIS, eni.name) for eni in state.enis() if eni.spec.cloud == cloud)
     return {*pools, *enis}
+
+
+def _keys_for_eni(eni: ENI, *, deleted: bool) -> Iterable[Key]:
+    """Return the keys that the ENI affects: the PodIPs if it goes while pods may use its port.
+
+    That is one whose port was lost, or whose finalizer somebody else has removed.
+    """
+    yield Key(ENIS, eni.name)
+    yield Key(ENIPOOLS, eni.spec.pool_name)
+    if deleted and in_use(eni, None):
+        yield Key(PODIPS, eni.spec.node_name)
 
 
 def _keys_for_node(node: Node, state: ClusterState, *, deleted: bool) -> Iterable[Key]:

@@ -191,3 +191,25 @@ def test_churn(make_world: Make, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(100, 108))
 def test_long_churn(make_world: Make, seed: int) -> None:
     churn(make_world, seed, 150)
+
+
+def test_a_pod_whose_eni_is_gone_is_told_and_has_its_address_again_after_a_restart(
+    make_world: Make,
+) -> None:
+    """A deletion of the ENI waits for its pods; a port that is lost meanwhile ends the wait."""
+    world = make_world()
+    first = world.start("web-0", "n1", **KEPT)
+    podip = world.podip("web-0")
+    assert podip is not None
+    eni = world.sim.eni(podip.spec.eni_name)
+    world.sim.api.delete(ENIS, eni.name)
+    world.step(20)
+    assert world.condition("web-0", Type.ADDRESS_LOST) is None
+    assert eni.status.port is not None
+    del world.sim.cloud.ports[eni.status.port.id]
+    world.until(lambda: world.reason("web-0", Type.ADDRESS_LOST) == "PortLost", "it is told")
+    assert eni.metadata.uid not in {e.metadata.uid for e in world.sim.enis()}
+    world.broken.clear()  # the loss itself
+    world.end("web-0")
+    assert world.start("web-0", "n1", **KEPT) == first
+    assert world.condition("web-0", Type.ADDRESS_LOST) is None

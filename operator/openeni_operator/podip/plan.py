@@ -34,13 +34,30 @@ class SetAddressLost:
 PodIPAction: TypeAlias = RemovePodIPFinalizer | SetAddressLost
 
 
-def plan_podip(podip: PodIP, eni: ENI | None, *, node_gone: bool) -> PodIPAction | None:
-    """Return the action; `node_gone` says that the node has been missing for long enough."""
+def plan_podip(
+    podip: PodIP, eni: ENI | None, *, node_gone: bool, eni_gone: bool = False
+) -> PodIPAction | None:
+    """Return the action.
+
+    `node_gone` says that the node has been missing for long enough, `eni_gone` that the API server
+    has no ENI of the name in the PodIP's spec any more: None alone may be a cache that is behind.
+    """
     if node_gone:
         released = FINALIZER_PODIP not in podip.metadata.finalizers
         return None if released else RemovePodIPFinalizer(podip)
-    lost = None if is_without_pod(podip) else _address_lost(podip, eni)
+    if is_without_pod(podip) or (eni is None and not eni_gone):
+        return None
+    lost = _address_lost(podip, eni)
     return SetAddressLost(podip, lost) if lost is not None else None
+
+
+def matters_whether_eni_is_gone(podip: PodIP) -> bool:
+    """Return True if a pod has the addresses, and has not been told that they are lost.
+
+    Those of a PodIP without an ENI, or without a pod, are to be placed anew (`placement`).
+    """
+    told = is_true(podip.status.conditions, Type.ADDRESS_LOST)
+    return bool(podip.spec.eni_name) and not told and not is_without_pod(podip)
 
 
 def is_without_pod(podip: PodIP) -> bool:
@@ -68,18 +85,20 @@ def own_conditions(
 
 
 def _address_lost(podip: PodIP, eni: ENI | None) -> Condition | None:
-    """Return the condition to write; None if it is already there or nothing is known."""
-    if eni is None or find(eni.status.conditions, Type.PORT_READY) is None:
+    """Return the condition to write; None if it is already there or nothing is known.
+
+    Without an ENI, all addresses are lost: the agent grants only those of an ENI that exists.
+    """
+    if eni is not None and find(eni.status.conditions, Type.PORT_READY) is None:
         return None
-    present = set(eni.status.port.addresses) if eni.status.port else set[str]()
+    port = eni.status.port if eni is not None else None
+    present = set(port.addresses) if port else set[str]()
     missing = [a for a in podip.spec.addresses if a not in present]
     if bool(missing) == is_true(podip.status.conditions, Type.ADDRESS_LOST):
         return None
     if not missing:
         return condition(Type.ADDRESS_LOST, Reason.ASSIGNED, status=False)
-    return condition(
-        Type.ADDRESS_LOST,
-        Reason.PORT_LOST,
-        f"{', '.join(missing)} is no longer on the port of ENI {eni.name}: restart the pod",
-        status=True,
-    )
+    name = podip.spec.eni_name
+    where = f"no longer on the port of ENI {name}" if eni else f"lost, since ENI {name} is gone"
+    message = f"{', '.join(missing)} is {where}: restart the pod"
+    return condition(Type.ADDRESS_LOST, Reason.PORT_LOST, message, status=True)

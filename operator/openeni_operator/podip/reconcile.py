@@ -8,7 +8,7 @@ import msgspec
 
 from openeni_crds.conditions import Condition
 from openeni_crds.meta import Json, decode, encode
-from openeni_crds.names import FINALIZER_PODIP, PODIPS
+from openeni_crds.names import ENIS, FINALIZER_PODIP, PODIPS
 from openeni_crds.podip import PodIP
 from openeni_kube.events import Recorder
 from openeni_kube.result import RequeueAfter, Result, Retry, requeue
@@ -22,6 +22,7 @@ from openeni_operator.podip.plan import (
     PodIPAction,
     RemovePodIPFinalizer,
     SetAddressLost,
+    matters_whether_eni_is_gone,
     own_conditions,
     plan_podip,
 )
@@ -90,13 +91,24 @@ class PodIPReconciler:
 
     def _review(self, podip: PodIP, failures: list[str], *, node_gone: bool) -> None:
         eni = self._deps.state.eni(podip.spec.eni_name)
-        action = plan_podip(podip, eni, node_gone=node_gone)
         try:
+            eni_gone = eni is None and not node_gone and self._is_eni_gone(podip)
+            action = plan_podip(podip, eni, node_gone=node_gone, eni_gone=eni_gone)
             if action is not None:
                 self._execute(action)
         except StoreError as error:  # of this PodIP; the others are not its hostages
             if len(failures) < FAILURES_SHOWN:
                 failures.append(f"PodIP {podip.namespace}/{podip.name}: {error}")
+
+    def _is_eni_gone(self, podip: PodIP) -> bool:
+        """Return True if it matters that the PodIP's ENI, which is not cached, does not exist."""
+        if not matters_whether_eni_is_gone(podip):
+            return False
+        try:
+            self._deps.store.get(ENIS, podip.spec.eni_name)
+        except NotFoundError:
+            return True
+        return False  # the cache is behind, or it does not fit its schema
 
     def _execute(self, action: PodIPAction) -> None:
         match action:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from openeni_crds.conditions import Condition, Reason, Type, condition, is_true, merge
 from openeni_crds.eni import ENI
@@ -14,6 +15,7 @@ from openeni_crds.podip import PodIP
 from openeni_operator.podip.plan import (
     RemovePodIPFinalizer,
     SetAddressLost,
+    matters_whether_eni_is_gone,
     own_conditions,
     plan_podip,
 )
@@ -23,6 +25,7 @@ NOW = "2026-01-01T00:00:00Z"
 LOST = condition(Type.ADDRESS_LOST, Reason.PORT_LOST, status=True)
 FOUND = condition(Type.ADDRESS_LOST, Reason.ASSIGNED, status=False)
 PORT_LOST = condition(Type.PORT_READY, Reason.PORT_LOST, status=False)
+WITHOUT_POD = condition(Type.DATAPATH_READY, Reason.RETAINED, status=False)
 OTHER = condition(Type.PORT_READY, Reason.QUOTA_EXCEEDED, status=False)
 
 
@@ -96,6 +99,32 @@ def test_the_message_names_the_address_and_the_way_out() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("of", "told"),
+    [
+        pytest.param(podip(), True, id="a pod has the addresses"),
+        pytest.param(podip(LOST), None, id="already reported"),
+        pytest.param(podip(WITHOUT_POD), None, id="they are kept for the next pod"),
+    ],
+)
+def test_the_addresses_of_an_eni_that_is_gone_are_lost(of: PodIP, told: bool | None) -> None:
+    assert matters_whether_eni_is_gone(of) is (told is True)
+    action = plan_podip(of, None, node_gone=False, eni_gone=True)
+    assert (action is not None) is (told is True)
+    if told:
+        assert isinstance(action, SetAddressLost)
+        assert action.lost.message == (
+            "10.98.0.5, fd98::5 is lost, since ENI pods-0 is gone: restart the pod"
+        )
+
+
+def test_it_does_not_matter_to_a_podip_that_is_to_get_an_eni() -> None:
+    of = podip()
+    assert not matters_whether_eni_is_gone(
+        structs.replace(of, spec=structs.replace(of.spec, eni_name=""))
+    )
+
+
 podips = st.builds(
     podip,
     st.sampled_from([LOST, FOUND]),
@@ -147,5 +176,4 @@ def test_the_operators_conditions_are_written_together_and_the_agents_not_at_all
 
 
 def test_an_address_that_no_pod_has_is_not_lost() -> None:
-    kept = condition(Type.DATAPATH_READY, Reason.RETAINED, status=False)
-    assert plan_podip(podip(kept), eni(addresses=()), node_gone=False) is None
+    assert plan_podip(podip(WITHOUT_POD), eni(addresses=()), node_gone=False) is None

@@ -49,13 +49,9 @@ def simulate_podips() -> Simulation:
     sim.settle(60)
     for eni in sim.enis():
         assert eni.status.port is not None
-        add_podip(
-            sim,
-            f"on-{eni.spec.node_name}",
-            eni.spec.node_name,
-            eni.name,
-            eni.status.port.addresses[0],
-        )
+        node, address = eni.spec.node_name, eni.status.port.addresses[0]
+        sim.granted[eni.name] = {address}
+        add_podip(sim, f"on-{node}", node, eni.name, address)
     return sim
 
 
