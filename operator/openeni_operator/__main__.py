@@ -89,15 +89,7 @@ def run(settings: Settings, store: Store, probes: Probes, metrics: Metrics) -> i
     wait_for_crds(store)
     lost = threading.Event()
     leadership = lead(settings, store, probes, metrics, lost)
-    limits = limits_at(
-        writes=settings.cloud_writes, reads=settings.cloud_reads, attaches=settings.cloud_attaches
-    )
-    may_write = leadership.holds if leadership else lambda: True
-    clouds = Clouds(
-        Path(settings.clouds_file),
-        partial(connect_cloud, timeout=settings.cloud_timeout),
-        lambda name: CallLimiter(name, limits, may_write=may_write, observe=metrics.cloud_called),
-    )
+    clouds = connect_clouds(settings, leadership, metrics)
     recorder = record_events(settings, store, metrics)
     controllers = start(settings, store, clouds, recorder, metrics)
     loop = LoopCheck()
@@ -116,6 +108,19 @@ def run(settings: Settings, store: Store, probes: Probes, metrics: Metrics) -> i
         return SUPERSEDED
     LOG.info("operator stopped")
     return 0
+
+
+def connect_clouds(settings: Settings, leadership: Leadership | None, metrics: Metrics) -> Clouds:
+    """Return the connections to clouds: nothing is changed there by who does not lead."""
+    limits = limits_at(
+        writes=settings.cloud_writes, reads=settings.cloud_reads, attaches=settings.cloud_attaches
+    )
+    may_write = leadership.holds if leadership else lambda: True
+    return Clouds(
+        Path(settings.clouds_file),
+        partial(connect_cloud, timeout=settings.cloud_timeout),
+        lambda name: CallLimiter(name, limits, may_write=may_write, observe=metrics.cloud_called),
+    )
 
 
 def checks_of(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
@@ -26,6 +27,12 @@ from openeni_operator.settings import Settings
 from openeni_testing.controller.process import CLUSTER_ID
 from openeni_testing.controller.recorded_events import RecordedEvents
 
+Observe: TypeAlias = Callable[[Kind, Result, float], None]
+
+
+def ignore(_kind: Kind, _result: Result, _seconds: float) -> None:
+    """Ignore what came of a reconcile."""
+
 
 @contextmanager
 def running_operator(
@@ -35,10 +42,8 @@ def running_operator(
     settings: Settings | None = None,
     limits: CallLimits | None = None,
     timeout: float = 60,
-    may_write: Callable[[], bool] = lambda: True,
-    observe: Callable[[Kind, Result, float], None] = lambda _kind, _result, _seconds: None,
+    observe: Observe = ignore,
     clock: Callable[[], float] = time.monotonic,
-    now: Callable[[], str] = now_text,
 ) -> Generator[Controllers]:
     """Run the controllers during the block; `timeout` is that of each call to a cloud.
 
@@ -47,9 +52,26 @@ def running_operator(
     clouds = Clouds(
         clouds_file,
         partial(connect, timeout=timeout),
-        lambda name: CallLimiter(name, limits or CallLimits(), may_write=may_write, clock=clock),
+        lambda name: CallLimiter(name, limits or CallLimits(), clock=clock),
         clock,
     )
+    with running_controllers(
+        store, clouds, settings=settings, observe=observe, clock=clock
+    ) as controllers:
+        yield controllers
+
+
+@contextmanager
+def running_controllers(
+    store: Store,
+    clouds: Clouds,
+    *,
+    settings: Settings | None = None,
+    observe: Observe = ignore,
+    clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], str] = now_text,
+) -> Generator[Controllers]:
+    """Run the controllers during the block, on connections of the test's choice."""
     controllers = build_controllers(
         settings or Settings(),
         store,
