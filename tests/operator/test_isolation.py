@@ -51,6 +51,9 @@ NEVER: Final = 3600.0  # seconds of the real clock, for which nobody waits
 UNLIMITED: Final = 1e6  # calls per second
 FAST: Final = CallLimits(reads=UNLIMITED, writes=UNLIMITED, attaches=UNLIMITED)
 ONE_PER_SECOND: Final = CallLimits(reads=UNLIMITED, writes=UNLIMITED, attaches=1)
+READS_BOUND: Final = CallLimits(reads=20, writes=UNLIMITED, attaches=UNLIMITED)
+READING_ENIS: Final = 200
+PAUSE_SEEN: Final = 1.0  # seconds of the real clock in which threads that may would take them all
 BURST: Final = ONE_PER_SECOND.attaches_in_flight
 BRIEFLY: Final = 10  # of those that wait have their turn too soon for a status to say so
 GONE: Final = "gone"  # a node
@@ -119,6 +122,12 @@ def due_keys(operator: Controllers, cloud: str) -> int:
     """Return how many keys of the cloud wait for a thread."""
     due, _ = operator.workers.load().get(f"cloud-{cloud}", (0, 0.0))
     return due
+
+
+def waits_for(operator: Controllers, cloud: str) -> float:
+    """Return for how many seconds a key of the cloud has been due, and not been taken."""
+    _, seconds = operator.workers.load().get(f"cloud-{cloud}", (0, 0.0))
+    return seconds
 
 
 def count_enis_with(store: MemoryStore, reason: Reason, message: str = "") -> int:
@@ -204,6 +213,33 @@ def prepare_all(store: MemoryStore) -> None:
         prepared = {**encode(PREPARED), "lastTransitionTime": "2026-01-01T00:00:00Z"}
         report = status_of(body["metadata"]["name"], conditions=[prepared], node={})
         store.apply(ENIS, report, manager=MANAGER_AGENT, subresource="status")
+
+
+def test_a_cloud_whose_reads_are_overdrawn_begins_nothing_and_holds_up_no_other(
+    tmp_path: Path,
+) -> None:
+    """What has begun reads to its end; the others wait in the queue and spend nothing."""
+    store, file = MemoryStore(), tmp_path / "clouds.yaml"
+    clock, reconciles = FakeClock(), Reconciles()
+    with FakeOpenStack() as busy, FakeOpenStack() as good:
+        for name, cloud in (("busy", busy), ("good", good)):
+            cloud.write_clouds_yaml(file, name)
+            add_resources(cloud)
+        for n in range(READING_ENIS):
+            add_eni(store, f"busy-{n}", "busy", "server", f"busy-{n}")
+        with running_operator(
+            store, file, limits=READS_BOUND, observe=reconciles.observe, clock=clock
+        ) as operator:
+            wait_for(lambda: waits_for(operator, "busy") > PAUSE_SEEN, "due keys are not taken")
+            most = READS_BOUND.reads + Settings().threads  # each reads once, at least
+            assert 0 < reconciles.ended[ENIS] <= most
+            assert due_keys(operator, "busy") >= READING_ENIS - most
+            add_pool(store, "good", "good")
+            add_node(store, "n1", good.state.add_server().id, pool="good")
+            wait_for(lambda: good.audit.counts["create port"], "the other cloud serves its node")
+            before = reconciles.ended[ENIS]
+            clock.advance(NODE_GRACE_PERIOD)
+            wait_for(lambda: reconciles.ended[ENIS] > before, "it goes on in time")
 
 
 @pytest.mark.parametrize("enis", [60, pytest.param(1000, marks=pytest.mark.exhaustive)])

@@ -119,6 +119,27 @@ def test_after_a_pause_changes_come_at_their_rate() -> None:
     assert len(made) == 200
 
 
+def test_a_cloud_that_throttles_is_called_at_half_the_rate_until_calls_succeed() -> None:
+    desk, failure = Desk(), ResourceNotFoundError("neither a success nor throttled")
+    desk.make(READ, ThrottledError("slow down", 1))
+    assert desk.admission.throttle_ratio() == 0.5
+    desk.now = 1000
+    for n in range(int(LIMITS.writes)):
+        assert isinstance(desk.make(create(n), failure), Admitted)
+    verdict = desk.make(create(100))
+    assert isinstance(verdict, NotYet)
+    assert verdict.seconds == pytest.approx(2 / LIMITS.writes)
+    for n in range(20):
+        desk.now += 100
+        for call in (READ, create(n), attach(n)):
+            assert isinstance(desk.make(call), Admitted)
+    assert desk.admission.throttle_ratio() == 0
+
+
+def create(n: int) -> Call:
+    return replace(CREATE, subject=f"p{n}", exclusive=f"port/p{n}")
+
+
 @pytest.mark.parametrize("rate", [0.1, 1, 5])
 def test_the_lowest_rates_admit_the_reads_of_a_whole_reconcile(rate: float) -> None:
     admission = Admission(replace(LIMITS, reads=rate, writes=rate))

@@ -26,7 +26,12 @@ from openeni_operator.cloud.errors import (
     SubnetExhaustedError,
     ThrottledError,
 )
-from openeni_operator.cloud.pauses import MAX_PAUSE, MAX_QUOTA_PAUSE, UNREACHABLE_CALLS
+from openeni_operator.cloud.pauses import (
+    FIRST_PAUSE,
+    MAX_PAUSE,
+    MAX_QUOTA_PAUSE,
+    UNREACHABLE_CALLS,
+)
 from openeni_testing.cloud.desk import CREATE, DELETE, READ, SERVER, Desk, attach
 
 FAILURES: Final[tuple[CloudError, ...]] = (
@@ -66,6 +71,18 @@ def test_a_failure_of_a_service_stops_its_calls_and_no_others(
         else:
             assert isinstance(desk.make(call), Admitted)
     assert isinstance(desk.make(SERVER), Admitted)
+
+
+@pytest.mark.parametrize("after", [1.0, 600.0])
+def test_nobody_calls_a_service_before_it_asks_for_calls_again(after: float) -> None:
+    """Less than the first pause is no reason to call earlier."""
+    desk, pause = Desk(), max(after, FIRST_PAUSE)
+    desk.make(CREATE, ThrottledError("slow down", after))
+    for desk.now in (0.0, pause - 0.5):
+        for call in (READ, CREATE, DELETE):
+            assert desk.refused(call).retry_after == pause - desk.now
+    desk.now = pause
+    assert isinstance(desk.make(READ), Admitted)
 
 
 def test_a_change_without_an_answer_says_nothing_about_the_service() -> None:

@@ -42,6 +42,18 @@ def test_a_node_that_joins_costs_one_post_one_attach_and_two_reads(nodes: int) -
     assert reads <= 2 * nodes, "the server, and the port after it was attached"
 
 
+def test_nodes_that_join_between_two_resyncs_share_what_was_read_of_their_network() -> None:
+    sim = simulate_ready_pool()
+    before = sim.cloud.calls.copy()
+    for n in range(8):
+        sim.add_node(f"new-{n}")
+        sim.agents.add(f"new-{n}")
+        sim.run_events(5)
+    assert_converged(sim, 10)
+    calls = calls_of(sim, before)
+    assert {call: calls[call] for call in PER_NETWORK if calls[call]} == {}
+
+
 def test_what_a_process_has_not_created_itself_it_looks_for() -> None:
     """Only of an ENI that it has just created does it know that there is no port."""
     sim = Simulation()

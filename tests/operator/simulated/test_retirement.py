@@ -159,11 +159,11 @@ def test_a_new_pool_serves_pods_while_the_old_one_waits_for_its_last() -> None:
     sim.settle(30)
     sim.api.delete(ENIPOOLS, "pods")
     sim.settle(30)
-    sim.add_pool("new")
-    sim.add_pod("p", "n1")
+    sim.add_pool("new", capacity={"addressesPerENI": 3, "minAvailable": 0})
+    sim.add_pod("p", "n1")  # the older pool selects it, too
     sim.settle(100)
     new = [e for e in sim.enis() if e.spec.pool_name == "new"]
-    assert {e.spec.node_name for e in new} == {"n1", "n2"}
+    assert {e.spec.node_name for e in new} == {"n1"}
     assert all(is_true(e.status.conditions, Type.READY) for e in new)
     found = find(sim.pool("new").status.conditions, Type.READY)
     assert found is not None

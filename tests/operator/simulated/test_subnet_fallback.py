@@ -38,6 +38,21 @@ def test_nodes_that_come_at_once_share_the_subnets_without_a_refused_call() -> N
     assert sim.cloud.calls["create port"] == 8
 
 
+def test_nodes_that_come_one_after_another_share_the_subnets_without_a_refused_call() -> None:
+    """The list of ports is older than the ENIs before: what they were promised counts all along."""
+    sim = simulate(1, "10.96.0.0/28", "10.97.0.0/24")  # an ENI takes 4 of the first one's 13
+    sim.run_events(20)
+    for n in range(2, 9):
+        sim.add_node(f"n{n}")
+        sim.agents.add(f"n{n}")
+        sim.run_events(8)
+    sim.run_events(40)
+    assert_converged(sim, 8)
+    assert sim.cloud.calls["list ports"] == 1
+    assert subnets_in_use(sim) == {"subnet-0": 3, "subnet-1": 5}
+    assert sim.cloud.calls["create port"] == 8
+
+
 def test_ports_of_other_projects_that_fill_a_subnet_lead_to_the_next_one() -> None:
     """They are invisible: only Neutron knows that none is free."""
     sim = simulate(4, "10.96.0.0/24", "10.97.0.0/24")
