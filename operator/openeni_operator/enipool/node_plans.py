@@ -22,7 +22,7 @@ from openeni_operator.enipool.resolution import Resolution
 from openeni_operator.enipool.served_pods import LOOK_SECONDS, ServedPods, WaitingCount
 from openeni_operator.enipool.writes import ENIWriter
 from openeni_operator.missing_nodes import NODE_GRACE_PERIOD
-from openeni_operator.sizing.demand import target_addresses
+from openeni_operator.sizing.demand import needed_addresses, target_addresses
 from openeni_operator.sizing.limits import ADDRESSES, PoolBudget, by_need
 from openeni_operator.sizing.plan import plan
 from openeni_operator.sizing.state import Action, NodeState, Plan, SizingPolicy
@@ -142,8 +142,12 @@ class NodePlans:
         return _Decision(node.name, outcome, actions, self._outdated(node.name))
 
     def _stall(self, node: NodeState, actions: Collection[Action]) -> Obstacle | None:
-        """Return why the node's pods wait, if it gets nothing and its ENIs are stalled."""
-        if not node.pods_wait or Plan(tuple(actions)).grows:
+        """Return why the node's pods wait, if it gets nothing and its ENIs are stalled.
+
+        A pod that starts waits for its sandbox for a moment, also where addresses are free.
+        """
+        served = needed_addresses(node) <= sum(eni.serving for eni in node.enis)
+        if not node.pods_wait or (served and not node.awaiting) or Plan(tuple(actions)).grows:
             return None
         return stall_of(node, self.facts.enis_by_node.get(node.name, ()))
 

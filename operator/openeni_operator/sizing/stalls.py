@@ -25,18 +25,18 @@ OWN_REASONS: Final = frozenset(
 def stalled_seconds(eni: ENI, now: str) -> float:
     """Return the seconds since a step of the ENI was done or undone; 0 while it is Ready.
 
-    `now` is RFC 3339 in UTC with whole seconds. A node's clock that is ahead delays the
-    result.
+    `now` is RFC 3339 in UTC with whole seconds. Times of a node whose clock is ahead are left out:
+    the operator's own tell enough.
     """
-    conditions = eni.status.conditions
+    conditions, latest = eni.status.conditions, parse_time(now)
     if is_true(conditions, Type.READY):
         return 0.0
-    steps = [c.last_transition_time for c in conditions if c.type in STEPS]
+    texts = [c.last_transition_time for c in conditions if c.type in STEPS]
     try:
-        since = parse_time(max([eni.metadata.creation_timestamp, *steps]))
+        times = [parse_time(text) for text in (eni.metadata.creation_timestamp, *texts)]
     except ValueError:
         return 0.0
-    return max(0.0, (parse_time(now) - since).total_seconds())
+    return (latest - max((t for t in times if t <= latest), default=latest)).total_seconds()
 
 
 def is_stuck(eni: ENI, stalled: float) -> bool:

@@ -54,7 +54,7 @@ NEVER: Final[tuple[Condition, ...]] = (
         ),
         pytest.param((since(0, Type.READY, Reason.READY, status=True),), 0, id="one that is Ready"),
         pytest.param(
-            (*NEVER, since(59, Type.LINK_READY, Reason.NIC_MISSING)), 0, id="a fast clock"
+            (*NEVER, since(59, Type.LINK_READY, Reason.NIC_MISSING)), 29, id="a fast clock"
         ),
     ],
 )

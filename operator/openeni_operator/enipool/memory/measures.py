@@ -73,7 +73,7 @@ def seconds_until_reclaim(
         return []
     idle = (e.idle_seconds for e in node.enis if e.usable)
     due = [after - seconds for seconds in idle if seconds is not None and seconds < after]
-    known, have = history.nodes.get(node.name), sum(e.capacity for e in node.enis)
+    known, have = history.nodes.get(node.name), sum(e.serving for e in node.enis)
     if policy.elastic and known is not None and have > full_addresses(node, policy):
         due.append(known.seconds_until_peak_below(have, now, after))
     return due
