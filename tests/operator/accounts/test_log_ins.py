@@ -17,12 +17,13 @@ def test_a_keystone_that_was_away_keeps_many_entries_out_no_longer_than_one(
     names = [f"e{n}" for n in range(count)]
     write(accounts.file, **{name: entry(project_name=name) for name in names})
     accounts.refused, accounts.retry_after = set(names), SOON
-    for second in range(16):
+    for second in range(15):
         if second == 10:
             accounts.refused = set()
-        found = [accounts.ask(name) for name in names]
+        for name in names:
+            accounts.ask(name)
         accounts.clock.advance(1)
-    assert all(isinstance(cloud, MemoryCloud) for cloud in found)
+    assert all(isinstance(accounts.ask(name), MemoryCloud) for name in names)
     assert {accounts.log_ins.count(name) for name in names} == {3}, "at 0, 5 and 15 s"
 
 
@@ -31,12 +32,14 @@ def test_an_entry_whose_project_is_wrong_keeps_no_other_from_logging_in(
 ) -> None:
     """Keystone refuses a project in the same words as a password."""
     accounts.refused, accounts.retry_after = {"one", "two"}, SOON
-    for second in range(6):
+    for second in range(5):
         if second == 2:
             accounts.refused = {"one"}
-        found = [accounts.ask(name) for name in ("one", "two")]
+        for name in ("one", "two"):
+            accounts.ask(name)
         accounts.clock.advance(1)
-    assert [type(cloud) for cloud in found] == [CredentialsInvalidError, MemoryCloud]
+    assert isinstance(accounts.ask("one"), CredentialsInvalidError)
+    assert isinstance(accounts.ask("two"), MemoryCloud)
 
 
 def test_a_keystone_that_asks_for_no_pause_gets_one(accounts: Accounts) -> None:
