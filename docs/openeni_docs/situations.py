@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from openeni_operator.node.taint import SILENT_SECONDS, TaintFacts
+from openeni_operator.sizing.elastic import REFUSAL_SECONDS
 from openeni_operator.sizing.plan import FAILURE_MEMORY_SECONDS
 from openeni_operator.sizing.stalls import STUCK_SECONDS
 from openeni_operator.sizing.state import ENIState, NodeState, SizingPolicy
@@ -82,8 +83,11 @@ ELASTIC_NODES: Final[Mapping[str, NodeState]] = {
     "the node is cordoned, and a pod waits": replace(
         _node(_elastic(2, 2), waiting=1), cordoned=True
     ),
-    "the cloud refuses addresses of the ENI's subnet, and another one has some": replace(
-        _node(replace(_elastic(2, 2, wanted=4), refused=True)), other_subnets=True
+    "the ENI's subnet has no more addresses, and another one has some": replace(
+        _node(replace(_elastic(2, 2, wanted=4), refused=True, scarce=True)), other_subnets=True
+    ),
+    "for a minute the cloud has refused to change the ENI's port": _node(
+        replace(_elastic(2, 2, wanted=4), refused=True, lacking_seconds=REFUSAL_SECONDS)
     ),
 }
 

@@ -20,6 +20,7 @@ from openeni_operator.eni.port_calls import PortCalls, cause_of
 from openeni_operator.eni.port_settings import applied_settings
 from openeni_operator.eni.port_status import is_recorded, mark_releasing
 from openeni_operator.eni.resize import NO_RESIZE
+from openeni_operator.eni.safeguards import resize_was_refused
 from openeni_operator.eni.status import current_status, desired_status, is_port_deleted
 from openeni_operator.eni.steps import (
     AddAddresses,
@@ -102,6 +103,7 @@ class _ENIReconcile:
             if observation.facts.resize == NO_RESIZE:
                 self.tracker.end_resize()
             step = next_step(observation.facts)
+            self.tracker.note_next(step)
             result = self._take_local_step(cloud, observation, step)
             return result or self._take_cloud_step(cloud, observation, step)
         except errors.CloudError as error:
@@ -185,8 +187,9 @@ class _ENIReconcile:
             answer = self.tracker.answer
             try:
                 self._call(cloud, observation, step)
-            except errors.CloudError:
-                self.tracker.refused = step
+            except errors.CloudError as error:
+                hinders = not (resizes or resize_was_refused(observation.facts))
+                self.tracker.refuse_step(step, cause_of(error), hinders=hinders)
                 raise
             except NotYetError:  # nothing was sent: what was seen still holds
                 self.tracker.answer = answer
@@ -200,7 +203,8 @@ class _ENIReconcile:
         pause = min(MAX_REPEAT_SECONDS, 2.0 ** min(30, self.tracker.repeated))
         message = f"the cloud accepted {type(step).__name__} and does not show it"
         if self.tracker.repeated >= CERTAIN_REPEATS:
-            self._write_status(observation, Cause(Reason.UNEXPECTED_RESPONSE, message))
+            self.tracker.hindrance = Cause(Reason.UNEXPECTED_RESPONSE, message)
+            self._write_status(observation, self.tracker.hindrance)
         return Retry(message, pause)
 
     def _call(self, cloud: Cloud, observation: Observation, step: Step) -> None:
@@ -266,7 +270,8 @@ class _ENIReconcile:
         eni = latest if latest and latest.metadata.uid == self.eni.metadata.uid else self.eni
         observed = observation.observed_port if observation else None
         if observed is not None:
-            observed = replace(observed, resize_failure=self.tracker.resize_failure)
+            failure = self.tracker.hindrance or self.tracker.resize_failure
+            observed = replace(observed, resize_failure=failure)
         desired = desired_status(eni, observed, cause, self.deps.now())
         if desired == current_status(eni) and not exactly:
             return

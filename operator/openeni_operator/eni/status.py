@@ -33,7 +33,7 @@ class ObservedPort:
     settled: bool = True
     elastic: bool = False  # its addresses may be changed
     resize: Resize = NO_RESIZE
-    resize_failure: Cause | None = None  # why they are not
+    resize_failure: Cause | None = None  # why they are not: perhaps a step before fails
 
 
 def desired_status(

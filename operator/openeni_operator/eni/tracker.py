@@ -77,6 +77,7 @@ class PortTracker:
     last_step: Step | None = None  # the last one that changed something
     repeated: int = 0  # steps that were done and did not show
     refused: Step | None = None  # the last one that the cloud refused
+    hindrance: Cause | None = None  # why that one fails, if addresses are changed after it
 
     def answered_port(self, now: float, place: Place) -> Port | None:
         """Return the port as an answer has it, if nothing can have changed since."""
@@ -136,6 +137,15 @@ class PortTracker:
         self.resize_conflicts += 1
         if self.resize_conflicts >= CERTAIN_CONFLICTS:
             self.resize_failure = failure
+
+    def refuse_step(self, step: Step, failure: Cause, *, hinders: bool) -> None:
+        """Note that the cloud has refused a step, which `hinders` changes of addresses or not."""
+        self.refused, self.hindrance = step, failure if hinders else None
+
+    def note_next(self, step: Step) -> None:
+        """Note which step is next: one that was refused hinders nothing any more once it is not."""
+        if step != self.refused:
+            self.hindrance = None
 
     def end_resize(self) -> None:
         """Note that there is nothing to change about the addresses."""

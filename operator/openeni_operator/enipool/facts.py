@@ -9,7 +9,7 @@ from openeni_crds.capacity import ReclaimPolicy
 from openeni_crds.conditions import Reason, Status, Type, find, is_true
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
-from openeni_crds.meta import seconds
+from openeni_crds.meta import parse_time, seconds
 from openeni_crds.selection import choose_pool, selects_node
 from openeni_operator.claims import PendingClaims
 from openeni_operator.core_objects import Node, WaitingPod
@@ -25,15 +25,8 @@ from openeni_operator.sizing.stalls import is_stuck, stalled_seconds
 from openeni_operator.sizing.state import UNBOUNDED, ENIState, NodeState, SizingPolicy
 
 # Reasons for which a port does not get the addresses that it lacks, until something changes.
-REFUSALS: Final = frozenset(
-    {
-        Reason.SUBNET_EXHAUSTED,
-        Reason.QUOTA_EXCEEDED,
-        Reason.DENIED,
-        Reason.INVALID_SPEC,
-        Reason.NOT_FOUND,
-    }
-)
+SCARCITY: Final = frozenset({Reason.SUBNET_EXHAUSTED, Reason.QUOTA_EXCEEDED})
+REFUSALS: Final = SCARCITY | {Reason.DENIED, Reason.INVALID_SPEC, Reason.NOT_FOUND}
 
 
 @dataclass(frozen=True)
@@ -202,7 +195,9 @@ def eni_state(eni: ENI, facts: PoolFacts, subnets: SubnetFacts) -> ENIState:
         wanted=eni.spec.address_count if facts.elastic else None,
         settled=None if facts.elastic or had_by(eni) >= eni.spec.address_count else had_by(eni),
         misasked=facts.elastic and is_misasked(eni, leaving),
-        refused=facts.elastic and _is_refused(eni),
+        refused=facts.elastic and _lacks_for(eni, REFUSALS),
+        scarce=facts.elastic and _lacks_for(eni, SCARCITY),
+        lacking_seconds=_lacking_seconds(eni, facts.now),
         claimed=in_fuller_family(claims.addresses),
         awaited=len(claims.pods & waiting),
         all_leave=bool(leaving) and addresses <= leaving,
@@ -225,9 +220,22 @@ def _is_agent_silent(eni: ENI, facts: PoolFacts) -> bool:
     return node is None or node.tainted_since > eni.metadata.creation_timestamp
 
 
-def _is_refused(eni: ENI) -> bool:
+def _lacks_for(eni: ENI, reasons: frozenset[Reason]) -> bool:
+    """Return True if the ENI's port lacks addresses for one of these reasons."""
     sized = find(eni.status.conditions, Type.SIZED)
-    return sized is not None and sized.status == Status.FALSE and sized.reason in REFUSALS
+    return sized is not None and sized.status == Status.FALSE and sized.reason in reasons
+
+
+def _lacking_seconds(eni: ENI, now: str) -> float:
+    """Return the seconds since the ENI's port lacks addresses; 0 if it has all."""
+    sized = find(eni.status.conditions, Type.SIZED)
+    if sized is None or sized.status != Status.FALSE:
+        return 0.0
+    try:
+        since = parse_time(sized.last_transition_time)
+    except ValueError:
+        return 0.0
+    return max(0.0, (parse_time(now) - since).total_seconds())
 
 
 def _is_exhausted(eni: ENI, facts: PoolFacts, subnets: SubnetFacts) -> bool:

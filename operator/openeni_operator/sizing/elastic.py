@@ -6,6 +6,7 @@ stays the same neither grows nor shrinks. Pure.
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 from openeni_crds.eni import MOST_PODS
 from openeni_operator.sizing.demand import full_addresses, usage_of
@@ -20,6 +21,9 @@ from openeni_operator.sizing.state import (
     RetireENI,
     SizingPolicy,
 )
+
+# The cloud may refuse a single request: what lasts longer does not end by the next attempt.
+REFUSAL_SECONDS: Final = 60.0
 
 
 def grow(node: NodeState, policy: SizingPolicy, wanted: int, left: int) -> tuple[GrowENI, ...]:
@@ -69,7 +73,8 @@ def corrections(
     """Return the ENIs whose requests are not what they should be, but for those in `planned`.
 
     An ENI gets room for the addresses that certain pods wait for on its node. It stops to ask for
-    addresses that its subnets do not have, if others have them.
+    addresses that its subnets do not have, if others have them, and for those that it is refused
+    once other ENIs have what the node may hold.
     """
     touched = {a.eni for a in planned if isinstance(a, GrowENI | RetireAddresses | RetireENI)}
     found: list[GrowENI | RetireAddresses] = []
@@ -81,8 +86,13 @@ def corrections(
         if wanted > max(eni.addresses, eni.asked):
             found.append(GrowENI(eni.name, wanted))
             left -= max(0, wanted - eni.held)
-        elif eni.misasked or (eni.refused and node.other_subnets):
+        elif eni.misasked or (eni.scarce and node.other_subnets):
             found.append(RetireAddresses(eni.name, eni.count))
+        elif eni.refused:  # once it is not any more, it gets all that it asks for at once
+            allowed = min(eni.asked, max(1, eni.held + max(0, left)))
+            if allowed < eni.asked:
+                found.append(RetireAddresses(eni.name, allowed))
+            left -= max(0, allowed - eni.held)
     return tuple(found)
 
 
@@ -108,7 +118,7 @@ def make_room(
 def _given_back(eni: ENIState, planned: Action | None) -> int:
     match planned:
         case RetireAddresses(_, keep):
-            return eni.count - keep
+            return max(0, eni.count - keep)  # it may only ask for less than it does
         case RetireENI():
             return eni.count
         case _:
@@ -154,6 +164,16 @@ def unheld(node: NodeState, policy: SizingPolicy) -> int:
     """
     most = UNBOUNDED if policy.max_addresses is None else policy.max_addresses
     return most - sum(e.held for e in node.enis)
+
+
+def holds_others(eni: ENIState, node: NodeState) -> bool:
+    """Return True if no other ENI is created while the cloud gives this one no addresses.
+
+    It would be refused the same, or it is not known yet that it would not be needed.
+    """
+    if eni.scarce:
+        return not node.other_subnets
+    return eni.refused and eni.lacking_seconds < REFUSAL_SECONDS
 
 
 def _may_grow(eni: ENIState, node: NodeState) -> bool:

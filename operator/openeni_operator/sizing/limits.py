@@ -34,7 +34,7 @@ class PoolBudget:
         """
         if self.addresses is None or not (policy.elastic and node.awaiting):
             return policy
-        most = sum(eni.held for eni in node.enis) + self.addresses
+        most = sum(max(eni.held, eni.asked) for eni in node.enis) + self.addresses
         if policy.max_addresses is not None and policy.max_addresses <= most:
             return policy
         return replace(policy, max_addresses=most)

@@ -121,8 +121,7 @@ def _grow(node: NodeState, policy: SizingPolicy, lacking: int) -> Plan:
         lacking -= added
         left -= sum(max(0, a.addresses - by_name[a.eni].held) for a in grown)
         size = min(size, wanted - added)
-    waits = any(e.refused and e.usable for e in node.enis) and not node.other_subnets
-    if lacking <= 0 or waits:
+    if lacking <= 0 or any(e.usable and elastic.holds_others(e, node) for e in node.enis):
         return Plan(grown)
     size = min(size, left)
     no_slot = node.no_slot or any(e.no_slot and e.usable for e in node.enis)

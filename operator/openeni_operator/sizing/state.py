@@ -49,7 +49,9 @@ class ENIState:
     # How many its spec is to ask for, if it asks in vain for more: nobody adds any to its port.
     settled: int | None = None
     misasked: bool = False  # others than its surplus are asked for, or some that pods have
-    refused: bool = False  # the cloud did not add the addresses that it lacks
+    refused: bool = False  # the cloud does not add the addresses that it lacks
+    scarce: bool = False  # as there are none: another ENI of its subnets would get none either
+    lacking_seconds: float = 0.0  # since its port has lacked any
     claimed: int = 0  # addresses for certain pods that its port is to get
     awaited: int = 0  # pods that wait for those
     all_leave: bool = False  # all that its port has are to go to other nodes

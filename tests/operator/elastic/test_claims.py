@@ -9,6 +9,7 @@ from openeni_crds.names import ENIPOOLS, LABEL_RETAINED, PODIPS
 from openeni_operator.cloud.api import FixedIP, Port
 from openeni_operator.sizing.plan import plan
 from openeni_operator.sizing.state import (
+    CreateENI,
     ENIState,
     GrowENI,
     NodeState,
@@ -16,7 +17,7 @@ from openeni_operator.sizing.state import (
     RetireAddresses,
     SizingPolicy,
 )
-from openeni_testing.controller.elastic_pool import MIN, SOON, simulate_elastic
+from openeni_testing.controller.elastic_pool import MIN, SOON, simulate_elastic, sized
 from openeni_testing.controller.simulation import Simulation
 from openeni_testing.objects import podip_body
 
@@ -57,6 +58,17 @@ def test_one_that_the_cloud_refuses_serves_no_other_pod() -> None:
     runner.settle(30)
     runner.start(1)
     assert runner.settle(60) == 0
+
+
+def test_one_that_the_cloud_refuses_is_no_reason_against_the_eni() -> None:
+    runner = simulate_elastic()
+    keep_taken_address(runner.sim)
+    reasons = set[str]()
+    for _ in range(60):
+        runner.settle(1)
+        reasons |= {sized(eni).reason for eni in runner.sim.enis()}
+    assert runner.sim.cloud.calls["set fixed IPs"] > 0
+    assert reasons == {Reason.SIZED, Reason.UPDATING}
 
 
 def test_a_pod_that_waits_for_a_certain_one_is_no_demand_for_another() -> None:
@@ -125,9 +137,14 @@ def claiming(addresses: int, granted: int, **other: Any) -> ENIState:
         pytest.param([claiming(8, 5, awaited=0)], Plan(), id="none for a pod that is away"),
         pytest.param([claiming(8, 8)], Plan(limit_reached=True), id="pods have all of them"),
         pytest.param(
-            [claiming(4, 3, refused=True, wanted=8)],
+            [claiming(4, 3, refused=True, scarce=True, wanted=8)],
             Plan(),
             id="asked for with others that the cloud refuses",
+        ),
+        pytest.param(
+            [claiming(4, 3, refused=True, wanted=8, lacking_seconds=60)],
+            Plan((CreateENI("n1", 3),)),
+            id="another ENI for the others leaves room for it",
         ),
         pytest.param(
             [claiming(4, 0), an_eni("b", 4, 2)],

@@ -35,6 +35,7 @@ def elastic_enis(draw: st.DrawFn) -> ENIState:
     claimed = draw(st.integers(0, 2))
     ready = draw(st.booleans())
     stuck = not ready and draw(st.booleans())
+    refused = draw(st.booleans())
     return ENIState(
         name="",
         addresses=addresses,
@@ -47,7 +48,9 @@ def elastic_enis(draw: st.DrawFn) -> ENIState:
         retiring=draw(st.booleans()),
         wanted=wanted,
         misasked=draw(st.booleans()),
-        refused=draw(st.booleans()),
+        refused=refused,
+        scarce=refused and draw(st.booleans()),
+        lacking_seconds=draw(st.floats(0, 100)),
         claimed=claimed,
         awaited=draw(st.integers(0, claimed)),
         room=draw(st.sampled_from([0, 1, 2**31])),
@@ -101,7 +104,12 @@ def executed(node: NodeState, actions: tuple[Action, ...]) -> NodeState:
                 eni = enis[name]
                 missing = min(eni.claimed, max(0, count - eni.addresses))
                 enis[name] = replace(
-                    eni, addresses=count - missing, wanted=count, releasing=0, refused=False
+                    eni,
+                    addresses=count - missing,
+                    wanted=count,
+                    releasing=0,
+                    refused=False,
+                    scarce=False,
                 )
             case RetireENI(name):
                 enis[name] = replace(enis[name], retiring=True, all_asked=True, all_retired=True)
@@ -119,6 +127,7 @@ def settled(node: NodeState, policy: SizingPolicy) -> NodeState:
             e,
             addresses=e.count,
             refused=False,
+            scarce=False,
             room=2**31,
             ready=True,
             stuck=False,
@@ -248,7 +257,7 @@ A, B = an_eni("a", 4, 4), an_eni("b", 2, 2)
             id="another ENI where there are some",
         ),
         pytest.param(
-            NodeState("n1", (replace(A, wanted=8, refused=True),)),
+            NodeState("n1", (replace(A, wanted=8, refused=True, scarce=True),)),
             [],
             id="no other ENI to be refused the same",
         ),

@@ -9,6 +9,7 @@ from openeni_crds.meta import parse_time
 from openeni_operator.eni.report import capacity_of
 from openeni_operator.enipool.facts import PoolFacts
 from openeni_operator.sizing.demand import full_addresses
+from openeni_operator.sizing.elastic import REFUSAL_SECONDS
 from openeni_operator.sizing.history import MAX_REFILL, PoolHistory
 from openeni_operator.sizing.plan import FAILURE_MEMORY_SECONDS
 from openeni_operator.sizing.stalls import STUCK_SECONDS
@@ -53,6 +54,7 @@ def seconds_until_change(
     node: NodeState, history: PoolHistory, policy: SizingPolicy, now: float
 ) -> list[float]:
     """Return the seconds until time alone may change the node's plan."""
+    lacking = [e.lacking_seconds for e in node.enis if e.refused]
     known = history.nodes.get(node.name)
     quiet = known.seconds_until_quiet(now) if known is not None else None
     stalled = [e.stalled_seconds for e in node.enis if e.usable and not e.ready]
@@ -61,6 +63,7 @@ def seconds_until_change(
         *([quiet] if quiet is not None else ()),
         *(end - seconds for end in ends for seconds in stalled if seconds < end),
         *seconds_until_reclaim(node, history, policy, now),
+        *(REFUSAL_SECONDS - s for s in lacking if s < REFUSAL_SECONDS),
     ]
 
 

@@ -1,0 +1,63 @@
+"""What a node does whose elastic ENI the cloud gives no addresses."""
+
+from dataclasses import replace
+
+import pytest
+
+from openeni_operator.sizing.elastic import REFUSAL_SECONDS
+from openeni_operator.sizing.limits import PoolBudget
+from openeni_operator.sizing.plan import plan
+from openeni_operator.sizing.state import (
+    Action,
+    CreateENI,
+    ENIState,
+    GrowENI,
+    NodeState,
+    RetireAddresses,
+    SizingPolicy,
+)
+
+POLICY = SizingPolicy(8, 3, 2, elastic=True)
+NEW = ENIState("a", 4, granted=4, ready=True, wanted=8, refused=True)
+OLD = replace(NEW, lacking_seconds=REFUSAL_SECONDS)
+SCARCE = replace(OLD, scarce=True)
+OTHER = ENIState("b", 2, granted=2, ready=True, wanted=2)
+
+
+@pytest.mark.parametrize("other_subnets", [False, True])
+@pytest.mark.parametrize(
+    ("enis", "actions"),
+    [
+        pytest.param((NEW,), [], id="the next attempt may succeed"),
+        pytest.param((OLD,), [CreateENI("n1", 4)], id="else another ENI"),
+        pytest.param((OLD, OTHER), [GrowENI("b", 6)], id="or one that there is"),
+    ],
+)
+def test_a_port_that_is_refused_for_a_reason_of_its_own(
+    enis: tuple[ENIState, ...], actions: list[Action], *, other_subnets: bool
+) -> None:
+    """It goes on asking: what it has asked for does not come and go with each attempt."""
+    node = NodeState("n1", enis, other_subnets=other_subnets)
+    assert list(plan(node, POLICY).actions) == actions
+
+
+def test_where_addresses_are_scarce_another_eni_helps_in_other_subnets_only() -> None:
+    assert plan(NodeState("n1", (SCARCE,)), POLICY).actions == ()
+    node = NodeState("n1", (SCARCE,), other_subnets=True)
+    assert plan(node, POLICY).actions == (RetireAddresses("a", 4), CreateENI("n1", 4))
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(8, 4), (9, 5), (11, 7)])
+def test_it_asks_for_no_more_than_other_enis_leave_of_the_nodes_limit(
+    limit: int, kept: int
+) -> None:
+    full = replace(OTHER, addresses=4, granted=2, wanted=4)
+    policy = replace(POLICY, max_addresses=limit)
+    assert plan(NodeState("n1", (OLD, full)), policy).actions == (RetireAddresses("a", kept),)
+
+
+def test_what_it_asks_for_is_in_the_pools_budget_already() -> None:
+    """Else a node with claims would withdraw it and ask for it again by turns."""
+    node = NodeState("n1", (replace(OLD, claimed=1, awaited=1),), waiting=2)
+    policy = PoolBudget(None, 0).bind(POLICY, node)
+    assert not [a for a in plan(node, policy).actions if isinstance(a, RetireAddresses)]
