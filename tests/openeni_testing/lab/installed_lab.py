@@ -257,12 +257,17 @@ def send(installed: InstalledLab, to: ProductContainer, signal: str) -> None:
 def container(installed: InstalledLab, component: str, node: str = "") -> ProductContainer:
     """Return a component's container on a node, or else the operator that leads.
 
-    It is as its pod's status has it.
+    It is as its pod's status has it, as soon as there is one: a pod may just be replaced.
     """
-    found = [c for c in pods.containers(installed.api) if c.component == component]
-    leads = "" if node else leader(installed)
-    (one,) = (c for c in found if c.node == node or c.pod == leads)
-    return one
+
+    def only() -> ProductContainer:
+        leads = "" if node else leader(installed)
+        found = [c for c in pods.containers(installed.api) if c.component == component]
+        matching = [c for c in found if c.node == node or c.pod == leads]
+        assert len(matching) == 1, f"there are {len(matching)}"
+        return matching[0]
+
+    return wait_for(only, f"one {component}", PATIENCE)
 
 
 def leader(installed: InstalledLab) -> str:
