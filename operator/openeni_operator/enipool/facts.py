@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Final
 
 from openeni_crds.capacity import ReclaimPolicy
-from openeni_crds.conditions import Reason, Status, Type, find, is_true
+from openeni_crds.conditions import Condition, Reason, Status, Type, find, is_true
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import parse_time, seconds
@@ -171,7 +171,8 @@ def eni_state(eni: ENI, facts: PoolFacts, subnets: SubnetFacts) -> ENIState:
     waiting = facts.waiting.get(eni.spec.node_name, frozenset())
     whole = is_retired_whole(eni, port) if port and facts.elastic else bool(eni.spec.retiring)
     parked = whole and is_unattached(eni)
-    stalled = stalled_seconds(eni, facts.now)
+    stalled, unsized = stalled_seconds(eni, facts.now), _unsized(eni)
+    lacks_for = unsized.reason if facts.elastic and unsized else None
     return ENIState(
         name=eni.name,
         addresses=capacity_of(eni),
@@ -195,9 +196,9 @@ def eni_state(eni: ENI, facts: PoolFacts, subnets: SubnetFacts) -> ENIState:
         wanted=eni.spec.address_count if facts.elastic else None,
         settled=None if facts.elastic or had_by(eni) >= eni.spec.address_count else had_by(eni),
         misasked=facts.elastic and is_misasked(eni, leaving),
-        refused=facts.elastic and _lacks_for(eni, REFUSALS),
-        scarce=facts.elastic and _lacks_for(eni, SCARCITY),
-        lacking_seconds=_lacking_seconds(eni, facts.now),
+        refused=lacks_for in REFUSALS,
+        scarce=lacks_for in SCARCITY,
+        lacking_seconds=_seconds_since(unsized, facts.now) if unsized else 0.0,
         claimed=in_fuller_family(claims.addresses),
         awaited=len(claims.pods & waiting),
         all_leave=bool(leaving) and addresses <= leaving,
@@ -220,19 +221,16 @@ def _is_agent_silent(eni: ENI, facts: PoolFacts) -> bool:
     return node is None or node.tainted_since > eni.metadata.creation_timestamp
 
 
-def _lacks_for(eni: ENI, reasons: frozenset[Reason]) -> bool:
-    """Return True if the ENI's port lacks addresses for one of these reasons."""
+def _unsized(eni: ENI) -> Condition | None:
+    """Return the condition that says why the ENI's port lacks addresses; None if it has all."""
     sized = find(eni.status.conditions, Type.SIZED)
-    return sized is not None and sized.status == Status.FALSE and sized.reason in reasons
+    return sized if sized is not None and sized.status == Status.FALSE else None
 
 
-def _lacking_seconds(eni: ENI, now: str) -> float:
-    """Return the seconds since the ENI's port lacks addresses; 0 if it has all."""
-    sized = find(eni.status.conditions, Type.SIZED)
-    if sized is None or sized.status != Status.FALSE:
-        return 0.0
+def _seconds_since(condition: Condition, now: str) -> float:
+    """Return the seconds since the condition's status has changed; 0 if it does not say."""
     try:
-        since = parse_time(sized.last_transition_time)
+        since = parse_time(condition.last_transition_time)
     except ValueError:
         return 0.0
     return max(0.0, (parse_time(now) - since).total_seconds())

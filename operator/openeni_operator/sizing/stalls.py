@@ -28,9 +28,10 @@ def stalled_seconds(eni: ENI, now: str) -> float:
     `now` is RFC 3339 in UTC with whole seconds. Times of a node whose clock is ahead are left out:
     the operator's own tell enough.
     """
-    conditions, latest = eni.status.conditions, parse_time(now)
+    conditions = eni.status.conditions
     if is_true(conditions, Type.READY):
         return 0.0
+    latest = parse_time(now)
     texts = [c.last_transition_time for c in conditions if c.type in STEPS]
     try:
         times = [parse_time(text) for text in (eni.metadata.creation_timestamp, *texts)]

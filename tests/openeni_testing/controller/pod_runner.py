@@ -66,6 +66,14 @@ class PodRunner:
             self.sim.settle(min(step, end - self.sim.cloud.clock.now))
         return self.run()
 
+    def pass_time(self, seconds: float) -> int:
+        """Let time pass without resyncs; return how many pods wait."""
+        end = self.sim.cloud.clock.now + seconds
+        while self.sim.cloud.clock.now < end:
+            self.run()
+            self.sim.run_events(30)
+        return self.run()
+
     def check(self, called: str) -> None:
         """Note the pods whose address is not on an attached port."""
         there = {

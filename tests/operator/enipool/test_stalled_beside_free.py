@@ -11,15 +11,6 @@ from openeni_testing.controller.pod_runner import PodRunner
 from openeni_testing.controller.simulation import Simulation
 
 
-def pass_time(pods: PodRunner, seconds: float) -> int:
-    """Return how many pods wait after so many seconds."""
-    end = pods.sim.cloud.clock.now + seconds
-    while pods.sim.cloud.clock.now < end:
-        pods.run()
-        pods.sim.run_events(30)
-    return pods.run()
-
-
 def test_the_pool_does_not_say_so_whenever_a_pod_starts() -> None:
     sim = Simulation()
     sim.resync_at = math.inf
@@ -27,13 +18,13 @@ def test_the_pool_does_not_say_so_whenever_a_pod_starts() -> None:
     sim.add_pool(capacity=capacity, reclaim={"policy": "Never"})
     pods = PodRunner(sim)
     pods.start(2)
-    assert pass_time(pods, 60) == 0
+    assert pods.pass_time(60) == 0
     sim.cloud.fail("attach port", *[Fault(OutcomeUnknownError("Nova does not answer"))] * 10_000)
     pods.start(1)
-    assert pass_time(pods, 3 * STUCK_SECONDS) == 1
+    assert pods.pass_time(3 * STUCK_SECONDS) == 1
     assert pool_condition(sim, Type.CAPACITY_AVAILABLE).reason == Reason.OUTCOME_UNKNOWN
     pods.end(2)
-    assert pass_time(pods, 60) == 0
+    assert pods.pass_time(60) == 0
     for _ in range(5):
         pods.start(1)
         sim.run_events(2)

@@ -61,15 +61,6 @@ def names(sim: Simulation) -> list[str]:
     return [eni.name for eni in sim.enis()]
 
 
-def pass_time(runner: PodRunner, seconds: float) -> int:
-    """Let time pass without resyncs; return how many pods wait."""
-    end = runner.sim.cloud.clock.now + seconds
-    while runner.sim.cloud.clock.now < end:
-        runner.run()
-        runner.sim.run_events(30)
-    return runner.run()
-
-
 def reasons_of_events(sim: Simulation) -> set[str]:
     """Return the reasons of the pool's events."""
     return {e.reason for e in sim.process.recorded.events if e.regarding.name == "pods"}
@@ -88,17 +79,17 @@ def test_a_port_that_cannot_be_attached_is_passed_over_until_it_can_be(
     runner = a_pool(growth=growth)
     sim = runner.sim
     refused = refuse_attachments(sim, monkeypatch, FIRST)
-    assert pass_time(runner, STUCK_SECONDS - 60) == 1
+    assert runner.pass_time(STUCK_SECONDS - 60) == 1
     assert names(sim) == [FIRST]
     assert reason_of(sim, FIRST) == Reason.CONFLICT
-    assert pass_time(runner, 120) == 0
+    assert runner.pass_time(120) == 0
     assert names(sim) == [FIRST, SECOND]
     sim.restart()
-    assert pass_time(runner, STUCK_SECONDS) == 0
+    assert runner.pass_time(STUCK_SECONDS) == 0
     assert names(sim) == [FIRST, SECOND], "it is kept, and nothing more is made"
     refused.clear()
     runner.start(2)
-    assert pass_time(runner, 120) == 0
+    assert runner.pass_time(120) == 0
     assert names(sim) == [FIRST, SECOND], "it serves pods now"
     assert pool_condition(sim, Type.CAPACITY_AVAILABLE).status == Status.TRUE
 
@@ -106,27 +97,27 @@ def test_a_port_that_cannot_be_attached_is_passed_over_until_it_can_be(
 def test_a_nic_that_the_agent_never_finds_is_passed_over() -> None:
     runner = a_pool()
     runner.sim.missing_nics = {FIRST}
-    pass_time(runner, STUCK_SECONDS - 60)
+    runner.pass_time(STUCK_SECONDS - 60)
     assert reason_of(runner.sim, FIRST) == Reason.NIC_MISSING
-    assert pass_time(runner, 120) == 0
+    assert runner.pass_time(120) == 0
     assert names(runner.sim) == [FIRST, SECOND]
 
 
 def test_a_port_that_somebody_has_disabled_keeps_its_pods_and_gets_no_others() -> None:
     runner = a_pool()
     sim = runner.sim
-    assert pass_time(runner, 60) == 0
+    assert runner.pass_time(60) == 0
     port = sim.eni(FIRST).status.port
     assert port is not None
     sim.cloud.ports[port.id] = replace(sim.cloud.ports[port.id], enabled=False)
     sim.settle(300)
     assert reason_of(sim, FIRST) == Reason.PORT_DISABLED
     runner.start(1)
-    assert pass_time(runner, STUCK_SECONDS + 60) == 0
+    assert runner.pass_time(STUCK_SECONDS + 60) == 0
     assert names(sim) == [FIRST, SECOND]
     sim.remove_pods()
     runner.start(1)
-    assert pass_time(runner, FAILURE_MEMORY_SECONDS) == 0
+    assert runner.pass_time(FAILURE_MEMORY_SECONDS) == 0
     assert FIRST in names(sim), "one of its addresses is a pod's"
 
 
@@ -141,7 +132,7 @@ def test_two_stuck_enis_stop_creation_and_the_pool_names_them(
         sim.missing_nics = {FIRST, SECOND}
     else:
         refused = refuse_attachments(sim, monkeypatch, FIRST, SECOND)
-    assert pass_time(runner, 10 * STUCK_SECONDS) == 1
+    assert runner.pass_time(10 * STUCK_SECONDS) == 1
     assert names(sim) == [FIRST, SECOND], "the fault is not theirs"
     found = pool_condition(sim, Type.CAPACITY_AVAILABLE)
     reason = Reason.NIC_MISSING if attached else Reason.CONFLICT
@@ -159,7 +150,7 @@ def test_two_stuck_enis_stop_creation_and_the_pool_names_them(
     sim.api.delete(ENIS, FIRST)
     for hindered in (refused, sim.missing_nics):
         hindered.discard(FIRST)  # the next one of that name has another port
-    assert pass_time(runner, 120) == 0
+    assert runner.pass_time(120) == 0
     assert names(sim) == [eni_name("pods", "n1", 2)], "nobody needs the second any more"
     assert pool_condition(sim, Type.CAPACITY_AVAILABLE).status == Status.TRUE
 
@@ -167,7 +158,7 @@ def test_two_stuck_enis_stop_creation_and_the_pool_names_them(
 def test_a_node_that_may_have_no_other_names_the_eni_and_not_the_limit() -> None:
     runner = a_pool(maxENIsPerNode=1)
     runner.sim.missing_nics = {FIRST}
-    assert pass_time(runner, STUCK_SECONDS + 60) == 1
+    assert runner.pass_time(STUCK_SECONDS + 60) == 1
     found = pool_condition(runner.sim, Type.CAPACITY_AVAILABLE)
     assert found.reason == Reason.NIC_MISSING
     assert f"; or run kubectl delete eni {FIRST}: another one" in found.message
@@ -184,10 +175,10 @@ def test_one_that_nobody_needs_is_retired_with_its_port(
         sim.missing_nics = {FIRST}
     else:
         refuse_attachments(sim, monkeypatch, FIRST)
-    assert pass_time(runner, STUCK_SECONDS + 60) == 0
-    assert pass_time(runner, FAILURE_MEMORY_SECONDS - STUCK_SECONDS - 300) == 0
+    assert runner.pass_time(STUCK_SECONDS + 60) == 0
+    assert runner.pass_time(FAILURE_MEMORY_SECONDS - STUCK_SECONDS - 300) == 0
     assert names(sim) == [FIRST, SECOND]
-    assert pass_time(runner, 600) == 0
+    assert runner.pass_time(600) == 0
     assert names(sim) == [SECOND]
     assert len(sim.cloud.ports) == 1
     assert sim.cloud.calls["create port"] == 2
@@ -210,7 +201,7 @@ def test_what_another_eni_would_meet_too_is_no_reason_for_one_but_the_pool_says_
     runner = a_pool()
     sim = runner.sim
     sim.cloud.fail(operation, *[Fault(error)] * 10_000)
-    assert pass_time(runner, 3 * STUCK_SECONDS) == 1
+    assert runner.pass_time(3 * STUCK_SECONDS) == 1
     assert names(sim) == [FIRST]
     found = pool_condition(sim, Type.CAPACITY_AVAILABLE)
     assert (found.status, found.reason) == (Status.FALSE, reason_of(sim, FIRST))
@@ -223,12 +214,12 @@ def test_what_another_eni_would_meet_too_is_no_reason_for_one_but_the_pool_says_
 def test_each_way_out_of_a_disabled_port_is_named_once() -> None:
     runner = a_pool(maxENIsPerNode=1)
     sim = runner.sim
-    assert pass_time(runner, 60) == 0
+    assert runner.pass_time(60) == 0
     (port,) = sim.cloud.ports.values()
     sim.cloud.ports[port.id] = replace(port, enabled=False)
     sim.settle(300)
     runner.start(1)
-    assert pass_time(runner, STUCK_SECONDS + 120) == 1
+    assert runner.pass_time(STUCK_SECONDS + 120) == 1
     found = pool_condition(sim, Type.CAPACITY_AVAILABLE)
     assert found.reason == Reason.PORT_DISABLED
     for way_out in (f"openstack port set --enable {port.id}", f"kubectl delete eni {FIRST}"):
@@ -255,12 +246,12 @@ def test_a_node_whose_agent_is_away_gets_no_other_until_it_is_back() -> None:
     runner = a_pool()
     sim = runner.sim
     sim.missing_nics = {FIRST}
-    pass_time(runner, 60)
+    runner.pass_time(60)
     taint(sim, sim.now())
-    assert pass_time(runner, 2 * STUCK_SECONDS) == 1
+    assert runner.pass_time(2 * STUCK_SECONDS) == 1
     assert names(sim) == [FIRST]
     sim.api.patch(NODES, "n1", operations=[{"op": "remove", "path": "/spec/taints"}])
-    assert pass_time(runner, 60) == 0
+    assert runner.pass_time(60) == 0
 
 
 def test_the_taint_of_a_new_node_says_nothing_about_its_agent() -> None:
@@ -279,9 +270,9 @@ def test_one_that_flips_has_no_other_made_for_each_time() -> None:
     sim = runner.sim
     for _ in range(8):
         sim.missing_nics = {FIRST}
-        assert pass_time(runner, STUCK_SECONDS + 60) == 0 or len(sim.enis()) == 1
+        assert runner.pass_time(STUCK_SECONDS + 60) == 0 or len(sim.enis()) == 1
         sim.missing_nics = set()
-        pass_time(runner, 30)
+        runner.pass_time(30)
         runner.end(1)
         runner.start(1)
         assert len(sim.enis()) <= 2
