@@ -32,6 +32,7 @@ from openeni_testing.node_bench.pods.bench_node import NOTHING
 from openeni_testing.node_bench.pods.measured import Measured
 from openeni_testing.node_bench.pods.node import Orders
 from openeni_testing.node_bench.process import compile_c, environment
+from openeni_testing.node_bench.targets import target_table
 from openeni_testing.objects import REPOSITORY, install_crds
 
 REPORT: Final = REPOSITORY / "docs" / "benchmarks.md"
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     suite.heed_signals()
     load, processors = os.getloadavg()[0], os.cpu_count() or 1
     try:
-        found = [_measure(name) for name in arguments or REFERENCES]
+        found = [_shown(_measure(name)) for name in arguments or REFERENCES]
     except KeyboardInterrupt:
         return suite.INTERRUPTED
     text = report.page(found, load, processors)
@@ -77,6 +78,12 @@ def main(arguments: Sequence[str]) -> int:
             (PLOTS / name).write_text(plot)
     print(text)
     return 0
+
+
+def _shown(one: Measured) -> Measured:
+    """Print what was found of one datapath at once: the next one may fail."""
+    print("\n".join(target_table(report.targets_of(one))), flush=True)
+    return one
 
 
 def _measure(name: str) -> Measured:

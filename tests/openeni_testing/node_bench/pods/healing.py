@@ -123,22 +123,23 @@ def _listening(protocol: int, groups: int) -> socket.socket:
 def _state() -> frozenset[Item]:
     """Return all of ours but links, whose names and flags people change.
 
-    Marks are left out: where all rules went, the ENIs may get their marks in another order.
+    Rules of an ENI have another mark where all of them went, and another device name after a
+    rename; their tables tell them apart.
     """
     with Netlink() as netlink:
         seen = observe(netlink) | observe_filters()
     return frozenset(
-        _without_mark(i)
+        _comparable(i)
         for i in seen
         if not isinstance(i, Link | Qdisc)
         and not (isinstance(i, Address) and i.address.startswith("fe80:"))
     )
 
 
-def _without_mark(item: Item) -> Item:
+def _comparable(item: Item) -> Item:
     match item:
         case Rule():
-            return replace(item, mark=0, mask=0)
+            return replace(item, mark=0, mask=0, oif="NIC" if item.oif else "")
         case Chain():
             return replace(item, mark="", text="")
         case _:
