@@ -46,8 +46,9 @@ class GrantEvents:
         self._queues["podips"].add(podip)
         self._queues["eni-status"].add(eni, COALESCE_SECONDS)
         self._queues["grant-log"].add("")
-        if self._grants.reserved():
-            self._requeues.look(SOON_SECONDS)
+        seconds = self._grants.seconds_to_look()
+        if seconds is not None:
+            self._requeues.look(max(SOON_SECONDS, seconds))
         return Done()
 
     def flush(self, _: str) -> Result:

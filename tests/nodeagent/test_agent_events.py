@@ -110,6 +110,7 @@ def test_repairs_of_one_kind_in_look_after_look_are_an_event_on_the_node(
         host.add("web", "c1")
         host.datapath.clears_nothing = True
         host.delete("c1")
+        host.datapath.changed()  # a look, before the one at the end of the cool-down
         (event,) = wait_for(lambda: host.store.list(EVENTS).items, "an event")
         host.datapath.clears_nothing = False
     node = host.store.get(NODES, node_objects.NODE)["metadata"]

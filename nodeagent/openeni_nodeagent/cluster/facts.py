@@ -8,7 +8,7 @@ from openeni_crds.selection import NodeTraits, server_of
 from openeni_nodeagent.addresses import family_of
 from openeni_nodeagent.cluster.objects import Node, ServiceCIDR
 from openeni_nodeagent.datapath_api import ENIFacts, NodeFacts
-from openeni_nodeagent.grants.ledger import ENIView
+from openeni_nodeagent.grants.eni_view import ENIView
 
 
 def eni_facts(eni: ENI) -> ENIFacts | None:

@@ -1,11 +1,11 @@
 """Decide which of the kernel's notifications concern openeni: what others have changed of ours.
 
 What this process changes itself is not looked at again. The kernel says who asked for a change of
-routes, rules, neighbours and IPv4 addresses, but not of links and IPv6 addresses: of those, only
-what differs from the plan, or goes, concerns us.
+routes, rules, neighbours and IPv4 addresses, and `subscription` leaves these out; it does not say
+so of links and IPv6 addresses: of those, only what differs from the plan, or goes, concerns us.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -43,7 +43,6 @@ class Change:
     kind: Kind
     verb: Verb
     item: Item | None = None  # None: of FILTER and UNKNOWN
-    own: bool = False  # made by this process
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +52,18 @@ class Watched:
     links: Mapping[int, Link]  # by index: NICs and the host's slaves
     addresses: frozenset[Address]
     macs: frozenset[str]  # of the ENIs, also of those whose NIC is not there yet
+    disconnected: Container[str] = ()  # names of pods' links that may go: their DEL has run
 
 
-def watched(planned: State, macs: frozenset[str]) -> Watched:
-    """Return what to watch, of the plan of all ENIs and their MACs."""
+def watched(planned: State, macs: frozenset[str], disconnected: Container[str] = ()) -> Watched:
+    """Return what to watch, of the plan of all ENIs, their MACs and the pods that had a DEL."""
     links = {item.index: item for item in planned if isinstance(item, Link)}
     addresses = frozenset(item for item in planned if isinstance(item, Address))
-    return Watched(links, addresses, macs)
+    return Watched(links, addresses, macs, disconnected)
 
 
 def concerns_us(change: Change, watched: Watched) -> bool:
     """Return True if the node must be looked at after this change."""
-    if change.own:
-        return False
     match change.item:
         case Link() as link:
             return _link_concerns_us(change.verb, link, watched)
@@ -86,6 +84,8 @@ def _link_concerns_us(verb: Verb, link: Link, watched: Watched) -> bool:
     if link.mac in watched.macs and find_nic(frozenset({link}), link.mac):
         return verb is Verb.ADD  # plugged in, perhaps again
     if link.alias != names.LINK_ALIAS:
+        return False
+    if link.name in watched.disconnected:
         return False
     # A pod's; its ADD sets the alias together with `up`.
     return verb is Verb.REMOVE or not link.up or not link.name.startswith(names.LINK_PREFIX)

@@ -52,6 +52,7 @@ from openeni_nodeagent.phases import Stopwatch
 # In the kernel at once: with twenty ADDs at a time, each takes three times as long as with two,
 # because they wait for the kernel's rtnl lock and the interpreter's.
 TURNS: Final = 2
+_REMEMBERED: Final = 1024  # links of pods that had a DEL: the kernel soon tells that they go
 
 
 class KernelDatapath:
@@ -61,7 +62,9 @@ class KernelDatapath:
         self._marks = Marks(mark_mask)
         self._node = NodeFacts(addresses=())
         self._enis: Mapping[str, NodeENI] = {}  # by MAC; replaced, never changed
-        self._watched = watched(NOTHING, frozenset())
+        self._names_lock = threading.Lock()  # of the names of links of pods that had a DEL:
+        self._disconnected: dict[str, None] = {}  # the newest last
+        self._watched = watched(NOTHING, frozenset(), self._disconnected)
         self._shared_lock = threading.Lock()  # of what ENIs share, and of `_enis`
         self._turns = threading.BoundedSemaphore(TURNS)
         self._announcer = Announcer()
@@ -92,7 +95,8 @@ class KernelDatapath:
             self._node = wanted.node
             self._enis = {eni.facts.mac: eni for eni in plan.enis}
             planned = frozenset(item for part in plan.wanted.values() for item in part)
-            self._watched = watched(planned, frozenset(eni.mac for eni in wanted.enis))
+            macs = frozenset(eni.mac for eni in wanted.enis)
+            self._watched = watched(planned, macs, self._disconnected)
         self._conntrack.add(wanted.strays)
         self._conntrack.flush()
         return report
@@ -126,8 +130,13 @@ class KernelDatapath:
         return tuple(map(sentence, (*found, *inside)))
 
     def delete(self, pod: PodInterface) -> None:
+        node_pod = self._any_node_pod(pod)
         with self._turns:
-            remove_host_part(self._any_node_pod(pod))
+            remove_host_part(node_pod)
+        with self._names_lock:
+            self._disconnected[node_pod.host_link] = None
+            if len(self._disconnected) > _REMEMBERED:
+                del self._disconnected[next(iter(self._disconnected))]
         self._conntrack.add(pod.addresses)
 
     def finish_delete(self, pod: PodInterface, netns: str) -> None:
@@ -148,6 +157,8 @@ class KernelDatapath:
     def _build(self, pod: PodInterface, namespace: int, stopwatch: Stopwatch) -> NodePod:
         """Build the pod, or nothing. Raises DatapathError, which says whether something is left."""
         node_pod = self._node_pod(pod)
+        with self._names_lock:
+            self._disconnected.pop(node_pod.host_link, None)
         try:
             return self._build_or_repair(node_pod, namespace, stopwatch)
         except (DatapathError, OSError) as error:

@@ -13,6 +13,7 @@ import msgspec
 from openeni_crds.podip import DELETE
 from openeni_kube.clock import boot_seconds
 from openeni_nodeagent.datapath_api import ENIFacts, NodeFacts, PodNetwork
+from openeni_nodeagent.grants.eni_view import ENIView, GrantCounts, RetireAnswers
 from openeni_nodeagent.grants.grant_log import EndReason, GrantLog
 from openeni_nodeagent.grants.journal import (
     CoolDowns,
@@ -25,13 +26,7 @@ from openeni_nodeagent.grants.journal import (
     JournalRecord,
     NodeSeen,
 )
-from openeni_nodeagent.grants.ledger import (
-    ENIView,
-    Grant,
-    GrantCounts,
-    Ledger,
-    RetireAnswers,
-)
+from openeni_nodeagent.grants.ledger import Grant, Ledger
 from openeni_nodeagent.grants.requests import GrantRequest, Requests, Wait
 from openeni_nodeagent.grants.retained import Retained, pod_key
 
@@ -236,6 +231,13 @@ class Grants:
         """Return the addresses without a grant that the kernel has, or may still have."""
         with self._changed:
             return self._reservations.reserved()
+
+    def seconds_to_look(self) -> float | None:
+        """Return in how many seconds a look may make an address available; None: in none."""
+        with self._changed:
+            now = boot_seconds()
+            due = self._ledger.look_due(now)
+            return None if due is None else max(due - now, 0.0)
 
     def leftovers(self) -> frozenset[str]:
         """Return addresses that the last look found although their grants had ended."""

@@ -6,7 +6,7 @@ a pod's name, so a late or repeated DEL of an old container cannot free what a n
 times are seconds of CLOCK_BOOTTIME, which runs while the machine sleeps.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from openeni_crds.podip import DELETE
 from openeni_nodeagent.addresses import family_of
-from openeni_nodeagent.grants.reservations import Reservations
+from openeni_nodeagent.grants.eni_view import ENIView, GrantCounts, RetireAnswers
+from openeni_nodeagent.grants.reservations import NEVER, Reservations
 from openeni_nodeagent.grants.retained import ANY, RetainedAddresses, Wanted
 from openeni_nodeagent.pod_options import UNLIMITED, Bandwidth, PortMapping
 
@@ -52,42 +53,6 @@ class Grant(Struct, frozen=True):
     requested: bool = False  # its pod asked for the address by name
     host_ports: tuple[PortMapping, ...] = ()
     bandwidth: Bandwidth = UNLIMITED
-
-
-@dataclass(frozen=True)
-class ENIView:
-    """One ENI as the API shows it, as far as grants are concerned."""
-
-    name: str
-    pool: str
-    generation: int
-    families: frozenset[int]  # 4, 6: a pod gets one address of each
-    addresses: tuple[str, ...]
-    retiring: frozenset[str] = frozenset()
-    retired: frozenset[str] = frozenset()  # acknowledged before this process started
-    deleting: bool = False
-    datapath_mode: str = ""  # Datapath.word
-    mtu: int = 0  # bytes, of its pods' interfaces
-    usable: bool = True  # its port exists and is attached, and its link is ready
-    port: str = ""  # its ID
-
-
-@dataclass(frozen=True)
-class RetireAnswers:
-    """The agent's answers about the addresses that the operator asks for."""
-
-    generation: int
-    retired: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class GrantCounts:
-    """Counts of pods, not of addresses: with two families the scarcer one counts."""
-
-    granted: int = 0
-    cooling: int = 0
-    available: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,6 +119,8 @@ class Ledger:
             picked = self._pick(view, now, wanted)
             if picked is not None and (best is None or picked[0] < best[0]):
                 best = picked
+                if best[0] == NEVER:
+                    break
         return best[1] if best else None
 
     def record(self, grant: Grant) -> None:
@@ -197,6 +164,23 @@ class Ledger:
         on_ports = {a for view in self._enis.values() for a in view.addresses}
         self.reservations.prune(on_ports, now)
 
+    def look_due(self, now: float) -> float | None:
+        """Return when a look may make an address available; None if none waits for a look.
+
+        That is at the end of its cool-down; at once where nobody waits for that: if the address is
+        kept for a pod, or to leave the node.
+        """
+        leaving = {
+            a for v in self._enis.values() for a in (v.addresses if v.deleting else v.retiring)
+        }
+        return min(
+            (
+                now if address in leaving or self.retained.keeper(address) else cooled_at
+                for address, cooled_at in self.reservations.awaiting_look().items()
+            ),
+            default=None,
+        )
+
     def is_in_use(self, eni: str) -> bool:
         """Return True if the ENI has a grant, or an address that the kernel may still have."""
         addresses = self._enis[eni].addresses if eni in self._enis else ()
@@ -237,10 +221,9 @@ class Ledger:
 
     def counts(self, eni: str, now: float) -> GrantCounts:  # kept addresses count as granted
         view = self._enis[eni]
-        per_family = [
-            self._count([a for a in view.addresses if family_of(a) == f], view, now)
-            for f in view.families
-        ] or [GrantCounts()]
+        per_family = [self._count(view.of_family(f), view, now) for f in view.families] or [
+            GrantCounts()
+        ]
         scarcest = max(per_family, key=lambda c: c.granted + c.cooling)
         return GrantCounts(
             sum(1 for g in self._grants.values() if g.eni == eni) + scarcest.granted,
@@ -254,16 +237,30 @@ class Ledger:
         chosen: list[str] = []
         for family in sorted(view.families):
             named = [a for a in wanted.addresses if family_of(a) == family]
-            given = named or [a for a in view.addresses if family_of(a) == family]
-            free = [a for a in given if self._is_free(a, view, now, wanted.key)]
-            if not free:
+            found = self._free_longest(named or view.of_family(family), view, now, wanted.key)
+            if not found:
                 return None
-            chosen.append(min(free, key=self.reservations.cooled_at))
+            chosen.append(found)
         if not chosen:
             return None
         return max(map(self.reservations.cooled_at, chosen)), Candidate(view, tuple(chosen))
 
-    def _count(self, addresses: list[str], view: ENIView, now: float) -> GrantCounts:
+    def _free_longest(
+        self, addresses: Sequence[str], view: ENIView, now: float, key: str
+    ) -> str | None:
+        """Return the first of these addresses that have been free the longest, if any is free."""
+        best, since = None, 0.0
+        for address in addresses:
+            if address in self._attachment_by_address or not self._is_free(address, view, now, key):
+                continue
+            cooled_at = self.reservations.cooled_at(address)
+            if cooled_at == NEVER:
+                return address
+            if best is None or cooled_at < since:
+                best, since = address, cooled_at
+        return best
+
+    def _count(self, addresses: Sequence[str], view: ENIView, now: float) -> GrantCounts:
         free = sum(1 for a in addresses if self._is_free(a, view, now))
         cooling = sum(1 for a in addresses if self._is_cooling(a, now))
         kept = sum(1 for a in addresses if self._is_kept(a))

@@ -71,6 +71,14 @@ class Reservations:
         """Return the addresses known by name that are reserved."""
         return self._found | {address for address in self._ended if self.is_reserved(address)}
 
+    def awaiting_look(self) -> Mapping[str, float]:
+        """Return the addresses that ended since the newest look began, and when they are cooled."""
+        return {
+            address: ended.cooling_until
+            for address, ended in self._ended.items()
+            if ended.looks >= self._finished
+        }
+
     def is_found(self, address: str) -> bool:
         """Return True if the newest look found the address."""
         return address in self._found

@@ -18,8 +18,8 @@ from openeni_kube.result import Done, RequeueAfter, Result, Retry, requeue
 from openeni_kube.store import ConflictError, NotFoundError, Store, StoreError
 from openeni_nodeagent.cluster.cache import Cache
 from openeni_nodeagent.enis.eni_reconciler import ENIReconciler
+from openeni_nodeagent.grants.eni_view import GrantCounts, RetireAnswers
 from openeni_nodeagent.grants.grants import Grants
-from openeni_nodeagent.grants.ledger import GrantCounts, RetireAnswers
 from openeni_nodeagent.reports.eni_status import (
     agent_conditions,
     is_shown,

@@ -11,7 +11,7 @@ from openeni_crds.conditions import Condition, Type, condition, merge
 from openeni_crds.eni import ENI, NodeStatus, RetireAnswer
 from openeni_crds.meta import Json, encode
 from openeni_nodeagent.enis.link_status import ConditionValue, LinkStatus
-from openeni_nodeagent.grants.ledger import GrantCounts, RetireAnswers
+from openeni_nodeagent.grants.eni_view import GrantCounts, RetireAnswers
 
 
 def node_status(

@@ -109,9 +109,9 @@ def test_what_others_change_of_ours_concerns_us(verb: Verb, item: Item) -> None:
     assert concerns_us(Change(kind_of(item), verb, item), WATCHED)
 
 
-@pytest.mark.parametrize(("verb", "item"), CONCERN_US.values(), ids=CONCERN_US)
-def test_what_this_process_changes_does_not(verb: Verb, item: Item) -> None:
-    assert not concerns_us(Change(kind_of(item), verb, item, own=True), WATCHED)
+def test_the_link_of_a_pod_that_had_a_del_may_go() -> None:
+    after_del = watched(frozenset({ENI}), frozenset({MAC}), {POD.name})
+    assert not concerns_us(Change(Kind.LINK, Verb.REMOVE, POD), after_del)
 
 
 @pytest.mark.parametrize(("verb", "item"), DO_NOT.values(), ids=DO_NOT)

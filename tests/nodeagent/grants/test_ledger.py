@@ -5,15 +5,8 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from openeni_nodeagent.grants.ledger import (
-    AddressOwnedError,
-    Attachment,
-    ENIView,
-    Grant,
-    GrantCounts,
-    Ledger,
-    RetireAnswers,
-)
+from openeni_nodeagent.grants.eni_view import ENIView, GrantCounts, RetireAnswers
+from openeni_nodeagent.grants.ledger import AddressOwnedError, Attachment, Grant, Ledger
 from openeni_nodeagent.grants.reservations import NEVER
 
 A, B, C = "10.0.0.5", "10.0.0.6", "10.0.0.7"

@@ -180,6 +180,7 @@ def test_repairs_are_counted_by_kind_and_every_kind_is_there_from_the_beginning(
         host.datapath.clears_nothing = True
         host.delete("c1")
         host.datapath.clears_nothing = False
+        host.datapath.changed()  # a look, before the one at the end of the cool-down
         wait_for_value(agent, "openeni_repairs_total", ("route",), lambda v: v >= 1)
         found = values(page(agent), "openeni_repairs_total")
     assert {kind for (kind,) in found} == set(REPAIR_KINDS)

@@ -23,7 +23,7 @@ from openeni_kube.wire import format_time
 from openeni_nodeagent.cluster.facts import is_attached
 from openeni_nodeagent.enis.eni_reconciler import waiting_for_attach
 from openeni_nodeagent.enis.link_status import ConditionValue, LinkStatus
-from openeni_nodeagent.grants.ledger import GrantCounts, RetireAnswers
+from openeni_nodeagent.grants.eni_view import GrantCounts, RetireAnswers
 from openeni_nodeagent.reports.eni_status import (
     agent_conditions,
     is_shown,

@@ -1,4 +1,4 @@
-"""Encode netlink message headers and attributes, for rtnetlink and nfnetlink."""
+"""Encode netlink message headers and attributes, for rtnetlink and nfnetlink; drop attributes."""
 
 import struct
 from typing import Final
@@ -7,6 +7,8 @@ from openeni_nodeagent.datapath.linux.uapi import NLA_F_NESTED
 
 HEADER: Final = struct.Struct("=IHHII")  # struct nlmsghdr
 _ATTRIBUTE: Final = struct.Struct("=HH")  # struct nlattr
+_KIND_MASK: Final = 0x3FFF  # linux/netlink.h: NLA_TYPE_MASK
+_LENGTH: Final = struct.Struct("=I")  # struct nlmsghdr begins with it
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -33,3 +35,22 @@ def big_endian(kind: int, value: int) -> bytes:
 def string(kind: int, text: str) -> bytes:
     """Encode a NUL-terminated string."""
     return attribute(kind, text.encode() + b"\0")
+
+
+def with_attributes(data: bytes, offset: int, body: int, kinds: frozenset[int]) -> bytes:
+    """Return the message at `offset` of `data` without its attributes of other kinds.
+
+    `body` is the size in bytes of what it has between its header and its attributes.
+    """
+    (length,) = _LENGTH.unpack_from(data, offset)
+    end = min(offset + length, len(data))
+    position = offset + HEADER.size + body
+    kept = bytearray(data[offset:position])
+    while position + _ATTRIBUTE.size <= end:
+        size, kind = _ATTRIBUTE.unpack_from(data, position)
+        following = position + (max(size, _ATTRIBUTE.size) + 3 & ~3)
+        if kind & _KIND_MASK in kinds:
+            kept += data[position : min(following, end)]
+        position = following
+    _LENGTH.pack_into(kept, 0, len(kept))
+    return bytes(kept)

@@ -39,8 +39,7 @@ from openeni_nodeagent.datapath.model import (
 from openeni_nodeagent.datapath_api import KernelRefusedError
 
 _FAMILIES: Final = {IPV4: AF_INET, IPV6: AF_INET6}
-# Occurs in the message of each of our neighbours
-_OURS: Final = re.compile(re.escape(attribute(uapi.NDA_PROTOCOL, bytes([names.PROTOCOL]))))
+_OURS: Final = attribute(uapi.NDA_PROTOCOL, bytes([names.PROTOCOL]))
 _TOKEN_BUCKETS: Final = re.compile(re.escape(string(uapi.TCA_KIND, "tbf")))
 _NF_FAMILIES: Final = {"inet": uapi.NFPROTO_INET, "netdev": uapi.NFPROTO_NETDEV}
 
@@ -102,10 +101,15 @@ def neighbours(netlink: Netlink) -> Iterator[Neighbour]:
     proxies = NeighbourMessage()
     proxies["flags"] = uapi.NTF_PROXY
     for request in (NeighbourMessage(), proxies):
-        for message in dump(netlink, uapi.RTM_GETNEIGH, request, _OURS.search):
+        for message in dump(netlink, uapi.RTM_GETNEIGH, request, names_protocol):
             neighbour = items.neighbour(message)
             if neighbour and neighbour.protocol == names.PROTOCOL and items.is_permanent(message):
                 yield neighbour
+
+
+def names_protocol(raw: bytes) -> bool:
+    """Return True for the message of each of our neighbours, and of hardly any other."""
+    return _OURS in raw
 
 
 def qdiscs(netlink: Netlink) -> Iterator[Qdisc]:
@@ -156,7 +160,8 @@ def _answers(
     request["header"]["flags"] = uapi.NLM_F_REQUEST | flag
     request.encode()
     for raw in netlink.dump(bytes(request.data), wanted):
-        message = type(request)(raw)
+        is_link = isinstance(request, LinkMessage)
+        message = items.link_message(raw) if is_link else type(request)(raw)
         try:
             message.decode()
         except DecodeError as error:

@@ -1,6 +1,7 @@
 """Convert pyroute2's messages to items of the datapath's model.
 
-The messages are pyroute2's and without types; `dumps` and `subscription` decode them.
+The messages are pyroute2's and without types; `dumps` and `subscription` decode them, links by
+`link_message`.
 """
 
 from collections import defaultdict
@@ -11,7 +12,9 @@ from typing import Any, Final
 from openeni_crds import names
 from openeni_nodeagent.addresses import IPV4, IPV6
 from openeni_nodeagent.datapath.linux import uapi
+from openeni_nodeagent.datapath.linux.attributes import with_attributes
 from openeni_nodeagent.datapath.linux.nfnetlink import unpack
+from openeni_nodeagent.datapath.linux.pyroute2_classes import LinkMessage
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
     Address,
@@ -33,7 +36,27 @@ _ROUTE_TYPES: Final = {
     uapi.RTN_PROHIBIT: RouteType.PROHIBIT,
     uapi.RTN_UNREACHABLE: RouteType.UNREACHABLE,
 }
+_LINK_BODY: Final = 16  # bytes of struct ifinfomsg
+_LINK_ATTRIBUTES: Final = frozenset(  # that `link` reads
+    {
+        uapi.IFLA_ADDRESS,
+        uapi.IFLA_IFNAME,
+        uapi.IFLA_MTU,
+        uapi.IFLA_LINK,
+        uapi.IFLA_LINKINFO,
+        uapi.IFLA_IFALIAS,
+        uapi.IFLA_GROUP,
+    }
+)
 _IP6_RT_PRIO_USER: Final = 1024  # linux/ipv6_route.h: what the kernel makes of metric 0
+
+
+def link_message(data: bytes, offset: int = 0) -> Any:
+    """Return pyroute2's message of the link at `offset`, to be decoded.
+
+    It lacks what `link` does not read: some thirty attributes, four fifths of the time.
+    """
+    return LinkMessage(with_attributes(data, offset, _LINK_BODY, _LINK_ATTRIBUTES))
 
 
 def link(message: Any) -> Link | None:

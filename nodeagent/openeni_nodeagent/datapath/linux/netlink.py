@@ -134,7 +134,7 @@ class Netlink:
         try:
             self._send(requests)
             while pending:
-                for kind, _, sequence, message in self._receive():
+                for kind, _, sequence, _, message in self._receive():
                     if kind != uapi.NLMSG_ERROR:
                         continue
                     pending.discard(sequence)
@@ -152,7 +152,7 @@ class Netlink:
         self._send([request])
         answers, interrupted = list[bytes](), False
         while True:
-            for kind, flags, sequence, message in self._receive():
+            for kind, flags, sequence, _, message in self._receive():
                 if sequence != self._sequence:
                     continue
                 # On the first message after the change, which may be the last one of all
@@ -174,14 +174,17 @@ class Netlink:
             batch += numbered
         self._socket.sendto(batch, (0, 0))
 
-    def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
-        """Yield type, flags, sequence number and the whole of each message of one read."""
-        data = self._socket.recv(_RECEIVE_BYTES)
-        offset = 0
-        while offset + HEADER.size <= len(data):
-            size, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
-            yield kind, flags, sequence, data[offset : offset + size]
-            offset += (size + 3) & ~3
+    def _receive(self) -> Iterator[tuple[int, int, int, int, bytes]]:
+        return split(self._socket.recv(_RECEIVE_BYTES))
+
+
+def split(data: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:
+    """Yield type, flags, sequence number, port id and the whole of each message of one read."""
+    offset = 0
+    while offset + HEADER.size <= len(data):
+        size, kind, flags, sequence, port = HEADER.unpack_from(data, offset)
+        yield kind, flags, sequence, port, data[offset : offset + size]
+        offset += (max(size, HEADER.size) + 3) & ~3
 
 
 def _refusal(index: int, message: bytes) -> Refusal | None:

@@ -1,4 +1,4 @@
-"""pyroute2's messages and sockets. The only importer of pyroute2.
+"""pyroute2's messages. The only importer of pyroute2.
 
 It has no types: to the type checkers each class is Any.
 """
@@ -9,14 +9,13 @@ from pyroute2.netlink import nlmsgerr
 from pyroute2.netlink.exceptions import NetlinkDecodeError
 from pyroute2.netlink.nfnetlink.nfctsocket import nfct_msg
 from pyroute2.netlink.nfnetlink.nftsocket import (
-    AsyncNFTSocket,
     nft_rule_msg,
     nft_set_elem_list_msg,
+    nft_table_msg,
 )
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.iprsocket import AsyncIPRSocket
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
@@ -28,9 +27,8 @@ RuleMessage: Final[Any] = fibmsg
 NeighbourMessage: Final[Any] = ndmsg
 QdiscMessage: Final[Any] = tcmsg
 SetElementsMessage: Final[Any] = nft_set_elem_list_msg
+FilterTableMessage: Final[Any] = nft_table_msg
 FilterRuleMessage: Final[Any] = nft_rule_msg
 ConntrackMessage: Final[Any] = nfct_msg
 ErrorMessage: Final[Any] = nlmsgerr
-RtnetlinkSocket: Final[Any] = AsyncIPRSocket
-NftablesSocket: Final[Any] = AsyncNFTSocket
 DecodeError: Final[type[Exception]] = NetlinkDecodeError

@@ -1,29 +1,48 @@
 """Subscribe to the kernel's notifications of rtnetlink and nftables.
 
-One thread with pyroute2's sockets on an event loop of its own. They stay in the network namespace
-of the thread that called `start`, from which this thread inherits it.
+One thread reads two sockets, which stay in the network namespace of the thread that called `start`,
+from which this thread inherits it.
 """
 
-import asyncio
 import logging
 import os
 import random
+import re
+import select
+import socket
 import threading
-from collections.abc import Callable
-from typing import Any, Final
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
 
 from openeni_crds import names
 from openeni_kube.workqueue import Backoff
 from openeni_nodeagent.datapath.changes import Change, Kind, Watched, concerns_us
 from openeni_nodeagent.datapath.linux import items, uapi
-from openeni_nodeagent.datapath.linux.netlink import is_own_port
-from openeni_nodeagent.datapath.linux.pyroute2_classes import NftablesSocket, RtnetlinkSocket
+from openeni_nodeagent.datapath.linux.attributes import HEADER, string, with_attributes
+from openeni_nodeagent.datapath.linux.dumps import names_protocol
+from openeni_nodeagent.datapath.linux.netlink import is_own_port, split
+from openeni_nodeagent.datapath.linux.pyroute2_classes import (
+    AddressMessage,
+    FilterTableMessage,
+    NeighbourMessage,
+    RouteMessage,
+    RuleMessage,
+)
+from openeni_nodeagent.datapath.linux.rtnetlink_encode import IFINFOMSG
 from openeni_nodeagent.datapath.model import Item, Verb
 
 LOG: Final = logging.getLogger(__name__)
 BACKOFF: Final = Backoff(base=0.1, maximum=10.0)
+COLLECT_SECONDS: Final = 0.02  # an ADD is answered by then: reading does not hold it up
+BUFFER_BYTES: Final = 1 << 20  # of what has not been read; the kernel doubles it
+_RECEIVE_BYTES: Final = 1 << 17
 _CLOSE_SECONDS: Final = 1.0
 _NFT_MSG_MASK: Final = 0xFF  # of nlmsg_type; the subsystem is above it
+_NFT_BODY: Final = 4  # bytes of struct nfgenmsg
+_SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h
 _ROUTE_GROUPS: Final = (
     uapi.RTNLGRP_LINK,
     uapi.RTNLGRP_NEIGH,
@@ -34,47 +53,50 @@ _ROUTE_GROUPS: Final = (
     uapi.RTNLGRP_IPV6_ROUTE,
     uapi.RTNLGRP_IPV6_RULE,
 )
-_ROUTE_KINDS: Final[dict[int, tuple[Kind, Verb, Callable[[Any], Item | None]]]] = {
-    uapi.RTM_NEWLINK: (Kind.LINK, Verb.ADD, items.link),
-    uapi.RTM_DELLINK: (Kind.LINK, Verb.REMOVE, items.link),
-    uapi.RTM_NEWADDR: (Kind.ADDRESS, Verb.ADD, items.address),
-    uapi.RTM_DELADDR: (Kind.ADDRESS, Verb.REMOVE, items.address),
-    uapi.RTM_NEWROUTE: (Kind.ROUTE, Verb.ADD, items.route),
-    uapi.RTM_DELROUTE: (Kind.ROUTE, Verb.REMOVE, items.route),
-    uapi.RTM_NEWRULE: (Kind.RULE, Verb.ADD, items.rule),
-    uapi.RTM_DELRULE: (Kind.RULE, Verb.REMOVE, items.rule),
+_Decoder: TypeAlias = Callable[[bytes], Any]
+_ROUTE_KINDS: Final[dict[int, tuple[Kind, Verb, _Decoder, Callable[[Any], Item | None]]]] = {
+    uapi.RTM_NEWLINK: (Kind.LINK, Verb.ADD, items.link_message, items.link),
+    uapi.RTM_DELLINK: (Kind.LINK, Verb.REMOVE, items.link_message, items.link),
+    uapi.RTM_NEWADDR: (Kind.ADDRESS, Verb.ADD, AddressMessage, items.address),
+    uapi.RTM_DELADDR: (Kind.ADDRESS, Verb.REMOVE, AddressMessage, items.address),
+    uapi.RTM_NEWROUTE: (Kind.ROUTE, Verb.ADD, RouteMessage, items.route),
+    uapi.RTM_DELROUTE: (Kind.ROUTE, Verb.REMOVE, RouteMessage, items.route),
+    uapi.RTM_NEWRULE: (Kind.RULE, Verb.ADD, RuleMessage, items.rule),
+    uapi.RTM_DELRULE: (Kind.RULE, Verb.REMOVE, RuleMessage, items.rule),
     # The kernel sends RTM_NEWNEIGH with NUD_FAILED before RTM_DELNEIGH, and only there says who
     # has deleted a neighbour.
-    uapi.RTM_NEWNEIGH: (Kind.NEIGHBOUR, Verb.ADD, items.neighbour),
+    uapi.RTM_NEWNEIGH: (Kind.NEIGHBOUR, Verb.ADD, NeighbourMessage, items.neighbour),
 }
-# The attribute with the table's name
 _FILTER_KINDS: Final = {
-    uapi.NFT_MSG_NEWTABLE: (Verb.ADD, "NFTA_TABLE_NAME"),
-    uapi.NFT_MSG_DELTABLE: (Verb.REMOVE, "NFTA_TABLE_NAME"),
-    uapi.NFT_MSG_NEWCHAIN: (Verb.ADD, "NFTA_CHAIN_TABLE"),
-    uapi.NFT_MSG_DELCHAIN: (Verb.REMOVE, "NFTA_CHAIN_TABLE"),
-    uapi.NFT_MSG_NEWRULE: (Verb.ADD, "NFTA_RULE_TABLE"),
-    uapi.NFT_MSG_DELRULE: (Verb.REMOVE, "NFTA_RULE_TABLE"),
-    uapi.NFT_MSG_NEWSET: (Verb.ADD, "NFTA_SET_TABLE"),
-    uapi.NFT_MSG_DELSET: (Verb.REMOVE, "NFTA_SET_TABLE"),
-    uapi.NFT_MSG_NEWSETELEM: (Verb.ADD, "NFTA_SET_ELEM_LIST_TABLE"),
-    uapi.NFT_MSG_DELSETELEM: (Verb.REMOVE, "NFTA_SET_ELEM_LIST_TABLE"),
+    uapi.NFT_MSG_NEWTABLE: Verb.ADD,
+    uapi.NFT_MSG_DELTABLE: Verb.REMOVE,
+    uapi.NFT_MSG_NEWCHAIN: Verb.ADD,
+    uapi.NFT_MSG_DELCHAIN: Verb.REMOVE,
+    uapi.NFT_MSG_NEWRULE: Verb.ADD,
+    uapi.NFT_MSG_DELRULE: Verb.REMOVE,
+    uapi.NFT_MSG_NEWSET: Verb.ADD,
+    uapi.NFT_MSG_DELSET: Verb.REMOVE,
+    uapi.NFT_MSG_NEWSETELEM: Verb.ADD,
+    uapi.NFT_MSG_DELSETELEM: Verb.REMOVE,
 }
+# In the message of each of these kinds: NFTA_CHAIN_TABLE and its like have one number.
+_TABLE_NAME: Final = frozenset({uapi.NFTA_TABLE_NAME})
 
 
 class Subscription:
     """Calls `changed` for each change that concerns us, from its thread, until it is closed.
 
-    Whenever notifications may have been lost (at the beginning, when there were more than the
-    kernel keeps, when a socket broke), `changed` is called with Kind.UNKNOWN. `watched` is called
-    for each notification. Neither may take long, or notifications are lost.
+    What this process has changed does not concern us. Whenever notifications may have been lost (at
+    the beginning, when there were more than the kernel keeps, when a socket broke), `changed` is
+    called with Kind.UNKNOWN. `watched` is called for each notification. Neither may take long, or
+    notifications are lost.
     """
 
     def __init__(self, watched: Callable[[], Watched], changed: Callable[[Change], None]) -> None:
         self._watched, self._changed = watched, changed
-        self._loop = asyncio.new_event_loop()
-        self._closing = asyncio.Event()
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="notifications", daemon=True)
+        self._waker, self._woken = socket.socketpair()
 
     def start(self) -> None:
         """Begin to listen, in the network namespace of the calling thread."""
@@ -82,76 +104,120 @@ class Subscription:
 
     def close(self) -> None:
         """End the thread, which calls `changed` no more; harmless if it has not been started."""
+        self._closing.set()
+        self._waker.close()  # ends the wait for notifications
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._closing.set)
             self._thread.join(_CLOSE_SECONDS)
-        elif not self._loop.is_closed():
-            self._loop.close()
+        if not self._thread.is_alive():
+            self._woken.close()
 
     def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._until_closed())
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        finally:
-            self._loop.close()
-
-    async def _until_closed(self) -> None:
-        listening = asyncio.create_task(self._listen())
-        await self._closing.wait()
-        listening.cancel()
-        await asyncio.wait([listening])
-
-    async def _listen(self) -> None:
         failures = 0
-        while True:
-            begun = self._loop.time()
+        while not self._closing.is_set():
+            begun = time.monotonic()
             try:
-                await self._listen_once()
-            except* Exception as errors:  # noqa: BLE001 - whatever it was, it listens on
-                if self._loop.time() - begun > BACKOFF.maximum:
+                self._listen()
+            except Exception as error:  # noqa: BLE001 - whatever it was, it listens on
+                if time.monotonic() - begun > BACKOFF.maximum:
                     failures = 0
-                _log(errors.exceptions[0])
+                _log(error)
             # spreading load, no secret: any random number will do
-            await asyncio.sleep(BACKOFF.delay(failures, random.random()))  # noqa: S311
+            self._closing.wait(BACKOFF.delay(failures, random.random()))  # noqa: S311
             failures += 1
 
-    async def _listen_once(self) -> None:
-        async with RtnetlinkSocket() as routes, NftablesSocket() as filters:
-            await routes.bind(groups=sum(1 << group - 1 for group in _ROUTE_GROUPS))
-            await filters.bind(groups=1 << uapi.NFNLGRP_NFTABLES - 1)
+    def _listen(self) -> None:
+        """Report changes until `close`. Raises OSError if notifications may have been lost."""
+        with (
+            subscribed(uapi.NETLINK_ROUTE, _ROUTE_GROUPS) as routes,
+            subscribed(uapi.NETLINK_NETFILTER, [uapi.NFNLGRP_NFTABLES]) as filters,
+        ):
+            poll = select.poll()
+            for each in (routes, filters, self._woken):
+                poll.register(each, select.POLLIN)
             self._changed(Change(Kind.UNKNOWN, Verb.CHANGE))
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._read(routes, change_of_link_or_route))
-                tasks.create_task(self._read(filters, change_of_filter))
+            while not self._closing.is_set():
+                poll.poll()
+                self._closing.wait(COLLECT_SECONDS)
+                self._report(routes, change_of_link_or_route)
+                self._report(filters, change_of_filter)
 
-    async def _read(self, socket: Any, change_of: Callable[[Any], Change | None]) -> None:
-        while True:
-            async for message in socket.get():
-                change = change_of(message)
+    def _report(
+        self, notifications: socket.socket, change_of: Callable[[int, bytes], Change | None]
+    ) -> None:
+        """Report what a socket holds of changes that concern us."""
+        for data in _received(notifications):
+            for kind, _, _, port, message in split(data):
+                if self._closing.is_set():
+                    return
+                if is_own_port(port) or not _may_concern_us(kind, message, self._watched()):
+                    continue
+                change = change_of(kind, message)
                 if change and concerns_us(change, self._watched()):
                     self._changed(change)
 
 
-def change_of_link_or_route(message: Any) -> Change | None:
+def _may_concern_us(kind: int, raw: bytes, watched: Watched) -> bool:
+    """Return False for a link or neighbour of others, without decoding it: there may be thousands.
+
+    It is True for any of ours, and for every other kind of notification.
+    """
+    if kind == uapi.RTM_NEWNEIGH:
+        return names_protocol(raw)
+    if kind in (uapi.RTM_NEWLINK, uapi.RTM_DELLINK):
+        _, _, index, _, _ = IFINFOMSG.unpack_from(raw, HEADER.size)
+        return index in watched.links or bool(_of_our_links(watched.macs).search(raw))
+    return True
+
+
+@lru_cache(maxsize=1)
+def _of_our_links(macs: frozenset[str]) -> re.Pattern[bytes]:
+    """Return a pattern that occurs in the message of each link with our alias or such a MAC."""
+    own = [bytes.fromhex(mac.replace(":", "")) for mac in macs]
+    alias = string(uapi.IFLA_IFALIAS, names.LINK_ALIAS)
+    return re.compile(b"|".join(map(re.escape, (alias, *own))))
+
+
+def change_of_link_or_route(kind: int, raw: bytes) -> Change | None:
     """Return what a notification of rtnetlink says; None if it is of nothing that we have."""
-    if not (found := _ROUTE_KINDS.get(message["header"]["type"])):
+    if not (found := _ROUTE_KINDS.get(kind)):
         return None
-    kind, verb, convert = found
+    what, verb, decoder, convert = found
+    message = decoder(raw)
+    message.decode()
     if not (item := convert(message)):
         return None
-    if kind is Kind.NEIGHBOUR and not items.is_permanent(message):
+    if what is Kind.NEIGHBOUR and not items.is_permanent(message):
         verb = Verb.REMOVE
-    return Change(kind, verb, item, own=is_own_port(message["header"]["pid"]))
+    return Change(what, verb, item)
 
 
-def change_of_filter(message: Any) -> Change | None:
+def change_of_filter(kind: int, raw: bytes) -> Change | None:
     """Return what a notification of nftables says; None if it is of another table than ours."""
-    if not (found := _FILTER_KINDS.get(message["header"]["type"] & _NFT_MSG_MASK)):
+    if not (verb := _FILTER_KINDS.get(kind & _NFT_MSG_MASK)):
         return None
-    verb, attribute = found
-    if message.get_attr(attribute) != names.NFT_TABLE:
+    message = FilterTableMessage(with_attributes(raw, 0, _NFT_BODY, _TABLE_NAME))
+    message.decode()
+    if message.get_attr("NFTA_TABLE_NAME") != names.NFT_TABLE:
         return None
-    return Change(Kind.FILTER, verb, own=is_own_port(message["header"]["pid"]))
+    return Change(Kind.FILTER, verb)
+
+
+@contextmanager
+def subscribed(protocol: int, groups: Sequence[int]) -> Generator[socket.socket]:
+    """Yield a socket that receives the notifications of these groups. Raises OSError."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as made:
+        made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER_BYTES)
+        made.bind((0, sum(1 << group - 1 for group in groups)))
+        yield made
+
+
+def _received(notifications: socket.socket) -> Iterator[bytes]:
+    """Yield what the socket holds. Raises OSError, ENOBUFS if there was more than that."""
+    while True:
+        try:
+            yield notifications.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
 
 
 def _log(error: Exception) -> None:

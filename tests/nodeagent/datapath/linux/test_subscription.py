@@ -13,7 +13,6 @@ from openeni_nodeagent.datapath.changes import Change, Kind, Watched, watched
 from openeni_nodeagent.datapath.eni import plan_eni
 from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.linux import subscription as module
-from openeni_nodeagent.datapath.linux.pyroute2_classes import RtnetlinkSocket
 from openeni_nodeagent.datapath.linux.subscription import Subscription
 from openeni_nodeagent.datapath.model import Element, Operation, Rule, Verb
 from openeni_testing.network.netns import Namespace
@@ -21,7 +20,7 @@ from openeni_testing.network.one_eni import MODES, OneENI, apply_one
 from openeni_testing.waiting import wait_for
 
 pytestmark = pytest.mark.root
-SENTINEL = 32000  # priority of a rule that shows that everything before it has been read
+SENTINEL = 32000  # priority of a rule; both of its changes show that all before has been read
 FLOOD = 3000  # changes: more than the receive buffer holds
 
 
@@ -209,14 +208,14 @@ def test_more_notifications_than_the_kernel_keeps_count_as_a_change(
 def test_a_socket_that_breaks_is_opened_anew_and_counts_as_a_change(
     bench: OneENI, watching: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, failures = RtnetlinkSocket, [OSError(24, "Too many open files"), KeyError("port")]
+    whole, failures = module.subscribed, [OSError(24, "Too many open files"), KeyError("port")]
 
     def breaking(*arguments: Any) -> Any:
         if failures:
             raise failures.pop()
         return whole(*arguments)
 
-    monkeypatch.setattr(module, "RtnetlinkSocket", breaking)
+    monkeypatch.setattr(module, "subscribed", breaking)
     made = Listener(bench.node.namespace, watching)
     try:
         made.wait(Kind.UNKNOWN, "the third attempt")
