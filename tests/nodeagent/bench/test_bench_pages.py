@@ -32,7 +32,7 @@ def measured(**changes: object) -> Measured:
         "empty": pairs(3, 12),
         "full": pairs(3, 13),
         "down": pairs(3, 12),
-        "bursts": {20: Bursts(2, pairs(30, 100, 40))},
+        "bursts": {20: Bursts(2, pairs(30, 100, 40), [1.0] * 40)},
         "phases": {
             c: [{"socket": 0.0001, "other": 0.0009, "total": 0.001}] for c in ("ADD", "DEL")
         },

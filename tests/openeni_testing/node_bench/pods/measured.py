@@ -34,6 +34,7 @@ class Bursts:
 
     count: int
     calls: Pairs
+    executable: Sequence[float]  # seconds of one that does nothing, in bursts of the same size
 
 
 @dataclass(frozen=True)

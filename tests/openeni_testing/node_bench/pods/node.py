@@ -114,7 +114,8 @@ class Bench:
     def _bursts(self, size: int, count: int) -> Bursts:
         self._log(f"{count} bursts of {size}")
         self.node.wait_for_addresses(size * count)
-        return Bursts(count, self.space.run(turns.in_bursts, self.both, self._pods(0, size), count))
+        pods = self._pods(0, size)
+        return self.space.run(turns.in_bursts, self.both, self.node.nothing, pods, count)
 
     def _fill(self) -> list[Sandbox]:
         self._log(f"starting {self.orders.pods} pods")

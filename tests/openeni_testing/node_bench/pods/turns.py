@@ -11,7 +11,7 @@ from typing import Final
 
 from openeni_lab.runtime.cni import Attachment, NetworkConfigList, PluginCall
 from openeni_lab.runtime.sandbox import Sandbox, SandboxPod, SandboxRuntime
-from openeni_testing.node_bench.pods.measured import Calls, Pairs
+from openeni_testing.node_bench.pods.measured import Bursts, Calls, Pairs
 
 # After a DEL the agent removes the pod's links and the kernel the namespace: not in others' time.
 SETTLE_SECONDS: Final = 0.05
@@ -47,15 +47,22 @@ def one_by_one(
     return both.take_calls()
 
 
-def in_bursts(both: Contestants, pods: Sequence[SandboxPod], bursts: int) -> Pairs:
-    """Start all pods at once, then stop them at once; repeat, each plugin in its turn."""
+def in_bursts(
+    both: Contestants, nothing: NetworkConfigList, pods: Sequence[SandboxPod], bursts: int
+) -> Bursts:
+    """Start all pods at once, then stop them at once; repeat, each plugin in its turn.
+
+    In each turn, as many executions of nothing are begun at once, too.
+    """
     both.take_calls()
+    executions: list[float] = []
     with ThreadPoolExecutor(len(pods)) as threads:
         for turn in range(bursts):
             for runtime in both.in_turn(turn):
                 list(threads.map(runtime.stop, list(threads.map(runtime.start, pods))))
                 time.sleep(SETTLE_SECONDS * len(pods))
-    return both.take_calls()
+            executions += threads.map(seconds_of_nothing, [nothing] * len(pods))
+    return Bursts(bursts, both.take_calls(), executions)
 
 
 def start_all(runtime: SandboxRuntime, pods: Sequence[SandboxPod]) -> list[Sandbox]:
@@ -71,7 +78,7 @@ def stop_all(runtime: SandboxRuntime, sandboxes: Sequence[Sandbox]) -> None:
 def seconds_of_nothing(nothing: NetworkConfigList) -> float:
     """Return what it takes to run an executable that does nothing, as a plugin is run."""
     nothing.add(Attachment("nothing", "/nowhere"))
-    return nothing.calls.pop().seconds
+    return nothing.calls.pop().seconds  # of a burst, any of them
 
 
 def _taken(runtime: SandboxRuntime) -> Calls:
