@@ -7,7 +7,7 @@ from typing import Final
 
 from openeni_kube.workers import Workers
 from openeni_nodeagent.cluster.watches import Watches
-from openeni_nodeagent.cni.call import StoppingError
+from openeni_nodeagent.cni.call import ALIVE_POLL_SECONDS, StoppingError, require_alive
 from openeni_nodeagent.cni.self_check import LEDGER
 from openeni_nodeagent.grants.grants import Grants
 
@@ -30,12 +30,18 @@ class Readiness:
         """Return True while the cache of pods is synced and up to date."""
         return self.synced.is_set() and self._watches.pods_current()
 
-    def wait_until_synced(self, deadline: float) -> bool:
-        """Return False at the deadline, on the monotonic clock. Raises StoppingError."""
-        synced = self.synced.wait(max(deadline - time.monotonic(), 0))
+    def wait_until_synced(self, deadline: float, alive: Callable[[], bool]) -> bool:
+        """Return False at the deadline, on the monotonic clock.
+
+        Raises StoppingError, and CNIError once the call is no longer `alive`.
+        """
+        while not self.synced.wait(max(min(deadline - time.monotonic(), ALIVE_POLL_SECONDS), 0)):
+            require_alive(alive)
+            if time.monotonic() >= deadline:
+                return False
         if self.stopping.is_set():
             raise StoppingError
-        return synced
+        return True
 
     def probes(
         self, queues: Mapping[str, Workers[str]], grants: Grants, server: Callable[[], str]

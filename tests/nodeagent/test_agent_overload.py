@@ -71,6 +71,27 @@ def test_however_adds_wait_all_else_is_answered(
             host.store.set_outage(outage=False)
 
 
+def test_adds_that_are_killed_before_the_caches_are_read_leave_their_places(
+    host: AgentHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MOST_ADDS", 2)
+    host.store.set_outage(outage=True)
+    with host.agent():
+        adds = [host.runtime(f"x{n}", deadline=600).start("ADD", f"x{n}", "1") for n in range(3)]
+        wait_for(lambda: refused(adds), "two wait")
+        for add in adds:
+            add.kill()
+            add.communicate(timeout=60)
+        another = host.runtime("c1", deadline=3)  # the agent answers it after one second
+
+        def has_a_place() -> bool:
+            answer = another.call("ADD", "c1", "1")
+            assert "has not read its objects" in answer.body["msg"], answer.body
+            return True
+
+        wait_for(has_a_place, "another ADD waits in their place", seconds=30)
+
+
 def test_the_probes_fail_once_the_ledger_hangs(
     host: AgentHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,7 +43,7 @@ class GranterDependencies:
     enis: Cache[ENI]
     podips: Cache[PodIP]
     pool_chooser: PoolChooser
-    wait_until_synced: Callable[[float], bool]  # False at the deadline
+    wait_until_synced: Callable[[float, Callable[[], bool]], bool]  # see Readiness
     find_podip: Callable[[str, str], PodIP | None]  # by namespace and name; raises StoreError
     on_claim: Callable[[Grant], None]  # a pod waits for these addresses: its PodIP is to say so
 
@@ -58,7 +58,7 @@ class Granter:
     def make_grant(self, call: Call) -> Grant:
         """Return a new grant for the container. Raises CNIError, StoppingError, JournalError."""
         request = call.request
-        if not self._dependencies.wait_until_synced(call.deadline):
+        if not self._dependencies.wait_until_synced(call.deadline, call.alive):
             raise CNIError(
                 Code.TRY_AGAIN,
                 "the agent has not read its objects from the API server yet",

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from openeni_nodeagent.cni.protocol import CNIError, Request
+from openeni_nodeagent.cni.protocol import CNIError, Code, Request
 from openeni_nodeagent.phases import Stopwatch
+
+ALIVE_POLL_SECONDS: Final = 1.0  # until a call that waits notices that its executable is gone
 
 
 class StoppingError(Exception):
@@ -31,3 +34,9 @@ class EndedCall:
     def command(self) -> str:
         """Return what the runtime asked for, which may be no command of CNI's."""
         return self.environment.get("CNI_COMMAND", "")
+
+
+def require_alive(alive: Callable[[], bool]) -> None:
+    """Raise CNIError if the call's executable is gone, so that nobody reads an answer."""
+    if not alive():
+        raise CNIError(Code.TRY_AGAIN, "the runtime has abandoned this call")

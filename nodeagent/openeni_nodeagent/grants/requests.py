@@ -8,7 +8,7 @@ from typing import Final
 
 from openeni_crds.podip import DELETE
 from openeni_kube.clock import boot_seconds
-from openeni_nodeagent.cni.call import StoppingError
+from openeni_nodeagent.cni.call import ALIVE_POLL_SECONDS, StoppingError, require_alive
 from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.event_reasons import PodReason
 from openeni_nodeagent.grants.host_ports import find_taken, released
@@ -19,7 +19,6 @@ from openeni_nodeagent.pod_options import UNLIMITED, Bandwidth, PortMapping
 
 # Fewer than the ADDs that the server lets in, so that one of another pool gets as far as its queue.
 MAX_WAITING: Final = 96
-_ALIVE_POLL_SECONDS: Final = 1.0  # until a killed executable is noticed
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Requests:
             grant = self._existing(wanted.attachment)
             if grant is not None:
                 return grant
-            _require_alive(alive)
+            require_alive(alive)
             self._require_free_ports(wanted)
             return self._try_grant(wanted, None) or self._wait(wanted, deadline, alive)
 
@@ -164,14 +163,14 @@ class Requests:
                     raise StoppingError
                 if ticket.displaced:
                     raise _too_many(wanted.pool)
-                _require_alive(alive)
+                require_alive(alive)
                 if wanted.awaited and self._named_addresses(wanted):
                     wanted = replace(wanted, awaited=False)  # if they go again, any will do
                 grant = self._try_grant(wanted, ticket)
                 left = deadline - time.monotonic()
                 if grant is not None or left <= 0:
                     return grant
-                self._changed.wait(min(left, _ALIVE_POLL_SECONDS, self._seconds_to_next_cooled()))
+                self._changed.wait(min(left, ALIVE_POLL_SECONDS, self._seconds_to_next_cooled()))
         finally:
             del self._waits[ticket]
             self._waiting.leave(ticket)
@@ -179,7 +178,7 @@ class Requests:
 
     def _seconds_to_next_cooled(self) -> float:
         now = boot_seconds()
-        at = self._ledger.reservations.next_cooled(now) or now + _ALIVE_POLL_SECONDS
+        at = self._ledger.reservations.next_cooled(now) or now + ALIVE_POLL_SECONDS
         return max(at - now, 0.001)
 
 
@@ -205,11 +204,6 @@ def _grant(wanted: GrantRequest, candidate: Candidate, now: float) -> Grant:
         host_ports=wanted.host_ports,
         bandwidth=wanted.bandwidth,
     )
-
-
-def _require_alive(alive: Callable[[], bool]) -> None:
-    if not alive():
-        raise CNIError(Code.TRY_AGAIN, "the runtime has abandoned this call")
 
 
 def _too_many(pool: str) -> CNIError:

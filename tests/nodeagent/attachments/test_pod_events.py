@@ -41,7 +41,7 @@ def is_not_seen(parts: AgentParts) -> str:
     return "unseen"
 
 
-def _never(_: float) -> bool:
+def _never(_: float, __: Callable[[], bool]) -> bool:
     return False
 
 

@@ -241,7 +241,7 @@ class AgentParts:
                 caches.enis,
                 caches.podips,
                 chooser,
-                wait_until_synced=lambda _: True,
+                wait_until_synced=lambda _, __: True,
                 find_podip=self._find_podip,
                 on_claim=self._on_claim,
             ),
