@@ -110,8 +110,7 @@ def remove_links(pod: NodePod, netns: str) -> None:
     """
     if pod.eni.ipvlan:
         with suppress(NamespaceGoneError), open_namespace(netns) as namespace:
-            if not in_namespace(namespace, partial(_has_others_addresses, pod)):
-                in_namespace(namespace, partial(_remove_slave, pod))
+            in_namespace(namespace, partial(_remove_own_slave, pod))
         return
     with Netlink() as netlink:
         link = find_link(netlink, pod.host_link)
@@ -214,6 +213,12 @@ def _open_in_namespace(sysctls: Sequence[Operation]) -> Netlink:
 def _observe_pod() -> State:
     with Netlink() as netlink:
         return observe(netlink)
+
+
+def _remove_own_slave(pod: NodePod) -> None:
+    """Remove the pod's interface in this namespace, unless it is another pod's by now."""
+    if not _has_others_addresses(pod):
+        _remove_slave(pod)
 
 
 def _has_others_addresses(pod: NodePod) -> bool:

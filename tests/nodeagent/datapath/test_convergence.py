@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
+from openeni_nodeagent.datapath import pod
 from openeni_nodeagent.datapath.diff import diff
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux.kernel import (
@@ -26,7 +27,6 @@ from openeni_nodeagent.datapath.model import (
     Verb,
 )
 from openeni_nodeagent.datapath.plan import plan_pod
-from openeni_nodeagent.datapath.pod import with_free_indexes
 from openeni_nodeagent.datapath_api import LinkFacts, NodeFacts
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.node import eni_facts, pod_interface
@@ -148,20 +148,38 @@ def test_an_add_succeeds_where_its_chosen_index_is_taken(bench: OneENI, netns: N
     bench.node.namespace.ip("link del taken")
 
 
-@pytest.mark.parametrize("mode", Mode)
-def test_the_index_of_a_slave_is_free_on_the_node_too(netns: Namespace, mode: Mode) -> None:
-    """Before Linux 6.15 the kernel looks for a new slave's index where its parent is."""
+def place_of(mode: Mode) -> NodePod:
     ipvlan = IPVlanDatapath(IPVlanMode.L2) if mode is Mode.IPVLAN else None
     eni = eni_facts("eni", 10, Datapath(mode, ipvlan))
     node_eni = NodeENI(eni, LinkFacts("ens7", 7), NodeFacts(()), Mark(0, 0))
-    place = pod_on_node(pod_interface("pod", eni, "10.98.0.11"), node_eni)
+    return pod_on_node(pod_interface("pod", eni, "10.98.0.11"), node_eni)
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_the_index_of_a_slave_is_free_on_the_node_too(netns: Namespace, mode: Mode) -> None:
+    """Before Linux 6.15 the kernel looks for a new slave's index where its parent is."""
+    place = place_of(mode)
     with Namespace("node") as node, open_namespace(netns.path) as pod_namespace:
         node.ip(f"link add taken index {place.pod_index} type veth peer name other")
         netns.ip(f"link add taken index {place.pod_index + 1} type veth peer name other")
-        found = node.run(with_free_indexes, place, pod_namespace)
+        found = node.run(pod.with_free_indexes, place, pod_namespace)
     taken = 2 if mode is Mode.IPVLAN else 0
     assert found.pod_index == place.pod_index + taken
     assert found.host_index == place.host_index
+
+
+def test_a_namespace_is_entered_once_to_remove_a_slave(
+    netns: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered: list[int] = []
+
+    def enter(namespace: int, work: Callable[[], None]) -> None:
+        entered.append(namespace)
+        in_namespace(namespace, work)
+
+    monkeypatch.setattr(pod, "in_namespace", enter)
+    pod.remove_links(place_of(Mode.IPVLAN), netns.path)
+    assert len(entered) == 1
 
 
 def test_an_add_to_a_running_pod_repairs_it_without_touching_its_link(
