@@ -60,7 +60,8 @@ _AGENT: Final = """
 A pod has an event when an ADD for it has failed, and already when it has been waiting for an
 address for {wait:g} s; `action` is `{action}`. The runtime's own event repeats the error, too, but
 not before the ADD has failed, and without a reason that says what kind of error it is. There is
-none where the pod's sandbox has ended meanwhile.
+none where the pod's sandbox has ended meanwhile. `{limit}` alone is of a pod that has its address;
+each ADD that succeeds records it.
 
 """
 _NODE: Final = """
@@ -90,7 +91,10 @@ def page() -> str:
 
 def _of_agent() -> str:
     pods = _AGENT.format(
-        agent=CONTROLLER_AGENT, wait=pod_events.WAIT_SECONDS, action=pod_events.ACTION
+        agent=CONTROLLER_AGENT,
+        wait=pod_events.WAIT_SECONDS,
+        action=pod_events.ACTION,
+        limit=PodReason.BANDWIDTH_NOT_LIMITED,
     )
     node = _NODE.format(
         times=repair_events.TIMES,

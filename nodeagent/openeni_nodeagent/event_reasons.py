@@ -10,7 +10,7 @@ from typing import Final
 
 
 class PodReason(StrEnum):
-    """Why a pod has no address."""
+    """Why a pod has no address, or not all else that it asks for."""
 
     NO_POOL = "NoPool"
     POD_NOT_SEEN = "PodNotSeen"
@@ -25,6 +25,7 @@ class PodReason(StrEnum):
     OTHER_PLUGIN_FIRST = "OtherPluginFirst"
     JOURNAL_FAILED = "JournalFailed"
     AGENT_FAILED = "AgentFailed"
+    BANDWIDTH_NOT_LIMITED = "BandwidthNotLimited"
 
 
 class NodeReason(StrEnum):
@@ -43,6 +44,8 @@ class EventReason:
 
 # Their notes name addresses and links, which every try chooses anew; the Event keeps the first.
 VARYING: Final = frozenset({PodReason.DATAPATH_FAILED})
+
+WITH_ADDRESS: Final = frozenset({PodReason.BANDWIDTH_NOT_LIMITED})  # of pods that have one
 
 POD_REASONS: Final[Mapping[PodReason, EventReason]] = {
     PodReason.NO_POOL: EventReason(
@@ -102,6 +105,12 @@ POD_REASONS: Final[Mapping[PodReason, EventReason]] = {
     PodReason.AGENT_FAILED: EventReason(
         "The agent met an error that it does not know.",
         "Report it with the traceback in the agent's log.",
+    ),
+    PodReason.BANDWIDTH_NOT_LIMITED: EventReason(
+        "The pod has its address, but its annotation `kubernetes.io/ingress-bandwidth` has no "
+        "effect in the datapath mode of its pool.",
+        "Use an ENIPool with mode `Veth`, or remove the annotation: "
+        "[host ports and bandwidth](host-ports.md).",
     ),
 }
 NODE_REASONS: Final[Mapping[NodeReason, EventReason]] = {

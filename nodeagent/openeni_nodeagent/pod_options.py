@@ -89,6 +89,7 @@ def unenforced(bandwidth: Bandwidth, mode: str) -> str:
     if bandwidth.ingress is None or mode == DatapathMode.VETH:
         return ""
     return (
-        f"its ingress bandwidth is not limited: {mode} pods share their ENI, which has no queue "
-        "for each pod; use an ENIPool with mode Veth (the egress limit is enforced in every mode)"
+        f"the pod's ingress bandwidth is not limited: {mode} pods share their ENI, which has no "
+        "queue for each pod; use an ENIPool with mode Veth (the egress limit is enforced in "
+        "every mode)"
     )

@@ -156,6 +156,7 @@ def test_an_add_that_gets_no_address_has_the_agents_event(
     cluster.eni(ENI, READY, node=node, port=port)
     event(cluster, "AddressesExhausted", "every address is granted or cools down")
     event(cluster, "FailedCreatePodSandBox", "plugin type=openeni failed", eventTime=ago(30))
+    event(cluster, "BandwidthNotLimited", "of the sandbox before", eventTime=ago(5))
     stands_at, stations = traced(cluster, capsys)
     assert stands_at == "Granted"
     assert stations["ENI"]["detail"] == "1 ready, with 0 addresses free and 2 cooling down"

@@ -1,10 +1,11 @@
 """Host ports and bandwidth through the whole agent: one port, one pod, whatever is restarted."""
 
-import logging
 from pathlib import Path
 
 import pytest
 
+from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
+from openeni_crds.names import EVENTS
 from openeni_nodeagent.pod_options import Bandwidth, PortMapping, RateLimit, Transport
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import Answer
@@ -15,6 +16,8 @@ WEB = {"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""}  
 PORTS = (PortMapping(8080, 80, Transport.TCP),)
 IN_KERNEL = (PortMapping(8080, 80, Transport.TCP, "0.0.0.0"),)  # noqa: S104 - one map a family
 TRY_AGAIN, INVALID_CONFIG = 11, 7
+INGRESS = {"ingressRate": 8000, "ingressBurst": 800}
+L2 = Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L2))
 
 
 @pytest.fixture
@@ -104,12 +107,28 @@ def test_ports_that_nobody_can_serve_are_refused_before_an_address_is_granted(
         assert granted(agent) == set()
 
 
-def test_limits_are_kept_with_the_grant_and_a_mode_without_them_is_named(
-    host: AgentHost, caplog: pytest.LogCaptureFixture
-) -> None:
-    given = {"ingressRate": 8000, "ingressBurst": 800, "egressRate": 0, "egressBurst": 0}
-    with caplog.at_level(logging.WARNING), host.agent():
-        assert add(host, "web", "c1", bandwidth=given).code == 0
-    assert "is not limited" not in caplog.text  # the pool's mode is Veth
+def test_limits_are_kept_with_the_grant(host: AgentHost) -> None:
+    with host.agent():
+        assert add(host, "web", "c1", bandwidth=INGRESS).code == 0
+    assert not host.store.list(EVENTS).items  # the pool's mode is Veth
     with host.agent() as agent:
         assert grant_of(agent, "c1").bandwidth == Bandwidth(ingress=RateLimit(8000, 800))
+
+
+def test_a_pod_whose_mode_does_not_limit_what_it_gets_has_an_event(
+    tmp_path: Path, executable: Path
+) -> None:
+    host = AgentHost(tmp_path, executable)
+    node_objects.make_node(host.store)
+    node_objects.make_pool(host.store, datapath=L2)
+    node_objects.make_eni(host.store, datapath=L2)
+    node_objects.write_operator_status(host.store)
+    egress = {"egressRate": 8000, "egressBurst": 800}
+    with host.agent():
+        assert add(host, "other", "c1", bandwidth=egress).code == 0
+        uid = node_objects.make_pod(host.store, "web")
+        assert add(host, "web", "c2", uid=uid, bandwidth=INGRESS | egress).code == 0
+        (event,) = wait_for(lambda: host.store.list(EVENTS).items, "an event")
+    assert event["reason"] == "BandwidthNotLimited"
+    assert event["regarding"]["uid"] == uid
+    assert event["note"].startswith("the pod's ingress bandwidth is not limited: IPVlanL2 pods")

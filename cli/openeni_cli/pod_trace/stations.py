@@ -13,7 +13,7 @@ from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.reasons.entry import plain
 from openeni_crds.selection import NoPool
-from openeni_nodeagent.event_reasons import POD_REASONS, PodReason
+from openeni_nodeagent.event_reasons import POD_REASONS, WITH_ADDRESS, PodReason
 from openeni_operator.core_objects import is_ready
 
 ENDED: Final = frozenset({"Failed", "Succeeded"})  # phases of a pod
@@ -181,7 +181,7 @@ def _granted(facts: TraceFacts) -> Station:
     if facts.podip is not None:
         detail = ", ".join(facts.podip.spec.addresses) or "no address yet"
         return Station("Granted", State.UNKNOWN, detail=f"{detail}; the log has no line about it")
-    warnings = [e for e in facts.events if e.type == "Warning"]
+    warnings = [e for e in facts.events if e.type == "Warning" and e.reason not in WITH_ADDRESS]
     said = max(warnings, key=lambda e: (e.reason in POD_REASONS, e.at), default=None)
     detail = f"{said.reason}: {said.note}" if said else "no ADD has got an address yet"
     remedy = _event_remedy(said.reason) if said else ""

@@ -31,7 +31,6 @@ from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.ledger import Attachment, Grant
 from openeni_nodeagent.grants.requests import GrantRequest
 from openeni_nodeagent.grants.retained import pod_key
-from openeni_nodeagent.pod_options import unenforced
 
 _log: Final = logging.getLogger(__name__)
 
@@ -80,8 +79,6 @@ class Granter:
                 self._dependencies.podips,
                 self._grants,
             )
-        if missing := unenforced(grant.bandwidth, grant.datapath_mode):
-            _log.warning("pod %s: %s", key, missing)
         return grant
 
     def _request(self, request: Request, key: str, chosen: PoolChoice) -> GrantRequest:

@@ -19,7 +19,13 @@ from openeni_nodeagent.cni import server
 from openeni_nodeagent.cni.call import Call, EndedCall
 from openeni_nodeagent.cni.protocol import CNIError, parse
 from openeni_nodeagent.cni.server import CNIServer
-from openeni_nodeagent.event_reasons import NODE_REASONS, POD_REASONS, NodeReason, PodReason
+from openeni_nodeagent.event_reasons import (
+    NODE_REASONS,
+    POD_REASONS,
+    WITH_ADDRESS,
+    NodeReason,
+    PodReason,
+)
 from openeni_nodeagent.phases import PhaseHistory, Stopwatch
 from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.agent import node_objects
@@ -187,6 +193,7 @@ def test_each_reason_has_a_cause_here_and_a_text() -> None:
     tested = {reason for reason, _ in CAUSES.values()}
     tested |= {PodReason.OTHER_PLUGIN_FIRST, PodReason.HOST_PORT_IN_USE}
     tested |= {PodReason.TOO_MANY_PODS_WAIT, PodReason.AGENT_FAILED}
+    tested |= WITH_ADDRESS  # test_agent_options.py
     assert tested == set(PodReason) == POD_REASONS.keys()
     assert set(NodeReason) == NODE_REASONS.keys()
     assert all(e.meaning and e.remedy for e in (*POD_REASONS.values(), *NODE_REASONS.values()))
