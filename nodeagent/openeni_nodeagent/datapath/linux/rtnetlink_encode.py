@@ -148,8 +148,6 @@ def _(item: Route) -> tuple[int, int, bytes]:
         body += attribute(uapi.RTA_GATEWAY, _packed(item.gateway))
     if item.source:
         body += attribute(uapi.RTA_PREFSRC, _packed(item.source))
-    if item.metric:
-        body += number(uapi.RTA_PRIORITY, item.metric)
     return uapi.RTM_NEWROUTE, _EXCLUSIVE, body
 
 

@@ -144,6 +144,8 @@ def read(kind: int, message: bytes) -> Any:
 def test_pyroute2_decodes_what_we_encode(kind: int, item: Item, expected: dict[str, Any]) -> None:
     seen = read(kind, encode(Operation(Verb.ADD, item)))
     assert {name: seen.get(name, seen.get_attr(name)) for name in expected} == expected
+    attributes = [name for name, _ in seen["attrs"]]
+    assert len(attributes) == len(set(attributes))
 
 
 @pytest.mark.parametrize(("kind", "item", "expected"), ITEMS)
