@@ -1,7 +1,7 @@
 """Encode operations on links, addresses, routes, rules and neighbours as rtnetlink requests.
 
-pyroute2's message classes take 40 to 60 us for each message, this takes 3 us: a fifth of an ADD,
-which has a dozen. The tests decode every kind of message with pyroute2.
+pyroute2's message classes take twenty times as long for the same bytes, for the messages of one pod
+a quarter of its ADD (decision 0006). The tests decode every kind of message with pyroute2.
 """
 
 import struct
