@@ -138,7 +138,7 @@ def parse_time(text: str) -> datetime:
 
 
 def seconds(duration: str) -> int:
-    """Seconds of a duration such as `90s` or `1h30m`."""
+    """Return the seconds of a duration such as `90s` or `1h30m`."""
     total, digits = 0, ""
     for character in duration:
         if character.isdigit():

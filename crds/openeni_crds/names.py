@@ -141,7 +141,10 @@ def eni_name(pool: str, node: str, index: int) -> str:
 
 
 def port_name(cluster_id: str, eni_uid: str) -> str:
-    """The crash-safe key of an ENI's port: Neutron may drop tags at creation, never the name."""
+    """Return the name of an ENI's port, by which it is found after a crash.
+
+    Neutron may drop tags at creation, never the name.
+    """
     return f"{port_prefix(cluster_id)}{eni_uid}"
 
 
@@ -151,7 +154,10 @@ def port_prefix(cluster_id: str) -> str:
 
 
 def port_tags(cluster_id: str, eni_uid: str) -> tuple[str, str]:
-    """Ownership marks: a delete needs name and tags. No comma or slash (Neutron's URLs)."""
+    """Return the marks of an ENI's port: a delete needs them and the name.
+
+    They have no comma or slash: they are part of Neutron's URLs.
+    """
     return cluster_tag(cluster_id), f"{TAG_ENI}{eni_uid}"
 
 
@@ -161,7 +167,7 @@ def cluster_tag(cluster_id: str) -> str:
 
 
 def host_link(container_id: str, interface: str) -> str:
-    """Name of the node's end of a pod's veth: 15 characters at most (IFNAMSIZ).
+    """Return the name of the node's end of a pod's veth: 15 characters at most (IFNAMSIZ).
 
     By sandbox, not by pod: a pod's next sandbox may be added before its last one is deleted.
     """
@@ -169,10 +175,10 @@ def host_link(container_id: str, interface: str) -> str:
 
 
 def host_slave(ifindex: int) -> str:
-    """Name of the host-side ipvlan slave of the ENI with this interface index."""
+    """Return the name of the host-side ipvlan slave of the ENI with this interface index."""
     return f"{LINK_PREFIX}-{ifindex}"
 
 
 def eni_table(ifindex: int) -> int:
-    """Route table of the ENI with this interface index."""
+    """Return the route table of the ENI with this interface index."""
     return TABLE_ENI_BASE + ifindex

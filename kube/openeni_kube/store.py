@@ -96,7 +96,7 @@ class Store(Protocol):
         ...
 
     def list(self, kind: Kind, *, field_selector: str = "", label_selector: str = "") -> Page:
-        """All namespaces; paged inside."""
+        """Return the objects of all namespaces, read page by page."""
         ...
 
     def pages(
@@ -137,7 +137,7 @@ class Store(Protocol):
     def apply(
         self, kind: Kind, body: Json, *, manager: str, subresource: str = "", force: bool = True
     ) -> Json:
-        """Server-side apply: `body` names exactly the fields that `manager` owns."""
+        """Apply on the server: `body` names exactly the fields that `manager` owns."""
         ...
 
     def patch(
@@ -149,7 +149,7 @@ class Store(Protocol):
         operations: Sequence[Mapping[str, object]],
         subresource: str = "",
     ) -> Json:
-        """JSON patch (RFC 6902); a failed `test` raises InvalidError."""
+        """Patch with JSON patch (RFC 6902); a failed `test` raises InvalidError."""
         ...
 
     def delete(self, kind: Kind, name: str, namespace: str = "", *, uid: str = "") -> None:

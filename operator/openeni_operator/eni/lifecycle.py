@@ -140,7 +140,7 @@ def create_port(facts: Facts) -> Step | None:
 
 
 def set_security_groups(facts: Facts) -> Step | None:
-    """Before a port that stays is attached or called ready: they keep its pods safe."""
+    """Set them before a port that stays is attached or called ready: they keep its pods safe."""
     port, settings = facts.port, facts.settings
     if port is None or settings.has_groups(port):
         return None
