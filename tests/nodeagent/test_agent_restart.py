@@ -11,7 +11,7 @@ from openeni_crds.conditions import Type
 from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.cni import frame
 from openeni_testing.agent import node_objects
-from openeni_testing.agent.host import AgentHost, is_synced, knows_pod, waiting_adds
+from openeni_testing.agent.host import AgentHost, grant_of, is_synced, knows_pod, waiting_adds
 from openeni_testing.objects import podip_body
 from openeni_testing.waiting import wait_for
 
@@ -220,6 +220,22 @@ def test_gc_frees_a_replaced_sandbox_only_when_the_runtime_lists_the_newer_one(
         assert sorted(host.datapath.owners().values()) == ["new", "old"]
         assert host.runtime("x").gc("new").code == 0
         assert list(host.datapath.owners().values()) == ["new"]
+
+
+def test_gc_of_one_network_spares_what_a_living_container_has_of_another(
+    host: AgentHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runtime lists for each network what it has of that one: here c1/net1, but not c1/eth0."""
+    monkeypatch.setattr("openeni_nodeagent.attachments.garbage_collection.GC_AGE_SECONDS", 0.0)
+    with host.agent() as agent:
+        host.add("web", "c1")
+        uid = grant_of(agent, "c1").attachment.pod_uid
+        runtime = host.runtime("c1")
+        second = replace(runtime, environment={"CNI_IFNAME": "net1"})
+        assert second.call("ADD", "c1", uid, "web").code == 0
+        listed = {"cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "net1"}]}
+        assert runtime.call("GC", **listed).code == 0
+        assert list(host.datapath.owners().values()) == ["c1", "c1"]
 
 
 def test_waiting_adds_go_to_the_next_agent(host: AgentHost) -> None:

@@ -18,11 +18,15 @@ def stale_grants(
 ) -> tuple[Grant, ...]:
     """Return grants whose container the runtime does not list and whose pod is gone.
 
-    A pod also counts as gone if the runtime lists a newer sandbox of it. A node may have several
-    runtimes, each of which lists its own containers (containernetworking/cni#1086): the one that
-    lists the newer sandbox would list this one too if it still existed.
+    A pod also counts as gone if the runtime lists a newer sandbox of it, and this one under no
+    interface. A node may have several runtimes, each of which lists its own containers
+    (containernetworking/cni#1086): the one that lists the newer sandbox would list this one too if
+    it still existed. And the list is that of one network (ocicni asks for GC network by network):
+    an interface of a listed container may be of another one.
     """
-    alive = {(attachment.container_id, attachment.interface) for attachment in listed}
+    attachments = tuple(listed)
+    alive = {(attachment.container_id, attachment.interface) for attachment in attachments}
+    containers = {attachment.container_id for attachment in attachments}
     known = tuple(grants)
     newest: dict[str, float] = {}  # pod -> when its newest listed sandbox got its grant
     for grant in known:
@@ -36,7 +40,10 @@ def stale_grants(
         and now - grant.at >= GC_AGE_SECONDS
         and (
             not pod_exists(grant.attachment.pod_uid)
-            or newest.get(grant.attachment.pod_uid, grant.at) > grant.at
+            or (
+                grant.attachment.container_id not in containers
+                and newest.get(grant.attachment.pod_uid, grant.at) > grant.at
+            )
         )
     )
 
