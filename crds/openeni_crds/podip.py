@@ -11,6 +11,7 @@ from openeni_crds.names import LABEL_RETAINED
 
 DELETE: Final = "Delete"  # values of spec.retention, besides durations
 FOREVER: Final = "Forever"
+MAX_CONTAINER_ID: Final = 128  # characters
 
 
 class PodIPSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -29,7 +30,7 @@ class PodIPSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
         str,
         Meta(
             min_length=1,
-            max_length=128,
+            max_length=MAX_CONTAINER_ID,
             description="The pod's sandbox, as the container runtime names it to CNI.",
         ),
     ] = field(name="containerID")

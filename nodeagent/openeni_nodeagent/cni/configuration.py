@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from openeni_crds.conditions import Condition, Reason, Type, condition
 from openeni_crds.names import CNI_NAME
+from openeni_nodeagent.cni.protocol import DECODE_ERRORS
 
 CONFLIST: Final = f"10-{CNI_NAME}.conflist"
 SUFFIXES: Final = (".conf", ".conflist", ".json")  # those that containerd and CRI-O read
@@ -104,7 +105,7 @@ def is_other(name: str, content: bytes) -> bool:
         return False
     try:
         found = _decoder.decode(content)
-    except msgspec.MsgspecError:
+    except DECODE_ERRORS:
         return True  # the runtime stops at it
     kinds = {found.type, *(plugin.type for plugin in found.plugins)} - {""}
     return not kinds or not kinds <= COMPANIONS

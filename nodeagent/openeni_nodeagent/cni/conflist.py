@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from openeni_crds.names import CNI_NAME
-from openeni_nodeagent.cni.protocol import VERSIONS
+from openeni_nodeagent.cni.protocol import DECODE_ERRORS, VERSIONS
 
 # libcni 1.2 and newer read `cniVersions` and use the highest version that both know. Older ones
 # read `cniVersion` alone and would refuse 1.1.0.
@@ -51,7 +51,7 @@ def conflist(installed: bytes | None = None) -> Conflist:
     try:
         given = [(_chained_decoder.decode(p), p) for p in _list_decoder.decode(installed).plugins]
         keys = _keys_decoder.decode(installed)
-    except msgspec.MsgspecError as error:
+    except DECODE_ERRORS as error:
         return Conflist(_encode({}, [], frozenset()), str(error))
     others = [(plugin, raw) for plugin, raw in given if plugin.type != CNI_NAME]
     taken = {name for plugin, _ in others for name, used in plugin.capabilities.items() if used}

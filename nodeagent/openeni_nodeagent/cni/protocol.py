@@ -13,10 +13,13 @@ from typing import Annotated, Final, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from openeni_crds.podip import MAX_CONTAINER_ID
 from openeni_nodeagent.event_reasons import PodReason
 
 VERSIONS: Final = ("0.4.0", "1.0.0", "1.1.0")  # openeni.c has them, too
 NEWEST: Final = VERSIONS[-1]
+# Of bytes that cannot be decoded; the second for brackets nested some thousand deep.
+DECODE_ERRORS: Final = (msgspec.MsgspecError, RecursionError)
 _PLAIN_VERSION: Final = re.compile(r"[0-9A-Za-z.+-]{1,31}")  # as config_version.h takes it over
 _IDENTIFIER: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")  # of containers and networks
 # dev_valid_name() of net/core/dev.c: at most 15 bytes, and 0xa0 is a space to the kernel, though it
@@ -165,7 +168,7 @@ def configured_version(stdin: bytes) -> str:
     """Return the version that an error repeats: the configuration's, or the newest without one."""
     try:
         version = _version_decoder.decode(stdin).version
-    except msgspec.MsgspecError:
+    except DECODE_ERRORS:
         return NEWEST
     return version if _PLAIN_VERSION.fullmatch(version) else NEWEST
 
@@ -197,7 +200,7 @@ def _decode(decoder: "msgspec.json.Decoder[_T]", content: bytes, field: str = ""
     """Decode the configuration, or one field of it."""
     try:
         return decoder.decode(content)
-    except msgspec.MsgspecError as error:
+    except DECODE_ERRORS as error:
         what = f"{field} of the network configuration" if field else "the network configuration"
         raise CNIError(Code.DECODE, f"{what} is invalid: {error}") from None
 
@@ -267,6 +270,11 @@ def _is_interface_name(name: str) -> bool:
 
 
 def _check_pod(request: Request) -> None:
+    if len(request.container_id) > MAX_CONTAINER_ID:
+        raise CNIError(
+            Code.INVALID_ENVIRONMENT,
+            f"CNI_CONTAINERID is longer than {MAX_CONTAINER_ID}, which no PodIP can record",
+        )
     wanted = {
         "K8S_POD_UID": request.pod_uid,
         "K8S_POD_NAMESPACE": request.pod_namespace,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from openeni_nodeagent.cni.protocol import CNIError, Code
+from openeni_nodeagent.cni.protocol import DECODE_ERRORS, CNIError, Code
 from openeni_nodeagent.pod_options import (
     UNLIMITED,
     Bandwidth,
@@ -119,7 +119,7 @@ def _with_known_keys(entry: dict[str, Any]) -> bytes:
 def _decode(decoder: "msgspec.json.Decoder[_S]", content: bytes, where: str) -> _S:
     try:
         return decoder.decode(content)
-    except msgspec.MsgspecError as error:
+    except DECODE_ERRORS as error:
         raise _invalid(where, str(error)) from None
 
 

@@ -26,14 +26,18 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def request(container: str, command: str = "DEL", netns: str = "") -> bytes:
+DEEP = b'{"cniVersion":"1.1.0","prevResult":' + b"[" * 5000 + b"]" * 5000 + b"}"
+
+
+def request(container: str, command: str = "DEL", netns: str = "", stdin: bytes = b"") -> bytes:
     variables = {
         "CNI_COMMAND": command,
         "CNI_CONTAINERID": container,
         "CNI_IFNAME": "eth0",
         "CNI_NETNS": netns,
     }
-    return frame.encode_request(variables, b'{"cniVersion":"1.1.0","name":"openeni"}', deadline=1)
+    stdin = stdin or b'{"cniVersion":"1.1.0","name":"openeni"}'
+    return frame.encode_request(variables, stdin, deadline=1)
 
 
 def queued(folder: Path, content: bytes, at: float, process: int = 1) -> Path:
@@ -96,6 +100,7 @@ def test_a_del_that_fails_is_kept_for_a_retry_and_delays_no_other(
         pytest.param(request("c1")[:-3], "is unreadable", id="cut off"),
         pytest.param(b"x" * 200, "is unreadable", id="foreign"),
         pytest.param(request("c1", "DANCE"), "is unreadable", id="no command of CNI"),
+        pytest.param(request("c1", stdin=DEEP), "is unreadable", id="nested too deep"),
         pytest.param(request("c1", "STATUS"), "is not a DEL", id="another command"),
     ],
 )

@@ -82,6 +82,9 @@ def test_other_plugins_are_named() -> None:
         ("00-multus.conf", b'{"type": "multus-shim", "clusterNetwork": "/x"}', False),
         ("10-broken.json", b"{", True),
         ("10-empty.conf", b"{}", True),
+        pytest.param(
+            "10-x.conf", b'{"type":"x","y":' + b"[" * 5000 + b"]" * 5000 + b"}", True, id="deep"
+        ),
     ],
 )
 def test_whose_configuration_a_file_is(name: str, content: bytes, other: bool) -> None:

@@ -78,6 +78,7 @@ def test_what_was_written_is_not_changed_again(installed: bytes) -> None:
         (written([OWN, {"capabilities": {"a": True}}]), "type"),
         (written([OWN, {"type": "x", "capabilities": 1}]), "capabilities"),
         (b"\xff\xfe", "malformed"),
+        pytest.param(b'{"x":' + b"[" * 5000 + b"]" * 5000 + b"}", "recursion", id="deep"),
     ],
 )
 def test_a_list_that_no_runtime_could_read_is_replaced_and_the_cause_named(

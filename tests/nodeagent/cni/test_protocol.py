@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from openeni_crds.podip import MAX_CONTAINER_ID
 from openeni_nodeagent.cni.protocol import (
     CNIError,
     Code,
@@ -66,6 +67,24 @@ def test_a_del_decodes_nothing_but_the_version() -> None:
 @pytest.mark.parametrize("field", ["runtimeConfig", "cni.dev/valid-attachments"])
 def test_an_add_decodes_nothing_that_only_other_commands_need(field: str) -> None:
     assert call(CONFIG | {field: GARBAGE[field]}, {}).config.name == "openeni"
+
+
+@pytest.mark.parametrize("command", list(Command))
+def test_a_configuration_that_is_nested_too_deep_is_invalid(command: Command) -> None:
+    config = json.dumps(CONFIG)[:-1] + ',"prevResult":' + "[" * 5000 + "]" * 5000 + "}"
+    with pytest.raises(CNIError) as raised:
+        parse(CONTAINERD | {"CNI_COMMAND": command}, config.encode())
+    assert raised.value.code == Code.DECODE
+    assert configured_version(config.encode()) == "1.1.0"
+
+
+def test_a_container_id_that_no_podip_can_record_is_refused_but_deleted() -> None:
+    call(CONFIG, {"CNI_CONTAINERID": "a" * MAX_CONTAINER_ID})
+    longer = {"CNI_CONTAINERID": "a" * (MAX_CONTAINER_ID + 1)}
+    with pytest.raises(CNIError, match="CNI_CONTAINERID is longer than 128") as raised:
+        call(CONFIG, longer)
+    assert raised.value.code == Code.INVALID_ENVIRONMENT
+    call(CONFIG, {"CNI_COMMAND": "DEL"} | longer)
 
 
 def test_check_brings_the_result_of_its_add() -> None:
