@@ -233,8 +233,7 @@ def test_gc_of_one_network_spares_what_a_living_container_has_of_another(
         runtime = host.runtime("c1")
         second = replace(runtime, environment={"CNI_IFNAME": "net1"})
         assert second.call("ADD", "c1", uid, "web").code == 0
-        listed = {"cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "net1"}]}
-        assert runtime.call("GC", **listed).code == 0
+        assert runtime.gc("c1", interface="net1").code == 0
         assert list(host.datapath.owners().values()) == ["c1", "c1"]
 
 

@@ -1,7 +1,9 @@
 """The network configuration list that openeni installs, with what an administrator added. Pure.
 
 openeni makes the pod's interface, so it comes first. Plugins that an administrator has put into the
-list are kept after it, in their order, and so are other keys of the list.
+list are kept after it, in their order, and so are other keys of the list. With such plugins its
+versions are the administrator's, too: libcni calls every plugin of a list in the highest version
+that the list and libcni know (decision 0061), and asks none of them whether it knows it.
 """
 
 from dataclasses import dataclass
@@ -35,6 +37,8 @@ class _Chained(Struct):
 
 class _List(Struct):
     plugins: list[msgspec.Raw]
+    version: str = msgspec.field(name="cniVersion", default="")
+    versions: list[str] = msgspec.field(name="cniVersions", default_factory=list[str])
 
 
 # At import: `openeni_crds.meta.decodable`
@@ -47,27 +51,38 @@ _OURS: Final = frozenset({"cniVersion", "cniVersions", "name", "plugins"})
 def conflist(installed: bytes | None = None) -> Conflist:
     """Return the list to install in the place of the one that is there."""
     if installed is None:
-        return Conflist(_encode({}, [], frozenset()))
+        return Conflist(_encode({}, [], frozenset(), VERSIONS))
     try:
-        given = [(_chained_decoder.decode(p), p) for p in _list_decoder.decode(installed).plugins]
+        before = _list_decoder.decode(installed)
+        given = [(_chained_decoder.decode(p), p) for p in before.plugins]
         keys = _keys_decoder.decode(installed)
     except DECODE_ERRORS as error:
-        return Conflist(_encode({}, [], frozenset()), str(error))
+        return Conflist(_encode({}, [], frozenset(), VERSIONS), str(error))
     others = [(plugin, raw) for plugin, raw in given if plugin.type != CNI_NAME]
     taken = {name for plugin, _ in others for name, used in plugin.capabilities.items() if used}
     kept = {key: value for key, value in keys.items() if key not in _OURS}
-    return Conflist(_encode(kept, [raw for _, raw in others], frozenset(taken)))
+    versions = _versions(before) if others else VERSIONS
+    return Conflist(_encode(kept, [raw for _, raw in others], frozenset(taken), versions))
+
+
+def _versions(given: _List) -> tuple[str, ...]:
+    """Return the versions of a list that openeni knows, oldest first; all that it knows if none."""
+    named = {given.version, *given.versions}  # as libcni reads them
+    return tuple(version for version in VERSIONS if version in named) or VERSIONS
 
 
 def _encode(
-    kept: dict[str, msgspec.Raw], chained: list[msgspec.Raw], taken: frozenset[str]
+    kept: dict[str, msgspec.Raw],
+    chained: list[msgspec.Raw],
+    taken: frozenset[str],
+    versions: tuple[str, ...],
 ) -> bytes:
     """Encode the list. A capability that a chained plugin declares is left to that plugin."""
     capabilities = {name: True for name in CAPABILITIES if name not in taken}
     own = {"type": CNI_NAME} | ({"capabilities": capabilities} if capabilities else {})
     body = {
-        "cniVersion": CNI_VERSION,
-        "cniVersions": VERSIONS,
+        "cniVersion": next((v for v in reversed(versions) if v <= CNI_VERSION), versions[0]),
+        "cniVersions": versions,
         "name": CNI_NAME,
         **kept,
         "plugins": [own, *chained],

@@ -157,10 +157,14 @@ def compare(pod: NodePod, namespace: int) -> Comparison:
 
 
 def compare_inside(pod: NodePod, namespace: int) -> tuple[Operation, ...]:
-    """Compare the part in the pod's namespace with the plan; nothing is changed."""
+    """Compare the part in the pod's namespace with the plan; nothing is changed.
+
+    A lower MTU than planned is no difference: a plugin after openeni (`tuning`) may have set it.
+    """
     facts = pod.facts
     seen = in_namespace(namespace, _observe_pod)
     planned = plan_pod(replace(pod, pod_index=_index(seen, facts.interface, pod.pod_index))).pod
+    planned = _with_lower_mtu(planned, seen)
     in_pod = ownership.of_interface(seen, facts.interface, facts.addresses)
     in_pod |= ownership.in_place_of(seen, planned)
     in_pod |= in_namespace(namespace, partial(observe_sysctls, planned))
@@ -244,6 +248,15 @@ def _remove_slave(pod: NodePod) -> None:
 
 def _index(state: State, name: str, otherwise: int) -> int:
     return next((i.index for i in state if isinstance(i, Link) and i.name == name), otherwise)
+
+
+def _with_lower_mtu(planned: State, seen: State) -> State:
+    """Return the plan with the MTUs of those links that have a lower one than planned."""
+    mtus = {i.index: i.mtu for i in seen if isinstance(i, Link)}
+    return frozenset(
+        replace(i, mtu=min(i.mtu, mtus.get(i.index, i.mtu))) if isinstance(i, Link) else i
+        for i in planned
+    )
 
 
 def _next_free(index: int, taken: set[int]) -> int:

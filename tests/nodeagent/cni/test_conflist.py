@@ -14,7 +14,7 @@ BARE = conflist().content
 
 
 def written(plugins: object, **keys: object) -> bytes:
-    return json.dumps({"name": "x", "cniVersion": "0.4.0", "plugins": plugins, **keys}).encode()
+    return json.dumps({"name": "x", "cniVersion": "0.4.0", "plugins": plugins} | keys).encode()
 
 
 def made(installed: bytes) -> Any:
@@ -58,6 +58,26 @@ def test_a_capability_that_another_plugin_declares_is_left_to_it() -> None:
 def test_keys_of_an_administrator_stay_and_openenis_own_do_not() -> None:
     given = written([OWN], disableCheck=True, cniVersions=["0.3.1"])
     assert made(given) == json.loads(BARE) | {"disableCheck": True}
+
+
+@pytest.mark.parametrize(
+    ("given", "version", "versions"),
+    [
+        ({"cniVersion": "1.0.0", "cniVersions": ["0.4.0", "1.0.0"]}, "1.0.0", ["0.4.0", "1.0.0"]),
+        ({"cniVersion": "1.0.0", "cniVersions": ["0.4.0"]}, "1.0.0", ["0.4.0", "1.0.0"]),
+        ({"cniVersion": "1.0.0"}, "1.0.0", ["1.0.0"]),
+        ({"cniVersion": "0.4.0", "cniVersions": ["1.1.0", "9.0.0"]}, "0.4.0", ["0.4.0", "1.1.0"]),
+        ({"cniVersion": "1.1.0"}, "1.1.0", ["1.1.0"]),
+        ({"cniVersion": "0.3.1"}, "1.0.0", ["0.4.0", "1.0.0", "1.1.0"]),  # openeni has it not
+        ({"cniVersion": ""}, "1.0.0", ["0.4.0", "1.0.0", "1.1.0"]),
+    ],
+)
+def test_versions_that_an_administrator_has_chosen_for_other_plugins_stay(
+    given: dict[str, object], version: str, versions: list[str]
+) -> None:
+    found = made(written([OWN, TUNING], **given))
+    assert (found["cniVersion"], found["cniVersions"]) == (version, versions)
+    assert made(written([OWN], **given)) == json.loads(BARE)
 
 
 @pytest.mark.parametrize("installed", [BARE, written([TUNING, PORTMAP], disableGC=True)])

@@ -47,6 +47,15 @@ if os.environ["CNI_COMMAND"] == "VERSION":
     print(json.dumps({{"cniVersion": "1.0.0", "supportedVersions": ["0.4.0", "1.0.0", "1.1.0"]}}))
 """
 
+OLDER = f"""#!{sys.executable}
+import json, sys
+given = json.load(sys.stdin)
+if given["cniVersion"] == "1.1.0":
+    print(json.dumps({{"cniVersion": "1.0.0", "code": 1, "msg": "incompatible CNI versions"}}))
+    sys.exit(1)
+print(json.dumps(given["prevResult"]))
+"""
+
 
 @pytest.fixture
 def judged(tmp_path: Path, executable: Path) -> Judged:
@@ -147,6 +156,23 @@ def test_a_plugin_after_openeni_may_add_to_the_result(judged: Judged, version: s
         assert judged.libcni("CHECK", "c1", uid).code == 0
         assert judged.libcni("DEL", "c1", uid).code == 0
         assert host.datapath.owners() == {}
+
+
+def test_a_plugin_after_openeni_may_be_older_than_the_list(judged: Judged) -> None:
+    """libcni calls it in a version that it does not know, until the administrator says less."""
+    host, path = judged.host, judged.folder / CONFLIST
+    with agent(judged) as uid:
+        older = host.settings.bin_folder / "older"
+        older.write_text(OLDER)
+        older.chmod(0o755)
+        body = json.loads(host.conflist.read_text())
+        body["plugins"].append({"type": "older"})
+        path.write_text(json.dumps(body))
+        assert judged.libcni("ADD", "c1", uid).code == 1
+        path.write_text(json.dumps(body | {"cniVersions": ["0.4.0", "1.0.0"]}))
+        path.write_bytes(conflist(path.read_bytes()).content)  # as the agent writes it again
+        assert judged.libcni("ADD", "c2", uid).version == "1.0.0"
+        assert set(host.datapath.owners().values()) == {"c1", "c2"}
 
 
 def test_a_list_in_which_openeni_is_not_the_first_is_refused(judged: Judged) -> None:

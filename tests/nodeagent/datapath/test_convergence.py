@@ -196,6 +196,23 @@ def test_an_add_to_a_running_pod_repairs_it_without_touching_its_link(
     bench.delete(netns.path)
 
 
+def test_a_lower_mtu_of_a_plugin_after_openeni_stays_and_a_higher_one_does_not(
+    bench: OneENI, netns: Namespace
+) -> None:
+    bench.add(netns.path)
+    netns.ip("link set eth0 mtu 1300")
+    assert bench.check(netns.path) == ()
+    netns.ip("route flush dev eth0")
+    bench.add(netns.path)  # repairs the rest
+    assert bench.check(netns.path) == ()
+    assert " mtu 1300 " in netns.program("ip", "link", "show", "eth0")
+    netns.ip("link set eth0 mtu 1500")
+    assert len(bench.check(netns.path)) == 1
+    bench.add(netns.path)
+    assert f" mtu {bench.eni.mtu} " in netns.program("ip", "link", "show", "eth0")
+    bench.delete(netns.path)
+
+
 def test_a_foreign_interface_of_that_name_is_kept_and_named_in_the_error(
     bench: OneENI, netns: Namespace
 ) -> None:

@@ -84,8 +84,8 @@ class Runtime:
             check=False,
         )
 
-    def gc(self, *containers: str) -> Answer:
-        valid = [{"containerID": c, "ifname": "eth0"} for c in containers]
+    def gc(self, *containers: str, interface: str = "eth0") -> Answer:
+        valid = [{"containerID": c, "ifname": interface} for c in containers]
         config: dict[str, Any] = {"cni.dev/valid-attachments": valid}
         return self.call("GC", **config)
 
