@@ -253,6 +253,21 @@ def test_a_del_waits_for_its_own_containers_add_and_for_no_other(
         assert host.datapath.owners() == {}
 
 
+def test_an_add_that_waits_for_an_address_gives_up_for_its_containers_del(host: AgentHost) -> None:
+    """A runtime was restarted, or killed a meta plugin, and the executable waits on."""
+    host.create_objects(count=1)
+    with host.agent() as agent:
+        host.add("first", "c0")
+        uid = node_objects.make_pod(host.store, "web")
+        add = host.runtime("c1", deadline=100).start("ADD", "c1", uid, "web")
+        waits(agent, 1)
+        host.delete("c1")
+        ended = finish(add)
+        assert (ended.error, "abandoned" in ended.body["msg"]) == (11, True)
+        node_objects.write_operator_status(host.store, count=2)
+        host.add("web", "c1", uid)
+
+
 def test_a_del_fails_for_nothing_that_it_does_not_need(host: AgentHost) -> None:
     host.create_objects()
     with host.agent():

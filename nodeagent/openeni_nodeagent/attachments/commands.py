@@ -3,13 +3,14 @@
 A warm ADD selects the pod's pool from the caches, makes a grant (one look at the ledger, one record
 of the journal), configures the kernel and replies. Nothing of it leaves the node, and two pods wait
 for each other only at the ledger's lock. Calls of one container are serialized, so that a DEL never
-runs during the container's ADD.
+runs during the container's ADD. An ADD that waits for an address gives up for it: a runtime that
+was restarted may send the DEL while an ADD of the process before it still waits.
 """
 
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from openeni_kube.clock import boot_seconds
@@ -78,8 +79,9 @@ class CNICommands:
                 with self._locked(call):
                     return self._add(call)
             case Command.DEL:
-                with self._locked(call), call.stopwatch.phase("datapath"):
-                    request = call.request
+                request = call.request
+                ending = self._locks.ending(request.container_id)
+                with ending, self._locked(call), call.stopwatch.phase("datapath"):
                     self._detacher.delete(request.container_id, request.interface, request.netns)
             case Command.CHECK:
                 with self._locked(call):
@@ -97,7 +99,7 @@ class CNICommands:
         request = call.request
         with call.stopwatch.phase("grant"):
             known = self._known_grant(request)
-            grant = known or self._dependencies.granter.make_grant(call)
+            grant = known or self._dependencies.granter.make_grant(self._unless_ending(call))
         try:
             pod_network = self._connect(grant, request.netns, is_new=known is None)
             call.stopwatch.include(pod_network.phases)
@@ -106,6 +108,11 @@ class CNICommands:
         finally:
             self._grants.notify(grant)
         return encode_result(request.config.cni_version, add_result(request, grant, pod_network))
+
+    def _unless_ending(self, call: Call) -> Call:
+        """Return the call as one that is also over once its container is to end."""
+        container_id = call.request.container_id
+        return replace(call, alive=lambda: call.alive() and not self._locks.is_ending(container_id))
 
     def _known_grant(self, request: Request) -> Grant | None:
         """Return the container's grant from an earlier ADD, with the namespace of this one."""

@@ -15,6 +15,7 @@ class ContainerLocks:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._running: set[str] = set()
+        self._ending: list[str] = []  # one entry for each call that wants the container to end
         self._stopping = False
 
     @contextmanager
@@ -41,6 +42,22 @@ class ContainerLocks:
             with self._changed:
                 self._running.remove(container_id)
                 self._changed.notify_all()
+
+    @contextmanager
+    def ending(self, container_id: str) -> Generator[None]:
+        """Have `is_ending` return True during the block: a call that only waits may give up."""
+        with self._changed:
+            self._ending.append(container_id)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._ending.remove(container_id)
+
+    def is_ending(self, container_id: str) -> bool:
+        """Return True while a call wants the container to end."""
+        with self._changed:
+            return container_id in self._ending
 
     def stop(self) -> None:
         """Raise StoppingError in all calls that wait for another one."""
