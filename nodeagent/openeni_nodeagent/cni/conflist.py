@@ -29,10 +29,13 @@ class Conflist:
 
 
 class _Chained(Struct):
-    """What every plugin of a list must have, and what decides about openeni's own entry."""
+    """What every plugin of a list must have, and what decides about openeni's own entry.
+
+    A runtime in Go reads null as nothing.
+    """
 
     type: str
-    capabilities: dict[str, bool] = {}
+    capabilities: dict[str, bool | None] | None = None
 
 
 class _List(Struct):
@@ -59,7 +62,9 @@ def conflist(installed: bytes | None = None) -> Conflist:
     except DECODE_ERRORS as error:
         return Conflist(_encode({}, [], frozenset(), VERSIONS), str(error))
     others = [(plugin, raw) for plugin, raw in given if plugin.type != CNI_NAME]
-    taken = {name for plugin, _ in others for name, used in plugin.capabilities.items() if used}
+    taken = {
+        name for plugin, _ in others for name, used in (plugin.capabilities or {}).items() if used
+    }
     kept = {key: value for key, value in keys.items() if key not in _OURS}
     versions = _versions(before) if others else VERSIONS
     return Conflist(_encode(kept, [raw for _, raw in others], frozenset(taken), versions))

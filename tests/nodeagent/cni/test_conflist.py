@@ -55,6 +55,12 @@ def test_a_capability_that_another_plugin_declares_is_left_to_it() -> None:
     assert made(written([off]))["plugins"][0] == OWN
 
 
+@pytest.mark.parametrize("capabilities", [None, {"portMappings": None}])
+def test_a_capability_that_is_null_is_none(capabilities: object) -> None:
+    plugin = {"type": "portmap", "capabilities": capabilities}
+    assert made(written([plugin]))["plugins"] == [OWN, plugin]
+
+
 def test_keys_of_an_administrator_stay_and_openenis_own_do_not() -> None:
     given = written([OWN], disableCheck=True, cniVersions=["0.3.1"])
     assert made(given) == json.loads(BARE) | {"disableCheck": True}

@@ -149,7 +149,7 @@ def test_a_plugin_after_openeni_may_add_to_the_result(judged: Judged, version: s
         chained = host.settings.bin_folder / "chained"
         chained.write_text(CHAINED)
         chained.chmod(0o755)
-        judged.write_list(version, {"type": "chained"})
+        judged.write_list(version, {"type": "chained", "capabilities": None})
         assert judged.libcni("VERSION").supported == list(VERSIONS)
         made = judged.libcni("ADD", "c1", uid)
         assert [i["name"] for i in made.result[version]["interfaces"]][1:] == ["eth0", "eth1"]
