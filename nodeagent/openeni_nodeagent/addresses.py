@@ -1,9 +1,11 @@
 """IP addresses as text: their family, and the CIDRs that hold one of them or all. Pure."""
 
+import ipaddress
 from typing import Final
 
 IPV4: Final = 4
 IPV6: Final = 6
+_LINK_LOCAL: Final = bytes.fromhex("fe80000000000000")
 
 
 def family_of(address: str) -> int:
@@ -24,3 +26,10 @@ def host_cidr(address: str) -> str:
 def default_cidr(family: int) -> str:
     """Return the destination of a default route."""
     return {IPV4: "0.0.0.0/0", IPV6: "::/0"}[family]
+
+
+def link_local(mac: str) -> str:
+    """Return the IPv6 link-local address of a MAC by RFC 4291, appendix A (modified EUI-64)."""
+    first, *rest = bytes.fromhex(mac.replace(":", ""))
+    identifier = bytes([first ^ 2, *rest[:2], 0xFF, 0xFE, *rest[2:]])
+    return str(ipaddress.IPv6Address(_LINK_LOCAL + identifier))

@@ -165,6 +165,7 @@ class Agent:
         callbacks = LookCallbacks(
             is_synced=self._readiness.synced.is_set,
             may_repair=self._readiness.pods_current,
+            unfinished_links=self._detacher.unfinished_links,
             on_pod=requeues.pod,
             on_reserved=requeues.eni_statuses,
             on_repaired=self._readiness.repaired.set,

@@ -120,7 +120,7 @@ class WantedNode:
     departing: tuple[ENIFacts, ...] = ()  # ENIs that openeni leaves, for Nova to detach them
     pods: tuple[WantedPod, ...] = ()  # of `enis`
     strays: frozenset[str] = frozenset()  # addresses that no pod has
-    granted_links: frozenset[str] = frozenset()  # names.host_link of every grant
+    used_links: frozenset[str] = frozenset()  # names.host_link of grants, and of DELs
     complete: bool = True  # False: there may be other ENIs, of which nothing is removed
 
 

@@ -42,6 +42,7 @@ from openeni_nodeagent.enis.link_reports import LinkReports
 from openeni_nodeagent.enis.wanted_enis import ENIChoice, choose_enis, every_eni
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.ledger import Attachment, Grant
+from openeni_nodeagent.reports.repair_log import RepairLog
 
 LOOK_PERIOD_SECONDS: Final = 30.0
 SOON_SECONDS: Final = 1.0  # until another look at what should have gone, or should be there
@@ -56,6 +57,7 @@ class LookCallbacks:
 
     is_synced: Callable[[], bool]  # True once the caches show all objects of this node
     may_repair: Callable[[], bool]  # True while they are up to date
+    unfinished_links: Callable[[], frozenset[str]]  # of ended grants, still to be removed
     on_pod: Callable[[Grant], None]  # the state of a pod's datapath has changed
     on_reserved: Callable[[], None]  # which addresses are reserved has changed
     on_repaired: Callable[[], None]  # journal, kernel and PodIPs have been compared
@@ -89,6 +91,7 @@ class DatapathReconciler:
         self._differing: Mapping[Attachment, str] = {}
         self._took, self._ended_at = 0.0, 0.0  # of the last look
         self._succeeded_at = time.monotonic()  # of the last look without an error
+        self._repair_log = RepairLog()
         self.repair_counts: Counter[str] = Counter()  # by kind, since the process started
 
     def set_node(self, facts: NodeFacts) -> None:
@@ -151,6 +154,7 @@ class DatapathReconciler:
     def _look(self, node: NodeFacts, unseen: set[Attachment] | None) -> Result:
         synced = self._callbacks.is_synced()
         before = {g.attachment: g for g in self._grants.all() if g.connected}
+        used_links = self._used_links()
         snapshot, kernel = self._observe()
         choice = self._choose(synced=synced)
         grants = self._grants.all()
@@ -161,7 +165,7 @@ class DatapathReconciler:
             choice.departing,
             tuple(_wanted(pod, grant, unseen) for pod, grant in pods.items()),
             self._grants.leftovers(),
-            granted_links(grants),
+            used_links | self._used_links(),
             complete=synced,
         )
         report = self._datapath.reconcile(snapshot, wanted, lambda asked: self._hold(asked, pods))
@@ -174,6 +178,10 @@ class DatapathReconciler:
         if not isinstance(result, Retry):
             self._succeeded_at = time.monotonic()
         return result
+
+    def _used_links(self) -> frozenset[str]:
+        """Return the names of links that grants have, or had and are to be removed any moment."""
+        return granted_links(self._grants.all()) | self._callbacks.unfinished_links()
 
     def _observe(self) -> tuple[NodeSnapshot, Mapping[str, str]]:
         """Look at the kernel; return all of it, and the addresses of pods in it."""
@@ -222,10 +230,7 @@ class DatapathReconciler:
         self, report: NodeReport, choice: ENIChoice, pods: Mapping[PodInterface, Grant]
     ) -> None:
         """Keep what the look found, and tell those whom it concerns."""
-        self.repair_counts.update(repair.kind for repair in report.repairs)
-        for repair in report.repairs:
-            _log.warning("repaired: %s", repair.text)
-        self._callbacks.on_repairs(report.repairs)
+        self._note(report.repairs)
         moved = self._links.take_over(report, choice)
         for grant in pods.values():
             if grant.eni in moved:
@@ -236,9 +241,16 @@ class DatapathReconciler:
             if before.get(grant.attachment) != self._differing.get(grant.attachment):
                 self._callbacks.on_pod(grant)
 
+    def _note(self, repairs: Sequence[Repair]) -> None:
+        self.repair_counts.update(repair.kind for repair in repairs)
+        for line in self._repair_log.lines(repairs, time.monotonic()):
+            _log.warning("repaired: %s", line)
+        self._callbacks.on_repairs(repairs)
+
     def _rebuild(self, report: NodeReport, pods: Mapping[PodInterface, Grant]) -> list[str]:
         """Build pods anew whose links are missing or wrong; return those that could not be."""
         failed: list[str] = []
+        rebuilt: list[Repair] = []
         for pod in report.broken:
             grant = pods[pod]
             name = f"{grant.namespace}/{grant.name}"
@@ -248,10 +260,11 @@ class DatapathReconciler:
             try:
                 with self._locks.locked(pod.container_id):
                     if self._grants.find(pod.container_id, pod.interface) == grant:
-                        _log.warning("pod %s has no whole datapath: building it again", name)
                         self._datapath.add(pod, grant.netns)
+                        rebuilt.append(Repair("link", f"pod {name} had no whole datapath"))
             except (DatapathError, CNIError, StoppingError) as error:
                 failed.append(f"the datapath of pod {name} cannot be built again: {error}")
+        self._note(rebuilt)
         return failed
 
     def _next(self, report: NodeReport, failed: list[str]) -> Result:

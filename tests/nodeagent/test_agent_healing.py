@@ -1,5 +1,6 @@
 """A running agent restores what others change of a real kernel: as soon as the kernel says so."""
 
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,16 +10,18 @@ import pytest
 
 from openeni_crds import names
 from openeni_crds.conditions import Type, is_true
+from openeni_crds.names import host_link
 from openeni_kube.answers import Diagnosis
 from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.ask.diagnose import diagnose
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
+from openeni_nodeagent.datapath_api import PodInterface
 from openeni_nodeagent.enis.nic_guards import NICGuards, known_guards
 from openeni_nodeagent.grants.journal import Journal
 from openeni_nodeagent.reports import repair_events
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import Runtime
-from openeni_testing.agent.host import AgentHost, known_enis
+from openeni_testing.agent.host import AgentHost, known_enis, reserved
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port
 from openeni_testing.objects import remove
@@ -183,7 +186,9 @@ def test_what_is_wrong_when_an_agent_starts_is_restored_by_its_first_look(node: 
         node.host.store.set_outage(outage=False)
 
 
-def test_a_pod_whose_link_is_deleted_is_built_again_with_its_address(node: RealNode) -> None:
+def test_a_pod_whose_link_is_deleted_is_built_again_with_its_address(
+    node: RealNode, caplog: pytest.LogCaptureFixture
+) -> None:
     with Namespace("web") as pod, node.agent():
         address = node.add(pod)
         pod.ip("link del eth0")
@@ -192,6 +197,29 @@ def test_a_pod_whose_link_is_deleted_is_built_again_with_its_address(node: RealN
         wait_for(lambda: node.problem(pod) == "", "the pod is as planned again", SOON)
         assert address in pod.program("ip", "addr")
         assert pod.ping("10.98.0.1")
+        assert "repaired: pod default/web had no whole datapath" in caplog.text
+
+
+def test_a_look_leaves_the_links_of_a_del_to_it_and_calls_them_no_damage(
+    node: RealNode, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    proceed = threading.Event()
+    finish = KernelDatapath.finish_delete
+
+    def finish_late(datapath: KernelDatapath, pod: PodInterface, netns: str) -> None:
+        proceed.wait(SOON)
+        finish(datapath, pod, netns)
+
+    monkeypatch.setattr(KernelDatapath, "finish_delete", finish_late)
+    with Namespace("web") as pod, node.agent() as agent:
+        node.add(pod)
+        link = host_link("web", "eth0")
+        assert node.runtime(pod).call("DEL", "web").code == 0
+        wait_for(lambda: reserved(agent) == frozenset(), "a look that began after it")
+        assert link in node.space.links()
+        proceed.set()
+        wait_for(lambda: link not in node.space.links(), "the DEL removes the link")
+    assert "repaired" not in caplog.text
 
 
 def test_an_eni_that_went_while_no_agent_ran_leaves_nothing(node: RealNode) -> None:

@@ -44,7 +44,7 @@ def diagnose(settings: Settings, store: Store, datapath: NodeDatapath, boot_id: 
         choice.served,
         choice.departing,
         tuple(WantedPod(pod, _namespace(grant)) for pod, grant in pods.items()),
-        granted_links=granted_links(journal.grants.values()),
+        used_links=granted_links(journal.grants.values()),
     )
     report = datapath.compare(snapshot, wanted)
     differing = {

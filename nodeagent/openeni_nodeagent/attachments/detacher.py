@@ -6,6 +6,7 @@ A grant whose datapath could not be removed stays, for the runtime's next DEL or
 from collections.abc import Callable
 from typing import Final
 
+from openeni_crds.names import host_link
 from openeni_kube.result import Done, RequeueAfter, Result, Retry
 from openeni_nodeagent.attachments.container_locks import ContainerLocks
 from openeni_nodeagent.attachments.grant_errors import journal_error_as_cni_error
@@ -126,6 +127,11 @@ class Detacher:
         except DatapathError as error:
             return Retry(f"links of container {pod.container_id} cannot be removed: {error}")
         return Done()
+
+    def unfinished_links(self) -> frozenset[str]:
+        """Return the names of the links on the node that `finish` has still to remove."""
+        keys = [key.split("/", 1) for key in tuple(self._unfinished)]
+        return frozenset(host_link(container_id, interface) for container_id, interface in keys)
 
     def _require_explained(self, container_id: str) -> None:
         """Raise CNIError while a repair may still find a grant for a container without one.

@@ -92,9 +92,10 @@ def _link_concerns_us(verb: Verb, link: Link, watched: Watched) -> bool:
 
 
 def _address_concerns_us(verb: Verb, address: Address, watched: Watched) -> bool:
-    if address.index not in watched.links or address.address.startswith("fe80:"):
-        return False
-    return (address in watched.addresses) == (verb is Verb.REMOVE)
+    if address in watched.addresses:
+        return verb is Verb.REMOVE
+    is_ours = address.index in watched.links and not address.address.startswith("fe80:")
+    return is_ours and verb is Verb.ADD
 
 
 def _is_foreign_on_nic(route: Route, watched: Watched) -> bool:

@@ -4,7 +4,15 @@ from typing import Final
 
 from openeni_crds import names
 from openeni_crds.enipool import IPVlanMode, MetadataService
-from openeni_nodeagent.addresses import IPV4, IPV6, address_bits, default_cidr, family_of, host_cidr
+from openeni_nodeagent.addresses import (
+    IPV4,
+    IPV6,
+    address_bits,
+    default_cidr,
+    family_of,
+    host_cidr,
+    link_local,
+)
 from openeni_nodeagent.datapath.filters import eni_chains
 from openeni_nodeagent.datapath.ipvlan import slave_items
 from openeni_nodeagent.datapath.links import NodeENI
@@ -32,6 +40,7 @@ _V6: Final = {
     "conf/{}/disable_ipv6": "0",
     "conf/{}/accept_ra": "0",
     "conf/{}/autoconf": "0",
+    "conf/{}/forwarding": "1",  # to answer for others; a new link has that of `default`
     "conf/{}/proxy_ndp": "1",
     "neigh/{}/proxy_delay": "0",
     # An l3s or l3 pod's packets to its node go through lo, and ip6_output() drops them there on a
@@ -40,6 +49,7 @@ _V6: Final = {
 }
 # ip6_forward() reads no other switch. (From Linux 6.17 on, each link has one: force_forwarding.)
 IPV6_FORWARDING: Final = Sysctl("net/ipv6/conf/all/forwarding", "1")
+_LINK_LOCAL_PREFIX: Final = 64
 _LAST_METRIC: Final = 0xFFFFFFFF
 
 
@@ -54,6 +64,7 @@ def plan_eni(eni: NodeENI) -> State:
     items: set[Item] = {
         Link(link.device, link.ifindex, NIC, facts.mac, facts.mtu),
         *(Address(link.ifindex, a, address_bits(family_of(a))) for a in facts.primary),
+        *_link_local(eni),
         *(Element(f"primaries{family_of(a)}", a) for a in facts.primary),
         *_rules(eni),
         *_routes(eni),
@@ -63,6 +74,17 @@ def plan_eni(eni: NodeENI) -> State:
     if eni.ipvlan:
         items |= slave_items(eni)
     return frozenset(items)
+
+
+def _link_local(eni: NodeENI) -> set[Item]:
+    """Return the ENI's link-local address, if it has IPv6: the one that its port allows.
+
+    The kernel asks for the neighbours of a packet that it forwards from no other (ndisc_solicit),
+    and gives the link another address, or none, by `addr_gen_mode`.
+    """
+    if IPV6 not in eni.families:
+        return set()
+    return {Address(eni.link.ifindex, link_local(eni.facts.mac), _LINK_LOCAL_PREFIX)}
 
 
 def _rules(eni: NodeENI) -> set[Item]:

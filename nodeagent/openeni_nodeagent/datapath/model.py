@@ -31,10 +31,11 @@ class Link:
     mode: int = 0  # ipvlan: IPVLAN_MODE_L2, _L3 or _L3S
     alias: str = ""  # of our links in the node's namespace
     group: int = 0  # the node's ends of veth pairs: that of their ENI, for its marks
+    master: int = 0  # index of the bridge, bond or VRF that gets what the link receives
 
     @property
     def identity(self) -> tuple[str | int, ...]:
-        """The properties that cannot be changed in place; MTU, up, alias and group can."""
+        """The properties that cannot be changed in place; MTU, up, alias, group and master can."""
         return self.name, self.index, self.kind, self.mac, self.parent, self.mode
 
 

@@ -57,17 +57,23 @@ def of_interface(state: State, name: str, addresses: tuple[str, ...]) -> State:
             case _:
                 return False
 
-    return frozenset(i for i in state if mine(i))
+    # The pod may put its link into a bridge of its own.
+    return frozenset(replace(i, master=0) if isinstance(i, Link) else i for i in state if mine(i))
 
 
 def of_pod(state: State, addresses: tuple[str, ...], host_link: str) -> State:
-    """Return the host's part of the pod with these addresses, connected to `host_link`."""
+    """Return the host's part of the pod with these addresses, connected to `host_link`.
+
+    A link that its routes lead to is the pod's, too: somebody has renamed it.
+    """
     sources = set(map(host_cidr, addresses))
+    routes = [i for i in state if isinstance(i, Route) and i.table == names.TABLE_PODS]
+    led_to = {route.index for route in routes if route.destination in sources}
 
     def mine(item: Item) -> bool:
         match item:
             case Link():
-                return item.kind == VETH and item.name == host_link
+                return item.kind == VETH and (item.name == host_link or item.index in led_to)
             case Route():
                 return item.table == names.TABLE_PODS and item.destination in sources
             case Neighbour():

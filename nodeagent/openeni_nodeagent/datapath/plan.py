@@ -61,7 +61,7 @@ def _connection(pod: NodePod) -> PodPlan:
         return PodPlan(planned.host, planned.pod | _ipv6_sysctls(pod, interface, silent=True))
     planned = veth.plan_pod(pod)
     return PodPlan(
-        planned.host | _deaf_to_arp(pod.host_link) | _ipv6_sysctls(pod, pod.host_link, silent=True),
+        planned.host | _forwarding(pod.host_link) | _ipv6_sysctls(pod, pod.host_link, silent=True),
         planned.pod | _ipv6_sysctls(pod, interface, silent=False),
     )
 
@@ -80,13 +80,16 @@ def pod_gateways(pod: NodePod) -> tuple[str, ...]:
     return tuple(dict.fromkeys(gateway(family_of(a)) for a in pod.facts.addresses))
 
 
-def _deaf_to_arp(link: str) -> State:
-    """Return the sysctl of a node's end that answers no ARP request: both ends know each other.
+def _forwarding(link: str) -> State:
+    """Return the sysctls of a node's end that forwards, and answers no ARP request.
+
+    A new link forwards as `default` says, which somebody may set alone. Both ends know each other.
 
     For each sender of a request that it answers the kernel has a neighbour, and 1,024 of them
     (gc_thresh3), whose senders a pod can forge, are all that a machine may have.
     """
-    return sysctls({f"net/ipv4/conf/{link}/arp_ignore": "8"})
+    conf = f"net/ipv4/conf/{link}"
+    return sysctls({f"{conf}/arp_ignore": "8", f"{conf}/forwarding": "1"})
 
 
 def _ipv6_sysctls(pod: NodePod, link: str, *, silent: bool) -> State:

@@ -16,6 +16,7 @@ from openeni_nodeagent.datapath.linux.kernel import (
     observe,
     observe_filters,
     observe_sysctls,
+    restore,
     write_sysctls,
 )
 from openeni_nodeagent.datapath.linux.namespace import in_namespace, open_namespace
@@ -65,7 +66,7 @@ def repair(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> bool:
     if changes_links(found.operations):
         return False
     with Netlink() as netlink:
-        apply(found.on_host, netlink)
+        restore(found.on_host, netlink)
     _apply_inside(namespace, found.in_pod, stopwatch)
     return True
 

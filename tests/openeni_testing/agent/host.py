@@ -163,6 +163,11 @@ def known_enis(agent: Agent) -> set[str]:
     return {eni.name for eni in agent._grants.known_enis()}
 
 
+def reserved(agent: Agent) -> frozenset[str]:
+    """Return the addresses without a grant that no look has missed in the kernel yet."""
+    return agent._grants.reserved()
+
+
 def grant_events(agent: Agent) -> list[Grant]:
     """Return a list to which each grant is added that listeners are told of from now on."""
     seen: list[Grant] = []

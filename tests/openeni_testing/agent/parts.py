@@ -107,6 +107,7 @@ class AgentParts:
             callbacks=LookCallbacks(
                 is_synced=lambda: self.synced,
                 may_repair=lambda: self.synced,
+                unfinished_links=self.detacher.unfinished_links,
                 on_pod=lambda _: None,
                 on_reserved=lambda: None,
                 on_repaired=lambda: None,

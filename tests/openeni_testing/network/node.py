@@ -17,6 +17,7 @@ from openeni_nodeagent.datapath_api import (
     NodeDatapath,
     NodeFacts,
     NodeReport,
+    NodeSnapshot,
     PodInterface,
     PodNetwork,
     WantedNode,
@@ -110,8 +111,12 @@ class Node:
         strays: Collection[str] = (),
         into: bool = False,
         complete: bool = True,
+        snapshot: NodeSnapshot | None = None,
     ) -> NodeReport:
-        """Reconcile the node with its ENIs and pods; look into the pods as well with `into`."""
+        """Reconcile the node with its ENIs and pods; look into the pods as well with `into`.
+
+        `snapshot` is what an earlier look has seen.
+        """
         pods = tuple(WantedPod(p.facts, p.namespace.path if into else "") for p in self.pods)
         wanted = WantedNode(
             self.facts,
@@ -122,7 +127,7 @@ class Node:
             frozenset(host_link(p.facts.container_id, p.facts.interface) for p in self.pods),
             complete=complete,
         )
-        return self.namespace.run(self._look, wanted)
+        return self.namespace.run(self._look, wanted, snapshot)
 
     def configure(self, eni: ENIFacts) -> LinkFacts:
         """Look at the node, which has this ENI, too; return its link. Raises the ENI's error."""
@@ -141,8 +146,8 @@ class Node:
         self.enis.remove(eni)
         return self.look(departing=(eni,))
 
-    def _look(self, wanted: WantedNode) -> NodeReport:
-        snapshot = self.datapath.observe((*wanted.enis, *wanted.departing))
+    def _look(self, wanted: WantedNode, snapshot: NodeSnapshot | None) -> NodeReport:
+        snapshot = snapshot or self.datapath.observe((*wanted.enis, *wanted.departing))
         return self.datapath.reconcile(snapshot, wanted, all_free)
 
     def add(

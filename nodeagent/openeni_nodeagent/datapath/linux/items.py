@@ -77,6 +77,7 @@ def link(message: Any) -> Link | None:
         mode=data.get_attr("IFLA_IPVLAN_MODE") if data else 0,
         alias=message.get_attr("IFLA_IFALIAS") or "",
         group=message.get_attr("IFLA_GROUP") or 0,
+        master=message.get_attr("IFLA_MASTER") or 0,
     )
 
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -105,7 +106,7 @@ def observe_filters() -> State:
 def observe_sysctls(wanted: State) -> State:
     """Return the current values of the sysctls that `wanted` names.
 
-    On a kernel without IPv6, which has none of its sysctls, they count as set.
+    Where there is no IPv6, and none of its sysctls, they count as set.
     """
     return frozenset(Sysctl(item.path, _read(item)) for item in wanted if isinstance(item, Sysctl))
 
@@ -118,6 +119,11 @@ def apply(operations: Sequence[Operation], netlink: Netlink) -> None:
     """
     for executor, group in groupby(operations, key=_executor):
         executor(list(group), netlink)
+
+
+def restore(operations: Sequence[Operation], netlink: Netlink) -> None:
+    """Apply operations; a route of others' that stands in the place of one of ours is replaced."""
+    apply([_in_place(operation) for operation in operations], netlink)
 
 
 def write_sysctls(operations: Sequence[Operation], _: Netlink | None = None) -> None:
@@ -163,13 +169,28 @@ def _read(item: Sysctl) -> str:
     try:
         descriptor = os.open(_SYSCTLS + item.path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return item.value if not speaks_ipv6() and item.path.startswith("net/ipv6/") else ""
+        return item.value if _needs_no_ipv6(item.path) else ""
     try:
         return os.read(descriptor, _SYSCTL_BYTES).decode().strip()
     except OSError:  # its link is gone
         return ""
     finally:
         os.close(descriptor)
+
+
+def _needs_no_ipv6(path: str) -> bool:
+    """Return True for a sysctl of IPv6 of a kernel without, or of a link that is too small for it.
+
+    The kernel removes IPv6 from a link whose MTU becomes less than 1,280 (addrconf_notify).
+    """
+    if not path.startswith("net/ipv6/"):
+        return False
+    return not speaks_ipv6() or Path(_SYSCTLS, path.replace("ipv6", "ipv4", 1)).parent.exists()
+
+
+def _in_place(operation: Operation) -> Operation:
+    adds_route = operation.verb is Verb.ADD and isinstance(operation.item, Route)
+    return replace(operation, verb=Verb.CHANGE) if adds_route else operation
 
 
 def _executor(operation: Operation) -> Executor:

@@ -29,6 +29,7 @@ from openeni_nodeagent.datapath.model import (
 _FAMILY: Final = {IPV4: AF_INET, IPV6: AF_INET6}
 _DEL: Final = 1  # RTM_DEL* follows RTM_NEW* (linux/rtnetlink.h)
 _EXCLUSIVE: Final = uapi.NLM_F_CREATE | uapi.NLM_F_EXCL
+_REPLACING: Final = uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE
 _ROUTE_TYPES: Final = {
     RouteType.UNICAST: uapi.RTN_UNICAST,
     RouteType.PROHIBIT: uapi.RTN_PROHIBIT,
@@ -67,6 +68,8 @@ def encode(operation: Operation) -> bytes:
     kind, flags, body = _body(operation.item)
     if operation.verb is Verb.REMOVE:
         return _request(kind + _DEL, 0, body)
+    if operation.verb is Verb.CHANGE and flags:
+        flags = _REPLACING
     return _request(kind, flags, body)
 
 
@@ -105,6 +108,8 @@ def _(item: Link) -> tuple[int, int, bytes]:
     body += number(uapi.IFLA_MTU, item.mtu)
     if item.alias:
         body += attribute(uapi.IFLA_IFALIAS, item.alias.encode())
+    if item.kind == NIC or item.alias:  # on the node; a pod may do so with its own link
+        body += number(uapi.IFLA_MASTER, item.master)
     if item.kind != NIC:
         body += number(uapi.IFLA_GROUP, item.group)
     return uapi.RTM_NEWLINK, 0, body
@@ -118,7 +123,8 @@ def _(item: Address) -> tuple[int, int, bytes]:
     scope = uapi.RT_SCOPE_LINK if item.link_scope else uapi.RT_SCOPE_UNIVERSE
     body = IFADDRMSG.pack(_FAMILY[family], item.prefix, flags, scope, item.index)
     body += attribute(uapi.IFA_LOCAL, packed) + attribute(uapi.IFA_ADDRESS, packed)
-    return uapi.RTM_NEWADDR, _EXCLUSIVE, body
+    # The kernel may have given the link its link-local address meanwhile.
+    return uapi.RTM_NEWADDR, _REPLACING, body
 
 
 @_body.register
@@ -177,4 +183,4 @@ def _(item: Neighbour) -> tuple[int, int, bytes]:
     body += attribute(uapi.NDA_PROTOCOL, bytes([item.protocol]))
     if item.mac:
         body += attribute(uapi.NDA_LLADDR, _mac(item.mac))
-    return uapi.RTM_NEWNEIGH, uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE, body
+    return uapi.RTM_NEWNEIGH, _REPLACING, body

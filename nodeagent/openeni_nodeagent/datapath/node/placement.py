@@ -84,7 +84,7 @@ def place(
         unplanned,
         _pods((pod.interface for pod in wanted.pods), enis, seen),
         wanted.strays,
-        wanted.granted_links,
+        wanted.used_links,
     )
     return plan, errors
 

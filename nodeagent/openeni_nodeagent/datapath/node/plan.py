@@ -69,7 +69,7 @@ class NodePlan:
     unplanned: Mapping[int, str]  # NICs that cannot be served now, index -> MAC: left as they are
     pods: tuple[NodePod, ...]
     strays: frozenset[str]  # addresses that no pod has
-    granted_links: frozenset[str]  # names of the host's ends of all pods with a grant
+    used_links: frozenset[str]  # names of the host's ends of pods with a grant, or in a DEL
 
     @cached_property
     def wanted(self) -> Mapping[Part, State]:
@@ -183,8 +183,8 @@ class _Division:
         match item:
             case Link():
                 part = self._part_of_link(item)
-            case Address() if not item.address.startswith("fe80:"):  # derived from the ENI's MAC
-                part = self._links.get(item.index)
+            case Address():
+                part = self._part_of_address(item)
             case Route():
                 part = self._part_of_route(item)
             case Rule():
@@ -193,7 +193,7 @@ class _Division:
                 part = self._part_of_pods_item(item)
             case Chain():
                 part = self._part_of_chain(item)
-            case Address() | Sysctl():
+            case Sysctl():
                 pass
         return part
 
@@ -207,8 +207,15 @@ class _Division:
         if link.kind != VETH or link.name in self._pod_links:
             return self._pod_links.get(link.name)
         address = self._leading.get(link.index)
-        is_left = address is None and link.name not in self._plan.granted_links
+        is_left = address is None and link.name not in self._plan.used_links
         return STRAYS if is_left or address in self._plan.strays else None
+
+    def _part_of_address(self, address: Address) -> Part | None:
+        """Return the ENI's part; link-local addresses but the planned one are the kernel's."""
+        part = self._links.get(address.index)
+        if part and address.address.startswith("fe80:"):
+            return part if address in self._plan.wanted.get(part, NOTHING) else None
+        return part
 
     def _part_of_pods_item(self, item: Neighbour | Element | Qdisc) -> Part | None:
         match item:

@@ -7,7 +7,7 @@ from typing import Final
 
 from openeni_nodeagent.datapath.describe import sentence
 from openeni_nodeagent.datapath.links import NodeENI, NodePod
-from openeni_nodeagent.datapath.linux.kernel import apply, delete_filters, observe_sysctls
+from openeni_nodeagent.datapath.linux.kernel import delete_filters, observe_sysctls, restore
 from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.marks import Marks
@@ -51,7 +51,7 @@ class NodeReconcile:
     refusals: dict[Part, DatapathError] = field(default_factory=dict[Part, DatapathError])
     broken: set[PodInterface] = field(default_factory=set[PodInterface])
     differing: dict[PodInterface, str] = field(default_factory=dict[PodInterface, str])
-    repairs: list[Repair] = field(default_factory=list[Repair])
+    noted: list[tuple[Part, Operation]] = field(default_factory=list[tuple[Part, Operation]])
 
     def run(self, snapshot: KernelSnapshot, hold: Hold) -> tuple[NodeReport, NodePlan]:
         """Return what was found last, and the plan with the ENIs whose part is as planned."""
@@ -104,31 +104,32 @@ class NodeReconcile:
         if SHARED in differing and not plan.shared and SHARED not in self.refusals:
             delete_filters()
         if self.known:
-            self._note(found.get(SHARED, ()))
+            self._note(SHARED, found.get(SHARED, ()))
         for eni, part in zip(plan.enis, parts, strict=True):
             before = self.known.get(eni.facts.mac)
             if before is not None and before.link.ifindex == eni.link.ifindex:
-                self._note(found.get(part, ()))
+                self._note(part, found.get(part, ()))
         return bool(differing)
 
     def _apply_pods(self, found: Differences, plan: NodePlan, hold: Hold) -> bool:
         """Bring the pods that differ to their plan; return True if any did, or any stray.
 
-        What differs is looked at once more, with ADD and DEL kept off them.
+        What differs is looked at once more, with ADD and DEL kept off them. A stray may have been
+        a pod when the first look began.
         """
-        if strays := found.get(STRAYS, ()):
-            self._apply(STRAYS, strays)
-            self._note(strays)
         looked_into = {p.interface: p.netns for p in self.wanted.pods if p.netns}
         differing = [
             pod.facts
             for pod in plan.pods
             if pod.facts in looked_into or pod_part(pod.facts) in found
         ]
-        if not differing:
-            return bool(strays)
+        if not differing and STRAYS not in found:
+            return False
         with hold(differing) as held:
             plan, found = self._compare(self._look_again())
+            if strays := found.get(STRAYS, ()):
+                self._apply(STRAYS, strays)
+                self._note(STRAYS, strays)
             pods = {pod.facts: pod for pod in plan.pods if pod.facts in held}
             self._restore_on_host(pods, found)
             for facts in looked_into.keys() & pods.keys() - self.broken:
@@ -140,11 +141,11 @@ class NodeReconcile:
         differing = {f: found[pod_part(f)] for f in pods if pod_part(f) in found}
         self.broken |= {f for f, operations in differing.items() if changes_links(operations)}
         batch = {f: operations for f, operations in differing.items() if f not in self.broken}
-        for operations in batch.values():
-            self._note(operations)
+        for facts, operations in batch.items():
+            self._note(pod_part(facts), operations)
         try:
             with Netlink() as netlink:
-                apply([o for operations in batch.values() for o in operations], netlink)
+                restore([o for operations in batch.values() for o in operations], netlink)
         except DatapathError:  # one after the other: each has its own error then
             for facts, operations in batch.items():
                 self._apply(pod_part(facts), operations)
@@ -162,7 +163,7 @@ class NodeReconcile:
         if changes_links(found):
             self.broken.add(pod.facts)
         else:
-            self._note(found)
+            self._note(pod_part(pod.facts), found)
 
     def _inside(
         self, pod: NodePod, look: Callable[[], tuple[Operation, ...]]
@@ -180,15 +181,23 @@ class NodeReconcile:
         """Apply the operations of one part; a refusal concerns that part alone."""
         try:
             with Netlink() as netlink:
-                apply(list(operations), netlink)
+                restore(list(operations), netlink)
         except DatapathError as error:
             self.refusals[part] = error
 
     def _look_again(self) -> KernelSnapshot:
         return take_snapshot(eni.mac for eni in (*self.wanted.enis, *self.wanted.departing))
 
-    def _note(self, operations: Iterable[Operation]) -> None:
-        self.repairs += [Repair(type(o.item).__name__.lower(), sentence(o)) for o in operations]
+    def _note(self, part: Part, operations: Iterable[Operation]) -> None:
+        self.noted += [(part, operation) for operation in operations]
+
+    def _repairs(self, found: Differences) -> tuple[Repair, ...]:
+        """Return what was noted, without what the kernel has refused to restore."""
+        return tuple(
+            Repair(type(operation.item).__name__.lower(), sentence(operation))
+            for part, operation in self.noted
+            if part not in self.refusals or operation not in found.get(part, ())
+        )
 
     def _report(self, found: Differences, plan: NodePlan) -> tuple[NodeReport, NodePlan]:
         errors = dict(self.errors)
@@ -210,7 +219,7 @@ class NodeReconcile:
             errors,
             frozenset(self.broken),
             self.differing,
-            tuple(self.repairs),
+            self._repairs(found),
             "; ".join(str(self._error(p, found)) for p in (STRAYS, STALE_ENIS) if p in found),
             frozenset(
                 facts.name

@@ -106,12 +106,14 @@ def damages(pod: NodePod) -> tuple[tuple[Kind, str], ...]:
         (Kind.RULE, "ip -6 rule flush"),
         (Kind.ADDRESS, "ip addr del 10.98.0.10/32 dev ens7"),
         (Kind.ADDRESS, "ip addr del fd98::10/128 dev ens7"),
+        (Kind.ADDRESS, "ip -6 addr flush dev ens7 scope link"),
         (Kind.ADDRESS, "ip addr add 10.98.0.77/24 dev ens7"),
         (Kind.ADDRESS, "ip addr add fd98::77/64 dev ens7 nodad"),
         (Kind.ROUTE, "ip route add 192.0.2.0/24 dev ens7"),
         (Kind.ROUTE, f"ip route flush table {pod.eni.table}"),
         (Kind.ROUTE, f"ip -6 route flush table {pod.eni.table}"),
         (Kind.LINK, "ip link set ens7 mtu 1400"),
+        (Kind.LINK, "ip link set ens7 master theirs"),
         (Kind.LINK, "ip link set ens7 down"),
         (Kind.LINK, "ip link set ens7 name eth9"),
         (Kind.LINK, "ip link del eth9"),
@@ -126,6 +128,7 @@ def test_everything_that_others_take_away_or_change_is_noticed(
     bench: OneENI, pod: Namespace, listener: Listener
 ) -> None:
     bench.add(pod.path)
+    bench.node.namespace.ip("link add theirs type bridge")
     assert listener.kinds() == []
     for kind, command in damages(bench.place()):
         bench.node.namespace.program(*command.split())

@@ -26,7 +26,7 @@ def compare(bench: OneENI, netns: Namespace) -> NodeReport:
         bench.node.facts,
         (bench.eni,),
         pods=(WantedPod(pod, netns.path),),
-        granted_links=frozenset({host_link(pod.container_id, pod.interface)}),
+        used_links=frozenset({host_link(pod.container_id, pod.interface)}),
     )
 
     def look() -> NodeReport:

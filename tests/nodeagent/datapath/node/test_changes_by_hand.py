@@ -1,0 +1,167 @@
+"""What others change of an ENI or a pod's link: the next look restores it, and packets arrive."""
+
+from collections.abc import Callable, Generator
+from dataclasses import replace
+
+import pytest
+
+from openeni_crds import names
+from openeni_crds.enipool import Datapath, IPVlanMode, Mode
+from openeni_testing.network.one_eni import MODES
+from openeni_testing.network.reached_pod import ADDRESSES, ReachedPod
+
+pytestmark = pytest.mark.root
+WITH_IPV6 = [mode for mode in MODES if mode.id != f"ipvlan-{IPVlanMode.L3}"]
+
+
+@pytest.fixture(params=MODES)
+def bench(request: pytest.FixtureRequest) -> Generator[ReachedPod]:
+    made = ReachedPod(request.param)
+    yield made
+    made.close()
+
+
+def flush_addresses(bench: ReachedPod) -> None:
+    bench.node.namespace.ip("addr flush dev ens7")
+
+
+def flush_link_local_addresses(bench: ReachedPod) -> None:
+    """Without one, the kernel asks for no neighbour of what it forwards."""
+    arguments = ("addr", "flush", "dev", "ens7", "scope", "link")
+    bench.node.namespace.program("ip", "-6", *arguments)
+
+
+def flap_without_link_local_addresses(bench: ReachedPod) -> None:
+    bench.node.namespace.sysctl("net/ipv6/conf/ens7/addr_gen_mode", "1")
+    bench.node.namespace.ip("link set ens7 down", "link set ens7 up")
+
+
+def forward_no_ipv6(bench: ReachedPod) -> None:
+    """Of one link: it answers no neighbour solicitation for others, whatever `all` says."""
+    bench.node.namespace.sysctl("net/ipv6/conf/ens7/forwarding", "0")
+
+
+def forward_nothing_by_default_and_plug_again(bench: ReachedPod) -> None:
+    for family in ("ipv4", "ipv6"):
+        bench.node.namespace.sysctl(f"net/{family}/conf/default/forwarding", "0")
+    bench.network.unplug(bench.port)
+    bench.port = bench.plug("ens7")
+
+
+def put_into_a_bridge(bench: ReachedPod, link: str = "ens7") -> None:
+    bench.node.namespace.ip("link add br9 type bridge", "link set br9 up")
+    bench.node.namespace.ip(f"link set {link} master br9")
+
+
+def lower_the_mtu(bench: ReachedPod, link: str = "ens7") -> None:
+    """Below 1,280 the kernel removes IPv6 from a link, with its sysctls."""
+    bench.node.namespace.ip(f"link set {link} mtu 1000")
+
+
+def replace_the_default_route(bench: ReachedPod) -> None:
+    table = names.eni_table(bench.node.look().links[bench.eni.name].ifindex)
+    bench.node.namespace.ip(f"route replace unreachable default table {table}")
+
+
+DAMAGES: tuple[Callable[[ReachedPod], None], ...] = (
+    flush_addresses,
+    flush_link_local_addresses,
+    flap_without_link_local_addresses,
+    forward_no_ipv6,
+    forward_nothing_by_default_and_plug_again,
+    lower_the_mtu,
+    replace_the_default_route,
+)
+
+
+@pytest.mark.parametrize("bench", WITH_IPV6, indirect=True)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_done_by_hand_to_an_eni_is_restored(
+    bench: ReachedPod, damage: Callable[[ReachedPod], None]
+) -> None:
+    damage(bench)
+    assert 0 < bench.heal() <= (2 if damage is lower_the_mtu else 1)
+    assert bench.check() == ()
+    bench.network.forget_dropped()
+    bench.assert_connected()
+
+
+def forward_nothing(bench: ReachedPod) -> None:
+    bench.node.namespace.sysctl(f"net/ipv4/conf/{bench.pod_link}/forwarding", "0")
+
+
+def make_again_when_nothing_is_forwarded_by_default(bench: ReachedPod) -> None:
+    bench.node.namespace.sysctl("net/ipv4/conf/default/forwarding", "0")
+    bench.node.namespace.ip(f"link del {bench.pod_link}")
+
+
+def put_the_pod_into_a_bridge(bench: ReachedPod) -> None:
+    put_into_a_bridge(bench, bench.pod_link)
+
+
+def lower_the_pods_mtu(bench: ReachedPod) -> None:
+    lower_the_mtu(bench, bench.pod_link)
+
+
+def replace_the_pods_routes(bench: ReachedPod) -> None:
+    for address in ADDRESSES:
+        bench.node.namespace.ip(
+            f"route replace {address} dev {bench.pod_link} table {names.TABLE_PODS}"
+        )
+
+
+def rename_the_pods_link(bench: ReachedPod) -> None:
+    bench.node.namespace.ip(f"link set {bench.pod_link} name theirs")
+
+
+def take_the_pods_link_as_ones_own(bench: ReachedPod) -> None:
+    bench.node.namespace.ip(f"link set {bench.pod_link} alias theirs group default")
+
+
+@pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        put_into_a_bridge,
+        forward_nothing,
+        make_again_when_nothing_is_forwarded_by_default,
+        put_the_pod_into_a_bridge,
+        lower_the_pods_mtu,
+        replace_the_pods_routes,
+        rename_the_pods_link,
+        take_the_pods_link_as_ones_own,
+    ],
+)
+def test_what_is_done_by_hand_to_links_of_veth_is_restored(
+    bench: ReachedPod, damage: Callable[[ReachedPod], None]
+) -> None:
+    damage(bench)
+    assert bench.heal() > 0
+    assert bench.check() == ()
+    bench.network.forget_dropped()
+    bench.assert_connected()
+
+
+@pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
+def test_a_pod_keeps_the_bridge_that_it_has_put_its_link_into(bench: ReachedPod) -> None:
+    """As KubeVirt does with its virtual machines'."""
+    pod = bench.pod.namespace
+    pod.ip("link add br9 type bridge", "link set eth0 master br9", "link set eth0 mtu 1400")
+    bench.heal()
+    assert "mtu 1450 qdisc noqueue master br9" in pod.program("ip", "link", "show", "eth0")
+
+
+def test_what_the_kernel_refuses_is_an_error_and_no_repair(bench: ReachedPod) -> None:
+    bench.node.enis = [replace(bench.eni, mtu=70_000)]
+    for _ in range(2):
+        report = bench.node.look()
+        assert "mtu 70000" in str(report.errors[bench.eni.name])
+        assert report.repairs == ()
+
+
+@pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
+def test_a_pod_that_was_deleted_while_a_look_ran_is_no_repair(bench: ReachedPod) -> None:
+    snapshot = bench.node.namespace.run(bench.node.datapath.observe, (bench.eni,))
+    bench.node.delete(bench.pod)
+    report = bench.node.look(snapshot=snapshot, strays=ADDRESSES)
+    assert (report.repairs, report.left, report.errors) == ((), "", {})
