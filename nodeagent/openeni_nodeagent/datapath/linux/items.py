@@ -44,6 +44,7 @@ _LINK_ATTRIBUTES: Final = frozenset(  # that `link` reads
         uapi.IFLA_MTU,
         uapi.IFLA_LINK,
         uapi.IFLA_LINKINFO,
+        uapi.IFLA_MASTER,
         uapi.IFLA_IFALIAS,
         uapi.IFLA_GROUP,
     }
