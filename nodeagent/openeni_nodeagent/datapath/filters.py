@@ -25,6 +25,7 @@ DELETE_TABLES: Final = "".join(
 )
 ENI_CHAIN: Final = "eni"  # followed by the ENI's interface index, and perhaps by:
 _NAT: Final = "_nat"
+_IN: Final = "_in"
 _PODS: Final = f'iifname "{names.LINK_PREFIX}*"'  # veth pods, and slaves on the node
 _SLAVES: Final = f"{names.LINK_PREFIX}-*"
 _LOOPBACK: Final = "127.0.0.0/8"
@@ -161,8 +162,7 @@ def eni_chains(eni: NodeENI) -> frozenset[Chain]:
         rules += [f"oif {index} {match} reject" for match in refused if blocks]
         return frozenset({_chain("inet", name, hook, rules)})
     hook = f"type filter hook prerouting {_BEFORE_REPLIES}"
-    # An l2 pod can put any frame on the ENI. The kernel itself drops the node's own addresses as
-    # senders for IPv4 only (accept_local).
+    # The kernel itself drops the node's own addresses as senders for IPv4 only (accept_local).
     own = f"iif {index} meta nfproto ipv6 fib saddr type local drop"
     loopback = f"iif {index} ip daddr {_LOOPBACK} drop"  # `host_ports`, route_localnet
     # What comes to an l2 pod from beyond its subnet does not pass the node, but the pod's answers
@@ -171,10 +171,39 @@ def eni_chains(eni: NodeENI) -> frozenset[Chain]:
         f"iif {index} ct state invalid {word} saddr @pods{number} notrack"
         for word, number in FAMILIES
     ]
-    rules = [own, loopback, *one_way, *(f"iif {index} {rule}" for rule in marks)]
+    rules = [own, loopback, *_of_pods(eni), *one_way, *(f"iif {index} {rule}" for rule in marks)]
     into_node = _chain("inet", name, hook, rules)
-    chains = {into_node, _nat_of_neighbours(eni)}
+    chains = {into_node, _nat_of_neighbours(eni), _ingress_chain(eni)}
     return frozenset({*chains, egress_chain(eni.link)} if blocks else chains)
+
+
+def _of_pods(eni: NodeENI) -> list[str]:
+    """Return the rules for what l2 pods send to the node, which `_ingress_chain` lets pass.
+
+    It has a pod's address: a pod that poses as somebody outside to a port of the node that leads
+    to itself would get to that outside as the node, since its replies leave by the node's own NIC.
+    And no neighbour discovery (`_guard`): pods know the node by permanent neighbours.
+    """
+    sent = f"iif {eni.link.ifindex} ether saddr {eni.facts.mac}"
+    rules = [f"{sent} {word} saddr != @pods{number} drop" for word, number in FAMILIES]
+    return [*rules, f"{sent} icmpv6 type 133-137 drop"]
+
+
+def _ingress_chain(eni: NodeENI) -> Chain:
+    """Return the chain that lets l2 pods send nothing but IP to the node, no ARP in particular.
+
+    ipvlan passes a slave's frame to the node if its sender's MAC is the receiver's
+    (drivers/net/ipvlan/ipvlan_core.c, ipvlan_xmit_mode_l2): the ENI's own, or a group's, which
+    nobody has. No such frame comes from the network.
+    """
+    hook = f'type filter hook ingress device "{eni.link.device}" priority filter; policy accept;'
+    rules = [
+        "ether saddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 drop",
+        f"ether saddr {eni.facts.mac} meta protocol ip accept",
+        f"ether saddr {eni.facts.mac} meta protocol ip6 accept",
+        f"ether saddr {eni.facts.mac} drop",
+    ]
+    return _chain("netdev", f"{ENI_CHAIN}{eni.link.ifindex}{_IN}", hook, rules)
 
 
 def _nat_of_neighbours(eni: NodeENI) -> Chain:
@@ -198,15 +227,17 @@ def _nat_of_neighbours(eni: NodeENI) -> Chain:
 def egress_chain(eni: LinkFacts) -> Chain:
     """Return the chain that keeps l2 pods of this ENI from the metadata service (Linux 5.16).
 
-    It is bound to the link's name, and drops frames with a VLAN tag, whose payload it does not
-    see: a switch may take a tag of VLAN 0 off.
+    It is bound to the link's name. What it cannot read does not leave: frames with a VLAN tag,
+    since a switch may take one of VLAN 0 off, and those whose type is not the one that the kernel
+    believes, which is whatever their sender has told its packet socket (packet(7), sll_protocol).
     """
     hook = f'type filter hook egress device "{eni.device}" priority filter; policy accept;'
+    frame_type = "@ll,96,16"
     rules = [
-        "meta protocol 8021q drop",
-        "meta protocol 8021ad drop",
-        f"ip daddr {names.METADATA_V4} drop",
-        f"ip6 daddr {names.METADATA_V6} drop",
+        f"{frame_type} 0x0800 meta protocol ip ip daddr != {names.METADATA_V4} accept",
+        f"{frame_type} 0x86dd meta protocol ip6 ip6 daddr != {names.METADATA_V6} accept",
+        f"{frame_type} 0x0806 meta protocol arp accept",
+        "drop",
     ]
     return _chain("netdev", f"{ENI_CHAIN}{eni.ifindex}", hook, rules)
 

@@ -93,13 +93,15 @@ def send_datagram(target: str, payload: bytes, source: str = "", device: str = "
         sender.sendto(payload, (target, DISCARD, *scope))
 
 
-def send_frames(device: str, sent: Sequence[bytes]) -> None:
-    """Send frames as they are; an error says that the link has dropped one."""
+def send_frames(device: str, sent: Sequence[bytes], kind: int = 0) -> None:
+    """Send frames as they are; an error says that the link has dropped one.
+
+    With `kind` the kernel is told that they are of this type, whatever their headers say.
+    """
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
-        sender.bind((device, 0))
         for frame in sent:
             with suppress(OSError):
-                sender.send(frame)
+                sender.sendto(frame, (device, kind))
 
 
 def sending(namespace: Namespace, device: str, *sent: bytes) -> Callable[[], None]:
@@ -134,9 +136,11 @@ def icmp_redirect(source: str, target: str, gateway: str, macs: MACs) -> bytes:
     return frames.ipv4(macs[0], source, target, message, ICMP, to=macs[1])
 
 
-def datagram(source: str, target: str, macs: MACs) -> bytes:
+def datagram(
+    source: str, target: str, macs: MACs, ports: tuple[int, int] = (DISCARD, DISCARD)
+) -> bytes:
     """Return a frame with a UDP datagram, in the family of its addresses."""
-    head, payload = frames.udp(DISCARD, DISCARD), b"openeni"
+    head, payload = frames.udp(*ports), b"openeni"
     message = head[:4] + struct.pack("!H", len(head) + len(payload)) + head[6:] + payload
     if ":" not in source:
         return frames.ipv4(macs[0], source, target, message, to=macs[1])

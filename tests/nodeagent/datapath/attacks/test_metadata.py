@@ -27,6 +27,7 @@ METADATA = (names.METADATA_V4, names.METADATA_V6)
 ROUTER = "fa:16:3e:00:00:01"  # of the gateway, which is the metadata service's too
 PRIORITY, NETWORK = 0, 98  # VLANs: a switch takes a priority tag off
 PROVIDER = 0x88A8  # ETH_P_8021AD
+EXPERIMENTAL = 0x88B5  # IEEE 802, local experimental EtherType 1
 IPVLAN = [mode for mode in MODES if mode.id != "veth"]
 L2 = [mode for mode in MODES if mode.id == f"ipvlan-{IPVlanMode.L2}"]
 
@@ -38,15 +39,16 @@ class Bench:
     pod: Pod
     port: str  # of the ENI, on the network's bridge
 
-    def asked(self, *frames: bytes) -> list[str]:
+    def asked(self, *frames: bytes, kind: int = 0) -> list[str]:
         """Return the metadata addresses to which the pod's packets leave the ENI.
 
-        Besides the frames it sends what a program would, to both addresses.
+        Besides the frames, which the kernel is told to be of this kind, it sends what a program
+        would, to both addresses.
         """
         pod = self.pod.namespace
 
         def attack() -> None:
-            pod.run(send_frames, "eth0", frames)
+            pod.run(send_frames, "eth0", frames, kind)
             with suppress(OSError):  # a reject
                 pod.run(send_datagram, METADATA[0], b"ask", ADDRESSES[0])
             with suppress(OSError):
@@ -119,6 +121,11 @@ def test_an_l2_pod_does_not_reach_it_through_the_node_either(blocked: Bench) -> 
     mac = blocked.pod.facts.eni.mac
     pairs = zip(ADDRESSES, METADATA, strict=True)
     assert blocked.asked(*(datagram(*pair, (mac, mac)) for pair in pairs)) == []
+
+
+@pytest.mark.parametrize("blocked", MODES, indirect=True)
+def test_a_lie_to_the_kernel_about_a_frames_type_is_of_no_use(blocked: Bench) -> None:
+    assert blocked.asked(*frames_of(blocked.pod), kind=EXPERIMENTAL) == []
 
 
 @pytest.mark.parametrize("allowed", IPVLAN, indirect=True)

@@ -1,7 +1,7 @@
-"""A veth pod poses as a router or as many neighbours: the node's end of its pair believes none.
+"""A pod poses as a router or as many neighbours: its node believes none.
 
-Two things keep it out, each of them alone: the guard's rules, and the link's own sysctls, which
-stay when an administrator flushes all rules.
+From a veth pod two things keep it, each of them alone: the guard's rules, and the sysctls of the
+node's end of the pair, which stay when an administrator flushes all rules.
 """
 
 from collections.abc import Generator
@@ -10,7 +10,8 @@ from ipaddress import ip_address
 import pytest
 
 from openeni_crds import names
-from openeni_crds.enipool import Datapath, Mode
+from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
+from openeni_testing.network import neutron
 from openeni_testing.network.attacks import (
     ROUTER,
     captured,
@@ -18,8 +19,9 @@ from openeni_testing.network.attacks import (
     icmpv6,
     router_advertisement,
     sending,
+    tagged,
 )
-from openeni_testing.network.frames import arp
+from openeni_testing.network.frames import BROADCAST, arp
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, Pod, eni_facts
@@ -128,6 +130,39 @@ def test_forged_arp_requests_fill_no_table_of_the_node(node: Node, pod: Pod) -> 
     known = node.namespace.program("ip", "-4", "neigh", "show", "dev", place[1]).splitlines()
     assert [line.split()[0] for line in known] == ["10.98.0.11"]
     assert node.namespace.ask("10.98.0.11", 80) == ("pod", NODE_ADDRESS)
+
+
+@pytest.mark.ipvlan
+def test_an_l2_pod_leads_nothing_of_its_node_to_another_machine(node: Node) -> None:
+    """What other pods of its ENI send beyond the subnet goes to the gateway that the node knows."""
+    eni = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L2)), dual=True)
+    node.attach("ens7", eni, ("10.98.0.11", "fd98::11"))
+    pod = node.add("pod", eni, "10.98.0.11", "fd98::11")
+    for gateway in (neutron.GATEWAY, neutron.GATEWAY_6):
+        node.namespace.ip(f"neigh replace {gateway} lladdr fa:16:3e:00:00:01 dev ens7 nud stale")
+    place = (node.namespace, "ens7")
+    attack = sending(pod.namespace, "eth0", *lies(eni.mac))
+    captured(pod.namespace, attack, NODE_ADDRESS, place)
+    known = node.namespace.program("ip", "neigh", "show", "dev", "ens7").splitlines()
+    assert [line for line in known if MACS[0] in line] == []
+    assert sorted(line.split()[0] for line in known if "fa:16:3e:00:00:01" in line) == [
+        neutron.GATEWAY,
+        neutron.GATEWAY_6,
+    ]
+
+
+def lies(mac: str) -> list[bytes]:
+    """Return frames that tell the node of an ENI, in every way, that MACS[0] is the gateway's."""
+    announced = arp(mac, MACS[0], neutron.GATEWAY, neutron.GATEWAY)
+    direct = bytes.fromhex(mac.replace(":", "")) + announced[6:]
+    to_all = arp(BROADCAST, MACS[0], neutron.GATEWAY, neutron.GATEWAY)
+    link_layer = bytes.fromhex("0201" + MACS[0].replace(":", ""))
+    override = b"\x20\0\0\0" + ip_address(neutron.GATEWAY_6).packed + link_layer
+    advertised = [
+        icmpv6(source, "fd98::10", 136, override, (mac, mac))
+        for source in (neutron.GATEWAY_6, "fd98::11")
+    ]
+    return [direct, to_all, tagged(direct, 0), tagged(tagged(direct, 0), 0), *advertised]
 
 
 def allow_ipv6(node: Node, pod: Pod) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
+from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.network import neutron
 from openeni_testing.network.attacks import (
     addresses_of,
@@ -28,7 +29,10 @@ pytestmark = pytest.mark.root
 NODE = ("10.99.0.11", "fd99::11")
 BEYOND = ("10.99.0.1", "fd99::1")  # the gateway of the nodes' network
 OUTSIDE = (neutron.OUTSIDE, neutron.OUTSIDE_6)
+METADATA = (neutron.METADATA, neutron.OUTSIDE_6)  # the service; it has no such address of IPv6
 NODE_MAC = "fa:16:3e:98:00:0a"  # of the ENI on the node
+HOST_PORT, POD_PORT, ASKED = 8053, 53, 80
+PORTS = {"a1": (PortMapping(HOST_PORT, POD_PORT, Transport.UDP),)}
 
 
 def case(mode: IPVlanMode) -> object:
@@ -43,7 +47,7 @@ L2, L3S, L3 = map(case, (IPVlanMode.L2, IPVlanMode.L3S, IPVlanMode.L3))
 @pytest.fixture(scope="module")
 def topology(request: pytest.FixtureRequest) -> Generator[Topology]:
     datapath: Datapath = request.param
-    made = Topology(datapath, dual=datapath.ipvlan_mode is not IPVlanMode.L3)
+    made = Topology(datapath, datapath.ipvlan_mode is not IPVlanMode.L3, PORTS)
     yield made
     made.close()
 
@@ -106,6 +110,34 @@ def test_an_l2_pod_does_not_send_as_its_node(topology: Topology, family: int) ->
     place = topology.network.fabric, Port("eni-a", NODE_MAC).device
     _, by_nic = captured(pod, attack, neutron.GATEWAY, place, (node, "eth0"))
     assert sent_as_node(by_nic) == []
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("posing_as", [METADATA, OUTSIDE])
+@pytest.mark.parametrize("topology", [L2], indirect=True)
+def test_an_l2_pod_asks_nobody_as_its_node(
+    topology: Topology, posing_as: tuple[str, str], family: int
+) -> None:
+    """It poses as a client of its own host port: answers to that leave by the node's own NIC."""
+    pod, node = topology.pods["a1"].namespace, topology.node.namespace
+    client, address = posing_as[family == 6], NODE[family == 6]
+    node.send(client)  # the way there is known: nothing waits for it
+    macs = NODE_MAC, NODE_MAC
+    forged = datagram(client, address, macs, (ASKED, HOST_PORT))
+    answer = datagram(own(topology, "a1")[family == 6], client, macs, (POD_PORT, ASKED))
+    place = topology.network.fabric, Port("eni-a", NODE_MAC).device
+    attack = sending(pod, "eth0", forged, answer)
+    _, by_nic = captured(pod, attack, neutron.GATEWAY, place, (node, "eth0"))
+    assert (address, client) not in map(addresses_of, by_nic)
+
+
+@pytest.mark.parametrize("topology", [L2], indirect=True)
+def test_an_l2_node_hears_a_pod_under_addresses_of_pods_alone(topology: Topology) -> None:
+    pod, node = topology.pods["a1"].namespace, topology.node.namespace
+    for wrong in (OUTSIDE, REMOTE.addresses):
+        for source, to in zip(wrong, NODE, strict=True):
+            attack = sending(pod, "eth0", datagram(source, to, (NODE_MAC, NODE_MAC)))
+            assert received(pod, attack, to, node) == []
 
 
 @pytest.mark.parametrize("topology", [VETH, L2, L3], indirect=True)
