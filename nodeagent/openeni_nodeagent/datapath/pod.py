@@ -4,11 +4,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Final
 
 from openeni_nodeagent.datapath import ownership
 from openeni_nodeagent.datapath.diff import diff
 from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.linux.kernel import (
+    addresses_of,
     apply,
     execute,
     find_link,
@@ -26,7 +28,6 @@ from openeni_nodeagent.datapath.model import (
     IPVLAN,
     NOTHING,
     VETH,
-    Address,
     Link,
     Neighbour,
     Operation,
@@ -39,6 +40,8 @@ from openeni_nodeagent.datapath.model import (
 from openeni_nodeagent.datapath.plan import plan_pod
 from openeni_nodeagent.datapath_api import NamespaceGoneError
 from openeni_nodeagent.phases import Stopwatch
+
+ENTRIES_IN_POD: Final = 10_000  # of one kind: what is read of a pod's namespace, at most
 
 
 def build(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
@@ -111,7 +114,7 @@ def remove_links(pod: NodePod, netns: str) -> None:
     """
     if pod.eni.ipvlan:
         with suppress(NamespaceGoneError), open_namespace(netns) as namespace:
-            in_namespace(namespace, partial(_remove_own_slave, pod))
+            in_namespace(namespace, partial(_remove_slave_of, pod))
         return
     with Netlink() as netlink:
         link = find_link(netlink, pod.host_link)
@@ -216,35 +219,31 @@ def _open_in_namespace(sysctls: Sequence[Operation]) -> Netlink:
 
 
 def _observe_pod() -> State:
-    with Netlink() as netlink:
+    with Netlink(limit=ENTRIES_IN_POD) as netlink:
         return observe(netlink)
 
 
-def _remove_own_slave(pod: NodePod) -> None:
-    """Remove the pod's interface in this namespace, unless it is another pod's by now."""
-    if not _has_others_addresses(pod):
-        _remove_slave(pod)
-
-
-def _has_others_addresses(pod: NodePod) -> bool:
-    """Return True if the pod's interface in this namespace has addresses, and none of the pod's."""
-    seen, name = _observe_pod(), pod.facts.interface
-    index = _index(seen, name, 0)
-    found = {i.address for i in seen if isinstance(i, Address) and i.index == index}
-    found = {address for address in found if not address.startswith("fe80:")}
-    return bool(found) and found.isdisjoint(pod.facts.addresses)
+def _remove_slave_of(pod: NodePod) -> None:
+    """Remove the interface in this namespace, unless it has addresses, and none of the pod's."""
+    with Netlink() as netlink:
+        if slave := _find_slave(pod, netlink):
+            found = {a for a in addresses_of(netlink, slave) if not a.startswith("fe80:")}
+            if not found or not found.isdisjoint(pod.facts.addresses):
+                apply([Operation(Verb.REMOVE, slave)], netlink)
 
 
 def _remove_slave(pod: NodePod) -> None:
     """Remove the interface in this namespace if it is a slave of the pod's ENI."""
     with Netlink() as netlink:
-        slaves = [
-            link
-            for link in list_links(netlink)
-            if (link.name, link.kind) == (pod.facts.interface, IPVLAN)
-            and link.mac == pod.eni.facts.mac
-        ]
-        apply([Operation(Verb.REMOVE, slave) for slave in slaves], netlink)
+        if slave := _find_slave(pod, netlink):
+            apply([Operation(Verb.REMOVE, slave)], netlink)
+
+
+def _find_slave(pod: NodePod, netlink: Netlink) -> Link | None:
+    """Return the interface if it is a slave of the pod's ENI; the pod's other links stay unread."""
+    link = find_link(netlink, pod.facts.interface)
+    is_slave = link is not None and (link.kind, link.mac) == (IPVLAN, pod.eni.facts.mac)
+    return link if is_slave else None
 
 
 def _index(state: State, name: str, otherwise: int) -> int:

@@ -66,9 +66,11 @@ def link_named(netlink: Netlink, name: str) -> Link | None:
     return items.link(message)
 
 
-def addresses(netlink: Netlink) -> Iterator[Address]:
-    """Yield every address of the namespace."""
-    return map(items.address, dump(netlink, uapi.RTM_GETADDR, AddressMessage()))
+def addresses(netlink: Netlink, *, index: int = 0) -> Iterator[Address]:
+    """Yield every address of the namespace, or with `index` of that link."""
+    request = AddressMessage()
+    request["index"] = index
+    return map(items.address, dump(netlink, uapi.RTM_GETADDR, request))
 
 
 def routes(netlink: Netlink, family: int, *, index: int = 0) -> Iterator[Route]:

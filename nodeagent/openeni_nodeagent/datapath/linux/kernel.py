@@ -85,6 +85,11 @@ def observe(netlink: Netlink) -> State:
     return frozenset(items)
 
 
+def addresses_of(netlink: Netlink, link: Link) -> frozenset[str]:
+    """Return the addresses of one link; no other is read."""
+    return frozenset(found.address for found in dumps.addresses(netlink, index=link.index))
+
+
 def routes_of(netlink: Netlink, index: int) -> State:
     """Return everybody's routes of one link, none if it has gone."""
     try:

@@ -72,9 +72,14 @@ def is_own_port(port: int) -> bool:
 
 
 class Netlink:
-    """One socket. Two threads must not use it at the same time."""
+    """One socket. Two threads must not use it at the same time.
 
-    def __init__(self, protocol: int = uapi.NETLINK_ROUTE) -> None:
+    A dump of more than `limit` entries is given up: in a pod's namespace their number is the pod's
+    choice, and would be the agent's time and memory.
+    """
+
+    def __init__(self, protocol: int = uapi.NETLINK_ROUTE, *, limit: int | None = None) -> None:
+        self._limit = limit
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
             for option in (uapi.NETLINK_EXT_ACK, uapi.NETLINK_GET_STRICT_CHK):
@@ -117,7 +122,8 @@ class Netlink:
     def dump(self, request: bytes, wanted: Callable[[bytes], object] = bool) -> list[bytes]:
         """Return the messages, headers included, that answer a dump request and are `wanted`.
 
-        A dump that a concurrent change interrupts is repeated. Raises DumpRefusedError.
+        A dump that a concurrent change interrupts is repeated. Raises DumpRefusedError, and
+        KernelRefusedError for more entries than the limit, wanted or not.
         """
         try:
             for _ in range(_DUMP_ATTEMPTS):
@@ -150,7 +156,7 @@ class Netlink:
         self, request: bytes, wanted: Callable[[bytes], object]
     ) -> tuple[list[bytes], bool]:
         self._send([request])
-        answers, interrupted = list[bytes](), False
+        answers, interrupted, entries = list[bytes](), False, 0
         while True:
             for kind, flags, sequence, _, message in self._receive():
                 if sequence != self._sequence:
@@ -162,6 +168,9 @@ class Netlink:
                     if refusal := _refusal(0, message):
                         raise DumpRefusedError(refusal)
                     return answers, interrupted
+                entries += 1
+                if self._limit is not None and entries > self._limit:
+                    raise KernelRefusedError(f"a dump has more than {self._limit} entries")
                 if wanted(message):
                     answers.append(message)
 

@@ -38,6 +38,7 @@ from openeni_nodeagent.datapath_api import (
 )
 
 _NAMED: Final = 3  # differences in a message
+_NOTED: Final = 20  # repairs of one look into a pod, which can give rise to any number
 
 
 @dataclass
@@ -163,7 +164,7 @@ class NodeReconcile:
         if changes_links(found):
             self.broken.add(pod.facts)
         else:
-            self._note(pod_part(pod.facts), found)
+            self._note(pod_part(pod.facts), found[:_NOTED])
 
     def _inside(
         self, pod: NodePod, look: Callable[[], tuple[Operation, ...]]

@@ -1,0 +1,69 @@
+"""A pod fills its own network namespace, and the agent, which looks into it, takes no harm."""
+
+from collections.abc import Generator
+
+import pytest
+
+from openeni_crds import names
+from openeni_nodeagent.datapath.pod import ENTRIES_IN_POD
+from openeni_testing.network.neutron import NeutronNetwork
+from openeni_testing.network.node import Node, Pod, eni_facts
+from openeni_testing.network.one_eni import MODES
+
+pytestmark = pytest.mark.root
+PODS = ("10.98.0.11", "10.98.0.12")
+LOGGED = 30  # lines, more than enough for one look
+
+
+@pytest.fixture(params=MODES)
+def node(request: pytest.FixtureRequest) -> Generator[Node]:
+    network = NeutronNetwork()
+    made = Node("node", network, "10.99.0.11", "fd99::11")
+    eni = eni_facts("eni", 10, request.param)
+    made.attach("ens7", eni, PODS)
+    for number, address in enumerate(PODS, start=1):
+        made.add(f"pod{number}", eni, address)
+    yield made
+    made.close()
+    network.close()
+
+
+def fill(pod: Pod, kind: str, count: int) -> None:
+    """Give the pod's namespace items with openeni's own protocol number."""
+    words = {
+        "neighbours": ("neigh add", "lladdr 02:00:00:00:00:01 nud permanent protocol"),
+        "routes": ("route add", "proto"),
+    }
+    command, rest = words[kind]
+    addresses = [f"11.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(count)]
+    pod.namespace.ip(*(f"{command} {a} dev eth0 {rest} {names.PROTOCOL}" for a in addresses))
+
+
+@pytest.mark.parametrize("kind", ["neighbours", "routes"])
+def test_a_pod_full_of_entries_is_not_read_to_its_end(node: Node, kind: str) -> None:
+    full, other = node.pods
+    fill(full, kind, ENTRIES_IN_POD + 1)
+    report = node.look(into=True)
+    assert set(report.differing) == {full.facts}
+    assert f"more than {ENTRIES_IN_POD} entries" in report.differing[full.facts]
+    assert (report.repairs, report.broken, report.errors) == ((), frozenset(), {})
+    assert node.run(node.datapath.check, other.facts, other.namespace.path) == ()
+
+
+def test_it_can_be_deleted(node: Node) -> None:
+    full, _ = node.pods
+    fill(full, "neighbours", ENTRIES_IN_POD + 1)
+    node.run(node.datapath.delete, full.facts)
+    node.run(node.datapath.finish_delete, full.facts, full.namespace.path)
+    assert "eth0" not in full.namespace.program("ip", "link")
+    assert full.address not in node.pod_addresses()
+
+
+def test_what_it_has_given_itself_is_removed_and_fills_no_log(node: Node) -> None:
+    full, _ = node.pods
+    before = full.namespace.program("ip", "route", "show", "proto", str(names.PROTOCOL))
+    fill(full, "routes", 500)
+    report = node.look(into=True)
+    assert (report.differing, report.broken) == ({}, frozenset())
+    assert len(report.repairs) <= LOGGED
+    assert full.namespace.program("ip", "route", "show", "proto", str(names.PROTOCOL)) == before
