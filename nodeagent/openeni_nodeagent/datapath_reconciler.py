@@ -89,6 +89,7 @@ class DatapathReconciler:
         self._unseen: set[Attachment] | None = None  # pods to be looked into; None: all
         self._node: NodeFacts | None = None
         self._differing: Mapping[Attachment, str] = {}
+        self._rebuilt_at: dict[Attachment, float] = {}  # less than LOOK_PERIOD_SECONDS ago
         self._took, self._ended_at = 0.0, 0.0  # of the last look
         self._succeeded_at = time.monotonic()  # of the last look without an error
         self._repair_log = RepairLog()
@@ -248,20 +249,27 @@ class DatapathReconciler:
         self._callbacks.on_repairs(repairs)
 
     def _rebuild(self, report: NodeReport, pods: Mapping[PodInterface, Grant]) -> list[str]:
-        """Build pods anew whose links are missing or wrong; return those that could not be."""
+        """Build pods anew whose links are missing or wrong; return those that could not be.
+
+        A pod that was built only just now waits for the next periodic look: it may delete its link
+        as fast as that is built.
+        """
         failed: list[str] = []
         rebuilt: list[Repair] = []
+        recently = time.monotonic() - LOOK_PERIOD_SECONDS
+        self._rebuilt_at = {a: at for a, at in self._rebuilt_at.items() if at > recently}
         for pod in report.broken:
             grant = pods[pod]
             name = f"{grant.namespace}/{grant.name}"
-            if not leads_to_pod(grant.netns, grant):
-                continue  # the end of its grant is still to come
+            if grant.attachment in self._rebuilt_at or not leads_to_pod(grant.netns, grant):
+                continue  # of the latter the end of its grant is still to come
             self.look_into(grant.attachment)
             try:
                 with self._locks.locked(pod.container_id):
                     if self._grants.find(pod.container_id, pod.interface) == grant:
                         self._datapath.add(pod, grant.netns)
                         rebuilt.append(Repair("link", f"pod {name} had no whole datapath"))
+                        self._rebuilt_at[grant.attachment] = time.monotonic()
             except (DatapathError, CNIError, StoppingError) as error:
                 failed.append(f"the datapath of pod {name} cannot be built again: {error}")
         self._note(rebuilt)

@@ -7,7 +7,11 @@ import pytest
 
 from openeni_nodeagent import datapath_reconciler
 from openeni_nodeagent.datapath_api import ENIFacts, NodeSnapshot
-from openeni_nodeagent.datapath_reconciler import COALESCE_SECONDS, LOOK_SHARE
+from openeni_nodeagent.datapath_reconciler import (
+    COALESCE_SECONDS,
+    LOOK_PERIOD_SECONDS,
+    LOOK_SHARE,
+)
 from openeni_testing.agent.clock import Clock
 from openeni_testing.agent.parts import AgentParts
 
@@ -46,3 +50,26 @@ def test_changes_in_a_row_get_no_more_than_their_share(parts: AgentParts, clock:
         clock.now += parts.looks.delay()
         parts.look()
     assert 10 * TOOK / (clock.now - begun) <= LOOK_SHARE
+
+
+def test_a_pod_that_deletes_its_link_each_time_is_built_again_once_in_a_period(
+    parts: AgentParts, clock: Clock
+) -> None:
+    pod = parts.grant("web", "web")
+    (address,) = pod.addresses
+    parts.look()
+
+    def rebuilds(deletions: int) -> int:
+        """Return how often the pod is built again while it deletes its link so many times."""
+        before = parts.datapath.adds
+        for _ in range(deletions):
+            if address in parts.datapath.pods():
+                parts.datapath.lose(address)
+            clock.now += parts.looks.delay()
+            parts.look()
+        return parts.datapath.adds - before
+
+    assert rebuilds(5) == 1
+    assert parts.looks.difference(pod.attachment) != ""
+    clock.now += LOOK_PERIOD_SECONDS
+    assert rebuilds(5) == 1
