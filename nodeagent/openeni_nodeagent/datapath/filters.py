@@ -160,6 +160,7 @@ def eni_chains(eni: NodeENI) -> frozenset[Chain]:
         rules = [f"oif {index} {rule}" for rule in marks]
         refused = [f"ip daddr {names.METADATA_V4}", f"ip6 daddr {names.METADATA_V6}"]
         rules += [f"oif {index} {match} reject" for match in refused if blocks]
+        rules += _of_layer_3_pods(index)
         return frozenset({_chain("inet", name, hook, rules)})
     hook = f"type filter hook prerouting {_BEFORE_REPLIES}"
     # The kernel itself drops the node's own addresses as senders for IPv4 only (accept_local).
@@ -175,6 +176,25 @@ def eni_chains(eni: NodeENI) -> frozenset[Chain]:
     into_node = _chain("inet", name, hook, rules)
     chains = {into_node, _nat_of_neighbours(eni), _ingress_chain(eni)}
     return frozenset({*chains, egress_chain(eni.link)} if blocks else chains)
+
+
+def _of_layer_3_pods(index: int) -> list[str]:
+    """Return the rules against senders outside (see `_of_pods`) in the node's output hook.
+
+    What the node itself sends has a socket there, which a pod's packet has not: `skuid` knows those
+    of the own namespace alone. Some has none: the node asks for neighbours from `::`, and from
+    link-local addresses, which `fib` knows with their link alone. IPv6 routes a pod's packet to an
+    address of the node to `lo`.
+    """
+    foreign = {
+        "ip": "ip saddr != @pods4 fib saddr type != local",
+        "ip6": "ip6 saddr != @pods6 ip6 saddr != fe80::/10 ip6 saddr != :: fib saddr type != local",
+    }
+    return [
+        "meta skuid 0-4294967294 accept",
+        *(f"oif {index} {foreign[word]} drop" for word, _ in FAMILIES),
+        f"oif lo {foreign['ip6']} drop",
+    ]
 
 
 def _of_pods(eni: NodeENI) -> list[str]:

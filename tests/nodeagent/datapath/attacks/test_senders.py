@@ -29,6 +29,7 @@ pytestmark = pytest.mark.root
 NODE = ("10.99.0.11", "fd99::11")
 BEYOND = ("10.99.0.1", "fd99::1")  # the gateway of the nodes' network
 OUTSIDE = (neutron.OUTSIDE, neutron.OUTSIDE_6)
+BESIDES = ("172.17.0.1", "fd17::1")  # addresses of the node that are none of its Node object
 METADATA = (neutron.METADATA, neutron.OUTSIDE_6)  # the service; it has no such address of IPv6
 NODE_MAC = "fa:16:3e:98:00:0a"  # of the ENI on the node
 HOST_PORT, POD_PORT, ASKED = 8053, 53, 80
@@ -129,6 +130,40 @@ def test_an_l2_pod_asks_nobody_as_its_node(
     attack = sending(pod, "eth0", forged, answer)
     _, by_nic = captured(pod, attack, neutron.GATEWAY, place, (node, "eth0"))
     assert (address, client) not in map(addresses_of, by_nic)
+
+
+@pytest.mark.parametrize("topology", [L3S, L3], indirect=True)
+def test_in_l3s_and_l3_a_pod_asks_nobody_as_its_node(topology: Topology) -> None:
+    """By an address that the host's slave has not: that of another NIC, or of a bridge."""
+    pod, node = topology.pods["a1"].namespace, topology.node.namespace
+    node.ip(
+        f"addr replace {BESIDES[0]}/32 dev nodelocaldns",
+        f"addr replace {BESIDES[1]}/128 dev nodelocaldns",
+    )
+    for family in topology.families:
+        client, address = OUTSIDE[family == 6], BESIDES[family == 6]
+        node.send(client)  # the way there is known: nothing waits for it
+        macs = NODE_MAC, NODE_MAC
+        forged = datagram(client, address, macs, (ASKED, HOST_PORT))
+        answer = datagram(own(topology, "a1")[family == 6], client, macs, (POD_PORT, ASKED))
+        place = topology.network.fabric, Port("eni-a", NODE_MAC).device
+        attack = sending(pod, "eth0", forged, answer)
+        _, by_nic = captured(pod, attack, neutron.GATEWAY, place, (node, "eth0"))
+        assert (address, client) not in map(addresses_of, by_nic)
+
+
+@pytest.mark.parametrize("topology", [L3S, L3], indirect=True)
+def test_in_l3s_and_l3_nothing_from_an_address_that_is_no_pods_leaves_the_eni(
+    topology: Topology,
+) -> None:
+    pod, dropped = topology.pods["a1"].namespace, topology.network.dropped()
+    place = topology.network.fabric, Port("eni-a", NODE_MAC).device
+    for wrong in (OUTSIDE, REMOTE.addresses):
+        mine = wrong[: len(topology.families)]
+        attack = partial(impersonate, pod, mine, (neutron.GATEWAY, neutron.GATEWAY_6))
+        (frames,) = captured(pod, attack, neutron.GATEWAY, place)
+        assert not {addresses_of(frame)[0] for frame in frames} & set(wrong)
+    assert topology.network.dropped() == dropped
 
 
 @pytest.mark.parametrize("topology", [L2], indirect=True)
