@@ -157,6 +157,7 @@ class NodeReport:
     repairs: tuple[Repair, ...] = ()
     left: str = ""  # why something of former pods or ENIs is still there
     departed: frozenset[str] = frozenset()  # names of departing ENIs of which nothing is left
+    disturbed: frozenset[PodInterface] = frozenset()  # pods that may have lost something inside
 
 
 class NodeSnapshot(Protocol):

@@ -233,8 +233,8 @@ class DatapathReconciler:
         """Keep what the look found, and tell those whom it concerns."""
         self._note(report.repairs)
         moved = self._links.take_over(report, choice)
-        for grant in pods.values():
-            if grant.eni in moved:
+        for pod, grant in pods.items():
+            if grant.eni in moved or pod in report.disturbed:
                 self.look_into(grant.attachment)
         before = self._differing
         self._differing = {pods[pod].attachment: text for pod, text in report.differing.items()}

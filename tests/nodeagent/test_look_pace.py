@@ -1,16 +1,19 @@
 """How soon a change that others make is looked at, and how much of the time looks may take."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from openeni_kube.result import RequeueAfter
 from openeni_nodeagent import datapath_reconciler
-from openeni_nodeagent.datapath_api import ENIFacts, NodeSnapshot
+from openeni_nodeagent.datapath_api import ENIFacts, Hold, NodeReport, NodeSnapshot, WantedNode
 from openeni_nodeagent.datapath_reconciler import (
     COALESCE_SECONDS,
     LOOK_PERIOD_SECONDS,
     LOOK_SHARE,
+    SOON_SECONDS,
 )
 from openeni_testing.agent.clock import Clock
 from openeni_testing.agent.parts import AgentParts
@@ -73,3 +76,22 @@ def test_a_pod_that_deletes_its_link_each_time_is_built_again_once_in_a_period(
     assert parts.looks.difference(pod.attachment) != ""
     clock.now += LOOK_PERIOD_SECONDS
     assert rebuilds(5) == 1
+
+
+def test_pods_whose_slaves_were_disturbed_are_looked_into_soon(
+    parts: AgentParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts.grant("web", "web")
+    parts.look()
+    reconcile = parts.datapath.reconcile
+
+    def disturbed(snapshot: NodeSnapshot, wanted: WantedNode, hold: Hold) -> NodeReport:
+        pods = frozenset(pod.interface for pod in wanted.pods)
+        return replace(reconcile(snapshot, wanted, hold), disturbed=pods)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(parts.datapath, "reconcile", disturbed)
+        assert parts.look() == RequeueAfter(SOON_SECONDS)
+    parts.datapath.looked_into.clear()
+    parts.look()
+    assert parts.datapath.looked_into.keys() == {"web"}

@@ -32,10 +32,11 @@ class Link:
     alias: str = ""  # of our links in the node's namespace
     group: int = 0  # the node's ends of veth pairs: that of their ENI, for its marks
     master: int = 0  # index of the bridge, bond or VRF that gets what the link receives
+    flags: int = 0  # ipvlan: IPVLAN_F_PRIVATE or _VEPA, which all slaves of the ENI share
 
     @property
     def identity(self) -> tuple[str | int, ...]:
-        """The properties that cannot be changed in place; MTU, up, alias, group and master can."""
+        """The properties that cannot be changed in place: up, MTU and those that follow can."""
         return self.name, self.index, self.kind, self.mac, self.parent, self.mode
 
 

@@ -16,9 +16,12 @@ from pyroute2.netlink.nfnetlink.nftsocket import (
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ifinfmsg.plugins.ipvlan import ipvlan
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
+
+ipvlan.nla_map = (*ipvlan.nla_map, ("IFLA_IPVLAN_FLAGS", "uint16"))  # unknown to pyroute2 0.9
 
 LinkMessage: Final[Any] = ifinfmsg
 AddressMessage: Final[Any] = ifaddrmsg

@@ -13,6 +13,7 @@ from openeni_nodeagent.addresses import IPV4, IPV6, family_of
 from openeni_nodeagent.datapath.linux import uapi
 from openeni_nodeagent.datapath.linux.attributes import HEADER, attribute, number, string
 from openeni_nodeagent.datapath.model import (
+    IPVLAN,
     NIC,
     VETH,
     Address,
@@ -55,9 +56,7 @@ def create_link(link: Link, *, peer: Link | None = None, namespace: int | None =
     else:
         data = attribute(uapi.IFLA_IPVLAN_MODE, struct.pack("=H", link.mode))
         own += number(uapi.IFLA_LINK, link.parent) + in_namespace
-    kind = attribute(uapi.IFLA_INFO_KIND, link.kind.encode())
-    info = attribute(uapi.IFLA_LINKINFO, kind + attribute(uapi.IFLA_INFO_DATA, data))
-    body = IFINFOMSG.pack(AF_UNSPEC, 0, link.index, 0, 0) + own + info
+    body = IFINFOMSG.pack(AF_UNSPEC, 0, link.index, 0, 0) + own + _info(link, data)
     return _request(uapi.RTM_NEWLINK, _EXCLUSIVE, body)
 
 
@@ -86,6 +85,11 @@ def _mac(text: str) -> bytes:
     return bytes.fromhex(text.replace(":", ""))
 
 
+def _info(link: Link, data: bytes) -> bytes:
+    kind = attribute(uapi.IFLA_INFO_KIND, link.kind.encode())
+    return attribute(uapi.IFLA_LINKINFO, kind + attribute(uapi.IFLA_INFO_DATA, data))
+
+
 def _link_attributes(link: Link) -> bytes:
     body = string(uapi.IFLA_IFNAME, link.name)
     if link.kind == VETH:
@@ -112,6 +116,9 @@ def _(item: Link) -> tuple[int, int, bytes]:
         body += number(uapi.IFLA_MASTER, item.master)
     if item.kind != NIC:
         body += number(uapi.IFLA_GROUP, item.group)
+    if item.kind == IPVLAN:
+        flags_of_all = struct.pack("=H", item.flags)
+        body += _info(item, attribute(uapi.IFLA_IPVLAN_FLAGS, flags_of_all))
     return uapi.RTM_NEWLINK, 0, body
 
 

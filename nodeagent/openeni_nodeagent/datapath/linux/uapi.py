@@ -76,6 +76,7 @@ IFLA_NET_NS_FD: Final = 28
 IFLA_INFO_KIND: Final = 1
 IFLA_INFO_DATA: Final = 2
 IFLA_IPVLAN_MODE: Final = 1
+IFLA_IPVLAN_FLAGS: Final = 2
 VETH_INFO_PEER: Final = 1  # linux/veth.h
 
 # linux/if_addr.h

@@ -11,7 +11,7 @@ from openeni_nodeagent.datapath.linux.kernel import delete_filters, observe_sysc
 from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.marks import Marks
-from openeni_nodeagent.datapath.model import Operation, Sysctl
+from openeni_nodeagent.datapath.model import Neighbour, Operation, Sysctl
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot, place, take_snapshot
 from openeni_nodeagent.datapath.node.plan import (
     SHARED,
@@ -52,6 +52,7 @@ class NodeReconcile:
     refusals: dict[Part, DatapathError] = field(default_factory=dict[Part, DatapathError])
     broken: set[PodInterface] = field(default_factory=set[PodInterface])
     differing: dict[PodInterface, str] = field(default_factory=dict[PodInterface, str])
+    disturbed: set[PodInterface] = field(default_factory=set[PodInterface])
     noted: list[tuple[Part, Operation]] = field(default_factory=list[tuple[Part, Operation]])
 
     def run(self, snapshot: KernelSnapshot, hold: Hold) -> tuple[NodeReport, NodePlan]:
@@ -138,12 +139,18 @@ class NodeReconcile:
         return True
 
     def _restore_on_host(self, pods: Mapping[PodInterface, NodePod], found: Differences) -> None:
-        """Restore what differs on the host in one batch; a pod without its link is broken."""
+        """Restore what differs on the host in one batch; a pod without its link is broken.
+
+        Who changes the mode of one slave changes that of all, and with it each loses its neighbours
+        (arp_netdev_event, IFF_NOARP). The host's slave tells of it: what goes there went in pods.
+        """
         differing = {f: found[pod_part(f)] for f in pods if pod_part(f) in found}
         self.broken |= {f for f, operations in differing.items() if changes_links(operations)}
         batch = {f: operations for f, operations in differing.items() if f not in self.broken}
         for facts, operations in batch.items():
             self._note(pod_part(facts), operations)
+            if any(isinstance(operation.item, Neighbour) for operation in operations):
+                self.disturbed.add(facts)
         try:
             with Netlink() as netlink:
                 restore([o for operations in batch.values() for o in operations], netlink)
@@ -227,6 +234,7 @@ class NodeReconcile:
                 for facts in self.wanted.departing
                 if self.wanted.complete and not found.keys() & {eni_part(facts.mac), STALE_ENIS}
             ),
+            frozenset(self.disturbed),
         )
         return report, replace(plan, enis=whole)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from openeni_crds.enipool import Datapath, Mode
+from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, eni_facts, pod_interface
 
@@ -25,6 +25,7 @@ CAPABILITIES = "-all,+net_admin,+net_raw"
 NODES_USERS = ("unshare", "--net", "setpriv", "--bounding-set", CAPABILITIES, "--no-new-privs")
 OWN_USERS = ("unshare", "--user", "--map-root-user", "--net")
 PODS = ("10.98.0.11", "10.98.0.12")
+SLAVES = ("10.98.0.21", "10.98.0.22")
 REACH = Path(__file__).with_name("reach_for_links.py")
 SECONDS = 30  # until a program has ended; what is slow is the machine
 
@@ -78,3 +79,29 @@ def test_with_its_nodes_users_it_does(node: Node) -> None:
     asked = reached(node, NODES_USERS)
     assert asked == {"deleted its neighbour's link": 0, "got a link on the node's NIC": 0}
     assert node.pods[0].pod_network.host_interface not in node.namespace.links()
+
+
+@pytest.fixture
+def slaves(node: Node) -> Node:
+    """Two pods in l2 on another ENI."""
+    eni = eni_facts("slaves", 20, Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L2)))
+    node.attach("ens8", eni, SLAVES)
+    for number, address in enumerate(SLAVES):
+        node.add(f"slave{number}", eni, address)
+    return node
+
+
+@pytest.mark.ipvlan
+@pytest.mark.parametrize("change", [("private",), ("vepa",), ("mode l3",), ("mode l3", "mode l2")])
+def test_what_a_pod_changes_of_all_slaves_of_its_eni_is_restored_in_all(
+    slaves: Node, change: tuple[str, ...]
+) -> None:
+    _, changer, other = slaves.pods
+    for settings in change:
+        changer.namespace.program(*f"ip link set eth0 type ipvlan {settings}".split())
+    disturbed = slaves.look().disturbed
+    assert disturbed >= ({other.facts} if "mode" in change[0] else set())
+    slaves.look(into=bool(disturbed))
+    assert slaves.run(slaves.datapath.check, other.facts, other.namespace.path) == ()
+    assert slaves.namespace.ask(other.address, 80) == ("slave1", slaves.address)
+    assert changer.namespace.ask(other.address, 80) == ("slave1", changer.address)
