@@ -36,7 +36,7 @@ class Link:
 
     @property
     def identity(self) -> tuple[str | int, ...]:
-        """The properties that cannot be changed in place: up, MTU and those that follow can."""
+        """The properties that cannot be changed in place; MTU, up and all from alias on can."""
         return self.name, self.index, self.kind, self.mac, self.parent, self.mode
 
 

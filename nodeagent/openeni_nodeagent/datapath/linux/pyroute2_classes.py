@@ -21,7 +21,8 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
-ipvlan.nla_map = (*ipvlan.nla_map, ("IFLA_IPVLAN_FLAGS", "uint16"))  # unknown to pyroute2 0.9
+_IPVLAN: Final[Any] = ipvlan
+_IPVLAN.nla_map = (*ipvlan.nla_map, ("IFLA_IPVLAN_FLAGS", "uint16"))  # pyroute2 0.9 has none
 
 LinkMessage: Final[Any] = ifinfmsg
 AddressMessage: Final[Any] = ifaddrmsg
