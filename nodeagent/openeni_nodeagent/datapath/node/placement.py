@@ -59,13 +59,15 @@ def place(
 ) -> tuple[NodePlan, Mapping[str, DatapathError]]:
     """Return the plan of the node, and by name the errors of ENIs that cannot be served now.
 
-    What an ENI of the latter has is left as it is, unless its NIC is gone.
+    What an ENI of the latter has is left as it is. Its NIC may be gone: then its rules and its
+    table keep what its pods send from leaving by the node's own NIC.
     """
     seen = snapshot.state
     node = _with_present_addresses(wanted, seen)
     enis: list[NodeENI] = []
     errors: dict[str, DatapathError] = {}
     unplanned: dict[int, str] = {}
+    missing: list[ENIFacts] = []
     for facts in wanted.enis:
         nic = ownership.find_nic(seen, facts.mac)
         try:
@@ -74,6 +76,8 @@ def place(
             errors[facts.name] = error
             if nic:
                 unplanned[nic.index] = facts.mac
+            else:
+                missing.append(facts)
     departing = {f.mac: ownership.find_nic(seen, f.mac) for f in wanted.departing}
     is_used = bool(enis) or not wanted.strays >= snapshot.pods.keys()
     families = frozenset({IPV4, IPV6} if speaks_ipv6() else {IPV4})
@@ -82,6 +86,7 @@ def place(
         tuple(enis),
         {mac: nic for mac, nic in departing.items() if nic},
         unplanned,
+        tuple(missing),
         _pods((pod.interface for pod in wanted.pods), enis, seen),
         wanted.strays,
         wanted.used_links,

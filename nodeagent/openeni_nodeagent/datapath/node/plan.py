@@ -42,7 +42,7 @@ from openeni_nodeagent.datapath.ownership import (
     is_host_slave,
 )
 from openeni_nodeagent.datapath.plan import plan_pod
-from openeni_nodeagent.datapath_api import PodInterface
+from openeni_nodeagent.datapath_api import ENIFacts, PodInterface
 
 Part: TypeAlias = str
 Differences: TypeAlias = Mapping[Part, tuple[Operation, ...]]  # parts without any are missing
@@ -67,6 +67,7 @@ class NodePlan:
     enis: tuple[NodeENI, ...]
     departing: Mapping[str, Link]  # NICs of ENIs that openeni leaves, by MAC
     unplanned: Mapping[int, str]  # NICs that cannot be served now, index -> MAC: left as they are
+    missing: tuple[ENIFacts, ...]  # whose NICs are gone: what is left of them stays
     pods: tuple[NodePod, ...]
     strays: frozenset[str]  # addresses that no pod has
     used_links: frozenset[str]  # names of the host's ends of pods with a grant, or in a DEL
@@ -94,9 +95,9 @@ class NodePlan:
     def primaries(self) -> Mapping[str, Part]:
         """The parts of ENIs by the CIDRs of their primary addresses."""
         return {
-            host_cidr(address): eni_part(eni.facts.mac)
-            for eni in self.enis
-            for address in eni.facts.primary
+            host_cidr(address): eni_part(facts.mac)
+            for facts in (*(eni.facts for eni in self.enis), *self.missing)
+            for address in facts.primary
         }
 
     @cached_property
@@ -131,6 +132,7 @@ def compare(seen: State, values: Mapping[str, Sysctl], plan: NodePlan) -> Differ
     observed = divide(seen, plan)
     found: dict[Part, tuple[Operation, ...]] = {}
     left_alone = {eni_part(mac) for mac in plan.unplanned.values()}
+    left_alone |= {eni_part(facts.mac) for facts in plan.missing}
     if left_alone and not plan.shared:
         left_alone.add(SHARED)
     for part in {*plan.wanted, *observed} - left_alone:

@@ -7,6 +7,7 @@ import pytest
 
 from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanMode, Mode
+from openeni_testing.network import neutron
 from openeni_testing.network.one_eni import MODES
 from openeni_testing.network.reached_pod import ADDRESSES, ReachedPod
 
@@ -165,3 +166,26 @@ def test_a_pod_that_was_deleted_while_a_look_ran_is_no_repair(bench: ReachedPod)
     bench.node.delete(bench.pod)
     report = bench.node.look(snapshot=snapshot, strays=ADDRESSES)
     assert (report.repairs, report.left, report.errors) == ((), "", {})
+
+
+@pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
+def test_a_pod_whose_nic_is_gone_does_not_leave_by_the_nodes_own(bench: ReachedPod) -> None:
+    """What masquerades there would give it the node's address, and so the node's metadata."""
+    node, pod = bench.node.namespace, bench.pod.namespace
+    node.nft("table ip theirs { chain c { type nat hook postrouting priority 100; masquerade; }; }")
+    bench.network.unplug(bench.port)
+    for _ in range(2):
+        assert bench.node.look().errors.keys() == {bench.eni.name}
+        for address in (neutron.METADATA, neutron.OUTSIDE, neutron.OUTSIDE_6):
+            assert pod.ask(address, 80) is None
+    assert bench.network.dropped() == {}
+    node.nft("delete table ip theirs")
+    bench.port = bench.plug("ens7")
+    assert bench.heal() == 1
+    bench.assert_connected()
+    bench.network.unplug(bench.port)
+    bench.node.delete(bench.pod)
+    bench.node.enis.clear()
+    assert bench.node.look(strays=ADDRESSES).left == ""
+    assert names.NFT_TABLE not in node.program("nft", "list", "tables")
+    assert f"proto {names.PROTOCOL}" not in node.program("ip", "rule")
