@@ -11,16 +11,15 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from openeni_crds.names import host_link
 from openeni_kube.result import RequeueAfter, Result, Retry
 from openeni_nodeagent.attachments.container_locks import ContainerLocks
-from openeni_nodeagent.attachments.detacher import pod_interface
 from openeni_nodeagent.attachments.netns_identity import leads_to_pod
 from openeni_nodeagent.attachments.repair import Repairs
+from openeni_nodeagent.attachments.wanted_pods import granted_links, pods_of, wanted_pod
 from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.cni.call import StoppingError
 from openeni_nodeagent.cni.protocol import CNIError
@@ -35,7 +34,6 @@ from openeni_nodeagent.datapath_api import (
     PodInterface,
     Repair,
     WantedNode,
-    WantedPod,
 )
 from openeni_nodeagent.enis.eni_reconciler import ENIReconciler
 from openeni_nodeagent.enis.link_reports import LinkReports
@@ -164,7 +162,7 @@ class DatapathReconciler:
             node,
             choice.served,
             choice.departing,
-            tuple(_wanted(pod, grant, unseen) for pod, grant in pods.items()),
+            tuple(wanted_pod(pod, grant, unseen) for pod, grant in pods.items()),
             self._grants.leftovers(),
             used_links | self._used_links(),
             complete=synced,
@@ -284,20 +282,3 @@ class DatapathReconciler:
         if self._unseen or self._grants.leftovers() or self._links.waits():
             return RequeueAfter(SOON_SECONDS)  # also for a NIC, should its notification be missed
         return RequeueAfter(LOOK_PERIOD_SECONDS)
-
-
-def granted_links(grants: Iterable[Grant]) -> frozenset[str]:
-    """Return the names that the grants' links have on the node."""
-    attachments = (grant.attachment for grant in grants)
-    return frozenset(host_link(a.container_id, a.interface) for a in attachments)
-
-
-def pods_of(choice: ENIChoice, grants: Iterable[Grant]) -> dict[PodInterface, Grant]:
-    """Return the grants on the ENIs that are served, by what the datapath knows of them."""
-    facts = {eni.name: eni for eni in choice.served}
-    return {pod_interface(g, facts[g.eni]): g for g in grants if g.eni in facts}
-
-
-def _wanted(pod: PodInterface, grant: Grant, unseen: set[Attachment] | None) -> WantedPod:
-    looked_into = unseen is None or grant.attachment in unseen
-    return WantedPod(pod, grant.netns if looked_into and leads_to_pod(grant.netns, grant) else "")

@@ -1,0 +1,28 @@
+"""The pods that a look at the node wants, by their grants. Pure but for the paths of namespaces."""
+
+from collections.abc import Iterable
+
+from openeni_crds.names import host_link
+from openeni_nodeagent.attachments.detacher import pod_interface
+from openeni_nodeagent.attachments.netns_identity import leads_to_pod
+from openeni_nodeagent.datapath_api import PodInterface, WantedPod
+from openeni_nodeagent.enis.wanted_enis import ENIChoice
+from openeni_nodeagent.grants.ledger import Attachment, Grant
+
+
+def granted_links(grants: Iterable[Grant]) -> frozenset[str]:
+    """Return the names that the grants' links have on the node."""
+    attachments = (grant.attachment for grant in grants)
+    return frozenset(host_link(a.container_id, a.interface) for a in attachments)
+
+
+def pods_of(choice: ENIChoice, grants: Iterable[Grant]) -> dict[PodInterface, Grant]:
+    """Return the grants on the ENIs that are served, by what the datapath knows of them."""
+    facts = {eni.name: eni for eni in choice.served}
+    return {pod_interface(g, facts[g.eni]): g for g in grants if g.eni in facts}
+
+
+def wanted_pod(pod: PodInterface, grant: Grant, unseen: set[Attachment] | None) -> WantedPod:
+    """Return a pod as a look wants it: into those of `unseen` (None: all) it looks, too."""
+    looked_into = unseen is None or grant.attachment in unseen
+    return WantedPod(pod, grant.netns if looked_into and leads_to_pod(grant.netns, grant) else "")
