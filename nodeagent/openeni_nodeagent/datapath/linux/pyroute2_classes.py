@@ -21,9 +21,6 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
-_IPVLAN: Final[Any] = ipvlan
-_IPVLAN.nla_map = (*ipvlan.nla_map, ("IFLA_IPVLAN_FLAGS", "uint16"))  # pyroute2 0.9 has none
-
 LinkMessage: Final[Any] = ifinfmsg
 AddressMessage: Final[Any] = ifaddrmsg
 RouteMessage: Final[Any] = rtmsg
@@ -35,4 +32,6 @@ FilterTableMessage: Final[Any] = nft_table_msg
 FilterRuleMessage: Final[Any] = nft_rule_msg
 ConntrackMessage: Final[Any] = nfct_msg
 ErrorMessage: Final[Any] = nlmsgerr
+IPVlanData: Final[Any] = ipvlan
+IPVlanData.nla_map = (*ipvlan.nla_map, ("IFLA_IPVLAN_FLAGS", "uint16"))  # unknown to pyroute2 0.9
 DecodeError: Final[type[Exception]] = NetlinkDecodeError
