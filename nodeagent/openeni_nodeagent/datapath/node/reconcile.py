@@ -149,7 +149,7 @@ class NodeReconcile:
         batch = {f: operations for f, operations in differing.items() if f not in self.broken}
         for facts, operations in batch.items():
             self._note(pod_part(facts), operations)
-            if any(isinstance(operation.item, Neighbour) for operation in operations):
+            if pods[facts].eni.ipvlan and any(isinstance(o.item, Neighbour) for o in operations):
                 self.disturbed.add(facts)
         try:
             with Netlink() as netlink:
