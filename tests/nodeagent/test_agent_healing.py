@@ -29,6 +29,7 @@ from openeni_testing.waiting import wait_for
 
 pytestmark = pytest.mark.root
 PRIMARY = "10.98.0.4"
+BRIEF = f"from 192.0.2.1 lookup 7 priority 32000 protocol {names.PROTOCOL}"
 SOON = 20.0  # before the periodic look, however slow the machine is
 
 
@@ -215,6 +216,7 @@ def test_a_look_leaves_the_links_of_a_del_to_it_and_calls_them_no_damage(
         node.add(pod)
         link = host_link("web", "eth0")
         assert node.runtime(pod).call("DEL", "web").code == 0
+        node.space.ip(f"rule add {BRIEF}", f"rule del {BRIEF}")  # asks for a look
         wait_for(lambda: reserved(agent) == frozenset(), "a look that began after it")
         assert link in node.space.links()
         proceed.set()

@@ -62,18 +62,13 @@ def of_interface(state: State, name: str, addresses: tuple[str, ...]) -> State:
 
 
 def of_pod(state: State, addresses: tuple[str, ...], host_link: str) -> State:
-    """Return the host's part of the pod with these addresses, connected to `host_link`.
-
-    A link that its routes lead to is the pod's, too: somebody has renamed it.
-    """
+    """Return the host's part of the pod with these addresses, connected to `host_link`."""
     sources = set(map(host_cidr, addresses))
-    routes = [i for i in state if isinstance(i, Route) and i.table == names.TABLE_PODS]
-    led_to = {route.index for route in routes if route.destination in sources}
 
     def mine(item: Item) -> bool:
         match item:
             case Link():
-                return item.kind == VETH and (item.name == host_link or item.index in led_to)
+                return item.kind == VETH and item.name == host_link
             case Route():
                 return item.table == names.TABLE_PODS and item.destination in sources
             case Neighbour():

@@ -123,10 +123,13 @@ def remove_links(pod: NodePod, netns: str) -> None:
 
 
 def clear(pod: NodePod, namespace: int | None) -> None:
-    """Remove whatever exists of the pod; without a namespace, the host's part alone."""
+    """Remove whatever exists of the pod; without a namespace, the host's part alone.
+
+    The host's end of a pair may be where nobody looks: renamed, or in another namespace.
+    """
     clear_host(pod.facts.addresses, pod.host_link)
-    if namespace is not None and pod.eni.ipvlan:
-        in_namespace(namespace, partial(_remove_slave, pod))
+    if namespace is not None:
+        in_namespace(namespace, partial(_remove_interface, pod))
 
 
 def clear_host(addresses: tuple[str, ...], host_link: str) -> None:
@@ -226,24 +229,24 @@ def _observe_pod() -> State:
 def _remove_slave_of(pod: NodePod) -> None:
     """Remove the interface in this namespace, unless it has addresses, and none of the pod's."""
     with Netlink() as netlink:
-        if slave := _find_slave(pod, netlink):
+        if slave := _find_interface(pod, netlink):
             found = {a for a in addresses_of(netlink, slave) if not a.startswith("fe80:")}
             if not found or not found.isdisjoint(pod.facts.addresses):
                 apply([Operation(Verb.REMOVE, slave)], netlink)
 
 
-def _remove_slave(pod: NodePod) -> None:
-    """Remove the interface in this namespace if it is a slave of the pod's ENI."""
+def _remove_interface(pod: NodePod) -> None:
+    """Remove the interface in this namespace if it is the pod's."""
     with Netlink() as netlink:
-        if slave := _find_slave(pod, netlink):
-            apply([Operation(Verb.REMOVE, slave)], netlink)
+        if link := _find_interface(pod, netlink):
+            apply([Operation(Verb.REMOVE, link)], netlink)
 
 
-def _find_slave(pod: NodePod, netlink: Netlink) -> Link | None:
-    """Return the interface if it is a slave of the pod's ENI; the pod's other links stay unread."""
+def _find_interface(pod: NodePod, netlink: Netlink) -> Link | None:
+    """Return the interface if it is the pod's, by its kind and MAC; other links stay unread."""
+    kind, mac = (IPVLAN, pod.eni.facts.mac) if pod.eni.ipvlan else (VETH, pod.mac)
     link = find_link(netlink, pod.facts.interface)
-    is_slave = link is not None and (link.kind, link.mac) == (IPVLAN, pod.eni.facts.mac)
-    return link if is_slave else None
+    return link if link is not None and (link.kind, link.mac) == (kind, mac) else None
 
 
 def _index(state: State, name: str, otherwise: int) -> int:

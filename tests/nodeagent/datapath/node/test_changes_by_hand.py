@@ -115,6 +115,10 @@ def rename_the_pods_link(bench: ReachedPod) -> None:
     bench.node.namespace.ip(f"link set {bench.pod_link} name theirs")
 
 
+def move_the_pods_link(bench: ReachedPod) -> None:
+    bench.node.namespace.ip(f"link set {bench.pod_link} netns {bench.remote.thread_id}")
+
+
 def take_the_pods_link_as_ones_own(bench: ReachedPod) -> None:
     bench.node.namespace.ip(f"link set {bench.pod_link} alias theirs group default")
 
@@ -130,6 +134,7 @@ def take_the_pods_link_as_ones_own(bench: ReachedPod) -> None:
         lower_the_pods_mtu,
         replace_the_pods_routes,
         rename_the_pods_link,
+        move_the_pods_link,
         take_the_pods_link_as_ones_own,
     ],
 )
@@ -147,7 +152,7 @@ def test_what_is_done_by_hand_to_links_of_veth_is_restored(
 def test_a_pod_keeps_the_bridge_that_it_has_put_its_link_into(bench: ReachedPod) -> None:
     """As KubeVirt does with its virtual machines'."""
     pod = bench.pod.namespace
-    pod.ip("link add br9 type bridge", "link set eth0 master br9", "link set eth0 mtu 1400")
+    pod.ip("link add br9 type bridge", "link set eth0 master br9", "link set eth0 mtu 1500")
     bench.heal()
     assert "mtu 1450 qdisc noqueue master br9" in pod.program("ip", "link", "show", "eth0")
 
