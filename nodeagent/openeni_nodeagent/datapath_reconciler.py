@@ -157,7 +157,7 @@ class DatapathReconciler:
         snapshot, kernel = self._observe()
         choice = self._choose(synced=synced)
         grants = self._grants.all()
-        pods = pods_of(choice, (g for g in grants if before.get(g.attachment) == g))
+        pods = pods_of(choice.served, (g for g in grants if before.get(g.attachment) == g))
         wanted = WantedNode(
             node,
             choice.served,

@@ -38,7 +38,7 @@ def diagnose(settings: Settings, store: Store, datapath: NodeDatapath, boot_id: 
         is_observed=lambda _: True,
         is_in_use=used.__contains__,
     )
-    pods = pods_of(choice, grants)
+    pods = pods_of(choice.served, grants)
     wanted = WantedNode(
         node,
         choice.served,

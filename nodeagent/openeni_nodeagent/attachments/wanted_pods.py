@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from openeni_crds.names import host_link
 from openeni_nodeagent.attachments.detacher import pod_interface
 from openeni_nodeagent.attachments.netns_identity import leads_to_pod
-from openeni_nodeagent.datapath_api import PodInterface, WantedPod
-from openeni_nodeagent.enis.wanted_enis import ENIChoice
+from openeni_nodeagent.datapath_api import ENIFacts, PodInterface, WantedPod
 from openeni_nodeagent.grants.ledger import Attachment, Grant
 
 
@@ -16,9 +15,9 @@ def granted_links(grants: Iterable[Grant]) -> frozenset[str]:
     return frozenset(host_link(a.container_id, a.interface) for a in attachments)
 
 
-def pods_of(choice: ENIChoice, grants: Iterable[Grant]) -> dict[PodInterface, Grant]:
+def pods_of(served: Iterable[ENIFacts], grants: Iterable[Grant]) -> dict[PodInterface, Grant]:
     """Return the grants on the ENIs that are served, by what the datapath knows of them."""
-    facts = {eni.name: eni for eni in choice.served}
+    facts = {eni.name: eni for eni in served}
     return {pod_interface(g, facts[g.eni]): g for g in grants if g.eni in facts}
 
 
