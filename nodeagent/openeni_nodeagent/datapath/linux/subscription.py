@@ -21,7 +21,12 @@ from openeni_crds import names
 from openeni_kube.workqueue import Backoff
 from openeni_nodeagent.datapath.changes import Change, Kind, Watched, concerns_us
 from openeni_nodeagent.datapath.linux import items, uapi
-from openeni_nodeagent.datapath.linux.attributes import HEADER, string, with_attributes
+from openeni_nodeagent.datapath.linux.attributes import (
+    HEADER,
+    number,
+    string,
+    with_attributes,
+)
 from openeni_nodeagent.datapath.linux.dumps import names_protocol
 from openeni_nodeagent.datapath.linux.netlink import is_own_port, split
 from openeni_nodeagent.datapath.linux.pyroute2_classes import (
@@ -31,7 +36,7 @@ from openeni_nodeagent.datapath.linux.pyroute2_classes import (
     RouteMessage,
     RuleMessage,
 )
-from openeni_nodeagent.datapath.linux.rtnetlink_encode import IFINFOMSG
+from openeni_nodeagent.datapath.linux.rtnetlink_encode import IFADDRMSG, IFINFOMSG, RTMSG
 from openeni_nodeagent.datapath.model import Item, Verb
 
 LOG: Final = logging.getLogger(__name__)
@@ -157,16 +162,25 @@ class Subscription:
 
 
 def _may_concern_us(kind: int, raw: bytes, watched: Watched) -> bool:
-    """Return False for a link or neighbour of others, without decoding it: there may be thousands.
+    """Return False for what is plainly of others, without decoding it: there may be thousands.
 
-    It is True for any of ours, and for every other kind of notification.
+    It is True for all that `concerns_us` may want to see.
     """
-    if kind == uapi.RTM_NEWNEIGH:
-        return names_protocol(raw)
-    if kind in (uapi.RTM_NEWLINK, uapi.RTM_DELLINK):
-        _, _, index, _, _ = IFINFOMSG.unpack_from(raw, HEADER.size)
-        return index in watched.links or bool(_of_our_links(watched.macs).search(raw))
-    return True
+    match kind:
+        case uapi.RTM_NEWNEIGH:
+            return names_protocol(raw)
+        case uapi.RTM_NEWLINK | uapi.RTM_DELLINK:
+            _, _, index, _, _ = IFINFOMSG.unpack_from(raw, HEADER.size)
+            return index in watched.links or bool(_of_our_links(watched.macs).search(raw))
+        case uapi.RTM_NEWADDR | uapi.RTM_DELADDR:
+            *_, index = IFADDRMSG.unpack_from(raw, HEADER.size)
+            return index in watched.links
+        case uapi.RTM_NEWROUTE | uapi.RTM_DELROUTE:
+            _, _, _, _, _, protocol, *_ = RTMSG.unpack_from(raw, HEADER.size)
+            devices = _out_of(frozenset(watched.links))
+            return protocol == names.PROTOCOL or bool(devices.search(raw))
+        case _:
+            return True
 
 
 @lru_cache(maxsize=1)
@@ -175,6 +189,12 @@ def _of_our_links(macs: frozenset[str]) -> re.Pattern[bytes]:
     own = [bytes.fromhex(mac.replace(":", "")) for mac in macs]
     alias = string(uapi.IFLA_IFALIAS, names.LINK_ALIAS)
     return re.compile(b"|".join(map(re.escape, (alias, *own))))
+
+
+@lru_cache(maxsize=1)
+def _out_of(links: frozenset[int]) -> re.Pattern[bytes]:
+    """Return a pattern that occurs in the message of each route out of one of these links."""
+    return re.compile(b"|".join(re.escape(number(uapi.RTA_OIF, index)) for index in links) or b"$^")
 
 
 def change_of_link_or_route(kind: int, raw: bytes) -> Change | None:

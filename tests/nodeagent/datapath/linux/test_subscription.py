@@ -196,6 +196,30 @@ def test_what_others_do_with_what_is_theirs_is_not_noticed(
     assert listener.kinds() == []
 
 
+def test_links_addresses_routes_and_neighbours_of_others_are_not_even_decoded(
+    bench: OneENI, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[Kind] = []
+    whole = module.change_of_link_or_route
+
+    def change_of(kind: int, raw: bytes) -> Change | None:
+        if change := whole(kind, raw):
+            decoded.append(change.kind)
+        return change
+
+    monkeypatch.setattr(module, "change_of_link_or_route", change_of)
+    bench.node.namespace.ip(
+        "link add theirs type veth peer name their-peer",
+        "link set theirs up",
+        "addr add 192.0.2.1/24 dev theirs",
+        "route add 198.51.100.0/24 dev theirs",
+        "neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev theirs",
+        "link del theirs",
+    )
+    assert listener.kinds() == []
+    assert set(decoded) == {Kind.RULE}  # the sentinel
+
+
 def test_more_notifications_than_the_kernel_keeps_count_as_a_change(
     bench: OneENI, listener: Listener
 ) -> None:
