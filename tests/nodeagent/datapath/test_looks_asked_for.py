@@ -1,6 +1,6 @@
 """What a pod's life makes the node's datapath ask for: no look, unless others have a hand in it."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -8,25 +8,12 @@ from openeni_crds import names
 from openeni_crds.enipool import Datapath, Mode
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_testing.network.netns import Namespace
-from openeni_testing.network.one_eni import MODES, OneENI
+from openeni_testing.network.one_eni import OneENI
 from openeni_testing.waiting import wait_for
 
 pytestmark = pytest.mark.root
 _RULE = f"from 192.0.2.1 lookup 7 priority 32000 protocol {names.PROTOCOL}"
 SENTINEL = f"rule add {_RULE}", f"rule del {_RULE}"  # two changes: all before has been read
-
-
-@pytest.fixture
-def bench(request: pytest.FixtureRequest) -> Generator[OneENI]:
-    made = OneENI(getattr(request, "param", Datapath(Mode.VETH)))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def pod() -> Iterator[Namespace]:
-    with Namespace("pod") as made:
-        yield made
 
 
 @pytest.fixture
@@ -41,25 +28,25 @@ def asked(bench: OneENI) -> Iterator[list[None]]:
     datapath.close()
 
 
-@pytest.mark.parametrize("bench", MODES, indirect=True)
 def test_of_a_pods_whole_life_nothing_asks_for_a_look(
-    bench: OneENI, pod: Namespace, asked: list[None]
+    bench: OneENI, netns: Namespace, asked: list[None]
 ) -> None:
-    bench.add(pod.path)
-    bench.delete(pod.path)
+    bench.add(netns.path)
+    bench.delete(netns.path)
     bench.node.namespace.ip(*SENTINEL)
     wait_for(lambda: len(asked) > 2, "the sentinel")
     assert len(asked) == 3
 
 
+@pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
 def test_the_link_of_a_pod_that_is_there_again_may_not_go(
-    bench: OneENI, pod: Namespace, asked: list[None]
+    bench: OneENI, netns: Namespace, asked: list[None]
 ) -> None:
-    bench.add(pod.path)
-    bench.delete(pod.path)
+    bench.add(netns.path)
+    bench.delete(netns.path)
     bench.node.namespace.ip(*SENTINEL)  # the end of the first link has been read
     wait_for(lambda: len(asked) > 2, "the sentinel")
-    bench.add(pod.path)
+    bench.add(netns.path)
     asked.clear()
     bench.node.namespace.ip(f"link del {bench.place().host_link}")
     wait_for(lambda: asked, "the link has gone")

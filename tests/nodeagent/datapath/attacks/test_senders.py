@@ -113,6 +113,24 @@ def test_an_l2_pod_does_not_send_as_its_node(topology: Topology, family: int) ->
     assert sent_as_node(by_nic) == []
 
 
+def leaving_after_a_question(
+    topology: Topology, client: str, address: str
+) -> list[tuple[str, str]]:
+    """Have a pod ask its own host port at `address` as `client`, and answer that.
+
+    Return the addresses of what leaves by the node's own NIC then.
+    """
+    pod, node = topology.pods["a1"].namespace, topology.node.namespace
+    node.send(client)  # the way there is known: nothing waits for it
+    macs = NODE_MAC, NODE_MAC
+    forged = datagram(client, address, macs, (ASKED, HOST_PORT))
+    answer = datagram(own(topology, "a1")[":" in client], client, macs, (POD_PORT, ASKED))
+    place = topology.network.fabric, Port("eni-a", NODE_MAC).device
+    attack = sending(pod, "eth0", forged, answer)
+    _, by_nic = captured(pod, attack, neutron.GATEWAY, place, (node, "eth0"))
+    return list(map(addresses_of, by_nic))
+
+
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("posing_as", [METADATA, OUTSIDE])
 @pytest.mark.parametrize("topology", [L2], indirect=True)
@@ -120,36 +138,20 @@ def test_an_l2_pod_asks_nobody_as_its_node(
     topology: Topology, posing_as: tuple[str, str], family: int
 ) -> None:
     """It poses as a client of its own host port: answers to that leave by the node's own NIC."""
-    pod, node = topology.pods["a1"].namespace, topology.node.namespace
     client, address = posing_as[family == 6], NODE[family == 6]
-    node.send(client)  # the way there is known: nothing waits for it
-    macs = NODE_MAC, NODE_MAC
-    forged = datagram(client, address, macs, (ASKED, HOST_PORT))
-    answer = datagram(own(topology, "a1")[family == 6], client, macs, (POD_PORT, ASKED))
-    place = topology.network.fabric, Port("eni-a", NODE_MAC).device
-    attack = sending(pod, "eth0", forged, answer)
-    _, by_nic = captured(pod, attack, neutron.GATEWAY, place, (node, "eth0"))
-    assert (address, client) not in map(addresses_of, by_nic)
+    assert (address, client) not in leaving_after_a_question(topology, client, address)
 
 
 @pytest.mark.parametrize("topology", [L3S, L3], indirect=True)
 def test_in_l3s_and_l3_a_pod_asks_nobody_as_its_node(topology: Topology) -> None:
     """By an address that the host's slave has not: that of another NIC, or of a bridge."""
-    pod, node = topology.pods["a1"].namespace, topology.node.namespace
-    node.ip(
+    topology.node.namespace.ip(
         f"addr replace {BESIDES[0]}/32 dev nodelocaldns",
         f"addr replace {BESIDES[1]}/128 dev nodelocaldns",
     )
     for family in topology.families:
         client, address = OUTSIDE[family == 6], BESIDES[family == 6]
-        node.send(client)  # the way there is known: nothing waits for it
-        macs = NODE_MAC, NODE_MAC
-        forged = datagram(client, address, macs, (ASKED, HOST_PORT))
-        answer = datagram(own(topology, "a1")[family == 6], client, macs, (POD_PORT, ASKED))
-        place = topology.network.fabric, Port("eni-a", NODE_MAC).device
-        attack = sending(pod, "eth0", forged, answer)
-        _, by_nic = captured(pod, attack, neutron.GATEWAY, place, (node, "eth0"))
-        assert (address, client) not in map(addresses_of, by_nic)
+        assert (address, client) not in leaving_after_a_question(topology, client, address)
 
 
 @pytest.mark.parametrize("topology", [L3S, L3], indirect=True)
