@@ -40,6 +40,8 @@ from openeni_nodeagent.enis.link_reports import LinkReports
 from openeni_nodeagent.enis.wanted_enis import ENIChoice, choose_enis, every_eni
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.ledger import Attachment, Grant
+from openeni_nodeagent.reports.differences import differences_of
+from openeni_nodeagent.reports.podip_body import Difference
 from openeni_nodeagent.reports.repair_log import RepairLog
 
 LOOK_PERIOD_SECONDS: Final = 30.0
@@ -86,7 +88,7 @@ class DatapathReconciler:
         self._lock = threading.Lock()  # of what other threads read or write:
         self._unseen: set[Attachment] | None = None  # pods to be looked into; None: all
         self._node: NodeFacts | None = None
-        self._differing: Mapping[Attachment, str] = {}
+        self._differing: Mapping[Attachment, Difference] = {}
         self._rebuilt_at: dict[Attachment, float] = {}  # less than LOOK_PERIOD_SECONDS ago
         self._took, self._ended_at = 0.0, 0.0  # of the last look
         self._succeeded_at = time.monotonic()  # of the last look without an error
@@ -105,9 +107,9 @@ class DatapathReconciler:
             if self._unseen is not None:
                 self._unseen.add(attachment)
 
-    def difference(self, attachment: Attachment) -> str:
-        """Return how a pod's datapath differed from its plan at the last look; "" if it did not."""
-        return self._differing.get(attachment, "")
+    def difference(self, attachment: Attachment) -> Difference | None:
+        """Return how a pod's datapath differed from its plan at the last look, if it did."""
+        return self._differing.get(attachment)
 
     def delay(self) -> float:
         """Return the seconds from a notification of the kernel to the look that it asks for.
@@ -235,7 +237,7 @@ class DatapathReconciler:
             if grant.eni in moved or pod in report.disturbed:
                 self.look_into(grant.attachment)
         before = self._differing
-        self._differing = {pods[pod].attachment: text for pod, text in report.differing.items()}
+        self._differing = differences_of(report, pods)
         for grant in pods.values():
             if before.get(grant.attachment) != self._differing.get(grant.attachment):
                 self._callbacks.on_pod(grant)

@@ -56,9 +56,9 @@ IN_PROGRESS: Final[Reasons] = {
     ),
     Reason.WAITING_FOR_NIC: ReasonEntry(
         "`LinkReady`: the agent looks for the NIC by its MAC address; `CNIConfigured`: no ENI of "
-        "the node carries pods yet",
-        "see `LinkReady`, which becomes `NICMissing` after a minute",
-        (AGENT_ENI,),
+        "the node carries pods yet; `DatapathReady`: the NIC of the pod's ENI has gone",
+        "see `LinkReady` of the ENI, which becomes `NICMissing` after a minute",
+        (AGENT_ENI, AGENT_PODIP),
     ),
     Reason.WAITING_FOR_NODES: ReasonEntry(
         "no node is selected by the pool, is an OpenStack server, is in a zone of `spec.subnets` "

@@ -58,6 +58,14 @@ def body(grant: Grant, node: str, pod_uid: str) -> Json:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """Why a pod's datapath is not as planned."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
 class AgentStatus:
     """The agent's part of a PodIP's status."""
 
@@ -68,17 +76,21 @@ class AgentStatus:
 
 
 def granted_status(
-    podip: PodIP, grant: Grant, on_port: frozenset[str] | None, difference: str, now: str
+    podip: PodIP,
+    grant: Grant,
+    on_port: frozenset[str] | None,
+    difference: Difference | None,
+    now: str,
 ) -> AgentStatus:
     """Return the status of a PodIP whose pod has the addresses.
 
     `on_port` are the addresses of ENI.status.port, None if the ENI or its port is unknown.
-    `difference` says what the last look at the kernel could not repair, "" if all is as planned.
+    `difference` is what the last look at the kernel could not repair, None if all is as planned.
     """
     built = condition(
         Type.DATAPATH_READY,
-        Reason.KERNEL_REFUSED if difference else Reason.APPLIED,
-        difference,
+        difference.reason if difference else Reason.APPLIED,
+        difference.message if difference else "",
         status=grant.connected and not difference,
     )
     assigned = _assigned(podip, on_port, _ASSUMED if grant.assumed else "")

@@ -43,9 +43,9 @@ class PodIPPublisher:
         caches: Caches,
         grants: Grants,
         node: str,
-        difference: Callable[[Attachment], str],
+        difference: Callable[[Attachment], podip_body.Difference | None],
     ) -> None:
-        """`difference` returns how a pod's datapath differs from its plan, "" if it does not."""
+        """`difference` returns how a pod's datapath differs from its plan, None if it does not."""
         self._store = store
         self._podips = caches.podips
         self._enis = caches.enis

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from openeni_crds import names
+from openeni_crds.conditions import Reason
 from openeni_kube.result import Retry
 from openeni_nodeagent.attachments import repair
 from openeni_nodeagent.attachments.detacher import pod_interface
@@ -13,6 +14,7 @@ from openeni_nodeagent.datapath_api import DatapathError, PodNetwork
 from openeni_nodeagent.grants.adoption import CONFIRM_SECONDS
 from openeni_nodeagent.grants.grant_log import EndReason
 from openeni_nodeagent.grants.ledger import Grant
+from openeni_nodeagent.reports.podip_body import Difference
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.clock import Clock
 from openeni_testing.agent.memory_datapath import BUSY
@@ -182,7 +184,9 @@ def test_a_repair_that_the_kernel_refuses_is_logged_and_delays_no_other(
         lose(parts, second, what)
     parts.datapath.refused = "EPERM"
     assert parts.look() == Retry("the datapath of pod default/web cannot be built again: EPERM")
-    assert parts.looks.difference(first.attachment) == "the pod has no route"
+    assert parts.looks.difference(first.attachment) == Difference(
+        Reason.KERNEL_REFUSED, "the pod has no route"
+    )
     looked(parts, clock)
     assert set(parts.grants.all()) == {first, second}
     failed = [r.getMessage() for r in caplog.records if "repair failed" in r.getMessage()]

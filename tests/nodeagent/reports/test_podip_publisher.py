@@ -253,6 +253,26 @@ def test_assigned_follows_the_addresses_of_the_port(
     assert is_true(found.status.conditions, Type.READY) == (reason == "Assigned")
 
 
+def test_without_the_nic_of_its_eni_a_pod_is_not_ready(parts: AgentParts) -> None:
+    published(parts, parts.grant("web", "c1"))
+    parts.sync()
+    assert settled(parts) == Done()
+    nics = set(parts.datapath.nics)
+    for seen, wanted in (
+        (set[str](), (Status.FALSE, Reason.WAITING_FOR_NIC)),
+        (nics, (Status.TRUE, Reason.APPLIED)),
+    ):
+        parts.datapath.nics = seen
+        parts.sync()
+        assert settled(parts) == Done()
+        found = podip(parts)
+        assert found is not None
+        built = find(found.status.conditions, Type.DATAPATH_READY)
+        assert built is not None
+        assert (built.status, built.reason) == wanted
+        assert is_true(found.status.conditions, Type.READY) == (seen == nics)
+
+
 def test_a_datapath_that_cannot_be_restored_is_reported_until_it_is(parts: AgentParts) -> None:
     grant = parts.grant("web", "c1")
     published(parts, grant)

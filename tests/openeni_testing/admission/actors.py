@@ -128,7 +128,7 @@ class Agent:
         self._ledger = Ledger()
         caches = Caches()
         self._enis, self._podips = caches.enis, caches.podips
-        self._publisher = PodIPPublisher(store, caches, cast("Any", self), node, lambda _: "")
+        self._publisher = PodIPPublisher(store, caches, cast("Any", self), node, lambda _: None)
 
     def all(self) -> tuple[Grant, ...]:
         """What the publisher asks of Grants."""

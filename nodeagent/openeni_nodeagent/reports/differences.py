@@ -1,0 +1,23 @@
+"""Tell what a look has found of each pod that its datapath is not as planned. Pure."""
+
+from collections.abc import Mapping
+
+from openeni_crds.conditions import Reason
+from openeni_nodeagent.datapath_api import NICMissingError, NodeReport, PodInterface
+from openeni_nodeagent.grants.ledger import Attachment, Grant
+from openeni_nodeagent.reports.podip_body import Difference
+
+
+def differences_of(
+    report: NodeReport, pods: Mapping[PodInterface, Grant]
+) -> Mapping[Attachment, Difference]:
+    """Return the pods that differ, and all pods of an ENI that does: they reach nothing by it."""
+    found: dict[Attachment, Difference] = {}
+    for pod, grant in pods.items():
+        if text := report.differing.get(pod):
+            found[grant.attachment] = Difference(Reason.KERNEL_REFUSED, text)
+        elif error := report.errors.get(grant.eni):
+            gone = isinstance(error, NICMissingError)
+            reason = Reason.WAITING_FOR_NIC if gone else Reason.KERNEL_REFUSED
+            found[grant.attachment] = Difference(reason, f"ENI {grant.eni}: {error}")
+    return found
