@@ -96,6 +96,7 @@ def test_a_name_that_the_cloud_does_not_know_is_named_with_its_field(
     lab.wait_for_condition(installed, "unknown", "Ready", "True", "Ready")
 
 
+@pytest.mark.long
 def test_a_subnet_with_dhcp_gets_no_eni_and_its_pods_say_so_until_dhcp_is_off(
     installed: InstalledLab,
 ) -> None:

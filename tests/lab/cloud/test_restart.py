@@ -9,7 +9,7 @@ from openeni_lab.cloud import access
 from openeni_testing.lab.small_lab import SmallLab
 from openeni_testing.waiting import wait_for
 
-pytestmark = [pytest.mark.root, pytest.mark.cloud]
+pytestmark = [pytest.mark.root, pytest.mark.cloud, pytest.mark.long]
 
 
 def test_a_lab_whose_init_was_killed_comes_back_with_its_servers_and_ports(cloud: SmallLab) -> None:

@@ -16,7 +16,12 @@ from openeni_testing.network import network_policies
 from openeni_testing.waiting import wait_for
 
 # A group of its own: its labs are beside those that other system tests share.
-pytestmark = [pytest.mark.lab, pytest.mark.root, pytest.mark.xdist_group("demo")]
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.root,
+    pytest.mark.long,
+    pytest.mark.xdist_group("demo"),
+]
 
 FAMILIES: Final = {"dual": ipv6.DUAL_STACK, "six": ipv6.IPV6_ONLY}
 PODS: Final = 3  # on two nodes: two of them share one

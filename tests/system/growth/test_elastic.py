@@ -124,6 +124,7 @@ def pod_of(installed: InstalledLab, but: str = "") -> Json:
     return wait_for(another, "the next pod is ready", lab.PATIENCE)
 
 
+@pytest.mark.long
 def test_a_pod_that_comes_back_here_or_on_another_node_has_its_address_again(
     installed: InstalledLab,
 ) -> None:
