@@ -90,6 +90,7 @@ class DatapathReconciler:
         self._node: NodeFacts | None = None
         self._differing: Mapping[Attachment, Difference] = {}
         self._rebuilt_at: dict[Attachment, float] = {}  # less than LOOK_PERIOD_SECONDS ago
+        self._postponed = False  # the last look left pods to the next one, which is soon
         self._took, self._ended_at = 0.0, 0.0  # of the last look
         self._succeeded_at = time.monotonic()  # of the last look without an error
         self._repair_log = RepairLog()
@@ -169,7 +170,10 @@ class DatapathReconciler:
             used_links | self._used_links(),
             complete=synced,
         )
-        report = self._datapath.reconcile(snapshot, wanted, lambda asked: self._hold(asked, pods))
+        self._postponed = False
+        report = self._datapath.reconcile(
+            snapshot, wanted, lambda asked: self._hold(asked, pods, unseen)
+        )
         self._take_over(report, choice, pods)
         failed = self._rebuild(report, pods)
         if self._callbacks.may_repair():
@@ -212,16 +216,24 @@ class DatapathReconciler:
 
     @contextlib.contextmanager
     def _hold(
-        self, asked: Collection[PodInterface], pods: Mapping[PodInterface, Grant]
+        self,
+        asked: Collection[PodInterface],
+        pods: Mapping[PodInterface, Grant],
+        unseen: set[Attachment] | None,
     ) -> Generator[frozenset[PodInterface]]:
-        """Hold the locks of those containers that have no call running, and the same grant."""
+        """Hold the locks of those containers that have no call running, and the same grant.
+
+        Of the others, only those that were to be looked into will be: a burst has many.
+        """
         held: list[PodInterface] = []
         with contextlib.ExitStack() as stack:
             for pod in asked:
                 try:
                     stack.enter_context(self._locks.locked(pod.container_id))
                 except (CNIError, StoppingError):
-                    self.look_into(pods[pod].attachment)  # at the next look, which is soon
+                    self._postponed = True
+                    if unseen is None or pods[pod].attachment in unseen:
+                        self.look_into(pods[pod].attachment)
                     continue
                 if self._grants.find(pod.container_id, pod.interface) == pods[pod]:
                     held.append(pod)
@@ -281,6 +293,6 @@ class DatapathReconciler:
         pods = [text for pod, text in report.differing.items() if pod not in report.broken]
         if wrong := [*failed, *map(str, errors), *pods, *filter(None, (report.left,))]:
             return Retry("; ".join(wrong))
-        if self._unseen or self._grants.leftovers() or self._links.waits():
+        if self._postponed or self._unseen or self._grants.leftovers() or self._links.waits():
             return RequeueAfter(SOON_SECONDS)  # also for a NIC, should its notification be missed
         return RequeueAfter(LOOK_PERIOD_SECONDS)

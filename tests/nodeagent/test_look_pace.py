@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from openeni_kube.result import RequeueAfter
+from openeni_kube.result import RequeueAfter, Retry
 from openeni_nodeagent import datapath_reconciler
 from openeni_nodeagent.datapath_api import ENIFacts, Hold, NodeReport, NodeSnapshot, WantedNode
 from openeni_nodeagent.datapath_reconciler import (
@@ -53,6 +53,27 @@ def test_changes_in_a_row_get_no_more_than_their_share(parts: AgentParts, clock:
         clock.now += parts.looks.delay()
         parts.look()
     assert 10 * TOOK / (clock.now - begun) <= LOOK_SHARE
+
+
+def test_a_pod_that_has_a_call_running_is_left_to_the_next_look_which_looks_into_none(
+    parts: AgentParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod = parts.grant("web", "web")
+    parts.look()
+    wanted: list[WantedNode] = []
+    reconcile = parts.datapath.reconcile
+
+    def noting(snapshot: NodeSnapshot, node: WantedNode, hold: Hold) -> NodeReport:
+        wanted.append(node)
+        return reconcile(snapshot, node, hold)
+
+    monkeypatch.setattr(parts.datapath, "reconcile", noting)
+    parts.datapath.lose(pod.addresses[0])
+    with parts.locks.locked("web"):
+        assert parts.look() == Retry("the pod has no route")
+    parts.look()
+    assert pod.addresses[0] in parts.datapath.pods()
+    assert [[each.netns for each in node.pods] for node in wanted] == [[""], [""]]
 
 
 def test_a_pod_that_deletes_its_link_each_time_is_built_again_once_in_a_period(
