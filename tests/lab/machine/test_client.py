@@ -48,7 +48,8 @@ def test_output_larger_than_a_pipe_comes_whole(machine: Machine) -> None:
 def test_a_program_that_takes_too_long_is_killed(machine: Machine) -> None:
     with pytest.raises(MachineError, match="sleep: killed after"):
         machine.run(["sleep", "100"], timeout=0.2)
-    assert machine.run(["sh", "-c", "grep -qsx sleep /proc/[0-9]*/comm"]).code == 1
+    # 1 without a match, 2 if a process ended while it was read, too
+    assert machine.run(["sh", "-c", "grep -qsx sleep /proc/[0-9]*/comm"]).code in {1, 2}
 
 
 def test_a_grandchild_that_keeps_the_output_open_holds_nobody_up(machine: Machine) -> None:
