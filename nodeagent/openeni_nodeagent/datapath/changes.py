@@ -83,9 +83,7 @@ def _link_concerns_us(verb: Verb, link: Link, watched: Watched) -> bool:
         return verb is Verb.REMOVE or seen != planned
     if link.mac in watched.macs and find_nic(frozenset({link}), link.mac):
         return verb is Verb.ADD  # plugged in, perhaps again
-    if link.alias != names.LINK_ALIAS:
-        return False
-    if link.name in watched.disconnected:
+    if link.alias != names.LINK_ALIAS or link.name in watched.disconnected:
         return False
     # A pod's; its ADD sets the alias together with `up`.
     return verb is Verb.REMOVE or not link.up or not link.name.startswith(names.LINK_PREFIX)

@@ -37,20 +37,18 @@ def string(kind: int, text: str) -> bytes:
     return attribute(kind, text.encode() + b"\0")
 
 
-def with_attributes(data: bytes, offset: int, body: int, kinds: frozenset[int]) -> bytes:
-    """Return the message at `offset` of `data` without its attributes of other kinds.
+def with_attributes(message: bytes, body: int, kinds: frozenset[int]) -> bytes:
+    """Return a message without its attributes of other kinds.
 
     `body` is the size in bytes of what it has between its header and its attributes.
     """
-    (length,) = _LENGTH.unpack_from(data, offset)
-    end = min(offset + length, len(data))
-    position = offset + HEADER.size + body
-    kept = bytearray(data[offset:position])
-    while position + _ATTRIBUTE.size <= end:
-        size, kind = _ATTRIBUTE.unpack_from(data, position)
+    position = HEADER.size + body
+    kept = bytearray(message[:position])
+    while position + _ATTRIBUTE.size <= len(message):
+        size, kind = _ATTRIBUTE.unpack_from(message, position)
         following = position + (max(size, _ATTRIBUTE.size) + 3 & ~3)
         if kind & _KIND_MASK in kinds:
-            kept += data[position : min(following, end)]
+            kept += message[position:following]
         position = following
     _LENGTH.pack_into(kept, 0, len(kept))
     return bytes(kept)

@@ -15,6 +15,7 @@ from openeni_nodeagent.datapath.linux import uapi
 from openeni_nodeagent.datapath.linux.attributes import with_attributes
 from openeni_nodeagent.datapath.linux.nfnetlink import unpack
 from openeni_nodeagent.datapath.linux.pyroute2_classes import LinkMessage
+from openeni_nodeagent.datapath.linux.rtnetlink_encode import IFINFOMSG
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
     Address,
@@ -36,7 +37,6 @@ _ROUTE_TYPES: Final = {
     uapi.RTN_PROHIBIT: RouteType.PROHIBIT,
     uapi.RTN_UNREACHABLE: RouteType.UNREACHABLE,
 }
-_LINK_BODY: Final = 16  # bytes of struct ifinfomsg
 _LINK_ATTRIBUTES: Final = frozenset(  # that `link` reads
     {
         uapi.IFLA_ADDRESS,
@@ -52,12 +52,12 @@ _LINK_ATTRIBUTES: Final = frozenset(  # that `link` reads
 _IP6_RT_PRIO_USER: Final = 1024  # linux/ipv6_route.h: what the kernel makes of metric 0
 
 
-def link_message(data: bytes, offset: int = 0) -> Any:
-    """Return pyroute2's message of the link at `offset`, to be decoded.
+def link_message(raw: bytes) -> Any:
+    """Return pyroute2's message of a link, to be decoded.
 
     It lacks what `link` does not read: some thirty attributes, four fifths of the time.
     """
-    return LinkMessage(with_attributes(data, offset, _LINK_BODY, _LINK_ATTRIBUTES))
+    return LinkMessage(with_attributes(raw, IFINFOMSG.size, _LINK_ATTRIBUTES))
 
 
 def link(message: Any) -> Link | None:

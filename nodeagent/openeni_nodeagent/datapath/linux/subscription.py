@@ -29,6 +29,7 @@ from openeni_nodeagent.datapath.linux.attributes import (
 )
 from openeni_nodeagent.datapath.linux.dumps import names_protocol
 from openeni_nodeagent.datapath.linux.netlink import is_own_port, split
+from openeni_nodeagent.datapath.linux.nfnetlink import NFGENMSG
 from openeni_nodeagent.datapath.linux.pyroute2_classes import (
     AddressMessage,
     FilterTableMessage,
@@ -46,7 +47,6 @@ BUFFER_BYTES: Final = 1 << 20  # of what has not been read; the kernel doubles i
 _RECEIVE_BYTES: Final = 1 << 17
 _CLOSE_SECONDS: Final = 1.0
 _NFT_MSG_MASK: Final = 0xFF  # of nlmsg_type; the subsystem is above it
-_NFT_BODY: Final = 4  # bytes of struct nfgenmsg
 _SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h
 _ROUTE_GROUPS: Final = (
     uapi.RTNLGRP_LINK,
@@ -154,10 +154,11 @@ class Subscription:
             for kind, _, _, port, message in split(data):
                 if self._closing.is_set():
                     return
-                if is_own_port(port) or not _may_concern_us(kind, message, self._watched()):
+                watched = self._watched()
+                if is_own_port(port) or not _may_concern_us(kind, message, watched):
                     continue
                 change = change_of(kind, message)
-                if change and concerns_us(change, self._watched()):
+                if change and concerns_us(change, watched):
                     self._changed(change)
 
 
@@ -215,7 +216,7 @@ def change_of_filter(kind: int, raw: bytes) -> Change | None:
     """Return what a notification of nftables says; None if it is of another table than ours."""
     if not (verb := _FILTER_KINDS.get(kind & _NFT_MSG_MASK)):
         return None
-    message = FilterTableMessage(with_attributes(raw, 0, _NFT_BODY, _TABLE_NAME))
+    message = FilterTableMessage(with_attributes(raw, NFGENMSG.size, _TABLE_NAME))
     message.decode()
     if message.get_attr("NFTA_TABLE_NAME") != names.NFT_TABLE:
         return None

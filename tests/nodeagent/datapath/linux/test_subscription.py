@@ -21,6 +21,15 @@ from openeni_testing.waiting import wait_for
 
 pytestmark = pytest.mark.root
 SENTINEL = 32000  # priority of a rule; both of its changes show that all before has been read
+OF_OTHERS = (
+    "link add theirs type veth peer name their-peer",
+    "link set theirs up",
+    "addr add 192.0.2.1/24 dev theirs",
+    "route add 198.51.100.0/24 dev theirs",
+    "neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev theirs",
+    "neigh del 192.0.2.2 dev theirs",
+    "link del theirs",
+)
 FLOOD = 3000  # changes: more than the receive buffer holds
 
 
@@ -182,15 +191,7 @@ def test_what_others_do_with_what_is_theirs_is_not_noticed(
     bench: OneENI, listener: Listener
 ) -> None:
     bench.node.namespace.ip(
-        "link add theirs type veth peer name their-peer",
-        "link set theirs up",
-        "addr add 192.0.2.1/24 dev theirs",
-        "route add 198.51.100.0/24 dev theirs",
-        "neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev theirs",
-        "neigh del 192.0.2.2 dev theirs",
-        "rule add from 192.0.2.1 lookup 7 priority 7",
-        "rule del priority 7",
-        "link del theirs",
+        *OF_OTHERS, "rule add from 192.0.2.1 lookup 7 priority 7", "rule del priority 7"
     )
     bench.node.namespace.nft("add table inet theirs\nadd chain inet theirs openeni\n")
     assert listener.kinds() == []
@@ -208,14 +209,7 @@ def test_links_addresses_routes_and_neighbours_of_others_are_not_even_decoded(
         return change
 
     monkeypatch.setattr(module, "change_of_link_or_route", change_of)
-    bench.node.namespace.ip(
-        "link add theirs type veth peer name their-peer",
-        "link set theirs up",
-        "addr add 192.0.2.1/24 dev theirs",
-        "route add 198.51.100.0/24 dev theirs",
-        "neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev theirs",
-        "link del theirs",
-    )
+    bench.node.namespace.ip(*OF_OTHERS)
     assert listener.kinds() == []
     assert set(decoded) == {Kind.RULE}  # the sentinel
 
