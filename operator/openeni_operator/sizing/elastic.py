@@ -5,7 +5,7 @@ touched. Between `target_addresses` and `full_addresses` nothing is changed: a n
 stays the same neither grows nor shrinks. Pure.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from openeni_crds.eni import MOST_PODS
@@ -68,7 +68,7 @@ def shrink(node: NodeState, policy: SizingPolicy, have: int) -> tuple[Action, ..
 
 
 def corrections(
-    node: NodeState, policy: SizingPolicy, planned: Iterable[Action]
+    node: NodeState, policy: SizingPolicy, planned: Collection[Action]
 ) -> tuple[GrowENI | RetireAddresses, ...]:
     """Return the ENIs whose requests are not what they should be, but for those in `planned`.
 
@@ -78,11 +78,11 @@ def corrections(
     """
     touched = {a.eni for a in planned if isinstance(a, GrowENI | RetireAddresses | RetireENI)}
     found: list[GrowENI | RetireAddresses] = []
-    left = unheld(node, policy)
+    left, added = unheld(node, policy), _added(node, planned)
     for eni in sorted(node.enis, key=lambda e: not e.awaited):
         if not eni.resizable or eni.name in touched:
             continue
-        wanted = min(_with_claims(eni), eni.held + max(0, left))
+        wanted = min(_with_claims(eni), eni.held + max(0, left - added))
         if wanted > max(eni.addresses, eni.asked):
             found.append(GrowENI(eni.name, wanted))
             left -= max(0, wanted - eni.held)
@@ -94,6 +94,21 @@ def corrections(
                 found.append(RetireAddresses(eni.name, allowed))
             left -= max(0, allowed - eni.held)
     return tuple(found)
+
+
+def _added(node: NodeState, planned: Iterable[Action]) -> int:
+    """Return how many addresses more the node holds once this growth is done."""
+    held = {eni.name: eni.held for eni in node.enis}
+    added = 0
+    for action in planned:
+        match action:
+            case CreateENI(_, addresses):
+                added += addresses
+            case GrowENI(name, addresses):
+                added += max(0, addresses - held[name])
+            case _:
+                pass
+    return added
 
 
 def make_room(

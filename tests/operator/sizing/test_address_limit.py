@@ -114,3 +114,10 @@ def test_the_ports_of_a_node_never_have_more_than_it_may_hold(growth: str) -> No
     runner.settle(300)
     assert first.metadata.uid not in [eni.metadata.uid for eni in sim.enis()]
     assert most == LIMIT
+
+
+def test_what_a_new_eni_gets_is_not_given_to_claims_of_another_as_well() -> None:
+    stuck = ENIState("pods-n1-0", 1, granted=1, stuck=True, stalled_seconds=600.0, wanted=1)
+    node = NodeState("n1", (replace(stuck, claimed=1),), max_pods=2)
+    policy = SizingPolicy(1, 2, min_available=1, max_addresses=2, elastic=True)
+    assert plan(node, policy).actions == (CreateENI("n1", 1),)
