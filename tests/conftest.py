@@ -2,10 +2,11 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final
 
+import coverage
 import hypothesis
 import pytest
 
@@ -17,6 +18,9 @@ from openeni_testing.objects import install_crds, remove_objects
 
 # A slow or busy machine must not fail a property.
 hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)
+hypothesis.settings.register_profile(
+    "check", hypothesis.settings.get_profile("suite"), max_examples=25
+)
 hypothesis.settings.load_profile("suite")
 
 # A shell has its background jobs ignore Ctrl-C, and so would each program that a test interrupts.
@@ -61,6 +65,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if takes_long and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))
     items.sort(key=_place)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure no coverage of a simulation: tracing takes half of its processor time.
+
+    Other tests run the same lines.
+    """
+    measured = coverage.Coverage.current()
+    if measured is None or not item.get_closest_marker("simulated"):
+        return (yield)
+    measured.stop()
+    try:
+        return (yield)
+    finally:
+        measured.start()
 
 
 def _group(item: pytest.Item) -> str:

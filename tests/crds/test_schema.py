@@ -18,7 +18,7 @@ FILES = sorted((REPOSITORY / "crds").glob("*.yaml"))
 
 
 def crd(path: Path) -> Json:
-    body: Json = yaml.safe_load(path.read_text())
+    body: Json = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
     return body
 
 

@@ -107,7 +107,7 @@ def status_of(name: str, **status: Any) -> Json:
 def install_crds(store: Store) -> None:
     """Put the CRDs of the repository into an API server and wait until it serves them."""
     for path in sorted((REPOSITORY / "crds").glob("*.yaml")):
-        body = yaml.safe_load(path.read_text())
+        body = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
         store.apply(CRDS, body, manager="openeni-tests")
         name = body["metadata"]["name"]
         wait_for(partial(_established, store, name), f"{name} is established")

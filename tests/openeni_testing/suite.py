@@ -8,9 +8,10 @@ their own (`make test-exhaustive`).
 Arguments are passed on to pytest, so that some tests of any part can be run (`make test
 T=tests/operator`); the floor of the coverage holds for the whole suite only.
 
-Coverage is not measured in two parts. Tracing takes more than half of the processor time there,
-and nearly every line that they run is run by other tests as well: by the veth cases of the same
-tests (ipvlan), by those that go through fewer states or a shorter life (exhaustive, long).
+Coverage is not measured in two parts, nor in simulations (tests/conftest.py). Tracing takes more
+than half of the processor time there, and nearly every line that they run is run by other tests as
+well: by the veth cases of the same tests (ipvlan), by those that go through fewer states or a
+shorter life (exhaustive, long, simulated).
 """
 
 import contextlib

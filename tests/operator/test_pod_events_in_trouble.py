@@ -46,6 +46,8 @@ from openeni_testing.objects import condition, podip_body, pool_body, status_of
 from openeni_testing.store.memory import MemoryStore
 from openeni_testing.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 EVENTS = 200
 NODES_OF_POOL = 4
 ASKED = 600  # seconds, by Retry-After

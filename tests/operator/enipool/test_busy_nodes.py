@@ -85,6 +85,7 @@ def addresses_are_taken_and_freed(sim: Simulation, number: int) -> None:
         report(sim, eni, SIZE - number % 3, number % 3)
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize("change", [pods_come_and_go, addresses_are_taken_and_freed])
 def test_fifty_full_nodes_cost_few_requests_however_much_changes_there(change: Any) -> None:
     sim = start_nodes(50, maxENIsPerNode=1)
