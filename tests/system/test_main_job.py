@@ -215,10 +215,14 @@ def _restart_operator_and_see_it_work(installed: InstalledLab, kill: Kill) -> No
 def test_a_deleted_pool_leaves_no_port_no_nic_and_no_rule(installed: InstalledLab) -> None:
     installed.api.apply([workloads.pool("short", addresses=3)])
     lab.deploy(installed, "short", "short", 2)
-    lab.wait_for_condition(
-        installed, "short", "Ready", "True", "Ready"
-    )  # a single ENI may serve both pods
-    mine = lab.enis_of(installed, "short")
+
+    def plugged() -> list[lab.Json]:
+        """One ENI may serve both pods, and another be on its way."""
+        mine = lab.enis_of(installed, "short")
+        assert all(eni["status"].get("node", {}).get("device") for eni in mine)
+        return mine
+
+    mine = wait_for(plugged, "each ENI has a NIC", lab.PATIENCE)
     ports = {eni["status"]["port"]["id"] for eni in mine}
     assert ports <= lab.neutron_ports(installed).keys()
     devices = {eni["spec"]["nodeName"]: eni["status"]["node"]["device"] for eni in mine}
