@@ -101,6 +101,7 @@ def test_delete_without_the_namespace_removes_the_nodes_part(bench: OneENI) -> N
     assert bench.state() == before
 
 
+@pytest.mark.exhaustive
 def test_from_every_point_of_a_broken_add_an_add_completes_it(bench: OneENI) -> None:
     place = bench.place()
     before = bench.state()

@@ -217,6 +217,7 @@ DAMAGE: tuple[Callable[[Bench], None], ...] = (
 )
 
 
+@pytest.mark.exhaustive
 def test_each_damage_is_found_and_repaired(bench: Bench) -> None:
     foreign = bench.foreign()
     for damage in DAMAGE:
@@ -226,6 +227,7 @@ def test_each_damage_is_found_and_repaired(bench: Bench) -> None:
         assert bench.foreign() == foreign, damage.__name__
 
 
+@pytest.mark.exhaustive
 def test_any_damage_together_is_repaired_and_nothing_else_touched(bench: Bench) -> None:
     whole, foreign = bench.state(), bench.foreign()
     chosen = random.Random(94)  # noqa: S311 - the same sequences each time

@@ -28,6 +28,7 @@ def test_each_loss_of_a_pods_items_on_the_node_is_found_by_check_and_named(
     bench.delete(netns.path)
 
 
+@pytest.mark.exhaustive
 def test_each_loss_inside_a_pod_or_of_its_eni_is_found_by_check_and_repaired_by_add(
     bench: OneENI, netns: Namespace
 ) -> None:
