@@ -23,6 +23,7 @@ SERVICES = {
     "kube-dns.kube-system": "kube-system/services/kube-dns",
 }
 OF_NOBODY = ("no-such-service", "example.com")
+NOT_FOUND = "bad address"
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def named(installed: InstalledLab, shared: set[str]) -> InstalledLab:
     def answered() -> bool:
         """CoreDNS is ready before kube-proxy on each node knows its endpoint."""
         pods = pod_of_each_node(installed)
-        return all(found(installed, pod, NAME) for pod in pods)
+        return all(found(installed, pod, NAME)[NAME] != NOT_FOUND for pod in pods)
 
     wait_for(answered, "names resolve on every node", lab.PATIENCE)
     return installed
@@ -49,9 +50,16 @@ def pod_of_each_node(installed: InstalledLab) -> list[RunningPod]:
 
 
 def found(installed: InstalledLab, pod: RunningPod, *names: str) -> dict[str, str]:
-    """Resolve names in a pod with the C library: ping prints the address before it sends."""
+    """Resolve names in a pod with the C library: ping prints the address before it sends.
+
+    Returns the address, or NOT_FOUND, of each name.
+    """
     ask = ["sh", "-c", 'for name; do ping -c 1 -W 1 "$name" 2>&1 & done; wait', "sh", *names]
-    return dict(re.findall(r"PING (\S+) \((\S+)\)", installed.reach.in_pod(pod.name, ask)))
+    printed = installed.reach.in_pod(pod.name, ask)
+    addresses = dict(re.findall(r"PING (\S+) \((\S+)\)", printed))
+    addresses |= dict.fromkeys(re.findall(rf"{NOT_FOUND} '(\S+)'", printed), NOT_FOUND)
+    assert addresses.keys() == set(names), printed
+    return addresses
 
 
 def test_pods_find_services_by_their_names_and_no_others(named: InstalledLab) -> None:
@@ -59,8 +67,9 @@ def test_pods_find_services_by_their_names_and_no_others(named: InstalledLab) ->
         name: named.api.request("GET", f"/api/v1/namespaces/{service}")["spec"]["clusterIP"]
         for name, service in SERVICES.items()
     }
+    wanted = addresses | dict.fromkeys(OF_NOBODY, NOT_FOUND)
     for pod in pod_of_each_node(named):
-        assert found(named, pod, *addresses, *OF_NOBODY) == addresses, pod.node
+        assert found(named, pod, *wanted) == wanted, pod.node
 
 
 def test_a_pod_is_served_by_a_service_that_it_knows_by_name(named: InstalledLab) -> None:

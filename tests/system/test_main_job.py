@@ -215,6 +215,7 @@ def _restart_operator_and_see_it_work(installed: InstalledLab, kill: Kill) -> No
 def test_a_deleted_pool_leaves_no_port_no_nic_and_no_rule(installed: InstalledLab) -> None:
     installed.api.apply([workloads.pool("short", addresses=3)])
     lab.deploy(installed, "short", "short", 2)
+    lab.wait_for_condition(installed, "short", "Ready", "True", "Ready")
 
     def plugged() -> list[lab.Json]:
         """One ENI may serve both pods, and another be on its way."""

@@ -25,7 +25,7 @@ from openeni_nodeagent.datapath.ownership import as_nic, find_nic, is_foreign
 
 
 class Kind(StrEnum):
-    """What has changed."""
+    """Says what has changed."""
 
     LINK = "link"
     ADDRESS = "address"
@@ -47,7 +47,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What the plan of all ENIs says of their links, to compare notifications with."""
+    """Holds what the plan of all ENIs says of their links, to compare notifications with."""
 
     links: Mapping[int, Link]  # by index: NICs and the host's slaves
     addresses: frozenset[Address]

@@ -78,11 +78,12 @@ def corrections(
     """
     touched = {a.eni for a in planned if isinstance(a, GrowENI | RetireAddresses | RetireENI)}
     found: list[GrowENI | RetireAddresses] = []
-    left, added = unheld(node, policy), _added(node, planned)
+    left, taken = unheld(node, policy), added(node, planned)
+    # Nothing is withdrawn for what is only planned: the pool's limits may still forbid that.
     for eni in sorted(node.enis, key=lambda e: not e.awaited):
         if not eni.resizable or eni.name in touched:
             continue
-        wanted = min(_with_claims(eni), eni.held + max(0, left - added))
+        wanted = min(_with_claims(eni), eni.held + max(0, left - taken))
         if wanted > max(eni.addresses, eni.asked):
             found.append(GrowENI(eni.name, wanted))
             left -= max(0, wanted - eni.held)
@@ -96,19 +97,19 @@ def corrections(
     return tuple(found)
 
 
-def _added(node: NodeState, planned: Iterable[Action]) -> int:
+def added(node: NodeState, planned: Iterable[Action]) -> int:
     """Return how many addresses more the node holds once this growth is done."""
     held = {eni.name: eni.held for eni in node.enis}
-    added = 0
+    more = 0
     for action in planned:
         match action:
             case CreateENI(_, addresses):
-                added += addresses
+                more += addresses
             case GrowENI(name, addresses):
-                added += max(0, addresses - held[name])
+                more += max(0, addresses - held[name])
             case _:
                 pass
-    return added
+    return more
 
 
 def make_room(

@@ -117,10 +117,10 @@ def _grow(node: NodeState, policy: SizingPolicy, lacking: int) -> Plan:
         wanted = full_addresses(node, policy) - have
         grown = elastic.grow(node, policy, wanted, left)
         by_name = {eni.name: eni for eni in node.enis}
-        added = sum(a.addresses - by_name[a.eni].count for a in grown)
-        lacking -= added
-        left -= sum(max(0, a.addresses - by_name[a.eni].held) for a in grown)
-        size = min(size, wanted - added)
+        served = sum(a.addresses - by_name[a.eni].count for a in grown)
+        lacking -= served
+        left -= elastic.added(node, grown)
+        size = min(size, wanted - served)
     if lacking <= 0 or any(e.usable and elastic.holds_others(e, node) for e in node.enis):
         return Plan(grown)
     size = min(size, left)
