@@ -19,6 +19,7 @@ BASE ?=
 SIZES ?=
 DATAPATHS ?=
 T ?=
+SHARE ?=
 REHEARSAL ?=
 SOURCE ?=
 BUILDER ?=
@@ -77,8 +78,8 @@ test: python ## Run the test suite on a real lab (root); T=tests/operator runs a
 test-again: prepare-all ## Run the tests that failed in the last run, if they are few, with nothing beside (root)
 	PYTHONPATH=tests $(BIN)/python -m openeni_testing.again
 
-test-exhaustive: prepare-all ## Run the tests that go through every state, fault or instant, or a lab's whole life (root)
-	PYTHONPATH=tests $(BIN)/python -m openeni_testing.suite --apart
+test-exhaustive: prepare-all ## Run the tests that go through every state, fault or instant, or a lab's whole life (root); SHARE=2/3 runs the second third
+	PYTHONPATH=tests $(BIN)/python -m openeni_testing.suite --apart $(addprefix --share=,$(SHARE))
 
 check: $(DEV) ## Check format, lint, types and contracts, and run the fast tests
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync=line fast types lint contracts generated

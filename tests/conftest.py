@@ -12,9 +12,10 @@ import pytest
 
 from openeni_kube.client import KubeStore, connect
 from openeni_lab.machine import enclosure
-from openeni_testing import reason_coverage
+from openeni_testing import reason_coverage, share
 from openeni_testing.lab.api_server import ApiServer
 from openeni_testing.objects import install_crds, remove_objects
+from openeni_testing.suite import is_collected_in_guest
 
 # A slow or busy machine must not fail a property.
 hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)
@@ -45,17 +46,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail unless the tests have each reason of a condition set; for the whole suite",
     )
+    parser.addoption(share.OPTION, metavar="K/N", help="run one of N shares of the tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption(reason_coverage.OPTION):
         config.pluginmanager.register(reason_coverage.ReasonCoverage())
+    if written := config.getoption(share.OPTION):
+        config.pluginmanager.register(share.Share.parse(written))
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests by their folder, group those that share something, start the slowest first."""
     for item in items:
+        if item.get_closest_marker("ipvlan") and not is_collected_in_guest(item.path):
+            raise pytest.UsageError(f"{item.nodeid}: no part of the suite looks for ipvlan here")
         if str(item.path.relative_to(TESTS)).startswith(SIMULATED):
             item.add_marker(pytest.mark.simulated)
         shares = any(map(item.get_closest_marker, ("root", "cluster", *SHARED)))

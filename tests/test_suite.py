@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -179,6 +180,23 @@ def test_a_part_with_a_run_of_its_own_is_left_out_but_for_chosen_tests(
 
     assert suite.main(arguments, [part("apart", apart=True), part("most", apart=False)]) == 0
     assert {name for name in ("apart", "most") if (tmp_path / name).exists()} == ran
+
+
+def test_a_share_is_one_of_each_part_with_a_run_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(suite, "heed_signals", lambda: None)
+    writes = "import sys; open(sys.argv[1], 'w').write(' '.join(sys.argv[2:]))"
+    parts = [
+        Part(name, "", prefix=(sys.executable, "-c", writes, str(tmp_path / name)), apart=apart)
+        for name, apart in (("guest", True), ("here", True), ("most", False))
+    ]
+    parts = [replace(part, covered=False, places=("all",)) for part in parts]
+    assert suite.main([suite.APART, "--share=2/3"], parts) == 0
+    for name in ("guest", "here"):
+        assert (tmp_path / name).read_text().endswith(" --share=2/3 all")
+    assert not (tmp_path / "most").exists()
 
 
 @pytest.mark.parametrize("target", ["demo", "test", "fresh"])

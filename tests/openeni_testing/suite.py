@@ -21,9 +21,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+
+from openeni_testing import share
 
 ROOT: Final = Path(__file__).parents[2]
 RESULTS: Final = ROOT / "build" / "test"
@@ -36,6 +38,8 @@ CODES: Final = "codes.json"
 FLOOR: Final = 80  # per cent of lines and branches
 OF_THIS_KERNEL: Final = "not ipvlan and not inside and not images"
 OF_IPVLAN: Final = (("-p", "no:cacheprovider"), (LAB, "kernel", f"--keep={RESULTS}", "--"))
+# Where they are: to read all tests takes a user-mode kernel a tenth of its time.
+PLACES_OF_IPVLAN: Final = ("tests/nodeagent", "tests/system/test_hand_ipvlan.py")
 APART: Final = "--apart"  # run the parts that have a run of their own
 SECONDS: Final = 5400
 CLEAN_UP_SECONDS: Final = 120  # for labs to go down
@@ -60,6 +64,7 @@ class Part:
     prefix: tuple[str, ...] = ()
     covered: bool = True
     of_whole: tuple[str, ...] = ()  # options that make sense for the whole part alone
+    places: tuple[str, ...] = ("tests",)
     apart: bool = False  # it has a run of its own, but for tests that are chosen
 
     def command(self, chosen: Sequence[str]) -> list[str]:
@@ -67,17 +72,24 @@ class Part:
         report = f"--junit-xml={RESULTS / self.name}.xml"
         traced = ["-m", "coverage", "run"] if self.covered else []
         pytest = [sys.executable, *traced, "-m", "pytest", "-m", self.markers]
-        what = chosen or [*self.of_whole, "tests"]
+        what = chosen or [*self.of_whole, *self.places]
         return [*self.prefix, *pytest, report, *self.words, *what]
 
 
 PARTS: Final = (
-    Part("ipvlan", "ipvlan and not exhaustive and not long", *OF_IPVLAN, covered=False),
+    Part(
+        "ipvlan",
+        "ipvlan and not exhaustive and not long",
+        *OF_IPVLAN,
+        covered=False,
+        places=PLACES_OF_IPVLAN,
+    ),
     Part(
         "ipvlan-exhaustive",
         "ipvlan and (exhaustive or long)",
         *OF_IPVLAN,
         covered=False,
+        places=PLACES_OF_IPVLAN,
         apart=True,
     ),
     Part(
@@ -96,13 +108,20 @@ PARTS: Final = (
 )
 
 
+def is_collected_in_guest(path: Path) -> bool:
+    """Return True if a run of all tests looks for those of the ipvlan datapaths in a module."""
+    return any(path.is_relative_to(ROOT / place) for place in PLACES_OF_IPVLAN)
+
+
 def main(arguments: Sequence[str], parts: Sequence[Part] = PARTS) -> int:
     """Run the parts that the arguments ask for; return the worst exit code."""
     apart = APART in arguments
-    chosen = [word for word in arguments if word != APART]
+    shares = tuple(word for word in arguments if word.startswith(f"{share.OPTION}="))
+    chosen = [word for word in arguments if word not in (APART, *shares)]
+    of_run = [part for part in parts if chosen or part.apart == apart]
     heed_signals()
     try:
-        return run_parts(chosen, [part for part in parts if chosen or part.apart == apart])
+        return run_parts(chosen, [replace(part, words=(*part.words, *shares)) for part in of_run])
     except KeyboardInterrupt:
         return INTERRUPTED
 

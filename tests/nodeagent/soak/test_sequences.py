@@ -16,7 +16,7 @@ from openeni_testing.network.one_eni import MODES
 from openeni_testing.soak.node import suffering_node
 from openeni_testing.soak.sequences import Step, parse, play, sequence
 
-pytestmark = [pytest.mark.root, pytest.mark.exhaustive]
+pytestmark = [pytest.mark.root, pytest.mark.exhaustive, pytest.mark.every_share]
 COUNT: Final = int(os.environ.get("OPENENI_SEQUENCES") or "0")
 OF_VETH, OF_EACH_IPVLAN = 20, 10  # without OPENENI_SEQUENCES: 50 in all modes
 SEED: Final = int(os.environ.get("OPENENI_SEED") or random.SystemRandom().randrange(10**6))

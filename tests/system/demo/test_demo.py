@@ -20,6 +20,7 @@ pytestmark = [
     pytest.mark.lab,
     pytest.mark.root,
     pytest.mark.long,
+    pytest.mark.every_share,
     pytest.mark.xdist_group("demo"),
 ]
 
