@@ -12,9 +12,9 @@ import pytest
 
 from openeni_kube.client import KubeStore, connect
 from openeni_lab.machine import enclosure
-from openeni_testing import reason_coverage, share
 from openeni_testing.lab.api_server import ApiServer
 from openeni_testing.objects import install_crds, remove_objects
+from openeni_testing.plugins import reason_coverage, share
 from openeni_testing.suite import is_collected_in_guest
 
 # A slow or busy machine must not fail a property.

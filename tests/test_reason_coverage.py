@@ -19,7 +19,7 @@ from openeni_operator.cluster_state import ClusterState
 from openeni_operator.objects.status_writer import write_status
 from openeni_testing.agent.parts import AgentParts
 from openeni_testing.objects import REPOSITORY, condition, eni_body, status_of
-from openeni_testing.reason_coverage import OPTION, SetCondition, faults, recorded
+from openeni_testing.plugins.reason_coverage import OPTION, SetCondition, faults, recorded
 from openeni_testing.store.memory import MemoryStore
 
 pytestmark = pytest.mark.slow

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openeni_testing.share import Share
+from openeni_testing.plugins.share import Share
 
 RUN: Final = """
 import sys, pytest
-from openeni_testing.share import Share
+from openeni_testing.plugins.share import Share
 words = ["-mlong", "-pno:cacheprovider", "-v"]
 sys.exit(pytest.main(words, [Share.parse(sys.argv[1])]))
 """
