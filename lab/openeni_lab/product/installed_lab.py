@@ -1,5 +1,6 @@
 """A lab with openeni installed by Helm, for people, the demo and system tests."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -114,6 +115,10 @@ class InstalledLab:
     def dropped(self) -> dict[str, int]:
         """Return how many packets anti-spoofing has dropped, by port id."""
         return LabNetwork(self.lab.layout, self.lab.machine).dropped()
+
+    def dropped_since(self, before: Mapping[str, int]) -> dict[str, int]:
+        """Return how many more packets it has dropped, of ports of which it has dropped some."""
+        return dict(Counter(self.dropped()) - Counter(before))
 
     def restart_node(self, name: str, progress: Progress) -> None:
         """Restart a node as a reboot would: its processes end, its NICs and its disk stay.
