@@ -1,8 +1,8 @@
 """Alerts fire for real causes and end as their pages say, and dashboards have data.
 
-A real Prometheus scrapes the lab. What takes its time by the clock (an ENI that is stuck for a
-quarter of an hour) is tested with a virtual one: tests/chart/test_alert_rules.py. Orphaned ports,
-which take ten minutes, are left to `make soak` (OPENENI_SOAK).
+A real Prometheus scrapes the lab; a minute stands for half an hour. With a virtual clock all
+alerts are tested, also those of what hangs: tests/chart/test_alert_rules.py. Orphaned ports, which
+take ten minutes, are left to `make soak` (OPENENI_SOAK).
 """
 
 import os
@@ -16,8 +16,9 @@ from openeni_chart.panels import DASHBOARDS, Dashboard
 from openeni_docs.alerts import rules
 from openeni_lab.product import pods
 from openeni_lab.product.installed_lab import InstalledLab
-from openeni_testing.alerts import causes
+from openeni_testing.alerts import causes, lasting
 from openeni_testing.alerts.causes import Causes
+from openeni_testing.alerts.lasting import LastingCauses
 from openeni_testing.alerts.prometheus import Prometheus
 from openeni_testing.lab import installed_lab as lab
 from openeni_testing.lab.shared_lab import SharedLab
@@ -28,16 +29,16 @@ pytestmark = [
     pytest.mark.lab,
     pytest.mark.root,
     pytest.mark.long,
-    pytest.mark.timeout(2400 if WHOLE else 900),
+    pytest.mark.timeout(2400 if WHOLE else 1500),
 ]
 
 INTERVAL: Final = "2m"  # in the place of Grafana's $__rate_interval
 
 
 @pytest.fixture
-def caused(installed: InstalledLab, shared_lab: SharedLab) -> Iterator[Causes]:
+def caused(installed: InstalledLab, shared_lab: SharedLab) -> Iterator[LastingCauses]:
     """Yield causes that end with the test; a lab in which they do not is not used again."""
-    made = Causes(installed)
+    made = LastingCauses(installed)
     yield made
     with shared_lab.removed_on_failure():
         made.clean()
@@ -107,3 +108,30 @@ def test_alerts_fire_for_real_causes_and_end_as_their_pages_say(
     prometheus.wait_until_silent(*causes.OF_POOLS, *causes.OF_NODES, causes.AGENT_DOWN)
     caused.mend_starts()
     prometheus.wait_until_silent(*causes.REAL)
+
+
+def test_alerts_of_what_lasts_fire_for_real_causes_and_end_with_them(
+    installed: InstalledLab,
+    shared_lab: SharedLab,
+    caused: LastingCauses,
+    prometheus: Prometheus,
+) -> None:
+    assert {one["alertname"] for one in lasting.LASTING} <= {rule.alert for rule in rules()}
+    caused.start()
+    caused.leave_an_eni()
+    caused.cut_off()
+    prometheus.wait_until_fires(lasting.STUCK)
+    prometheus.wait_until_fires(*lasting.UNHEARD, seconds=300)
+    shared_lab.expected_exits.add(caused.queue_a_del())
+    prometheus.wait_until_fires(lasting.QUEUED)
+    caused.take_rights()
+    prometheus.wait_until_fires(lasting.FAILING)
+    caused.give_rights()
+    prometheus.wait_until_fires(lasting.OUTDATED)
+
+    caused.restore_group()
+    prometheus.wait_until_silent(lasting.FAILING, lasting.OUTDATED)
+    caused.connect()
+    prometheus.wait_until_silent(*lasting.UNHEARD, lasting.QUEUED)
+    caused.take_agents(None)
+    prometheus.wait_until_silent(*lasting.LASTING)

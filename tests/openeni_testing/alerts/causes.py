@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -11,6 +11,7 @@ from openeni_crds.meta import parse_time
 from openeni_crds.names import ANNOTATION_BUNDLE_VERSION, TAINT_AGENT_NOT_READY
 from openeni_lab.cloud.access import operator_cloud
 from openeni_lab.kubernetes.api import MERGE
+from openeni_lab.machine.client import Finished
 from openeni_lab.product import workloads
 from openeni_lab.product.installed_lab import InstalledLab
 from openeni_lab.product.pods import DAEMON_SET, DEPLOYMENT
@@ -144,24 +145,29 @@ class Causes:
     def mend_clouds(self) -> None:
         self._write_clouds(refused={}, away={}, expiring={})
 
+    def look_often(self) -> None:
+        """Have operators that look at the cloud every five seconds."""
+        self._cleaning.append(lambda: self._patch_operators({RESYNC: "300"}))
+        self._patch_operators({RESYNC: "5"})
+
     def replace_the_operators(self, meanwhile: Callable[[], None]) -> None:
         """Have no operator for a while, then some that look often and find what is amiss."""
         replicas = self.installed.api.request("GET", DEPLOYMENT)["spec"]["replicas"]
         self._cleaning += [
             lambda: self._set_crd_version(OWN[CRD]),
-            lambda: self._patch_operators("300", replicas=replicas),
+            lambda: self._patch_operators({RESYNC: "300"}, replicas=replicas),
         ]
         self.cloud.create_orphan(str(uuid.uuid4()))
         self._set_crd_version("of another build")
-        self._patch_operators("5", replicas=0)
+        self._patch_operators({RESYNC: "5"}, replicas=0)
         meanwhile()
-        self._patch_operators("5", replicas=replicas)
+        self._patch_operators({RESYNC: "5"}, replicas=replicas)
 
     def mend_starts(self) -> None:
         """Do what the pages of `CRD_SKEW` and `ORPHANED` say."""
         self.cloud.remove_orphans()
         self._set_crd_version(OWN[CRD])
-        self._patch_operators("300", restarted=datetime.now(UTC).isoformat())
+        self._patch_operators({RESYNC: "300"}, restarted=datetime.now(UTC).isoformat())
 
     def take_agents(self, selector: str | None) -> None:
         """Have agents on one node alone, on none (""), or on all (None)."""
@@ -197,18 +203,22 @@ class Causes:
     def fail_adds(self, count: int) -> None:
         """Ask as a runtime whose list of plugins has another one before openeni."""
         for _ in range(count):
-            environment = {
-                "CNI_COMMAND": "ADD",
-                "CNI_CONTAINERID": uuid.uuid4().hex,
-                "CNI_NETNS": "/proc/self/ns/net",
-                "CNI_IFNAME": "eth0",
-                "CNI_PATH": "/opt/cni/bin",
-                "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME=w;K8S_POD_UID={uuid.uuid4()}",
-            }
-            answer = self.installed.nodes[NODE].run(
-                ["/opt/cni/bin/openeni"], env=environment, stdin=json.dumps(_ADD).encode()
-            )
+            answer = self.call("ADD", _ADD)
             assert answer.code, answer.text
+
+    def call(self, command: str, stdin: Json) -> Finished:
+        """Call the CNI executable on `NODE` for a container that nobody else knows."""
+        environment = {
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": uuid.uuid4().hex,
+            "CNI_NETNS": "/proc/self/ns/net",
+            "CNI_IFNAME": "eth0",
+            "CNI_PATH": "/opt/cni/bin",
+            "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME=w;K8S_POD_UID={uuid.uuid4()}",
+        }
+        program = "/opt/cni/bin/openeni"
+        stdin_bytes = json.dumps(stdin).encode()
+        return self.installed.nodes[NODE].run([program], env=environment, stdin=stdin_bytes)
 
     def mend_the_node(self) -> None:
         """Stop the other program."""
@@ -226,9 +236,10 @@ class Causes:
         self.installed.api.request("PATCH", f"{lab.POOLS}/{name}", {"spec": spec}, MERGE)
 
     def _patch_operators(
-        self, resync: str, *, replicas: int | None = None, restarted: str = ""
+        self, environment: Mapping[str, str], *, replicas: int | None = None, restarted: str = ""
     ) -> None:
-        container = {"name": "operator", "env": [{"name": RESYNC, "value": resync}]}
+        changed = [{"name": name, "value": value} for name, value in environment.items()]
+        container = {"name": "operator", "env": changed}
         template: Json = {"spec": {"containers": [container]}}
         if restarted:  # as `kubectl rollout restart` does
             marks = {"kubectl.kubernetes.io/restartedAt": restarted}

@@ -46,6 +46,18 @@ class LabCloud:
         with self._own() as own:
             own.network.update_subnet(own.network.find_subnet(name), **changes)
 
+    def create_groups(self, *names: str) -> None:
+        """Create security groups with the tag `OWN`."""
+        with self._own() as own:
+            for name in names:
+                own.network.set_tags(own.network.create_security_group(name=name), [OWN])
+
+    def tag_group(self, name: str, *tags: str) -> None:
+        with self._own() as own:
+            own.network.set_tags(
+                own.network.find_security_group(name, ignore_missing=False), list(tags)
+            )
+
     def create_orphan(self, uid: str) -> None:
         """Create a port as of an ENI that is gone; it is an hour old."""
         cluster = self.installed.api.request("GET", "/api/v1/namespaces/kube-system")
@@ -89,6 +101,9 @@ class LabCloud:
             for network in own.network.networks():
                 if network.name.startswith(OWN):
                     own.network.delete_network(network)
+            for group in own.network.security_groups():
+                if group.name.startswith(OWN):
+                    own.network.delete_security_group(group)
             for credential in own.identity.application_credentials(own.current_user_id):
                 if credential.name == OWN:
                     own.identity.delete_application_credential(own.current_user_id, credential)
