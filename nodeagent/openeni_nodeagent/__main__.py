@@ -32,7 +32,6 @@ from openeni_nodeagent.settings import Settings, SettingsError, from_environment
 
 # Of linux/capability.h; docs/security.md says what for.
 CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21}
-SWITCH_INTERVAL_SECONDS: Final = 0.0005
 _log: Final = logging.getLogger("openeni_nodeagent")
 
 
@@ -81,9 +80,6 @@ def run(settings: Settings, store: Store, datapath: NodeDatapath) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())
     _log.info("agent %s starts on node %s", BUNDLE_VERSION, settings.node)
-    # An ADD switches between Python and the kernel about a hundred times. With the default of 5 ms
-    # it could wait that long for a busy thread each time.
-    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     lock = _lock_run_folder(settings, stopping)
     if lock < 0:
         return

@@ -16,16 +16,20 @@ class Stopwatch:
     """Measures one call: seconds by phase, in the order in which the phases began."""
 
     def __init__(self) -> None:
-        self._began = time.perf_counter()
+        self.start = time.monotonic()
         self.seconds: dict[str, float] = {}
+
+    def since_start(self, name: str) -> None:
+        """Have a phase from the start until now."""
+        self.seconds[name] = time.monotonic() - self.start
 
     @contextmanager
     def phase(self, name: str) -> Generator[None]:
-        before = time.perf_counter()
+        before = time.monotonic()
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - before
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - before
 
     def include(self, seconds: Mapping[str, float]) -> None:
         """Add phases that another stopwatch measured."""
@@ -34,7 +38,7 @@ class Stopwatch:
 
     def finish(self) -> Mapping[str, float]:
         """Return all phases, "total", and as "other" what no phase covers."""
-        total = time.perf_counter() - self._began
+        total = time.monotonic() - self.start
         return self.seconds | {"other": total - sum(self.seconds.values()), "total": total}
 
 

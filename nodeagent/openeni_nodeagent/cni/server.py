@@ -1,7 +1,8 @@
 """The agent's unix socket: one request for each connection, answered by a bounded set of threads.
 
-An ADD that waits keeps its thread. So fewer ADDs than threads are let in, whatever they wait for:
-a DEL, which may free an address, and a probe always find one. Nothing but stop() ends the listener.
+Few calls begin at once. An ADD that waits keeps its thread. So fewer ADDs than threads are let in,
+whatever they wait for: a DEL, which may free an address, and a probe always find one. Nothing but
+stop() ends the listener.
 """
 
 import contextlib
@@ -31,6 +32,8 @@ from openeni_nodeagent.event_reasons import PodReason
 from openeni_nodeagent.phases import PhaseHistory, Stopwatch
 
 THREADS: Final = 160
+AT_ONCE: Final = 4  # of them at work. More make none of them faster: docs/decisions/0064
+WORK_SECONDS: Final = 0.05  # a call that takes longer waits: for an address, the kernel, anything
 READ_SECONDS: Final = 5.0  # to receive a request, and to send an answer
 MOST_ADDS: Final = 128  # at a time; the runtime starts the others again
 FINISH_SECONDS: Final = 10.0  # for calls that run when the agent stops; the next one is asked again
@@ -67,13 +70,14 @@ class CNIServer:
         self._observe = observe
         self._adds = threading.BoundedSemaphore(MOST_ADDS)
         self._socket: socket.socket | None = None
-        self._threads = ThreadPool("cni", THREADS)
+        self._threads = ThreadPool("cni", THREADS, AT_ONCE, WORK_SECONDS)
         self._stopping = threading.Event()
         self._self_check = SelfCheck(path)
         self._listener = threading.Thread(target=self._listen, name="cni-listen", daemon=True)
 
     def start(self) -> None:
         """Listen, and replace the socket of a previous agent. Raises OSError."""
+        self._threads.start()
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         fresh = self._path.with_name(f".{self._path.name}.new")
         fresh.unlink(missing_ok=True)
@@ -122,16 +126,16 @@ class CNIServer:
         assert self._socket is not None  # noqa: S101 - start() has set it
         connection, _ = self._socket.accept()
         try:
-            self._threads.submit(partial(self._serve, connection))
+            self._threads.submit(partial(self._serve, connection, Stopwatch()))
         except Exception:
             connection.close()
             raise
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _serve(self, connection: socket.socket, stopwatch: Stopwatch) -> None:
         with connection:
             try:
                 connection.settimeout(READ_SECONDS)
-                self._answer(connection)
+                self._answer(connection, stopwatch)
             except (OSError, frame.FrameError) as error:
                 _log.warning("a CNI connection ended early: %s", error)
             except StoppingError:
@@ -139,8 +143,8 @@ class CNIServer:
             except Exception:  # noqa: BLE001 - must not end the thread
                 _log.exception("a CNI connection failed")
 
-    def _answer(self, connection: socket.socket) -> None:
-        stopwatch = Stopwatch()
+    def _answer(self, connection: socket.socket, stopwatch: Stopwatch) -> None:
+        stopwatch.since_start("queue")
         with stopwatch.phase("socket"):
             header = frame.decode_header(_receive(connection, frame.REQUEST_HEADER.size))
             block = _receive(connection, header.environment)
@@ -180,7 +184,7 @@ class CNIServer:
         try:
             frame.require_known(header)
             request = parse(environment, stdin)
-            deadline = time.monotonic() + max(header.deadline - MARGIN_SECONDS, 0)
+            deadline = stopwatch.start + max(header.deadline - MARGIN_SECONDS, 0)
             call = Call(request, deadline, stopwatch, lambda: _is_connected(connection))
             with self._let_in(request.command):
                 return self._handle(call), None

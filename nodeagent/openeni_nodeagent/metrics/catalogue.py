@@ -12,9 +12,10 @@ _GAUGE, _COUNTER, _HISTOGRAM = MetricType.GAUGE, MetricType.COUNTER, MetricType.
 CNI_SECONDS: Final = Metric(
     "openeni_cni_duration_seconds",
     _HISTOGRAM,
-    "Duration of CNI calls that succeeded, by phase; total is the whole call. Of an ADD, grant "
-    "includes the wait for an address, and turn is the wait for other pods' work in the kernel; "
-    "plan, node, namespace, pod and announce are its own. CHECK, GC and STATUS have total alone.",
+    "Duration of CNI calls that succeeded, by phase; total is the whole call. queue is the wait "
+    "until it begins. Of an ADD, grant includes the wait for an address, and turn is the wait for "
+    "other pods' work in the kernel; plan, node, namespace, pod and announce are its own. CHECK, "
+    "GC and STATUS have total alone.",
     ("command", "phase"),
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10, 60),
 )

@@ -1,6 +1,5 @@
 """The agent's listener and its threads, without an executable."""
 
-import logging
 import resource
 import socket
 import threading
@@ -10,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from openeni_nodeagent.cni import frame, self_check, server, thread_pool
+from openeni_nodeagent.cni import frame, self_check, server
 from openeni_nodeagent.cni.call import Call
 from openeni_nodeagent.cni.self_check import LEDGER
 from openeni_nodeagent.cni.server import CNIServer
-from openeni_nodeagent.cni.thread_pool import ThreadPool
 from openeni_nodeagent.phases import PhaseHistory
 from openeni_testing.agent.cni_call import Runtime, finish
 from openeni_testing.waiting import wait_for
@@ -146,50 +144,3 @@ def test_a_listener_that_has_ended_is_noticed(runtime: Runtime) -> None:
     with serving(runtime.run / "cni.sock") as made:
         (runtime.run / "cni.sock").unlink()
         wait_for(lambda: "not answered" in made.problem(), "it is noticed")
-
-
-def test_a_pool_serves_with_fewer_threads_when_no_more_can_be_started(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    pool = ThreadPool("few", 4)
-    first, others, go_on = threading.Event(), threading.Semaphore(0), threading.Event()
-
-    def hold() -> None:
-        first.set()
-        go_on.wait(60)
-
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    pool.submit(hold)
-    assert first.wait(60)
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    for _ in range(3):
-        pool.submit(others.release)
-    assert "1 threads serve meanwhile" in caplog.text
-    go_on.set()
-    for _ in range(3):
-        assert others.acquire(timeout=60)
-    monkeypatch.undo()
-    assert pool.stop(60) == 0
-
-
-def test_a_pool_keeps_a_thread_whose_task_failed(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.ERROR, thread_pool.__name__)
-    pool = ThreadPool("one", 1)
-    done = threading.Event()
-    names: list[None] = []
-    pool.submit(lambda: names[0])
-    pool.submit(done.set)
-    assert done.wait(60)
-    assert "IndexError" in caplog.text
-    assert pool.stop(60) == 0
-
-
-def test_a_pool_starts_no_more_threads_than_it_may_and_ends_what_was_submitted() -> None:
-    pool = ThreadPool("two", 2)
-    names: set[str] = set()
-    for _ in range(200):
-        pool.submit(lambda: names.add(threading.current_thread().name))
-    assert pool.stop(60) == 0
-    assert names <= {"two-0", "two-1"}

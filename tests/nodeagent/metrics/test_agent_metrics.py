@@ -26,8 +26,8 @@ from openeni_testing.agent.host import AgentHost, waiting_adds
 from openeni_testing.exposed import metric_name, samples, values
 from openeni_testing.waiting import wait_for
 
-ADD_PHASES: Final = {"socket", "grant", "host", "pod", "record", "reply", "other", "total"}
-DEL_PHASES: Final = {"socket", "datapath", "reply", "other", "total"}
+ADD_PHASES: Final = {"queue", "socket", "grant", "host", "pod", "record", "reply", "other", "total"}
+DEL_PHASES: Final = {"queue", "socket", "datapath", "reply", "other", "total"}
 
 
 @pytest.fixture
