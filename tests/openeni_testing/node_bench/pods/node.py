@@ -147,8 +147,9 @@ class Bench:
 
     def _usage(self) -> Usage:
         """Return what the agent uses while nothing happens."""
-        self._log(f"the agent at rest, {IDLE_INTERVALS * LOOK_PERIOD_SECONDS:.0f} s")
+        self._log(f"the agent at rest, {(1 + IDLE_INTERVALS) * LOOK_PERIOD_SECONDS:.0f} s")
         self._settle()
+        self._share(LOOK_PERIOD_SECONDS)  # with the last look that the start of a pod has caused
         cpu = [self._share(LOOK_PERIOD_SECONDS) for _ in range(IDLE_INTERVALS)]
         folder = Path("/proc", str(self.node.agent.pid))
         rollup = (folder / "smaps_rollup").read_text()
