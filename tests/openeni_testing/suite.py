@@ -38,7 +38,7 @@ CODES: Final = "codes.json"
 FLOOR: Final = 80  # per cent of lines and branches
 OF_THIS_KERNEL: Final = "not ipvlan and not inside and not images"
 OF_IPVLAN: Final = (("-p", "no:cacheprovider"), (LAB, "kernel", f"--keep={RESULTS}", "--"))
-# Where they are: to read all tests takes a user-mode kernel a tenth of its time.
+# Where they are: a user-mode kernel need not read all the others.
 PLACES_OF_IPVLAN: Final = ("tests/nodeagent", "tests/system/test_hand_ipvlan.py")
 APART: Final = "--apart"  # run the parts that have a run of their own
 SECONDS: Final = 5400

@@ -117,8 +117,10 @@ class InstalledLab:
         return LabNetwork(self.lab.layout, self.lab.machine).dropped()
 
     def dropped_since(self, before: Mapping[str, int]) -> dict[str, int]:
-        """Return how many more packets it has dropped, of ports of which it has dropped some."""
-        return dict(Counter(self.dropped()) - Counter(before))
+        """Return by how much counters of dropped packets have changed; a new port's began at 0."""
+        changed = Counter(self.dropped())
+        changed.subtract(before)
+        return {port: count for port, count in changed.items() if count}
 
     def restart_node(self, name: str, progress: Progress) -> None:
         """Restart a node as a reboot would: its processes end, its NICs and its disk stay.

@@ -127,18 +127,20 @@ class ThreadPool:
 
     def _age(self) -> None:
         """While tasks must wait, have the oldest of the young ones be young no longer, in time."""
-        while self._tasks or not self._stopping:
+        ended = False
+        while not ended:
             try:
-                self._age_once()
+                ended = self._age_once()
             except Exception:  # noqa: BLE001 - without this thread, calls that hang end all service
                 with contextlib.suppress(Exception):  # without memory there is no log either
                     _log.exception("%s: tasks may have to wait", self._name)
                 time.sleep(self.young_seconds)
 
-    def _age_once(self) -> None:
+    def _age_once(self) -> bool:
+        """Wait, or let a task begin; return True once there is nothing left to do."""
         with self._must_wait:
             if self._stopping and not self._tasks:
-                return
+                return True
             oldest = next(iter(self._young), None)
             seconds = self.young_seconds if self._tasks else None
             if seconds is not None and oldest is not None and self._is_full():
@@ -146,8 +148,9 @@ class ThreadPool:
                 if seconds <= 0:
                     del self._young[oldest]
                     self._wake()
-                    return
+                    return False
             self._has_timer = seconds is not None
             self._must_wait.wait(seconds)
             self._has_timer = False
             self._wake()
+            return False

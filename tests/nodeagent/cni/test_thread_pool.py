@@ -54,15 +54,20 @@ class Holding:
             self.running -= 1
 
 
+def most_at_once(pool: ThreadPool) -> int:
+    """Return how many of many tasks ran at once, once all of them have begun."""
+    tasks = Holding(pool)
+    tasks.submit(AT_ONCE)
+    tasks.wait_for(AT_ONCE)
+    tasks.submit(50)
+    tasks.go_on.set()
+    tasks.wait_for(50)
+    return tasks.most
+
+
 def test_few_tasks_run_at_once_and_all_of_them_do() -> None:
     with started(MOST, AT_ONCE, LONG) as pool:
-        tasks = Holding(pool)
-        tasks.submit(AT_ONCE)
-        tasks.wait_for(AT_ONCE)
-        tasks.submit(50)
-        tasks.go_on.set()
-        tasks.wait_for(50)
-    assert tasks.most == AT_ONCE
+        assert most_at_once(pool) == AT_ONCE
 
 
 def test_a_task_that_waits_lets_others_begin_up_to_the_number_of_threads() -> None:
@@ -92,13 +97,7 @@ def test_what_has_waited_is_counted_no_more_when_it_ends() -> None:
         waiting.wait_for(MOST)
         waiting.go_on.set()
         pool.young_seconds = LONG
-        tasks = Holding(pool)
-        tasks.submit(AT_ONCE)
-        tasks.wait_for(AT_ONCE)
-        tasks.submit(20)
-        tasks.go_on.set()
-        tasks.wait_for(20)
-    assert tasks.most == AT_ONCE
+        assert most_at_once(pool) == AT_ONCE
 
 
 def test_tasks_begin_in_the_order_of_their_submission() -> None:

@@ -1,9 +1,8 @@
 """Causes of alerts about what lasts: for an absent agent, a silent API server, missing rights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from openeni_crds.names import LABEL_POOL
 from openeni_lab.kubernetes.api import MERGE
 from openeni_lab.product import pods, workloads
 from openeni_lab.product.pods import AGENT
@@ -35,6 +34,8 @@ _DEL: Final = {"cniVersion": "1.1.0", "name": "openeni", "type": "openeni"}
 @dataclass
 class LastingCauses(Causes):
     """The causes in one lab; `clean` ends those that a failed test has left."""
+
+    _rules: list[Json] = field(default_factory=list[Json])  # of the operator, before some are taken
 
     def start(self) -> None:
         """Have ENIs on every node, a pod on `NODE`, and operators that look often."""
@@ -85,22 +86,18 @@ class LastingCauses(Causes):
 
     def take_rights(self) -> None:
         """Take from the operator what an older release has not needed; its pools change then."""
+        self._rules = self.installed.api.request("GET", _ROLE)["rules"]
         self._cleaning.append(self.give_rights)
-        role = self.installed.api.request("GET", _ROLE)
-        rules: list[Json] = role["rules"]
         less = [
             {**rule, "resources": [one for one in rule["resources"] if one != _OF_POOLS]}
-            for rule in rules
+            for rule in self._rules
         ]
         self._patch_role(less)
         self.cloud.tag_group(GROUPS[-1])
 
     def give_rights(self) -> None:
-        """Do as `helm upgrade`."""
-        right = {"apiGroups": ["openeni.io"], "resources": [_OF_POOLS], "verbs": ["patch"]}
-        rules: list[Json] = self.installed.api.request("GET", _ROLE)["rules"]
-        if not any(_OF_POOLS in rule["resources"] for rule in rules):
-            self._patch_role([*rules, right])
+        """Do as `helm upgrade`: the role is as it was."""
+        self._patch_role(self._rules)
 
     def restore_group(self) -> None:
         self.cloud.tag_group(GROUPS[-1], lab_cloud.OWN)
@@ -109,18 +106,14 @@ class LastingCauses(Causes):
         """Remove the pool, whose ports have the security group."""
         self.installed.api.delete(f"{lab.DEPLOYMENTS}/{GUEST}")
         self.installed.api.delete(f"{lab.POOLS}/{IDLE}")
-
-        def gone() -> bool:
-            return not self.installed.api.items(lab.ENIS, labelSelector=f"{LABEL_POOL}={IDLE}")
-
-        wait_for(gone, f"no ENI of the pool {IDLE}", lab.PATIENCE)
+        lab.wait_until_gone(self.installed, IDLE)
 
     def _patch_role(self, rules: list[Json]) -> None:
         self.installed.api.request("PATCH", _ROLE, {"rules": rules}, MERGE)
 
     def _eni_of(self, node: str) -> str:
         """Return the name of the idle pool's ENI on a node. Raises AssertionError if not Ready."""
-        enis = self.installed.api.items(lab.ENIS, labelSelector=f"{LABEL_POOL}={IDLE}")
+        enis = lab.enis_of(self.installed, IDLE)
         found = [eni for eni in enis if eni["spec"]["nodeName"] == node]
         assert len(found) == 1, f"there are {len(found)}"
         (eni,) = found

@@ -41,8 +41,8 @@ class Share:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
-        always = [item for item in items if item.get_closest_marker(EVERY)]
-        mine = self.chosen([item.path for item in items if item not in always])
-        left = [item for item in items if item not in always and item.path not in mine]
-        config.hook.pytest_deselected(items=left)
+        dealt = [item for item in items if not item.get_closest_marker(EVERY)]
+        mine = self.chosen([item.path for item in dealt])
+        left = {item for item in dealt if item.path not in mine}
+        config.hook.pytest_deselected(items=[*left])
         items[:] = [item for item in items if item not in left]
