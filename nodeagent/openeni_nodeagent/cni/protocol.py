@@ -18,7 +18,7 @@ from openeni_nodeagent.event_reasons import PodReason
 
 VERSIONS: Final = ("0.4.0", "1.0.0", "1.1.0")  # openeni.c has them, too
 NEWEST: Final = VERSIONS[-1]
-# Of bytes that cannot be decoded; the second for brackets nested some thousand deep.
+# Of bytes that cannot be decoded; the second for brackets nested thousands deep.
 DECODE_ERRORS: Final = (msgspec.MsgspecError, RecursionError)
 _PLAIN_VERSION: Final = re.compile(r"[0-9A-Za-z.+-]{1,31}")  # as config_version.h takes it over
 _IDENTIFIER: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")  # of containers and networks

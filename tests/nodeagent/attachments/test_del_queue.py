@@ -9,6 +9,7 @@ import pytest
 from openeni_kube.clock import boot_seconds
 from openeni_nodeagent.attachments import del_queue
 from openeni_nodeagent.cni import frame
+from openeni_testing.agent.cni_call import DEEP
 from openeni_testing.agent.parts import AgentParts
 
 
@@ -24,9 +25,6 @@ def folder(tmp_path: Path) -> Path:
     made = tmp_path / "queue"
     made.mkdir()
     return made
-
-
-DEEP = b'{"cniVersion":"1.1.0","prevResult":' + b"[" * 5000 + b"]" * 5000 + b"}"
 
 
 def request(container: str, command: str = "DEL", netns: str = "", stdin: bytes = b"") -> bytes:
@@ -100,7 +98,11 @@ def test_a_del_that_fails_is_kept_for_a_retry_and_delays_no_other(
         pytest.param(request("c1")[:-3], "is unreadable", id="cut off"),
         pytest.param(b"x" * 200, "is unreadable", id="foreign"),
         pytest.param(request("c1", "DANCE"), "is unreadable", id="no command of CNI"),
-        pytest.param(request("c1", stdin=DEEP), "is unreadable", id="nested too deep"),
+        pytest.param(
+            request("c1", stdin=b'{"cniVersion":"1.1.0","prevResult":' + DEEP + b"}"),
+            "is unreadable",
+            id="nested too deep",
+        ),
         pytest.param(request("c1", "STATUS"), "is not a DEL", id="another command"),
     ],
 )

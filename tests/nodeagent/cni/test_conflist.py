@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from openeni_nodeagent.cni.conflist import conflist
+from openeni_testing.agent.cni_call import DEEP
 
 OWN = {"type": "openeni", "capabilities": {"portMappings": True, "bandwidth": True}}
 PORTMAP = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
@@ -104,7 +105,7 @@ def test_what_was_written_is_not_changed_again(installed: bytes) -> None:
         (written([OWN, {"capabilities": {"a": True}}]), "type"),
         (written([OWN, {"type": "x", "capabilities": 1}]), "capabilities"),
         (b"\xff\xfe", "malformed"),
-        pytest.param(b'{"x":' + b"[" * 5000 + b"]" * 5000 + b"}", "recursion", id="deep"),
+        pytest.param(b'{"x":' + DEEP + b"}", "recursion", id="deep"),
     ],
 )
 def test_a_list_that_no_runtime_could_read_is_replaced_and_the_cause_named(

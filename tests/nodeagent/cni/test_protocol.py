@@ -18,6 +18,7 @@ from openeni_nodeagent.cni.protocol import (
     configured_version,
     parse,
 )
+from openeni_testing.agent.cni_call import DEEP
 
 CONTAINERD = {
     "CNI_COMMAND": "ADD",
@@ -71,11 +72,11 @@ def test_an_add_decodes_nothing_that_only_other_commands_need(field: str) -> Non
 
 @pytest.mark.parametrize("command", list(Command))
 def test_a_configuration_that_is_nested_too_deep_is_invalid(command: Command) -> None:
-    config = json.dumps(CONFIG)[:-1] + ',"prevResult":' + "[" * 5000 + "]" * 5000 + "}"
+    config = json.dumps(CONFIG).encode()[:-1] + b',"prevResult":' + DEEP + b"}"
     with pytest.raises(CNIError) as raised:
-        parse(CONTAINERD | {"CNI_COMMAND": command}, config.encode())
+        parse(CONTAINERD | {"CNI_COMMAND": command}, config)
     assert raised.value.code == Code.DECODE
-    assert configured_version(config.encode()) == "1.1.0"
+    assert configured_version(config) == "1.1.0"
 
 
 def test_a_container_id_that_no_podip_can_record_is_refused_but_deleted() -> None:
