@@ -117,6 +117,7 @@ def test_from_every_point_of_a_broken_add_an_add_completes_it(bench: OneENI) -> 
             assert bench.state() == before, f"after {done} of {total} steps"
 
 
+@pytest.mark.exhaustive
 def test_from_every_point_of_a_broken_add_a_delete_removes_it(bench: OneENI) -> None:
     place = bench.place()
     before = bench.state()

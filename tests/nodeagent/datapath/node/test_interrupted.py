@@ -15,7 +15,7 @@ from openeni_nodeagent.datapath.model import NIC, NOTHING, Link, Operation
 from openeni_testing.network.node import eni_facts
 from openeni_testing.network.one_eni import MODES, OneENI
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.exhaustive]
 
 
 @pytest.fixture(params=MODES)

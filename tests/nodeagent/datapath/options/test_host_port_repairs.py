@@ -61,14 +61,19 @@ def bench(request: pytest.FixtureRequest) -> Generator[Bench]:
     "damage",
     [
         f"flush map {TABLE} anyports4",
-        f"delete element {TABLE} hostports4 {{ {NODE} . tcp . 8081 }}",
         f"delete table {TABLE}",
         (
             f"delete element {TABLE} anyports4 {{ tcp . 8080 }}\n"
             f"add element {TABLE} anyports4 {{ tcp . 8080 : {OTHER} }}"
         ),
-        f"flush set {TABLE} primaries4",
-        f"flush chain {TABLE} host_ports_in",
+        *(
+            pytest.param(damage, marks=pytest.mark.exhaustive)
+            for damage in (
+                f"delete element {TABLE} hostports4 {{ {NODE} . tcp . 8081 }}",
+                f"flush set {TABLE} primaries4",
+                f"flush chain {TABLE} host_ports_in",
+            )
+        ),
     ],
 )
 def test_what_others_change_of_host_ports_is_found_and_restored(bench: Bench, damage: str) -> None:
