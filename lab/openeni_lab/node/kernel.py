@@ -56,9 +56,13 @@ def run_in_kernel(
         # In a guest the command always writes to a terminal: keep colours out of a file.
         wanted |= {"TERM": "dumb", "NO_COLOR": "1"}
     wanted |= env or {}
-    if prepared.read(()).machine.ipvlan if own_kernel is None else own_kernel:
-        return _run_in_namespaces(argv, wanted, seconds)
-    return _run_in_guest(argv, wanted, memory_mib, seconds, keep)
+    here = prepared.read(()).machine.ipvlan if own_kernel is None else own_kernel
+    try:
+        if here:
+            return _run_in_namespaces(argv, wanted, seconds)
+        return _run_in_guest(argv, wanted, memory_mib, seconds, keep)
+    except KeyboardInterrupt:  # also while a process starts: it ends with this one
+        return INTERRUPTED
 
 
 def _run_in_namespaces(argv: Sequence[str], env: Mapping[str, str], seconds: float | None) -> int:
@@ -71,8 +75,6 @@ def _run_in_namespaces(argv: Sequence[str], env: Mapping[str, str], seconds: flo
             code = process.wait(seconds)
         except subprocess.TimeoutExpired:
             return TIMED_OUT
-        except KeyboardInterrupt:
-            return INTERRUPTED
     return code if code >= 0 else 128 - code
 
 
@@ -115,23 +117,20 @@ def _follow(reading: int, folder: Path, seconds: float | None) -> int:
     """Read the messages of the guest and its kernel until one has the exit code."""
     deadline = None if seconds is None else time.monotonic() + seconds
     received = b""
-    try:
-        while True:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not select.select([reading], [], [], left)[0]:
-                return TIMED_OUT
-            more = os.read(reading, 65536)
-            if not more:
-                break
-            received += more
-            code = _EXIT.search(received)
-            if code:
-                return int(code[1])
-            if b"openeni-guest-started" in received:
-                # It has read its command. Nothing is left behind if this process is killed now.
-                shutil.rmtree(folder, ignore_errors=True)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    while True:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if not select.select([reading], [], [], left)[0]:
+            return TIMED_OUT
+        more = os.read(reading, 65536)
+        if not more:
+            break
+        received += more
+        code = _EXIT.search(received)
+        if code:
+            return int(code[1])
+        if b"openeni-guest-started" in received:
+            # It has read its command. Nothing is left behind if this process is killed now.
+            shutil.rmtree(folder, ignore_errors=True)
     last = received.decode(errors="replace").strip().splitlines()[-5:]
     print(
         "openeni-lab: the user-mode kernel ended:",

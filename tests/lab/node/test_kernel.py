@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from openeni_lab.node import kernel
 from openeni_lab.programs import prepared
 from openeni_lab.programs.sets import Built
 from openeni_testing.lab.kernel_trials import TRIALS
@@ -114,6 +115,14 @@ def test_interrupting_ends_it_and_everything_in_it(kind: str) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
     wait_for(lambda: not processes(marker), "nothing left")
+
+
+def test_ctrl_c_while_it_starts_is_no_error(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    def interrupted(*_: object, **_more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    assert kernel.run_in_kernel(["true"], own_kernel=kind == "namespaces") == kernel.INTERRUPTED
 
 
 def test_when_the_caller_is_killed_the_rest_dies_with_it(kind: str) -> None:
