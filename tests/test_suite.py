@@ -39,6 +39,14 @@ suite.RESULTS = Path(sys.argv[2])
 sys.exit(suite.main([], [suite.Part("here", "", prefix=tests)]))
 """
 LOAD: Final = "sys.exit(load.main(tests))"
+# A part whose report is its first argument.
+REPORTS: Final = """
+import sys
+option = "--junit-xml="
+(report,) = (word for word in sys.argv if word.startswith(option))
+open(report.removeprefix(option), "w").write(sys.argv[1])
+"""
+PASSED: Final = "<testsuites><testsuite><testcase/></testsuite></testsuites>"
 
 
 def children(pid: int) -> list[int]:
@@ -164,6 +172,46 @@ def test_where_no_test_ran_there_is_no_coverage_to_print(
     assert capfd.readouterr() == ("", "")
 
 
+def fault(tag: str, message: str) -> str:
+    return PASSED.replace("<testcase/>", f"<testcase><{tag} message='{message}'/></testcase>")
+
+
+@pytest.mark.parametrize(
+    ("code", "report", "ends"),
+    [
+        pytest.param(0, PASSED, 0, id="passed"),
+        pytest.param(1, fault("failure", "assert 0"), 1, id="failed"),
+        pytest.param(0, "", 3, id="ended before its end"),
+        pytest.param(1, "", 3, id="no kernel"),
+        pytest.param(1, PASSED, 3, id="failed without a test"),
+        pytest.param(0, fault("error", "internal error"), 3, id="a worker's internal error"),
+        pytest.param(1, fault("failure", "worker gw0 crashed while running x"), 3, id="crashed"),
+        pytest.param(suite.NOTHING, "", suite.NOTHING, id="no test"),
+    ],
+)
+def test_a_part_ends_as_its_report_says_or_not_well(
+    code: int, report: str, ends: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "RESULTS", tmp_path / "results")
+    program = f"{REPORTS}\nsys.exit({code})"
+    part = Part("here", "", prefix=(sys.executable, "-c", program, report), covered=False)
+    assert suite.run_parts([], [part]) == ends
+
+
+def test_random_tests_have_one_seed_in_a_run_which_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(suite.SEED, "of the caller")
+    monkeypatch.delenv(suite.SEED)
+    monkeypatch.setattr(suite, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(suite, "heed_signals", lambda: None)
+    told = tmp_path / "told"
+    program = f"{REPORTS}\nimport os; open({str(told)!r}, 'w').write(os.environ[{suite.SEED!r}])"
+    part = Part("here", "", prefix=(sys.executable, "-c", program, PASSED), covered=False)
+    assert suite.main([], [part]) == 0
+    assert (tmp_path / "results" / suite.SEED).read_text() == told.read_text() != ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "ran"),
     [([], {"most"}), ([suite.APART], {"apart"}), (["tests/kube"], {"most", "apart"})],
@@ -175,8 +223,10 @@ def test_a_part_with_a_run_of_its_own_is_left_out_but_for_chosen_tests(
     monkeypatch.setattr(suite, "heed_signals", lambda: None)  # they are this process's own
 
     def part(name: str, *, apart: bool) -> Part:
-        writes = (sys.executable, "-c", f"open({str(tmp_path / name)!r}, 'w')")
-        return Part(name, "", prefix=writes, covered=False, apart=apart)
+        writes = f"{REPORTS}\nopen({str(tmp_path / name)!r}, 'w')"
+        return Part(
+            name, "", prefix=(sys.executable, "-c", writes, PASSED), covered=False, apart=apart
+        )
 
     assert suite.main(arguments, [part("apart", apart=True), part("most", apart=False)]) == 0
     assert {name for name in ("apart", "most") if (tmp_path / name).exists()} == ran
@@ -187,9 +237,10 @@ def test_a_share_is_one_of_each_part_with_a_run_of_its_own(
 ) -> None:
     monkeypatch.setattr(suite, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(suite, "heed_signals", lambda: None)
-    writes = "import sys; open(sys.argv[1], 'w').write(' '.join(sys.argv[2:]))"
+    writes = f"{REPORTS}\nopen(sys.argv[2], 'w').write(' '.join(sys.argv[3:]))"
+    program = (sys.executable, "-c", writes, PASSED)
     parts = [
-        Part(name, "", prefix=(sys.executable, "-c", writes, str(tmp_path / name)), apart=apart)
+        Part(name, "", prefix=(*program, str(tmp_path / name)), apart=apart)
         for name, apart in (("guest", True), ("here", True), ("most", False))
     ]
     parts = [replace(part, covered=False, places=("all",)) for part in parts]

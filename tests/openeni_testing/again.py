@@ -7,6 +7,7 @@ that a change broke something. So CI asks twice, and its log names who was asked
 """
 
 import json
+import os
 import re
 import sys
 import xml.etree.ElementTree as ET
@@ -17,7 +18,6 @@ from typing import Final
 from openeni_testing import suite
 
 MOST: Final = 3
-FAILED: Final = 1  # pytest's exit code
 _GROUP: Final = re.compile(r"@[^]@]*$")  # which xdist adds to the name of a test
 
 
@@ -27,16 +27,19 @@ def main(
     run: Callable[[Sequence[str]], int] = suite.main,
 ) -> int:
     """Return 0 if each test that failed passes now; 1 if none failed, too many, or one again."""
-    if not _ended(results / suite.CODES):
+    ended = _ended_parts(results / suite.CODES)
+    if not ended:
         print("the last run did not end, or not for tests that failed: none is run again")
         return 1
-    reports = sorted(results.glob("*.xml"))
+    reports = [results / f"{part}.xml" for part in ended]
     failed = [name for report in reports for name in failed_tests(report, root)]
     if not 0 < len(failed) <= MOST:
         print(f"{len(failed)} tests failed: none is run again, but for 1 to {MOST}", flush=True)
         return 1
     for report in reports:
         report.unlink()  # what another run finds is its own
+    if (results / suite.SEED).exists():  # random tests do what they did
+        os.environ[suite.SEED] = (results / suite.SEED).read_text()
     names = "\n".join(f"  {name}" for name in failed)
     print(f"run again, with nothing beside:\n{names}", flush=True)
     code = run([*failed, "--numprocesses=0"])
@@ -45,11 +48,12 @@ def main(
     return min(code, 1)
 
 
-def _ended(codes: Path) -> bool:
-    """Return True if each part of the suite's last run, if there was one, has passed or failed."""
+def _ended_parts(codes: Path) -> list[str]:
+    """Return the parts of the suite's last run; none if one has neither passed nor failed."""
     found: dict[str, int | None] = json.loads(codes.read_text()) if codes.exists() else {}
     coverage = found.pop("coverage", 0)
-    return coverage == 0 and set(found.values()) <= {0, FAILED}
+    good = coverage == 0 and set(found.values()) <= {0, suite.FAILED}
+    return sorted(found) if good else []
 
 
 def failed_tests(report: Path, root: Path) -> list[str]:

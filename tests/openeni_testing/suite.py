@@ -17,9 +17,11 @@ shorter life (exhaustive, long, simulated).
 import contextlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,9 +34,14 @@ RESULTS: Final = ROOT / "build" / "test"
 LAB: Final = str(Path(sys.executable).with_name("openeni-lab"))
 GIB_PER_WORKER: Final = 5  # of this machine's memory: two labs may run at once
 WORKERS: Final = 3  # at most: tests wait for most of their time
-USAGE_ERROR: Final = 4  # pytest's exit code for arguments that it does not know ...
-NOTHING: Final = 5  # ... and where no test was selected
+# Exit codes of pytest: a test failed, pytest itself did, arguments that it does not know, and no
+# test was selected.
+FAILED: Final = 1
+INTERNAL_ERROR: Final = 3
+USAGE_ERROR: Final = 4
+NOTHING: Final = 5
 CODES: Final = "codes.json"
+SEED: Final = "OPENENI_SEED"  # of random tests; also the name of the file that has a run's
 FLOOR: Final = 80  # per cent of lines and branches
 OF_THIS_KERNEL: Final = "not ipvlan and not inside and not images"
 OF_IPVLAN: Final = (("-p", "no:cacheprovider"), (LAB, "kernel", f"--keep={RESULTS}", "--"))
@@ -45,6 +52,7 @@ SECONDS: Final = 5400
 CLEAN_UP_SECONDS: Final = 120  # for labs to go down
 KILL_SECONDS: Final = 30
 TIMED_OUT: Final = 124
+_CRASHED: Final = "crashed while running"  # xdist's words
 INTERRUPTED: Final = 130  # exit code after Ctrl-C, as a shell's
 
 
@@ -120,6 +128,7 @@ def main(arguments: Sequence[str], parts: Sequence[Part] = PARTS) -> int:
     chosen = [word for word in arguments if word not in (APART, *shares)]
     of_run = [part for part in parts if chosen or part.apart == apart]
     heed_signals()
+    os.environ.setdefault(SEED, str(secrets.randbelow(10**6)))
     try:
         return run_parts(chosen, [replace(part, words=(*part.words, *shares)) for part in of_run])
     except KeyboardInterrupt:
@@ -138,15 +147,17 @@ def run_parts(chosen: Sequence[str], parts: Sequence[Part]) -> int:
         old.unlink()
     RESULTS.mkdir(parents=True, exist_ok=True)
     _write_codes({part.name: None for part in parts})
+    if SEED in os.environ:  # `main` sets it
+        (RESULTS / SEED).write_text(os.environ[SEED])
     *beside, last = parts
     with contextlib.ExitStack() as ending:
         running = [
             (part, ending.enter_context(_started(part, chosen, _log(part)))) for part in beside
         ]
         foreground = ending.enter_context(_started(last, chosen))
-        codes = {last.name: _finished(foreground)}
+        codes = {last.name: _confirmed(last, _finished(foreground))}
         for part, process in running:
-            codes[part.name] = _finished(process)
+            codes[part.name] = _confirmed(part, _finished(process))
             print(f"\n{part.name}:\n{_log(part).read_text(errors='replace')}", flush=True)
     ran = [abs(code) for code in codes.values() if code != NOTHING or not chosen]
     if not ran or USAGE_ERROR in ran:
@@ -206,6 +217,30 @@ def _finished(process: "subprocess.Popen[bytes]") -> int:
         return TIMED_OUT
 
 
+def _confirmed(part: Part, code: int) -> int:
+    """Return the exit code of a part, or that of an internal error if its report disagrees.
+
+    A process may end with 0 or 1 for other reasons than its tests: before the first or after the
+    last of them. xdist only prints an internal error of a worker at a run's end, and runs nothing
+    more once workers have crashed again and again.
+    """
+    if code not in (0, FAILED):
+        return code
+    try:
+        found = [*ET.parse(RESULTS / f"{part.name}.xml").iter()]  # noqa: S314 - pytest wrote it
+    except (OSError, ET.ParseError) as error:
+        print(f"{part.name} ended with {code} and no report of its tests: {error}", flush=True)
+        return INTERNAL_ERROR
+    faults = [one for one in found if one.tag in ("failure", "error")]
+    if bool(faults) != bool(code):
+        print(f"{part.name} ended with {code}, its report has {len(faults)} faults", flush=True)
+        return INTERNAL_ERROR
+    if any(_CRASHED in one.get("message", "") for one in faults):
+        print(f"{part.name}: a worker has crashed, and tests may not have run", flush=True)
+        return INTERNAL_ERROR
+    return code
+
+
 def _write_codes(codes: Mapping[str, int | None]) -> None:
     """Note the exit code of each part of a run; None of one that has not ended."""
     (RESULTS / CODES).write_text(json.dumps(codes))
@@ -232,7 +267,7 @@ def _coverage(covered: Sequence[str], *, whole: bool) -> int:
     floor = [f"--fail-under={FLOOR}"] if whole else []
     report = [*coverage, "report", data, "--sort=cover", *floor]
     reported = subprocess.run(report, cwd=ROOT, check=False)
-    return max(combined.returncode, reported.returncode) if whole else 0
+    return max(abs(combined.returncode), abs(reported.returncode)) if whole else 0
 
 
 if __name__ == "__main__":
