@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlencode
+from urllib.request import getproxies
 
 import msgspec
 from kubernetes import config
@@ -32,7 +33,7 @@ from openeni_kube.store import (
     object_key,
 )
 from openeni_kube.watches.event_stream import open_watch
-from openeni_kube.wire import object_path, one_line, parse_error, selectors
+from openeni_kube.wire import is_loopback, object_path, one_line, parse_error, selectors
 
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 20.0
@@ -91,6 +92,8 @@ class _KubeconfigReloader:
             raise NotConfiguredError(
                 f"kubeconfig {self._path!r} cannot be used: {one_line(error)}"
             ) from error
+        if is_loopback(configuration.host) and configuration.proxy in getproxies().values():
+            configuration.proxy = None  # of the environment: not for this machine (as kubectl)
         self._due = time.monotonic() + TOKEN_SECONDS
         configuration.refresh_api_key_hook = self
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -36,6 +37,15 @@ def object_path(kind: Kind, name: str = "", namespace: str = "", subresource: st
     parts.append(kind.plural)
     parts += [quote(part, safe="") for part in (name, subresource) if part]
     return "/".join(parts)
+
+
+def is_loopback(url: str) -> bool:
+    """Return True if a URL's host is this machine by its name `localhost` or by its address."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def selectors(field_selector: str, label_selector: str) -> dict[str, str]:

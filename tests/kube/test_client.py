@@ -22,6 +22,7 @@ from openeni_testing.objects import eni_body, unique
 
 SERVICE_ACCOUNT = Kind("", "v1", "serviceaccounts", "ServiceAccount", namespaced=True)
 KUBERNETES = "kubernetes.config.incluster_config"
+PROXY = "http://10.0.0.2:3128"
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +60,35 @@ def test_a_pod_without_a_service_account_is_told_so(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(f"{KUBERNETES}.SERVICE_TOKEN_FILENAME", "/nonexistent/token")
     with pytest.raises(NotConfiguredError, match="service account"):
         connect(agent="test")
+
+
+@pytest.mark.parametrize(
+    ("server", "own", "proxy"),
+    [
+        ("https://10.0.0.1:6443", "", PROXY),
+        ("https://127.0.0.1:6443", "", None),
+        ("https://localhost:6443", "", None),
+        ("https://[::1]:6443", "", None),
+        ("https://127.0.0.1:6443", "http://10.0.0.3:8080", "http://10.0.0.3:8080"),
+    ],
+)
+def test_the_environments_proxy_is_not_asked_for_a_server_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str, own: str, proxy: str | None
+) -> None:
+    """As with kubectl; the kubeconfig's own proxy is asked for any server."""
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, PROXY)
+    cluster = {"server": server} | ({"proxy-url": own} if own else {})
+    config: Json = {
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    store = connect(agent="test", kubeconfig=str(tmp_path / "kubeconfig"))
+    assert store.client.configuration.proxy == proxy
 
 
 # Tokens that rotate, on the real API server.
