@@ -137,7 +137,7 @@ def demo(
     with next_steps.removal_named(lab.layout), progress.display() as display:
         if not show(lab, display, modes, Console(), preparation):
             raise DemoError(
-                "a path FAILED, or a count above is not 0; the lab is still up: "
+                "a path FAILED, a count is not 0, or `openeni status` failed; the lab is still up: "
                 f"see `{command('logs', lab.layout)}`; `{command('down', lab.layout)}` removes it"
             )
 

@@ -19,8 +19,15 @@ def enter(lab: Lab, node: str, argv: Sequence[str]) -> None:
     if node and lab.kind is NodeKind.VM:
         sys.exit(_in_guest(lab.node(node).machine, argv))
     machine = lab.node(node).machine if node else lab.machine
-    into = ["nsenter", f"--target={machine.pid()}", "--mount", "--uts", "--ipc", "--net", "--pid"]
-    os.execvpe("nsenter", [*into, "--cgroup", "--", *argv], variables)  # noqa: S606
+    pid = machine.pid()
+    into = ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]
+    folder = _folder_there(Path.cwd(), Path(f"/proc/{pid}/root"))
+    os.execvpe("nsenter", [*into, f"--wdns={folder}", "--", *argv], variables)  # noqa: S606
+
+
+def _folder_there(folder: Path, root: Path) -> Path:
+    """Return the same folder where `root` has it, as with most of the machine's files, or `/`."""
+    return folder if (root / folder.relative_to("/")).is_dir() else Path("/")
 
 
 def environment(lab: Lab) -> dict[str, str]:

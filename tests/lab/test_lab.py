@@ -1,5 +1,6 @@
 """The command line; and a lab leaves nothing, however it ends."""
 
+import contextlib
 import os
 import select
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -206,5 +208,8 @@ def test_commands_run_in_the_lab_with_its_exit_status_and_environment(lab: Layou
     done = cli("exec", "--name", NAME, "--", "sh", "-c", script)
     assert (done.returncode, done.stdout) == (7, "openeni-lab\nopeneni\n")
     assert cli("exec", "--name", NAME, "ls", "--", "/run").stdout == "netns\n"
+    assert cli("exec", "--name", NAME, "--", "pwd").stdout == f"{Path.cwd()}\n"
+    with TemporaryDirectory(dir="/run") as folder, contextlib.chdir(folder):  # no lab has that
+        assert cli("exec", "--name", NAME, "--", "pwd").stdout == "/\n"
     unknown = cli("exec", "--name", NAME, "-n", "n9", "--", "true")
     assert unknown.stderr == "openeni-lab: the lab has no node 'n9' (it has n1, n2)\n"

@@ -55,13 +55,13 @@ class PreparationPlan:
             minutes = sum(SETS[name].seconds for name in self.sets) / 60
             yield f"fetch and build: {', '.join(self.sets)}"
             yield (
-                f"  about {max(1, minutes):.0f} min on two fast cores, "
+                f"  {max(1, minutes):.0f} to {max(2, 2 * minutes):.0f} min on two cores, "
                 f"up to {space(self.sets):.0f} GiB in {cache_folder()} while building"
             )
         if self.kernel_unknown:
             yield (
                 "  and, if this machine's kernel has no ipvlan, a user-mode kernel and the "
-                "packages to build it"
+                f"packages to build it: {KERNEL.seconds / 60:.0f} min more"
             )
 
 
@@ -89,7 +89,7 @@ def prepare(
     text = plan(facts).text
     asked = time.monotonic()
     if text and not ask(text):
-        raise LabError(f"declined: nothing was changed; `{command('prepare')}` asks again")
+        raise LabError(f"declined: nothing was installed; `{command('prepare')}` asks again")
     asked_seconds = time.monotonic() - asked
     install_packages(facts.packages, display)
     if not facts.features:  # the kernel can only be tried now; it may need more packages

@@ -227,7 +227,7 @@ class Demo:
                     if c["status"] != "True":
                         return f"{found['metadata']['name']}: {c['reason']}: {c['message']}"
         waiting = [p for p in self.api.items("/api/v1/pods") if not is_ready(p)]
-        return f"{len(waiting)} pods are not ready (kubectl describe pod)"
+        return f"{len(waiting)} pods are not ready (`make shell`, `kubectl describe pod`)"
 
 
 def datapaths_of(kind: NodeKind, *, ipvlan: bool) -> Sequence[str]:
