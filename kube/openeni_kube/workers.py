@@ -15,7 +15,8 @@ LOG: Final = logging.getLogger(__name__)
 K = TypeVar("K", bound=Hashable)
 
 
-def _no_pause(_: str) -> float:
+def no_pause(_: str) -> float:
+    """Let a lane begin at any time."""
     return 0.0
 
 
@@ -35,7 +36,7 @@ class Workers(Generic[K]):
         threads: int = 1,
         backoff: Backoff | None = None,
         lane_of: Callable[[K], str] = one_lane,
-        pause_of: Callable[[str], float] = _no_pause,
+        pause_of: Callable[[str], float] = no_pause,
         observe: Callable[[K, Result, float], None] = lambda _key, _result, _seconds: None,
     ) -> None:
         """Give each lane that `lane_of` names `threads` of its own, from its first key on.
@@ -89,15 +90,10 @@ class Workers(Generic[K]):
             return not any(thread.is_alive() for thread in self._threads)
 
     def load(self) -> dict[str, tuple[int, float]]:
-        """Return how many keys of each lane are due, and the seconds since the first became so."""
-        now = time.monotonic()
+        """Return the load of each lane, as of `WorkQueue.load`."""
         with self._lock:
-            due = self._queue.due_times(now)
-            lanes = list(self._lanes)
-        return {
-            lane: (len(due.get(lane, ())), now - min(due.get(lane, ()), default=now))
-            for lane in lanes
-        }
+            load = self._queue.load(time.monotonic())
+            return {lane: load.get(lane, (0, 0.0)) for lane in self._lanes}
 
     def stopping(self) -> bool:
         """Return True once nothing new begins: a long reconcile may then end early."""

@@ -8,6 +8,7 @@ Pure: the caller holds the lock, the clock and the source of random numbers.
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from itertools import count
@@ -51,7 +52,7 @@ class WorkQueue(Generic[K]):
         self._due: dict[K, tuple[float, str]] = {}  # authoritative; heap entries may be stale
         self._heaps: dict[str, list[tuple[float, int, K]]] = {}
         self._order = count()  # of keys that are due at the same time: the first added is first
-        self._running: set[K] = set()
+        self._running: dict[K, tuple[float, str]] = {}  # when it was due, in which lane
         self._again: dict[K, float] = {}  # added while running
         self._failures: dict[K, int] = {}
 
@@ -74,9 +75,9 @@ class WorkQueue(Generic[K]):
         due = self.next_due(lane)
         if due is None or due > now:
             return None
-        _, _, key = heapq.heappop(self._heaps[lane])
+        at, _, key = heapq.heappop(self._heaps[lane])
         del self._due[key]
-        self._running.add(key)
+        self._running[key] = at, lane
         return key
 
     def next_due(self, lane: str = "") -> float | None:
@@ -89,20 +90,24 @@ class WorkQueue(Generic[K]):
             heapq.heappop(heap)  # an earlier time or another lane replaced it
         return None
 
-    def due_times(self, now: float) -> dict[str, list[float]]:
-        """Return the times at which the keys that are due by now became so, by lane."""
-        times: dict[str, list[float]] = {}
-        for at, lane in self._due.values():
-            if at <= now:
-                times.setdefault(lane, []).append(at)
-        return times
+    def load(self, now: float) -> dict[str, tuple[int, float]]:
+        """Return how many keys of each lane are due, and the seconds since the first became so.
+
+        A key is among those that the seconds are counted for until its work has ended: work that
+        hangs has its lane stand still, whether others wait behind it or not.
+        """
+        due = Counter(lane for at, lane in self._due.values() if at <= now)
+        first: dict[str, float] = {}
+        for at, lane in (*self._due.values(), *self._running.values()):
+            first[lane] = min(at, first.get(lane, now))
+        return {lane: (due[lane], now - at) for lane, at in first.items()}
 
     def finish(self, key: K, result: Result, now: float, uniform: float) -> str | None:
         """End the run of a key; return its lane if it is due again.
 
         `uniform` is a random number in [0, 1).
         """
-        self._running.discard(key)
+        self._running.pop(key, None)
         delay = self._delay(key, result, uniform)
         times = [] if delay is None else [now + delay]
         if key in self._again:

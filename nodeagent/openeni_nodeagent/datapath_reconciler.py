@@ -92,13 +92,14 @@ class DatapathReconciler:
         self._rebuilt_at: dict[Attachment, float] = {}  # less than LOOK_PERIOD_SECONDS ago
         self._postponed = False  # the last look left pods to the next one, which is soon
         self._took, self._ended_at = 0.0, 0.0  # of the last look
-        self._succeeded_at = time.monotonic()  # of the last look without an error
+        self._succeeded_at: float | None = None  # of the last look without an error; None: no plan
         self._repair_log = RepairLog()
         self.repair_counts: Counter[str] = Counter()  # by kind, since the process started
 
     def set_node(self, facts: NodeFacts) -> None:
         """Set the node's facts; routes in pods may follow from them."""
         with self._lock:
+            self._succeeded_at = self._succeeded_at or time.monotonic()
             if facts != self._node:
                 self._node, self._unseen = facts, None
 
@@ -122,7 +123,8 @@ class DatapathReconciler:
 
     def last_look(self) -> tuple[float, float]:
         """Return the seconds since a look last found no error, and those that the last one took."""
-        return time.monotonic() - self._succeeded_at, self._took
+        succeeded_at = self._succeeded_at
+        return 0.0 if succeeded_at is None else time.monotonic() - succeeded_at, self._took
 
     def first_look(self, node: NodeFacts | None) -> None:
         """Look at the node as the previous process left it. Raises DatapathError.

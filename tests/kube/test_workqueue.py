@@ -91,6 +91,23 @@ def test_an_earlier_time_wins() -> None:
     assert queue.next_due() == 3
 
 
+def test_the_load_of_work_lasts_until_it_has_ended() -> None:
+    """So work that hangs is seen, even if it is the only work there is."""
+    queue: WorkQueue[str] = WorkQueue(Backoff())
+    queue.add("a", 10.0)
+    queue.add("later", 1000.0)
+    assert queue.load(9.0) == {"": (0, 0.0)}
+    assert queue.load(12.0) == {"": (1, 2.0)}
+    assert queue.take(12.0) == "a"
+    queue.add("a", 13.0)
+    assert queue.load(30.0) == {"": (0, 20.0)}
+    queue.finish("a", Done(), 30.0, 0.5)
+    assert queue.load(30.0) == {"": (1, 17.0)}
+    assert queue.take(30.0) == "a"
+    queue.finish("a", Done(), 31.0, 0.5)
+    assert queue.load(31.0) == {"": (0, 0.0)}
+
+
 def test_failures_in_a_row_double_the_pause_and_success_forgets_them() -> None:
     queue: WorkQueue[str] = WorkQueue(Backoff())
     pauses = list[float]()

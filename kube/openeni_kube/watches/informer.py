@@ -11,6 +11,7 @@ more. Who has noticed tells the informers of other kinds, which may see no sign 
 """
 
 import logging
+import math
 import random
 import threading
 import time
@@ -19,6 +20,7 @@ from typing import Final
 
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
+from openeni_kube.problem_log import REPEAT_SECONDS
 from openeni_kube.store import (
     GoneError,
     Page,
@@ -90,6 +92,7 @@ class Informer:
         self._last_answer = clock()
         self._last_attempt = clock()
         self._last_word = clock()  # a list, an event or a bookmark
+        self._unreachable = False
         # Requests to list, as what was seen is of a lost history, and those that a list answered.
         self._relists, self._relisted = 0, 0
         self._watching: Watch | None = None
@@ -113,6 +116,10 @@ class Informer:
         """Return the seconds since the API server last answered; above 120 something is wrong."""
         return self._clock() - self._last_answer
 
+    def unreachable(self) -> bool:
+        """Return True from a request that had no answer until one that has."""
+        return self._unreachable
+
     def stalled(self) -> bool:
         """Return True if its thread hangs or has ended, so that only a new process would help.
 
@@ -133,21 +140,23 @@ class Informer:
             watch.interrupt()
 
     def _run(self) -> None:
-        failures, warned = 0, False
+        failures, warned_at = 0, -math.inf
         while not self._stopped.is_set():
             self._last_attempt = self._clock()
             try:
                 heard = self._list_and_watch()
                 failures = 0 if heard else failures + 1  # a watch that ends at once tells nothing
-                warned = warned and failures > 0
+                warned_at = warned_at if failures else -math.inf
             except GoneError:
                 LOG.info("%s: the watch is too old, listing again", self.kind.plural)
                 self._version, failures = "", failures + 1
             except StoreError as error:
+                self._unreachable = isinstance(error, UnreachableError)
                 failures += 1
-                level = logging.DEBUG if warned else logging.WARNING  # once per outage
+                again = self._clock() - warned_at < REPEAT_SECONDS
+                level = logging.DEBUG if again else logging.WARNING
                 LOG.log(level, "%s: watch failed, trying again: %s", self.kind.plural, error)
-                warned = True
+                warned_at = warned_at if again else self._clock()
                 if _is_rejected(error):
                     self._version = ""  # list again
             except Exception:  # an answer of another shape than the API's
@@ -190,7 +199,8 @@ class Informer:
             self._on_rewind()
             page = self._store.list(self.kind, **self._selectors)
         self._relisted = asked  # not before: a list that fails answers nothing
-        self._last_answer = self._last_word = self._clock()
+        self._answered()
+        self._last_word = self._last_answer
         if self._stopped.is_set():
             return True
         if found:
@@ -213,7 +223,7 @@ class Informer:
         watch = self._store.watch(
             self.kind, self._version, seconds=self._watch_seconds, **self._selectors
         )
-        self._last_answer = self._clock()  # of a quiet cluster the first bookmark takes a minute
+        self._answered()  # of a quiet cluster the first bookmark takes a minute
         self._watching = watch
         try:
             ended = self._is_stale() or self._stopped.is_set()  # before this could be interrupted
@@ -225,7 +235,8 @@ class Informer:
         heard = False
         for event in watch:
             heard = True
-            self._last_answer = self._last_word = self._clock()
+            self._answered()
+            self._last_word = self._last_answer
             if self._stopped.is_set():
                 return heard
             if event.type == "DELETED":
@@ -237,6 +248,10 @@ class Informer:
             if self._is_stale():
                 return heard
         return heard
+
+    def _answered(self) -> None:
+        self._last_answer = self._clock()
+        self._unreachable = False
 
     def _tell(self, page: Page) -> None:
         LOG.error(

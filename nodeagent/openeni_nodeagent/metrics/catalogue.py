@@ -15,7 +15,7 @@ CNI_SECONDS: Final = Metric(
     "Duration of CNI calls that succeeded, by phase; total is the whole call. queue is the wait "
     "until it begins. Of an ADD, grant includes the wait for an address, and turn is the wait for "
     "other pods' work in the kernel; plan, node, namespace, pod and announce are its own. CHECK, "
-    "GC and STATUS have total alone.",
+    "GC and STATUS have total alone. The time until the agent accepts the call is in none of them.",
     ("command", "phase"),
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10, 60),
 )
@@ -66,8 +66,8 @@ WATCH_AGE: Final = Metric(
 LOOK_AGE: Final = Metric(
     "openeni_look_age_seconds",
     _GAUGE,
-    "Time since the agent last looked at the whole node and found no error. There is a look at "
-    "least every 30 s.",
+    "Time since the agent last looked at the whole node and found no error; 0 until it has read "
+    "its Node. There is a look at least every 30 s.",
 )
 LOOK_SECONDS: Final = Metric(
     "openeni_look_duration_seconds",
@@ -80,7 +80,8 @@ QUEUE_DEPTH: Final = Metric(
 QUEUE_OLDEST_SECONDS: Final = Metric(
     "openeni_agent_queue_oldest_due_seconds",
     _GAUGE,
-    "Time since the oldest key of a work queue became due; 0 if none is due.",
+    "Time since the oldest key of a work queue became due, until its work has ended; 0 if there is "
+    "none.",
     ("queue",),
 )
 DEL_QUEUE_DEPTH: Final = Metric(

@@ -12,6 +12,7 @@ from openeni_crds.selection import choose_pool
 from openeni_kube.metrics import Metric, Sample
 from openeni_operator.cluster_state import ClusterState
 from openeni_operator.eni.report import agent_report, capacity_of
+from openeni_operator.eni.status import in_use
 from openeni_operator.process.metric_catalogue import (
     ENI_DELETING_SECONDS,
     ENI_NOT_READY_SECONDS,
@@ -124,8 +125,11 @@ def _eni_samples(pool: str, enis: Iterable[ENI], now: str) -> Iterator[Sample]:
 def _waits(eni: ENI, ready: Condition | None, now: str) -> tuple[Metric, str]:
     """Return a metric, and the time since which the ENI counts there; "" if it does not."""
     if eni.metadata.deleting:
-        used = agent_report(eni, now).granted > 0
-        return ENI_DELETING_SECONDS, "" if used else eni.metadata.deletion_timestamp
+        report, node = agent_report(eni, now), eni.status.node
+        if report.granted and in_use(eni, None):  # not where addresses are only kept
+            return ENI_DELETING_SECONDS, ""
+        unused_since = node.idle_since if node is not None and not report.error else ""
+        return ENI_DELETING_SECONDS, max(eni.metadata.deletion_timestamp, unused_since)
     if ready is None:
         return ENI_NOT_READY_SECONDS, eni.metadata.creation_timestamp
     good = ready.status == Status.TRUE

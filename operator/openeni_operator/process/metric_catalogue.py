@@ -122,7 +122,8 @@ QUEUE_DEPTH: Final = Metric(
 QUEUE_OLDEST_SECONDS: Final = Metric(
     "openeni_queue_oldest_due_seconds",
     _GAUGE,
-    "Time since the oldest key of a lane of the work queue became due; 0 if none is due.",
+    "Time since the oldest key of a lane of the work queue became due, until its work has ended; 0 "
+    "if there is none.",
     ("lane",),
 )
 LEADER: Final = Metric("openeni_leader", _GAUGE, "1 if this operator leads, else 0.")

@@ -1,5 +1,6 @@
 """Informers that have heard nothing for long, that hang, and that get answers of no sense."""
 
+import logging
 import threading
 from functools import partial
 from typing import Any
@@ -30,6 +31,30 @@ def test_in_an_outage_it_is_old_and_not_stalled(
     clock.now = 1000
     wait_for(lambda: not informer.stalled(), "it tries again")
     assert informer.age() == 1000
+    assert informer.unreachable()
+    store.set_outage(False)
+    wait_for(lambda: not informer.unreachable(), "it reaches the store")
+
+
+def test_an_outage_is_logged_again_every_ten_minutes(
+    start: Start, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever reads the log of the last half hour finds it."""
+    caplog.set_level(logging.DEBUG)
+
+    def logged(level: int) -> int:
+        return sum(r.levelno == level and "watch failed" in r.message for r in caplog.records)
+
+    store = MemoryStore(bookmark_seconds=0.1)
+    store.set_outage(True)
+    start(store, lambda _: None)
+    wait_for(lambda: logged(logging.WARNING) == 1, "the outage is noticed")
+    clock.now = 599
+    earlier = logged(logging.DEBUG)
+    wait_for(lambda: logged(logging.DEBUG) > earlier + 1, "it tries again")
+    assert logged(logging.WARNING) == 1
+    clock.now = 600
+    wait_for(lambda: logged(logging.WARNING) == 2, "the outage is logged again")
 
 
 def test_it_is_stalled_while_a_handler_hangs(start: Start, clock: ManualClock) -> None:

@@ -270,3 +270,13 @@ def test_no_label_names_a_pod_and_names_end_as_their_type_asks() -> None:
         assert bool(metric.buckets) == (metric.type is MetricType.HISTOGRAM)
         assert sorted(metric.buckets) == list(metric.buckets)
         assert not {"pod", "namespace", "container", "address"} & set(metric.labels)
+
+
+def test_no_look_is_overdue_while_the_agent_has_not_read_its_node(host: AgentHost) -> None:
+    """On a node that never reached the API server nothing is wrong with the kernel."""
+    host.create_objects()
+    host.store.set_outage(outage=True)
+    with host.agent() as agent:
+        assert values(page(agent), "openeni_look_age_seconds") == {(): 0}
+        host.store.set_outage(outage=False)
+        wait_for_value(agent, "openeni_look_age_seconds", (), lambda age: age > 0)

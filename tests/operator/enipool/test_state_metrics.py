@@ -176,9 +176,16 @@ def test_an_eni_that_is_deleted_is_not_stuck(state: State) -> None:
     assert state.values(ENI_STATE) == {("pods", "Deleting"): 1}
     assert state.values(ENI_NOT_READY_SECONDS) == {}
     assert state.values(ENI_DELETING_SECONDS) == {("pods", "Deleting"): 3600}
-    status["node"] = {"granted": 1}
+    status |= {"port": port_status("e"), "node": {"granted": 1}}
     state.put(ENIS, body)
     assert state.values(ENI_DELETING_SECONDS) == {}, "a pod may use it for as long as it likes"
+    status["node"] |= {"granted": 0, "idleSince": "2026-11-24T01:50:00Z"}
+    state.put(ENIS, body)
+    assert state.values(ENI_DELETING_SECONDS) == {("pods", "Deleting"): 600}, "since the last pod"
+    retired = [{"address": "10.98.0.11", "generation": 1}]
+    status["node"] |= {"granted": 1, "idleSince": "2026-11-24T00:50:00Z", "retired": retired}
+    state.put(ENIS, body)
+    assert state.values(ENI_DELETING_SECONDS) == {("pods", "Deleting"): 3600}, "it is only kept"
 
 
 def test_waiting_pods_count_for_the_pool_that_is_to_serve_them(state: State) -> None:
