@@ -253,7 +253,8 @@ class Agent:
                 "configuration": configuration.reconcile,
                 "grants": events.pass_on,
                 "grant-log": events.flush,
-            }
+            },
+            self._watches.unreachable,
         )
         grants.subscribe(events.note)
         caches.podips.subscribe(self._podips.observe)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from openeni_kube.result import Result
-from openeni_kube.workers import Workers
+from openeni_kube.workers import Workers, no_pause
 from openeni_kube.workqueue import Backoff
 from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.grants.grants import Grants
@@ -14,6 +14,8 @@ from openeni_nodeagent.reports.podip_publisher import key_of
 BACKOFF: Final = Backoff(base=0.25, maximum=30.0)
 COALESCE_SECONDS: Final = 0.3  # a burst of pods is one reconcile of their ENI
 LOOK: Final = "node"  # the one key of its queue
+PUBLISHERS: Final = frozenset({"podips", "eni-status"})  # every pod has them write
+OUTAGE_SECONDS: Final = 0.5  # until it is asked again whether the API server is back
 
 
 class Requeues:
@@ -25,11 +27,22 @@ class Requeues:
         self._grants = grants
         self._node = node
 
-    def make_queues(self, reconcilers: Mapping[str, Callable[[str], Result]]) -> None:
-        """Make a queue for each of these, and have every change of an object passed on."""
+    def make_queues(
+        self, reconcilers: Mapping[str, Callable[[str], Result]], unreachable: Callable[[], bool]
+    ) -> None:
+        """Make a queue for each of these, and have every change of an object passed on.
+
+        While the API server is `unreachable`, nothing is published: each try would fail, take
+        processor time from the pods that start meanwhile, and have its key wait longer after it.
+        """
         caches, queues = self._caches, self.queues
+
+        def outage(_: str) -> float:
+            return OUTAGE_SECONDS if unreachable() else 0.0
+
         for name, reconcile in reconcilers.items():
-            queues[name] = Workers(name, reconcile, backoff=BACKOFF)
+            pause_of = outage if name in PUBLISHERS else no_pause
+            queues[name] = Workers(name, reconcile, backoff=BACKOFF, pause_of=pause_of)
         caches.enis.subscribe(self.eni)
         caches.podips.subscribe(queues["podips"].add)
         caches.nodes.subscribe(queues["node"].add)

@@ -1,5 +1,8 @@
 """The agent, the API server or the journal is lost and returns."""
 
+# pyright: reportPrivateUsage=false
+
+import logging
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +26,11 @@ def host(tmp_path: Path, executable: Path) -> AgentHost:
     host = AgentHost(tmp_path, executable)
     host.create_objects()
     return host
+
+
+def load_of(agent: Agent, queue: str) -> int:
+    ((due, _),) = agent._requeues.queues[queue].load().values()
+    return due
 
 
 def forgotten(agent: Agent, uid: str) -> None:
@@ -118,6 +126,25 @@ def test_with_the_api_server_away_warm_pods_start_and_end_and_podips_follow_late
         assert host.datapath.owners() == {}
         host.store.set_outage(outage=False)
         wait_for(lambda: host.podip("web") is None, "the end is told")
+
+
+def test_while_no_watch_reaches_the_api_server_nothing_is_published(
+    host: AgentHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pods start and end without a try that must fail, and all is published soon after it."""
+    caplog.set_level(logging.WARNING, logger="openeni_kube.workers")
+    with host.agent() as agent:
+        uids = {name: node_objects.make_pod(host.store, name) for name in ("a", "b", "c")}
+        wait_for(lambda: all(knows_pod(agent, uid) for uid in uids.values()), "pods are known")
+        host.store.set_outage(outage=True)
+        wait_for(agent._watches.unreachable, "every watch has noticed")
+        for name, uid in uids.items():
+            assert host.runtime(name).call("ADD", name, uid, name).code == 0
+        wait_for(lambda: load_of(agent, "podips") == len(uids), "all wait to be published")
+        assert "PodIP" not in caplog.text
+        host.store.set_outage(outage=False)
+        for name in uids:
+            host.ready_podip(name)
 
 
 def test_a_restart_without_the_api_server_still_checks_and_deletes(host: AgentHost) -> None:

@@ -82,10 +82,11 @@ class Watches:
 
     def ages(self) -> dict[str, float]:
         """Return the seconds since each watch last received anything, by resource."""
-        informers = [*self._required, *((self._cidrs,) if self._cidrs else ())]
-        if self._namespaces_started.is_set():
-            informers.append(self._namespaces)
-        return {informer.kind.plural: informer.age() for informer in informers}
+        return {informer.kind.plural: informer.age() for informer in self._started()}
+
+    def unreachable(self) -> bool:
+        """Return True while none of the watches reaches the API server; each keeps trying."""
+        return all(informer.unreachable() for informer in self._started())
 
     def pods_age(self) -> float:
         """Return the seconds since the watch of pods last received anything."""
@@ -98,6 +99,12 @@ class Watches:
         except StoreError:
             return ""
         return str(found.items[0]["metadata"]["uid"]) if found.items else ""
+
+    def _started(self) -> list[Informer]:
+        informers = [*self._required, *((self._cidrs,) if self._cidrs else ())]
+        if self._namespaces_started.is_set():
+            informers.append(self._namespaces)
+        return informers
 
     def _informer(self, cache: Cache[Any], field_selector: str = "") -> Informer:
         return Informer(

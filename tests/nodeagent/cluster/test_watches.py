@@ -159,3 +159,15 @@ def test_the_cache_of_pods_is_current_only_while_its_watch_is_alive(
     store.set_outage(outage=False)
     monkeypatch.undo()
     wait_for(made.watches.pods_current, "it is heard of again")
+
+
+def test_the_api_server_is_unreachable_while_no_watch_reaches_it(
+    ending: list[Running], store: MemoryStore
+) -> None:
+    made = running(ending, store)
+    made.waiter.join(60)
+    assert not made.watches.unreachable()
+    store.set_outage(outage=True)
+    wait_for(made.watches.unreachable, "every watch has noticed")
+    store.set_outage(outage=False)
+    wait_for(lambda: not made.watches.unreachable(), "one watch has reached it")
