@@ -1,8 +1,8 @@
 """Alerts fire for real causes and end as their pages say, and dashboards have data.
 
 A real Prometheus scrapes the lab; a minute stands for half an hour. With a virtual clock all
-alerts are tested, also those of what hangs: tests/chart/test_alert_rules.py. Orphaned ports, which
-take ten minutes, are left to `make soak` (OPENENI_SOAK).
+alerts are tested: tests/chart/test_alert_rules.py. Orphaned ports, which take ten minutes, are left
+to `make soak` (OPENENI_SOAK).
 """
 
 import os
@@ -16,10 +16,11 @@ from openeni_chart.panels import DASHBOARDS, Dashboard
 from openeni_docs.alerts import rules
 from openeni_lab.product import pods
 from openeni_lab.product.installed_lab import InstalledLab
-from openeni_testing.alerts import causes, lasting
+from openeni_testing.alerts import causes, lasting, stalls
 from openeni_testing.alerts.causes import Causes
 from openeni_testing.alerts.lasting import LastingCauses
 from openeni_testing.alerts.prometheus import Prometheus
+from openeni_testing.alerts.stalls import StallCauses
 from openeni_testing.lab import installed_lab as lab
 from openeni_testing.lab.shared_lab import SharedLab
 from openeni_testing.waiting import wait_for
@@ -36,9 +37,11 @@ INTERVAL: Final = "2m"  # in the place of Grafana's $__rate_interval
 
 
 @pytest.fixture
-def caused(installed: InstalledLab, shared_lab: SharedLab) -> Iterator[LastingCauses]:
+def caused(
+    installed: InstalledLab, shared_lab: SharedLab, request: pytest.FixtureRequest
+) -> Iterator[Causes]:
     """Yield causes that end with the test; a lab in which they do not is not used again."""
-    made = LastingCauses(installed)
+    made: Causes = request.param(installed)
     yield made
     with shared_lab.removed_on_failure():
         made.clean()
@@ -75,6 +78,7 @@ def wait_for_data(prometheus: Prometheus) -> None:
             wait_for(has_data, f"{dashboard.title}: {panel.title}", 60)
 
 
+@pytest.mark.parametrize("caused", [Causes], indirect=True)
 def test_alerts_fire_for_real_causes_and_end_as_their_pages_say(
     installed: InstalledLab, caused: Causes, prometheus: Prometheus
 ) -> None:
@@ -110,6 +114,7 @@ def test_alerts_fire_for_real_causes_and_end_as_their_pages_say(
     prometheus.wait_until_silent(*causes.REAL)
 
 
+@pytest.mark.parametrize("caused", [LastingCauses], indirect=True)
 def test_alerts_of_what_lasts_fire_for_real_causes_and_end_with_them(
     installed: InstalledLab,
     shared_lab: SharedLab,
@@ -120,6 +125,7 @@ def test_alerts_of_what_lasts_fire_for_real_causes_and_end_with_them(
     caused.start()
     caused.leave_an_eni()
     caused.cut_off()
+    caused.want_an_eni()
     prometheus.wait_until_fires(lasting.STUCK)
     prometheus.wait_until_fires(*lasting.UNHEARD, seconds=300)
     shared_lab.expected_exits.add(caused.queue_a_del())
@@ -135,3 +141,27 @@ def test_alerts_of_what_lasts_fire_for_real_causes_and_end_with_them(
     prometheus.wait_until_silent(*lasting.UNHEARD, lasting.QUEUED)
     caused.take_agents(None)
     prometheus.wait_until_silent(*lasting.LASTING)
+
+
+@pytest.mark.parametrize("caused", [StallCauses], indirect=True)
+def test_alerts_of_what_stalls_fire_for_real_causes_and_end_with_them(
+    caused: StallCauses, prometheus: Prometheus
+) -> None:
+    assert {one["alertname"] for one in stalls.STALLS} <= {rule.alert for rule in rules()}
+    caused.start()
+    caused.take_table()
+    prometheus.wait_until_fires(stalls.FAILING)
+    caused.give_table()
+    caused.throttle()
+    prometheus.wait_until_fires(stalls.SLOW)
+    caused.unthrottle()
+    prometheus.wait_until_silent(stalls.FAILING, stalls.SLOW)
+    caused.cut_off()
+    caused.end_pods()
+    prometheus.wait_until_fires(stalls.AGENT_STALLED)
+    caused.connect()
+    caused.limit_reads()
+    prometheus.wait_until_fires(stalls.OPERATOR_STALLED)
+
+    caused.lift_limit()
+    prometheus.wait_until_silent(*stalls.STALLS)

@@ -33,6 +33,8 @@ MEDDLER: Final = "meddler"
 STRATEGIC: Final = "application/strategic-merge-patch+json"
 RESYNC: Final = "OPENENI_RESYNC_SECONDS"
 CRD: Final = "enipools.openeni.io"
+_API_SERVER: Final = "/api/v1/namespaces/default/services/kubernetes"
+_TABLE: Final = "inet openeni_alerts"
 _NARROW: Final = ("10.92.0.0/24", "10.92.0.10", "10.92.0.21")
 _DHCP: Final = ("10.91.0.0/24", "10.91.0.10", "10.91.0.200")
 # An ADD as of a runtime whose list has another plugin before openeni.
@@ -219,6 +221,22 @@ class Causes:
         program = "/opt/cni/bin/openeni"
         stdin_bytes = json.dumps(stdin).encode()
         return self.installed.nodes[NODE].run([program], env=environment, stdin=stdin_bytes)
+
+    def cut_off(self) -> None:
+        """Drop what the agent of `NODE` sends to the API server."""
+        self._cleaning.append(self.connect)
+        service = self.installed.api.request("GET", _API_SERVER)
+        address = service["spec"]["clusterIP"]
+        rules = f"""table {_TABLE} {{
+            chain output {{
+                type filter hook output priority raw
+                meta skuid 0 ip daddr {address} drop
+            }}
+        }}"""
+        self.installed.nodes[NODE].check(["nft", "-f", "-"], stdin=rules.encode())
+
+    def connect(self) -> None:
+        self.installed.nodes[NODE].run(["nft", "delete", "table", *_TABLE.split()])
 
     def mend_the_node(self) -> None:
         """Stop the other program."""

@@ -24,9 +24,7 @@ FAILING: Final = alert("ReconcileFailing", kind="ENIPool")
 OUTDATED: Final = alert("PortsOutdated", pool=IDLE)
 LASTING: Final = (STUCK, *UNHEARD, QUEUED, FAILING, OUTDATED)
 _ROLE: Final = "/apis/rbac.authorization.k8s.io/v1/clusterroles/openeni-operator"
-_API_SERVER: Final = "/api/v1/namespaces/default/services/kubernetes"
 _OF_POOLS: Final = "enipools/status"
-_TABLE: Final = "inet openeni_alerts"
 _JOURNAL: Final = "/run/openeni/journal"
 _DEL: Final = {"cniVersion": "1.1.0", "name": "openeni", "type": "openeni"}
 
@@ -54,23 +52,10 @@ class LastingCauses(Causes):
         wait_for(lambda: self._agents() == [NODE], f"no agent on {LOST}", lab.PATIENCE)
         self.installed.api.delete(f"{lab.ENIS}/{eni}")
 
-    def cut_off(self) -> None:
-        """Drop what the agent of `NODE` sends to the API server, and have it needed there."""
-        self._cleaning.append(self.connect)
-        service = self.installed.api.request("GET", _API_SERVER)
-        address = service["spec"]["clusterIP"]
-        rules = f"""table {_TABLE} {{
-            chain output {{
-                type filter hook output priority raw
-                meta skuid 0 ip daddr {address} drop
-            }}
-        }}"""
-        self.installed.nodes[NODE].check(["nft", "-f", "-"], stdin=rules.encode())
+    def want_an_eni(self) -> None:
+        """Create a pool on `NODE`: its agent is to hear of it."""
         selector = {"matchLabels": {"kubernetes.io/hostname": NODE}}
         self.installed.api.apply([workloads.pool(LATE, enis=1, nodeSelector=selector)])
-
-    def connect(self) -> None:
-        self.installed.nodes[NODE].run(["nft", "delete", "table", *_TABLE.split()])
 
     def queue_a_del(self) -> str:
         """Ask while the agent is replaced, which knows nothing of its pods: the journal is lost.

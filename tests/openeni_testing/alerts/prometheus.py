@@ -29,11 +29,15 @@ ADDRESS: Final = "127.0.0.1:19090"  # in the lab's network
 SCRAPE: Final = "1s"
 FOR: Final = "2s"  # of every alert
 HURRY: Final = 30  # by which windows of expressions are divided
-# Seconds in the place of an age's threshold; a quiet watch is answered once a minute.
+# Seconds in the place of an age's threshold; a quiet watch is answered once a minute, and a node is
+# looked at every 30 s.
 AGES: Final = {
     "openeni_eni_not_ready_seconds": 20,
     "openeni_eni_deleting_seconds": 30,
     "openeni_watch_age_seconds": 90,
+    "openeni_look_age_seconds": 45,
+    "openeni_agent_queue_oldest_due_seconds": 10,
+    "openeni_queue_oldest_due_seconds": 10,
 }
 PATIENCE: Final = 120.0
 _NODE: Final = "__meta_kubernetes_pod_node_name"

@@ -1,0 +1,76 @@
+"""Causes of alerts about what is slow or stands still: work of an agent, or of the operator."""
+
+from typing import Final
+
+from openeni_crds.names import NFT_TABLE
+from openeni_lab.product import workloads
+from openeni_lab.product.pods import AGENT
+from openeni_testing.alerts.causes import NODE, RESYNC, Causes, alert
+from openeni_testing.lab import installed_lab as lab
+
+ROOM: Final = "room"  # a pool, and the pod that shows its ENI to be ready
+CROWD: Final = "crowd"  # pods that start and end together
+SLOW: Final = alert("ADDSlow", node=NODE)
+FAILING: Final = alert("LookFailing", node=NODE)
+AGENT_STALLED: Final = alert("AgentQueueStalled", node=NODE, queue="podips")
+OPERATOR_STALLED: Final = alert("QueueStalled", lane="cloud-default")
+STALLS: Final = (SLOW, FAILING, AGENT_STALLED, OPERATOR_STALLED)
+_PODS: Final = 4
+_PERIOD_US: Final = 100_000
+_QUOTA_US: Final = 2_000
+_UNLIMITED: Final = -1
+_RUNC_STATE: Final = "/run/containerd/runc/k8s.io"
+_OWNER: Final = "owner"
+_READS: Final = "OPENENI_CLOUD_READS_PER_SECOND"
+
+
+class StallCauses(Causes):
+    """The causes in one lab; `clean` ends those that a failed test has left."""
+
+    def start(self) -> None:
+        """Have an ENI and a pod on `NODE`."""
+        self.installed.api.apply([workloads.pool(ROOM, addresses=_PODS + 2, enis=1)])
+        lab.start_on(self.installed, NODE, ROOM, ROOM)
+
+    def throttle(self) -> None:
+        """Limit the agent of `NODE` as too low a limit in `agent.resources`; start pods there."""
+        self._cleaning.append(self.unthrottle)
+        self._limit(_QUOTA_US)
+        body = workloads.deployment(CROWD, ROOM, _PODS)
+        body["spec"]["template"]["spec"] |= {"nodeName": NODE, "topologySpreadConstraints": []}
+        self.installed.api.apply([body])
+
+    def unthrottle(self) -> None:
+        self._limit(_UNLIMITED)
+
+    def end_pods(self) -> None:
+        """Have PodIPs to be deleted."""
+        lab.wait_for_pods(self.installed, CROWD, _PODS)
+        lab.scale(self.installed, CROWD, 0)
+
+    def take_table(self) -> None:
+        """Have another program own openeni's table: the kernel refuses all others any change."""
+        self._cleaning.append(self.give_table)
+        taken = f"delete table inet {NFT_TABLE}; add table inet {NFT_TABLE} {{ flags owner; }}"
+        shell = f"(echo '{taken}'; sleep 600) | nft -i"
+        log = self.installed.lab.layout.logs / f"{_OWNER}.log"
+        self.installed.nodes[NODE].start(_OWNER, ["sh", "-c", shell], log=log)
+
+    def give_table(self) -> None:
+        self.installed.nodes[NODE].stop(_OWNER)
+
+    def limit_reads(self) -> None:
+        """Have operators that often look at the cloud, and may only seldom."""
+        self._cleaning.append(self.lift_limit)
+        self._patch_operators({RESYNC: "5", _READS: "0.1"})
+
+    def lift_limit(self) -> None:
+        """Do as `helm upgrade --set operator.cloud.readsPerSecond=20`."""
+        self._patch_operators({RESYNC: "300", _READS: "20"})
+
+    def _limit(self, quota: int) -> None:
+        """Set the agent's processor time as a kubelet does."""
+        node = self.installed.lab.node(NODE)
+        agent = lab.container(self.installed, AGENT, NODE)
+        words = ["update", f"--cpu-period={_PERIOD_US}", f"--cpu-quota={quota}", agent.runtime_id]
+        node.machine.check([str(node.control_plane.program("runc")), "--root", _RUNC_STATE, *words])
