@@ -16,7 +16,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 def no_pause(_: str) -> float:
-    """Let a lane begin at any time."""
+    """Return 0 s: the lane begins its keys as soon as they are due."""
     return 0.0
 
 
@@ -73,10 +73,10 @@ class Workers(Generic[K]):
 
     def add(self, key: K, after: float = 0.0) -> None:
         """Have the key worked on, `after` seconds from now at the latest."""
-        at = time.monotonic() + after
         with self._lock:
-            lane = self._queue.add(key, at)
-            if self._queue.next_due(lane) == at:  # else a thread waits for an earlier one
+            lane = self._queue.add(key, time.monotonic() + after)
+            # Else a thread waits for an earlier key. It may be due since long: from another lane.
+            if self._queue.is_next(key, lane):
                 self._notify(lane)
 
     def alive(self) -> bool:

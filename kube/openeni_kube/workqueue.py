@@ -90,11 +90,16 @@ class WorkQueue(Generic[K]):
             heapq.heappop(heap)  # an earlier time or another lane replaced it
         return None
 
-    def load(self, now: float) -> dict[str, tuple[int, float]]:
-        """Return how many keys of each lane are due, and the seconds since the first became so.
+    def is_next(self, key: K, lane: str) -> bool:
+        """Return True if no key of the lane is due before this one."""
+        due = self.next_due(lane)
+        return due is not None and self._due.get(key) == (due, lane)
 
-        A key is among those that the seconds are counted for until its work has ended: work that
-        hangs has its lane stand still, whether others wait behind it or not.
+    def load(self, now: float) -> dict[str, tuple[int, float]]:
+        """Return, for each lane, how many keys are due, and the age in seconds of its oldest key.
+
+        The age is the time since that key became due. Keys that are running count for it, too: work
+        that hangs is seen even if none waits behind it.
         """
         due = Counter(lane for at, lane in self._due.values() if at <= now)
         first: dict[str, float] = {}

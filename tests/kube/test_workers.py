@@ -192,6 +192,29 @@ def test_a_lane_whose_threads_are_all_busy_holds_up_no_other(make: Make) -> None
     wait_for(lambda: len(runs) == 62, "the slow lane has done its own")
 
 
+@pytest.mark.parametrize("lane", ["", "new"])
+def test_a_due_key_that_moves_to_another_lane_is_worked_on_there(make: Make, lane: str) -> None:
+    """It has been due for longer than anything that this lane has been asked for."""
+    lanes = {"first": "", "key": "paused"}
+    done: list[str] = []
+
+    def reconcile(key: str) -> Result:
+        done.append(key)
+        return Done()
+
+    def pause_of(lane: str) -> float:
+        return 3600.0 if lane == "paused" else 0.0
+
+    workers = make(reconcile, lane_of=lanes.__getitem__, pause_of=pause_of)
+    workers.start()
+    workers.add("first")
+    wait_for(lambda: done == ["first"], "its thread waits for the next key")
+    workers.add("key")
+    lanes["key"] = lane
+    workers.add("key")
+    wait_for(lambda: done == ["first", "key"], "it is worked on")
+
+
 def test_a_lane_that_pauses_begins_nothing_and_holds_up_no_other(make: Make) -> None:
     runs: list[str] = []
     pauses = {"a": 0.01, "b": 0.0}
