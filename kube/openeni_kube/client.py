@@ -11,7 +11,6 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlencode
-from urllib.request import getproxies
 
 import msgspec
 from kubernetes import config
@@ -84,6 +83,7 @@ class _KubeconfigReloader:
 
     def load(self, configuration: Any) -> None:
         """Set host, trust and token, and install the refresh hook."""
+        configuration.proxy = None  # now it may become the kubeconfig's own
         try:
             _loaders.load_kube_config(
                 self._path, self._context, client_configuration=configuration, persist_config=False
@@ -92,8 +92,8 @@ class _KubeconfigReloader:
             raise NotConfiguredError(
                 f"kubeconfig {self._path!r} cannot be used: {one_line(error)}"
             ) from error
-        if is_loopback(configuration.host) and configuration.proxy in getproxies().values():
-            configuration.proxy = None  # of the environment: not for this machine (as kubectl)
+        if configuration.proxy is None and not is_loopback(configuration.host):  # as kubectl
+            configuration.proxy = Configuration(host=configuration.host).proxy
         self._due = time.monotonic() + TOKEN_SECONDS
         configuration.refresh_api_key_hook = self
 

@@ -40,7 +40,7 @@ def object_path(kind: Kind, name: str = "", namespace: str = "", subresource: st
 
 
 def is_loopback(url: str) -> bool:
-    """Return True if a URL's host is this machine by its name `localhost` or by its address."""
+    """Return True if a URL's host is `localhost` or a loopback address."""
     host = urlsplit(url).hostname or ""
     try:
         return host == "localhost" or ip_address(host).is_loopback

@@ -14,19 +14,26 @@ GUEST_SECONDS: Final = 3600.0  # timeout of a command on a VM node without a ter
 
 
 def enter(lab: Lab, node: str, argv: Sequence[str]) -> None:
-    """Replace this process by a command in the lab or on a node (`node`, if it is not empty)."""
+    """Replace this process by a command in the lab or on a node (`node`, if it is not empty).
+
+    It starts in the caller's folder, or in `/` where that does not exist.
+    """
     variables = {**os.environ, **environment(lab)}
     if node and lab.kind is NodeKind.VM:
         sys.exit(_in_guest(lab.node(node).machine, argv))
     machine = lab.node(node).machine if node else lab.machine
     pid = machine.pid()
     into = ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"]
-    folder = _folder_there(Path.cwd(), Path(f"/proc/{pid}/root"))
+    folder = _folder_there(Path(f"/proc/{pid}/root"))
     os.execvpe("nsenter", [*into, f"--wdns={folder}", "--", *argv], variables)  # noqa: S606
 
 
-def _folder_there(folder: Path, root: Path) -> Path:
-    """Return the same folder where `root` has it, as with most of the machine's files, or `/`."""
+def _folder_there(root: Path) -> Path:
+    """Return the caller's folder if it exists below `root`, else `/`: a lab hides some folders."""
+    try:
+        folder = Path.cwd()
+    except FileNotFoundError:  # it was removed
+        return Path("/")
     return folder if (root / folder.relative_to("/")).is_dir() else Path("/")
 
 

@@ -70,6 +70,7 @@ def test_a_pod_without_a_service_account_is_told_so(monkeypatch: pytest.MonkeyPa
         ("https://localhost:6443", "", None),
         ("https://[::1]:6443", "", None),
         ("https://127.0.0.1:6443", "http://10.0.0.3:8080", "http://10.0.0.3:8080"),
+        ("https://127.0.0.1:6443", PROXY, PROXY),
     ],
 )
 def test_the_environments_proxy_is_not_asked_for_a_server_on_this_machine(

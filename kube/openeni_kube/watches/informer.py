@@ -92,7 +92,7 @@ class Informer:
         self._last_answer = clock()
         self._last_attempt = clock()
         self._last_word = clock()  # a list, an event or a bookmark
-        self._unreachable = False
+        self._reached, self._unreachable = False, False  # in this attempt; since the last one
         # Requests to list, as what was seen is of a lost history, and those that a list answered.
         self._relists, self._relisted = 0, 0
         self._watching: Watch | None = None
@@ -117,7 +117,7 @@ class Informer:
         return self._clock() - self._last_answer
 
     def unreachable(self) -> bool:
-        """Return True from a request that had no answer until one that has."""
+        """Return True if no request of the last attempt was answered, unless by a 5xx."""
         return self._unreachable
 
     def stalled(self) -> bool:
@@ -142,21 +142,22 @@ class Informer:
     def _run(self) -> None:
         failures, warned_at = 0, -math.inf
         while not self._stopped.is_set():
-            self._last_attempt = self._clock()
+            self._last_attempt, self._reached = self._clock(), False
             try:
                 heard = self._list_and_watch()
                 failures = 0 if heard else failures + 1  # a watch that ends at once tells nothing
                 warned_at = warned_at if failures else -math.inf
             except GoneError:
+                self._unreachable = False
                 LOG.info("%s: the watch is too old, listing again", self.kind.plural)
                 self._version, failures = "", failures + 1
             except StoreError as error:
-                self._unreachable = isinstance(error, UnreachableError)
+                self._unreachable = isinstance(error, UnreachableError) and not self._reached
                 failures += 1
-                again = self._clock() - warned_at < REPEAT_SECONDS
-                level = logging.DEBUG if again else logging.WARNING
+                logged_lately = self._clock() - warned_at < REPEAT_SECONDS
+                level = logging.DEBUG if logged_lately else logging.WARNING
                 LOG.log(level, "%s: watch failed, trying again: %s", self.kind.plural, error)
-                warned_at = warned_at if again else self._clock()
+                warned_at = warned_at if logged_lately else self._clock()
                 if _is_rejected(error):
                     self._version = ""  # list again
             except Exception:  # an answer of another shape than the API's
@@ -177,7 +178,11 @@ class Informer:
         return heard or surely
 
     def _may_be_lost(self) -> bool:
-        return self._interrupted and self._history.is_lost()
+        if not self._interrupted:
+            return False
+        lost = self._history.is_lost()
+        self._reached = True
+        return lost
 
     def _is_stale(self) -> bool:
         return self._relisted != self._relists
@@ -251,7 +256,7 @@ class Informer:
 
     def _answered(self) -> None:
         self._last_answer = self._clock()
-        self._unreachable = False
+        self._reached, self._unreachable = True, False
 
     def _tell(self, page: Page) -> None:
         LOG.error(

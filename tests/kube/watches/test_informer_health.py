@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from openeni_crds.meta import Json
 from openeni_crds.names import ENIS, Kind
-from openeni_kube.store import Page, StoreError, Watch
+from openeni_kube.store import Page, StoreError, UnreachableError, Watch, WatchEvent
 from openeni_kube.watches.informer import SILENCE_SECONDS, Informer
 from openeni_testing.objects import eni_body
 from openeni_testing.started_informers import ManualClock, Start
@@ -36,10 +37,38 @@ def test_in_an_outage_it_is_old_and_not_stalled(
     wait_for(lambda: not informer.unreachable(), "it reaches the store")
 
 
+class NoWatches(MemoryStore):
+    """A store that answers, but for watches: it refuses them, or ends each with an error."""
+
+    def __init__(self, *, opens: bool) -> None:
+        super().__init__(bookmark_seconds=0.1)
+        self._opens = opens
+
+    def watch(self, *_: Any, **__: Any) -> Watch:
+        if self._opens:
+            return Watch(self._fail(), lambda: None)
+        raise UnreachableError(502, "a balancer takes no watch")
+
+    def _fail(self) -> Iterator[WatchEvent]:
+        yield from ()
+        raise UnreachableError(500, "the watch has failed")
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_where_only_watches_fail_the_api_server_is_reached(
+    start: Start, caplog: pytest.LogCaptureFixture, opens: bool
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    informer = start(NoWatches(opens=opens), lambda _: None)
+    for failures in range(1, 4):
+        wait_for(lambda: caplog.text.count("watch failed") >= failures, "it fails")  # noqa: B023
+        assert not informer.unreachable()
+
+
 def test_an_outage_is_logged_again_every_ten_minutes(
     start: Start, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever reads the log of the last half hour finds it."""
+    """The log of the last half hour always has it."""
     caplog.set_level(logging.DEBUG)
 
     def logged(level: int) -> int:
