@@ -92,7 +92,7 @@ class DatapathReconciler:
         self._rebuilt_at: dict[Attachment, float] = {}  # less than LOOK_PERIOD_SECONDS ago
         self._postponed = False  # the last look left pods to the next one, which is soon
         self._took, self._ended_at = 0.0, 0.0  # of the last look
-        self._succeeded_at: float | None = None  # of the last look without an error; None: no plan
+        self._succeeded_at: float | None = None  # the last look without error; at first: `set_node`
         self._repair_log = RepairLog()
         self.repair_counts: Counter[str] = Counter()  # by kind, since the process started
 
@@ -122,7 +122,7 @@ class DatapathReconciler:
         return max(COALESCE_SECONDS, self._took / LOOK_SHARE - since)
 
     def last_look(self) -> tuple[float, float]:
-        """Return the seconds since a look last found no error, and those that the last one took."""
+        """Return the age of the last good look (0: no node is set) and the last's length, in s."""
         succeeded_at = self._succeeded_at
         return 0.0 if succeeded_at is None else time.monotonic() - succeeded_at, self._took
 

@@ -14,8 +14,8 @@ from openeni_nodeagent.reports.podip_publisher import key_of
 BACKOFF: Final = Backoff(base=0.25, maximum=30.0)
 COALESCE_SECONDS: Final = 0.3  # a burst of pods is one reconcile of their ENI
 LOOK: Final = "node"  # the one key of its queue
-PUBLISHERS: Final = frozenset({"podips", "eni-status"})  # every pod has them write
-OUTAGE_SECONDS: Final = 0.5  # until it is asked again whether the API server is back
+PUBLISHERS: Final = frozenset({"podips", "eni-status"})  # queues that write for each pod
+OUTAGE_POLL_SECONDS: Final = 0.5  # between two checks whether the API server is back
 
 
 class Requeues:
@@ -32,16 +32,17 @@ class Requeues:
     ) -> None:
         """Make a queue for each of these, and have every change of an object passed on.
 
-        While the API server is `unreachable`, nothing is published: each try would fail, take
-        processor time from the pods that start meanwhile, and have its key wait longer after it.
+        While the API server is `unreachable`, no PodIP and no ENI status is written: each try would
+        fail, take processor time from the pods that start meanwhile, and lengthen its key's
+        back-off beyond the outage.
         """
         caches, queues = self._caches, self.queues
 
-        def outage(_: str) -> float:
-            return OUTAGE_SECONDS if unreachable() else 0.0
+        def outage_pause(_: str) -> float:
+            return OUTAGE_POLL_SECONDS if unreachable() else 0.0
 
         for name, reconcile in reconcilers.items():
-            pause_of = outage if name in PUBLISHERS else no_pause
+            pause_of = outage_pause if name in PUBLISHERS else no_pause
             queues[name] = Workers(name, reconcile, backoff=BACKOFF, pause_of=pause_of)
         caches.enis.subscribe(self.eni)
         caches.podips.subscribe(queues["podips"].add)

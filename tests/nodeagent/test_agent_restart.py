@@ -28,7 +28,7 @@ def host(tmp_path: Path, executable: Path) -> AgentHost:
     return host
 
 
-def load_of(agent: Agent, queue: str) -> int:
+def due_keys(agent: Agent, queue: str) -> int:
     ((due, _),) = agent._requeues.queues[queue].load().values()
     return due
 
@@ -131,7 +131,7 @@ def test_with_the_api_server_away_warm_pods_start_and_end_and_podips_follow_late
 def test_while_no_watch_reaches_the_api_server_nothing_is_published(
     host: AgentHost, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Pods start and end without a try that must fail, and all is published soon after it."""
+    """Pods start, no PodIP is tried meanwhile, and all are written soon after the outage."""
     caplog.set_level(logging.WARNING, logger="openeni_kube.workers")
     with host.agent() as agent:
         uids = {name: node_objects.make_pod(host.store, name) for name in ("a", "b", "c")}
@@ -140,7 +140,7 @@ def test_while_no_watch_reaches_the_api_server_nothing_is_published(
         wait_for(agent._watches.unreachable, "every watch has noticed")
         for name, uid in uids.items():
             assert host.runtime(name).call("ADD", name, uid, name).code == 0
-        wait_for(lambda: load_of(agent, "podips") == len(uids), "all wait to be published")
+        wait_for(lambda: due_keys(agent, "podips") == len(uids), "all wait to be published")
         assert "PodIP" not in caplog.text
         host.store.set_outage(outage=False)
         for name in uids:

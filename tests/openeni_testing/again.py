@@ -29,7 +29,7 @@ def main(
     """Return 0 if each test that failed passes now; 1 if none failed, too many, or one again."""
     ended = _ended_parts(results / suite.CODES)
     if not ended:
-        print("the last run did not end, or not for tests that failed: none is run again")
+        print("no run has ended, or the last one failed for more than its tests: none is tried")
         return 1
     reports = [results / f"{part}.xml" for part in ended]
     failed = [name for report in reports for name in failed_tests(report, root)]
@@ -49,7 +49,7 @@ def main(
 
 
 def _ended_parts(codes: Path) -> list[str]:
-    """Return the parts of the suite's last run; none if one has neither passed nor failed."""
+    """Return the parts of the last run; none if one did not end, or something else failed."""
     found: dict[str, int | None] = json.loads(codes.read_text()) if codes.exists() else {}
     coverage = found.pop("coverage", 0)
     good = coverage == 0 and set(found.values()) <= {0, suite.FAILED}

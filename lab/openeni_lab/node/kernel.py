@@ -61,7 +61,7 @@ def run_in_kernel(
         if here:
             return _run_in_namespaces(argv, wanted, seconds)
         return _run_in_guest(argv, wanted, memory_mib, seconds, keep)
-    except KeyboardInterrupt:  # also while a process starts: it ends with this one
+    except KeyboardInterrupt:  # also within Popen: the child is killed when this process ends
         return INTERRUPTED
 
 

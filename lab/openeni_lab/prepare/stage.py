@@ -59,9 +59,10 @@ class PreparationPlan:
                 f"up to {space(self.sets):.0f} GiB in {cache_folder()} while building"
             )
         if self.kernel_unknown:
+            minutes = KERNEL.seconds / 60
             yield (
                 "  and, if this machine's kernel has no ipvlan, a user-mode kernel and the "
-                f"packages to build it: {KERNEL.seconds / 60:.0f} min more"
+                f"packages to build it: {minutes:.0f} to {2 * minutes:.0f} min more"
             )
 
 

@@ -66,8 +66,8 @@ WATCH_AGE: Final = Metric(
 LOOK_AGE: Final = Metric(
     "openeni_look_age_seconds",
     _GAUGE,
-    "Time since the agent last looked at the whole node and found no error; 0 until it has read "
-    "its Node. There is a look at least every 30 s.",
+    "Time since the agent last looked at the whole node and found no error, at first since it read "
+    "its Node; 0 until then. There is a look at least every 30 s.",
 )
 LOOK_SECONDS: Final = Metric(
     "openeni_look_duration_seconds",
@@ -80,8 +80,8 @@ QUEUE_DEPTH: Final = Metric(
 QUEUE_OLDEST_SECONDS: Final = Metric(
     "openeni_agent_queue_oldest_due_seconds",
     _GAUGE,
-    "Time since the oldest key of a work queue became due, until its work has ended; 0 if there is "
-    "none.",
+    "Time since the oldest key of a work queue that waits or is being worked on became due; 0 if "
+    "there is none.",
     ("queue",),
 )
 DEL_QUEUE_DEPTH: Final = Metric(

@@ -66,8 +66,8 @@ ENI_NOT_READY_SECONDS: Final = Metric(
 ENI_DELETING_SECONDS: Final = Metric(
     "openeni_eni_deleting_seconds",
     _GAUGE,
-    "Longest time that an ENI of an ENIPool has been deleted without being gone, by the ENI's "
-    "present reason. ENIs that pods use do not count.",
+    "Longest time that a deleted ENI of an ENIPool has been without pods and is not gone, by the "
+    "ENI's present reason. ENIs that pods use do not count.",
     ("pool", "reason"),
 )
 PODS_WAITING: Final = Metric(
@@ -122,8 +122,8 @@ QUEUE_DEPTH: Final = Metric(
 QUEUE_OLDEST_SECONDS: Final = Metric(
     "openeni_queue_oldest_due_seconds",
     _GAUGE,
-    "Time since the oldest key of a lane of the work queue became due, until its work has ended; 0 "
-    "if there is none.",
+    "Time since the oldest key of a lane of the work queue that waits or is being worked on became "
+    "due; 0 if there is none.",
     ("lane",),
 )
 LEADER: Final = Metric("openeni_leader", _GAUGE, "1 if this operator leads, else 0.")

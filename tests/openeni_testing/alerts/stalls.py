@@ -33,7 +33,7 @@ class StallCauses(Causes):
         lab.start_on(self.installed, NODE, ROOM, ROOM)
 
     def throttle(self) -> None:
-        """Limit the agent of `NODE` as too low a limit in `agent.resources`; start pods there."""
+        """Limit the agent of `NODE` to 2 % of a processor, as `agent.resources` may; start pods."""
         self._cleaning.append(self.unthrottle)
         self._limit(_QUOTA_US)
         body = workloads.deployment(CROWD, ROOM, _PODS)
@@ -44,7 +44,7 @@ class StallCauses(Causes):
         self._limit(_UNLIMITED)
 
     def end_pods(self) -> None:
-        """Have PodIPs to be deleted."""
+        """End the pods of `CROWD`: their PodIPs are to be deleted."""
         lab.wait_for_pods(self.installed, CROWD, _PODS)
         lab.scale(self.installed, CROWD, 0)
 
@@ -60,7 +60,7 @@ class StallCauses(Causes):
         self.installed.nodes[NODE].stop(_OWNER)
 
     def limit_reads(self) -> None:
-        """Have operators that often look at the cloud, and may only seldom."""
+        """Let operators read the cloud once in ten seconds, and have them want to more often."""
         self._cleaning.append(self.lift_limit)
         self._patch_operators({RESYNC: "5", _READS: "0.1"})
 

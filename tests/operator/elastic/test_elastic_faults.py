@@ -149,7 +149,7 @@ FAULTS: dict[str, Inject] = {
     "touched": touched,
 }
 
-# Of `live`: the port shrinks, grows, grows again.
+# Phases of `live`: shrinking, and (with all faults) both times of growing.
 PHASES = [2, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in (1, 3))]
 
 
