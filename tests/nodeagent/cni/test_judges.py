@@ -138,8 +138,8 @@ def test_errors_are_decoded_with_code_message_and_details(judged: Judged, versio
 def test_status_says_that_no_pod_could_be_served_yet(judged: Judged) -> None:
     with agent(judged):
         judged.write_list("1.1.0")
-        judged.host.settings.served.unlink()
-        assert judged.libcni("STATUS").code == 50
+    judged.host.settings.served.unlink()  # which an agent writes again
+    assert judged.libcni("STATUS").code == 50
 
 
 @pytest.mark.parametrize("version", VERSIONS)
