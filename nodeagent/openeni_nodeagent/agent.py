@@ -255,6 +255,7 @@ class Agent:
                 "grant-log": events.flush,
             },
             self._watches.unreachable,
+            self._server.busy,
         )
         grants.subscribe(events.note)
         caches.podips.subscribe(self._podips.observe)

@@ -10,12 +10,12 @@ from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.ledger import Grant
 from openeni_nodeagent.reports.podip_publisher import key_of
+from openeni_nodeagent.reports.publishing_pace import PublishingPace
 
 BACKOFF: Final = Backoff(base=0.25, maximum=30.0)
 COALESCE_SECONDS: Final = 0.3  # a burst of pods is one reconcile of their ENI
 LOOK: Final = "node"  # the one key of its queue
 PUBLISHERS: Final = frozenset({"podips", "eni-status"})  # queues that write for each pod
-OUTAGE_POLL_SECONDS: Final = 0.5  # between two checks whether the API server is back
 
 
 class Requeues:
@@ -28,22 +28,21 @@ class Requeues:
         self._node = node
 
     def make_queues(
-        self, reconcilers: Mapping[str, Callable[[str], Result]], unreachable: Callable[[], bool]
+        self,
+        reconcilers: Mapping[str, Callable[[str], Result]],
+        unreachable: Callable[[], bool],
+        busy: Callable[[], bool],
     ) -> None:
         """Make a queue for each of these, and have every change of an object passed on.
 
         While the API server is `unreachable`, no PodIP and no ENI status is written: each try would
         fail, take processor time from the pods that start meanwhile, and lengthen its key's
-        back-off beyond the outage.
+        back-off beyond the outage. While CNI calls keep the agent `busy`, they are put off.
         """
         caches, queues = self._caches, self.queues
-
-        def outage_pause(_: str) -> float:
-            return OUTAGE_POLL_SECONDS if unreachable() else 0.0
-
         for name, reconcile in reconcilers.items():
-            pause_of = outage_pause if name in PUBLISHERS else no_pause
-            queues[name] = Workers(name, reconcile, backoff=BACKOFF, pause_of=pause_of)
+            pace = PublishingPace(unreachable, busy).pause if name in PUBLISHERS else no_pause
+            queues[name] = Workers(name, reconcile, backoff=BACKOFF, pause_of=pace)
         caches.enis.subscribe(self.eni)
         caches.podips.subscribe(queues["podips"].add)
         caches.nodes.subscribe(queues["node"].add)

@@ -3,6 +3,8 @@
 # pyright: reportPrivateUsage=false
 
 import json
+import math
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from openeni_nodeagent.attachments import pool_choice
 from openeni_nodeagent.cni import self_check, server
 from openeni_nodeagent.cni.server import MOST_ADDS, THREADS
+from openeni_nodeagent.reports import publishing_pace
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import Process, finish
 from openeni_testing.agent.host import AgentHost, is_synced
@@ -115,3 +118,20 @@ def test_a_question_of_the_agent_to_itself_is_no_call(host: AgentHost) -> None:
         uid = node_objects.make_pod(host.store, "web")
         assert finish(host.runtime("c1").start("ADD", "c1", uid, "web")).code == 0
         assert set(json.loads(host.runtime("c1").ask("phases").stdout)) == {"ADD"}
+
+
+def test_while_calls_are_at_work_podips_are_put_off_and_then_written(
+    host: AgentHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing_pace, "MOST_BUSY_SECONDS", 3600.0)
+    host.create_objects()
+    with host.agent() as agent:
+        wait_for(lambda: host.node_status().available == 3, "the ENI is ready")
+        young = agent._server._threads._young
+        young[threading.current_thread()] = math.inf  # a call that has always just begun
+        host.add("web", "c1")
+        podips = agent._requeues.queues["podips"]
+        wait_for(lambda: podips.load()[""][0] == 1, "its PodIP is due and not written")
+        assert host.podip("web") is None
+        del young[threading.current_thread()]
+        host.ready_podip("web")

@@ -94,6 +94,10 @@ class CNIServer:
         """Return why no call can be expected to be answered any more, "" if all is well."""
         return self._self_check.problem()
 
+    def busy(self) -> bool:
+        """Return True while calls are at work, but for those that wait for something."""
+        return self._threads.busy()
+
     def stop(self) -> None:
         """Accept no more connections and finish running calls; the socket file stays."""
         self._stopping.set()

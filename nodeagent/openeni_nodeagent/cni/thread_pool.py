@@ -10,6 +10,7 @@ thread that cannot be started costs no task as long as there is another one.
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -56,6 +57,12 @@ class ThreadPool:
             except (RuntimeError, MemoryError):
                 self._tasks.remove(task)
                 raise
+
+    def busy(self) -> bool:
+        """Return True if a task waits to begin, or one that has begun lately has not ended."""
+        with self._may_begin:
+            newest = next(reversed(self._young.values()), -math.inf)
+            return bool(self._tasks) or time.monotonic() - newest < self.young_seconds
 
     def stop(self, seconds: float) -> int:
         """Wait up to `seconds` until every task has ended; return how many threads still run."""

@@ -12,6 +12,7 @@ import pytest
 
 from openeni_nodeagent.cni import server, thread_pool
 from openeni_nodeagent.cni.thread_pool import ThreadPool
+from openeni_testing.waiting import wait_for
 
 MOST, AT_ONCE = 8, 2
 SOURCE = Path(server.__file__).with_name("openeni.c")
@@ -200,3 +201,24 @@ def test_a_pool_starts_no_more_threads_than_it_may_and_ends_what_was_submitted()
         pool.submit(lambda: names.add(threading.current_thread().name))
     assert pool.stop(60) == 0
     assert names <= {"two-0", "two-1"}
+
+
+def test_it_is_busy_while_tasks_wait_or_have_begun_lately() -> None:
+    with started(MOST, AT_ONCE, LONG) as pool:
+        assert not pool.busy()
+        tasks = Holding(pool)
+        tasks.submit(AT_ONCE + 1)
+        tasks.wait_for(AT_ONCE)
+        assert pool.busy()
+        tasks.go_on.set()
+        tasks.wait_for(1)
+        wait_for(lambda: not pool.busy(), "all have ended")
+
+
+def test_a_task_that_waits_for_something_keeps_it_busy_for_a_moment_only() -> None:
+    with started(MOST, AT_ONCE, SHORT) as pool:
+        tasks = Holding(pool)
+        tasks.submit(1)
+        tasks.wait_for(1)
+        wait_for(lambda: not pool.busy(), "it is young no longer")
+        tasks.go_on.set()
