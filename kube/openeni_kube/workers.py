@@ -15,7 +15,7 @@ LOG: Final = logging.getLogger(__name__)
 K = TypeVar("K", bound=Hashable)
 
 
-def no_pause(_: str) -> float:
+def no_pause(_lane: str, _overdue: float) -> float:
     """Return 0 s: the lane begins its keys as soon as they are due."""
     return 0.0
 
@@ -36,13 +36,14 @@ class Workers(Generic[K]):
         threads: int = 1,
         backoff: Backoff | None = None,
         lane_of: Callable[[K], str] = one_lane,
-        pause_of: Callable[[str], float] = no_pause,
+        pause_of: Callable[[str, float], float] = no_pause,
         observe: Callable[[K, Result, float], None] = lambda _key, _result, _seconds: None,
     ) -> None:
         """Give each lane that `lane_of` names `threads` of its own, from its first key on.
 
-        `pause_of` returns the seconds for which a lane may begin nothing. `observe` is called with
-        the result of each reconcile and the seconds that it took.
+        `pause_of` returns the seconds for which a lane may begin nothing; it is told by how many
+        seconds the lane's first key is overdue. `observe` is called with the result of each
+        reconcile and the seconds that it took.
         """
         self._observe = observe
         self._name = name
@@ -149,7 +150,7 @@ class Workers(Generic[K]):
                 if due is None:
                     changed.wait()
                     continue
-                wait = due - now if due > now else self._pause_of(lane)
+                wait = due - now if due > now else self._pause_of(lane, now - due)
                 if wait <= 0:
                     changed.notify()  # another thread waits for the next due time instead
                     return self._queue.take(now, lane)

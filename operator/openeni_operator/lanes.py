@@ -33,7 +33,7 @@ class Lanes:
         self._clouds.add(cloud)
         return _PREFIX + cloud
 
-    def pause_of(self, lane: str) -> float:
+    def pause_of(self, lane: str, _overdue: float = 0.0) -> float:
         """Return the seconds for which the lane may begin nothing."""
         return self._pause_of_cloud(lane[len(_PREFIX) :]) if lane.startswith(_PREFIX) else 0.0
 

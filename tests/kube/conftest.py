@@ -1,4 +1,4 @@
-"""The stores that the contract tests run on, and informers with a clock of their own."""
+"""The stores that the contract tests run on, informers with a clock of their own, and workers."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -7,13 +7,20 @@ import pytest
 
 from openeni_crds.meta import Json
 from openeni_crds.names import ENIS
+from openeni_kube.result import Result
 from openeni_kube.store import Store
 from openeni_kube.watches.informer import Informer
+from openeni_kube.workers import Workers, no_pause
+from openeni_kube.workqueue import Backoff, one_lane
 from openeni_testing.started_informers import ManualClock, Start
 from openeni_testing.store.memory import MemoryStore
 
 if TYPE_CHECKING:
     from openeni_kube.client import KubeStore
+
+Reconcile = Callable[[str], Result]
+Make = Callable[..., Workers[str]]
+QUICK = Backoff(base=0.01, maximum=0.03, jitter=0)
 
 
 @pytest.fixture(params=["memory", pytest.param("real", marks=pytest.mark.cluster)])
@@ -44,3 +51,31 @@ def start(clock: ManualClock) -> Iterator[Start]:
     yield one
     for informer in started:
         informer.stop()
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """Make workers that end with the test."""
+    made: list[Workers[str]] = []
+
+    def one(
+        reconcile: Reconcile,
+        threads: int = 1,
+        lane_of: Callable[[str], str] = one_lane,
+        pause_of: Callable[[str, float], float] = no_pause,
+    ) -> Workers[str]:
+        made.append(
+            Workers(
+                "test",
+                reconcile,
+                threads=threads,
+                backoff=QUICK,
+                lane_of=lane_of,
+                pause_of=pause_of,
+            )
+        )
+        return made[-1]
+
+    yield one
+    for workers in made:
+        workers.stop(60)
