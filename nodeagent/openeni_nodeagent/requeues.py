@@ -40,9 +40,10 @@ class Requeues:
         back-off beyond the outage. While CNI calls keep the agent `busy`, they are put off.
         """
         caches, queues = self._caches, self.queues
+        pace = PublishingPace(unreachable, busy)
         for name, reconcile in reconcilers.items():
-            pace = PublishingPace(unreachable, busy).pause if name in PUBLISHERS else no_pause
-            queues[name] = Workers(name, reconcile, backoff=BACKOFF, pause_of=pace)
+            pause_of = pace.pause if name in PUBLISHERS else no_pause
+            queues[name] = Workers(name, reconcile, backoff=BACKOFF, pause_of=pause_of)
         caches.enis.subscribe(self.eni)
         caches.podips.subscribe(queues["podips"].add)
         caches.nodes.subscribe(queues["node"].add)

@@ -12,7 +12,7 @@ MOST_BUSY_SECONDS: Final = 2.0  # for which calls put a write off: a node may al
 
 
 class PublishingPace:
-    """The pause of a work queue."""
+    """The pause of work queues. It keeps nothing from one question to the next."""
 
     def __init__(self, unreachable: Callable[[], bool], busy: Callable[[], bool]) -> None:
         """`unreachable` says whether the API server is away, `busy` whether calls are at work."""

@@ -30,6 +30,7 @@ LOST: Final = "n2"  # which loses its agent
 NO_NODE: Final = {"matchLabels": {"test.openeni.io/no": "node"}}
 BARE: Final = "bare"  # a Node, and the pool that selects it
 MEDDLER: Final = "meddler"
+CROWD: Final = "crowd"  # pods that start together
 STRATEGIC: Final = "application/strategic-merge-patch+json"
 RESYNC: Final = "OPENENI_RESYNC_SECONDS"
 CRD: Final = "enipools.openeni.io"
@@ -122,9 +123,7 @@ class Causes:
                 workloads.pool(BARE, nodeSelector=bare),
             ]
         )
-        crowd = workloads.deployment("crowd", "full", 2)
-        crowd["spec"]["template"]["spec"] |= {"nodeName": NODE, "topologySpreadConstraints": []}
-        self.installed.api.apply([crowd])
+        self._start_crowd("full", 2)
 
     def use_up_quota(self) -> None:
         self.cloud.set_port_quota(0.95)
@@ -241,6 +240,12 @@ class Causes:
     def mend_the_node(self) -> None:
         """Stop the other program."""
         self.installed.nodes[NODE].stop(MEDDLER)
+
+    def _start_crowd(self, pool: str, count: int) -> None:
+        """Start pods on `NODE`, past the scheduler."""
+        body = workloads.deployment(CROWD, pool, count)
+        body["spec"]["template"]["spec"] |= {"nodeName": NODE, "topologySpreadConstraints": []}
+        self.installed.api.apply([body])
 
     def _write_clouds(self, **entries: dict[str, str]) -> None:
         known = operator_cloud(self.installed.lab.layout)

@@ -5,11 +5,10 @@ from typing import Final
 from openeni_crds.names import NFT_TABLE
 from openeni_lab.product import workloads
 from openeni_lab.product.pods import AGENT
-from openeni_testing.alerts.causes import NODE, RESYNC, Causes, alert
+from openeni_testing.alerts.causes import CROWD, NODE, RESYNC, Causes, alert
 from openeni_testing.lab import installed_lab as lab
 
 ROOM: Final = "room"  # a pool, and the pod that shows its ENI to be ready
-CROWD: Final = "crowd"  # pods that start and end together
 SLOW: Final = alert("ADDSlow", node=NODE)
 FAILING: Final = alert("LookFailing", node=NODE)
 AGENT_STALLED: Final = alert("AgentQueueStalled", node=NODE, queue="podips")
@@ -36,9 +35,7 @@ class StallCauses(Causes):
         """Limit the agent of `NODE` to 2 % of a processor, as `agent.resources` may; start pods."""
         self._cleaning.append(self.unthrottle)
         self._limit(_QUOTA_US)
-        body = workloads.deployment(CROWD, ROOM, _PODS)
-        body["spec"]["template"]["spec"] |= {"nodeName": NODE, "topologySpreadConstraints": []}
-        self.installed.api.apply([body])
+        self._start_crowd(ROOM, _PODS)
 
     def unthrottle(self) -> None:
         self._limit(_UNLIMITED)
