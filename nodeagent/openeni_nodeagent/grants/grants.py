@@ -45,7 +45,7 @@ class Grants:
         self._listeners: list[Callable[[Grant], None]] = []
         self._facts = dict(journal.state.enis)
         for address, until in journal.state.cooling_until.items():
-            self._reservations.end(address, until)
+            self._ledger.cool_down(address, until)
         for grant in journal.state.grants.values():
             self._ledger.record(grant)
 
@@ -254,7 +254,7 @@ class Grants:
         with self._changed:
             cooling_until = boot_seconds() + cool_down
             self._write(CoolDowns({address: cooling_until}))
-            self._reservations.end(address, cooling_until)
+            self._ledger.cool_down(address, cooling_until)
 
     def is_in_use(self, eni: str) -> bool:
         """Return True if the ENI has a grant, may get one, or the kernel may have its address."""

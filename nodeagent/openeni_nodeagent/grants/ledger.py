@@ -17,6 +17,7 @@ from openeni_nodeagent.addresses import family_of
 from openeni_nodeagent.grants.eni_view import ENIView, GrantCounts, RetireAnswers
 from openeni_nodeagent.grants.reservations import NEVER, Reservations
 from openeni_nodeagent.grants.retained import ANY, RetainedAddresses, Wanted
+from openeni_nodeagent.grants.reuse_order import ReuseOrder
 from openeni_nodeagent.pod_options import UNLIMITED, Bandwidth, PortMapping
 
 
@@ -76,6 +77,7 @@ class Ledger:
         self._attachment_by_address: dict[str, tuple[str, str]] = {}
         self.reservations: Final = Reservations()  # of addresses without a grant
         self.retained: Final = RetainedAddresses()  # for pods that come back
+        self._order = ReuseOrder()
         self._retired: dict[str, set[str]] = {}  # ENI -> acknowledged, and still asked for
 
     def observe(self, view: ENIView, now: float) -> None:
@@ -97,11 +99,13 @@ class Ledger:
         if not view.deleting:  # which cannot be undone; a request for addresses can
             retired &= view.retiring
         self._enis[view.name] = view
+        self._order.observe(view, self._attachment_by_address, self.reservations.cooled_at)
         self.acknowledge(view.name, now)
 
     def forget(self, eni: str) -> None:
         """Remove an ENI; grants from it stay until they end."""
         self._enis.pop(eni, None)
+        self._order.forget(eni)
         self._retired.pop(eni, None)
 
     def knows(self, eni: str) -> bool:
@@ -129,9 +133,13 @@ class Ledger:
         key = _key(grant)
         before = self._grants.get(key)
         for address in before.addresses if before else ():
-            self._attachment_by_address.pop(address, None)
+            if address not in grant.addresses:
+                self._attachment_by_address.pop(address, None)
+                self._order.put(address, self.reservations.cooled_at(address))
         self._grants[key] = grant
-        self._attachment_by_address.update(dict.fromkeys(grant.addresses, key))
+        for address in grant.addresses:
+            self._attachment_by_address[address] = key
+            self._order.take(address)
         self.reservations.grant(grant.addresses)
 
     def require_free(self, grant: Grant) -> None:
@@ -155,7 +163,13 @@ class Ledger:
         grant = self._grants.pop((container_id, interface), None)
         for address in grant.addresses if grant else ():
             self._attachment_by_address.pop(address, None)
-            self.reservations.end(address, cooling_until)
+            self.cool_down(address, cooling_until)
+
+    def cool_down(self, address: str, cooling_until: float) -> None:
+        """Reserve an address whose grant has ended, if it has no other one."""
+        self.reservations.end(address, cooling_until)
+        if address not in self._attachment_by_address:
+            self._order.put(address, cooling_until)
 
     def finish_look(self, look: int, kernel: Iterable[str], now: float) -> None:
         """Take over the addresses that a look has found in the kernel."""
@@ -237,28 +251,15 @@ class Ledger:
         chosen: list[str] = []
         for family in sorted(view.families):
             named = [a for a in wanted.addresses if family_of(a) == family]
-            found = self._free_longest(named or view.of_family(family), view, now, wanted.key)
-            if not found:
+            for address in named or self._order.of(view.name, family):
+                if self._is_free(address, view, now, wanted.key):
+                    chosen.append(address)
+                    break
+            else:
                 return None
-            chosen.append(found)
         if not chosen:
             return None
         return max(map(self.reservations.cooled_at, chosen)), Candidate(view, tuple(chosen))
-
-    def _free_longest(
-        self, addresses: Sequence[str], view: ENIView, now: float, key: str
-    ) -> str | None:
-        """Return the first of these addresses that have been free the longest, if any is free."""
-        best, since = None, 0.0
-        for address in addresses:
-            if address in self._attachment_by_address or not self._is_free(address, view, now, key):
-                continue
-            cooled_at = self.reservations.cooled_at(address)
-            if cooled_at == NEVER:
-                return address
-            if best is None or cooled_at < since:
-                best, since = address, cooled_at
-        return best
 
     def _count(self, addresses: Sequence[str], view: ENIView, now: float) -> GrantCounts:
         free = sum(1 for a in addresses if self._is_free(a, view, now))

@@ -7,7 +7,7 @@ import pytest
 
 from openeni_nodeagent.grants.eni_view import ENIView, GrantCounts, RetireAnswers
 from openeni_nodeagent.grants.ledger import AddressOwnedError, Attachment, Grant, Ledger
-from openeni_nodeagent.grants.reservations import NEVER
+from openeni_nodeagent.grants.reservations import NEVER, Reservations
 
 A, B, C = "10.0.0.5", "10.0.0.6", "10.0.0.7"
 SIX = "2001:db8::5"
@@ -62,6 +62,30 @@ def test_the_address_that_has_been_free_the_longest_is_next() -> None:
     assert of.choose("pods", 39) is None
     assert take(of, "d", 100) == B
     assert take(of, "e", 100) == A
+
+
+def test_what_a_choice_asks_does_not_grow_with_the_addresses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    is_reserved = Reservations.is_reserved
+
+    def counted(self: Reservations, address: str) -> bool:
+        asked.append(address)
+        return is_reserved(self, address)
+
+    monkeypatch.setattr(Reservations, "is_reserved", counted)
+    addresses = tuple(f"10.0.{n // 250}.{n % 250 + 1}" for n in range(1000))
+    of = ledger(replace(ENI, addresses=addresses))
+    taken = [take(of, str(n)) for n in range(600)]
+    for n in range(400):
+        of.end_grant(str(n), "eth0", n)
+    look(of)
+    for n in range(600, 1000):
+        take(of, str(n))
+    asked.clear()
+    assert take(of, "after all others", 2000) == taken[0]
+    assert len(asked) == 1
 
 
 def test_an_unused_address_is_granted_before_one_that_has_cooled_down() -> None:

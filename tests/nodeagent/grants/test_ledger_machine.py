@@ -140,7 +140,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """What the journal and the API still know is enough; no look has been made yet."""
         fresh = Ledger()
         for address, until in self.ledger.reservations.cool_downs(self.now).items():
-            fresh.reservations.end(address, until)
+            fresh.cool_down(address, until)
         for grant in self.ledger.grants():
             fresh.record(grant)
         given_up = self.ledger.acknowledge("e", self.now).retired

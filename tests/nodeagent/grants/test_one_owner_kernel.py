@@ -81,6 +81,7 @@ def clone(ledger: Ledger) -> Ledger:
     for name, value in vars(ledger).items():
         setattr(made, name, copy.copy(value))
     made._retired = {name: set(addresses) for name, addresses in ledger._retired.items()}
+    made._order = copy.deepcopy(ledger._order)
     held = made.reservations
     held._ended = dict(held._ended)
     return made
@@ -97,7 +98,7 @@ def boot(node: Node, *, retired: frozenset[str]) -> Node:
     """Start from the journal; the API may show what an earlier process has acknowledged."""
     ledger = Ledger()
     for address in node.ended:
-        ledger.reservations.end(address, 0)
+        ledger.cool_down(address, 0)
     for pod, address in sorted(node.journal):
         ledger.record(grant(pod, address))
     ledger.observe(replace(VIEWS[node.view], retired=retired), 0)
@@ -170,7 +171,7 @@ def steps_of_repair(node: Node) -> Iterator[Node]:
         yield replace(node, kernel=frozenset(e for e in node.kernel if e[1] != address))
     for address in held.unexplained():
         known, ledger = up(node)
-        ledger.reservations.end(address, 0)
+        ledger.cool_down(address, 0)
         yield replace(known, ended=node.ended | {address})
         owners = {p for p, a in node.kernel if a == address}
         for pod in owners - {p for p, _ in node.journal}:

@@ -1,0 +1,70 @@
+"""The order in which addresses without a grant are tried for the next one. Pure.
+
+First those that were never granted, as the port lists them, then those that have been free the
+longest. It only saves an ADD from asking all addresses of the node: whether one may be granted, the
+ledger says.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Container, Iterable, Iterator
+from typing import Final
+
+from openeni_nodeagent.addresses import family_of
+from openeni_nodeagent.grants.eni_view import ENIView
+
+
+class _Order:
+    """The free addresses of one ENI."""
+
+    def __init__(self, view: ENIView) -> None:
+        self._places: Final = {address: place for place, address in enumerate(view.addresses)}
+        self._entries: dict[str, tuple[float, int, str]] = {}
+        self._sorted = {family: list[tuple[float, int, str]]() for family in view.families}
+
+    def put(self, address: str, cooled_at: float) -> None:
+        self.take(address)
+        place, entries = self._places.get(address), self._sorted.get(family_of(address))
+        if place is not None and entries is not None:
+            entry = self._entries[address] = (cooled_at, place, address)
+            insort(entries, entry)
+
+    def take(self, address: str) -> None:
+        if entry := self._entries.pop(address, None):
+            entries = self._sorted[family_of(address)]
+            del entries[bisect_left(entries, entry)]
+
+    def of_family(self, family: int) -> Iterator[str]:
+        return (address for _, _, address in self._sorted[family])
+
+
+class ReuseOrder:
+    """Not safe for several threads: the caller locks. Several ENIs may list the same address."""
+
+    def __init__(self) -> None:
+        self._enis: dict[str, _Order] = {}
+
+    def observe(
+        self, view: ENIView, granted: Container[str], cooled_at: Callable[[str], float]
+    ) -> None:
+        """Replace what an ENI lists; `cooled_at` returns NEVER for what was never granted."""
+        order = self._enis[view.name] = _Order(view)
+        for address in view.addresses:
+            if address not in granted:
+                order.put(address, cooled_at(address))
+
+    def forget(self, eni: str) -> None:
+        self._enis.pop(eni, None)
+
+    def take(self, address: str) -> None:
+        """Remove an address that has a grant now."""
+        for order in self._enis.values():
+            order.take(address)
+
+    def put(self, address: str, cooled_at: float) -> None:
+        """Enter an address that has none any more, or another end of its cool-down."""
+        for order in self._enis.values():
+            order.put(address, cooled_at)
+
+    def of(self, eni: str, family: int) -> Iterable[str]:
+        """Return an ENI's addresses of a family, the next one first."""
+        return self._enis[eni].of_family(family)
