@@ -21,7 +21,8 @@ PT_INTERP: Final = 3
 class DebianSet:
     """Programs of Debian packages; `folders` are their places in releases of Debian.
 
-    A package is downloaded if those before it lack a program: later releases split packages.
+    A package is downloaded if those before it lack a program: later releases split packages. Names
+    and folders may be patterns: a library's name has its version.
     """
 
     name: str
@@ -54,11 +55,11 @@ class DebianSet:
                 raise BuildError(f"{names}: there is no {program}")
             if self.static and not is_static(source.read_bytes()):
                 raise BuildError(f"{names}: a dynamic {program}, and a static one is needed")
-            shutil.copy2(source, workshop.entry / "bin" / program)
+            shutil.copy2(source, workshop.entry / "bin" / source.name)
         workshop.toolchain = archives[0].stem
 
     def _find(self, program: str, unpacked: Path) -> Path | None:
-        found = (unpacked / folder / program for folder in self.folders)
+        found = (path for folder in self.folders for path in unpacked.glob(f"{folder}/{program}"))
         return next((path for path in found if path.is_file()), None)
 
 

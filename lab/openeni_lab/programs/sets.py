@@ -101,12 +101,23 @@ PROMETHEUS: Final = DebianSet(
     static=False,
     seconds=10,
 )
+# Installed, its package would enable services. The libraries, which a minimal machine has not, are
+# its own: it is started with their folder in LD_LIBRARY_PATH.
+NETWORKD: Final = DebianSet(
+    "networkd",
+    ("systemd", "libsystemd-shared", "libkmod2", "libip4tc2"),
+    ("systemd-networkd", "libsystemd-shared-*.so", "libkmod.so.2", "libip4tc.so.2"),
+    static=False,
+    folders=("usr/lib/systemd", "lib/systemd", "usr/lib/*/systemd", "usr/lib/*", "lib/*"),
+    seconds=10,
+)
 TEST_SETS: Final = (
     CNI_PLUGINS,
     CNI_JUDGES,
     OLD_CNI_JUDGES,
     NETWORK_POLICIES,
     PROMETHEUS,
+    NETWORKD,
 )  # for tests and benchmarks alone
 KERNEL: Final = KernelSet()
 BUSYBOX: Final = DebianSet("busybox", ("busybox-static",), ("busybox",))

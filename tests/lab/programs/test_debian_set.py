@@ -114,6 +114,22 @@ def test_debians_prometheus_and_its_tool_run_and_nothing_is_installed(tmp_path: 
 
 @pytest.mark.root
 @pytest.mark.network
+def test_networkd_comes_with_its_libraries_whatever_their_versions(tmp_path: Path) -> None:
+    build(["networkd"], RecordedProgress(), tmp_path)
+    program = find_built_sets(["networkd"], tmp_path).bin("systemd-networkd")
+    asked = subprocess.run(
+        [str(program), "--version"],
+        env={"LD_LIBRARY_PATH": str(program.parent)},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert asked.stdout.startswith("systemd ")
+
+
+@pytest.mark.root
+@pytest.mark.network
 def test_debians_busybox_is_static_and_runs(tmp_path: Path) -> None:
     build(["busybox"], RecordedProgress(), tmp_path)
     busybox = find_built_sets(["busybox"], tmp_path).busybox
