@@ -7,6 +7,7 @@ A look at a node with 250 pods decodes some 2,000 messages. What the kernel can 
 import errno
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from socket import AF_INET, AF_INET6
 from typing import Any, Final
 
@@ -15,10 +16,12 @@ from openeni_nodeagent.addresses import IPV4, IPV6
 from openeni_nodeagent.datapath.linux import items, uapi
 from openeni_nodeagent.datapath.linux.attributes import attribute, string
 from openeni_nodeagent.datapath.linux.netlink import DumpRefusedError, Netlink
+from openeni_nodeagent.datapath.linux.nfnetlink import NF_FAMILIES
 from openeni_nodeagent.datapath.linux.pyroute2_classes import (
     AddressMessage,
     DecodeError,
     FilterRuleMessage,
+    FilterTableMessage,
     LinkMessage,
     NeighbourMessage,
     QdiscMessage,
@@ -41,7 +44,6 @@ from openeni_nodeagent.datapath_api import KernelRefusedError
 _FAMILIES: Final = {IPV4: AF_INET, IPV6: AF_INET6}
 _OURS: Final = attribute(uapi.NDA_PROTOCOL, bytes([names.PROTOCOL]))
 _TOKEN_BUCKETS: Final = re.compile(re.escape(string(uapi.TCA_KIND, "tbf")))
-_NF_FAMILIES: Final = {"inet": uapi.NFPROTO_INET, "netdev": uapi.NFPROTO_NETDEV}
 
 
 def links(netlink: Netlink) -> Iterator[Link]:
@@ -139,12 +141,28 @@ def elements(netfilter: Netlink, name: str) -> Iterator[Element]:
 
 
 def chains(netfilter: Netlink, family: str) -> Iterator[Chain]:
-    """Yield the chains of our table in a family ("inet", "netdev") that have rules."""
+    """Yield the chains of our table in a family ("inet", "netdev") that have rules.
+
+    Those of a dormant table, which the kernel skips, have no mark: applying them wakes it.
+    """
     request = FilterRuleMessage()
-    request["nfgen_family"] = _NF_FAMILIES[family]
+    request["nfgen_family"] = NF_FAMILIES[family]
     request["attrs"] = [("NFTA_RULE_TABLE", names.NFT_TABLE)]
     kind = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.NFT_MSG_GETRULE
-    return items.chains(family, dump(netfilter, kind, request))
+    found = items.chains(family, dump(netfilter, kind, request))
+    dormant = _is_dormant(netfilter, family)
+    return (replace(chain, mark="") for chain in found) if dormant else found
+
+
+def _is_dormant(netfilter: Netlink, family: str) -> bool:
+    request = FilterTableMessage()
+    request["nfgen_family"] = NF_FAMILIES[family]
+    kind = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.NFT_MSG_GETTABLE
+    return any(
+        message.get_attr("NFTA_TABLE_NAME") == names.NFT_TABLE
+        and message.get_attr("NFTA_TABLE_FLAGS") & uapi.NFT_TABLE_F_DORMANT
+        for message in dump(netfilter, kind, request)
+    )
 
 
 def dump(

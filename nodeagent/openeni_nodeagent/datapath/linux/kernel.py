@@ -8,7 +8,7 @@ import errno
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -243,20 +243,16 @@ def _change_members(netfilter: Netlink, operations: Sequence[Operation]) -> None
 
 
 def _apply_chains(operations: Sequence[Operation], _: Netlink) -> None:
-    script = "".join(
-        delete_chain(o.item.family, o.item.name) if o.verb is Verb.REMOVE else o.item.text
-        for o in operations
-        if isinstance(o.item, Chain)
-    )
-    if any(o.verb is not Verb.REMOVE for o in operations):
-        _create_sets()  # first: the rules name them
-    _nft(script)
+    chains = [(o.verb is Verb.REMOVE, o.item) for o in operations if isinstance(o.item, Chain)]
+    if families := {chain.family for goes, chain in chains if not goes}:
+        _create_tables({"inet"} | families)  # first: the rules name its sets
+    _nft("".join(delete_chain(c.family, c.name) if goes else c.text for goes, c in chains))
 
 
-def _create_sets() -> None:
+def _create_tables(families: Collection[str]) -> None:
     with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
-        for refusal in netfilter.execute_framed(nfnetlink.create_sets()):
-            raise KernelRefusedError(f"creating our nftables sets: {refusal}")
+        for refusal in netfilter.execute_framed(nfnetlink.create_tables(families)):
+            raise KernelRefusedError(f"creating our nftables tables and sets: {refusal}")
 
 
 def delete_filters() -> None:

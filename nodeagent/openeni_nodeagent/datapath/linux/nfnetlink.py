@@ -31,6 +31,7 @@ from openeni_nodeagent.datapath.linux.attributes import (
 from openeni_nodeagent.datapath.model import Element, Operation, Verb
 from openeni_nodeagent.datapath.nft_sets import SETS, Field, NftSet, joined, split
 
+NF_FAMILIES: Final = {"inet": uapi.NFPROTO_INET, "netdev": uapi.NFPROTO_NETDEV}
 NFGENMSG: Final = struct.Struct("=BBH")
 _PROTOCOLS: Final = {"tcp": IPPROTO_TCP, "udp": IPPROTO_UDP, "sctp": IPPROTO_SCTP}
 _PROTOCOL_NAMES: Final = {number: name for name, number in _PROTOCOLS.items()}
@@ -45,13 +46,18 @@ def batch(operations: Sequence[Operation]) -> list[bytes]:
     return _transaction(_element(operation) for operation in operations)
 
 
-def create_sets() -> list[bytes]:
-    """Return the messages of one transaction that creates the table, sets and maps."""
-    table = _create(uapi.NFT_MSG_NEWTABLE, string(uapi.NFTA_TABLE_NAME, names.NFT_TABLE))
+def create_tables(families: Iterable[str]) -> list[bytes]:
+    """Return the messages of one transaction: our tables, of "inet" among others, and its sets.
+
+    A table without flags is awake: a dormant one filters nothing, and takes no chain in the
+    transaction that wakes it.
+    """
+    table = string(uapi.NFTA_TABLE_NAME, names.NFT_TABLE) + big_endian(uapi.NFTA_TABLE_FLAGS, 0)
+    tables = [_create(uapi.NFT_MSG_NEWTABLE, table, NF_FAMILIES[family]) for family in families]
     bodies = [_set_body(name, made) for name, made in SETS.items()]
     return _transaction(
         [
-            table,
+            *tables,
             *(
                 _create(uapi.NFT_MSG_NEWSET, body + big_endian(uapi.NFTA_SET_ID, place))
                 for place, body in enumerate(bodies, start=1)
@@ -69,9 +75,9 @@ def _transaction(messages: Iterable[bytes]) -> list[bytes]:
     ]
 
 
-def _create(message: int, body: bytes) -> bytes:
+def _create(message: int, body: bytes, family: int = uapi.NFPROTO_INET) -> bytes:
     flags = uapi.NLM_F_REQUEST | uapi.NLM_F_ACK | uapi.NLM_F_CREATE
-    return _message(_type(message), flags, uapi.NFPROTO_INET, 0, body)
+    return _message(_type(message), flags, family, 0, body)
 
 
 def _set_body(name: str, made: NftSet) -> bytes:

@@ -223,6 +223,24 @@ def test_a_chain_that_is_not_whole_is_seen_and_the_others_are_not_doubted(
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("family", ["inet", "netdev"])
+def test_the_chains_of_a_dormant_table_are_not_whole_until_they_wake(
+    netns: Namespace, family: str
+) -> None:
+    chains = node_chains(REPLY, NODE) | {egress_chain(LinkFacts("lo", 1))}
+    changed(netns, Verb.ADD, *chains)
+    netns.nft(f"add table {family} openeni {{ flags dormant; }}")
+    asleep = frozenset(c for c in chains if c.family == family)
+    assert netns.run(observe_filters) == {
+        *(chains - asleep),
+        *(Chain(c.family, c.name, "") for c in asleep),
+    }
+    changed(netns, Verb.ADD, *asleep)
+    assert netns.run(observe_filters) == chains
+    assert "dormant" not in netns.program("nft", "list", "ruleset")
+
+
+@pytest.mark.root
 def test_tables_of_others_are_neither_read_nor_erased(netns: Namespace) -> None:
     netns.nft('table inet theirs { chain service { tcp dport 1 accept comment "x 1 of 1"; }; }')
     assert netns.run(observe_filters) == frozenset()
