@@ -1,6 +1,6 @@
 """What others change of an ENI or a pod's link: the next look restores it, and packets arrive."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -13,13 +13,6 @@ from openeni_testing.network.reached_pod import ADDRESSES, ReachedPod
 
 pytestmark = pytest.mark.root
 WITH_IPV6 = [mode for mode in MODES if mode.id != f"ipvlan-{IPVlanMode.L3}"]
-
-
-@pytest.fixture(params=MODES)
-def bench(request: pytest.FixtureRequest) -> Generator[ReachedPod]:
-    made = ReachedPod(request.param)
-    yield made
-    made.close()
 
 
 def flush_addresses(bench: ReachedPod) -> None:

@@ -1,7 +1,6 @@
 """A real systemd-networkd on a node whose image has it configure every link."""
 
 import socket
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,10 @@ from openeni_testing.network.networkd import ADDRESS, Networkd
 from openeni_testing.network.reached_pod import ReachedPod
 from openeni_testing.waiting import wait_for
 
-pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def bench() -> Generator[ReachedPod]:
-    made = ReachedPod(Datapath(Mode.VETH))
-    yield made
-    made.close()
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True),
+]
 
 
 @pytest.fixture

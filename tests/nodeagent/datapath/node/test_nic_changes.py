@@ -1,24 +1,14 @@
 """A NIC that is renamed, plugged again or taken down: the next configuration puts all right."""
 
-from collections.abc import Generator
-
 import pytest
 
 from openeni_crds import names
 from openeni_crds.enipool import Mode
 from openeni_testing.network import neutron
 from openeni_testing.network.node import Node
-from openeni_testing.network.one_eni import MODES
 from openeni_testing.network.reached_pod import SECOND, ReachedPod
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture(params=MODES)
-def bench(request: pytest.FixtureRequest) -> Generator[ReachedPod]:
-    made = ReachedPod(request.param)
-    yield made
-    made.close()
 
 
 def test_a_renamed_nic_is_a_difference_where_the_kernel_has_its_name(bench: ReachedPod) -> None:
