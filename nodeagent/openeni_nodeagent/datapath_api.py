@@ -113,7 +113,7 @@ class WantedPod:
 
 @dataclass(frozen=True, slots=True)
 class WantedNode:
-    """What the node should have of openeni."""
+    """Says what the node should have of openeni."""
 
     node: NodeFacts
     enis: tuple[ENIFacts, ...] = ()
@@ -148,7 +148,7 @@ class Repair:
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """What a reconcile of the node found last, after its repairs."""
+    """Says what a reconcile of the node found last, after its repairs."""
 
     links: Mapping[str, LinkFacts] = field(default_factory=dict[str, LinkFacts])  # by ENI name
     errors: Mapping[str, DatapathError] = field(default_factory=dict[str, DatapathError])

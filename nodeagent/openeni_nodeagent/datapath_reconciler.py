@@ -53,7 +53,7 @@ _log: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LookCallbacks:
-    """What a look asks, and whom it tells."""
+    """Holds what a look asks, and whom it tells."""
 
     is_synced: Callable[[], bool]  # True once the caches show all objects of this node
     may_repair: Callable[[], bool]  # True while they are up to date

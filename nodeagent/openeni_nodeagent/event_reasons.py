@@ -29,7 +29,7 @@ class PodReason(StrEnum):
 
 
 class NodeReason(StrEnum):
-    """What is wrong with a node."""
+    """Says what is wrong with a node."""
 
     REPAIRS_REPEATED = "RepairsRepeated"
 

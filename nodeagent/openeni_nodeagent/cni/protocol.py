@@ -29,7 +29,7 @@ _UNDECODABLE: Final = "\ufffd"  # see `frame.decode_environment`
 
 
 class Command(StrEnum):
-    """What a runtime asks for; the executable answers VERSION itself."""
+    """Says what a runtime asks for; the executable answers VERSION itself."""
 
     ADD = "ADD"
     DEL = "DEL"

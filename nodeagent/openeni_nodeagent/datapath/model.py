@@ -49,7 +49,7 @@ class Address:
 
 
 class RouteType(StrEnum):
-    """What happens to a packet; with another type than UNICAST a route has no device."""
+    """Says what happens to a packet; with another type than UNICAST a route has no device."""
 
     UNICAST = "unicast"
     PROHIBIT = "prohibit"

@@ -36,7 +36,7 @@ from openeni_nodeagent.pod_options import PortMapping
 
 @dataclass(frozen=True)
 class KernelSnapshot:
-    """What the kernel had of openeni at one time."""
+    """Holds what the kernel had of openeni at one time."""
 
     state: State
     pods: Mapping[str, str]
