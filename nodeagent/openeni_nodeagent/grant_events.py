@@ -1,9 +1,10 @@
 """Pass grants that began, were connected or ended on to what depends on them: status, PodIP, log.
 
-Level-based: a grant's ENI and pod are the key of a work queue, so that a burst is passed on once
-for each pod. It is due a moment later, when the ADD has been answered.
+All that was noted is passed on together, a moment later, when the ADD has been answered: in a burst
+a thread that wakes for each grant takes its time from the ADDs that follow.
 """
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -15,6 +16,7 @@ from openeni_nodeagent.grants.ledger import Grant
 from openeni_nodeagent.reports.podip_publisher import key_of
 from openeni_nodeagent.requeues import COALESCE_SECONDS, Requeues
 
+NOTED: Final = "noted"  # the one key of the queues `grants` and `grant-log`
 ANSWERED_SECONDS: Final = 0.02  # after a grant changed: its ADD has been answered
 
 
@@ -34,18 +36,22 @@ class GrantEvents:
         self._requeues = requeues
         self._queues = requeues.queues
         self._note_use = note_use
+        self._noted: deque[Grant] = deque()
 
     def note(self, grant: Grant) -> None:
-        """Have a grant passed on; wakes one thread."""
-        self._queues["grants"].add(f"{grant.eni} {key_of(grant)}", ANSWERED_SECONDS)
+        """Have a grant passed on; wakes one thread, if any."""
+        self._noted.append(grant)
+        self._queues["grants"].add(NOTED, ANSWERED_SECONDS)
 
-    def pass_on(self, key: str) -> Result:
-        """Enqueue what depends on the grants of an ENI and a pod."""
-        eni, _, podip = key.partition(" ")
-        self._note_use(eni)
-        self._queues["podips"].add(podip)
-        self._queues["eni-status"].add(eni, COALESCE_SECONDS)
-        self._queues["grant-log"].add("")
+    def pass_on(self, _: str) -> Result:
+        """Enqueue what depends on the grants that were noted."""
+        while self._noted:
+            grant = self._noted[0]
+            self._note_use(grant.eni)
+            self._queues["podips"].add(key_of(grant))
+            self._queues["eni-status"].add(grant.eni, COALESCE_SECONDS)
+            self._noted.popleft()  # not before: what fails is tried again
+        self._queues["grant-log"].add(NOTED)
         seconds = self._grants.seconds_to_look()
         if seconds is not None:
             self._requeues.look(max(SOON_SECONDS, seconds))

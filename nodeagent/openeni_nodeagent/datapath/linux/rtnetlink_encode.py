@@ -36,6 +36,9 @@ _ROUTE_TYPES: Final = {
     RouteType.PROHIBIT: uapi.RTN_PROHIBIT,
     RouteType.UNREACHABLE: uapi.RTN_UNREACHABLE,
 }
+# Since Linux 5.17 a veth has as many queues each way as the machine has processors, each with its
+# folder in sysfs (veth_get_num_queues). Nothing is queued there, but for programs of XDP.
+_ONE_QUEUE: Final = number(uapi.IFLA_NUM_TX_QUEUES, 1) + number(uapi.IFLA_NUM_RX_QUEUES, 1)
 IFINFOMSG: Final = struct.Struct("=BxHiII")
 IFADDRMSG: Final = struct.Struct("=BBBBi")
 RTMSG: Final = struct.Struct("=BBBBBBBBI")  # struct fib_rule_hdr has the same layout
@@ -93,7 +96,7 @@ def _info(link: Link, data: bytes) -> bytes:
 def _link_attributes(link: Link) -> bytes:
     body = string(uapi.IFLA_IFNAME, link.name)
     if link.kind == VETH:
-        body += attribute(uapi.IFLA_ADDRESS, _mac(link.mac))
+        body += attribute(uapi.IFLA_ADDRESS, _mac(link.mac)) + _ONE_QUEUE
     if link.group:
         body += number(uapi.IFLA_GROUP, link.group)
     return body + number(uapi.IFLA_MTU, link.mtu)

@@ -10,6 +10,7 @@ import random
 import re
 import select
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -58,6 +59,10 @@ _ROUTE_GROUPS: Final = (
     uapi.RTNLGRP_IPV6_ROUTE,
     uapi.RTNLGRP_IPV6_RULE,
 )
+# Parts of messages of links: our alias, and the beginning of the name of a pod's link.
+_OUR_ALIAS: Final = string(uapi.IFLA_IFALIAS, names.LINK_ALIAS)
+_POD_LINKS_NAME: Final = struct.pack("=H", uapi.IFLA_IFNAME) + names.LINK_PREFIX.encode()
+_NEVER: Final = b"$^"  # a pattern that nothing has
 _Decoder: TypeAlias = Callable[[bytes], Any]
 _ROUTE_KINDS: Final[dict[int, tuple[Kind, Verb, _Decoder, Callable[[Any], Item | None]]]] = {
     uapi.RTM_NEWLINK: (Kind.LINK, Verb.ADD, items.link_message, items.link),
@@ -171,8 +176,11 @@ def _may_concern_us(kind: int, raw: bytes, watched: Watched) -> bool:
         case uapi.RTM_NEWNEIGH:
             return names_protocol(raw)
         case uapi.RTM_NEWLINK | uapi.RTM_DELLINK:
-            _, _, index, _, _ = IFINFOMSG.unpack_from(raw, HEADER.size)
-            return index in watched.links or bool(_of_our_links(watched.macs).search(raw))
+            _, _, index, flags, _ = IFINFOMSG.unpack_from(raw, HEADER.size)
+            if index in watched.links or _with_a_mac_of(watched.macs).search(raw):
+                return True
+            is_whole = kind == uapi.RTM_NEWLINK and flags & uapi.IFF_UP and _POD_LINKS_NAME in raw
+            return _OUR_ALIAS in raw and not is_whole
         case uapi.RTM_NEWADDR | uapi.RTM_DELADDR:
             *_, index = IFADDRMSG.unpack_from(raw, HEADER.size)
             return index in watched.links
@@ -185,17 +193,17 @@ def _may_concern_us(kind: int, raw: bytes, watched: Watched) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _of_our_links(macs: frozenset[str]) -> re.Pattern[bytes]:
-    """Return a pattern that occurs in the message of each link with our alias or such a MAC."""
+def _with_a_mac_of(macs: frozenset[str]) -> re.Pattern[bytes]:
+    """Return a pattern that occurs in the message of each link with one of these MACs."""
     own = [bytes.fromhex(mac.replace(":", "")) for mac in macs]
-    alias = string(uapi.IFLA_IFALIAS, names.LINK_ALIAS)
-    return re.compile(b"|".join(map(re.escape, (alias, *own))))
+    return re.compile(b"|".join(map(re.escape, own)) or _NEVER)
 
 
 @lru_cache(maxsize=1)
 def _out_of(links: frozenset[int]) -> re.Pattern[bytes]:
     """Return a pattern that occurs in the message of each route out of one of these links."""
-    return re.compile(b"|".join(re.escape(number(uapi.RTA_OIF, index)) for index in links) or b"$^")
+    found = b"|".join(re.escape(number(uapi.RTA_OIF, index)) for index in links)
+    return re.compile(found or _NEVER)
 
 
 def change_of_link_or_route(kind: int, raw: bytes) -> Change | None:

@@ -197,21 +197,35 @@ def test_what_others_do_with_what_is_theirs_is_not_noticed(
     assert listener.kinds() == []
 
 
-def test_links_addresses_routes_and_neighbours_of_others_are_not_even_decoded(
-    bench: OneENI, listener: Listener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    decoded: list[Kind] = []
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Kind]:
+    """Return the kinds of the notifications that are decoded, as they come."""
+    kinds: list[Kind] = []
     whole = module.change_of_link_or_route
 
     def change_of(kind: int, raw: bytes) -> Change | None:
         if change := whole(kind, raw):
-            decoded.append(change.kind)
+            kinds.append(change.kind)
         return change
 
     monkeypatch.setattr(module, "change_of_link_or_route", change_of)
+    return kinds
+
+
+def test_links_addresses_routes_and_neighbours_of_others_are_not_even_decoded(
+    decoded: list[Kind], bench: OneENI, listener: Listener
+) -> None:
     bench.node.namespace.ip(*OF_OTHERS)
     assert listener.kinds() == []
     assert set(decoded) == {Kind.RULE}  # the sentinel
+
+
+def test_an_add_is_not_even_decoded(
+    decoded: list[Kind], bench: OneENI, pod: Namespace, listener: Listener
+) -> None:
+    bench.add(pod.path)
+    assert listener.kinds() == []
+    assert set(decoded) == {Kind.RULE}
 
 
 def test_more_notifications_than_the_kernel_keeps_count_as_a_change(
