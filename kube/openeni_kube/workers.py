@@ -76,8 +76,7 @@ class Workers(Generic[K]):
         """Have the key worked on, `after` seconds from now at the latest."""
         with self._lock:
             lane = self._queue.add(key, time.monotonic() + after)
-            # Else a thread waits for an earlier key. It may be due since long: from another lane.
-            if self._queue.is_next(key, lane):
+            if lane is not None:
                 self._notify(lane)
 
     def alive(self) -> bool:

@@ -56,19 +56,24 @@ class WorkQueue(Generic[K]):
         self._again: dict[K, float] = {}  # added while running
         self._failures: dict[K, int] = {}
 
-    def add(self, key: K, at: float) -> str:
-        """Make the key due at `at`, or earlier if it was due earlier; return its lane."""
+    def add(self, key: K, at: float) -> str | None:
+        """Make the key due at `at`, or earlier if it was due earlier.
+
+        Return its lane if nothing was due there as early: who waits for the lane has to know.
+        """
         lane = self._lane_of(key)
         if key in self._running:
             self._again[key] = min(at, self._again.get(key, at))
-            return lane
+            return None
         due = self._due.get(key)
         if due is not None:
             at = min(at, due[0])
-        if due != (at, lane):
-            self._due[key] = at, lane
-            heapq.heappush(self._heaps.setdefault(lane, []), (at, next(self._order), key))
-        return lane
+        if due == (at, lane):
+            return None
+        first = self.next_due(lane)
+        self._due[key] = at, lane
+        heapq.heappush(self._heaps.setdefault(lane, []), (at, next(self._order), key))
+        return lane if first is None or at < first else None
 
     def take(self, now: float, lane: str = "") -> K | None:
         """Return the key that has been due the longest, now running; None when none is due."""
@@ -90,11 +95,6 @@ class WorkQueue(Generic[K]):
             heapq.heappop(heap)  # an earlier time or another lane replaced it
         return None
 
-    def is_next(self, key: K, lane: str) -> bool:
-        """Return True if no key of the lane is due before this one."""
-        due = self.next_due(lane)
-        return due is not None and self._due.get(key) == (due, lane)
-
     def load(self, now: float) -> dict[str, tuple[int, float]]:
         """Return, for each lane, how many keys are due, and the age in seconds of its oldest key.
 
@@ -108,7 +108,7 @@ class WorkQueue(Generic[K]):
         return {lane: (due[lane], now - at) for lane, at in first.items()}
 
     def finish(self, key: K, result: Result, now: float, uniform: float) -> str | None:
-        """End the run of a key; return its lane if it is due again.
+        """End the run of a key; return what `add` does if it is due again.
 
         `uniform` is a random number in [0, 1).
         """

@@ -1,5 +1,7 @@
 """The queue loses nothing, doubles nothing, and backs off from what fails."""
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -32,7 +34,9 @@ class Queue(RuleBasedStateMachine):
 
     @rule(key=KEYS, after=st.floats(0, 5))
     def ask(self, key: str, after: float) -> None:
-        self.queue.add(key, self.now + after)
+        before = self._next_due()
+        told = self.queue.add(key, self.now + after)
+        assert told == self._earlier_than(before)
         self.owed.add(key)
 
     @rule(key=KEYS, lane=st.sampled_from(LANES))
@@ -53,7 +57,9 @@ class Queue(RuleBasedStateMachine):
         if self.running:
             key = min(self.running)
             self.running.discard(key)
-            self.queue.finish(key, result, self.now, uniform)
+            before = self._next_due()
+            told = self.queue.finish(key, result, self.now, uniform)
+            assert told == self._earlier_than(before)
             if isinstance(result, RequeueAfter | Retry):
                 self.owed.add(key)
 
@@ -65,6 +71,14 @@ class Queue(RuleBasedStateMachine):
     def everything_owed_comes(self) -> None:
         due = [self.queue.next_due(lane) for lane in LANES]
         assert (due == [None, None]) == (not self.owed - self.running)
+
+    def _next_due(self) -> dict[str, float]:
+        due = {lane: self.queue.next_due(lane) for lane in LANES}
+        return {lane: math.inf if at is None else at for lane, at in due.items()}
+
+    def _earlier_than(self, before: dict[str, float]) -> str | None:
+        """Return the lane whose next due time has become earlier: who waits for it must know."""
+        return next((lane for lane, at in self._next_due().items() if at < before[lane]), None)
 
 
 TestQueue = Queue.TestCase
