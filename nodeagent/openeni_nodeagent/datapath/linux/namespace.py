@@ -1,16 +1,18 @@
 """Run functions in a pod's network namespace.
 
-Each call gets a thread of its own, which enters the namespace, runs the function and ends. Such a
-thread is never used again, so no other work can run in the wrong namespace.
+The calling thread enters it and comes back. One that cannot come back ends the process: whatever it
+did next would be done to a pod. Kubelet starts the agent again, which finds everything in the
+journal and the kernel.
 """
 
 import ctypes
 import errno
+import logging
 import os
-import threading
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Final, Generic, TypeVar
+from typing import Final, TypeVar
 
 from openeni_nodeagent.datapath_api import DatapathError, NamespaceGoneError
 
@@ -18,6 +20,8 @@ T = TypeVar("T")
 _CLONE_NEWNET: Final = 0x40000000
 _OWN_NAMESPACE: Final = "/proc/thread-self/ns/net"
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
+LOST_EXIT_CODE: Final = 70  # EX_SOFTWARE of sysexits.h
+_log: Final = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -40,40 +44,38 @@ def open_namespace(path: str) -> Generator[int]:
 
 
 def in_namespace(descriptor: int, work: Callable[[], T]) -> T:
-    """Run `work` in the namespace on a new thread. Raises its errors, and NamespaceGoneError."""
-    return _run_on_thread(lambda: _enter(descriptor), work)
+    """Run `work` in the namespace. Raises its errors, DatapathError and NamespaceGoneError.
+
+    It must start no thread and no program, which would stay there.
+    """
+    try:
+        own = os.open(_OWN_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise DatapathError(f"cannot open the node's namespace: {error.strerror}") from error
+    try:
+        _enter(descriptor)
+        try:
+            return work()
+        finally:
+            _come_back(own)
+    finally:
+        os.close(own)
 
 
 def in_new_namespace(work: Callable[[], T]) -> T:
-    """Run `work` in a new namespace that ends with it. Raises its errors."""
-    return _run_on_thread(_unshare, work)
-
-
-class _NamespaceThread(threading.Thread, Generic[T]):
-    def __init__(self, enter: Callable[[], None], work: Callable[[], T]) -> None:
-        super().__init__(name="namespace", daemon=True)
-        self._enter_namespace, self._work = enter, work
-        self.error: BaseException | None = None
-        self.result: T
-
-    def run(self) -> None:
+    """Run `work` in a new namespace, on a thread that ends with it. Raises its errors."""
+    with ThreadPoolExecutor(1, thread_name_prefix="namespace") as thread:
         try:
-            self._enter_namespace()
-            self.result = self._work()
-        except BaseException as error:  # noqa: BLE001 - raised again by the caller
-            self.error = error
+            working = thread.submit(_work_apart, work)
+        except RuntimeError as error:  # the limit of processes of the agent's pod
+            raise DatapathError(f"cannot make a network namespace: {error}") from error
+        return working.result()
 
 
-def _run_on_thread(enter: Callable[[], None], work: Callable[[], T]) -> T:
-    thread = _NamespaceThread(enter, work)
-    try:
-        thread.start()
-    except RuntimeError as error:  # the limit of processes of the agent's pod
-        raise DatapathError(f"cannot enter a network namespace: {error}") from error
-    thread.join()
-    if thread.error:
-        raise thread.error
-    return thread.result
+def _work_apart(work: Callable[[], T]) -> T:
+    if _LIBC.unshare(_CLONE_NEWNET):
+        raise DatapathError(f"cannot make a network namespace: {os.strerror(ctypes.get_errno())}")
+    return work()
 
 
 def _enter(descriptor: int) -> None:
@@ -84,6 +86,8 @@ def _enter(descriptor: int) -> None:
         raise DatapathError(f"cannot enter the pod's network namespace: {os.strerror(number)}")
 
 
-def _unshare() -> None:
-    if _LIBC.unshare(_CLONE_NEWNET):
-        raise DatapathError(f"cannot make a network namespace: {os.strerror(ctypes.get_errno())}")
+def _come_back(own: int) -> None:
+    if _LIBC.setns(own, _CLONE_NEWNET):
+        cause = os.strerror(ctypes.get_errno())
+        _log.critical("a thread cannot leave a pod's network namespace: %s; the agent ends", cause)
+        os._exit(LOST_EXIT_CODE)
