@@ -123,14 +123,6 @@ def delete_filters(bench: Bench) -> None:
     bench.space.nft(f"add {table}\ndelete {table}\n")
 
 
-def make_filters_dormant(bench: Bench) -> None:
-    """They are listed as before, and no packet meets them."""
-    tables = bench.space.program("nft", "list", "tables")
-    for family in ("inet", "netdev"):
-        if f"table {family} {names.NFT_TABLE}" in tables:
-            bench.space.nft(f"add table {family} {names.NFT_TABLE} {{ flags dormant; }}")
-
-
 def down_and_up(bench: Bench) -> None:
     device = bench.device
     bench.space.ip(f"link set {device} down", f"link set {device} up")
@@ -209,7 +201,6 @@ def flush_pods_inside(bench: Bench) -> None:
 DAMAGE: tuple[Callable[[Bench], None], ...] = (
     flush_rules,
     delete_filters,
-    make_filters_dormant,
     down_and_up,
     down,
     flush_pods_routes,

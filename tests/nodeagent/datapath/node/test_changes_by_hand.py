@@ -57,6 +57,14 @@ def replace_the_default_route(bench: ReachedPod) -> None:
     bench.node.namespace.ip(f"route replace unreachable default table {table}")
 
 
+def make_the_filters_dormant(bench: ReachedPod) -> None:
+    """They are listed as before, and no packet meets them."""
+    node = bench.node.namespace
+    for line in node.program("nft", "list", "tables").splitlines():
+        if line.endswith(f" {names.NFT_TABLE}"):
+            node.nft(f"add {line} {{ flags dormant; }}")
+
+
 DAMAGES: tuple[Callable[[ReachedPod], None], ...] = (
     flush_addresses,
     flush_link_local_addresses,
@@ -65,6 +73,7 @@ DAMAGES: tuple[Callable[[ReachedPod], None], ...] = (
     forward_nothing_by_default_and_plug_again,
     lower_the_mtu,
     replace_the_default_route,
+    make_the_filters_dormant,
 )
 
 
