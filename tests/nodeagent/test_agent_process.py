@@ -1,5 +1,6 @@
 """The agent as a process: what it logs first, and that there is only one of it on a node."""
 
+import gc
 import signal
 from collections.abc import Generator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from openeni_crds import names
+from openeni_nodeagent import __main__ as program
 from openeni_testing.agent.host import AgentHost
 from openeni_testing.agent.nursery import KERNEL_FILE, Agents
 from openeni_testing.nursery import Child
@@ -59,3 +61,33 @@ def test_an_agent_that_waits_for_another_ends_on_sigterm(agents: Agents) -> None
     wait_for(lambda: "waiting for it to end" in agents.log(), "the second waits")
     stop(second)
     stop(first)
+
+
+@pytest.fixture
+def own_signals() -> Generator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("own_signals")
+def test_when_an_agent_starts_its_modules_are_out_of_the_collectors_sight(
+    agents: Agents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen: list[int] = []
+
+    class Started:
+        def __init__(self, *_: object) -> None: ...
+
+        def start(self) -> None:
+            frozen.append(gc.get_freeze_count())
+            raise OSError("it has started far enough")
+
+    monkeypatch.setattr(program, "Agent", Started)
+    try:
+        with pytest.raises(program.StartError, match="far enough"):
+            program.run(agents.host.settings, agents.host.store, agents.host.datapath)
+    finally:
+        gc.unfreeze()
+    assert frozen[0] > len(gc.get_objects()) / 2
