@@ -1,7 +1,7 @@
 """Pass grants that began, were connected or ended on to what depends on them: status, PodIP, log.
 
-All that was noted is passed on together, a moment later, when the ADD has been answered: in a burst
-a thread that wakes for each grant takes its time from the ADDs that follow.
+All that was noted is passed on together, up to a moment later, when a single ADD has been answered:
+in a burst a thread that wakes for each grant takes its time from the ADDs that follow.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ from openeni_nodeagent.reports.podip_publisher import key_of
 from openeni_nodeagent.requeues import COALESCE_SECONDS, Requeues
 
 NOTED: Final = "noted"  # the one key of the queues `grants` and `grant-log`
-ANSWERED_SECONDS: Final = 0.02  # after a grant changed: its ADD has been answered
+ANSWERED_SECONDS: Final = 0.02  # after the first that is noted: its ADD has been answered
 
 
 class GrantEvents:

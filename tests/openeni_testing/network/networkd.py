@@ -26,7 +26,7 @@ mount -t sysfs sysfs /sys
 mount --bind "$1/run" /run
 mount --bind "$1/passwd" /etc/passwd
 mount --bind "$1/group" /etc/group
-for folder in /etc/systemd /usr/lib/systemd/network; do
+for folder in /etc/systemd /usr/local/lib/systemd /usr/lib/systemd/network /lib/systemd/network; do
     if [ -d $folder ]; then mount -t tmpfs tmpfs $folder; fi
 done
 exec "$2"
@@ -75,8 +75,7 @@ class Networkd:
             wait_for(lambda: self._settled(process, log), "networkd has dealt with every link", 30)
             yield
         finally:
-            process.terminate()
-            process.wait(_STOP_SECONDS)
+            _stop(process)
             shutil.rmtree(self._links)  # as its unit's RuntimeDirectory does
             self._links.mkdir()
             os.chown(self._links, _UID, _UID)
@@ -107,12 +106,22 @@ class Networkd:
         return subprocess.Popen(argv, stdout=output, stderr=output, env=environment)
 
     def _settled(self, process: "subprocess.Popen[bytes]", log: Path) -> bool:
-        assert process.poll() is None, log.read_text()
+        if process.poll() is not None:
+            raise RuntimeError(f"networkd has ended: {log.read_text()}")
         links = self._namespace.run(socket.if_nameindex)
         indexes = [index for index, name in links if name != "lo"]
         states = {self.state_of(index) for index in indexes}
         assert states <= {"configured", "unmanaged"}, f"{states}: {log.read_text()[-3000:]}"
         return True
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(_STOP_SECONDS)
 
 
 def _enter(file: Path, line: str) -> None:

@@ -7,7 +7,6 @@ journal and the kernel.
 
 import ctypes
 import errno
-import logging
 import os
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ _CLONE_NEWNET: Final = 0x40000000
 _OWN_NAMESPACE: Final = "/proc/thread-self/ns/net"
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 LOST_EXIT_CODE: Final = 70  # EX_SOFTWARE of sysexits.h
-_log: Final = logging.getLogger(__name__)
+_STDERR: Final = 2
 
 
 @contextmanager
@@ -87,7 +86,11 @@ def _enter(descriptor: int) -> None:
 
 
 def _come_back(own: int) -> None:
+    """Leave the pod's namespace. The log may not be read: nothing may wait for it here."""
     if _LIBC.setns(own, _CLONE_NEWNET):
-        cause = os.strerror(ctypes.get_errno())
-        _log.critical("a thread cannot leave a pod's network namespace: %s; the agent ends", cause)
-        os._exit(LOST_EXIT_CODE)
+        try:
+            cause = os.strerror(ctypes.get_errno())
+            os.set_blocking(_STDERR, False)
+            os.write(_STDERR, f"a thread cannot leave a pod's network: {cause}; exit\n".encode())
+        finally:
+            os._exit(LOST_EXIT_CODE)

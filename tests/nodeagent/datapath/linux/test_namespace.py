@@ -1,5 +1,6 @@
 """Other namespaces: sockets stay where they were opened, and what cannot be done is an error."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -85,7 +86,21 @@ def test_a_thread_that_cannot_come_back_ends_the_process() -> None:
         [sys.executable, "-c", LOST], capture_output=True, text=True, timeout=60, check=False
     )
     assert (ended.returncode, ended.stdout) == (namespace.LOST_EXIT_CODE, "inside\n")
-    assert "cannot leave a pod's network namespace" in ended.stderr
+    assert "cannot leave a pod's network" in ended.stderr
+
+
+def test_it_ends_although_nobody_reads_its_log() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(1 << 12))
+    os.set_blocking(writing, True)
+    command = [sys.executable, "-c", LOST]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=writing, timeout=60, check=False)
+    os.close(reading)
+    os.close(writing)
+    assert (ended.returncode, ended.stdout) == (namespace.LOST_EXIT_CODE, b"inside\n")
 
 
 def test_a_thread_that_cannot_be_started_is_an_error_of_the_datapath(

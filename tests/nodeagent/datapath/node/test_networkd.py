@@ -19,8 +19,6 @@ pytestmark = [
 
 @pytest.fixture
 def networkd(bench: ReachedPod, tmp_path: Path) -> Networkd:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)  # it does not run as root
     return Networkd(bench.node, tmp_path)
 
 
