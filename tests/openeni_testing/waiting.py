@@ -1,8 +1,9 @@
-"""Wait for a condition with a deadline: the suite's only way to wait."""
+"""Wait for a condition, or for the end of a process, with a deadline: the suite's only ways to wait."""
 
+import subprocess
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 _FIRST_PAUSE: Final = 0.005  # seconds; it doubles, since most of what is waited for comes soon
@@ -34,3 +35,12 @@ def wait_for(condition: Callable[[], T | None], what: str, seconds: float = 100)
             raise AssertionError(f"not within {seconds:g} s: {what}{last}")
         time.sleep(max(pause, min(_PAUSE_PER_CHECK * (now - begun), _LONGEST_COSTLY_PAUSE)))
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def reap(process: "subprocess.Popen[Any]", seconds: float) -> None:
+    """Wait for a process that is about to end, and kill it if it has not after so many seconds."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(seconds)

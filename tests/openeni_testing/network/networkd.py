@@ -12,7 +12,7 @@ from typing import IO, Final
 from openeni_lab.programs import prepared
 from openeni_nodeagent.enis.nic_guards import NICGuards, known_guards
 from openeni_testing.network.node import Node
-from openeni_testing.waiting import wait_for
+from openeni_testing.waiting import reap, wait_for
 
 ADDRESS: Final = "172.16.77.7"  # which the image gives every link
 _STATIC: Final = "LinkLocalAddressing=no\nIPv6AcceptRA=no\n"
@@ -75,7 +75,8 @@ class Networkd:
             wait_for(lambda: self._settled(process, log), "networkd has dealt with every link", 30)
             yield
         finally:
-            _stop(process)
+            process.terminate()
+            reap(process, _STOP_SECONDS)
             shutil.rmtree(self._links)  # as its unit's RuntimeDirectory does
             self._links.mkdir()
             os.chown(self._links, _UID, _UID)
@@ -113,15 +114,6 @@ class Networkd:
         states = {self.state_of(index) for index in indexes}
         assert states <= {"configured", "unmanaged"}, f"{states}: {log.read_text()[-3000:]}"
         return True
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(_STOP_SECONDS)
 
 
 def _enter(file: Path, line: str) -> None:

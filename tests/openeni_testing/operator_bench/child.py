@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from openeni_crds.meta import Json
+from openeni_testing.waiting import reap
 
 END_SECONDS: Final = 30.0
 
@@ -61,11 +62,7 @@ def child(module: str, *arguments: str) -> Generator[Child]:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.close()
-        try:
-            process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(END_SECONDS)
+        reap(process, END_SECONDS)
         process.stdout.close()
 
 

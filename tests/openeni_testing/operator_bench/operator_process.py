@@ -20,7 +20,7 @@ from openeni_operator.cloud.budget import CallType
 from openeni_operator.process.metric_catalogue import RECONCILE_SECONDS
 from openeni_testing.objects import REPOSITORY
 from openeni_testing.operator_bench.usage import cpu_seconds, peak_mebibytes
-from openeni_testing.waiting import wait_for
+from openeni_testing.waiting import reap, wait_for
 
 RATES: Final = {CallType.READ: 50.0, CallType.WRITE: 20.0, CallType.ATTACH: 20.0}
 END_SECONDS: Final = 30.0
@@ -98,11 +98,7 @@ def running(variables: dict[str, str], log: Path) -> Generator[OperatorProcess]:
         operator.check_log()
     finally:
         process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(END_SECONDS)
+        reap(process, END_SECONDS)
 
 
 def _environment() -> dict[str, str]:

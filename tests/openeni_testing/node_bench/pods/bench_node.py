@@ -21,7 +21,7 @@ from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port
 from openeni_testing.node_bench.pods import cluster as clusters
 from openeni_testing.node_bench.pods.cluster import FIRST_ENI, Cluster, eni_name
-from openeni_testing.waiting import wait_for
+from openeni_testing.waiting import reap, wait_for
 
 ENIS: Final = 16
 FOLDER: Final = Path("/run/openeni-bench")
@@ -152,11 +152,7 @@ def _agent(
         yield process
     finally:
         process.terminate()
-        try:
-            process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(END_SECONDS)
+        reap(process, END_SECONDS)
 
 
 def _started(
