@@ -1,4 +1,4 @@
-"""Wait for a condition, or for the end of a process, with a deadline: the suite's only ways to wait."""
+"""Wait with a deadline, for a condition or the end of a process: the only ways of the suite."""
 
 import subprocess
 import time
