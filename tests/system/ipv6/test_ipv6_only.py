@@ -56,8 +56,8 @@ def test_the_pods_are_in_no_service_of_an_ipv4_cluster(six: InstalledLab) -> Non
 
     def known() -> bool:
         label = f"kubernetes.io/service-name={NAME}"
-        (found,) = six.api.items(SLICES, labelSelector=label)
-        assert (found["addressType"], found.get("endpoints")) == ("IPv4", None)
+        found = six.api.items(SLICES, labelSelector=label)
+        assert [(one["addressType"], one.get("endpoints")) for one in found] == [("IPv4", None)]
         return True
 
     wait_for(known, "a slice without endpoints", lab.PATIENCE)
