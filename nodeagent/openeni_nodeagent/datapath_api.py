@@ -161,7 +161,7 @@ class NodeReport:
 
 
 class NodeSnapshot(Protocol):
-    """What the kernel had of openeni at one time."""
+    """Says what the kernel had of openeni at one time."""
 
     @property
     def pods(self) -> Mapping[str, str]:

@@ -166,7 +166,7 @@ class Ledger:
             self.cool_down(address, cooling_until)
 
     def cool_down(self, address: str, cooling_until: float) -> None:
-        """Reserve an address whose grant has ended, if it has no other one."""
+        """Reserve an address whose grant has ended; it may have another one already."""
         self.reservations.end(address, cooling_until)
         if address not in self._attachment_by_address:
             self._order.put(address, cooling_until)
