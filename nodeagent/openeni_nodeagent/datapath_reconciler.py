@@ -47,6 +47,7 @@ from openeni_nodeagent.reports.repair_log import RepairLog
 LOOK_PERIOD_SECONDS: Final = 30.0
 SOON_SECONDS: Final = 1.0  # until another look at what should have gone, or should be there
 LOOK_SHARE: Final = 0.2  # of the time, at most, for looks that notifications ask for
+LOOK_CREDIT_SECONDS: Final = 5.0  # before now, whose share looks still have if none came
 COALESCE_SECONDS: Final = 0.1  # notifications come in bursts
 _log: Final = logging.getLogger(__name__)
 
@@ -91,7 +92,8 @@ class DatapathReconciler:
         self._differing: Mapping[Attachment, Difference] = {}
         self._rebuilt_at: dict[Attachment, float] = {}  # less than LOOK_PERIOD_SECONDS ago
         self._postponed = False  # the last look left pods to the next one, which is soon
-        self._took, self._ended_at = 0.0, 0.0  # of the last look
+        self._took = 0.0  # the last look's length
+        self._spent_until = 0.0  # the time whose share looks have had
         self._succeeded_at: float | None = None  # the last look without error; at first: `set_node`
         self._repair_log = RepairLog()
         self.repair_counts: Counter[str] = Counter()  # by kind, since the process started
@@ -118,8 +120,7 @@ class DatapathReconciler:
 
         It comes at once, unless looks would get more than their share of the time.
         """
-        since = time.monotonic() - self._ended_at
-        return max(COALESCE_SECONDS, self._took / LOOK_SHARE - since)
+        return max(COALESCE_SECONDS, self._spent_until - time.monotonic())
 
     def last_look(self) -> tuple[float, float]:
         """Return the age of the last good look (0: no node is set) and the last's length, in s."""
@@ -152,8 +153,10 @@ class DatapathReconciler:
                 self._unseen = None
             return Retry(f"the node cannot be looked at: {error}")
         finally:
-            self._ended_at = time.monotonic()
-            self._took = self._ended_at - begun
+            now = time.monotonic()
+            self._took = now - begun
+            unspent_since = max(self._spent_until, now - LOOK_CREDIT_SECONDS)
+            self._spent_until = unspent_since + self._took / LOOK_SHARE
 
     def _look(self, node: NodeFacts, unseen: set[Attachment] | None) -> Result:
         synced = self._callbacks.is_synced()
@@ -206,15 +209,11 @@ class DatapathReconciler:
         return snapshots[-1], kernel
 
     def _choose(self, *, synced: bool) -> ENIChoice:
-        known = self._grants.known_enis()
+        grants, enis = self._grants, self._caches.enis.all()
+        known = grants.known_enis()
         if not synced:
             return ENIChoice(known)
-        return choose_enis(
-            self._caches.enis.all(),
-            known,
-            is_observed=self._grants.knows,
-            is_in_use=self._grants.is_in_use,
-        )
+        return choose_enis(enis, known, is_observed=grants.knows, is_in_use=grants.is_in_use)
 
     @contextlib.contextmanager
     def _hold(

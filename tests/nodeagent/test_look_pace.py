@@ -11,6 +11,7 @@ from openeni_nodeagent import datapath_reconciler
 from openeni_nodeagent.datapath_api import ENIFacts, Hold, NodeReport, NodeSnapshot, WantedNode
 from openeni_nodeagent.datapath_reconciler import (
     COALESCE_SECONDS,
+    LOOK_CREDIT_SECONDS,
     LOOK_PERIOD_SECONDS,
     LOOK_SHARE,
     SOON_SECONDS,
@@ -46,13 +47,22 @@ def test_a_change_after_a_while_is_looked_at_at_once(parts: AgentParts, clock: C
     assert parts.looks.delay() == COALESCE_SECONDS
 
 
+def test_a_change_just_after_a_periodic_look_is_looked_at_at_once(
+    parts: AgentParts, clock: Clock
+) -> None:
+    for _ in range(3):
+        clock.now += LOOK_PERIOD_SECONDS
+        parts.look()
+    assert parts.looks.delay() == COALESCE_SECONDS
+
+
 def test_changes_in_a_row_get_no_more_than_their_share(parts: AgentParts, clock: Clock) -> None:
-    parts.look()
+    clock.now += LOOK_PERIOD_SECONDS  # what looks did not take then is not theirs for ever
     begun = clock.now
     for _ in range(10):
         clock.now += parts.looks.delay()
         parts.look()
-    assert 10 * TOOK / (clock.now - begun) <= LOOK_SHARE
+    assert 10 * TOOK / (LOOK_CREDIT_SECONDS + clock.now + parts.looks.delay() - begun) <= LOOK_SHARE
 
 
 def test_a_pod_that_has_a_call_running_is_left_to_the_next_look_which_looks_into_none(

@@ -1,6 +1,6 @@
 """Compare observed with wanted state: the one comparison behind ADD, CHECK, DEL and repair."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from openeni_nodeagent.datapath.model import (
@@ -33,8 +33,7 @@ _ORDER: Final[dict[type[Item], int]] = {
 def diff(observed: State, wanted: State) -> tuple[Operation, ...]:
     """Return the operations, in order, that turn `observed` into `wanted`; () if they are equal.
 
-    Neither may contain foreign objects: `ownership` filters what was observed. A rule goes last if
-    anything comes: until then, chains may give packets the mark that it has.
+    Neither may contain foreign objects: `ownership` filters what was observed.
     """
     kept = {i.identity for i in wanted if isinstance(i, Link)}
     lost = [i for i in observed if isinstance(i, Link) and _goes(i, kept)]
@@ -42,14 +41,32 @@ def diff(observed: State, wanted: State) -> tuple[Operation, ...]:
     missing = wanted - frozenset(i for i in observed if not any(_stands_on(i, e) for e in lost))
     there = {i.identity for i in observed if isinstance(i, Link)}
     created = [i for i in missing if isinstance(i, Link) and _is_created(i, there)]
-    gone = _ordered(_gone(surplus, missing), last_first=True)
-    last = [i for i in gone if isinstance(i, Rule)] if missing else []
-    return (
-        *(Operation(Verb.REMOVE, i) for i in gone if i not in last),
-        *(Operation(Verb.ADD, i) for i in created),
-        *(Operation(_verb(i), i) for i in _ordered(missing)),
-        *(Operation(Verb.REMOVE, i) for i in last),
+    return in_order(
+        (
+            *(Operation(Verb.REMOVE, i) for i in _gone(surplus, missing)),
+            *(Operation(Verb.ADD, i) for i in created),
+            *(Operation(_verb(i), i) for i in missing),
+        )
     )
+
+
+def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
+    """Return operations, perhaps of several parts of the node, in the order to apply them in.
+
+    Operations of a kind come together: all chains are one run of nft. A rule goes last if anything
+    comes: until then, chains may give packets the mark that it has.
+    """
+    comes = any(o.verb is not Verb.REMOVE for o in operations)
+
+    def place(operation: Operation) -> tuple[int, int]:
+        kind = _ORDER[type(operation.item)]
+        if operation.verb is Verb.REMOVE:
+            return (3, 0) if comes and isinstance(operation.item, Rule) else (0, -kind)
+        if operation.verb is Verb.ADD and isinstance(operation.item, Link):
+            return 1, 0
+        return 2, kind
+
+    return tuple(sorted(operations, key=place))
 
 
 def _is_created(link: Link, there: set[tuple[str | int, ...]]) -> bool:
@@ -91,7 +108,3 @@ def _gone(surplus: State, missing: State) -> Iterable[Item]:
                 continue
             case _:
                 yield item
-
-
-def _ordered(items: Iterable[Item], *, last_first: bool = False) -> list[Item]:
-    return sorted(items, key=lambda item: _ORDER[type(item)], reverse=last_first)

@@ -16,14 +16,17 @@ from openeni_testing.node_bench.targets import Bound, Target, shown, target_tabl
         (Estimate(1.61, 1.0, 2.0), Bound.AT_MOST, 1.6, "**missed**"),
         (Estimate(1.4, 1.0, 2.0), Bound.AT_LEAST, 1.4, "met"),
         (Estimate(1.39, 1.0, 2.0), Bound.AT_LEAST, 1.4, "**missed**"),
-        (Estimate(1.3, 0.99, 2.0), Bound.NO_DIFFERENCE, 1.0, "met"),
-        (Estimate(1.3, 1.02, 2.0), Bound.NO_DIFFERENCE, 1.0, "**missed**"),
-        (Estimate(1.007, 1.005, 1.008), Bound.NO_DIFFERENCE, 1.0, "met"),
-        (Estimate(0.8, 0.7, 0.9), Bound.NO_DIFFERENCE, 1.0, "**missed**"),
+        (Estimate(1.3, 0.99, 2.0), Bound.NO_MORE, 1.0, "met"),
+        (Estimate(1.3, 1.02, 2.0), Bound.NO_MORE, 1.0, "**missed**"),
+        (Estimate(1.007, 1.005, 1.008), Bound.NO_MORE, 1.0, "met"),
+        (Estimate(0.8, 0.7, 0.9), Bound.NO_MORE, 1.0, "met"),
+        (Estimate(0.8, 0.7, 0.995), Bound.NO_LESS, 1.0, "met"),
+        (Estimate(0.8, 0.7, 0.98), Bound.NO_LESS, 1.0, "**missed**"),
+        (Estimate(1.3, 1.2, 1.4), Bound.NO_LESS, 1.0, "met"),
         (Estimate(9.0, 8.0, 10.0), None, 1.0, ""),
     ],
 )
-def test_the_figure_decides_and_for_no_difference_its_interval(
+def test_the_figure_decides_and_where_nothing_shall_get_slower_its_interval(
     found: Estimate, bound: Bound | None, limit: float, verdict: str
 ) -> None:
     assert Target("ADD", "veth", found, bound, limit).verdict == verdict

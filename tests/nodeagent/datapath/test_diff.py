@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openeni_nodeagent.datapath.describe import sentence
-from openeni_nodeagent.datapath.diff import diff
+from openeni_nodeagent.datapath.diff import diff, in_order
 from openeni_nodeagent.datapath.model import (
     NIC,
     NOTHING,
@@ -129,6 +129,25 @@ def test_a_rule_goes_once_chains_give_no_packet_its_mark_any_more() -> None:
         (Verb.ADD, rule),
         (Verb.ADD, chain),
         (Verb.REMOVE, old_rule),
+    ]
+
+
+def test_what_several_parts_need_is_ordered_as_if_it_were_one() -> None:
+    gone = [Rule(4, 600, 10009, mark=0x20000), Chain("inet", "eni9", "a", "")]
+    come = [
+        *(Rule(4, 600, 10000 + n, mark=n << 16) for n in (7, 8)),
+        *(Chain("inet", f"eni{n}", "b", "text") for n in (7, 8)),
+    ]
+    parts = [diff(NOTHING, frozenset(come[::2])), diff(NOTHING, frozenset(come[1::2]))]
+    parts.append(diff(frozenset(gone), NOTHING))
+    done = in_order([operation for part in parts for operation in part])
+    assert [(o.verb, type(o.item)) for o in done] == [
+        (Verb.REMOVE, Chain),
+        (Verb.ADD, Rule),
+        (Verb.ADD, Rule),
+        (Verb.ADD, Chain),
+        (Verb.ADD, Chain),
+        (Verb.REMOVE, Rule),
     ]
 
 

@@ -1,8 +1,8 @@
 """Compare figures with targets, and show both. Pure.
 
-The figure itself is compared, not its interval: a wide interval is no excuse. Only where two things
-shall not differ, the interval decides: they differ if it does not hold a ratio of 1, give or take
-one per cent.
+The figure itself is compared, not its interval: a wide interval is no excuse. Only where something
+shall stay as fast as it was, the interval decides: it is slower if all of it lies beyond a ratio of
+1, give or take one per cent.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,8 @@ ALIKE: Final = 0.01  # the bench's own noise, where an interval is narrow
 class Bound(StrEnum):
     AT_MOST = "at most"
     AT_LEAST = "at least"
-    NO_DIFFERENCE = "no difference"
+    NO_MORE = "no more"  # of a time, by its interval
+    NO_LESS = "no less"  # of a rate, by its interval
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,10 @@ class Target:
                 return self.found.value <= self.limit
             case Bound.AT_LEAST:
                 return self.found.value >= self.limit
-            case Bound.NO_DIFFERENCE:
-                return self.found.low <= 1 + ALIKE and self.found.high >= 1 - ALIKE
+            case Bound.NO_MORE:
+                return self.found.low <= 1 + ALIKE
+            case Bound.NO_LESS:
+                return self.found.high >= 1 - ALIKE
             case None:
                 return True
 
@@ -49,7 +52,7 @@ class Target:
     def wanted(self) -> str:
         if self.bound is None:
             return ""
-        if self.bound is Bound.NO_DIFFERENCE:
+        if self.bound in {Bound.NO_MORE, Bound.NO_LESS}:
             return str(self.bound)
         return f"{self.bound} {self.limit:g} {self.unit}"
 

@@ -8,7 +8,6 @@ from openeni_nodeagent.datapath.linux.uapi import NLA_F_NESTED
 HEADER: Final = struct.Struct("=IHHII")  # struct nlmsghdr
 _ATTRIBUTE: Final = struct.Struct("=HH")  # struct nlattr
 _KIND_MASK: Final = 0x3FFF  # linux/netlink.h: NLA_TYPE_MASK
-_LENGTH: Final = struct.Struct("=I")  # struct nlmsghdr begins with it
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -38,7 +37,7 @@ def string(kind: int, text: str) -> bytes:
 
 
 def with_attributes(message: bytes, body: int, kinds: frozenset[int]) -> bytes:
-    """Return a message without its attributes of other kinds.
+    """Return a message without its attributes of other kinds, and without who asked when for it.
 
     `body` is the size in bytes of what it has between its header and its attributes.
     """
@@ -50,5 +49,6 @@ def with_attributes(message: bytes, body: int, kinds: frozenset[int]) -> bytes:
         if kind & _KIND_MASK in kinds:
             kept += message[position:following]
         position = following
-    _LENGTH.pack_into(kept, 0, len(kept))
+    _, type_, *_ = HEADER.unpack_from(message)
+    HEADER.pack_into(kept, 0, len(kept), type_, 0, 0, 0)
     return bytes(kept)

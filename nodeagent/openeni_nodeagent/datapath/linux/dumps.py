@@ -1,7 +1,7 @@
 """Dump the kernel's tables: pyroute2's messages on our sockets.
 
-A look at a node with 250 pods decodes some 2,000 messages. What the kernel can filter
-(NETLINK_GET_STRICT_CHK), it does: routes by protocol or device, links without statistics.
+What the kernel can filter (NETLINK_GET_STRICT_CHK), it does: routes by protocol or device, links
+without statistics. `readers` makes items of the rest.
 """
 
 import errno
@@ -9,17 +9,16 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from socket import AF_INET, AF_INET6
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from openeni_crds import names
 from openeni_nodeagent.addresses import IPV4, IPV6
-from openeni_nodeagent.datapath.linux import items, uapi
+from openeni_nodeagent.datapath.linux import items, readers, uapi
 from openeni_nodeagent.datapath.linux.attributes import attribute, string
 from openeni_nodeagent.datapath.linux.netlink import DumpRefusedError, Netlink
 from openeni_nodeagent.datapath.linux.nfnetlink import NF_FAMILIES
 from openeni_nodeagent.datapath.linux.pyroute2_classes import (
     AddressMessage,
-    DecodeError,
     FilterRuleMessage,
     FilterTableMessage,
     LinkMessage,
@@ -29,18 +28,20 @@ from openeni_nodeagent.datapath.linux.pyroute2_classes import (
     RuleMessage,
     SetElementsMessage,
 )
+from openeni_nodeagent.datapath.linux.readers import Reader
 from openeni_nodeagent.datapath.model import (
     Address,
     Chain,
     Element,
+    Item,
     Link,
     Neighbour,
     Qdisc,
     Route,
     Rule,
 )
-from openeni_nodeagent.datapath_api import KernelRefusedError
 
+_Item = TypeVar("_Item", bound=Item)
 _FAMILIES: Final = {IPV4: AF_INET, IPV6: AF_INET6}
 _OURS: Final = attribute(uapi.NDA_PROTOCOL, bytes([names.PROTOCOL]))
 _TOKEN_BUCKETS: Final = re.compile(re.escape(string(uapi.TCA_KIND, "tbf")))
@@ -50,9 +51,7 @@ def links(netlink: Netlink) -> Iterator[Link]:
     """Yield every link of the namespace."""
     request = LinkMessage()
     request["attrs"] = [("IFLA_EXT_MASK", uapi.RTEXT_FILTER_SKIP_STATS)]
-    for message in dump(netlink, uapi.RTM_GETLINK, request):
-        if link := items.link(message):
-            yield link
+    return _items(netlink, uapi.RTM_GETLINK, request, readers.LINK)
 
 
 def link_named(netlink: Netlink, name: str) -> Link | None:
@@ -60,19 +59,19 @@ def link_named(netlink: Netlink, name: str) -> Link | None:
     request = LinkMessage()
     request["attrs"] = [("IFLA_IFNAME", name), ("IFLA_EXT_MASK", uapi.RTEXT_FILTER_SKIP_STATS)]
     try:
-        (message,) = _answers(netlink, uapi.RTM_GETLINK, request, uapi.NLM_F_ACK)
+        (raw,) = _answers(netlink, uapi.RTM_GETLINK, request, uapi.NLM_F_ACK)
     except DumpRefusedError as refusal:
         if refusal.errno == errno.ENODEV:
             return None
         raise
-    return items.link(message)
+    return readers.LINK(raw)
 
 
 def addresses(netlink: Netlink, *, index: int = 0) -> Iterator[Address]:
     """Yield every address of the namespace, or with `index` of that link."""
     request = AddressMessage()
     request["index"] = index
-    return map(items.address, dump(netlink, uapi.RTM_GETADDR, request))
+    return _items(netlink, uapi.RTM_GETADDR, request, readers.ADDRESS)
 
 
 def routes(netlink: Netlink, family: int, *, index: int = 0) -> Iterator[Route]:
@@ -83,17 +82,12 @@ def routes(netlink: Netlink, family: int, *, index: int = 0) -> Iterator[Route]:
         request["attrs"] = [("RTA_OIF", index)]
     else:
         request["proto"] = names.PROTOCOL
-    for message in dump(netlink, uapi.RTM_GETROUTE, request):
-        if route := items.route(message):
-            yield route
+    return _items(netlink, uapi.RTM_GETROUTE, request, readers.ROUTE)
 
 
 def rules(netlink: Netlink) -> Iterator[Rule]:
     """Yield our rules of both families."""
-    for message in dump(netlink, uapi.RTM_GETRULE, RuleMessage()):
-        rule = items.rule(message)
-        if rule and rule.protocol == names.PROTOCOL:
-            yield rule
+    return _items(netlink, uapi.RTM_GETRULE, RuleMessage(), readers.OUR_RULE)
 
 
 def neighbours(netlink: Netlink) -> Iterator[Neighbour]:
@@ -105,10 +99,9 @@ def neighbours(netlink: Netlink) -> Iterator[Neighbour]:
     proxies = NeighbourMessage()
     proxies["flags"] = uapi.NTF_PROXY
     for request in (NeighbourMessage(), proxies):
-        for message in dump(netlink, uapi.RTM_GETNEIGH, request, names_protocol):
-            neighbour = items.neighbour(message)
-            if neighbour and neighbour.protocol == names.PROTOCOL and items.is_permanent(message):
-                yield neighbour
+        yield from _items(
+            netlink, uapi.RTM_GETNEIGH, request, readers.OUR_NEIGHBOUR, names_protocol
+        )
 
 
 def names_protocol(raw: bytes) -> bool:
@@ -169,21 +162,28 @@ def dump(
     netlink: Netlink, kind: int, request: Any, wanted: Callable[[bytes], object] = bool
 ) -> Iterator[Any]:
     """Yield the answers to a dump request of type `kind` that are `wanted`, decoded."""
-    return _answers(netlink, kind, request, uapi.NLM_F_DUMP, wanted)
+    for raw in _answers(netlink, kind, request, uapi.NLM_F_DUMP, wanted):
+        yield readers.decoded(type(request)(raw))
+
+
+def _items(
+    netlink: Netlink,
+    kind: int,
+    request: Any,
+    reader: Reader[_Item],
+    wanted: Callable[[bytes], object] = bool,
+) -> Iterator[_Item]:
+    """Yield the items in the answers to a dump request of type `kind` that are `wanted`."""
+    for raw in _answers(netlink, kind, request, uapi.NLM_F_DUMP, wanted):
+        if item := reader(raw):
+            yield item
 
 
 def _answers(
     netlink: Netlink, kind: int, request: Any, flag: int, wanted: Callable[[bytes], object] = bool
-) -> Iterator[Any]:
-    """Yield the answers to a request for which `flag` makes the kernel say when it is done."""
+) -> list[bytes]:
+    """Return the answers to a request for which `flag` makes the kernel say when it is done."""
     request["header"]["type"] = kind
     request["header"]["flags"] = uapi.NLM_F_REQUEST | flag
     request.encode()
-    for raw in netlink.dump(bytes(request.data), wanted):
-        is_link = isinstance(request, LinkMessage)
-        message = items.link_message(raw) if is_link else type(request)(raw)
-        try:
-            message.decode()
-        except DecodeError as error:
-            raise KernelRefusedError(f"cannot decode what the kernel says: {error}") from error
-        yield message
+    return netlink.dump(bytes(request.data), wanted)

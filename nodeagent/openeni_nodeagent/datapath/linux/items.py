@@ -1,7 +1,6 @@
 """Convert pyroute2's messages to items of the datapath's model.
 
-The messages are pyroute2's and without types; `dumps` and `subscription` decode them, links by
-`link_message`.
+The messages are pyroute2's and without types; `readers`, `dumps` and `subscription` decode them.
 """
 
 from collections import defaultdict
@@ -37,7 +36,7 @@ _ROUTE_TYPES: Final = {
     uapi.RTN_PROHIBIT: RouteType.PROHIBIT,
     uapi.RTN_UNREACHABLE: RouteType.UNREACHABLE,
 }
-_LINK_ATTRIBUTES: Final = frozenset(  # that `link` reads
+LINK_ATTRIBUTES: Final = frozenset(  # that `link` reads
     {
         uapi.IFLA_ADDRESS,
         uapi.IFLA_IFNAME,
@@ -57,7 +56,7 @@ def link_message(raw: bytes) -> Any:
 
     It lacks what `link` does not read: some thirty attributes, four fifths of the time.
     """
-    return LinkMessage(with_attributes(raw, IFINFOMSG.size, _LINK_ATTRIBUTES))
+    return LinkMessage(with_attributes(raw, IFINFOMSG.size, LINK_ATTRIBUTES))
 
 
 def link(message: Any) -> Link | None:

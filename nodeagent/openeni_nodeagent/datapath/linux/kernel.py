@@ -122,6 +122,9 @@ def apply(operations: Sequence[Operation], netlink: Netlink) -> None:
     Raises KernelRefusedError for the first operation that the kernel refuses; those after it in the
     same batch have been tried.
     """
+    chains = [o.item for o in operations if isinstance(o.item, Chain) and o.verb is not Verb.REMOVE]
+    if families := {chain.family for chain in chains}:
+        _create_tables({"inet"} | families)  # with the sets that members and rules name
     for executor, group in groupby(operations, key=_executor):
         executor(list(group), netlink)
 
@@ -244,8 +247,6 @@ def _change_members(netfilter: Netlink, operations: Sequence[Operation]) -> None
 
 def _apply_chains(operations: Sequence[Operation], _: Netlink) -> None:
     chains = [(o.verb is Verb.REMOVE, o.item) for o in operations if isinstance(o.item, Chain)]
-    if families := {chain.family for goes, chain in chains if not goes}:
-        _create_tables({"inet"} | families)  # first: the rules name its sets
     _nft("".join(delete_chain(c.family, c.name) if goes else c.text for goes, c in chains))
 
 

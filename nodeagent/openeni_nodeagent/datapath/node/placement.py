@@ -16,10 +16,10 @@ from openeni_nodeagent.datapath.linux.kernel import (
     speaks_ipv6,
 )
 from openeni_nodeagent.datapath.linux.netlink import Netlink
-from openeni_nodeagent.datapath.linux.router_advertisements import require_safe_forwarding
 from openeni_nodeagent.datapath.marks import Mark, Marks
 from openeni_nodeagent.datapath.model import NOTHING, Address, Link, Rule, State
 from openeni_nodeagent.datapath.node.plan import NodePlan
+from openeni_nodeagent.datapath.node.router_advertisements import require_safe_forwarding
 from openeni_nodeagent.datapath.options.host_ports import mappings_in
 from openeni_nodeagent.datapath.plan import plan_node
 from openeni_nodeagent.datapath_api import (

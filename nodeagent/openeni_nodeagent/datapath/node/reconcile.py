@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final
 
 from openeni_nodeagent.datapath.describe import sentence
+from openeni_nodeagent.datapath.diff import in_order
 from openeni_nodeagent.datapath.links import NodeENI, NodePod
 from openeni_nodeagent.datapath.linux.kernel import delete_filters, observe_sysctls, restore
 from openeni_nodeagent.datapath.linux.namespace import open_namespace
@@ -97,12 +98,14 @@ class NodeReconcile:
         return plan, found
 
     def _apply_enis(self, found: Differences, plan: NodePlan) -> bool:
-        """Apply what ENIs share, then each ENI's part; return True if anything differed."""
+        """Bring what ENIs share, and each ENI, to the plan; return True if anything differed."""
         parts = [eni_part(eni.facts.mac) for eni in plan.enis]
         departing = map(eni_part, plan.departing)
         differing = [part for part in (SHARED, *parts, *departing, STALE_ENIS) if part in found]
-        for part in differing:
-            self._apply(part, found[part])
+        if not self._restore(differing, found):
+            _, left = self._compare(self._look_again())  # a link cannot be created twice
+            for part in differing:
+                self._apply(part, left.get(part, ()))
         if SHARED in differing and not plan.shared and SHARED not in self.refusals:
             delete_filters()
         if self.known:
@@ -151,12 +154,10 @@ class NodeReconcile:
             self._note(pod_part(facts), operations)
             if pods[facts].eni.ipvlan and any(isinstance(o.item, Neighbour) for o in operations):
                 self.disturbed.add(facts)
-        try:
-            with Netlink() as netlink:
-                restore([o for operations in batch.values() for o in operations], netlink)
-        except DatapathError:  # one after the other: each has its own error then
-            for facts, operations in batch.items():
-                self._apply(pod_part(facts), operations)
+        parts = [pod_part(facts) for facts in batch]
+        if not self._restore(parts, found):
+            for part in parts:
+                self._apply(part, found[part])
 
     def _compare_inside(self, pod: NodePod, netns: str) -> None:
         def look() -> tuple[Operation, ...]:
@@ -184,6 +185,19 @@ class NodeReconcile:
         except DatapathError as error:
             self.differing[pod.facts] = str(error)
             return ()
+
+    def _restore(self, parts: Collection[Part], found: Differences) -> bool:
+        """Restore what differs in all these parts together.
+
+        Returns False if the kernel has refused any of it: one part after the other then, so that
+        each has its own error.
+        """
+        try:
+            with Netlink() as netlink:
+                restore(in_order([o for part in parts for o in found[part]]), netlink)
+        except DatapathError:
+            return False
+        return True
 
     def _apply(self, part: Part, operations: Collection[Operation]) -> None:
         """Apply the operations of one part; a refusal concerns that part alone."""
@@ -236,7 +250,7 @@ class NodeReconcile:
             ),
             frozenset(self.disturbed),
         )
-        return report, replace(plan, enis=whole)
+        return report, plan if whole == plan.enis else replace(plan, enis=whole)
 
     def _error(self, part: Part, found: Differences) -> DatapathError:
         """Return why a part still differs: the kernel's words, or what somebody changes again."""

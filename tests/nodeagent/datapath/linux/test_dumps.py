@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from openeni_crds import names
-from openeni_nodeagent.datapath.linux import dumps
+from openeni_nodeagent.datapath.linux import dumps, readers
 from openeni_nodeagent.datapath.linux.kernel import apply, find_link, list_links, observe, routes_of
 from openeni_nodeagent.datapath.linux.netlink import Netlink
+from openeni_nodeagent.datapath.linux.readers import decoded as decode
 from openeni_nodeagent.datapath.model import (
     NIC,
     TABLE_MAIN,
@@ -112,6 +113,26 @@ def test_every_kind_of_item_is_seen_as_it_was_added(netns: Namespace, ens7: int)
     assert netns.run(look) - before == frozenset(items)
     netns.run(change, Verb.REMOVE)
     assert netns.run(look) == before
+
+
+def test_what_is_as_it_was_is_not_decoded_again(
+    netns: Namespace, ens7: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A neighbour's message says how old it is, and each message which request it answers."""
+    protocol = f"protocol {names.PROTOCOL}"
+    netns.ip(
+        f"neigh add 10.98.0.12 lladdr 02:00:00:00:00:01 dev ens7 nud permanent {protocol}",
+        f"route add 192.0.2.0/24 dev ens7 table 10007 {protocol}",
+        f"rule add from 192.0.2.1 lookup 10007 {protocol}",
+    )
+    before = netns.run(look)
+    read: list[object] = []
+    monkeypatch.setattr(readers, "decoded", lambda message: read.append(message) or decode(message))
+    assert (netns.run(look), read) == (before, [])
+    netns.ip("link set ens7 mtu 1399", f"neigh add proxy 10.98.0.99 dev ens7 {protocol}")
+    link, neighbour = netns.run(look) - before
+    assert {type(link), type(neighbour)} == {Link, Neighbour}
+    assert len(read) == 2
 
 
 def test_of_others_only_addresses_links_and_the_nics_routes_are_seen(

@@ -136,6 +136,7 @@ class Bench:
         self._settle()
 
     def _heal(self) -> dict[str, list[float]]:
+        self._settle()
         found: dict[str, list[float]] = {}
         damages = healing.damages(self.space, f"ens{FIRST_ENI}")
         for name, damage in damages.items():

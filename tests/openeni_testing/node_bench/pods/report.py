@@ -30,7 +30,9 @@ measured in the same turns: the execution of a program that does nothing, and th
 messages, encoded beforehand, until the kernel has acknowledged the last one. Of a burst, the
 programs that do nothing are shown alone: no plugin can be faster than they are.
 
-While the **API server is down**, the agent cannot reach it. It never talks to OpenStack.
+While the **API server is down**, the agent cannot reach it. It never talks to OpenStack. What shall
+take **no more** time than on the empty node does if the whole interval is above 1; the reference
+shows what the machine did meanwhile.
 
 **Healing** is the time from the damage until the last change after which the node is as before,
 with all pods on it. The **agent at rest** has all pods and looks at the node every 30 s.
@@ -129,12 +131,12 @@ def _bursts(one: Measured) -> Iterator[Target]:
 
 
 def _same(one: Measured) -> Iterator[Target]:
-    """Yield what shall not differ from the empty node; the reference shows what the kernel does."""
+    """Yield what shall take no longer than on the empty node, each beside the reference's."""
     for what, other in ((f"with {one.pods} pods", one.full), ("API server down", one.down)):
         for command, side in (("ADD", "add"), ("DEL", "delete")):
             ours = _of_independent(other.openeni, one.empty.openeni, side)
             theirs = _of_independent(other.reference, one.empty.reference, side)
-            yield Target(f"{command} {what}", one.datapath, ours, Bound.NO_DIFFERENCE)
+            yield Target(f"{command} {what}", one.datapath, ours, Bound.NO_MORE)
             yield Target(f"the reference's {command} {what}", one.datapath, theirs)
 
 

@@ -1,0 +1,85 @@
+"""Several ENIs that differ at once: restored together, and a refusal concerns one of them alone."""
+
+import subprocess
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from openeni_nodeagent.datapath.linux.kernel import observe, observe_filters
+from openeni_nodeagent.datapath.linux.netlink import Netlink
+from openeni_nodeagent.datapath.model import Address, State
+from openeni_testing.network.neutron import NeutronNetwork
+from openeni_testing.network.node import Node, eni_facts
+from openeni_testing.network.one_eni import MODES
+
+pytestmark = pytest.mark.root
+NUMBERS = (10, 20, 30)
+
+
+@pytest.fixture(params=MODES)
+def node(request: pytest.FixtureRequest) -> Generator[Node]:
+    network = NeutronNetwork()
+    made = Node("node", network, "10.99.0.11", "fd99::11")
+    for number in NUMBERS:
+        eni = eni_facts(f"eni-{number}", number, request.param)
+        addresses = (f"10.98.0.{number + 1}", f"fd98::{number + 1}")
+        made.attach(f"ens{number}", eni, addresses)
+        made.add(f"pod{number}", eni, *addresses)
+    yield made
+    made.close()
+    network.close()
+
+
+def state(node: Node) -> State:
+    def look() -> State:
+        with Netlink() as netlink:
+            return observe(netlink) | observe_filters()
+
+    seen = node.run(look)
+    assert isinstance(seen, frozenset)
+    return frozenset(
+        i for i in seen if not (isinstance(i, Address) and i.address.startswith("fe80:"))
+    )
+
+
+def wipe(node: Node) -> None:
+    """Remove all rules and filters, and what the ENIs of ipvlan have on the node as links."""
+    node.namespace.program("ip", "rule", "flush")
+    node.namespace.ip("rule add pref 32766 lookup main", "rule add pref 32767 lookup default")
+    node.namespace.nft("flush ruleset")
+    for name in node.namespace.links():
+        if name.startswith("oeni-"):
+            node.namespace.ip(f"link del {name}")
+
+
+def test_what_all_have_lost_is_restored_with_one_run_of_nft(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, run, runs = state(node), subprocess.run, list[str]()
+
+    def counted(argv: list[str], *rest: Any, **options: Any) -> Any:
+        if argv[0].endswith("nft"):
+            runs.append(options["input"])
+        return run(argv, *rest, **options)
+
+    wipe(node)
+    monkeypatch.setattr(subprocess, "run", counted)
+    report = node.look()
+    monkeypatch.undo()
+    assert (len(runs), report.errors) == (1, {})
+    assert state(node) == whole
+
+
+def test_what_the_kernel_refuses_of_one_is_the_error_of_that_one_alone(node: Node) -> None:
+    whole, refused = state(node), node.enis[0]
+    wipe(node)
+    node.enis[0] = replace(refused, mtu=70_000)
+    report = node.look()
+    assert report.errors.keys() == {refused.name}
+    assert "mtu 70000" in str(report.errors[refused.name])
+    assert report.links.keys() == {eni.name for eni in node.enis[1:]}
+    node.enis[0] = refused
+    assert node.look().errors == {}
+    assert state(node) == whole
