@@ -114,7 +114,13 @@ def measured_rates(**rates_of: float) -> rates.Measured:
 
 def test_a_mode_is_compared_with_its_plugin_with_veth_and_with_a_host() -> None:
     found = measured_rates(
-        host=9.0, veth=4.0, ipvlan_l2=6.0, ptp=4.3, ipvlan_plugin_l2=6.1, macvlan=7.0
+        host=9.0,
+        veth=4.0,
+        ipvlan_l2=6.0,
+        ptp=4.3,
+        ptp_with_rules=4.1,
+        ipvlan_plugin_l2=6.1,
+        macvlan=7.0,
     )
     assert rates.decode(rates.encode(found)) == found
     targets = {(t.what, t.of): t for t in datapath_report.targets_of(found)}
@@ -122,6 +128,8 @@ def test_a_mode_is_compared_with_its_plugin_with_veth_and_with_a_host() -> None:
     assert targets["udp_rr pod-pod, by ptp", "veth"].verdict == "**missed**"
     assert targets["udp_rr pod-pod, by ipvlan plugin, l2", "ipvlan-l2"].verdict == "met"
     assert targets["tcp_crr pod-pod, by macvlan", "ipvlan-l2"].verdict == ""
+    assert targets["tcp_crr pod-pod, by ptp-with-rules", "veth"].verdict == ""
+    assert targets["tcp_rr pod-remote, by ptp", "ipvlan plugin, l2"].found.value == 6.1 / 4.3
     assert targets["tcp_rr pod-remote, by host", "veth"].found.value == 4 / 9
     assert targets["tcp_rr pod-remote, 250 pods by one", "veth"].verdict == "met"
     text = datapath_report.page([found], 0.5, 2)

@@ -32,6 +32,7 @@ def test_packets_are_measured_on_every_path(tmp_path: Path) -> None:
         "host": {POD_REMOTE},
         "veth": {"pod-pod", POD_REMOTE},
         "ptp": {"pod-pod", POD_REMOTE},
+        "ptp-with-rules": {"pod-pod", POD_REMOTE},
     }
     samples = [paths[path] for paths in found.rates.values() for path in paths]
     samples += [found.crowds["veth"].alone, found.crowds["veth"].among]

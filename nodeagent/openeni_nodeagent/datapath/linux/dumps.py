@@ -14,11 +14,12 @@ from typing import Any, Final, TypeVar
 from openeni_crds import names
 from openeni_nodeagent.addresses import IPV4, IPV6
 from openeni_nodeagent.datapath.linux import items, readers, uapi
-from openeni_nodeagent.datapath.linux.attributes import attribute, string
+from openeni_nodeagent.datapath.linux.attributes import attribute, big_endian, string
 from openeni_nodeagent.datapath.linux.netlink import DumpRefusedError, Netlink
 from openeni_nodeagent.datapath.linux.nfnetlink import NF_FAMILIES
 from openeni_nodeagent.datapath.linux.pyroute2_classes import (
     AddressMessage,
+    FilterChainMessage,
     FilterRuleMessage,
     FilterTableMessage,
     LinkMessage,
@@ -44,6 +45,8 @@ from openeni_nodeagent.datapath.model import (
 _Item = TypeVar("_Item", bound=Item)
 _FAMILIES: Final = {IPV4: AF_INET, IPV6: AF_INET6}
 _OURS: Final = attribute(uapi.NDA_PROTOCOL, bytes([names.PROTOCOL]))
+_OUR_CHAIN: Final = string(uapi.NFTA_CHAIN_TABLE, names.NFT_TABLE)
+_ACCEPTS: Final = big_endian(uapi.NFTA_CHAIN_POLICY, uapi.NF_ACCEPT)
 _TOKEN_BUCKETS: Final = re.compile(re.escape(string(uapi.TCA_KIND, "tbf")))
 
 
@@ -136,7 +139,8 @@ def elements(netfilter: Netlink, name: str) -> Iterator[Element]:
 def chains(netfilter: Netlink, family: str) -> Iterator[Chain]:
     """Yield the chains of our table in a family ("inet", "netdev") that have rules.
 
-    Those of a dormant table, which the kernel skips, have no mark: applying them wakes it.
+    Those of a dormant table, which the kernel skips, and those with another policy than to accept
+    have no mark: applying them puts that right.
     """
     request = FilterRuleMessage()
     request["nfgen_family"] = NF_FAMILIES[family]
@@ -144,7 +148,9 @@ def chains(netfilter: Netlink, family: str) -> Iterator[Chain]:
     kind = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.NFT_MSG_GETRULE
     found = items.chains(family, dump(netfilter, kind, request))
     dormant = _is_dormant(netfilter, family)
-    return (replace(chain, mark="") for chain in found) if dormant else found
+    changed = _with_another_policy(netfilter, family)
+    for chain in found:
+        yield replace(chain, mark="") if dormant or chain.name in changed else chain
 
 
 def _is_dormant(netfilter: Netlink, family: str) -> bool:
@@ -156,6 +162,15 @@ def _is_dormant(netfilter: Netlink, family: str) -> bool:
         and message.get_attr("NFTA_TABLE_FLAGS") & uapi.NFT_TABLE_F_DORMANT
         for message in dump(netfilter, kind, request)
     )
+
+
+def _with_another_policy(netfilter: Netlink, family: str) -> set[str]:
+    """Return the names of the chains of our table that do not accept what no rule drops."""
+    request = FilterChainMessage()
+    request["nfgen_family"] = NF_FAMILIES[family]
+    kind = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.NFT_MSG_GETCHAIN
+    found = dump(netfilter, kind, request, lambda raw: _OUR_CHAIN in raw and _ACCEPTS not in raw)
+    return {message.get_attr("NFTA_CHAIN_NAME") for message in found}
 
 
 def dump(

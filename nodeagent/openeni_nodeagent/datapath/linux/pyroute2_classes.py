@@ -9,6 +9,7 @@ from pyroute2.netlink import nlmsgerr
 from pyroute2.netlink.exceptions import NetlinkDecodeError
 from pyroute2.netlink.nfnetlink.nfctsocket import nfct_msg
 from pyroute2.netlink.nfnetlink.nftsocket import (
+    nft_chain_msg,
     nft_rule_msg,
     nft_set_elem_list_msg,
     nft_table_msg,
@@ -29,6 +30,7 @@ NeighbourMessage: Final[Any] = ndmsg
 QdiscMessage: Final[Any] = tcmsg
 SetElementsMessage: Final[Any] = nft_set_elem_list_msg
 FilterTableMessage: Final[Any] = nft_table_msg
+FilterChainMessage: Final[Any] = nft_chain_msg
 FilterRuleMessage: Final[Any] = nft_rule_msg
 ConntrackMessage: Final[Any] = nfct_msg
 ErrorMessage: Final[Any] = nlmsgerr

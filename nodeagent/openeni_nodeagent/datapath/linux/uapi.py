@@ -111,6 +111,7 @@ TCA_TBF_PARMS: Final = 1
 TCA_TBF_BURST: Final = 6
 
 # linux/netfilter.h and linux/netfilter/nfnetlink.h
+NF_ACCEPT: Final = 1
 NFPROTO_INET: Final = 1
 NFPROTO_NETDEV: Final = 5
 NFNLGRP_NFTABLES: Final = 7
@@ -129,6 +130,7 @@ NFT_MSG_NEWTABLE: Final = 0
 NFT_MSG_GETTABLE: Final = 1
 NFT_MSG_DELTABLE: Final = 2
 NFT_MSG_NEWCHAIN: Final = 3
+NFT_MSG_GETCHAIN: Final = 4
 NFT_MSG_DELCHAIN: Final = 5
 NFT_MSG_NEWRULE: Final = 6
 NFT_MSG_GETRULE: Final = 7
@@ -142,6 +144,8 @@ NFTA_LIST_ELEM: Final = 1
 NFTA_TABLE_NAME: Final = 1
 NFTA_TABLE_FLAGS: Final = 2
 NFT_TABLE_F_DORMANT: Final = 1
+NFTA_CHAIN_TABLE: Final = 1
+NFTA_CHAIN_POLICY: Final = 5
 NFTA_RULE_TABLE: Final = 1
 NFTA_RULE_CHAIN: Final = 2
 NFTA_RULE_USERDATA: Final = 7

@@ -49,6 +49,7 @@ MESSAGES: tuple[Any, ...] = (
     nftsocket.nft_table_msg,
     nftsocket.nft_set_msg,
     nftsocket.nft_set_elem_list_msg,
+    nftsocket.nft_chain_msg,
     nftsocket.nft_rule_msg,
     nlmsgerr,
 )

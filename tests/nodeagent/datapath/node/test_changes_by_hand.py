@@ -65,6 +65,11 @@ def make_the_filters_dormant(bench: ReachedPod) -> None:
             node.nft(f"add {line} {{ flags dormant; }}")
 
 
+def drop_what_no_rule_does(bench: ReachedPod) -> None:
+    """The chain's rules stay as they are."""
+    bench.node.namespace.nft(f"chain inet {names.NFT_TABLE} guard {{ policy drop; }}")
+
+
 DAMAGES: tuple[Callable[[ReachedPod], None], ...] = (
     flush_addresses,
     flush_link_local_addresses,
@@ -74,6 +79,7 @@ DAMAGES: tuple[Callable[[ReachedPod], None], ...] = (
     lower_the_mtu,
     replace_the_default_route,
     make_the_filters_dormant,
+    drop_what_no_rule_does,
 )
 
 

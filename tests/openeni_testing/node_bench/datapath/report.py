@@ -15,16 +15,17 @@ Written by `make bench-datapath`. Transactions and bytes in a second of the proc
 of both ends together, between two pods of a node (pod-pod), and between a pod and a VM in the pods'
 subnet (pod-remote): one byte there and back over TCP (`tcp_rr`) and UDP (`udp_rr`), the same with a
 connection of its own (`tcp_crr`), a stream (`tcp_stream`). Compared with a machine that is itself
-on the bridge (`host`), and with the CNI project's plugins on a node of the same kind. Everything
-runs on one processor, in short turns, so what is compared is the work of the whole path. Every
-figure is a median with its 95 % interval (bootstrap); a ratio above 1 means that openeni is faster.
-**No less**: with many pods a pod is slower if the whole interval is below 1. Only figures of one
-kernel are compared; ipvlan may need a kernel of its own. What `make bench` measures is in
-[benchmarks of the node](benchmarks.md), and why `Veth` is behind `ptp` in
-[decision 0041](decisions/0041-the-nodes-benchmarks-need-no-cloud.md).
+on the bridge (`host`), and with the CNI project's plugins on a node of the same kind;
+`ptp-with-rules` has two routing rules for each pod, as plugins need that lead pods out by another
+NIC than the node's own. Everything runs on one processor, in short turns, so what is compared is
+the work of the whole path. Every figure is a median with its 95 % interval (bootstrap); a ratio
+above 1 means that openeni is faster. **No less**: with many pods a pod is slower if the whole
+interval is below 1. Only figures of one kernel are compared; ipvlan may need a kernel of its own.
+What `make bench` measures is in [benchmarks of the node](benchmarks.md), and why `Veth` is behind
+`ptp` in [decision 0041](decisions/0041-the-nodes-benchmarks-need-no-cloud.md).
 """
 REFERENCES: Final[Mapping[str, Sequence[str]]] = {
-    "veth": ("ptp",),
+    "veth": ("ptp", "ptp-with-rules"),
     "ipvlan-l2": ("ipvlan plugin, l2", "macvlan"),
     "ipvlan-l3s": ("ipvlan plugin, l3s",),
     "ipvlan-l3": ("ipvlan plugin, l3",),

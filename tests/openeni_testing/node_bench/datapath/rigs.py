@@ -26,8 +26,10 @@ HOST: Final = "host"
 POD_POD, POD_REMOTE = "pod-pod", "pod-remote"
 REMOTE: Final = Port("remote", "fa:16:3e:98:00:c8", ("10.98.0.200", "fd98::200"))
 OTHER_HOST: Final = Port(HOST, "fa:16:3e:98:00:c9", ("10.98.0.201", "fd98::201"))
+WITH_RULES: Final = "ptp-with-rules"  # and so led out by another NIC than the node's own
 PLUGINS: Final[Mapping[str, Json]] = {
     "ptp": {"type": "ptp"},
+    WITH_RULES: {"type": "ptp"},
     "ipvlan plugin, l2": {"type": "ipvlan", "mode": "l2"},
     "ipvlan plugin, l3s": {"type": "ipvlan", "mode": "l3s"},
     "ipvlan plugin, l3": {"type": "ipvlan", "mode": "l3"},
@@ -94,21 +96,24 @@ class Wire:
         number = self._next_number()
         node = Node(f"node{number}", self.network, f"10.99.0.{number}", "")
         own = f"10.98.0.{number}"
-        subnet = f"10.200.{number}.0/24" if name == "ptp" else SUBNET
+        is_ptp = PLUGINS[name]["type"] == "ptp"
+        subnet = f"10.200.{number}.0/24" if is_ptp else SUBNET
         addresses = (own, f"10.98.0.{number + 1}", f"10.98.0.{number + 2}", subnet)
         port = Port(f"nic-{number}", f"fa:16:3e:98:00:{number:02x}", addresses)
         self._plug(node, port, own, bare=name == "macvlan")
         plugin = {
             **PLUGINS[name],
-            **({} if name == "ptp" else {"master": _NIC}),
+            **({} if is_ptp else {"master": _NIC}),
             "mtu": _MTU,
-            "ipam": _ipam(subnet, addresses[1:3] if name != "ptp" else ()),
+            "ipam": _ipam(subnet, () if is_ptp else addresses[1:3]),
         }
         listed = {"cniVersion": "1.0.0", "name": f"net{number}", "plugins": [plugin]}
         network = NetworkConfigList(listed, [self.plugins])
         pods = [Namespace(f"r{number}{side}") for side in "ab"]
         given = [self._address(node, network, pod) for pod in pods]
         self._route(name, port, own, subnet, given)
+        if name == WITH_RULES:
+            _lead_out(node, given)
         client, server = pods
         self._serve(server)
 
@@ -158,10 +163,19 @@ class Wire:
 
     def _route(self, name: str, port: Port, own: str, subnet: str, pods: Sequence[str]) -> None:
         """Let the remote VM reach the pods, where no plugin does it for its mode."""
-        if name == "ptp":
+        if PLUGINS[name]["type"] == "ptp":
             self.remote.ip(f"route add {subnet} via {own}")
         elif name.endswith(("l3s", "l3")):
             self.remote.ip(*(f"neigh replace {pod} lladdr {port.mac} dev eth0" for pod in pods))
+
+
+def _lead_out(node: Node, pods: Sequence[str]) -> None:
+    """Add two rules for each pod, as the AWS VPC CNI does for those on another NIC."""
+    node.namespace.ip(f"route add {SUBNET} dev {_NIC} table 100")
+    for pod in pods:
+        node.namespace.ip(
+            f"rule add to {pod} lookup main prio 512", f"rule add from {pod} lookup 100 prio 1536"
+        )
 
 
 def _ipam(subnet: str, chosen: Sequence[str]) -> Json:
