@@ -126,16 +126,24 @@ class Bench:
         return started
 
     def _drain(self, residents: Sequence[Sandbox]) -> None:
-        """Stop the pods, and wait until the kernel has removed their namespaces."""
+        """Stop the pods."""
         self._log("stopping them")
         self.space.run(turns.stop_all, self.node.openeni, residents)
-        # The kernel removes namespaces in order (cleanup_net): the last one takes its veth along.
+        self._wait_for_the_end_of_namespaces()
+        self._settle()
+
+    def _wait_for_the_end_of_namespaces(self) -> None:
+        """Wait until the kernel has removed those of pods that have ended.
+
+        It does so in order (cleanup_net), and a slave that goes with one changes its ENI: the last
+        namespace takes its veth along.
+        """
         with Namespace("last") as last:
             self.space.ip(f"link add {SENTINEL} type veth peer name eth0 netns {last.thread_id}")
         wait_for(lambda: SENTINEL not in self.space.links(), "the namespaces are gone")
-        self._settle()
 
     def _heal(self) -> dict[str, list[float]]:
+        self._wait_for_the_end_of_namespaces()
         self._settle()
         found: dict[str, list[float]] = {}
         damages = healing.damages(self.space, f"ens{FIRST_ENI}")
