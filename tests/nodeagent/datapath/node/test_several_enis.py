@@ -23,7 +23,7 @@ def node(request: pytest.FixtureRequest) -> Generator[Node]:
     network = NeutronNetwork()
     made = Node("node", network, "10.99.0.11", "fd99::11")
     for number in NUMBERS:
-        eni = eni_facts(f"eni-{number}", number, request.param)
+        eni = eni_facts(f"eni-{number}", number, request.param, dual=True)
         addresses = (f"10.98.0.{number + 1}", f"fd98::{number + 1}")
         made.attach(f"ens{number}", eni, addresses)
         made.add(f"pod{number}", eni, *addresses)
