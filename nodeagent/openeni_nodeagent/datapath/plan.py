@@ -1,5 +1,8 @@
 """Plan what should be in the kernel for the node and for a pod; `eni` plans the ENIs."""
 
+from functools import lru_cache
+from typing import Final
+
 from openeni_crds import names
 from openeni_nodeagent.addresses import IPV4, family_of
 from openeni_nodeagent.datapath import ipvlan, veth
@@ -19,6 +22,8 @@ from openeni_nodeagent.datapath.options.bandwidth import limits
 from openeni_nodeagent.datapath.options.host_ports import host_port_items
 from openeni_nodeagent.datapath_api import NodeFacts, PodRoute
 from openeni_nodeagent.pod_options import UNLIMITED
+
+_REMEMBERED: Final = 1024  # pods, whose plans each look needs again
 
 
 def plan_node(families: frozenset[int], marks: Marks, node: NodeFacts) -> State:
@@ -42,6 +47,7 @@ def plan_node(families: frozenset[int], marks: Marks, node: NodeFacts) -> State:
     )
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def plan_pod(pod: NodePod) -> PodPlan:
     """Return both parts of one pod's datapath: on the host and in the pod's namespace."""
     planned = _connection(pod)

@@ -133,8 +133,8 @@ def test_a_rule_goes_once_chains_give_no_packet_its_mark_any_more() -> None:
 
 
 def test_what_several_parts_need_is_ordered_as_if_it_were_one() -> None:
-    gone = [Rule(4, 600, 10009, mark=0x20000), Chain("inet", "eni9", "a", "")]
-    come = [
+    gone: list[Item] = [Rule(4, 600, 10009, mark=0x20000), Chain("inet", "eni9", "a", "")]
+    come: list[Item] = [
         *(Rule(4, 600, 10000 + n, mark=n << 16) for n in (7, 8)),
         *(Chain("inet", f"eni{n}", "b", "text") for n in (7, 8)),
     ]

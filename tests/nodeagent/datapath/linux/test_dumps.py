@@ -3,6 +3,7 @@
 import socket
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -127,7 +128,12 @@ def test_what_is_as_it_was_is_not_decoded_again(
     )
     before = netns.run(look)
     read: list[object] = []
-    monkeypatch.setattr(readers, "decoded", lambda message: read.append(message) or decode(message))
+
+    def counted(message: Any) -> Any:
+        read.append(message)
+        return decode(message)
+
+    monkeypatch.setattr(readers, "decoded", counted)
     assert (netns.run(look), read) == (before, [])
     netns.ip("link set ens7 mtu 1399", f"neigh add proxy 10.98.0.99 dev ens7 {protocol}")
     link, neighbour = netns.run(look) - before
