@@ -20,6 +20,9 @@ from openeni_nodeagent.cni.protocol import DECODE_ERRORS, VERSIONS
 CNI_VERSION: Final = "1.0.0"
 # What the runtime passes for a pod with host ports or a limit of bandwidth; see `runtime_config`.
 CAPABILITIES: Final = ("portMappings", "bandwidth")
+# From 1.3 on libcni would add the plugins in a folder beside the list, of whose versions and
+# capabilities openeni does not know.
+_ALL_HERE: Final = "loadOnlyInlinedPlugins"
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def _encode(
         "cniVersion": next((v for v in reversed(versions) if v <= CNI_VERSION), versions[0]),
         "cniVersions": versions,
         "name": CNI_NAME,
+        _ALL_HERE: True,
         **kept,
         "plugins": [own, *chained],
     }

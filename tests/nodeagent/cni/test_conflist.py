@@ -29,6 +29,7 @@ def test_the_list_names_every_version_for_new_and_old_runtimes() -> None:
         "cniVersion": "1.0.0",
         "cniVersions": ["0.4.0", "1.0.0", "1.1.0"],
         "name": "openeni",
+        "loadOnlyInlinedPlugins": True,
         "plugins": [OWN],
     }
 
@@ -63,8 +64,9 @@ def test_a_capability_that_is_null_is_none(capabilities: object) -> None:
 
 
 def test_keys_of_an_administrator_stay_and_openenis_own_do_not() -> None:
-    given = written([OWN], disableCheck=True, cniVersions=["0.3.1"])
-    assert made(given) == json.loads(BARE) | {"disableCheck": True}
+    keys = {"disableCheck": True, "loadOnlyInlinedPlugins": False}
+    given = written([OWN], cniVersions=["0.3.1"], **keys)
+    assert made(given) == json.loads(BARE) | keys
 
 
 @pytest.mark.parametrize(

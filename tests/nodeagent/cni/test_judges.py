@@ -194,6 +194,9 @@ def test_new_and_old_libcni_agree_with_the_installed_list(judged: Judged) -> Non
     with agent(judged) as uid:
         (judged.folder / CONFLIST).write_bytes(judged.host.conflist.read_bytes())
         assert judged.libcni("VERSION").version == "1.1.0"
+        (beside := judged.folder / "openeni").mkdir()  # from libcni 1.3 on
+        (beside / "absent.conf").write_text('{"type": "absent"}')
+        assert judged.libcni("ADD", "new", uid).code == 0
         netns = str(judged.host.runtime("old").netns)
         old = judged.cnitool("cnitool-1.1", "add", netns, uid)
         assert (old.returncode, old.stderr) == (0, "")
