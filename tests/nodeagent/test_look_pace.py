@@ -65,6 +65,16 @@ def test_changes_in_a_row_get_no_more_than_their_share(parts: AgentParts, clock:
     assert 10 * TOOK / (LOOK_CREDIT_SECONDS + clock.now + parts.looks.delay() - begun) <= LOOK_SHARE
 
 
+@pytest.mark.parametrize("looks", [3, 300])
+def test_looks_for_other_reasons_delay_a_change_by_two_of_them_at_most(
+    parts: AgentParts, clock: Clock, looks: int
+) -> None:
+    for _ in range(looks):
+        clock.now += SOON_SECONDS
+        parts.look()
+    assert parts.looks.delay() <= 2 * TOOK / LOOK_SHARE
+
+
 def test_a_pod_that_has_a_call_running_is_left_to_the_next_look_which_looks_into_none(
     parts: AgentParts, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,12 +36,12 @@ def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
     """Return the chains that all ENIs share; `addresses` are the node's. `nft_sets` has the sets.
 
     `guard` comes before everything else. `reply_in` matches veth pods and slaves by device, and l2
-    pods, whose packets enter on the ENI, by address. `reply_out` matches l3s and l3 pods, whose
-    packets pass the node's output hook. `service` runs before kube-proxy's postrouting chain. A
-    flow of an l2 or l3 pod to a service leaves with the ENI's address, because replies to the pod's
-    own would bypass the node's conntrack; so does an l3s pod's flow to a backend behind the same
-    ENI, and a flow of a veth pod to itself by its host port. What the node sends from 127.0.0.1 to
-    a host port leaves with the node's address.
+    pods, whose packets enter on the ENI, by address; the ENI's chain has marked them before.
+    `reply_out` matches l3s and l3 pods, whose packets pass the node's output hook. `service` runs
+    before kube-proxy's postrouting chain. A flow of an l2 or l3 pod to a service leaves with the
+    ENI's address, because replies to the pod's own would bypass the node's conntrack; so does an
+    l3s pod's flow to a backend behind the same ENI, and a flow of a veth pod to itself by its host
+    port. What the node sends from 127.0.0.1 to a host port leaves with the node's address.
     """
     # A pod's reply to a client that reached it through a NodePort or a service on this node leaves
     # through the NIC that the client came in on, whatever the ENI's rule says.
@@ -54,7 +54,7 @@ def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
                 "inet",
                 "reply_in",
                 "type filter hook prerouting priority mangle; policy accept;",
-                [f"{_PODS} {replies}", *by_address],
+                [f"{_PODS} {replies}", *by_address, _unmarked(reply.mask)],
             ),
             _chain(
                 "inet",
@@ -71,6 +71,15 @@ def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
             *_host_ports(),
         }
     )
+
+
+def _unmarked(mask: int) -> str:
+    """Return the rule against what a veth pod sends while its ENI has no chain for it.
+
+    That is so until a look has given the pod's link the group of a NIC that was plugged again, or
+    once somebody has deleted the chain. Without a mark it would leave by the node's own NIC.
+    """
+    return f'{_PODS} iifname != "{_SLAVES}" meta mark and {mask:#x} == 0 counter drop'
 
 
 def _source_nat(addresses: tuple[str, ...]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Final
 
 from openeni_crds import names
 from openeni_nodeagent.addresses import host_cidr
+from openeni_nodeagent.datapath.links import chosen_index
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
     NIC,
@@ -128,9 +129,11 @@ def is_host_slave(link: Link) -> bool:
     """Return True for the host's slave of an ENI.
 
     The kernel sets no alias at a link's creation (rtnl_create_link), so an agent that was killed in
-    between leaves one without; its name and its parent tell that it is ours.
+    between leaves one without; its name and its parent tell that it is ours. Its index does so once
+    somebody has given it another name and alias.
     """
-    named = link.name == names.host_slave(link.parent)
+    name = names.host_slave(link.parent)
+    named = link.name == name or link.index == chosen_index(name)
     return link.kind == IPVLAN and (named or link.alias == names.LINK_ALIAS)
 
 

@@ -137,7 +137,7 @@ def elements(netfilter: Netlink, name: str) -> Iterator[Element]:
 
 
 def chains(netfilter: Netlink, family: str) -> Iterator[Chain]:
-    """Yield the chains of our table in a family ("inet", "netdev") that have rules.
+    """Yield the chains of our table in a family ("inet", "netdev") that do anything.
 
     Those of a dormant table, which the kernel skips, and those with another policy than to accept
     have no mark: applying them puts that right.
@@ -151,6 +151,8 @@ def chains(netfilter: Netlink, family: str) -> Iterator[Chain]:
     changed = _with_another_policy(netfilter, family)
     for chain in found:
         yield replace(chain, mark="") if dormant or chain.name in changed else chain
+        changed.discard(chain.name)
+    yield from (Chain(family, name, "") for name in changed)
 
 
 def _is_dormant(netfilter: Netlink, family: str) -> bool:

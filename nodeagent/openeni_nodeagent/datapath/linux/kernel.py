@@ -122,11 +122,14 @@ def apply(operations: Sequence[Operation], netlink: Netlink) -> None:
     Raises KernelRefusedError for the first operation that the kernel refuses; those after it in the
     same batch have been tried.
     """
-    chains = [o.item for o in operations if isinstance(o.item, Chain) and o.verb is not Verb.REMOVE]
-    if families := {chain.family for chain in chains}:
-        _create_tables({"inet"} | families)  # with the sets that members and rules name
+    coming = [o.item for o in operations if o.verb is not Verb.REMOVE]
+    families = {item.family for item in coming if isinstance(item, Chain)}
     for executor, group in groupby(operations, key=_executor):
-        executor(list(group), netlink)
+        batch = list(group)
+        if families and executor in _OF_TABLES and batch[0].verb is not Verb.REMOVE:
+            _create_tables({"inet"} | families)  # with the sets that members and rules name
+            families = set()
+        executor(batch, netlink)
 
 
 def restore(operations: Sequence[Operation], netlink: Netlink) -> None:
@@ -287,3 +290,6 @@ def _raise_unless_gone(operation: Operation, refusal: Refusal) -> None:
     if operation.verb is Verb.REMOVE and refusal.name in _ALREADY_GONE:
         return
     raise KernelRefusedError(f"{operation.verb} {text(operation.item)}: {refusal}")
+
+
+_OF_TABLES: Final = (_apply_elements, _apply_chains)

@@ -70,6 +70,12 @@ def drop_what_no_rule_does(bench: ReachedPod) -> None:
     bench.node.namespace.nft(f"chain inet {names.NFT_TABLE} guard {{ policy drop; }}")
 
 
+def drop_in_a_chain_of_ones_own(bench: ReachedPod) -> None:
+    """In openeni's table. It has no rules that a list of those would show."""
+    chain = "{ type filter hook prerouting priority 0; policy drop; }"
+    bench.node.namespace.nft(f"add chain inet {names.NFT_TABLE} theirs {chain}")
+
+
 DAMAGES: tuple[Callable[[ReachedPod], None], ...] = (
     flush_addresses,
     flush_link_local_addresses,
@@ -80,6 +86,7 @@ DAMAGES: tuple[Callable[[ReachedPod], None], ...] = (
     replace_the_default_route,
     make_the_filters_dormant,
     drop_what_no_rule_does,
+    drop_in_a_chain_of_ones_own,
 )
 
 

@@ -1,5 +1,6 @@
 """Several ENIs that differ at once: restored together, and a refusal concerns one of them alone."""
 
+import socket
 import subprocess
 from collections.abc import Generator
 from dataclasses import replace
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from openeni_crds import names
 from openeni_nodeagent.datapath.linux.kernel import observe, observe_filters
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.model import Address, State
@@ -70,6 +72,23 @@ def test_what_all_have_lost_is_restored_with_one_run_of_nft(
     monkeypatch.undo()
     assert (len(runs), report.errors) == (1, {})
     assert state(node) == whole
+
+
+def test_without_filters_all_else_is_restored(node: Node) -> None:
+    """A set of somebody else's has the name of one of ours, so that there are none."""
+    wipe(node)
+    node.namespace.nft("table inet openeni { set pods4 { type ipv4_addr; flags interval; }; }")
+    for number in NUMBERS:
+        node.namespace.ip(f"link set ens{number} down", f"link set ens{number} up")
+    report = node.look()
+    assert report.errors.keys() == {eni.name for eni in node.enis}
+    assert "EEXIST" in str(report.errors["eni-20"])
+    rules = node.namespace.program("ip", "rule")
+    for number in NUMBERS:
+        index = node.namespace.run(socket.if_nametoindex, f"ens{number}")
+        assert f"lookup {names.eni_table(index)}" in rules
+        table = node.namespace.program("ip", "route", "show", "table", str(names.eni_table(index)))
+        assert "default via" in table
 
 
 def test_what_the_kernel_refuses_of_one_is_the_error_of_that_one_alone(node: Node) -> None:
