@@ -29,6 +29,7 @@ class NodeENI:
     link: LinkFacts
     node: NodeFacts
     mark: Mark
+    has_egress_hook: bool = True  # the kernel's nftables
 
     @property
     def table(self) -> int:

@@ -13,6 +13,7 @@ from openeni_crds.names import host_link
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_nodeagent.datapath_api import (
     ENIFacts,
+    Hold,
     LinkFacts,
     NodeDatapath,
     NodeFacts,
@@ -112,10 +113,11 @@ class Node:
         into: bool = False,
         complete: bool = True,
         snapshot: NodeSnapshot | None = None,
+        hold: Hold | None = None,
     ) -> NodeReport:
         """Reconcile the node with its ENIs and pods; look into the pods as well with `into`.
 
-        `snapshot` is what an earlier look has seen.
+        `snapshot` is what an earlier look has seen, `hold` is entered between ENIs and pods.
         """
         pods = tuple(WantedPod(p.facts, p.namespace.path if into else "") for p in self.pods)
         wanted = WantedNode(
@@ -127,7 +129,7 @@ class Node:
             frozenset(host_link(p.facts.container_id, p.facts.interface) for p in self.pods),
             complete=complete,
         )
-        return self.namespace.run(self._look, wanted, snapshot)
+        return self.namespace.run(self._look, wanted, snapshot, hold or all_free)
 
     def configure(self, eni: ENIFacts) -> LinkFacts:
         """Look at the node, which has this ENI, too; return its link. Raises the ENI's error."""
@@ -146,9 +148,9 @@ class Node:
         self.enis.remove(eni)
         return self.look(departing=(eni,))
 
-    def _look(self, wanted: WantedNode, snapshot: NodeSnapshot | None) -> NodeReport:
+    def _look(self, wanted: WantedNode, snapshot: NodeSnapshot | None, hold: Hold) -> NodeReport:
         snapshot = snapshot or self.datapath.observe((*wanted.enis, *wanted.departing))
-        return self.datapath.reconcile(snapshot, wanted, all_free)
+        return self.datapath.reconcile(snapshot, wanted, hold)
 
     def add(
         self,

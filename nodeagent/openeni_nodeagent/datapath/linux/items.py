@@ -152,8 +152,8 @@ def elements(message: Any) -> Iterator[Element]:
 
 
 def qdisc(message: Any) -> Qdisc | None:
-    """Return a link's token bucket; None for one inside another qdisc."""
-    if message["parent"] != uapi.TC_H_ROOT:
+    """Return a link's token bucket; None for any other qdisc, and for one inside another."""
+    if message["parent"] != uapi.TC_H_ROOT or message.get_attr("TCA_KIND") != "tbf":
         return None
     parameters = message.get_attr("TCA_OPTIONS").get_attr("TCA_TBF_PARMS")
     return Qdisc(message["index"], parameters["rate"], parameters["limit"])

@@ -4,7 +4,7 @@ from functools import cache, partial
 from typing import Final
 
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
-from openeni_nodeagent.datapath.filters import egress_chain
+from openeni_nodeagent.datapath.eni_filters import egress_chain
 from openeni_nodeagent.datapath.links import kernel_mode
 from openeni_nodeagent.datapath.linux.kernel import apply
 from openeni_nodeagent.datapath.linux.namespace import in_new_namespace

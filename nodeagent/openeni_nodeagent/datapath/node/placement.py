@@ -108,7 +108,8 @@ def _eni(facts: ENIFacts, nic: Link | None, node: NodeFacts, mark: Mark) -> Node
     modes.require_support(facts.datapath)
     if nic is None:
         raise NICMissingError(f"no NIC with MAC {facts.mac} on this node: is it attached?")
-    eni = NodeENI(facts, LinkFacts(nic.name, nic.index), node, mark)
+    link = LinkFacts(nic.name, nic.index)
+    eni = NodeENI(facts, link, node, mark, has_egress_hook=modes.has_egress_hook())
     if IPV6 in eni.families and speaks_ipv6():
         require_safe_forwarding()
     return eni

@@ -1,5 +1,6 @@
 """Reconcile the node with its plan: compare, apply, and look again if anything differed."""
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -38,6 +39,7 @@ from openeni_nodeagent.datapath_api import (
     WantedNode,
 )
 
+_log: Final = logging.getLogger(__name__)
 _NAMED: Final = 3  # differences in a message
 _NOTED: Final = 20  # repairs of one look into a pod, which can give rise to any number
 
@@ -177,14 +179,20 @@ class NodeReconcile:
     def _inside(
         self, pod: NodePod, look: Callable[[], tuple[Operation, ...]]
     ) -> tuple[Operation, ...]:
-        """Return what a look into the pod's namespace finds; an error concerns that pod alone."""
+        """Return what a look into the pod's namespace finds; an error concerns that pod alone.
+
+        Whatever it is: root in the pod decides what is there to be read.
+        """
         try:
             return look()
         except NamespaceGoneError:
             return ()  # its DEL is still to come
         except DatapathError as error:
             self.differing[pod.facts] = str(error)
-            return ()
+        except Exception as error:  # noqa: BLE001 - a decoder's, of what it was not made for
+            _log.exception("the namespace of container %s cannot be read", pod.facts.container_id)
+            self.differing[pod.facts] = f"the pod's namespace cannot be read: {error!r}"
+        return ()
 
     def _restore(self, parts: Collection[Part], found: Differences) -> bool:
         """Restore what differs in all these parts together.

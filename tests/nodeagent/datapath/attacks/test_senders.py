@@ -10,6 +10,7 @@ from functools import partial
 
 import pytest
 
+from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.network import neutron
@@ -99,6 +100,30 @@ def test_in_l3s_and_l3_a_node_hears_no_pod_under_an_address_of_the_node_or_the_o
         for family in topology.families:
             assert received(pod, attack, NODE[family == 6], node) == []
     assert pod.ask(NODE[0], 10250) == ("node", own(topology, "a1")[0])
+
+
+@pytest.mark.parametrize("topology", [L3S, L3], indirect=True)
+def test_in_l3s_and_l3_only_pods_are_heard_at_the_enis_primary_address(topology: Topology) -> None:
+    """ipvlan leads what they send there to `lo`, where the node's own packets come from."""
+    pod, node = topology.pods["a1"], topology.node.namespace
+    posing_as = ("127.0.0.1", NODE[0], OUTSIDE[0]), ("::1", NODE[1], OUTSIDE[1])
+    primaries = pod.facts.eni.primary
+    for primary, wrong in zip(primaries, posing_as[: len(primaries)], strict=True):
+        for source in (*wrong, primary):
+            forged = datagram(source, primary, (NODE_MAC, NODE_MAC))
+            attack = sending(pod.namespace, "eth0", forged)
+            assert received(pod.namespace, attack, primary, node) == [], source
+        assert node.ask(primary, 10250) is not None
+        assert pod.namespace.ask(primary, 10250) is not None
+
+
+@pytest.mark.parametrize("target", ["255.255.255.255", "224.0.0.1"])
+@pytest.mark.parametrize("topology", [VETH], indirect=True)
+def test_nobody_is_no_sender(topology: Topology, target: str) -> None:
+    pod, node = topology.pods["a1"], topology.node.namespace
+    macs = pod.pod_network.pod_mac, names.VETH_MAC
+    attack = sending(pod.namespace, "eth0", datagram("0.0.0.0", target, macs))  # noqa: S104
+    assert received(pod.namespace, attack, NODE[0], node, bound="0.0.0.0") == []  # noqa: S104
 
 
 @pytest.mark.parametrize("family", [4, 6])

@@ -1,9 +1,13 @@
 """A NIC that is renamed, plugged again or taken down: the next configuration puts all right."""
 
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
+
 import pytest
 
 from openeni_crds import names
-from openeni_crds.enipool import Mode
+from openeni_crds.enipool import Datapath, Mode
+from openeni_nodeagent.datapath_api import PodInterface
 from openeni_testing.network import neutron
 from openeni_testing.network.node import Node
 from openeni_testing.network.reached_pod import SECOND, ReachedPod
@@ -14,8 +18,7 @@ pytestmark = pytest.mark.root
 def test_a_renamed_nic_is_a_difference_where_the_kernel_has_its_name(bench: ReachedPod) -> None:
     """From Linux 6.2 on udev renames a link that is up."""
     bench.node.namespace.ip("link set ens7 name eth9")
-    by_name = bench.check()
-    assert bool(by_name) == (bench.eni.datapath.mode is Mode.IPVLAN)
+    assert bench.check() != ()
     _, index = bench.configure()
     assert bench.configure() == ("eth9", index)
     assert bench.check() == ()
@@ -40,6 +43,28 @@ def test_a_nic_that_is_plugged_again_works_under_its_new_index(bench: ReachedPod
     assert bench.check() == ()
     bench.assert_connected()
     assert traces(bench.node, before) == []
+
+
+@pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
+def test_while_it_is_found_again_no_pod_leaves_by_the_nodes_own_nic(bench: ReachedPod) -> None:
+    """A pod's link gets the group of the new index once the ENI's chains go by that."""
+    pod, node = bench.pod.namespace, bench.node
+    masquerade = "type nat hook postrouting priority 100; oifname eth0 masquerade;"
+    node.namespace.nft(f"table ip theirs {{ chain c {{ {masquerade} }}; }}")
+    bench.network.unplug(bench.port)
+    node.look()
+    bench.port = bench.plug("ens7")
+    answers: list[object] = []
+
+    @contextmanager
+    def hold(pods: Collection[PodInterface]) -> Generator[frozenset[PodInterface]]:
+        answers.extend(pod.ask(to, 80) for to in (neutron.METADATA, neutron.OUTSIDE))
+        yield frozenset(pods)
+
+    node.look(hold=hold)
+    assert answers == [None, None]
+    assert bench.network.dropped() == {}
+    bench.assert_connected()
 
 
 def test_an_add_to_a_nic_that_was_plugged_again_needs_no_other_help(bench: ReachedPod) -> None:

@@ -1,0 +1,178 @@
+"""The nftables chains of one ENI: they mark what its pods send, and drop what they may not send."""
+
+from typing import Final
+
+from openeni_crds import names
+from openeni_crds.enipool import MetadataService
+from openeni_nodeagent.addresses import family_of
+from openeni_nodeagent.datapath.filters import ERRORS_OF_SIZE, FAMILIES, LOOPBACK, chain
+from openeni_nodeagent.datapath.links import NodeENI
+from openeni_nodeagent.datapath.model import Chain
+from openeni_nodeagent.datapath_api import LinkFacts
+
+ENI_CHAIN: Final = "eni"  # followed by the ENI's interface index, and perhaps by:
+_NAT: Final = "_nat"
+_IN: Final = "_in"
+_BEFORE_REPLIES: Final = "priority mangle - 5; policy accept;"  # their mark replaces the ENI's
+
+
+def eni_chains(eni: NodeENI) -> frozenset[Chain]:
+    """Return the chains of one ENI: they mark what its pods send, and block the metadata service.
+
+    They match links by index or group, which stay when a link is renamed. A packet to the metadata
+    service that the node routes hits the `prohibit` route in the ENI's table, and its sender gets
+    an ICMP error at once. Some packets bypass that route: an l2 pod may add a route of its own to
+    the wire. For an l3s or l3 pod the kernel treats any destination as on-link when the look-up
+    fails (ip_route_output_key_hash_rcu: with `oif` given, "routing tables are wrong"). IPv6 looks
+    up a link-local address such as the service's on the packet's own link only. And `egress_chain`
+    has what somebody with CAP_NET_RAW does behind all of these.
+    """
+    blocks = eni.facts.datapath.metadata_service is MetadataService.BLOCK
+    if not eni.ipvlan:
+        chains = _of_veth(eni, blocks=blocks)
+    else:
+        chains = _of_layer_2(eni) if eni.layer_2 else _of_layer_3(eni, blocks=blocks)
+    return chains | {egress_chain(eni.link)} if blocks and eni.has_egress_hook else chains
+
+
+def _name(eni: NodeENI) -> str:
+    return f"{ENI_CHAIN}{eni.link.ifindex}"
+
+
+def _marks(eni: NodeENI) -> list[str]:
+    """Return the rules that mark what a pod of ipvlan sends."""
+    return [f"{word} saddr @pods{number} {eni.mark.statement}" for word, number in FAMILIES]
+
+
+def _of_veth(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
+    pods = f"iifgroup {eni.group}"
+    hook = f"type filter hook prerouting {_BEFORE_REPLIES}"
+    block = [f"{pods} ip6 daddr {names.METADATA_V6} drop"] if blocks else []
+    return frozenset({chain("inet", _name(eni), hook, [f"{pods} {eni.mark.statement}", *block])})
+
+
+def _of_layer_3(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
+    index = eni.link.ifindex
+    hook = f"type filter hook output {_BEFORE_REPLIES}"
+    rules = [f"oif {index} {rule}" for rule in _marks(eni)]
+    refused = [f"ip daddr {names.METADATA_V4}", f"ip6 daddr {names.METADATA_V6}"]
+    rules += [f"oif {index} {match} reject" for match in refused if blocks]
+    rules += _of_layer_3_pods(index)
+    return frozenset({chain("inet", _name(eni), hook, rules)})
+
+
+def _of_layer_2(eni: NodeENI) -> frozenset[Chain]:
+    index = eni.link.ifindex
+    hook = f"type filter hook prerouting {_BEFORE_REPLIES}"
+    # The kernel itself drops the node's own addresses as senders for IPv4 only (accept_local).
+    own = f"iif {index} meta nfproto ipv6 fib saddr type local drop"
+    loopback = f"iif {index} ip daddr {LOOPBACK} drop"  # `host_ports`, route_localnet
+    # What comes to an l2 pod from beyond its subnet does not pass the node, but the pod's answers
+    # do. Conntrack calls them invalid; kube-proxy's mode iptables, and other firewalls, drop those.
+    one_way = [
+        f"iif {index} ct state invalid {word} saddr @pods{number} notrack"
+        for word, number in FAMILIES
+    ]
+    marks = [f"iif {index} {rule}" for rule in _marks(eni)]
+    rules = [own, loopback, *_of_pods(eni), *one_way, *marks]
+    into_node = chain("inet", _name(eni), hook, rules)
+    return frozenset({into_node, _nat_of_neighbours(eni), _ingress_chain(eni)})
+
+
+def _of_layer_3_pods(index: int) -> list[str]:
+    """Return the rules against senders outside (see `_of_pods`) in the node's output hook.
+
+    What the node itself sends has a socket there, which a pod's packet has not: `skuid` knows those
+    of the own namespace alone. Some has none: the node asks for neighbours from `::`, and from
+    link-local addresses, which `fib` knows with their link alone. IPv6 routes a pod's packet to an
+    address of the node to `lo`, ipvlan in both families one to the ENI's primary address, where no
+    sender but a pod has business: the node itself, when it has no socket for what it sends there
+    (an echo reply, a reset), is not heard either.
+    """
+    foreign = {
+        "ip": "ip saddr != @pods4 fib saddr type != local",
+        "ip6": "ip6 saddr != @pods6 ip6 saddr != fe80::/10 ip6 saddr != :: fib saddr type != local",
+    }
+    return [
+        "meta skuid 0-4294967294 accept",
+        *(f"oif {index} {foreign[word]} drop" for word, _ in FAMILIES),
+        f"oif lo {foreign['ip6']} drop",
+        *(
+            f"oif lo {word} daddr @primaries{number} {word} saddr != @pods{number} drop"
+            for word, number in FAMILIES
+        ),
+        *(
+            f"{word} saddr @pods{number} {error} drop"
+            for (word, number), error in zip(FAMILIES, ERRORS_OF_SIZE, strict=True)
+        ),
+    ]
+
+
+def _of_pods(eni: NodeENI) -> list[str]:
+    """Return the rules for what l2 pods send to the node, which `_ingress_chain` lets pass.
+
+    It has a pod's address: a pod that poses as somebody outside to a port of the node that leads
+    to itself would get to that outside as the node, since its replies leave by the node's own NIC.
+    And no neighbour discovery and no error about sizes (`guard` has why).
+    """
+    sent = f"iif {eni.link.ifindex} ether saddr {eni.facts.mac}"
+    rules = [f"{sent} {word} saddr != @pods{number} drop" for word, number in FAMILIES]
+    rules += [f"{sent} {error} drop" for error in ERRORS_OF_SIZE]
+    return [*rules, f"{sent} icmpv6 type 133-137 drop"]
+
+
+def _ingress_chain(eni: NodeENI) -> Chain:
+    """Return the chain that lets l2 pods send nothing but IP to the node, no ARP in particular.
+
+    ipvlan passes a slave's frame to the node if its sender's MAC is the receiver's
+    (drivers/net/ipvlan/ipvlan_core.c, ipvlan_xmit_mode_l2): the ENI's own, or a group's, which
+    nobody has. No such frame comes from the network.
+    """
+    hook = f'type filter hook ingress device "{eni.link.device}" priority filter; policy accept;'
+    rules = [
+        "ether saddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 drop",
+        f"ether saddr {eni.facts.mac} meta protocol ip accept",
+        f"ether saddr {eni.facts.mac} meta protocol ip6 accept",
+        f"ether saddr {eni.facts.mac} drop",
+    ]
+    return chain("netdev", _name(eni) + _IN, hook, rules)
+
+
+def _nat_of_neighbours(eni: NodeENI) -> Chain:
+    """Return the chain for clients in an l2 pod's own subnet that reach it by a port of the node.
+
+    The pod would answer its subnet directly, past the node's conntrack, from an address that the
+    client has not asked. So they come with the ENI's primary address, to which the pod answers
+    through the node.
+    """
+    rules = [
+        f"oif {eni.host_slave_index} {word} saddr {subnet.cidr} ct status dnat "
+        f"snat {word} to {eni.primary(number)}"
+        for word, number in FAMILIES
+        for subnet in eni.facts.subnets
+        if family_of(subnet.cidr) == number
+    ]
+    hook = "type nat hook postrouting priority srcnat - 5; policy accept;"
+    return chain("inet", _name(eni) + _NAT, hook, rules)
+
+
+def egress_chain(eni: LinkFacts) -> Chain:
+    """Return the chain that keeps pods of this ENI from the metadata service (Linux 5.16).
+
+    It comes last. A pod with CAP_NET_RAW that sends fragments can say that their checksum is still
+    to be filled in, and where: over the address of their receiver (packet(7), PACKET_VNET_HDR). The
+    kernel does so when it cuts what it had joined into fragments again (ip_do_fragment,
+    skb_checksum_help), behind all other filters. The chain is bound to the link's name. What it
+    cannot read does not leave: frames with a VLAN tag, since a switch may take one of VLAN 0 off,
+    and those whose type is not the one that the kernel believes, which is whatever their sender has
+    told its packet socket (sll_protocol).
+    """
+    hook = f'type filter hook egress device "{eni.device}" priority filter; policy accept;'
+    frame_type = "@ll,96,16"
+    rules = [
+        f"{frame_type} 0x0800 meta protocol ip ip daddr != {names.METADATA_V4} accept",
+        f"{frame_type} 0x86dd meta protocol ip6 ip6 daddr != {names.METADATA_V6} accept",
+        f"{frame_type} 0x0806 meta protocol arp accept",
+        "drop",
+    ]
+    return chain("netdev", f"{ENI_CHAIN}{eni.ifindex}", hook, rules)

@@ -1,0 +1,53 @@
+"""A pod says that what the node has sent somewhere was too big: the node does not believe it."""
+
+import struct
+from collections.abc import Generator
+
+import pytest
+
+from openeni_crds.enipool import Datapath, IPVlanMode
+from openeni_testing.network import frames, neutron
+from openeni_testing.network.attacks import checksum, icmpv6, sending
+from openeni_testing.network.one_eni import MODES
+from openeni_testing.network.topology import Topology
+
+pytestmark = pytest.mark.root
+ICMP, ECHO_REPLY, UNREACHABLE, TOO_BIG_FOR_IT = 1, 0, 3, 4
+ICMPV6, ECHO_REPLY_6, TOO_BIG = 58, 129, 2
+SMALL, SMALL_6 = 600, 1280
+NODE = ("10.99.0.11", "fd99::11")
+
+
+@pytest.fixture(params=MODES)
+def topology(request: pytest.FixtureRequest) -> Generator[Topology]:
+    datapath: Datapath = request.param
+    made = Topology(datapath, datapath.ipvlan_mode is not IPVlanMode.L3)
+    yield made
+    made.close()
+
+
+def too_big(macs: tuple[str, str], source: str, node: str, place: int) -> bytes:
+    """Return the error about an echo reply, which needs no socket, from the node to the outside."""
+    to = (neutron.OUTSIDE, neutron.OUTSIDE_6)[place]
+    if place:
+        echo = struct.pack("!BBHHH", ECHO_REPLY_6, 0, 0, 0, 0)
+        original = frames.ipv6(macs[0], node, to, echo, ICMPV6)[14 : 14 + 48]
+        return icmpv6(source, node, TOO_BIG, struct.pack("!I", SMALL_6) + original, macs)
+    echo = struct.pack("!BBHHH", ECHO_REPLY, 0, 0xFFFF, 0, 0)
+    original = frames.ipv4(macs[0], node, to, echo, ICMP)[14 : 14 + 28]
+    body = struct.pack("!BBHHH", UNREACHABLE, TOO_BIG_FOR_IT, 0, 0, SMALL) + original
+    body = body[:2] + checksum(body) + body[4:]
+    return frames.ipv4(macs[0], source, node, body, ICMP, to=macs[1])
+
+
+def test_the_node_sends_as_before(topology: Topology) -> None:
+    pod, node = topology.pods["a1"], topology.node.namespace
+    macs = pod.pod_network.pod_mac, pod.pod_network.host_mac
+    for place in range(len(topology.families)):
+        source = pod.facts.addresses[place]
+        for address in (NODE[place], pod.facts.eni.primary[place]):
+            sending(pod.namespace, "eth0", too_big(macs, source, address, place))()
+        assert pod.namespace.ping(neutron.GATEWAY)  # what was sent before has arrived
+        to = (neutron.OUTSIDE, neutron.OUTSIDE_6)[place]
+        for address in (NODE[place], pod.facts.eni.primary[place]):
+            assert "mtu" not in node.program("ip", "route", "get", to, "from", address)

@@ -1,0 +1,85 @@
+"""Fragments whose checksum is still to be filled in, where their sender says: over an address.
+
+A packet socket with PACKET_VNET_HDR (packet(7)) says so of a frame. The node joins the fragments
+for conntrack, and fills the checksum in when it cuts them again, behind its filters.
+"""
+
+import socket
+import struct
+from collections.abc import Sequence
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Final
+
+from openeni_crds import names
+from openeni_testing.network.attacks import checksum
+
+_SOL_PACKET, _PACKET_VNET_HDR, _NEEDS_CSUM = 263, 15, 1
+_ETHERNET, _HEADER_4, _FRAGMENT = 14, 20, 8  # bytes
+_TARGET: Final = 16  # of the receiver's address in an IPv4 header
+_SUMMED_FROM: Final = 12  # where the checksum begins that lands there: at the addresses
+_PAYLOAD: Final = b"rewritten!" + bytes(22)
+Frame = tuple[int, int, bytes]  # with the begin of what is summed, and the checksum's offset in it
+
+
+def send(device: str, frames: Sequence[Frame]) -> None:
+    """Send frames whose checksums are to be filled in."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+        sender.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
+        sender.bind((device, 0))
+        for start, offset, frame in frames:
+            with suppress(OSError):
+                sender.send(struct.pack("=BBHHHH", _NEEDS_CSUM, 0, 0, 0, start, offset) + frame)
+
+
+def fragments_4(mac: str, source: str, target: str) -> list[Frame]:
+    """Return two fragments for another address, which becomes `target` in its last two bytes."""
+    before = str(ip_address(int(ip_address(target)) ^ 0x1FF))
+    payload = bytearray(_PAYLOAD)
+    udp = struct.pack("!HHHH", 9, 9, 8 + len(payload), 0)
+    size = len(udp) + len(payload)
+    joined = _header_4(source, before, 63, size, 0) + udp + payload  # the node has taken one hop
+    wanted = int.from_bytes(ip_address(target).packed[2:]) ^ 0xFFFF
+    found = int.from_bytes(checksum(joined[_SUMMED_FROM:])) ^ 0xFFFF
+    payload[-2:] = ((wanted - found) % 0xFFFF).to_bytes(2)
+    data, ethernet = bytes(udp + payload), _ethernet(mac, b"\x08\0")
+    one = ethernet + _header_4(source, before, 64, 24, 0x2000) + data[:24]
+    two = ethernet + _header_4(source, before, 64, size - 24, 3) + data[24:]
+    start = _ETHERNET + _SUMMED_FROM
+    return [(start, _TARGET + 2 - _SUMMED_FROM, one), (_ETHERNET + _HEADER_4, 2, two)]
+
+
+def fragments_6(mac: str, source: str, target: str) -> list[Frame]:
+    """Return two fragments for another address, which becomes `target` in its first two bytes.
+
+    The kernel moves the header by the fragment header's 8 bytes when it joins them
+    (nf_ct_frag6_reasm), and so towards what is to be filled in.
+    """
+    size = 8 + len(_PAYLOAD)
+    final = ip_address(target).packed
+    pseudo = ip_address(source).packed + final + struct.pack("!II", size, socket.IPPROTO_UDP)
+    udp = struct.pack("!HHHH", 9, 9, size, 0) + _PAYLOAD
+    udp = udp[:6] + checksum(pseudo + udp) + udp[8:]
+    # What is summed from the addresses on gives all ones but for the length and the protocol.
+    before = struct.pack("!H", socket.IPPROTO_UDP + size) + final[2:]
+
+    def frame(data: bytes, offset: int, more: int) -> bytes:
+        head = struct.pack("!IHBB", 6 << 28, _FRAGMENT + len(data), socket.IPPROTO_FRAGMENT, 64)
+        fragment = struct.pack("!BBHI", socket.IPPROTO_UDP, 0, offset | more, 77)
+        addresses = ip_address(source).packed + before
+        return _ethernet(mac, b"\x86\xdd") + head + addresses + fragment + data
+
+    start = _ETHERNET + _FRAGMENT + 8  # the addresses of a header of IPv6
+    return [(start, 16, frame(udp[:24], 0, 1)), (_ETHERNET + 48, 2, frame(udp[24:], 24, 0))]
+
+
+def _header_4(source: str, target: str, ttl: int, size: int, fragment: int) -> bytes:
+    head = struct.pack(
+        "!BBHHHBBH", 0x45, 0, _HEADER_4 + size, 0x4242, fragment, ttl, socket.IPPROTO_UDP, 0
+    )
+    head += ip_address(source).packed + ip_address(target).packed
+    return head[:10] + checksum(head) + head[12:]
+
+
+def _ethernet(mac: str, kind: bytes) -> bytes:
+    return bytes.fromhex((names.VETH_MAC + mac).replace(":", "")) + kind
