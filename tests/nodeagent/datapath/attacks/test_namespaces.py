@@ -5,6 +5,8 @@ from collections.abc import Generator
 import pytest
 
 from openeni_crds import names
+from openeni_nodeagent.datapath.links import NodePod
+from openeni_nodeagent.datapath.node import reconcile
 from openeni_nodeagent.datapath.pod import ENTRIES_IN_POD
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, Pod, eni_facts
@@ -48,6 +50,34 @@ def test_a_pod_full_of_entries_is_not_read_to_its_end(node: Node, kind: str) -> 
     assert f"more than {ENTRIES_IN_POD} entries" in report.differing[full.facts]
     assert (report.repairs, report.broken, report.errors) == ((), frozenset(), {})
     assert node.run(node.datapath.check, other.facts, other.namespace.path) == ()
+
+
+def test_another_qdisc_is_no_token_bucket_whatever_its_options_are(node: Node) -> None:
+    """These contain the bytes by which a token bucket is recognized before it is decoded."""
+    odd, _ = node.pods
+    options = ("htb", "r2q", "65544", "default", "666274")
+    odd.namespace.program("tc", "qdisc", "replace", "dev", "eth0", "root", *options)
+    report = node.look(into=True)
+    assert (report.differing, report.errors, report.repairs) == ({}, {}, ())
+    assert node.run(node.datapath.check, odd.facts, odd.namespace.path) == ()
+
+
+def test_what_cannot_be_read_in_one_pod_is_that_pods_difference(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd, _ = node.pods
+    compare = reconcile.repair_inside
+
+    def failing(pod: NodePod, netns: str) -> object:
+        if pod.facts == odd.facts:
+            raise TypeError("of a decoder")
+        return compare(pod, netns)
+
+    monkeypatch.setattr(reconcile, "repair_inside", failing)
+    report = node.look(into=True)
+    assert set(report.differing) == {odd.facts}
+    assert "of a decoder" in report.differing[odd.facts]
+    assert report.errors == {}
 
 
 def test_it_can_be_deleted(node: Node) -> None:
