@@ -1,5 +1,6 @@
 """A journal that was lost: no address of a living pod is taken, none of a dead one is kept."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,22 @@ def test_a_del_between_a_lost_journal_and_its_repair_must_be_retried(host: Agent
         host.store.set_outage(outage=False)
         wait_for(lambda: host.runtime("c1").call("DEL", "c1").code == 0, "DEL is done")
         assert host.datapath.owners() == {}
+
+
+def test_check_between_a_lost_journal_and_its_repair_does_not_say_that_no_del_is_needed(
+    host: AgentHost,
+) -> None:
+    with host.agent():
+        address = host.add("web", "c1")
+        host.ready_podip("web")
+    host.settings.journal.unlink()
+    host.store.set_outage(outage=True)
+    with host.agent():
+        answer = host.runtime("c1").call("CHECK", "c1", "uid", "web", prevResult={})
+        assert (answer.error, address in answer.body["details"]) == (11, True)
+        host.store.set_outage(outage=False)
+        other = partial(host.runtime("zz").call, "CHECK", "zz", "uid", "web", prevResult={})
+        wait_for(lambda: other().error == 3, "it is known that zz has no address")
 
 
 def test_an_address_in_the_kernel_without_an_owner_is_reserved_until_it_is_gone(

@@ -160,6 +160,7 @@ class CNICommands:
     def _check(self, request: Request) -> None:
         grant = self._grants.find(request.container_id, request.interface)
         if grant is None:
+            self._detacher.require_explained(request.container_id)
             raise CNIError(
                 Code.UNKNOWN_CONTAINER, f"container {request.container_id} has no address"
             )

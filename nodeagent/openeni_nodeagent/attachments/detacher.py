@@ -53,7 +53,7 @@ class Detacher:
         """End a container's grant; done if it has none. Raises CNIError."""
         grant = self._grants.find(container_id, interface)
         if grant is None:
-            self._require_explained(container_id)
+            self.require_explained(container_id)
             return
         self._disconnect(grant, netns)
         self._grants.end_grant(grant, EndReason.DELETED)
@@ -133,10 +133,11 @@ class Detacher:
         keys = [key.split("/", 1) for key in tuple(self._unfinished)]
         return frozenset(host_link(container_id, interface) for container_id, interface in keys)
 
-    def _require_explained(self, container_id: str) -> None:
+    def require_explained(self, container_id: str) -> None:
         """Raise CNIError while a repair may still find a grant for a container without one.
 
-        This concerns the time after a journal was lost.
+        This concerns the time after a journal was lost. UNKNOWN_CONTAINER would be wrong then: it
+        tells the runtime that no DEL is needed.
         """
         unexplained = self._grants.unexplained()
         if unexplained and not self._repaired():
