@@ -19,6 +19,7 @@ from openeni_nodeagent.datapath_api import PodInterface
 from openeni_nodeagent.enis.nic_guards import NICGuards, known_guards
 from openeni_nodeagent.grants.journal import Journal
 from openeni_nodeagent.reports import repair_events
+from openeni_nodeagent.requeues import Requeues
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import Runtime
 from openeni_testing.agent.host import AgentHost, known_enis, reserved
@@ -222,6 +223,22 @@ def test_a_look_leaves_the_links_of_a_del_to_it_and_calls_them_no_damage(
         proceed.set()
         wait_for(lambda: link not in node.space.links(), "the DEL removes the link")
     assert "repaired" not in caplog.text
+
+
+def test_an_add_into_a_namespace_that_a_del_has_just_left_finds_no_interface(
+    node: RealNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runtime may keep the namespace of a container that failed for the next one."""
+    monkeypatch.setattr(Requeues, "disconnected", lambda *_: None)  # whose turn does not come
+    with Namespace("web") as pod, node.agent():
+        node.add(pod)
+        assert node.runtime(pod).call("DEL", "web").code == 0
+        assert "eth0" in pod.links()
+        uid = node_objects.make_pod(node.host.store, "next")
+        answer = node.runtime(pod).call("ADD", "next", uid, "next")
+        assert answer.code == 0, answer
+        assert host_link("web", "eth0") not in node.space.links()
+        assert pod.ping("10.98.0.1")
 
 
 def test_an_eni_that_went_while_no_agent_ran_leaves_nothing(node: RealNode) -> None:

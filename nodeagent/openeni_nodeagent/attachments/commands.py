@@ -137,7 +137,12 @@ class CNICommands:
                 self._grants.end_grant(grant, EndReason.ADD_FAILED, used=False)
             raise link_not_ready(grant.eni)
         try:
+            self._detacher.finish_others(grant)
             return self._datapath.add(pod_interface(grant, facts), netns)
+        except CNIError:
+            if is_new:
+                self._grants.end_grant(grant, EndReason.ADD_FAILED, used=False)
+            raise
         except DatapathError as error:
             self._dependencies.on_add_failed(grant.attachment)
             if error.left_behind:

@@ -3,6 +3,7 @@
 A grant whose datapath could not be removed stays, for the runtime's next DEL or the repair.
 """
 
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -24,10 +25,12 @@ from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.ledger import Grant
 
 BUSY_SECONDS: Final = 0.1  # another call of the container still runs
+# For an ADD that has its own container's lock: two that wait for each other must end.
+OTHER_CALL_SECONDS: Final = 2.0
 
 
 class Detacher:
-    """Safe for several threads; `delete` and `move` need the container's lock."""
+    """Safe for several threads; `delete`, `move` and `finish_others` need the container's lock."""
 
     def __init__(
         self,
@@ -113,20 +116,47 @@ class Detacher:
         """
         if (found := self._unfinished.get(key)) is None:
             return Done()
-        grant, facts, netns = found
-        pod = pod_interface(grant, facts)
+        container_id = found[0].attachment.container_id
         try:
-            with self._locks.locked(pod.container_id):
-                if self._grants.find(pod.container_id, pod.interface) is None:
-                    self._datapath.finish_delete(pod, _namespace(grant, netns))
-                self._unfinished.pop(key, None)
+            with self._locks.locked(container_id):
+                self._remove_links(key)
         except StoppingError:
             return Done()
         except CNIError:
             return RequeueAfter(BUSY_SECONDS)
         except DatapathError as error:
-            return Retry(f"links of container {pod.container_id} cannot be removed: {error}")
+            return Retry(f"links of container {container_id} cannot be removed: {error}")
         return Done()
+
+    def finish_others(self, grant: Grant) -> None:
+        """Remove the links that other attachments have left in the namespace of a new grant.
+
+        An interface of the same name would be in its way. The caller has the lock of the grant's
+        container. Raises CNIError, StoppingError.
+        """
+        own = grant.attachment
+        for key, (left, _, _) in tuple(self._unfinished.items()):
+            if grant.netns_id is None or left.netns_id != grant.netns_id:
+                continue
+            container_id = left.attachment.container_id
+            try:
+                if container_id != own.container_id:
+                    with self._locks.locked(container_id, time.monotonic() + OTHER_CALL_SECONDS):
+                        self._remove_links(key)
+                elif left.attachment.interface != own.interface:
+                    self._remove_links(key)
+            except DatapathError as error:
+                raise _cannot_remove(left, error) from None
+
+    def _remove_links(self, key: str) -> None:
+        """Do the work of `finish`. Raises DatapathError."""
+        if (found := self._unfinished.get(key)) is None:
+            return
+        grant, facts, netns = found
+        pod = pod_interface(grant, facts)
+        if self._grants.find(pod.container_id, pod.interface) is None:
+            self._datapath.finish_delete(pod, _namespace(grant, netns))
+        self._unfinished.pop(key, None)
 
     def unfinished_links(self) -> frozenset[str]:
         """Return the names of the links on the node that `finish` has still to remove."""

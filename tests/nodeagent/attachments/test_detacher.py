@@ -1,0 +1,77 @@
+"""Links that an attachment has left are gone before the next one is built in its namespace."""
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from openeni_nodeagent.attachments import detacher
+from openeni_nodeagent.cni.protocol import CNIError, Code
+from openeni_testing.agent.parts import AgentParts
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> AgentParts:
+    """An agent that has ended the containers c1 and c2 and not removed their links yet."""
+    made = AgentParts(tmp_path)
+    made.create_objects()
+    for container in ("c1", "c2"):
+        made.grant(container, container)
+        made.detacher.delete(container, "eth0", "")
+    return made
+
+
+def removed(parts: AgentParts) -> list[str]:
+    return [container for container, _ in parts.datapath.ended]
+
+
+def test_those_of_the_same_namespace_alone_are_removed(parts: AgentParts) -> None:
+    parts.netns("c3").hardlink_to(parts.netns("c1"))
+    grant = parts.grant("c3", "c3", connect=False)
+    for _ in range(2):
+        parts.detacher.finish_others(grant)
+        assert removed(parts) == ["c1"]
+    parts.finish()
+    assert removed(parts) == ["c1", "c2"]
+
+
+def test_an_attachment_keeps_its_own_and_removes_those_of_its_containers_others(
+    parts: AgentParts,
+) -> None:
+    grant = parts.grant("web", "c1", connect=False)
+    other = replace(grant, attachment=replace(grant.attachment, interface="eth1"))
+    parts.detacher.delete("c1", "eth0", "")
+    with parts.locks.locked("c1"):
+        parts.detacher.finish_others(grant)
+        assert removed(parts) == []
+        parts.detacher.finish_others(other)
+    assert removed(parts) == ["c1"]
+
+
+def test_a_namespace_that_is_not_known_is_nobody_elses(parts: AgentParts) -> None:
+    parts.netns("c3").touch()
+    grant = replace(parts.grant("c3", "c3", connect=False), netns_id=None)
+    parts.detacher.finish_others(grant)
+    assert removed(parts) == []
+
+
+def test_a_container_that_is_busy_is_not_waited_for_without_end(
+    parts: AgentParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detacher, "OTHER_CALL_SECONDS", 0.05)
+    parts.netns("c3").hardlink_to(parts.netns("c1"))
+    grant = parts.grant("c3", "c3", connect=False)
+    with parts.locks.locked("c1"), pytest.raises(CNIError, match="container c1") as raised:
+        parts.detacher.finish_others(grant)
+    assert raised.value.code == Code.TRY_AGAIN
+
+
+def test_links_that_cannot_be_removed_are_an_error_that_names_their_address(
+    parts: AgentParts,
+) -> None:
+    parts.netns("c3").hardlink_to(parts.netns("c1"))
+    grant = parts.grant("c3", "c3", connect=False)
+    parts.datapath.refused = "EBUSY"
+    with pytest.raises(CNIError, match="cannot be removed") as raised:
+        parts.detacher.finish_others(grant)
+    assert (raised.value.code, raised.value.details) == (Code.IO, "EBUSY")
