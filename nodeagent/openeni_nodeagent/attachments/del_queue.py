@@ -14,7 +14,8 @@ from typing import Final
 
 from openeni_nodeagent.attachments.detacher import Detacher
 from openeni_nodeagent.cni import frame
-from openeni_nodeagent.cni.protocol import CNIError, Command, Request, parse
+from openeni_nodeagent.cni.parsing import parse
+from openeni_nodeagent.cni.protocol import CNIError, Command, Request
 
 REPLAY_PERIOD_SECONDS: Final = 3.0
 # An executable writes a hidden file, and gives it its name in the next moment, unless it is killed.

@@ -17,7 +17,8 @@ from openeni_kube.events import Recorder
 from openeni_nodeagent.attachments.granter import no_grant
 from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.cni.call import EndedCall
-from openeni_nodeagent.cni.protocol import CNIError, Command, cni_arguments
+from openeni_nodeagent.cni.parsing import cni_arguments
+from openeni_nodeagent.cni.protocol import CNIError, Command
 from openeni_nodeagent.event_reasons import VARYING, PodReason
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.requests import Wait

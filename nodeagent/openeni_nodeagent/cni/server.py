@@ -18,12 +18,11 @@ from typing import Final
 
 from openeni_nodeagent.cni import frame
 from openeni_nodeagent.cni.call import Call, EndedCall, StoppingError
+from openeni_nodeagent.cni.parsing import configured_version, parse
 from openeni_nodeagent.cni.protocol import (
     CNIError,
     Code,
     Command,
-    configured_version,
-    parse,
 )
 from openeni_nodeagent.cni.results import encode_error
 from openeni_nodeagent.cni.self_check import LEDGER, SelfCheck

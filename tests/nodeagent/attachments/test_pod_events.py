@@ -17,7 +17,8 @@ from openeni_nodeagent.attachments.commands import CNICommands
 from openeni_nodeagent.attachments.granter import Granter
 from openeni_nodeagent.cni import server
 from openeni_nodeagent.cni.call import Call, EndedCall
-from openeni_nodeagent.cni.protocol import CNIError, parse
+from openeni_nodeagent.cni.parsing import parse
+from openeni_nodeagent.cni.protocol import CNIError
 from openeni_nodeagent.cni.server import CNIServer
 from openeni_nodeagent.event_reasons import (
     NODE_REASONS,

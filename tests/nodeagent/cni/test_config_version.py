@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openeni_nodeagent.cni.protocol import NEWEST, configured_version
+from openeni_nodeagent.cni.parsing import configured_version
+from openeni_nodeagent.cni.protocol import NEWEST
 from openeni_testing.agent.sanitized import SCAN_VERSIONS, sanitized
 
 pytestmark = pytest.mark.slow

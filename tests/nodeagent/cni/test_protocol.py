@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from openeni_crds.podip import MAX_CONTAINER_ID
+from openeni_nodeagent.cni.parsing import configured_version, parse
 from openeni_nodeagent.cni.protocol import (
     CNIError,
     Code,
@@ -15,8 +16,6 @@ from openeni_nodeagent.cni.protocol import (
     PrevIP,
     PrevResult,
     Request,
-    configured_version,
-    parse,
 )
 from openeni_testing.agent.cni_call import DEEP
 

@@ -8,7 +8,8 @@ import pytest
 from openeni_kube.event_series import Occurrence
 from openeni_nodeagent.attachments.pod_events import PodEvents
 from openeni_nodeagent.cni.call import Call, EndedCall
-from openeni_nodeagent.cni.protocol import CNIError, parse
+from openeni_nodeagent.cni.parsing import parse
+from openeni_nodeagent.cni.protocol import CNIError
 from openeni_nodeagent.phases import Stopwatch
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import CONFIG

@@ -16,7 +16,8 @@ import msgspec
 from openeni_crds import names
 from openeni_nodeagent.attachments.container_locks import ContainerLocks
 from openeni_nodeagent.cni.call import Call
-from openeni_nodeagent.cni.protocol import CNIError, parse
+from openeni_nodeagent.cni.parsing import parse
+from openeni_nodeagent.cni.protocol import CNIError
 from openeni_nodeagent.datapath_api import (
     ENIFacts,
     Hold,
