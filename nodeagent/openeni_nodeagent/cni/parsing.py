@@ -169,14 +169,25 @@ def _check_name(name: str) -> None:
 
 
 def _check_attachment(request: Request) -> None:
+    _require_variables(request)
+    if request.command == Command.DEL:
+        return  # one that no ADD accepts has no grant: the DEL finds nothing, and succeeds
     if not _IDENTIFIER.fullmatch(request.container_id):
         raise _bad("CNI_CONTAINERID", request.container_id)
     if not _is_interface_name(request.interface):
         raise _bad("CNI_IFNAME", request.interface)
-    if request.command != Command.DEL and not request.netns:
-        raise _bad("CNI_NETNS", request.netns)
     if request.command == Command.CHECK and request.config.prev_result is None:
         raise CNIError(Code.INVALID_CONFIG, "CHECK needs prevResult")
+
+
+def _require_variables(request: Request) -> None:
+    """Raise CNIError that names all missing variables, as openeni.c does."""
+    wanted = {"CNI_CONTAINERID": request.container_id, "CNI_IFNAME": request.interface}
+    if request.command != Command.DEL:
+        wanted["CNI_NETNS"] = request.netns
+    if missing := [name for name, value in wanted.items() if not value]:
+        names = ", ".join(missing)
+        raise CNIError(Code.INVALID_ENVIRONMENT, f"the container runtime has not set {names}")
 
 
 def _is_interface_name(name: str) -> bool:

@@ -51,6 +51,13 @@ def test_a_del_needs_neither_namespace_nor_pod() -> None:
     call(CONFIG, {"CNI_COMMAND": "DEL", "CNI_NETNS": "", "CNI_ARGS": ""})
 
 
+@pytest.mark.parametrize("given", ["eth%d", "../x", "à", "\ufffd", "a" * 200])
+@pytest.mark.parametrize("variable", ["CNI_CONTAINERID", "CNI_IFNAME"])
+def test_a_del_of_what_no_add_accepts_is_no_error(variable: str, given: str) -> None:
+    """The runtime sends it after the ADD that was refused, until it succeeds."""
+    call(CONFIG, {"CNI_COMMAND": "DEL", variable: given})
+
+
 GARBAGE = {
     "name": 5,
     "prevResult": {"ips": None, "interfaces": [{"name": 7}], "dns": "x"},
@@ -162,12 +169,21 @@ def test_other_names_of_interfaces_are_refused(name: str) -> None:
     ("change", "code", "names"),
     [
         ({"CNI_COMMAND": "NAP"}, Code.INVALID_ENVIRONMENT, "CNI_COMMAND 'NAP'"),
-        ({"CNI_CONTAINERID": ""}, Code.INVALID_ENVIRONMENT, "CNI_CONTAINERID is missing"),
+        (
+            {"CNI_CONTAINERID": "", "CNI_IFNAME": "", "CNI_NETNS": ""},
+            Code.INVALID_ENVIRONMENT,
+            "has not set CNI_CONTAINERID, CNI_IFNAME, CNI_NETNS",
+        ),
+        (
+            {"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "", "CNI_NETNS": ""},
+            Code.INVALID_ENVIRONMENT,
+            "has not set CNI_CONTAINERID",
+        ),
         ({"CNI_CONTAINERID": "../x"}, Code.INVALID_ENVIRONMENT, "CNI_CONTAINERID '../x'"),
         ({"CNI_IFNAME": "a-name-too-long-for-it"}, Code.INVALID_ENVIRONMENT, "CNI_IFNAME"),
         ({"CNI_IFNAME": "eth/0"}, Code.INVALID_ENVIRONMENT, "CNI_IFNAME"),
         ({"CNI_IFNAME": ".."}, Code.INVALID_ENVIRONMENT, "CNI_IFNAME"),
-        ({"CNI_NETNS": ""}, Code.INVALID_ENVIRONMENT, "CNI_NETNS is missing"),
+        ({"CNI_NETNS": ""}, Code.INVALID_ENVIRONMENT, "has not set CNI_NETNS"),
         ({"CNI_ARGS": "K8S_POD_NAME=x"}, Code.INVALID_ENVIRONMENT, "K8S_POD_UID, K8S_POD_NAMES"),
         ({"CNI_COMMAND": "CHECK"}, Code.INVALID_CONFIG, "prevResult"),
         ({"CNI_COMMAND": "GC"}, Code.INVALID_CONFIG, "valid-attachments"),
