@@ -47,6 +47,10 @@ class _Given(Struct):
     attachments: msgspec.Raw = msgspec.field(
         name="cni.dev/valid-attachments", default=msgspec.Raw()
     )
+    # So the first text of 1.1.0 called it.
+    first_attachments: msgspec.Raw = msgspec.field(
+        name="cni.dev/attachments", default=msgspec.Raw()
+    )
 
 
 # At import: `openeni_crds.meta.decodable`
@@ -98,9 +102,8 @@ def _config(command: Command, stdin: bytes) -> Config:
     prev_result, attachments = None, None
     if command == Command.CHECK:
         prev_result = _decode_field(_prev_result_decoder, given.prev_result, "prevResult")
-    if command == Command.GC and bytes(given.attachments):
-        field = "cni.dev/valid-attachments"
-        attachments = _decode_field(_attachments_decoder, given.attachments, field) or ()
+    if command == Command.GC:
+        attachments = _attachments(given)
     if command == Command.ADD and bytes(given.prev_result) not in {b"", b"null"}:
         raise CNIError(
             Code.INVALID_CONFIG,
@@ -109,6 +112,17 @@ def _config(command: Command, stdin: bytes) -> Config:
             reason=PodReason.OTHER_PLUGIN_FIRST,
         )
     return Config(given.version, given.name, prev_result, attachments, bytes(given.runtime_config))
+
+
+def _attachments(given: _Given) -> tuple[GCAttachment, ...] | None:
+    """Return the runtime's list, None if there is none; a null is an empty list in Go."""
+    for field, content in (
+        ("cni.dev/valid-attachments", given.attachments),
+        ("cni.dev/attachments", given.first_attachments),
+    ):
+        if bytes(content):
+            return _decode_field(_attachments_decoder, content, field) or ()
+    return None
 
 
 def _decode(decoder: "msgspec.json.Decoder[_T]", content: bytes, field: str = "") -> _T:

@@ -119,6 +119,16 @@ def test_gc_brings_the_runtimes_list(given: object, listed: tuple[GCAttachment, 
     assert request.config.attachments == listed
 
 
+def test_gc_reads_the_key_of_the_first_text_where_the_new_one_is_missing() -> None:
+    first: dict[str, object] = {"cni.dev/attachments": [{"containerID": "a", "ifname": "eth0"}]}
+    assert call({**CONFIG, **first}, GC).config.attachments == (GCAttachment("a", "eth0"),)
+    for new, listed in (([], ()), ([{"containerID": "b", "ifname": "eth0"}], ("b",))):
+        both = {**CONFIG, **first, "cni.dev/valid-attachments": new}
+        assert tuple(a.container_id for a in call(both, GC).config.attachments or ()) == listed
+    with pytest.raises(CNIError, match=r"^cni\.dev/attachments of the network configuration"):
+        call(CONFIG | {"cni.dev/attachments": "x"}, GC)
+
+
 @pytest.mark.parametrize("command", ["GC", "STATUS"])
 @pytest.mark.parametrize("version", ["0.4.0", "1.0.0"])
 def test_a_command_that_the_version_does_not_have_is_incompatible(
