@@ -264,6 +264,22 @@ def test_gc_of_one_network_spares_what_a_living_container_has_of_another(
         assert list(host.datapath.owners().values()) == ["c1", "c1"]
 
 
+def test_gc_of_another_network_ends_nothing(
+    host: AgentHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openeni_nodeagent.attachments.garbage_collection.GC_AGE_SECONDS", 0.0)
+    with host.agent() as agent:
+        host.add("web", "c1")
+        uid = grant_of(agent, "c1").attachment.pod_uid
+        host.store.delete(names.PODS, "web", "default")
+        forgotten(agent, uid)
+        runtime = host.runtime("c1")
+        assert replace(runtime, network="other").gc().code == 0
+        assert list(host.datapath.owners().values()) == ["c1"]
+        assert runtime.gc().code == 0
+        assert host.datapath.owners() == {}
+
+
 def test_waiting_adds_go_to_the_next_agent(host: AgentHost) -> None:
     with host.agent() as agent:
         for number in range(3):

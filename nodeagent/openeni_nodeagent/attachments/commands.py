@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Final
 
+from openeni_crds.names import CNI_NAME
 from openeni_kube.clock import boot_seconds
 from openeni_nodeagent.attachments.add_result import add_result
 from openeni_nodeagent.attachments.container_locks import ContainerLocks
@@ -196,8 +197,11 @@ class CNICommands:
     def _gc(self, request: Request) -> None:
         """End the grants that the runtime and the API server no longer know. Raises CNIError.
 
-        One that cannot be ended keeps none of the others.
+        One that cannot be ended keeps none of the others. The list is that of one network, and no
+        grant says which one it is of: another network's list does not have what ours has.
         """
+        if request.config.name != CNI_NAME:
+            return
         pods = self._dependencies.pods
         if not self._dependencies.pods_current():
             raise CNIError(Code.TRY_AGAIN, "the agent's list of this node's pods is not up to date")

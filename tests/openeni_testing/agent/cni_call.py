@@ -37,6 +37,7 @@ class Runtime:
     netns: Path  # a file that stands for a pod's namespace
     deadline: int = 20
     environment: dict[str, str] = field(default_factory=dict[str, str])
+    network: str = CONFIG["name"]
 
     def start(
         self, command: str, container: str = "", uid: str = "", name: str = "p", **config: object
@@ -65,7 +66,7 @@ class Runtime:
             text=True,
         )
         assert process.stdin is not None
-        process.stdin.write(json.dumps(CONFIG | config))
+        process.stdin.write(json.dumps(CONFIG | {"name": self.network} | config))
         process.stdin.close()
         process.stdin = None
         return process
