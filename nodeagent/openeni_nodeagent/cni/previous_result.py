@@ -1,11 +1,13 @@
 """Compare the result that CHECK brings with the one that ADD would have now. Pure.
 
-Plugins after openeni may have added interfaces and addresses; those are theirs to check.
+Plugins after openeni may have added interfaces, and addresses of the pod's; those are theirs to
+check.
 """
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from openeni_nodeagent.addresses import family_of
 from openeni_nodeagent.cni.protocol import PrevInterface, PrevResult
 from openeni_nodeagent.cni.results import AddResult, ResultInterface
 
@@ -23,12 +25,17 @@ def differences(previous: PrevResult, expected: AddResult) -> tuple[str, ...]:
     return (
         *_macs(interfaces, expected.host),
         *_macs(interfaces, pod),
-        *(
-            f"the runtime's result has {address}, the grant {', '.join(expected.addresses)}"
-            for address in own
-            if _host(address) not in {_host(granted) for granted in expected.addresses}
-        ),
+        *_addresses(own, expected),
     )
+
+
+def _addresses(own: Sequence[str], expected: AddResult) -> Iterator[str]:
+    """Return one sentence for each granted address in whose place only others are listed."""
+    for granted in expected.addresses:
+        listed = [address for address in own if family_of(address) == family_of(granted)]
+        if listed and _host(granted) not in map(_host, listed):
+            has = ", ".join(listed)
+            yield f"the runtime's result has {has}, the grant {', '.join(expected.addresses)}"
 
 
 def _macs(interfaces: tuple[PrevInterface, ...], expected: ResultInterface) -> Iterator[str]:

@@ -36,6 +36,10 @@ def test_forms_of_one_address_and_of_one_mac_do_not_differ() -> None:
 def test_what_later_plugins_have_added_is_theirs_to_check() -> None:
     theirs = PrevInterface("eth1", "02:00:00:00:00:01", "/ns")
     assert found(HOST, POD, theirs, ips=(*IPS, PrevIP("192.0.2.1/24", 2))) == ()
+    for of_the_pods in (PrevIP("192.0.2.1/24", 1), PrevIP("192.0.2.1/24"), PrevIP("fd00::1/64", 1)):
+        assert found(HOST, POD, ips=(of_the_pods, *IPS)) == ()
+    only_ipv4 = replace(EXPECTED, addresses=EXPECTED.addresses[:1])
+    assert differences(PrevResult((HOST, POD), IPS), only_ipv4) == ()
 
 
 def test_what_later_plugins_have_left_out_is_no_difference() -> None:
@@ -57,6 +61,8 @@ def test_what_later_plugins_have_left_out_is_no_difference() -> None:
         ((PrevInterface("oe1234", "02:00:00:00:00:01"), POD), IPS, "MAC 02:00:00:00:00:01 for oe1"),
         ((HOST, POD), (PrevIP("10.98.0.6/32", 1),), "has 10.98.0.6/32, the grant 10.98.0.5, 2001"),
         ((HOST, POD), (PrevIP("10.98.0.6/32"),), "has 10.98.0.6/32, the grant"),
+        ((HOST, POD), (PrevIP("10.98.0.6/32"), IPS[1]), "has 10.98.0.6/32, the grant"),
+        ((HOST, POD), (IPS[0], PrevIP("2001:db8::6/128")), "has 2001:db8::6/128, the grant"),
         ((HOST, POD), (PrevIP("none", 1),), "has none, the grant"),
     ],
 )
@@ -76,4 +82,4 @@ def test_a_result_without_interfaces_is_not_the_one_of_the_add() -> None:
 
 def test_two_differences_are_two_sentences() -> None:
     wrong = replace(EXPECTED, addresses=("10.98.0.9",), pod=replace(EXPECTED.pod, mac="02:00"))
-    assert len(differences(PrevResult((HOST, POD), IPS), wrong)) == 3
+    assert len(differences(PrevResult((HOST, POD), IPS), wrong)) == 2
