@@ -34,6 +34,7 @@
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+#include "commands.h"
 #include "config_version.h"
 
 #define MAGIC 0x4f454e49u /* "OENI" */
@@ -47,15 +48,6 @@
 enum { BAD_VERSION = 1, BAD_ENVIRONMENT = 4, IO_FAILURE = 5, BAD_CONFIG = 7, TRY_AGAIN = 11,
        NOT_AVAILABLE = 50 };
 enum outcome { ANSWERED, SILENT, ABSENT };
-
-static const struct command {
-	const char *name;
-	int seconds; /* to wait for the agent */
-	int newest_only; /* older versions of the specification do not have it */
-} COMMANDS[] = {
-	{"ADD", 100, 0}, {"DEL", 20, 0}, {"CHECK", 20, 0}, {"GC", 60, 1}, {"STATUS", 3, 1},
-	{"VERSION", 3, 0}, {NULL, 3, 0},
-}, *const ADD = COMMANDS;
 
 static int64_t deadline; /* milliseconds of CLOCK_MONOTONIC */
 static uint32_t head[5];
@@ -251,13 +243,12 @@ static int call(const struct command *command)
 	int code = 1, complete = read_environment("CNI_");
 	size_t length = transfer(STDIN_FILENO, POLLIN, request + request_length, MAX_LENGTH + 1);
 	int problem = errno, given = find_version(request + request_length, length);
+	const char *missing = missing_variables(command);
 
 	if (length > MAX_LENGTH)
 		return fail(BAD_CONFIG, "the network configuration is longer than 4 MiB");
 	if (problem)
 		return fail(IO_FAILURE, "the network configuration cannot be read from standard input");
-	if (!complete)
-		return fail(BAD_ENVIRONMENT, "the variables CNI_* are longer than 64 KiB");
 	if (!command->name)
 		return fail(BAD_ENVIRONMENT, "CNI_COMMAND is none of ADD, DEL, CHECK, GC, STATUS, VERSION");
 	if (command->newest_only && (!given || strcmp(version, NEWEST)))
@@ -269,6 +260,11 @@ static int call(const struct command *command)
 	}
 	if (!strcmp(command->name, "STATUS"))
 		return status();
+	if (!complete)
+		return fail(BAD_ENVIRONMENT, "CNI_ARGS and the other variables CNI_* are longer than "
+					     "64 KiB together");
+	if (missing)
+		return fail(BAD_ENVIRONMENT, missing);
 	head[4] = htonl((uint32_t)length);
 	request_length += length;
 	if (ask_until_answered(command == ADD, &code) == ANSWERED)

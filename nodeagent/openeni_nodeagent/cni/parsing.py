@@ -195,7 +195,7 @@ def _check_attachment(request: Request) -> None:
 
 
 def _require_variables(request: Request) -> None:
-    """Raise CNIError that names all missing variables, as openeni.c does."""
+    """Raise CNIError that names all missing variables, as commands.h does."""
     wanted = {"CNI_CONTAINERID": request.container_id, "CNI_IFNAME": request.interface}
     if request.command != Command.DEL:
         wanted["CNI_NETNS"] = request.netns

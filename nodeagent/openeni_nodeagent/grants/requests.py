@@ -102,7 +102,8 @@ class Requests:
             owner = grant.attachment.pod_uid
             raise CNIError(
                 Code.INVALID_ENVIRONMENT,
-                f"container {attachment.container_id} already belongs to pod {owner}",
+                f"the container of CNI_CONTAINERID, {attachment.container_id}, already belongs to "
+                f"pod {owner}, not to the one of CNI_ARGS, {attachment.pod_uid}",
             )
         return grant
 

@@ -98,6 +98,32 @@ def test_a_del_that_can_neither_be_done_nor_queued_fails(runtime: Runtime) -> No
     assert (answer.code, answer.error) == (1, 5)
 
 
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [
+        ("ADD", "CNI_CONTAINERID, CNI_IFNAME, CNI_NETNS"),
+        ("CHECK", "CNI_CONTAINERID, CNI_IFNAME, CNI_NETNS"),
+        ("DEL", "CNI_CONTAINERID, CNI_IFNAME"),
+    ],
+)
+def test_variables_that_are_missing_are_all_named_and_nothing_is_queued(
+    runtime: Runtime, command: str, missing: str
+) -> None:
+    answer = runtime.call(command)
+    sentence = f"openeni: the container runtime has not set {missing}"
+    assert (answer.error, answer.body["msg"]) == (4, sentence)
+    assert list((runtime.run / "queue").iterdir()) == []
+
+
+def test_a_variable_that_is_empty_is_missing_where_it_is_needed(runtime: Runtime) -> None:
+    without = replace(runtime, environment={"CNI_NETNS": ""})
+    refused = without.call("CHECK", "abc", "uid", prevResult={})
+    assert (refused.error, "CNI_NETNS" in refused.body["msg"]) == (4, True)
+    assert without.call("DEL", "abc").code == 0
+    without = replace(runtime, environment={"CNI_IFNAME": ""})
+    assert without.call("DEL", "abc").error == 4
+
+
 def test_check_and_gc_fail_at_once_without_an_agent_and_are_never_queued(
     runtime: Runtime, waiting: Process
 ) -> None:

@@ -152,7 +152,10 @@ def test_variables_that_are_too_long_are_refused(runtime: Runtime) -> None:
     refused = execute(replace(runtime, environment=environment), "DEL", configuration())
     body = json.loads(refused.stdout)
     assert (refused.returncode, body["code"], "64 KiB" in body["msg"]) == (1, 4, True)
+    assert "CNI_ARGS" in body["msg"]
     assert queue(runtime) == []
+    asked = execute(replace(runtime, environment=environment), "VERSION", configuration())
+    assert (asked.returncode, "supportedVersions" in json.loads(asked.stdout)) == (0, True)
 
 
 def test_input_that_cannot_be_read_is_an_error(runtime: Runtime, tmp_path: Path) -> None:

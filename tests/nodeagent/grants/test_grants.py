@@ -68,6 +68,15 @@ def test_an_eni_is_retried_with_one_line_until_the_journal_can_be_written(
     assert parts.grants.facts("pods-0") is not None
 
 
+def test_a_container_of_another_pod_is_refused_with_the_variables_that_contradict(
+    parts: AgentParts,
+) -> None:
+    parts.grant("web", "c1", "uid-1")
+    with pytest.raises(CNIError, match=r"CNI_CONTAINERID, c1, .* CNI_ARGS, uid-2$") as raised:
+        parts.grant("other", "c1", "uid-2")
+    assert raised.value.code == Code.INVALID_ENVIRONMENT
+
+
 def test_an_eni_that_is_gone_is_retried_too(
     parts: AgentParts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
