@@ -1,5 +1,6 @@
 """Build the result of ADD from the request, the grant and the pod's network. Pure."""
 
+from openeni_crds.datapath_mode import DatapathMode
 from openeni_nodeagent.addresses import family_of
 from openeni_nodeagent.cni.protocol import Request
 from openeni_nodeagent.cni.results import AddResult, ResultInterface, ResultRoute
@@ -8,10 +9,17 @@ from openeni_nodeagent.grants.ledger import Grant
 
 
 def add_result(request: Request, grant: Grant, pod_network: PodNetwork) -> AddResult:
-    """Return both interfaces, the addresses with their gateways, and the routes."""
+    """Return the interfaces, the addresses with their gateways, and the routes.
+
+    With ipvlan the host's slave is not listed. The specification: interfaces are those that the
+    attachment has created; and a plugin after openeni, such as `bandwidth`, takes it for the pod's.
+    """
     gateways = {family_of(gateway): gateway for gateway in pod_network.gateway}
+    is_pair = grant.datapath_mode == DatapathMode.VETH
     return AddResult(
-        ResultInterface(pod_network.host_interface, pod_network.host_mac),
+        ResultInterface(pod_network.host_interface, pod_network.host_mac, mtu=grant.mtu)
+        if is_pair
+        else None,
         ResultInterface(request.interface, pod_network.pod_mac, request.netns, grant.mtu),
         grant.addresses,
         tuple(gateways.get(family_of(address), "") for address in grant.addresses),

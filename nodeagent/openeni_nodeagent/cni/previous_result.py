@@ -23,7 +23,7 @@ def differences(previous: PrevResult, expected: AddResult) -> tuple[str, ...]:
         ip.address for ip in previous.ips or () if ip.interface is None or ip.interface in listed
     ]
     return (
-        *_macs(interfaces, expected.host),
+        *(_macs(interfaces, expected.host) if expected.host else ()),
         *_macs(interfaces, pod),
         *_addresses(own, expected),
     )

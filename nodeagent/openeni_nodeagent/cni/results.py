@@ -4,11 +4,13 @@ The format of older results is in the specification at the tags spec-v0.4.0 and 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from openeni_nodeagent.cni.protocol import CNIError
+
+_SCOPE_LINK: Final = 253  # RT_SCOPE_LINK of rtnetlink.h
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,9 @@ class ResultRoute:
 
 @dataclass(frozen=True)
 class AddResult:
-    """The result of ADD: both interfaces, one address and gateway for each family, routes."""
+    """The result of ADD: its interfaces, one address and gateway for each family, routes."""
 
-    host: ResultInterface
+    host: ResultInterface | None  # None with ipvlan: the host's slave is not of this ADD
     pod: ResultInterface
     addresses: tuple[str, ...]
     gateways: tuple[str, ...]  # one for each of `addresses`; "" if none is needed
@@ -38,21 +40,27 @@ class AddResult:
 
 def encode_result(version: str, result: AddResult) -> bytes:
     """Encode a result in the format of the configuration's version."""
-    interfaces = [_interface(i, version) for i in (result.host, result.pod)]
+    listed = [interface for interface in (result.host, result.pod) if interface]
     ips: list[dict[str, Any]] = []
     for address, gateway in zip(result.addresses, result.gateways, strict=True):
         six = ":" in address
-        ip: dict[str, Any] = {"address": f"{address}/{128 if six else 32}", "interface": 1}
+        ip: dict[str, Any] = {
+            "address": f"{address}/{128 if six else 32}",
+            "interface": listed.index(result.pod),
+        }
         if gateway:
             ip["gateway"] = gateway
         if version == "0.4.0":
             ip["version"] = "6" if six else "4"
         ips.append(ip)
-    routes = [
-        {"dst": r.destination} | ({"gw": r.gateway} if r.gateway else {}) for r in result.routes
-    ]
     return msgspec.json.encode(
-        {"cniVersion": version, "interfaces": interfaces, "ips": ips, "routes": routes, "dns": {}}
+        {
+            "cniVersion": version,
+            "interfaces": [_interface(interface, version) for interface in listed],
+            "ips": ips,
+            "routes": [_route(route, version) for route in result.routes],
+            "dns": {},
+        }
     )
 
 
@@ -67,4 +75,13 @@ def _interface(interface: ResultInterface, version: str) -> dict[str, Any]:
         body["sandbox"] = interface.sandbox
     if interface.mtu and version == "1.1.0":
         body["mtu"] = interface.mtu
+    return body
+
+
+def _route(route: ResultRoute, version: str) -> dict[str, Any]:
+    body: dict[str, Any] = {"dst": route.destination}
+    if route.gateway:
+        body["gw"] = route.gateway
+    elif version == "1.1.0":
+        body["scope"] = _SCOPE_LINK
     return body

@@ -1,6 +1,7 @@
 """Answers in the format of each version of the specification."""
 
 import json
+from dataclasses import replace
 
 from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.cni.results import (
@@ -12,7 +13,7 @@ from openeni_nodeagent.cni.results import (
 )
 
 RESULT = AddResult(
-    ResultInterface("oe1234", "ee:ee:ee:ee:ee:ee"),
+    ResultInterface("oe1234", "ee:ee:ee:ee:ee:ee", mtu=1450),
     ResultInterface("eth0", "0a:00:00:00:00:01", "/ns", 1450),
     ("10.98.0.5", "2001:db8::5"),
     ("169.254.1.1", ""),
@@ -29,11 +30,19 @@ def test_the_result_of_each_version_has_that_versions_fields() -> None:
     ]
     assert [i.get("mtu") for i in middle["interfaces"]] == [None, None]
     assert new["interfaces"] == [
-        {"name": "oe1234", "mac": "ee:ee:ee:ee:ee:ee"},
+        {"name": "oe1234", "mac": "ee:ee:ee:ee:ee:ee", "mtu": 1450},
         {"name": "eth0", "mac": "0a:00:00:00:00:01", "sandbox": "/ns", "mtu": 1450},
     ]
-    assert new["routes"] == [{"dst": "0.0.0.0/0", "gw": "169.254.1.1"}, {"dst": "10.98.0.0/24"}]
+    default = {"dst": "0.0.0.0/0", "gw": "169.254.1.1"}
+    assert old["routes"] == middle["routes"] == [default, {"dst": "10.98.0.0/24"}]
+    assert new["routes"] == [default, {"dst": "10.98.0.0/24", "scope": 253}]
     assert [r["cniVersion"] for r in (old, middle, new)] == ["0.4.0", "1.0.0", "1.1.0"]
+
+
+def test_without_an_interface_of_the_host_the_pods_is_the_first() -> None:
+    found = json.loads(encode_result("1.1.0", replace(RESULT, host=None)))
+    assert [interface["name"] for interface in found["interfaces"]] == ["eth0"]
+    assert [ip["interface"] for ip in found["ips"]] == [0, 0]
 
 
 def test_an_error_carries_code_message_and_details() -> None:

@@ -1,0 +1,57 @@
+"""The result of ADD lists what the attachment has made; CHECK takes that of an earlier version."""
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from openeni_crds.datapath_mode import DatapathMode
+from openeni_nodeagent.attachments.add_result import add_result
+from openeni_nodeagent.attachments.detacher import pod_interface
+from openeni_nodeagent.cni.previous_result import differences
+from openeni_nodeagent.cni.protocol import (
+    Command,
+    Config,
+    PrevInterface,
+    PrevIP,
+    PrevResult,
+    Request,
+)
+from openeni_nodeagent.cni.results import AddResult
+from openeni_testing.agent.parts import AgentParts
+
+IPVLAN = [mode for mode in DatapathMode if mode != DatapathMode.VETH]
+
+
+def result(folder: Path, mode: str) -> AddResult:
+    parts = AgentParts(folder)
+    parts.create_objects()
+    grant = replace(parts.grant("web", "c1", "uid"), datapath_mode=mode)
+    facts = parts.grants.facts(grant.eni)
+    assert facts is not None
+    request = Request(
+        Command.ADD, "c1", "eth0", "/ns", "uid", "default", "web", Config("1.1.0", "openeni")
+    )
+    return add_result(request, grant, parts.datapath.network(pod_interface(grant, facts)))
+
+
+def test_both_ends_of_a_veth_pair_are_listed_with_their_mtu(tmp_path: Path) -> None:
+    made = result(tmp_path, DatapathMode.VETH)
+    assert made.host is not None
+    assert (made.host.name, made.host.sandbox) == ("oec1", "")
+    assert made.host.mtu == made.pod.mtu > 0
+
+
+@pytest.mark.parametrize("mode", IPVLAN)
+def test_the_slave_that_all_pods_share_is_not_listed(tmp_path: Path, mode: str) -> None:
+    made = result(tmp_path, mode)
+    assert (made.host, made.pod.name) == (None, "eth0")
+
+
+def test_a_pod_from_the_time_when_the_slave_was_listed_has_no_difference(tmp_path: Path) -> None:
+    made = result(tmp_path, DatapathMode.IPVLAN_L2)
+    pod = PrevInterface("eth0", made.pod.mac, "/ns")
+    ips = (PrevIP(f"{made.addresses[0]}/32", 1),)
+    assert differences(PrevResult((PrevInterface("oeni-7", made.pod.mac), pod), ips), made) == ()
+    moved = PrevResult((PrevInterface("oeni-7"), pod), (PrevIP("10.98.0.99/32", 1),))
+    assert len(differences(moved, made)) == 1
