@@ -111,7 +111,10 @@ def _config(command: Command, stdin: bytes) -> Config:
             "plugin of its list",
             reason=PodReason.OTHER_PLUGIN_FIRST,
         )
-    return Config(given.version, given.name, prev_result, attachments, bytes(given.runtime_config))
+    runtime_config = bytes(given.runtime_config)
+    if runtime_config == b"null":
+        runtime_config = b""
+    return Config(given.version, given.name, prev_result, attachments, runtime_config)
 
 
 def _attachments(given: _Given) -> tuple[GCAttachment, ...] | None:

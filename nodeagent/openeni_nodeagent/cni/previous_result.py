@@ -41,7 +41,7 @@ def _addresses(own: Sequence[str], expected: AddResult) -> Iterator[str]:
 def _macs(interfaces: tuple[PrevInterface, ...], expected: ResultInterface) -> Iterator[str]:
     for given in interfaces:
         same = (given.name, given.sandbox) == (expected.name, expected.sandbox)
-        if same and given.mac.lower() not in {"", expected.mac.lower()}:
+        if same and (given.mac or "").lower() not in {"", expected.mac.lower()}:
             yield f"the runtime's result has MAC {given.mac} for {given.name}, not {expected.mac}"
 
 

@@ -67,7 +67,7 @@ class GCAttachment(Struct, frozen=True):
 
 class PrevInterface(Struct, frozen=True):
     name: str
-    mac: str = ""
+    mac: str | None = None
     sandbox: str = ""
 
 

@@ -44,6 +44,8 @@ def test_what_later_plugins_have_added_is_theirs_to_check() -> None:
 
 def test_what_later_plugins_have_left_out_is_no_difference() -> None:
     assert found(POD, ips=()) == ()
+    for mac in ("", None):
+        assert found(HOST, PrevInterface("eth0", mac, "/ns")) == ()
     assert differences(PrevResult((POD,), None), EXPECTED) == ()
 
 

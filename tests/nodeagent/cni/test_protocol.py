@@ -102,6 +102,13 @@ def test_check_brings_the_result_of_its_add() -> None:
     assert request.config.prev_result == wanted
 
 
+def test_a_null_is_as_if_it_were_missing() -> None:
+    assert call(CONFIG | {"runtimeConfig": None}, {}).config.runtime_config == b""
+    result = {"interfaces": [{"name": "eth0", "mac": None}], "ips": None}
+    request = call(CONFIG | {"prevResult": result}, {"CNI_COMMAND": "CHECK"})
+    assert request.config.prev_result == PrevResult((PrevInterface("eth0"),))
+
+
 GC = {"CNI_COMMAND": "GC", "CNI_PATH": "/x"}
 
 
