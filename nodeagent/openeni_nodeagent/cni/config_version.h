@@ -39,6 +39,25 @@ static int take_version(const char *text, size_t length)
 	return plain;
 }
 
+/* Return 1 if the brackets and strings are those of one object; the rest of it is not looked at. */
+static int is_object(const char *json, size_t length)
+{
+	int depth = 0;
+	size_t start = skip_space(json, length, 0);
+
+	if (start >= length || json[start] != '{')
+		return 0;
+	for (size_t i = start; i < length; i++) {
+		if (json[i] == '"')
+			i = string_end(json, length, i);
+		else
+			depth += (json[i] == '{' || json[i] == '[') - (json[i] == '}' || json[i] == ']');
+		if (!depth)
+			return json[i] == '}' && skip_space(json, length, i + 1) == length;
+	}
+	return 0;
+}
+
 /* Find "cniVersion" of the outermost object, the last if there are several; return 0 if none. */
 static int find_version(const char *json, size_t length)
 {

@@ -45,7 +45,7 @@
 #define QUERY "OPENENI_QUERY" /* cni/server.py */
 #define SUPPORTED "[\"0.4.0\",\"1.0.0\",\"" NEWEST "\"]"
 
-enum { BAD_VERSION = 1, BAD_ENVIRONMENT = 4, IO_FAILURE = 5, BAD_CONFIG = 7, TRY_AGAIN = 11,
+enum { BAD_VERSION = 1, BAD_ENVIRONMENT = 4, IO_FAILURE = 5, NO_OBJECT = 6, BAD_CONFIG = 7, TRY_AGAIN = 11,
        NOT_AVAILABLE = 50 };
 enum outcome { ANSWERED, SILENT, ABSENT };
 
@@ -247,13 +247,15 @@ static int call(const struct command *command)
 
 	if (length > MAX_LENGTH)
 		return fail(BAD_CONFIG, "the network configuration is longer than 4 MiB");
-	if (problem)
+	if (problem && !(command == VERSION && problem == ETIMEDOUT)) /* it needs no input */
 		return fail(IO_FAILURE, "the network configuration cannot be read from standard input");
 	if (!command->name)
 		return fail(BAD_ENVIRONMENT, "CNI_COMMAND is none of ADD, DEL, CHECK, GC, STATUS, VERSION");
+	if (command->newest_only && !is_object(request + request_length, length))
+		return fail(NO_OBJECT, "the network configuration is invalid: no JSON object");
 	if (command->newest_only && (!given || strcmp(version, NEWEST)))
 		return fail(BAD_VERSION, "GC and STATUS need cniVersion " NEWEST);
-	if (!strcmp(command->name, "VERSION")) {
+	if (command == VERSION) {
 		answer_length = sprintf(answer, "{\"cniVersion\":\"%s\",\"supportedVersions\":" SUPPORTED
 					"}\n", version);
 		return print(answer, answer_length, 0);

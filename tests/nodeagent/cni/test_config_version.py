@@ -26,11 +26,19 @@ def scanner(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def scan(scanner: Path, *documents: bytes) -> list[tuple[bool, str]]:
     """Return for each document whether it has a version, and the one that answers would repeat."""
+    return [(flag == "1", version) for flag, version, _ in scanned(scanner, *documents)]
+
+
+def are_objects(scanner: Path, *documents: bytes) -> list[bool]:
+    """Return for each document whether it is taken for a JSON object."""
+    return [is_object == "1" for _, _, is_object in scanned(scanner, *documents)]
+
+
+def scanned(scanner: Path, *documents: bytes) -> list[list[str]]:
     given = b"".join(b"%d\n%s" % (len(d), d) for d in documents)
     done = subprocess.run([scanner], input=given, capture_output=True, timeout=60, check=False)
     assert not done.returncode, done.stderr.decode()
-    found = [line.split(" ") for line in done.stdout.decode().splitlines()]
-    return [(flag == "1", version) for flag, version in found]
+    return [line.split(" ") for line in done.stdout.decode().splitlines()]
 
 
 def parsed(document: bytes) -> tuple[bool, str]:
@@ -99,6 +107,21 @@ def test_in_any_document_it_is_the_one_that_a_json_parser_finds(scanner: Path) -
 
     collect()
     assert scan(scanner, *documents) == [parsed(document) for document in documents]
+    assert all(are_objects(scanner, *documents))
+    assert not any(are_objects(scanner, *(document[:-1] for document in documents)))
+    assert not any(are_objects(scanner, *(b"[%b]" % document for document in documents)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "{", "}", "[]", '"{}"', "nonsense", "{}{}", "{} x", '{"a', '{"}', "\ufeff{}", "{]"],
+)
+def test_what_has_not_the_brackets_of_one_object_is_none(scanner: Path, text: str) -> None:
+    assert are_objects(scanner, text.encode()) == [False]
+
+
+def test_space_around_an_object_does_not_matter(scanner: Path) -> None:
+    assert are_objects(scanner, b' \n{"a" : [ {} , "}" ] } \r\n') == [True]
 
 
 def test_whatever_the_bytes_are_the_answer_can_be_printed(scanner: Path) -> None:

@@ -171,6 +171,39 @@ def test_input_that_cannot_be_read_is_an_error(runtime: Runtime, tmp_path: Path)
     assert queue(runtime) == []
 
 
+@pytest.mark.parametrize("command", ["GC", "STATUS"])
+@pytest.mark.parametrize("stdin", [b"", b"{", b"[]", b"nonsense", b'{"cniVersion":"1.1.0"'])
+def test_input_that_is_no_object_cannot_be_decoded(
+    runtime: Runtime, command: str, stdin: bytes
+) -> None:
+    (runtime.run / "served").touch()
+    done = execute(runtime, command, stdin)
+    body = json.loads(done.stdout)
+    assert (done.returncode, body["code"], "JSON" in body["msg"]) == (1, 6, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given", [b"", b'{"cniVersion":"0.4.0"}'])
+def test_version_is_answered_although_its_input_does_not_end(
+    runtime: Runtime, given: bytes
+) -> None:
+    stdin, other_end = os.pipe()
+    with os.fdopen(stdin, "rb") as unended, os.fdopen(other_end, "wb") as writer:
+        writer.write(given)
+        writer.flush()
+        done = subprocess.run(
+            [runtime.executable],
+            env={"CNI_COMMAND": "VERSION"},
+            stdin=unended,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+    body = json.loads(done.stdout)
+    assert (done.returncode, len(body["supportedVersions"])) == (0, 3)
+    assert body["cniVersion"] == ("0.4.0" if given else "1.1.0")
+
+
 @pytest.mark.parametrize("command", ["ADD", "VERSION"])
 def test_a_result_that_cannot_be_written_is_no_success(runtime: Runtime, command: str) -> None:
     calls: list[Call] = []

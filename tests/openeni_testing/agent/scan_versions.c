@@ -12,7 +12,7 @@ int main(void)
 		if (length && fread(json, 1, length, stdin) != length)
 			return 1;
 		int given = find_version(json, length);
-		printf("%d %s\n", given, version);
+		printf("%d %s %d\n", given, version, is_object(json, length));
 		free(json);
 		take_version("", 0);
 	}
