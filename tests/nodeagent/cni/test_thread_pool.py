@@ -15,7 +15,7 @@ from openeni_nodeagent.cni.thread_pool import ThreadPool
 from openeni_testing.waiting import wait_for
 
 MOST, AT_ONCE = 8, 2
-SOURCE = Path(server.__file__).with_name("openeni.c")
+SOURCE = Path(server.__file__).with_name("commands.h")
 LONG, SHORT = 600.0, 0.01  # for which a task is young
 
 
@@ -178,7 +178,7 @@ def test_a_pool_that_is_stopped_leaves_no_thread() -> None:
 
 
 def test_a_probe_is_asked_before_its_executable_gives_up_however_many_calls_wait() -> None:
-    (seconds,) = re.findall(r"\{NULL, (\d+), 0\}", SOURCE.read_text())
+    (seconds,) = re.findall(r"\{NULL, (\d+), 0, 0\}", SOURCE.read_text())
     assert int(seconds) > server.THREADS / server.AT_ONCE * server.WORK_SECONDS
 
 

@@ -7,7 +7,7 @@ import pytest
 from openeni_crds import names
 from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.node import reconcile
-from openeni_nodeagent.datapath.pod import ENTRIES_IN_POD
+from openeni_nodeagent.datapath.pod import ENTRIES_IN_POD, repair_inside
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, Pod, eni_facts
 from openeni_testing.network.one_eni import MODES
@@ -66,7 +66,7 @@ def test_what_cannot_be_read_in_one_pod_is_that_pods_difference(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     odd, _ = node.pods
-    compare = reconcile.repair_inside
+    compare = repair_inside
 
     def failing(pod: NodePod, netns: str) -> object:
         if pod.facts == odd.facts:
