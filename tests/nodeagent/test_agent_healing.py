@@ -229,7 +229,11 @@ def test_an_add_into_a_namespace_that_a_del_has_just_left_finds_no_interface(
     node: RealNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A runtime may keep the namespace of a container that failed for the next one."""
-    monkeypatch.setattr(Requeues, "disconnected", lambda *_: None)  # whose turn does not come
+
+    def wait(_: Requeues, key: str) -> None:
+        """Its turn does not come."""
+
+    monkeypatch.setattr(Requeues, "disconnected", wait)
     with Namespace("web") as pod, node.agent():
         node.add(pod)
         assert node.runtime(pod).call("DEL", "web").code == 0

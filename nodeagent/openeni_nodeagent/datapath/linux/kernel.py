@@ -128,7 +128,7 @@ def apply(operations: Sequence[Operation], netlink: Netlink) -> None:
         batch = list(group)
         if families and executor in _OF_TABLES and batch[0].verb is not Verb.REMOVE:
             _create_tables({"inet"} | families)  # with the sets that members and rules name
-            families = set()
+            families = set[str]()
         executor(batch, netlink)
 
 

@@ -39,8 +39,7 @@ def state(node: Node) -> State:
         with Netlink() as netlink:
             return observe(netlink) | observe_filters()
 
-    seen = node.run(look)
-    assert isinstance(seen, frozenset)
+    seen = node.namespace.run(look)
     return frozenset(
         i for i in seen if not (isinstance(i, Address) and i.address.startswith("fe80:"))
     )
