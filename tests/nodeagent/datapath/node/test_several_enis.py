@@ -58,7 +58,8 @@ def wipe(node: Node) -> None:
 def test_what_all_have_lost_is_restored_with_one_run_of_nft(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, run, runs = state(node), subprocess.run, list[str]()
+    whole, runs = state(node), list[str]()
+    run: Any = subprocess.run
 
     def counted(argv: list[str], *rest: Any, **options: Any) -> Any:
         if argv[0].endswith("nft"):
