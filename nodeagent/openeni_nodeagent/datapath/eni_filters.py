@@ -13,6 +13,7 @@ from openeni_nodeagent.datapath_api import LinkFacts
 ENI_CHAIN: Final = "eni"  # followed by the ENI's interface index, and perhaps by:
 _NAT: Final = "_nat"
 _IN: Final = "_in"
+_NO_ANSWER: Final = "ct state invalid,new,untracked"
 _BEFORE_REPLIES: Final = "priority mangle - 5; policy accept;"  # their mark replaces the ENI's
 
 
@@ -86,8 +87,8 @@ def _of_layer_3_pods(index: int) -> list[str]:
     of the own namespace alone. Some has none: the node asks for neighbours from `::`, and from
     link-local addresses, which `fib` knows with their link alone. IPv6 routes a pod's packet to an
     address of the node to `lo`, ipvlan in both families one to the ENI's primary address, where no
-    sender but a pod has business: the node itself, when it has no socket for what it sends there
-    (an echo reply, a reset), is not heard either.
+    sender but a pod has business. What the node itself sends there without a socket (an echo reply,
+    a reset, the last ACK) is an answer.
     """
     foreign = {
         "ip": "ip saddr != @pods4 fib saddr type != local",
@@ -98,8 +99,8 @@ def _of_layer_3_pods(index: int) -> list[str]:
         *(f"oif {index} {foreign[word]} drop" for word, _ in FAMILIES),
         f"oif lo {foreign['ip6']} drop",
         *(
-            f"oif lo {word} daddr @primaries{number} {word} saddr != @pods{number} drop"
-            for word, number in FAMILIES
+            f"oif lo {word} daddr @primaries{n} {word} saddr != @pods{n} {_NO_ANSWER} drop"
+            for word, n in FAMILIES
         ),
         *(
             f"{word} saddr @pods{number} {error} drop"

@@ -114,6 +114,7 @@ def test_in_l3s_and_l3_only_pods_are_heard_at_the_enis_primary_address(topology:
             attack = sending(pod.namespace, "eth0", forged)
             assert received(pod.namespace, attack, primary, node) == [], source
         assert node.ask(primary, 10250) is not None
+        assert node.ping(primary)
         assert pod.namespace.ask(primary, 10250) is not None
 
 
