@@ -103,6 +103,10 @@ class KernelRefusedError(DatapathError):
     """The kernel refused an operation; the text has the operation and the errno's name."""
 
 
+class ProgramFailedError(KernelRefusedError):
+    """A program that asks the kernel could not be run, or did not finish."""
+
+
 @dataclass(frozen=True, slots=True)
 class WantedPod:
     """A pod whose datapath has been built."""

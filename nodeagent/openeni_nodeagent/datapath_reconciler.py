@@ -47,7 +47,7 @@ from openeni_nodeagent.reports.repair_log import RepairLog
 LOOK_PERIOD_SECONDS: Final = 30.0
 SOON_SECONDS: Final = 1.0  # until another look at what should have gone, or should be there
 LOOK_SHARE: Final = 0.2  # of the time, at most, for looks that notifications ask for
-LOOK_CREDIT_SECONDS: Final = 5.0  # before now, whose share looks still have if none came
+LOOK_CREDIT_SECONDS: Final = 5.0  # of the past, whose unused share looks may still take
 COALESCE_SECONDS: Final = 0.1  # notifications come in bursts
 _log: Final = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class DatapathReconciler:
         finally:
             self._took = time.monotonic() - begun
             now, cost = begun + self._took, self._took / LOOK_SHARE
-            # Looks that nobody's change has asked for delay those that one asks for by two at most.
+            # Other looks delay one that a change asks for by twice the last one's cost at most.
             unspent_since = max(self._spent_until, now - LOOK_CREDIT_SECONDS)
             self._spent_until = min(unspent_since, now + cost) + cost
 

@@ -22,7 +22,7 @@ CNI_VERSION: Final = "1.0.0"
 CAPABILITIES: Final = ("portMappings", "bandwidth")
 # From 1.3 on libcni would add the plugins in a folder beside the list, of whose versions and
 # capabilities openeni does not know.
-_ALL_HERE: Final = "loadOnlyInlinedPlugins"
+_INLINED_ONLY: Final = "loadOnlyInlinedPlugins"
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _encode(
         "cniVersion": next((v for v in reversed(versions) if v <= CNI_VERSION), versions[0]),
         "cniVersions": versions,
         "name": CNI_NAME,
-        _ALL_HERE: True,
+        _INLINED_ONLY: True,
         **kept,
         "plugins": [own, *chained],
     }

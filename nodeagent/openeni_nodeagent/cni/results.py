@@ -82,6 +82,6 @@ def _route(route: ResultRoute, version: str) -> dict[str, Any]:
     body: dict[str, Any] = {"dst": route.destination}
     if route.gateway:
         body["gw"] = route.gateway
-    elif version == "1.1.0":
+    elif version == "1.1.0" and ":" not in route.destination:  # IPv6 has one scope alone
         body["scope"] = _SCOPE_LINK
     return body

@@ -5,7 +5,7 @@ from typing import Final
 from openeni_crds import names
 from openeni_crds.enipool import MetadataService
 from openeni_nodeagent.addresses import family_of
-from openeni_nodeagent.datapath.filters import ERRORS_OF_SIZE, FAMILIES, LOOPBACK, chain
+from openeni_nodeagent.datapath.filters import FAMILIES, FORGED_MTU_ERRORS, LOOPBACK, chain
 from openeni_nodeagent.datapath.links import NodeENI
 from openeni_nodeagent.datapath.model import Chain
 from openeni_nodeagent.datapath_api import LinkFacts
@@ -102,10 +102,7 @@ def _of_layer_3_pods(index: int) -> list[str]:
             f"oif lo {word} daddr @primaries{n} {word} saddr != @pods{n} {_NO_ANSWER} drop"
             for word, n in FAMILIES
         ),
-        *(
-            f"{word} saddr @pods{number} {error} drop"
-            for (word, number), error in zip(FAMILIES, ERRORS_OF_SIZE, strict=True)
-        ),
+        *(f"{error} fib daddr type local drop" for error in FORGED_MTU_ERRORS),
     ]
 
 
@@ -114,11 +111,11 @@ def _of_pods(eni: NodeENI) -> list[str]:
 
     It has a pod's address: a pod that poses as somebody outside to a port of the node that leads
     to itself would get to that outside as the node, since its replies leave by the node's own NIC.
-    And no neighbour discovery and no error about sizes (`guard` has why).
+    And no neighbour discovery (`guard`): pods know the node by permanent neighbours.
     """
     sent = f"iif {eni.link.ifindex} ether saddr {eni.facts.mac}"
     rules = [f"{sent} {word} saddr != @pods{number} drop" for word, number in FAMILIES]
-    rules += [f"{sent} {error} drop" for error in ERRORS_OF_SIZE]
+    rules += [f"{sent} {error} fib daddr type local drop" for error in FORGED_MTU_ERRORS]
     return [*rules, f"{sent} icmpv6 type 133-137 drop"]
 
 

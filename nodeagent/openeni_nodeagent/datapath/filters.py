@@ -14,13 +14,14 @@ from openeni_nodeagent.datapath.marks import Mark
 from openeni_nodeagent.datapath.model import Chain
 
 FAMILIES: Final = (("ip", IPV4), ("ip6", IPV6))
-# Add first: deleting a table that does not exist fails (`destroy` needs nftables 1.0.7).
-# What the kernel believes of an echo reply of its own without looking for a socket: for ten minutes
-# it would send to that address, its pods' packets too, what fits into 552 bytes.
-ERRORS_OF_SIZE: Final = (
-    "icmp type destination-unreachable icmp code frag-needed fib daddr type local",
-    "icmpv6 type packet-too-big fib daddr type local",
+# The kernel believes a path MTU error about an echo reply of its own without looking for a socket:
+# for ten minutes it would send to that address, its pods' packets too, what fits into 552 bytes.
+# Conntrack calls an error invalid unless it is about a connection that it knows.
+FORGED_MTU_ERRORS: Final = (
+    "ct state invalid,untracked icmp type destination-unreachable icmp code frag-needed",
+    "ct state invalid,untracked icmpv6 type packet-too-big",
 )
+# Add first: deleting a table that does not exist fails (`destroy` needs nftables 1.0.7).
 DELETE_TABLES: Final = "".join(
     f"{verb} table {family} {names.NFT_TABLE}\n"
     for family in ("inet", "netdev")
@@ -53,7 +54,7 @@ def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
                 "inet",
                 "reply_in",
                 "type filter hook prerouting priority mangle; policy accept;",
-                [f"{_PODS} {replies}", *by_address, _unmarked(reply.mask)],
+                [f"{_PODS} {replies}", *by_address, *_late_guard(reply.mask)],
             ),
             chain(
                 "inet",
@@ -72,13 +73,17 @@ def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
     )
 
 
-def _unmarked(mask: int) -> str:
-    """Return the rule against what a veth pod sends while its ENI has no chain for it.
+def _late_guard(mask: int) -> list[str]:
+    """Return the rules against what `guard`, before conntrack and marks, cannot know of.
 
-    That is so until a look has given the pod's link the group of a NIC that was plugged again, or
-    once somebody has deleted the chain. Without a mark it would leave by the node's own NIC.
+    What a veth pod sends has no mark until a look has given its link the group of a NIC that was plugged
+    again, or once somebody has deleted the ENI's chain: it would leave by the node's own NIC. Until
+    then the pod reaches nothing, its node included.
     """
-    return f'{_PODS} iifname != "{_SLAVES}" meta mark and {mask:#x} == 0 counter drop'
+    return [
+        *(f"{_PODS} {error} fib daddr type local counter drop" for error in FORGED_MTU_ERRORS),
+        f'{_PODS} iifname != "{_SLAVES}" meta mark and {mask:#x} == 0 counter drop',
+    ]
 
 
 def _source_nat(addresses: tuple[str, ...]) -> list[str]:
@@ -130,8 +135,7 @@ def _guard() -> Chain:
     is an attack on the node's routes or neighbour table, or superfluous. And a pod has only the
     addresses whose routes lead to its link; Neutron would let the others of its ENI pass. Nothing
     is sent to 127.0.0.1 over a link, though a pod's host ports may have set `route_localnet` there.
-    Of 0.0.0.0, which asks for an address, `fib` says nothing where the receiver is a group. No pod
-    of veth has a smaller MTU than its node's end: it has no errors about sizes to send.
+    Of 0.0.0.0, which asks for an address, `fib` says nothing where the receiver is a group.
     """
     return chain(
         "inet",
@@ -141,7 +145,6 @@ def _guard() -> Chain:
             f'iifname != "{names.LINK_PREFIX}*" accept',
             "icmpv6 type 133-137 counter drop",
             "icmp type redirect counter drop",
-            *(f"{error} counter drop" for error in ERRORS_OF_SIZE),
             f"ip daddr {LOOPBACK} counter drop",
             "ip saddr 0.0.0.0 counter drop",
             "fib saddr . iif oif missing counter drop",

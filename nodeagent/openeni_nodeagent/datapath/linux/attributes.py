@@ -37,7 +37,7 @@ def string(kind: int, text: str) -> bytes:
 
 
 def with_attributes(message: bytes, body: int, kinds: frozenset[int]) -> bytes:
-    """Return a message without its attributes of other kinds, and without who asked when for it.
+    """Return a message without its attributes of other kinds, flags, sequence number and port id.
 
     `body` is the size in bytes of what it has between its header and its attributes.
     """

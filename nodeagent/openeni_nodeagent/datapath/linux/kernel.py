@@ -41,7 +41,7 @@ from openeni_nodeagent.datapath.model import (
     Verb,
 )
 from openeni_nodeagent.datapath.nft_sets import SETS
-from openeni_nodeagent.datapath_api import KernelRefusedError
+from openeni_nodeagent.datapath_api import KernelRefusedError, ProgramFailedError
 
 _SYSCTLS: Final = "/proc/sys/"
 # In a container without `privileged` /proc/sys is read-only. The chart mounts the host's
@@ -126,10 +126,14 @@ def apply(operations: Sequence[Operation], netlink: Netlink) -> None:
     families = {item.family for item in coming if isinstance(item, Chain)}
     for executor, group in groupby(operations, key=_executor):
         batch = list(group)
-        if families and executor in _OF_TABLES and batch[0].verb is not Verb.REMOVE:
+        if families and any(o.verb is not Verb.REMOVE and _is_in_table(o.item) for o in batch):
             _create_tables({"inet"} | families)  # with the sets that members and rules name
             families = set[str]()
         executor(batch, netlink)
+
+
+def _is_in_table(item: Item) -> bool:
+    return isinstance(item, Element | Chain)
 
 
 def restore(operations: Sequence[Operation], netlink: Netlink) -> None:
@@ -266,7 +270,7 @@ def delete_filters() -> None:
 
 def _nft(script: str) -> None:
     if not (nft := shutil.which("nft")):
-        raise KernelRefusedError("the program nft is missing: install nftables")
+        raise ProgramFailedError("the program nft is missing: install nftables")
     try:
         done = subprocess.run(
             [nft, "-f", "-"],
@@ -277,9 +281,9 @@ def _nft(script: str) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise KernelRefusedError(f"nft did not finish within {_NFT_SECONDS} s") from error
+        raise ProgramFailedError(f"nft did not finish within {_NFT_SECONDS} s") from error
     except OSError as error:  # no memory or process left
-        raise KernelRefusedError(f"nft cannot be run: {error.strerror}") from error
+        raise ProgramFailedError(f"nft cannot be run: {error.strerror}") from error
     if done.returncode:
         complaint, _, rest = done.stderr.strip().partition("\n")
         command = rest.partition("\n")[0]  # nft quotes it, and underlines in a third line
@@ -290,6 +294,3 @@ def _raise_unless_gone(operation: Operation, refusal: Refusal) -> None:
     if operation.verb is Verb.REMOVE and refusal.name in _ALREADY_GONE:
         return
     raise KernelRefusedError(f"{operation.verb} {text(operation.item)}: {refusal}")
-
-
-_OF_TABLES: Final = (_apply_elements, _apply_chains)

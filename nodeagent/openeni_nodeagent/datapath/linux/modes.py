@@ -1,5 +1,6 @@
 """Detect what this kernel supports by trying it once in a temporary namespace."""
 
+import logging
 from functools import cache, partial
 from typing import Final
 
@@ -11,8 +12,14 @@ from openeni_nodeagent.datapath.linux.namespace import in_new_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link
 from openeni_nodeagent.datapath.model import IPVLAN, VETH, Chain, Link, Operation, Verb
-from openeni_nodeagent.datapath_api import KernelRefusedError, LinkFacts, ModeUnsupportedError
+from openeni_nodeagent.datapath_api import (
+    KernelRefusedError,
+    LinkFacts,
+    ModeUnsupportedError,
+    ProgramFailedError,
+)
 
+_log: Final = logging.getLogger(__name__)
 _PARENT: Final = Link("parent", 10, VETH, "02:00:00:00:00:10", 1500)
 _PEER: Final = Link("peer", 11, VETH, "02:00:00:00:00:11", 1500)
 _ALL: Final = (
@@ -29,8 +36,17 @@ def supported_datapath_modes() -> frozenset[str]:
 
 @cache
 def has_egress_hook() -> bool:
-    """Return True if nftables has the egress hook (Linux 5.16)."""
-    return in_new_namespace(_accepts_egress_chain)
+    """Return True if nftables has the egress hook (Linux 5.16).
+
+    Raises ProgramFailedError while that cannot be tried; it is tried again then.
+    """
+    has_it = in_new_namespace(_accepts_egress_chain)
+    if not has_it:
+        _log.warning(
+            "the kernel has no egress hook of nftables (Linux 5.16): a pod with CAP_NET_RAW may "
+            "reach the metadata service"
+        )
+    return has_it
 
 
 def require_support(datapath: Datapath) -> None:
@@ -68,6 +84,8 @@ def _accepts_egress_chain() -> bool:
         chain: Chain = egress_chain(LinkFacts(_PARENT.name, _PARENT.index))
         try:
             apply([Operation(Verb.ADD, chain)], netlink)
+        except ProgramFailedError:
+            raise
         except KernelRefusedError:
             return False
         return True

@@ -1,4 +1,4 @@
-"""Read the kernel's messages of rtnetlink as items. pyroute2 decodes them, each of a content once.
+"""Read the kernel's messages of rtnetlink as items. pyroute2 decodes identical messages once.
 
 A look at a node with 250 pods reads some 1,500 messages, and hardly any has changed since the look
 before: to decode them anew took most of its time.

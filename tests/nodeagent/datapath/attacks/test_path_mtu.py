@@ -10,6 +10,7 @@ from openeni_testing.network import frames, neutron
 from openeni_testing.network.attacks import checksum, icmpv6, sending
 from openeni_testing.network.one_eni import MODES
 from openeni_testing.network.topology import Topology
+from openeni_testing.waiting import wait_for
 
 pytestmark = pytest.mark.root
 ICMP, ECHO_REPLY, UNREACHABLE, TOO_BIG_FOR_IT = 1, 0, 3, 4
@@ -38,6 +39,24 @@ def too_big(macs: tuple[str, str], source: str, node: str, place: int) -> bytes:
     body = struct.pack("!BBHHH", UNREACHABLE, TOO_BIG_FOR_IT, 0, 0, SMALL) + original
     body = body[:2] + checksum(body) + body[4:]
     return frames.ipv4(macs[0], source, node, body, ICMP, to=macs[1])
+
+
+def test_without_filters_the_node_believes_it(topology: Topology) -> None:
+    pod, node = topology.pods["a1"], topology.node.namespace
+    macs = pod.pod_network.pod_mac, pod.pod_network.host_mac
+    node.nft("flush ruleset")
+    for place in range(len(topology.families)):
+        sending(
+            pod.namespace, "eth0", too_big(macs, pod.facts.addresses[place], NODE[place], place)
+        )()
+    wait_for(lambda: all(lowered(topology)), "a lower path MTU")
+
+
+def lowered(topology: Topology) -> list[bool]:
+    """Return for each family whether the node has a path MTU to the outside from its address."""
+    to = zip((neutron.OUTSIDE, neutron.OUTSIDE_6)[: len(topology.families)], NODE, strict=False)
+    get = topology.node.namespace.program
+    return ["mtu" in get("ip", "route", "get", outside, "from", own) for outside, own in to]
 
 
 def test_the_node_sends_as_before(topology: Topology) -> None:

@@ -1,7 +1,7 @@
-"""Fragments whose checksum is still to be filled in, where their sender says: over an address.
+"""Fragments with a partial checksum, to be completed where their sender says: over an address.
 
 A packet socket with PACKET_VNET_HDR (packet(7)) says so of a frame. The node joins the fragments
-for conntrack, and fills the checksum in when it cuts them again, behind its filters.
+for conntrack, and completes the checksum when it cuts them again, behind its filters.
 """
 
 import socket
@@ -23,7 +23,7 @@ Frame = tuple[int, int, bytes]  # with the begin of what is summed, and the chec
 
 
 def send(device: str, frames: Sequence[Frame]) -> None:
-    """Send frames whose checksums are to be filled in."""
+    """Send frames with partial checksums."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
         sender.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
         sender.bind((device, 0))
