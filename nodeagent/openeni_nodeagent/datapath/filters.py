@@ -76,9 +76,9 @@ def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
 def _late_guard(mask: int) -> list[str]:
     """Return the rules against what `guard`, before conntrack and marks, cannot know of.
 
-    What a veth pod sends has no mark until a look has given its link the group of a NIC that was plugged
-    again, or once somebody has deleted the ENI's chain: it would leave by the node's own NIC. Until
-    then the pod reaches nothing, its node included.
+    What a veth pod sends has no mark until a look has given its link the group of a NIC that was
+    plugged again, or once somebody has deleted the ENI's chain: it would leave by the node's own
+    NIC. Until then the pod reaches nothing, its node included.
     """
     return [
         *(f"{_PODS} {error} fib daddr type local counter drop" for error in FORGED_MTU_ERRORS),
