@@ -30,9 +30,11 @@ from openeni_nodeagent.cni.protocol import CNIError, Code, Command, PrevResult, 
 from openeni_nodeagent.cni.results import encode_result
 from openeni_nodeagent.datapath_api import (
     DatapathError,
+    KernelRefusedError,
     NamespaceGoneError,
     NICMissingError,
     NodeDatapath,
+    PodInterface,
     PodNetwork,
 )
 from openeni_nodeagent.event_reasons import PodReason
@@ -138,8 +140,7 @@ class CNICommands:
                 self._grants.end_grant(grant, EndReason.ADD_FAILED, used=False)
             raise link_not_ready(grant.eni)
         try:
-            self._detacher.finish_others(grant)
-            return self._datapath.add(pod_interface(grant, facts), netns)
+            return self._build(pod_interface(grant, facts), grant, netns)
         except CNIError:
             if is_new:
                 self._grants.end_grant(grant, EndReason.ADD_FAILED, used=False)
@@ -162,6 +163,19 @@ class CNICommands:
                 str(error),
                 reason=_reason(error),
             ) from None
+
+    def _build(self, pod: PodInterface, grant: Grant, netns: str) -> PodNetwork:
+        """Build the datapath, once more without what others have left where the kernel refuses it.
+
+        Whether something is left is not asked before: a namespace that is new may have the inode's
+        number of one that has just ended.
+        """
+        try:
+            return self._datapath.add(pod, netns)
+        except KernelRefusedError as refusal:
+            if refusal.left_behind or not self._detacher.finish_others(grant):
+                raise
+        return self._datapath.add(pod, netns)
 
     def _check(self, request: Request) -> None:
         grant = self._grants.find(request.container_id, request.interface)

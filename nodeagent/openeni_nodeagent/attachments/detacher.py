@@ -128,16 +128,18 @@ class Detacher:
             return Retry(f"links of container {container_id} cannot be removed: {error}")
         return Done()
 
-    def finish_others(self, grant: Grant) -> None:
+    def finish_others(self, grant: Grant) -> bool:
         """Remove the links that other attachments have left in the namespace of a new grant.
 
-        An interface of the same name would be in its way. The caller has the lock of the grant's
-        container. Raises CNIError, StoppingError.
+        An interface of the same name would be in its way. Returns False if there are none. The
+        caller has the lock of the grant's container. Raises CNIError, StoppingError.
         """
+        found = False
         own = grant.attachment
         for key, (left, _, _) in tuple(self._unfinished.items()):
             if grant.netns_id is None or left.netns_id != grant.netns_id:
                 continue
+            found = True
             container_id = left.attachment.container_id
             try:
                 if container_id != own.container_id:
@@ -147,6 +149,7 @@ class Detacher:
                     self._remove_links(key)
             except DatapathError as error:
                 raise _cannot_remove(left, error) from None
+        return found
 
     def _remove_links(self, key: str) -> None:
         """Do the work of `finish`. Raises DatapathError."""
