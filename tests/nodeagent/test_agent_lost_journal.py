@@ -53,12 +53,18 @@ def test_a_lost_journal_is_restored_from_podips_and_kernel(host: AgentHost) -> N
         assert "c1" not in host.datapath.owners().values()
 
 
-def test_a_del_between_a_lost_journal_and_its_repair_must_be_retried(host: AgentHost) -> None:
+def with_a_lost_journal(host: AgentHost) -> str:
+    """Leave the pod c1 without a journal and without the API server; return its address."""
     with host.agent():
         address = host.add("web", "c1")
         host.ready_podip("web")
     host.settings.journal.unlink()
     host.store.set_outage(outage=True)
+    return address
+
+
+def test_a_del_between_a_lost_journal_and_its_repair_must_be_retried(host: AgentHost) -> None:
+    address = with_a_lost_journal(host)
     with host.agent():
         answer = host.runtime("c1").call("DEL", "c1")
         assert (answer.error, address in answer.body["details"]) == (11, True)
@@ -70,11 +76,7 @@ def test_a_del_between_a_lost_journal_and_its_repair_must_be_retried(host: Agent
 def test_check_between_a_lost_journal_and_its_repair_does_not_say_that_no_del_is_needed(
     host: AgentHost,
 ) -> None:
-    with host.agent():
-        address = host.add("web", "c1")
-        host.ready_podip("web")
-    host.settings.journal.unlink()
-    host.store.set_outage(outage=True)
+    address = with_a_lost_journal(host)
     with host.agent():
         answer = host.runtime("c1").call("CHECK", "c1", "uid", "web", prevResult={})
         assert (answer.error, address in answer.body["details"]) == (11, True)
