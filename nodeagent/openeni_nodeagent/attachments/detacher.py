@@ -105,7 +105,7 @@ class Detacher:
             self._datapath.delete(pod_interface(grant, facts))
         except DatapathError as error:
             raise _cannot_remove(grant, error) from None
-        key = f"{grant.attachment.container_id}/{grant.attachment.interface}"
+        key = _key(grant)
         self._unfinished[key] = grant, facts, netns
         self._on_disconnected(key)
 
@@ -131,25 +131,28 @@ class Detacher:
     def finish_others(self, grant: Grant) -> bool:
         """Remove the links that other attachments have left in the namespace of a new grant.
 
-        An interface of the same name would be in its way. Returns False if there are none. The
-        caller has the lock of the grant's container. Raises CNIError, StoppingError.
+        An interface of the same name would be in its way. Returns False if there is none; what
+        the grant's own attachment has left stays. The caller has the lock of the grant's
+        container. Raises CNIError, StoppingError.
         """
-        found = False
-        own = grant.attachment
-        for key, (left, _, _) in tuple(self._unfinished.items()):
-            if grant.netns_id is None or left.netns_id != grant.netns_id:
-                continue
-            found = True
+        if grant.netns_id is None:
+            return False
+        others = [
+            (key, left)
+            for key, (left, _, _) in tuple(self._unfinished.items())
+            if left.netns_id == grant.netns_id and key != _key(grant)
+        ]
+        for key, left in others:
             container_id = left.attachment.container_id
             try:
-                if container_id != own.container_id:
+                if container_id == grant.attachment.container_id:
+                    self._remove_links(key)
+                else:
                     with self._locks.locked(container_id, time.monotonic() + OTHER_CALL_SECONDS):
                         self._remove_links(key)
-                elif left.attachment.interface != own.interface:
-                    self._remove_links(key)
             except DatapathError as error:
                 raise _cannot_remove(left, error) from None
-        return found
+        return bool(others)
 
     def _remove_links(self, key: str) -> None:
         """Do the work of `finish`. Raises DatapathError."""
@@ -179,6 +182,10 @@ class Detacher:
                 f"it is not known yet if container {container_id} has an address",
                 f"in the kernel without a grant: {', '.join(sorted(unexplained))}",
             )
+
+
+def _key(grant: Grant) -> str:
+    return f"{grant.attachment.container_id}/{grant.attachment.interface}"
 
 
 def _namespace(grant: Grant, netns: str) -> str:

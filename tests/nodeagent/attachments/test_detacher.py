@@ -28,8 +28,8 @@ def removed(parts: AgentParts) -> list[str]:
 def test_those_of_the_same_namespace_alone_are_removed(parts: AgentParts) -> None:
     parts.netns("c3").hardlink_to(parts.netns("c1"))
     grant = parts.grant("c3", "c3", connect=False)
-    for _ in range(2):
-        parts.detacher.finish_others(grant)
+    for found in (True, False):
+        assert parts.detacher.finish_others(grant) is found
         assert removed(parts) == ["c1"]
     parts.finish()
     assert removed(parts) == ["c1", "c2"]
@@ -42,9 +42,9 @@ def test_an_attachment_keeps_its_own_and_removes_those_of_its_containers_others(
     other = replace(grant, attachment=replace(grant.attachment, interface="eth1"))
     parts.detacher.delete("c1", "eth0", "")
     with parts.locks.locked("c1"):
-        parts.detacher.finish_others(grant)
+        assert not parts.detacher.finish_others(grant)
         assert removed(parts) == []
-        parts.detacher.finish_others(other)
+        assert parts.detacher.finish_others(other)
     assert removed(parts) == ["c1"]
 
 

@@ -8,18 +8,18 @@ from openeni_testing.node_bench.datapath.traffic import TESTS
 from openeni_testing.node_bench.pods import measured as pods
 from openeni_testing.node_bench.pods import report as pods_report
 from openeni_testing.node_bench.pods.measured import (
-    Bound,
     Bursts,
     Calls,
     Measured,
-    Pairs,
+    Turns,
     Usage,
 )
 
 
-def pairs(ours: float, theirs: float, count: int = 4) -> Pairs:
+def turns(ours: float, theirs: float, count: int = 4, nothing: float = 1) -> Turns:
     """Calls of so many milliseconds; a DEL takes half of an ADD."""
-    return Pairs(*(Calls([ms / 1000] * count, [ms / 2000] * count) for ms in (ours, theirs)))
+    first, second = (Calls([ms / 1000] * count, [ms / 2000] * count) for ms in (ours, theirs))
+    return Turns(first, second, [nothing / 1000] * count)
 
 
 def measured(**changes: object) -> Measured:
@@ -28,11 +28,11 @@ def measured(**changes: object) -> Measured:
         "reference": "ptp",
         "kernel": "6.18",
         "pods": 250,
-        "bound": Bound([0.001] * 2, [0.001] * 2),
-        "empty": pairs(3, 12),
-        "full": pairs(3, 13),
-        "down": pairs(3, 12),
-        "bursts": {20: Bursts(2, pairs(30, 100, 40), [1.0] * 40)},
+        "messages": [0.001] * 2,
+        "empty": turns(3, 12),
+        "full": turns(3, 13),
+        "down": turns(3, 12),
+        "bursts": {20: Bursts(2, turns(30, 100, 40))},
         "phases": {
             c: [{"socket": 0.0001, "other": 0.0009, "total": 0.001}] for c in ("ADD", "DEL")
         },
@@ -70,8 +70,8 @@ def test_each_target_has_its_verdict() -> None:
 
 def test_what_misses_is_said() -> None:
     slow = measured(
-        empty=pairs(4, 8),
-        full=pairs(5, 8),
+        empty=turns(4, 8),
+        full=turns(5, 8),
         healing={"`ip rule flush`": [2.0]},
         usage=Usage(90.0, 85.0, 90.0, [0.02]),
     )
@@ -84,6 +84,11 @@ def test_what_misses_is_said() -> None:
         "agent at rest: memory (PSS to RSS)",
         "agent at rest: of a core",
     }
+
+
+def test_a_machine_that_has_become_slower_makes_nothing_take_more() -> None:
+    slower = measured(full=turns(4.5, 19, nothing=1.5))
+    assert verdicts(page(slower))["ADD with 250 pods"] == "met"
 
 
 def test_the_page_names_its_plots() -> None:

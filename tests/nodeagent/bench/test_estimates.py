@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openeni_testing.node_bench.estimates import (
+    Block,
     Estimate,
     of_independent_ratio,
     of_quantile,
@@ -46,9 +47,18 @@ def test_load_that_slows_a_whole_turn_down_does_not_show_in_a_ratio() -> None:
     ratio = of_ratio([0.5 * x for x in load], load)
     assert ratio.low == pytest.approx(0.5)
     assert ratio.high == pytest.approx(0.5)
-    apart = of_independent_ratio([0.5 * x for x in load], load)
+    steady = [1.0] * 40
+    apart = of_independent_ratio(Block([0.5 * x for x in load], steady), Block(load, steady))
     assert apart.low < 0.45
     assert apart.high > 0.55
+
+
+def test_a_machine_that_has_become_slower_does_not_show_in_a_ratio_by_a_unit() -> None:
+    dice = random.Random(4)  # noqa: S311 - no secret
+    before = [dice.uniform(1, 1.2) for _ in range(40)]
+    after = [3 * x for x in before]
+    found = of_independent_ratio(Block([0.5 * x for x in after], after), Block(before, before))
+    assert (found.low, found.value, found.high) == pytest.approx((0.5, 0.5, 0.5))
 
 
 def test_an_interval_holds_the_true_ratio_about_19_times_of_20() -> None:
@@ -57,7 +67,7 @@ def test_an_interval_holds_the_true_ratio_about_19_times_of_20() -> None:
     for _ in range(30):
         ours = [dice.lognormvariate(0, 0.5) for _ in range(30)]
         theirs = [dice.lognormvariate(0, 0.5) for _ in range(30)]
-        found = of_independent_ratio(ours, theirs)
+        found = of_independent_ratio(Block(ours, [1.0] * 30), Block(theirs, [1.0] * 30))
         held += found.low <= 1 <= found.high
     assert held >= 25
 

@@ -65,11 +65,30 @@ def of_ratio(
     return _estimate(ratio, len(over) // size)
 
 
-def of_independent_ratio(over: Sequence[float], under: Sequence[float]) -> Estimate:
+@dataclass(frozen=True)
+class Block:
+    """Samples, and those of a unit that were measured in the same turns."""
+
+    samples: Sequence[float]
+    unit: Sequence[float]
+
+    def median(self, drawn: Sequence[int]) -> float:
+        """Return the median of the samples with these indexes, in medians of the unit."""
+        return quantile([self.samples[i] for i in drawn], 0.5) / quantile(
+            [self.unit[i] for i in drawn], 0.5
+        )
+
+
+def of_independent_ratio(over: Block, under: Block) -> Estimate:
     """Estimate the ratio of two medians that were not measured in the same turns."""
     dice = random.Random(_SEED)  # noqa: S311 - no secret
-    drawn = [_median_of_draw(over, dice) / _median_of_draw(under, dice) for _ in range(DRAWS)]
-    value = quantile(over, 0.5) / quantile(under, 0.5)
+    above, below = range(len(over.samples)), range(len(under.samples))
+    drawn = [
+        over.median(dice.choices(above, k=len(above)))
+        / under.median(dice.choices(below, k=len(below)))
+        for _ in range(DRAWS)
+    ]
+    value = over.median(above) / under.median(below)
     return Estimate(value, quantile(drawn, _LOW), quantile(drawn, _HIGH))
 
 
@@ -77,7 +96,3 @@ def _estimate(figure: Figure, count: int) -> Estimate:
     dice = random.Random(_SEED)  # noqa: S311 - no secret
     drawn = [figure(dice.choices(range(count), k=count)) for _ in range(DRAWS)]
     return Estimate(figure(range(count)), quantile(drawn, _LOW), quantile(drawn, _HIGH))
-
-
-def _median_of_draw(samples: Sequence[float], dice: random.Random) -> float:
-    return quantile(dice.choices(samples, k=len(samples)), 0.5)

@@ -18,14 +18,19 @@ class Calls:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """openeni and the reference, in turns."""
+class Turns:
+    """openeni, the reference and an executable that does nothing, in turns."""
 
     openeni: Calls
     reference: Calls
+    nothing: Sequence[float]  # seconds of the executable
 
-    def __add__(self, more: "Pairs") -> "Pairs":
-        return Pairs(self.openeni + more.openeni, self.reference + more.reference)
+    def __add__(self, more: "Turns") -> "Turns":
+        return Turns(
+            self.openeni + more.openeni,
+            self.reference + more.reference,
+            [*self.nothing, *more.nothing],
+        )
 
 
 @dataclass(frozen=True)
@@ -33,16 +38,7 @@ class Bursts:
     """Pods that are started at once; the calls of one burst are neighbours."""
 
     count: int
-    calls: Pairs
-    executable: Sequence[float]  # seconds of one that does nothing, in bursts of the same size
-
-
-@dataclass(frozen=True)
-class Bound:
-    """What an ADD takes at least: in the same turns as the first block of pairs."""
-
-    executable: Sequence[float]  # one that does nothing
-    messages: Sequence[float]  # sent and acknowledged, encoded before
+    calls: Turns
 
 
 @dataclass(frozen=True)
@@ -63,10 +59,10 @@ class Measured:
     reference: str
     kernel: str
     pods: int  # on the full node
-    bound: Bound
-    empty: Pairs  # a block before and one after all else
-    full: Pairs
-    down: Pairs  # while the API server is down
+    messages: Sequence[float]  # an ADD's, encoded before: in the turns of the first block
+    empty: Turns  # a block before and one after all else
+    full: Turns
+    down: Turns  # while the API server is down
     bursts: Mapping[int, Bursts]  # by size
     phases: Mapping[str, Sequence[Mapping[str, float]]]  # of the first block, by command
     healing: Mapping[str, Sequence[float]]  # seconds by what was damaged, with all pods

@@ -23,7 +23,7 @@ from openeni_testing.network.netns import Namespace
 from openeni_testing.node_bench.pods import bench_node, healing, turns
 from openeni_testing.node_bench.pods.bench_node import BenchNode
 from openeni_testing.node_bench.pods.cluster import FIRST_ENI
-from openeni_testing.node_bench.pods.measured import Bound, Bursts, Measured, Pairs, Usage, encode
+from openeni_testing.node_bench.pods.measured import Bursts, Measured, Turns, Usage, encode
 from openeni_testing.node_bench.pods.prepared_messages import PreparedMessages
 from openeni_testing.node_bench.pods.turns import Contestants
 from openeni_testing.operator_bench.usage import cpu_seconds
@@ -59,8 +59,8 @@ class Bench:
     begun: float
 
     @property
-    def both(self) -> Contestants:
-        return Contestants(self.node.openeni, self.node.reference)
+    def contestants(self) -> Contestants:
+        return Contestants(self.node.openeni, self.node.reference, self.node.nothing)
 
     @property
     def space(self) -> Namespace:
@@ -68,14 +68,9 @@ class Bench:
 
     def measure(self) -> Measured:
         """Measure everything; the blocks that are compared lie around what they are compared to."""
-        orders, nothing, messages = self.orders, list[float](), list[float]()
-
-        def measure_bound(turn: int) -> None:
-            nothing.append(turns.seconds_of_nothing(self.node.nothing))
-            messages.append(self.prepared.send(turn))
-
+        orders, messages = self.orders, list[float]()
         self.node.wait_for_addresses(orders.turns)
-        empty = self._block("empty node", measure_bound)
+        empty = self._block("empty node", lambda turn: messages.append(self.prepared.send(turn)))
         phases = self._phases(orders.turns)
         bursts = {size: self._bursts(size, count) for size, count in orders.bursts.items()}
         residents = self._fill()
@@ -95,7 +90,7 @@ class Bench:
             reference=orders.reference,
             kernel=os.uname().release,
             pods=orders.pods,
-            bound=Bound(nothing, messages),
+            messages=messages,
             empty=empty,
             full=full,
             down=down,
@@ -105,17 +100,17 @@ class Bench:
             usage=usage,
         )
 
-    def _block(self, name: str, beside: Callable[[int], None] | None = None) -> Pairs:
+    def _block(self, name: str, beside: Callable[[int], None] | None = None) -> Turns:
         """Return pods that are started and stopped one at a time: those after the residents."""
         self._log(name)
         pods = self._pods(self.orders.pods, self.orders.turns)
-        return self.space.run(turns.one_by_one, self.both, pods, beside)
+        return self.space.run(turns.one_by_one, self.contestants, pods, beside)
 
     def _bursts(self, size: int, count: int) -> Bursts:
         self._log(f"{count} bursts of {size}")
         self.node.wait_for_addresses(size * count)
         pods = self._pods(0, size)
-        return self.space.run(turns.in_bursts, self.both, self.node.nothing, pods, count)
+        return self.space.run(turns.in_bursts, self.contestants, pods, count)
 
     def _fill(self) -> list[Sandbox]:
         self._log(f"starting {self.orders.pods} pods")

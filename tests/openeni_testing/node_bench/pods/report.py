@@ -7,12 +7,13 @@ from typing import Final
 from openeni_testing.markdown import table
 from openeni_testing.node_bench.bar_chart import Bar, Chart, svg
 from openeni_testing.node_bench.estimates import (
+    Block,
     Estimate,
     of_independent_ratio,
     of_quantile,
     of_ratio,
 )
-from openeni_testing.node_bench.pods.measured import Calls, Measured, Pairs
+from openeni_testing.node_bench.pods.measured import Measured, Turns
 from openeni_testing.node_bench.targets import Bound, Target, machine_line, shown, target_table
 
 HEAD: Final = """# Benchmarks of the node
@@ -30,9 +31,10 @@ measured in the same turns: the execution of a program that does nothing, and th
 messages, encoded beforehand, until the kernel has acknowledged the last one. Of a burst, the
 programs that do nothing are shown alone: no plugin can be faster than they are.
 
-While the **API server is down**, the agent cannot reach it. It never talks to OpenStack. What shall
-take **no more** time than on the empty node does if the whole interval is above 1; the reference
-shows what the machine did meanwhile.
+While the **API server is down**, the agent cannot reach it. It never talks to OpenStack. Whether a
+call takes **no more** time than on the empty node is asked minutes apart, in which the machine may
+have become slower: each block of calls counts in executions of the program that does nothing in its
+own turns. A call takes more if the whole interval is above 1.
 
 **Healing** is the time from the damage until the last change after which the node is as before,
 with all pods on it. The **agent at rest** has all pods and looks at the node every 30 s.
@@ -102,20 +104,19 @@ def _usage(one: Measured) -> Iterator[Target]:
 
 
 def _warm(one: Measured) -> Iterator[Target]:
-    pairs, bound = one.empty, one.bound
-    turns = len(bound.executable)
-    to_bound = of_ratio(pairs.openeni.add[:turns], bound.executable, bound.messages)
+    calls, first = one.empty, slice(len(one.messages))
+    to_bound = of_ratio(calls.openeni.add[first], calls.nothing[first], one.messages)
     yield Target("warm ADD by its bound", one.datapath, to_bound, Bound.AT_MOST, MOST_TO_BOUND)
-    add = of_ratio(pairs.openeni.add, pairs.reference.add)
+    add = of_ratio(calls.openeni.add, calls.reference.add)
     yield Target("warm ADD by the reference's", one.datapath, add)
-    delete = of_ratio(pairs.openeni.delete, pairs.reference.delete)
+    delete = of_ratio(calls.openeni.delete, calls.reference.delete)
     yield Target("DEL by the reference's", one.datapath, delete, Bound.AT_MOST, MOST_DEL)
 
 
 def _bursts(one: Measured) -> Iterator[Target]:
     for size, bursts in one.bursts.items():
         ours, theirs = bursts.calls.openeni, bursts.calls.reference
-        nothing = of_ratio(bursts.executable, theirs.add, turns=bursts.count)
+        nothing = of_ratio(bursts.calls.nothing, theirs.add, turns=bursts.count)
         yield Target(f"bursts of {size}: a program that does nothing, p50", one.datapath, nothing)
         for command, over, under in (
             ("ADD", ours.add, theirs.add),
@@ -134,37 +135,37 @@ def _same(one: Measured) -> Iterator[Target]:
     """Yield what shall take no longer than on the empty node, each beside the reference's."""
     for what, other in ((f"with {one.pods} pods", one.full), ("API server down", one.down)):
         for command, side in (("ADD", "add"), ("DEL", "delete")):
-            ours = _of_independent(other.openeni, one.empty.openeni, side)
-            theirs = _of_independent(other.reference, one.empty.reference, side)
-            yield Target(f"{command} {what}", one.datapath, ours, Bound.NO_MORE)
-            yield Target(f"the reference's {command} {what}", one.datapath, theirs)
-
-
-def _of_independent(over: Calls, under: Calls, side: str) -> Estimate:
-    return of_independent_ratio(getattr(over, side), getattr(under, side))
+            found = {
+                plugin: of_independent_ratio(
+                    Block(getattr(getattr(other, plugin), side), other.nothing),
+                    Block(getattr(getattr(one.empty, plugin), side), one.empty.nothing),
+                )
+                for plugin in ("openeni", "reference")
+            }
+            yield Target(f"{command} {what}", one.datapath, found["openeni"], Bound.NO_MORE)
+            yield Target(f"the reference's {command} {what}", one.datapath, found["reference"])
 
 
 def milliseconds(found: Iterable[Measured]) -> Iterator[list[str]]:
     """Yield the rows of the table of milliseconds."""
     for one in found:
-        blocks: dict[str, Pairs] = {
+        blocks: dict[str, Turns] = {
             "empty node": one.empty,
             f"{one.pods} pods": one.full,
             "API server down": one.down,
             **{f"burst of {size}": bursts.calls for size, bursts in one.bursts.items()},
         }
-        for name, pairs in blocks.items():
+        for name, calls in blocks.items():
             for command, ours, theirs in (
-                ("ADD", pairs.openeni.add, pairs.reference.add),
-                ("DEL", pairs.openeni.delete, pairs.reference.delete),
+                ("ADD", calls.openeni.add, calls.reference.add),
+                ("DEL", calls.openeni.delete, calls.reference.delete),
             ):
                 cells = (_milliseconds(ours), _milliseconds(theirs))
                 yield [f"{command}, {name}", one.datapath, *cells]
-        for what, samples in (
-            ("a program that does nothing", one.bound.executable),
-            ("an ADD's messages, encoded before", one.bound.messages),
-        ):
-            yield [what, one.datapath, _milliseconds(samples), ""]
+            nothing = _milliseconds(calls.nothing)
+            yield [f"a program that does nothing, {name}", one.datapath, nothing, ""]
+        messages = _milliseconds(one.messages)
+        yield ["an ADD's messages, encoded before", one.datapath, messages, ""]
 
 
 def phase_tables(one: Measured) -> Iterator[str]:
@@ -190,8 +191,8 @@ def plots(found: Sequence[Measured]) -> dict[str, str]:
             for name, samples, colour in (
                 ("openeni", one.empty.openeni.add, 0),
                 (one.reference, one.empty.reference.add, 1),
-                ("bound: executable", one.bound.executable, 2),
-                ("bound: messages", one.bound.messages, 2),
+                ("bound: executable", one.empty.nothing, 2),
+                ("bound: messages", one.messages, 2),
             )
         ]
         for one in found
@@ -212,14 +213,14 @@ def plots(found: Sequence[Measured]) -> dict[str, str]:
 def _ratios(
     one: Measured,
 ) -> Iterator[tuple[str, Sequence[float], Sequence[float], int, int]]:
-    blocks: Mapping[str, tuple[Pairs, int]] = {
+    blocks: Mapping[str, tuple[Turns, int]] = {
         "": (one.empty, 1),
         f", {one.pods} pods": (one.full, 1),
         **{f", burst of {size}": (b.calls, b.count) for size, b in one.bursts.items()},
     }
-    for name, (pairs, turns) in blocks.items():
-        yield f"ADD{name}", pairs.openeni.add, pairs.reference.add, turns, 0
-        yield f"DEL{name}", pairs.openeni.delete, pairs.reference.delete, turns, 3
+    for name, (calls, turns) in blocks.items():
+        yield f"ADD{name}", calls.openeni.add, calls.reference.add, turns, 0
+        yield f"DEL{name}", calls.openeni.delete, calls.reference.delete, turns, 3
 
 
 def _milliseconds(samples: Sequence[float]) -> str:

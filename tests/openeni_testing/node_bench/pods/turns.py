@@ -11,7 +11,7 @@ from typing import Final
 
 from openeni_lab.runtime.cni import Attachment, NetworkConfigList, PluginCall
 from openeni_lab.runtime.sandbox import Sandbox, SandboxPod, SandboxRuntime
-from openeni_testing.node_bench.pods.measured import Bursts, Calls, Pairs
+from openeni_testing.node_bench.pods.measured import Bursts, Calls, Turns
 
 # After a DEL the agent removes the pod's links and the kernel the namespace: not in others' time.
 SETTLE_SECONDS: Final = 0.05
@@ -22,47 +22,55 @@ STARTED_AT_ONCE: Final = 4  # of the pods that only have to be there
 class Contestants:
     openeni: SandboxRuntime
     reference: SandboxRuntime
+    nothing: NetworkConfigList  # with an executable that does nothing
 
     def in_turn(self, turn: int) -> Sequence[SandboxRuntime]:
         """Return both, in an order that changes with each turn."""
         both = (self.openeni, self.reference)
         return both[:: -1 if turn % 2 else 1]
 
-    def take_calls(self) -> Pairs:
-        """Return the calls so far and forget them."""
-        return Pairs(_taken(self.openeni), _taken(self.reference))
+    def run_nothing(self) -> float:
+        """Return the seconds of the executable that does nothing, run as a plugin is."""
+        self.nothing.add(Attachment("nothing", "/nowhere"))
+        return self.nothing.calls.pop().seconds  # of a burst, any of them
+
+    def take_calls(self) -> tuple[Calls, Calls]:
+        """Return the calls of both so far and forget them."""
+        return _taken(self.openeni), _taken(self.reference)
 
 
 def one_by_one(
-    both: Contestants, pods: Sequence[SandboxPod], beside: Callable[[int], None] | None = None
-) -> Pairs:
+    contestants: Contestants,
+    pods: Sequence[SandboxPod],
+    beside: Callable[[int], None] | None = None,
+) -> Turns:
     """Start and stop each pod with one plugin, then with the other; call `beside` in each turn."""
-    both.take_calls()
+    contestants.take_calls()
+    nothing: list[float] = []
     for turn, pod in enumerate(pods):
-        for runtime in both.in_turn(turn):
+        for runtime in contestants.in_turn(turn):
             runtime.stop(runtime.start(pod))
             time.sleep(SETTLE_SECONDS)
+        nothing.append(contestants.run_nothing())
         if beside:
             beside(turn)
-    return both.take_calls()
+    return Turns(*contestants.take_calls(), nothing)
 
 
-def in_bursts(
-    both: Contestants, nothing: NetworkConfigList, pods: Sequence[SandboxPod], bursts: int
-) -> Bursts:
+def in_bursts(contestants: Contestants, pods: Sequence[SandboxPod], bursts: int) -> Bursts:
     """Start all pods at once, then stop them at once; repeat, each plugin in its turn.
 
     In each turn, as many executions of nothing are begun at once, too.
     """
-    both.take_calls()
-    executions: list[float] = []
+    contestants.take_calls()
+    nothing: list[float] = []
     with ThreadPoolExecutor(len(pods)) as threads:
         for turn in range(bursts):
-            for runtime in both.in_turn(turn):
+            for runtime in contestants.in_turn(turn):
                 list(threads.map(runtime.stop, list(threads.map(runtime.start, pods))))
                 time.sleep(SETTLE_SECONDS * len(pods))
-            executions += threads.map(seconds_of_nothing, [nothing] * len(pods))
-    return Bursts(bursts, both.take_calls(), executions)
+            nothing += threads.map(lambda _: contestants.run_nothing(), pods)
+    return Bursts(bursts, Turns(*contestants.take_calls(), nothing))
 
 
 def start_all(runtime: SandboxRuntime, pods: Sequence[SandboxPod]) -> list[Sandbox]:
@@ -73,12 +81,6 @@ def start_all(runtime: SandboxRuntime, pods: Sequence[SandboxPod]) -> list[Sandb
 def stop_all(runtime: SandboxRuntime, sandboxes: Sequence[Sandbox]) -> None:
     with ThreadPoolExecutor(STARTED_AT_ONCE) as threads:
         list(threads.map(runtime.stop, sandboxes))
-
-
-def seconds_of_nothing(nothing: NetworkConfigList) -> float:
-    """Return what it takes to run an executable that does nothing, as a plugin is run."""
-    nothing.add(Attachment("nothing", "/nowhere"))
-    return nothing.calls.pop().seconds  # of a burst, any of them
 
 
 def _taken(runtime: SandboxRuntime) -> Calls:
