@@ -122,6 +122,9 @@ class CNICommands:
         known = self._grants.find(request.container_id, request.interface)
         if known is None or known.attachment != attachment_of(request):
             return None
+        if self._detacher.is_overdue(known):
+            self._detacher.delete(request.container_id, request.interface, request.netns)
+            return None
         netns_id = identify(request.netns)
         if netns_id is None or (known.netns, known.netns_id) == (request.netns, netns_id):
             return known
@@ -140,10 +143,12 @@ class CNICommands:
                 self._grants.end_grant(grant, EndReason.ADD_FAILED, used=False)
             raise link_not_ready(grant.eni)
         try:
-            return self._build(pod_interface(grant, facts), grant, netns)
+            return self._build(pod_interface(grant, facts), grant, netns, is_new=is_new)
         except CNIError:
             if is_new:
                 self._grants.end_grant(grant, EndReason.ADD_FAILED, used=False)
+            else:
+                self._dependencies.on_add_failed(grant.attachment)
             raise
         except DatapathError as error:
             self._dependencies.on_add_failed(grant.attachment)
@@ -164,12 +169,10 @@ class CNICommands:
                 reason=_reason(error),
             ) from None
 
-    def _build(self, pod: PodInterface, grant: Grant, netns: str) -> PodNetwork:
-        """Build the datapath, once more without what others have left where the kernel refuses it.
-
-        Whether something is left is not asked before: a namespace that is new may have the inode's
-        number of one that has just ended.
-        """
+    def _build(self, pod: PodInterface, grant: Grant, netns: str, *, is_new: bool) -> PodNetwork:
+        """Build the datapath; where the kernel refuses it, without what others have left."""
+        if is_new:
+            self._detacher.finish_before(grant)
         try:
             return self._datapath.add(pod, netns)
         except KernelRefusedError as refusal:

@@ -51,6 +51,7 @@ class Detacher:
         self._repaired = repaired
         self._on_disconnected = on_disconnected
         self._unfinished: dict[str, tuple[Grant, ENIFacts, str]] = {}
+        self._overdue: dict[str, float] = {}  # queued DELs that have failed, and since when
 
     def delete(self, container_id: str, interface: str, netns: str) -> None:
         """End a container's grant; done if it has none. Raises CNIError."""
@@ -60,6 +61,7 @@ class Detacher:
             return
         self._disconnect(grant, netns)
         self._grants.end_grant(grant, EndReason.DELETED)
+        self._overdue.pop(_key(grant), None)
 
     @journal_error_as_cni_error()
     def replay(self, container_id: str, interface: str, netns: str, queued: float) -> None:
@@ -70,8 +72,14 @@ class Detacher:
         with self._locks.locked(container_id):
             grant = self._grants.find(container_id, interface)
             if grant is None or grant.at <= queued:
+                if grant is not None:
+                    self._overdue[_key(grant)] = queued
                 known = grant is not None and leads_to_pod(netns, grant)
                 self.delete(container_id, interface, netns if known else "")
+
+    def is_overdue(self, grant: Grant) -> bool:
+        """Return True if the runtime has ended the grant by a queued DEL that has failed so far."""
+        return grant.at <= self._overdue.get(_key(grant), -1.0)
 
     @journal_error_as_cni_error()
     def end(self, grant: Grant, reason: EndReason) -> None:
@@ -119,7 +127,7 @@ class Detacher:
         container_id = found[0].attachment.container_id
         try:
             with self._locks.locked(container_id):
-                self._remove_links(key)
+                self._finish(key)
         except StoppingError:
             return Done()
         except CNIError:
@@ -128,41 +136,66 @@ class Detacher:
             return Retry(f"links of container {container_id} cannot be removed: {error}")
         return Done()
 
-    def finish_others(self, grant: Grant) -> bool:
-        """Remove the links that other attachments have left in the namespace of a new grant.
+    def finish_before(self, grant: Grant) -> None:
+        """Remove the links that would be taken for those of a new grant, before they are built.
 
-        An interface of the same name would be in its way. Returns False if there is none; what
-        the grant's own attachment has left stays. The caller has the lock of the grant's
-        container. Raises CNIError, StoppingError.
+        That is what its attachment has left, wherever, and what others have left in its namespace.
+        The number of a namespace that has ended may be given to a new one, but no path of the old
+        one leads there. The caller has the lock of the grant's container. Raises CNIError,
+        StoppingError.
+        """
+        if (own := self._unfinished.get(_key(grant))) is not None:
+            try:
+                self._remove_links(*own)
+            except DatapathError as error:
+                raise _cannot_remove(own[0], error) from None
+            self._unfinished.pop(_key(grant), None)
+        for left, _, netns in tuple(self._unfinished.values()):
+            may_be_there = left.netns_id in {None, grant.netns_id}
+            if may_be_there and leads_to_pod(_namespace(left, netns), grant):
+                self._finish_other(left, grant)
+
+    def finish_others(self, grant: Grant) -> bool:
+        """Remove the links that other attachments have left in the namespace of a grant.
+
+        An interface of the same name would be in its way. No path may lead to it any more. Returns
+        False if nothing is left. The caller has the lock of the grant's container. Raises CNIError,
+        StoppingError.
         """
         if grant.netns_id is None:
             return False
         others = [
-            (key, left)
+            left
             for key, (left, _, _) in tuple(self._unfinished.items())
             if left.netns_id == grant.netns_id and key != _key(grant)
         ]
-        for key, left in others:
-            container_id = left.attachment.container_id
-            try:
-                if container_id == grant.attachment.container_id:
-                    self._remove_links(key)
-                else:
-                    with self._locks.locked(container_id, time.monotonic() + OTHER_CALL_SECONDS):
-                        self._remove_links(key)
-            except DatapathError as error:
-                raise _cannot_remove(left, error) from None
+        for left in others:
+            self._finish_other(left, grant)
         return bool(others)
 
-    def _remove_links(self, key: str) -> None:
-        """Do the work of `finish`. Raises DatapathError."""
+    def _finish_other(self, left: Grant, grant: Grant) -> None:
+        """Do the work of `finish` for the sake of another grant. Raises CNIError, StoppingError."""
+        container_id = left.attachment.container_id
+        try:
+            if container_id == grant.attachment.container_id:
+                self._finish(_key(left))
+            else:
+                with self._locks.locked(container_id, time.monotonic() + OTHER_CALL_SECONDS):
+                    self._finish(_key(left))
+        except DatapathError as error:
+            raise _cannot_remove(left, error) from None
+
+    def _finish(self, key: str) -> None:
+        """Remove what is left, unless the attachment has a grant. Raises DatapathError."""
         if (found := self._unfinished.get(key)) is None:
             return
-        grant, facts, netns = found
-        pod = pod_interface(grant, facts)
-        if self._grants.find(pod.container_id, pod.interface) is None:
-            self._datapath.finish_delete(pod, _namespace(grant, netns))
+        attachment = found[0].attachment
+        if self._grants.find(attachment.container_id, attachment.interface) is None:
+            self._remove_links(*found)
         self._unfinished.pop(key, None)
+
+    def _remove_links(self, grant: Grant, facts: ENIFacts, netns: str) -> None:
+        self._datapath.finish_delete(pod_interface(grant, facts), _namespace(grant, netns))
 
     def unfinished_links(self) -> frozenset[str]:
         """Return the names of the links on the node that `finish` has still to remove."""

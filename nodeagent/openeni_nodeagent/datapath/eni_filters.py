@@ -1,5 +1,6 @@
 """The nftables chains of one ENI: they mark what its pods send, and drop what they may not send."""
 
+from ipaddress import IPv6Address
 from typing import Final
 
 from openeni_crds import names
@@ -11,9 +12,12 @@ from openeni_nodeagent.datapath.model import Chain
 from openeni_nodeagent.datapath_api import LinkFacts
 
 ENI_CHAIN: Final = "eni"  # followed by the ENI's interface index, and perhaps by:
+_ALL_BITS: Final = (1 << 128) - 1  # of an address of IPv6
 _NAT: Final = "_nat"
 _IN: Final = "_in"
-_NO_ANSWER: Final = "ct state invalid,new,untracked"
+# Kernel sockets have a cgroup, too, and so have echo replies and most resets: the kernel's control
+# sockets send them. `skuid` knows those of programs alone.
+OF_A_SOCKET: Final = "meta cgroup 0-4294967294 accept"
 _BEFORE_REPLIES: Final = "priority mangle - 5; policy accept;"  # their mark replaces the ENI's
 
 
@@ -81,26 +85,31 @@ def _of_layer_2(eni: NodeENI) -> frozenset[Chain]:
 
 
 def _of_layer_3_pods(index: int) -> list[str]:
-    """Return the rules against senders outside (see `_of_pods`) in the node's output hook.
+    """Return the rules against senders that are no pods, in the node's output hook.
 
-    What the node itself sends has a socket there, which a pod's packet has not: `skuid` knows those
-    of the own namespace alone. Some has none: the node asks for neighbours from `::`, and from
-    link-local addresses, which `fib` knows with their link alone. IPv6 routes a pod's packet to an
-    address of the node to `lo`, ipvlan in both families one to the ENI's primary address, where no
-    sender but a pod has business. What the node itself sends there without a socket (an echo reply,
-    a reset, the last ACK) is an answer.
+    What the node itself sends has a socket of its own namespace there (`OF_A_SOCKET`), which a
+    pod's packet has not. Some has none. It is an answer: a reset over IPv6, an error of a firewall.
+    Or neighbours are asked for, untracked, from `::` or link-local addresses, which `fib` knows
+    with their link alone. A pod cannot make an answer of its packet: without a pod's address it
+    opens nothing. IPv6 routes what it sends to an address of the node to `lo`, ipvlan in both
+    families what it sends to the ENI's primary address. Everywhere else somebody outside is no
+    sender either, see `_of_pods`.
     """
     foreign = {
         "ip": "ip saddr != @pods4 fib saddr type != local",
         "ip6": "ip6 saddr != @pods6 ip6 saddr != fe80::/10 ip6 saddr != :: fib saddr type != local",
     }
+    to_lo = {"ip": "oif lo ip daddr @primaries4", "ip6": "oif lo"}
     return [
-        "meta skuid 0-4294967294 accept",
-        *(f"oif {index} {foreign[word]} drop" for word, _ in FAMILIES),
-        f"oif lo {foreign['ip6']} drop",
+        OF_A_SOCKET,
         *(
-            f"oif lo {word} daddr @primaries{n} {word} saddr != @pods{n} {_NO_ANSWER} drop"
+            f"{on} {rule} drop"
             for word, n in FAMILIES
+            for on, questions in (
+                (f"oif {index}", "invalid,new"),
+                (to_lo[word], "invalid,new,untracked"),
+            )
+            for rule in (foreign[word], f"{word} saddr != @pods{n} ct state {questions}")
         ),
         *(f"{error} fib daddr type local drop" for error in FORGED_MTU_ERRORS),
     ]
@@ -164,13 +173,29 @@ def egress_chain(eni: LinkFacts) -> Chain:
     cannot read does not leave: frames with a VLAN tag, since a switch may take one of VLAN 0 off,
     and those whose type is not the one that the kernel believes, which is whatever their sender has
     told its packet socket (sll_protocol).
+
+    A NIC without checksums in hardware, here or beyond the node, fills them in behind this chain as
+    well (validate_xmit_skb). That is 16 bits next to each other, so nothing leaves by IPv6 that has
+    all others of the service's address; IPv4 has a checksum over its header, which has to be right
+    on every hop.
     """
     hook = f'type filter hook egress device "{eni.device}" priority filter; policy accept;'
     frame_type = "@ll,96,16"
+    head, tail = (_masked(mask) for mask in (_ALL_BITS << 72 & _ALL_BITS, _ALL_BITS >> 72))
+    windows = [_masked(_ALL_BITS ^ 0xFFFF << bits) for bits in range(0, 120, 8)]
     rules = [
         f"{frame_type} 0x0800 meta protocol ip ip daddr != {names.METADATA_V4} accept",
-        f"{frame_type} 0x86dd meta protocol ip6 ip6 daddr != {names.METADATA_V6} accept",
+        # Most packets: both ends differ, and none of the windows below is at both.
+        f"{frame_type} 0x86dd meta protocol ip6 {head.format('!=')} {tail.format('!=')} accept",
         f"{frame_type} 0x0806 meta protocol arp accept",
+        *(f"meta protocol ip6 {window.format('==')} drop" for window in windows),
+        f"{frame_type} 0x86dd meta protocol ip6 accept",
         "drop",
     ]
     return chain("netdev", f"{ENI_CHAIN}{eni.ifindex}", hook, rules)
+
+
+def _masked(mask: int) -> str:
+    """Return a match of the masked receiver with the metadata service, but for its operator."""
+    service = IPv6Address(int(IPv6Address(names.METADATA_V6)) & mask)
+    return f"ip6 daddr & {IPv6Address(mask)} {{}} {service}"

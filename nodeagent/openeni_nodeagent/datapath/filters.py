@@ -53,7 +53,8 @@ def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
             chain(
                 "inet",
                 "reply_in",
-                "type filter hook prerouting priority mangle; policy accept;",
+                # Before chains of others at the same priority, which may set marks as well.
+                "type filter hook prerouting priority mangle - 4; policy accept;",
                 [f"{_PODS} {replies}", *by_address, *_late_guard(reply.mask)],
             ),
             chain(

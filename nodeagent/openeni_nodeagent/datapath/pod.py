@@ -64,9 +64,9 @@ def build(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
 
 
 def repair(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> bool:
-    """Restore all but links, and return True; False if a link is missing or wrong."""
+    """Restore all but links, and return True; False if a link is missing, wrong or another's."""
     found = compare(pod, namespace)
-    if changes_links(found.operations):
+    if changes_links(found.operations) or in_namespace(namespace, partial(_is_anothers, pod)):
         return False
     with Netlink() as netlink:
         restore(found.on_host, netlink)
@@ -229,10 +229,21 @@ def _observe_pod() -> State:
 def _remove_slave_of(pod: NodePod) -> None:
     """Remove the interface in this namespace, unless it has addresses, and none of the pod's."""
     with Netlink() as netlink:
-        if slave := _find_interface(pod, netlink):
-            found = {a for a in addresses_of(netlink, slave) if not a.startswith("fe80:")}
-            if not found or not found.isdisjoint(pod.facts.addresses):
-                apply([Operation(Verb.REMOVE, slave)], netlink)
+        if (slave := _find_interface(pod, netlink)) and not _has_others_alone(pod, slave, netlink):
+            apply([Operation(Verb.REMOVE, slave)], netlink)
+
+
+def _is_anothers(pod: NodePod) -> bool:
+    """Return True if the interface in this namespace is that of a pod that was here before."""
+    with Netlink() as netlink:
+        link = _find_interface(pod, netlink)
+        return link is not None and _has_others_alone(pod, link, netlink)
+
+
+def _has_others_alone(pod: NodePod, link: Link, netlink: Netlink) -> bool:
+    """Return True if a link has addresses, and none of the pod's."""
+    found = {a for a in addresses_of(netlink, link) if not a.startswith("fe80:")}
+    return bool(found) and found.isdisjoint(pod.facts.addresses)
 
 
 def _remove_interface(pod: NodePod) -> None:

@@ -202,7 +202,7 @@ def _over(grant: Grant, observed: NodeObservation) -> EndReason | None:
 
     The namespace of an adopted grant is not known: then the pod alone decides.
     """
-    if not grant.connected:
-        return EndReason.NEVER_CONNECTED if grant.eni in observed.ready else None
+    if not grant.connected and grant.eni in observed.ready:
+        return EndReason.NEVER_CONNECTED
     exists = any(p.runtime_uid == grant.attachment.pod_uid for p in observed.pods.values())
     return None if exists or grant.attachment in observed.living else EndReason.POD_GONE

@@ -26,7 +26,7 @@ from openeni_nodeagent.grants.journal import (
     JournalRecord,
     NodeSeen,
 )
-from openeni_nodeagent.grants.ledger import Grant, Ledger
+from openeni_nodeagent.grants.ledger import AddressOwnedError, Grant, Ledger
 from openeni_nodeagent.grants.requests import GrantRequest, Requests, Wait
 from openeni_nodeagent.grants.retained import Retained, pod_key
 
@@ -116,9 +116,14 @@ class Grants:
     def adopt(self, grant: Grant) -> None:
         """Record a grant that the kernel has and the journal has lost.
 
-        Raises AddressOwnedError if one of its addresses has another owner.
+        Raises AddressOwnedError if one of its addresses has another owner, or its attachment
+        another grant by now.
         """
         with self._changed:
+            attachment = grant.attachment
+            known = self._ledger.find(attachment.container_id, attachment.interface)
+            if known not in (None, grant):
+                raise AddressOwnedError(f"container {attachment.container_id} has another by now")
             self._ledger.require_free(grant)
             self._write(Granted(grant))
             self._ledger.record(grant)

@@ -9,8 +9,11 @@ import pytest
 from openeni_kube.clock import boot_seconds
 from openeni_nodeagent.attachments import del_queue
 from openeni_nodeagent.cni import frame
+from openeni_nodeagent.cni.protocol import CNIError
 from openeni_testing.agent.cni_call import DEEP
+from openeni_testing.agent.failed_adds import add, with_node
 from openeni_testing.agent.parts import AgentParts
+from openeni_testing.waiting import wait_for
 
 
 @pytest.fixture
@@ -89,6 +92,28 @@ def test_a_del_that_fails_is_kept_for_a_retry_and_delays_no_other(
     assert del_queue.replay(folder, parts.detacher) == 0
     assert parts.grants.all() == ()
     assert list(folder.iterdir()) == []
+
+
+def test_an_add_after_a_queued_del_that_fails_gets_a_grant_of_its_own(
+    parts: AgentParts, folder: Path
+) -> None:
+    """The agent listens though a DEL has failed: the runtime knows nothing of that."""
+    old = parts.grant("web", "c1")
+    at = boot_seconds() + 0.001  # a file's name has milliseconds
+    queued(folder, request("c1"), at)
+    wait_for(lambda: boot_seconds() > at, "a later time")
+    parts.datapath.refused = "EPERM"
+    assert del_queue.replay(folder, parts.detacher) == 1
+    with_node(parts)
+    parts.sync(look=False)
+    with pytest.raises(CNIError, match="cannot be removed"):
+        add(parts, old.attachment.pod_uid)
+    parts.datapath.refused = ""
+    add(parts, old.attachment.pod_uid)
+    assert del_queue.replay(folder, parts.detacher) == 0
+    (grant,) = parts.grants.all()
+    assert not set(grant.addresses) & set(old.addresses)
+    assert set(parts.datapath.owners()) == set(grant.addresses)
 
 
 @pytest.mark.parametrize(

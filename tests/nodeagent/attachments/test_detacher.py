@@ -25,6 +25,41 @@ def removed(parts: AgentParts) -> list[str]:
     return [container for container, _ in parts.datapath.ended]
 
 
+def test_a_new_grant_waits_for_what_its_own_attachment_has_left_anywhere(
+    parts: AgentParts,
+) -> None:
+    grant = parts.grant("web", "c1", connect=False)
+    with parts.locks.locked("c1"):
+        parts.detacher.finish_before(grant)
+    assert removed(parts) == ["c1"]
+
+
+def test_a_new_grant_waits_for_what_others_have_left_in_its_namespace(parts: AgentParts) -> None:
+    parts.netns("c3").hardlink_to(parts.netns("c2"))
+    parts.detacher.finish_before(parts.grant("c3", "c3", connect=False))
+    assert removed(parts) == ["c2"]
+
+
+def test_a_namespace_that_no_path_leads_to_any_more_is_another_until_the_kernel_refuses_it(
+    parts: AgentParts,
+) -> None:
+    """A new one may have its inode's number."""
+    parts.netns("c3").hardlink_to(parts.netns("c1"))
+    parts.netns("c1").unlink()
+    grant = parts.grant("c3", "c3", connect=False)
+    parts.detacher.finish_before(grant)
+    assert removed(parts) == []
+    assert parts.detacher.finish_others(grant)
+    assert removed(parts) == ["c1"]
+
+
+def test_a_new_grant_is_refused_while_its_own_links_cannot_be_removed(parts: AgentParts) -> None:
+    grant = parts.grant("web", "c1", connect=False)
+    parts.datapath.refused = "EBUSY"
+    with pytest.raises(CNIError, match="cannot be removed"):
+        parts.detacher.finish_before(grant)
+
+
 def test_those_of_the_same_namespace_alone_are_removed(parts: AgentParts) -> None:
     parts.netns("c3").hardlink_to(parts.netns("c1"))
     grant = parts.grant("c3", "c3", connect=False)

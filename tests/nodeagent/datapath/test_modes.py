@@ -1,22 +1,28 @@
 """The modes that a kernel supports, and the error for one that it does not."""
 
+import os
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
 from openeni_nodeagent.datapath.linux import modes
-from openeni_nodeagent.datapath_api import ModeUnsupportedError
+from openeni_nodeagent.datapath_api import ModeUnsupportedError, ProgramFailedError
 from openeni_testing.network.netns import Namespace
 
 VETH = Datapath(Mode.VETH)
-L2, L3S = (Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in (IPVlanMode.L2, IPVlanMode.L3S))
+L2, L3S, L3 = (Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode)
 OPEN_L2 = Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L2), None, MetadataService.ALLOW)
 ALL = frozenset({"Veth", "IPVlanL2", "IPVlanL3S", "IPVlanL3"})
 
 
-def kernel(monkeypatch: pytest.MonkeyPatch, *labels: str, egress: bool = True) -> None:
+def kernel(
+    monkeypatch: pytest.MonkeyPatch, *labels: str, egress: bool = True, sockets: bool = True
+) -> None:
     """A kernel with these modes, whatever this machine's has."""
+    monkeypatch.setattr(modes, "knows_sockets", lambda: sockets)
     monkeypatch.setattr(modes, "supported_datapath_modes", lambda: frozenset(labels))
     monkeypatch.setattr(modes, "has_egress_hook", lambda: egress)
 
@@ -55,6 +61,17 @@ def test_without_an_egress_hook_only_l2_with_a_blocked_metadata_service_is_refus
         modes.require_support(L2)
 
 
+def test_without_cgroups_of_sockets_only_modes_in_which_pods_send_through_the_node_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kernel(monkeypatch, *ALL, sockets=False)
+    for datapath in (VETH, L2):
+        modes.require_support(datapath)
+    for datapath in (L3S, L3):
+        with pytest.raises(ModeUnsupportedError, match=r"CONFIG_CGROUP_NET_CLASSID.*use Veth or"):
+            modes.require_support(datapath)
+
+
 @pytest.mark.root
 def test_the_kernels_modes_are_those_whose_links_iproute2_can_create() -> None:
     found: set[str] = set()
@@ -77,3 +94,24 @@ def test_the_egress_hook_is_detected_where_nft_accepts_a_chain_on_it() -> None:
         netns.nft(table)
         takes = True
     assert modes.has_egress_hook() == takes
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    "failure",
+    ["kill -KILL $$", "echo 'netlink: Error: Cannot allocate memory' >&2; exit 1"],
+    ids=["killed", "no memory"],
+)
+@pytest.mark.parametrize("asked", [modes.has_egress_hook, modes.knows_sockets])
+def test_a_kernel_that_nft_could_not_ask_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: str, asked: Any
+) -> None:
+    truth = asked()
+    asked.cache_clear()
+    (tmp_path / "nft").write_text(f"#!/bin/sh\n{failure}\n")
+    (tmp_path / "nft").chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        with pytest.raises(ProgramFailedError):
+            asked()
+    assert asked() == truth

@@ -97,6 +97,16 @@ def changed(**fields: object) -> tuple[Grant, ...]:
             id="its ADD has not succeeded, and nothing was done about it",
         ),
         pytest.param(
+            replace(AGREED, grants=changed(connected=False), ready=frozenset()),
+            [],
+            id="its ADD has not succeeded, and its ENI's link is not ready",
+        ),
+        pytest.param(
+            replace(NOTHING_LIVES, grants=changed(connected=False), ready=frozenset()),
+            [EndGrant],
+            id="the same, and neither pod nor namespace is there",
+        ),
+        pytest.param(
             replace(AGREED, grants=changed(netns="", netns_id=None), living=frozenset()),
             [],
             id="an adopted grant, whose namespace is not known",

@@ -127,6 +127,15 @@ def test_a_grant_of_anothers_address_is_never_in_the_journal(tmp_path: Path) -> 
     assert tuple(journal.state.grants.values()) == (GRANT,)
 
 
+def test_a_container_that_got_a_grant_meanwhile_adopts_no_other(tmp_path: Path) -> None:
+    """Nobody would remove the address of the one that it has from the kernel."""
+    grants = Grants(Journal(tmp_path / "journal", "boot"), GrantLog("n1"))
+    grants.adopt(GRANT)
+    with pytest.raises(AddressOwnedError, match="has another by now"):
+        grants.adopt(msgspec.structs.replace(GRANT, addresses=("10.99.9.9",)))
+    assert grants.all() == (GRANT,)
+
+
 def request(container: str, pool: str = "pods", *addresses: str) -> GrantRequest:
     attachment = Attachment(f"uid-{container}", container, "eth0")
     return GrantRequest(

@@ -1,4 +1,4 @@
-"""ADDs that fail, of the pod web, and the Events about it."""
+"""ADDs of the pod web, most of which fail, and the Events about it."""
 
 import time
 
@@ -29,17 +29,16 @@ def environment(parts: AgentParts, uid: str, command: str = "ADD") -> dict[str, 
     }
 
 
+def add(parts: AgentParts, uid: str, **config: object) -> None:
+    """Make an ADD that fails at once where it would wait. Raises CNIError."""
+    request = parse(environment(parts, uid), msgspec.json.encode(CONFIG | config))
+    parts.commands.handle(Call(request, time.monotonic(), Stopwatch(), lambda: True))
+
+
 def failed_add(parts: AgentParts, uid: str, **config: object) -> EndedCall:
-    """Make an ADD that fails at once where it would wait."""
-    variables = environment(parts, uid)
-
-    def add() -> None:
-        request = parse(variables, msgspec.json.encode(CONFIG | config))
-        parts.commands.handle(Call(request, time.monotonic(), Stopwatch(), lambda: True))
-
     with pytest.raises(CNIError) as raised:
-        add()
-    return EndedCall(variables, raised.value, {"total": 1.0})
+        add(parts, uid, **config)
+    return EndedCall(environment(parts, uid), raised.value, {"total": 1.0})
 
 
 def recorded(parts: AgentParts, *calls: EndedCall) -> list[Occurrence]:

@@ -12,6 +12,7 @@ from openeni_testing.network.netns import Namespace
 
 GATEWAY: Final = "10.98.0.1"
 GATEWAY_6: Final = "fd98::1"
+ROUTER_MAC: Final = "fa:16:3e:00:00:01"  # of the gateway, which is the metadata service's too
 SUBNET: Final = "10.98.0.0/24"
 SUBNET_6: Final = "fd98::/64"
 NODES_GATEWAY: Final = "10.99.0.1"
@@ -47,7 +48,7 @@ class NeutronNetwork:
         for path in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
             self.fabric.sysctl(f"net/{path}", "1")
         self.fabric.ip(
-            f"link add br-pods address fa:16:3e:00:00:01 {_BRIDGE}",
+            f"link add br-pods address {ROUTER_MAC} {_BRIDGE}",
             f"addr add {GATEWAY}/24 dev br-pods",
             f"addr add {GATEWAY_6}/64 dev br-pods nodad",
             f"addr add {METADATA}/32 dev br-pods",

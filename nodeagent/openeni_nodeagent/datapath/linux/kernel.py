@@ -284,6 +284,8 @@ def _nft(script: str) -> None:
         raise ProgramFailedError(f"nft did not finish within {_NFT_SECONDS} s") from error
     except OSError as error:  # no memory or process left
         raise ProgramFailedError(f"nft cannot be run: {error.strerror}") from error
+    if done.returncode < 0:
+        raise ProgramFailedError(f"nft was ended by signal {-done.returncode}")
     if done.returncode:
         complaint, _, rest = done.stderr.strip().partition("\n")
         command = rest.partition("\n")[0]  # nft quotes it, and underlines in a third line

@@ -5,7 +5,8 @@ from functools import cache, partial
 from typing import Final
 
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
-from openeni_nodeagent.datapath.eni_filters import egress_chain
+from openeni_nodeagent.datapath.eni_filters import OF_A_SOCKET, egress_chain
+from openeni_nodeagent.datapath.filters import chain
 from openeni_nodeagent.datapath.links import kernel_mode
 from openeni_nodeagent.datapath.linux.kernel import apply
 from openeni_nodeagent.datapath.linux.namespace import in_new_namespace
@@ -22,6 +23,9 @@ from openeni_nodeagent.datapath_api import (
 _log: Final = logging.getLogger(__name__)
 _PARENT: Final = Link("parent", 10, VETH, "02:00:00:00:00:10", 1500)
 _PEER: Final = Link("peer", 11, VETH, "02:00:00:00:00:11", 1500)
+_PLAIN_CHAIN: Final = chain(
+    "inet", "plain", "type filter hook output priority mangle; policy accept;", ["accept"]
+)
 _ALL: Final = (
     Datapath(Mode.VETH),
     *(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode),
@@ -40,13 +44,24 @@ def has_egress_hook() -> bool:
 
     Raises ProgramFailedError while that cannot be tried; it is tried again then.
     """
-    has_it = in_new_namespace(_accepts_egress_chain)
+    on_egress = egress_chain(LinkFacts(_PARENT.name, _PARENT.index))
+    has_it = in_new_namespace(partial(_accepts, on_egress))
     if not has_it:
         _log.warning(
             "the kernel has no egress hook of nftables (Linux 5.16): a pod with CAP_NET_RAW may "
             "reach the metadata service"
         )
     return has_it
+
+
+@cache
+def knows_sockets() -> bool:
+    """Return True if nftables knows which packets the node's own sockets have sent.
+
+    Raises ProgramFailedError while that cannot be tried; it is tried again then.
+    """
+    hook = "type filter hook output priority mangle; policy accept;"
+    return in_new_namespace(partial(_accepts, chain("inet", "tried", hook, [OF_A_SOCKET])))
 
 
 def require_support(datapath: Datapath) -> None:
@@ -56,6 +71,11 @@ def require_support(datapath: Datapath) -> None:
             f"this node's kernel does not support mode {datapath.word}, only "
             f"{', '.join(sorted(supported_datapath_modes())) or 'none'}: "
             "use one of these, or another kernel"
+        )
+    if datapath.ipvlan_mode in {IPVlanMode.L3S, IPVlanMode.L3} and not knows_sockets():
+        raise ModeUnsupportedError(
+            "this node's kernel cannot tell what pods send in this mode from what the node sends "
+            "(that needs CONFIG_CGROUP_NET_CLASSID): use Veth or L2, or another kernel"
         )
     if (
         datapath.ipvlan_mode is IPVlanMode.L2
@@ -78,15 +98,20 @@ def _creates_link(datapath: Datapath) -> bool:
         return not netlink.execute([create_link(slave)])
 
 
-def _accepts_egress_chain() -> bool:
+def _accepts(tried: Chain) -> bool:
+    """Return True if the kernel accepts a chain, False if it does not, but accepts another."""
     with Netlink() as netlink:
-        _create_parent(netlink)
-        chain: Chain = egress_chain(LinkFacts(_PARENT.name, _PARENT.index))
+        if not _create_parent(netlink):
+            raise ProgramFailedError("there is no link to try nftables on")
         try:
-            apply([Operation(Verb.ADD, chain)], netlink)
+            apply([Operation(Verb.ADD, tried)], netlink)
         except ProgramFailedError:
             raise
-        except KernelRefusedError:
+        except KernelRefusedError as refusal:
+            try:
+                apply([Operation(Verb.ADD, _PLAIN_CHAIN)], netlink)
+            except KernelRefusedError:
+                raise ProgramFailedError(f"nftables cannot be tried: {refusal}") from refusal
             return False
         return True
 

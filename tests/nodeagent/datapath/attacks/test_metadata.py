@@ -24,7 +24,6 @@ from openeni_testing.network.one_eni import MODES
 pytestmark = pytest.mark.root
 ADDRESSES = ("10.98.0.11", "fd98::11")
 METADATA = (names.METADATA_V4, names.METADATA_V6)
-ROUTER = "fa:16:3e:00:00:01"  # of the gateway, which is the metadata service's too
 PRIORITY, NETWORK = 0, 98  # VLANs: a switch takes a priority tag off
 PROVIDER = 0x88A8  # ETH_P_8021AD
 EXPERIMENTAL = 0x88B5  # IEEE 802, local experimental EtherType 1
@@ -80,7 +79,7 @@ def bench(datapath: Datapath, *, allowed: bool) -> Bench:
         in_veth = not eni.datapath.ipvlan and namespace is pod.namespace
         for address in (neutron.GATEWAY, neutron.GATEWAY_6, names.METADATA_V6):
             if not (layer_3 and namespace is pod.namespace):
-                mac = names.VETH_MAC if in_veth else ROUTER
+                mac = names.VETH_MAC if in_veth else neutron.ROUTER_MAC
                 namespace.ip(f"neigh replace {address} lladdr {mac} dev {device} nud permanent")
     pod.namespace.ip(f"route replace {names.METADATA_V6} dev eth0")
     if datapath.ipvlan_mode is IPVlanMode.L2:
@@ -104,7 +103,7 @@ def allowed(request: pytest.FixtureRequest) -> Generator[Bench]:
 
 def frames_of(pod: Pod) -> list[bytes]:
     """Return frames to both addresses: bare, and in every VLAN that might be taken off."""
-    macs = pod.facts.eni.mac, ROUTER
+    macs = pod.facts.eni.mac, neutron.ROUTER_MAC
     bare = [datagram(*pair, macs) for pair in zip(ADDRESSES, METADATA, strict=True)]
     tags = ((PRIORITY, 0x8100), (NETWORK, 0x8100), (PRIORITY, PROVIDER))
     return [*bare, *(tagged(frame, *tag) for frame in bare for tag in tags)]

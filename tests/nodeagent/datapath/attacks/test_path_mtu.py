@@ -7,16 +7,18 @@ import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanMode
 from openeni_testing.network import frames, neutron
-from openeni_testing.network.attacks import checksum, icmpv6, sending
+from openeni_testing.network.attacks import checksum, datagram, icmpv6, sending
 from openeni_testing.network.one_eni import MODES
 from openeni_testing.network.topology import Topology
 from openeni_testing.waiting import wait_for
 
 pytestmark = pytest.mark.root
+OPEN = 111  # a port that answers on all of the node's addresses
 ICMP, ECHO_REPLY, UNREACHABLE, TOO_BIG_FOR_IT = 1, 0, 3, 4
 ICMPV6, ECHO_REPLY_6, TOO_BIG = 58, 129, 2
 SMALL, SMALL_6 = 600, 1280
 NODE = ("10.99.0.11", "fd99::11")
+ROUTERS = (neutron.GATEWAY, neutron.GATEWAY_6)
 
 
 @pytest.fixture(params=MODES)
@@ -32,10 +34,17 @@ def too_big(macs: tuple[str, str], source: str, node: str, place: int) -> bytes:
     to = (neutron.OUTSIDE, neutron.OUTSIDE_6)[place]
     if place:
         echo = struct.pack("!BBHHH", ECHO_REPLY_6, 0, 0, 0, 0)
-        original = frames.ipv6(macs[0], node, to, echo, ICMPV6)[14 : 14 + 48]
-        return icmpv6(source, node, TOO_BIG, struct.pack("!I", SMALL_6) + original, macs)
+        return too_big_for(frames.ipv6(macs[0], node, to, echo, ICMPV6), macs, source, node)
     echo = struct.pack("!BBHHH", ECHO_REPLY, 0, 0xFFFF, 0, 0)
-    original = frames.ipv4(macs[0], node, to, echo, ICMP)[14 : 14 + 28]
+    return too_big_for(frames.ipv4(macs[0], node, to, echo, ICMP), macs, source, node)
+
+
+def too_big_for(sent: bytes, macs: tuple[str, str], source: str, node: str) -> bytes:
+    """Return the error about a frame that the node has sent, as it seems."""
+    if ":" in node:
+        original = sent[14 : 14 + 48]
+        return icmpv6(source, node, TOO_BIG, struct.pack("!I", SMALL_6) + original, macs)
+    original = sent[14 : 14 + 28]
     body = struct.pack("!BBHHH", UNREACHABLE, TOO_BIG_FOR_IT, 0, 0, SMALL) + original
     body = body[:2] + checksum(body) + body[4:]
     return frames.ipv4(macs[0], source, node, body, ICMP, to=macs[1])
@@ -70,3 +79,18 @@ def test_the_node_sends_as_before(topology: Topology) -> None:
         to = (neutron.OUTSIDE, neutron.OUTSIDE_6)[place]
         for address in (NODE[place], pod.facts.eni.primary[place]):
             assert "mtu" not in node.program("ip", "route", "get", to, "from", address)
+
+
+def test_a_pod_that_sends_as_its_enis_primary_address_makes_no_such_error_true(
+    topology: Topology,
+) -> None:
+    pod, node = topology.pods["a1"], topology.node.namespace
+    macs = pod.pod_network.pod_mac, pod.pod_network.host_mac
+    node.answer(OPEN)  # by IPv4 the kernel looks for a socket that may have sent it
+    for place, primary in enumerate(pod.facts.eni.primary):
+        outside = (neutron.OUTSIDE, neutron.OUTSIDE_6)[place]
+        sent = datagram(primary, outside, macs, (OPEN, OPEN))
+        error = too_big_for(sent, macs, pod.facts.addresses[place], primary)
+        sending(pod.namespace, "eth0", sent, error)()
+        assert pod.namespace.ping(ROUTERS[place])  # what was sent before has arrived
+        assert "mtu" not in node.program("ip", "route", "get", outside, "from", primary)

@@ -5,6 +5,7 @@ inherent in ipvlan, but an l3s or l3 pod that sends so to its node is not heard;
 a packet of a pod leave by the node's own NIC with the node's address.
 """
 
+import socket
 from collections.abc import Generator
 from functools import partial
 
@@ -33,7 +34,8 @@ OUTSIDE = (neutron.OUTSIDE, neutron.OUTSIDE_6)
 BESIDES = ("172.17.0.1", "fd17::1")  # addresses of the node that are none of its Node object
 METADATA = (neutron.METADATA, neutron.OUTSIDE_6)  # the service; it has no such address of IPv6
 NODE_MAC = "fa:16:3e:98:00:0a"  # of the ENI on the node
-HOST_PORT, POD_PORT, ASKED = 8053, 53, 80
+ROUTERS = (neutron.GATEWAY, neutron.GATEWAY_6)
+HOST_PORT, POD_PORT, ASKED, CLOSED = 8053, 53, 80, 4
 PORTS = {"a1": (PortMapping(HOST_PORT, POD_PORT, Transport.UDP),)}
 
 
@@ -102,20 +104,64 @@ def test_in_l3s_and_l3_a_node_hears_no_pod_under_an_address_of_the_node_or_the_o
     assert pod.ask(NODE[0], 10250) == ("node", own(topology, "a1")[0])
 
 
+@pytest.mark.parametrize("asks", [False, True], ids=["unasked", "as an answer"])
 @pytest.mark.parametrize("topology", [L3S, L3], indirect=True)
-def test_in_l3s_and_l3_only_pods_are_heard_at_the_enis_primary_address(topology: Topology) -> None:
-    """ipvlan leads what they send there to `lo`, where the node's own packets come from."""
+def test_in_l3s_and_l3_only_pods_are_heard_where_packets_to_the_node_go_to_lo(
+    topology: Topology, *, asks: bool
+) -> None:
+    """Where the node's own come from: the ENI's primary addresses, by IPv6 nearly all others.
+
+    A pod that first asks as the node has the node take what follows for an answer.
+    """
     pod, node = topology.pods["a1"], topology.node.namespace
-    posing_as = ("127.0.0.1", NODE[0], OUTSIDE[0]), ("::1", NODE[1], OUTSIDE[1])
+    node.ip(f"addr replace {BESIDES[1]}/128 dev nodelocaldns nodad")
     primaries = pod.facts.eni.primary
-    for primary, wrong in zip(primaries, posing_as[: len(primaries)], strict=True):
-        for source in (*wrong, primary):
-            forged = datagram(source, primary, (NODE_MAC, NODE_MAC))
-            attack = sending(pod.namespace, "eth0", forged)
-            assert received(pod.namespace, attack, primary, node) == [], source
-        assert node.ask(primary, 10250) is not None
-        assert node.ping(primary)
-        assert pod.namespace.ask(primary, 10250) is not None
+    for target in (*primaries, *BESIDES[1 : len(primaries)]):
+        place = int(":" in target)
+        posing_as = (("127.0.0.1",), ("::1", "fe80::5"))[place]
+        for source in (*posing_as, NODE[place], OUTSIDE[place], primaries[place], target):
+            question = [datagram(target, source, (NODE_MAC, NODE_MAC))] if asks else []
+            forged = datagram(source, target, (NODE_MAC, NODE_MAC))
+            attack = sending(pod.namespace, "eth0", *question, forged)
+            assert received(pod.namespace, attack, target, node) == [], source
+        assert pod.namespace.ask(target, 10250) is not None
+
+
+@pytest.mark.parametrize("topology", [L3S, L3], indirect=True)
+def test_in_l3s_and_l3_the_node_answers_itself_and_others_without_a_socket(
+    topology: Topology,
+) -> None:
+    """Echo replies, and refusals of a port at which nobody listens."""
+    node, outside = topology.node.namespace, topology.network.outside
+    node.ip(f"addr replace {BESIDES[1]}/128 dev nodelocaldns nodad")
+    primaries = topology.pods["a1"].facts.eni.primary
+    for own in (*primaries, *NODE, "127.0.0.1", "::1", BESIDES[1]):
+        assert node.ping(own)
+        assert node.ask(own, 10250) is not None
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            assert node.run(is_refused, own, kind), (own, kind)
+    for primary, beyond, router in zip(primaries, OUTSIDE, ROUTERS, strict=False):
+        node.program("ip", "neigh", "flush", "dev", "ens10")  # they are asked for again
+        assert outside.ping(primary)
+        assert outside.run(is_refused, primary, socket.SOCK_STREAM)
+        assert node.ask(beyond, 80, primary)
+        assert node.ask(router, 80, primary)
+
+
+def is_refused(address: str, kind: socket.SocketKind) -> bool:
+    """Return True if the port is refused, and not merely silent."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, kind) as asking:
+        asking.settimeout(5)
+        try:
+            asking.connect((address, CLOSED))
+            asking.send(b"x")
+            asking.recv(1)
+        except ConnectionRefusedError:
+            return True
+        except TimeoutError:
+            return False
+    return False
 
 
 @pytest.mark.parametrize("target", ["255.255.255.255", "224.0.0.1"])
@@ -208,7 +254,7 @@ def test_the_node_forwards_nothing_from_an_eni_that_claims_to_be_its_own(
     topology: Topology,
 ) -> None:
     node, fabric = topology.node.namespace, topology.network.fabric
-    forged = datagram(NODE[0], BEYOND[0], ("fa:16:3e:00:00:01", NODE_MAC))
+    forged = datagram(NODE[0], BEYOND[0], (neutron.ROUTER_MAC, NODE_MAC))
     attack = sending(fabric, Port("eni-a", NODE_MAC).device, forged)
     honest = topology.pods["a1"].facts.eni.primary[0]
     on_eni, by_nic = captured(fabric, attack, honest, (node, "ens10"), (node, "eth0"))

@@ -69,7 +69,8 @@ def in_bursts(contestants: Contestants, pods: Sequence[SandboxPod], bursts: int)
             for runtime in contestants.in_turn(turn):
                 list(threads.map(runtime.stop, list(threads.map(runtime.start, pods))))
                 time.sleep(SETTLE_SECONDS * len(pods))
-            nothing += threads.map(lambda _: contestants.run_nothing(), pods)
+            runs = [threads.submit(contestants.run_nothing) for _ in pods]
+            nothing += [run.result() for run in runs]
     return Bursts(bursts, Turns(*contestants.take_calls(), nothing))
 
 

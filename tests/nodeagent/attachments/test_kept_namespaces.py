@@ -1,0 +1,97 @@
+"""A namespace that outlives its container's DEL: what was left there is no later attachment's.
+
+Container runtimes remove it. `cnitool`, which names containers after their namespaces, does not.
+"""
+
+import json
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from openeni_testing.agent import node_objects
+from openeni_testing.agent.cni_call import Runtime
+from openeni_testing.network import neutron
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.one_eni import MODES
+from openeni_testing.soak.node import SufferingNode, suffering_node
+from openeni_testing.waiting import wait_for
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
+CYCLES = 8  # what a DEL leaves is removed beside the next ADD
+DEADLINE = 10
+
+
+@pytest.fixture
+def node(
+    request: pytest.FixtureRequest, tmp_path: Path, executable: Path
+) -> Generator[SufferingNode]:
+    with suffering_node(tmp_path, executable, request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def kept() -> Generator[Namespace]:
+    with Namespace("kept") as made:
+        yield made
+
+
+def runtime(node: SufferingNode, space: Namespace) -> Runtime:
+    return Runtime(node.host.executable, node.host.settings.run, Path(space.path), DEADLINE)
+
+
+def attached(node: SufferingNode, space: Namespace, container: str, uid: str) -> set[str]:
+    """Call ADD for the pod of the container's name; return its addresses."""
+    answer = runtime(node, space).call("ADD", container, uid, container)
+    assert answer.code == 0, answer
+    return {one["address"].partition("/")[0] for one in answer.body["ips"]}
+
+
+def addresses_in(space: Namespace) -> set[str]:
+    """Return the global addresses of a namespace, on whatever link."""
+    listed = json.loads(space.program("ip", "-j", "addr", "show"))
+    return {a["local"] for link in listed for a in link["addr_info"] if a["scope"] == "global"}
+
+
+@pytest.mark.parametrize("node", MODES, indirect=True)
+@pytest.mark.parametrize("same", [True, False], ids=["same container", "another container"])
+def test_each_attachment_has_its_own_addresses_alone(
+    node: SufferingNode, kept: Namespace, *, same: bool
+) -> None:
+    container, uid = "c0", node_objects.make_pod(node.host.store, "c0")
+    for cycle in range(CYCLES):
+        if cycle and not same:
+            container, uid = f"c{cycle}", node_objects.make_pod(node.host.store, f"c{cycle}")
+        granted = attached(node, kept, container, uid)
+        assert addresses_in(kept) == granted, cycle
+        assert all(map(node.network.fabric.ping, granted)), cycle
+        assert kept.ping(neutron.GATEWAY)
+        assert addresses_in(kept) == granted, cycle
+        assert runtime(node, kept).call("DEL", container, uid, container).code == 0
+
+
+@pytest.mark.parametrize("node", MODES, indirect=True)
+def test_nothing_is_left_in_the_first_of_two_namespaces_of_a_container(
+    node: SufferingNode, kept: Namespace
+) -> None:
+    uid = node_objects.make_pod(node.host.store, "c0")
+    attached(node, kept, "c0", uid)
+    assert runtime(node, kept).call("DEL", "c0", uid, "c0").code == 0
+    with Namespace("second") as second:
+        granted = attached(node, second, "c0", uid)
+        wait_for(lambda: not addresses_in(kept), "nothing is left")
+        assert addresses_in(second) == granted
+
+
+@pytest.mark.parametrize("node", MODES, indirect=True)
+def test_what_a_killed_agent_has_left_is_not_taken_for_a_new_pods(
+    node: SufferingNode, kept: Namespace
+) -> None:
+    """It forgets that links are still to be removed."""
+    uids = [node_objects.make_pod(node.host.store, name) for name in ("c0", "c1")]
+    attached(node, kept, "c0", uids[0])
+    assert runtime(node, kept).call("DEL", "c0", uids[0], "c0").code == 0
+    node.end_agent()
+    node.start_agent()
+    granted = attached(node, kept, "c1", uids[1])
+    assert addresses_in(kept) == granted
