@@ -50,10 +50,7 @@ class Grants:
             self._ledger.record(grant)
 
     def subscribe(self, listener: Callable[[Grant], None]) -> None:
-        """Call `listener` with every grant that `notify`, an adoption or an end concerns.
-
-        It must not block.
-        """
+        """Call `listener` with each grant of `notify`, adoption or end; it must not block."""
         self._listeners.append(listener)
 
     def notify(self, grant: Grant) -> None:
@@ -116,14 +113,13 @@ class Grants:
     def adopt(self, grant: Grant) -> None:
         """Record a grant that the kernel has and the journal has lost.
 
-        Raises AddressOwnedError if one of its addresses has another owner, or its attachment
-        another grant by now.
+        Raises AddressOwnedError if an address has another owner, or the container other addresses.
         """
         with self._changed:
-            attachment = grant.attachment
-            known = self._ledger.find(attachment.container_id, attachment.interface)
-            if known not in (None, grant):
-                raise AddressOwnedError(f"container {attachment.container_id} has another by now")
+            its = grant.attachment
+            known = self._ledger.find(its.container_id, its.interface)
+            if known and known.addresses != grant.addresses:
+                raise AddressOwnedError(f"its container has {known.addresses[0]} by now")
             self._ledger.require_free(grant)
             self._write(Granted(grant))
             self._ledger.record(grant)
