@@ -18,7 +18,9 @@ from openeni_nodeagent.datapath.model import Address, Chain, Item, Link, Qdisc, 
 from openeni_testing.network.netns import Namespace
 
 QUIET_SECONDS: Final = 0.7
-# Looks have a share of the time, no more: one damage after another would wait for the looks before.
+# Looks have a share of the time, no more: a damage would wait for those that another, or the end of
+# many pods, has caused before.
+FIRST_REST_SECONDS: Final = 10.0
 REST_SECONDS: Final = 3.0
 REST_SHARE: Final = 6.0  # of the time that the last one took
 LONGEST_SECONDS: Final = 60.0

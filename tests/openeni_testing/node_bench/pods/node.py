@@ -140,6 +140,7 @@ class Bench:
     def _heal(self) -> dict[str, list[float]]:
         self._wait_for_the_end_of_namespaces()
         self._settle()
+        time.sleep(healing.FIRST_REST_SECONDS)
         found: dict[str, list[float]] = {}
         damages = healing.damages(self.space, f"ens{FIRST_ENI}")
         for name, damage in damages.items():

@@ -37,7 +37,9 @@ have become slower: each block of calls counts in executions of the program that
 own turns. A call takes more if the whole interval is above 1.
 
 **Healing** is the time from the damage until the last change after which the node is as before,
-with all pods on it. The **agent at rest** has all pods and looks at the node every 30 s.
+with all pods on it, when nothing else has changed for a while: looks have a fifth of the time at
+most, so after many changes the next one waits. The **agent at rest** has all pods and looks at the
+node every 30 s.
 """
 PHASES: Final = """## Where the time goes
 
