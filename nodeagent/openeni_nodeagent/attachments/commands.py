@@ -21,7 +21,7 @@ from openeni_nodeagent.attachments.detacher import Detacher, pod_interface
 from openeni_nodeagent.attachments.garbage_collection import stale_grants
 from openeni_nodeagent.attachments.grant_errors import journal_error_as_cni_error, link_not_ready
 from openeni_nodeagent.attachments.granter import Granter, attachment_of
-from openeni_nodeagent.attachments.netns_identity import identify
+from openeni_nodeagent.attachments.netns_identity import identify, leads_to_pod
 from openeni_nodeagent.cluster.cache import Cache
 from openeni_nodeagent.cluster.objects import Pod
 from openeni_nodeagent.cni.call import Call
@@ -101,7 +101,8 @@ class CNICommands:
     def _add(self, call: Call) -> bytes:
         request = call.request
         with call.stopwatch.phase("grant"):
-            known = self._known_grant(request)
+            if (known := self._known_grant(request)) is None:
+                self._require_free_interface(request)
             grant = known or self._dependencies.granter.make_grant(self._unless_ending(call))
         try:
             pod_network = self._connect(grant, request.netns, is_new=known is None)
@@ -111,6 +112,20 @@ class CNICommands:
         finally:
             self._grants.notify(grant)
         return encode_result(request.config.cni_version, add_result(request, grant, pod_network))
+
+    def _require_free_interface(self, request: Request) -> None:
+        """Raise CNIError if another container has the interface: its DEL has to come first."""
+        netns_id = identify(request.netns)
+        for grant in self._grants.all():
+            its = grant.attachment
+            there = (grant.netns_id, its.interface) == (netns_id, request.interface)
+            others = there and its.container_id != request.container_id
+            if others and leads_to_pod(grant.netns, grant):
+                raise CNIError(
+                    Code.TRY_AGAIN,
+                    f"the namespace has the {request.interface} of another container already",
+                    f"it is of container {its.container_id}, which no DEL has ended so far",
+                )
 
     def _unless_ending(self, call: Call) -> Call:
         """Return the call as one that is also over once its container is to end."""

@@ -89,6 +89,7 @@ class Detacher:
             if self._grants.find(attachment.container_id, attachment.interface) == grant:
                 self._disconnect(grant, "")
                 self._grants.end_grant(grant, reason)
+                self._overdue.pop(_key(grant), None)
 
     def move(self, grant: Grant) -> None:
         """Remove all of a grant's datapath: its container gets another namespace. Raises CNIError.

@@ -13,10 +13,12 @@ from openeni_nodeagent.datapath_api import LinkFacts
 
 ENI_CHAIN: Final = "eni"  # followed by the ENI's interface index, and perhaps by:
 _ALL_BITS: Final = (1 << 128) - 1  # of an address of IPv6
+_IGMP: Final = 2  # IPPROTO_IGMP
 _NAT: Final = "_nat"
 _IN: Final = "_in"
-# Kernel sockets have a cgroup, too, and so have echo replies and most resets: the kernel's control
-# sockets send them. `skuid` knows those of programs alone.
+# Sockets of the kernel have a cgroup, too: those of NFS or Ceph, and the control sockets that send
+# echo replies, neighbour discovery and most resets. `skuid` knows those of programs alone. Tunnels
+# (VXLAN, WireGuard) send for others; none may end at an ENI's primary address.
 OF_A_SOCKET: Final = "meta cgroup 0-4294967294 accept"
 _BEFORE_REPLIES: Final = "priority mangle - 5; policy accept;"  # their mark replaces the ENI's
 
@@ -89,30 +91,29 @@ def _of_layer_3_pods(index: int) -> list[str]:
 
     What the node itself sends has a socket of its own namespace there (`OF_A_SOCKET`), which a
     pod's packet has not. Some has none. It is an answer: a reset over IPv6, an error of a firewall.
-    Or neighbours are asked for, untracked, from `::` or link-local addresses, which `fib` knows
-    with their link alone. A pod cannot make an answer of its packet: without a pod's address it
-    opens nothing. IPv6 routes what it sends to an address of the node to `lo`, ipvlan in both
-    families what it sends to the ENI's primary address. Everywhere else somebody outside is no
-    sender either, see `_of_pods`.
+    Or it reports groups (IGMP). A pod cannot make an answer of its packet: without a pod's address
+    it opens nothing, but for TCP that somebody has conntrack not see, where it would have to know
+    sequence numbers. IPv6 routes what it sends to an address of the node to `lo`, ipvlan in both
+    families what it sends to the ENI's primary address. A limit of its bandwidth has the kernel
+    hand the node what it sends to groups (sk_mc_loop), so neighbour discovery is dropped, see
+    `guard`. Everywhere else somebody outside is no sender either, see `_of_pods`.
     """
     foreign = {
         "ip": "ip saddr != @pods4 fib saddr type != local",
         "ip6": "ip6 saddr != @pods6 ip6 saddr != fe80::/10 ip6 saddr != :: fib saddr type != local",
     }
+    of_no_pod = {word: f"{word} saddr != @pods{n}" for word, n in FAMILIES}
     to_lo = {"ip": "oif lo ip daddr @primaries4", "ip6": "oif lo"}
-    return [
-        OF_A_SOCKET,
-        *(
-            f"{on} {rule} drop"
-            for word, n in FAMILIES
-            for on, questions in (
-                (f"oif {index}", "invalid,new"),
-                (to_lo[word], "invalid,new,untracked"),
-            )
-            for rule in (foreign[word], f"{word} saddr != @pods{n} ct state {questions}")
-        ),
-        *(f"{error} fib daddr type local drop" for error in FORGED_MTU_ERRORS),
-    ]
+    rules = [OF_A_SOCKET, *(f"oif {link} icmpv6 type 133-137 drop" for link in (index, "lo"))]
+    for word, _ in FAMILIES:
+        rules += [
+            f"oif {index} {foreign[word]} drop",
+            f"oif {index} {of_no_pod[word]} meta l4proto != {_IGMP} ct state invalid,new drop",
+            f"{to_lo[word]} {foreign[word]} drop",
+            f"{to_lo[word]} {of_no_pod[word]} ct state invalid,new drop",
+            f"{to_lo[word]} {of_no_pod[word]} meta l4proto != tcp ct state untracked drop",
+        ]
+    return [*rules, *(f"{error} fib daddr type local drop" for error in FORGED_MTU_ERRORS)]
 
 
 def _of_pods(eni: NodeENI) -> list[str]:

@@ -77,11 +77,12 @@ def repair(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> bool:
 def repair_inside(pod: NodePod, netns: str) -> tuple[Operation, ...]:
     """Restore all but links in the namespace at a path, and return what differed.
 
-    Nothing is changed if a link is missing or wrong. Raises NamespaceGoneError.
+    Nothing is changed if a link is missing, wrong or another's. Raises NamespaceGoneError.
     """
     with open_namespace(netns) as namespace:
         found = compare_inside(pod, namespace)
-        if not changes_links(found):
+        anothers = bool(found) and in_namespace(namespace, partial(_is_anothers, pod))
+        if not changes_links(found) and not anothers:
             _apply_inside(namespace, found, Stopwatch())
     return found
 

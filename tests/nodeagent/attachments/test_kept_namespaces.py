@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from openeni_nodeagent.cni.protocol import Code
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import Runtime
 from openeni_testing.network import neutron
@@ -68,6 +69,21 @@ def test_each_attachment_has_its_own_addresses_alone(
         assert kept.ping(neutron.GATEWAY)
         assert addresses_in(kept) == granted, cycle
         assert runtime(node, kept).call("DEL", container, uid, container).code == 0
+
+
+@pytest.mark.parametrize("node", MODES, indirect=True)
+def test_an_interface_that_another_container_still_has_is_not_taken(
+    node: SufferingNode, kept: Namespace
+) -> None:
+    first, second = (node_objects.make_pod(node.host.store, name) for name in ("c0", "c1"))
+    granted = attached(node, kept, "c0", first)
+    refused = runtime(node, kept).call("ADD", "c1", second, "c1")
+    assert refused.error == Code.TRY_AGAIN
+    assert "eth0 of another container" in refused.body["msg"]
+    assert addresses_in(kept) == granted
+    assert runtime(node, kept).call("DEL", "c0", first, "c0").code == 0
+    granted = attached(node, kept, "c1", second)
+    assert addresses_in(kept) == granted
 
 
 @pytest.mark.parametrize("node", MODES, indirect=True)

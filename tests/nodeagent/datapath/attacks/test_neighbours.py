@@ -11,8 +11,10 @@ import pytest
 
 from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
+from openeni_nodeagent.pod_options import Bandwidth, RateLimit
 from openeni_testing.network import neutron
 from openeni_testing.network.attacks import (
+    ALL_NODES,
     ROUTER,
     captured,
     icmp_redirect,
@@ -23,7 +25,7 @@ from openeni_testing.network.attacks import (
 )
 from openeni_testing.network.frames import BROADCAST, arp
 from openeni_testing.network.netns import Namespace
-from openeni_testing.network.neutron import NeutronNetwork
+from openeni_testing.network.neutron import ROUTER_MAC, NeutronNetwork
 from openeni_testing.network.node import Node, Pod, eni_facts
 from openeni_testing.waiting import wait_for
 
@@ -133,19 +135,22 @@ def test_forged_arp_requests_fill_no_table_of_the_node(node: Node, pod: Pod) -> 
 
 
 @pytest.mark.ipvlan
-def test_an_l2_pod_leads_nothing_of_its_node_to_another_machine(node: Node) -> None:
+@pytest.mark.parametrize("limit", [None, RateLimit(80_000_000, 800_000)], ids=["", "limited"])
+@pytest.mark.parametrize("mode", IPVlanMode)
+def test_an_ipvlan_pod_leads_nothing_of_its_node_to_another_machine(
+    node: Node, mode: IPVlanMode, limit: RateLimit | None
+) -> None:
     """What other pods of its ENI send beyond the subnet goes to the gateway that the node knows."""
-    eni = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L2)), dual=True)
+    eni = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanDatapath(mode)), dual=True)
     node.attach("ens7", eni, ("10.98.0.11", "fd98::11"))
-    pod = node.add("pod", eni, "10.98.0.11", "fd98::11")
+    pod = node.add("pod", eni, "10.98.0.11", "fd98::11", bandwidth=Bandwidth(egress=limit))
     for gateway in (neutron.GATEWAY, neutron.GATEWAY_6):
-        node.namespace.ip(f"neigh replace {gateway} lladdr fa:16:3e:00:00:01 dev ens7 nud stale")
-    place = (node.namespace, "ens7")
+        node.namespace.ip(f"neigh replace {gateway} lladdr {ROUTER_MAC} dev ens7 nud stale")
     attack = sending(pod.namespace, "eth0", *lies(eni.mac))
-    captured(pod.namespace, attack, NODE_ADDRESS, place)
+    captured(pod.namespace, attack, neutron.GATEWAY, (node.namespace, "ens7"))
     known = node.namespace.program("ip", "neigh", "show", "dev", "ens7").splitlines()
     assert [line for line in known if MACS[0] in line] == []
-    assert sorted(line.split()[0] for line in known if "fa:16:3e:00:00:01" in line) == [
+    assert sorted(line.split()[0] for line in known if ROUTER_MAC in line) == [
         neutron.GATEWAY,
         neutron.GATEWAY_6,
     ]
@@ -159,8 +164,9 @@ def lies(mac: str) -> list[bytes]:
     link_layer = bytes.fromhex("0201" + MACS[0].replace(":", ""))
     override = b"\x20\0\0\0" + ip_address(neutron.GATEWAY_6).packed + link_layer
     advertised = [
-        icmpv6(source, "fd98::10", 136, override, (mac, mac))
+        icmpv6(source, target, 136, override, (mac, mac))
         for source in (neutron.GATEWAY_6, "fd98::11")
+        for target in ("fd98::10", ALL_NODES)
     ]
     return [direct, to_all, tagged(direct, 0), tagged(tagged(direct, 0), 0), *advertised]
 

@@ -35,6 +35,10 @@ BESIDES = ("172.17.0.1", "fd17::1")  # addresses of the node that are none of it
 METADATA = (neutron.METADATA, neutron.OUTSIDE_6)  # the service; it has no such address of IPv6
 NODE_MAC = "fa:16:3e:98:00:0a"  # of the ENI on the node
 ROUTERS = (neutron.GATEWAY, neutron.GATEWAY_6)
+NO_CONNTRACK_ON_LO = """table inet tuning {
+  chain output { type filter hook output priority raw; oif lo notrack; }
+  chain prerouting { type filter hook prerouting priority raw; iif lo notrack; }
+}"""
 HOST_PORT, POD_PORT, ASKED, CLOSED = 8053, 53, 80, 4
 PORTS = {"a1": (PortMapping(HOST_PORT, POD_PORT, Transport.UDP),)}
 
@@ -127,12 +131,16 @@ def test_in_l3s_and_l3_only_pods_are_heard_where_packets_to_the_node_go_to_lo(
         assert pod.namespace.ask(target, 10250) is not None
 
 
+@pytest.mark.parametrize("untracked", [False, True], ids=["", "lo is not tracked"])
 @pytest.mark.parametrize("topology", [L3S, L3], indirect=True)
 def test_in_l3s_and_l3_the_node_answers_itself_and_others_without_a_socket(
-    topology: Topology,
+    request: pytest.FixtureRequest, topology: Topology, *, untracked: bool
 ) -> None:
     """Echo replies, and refusals of a port at which nobody listens."""
     node, outside = topology.node.namespace, topology.network.outside
+    if untracked:
+        node.nft(NO_CONNTRACK_ON_LO)
+        request.addfinalizer(lambda: node.nft("delete table inet tuning"))
     node.ip(f"addr replace {BESIDES[1]}/128 dev nodelocaldns nodad")
     primaries = topology.pods["a1"].facts.eni.primary
     for own in (*primaries, *NODE, "127.0.0.1", "::1", BESIDES[1]):
