@@ -6,6 +6,7 @@ a packet of a pod leave by the node's own NIC with the node's address.
 """
 
 import socket
+import struct
 from collections.abc import Generator
 from functools import partial
 
@@ -23,6 +24,7 @@ from openeni_testing.network.attacks import (
     send_datagram,
     sending,
 )
+from openeni_testing.network.frames import ALL_PROTOCOLS
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import Port
 from openeni_testing.network.topology import REMOTE, Topology
@@ -35,6 +37,7 @@ BESIDES = ("172.17.0.1", "fd17::1")  # addresses of the node that are none of it
 METADATA = (neutron.METADATA, neutron.OUTSIDE_6)  # the service; it has no such address of IPv6
 NODE_MAC = "fa:16:3e:98:00:0a"  # of the ENI on the node
 ROUTERS = (neutron.GATEWAY, neutron.GATEWAY_6)
+ALL_IGMP_ROUTERS = "224.0.0.22"
 NO_CONNTRACK_ON_LO = """table inet tuning {
   chain output { type filter hook output priority raw; oif lo notrack; }
   chain prerouting { type filter hook prerouting priority raw; iif lo notrack; }
@@ -154,6 +157,24 @@ def test_in_l3s_and_l3_the_node_answers_itself_and_others_without_a_socket(
         assert outside.run(is_refused, primary, socket.SOCK_STREAM)
         assert node.ask(beyond, 80, primary)
         assert node.ask(router, 80, primary)
+
+
+@pytest.mark.parametrize("topology", [L3S, L3], indirect=True)
+def test_in_l3s_and_l3_the_node_reports_the_groups_that_it_joins(topology: Topology) -> None:
+    """IGMP, which the kernel sends without a socket."""
+    node, fabric = topology.node.namespace, topology.network.fabric
+    with (
+        fabric.run(socket.socket, socket.AF_PACKET, socket.SOCK_RAW) as seen,
+        node.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as joining,
+    ):
+        seen.bind((Port("eni-a", NODE_MAC).device, ALL_PROTOCOLS))
+        seen.settimeout(30)
+        index = node.run(socket.if_nametoindex, "ens10")
+        group = struct.pack("4s4si", socket.inet_aton("239.1.2.3"), bytes(4), index)
+        joining.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+        reports = (topology.pods["a1"].facts.eni.primary[0], ALL_IGMP_ROUTERS)
+        while addresses_of(seen.recv(1 << 16)) != reports:
+            pass
 
 
 def is_refused(address: str, kind: socket.SocketKind) -> bool:
