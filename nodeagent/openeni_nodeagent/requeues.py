@@ -1,6 +1,6 @@
 """Enqueue what depends on what has changed: each queue's keys follow from objects and grants."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from openeni_kube.result import Result
@@ -26,6 +26,7 @@ class Requeues:
         self._caches = caches
         self._grants = grants
         self._node = node
+        self._on_ports: dict[str, Collection[str] | None] = {}  # as PodIPs have been told
 
     def make_queues(
         self,
@@ -56,9 +57,20 @@ class Requeues:
         self.queues["look"].add(LOOK, delay)
 
     def eni(self, name: str) -> None:
-        """Pass on that an ENI's object has changed."""
+        """Pass on that an ENI's object has changed: to its PodIPs if its port's addresses have.
+
+        It changes with each pod that comes or goes: the agent itself reports how many it has.
+        """
         self.queues["enis"].add(name)
         self.queues["eni-status"].add(name)
+        eni = self._caches.enis.get(name)
+        on_port = eni.status.port.addresses if eni and eni.status.port else None
+        if name in self._on_ports and self._on_ports[name] == on_port:
+            return
+        if eni is None:
+            self._on_ports.pop(name, None)
+        else:
+            self._on_ports[name] = on_port
         for grant in self._grants.of_eni(name):
             self.queues["podips"].add(key_of(grant), COALESCE_SECONDS)
 

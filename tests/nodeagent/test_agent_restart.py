@@ -157,7 +157,8 @@ def test_a_restart_without_the_api_server_still_checks_and_deletes(host: AgentHo
         assert runtime.call("CHECK", "c1", uid, prevResult=made.body).code == 0
         assert runtime.call("ADD", "c1", uid, "web").body == made.body
         assert runtime.call("STATUS").code == 0
-        assert "has not read its objects" in runtime.call("ADD", "c2", "uid", "x").body["msg"]
+        refused = host.runtime("c2", deadline=3).call("ADD", "c2", "uid", "x")
+        assert "has not read its objects" in refused.body["msg"]
         host.delete("c1")
         assert host.datapath.owners() == {}
 

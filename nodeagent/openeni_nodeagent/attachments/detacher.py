@@ -30,7 +30,7 @@ OTHER_CALL_SECONDS: Final = 2.0
 
 
 class Detacher:
-    """Safe for several threads; `delete`, `move` and `finish_others` need the container's lock."""
+    """Safe for several threads. Only `end`, `finish` and `replay` take the container's lock."""
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from openeni_crds import names
 from openeni_crds.conditions import Type, is_true
 from openeni_crds.eni import ENI, MOST_PODS
 from openeni_crds.meta import Json, decode
+from openeni_crds.podip import PodIP
 from openeni_lab.runtime.cni import NetworkConfigList
 from openeni_lab.runtime.sandbox import SandboxRuntime
 from openeni_testing.agent import host, node_objects
@@ -53,6 +54,10 @@ class BenchNode:
         """Wait until so many addresses are free: those of ended pods cool down."""
         wait_for(lambda: self._available() >= count, f"{count} free addresses", 180)
 
+    def wait_for_podips(self, count: int) -> None:
+        """Wait until there are so many PodIPs, and all are Ready: the agent has told all."""
+        wait_for(lambda: self._are_published(count), f"{count} PodIPs that are Ready", 180)
+
     def enis(self) -> list[ENI]:
         return [decode(body, ENI) for body in self.cluster.store.list(names.ENIS).items]
 
@@ -65,6 +70,12 @@ class BenchNode:
     def _available(self) -> int:
         self.check_log()
         return sum(eni.status.node.available for eni in self.enis() if eni.status.node)
+
+    def _are_published(self, count: int) -> bool:
+        self.check_log()
+        podips = [decode(body, PodIP) for body in self.cluster.store.list(names.PODIPS).items]
+        ready = [podip for podip in podips if is_true(podip.status.conditions, Type.READY)]
+        return len(podips) == len(ready) == count
 
 
 @contextmanager

@@ -117,6 +117,7 @@ class Bench:
         self.node.wait_for_addresses(self.orders.pods + self.orders.turns)
         pods = self._pods(0, self.orders.pods)
         started = self.space.run(turns.start_all, self.node.openeni, pods)
+        self.node.wait_for_podips(len(started))
         self._settle()
         return started
 
@@ -124,6 +125,7 @@ class Bench:
         """Stop the pods."""
         self._log("stopping them")
         self.space.run(turns.stop_all, self.node.openeni, residents)
+        self.node.wait_for_podips(0)
         self._wait_for_the_end_of_namespaces()
         self._settle()
 
