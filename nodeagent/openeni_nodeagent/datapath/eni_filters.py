@@ -12,7 +12,18 @@ from openeni_nodeagent.datapath.model import Chain
 from openeni_nodeagent.datapath_api import LinkFacts
 
 ENI_CHAIN: Final = "eni"  # followed by the ENI's interface index, and perhaps by:
-_ALL_BITS: Final = (1 << 128) - 1  # of an address of IPv6
+# What is left of the metadata service's address wherever two bytes of it next to each other differ.
+_LEFT_OF_THE_SERVICE: Final = (
+    "::ff:ffff:ffff:ffff",  # before the ninth byte
+    "ffff:ffff:ffff:ff00::ffff:ffff",  # from the ninth on, the last four are as they were
+    "ffff:ffff:ffff:ffff:ffff:ff00:0:ffff",  # in the twelfth to the fourteenth
+    "ffff:ffff:ffff:ffff:ffff:ffff:ff00:0",  # in the last three
+)
+_ALMOST_THE_SERVICE: Final = tuple(
+    f"ip6 daddr & {mask} == "
+    f"{IPv6Address(int(IPv6Address(names.METADATA_V6)) & int(IPv6Address(mask)))}"
+    for mask in _LEFT_OF_THE_SERVICE
+)
 _IGMP: Final = 2  # IPPROTO_IGMP
 _NAT: Final = "_nat"
 _IN: Final = "_in"
@@ -177,26 +188,16 @@ def egress_chain(eni: LinkFacts) -> Chain:
 
     A NIC without checksums in hardware, here or beyond the node, fills them in behind this chain as
     well (validate_xmit_skb). That is 16 bits next to each other, so nothing leaves by IPv6 that has
-    all others of the service's address; IPv4 has a checksum over its header, which has to be right
+    all others of the service's address. IPv4 has a checksum over its header, which has to be right
     on every hop.
     """
     hook = f'type filter hook egress device "{eni.device}" priority filter; policy accept;'
     frame_type = "@ll,96,16"
-    head, tail = (_masked(mask) for mask in (_ALL_BITS << 72 & _ALL_BITS, _ALL_BITS >> 72))
-    windows = [_masked(_ALL_BITS ^ 0xFFFF << bits) for bits in range(0, 120, 8)]
     rules = [
         f"{frame_type} 0x0800 meta protocol ip ip daddr != {names.METADATA_V4} accept",
-        # Most packets: both ends differ, and none of the windows below is at both.
-        f"{frame_type} 0x86dd meta protocol ip6 {head.format('!=')} {tail.format('!=')} accept",
         f"{frame_type} 0x0806 meta protocol arp accept",
-        *(f"meta protocol ip6 {window.format('==')} drop" for window in windows),
+        *(f"meta protocol ip6 {match} drop" for match in _ALMOST_THE_SERVICE),
         f"{frame_type} 0x86dd meta protocol ip6 accept",
         "drop",
     ]
     return chain("netdev", f"{ENI_CHAIN}{eni.ifindex}", hook, rules)
-
-
-def _masked(mask: int) -> str:
-    """Return a match of the masked receiver with the metadata service, but for its operator."""
-    service = IPv6Address(int(IPv6Address(names.METADATA_V6)) & mask)
-    return f"ip6 daddr & {IPv6Address(mask)} {{}} {service}"

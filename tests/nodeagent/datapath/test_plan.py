@@ -4,7 +4,9 @@
 """
 
 import os
+import re
 from dataclasses import replace
+from ipaddress import ip_address
 from itertools import product
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
 from openeni_nodeagent.datapath.describe import text
 from openeni_nodeagent.datapath.eni import plan_eni
+from openeni_nodeagent.datapath.eni_filters import egress_chain
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.marks import Marks
 from openeni_nodeagent.datapath.model import NOTHING, Chain, Element, Route, Rule, State
@@ -115,3 +118,17 @@ def test_the_macs_and_links_of_five_hundred_pods_differ() -> None:
     places = [pod_on_node(p, place(MODES[0]).eni) for p in pods]
     assert len({p.mac for p in places}) == len({p.host_link for p in places}) == 500
     assert all(int(p.mac[:2], 16) & 3 == 2 for p in places)  # local, unicast
+
+
+def test_no_address_that_two_bytes_turn_into_the_metadata_services_leaves_an_eni() -> None:
+    service = ip_address(names.METADATA_V6).packed
+    text = egress_chain(LinkFacts("ens7", 7)).text
+    found = re.findall(r"ip6 daddr & (\S+) == (\S+) drop", text)
+    masks = [(int(ip_address(mask)), int(ip_address(value))) for mask, value in found]
+    for place in range(15):
+        for written in (b"\0\0", b"\xff\xff", b"\x39\x11"):
+            address = int.from_bytes(service[:place] + written + service[place + 2 :])
+            assert any(address & mask == value for mask, value in masks), place
+    for allowed in ("fe80::1", "fe80::f816:3eff:fea9:a9fe", "fd98::1", "ff02::1:ffa9:fea9"):
+        address = int(ip_address(allowed))
+        assert not any(address & mask == value for mask, value in masks), allowed
