@@ -185,7 +185,7 @@ class CNICommands:
             ) from None
 
     def _build(self, pod: PodInterface, grant: Grant, netns: str, *, is_new: bool) -> PodNetwork:
-        """Build the datapath; where the kernel refuses it, without what others have left."""
+        """Build the datapath; where the kernel refuses it, once more without others' links."""
         if is_new:
             self._detacher.finish_before(grant)
         try:

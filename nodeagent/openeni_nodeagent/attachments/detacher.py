@@ -59,9 +59,7 @@ class Detacher:
         if grant is None:
             self.require_explained(container_id)
             return
-        self._disconnect(grant, netns)
-        self._grants.end_grant(grant, EndReason.DELETED)
-        self._overdue.pop(_key(grant), None)
+        self._end(grant, netns, EndReason.DELETED)
 
     @journal_error_as_cni_error()
     def replay(self, container_id: str, interface: str, netns: str, queued: float) -> None:
@@ -87,9 +85,12 @@ class Detacher:
         attachment = grant.attachment
         with self._locks.locked(attachment.container_id):
             if self._grants.find(attachment.container_id, attachment.interface) == grant:
-                self._disconnect(grant, "")
-                self._grants.end_grant(grant, reason)
-                self._overdue.pop(_key(grant), None)
+                self._end(grant, "", reason)
+
+    def _end(self, grant: Grant, netns: str, reason: EndReason) -> None:
+        self._disconnect(grant, netns)
+        self._grants.end_grant(grant, reason)
+        self._overdue.pop(_key(grant), None)
 
     def move(self, grant: Grant) -> None:
         """Remove all of a grant's datapath: its container gets another namespace. Raises CNIError.

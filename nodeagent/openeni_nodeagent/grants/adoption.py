@@ -23,7 +23,7 @@ LONGEST_COOL_DOWN_SECONDS: Final = 3600.0  # the API's bound of ENIPool.spec.coo
 
 @dataclass(frozen=True)
 class AdoptedENI:
-    """What an adopted grant needs of its ENI."""
+    """Holds what an adopted grant needs of its ENI."""
 
     mtu: int  # bytes, for its pods
     port: str

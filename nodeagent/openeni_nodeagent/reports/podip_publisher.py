@@ -76,7 +76,7 @@ class PodIPPublisher:
 
     def reconcile(self, key: str) -> Result:
         """Create, update or delete the PodIP of one pod name."""
-        grants = [g for g in self._grants.all() if g.name in key and key_of(g) == key]
+        grants = [g for g in self._grants.all() if key_of(g) == key]
         podip = self._podips.get(key)
         claim = self._claim_of(key, grants, podip)
         wanted = [*grants, *([claim] if claim is not None else ())]

@@ -23,9 +23,8 @@ from openeni_nodeagent.datapath_api import (
 _log: Final = logging.getLogger(__name__)
 _PARENT: Final = Link("parent", 10, VETH, "02:00:00:00:00:10", 1500)
 _PEER: Final = Link("peer", 11, VETH, "02:00:00:00:00:11", 1500)
-_PLAIN_CHAIN: Final = chain(
-    "inet", "plain", "type filter hook output priority mangle; policy accept;", ["accept"]
-)
+_ON_OUTPUT: Final = "type filter hook output priority mangle; policy accept;"
+_PLAIN_CHAIN: Final = chain("inet", "plain", _ON_OUTPUT, ["accept"])
 _ALL: Final = (
     Datapath(Mode.VETH),
     *(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode),
@@ -60,8 +59,8 @@ def knows_sockets() -> bool:
 
     Raises ProgramFailedError while that cannot be tried; it is tried again then.
     """
-    hook = "type filter hook output priority mangle; policy accept;"
-    return in_new_namespace(partial(_accepts, chain("inet", "tried", hook, [OF_A_SOCKET])))
+    of_a_socket = chain("inet", "tried", _ON_OUTPUT, [OF_A_SOCKET])
+    return in_new_namespace(partial(_accepts, of_a_socket))
 
 
 def require_support(datapath: Datapath) -> None:

@@ -13,7 +13,7 @@ from openeni_testing.node_bench.estimates import (
     of_quantile,
     of_ratio,
 )
-from openeni_testing.node_bench.pods.measured import Measured, Turns
+from openeni_testing.node_bench.pods.measured import Calls, Measured, Turns
 from openeni_testing.node_bench.targets import Bound, Target, machine_line, shown, target_table
 
 HEAD: Final = """# Benchmarks of the node
@@ -137,15 +137,19 @@ def _same(one: Measured) -> Iterator[Target]:
     """Yield what shall take no longer than on the empty node, each beside the reference's."""
     for what, other in ((f"with {one.pods} pods", one.full), ("API server down", one.down)):
         for command, side in (("ADD", "add"), ("DEL", "delete")):
-            found = {
-                plugin: of_independent_ratio(
-                    Block(getattr(getattr(other, plugin), side), other.nothing),
-                    Block(getattr(getattr(one.empty, plugin), side), one.empty.nothing),
-                )
-                for plugin in ("openeni", "reference")
-            }
-            yield Target(f"{command} {what}", one.datapath, found["openeni"], Bound.NO_MORE)
-            yield Target(f"the reference's {command} {what}", one.datapath, found["reference"])
+            empty = one.empty
+            ours = of_independent_ratio(
+                _block(other, other.openeni, side), _block(empty, empty.openeni, side)
+            )
+            theirs = of_independent_ratio(
+                _block(other, other.reference, side), _block(empty, empty.reference, side)
+            )
+            yield Target(f"{command} {what}", one.datapath, ours, Bound.NO_MORE)
+            yield Target(f"the reference's {command} {what}", one.datapath, theirs)
+
+
+def _block(turns: Turns, calls: Calls, side: str) -> Block:
+    return Block(getattr(calls, side), turns.nothing)
 
 
 def milliseconds(found: Iterable[Measured]) -> Iterator[list[str]]:
