@@ -43,6 +43,7 @@
 #define MAX_LENGTH (1u << 22) /* of standard input, and of an answer */
 #define RUN_FOLDER "/run/openeni"
 #define QUERY "OPENENI_QUERY" /* cni/server.py */
+#define QUERY_SECONDS 25 /* a node with too much to do answers late; a probe waits longer (agent.yaml) */
 #define SUPPORTED "[\"0.4.0\",\"1.0.0\",\"" NEWEST "\"]"
 
 enum { BAD_VERSION = 1, BAD_ENVIRONMENT = 4, IO_FAILURE = 5, NO_OBJECT = 6, BAD_CONFIG = 7, TRY_AGAIN = 11,
@@ -232,6 +233,7 @@ static int query(const char *what)
 {
 	int code = 1;
 
+	deadline = clock_ms(CLOCK_MONOTONIC) + QUERY_SECONDS * 1000;
 	setenv(QUERY, what, 1);
 	if (!read_environment(QUERY "=") || ask_until_answered(0, &code) != ANSWERED)
 		fputs("openeni: no agent answers on this node\n", stderr);

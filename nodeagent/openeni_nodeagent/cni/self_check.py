@@ -16,8 +16,9 @@ from typing import Final
 from openeni_nodeagent.cni import frame
 
 PERIOD_SECONDS: Final = 5.0
-ANSWER_SECONDS: Final = 5.0  # for each of connect, send and receive
-SILENT_SECONDS: Final = 30.0  # a node that is overloaded answers late, too
+# A node that has far too much to do answers late, and has even more to do if its agent starts anew.
+ANSWER_SECONDS: Final = 25.0  # for each of connect, send and receive
+SILENT_SECONDS: Final = 60.0
 LEDGER: Final = "ledger"  # the probe of the server that takes the ledger's lock
 _STDERR: Final = 2
 _log: Final = logging.getLogger(__name__)

@@ -155,6 +155,20 @@ def test_a_question_fails_at_once_without_an_agent(runtime: Runtime, what: str) 
     assert asked.stderr == "openeni: no agent answers on this node\n"
 
 
+def test_a_question_waits_for_an_agent_that_is_late(runtime: Runtime) -> None:
+    with socket.socket(socket.AF_UNIX) as late:
+        late.bind(str(runtime.run / "cni.sock"))
+        late.listen()
+        asked = threading.Thread(target=runtime.ask, args=["live"])
+        asked.start()
+        connection, _ = late.accept()
+        with connection:
+            milliseconds = struct.unpack("!5I", connection.recv(20))[2]
+        late.close()  # it asks again, and there is no agent any more
+        asked.join(60)
+    assert 20_000 < milliseconds <= 25_000
+
+
 @pytest.mark.parametrize("version", ["0.4.0", "1.0.0", "1.1.0", "2.0.0-rc.1+x"])
 def test_version_needs_no_agent_and_repeats_the_runtimes(runtime: Runtime, version: str) -> None:
     answer = runtime.call("VERSION", cniVersion=version)

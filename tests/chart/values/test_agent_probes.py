@@ -1,0 +1,41 @@
+"""How long kubelet and the executable wait for an agent that is late."""
+
+import re
+from typing import Any
+
+import pytest
+
+from openeni_lab.layout import REPOSITORY
+from openeni_lab.product import chart
+from openeni_lab.programs import prepared
+from openeni_nodeagent.cni import self_check
+
+pytestmark = pytest.mark.cluster
+
+SOURCE = REPOSITORY / "nodeagent" / "openeni_nodeagent" / "cni" / "openeni.c"
+
+
+def probes() -> dict[str, Any]:
+    helm = prepared.read(["helm"]).built.bin("helm")
+    (found,) = (d for d in chart.render(helm) if d["kind"] == "DaemonSet")
+    (container,) = found["spec"]["template"]["spec"]["containers"]
+    return {name: container[name] for name in container if name.endswith("Probe")}
+
+
+def test_kubelet_waits_longer_than_the_executable_and_no_less_than_the_agent_for_itself() -> None:
+    (seconds,) = map(int, re.findall(r"^#define QUERY_SECONDS (\d+)", SOURCE.read_text(), re.M))
+    found = probes()
+    assert set(found) == {"startupProbe", "livenessProbe", "readinessProbe"}
+    for probe in found.values():
+        assert probe["timeoutSeconds"] > seconds  # the executable's own start takes time, too
+    assert seconds >= self_check.ANSWER_SECONDS
+
+
+def test_an_agent_that_hangs_has_shown_its_threads_before_kubelet_ends_it() -> None:
+    probe = probes()["livenessProbe"]
+    misses = self_check.SILENT_SECONDS // self_check.ANSWER_SECONDS + 1
+    shown = misses * (self_check.PERIOD_SECONDS + self_check.ANSWER_SECONDS)
+    ended = (
+        self_check.SILENT_SECONDS + (probe.get("failureThreshold", 3) - 1) * probe["periodSeconds"]
+    )
+    assert shown < ended
