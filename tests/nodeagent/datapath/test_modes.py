@@ -1,6 +1,7 @@
 """The modes that a kernel supports, and the error for one that it does not."""
 
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,22 @@ def test_a_kernel_that_nft_could_not_ask_is_asked_again(
         with pytest.raises(ProgramFailedError):
             asked()
     assert asked() == truth
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("asked", [modes.has_egress_hook, modes.knows_sockets])
+def test_one_refusal_is_not_yet_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Any
+) -> None:
+    truth = asked()
+    asked.cache_clear()
+    real, refused = shutil.which("nft"), tmp_path / "refused"
+    (tmp_path / "nft").write_text(
+        f'#!/bin/sh\n[ -e {refused} ] && exec {real} "$@"\n'
+        f"touch {refused}; echo 'netlink: Error: Cannot allocate memory' >&2; exit 1\n"
+    )
+    (tmp_path / "nft").chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        assert asked() == truth
+    assert refused.exists()

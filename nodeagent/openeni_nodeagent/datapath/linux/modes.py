@@ -25,6 +25,8 @@ _PARENT: Final = Link("parent", 10, VETH, "02:00:00:00:00:10", 1500)
 _PEER: Final = Link("peer", 11, VETH, "02:00:00:00:00:11", 1500)
 _ON_OUTPUT: Final = "type filter hook output priority mangle; policy accept;"
 _PLAIN_CHAIN: Final = chain("inet", "plain", _ON_OUTPUT, ["accept"])
+# A refusal may be of the moment, as for want of memory, and the answer holds until the agent ends.
+_TRIES: Final = 2
 _ALL: Final = (
     Datapath(Mode.VETH),
     *(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode),
@@ -34,7 +36,11 @@ _ALL: Final = (
 @cache
 def supported_datapath_modes() -> frozenset[str]:
     """Return the modes (Datapath.word) whose links the kernel can create, loading its modules."""
-    return frozenset(d.word for d in _ALL if in_new_namespace(partial(_creates_link, d)))
+    return frozenset(
+        d.word
+        for d in _ALL
+        if any(in_new_namespace(partial(_creates_link, d)) for _ in range(_TRIES))
+    )
 
 
 @cache
@@ -102,17 +108,24 @@ def _accepts(tried: Chain) -> bool:
     with Netlink() as netlink:
         if not _create_parent(netlink):
             raise ProgramFailedError("there is no link to try nftables on")
-        try:
-            apply([Operation(Verb.ADD, tried)], netlink)
-        except ProgramFailedError:
-            raise
-        except KernelRefusedError as refusal:
-            try:
-                apply([Operation(Verb.ADD, _PLAIN_CHAIN)], netlink)
-            except KernelRefusedError:
+        for _ in range(_TRIES):
+            refusal = _refusal(tried, netlink)
+            if refusal is None:
+                return True
+            if _refusal(_PLAIN_CHAIN, netlink):
                 raise ProgramFailedError(f"nftables cannot be tried: {refusal}") from refusal
-            return False
-        return True
+        return False
+
+
+def _refusal(tried: Chain, netlink: Netlink) -> KernelRefusedError | None:
+    """Return why the kernel refuses a chain, None if it does not. Raises ProgramFailedError."""
+    try:
+        apply([Operation(Verb.ADD, tried)], netlink)
+    except ProgramFailedError:
+        raise
+    except KernelRefusedError as refusal:
+        return refusal
+    return None
 
 
 def _create_parent(netlink: Netlink) -> bool:
