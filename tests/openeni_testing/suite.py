@@ -62,6 +62,11 @@ def workers() -> int:
     return max(1, min(WORKERS, memory // (GIB_PER_WORKER << 30)))
 
 
+def busy_workers() -> int:
+    """Return how many tests may run at once where tests do not wait, but compute."""
+    return min(workers(), len(os.sched_getaffinity(0)))
+
+
 @dataclass(frozen=True)
 class Part:
     """A part of the suite: the markers of its tests, and how to run them."""
@@ -103,7 +108,7 @@ PARTS: Final = (
     Part(
         "exhaustive",
         f"(exhaustive or long) and {OF_THIS_KERNEL}",
-        ("-p", "no:cacheprovider", f"--numprocesses={workers()}"),
+        ("-p", "no:cacheprovider", f"--numprocesses={busy_workers()}"),
         covered=False,
         apart=True,
     ),

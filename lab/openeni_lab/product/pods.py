@@ -16,6 +16,7 @@ Json = dict[str, Any]
 DEPLOYMENT: Final = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/openeni-operator"
 DAEMON_SET: Final = f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/openeni-agent"
 PODS: Final = f"/api/v1/namespaces/{NAMESPACE}/pods"
+EVENTS: Final = f"/api/v1/namespaces/{NAMESPACE}/events"
 LOGS: Final = tuple(  # of openeni's pods, on VM nodes and on namespace nodes
     f"nodes/*/{folder}/pods/{NAMESPACE}_*/*/*.log" for folder in ("logs", "disk/var/log")
 )
@@ -136,8 +137,18 @@ def exits(api: Api) -> Iterator[tuple[str, str]]:
     for container in containers(api):
         end = container.last_end
         if end and not container.end_is_normal:
-            said = f"{container}: {_sentence(end)}; see `kubectl logs --previous`"
-            yield f"{container.uid}/{container.restarts}", said
+            said = f"{container}: {_sentence(end)}{_unhealthy(api, container.pod)}"
+            yield f"{container.uid}/{container.restarts}", f"{said}; see `kubectl logs --previous`"
+
+
+def _unhealthy(api: Api, pod: str) -> str:
+    """Return what a pod's probes have said, since a kubelet may have ended it for that."""
+    fields = f"reason=Unhealthy,involvedObject.name={pod}"
+    try:
+        events = api.items(EVENTS, fieldSelector=fields)
+    except ApiError:
+        return ""
+    return "".join(f"; {e.get('count', 1)} times: {e['message'].strip()}" for e in events)
 
 
 def _sentence(end: Json) -> str:

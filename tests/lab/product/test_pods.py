@@ -15,6 +15,7 @@ class Answers:
 
     def __init__(self, objects: dict[str, Json], *listed: Json) -> None:
         self._objects, self._listed = objects, list(listed)
+        self.events: list[Json] = []
 
     def get(self, path: str) -> Json | None:
         return self._objects.get(path)
@@ -22,8 +23,8 @@ class Answers:
     def request(self, _method: str, _path: str) -> Json:
         return {"text": "no route\n"}
 
-    def items(self, _path: str, **_query: str) -> list[Json]:
-        return self._listed
+    def items(self, path: str, **_query: str) -> list[Json]:
+        return self.events if path == pods.EVENTS else self._listed
 
 
 def api(objects: dict[str, Json] | None = None, *listed: Json) -> Api:
@@ -145,6 +146,13 @@ def test_the_end_of_a_container_is_named(code: int, reason: str, how: str) -> No
     assert key == "u1/3"
     assert line.startswith("operator on n1: ")
     assert f" {how}; " in line
+
+
+def test_with_the_end_of_a_container_stands_what_its_probes_have_said() -> None:
+    answers = Answers({}, pod("agent", ended(0, "Completed")))
+    answers.events = [{"count": 3, "message": "Liveness probe failed: timed out\n"}]
+    ((_, line),) = pods.exits(cast("Api", answers))
+    assert "ended with 0; 3 times: Liveness probe failed: timed out; see " in line
 
 
 def test_a_container_that_ends_again_and_again_is_no_use_waiting_for() -> None:
