@@ -23,7 +23,8 @@ def probes() -> dict[str, Any]:
 
 
 def test_kubelet_waits_longer_than_the_executable_and_no_less_than_the_agent_for_itself() -> None:
-    (seconds,) = map(int, re.findall(r"^#define QUERY_SECONDS (\d+)", SOURCE.read_text(), re.M))
+    text = SOURCE.read_text()
+    (seconds,) = map(int, re.findall(r"^#define QUERY_SECONDS (\d+)", text, re.MULTILINE))
     found = probes()
     assert set(found) == {"startupProbe", "livenessProbe", "readinessProbe"}
     for probe in found.values():
