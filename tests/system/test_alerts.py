@@ -127,7 +127,7 @@ def test_alerts_of_what_lasts_fire_for_real_causes_and_end_with_them(
     caused.cut_off()
     caused.want_an_eni()
     prometheus.wait_until_fires(lasting.STUCK)
-    prometheus.wait_until_fires(*lasting.UNHEARD, seconds=300)
+    prometheus.wait_until_fires(*lasting.UNHEARD)
     shared_lab.expected_exits.add(caused.queue_a_del())
     prometheus.wait_until_fires(lasting.QUEUED)
     caused.take_rights()

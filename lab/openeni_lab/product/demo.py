@@ -161,6 +161,7 @@ class Demo:
 
     def _cool_down(self) -> set[str]:
         """Delete every pod on the pool `reused`; return the addresses they had."""
+        self._wait_for_pods(REUSED, self._pods)  # a probe may have failed on a busy node
         used = {pod.address for pod in self.reach.pods(REUSED)}
         self._scale(REUSED, 0)
         self._wait("addresses to cool down", self._is_cooling)
