@@ -24,9 +24,11 @@ _ALMOST_THE_SERVICE: Final = tuple(
     f"{IPv6Address(int(IPv6Address(names.METADATA_V6)) & int(IPv6Address(mask)))}"
     for mask in _LEFT_OF_THE_SERVICE
 )
-_IGMP: Final = 2  # IPPROTO_IGMP
 _NAT: Final = "_nat"
 _IN: Final = "_in"
+_LO: Final = "_lo"
+_BEFORE_DEFRAGMENTATION: Final = "priority -450; policy accept;"  # NF_IP_PRI_CONNTRACK_DEFRAG: -400
+_FRAGMENT: Final = "ip frag-off & 0x3fff != 0"
 # Sockets of the kernel have a cgroup, too: those of NFS or Ceph, and the control sockets that send
 # echo replies, neighbour discovery and most resets. `skuid` knows those of programs alone. Tunnels
 # (VXLAN, WireGuard) send for others; none may end at an ENI's primary address.
@@ -76,7 +78,7 @@ def _of_layer_3(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
     refused = [f"ip daddr {names.METADATA_V4}", f"ip6 daddr {names.METADATA_V6}"]
     rules += [f"oif {index} {match} reject" for match in refused if blocks]
     rules += _of_layer_3_pods(index)
-    return frozenset({chain("inet", _name(eni), hook, rules)})
+    return frozenset({chain("inet", _name(eni), hook, rules), _lo_chain(eni)})
 
 
 def _of_layer_2(eni: NodeENI) -> frozenset[Chain]:
@@ -98,33 +100,54 @@ def _of_layer_2(eni: NodeENI) -> frozenset[Chain]:
 
 
 def _of_layer_3_pods(index: int) -> list[str]:
-    """Return the rules against senders that are no pods, in the node's output hook.
+    """Return the rules for what pods send where the node itself sends, in its output hook.
 
-    What the node itself sends has a socket of its own namespace there (`OF_A_SOCKET`), which a
-    pod's packet has not. Some has none. It is an answer: a reset over IPv6, an error of a firewall.
-    Or it reports groups (IGMP). A pod cannot make an answer of its packet: without a pod's address
-    it opens nothing, but for TCP that somebody has conntrack not see, where it would have to know
-    sequence numbers. IPv6 routes what it sends to an address of the node to `lo`, ipvlan in both
-    families what it sends to the ENI's primary address. A limit of its bandwidth has the kernel
-    hand the node what it sends to groups (sk_mc_loop), so neighbour discovery is dropped, see
-    `guard`. Everywhere else somebody outside is no sender either, see `_of_pods`.
+    What the node sends has a socket of its own namespace there (`OF_A_SOCKET`), which a pod's
+    packet has not. Where a pod's packets may go to, nothing else passes but what a pod sends as a
+    pod, and what the kernel sends without a socket: resets over IPv6, and reports of groups (IGMP).
+    Conntrack calls these resets established, or invalid where it does not know the connection. A
+    pod that has it call TCP of its own established, or forges a reset, would have to know sequence
+    numbers, too. Of other protocols nothing passes, whatever conntrack says.
+
+    Pods' packets go to the ENI; to `lo`, by IPv6 if they are for an address of the node, in both
+    families if they are for the ENI's primary address; and to pods of the node's other ENIs by
+    IPv6, where the ENI is no more than a preference (ip6_route_output_flags). A limit of a pod's
+    bandwidth has the kernel hand the node what it sends to groups (sk_mc_loop). So neighbour
+    discovery (see `guard`) and the messages about groups (MLD) are dropped, from pods as well.
     """
-    foreign = {
-        "ip": "ip saddr != @pods4 fib saddr type != local",
-        "ip6": "ip6 saddr != @pods6 ip6 saddr != fe80::/10 ip6 saddr != :: fib saddr type != local",
-    }
-    of_no_pod = {word: f"{word} saddr != @pods{n}" for word, n in FAMILIES}
-    to_lo = {"ip": "oif lo ip daddr @primaries4", "ip6": "oif lo"}
-    rules = [OF_A_SOCKET, *(f"oif {link} icmpv6 type 133-137 drop" for link in (index, "lo"))]
-    for word, _ in FAMILIES:
-        rules += [
-            f"oif {index} {foreign[word]} drop",
-            f"oif {index} {of_no_pod[word]} meta l4proto != {_IGMP} ct state invalid,new drop",
-            f"{to_lo[word]} {foreign[word]} drop",
-            f"{to_lo[word]} {of_no_pod[word]} ct state invalid,new drop",
-            f"{to_lo[word]} {of_no_pod[word]} meta l4proto != tcp ct state untracked drop",
-        ]
-    return [*rules, *(f"{error} fib daddr type local drop" for error in FORGED_MTU_ERRORS)]
+    return [
+        OF_A_SOCKET,
+        *(f"{error} fib daddr type local drop" for error in FORGED_MTU_ERRORS),
+        f'oif != {index} oif != "lo" oifname != "{names.LINK_PREFIX}*" accept',
+        "oif lo ip daddr != @primaries4 accept",
+        "icmpv6 type 130-137 drop",
+        "icmpv6 type 143 drop",
+        *(f"{word} saddr @pods{number} accept" for word, number in FAMILIES),
+        f"oif {index} ip protocol igmp ip daddr 224.0.0.0/4 fib saddr type local accept",
+        "meta l4proto != tcp drop",
+        "fib saddr type != local drop",
+        "tcp flags & rst == 0 ct state invalid,new drop",
+    ]
+
+
+def _lo_chain(eni: NodeENI) -> Chain:
+    """Return the chain for fragments that come to the node by `lo`, before they are joined.
+
+    The node has joined those of an l3s or l3 pod for its output hook, and cut them again. Then it
+    completes a partial checksum, behind all rules of that hook (see `egress_chain`): the sender, or
+    what makes an error one about a path's MTU. The node itself cuts nothing into fragments that
+    goes to `lo`, which takes 64 KiB.
+    """
+    hook = f"type filter hook prerouting {_BEFORE_DEFRAGMENTATION}"
+    cut_4 = f"{_FRAGMENT} ip daddr @primaries4"
+    rules = [
+        'iif != "lo" accept',
+        "exthdr frag exists ip6 saddr != @pods6 drop",
+        "exthdr frag exists icmpv6 type packet-too-big drop",
+        f"{cut_4} ip saddr != @pods4 drop",
+        f"{cut_4} icmp type destination-unreachable drop",
+    ]
+    return chain("inet", _name(eni) + _LO, hook, rules)
 
 
 def _of_pods(eni: NodeENI) -> list[str]:
