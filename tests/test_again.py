@@ -146,3 +146,17 @@ def test_a_suite_that_failed_without_a_test_has_failed(tmp_path: Path) -> None:
     run = Runs()
     assert again.main(tmp_path, tmp_path, run) == 1
     assert run.words == []
+
+
+def test_tests_that_share_what_was_not_set_up_are_run_again_as_one_failure(tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    for name in ("test_lab", "test_other"):
+        (tmp_path / "tests" / f"{name}.py").touch()
+    cases = [("tests.test_lab", f"test_{n}") for n in range(11)] + [("tests.test_other", "test_it")]
+    written = "".join(f'<testcase classname="{c}" name="{n}"><error/></testcase>' for c, n in cases)
+    (tmp_path / "here.xml").write_text(f"<testsuite>{written}</testsuite>")
+    (tmp_path / suite.CODES).write_text('{"here": 1}')
+    run = Runs()
+    assert again.main(tmp_path, tmp_path, run) == 0
+    (words,) = run.words
+    assert len(words) == len(cases) + 1

@@ -5,7 +5,6 @@ Over the receiver, on the way to the network; over the sender or an error's type
 
 import struct
 from collections.abc import Generator, Sequence
-from functools import partial
 
 import pytest
 
@@ -87,7 +86,10 @@ def test_the_node_hears_no_pod_as_itself_or_as_nobody_over_lo(topology: Topology
     own, target = pod.facts.addresses[1], pod.facts.eni.primary[1]
     for other in (target, "fd98::dead"):
         sent = rewritten_fragments.from_another(NODE_MAC, own, target, other)
-        attack = partial(pod.namespace.run, partial_checksums.send, "eth0", sent)
+
+        def attack(sent: Sequence[partial_checksums.Frame] = sent) -> None:
+            pod.namespace.run(partial_checksums.send, "eth0", sent)
+
         assert received(pod.namespace, attack, target, topology.node.namespace) == []
 
 

@@ -52,5 +52,6 @@ def segment(source: str, target: str, flags: int) -> bytes:
     addresses = ip_address(source).packed + ip_address(target).packed
     total = checksum(addresses + struct.pack("!II", len(tcp), TCP) + tcp)
     tcp = tcp[:16] + total + tcp[18:]
-    of_family = frames.ipv6 if ":" in source else frames.ipv4
-    return of_family(neutron.ROUTER_MAC, source, target, tcp, TCP, to=NODE_MAC)
+    if ":" in source:
+        return frames.ipv6(neutron.ROUTER_MAC, source, target, tcp, TCP, to=NODE_MAC)
+    return frames.ipv4(neutron.ROUTER_MAC, source, target, tcp, TCP, to=NODE_MAC)
