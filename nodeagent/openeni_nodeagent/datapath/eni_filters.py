@@ -114,14 +114,23 @@ def _of_layer_3_pods(index: int) -> list[str]:
     IPv6, where the ENI is no more than a preference (ip6_route_output_flags). A limit of a pod's
     bandwidth has the kernel hand the node what it sends to groups (sk_mc_loop). So neighbour
     discovery (see `guard`) and the messages about groups (MLD) are dropped, from pods as well.
+
+    What ipvs leads to a pod passes the output hook as well, without a socket. Its client has asked
+    for another address, which nobody has whose packet is in this hook for the first time.
     """
+    links_of_pods = f'"{names.LINK_PREFIX}*"'
     return [
         OF_A_SOCKET,
         *(f"{error} fib daddr type local drop" for error in FORGED_MTU_ERRORS),
-        f'oif != {index} oif != "lo" oifname != "{names.LINK_PREFIX}*" accept',
+        f'oif != {index} oif != "lo" oifname != {links_of_pods} accept',
         "oif lo ip daddr != @primaries4 accept",
         "icmpv6 type 130-137 drop",
         "icmpv6 type 143 drop",
+        *(
+            f"oifname {links_of_pods} ct direction original "
+            f"ct original {word} daddr != @pods{number} accept"
+            for word, number in FAMILIES
+        ),
         *(f"{word} saddr @pods{number} accept" for word, number in FAMILIES),
         f"oif {index} ip protocol igmp ip daddr 224.0.0.0/4 fib saddr type local accept",
         "meta l4proto != tcp drop",
@@ -136,16 +145,18 @@ def _lo_chain(eni: NodeENI) -> Chain:
     The node has joined those of an l3s or l3 pod for its output hook, and cut them again. Then it
     completes a partial checksum, behind all rules of that hook (see `egress_chain`): the sender, or
     what makes an error one about a path's MTU. The node itself cuts nothing into fragments that
-    goes to `lo`, which takes 64 KiB.
+    goes to `lo`, which takes 64 KiB. What an l3 pod sends to a service of the node has the ENI's
+    primary address by then (`service`), and over `lo` a packet keeps its entry of conntrack.
     """
     hook = f"type filter hook prerouting {_BEFORE_DEFRAGMENTATION}"
     cut_4 = f"{_FRAGMENT} ip daddr @primaries4"
     rules = [
         'iif != "lo" accept',
-        "exthdr frag exists ip6 saddr != @pods6 drop",
         "exthdr frag exists icmpv6 type packet-too-big drop",
-        f"{cut_4} ip saddr != @pods4 drop",
+        "exthdr frag exists ct status snat ip6 saddr @primaries6 accept",
+        "exthdr frag exists ip6 saddr != @pods6 drop",
         f"{cut_4} icmp type destination-unreachable drop",
+        f"{cut_4} ip saddr != @pods4 drop",
     ]
     return chain("inet", _name(eni) + _LO, hook, rules)
 
