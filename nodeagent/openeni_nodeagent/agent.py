@@ -132,6 +132,7 @@ class Agent:
         self._server.stop()
         self._watches.stop()
         stop_all(self._requeues.queues.values(), FINISH_SECONDS)
+        self._detacher.stop()
         self._datapath.close()
         self._telemetry.stop()
         last = threading.Thread(target=self._grant_log.flush, daemon=True)

@@ -17,7 +17,6 @@ from typing import Final
 
 from openeni_kube.result import RequeueAfter, Result, Retry
 from openeni_nodeagent.attachments.container_locks import ContainerLocks
-from openeni_nodeagent.attachments.netns_identity import leads_to_pod
 from openeni_nodeagent.attachments.repair import Repairs
 from openeni_nodeagent.attachments.wanted_pods import granted_links, pods_of, wanted_pod
 from openeni_nodeagent.cluster.watches import Caches
@@ -40,6 +39,7 @@ from openeni_nodeagent.enis.link_reports import LinkReports
 from openeni_nodeagent.enis.wanted_enis import ENIChoice, choose_enis, every_eni
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.ledger import Attachment, Grant
+from openeni_nodeagent.grants.netns_identity import leads_to_pod
 from openeni_nodeagent.reports.differences import differences_of
 from openeni_nodeagent.reports.podip_body import Difference
 from openeni_nodeagent.reports.repair_log import RepairLog

@@ -21,7 +21,6 @@ from openeni_nodeagent.attachments.detacher import Detacher, pod_interface
 from openeni_nodeagent.attachments.garbage_collection import stale_grants
 from openeni_nodeagent.attachments.grant_errors import journal_error_as_cni_error, link_not_ready
 from openeni_nodeagent.attachments.granter import Granter, attachment_of
-from openeni_nodeagent.attachments.netns_identity import identify, leads_to_pod
 from openeni_nodeagent.cluster.cache import Cache
 from openeni_nodeagent.cluster.objects import Pod
 from openeni_nodeagent.cni.call import Call
@@ -41,6 +40,7 @@ from openeni_nodeagent.event_reasons import PodReason
 from openeni_nodeagent.grants.grant_log import EndReason
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.ledger import Attachment, Grant
+from openeni_nodeagent.grants.netns_identity import identify, leads_to_pod
 
 _NAMED_FAILURES: Final = 8  # of a GC, in its error
 _log: Final = logging.getLogger(__name__)

@@ -5,13 +5,14 @@ A grant whose datapath could not be removed stays, for the runtime's next DEL or
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from openeni_crds.names import host_link
 from openeni_kube.result import Done, RequeueAfter, Result, Retry
 from openeni_nodeagent.attachments.container_locks import ContainerLocks
 from openeni_nodeagent.attachments.grant_errors import journal_error_as_cni_error
-from openeni_nodeagent.attachments.netns_identity import leads_to_pod
+from openeni_nodeagent.attachments.unfinished import Unfinished, namespace_of
 from openeni_nodeagent.cni.call import StoppingError
 from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.datapath_api import (
@@ -23,6 +24,7 @@ from openeni_nodeagent.datapath_api import (
 from openeni_nodeagent.grants.grant_log import EndReason
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.ledger import Grant
+from openeni_nodeagent.grants.netns_identity import leads_to_pod
 
 BUSY_SECONDS: Final = 0.1  # another call of the container still runs
 # For an ADD that has its own container's lock: two that wait for each other must end.
@@ -50,7 +52,7 @@ class Detacher:
         self._locks = locks
         self._repaired = repaired
         self._on_disconnected = on_disconnected
-        self._unfinished: dict[str, tuple[Grant, ENIFacts, str]] = {}
+        self._unfinished: dict[str, Unfinished] = {}  # changed with the container's lock alone
         self._overdue: dict[str, float] = {}  # queued DELs that have failed, and since when
 
     def delete(self, container_id: str, interface: str, netns: str) -> None:
@@ -102,7 +104,7 @@ class Detacher:
         pod = pod_interface(grant, facts)
         try:
             self._datapath.delete(pod)
-            self._datapath.finish_delete(pod, _namespace(grant, ""))
+            self._datapath.finish_delete(pod, namespace_of(grant, ""))
         except DatapathError as error:
             raise _cannot_remove(grant, error) from None
 
@@ -111,12 +113,15 @@ class Detacher:
         facts = self._grants.facts(grant.eni)
         if facts is None:  # a look at the node finds what is left
             return
+        left = Unfinished.of(grant, facts, netns)  # at once: a runtime may not wait for the rest
         try:
             self._datapath.delete(pod_interface(grant, facts))
         except DatapathError as error:
+            left.close()
             raise _cannot_remove(grant, error) from None
         key = _key(grant)
-        self._unfinished[key] = grant, facts, netns
+        self._forget(key)
+        self._unfinished[key] = left
         self._on_disconnected(key)
 
     def finish(self, key: str) -> Result:
@@ -126,7 +131,7 @@ class Detacher:
         """
         if (found := self._unfinished.get(key)) is None:
             return Done()
-        container_id = found[0].attachment.container_id
+        container_id = found.grant.attachment.container_id
         try:
             with self._locks.locked(container_id):
                 self._finish(key)
@@ -142,20 +147,17 @@ class Detacher:
         """Remove the links that would be taken for those of a new grant, before they are built.
 
         That is what its attachment has left, wherever, and what others have left in its namespace.
-        The number of a namespace that has ended may be given to a new one, but no path of the old
-        one leads there. The caller has the lock of the grant's container. Raises CNIError,
-        StoppingError.
+        The caller has the lock of the grant's container. Raises CNIError, StoppingError.
         """
         if (own := self._unfinished.get(_key(grant))) is not None:
             try:
-                self._remove_links(*own)
+                self._remove_links(own)
             except DatapathError as error:
-                raise _cannot_remove(own[0], error) from None
-            self._unfinished.pop(_key(grant), None)
-        for left, _, netns in tuple(self._unfinished.values()):
-            may_be_there = left.netns_id in {None, grant.netns_id}
-            if may_be_there and leads_to_pod(_namespace(left, netns), grant):
-                self._finish_other(left, grant)
+                raise _cannot_remove(own.grant, error) from None
+            self._forget(_key(grant))
+        for left in tuple(self._unfinished.values()):
+            if left.is_beside(grant):
+                self._finish_other(left.grant, grant)
 
     def finish_others(self, grant: Grant) -> bool:
         """Remove the links that other attachments have left in the namespace of a grant.
@@ -167,9 +169,9 @@ class Detacher:
         if grant.netns_id is None:
             return False
         others = [
-            left
-            for key, (left, _, _) in tuple(self._unfinished.items())
-            if left.netns_id == grant.netns_id and key != _key(grant)
+            left.grant
+            for key, left in tuple(self._unfinished.items())
+            if left.grant.netns_id == grant.netns_id and key != _key(grant)
         ]
         for left in others:
             self._finish_other(left, grant)
@@ -191,13 +193,26 @@ class Detacher:
         """Remove what is left, unless the attachment has a grant. Raises DatapathError."""
         if (found := self._unfinished.get(key)) is None:
             return
-        attachment = found[0].attachment
+        attachment = found.grant.attachment
         if self._grants.find(attachment.container_id, attachment.interface) is None:
-            self._remove_links(*found)
-        self._unfinished.pop(key, None)
+            self._remove_links(found)
+        self._forget(key)
 
-    def _remove_links(self, grant: Grant, facts: ENIFacts, netns: str) -> None:
-        self._datapath.finish_delete(pod_interface(grant, facts), _namespace(grant, netns))
+    def _remove_links(self, left: Unfinished) -> None:
+        self._datapath.finish_delete(pod_interface(left.grant, left.facts), left.path)
+
+    def _forget(self, key: str) -> None:
+        if (left := self._unfinished.pop(key, None)) is not None:
+            left.close()
+
+    def stop(self) -> None:
+        """Hold no namespace any longer; what a call still works at ends with the process."""
+        for key, left in tuple(self._unfinished.items()):
+            with (
+                suppress(CNIError, StoppingError),
+                self._locks.locked(left.grant.attachment.container_id),
+            ):
+                self._forget(key)
 
     def unfinished_links(self) -> frozenset[str]:
         """Return the names of the links on the node that `finish` has still to remove."""
@@ -221,16 +236,6 @@ class Detacher:
 
 def _key(grant: Grant) -> str:
     return f"{grant.attachment.container_id}/{grant.attachment.interface}"
-
-
-def _namespace(grant: Grant, netns: str) -> str:
-    """Return the path of the pod's namespace, the runtime's `netns` or the grant's; "" if neither.
-
-    Where it is not known which namespace is the pod's, the runtime is believed.
-    """
-    if grant.netns_id is None:
-        return netns
-    return next((path for path in (netns, grant.netns) if leads_to_pod(path, grant)), "")
 
 
 def _cannot_remove(grant: Grant, error: DatapathError) -> CNIError:

@@ -20,7 +20,6 @@ from openeni_crds.selection import AddressWish, WishError, wish_of
 from openeni_kube.clock import boot_seconds
 from openeni_kube.store import StoreError
 from openeni_nodeagent.attachments.grant_errors import explain_named_addresses, no_address
-from openeni_nodeagent.attachments.netns_identity import identify
 from openeni_nodeagent.attachments.pool_choice import PoolChoice, PoolChooser
 from openeni_nodeagent.cluster.cache import Cache
 from openeni_nodeagent.cni.call import Call
@@ -29,6 +28,7 @@ from openeni_nodeagent.cni.runtime_config import bandwidth, port_mappings
 from openeni_nodeagent.event_reasons import PodReason
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.ledger import Attachment, Grant
+from openeni_nodeagent.grants.netns_identity import identify
 from openeni_nodeagent.grants.requests import GrantRequest
 from openeni_nodeagent.grants.retained import pod_key
 

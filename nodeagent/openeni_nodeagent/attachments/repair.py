@@ -7,7 +7,6 @@ from typing import Final
 
 from openeni_crds.meta import seconds
 from openeni_nodeagent.attachments.detacher import Detacher
-from openeni_nodeagent.attachments.netns_identity import leads_to_pod
 from openeni_nodeagent.cluster.objects import Pod, runtime_uid
 from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.cni.protocol import CNIError
@@ -27,6 +26,7 @@ from openeni_nodeagent.grants.adoption import (
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.journal import JournalError
 from openeni_nodeagent.grants.ledger import AddressOwnedError, Grant
+from openeni_nodeagent.grants.netns_identity import leads_to_pod
 from openeni_nodeagent.pod_options import PortMapping
 
 _log: Final = logging.getLogger(__name__)

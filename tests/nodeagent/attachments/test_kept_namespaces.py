@@ -5,17 +5,19 @@ Container runtimes remove it. `cnitool`, which names containers after their name
 
 import json
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from openeni_nodeagent.cni.protocol import Code
 from openeni_testing.agent import node_objects
-from openeni_testing.agent.cni_call import Runtime
+from openeni_testing.agent.cni_call import Answer, Runtime
 from openeni_testing.network import neutron
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.one_eni import MODES
-from openeni_testing.soak.node import SufferingNode, suffering_node
+from openeni_testing.soak.node import ADDRESSES, SufferingNode, suffering_node
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
@@ -37,13 +39,19 @@ def kept() -> Generator[Namespace]:
         yield made
 
 
-def runtime(node: SufferingNode, space: Namespace) -> Runtime:
-    return Runtime(node.host.executable, node.host.settings.run, Path(space.path), DEADLINE)
+def runtime(node: SufferingNode, space: Namespace, path: Path | None = None) -> Runtime:
+    """Return the runtime of a container in a namespace, to which another path may lead."""
+    netns = path or Path(space.path)
+    return Runtime(node.host.executable, node.host.settings.run, netns, DEADLINE)
 
 
 def attached(node: SufferingNode, space: Namespace, container: str, uid: str) -> set[str]:
     """Call ADD for the pod of the container's name; return its addresses."""
     answer = runtime(node, space).call("ADD", container, uid, container)
+    return granted_by(answer)
+
+
+def granted_by(answer: Answer) -> set[str]:
     assert answer.code == 0, answer
     return {one["address"].partition("/")[0] for one in answer.body["ips"]}
 
@@ -52,6 +60,10 @@ def addresses_in(space: Namespace) -> set[str]:
     """Return the global addresses of a namespace, on whatever link."""
     listed = json.loads(space.program("ip", "-j", "addr", "show"))
     return {a["local"] for link in listed for a in link["addr_info"] if a["scope"] == "global"}
+
+
+def is_bare(space: Namespace) -> bool:
+    return not addresses_in(space)
 
 
 @pytest.mark.parametrize("node", MODES, indirect=True)
@@ -111,3 +123,37 @@ def test_what_a_killed_agent_has_left_is_not_taken_for_a_new_pods(
     node.start_agent()
     granted = attached(node, kept, "c1", uids[1])
     assert addresses_in(kept) == granted
+
+
+@pytest.mark.parametrize("node", MODES, indirect=True)
+def test_a_namespace_whose_path_goes_with_the_del_keeps_no_address(
+    node: SufferingNode, tmp_path: Path
+) -> None:
+    """A process in it keeps the namespace: runtimes remove the path alone."""
+    names = [f"c{number}" for number in range(ADDRESSES)]
+    spaces = {name: Namespace(name) for name in names}
+    uids = {name: node_objects.make_pod(node.host.store, name) for name in names}
+
+    def end(name: str) -> int:
+        path = tmp_path / name
+        code = runtime(node, spaces[name], path).call("DEL", name, uids[name], name).code
+        path.unlink()
+        return code
+
+    for name in names:
+        (tmp_path / name).symlink_to(spaces[name].path)
+        answer = runtime(node, spaces[name], tmp_path / name).call("ADD", name, uids[name], name)
+        assert granted_by(answer) == addresses_in(spaces[name])
+    with ThreadPoolExecutor(ADDRESSES) as threads:
+        assert set(threads.map(end, names)) == {0}
+    for name in names:
+        wait_for(partial(is_bare, spaces[name]), f"nothing is left in {name}")
+    with Namespace("next") as following:
+        for name in names:
+            uid = node_objects.make_pod(node.host.store, f"after-{name}")
+            granted = attached(node, following, f"after-{name}", uid)
+            assert addresses_in(following) == granted
+            code = runtime(node, following).call("DEL", f"after-{name}", uid, f"after-{name}").code
+            assert code == 0
+    for space in spaces.values():
+        space.close()

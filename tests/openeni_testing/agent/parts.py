@@ -13,7 +13,6 @@ from openeni_nodeagent.attachments.commands import CNICommands, CommandDependenc
 from openeni_nodeagent.attachments.container_locks import ContainerLocks
 from openeni_nodeagent.attachments.detacher import Detacher, pod_interface
 from openeni_nodeagent.attachments.granter import Granter, GranterDependencies
-from openeni_nodeagent.attachments.netns_identity import identify
 from openeni_nodeagent.attachments.pool_choice import PoolChooser
 from openeni_nodeagent.attachments.repair import Repairs
 from openeni_nodeagent.cluster.watches import Caches
@@ -25,6 +24,7 @@ from openeni_nodeagent.grants.grant_log import GrantLog
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.journal import Journal
 from openeni_nodeagent.grants.ledger import Attachment, Grant
+from openeni_nodeagent.grants.netns_identity import identify
 from openeni_nodeagent.grants.requests import GrantRequest
 from openeni_nodeagent.pod_options import PortMapping
 from openeni_nodeagent.reports.eni_publisher import ENIPublisher
