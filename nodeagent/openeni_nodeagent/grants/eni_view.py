@@ -34,6 +34,14 @@ class ENIView:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """Addresses of one ENI that may be granted."""
+
+    eni: ENIView
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RetireAnswers:
     """The agent's answers about the addresses that the operator asks for."""
 

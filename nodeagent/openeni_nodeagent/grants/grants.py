@@ -22,8 +22,6 @@ from openeni_nodeagent.grants.journal import (
     Granted,
     GrantEnded,
     Journal,
-    JournalError,
-    JournalRecord,
     NodeSeen,
 )
 from openeni_nodeagent.grants.ledger import AddressOwnedError, Grant, Ledger
@@ -78,15 +76,13 @@ class Grants:
         )
         if full != grant:
             with self._changed:
-                self._write(Granted(full))
-                self._ledger.record(full)
+                self._enter(full)
 
     def move(self, grant: Grant, netns: str, netns_id: tuple[int, int]) -> Grant:
         """Record that the container has another network namespace; return the grant."""
         moved = msgspec.structs.replace(grant, netns=netns, netns_id=netns_id, connected=False)
         with self._changed:
-            self._write(Granted(moved))
-            self._ledger.record(moved)
+            self._enter(moved)
         return moved
 
     def end_grant(self, grant: Grant, reason: EndReason, *, used: bool = True) -> None:
@@ -101,7 +97,7 @@ class Grants:
                 return
             cooling_until = boot_seconds() + (grant.cool_down if used else 0.0)
             times = dict.fromkeys(grant.addresses, cooling_until)
-            self._write(GrantEnded(container_id, interface, times))
+            self._journal.append(GrantEnded(container_id, interface, times))
             self._ledger.end_grant(container_id, interface, cooling_until)
             key, retained = pod_key(grant.namespace, grant.name), self._ledger.retained
             if grant.retention != DELETE and not retained.has(key):
@@ -121,8 +117,7 @@ class Grants:
             if known and known.addresses != grant.addresses:
                 raise AddressOwnedError(f"its container has {known.addresses[0]} by now")
             self._ledger.require_free(grant)
-            self._write(Granted(grant))
-            self._ledger.record(grant)
+            self._enter(grant)
         self._log.adopted(grant)
         self.notify(grant)
 
@@ -143,12 +138,9 @@ class Grants:
     def owner_of(self, address: str) -> str:
         """Return the key of the pod that has the address, or that it is kept for; "" if none."""
         with self._changed:
-            of = (
-                pod_key(g.namespace, g.name)
-                for g in self._ledger.grants()
-                if address in g.addresses
-            )
-            return next(of, "") or self._ledger.retained.keeper(address) or ""
+            if (grant := self._ledger.owner(address)) is not None:
+                return pod_key(grant.namespace, grant.name)
+            return self._ledger.retained.keeper(address) or ""
 
     def find(self, container_id: str, interface: str) -> Grant | None:
         with self._changed:
@@ -169,13 +161,13 @@ class Grants:
     def remember_node(self, facts: NodeFacts) -> None:
         """Record the node's facts for the next start."""
         if facts != self._journal.state.node:
-            self._write(NodeSeen(facts))
+            self._journal.append(NodeSeen(facts))
 
     def observe(self, view: ENIView, facts: ENIFacts) -> None:
         """Update the ledger with what the API shows of an ENI, and wake waiting requests."""
         with self._changed:
             if self._facts.get(view.name) != facts:
-                self._write(ENISeen(facts))
+                self._journal.append(ENISeen(facts))
                 self._facts[view.name] = facts
             self._ledger.observe(view, boot_seconds())
             self._changed.notify_all()
@@ -189,7 +181,7 @@ class Grants:
         """Remove the facts of an ENI that has been withdrawn and left."""
         with self._changed:
             if eni in self._facts:
-                self._write(ENIForgotten(eni))
+                self._journal.append(ENIForgotten(eni))
                 del self._facts[eni]
 
     def facts(self, eni: str) -> ENIFacts | None:
@@ -254,7 +246,7 @@ class Grants:
         """Record that the unknown grant of an address has ended; it cools down so many seconds."""
         with self._changed:
             cooling_until = boot_seconds() + cool_down
-            self._write(CoolDowns({address: cooling_until}))
+            self._journal.append(CoolDowns({address: cooling_until}))
             self._ledger.cool_down(address, cooling_until)
 
     def is_in_use(self, eni: str) -> bool:
@@ -285,16 +277,12 @@ class Grants:
         """Raise StoppingError in all waiting requests; grants stay as they are."""
         self._requests.stop()
 
-    def _write(self, *records: JournalRecord) -> None:
-        try:
-            self._journal.append(*records)
-        except OSError as error:
-            raise JournalError(
-                f"the journal of grants cannot be written: {error.strerror}"
-            ) from None
-
     def _record_new(self, grant: Grant, changed: tuple[Grant, ...]) -> None:
-        self._write(*map(Granted, (*changed, grant)))
-        for one in (*changed, grant):
-            self._ledger.record(one)
+        self._enter(*changed, grant)
         self._log.began(grant)
+
+    def _enter(self, *grants: Grant) -> None:
+        """Journal grants, and enter them in the ledger, whose lock the caller has."""
+        self._journal.append(*map(Granted, grants))
+        for grant in grants:
+            self._ledger.record(grant)

@@ -175,15 +175,17 @@ class Journal:
         self._rewrite()
 
     def append(self, *records: JournalRecord) -> None:
-        """Append records in one write. After an OSError none of them is in the file."""
+        """Append records in one write. Raises JournalError: none of them is in the file then."""
         line = b"".join(encode(record) for record in records)
         with self._lock:
             try:
                 _write(self._file, line)
-            except OSError:
+            except OSError as error:
                 with contextlib.suppress(OSError):
                     os.ftruncate(self._file, self._size)
-                raise
+                raise JournalError(
+                    f"the journal of grants cannot be written: {error.strerror}"
+                ) from None
             self._size += len(line)
             self._records += len(records)
             for record in records:

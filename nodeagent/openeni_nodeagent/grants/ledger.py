@@ -7,14 +7,13 @@ times are seconds of CLOCK_BOOTTIME, which runs while the machine sleeps.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from msgspec import Struct
 
 from openeni_crds.podip import DELETE
 from openeni_nodeagent.addresses import family_of
-from openeni_nodeagent.grants.eni_view import ENIView, GrantCounts, RetireAnswers
+from openeni_nodeagent.grants.eni_view import Candidate, ENIView, GrantCounts, RetireAnswers
 from openeni_nodeagent.grants.reservations import NEVER, Reservations
 from openeni_nodeagent.grants.retained import ANY, RetainedAddresses, Wanted
 from openeni_nodeagent.grants.reuse_order import ReuseOrder
@@ -54,14 +53,6 @@ class Grant(Struct, frozen=True):
     requested: bool = False  # its pod asked for the address by name
     host_ports: tuple[PortMapping, ...] = ()
     bandwidth: Bandwidth = UNLIMITED
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """Addresses of one ENI that may be granted."""
-
-    eni: ENIView
-    addresses: tuple[str, ...]
 
 
 class AddressOwnedError(ValueError):
@@ -151,6 +142,9 @@ class Ledger:
 
     def find(self, container_id: str, interface: str) -> Grant | None:
         return self._grants.get((container_id, interface))
+
+    def owner(self, address: str) -> Grant | None:
+        return self._grants.get(self._attachment_by_address.get(address, ("", "")))
 
     def grants(self) -> tuple[Grant, ...]:
         return tuple(self._grants.values())

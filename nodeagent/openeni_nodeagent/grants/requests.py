@@ -11,8 +11,9 @@ from openeni_kube.clock import boot_seconds
 from openeni_nodeagent.cni.call import ALIVE_POLL_SECONDS, StoppingError, require_alive
 from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.event_reasons import PodReason
+from openeni_nodeagent.grants.eni_view import Candidate
 from openeni_nodeagent.grants.host_ports import find_taken, released
-from openeni_nodeagent.grants.ledger import Attachment, Candidate, Grant, Ledger
+from openeni_nodeagent.grants.ledger import Attachment, Grant, Ledger
 from openeni_nodeagent.grants.retained import Wanted, pod_key
 from openeni_nodeagent.grants.waiting import CERTAIN, Ticket, WaitingRequests
 from openeni_nodeagent.pod_options import UNLIMITED, Bandwidth, PortMapping

@@ -1,7 +1,5 @@
 """The agent's own Node: its kernel's abilities become labels, and nothing else is written."""
 
-import errno
-import os
 from pathlib import Path
 
 import pytest
@@ -10,10 +8,12 @@ from openeni_crds.meta import Json
 from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH, NODES
 from openeni_kube.result import Done, Retry
 from openeni_nodeagent.cluster.node_reconciler import NodeReconciler
-from openeni_nodeagent.grants.journal import JournalRecord
+from openeni_nodeagent.grants.journal import JournalError, JournalRecord
 from openeni_nodeagent.settings import from_environment
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.parts import AgentParts
+
+REFUSED = "the journal of grants cannot be written: No space left on device"
 
 
 def reconciler(parts: AgentParts, *, unused: bool = False) -> NodeReconciler:
@@ -78,7 +78,7 @@ def test_a_full_journal_is_a_failure_of_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: JournalRecord) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise JournalError(REFUSED)
 
     parts = AgentParts(tmp_path)
     parts.store.create(NODES, node_body(None))
@@ -87,7 +87,7 @@ def test_a_full_journal_is_a_failure_of_one_line(
         full.setattr(parts.journal, "append", refuse)
         result = waiting.reconcile(node_objects.NODE)
     assert isinstance(result, Retry)
-    assert result.error.endswith("the journal of grants cannot be written: No space left on device")
+    assert result.error.endswith(REFUSED)
     assert waiting.facts() is None
     assert waiting.reconcile(node_objects.NODE) == Done()
 

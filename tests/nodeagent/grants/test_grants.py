@@ -1,8 +1,6 @@
 """Grants and their journal: what happens when it cannot be written, and what is written first."""
 
-import errno
 import json
-import os
 from pathlib import Path
 from threading import Thread
 
@@ -41,7 +39,7 @@ GRANT = Grant(
 
 
 def refuse(*_: JournalRecord) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    raise JournalError(REFUSED)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from openeni_nodeagent.grants.journal import (
     Granted,
     GrantEnded,
     Journal,
+    JournalError,
     JournalRecord,
     NodeSeen,
     encode,
@@ -170,7 +171,7 @@ def test_a_write_that_does_not_fit_leaves_no_half_record(tmp_path: Path) -> None
     run("mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder))
     try:
         of = journal(folder)
-        with pytest.raises(OSError, match=r"No space|only"):
+        with pytest.raises(JournalError, match=r"cannot be written: (No space|only)"):
             fill(of)
         stored = len(of.state.grants)
         run("mount", "-o", "remount,size=128k", str(folder))
