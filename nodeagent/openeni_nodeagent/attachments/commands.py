@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Final
 
+import msgspec
+
 from openeni_crds.names import CNI_NAME
 from openeni_kube.clock import boot_seconds
 from openeni_nodeagent.attachments.add_result import add_result
@@ -79,8 +81,9 @@ class CNICommands:
         """Return the body of the answer. Raises CNIError, StoppingError."""
         match call.request.command:
             case Command.ADD:
+                asked_at = boot_seconds()  # a DEL that comes while it waits for the lock is later
                 with self._locked(call):
-                    return self._add(call)
+                    return self._add(call, asked_at)
             case Command.DEL:
                 request = call.request
                 ending = self._locks.ending(request.container_id)
@@ -98,10 +101,10 @@ class CNICommands:
     def _locked(self, call: Call) -> AbstractContextManager[None]:
         return self._locks.locked(call.request.container_id, call.deadline)
 
-    def _add(self, call: Call) -> bytes:
+    def _add(self, call: Call, asked_at: float) -> bytes:
         request = call.request
         with call.stopwatch.phase("grant"):
-            if (known := self._known_grant(request)) is None:
+            if (known := self._known_grant(request, asked_at)) is None:
                 self._require_free_interface(request)
             grant = known or self._dependencies.granter.make_grant(self._unless_ending(call))
         try:
@@ -132,20 +135,21 @@ class CNICommands:
         container_id = call.request.container_id
         return replace(call, alive=lambda: call.alive() and not self._locks.is_ending(container_id))
 
-    def _known_grant(self, request: Request) -> Grant | None:
-        """Return the container's grant from an earlier ADD, with the namespace of this one."""
+    def _known_grant(self, request: Request, asked_at: float) -> Grant | None:
+        """Return the container's grant from an earlier ADD, with namespace and time of this one.
+
+        The time is recorded once this ADD has succeeded: if it fails, a queued DEL ends the grant.
+        """
         known = self._grants.find(request.container_id, request.interface)
         if known is None or known.attachment != attachment_of(request):
             return None
-        if self._detacher.is_overdue(known):
-            self._detacher.delete(request.container_id, request.interface, request.netns)
-            return None
         netns_id = identify(request.netns)
-        if netns_id is None or (known.netns, known.netns_id) == (request.netns, netns_id):
-            return known
-        if known.netns_id not in {None, netns_id}:
-            self._detacher.move(known)
-        return self._grants.move(known, request.netns, netns_id)
+        there = (known.netns, known.netns_id) == (request.netns, netns_id)
+        if netns_id is not None and not there:
+            if known.netns_id not in {None, netns_id}:
+                self._detacher.move(known)
+            known = self._grants.move(known, request.netns, netns_id)
+        return msgspec.structs.replace(known, asked_at=asked_at)
 
     def _connect(self, grant: Grant, netns: str, *, is_new: bool) -> PodNetwork:
         """Build the datapath. Raises CNIError; a new grant ends then, if nothing of it is left.

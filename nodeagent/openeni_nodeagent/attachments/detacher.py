@@ -53,7 +53,6 @@ class Detacher:
         self._repaired = repaired
         self._on_disconnected = on_disconnected
         self._unfinished: dict[str, Unfinished] = {}  # changed with the container's lock alone
-        self._overdue: dict[str, float] = {}  # queued DELs that have failed, and since when
 
     def delete(self, container_id: str, interface: str, netns: str) -> None:
         """End a container's grant; done if it has none. Raises CNIError."""
@@ -67,19 +66,13 @@ class Detacher:
     def replay(self, container_id: str, interface: str, netns: str, queued: float) -> None:
         """Run a DEL that the executable queued at `queued` (boot clock) while no agent answered.
 
-        A grant that is younger than the DEL is kept. Raises CNIError.
+        A grant that an ADD has got or used since is kept. Raises CNIError.
         """
         with self._locks.locked(container_id):
             grant = self._grants.find(container_id, interface)
-            if grant is None or grant.at <= queued:
-                if grant is not None:
-                    self._overdue[_key(grant)] = queued
+            if grant is None or grant.used_at <= queued:
                 known = grant is not None and leads_to_pod(netns, grant)
                 self.delete(container_id, interface, netns if known else "")
-
-    def is_overdue(self, grant: Grant) -> bool:
-        """Return True if the runtime has ended the grant by a queued DEL that has failed so far."""
-        return grant.at <= self._overdue.get(_key(grant), -1.0)
 
     @journal_error_as_cni_error()
     def end(self, grant: Grant, reason: EndReason) -> None:
@@ -92,7 +85,6 @@ class Detacher:
     def _end(self, grant: Grant, netns: str, reason: EndReason) -> None:
         self._disconnect(grant, netns)
         self._grants.end_grant(grant, reason)
-        self._overdue.pop(_key(grant), None)
 
     def move(self, grant: Grant) -> None:
         """Remove all of a grant's datapath: its container gets another namespace. Raises CNIError.

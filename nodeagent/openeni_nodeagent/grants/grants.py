@@ -74,9 +74,8 @@ class Grants:
             host_interface=pod_network.host_interface,
             gateway=pod_network.gateway,
         )
-        if full != grant:
-            with self._changed:
-                self._enter(full)
+        with self._changed:
+            self._enter(full)
 
     def move(self, grant: Grant, netns: str, netns_id: tuple[int, int]) -> Grant:
         """Record that the container has another network namespace; return the grant."""

@@ -10,6 +10,7 @@ from openeni_kube.clock import boot_seconds
 from openeni_nodeagent.attachments import del_queue
 from openeni_nodeagent.cni import frame
 from openeni_nodeagent.cni.protocol import CNIError
+from openeni_nodeagent.datapath_api import PodInterface
 from openeni_testing.agent.cni_call import DEEP
 from openeni_testing.agent.failed_adds import add, with_node
 from openeni_testing.agent.parts import AgentParts
@@ -94,26 +95,69 @@ def test_a_del_that_fails_is_kept_for_a_retry_and_delays_no_other(
     assert list(folder.iterdir()) == []
 
 
-def test_an_add_after_a_queued_del_that_fails_gets_a_grant_of_its_own(
-    parts: AgentParts, folder: Path
+@pytest.mark.parametrize("failed", [True, False], ids=["a DEL that has failed", "a DEL"])
+@pytest.mark.parametrize("restarted", [True, False], ids=["restart", "no restart"])
+def test_an_add_keeps_its_network_whatever_was_queued_before_it(
+    parts: AgentParts, folder: Path, *, failed: bool, restarted: bool
 ) -> None:
-    """The agent listens though a DEL has failed: the runtime knows nothing of that."""
-    old = parts.grant("web", "c1")
+    """The agent listens though a DEL is queued: the runtime knows nothing of that."""
+    grant = parts.grant("web", "c1")
     at = boot_seconds() + 0.001  # a file's name has milliseconds
     queued(folder, request("c1"), at)
     wait_for(lambda: boot_seconds() > at, "a later time")
-    parts.datapath.refused = "EPERM"
-    assert del_queue.replay(folder, parts.detacher) == 1
+    if failed:
+        parts.datapath.refused = "EPERM"
+        assert del_queue.replay(folder, parts.detacher) == 1
+        parts.datapath.refused = ""
     with_node(parts)
     parts.sync(look=False)
-    with pytest.raises(CNIError, match="cannot be removed"):
-        add(parts, old.attachment.pod_uid)
-    parts.datapath.refused = ""
-    add(parts, old.attachment.pod_uid)
+    add(parts, grant.attachment.pod_uid)
+    if restarted:
+        parts = parts.restarted()
+        parts.sync(look=False)
     assert del_queue.replay(folder, parts.detacher) == 0
-    (grant,) = parts.grants.all()
-    assert not set(grant.addresses) & set(old.addresses)
+    assert list(folder.iterdir()) == []
+    assert [one.addresses for one in parts.grants.all()] == [grant.addresses]
     assert set(parts.datapath.owners()) == set(grant.addresses)
+    queued(folder, request("c1"), boot_seconds() + 1)
+    assert del_queue.replay(folder, parts.detacher) == 0
+    assert parts.grants.all() == ()
+
+
+def test_a_del_that_is_queued_while_an_add_is_at_work_ends_its_network(
+    parts: AgentParts, folder: Path
+) -> None:
+    """The runtime has given that ADD up, and the agent that finishes it listens no longer."""
+    grant = parts.grant("web", "c1")
+    with_node(parts)
+    parts.sync(look=False)
+    later = boot_seconds() + 0.1
+
+    def give_up(_: PodInterface) -> None:
+        queued(folder, request("c1"), later)
+        wait_for(lambda: boot_seconds() > later, "the ADD ends after the DEL")
+
+    parts.datapath.before_add = give_up
+    add(parts, grant.attachment.pod_uid)
+    assert del_queue.replay(folder, parts.detacher) == 0
+    assert parts.grants.all() == ()
+
+
+def test_an_add_that_fails_keeps_nothing_that_a_queued_del_ends(
+    parts: AgentParts, folder: Path
+) -> None:
+    grant = parts.grant("web", "c1")
+    at = boot_seconds() + 0.001
+    queued(folder, request("c1"), at)
+    wait_for(lambda: boot_seconds() > at, "a later time")
+    with_node(parts)
+    parts.sync(look=False)
+    parts.datapath.refused = "EPERM"
+    with pytest.raises(CNIError, match="cannot be built"):
+        add(parts, grant.attachment.pod_uid)
+    parts.datapath.refused = ""
+    assert del_queue.replay(folder, parts.detacher) == 0
+    assert parts.grants.all() == ()
 
 
 @pytest.mark.parametrize(

@@ -157,3 +157,21 @@ def test_a_namespace_whose_path_goes_with_the_del_keeps_no_address(
             assert code == 0
     for space in spaces.values():
         space.close()
+
+
+@pytest.mark.parametrize("node", MODES, indirect=True)
+def test_an_add_after_a_queued_del_of_its_container_keeps_its_network(
+    node: SufferingNode, kept: Namespace
+) -> None:
+    """The agent runs already, and does not listen yet at the moment of the DEL."""
+    uid = node_objects.make_pod(node.host.store, "c0")
+    attached(node, kept, "c0", uid)
+    queue, listening = node.host.settings.queue, node.host.settings.socket
+    listening.rename(listening.with_name("not yet"))
+    assert runtime(node, kept).call("DEL", "c0", uid, "c0").code == 0
+    assert list(queue.glob("*.del"))
+    listening.with_name("not yet").rename(listening)
+    granted = attached(node, kept, "c0", uid)
+    wait_for(lambda: not list(queue.glob("*.del")), "the DEL is worked off")
+    assert addresses_in(kept) == granted
+    assert runtime(node, kept).call("CHECK", "c0", uid, "c0", prevResult={}).error != 3

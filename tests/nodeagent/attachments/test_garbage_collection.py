@@ -1,0 +1,35 @@
+"""A runtime's list may be older than an ADD: what that ADD has got, or uses again, stays."""
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from openeni_nodeagent.attachments import commands
+from openeni_nodeagent.attachments.garbage_collection import GC_AGE_SECONDS, stale_grants
+from openeni_testing.agent.failed_adds import add, with_node
+from openeni_testing.agent.parts import AgentParts
+
+
+def test_an_add_that_is_repeated_makes_its_grant_young_again_and_not_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = AgentParts(tmp_path)
+    parts.create_objects()
+    with_node(parts)
+    grant = parts.grant("web", "c1")
+    parts.sync(look=False)
+    later = grant.at + GC_AGE_SECONDS
+    monkeypatch.setattr(commands, "boot_seconds", lambda: later)
+    assert stale_grants(parts.grants.all(), (), lambda _: False, later + 1) == (grant,)
+    add(parts, grant.attachment.pod_uid)
+    known = parts.grants.all()
+    assert stale_grants(known, (), lambda _: False, later + 1) == ()
+    assert stale_grants(known, (), lambda _: False, later + GC_AGE_SECONDS) == known
+    assert [(one.addresses, one.at) for one in known] == [(grant.addresses, grant.at)]
+    parts.detacher.delete("c1", "eth0", "")
+    parts.log.flush()
+    began, ended = map(json.loads, parts.log_lines)
+    apart = datetime.fromisoformat(ended["began"]) - datetime.fromisoformat(began["time"])
+    assert abs(apart) < timedelta(seconds=10)
