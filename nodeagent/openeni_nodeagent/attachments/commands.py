@@ -42,7 +42,7 @@ from openeni_nodeagent.event_reasons import PodReason
 from openeni_nodeagent.grants.grant_log import EndReason
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.ledger import Attachment, Grant
-from openeni_nodeagent.grants.netns_identity import identify, leads_to_pod
+from openeni_nodeagent.grants.netns_identity import identify
 
 _NAMED_FAILURES: Final = 8  # of a GC, in its error
 _log: Final = logging.getLogger(__name__)
@@ -104,8 +104,7 @@ class CNICommands:
     def _add(self, call: Call, asked_at: float) -> bytes:
         request = call.request
         with call.stopwatch.phase("grant"):
-            if (known := self._known_grant(request, asked_at)) is None:
-                self._require_free_interface(request)
+            known = self._known_grant(request, asked_at)
             grant = known or self._dependencies.granter.make_grant(self._unless_ending(call))
         try:
             pod_network = self._connect(grant, request.netns, is_new=known is None)
@@ -115,20 +114,6 @@ class CNICommands:
         finally:
             self._grants.notify(grant)
         return encode_result(request.config.cni_version, add_result(request, grant, pod_network))
-
-    def _require_free_interface(self, request: Request) -> None:
-        """Raise CNIError if another container has the interface: its DEL has to come first."""
-        netns_id = identify(request.netns)
-        for grant in self._grants.all():
-            its = grant.attachment
-            there = (grant.netns_id, its.interface) == (netns_id, request.interface)
-            others = there and its.container_id != request.container_id
-            if others and leads_to_pod(grant.netns, grant):
-                raise CNIError(
-                    Code.TRY_AGAIN,
-                    f"the namespace has the {request.interface} of another container already",
-                    f"it is of container {its.container_id}, which no DEL has ended so far",
-                )
 
     def _unless_ending(self, call: Call) -> Call:
         """Return the call as one that is also over once its container is to end."""
@@ -144,6 +129,7 @@ class CNICommands:
         if known is None or known.attachment != attachment_of(request):
             return None
         netns_id = identify(request.netns)
+        self._grants.require_free_interface(known.attachment, netns_id)
         there = (known.netns, known.netns_id) == (request.netns, netns_id)
         if netns_id is not None and not there:
             if known.netns_id not in {None, netns_id}:

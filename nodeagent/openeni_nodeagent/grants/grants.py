@@ -15,6 +15,7 @@ from openeni_kube.clock import boot_seconds
 from openeni_nodeagent.datapath_api import ENIFacts, NodeFacts, PodNetwork
 from openeni_nodeagent.grants.eni_view import ENIView, GrantCounts, RetireAnswers
 from openeni_nodeagent.grants.grant_log import EndReason, GrantLog
+from openeni_nodeagent.grants.interfaces import require_free_interface
 from openeni_nodeagent.grants.journal import (
     CoolDowns,
     ENIForgotten,
@@ -24,7 +25,7 @@ from openeni_nodeagent.grants.journal import (
     Journal,
     NodeSeen,
 )
-from openeni_nodeagent.grants.ledger import AddressOwnedError, Grant, Ledger
+from openeni_nodeagent.grants.ledger import AddressOwnedError, Attachment, Grant, Ledger
 from openeni_nodeagent.grants.requests import GrantRequest, Requests, Wait
 from openeni_nodeagent.grants.retained import Retained, pod_key
 
@@ -77,10 +78,18 @@ class Grants:
         with self._changed:
             self._enter(full)
 
+    def require_free_interface(
+        self, attachment: Attachment, netns_id: tuple[int, int] | None
+    ) -> None:
+        """Raise CNIError if another container has the interface in the namespace."""
+        with self._changed:
+            require_free_interface(attachment, netns_id, self._ledger.grants())
+
     def move(self, grant: Grant, netns: str, netns_id: tuple[int, int]) -> Grant:
-        """Record that the container has another network namespace; return the grant."""
+        """Record that the container has another namespace; return the grant. Raises CNIError."""
         moved = msgspec.structs.replace(grant, netns=netns, netns_id=netns_id, connected=False)
         with self._changed:
+            require_free_interface(moved.attachment, netns_id, self._ledger.grants())
             self._enter(moved)
         return moved
 

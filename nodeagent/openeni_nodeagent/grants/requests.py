@@ -13,6 +13,7 @@ from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.event_reasons import PodReason
 from openeni_nodeagent.grants.eni_view import Candidate
 from openeni_nodeagent.grants.host_ports import find_taken, released
+from openeni_nodeagent.grants.interfaces import require_free_interface
 from openeni_nodeagent.grants.ledger import Attachment, Grant, Ledger
 from openeni_nodeagent.grants.retained import Wanted, pod_key
 from openeni_nodeagent.grants.waiting import CERTAIN, Ticket, WaitingRequests
@@ -83,7 +84,6 @@ class Requests:
             if grant is not None:
                 return grant
             require_alive(alive)
-            self._require_free_ports(wanted)
             return self._try_grant(wanted, None) or self._wait(wanted, deadline, alive)
 
     def waits(self) -> tuple[Wait, ...]:
@@ -119,14 +119,15 @@ class Requests:
         candidate = self._ledger.choose(wanted.pool, now, Wanted(wanted.key, addresses))
         if candidate is None:
             return None
-        self._require_free_ports(wanted)
+        self._require_free(wanted)  # also at the end of a long wait
         grant, ports = _grant(wanted, candidate, now), wanted.host_ports
         earlier = released(ports, wanted.attachment, self._ledger.grants()) if ports else ()
         self._record(grant, earlier)
         return grant
 
-    def _require_free_ports(self, wanted: GrantRequest) -> None:
-        """Raise CNIError if another pod has one of the host ports; it may be about to end."""
+    def _require_free(self, wanted: GrantRequest) -> None:
+        """Raise CNIError if another has the interface or a host port; it may be about to end."""
+        require_free_interface(wanted.attachment, wanted.netns_id, self._ledger.grants())
         if not wanted.host_ports:
             return
         taken = find_taken(wanted.host_ports, wanted.attachment, self._ledger.grants())
@@ -149,6 +150,7 @@ class Requests:
     def _wait(
         self, wanted: GrantRequest, deadline: float, alive: Callable[[], bool]
     ) -> Grant | None:
+        self._require_free(wanted)
         # A pod that waits for one address does not keep the others of its pool waiting.
         alone = wanted.awaited or bool(self._named_addresses(wanted))
         ticket = (

@@ -4,6 +4,7 @@ Container runtimes remove it. `cnitool`, which names containers after their name
 """
 
 import json
+import re
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,7 +14,7 @@ import pytest
 
 from openeni_nodeagent.cni.protocol import Code
 from openeni_testing.agent import node_objects
-from openeni_testing.agent.cni_call import Answer, Runtime
+from openeni_testing.agent.cni_call import Answer, Runtime, finish
 from openeni_testing.network import neutron
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.one_eni import MODES
@@ -64,6 +65,12 @@ def addresses_in(space: Namespace) -> set[str]:
 
 def is_bare(space: Namespace) -> bool:
     return not addresses_in(space)
+
+
+def running_calls(node: SufferingNode) -> int:
+    """Return how many connections from here the agent's socket has."""
+    connected = rf" 03 +\d+ {node.host.settings.run}/"  # proc_net_unix(5): state, inode, path
+    return len(re.findall(connected, Path("/proc/thread-self/net/unix").read_text()))
 
 
 @pytest.mark.parametrize("node", MODES, indirect=True)
@@ -157,6 +164,43 @@ def test_a_namespace_whose_path_goes_with_the_del_keeps_no_address(
             assert code == 0
     for space in spaces.values():
         space.close()
+
+
+@pytest.mark.parametrize("node", MODES, indirect=True)
+def test_of_two_adds_that_wait_in_one_namespace_one_gets_the_interface(
+    node: SufferingNode, kept: Namespace
+) -> None:
+    first = [f"f{number}" for number in range(ADDRESSES)]
+    uids = {n: node_objects.make_pod(node.host.store, n) for n in (*first, "c0", "c1")}
+    spaces = {name: Namespace(name) for name in first}
+    for name in first:
+        attached(node, spaces[name], name, uids[name])
+    calls = [runtime(node, kept).start("ADD", name, uids[name], name) for name in ("c0", "c1")]
+    wait_for(lambda: running_calls(node) >= len(calls), "both wait")
+    for name in first[:2]:
+        assert runtime(node, spaces[name]).call("DEL", name, uids[name], name).code == 0
+    got, refused = sorted(map(finish, calls), key=lambda answer: answer.error)
+    assert refused.error == Code.TRY_AGAIN
+    assert "eth0 of another container" in refused.body["msg"]
+    assert addresses_in(kept) == granted_by(got)
+    assert all(map(node.network.fabric.ping, granted_by(got)))
+    for space in spaces.values():
+        space.close()
+
+
+@pytest.mark.parametrize("node", MODES, indirect=True)
+def test_a_container_does_not_move_to_where_another_has_the_interface(
+    node: SufferingNode, kept: Namespace
+) -> None:
+    first, second = (node_objects.make_pod(node.host.store, name) for name in ("c0", "c1"))
+    with Namespace("other") as other:
+        granted = attached(node, kept, "c0", first)
+        others = attached(node, other, "c1", second)
+        refused = runtime(node, kept).call("ADD", "c1", second, "c1")
+        assert refused.error == Code.TRY_AGAIN
+        assert "eth0 of another container" in refused.body["msg"]
+        assert (addresses_in(kept), addresses_in(other)) == (granted, others)
+        assert all(map(node.network.fabric.ping, granted | others))
 
 
 @pytest.mark.parametrize("node", MODES, indirect=True)
