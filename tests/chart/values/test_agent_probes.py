@@ -12,6 +12,7 @@ from openeni_nodeagent.cni import self_check
 
 pytestmark = pytest.mark.cluster
 
+FEWEST_SECONDS, MOST_SECONDS = 300, 600  # of an agent's start, until kubelet starts it anew
 SOURCE = REPOSITORY / "nodeagent" / "openeni_nodeagent" / "cni" / "openeni.c"
 
 
@@ -27,9 +28,18 @@ def test_kubelet_waits_longer_than_the_executable_and_no_less_than_the_agent_for
     (seconds,) = map(int, re.findall(r"^#define QUERY_SECONDS (\d+)", text, re.MULTILINE))
     found = probes()
     assert set(found) == {"startupProbe", "livenessProbe", "readinessProbe"}
-    for probe in found.values():
-        assert probe["timeoutSeconds"] > seconds  # the executable's own start takes time, too
+    for name in ("livenessProbe", "readinessProbe"):
+        # The executable's own start takes time, too.
+        assert found[name]["timeoutSeconds"] > seconds
     assert seconds >= self_check.ANSWER_SECONDS
+
+
+def test_an_agent_that_starts_has_five_minutes_and_one_that_hangs_then_no_more_than_ten() -> None:
+    """Nobody listens: the probe fails at once. One listens and is silent: kubelet ends the wait."""
+    probe = probes()["startupProbe"]
+    period, tries = probe["periodSeconds"], probe["failureThreshold"]
+    assert period * tries == FEWEST_SECONDS
+    assert max(probe["timeoutSeconds"], period) * tries <= MOST_SECONDS
 
 
 def test_an_agent_that_hangs_has_shown_its_threads_before_kubelet_ends_it() -> None:
