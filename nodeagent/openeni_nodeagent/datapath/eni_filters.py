@@ -31,7 +31,7 @@ _BEFORE_DEFRAGMENTATION: Final = "priority -450; policy accept;"  # NF_IP_PRI_CO
 _FRAGMENT: Final = "ip frag-off & 0x3fff != 0"
 # Sockets of the kernel have a cgroup, too: those of NFS or Ceph, and the control sockets that send
 # echo replies, neighbour discovery and most resets. `skuid` knows those of programs alone. Tunnels
-# (VXLAN, WireGuard) send for others; none may end at an ENI's primary address.
+# (VXLAN, WireGuard) send for others; none may end at an ENI's primary address or at a pod.
 OF_A_SOCKET: Final = "meta cgroup 0-4294967294 accept"
 _BEFORE_REPLIES: Final = "priority mangle - 5; policy accept;"  # their mark replaces the ENI's
 
@@ -116,7 +116,7 @@ def _of_layer_3_pods(index: int) -> list[str]:
     discovery (see `guard`) and the messages about groups (MLD) are dropped, from pods as well.
 
     What ipvs leads to a pod passes the output hook as well, without a socket. Its client has asked
-    for another address, which nobody has whose packet is in this hook for the first time.
+    for an address that is no pod's, and conntrack has seen it before; it sees a pod's packet here.
     """
     links_of_pods = f'"{names.LINK_PREFIX}*"'
     return [

@@ -48,14 +48,6 @@ OTHERS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def topology(request: pytest.FixtureRequest) -> Generator[Topology]:
-    datapath: Datapath = request.param
-    made = Topology(datapath, datapath.ipvlan_mode is not IPVlanMode.L3)
-    yield made
-    made.close()
-
-
 @pytest.mark.parametrize("asks", [False, True], ids=["unasked", "as an answer"])
 @pytest.mark.parametrize("topology", LAYER_3, indirect=True)
 def test_a_pod_of_another_eni_hears_pods_alone(topology: Topology, *, asks: bool) -> None:

@@ -4,7 +4,7 @@ Over the receiver, on the way to the network; over the sender or an error's type
 """
 
 import struct
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -24,14 +24,6 @@ L2, L3S, L3 = (
     for mode in (IPVlanMode.L2, IPVlanMode.L3S, IPVlanMode.L3)
 )
 NODE_MAC = "fa:16:3e:98:00:0a"  # of the ENI on the node
-
-
-@pytest.fixture(scope="module")
-def topology(request: pytest.FixtureRequest) -> Generator[Topology]:
-    datapath: Datapath = request.param
-    made = Topology(datapath, datapath.ipvlan_mode is not IPVlanMode.L3)
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("topology", [VETH, L3S], indirect=True)
