@@ -169,7 +169,9 @@ class World:
         listed = [{"containerID": c, "ifname": "eth0"} for c in self.uids if c != container]
         with suppress(CNIError):
             self._handle("GC", "", **{"cni.dev/valid-attachments": listed})
-            self.over.add(container)
+            grant = self.parts.grants.find(container, "eth0")
+            if grant is None or not grant.connected:  # one that an ADD has used meanwhile stays
+                self.over.add(container)
 
     def look(self) -> None:
         self.parts.looks.look()
