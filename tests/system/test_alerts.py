@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.lab,
     pytest.mark.root,
     pytest.mark.long,
-    pytest.mark.timeout(2400 if WHOLE else 1500),
+    pytest.mark.timeout(3000 if WHOLE else 2100),
 ]
 
 SLOW_SECONDS: Final = 90.0  # in which an agent with enough processor time has answered slowly
