@@ -36,9 +36,8 @@ def main(
     failed = [name for report in reports for name in failed_tests(report, root)]
     count = sum(count_failures(report) for report in reports)
     if not 0 < count <= MOST:
-        print(
-            f"{len(failed)} tests failed, in {count} ways: none is run again, but for 1 to {MOST}"
-        )
+        ways = f"{len(failed)} tests failed in {count} ways"
+        print(f"{ways}: none is run again, but for 1 to {MOST}", flush=True)
         return 1
     for report in reports:
         report.unlink()  # what another run finds is its own

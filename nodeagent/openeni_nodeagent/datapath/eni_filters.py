@@ -28,7 +28,6 @@ _NAT: Final = "_nat"
 _IN: Final = "_in"
 _LO: Final = "_lo"
 _BEFORE_DEFRAGMENTATION: Final = "priority -450; policy accept;"  # NF_IP_PRI_CONNTRACK_DEFRAG: -400
-_FRAGMENT: Final = "ip frag-off & 0x3fff != 0"
 # Sockets of the kernel have a cgroup, too: those of NFS or Ceph, and the control sockets that send
 # echo replies, neighbour discovery and most resets. `skuid` knows those of programs alone. Tunnels
 # (VXLAN, WireGuard) send for others; none may end at an ENI's primary address or at a pod.
@@ -149,7 +148,7 @@ def _lo_chain(eni: NodeENI) -> Chain:
     primary address by then (`service`), and over `lo` a packet keeps its entry of conntrack.
     """
     hook = f"type filter hook prerouting {_BEFORE_DEFRAGMENTATION}"
-    cut_4 = f"{_FRAGMENT} ip daddr @primaries4"
+    cut_4 = "ip frag-off & 0x3fff != 0 ip daddr @primaries4"
     rules = [
         'iif != "lo" accept',
         "exthdr frag exists icmpv6 type packet-too-big drop",

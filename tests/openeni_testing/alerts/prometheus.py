@@ -39,7 +39,7 @@ AGES: Final = {
     "openeni_agent_queue_oldest_due_seconds": 10,
     "openeni_queue_oldest_due_seconds": 10,
 }
-PATIENCE: Final = 300.0  # an alert ends minutes after its cause on a busy machine
+PATIENCE: Final = 300.0  # on a busy machine an alert fires and ends minutes late
 _NODE: Final = "__meta_kubernetes_pod_node_name"
 _ENDED: Final = ("Succeeded", "Failed")
 
