@@ -95,6 +95,13 @@ def test_a_del_that_fails_is_kept_for_a_retry_and_delays_no_other(
     assert list(folder.iterdir()) == []
 
 
+def queue_before_what_follows(folder: Path) -> None:
+    """Queue the DEL of c1; return at a later time than its own."""
+    at = boot_seconds() + 0.001  # a file's name has milliseconds
+    queued(folder, request("c1"), at)
+    wait_for(lambda: boot_seconds() > at, "a later time")
+
+
 @pytest.mark.parametrize("failed", [True, False], ids=["a DEL that has failed", "a DEL"])
 @pytest.mark.parametrize("restarted", [True, False], ids=["restart", "no restart"])
 def test_an_add_keeps_its_network_whatever_was_queued_before_it(
@@ -102,9 +109,7 @@ def test_an_add_keeps_its_network_whatever_was_queued_before_it(
 ) -> None:
     """The agent listens though a DEL is queued: the runtime knows nothing of that."""
     grant = parts.grant("web", "c1")
-    at = boot_seconds() + 0.001  # a file's name has milliseconds
-    queued(folder, request("c1"), at)
-    wait_for(lambda: boot_seconds() > at, "a later time")
+    queue_before_what_follows(folder)
     if failed:
         parts.datapath.refused = "EPERM"
         assert del_queue.replay(folder, parts.detacher) == 1
@@ -147,9 +152,7 @@ def test_an_add_that_fails_keeps_nothing_that_a_queued_del_ends(
     parts: AgentParts, folder: Path
 ) -> None:
     grant = parts.grant("web", "c1")
-    at = boot_seconds() + 0.001
-    queued(folder, request("c1"), at)
-    wait_for(lambda: boot_seconds() > at, "a later time")
+    queue_before_what_follows(folder)
     with_node(parts)
     parts.sync(look=False)
     parts.datapath.refused = "EPERM"
