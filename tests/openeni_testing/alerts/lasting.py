@@ -25,6 +25,7 @@ OUTDATED: Final = alert("PortsOutdated", pool=IDLE)
 LASTING: Final = (STUCK, *UNHEARD, QUEUED, FAILING, OUTDATED)
 _ROLE: Final = "/apis/rbac.authorization.k8s.io/v1/clusterroles/openeni-operator"
 _OF_POOLS: Final = "enipools/status"
+_TAGGED: Final = [{"tags": [lab_cloud.OWN]}]
 _JOURNAL: Final = "/run/openeni/journal"
 _DEL: Final = {"cniVersion": "1.1.0", "name": "openeni", "type": "openeni"}
 
@@ -37,11 +38,11 @@ class LastingCauses(Causes):
 
     def start(self) -> None:
         """Have ENIs on every node, a pod on `NODE`, and operators that look often."""
-        self._cleaning += [self.cloud.clean, self._remove_pool]
+        self._cleaning += [self.cloud.clean, self._remove_pools]
         self.look_often()
         self.cloud.create_groups(*GROUPS)
-        tagged = [{"tags": [lab_cloud.OWN]}]
-        self.installed.api.apply([workloads.pool(IDLE, addresses=3, enis=1, securityGroups=tagged)])
+        pool = workloads.pool(IDLE, addresses=3, enis=1, securityGroups=_TAGGED)
+        self.installed.api.apply([pool])
         lab.start_on(self.installed, NODE, GUEST, IDLE)
         wait_for(lambda: self._eni_of(LOST), f"an ENI on {LOST}", lab.PATIENCE)
 
@@ -55,7 +56,8 @@ class LastingCauses(Causes):
     def want_an_eni(self) -> None:
         """Create a pool on `NODE`: its agent is to hear of it."""
         selector = {"matchLabels": {"kubernetes.io/hostname": NODE}}
-        self.installed.api.apply([workloads.pool(LATE, enis=1, nodeSelector=selector)])
+        pool = workloads.pool(LATE, enis=1, securityGroups=_TAGGED, nodeSelector=selector)
+        self.installed.api.apply([pool])
 
     def queue_a_del(self) -> str:
         """Ask while the agent is replaced, which knows nothing of its pods: the journal is lost.
@@ -70,7 +72,11 @@ class LastingCauses(Causes):
         return f"{killed.uid}/{killed.restarts + 1}"
 
     def take_rights(self) -> None:
-        """Take from the operator what an older release has not needed; its pools change then."""
+        """Take from the operator what an older release has not needed; all pools change then.
+
+        One that does not would be reconciled with success every few seconds, and those that fail
+        seldom: they are put off by up to 30 s.
+        """
         self._rules = self.installed.api.request("GET", _ROLE)["rules"]
         self._cleaning.append(self.give_rights)
         less = [
@@ -87,11 +93,13 @@ class LastingCauses(Causes):
     def restore_group(self) -> None:
         self.cloud.tag_group(GROUPS[-1], lab_cloud.OWN)
 
-    def _remove_pool(self) -> None:
-        """Remove the pool, whose ports have the security group."""
+    def _remove_pools(self) -> None:
+        """Remove the pools, whose ports have the security groups."""
         self.installed.api.delete(f"{lab.DEPLOYMENTS}/{GUEST}")
-        self.installed.api.delete(f"{lab.POOLS}/{IDLE}")
-        lab.wait_until_gone(self.installed, IDLE)
+        for pool in (IDLE, LATE):
+            self.installed.api.delete(f"{lab.POOLS}/{pool}")
+        for pool in (IDLE, LATE):
+            lab.wait_until_gone(self.installed, pool)
 
     def _patch_role(self, rules: list[Json]) -> None:
         self.installed.api.request("PATCH", _ROLE, {"rules": rules}, MERGE)
