@@ -68,10 +68,10 @@ class Agent:
         self._watches = Watches(store, caches, settings.node, cidrs=not settings.service_cidrs)
         self._readiness = Readiness(self._watches)
         self._grant_log = GrantLog(settings.node)
-        self._grants = grants = Grants(journal, self._grant_log)
+        self._locks = ContainerLocks()
+        self._grants = grants = Grants(journal, self._grant_log, self._locks.is_at_work)
         self._telemetry = Telemetry(store, settings.node, caches, grants)
         self._requeues = requeues = Requeues(caches, grants, settings.node)
-        self._locks = ContainerLocks()
         self._enis = ENIReconciler(
             caches.enis,
             grants,

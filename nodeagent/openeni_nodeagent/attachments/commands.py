@@ -25,7 +25,7 @@ from openeni_nodeagent.attachments.grant_errors import journal_error_as_cni_erro
 from openeni_nodeagent.attachments.granter import Granter, attachment_of
 from openeni_nodeagent.cluster.cache import Cache
 from openeni_nodeagent.cluster.objects import Pod
-from openeni_nodeagent.cni.call import Call
+from openeni_nodeagent.cni.call import Call, require_alive
 from openeni_nodeagent.cni.previous_result import differences
 from openeni_nodeagent.cni.protocol import CNIError, Code, Command, PrevResult, Request
 from openeni_nodeagent.cni.results import encode_result
@@ -83,11 +83,13 @@ class CNICommands:
             case Command.ADD:
                 asked_at = boot_seconds()  # a DEL that comes while it waits for the lock is later
                 with self._locked(call):
+                    require_alive(call.alive)  # else a DEL may have been queued since
                     return self._add(call, asked_at)
             case Command.DEL:
                 request = call.request
                 ending = self._locks.ending(request.container_id)
                 with ending, self._locked(call), call.stopwatch.phase("datapath"):
+                    require_alive(call.alive)  # else it is in the queue, which knows its time
                     self._detacher.delete(request.container_id, request.interface, request.netns)
             case Command.CHECK:
                 with self._locked(call):
@@ -105,7 +107,9 @@ class CNICommands:
         request = call.request
         with call.stopwatch.phase("grant"):
             known = self._known_grant(request, asked_at)
-            grant = known or self._dependencies.granter.make_grant(self._unless_ending(call))
+            grant = known or self._dependencies.granter.make_grant(
+                self._unless_ending(call), asked_at
+            )
         try:
             pod_network = self._connect(grant, request.netns, is_new=known is None)
             call.stopwatch.include(pod_network.phases)

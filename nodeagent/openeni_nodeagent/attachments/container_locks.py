@@ -43,6 +43,11 @@ class ContainerLocks:
                 self._running.remove(container_id)
                 self._changed.notify_all()
 
+    def is_at_work(self, container_id: str) -> bool:
+        """Return True while the container's lock is held."""
+        with self._changed:
+            return container_id in self._running
+
     @contextmanager
     def ending(self, container_id: str) -> Generator[None]:
         """Have `is_ending` return True during the block: a call that only waits may give up."""

@@ -66,11 +66,11 @@ class Detacher:
     def replay(self, container_id: str, interface: str, netns: str, queued: float) -> None:
         """Run a DEL that the executable queued at `queued` (boot clock) while no agent answered.
 
-        A grant that an ADD has got or used since is kept. Raises CNIError.
+        A grant whose last ADD came later is kept. Raises CNIError.
         """
         with self._locks.locked(container_id):
             grant = self._grants.find(container_id, interface)
-            if grant is None or grant.used_at <= queued:
+            if grant is None or (grant.asked_at or grant.at) <= queued:
                 known = grant is not None and leads_to_pod(netns, grant)
                 self.delete(container_id, interface, netns if known else "")
 
@@ -105,7 +105,10 @@ class Detacher:
         facts = self._grants.facts(grant.eni)
         if facts is None:  # a look at the node finds what is left
             return
-        left = Unfinished.of(grant, facts, netns)  # at once: a runtime may not wait for the rest
+        try:
+            left = Unfinished.of(grant, facts, netns)  # first: a runtime may not wait for the rest
+        except OSError as error:
+            raise _cannot_remove(grant, error) from None
         try:
             self._datapath.delete(pod_interface(grant, facts))
         except DatapathError as error:
@@ -136,10 +139,11 @@ class Detacher:
         return Done()
 
     def finish_before(self, grant: Grant) -> None:
-        """Remove the links that would be taken for those of a new grant, before they are built.
+        """Remove the links that would be in the way of a new grant's, before they are built.
 
-        That is what its attachment has left, wherever, and what others have left in its namespace.
-        The caller has the lock of the grant's container. Raises CNIError, StoppingError.
+        That is what its attachment has left, wherever, what others have left in its namespace, and
+        what has one of its addresses: a pod's next sandbox gets a kept one before any look. The
+        caller has the lock of the grant's container. Raises CNIError, StoppingError.
         """
         if (own := self._unfinished.get(_key(grant))) is not None:
             try:
@@ -148,7 +152,7 @@ class Detacher:
                 raise _cannot_remove(own.grant, error) from None
             self._forget(_key(grant))
         for left in tuple(self._unfinished.values()):
-            if left.is_beside(grant):
+            if left.is_beside(grant) or left.shares_address(grant):
                 self._finish_other(left.grant, grant)
 
     def finish_others(self, grant: Grant) -> bool:
@@ -230,7 +234,7 @@ def _key(grant: Grant) -> str:
     return f"{grant.attachment.container_id}/{grant.attachment.interface}"
 
 
-def _cannot_remove(grant: Grant, error: DatapathError) -> CNIError:
+def _cannot_remove(grant: Grant, error: DatapathError | OSError) -> CNIError:
     return CNIError(Code.IO, f"the datapath of {grant.addresses[0]} cannot be removed", str(error))
 
 

@@ -37,7 +37,7 @@ def stale_grants(
         grant
         for grant in known
         if _key(grant) not in alive
-        and now - grant.used_at >= GC_AGE_SECONDS
+        and now - max(grant.at, grant.asked_at) >= GC_AGE_SECONDS
         and (
             not pod_exists(grant.attachment.pod_uid)
             or (

@@ -54,8 +54,11 @@ class Granter:
         self._grants = grants
         self._dependencies = dependencies
 
-    def make_grant(self, call: Call) -> Grant:
-        """Return a new grant for the container. Raises CNIError, StoppingError, JournalError."""
+    def make_grant(self, call: Call, asked_at: float) -> Grant:
+        """Return a new grant for the container, whose ADD came at `asked_at` (boot clock).
+
+        Raises CNIError, StoppingError, JournalError.
+        """
         request = call.request
         if not self._dependencies.wait_until_synced(call.deadline, call.alive):
             raise CNIError(
@@ -69,7 +72,7 @@ class Granter:
             _log.warning(
                 "pod %s: the API server is away, assuming ENIPool %s", key, chosen.pool.name
             )
-        wanted = self._request(request, key, chosen)
+        wanted = self._request(request, key, chosen, asked_at)
         grant = self._acquire(wanted, call, chosen.pool)
         if grant is None:
             raise no_grant(
@@ -81,7 +84,9 @@ class Granter:
             )
         return grant
 
-    def _request(self, request: Request, key: str, chosen: PoolChoice) -> GrantRequest:
+    def _request(
+        self, request: Request, key: str, chosen: PoolChoice, asked_at: float
+    ) -> GrantRequest:
         wish, pool = self._wish(key, chosen), chosen.pool
         return GrantRequest(
             attachment_of(request),
@@ -90,6 +95,7 @@ class Granter:
             request.netns,
             pool.name,
             seconds(pool.spec.cool_down),
+            asked_at,
             assumed=chosen.assumed,
             netns_id=identify(request.netns),
             api_uid=chosen.pod_uid,

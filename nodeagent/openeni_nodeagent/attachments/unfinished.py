@@ -25,7 +25,10 @@ class Unfinished:
 
     @classmethod
     def of(cls, grant: Grant, facts: ENIFacts, netns: str) -> Self:
-        """Return the links of a grant whose path, or the runtime's, may be about to go."""
+        """Return the links of a grant whose path, or the runtime's, may be about to go.
+
+        Raises OSError if their namespace cannot be held.
+        """
         path = namespace_of(grant, netns) if facts.datapath.mode is Mode.IPVLAN else ""
         return cls(grant, facts, netns, hold(path, grant) if path else None)
 
@@ -46,6 +49,10 @@ class Unfinished:
             return self.held.identity == grant.netns_id
         may_be_there = self.grant.netns_id in {None, grant.netns_id}
         return may_be_there and leads_to_pod(self.path, grant)
+
+    def shares_address(self, grant: Grant) -> bool:
+        """Return True if they may have an address of another grant: two slaves cannot."""
+        return not set(self.grant.addresses).isdisjoint(grant.addresses)
 
     def close(self) -> None:
         """Hold the namespace no longer."""

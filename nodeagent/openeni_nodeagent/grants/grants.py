@@ -33,14 +33,14 @@ from openeni_nodeagent.grants.retained import Retained, pod_key
 class Grants:
     """Safe for several threads. Methods that write the journal raise JournalError."""
 
-    def __init__(self, journal: Journal, log: GrantLog) -> None:
-        """Start from the state in the journal."""
+    def __init__(self, journal: Journal, log: GrantLog, is_at_work: Callable[[str], bool]) -> None:
+        """Start from the state in the journal; `is_at_work` is as of `Requests`."""
         self._journal = journal
         self._log = log
         self._changed = threading.Condition()
         self._ledger = Ledger()
         self._reservations = self._ledger.reservations
-        self._requests = Requests(self._ledger, self._changed, self._record_new)
+        self._requests = Requests(self._ledger, self._changed, self._record_new, is_at_work)
         self._listeners: list[Callable[[Grant], None]] = []
         self._facts = dict(journal.state.enis)
         for address, until in journal.state.cooling_until.items():

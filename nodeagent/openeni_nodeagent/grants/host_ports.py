@@ -4,7 +4,7 @@ The journal's grants are the record of host ports, as of addresses. A port is it
 DEL has removed it from the kernel.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -15,20 +15,32 @@ from openeni_nodeagent.pod_options import PortMapping
 
 @dataclass(frozen=True)
 class Taken:
-    """A port that another pod has."""
+    """A port that another container has."""
 
     port: PortMapping
     owner: Grant
 
 
 def find_taken(
-    wanted: Iterable[PortMapping], attachment: Attachment, grants: Iterable[Grant]
+    wanted: Iterable[PortMapping],
+    attachment: Attachment,
+    grants: Iterable[Grant],
+    is_at_work: Callable[[str], bool],
 ) -> Taken | None:
     """Return the first of the wanted ports that another pod has; None if they are free.
 
-    What an earlier sandbox of the same pod has is free: see `released`.
+    What an earlier sandbox of the same pod has is free (see `released`), but not while a call of
+    that container is at work: it would give the port to the old sandbox, or remove the new one's.
     """
-    others = [g for g in grants if g.attachment.pod_uid != attachment.pod_uid]
+    others = [
+        grant
+        for grant in grants
+        if grant.attachment.pod_uid != attachment.pod_uid
+        or (
+            grant.attachment.container_id != attachment.container_id
+            and is_at_work(grant.attachment.container_id)
+        )
+    ]
     return next(
         (
             Taken(port, grant)

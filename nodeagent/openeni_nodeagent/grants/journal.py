@@ -85,6 +85,7 @@ class JournalState:
     grants: dict[tuple[str, str], Grant] = field(default_factory=dict[tuple[str, str], Grant])
     cooling_until: dict[str, float] = field(default_factory=dict[str, float])
     damaged: int = 0  # unreadable records that are followed by a readable one
+    _owners: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
 
     def apply(self, record: JournalRecord) -> None:
         match record:
@@ -93,7 +94,7 @@ class JournalState:
             case Granted(grant):
                 self._enter(grant)
             case GrantEnded(container_id, interface, cooling_until):
-                self.grants.pop((container_id, interface), None)
+                self._end((container_id, interface))
                 self.cooling_until.update(cooling_until)
             case CoolDowns(cooling_until):
                 self.cooling_until.update(cooling_until)
@@ -105,9 +106,19 @@ class JournalState:
                 self.enis.pop(name, None)
 
     def _enter(self, grant: Grant) -> None:
-        self.grants[grant.attachment.container_id, grant.attachment.interface] = grant
+        """Enter a grant; what another has of its addresses has ended, by a record that was lost."""
+        key = grant.attachment.container_id, grant.attachment.interface
+        self._end(key)
         for address in grant.addresses:
             self.cooling_until.pop(address, None)
+            self._end(self._owners.get(address, key))
+            self._owners[address] = key
+        self.grants[key] = grant
+
+    def _end(self, key: tuple[str, str]) -> None:
+        grant = self.grants.pop(key, None)
+        for address in grant.addresses if grant else ():
+            self._owners.pop(address, None)
 
     def records(self) -> tuple[JournalRecord, ...]:
         """Return the shortest journal with this state."""
@@ -166,8 +177,9 @@ class Journal:
         self._lock = threading.Lock()
         content = path.read_bytes() if path.exists() else b""
         state = replay(content)
-        if state.boot_id != boot_id:
-            state = JournalState(boot_id=boot_id)
+        if state.boot_id not in {"", boot_id}:
+            state = JournalState()
+        state.boot_id = boot_id
         self.state = state
         self._file = -1
         self._size = 0

@@ -53,12 +53,7 @@ class Grant(Struct, frozen=True):
     requested: bool = False  # its pod asked for the address by name
     host_ports: tuple[PortMapping, ...] = ()
     bandwidth: Bandwidth = UNLIMITED
-    asked_at: float = 0.0  # when another ADD came, which has connected it again
-
-    @property
-    def used_at(self) -> float:
-        """Return since when the last ADD has it: an earlier DEL is not about that ADD."""
-        return max(self.at, self.asked_at)
+    asked_at: float = 0.0  # when the last ADD came that has connected it; 0.0 if unknown
 
 
 class AddressOwnedError(ValueError):

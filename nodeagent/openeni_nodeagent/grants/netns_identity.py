@@ -46,13 +46,14 @@ def leads_to_pod(path: str, grant: Grant) -> bool:
 
 
 def hold(path: str, grant: Grant) -> HeldNamespace | None:
-    """Return the namespace at `path`; None if it cannot be opened, or is not the grant's pod's.
+    """Return the namespace at `path`; None if there is none, or it is not the grant's pod's.
 
-    Where it is not known which one is the pod's, the runtime's path is believed.
+    Where it is not known which one is the pod's, the runtime's path is believed. Raises OSError if
+    it cannot be opened, though it may be there.
     """
     try:
         held = HeldNamespace(path)
-    except OSError:  # there is none any more, or the process has too many open files
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
         return None
     if grant.netns_id in {None, held.identity}:
         return held

@@ -36,6 +36,7 @@ class GrantRequest:
     netns: str
     pool: str
     cool_down: float  # seconds
+    asked_at: float  # boot clock, when the ADD came
     assumed: bool = False
     netns_id: tuple[int, int] | None = None
     api_uid: str = ""
@@ -66,11 +67,16 @@ class Requests:
         ledger: Ledger,
         changed: threading.Condition,
         record: Callable[[Grant, tuple[Grant, ...]], None],
+        is_at_work: Callable[[str], bool],
     ) -> None:
-        """`record` journals a new grant, with others that it changes, and enters all of them."""
+        """`record` journals a new grant, with others that it changes, and enters all of them.
+
+        `is_at_work` returns True while a call of a container may have read its grant.
+        """
         self._ledger = ledger
         self._changed = changed
         self._record = record
+        self._is_at_work = is_at_work
         self._waiting = WaitingRequests(MAX_WAITING)
         self._waits: dict[Ticket, Wait] = {}
         self._stopping = False
@@ -130,16 +136,20 @@ class Requests:
         require_free_interface(wanted.attachment, wanted.netns_id, self._ledger.grants())
         if not wanted.host_ports:
             return
-        taken = find_taken(wanted.host_ports, wanted.attachment, self._ledger.grants())
+        taken = find_taken(
+            wanted.host_ports, wanted.attachment, self._ledger.grants(), self._is_at_work
+        )
         if taken is None:
             return
         owner = taken.owner
+        is_earlier = owner.attachment.pod_uid == wanted.attachment.pod_uid
         raise CNIError(
             Code.TRY_AGAIN,
             f"host port {taken.port} of pod {wanted.namespace}/{wanted.name} is in use on this "
             "node",
             f"pod {owner.namespace}/{owner.name} (container {owner.attachment.container_id}) has "
-            "it until its network is deleted",
+            "it until its network is deleted"
+            + (", or the call that is at work ends" if is_earlier else ""),
             reason=PodReason.HOST_PORT_IN_USE,
         )
 
@@ -207,6 +217,7 @@ def _grant(wanted: GrantRequest, candidate: Candidate, now: float) -> Grant:
         requested=bool(wanted.requested),
         host_ports=wanted.host_ports,
         bandwidth=wanted.bandwidth,
+        asked_at=wanted.asked_at,
     )
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from openeni_kube.clock import boot_seconds
 from openeni_nodeagent.attachments import del_queue
-from openeni_nodeagent.cni import frame
 from openeni_nodeagent.cni.protocol import CNIError
 from openeni_nodeagent.datapath_api import PodInterface
 from openeni_testing.agent.cni_call import DEEP
 from openeni_testing.agent.failed_adds import add, with_node
 from openeni_testing.agent.parts import AgentParts
+from openeni_testing.agent.queued_dels import queue_before_what_follows, queued, request
 from openeni_testing.waiting import wait_for
 
 
@@ -29,23 +29,6 @@ def folder(tmp_path: Path) -> Path:
     made = tmp_path / "queue"
     made.mkdir()
     return made
-
-
-def request(container: str, command: str = "DEL", netns: str = "", stdin: bytes = b"") -> bytes:
-    variables = {
-        "CNI_COMMAND": command,
-        "CNI_CONTAINERID": container,
-        "CNI_IFNAME": "eth0",
-        "CNI_NETNS": netns,
-    }
-    stdin = stdin or b'{"cniVersion":"1.1.0","name":"openeni"}'
-    return frame.encode_request(variables, stdin, deadline=1)
-
-
-def queued(folder: Path, content: bytes, at: float, process: int = 1) -> Path:
-    file = folder / f"{int(at * 1000):020d}-{process}.del"
-    file.write_bytes(content)
-    return file
 
 
 def test_queued_dels_run_oldest_first_and_their_files_are_removed(
@@ -93,13 +76,6 @@ def test_a_del_that_fails_is_kept_for_a_retry_and_delays_no_other(
     assert del_queue.replay(folder, parts.detacher) == 0
     assert parts.grants.all() == ()
     assert list(folder.iterdir()) == []
-
-
-def queue_before_what_follows(folder: Path) -> None:
-    """Queue the DEL of c1; return at a later time than its own."""
-    at = boot_seconds() + 0.001  # a file's name has milliseconds
-    queued(folder, request("c1"), at)
-    wait_for(lambda: boot_seconds() > at, "a later time")
 
 
 @pytest.mark.parametrize("failed", [True, False], ids=["a DEL that has failed", "a DEL"])

@@ -144,11 +144,16 @@ def test_a_del_that_fails_holds_nothing_and_one_that_is_not_recorded_no_more_tha
     assert [container for container, _ in parts.datapath.ended] == ["c1"]
 
 
-def test_one_that_cannot_be_opened_is_found_by_its_path(parts: AgentParts) -> None:
-    with no_more_files():
+def test_a_del_that_cannot_hold_it_fails_and_is_repeated(parts: AgentParts) -> None:
+    """It may be there: a DEL that succeeds is the last one."""
+    with no_more_files(), pytest.raises(CNIError, match="cannot be removed") as raised:
         parts.detacher.delete("c1", "eth0", "")
+    assert "Too many open files" in raised.value.details
+    assert parts.grants.find("c1", "eth0")
+    delete(parts)
     parts.finish()
-    assert parts.datapath.ended == [("c1", str(parts.netns("c1")))]
+    ((container, path),) = parts.datapath.ended
+    assert (container, path.rpartition("/")[0]) == ("c1", "/proc/self/fd")
 
 
 def test_a_link_that_cannot_be_removed_yet_stays_within_reach(

@@ -23,7 +23,7 @@ def test_one_add_that_waits_for_long_is_told_once_with_the_text_of_its_failure(
     node_objects.make_pool(parts.store)
     uid = pod(parts)
     now = time.monotonic()
-    request = GrantRequest(Attachment(uid, "c1", "eth0"), "default", "web", "", "pods", 30.0)
+    request = GrantRequest(Attachment(uid, "c1", "eth0"), "default", "web", "", "pods", 30.0, 0.0)
     waits = [Wait(request, now - pod_events.WAIT_SECONDS), Wait(request, now + 60)]
     events = RecordedEvents()
     monkeypatch.setattr(parts.grants, "waits", lambda: tuple(waits))
@@ -44,7 +44,7 @@ def test_a_pool_that_is_gone_explains_no_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = AgentParts(tmp_path)
-    request = GrantRequest(Attachment("1", "c1", "eth0"), "default", "web", "", "gone", 30.0)
+    request = GrantRequest(Attachment("1", "c1", "eth0"), "default", "web", "", "gone", 30.0, 0.0)
     events = RecordedEvents()
     monkeypatch.setattr(parts.grants, "waits", lambda: (Wait(request, 0.0),))
     PodEvents(events, parts.caches, parts.grants).note_waits()

@@ -38,6 +38,10 @@ GRANT = Grant(
 )
 
 
+def made(journal: Journal) -> Grants:
+    return Grants(journal, GrantLog("n1"), lambda _: False)
+
+
 def refuse(*_: JournalRecord) -> None:
     raise JournalError(REFUSED)
 
@@ -105,7 +109,7 @@ def test_a_grant_is_adopted_only_once_the_journal_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = Journal(tmp_path / "journal", "boot")
-    grants = Grants(journal, GrantLog("n1"))
+    grants = made(journal)
     with monkeypatch.context() as full:
         full.setattr(journal, "append", refuse)
         with pytest.raises(JournalError, match="No space left"):
@@ -118,7 +122,7 @@ def test_a_grant_is_adopted_only_once_the_journal_has_it(
 def test_a_grant_of_anothers_address_is_never_in_the_journal(tmp_path: Path) -> None:
     """The next process could not start from such a journal."""
     journal = Journal(tmp_path / "journal", "boot")
-    grants = Grants(journal, GrantLog("n1"))
+    grants = made(journal)
     grants.adopt(GRANT)
     with pytest.raises(AddressOwnedError):
         grants.adopt(other_of(GRANT))
@@ -127,7 +131,7 @@ def test_a_grant_of_anothers_address_is_never_in_the_journal(tmp_path: Path) -> 
 
 def test_a_container_that_got_a_grant_meanwhile_adopts_no_other(tmp_path: Path) -> None:
     """Nobody would remove the address of the one that it has from the kernel."""
-    grants = Grants(Journal(tmp_path / "journal", "boot"), GrantLog("n1"))
+    grants = made(Journal(tmp_path / "journal", "boot"))
     grants.adopt(GRANT)
     with pytest.raises(AddressOwnedError, match="by now"):
         grants.adopt(msgspec.structs.replace(GRANT, addresses=("10.99.9.9",)))
@@ -137,7 +141,14 @@ def test_a_container_that_got_a_grant_meanwhile_adopts_no_other(tmp_path: Path) 
 def request(container: str, pool: str = "pods", *addresses: str) -> GrantRequest:
     attachment = Attachment(f"uid-{container}", container, "eth0")
     return GrantRequest(
-        attachment, "default", container, "/ns", pool, cool_down=30, requested=addresses
+        attachment,
+        "default",
+        container,
+        "/ns",
+        pool,
+        cool_down=30,
+        asked_at=0.0,
+        requested=addresses,
     )
 
 

@@ -75,10 +75,18 @@ def test_another_port_or_protocol_is_another_port() -> None:
 def test_a_port_of_another_pod_is_taken_and_of_the_pods_own_earlier_sandbox_is_not() -> None:
     theirs, own = grant("other", "c1", WEB), grant("web", "old", WEB)
     new = Attachment("web", "new", "eth0")
-    assert find_taken((WEB,), new, (own,)) is None
-    taken = find_taken((PortMapping(1, 1, TCP), WEB), new, (own, theirs))
+    assert find_taken((WEB,), new, (own,), lambda _: False) is None
+    taken = find_taken((PortMapping(1, 1, TCP), WEB), new, (own, theirs), lambda _: False)
     assert taken
     assert (taken.port, taken.owner) == (WEB, theirs)
+
+
+def test_a_port_of_the_pods_earlier_sandbox_is_taken_while_a_call_of_that_is_at_work() -> None:
+    earlier, same = grant("web", "old", WEB), grant("web", "new", WEB)
+    new = Attachment("web", "new", "net1")
+    taken = find_taken((WEB,), new, (same, earlier), {"old", "new"}.__contains__)
+    assert taken
+    assert taken.owner == earlier
 
 
 def test_an_earlier_sandbox_loses_the_ports_that_the_new_one_wants_and_keeps_the_others() -> None:

@@ -104,6 +104,43 @@ def test_any_flipped_bit_is_noticed_and_costs_its_record_alone() -> None:
             assert known.damaged or position == len(lines[0]) - 1
 
 
+def damaged(path: Path, kind: bytes) -> Journal:
+    """Return the journal as the next process reads it once a record of a kind is unreadable."""
+    content = path.read_bytes()
+    assert content.count(b'"%s"' % kind) == 1
+    path.write_bytes(content.replace(b'"%s"' % kind, b'"-%s"' % kind[1:]))
+    return Journal(path, BOOT)
+
+
+def test_a_grant_whose_end_was_damaged_gives_way_to_the_next_one_of_its_address(
+    tmp_path: Path,
+) -> None:
+    """No agent starts with two owners of an address."""
+    first = journal(tmp_path)
+    both = msgspec.structs.replace(grant("a", "10.98.0.5"), addresses=("10.98.0.5", "fd98::5"))
+    first.append(Granted(both), Granted(grant("c", "10.98.0.7")))
+    first.append(GrantEnded("a", "eth0", {"10.98.0.5": 99.25, "fd98::5": 99.25}))
+    first.append(Granted(grant("b", "10.98.0.5")))
+    first.close()
+    again = damaged(tmp_path / "journal", b"freed")
+    assert set(again.state.grants) == {("b", "eth0"), ("c", "eth0")}
+    assert again.state.damaged == 1
+    again.append(GrantEnded("b", "eth0", {}), Granted(grant("d", "fd98::5")))
+    assert set(again.state.grants) == {("c", "eth0"), ("d", "eth0")}
+
+
+def test_a_damaged_first_record_costs_no_grant(tmp_path: Path) -> None:
+    first = journal(tmp_path)
+    first.append(Granted(grant("a", "10.98.0.5")))
+    first.close()
+    again = damaged(tmp_path / "journal", b"boot")
+    assert ("a", "eth0") in again.state.grants
+    assert again.state.damaged == 1
+    again.close()
+    assert ("a", "eth0") in Journal(tmp_path / "journal", BOOT).state.grants
+    assert Journal(tmp_path / "journal", "another").state.grants == {}
+
+
 def test_a_journal_of_an_earlier_boot_is_dropped(tmp_path: Path) -> None:
     first = journal(tmp_path)
     first.append(*HISTORY)
@@ -156,7 +193,7 @@ def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
 
 def fill(of: Journal) -> None:
     for number in range(10_000):
-        of.append(Granted(grant(f"c{number}")))
+        of.append(Granted(grant(f"c{number}", f"10.98.{number // 256}.{number % 256}")))
 
 
 def run(*argv: str) -> None:
@@ -175,7 +212,7 @@ def test_a_write_that_does_not_fit_leaves_no_half_record(tmp_path: Path) -> None
             fill(of)
         stored = len(of.state.grants)
         run("mount", "-o", "remount,size=128k", str(folder))
-        of.append(Granted(grant("later")))
+        of.append(Granted(grant("later", "10.99.0.1")))
         of.close()
         again = replay((folder / "journal").read_bytes())
         assert len(again.grants) == stored + 1 > 10

@@ -141,7 +141,7 @@ def acquire(
 ) -> Thread:
     """Have a request of the pod `web-0` wait in a thread of its own; `looks` grows as it looks."""
     request = GrantRequest(
-        Attachment(container, container, "eth0"), "default", "web-0", "", "pods", 30, **wish
+        Attachment(container, container, "eth0"), "default", "web-0", "", "pods", 30, 0.0, **wish
     )
 
     def wait() -> None:

@@ -1,6 +1,9 @@
-"""ADDs of the pod web, most of which fail, and the Events about it."""
+"""Calls for the pod web, of which ADDs mostly fail, and the Events about it."""
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
 
 import msgspec
 import pytest
@@ -16,23 +19,43 @@ from openeni_testing.agent.cni_call import CONFIG
 from openeni_testing.agent.parts import AgentParts
 from openeni_testing.controller.recorded_events import RecordedEvents
 
+EMPTY: Final[Mapping[str, object]] = MappingProxyType({})
 
-def environment(parts: AgentParts, uid: str, command: str = "ADD") -> dict[str, str]:
-    netns = parts.netns("c1")
+
+def environment(
+    parts: AgentParts, uid: str, command: str = "ADD", container: str = "c1"
+) -> dict[str, str]:
+    netns = parts.netns(container)
     netns.touch()
     return {
         "CNI_COMMAND": command,
-        "CNI_CONTAINERID": "c1",
+        "CNI_CONTAINERID": container,
         "CNI_NETNS": str(netns),
         "CNI_IFNAME": "eth0",
         "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;K8S_POD_UID={uid}",
     }
 
 
+def call(
+    parts: AgentParts,
+    command: str,
+    uid: str,
+    container: str = "c1",
+    *,
+    config: Mapping[str, object] = EMPTY,
+    alive: bool = True,
+    seconds: float = 0.0,
+) -> None:
+    """Make a call with so many seconds, whose executable may be gone. Raises CNIError."""
+    variables = environment(parts, uid, command, container)
+    request = parse(variables, msgspec.json.encode({**CONFIG, **config}))
+    deadline = time.monotonic() + seconds
+    parts.commands.handle(Call(request, deadline, Stopwatch(), lambda: alive))
+
+
 def add(parts: AgentParts, uid: str, **config: object) -> None:
     """Make an ADD that fails at once where it would wait. Raises CNIError."""
-    request = parse(environment(parts, uid), msgspec.json.encode(CONFIG | config))
-    parts.commands.handle(Call(request, time.monotonic(), Stopwatch(), lambda: True))
+    call(parts, "ADD", uid, config=config)
 
 
 def failed_add(parts: AgentParts, uid: str, **config: object) -> EndedCall:

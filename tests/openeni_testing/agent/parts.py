@@ -7,6 +7,7 @@ from pathlib import Path
 from openeni_crds.conditions import Condition, Reason, Type, condition
 from openeni_crds.names import Kind
 from openeni_crds.podip import PodIP
+from openeni_kube.clock import boot_seconds
 from openeni_kube.result import Result
 from openeni_kube.store import Store
 from openeni_nodeagent.attachments.commands import CNICommands, CommandDependencies
@@ -50,7 +51,7 @@ class AgentParts:
     guards: NICGuards = field(default_factory=lambda: NICGuards((), lambda _: None))
     node: str = node_objects.NODE
     behind: set[Kind] = field(default_factory=set[Kind])  # whose watches show nothing new
-    make_grants: Callable[[Journal, GrantLog], Grants] = Grants
+    make_grants: Callable[[Journal, GrantLog, Callable[[str], bool]], Grants] = Grants
     make_locks: Callable[[], ContainerLocks] = ContainerLocks
 
     def __post_init__(self) -> None:
@@ -59,7 +60,8 @@ class AgentParts:
         self.journal = Journal(self.folder / "journal", "boot")
         self.log_lines: list[str] = []
         self.log = GrantLog(self.node, self.log_lines.append)
-        self.grants = grants = self.make_grants(self.journal, self.log)
+        self.locks = locks = self.make_locks()
+        self.grants = grants = self.make_grants(self.journal, self.log, locks.is_at_work)
         self.disconnected: list[str] = []
         self.links = ENIReconciler(
             caches.enis,
@@ -73,7 +75,6 @@ class AgentParts:
         self.synced = False
         self.repairs: list[Repair] = []
         self.failed_adds: list[Attachment] = []
-        self.locks = locks = self.make_locks()
         self.detacher = Detacher(
             grants,
             self.datapath,
@@ -204,6 +205,7 @@ class AgentParts:
             str(netns),
             "pods",
             cool_down=30,
+            asked_at=boot_seconds(),
             netns_id=identify(str(netns)),
             host_ports=ports,
         )

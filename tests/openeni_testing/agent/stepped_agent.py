@@ -58,8 +58,14 @@ class Locks(ContainerLocks):
 class Ledgers(Grants):
     """A preemption before each step at the ledger."""
 
-    def __init__(self, point: Callable[..., None], made: journal.Journal, log: GrantLog) -> None:
-        super().__init__(made, log)
+    def __init__(
+        self,
+        point: Callable[..., None],
+        made: journal.Journal,
+        log: GrantLog,
+        is_at_work: Callable[[str], bool],
+    ) -> None:
+        super().__init__(made, log, is_at_work)
         self._point = point
 
     def acquire(

@@ -32,8 +32,10 @@ def open_namespace(path: str) -> Generator[int]:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError) as error:
         raise NamespaceGoneError(f"no network namespace at {path}: {error.strerror}") from error
+    except OSError as error:  # such as too many open files: it may be there
+        raise DatapathError(f"cannot open {path}: {error.strerror}") from error
     try:
         if os.path.samestat(os.fstat(descriptor), os.stat(_OWN_NAMESPACE)):  # noqa: PTH116 - a pair
             raise DatapathError(f"{path} is the node's own network namespace, not a pod's")

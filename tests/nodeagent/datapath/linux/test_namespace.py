@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -117,3 +118,17 @@ def test_a_thread_that_cannot_be_started_is_an_error_of_the_datapath(
 def test_a_namespace_that_is_not_there_is_gone() -> None:
     with pytest.raises(NamespaceGoneError), open_namespace("/run/netns/nowhere"):
         pass
+
+
+def test_one_that_cannot_be_opened_now_has_not_ended(netns: Namespace) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        with (
+            pytest.raises(DatapathError, match="Too many open files") as raised,
+            open_namespace(netns.path),
+        ):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert not isinstance(raised.value, NamespaceGoneError)
