@@ -101,9 +101,10 @@ LINK_PREFIX: Final = "oeni"  # veth ends "oeni<hash>", host-side slaves "oeni-<i
 LINK_ALIAS: Final = "openeni"
 TABLE_PODS: Final = 9999  # every pod's own route on this node; looked up before everything else
 TABLE_ENI_BASE: Final = 10000  # + ifindex of the ENI: its way out; also the group of its veth ends
+RULE_FROM_POD_V6: Final = 490  # IPv6 `iif lo oif <ENI>`, as an l3s or l3 pod sends: ENI's table
 RULE_TO_POD: Final = 500  # lookup TABLE_PODS: before RULE_REPLY, whose packets may be for a pod
 RULE_REPLY: Final = 550  # fwmark <reply> lookup main: NodePort replies leave where they came in
-RULE_FROM_POD: Final = 600  # fwmark <ENI's mark>, or an l3s pod's `iif lo oif <ENI>`: ENI's table
+RULE_FROM_POD: Final = 600  # fwmark <ENI's mark>, or IPv4 `iif lo oif <ENI>`: ENI's table
 RULE_FROM_ENI: Final = 610  # from <primary address> lookup <ENI's table>
 RULE_WAY_BACK: Final = 32800  # from <subnet> lookup <ENI's table>, where main has no route
 # Default of OPENENI_MARK_MASK. Bits 14 and 15 are kube-proxy's; Calico takes 16 to 31 by default.

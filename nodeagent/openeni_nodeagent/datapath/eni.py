@@ -94,6 +94,11 @@ def _rules(eni: NodeENI) -> set[Item]:
     a filter, as the node's own output (`iif lo`) with the ENI as output device
     (drivers/net/ipvlan/ipvlan_core.c, ipvlan_process_v4_outbound), and once more after its
     destination has been translated, by the mark alone (ip_route_me_harder).
+
+    A route by another device does not match there by IPv4. By IPv6 the ENI is no more than a
+    preference (ip6_route_output_flags), and what is for a pod of another ENI would go there past
+    Neutron. So its rule comes before all others, even if the ENI has no IPv6 address: with
+    CAP_NET_RAW its pods may send such packets.
     """
     mark = eni.mark
     items: set[Item] = {
@@ -101,9 +106,10 @@ def _rules(eni: NodeENI) -> set[Item]:
         for family in eni.families
     }
     if eni.ipvlan and not eni.layer_2:
+        priorities = {IPV4: names.RULE_FROM_POD, IPV6: names.RULE_FROM_POD_V6}
         items |= {
-            Rule(family, names.RULE_FROM_POD, eni.table, iif="lo", oif=eni.link.device)
-            for family in eni.families
+            Rule(family, priorities[family], eni.table, iif="lo", oif=eni.link.device)
+            for family in _families_of_pods(eni)
         }
     items |= {
         Rule(family_of(a), names.RULE_FROM_ENI, eni.table, source=host_cidr(a))
@@ -129,7 +135,7 @@ def _routes(eni: NodeENI) -> set[Item]:
     index = eni.link.ifindex
     items: set[Item] = {
         Route(default_cidr(f), eni.table, metric=_LAST_METRIC, type=RouteType.UNREACHABLE)
-        for f in eni.families
+        for f in _families_of_pods(eni)
     }
     for subnet in eni.facts.subnets:
         items.add(Route(subnet.cidr, eni.table, index))
@@ -140,6 +146,13 @@ def _routes(eni: NodeENI) -> set[Item]:
     if eni.facts.datapath.metadata_service is MetadataService.BLOCK and IPV4 in eni.families:
         items.add(Route(host_cidr(names.METADATA_V4), eni.table, type=RouteType.PROHIBIT))
     return items
+
+
+def _families_of_pods(eni: NodeENI) -> frozenset[int]:
+    """Return the families in which pods may send by the ENI's table."""
+    if eni.ipvlan and not eni.layer_2 and eni.kernel_has_ipv6:
+        return eni.families | {IPV6}
+    return eni.families
 
 
 def _sysctls(eni: NodeENI) -> State:

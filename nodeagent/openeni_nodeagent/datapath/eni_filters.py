@@ -5,7 +5,7 @@ from typing import Final
 
 from openeni_crds import names
 from openeni_crds.enipool import MetadataService
-from openeni_nodeagent.addresses import family_of
+from openeni_nodeagent.addresses import IPV6, family_of
 from openeni_nodeagent.datapath.filters import FAMILIES, FORGED_MTU_ERRORS, LOOPBACK, chain
 from openeni_nodeagent.datapath.links import NodeENI
 from openeni_nodeagent.datapath.model import Chain
@@ -74,8 +74,12 @@ def _of_layer_3(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
     index = eni.link.ifindex
     hook = f"type filter hook output {_BEFORE_REPLIES}"
     rules = [f"oif {index} {rule}" for rule in _marks(eni)]
-    refused = [f"ip daddr {names.METADATA_V4}", f"ip6 daddr {names.METADATA_V6}"]
-    rules += [f"oif {index} {match} reject" for match in refused if blocks]
+    services = zip(FAMILIES, (names.METADATA_V4, names.METADATA_V6), strict=True)
+    for (word, number), service in services if blocks else ():
+        # An error goes to the sender, who may be anybody: past the ENI and its security groups.
+        of_a_pod = f"{word} saddr . oif @podlinks{number}"
+        rules += [f"oif {index} {of_a_pod} {word} daddr {service} reject"]
+        rules += [f"oif {index} {word} daddr {service} drop"]
     rules += _of_layer_3_pods(index)
     return frozenset({chain("inet", _name(eni), hook, rules), _lo_chain(eni)})
 
@@ -103,38 +107,35 @@ def _of_layer_3_pods(index: int) -> list[str]:
 
     What the node sends has a socket of its own namespace there (`OF_A_SOCKET`), which a pod's
     packet has not. Where a pod's packets may go to, nothing else passes but what a pod sends as a
-    pod, and what the kernel sends without a socket: resets over IPv6, and reports of groups (IGMP).
-    Conntrack calls these resets established, or invalid where it does not know the connection. A
-    pod that has it call TCP of its own established, or forges a reset, would have to know sequence
-    numbers, too. Of other protocols nothing passes, whatever conntrack says.
+    pod, and what the kernel sends without a socket: reports of groups (IGMP), and of TCP resets,
+    those of a firewall (`reject with tcp reset`) with the address that it refuses, answers over
+    IPv6, and SYN-ACKs with a cookie. Conntrack calls them established or related, or resets invalid
+    where it does not know the connection. A pod that has it call TCP of its own established, or
+    forges a reset, would have to know sequence numbers, too, unless it begins a connection: so no
+    SYN passes. Nor do fragments that are not joined (IP_NODEFRAG), since their flags cannot be
+    read. Of other protocols nothing passes, whatever conntrack says.
 
-    Pods' packets go to the ENI; to `lo`, by IPv6 if they are for an address of the node, in both
-    families if they are for the ENI's primary address; and to pods of the node's other ENIs by
-    IPv6, where the ENI is no more than a preference (ip6_route_output_flags). A limit of a pod's
-    bandwidth has the kernel hand the node what it sends to groups (sk_mc_loop). So neighbour
-    discovery (see `guard`) and the messages about groups (MLD) are dropped, from pods as well.
-
-    What ipvs leads to a pod passes the output hook as well, without a socket. Its client has asked
-    for an address that is no pod's, and conntrack has seen it before; it sees a pod's packet here.
+    Pods' packets go to the ENI, and to `lo`, by IPv6 if they are for an address of the node, in
+    both families if they are for the ENI's primary address; there it does not show of which ENI a
+    pod is. A limit of a pod's bandwidth has the kernel hand the node what it sends to groups
+    (sk_mc_loop). So neighbour discovery (see `guard`) and the messages about groups (MLD) are
+    dropped, from pods as well.
     """
-    links_of_pods = f'"{names.LINK_PREFIX}*"'
+    known = "ct state established,related,untracked"
     return [
         OF_A_SOCKET,
-        *(f"{error} fib daddr type local drop" for error in FORGED_MTU_ERRORS),
-        f'oif != {index} oif != "lo" oifname != {links_of_pods} accept',
+        *(f"{error} drop" for error in FORGED_MTU_ERRORS),
+        f'oif != {index} oif != "lo" accept',
         "oif lo ip daddr != @primaries4 accept",
         "icmpv6 type 130-137 drop",
         "icmpv6 type 143 drop",
-        *(
-            f"oifname {links_of_pods} ct direction original "
-            f"ct original {word} daddr != @pods{number} accept"
-            for word, number in FAMILIES
-        ),
-        *(f"{word} saddr @pods{number} accept" for word, number in FAMILIES),
+        *(f"oif {index} {word} saddr . oif @podlinks{number} accept" for word, number in FAMILIES),
+        *(f"oif lo {word} saddr @pods{number} accept" for word, number in FAMILIES),
         f"oif {index} ip protocol igmp ip daddr 224.0.0.0/4 fib saddr type local accept",
-        "meta l4proto != tcp drop",
-        "fib saddr type != local drop",
-        "tcp flags & rst == 0 ct state invalid,new drop",
+        "tcp flags & rst == rst ct state established,related accept",
+        "tcp flags & rst == rst fib saddr type local accept",
+        f"tcp flags & (syn | ack) != syn {known} fib saddr type local accept",
+        "drop",
     ]
 
 
@@ -145,7 +146,8 @@ def _lo_chain(eni: NodeENI) -> Chain:
     completes a partial checksum, behind all rules of that hook (see `egress_chain`): the sender, or
     what makes an error one about a path's MTU. The node itself cuts nothing into fragments that
     goes to `lo`, which takes 64 KiB. What an l3 pod sends to a service of the node has the ENI's
-    primary address by then (`service`), and over `lo` a packet keeps its entry of conntrack.
+    primary address by then (`service`), or the node's if kube-proxy masquerades it, and over `lo` a
+    packet keeps its entry of conntrack.
     """
     hook = f"type filter hook prerouting {_BEFORE_DEFRAGMENTATION}"
     cut_4 = "ip frag-off & 0x3fff != 0 ip daddr @primaries4"
@@ -153,6 +155,11 @@ def _lo_chain(eni: NodeENI) -> Chain:
         'iif != "lo" accept',
         "exthdr frag exists icmpv6 type packet-too-big drop",
         "exthdr frag exists ct status snat ip6 saddr @primaries6 accept",
+        *(
+            f"exthdr frag exists ct status snat ip6 saddr {address} accept"
+            for address in eni.node.addresses
+            if family_of(address) == IPV6
+        ),
         "exthdr frag exists ip6 saddr != @pods6 drop",
         f"{cut_4} icmp type destination-unreachable drop",
         f"{cut_4} ip saddr != @pods4 drop",
@@ -163,13 +170,14 @@ def _lo_chain(eni: NodeENI) -> Chain:
 def _of_pods(eni: NodeENI) -> list[str]:
     """Return the rules for what l2 pods send to the node, which `_ingress_chain` lets pass.
 
-    It has a pod's address: a pod that poses as somebody outside to a port of the node that leads
-    to itself would get to that outside as the node, since its replies leave by the node's own NIC.
+    It has the address of a pod of this ENI: one that poses as somebody outside to a port of the
+    node that leads to itself would get to that outside as the node, since its replies leave by the
+    node's own NIC.
     And no neighbour discovery (`guard`): pods know the node by permanent neighbours.
     """
     sent = f"iif {eni.link.ifindex} ether saddr {eni.facts.mac}"
-    rules = [f"{sent} {word} saddr != @pods{number} drop" for word, number in FAMILIES]
-    rules += [f"{sent} {error} fib daddr type local drop" for error in FORGED_MTU_ERRORS]
+    rules = [f"{sent} {word} saddr . iif != @podlinks{number} drop" for word, number in FAMILIES]
+    rules += [f"{sent} {error} drop" for error in FORGED_MTU_ERRORS]
     return [*rules, f"{sent} icmpv6 type 133-137 drop"]
 
 

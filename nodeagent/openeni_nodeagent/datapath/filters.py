@@ -17,9 +17,13 @@ FAMILIES: Final = (("ip", IPV4), ("ip6", IPV6))
 # The kernel believes a path MTU error about an echo reply of its own without looking for a socket:
 # for ten minutes it would send to that address, its pods' packets too, what fits into 552 bytes.
 # Conntrack calls an error invalid unless it is about a connection that it knows.
-FORGED_MTU_ERRORS: Final = (
-    "ct state invalid,untracked icmp type destination-unreachable icmp code frag-needed",
-    "ct state invalid,untracked icmpv6 type packet-too-big",
+# What is for an anycast address of the node, or for a group, is for the node as well.
+_TOO_BIG: Final = (
+    "icmp type destination-unreachable icmp code frag-needed",
+    "icmpv6 type packet-too-big",
+)
+FORGED_MTU_ERRORS: Final = tuple(
+    f"ct state invalid,untracked {error} fib daddr type != unicast" for error in _TOO_BIG
 )
 # Add first: deleting a table that does not exist fails (`destroy` needs nftables 1.0.7).
 DELETE_TABLES: Final = "".join(
@@ -82,7 +86,7 @@ def _late_guard(mask: int) -> list[str]:
     NIC. Until then the pod reaches nothing, its node included.
     """
     return [
-        *(f"{_PODS} {error} fib daddr type local counter drop" for error in FORGED_MTU_ERRORS),
+        *(f"{_PODS} {error} counter drop" for error in FORGED_MTU_ERRORS),
         f'{_PODS} iifname != "{_SLAVES}" meta mark and {mask:#x} == 0 counter drop',
     ]
 

@@ -23,6 +23,7 @@ from openeni_nodeagent.datapath.model import (
     PodPlan,
     Route,
 )
+from openeni_nodeagent.datapath.nft_sets import joined
 
 
 def slave_items(eni: NodeENI) -> set[Item]:
@@ -84,6 +85,7 @@ def _host_items(pod: NodePod, address: str) -> set[Item]:
             source=pod.node_address(family),
         ),
         Element(f"pods{family}", address),
+        Element(f"podlinks{family}", joined(address, eni.link.ifindex)),
         *_neighbours(eni, address),
         *_source_nat(eni, address),
     }

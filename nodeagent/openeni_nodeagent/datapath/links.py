@@ -30,6 +30,7 @@ class NodeENI:
     node: NodeFacts
     mark: Mark
     has_egress_hook: bool = True  # the kernel's nftables
+    kernel_has_ipv6: bool = True
 
     @property
     def table(self) -> int:

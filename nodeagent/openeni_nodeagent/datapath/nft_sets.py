@@ -19,6 +19,7 @@ class Field(Enum):
     IPV6 = 8, 16
     PROTOCOL = 12, 1
     PORT = 13, 2
+    LINK = 20, 4  # an interface index, in the machine's byte order
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ def _sets(family: int, address: Field) -> dict[str, NftSet]:
     socket = (address, Field.PORT)
     return {
         f"pods{family}": NftSet((address,)),  # of ipvlan pods
+        f"podlinks{family}": NftSet((address, Field.LINK)),  # the same, each with its ENI's
         f"sources{family}": NftSet((address,), (address,)),  # pod -> what its services see
         f"{PRIMARIES}{family}": NftSet((address,)),  # of ENIs
         f"hostports{family}": NftSet((address, Field.PROTOCOL, Field.PORT), socket),

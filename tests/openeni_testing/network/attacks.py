@@ -23,6 +23,8 @@ ROUTER: Final = "fe80::bad"
 ALL_NODES: Final = "ff02::1"
 DISCARD: Final = 9  # the port of RFC 863
 ICMP: Final = 1
+TCP: Final = 6
+FIN, SYN, ACK = 1, 2, 16  # of TCP's flags
 # IP_TRANSPARENT of linux/in.h and IPV6_TRANSPARENT of linux/in6.h: any address as source
 _TRANSPARENT: Final = {
     socket.AF_INET: (socket.SOL_IP, 19),
@@ -146,6 +148,15 @@ def datagram(
         return frames.ipv4(macs[0], source, target, message, to=macs[1])
     message = _checksummed(source, target, UDP, message, 6)
     return frames.ipv6(macs[0], source, target, message, to=macs[1])
+
+
+def segment(
+    source: str, target: str, ports: tuple[int, int], flags: int, *, right: bool = True
+) -> bytes:
+    """Return a TCP segment without data or options; its checksum is right or wrong."""
+    tcp = struct.pack("!HHIIBBHHH", *ports, 1000, 2000, 0x50, flags, 65535, 0, 0)
+    tcp = _checksummed(source, target, TCP, tcp, 16)
+    return tcp if right else tcp[:16] + bytes(byte ^ 0x55 for byte in tcp[16:18]) + tcp[18:]
 
 
 def tagged(frame: bytes, vlan: int, kind: int = _VLAN) -> bytes:

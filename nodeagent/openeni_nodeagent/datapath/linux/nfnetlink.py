@@ -38,6 +38,7 @@ _PROTOCOL_NAMES: Final = {number: name for name, number in _PROTOCOLS.items()}
 _TYPE_BITS: Final = 6  # of nftables' datatype.h: of each type's number in that of several
 _FAMILIES: Final = {Field.IPV4: AF_INET, Field.IPV6: AF_INET6}
 _PORT: Final = struct.Struct("!H")
+_LINK: Final = struct.Struct("=I")
 BATCH_FRAME: Final = 1  # messages that begin, and that end, a transaction
 
 
@@ -125,6 +126,8 @@ def _packed(field: Field, text: str) -> bytes:
     match field:
         case Field.PORT:
             return _PORT.pack(int(text))
+        case Field.LINK:
+            return _LINK.pack(int(text))
         case Field.PROTOCOL:
             return bytes([_PROTOCOLS[text] if text in _PROTOCOLS else int(text)])
         case Field.IPV4 | Field.IPV6:
@@ -135,6 +138,8 @@ def _text(field: Field, data: bytes) -> str:
     match field:
         case Field.PORT:
             return str(_PORT.unpack(data)[0])
+        case Field.LINK:
+            return str(_LINK.unpack(data)[0])
         case Field.PROTOCOL:
             return _PROTOCOL_NAMES.get(data[0], str(data[0]))
         case Field.IPV4 | Field.IPV6:

@@ -109,7 +109,14 @@ def _eni(facts: ENIFacts, nic: Link | None, node: NodeFacts, mark: Mark) -> Node
     if nic is None:
         raise NICMissingError(f"no NIC with MAC {facts.mac} on this node: is it attached?")
     link = LinkFacts(nic.name, nic.index)
-    eni = NodeENI(facts, link, node, mark, has_egress_hook=modes.has_egress_hook())
+    eni = NodeENI(
+        facts,
+        link,
+        node,
+        mark,
+        has_egress_hook=modes.has_egress_hook(),
+        kernel_has_ipv6=speaks_ipv6(),
+    )
     if IPV6 in eni.families and speaks_ipv6():
         require_safe_forwarding()
     return eni

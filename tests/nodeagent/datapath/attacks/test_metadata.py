@@ -15,6 +15,7 @@ from openeni_testing.network.attacks import (
     datagram,
     send_datagram,
     send_frames,
+    sending,
     tagged,
 )
 from openeni_testing.network.neutron import NeutronNetwork
@@ -28,6 +29,7 @@ PRIORITY, NETWORK = 0, 98  # VLANs: a switch takes a priority tag off
 PROVIDER = 0x88A8  # ETH_P_8021AD
 EXPERIMENTAL = 0x88B5  # IEEE 802, local experimental EtherType 1
 IPVLAN = [mode for mode in MODES if mode.id != "veth"]
+LAYER_3 = [mode for mode in IPVLAN if mode.id != f"ipvlan-{IPVlanMode.L2}"]
 L2 = [mode for mode in MODES if mode.id == f"ipvlan-{IPVlanMode.L2}"]
 
 
@@ -131,3 +133,17 @@ def test_a_lie_to_the_kernel_about_a_frames_type_is_of_no_use(blocked: Bench) ->
 def test_where_it_is_allowed_the_same_packets_leave(allowed: Bench) -> None:
     """The other tests mean something. (The node forwards no link-local packet of a veth pod.)"""
     assert {*allowed.asked()} == {*METADATA}
+
+
+@pytest.mark.parametrize("blocked", LAYER_3, indirect=True)
+def test_nobody_whom_a_pod_names_hears_an_error_of_the_node(blocked: Bench) -> None:
+    """It would go by the node's own NIC, past the ENI's security groups."""
+    node, pod = blocked.node.namespace, blocked.pod.namespace
+    macs = blocked.pod.facts.eni.mac, blocked.pod.facts.eni.mac
+    named = (neutron.OUTSIDE, neutron.OUTSIDE_6)
+    assert all(node.ping(address) for address in named)
+    sent = [datagram(*pair, macs) for pair in zip(named, METADATA, strict=True)]
+    attack = sending(pod, "eth0", *sent)
+    place = (blocked.network.fabric, blocked.port)
+    _, by_its_own = captured(pod, attack, neutron.GATEWAY, place, (node, "eth0"))
+    assert not set(map(target_of, by_its_own)) & set(named)

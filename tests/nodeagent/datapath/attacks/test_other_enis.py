@@ -1,6 +1,7 @@
-"""What an l3s or l3 pod sends to pods of its node's other ENIs, and to groups, as somebody else.
+"""What an ipvlan pod sends to pods of its node's other ENIs, and to groups, as somebody else.
 
-By IPv6 it goes there directly, past Neutron: the ENI is no more than a preference of the look-up.
+By IPv6 the ENI is no more than a preference of the look-up: without a rule of its own, what an l3s
+or l3 pod sends to them would go there directly, past Neutron.
 """
 
 import socket
@@ -11,7 +12,7 @@ from ipaddress import ip_address
 import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
-from openeni_nodeagent.pod_options import Bandwidth, RateLimit
+from openeni_nodeagent.pod_options import Bandwidth, PortMapping, RateLimit, Transport
 from openeni_testing.network import frames, neutron
 from openeni_testing.network.attacks import (
     addresses_of,
@@ -37,15 +38,15 @@ LIAR = "02:ba:d0:00:00:01"
 QUERY, DONE, ADVERTISEMENT, REDIRECT, NEW_REPORT = 130, 132, 136, 137, 143  # of ICMPv6
 IGMP, LEAVE = 2, 0x17
 JOIN_6, IPV6_LEVEL = 20, 41  # IPV6_JOIN_GROUP, IPPROTO_IPV6
+OF_L3S = Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L3S))
 LAYER_3 = [
     pytest.param(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)), id=f"ipvlan-{mode}")
     for mode in (IPVlanMode.L3S, IPVlanMode.L3)
 ]
 L3S = LAYER_3[0]
-OTHERS = [
-    pytest.param(Datapath(Mode.VETH), id="veth"),
-    pytest.param(Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L2)), id="ipvlan-L2"),
-]
+L2 = pytest.param(Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L2)), id="ipvlan-L2")
+OTHERS = [pytest.param(Datapath(Mode.VETH), id="veth"), L2, L3S]
+NEIGHBOUR = "fd98::22"  # of the other pod of the victim's ENI
 
 
 @pytest.mark.parametrize("asks", [False, True], ids=["unasked", "as an answer"])
@@ -65,20 +66,86 @@ def test_a_pod_of_another_eni_hears_pods_alone(topology: Topology, *, asks: bool
 
 @pytest.fixture(params=OTHERS)
 def beside(request: pytest.FixtureRequest) -> Generator[tuple[Node, Pod, Pod]]:
-    """A node with a pod of an ENI in l3s, and one of another ENI in another mode."""
+    """A node with a pod of an ENI in l3s, and one of another ENI, which has a second one."""
     network = NeutronNetwork()
     node = Node("node", network, *NODE)
-    layer_3 = Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L3S))
     made: list[Pod] = []
-    for name, number, datapath in (("a", 10, layer_3), ("b", 20, request.param)):
+    for name, number, datapath in (("a", 10, OF_L3S), ("b", 20, request.param)):
         eni = eni_facts(f"eni-{name}", number, datapath, dual=True)
-        addresses = f"10.98.0.{number + 1}", f"fd98::{number + 1}"
-        node.attach(f"ens{number}", eni, addresses)
-        made.append(node.add(name, eni, *addresses))
-    pod, victim = made
+        pairs = [(f"10.98.0.{number + n}", f"fd98::{number + n}") for n in (1, 2)]
+        node.attach(f"ens{number}", eni, (*pairs[0], *pairs[1]))
+        made += [node.add(f"{name}{n}", eni, *pair) for n, pair in enumerate(pairs, start=1)]
+    pod, _, victim, _ = made
     yield node, pod, victim
     node.close()
     network.close()
+
+
+def test_beside_any_datapath_it_hears_others_under_their_own_addresses(
+    beside: tuple[Node, Pod, Pod],
+) -> None:
+    """By IPv6, for which a sender needs no capability (IPV6_FREEBIND)."""
+    _, pod, victim = beside
+    theirs = victim.facts.addresses[1]
+    assert pod.namespace.ping(theirs)
+    others = NODE[1], OUTSIDE[1], NOBODY[1], "fd98::dead", neutron.GATEWAY_6
+    for source in (pod.facts.eni.primary[1], NEIGHBOUR, *others):
+        attack = sending(pod.namespace, "eth0", datagram(source, theirs, MACS))
+        assert received(pod.namespace, attack, theirs, victim.namespace) == [], source
+
+
+def test_a_pod_of_an_eni_without_ipv6_sends_no_pod_any() -> None:
+    network = NeutronNetwork()
+    node = Node("node", network, *NODE)
+    try:
+        eni = eni_facts("eni-a", 10, OF_L3S)
+        node.attach("ens10", eni, ("10.98.0.11",))
+        pod = node.add("a", eni, "10.98.0.11").namespace
+        other = eni_facts("eni-b", 20, Datapath(Mode.VETH), dual=True)
+        node.attach("ens20", other, ("10.98.0.21", "fd98::21"))
+        victim = node.add("b", other, "10.98.0.21", "fd98::21").namespace
+        attack = sending(pod, "eth0", datagram(NOBODY[1], "fd98::21", MACS))
+        (seen,) = captured(pod, attack, "10.98.0.21", (victim, "eth0"))
+        assert "fd98::21" not in [addresses_of(frame)[1] for frame in seen]
+    finally:
+        node.close()
+        network.close()
+
+
+@pytest.mark.parametrize("topology", [L3S], indirect=True)
+def test_nothing_leaves_an_eni_as_a_pod_of_another(topology: Topology) -> None:
+    pod, victim = topology.pods["a1"], topology.pods["b1"]
+    pairs = list(zip(victim.facts.addresses, OUTSIDE, strict=True))
+    attack = sending(pod.namespace, "eth0", *(datagram(*pair, MACS) for pair in pairs))
+    place = topology.node.namespace, "ens10"
+    (seen,) = captured(pod.namespace, attack, neutron.GATEWAY, place)
+    assert not set(map(addresses_of, seen)) & set(pairs)
+
+
+@pytest.mark.parametrize("topology", [L2], indirect=True)
+def test_the_node_hears_no_l2_pod_as_a_pod_of_another_eni(topology: Topology) -> None:
+    pod, victim, node = topology.pods["a1"], topology.pods["b1"], topology.node.namespace
+    for theirs, primary in zip(victim.facts.addresses, pod.facts.eni.primary, strict=True):
+        attack = sending(pod.namespace, "eth0", datagram(theirs, primary, MACS))
+        assert received(pod.namespace, attack, primary, node) == []
+
+
+def test_who_asks_a_host_port_hears_no_pod_of_another_eni() -> None:
+    """The node would take it for the answer, and give it the address that was asked."""
+    ports = (PortMapping(8053, 53, Transport.UDP),)
+    topology = Topology(OF_L3S, dual=True, host_ports={"b1": ports})
+    pod, client = topology.pods["a1"].namespace, topology.network.outside
+    try:
+        for place, family in enumerate((socket.AF_INET, socket.AF_INET6)):
+            theirs = topology.pods["b1"].facts.addresses[place]
+            with client.run(socket.socket, family, socket.SOCK_DGRAM) as asking:
+                asking.bind((OUTSIDE[place], 7777))
+                asking.sendto(b"?", (NODE[place], 8053))
+                attack = sending(pod, "eth0", datagram(theirs, OUTSIDE[place], MACS, (53, 7777)))
+                (seen,) = captured(pod, attack, OUTSIDE[place], (client, "eth0"))
+            assert (NODE[place], OUTSIDE[place]) not in list(map(addresses_of, seen))
+    finally:
+        topology.close()
 
 
 def test_it_is_not_told_that_its_gateway_or_the_outside_has_another_mac(
@@ -136,8 +203,7 @@ def test_it_does_not_tell_its_node_which_version_of_mld_to_speak(*, limited: boo
     """A pod with a limit of its bandwidth is one whose packets to groups the node gets."""
     network = NeutronNetwork()
     node = Node("node", network, *NODE)
-    layer_3 = Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L3S))
-    eni = eni_facts("eni-a", 10, layer_3, dual=True)
+    eni = eni_facts("eni-a", 10, OF_L3S, dual=True)
     limit = RateLimit(80_000_000, 800_000) if limited else None
     try:
         node.attach("ens10", eni, ("10.98.0.11", "fd98::11"))

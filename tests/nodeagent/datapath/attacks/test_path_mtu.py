@@ -6,8 +6,11 @@ from collections.abc import Generator
 import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanMode
+from openeni_nodeagent.pod_options import Bandwidth, RateLimit
 from openeni_testing.network import frames, neutron
 from openeni_testing.network.attacks import checksum, datagram, icmpv6, sending
+from openeni_testing.network.neutron import NeutronNetwork
+from openeni_testing.network.node import Node, eni_facts
 from openeni_testing.network.one_eni import MODES
 from openeni_testing.network.topology import Topology
 from openeni_testing.waiting import wait_for
@@ -19,6 +22,7 @@ ICMPV6, ECHO_REPLY_6, TOO_BIG = 58, 129, 2
 SMALL, SMALL_6 = 600, 1280
 NODE = ("10.99.0.11", "fd99::11")
 ROUTERS = (neutron.GATEWAY, neutron.GATEWAY_6)
+GROUP_MAC = "33:33:00:00:00:01"  # of all nodes
 
 
 @pytest.fixture(params=MODES)
@@ -94,3 +98,35 @@ def test_a_pod_that_sends_as_its_enis_primary_address_makes_no_such_error_true(
         sending(pod.namespace, "eth0", sent, error)()
         assert pod.namespace.ping(ROUTERS[place])  # what was sent before has arrived
         assert "mtu" not in node.program("ip", "route", "get", outside, "from", primary)
+
+
+@pytest.mark.parametrize("target", ["fd99::", "ff02::1"])
+@pytest.mark.parametrize("datapath", MODES)
+def test_what_is_for_any_router_or_for_all_nodes_is_not_believed_either(
+    datapath: Datapath, target: str
+) -> None:
+    """A limit of a pod's bandwidth has the kernel hand the node what l3s and l3 send to groups."""
+    network = NeutronNetwork()
+    node = Node("node", network, *NODE)
+    try:
+        eni = eni_facts("eni-a", 10, datapath, dual=True)
+        node.attach("ens10", eni, ("10.98.0.11", "fd98::11"))
+        limit = Bandwidth(egress=RateLimit(80_000_000, 800_000))
+        pod = node.add("pod", eni, "10.98.0.11", "fd98::11", bandwidth=limit)
+        of_pod, of_node = pod.pod_network.pod_mac, pod.pod_network.host_mac
+        for own in (NODE[1], eni.primary[1]):
+            echo = struct.pack("!BBHHH", ECHO_REPLY_6, 0, 0, 0, 0)
+            sent = frames.ipv6(of_pod, own, neutron.OUTSIDE_6, echo, ICMPV6)[14 : 14 + 48]
+            for to in (of_node, GROUP_MAC):
+                # In l2 ipvlan takes a frame for the node's if both of its MACs are the same.
+                sender = to if datapath.ipvlan_mode is IPVlanMode.L2 else of_pod
+                body = struct.pack("!I", SMALL_6) + sent
+                error = icmpv6("fd98::11", target, TOO_BIG, body, (sender, to))
+                sending(pod.namespace, "eth0", error)()
+        assert pod.namespace.ping(NODE[1])  # what was sent before has arrived
+        for own in (NODE[1], eni.primary[1]):
+            route = node.namespace.program("ip", "route", "get", neutron.OUTSIDE_6, "from", own)
+            assert "mtu" not in route
+    finally:
+        node.close()
+        network.close()
