@@ -172,8 +172,8 @@ def _of_pods(eni: NodeENI) -> list[str]:
 
     It has the address of a pod of this ENI: one that poses as somebody outside to a port of the
     node that leads to itself would get to that outside as the node, since its replies leave by the
-    node's own NIC.
-    And no neighbour discovery (`guard`): pods know the node by permanent neighbours.
+    node's own NIC. And no neighbour discovery (`guard`): pods know the node by permanent
+    neighbours.
     """
     sent = f"iif {eni.link.ifindex} ether saddr {eni.facts.mac}"
     rules = [f"{sent} {word} saddr . iif != @podlinks{number} drop" for word, number in FAMILIES]
