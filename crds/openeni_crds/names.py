@@ -101,6 +101,7 @@ LINK_PREFIX: Final = "oeni"  # veth ends "oeni<hash>", host-side slaves "oeni-<i
 LINK_ALIAS: Final = "openeni"
 TABLE_PODS: Final = 9999  # every pod's own route on this node; looked up before everything else
 TABLE_ENI_BASE: Final = 10000  # + ifindex of the ENI: its way out; also the group of its veth ends
+RULE_ANSWER_V6: Final = 480  # `from <primary address> iif lo oif <ENI>` lookup TABLE_PODS
 RULE_FROM_POD_V6: Final = 490  # IPv6 `iif lo oif <ENI>`, as an l3s or l3 pod sends: ENI's table
 RULE_TO_POD: Final = 500  # lookup TABLE_PODS: before RULE_REPLY, whose packets may be for a pod
 RULE_REPLY: Final = 550  # fwmark <reply> lookup main: NodePort replies leave where they came in

@@ -98,7 +98,8 @@ def _rules(eni: NodeENI) -> set[Item]:
     A route by another device does not match there by IPv4. By IPv6 the ENI is no more than a
     preference (ip6_route_output_flags), and what is for a pod of another ENI would go there past
     Neutron. So its rule comes before all others, even if the ENI has no IPv6 address: with
-    CAP_NET_RAW its pods may send such packets.
+    CAP_NET_RAW its pods may send such packets. Only what the node itself answers from the ENI's
+    address has that device, too (icmpv6_echo_reply), and may be for a pod.
     """
     mark = eni.mark
     items: set[Item] = {
@@ -110,6 +111,18 @@ def _rules(eni: NodeENI) -> set[Item]:
         items |= {
             Rule(family, priorities[family], eni.table, iif="lo", oif=eni.link.device)
             for family in _families_of_pods(eni)
+        }
+        items |= {
+            Rule(
+                IPV6,
+                names.RULE_ANSWER_V6,
+                names.TABLE_PODS,
+                source=host_cidr(address),
+                iif="lo",
+                oif=eni.link.device,
+            )
+            for address in eni.facts.primary
+            if family_of(address) == IPV6
         }
     items |= {
         Rule(family_of(a), names.RULE_FROM_ENI, eni.table, source=host_cidr(a))

@@ -117,15 +117,17 @@ def _of_layer_3_pods(index: int) -> list[str]:
 
     Pods' packets go to the ENI, and to `lo`, by IPv6 if they are for an address of the node, in
     both families if they are for the ENI's primary address; there it does not show of which ENI a
-    pod is. A limit of a pod's bandwidth has the kernel hand the node what it sends to groups
-    (sk_mc_loop). So neighbour discovery (see `guard`) and the messages about groups (MLD) are
-    dropped, from pods as well.
+    pod is. By IPv6 what has a primary address as its sender goes to pods as well
+    (`RULE_ANSWER_V6`). A limit of a pod's bandwidth has the kernel hand the node what it sends to
+    groups (sk_mc_loop). So neighbour discovery (see `guard`) and the messages about groups (MLD)
+    are dropped, from pods as well.
     """
     known = "ct state established,related,untracked"
     return [
         OF_A_SOCKET,
         *(f"{error} drop" for error in FORGED_MTU_ERRORS),
-        f'oif != {index} oif != "lo" accept',
+        f'oif != {index} oif != "lo" meta nfproto ipv4 accept',
+        f'oif != {index} oif != "lo" ip6 saddr != @primaries6 accept',
         "oif lo ip daddr != @primaries4 accept",
         "icmpv6 type 130-137 drop",
         "icmpv6 type 143 drop",

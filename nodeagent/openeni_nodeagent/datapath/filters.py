@@ -17,13 +17,13 @@ FAMILIES: Final = (("ip", IPV4), ("ip6", IPV6))
 # The kernel believes a path MTU error about an echo reply of its own without looking for a socket:
 # for ten minutes it would send to that address, its pods' packets too, what fits into 552 bytes.
 # Conntrack calls an error invalid unless it is about a connection that it knows.
-# What is for an anycast address of the node, or for a group, is for the node as well.
-_TOO_BIG: Final = (
-    "icmp type destination-unreachable icmp code frag-needed",
-    "icmpv6 type packet-too-big",
-)
-FORGED_MTU_ERRORS: Final = tuple(
-    f"ct state invalid,untracked {error} fib daddr type != unicast" for error in _TOO_BIG
+_FORGED: Final = "ct state invalid,untracked"
+FORGED_MTU_ERRORS: Final = (
+    f"{_FORGED} icmp type destination-unreachable icmp code frag-needed fib daddr type local",
+    *(
+        f"{_FORGED} icmpv6 type packet-too-big fib daddr type {of_the_node}"
+        for of_the_node in ("local", "anycast", "multicast")
+    ),
 )
 # Add first: deleting a table that does not exist fails (`destroy` needs nftables 1.0.7).
 DELETE_TABLES: Final = "".join(

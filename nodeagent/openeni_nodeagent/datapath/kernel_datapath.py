@@ -25,6 +25,7 @@ from openeni_nodeagent.datapath.plan import plan_pod, pod_gateways, pod_routes
 from openeni_nodeagent.datapath.pod import (
     build,
     clear,
+    clear_host,
     compare_inside,
     remove_host_part,
     remove_links,
@@ -132,7 +133,10 @@ class KernelDatapath:
     def delete(self, pod: PodInterface) -> None:
         node_pod = self._any_node_pod(pod)
         with self._turns:
-            remove_host_part(node_pod)
+            if node_pod.eni.link.ifindex:
+                remove_host_part(node_pod)
+            else:  # some of it has the index of a NIC that is gone
+                clear_host(pod.addresses, node_pod.host_link)
         with self._names_lock:
             self._disconnected[node_pod.host_link] = None
             if len(self._disconnected) > _REMEMBERED:

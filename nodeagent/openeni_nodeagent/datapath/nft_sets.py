@@ -46,6 +46,8 @@ def _sets(family: int, address: Field) -> dict[str, NftSet]:
     }
 
 
+# The chains of ENIs drop what senders that are not in these send.
+SENDERS: Final = frozenset({"pods4", "pods6", "podlinks4", "podlinks6"})
 SETS: Final[Mapping[str, NftSet]] = _sets(IPV4, Field.IPV4) | _sets(IPV6, Field.IPV6)
 
 

@@ -247,7 +247,8 @@ class _Division:
     def _part_of_rule(self, rule: Rule) -> Part | None:
         if rule.priority in SHARED_RULES:
             return SHARED
-        if rule.priority == names.RULE_FROM_ENI and rule.source in self._plan.primaries:
+        of_primary = rule.priority in (names.RULE_FROM_ENI, names.RULE_ANSWER_V6)
+        if of_primary and rule.source in self._plan.primaries:
             return self._plan.primaries[rule.source]
         return self._part_of_table(rule.table)
 

@@ -13,7 +13,8 @@ from openeni_nodeagent.datapath.linux.kernel import delete_filters, observe_sysc
 from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.marks import Marks
-from openeni_nodeagent.datapath.model import Neighbour, Operation, Sysctl
+from openeni_nodeagent.datapath.model import Element, Neighbour, Operation, Sysctl, Verb
+from openeni_nodeagent.datapath.nft_sets import SENDERS
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot, place, take_snapshot
 from openeni_nodeagent.datapath.node.plan import (
     SHARED,
@@ -100,11 +101,15 @@ class NodeReconcile:
         return plan, found
 
     def _apply_enis(self, found: Differences, plan: NodePlan) -> bool:
-        """Bring what ENIs share, and each ENI, to the plan; return True if anything differed."""
+        """Bring what ENIs share, and each ENI, to the plan; return True if anything differed.
+
+        With them come the members of sets without which the ENIs' chains would drop what running
+        pods send.
+        """
         parts = [eni_part(eni.facts.mac) for eni in plan.enis]
         departing = map(eni_part, plan.departing)
         differing = [part for part in (SHARED, *parts, *departing, STALE_ENIS) if part in found]
-        if not self._restore(differing, found):
+        if not self._restore(differing, found, _senders(found, plan) if differing else ()):
             _, left = self._compare(self._look_again())  # a link cannot be created twice
             for part in differing:
                 self._apply(part, left.get(part, ()))
@@ -194,15 +199,18 @@ class NodeReconcile:
             self.differing[pod.facts] = f"the pod's namespace cannot be read: {error!r}"
         return ()
 
-    def _restore(self, parts: Collection[Part], found: Differences) -> bool:
-        """Restore what differs in all these parts together.
+    def _restore(
+        self, parts: Collection[Part], found: Differences, more: Collection[Operation] = ()
+    ) -> bool:
+        """Restore what differs in all these parts, and more, together.
 
         Returns False if the kernel has refused any of it: one part after the other then, so that
         each has its own error.
         """
         try:
             with Netlink() as netlink:
-                restore(in_order([o for part in parts for o in found[part]]), netlink)
+                operations = [*more, *(o for part in parts for o in found[part])]
+                restore(in_order(operations), netlink)
         except DatapathError:
             return False
         return True
@@ -263,6 +271,22 @@ class NodeReconcile:
     def _error(self, part: Part, found: Differences) -> DatapathError:
         """Return why a part still differs: the kernel's words, or what somebody changes again."""
         return self.refusals.get(part) or KernelRefusedError(_joined(found[part]))
+
+
+def _senders(found: Differences, plan: NodePlan) -> list[Operation]:
+    """Return the members that sets of senders lack, of all pods.
+
+    They are additions alone: a pod that has a DEL at the same time leaves a stray, which no other
+    pod can make use of.
+    """
+    return [
+        operation
+        for pod in plan.pods
+        for operation in found.get(pod_part(pod.facts), ())
+        if operation.verb is not Verb.REMOVE
+        and isinstance(operation.item, Element)
+        and operation.item.name in SENDERS
+    ]
 
 
 def _joined(operations: Collection[Operation]) -> str:

@@ -104,6 +104,7 @@ def test_a_pod_of_an_eni_without_ipv6_sends_no_pod_any() -> None:
         other = eni_facts("eni-b", 20, Datapath(Mode.VETH), dual=True)
         node.attach("ens20", other, ("10.98.0.21", "fd98::21"))
         victim = node.add("b", other, "10.98.0.21", "fd98::21").namespace
+        assert pod.ping("10.98.0.21")
         attack = sending(pod, "eth0", datagram(NOBODY[1], "fd98::21", MACS))
         (seen,) = captured(pod, attack, "10.98.0.21", (victim, "eth0"))
         assert "fd98::21" not in [addresses_of(frame)[1] for frame in seen]

@@ -73,8 +73,9 @@ def test_an_add_to_a_nic_that_was_plugged_again_needs_no_other_help(bench: Reach
     second = bench.add("second", SECOND)
     assert second.namespace.ping(neutron.GATEWAY)
     bench.add_again()
-    assert bench.check() == ()
     bench.assert_connected()
+    bench.node.look()  # what sets have by the former index goes
+    assert bench.check() == ()
 
 
 def test_a_nic_that_was_down_gets_its_routes_back(bench: ReachedPod) -> None:
@@ -108,3 +109,10 @@ def traces(node: Node, index: int) -> list[str]:
     listed = "".join(node.namespace.program(*command) for command in commands)
     listed += node.namespace.program("nft", "list", "ruleset")
     return [line for line in listed.splitlines() if {table, f"eni{index}"} & {*line.split()}]
+
+
+def test_a_del_without_the_nic_leaves_nothing_of_the_pod(bench: ReachedPod) -> None:
+    bench.network.unplug(bench.port)
+    bench.node.look()
+    bench.node.delete(bench.pod)
+    assert bench.node.pod_addresses() == set()
