@@ -173,10 +173,11 @@ def _sysctls(eni: NodeENI) -> State:
     slaves = [eni.host_slave] if eni.ipvlan else []
     found = {"net/ipv4/" + path.format(device): value for path, value in _V4.items()}
     # An l3s pod's ARP request for a pod of the node's other ENI goes over the wire with the node's
-    # own address as sender, and would be dropped as a martian. In the other modes a packet with
-    # such a sender is an attack: an l2 pod can put any frame on the ENI.
-    l3s = eni.facts.datapath.ipvlan_mode is IPVlanMode.L3S
-    found[f"net/ipv4/conf/{device}/accept_local"] = "1" if l3s else "0"
+    # own address as sender, and would be dropped there as a martian, where the node answers for its
+    # pods. With ipvlan's other modes a packet with such a sender is an attack: an l2 pod can put
+    # any frame on the ENI.
+    answers = not eni.ipvlan or eni.facts.datapath.ipvlan_mode is IPVlanMode.L3S
+    found[f"net/ipv4/conf/{device}/accept_local"] = "1" if answers else "0"
     if eni.ipvlan and eni.layer_2:
         # ipvlan passes every broadcast to the slaves, too: that one would answer, on this ENI, ARP
         # requests for the primary addresses of others.

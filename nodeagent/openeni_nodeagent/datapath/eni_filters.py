@@ -65,9 +65,13 @@ def _marks(eni: NodeENI) -> list[str]:
 
 def _of_veth(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
     pods = f"iifgroup {eni.group}"
+    # With `accept_local`, which ARP needs, the kernel takes these from the network.
+    own = f"iif {eni.link.ifindex} fib saddr type local drop"
     hook = f"type filter hook prerouting {_BEFORE_REPLIES}"
     block = [f"{pods} ip6 daddr {names.METADATA_V6} drop"] if blocks else []
-    return frozenset({chain("inet", _name(eni), hook, [f"{pods} {eni.mark.statement}", *block])})
+    return frozenset(
+        {chain("inet", _name(eni), hook, [own, f"{pods} {eni.mark.statement}", *block])}
+    )
 
 
 def _of_layer_3(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:

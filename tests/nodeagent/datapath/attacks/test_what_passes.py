@@ -97,6 +97,24 @@ def test_the_node_answers_its_pods_from_an_enis_address(node: Node, datapath: Da
 
 
 @pytest.mark.ipvlan
+@pytest.mark.parametrize("beside", MODES)
+def test_pods_of_an_l3s_eni_and_of_one_beside_it_reach_each_other(
+    network: NeutronNetwork, node: Node, beside: Datapath
+) -> None:
+    """ARP of an l3s pod comes with the node's address as its sender, in the same subnet."""
+    pod = pod_on(node, Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L3S)))
+    dual = beside.ipvlan_mode is not IPVlanMode.L3
+    eni, theirs = eni_facts("eni-b", 20, beside, dual=dual), ("10.98.0.21", "fd98::21")[: 1 + dual]
+    port = node.attach("ens20", eni, theirs)
+    if not dual:  # does not work without
+        network.answer_arp(port)
+    other = node.add("other", eni, *theirs)
+    assert [address for address in theirs if not pod.namespace.ping(address)] == []
+    assert [address for address in OWN[: len(theirs)] if not other.namespace.ping(address)] == []
+    assert network.dropped() == {}
+
+
+@pytest.mark.ipvlan
 def test_it_answers_pods_of_other_enis_in_the_same_way() -> None:
     topology = Topology(Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L3S)), dual=True)
     try:
