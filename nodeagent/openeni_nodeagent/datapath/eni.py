@@ -155,6 +155,11 @@ def _routes(eni: NodeENI) -> set[Item]:
         if subnet.gateway:
             default = default_cidr(family_of(subnet.cidr))
             items.add(Route(default, eni.table, index, subnet.gateway))
+    # Of l3s and l3 a service's address is looked up here before kube-proxy translates it. By IPv4
+    # the kernel takes any to be on the link (ip_route_output_key_hash_rcu).
+    gateways = [s.gateway for s in eni.facts.subnets if family_of(s.cidr) == IPV6]
+    if eni.ipvlan and not eni.layer_2 and gateways and not any(gateways):
+        items.add(Route(default_cidr(IPV6), eni.table, index))
     # `eni_chains` says which packets do not meet this one.
     if eni.facts.datapath.metadata_service is MetadataService.BLOCK and IPV4 in eni.families:
         items.add(Route(host_cidr(names.METADATA_V4), eni.table, type=RouteType.PROHIBIT))

@@ -167,6 +167,7 @@ class _Division:
         self._present = {i.index for i in seen if isinstance(i, Link)}
         self._links = dict(plan.nics) | _slaves(seen, plan.nics)
         self._former = _former_tables(seen, plan.primaries, self._present)
+        self._by_device = {eni.link.device: eni for eni in plan.enis}
         self._pod_links = {pod.host_link: pod_part(pod.facts) for pod in plan.pods}
         self._of_address = {
             i.address: self._links[i.index]
@@ -247,6 +248,9 @@ class _Division:
     def _part_of_rule(self, rule: Rule) -> Part | None:
         if rule.priority in SHARED_RULES:
             return SHARED
+        eni = self._by_device.get(rule.oif)
+        if eni and rule.table not in (eni.table, names.TABLE_PODS):
+            return eni_part(eni.facts.mac)  # of one that is missing, and had this name
         of_primary = rule.priority in (names.RULE_FROM_ENI, names.RULE_ANSWER_V6)
         if of_primary and rule.source in self._plan.primaries:
             return self._plan.primaries[rule.source]

@@ -3,9 +3,11 @@
 import socket
 import struct
 from collections.abc import Generator
+from dataclasses import replace
 
 import pytest
 
+from openeni_crds.eni import PortSubnet
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_testing.network import frames, neutron
 from openeni_testing.network.attacks import addresses_of, captured, icmpv6, sending
@@ -123,6 +125,31 @@ def test_it_answers_pods_of_other_enis_in_the_same_way() -> None:
         unanswered = [(who.name, to) for who in asking for to in primaries if not who.ping(to)]
         assert unanswered == []
         assert topology.network.dropped() == {}
+    finally:
+        topology.close()
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("to", ["a2", "b1"])
+@pytest.mark.ipvlan
+def test_a_pod_reaches_a_service_from_a_subnet_without_a_gateway(to: str, family: int) -> None:
+    """The address of the service is looked up before it is translated."""
+    topology = Topology(Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L3S)), dual=True)
+    subnets = (PortSubnet("v4", neutron.SUBNET, ""), PortSubnet("v6", neutron.SUBNET_6, ""))
+    try:
+        for eni in tuple(topology.node.enis):
+            topology.node.configure(replace(eni, subnets=subnets))
+        word, service = {4: ("ip", "10.96.0.7"), 6: ("ip6", SERVICE)}[family]
+        address = topology.of(to, family)
+        backend = f"[{address}]:80" if family == 6 else f"{address}:80"
+        topology.node.namespace.nft(
+            f"table {word} proxy {{\n"
+            "chain out { type nat hook output priority -100; "
+            f"{word} daddr {service} tcp dport 8000 dnat to {backend}; }}\n}}\n"
+        )
+        answer = topology.pods["a1"].namespace.ask(service, 8000)
+        assert answer
+        assert answer[0] == to
     finally:
         topology.close()
 

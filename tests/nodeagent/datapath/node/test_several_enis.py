@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from openeni_crds import names
+from openeni_crds.enipool import Datapath, IPVlanMode
 from openeni_nodeagent.datapath.linux.kernel import observe, observe_filters
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.model import Address, State
+from openeni_testing.network import neutron
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, eni_facts
 from openeni_testing.network.one_eni import MODES
@@ -102,3 +104,25 @@ def test_what_the_kernel_refuses_of_one_is_the_error_of_that_one_alone(node: Nod
     node.enis[0] = refused
     assert node.look().errors == {}
     assert state(node) == whole
+
+
+@pytest.mark.parametrize("datapath", MODES)
+def test_a_nic_with_the_name_of_one_that_is_missing_serves_its_pods(datapath: Datapath) -> None:
+    """Its slot, and so its name, is given again; the object of the missing one is still there."""
+    network = NeutronNetwork()
+    node = Node("node", network, "10.99.0.11", "fd99::11")
+    dual = datapath.ipvlan_mode is not IPVlanMode.L3
+    try:
+        missing = node.attach("ens10", eni_facts("eni-a", 10, datapath, dual=dual), ())
+        network.unplug(missing)
+        node.look()
+        eni, addresses = eni_facts("eni-b", 20, datapath, dual=dual), ("10.98.0.21", "fd98::21")
+        port = node.attach("ens10", eni, addresses)
+        if not dual:  # does not work without
+            network.answer_arp(port)
+        pod = node.add("pod", eni, *addresses[: 1 + dual]).namespace
+        for address in (neutron.OUTSIDE, neutron.OUTSIDE_6)[: 1 + dual]:
+            assert pod.ping(address)
+    finally:
+        node.close()
+        network.close()
