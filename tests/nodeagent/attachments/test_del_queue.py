@@ -24,13 +24,6 @@ def parts(tmp_path: Path) -> AgentParts:
     return made
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "queue"
-    made.mkdir()
-    return made
-
-
 def test_queued_dels_run_oldest_first_and_their_files_are_removed(
     parts: AgentParts, folder: Path
 ) -> None:

@@ -23,13 +23,6 @@ def parts(tmp_path: Path) -> AgentParts:
     return made
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "queue"
-    made.mkdir()
-    return made
-
-
 def test_a_del_that_is_queued_while_the_first_add_waits_ends_its_network(
     parts: AgentParts, folder: Path
 ) -> None:
