@@ -187,13 +187,12 @@ def test_a_second_look_writes_nothing(deployed: InstalledLab, kill: Kill) -> Non
 
     def settled() -> bool:
         enis = lab.enis_of(deployed, lab.VETH)
-        granted, cooling = (
-            sum(eni["status"]["node"].get(name, 0) for eni in enis)
-            for name in ("granted", "cooling")
-        )
+        names = ("granted", "cooling", "available")
+        of_enis = {n: sum(eni["status"]["node"].get(n, 0) for eni in enis) for n in names}
         counts = deployed.api.request("GET", f"{lab.POOLS}/{lab.VETH}")["status"]["addressCounts"]
-        assert cooling == 0, f"{cooling} addresses cool down"
-        assert counts["granted"] == granted == len(lab.podips_on(deployed, enis))
+        assert of_enis["cooling"] == 0, f"{of_enis['cooling']} addresses cool down"
+        assert {n: counts.get(n, 0) for n in names} == of_enis
+        assert of_enis["granted"] == len(lab.podips_on(deployed, enis))
         return True
 
     _restart_operator_and_see_it_work(deployed, kill)  # it counts the subnet's free addresses anew
