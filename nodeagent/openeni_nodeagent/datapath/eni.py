@@ -106,7 +106,7 @@ def _rules(eni: NodeENI) -> set[Item]:
         Rule(family, names.RULE_FROM_POD, eni.table, mark=mark.value, mask=mark.mask)
         for family in eni.families
     }
-    if eni.ipvlan and not eni.layer_2:
+    if eni.layer_3:
         priorities = {IPV4: names.RULE_FROM_POD, IPV6: names.RULE_FROM_POD_V6}
         items |= {
             Rule(family, priorities[family], eni.table, iif="lo", oif=eni.link.device)
@@ -158,7 +158,7 @@ def _routes(eni: NodeENI) -> set[Item]:
     # Of l3s and l3 a service's address is looked up here before kube-proxy translates it. By IPv4
     # the kernel takes any to be on the link (ip_route_output_key_hash_rcu).
     gateways = [s.gateway for s in eni.facts.subnets if family_of(s.cidr) == IPV6]
-    if eni.ipvlan and not eni.layer_2 and gateways and not any(gateways):
+    if eni.layer_3 and gateways and not any(gateways):
         items.add(Route(default_cidr(IPV6), eni.table, index))
     # `eni_chains` says which packets do not meet this one.
     if eni.facts.datapath.metadata_service is MetadataService.BLOCK and IPV4 in eni.families:
@@ -168,7 +168,7 @@ def _routes(eni: NodeENI) -> set[Item]:
 
 def _families_of_pods(eni: NodeENI) -> frozenset[int]:
     """Return the families in which pods may send by the ENI's table."""
-    if eni.ipvlan and not eni.layer_2 and eni.kernel_has_ipv6:
+    if eni.layer_3 and eni.kernel_has_ipv6:
         return eni.families | {IPV6}
     return eni.families
 

@@ -54,6 +54,11 @@ class NodeENI:
         return self.facts.datapath.ipvlan_mode is IPVlanMode.L2
 
     @property
+    def layer_3(self) -> bool:
+        """True in l3s and l3, whose pods send as the node does, by its output hook."""
+        return self.ipvlan and not self.layer_2
+
+    @property
     def host_slave(self) -> str:
         """The name of the host's slave."""
         return names.host_slave(self.link.ifindex)

@@ -1,8 +1,6 @@
 """A namespace of ipvlan is held from the DEL until its link has been removed, and no longer."""
 
-import resource
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from openeni_nodeagent.cni.protocol import CNIError
 from openeni_nodeagent.grants.journal import Journal, JournalError
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.parts import AgentParts
+from openeni_testing.open_files import no_more_files
 
 IPVLAN = Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L2))
 
@@ -43,17 +42,6 @@ def delete(parts: AgentParts) -> None:
     """Call DEL, and remove the path, as runtimes do."""
     parts.detacher.delete("c1", "eth0", str(parts.netns("c1")))
     parts.netns("c1").unlink()
-
-
-@contextmanager
-def no_more_files() -> Generator[None]:
-    """Let nothing be opened during the block: EMFILE."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_a_link_is_removed_though_no_path_leads_to_it_any_more(

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import resource
 import socket
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.model import Address
 from openeni_nodeagent.datapath_api import DatapathError, NamespaceGoneError
 from openeni_testing.network.netns import Namespace
+from openeni_testing.open_files import no_more_files
 
 pytestmark = pytest.mark.root
 
@@ -121,14 +121,10 @@ def test_a_namespace_that_is_not_there_is_gone() -> None:
 
 
 def test_one_that_cannot_be_opened_now_has_not_ended(netns: Namespace) -> None:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
-    try:
-        with (
-            pytest.raises(DatapathError, match="Too many open files") as raised,
-            open_namespace(netns.path),
-        ):
-            pass
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    with (
+        no_more_files(),
+        pytest.raises(DatapathError, match="Too many open files") as raised,
+        open_namespace(netns.path),
+    ):
+        pass
     assert not isinstance(raised.value, NamespaceGoneError)
