@@ -118,7 +118,7 @@ class Agent:
         self._watches.start()
         for queue in self._requeues.queues.values():
             queue.start()
-        self._datapath.subscribe(lambda: self._requeues.look(self._looks.delay()))
+        self._datapath.subscribe(lambda: self._requeues.look(self._looks.pace.changed()))
         self._server.start()
         threading.Thread(target=self._serve_once_synced, name="sync", daemon=True).start()
         for task in (DEL_QUEUE, JOURNAL, WAITS):
@@ -271,7 +271,7 @@ class Agent:
 
     def _on_add_failed(self, attachment: Attachment) -> None:
         self._looks.look_into(attachment)
-        self._requeues.look(self._looks.delay())
+        self._requeues.look(self._looks.pace.delay())
 
     def _is_unused(self) -> bool | None:
         """Return whether there is no pool, and nothing of openeni on this node; None: unknown."""

@@ -40,15 +40,13 @@ from openeni_nodeagent.enis.wanted_enis import ENIChoice, choose_enis, every_eni
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.ledger import Attachment, Grant
 from openeni_nodeagent.grants.netns_identity import leads_to_pod
+from openeni_nodeagent.look_pace import LookPace
 from openeni_nodeagent.reports.differences import differences_of
 from openeni_nodeagent.reports.podip_body import Difference
 from openeni_nodeagent.reports.repair_log import RepairLog
 
 LOOK_PERIOD_SECONDS: Final = 30.0
 SOON_SECONDS: Final = 1.0  # until another look at what should have gone, or should be there
-LOOK_SHARE: Final = 0.2  # of the time, at most, for looks that notifications ask for
-LOOK_CREDIT_SECONDS: Final = 5.0  # of the past, whose unused share looks may still take
-COALESCE_SECONDS: Final = 0.1  # notifications come in bursts
 _log: Final = logging.getLogger(__name__)
 
 
@@ -86,14 +84,13 @@ class DatapathReconciler:
         self._repairs = repairs
         self._locks = locks
         self._callbacks = callbacks
+        self.pace = LookPace()
         self._lock = threading.Lock()  # of what other threads read or write:
         self._unseen: set[Attachment] | None = None  # pods to be looked into; None: all
         self._node: NodeFacts | None = None
         self._differing: Mapping[Attachment, Difference] = {}
         self._rebuilt_at: dict[Attachment, float] = {}  # less than LOOK_PERIOD_SECONDS ago
         self._postponed = False  # the last look left pods to the next one, which is soon
-        self._took = 0.0  # the last look's length
-        self._spent_until = 0.0  # the time whose share looks have had
         self._succeeded_at: float | None = None  # the last look without error; at first: `set_node`
         self._repair_log = RepairLog()
         self.repair_counts: Counter[str] = Counter()  # by kind, since the process started
@@ -115,17 +112,10 @@ class DatapathReconciler:
         """Return how a pod's datapath differed from its plan at the last look, if it did."""
         return self._differing.get(attachment)
 
-    def delay(self) -> float:
-        """Return the seconds from a notification of the kernel to the look that it asks for.
-
-        It comes at once, unless looks would get more than their share of the time.
-        """
-        return max(COALESCE_SECONDS, self._spent_until - time.monotonic())
-
     def last_look(self) -> tuple[float, float]:
         """Return the age of the last good look (0: no node is set) and the last's length, in s."""
         succeeded_at = self._succeeded_at
-        return 0.0 if succeeded_at is None else time.monotonic() - succeeded_at, self._took
+        return 0.0 if succeeded_at is None else time.monotonic() - succeeded_at, self.pace.took
 
     def first_look(self, node: NodeFacts | None) -> None:
         """Look at the node as the previous process left it. Raises DatapathError.
@@ -140,24 +130,20 @@ class DatapathReconciler:
 
     def look(self, _: str = "") -> Result:
         """Look at the node once, and put right what differs."""
+        if (unsettled := self.pace.unsettled()) > 0:
+            return RequeueAfter(unsettled)
         with self._lock:
             node, unseen = self._node, self._unseen
             if node is None:
                 return RequeueAfter(SOON_SECONDS)
             self._unseen = set()
-        begun = time.monotonic()
-        try:
-            return self._look(node, unseen)
-        except DatapathError as error:
-            with self._lock:
-                self._unseen = None
-            return Retry(f"the node cannot be looked at: {error}")
-        finally:
-            self._took = time.monotonic() - begun
-            now, cost = begun + self._took, self._took / LOOK_SHARE
-            # Other looks delay one that a change asks for by twice the last one's cost at most.
-            unspent_since = max(self._spent_until, now - LOOK_CREDIT_SECONDS)
-            self._spent_until = min(unspent_since, now + cost) + cost
+        with self.pace.measured():
+            try:
+                return self._look(node, unseen)
+            except DatapathError as error:
+                with self._lock:
+                    self._unseen = None
+                return Retry(f"the node cannot be looked at: {error}")
 
     def _look(self, node: NodeFacts, unseen: set[Attachment] | None) -> Result:
         synced = self._callbacks.is_synced()

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from openeni_kube.result import RequeueAfter, Retry
-from openeni_nodeagent import datapath_reconciler
+from openeni_nodeagent import datapath_reconciler, look_pace
 from openeni_nodeagent.datapath_api import ENIFacts, Hold, NodeReport, NodeSnapshot, WantedNode
-from openeni_nodeagent.datapath_reconciler import (
+from openeni_nodeagent.datapath_reconciler import LOOK_PERIOD_SECONDS, SOON_SECONDS
+from openeni_nodeagent.look_pace import (
     COALESCE_SECONDS,
     LOOK_CREDIT_SECONDS,
-    LOOK_PERIOD_SECONDS,
     LOOK_SHARE,
-    SOON_SECONDS,
+    SETTLE_SECONDS,
 )
 from openeni_testing.agent.clock import Clock
 from openeni_testing.agent.parts import AgentParts
@@ -24,7 +24,7 @@ TOOK = 0.5  # seconds of each look
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock.of(datapath_reconciler, monkeypatch)
+    return Clock.of(monkeypatch, datapath_reconciler, look_pace)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def parts(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Agen
 def test_a_change_after_a_while_is_looked_at_at_once(parts: AgentParts, clock: Clock) -> None:
     parts.look()
     clock.now += TOOK / LOOK_SHARE
-    assert parts.looks.delay() == COALESCE_SECONDS
+    assert parts.looks.pace.delay() == COALESCE_SECONDS
 
 
 def test_a_change_just_after_a_periodic_look_is_looked_at_at_once(
@@ -53,16 +53,19 @@ def test_a_change_just_after_a_periodic_look_is_looked_at_at_once(
     for _ in range(3):
         clock.now += LOOK_PERIOD_SECONDS
         parts.look()
-    assert parts.looks.delay() == COALESCE_SECONDS
+    assert parts.looks.pace.delay() == COALESCE_SECONDS
 
 
 def test_changes_in_a_row_get_no_more_than_their_share(parts: AgentParts, clock: Clock) -> None:
     clock.now += LOOK_PERIOD_SECONDS  # what looks did not take then is not theirs for ever
     begun = clock.now
     for _ in range(10):
-        clock.now += parts.looks.delay()
+        clock.now += parts.looks.pace.delay()
         parts.look()
-    assert 10 * TOOK / (LOOK_CREDIT_SECONDS + clock.now + parts.looks.delay() - begun) <= LOOK_SHARE
+    assert (
+        10 * TOOK / (LOOK_CREDIT_SECONDS + clock.now + parts.looks.pace.delay() - begun)
+        <= LOOK_SHARE
+    )
 
 
 @pytest.mark.parametrize("looks", [3, 300])
@@ -72,7 +75,37 @@ def test_looks_for_other_reasons_delay_a_change_by_two_of_them_at_most(
     for _ in range(looks):
         clock.now += SOON_SECONDS
         parts.look()
-    assert parts.looks.delay() <= 2 * TOOK / LOOK_SHARE
+    assert parts.looks.pace.delay() <= 2 * TOOK / LOOK_SHARE
+
+
+@pytest.mark.parametrize(("changes", "seconds"), [(1, 0.1), (3, 0.25), (100, 0.5)])
+def test_changes_that_go_on_are_looked_at_once_they_have_settled(
+    parts: AgentParts, clock: Clock, changes: int, seconds: float
+) -> None:
+    begun = looked = clock.now
+    between, left = 0.75 * COALESCE_SECONDS, changes
+    while parts.looks.pace.took == 0:
+        if left > 0:
+            parts.looks.pace.changed()
+            left -= 1
+        looked = clock.now
+        parts.look()
+        clock.now += between if left > 0 else 0.01
+    assert looked - begun == pytest.approx(seconds, abs=between)
+    assert looked - begun <= SETTLE_SECONDS + between
+
+
+def test_a_look_between_changes_forgets_no_pod(parts: AgentParts, clock: Clock) -> None:
+    """It was to be looked into, and is at the look that follows."""
+    pod = parts.grant("web", "web")
+    parts.look()
+    parts.looks.look_into(pod.attachment)
+    parts.looks.pace.changed()
+    asked_for = parts.look()
+    assert isinstance(asked_for, RequeueAfter)
+    clock.now += asked_for.seconds
+    parts.look()
+    assert parts.datapath.looked_into.keys() == {"web"}
 
 
 def test_a_pod_that_has_a_call_running_is_left_to_the_next_look_which_looks_into_none(
@@ -109,7 +142,7 @@ def test_a_pod_that_deletes_its_link_each_time_is_built_again_once_in_a_period(
         for _ in range(deletions):
             if address in parts.datapath.pods():
                 parts.datapath.lose(address)
-            clock.now += parts.looks.delay()
+            clock.now += parts.looks.pace.delay()
             parts.look()
         return parts.datapath.adds - before
 

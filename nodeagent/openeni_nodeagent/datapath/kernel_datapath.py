@@ -105,7 +105,7 @@ class KernelDatapath:
     def compare(self, snapshot: NodeSnapshot, wanted: WantedNode) -> NodeReport:
         if not isinstance(snapshot, KernelSnapshot):
             raise TypeError(snapshot)
-        return NodeReconcile(wanted, self._marks, {}).compare(snapshot)
+        return NodeReconcile(wanted, self._marks, self._enis).compare(snapshot)
 
     def add(self, pod: PodInterface, netns: str) -> PodNetwork:
         stopwatch = Stopwatch()
@@ -126,7 +126,9 @@ class KernelDatapath:
     def check(self, pod: PodInterface, netns: str) -> tuple[str, ...]:
         wanted = WantedNode(self._node, (pod.eni,), pods=(WantedPod(pod),), complete=False)
         with open_namespace(netns) as namespace:
-            found = NodeReconcile(wanted, self._marks, {}).check(self.observe((pod.eni,)), pod)
+            found = NodeReconcile(wanted, self._marks, self._enis).check(
+                self.observe((pod.eni,)), pod
+            )
             inside = compare_inside(self._node_pod(pod), namespace)
         return tuple(map(sentence, (*found, *inside)))
 

@@ -46,8 +46,9 @@ def _sets(family: int, address: Field) -> dict[str, NftSet]:
     }
 
 
-# The chains of ENIs drop what senders that are not in these send.
-SENDERS: Final = frozenset({"pods4", "pods6", "podlinks4", "podlinks6"})
+# What begins with a pod's address: without these the chains of ENIs drop what the pod sends, or
+# its services see another sender.
+OF_PODS: Final = frozenset(f"{name}{n}" for name in ("pods", "podlinks", "sources") for n in (4, 6))
 SETS: Final[Mapping[str, NftSet]] = _sets(IPV4, Field.IPV4) | _sets(IPV6, Field.IPV6)
 
 

@@ -24,7 +24,7 @@ from openeni_testing.objects import podip_body, remove
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock.of(repair, monkeypatch)
+    return Clock.of(monkeypatch, repair)
 
 
 @pytest.fixture

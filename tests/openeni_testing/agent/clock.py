@@ -1,4 +1,4 @@
-"""A clock that a test sets, in place of `time` in a module of the agent."""
+"""A clock that a test sets, in place of `time` in modules of the agent."""
 
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
@@ -8,13 +8,14 @@ import pytest
 
 @dataclass
 class Clock:
-    """The module's `time.monotonic()`, in seconds."""
+    """The modules' `time.monotonic()`, in seconds."""
 
     now: float = 1000.0
 
     @classmethod
-    def of(cls, module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> "Clock":
-        """Return the clock that the module has until the end of the test."""
+    def of(cls, monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> "Clock":
+        """Return the clock that the modules have until the end of the test."""
         clock = cls()
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+        for module in modules:
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
         return clock

@@ -55,14 +55,16 @@ def take_snapshot(macs: Iterable[str]) -> KernelSnapshot:
 
 
 def place(
-    snapshot: KernelSnapshot, wanted: WantedNode, marks: Marks
+    snapshot: KernelSnapshot, wanted: WantedNode, marks: Marks, known: Iterable[NodeENI]
 ) -> tuple[NodePlan, Mapping[str, DatapathError]]:
     """Return the plan of the node, and by name the errors of ENIs that cannot be served now.
 
     What an ENI of the latter has is left as it is. Its NIC may be gone: then its rules and its
-    table keep what its pods send from leaving by the node's own NIC.
+    table keep what its pods send from leaving by the node's own NIC. An ENI that is known from
+    before keeps its mark, although somebody has flushed the rules: its chain still sets that.
     """
     seen = snapshot.state
+    marked = _rules_with_marks(seen, known)
     node = _with_present_addresses(wanted, seen)
     enis: list[NodeENI] = []
     errors: dict[str, DatapathError] = {}
@@ -71,7 +73,7 @@ def place(
     for facts in wanted.enis:
         nic = ownership.find_nic(seen, facts.mac)
         try:
-            enis.append(_eni(facts, nic, node, _mark(nic, seen, enis, marks)))
+            enis.append(_eni(facts, nic, node, _mark(nic, marked, enis, marks)))
         except DatapathError as error:
             errors[facts.name] = error
             if nic:
@@ -96,11 +98,19 @@ def place(
 
 def _mark(nic: Link | None, seen: State, others: Iterable[NodeENI], marks: Marks) -> Mark:
     """Return the mark of a NIC's table, which is no other ENI's."""
-    given = frozenset(
-        Rule(IPV4, names.RULE_FROM_POD, eni.table, mark=eni.mark.value, mask=eni.mark.mask)
-        for eni in others
-    )
+    given = frozenset(map(_rule_with_mark, others))
     return marks.of_table(seen | given, names.eni_table(nic.index if nic else 0))
+
+
+def _rules_with_marks(seen: State, known: Iterable[NodeENI]) -> State:
+    """Return the rules from which marks follow; those of known ENIs where the kernel has none."""
+    found = {i for i in seen if isinstance(i, Rule) and i.priority == names.RULE_FROM_POD}
+    tables = {rule.table for rule in found}
+    return frozenset(found | {_rule_with_mark(eni) for eni in known if eni.table not in tables})
+
+
+def _rule_with_mark(eni: NodeENI) -> Rule:
+    return Rule(IPV4, names.RULE_FROM_POD, eni.table, mark=eni.mark.value, mask=eni.mark.mask)
 
 
 def _eni(facts: ENIFacts, nic: Link | None, node: NodeFacts, mark: Mark) -> NodeENI:

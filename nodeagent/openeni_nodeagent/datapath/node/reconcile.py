@@ -14,7 +14,7 @@ from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.marks import Marks
 from openeni_nodeagent.datapath.model import Element, Neighbour, Operation, Sysctl, Verb
-from openeni_nodeagent.datapath.nft_sets import SENDERS
+from openeni_nodeagent.datapath.nft_sets import OF_PODS
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot, place, take_snapshot
 from openeni_nodeagent.datapath.node.plan import (
     SHARED,
@@ -92,7 +92,7 @@ class NodeReconcile:
         return tuple(operation for part in parts for operation in found.get(part, ()))
 
     def _compare(self, snapshot: KernelSnapshot) -> tuple[NodePlan, Differences]:
-        plan, self.errors = place(snapshot, self.wanted, self.marks)
+        plan, self.errors = place(snapshot, self.wanted, self.marks, self.known.values())
         values = {i.path: i for i in observe_sysctls(sysctls(plan)) if isinstance(i, Sysctl)}
         found = dict(compare(snapshot.state, values, plan))
         if not self.wanted.complete:
@@ -109,7 +109,7 @@ class NodeReconcile:
         parts = [eni_part(eni.facts.mac) for eni in plan.enis]
         departing = map(eni_part, plan.departing)
         differing = [part for part in (SHARED, *parts, *departing, STALE_ENIS) if part in found]
-        if not self._restore(differing, found, _senders(found, plan) if differing else ()):
+        if not self._restore(differing, found, _members(found, plan) if differing else ()):
             _, left = self._compare(self._look_again())  # a link cannot be created twice
             for part in differing:
                 self._apply(part, left.get(part, ()))
@@ -273,20 +273,20 @@ class NodeReconcile:
         return self.refusals.get(part) or KernelRefusedError(_joined(found[part]))
 
 
-def _senders(found: Differences, plan: NodePlan) -> list[Operation]:
-    """Return the members that sets of senders lack, of all pods.
+def _members(found: Differences, plan: NodePlan) -> list[Operation]:
+    """Return the members that sets of pods lack.
 
-    They are additions alone: a pod that has a DEL at the same time leaves a stray, which no other
-    pod can make use of.
+    They are additions alone, and replace nothing: a pod that has a DEL at the same time leaves a
+    stray, which no other pod can make use of.
     """
-    return [
-        operation
+    of_pods = [
+        (operation, operation.item)
         for pod in plan.pods
         for operation in found.get(pod_part(pod.facts), ())
-        if operation.verb is not Verb.REMOVE
-        and isinstance(operation.item, Element)
-        and operation.item.name in SENDERS
+        if isinstance(operation.item, Element) and operation.item.name in OF_PODS
     ]
+    wrong = {(item.name, item.key) for o, item in of_pods if o.verb is Verb.REMOVE}
+    return [o for o, item in of_pods if (item.name, item.key) not in wrong]
 
 
 def _joined(operations: Collection[Operation]) -> str:

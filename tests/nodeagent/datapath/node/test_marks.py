@@ -10,6 +10,7 @@ from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_nodeagent.datapath.marks import Mark, Marks
 from openeni_nodeagent.datapath.model import Rule, State
 from openeni_nodeagent.datapath_api import DatapathError
+from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, eni_facts
 
@@ -107,6 +108,32 @@ def test_marks_outlive_the_agent_and_follow_another_mask() -> None:
             assert marks_in(node) == before
     assert {mark.partition("/")[2] for _, mark in marks_in(node)} == {f"{OTHER_MASK:#x}"}
     assert len({mark for _, mark in marks_in(node)}) == len(enis)
+    assert network.dropped() == {}
+    node.close()
+    network.close()
+
+
+@pytest.mark.root
+def test_enis_keep_their_marks_when_all_rules_are_flushed() -> None:
+    """Their chains still set these: another's packets would leave by the wrong ENI."""
+    network = NeutronNetwork()
+    node = Node("node", network, "10.99.0.11", "")
+    enis = [eni_facts(f"eni-{n}", n, Datapath(Mode.VETH), dual=False) for n in (10, 20, 30)]
+    for eni in enis:
+        node.attach(f"ens{eni.primary[0][-2:]}", eni, ("10.98.0.31", "10.98.0.32"))
+    node.add("pod", enis[2], "10.98.0.31")
+    before = marks_in(node)
+    node.namespace.program("ip", "rule", "flush")
+    node.namespace.ip("rule add pref 32766 lookup main", "rule add pref 32767 lookup default")
+    node.namespace.nft("flush ruleset")
+    ports = (
+        PortMapping(8080, 80, Transport.TCP),
+    )  # whose map is gone: the ADD restores its ENI, alone
+    node.add("next", enis[2], "10.98.0.32", host_ports=ports)
+    assert marks_in(node) == before[2:]
+    node.enis.reverse()
+    assert not node.look().errors
+    assert sorted(marks_in(node)) == sorted(before)
     assert network.dropped() == {}
     node.close()
     network.close()

@@ -3,16 +3,17 @@
 import socket
 import subprocess
 from collections.abc import Generator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from openeni_crds import names
-from openeni_crds.enipool import Datapath, IPVlanMode
+from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath.linux.kernel import observe, observe_filters
 from openeni_nodeagent.datapath.linux.netlink import Netlink
-from openeni_nodeagent.datapath.model import Address, State
+from openeni_nodeagent.datapath.model import Address, Element, State
 from openeni_testing.network import neutron
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, eni_facts
@@ -20,6 +21,11 @@ from openeni_testing.network.one_eni import MODES
 
 pytestmark = pytest.mark.root
 NUMBERS = (10, 20, 30)
+NEEDED = {"pods", "podlinks", "sources"}  # names of sets, without the family
+
+
+def of_ipvlan(mode: IPVlanMode) -> Datapath:
+    return Datapath(Mode.IPVLAN, IPVlanDatapath(mode))
 
 
 @pytest.fixture(params=MODES)
@@ -74,6 +80,37 @@ def test_what_all_have_lost_is_restored_with_one_run_of_nft(
     monkeypatch.undo()
     assert (len(runs), report.errors) == (1, {})
     assert state(node) == whole
+
+
+def test_with_their_chains_come_the_members_that_pods_need(node: Node) -> None:
+    """Before any pod is looked at again: all of them may have a call at work."""
+    whole = state(node)
+    node.namespace.nft("flush ruleset")
+    node.look(hold=lambda _: nullcontext(frozenset()))
+    assert members_of_pods(state(node)) == members_of_pods(whole)
+
+
+@pytest.mark.ipvlan
+@pytest.mark.parametrize(
+    "node", [of_ipvlan(IPVlanMode.L2), of_ipvlan(IPVlanMode.L3)], indirect=True
+)
+def test_a_member_with_a_wrong_value_is_replaced(node: Node) -> None:
+    """Not with the chains, since no member replaces another."""
+    whole = state(node)
+    sources = f"inet {names.NFT_TABLE} sources4"
+    node.namespace.nft(
+        f"delete element {sources} {{ 10.98.0.11 }}\n"
+        f"add element {sources} {{ 10.98.0.11 : 10.98.0.99 }}\n"
+        f"flush chain inet {names.NFT_TABLE} eni{node.look().links['eni-10'].ifindex}"
+    )
+    assert state(node) != whole
+    assert node.look().errors == {}
+    assert state(node) == whole
+
+
+def members_of_pods(seen: State) -> list[Element]:
+    found = (i for i in seen if isinstance(i, Element) and i.name[:-1] in NEEDED)
+    return sorted(found, key=lambda member: (member.name, member.key))
 
 
 def test_without_filters_all_else_is_restored(node: Node) -> None:
