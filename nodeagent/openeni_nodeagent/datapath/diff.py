@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from typing import Final
 
+from openeni_crds import names
 from openeni_nodeagent.datapath.model import (
     NIC,
     Address,
@@ -54,7 +55,8 @@ def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
     """Return operations, perhaps of several parts of the node, in the order to apply them in.
 
     Operations of a kind come together: all chains are one run of nft. A rule goes last if anything
-    comes: until then, chains may give packets the mark that it has.
+    comes: until then, chains may give packets the mark that it has. And a rule by which pods reach
+    what only a chain keeps them from comes after that.
     """
     comes = any(o.verb is not Verb.REMOVE for o in operations)
 
@@ -64,6 +66,8 @@ def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
             return (3, 0) if comes and isinstance(operation.item, Rule) else (0, -kind)
         if operation.verb is Verb.ADD and isinstance(operation.item, Link):
             return 1, 0
+        if isinstance(operation.item, Rule) and operation.item.priority == names.RULE_ANSWER_V6:
+            return 2, len(_ORDER)
         return 2, kind
 
     return tuple(sorted(operations, key=place))

@@ -1,5 +1,7 @@
 """Plan an ENI's part of the node: its primary address, route table, rules, filters and slave."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from openeni_crds import names
@@ -101,11 +103,7 @@ def _rules(eni: NodeENI) -> set[Item]:
     CAP_NET_RAW its pods may send such packets. Only what the node itself answers from the ENI's
     address has that device, too (icmpv6_echo_reply), and may be for a pod.
     """
-    mark = eni.mark
-    items: set[Item] = {
-        Rule(family, names.RULE_FROM_POD, eni.table, mark=mark.value, mask=mark.mask)
-        for family in eni.families
-    }
+    items: set[Item] = {rule for family in eni.families for rule in _rules_by_mark(eni, family)}
     if eni.layer_3:
         priorities = {IPV4: names.RULE_FROM_POD, IPV6: names.RULE_FROM_POD_V6}
         items |= {
@@ -116,7 +114,7 @@ def _rules(eni: NodeENI) -> set[Item]:
             Rule(
                 IPV6,
                 names.RULE_ANSWER_V6,
-                names.TABLE_PODS,
+                names.TABLE_L3_PODS,
                 source=host_cidr(address),
                 iif="lo",
                 oif=eni.link.device,
@@ -137,6 +135,20 @@ def _rules(eni: NodeENI) -> set[Item]:
             if family_of(subnet.cidr) == IPV4
         }
     return items
+
+
+def _rules_by_mark(eni: NodeENI, family: int) -> Iterator[Rule]:
+    """Yield the rules for what a filter has marked as sent by the ENI's pods.
+
+    Those of veth pods stand between those to the node's pods (`NodeENI.pods_table`), so that what
+    they send to l2 pods of their subnet, and to all l3s and l3 pods, goes by the network.
+    """
+    of_pods = Rule(family, names.RULE_FROM_POD, eni.table, mark=eni.mark.value, mask=eni.mark.mask)
+    if eni.ipvlan:
+        yield of_pods
+    else:
+        yield replace(of_pods, priority=names.RULE_TO_SUBNET, default=False)
+        yield replace(of_pods, priority=names.RULE_FROM_VETH_POD)
 
 
 def _routes(eni: NodeENI) -> set[Item]:

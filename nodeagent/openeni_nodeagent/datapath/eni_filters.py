@@ -4,7 +4,7 @@ from ipaddress import IPv6Address
 from typing import Final
 
 from openeni_crds import names
-from openeni_crds.enipool import MetadataService
+from openeni_crds.enipool import IPVlanMode, MetadataService
 from openeni_nodeagent.addresses import IPV6, family_of
 from openeni_nodeagent.datapath.filters import FAMILIES, FORGED_MTU_ERRORS, LOOPBACK, chain
 from openeni_nodeagent.datapath.links import NodeENI
@@ -157,7 +157,12 @@ def _lo_chain(eni: NodeENI) -> Chain:
     """
     hook = f"type filter hook prerouting {_BEFORE_DEFRAGMENTATION}"
     cut_4 = "ip frag-off & 0x3fff != 0 ip daddr @primaries4"
+    # With `accept_local`, which ARP needs, the kernel takes these from the network. What an l3 pod
+    # sends to a service has the primary address of its ENI.
+    own = "meta nfproto ipv4 fib saddr type local ip saddr != @primaries4 drop"
+    is_l3s = eni.facts.datapath.ipvlan_mode is IPVlanMode.L3S
     rules = [
+        *([f"iif {eni.link.ifindex} {own}"] if is_l3s else []),
         'iif != "lo" accept',
         "exthdr frag exists icmpv6 type packet-too-big drop",
         "exthdr frag exists ct status snat ip6 saddr @primaries6 accept",

@@ -73,6 +73,7 @@ def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
                 "type nat hook postrouting priority srcnat - 5; policy accept;",
                 _source_nat(addresses),
             ),
+            _translated(reply),
             *_host_ports(),
         }
     )
@@ -89,6 +90,22 @@ def _late_guard(mask: int) -> list[str]:
         *(f"{_PODS} {error} counter drop" for error in FORGED_MTU_ERRORS),
         f'{_PODS} iifname != "{_SLAVES}" meta mark and {mask:#x} == 0 counter drop',
     ]
+
+
+def _translated(reply: Mark) -> Chain:
+    """Return the chain for what veth pods send to a service or a host port of an ipvlan pod here.
+
+    It goes to that pod directly, as the pod's replies do, and has the node's address or the ENI's
+    where these would bypass conntrack (`service`): not by the network, like the rest of what a veth
+    pod sends there.
+    """
+    translated = f"{_PODS} ct status dnat ct direction original"
+    return chain(
+        "inet",
+        "translated",
+        "type filter hook prerouting priority -90; policy accept;",  # after `host_ports_in`
+        [f"{translated} {word} daddr @pods{n} {reply.statement}" for word, n in FAMILIES],
+    )
 
 
 def _source_nat(addresses: tuple[str, ...]) -> list[str]:

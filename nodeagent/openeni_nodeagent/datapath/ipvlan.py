@@ -80,7 +80,7 @@ def _host_items(pod: NodePod, address: str) -> set[Item]:
     return {
         Route(
             host_cidr(address),
-            names.TABLE_PODS,
+            eni.pods_table,
             eni.host_slave_index,
             source=pod.node_address(family),
         ),

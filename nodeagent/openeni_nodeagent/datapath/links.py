@@ -54,6 +54,18 @@ class NodeENI:
         return self.facts.datapath.ipvlan_mode is IPVlanMode.L2
 
     @property
+    def pods_table(self) -> int:
+        """The table with its pods' routes: rules lead to those from where they answer the same way.
+
+        A pod of ipvlan answers its subnet, in l3s and l3 everybody, by the ENI. So what a veth pod
+        sends it goes by the network, too: security groups have state there, and drop the answers to
+        what they have not seen.
+        """
+        if not self.ipvlan:
+            return names.TABLE_PODS
+        return names.TABLE_L2_PODS if self.layer_2 else names.TABLE_L3_PODS
+
+    @property
     def layer_3(self) -> bool:
         """True in l3s and l3, whose pods send as the node does, by its output hook."""
         return self.ipvlan and not self.layer_2

@@ -11,6 +11,7 @@ from openeni_crds import names
 from openeni_nodeagent.datapath.model import Rule, State
 from openeni_nodeagent.datapath_api import DatapathError
 
+RULES_WITH_MARK: Final = (names.RULE_FROM_VETH_POD, names.RULE_FROM_POD)
 _ALL_BITS: Final = 0xFFFFFFFF
 
 
@@ -47,7 +48,7 @@ class Marks:
         rules = [
             i
             for i in state
-            if isinstance(i, Rule) and i.priority == names.RULE_FROM_POD and i.mask == self.mask
+            if isinstance(i, Rule) and i.priority in RULES_WITH_MARK and i.mask == self.mask
         ]
         taken = {self._lowest} | {i.mark for i in rules if i.table != table}
         own = sorted({i.mark for i in rules if i.table == table})

@@ -79,6 +79,7 @@ class Rule:
     mask: int = 0
     protocol: int = names.PROTOCOL
     oif: str = ""
+    default: bool = True  # False: the table's default route does not count (suppress_prefixlength)
 
 
 @dataclass(frozen=True, slots=True)

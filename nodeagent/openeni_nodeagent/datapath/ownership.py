@@ -32,7 +32,12 @@ _NOT_NICS: Final = frozenset(
 )
 _RTPROT_KERNEL: Final = 2  # linux/rtnetlink.h: comes and goes with an address
 _TABLE_LOCAL: Final = 255  # RT_TABLE_LOCAL
-SHARED_RULES: Final = (names.RULE_TO_POD, names.RULE_REPLY)
+SHARED_RULES: Final = (
+    names.RULE_TO_POD,
+    names.RULE_TO_L2_POD,
+    names.RULE_TO_L3_POD,
+    names.RULE_REPLY,
+)
 
 
 def find_nic(links: State, mac: str) -> Link | None:
@@ -71,7 +76,7 @@ def of_pod(state: State, addresses: tuple[str, ...], host_link: str) -> State:
             case Link():
                 return item.kind == VETH and item.name == host_link
             case Route():
-                return item.table == names.TABLE_PODS and item.destination in sources
+                return item.table in names.TABLES_OF_PODS and item.destination in sources
             case Neighbour():
                 return item.address in addresses
             case Element():
@@ -108,7 +113,7 @@ def pods(state: State) -> dict[str, str]:
     return dict.fromkeys(_addresses_of_pods(state, pairs), "") | {
         i.destination.split("/")[0]: links.get(i.index, "")
         for i in state
-        if isinstance(i, Route) and i.table == names.TABLE_PODS
+        if isinstance(i, Route) and i.table in names.TABLES_OF_PODS
     }
 
 

@@ -23,6 +23,11 @@ from openeni_nodeagent.datapath.options.host_ports import host_port_items
 from openeni_nodeagent.datapath_api import NodeFacts, PodRoute
 from openeni_nodeagent.pod_options import UNLIMITED
 
+_TO_PODS: Final = (
+    (names.RULE_TO_POD, names.TABLE_PODS),
+    (names.RULE_TO_L2_POD, names.TABLE_L2_PODS),
+    (names.RULE_TO_L3_POD, names.TABLE_L3_PODS),
+)
 _REMEMBERED: Final = 1024  # pods, whose plans each look needs again
 
 
@@ -31,7 +36,7 @@ def plan_node(families: frozenset[int], marks: Marks, node: NodeFacts) -> State:
     return frozenset(
         {
             Sysctl("net/ipv4/ip_forward", "1"),
-            *(Rule(f, names.RULE_TO_POD, names.TABLE_PODS) for f in families),
+            *(Rule(f, priority, table) for f in families for priority, table in _TO_PODS),
             *(
                 Rule(
                     f,

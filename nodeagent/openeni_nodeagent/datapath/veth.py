@@ -45,7 +45,7 @@ def _host_items(pod: NodePod, address: str) -> set[Item]:
     return {
         Route(
             host_cidr(address),
-            names.TABLE_PODS,
+            pod.eni.pods_table,
             pod.host_index,
             source=pod.node_address(family_of(address)),
         ),

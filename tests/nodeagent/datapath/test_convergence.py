@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath import pod
 from openeni_nodeagent.datapath.diff import diff
@@ -190,7 +191,11 @@ def test_an_add_to_a_running_pod_repairs_it_without_touching_its_link(
     bench.add(netns.path)
     whole = bench.state()
     netns.sysctl("net/ipv4/conf/eth0/medium_id", "7")  # a new interface would have 0
-    bench.node.namespace.ip("route flush table 9999", "rule del prio 600", "link set ens7 down")
+    eni = bench.place().eni
+    rule = names.RULE_FROM_POD if eni.ipvlan else names.RULE_FROM_VETH_POD
+    bench.node.namespace.ip(
+        f"route flush table {eni.pods_table}", f"rule del prio {rule}", "link set ens7 down"
+    )
     bench.add(netns.path)
     assert bench.state() == whole
     assert bench.check(netns.path) == ()

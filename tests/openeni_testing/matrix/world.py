@@ -2,7 +2,8 @@
 
 Two nodes with the real datapath and kube-proxy on the first; three ENIs on that, one of them in
 another subnet; a remote VM; the gateway, a host behind it, and one behind a router whose link is
-narrower than everything else. The network drops and counts what no port may send.
+narrower than everything else. The network drops and counts what no port may send, and drops what
+conntrack calls invalid, as Neutron's security groups do.
 """
 
 from collections.abc import Sequence
@@ -90,6 +91,7 @@ class World:
     _kube_proxy: KubeProxy | None = None
 
     def __post_init__(self) -> None:
+        self.network.drop_invalid()
         self._widen_network()
         self.node = Node("node", self.network, "10.99.0.11", "fd99::11")
         self.other = Node("other", self.network, "10.99.0.12", "fd99::12")

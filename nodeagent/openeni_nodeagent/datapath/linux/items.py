@@ -123,6 +123,7 @@ def rule(message: Any) -> Rule | None:
         mark=message.get_attr("FRA_FWMARK") or 0,
         mask=message.get_attr("FRA_FWMASK") or 0,
         protocol=message.get_attr("FRA_PROTOCOL") or 0,
+        default=message.get_attr("FRA_SUPPRESS_PREFIXLEN") != 0,
     )
 
 

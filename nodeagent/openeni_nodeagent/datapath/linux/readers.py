@@ -95,6 +95,7 @@ OUR_RULE: Final = Reader[Rule](
         uapi.FRA_IIFNAME,
         uapi.FRA_PRIORITY,
         uapi.FRA_FWMARK,
+        uapi.FRA_SUPPRESS_PREFIXLEN,
         uapi.FRA_TABLE,
         uapi.FRA_FWMASK,
         uapi.FRA_OIFNAME,

@@ -182,6 +182,8 @@ def _(item: Rule) -> tuple[int, int, bytes]:
         body += string(uapi.FRA_OIFNAME, item.oif)
     if item.mask:
         body += number(uapi.FRA_FWMARK, item.mark) + number(uapi.FRA_FWMASK, item.mask)
+    if not item.default:
+        body += number(uapi.FRA_SUPPRESS_PREFIXLEN, 0)
     return uapi.RTM_NEWRULE, _EXCLUSIVE, body
 
 

@@ -16,7 +16,7 @@ from openeni_nodeagent.datapath.linux.kernel import (
     speaks_ipv6,
 )
 from openeni_nodeagent.datapath.linux.netlink import Netlink
-from openeni_nodeagent.datapath.marks import Mark, Marks
+from openeni_nodeagent.datapath.marks import RULES_WITH_MARK, Mark, Marks
 from openeni_nodeagent.datapath.model import NOTHING, Address, Link, Rule, State
 from openeni_nodeagent.datapath.node.plan import NodePlan
 from openeni_nodeagent.datapath.node.router_advertisements import require_safe_forwarding
@@ -68,7 +68,7 @@ def place(
     node = _with_present_addresses(wanted, seen)
     enis: list[NodeENI] = []
     errors: dict[str, DatapathError] = {}
-    unplanned: dict[int, str] = {}
+    unplanned: dict[int, ENIFacts] = {}
     missing: list[ENIFacts] = []
     for facts in wanted.enis:
         nic = ownership.find_nic(seen, facts.mac)
@@ -77,7 +77,7 @@ def place(
         except DatapathError as error:
             errors[facts.name] = error
             if nic:
-                unplanned[nic.index] = facts.mac
+                unplanned[nic.index] = facts
             else:
                 missing.append(facts)
     departing = {f.mac: ownership.find_nic(seen, f.mac) for f in wanted.departing}
@@ -104,7 +104,7 @@ def _mark(nic: Link | None, seen: State, others: Iterable[NodeENI], marks: Marks
 
 def _rules_with_marks(seen: State, known: Iterable[NodeENI]) -> State:
     """Return the rules from which marks follow; those of known ENIs where the kernel has none."""
-    found = {i for i in seen if isinstance(i, Rule) and i.priority == names.RULE_FROM_POD}
+    found = {i for i in seen if isinstance(i, Rule) and i.priority in RULES_WITH_MARK}
     tables = {rule.table for rule in found}
     return frozenset(found | {_rule_with_mark(eni) for eni in known if eni.table not in tables})
 

@@ -66,11 +66,16 @@ class NodePlan:
     shared: State  # NOTHING with the last ENI
     enis: tuple[NodeENI, ...]
     departing: Mapping[str, Link]  # NICs of ENIs that openeni leaves, by MAC
-    unplanned: Mapping[int, str]  # NICs that cannot be served now, index -> MAC: left as they are
+    unplanned: Mapping[int, ENIFacts]  # that cannot be served now, by NIC: left as they are
     missing: tuple[ENIFacts, ...]  # whose NICs are gone: what is left of them stays
     pods: tuple[NodePod, ...]
     strays: frozenset[str]  # addresses that no pod has
     used_links: frozenset[str]  # names of the host's ends of pods with a grant, or in a DEL
+
+    @property
+    def left(self) -> tuple[ENIFacts, ...]:
+        """The ENIs that cannot be planned now."""
+        return *self.unplanned.values(), *self.missing
 
     @cached_property
     def wanted(self) -> Mapping[Part, State]:
@@ -88,7 +93,7 @@ class NodePlan:
     def nics(self) -> Mapping[int, Part]:
         """The parts of NICs by their index."""
         found = {nic.index: eni_part(mac) for mac, nic in self.departing.items()}
-        found |= {index: eni_part(mac) for index, mac in self.unplanned.items()}
+        found |= {index: eni_part(facts.mac) for index, facts in self.unplanned.items()}
         return found | {eni.link.ifindex: eni_part(eni.facts.mac) for eni in self.enis}
 
     @cached_property
@@ -96,7 +101,7 @@ class NodePlan:
         """The parts of ENIs by the CIDRs of their primary addresses."""
         return {
             host_cidr(address): eni_part(facts.mac)
-            for facts in (*(eni.facts for eni in self.enis), *self.missing)
+            for facts in (*(eni.facts for eni in self.enis), *self.left)
             for address in facts.primary
         }
 
@@ -131,8 +136,7 @@ def compare(seen: State, values: Mapping[str, Sysctl], plan: NodePlan) -> Differ
     """Return what would bring the observed node to its plan; `values` are sysctls by path."""
     observed = divide(seen, plan)
     found: dict[Part, tuple[Operation, ...]] = {}
-    left_alone = {eni_part(mac) for mac in plan.unplanned.values()}
-    left_alone |= {eni_part(facts.mac) for facts in plan.missing}
+    left_alone = {eni_part(facts.mac) for facts in plan.left}
     if left_alone and not plan.shared:
         left_alone.add(SHARED)
     for part in {*plan.wanted, *observed} - left_alone:
@@ -177,7 +181,7 @@ class _Division:
         self._leading = {
             i.index: i.destination.partition("/")[0]
             for i in seen
-            if isinstance(i, Route) and i.table == names.TABLE_PODS
+            if isinstance(i, Route) and i.table in names.TABLES_OF_PODS
         }
 
     def part(self, item: Item) -> Part | None:
@@ -235,11 +239,12 @@ class _Division:
             return part
         address = address_in(member.name, member.key, member.value)
         if member.name.startswith(PRIMARIES):
-            return self._of_address.get(address, STALE_ENIS)
+            of_link = self._of_address.get(address, STALE_ENIS)
+            return self._plan.primaries.get(host_cidr(address), of_link)
         return self._plan.addresses.get(address)
 
     def _part_of_route(self, route: Route) -> Part | None:
-        if route.table == names.TABLE_PODS:
+        if route.table in names.TABLES_OF_PODS:
             return self._plan.addresses.get(route.destination.partition("/")[0])
         if route.protocol == names.PROTOCOL:
             return self._part_of_table(route.table)
@@ -248,9 +253,8 @@ class _Division:
     def _part_of_rule(self, rule: Rule) -> Part | None:
         if rule.priority in SHARED_RULES:
             return SHARED
-        eni = self._by_device.get(rule.oif)
-        if eni and rule.table not in (eni.table, names.TABLE_PODS):
-            return eni_part(eni.facts.mac)  # of one that is missing, and had this name
+        if eni := self._by_device.get(rule.oif):
+            return eni_part(eni.facts.mac)  # also if it is of one that is missing, and had the name
         of_primary = rule.priority in (names.RULE_FROM_ENI, names.RULE_ANSWER_V6)
         if of_primary and rule.source in self._plan.primaries:
             return self._plan.primaries[rule.source]
@@ -261,10 +265,13 @@ class _Division:
         return self._plan.nics.get(index) or self._former.get(table) or STALE_ENIS
 
     def _part_of_chain(self, chain: Chain) -> Part:
-        if not chain.name.startswith(ENI_CHAIN):
-            return SHARED
         index = chain.name.removeprefix(ENI_CHAIN).partition("_")[0]
-        return self._part_of_table(names.TABLE_ENI_BASE + int(index)) if index.isdigit() else SHARED
+        if not (chain.name.startswith(ENI_CHAIN) and index.isdigit()):
+            return SHARED
+        part = self._part_of_table(names.TABLE_ENI_BASE + int(index))
+        is_without_nic = any(part == eni_part(facts.mac) for facts in self._plan.missing)
+        # That of a NIC's name would hold for another one that gets it.
+        return STALE_ENIS if is_without_nic and chain.family == "netdev" else part
 
 
 def _slaves(seen: State, nics: Mapping[int, Part]) -> dict[int, Part]:

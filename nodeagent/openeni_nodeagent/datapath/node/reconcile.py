@@ -110,9 +110,10 @@ class NodeReconcile:
         departing = map(eni_part, plan.departing)
         differing = [part for part in (SHARED, *parts, *departing, STALE_ENIS) if part in found]
         if not self._restore(differing, found, _members(found, plan) if differing else ()):
-            _, left = self._compare(self._look_again())  # a link cannot be created twice
+            plan, left = self._compare(self._look_again())  # a link cannot be created twice
             for part in differing:
-                self._apply(part, left.get(part, ()))
+                more = _members(left, plan, of_eni=part)
+                self._apply(part, in_order([*more, *left.get(part, ())]))
         if SHARED in differing and not plan.shared and SHARED not in self.refusals:
             delete_filters()
         if self.known:
@@ -273,8 +274,8 @@ class NodeReconcile:
         return self.refusals.get(part) or KernelRefusedError(_joined(found[part]))
 
 
-def _members(found: Differences, plan: NodePlan) -> list[Operation]:
-    """Return the members that sets of pods lack.
+def _members(found: Differences, plan: NodePlan, of_eni: Part = "") -> list[Operation]:
+    """Return the members that sets of pods lack, of all or of one ENI.
 
     They are additions alone, and replace nothing: a pod that has a DEL at the same time leaves a
     stray, which no other pod can make use of.
@@ -282,6 +283,7 @@ def _members(found: Differences, plan: NodePlan) -> list[Operation]:
     of_pods = [
         (operation, operation.item)
         for pod in plan.pods
+        if of_eni in ("", eni_part(pod.eni.facts.mac))
         for operation in found.get(pod_part(pod.facts), ())
         if isinstance(operation.item, Element) and operation.item.name in OF_PODS
     ]

@@ -141,6 +141,6 @@ def test_enis_keep_their_marks_when_all_rules_are_flushed() -> None:
 
 def marks_in(node: Node) -> list[tuple[str, str]]:
     """Return table and mark of each rule for pods."""
-    lines = node.namespace.program("ip", "rule", "show", "prio", str(names.RULE_FROM_POD))
+    lines = node.namespace.program("ip", "rule", "show", "prio", str(names.RULE_FROM_VETH_POD))
     words = [line.split() for line in lines.splitlines()]
     return [(w[w.index("lookup") + 1], w[w.index("fwmark") + 1]) for w in words]

@@ -40,6 +40,7 @@ PORTS: Final = {
 def topology(request: pytest.FixtureRequest) -> Generator[Topology]:
     datapath: Datapath = request.param
     made = Topology(datapath, datapath.ipvlan_mode is not IPVlanMode.L3, PORTS)
+    made.network.drop_invalid()
     for name in ("a1", "b1"):
         made.pods[name].namespace.answer(53)
     yield made

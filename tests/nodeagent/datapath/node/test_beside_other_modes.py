@@ -1,0 +1,126 @@
+"""Pods of two ENIs of one node, one in `Veth` and one of ipvlan, where security groups have state.
+
+Each packet goes the way that its answer comes: what passes the network in one direction alone is
+dropped there.
+"""
+
+import itertools
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+
+import pytest
+
+from openeni_crds.eni import PortSubnet
+from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.neutron import NeutronNetwork
+from openeni_testing.network.node import Node, Pod, eni_facts
+
+pytestmark = [pytest.mark.root, pytest.mark.ipvlan]
+OTHER_SUBNETS = (
+    PortSubnet("v4b", "10.97.0.0/24", "10.97.0.1"),
+    PortSubnet("v6b", "fd97::/64", "fd97::1"),
+)
+SERVICE = {4: "10.96.0.7", 6: "fd96::7"}
+SERVICE_PORT = {"veth": 8001, "ipvlan": 8002}  # of the pod that it leads to
+DNS_PORT = 5300
+
+
+@dataclass(frozen=True)
+class World:
+    """One node with two pods, whose ENIs are in one subnet or in two."""
+
+    node: Node
+    network: NeutronNetwork
+    mode: IPVlanMode
+    pods: dict[str, Pod]
+
+    @property
+    def families(self) -> tuple[int, ...]:
+        """L3 has no IPv6 here: nobody answers neighbour solicitations for its pods."""
+        return (4,) if self.mode is IPVlanMode.L3 else (4, 6)
+
+    def pairs(self) -> Iterator[tuple[str, str, int]]:
+        for (a, b), family in itertools.product(itertools.permutations(self.pods), self.families):
+            yield a, b, family
+
+    def namespace(self, pod: str) -> Namespace:
+        return self.pods[pod].namespace
+
+    def address(self, pod: str, family: int) -> str:
+        return self.pods[pod].facts.addresses[family == 6]
+
+
+@pytest.fixture(params=IPVlanMode)
+def mode(request: pytest.FixtureRequest) -> IPVlanMode:
+    return request.param
+
+
+@pytest.fixture(params=["one subnet", "two subnets"])
+def world(mode: IPVlanMode, request: pytest.FixtureRequest) -> Generator[World]:
+    network = NeutronNetwork()
+    network.drop_invalid()
+    network.add_bridge("br-97", 97, 1450)
+    node = Node("node", network, "10.99.0.11", "fd99::11")
+    datapaths = {"veth": Datapath(Mode.VETH), "ipvlan": Datapath(Mode.IPVLAN, IPVlanDatapath(mode))}
+    pods = dict[str, Pod]()
+    for number, (name, datapath) in zip((10, 20), datapaths.items(), strict=True):
+        eni = eni_facts(f"eni-{name}", number, datapath, dual=True)
+        net, bridge = 98, "br-pods"
+        if name == "veth" and request.param == "two subnets":
+            primary = (f"10.97.0.{number}", f"fd97::{number}")
+            eni, net, bridge = replace(eni, primary=primary, subnets=OTHER_SUBNETS), 97, "br-97"
+        addresses = (f"10.{net}.0.{number + 1}", f"fd{net}::{number + 1}")
+        port = node.attach(f"ens{number}", eni, addresses, bridge=bridge)
+        if datapath.ipvlan_mode is IPVlanMode.L3:  # does not work without
+            network.answer_arp(port)
+        pods[name] = node.add(name, eni, *addresses)
+        pods[name].namespace.answer(DNS_PORT)
+    yield World(node, network, mode, pods)
+    node.close()
+    network.close()
+
+
+def test_each_reaches_the_other(world: World) -> None:
+    for asking, asked, family in world.pairs():
+        pod, address = world.namespace(asking), world.address(asked, family)
+        own = world.address(asking, family)
+        assert pod.ask(address, 80) == (asked, own)
+        assert pod.ask_by_datagram(address, DNS_PORT) == (asked, own)
+        assert pod.ping(address)
+    assert world.network.dropped() == {}
+    assert world.network.dropped_as_invalid() == 0
+
+
+@pytest.mark.parametrize("masquerading", [False, True])
+def test_each_reaches_services_of_the_other(world: World, *, masquerading: bool) -> None:
+    for (asked, port), family in itertools.product(SERVICE_PORT.items(), world.families):
+        word, to = {4: "ip", 6: "ip6"}[family], world.address(asked, family)
+        bracketed = f"[{to}]" if family == 6 else to
+        rules = [
+            f"{word} daddr {SERVICE[family]} {protocol} dport {port} "
+            f"dnat {word} to {bracketed}:{target}"
+            for protocol, target in (("tcp", 80), ("udp", DNS_PORT))
+        ]
+        hooks = {"prerouting": "dstnat", "output": "-100"}
+        world.node.namespace.nft(
+            f"table {word} proxy{port} {{\n"
+            + "".join(
+                f"chain {hook} {{ type nat hook {hook} priority {priority};\n"
+                + "\n".join(rules)
+                + "\n}\n"
+                for hook, priority in hooks.items()
+            )
+            + "chain out { type nat hook postrouting priority srcnat;\n"
+            + ("ct status dnat masquerade\n" if masquerading else "")
+            + "}\n}\n"
+        )
+    for asking, asked, family in world.pairs():
+        pod = world.namespace(asking)
+        found = pod.ask(SERVICE[family], SERVICE_PORT[asked])
+        assert found, (asking, asked, family, "TCP")
+        assert found[0] == asked
+        found = pod.ask_by_datagram(SERVICE[family], SERVICE_PORT[asked])
+        assert found, (asking, asked, family, "UDP")
+    assert world.network.dropped() == {}
+    assert world.network.dropped_as_invalid() == 0
