@@ -54,7 +54,8 @@ def diff(observed: State, wanted: State) -> tuple[Operation, ...]:
 def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
     """Return operations, perhaps of several parts of the node, in the order to apply them in.
 
-    Operations of a kind come together: all chains are one run of nft. A rule goes last if anything
+    Operations of a kind come together: all chains are one run of nft, in which one that goes may
+    still be what another was told to jump to. A rule goes last if anything
     comes: until then, chains may give packets the mark that it has. And a rule by which pods reach
     what only a chain keeps them from comes after that.
     """
@@ -62,6 +63,8 @@ def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
 
     def place(operation: Operation) -> tuple[int, int]:
         kind = _ORDER[type(operation.item)]
+        if isinstance(operation.item, Chain) and comes:
+            return 2, kind
         if operation.verb is Verb.REMOVE:
             return (3, 0) if comes and isinstance(operation.item, Rule) else (0, -kind)
         if operation.verb is Verb.ADD and isinstance(operation.item, Link):

@@ -36,6 +36,7 @@ _V4: Final = {
     "conf/{}/arp_ignore": "1",  # answer for the ENI's own address, not for the node's others
     "conf/{}/arp_announce": "2",  # never ask with another link's address as sender
     "conf/{}/forwarding": "1",
+    "conf/{}/proxy_arp": "0",  # it answers for its pods alone
     "neigh/{}/proxy_delay": "0",  # otherwise proxied answers wait a random 0 to 0.8 s
 }
 _V6: Final = {
@@ -199,6 +200,9 @@ def _sysctls(eni: NodeENI) -> State:
         # ipvlan passes every broadcast to the slaves, too: that one would answer, on this ENI, ARP
         # requests for the primary addresses of others.
         found[f"net/ipv4/conf/{eni.host_slave}/arp_ignore"] = "8"
+    if eni.layer_3:
+        # What a pod sends to a port of the node that leads to another pod comes from that slave.
+        found[f"net/ipv4/conf/{eni.host_slave}/forwarding"] = "1"
     if IPV6 in eni.families:
         found |= {"net/ipv6/" + path.format(device): value for path, value in _V6.items()}
         found[IPV6_FORWARDING.path] = IPV6_FORWARDING.value

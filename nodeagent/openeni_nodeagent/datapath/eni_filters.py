@@ -58,6 +58,15 @@ def _name(eni: NodeENI) -> str:
     return f"{ENI_CHAIN}{eni.link.ifindex}"
 
 
+def _chain(eni: NodeENI, suffix: str, hook: str, rules: list[str]) -> Chain:
+    """Return a chain whose rules match the ENI's links by index.
+
+    nft lists these by name: who saves the ruleset, and loads it once the names of NICs have changed
+    places, has another ENI's chain.
+    """
+    return chain("inet", _name(eni) + suffix, hook, rules, links=(eni.link.device,))
+
+
 def _marks(eni: NodeENI) -> list[str]:
     """Return the rules that mark what a pod of ipvlan sends."""
     return [f"{word} saddr @pods{number} {eni.mark.statement}" for word, number in FAMILIES]
@@ -69,9 +78,7 @@ def _of_veth(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
     own = f"iif {eni.link.ifindex} fib saddr type local drop"
     hook = f"type filter hook prerouting {_BEFORE_REPLIES}"
     block = [f"{pods} ip6 daddr {names.METADATA_V6} drop"] if blocks else []
-    return frozenset(
-        {chain("inet", _name(eni), hook, [own, f"{pods} {eni.mark.statement}", *block])}
-    )
+    return frozenset({_chain(eni, "", hook, [own, f"{pods} {eni.mark.statement}", *block])})
 
 
 def _of_layer_3(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
@@ -85,7 +92,7 @@ def _of_layer_3(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
         rules += [f"oif {index} {of_a_pod} {word} daddr {service} reject"]
         rules += [f"oif {index} {word} daddr {service} drop"]
     rules += _of_layer_3_pods(index)
-    return frozenset({chain("inet", _name(eni), hook, rules), _lo_chain(eni)})
+    return frozenset({_chain(eni, "", hook, rules), _lo_chain(eni)})
 
 
 def _of_layer_2(eni: NodeENI) -> frozenset[Chain]:
@@ -102,7 +109,7 @@ def _of_layer_2(eni: NodeENI) -> frozenset[Chain]:
     ]
     marks = [f"iif {index} {rule}" for rule in _marks(eni)]
     rules = [own, loopback, *_of_pods(eni), *one_way, *marks]
-    into_node = chain("inet", _name(eni), hook, rules)
+    into_node = _chain(eni, "", hook, rules)
     return frozenset({into_node, _nat_of_neighbours(eni), _ingress_chain(eni)})
 
 
@@ -175,7 +182,7 @@ def _lo_chain(eni: NodeENI) -> Chain:
         f"{cut_4} icmp type destination-unreachable drop",
         f"{cut_4} ip saddr != @pods4 drop",
     ]
-    return chain("inet", _name(eni) + _LO, hook, rules)
+    return _chain(eni, _LO, hook, rules)
 
 
 def _of_pods(eni: NodeENI) -> list[str]:
@@ -224,7 +231,7 @@ def _nat_of_neighbours(eni: NodeENI) -> Chain:
         if family_of(subnet.cidr) == number
     ]
     hook = "type nat hook postrouting priority srcnat - 5; policy accept;"
-    return chain("inet", _name(eni) + _NAT, hook, rules)
+    return _chain(eni, _NAT, hook, rules)
 
 
 def egress_chain(eni: LinkFacts) -> Chain:

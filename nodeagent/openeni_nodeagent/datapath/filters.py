@@ -174,15 +174,26 @@ def _guard() -> Chain:
     )
 
 
+def empty_chain(family: str, name: str) -> str:
+    """Return the nft commands after which there is this chain, without a rule."""
+    table = f"{family} {names.NFT_TABLE}"
+    return f"add table {table}\nadd chain {table} {name}\nflush chain {table} {name}\n"
+
+
 def delete_chain(family: str, name: str) -> str:
-    """Return the nft commands that delete a chain; no other chain jumps to it."""
+    """Return the nft commands that delete a chain, to which no other one jumps (any more)."""
     chain = f"chain {family} {names.NFT_TABLE} {name}"
     return f"flush {chain}\ndelete {chain}\n"
 
 
-def chain(family: str, name: str, definition: str, rules: list[str]) -> Chain:
-    """Return a chain of our table in this family, with its hook, priority and policy."""
-    mark = hashlib.sha256("\n".join([definition, *rules]).encode()).hexdigest()[:12]
+def chain(
+    family: str, name: str, definition: str, rules: list[str], links: tuple[str, ...] = ()
+) -> Chain:
+    """Return a chain of our table in this family, with its hook, priority and policy.
+
+    `links` are the names of those whose indexes stand in the rules: they count for the digest.
+    """
+    mark = hashlib.sha256("\n".join([definition, *rules, *links]).encode()).hexdigest()[:12]
     table = f"{family} {names.NFT_TABLE}"
     # A base chain's hook cannot be changed: it is replaced, in the same transaction.
     lines = [

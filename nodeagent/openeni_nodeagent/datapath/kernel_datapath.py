@@ -63,6 +63,7 @@ class KernelDatapath:
         self._marks = Marks(mark_mask)
         self._node = NodeFacts(addresses=())
         self._enis: Mapping[str, NodeENI] = {}  # by MAC; replaced, never changed
+        self._errors: Mapping[str, DatapathError] = {}  # of other ENIs, at the last look, by name
         self._names_lock = threading.Lock()  # of the names of links of pods that had a DEL:
         self._disconnected: dict[str, None] = {}  # the newest last
         self._watched = watched(NOTHING, frozenset(), self._disconnected)
@@ -95,6 +96,7 @@ class KernelDatapath:
             report, plan = run.run(snapshot, hold)
             self._node = wanted.node
             self._enis = {eni.facts.mac: eni for eni in plan.enis}
+            self._errors = report.errors
             planned = frozenset(item for part in plan.wanted.values() for item in part)
             macs = frozenset(eni.mac for eni in wanted.enis)
             self._watched = watched(planned, macs, self._disconnected)
@@ -152,7 +154,8 @@ class KernelDatapath:
 
     def _node_pod(self, pod: PodInterface) -> NodePod:
         if not (eni := self._enis.get(pod.eni.mac)):
-            raise NICMissingError(f"ENI {pod.eni.name} has no NIC on this node (yet)")
+            error = self._errors.get(pod.eni.name, "it has no NIC on this node")
+            raise NICMissingError(f"ENI {pod.eni.name} cannot be used (yet): {error}")
         return pod_on_node(pod, eni)
 
     def _any_node_pod(self, pod: PodInterface) -> NodePod:

@@ -4,9 +4,9 @@ Ownership is exact: our protocol number on routes, rules and neighbours, our ali
 ENI, which is ours as a whole, it includes what the image or a DHCP client has added.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from openeni_crds import names
 from openeni_nodeagent.addresses import host_cidr
@@ -22,6 +22,7 @@ from openeni_nodeagent.datapath.model import (
     Neighbour,
     Qdisc,
     Route,
+    Rule,
     State,
 )
 from openeni_nodeagent.datapath.nft_sets import PRIMARIES, address_in
@@ -32,6 +33,7 @@ _NOT_NICS: Final = frozenset(
 )
 _RTPROT_KERNEL: Final = 2  # linux/rtnetlink.h: comes and goes with an address
 _TABLE_LOCAL: Final = 255  # RT_TABLE_LOCAL
+_T = TypeVar("_T")
 SHARED_RULES: Final = (
     names.RULE_TO_POD,
     names.RULE_TO_L2_POD,
@@ -128,6 +130,23 @@ def _addresses_of_pods(state: State, pairs: set[int]) -> Iterator[str]:
             yield item.address
         elif isinstance(item, Element) and not item.name.startswith(PRIMARIES):
             yield address_in(item.name, item.key, item.value)
+
+
+def former_tables(state: State, enis: Mapping[str, _T]) -> dict[int, _T]:
+    """Return the tables of ENIs from before their NICs were plugged again, or went, by their rules.
+
+    `enis` has something of each by the CIDR of its primary address. Another link may have the
+    former index now; then all of it is that link's.
+    """
+    present = {i.index for i in state if isinstance(i, Link)}
+    return {
+        i.table: enis[i.source]
+        for i in state
+        if isinstance(i, Rule)
+        and i.priority == names.RULE_FROM_ENI
+        and i.source in enis
+        and i.table - names.TABLE_ENI_BASE not in present
+    }
 
 
 def is_host_slave(link: Link) -> bool:

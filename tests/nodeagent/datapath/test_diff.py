@@ -5,6 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openeni_crds import names
 from openeni_nodeagent.datapath.describe import sentence
 from openeni_nodeagent.datapath.diff import diff, in_order
 from openeni_nodeagent.datapath.model import (
@@ -142,13 +143,21 @@ def test_what_several_parts_need_is_ordered_as_if_it_were_one() -> None:
     parts.append(diff(frozenset(gone), NOTHING))
     done = in_order([operation for part in parts for operation in part])
     assert [(o.verb, type(o.item)) for o in done] == [
+        (Verb.ADD, Rule),
+        (Verb.ADD, Rule),
+        (Verb.ADD, Chain),
+        (Verb.ADD, Chain),
         (Verb.REMOVE, Chain),
-        (Verb.ADD, Rule),
-        (Verb.ADD, Rule),
-        (Verb.ADD, Chain),
-        (Verb.ADD, Chain),
         (Verb.REMOVE, Rule),
     ]
+
+
+def test_the_way_to_pods_comes_once_a_chain_keeps_others_off_it() -> None:
+    answer = Rule(6, names.RULE_ANSWER_V6, names.TABLE_L3_PODS, source="fd98::10/128")
+    other = Rule(6, names.RULE_FROM_POD_V6, 10009)
+    chain = Chain("inet", "eni9", "b", "text")
+    done = diff(NOTHING, frozenset({answer, other, chain}))
+    assert [operation.item for operation in done] == [other, chain, answer]
 
 
 def test_differences_are_sentences() -> None:

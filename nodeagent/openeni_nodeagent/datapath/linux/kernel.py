@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 from openeni_nodeagent.addresses import IPV4, IPV6
 from openeni_nodeagent.datapath.describe import text
-from openeni_nodeagent.datapath.filters import DELETE_TABLES, delete_chain
+from openeni_nodeagent.datapath.filters import DELETE_TABLES, delete_chain, empty_chain
 from openeni_nodeagent.datapath.linux import dumps, nfnetlink, qdiscs, rtnetlink_encode, uapi
 from openeni_nodeagent.datapath.linux.conntrack import flush_to_host_ports
 from openeni_nodeagent.datapath.linux.netlink import (
@@ -254,7 +254,9 @@ def _change_members(netfilter: Netlink, operations: Sequence[Operation]) -> None
 
 def _apply_chains(operations: Sequence[Operation], _: Netlink) -> None:
     chains = [(o.verb is Verb.REMOVE, o.item) for o in operations if isinstance(o.item, Chain)]
-    _nft("".join(delete_chain(c.family, c.name) if goes else c.text for goes, c in chains))
+    emptied = [empty_chain(c.family, c.name) for _, c in chains]  # of jumps from one to another
+    changed = [delete_chain(c.family, c.name) if goes else c.text for goes, c in chains]
+    _nft("".join([*emptied, *changed]))
 
 
 def _create_tables(families: Collection[str]) -> None:

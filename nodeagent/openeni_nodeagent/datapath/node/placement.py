@@ -1,11 +1,13 @@
 """Look at the node, and plan it as it is: with the NIC that each ENI has now."""
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from openeni_crds import names
-from openeni_nodeagent.addresses import IPV4, IPV6
+from openeni_nodeagent.addresses import IPV4, IPV6, host_cidr
 from openeni_nodeagent.datapath import ownership
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux import modes
@@ -73,7 +75,8 @@ def place(
     for facts in wanted.enis:
         nic = ownership.find_nic(seen, facts.mac)
         try:
-            enis.append(_eni(facts, nic, node, _mark(nic, marked, enis, marks)))
+            table = names.eni_table(nic.index if nic else 0)
+            enis.append(_eni(facts, nic, node, _mark(table, marked, enis, marks)))
         except DatapathError as error:
             errors[facts.name] = error
             if nic:
@@ -89,6 +92,7 @@ def place(
         {mac: nic for mac, nic in departing.items() if nic},
         unplanned,
         tuple(missing),
+        tuple(_former(missing, seen, node, partial(_mark, seen=marked, others=enis, marks=marks))),
         _pods((pod.interface for pod in wanted.pods), enis, seen),
         wanted.strays,
         wanted.used_links,
@@ -96,10 +100,21 @@ def place(
     return plan, errors
 
 
-def _mark(nic: Link | None, seen: State, others: Iterable[NodeENI], marks: Marks) -> Mark:
-    """Return the mark of a NIC's table, which is no other ENI's."""
-    given = frozenset(map(_rule_with_mark, others))
-    return marks.of_table(seen | given, names.eni_table(nic.index if nic else 0))
+def _mark(table: int, seen: State, others: Iterable[NodeENI], marks: Marks) -> Mark:
+    """Return the mark of an ENI's table, which is no other ENI's."""
+    return marks.of_table(seen | frozenset(map(_rule_with_mark, others)), table)
+
+
+def _former(
+    missing: Iterable[ENIFacts], seen: State, node: NodeFacts, mark_of: Callable[[int], Mark]
+) -> Iterator[NodeENI]:
+    """Yield ENIs without their NIC as they were with it, if one of their rules still says so."""
+    by_primary = {host_cidr(address): facts for facts in missing for address in facts.primary}
+    for table, facts in ownership.former_tables(seen, by_primary).items():
+        link = LinkFacts("", table - names.TABLE_ENI_BASE)
+        with suppress(DatapathError):  # no mark is free: what is left of it stays as it is
+            mark = mark_of(table)
+            yield NodeENI(facts, link, node, mark, kernel_has_ipv6=speaks_ipv6())
 
 
 def _rules_with_marks(seen: State, known: Iterable[NodeENI]) -> State:

@@ -1,45 +1,24 @@
-"""Plan the whole node, and compare it part by part with what was observed. Pure.
+"""Plan the whole node, part by part. Pure.
 
-A part is what all ENIs share, one ENI, or the host's part of one pod. Every observed item that is
-openeni's belongs to one part; what belongs to an ENI that is not wanted is stale. Items of pods
-that are not wanted are left alone, because an ADD or a DEL may be working on them; but for strays,
-addresses of which the caller knows that no pod has them.
+A part is what all ENIs share, one ENI, or the host's part of one pod.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, TypeAlias
 
-from openeni_crds import names
 from openeni_nodeagent.addresses import host_cidr
-from openeni_nodeagent.datapath.diff import diff
 from openeni_nodeagent.datapath.eni import plan_eni
-from openeni_nodeagent.datapath.eni_filters import ENI_CHAIN
 from openeni_nodeagent.datapath.links import NodeENI, NodePod
 from openeni_nodeagent.datapath.model import (
-    NOTHING,
-    VETH,
-    Address,
-    Chain,
     Element,
-    Item,
     Link,
-    Neighbour,
     Operation,
     Qdisc,
     Route,
     Rule,
     State,
-    Sysctl,
-)
-from openeni_nodeagent.datapath.nft_sets import PRIMARIES, address_in
-from openeni_nodeagent.datapath.ownership import (
-    SHARED_RULES,
-    as_nic,
-    is_foreign,
-    is_host_slave,
 )
 from openeni_nodeagent.datapath.plan import plan_pod
 from openeni_nodeagent.datapath_api import ENIFacts, PodInterface
@@ -68,6 +47,7 @@ class NodePlan:
     departing: Mapping[str, Link]  # NICs of ENIs that openeni leaves, by MAC
     unplanned: Mapping[int, ENIFacts]  # that cannot be served now, by NIC: left as they are
     missing: tuple[ENIFacts, ...]  # whose NICs are gone: what is left of them stays
+    former: tuple[NodeENI, ...]  # those of which a table is left, by the index of their NIC then
     pods: tuple[NodePod, ...]
     strays: frozenset[str]  # addresses that no pod has
     used_links: frozenset[str]  # names of the host's ends of pods with a grant, or in a DEL
@@ -88,6 +68,18 @@ class NodePlan:
         for pod in self.pods:
             parts[pod_part(pod.facts)] = plan_pod(pod).host
         return parts
+
+    @cached_property
+    def held(self) -> Mapping[Part, State]:
+        """What ENIs without their NIC must have: it keeps their pods from the node's own NIC."""
+        return {
+            eni_part(eni.facts.mac): frozenset(
+                i
+                for i in plan_eni(eni)
+                if (isinstance(i, Rule) and not i.oif) or (isinstance(i, Route) and not i.index)
+            )
+            for eni in self.former
+        }
 
     @cached_property
     def nics(self) -> Mapping[int, Part]:
@@ -130,171 +122,3 @@ class NodePlan:
         """The parts of pods by their addresses, and that of strays."""
         found = dict.fromkeys(self.strays, STRAYS)
         return found | {a: pod_part(pod.facts) for pod in self.pods for a in pod.facts.addresses}
-
-
-def compare(seen: State, values: Mapping[str, Sysctl], plan: NodePlan) -> Differences:
-    """Return what would bring the observed node to its plan; `values` are sysctls by path."""
-    observed = divide(seen, plan)
-    found: dict[Part, tuple[Operation, ...]] = {}
-    left_alone = {eni_part(facts.mac) for facts in plan.left}
-    if left_alone and not plan.shared:
-        left_alone.add(SHARED)
-    for part in {*plan.wanted, *observed} - left_alone:
-        planned = plan.wanted.get(part, NOTHING)
-        set_ = frozenset(values[i.path] for i in planned if isinstance(i, Sysctl))
-        if operations := diff(observed.get(part, NOTHING) | set_, planned):
-            found[part] = operations
-    return found
-
-
-def sysctls(plan: NodePlan) -> State:
-    """Return every sysctl that the plan has."""
-    return frozenset(i for part in plan.wanted.values() for i in part if isinstance(i, Sysctl))
-
-
-def divide(seen: State, plan: NodePlan) -> Mapping[Part, State]:
-    """Return the observed items by part, without those that are left alone or not openeni's."""
-    division = _Division(seen, plan)
-    parts: dict[Part, set[Item]] = defaultdict(set)
-    for item in seen:
-        if part := division.part(item):
-            is_nic = isinstance(item, Link) and item.index in plan.nics
-            parts[part].add(as_nic(item) if is_nic and isinstance(item, Link) else item)
-    return {part: frozenset(items) for part, items in parts.items()}
-
-
-class _Division:
-    """Tells the part of each item of one observation."""
-
-    def __init__(self, seen: State, plan: NodePlan) -> None:
-        self._plan = plan
-        self._present = {i.index for i in seen if isinstance(i, Link)}
-        self._links = dict(plan.nics) | _slaves(seen, plan.nics)
-        self._former = _former_tables(seen, plan.primaries, self._present)
-        self._by_device = {eni.link.device: eni for eni in plan.enis}
-        self._pod_links = {pod.host_link: pod_part(pod.facts) for pod in plan.pods}
-        self._of_address = {
-            i.address: self._links[i.index]
-            for i in seen
-            if isinstance(i, Address) and i.index in self._links
-        }
-        self._leading = {
-            i.index: i.destination.partition("/")[0]
-            for i in seen
-            if isinstance(i, Route) and i.table in names.TABLES_OF_PODS
-        }
-
-    def part(self, item: Item) -> Part | None:
-        """Return the part of an item; None for what is left alone."""
-        part: Part | None = None
-        match item:
-            case Link():
-                part = self._part_of_link(item)
-            case Address():
-                part = self._part_of_address(item)
-            case Route():
-                part = self._part_of_route(item)
-            case Rule():
-                part = self._part_of_rule(item)
-            case Neighbour() | Element() | Qdisc():
-                part = self._part_of_pods_item(item)
-            case Chain():
-                part = self._part_of_chain(item)
-            case Sysctl():
-                pass
-        return part
-
-    def _part_of_link(self, link: Link) -> Part | None:
-        if part := self._links.get(link.index):
-            return part
-        if is_host_slave(link):
-            return STALE_ENIS
-        if link.alias != names.LINK_ALIAS:
-            return None
-        if link.kind != VETH or link.name in self._pod_links:
-            return self._pod_links.get(link.name)
-        address = self._leading.get(link.index)
-        is_left = address is None and link.name not in self._plan.used_links
-        return STRAYS if is_left or address in self._plan.strays else None
-
-    def _part_of_address(self, address: Address) -> Part | None:
-        """Return the ENI's part; link-local addresses but the planned one are the kernel's."""
-        part = self._links.get(address.index)
-        if part and address.address.startswith("fe80:"):
-            return part if address in self._plan.wanted.get(part, NOTHING) else None
-        return part
-
-    def _part_of_pods_item(self, item: Neighbour | Element | Qdisc) -> Part | None:
-        match item:
-            case Neighbour():
-                return self._plan.addresses.get(item.address)
-            case Element():
-                return self._part_of_member(item)
-            case Qdisc():
-                return self._plan.limited.get(item.index)
-
-    def _part_of_member(self, member: Element) -> Part | None:
-        """Return the part that wants a member of its key, or else has its address."""
-        if part := self._plan.members.get((member.name, member.key)):
-            return part
-        address = address_in(member.name, member.key, member.value)
-        if member.name.startswith(PRIMARIES):
-            of_link = self._of_address.get(address, STALE_ENIS)
-            return self._plan.primaries.get(host_cidr(address), of_link)
-        return self._plan.addresses.get(address)
-
-    def _part_of_route(self, route: Route) -> Part | None:
-        if route.table in names.TABLES_OF_PODS:
-            return self._plan.addresses.get(route.destination.partition("/")[0])
-        if route.protocol == names.PROTOCOL:
-            return self._part_of_table(route.table)
-        return self._links.get(route.index) if is_foreign(route) else None
-
-    def _part_of_rule(self, rule: Rule) -> Part | None:
-        if rule.priority in SHARED_RULES:
-            return SHARED
-        if eni := self._by_device.get(rule.oif):
-            return eni_part(eni.facts.mac)  # also if it is of one that is missing, and had the name
-        of_primary = rule.priority in (names.RULE_FROM_ENI, names.RULE_ANSWER_V6)
-        if of_primary and rule.source in self._plan.primaries:
-            return self._plan.primaries[rule.source]
-        return self._part_of_table(rule.table)
-
-    def _part_of_table(self, table: int) -> Part:
-        index = table - names.TABLE_ENI_BASE
-        return self._plan.nics.get(index) or self._former.get(table) or STALE_ENIS
-
-    def _part_of_chain(self, chain: Chain) -> Part:
-        index = chain.name.removeprefix(ENI_CHAIN).partition("_")[0]
-        if not (chain.name.startswith(ENI_CHAIN) and index.isdigit()):
-            return SHARED
-        part = self._part_of_table(names.TABLE_ENI_BASE + int(index))
-        is_without_nic = any(part == eni_part(facts.mac) for facts in self._plan.missing)
-        # That of a NIC's name would hold for another one that gets it.
-        return STALE_ENIS if is_without_nic and chain.family == "netdev" else part
-
-
-def _slaves(seen: State, nics: Mapping[int, Part]) -> dict[int, Part]:
-    """Return the parts of the host's slaves by their index."""
-    return {
-        i.index: nics[i.parent]
-        for i in seen
-        if isinstance(i, Link) and is_host_slave(i) and i.parent in nics
-    }
-
-
-def _former_tables(
-    seen: State, primaries: Mapping[str, Part], present: set[int]
-) -> dict[int, Part]:
-    """Return tables of ENIs from before their NICs were plugged again, by their rules.
-
-    Another link may have the former index now; then all of it is that link's.
-    """
-    return {
-        i.table: primaries[i.source]
-        for i in seen
-        if isinstance(i, Rule)
-        and i.priority == names.RULE_FROM_ENI
-        and i.source in primaries
-        and i.table - names.TABLE_ENI_BASE not in present
-    }

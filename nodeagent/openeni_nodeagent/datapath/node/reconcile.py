@@ -15,6 +15,7 @@ from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.marks import Marks
 from openeni_nodeagent.datapath.model import Element, Neighbour, Operation, Sysctl, Verb
 from openeni_nodeagent.datapath.nft_sets import OF_PODS
+from openeni_nodeagent.datapath.node.compare import compare, sysctls
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot, place, take_snapshot
 from openeni_nodeagent.datapath.node.plan import (
     SHARED,
@@ -23,10 +24,8 @@ from openeni_nodeagent.datapath.node.plan import (
     Differences,
     NodePlan,
     Part,
-    compare,
     eni_part,
     pod_part,
-    sysctls,
 )
 from openeni_nodeagent.datapath.pod import changes_links, compare_inside, repair_inside
 from openeni_nodeagent.datapath_api import (
@@ -108,7 +107,8 @@ class NodeReconcile:
         """
         parts = [eni_part(eni.facts.mac) for eni in plan.enis]
         departing = map(eni_part, plan.departing)
-        differing = [part for part in (SHARED, *parts, *departing, STALE_ENIS) if part in found]
+        every = (SHARED, *parts, *departing, *plan.held, STALE_ENIS)
+        differing = [part for part in every if part in found]
         if not self._restore(differing, found, _members(found, plan) if differing else ()):
             plan, left = self._compare(self._look_again())  # a link cannot be created twice
             for part in differing:

@@ -53,7 +53,7 @@ class World:
 
 @pytest.fixture(params=IPVlanMode)
 def mode(request: pytest.FixtureRequest) -> IPVlanMode:
-    return request.param
+    return IPVlanMode(request.param)
 
 
 @pytest.fixture(params=["one subnet", "two subnets"])
