@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from openeni_crds.names import EVENTS, NODES
-from openeni_nodeagent import datapath_reconciler
 from openeni_nodeagent.attachments import pod_events
 from openeni_nodeagent.cni import server
+from openeni_nodeagent.looks import datapath_reconciler
 from openeni_nodeagent.reports import repair_events
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import finish

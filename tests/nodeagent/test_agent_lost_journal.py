@@ -24,7 +24,7 @@ def host(tmp_path: Path, executable: Path) -> AgentHost:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look often, and confirm soon."""
-    monkeypatch.setattr("openeni_nodeagent.datapath_reconciler.LOOK_PERIOD_SECONDS", 0.2)
+    monkeypatch.setattr("openeni_nodeagent.looks.datapath_reconciler.LOOK_PERIOD_SECONDS", 0.2)
     monkeypatch.setattr("openeni_nodeagent.attachments.repair.CONFIRM_SECONDS", 0.5)
 
 
@@ -88,7 +88,7 @@ def test_check_between_a_lost_journal_and_its_repair_does_not_say_that_no_del_is
 def test_an_address_in_the_kernel_without_an_owner_is_reserved_until_it_is_gone(
     host: AgentHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openeni_nodeagent.datapath_reconciler.LOOK_PERIOD_SECONDS", 0.5)
+    monkeypatch.setattr("openeni_nodeagent.looks.datapath_reconciler.LOOK_PERIOD_SECONDS", 0.5)
     with host.agent():
         address = host.add("web", "c1")
         host.ready_podip("web")

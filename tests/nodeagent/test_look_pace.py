@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from openeni_kube.result import RequeueAfter, Retry
-from openeni_nodeagent import datapath_reconciler, look_pace
 from openeni_nodeagent.datapath_api import ENIFacts, Hold, NodeReport, NodeSnapshot, WantedNode
-from openeni_nodeagent.datapath_reconciler import LOOK_PERIOD_SECONDS, SOON_SECONDS
-from openeni_nodeagent.look_pace import (
+from openeni_nodeagent.looks import datapath_reconciler, look_pace
+from openeni_nodeagent.looks.datapath_reconciler import LOOK_PERIOD_SECONDS, SOON_SECONDS
+from openeni_nodeagent.looks.look_pace import (
     COALESCE_SECONDS,
     LOOK_CREDIT_SECONDS,
     LOOK_SHARE,

@@ -113,8 +113,8 @@ def _veth() -> tuple[Shape, ...]:
             20,
             54,
             3,
-            f"node's stack: {names.RULE_TO_POD} to a pod, {names.RULE_FROM_POD} from a pod by its "
-            "ENI's table; netfilter, kube-proxy",
+            f"node's stack: {names.RULE_TO_POD} to a pod, {names.RULE_FROM_VETH_POD} from a pod by "
+            "its ENI's table; netfilter, kube-proxy",
         ),
         Line(((10, 18), (10, 20)), arrow=False),
         Line(((29, 18), (29, 20)), arrow=False),

@@ -20,10 +20,10 @@ from openeni_nodeagent.attachments import del_queue
 from openeni_nodeagent.cluster.watches import Caches, Watches
 from openeni_nodeagent.cni.call_statistics import CallStatistics
 from openeni_nodeagent.datapath_api import REPAIR_KINDS
-from openeni_nodeagent.datapath_reconciler import DatapathReconciler
 from openeni_nodeagent.grants.grant_log import GrantLog
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.journal import Journal
+from openeni_nodeagent.looks.datapath_reconciler import DatapathReconciler
 from openeni_nodeagent.metrics.catalogue import (
     ADDS_WAITING,
     ADDS_WAITING_SECONDS,

@@ -13,12 +13,12 @@ from openeni_kube.clock import boot_seconds
 from openeni_kube.exposition import Exposition
 from openeni_kube.metrics import MetricType
 from openeni_kube.store import InvalidError
-from openeni_nodeagent import datapath_reconciler
 from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.attachments import del_queue
 from openeni_nodeagent.cni import frame
 from openeni_nodeagent.datapath import model
 from openeni_nodeagent.datapath_api import REPAIR_KINDS, PodInterface
+from openeni_nodeagent.looks import datapath_reconciler
 from openeni_nodeagent.metrics.catalogue import CATALOGUE
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import CONFIG, finish

@@ -28,7 +28,7 @@ Waits: TypeAlias = Literal["short", "long"]
 NO_CHANGE: Final = "-"
 KERNEL_FILE: Final = "kernel.json"
 SHORT_WAITS: Final = {  # seconds, by module
-    "datapath_reconciler": {"LOOK_PERIOD_SECONDS": 2.0, "SOON_SECONDS": 0.3},
+    "looks.datapath_reconciler": {"LOOK_PERIOD_SECONDS": 2.0, "SOON_SECONDS": 0.3},
     "grant_events": {"SOON_SECONDS": 0.3},
     "attachments.del_queue": {"REPLAY_PERIOD_SECONDS": 0.5},
 }

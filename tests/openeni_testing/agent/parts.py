@@ -18,7 +18,6 @@ from openeni_nodeagent.attachments.pool_choice import PoolChooser
 from openeni_nodeagent.attachments.repair import Repairs
 from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.datapath_api import NodeFacts, Repair
-from openeni_nodeagent.datapath_reconciler import DatapathReconciler, LookCallbacks
 from openeni_nodeagent.enis.eni_reconciler import ENIReconciler
 from openeni_nodeagent.enis.nic_guards import NICGuards
 from openeni_nodeagent.grants.grant_log import GrantLog
@@ -27,6 +26,7 @@ from openeni_nodeagent.grants.journal import Journal
 from openeni_nodeagent.grants.ledger import Attachment, Grant
 from openeni_nodeagent.grants.netns_identity import identify
 from openeni_nodeagent.grants.requests import GrantRequest
+from openeni_nodeagent.looks.datapath_reconciler import DatapathReconciler, LookCallbacks
 from openeni_nodeagent.pod_options import PortMapping
 from openeni_nodeagent.reports.eni_publisher import ENIPublisher
 from openeni_nodeagent.reports.podip_publisher import PodIPPublisher

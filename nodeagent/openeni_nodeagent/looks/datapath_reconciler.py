@@ -40,7 +40,7 @@ from openeni_nodeagent.enis.wanted_enis import ENIChoice, choose_enis, every_eni
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.ledger import Attachment, Grant
 from openeni_nodeagent.grants.netns_identity import leads_to_pod
-from openeni_nodeagent.look_pace import LookPace
+from openeni_nodeagent.looks.look_pace import LookPace
 from openeni_nodeagent.reports.differences import differences_of
 from openeni_nodeagent.reports.podip_body import Difference
 from openeni_nodeagent.reports.repair_log import RepairLog
