@@ -34,7 +34,6 @@ from openeni_nodeagent.datapath.model import (
     Address,
     Chain,
     Element,
-    Item,
     Link,
     Neighbour,
     Qdisc,
@@ -42,7 +41,7 @@ from openeni_nodeagent.datapath.model import (
     Rule,
 )
 
-_Item = TypeVar("_Item", bound=Item)
+_Read = TypeVar("_Read")
 _FAMILIES: Final = {IPV4: AF_INET, IPV6: AF_INET6}
 _OURS: Final = attribute(uapi.NDA_PROTOCOL, bytes([names.PROTOCOL]))
 _OUR_CHAIN: Final = string(uapi.NFTA_CHAIN_TABLE, names.NFT_TABLE)
@@ -132,8 +131,8 @@ def elements(netfilter: Netlink, name: str) -> Iterator[Element]:
         ("NFTA_SET_ELEM_LIST_SET", name),
     ]
     kind = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.NFT_MSG_GETSETELEM
-    for message in dump(netfilter, kind, request):
-        yield from items.elements(message)
+    for members in _items(netfilter, kind, request, readers.ELEMENTS):
+        yield from members
 
 
 def chains(netfilter: Netlink, family: str) -> Iterator[Chain]:
@@ -146,7 +145,7 @@ def chains(netfilter: Netlink, family: str) -> Iterator[Chain]:
     request["nfgen_family"] = NF_FAMILIES[family]
     request["attrs"] = [("NFTA_RULE_TABLE", names.NFT_TABLE)]
     kind = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.NFT_MSG_GETRULE
-    found = items.chains(family, dump(netfilter, kind, request))
+    found = items.chains(family, _items(netfilter, kind, request, readers.OUR_FILTER_RULE))
     dormant = _is_dormant(netfilter, family)
     changed = _with_another_policy(netfilter, family)
     for chain in found:
@@ -187,10 +186,10 @@ def _items(
     netlink: Netlink,
     kind: int,
     request: Any,
-    reader: Reader[_Item],
+    reader: Reader[_Read],
     wanted: Callable[[bytes], object] = bool,
-) -> Iterator[_Item]:
-    """Yield the items in the answers to a dump request of type `kind` that are `wanted`."""
+) -> Iterator[_Read]:
+    """Yield what is read in the answers to a dump request of type `kind` that are `wanted`."""
     for raw in _answers(netlink, kind, request, uapi.NLM_F_DUMP, wanted):
         if item := reader(raw):
             yield item

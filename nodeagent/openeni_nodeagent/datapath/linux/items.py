@@ -141,9 +141,12 @@ def is_permanent(message: Any) -> bool:
     return bool(message["state"] & uapi.NUD_PERMANENT or message["flags"] & uapi.NTF_PROXY)
 
 
-def elements(message: Any) -> Iterator[Element]:
-    """Yield the members of one of our sets that a message of its dump lists."""
-    name = message.get_attr("NFTA_SET_ELEM_LIST_SET")
+def elements(message: Any) -> tuple[Element, ...]:
+    """Return the members of one of our sets that a message of its dump lists."""
+    return tuple(_elements(message, message.get_attr("NFTA_SET_ELEM_LIST_SET")))
+
+
+def _elements(message: Any, name: str) -> Iterator[Element]:
     made = SETS[name]
     for member in message.get_attr("NFTA_SET_ELEM_LIST_ELEMENTS") or ():
         data = member.get_attr("NFTA_SET_ELEM_DATA")  # a map's value
@@ -160,14 +163,19 @@ def qdisc(message: Any) -> Qdisc | None:
     return Qdisc(message["index"], parameters["rate"], parameters["limit"])
 
 
-def chains(family: str, rules: Iterable[Any]) -> Iterator[Chain]:
-    """Yield our chains in a dump of rules, without a mark where rules are missing or foreign."""
+def filter_rule(message: Any) -> tuple[str, str] | None:
+    """Return the chain of a rule and its comment; None for a rule of another table than ours."""
+    if message.get_attr("NFTA_RULE_TABLE") != names.NFT_TABLE:
+        return None
+    comment = message.get_attr("NFTA_RULE_USERDATA")
+    return message.get_attr("NFTA_RULE_CHAIN"), comment if isinstance(comment, str) else ""
+
+
+def chains(family: str, rules: Iterable[tuple[str, str]]) -> Iterator[Chain]:
+    """Yield the chains of these rules, without a mark where rules are missing or foreign."""
     comments: dict[str, list[str]] = defaultdict(list)
-    for message in rules:
-        if message.get_attr("NFTA_RULE_TABLE") == names.NFT_TABLE:
-            comment = message.get_attr("NFTA_RULE_USERDATA")
-            chain = message.get_attr("NFTA_RULE_CHAIN")
-            comments[chain].append(comment if isinstance(comment, str) else "")
+    for chain, comment in rules:
+        comments[chain].append(comment)
     for name, seen in comments.items():
         mark = seen[0].partition(" ")[0]
         complete = [f"{mark} {number} of {len(seen)}" for number in range(1, len(seen) + 1)]

@@ -10,28 +10,38 @@ from typing import Any, Final, Generic, TypeVar
 
 from openeni_crds import names
 from openeni_nodeagent.datapath.linux import items, uapi
-from openeni_nodeagent.datapath.linux.attributes import with_attributes
+from openeni_nodeagent.datapath.linux.attributes import HEADER, with_attributes
+from openeni_nodeagent.datapath.linux.nfnetlink import NFGENMSG
 from openeni_nodeagent.datapath.linux.pyroute2_classes import (
     AddressMessage,
     DecodeError,
+    FilterRuleMessage,
     LinkMessage,
     NeighbourMessage,
     RouteMessage,
     RuleMessage,
+    SetElementsMessage,
 )
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import IFADDRMSG, IFINFOMSG, NDMSG, RTMSG
-from openeni_nodeagent.datapath.model import Address, Item, Link, Neighbour, Route, Rule
+from openeni_nodeagent.datapath.model import Address, Element, Link, Neighbour, Route, Rule
 from openeni_nodeagent.datapath_api import KernelRefusedError
 
+_COUNTER_SIZE: Final = 2  # bytes, at the end of nfgenmsg
 _REMEMBERED: Final = 4096  # contents of each kind: two families of 1,000 pods, and what they had
-_Item = TypeVar("_Item", bound=Item)
+_REMEMBERED_PARTS: Final = 64  # messages with many members of a set: some 2,000 pods
+_Read = TypeVar("_Read")
 
 
-class Reader(Generic[_Item]):
-    """Reads messages of one kind; None is what is no item of the model."""
+class Reader(Generic[_Read]):
+    """Reads messages of one kind; None is what is none of ours."""
 
     def __init__(
-        self, message: Any, body: int, attributes: set[int], item: Callable[[Any], _Item | None]
+        self,
+        message: Any,
+        body: int,
+        attributes: set[int],
+        item: Callable[[Any], _Read | None],
+        remembered: int = _REMEMBERED,
     ) -> None:
         """`message` is pyroute2's, `body` the size in bytes of what it has before its attributes.
 
@@ -40,14 +50,34 @@ class Reader(Generic[_Item]):
         """
         self._message, self._item = message, item
         self._body, self._attributes = body, frozenset(attributes)
-        self._read = lru_cache(maxsize=_REMEMBERED)(self._decode)
+        self._read = lru_cache(maxsize=remembered)(self._decode)
 
-    def __call__(self, raw: bytes) -> _Item | None:
-        """Return the item of a message. Raises KernelRefusedError."""
+    def __call__(self, raw: bytes) -> _Read | None:
+        """Return what a message says. Raises KernelRefusedError."""
         return self._read(with_attributes(raw, self._body, self._attributes))
 
-    def _decode(self, raw: bytes) -> _Item | None:
+    def _decode(self, raw: bytes) -> _Read | None:
         return self._item(decoded(self._message(raw)))
+
+
+class FilterReader(Reader[_Read]):
+    """Reads messages of nftables, whose header counts its transactions (nfgenmsg.res_id)."""
+
+    def __init__(
+        self,
+        message: Any,
+        attributes: set[int],
+        item: Callable[[Any], _Read | None],
+        remembered: int = _REMEMBERED,
+    ) -> None:
+        super().__init__(message, NFGENMSG.size, attributes, item, remembered)
+
+    def __call__(self, raw: bytes) -> _Read | None:
+        """Return what a message says. Raises KernelRefusedError."""
+        counter = HEADER.size + NFGENMSG.size - _COUNTER_SIZE
+        return super().__call__(
+            raw[:counter] + bytes(_COUNTER_SIZE) + raw[counter + _COUNTER_SIZE :]
+        )
 
 
 def decoded(message: Any) -> Any:
@@ -105,4 +135,15 @@ OUR_RULE: Final = Reader[Rule](
 )
 OUR_NEIGHBOUR: Final = Reader[Neighbour](
     NeighbourMessage, NDMSG.size, {uapi.NDA_DST, uapi.NDA_LLADDR, uapi.NDA_PROTOCOL}, _our_neighbour
+)
+OUR_FILTER_RULE: Final = FilterReader[tuple[str, str]](
+    FilterRuleMessage,
+    {uapi.NFTA_RULE_TABLE, uapi.NFTA_RULE_CHAIN, uapi.NFTA_RULE_USERDATA},
+    items.filter_rule,
+)
+ELEMENTS: Final = FilterReader[tuple[Element, ...]](
+    SetElementsMessage,
+    {uapi.NFTA_SET_ELEM_LIST_SET, uapi.NFTA_SET_ELEM_LIST_ELEMENTS},
+    items.elements,
+    _REMEMBERED_PARTS,
 )

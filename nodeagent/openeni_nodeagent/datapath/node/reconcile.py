@@ -117,7 +117,8 @@ class NodeReconcile:
         if SHARED in differing and not plan.shared and SHARED not in self.refusals:
             delete_filters()
         if self.known:
-            self._note(SHARED, found.get(SHARED, ()))
+            for part in (SHARED, *plan.held):
+                self._note(part, found.get(part, ()))
         for eni, part in zip(plan.enis, parts, strict=True):
             before = self.known.get(eni.facts.mac)
             if before is not None and before.link.ifindex == eni.link.ifindex:

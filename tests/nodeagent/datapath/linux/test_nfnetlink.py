@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroute2.netlink.nfnetlink.nftsocket import (
     NFT_MSG_GETSET,
-    nft_rule_msg,
     nft_set_elem_list_msg,
     nft_set_msg,
 )
@@ -20,7 +19,7 @@ from pyroute2.netlink.nfnetlink.nftsocket import (
 from openeni_crds import names
 from openeni_nodeagent.datapath.eni_filters import egress_chain
 from openeni_nodeagent.datapath.filters import node_chains
-from openeni_nodeagent.datapath.linux import dumps, items, nfnetlink, uapi
+from openeni_nodeagent.datapath.linux import dumps, items, nfnetlink, readers, uapi
 from openeni_nodeagent.datapath.linux.attributes import HEADER, attribute
 from openeni_nodeagent.datapath.linux.kernel import (
     apply,
@@ -87,11 +86,35 @@ def test_a_rule_of_another_table_is_not_counted_where_a_kernel_lists_it() -> Non
         for table in (b"openeni\0", b"theirs\0")
     )
     ours, theirs = (
-        decoded(nft_rule_msg, HEADER.pack(HEADER.size + len(body), 0, 0, 0, 0) + body)
+        readers.OUR_FILTER_RULE(HEADER.pack(HEADER.size + len(body), 0, 0, 0, 0) + body)
         for body in bodies
     )
-    whole = Chain("inet", "service", "m")
-    assert list(items.chains("inet", [theirs, ours, theirs])) == [whole]
+    assert (ours, theirs) == (("service", "m 1 of 1"), None)
+
+
+def test_a_rule_is_decoded_once_whatever_transactions_come_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel counts them in each message (nfgenmsg.res_id)."""
+    attributes = (
+        attribute(uapi.NFTA_RULE_TABLE, b"openeni\0")
+        + attribute(uapi.NFTA_RULE_CHAIN, b"counted\0")
+        + attribute(uapi.NFTA_RULE_USERDATA, b"\0\x09m 1 of 1\0")
+    )
+    read, messages = list[tuple[str, str] | None](), list[Any]()
+    decode = readers.decoded
+
+    def counted(message: Any) -> Any:
+        messages.append(message)
+        return decode(message)
+
+    monkeypatch.setattr(readers, "decoded", counted)
+    for transactions in range(3):
+        body = nfnetlink.NFGENMSG.pack(1, 0, transactions) + attributes
+        message = HEADER.pack(HEADER.size + len(body), 0, 0, transactions, 0) + body
+        read.append(readers.OUR_FILTER_RULE(message))
+    assert read == 3 * [("counted", "m 1 of 1")]
+    assert len(messages) == 1
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 
 from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanMode, Mode
+from openeni_nodeagent.datapath_api import DatapathError
 from openeni_testing.network import neutron
 from openeni_testing.network.one_eni import MODES
 from openeni_testing.network.reached_pod import ADDRESSES, ReachedPod
@@ -40,6 +41,11 @@ def forward_nothing_by_default_and_plug_again(bench: ReachedPod) -> None:
         bench.node.namespace.sysctl(f"net/{family}/conf/default/forwarding", "0")
     bench.network.unplug(bench.port)
     bench.port = bench.plug("ens7")
+
+
+def answer_arp_for_others(bench: ReachedPod) -> None:
+    """For every address that the node has a route to by another link."""
+    bench.node.namespace.sysctl("net/ipv4/conf/ens7/proxy_arp", "1")
 
 
 def put_into_a_bridge(bench: ReachedPod, link: str = "ens7") -> None:
@@ -76,17 +82,31 @@ def drop_in_a_chain_of_ones_own(bench: ReachedPod) -> None:
     bench.node.namespace.nft(f"add chain inet {names.NFT_TABLE} theirs {chain}")
 
 
+def jump_to_a_chain_of_ones_own(bench: ReachedPod) -> None:
+    """In openeni's table. nft does not delete a chain that another one jumps to."""
+    table = f"inet {names.NFT_TABLE}"
+    bench.node.namespace.nft(
+        f"add chain {table} theirs\n"
+        f"insert rule {table} guard jump theirs\n"
+        f"insert rule {table} reply_in jump theirs\n"
+        f"flush chain {table} service"
+    )
+    bench.node.namespace.ip(f"rule del pref {names.RULE_TO_POD}")
+
+
 DAMAGES: tuple[Callable[[ReachedPod], None], ...] = (
     flush_addresses,
     flush_link_local_addresses,
     flap_without_link_local_addresses,
     forward_no_ipv6,
     forward_nothing_by_default_and_plug_again,
+    answer_arp_for_others,
     lower_the_mtu,
     replace_the_default_route,
     make_the_filters_dormant,
     drop_what_no_rule_does,
     drop_in_a_chain_of_ones_own,
+    jump_to_a_chain_of_ones_own,
 )
 
 
@@ -100,6 +120,16 @@ def test_what_is_done_by_hand_to_an_eni_is_restored(
     assert bench.check() == ()
     bench.network.forget_dropped()
     bench.assert_connected()
+
+
+@pytest.mark.parametrize("bench", [m for m in WITH_IPV6 if m.id != "veth"], indirect=True)
+def test_a_link_local_address_of_the_nodes_slave_is_removed(bench: ReachedPod) -> None:
+    """It is none that the port allows."""
+    node, arguments = bench.node.namespace, ("addr", "show", "dev", bench.pod_link)
+    node.sysctl("net/ipv6/conf/all/addr_gen_mode", "0")
+    assert "fe80:" in node.program("ip", "-6", *arguments)
+    assert bench.heal() == 1
+    assert "fe80:" not in node.program("ip", "-6", *arguments)
 
 
 def forward_nothing(bench: ReachedPod) -> None:
@@ -178,6 +208,14 @@ def test_what_the_kernel_refuses_is_an_error_and_no_repair(bench: ReachedPod) ->
         report = bench.node.look()
         assert "mtu 70000" in str(report.errors[bench.eni.name])
         assert report.repairs == ()
+
+
+@pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
+def test_an_add_to_an_eni_that_the_last_look_could_not_restore_says_why(bench: ReachedPod) -> None:
+    bench.node.enis = [replace(bench.eni, mtu=70_000)]
+    bench.node.look()
+    with pytest.raises(DatapathError, match="mtu 70000"):
+        bench.add_again()
 
 
 @pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)

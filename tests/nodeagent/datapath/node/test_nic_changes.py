@@ -1,6 +1,6 @@
 """A NIC that is renamed, plugged again or taken down: the next configuration puts all right."""
 
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 
 import pytest
@@ -9,6 +9,7 @@ from openeni_crds import names
 from openeni_crds.enipool import Datapath, Mode
 from openeni_nodeagent.datapath_api import PodInterface
 from openeni_testing.network import neutron
+from openeni_testing.network.netns import Namespace
 from openeni_testing.network.node import Node
 from openeni_testing.network.reached_pod import SECOND, ReachedPod
 
@@ -45,12 +46,17 @@ def test_a_nic_that_is_plugged_again_works_under_its_new_index(bench: ReachedPod
     assert traces(bench.node, before) == []
 
 
+def masquerade(node: Namespace) -> None:
+    """Give what leaves by the node's own NIC the node's address, so that it is answered."""
+    hook = "type nat hook postrouting priority 100; oifname eth0 masquerade;"
+    node.nft(f"table inet theirs {{ chain c {{ {hook} }}; }}")
+
+
 @pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
 def test_while_it_is_found_again_no_pod_leaves_by_the_nodes_own_nic(bench: ReachedPod) -> None:
     """A pod's link gets the group of the new index once the ENI's chains go by that."""
     pod, node = bench.pod.namespace, bench.node
-    masquerade = "type nat hook postrouting priority 100; oifname eth0 masquerade;"
-    node.namespace.nft(f"table ip theirs {{ chain c {{ {masquerade} }}; }}")
+    masquerade(node.namespace)
     bench.network.unplug(bench.port)
     node.look()
     bench.port = bench.plug("ens7")
@@ -65,6 +71,35 @@ def test_while_it_is_found_again_no_pod_leaves_by_the_nodes_own_nic(bench: Reach
     assert answers == [None, None]
     assert bench.network.dropped() == {}
     bench.assert_connected()
+
+
+def flush_rules(node: Namespace, family: str, _: int) -> None:
+    node.program("ip", family, "rule", "flush")
+    node.program("ip", family, "rule", "add", "pref", "32766", "lookup", "main")
+
+
+def delete_route(node: Namespace, family: str, index: int) -> None:
+    """The last one of the ENI's table, which `ip -6 route flush` leaves (iproute2, iproute.c)."""
+    table = str(names.eni_table(index))
+    node.program("ip", family, "route", "del", "unreachable", "default", "table", table)
+
+
+@pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
+@pytest.mark.parametrize("family", ["-4", "-6"])
+@pytest.mark.parametrize("damage", [flush_rules, delete_route])
+def test_what_goes_while_it_is_missing_is_restored(
+    bench: ReachedPod, damage: Callable[[Namespace, str, int], None], family: str
+) -> None:
+    """It keeps the pods from the node's own NIC."""
+    pod, node = bench.pod.namespace, bench.node
+    _, index = bench.configure()
+    masquerade(node.namespace)
+    bench.network.unplug(bench.port)
+    node.look()
+    damage(node.namespace, family, index)
+    node.look()
+    assert pod.ask({"-4": neutron.OUTSIDE, "-6": neutron.OUTSIDE_6}[family], 80) is None
+    assert bench.network.dropped() == {}
 
 
 def test_an_add_to_a_nic_that_was_plugged_again_needs_no_other_help(bench: ReachedPod) -> None:

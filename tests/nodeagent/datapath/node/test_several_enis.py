@@ -1,5 +1,6 @@
 """Several ENIs that differ at once: restored together, and a refusal concerns one of them alone."""
 
+import re
 import socket
 import subprocess
 from collections.abc import Generator
@@ -88,6 +89,27 @@ def test_with_their_chains_come_the_members_that_pods_need(node: Node) -> None:
     node.namespace.nft("flush ruleset")
     node.look(hold=lambda _: nullcontext(frozenset()))
     assert members_of_pods(state(node)) == members_of_pods(whole)
+
+
+def test_a_ruleset_from_before_nics_had_each_others_names_is_put_right(node: Node) -> None:
+    """nft saves the names of links, not their indexes: one ENI's chains match another's link."""
+    space = node.namespace
+    saved = space.program("nft", "list", "ruleset")
+    space.ip(
+        *("link set ens10 down", "link set ens20 down"),
+        *("link set ens10 name theirs", "link set ens20 name ens10", "link set theirs name ens20"),
+    )
+    node.look()
+    before = chains(node)
+    space.nft("flush ruleset\n" + saved)
+    assert chains(node) != before
+    node.look()
+    assert chains(node) == before
+
+
+def chains(node: Node) -> list[str]:
+    listed = node.namespace.program("nft", "--stateless", "--terse", "list", "ruleset")
+    return sorted(re.findall(r"chain \w+ {.*?\n\t}", listed, re.DOTALL))
 
 
 @pytest.mark.ipvlan

@@ -1,13 +1,13 @@
 """Host ports that somebody has changed, that a UDP client was faster than, that are left over."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Final
 
 import pytest
 
 from openeni_crds import names
-from openeni_crds.enipool import Datapath
+from openeni_crds.enipool import Datapath, IPVlanMode
 from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.network import neutron
 from openeni_testing.network.netns import Namespace
@@ -22,6 +22,7 @@ PORTS: Final = (
     PortMapping(8081, 80, Transport.TCP, NODE),
 )
 TABLE: Final = f"inet {names.NFT_TABLE}"
+LAYER_3: Final = {f"ipvlan-{mode}" for mode in (IPVlanMode.L3, IPVlanMode.L3S)}
 OTHER: Final = "10.98.0.77 . 80"
 
 
@@ -87,6 +88,31 @@ def test_what_others_change_of_host_ports_is_found_and_restored(bench: Bench, da
     assert report.broken == set()
     bench.require_served(pod)
     assert bench.node.look(into=True).repairs == ()
+
+
+def forward_nothing(node: Namespace, slave: str) -> None:
+    node.sysctl(f"net/ipv4/conf/{slave}/forwarding", "0")
+
+
+def make_again_when_nothing_is_forwarded_by_default(node: Namespace, slave: str) -> None:
+    node.sysctl("net/ipv4/conf/default/forwarding", "0")
+    node.ip(f"link del {slave}")
+
+
+@pytest.mark.parametrize("bench", [m for m in MODES if m.id in LAYER_3], indirect=True)
+@pytest.mark.parametrize(
+    "damage", [forward_nothing, make_again_when_nothing_is_forwarded_by_default]
+)
+def test_pods_reach_ports_of_each_other_when_the_nodes_slave_forwards_again(
+    bench: Bench, damage: Callable[[Namespace, str], None]
+) -> None:
+    pod = bench.start()
+    client = bench.node.add("client", bench.eni, "10.98.0.12", "fd98::12")
+    damage(bench.node.namespace, pod.pod_network.host_interface)
+    assert bench.node.look().errors == {}
+    answer = client.namespace.ask(NODE, 8080)
+    assert answer
+    assert answer[0] == "pod"
 
 
 def test_an_add_takes_a_port_that_leads_elsewhere(bench: Bench) -> None:
