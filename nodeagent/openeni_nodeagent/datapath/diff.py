@@ -22,7 +22,8 @@ from openeni_nodeagent.datapath.model import (
 )
 
 # Each kind needs the ones before it; removals run in reverse order. Links are created, then their
-# sysctls written, and only then are they set up: a link with IPv6 sends as soon as it is up.
+# sysctls written, and only then are they set up: a link with IPv6 sends as soon as it is up. A NIC
+# is there, and comes out of somebody's bridge before it gets slaves.
 _ORDER: Final[dict[type[Item], int]] = {
     kind: position
     for position, kind in enumerate(
@@ -60,18 +61,28 @@ def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
     what only a chain keeps them from comes after that.
     """
     comes = any(o.verb is not Verb.REMOVE for o in operations)
+    created = [o.item for o in operations if o.verb is Verb.ADD and isinstance(o.item, Link)]
 
     def place(operation: Operation) -> tuple[int, int]:
         kind = _ORDER[type(operation.item)]
-        if isinstance(operation.item, Chain) and comes:
-            return 2, kind
-        if operation.verb is Verb.REMOVE:
-            return (3, 0) if comes and isinstance(operation.item, Rule) else (0, -kind)
-        if operation.verb is Verb.ADD and isinstance(operation.item, Link):
-            return 1, 0
-        if isinstance(operation.item, Rule) and operation.item.priority == names.RULE_ANSWER_V6:
-            return 2, len(_ORDER)
-        return 2, kind
+        goes, first = operation.verb is Verb.REMOVE, operation.verb is Verb.ADD
+        position = (0, -kind) if goes else (2, kind)
+        match operation.item:
+            case Chain() if comes:
+                position = 2, kind
+            case Rule() if goes and comes:
+                position = 3, 0
+            case Rule(priority=names.RULE_ANSWER_V6) if not goes:
+                position = 2, len(_ORDER)
+            case Sysctl() as written if not any(_stands_on(written, link) for link in created):
+                position = 1, -2
+            case Link() as link if link.kind == NIC and not goes:
+                position = 1, -1
+            case Link() if first:
+                position = 1, 0
+            case _:
+                pass
+        return position
 
     return tuple(sorted(operations, key=place))
 

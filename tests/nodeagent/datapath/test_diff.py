@@ -79,7 +79,7 @@ def test_equal_states_need_no_operation(state: State) -> None:
 
 
 def test_a_link_is_created_first_and_set_up_after_its_sysctls() -> None:
-    quiet = Sysctl("net/ipv6/conf/eth0/disable_ipv6", "1")
+    quiet = Sysctl(f"net/ipv6/conf/{LINKS[0].name}/disable_ipv6", "1")
     verbs = [(o.verb, type(o.item)) for o in diff(NOTHING, frozenset({LINKS[0], quiet, PLAIN[0]}))]
     assert verbs == [
         (Verb.ADD, Link),
@@ -87,6 +87,13 @@ def test_a_link_is_created_first_and_set_up_after_its_sysctls() -> None:
         (Verb.CHANGE, Link),
         (Verb.ADD, Address),
     ]
+
+
+def test_a_nic_is_changed_after_its_sysctls_and_before_it_gets_slaves() -> None:
+    nic = Link("eth1", 7, NIC, "fa:16:3e:00:00:01", 1500)
+    quiet = Sysctl("net/ipv6/conf/eth1/accept_ra", "0")
+    done = diff(frozenset({replace(nic, up=False)}), frozenset({LINKS[0], nic, quiet}))
+    assert [o.item for o in done] == [quiet, nic, LINKS[0], LINKS[0]]
 
 
 def test_a_link_that_is_created_anew_gets_its_items_back() -> None:

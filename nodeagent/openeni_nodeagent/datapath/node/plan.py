@@ -76,7 +76,7 @@ class NodePlan:
             eni_part(eni.facts.mac): frozenset(
                 i
                 for i in plan_eni(eni)
-                if (isinstance(i, Rule) and not i.oif) or (isinstance(i, Route) and not i.index)
+                if (isinstance(i, Rule) and not i.iif) or (isinstance(i, Route) and not i.index)
             )
             for eni in self.former
         }

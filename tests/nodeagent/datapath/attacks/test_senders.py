@@ -104,8 +104,7 @@ def test_in_l3s_and_l3_a_node_hears_no_pod_under_an_address_of_the_node_or_the_o
 ) -> None:
     pod, node = topology.pods["a1"].namespace, topology.node.namespace
     for wrong in (NODE, OUTSIDE):
-        mine = wrong[: len(topology.families)]
-        attack = partial(impersonate, pod, mine, NODE)
+        attack = partial(impersonate, pod, wrong[: len(topology.families)], NODE)
         for family in topology.families:
             assert received(pod, attack, NODE[family == 6], node) == []
     assert pod.ask(NODE[0], 10250) == ("node", own(topology, "a1")[0])
@@ -214,9 +213,7 @@ def test_an_l2_pod_does_not_send_as_its_node(topology: Topology, family: int) ->
     assert sent_as_node(by_nic) == []
 
 
-def leaving_after_a_question(
-    topology: Topology, client: str, address: str
-) -> list[tuple[str, str]]:
+def leaving_after_asking(topology: Topology, client: str, address: str) -> list[tuple[str, str]]:
     """Have a pod ask its own host port at `address` as `client`, and answer that.
 
     Return the addresses of what leaves by the node's own NIC then.
@@ -240,7 +237,7 @@ def test_an_l2_pod_asks_nobody_as_its_node(
 ) -> None:
     """It poses as a client of its own host port: answers to that leave by the node's own NIC."""
     client, address = posing_as[family == 6], NODE[family == 6]
-    assert (address, client) not in leaving_after_a_question(topology, client, address)
+    assert (address, client) not in leaving_after_asking(topology, client, address)
 
 
 @pytest.mark.parametrize("topology", [L3S, L3], indirect=True)
@@ -252,7 +249,7 @@ def test_in_l3s_and_l3_a_pod_asks_nobody_as_its_node(topology: Topology) -> None
     )
     for family in topology.families:
         client, address = OUTSIDE[family == 6], BESIDES[family == 6]
-        assert (address, client) not in leaving_after_a_question(topology, client, address)
+        assert (address, client) not in leaving_after_asking(topology, client, address)
 
 
 @pytest.mark.parametrize("topology", [L3S, L3], indirect=True)
@@ -262,8 +259,7 @@ def test_in_l3s_and_l3_nothing_from_an_address_that_is_no_pods_leaves_the_eni(
     pod, dropped = topology.pods["a1"].namespace, topology.network.dropped()
     place = topology.network.fabric, Port("eni-a", NODE_MAC).device
     for wrong in (OUTSIDE, REMOTE.addresses):
-        mine = wrong[: len(topology.families)]
-        attack = partial(impersonate, pod, mine, (neutron.GATEWAY, neutron.GATEWAY_6))
+        attack = partial(impersonate, pod, wrong[: len(topology.families)], ROUTERS)
         (frames,) = captured(pod, attack, neutron.GATEWAY, place)
         assert not {addresses_of(frame)[0] for frame in frames} & set(wrong)
     assert topology.network.dropped() == dropped
@@ -289,6 +285,13 @@ def test_the_node_forwards_nothing_from_an_eni_that_claims_to_be_its_own(
     on_eni, by_nic = captured(fabric, attack, honest, (node, "ens10"), (node, "eth0"))
     assert forged in on_eni
     assert sent_as_node(by_nic) == []
+
+
+@pytest.mark.parametrize("topology", [L3S], indirect=True)
+def test_an_l3s_node_hears_nobody_outside_under_its_own_address(topology: Topology) -> None:
+    outside, primary = topology.network.outside, topology.pods["a1"].facts.eni.primary[0]
+    attack = partial(impersonate, outside, NODE[:1], (primary,))
+    assert received(outside, attack, primary, topology.node.namespace) == []
 
 
 def sent_as_node(frames: list[bytes]) -> list[bytes]:

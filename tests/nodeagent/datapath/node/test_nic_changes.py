@@ -113,6 +113,17 @@ def test_an_add_to_a_nic_that_was_plugged_again_needs_no_other_help(bench: Reach
     assert bench.check() == ()
 
 
+def test_a_nic_that_somebody_has_put_into_a_bridge_comes_out_before_it_gets_slaves(
+    bench: ReachedPod,
+) -> None:
+    bench.network.unplug(bench.port)
+    bench.plug("ens7")
+    bench.node.namespace.ip("link add br9 type bridge", "link set ens7 master br9")
+    bench.configure()
+    bench.add_again()
+    bench.assert_connected()
+
+
 def test_a_nic_that_was_down_gets_its_routes_back(bench: ReachedPod) -> None:
     bench.node.namespace.ip("link set ens7 down", "link set ens7 up")
     assert bench.check() != ()
