@@ -16,7 +16,7 @@ from openeni_kube.store import Store
 from openeni_testing.network.netns import Namespace
 
 Owners: TypeAlias = dict[str, str]  # address -> container
-PODS_TABLE: Final = "9999"
+PODS_TABLES: Final = {"9999", "9998", "9997"}
 PROTOCOL: Final = "94"
 # Names, tables and marks that depend on the NIC's index; the first mark is that of replies.
 _NIC: Final = re.compile(
@@ -72,8 +72,12 @@ def routed(space: Namespace) -> dict[str, str]:
     """Return the addresses that the node has a route to a pod for, and the routes' devices."""
     found: dict[str, str] = {}
     for family in FAMILIES:
-        listed = space.program(*f"ip {family} -j route show table {PODS_TABLE}".split())
-        found |= {route["dst"]: route["dev"] for route in json.loads(listed or "[]")}
+        listed = space.program(*f"ip {family} -j route show table all proto {PROTOCOL}".split())
+        found |= {
+            route["dst"]: route["dev"]
+            for route in json.loads(listed or "[]")
+            if route.get("table") in PODS_TABLES
+        }
     return found
 
 
