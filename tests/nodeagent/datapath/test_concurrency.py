@@ -1,6 +1,5 @@
 """Many ADDs and DELs at once: each configures its own pod's namespace and no other."""
 
-from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Never
 
@@ -14,7 +13,6 @@ from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.model import Address, State
 from openeni_nodeagent.datapath_api import ENIFacts
 from openeni_testing.network.netns import Namespace
-from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, eni_facts, pod_interface
 
 pytestmark = pytest.mark.root
@@ -22,15 +20,6 @@ PODS = 24
 ROUNDS = 3
 THREADS = 12
 ADDRESSES = tuple(f"10.98.0.{number}" for number in range(20, 20 + PODS))
-
-
-@pytest.fixture
-def node() -> Generator[Node]:
-    network = NeutronNetwork()
-    made = Node("node", network, "10.99.0.11", "fd99::11")
-    yield made
-    made.close()
-    network.close()
 
 
 @pytest.fixture

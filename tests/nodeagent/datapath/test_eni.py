@@ -1,6 +1,5 @@
 """An ENI on the node: found by its MAC, flushed, given its route table, and released."""
 
-from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,20 +31,6 @@ MODES = [
         for mode in IPVlanMode
     ),
 ]
-
-
-@pytest.fixture
-def network() -> Generator[NeutronNetwork]:
-    made = NeutronNetwork()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def node(network: NeutronNetwork) -> Generator[Node]:
-    made = Node("node", network, "10.99.0.11", "fd99::11")
-    yield made
-    made.close()
 
 
 def plug(network: NeutronNetwork, node: Node, eni: ENIFacts, device: str) -> Port:

@@ -4,7 +4,6 @@ From a veth pod two things keep it, each of them alone: the guard's rules, and t
 node's end of the pair, which stay when an administrator flushes all rules.
 """
 
-from collections.abc import Generator
 from ipaddress import ip_address
 
 import pytest
@@ -25,22 +24,13 @@ from openeni_testing.network.attacks import (
 )
 from openeni_testing.network.frames import BROADCAST, arp
 from openeni_testing.network.netns import Namespace
-from openeni_testing.network.neutron import ROUTER_MAC, NeutronNetwork
+from openeni_testing.network.neutron import ROUTER_MAC
 from openeni_testing.network.node import Node, Pod, eni_facts
 from openeni_testing.waiting import wait_for
 
 pytestmark = pytest.mark.root
 MACS = ("02:ba:d0:00:00:01", names.VETH_MAC)
 NODE_ADDRESS = "10.99.0.11"
-
-
-@pytest.fixture
-def node() -> Generator[Node]:
-    network = NeutronNetwork()
-    made = Node("node", network, NODE_ADDRESS, "fd99::11")
-    yield made
-    made.close()
-    network.close()
 
 
 @pytest.fixture

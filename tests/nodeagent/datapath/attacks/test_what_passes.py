@@ -2,7 +2,6 @@
 
 import socket
 import struct
-from collections.abc import Generator
 from dataclasses import replace
 
 import pytest
@@ -37,20 +36,6 @@ LAYER_3 = [
     )
     for mode in (IPVlanMode.L3S, IPVlanMode.L3)
 ]
-
-
-@pytest.fixture
-def network() -> Generator[NeutronNetwork]:
-    made = NeutronNetwork()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def node(network: NeutronNetwork) -> Generator[Node]:
-    made = Node("node", network, *NODE)
-    yield made
-    made.close()
 
 
 def pod_on(node: Node, datapath: Datapath) -> Pod:

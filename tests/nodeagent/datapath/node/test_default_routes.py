@@ -1,7 +1,5 @@
 """The routes of the node itself: openeni neither needs nor costs the node its default route."""
 
-from collections.abc import Generator
-
 import pytest
 
 from openeni_crds.enipool import Datapath, Mode
@@ -15,20 +13,6 @@ from openeni_testing.waiting import wait_for
 pytestmark = pytest.mark.root
 VETH = Datapath(Mode.VETH)
 REMOTE = Port("remote", "fa:16:3e:98:00:c8", ("10.98.0.200", "fd98::c8"))
-
-
-@pytest.fixture
-def network() -> Generator[NeutronNetwork]:
-    made = NeutronNetwork()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def node(network: NeutronNetwork) -> Generator[Node]:
-    made = Node("node", network, "10.99.0.11", "fd99::11")
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("strictness", ["1", "2"])

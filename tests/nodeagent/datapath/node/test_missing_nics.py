@@ -3,7 +3,6 @@
 What is left of it keeps its own pods from the node's NIC, and nobody else from anything.
 """
 
-from collections.abc import Generator
 from ipaddress import ip_address
 
 import pytest
@@ -15,7 +14,6 @@ from openeni_nodeagent.datapath_api import ENIFacts, ProgramFailedError
 from openeni_testing.network import neutron
 from openeni_testing.network.attacks import received, send_datagram
 from openeni_testing.network.netns import Namespace
-from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, allowing_metadata, eni_facts
 from openeni_testing.network.one_eni import MODES
 
@@ -26,20 +24,6 @@ LAYER_3 = [
     pytest.param(datapath, id=f"ipvlan-{datapath.ipvlan_mode}", marks=pytest.mark.ipvlan)
     for datapath in (L3S, L3)
 ]
-
-
-@pytest.fixture
-def network() -> Generator[NeutronNetwork]:
-    made = NeutronNetwork()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def node(network: NeutronNetwork) -> Generator[Node]:
-    made = Node("node", network, "10.99.0.11", "fd99::11")
-    yield made
-    made.close()
 
 
 def lose_nic(node: Node, datapath: Datapath) -> None:
