@@ -56,9 +56,9 @@ def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
     """Return operations, perhaps of several parts of the node, in the order to apply them in.
 
     Operations of a kind come together: all chains are one run of nft, in which one that goes may
-    still be what another was told to jump to. A rule goes last if anything
-    comes: until then, chains may give packets the mark that it has. And a rule by which pods reach
-    what only a chain keeps them from comes after that.
+    still be what another was told to jump to. A rule goes last if anything comes: until then,
+    chains may give packets the mark that it has. And a rule by which pods reach what only a chain
+    keeps them from comes after that.
     """
     comes = any(o.verb is not Verb.REMOVE for o in operations)
     created = [o.item for o in operations if o.verb is Verb.ADD and isinstance(o.item, Link)]

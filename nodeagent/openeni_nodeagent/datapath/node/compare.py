@@ -88,7 +88,6 @@ class _Division:
 
     def __init__(self, seen: State, plan: NodePlan) -> None:
         self._plan = plan
-        self._present = {i.index for i in seen if isinstance(i, Link)}
         self._links = dict(plan.nics) | _slaves(seen, plan.nics)
         self._former = former_tables(seen, plan.primaries)
         self._by_device = {eni.link.device: eni for eni in plan.enis}
