@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 import pytest
 
 from openeni_crds import names
+from openeni_nodeagent.addresses import host_cidr
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_nodeagent.datapath.linux.kernel import observe, observe_filters
 from openeni_nodeagent.datapath.linux.netlink import Netlink
@@ -133,10 +134,10 @@ def down(bench: Bench) -> None:
 
 
 def flush_pods_routes(bench: Bench) -> None:
-    for family in ("-4", "-6"):
-        bench.space.program(
-            "ip", family, *f"route flush table {names.TABLE_PODS} proto {names.PROTOCOL}".split()
-        )
+    for address in bench.addresses:
+        family = "-6" if ":" in address else "-4"
+        ours = f"route flush table all proto {names.PROTOCOL} exact {host_cidr(address)}"
+        bench.space.program("ip", family, *ours.split())
 
 
 def flush_eni_routes(bench: Bench) -> None:

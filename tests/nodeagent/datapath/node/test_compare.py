@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator
 
 import pytest
 
-from openeni_crds.names import PROTOCOL, TABLE_PODS, host_link
+from openeni_crds.names import PROTOCOL, host_link
 from openeni_nodeagent.datapath_api import NodeReport, WantedNode, WantedPod
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.one_eni import MODES, OneENI
@@ -37,7 +37,8 @@ def compare(bench: OneENI, netns: Namespace) -> NodeReport:
 
 
 def drop_pods_routes(bench: OneENI, _: Namespace) -> None:
-    words = f"route flush table {TABLE_PODS} proto {PROTOCOL}".split()
+    table = bench.place().eni.pods_table
+    words = f"route flush table {table} proto {PROTOCOL}".split()
     bench.node.namespace.program("ip", "-4", *words)
 
 
