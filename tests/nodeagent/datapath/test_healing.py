@@ -134,10 +134,9 @@ def down(bench: Bench) -> None:
 
 
 def flush_pods_routes(bench: Bench) -> None:
-    for address in bench.addresses:
-        family = "-6" if ":" in address else "-4"
-        ours = f"route flush table all proto {names.PROTOCOL} exact {host_cidr(address)}"
-        bench.space.program("ip", family, *ours.split())
+    for address in map(host_cidr, bench.addresses):
+        ours = f"route flush table all proto {names.PROTOCOL} exact {address}"
+        bench.space.program("ip", "-6" if ":" in address else "-4", *ours.split())
 
 
 def flush_eni_routes(bench: Bench) -> None:

@@ -110,9 +110,9 @@ class NodeReconcile:
         every = (SHARED, *parts, *departing, *plan.held, STALE_ENIS)
         differing = [part for part in every if part in found]
         if not self._restore(differing, found, _members(found, plan) if differing else ()):
-            plan, left = self._compare(self._look_again())  # a link cannot be created twice
+            now, left = self._compare(self._look_again())  # a link cannot be created twice
             for part in differing:
-                more = _members(left, plan, of_eni=part)
+                more = _members(left, now, of_eni=part)
                 self._apply(part, in_order([*more, *left.get(part, ())]))
         if SHARED in differing and not plan.shared and SHARED not in self.refusals:
             delete_filters()

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from openeni_crds import names
-from openeni_nodeagent.datapath.linux import dumps, readers
+from openeni_nodeagent.datapath.linux import dumps, readers, uapi
+from openeni_nodeagent.datapath.linux.attributes import HEADER, attribute
 from openeni_nodeagent.datapath.linux.kernel import apply, find_link, list_links, observe, routes_of
 from openeni_nodeagent.datapath.linux.netlink import Netlink
+from openeni_nodeagent.datapath.linux.nfnetlink import NFGENMSG
 from openeni_nodeagent.datapath.linux.readers import decoded as decode
 from openeni_nodeagent.datapath.model import (
     NIC,
@@ -230,3 +232,27 @@ def test_a_dump_that_is_always_interrupted_ends_with_a_refusal(
     interrupter.times = 10_000
     with pytest.raises(KernelRefusedError, match="change faster than they can be read"):
         addresses(netns)
+
+
+def test_a_rule_is_decoded_once_whatever_transactions_come_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel counts them in each message (nfgenmsg.res_id)."""
+    attributes = (
+        attribute(uapi.NFTA_RULE_TABLE, b"openeni\0")
+        + attribute(uapi.NFTA_RULE_CHAIN, b"counted\0")
+        + attribute(uapi.NFTA_RULE_USERDATA, b"\0\x09m 1 of 1\0")
+    )
+    read, messages = list[tuple[str, str] | None](), list[Any]()
+
+    def counted(message: Any) -> Any:
+        messages.append(message)
+        return decode(message)
+
+    monkeypatch.setattr(readers, "decoded", counted)
+    for transactions in range(3):
+        body = NFGENMSG.pack(1, 0, transactions) + attributes
+        message = HEADER.pack(HEADER.size + len(body), 0, 0, transactions, 0) + body
+        read.append(readers.OUR_FILTER_RULE(message))
+    assert read == 3 * [("counted", "m 1 of 1")]
+    assert len(messages) == 1

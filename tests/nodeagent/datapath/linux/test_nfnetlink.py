@@ -92,31 +92,6 @@ def test_a_rule_of_another_table_is_not_counted_where_a_kernel_lists_it() -> Non
     assert (ours, theirs) == (("service", "m 1 of 1"), None)
 
 
-def test_a_rule_is_decoded_once_whatever_transactions_come_between(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The kernel counts them in each message (nfgenmsg.res_id)."""
-    attributes = (
-        attribute(uapi.NFTA_RULE_TABLE, b"openeni\0")
-        + attribute(uapi.NFTA_RULE_CHAIN, b"counted\0")
-        + attribute(uapi.NFTA_RULE_USERDATA, b"\0\x09m 1 of 1\0")
-    )
-    read, messages = list[tuple[str, str] | None](), list[Any]()
-    decode = readers.decoded
-
-    def counted(message: Any) -> Any:
-        messages.append(message)
-        return decode(message)
-
-    monkeypatch.setattr(readers, "decoded", counted)
-    for transactions in range(3):
-        body = nfnetlink.NFGENMSG.pack(1, 0, transactions) + attributes
-        message = HEADER.pack(HEADER.size + len(body), 0, 0, transactions, 0) + body
-        read.append(readers.OUR_FILTER_RULE(message))
-    assert read == 3 * [("counted", "m 1 of 1")]
-    assert len(messages) == 1
-
-
 @pytest.fixture
 def netns() -> Iterator[Namespace]:
     with Namespace("filters") as made:

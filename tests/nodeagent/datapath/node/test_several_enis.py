@@ -16,7 +16,7 @@ from openeni_nodeagent.datapath.linux.kernel import observe, observe_filters
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.model import Address, Element, State
 from openeni_testing.network import neutron
-from openeni_testing.network.neutron import NeutronNetwork
+from openeni_testing.network.neutron import NeutronNetwork, Port
 from openeni_testing.network.node import Node, eni_facts
 from openeni_testing.network.one_eni import MODES
 
@@ -163,6 +163,14 @@ def test_what_the_kernel_refuses_of_one_is_the_error_of_that_one_alone(node: Nod
     node.enis[0] = refused
     assert node.look().errors == {}
     assert state(node) == whole
+
+
+def test_a_nic_that_goes_during_a_look_is_the_error_of_its_eni_alone(node: Node) -> None:
+    node.namespace.ip("addr flush dev ens10", "addr flush dev ens20")
+    snapshot = node.namespace.run(node.datapath.observe, tuple(node.enis))
+    node.network.unplug(Port("eni-10", node.enis[0].mac))
+    assert node.look(snapshot=snapshot).errors.keys() == {"eni-10"}
+    assert node.pods[1].namespace.ping(neutron.GATEWAY)
 
 
 @pytest.mark.parametrize("datapath", MODES)
