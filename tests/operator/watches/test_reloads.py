@@ -30,11 +30,13 @@ NO_RESYNC = Settings(resync=1e6)
 
 
 def change(file: Path, **entries: Any) -> None:
-    """Replace entries of the file; None removes one."""
+    """Replace entries of the file, in one step as a mounted Secret changes; None removes one."""
     content = yaml.safe_load(file.read_text())
     known = content["clouds"] | entries
     content["clouds"] = {name: entry for name, entry in known.items() if entry is not None}
-    file.write_text(yaml.safe_dump(content))
+    changed = file.with_suffix(".changed")
+    changed.write_text(yaml.safe_dump(content))
+    changed.replace(file)
 
 
 def reachable(store: MemoryStore, pool: str) -> str:
