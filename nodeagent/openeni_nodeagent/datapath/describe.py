@@ -70,9 +70,9 @@ def _(item: Rule) -> str:
     iif = f" iif {item.iif}" if item.iif else ""
     oif = f" oif {item.oif}" if item.oif else ""
     mark = f" fwmark {item.mark:#x}/{item.mask:#x}" if item.mask else ""
-    suppressed = "" if item.default else " suppress_prefixlength 0"
-    matched = f"{source}{iif}{oif}{mark}"
-    return f"IPv{item.family} rule {item.priority}{matched} lookup {item.table}{suppressed}"
+    to = f" to {item.destination}" if item.destination else ""
+    matched = f"{source}{to}{iif}{oif}{mark}"
+    return f"IPv{item.family} rule {item.priority}{matched} lookup {item.table}"
 
 
 @text.register

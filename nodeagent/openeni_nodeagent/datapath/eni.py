@@ -148,8 +148,10 @@ def _rules_by_mark(eni: NodeENI, family: int) -> Iterator[Rule]:
     if eni.ipvlan:
         yield of_pods
     else:
-        yield replace(of_pods, priority=names.RULE_TO_SUBNET, default=False)
         yield replace(of_pods, priority=names.RULE_FROM_VETH_POD)
+        for subnet in eni.facts.subnets:
+            if family_of(subnet.cidr) == family:
+                yield replace(of_pods, priority=names.RULE_TO_SUBNET, destination=subnet.cidr)
 
 
 def _routes(eni: NodeENI) -> set[Item]:

@@ -97,14 +97,19 @@ def _translated(reply: Mark) -> Chain:
 
     It goes to that pod directly, as the pod's replies do, and has the node's address or the ENI's
     where these would bypass conntrack (`service`): not by the network, like the rest of what a veth
-    pod sends there.
+    pod sends there. While there is no way to the pod, since its NIC or the node's slave is gone, it
+    does go by the ENI: with this mark it would leave by the node's own NIC.
     """
     translated = f"{_PODS} ct status dnat ct direction original"
     return chain(
         "inet",
         "translated",
         "type filter hook prerouting priority -90; policy accept;",  # after `host_ports_in`
-        [f"{translated} {word} daddr @pods{n} {reply.statement}" for word, n in FAMILIES],
+        [
+            f'{translated} {word} daddr @pods{number} fib daddr oifname "{_SLAVES}" '
+            f"{reply.statement}"
+            for word, number in FAMILIES
+        ],
     )
 
 

@@ -63,6 +63,7 @@ class KernelDatapath:
         self._marks = Marks(mark_mask)
         self._node = NodeFacts(addresses=())
         self._enis: Mapping[str, NodeENI] = {}  # by MAC; replaced, never changed
+        self._given: Mapping[int, Mark] = {}  # marks of ENIs by their tables, since the last look
         self._errors: Mapping[str, DatapathError] = {}  # of other ENIs, at the last look, by name
         self._names_lock = threading.Lock()  # of the names of links of pods that had a DEL:
         self._disconnected: dict[str, None] = {}  # the newest last
@@ -92,8 +93,9 @@ class KernelDatapath:
         if not isinstance(snapshot, KernelSnapshot):
             raise TypeError(snapshot)
         with self._shared_lock:
-            run = NodeReconcile(wanted, self._marks, self._enis)
+            run = NodeReconcile(wanted, self._marks, self._enis, self._given)
             report, plan = run.run(snapshot, hold)
+            self._given = run.given
             self._node = wanted.node
             self._enis = {eni.facts.mac: eni for eni in plan.enis}
             self._errors = report.errors
@@ -107,7 +109,7 @@ class KernelDatapath:
     def compare(self, snapshot: NodeSnapshot, wanted: WantedNode) -> NodeReport:
         if not isinstance(snapshot, KernelSnapshot):
             raise TypeError(snapshot)
-        return NodeReconcile(wanted, self._marks, self._enis).compare(snapshot)
+        return NodeReconcile(wanted, self._marks, {}, self._given).compare(snapshot)
 
     def add(self, pod: PodInterface, netns: str) -> PodNetwork:
         stopwatch = Stopwatch()
@@ -128,9 +130,8 @@ class KernelDatapath:
     def check(self, pod: PodInterface, netns: str) -> tuple[str, ...]:
         wanted = WantedNode(self._node, (pod.eni,), pods=(WantedPod(pod),), complete=False)
         with open_namespace(netns) as namespace:
-            found = NodeReconcile(wanted, self._marks, self._enis).check(
-                self.observe((pod.eni,)), pod
-            )
+            run = NodeReconcile(wanted, self._marks, {}, self._given)
+            found = run.check(self.observe((pod.eni,)), pod)
             inside = compare_inside(self._node_pod(pod), namespace)
         return tuple(map(sentence, (*found, *inside)))
 
@@ -194,7 +195,7 @@ class KernelDatapath:
         """Bring one ENI, and what all share, to the plan. Raises DatapathError."""
         with self._shared_lock:
             wanted = WantedNode(self._node, (facts,), complete=False)
-            run = NodeReconcile(wanted, self._marks, self._enis)
+            run = NodeReconcile(wanted, self._marks, self._enis, self._given)
             (eni,) = run.apply_enis(self.observe((facts,))).enis
             self._enis = {**self._enis, facts.mac: eni}
             return eni

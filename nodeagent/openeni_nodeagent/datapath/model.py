@@ -79,7 +79,7 @@ class Rule:
     mask: int = 0
     protocol: int = names.PROTOCOL
     oif: str = ""
-    default: bool = True  # False: the table's default route does not count (suppress_prefixlength)
+    destination: str = ""  # CIDR
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ def rule(message: Any) -> Rule | None:
     """Return the rule; None for one of multicast routing (RTNL_FAMILY_IPMR)."""
     if message["family"] not in _FAMILIES:
         return None
-    source = message.get_attr("FRA_SRC")
+    source, destination = message.get_attr("FRA_SRC"), message.get_attr("FRA_DST")
     return Rule(
         _FAMILIES[message["family"]],
         message.get_attr("FRA_PRIORITY") or 0,
@@ -123,7 +123,7 @@ def rule(message: Any) -> Rule | None:
         mark=message.get_attr("FRA_FWMARK") or 0,
         mask=message.get_attr("FRA_FWMASK") or 0,
         protocol=message.get_attr("FRA_PROTOCOL") or 0,
-        default=message.get_attr("FRA_SUPPRESS_PREFIXLEN") != 0,
+        destination=f"{destination}/{message['dst_len']}" if destination else "",
     )
 
 

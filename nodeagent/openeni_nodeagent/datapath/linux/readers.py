@@ -121,11 +121,11 @@ OUR_RULE: Final = Reader[Rule](
     RuleMessage,
     RTMSG.size,
     {
+        uapi.FRA_DST,
         uapi.FRA_SRC,
         uapi.FRA_IIFNAME,
         uapi.FRA_PRIORITY,
         uapi.FRA_FWMARK,
-        uapi.FRA_SUPPRESS_PREFIXLEN,
         uapi.FRA_TABLE,
         uapi.FRA_FWMASK,
         uapi.FRA_OIFNAME,

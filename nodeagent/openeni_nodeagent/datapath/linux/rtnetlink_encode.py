@@ -170,20 +170,21 @@ def _(item: Route) -> tuple[int, int, bytes]:
 @_body.register
 def _(item: Rule) -> tuple[int, int, bytes]:
     source, _, length = item.source.partition("/")
-    family = _FAMILY[item.family]
-    body = RTMSG.pack(family, 0, int(length or 0), 0, 0, 0, 0, uapi.FR_ACT_TO_TBL, 0)
+    destination, _, to_length = item.destination.partition("/")
+    lengths = int(to_length or 0), int(length or 0)
+    body = RTMSG.pack(_FAMILY[item.family], *lengths, 0, 0, 0, 0, uapi.FR_ACT_TO_TBL, 0)
     body += number(uapi.FRA_PRIORITY, item.priority) + number(uapi.FRA_TABLE, item.table)
     body += attribute(uapi.FRA_PROTOCOL, bytes([item.protocol]))
     if source:
         body += attribute(uapi.FRA_SRC, _packed(source))
+    if destination:
+        body += attribute(uapi.FRA_DST, _packed(destination))
     if item.iif:
         body += string(uapi.FRA_IIFNAME, item.iif)
     if item.oif:
         body += string(uapi.FRA_OIFNAME, item.oif)
     if item.mask:
         body += number(uapi.FRA_FWMARK, item.mark) + number(uapi.FRA_FWMASK, item.mask)
-    if not item.default:
-        body += number(uapi.FRA_SUPPRESS_PREFIXLEN, 0)
     return uapi.RTM_NEWRULE, _EXCLUSIVE, body
 
 

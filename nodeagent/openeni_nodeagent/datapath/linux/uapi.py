@@ -94,11 +94,11 @@ NUD_PERMANENT: Final = 0x80
 NTF_PROXY: Final = 0x08
 
 # linux/fib_rules.h
+FRA_DST: Final = 1
 FRA_SRC: Final = 2
 FRA_IIFNAME: Final = 3
 FRA_PRIORITY: Final = 6
 FRA_FWMARK: Final = 10
-FRA_SUPPRESS_PREFIXLEN: Final = 14
 FRA_TABLE: Final = 15
 FRA_FWMASK: Final = 16
 FRA_OIFNAME: Final = 17

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from openeni_crds import names
 from openeni_nodeagent.addresses import host_cidr
-from openeni_nodeagent.datapath.diff import diff, in_order
+from openeni_nodeagent.datapath.diff import diff
 from openeni_nodeagent.datapath.eni_filters import ENI_CHAIN
 from openeni_nodeagent.datapath.model import (
     NOTHING,
@@ -27,7 +27,6 @@ from openeni_nodeagent.datapath.model import (
     Rule,
     State,
     Sysctl,
-    Verb,
 )
 from openeni_nodeagent.datapath.nft_sets import PRIMARIES, address_in
 from openeni_nodeagent.datapath.node.plan import (
@@ -62,8 +61,10 @@ def compare(seen: State, values: Mapping[str, Sysctl], plan: NodePlan) -> Differ
         if operations := diff(observed.get(part, NOTHING) | set_, planned):
             found[part] = operations
     for part, held in plan.held.items():
-        if lacking := held - observed.get(part, NOTHING):
-            found[part] = in_order([Operation(Verb.ADD, item) for item in lacking])
+        there = observed.get(part, NOTHING)
+        marked = {i for i in there if isinstance(i, Rule) and i.mask}
+        if operations := diff((there & held) | marked, held):
+            found[part] = operations
     return found
 
 

@@ -1,10 +1,9 @@
 """Look at the node, and plan it as it is: with the NIC that each ENI has now."""
 
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 
 from openeni_crds import names
 from openeni_nodeagent.addresses import IPV4, IPV6, host_cidr
@@ -57,16 +56,16 @@ def take_snapshot(macs: Iterable[str]) -> KernelSnapshot:
 
 
 def place(
-    snapshot: KernelSnapshot, wanted: WantedNode, marks: Marks, known: Iterable[NodeENI]
+    snapshot: KernelSnapshot, wanted: WantedNode, marks: Marks, given: Mapping[int, Mark]
 ) -> tuple[NodePlan, Mapping[str, DatapathError]]:
     """Return the plan of the node, and by name the errors of ENIs that cannot be served now.
 
     What an ENI of the latter has is left as it is. Its NIC may be gone: then its rules and its
-    table keep what its pods send from leaving by the node's own NIC. An ENI that is known from
-    before keeps its mark, although somebody has flushed the rules: its chain still sets that.
+    table keep what its pods send from leaving by the node's own NIC. `given` are the marks of
+    tables from before, which they keep although somebody has flushed the rules: chains set them.
     """
     seen = snapshot.state
-    marked = _rules_with_marks(seen, known)
+    marked = _rules_with_marks(seen, given)
     node = _with_present_addresses(wanted, seen)
     enis: list[NodeENI] = []
     errors: dict[str, DatapathError] = {}
@@ -86,46 +85,58 @@ def place(
     departing = {f.mac: ownership.find_nic(seen, f.mac) for f in wanted.departing}
     is_used = bool(enis) or not wanted.strays >= snapshot.pods.keys()
     families = frozenset({IPV4, IPV6} if speaks_ipv6() else {IPV4})
+    former = _former(missing, snapshot, node, lambda t, of: _mark(t, marked, [*enis, *of], marks))
     plan = NodePlan(
         plan_node(families, marks, node) if is_used else NOTHING,
         tuple(enis),
         {mac: nic for mac, nic in departing.items() if nic},
         unplanned,
         tuple(missing),
-        tuple(_former(missing, seen, node, partial(_mark, seen=marked, others=enis, marks=marks))),
+        former,
         _pods((pod.interface for pod in wanted.pods), enis, seen),
         wanted.strays,
         wanted.used_links,
+        {table: mark for table, mark in given.items() if table in map(names.eni_table, unplanned)}
+        | {eni.table: eni.mark for eni in (*enis, *former)},
     )
     return plan, errors
 
 
 def _mark(table: int, seen: State, others: Iterable[NodeENI], marks: Marks) -> Mark:
     """Return the mark of an ENI's table, which is no other ENI's."""
-    return marks.of_table(seen | frozenset(map(_rule_with_mark, others)), table)
+    given = frozenset(_rule_with_mark(eni.table, eni.mark) for eni in others)
+    return marks.of_table(seen | given, table)
 
 
 def _former(
-    missing: Iterable[ENIFacts], seen: State, node: NodeFacts, mark_of: Callable[[int], Mark]
-) -> Iterator[NodeENI]:
-    """Yield ENIs without their NIC as they were with it, if one of their rules still says so."""
+    missing: Iterable[ENIFacts],
+    snapshot: KernelSnapshot,
+    node: NodeFacts,
+    mark_of: Callable[[int, Iterable[NodeENI]], Mark],
+) -> tuple[NodeENI, ...]:
+    """Return ENIs without their NIC as they were with it, if one of their rules still says so.
+
+    `mark_of` is given a table, and other ENIs of these that have a mark.
+    """
     by_primary = {host_cidr(address): facts for facts in missing for address in facts.primary}
-    for table, facts in ownership.former_tables(seen, by_primary).items():
+    found: list[NodeENI] = []
+    for table, facts in sorted(ownership.former_tables(snapshot.state, by_primary).items()):
         link = LinkFacts("", table - names.TABLE_ENI_BASE)
         with suppress(DatapathError):  # no mark is free: what is left of it stays as it is
-            mark = mark_of(table)
-            yield NodeENI(facts, link, node, mark, kernel_has_ipv6=speaks_ipv6())
+            mark = mark_of(table, found)
+            found.append(NodeENI(facts, link, node, mark, kernel_has_ipv6=speaks_ipv6()))
+    return tuple(found)
 
 
-def _rules_with_marks(seen: State, known: Iterable[NodeENI]) -> State:
-    """Return the rules from which marks follow; those of known ENIs where the kernel has none."""
+def _rules_with_marks(seen: State, given: Mapping[int, Mark]) -> State:
+    """Return the rules from which marks follow; of tables without, by the marks given before."""
     found = {i for i in seen if isinstance(i, Rule) and i.priority in RULES_WITH_MARK}
-    tables = {rule.table for rule in found}
-    return frozenset(found | {_rule_with_mark(eni) for eni in known if eni.table not in tables})
+    without = given.keys() - {rule.table for rule in found}
+    return frozenset(found | {_rule_with_mark(table, given[table]) for table in without})
 
 
-def _rule_with_mark(eni: NodeENI) -> Rule:
-    return Rule(IPV4, names.RULE_FROM_POD, eni.table, mark=eni.mark.value, mask=eni.mark.mask)
+def _rule_with_mark(table: int, mark: Mark) -> Rule:
+    return Rule(IPV4, names.RULE_FROM_POD, table, mark=mark.value, mask=mark.mask)
 
 
 def _eni(facts: ENIFacts, nic: Link | None, node: NodeFacts, mark: Mark) -> NodeENI:

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 from openeni_nodeagent.addresses import host_cidr
 from openeni_nodeagent.datapath.eni import plan_eni
 from openeni_nodeagent.datapath.links import NodeENI, NodePod
+from openeni_nodeagent.datapath.marks import Mark
 from openeni_nodeagent.datapath.model import (
     Element,
     Link,
@@ -51,6 +52,7 @@ class NodePlan:
     pods: tuple[NodePod, ...]
     strays: frozenset[str]  # addresses that no pod has
     used_links: frozenset[str]  # names of the host's ends of pods with a grant, or in a DEL
+    marks: Mapping[int, Mark]  # of all ENIs, by their tables
 
     @property
     def left(self) -> tuple[ENIFacts, ...]:

@@ -12,7 +12,7 @@ from openeni_nodeagent.datapath.links import NodeENI, NodePod
 from openeni_nodeagent.datapath.linux.kernel import delete_filters, observe_sysctls, restore
 from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
-from openeni_nodeagent.datapath.marks import Marks
+from openeni_nodeagent.datapath.marks import Mark, Marks
 from openeni_nodeagent.datapath.model import Element, Neighbour, Operation, Sysctl, Verb
 from openeni_nodeagent.datapath.nft_sets import OF_PODS
 from openeni_nodeagent.datapath.node.compare import compare, sysctls
@@ -51,6 +51,7 @@ class NodeReconcile:
     wanted: WantedNode
     marks: Marks
     known: Mapping[str, NodeENI]  # by MAC, from before: what differs of these is a repair
+    given: Mapping[int, Mark]  # by table, first those from before
     errors: Mapping[str, DatapathError] = field(init=False)  # of ENIs that cannot be planned
     refusals: dict[Part, DatapathError] = field(default_factory=dict[Part, DatapathError])
     broken: set[PodInterface] = field(default_factory=set[PodInterface])
@@ -91,7 +92,8 @@ class NodeReconcile:
         return tuple(operation for part in parts for operation in found.get(part, ()))
 
     def _compare(self, snapshot: KernelSnapshot) -> tuple[NodePlan, Differences]:
-        plan, self.errors = place(snapshot, self.wanted, self.marks, self.known.values())
+        plan, self.errors = place(snapshot, self.wanted, self.marks, self.given)
+        self.given = plan.marks
         values = {i.path: i for i in observe_sysctls(sysctls(plan)) if isinstance(i, Sysctl)}
         found = dict(compare(snapshot.state, values, plan))
         if not self.wanted.complete:
