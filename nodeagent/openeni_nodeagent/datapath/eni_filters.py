@@ -1,6 +1,6 @@
 """The nftables chains of one ENI: they mark what its pods send, and drop what they may not send."""
 
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv6Address
 from typing import Final
 
 from openeni_crds import names
@@ -168,12 +168,7 @@ def _lo_chain(eni: NodeENI) -> Chain:
     # sends to a service has the primary address of its ENI.
     own = "meta nfproto ipv4 fib saddr type local ip saddr != @primaries4 drop"
     is_l3s = eni.facts.datapath.ipvlan_mode is IPVlanMode.L3S
-    subnets = [ip_network(subnet.cidr) for subnet in eni.facts.subnets]
-    # A program of the node's may be bound to a NIC in the pods' subnet, and ask them by that.
-    own_4 = [a for a in eni.node.addresses if family_of(a) != IPV6]
-    beside = [a for a in own_4 if any(ip_address(a) in subnet for subnet in subnets)]
     rules = [
-        *(f"iif {eni.link.ifindex} ip saddr {a} accept" for a in beside if is_l3s),
         *([f"iif {eni.link.ifindex} {own}"] if is_l3s else []),
         'iif != "lo" accept',
         "exthdr frag exists icmpv6 type packet-too-big drop",

@@ -21,6 +21,7 @@ OTHER_SUBNETS = (
     PortSubnet("v4b", "10.97.0.0/24", "10.97.0.1"),
     PortSubnet("v6b", "fd97::/64", "fd97::1"),
 )
+WITHOUT_GATEWAY = (PortSubnet("v4b", "10.97.0.0/24", ""), PortSubnet("v6b", "fd97::/64", ""))
 SERVICE = {4: "10.96.0.7", 6: "fd96::7"}
 SERVICE_PORT = {"veth": 8001, "ipvlan": 8002}  # of the pod that it leads to
 DNS_PORT = 5300
@@ -67,9 +68,10 @@ def world(mode: IPVlanMode, request: pytest.FixtureRequest) -> Generator[World]:
     for number, (name, datapath) in zip((10, 20), datapaths.items(), strict=True):
         eni = eni_facts(f"eni-{name}", number, datapath, dual=True)
         net, bridge = 98, "br-pods"
-        if name == "veth" and request.param == "two subnets":
-            primary = (f"10.97.0.{number}", f"fd97::{number}")
-            eni, net, bridge = replace(eni, primary=primary, subnets=OTHER_SUBNETS), 97, "br-97"
+        if name == "veth" and request.param != "one subnet":
+            primary, net, bridge = (f"10.97.0.{number}", f"fd97::{number}"), 97, "br-97"
+            subnets = OTHER_SUBNETS if request.param == "two subnets" else WITHOUT_GATEWAY
+            eni = replace(eni, primary=primary, subnets=subnets)
         addresses = (f"10.{net}.0.{number + 1}", f"fd{net}::{number + 1}")
         port = node.attach(f"ens{number}", eni, addresses, bridge=bridge)
         if datapath.ipvlan_mode is IPVlanMode.L3:  # does not work without
@@ -92,8 +94,43 @@ def test_each_reaches_the_other(world: World) -> None:
     assert world.network.dropped_as_invalid() == 0
 
 
+@pytest.mark.parametrize("mode", [IPVlanMode.L2], indirect=True)
+@pytest.mark.parametrize("world", ["no gateway"], indirect=True)
+def test_through_the_node_they_do_so_without_a_gateway(world: World) -> None:
+    """And without the NIC of the `Veth` ENI."""
+    test_each_reaches_the_other(world)
+    world.node.namespace.ip("link del ens10")
+    world.node.look()
+    assert world.namespace("veth").ask(world.address("ipvlan", 4), 80)
+
+
 @pytest.mark.parametrize("masquerading", [False, True])
 def test_each_reaches_services_of_the_other(world: World, *, masquerading: bool) -> None:
+    translate(world, masquerading=masquerading)
+    for asking, asked, family in world.pairs():
+        pod = world.namespace(asking)
+        found = pod.ask(SERVICE[family], SERVICE_PORT[asked])
+        assert found, (asking, asked, family, "TCP")
+        assert found[0] == asked
+        found = pod.ask_by_datagram(SERVICE[family], SERVICE_PORT[asked])
+        assert found, (asking, asked, family, "UDP")
+    assert world.network.dropped() == {}
+    assert world.network.dropped_as_invalid() == 0
+
+
+def test_what_is_for_a_service_without_a_way_to_its_pod_leaves_by_no_other_nic(
+    world: World,
+) -> None:
+    translate(world, masquerading=False)
+    world.node.namespace.ip("link del ens20")
+    world.node.look()
+    for family in world.families:
+        assert not world.namespace("veth").ask(SERVICE[family], SERVICE_PORT["ipvlan"])
+    assert world.network.dropped() == {}
+
+
+def translate(world: World, *, masquerading: bool) -> None:
+    """Translate the services' addresses, as kube-proxy does."""
     for (asked, port), family in itertools.product(SERVICE_PORT.items(), world.families):
         word, to = {4: "ip", 6: "ip6"}[family], world.address(asked, family)
         bracketed = f"[{to}]" if family == 6 else to
@@ -115,12 +152,3 @@ def test_each_reaches_services_of_the_other(world: World, *, masquerading: bool)
             + ("ct status dnat masquerade\n" if masquerading else "")
             + "}\n}\n"
         )
-    for asking, asked, family in world.pairs():
-        pod = world.namespace(asking)
-        found = pod.ask(SERVICE[family], SERVICE_PORT[asked])
-        assert found, (asking, asked, family, "TCP")
-        assert found[0] == asked
-        found = pod.ask_by_datagram(SERVICE[family], SERVICE_PORT[asked])
-        assert found, (asking, asked, family, "UDP")
-    assert world.network.dropped() == {}
-    assert world.network.dropped_as_invalid() == 0

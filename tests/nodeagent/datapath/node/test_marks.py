@@ -1,5 +1,7 @@
 """The marks of a node's ENIs: distinct, lasting, and never a bit of somebody else's."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, eni_facts
 
 MARKS = Marks(names.MARK_MASK)
+VETH = Datapath(Mode.VETH)
 REPLY, LOWEST = 0x10000, 0x20000
 TABLES = range(10002, 10012)
 OTHER_MASK = 0xFC000000
@@ -89,7 +92,7 @@ def test_the_statement_changes_no_other_bit() -> None:
 def test_marks_outlive_the_agent_and_follow_another_mask() -> None:
     network = NeutronNetwork()
     node = Node("node", network, "10.99.0.11", "fd99::11")
-    enis = [eni_facts(f"eni-{n}", n, Datapath(Mode.VETH)) for n in (10, 20, 30)]
+    enis = [eni_facts(f"eni-{n}", n, VETH) for n in (10, 20, 30)]
     for eni in enis:
         node.attach(f"ens{eni.primary[0][-2:]}", eni, ("10.98.0.21",) if eni is enis[1] else ())
     pod = node.add("pod", enis[1], "10.98.0.21")
@@ -118,7 +121,7 @@ def test_enis_keep_their_marks_when_all_rules_are_flushed() -> None:
     """Their chains still set these: another's packets would leave by the wrong ENI."""
     network = NeutronNetwork()
     node = Node("node", network, "10.99.0.11", "")
-    enis = [eni_facts(f"eni-{n}", n, Datapath(Mode.VETH), dual=False) for n in (10, 20, 30)]
+    enis = [eni_facts(f"eni-{n}", n, VETH) for n in (10, 20, 30)]
     for eni in enis:
         node.attach(f"ens{eni.primary[0][-2:]}", eni, ("10.98.0.31", "10.98.0.32"))
     node.add("pod", enis[2], "10.98.0.31")
@@ -137,6 +140,41 @@ def test_enis_keep_their_marks_when_all_rules_are_flushed() -> None:
     assert network.dropped() == {}
     node.close()
     network.close()
+
+
+@pytest.mark.root
+def test_an_eni_that_the_kernel_refuses_keeps_its_mark(node: Node) -> None:
+    for number in (10, 20):
+        eni = eni_facts(f"eni-{number}", number, VETH)
+        node.attach(f"ens{number}", eni, ())
+    before = marks_in(node)
+    node.enis = [replace(node.enis[1], mtu=70_000)]
+    node.look(departing=(node.enis[0],))
+    node.namespace.program("ip", "rule", "flush")
+    node.namespace.ip("rule add pref 32766 lookup main")
+    for _ in range(2):
+        assert node.look().errors.keys() == {"eni-20"}
+    assert marks_in(node) == before[1:]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("mask", [names.MARK_MASK, OTHER_MASK])
+def test_enis_without_nics_have_one_mark_each_however_often_they_are_looked_at(
+    node: Node, mask: int
+) -> None:
+    """An agent starts anew, and finds no rule with their marks, or such of another mask."""
+    for number in (10, 20):
+        port = node.attach(f"ens{number}", eni_facts(f"eni-{number}", number, VETH), ())
+        node.network.unplug(port)
+    node.look()
+    for priority in (names.RULE_TO_SUBNET, names.RULE_FROM_VETH_POD):
+        for _ in range(2 if mask == names.MARK_MASK else 0):
+            node.namespace.ip(f"rule del pref {priority}")
+    node.datapath = KernelDatapath(mask)
+    for _ in range(3):
+        node.look()
+        assert len({table for table, _ in marks_in(node)}) == 2
+        assert len({mark for _, mark in marks_in(node)}) == len(marks_in(node)) == 2
 
 
 def marks_in(node: Node) -> list[tuple[str, str]]:
