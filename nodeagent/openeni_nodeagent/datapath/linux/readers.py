@@ -16,6 +16,7 @@ from openeni_nodeagent.datapath.linux.pyroute2_classes import (
     AddressMessage,
     DecodeError,
     FilterRuleMessage,
+    FilterTableMessage,
     LinkMessage,
     NeighbourMessage,
     RouteMessage,
@@ -146,4 +147,10 @@ ELEMENTS: Final = FilterReader[tuple[Element, ...]](
     {uapi.NFTA_SET_ELEM_LIST_SET, uapi.NFTA_SET_ELEM_LIST_ELEMENTS},
     items.elements,
     _REMEMBERED_PARTS,
+)
+# In each message of nftables that has one: NFTA_CHAIN_TABLE and its like have the same number.
+FILTER_TABLE: Final = FilterReader[str](
+    FilterTableMessage,
+    {uapi.NFTA_TABLE_NAME},
+    lambda message: message.get_attr("NFTA_TABLE_NAME"),
 )

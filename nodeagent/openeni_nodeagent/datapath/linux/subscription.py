@@ -26,18 +26,16 @@ from openeni_nodeagent.datapath.linux.attributes import (
     HEADER,
     number,
     string,
-    with_attributes,
 )
 from openeni_nodeagent.datapath.linux.dumps import names_protocol
 from openeni_nodeagent.datapath.linux.netlink import is_own_port, split
-from openeni_nodeagent.datapath.linux.nfnetlink import NFGENMSG
 from openeni_nodeagent.datapath.linux.pyroute2_classes import (
     AddressMessage,
-    FilterTableMessage,
     NeighbourMessage,
     RouteMessage,
     RuleMessage,
 )
+from openeni_nodeagent.datapath.linux.readers import FILTER_TABLE
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import IFADDRMSG, IFINFOMSG, RTMSG
 from openeni_nodeagent.datapath.model import Item, Verb
 
@@ -89,8 +87,6 @@ _FILTER_KINDS: Final = {
     uapi.NFT_MSG_NEWSETELEM: Verb.ADD,
     uapi.NFT_MSG_DELSETELEM: Verb.REMOVE,
 }
-# In the message of each of these kinds: NFTA_CHAIN_TABLE and its like have one number.
-_TABLE_NAME: Final = frozenset({uapi.NFTA_TABLE_NAME})
 
 
 class Subscription:
@@ -224,11 +220,7 @@ def change_of_filter(kind: int, raw: bytes) -> Change | None:
     """Return what a notification of nftables says; None if it is of another table than ours."""
     if not (verb := _FILTER_KINDS.get(kind & _NFT_MSG_MASK)):
         return None
-    message = FilterTableMessage(with_attributes(raw, NFGENMSG.size, _TABLE_NAME))
-    message.decode()
-    if message.get_attr("NFTA_TABLE_NAME") != names.NFT_TABLE:
-        return None
-    return Change(Kind.FILTER, verb)
+    return Change(Kind.FILTER, verb) if FILTER_TABLE(raw) == names.NFT_TABLE else None
 
 
 @contextmanager
