@@ -202,9 +202,8 @@ def chain(
     table = f"{family} {names.NFT_TABLE}"
     # A base chain's hook cannot be changed: it is replaced, in the same transaction.
     lines = [
-        f"add table {table}",
-        f"add chain {table} {name}",
-        *delete_chain(family, name).splitlines(),
+        *empty_chain(family, name).splitlines(),
+        f"delete chain {table} {name}",
         f"add chain {table} {name} {{ {definition} }}",
     ]
     lines += [
