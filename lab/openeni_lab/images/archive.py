@@ -69,9 +69,9 @@ class ImageArchive:
     def unpack(self, folder: Path) -> None:
         """Unpack every layer, as root with owners and modes."""
         for layer in self._layers():
-            layer.extractall(  # noqa: S202 - built here
-                folder, filter="fully_trusted", numeric_owner=True
-            )
+            # Debian 12's Python 3.11.2 has no filters yet; later ones warn where none is chosen.
+            layer.extraction_filter = getattr(tarfile, "fully_trusted_filter", None)
+            layer.extractall(folder, numeric_owner=True)  # noqa: S202 - built here
 
     def members(self) -> Generator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
         """Yield each member of each layer, with its layer, which is open until the next."""

@@ -177,12 +177,16 @@ def grant_events(agent: Agent) -> list[Grant]:
 
 def environment(folder: Path, executable: Path) -> dict[str, str]:
     """The agent's environment with every folder below `folder`."""
+    return {**folders(folder), "OPENENI_CNI_EXECUTABLE": str(executable)}
+
+
+def folders(folder: Path) -> dict[str, str]:
+    """The environment of an agent with an executable of its own, as in its image."""
     return {
         "NODE_NAME": node_objects.NODE,
         "OPENENI_RUN": str(folder / "run"),
         "OPENENI_CNI_BIN_DIR": str(folder / "bin"),
         "OPENENI_CNI_CONF_DIR": str(folder / "conf"),
-        "OPENENI_CNI_EXECUTABLE": str(executable),
         "OPENENI_NETWORKMANAGER_DIR": str(folder / "networkmanager"),
         "OPENENI_NETWORKD_DIR": str(folder / "networkd"),
         "OPENENI_NETWORKD_CONF_DIR": str(folder / "networkd.conf.d"),

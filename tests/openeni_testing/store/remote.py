@@ -1,4 +1,4 @@
-"""A MemoryStore of one process for another: agents that are killed need an API server that lives.
+"""A store of one process for another: agents that are killed need an API server that lives.
 
 One call a connection, over a unix socket; errors travel as values. A watch is a connection that
 stays open.
@@ -13,27 +13,26 @@ from typing import Any, Final
 from openeni_crds.meta import Json
 from openeni_crds.names import Kind
 from openeni_kube import store as errors
-from openeni_kube.store import Page, StoreError, UnreachableError, Watch
-from openeni_testing.store.memory import MemoryStore
+from openeni_kube.store import Page, Store, StoreError, UnreachableError, Watch
 
 _OPENED: Final = "opened"  # a watch; its events follow
 _EVENT: Final = "event"  # of a watch; more follow
 _END: Final = "end"
 
 
-def serve(store: MemoryStore, path: Path) -> None:
+def serve(store: Store, path: Path) -> None:
     """Serve until the process ends."""
     listener = Listener(str(path), "AF_UNIX", backlog=64)
     threading.Thread(target=_listen, args=(listener, store), daemon=True).start()
 
 
-def _listen(listener: Listener, store: MemoryStore) -> None:
+def _listen(listener: Listener, store: Store) -> None:
     while True:
         connection = listener.accept()
         threading.Thread(target=_answer, args=(connection, store), daemon=True).start()
 
 
-def _answer(connection: "Connection[Any, Any]", store: MemoryStore) -> None:
+def _answer(connection: "Connection[Any, Any]", store: Store) -> None:
     """A killed caller is no error."""
     with connection:
         try:

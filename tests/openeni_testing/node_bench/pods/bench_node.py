@@ -1,8 +1,6 @@
 """The benchmark's node: its NICs, its agent as a process of its own, and its container runtimes."""
 
-import os
 import subprocess
-import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from openeni_testing.agent import host, node_objects
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port
 from openeni_testing.node_bench.pods import cluster as clusters
+from openeni_testing.node_bench.pods.agent_image import AgentRoot
 from openeni_testing.node_bench.pods.cluster import FIRST_ENI, Cluster, eni_name
 from openeni_testing.waiting import reap, wait_for
 
@@ -42,7 +41,7 @@ class BenchNode:
     space: Namespace
     network: NeutronNetwork
     cluster: Cluster
-    agent: "subprocess.Popen[bytes]"
+    agent: subprocess.Popen[bytes]
     log: Path
     executable: Path
     pods: Sequence[Json]
@@ -81,6 +80,7 @@ class BenchNode:
 @contextmanager
 def running(
     programs: Path,
+    image: AgentRoot,
     datapath: Json,
     reference: str,
     plugins: Path,
@@ -90,8 +90,8 @@ def running(
 ) -> Generator[BenchNode]:
     """Run a node during the block, which begins once all its ENIs are ready.
 
-    `programs` has the executables of openeni and of nothing. All files of the node are below /run,
-    so that they are in memory whatever kernel this is.
+    `programs` has the executable of nothing. All files of the node are below /run, so that they are
+    in memory whatever kernel this is.
     """
     network = NeutronNetwork()
     for name in ("bin", "conf", "networkd"):
@@ -99,13 +99,15 @@ def running(
     with Namespace("node") as space:
         _plug(network, space, reference)
         cluster = (
-            clusters.reached_by(space, kubeconfig) if kubeconfig else clusters.in_memory(FOLDER)
+            clusters.reached_by(space, kubeconfig, FOLDER)
+            if kubeconfig
+            else clusters.in_memory(FOLDER)
         )
         with cluster as made:
             clusters.create_objects(made.store, datapath, ENIS)
             created = clusters.create_pods(made.store, pods)
-            log, executable = FOLDER / "agent.log", programs / "openeni"
-            with _agent(executable, space, made, log) as agent:
+            log = FOLDER / "agent.log"
+            with _agent(image, space, made, log) as agent:
                 conf, own = FOLDER / "conf", FOLDER / "bin"
                 wait_for(lambda: list(conf.glob("*.conflist")), "the runtime's configuration")
                 plugin = {"cniVersion": "1.0.0", "name": "reference"}
@@ -145,32 +147,21 @@ def _plug(network: NeutronNetwork, space: Namespace, reference: str) -> None:
 
 @contextmanager
 def _agent(
-    executable: Path, space: Namespace, cluster: Cluster, log: Path
-) -> Generator["subprocess.Popen[bytes]"]:
+    image: AgentRoot, space: Namespace, cluster: Cluster, log: Path
+) -> Generator[subprocess.Popen[bytes]]:
     """Run the agent during the block."""
-    variables = host.environment(FOLDER, executable)
-    environment = {
-        **os.environ,
-        **variables,
+    variables = {
+        **host.folders(FOLDER),
         "OPENENI_RUN": names.RUN_FOLDER,  # where the executable looks if nothing else is set
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         **cluster.environment,
     }
     with log.open("wb") as out:
-        argv = [sys.executable, "-m", *cluster.agent]
-        process = space.run(_started, argv, environment, out.fileno())
+        process = space.run(image.start, cluster.agent, variables, out.fileno())
     try:
         yield process
     finally:
         process.terminate()
         reap(process, END_SECONDS)
-
-
-def _started(
-    argv: Sequence[str], environment: Mapping[str, str], errors: int
-) -> "subprocess.Popen[bytes]":
-    """Start a process; the log of grants, its standard output, is nobody's here."""
-    return subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
 
 
 def _all_ready(node: BenchNode) -> bool:

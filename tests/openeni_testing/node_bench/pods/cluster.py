@@ -1,5 +1,6 @@
 """The API server of the benchmark's node: a real one, or one in memory for a kernel of its own."""
 
+import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,8 +55,12 @@ def in_memory(folder: Path) -> Generator[Cluster]:
 
 
 @contextmanager
-def reached_by(node: Namespace, kubeconfig: Path) -> Generator[Cluster]:
-    """Let a namespace reach the API server on this machine's loopback."""
+def reached_by(node: Namespace, kubeconfig: Path, folder: Path) -> Generator[Cluster]:
+    """Let a namespace reach the API server on this machine's loopback.
+
+    `folder` gets the agent's kubeconfig.
+    """
+    agents = Path(shutil.copy(kubeconfig, folder))
     clusters: list[Any] = yaml.safe_load(kubeconfig.read_text())["clusters"]
     server: str = clusters[0]["cluster"]["server"]
     port = urlsplit(server).port
@@ -65,7 +70,7 @@ def reached_by(node: Namespace, kubeconfig: Path) -> Generator[Cluster]:
         yield Cluster(
             connect(agent="openeni-bench", kubeconfig=str(kubeconfig)),
             ("openeni_nodeagent",),
-            {"KUBECONFIG": str(kubeconfig)},
+            {"KUBECONFIG": str(agents)},
             lambda outage: forwarder.set_down(down=outage),
         )
     finally:

@@ -24,10 +24,10 @@ from openeni_lab.node.kernel import run_in_kernel
 from openeni_lab.product.workloads import DATAPATHS
 from openeni_lab.programs import prepared
 from openeni_lab.programs.sets import CNI_PLUGINS
-from openeni_nodeagent.cni.build import build
 from openeni_testing import suite
 from openeni_testing.lab.api_server import ApiServer
 from openeni_testing.node_bench.pods import measured, node, report
+from openeni_testing.node_bench.pods.agent_image import unpack
 from openeni_testing.node_bench.pods.bench_node import NOTHING
 from openeni_testing.node_bench.pods.measured import Measured
 from openeni_testing.node_bench.pods.node import Orders
@@ -110,10 +110,10 @@ def measure_here(folder: Path, name: str, amounts: Amounts, kubeconfig: str = ""
 
 def _prepared(folder: Path, name: str, amounts: Amounts, kubeconfig: str) -> list[str]:
     """Put programs and orders into the folder; return the command of the node's process."""
-    build(folder / "openeni")
     compile_c("int main(void) { return 0; }", folder / NOTHING)
     orders = Orders(
         name=name,
+        image=unpack(folder / "agent"),
         datapath=DATAPATHS[name],
         reference=REFERENCES[name],
         plugins=str(prepared.read([CNI_PLUGINS.name]).built.bin("ptp").parent),

@@ -21,6 +21,7 @@ from openeni_lab.runtime.sandbox import Sandbox, SandboxPod
 from openeni_nodeagent.looks.datapath_reconciler import LOOK_PERIOD_SECONDS
 from openeni_testing.network.netns import Namespace
 from openeni_testing.node_bench.pods import bench_node, healing, turns
+from openeni_testing.node_bench.pods.agent_image import AgentRoot
 from openeni_testing.node_bench.pods.bench_node import BenchNode
 from openeni_testing.node_bench.pods.cluster import FIRST_ENI
 from openeni_testing.node_bench.pods.measured import Bursts, Measured, Turns, Usage, encode
@@ -39,6 +40,7 @@ class Orders(msgspec.Struct, frozen=True):
     """What to measure, and how often."""
 
     name: str
+    image: AgentRoot
     datapath: Json
     reference: str
     plugins: str  # folder of the reference plugins
@@ -201,6 +203,7 @@ def main(folder: Path) -> int:
     begun = time.monotonic()
     with bench_node.running(
         folder,
+        orders.image,
         orders.datapath,
         orders.reference,
         Path(orders.plugins),
