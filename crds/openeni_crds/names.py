@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 GROUP: Final = "openeni.io"
@@ -162,6 +163,9 @@ def port_prefix(cluster_id: str) -> str:
     return f"openeni-{cluster_id[:8]}-"
 
 
+_REMEMBERED: Final = 1024  # pods, for whose links an ADD and each look ask several times
+
+
 def port_tags(cluster_id: str, eni_uid: str) -> tuple[str, str]:
     """Return the marks of an ENI's port: a delete needs them and the name.
 
@@ -175,6 +179,7 @@ def cluster_tag(cluster_id: str) -> str:
     return f"{TAG_CLUSTER}{cluster_id}"
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def host_link(container_id: str, interface: str) -> str:
     """Return the name of the node's end of a pod's veth: 15 characters at most (IFNAMSIZ).
 

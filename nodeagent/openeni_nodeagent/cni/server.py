@@ -7,8 +7,10 @@ stop() ends the listener.
 
 import contextlib
 import logging
+import math
 import select
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -33,10 +35,12 @@ from openeni_nodeagent.phases import PhaseHistory, Stopwatch
 THREADS: Final = 160
 AT_ONCE: Final = 4  # of them at work. More make none of them faster: docs/decisions/0064
 WORK_SECONDS: Final = 0.05  # a call that takes longer waits: for an address, the kernel, anything
-READ_SECONDS: Final = 5.0  # to receive a request, and to send an answer
+READ_SECONDS: Final = 5  # to receive a request, and to send an answer
+_READ_LIMIT: Final = struct.pack("@ll", READ_SECONDS, 0)  # struct timeval
 MOST_ADDS: Final = 128  # at a time; the runtime starts the others again
 FINISH_SECONDS: Final = 10.0  # for calls that run when the agent stops; the next one is asked again
 PAUSE_SECONDS: Final = 0.1  # after a failure to accept; errors such as EMFILE pass
+_READ_BYTES: Final = 1 << 16
 MARGIN_SECONDS: Final = 2.0  # before the executable's deadline, so that the answer arrives in time
 _log: Final = logging.getLogger(__name__)
 
@@ -137,7 +141,7 @@ class CNIServer:
     def _serve(self, connection: socket.socket, stopwatch: Stopwatch) -> None:
         with connection:
             try:
-                connection.settimeout(READ_SECONDS)
+                _set_time_limits(connection)
                 self._answer(connection, stopwatch)
             except (OSError, frame.FrameError) as error:
                 _log.warning("a CNI connection ended early: %s", error)
@@ -149,19 +153,17 @@ class CNIServer:
     def _answer(self, connection: socket.socket, stopwatch: Stopwatch) -> None:
         stopwatch.since_start("queue")
         with stopwatch.phase("socket"):
-            header = frame.decode_header(_receive(connection, frame.REQUEST_HEADER.size))
-            block = _receive(connection, header.environment)
-            stdin = _receive(connection, header.stdin)
+            header, block, stdin = _receive(connection)
         environment = frame.decode_environment(block)
         if frame.QUERY in environment:
             exit_code, body = self._answer_query(environment[frame.QUERY])
-            _send(connection, frame.encode_answer(header.version, exit_code, body))
+            connection.sendall(frame.encode_answer(header.version, exit_code, body))
             return
         body, error = self._respond(connection, header, environment, stdin, stopwatch)
         try:
             with stopwatch.phase("reply"):
                 exit_code = int(error is not None)
-                _send(connection, frame.encode_answer(header.version, exit_code, body))
+                connection.sendall(frame.encode_answer(header.version, exit_code, body))
         finally:
             self._end(EndedCall(environment, error, stopwatch.finish()))
 
@@ -242,21 +244,30 @@ def _error_line(environment: Mapping[str, str], error: CNIError) -> str:
     )
 
 
-def _receive(connection: socket.socket, size: int) -> bytes:
-    data = bytearray()
+def _set_time_limits(connection: socket.socket) -> None:
+    """Limit each call by the kernel: with a time-out of Python's, each asks poll(2) first."""
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connection.setsockopt(socket.SOL_SOCKET, option, _READ_LIMIT)
+
+
+def _receive(connection: socket.socket) -> tuple[frame.RequestHeader, bytes, bytes]:
+    """Return a request's header, environment and standard input; nearly always one read.
+
+    Raises OSError and FrameError, after twice READ_SECONDS at the latest.
+    """
     deadline = time.monotonic() + READ_SECONDS
-    while len(data) < size:
-        connection.settimeout(max(deadline - time.monotonic(), 0.001))
-        chunk = connection.recv(size - len(data))
-        if not chunk:
+    begin, end, data = frame.REQUEST_HEADER.size, math.inf, bytearray()
+    header: frame.RequestHeader | None = None
+    while header is None or len(data) < end:
+        chunk = connection.recv(_READ_BYTES)
+        if not chunk or time.monotonic() > deadline:
             raise frame.FrameError("cut off")
         data += chunk
-    return bytes(data)
-
-
-def _send(connection: socket.socket, answer: bytes) -> None:
-    connection.settimeout(READ_SECONDS)
-    connection.sendall(answer)
+        if header is None and len(data) >= begin:
+            header = frame.decode_header(bytes(data[:begin]))
+            end = begin + header.environment + header.stdin
+    after = begin + header.environment
+    return header, bytes(data[begin:after]), bytes(data[after : after + header.stdin])
 
 
 def _is_connected(connection: socket.socket) -> bool:

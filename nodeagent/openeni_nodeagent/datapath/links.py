@@ -7,6 +7,7 @@ of the same pod gives the same result.
 import hashlib
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from openeni_crds import names
@@ -18,6 +19,7 @@ from openeni_nodeagent.datapath_api import ENIFacts, LinkFacts, NodeFacts, PodIn
 # Above the indexes that the kernel assigns, and below 2^24: some users of an index have 24 bits.
 _INDEX_BASE: Final = 1 << 20
 _INDEX_SPAN: Final = (1 << 24) - _INDEX_BASE
+_REMEMBERED: Final = 1024  # pods, whose MACs an ADD and each look need several times
 _IPVLAN_MODES: Final = {IPVlanMode.L2: 0, IPVlanMode.L3: 1, IPVlanMode.L3S: 2}  # if_link.h
 
 
@@ -100,8 +102,7 @@ class NodePod:
     @property
     def mac(self) -> str:
         """The MAC of the pod's end of a veth pair: chosen, so that the host needs no ARP."""
-        link = f"{self.facts.container_id}/{self.facts.interface}"
-        return "02" + "".join(f":{byte:02x}" for byte in hashlib.sha256(link.encode()).digest()[:5])
+        return _mac(self.facts.container_id, self.facts.interface)
 
     def node_address(self, family: int) -> str:
         """Return the source address of what the node sends to the pod, such as kubelet's probes.
@@ -130,6 +131,12 @@ def chosen_index(link: str) -> int:
 def gateway(family: int) -> str:
     """Return the address under which pods reach their gateway, the node."""
     return {IPV4: names.GATEWAY_V4, IPV6: names.GATEWAY_V6}[family]
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _mac(container_id: str, interface: str) -> str:
+    digest = hashlib.sha256(f"{container_id}/{interface}".encode()).digest()
+    return "02" + "".join(f":{byte:02x}" for byte in digest[:5])
 
 
 def _first_of_family(addresses: tuple[str, ...], family: int) -> str:

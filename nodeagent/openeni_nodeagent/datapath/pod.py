@@ -17,13 +17,12 @@ from openeni_nodeagent.datapath.linux.kernel import (
     list_links,
     observe,
     observe_filters,
-    observe_sysctls,
     restore,
-    write_sysctls,
 )
 from openeni_nodeagent.datapath.linux.namespace import in_namespace, open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link
+from openeni_nodeagent.datapath.linux.sysctls import observe_sysctls, write_sysctls
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
     NOTHING,
@@ -201,7 +200,7 @@ def _encode_links(links: list[Link], namespace: int) -> bytes:
 
 def _apply_inside(namespace: int, operations: Sequence[Operation], stopwatch: Stopwatch) -> None:
     """Write sysctls in the namespace, then apply the rest on a socket that was opened there."""
-    sysctls = [o for o in operations if isinstance(o.item, Sysctl)]
+    sysctls = [o.item for o in operations if isinstance(o.item, Sysctl)]
     with stopwatch.phase("namespace"):
         seen_in_pod = in_namespace(namespace, partial(_open_in_namespace, sysctls))
     with stopwatch.phase("pod"), seen_in_pod:
@@ -216,7 +215,7 @@ def _removes_link(operation: Operation) -> bool:
     return isinstance(operation.item, Link) and operation.verb is Verb.REMOVE
 
 
-def _open_in_namespace(sysctls: Sequence[Operation]) -> Netlink:
+def _open_in_namespace(sysctls: Sequence[Sysctl]) -> Netlink:
     """Write sysctls, before the link is up, and open a socket that stays in this namespace."""
     write_sysctls(sysctls)
     return Netlink()

@@ -246,7 +246,7 @@ class Ledger:
         chosen: list[str] = []
         for family in sorted(view.families):
             named = [a for a in wanted.addresses if family_of(a) == family]
-            for address in named or self._order.of(view.name, family):
+            for address in named or self._order.cooled(view.name, family, now):
                 if self._is_free(address, view, now, wanted.key):
                     chosen.append(address)
                     break

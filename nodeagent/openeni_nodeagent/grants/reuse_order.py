@@ -33,8 +33,11 @@ class _Order:
             entries = self._sorted[family_of(address)]
             del entries[bisect_left(entries, entry)]
 
-    def of_family(self, family: int) -> Iterator[str]:
-        return (address for _, _, address in self._sorted[family])
+    def cooled(self, family: int, now: float) -> Iterator[str]:
+        for cooled_at, _, address in self._sorted[family]:
+            if cooled_at > now:
+                return
+            yield address
 
 
 class ReuseOrder:
@@ -65,6 +68,6 @@ class ReuseOrder:
         for order in self._enis.values():
             order.put(address, cooled_at)
 
-    def of(self, eni: str, family: int) -> Iterable[str]:
-        """Return an ENI's addresses of a family, the next one first."""
-        return self._enis[eni].of_family(family)
+    def cooled(self, eni: str, family: int, now: float) -> Iterable[str]:
+        """Return an ENI's addresses of a family that have cooled down, the next one first."""
+        return self._enis[eni].cooled(family, now)

@@ -9,7 +9,7 @@ from openeni_lab.layout import REPOSITORY
 from openeni_lab.product import chart
 from openeni_lab.programs import prepared
 from openeni_nodeagent.__main__ import CAPABILITIES
-from openeni_nodeagent.datapath.linux.kernel import HOST_SYSCTLS
+from openeni_nodeagent.datapath.linux.sysctls import HOST_SYSCTLS
 from openeni_nodeagent.settings import Settings, from_environment
 
 pytestmark = pytest.mark.cluster

@@ -7,6 +7,7 @@ from openeni_nodeagent.datapath.linux.uapi import NLA_F_NESTED
 
 HEADER: Final = struct.Struct("=IHHII")  # struct nlmsghdr
 _ATTRIBUTE: Final = struct.Struct("=HH")  # struct nlattr
+_NUMBER: Final = struct.Struct("=HHI")  # and a number of 32 bits
 _KIND_MASK: Final = 0x3FFF  # linux/netlink.h: NLA_TYPE_MASK
 
 
@@ -23,7 +24,7 @@ def nested(kind: int, payload: bytes) -> bytes:
 
 def number(kind: int, value: int) -> bytes:
     """Encode a 32-bit number in the machine's byte order."""
-    return attribute(kind, struct.pack("=I", value))
+    return _NUMBER.pack(_NUMBER.size, kind, value)
 
 
 def big_endian(kind: int, value: int) -> bytes:

@@ -5,26 +5,25 @@ is passed in: they act where the socket was opened.
 """
 
 import errno
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import groupby
-from pathlib import Path
 from typing import Final, TypeAlias
 
 from openeni_nodeagent.addresses import IPV4, IPV6
 from openeni_nodeagent.datapath.describe import text
 from openeni_nodeagent.datapath.filters import DELETE_TABLES, delete_chain, empty_chain
-from openeni_nodeagent.datapath.linux import dumps, nfnetlink, qdiscs, rtnetlink_encode, uapi
+from openeni_nodeagent.datapath.linux import dumps, nfnetlink, rtnetlink_encode, uapi
 from openeni_nodeagent.datapath.linux.conntrack import flush_to_host_ports
 from openeni_nodeagent.datapath.linux.netlink import (
-    ACKNOWLEDGED_AT_ONCE,
+    ANSWERED_AT_ONCE,
     DumpRefusedError,
     Netlink,
     Refusal,
 )
+from openeni_nodeagent.datapath.linux.sysctls import speaks_ipv6, write_sysctls
 from openeni_nodeagent.datapath.model import (
     Address,
     Chain,
@@ -43,23 +42,11 @@ from openeni_nodeagent.datapath.model import (
 from openeni_nodeagent.datapath.nft_sets import SETS
 from openeni_nodeagent.datapath_api import KernelRefusedError, ProgramFailedError
 
-_SYSCTLS: Final = "/proc/sys/"
-# In a container without `privileged` /proc/sys is read-only. The chart mounts the host's
-# /proc/sys/net here; what is below depends on the namespace of the thread that opens it
-# (fs/proc/proc_sysctl.c: sysctl_follow_link), so it is a pod's in a thread that has entered it.
-HOST_SYSCTLS: Final = "/host/proc/sys/"
-_WRITABLE: Final = HOST_SYSCTLS if Path(HOST_SYSCTLS, "net").is_dir() else _SYSCTLS
-_SYSCTL_BYTES: Final = 256
 _NFT_SECONDS: Final = 30
 # What a removal does not find is gone already: the kernel removes addresses, routes and neighbours
 # with their link, and another thread may have removed them since they were observed.
 _ALREADY_GONE: Final = frozenset({"ENOENT", "ESRCH", "ENODEV", "EADDRNOTAVAIL", "ENXIO"})
 Executor: TypeAlias = Callable[[Sequence[Operation], Netlink], None]
-
-
-def speaks_ipv6() -> bool:
-    """Return False on a kernel without IPv6: built so, or booted with ipv6.disable=1."""
-    return Path(_SYSCTLS, "net/ipv6").exists()
 
 
 def list_links(netlink: Netlink) -> frozenset[Link]:
@@ -76,7 +63,7 @@ def observe(netlink: Netlink) -> State:
     """Return all links, addresses and token buckets, and our routes, rules and neighbours.
 
     Everybody's routes of one link are read by `routes_of`, filters and sysctls by
-    `observe_filters` and `observe_sysctls`.
+    `observe_filters` and `sysctls`.
     """
     items: set[Item] = {*dumps.links(netlink), *dumps.addresses(netlink)}
     items.update(dumps.rules(netlink), dumps.neighbours(netlink), dumps.qdiscs(netlink))
@@ -108,14 +95,6 @@ def observe_filters() -> State:
     return frozenset(members | chains)
 
 
-def observe_sysctls(wanted: State) -> State:
-    """Return the current values of the sysctls that `wanted` names.
-
-    Where there is no IPv6, and none of its sysctls, they count as set.
-    """
-    return frozenset(Sysctl(item.path, _read(item)) for item in wanted if isinstance(item, Sysctl))
-
-
 def apply(operations: Sequence[Operation], netlink: Netlink) -> None:
     """Apply operations in order, in as few messages as the order allows.
 
@@ -141,17 +120,6 @@ def restore(operations: Sequence[Operation], netlink: Netlink) -> None:
     apply([_in_place(operation) for operation in operations], netlink)
 
 
-def write_sysctls(operations: Sequence[Operation], _: Netlink | None = None) -> None:
-    """Write the sysctls that differ, in the calling thread's namespace, wherever the socket is."""
-    for operation in operations:
-        item = operation.item
-        if isinstance(item, Sysctl) and _read(item) != item.value:
-            try:
-                _write(item)
-            except OSError as error:
-                raise KernelRefusedError(f"{text(item)}: {error.strerror}") from error
-
-
 def execute(netlink: Netlink, requests: Sequence[bytes], operations: Sequence[Operation]) -> None:
     """Send encoded requests; `operations` has the operation of each, for errors."""
     for refusal in netlink.execute(requests):
@@ -171,38 +139,6 @@ def _members(netfilter: Netlink, name: str) -> list[Element]:
         raise
 
 
-def _write(item: Sysctl) -> None:
-    """Write a sysctl. By descriptor, as it is read: pathlib takes three times as long."""
-    descriptor = os.open(_WRITABLE + item.path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, item.value.encode())
-    finally:
-        os.close(descriptor)
-
-
-def _read(item: Sysctl) -> str:
-    try:
-        descriptor = os.open(_SYSCTLS + item.path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return item.value if _needs_no_ipv6(item.path) else ""
-    try:
-        return os.read(descriptor, _SYSCTL_BYTES).decode().strip()
-    except OSError:  # its link is gone
-        return ""
-    finally:
-        os.close(descriptor)
-
-
-def _needs_no_ipv6(path: str) -> bool:
-    """Return True for a sysctl of IPv6 of a kernel without, or of a link that is too small for it.
-
-    The kernel removes IPv6 from a link whose MTU becomes less than 1,280 (addrconf_notify).
-    """
-    if not path.startswith("net/ipv6/"):
-        return False
-    return not speaks_ipv6() or Path(_SYSCTLS, path.replace("ipv6", "ipv4", 1)).parent.exists()
-
-
 def _in_place(operation: Operation) -> Operation:
     adds_route = operation.verb is Verb.ADD and isinstance(operation.item, Route)
     return replace(operation, verb=Verb.CHANGE) if adds_route else operation
@@ -211,29 +147,28 @@ def _in_place(operation: Operation) -> Operation:
 def _executor(operation: Operation) -> Executor:
     match operation.item:
         case Sysctl():
-            return write_sysctls
+            return _apply_sysctls
         case Element():
             return _apply_elements
         case Chain():
             return _apply_chains
-        case Qdisc():
-            return _apply_qdiscs
-        case Link() | Address() | Route() | Rule() | Neighbour():
+        case Link() | Address() | Route() | Rule() | Neighbour() | Qdisc():
             return _apply_rtnetlink
+
+
+def _apply_sysctls(operations: Sequence[Operation], _: Netlink) -> None:
+    """In the calling thread's namespace, wherever the socket is."""
+    write_sysctls(o.item for o in operations if isinstance(o.item, Sysctl))
 
 
 def _apply_rtnetlink(operations: Sequence[Operation], netlink: Netlink) -> None:
     execute(netlink, [rtnetlink_encode.encode(o) for o in operations], operations)
 
 
-def _apply_qdiscs(operations: Sequence[Operation], netlink: Netlink) -> None:
-    execute(netlink, [qdiscs.encode(o) for o in operations], operations)
-
-
 def _apply_elements(operations: Sequence[Operation], _: Netlink) -> None:
     with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
-        for begin in range(0, len(operations), ACKNOWLEDGED_AT_ONCE):
-            _change_members(netfilter, operations[begin : begin + ACKNOWLEDGED_AT_ONCE])
+        for begin in range(0, len(operations), ANSWERED_AT_ONCE):
+            _change_members(netfilter, operations[begin : begin + ANSWERED_AT_ONCE])
     flush_to_host_ports(frozenset(o.item for o in operations if o.verb is not Verb.REMOVE))
 
 

@@ -1,9 +1,10 @@
-"""Netlink sockets: batches of acknowledged requests, and dumps.
+"""Netlink sockets: batches of requests, and dumps.
 
-One send carries any number of requests. The kernel has processed all of them when the send returns,
-and the acknowledgements are read together. A socket stays in the network namespace of the thread
-that opened it, whichever thread uses it afterwards; `namespace.py` relies on that. pyroute2's
-sockets belong to a thread and its event loop and have no time-outs; its messages go through these.
+One send carries any number of requests. The kernel has processed all of them when the send
+returns. It answers those that it refuses, and acknowledges the last one. A socket stays in the
+network namespace of the thread that opened it, whichever thread uses it afterwards; `namespace.py`
+relies on that. pyroute2's sockets belong to a thread and its event loop and have no time-outs; its
+messages go through these.
 
 Every error is raised as KernelRefusedError.
 """
@@ -24,12 +25,15 @@ from openeni_nodeagent.datapath.linux.attributes import HEADER
 from openeni_nodeagent.datapath.linux.pyroute2_classes import ErrorMessage
 from openeni_nodeagent.datapath_api import KernelRefusedError
 
-# An acknowledgement takes 768 bytes of the receive buffer (its skb's true size), and the kernel
-# drops what does not fit: 212,992 bytes (net.core.rmem_default) hold 277.
-ACKNOWLEDGED_AT_ONCE: Final = 128
-_SEQUENCE_OFFSET: Final = 8  # of nlmsg_seq in struct nlmsghdr
+# An answer takes 768 bytes of the receive buffer (its skb's true size), and the kernel drops what
+# does not fit: 212,992 bytes (net.core.rmem_default) hold 277. All may be refused.
+ANSWERED_AT_ONCE: Final = 128
+_FLAGS_OFFSET: Final = 6  # of nlmsg_flags in struct nlmsghdr, which nlmsg_seq follows
+_FLAGS_AND_SEQUENCE: Final = struct.Struct("=HI")
 _ERROR: Final = struct.Struct("=i")  # struct nlmsgerr begins with it, and so ends a dump
-_TIMEOUT_SECONDS: Final = 30.0  # the kernel answers at once unless it waits for its own locks
+_TIMEOUT_SECONDS: Final = 30  # the kernel answers at once unless it waits for its own locks
+# Of the socket itself: with Python's own time-outs, each call asks poll(2) first.
+_TIMEOUT: Final = struct.pack("@ll", _TIMEOUT_SECONDS, 0)  # struct timeval
 _RECEIVE_BYTES: Final = 1 << 17
 _DUMP_ATTEMPTS: Final = 20
 # Port ids of this process's sockets: 0x4000 to 0x7FFF, then 16 bits that count. netlink_autobind()
@@ -84,7 +88,7 @@ class Netlink:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
             for option in (uapi.NETLINK_EXT_ACK, uapi.NETLINK_GET_STRICT_CHK):
                 self._socket.setsockopt(uapi.SOL_NETLINK, option, 1)
-            self._socket.settimeout(_TIMEOUT_SECONDS)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT)
             self._socket.bind((_PORTS << 16 | next(_COUNT) & 0xFFFF, 0))
         except OSError as error:
             raise _refused(error) from error
@@ -107,15 +111,16 @@ class Netlink:
     def execute(self, requests: Sequence[bytes]) -> tuple[Refusal, ...]:
         """Send the requests, in as few parts as possible, and return those that were refused."""
         refused = list[Refusal]()
-        for begin in range(0, len(requests), ACKNOWLEDGED_AT_ONCE):
-            part = requests[begin : begin + ACKNOWLEDGED_AT_ONCE]
+        for begin in range(0, len(requests), ANSWERED_AT_ONCE):
+            part = requests[begin : begin + ANSWERED_AT_ONCE]
             refused += self._execute(part, begin, range(len(part)))
         return tuple(refused)
 
     def execute_framed(self, requests: Sequence[bytes]) -> tuple[Refusal, ...]:
-        """Send a transaction: its first and its last message are not acknowledged.
+        """Send a transaction: its first and its last message are never acknowledged.
 
-        It has ACKNOWLEDGED_AT_ONCE messages between them at most: the kernel needs all at once.
+        It has ANSWERED_AT_ONCE messages between them at most: the kernel needs all at once. What it
+        says of the first concerns the whole, and is its only answer.
         """
         return tuple(self._execute(requests, 0, range(1, len(requests) - 1)))
 
@@ -134,28 +139,27 @@ class Netlink:
             raise _refused(error) from error
         raise KernelRefusedError("the kernel's tables change faster than they can be read")
 
-    def _execute(self, requests: Sequence[bytes], begin: int, acknowledged: range) -> list[Refusal]:
-        first = self._sequence + 1
-        pending, refused = {first + index for index in acknowledged}, list[Refusal]()
+    def _execute(self, requests: Sequence[bytes], begin: int, asked: range) -> list[Refusal]:
+        """Send requests and read the answers to those that are `asked` for one, by index."""
+        first, last, refused = self._sequence + 1, asked[-1], list[Refusal]()
         try:
-            self._send(requests)
-            while pending:
+            self._send(requests, last)
+            while True:
                 for kind, _, sequence, _, message in self._receive():
-                    if kind != uapi.NLMSG_ERROR:
+                    index = sequence - first
+                    if kind != uapi.NLMSG_ERROR or index < 0:
                         continue
-                    pending.discard(sequence)
-                    if refusal := _refusal(begin + sequence - first, message):
+                    if refusal := _refusal(begin + index, message):
                         refused.append(refusal)
-                        if sequence - first not in acknowledged:
-                            return refused
+                    if index == last or (refusal and index not in asked):
+                        return refused
         except OSError as error:
             raise _refused(error) from error
-        return refused
 
     def _dump_once(
         self, request: bytes, wanted: Callable[[bytes], object]
     ) -> tuple[list[bytes], bool]:
-        self._send([request])
+        self._send([request], 0)
         answers, interrupted, entries = list[bytes](), False, 0
         while True:
             for kind, flags, sequence, _, message in self._receive():
@@ -174,17 +178,25 @@ class Netlink:
                 if wanted(message):
                     answers.append(message)
 
-    def _send(self, requests: Sequence[bytes]) -> None:
+    def _send(self, requests: Sequence[bytes], last: int) -> None:
+        """Number the requests and send them; the one with the index `last` is acknowledged."""
         batch = bytearray()
-        for request in requests:
+        for index, request in enumerate(requests):
             self._sequence += 1
             numbered = bytearray(request)
-            struct.pack_into("=I", numbered, _SEQUENCE_OFFSET, self._sequence)
+            flags, _ = _FLAGS_AND_SEQUENCE.unpack_from(request, _FLAGS_OFFSET)
+            if index != last:
+                flags &= ~uapi.NLM_F_ACK
+            _FLAGS_AND_SEQUENCE.pack_into(numbered, _FLAGS_OFFSET, flags, self._sequence)
             batch += numbered
         self._socket.sendto(batch, (0, 0))
 
     def _receive(self) -> Iterator[tuple[int, int, int, int, bytes]]:
-        return split(self._socket.recv(_RECEIVE_BYTES))
+        try:
+            data = self._socket.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            raise TimeoutError(errno.ETIMEDOUT, f"no answer in {_TIMEOUT_SECONDS} s") from None
+        return split(data)
 
 
 def split(data: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:

@@ -14,9 +14,9 @@ from openeni_nodeagent.datapath.linux.kernel import (
     observe,
     observe_filters,
     routes_of,
-    speaks_ipv6,
 )
 from openeni_nodeagent.datapath.linux.netlink import Netlink
+from openeni_nodeagent.datapath.linux.sysctls import speaks_ipv6
 from openeni_nodeagent.datapath.marks import RULES_WITH_MARK, Mark, Marks
 from openeni_nodeagent.datapath.model import NOTHING, Address, Link, Rule, State
 from openeni_nodeagent.datapath.node.plan import NodePlan

@@ -9,9 +9,10 @@ from typing import Final
 from openeni_nodeagent.datapath.describe import sentence
 from openeni_nodeagent.datapath.diff import in_order
 from openeni_nodeagent.datapath.links import NodeENI, NodePod
-from openeni_nodeagent.datapath.linux.kernel import delete_filters, observe_sysctls, restore
+from openeni_nodeagent.datapath.linux.kernel import delete_filters, restore
 from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
+from openeni_nodeagent.datapath.linux.sysctls import observe_sysctls
 from openeni_nodeagent.datapath.marks import Mark, Marks
 from openeni_nodeagent.datapath.model import Element, Neighbour, Operation, Sysctl, Verb
 from openeni_nodeagent.datapath.nft_sets import OF_PODS
@@ -108,8 +109,7 @@ class NodeReconcile:
         pods send.
         """
         parts = [eni_part(eni.facts.mac) for eni in plan.enis]
-        departing = map(eni_part, plan.departing)
-        every = (SHARED, *parts, *departing, *plan.held, STALE_ENIS)
+        every = (SHARED, *parts, *map(eni_part, plan.departing), *plan.held, STALE_ENIS)
         differing = [part for part in every if part in found]
         if not self._restore(differing, found, _members(found, plan) if differing else ()):
             now, left = self._compare(self._look_again())  # a link cannot be created twice

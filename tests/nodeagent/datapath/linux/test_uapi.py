@@ -15,7 +15,7 @@ from pyroute2.netlink.rtnl import fibmsg, ifaddrmsg, ifinfmsg, ndmsg, rtmsg
 from pyroute2.netlink.rtnl.ifinfmsg.plugins.ipvlan import ipvlan
 from pyroute2.netlink.rtnl.tcmsg import sched_tbf, tcmsg
 
-from openeni_nodeagent.datapath.linux import nfnetlink, qdiscs, rtnetlink_encode, uapi
+from openeni_nodeagent.datapath.linux import nfnetlink, rtnetlink_encode, uapi
 from openeni_nodeagent.datapath.linux.attributes import HEADER
 
 HEADERS = (
@@ -61,8 +61,8 @@ STRUCTS: tuple[tuple[struct.Struct, Any], ...] = (
     (rtnetlink_encode.RTMSG, fibmsg.fibmsg.fields),
     (rtnetlink_encode.NDMSG, ndmsg.ndmsg.fields),
     (nfnetlink.NFGENMSG, nfgen_msg.fields),
-    (qdiscs.TCMSG, tcmsg.fields),
-    (qdiscs.TBF, sched_tbf.options.tbf_parms.fields),
+    (rtnetlink_encode.TCMSG, tcmsg.fields),
+    (rtnetlink_encode.TBF, sched_tbf.options.tbf_parms.fields),
 )
 
 

@@ -16,9 +16,9 @@ from openeni_lab.runtime.sandbox import make_namespace, remove_namespace
 from openeni_nodeagent.datapath.diff import diff
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_nodeagent.datapath.linux import nfnetlink, rtnetlink_encode, uapi
-from openeni_nodeagent.datapath.linux.kernel import write_sysctls
 from openeni_nodeagent.datapath.linux.namespace import in_namespace, open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink, Refusal
+from openeni_nodeagent.datapath.linux.sysctls import write_sysctls
 from openeni_nodeagent.datapath.model import (
     NOTHING,
     Element,
@@ -52,7 +52,7 @@ class PreparedMessages:
         in_pod = _operations(planned.pod)
         self._on_host = list(_senders(_operations(planned.host)))
         self._in_pod = list(_senders(o for o in in_pod if not isinstance(o.item, Sysctl)))
-        self._sysctls = [o for o in in_pod if isinstance(o.item, Sysctl)]
+        self._sysctls = [o.item for o in in_pod if isinstance(o.item, Sysctl)]
         ends = (*planned.host, *planned.pod)
         self._links = [item for item in ends if isinstance(item, Link)]  # the host's end first
 
@@ -101,11 +101,15 @@ def _senders(operations: Iterator[Operation] | Sequence[Operation]) -> Iterator[
     for kind, group in groupby(operations, key=lambda o: _protocol(o.item)):
         run = list(group)
         if kind is Sysctl:
-            yield partial(write_sysctls, run)
+            yield partial(_write_sysctls, [o.item for o in run if isinstance(o.item, Sysctl)])
         elif kind is Element:
             yield partial(_send_to_nftables, nfnetlink.batch(run))
         else:
             yield partial(_send_requests, [rtnetlink_encode.encode(o) for o in run])
+
+
+def _write_sysctls(wanted: Sequence[Sysctl], _: Netlink) -> None:
+    write_sysctls(wanted)
 
 
 def _protocol(item: Item) -> type:
