@@ -3,6 +3,9 @@
 Every rule's comment contains the digest of its whole chain, so that a change or a missing rule is
 found without comparing nft's listings. No rule has an anonymous set: from 1.1.2 on nft stores data
 in sets that makes an older nft crash on every listing.
+
+Every packet passes the chains of `prerouting`, so what nearly none of them has is asked first, and
+a name of a link, which the kernel copies for each rule that asks for it, as late as possible.
 """
 
 import hashlib
@@ -49,8 +52,10 @@ def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
     """
     # A pod's reply to a client that reached it through a NodePort or a service on this node leaves
     # through the NIC that the client came in on, whatever the ENI's rule says.
-    replies = f"ct status dnat ct direction reply {reply.statement}"
-    by_address = [f"{word} saddr @pods{number} {replies}" for word, number in FAMILIES]
+    replies = "ct status dnat ct direction reply"
+    by_address = [
+        f"{replies} {word} saddr @pods{number} {reply.statement}" for word, number in FAMILIES
+    ]
     return frozenset(
         {
             _guard(),
@@ -59,7 +64,7 @@ def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
                 "reply_in",
                 # Before chains of others at the same priority, which may set marks as well.
                 "type filter hook prerouting priority mangle - 4; policy accept;",
-                [f"{_PODS} {replies}", *by_address, *_late_guard(reply.mask)],
+                [f"{replies} {_PODS} {reply.statement}", *by_address, *_late_guard(reply.mask)],
             ),
             chain(
                 "inet",
@@ -87,8 +92,10 @@ def _late_guard(mask: int) -> list[str]:
     NIC. Until then the pod reaches nothing, its node included.
     """
     return [
-        *(f"{_PODS} {error} counter drop" for error in FORGED_MTU_ERRORS),
-        f'{_PODS} iifname != "{_SLAVES}" meta mark and {mask:#x} == 0 counter drop',
+        f'iifname != "{names.LINK_PREFIX}*" accept',
+        f'meta mark and {mask:#x} == 0 iifname != "{_SLAVES}" counter drop',
+        "ct state new,established,related accept",
+        *(f"{error} counter drop" for error in FORGED_MTU_ERRORS),
     ]
 
 
@@ -100,7 +107,7 @@ def _translated(reply: Mark) -> Chain:
     pod sends there. While there is no way to the pod, since its NIC or the node's slave is gone, it
     does go by the ENI: with this mark it would leave by the node's own NIC.
     """
-    translated = f"{_PODS} ct status dnat ct direction original"
+    translated = f"ct status dnat ct direction original {_PODS}"
     return chain(
         "inet",
         "translated",
@@ -120,12 +127,12 @@ def _source_nat(addresses: tuple[str, ...]) -> list[str]:
         for word, number in FAMILIES
         for rule in (
             f"ct status dnat snat {word} to {word} saddr map @sources{number}",
-            f'oifname "{_SLAVES}" {word} saddr @pods{number} ct status dnat masquerade',
+            f'ct status dnat oifname "{_SLAVES}" {word} saddr @pods{number} masquerade',
             f"ct status dnat snat {word} to {word} saddr . {word} daddr map @hairpins{number}",
         )
     ]
     rules += [
-        f'oifname "{names.LINK_PREFIX}*" ip saddr {LOOPBACK} ct status dnat snat ip to {address}'
+        f'ct status dnat oifname "{names.LINK_PREFIX}*" ip saddr {LOOPBACK} snat ip to {address}'
         for address in [a for a in addresses if family_of(a) == IPV4][:1]
     ]
     return rules

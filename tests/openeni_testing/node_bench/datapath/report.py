@@ -15,7 +15,8 @@ Written by `make bench-datapath`. Transactions and bytes in a second of the proc
 of both ends together, between two pods of a node (pod-pod), and between a pod and a VM in the pods'
 subnet (pod-remote): one byte there and back over TCP (`tcp_rr`) and UDP (`udp_rr`), the same with a
 connection of its own (`tcp_crr`), a stream (`tcp_stream`). Compared with a machine that is itself
-on the bridge (`host`), and with the CNI project's plugins on a node of the same kind;
+on the bridge (`host`), and with the CNI project's plugins on a node of the same kind. All nodes
+have the chains of a real kube-proxy (mode nftables), and so connection tracking. The node of
 `ptp-with-rules` has two routing rules for each pod, as plugins need that lead pods out by another
 NIC than the node's own. Everything runs on one processor, in short turns, so what is compared is
 the work of the whole path. Every figure is a median with its 95 % interval (bootstrap); a ratio

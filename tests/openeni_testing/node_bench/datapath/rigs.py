@@ -1,7 +1,7 @@
 """What is compared: nodes with two pods each, of openeni or of a reference plugin, and a host.
 
 All are on one bridge with one remote VM, each by a NIC of its own, under the same anti-spoofing.
-Every node has kube-proxy's chains, and so connection tracking.
+Every node has the chains of a real kube-proxy, and so connection tracking.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +17,16 @@ from openeni_lab.hypervisor import antispoof
 from openeni_lab.product.workloads import DATAPATHS
 from openeni_lab.runtime.cni import Attachment, NetworkConfigList
 from openeni_lab.runtime.sandbox import make_namespace
+from openeni_nodeagent.addresses import IPV4
+from openeni_testing.matrix import services
+from openeni_testing.matrix.axes import Proxy
+from openeni_testing.matrix.kube_proxy import KubeProxy
+from openeni_testing.matrix.services import Backend
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import GATEWAY, SUBNET, NeutronNetwork, Port, vm
 from openeni_testing.network.node import Node, eni_facts, pod_interface
 from openeni_testing.node_bench.datapath import traffic
+from openeni_testing.waiting import wait_for
 
 HOST: Final = "host"
 POD_POD, POD_REMOTE = "pod-pod", "pod-remote"
@@ -36,6 +42,7 @@ PLUGINS: Final[Mapping[str, Json]] = {
     "macvlan": {"type": "macvlan", "mode": "bridge"},
 }
 _NIC: Final = "ens7"
+_PATIENCE: Final = 60.0
 _MTU: Final = 1450  # of every pod, and of the NICs that reference pods are behind
 
 
@@ -75,7 +82,7 @@ class Wire:
         """Add a node with two pods of openeni, and others."""
         datapath = msgspec.convert(DATAPATHS[mode], Datapath)
         number = self._next_number()
-        node = Node(f"node{number}", self.network, f"10.99.0.{number}", "")
+        node = self._node(number)
         eni = eni_facts(f"eni-{number}", number, datapath)
         addresses = [f"10.98.0.{number + n}" for n in (1, 2)]
         port = node.attach(_NIC, eni, tuple(addresses))
@@ -94,7 +101,7 @@ class Wire:
     def plugin(self, name: str) -> Rig:
         """Add a node with two pods of a reference plugin."""
         number = self._next_number()
-        node = Node(f"node{number}", self.network, f"10.99.0.{number}", "")
+        node = self._node(number)
         own = f"10.98.0.{number}"
         is_ptp = PLUGINS[name]["type"] == "ptp"
         subnet = f"10.200.{number}.0/24" if is_ptp else SUBNET
@@ -135,6 +142,19 @@ class Wire:
         self._number += 4
         return self._number
 
+    def _node(self, number: int) -> Node:
+        """Add a node on which kube-proxy (nftables) has run: what its chains cost, it costs all."""
+        node = Node(f"node{number}", self.network, f"10.99.0.{number}", "")
+        backends = {target.server: Backend(REMOTE.addresses) for target in services.targets()}
+        objects = services.objects((IPV4,), backends, {node.name: node.addresses})
+        log = self.program.with_name(f"kube-proxy-{node.name}.log")
+        proxy = KubeProxy(node.namespace, Proxy.NFTABLES, objects, log)
+        try:
+            wait_for(lambda: _is_translated(node.namespace, proxy), "kube-proxy's rules", _PATIENCE)
+        finally:
+            proxy.close()
+        return node
+
     def _serve(self, namespace: Namespace) -> None:
         self._servers.append(traffic.Server(self.program, namespace))
 
@@ -167,6 +187,12 @@ class Wire:
             self.remote.ip(f"route add {subnet} via {own}")
         elif name.endswith(("l3s", "l3")):
             self.remote.ip(*(f"neigh replace {pod} lladdr {port.mac} dev eth0" for pod in pods))
+
+
+def _is_translated(node: Namespace, proxy: KubeProxy) -> bool:
+    """Return True once kube-proxy has written all its rules, which it does in one transaction."""
+    proxy.require_running()
+    return "goto service-" in node.program("nft", "list", "ruleset")
 
 
 def _lead_out(node: Node, pods: Sequence[str]) -> None:

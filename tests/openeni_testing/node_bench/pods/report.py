@@ -21,8 +21,9 @@ HEAD: Final = """# Benchmarks of the node
 Written by `make bench`. ADD and DEL are as the container runtime sees them, from the execution of
 the plugin to its exit. openeni and the reference, one of the CNI project's own plugins with
 `host-local`, take turns on the same kernel, so other load on the machine slows both down alike:
-ratios mean something, milliseconds do so only beside others of the same kernel. Every figure is a
-median, unless it says otherwise, with its 95 % interval (bootstrap). How fast packets are is in
+ratios mean something, milliseconds do so only beside others of the same kernel. The agent runs in
+its image, with the interpreter that it ships with. Every figure is a median, unless it says
+otherwise, with its 95 % interval (bootstrap). How fast packets are is in
 [benchmarks of the datapath](benchmarks-datapath.md); the operator has its own (`make
 bench-operator`).
 
