@@ -36,6 +36,7 @@ THREADS: Final = 160
 AT_ONCE: Final = 4  # of them at work. More make none of them faster: docs/decisions/0064
 WORK_SECONDS: Final = 0.05  # a call that takes longer waits: for an address, the kernel, anything
 READ_SECONDS: Final = 5  # to receive a request, and to send an answer
+# Of the socket itself: with a time-out of Python's, each call asks poll(2) first.
 _READ_LIMIT: Final = struct.pack("@ll", READ_SECONDS, 0)  # struct timeval
 MOST_ADDS: Final = 128  # at a time; the runtime starts the others again
 FINISH_SECONDS: Final = 10.0  # for calls that run when the agent stops; the next one is asked again
@@ -141,7 +142,6 @@ class CNIServer:
     def _serve(self, connection: socket.socket, stopwatch: Stopwatch) -> None:
         with connection:
             try:
-                _set_time_limits(connection)
                 self._answer(connection, stopwatch)
             except (OSError, frame.FrameError) as error:
                 _log.warning("a CNI connection ended early: %s", error)
@@ -157,13 +157,13 @@ class CNIServer:
         environment = frame.decode_environment(block)
         if frame.QUERY in environment:
             exit_code, body = self._answer_query(environment[frame.QUERY])
-            connection.sendall(frame.encode_answer(header.version, exit_code, body))
+            _send(connection, frame.encode_answer(header.version, exit_code, body))
             return
         body, error = self._respond(connection, header, environment, stdin, stopwatch)
         try:
             with stopwatch.phase("reply"):
                 exit_code = int(error is not None)
-                connection.sendall(frame.encode_answer(header.version, exit_code, body))
+                _send(connection, frame.encode_answer(header.version, exit_code, body))
         finally:
             self._end(EndedCall(environment, error, stopwatch.finish()))
 
@@ -244,22 +244,20 @@ def _error_line(environment: Mapping[str, str], error: CNIError) -> str:
     )
 
 
-def _set_time_limits(connection: socket.socket) -> None:
-    """Limit each call by the kernel: with a time-out of Python's, each asks poll(2) first."""
-    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-        connection.setsockopt(socket.SOL_SOCKET, option, _READ_LIMIT)
-
-
 def _receive(connection: socket.socket) -> tuple[frame.RequestHeader, bytes, bytes]:
     """Return a request's header, environment and standard input; nearly always one read.
 
     Raises OSError and FrameError, after twice READ_SECONDS at the latest.
     """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _READ_LIMIT)
     deadline = time.monotonic() + READ_SECONDS
     begin, end, data = frame.REQUEST_HEADER.size, math.inf, bytearray()
     header: frame.RequestHeader | None = None
     while header is None or len(data) < end:
-        chunk = connection.recv(_READ_BYTES)
+        try:
+            chunk = connection.recv(_READ_BYTES)
+        except BlockingIOError:
+            raise frame.FrameError(f"no request within {READ_SECONDS} s") from None
         if not chunk or time.monotonic() > deadline:
             raise frame.FrameError("cut off")
         data += chunk
@@ -268,6 +266,11 @@ def _receive(connection: socket.socket) -> tuple[frame.RequestHeader, bytes, byt
             end = begin + header.environment + header.stdin
     after = begin + header.environment
     return header, bytes(data[begin:after]), bytes(data[after : after + header.stdin])
+
+
+def _send(connection: socket.socket, answer: bytes) -> None:
+    connection.settimeout(READ_SECONDS)  # of the whole answer; the kernel's limit is each part's
+    connection.sendall(answer)
 
 
 def _is_connected(connection: socket.socket) -> bool:

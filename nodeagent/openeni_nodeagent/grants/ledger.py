@@ -246,7 +246,8 @@ class Ledger:
         chosen: list[str] = []
         for family in sorted(view.families):
             named = [a for a in wanted.addresses if family_of(a) == family]
-            for address in named or self._order.cooled(view.name, family, now):
+            kept = self._kept_for(wanted.key, view, family)
+            for address in named or (*kept, *self._order.cooled(view.name, family, now)):
                 if self._is_free(address, view, now, wanted.key):
                     chosen.append(address)
                     break
@@ -255,6 +256,11 @@ class Ledger:
         if not chosen:
             return None
         return max(map(self.reservations.cooled_at, chosen)), Candidate(view, tuple(chosen))
+
+    def _kept_for(self, key: str, view: ENIView, family: int) -> tuple[str, ...]:
+        """Return the ENI's addresses that are the pod's own of before, which need no cool-down."""
+        kept = self.retained.of(key, view.pool) if key else ()
+        return tuple(a for a in kept if family_of(a) == family and a in view.addresses)
 
     def _count(self, addresses: Sequence[str], view: ENIView, now: float) -> GrantCounts:
         free = sum(1 for a in addresses if self._is_free(a, view, now))

@@ -2,6 +2,7 @@
 
 import resource
 import socket
+import struct
 import threading
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,7 +14,7 @@ from openeni_nodeagent.cni import frame, self_check, server
 from openeni_nodeagent.cni.call import Call
 from openeni_nodeagent.cni.self_check import LEDGER
 from openeni_nodeagent.cni.server import CNIServer
-from openeni_nodeagent.phases import PhaseHistory
+from openeni_nodeagent.phases import KEPT, PhaseHistory
 from openeni_testing.agent.cni_call import Runtime, finish
 from openeni_testing.waiting import wait_for
 
@@ -144,3 +145,39 @@ def test_a_listener_that_has_ended_is_noticed(runtime: Runtime) -> None:
     with serving(runtime.run / "cni.sock") as made:
         (runtime.run / "cni.sock").unlink()
         wait_for(lambda: "not answered" in made.problem(), "it is noticed")
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_client_that_does_not_read_its_answer_or_slowly_is_given_up(
+    runtime: Runtime,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    reads: bool,
+) -> None:
+    """One `openeni phases` into a pipe that stalls, or 160 of them, which are all threads."""
+    monkeypatch.setattr(server, "READ_SECONDS", 0.3)
+    history = PhaseHistory()
+    for _ in range(KEPT):
+        history.add("ADD", {f"phase {n}": 1 / 3 for n in range(30)})
+    made = CNIServer(runtime.run / "cni.sock", lambda _: b"", history)
+    made.start()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(runtime.run / "cni.sock"))
+        client.sendall(frame.encode_request({frame.QUERY: "phases"}, b"", deadline=9))
+
+        def is_given_up() -> bool:
+            if reads:
+                client.recv(4096)
+            return "ended early: timed out" in caplog.text
+
+        wait_for(is_given_up, "its thread is free for others", 5)
+    made.stop()
+
+
+def test_a_client_that_sends_nothing_is_given_up(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server, "_READ_LIMIT", struct.pack("@ll", 0, 10_000))
+    with serving(runtime.run / "cni.sock"), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(runtime.run / "cni.sock"))
+        wait_for(lambda: "ended early: no request within" in caplog.text, "it is given up")

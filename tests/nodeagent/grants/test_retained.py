@@ -67,6 +67,18 @@ def test_it_needs_no_cool_down_for_its_keeper_and_one_for_others() -> None:
     assert chosen(of, DB, A, now=100) == (A,)
 
 
+def test_nor_does_that_of_the_family_for_which_its_keeper_names_none() -> None:
+    """While all others of that family cool down."""
+    six = ("fd::5", "fd::6")
+    of = ledger(web=Retained("pods", (A, six[0])))
+    of.observe(replace(ENI, families=frozenset({4, 6}), addresses=(A, B, *six)), 0)
+    for container, *addresses in (("x", A, six[0]), ("y", B, six[1])):
+        grant(of, container, *addresses)
+        end(of, container, 30)
+    assert chosen(of, WEB, A, now=1) == (A, six[0])
+    assert chosen(of, DB, now=1) is None
+
+
 def test_what_a_pod_asks_for_before_it_had_it_cools_down_first() -> None:
     of = ledger(db=Retained("pods", (A,), placed=False))
     grant(of, "c1", A)

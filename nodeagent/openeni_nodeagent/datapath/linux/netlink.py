@@ -25,8 +25,8 @@ from openeni_nodeagent.datapath.linux.attributes import HEADER
 from openeni_nodeagent.datapath.linux.pyroute2_classes import ErrorMessage
 from openeni_nodeagent.datapath_api import KernelRefusedError
 
-# An answer takes 768 bytes of the receive buffer (its skb's true size), and the kernel drops what
-# does not fit: 212,992 bytes (net.core.rmem_default) hold 277. All may be refused.
+# The kernel drops answers that the receive buffer does not hold. An acknowledgement takes 768 bytes
+# of 212,992 (net.core.rmem_default), a refusal also its request: with up to 600 bytes all fit.
 ANSWERED_AT_ONCE: Final = 128
 _FLAGS_OFFSET: Final = 6  # of nlmsg_flags in struct nlmsghdr, which nlmsg_seq follows
 _FLAGS_AND_SEQUENCE: Final = struct.Struct("=HI")
@@ -141,6 +141,8 @@ class Netlink:
 
     def _execute(self, requests: Sequence[bytes], begin: int, asked: range) -> list[Refusal]:
         """Send requests and read the answers to those that are `asked` for one, by index."""
+        if not asked:
+            return []
         first, last, refused = self._sequence + 1, asked[-1], list[Refusal]()
         try:
             self._send(requests, last)

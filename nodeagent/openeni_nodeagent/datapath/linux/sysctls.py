@@ -51,7 +51,7 @@ def _set(item: Sysctl) -> None:
             return
         raise
     try:
-        if os.pread(descriptor, _SYSCTL_BYTES, 0).decode().strip() != item.value:
+        if _value(descriptor) != item.value:
             os.pwrite(descriptor, item.value.encode(), 0)
     finally:
         os.close(descriptor)
@@ -63,11 +63,17 @@ def _read(item: Sysctl) -> str:
     except OSError:
         return item.value if _needs_no_ipv6(item.path) else ""
     try:
-        return os.read(descriptor, _SYSCTL_BYTES).decode().strip()
-    except OSError:  # its link is gone
-        return ""
+        return _value(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _value(descriptor: int) -> str:
+    """Return the value, "" if there is none: its link is gone, or nobody has written it yet."""
+    try:
+        return os.pread(descriptor, _SYSCTL_BYTES, 0).decode().strip()
+    except OSError:
+        return ""
 
 
 def _needs_no_ipv6(path: str) -> bool:
