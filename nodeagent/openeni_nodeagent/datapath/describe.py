@@ -1,5 +1,6 @@
 """Describe items and differences in words close to iproute2's, for CHECK and for errors."""
 
+from collections.abc import Collection
 from functools import singledispatch
 from typing import Final
 
@@ -19,6 +20,7 @@ from openeni_nodeagent.datapath.model import (
     Verb,
 )
 
+_NAMED: Final = 3  # differences in a message
 _DIFFERENCE: Final = {
     Verb.ADD: "is missing",
     Verb.CHANGE: "has other settings",
@@ -29,6 +31,13 @@ _DIFFERENCE: Final = {
 def sentence(operation: Operation) -> str:
     """Describe the difference that makes this operation necessary."""
     return f"{text(operation.item)} {_DIFFERENCE[operation.verb]}"
+
+
+def summary(operations: Collection[Operation]) -> str:
+    """Return sentences for the first operations, and how many more there are."""
+    named = [sentence(operation) for operation in operations]
+    more = len(named) - _NAMED
+    return "; ".join([*named[:_NAMED], *([f"and {more} more"] if more > 0 else [])])
 
 
 @singledispatch

@@ -192,11 +192,18 @@ class KernelDatapath:
         return node_pod
 
     def _restore(self, facts: ENIFacts) -> NodeENI:
-        """Bring one ENI, and what all share, to the plan. Raises DatapathError."""
+        """Bring one ENI, and what all share, to the plan. Raises DatapathError.
+
+        The others come with it: the rules that all share would let their pods' packets pass, while
+        theirs are gone.
+        """
         with self._shared_lock:
-            wanted = WantedNode(self._node, (facts,), complete=False)
+            others = (eni.facts for eni in self._enis.values() if eni.facts.mac != facts.mac)
+            wanted = WantedNode(self._node, (facts, *others), complete=False)
             run = NodeReconcile(wanted, self._marks, self._enis, self._given)
-            (eni,) = run.apply_enis(self.observe((facts,))).enis
+            plan = run.apply_enis(self.observe(wanted.enis), facts)
+            self._given = {**self._given, **run.given}
+            (eni,) = (eni for eni in plan.enis if eni.facts.mac == facts.mac)
             self._enis = {**self._enis, facts.mac: eni}
             return eni
 

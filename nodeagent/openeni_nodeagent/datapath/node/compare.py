@@ -60,10 +60,16 @@ def compare(seen: State, values: Mapping[str, Sysctl], plan: NodePlan) -> Differ
         set_ = frozenset(values[i.path] for i in planned if isinstance(i, Sysctl))
         if operations := diff(observed.get(part, NOTHING) | set_, planned):
             found[part] = operations
+    missing = {eni_part(facts.mac) for facts in plan.missing}
     for part, held in plan.held.items():
         there = observed.get(part, NOTHING)
-        marked = {i for i in there if isinstance(i, Rule) and i.mask}
-        if operations := diff((there & held) | marked, held):
+        wrong = {
+            i
+            for i in there
+            if isinstance(i, Rule)
+            and (i.mask or (i.priority == names.RULE_WAY_BACK and part in missing))
+        }
+        if operations := diff((there & held) | wrong, held):
             found[part] = operations
     return found
 

@@ -1,7 +1,7 @@
 """Look at the node, and plan it as it is: with the NIC that each ENI has now."""
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -60,8 +60,8 @@ def place(
 ) -> tuple[NodePlan, Mapping[str, DatapathError]]:
     """Return the plan of the node, and by name the errors of ENIs that cannot be served now.
 
-    What an ENI of the latter has is left as it is. Its NIC may be gone: then its rules and its
-    table keep what its pods send from leaving by the node's own NIC. `given` are the marks of
+    What an ENI of the latter has is left as it is, but for what keeps the packets of its pods from
+    leaving by the node's own NIC, or by another ENI (`NodePlan.held`). `given` are the marks of
     tables from before, which they keep although somebody has flushed the rules: chains set them.
     """
     seen = snapshot.state
@@ -69,30 +69,36 @@ def place(
     node = _with_present_addresses(wanted, seen)
     enis: list[NodeENI] = []
     errors: dict[str, DatapathError] = {}
-    unplanned: dict[int, ENIFacts] = {}
-    missing: list[ENIFacts] = []
+    left: list[tuple[ENIFacts, Link | None]] = []
+    tables = _former_tables(seen, wanted.enis)
     for facts in wanted.enis:
         nic = ownership.find_nic(seen, facts.mac)
         try:
             table = names.eni_table(nic.index if nic else 0)
-            enis.append(_eni(facts, nic, node, _mark(table, marked, enis, marks)))
+            moved = _moved(marked, tables.get(facts.mac, frozenset()), table)
+            enis.append(_eni(facts, nic, node, _mark(table, moved, enis, marks)))
+            marked = moved
         except DatapathError as error:
             errors[facts.name] = error
-            if nic:
-                unplanned[nic.index] = facts
-            else:
-                missing.append(facts)
+            left.append((facts, nic))
     departing = {f.mac: ownership.find_nic(seen, f.mac) for f in wanted.departing}
-    is_used = bool(enis) or not wanted.strays >= snapshot.pods.keys()
+    is_used = bool(enis or wanted.pods) or not wanted.strays >= snapshot.pods.keys()
     families = frozenset({IPV4, IPV6} if speaks_ipv6() else {IPV4})
-    former = _former(missing, snapshot, node, lambda t, of: _mark(t, marked, [*enis, *of], marks))
+    unplanned = {nic.index: facts for facts, nic in left if nic}
+    former: list[NodeENI] = []
+    for facts, link in _former_links(
+        left, tables, {i.table for i in marked if isinstance(i, Rule)}
+    ):
+        with suppress(DatapathError):  # no mark is free: what is left of it stays as it is
+            mark = _mark(names.eni_table(link.ifindex), marked, [*enis, *former], marks)
+            former.append(_node_eni(facts, link, node, mark))
     plan = NodePlan(
         plan_node(families, marks, node) if is_used else NOTHING,
         tuple(enis),
         {mac: nic for mac, nic in departing.items() if nic},
         unplanned,
-        tuple(missing),
-        former,
+        tuple(facts for facts, nic in left if nic is None),
+        tuple(former),
         _pods((pod.interface for pod in wanted.pods), enis, seen),
         wanted.strays,
         wanted.used_links,
@@ -108,24 +114,39 @@ def _mark(table: int, seen: State, others: Iterable[NodeENI], marks: Marks) -> M
     return marks.of_table(seen | given, table)
 
 
-def _former(
-    missing: Iterable[ENIFacts],
-    snapshot: KernelSnapshot,
-    node: NodeFacts,
-    mark_of: Callable[[int, Iterable[NodeENI]], Mark],
-) -> tuple[NodeENI, ...]:
-    """Return ENIs without their NIC as they were with it, if one of their rules still says so.
+def _former_tables(seen: State, enis: Iterable[ENIFacts]) -> Mapping[str, frozenset[int]]:
+    """Return the tables that ENIs had under indexes that no link has now, by MAC."""
+    by_primary = {host_cidr(address): facts.mac for facts in enis for address in facts.primary}
+    found: dict[str, frozenset[int]] = {}
+    for table, mac in ownership.former_tables(seen, by_primary).items():
+        found[mac] = found.get(mac, frozenset()) | {table}
+    return found
 
-    `mark_of` is given a table, and other ENIs of these that have a mark.
+
+def _moved(marked: State, tables: Collection[int], table: int) -> State:
+    """Return the rules with those of an ENI's former tables as its present one's: its mark stays.
+
+    There may be no other one that is free.
     """
-    by_primary = {host_cidr(address): facts for facts in missing for address in facts.primary}
-    found: list[NodeENI] = []
-    for table, facts in sorted(ownership.former_tables(snapshot.state, by_primary).items()):
-        link = LinkFacts("", table - names.TABLE_ENI_BASE)
-        with suppress(DatapathError):  # no mark is free: what is left of it stays as it is
-            mark = mark_of(table, found)
-            found.append(NodeENI(facts, link, node, mark, kernel_has_ipv6=speaks_ipv6()))
-    return tuple(found)
+    return frozenset(
+        replace(i, table=table) if isinstance(i, Rule) and i.table in tables else i for i in marked
+    )
+
+
+def _former_links(
+    left: Iterable[tuple[ENIFacts, Link | None]],
+    tables: Mapping[str, Collection[int]],
+    with_mark: Collection[int],
+) -> Iterator[tuple[ENIFacts, LinkFacts]]:
+    """Yield ENIs that cannot be served now with each link under which something is left of them.
+
+    `with_mark` are the tables that have a mark: an ENI that never was served has none.
+    """
+    for facts, nic in left:
+        for table in sorted(tables.get(facts.mac, ())):
+            yield facts, LinkFacts("", table - names.TABLE_ENI_BASE)
+        if nic and names.eni_table(nic.index) in with_mark:
+            yield facts, LinkFacts(nic.name, nic.index)
 
 
 def _rules_with_marks(seen: State, given: Mapping[int, Mark]) -> State:
@@ -144,18 +165,15 @@ def _eni(facts: ENIFacts, nic: Link | None, node: NodeFacts, mark: Mark) -> Node
     modes.require_support(facts.datapath)
     if nic is None:
         raise NICMissingError(f"no NIC with MAC {facts.mac} on this node: is it attached?")
-    link = LinkFacts(nic.name, nic.index)
-    eni = NodeENI(
-        facts,
-        link,
-        node,
-        mark,
-        has_egress_hook=modes.has_egress_hook(),
-        kernel_has_ipv6=speaks_ipv6(),
-    )
+    eni = _node_eni(facts, LinkFacts(nic.name, nic.index), node, mark)
     if IPV6 in eni.families and speaks_ipv6():
         require_safe_forwarding()
     return eni
+
+
+def _node_eni(facts: ENIFacts, link: LinkFacts, node: NodeFacts, mark: Mark) -> NodeENI:
+    hook, ipv6 = modes.has_egress_hook(), speaks_ipv6()
+    return NodeENI(facts, link, node, mark, has_egress_hook=hook, kernel_has_ipv6=ipv6)
 
 
 def _pods(

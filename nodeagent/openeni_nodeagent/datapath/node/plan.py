@@ -8,12 +8,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, TypeAlias
 
+from openeni_crds import names
 from openeni_nodeagent.addresses import host_cidr
 from openeni_nodeagent.datapath.eni import plan_eni
 from openeni_nodeagent.datapath.links import NodeENI, NodePod
 from openeni_nodeagent.datapath.marks import Mark
 from openeni_nodeagent.datapath.model import (
+    NOTHING,
+    Chain,
     Element,
+    Item,
     Link,
     Operation,
     Qdisc,
@@ -47,8 +51,8 @@ class NodePlan:
     enis: tuple[NodeENI, ...]
     departing: Mapping[str, Link]  # NICs of ENIs that openeni leaves, by MAC
     unplanned: Mapping[int, ENIFacts]  # that cannot be served now, by NIC: left as they are
-    missing: tuple[ENIFacts, ...]  # whose NICs are gone: what is left of them stays
-    former: tuple[NodeENI, ...]  # those of which a table is left, by the index of their NIC then
+    missing: tuple[ENIFacts, ...]  # whose NICs are gone
+    former: tuple[NodeENI, ...]  # those that cannot be served now, as they were when they could be
     pods: tuple[NodePod, ...]
     strays: frozenset[str]  # addresses that no pod has
     used_links: frozenset[str]  # names of the host's ends of pods with a grant, or in a DEL
@@ -73,15 +77,17 @@ class NodePlan:
 
     @cached_property
     def held(self) -> Mapping[Part, State]:
-        """What ENIs without their NIC must have: it keeps their pods from the node's own NIC."""
-        return {
-            eni_part(eni.facts.mac): frozenset(
-                i
-                for i in plan_eni(eni)
-                if (isinstance(i, Rule) and not i.iif) or (isinstance(i, Route) and not i.index)
-            )
-            for eni in self.former
-        }
+        """What ENIs must have that cannot be served now.
+
+        It keeps what their pods send from the node's own NIC, and from other ENIs: the mark that a
+        chain sets, the rules that it leads by, and where these end.
+        """
+        found: dict[Part, State] = {}
+        for eni in self.former:
+            part = eni_part(eni.facts.mac)
+            own = frozenset(item for item in plan_eni(eni) if _holds(eni, item))
+            found[part] = found.get(part, NOTHING) | own
+        return found
 
     @cached_property
     def nics(self) -> Mapping[int, Part]:
@@ -124,3 +130,16 @@ class NodePlan:
         """The parts of pods by their addresses, and that of strays."""
         found = dict.fromkeys(self.strays, STRAYS)
         return found | {a: pod_part(pod.facts) for pod in self.pods for a in pod.facts.addresses}
+
+
+def _holds(eni: NodeENI, item: Item) -> bool:
+    """Return True for what needs no NIC, or has one, and serves nobody else."""
+    match item:
+        case Rule():
+            return not item.iif and item.priority != names.RULE_WAY_BACK
+        case Route():
+            return not item.index
+        case Chain():
+            return item.family == "inet" or bool(eni.link.device)
+        case _:
+            return False

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-from openeni_nodeagent.datapath.describe import sentence
+from openeni_nodeagent.datapath.describe import sentence, summary
 from openeni_nodeagent.datapath.diff import in_order
 from openeni_nodeagent.datapath.links import NodeENI, NodePod
 from openeni_nodeagent.datapath.linux.kernel import delete_filters, restore
@@ -31,6 +31,7 @@ from openeni_nodeagent.datapath.node.plan import (
 from openeni_nodeagent.datapath.pod import changes_links, compare_inside, repair_inside
 from openeni_nodeagent.datapath_api import (
     DatapathError,
+    ENIFacts,
     Hold,
     KernelRefusedError,
     NamespaceGoneError,
@@ -41,7 +42,6 @@ from openeni_nodeagent.datapath_api import (
 )
 
 _log: Final = logging.getLogger(__name__)
-_NAMED: Final = 3  # differences in a message
 _NOTED: Final = 20  # repairs of one look into a pod, which can give rise to any number
 
 
@@ -67,11 +67,12 @@ class NodeReconcile:
             plan, found = self._compare(self._look_again())
         return self._report(found, plan)
 
-    def apply_enis(self, snapshot: KernelSnapshot) -> NodePlan:
-        """Bring the ENIs, and what they share, to the plan. Raises DatapathError."""
+    def apply_enis(self, snapshot: KernelSnapshot, wanted: ENIFacts) -> NodePlan:
+        """Bring the ENIs, and what they share, to the plan. Raises the DatapathError of one."""
         plan, found = self._compare(snapshot)
         self._apply_enis(found, plan)
-        for error in (*self.errors.values(), *self.refusals.values()):
+        of_parts = (self.refusals.get(part) for part in (SHARED, eni_part(wanted.mac)))
+        for error in filter(None, (self.errors.get(wanted.name), *of_parts)):
             raise error
         return plan
 
@@ -118,8 +119,8 @@ class NodeReconcile:
                 self._apply(part, in_order([*more, *left.get(part, ())]))
         if SHARED in differing and not plan.shared and SHARED not in self.refusals:
             delete_filters()
-        if self.known:
-            for part in (SHARED, *plan.held):
+        if self.known:  # an ENI that has just lost its NIC is none that somebody has changed
+            for part in (SHARED, *(plan.held.keys() - set(map(eni_part, self.known)))):
                 self._note(part, found.get(part, ()))
         for eni, part in zip(plan.enis, parts, strict=True):
             before = self.known.get(eni.facts.mac)
@@ -176,7 +177,7 @@ class NodeReconcile:
                 return compare_inside(pod, namespace)
 
         if found := self._inside(pod, look):
-            self.differing[pod.facts] = _joined(found)
+            self.differing[pod.facts] = summary(found)
 
     def _look_inside(self, pod: NodePod, netns: str) -> None:
         found = self._inside(pod, partial(repair_inside, pod, netns))
@@ -274,7 +275,7 @@ class NodeReconcile:
 
     def _error(self, part: Part, found: Differences) -> DatapathError:
         """Return why a part still differs: the kernel's words, or what somebody changes again."""
-        return self.refusals.get(part) or KernelRefusedError(_joined(found[part]))
+        return self.refusals.get(part) or KernelRefusedError(summary(found[part]))
 
 
 def _members(found: Differences, plan: NodePlan, of_eni: Part = "") -> list[Operation]:
@@ -292,9 +293,3 @@ def _members(found: Differences, plan: NodePlan, of_eni: Part = "") -> list[Oper
     ]
     wrong = {(item.name, item.key) for o, item in of_pods if o.verb is Verb.REMOVE}
     return [o for o, item in of_pods if (item.name, item.key) not in wrong]
-
-
-def _joined(operations: Collection[Operation]) -> str:
-    named = [sentence(operation) for operation in operations]
-    more = len(named) - _NAMED
-    return "; ".join([*named[:_NAMED], *([f"and {more} more"] if more > 0 else [])])
