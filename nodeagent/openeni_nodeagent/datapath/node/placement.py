@@ -1,7 +1,7 @@
 """Look at the node, and plan it as it is: with the NIC that each ENI has now."""
 
 import ipaddress
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -85,20 +85,18 @@ def place(
     is_used = bool(enis or wanted.pods) or not wanted.strays >= snapshot.pods.keys()
     families = frozenset({IPV4, IPV6} if speaks_ipv6() else {IPV4})
     unplanned = {nic.index: facts for facts, nic in left if nic}
-    former: list[NodeENI] = []
-    for facts, link in _former_links(
-        left, tables, {i.table for i in marked if isinstance(i, Rule)}
-    ):
-        with suppress(DatapathError):  # no mark is free: what is left of it stays as it is
-            mark = _mark(names.eni_table(link.ifindex), marked, [*enis, *former], marks)
-            former.append(_node_eni(facts, link, node, mark))
+    former = _former_enis(
+        _former_links(left, tables, {i.table for i in marked if isinstance(i, Rule)}),
+        node,
+        lambda table, others: _mark(table, marked, (*enis, *others), marks),
+    )
     plan = NodePlan(
         plan_node(families, marks, node) if is_used else NOTHING,
         tuple(enis),
         {mac: nic for mac, nic in departing.items() if nic},
         unplanned,
         tuple(facts for facts, nic in left if nic is None),
-        tuple(former),
+        former,
         _pods((pod.interface for pod in wanted.pods), enis, seen),
         wanted.strays,
         wanted.used_links,
@@ -147,6 +145,20 @@ def _former_links(
             yield facts, LinkFacts("", table - names.TABLE_ENI_BASE)
         if nic and names.eni_table(nic.index) in with_mark:
             yield facts, LinkFacts(nic.name, nic.index)
+
+
+def _former_enis(
+    links: Iterable[tuple[ENIFacts, LinkFacts]],
+    node: NodeFacts,
+    mark_of: Callable[[int, Iterable[NodeENI]], Mark],
+) -> tuple[NodeENI, ...]:
+    """Return the ENIs as they were; `mark_of` is given a table, and others that have a mark."""
+    found: list[NodeENI] = []
+    for facts, link in links:
+        with suppress(DatapathError):  # no mark is free: what is left of it stays as it is
+            mark = mark_of(names.eni_table(link.ifindex), found)
+            found.append(_node_eni(facts, link, node, mark))
+    return tuple(found)
 
 
 def _rules_with_marks(seen: State, given: Mapping[int, Mark]) -> State:
