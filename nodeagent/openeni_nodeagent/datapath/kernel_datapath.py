@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Final
 
 from openeni_crds import names
+from openeni_crds.enipool import Mode
 from openeni_nodeagent.datapath import ownership
 from openeni_nodeagent.datapath.changes import watched
 from openeni_nodeagent.datapath.describe import sentence
@@ -17,7 +18,7 @@ from openeni_nodeagent.datapath.linux.kernel import list_links
 from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.subscription import Subscription
-from openeni_nodeagent.datapath.marks import Mark, Marks
+from openeni_nodeagent.datapath.marks import GivenMark, Mark, Marks
 from openeni_nodeagent.datapath.model import NOTHING
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot, take_snapshot
 from openeni_nodeagent.datapath.node.reconcile import NodeReconcile
@@ -63,7 +64,10 @@ class KernelDatapath:
         self._marks = Marks(mark_mask)
         self._node = NodeFacts(addresses=())
         self._enis: Mapping[str, NodeENI] = {}  # by MAC; replaced, never changed
-        self._given: Mapping[int, Mark] = {}  # marks of ENIs by their tables, since the last look
+        self._wanted: tuple[ENIFacts, ...] = ()  # at the last look
+        self._given: Mapping[
+            int, GivenMark
+        ] = {}  # marks of ENIs by their tables, since the last look
         self._errors: Mapping[str, DatapathError] = {}  # of other ENIs, at the last look, by name
         self._names_lock = threading.Lock()  # of the names of links of pods that had a DEL:
         self._disconnected: dict[str, None] = {}  # the newest last
@@ -97,6 +101,7 @@ class KernelDatapath:
             report, plan = run.run(snapshot, hold)
             self._given = run.given
             self._node = wanted.node
+            self._wanted = wanted.enis
             self._enis = {eni.facts.mac: eni for eni in plan.enis}
             self._errors = report.errors
             planned = frozenset(item for part in plan.wanted.values() for item in part)
@@ -194,15 +199,17 @@ class KernelDatapath:
     def _restore(self, facts: ENIFacts) -> NodeENI:
         """Bring one ENI, and what all share, to the plan. Raises DatapathError.
 
-        The others come with it: the rules that all share would let their pods' packets pass, while
-        theirs are gone.
+        The others in veth come with it: the rules that all share would let their pods' packets
+        pass, while theirs are gone.
         """
         with self._shared_lock:
-            others = (eni.facts for eni in self._enis.values() if eni.facts.mac != facts.mac)
-            wanted = WantedNode(self._node, (facts, *others), complete=False)
+            in_veth = (e for e in self._wanted if e.datapath.mode is Mode.VETH)
+            enis = (facts, *(e for e in in_veth if e.mac != facts.mac))
+            wanted = WantedNode(self._node, enis, complete=False)
             run = NodeReconcile(wanted, self._marks, self._enis, self._given)
             plan = run.apply_enis(self.observe(wanted.enis), facts)
-            self._given = {**self._given, **run.given}
+            kept = {t: m for t, m in self._given.items() if m not in run.given.values()}
+            self._given = {**kept, **run.given}  # an ENI has taken its mark to another table
             (eni,) = (eni for eni in plan.enis if eni.facts.mac == facts.mac)
             self._enis = {**self._enis, facts.mac: eni}
             return eni

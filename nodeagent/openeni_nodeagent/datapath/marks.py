@@ -30,6 +30,14 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenMark:
+    """The mark of a table, and the MAC of the ENI whose table it is."""
+
+    mark: Mark
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
 class Marks:
     """The values that a node has. `mask` is contiguous; settings see to that."""
 

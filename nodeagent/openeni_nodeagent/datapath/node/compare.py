@@ -27,8 +27,9 @@ from openeni_nodeagent.datapath.model import (
     Rule,
     State,
     Sysctl,
+    Verb,
 )
-from openeni_nodeagent.datapath.nft_sets import PRIMARIES, address_in
+from openeni_nodeagent.datapath.nft_sets import OF_PODS, PRIMARIES, address_in
 from openeni_nodeagent.datapath.node.plan import (
     SHARED,
     STALE_ENIS,
@@ -60,14 +61,14 @@ def compare(seen: State, values: Mapping[str, Sysctl], plan: NodePlan) -> Differ
         set_ = frozenset(values[i.path] for i in planned if isinstance(i, Sysctl))
         if operations := diff(observed.get(part, NOTHING) | set_, planned):
             found[part] = operations
-    missing = {eni_part(facts.mac) for facts in plan.missing}
+    dead = {eni.table for eni in plan.former if not eni.link.device}
     for part, held in plan.held.items():
         there = observed.get(part, NOTHING)
         wrong = {
             i
             for i in there
             if isinstance(i, Rule)
-            and (i.mask or (i.priority == names.RULE_WAY_BACK and part in missing))
+            and (i.mask or (i.priority == names.RULE_WAY_BACK and i.table in dead))
         }
         if operations := diff((there & held) | wrong, held):
             found[part] = operations
@@ -90,13 +91,37 @@ def divide(seen: State, plan: NodePlan) -> Mapping[Part, State]:
     return {part: frozenset(items) for part, items in parts.items()}
 
 
+def is_missing_route(operation: Operation) -> bool:
+    """Return True for a rule or a route that somebody has taken away."""
+    return operation.verb is Verb.ADD and isinstance(operation.item, Rule | Route)
+
+
+def members(found: Differences, plan: NodePlan, of_eni: Part = "") -> list[Operation]:
+    """Return the members that sets of pods lack, of all or of one ENI.
+
+    They are additions alone, and replace nothing: a pod that has a DEL at the same time leaves a
+    stray, which no other pod can make use of.
+    """
+    of_pods = [
+        (operation, operation.item)
+        for pod in plan.pods
+        if of_eni in ("", eni_part(pod.eni.facts.mac))
+        for operation in found.get(pod_part(pod.facts), ())
+        if isinstance(operation.item, Element) and operation.item.name in OF_PODS
+    ]
+    wrong = {(item.name, item.key) for o, item in of_pods if o.verb is Verb.REMOVE}
+    return [o for o, item in of_pods if (item.name, item.key) not in wrong]
+
+
 class _Division:
     """Tells the part of each item of one observation."""
 
     def __init__(self, seen: State, plan: NodePlan) -> None:
         self._plan = plan
         self._links = dict(plan.nics) | _slaves(seen, plan.nics)
-        self._former = former_tables(seen, plan.primaries)
+        self._former = former_tables(seen, plan.primaries) | {
+            eni.table: eni_part(eni.facts.mac) for eni in plan.former if not eni.link.device
+        }
         self._by_device = {eni.link.device: eni for eni in plan.enis}
         self._pod_links = {pod.host_link: pod_part(pod.facts) for pod in plan.pods}
         self._of_address = {

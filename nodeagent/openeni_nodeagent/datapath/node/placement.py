@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from openeni_crds import names
 from openeni_nodeagent.addresses import IPV4, IPV6, host_cidr
 from openeni_nodeagent.datapath import ownership
+from openeni_nodeagent.datapath.eni_filters import ENI_CHAIN
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux import modes
 from openeni_nodeagent.datapath.linux.kernel import (
@@ -17,8 +18,8 @@ from openeni_nodeagent.datapath.linux.kernel import (
 )
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.sysctls import speaks_ipv6
-from openeni_nodeagent.datapath.marks import RULES_WITH_MARK, Mark, Marks
-from openeni_nodeagent.datapath.model import NOTHING, Address, Link, Rule, State
+from openeni_nodeagent.datapath.marks import RULES_WITH_MARK, GivenMark, Mark, Marks
+from openeni_nodeagent.datapath.model import NOTHING, Address, Chain, Link, Rule, State
 from openeni_nodeagent.datapath.node.plan import NodePlan
 from openeni_nodeagent.datapath.node.router_advertisements import require_safe_forwarding
 from openeni_nodeagent.datapath.options.host_ports import mappings_in
@@ -56,7 +57,7 @@ def take_snapshot(macs: Iterable[str]) -> KernelSnapshot:
 
 
 def place(
-    snapshot: KernelSnapshot, wanted: WantedNode, marks: Marks, given: Mapping[int, Mark]
+    snapshot: KernelSnapshot, wanted: WantedNode, marks: Marks, given: Mapping[int, GivenMark]
 ) -> tuple[NodePlan, Mapping[str, DatapathError]]:
     """Return the plan of the node, and by name the errors of ENIs that cannot be served now.
 
@@ -70,7 +71,7 @@ def place(
     enis: list[NodeENI] = []
     errors: dict[str, DatapathError] = {}
     left: list[tuple[ENIFacts, Link | None]] = []
-    tables = _former_tables(seen, wanted.enis)
+    tables = _former_tables(seen, wanted.enis, given)
     for facts in wanted.enis:
         nic = ownership.find_nic(seen, facts.mac)
         try:
@@ -86,7 +87,7 @@ def place(
     families = frozenset({IPV4, IPV6} if speaks_ipv6() else {IPV4})
     unplanned = {nic.index: facts for facts, nic in left if nic}
     former = _former_enis(
-        _former_links(left, tables, {i.table for i in marked if isinstance(i, Rule)}),
+        _former_links(left, tables, _tables(seen | marked)),
         node,
         lambda table, others: _mark(table, marked, (*enis, *others), marks),
     )
@@ -100,8 +101,8 @@ def place(
         _pods((pod.interface for pod in wanted.pods), enis, seen),
         wanted.strays,
         wanted.used_links,
-        {table: mark for table, mark in given.items() if table in map(names.eni_table, unplanned)}
-        | {eni.table: eni.mark for eni in (*enis, *former)},
+        {table: of for table, of in given.items() if table in map(names.eni_table, unplanned)}
+        | {eni.table: GivenMark(eni.mark, eni.facts.mac) for eni in (*enis, *former)},
     )
     return plan, errors
 
@@ -112,11 +113,18 @@ def _mark(table: int, seen: State, others: Iterable[NodeENI], marks: Marks) -> M
     return marks.of_table(seen | given, table)
 
 
-def _former_tables(seen: State, enis: Iterable[ENIFacts]) -> Mapping[str, frozenset[int]]:
-    """Return the tables that ENIs had under indexes that no link has now, by MAC."""
+def _former_tables(
+    seen: State, enis: Iterable[ENIFacts], given: Mapping[int, GivenMark]
+) -> Mapping[str, frozenset[int]]:
+    """Return the tables that ENIs had under indexes that no link has now, by MAC.
+
+    Their rules say so, or, once somebody has flushed these, the marks given before.
+    """
     by_primary = {host_cidr(address): facts.mac for facts in enis for address in facts.primary}
+    present = {names.eni_table(i.index) for i in seen if isinstance(i, Link)}
+    owners = {table: of.mac for table, of in given.items() if table not in present}
     found: dict[str, frozenset[int]] = {}
-    for table, mac in ownership.former_tables(seen, by_primary).items():
+    for table, mac in (owners | ownership.former_tables(seen, by_primary)).items():
         found[mac] = found.get(mac, frozenset()) | {table}
     return found
 
@@ -134,17 +142,24 @@ def _moved(marked: State, tables: Collection[int], table: int) -> State:
 def _former_links(
     left: Iterable[tuple[ENIFacts, Link | None]],
     tables: Mapping[str, Collection[int]],
-    with_mark: Collection[int],
+    in_use: Collection[int],
 ) -> Iterator[tuple[ENIFacts, LinkFacts]]:
     """Yield ENIs that cannot be served now with each link under which something is left of them.
 
-    `with_mark` are the tables that have a mark: an ENI that never was served has none.
+    `in_use` are the tables that anything leads to. Nothing does to that of one never served.
     """
     for facts, nic in left:
         for table in sorted(tables.get(facts.mac, ())):
             yield facts, LinkFacts("", table - names.TABLE_ENI_BASE)
-        if nic and names.eni_table(nic.index) in with_mark:
+        if nic and names.eni_table(nic.index) in in_use:
             yield facts, LinkFacts(nic.name, nic.index)
+
+
+def _tables(seen: State) -> frozenset[int]:
+    """Return the tables to which rules lead, or chains with the marks that rules had."""
+    indexes = {i.name.removeprefix(ENI_CHAIN) for i in seen if isinstance(i, Chain)}
+    by_chain = {names.eni_table(int(index)) for index in indexes if index.isdigit()}
+    return frozenset(by_chain | {i.table for i in seen if isinstance(i, Rule)})
 
 
 def _former_enis(
@@ -161,11 +176,11 @@ def _former_enis(
     return tuple(found)
 
 
-def _rules_with_marks(seen: State, given: Mapping[int, Mark]) -> State:
+def _rules_with_marks(seen: State, given: Mapping[int, GivenMark]) -> State:
     """Return the rules from which marks follow; of tables without, by the marks given before."""
     found = {i for i in seen if isinstance(i, Rule) and i.priority in RULES_WITH_MARK}
     without = given.keys() - {rule.table for rule in found}
-    return frozenset(found | {_rule_with_mark(table, given[table]) for table in without})
+    return frozenset(found | {_rule_with_mark(table, given[table].mark) for table in without})
 
 
 def _rule_with_mark(table: int, mark: Mark) -> Rule:

@@ -12,7 +12,7 @@ from openeni_crds import names
 from openeni_nodeagent.addresses import host_cidr
 from openeni_nodeagent.datapath.eni import plan_eni
 from openeni_nodeagent.datapath.links import NodeENI, NodePod
-from openeni_nodeagent.datapath.marks import Mark
+from openeni_nodeagent.datapath.marks import GivenMark
 from openeni_nodeagent.datapath.model import (
     NOTHING,
     Chain,
@@ -56,7 +56,7 @@ class NodePlan:
     pods: tuple[NodePod, ...]
     strays: frozenset[str]  # addresses that no pod has
     used_links: frozenset[str]  # names of the host's ends of pods with a grant, or in a DEL
-    marks: Mapping[int, Mark]  # of all ENIs, by their tables
+    marks: Mapping[int, GivenMark]  # of all ENIs, by their tables
 
     @property
     def left(self) -> tuple[ENIFacts, ...]:
@@ -133,13 +133,17 @@ class NodePlan:
 
 
 def _holds(eni: NodeENI, item: Item) -> bool:
-    """Return True for what needs no NIC, or has one, and serves nobody else."""
+    """Return True for what needs no NIC, or has one, and serves nobody else.
+
+    The chains of ipvlan drop what has no member in sets, and pods that are not served have none.
+    """
+    has_nic = bool(eni.link.device)
     match item:
         case Rule():
-            return not item.iif and item.priority != names.RULE_WAY_BACK
+            return (has_nic or not item.iif) and item.priority != names.RULE_WAY_BACK
         case Route():
             return not item.index
         case Chain():
-            return item.family == "inet" or bool(eni.link.device)
+            return not eni.ipvlan and (has_nic or item.family == "inet")
         case _:
             return False

@@ -13,10 +13,13 @@ from openeni_nodeagent.datapath.linux.kernel import delete_filters, restore
 from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.sysctls import observe_sysctls
-from openeni_nodeagent.datapath.marks import Mark, Marks
-from openeni_nodeagent.datapath.model import Element, Neighbour, Operation, Sysctl, Verb
-from openeni_nodeagent.datapath.nft_sets import OF_PODS
-from openeni_nodeagent.datapath.node.compare import compare, sysctls
+from openeni_nodeagent.datapath.marks import GivenMark, Marks
+from openeni_nodeagent.datapath.model import (
+    Neighbour,
+    Operation,
+    Sysctl,
+)
+from openeni_nodeagent.datapath.node.compare import compare, is_missing_route, members, sysctls
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot, place, take_snapshot
 from openeni_nodeagent.datapath.node.plan import (
     SHARED,
@@ -52,7 +55,7 @@ class NodeReconcile:
     wanted: WantedNode
     marks: Marks
     known: Mapping[str, NodeENI]  # by MAC, from before: what differs of these is a repair
-    given: Mapping[int, Mark]  # by table, first those from before
+    given: Mapping[int, GivenMark]  # by table, first those from before
     errors: Mapping[str, DatapathError] = field(init=False)  # of ENIs that cannot be planned
     refusals: dict[Part, DatapathError] = field(default_factory=dict[Part, DatapathError])
     broken: set[PodInterface] = field(default_factory=set[PodInterface])
@@ -112,16 +115,17 @@ class NodeReconcile:
         parts = [eni_part(eni.facts.mac) for eni in plan.enis]
         every = (SHARED, *parts, *map(eni_part, plan.departing), *plan.held, STALE_ENIS)
         differing = [part for part in every if part in found]
-        if not self._restore(differing, found, _members(found, plan) if differing else ()):
+        if not self._restore(differing, found, members(found, plan) if differing else ()):
             now, left = self._compare(self._look_again())  # a link cannot be created twice
             for part in differing:
-                more = _members(left, now, of_eni=part)
+                more = members(left, now, of_eni=part)
                 self._apply(part, in_order([*more, *left.get(part, ())]))
         if SHARED in differing and not plan.shared and SHARED not in self.refusals:
             delete_filters()
-        if self.known:  # an ENI that has just lost its NIC is none that somebody has changed
-            for part in (SHARED, *(plan.held.keys() - set(map(eni_part, self.known)))):
-                self._note(part, found.get(part, ()))
+        if self.known:
+            self._note(SHARED, found.get(SHARED, ()))
+            for part in plan.held:  # its chain is another without the NIC, which nobody has changed
+                self._note(part, filter(is_missing_route, found.get(part, ())))
         for eni, part in zip(plan.enis, parts, strict=True):
             before = self.known.get(eni.facts.mac)
             if before is not None and before.link.ifindex == eni.link.ifindex:
@@ -276,20 +280,3 @@ class NodeReconcile:
     def _error(self, part: Part, found: Differences) -> DatapathError:
         """Return why a part still differs: the kernel's words, or what somebody changes again."""
         return self.refusals.get(part) or KernelRefusedError(summary(found[part]))
-
-
-def _members(found: Differences, plan: NodePlan, of_eni: Part = "") -> list[Operation]:
-    """Return the members that sets of pods lack, of all or of one ENI.
-
-    They are additions alone, and replace nothing: a pod that has a DEL at the same time leaves a
-    stray, which no other pod can make use of.
-    """
-    of_pods = [
-        (operation, operation.item)
-        for pod in plan.pods
-        if of_eni in ("", eni_part(pod.eni.facts.mac))
-        for operation in found.get(pod_part(pod.facts), ())
-        if isinstance(operation.item, Element) and operation.item.name in OF_PODS
-    ]
-    wrong = {(item.name, item.key) for o, item in of_pods if o.verb is Verb.REMOVE}
-    return [o for o, item in of_pods if (item.name, item.key) not in wrong]

@@ -10,62 +10,23 @@ from pathlib import Path
 import pytest
 
 from openeni_crds import names
-from openeni_crds.enipool import Datapath, Mode
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
-from openeni_nodeagent.datapath_api import ENIFacts
-from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.network import neutron
-from openeni_testing.network.attacks import ROUTER, router_advertisement, send_frames
-from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port, vm
-from openeni_testing.network.node import Node, eni_facts
-from openeni_testing.waiting import wait_for
+from openeni_testing.network.node import Node
+from openeni_testing.network.unserved import (
+    add_pod,
+    addresses,
+    attach,
+    flush_rules,
+    masquerade,
+    put_in_error,
+)
 
 pytestmark = pytest.mark.root
-VETH = Datapath(Mode.VETH)
 WIDER, OTHER = 0x003F0000, 0xFC000000  # masks: one bit more, and none in common
 REMOTE = Port("remote", "fa:16:3e:98:00:c8", ("10.98.0.200", "fd98::c8"))
 ALL_MARKS = 30
-
-
-def attach(node: Node, number: int, *, dual: bool = False) -> tuple[ENIFacts, Port]:
-    eni = eni_facts(f"eni-{number}", number, VETH, dual=dual)
-    return eni, node.attach(f"ens{number}", eni, addresses(number, dual=dual))
-
-
-def addresses(number: int, *, dual: bool = False) -> tuple[str, ...]:
-    return (f"10.98.0.{number + 1}", *([f"fd98::{number + 1}"] if dual else []))
-
-
-def add_pod(node: Node, eni: ENIFacts, number: int, *, dual: bool = False) -> Namespace:
-    return node.add(f"pod{number}", eni, *addresses(number, dual=dual)).namespace
-
-
-def flush_rules(node: Node) -> None:
-    for family in ("-4", "-6"):
-        node.namespace.program("ip", family, "rule", "flush")
-        node.namespace.program("ip", family, "rule", "add", "pref", "32766", "lookup", "main")
-
-
-def masquerade(node: Node) -> None:
-    """Let what leaves by the node's own NIC arrive, which the network would drop as spoofed."""
-    hook = "type nat hook postrouting priority 100; oifname eth0 masquerade;"
-    node.namespace.nft(f"table inet theirs {{ chain c {{ {hook} }}; }}")
-
-
-def put_in_error(node: Node) -> None:
-    """Have an ENI with IPv6 refused: a default route is advertised, and somebody has set these."""
-    node.namespace.ip("route del default via fd99::1")
-    node.namespace.sysctl("net/ipv6/conf/all/forwarding", "0")
-    node.namespace.sysctl("net/ipv6/conf/eth0/accept_ra", "1")
-    nic = Port("node11", "fa:16:3e:99:00:0b")
-    sent = router_advertisement(("fa:16:3e:00:00:02", "33:33:00:00:00:01"))
-
-    def advertise() -> str:
-        node.network.fabric.run(send_frames, nic.device, [sent])
-        return node.namespace.program("ip", "-6", "route", "show", "default", "via", ROUTER)
-
-    wait_for(advertise, "the advertised default route")
 
 
 def look(node: Node) -> None:
@@ -222,16 +183,50 @@ def test_pods_of_the_only_nic_which_is_gone_do_not_leave_by_the_nodes(
     assert network.dropped() == {}
 
 
-def test_an_add_after_a_flush_of_rules_restores_the_other_enis_too(
+@pytest.mark.parametrize("what", ["all rules", "the marks"])
+def test_an_agent_that_starts_anew_and_finds_no_mark_serves_no_pod_of_an_eni_in_error_wrongly(
+    network: NeutronNetwork, node: Node, what: str
+) -> None:
+    """The ENI's chain still sets the mark, which another ENI gets, or which no rule has."""
+    eni, _ = attach(node, 10, dual=True)
+    attach(node, 20)
+    pod = add_pod(node, eni, 10, dual=True)
+    masquerade(node)
+    put_in_error(node)
+    node.look()
+    if what == "all rules":
+        flush_rules(node)
+    else:
+        for family in ("-4", "-6"):
+            for priority in (names.RULE_TO_SUBNET, names.RULE_FROM_VETH_POD):
+                node.namespace.program("ip", family, "rule", "del", "pref", str(priority))
+    node.datapath = KernelDatapath()
+    look(node)
+    assert pod.ask(neutron.OUTSIDE, 80) in {None, ("outside", "10.98.0.11")}
+    assert network.dropped() == {}
+
+
+def test_an_eni_in_error_that_was_replugged_keeps_no_pod_of_another_from_its_subnet(
     network: NeutronNetwork, node: Node
 ) -> None:
-    """The rules that all share let packets of their pods pass, which theirs would lead nowhere."""
-    (first, _), (second, _) = (attach(node, number) for number in (10, 20))
-    pod = add_pod(node, second, 20)
-    flush_rules(node)
-    chains = "; ".join(f"delete chain inet openeni host_ports_{d}" for d in ("in", "out"))
-    node.namespace.nft(f"{chains}; delete map inet openeni hostports4")
-    ports = (PortMapping(8080, 80, Transport.TCP, node.address),)  # so the ADD has to restore
-    node.add("next", first, *addresses(10), host_ports=ports)
-    assert pod.ask(neutron.OUTSIDE, 80) == ("outside", "10.98.0.21")
-    assert network.dropped() == {}
+    _, port = attach(node, 20, dual=True)
+    eni, _ = attach(node, 10)
+    pod = add_pod(node, eni, 10)
+    put_in_error(node)
+    node.look()
+    node.namespace.ip("route del default")
+    network.unplug(port)
+    network.plug(node.namespace, "ens20", port)
+    look(node)
+    assert pod.ask(neutron.OUTSIDE, 80)
+
+
+def test_an_eni_in_error_that_is_unplugged_was_changed_by_nobody(
+    network: NeutronNetwork, node: Node
+) -> None:
+    attach(node, 20)
+    _, port = attach(node, 10, dual=True)
+    put_in_error(node)
+    node.look()
+    network.unplug(port)
+    assert node.look().repairs == ()

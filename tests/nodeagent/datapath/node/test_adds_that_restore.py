@@ -1,0 +1,140 @@
+"""ADDs that meet a node which others have changed, before the next look: what becomes of others.
+
+And a look at a node without rules, whose pods send meanwhile.
+"""
+
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from openeni_crds import names
+from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
+from openeni_testing.network import neutron
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.neutron import NeutronNetwork
+from openeni_testing.network.node import Node
+from openeni_testing.network.unserved import (
+    add_pod,
+    add_with_repair,
+    attach,
+    flush_rules,
+    put_in_error,
+)
+
+pytestmark = pytest.mark.root
+L3S = Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L3S))
+ALL_MARKS = 30
+
+
+def marks(node: Node) -> list[str]:
+    """Return the marks of Veth ENIs in IPv4, sorted."""
+    priority = str(names.RULE_FROM_VETH_POD)
+    lines = node.namespace.program("ip", "rule", "show", "prio", priority).splitlines()
+    return sorted(line.split("fwmark ")[1].split("/")[0] for line in lines)
+
+
+@contextmanager
+def sending(pod: Namespace) -> Generator[None]:
+    """Have a pod send to the outside without a pause."""
+    ended = threading.Event()
+
+    def send() -> None:
+        while not ended.is_set():
+            with suppress(OSError):
+                pod.send(neutron.OUTSIDE)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("state", ["served", "missing", "in error"])
+def test_after_a_flush_of_rules_no_pod_of_another_eni_leaves_by_the_nodes_nic(
+    network: NeutronNetwork, node: Node, state: str
+) -> None:
+    """The rules that all share let their packets pass `guard`, which theirs would lead nowhere."""
+    dual = state == "in error"
+    first, _ = attach(node, 10)
+    second, port = attach(node, 20, dual=dual)
+    pod = add_pod(node, second, 20, dual=dual)
+    if state == "missing":
+        network.unplug(port)
+    elif state == "in error":
+        put_in_error(node)
+    node.look()
+    flush_rules(node)
+    add_with_repair(node, first, 10)
+    pod.send(neutron.OUTSIDE)
+    assert network.dropped() == {}
+    if state == "served":
+        assert pod.ask(neutron.OUTSIDE, 80) == ("outside", "10.98.0.21")
+
+
+def test_nor_while_a_look_finds_no_rule_and_its_nic_is_missing(
+    network: NeutronNetwork, node: Node
+) -> None:
+    attach(node, 10)
+    eni, port = attach(node, 20)
+    pod = add_pod(node, eni, 20)
+    network.unplug(port)
+    node.look()
+    flush_rules(node)
+    with sending(pod):
+        node.look()
+        node.look()
+    assert network.dropped() == {}
+
+
+@pytest.mark.parametrize("others", [1, ALL_MARKS - 1])
+def test_an_eni_that_was_plugged_again_keeps_the_mark_that_an_add_has_found(
+    network: NeutronNetwork, node: Node, others: int
+) -> None:
+    second = "10.98.0.12"
+    eni, port = attach(node, 10, more=(second,))
+    for number in range(100, 100 + others):
+        attach(node, number)
+    add_pod(node, eni, 10)
+    before = marks(node)
+    network.unplug(port)
+    network.plug(node.namespace, "ens10", port)
+    node.add("next", eni, second)
+    report = node.look()
+    assert report.errors == {}
+    assert marks(node) == before
+    assert not [r for r in report.repairs if r.kind in {"rule", "chain"}]
+
+
+@pytest.mark.ipvlan
+def test_pods_of_another_eni_in_l3s_reach_what_they_did(node: Node) -> None:
+    """After `nft flush ruleset`: their chain drops what has no member in sets."""
+    first, _ = attach(node, 10)
+    second, _ = attach(node, 20, L3S)
+    pod = add_pod(node, second, 20)
+    node.namespace.nft("flush ruleset")
+    node.add("next", first, "10.98.0.11")
+    assert pod.ask(neutron.OUTSIDE, 80)
+    node.look()
+    assert pod.ask(neutron.OUTSIDE, 80)
+
+
+@pytest.mark.ipvlan
+def test_pods_of_an_eni_in_l3s_that_is_in_error_keep_their_way(
+    network: NeutronNetwork, node: Node
+) -> None:
+    eni, _ = attach(node, 10, L3S, dual=True)
+    pod = add_pod(node, eni, 10, dual=True)
+    put_in_error(node)
+    node.look()
+    flush_rules(node)
+    node.namespace.nft("flush ruleset")
+    for _ in range(3):
+        node.look()
+    assert pod.ask(neutron.OUTSIDE, 80) == ("outside", "10.98.0.11")
+    pod.send(neutron.OUTSIDE_6)
+    assert network.dropped() == {}
