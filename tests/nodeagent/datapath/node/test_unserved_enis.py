@@ -12,6 +12,7 @@ import pytest
 from openeni_crds import names
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_testing.network import neutron
+from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port, vm
 from openeni_testing.network.node import Node
 from openeni_testing.network.unserved import (
@@ -34,15 +35,21 @@ def look(node: Node) -> None:
         node.look()
 
 
-@pytest.mark.parametrize("order", [1, -1])
-def test_pods_of_a_missing_nic_use_no_other_eni_after_the_mask_got_another_bit(
-    network: NeutronNetwork, node: Node, order: int
-) -> None:
+def a_pod_without_its_nic(network: NeutronNetwork, node: Node) -> Namespace:
+    """Return a pod whose NIC is gone, on a node with another one."""
     eni, port = attach(node, 10)
     pod = add_pod(node, eni, 10)
     attach(node, 20)
     network.unplug(port)
     node.look()
+    return pod
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_pods_of_a_missing_nic_use_no_other_eni_after_the_mask_got_another_bit(
+    network: NeutronNetwork, node: Node, order: int
+) -> None:
+    pod = a_pod_without_its_nic(network, node)
     node.datapath = KernelDatapath(WIDER)
     node.enis = node.enis[::order]
     look(node)
@@ -54,11 +61,7 @@ def test_pods_of_a_missing_nic_use_no_other_eni_after_the_mask_got_another_bit(
 def test_nor_after_an_agent_has_started_anew_that_finds_no_rule_with_its_mark(
     network: NeutronNetwork, node: Node
 ) -> None:
-    eni, port = attach(node, 10)
-    pod = add_pod(node, eni, 10)
-    attach(node, 20)
-    network.unplug(port)
-    node.look()
+    pod = a_pod_without_its_nic(network, node)
     for priority in (names.RULE_TO_SUBNET, names.RULE_FROM_VETH_POD):
         for _ in range(2):
             node.namespace.ip(f"rule del pref {priority}")
