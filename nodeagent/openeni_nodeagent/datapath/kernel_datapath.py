@@ -65,9 +65,7 @@ class KernelDatapath:
         self._node = NodeFacts(addresses=())
         self._enis: Mapping[str, NodeENI] = {}  # by MAC; replaced, never changed
         self._wanted: tuple[ENIFacts, ...] = ()  # at the last look
-        self._given: Mapping[
-            int, GivenMark
-        ] = {}  # marks of ENIs by their tables, since the last look
+        self._given: Mapping[int, GivenMark] = {}  # by table, since the last look
         self._errors: Mapping[str, DatapathError] = {}  # of other ENIs, at the last look, by name
         self._names_lock = threading.Lock()  # of the names of links of pods that had a DEL:
         self._disconnected: dict[str, None] = {}  # the newest last
