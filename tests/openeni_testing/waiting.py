@@ -1,8 +1,13 @@
-"""Wait with a deadline, for a condition or the end of a process: the only ways of the suite."""
+"""Wait with a deadline, for a condition or the end of a process: the only ways of the suite.
+
+And repeat something meanwhile.
+"""
 
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -44,3 +49,21 @@ def reap(process: "subprocess.Popen[Any]", seconds: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait(seconds)
+
+
+@contextmanager
+def repeating(work: Callable[[], object], pause: float = 0.0) -> Generator[None]:
+    """Call `work` on a thread during the block, each time after a pause in seconds."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(pause):
+            work()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

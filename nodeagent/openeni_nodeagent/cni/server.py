@@ -7,7 +7,6 @@ stop() ends the listener.
 
 import contextlib
 import logging
-import math
 import select
 import socket
 import struct
@@ -251,7 +250,8 @@ def _receive(connection: socket.socket) -> tuple[frame.RequestHeader, bytes, byt
     """
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _READ_LIMIT)
     deadline = time.monotonic() + READ_SECONDS
-    begin, end, data = frame.REQUEST_HEADER.size, math.inf, bytearray()
+    begin = end = frame.REQUEST_HEADER.size
+    data = bytearray()
     header: frame.RequestHeader | None = None
     while header is None or len(data) < end:
         try:

@@ -1,5 +1,6 @@
 """Nodes whose ENIs cannot be served, and what others change there."""
 
+from openeni_crds import names
 from openeni_crds.enipool import Datapath, Mode
 from openeni_nodeagent.datapath_api import ENIFacts
 from openeni_nodeagent.pod_options import PortMapping, Transport
@@ -10,6 +11,7 @@ from openeni_testing.network.node import Node, eni_facts
 from openeni_testing.waiting import wait_for
 
 VETH = Datapath(Mode.VETH)
+ALL_MARKS = 30  # of ENIs, with the default mask
 
 
 def attach(
@@ -66,3 +68,10 @@ def add_with_repair(node: Node, eni: ENIFacts, number: int) -> None:
     node.namespace.nft(f"{chains}; delete map inet openeni hostports4")
     ports = (PortMapping(8080, 80, Transport.TCP, node.address),)
     node.add(f"pod{number}", eni, *addresses(number), host_ports=ports)
+
+
+def marks_in(node: Node) -> list[tuple[str, str]]:
+    """Return table and mark of each rule for pods."""
+    lines = node.namespace.program("ip", "rule", "show", "prio", str(names.RULE_FROM_VETH_POD))
+    words = [line.split() for line in lines.splitlines()]
+    return [(w[w.index("lookup") + 1], w[w.index("fwmark") + 1]) for w in words]

@@ -1,7 +1,6 @@
 """Run all phases of one size: growth, idle, pods that come and go, restart, resync."""
 
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,7 +16,7 @@ from openeni_testing.operator_bench.objects import ENIS_PER_NODE
 from openeni_testing.operator_bench.operator_process import OperatorProcess, running, settings
 from openeni_testing.operator_bench.pod_changes import changing_pods
 from openeni_testing.operator_bench.usage import cpu_seconds
-from openeni_testing.waiting import wait_for
+from openeni_testing.waiting import repeating, wait_for
 
 Log: TypeAlias = Callable[[str], None]
 
@@ -124,21 +123,14 @@ class _Run:
     @contextmanager
     def _hot_plug(self) -> Generator[None]:
         """Let the guests see the NICs of attached ports, as their kernels would."""
-        ended = threading.Event()
 
         def relay() -> None:
-            while not ended.wait(HOT_PLUG_SECONDS):
-                ports = self.cloud.ask("take attached")["ports"]
-                if ports:
-                    self.agents.ask("plug", ports=ports)
+            ports = self.cloud.ask("take attached")["ports"]
+            if ports:
+                self.agents.ask("plug", ports=ports)
 
-        thread = threading.Thread(target=relay)
-        thread.start()
-        try:
+        with repeating(relay, HOT_PLUG_SECONDS):
             yield
-        finally:
-            ended.set()
-            thread.join()
 
     def _settle(self, operator: OperatorProcess) -> None:
         """Wait until the operator has hardly anything to do."""

@@ -26,7 +26,7 @@ def speaks_ipv6() -> bool:
     return Path(_SYSCTLS, "net/ipv6").exists()
 
 
-def observe_sysctls(wanted: State) -> State:
+def observe_sysctls(wanted: State) -> frozenset[Sysctl]:
     """Return the current values of the sysctls that `wanted` names.
 
     Where there is no IPv6, and none of its sysctls, they count as set.

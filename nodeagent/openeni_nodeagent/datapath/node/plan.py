@@ -77,7 +77,7 @@ class NodePlan:
 
     @cached_property
     def held(self) -> Mapping[Part, State]:
-        """What ENIs must have that cannot be served now.
+        """The state that each ENI must have while it cannot be served.
 
         It keeps what their pods send from the node's own NIC, and from other ENIs: the mark that a
         chain sets, the rules that it leads by, and where these end.

@@ -14,11 +14,7 @@ from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.sysctls import observe_sysctls
 from openeni_nodeagent.datapath.marks import GivenMark, Marks
-from openeni_nodeagent.datapath.model import (
-    Neighbour,
-    Operation,
-    Sysctl,
-)
+from openeni_nodeagent.datapath.model import Neighbour, Operation
 from openeni_nodeagent.datapath.node.compare import compare, is_missing_route, members, sysctls
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot, place, take_snapshot
 from openeni_nodeagent.datapath.node.plan import (
@@ -99,7 +95,7 @@ class NodeReconcile:
     def _compare(self, snapshot: KernelSnapshot) -> tuple[NodePlan, Differences]:
         plan, self.errors = place(snapshot, self.wanted, self.marks, self.given)
         self.given = plan.marks
-        values = {i.path: i for i in observe_sysctls(sysctls(plan)) if isinstance(i, Sysctl)}
+        values = {i.path: i for i in observe_sysctls(sysctls(plan))}
         found = dict(compare(snapshot.state, values, plan))
         if not self.wanted.complete:
             for part in (STALE_ENIS, *(() if plan.shared else (SHARED,))):

@@ -3,55 +3,27 @@
 And a look at a node without rules, whose pods send meanwhile.
 """
 
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import pytest
 
-from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_testing.network import neutron
-from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node
 from openeni_testing.network.unserved import (
+    ALL_MARKS,
     add_pod,
     add_with_repair,
     attach,
     flush_rules,
+    marks_in,
     put_in_error,
 )
+from openeni_testing.waiting import repeating
 
 pytestmark = pytest.mark.root
 L3S = Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L3S))
-ALL_MARKS = 30
-
-
-def marks(node: Node) -> list[str]:
-    """Return the marks of Veth ENIs in IPv4, sorted."""
-    priority = str(names.RULE_FROM_VETH_POD)
-    lines = node.namespace.program("ip", "rule", "show", "prio", priority).splitlines()
-    return sorted(line.split("fwmark ")[1].split("/")[0] for line in lines)
-
-
-@contextmanager
-def sending(pod: Namespace) -> Generator[None]:
-    """Have a pod send to the outside without a pause."""
-    ended = threading.Event()
-
-    def send() -> None:
-        while not ended.is_set():
-            with suppress(OSError):
-                pod.send(neutron.OUTSIDE)
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 @pytest.mark.parametrize("state", ["served", "missing", "in error"])
@@ -85,7 +57,12 @@ def test_nor_while_a_look_finds_no_rule_and_its_nic_is_missing(
     network.unplug(port)
     node.look()
     flush_rules(node)
-    with sending(pod):
+
+    def send() -> None:
+        with suppress(OSError):
+            pod.send(neutron.OUTSIDE)
+
+    with repeating(send):
         node.look()
         node.look()
     assert network.dropped() == {}
@@ -100,13 +77,13 @@ def test_an_eni_that_was_plugged_again_keeps_the_mark_that_an_add_has_found(
     for number in range(100, 100 + others):
         attach(node, number)
     add_pod(node, eni, 10)
-    before = marks(node)
+    before = [mark for _, mark in marks_in(node)]
     network.unplug(port)
     network.plug(node.namespace, "ens10", port)
     node.add("next", eni, second)
     report = node.look()
     assert report.errors == {}
-    assert marks(node) == before
+    assert sorted(mark for _, mark in marks_in(node)) == sorted(before)
     assert not [r for r in report.repairs if r.kind in {"rule", "chain"}]
 
 

@@ -15,6 +15,7 @@ from openeni_nodeagent.datapath_api import DatapathError
 from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, eni_facts
+from openeni_testing.network.unserved import marks_in
 
 MARKS = Marks(names.MARK_MASK)
 VETH = Datapath(Mode.VETH)
@@ -173,10 +174,3 @@ def test_enis_without_nics_have_one_mark_each_however_often_they_are_looked_at(
         node.look()
         assert len({table for table, _ in marks_in(node)}) == 2
         assert len({mark for _, mark in marks_in(node)}) == len(marks_in(node)) == 2
-
-
-def marks_in(node: Node) -> list[tuple[str, str]]:
-    """Return table and mark of each rule for pods."""
-    lines = node.namespace.program("ip", "rule", "show", "prio", str(names.RULE_FROM_VETH_POD))
-    words = [line.split() for line in lines.splitlines()]
-    return [(w[w.index("lookup") + 1], w[w.index("fwmark") + 1]) for w in words]

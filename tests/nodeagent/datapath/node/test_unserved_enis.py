@@ -16,6 +16,7 @@ from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port, vm
 from openeni_testing.network.node import Node
 from openeni_testing.network.unserved import (
+    ALL_MARKS,
     add_pod,
     addresses,
     attach,
@@ -27,7 +28,6 @@ from openeni_testing.network.unserved import (
 pytestmark = pytest.mark.root
 WIDER, OTHER = 0x003F0000, 0xFC000000  # masks: one bit more, and none in common
 REMOTE = Port("remote", "fa:16:3e:98:00:c8", ("10.98.0.200", "fd98::c8"))
-ALL_MARKS = 30
 
 
 def look(node: Node) -> None:
