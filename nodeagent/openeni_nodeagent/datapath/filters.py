@@ -36,6 +36,7 @@ DELETE_TABLES: Final = "".join(
 )
 _PODS: Final = f'iifname "{names.LINK_PREFIX}*"'  # veth pods, and slaves on the node
 _SLAVES: Final = f"{names.LINK_PREFIX}-*"
+_UNTRANSLATED: Final = "ct status and dnat == 0"
 LOOPBACK: Final = "127.0.0.0/8"
 
 
@@ -64,7 +65,12 @@ def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
                 "reply_in",
                 # Before chains of others at the same priority, which may set marks as well.
                 "type filter hook prerouting priority mangle - 4; policy accept;",
-                [f"{replies} {_PODS} {reply.statement}", *by_address, *_late_guard(reply.mask)],
+                [
+                    *_early(reply.mask),
+                    f"{replies} {_PODS} {reply.statement}",
+                    *by_address,
+                    *_late_guard(reply.mask),
+                ],
             ),
             chain(
                 "inet",
@@ -82,6 +88,19 @@ def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
             *_host_ports(),
         }
     )
+
+
+def _early(mask: int) -> list[str]:
+    """Return the rules of `reply_in` for most packets, none of which the others would treat.
+
+    Conntrack knows the connection, which nobody has translated, and the ENI's chain has marked the
+    packet, or it is no pod's.
+    """
+    known = "ct state new,established,related"
+    return [
+        f"{_UNTRANSLATED} meta mark and {mask:#x} != 0 {known} accept",
+        f'{_UNTRANSLATED} iifname != "{names.LINK_PREFIX}*" accept',
+    ]
 
 
 def _late_guard(mask: int) -> list[str]:
@@ -113,9 +132,12 @@ def _translated(reply: Mark) -> Chain:
         "translated",
         "type filter hook prerouting priority -90; policy accept;",  # after `host_ports_in`
         [
-            f'{translated} {word} daddr @pods{number} fib daddr oifname "{_SLAVES}" '
-            f"{reply.statement}"
-            for word, number in FAMILIES
+            f"{_UNTRANSLATED} accept",
+            *(
+                f'{translated} {word} daddr @pods{number} fib daddr oifname "{_SLAVES}" '
+                f"{reply.statement}"
+                for word, number in FAMILIES
+            ),
         ],
     )
 

@@ -27,15 +27,15 @@ from openeni_testing.objects import REPOSITORY
 REPORT: Final = REPOSITORY / "docs" / "benchmarks-datapath.md"
 PLOTS: Final = REPOSITORY / "docs" / "plots"
 MODES: Final = ("veth", "ipvlan-l2", "ipvlan-l3s", "ipvlan-l3")
-SECONDS: Final = 480.0  # for one kernel
+SECONDS: Final = 1200.0  # for one kernel
 
 
 @dataclass(frozen=True)
 class Amounts:
     """How often things are measured, and how long."""
 
-    turns: int = 7
-    seconds: float = 0.15  # of one sample
+    turns: int = 20
+    seconds: float = 0.1  # of one sample
     pods: int = 250  # of a crowd
 
 
