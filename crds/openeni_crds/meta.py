@@ -12,6 +12,9 @@ Json = dict[str, Any]
 T = TypeVar("T")
 S = TypeVar("S", bound=Struct)
 _DECODABLE: Final[set[type]] = set()
+# Of bytes that msgspec cannot decode: the second for text that is no UTF-8, the third for brackets
+# that are nested thousands deep.
+DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 Name = Annotated[  # a DNS subdomain, as Kubernetes names objects
     str, Meta(min_length=1, max_length=253, pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")

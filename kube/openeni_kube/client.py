@@ -20,7 +20,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
 
-from openeni_crds.meta import Json
+from openeni_crds.meta import DECODE_ERRORS, Json
 from openeni_crds.names import Kind
 from openeni_kube.store import (
     PAGE_SIZE,
@@ -294,5 +294,5 @@ def _transport_errors() -> Generator[None]:
         yield
     except (HTTPError, ApiException, OSError, ConfigException, NotConfiguredError) as error:
         raise UnreachableError(0, one_line(error)) from error
-    except msgspec.DecodeError as error:  # something between us and the API server answered
+    except DECODE_ERRORS as error:  # something between us and the API server answered
         raise UnreachableError(0, f"the answer is not JSON: {one_line(error)}") from error

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from openeni_crds.meta import DECODE_ERRORS
 from openeni_crds.names import Kind
 from openeni_kube.store import (
     ConflictError,
@@ -58,7 +59,7 @@ def parse_error(status: int, body: bytes) -> StoreError:
     """Return the error of a response; a body that is not a Status is quoted."""
     try:
         message = str(msgspec.json.decode(body)["message"])
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (*DECODE_ERRORS, KeyError, TypeError):
         message = body[:200].decode(errors="replace") or "no explanation"
     return _kind_of(status)(status, message)
 
@@ -71,7 +72,7 @@ def parse_event(line: bytes) -> WatchEvent:
     """Return the event in a line of a watch, or raise the error that it reports."""
     try:
         event = msgspec.json.decode(line)
-    except msgspec.DecodeError as error:
+    except DECODE_ERRORS as error:
         raise UnreachableError(0, f"a watch event is not JSON: {one_line(error)}") from error
     if event["type"] == "ERROR":
         status = event["object"]

@@ -162,16 +162,17 @@ def test_each_status_is_its_error_and_nothing_is_tried_twice(
     assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize("body", [b"<html>proxy</html>", b"", b"[]"])
+@pytest.mark.parametrize("body", [b"<html>proxy</html>", b"", b"[]", b'{"message":"\xff"}'])
 def test_an_error_that_is_no_status_is_quoted(body: bytes) -> None:
     error = parse_error(502, body)
     assert isinstance(error, UnreachableError)
-    assert error.message == (body.decode() or "no explanation")
+    assert error.message == (body.decode(errors="replace") or "no explanation")
 
 
-def test_an_answer_that_is_not_json_counts_as_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("body", [b"<html>log in</html>", b'{"metadata":"\xff"}'])
+def test_an_answer_that_is_not_json_counts_as_none(tmp_path: Path, body: bytes) -> None:
     with (
-        serving(BadServer(200, b"<html>log in</html>"), tmp_path) as store,
+        serving(BadServer(200, body), tmp_path) as store,
         pytest.raises(UnreachableError, match="not JSON"),
     ):
         store.get(ENIS, "any")
@@ -198,6 +199,14 @@ def test_a_watch_that_falls_silent_ends_after_what_it_said(
         events = list(store.watch(ENIS, "1"))
     assert [e.object["metadata"]["name"] for e in events] == ["one"]
     assert not server.waited_for
+
+
+def test_an_event_that_is_not_json_ends_a_watch(tmp_path: Path) -> None:
+    with (
+        serving(BadServer(200, b'{"type":"\xff"}\n'), tmp_path) as store,
+        pytest.raises(UnreachableError, match="not JSON"),
+    ):
+        list(store.watch(ENIS, "1"))
 
 
 def test_an_error_inside_a_watch_is_raised(tmp_path: Path) -> None:

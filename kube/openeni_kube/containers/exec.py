@@ -19,6 +19,7 @@ from websocket import (
     create_connection,
 )
 
+from openeni_crds.meta import DECODE_ERRORS
 from openeni_crds.names import PODS
 from openeni_kube.client import CONNECT_SECONDS, KubeStore
 from openeni_kube.store import StoreError, UnreachableError
@@ -200,7 +201,7 @@ def _transport_errors(request: ExecRequest) -> Generator[None]:
     except (WebSocketTimeoutException, TimeoutError) as error:
         message = f"the program has not ended within {request.seconds:g} s"
         raise UnreachableError(0, message) from error
-    except msgspec.MsgspecError as error:
+    except DECODE_ERRORS as error:
         raise UnreachableError(0, f"its status is none: {one_line(error)}") from error
     except (WebSocketException, OSError) as error:
         raise UnreachableError(0, one_line(error)) from error

@@ -8,6 +8,7 @@ was restarted may send the DEL while an ADD of the process before it still waits
 """
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -45,6 +46,7 @@ from openeni_nodeagent.grants.ledger import Attachment, Grant
 from openeni_nodeagent.grants.netns_identity import identify
 
 _NAMED_FAILURES: Final = 8  # of a GC, in its error
+_CHECK_WAITS_SECONDS: Final = 1.0  # for another call of its container
 _log: Final = logging.getLogger(__name__)
 
 
@@ -92,10 +94,12 @@ class CNICommands:
                     require_alive(call.alive)  # else it is in the queue, which knows its time
                     self._detacher.delete(request.container_id, request.interface, request.netns)
             case Command.CHECK:
-                with self._locked(call):
+                # The specification has no CHECK during an ADD, which may wait for minutes.
+                soon = min(call.deadline, time.monotonic() + _CHECK_WAITS_SECONDS)
+                with self._locks.locked(call.request.container_id, soon):
                     self._check(call.request)
             case Command.GC:
-                self._gc(call.request)
+                self._gc(call)
             case Command.STATUS:
                 pass  # only an older executable asks: any answer means that the agent is there
         return b""
@@ -220,12 +224,14 @@ class CNICommands:
                 Code.UNHEALTHY, "the pod's network differs from its plan", "; ".join(found)
             )
 
-    def _gc(self, request: Request) -> None:
+    def _gc(self, call: Call) -> None:
         """End the grants that the runtime and the API server no longer know. Raises CNIError.
 
         One that cannot be ended keeps none of the others. The list is that of one network, and no
-        grant says which one it is of: another network's list does not have what ours has.
+        grant says which one it is of: another network's list does not have what ours has. Nor does
+        one of a runtime that has given up have the containers that it has started since.
         """
+        request = call.request
         if request.config.name != CNI_NAME:
             return
         pods = self._dependencies.pods
@@ -238,6 +244,7 @@ class CNICommands:
             lambda uid: pods.get(uid) is not None,
             boot_seconds(),
         ):
+            require_alive(call.alive)
             container_id = grant.attachment.container_id
             _log.warning(
                 "GC: ending the grant of container %s, which the runtime lacks", container_id

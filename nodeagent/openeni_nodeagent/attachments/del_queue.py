@@ -8,6 +8,7 @@ agent starts: what is not a DEL is removed.
 import logging
 import re
 import shutil
+import stat
 import time
 from pathlib import Path
 from typing import Final
@@ -60,15 +61,21 @@ def _is_done(file: Path, detacher: Detacher) -> bool:
         details = f" {error.details}" if isinstance(error, CNIError) else ""
         _log.warning("queued DEL %s failed and will be retried: %s%s", file.name, error, details)
         return False
+    except Exception:  # noqa: BLE001 - must not keep the agent from its start, nor the next DEL
+        _log.exception("queued DEL %s failed and will be retried", file.name)
+        return False
     return True
 
 
 def _read(file: Path) -> Request | None:
     """Return the DEL in a file; None, after a line in the log, if it has none. Raises OSError."""
+    if not stat.S_ISREG(file.lstat().st_mode):  # to open a FIFO takes as long as nobody writes
+        _log.error("queued DEL %s is no file and is dropped", file.name)
+        return None
     try:
         _, environment, stdin = frame.decode_request(file.read_bytes())
         request = parse(environment, stdin)
-    except (frame.FrameError, CNIError, IsADirectoryError) as error:
+    except (frame.FrameError, CNIError) as error:
         _log.error("queued DEL %s is unreadable and dropped: %s", file.name, error)
         return None
     if _NAME.fullmatch(file.name) is None or request.command != Command.DEL:

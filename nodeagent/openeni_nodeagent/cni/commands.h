@@ -11,7 +11,7 @@ static const struct command {
 	int variables; /* how many of REQUIRED it cannot do without */
 } COMMANDS[] = {
 	{"ADD", 100, 0, 3}, {"DEL", 20, 0, 2}, {"CHECK", 20, 0, 3}, {"GC", 60, 1, 0},
-	{"STATUS", 3, 1, 0}, {"VERSION", 3, 0, 0}, {NULL, 3, 0, 0},
+	{"STATUS", 20, 1, 0}, {"VERSION", 3, 0, 0}, {NULL, 3, 0, 0},
 }, *const ADD = COMMANDS, *const VERSION = COMMANDS + 5;
 
 static const char *const REQUIRED[] = {"CNI_CONTAINERID", "CNI_IFNAME", "CNI_NETNS"};

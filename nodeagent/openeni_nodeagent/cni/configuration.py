@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from openeni_crds.conditions import Condition, Reason, Type, condition
+from openeni_crds.meta import DECODE_ERRORS
 from openeni_crds.names import CNI_NAME
-from openeni_nodeagent.cni.protocol import DECODE_ERRORS
 
 CONFLIST: Final = f"10-{CNI_NAME}.conflist"
 SUFFIXES: Final = (".conf", ".conflist", ".json")  # those that containerd and CRI-O read

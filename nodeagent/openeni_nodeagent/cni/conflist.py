@@ -12,8 +12,9 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from openeni_crds.meta import DECODE_ERRORS
 from openeni_crds.names import CNI_NAME
-from openeni_nodeagent.cni.protocol import DECODE_ERRORS, VERSIONS
+from openeni_nodeagent.cni.protocol import VERSIONS
 
 # libcni 1.2 and newer read `cniVersions` and use the highest version that both know. Older ones
 # read `cniVersion` alone and would refuse 1.1.0.

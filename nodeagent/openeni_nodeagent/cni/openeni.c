@@ -7,7 +7,8 @@
  * libraries, and because it runs for every pod: about 1 ms.
  *
  * When the agent does not answer:
- *   ADD      retries until the deadline, which is shorter than the runtime's, then "try again"
+ *   ADD      retries until the deadline, which is shorter than the runtime's, then "try again"; ends
+ *            once nobody reads its output: the runtime has ended, and its next process sends a DEL
  *   DEL      is written to a queue, which the agent works off before it listens again: success
  *   CHECK    fails with "try again"
  *   GC       fails with "try again" and is not queued: run later, its list would free living pods
@@ -23,7 +24,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -32,10 +32,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 #include "commands.h"
 #include "config_version.h"
+#include "transfer.h"
 
 #define MAGIC 0x4f454e49u /* "OENI" */
 #define FRAME_VERSION 1u
@@ -44,34 +44,31 @@
 #define RUN_FOLDER "/run/openeni"
 #define QUERY "OPENENI_QUERY" /* cni/server.py */
 #define QUERY_SECONDS 25 /* a node with too much to do answers late; a probe waits longer (agent.yaml) */
+
 #define SUPPORTED "[\"0.4.0\",\"1.0.0\",\"" NEWEST "\"]"
+#define SUPPORTED_WORDS "0.4.0, 1.0.0, " NEWEST
+#define NO_JSON_OBJECT "the network configuration is invalid: no JSON object"
 
 enum { BAD_VERSION = 1, BAD_ENVIRONMENT = 4, IO_FAILURE = 5, NO_OBJECT = 6, BAD_CONFIG = 7, TRY_AGAIN = 11,
        NOT_AVAILABLE = 50 };
 enum outcome { ANSWERED, SILENT, ABSENT };
 
-static int64_t deadline; /* milliseconds of CLOCK_MONOTONIC */
 static uint32_t head[5];
 static char request[sizeof head + MAX_ENVIRONMENT + MAX_LENGTH + 1], answer[MAX_LENGTH];
 static size_t request_length = sizeof head, answer_length;
-
-static int64_t clock_ms(clockid_t which)
-{
-	struct timespec now;
-	clock_gettime(which, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static int64_t remaining(void)
-{
-	int64_t left = deadline - clock_ms(CLOCK_MONOTONIC);
-	return left > 0 ? left : 0;
-}
 
 static int fail(int code, const char *message)
 {
 	printf("{\"cniVersion\":\"%s\",\"code\":%d,\"msg\":\"openeni: %s\"}\n", version, code, message);
 	return 1;
+}
+
+/* Return 1 if `version` is one that the agent speaks. */
+static int is_supported(void)
+{
+	char quoted[sizeof version + 2];
+	snprintf(quoted, sizeof quoted, "\"%s\"", version);
+	return strstr(SUPPORTED, quoted) != NULL;
 }
 
 static const char *run_folder(void)
@@ -88,37 +85,8 @@ static void set_deadline(const struct command *command)
 
 	if (seconds < 1 || seconds > 3600)
 		seconds = command->seconds;
+	needs_reader = command == ADD;
 	deadline = clock_ms(CLOCK_MONOTONIC) + seconds * 1000;
-}
-
-/* Wait until the file is ready for `events`; return 0 at the deadline. */
-static int ready(int fd, short events)
-{
-	struct pollfd one = {.fd = fd, .events = events};
-	int found;
-	while ((found = poll(&one, 1, (int)remaining())) < 0 && errno == EINTR)
-		;
-	return found > 0;
-}
-
-/* Read (POLLIN) or write (POLLOUT) up to `length`; where less is done, errno is 0 at the end. */
-static size_t transfer(int fd, short events, char *data, size_t length)
-{
-	size_t done = 0;
-	while (done < length) {
-		if (!ready(fd, events)) {
-			errno = ETIMEDOUT;
-			break;
-		}
-		ssize_t n = events == POLLOUT ? write(fd, data + done, length - done)
-					      : read(fd, data + done, length - done);
-		if (n == 0)
-			errno = 0;
-		if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN))
-			break;
-		done += n > 0 ? n : 0;
-	}
-	return done;
 }
 
 /* A result that is lost must not pass for a success: the runtime would keep a pod without it. */
@@ -189,7 +157,7 @@ static enum outcome ask_until_answered(int waits, int *code)
 	struct timespec pause = {.tv_nsec = 20000000};
 	for (;;) {
 		enum outcome outcome = ask(code);
-		if (outcome == ANSWERED || (outcome == ABSENT && !waits) || !remaining())
+		if (outcome == ANSWERED || (outcome == ABSENT && !waits) || !remaining() || is_abandoned())
 			return outcome;
 		nanosleep(&pause, NULL);
 		if (pause.tv_nsec < 200000000)
@@ -197,11 +165,18 @@ static enum outcome ask_until_answered(int waits, int *code)
 	}
 }
 
-/* The file's name has the time of the DEL: the agent keeps a grant that is younger. */
-static int enqueue(void)
+/*
+ * The file's name has the time of the DEL: the agent keeps a grant that is younger. What the agent
+ * would refuse it drops, so that is no success here.
+ */
+static int enqueue(const char *config, size_t length, int given)
 {
 	char folder[4096], file[4352], unnamed[64];
 
+	if (!is_object(config, length))
+		return fail(NO_OBJECT, NO_JSON_OBJECT);
+	if (!given || !is_supported())
+		return fail(BAD_VERSION, "cniVersion is none of " SUPPORTED_WORDS);
 	mkdir(run_folder(), 0700);
 	snprintf(folder, sizeof folder, "%s/queue", run_folder());
 	mkdir(folder, 0700);
@@ -244,8 +219,9 @@ static int call(const struct command *command)
 {
 	int code = 1, complete = read_environment("CNI_");
 	size_t length = transfer(STDIN_FILENO, POLLIN, request + request_length, MAX_LENGTH + 1);
-	int problem = errno, given = find_version(request + request_length, length);
-	const char *missing = missing_variables(command);
+	int problem = errno;
+	const char *config = request + request_length, *missing = missing_variables(command);
+	int given = find_version(config, length);
 
 	if (length > MAX_LENGTH)
 		return fail(BAD_CONFIG, "the network configuration is longer than 4 MiB");
@@ -253,8 +229,8 @@ static int call(const struct command *command)
 		return fail(IO_FAILURE, "the network configuration cannot be read from standard input");
 	if (!command->name)
 		return fail(BAD_ENVIRONMENT, "CNI_COMMAND is none of ADD, DEL, CHECK, GC, STATUS, VERSION");
-	if (command->newest_only && !is_object(request + request_length, length))
-		return fail(NO_OBJECT, "the network configuration is invalid: no JSON object");
+	if (command->newest_only && !is_object(config, length))
+		return fail(NO_OBJECT, NO_JSON_OBJECT);
 	if (command->newest_only && (!given || strcmp(version, NEWEST)))
 		return fail(BAD_VERSION, "GC and STATUS need cniVersion " NEWEST);
 	if (command == VERSION) {
@@ -274,7 +250,7 @@ static int call(const struct command *command)
 	if (ask_until_answered(command == ADD, &code) == ANSWERED)
 		return print(answer, answer_length, code);
 	if (!strcmp(command->name, "DEL"))
-		return enqueue();
+		return enqueue(config, length, given);
 	return fail(TRY_AGAIN, "the node agent does not answer; see the pod openeni-agent on this node");
 }
 

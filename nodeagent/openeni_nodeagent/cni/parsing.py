@@ -10,9 +10,9 @@ from typing import Annotated, Final, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from openeni_crds.meta import DECODE_ERRORS
 from openeni_crds.podip import MAX_CONTAINER_ID
 from openeni_nodeagent.cni.protocol import (
-    DECODE_ERRORS,
     NEWEST,
     VERSIONS,
     CNIError,

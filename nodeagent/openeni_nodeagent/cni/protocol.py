@@ -14,8 +14,7 @@ from openeni_nodeagent.event_reasons import PodReason
 
 VERSIONS: Final = ("0.4.0", "1.0.0", "1.1.0")  # openeni.c has them, too
 NEWEST: Final = VERSIONS[-1]
-# Of bytes that cannot be decoded; the second for brackets nested thousands deep.
-DECODE_ERRORS: Final = (msgspec.MsgspecError, RecursionError)
+MOST_CHARACTERS: Final = 4096  # of an error: a runtime shows it, and it may quote what was given
 
 
 class Command(StrEnum):
@@ -45,16 +44,16 @@ class Code(IntEnum):
 class CNIError(Exception):
     """An error for the runtime, which shows it in the pod's events: one line, no traceback.
 
-    With a `reason` the agent records an Event of its own on the pod.
+    With a `reason` the agent records an Event of its own on the pod. What is too long is cut off.
     """
 
     def __init__(
         self, code: Code, message: str, details: str = "", *, reason: PodReason | None = None
     ) -> None:
-        super().__init__(message)
         self.code = code
-        self.message = message
-        self.details = details
+        self.message = message[:MOST_CHARACTERS]
+        self.details = details[:MOST_CHARACTERS]
+        super().__init__(self.message)
         self.reason = reason
 
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from openeni_nodeagent.cni.protocol import DECODE_ERRORS, CNIError, Code
+from openeni_crds.meta import DECODE_ERRORS
+from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.pod_options import (
     UNLIMITED,
     Bandwidth,

@@ -1,7 +1,9 @@
 """DELs that were queued while no agent ran: each runs once, oldest first, and none is lost."""
 
 import os
+import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -144,6 +146,9 @@ def test_an_add_that_fails_keeps_nothing_that_a_queued_del_ends(
             "is unreadable",
             id="nested too deep",
         ),
+        pytest.param(
+            request("c1", stdin=b'{"cniVersion":"1.1.0\xff"}'), "is unreadable", id="no UTF-8"
+        ),
         pytest.param(request("c1", "STATUS"), "is not a DEL", id="another command"),
     ],
 )
@@ -174,31 +179,61 @@ def test_a_del_file_of_another_name_is_dropped_and_other_files_are_ignored(
     assert [file.name for file in folder.iterdir()] == ["1-2.new"]
 
 
-def test_a_folder_in_the_place_of_a_file_is_removed_and_delays_no_other(
-    parts: AgentParts, folder: Path, caplog: pytest.LogCaptureFixture
+def make_folder(path: Path) -> None:
+    (path / "inside").mkdir(parents=True)
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+def make_loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.timeout(30)  # to open a FIFO would take for ever
+@pytest.mark.parametrize("make", [make_folder, os.mkfifo, make_socket, make_loop])
+def test_what_is_in_the_place_of_a_file_is_removed_and_delays_no_other(
+    parts: AgentParts,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    make: Callable[[Path], None],
 ) -> None:
     parts.grant("web", "c1")
     now = boot_seconds()
     odd = folder / f"{int(now):020d}-7.del"
-    (odd / "inside").mkdir(parents=True)
+    make(odd)
     queued(folder, request("c1"), now + 1)
     assert del_queue.replay(folder, parts.detacher) == 0
     assert parts.grants.all() == ()
     assert list(folder.iterdir()) == []
-    assert f"queued DEL {odd.name} is unreadable and dropped" in caplog.text
+    assert f"queued DEL {odd.name} is no file and is dropped" in caplog.text
 
 
-def test_a_del_that_cannot_be_read_is_kept_and_delays_no_other(
-    parts: AgentParts, folder: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("error", [OSError("input/output error"), RuntimeError("a fault of ours")])
+def test_a_del_that_cannot_be_run_is_kept_and_delays_no_other(
+    parts: AgentParts,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
 ) -> None:
     parts.grant("web", "c1")
     now = boot_seconds()
-    loop = folder / f"{int(now):020d}-7.del"
-    loop.symlink_to(loop.name)  # ELOOP, as EIO would be
+    unread = queued(folder, request("x"), now)
     queued(folder, request("c1"), now + 1)
+
+    def read_bytes(path: Path) -> bytes:
+        if path == unread:
+            raise error
+        return reads(path)
+
+    reads = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
     assert del_queue.replay(folder, parts.detacher) == 1
     assert parts.grants.all() == ()
-    assert list(folder.iterdir()) == [loop]
+    assert list(folder.iterdir()) == [unread]
     assert "failed and will be retried" in caplog.text
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from openeni_nodeagent.attachments import del_queue
+from openeni_nodeagent.attachments import commands, del_queue
+from openeni_nodeagent.attachments.garbage_collection import GC_AGE_SECONDS
 from openeni_nodeagent.cni.protocol import CNIError
 from openeni_nodeagent.grants.grant_log import EndReason
 from openeni_testing.agent import node_objects
@@ -72,3 +73,40 @@ def test_a_del_that_was_given_up_and_queued_does_not_run_twice(
     with pytest.raises(CNIError, match="abandoned"):
         call(parts, "DEL", uid, alive=False)
     assert [grant.attachment.container_id for grant in parts.grants.all()] == ["c1"]
+
+
+def test_a_gc_that_was_given_up_ends_nothing(
+    parts: AgentParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The API server does not have the pod: it is a static one, or none of Kubernetes'.
+
+    Its ADD came just after the runtime had made its list, and the agent stood still since.
+    """
+    grant = parts.grant("web", "c1")
+    monkeypatch.setattr(commands, "boot_seconds", lambda: grant.at + GC_AGE_SECONDS)
+    with pytest.raises(CNIError, match="abandoned"):
+        call(parts, "GC", "", config={"cni.dev/valid-attachments": []}, alive=False)
+    assert parts.grants.all() == (grant,)
+    call(parts, "GC", "", config={"cni.dev/valid-attachments": []})
+    assert parts.grants.all() == ()
+
+
+def test_a_check_does_not_wait_for_an_add_that_waits(parts: AgentParts) -> None:
+    """It would keep a thread for as long, as would all that come after it."""
+    parts.grant("first", "a")
+    parts.grant("second", "b")
+    uid = node_objects.make_pod(parts.store, "web")
+    parts.sync(look=False)
+
+    def add_until_it_is_given_up() -> None:
+        with pytest.raises(CNIError, match="abandoned"):
+            call(parts, "ADD", uid, seconds=600.0)
+
+    waiting = threading.Thread(target=add_until_it_is_given_up, daemon=True)
+    waiting.start()
+    wait_for(lambda: len(parts.grants.waits()) == 1, "it waits")
+    with pytest.raises(CNIError, match="another call of container c1"):
+        call(parts, "CHECK", uid, config={"prevResult": {}}, seconds=600.0)
+    assert waiting.is_alive()
+    with parts.locks.ending("c1"):
+        waiting.join(30)

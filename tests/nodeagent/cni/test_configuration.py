@@ -83,6 +83,7 @@ def test_other_plugins_are_named() -> None:
         ("00-multus.conf", b'{"type": "multus-shim", "clusterNetwork": "/x"}', False),
         ("10-broken.json", b"{", True),
         ("10-empty.conf", b"{}", True),
+        ("10-bytes.conflist", b'{"plugins": [{"type": "br\xffidge"}]}', True),
         pytest.param("10-x.conf", b'{"type":"x","y":' + DEEP + b"}", True, id="deep"),
     ],
 )

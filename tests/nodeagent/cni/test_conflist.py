@@ -107,6 +107,7 @@ def test_what_was_written_is_not_changed_again(installed: bytes) -> None:
         (written([OWN, {"capabilities": {"a": True}}]), "type"),
         (written([OWN, {"type": "x", "capabilities": 1}]), "capabilities"),
         (b"\xff\xfe", "malformed"),
+        (b'{"plugins":[{"type":"tun\xffing"}]}', "decode byte 0xff"),
         pytest.param(b'{"x":' + DEEP + b"}", "recursion", id="deep"),
     ],
 )

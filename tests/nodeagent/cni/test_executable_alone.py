@@ -85,6 +85,17 @@ def test_without_an_agent_del_is_queued_whole_and_succeeds(runtime: Runtime) -> 
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize(
+    ("version", "code"), [("0.3.1", 1), ("", 1), (None, 1), ("1.1.0\0", 1), ("1.1", 1)]
+)
+def test_a_del_that_an_agent_would_refuse_is_refused_without_one_and_not_queued(
+    runtime: Runtime, version: str | None, code: int
+) -> None:
+    answer = runtime.call("DEL", "abc", cniVersion=version)
+    assert (answer.error, "0.4.0, 1.0.0, 1.1.0" in answer.body["msg"]) == (code, True)
+    assert list((runtime.run / "queue").iterdir()) == []
+
+
 def test_del_is_queued_even_before_any_agent_has_run(runtime: Runtime) -> None:
     nowhere = replace(runtime, run=runtime.run / "not-yet")
     assert nowhere.call("DEL", "abc").code == 0

@@ -7,6 +7,7 @@ and every second one is interrupted (`flaky_io.h`).
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -171,7 +172,7 @@ def test_input_that_cannot_be_read_is_an_error(runtime: Runtime, tmp_path: Path)
     assert queue(runtime) == []
 
 
-@pytest.mark.parametrize("command", ["GC", "STATUS"])
+@pytest.mark.parametrize("command", ["GC", "STATUS", "DEL"])
 @pytest.mark.parametrize("stdin", [b"", b"{", b"[]", b"nonsense", b'{"cniVersion":"1.1.0"'])
 def test_input_that_is_no_object_cannot_be_decoded(
     runtime: Runtime, command: str, stdin: bytes
@@ -180,6 +181,7 @@ def test_input_that_is_no_object_cannot_be_decoded(
     done = execute(runtime, command, stdin)
     body = json.loads(done.stdout)
     assert (done.returncode, body["code"], "JSON" in body["msg"]) == (1, 6, True)
+    assert queue(runtime) == []
 
 
 @pytest.mark.slow
@@ -227,3 +229,56 @@ def test_a_runtime_that_does_not_read_the_result_is_no_success(runtime: Runtime)
             check=False,
         )
     assert done.returncode == 1
+
+
+@pytest.mark.slow
+def test_an_add_ends_once_nobody_is_left_who_would_read_its_result(runtime: Runtime) -> None:
+    """The executable outlives a runtime that is restarted (KillMode=process).
+
+    The runtime's next process has deleted the container before there is an agent.
+    """
+    calls: list[Call] = []
+    add = runtime.start("ADD", "abc", "uid")
+    assert add.stdout is not None
+    with pytest.raises(subprocess.TimeoutExpired):
+        add.wait(0.5)
+    add.stdout.close()
+    assert add.wait(60) == 1
+    with serving(runtime, calls):
+        pass
+    assert calls == []
+
+
+@pytest.mark.slow
+def test_an_add_that_waits_in_the_agent_ends_once_nobody_would_read_its_result(
+    runtime: Runtime,
+) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(runtime.run / "cni.sock"))
+        listening.listen()
+        add = runtime.start("ADD", "abc", "uid")
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(MEBIBYTE)
+            assert add.stdout is not None
+            add.stdout.close()
+            assert connection.recv(1) == b""
+        assert add.wait(60) == 1
+
+
+@pytest.mark.slow
+def test_status_waits_for_a_runtime_that_has_too_much_to_do(runtime: Runtime) -> None:
+    (runtime.run / "served").touch()
+    stdin, other_end = os.pipe()
+    with os.fdopen(stdin, "rb") as late, os.fdopen(other_end, "wb") as writer:
+        status = subprocess.Popen(
+            [runtime.executable],
+            env={"CNI_COMMAND": "STATUS", "OPENENI_RUN": str(runtime.run)},
+            stdin=late,
+            stdout=subprocess.PIPE,
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            status.wait(4)  # longer than one that asks for the version has
+        writer.write(configuration())
+    out, _ = status.communicate(timeout=60)
+    assert (status.returncode, out) == (0, b"")

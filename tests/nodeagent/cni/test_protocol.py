@@ -8,6 +8,7 @@ import pytest
 from openeni_crds.podip import MAX_CONTAINER_ID
 from openeni_nodeagent.cni.parsing import configured_version, parse
 from openeni_nodeagent.cni.protocol import (
+    MOST_CHARACTERS,
     CNIError,
     Code,
     Command,
@@ -83,6 +84,22 @@ def test_a_configuration_that_is_nested_too_deep_is_invalid(command: Command) ->
         parse(CONTAINERD | {"CNI_COMMAND": command}, config)
     assert raised.value.code == Code.DECODE
     assert configured_version(config) == "1.1.0"
+
+
+@pytest.mark.parametrize("command", list(Command))
+def test_a_configuration_that_is_no_utf8_is_invalid(command: Command) -> None:
+    config = json.dumps(CONFIG | {"cniVersion": "1.1.0?"}).encode().replace(b"?", b"\xff")
+    with pytest.raises(CNIError) as raised:
+        parse(CONTAINERD | {"CNI_COMMAND": command}, config)
+    assert raised.value.code == Code.DECODE
+    assert configured_version(config) == "1.1.0"
+
+
+def test_an_error_is_cut_off_however_much_it_quotes() -> None:
+    with pytest.raises(CNIError) as raised:
+        call(CONFIG | {"cniVersion": "\x80" * 1_000_000}, {})
+    assert raised.value.code == Code.INCOMPATIBLE_VERSION
+    assert len(str(raised.value)) == len(raised.value.message) == MOST_CHARACTERS
 
 
 def test_a_container_id_that_no_podip_can_record_is_refused_but_deleted() -> None:
