@@ -6,7 +6,15 @@ from typing import Final
 from openeni_crds import names
 from openeni_crds.enipool import IPVlanMode, MetadataService
 from openeni_nodeagent.addresses import IPV6, family_of
-from openeni_nodeagent.datapath.filters import FAMILIES, FORGED_MTU_ERRORS, LOOPBACK, chain
+from openeni_nodeagent.datapath.filters import (
+    BEFORE_DEFRAGMENTATION,
+    FAMILIES,
+    FORGED_MTU_ERRORS,
+    FRAGMENTS,
+    LOOPBACK,
+    NEIGHBOUR_DISCOVERY,
+    chain,
+)
 from openeni_nodeagent.datapath.links import NodeENI
 from openeni_nodeagent.datapath.model import Chain
 from openeni_nodeagent.datapath_api import LinkFacts
@@ -27,7 +35,7 @@ _ALMOST_THE_SERVICE: Final = tuple(
 _NAT: Final = "_nat"
 _IN: Final = "_in"
 _LO: Final = "_lo"
-_BEFORE_DEFRAGMENTATION: Final = "priority -450; policy accept;"  # NF_IP_PRI_CONNTRACK_DEFRAG: -400
+_CUT: Final = "_cut"
 # Sockets of the kernel have a cgroup, too: those of NFS or Ceph, and the control sockets that send
 # echo replies, neighbour discovery and most resets. `skuid` knows those of programs alone. Tunnels
 # (VXLAN, WireGuard) send for others; none may end at an ENI's primary address or at a pod.
@@ -92,7 +100,7 @@ def _of_layer_3(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
         rules += [f"oif {index} {of_a_pod} {word} daddr {service} reject"]
         rules += [f"oif {index} {word} daddr {service} drop"]
     rules += _of_layer_3_pods(index)
-    return frozenset({_chain(eni, "", hook, rules), _lo_chain(eni)})
+    return frozenset({_chain(eni, "", hook, rules), _lo_chain(eni), _fragments_of_layer_3(eni)})
 
 
 def _of_layer_2(eni: NodeENI) -> frozenset[Chain]:
@@ -108,9 +116,10 @@ def _of_layer_2(eni: NodeENI) -> frozenset[Chain]:
         for word, number in FAMILIES
     ]
     marks = [f"iif {index} {rule}" for rule in _marks(eni)]
-    rules = [own, loopback, *_of_pods(eni), *one_way, *marks]
-    into_node = _chain(eni, "", hook, rules)
-    return frozenset({into_node, _nat_of_neighbours(eni), _ingress_chain(eni)})
+    into_node = _chain(eni, "", hook, [own, loopback, *_of_pods(eni), *one_way, *marks])
+    return frozenset(
+        {into_node, _senders_of_layer_2(eni), _nat_of_neighbours(eni), _ingress_chain(eni)}
+    )
 
 
 def _of_layer_3_pods(index: int) -> list[str]:
@@ -162,7 +171,7 @@ def _lo_chain(eni: NodeENI) -> Chain:
     primary address by then (`service`), or the node's if kube-proxy masquerades it, and over `lo` a
     packet keeps its entry of conntrack.
     """
-    hook = f"type filter hook prerouting {_BEFORE_DEFRAGMENTATION}"
+    hook = f"type filter hook prerouting {BEFORE_DEFRAGMENTATION}"
     cut_4 = "ip frag-off & 0x3fff != 0 ip daddr @primaries4"
     # With `accept_local`, which ARP needs, the kernel takes these from the network. What an l3 pod
     # sends to a service has the primary address of its ENI.
@@ -185,18 +194,43 @@ def _lo_chain(eni: NodeENI) -> Chain:
     return _chain(eni, _LO, hook, rules)
 
 
-def _of_pods(eni: NodeENI) -> list[str]:
-    """Return the rules for what l2 pods send to the node, which `_ingress_chain` lets pass.
+def _fragments_of_layer_3(eni: NodeENI) -> Chain:
+    """Return the chain for fragments that pods send by the ENI, before they are joined.
 
-    It has the address of a pod of this ENI: one that poses as somebody outside to a port of the
-    node that leads to itself would get to that outside as the node, since its replies leave by the
-    node's own NIC. And no neighbour discovery (`guard`): pods know the node by permanent
-    neighbours.
+    The kernel joins them in one place for the pods of all ENIs (`OF_A_SOCKET`: the node itself
+    sends none that way).
     """
-    sent = f"iif {eni.link.ifindex} ether saddr {eni.facts.mac}"
+    oif = f"oif {eni.link.ifindex}"
+    rules = [f"{oif} {cut} {word} saddr . oif != @podlinks{n} drop" for word, cut, n in FRAGMENTS]
+    hook = f"type filter hook output {BEFORE_DEFRAGMENTATION}"
+    return _chain(eni, _CUT, hook, [OF_A_SOCKET, *rules])
+
+
+def _sent_to_node(eni: NodeENI) -> str:
+    """Return the match for what l2 pods send to the node, which `_ingress_chain` lets pass."""
+    return f"iif {eni.link.ifindex} ether saddr {eni.facts.mac}"
+
+
+def _senders_of_layer_2(eni: NodeENI) -> Chain:
+    """Return the chain that drops what l2 pods send to the node under others' addresses.
+
+    One that poses as somebody outside to a port of the node that leads to itself would get to that
+    outside as the node, since its replies leave by the node's own NIC. Each fragment has to have
+    the address of a pod of this ENI (see `guard`).
+    """
+    sent = _sent_to_node(eni)
     rules = [f"{sent} {word} saddr . iif != @podlinks{number} drop" for word, number in FAMILIES]
-    rules += [f"{sent} {error} drop" for error in FORGED_MTU_ERRORS]
-    return [*rules, f"{sent} icmpv6 type 133-137 drop"]
+    return _chain(eni, _CUT, f"type filter hook prerouting {BEFORE_DEFRAGMENTATION}", rules)
+
+
+def _of_pods(eni: NodeENI) -> list[str]:
+    """Return the rules for what l2 pods send to the node under addresses of pods of this ENI.
+
+    There is no neighbour discovery (`guard`): pods know the node by permanent neighbours.
+    """
+    sent = _sent_to_node(eni)
+    rules = [f"{sent} {error} drop" for error in FORGED_MTU_ERRORS]
+    return [*rules, f"{sent} {NEIGHBOUR_DISCOVERY} drop"]
 
 
 def _ingress_chain(eni: NodeENI) -> Chain:

@@ -38,6 +38,12 @@ _PODS: Final = f'iifname "{names.LINK_PREFIX}*"'  # veth pods, and slaves on the
 _SLAVES: Final = f"{names.LINK_PREFIX}-*"
 _UNTRANSLATED: Final = "ct status and dnat == 0"
 LOOPBACK: Final = "127.0.0.0/8"
+# Conntrack joins fragments, whichever links they come in by, at NF_IP_PRI_CONNTRACK_DEFRAG, -400.
+# What it has joined has the link of the last one, and the Ethernet header of the first.
+BEFORE_DEFRAGMENTATION: Final = "priority -450; policy accept;"
+FRAGMENTS: Final = (("ip", "ip frag-off & 0x3fff != 0", IPV4), ("ip6", "exthdr frag exists", IPV6))
+# Later fragments have no type: what was joined is looked at again.
+NEIGHBOUR_DISCOVERY: Final = "icmpv6 type 133-137"
 
 
 def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
@@ -113,6 +119,7 @@ def _late_guard(mask: int) -> list[str]:
     return [
         f'iifname != "{names.LINK_PREFIX}*" accept',
         f'meta mark and {mask:#x} == 0 iifname != "{_SLAVES}" counter drop',
+        f"{NEIGHBOUR_DISCOVERY} counter drop",
         "ct state new,established,related accept",
         *(f"{error} counter drop" for error in FORGED_MTU_ERRORS),
     ]
@@ -192,14 +199,19 @@ def _guard() -> Chain:
     addresses whose routes lead to its link; Neutron would let the others of its ENI pass. Nothing
     is sent to 127.0.0.1 over a link, though a pod's host ports may have set `route_localnet` there.
     Of 0.0.0.0, which asks for an address, `fib` says nothing where the receiver is a group.
+
+    Each fragment is looked at, for one with a forged sender would become a part of what an honest
+    sender sends. A frame to a group, which ipvlan copies to the node's slave, has any MAC as its
+    sender, so that the chains of an l2 ENI would not know what it was joined into (`eni_chains`).
     """
     return chain(
         "inet",
         "guard",
-        "type filter hook prerouting priority raw; policy accept;",
+        f"type filter hook prerouting {BEFORE_DEFRAGMENTATION}",
         [
             f'iifname != "{names.LINK_PREFIX}*" accept',
-            "icmpv6 type 133-137 counter drop",
+            *(f"meta pkttype != host {cut} counter drop" for _, cut, _ in FRAGMENTS),
+            f"{NEIGHBOUR_DISCOVERY} counter drop",
             "icmp type redirect counter drop",
             f"ip daddr {LOOPBACK} counter drop",
             "ip saddr 0.0.0.0 counter drop",

@@ -45,7 +45,7 @@ def captured(
     sentinel = os.urandom(16)
     listeners = [_listener(*place) for place in places]
     try:
-        attacker.run(_on_one_processor)
+        attacker.run(on_one_processor)
         attack()
         attacker.run(send_datagram, honest, sentinel)
         first, *others = listeners
@@ -64,7 +64,19 @@ def received(
     *,
     bound: str = "",
 ) -> list[str]:
-    """Return the senders of the datagrams that a socket of `listener` receives in the attack.
+    """Return the senders' addresses of the datagrams that `heard` returns."""
+    return [address for address, _ in heard(attacker, attack, honest, listener, bound=bound)]
+
+
+def heard(
+    attacker: Namespace,
+    attack: Callable[[], None],
+    honest: str,
+    listener: Namespace,
+    *,
+    bound: str = "",
+) -> list[tuple[str, int]]:
+    """Return from where the datagrams come that a socket of `listener` receives in the attack.
 
     It is bound to `honest`, where the sentinel goes, unless `bound` says otherwise.
     """
@@ -73,15 +85,15 @@ def received(
     with listener.run(socket.socket, family, socket.SOCK_DGRAM) as sink:
         sink.bind((bound or honest, DISCARD))
         sink.settimeout(_SECONDS)
-        attacker.run(_on_one_processor)
+        attacker.run(on_one_processor)
         attack()
         attacker.run(send_datagram, honest, sentinel)
-        seen: list[str] = []
+        seen: list[tuple[str, int]] = []
         while True:
             payload, sender = sink.recvfrom(_LONGEST)
             if payload == sentinel:
                 return seen
-            seen.append(sender[0])
+            seen.append(sender[:2])
 
 
 def send_datagram(target: str, payload: bytes, source: str = "", device: str = "") -> None:
@@ -109,6 +121,11 @@ def send_frames(device: str, sent: Sequence[bytes], kind: int = 0) -> None:
 def sending(namespace: Namespace, device: str, *sent: bytes) -> Callable[[], None]:
     """Return the attack that sends frames by a device of the namespace."""
     return lambda: namespace.run(send_frames, device, sent)
+
+
+def on_one_processor() -> None:
+    """Have the calling thread send everything by the queues of one processor."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 def addresses_of(frame: bytes) -> tuple[str, str]:
@@ -180,10 +197,6 @@ def checksum(data: bytes) -> bytes:
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return struct.pack("!H", ~total & 0xFFFF)
-
-
-def _on_one_processor() -> None:
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 def _checksummed(source: str, target: str, protocol: int, message: bytes, at: int) -> bytes:
