@@ -162,6 +162,7 @@ class NodeReport:
     left: str = ""  # why something of former pods or ENIs is still there
     departed: frozenset[str] = frozenset()  # names of departing ENIs of which nothing is left
     disturbed: frozenset[PodInterface] = frozenset()  # pods that may have lost something inside
+    looked_into: frozenset[PodInterface] = frozenset()  # or tried to: their own namespaces
 
 
 class NodeSnapshot(Protocol):

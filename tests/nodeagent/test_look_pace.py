@@ -169,3 +169,36 @@ def test_pods_whose_slaves_were_disturbed_are_looked_into_soon(
     parts.datapath.looked_into.clear()
     parts.look()
     assert parts.datapath.looked_into.keys() == {"web"}
+
+
+def test_whatever_ends_a_look_the_next_one_looks_into_all_pods(
+    parts: AgentParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoder, for one, meets what somebody has put into the kernel."""
+    parts.grant("web", "web")
+    parts.look()
+    parts.datapath.looked_into.clear()
+
+    def fail(enis: Collection[ENIFacts]) -> NodeSnapshot:
+        raise TypeError(enis)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(parts.datapath, "observe", fail)
+        assert isinstance(parts.looks.look(), Retry)
+    parts.looks.look()
+    assert parts.datapath.looked_into.keys() == {"web"}
+
+
+def test_a_pod_is_looked_into_once_its_nic_is_there(parts: AgentParts) -> None:
+    """And no look is sooner for that: the NIC may be missing for long."""
+    parts.grant("web", "web")
+    parts.look()
+    mac = parts.datapath.nics.pop()
+    parts.datapath.looked_into.clear()
+    parts.looks.look_into(parts.grants.all()[0].attachment)
+    parts.looks.look()
+    assert parts.datapath.looked_into == {}
+    parts.looks.look()
+    parts.datapath.nics.add(mac)
+    parts.looks.look()
+    assert parts.datapath.looked_into.keys() == {"web"}

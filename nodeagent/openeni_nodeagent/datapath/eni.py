@@ -43,6 +43,7 @@ _V6: Final = {
     "conf/{}/disable_ipv6": "0",
     "conf/{}/accept_ra": "0",
     "conf/{}/autoconf": "0",
+    "conf/{}/addr_gen_mode": "1",  # no address but the planned one, also after the link was down
     "conf/{}/forwarding": "1",  # to answer for others; a new link has that of `default`
     "conf/{}/proxy_ndp": "1",
     "neigh/{}/proxy_delay": "0",
@@ -82,8 +83,8 @@ def plan_eni(eni: NodeENI) -> State:
 def _link_local(eni: NodeENI) -> set[Item]:
     """Return the ENI's link-local address, if it has IPv6: the one that its port allows.
 
-    The kernel asks for the neighbours of a packet that it forwards from no other (ndisc_solicit),
-    and gives the link another address, or none, by `addr_gen_mode`.
+    The kernel asks for the neighbours of a packet that it forwards from such an address
+    (ndisc_solicit), whichever the link has. By `addr_gen_mode` it would give it one of its own.
     """
     if IPV6 not in eni.families:
         return set()

@@ -46,6 +46,8 @@ class Address:
     address: str
     prefix: int
     link_scope: bool = False  # IPv4: the kernel chooses it as no source, nor does masquerading
+    # The kernel's message about one that was found, with all that tells it from its like.
+    message: bytes = field(default=b"", compare=False, repr=False)
 
 
 class RouteType(StrEnum):
@@ -66,6 +68,7 @@ class Route:
     protocol: int = names.PROTOCOL
     metric: int = 0  # 0: the kernel's default
     type: RouteType = RouteType.UNICAST
+    message: bytes = field(default=b"", compare=False, repr=False)  # as of an address
 
 
 @dataclass(frozen=True, slots=True)

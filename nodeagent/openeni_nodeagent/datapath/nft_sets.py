@@ -29,6 +29,7 @@ class NftSet:
 
 
 PRIMARIES: Final = "primaries"
+CATCH_ALL: Final = "*"  # the key of a member that is there for all others; none of ours is one
 _JOINT: Final = " . "  # between fields, as `nft` writes it
 _WITH_POD_IN_VALUE: Final = ("hostports", "anyports")
 

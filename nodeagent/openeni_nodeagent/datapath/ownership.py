@@ -25,7 +25,7 @@ from openeni_nodeagent.datapath.model import (
     Rule,
     State,
 )
-from openeni_nodeagent.datapath.nft_sets import PRIMARIES, address_in
+from openeni_nodeagent.datapath.nft_sets import CATCH_ALL, PRIMARIES, address_in
 
 # Devices that have the MAC of the NIC below or above them.
 _NOT_NICS: Final = frozenset(
@@ -128,7 +128,9 @@ def _addresses_of_pods(state: State, pairs: set[int]) -> Iterator[str]:
     for item in state:
         if isinstance(item, Neighbour) and item.index not in pairs:
             yield item.address
-        elif isinstance(item, Element) and not item.name.startswith(PRIMARIES):
+        elif isinstance(item, Element) and not (
+            item.name.startswith(PRIMARIES) or item.key == CATCH_ALL
+        ):
             yield address_in(item.name, item.key, item.value)
 
 

@@ -89,6 +89,7 @@ class DatapathReconciler:
         self._unseen: set[Attachment] | None = None  # pods to be looked into; None: all
         self._node: NodeFacts | None = None
         self._differing: Mapping[Attachment, Difference] = {}
+        self._later: set[Attachment] = set()  # pods that the last look could not look into
         self._rebuilt_at: dict[Attachment, float] = {}  # less than LOOK_PERIOD_SECONDS ago
         self._postponed = False  # the last look left pods to the next one, which is soon
         self._succeeded_at: float | None = None  # the last look without error; at first: `set_node`
@@ -137,12 +138,16 @@ class DatapathReconciler:
             if node is None:
                 return RequeueAfter(SOON_SECONDS)
             self._unseen = set()
+        if unseen is not None:
+            unseen |= self._later
         with self.pace.measured():
             try:
                 return self._look(node, unseen)
-            except DatapathError as error:
+            except Exception as error:  # noqa: BLE001 - whatever somebody has put into the kernel
                 with self._lock:
                     self._unseen = None
+                if not isinstance(error, DatapathError):
+                    _log.exception("a look at the node failed")
                 return Retry(f"the node cannot be looked at: {error}")
 
     def _look(self, node: NodeFacts, unseen: set[Attachment] | None) -> Result:
@@ -167,6 +172,8 @@ class DatapathReconciler:
             snapshot, wanted, lambda asked: self._hold(asked, pods, unseen)
         )
         self._take_over(report, choice, pods)
+        asked = before.keys() if unseen is None else unseen & before.keys()
+        self._later = asked - {pods[pod].attachment for pod in report.looked_into}
         failed = self._rebuild(report, pods)
         if self._callbacks.may_repair():
             self._repairs.run(grants, kernel, snapshot.host_ports)
@@ -261,8 +268,11 @@ class DatapathReconciler:
         for pod in report.broken:
             grant = pods[pod]
             name = f"{grant.namespace}/{grant.name}"
-            if grant.attachment in self._rebuilt_at or not leads_to_pod(grant.netns, grant):
-                continue  # of the latter the end of its grant is still to come
+            if not leads_to_pod(grant.netns, grant):
+                continue  # the end of its grant is still to come
+            if grant.attachment in self._rebuilt_at:
+                self._later.add(grant.attachment)
+                continue
             self.look_into(grant.attachment)
             try:
                 with self._locks.locked(pod.container_id):

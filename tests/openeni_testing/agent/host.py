@@ -10,6 +10,7 @@ from pathlib import Path
 from openeni_crds import names
 from openeni_crds.conditions import Condition, Type, find, is_true
 from openeni_crds.eni import ENI, NodeStatus
+from openeni_crds.enipool import Datapath
 from openeni_crds.meta import decode
 from openeni_crds.podip import PodIP
 from openeni_kube.store import NotFoundError
@@ -58,11 +59,13 @@ class AgentHost:
         netns.touch()
         return Runtime(self.executable, self.settings.run, netns, deadline)
 
-    def create_objects(self, *, count: int = 3, cool_down: str = "30s") -> None:
+    def create_objects(
+        self, *, count: int = 3, cool_down: str = "30s", datapath: Datapath = node_objects.VETH
+    ) -> None:
         """Create this node, a pool that selects every pod, and one attached ENI."""
         node_objects.make_node(self.store)
-        node_objects.make_pool(self.store, cool_down=cool_down)
-        node_objects.make_eni(self.store)
+        node_objects.make_pool(self.store, cool_down=cool_down, datapath=datapath)
+        node_objects.make_eni(self.store, datapath=datapath)
         node_objects.write_operator_status(self.store, count=count)
 
     @contextmanager

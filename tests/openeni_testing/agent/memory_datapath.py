@@ -103,9 +103,10 @@ class MemoryDatapath:
 
     def reconcile(self, snapshot: NodeSnapshot, wanted: WantedNode, hold: Hold) -> NodeReport:
         self.node = wanted.node
-        inside = (pod.interface.container_id for pod in wanted.pods if pod.netns)
-        self.looked_into |= dict.fromkeys(inside, wanted.node)
         errors = {eni.name: error for eni in wanted.enis if (error := self._error(eni))}
+        with_nics = [pod for pod in wanted.pods if pod.interface.eni.name not in errors]
+        looked_into = frozenset(pod.interface for pod in with_nics if pod.netns)
+        self.looked_into |= {pod.container_id: wanted.node for pod in looked_into}
         for eni in wanted.departing:
             self._leave(eni)
         strays = snapshot.pods.keys() & wanted.strays
@@ -125,6 +126,7 @@ class MemoryDatapath:
             tuple(Repair("route", f"{address} had a route") for address in strays),
             BUSY if strays and self.clear_fails else "",
             frozenset(eni.name for eni in wanted.departing if wanted.complete),
+            looked_into=looked_into,
         )
 
     def compare(self, snapshot: NodeSnapshot, wanted: WantedNode) -> NodeReport:  # noqa: ARG002

@@ -14,7 +14,12 @@ from typing import Any, Final, TypeVar
 from openeni_crds import names
 from openeni_nodeagent.addresses import IPV4, IPV6
 from openeni_nodeagent.datapath.linux import items, readers, uapi
-from openeni_nodeagent.datapath.linux.attributes import attribute, big_endian, string
+from openeni_nodeagent.datapath.linux.attributes import (
+    attribute,
+    big_endian,
+    string,
+    with_attributes,
+)
 from openeni_nodeagent.datapath.linux.netlink import DumpRefusedError, Netlink
 from openeni_nodeagent.datapath.linux.nfnetlink import NF_FAMILIES
 from openeni_nodeagent.datapath.linux.pyroute2_classes import (
@@ -30,6 +35,7 @@ from openeni_nodeagent.datapath.linux.pyroute2_classes import (
     SetElementsMessage,
 )
 from openeni_nodeagent.datapath.linux.readers import Reader
+from openeni_nodeagent.datapath.linux.rtnetlink_encode import IFADDRMSG, RTMSG
 from openeni_nodeagent.datapath.model import (
     Address,
     Chain,
@@ -46,6 +52,11 @@ _FAMILIES: Final = {IPV4: AF_INET, IPV6: AF_INET6}
 _OURS: Final = attribute(uapi.NDA_PROTOCOL, bytes([names.PROTOCOL]))
 _OUR_CHAIN: Final = string(uapi.NFTA_CHAIN_TABLE, names.NFT_TABLE)
 _ACCEPTS: Final = big_endian(uapi.NFTA_CHAIN_POLICY, uapi.NF_ACCEPT)
+_OF_ADDRESS: Final = frozenset({uapi.IFA_ADDRESS, uapi.IFA_LOCAL})
+_OF_ROUTE: Final = frozenset(
+    {uapi.RTA_DST, uapi.RTA_SRC, uapi.RTA_PRIORITY, uapi.RTA_PREFSRC, uapi.RTA_TABLE}
+)
+_NEXTHOP: Final = frozenset({uapi.RTA_OIF, uapi.RTA_GATEWAY, uapi.RTA_VIA})
 _TOKEN_BUCKETS: Final = re.compile(re.escape(string(uapi.TCA_KIND, "tbf")))
 
 
@@ -73,18 +84,30 @@ def addresses(netlink: Netlink, *, index: int = 0) -> Iterator[Address]:
     """Yield every address of the namespace, or with `index` of that link."""
     request = AddressMessage()
     request["index"] = index
-    return _items(netlink, uapi.RTM_GETADDR, request, readers.ADDRESS)
+    for raw in _answers(netlink, uapi.RTM_GETADDR, request, uapi.NLM_F_DUMP):
+        if address := readers.ADDRESS(raw):
+            yield replace(address, message=with_attributes(raw, IFADDRMSG.size, _OF_ADDRESS))
 
 
 def routes(netlink: Netlink, family: int, *, index: int = 0) -> Iterator[Route]:
     """Yield our routes of a family, or with `index` everybody's routes of that link."""
     request = RouteMessage()
     request["family"] = _FAMILIES[family]
-    if index:
-        request["attrs"] = [("RTA_OIF", index)]
-    else:
+    if not index:
         request["proto"] = names.PROTOCOL
-    return _items(netlink, uapi.RTM_GETROUTE, request, readers.ROUTE)
+        yield from _items(netlink, uapi.RTM_GETROUTE, request, readers.ROUTE)
+        return
+    request["attrs"] = [("RTA_OIF", index)]
+    for raw in _answers(netlink, uapi.RTM_GETROUTE, request, uapi.NLM_F_DUMP):
+        if route := readers.ROUTE(raw):
+            yield replace(route, message=_identifying(raw))
+
+
+def _identifying(raw: bytes) -> bytes:
+    """Return the message of a route with what tells it from others: a nexthop or its ID."""
+    by_id = with_attributes(raw, RTMSG.size, _OF_ROUTE | {uapi.RTA_NH_ID})
+    without = with_attributes(raw, RTMSG.size, _OF_ROUTE)
+    return by_id if by_id != without else with_attributes(raw, RTMSG.size, _OF_ROUTE | _NEXTHOP)
 
 
 def rules(netlink: Netlink) -> Iterator[Rule]:

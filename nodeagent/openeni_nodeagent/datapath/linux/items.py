@@ -27,7 +27,7 @@ from openeni_nodeagent.datapath.model import (
     RouteType,
     Rule,
 )
-from openeni_nodeagent.datapath.nft_sets import SETS
+from openeni_nodeagent.datapath.nft_sets import CATCH_ALL, SETS
 
 _FAMILIES: Final = {AF_INET: IPV4, AF_INET6: IPV6}
 _ANY: Final = {AF_INET: "0.0.0.0", AF_INET6: "::"}  # noqa: S104 - of a default route
@@ -66,8 +66,11 @@ def link(message: Any) -> Link | None:
     info = message.get_attr("IFLA_LINKINFO")
     kind = info.get_attr("IFLA_INFO_KIND") if info else ""
     data = info.get_attr("IFLA_INFO_DATA") if kind == IPVLAN else None
+    name = message.get_attr("IFLA_IFNAME")
     return Link(
-        message.get_attr("IFLA_IFNAME"),
+        # Bytes that are no text are a name to the kernel. One that cannot be written anywhere has
+        # the kernel refuse what names that link, and nothing else.
+        name if isinstance(name, str) else name.decode(errors="replace"),
         message["index"],
         kind or "",
         message.get_attr("IFLA_ADDRESS") or "",
@@ -151,8 +154,9 @@ def _elements(message: Any, name: str) -> Iterator[Element]:
     for member in message.get_attr("NFTA_SET_ELEM_LIST_ELEMENTS") or ():
         data = member.get_attr("NFTA_SET_ELEM_DATA")  # a map's value
         value = "" if data is None else unpack(made.value, data.get_attr("NFTA_DATA_VALUE"))
-        key = member.get_attr("NFTA_SET_ELEM_KEY").get_attr("NFTA_DATA_VALUE")
-        yield Element(name, unpack(made.key, key), value)
+        key = member.get_attr("NFTA_SET_ELEM_KEY")
+        text = CATCH_ALL if key is None else unpack(made.key, key.get_attr("NFTA_DATA_VALUE"))
+        yield Element(name, text, value)
 
 
 def qdisc(message: Any) -> Qdisc | None:

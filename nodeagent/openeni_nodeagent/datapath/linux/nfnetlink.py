@@ -29,7 +29,7 @@ from openeni_nodeagent.datapath.linux.attributes import (
     string,
 )
 from openeni_nodeagent.datapath.model import Element, Operation, Verb
-from openeni_nodeagent.datapath.nft_sets import SETS, Field, NftSet, joined, split
+from openeni_nodeagent.datapath.nft_sets import CATCH_ALL, SETS, Field, NftSet, joined, split
 
 NF_FAMILIES: Final = {"inet": uapi.NFPROTO_INET, "netdev": uapi.NFPROTO_NETDEV}
 NFGENMSG: Final = struct.Struct("=BBH")
@@ -151,7 +151,10 @@ def _element(operation: Operation) -> bytes:
     if not isinstance(item, Element):
         raise TypeError(item)
     made = SETS[item.name]
-    member = nested(uapi.NFTA_SET_ELEM_KEY, _value(made.key, item.key))
+    if item.key == CATCH_ALL:
+        member = big_endian(uapi.NFTA_SET_ELEM_FLAGS, uapi.NFT_SET_ELEM_CATCHALL)
+    else:
+        member = nested(uapi.NFTA_SET_ELEM_KEY, _value(made.key, item.key))
     if item.value:
         member += nested(uapi.NFTA_SET_ELEM_DATA, _value(made.value, item.value))
     members = nested(uapi.NFTA_LIST_ELEM, member)

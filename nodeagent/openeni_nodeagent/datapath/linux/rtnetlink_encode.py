@@ -74,10 +74,19 @@ def encode(operation: Operation) -> bytes:
         return create_link(operation.item)
     kind, flags, body = _body(operation.item)
     if operation.verb is Verb.REMOVE:
-        return _request(kind + _DEL, 0, body)
+        return _request(kind + _DEL, 0, _found(operation.item) or body)
     if operation.verb is Verb.CHANGE and flags:
         flags = _REPLACING
     return _request(kind, flags, body)
+
+
+def _found(item: Item) -> bytes:
+    """Return what the kernel has said of an address or a route, b"" if it was not asked.
+
+    What somebody else has added may have a scope, a TOS or a peer, without which the kernel does
+    not find it.
+    """
+    return item.message[HEADER.size :] if isinstance(item, Address | Route) else b""
 
 
 def _request(kind: int, flags: int, body: bytes) -> bytes:

@@ -29,7 +29,7 @@ from openeni_nodeagent.datapath.model import (
     Sysctl,
     Verb,
 )
-from openeni_nodeagent.datapath.nft_sets import OF_PODS, PRIMARIES, address_in
+from openeni_nodeagent.datapath.nft_sets import CATCH_ALL, OF_PODS, PRIMARIES, address_in
 from openeni_nodeagent.datapath.node.plan import (
     SHARED,
     STALE_ENIS,
@@ -169,10 +169,12 @@ class _Division:
         return STRAYS if is_left or address in self._plan.strays else None
 
     def _part_of_address(self, address: Address) -> Part | None:
-        """Return the ENI's part; link-local addresses of a NIC but the planned are the kernel's."""
+        """Return the ENI's part; link-local addresses of a NIC without IPv6 are the kernel's."""
         part = self._links.get(address.index)
         if address.index in self._plan.nics and part and address.address.startswith("fe80:"):
-            return part if address in self._plan.wanted.get(part, NOTHING) else None
+            wanted = self._plan.wanted.get(part, NOTHING)
+            has_own = any(isinstance(i, Address) and i.address.startswith("fe80:") for i in wanted)
+            return part if has_own else None
         return part
 
     def _part_of_pods_item(self, item: Neighbour | Element | Qdisc) -> Part | None:
@@ -186,6 +188,8 @@ class _Division:
 
     def _part_of_member(self, member: Element) -> Part | None:
         """Return the part that wants a member of its key, or else has its address."""
+        if member.key == CATCH_ALL:  # would have rules fit packets of anybody
+            return SHARED
         if part := self._plan.members.get((member.name, member.key)):
             return part
         address = address_in(member.name, member.key, member.value)

@@ -57,6 +57,7 @@ class NodeReconcile:
     broken: set[PodInterface] = field(default_factory=set[PodInterface])
     differing: dict[PodInterface, str] = field(default_factory=dict[PodInterface, str])
     disturbed: set[PodInterface] = field(default_factory=set[PodInterface])
+    looked_into: set[PodInterface] = field(default_factory=set[PodInterface])
     noted: list[tuple[Part, Operation]] = field(default_factory=list[tuple[Part, Operation]])
 
     def run(self, snapshot: KernelSnapshot, hold: Hold) -> tuple[NodeReport, NodePlan]:
@@ -180,6 +181,7 @@ class NodeReconcile:
             self.differing[pod.facts] = summary(found)
 
     def _look_inside(self, pod: NodePod, netns: str) -> None:
+        self.looked_into.add(pod.facts)
         found = self._inside(pod, partial(repair_inside, pod, netns))
         if changes_links(found):
             self.broken.add(pod.facts)
@@ -270,6 +272,7 @@ class NodeReconcile:
                 if self.wanted.complete and not found.keys() & {eni_part(facts.mac), STALE_ENIS}
             ),
             frozenset(self.disturbed),
+            frozenset(self.looked_into),
         )
         return report, plan if whole == plan.enis else replace(plan, enis=whole)
 

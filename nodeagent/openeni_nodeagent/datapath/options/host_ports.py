@@ -10,7 +10,7 @@ from typing import Final
 from openeni_nodeagent.addresses import IPV4, IPV6, family_of
 from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.model import Element, Item, State, Sysctl
-from openeni_nodeagent.datapath.nft_sets import joined, leads_to_pod, split
+from openeni_nodeagent.datapath.nft_sets import CATCH_ALL, joined, leads_to_pod, split
 from openeni_nodeagent.pod_options import PortMapping, Transport
 
 _TRANSPORTS: Final = frozenset(Transport)
@@ -34,7 +34,11 @@ def mappings_in(state: State) -> dict[str, tuple[PortMapping, ...]]:
     """Return the host ports that the kernel has, by the address that they lead to."""
     found = defaultdict[str, list[PortMapping]](list)
     for item in sorted(
-        (i for i in state if isinstance(i, Element) and leads_to_pod(i.name)),
+        (
+            i
+            for i in state
+            if isinstance(i, Element) and leads_to_pod(i.name) and i.key != CATCH_ALL
+        ),
         key=lambda i: (i.name, i.key),
     ):
         address, port = split(item.value)

@@ -47,6 +47,10 @@ def of_pod(pod: Pod) -> Sending:
     return pod.namespace, (pod.pod_network.pod_mac, pod.pod_network.host_mac)
 
 
+def by_eni(pod: Pod) -> Sending:
+    return pod.namespace, (pod.facts.eni.mac, pod.facts.eni.mac)
+
+
 def of_outside(topology: Topology) -> Sending:
     outside, fabric = topology.network.outside, topology.network.fabric
     return outside, (_mac(outside, "eth0"), _mac(fabric, "out"))
@@ -146,7 +150,6 @@ def test_the_network_hears_no_fragment_of_a_pod_from_one_of_another_eni(
     for place in range(len(topology.families)):
         source, target = other.facts.addresses[place], REMOTE.addresses[place]
         assert other.namespace.ping(target)
-        attackers = [(pod.namespace, 2 * (pod.facts.eni.mac,))] if attacked else []
-        honest = other.namespace, 2 * (other.facts.eni.mac,)
-        found = ports_heard(topology.remote, source, target, honest, attackers)
+        attackers = [by_eni(pod)] if attacked else []
+        found = ports_heard(topology.remote, source, target, by_eni(other), attackers)
         assert found == [(source, DISCARD)]

@@ -15,6 +15,7 @@ from openeni_nodeagent.datapath_api import DatapathError
 from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, eni_facts
+from openeni_testing.network.topology import Topology
 from openeni_testing.network.unserved import marks_in
 
 MARKS = Marks(names.MARK_MASK)
@@ -22,6 +23,15 @@ VETH = Datapath(Mode.VETH)
 REPLY, LOWEST = 0x10000, 0x20000
 TABLES = range(10002, 10012)
 OTHER_MASK = 0xFC000000
+PORT = 5400
+# As wg-quick has it for AllowedIPs 0.0.0.0/0: datagrams get the mark of their connection, often 0.
+# Of chains at one priority, the one that was loaded last runs first.
+WG_QUICK = """table inet wg {
+  chain premangle {
+    type filter hook prerouting priority mangle;
+    meta l4proto udp meta mark set ct mark
+  }
+}"""
 
 masks = st.sampled_from((names.MARK_MASK, OTHER_MASK))
 
@@ -174,3 +184,17 @@ def test_enis_without_nics_have_one_mark_each_however_often_they_are_looked_at(
         node.look()
         assert len({table for table, _ in marks_in(node)}) == 2
         assert len({mark for _, mark in marks_in(node)}) == len(marks_in(node)) == 2
+
+
+@pytest.mark.root
+def test_where_others_mark_datagrams_they_reach_the_node_and_its_other_pods() -> None:
+    topology = Topology(Datapath(Mode.VETH))
+    try:
+        node, pod = topology.node.namespace, topology.pods["a1"].namespace
+        neighbours = [(node, "10.99.0.11"), (topology.pods["a2"].namespace, topology.of("a2", 4))]
+        node.nft(WG_QUICK)
+        for namespace, address in neighbours:
+            namespace.answer(PORT)
+            assert pod.ask_by_datagram(address, PORT) is not None
+    finally:
+        topology.close()
