@@ -78,7 +78,6 @@ class Node:
                 Link("their-slave", 30, IPVLAN, mac, 1500, parent=7),
                 Link("docker0", 31, "bridge", "02:42:00:00:00:01", 1500),
                 Address(2, "10.99.0.11", 24),
-                Address(7, "fe80::1", 64),
                 Address(30, "198.51.100.1", 24),
                 Route("0.0.0.0/0", TABLE_MAIN, 2, "10.99.0.1", protocol=16),
                 Route("10.98.0.0/24", TABLE_MAIN, 7, protocol=2),  # the kernel's, with an address
@@ -92,6 +91,7 @@ class Node:
         return frozenset(
             {
                 Address(7, "10.98.0.99", 24),
+                Address(7, "fe80::1", 64),
                 Route("0.0.0.0/0", TABLE_MAIN, 7, "10.98.0.1", protocol=16),
             }
         )

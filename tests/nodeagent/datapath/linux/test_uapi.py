@@ -37,8 +37,14 @@ HEADERS = (
 )
 CONSTANTS = {name: value for name, value in vars(uapi).items() if name.isupper()}
 ATTRIBUTES = ("IFLA_", "IFA_", "RTA_", "FRA_", "NDA_", "NFTA_", "VETH_INFO_")
-# Constants of structs' fields, and attributes that pyroute2 reads by position.
-UNNAMED_BY_PYROUTE2 = {"IFA_F_NODAD", "NFTA_LIST_ELEM", "NETLINK_ROUTE", "SOL_NETLINK"}
+# Constants of structs' fields, attributes that pyroute2 reads by position, and one that it has not.
+UNNAMED_BY_PYROUTE2 = {
+    "IFA_F_NODAD",
+    "NFTA_LIST_ELEM",
+    "NETLINK_ROUTE",
+    "SOL_NETLINK",
+    "RTA_NH_ID",
+}
 MESSAGES: tuple[Any, ...] = (
     ifinfmsg.ifinfmsg,
     ipvlan,
