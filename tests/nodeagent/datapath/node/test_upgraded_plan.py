@@ -29,11 +29,12 @@ OTHER = ("10.98.0.21", "fd98::21")  # a pod of the other ENI
 
 
 def leave_chain(node: Node, device: str, rule: str, *, layer_2: bool = False) -> None:
-    """Leave an ENI a chain of before that has this rule about what its pods send."""
+    """Leave an ENI a chain of before that has this rule about what its pods send, and no other."""
     index = node.namespace.run(socket.if_nametoindex, device)
     hook, link = ("prerouting", "iif") if layer_2 else ("output", "oif")
     chain = f"inet {names.NFT_TABLE} eni{index}"
     node.namespace.nft(
+        f"delete chain {chain}_cut\n"  # nor did they look at single fragments
         f"delete chain {chain}\n"
         f"add chain {chain} {{ type filter hook {hook} priority mangle - 5; }}\n"
         f'add rule {chain} {link} {index} {rule} comment "0123456789ab 1 of 1"\n'
