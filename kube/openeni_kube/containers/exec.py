@@ -136,7 +136,7 @@ class _Status(Struct):
 
 @dataclass
 class Transcript:
-    """What a program has printed so far, and how it has ended."""
+    """Holds what a program has printed so far, and how it has ended."""
 
     stdout: bytearray = field(default_factory=bytearray)
     stderr: bytearray = field(default_factory=bytearray)

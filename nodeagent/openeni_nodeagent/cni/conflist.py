@@ -33,7 +33,7 @@ class Conflist:
 
 
 class _Chained(Struct):
-    """What every plugin of a list must have, and what decides about openeni's own entry.
+    """Holds what every plugin of a list must have, and what decides about openeni's own entry.
 
     A runtime in Go reads null as nothing.
     """

@@ -85,7 +85,6 @@ static void set_deadline(const struct command *command)
 
 	if (seconds < 1 || seconds > 3600)
 		seconds = command->seconds;
-	needs_reader = command == ADD;
 	deadline = clock_ms(CLOCK_MONOTONIC) + seconds * 1000;
 }
 
@@ -263,6 +262,7 @@ int main(int count, char **arguments)
 	while (command->name && (!name || strcmp(command->name, name)))
 		command++;
 	set_deadline(command);
+	needs_reader = command == ADD;
 	if (name)
 		return call(command);
 	if (count == 2)

@@ -1,6 +1,5 @@
 """The C executable without an agent, or with one that does not answer."""
 
-import socket
 import struct
 import subprocess
 import threading
@@ -46,9 +45,7 @@ def test_a_deadline_of_weeks_is_one(runtime: Runtime) -> None:
 def test_an_agent_that_takes_the_call_and_never_answers_does_not_hold_add_for_ever(
     runtime: Runtime,
 ) -> None:
-    with socket.socket(socket.AF_UNIX) as mute:
-        mute.bind(str(runtime.run / "cni.sock"))
-        mute.listen()
+    with runtime.listen():
         assert replace(runtime, deadline=1).call("ADD", "abc", "uid").error == 11
 
 
@@ -62,9 +59,7 @@ def test_an_incomplete_answer_counts_as_none(runtime: Runtime, cut: int) -> None
             connection.recv(65536)
             connection.sendall(whole[:cut])
 
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(runtime.run / "cni.sock"))
-        listening.listen()
+    with runtime.listen() as listening:
         thread = threading.Thread(target=cut_off, daemon=True)
         thread.start()
         answer = replace(runtime, deadline=1).call("ADD", "abc", "uid")
@@ -85,14 +80,12 @@ def test_without_an_agent_del_is_queued_whole_and_succeeds(runtime: Runtime) -> 
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize(
-    ("version", "code"), [("0.3.1", 1), ("", 1), (None, 1), ("1.1.0\0", 1), ("1.1", 1)]
-)
+@pytest.mark.parametrize("version", ["0.3.1", "", None, "1.1.0\0", "1.1"])
 def test_a_del_that_an_agent_would_refuse_is_refused_without_one_and_not_queued(
-    runtime: Runtime, version: str | None, code: int
+    runtime: Runtime, version: str | None
 ) -> None:
     answer = runtime.call("DEL", "abc", cniVersion=version)
-    assert (answer.error, "0.4.0, 1.0.0, 1.1.0" in answer.body["msg"]) == (code, True)
+    assert (answer.error, "0.4.0, 1.0.0, 1.1.0" in answer.body["msg"]) == (1, True)
     assert list((runtime.run / "queue").iterdir()) == []
 
 
@@ -148,9 +141,7 @@ def test_status_succeeds_once_the_node_could_serve_a_pod_whatever_the_agent_does
     runtime: Runtime,
 ) -> None:
     """Every pod has its network, but a NotReady node's pods are evicted."""
-    with socket.socket(socket.AF_UNIX) as mute:
-        mute.bind(str(runtime.run / "cni.sock"))
-        mute.listen()
+    with runtime.listen():
         answer = runtime.call("STATUS")
         assert (answer.error, "openeni-agent" in answer.body["msg"]) == (50, True)
         (runtime.run / "served").touch()
@@ -167,9 +158,7 @@ def test_a_question_fails_at_once_without_an_agent(runtime: Runtime, what: str) 
 
 
 def test_a_question_waits_for_an_agent_that_is_late(runtime: Runtime) -> None:
-    with socket.socket(socket.AF_UNIX) as late:
-        late.bind(str(runtime.run / "cni.sock"))
-        late.listen()
+    with runtime.listen() as late:
         asked = threading.Thread(target=runtime.ask, args=["live"])
         asked.start()
         connection, _ = late.accept()
@@ -213,9 +202,7 @@ def test_gc_and_status_are_incompatible_with_versions_that_lack_them(
 
 @pytest.mark.parametrize("seconds", ["9223372036854775808", "4294968", "-1", "x", ""])
 def test_an_impossible_deadline_is_not_taken_over(runtime: Runtime, seconds: str) -> None:
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(runtime.run / "cni.sock"))
-        listening.listen()
+    with runtime.listen() as listening:
         environment = {"OPENENI_DEADLINE": seconds}
         add = replace(runtime, environment=environment).start("ADD", "abc", "uid")
         connection, _ = listening.accept()

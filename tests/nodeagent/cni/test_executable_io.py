@@ -7,7 +7,6 @@ and every second one is interrupted (`flaky_io.h`).
 import json
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -253,9 +252,7 @@ def test_an_add_ends_once_nobody_is_left_who_would_read_its_result(runtime: Runt
 def test_an_add_that_waits_in_the_agent_ends_once_nobody_would_read_its_result(
     runtime: Runtime,
 ) -> None:
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(runtime.run / "cni.sock"))
-        listening.listen()
+    with runtime.listen() as listening:
         add = runtime.start("ADD", "abc", "uid")
         connection, _ = listening.accept()
         with connection:

@@ -1,6 +1,7 @@
 """Run the real CNI executable as a container runtime does."""
 
 import json
+import socket
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +76,13 @@ class Runtime:
         self, command: str, container: str = "", uid: str = "", name: str = "p", **config: object
     ) -> Answer:
         return finish(self.start(command, container, uid, name, **config))
+
+    def listen(self) -> socket.socket:
+        """Listen where the agent does; the caller closes what is returned."""
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(self.run / "cni.sock"))
+        listening.listen()
+        return listening
 
     def ask(self, what: str) -> "subprocess.CompletedProcess[str]":
         """Ask the agent, as kubelet's probes do."""
