@@ -30,10 +30,10 @@ from openeni_nodeagent.datapath_api import ModeUnsupportedError, NodeDatapath, N
 from openeni_nodeagent.enis.eni_reconciler import ENIReconciler
 from openeni_nodeagent.enis.nic_guards import NICGuards
 from openeni_nodeagent.grant_events import GrantEvents
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grant_log import GrantLog
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.journal import Journal
-from openeni_nodeagent.grants.ledger import Attachment, Grant
 from openeni_nodeagent.looks.datapath_reconciler import DatapathReconciler, LookCallbacks
 from openeni_nodeagent.metrics.samples import Samples
 from openeni_nodeagent.periodic_tasks import DEL_QUEUE, JOURNAL, WAITS, PeriodicTasks

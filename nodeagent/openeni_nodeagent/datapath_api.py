@@ -75,7 +75,7 @@ class PodNetwork:
     pod_mac: str
     gateway: tuple[str, ...]  # one for each family; empty in l3s and l3, which need none
     routes: tuple[PodRoute, ...]
-    phases: Mapping[str, float]  # seconds: "plan", "node", "namespace", "pod", "announce"
+    phases: Mapping[str, float]  # seconds: "plan", "node", "namespace", "pod"
 
 
 class DatapathError(Exception):
@@ -232,6 +232,10 @@ class NodeDatapath(Protocol):
         Raises NICMissingError, NamespaceGoneError. After an error the kernel is as it was before,
         or has nothing of the pod, unless the error says `left_behind`.
         """
+        ...
+
+    def announce(self, pod: PodInterface) -> None:
+        """Tell the subnet where a connected pod's addresses are now; errors are ignored."""
         ...
 
     def network(self, pod: PodInterface) -> PodNetwork:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Final
 
 from openeni_kube.result import Done, Result
+from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.grant_log import GrantLog
 from openeni_nodeagent.grants.grants import Grants
-from openeni_nodeagent.grants.ledger import Grant
 from openeni_nodeagent.looks.datapath_reconciler import SOON_SECONDS
 from openeni_nodeagent.reports.podip_publisher import key_of
 from openeni_nodeagent.requeues import COALESCE_SECONDS, Requeues

@@ -3,8 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -23,13 +22,9 @@ class Stopwatch:
         """Have a phase from the start until now."""
         self.seconds[name] = time.monotonic() - self.start
 
-    @contextmanager
-    def phase(self, name: str) -> Generator[None]:
-        before = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - before
+    def phase(self, name: str) -> "_Phase":
+        """Measure a block, as one of perhaps several of this name."""
+        return _Phase(self.seconds, name)
 
     def include(self, seconds: Mapping[str, float]) -> None:
         """Add phases that another stopwatch measured."""
@@ -40,6 +35,23 @@ class Stopwatch:
         """Return all phases, "total", and as "other" what no phase covers."""
         total = time.monotonic() - self.start
         return self.seconds | {"other": total - sum(self.seconds.values()), "total": total}
+
+
+class _Phase:
+    """A context manager; one of contextlib's takes three times as long."""
+
+    __slots__ = ("_begun", "_name", "_seconds")
+
+    def __init__(self, seconds: dict[str, float], name: str) -> None:
+        self._seconds = seconds
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._begun = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        spent = time.monotonic() - self._begun
+        self._seconds[self._name] = self._seconds.get(self._name, 0.0) + spent
 
 
 class PhaseHistory:

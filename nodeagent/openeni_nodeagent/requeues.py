@@ -7,8 +7,8 @@ from openeni_kube.result import Result
 from openeni_kube.workers import Workers, no_pause
 from openeni_kube.workqueue import Backoff
 from openeni_nodeagent.cluster.watches import Caches
+from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.grants import Grants
-from openeni_nodeagent.grants.ledger import Grant
 from openeni_nodeagent.reports.podip_publisher import key_of
 from openeni_nodeagent.reports.publishing_pace import PublishingPace
 

@@ -13,7 +13,7 @@ from openeni_crds.meta import decode
 from openeni_crds.names import ENIPOOLS, ENIS, LABEL_IPVLAN, NODES, PODIPS
 from openeni_crds.podip import PodIP
 from openeni_kube.store import NotFoundError
-from openeni_nodeagent.grants.ledger import Grant
+from openeni_nodeagent.grants.grant import Grant
 from openeni_operator.node.taint import TAINT
 from openeni_operator.podip.placement import ClearENI, MoveToNode, SetENI
 from openeni_operator.podip.watched import operations_of

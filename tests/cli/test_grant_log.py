@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openeni_cli.grant_log import GrantLine, history_of, holders, parse_lines
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grant_log import MOST_LINES, EndReason, GrantLog
-from openeni_nodeagent.grants.ledger import Attachment, Grant
 
 GRANT = Grant(
     Attachment("uid", "c1", "eth0"),

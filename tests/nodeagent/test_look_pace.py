@@ -147,6 +147,7 @@ def test_a_pod_that_deletes_its_link_each_time_is_built_again_once_in_a_period(
         return parts.datapath.adds - before
 
     assert rebuilds(5) == 1
+    assert parts.datapath.announced == [pod.addresses]
     assert parts.looks.difference(pod.attachment) is not None
     clock.now += LOOK_PERIOD_SECONDS
     assert rebuilds(5) == 1

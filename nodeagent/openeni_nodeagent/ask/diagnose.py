@@ -13,8 +13,8 @@ from openeni_nodeagent.ask.differences import Facts, compare
 from openeni_nodeagent.attachments.wanted_pods import granted_links, pods_of
 from openeni_nodeagent.datapath_api import NodeDatapath, NodeFacts, WantedNode, WantedPod
 from openeni_nodeagent.enis.wanted_enis import choose_enis, every_eni
+from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.journal import JournalState, replay
-from openeni_nodeagent.grants.ledger import Grant
 from openeni_nodeagent.grants.netns_identity import leads_to_pod
 from openeni_nodeagent.settings import Settings
 

@@ -15,7 +15,7 @@ from openeni_nodeagent.datapath_api import (
     NICMissingError,
     NodeReport,
 )
-from openeni_nodeagent.grants.ledger import Grant
+from openeni_nodeagent.grants.grant import Grant
 
 AGENT_REMEDY: Final = (
     "the node's agent puts this right at its next look; if it stays, read its log (`kubectl logs`)"

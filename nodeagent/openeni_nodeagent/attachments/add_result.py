@@ -5,7 +5,7 @@ from openeni_nodeagent.addresses import family_of
 from openeni_nodeagent.cni.protocol import Request
 from openeni_nodeagent.cni.results import AddResult, ResultInterface, ResultRoute
 from openeni_nodeagent.datapath_api import PodNetwork
-from openeni_nodeagent.grants.ledger import Grant
+from openeni_nodeagent.grants.grant import Grant
 
 
 def add_result(request: Request, grant: Grant, pod_network: PodNetwork) -> AddResult:

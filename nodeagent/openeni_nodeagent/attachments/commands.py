@@ -11,7 +11,8 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -40,9 +41,9 @@ from openeni_nodeagent.datapath_api import (
     PodNetwork,
 )
 from openeni_nodeagent.event_reasons import PodReason
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grant_log import EndReason
 from openeni_nodeagent.grants.grants import Grants
-from openeni_nodeagent.grants.ledger import Attachment, Grant
 from openeni_nodeagent.grants.netns_identity import identify
 
 _NAMED_FAILURES: Final = 8  # of a GC, in its error
@@ -78,7 +79,7 @@ class CNICommands:
         self._detacher = detacher
         self._dependencies = dependencies
 
-    @journal_error_as_cni_error()
+    @journal_error_as_cni_error
     def handle(self, call: Call) -> bytes:
         """Return the body of the answer. Raises CNIError, StoppingError."""
         match call.request.command:
@@ -115,18 +116,22 @@ class CNICommands:
                 self._unless_ending(call), asked_at
             )
         try:
-            pod_network = self._connect(grant, request.netns, is_new=known is None)
+            pod_network = self._connect(call, grant, is_new=known is None)
             call.stopwatch.include(pod_network.phases)
             with call.stopwatch.phase("record"):
                 self._grants.mark_connected(grant, pod_network)
         finally:
-            self._grants.notify(grant)
+            call.afterwards.append(partial(self._grants.notify, grant))
         return encode_result(request.config.cni_version, add_result(request, grant, pod_network))
 
     def _unless_ending(self, call: Call) -> Call:
         """Return the call as one that is also over once its container is to end."""
         container_id = call.request.container_id
-        return replace(call, alive=lambda: call.alive() and not self._locks.is_ending(container_id))
+
+        def alive() -> bool:
+            return call.alive() and not self._locks.is_ending(container_id)
+
+        return Call(call.request, call.deadline, call.stopwatch, alive, call.afterwards)
 
     def _known_grant(self, request: Request, asked_at: float) -> Grant | None:
         """Return the container's grant from an earlier ADD, with namespace and time of this one.
@@ -145,7 +150,7 @@ class CNICommands:
             known = self._grants.move(known, request.netns, netns_id)
         return msgspec.structs.replace(known, asked_at=asked_at)
 
-    def _connect(self, grant: Grant, netns: str, *, is_new: bool) -> PodNetwork:
+    def _connect(self, call: Call, grant: Grant, *, is_new: bool) -> PodNetwork:
         """Build the datapath. Raises CNIError; a new grant ends then, if nothing of it is left.
 
         A known grant stays, whatever the error: it may be in the kernel since an earlier ADD.
@@ -155,8 +160,9 @@ class CNICommands:
             if is_new:
                 self._grants.end_grant(grant, EndReason.ADD_FAILED, used=False)
             raise link_not_ready(grant.eni)
+        pod = pod_interface(grant, facts)
         try:
-            return self._build(pod_interface(grant, facts), grant, netns, is_new=is_new)
+            pod_network = self._build(pod, grant, call.request.netns, is_new=is_new)
         except CNIError:
             if is_new:
                 self._grants.end_grant(grant, EndReason.ADD_FAILED, used=False)
@@ -181,6 +187,8 @@ class CNICommands:
                 str(error),
                 reason=_reason(error),
             ) from None
+        call.afterwards.append(partial(self._datapath.announce, pod))
+        return pod_network
 
     def _build(self, pod: PodInterface, grant: Grant, netns: str, *, is_new: bool) -> PodNetwork:
         """Build the datapath; where the kernel refuses it, once more without others' links."""

@@ -21,9 +21,9 @@ from openeni_nodeagent.datapath_api import (
     NodeDatapath,
     PodInterface,
 )
+from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.grant_log import EndReason
 from openeni_nodeagent.grants.grants import Grants
-from openeni_nodeagent.grants.ledger import Grant
 from openeni_nodeagent.grants.netns_identity import leads_to_pod
 
 BUSY_SECONDS: Final = 0.1  # another call of the container still runs
@@ -62,7 +62,7 @@ class Detacher:
             return
         self._end(grant, netns, EndReason.DELETED)
 
-    @journal_error_as_cni_error()
+    @journal_error_as_cni_error
     def replay(self, container_id: str, interface: str, netns: str, queued: float) -> None:
         """Run a DEL that the executable queued at `queued` (boot clock) while no agent answered.
 
@@ -74,7 +74,7 @@ class Detacher:
                 known = grant is not None and leads_to_pod(netns, grant)
                 self.delete(container_id, interface, netns if known else "")
 
-    @journal_error_as_cni_error()
+    @journal_error_as_cni_error
     def end(self, grant: Grant, reason: EndReason) -> None:
         """End this grant, unless it has changed meanwhile. Raises CNIError."""
         attachment = grant.attachment

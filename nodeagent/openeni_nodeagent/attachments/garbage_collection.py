@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from openeni_nodeagent.cni.protocol import GCAttachment
-from openeni_nodeagent.grants.ledger import Grant
+from openeni_nodeagent.grants.grant import Grant
 
 # Longer than any ADD: the runtime's list may not have a younger grant's container yet.
 GC_AGE_SECONDS: Final = 120.0

@@ -1,7 +1,8 @@
 """Errors of grants for the runtime: no address, and a journal that cannot be written. Pure."""
 
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from openeni_crds.conditions import Condition, Status, Type, find
 from openeni_crds.eni import ENI
@@ -11,17 +12,23 @@ from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.event_reasons import PodReason
 from openeni_nodeagent.grants.journal import JournalError
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _CAUSES = (Type.PORT_READY, Type.GUEST_PREPARED, Type.ATTACHED, Type.LINK_READY)
 _POOL_CAUSES = (Type.SUPPORTED, Type.CLOUD_REACHABLE, Type.CAPACITY_AVAILABLE, Type.READY)
 
 
-@contextmanager
-def journal_error_as_cni_error() -> Generator[None]:
-    """Raise CNIError for a JournalError of the block."""
-    try:
-        yield
-    except JournalError as error:
-        raise CNIError(Code.IO, str(error), reason=PodReason.JOURNAL_FAILED) from None
+def journal_error_as_cni_error(function: Callable[P, T]) -> Callable[P, T]:
+    """Have a function raise CNIError for a JournalError."""
+
+    @wraps(function)
+    def wrapped(*arguments: P.args, **named: P.kwargs) -> T:
+        try:
+            return function(*arguments, **named)
+        except JournalError as error:
+            raise CNIError(Code.IO, str(error), reason=PodReason.JOURNAL_FAILED) from None
+
+    return wrapped
 
 
 def no_address(pod: str, pool: ENIPool, enis: Iterable[ENI]) -> CNIError:

@@ -8,8 +8,9 @@ all namespaces. The grant then records that its pool was assumed.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from openeni_crds.enipool import ENIPool
 from openeni_crds.selection import NodeTraits, NoPool, PodTraits, choose_pool, serves
@@ -23,8 +24,7 @@ POD_SECONDS: Final = 2.0  # until the watch must have shown a new pod
 API_AWAY_SECONDS: Final = 75.0  # the API server sends a bookmark a minute
 
 
-@dataclass(frozen=True)
-class PoolChoice:
+class PoolChoice(Struct, frozen=True):
     pool: ENIPool
     pod_uid: str  # of the pod's object, which a static pod's runtime does not know; "" if unseen
     assumed: bool = False
@@ -51,6 +51,7 @@ class PoolChooser:
         self._pools = pools
         self._namespaces = namespaces
         self._silence = silence
+        self._seen: tuple[Node, NodeTraits] | None = None
 
     def pool_for(self, uid: str, name: str, deadline: float) -> PoolChoice:
         """Return the pod's pool. Raises CNIError (try again) with the reason if it has none.
@@ -81,7 +82,9 @@ class PoolChooser:
                 f"the agent has not seen Node {self._node} at the API server yet",
                 reason=PodReason.AGENT_NOT_SYNCED,
             )
-        return node_traits(node)
+        if self._seen is None or self._seen[0] is not node:
+            self._seen = node, node_traits(node)
+        return self._seen[1]
 
     def _labels_of(self, pod: Pod) -> dict[str, str]:
         if not any(pool.spec.namespace_selector is not None for pool in self._pools.all()):

@@ -23,9 +23,10 @@ from openeni_nodeagent.grants.adoption import (
     describe,
     plan_repair,
 )
+from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.journal import JournalError
-from openeni_nodeagent.grants.ledger import AddressOwnedError, Grant
+from openeni_nodeagent.grants.ledger import AddressOwnedError
 from openeni_nodeagent.grants.netns_identity import leads_to_pod
 from openeni_nodeagent.pod_options import PortMapping
 

@@ -10,7 +10,7 @@ from typing import Self
 
 from openeni_crds.enipool import Mode
 from openeni_nodeagent.datapath_api import ENIFacts
-from openeni_nodeagent.grants.ledger import Grant
+from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.netns_identity import HeldNamespace, hold, leads_to_pod
 
 

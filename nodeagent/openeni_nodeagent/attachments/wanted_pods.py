@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from openeni_crds.names import host_link
 from openeni_nodeagent.attachments.detacher import pod_interface
 from openeni_nodeagent.datapath_api import ENIFacts, PodInterface, WantedPod
-from openeni_nodeagent.grants.ledger import Attachment, Grant
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.netns_identity import leads_to_pod
 
 

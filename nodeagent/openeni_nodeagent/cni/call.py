@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
+
+from msgspec import Struct, field
 
 from openeni_nodeagent.cni.protocol import CNIError, Code, Request
 from openeni_nodeagent.phases import Stopwatch
 
+Work: TypeAlias = Callable[[], None]
 ALIVE_POLL_SECONDS: Final = 1.0  # until a call that waits notices that its executable is gone
 
 
@@ -14,12 +17,14 @@ class StoppingError(Exception):
     """The agent stops: the connection is closed without an answer, and the executable retries."""
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(Struct, frozen=True):
+    """A call; `afterwards` is what nobody waits for, done once it has been answered."""
+
     request: Request
     deadline: float  # time.monotonic() at which the answer must have been sent
     stopwatch: Stopwatch
     alive: Callable[[], bool]  # False once the executable is gone
+    afterwards: list[Work] = field(default_factory=list[Work])
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def require_known(header: RequestHeader) -> None:
 
 def decode_environment(data: bytes) -> dict[str, str]:
     """Decode NUL-terminated `KEY=VALUE` strings."""
-    pairs = (entry.partition("=") for entry in data.decode(errors="replace").split("\0") if entry)
+    pairs = [entry.partition("=") for entry in data.decode(errors="replace").split("\0") if entry]
     return {key: value for key, _, value in pairs}
 
 

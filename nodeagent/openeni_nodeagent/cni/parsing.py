@@ -159,7 +159,7 @@ def _require_version(command: Command, version: str) -> None:
 def cni_arguments(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the arguments in CNI_ARGS by name."""
     text = environment.get("CNI_ARGS", "")
-    pairs = (item.partition("=") for item in text.split(";") if item)
+    pairs = [item.partition("=") for item in text.split(";") if item]
     return {key: value for key, _, value in pairs}
 
 

@@ -3,7 +3,6 @@
 Source: https://www.cni.dev/docs/spec/ (version 1.1.0).
 """
 
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Final
 
@@ -82,8 +81,7 @@ class PrevResult(Struct, frozen=True):
     ips: tuple[PrevIP, ...] | None = None
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(Struct, frozen=True):
     """The fields of the network configuration that the command needs; others are not looked at."""
 
     cni_version: str
@@ -93,8 +91,7 @@ class Config:
     runtime_config: bytes = b""  # see `runtime_config`
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(Struct, frozen=True):
     """One call of the runtime; fields that the command does not need may be ""."""
 
     command: Command

@@ -7,18 +7,17 @@ stop() ends the listener.
 
 import contextlib
 import logging
-import select
 import socket
-import struct
 import threading
-import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from openeni_nodeagent.cni import frame
-from openeni_nodeagent.cni.call import Call, EndedCall, StoppingError
+from openeni_nodeagent.cni.call import Call, EndedCall, StoppingError, Work
+from openeni_nodeagent.cni.connection import is_connected, receive, send
 from openeni_nodeagent.cni.parsing import configured_version, parse
 from openeni_nodeagent.cni.protocol import (
     CNIError,
@@ -34,13 +33,9 @@ from openeni_nodeagent.phases import PhaseHistory, Stopwatch
 THREADS: Final = 160
 AT_ONCE: Final = 4  # of them at work. More make none of them faster: docs/decisions/0064
 WORK_SECONDS: Final = 0.05  # a call that takes longer waits: for an address, the kernel, anything
-READ_SECONDS: Final = 5  # to receive a request, and to send an answer
-# Of the socket itself: with a time-out of Python's, each call asks poll(2) first.
-_READ_LIMIT: Final = struct.pack("@ll", READ_SECONDS, 0)  # struct timeval
 MOST_ADDS: Final = 128  # at a time; the runtime starts the others again
 FINISH_SECONDS: Final = 10.0  # for calls that run when the agent stops; the next one is asked again
 PAUSE_SECONDS: Final = 0.1  # after a failure to accept; errors such as EMFILE pass
-_READ_BYTES: Final = 1 << 16
 MARGIN_SECONDS: Final = 2.0  # before the executable's deadline, so that the answer arrives in time
 _log: Final = logging.getLogger(__name__)
 
@@ -48,6 +43,15 @@ _log: Final = logging.getLogger(__name__)
 Handler = Callable[[Call], bytes]
 Probe = Callable[[], str]  # returns what is wrong, "" if nothing is
 Observe = Callable[[EndedCall], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """One connection, and what its call leaves to be done once it is closed."""
+
+    connection: socket.socket
+    stopwatch: Stopwatch
+    afterwards: list[Work]
 
 
 class CNIServer:
@@ -139,30 +143,37 @@ class CNIServer:
             raise
 
     def _serve(self, connection: socket.socket, stopwatch: Stopwatch) -> None:
+        afterwards: list[Work] = []
         with connection:
             try:
-                self._answer(connection, stopwatch)
+                self._answer(_Exchange(connection, stopwatch, afterwards))
             except (OSError, frame.FrameError) as error:
                 _log.warning("a CNI connection ended early: %s", error)
             except StoppingError:
                 _log.info("the agent stops: a CNI call is left to the next agent")
             except Exception:  # noqa: BLE001 - must not end the thread
                 _log.exception("a CNI connection failed")
+        for work in afterwards:
+            try:
+                work()
+            except Exception:  # noqa: BLE001 - nor keep the next one from being done
+                _log.exception("what follows a CNI call failed")
 
-    def _answer(self, connection: socket.socket, stopwatch: Stopwatch) -> None:
+    def _answer(self, exchange: "_Exchange") -> None:
+        connection, stopwatch = exchange.connection, exchange.stopwatch
         stopwatch.since_start("queue")
         with stopwatch.phase("socket"):
-            header, block, stdin = _receive(connection)
+            header, block, stdin = receive(connection)
         environment = frame.decode_environment(block)
         if frame.QUERY in environment:
             exit_code, body = self._answer_query(environment[frame.QUERY])
-            _send(connection, frame.encode_answer(header.version, exit_code, body))
+            send(connection, frame.encode_answer(header.version, exit_code, body))
             return
-        body, error = self._respond(connection, header, environment, stdin, stopwatch)
+        body, error = self._respond(exchange, header, environment, stdin)
         try:
             with stopwatch.phase("reply"):
                 exit_code = int(error is not None)
-                _send(connection, frame.encode_answer(header.version, exit_code, body))
+                send(connection, frame.encode_answer(header.version, exit_code, body))
         finally:
             self._end(EndedCall(environment, error, stopwatch.finish()))
 
@@ -178,20 +189,19 @@ class CNIServer:
 
     def _respond(
         self,
-        connection: socket.socket,
+        exchange: "_Exchange",
         header: frame.RequestHeader,
         environment: Mapping[str, str],
         stdin: bytes,
-        stopwatch: Stopwatch,
     ) -> tuple[bytes, CNIError | None]:
         """Return the body of the answer, and the error that it says. Raises StoppingError."""
         try:
             frame.require_known(header)
             request = parse(environment, stdin)
-            deadline = stopwatch.start + max(header.deadline - MARGIN_SECONDS, 0)
-            call = Call(request, deadline, stopwatch, lambda: _is_connected(connection))
-            with self._let_in(request.command):
-                return self._handle(call), None
+            deadline = exchange.stopwatch.start + max(header.deadline - MARGIN_SECONDS, 0)
+            alive = partial(is_connected, exchange.connection)
+            call = Call(request, deadline, exchange.stopwatch, alive, exchange.afterwards)
+            return self._let_in(call), None
         except frame.FrameError as error:
             failed = CNIError(Code.TRY_AGAIN, str(error))
         except CNIError as error:
@@ -208,12 +218,10 @@ class CNIServer:
         _log.warning("%s", _error_line(environment, failed))
         return encode_error(configured_version(stdin), failed), failed
 
-    @contextlib.contextmanager
-    def _let_in(self, command: Command) -> Generator[None]:
-        """Hold one of the places for ADDs during the block. Raises CNIError if there is none."""
-        if command != Command.ADD:
-            yield
-            return
+    def _let_in(self, call: Call) -> bytes:
+        """Handle a call; an ADD in one of the places for them. Raises CNIError if there is none."""
+        if call.request.command != Command.ADD:
+            return self._handle(call)
         if not self._adds.acquire(blocking=False):
             raise CNIError(
                 Code.TRY_AGAIN,
@@ -221,7 +229,7 @@ class CNIServer:
                 reason=PodReason.TOO_MANY_PODS_WAIT,
             )
         try:
-            yield
+            return self._handle(call)
         finally:
             self._adds.release()
 
@@ -241,43 +249,6 @@ def _error_line(environment: Mapping[str, str], error: CNIError) -> str:
     return (
         f"{command} {container}: {error.message} (code {int(error.code)}) {error.details}".strip()
     )
-
-
-def _receive(connection: socket.socket) -> tuple[frame.RequestHeader, bytes, bytes]:
-    """Return a request's header, environment and standard input; nearly always one read.
-
-    Raises OSError and FrameError, after twice READ_SECONDS at the latest.
-    """
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _READ_LIMIT)
-    deadline = time.monotonic() + READ_SECONDS
-    begin = end = frame.REQUEST_HEADER.size
-    data = bytearray()
-    header: frame.RequestHeader | None = None
-    while header is None or len(data) < end:
-        try:
-            chunk = connection.recv(_READ_BYTES)
-        except BlockingIOError:
-            raise frame.FrameError(f"no request within {READ_SECONDS} s") from None
-        if not chunk or time.monotonic() > deadline:
-            raise frame.FrameError("cut off")
-        data += chunk
-        if header is None and len(data) >= begin:
-            header = frame.decode_header(bytes(data[:begin]))
-            end = begin + header.environment + header.stdin
-    after = begin + header.environment
-    return header, bytes(data[begin:after]), bytes(data[after : after + header.stdin])
-
-
-def _send(connection: socket.socket, answer: bytes) -> None:
-    connection.settimeout(READ_SECONDS)  # of the whole answer; the kernel's limit is each part's
-    connection.sendall(answer)
-
-
-def _is_connected(connection: socket.socket) -> bool:
-    """Return False if the executable has closed its end: it was killed or gave up."""
-    poll = select.poll()
-    poll.register(connection, select.POLLRDHUP)
-    return not poll.poll(0)
 
 
 def make_run_folder(folder: Path) -> None:

@@ -25,6 +25,7 @@ from openeni_nodeagent.datapath.node.reconcile import NodeReconcile
 from openeni_nodeagent.datapath.plan import plan_pod, pod_gateways, pod_routes
 from openeni_nodeagent.datapath.pod import (
     build,
+    build_at_once,
     clear,
     clear_host,
     compare_inside,
@@ -33,6 +34,7 @@ from openeni_nodeagent.datapath.pod import (
     repair,
     with_free_indexes,
 )
+from openeni_nodeagent.datapath.pods.template import template_of
 from openeni_nodeagent.datapath_api import (
     DatapathError,
     ENIFacts,
@@ -100,7 +102,9 @@ class KernelDatapath:
             self._given = run.given
             self._node = wanted.node
             self._wanted = wanted.enis
-            self._enis = {eni.facts.mac: eni for eni in plan.enis}
+            # As they were, if they are equal: the hot path finds their templates at once.
+            known = {eni: eni for eni in self._enis.values()}
+            self._enis = {eni.facts.mac: known.get(eni, eni) for eni in plan.enis}
             self._errors = report.errors
             planned = frozenset(item for part in plan.wanted.values() for item in part)
             macs = frozenset(eni.mac for eni in wanted.enis)
@@ -123,9 +127,11 @@ class KernelDatapath:
                 node_pod = self._build(pod, namespace, stopwatch)
             finally:
                 self._turns.release()
-        with stopwatch.phase("announce"):
-            self._announcer.announce(node_pod.eni.link.ifindex, pod.eni.mac, pod.addresses)
         return _pod_network(node_pod, stopwatch.seconds)
+
+    def announce(self, pod: PodInterface) -> None:
+        if eni := self._enis.get(pod.eni.mac):
+            self._announcer.announce(eni.link.ifindex, pod.eni.mac, pod.addresses)
 
     def network(self, pod: PodInterface) -> PodNetwork:
         return _pod_network(self._node_pod(pod), {})
@@ -183,7 +189,7 @@ class KernelDatapath:
         Returns the pod as it was built: its NIC may have been plugged again under another index.
         """
         try:
-            build(node_pod, namespace, stopwatch)
+            build_at_once(node_pod, namespace, stopwatch)
         except KernelRefusedError:
             with stopwatch.phase("repair"):
                 node_pod = pod_on_node(node_pod.facts, self._restore(node_pod.facts.eni))
@@ -237,12 +243,12 @@ class KernelDatapath:
 
 
 def _pod_network(pod: NodePod, phases: Mapping[str, float]) -> PodNetwork:
-    slave, eni_mac = pod.eni.ipvlan, pod.eni.facts.mac
+    slave, eni_mac, template = pod.eni.ipvlan, pod.eni.facts.mac, template_of(pod)
     return PodNetwork(
         host_interface=pod.eni.host_slave if slave else pod.host_link,
         host_mac=eni_mac if slave else names.VETH_MAC,
         pod_mac=eni_mac if slave else pod.mac,
-        gateway=pod_gateways(pod),
-        routes=pod_routes(plan_pod(pod).pod),
+        gateway=template.gateways if template else pod_gateways(pod),
+        routes=template.routes if template else pod_routes(plan_pod(pod).pod),
         phases=phases,
     )

@@ -9,6 +9,7 @@ from typing import Final
 from openeni_nodeagent.datapath import ownership
 from openeni_nodeagent.datapath.diff import diff
 from openeni_nodeagent.datapath.links import NodePod
+from openeni_nodeagent.datapath.linux import uapi
 from openeni_nodeagent.datapath.linux.kernel import (
     addresses_of,
     apply,
@@ -20,8 +21,7 @@ from openeni_nodeagent.datapath.linux.kernel import (
     restore,
 )
 from openeni_nodeagent.datapath.linux.namespace import in_namespace, open_namespace
-from openeni_nodeagent.datapath.linux.netlink import Netlink
-from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link
+from openeni_nodeagent.datapath.linux.netlink import Netlink, Refusal
 from openeni_nodeagent.datapath.linux.sysctls import observe_sysctls, write_sysctls
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
@@ -37,29 +37,53 @@ from openeni_nodeagent.datapath.model import (
     Verb,
 )
 from openeni_nodeagent.datapath.plan import plan_pod
-from openeni_nodeagent.datapath_api import NamespaceGoneError
+from openeni_nodeagent.datapath.pods.messages import creates_link, encode_creation
+from openeni_nodeagent.datapath.pods.template import template_of
+from openeni_nodeagent.datapath_api import KernelRefusedError, NamespaceGoneError
 from openeni_nodeagent.phases import Stopwatch
 
 ENTRIES_IN_POD: Final = 10_000  # of one kind: what is read of a pod's namespace, at most
 
 
-def build(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
+def build_at_once(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
     """Create everything, on the assumption that none of it exists: the hot path of ADD.
 
-    Nothing is observed first. Raises KernelRefusedError where the assumption is wrong: see `repair`
-    and `with_free_indexes`.
+    Nothing is observed, and for nearly every pod nothing planned. Raises KernelRefusedError where
+    the assumption is wrong: see `repair`, `with_free_indexes` and `build`, whose errors say more.
     """
+    with stopwatch.phase("plan"):
+        template = template_of(pod)
+        messages = template.fill(pod, namespace) if template else None
+    if messages is None:
+        build(pod, namespace, stopwatch)
+        return
+    with Netlink() as netlink:
+        with stopwatch.phase("node"):
+            _require_done(netlink.execute([messages.creation]))  # alone: see `build`
+            write_sysctls(messages.host_sysctls)
+            _require_done(netlink.execute(messages.host))
+            if messages.members:
+                with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
+                    _require_done(netfilter.execute_framed(messages.members))
+        with stopwatch.phase("namespace"):
+            inside = in_namespace(namespace, partial(_open_in_namespace, messages.pod_sysctls))
+        with stopwatch.phase("pod"), inside:
+            _require_done(inside.execute(messages.pod))
+
+
+def build(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
+    """Create everything, item by item, on the same assumption."""
     with stopwatch.phase("plan"):
         planned = plan_pod(pod)
         on_host, in_pod = diff(NOTHING, planned.host), diff(NOTHING, planned.pod)
-        creations = [o for o in (*on_host, *in_pod) if _creates_link(o)]
-        request = _encode_links([o.item for o in creations if isinstance(o.item, Link)], namespace)
+        creations = [o for o in (*on_host, *in_pod) if creates_link(o)]
+        request = encode_creation(creations, namespace)
     with Netlink() as netlink:
         with stopwatch.phase("node"):
             # Alone: were it refused in a batch, the rest would change the link that has its index.
             execute(netlink, [request], creations[:1])
-            apply([o for o in on_host if not _creates_link(o)], netlink)
-        _apply_inside(namespace, [o for o in in_pod if not _creates_link(o)], stopwatch)
+            apply([o for o in on_host if not creates_link(o)], netlink)
+        _apply_inside(namespace, [o for o in in_pod if not creates_link(o)], stopwatch)
 
 
 def repair(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> bool:
@@ -88,7 +112,7 @@ def repair_inside(pod: NodePod, netns: str) -> tuple[Operation, ...]:
 
 def changes_links(operations: Iterable[Operation]) -> bool:
     """Return True if a link is to be created or removed: the pod has to be built anew."""
-    return any(_creates_link(o) or _removes_link(o) for o in operations)
+    return any(creates_link(o) or _removes_link(o) for o in operations)
 
 
 def remove_host_part(pod: NodePod) -> None:
@@ -192,12 +216,6 @@ def with_free_indexes(pod: NodePod, namespace: int) -> NodePod:
     )
 
 
-def _encode_links(links: list[Link], namespace: int) -> bytes:
-    """Encode the creation of a veth pair, host's end first, or of one slave, in the namespace."""
-    host_link, *peer = links
-    return create_link(host_link, peer=peer[0] if peer else None, namespace=namespace)
-
-
 def _apply_inside(namespace: int, operations: Sequence[Operation], stopwatch: Stopwatch) -> None:
     """Write sysctls in the namespace, then apply the rest on a socket that was opened there."""
     sysctls = [o.item for o in operations if isinstance(o.item, Sysctl)]
@@ -207,8 +225,9 @@ def _apply_inside(namespace: int, operations: Sequence[Operation], stopwatch: St
         apply([o for o in operations if not isinstance(o.item, Sysctl)], seen_in_pod)
 
 
-def _creates_link(operation: Operation) -> bool:
-    return isinstance(operation.item, Link) and operation.verb is Verb.ADD
+def _require_done(refused: Sequence[Refusal]) -> None:
+    if refused:
+        raise KernelRefusedError(str(refused[0]))
 
 
 def _removes_link(operation: Operation) -> bool:

@@ -13,8 +13,8 @@ from typing import Final, TypeAlias
 
 from openeni_crds.datapath_mode import DatapathMode
 from openeni_crds.podip import PodIP
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grant_log import EndReason
-from openeni_nodeagent.grants.ledger import Attachment, Grant
 from openeni_nodeagent.pod_options import PortMapping
 
 CONFIRM_SECONDS: Final = 120.0  # longer than any ADD

@@ -24,6 +24,11 @@ class ENIView:
     usable: bool = True  # its port exists and is attached, and its link is ready
     port: str = ""  # its ID
 
+    @cached_property
+    def grantable(self) -> bool:
+        """True if its addresses may be granted."""
+        return self.usable and not self.deleting
+
     def of_family(self, family: int) -> Sequence[str]:
         """Return the addresses of a family."""
         return self._by_family.get(family, ())

@@ -10,12 +10,12 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
 from openeni_kube.clock import boot_seconds, timestamp
-from openeni_nodeagent.grants.ledger import Grant
+from openeni_nodeagent.grants.grant import Grant
 
 LOGGER: Final = "openeni.grants"
 MOST_LINES: Final = 4096  # that are not written yet
@@ -32,6 +32,10 @@ class EndReason(StrEnum):
     NEVER_CONNECTED = "NeverConnected"  # an ADD failed, and no DEL followed
 
 
+# What happened, when (boot clock), and why the grant ended, if it did.
+_Entry: TypeAlias = tuple[str, float, Grant, EndReason | None]
+
+
 class GrantLog:
     """Safe for several threads."""
 
@@ -41,7 +45,7 @@ class GrantLog:
         self._node = node
         self._write = write or logging.getLogger(LOGGER).info
         self._lock = threading.Lock()
-        self._lines: deque[dict[str, object]] = deque()
+        self._entries: deque[_Entry] = deque()
         self._lost = 0
 
     def began(self, grant: Grant) -> None:
@@ -52,42 +56,44 @@ class GrantLog:
         self._add("GrantAdopted", grant)
 
     def ended(self, grant: Grant, reason: EndReason) -> None:
-        began = {"began": timestamp(grant.at - boot_seconds())} if grant.at else {}
-        self._add("GrantEnded", grant, reason=reason, **began)
+        self._add("GrantEnded", grant, reason)
 
     def pending(self) -> int:
         """Return how many lines are not written yet."""
         with self._lock:
-            return len(self._lines)
+            return len(self._entries)
 
     def flush(self) -> None:
         """Write the collected lines."""
         while (line := self._take()) is not None:
-            self._write(msgspec.json.encode(line | {"cluster": self.cluster}).decode())
+            self._write(msgspec.json.encode(line).decode())
 
-    def _add(self, event: str, grant: Grant, **more: str) -> None:
-        line = self._line(event, grant) | more
+    def _add(self, event: str, grant: Grant, reason: EndReason | None = None) -> None:
         with self._lock:
-            if len(self._lines) >= MOST_LINES:
+            if len(self._entries) >= MOST_LINES:
                 self._lost += 1
             else:
-                self._lines.append(line)
+                self._entries.append((event, boot_seconds(), grant, reason))
 
     def _take(self) -> dict[str, object] | None:
         with self._lock:
-            if self._lines:
-                return self._lines.popleft()
-            lost, self._lost = self._lost, 0
+            entry = self._entries.popleft() if self._entries else None
+            lost = 0 if entry else self._lost
+            self._lost -= lost
+        if entry:
+            return self._line(*entry)
         if not lost:
             return None
         return {"event": "LinesLost", "time": timestamp(), "node": self._node, "lines": lost}
 
-    def _line(self, event: str, grant: Grant) -> dict[str, object]:
+    def _line(
+        self, event: str, at: float, grant: Grant, reason: EndReason | None
+    ) -> dict[str, object]:
         attachment = grant.attachment
         texts = {
             "event": event,
-            "time": timestamp(),
-            "cluster": "",  # may become known before the line is written
+            "time": timestamp(at - boot_seconds()),
+            "cluster": self.cluster,
             "node": self._node,
             "namespace": grant.namespace,
             "pod": grant.name,
@@ -99,4 +105,8 @@ class GrantLog:
             "pool": grant.pool,
         }
         bounded: dict[str, object] = {key: text[:_LONGEST_TEXT] for key, text in texts.items()}
-        return bounded | {"addresses": grant.addresses}
+        line = bounded | {"addresses": grant.addresses}
+        if reason is None:
+            return line
+        began = {"began": timestamp(grant.at - boot_seconds())} if grant.at else {}
+        return line | {"reason": reason} | began

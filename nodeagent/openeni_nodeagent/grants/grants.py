@@ -14,8 +14,8 @@ from openeni_crds.podip import DELETE
 from openeni_kube.clock import boot_seconds
 from openeni_nodeagent.datapath_api import ENIFacts, NodeFacts, PodNetwork
 from openeni_nodeagent.grants.eni_view import ENIView, GrantCounts, RetireAnswers
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grant_log import EndReason, GrantLog
-from openeni_nodeagent.grants.interfaces import require_free_interface
 from openeni_nodeagent.grants.journal import (
     CoolDowns,
     ENIForgotten,
@@ -25,7 +25,7 @@ from openeni_nodeagent.grants.journal import (
     Journal,
     NodeSeen,
 )
-from openeni_nodeagent.grants.ledger import AddressOwnedError, Attachment, Grant, Ledger
+from openeni_nodeagent.grants.ledger import AddressOwnedError, Ledger
 from openeni_nodeagent.grants.requests import GrantRequest, Requests, Wait
 from openeni_nodeagent.grants.retained import Retained, pod_key
 
@@ -83,13 +83,13 @@ class Grants:
     ) -> None:
         """Raise CNIError if another container has the interface in the namespace."""
         with self._changed:
-            require_free_interface(attachment, netns_id, self._ledger.grants())
+            self._ledger.interfaces.require_free(attachment, netns_id)
 
     def move(self, grant: Grant, netns: str, netns_id: tuple[int, int]) -> Grant:
         """Record that the container has another namespace; return the grant. Raises CNIError."""
         moved = msgspec.structs.replace(grant, netns=netns, netns_id=netns_id, connected=False)
         with self._changed:
-            require_free_interface(moved.attachment, netns_id, self._ledger.grants())
+            self._ledger.interfaces.require_free(moved.attachment, netns_id)
             self._enter(moved)
         return moved
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from openeni_nodeagent.grants.ledger import Attachment, Grant
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.pod_options import PortMapping
 
 

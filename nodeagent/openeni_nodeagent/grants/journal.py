@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from openeni_nodeagent.datapath_api import ENIFacts, NodeFacts
-from openeni_nodeagent.grants.ledger import Grant
+from openeni_nodeagent.grants.grant import Grant
 
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _COMPACT_ABOVE: Final = 512  # records; a node's whole state is some 300

@@ -7,53 +7,16 @@ times are seconds of CLOCK_BOOTTIME, which runs while the machine sleeps.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Final
 
-from msgspec import Struct
-
-from openeni_crds.podip import DELETE
 from openeni_nodeagent.addresses import family_of
 from openeni_nodeagent.grants.eni_view import Candidate, ENIView, GrantCounts, RetireAnswers
+from openeni_nodeagent.grants.grant import Grant
+from openeni_nodeagent.grants.interfaces import Interfaces
 from openeni_nodeagent.grants.reservations import NEVER, Reservations
 from openeni_nodeagent.grants.retained import ANY, RetainedAddresses, Wanted
 from openeni_nodeagent.grants.reuse_order import ReuseOrder
-from openeni_nodeagent.pod_options import UNLIMITED, Bandwidth, PortMapping
-
-
-class Attachment(Struct, frozen=True):
-    """One interface of one container (sandbox) of one pod: CNI's attachment."""
-
-    pod_uid: str
-    container_id: str
-    interface: str
-
-
-class Grant(Struct, frozen=True):
-    """One attachment's addresses, one for each family, all of one ENI."""
-
-    attachment: Attachment
-    namespace: str  # of the pod, for its PodIP
-    name: str
-    netns: str  # path of the pod's network namespace; "" if only the runtime knows it
-    eni: str
-    pool: str
-    addresses: tuple[str, ...]
-    datapath_mode: str  # Datapath.word
-    mtu: int  # bytes, of the pod's interface
-    at: float  # when it was made
-    cool_down: float  # of its addresses, in seconds
-    assumed: bool = False  # the pod's pool was unknown and assumed
-    connected: bool = False  # the datapath has been built
-    host_interface: str = ""
-    gateway: tuple[str, ...] = ()
-    netns_id: tuple[int, int] | None = None  # device and inode of what `netns` led to
-    api_uid: str = ""  # of the pod's object, where the runtime has another: a static pod's
-    port: str = ""  # ID of the ENI's port
-    retention: str = DELETE  # of its PodIP
-    requested: bool = False  # its pod asked for the address by name
-    host_ports: tuple[PortMapping, ...] = ()
-    bandwidth: Bandwidth = UNLIMITED
-    asked_at: float = 0.0  # when the last ADD came that has connected it; 0.0 if unknown
 
 
 class AddressOwnedError(ValueError):
@@ -69,6 +32,7 @@ class Ledger:
         self._attachment_by_address: dict[str, tuple[str, str]] = {}
         self.reservations: Final = Reservations()  # of addresses without a grant
         self.retained: Final = RetainedAddresses()  # for pods that come back
+        self.interfaces: Final = Interfaces()  # of the grants' pods
         self._order = ReuseOrder()
         self._retired: dict[str, set[str]] = {}  # ENI -> acknowledged, and still asked for
 
@@ -109,8 +73,9 @@ class Ledger:
         Those that are wanted by name must be among them.
         """
         best: tuple[float, Candidate] | None = None
-        for view in sorted(self._enis.values(), key=lambda v: v.name):
-            if view.pool != pool or not self.offers(view.name):
+        for name in sorted(self._enis):
+            view = self._enis[name]
+            if view.pool != pool or not view.grantable:
                 continue
             picked = self._pick(view, now, wanted)
             if picked is not None and (best is None or picked[0] < best[0]):
@@ -123,7 +88,9 @@ class Ledger:
         """Enter a grant, or replace it with a newer version. Raises AddressOwnedError."""
         self.require_free(grant)
         key = _key(grant)
-        before = self._grants.get(key)
+        if (before := self._grants.get(key)) is not None:
+            self.interfaces.give_back(before)
+        self.interfaces.take(grant)
         for address in before.addresses if before else ():
             if address not in grant.addresses:
                 self._attachment_by_address.pop(address, None)
@@ -132,7 +99,7 @@ class Ledger:
         for address in grant.addresses:
             self._attachment_by_address[address] = key
             self._order.take(address)
-        self.reservations.grant(grant.addresses)
+            self.reservations.grant(address)
 
     def require_free(self, grant: Grant) -> None:
         """Raise AddressOwnedError if another attachment has one of the grant's addresses."""
@@ -156,7 +123,10 @@ class Ledger:
         They stay reserved until a look that begins later does not find them in the kernel.
         """
         grant = self._grants.pop((container_id, interface), None)
-        for address in grant.addresses if grant else ():
+        if grant is None:
+            return
+        self.interfaces.give_back(grant)
+        for address in grant.addresses:
             self._attachment_by_address.pop(address, None)
             self.cool_down(address, cooling_until)
 
@@ -200,7 +170,7 @@ class Ledger:
     def offers(self, eni: str) -> bool:
         """Return True if the ENI's addresses may be granted."""
         view = self._enis.get(eni)
-        return view is not None and view.usable and not view.deleting
+        return view is not None and view.grantable
 
     def acknowledge(self, eni: str, now: float) -> RetireAnswers:
         """Retire the addresses that the operator asks for, and return the answers.
@@ -241,13 +211,13 @@ class Ledger:
         )
 
     def _pick(self, view: ENIView, now: float, wanted: Wanted) -> tuple[float, Candidate] | None:
-        if not set(wanted.addresses) <= set(view.addresses):
+        if wanted.addresses and not set(wanted.addresses) <= set(view.addresses):
             return None
         chosen: list[str] = []
         for family in sorted(view.families):
             named = [a for a in wanted.addresses if family_of(a) == family]
             kept = self._kept_for(wanted.key, view, family)
-            for address in named or (*kept, *self._order.cooled(view.name, family, now)):
+            for address in named or chain(kept, self._order.cooled(view.name, family, now)):
                 if self._is_free(address, view, now, wanted.key):
                     chosen.append(address)
                     break
@@ -266,7 +236,7 @@ class Ledger:
         free = sum(1 for a in addresses if self._is_free(a, view, now))
         cooling = sum(1 for a in addresses if self._is_cooling(a, now))
         kept = sum(1 for a in addresses if self._is_kept(a))
-        return GrantCounts(kept, cooling, free if view.usable and not view.deleting else 0)
+        return GrantCounts(kept, cooling, free if view.grantable else 0)
 
     def _is_free(self, address: str, view: ENIView, now: float, key: str = "") -> bool:
         """Return True if a pod of that key may have it; its own of before needs no cool-down."""

@@ -7,9 +7,8 @@ ended shows the file that it was mounted on, or nothing.
 
 import os
 from io import FileIO
-from pathlib import Path
 
-from openeni_nodeagent.grants.ledger import Grant
+from openeni_nodeagent.grants.grant import Grant
 
 
 class HeldNamespace:
@@ -34,7 +33,7 @@ def identify(path: str) -> tuple[int, int] | None:
     if not path:
         return None
     try:
-        found = Path(path).stat()
+        found = os.stat(path)  # noqa: PTH116 - pathlib takes seven times as long
     except OSError:
         return None
     return found.st_dev, found.st_ino

@@ -3,8 +3,11 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from openeni_crds.podip import DELETE
 from openeni_kube.clock import boot_seconds
@@ -12,9 +15,9 @@ from openeni_nodeagent.cni.call import ALIVE_POLL_SECONDS, StoppingError, requir
 from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.event_reasons import PodReason
 from openeni_nodeagent.grants.eni_view import Candidate
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.host_ports import find_taken, released
-from openeni_nodeagent.grants.interfaces import require_free_interface
-from openeni_nodeagent.grants.ledger import Attachment, Grant, Ledger
+from openeni_nodeagent.grants.ledger import Ledger
 from openeni_nodeagent.grants.retained import Wanted, pod_key
 from openeni_nodeagent.grants.waiting import CERTAIN, Ticket, WaitingRequests
 from openeni_nodeagent.pod_options import UNLIMITED, Bandwidth, PortMapping
@@ -23,8 +26,7 @@ from openeni_nodeagent.pod_options import UNLIMITED, Bandwidth, PortMapping
 MAX_WAITING: Final = 96
 
 
-@dataclass(frozen=True)
-class GrantRequest:
+class GrantRequest(Struct, frozen=True):
     """A request for one address of each family from a pool.
 
     A pod gets those that are kept for it, unless it asks for others by name.
@@ -133,7 +135,7 @@ class Requests:
 
     def _require_free(self, wanted: GrantRequest) -> None:
         """Raise CNIError if another has the interface or a host port; it may be about to end."""
-        require_free_interface(wanted.attachment, wanted.netns_id, self._ledger.grants())
+        self._ledger.interfaces.require_free(wanted.attachment, wanted.netns_id)
         if not wanted.host_ports:
             return
         taken = find_taken(

@@ -34,12 +34,11 @@ class Reservations:
         """Reserve an address whose grant has ended."""
         self._ended[address] = _Ended(cooling_until, self._begun)
 
-    def grant(self, addresses: Iterable[str]) -> None:
-        """Drop the reservations of addresses that have a grant now."""
-        granted = frozenset(addresses)
-        self._found -= granted
-        for address in granted:
-            self._ended.pop(address, None)
+    def grant(self, address: str) -> None:
+        """Drop the reservation of an address that has a grant now."""
+        self._ended.pop(address, None)
+        if address in self._found:
+            self._found -= {address}
 
     def begin_look(self) -> int:
         """Return the number of the look; call it before the kernel is read."""

@@ -18,18 +18,18 @@ class _Order:
 
     def __init__(self, view: ENIView) -> None:
         self._places: Final = {address: place for place, address in enumerate(view.addresses)}
-        self._entries: dict[str, tuple[float, int, str]] = {}
+        self.entries: dict[str, tuple[float, int, str]] = {}
         self._sorted = {family: list[tuple[float, int, str]]() for family in view.families}
 
     def put(self, address: str, cooled_at: float) -> None:
         self.take(address)
         place, entries = self._places.get(address), self._sorted.get(family_of(address))
         if place is not None and entries is not None:
-            entry = self._entries[address] = (cooled_at, place, address)
+            entry = self.entries[address] = (cooled_at, place, address)
             insort(entries, entry)
 
     def take(self, address: str) -> None:
-        if entry := self._entries.pop(address, None):
+        if entry := self.entries.pop(address, None):
             entries = self._sorted[family_of(address)]
             del entries[bisect_left(entries, entry)]
 
@@ -61,7 +61,8 @@ class ReuseOrder:
     def take(self, address: str) -> None:
         """Remove an address that has a grant now."""
         for order in self._enis.values():
-            order.take(address)
+            if address in order.entries:  # most ENIs do not list it
+                order.take(address)
 
     def put(self, address: str, cooled_at: float) -> None:
         """Enter an address that has none any more, or another end of its cool-down."""

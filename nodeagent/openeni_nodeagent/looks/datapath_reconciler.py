@@ -37,8 +37,8 @@ from openeni_nodeagent.datapath_api import (
 from openeni_nodeagent.enis.eni_reconciler import ENIReconciler
 from openeni_nodeagent.enis.link_reports import LinkReports
 from openeni_nodeagent.enis.wanted_enis import ENIChoice, choose_enis, every_eni
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grants import Grants
-from openeni_nodeagent.grants.ledger import Attachment, Grant
 from openeni_nodeagent.grants.netns_identity import leads_to_pod
 from openeni_nodeagent.looks.look_pace import LookPace
 from openeni_nodeagent.reports.differences import differences_of
@@ -278,6 +278,7 @@ class DatapathReconciler:
                 with self._locks.locked(pod.container_id):
                     if self._grants.find(pod.container_id, pod.interface) == grant:
                         self._datapath.add(pod, grant.netns)
+                        self._datapath.announce(pod)
                         rebuilt.append(Repair("link", f"pod {name} had no whole datapath"))
                         self._rebuilt_at[grant.attachment] = time.monotonic()
             except (DatapathError, CNIError, StoppingError) as error:

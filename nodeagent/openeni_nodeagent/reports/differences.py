@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from openeni_crds.conditions import Reason
 from openeni_nodeagent.datapath_api import NICMissingError, NodeReport, PodInterface
-from openeni_nodeagent.grants.ledger import Attachment, Grant
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.reports.podip_body import Difference
 
 

@@ -10,7 +10,7 @@ from openeni_crds.datapath_mode import DatapathMode
 from openeni_crds.meta import Json, encode
 from openeni_crds.podip import DELETE, PodIP, PodIPSpec
 from openeni_nodeagent.addresses import IPV4, IPV6, family_of
-from openeni_nodeagent.grants.ledger import Grant
+from openeni_nodeagent.grants.grant import Grant
 
 _ASSUMED = "the API server was away: the pod's ENIPool was assumed"
 

@@ -20,8 +20,8 @@ from openeni_kube.result import Result, Retry, requeue
 from openeni_kube.store import ConflictError, InvalidError, NotFoundError, Store, StoreError
 from openeni_nodeagent.cluster.cache import object_key
 from openeni_nodeagent.cluster.watches import Caches
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grants import Grants
-from openeni_nodeagent.grants.ledger import Attachment, Grant
 from openeni_nodeagent.grants.retained import retained_by
 from openeni_nodeagent.reports import podip_body
 

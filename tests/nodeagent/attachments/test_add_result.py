@@ -1,13 +1,17 @@
 """The result of ADD lists what the attachment has made; CHECK takes that of an earlier version."""
 
+import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from openeni_crds.datapath_mode import DatapathMode
 from openeni_nodeagent.attachments.add_result import add_result
 from openeni_nodeagent.attachments.detacher import pod_interface
+from openeni_nodeagent.cni.call import Call
+from openeni_nodeagent.cni.parsing import parse
 from openeni_nodeagent.cni.previous_result import differences
 from openeni_nodeagent.cni.protocol import (
     Command,
@@ -18,6 +22,10 @@ from openeni_nodeagent.cni.protocol import (
     Request,
 )
 from openeni_nodeagent.cni.results import AddResult
+from openeni_nodeagent.grants.grant import Grant
+from openeni_nodeagent.phases import Stopwatch
+from openeni_testing.agent.cni_call import CONFIG
+from openeni_testing.agent.failed_adds import environment, failed_add, pod, with_node
 from openeni_testing.agent.parts import AgentParts
 
 IPVLAN = [mode for mode in DatapathMode if mode != DatapathMode.VETH]
@@ -55,3 +63,32 @@ def test_a_pod_from_the_time_when_the_slave_was_listed_has_no_difference(tmp_pat
     assert differences(PrevResult((PrevInterface("oeni-7", made.pod.mac), pod), ips), made) == ()
     moved = PrevResult((PrevInterface("oeni-7"), pod), (PrevIP("10.98.0.99/32", 1),))
     assert len(differences(moved, made)) == 1
+
+
+def test_an_address_is_announced_once_its_add_has_been_answered(tmp_path: Path) -> None:
+    parts = AgentParts(tmp_path)
+    with_node(parts)
+    parts.create_objects()
+    told = list[Grant]()
+    parts.grants.subscribe(told.append)
+    request = parse(environment(parts, pod(parts)), msgspec.json.encode(CONFIG))
+    call = Call(request, time.monotonic(), Stopwatch(), lambda: True)
+    answer = msgspec.json.decode(parts.commands.handle(call))
+    assert (parts.datapath.announced, told) == ([], [])
+    for work in call.afterwards:
+        work()
+    (grant,) = told
+    assert parts.datapath.announced == [grant.addresses]
+    assert [ip["address"] for ip in answer["ips"]] == [f"{grant.addresses[0]}/32"]
+
+
+def test_an_add_that_has_failed_announces_nothing(tmp_path: Path) -> None:
+    parts = AgentParts(tmp_path)
+    with_node(parts)
+    parts.create_objects()
+    told = list[Grant]()
+    parts.grants.subscribe(told.append)
+    parts.datapath.build_fails = "EBUSY"
+    failed_add(parts, pod(parts))
+    assert parts.datapath.announced == []
+    assert len(told) == 2, "its grant began and ended"

@@ -2,7 +2,6 @@
 
 # pyright: reportPrivateUsage=false
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,10 +26,11 @@ from openeni_nodeagent.event_reasons import (
     NodeReason,
     PodReason,
 )
-from openeni_nodeagent.phases import PhaseHistory, Stopwatch
+from openeni_nodeagent.phases import PhaseHistory
 from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import CONFIG, Runtime
+from openeni_testing.agent.direct_call import answer
 from openeni_testing.agent.failed_adds import environment, failed_add, pod, recorded, with_node
 from openeni_testing.agent.parts import AgentParts
 from openeni_testing.waiting import wait_for
@@ -208,7 +208,7 @@ def test_a_sandbox_that_has_ended_and_other_calls_are_no_event(tmp_path: Path) -
     parts.netns("c1").unlink()
     request = parse(variables, msgspec.json.encode(CONFIG))
     with pytest.raises(CNIError) as raised:
-        parts.commands.handle(Call(request, time.monotonic(), Stopwatch(), lambda: True))
+        answer(parts.commands, request)
     gone = EndedCall(variables, raised.value, {})
     refused = CNIError(raised.value.code, "no", reason=PodReason.JOURNAL_FAILED)
     deleted = EndedCall(variables | {"CNI_COMMAND": "DEL"}, refused, {})

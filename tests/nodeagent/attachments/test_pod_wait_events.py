@@ -7,7 +7,7 @@ import pytest
 
 from openeni_nodeagent.attachments import pod_events
 from openeni_nodeagent.attachments.pod_events import PodEvents
-from openeni_nodeagent.grants.ledger import Attachment
+from openeni_nodeagent.grants.grant import Attachment
 from openeni_nodeagent.grants.requests import GrantRequest, Wait
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.failed_adds import failed_add, pod, with_node

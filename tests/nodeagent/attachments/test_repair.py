@@ -12,8 +12,8 @@ from openeni_nodeagent.attachments import repair
 from openeni_nodeagent.attachments.detacher import pod_interface
 from openeni_nodeagent.datapath_api import DatapathError, PodNetwork
 from openeni_nodeagent.grants.adoption import CONFIRM_SECONDS
+from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.grant_log import EndReason
-from openeni_nodeagent.grants.ledger import Grant
 from openeni_nodeagent.reports.podip_body import Difference
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.clock import Clock

@@ -1,19 +1,17 @@
 """Of two containers in one namespace, one gets the interface: the one whose grant is made first."""
 
 import threading
-import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from openeni_nodeagent.cni.call import Call
 from openeni_nodeagent.cni.parsing import parse
 from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.grants.grant_log import EndReason
-from openeni_nodeagent.phases import Stopwatch
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import CONFIG
+from openeni_testing.agent.direct_call import answer
 from openeni_testing.agent.failed_adds import with_node
 from openeni_testing.agent.parts import AgentParts
 from openeni_testing.waiting import wait_for
@@ -48,8 +46,7 @@ def add(parts: AgentParts, container: str, uid: str, seconds: float = 0.0) -> No
         "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME={container};K8S_POD_UID={uid}",
     }
     request = parse(environment, msgspec.json.encode(CONFIG))
-    call = Call(request, time.monotonic() + seconds, Stopwatch(), lambda: True)
-    parts.commands.handle(call)
+    answer(parts.commands, request, seconds)
 
 
 def test_of_two_adds_that_wait_for_an_address_one_gets_the_interface(parts: AgentParts) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from openeni_nodeagent.cni import frame, self_check, server
+from openeni_nodeagent.cni import connection, frame, self_check, server
 from openeni_nodeagent.cni.call import Call
 from openeni_nodeagent.cni.self_check import LEDGER
 from openeni_nodeagent.cni.server import CNIServer
@@ -155,7 +155,7 @@ def test_a_client_that_does_not_read_its_answer_or_slowly_is_given_up(
     reads: bool,
 ) -> None:
     """One `openeni phases` into a pipe that stalls, or 160 of them, which are all threads."""
-    monkeypatch.setattr(server, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "READ_SECONDS", 0.3)
     history = PhaseHistory()
     for _ in range(KEPT):
         history.add("ADD", {f"phase {n}": 1 / 3 for n in range(30)})
@@ -177,7 +177,33 @@ def test_a_client_that_does_not_read_its_answer_or_slowly_is_given_up(
 def test_a_client_that_sends_nothing_is_given_up(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(server, "_READ_LIMIT", struct.pack("@ll", 0, 10_000))
+    monkeypatch.setattr(connection, "_READ_LIMIT", struct.pack("@ll", 0, 10_000))
     with serving(runtime.run / "cni.sock"), socket.socket(socket.AF_UNIX) as client:
         client.connect(str(runtime.run / "cni.sock"))
         wait_for(lambda: "ended early: no request within" in caplog.text, "it is given up")
+
+
+def test_what_nobody_waits_for_comes_after_the_answer_and_fails_alone(
+    runtime: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    answered, done = threading.Event(), threading.Event()
+
+    def fail() -> None:
+        if answered.wait(30):
+            raise RuntimeError("a wall")
+
+    def handle(call: Call) -> bytes:
+        call.afterwards.extend((fail, done.set))
+        return b"{}"
+
+    made = CNIServer(runtime.run / "cni.sock", handle, PhaseHistory())
+    made.start()
+    try:
+        assert runtime.call("DEL", "c1").code == 0
+        assert not done.is_set()
+        answered.set()
+        assert done.wait(30)
+        assert "a wall" in caplog.text
+        assert runtime.call("DEL", "c1").code == 0
+    finally:
+        made.stop()

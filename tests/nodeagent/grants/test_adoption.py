@@ -17,7 +17,7 @@ from openeni_nodeagent.grants.adoption import (
     RepairAction,
     plan_repair,
 )
-from openeni_nodeagent.grants.ledger import Attachment, Grant
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.objects import podip_body
 

@@ -11,8 +11,8 @@ import pytest
 from openeni_crds.meta import Json
 from openeni_kube.clock import boot_seconds
 from openeni_nodeagent import __main__ as entry
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grant_log import LOGGER, MOST_LINES, EndReason, GrantLog
-from openeni_nodeagent.grants.ledger import Attachment, Grant
 
 GRANT = Grant(
     Attachment("uid", "c1", "eth0"),

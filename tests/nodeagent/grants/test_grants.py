@@ -12,10 +12,11 @@ from openeni_kube.result import Done, RequeueAfter, Retry
 from openeni_nodeagent.cni.call import StoppingError
 from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.enis.eni_reconciler import GUARD_PERIOD_SECONDS
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grant_log import EndReason, GrantLog
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.journal import Journal, JournalError, JournalRecord
-from openeni_nodeagent.grants.ledger import AddressOwnedError, Attachment, Grant
+from openeni_nodeagent.grants.ledger import AddressOwnedError
 from openeni_nodeagent.grants.requests import MAX_WAITING, GrantRequest
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.parts import AgentParts

@@ -5,8 +5,8 @@ from itertools import product
 import msgspec
 import pytest
 
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.host_ports import find_taken, released
-from openeni_nodeagent.grants.ledger import Attachment, Grant
 from openeni_nodeagent.pod_options import PortMapping, Transport, contradiction
 
 TCP, UDP = Transport.TCP, Transport.UDP

@@ -9,6 +9,7 @@ import pytest
 from openeni_crds.eni import PortSubnet
 from openeni_crds.enipool import Datapath, Mode
 from openeni_nodeagent.datapath_api import ENIFacts, NodeFacts
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.journal import (
     ENIForgotten,
     ENISeen,
@@ -21,7 +22,6 @@ from openeni_nodeagent.grants.journal import (
     encode,
     replay,
 )
-from openeni_nodeagent.grants.ledger import Attachment, Grant
 
 BOOT = "boot-1"
 NODE = NodeFacts(("10.99.0.11",), ("10.96.0.0/12",), ("169.254.20.10",))

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from openeni_nodeagent.grants.eni_view import ENIView, GrantCounts, RetireAnswers
-from openeni_nodeagent.grants.ledger import AddressOwnedError, Attachment, Grant, Ledger
+from openeni_nodeagent.grants.grant import Attachment, Grant
+from openeni_nodeagent.grants.ledger import AddressOwnedError, Ledger
 from openeni_nodeagent.grants.reservations import NEVER, Reservations
 
 A, B, C = "10.0.0.5", "10.0.0.6", "10.0.0.7"

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from openeni_nodeagent.grants.eni_view import ENIView
-from openeni_nodeagent.grants.ledger import Attachment, Grant, Ledger
+from openeni_nodeagent.grants.grant import Attachment, Grant
+from openeni_nodeagent.grants.ledger import Ledger
 
 ADDRESSES = tuple(f"10.0.0.{n}" for n in range(5))
 COOL_DOWN = 10.0

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from openeni_nodeagent.grants.eni_view import ENIView
-from openeni_nodeagent.grants.ledger import Attachment, Grant, Ledger
+from openeni_nodeagent.grants.grant import Attachment, Grant
+from openeni_nodeagent.grants.ledger import Ledger
 from openeni_nodeagent.grants.retained import Retained, Wanted
 
 A, B = "10.0.0.5", "10.0.0.6"

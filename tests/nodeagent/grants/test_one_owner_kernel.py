@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from openeni_nodeagent.grants.eni_view import ENIView
-from openeni_nodeagent.grants.ledger import Attachment, Grant, Ledger
+from openeni_nodeagent.grants.grant import Attachment, Grant
+from openeni_nodeagent.grants.ledger import Ledger
 
 # A worker finds the states once.
 pytestmark = [pytest.mark.xdist_group("one owner and the kernel"), pytest.mark.exhaustive]

@@ -73,7 +73,8 @@ def test_a_grant_drops_the_reservation() -> None:
     of = started()
     of.end(A, 50)
     looked(of, A, B)
-    of.grant((A, B))
+    for address in (A, B):
+        of.grant(address)
     assert of.reserved() == frozenset()
     assert of.cooled_at(A) == NEVER
 

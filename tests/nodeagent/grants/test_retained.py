@@ -10,7 +10,8 @@ import pytest
 
 from openeni_nodeagent.cni.call import StoppingError
 from openeni_nodeagent.grants.eni_view import ENIView, GrantCounts
-from openeni_nodeagent.grants.ledger import Attachment, Grant, Ledger
+from openeni_nodeagent.grants.grant import Attachment, Grant
+from openeni_nodeagent.grants.ledger import Ledger
 from openeni_nodeagent.grants.requests import GrantRequest
 from openeni_nodeagent.grants.retained import Retained, RetainedAddresses, Wanted
 from openeni_testing.agent.parts import AgentParts

@@ -14,8 +14,8 @@ from openeni_crds.meta import Json, decode
 from openeni_crds.podip import PodIP
 from openeni_kube.result import Done, RequeueAfter, Result, Retry
 from openeni_kube.store import NotFoundError
+from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.grant_log import EndReason
-from openeni_nodeagent.grants.ledger import Grant
 from openeni_nodeagent.reports.podip_publisher import BLOCKED_SECONDS, RECREATE_SECONDS, key_of
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.parts import AgentParts

@@ -21,7 +21,8 @@ from openeni_nodeagent.cluster.objects import Node, ServiceCIDR
 from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.datapath_api import NodeFacts
 from openeni_nodeagent.enis.link_status import ConditionValue, LinkStatus
-from openeni_nodeagent.grants.ledger import Grant, Ledger
+from openeni_nodeagent.grants.grant import Grant
+from openeni_nodeagent.grants.ledger import Ledger
 from openeni_nodeagent.grants.retained import Retained
 from openeni_nodeagent.reports import eni_status
 from openeni_nodeagent.reports.podip_publisher import PodIPPublisher, key_of

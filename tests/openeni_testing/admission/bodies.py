@@ -18,7 +18,7 @@ from openeni_crds.names import (
     LABEL_VETH,
     node_hash,
 )
-from openeni_nodeagent.grants.ledger import Attachment, Grant
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.reports import podip_body
 
 NOW: Final = "2026-11-24T01:02:03Z"

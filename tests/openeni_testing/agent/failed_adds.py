@@ -1,6 +1,5 @@
 """Calls for the pod web, of which ADDs mostly fail, and the Events about it."""
 
-import time
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
@@ -10,12 +9,12 @@ import pytest
 
 from openeni_kube.event_series import Occurrence
 from openeni_nodeagent.attachments.pod_events import PodEvents
-from openeni_nodeagent.cni.call import Call, EndedCall
+from openeni_nodeagent.cni.call import EndedCall
 from openeni_nodeagent.cni.parsing import parse
 from openeni_nodeagent.cni.protocol import CNIError
-from openeni_nodeagent.phases import Stopwatch
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import CONFIG
+from openeni_testing.agent.direct_call import answer
 from openeni_testing.agent.parts import AgentParts
 from openeni_testing.controller.recorded_events import RecordedEvents
 
@@ -49,8 +48,7 @@ def call(
     """Make a call with so many seconds, whose executable may be gone. Raises CNIError."""
     variables = environment(parts, uid, command, container)
     request = parse(variables, msgspec.json.encode({**CONFIG, **config}))
-    deadline = time.monotonic() + seconds
-    parts.commands.handle(Call(request, deadline, Stopwatch(), lambda: alive))
+    answer(parts.commands, request, seconds, lambda: alive)
 
 
 def add(parts: AgentParts, uid: str, **config: object) -> None:

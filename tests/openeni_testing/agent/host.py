@@ -18,8 +18,8 @@ from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.cni.configuration import CONFLIST
 from openeni_nodeagent.cni.server import make_run_folder
 from openeni_nodeagent.enis.nic_guards import NICGuards, known_guards
+from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.journal import Journal
-from openeni_nodeagent.grants.ledger import Grant
 from openeni_nodeagent.settings import Settings, from_environment
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import Runtime

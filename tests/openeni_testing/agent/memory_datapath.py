@@ -77,6 +77,7 @@ class MemoryDatapath:
         self.before_add: Callable[[PodInterface], None] = lambda _: None
         self.adds = 0
         self.changed: Callable[[], None] = lambda: None  # what the agent has subscribed
+        self.announced: list[tuple[str, ...]] = []  # addresses of pods
         self.ended: list[tuple[str, str]] = []  # containers and namespaces of every end
         self.wrong: list[str] = []  # the texts of every InvariantError, in case it was caught
         self._datapath_modes = datapath_modes
@@ -159,6 +160,9 @@ class MemoryDatapath:
         if self.build_fails:
             raise self._failure(pod)
         return self.network(pod)
+
+    def announce(self, pod: PodInterface) -> None:
+        self.announced.append(pod.addresses)
 
     def network(self, pod: PodInterface) -> PodNetwork:
         return PodNetwork(

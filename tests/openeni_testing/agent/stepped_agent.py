@@ -3,7 +3,6 @@
 `World` has one with a pod that runs, and what a runtime may do with it.
 """
 
-import time
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ import msgspec
 
 from openeni_crds import names
 from openeni_nodeagent.attachments.container_locks import ContainerLocks
-from openeni_nodeagent.cni.call import Call
 from openeni_nodeagent.cni.parsing import parse
 from openeni_nodeagent.cni.protocol import CNIError
 from openeni_nodeagent.datapath_api import (
@@ -28,13 +26,13 @@ from openeni_nodeagent.datapath_api import (
     WantedNode,
 )
 from openeni_nodeagent.grants import journal
+from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.grant_log import EndReason, GrantLog
 from openeni_nodeagent.grants.grants import Grants
-from openeni_nodeagent.grants.ledger import Grant
 from openeni_nodeagent.grants.requests import GrantRequest
-from openeni_nodeagent.phases import Stopwatch
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import CONFIG
+from openeni_testing.agent.direct_call import answer
 from openeni_testing.agent.interleavings import Interleaving
 from openeni_testing.agent.memory_datapath import MemoryDatapath, MemorySnapshot
 from openeni_testing.agent.parts import AgentParts
@@ -234,4 +232,4 @@ class World:
             f"K8S_POD_UID={self.uids.get(container, '')}",
         }
         request = parse(variables, msgspec.json.encode(CONFIG | config))
-        self.parts.commands.handle(Call(request, time.monotonic(), Stopwatch(), lambda: True))
+        answer(self.parts.commands, request)

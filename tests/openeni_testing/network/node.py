@@ -168,6 +168,7 @@ class Node:
             bandwidth=bandwidth or Bandwidth(),
         )
         pod_network = self.namespace.run(self.datapath.add, facts, namespace.path)
+        self.run(self.datapath.announce, facts)
         pod = Pod(facts, namespace, pod_network)
         self.pods.append(pod)
         namespace.listen(80)

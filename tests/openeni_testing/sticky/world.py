@@ -5,7 +5,6 @@ publishes and answers by its own code, and every status and spec goes through th
 """
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +15,9 @@ from openeni_crds.conditions import Condition, Type, find
 from openeni_crds.meta import Json, decode
 from openeni_crds.podip import PodIP
 from openeni_kube.store import NotFoundError
-from openeni_nodeagent.cni.call import Call
 from openeni_nodeagent.cni.protocol import CNIError, Command, Config, Request
-from openeni_nodeagent.phases import Stopwatch
 from openeni_operator.cloud.api import FixedIP, Port
+from openeni_testing.agent.direct_call import answer
 from openeni_testing.agent.memory_datapath import MemoryDatapath
 from openeni_testing.agent.parts import AgentParts
 from openeni_testing.controller.simulation import Simulation
@@ -146,12 +144,11 @@ class StickyWorld:
         request = Request(
             Command.ADD, container, "eth0", netns, uid, "default", name, Config(VERSION)
         )
-        call = Call(request, time.monotonic(), Stopwatch(), lambda: True)
-        answer = json.loads(agent.commands.handle(call))
+        result = json.loads(answer(agent.commands, request))
         running = [{"op": "add", "path": "/status/phase", "value": "Running"}]
         self.sim.api.patch(names.PODS, name, "default", operations=running, subresource="status")
         self.check(f"ADD of {name}")
-        return tuple(ip["address"].partition("/")[0] for ip in answer["ips"])
+        return tuple(ip["address"].partition("/")[0] for ip in result["ips"])
 
     def start(
         self, name: str, node: str, seconds: int = POLLS, **wish: Unpack[Wish]
@@ -198,7 +195,7 @@ class StickyWorld:
             request = Request(
                 Command.DEL, container, "eth0", grant.netns, "", "", "", Config(VERSION)
             )
-            agent.commands.handle(Call(request, time.monotonic(), Stopwatch(), lambda: True))
+            answer(agent.commands, request)
             agent.netns(container).unlink()
         self.sim.api.delete(names.PODS, name, "default")
         self.step()

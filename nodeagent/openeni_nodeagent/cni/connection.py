@@ -1,0 +1,59 @@
+"""A connection of the CNI executable: its request is received, and the answer sent, in time."""
+
+import socket
+import struct
+import time
+from typing import Final
+
+from openeni_nodeagent.cni import frame
+
+READ_SECONDS: Final = 5  # to receive a request, and to send an answer
+# Of the socket itself: with a time-out of Python's, each call asks poll(2) first.
+_READ_LIMIT: Final = struct.pack("@ll", READ_SECONDS, 0)  # struct timeval
+_READ_BYTES: Final = 1 << 16
+_AT_ONCE: Final = int(socket.MSG_DONTWAIT)
+_PEEK: Final = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
+
+
+def receive(connection: socket.socket) -> tuple[frame.RequestHeader, bytes, bytes]:
+    """Return a request's header, environment and standard input; nearly always one read.
+
+    Raises OSError and frame.FrameError, after twice READ_SECONDS at the latest.
+    """
+    deadline = time.monotonic() + READ_SECONDS
+    begin = end = frame.REQUEST_HEADER.size
+    data = bytearray()
+    header: frame.RequestHeader | None = None
+    flags = _AT_ONCE  # it has been sent by now, nearly always
+    while header is None or len(data) < end:
+        try:
+            chunk = connection.recv(_READ_BYTES, flags)
+        except BlockingIOError:
+            if not flags:
+                raise frame.FrameError(f"no request within {READ_SECONDS} s") from None
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _READ_LIMIT)
+            flags = 0
+            continue
+        if not chunk or time.monotonic() > deadline:
+            raise frame.FrameError("cut off")
+        data += chunk
+        if header is None and len(data) >= begin:
+            header = frame.decode_header(bytes(data[:begin]))
+            end = begin + header.environment + header.stdin
+    after = begin + header.environment
+    return header, bytes(data[begin:after]), bytes(data[after : after + header.stdin])
+
+
+def send(connection: socket.socket, answer: bytes) -> None:
+    connection.settimeout(READ_SECONDS)  # of the whole answer; the kernel's limit is each part's
+    connection.sendall(answer)
+
+
+def is_connected(connection: socket.socket) -> bool:
+    """Return False if the executable has closed its end: it was killed or gave up."""
+    try:
+        return bool(connection.recv(1, _PEEK))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False

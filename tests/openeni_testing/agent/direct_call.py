@@ -1,0 +1,24 @@
+"""Make CNI calls without a connection."""
+
+import time
+from collections.abc import Callable
+
+from openeni_nodeagent.attachments.commands import CNICommands
+from openeni_nodeagent.cni.call import Call
+from openeni_nodeagent.cni.protocol import Request
+from openeni_nodeagent.phases import Stopwatch
+
+
+def answer(
+    commands: CNICommands,
+    request: Request,
+    seconds: float = 0.0,
+    alive: Callable[[], bool] = lambda: True,
+) -> bytes:
+    """Return the body of the answer, which has so many seconds. Raises CNIError."""
+    call = Call(request, time.monotonic() + seconds, Stopwatch(), alive)
+    try:
+        return commands.handle(call)
+    finally:
+        for work in call.afterwards:
+            work()
