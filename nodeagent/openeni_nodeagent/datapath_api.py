@@ -229,13 +229,18 @@ class NodeDatapath(Protocol):
     def add(self, pod: PodInterface, netns: str) -> PodNetwork:
         """Connect the namespace at path `netns`; completes what a crash left half-built.
 
+        The addresses are not announced: see `announce`.
+
         Raises NICMissingError, NamespaceGoneError. After an error the kernel is as it was before,
         or has nothing of the pod, unless the error says `left_behind`.
         """
         ...
 
     def announce(self, pod: PodInterface) -> None:
-        """Tell the subnet where a connected pod's addresses are now; errors are ignored."""
+        """Announce to the subnet that a connected pod's addresses are behind its ENI.
+
+        Errors are ignored.
+        """
         ...
 
     def network(self, pod: PodInterface) -> PodNetwork:

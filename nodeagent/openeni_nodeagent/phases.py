@@ -23,7 +23,7 @@ class Stopwatch:
         self.seconds[name] = time.monotonic() - self.start
 
     def phase(self, name: str) -> "_Phase":
-        """Measure a block, as one of perhaps several of this name."""
+        """Add the time of a block to the phase of this name."""
         return _Phase(self.seconds, name)
 
     def include(self, seconds: Mapping[str, float]) -> None:

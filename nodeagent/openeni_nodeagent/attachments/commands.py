@@ -121,17 +121,15 @@ class CNICommands:
             with call.stopwatch.phase("record"):
                 self._grants.mark_connected(grant, pod_network)
         finally:
-            call.afterwards.append(partial(self._grants.notify, grant))
+            call.deferred.append(partial(self._grants.notify, grant))
         return encode_result(request.config.cni_version, add_result(request, grant, pod_network))
 
     def _unless_ending(self, call: Call) -> Call:
         """Return the call as one that is also over once its container is to end."""
         container_id = call.request.container_id
-
-        def alive() -> bool:
-            return call.alive() and not self._locks.is_ending(container_id)
-
-        return Call(call.request, call.deadline, call.stopwatch, alive, call.afterwards)
+        return msgspec.structs.replace(
+            call, alive=lambda: call.alive() and not self._locks.is_ending(container_id)
+        )
 
     def _known_grant(self, request: Request, asked_at: float) -> Grant | None:
         """Return the container's grant from an earlier ADD, with namespace and time of this one.
@@ -187,8 +185,14 @@ class CNICommands:
                 str(error),
                 reason=_reason(error),
             ) from None
-        call.afterwards.append(partial(self._datapath.announce, pod))
+        call.deferred.append(partial(self._announce, pod))
         return pod_network
+
+    def _announce(self, pod: PodInterface) -> None:
+        """Announce the pod's addresses, unless a DEL has come meanwhile: another may have them."""
+        grant = self._grants.find(pod.container_id, pod.interface)
+        if grant is not None and grant.addresses == pod.addresses:
+            self._datapath.announce(pod)
 
     def _build(self, pod: PodInterface, grant: Grant, netns: str, *, is_new: bool) -> PodNetwork:
         """Build the datapath; where the kernel refuses it, once more without others' links."""

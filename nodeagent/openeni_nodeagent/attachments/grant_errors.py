@@ -12,17 +12,17 @@ from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.event_reasons import PodReason
 from openeni_nodeagent.grants.journal import JournalError
 
-P = ParamSpec("P")
-T = TypeVar("T")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _CAUSES = (Type.PORT_READY, Type.GUEST_PREPARED, Type.ATTACHED, Type.LINK_READY)
 _POOL_CAUSES = (Type.SUPPORTED, Type.CLOUD_REACHABLE, Type.CAPACITY_AVAILABLE, Type.READY)
 
 
-def journal_error_as_cni_error(function: Callable[P, T]) -> Callable[P, T]:
-    """Have a function raise CNIError for a JournalError."""
+def journal_error_as_cni_error(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Return the function, which raises CNIError for a JournalError."""
 
     @wraps(function)
-    def wrapped(*arguments: P.args, **named: P.kwargs) -> T:
+    def wrapped(*arguments: _P.args, **named: _P.kwargs) -> _T:
         try:
             return function(*arguments, **named)
         except JournalError as error:

@@ -51,7 +51,7 @@ class PoolChooser:
         self._pools = pools
         self._namespaces = namespaces
         self._silence = silence
-        self._seen: tuple[Node, NodeTraits] | None = None
+        self._node_traits: tuple[Node, NodeTraits] | None = None  # of that object
 
     def pool_for(self, uid: str, name: str, deadline: float) -> PoolChoice:
         """Return the pod's pool. Raises CNIError (try again) with the reason if it has none.
@@ -82,9 +82,10 @@ class PoolChooser:
                 f"the agent has not seen Node {self._node} at the API server yet",
                 reason=PodReason.AGENT_NOT_SYNCED,
             )
-        if self._seen is None or self._seen[0] is not node:
-            self._seen = node, node_traits(node)
-        return self._seen[1]
+        known = self._node_traits  # other threads replace it
+        if known is None or known[0] is not node:
+            known = self._node_traits = node, node_traits(node)
+        return known[1]
 
     def _labels_of(self, pod: Pod) -> dict[str, str]:
         if not any(pool.spec.namespace_selector is not None for pool in self._pools.all()):

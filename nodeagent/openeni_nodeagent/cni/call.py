@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from openeni_nodeagent.cni.protocol import CNIError, Code, Request
 from openeni_nodeagent.phases import Stopwatch
 
-Work: TypeAlias = Callable[[], None]
+Deferred: TypeAlias = Callable[[], None]
 ALIVE_POLL_SECONDS: Final = 1.0  # until a call that waits notices that its executable is gone
 
 
@@ -18,13 +18,13 @@ class StoppingError(Exception):
 
 
 class Call(Struct, frozen=True):
-    """A call; `afterwards` is what nobody waits for, done once it has been answered."""
+    """A call of the runtime. The server runs what is in `deferred` once it has answered."""
 
     request: Request
     deadline: float  # time.monotonic() at which the answer must have been sent
     stopwatch: Stopwatch
     alive: Callable[[], bool]  # False once the executable is gone
-    afterwards: list[Work] = field(default_factory=list[Work])
+    deferred: list[Deferred] = []  # each call has its own: msgspec copies an empty list
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A connection of the CNI executable: its request is received, and the answer sent, in time."""
+"""Receive the request of a CNI executable and send the answer, each within a time limit."""
 
 import socket
 import struct
@@ -11,7 +11,7 @@ READ_SECONDS: Final = 5  # to receive a request, and to send an answer
 # Of the socket itself: with a time-out of Python's, each call asks poll(2) first.
 _READ_LIMIT: Final = struct.pack("@ll", READ_SECONDS, 0)  # struct timeval
 _READ_BYTES: Final = 1 << 16
-_AT_ONCE: Final = int(socket.MSG_DONTWAIT)
+_DONTWAIT: Final = int(socket.MSG_DONTWAIT)
 _PEEK: Final = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 
 
@@ -24,7 +24,7 @@ def receive(connection: socket.socket) -> tuple[frame.RequestHeader, bytes, byte
     begin = end = frame.REQUEST_HEADER.size
     data = bytearray()
     header: frame.RequestHeader | None = None
-    flags = _AT_ONCE  # it has been sent by now, nearly always
+    flags = _DONTWAIT  # the request has nearly always arrived by now
     while header is None or len(data) < end:
         try:
             chunk = connection.recv(_READ_BYTES, flags)
@@ -50,10 +50,14 @@ def send(connection: socket.socket, answer: bytes) -> None:
 
 
 def is_connected(connection: socket.socket) -> bool:
-    """Return False if the executable has closed its end: it was killed or gave up."""
+    """Return False if the executable has closed its end: it was killed or gave up.
+
+    Nothing comes after its request. What does may hide that it is gone, so it counts as that.
+    """
     try:
-        return bool(connection.recv(1, _PEEK))
+        connection.recv(1, _PEEK)
     except BlockingIOError:
         return True
     except OSError:
-        return False
+        pass
+    return False

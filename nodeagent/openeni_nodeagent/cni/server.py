@@ -9,14 +9,15 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
+
 from openeni_nodeagent.cni import frame
-from openeni_nodeagent.cni.call import Call, EndedCall, StoppingError, Work
+from openeni_nodeagent.cni.call import Call, Deferred, EndedCall, StoppingError
 from openeni_nodeagent.cni.connection import is_connected, receive, send
 from openeni_nodeagent.cni.parsing import configured_version, parse
 from openeni_nodeagent.cni.protocol import (
@@ -45,13 +46,12 @@ Probe = Callable[[], str]  # returns what is wrong, "" if nothing is
 Observe = Callable[[EndedCall], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Exchange:
-    """One connection, and what its call leaves to be done once it is closed."""
+class _Exchange(Struct, frozen=True):
+    """One connection, and what is left to do after its answer."""
 
     connection: socket.socket
     stopwatch: Stopwatch
-    afterwards: list[Work]
+    deferred: list[Deferred] = []  # each has its own, as in a call
 
 
 class CNIServer:
@@ -143,23 +143,21 @@ class CNIServer:
             raise
 
     def _serve(self, connection: socket.socket, stopwatch: Stopwatch) -> None:
-        afterwards: list[Work] = []
-        with connection:
+        exchange = _Exchange(connection, stopwatch)
+        try:
             try:
-                self._answer(_Exchange(connection, stopwatch, afterwards))
-            except (OSError, frame.FrameError) as error:
-                _log.warning("a CNI connection ended early: %s", error)
-            except StoppingError:
-                _log.info("the agent stops: a CNI call is left to the next agent")
-            except Exception:  # noqa: BLE001 - must not end the thread
-                _log.exception("a CNI connection failed")
-        for work in afterwards:
-            try:
-                work()
-            except Exception:  # noqa: BLE001 - nor keep the next one from being done
-                _log.exception("what follows a CNI call failed")
+                with connection:
+                    self._answer(exchange)
+            finally:
+                _do(exchange.deferred)  # before anything is logged: the log may not be read
+        except (OSError, frame.FrameError) as error:
+            _log.warning("a CNI connection ended early: %s", error)
+        except StoppingError:
+            _log.info("the agent stops: a CNI call is left to the next agent")
+        except Exception:  # noqa: BLE001 - must not end the thread
+            _log.exception("a CNI connection failed")
 
-    def _answer(self, exchange: "_Exchange") -> None:
+    def _answer(self, exchange: _Exchange) -> None:
         connection, stopwatch = exchange.connection, exchange.stopwatch
         stopwatch.since_start("queue")
         with stopwatch.phase("socket"):
@@ -189,7 +187,7 @@ class CNIServer:
 
     def _respond(
         self,
-        exchange: "_Exchange",
+        exchange: _Exchange,
         header: frame.RequestHeader,
         environment: Mapping[str, str],
         stdin: bytes,
@@ -200,8 +198,8 @@ class CNIServer:
             request = parse(environment, stdin)
             deadline = exchange.stopwatch.start + max(header.deadline - MARGIN_SECONDS, 0)
             alive = partial(is_connected, exchange.connection)
-            call = Call(request, deadline, exchange.stopwatch, alive, exchange.afterwards)
-            return self._let_in(call), None
+            call = Call(request, deadline, exchange.stopwatch, alive, exchange.deferred)
+            return self._admit_and_handle(call), None
         except frame.FrameError as error:
             failed = CNIError(Code.TRY_AGAIN, str(error))
         except CNIError as error:
@@ -218,8 +216,8 @@ class CNIServer:
         _log.warning("%s", _error_line(environment, failed))
         return encode_error(configured_version(stdin), failed), failed
 
-    def _let_in(self, call: Call) -> bytes:
-        """Handle a call; an ADD in one of the places for them. Raises CNIError if there is none."""
+    def _admit_and_handle(self, call: Call) -> bytes:
+        """Return the body of the answer. Raises CNIError for an ADD if no place is left for one."""
         if call.request.command != Command.ADD:
             return self._handle(call)
         if not self._adds.acquire(blocking=False):
@@ -241,6 +239,14 @@ class CNIServer:
             return 1, f"openeni: there is no {what!r}, only {known}\n".encode()
         problem = self._probes[what]()
         return int(bool(problem)), f"{problem or 'ok'}\n".encode()
+
+
+def _do(deferred: Iterable[Deferred]) -> None:
+    for work in deferred:
+        try:
+            work()
+        except Exception:  # noqa: BLE001 - must end neither the thread nor what comes after it
+            _log.exception("what a CNI call has deferred failed")
 
 
 def _error_line(environment: Mapping[str, str], error: CNIError) -> str:

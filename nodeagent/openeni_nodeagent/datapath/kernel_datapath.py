@@ -25,7 +25,7 @@ from openeni_nodeagent.datapath.node.reconcile import NodeReconcile
 from openeni_nodeagent.datapath.plan import plan_pod, pod_gateways, pod_routes
 from openeni_nodeagent.datapath.pod import (
     build,
-    build_at_once,
+    build_from_template,
     clear,
     clear_host,
     compare_inside,
@@ -34,7 +34,7 @@ from openeni_nodeagent.datapath.pod import (
     repair,
     with_free_indexes,
 )
-from openeni_nodeagent.datapath.pods.template import template_of
+from openeni_nodeagent.datapath.pod_messages.template import template_of
 from openeni_nodeagent.datapath_api import (
     DatapathError,
     ENIFacts,
@@ -102,9 +102,7 @@ class KernelDatapath:
             self._given = run.given
             self._node = wanted.node
             self._wanted = wanted.enis
-            # As they were, if they are equal: the hot path finds their templates at once.
-            known = {eni: eni for eni in self._enis.values()}
-            self._enis = {eni.facts.mac: known.get(eni, eni) for eni in plan.enis}
+            self._enis = {eni.facts.mac: self._same(eni) for eni in plan.enis}
             self._errors = report.errors
             planned = frozenset(item for part in plan.wanted.values() for item in part)
             macs = frozenset(eni.mac for eni in wanted.enis)
@@ -162,6 +160,11 @@ class KernelDatapath:
         with self._turns:
             remove_links(self._any_node_pod(pod), netns)
 
+    def _same(self, eni: NodeENI) -> NodeENI:
+        """Return the object that is equal and known: a key of templates, found by its identity."""
+        known = self._enis.get(eni.facts.mac, eni)
+        return known if known == eni else eni
+
     def _node_pod(self, pod: PodInterface) -> NodePod:
         if not (eni := self._enis.get(pod.eni.mac)):
             error = self._errors.get(pod.eni.name, "it has no NIC on this node")
@@ -189,7 +192,7 @@ class KernelDatapath:
         Returns the pod as it was built: its NIC may have been plugged again under another index.
         """
         try:
-            build_at_once(node_pod, namespace, stopwatch)
+            build_from_template(node_pod, namespace, stopwatch)
         except KernelRefusedError:
             with stopwatch.phase("repair"):
                 node_pod = pod_on_node(node_pod.facts, self._restore(node_pod.facts.eni))
@@ -215,7 +218,7 @@ class KernelDatapath:
             kept = {t: m for t, m in self._given.items() if m not in run.given.values()}
             self._given = {**kept, **run.given}  # an ENI has taken its mark to another table
             (eni,) = (eni for eni in plan.enis if eni.facts.mac == facts.mac)
-            self._enis = {**self._enis, facts.mac: eni}
+            self._enis = {**self._enis, facts.mac: self._same(eni)}
             return eni
 
     def _failure(self, cause: Exception, node_pod: NodePod, namespace: int) -> DatapathError:
@@ -243,7 +246,8 @@ class KernelDatapath:
 
 
 def _pod_network(pod: NodePod, phases: Mapping[str, float]) -> PodNetwork:
-    slave, eni_mac, template = pod.eni.ipvlan, pod.eni.facts.mac, template_of(pod)
+    slave, eni_mac = pod.eni.ipvlan, pod.eni.facts.mac
+    template = template_of(pod)
     return PodNetwork(
         host_interface=pod.eni.host_slave if slave else pod.host_link,
         host_mac=eni_mac if slave else names.VETH_MAC,

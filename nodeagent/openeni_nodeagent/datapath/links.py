@@ -17,6 +17,8 @@ from openeni_nodeagent.datapath_api import ENIFacts, LinkFacts, NodeFacts, PodIn
 # Above the indexes that the kernel assigns, and below 2^24: some users of an index have 24 bits.
 _INDEX_BASE: Final = 1 << 20
 _INDEX_SPAN: Final = (1 << 24) - _INDEX_BASE
+# Of the digest in the name of the host's end. An update of the agent must not change a pod's MAC.
+_MAC_DIGITS: Final = slice(len(names.LINK_PREFIX), len(names.LINK_PREFIX) + 10)
 _IPVLAN_MODES: Final = {IPVlanMode.L2: 0, IPVlanMode.L3: 1, IPVlanMode.L3S: 2}  # if_link.h
 
 
@@ -32,9 +34,8 @@ class NodeENI:
     kernel_has_ipv6: bool = True
 
     def __hash__(self) -> int:
-        return hash(
-            self.facts.mac
-        )  # the rest hardly ever tells two apart, and takes ten times as long
+        """Hash the MAC alone: it identifies the ENI, and all fields take ten times as long."""
+        return hash(self.facts.mac)
 
     @property
     def table(self) -> int:
@@ -108,9 +109,8 @@ class NodePod:
 
     @property
     def raw_mac(self) -> bytes:
-        """Return its six bytes: a locally administered one, with the digest of the host's link."""
-        begin = len(names.LINK_PREFIX)
-        return b"\x02" + bytes.fromhex(self.host_link[begin : begin + 10])
+        """`mac` as six bytes: 02 (locally administered), then the digest in the link's name."""
+        return b"\x02" + bytes.fromhex(self.host_link[_MAC_DIGITS])
 
     def node_address(self, family: int) -> str:
         """Return the source address of what the node sends to the pod, such as kubelet's probes.

@@ -37,19 +37,20 @@ from openeni_nodeagent.datapath.model import (
     Verb,
 )
 from openeni_nodeagent.datapath.plan import plan_pod
-from openeni_nodeagent.datapath.pods.messages import creates_link, encode_creation
-from openeni_nodeagent.datapath.pods.template import template_of
+from openeni_nodeagent.datapath.pod_messages.encoding import encode_creation, is_link_creation
+from openeni_nodeagent.datapath.pod_messages.template import template_of
 from openeni_nodeagent.datapath_api import KernelRefusedError, NamespaceGoneError
 from openeni_nodeagent.phases import Stopwatch
 
 ENTRIES_IN_POD: Final = 10_000  # of one kind: what is read of a pod's namespace, at most
 
 
-def build_at_once(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
-    """Create everything, on the assumption that none of it exists: the hot path of ADD.
+def build_from_template(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
+    """Create everything from the template of the pod's ENI; without one, as `build` does.
 
-    Nothing is observed, and for nearly every pod nothing planned. Raises KernelRefusedError where
-    the assumption is wrong: see `repair`, `with_free_indexes` and `build`, whose errors say more.
+    The hot path of ADD: it assumes that none of it exists, and observes nothing. Raises
+    KernelRefusedError where that is wrong: see `repair`, `with_free_indexes` and `build`, whose
+    errors name the item.
     """
     with stopwatch.phase("plan"):
         template = template_of(pod)
@@ -59,31 +60,31 @@ def build_at_once(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
         return
     with Netlink() as netlink:
         with stopwatch.phase("node"):
-            _require_done(netlink.execute([messages.creation]))  # alone: see `build`
+            _raise_if_refused(netlink.execute([messages.creation]))  # alone: see `build`
             write_sysctls(messages.host_sysctls)
-            _require_done(netlink.execute(messages.host))
+            _raise_if_refused(netlink.execute(messages.host))
             if messages.members:
                 with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
-                    _require_done(netfilter.execute_framed(messages.members))
+                    _raise_if_refused(netfilter.execute_framed(messages.members))
         with stopwatch.phase("namespace"):
-            inside = in_namespace(namespace, partial(_open_in_namespace, messages.pod_sysctls))
-        with stopwatch.phase("pod"), inside:
-            _require_done(inside.execute(messages.pod))
+            seen_in_pod = in_namespace(namespace, partial(_open_in_namespace, messages.pod_sysctls))
+        with stopwatch.phase("pod"), seen_in_pod:
+            _raise_if_refused(seen_in_pod.execute(messages.pod))
 
 
 def build(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
-    """Create everything, item by item, on the same assumption."""
+    """Plan and create everything, item by item, on the assumption that none of it exists."""
     with stopwatch.phase("plan"):
         planned = plan_pod(pod)
         on_host, in_pod = diff(NOTHING, planned.host), diff(NOTHING, planned.pod)
-        creations = [o for o in (*on_host, *in_pod) if creates_link(o)]
+        creations = [o for o in (*on_host, *in_pod) if is_link_creation(o)]
         request = encode_creation(creations, namespace)
     with Netlink() as netlink:
         with stopwatch.phase("node"):
             # Alone: were it refused in a batch, the rest would change the link that has its index.
             execute(netlink, [request], creations[:1])
-            apply([o for o in on_host if not creates_link(o)], netlink)
-        _apply_inside(namespace, [o for o in in_pod if not creates_link(o)], stopwatch)
+            apply([o for o in on_host if not is_link_creation(o)], netlink)
+        _apply_inside(namespace, [o for o in in_pod if not is_link_creation(o)], stopwatch)
 
 
 def repair(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> bool:
@@ -112,7 +113,7 @@ def repair_inside(pod: NodePod, netns: str) -> tuple[Operation, ...]:
 
 def changes_links(operations: Iterable[Operation]) -> bool:
     """Return True if a link is to be created or removed: the pod has to be built anew."""
-    return any(creates_link(o) or _removes_link(o) for o in operations)
+    return any(is_link_creation(o) or _removes_link(o) for o in operations)
 
 
 def remove_host_part(pod: NodePod) -> None:
@@ -225,7 +226,7 @@ def _apply_inside(namespace: int, operations: Sequence[Operation], stopwatch: St
         apply([o for o in operations if not isinstance(o.item, Sysctl)], seen_in_pod)
 
 
-def _require_done(refused: Sequence[Refusal]) -> None:
+def _raise_if_refused(refused: Sequence[Refusal]) -> None:
     if refused:
         raise KernelRefusedError(str(refused[0]))
 

@@ -25,7 +25,7 @@ class ENIView:
     port: str = ""  # its ID
 
     @cached_property
-    def grantable(self) -> bool:
+    def offers_addresses(self) -> bool:
         """True if its addresses may be granted."""
         return self.usable and not self.deleting
 

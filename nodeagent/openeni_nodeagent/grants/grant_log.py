@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -32,8 +32,11 @@ class EndReason(StrEnum):
     NEVER_CONNECTED = "NeverConnected"  # an ADD failed, and no DEL followed
 
 
-# What happened, when (boot clock), and why the grant ended, if it did.
-_Entry: TypeAlias = tuple[str, float, Grant, EndReason | None]
+class _Entry(NamedTuple):
+    event: str
+    at: float  # boot clock
+    grant: Grant
+    reason: EndReason | None  # why it ended
 
 
 class GrantLog:
@@ -64,7 +67,7 @@ class GrantLog:
             return len(self._entries)
 
     def flush(self) -> None:
-        """Write the collected lines."""
+        """Write a line for each event that was collected."""
         while (line := self._take()) is not None:
             self._write(msgspec.json.encode(line).decode())
 
@@ -73,7 +76,7 @@ class GrantLog:
             if len(self._entries) >= MOST_LINES:
                 self._lost += 1
             else:
-                self._entries.append((event, boot_seconds(), grant, reason))
+                self._entries.append(_Entry(event, boot_seconds(), grant, reason))
 
     def _take(self) -> dict[str, object] | None:
         with self._lock:
@@ -81,18 +84,16 @@ class GrantLog:
             lost = 0 if entry else self._lost
             self._lost -= lost
         if entry:
-            return self._line(*entry)
+            return self._line(entry)
         if not lost:
             return None
         return {"event": "LinesLost", "time": timestamp(), "node": self._node, "lines": lost}
 
-    def _line(
-        self, event: str, at: float, grant: Grant, reason: EndReason | None
-    ) -> dict[str, object]:
-        attachment = grant.attachment
+    def _line(self, entry: _Entry) -> dict[str, object]:
+        grant, attachment = entry.grant, entry.grant.attachment
         texts = {
-            "event": event,
-            "time": timestamp(at - boot_seconds()),
+            "event": entry.event,
+            "time": timestamp(entry.at - boot_seconds()),
             "cluster": self.cluster,
             "node": self._node,
             "namespace": grant.namespace,
@@ -106,7 +107,7 @@ class GrantLog:
         }
         bounded: dict[str, object] = {key: text[:_LONGEST_TEXT] for key, text in texts.items()}
         line = bounded | {"addresses": grant.addresses}
-        if reason is None:
+        if entry.reason is None:
             return line
         began = {"began": timestamp(grant.at - boot_seconds())} if grant.at else {}
-        return line | {"reason": reason} | began
+        return line | {"reason": entry.reason} | began

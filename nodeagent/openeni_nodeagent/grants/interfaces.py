@@ -1,4 +1,4 @@
-"""Interfaces of namespaces that containers have: one of them, as it is with an address."""
+"""Decide which container may have an interface of a namespace: one, as it is with an address."""
 
 from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.grants.grant import Attachment, Grant
@@ -6,23 +6,32 @@ from openeni_nodeagent.grants.netns_identity import leads_to_pod
 
 
 class Interfaces:
-    """Not safe for several threads: the caller has the lock of the ledger."""
+    """The grants by namespace.
+
+    Not safe for several threads: the caller has the ledger's lock, so that of two containers one
+    gets the interface.
+    """
 
     def __init__(self) -> None:
-        self._grants: dict[tuple[int, int], list[Grant]] = {}  # by namespace
+        self._grants: dict[tuple[int, int], dict[Attachment, Grant]] = {}
 
-    def take(self, grant: Grant) -> None:
-        """Enter a grant, if it is known which namespace its interface is in."""
+    def enter(self, grant: Grant) -> None:
+        """Enter a grant, if its namespace is known."""
         if grant.netns_id is not None:
-            self._grants.setdefault(grant.netns_id, []).append(grant)
+            self._grants.setdefault(grant.netns_id, {})[grant.attachment] = grant
 
-    def give_back(self, grant: Grant) -> None:
-        """Remove a grant that has been entered."""
-        if grant.netns_id is not None:
-            left = [g for g in self._grants[grant.netns_id] if g.attachment != grant.attachment]
-            self._grants[grant.netns_id] = left
-            if not left:
-                del self._grants[grant.netns_id]
+    def remove(self, grant: Grant) -> None:
+        """Remove a grant that was entered."""
+        if grant.netns_id is None:
+            return
+        left = self._grants[grant.netns_id]
+        del left[grant.attachment]
+        if not left:
+            del self._grants[grant.netns_id]
+
+    def all(self) -> tuple[Grant, ...]:
+        """Return every grant whose namespace is known."""
+        return tuple(grant for grants in self._grants.values() for grant in grants.values())
 
     def require_free(self, attachment: Attachment, netns_id: tuple[int, int] | None) -> None:
         """Raise CNIError if another container has the interface: its DEL has to come first.
@@ -30,7 +39,9 @@ class Interfaces:
         The number of a namespace that has ended is given again: only where one has the same is its
         path looked at.
         """
-        for grant in self._grants.get(netns_id, ()) if netns_id else ():
+        if netns_id is None:
+            return
+        for grant in self._grants.get(netns_id, {}).values():
             its = grant.attachment
             if its.container_id == attachment.container_id or its.interface != attachment.interface:
                 continue

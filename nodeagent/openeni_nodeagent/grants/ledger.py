@@ -1,9 +1,10 @@
 """The ledger: the owner of each address on this node, under the rule "one address, one owner".
 
-Pure: what the API shows goes in (`observe`), candidates come out; the caller has the lock, the
-clock and the journal. Owners are containers of pods. No rule looks an owner up by an address or by
-a pod's name, so a late or repeated DEL of an old container cannot free what a new one has. All
-times are seconds of CLOCK_BOOTTIME, which runs while the machine sleeps.
+Pure, but for `interfaces`, which look at paths of namespaces: what the API shows goes in
+(`observe`), candidates come out; the caller has the lock, the clock and the journal. Owners are
+containers of pods. No rule looks an owner up by an address or by a pod's name, so a late or
+repeated DEL of an old container cannot free what a new one has. All times are seconds of
+CLOCK_BOOTTIME, which runs while the machine sleeps.
 """
 
 from collections.abc import Iterable, Sequence
@@ -73,9 +74,8 @@ class Ledger:
         Those that are wanted by name must be among them.
         """
         best: tuple[float, Candidate] | None = None
-        for name in sorted(self._enis):
-            view = self._enis[name]
-            if view.pool != pool or not view.grantable:
+        for _, view in sorted(self._enis.items()):
+            if view.pool != pool or not view.offers_addresses:
                 continue
             picked = self._pick(view, now, wanted)
             if picked is not None and (best is None or picked[0] < best[0]):
@@ -89,12 +89,12 @@ class Ledger:
         self.require_free(grant)
         key = _key(grant)
         if (before := self._grants.get(key)) is not None:
-            self.interfaces.give_back(before)
-        self.interfaces.take(grant)
-        for address in before.addresses if before else ():
-            if address not in grant.addresses:
-                self._attachment_by_address.pop(address, None)
-                self._order.put(address, self.reservations.cooled_at(address))
+            self.interfaces.remove(before)
+            for address in before.addresses:
+                if address not in grant.addresses:
+                    self._attachment_by_address.pop(address, None)
+                    self._order.put(address, self.reservations.cooled_at(address))
+        self.interfaces.enter(grant)
         self._grants[key] = grant
         for address in grant.addresses:
             self._attachment_by_address[address] = key
@@ -125,7 +125,7 @@ class Ledger:
         grant = self._grants.pop((container_id, interface), None)
         if grant is None:
             return
-        self.interfaces.give_back(grant)
+        self.interfaces.remove(grant)
         for address in grant.addresses:
             self._attachment_by_address.pop(address, None)
             self.cool_down(address, cooling_until)
@@ -170,7 +170,7 @@ class Ledger:
     def offers(self, eni: str) -> bool:
         """Return True if the ENI's addresses may be granted."""
         view = self._enis.get(eni)
-        return view is not None and view.grantable
+        return view is not None and view.offers_addresses
 
     def acknowledge(self, eni: str, now: float) -> RetireAnswers:
         """Retire the addresses that the operator asks for, and return the answers.
@@ -236,7 +236,7 @@ class Ledger:
         free = sum(1 for a in addresses if self._is_free(a, view, now))
         cooling = sum(1 for a in addresses if self._is_cooling(a, now))
         kept = sum(1 for a in addresses if self._is_kept(a))
-        return GrantCounts(kept, cooling, free if view.grantable else 0)
+        return GrantCounts(kept, cooling, free if view.offers_addresses else 0)
 
     def _is_free(self, address: str, view: ENIView, now: float, key: str = "") -> bool:
         """Return True if a pod of that key may have it; its own of before needs no cool-down."""

@@ -14,8 +14,9 @@ CNI_SECONDS: Final = Metric(
     _HISTOGRAM,
     "Duration of CNI calls that succeeded, by phase; total is the whole call. queue is the wait "
     "until it begins. Of an ADD, grant includes the wait for an address, and turn is the wait for "
-    "other pods' work in the kernel; plan, node, namespace and pod are its own. CHECK, "
-    "GC and STATUS have total alone. The time until the agent accepts the call is in none of them.",
+    "other pods' work in the kernel; plan, node, namespace and pod are its own. CHECK, GC and "
+    "STATUS have total alone. The time until the agent accepts the call is in none of them, nor is "
+    "what follows the answer.",
     ("command", "phase"),
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10, 60),
 )

@@ -25,7 +25,7 @@ from openeni_nodeagent.cni.results import AddResult
 from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.phases import Stopwatch
 from openeni_testing.agent.cni_call import CONFIG
-from openeni_testing.agent.failed_adds import environment, failed_add, pod, with_node
+from openeni_testing.agent.failed_adds import call, environment, failed_add, pod, with_node
 from openeni_testing.agent.parts import AgentParts
 
 IPVLAN = [mode for mode in DatapathMode if mode != DatapathMode.VETH]
@@ -69,15 +69,15 @@ def test_an_address_is_announced_once_its_add_has_been_answered(tmp_path: Path) 
     parts = AgentParts(tmp_path)
     with_node(parts)
     parts.create_objects()
-    told = list[Grant]()
-    parts.grants.subscribe(told.append)
+    notified = list[Grant]()
+    parts.grants.subscribe(notified.append)
     request = parse(environment(parts, pod(parts)), msgspec.json.encode(CONFIG))
-    call = Call(request, time.monotonic(), Stopwatch(), lambda: True)
-    answer = msgspec.json.decode(parts.commands.handle(call))
-    assert (parts.datapath.announced, told) == ([], [])
-    for work in call.afterwards:
+    answered = Call(request, time.monotonic(), Stopwatch(), lambda: True)
+    answer = msgspec.json.decode(parts.commands.handle(answered))
+    assert (parts.datapath.announced, notified) == ([], [])
+    for work in answered.deferred:
         work()
-    (grant,) = told
+    (grant,) = notified
     assert parts.datapath.announced == [grant.addresses]
     assert [ip["address"] for ip in answer["ips"]] == [f"{grant.addresses[0]}/32"]
 
@@ -86,9 +86,23 @@ def test_an_add_that_has_failed_announces_nothing(tmp_path: Path) -> None:
     parts = AgentParts(tmp_path)
     with_node(parts)
     parts.create_objects()
-    told = list[Grant]()
-    parts.grants.subscribe(told.append)
+    notified = list[Grant]()
+    parts.grants.subscribe(notified.append)
     parts.datapath.build_fails = "EBUSY"
     failed_add(parts, pod(parts))
     assert parts.datapath.announced == []
-    assert len(told) == 2, "its grant began and ended"
+    assert len(notified) == 2, "of the end of its grant, and of the ADD"
+
+
+def test_an_address_whose_del_has_come_is_not_announced(tmp_path: Path) -> None:
+    parts = AgentParts(tmp_path)
+    with_node(parts)
+    parts.create_objects()
+    uid = pod(parts)
+    request = parse(environment(parts, uid), msgspec.json.encode(CONFIG))
+    answered = Call(request, time.monotonic(), Stopwatch(), lambda: True)
+    parts.commands.handle(answered)
+    call(parts, "DEL", uid)
+    for work in answered.deferred:
+        work()
+    assert parts.datapath.announced == []

@@ -30,7 +30,7 @@ from openeni_nodeagent.phases import PhaseHistory
 from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import CONFIG, Runtime
-from openeni_testing.agent.direct_call import answer
+from openeni_testing.agent.direct_call import handle_directly
 from openeni_testing.agent.failed_adds import environment, failed_add, pod, recorded, with_node
 from openeni_testing.agent.parts import AgentParts
 from openeni_testing.waiting import wait_for
@@ -208,7 +208,7 @@ def test_a_sandbox_that_has_ended_and_other_calls_are_no_event(tmp_path: Path) -
     parts.netns("c1").unlink()
     request = parse(variables, msgspec.json.encode(CONFIG))
     with pytest.raises(CNIError) as raised:
-        answer(parts.commands, request)
+        handle_directly(parts.commands, request)
     gone = EndedCall(variables, raised.value, {})
     refused = CNIError(raised.value.code, "no", reason=PodReason.JOURNAL_FAILED)
     deleted = EndedCall(variables | {"CNI_COMMAND": "DEL"}, refused, {})

@@ -243,3 +243,13 @@ def test_with_nothing_wrong_there_is_no_eni_yet_or_all_is_taken() -> None:
     text, reason = explained(pool(), eni())
     assert "granted or cooling down" in text
     assert reason is PodReason.ADDRESSES_EXHAUSTED
+
+
+def test_labels_that_a_node_gets_later_count() -> None:
+    cluster = Cluster()
+    cluster.pool("a", podSelector=ALL, nodeSelector={"matchLabels": {"rack": "1"}})
+    cluster.pool("b", podSelector=ALL, nodeSelector={"matchLabels": {"rack": "2"}})
+    cluster.pod("u")
+    for rack, pool in (("1", "a"), ("2", "b"), ("1", "a")):
+        cluster.node(rack=rack)
+        assert cluster.chosen() == pool

@@ -11,7 +11,7 @@ from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.grants.grant_log import EndReason
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import CONFIG
-from openeni_testing.agent.direct_call import answer
+from openeni_testing.agent.direct_call import handle_directly
 from openeni_testing.agent.failed_adds import with_node
 from openeni_testing.agent.parts import AgentParts
 from openeni_testing.waiting import wait_for
@@ -46,7 +46,7 @@ def add(parts: AgentParts, container: str, uid: str, seconds: float = 0.0) -> No
         "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME={container};K8S_POD_UID={uid}",
     }
     request = parse(environment, msgspec.json.encode(CONFIG))
-    answer(parts.commands, request, seconds)
+    handle_directly(parts.commands, request, seconds)
 
 
 def test_of_two_adds_that_wait_for_an_address_one_gets_the_interface(parts: AgentParts) -> None:

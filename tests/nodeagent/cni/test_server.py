@@ -1,5 +1,6 @@
 """The agent's listener and its threads, without an executable."""
 
+import logging
 import resource
 import socket
 import struct
@@ -190,10 +191,10 @@ def test_what_nobody_waits_for_comes_after_the_answer_and_fails_alone(
 
     def fail() -> None:
         if answered.wait(30):
-            raise RuntimeError("a wall")
+            raise RuntimeError("deferred work failed")
 
     def handle(call: Call) -> bytes:
-        call.afterwards.extend((fail, done.set))
+        call.deferred.extend((fail, done.set))
         return b"{}"
 
     made = CNIServer(runtime.run / "cni.sock", handle, PhaseHistory())
@@ -203,7 +204,50 @@ def test_what_nobody_waits_for_comes_after_the_answer_and_fails_alone(
         assert not done.is_set()
         answered.set()
         assert done.wait(30)
-        assert "a wall" in caplog.text
+        assert "deferred work failed" in caplog.text
         assert runtime.call("DEL", "c1").code == 0
     finally:
+        made.stop()
+
+
+def test_a_client_that_is_gone_is_known_to_be_gone_whatever_it_has_sent() -> None:
+    client, ours = socket.socketpair()
+    with ours:
+        client.sendall(frame.encode_request({"CNI_COMMAND": "ADD"}, b"{}", deadline=20))
+        connection.receive(ours)
+        assert connection.is_connected(ours)
+        client.sendall(b"x")
+        client.close()
+        assert not connection.is_connected(ours)
+
+
+def test_a_log_that_is_not_read_does_not_keep_what_is_deferred(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would say that the runtime has given up."""
+    begun, done, gone = threading.Event(), threading.Event(), threading.Event()
+
+    def stalled(*_: object) -> None:
+        begun.set()
+        done.wait(30)
+
+    def handle(call: Call) -> bytes:
+        assert gone.wait(30)
+        call.deferred.append(done.set)
+        return b"{}"
+
+    monkeypatch.setattr(logging.getLogger(server.__name__), "warning", stalled)
+    made = CNIServer(runtime.run / "cni.sock", handle, PhaseHistory())
+    made.start()
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(runtime.run / "cni.sock"))
+            call = {"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "c1", "CNI_IFNAME": "eth0"}
+            stdin = b'{"cniVersion": "1.1.0", "name": "openeni"}'
+            client.sendall(frame.encode_request(call, stdin, deadline=20))
+        gone.set()
+        assert done.wait(10)
+        assert begun.wait(10)
+    finally:
+        done.set()
         made.stop()

@@ -39,7 +39,7 @@ def test_what_could_not_be_removed_is_left_behind_for_the_del(
             build(pod, namespace, stopwatch)
             busy()
 
-        patch.setattr(kernel_datapath, "build_at_once", half)
+        patch.setattr(kernel_datapath, "build_from_template", half)
         patch.setattr(kernel_datapath, "repair", busy)
         assert not failure(bench, netns).left_behind
         assert in_kernel(bench) == set()

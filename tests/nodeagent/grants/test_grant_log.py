@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from openeni_crds.meta import Json
 from openeni_kube.clock import boot_seconds
 from openeni_nodeagent import __main__ as entry
+from openeni_nodeagent.grants import grant_log
 from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grant_log import LOGGER, MOST_LINES, EndReason, GrantLog
 
@@ -84,6 +86,16 @@ def test_a_log_that_nobody_reads_is_bounded_and_says_what_it_lost() -> None:
     assert lines[-1].items() >= {"event": "LinesLost", "lines": 7, "node": "n1"}.items()
     collected.log.began(GRANT)
     assert len(collected.lines()) == MOST_LINES + 2
+
+
+def test_a_line_has_the_time_of_its_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    collected = Collected()
+    monkeypatch.setattr(grant_log, "boot_seconds", lambda: 100.0)
+    collected.log.began(GRANT)
+    monkeypatch.setattr(grant_log, "boot_seconds", lambda: 160.0)
+    (line,) = collected.lines()
+    age = datetime.now(UTC) - datetime.fromisoformat(line["time"])
+    assert 60 <= age.total_seconds() < 90
 
 
 def test_no_field_is_longer_than_its_bound() -> None:

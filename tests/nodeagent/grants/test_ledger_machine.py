@@ -5,6 +5,7 @@ from dataclasses import replace
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from msgspec import structs
 
 from openeni_nodeagent.grants.eni_view import ENIView
 from openeni_nodeagent.grants.grant import Attachment, Grant
@@ -12,6 +13,7 @@ from openeni_nodeagent.grants.ledger import Ledger
 
 ADDRESSES = tuple(f"10.0.0.{n}" for n in range(5))
 COOL_DOWN = 10.0
+NETNS = st.sampled_from([None, (4, 1), (4, 2)])  # two containers may have one, or its number
 subsets = st.frozensets(st.sampled_from(ADDRESSES))
 
 
@@ -35,8 +37,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.given_up: set[str] = set()
         self.count = 0
 
-    @rule(target=containers, pod=st.sampled_from(["u1", "u2"]), fails=st.booleans())
-    def add(self, pod: str, fails: bool) -> str:
+    @rule(target=containers, pod=st.sampled_from(["u1", "u2"]), netns_id=NETNS, fails=st.booleans())
+    def add(self, pod: str, netns_id: tuple[int, int] | None, fails: bool) -> str:
         """Grant, and build; a build that fails may leave something, and its clean-up not say so."""
         self.count += 1
         container = f"c{self.count}"
@@ -61,6 +63,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 1450,
                 self.now,
                 COOL_DOWN,
+                netns_id=netns_id,
             )
         )
         self.owners[address] = container
@@ -68,6 +71,11 @@ class LedgerMachine(RuleBasedStateMachine):
         if fails:
             self._end(container, self.now)
         return container
+
+    @rule(container=containers, netns_id=NETNS)
+    def move(self, container: str, netns_id: tuple[int, int] | None) -> None:
+        if (grant := self.ledger.find(container, "eth0")) is not None:
+            self.ledger.record(structs.replace(grant, netns_id=netns_id))
 
     @rule(container=containers, removes=st.booleans())
     def delete(self, container: str, removes: bool) -> None:
@@ -163,6 +171,13 @@ class LedgerMachine(RuleBasedStateMachine):
         assert sorted(held) == sorted(self.owners)
         assert len(held) == len(set(held))
         assert all(self.kernel.get(a, c) == c for a, c in self.owners.items())
+
+    @invariant()
+    def every_grant_of_a_known_namespace_has_its_interface(self) -> None:
+        if hasattr(self, "ledger"):
+            known = {g for g in self.ledger.grants() if g.netns_id is not None}
+            found = self.ledger.interfaces.all()
+            assert (len(found), set(found)) == (len(known), known)
 
     def _end(self, container: str, cooling_until: float) -> None:
         ended = self.ledger.find(container, "eth0")

@@ -9,16 +9,19 @@ from openeni_nodeagent.cni.protocol import Request
 from openeni_nodeagent.phases import Stopwatch
 
 
-def answer(
+def handle_directly(
     commands: CNICommands,
     request: Request,
     seconds: float = 0.0,
     alive: Callable[[], bool] = lambda: True,
 ) -> bytes:
-    """Return the body of the answer, which has so many seconds. Raises CNIError."""
+    """Handle a call that has so many seconds, then what it has deferred; return its answer's body.
+
+    Raises CNIError.
+    """
     call = Call(request, time.monotonic() + seconds, Stopwatch(), alive)
     try:
         return commands.handle(call)
     finally:
-        for work in call.afterwards:
+        for work in call.deferred:
             work()

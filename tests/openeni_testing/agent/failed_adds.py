@@ -14,7 +14,7 @@ from openeni_nodeagent.cni.parsing import parse
 from openeni_nodeagent.cni.protocol import CNIError
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import CONFIG
-from openeni_testing.agent.direct_call import answer
+from openeni_testing.agent.direct_call import handle_directly
 from openeni_testing.agent.parts import AgentParts
 from openeni_testing.controller.recorded_events import RecordedEvents
 
@@ -48,7 +48,7 @@ def call(
     """Make a call with so many seconds, whose executable may be gone. Raises CNIError."""
     variables = environment(parts, uid, command, container)
     request = parse(variables, msgspec.json.encode({**CONFIG, **config}))
-    answer(parts.commands, request, seconds, lambda: alive)
+    handle_directly(parts.commands, request, seconds, lambda: alive)
 
 
 def add(parts: AgentParts, uid: str, **config: object) -> None:

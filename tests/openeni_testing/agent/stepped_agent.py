@@ -32,7 +32,7 @@ from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.requests import GrantRequest
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import CONFIG
-from openeni_testing.agent.direct_call import answer
+from openeni_testing.agent.direct_call import handle_directly
 from openeni_testing.agent.interleavings import Interleaving
 from openeni_testing.agent.memory_datapath import MemoryDatapath, MemorySnapshot
 from openeni_testing.agent.parts import AgentParts
@@ -232,4 +232,4 @@ class World:
             f"K8S_POD_UID={self.uids.get(container, '')}",
         }
         request = parse(variables, msgspec.json.encode(CONFIG | config))
-        answer(self.parts.commands, request)
+        handle_directly(self.parts.commands, request)

@@ -17,7 +17,7 @@ from openeni_crds.podip import PodIP
 from openeni_kube.store import NotFoundError
 from openeni_nodeagent.cni.protocol import CNIError, Command, Config, Request
 from openeni_operator.cloud.api import FixedIP, Port
-from openeni_testing.agent.direct_call import answer
+from openeni_testing.agent.direct_call import handle_directly
 from openeni_testing.agent.memory_datapath import MemoryDatapath
 from openeni_testing.agent.parts import AgentParts
 from openeni_testing.controller.simulation import Simulation
@@ -144,7 +144,7 @@ class StickyWorld:
         request = Request(
             Command.ADD, container, "eth0", netns, uid, "default", name, Config(VERSION)
         )
-        result = json.loads(answer(agent.commands, request))
+        result = json.loads(handle_directly(agent.commands, request))
         running = [{"op": "add", "path": "/status/phase", "value": "Running"}]
         self.sim.api.patch(names.PODS, name, "default", operations=running, subresource="status")
         self.check(f"ADD of {name}")
@@ -195,7 +195,7 @@ class StickyWorld:
             request = Request(
                 Command.DEL, container, "eth0", grant.netns, "", "", "", Config(VERSION)
             )
-            answer(agent.commands, request)
+            handle_directly(agent.commands, request)
             agent.netns(container).unlink()
         self.sim.api.delete(names.PODS, name, "default")
         self.step()

@@ -37,7 +37,7 @@ class Announcer:
             self._socket = self._socket or socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
             device = socket.if_indextoname(ifindex)  # Python takes names alone
             for address in addresses:
-                self._socket.sendto(frame(own, address), (device, 0))
+                self._socket.sendto(frame(own, address), socket.MSG_DONTWAIT, (device, 0))
 
     def close(self) -> None:
         if self._socket:

@@ -94,7 +94,8 @@ def _request(kind: int, flags: int, body: bytes) -> bytes:
     return HEADER.pack(HEADER.size + len(body), kind, flags, 0, 0) + body
 
 
-def _packed(address: str) -> bytes:
+def packed(address: str) -> bytes:
+    """Return the bytes of an address."""
     return inet_pton(_FAMILY[family_of(address)], address)
 
 
@@ -152,12 +153,12 @@ def _link(item: Link) -> tuple[int, int, bytes]:
 
 
 def _address(item: Address) -> tuple[int, int, bytes]:
-    packed, family = _packed(item.address), family_of(item.address)
+    address, family = packed(item.address), family_of(item.address)
     # Neutron has made sure that nobody else has the address: no duplicate address detection.
     flags = uapi.IFA_F_NODAD if family == IPV6 else 0
     scope = uapi.RT_SCOPE_LINK if item.link_scope else uapi.RT_SCOPE_UNIVERSE
     body = IFADDRMSG.pack(_FAMILY[family], item.prefix, flags, scope, item.index)
-    body += attribute(uapi.IFA_LOCAL, packed) + attribute(uapi.IFA_ADDRESS, packed)
+    body += attribute(uapi.IFA_LOCAL, address) + attribute(uapi.IFA_ADDRESS, address)
     # The kernel may have given the link its link-local address meanwhile.
     return uapi.RTM_NEWADDR, _REPLACING, body
 
@@ -181,13 +182,13 @@ def _route(item: Route) -> tuple[int, int, bytes]:
     if item.metric:
         body += number(uapi.RTA_PRIORITY, item.metric)
     if int(length):
-        body += attribute(uapi.RTA_DST, _packed(network))
+        body += attribute(uapi.RTA_DST, packed(network))
     if item.index:
         body += number(uapi.RTA_OIF, item.index)
     if item.gateway:
-        body += attribute(uapi.RTA_GATEWAY, _packed(item.gateway))
+        body += attribute(uapi.RTA_GATEWAY, packed(item.gateway))
     if item.source:
-        body += attribute(uapi.RTA_PREFSRC, _packed(item.source))
+        body += attribute(uapi.RTA_PREFSRC, packed(item.source))
     return uapi.RTM_NEWROUTE, _EXCLUSIVE, body
 
 
@@ -199,9 +200,9 @@ def _rule(item: Rule) -> tuple[int, int, bytes]:
     body += number(uapi.FRA_PRIORITY, item.priority) + number(uapi.FRA_TABLE, item.table)
     body += attribute(uapi.FRA_PROTOCOL, bytes([item.protocol]))
     if source:
-        body += attribute(uapi.FRA_SRC, _packed(source))
+        body += attribute(uapi.FRA_SRC, packed(source))
     if destination:
-        body += attribute(uapi.FRA_DST, _packed(destination))
+        body += attribute(uapi.FRA_DST, packed(destination))
     if item.iif:
         body += string(uapi.FRA_IIFNAME, item.iif)
     if item.oif:
@@ -214,7 +215,7 @@ def _rule(item: Rule) -> tuple[int, int, bytes]:
 def _neighbour(item: Neighbour) -> tuple[int, int, bytes]:
     state, flags = (uapi.NUD_PERMANENT, 0) if item.mac else (0, uapi.NTF_PROXY)
     body = NDMSG.pack(_FAMILY[family_of(item.address)], item.index, state, flags, 0)
-    body += attribute(uapi.NDA_DST, _packed(item.address))
+    body += attribute(uapi.NDA_DST, packed(item.address))
     body += attribute(uapi.NDA_PROTOCOL, bytes([item.protocol]))
     if item.mac:
         body += attribute(uapi.NDA_LLADDR, _mac(item.mac))

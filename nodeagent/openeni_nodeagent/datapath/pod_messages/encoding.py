@@ -29,6 +29,17 @@ class PodMessages:
     pod_sysctls: tuple[Sysctl, ...]
     pod: tuple[bytes, ...]  # of rtnetlink, in the pod's namespace
 
+    def in_any_order(self) -> "PodMessages":
+        """Return them sorted: a plan is a set, so its items of one kind come in any order."""
+        return PodMessages(
+            self.creation,
+            tuple(sorted(self.host_sysctls, key=_path)),
+            tuple(sorted(self.host)),
+            tuple(sorted(self.members)),
+            tuple(sorted(self.pod_sysctls, key=_path)),
+            tuple(sorted(self.pod)),
+        )
+
 
 def encode_creation(operations: Sequence[Operation], namespace: int) -> bytes:
     """Encode the creation of a veth pair, host's end first, or of one slave, in the namespace."""
@@ -36,7 +47,7 @@ def encode_creation(operations: Sequence[Operation], namespace: int) -> bytes:
     return create_link(host_link, peer=peer[0] if peer else None, namespace=namespace)
 
 
-def creates_link(operation: Operation) -> bool:
+def is_link_creation(operation: Operation) -> bool:
     return isinstance(operation.item, Link) and operation.verb is Verb.ADD
 
 
@@ -44,7 +55,7 @@ def encode_pod(pod: NodePod, namespace: int) -> PodMessages:
     """Plan a pod without host ports and limits, and encode it for the namespace's descriptor."""
     planned = plan_pod(pod)
     on_host, in_pod = diff(NOTHING, planned.host), diff(NOTHING, planned.pod)
-    links = [o for o in (*on_host, *in_pod) if creates_link(o)]
+    links = [o for o in (*on_host, *in_pod) if is_link_creation(o)]
     members = [o for o in on_host if isinstance(o.item, Element)]
     return PodMessages(
         encode_creation(links, namespace),
@@ -60,8 +71,12 @@ def _sysctls(operations: Sequence[Operation]) -> Iterator[Sysctl]:
     return (o.item for o in operations if isinstance(o.item, Sysctl))
 
 
+def _path(sysctl: Sysctl) -> str:
+    return sysctl.path
+
+
 def _requests(operations: Sequence[Operation]) -> Iterator[bytes]:
     """Yield the requests of rtnetlink; the links are there by then."""
     for operation in operations:
-        if not (isinstance(operation.item, Sysctl | Element) or creates_link(operation)):
+        if not (isinstance(operation.item, Sysctl | Element) or is_link_creation(operation)):
             yield encode(operation)
