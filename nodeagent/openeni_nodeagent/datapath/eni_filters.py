@@ -13,6 +13,7 @@ from openeni_nodeagent.datapath.filters import (
     FRAGMENTS,
     LOOPBACK,
     NEIGHBOUR_DISCOVERY,
+    WHOLE,
     chain,
 )
 from openeni_nodeagent.datapath.links import NodeENI
@@ -92,7 +93,10 @@ def _of_veth(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
 def _of_layer_3(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
     index = eni.link.ifindex
     hook = f"type filter hook output {_BEFORE_REPLIES}"
-    rules = [f"oif {index} {rule}" for rule in _marks(eni)]
+    rules = [
+        *(f"oif {index} {rule}" for rule in _early_of_layer_3(eni, blocks=blocks)),
+        *(f"oif {index} {rule}" for rule in _marks(eni)),
+    ]
     services = zip(FAMILIES, (names.METADATA_V4, names.METADATA_V6), strict=True)
     for (word, number), service in services if blocks else ():
         # An error goes to the sender, who may be anybody: past the ENI and its security groups.
@@ -101,6 +105,22 @@ def _of_layer_3(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
         rules += [f"oif {index} {word} daddr {service} drop"]
     rules += _of_layer_3_pods(index)
     return frozenset({_chain(eni, "", hook, rules), _lo_chain(eni), _fragments_of_layer_3(eni)})
+
+
+def _early_of_layer_3(eni: NodeENI, *, blocks: bool) -> list[str]:
+    """Return the rules for nearly all that its pods send: what the others would mark and accept.
+
+    They look for the sender in three sets.
+    """
+    allowed = (
+        ("meta l4proto != icmp", names.METADATA_V4),
+        ("meta l4proto != ipv6-icmp", names.METADATA_V6),
+    )
+    return [
+        f"{protocol} {f'{word} daddr != {service} ' if blocks else ''}"
+        f"{word} saddr . oif @podlinks{number} {eni.mark.statement} accept"
+        for (word, number), (protocol, service) in zip(FAMILIES, allowed, strict=True)
+    ]
 
 
 def _of_layer_2(eni: NodeENI) -> frozenset[Chain]:
@@ -203,7 +223,7 @@ def _fragments_of_layer_3(eni: NodeENI) -> Chain:
     oif = f"oif {eni.link.ifindex}"
     rules = [f"{oif} {cut} {word} saddr . oif != @podlinks{n} drop" for word, cut, n in FRAGMENTS]
     hook = f"type filter hook output {BEFORE_DEFRAGMENTATION}"
-    return _chain(eni, _CUT, hook, [OF_A_SOCKET, *rules])
+    return _chain(eni, _CUT, hook, [f"{WHOLE} accept", OF_A_SOCKET, *rules])
 
 
 def _sent_to_node(eni: NodeENI) -> str:

@@ -42,6 +42,7 @@ LOOPBACK: Final = "127.0.0.0/8"
 # What it has joined has the link of the last one, and the Ethernet header of the first.
 BEFORE_DEFRAGMENTATION: Final = "priority -450; policy accept;"
 FRAGMENTS: Final = (("ip", "ip frag-off & 0x3fff != 0", IPV4), ("ip6", "exthdr frag exists", IPV6))
+WHOLE: Final = "ip frag-off & 0x3fff == 0"  # nearly every packet of IPv4
 # Later fragments have no type: what was joined is looked at again.
 NEIGHBOUR_DISCOVERY: Final = "icmpv6 type 133-137"
 
@@ -82,7 +83,7 @@ def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
                 "inet",
                 "reply_out",
                 "type route hook output priority mangle; policy accept;",
-                by_address,
+                [f"{_UNTRANSLATED} accept", *by_address],
             ),
             chain(
                 "inet",
@@ -104,7 +105,7 @@ def _early(mask: int) -> list[str]:
     """
     known = "ct state new,established,related"
     return [
-        f"{_UNTRANSLATED} meta mark and {mask:#x} != 0 {known} accept",
+        f"meta mark and {mask:#x} != 0 {_UNTRANSLATED} {known} accept",
         f'{_UNTRANSLATED} iifname != "{names.LINK_PREFIX}*" accept',
     ]
 
@@ -150,8 +151,9 @@ def _translated(reply: Mark) -> Chain:
 
 
 def _source_nat(addresses: tuple[str, ...]) -> list[str]:
-    """Return the rules of `service`."""
-    rules = [
+    """Return the rules of `service`, all for what has been translated."""
+    rules = [f"{_UNTRANSLATED} accept"]
+    rules += [
         rule
         for word, number in FAMILIES
         for rule in (
