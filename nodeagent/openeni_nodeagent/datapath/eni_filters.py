@@ -1,6 +1,5 @@
 """The nftables chains of one ENI: they mark what its pods send, and drop what they may not send."""
 
-from ipaddress import IPv6Address
 from typing import Final
 
 from openeni_crds import names
@@ -8,6 +7,7 @@ from openeni_crds.enipool import IPVlanMode, MetadataService
 from openeni_nodeagent.addresses import IPV6, family_of
 from openeni_nodeagent.datapath.filters import (
     BEFORE_DEFRAGMENTATION,
+    ENI_CHAIN,
     FAMILIES,
     FORGED_MTU_ERRORS,
     FRAGMENTS,
@@ -15,24 +15,12 @@ from openeni_nodeagent.datapath.filters import (
     NEIGHBOUR_DISCOVERY,
     WHOLE,
     chain,
+    egress_chain,
 )
 from openeni_nodeagent.datapath.links import NodeENI
 from openeni_nodeagent.datapath.model import Chain
-from openeni_nodeagent.datapath_api import LinkFacts
 
-ENI_CHAIN: Final = "eni"  # followed by the ENI's interface index, and perhaps by:
-# What is left of the metadata service's address wherever two bytes of it next to each other differ.
-_LEFT_OF_THE_SERVICE: Final = (
-    "::ff:ffff:ffff:ffff",  # before the ninth byte
-    "ffff:ffff:ffff:ff00::ffff:ffff",  # from the ninth on, the last four are as they were
-    "ffff:ffff:ffff:ffff:ffff:ff00:0:ffff",  # in the twelfth to the fourteenth
-    "ffff:ffff:ffff:ffff:ffff:ffff:ff00:0",  # in the last three
-)
-_ALMOST_THE_SERVICE: Final = tuple(
-    f"ip6 daddr & {mask} == "
-    f"{IPv6Address(int(IPv6Address(names.METADATA_V6)) & int(IPv6Address(mask)))}"
-    for mask in _LEFT_OF_THE_SERVICE
-)
+# Of names of chains, after the ENI's interface index:
 _NAT: Final = "_nat"
 _IN: Final = "_in"
 _LO: Final = "_lo"
@@ -286,31 +274,3 @@ def _nat_of_neighbours(eni: NodeENI) -> Chain:
     ]
     hook = "type nat hook postrouting priority srcnat - 5; policy accept;"
     return _chain(eni, _NAT, hook, rules)
-
-
-def egress_chain(eni: LinkFacts) -> Chain:
-    """Return the chain that keeps pods of this ENI from the metadata service (Linux 5.16).
-
-    It comes last. A pod with CAP_NET_RAW that sends fragments can say that their checksum is still
-    to be filled in, and where: over the address of their receiver (packet(7), PACKET_VNET_HDR). The
-    kernel does so when it cuts what it had joined into fragments again (ip_do_fragment,
-    skb_checksum_help), behind all other filters. The chain is bound to the link's name. What it
-    cannot read does not leave: frames with a VLAN tag, since a switch may take one of VLAN 0 off,
-    and those whose type is not the one that the kernel believes, which is whatever their sender has
-    told its packet socket (sll_protocol).
-
-    A NIC without checksums in hardware, here or beyond the node, fills them in behind this chain as
-    well (validate_xmit_skb). That is 16 bits next to each other, so nothing leaves by IPv6 that has
-    all others of the service's address. IPv4 has a checksum over its header, which has to be right
-    on every hop.
-    """
-    hook = f'type filter hook egress device "{eni.device}" priority filter; policy accept;'
-    frame_type = "@ll,96,16"
-    rules = [
-        f"{frame_type} 0x0800 meta protocol ip ip daddr != {names.METADATA_V4} accept",
-        f"{frame_type} 0x0806 meta protocol arp accept",
-        *(f"meta protocol ip6 {match} drop" for match in _ALMOST_THE_SERVICE),
-        f"{frame_type} 0x86dd meta protocol ip6 accept",
-        "drop",
-    ]
-    return chain("netdev", f"{ENI_CHAIN}{eni.ifindex}", hook, rules)

@@ -16,7 +16,7 @@ from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
 from openeni_nodeagent.datapath.describe import text
 from openeni_nodeagent.datapath.eni import plan_eni
-from openeni_nodeagent.datapath.eni_filters import egress_chain
+from openeni_nodeagent.datapath.filters import egress_chain
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.marks import Marks
 from openeni_nodeagent.datapath.model import NOTHING, Chain, Element, Route, Rule, State

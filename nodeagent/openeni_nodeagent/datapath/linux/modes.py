@@ -5,8 +5,8 @@ from functools import cache, partial
 from typing import Final
 
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
-from openeni_nodeagent.datapath.eni_filters import OF_A_SOCKET, egress_chain
-from openeni_nodeagent.datapath.filters import chain
+from openeni_nodeagent.datapath.eni_filters import OF_A_SOCKET
+from openeni_nodeagent.datapath.filters import chain, egress_chain
 from openeni_nodeagent.datapath.links import kernel_mode
 from openeni_nodeagent.datapath.linux.kernel import apply
 from openeni_nodeagent.datapath.linux.namespace import in_new_namespace
