@@ -65,12 +65,17 @@ def test_a_pod_from_the_time_when_the_slave_was_listed_has_no_difference(tmp_pat
     assert len(differences(moved, made)) == 1
 
 
-def test_an_address_is_announced_once_its_add_has_been_answered(tmp_path: Path) -> None:
-    parts = AgentParts(tmp_path)
+def agent(folder: Path) -> tuple[AgentParts, list[Grant]]:
+    """Return the parts of an agent, and the grants that its listeners are told of."""
+    parts, notified = AgentParts(folder), list[Grant]()
     with_node(parts)
     parts.create_objects()
-    notified = list[Grant]()
     parts.grants.subscribe(notified.append)
+    return parts, notified
+
+
+def test_an_address_is_announced_once_its_add_has_been_answered(tmp_path: Path) -> None:
+    parts, notified = agent(tmp_path)
     request = parse(environment(parts, pod(parts)), msgspec.json.encode(CONFIG))
     answered = Call(request, time.monotonic(), Stopwatch(), lambda: True)
     answer = msgspec.json.decode(parts.commands.handle(answered))
@@ -83,11 +88,7 @@ def test_an_address_is_announced_once_its_add_has_been_answered(tmp_path: Path) 
 
 
 def test_an_add_that_has_failed_announces_nothing(tmp_path: Path) -> None:
-    parts = AgentParts(tmp_path)
-    with_node(parts)
-    parts.create_objects()
-    notified = list[Grant]()
-    parts.grants.subscribe(notified.append)
+    parts, notified = agent(tmp_path)
     parts.datapath.build_fails = "EBUSY"
     failed_add(parts, pod(parts))
     assert parts.datapath.announced == []
@@ -95,9 +96,7 @@ def test_an_add_that_has_failed_announces_nothing(tmp_path: Path) -> None:
 
 
 def test_an_address_whose_del_has_come_is_not_announced(tmp_path: Path) -> None:
-    parts = AgentParts(tmp_path)
-    with_node(parts)
-    parts.create_objects()
+    parts, _ = agent(tmp_path)
     uid = pod(parts)
     request = parse(environment(parts, uid), msgspec.json.encode(CONFIG))
     answered = Call(request, time.monotonic(), Stopwatch(), lambda: True)
