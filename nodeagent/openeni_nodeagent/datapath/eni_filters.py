@@ -98,7 +98,7 @@ def _of_layer_3(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
 def _early_of_layer_3(eni: NodeENI, *, blocks: bool) -> list[str]:
     """Return the rules for nearly all that its pods send: what the others would mark and accept.
 
-    They look for the sender in three sets.
+    The others look for its sender in three sets.
     """
     allowed = (
         ("meta l4proto != icmp", names.METADATA_V4),

@@ -29,10 +29,6 @@ class Interfaces:
         if not left:
             del self._grants[grant.netns_id]
 
-    def all(self) -> tuple[Grant, ...]:
-        """Return every grant whose namespace is known."""
-        return tuple(grant for grants in self._grants.values() for grant in grants.values())
-
     def require_free(self, attachment: Attachment, netns_id: tuple[int, int] | None) -> None:
         """Raise CNIError if another container has the interface: its DEL has to come first.
 

@@ -13,29 +13,25 @@ from pathlib import Path
 import pytest
 
 from openeni_crds import names
-from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
+from openeni_crds.enipool import Datapath, MetadataService, Mode
 from openeni_nodeagent.datapath.describe import text
 from openeni_nodeagent.datapath.eni import plan_eni
 from openeni_nodeagent.datapath.filters import egress_chain
-from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
+from openeni_nodeagent.datapath.links import pod_on_node
 from openeni_nodeagent.datapath.marks import Marks
-from openeni_nodeagent.datapath.model import NOTHING, Chain, Element, Route, Rule, State
+from openeni_nodeagent.datapath.model import Chain, Element, Route, Rule, State
 from openeni_nodeagent.datapath.plan import plan_node, plan_pod, pod_gateways, pod_routes
-from openeni_nodeagent.datapath_api import LinkFacts, NodeFacts, PodRoute
-from openeni_testing.network.node import allowing_metadata, eni_facts, pod_interface
+from openeni_nodeagent.datapath_api import LinkFacts, PodRoute
+from openeni_testing.network.node import (
+    DATAPATHS,
+    PLANNED_NODE,
+    allowing_metadata,
+    placed_pod,
+    pod_interface,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
-NODE = NodeFacts(("10.99.0.11", "fd99::11"), ("10.96.0.0/16", "fd96::/112"), ("169.254.20.10",))
 MARKS = Marks(names.MARK_MASK)
-MARK = MARKS.of_table(NOTHING, names.eni_table(7))
-MODES = (Datapath(Mode.VETH), *(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode))
-
-
-def place(datapath: Datapath, *, dual: bool = True) -> NodePod:
-    eni = eni_facts("eni", 10, datapath, dual=dual)
-    addresses = ("10.98.0.11", "fd98::11") if dual else ("10.98.0.11",)
-    pod = pod_interface("pod", eni, *addresses)
-    return pod_on_node(pod, NodeENI(eni, LinkFacts("ens7", 7), NODE, MARK))
 
 
 def lines(state: State) -> list[str]:
@@ -44,7 +40,7 @@ def lines(state: State) -> list[str]:
 
 
 def described(datapath: Datapath, *, dual: bool) -> str:
-    pod = place(datapath, dual=dual)
+    pod = placed_pod(datapath, dual=dual)
     planned = plan_pod(pod)
     parts = {
         "the ENI": plan_eni(pod.eni),
@@ -55,7 +51,7 @@ def described(datapath: Datapath, *, dual: bool) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-@pytest.mark.parametrize(("datapath", "dual"), [*product(MODES, (False, True))])
+@pytest.mark.parametrize(("datapath", "dual"), [*product(DATAPATHS, (False, True))])
 def test_the_plan_is_what_the_file_says(datapath: Datapath, dual: bool) -> None:
     file = GOLDEN / f"{datapath.word.lower()}-{'dual' if dual else 'ipv4'}.txt"
     if os.environ.get("OPENENI_GOLDEN") == "write":
@@ -64,16 +60,16 @@ def test_the_plan_is_what_the_file_says(datapath: Datapath, dual: bool) -> None:
 
 
 def test_the_nodes_own_plan_is_what_the_file_says() -> None:
-    described = "\n".join(lines(plan_node(frozenset({4, 6}), MARKS, NODE))) + "\n"
+    described = "\n".join(lines(plan_node(frozenset({4, 6}), MARKS, PLANNED_NODE))) + "\n"
     file = GOLDEN / "node.txt"
     if os.environ.get("OPENENI_GOLDEN") == "write":
         file.write_text(described)
     assert file.read_text() == described
 
 
-@pytest.mark.parametrize("datapath", MODES)
+@pytest.mark.parametrize("datapath", DATAPATHS)
 def test_metadata_is_allowed_only_on_demand(datapath: Datapath) -> None:
-    pod = place(datapath)
+    pod = placed_pod(datapath)
     allowed = plan_eni(replace(pod.eni, facts=allowing_metadata(pod.eni.facts)))
     assert datapath.metadata_service is MetadataService.BLOCK
     for address in (names.METADATA_V4, names.METADATA_V6):
@@ -81,9 +77,9 @@ def test_metadata_is_allowed_only_on_demand(datapath: Datapath) -> None:
         assert address in str(lines(plan_eni(pod.eni)))
 
 
-@pytest.mark.parametrize("datapath", MODES)
+@pytest.mark.parametrize("datapath", DATAPATHS)
 def test_a_pod_costs_the_node_one_route_for_each_address_and_no_rule(datapath: Datapath) -> None:
-    node = plan_pod(place(datapath)).host
+    node = plan_pod(placed_pod(datapath)).host
     assert not any(isinstance(i, Rule) for i in node)
     assert len([i for i in node if isinstance(i, Route)]) == 2
     if datapath.mode is Mode.VETH:
@@ -91,7 +87,7 @@ def test_a_pod_costs_the_node_one_route_for_each_address_and_no_rule(datapath: D
 
 
 def test_an_l2_pod_goes_through_the_node_for_all_but_its_subnet() -> None:
-    routes = pod_routes(plan_pod(place(MODES[1], dual=False)).pod)
+    routes = pod_routes(plan_pod(placed_pod(DATAPATHS[1], dual=False)).pod)
     assert PodRoute("10.98.0.0/24") in routes
     by_the_node = {r.destination for r in routes if r.gateway == "169.254.1.1"}
     assert by_the_node == {
@@ -105,7 +101,7 @@ def test_an_l2_pod_goes_through_the_node_for_all_but_its_subnet() -> None:
 
 
 def test_each_family_has_one_gateway_where_the_mode_has_any() -> None:
-    assert [pod_gateways(place(d)) for d in MODES] == [
+    assert [pod_gateways(placed_pod(d)) for d in DATAPATHS] == [
         ("169.254.1.1", "fe80::1"),
         ("169.254.1.1", "fe80::1"),
         (),
@@ -114,8 +110,10 @@ def test_each_family_has_one_gateway_where_the_mode_has_any() -> None:
 
 
 def test_the_macs_and_links_of_five_hundred_pods_differ() -> None:
-    pods = [pod_interface(f"p{n}", place(MODES[0]).eni.facts, "10.98.0.11") for n in range(500)]
-    places = [pod_on_node(p, place(MODES[0]).eni) for p in pods]
+    pods = [
+        pod_interface(f"p{n}", placed_pod(DATAPATHS[0]).eni.facts, "10.98.0.11") for n in range(500)
+    ]
+    places = [pod_on_node(p, placed_pod(DATAPATHS[0]).eni) for p in pods]
     assert len({p.mac for p in places}) == len({p.host_link for p in places}) == 500
     assert all(int(p.mac[:2], 16) & 3 == 2 for p in places)  # local, unicast
 

@@ -7,10 +7,14 @@ from typing import Final
 
 import msgspec
 
+from openeni_crds import names
 from openeni_crds.eni import PortSubnet
-from openeni_crds.enipool import Datapath, MetadataService
+from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
 from openeni_crds.names import host_link
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
+from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
+from openeni_nodeagent.datapath.marks import Marks
+from openeni_nodeagent.datapath.model import NOTHING
 from openeni_nodeagent.datapath_api import (
     ENIFacts,
     Hold,
@@ -33,6 +37,11 @@ SERVICES: Final = "10.96.0.0/16"
 SERVICES_6: Final = "fd96::/112"
 LOCAL_DNS: Final = "169.254.20.10"
 MTU: Final = 1450
+PLANNED_NODE: Final = NodeFacts(("10.99.0.11", "fd99::11"), (SERVICES, SERVICES_6), (LOCAL_DNS,))
+DATAPATHS: Final = (
+    Datapath(Mode.VETH),
+    *(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode),
+)
 
 
 @dataclass
@@ -184,6 +193,15 @@ class Node:
         for pod in self.pods:
             pod.namespace.close()
         self.namespace.close()
+
+
+def placed_pod(datapath: Datapath, *, dual: bool = True) -> NodePod:
+    """Return a pod of the ENI `eni` on a node that is in no kernel."""
+    eni = eni_facts("eni", 10, datapath, dual=dual)
+    mark = Marks(names.MARK_MASK).of_table(NOTHING, names.eni_table(7))
+    addresses = ("10.98.0.11", "fd98::11") if dual else ("10.98.0.11",)
+    pod = pod_interface("pod", eni, *addresses)
+    return pod_on_node(pod, NodeENI(eni, LinkFacts("ens7", 7), PLANNED_NODE, mark))
 
 
 def all_free(

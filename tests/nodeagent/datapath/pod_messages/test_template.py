@@ -8,38 +8,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openeni_crds import names
-from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
+from openeni_crds.enipool import Datapath
 from openeni_nodeagent.addresses import IPV6
 from openeni_nodeagent.datapath import plan
 from openeni_nodeagent.datapath.diff import diff
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux.attributes import HEADER
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import encode
-from openeni_nodeagent.datapath.marks import Marks
 from openeni_nodeagent.datapath.model import NOTHING, Element, PodPlan, Sysctl
 from openeni_nodeagent.datapath.plan import plan_pod, pod_gateways, pod_routes
 from openeni_nodeagent.datapath.pod_messages import encoding
 from openeni_nodeagent.datapath.pod_messages.encoding import encode_pod, is_link_creation
 from openeni_nodeagent.datapath.pod_messages.template import template_of
-from openeni_nodeagent.datapath_api import LinkFacts, NodeFacts, PodInterface
+from openeni_nodeagent.datapath_api import PodInterface
 from openeni_nodeagent.pod_options import Bandwidth, PortMapping, RateLimit, Transport
-from openeni_testing.network.node import MTU, eni_facts
+from openeni_testing.network.node import DATAPATHS, MTU, placed_pod
 
-NODE = NodeFacts(("10.99.0.11", "fd99::11"), ("10.96.0.0/16", "fd96::/112"), ("169.254.20.10",))
-MODES = (Datapath(Mode.VETH), *(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode))
-SHAPES = tuple(product(MODES, (False, True)))
+SHAPES = tuple(product(DATAPATHS, (False, True)))
 PORT = PortMapping(8080, 80, Transport.TCP)
 INTERFACES = st.sampled_from(["eth0", "net1"])
 INDEXES = st.integers(1, (1 << 31) - 1)
-
-
-def on_node(datapath: Datapath, dual: bool) -> NodePod:
-    eni = eni_facts("eni", 10, datapath, dual=dual)
-    mark = Marks(names.MARK_MASK).of_table(NOTHING, names.eni_table(7))
-    addresses = ("10.98.0.11", "fd98::11") if dual else ("10.98.0.11",)
-    facts = PodInterface("uid", "container", "eth0", addresses, MTU, eni)
-    return pod_on_node(facts, NodeENI(eni, LinkFacts("ens7", 7), NODE, mark))
 
 
 @st.composite
@@ -58,7 +46,7 @@ def pods(draw: st.DrawFn, eni: NodeENI) -> NodePod:
 def test_it_gives_what_the_plan_gives(
     datapath: Datapath, dual: bool, data: st.DataObject, namespace: int
 ) -> None:
-    pod = data.draw(pods(on_node(datapath, dual).eni))
+    pod = data.draw(pods(placed_pod(datapath, dual=dual).eni))
     template = template_of(pod)
     assert template is not None
     filled = template.fill(pod, namespace)
@@ -71,7 +59,7 @@ def test_it_gives_what_the_plan_gives(
 def test_requests_come_in_the_order_in_which_the_plan_is_applied(
     datapath: Datapath, dual: bool
 ) -> None:
-    pod = on_node(datapath, dual)
+    pod = placed_pod(datapath, dual=dual)
     template = template_of(pod)
     assert template is not None
     filled, planned = template.fill(pod, 9), plan_pod(pod)
@@ -86,7 +74,7 @@ def _message_type(request: bytes) -> object:
 
 
 def test_pods_with_host_ports_or_limits_or_two_addresses_of_a_family_have_none() -> None:
-    plain = on_node(MODES[0], dual=False)
+    plain = placed_pod(DATAPATHS[0], dual=False)
     for facts in (
         replace(plain.facts, addresses=("10.98.0.11", "10.98.0.12")),
         replace(plain.facts, host_ports=(PORT,)),
@@ -106,12 +94,13 @@ def test_a_value_that_it_does_not_know_makes_it_unused(
         return PodPlan(found.host, found.pod | {Sysctl("net/tag", f"{getattr(pod.facts, field)}")})
 
     monkeypatch.setattr(encoding, "plan_pod", planned)
-    plain = on_node(MODES[0], dual=False)
+    plain = placed_pod(DATAPATHS[0], dual=False)
     new = replace(plain, facts=replace(plain.facts, interface=field))  # no other test asks for it
     assert template_of(new) is None
 
 
 def test_a_pods_mac_and_link_are_what_they_were_in_earlier_versions() -> None:
     """Running pods keep theirs when the agent is updated."""
-    pod = on_node(MODES[0], dual=False)
+    pod = placed_pod(DATAPATHS[0], dual=False)
+    pod = replace(pod, facts=replace(pod.facts, container_id="container"))
     assert (pod.host_link, pod.mac) == ("oeni1e33237587a", "02:1e:33:23:75:87")
