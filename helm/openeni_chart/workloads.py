@@ -200,6 +200,14 @@ class Agent(Component, frozen=True, kw_only=True):
             "a node.",
         ),
     ]
+    flow_offload: Annotated[
+        bool,
+        Meta(
+            description="Whether established flows of `Veth` pods pass by the node's network "
+            "stack, by nftables' flowtables (Linux 5.19). `false` where a firewall on the nodes "
+            "has to see each of their packets, or ends connections that it has allowed before."
+        ),
+    ]
     metrics_port: Annotated[
         int,
         Meta(

@@ -22,6 +22,7 @@ class NodeFacts:
     addresses: tuple[str, ...]  # InternalIPs; those that no link has are ignored
     service_cidrs: tuple[str, ...] = ()
     local_dns: tuple[str, ...] = ()  # addresses of a node-local DNS, 169.254.20.10 style
+    flow_offload: bool = True  # in Veth, where the kernel has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,7 @@ REPAIR_KINDS: Final = (
     "neighbour",
     "sysctl",
     "element",
+    "offload",
     "chain",
     "qdisc",
 )
@@ -229,17 +231,17 @@ class NodeDatapath(Protocol):
     def add(self, pod: PodInterface, netns: str) -> PodNetwork:
         """Connect the namespace at path `netns`; completes what a crash left half-built.
 
-        The addresses are not announced: see `announce`.
+        What can wait until the answer has gone is left to `finish_add`.
 
         Raises NICMissingError, NamespaceGoneError. After an error the kernel is as it was before,
         or has nothing of the pod, unless the error says `left_behind`.
         """
         ...
 
-    def announce(self, pod: PodInterface) -> None:
-        """Announce to the subnet that a connected pod's addresses are behind its ENI.
+    def finish_add(self, pod: PodInterface) -> None:
+        """Do what `add` has left: announce the pod's addresses in the subnet, offload its flows.
 
-        Errors are ignored.
+        Errors are ignored: neighbours find the addresses by asking, and a look does the latter.
         """
         ...
 

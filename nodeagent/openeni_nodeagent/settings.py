@@ -12,6 +12,7 @@ from openeni_crds.names import MARK_BITS, MARK_MASK, RUN_FOLDER
 _MARK_BITS: Final = 32  # of a packet's mark
 _MOST_PORTS: Final = 65535
 LOOPBACK: Final = IPv4Address("127.0.0.1")
+_FLAGS: Final = ("true", "false")
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 FOLDERS: Final = {
     "OPENENI_RUN": RUN_FOLDER,  # journal, socket, queue, marker: a tmpfs of the host
@@ -46,6 +47,7 @@ class Settings:
     local_dns: tuple[str, ...]
     service_cidrs: tuple[str, ...]  # empty: read from the cluster's ServiceCIDR objects
     mark_mask: int
+    flow_offload: bool
     metrics_address: IPv4Address | IPv6Address
     metrics_port: int  # 0: they are not served
 
@@ -83,6 +85,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     dns = _items(environment, "OPENENI_LOCAL_DNS", ipaddress.ip_address, wrong)
     cidrs = _items(environment, "OPENENI_SERVICE_CIDRS", _network, wrong)
     mask = _mark_mask(environment, wrong)
+    offload = _flag(environment, "OPENENI_FLOW_OFFLOAD", wrong)
     metrics = _metrics(environment, wrong)
     if wrong:
         raise SettingsError("; ".join(wrong))
@@ -101,6 +104,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         dns,
         cidrs,
         mask,
+        offload,
         *metrics,
     )
 
@@ -135,6 +139,14 @@ def _mark_mask(environment: Mapping[str, str], wrong: list[str]) -> int:
             f"of {_MARK_BITS}, like {MARK_MASK:#010x}"
         )
     return mask
+
+
+def _flag(environment: Mapping[str, str], name: str, wrong: list[str]) -> bool:
+    """Return True unless the variable says `false`."""
+    given = environment.get(name) or "true"
+    if given not in _FLAGS:
+        wrong.append(f"{name} {given!r} is neither true nor false")
+    return given != "false"
 
 
 def _items(

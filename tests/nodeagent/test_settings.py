@@ -19,6 +19,7 @@ def test_the_defaults_are_a_hosts_usual_folders() -> None:
     )
     assert (settings.log_level, settings.local_dns, settings.service_cidrs) == ("INFO", (), ())
     assert settings.mark_mask == MARK_MASK == 0x001F0000
+    assert settings.flow_offload
     assert (str(settings.metrics_address), settings.metrics_port) == ("127.0.0.1", 0)
 
 
@@ -45,6 +46,13 @@ def test_metrics_are_served_where_the_environment_says(address: str) -> None:
     given = {"OPENENI_METRICS_ADDRESS": address, "OPENENI_METRICS_PORT": "9442"}
     settings = from_environment({"NODE_NAME": "n1", **given})
     assert (str(settings.metrics_address), settings.metrics_port) == (address, 9442)
+
+
+def test_flows_are_offloaded_unless_the_environment_says_otherwise() -> None:
+    off = from_environment({"NODE_NAME": "n1", "OPENENI_FLOW_OFFLOAD": "false"})
+    assert not off.flow_offload
+    with pytest.raises(SettingsError, match="OPENENI_FLOW_OFFLOAD 'no' is neither true nor false"):
+        from_environment({"NODE_NAME": "n1", "OPENENI_FLOW_OFFLOAD": "no"})
 
 
 @pytest.mark.parametrize("mask", ["0x001f0000", "0xfc000000", "0x1f", "0xffffffff", "992"])

@@ -59,6 +59,8 @@ _AGENT: Final = {
     "OPENENI_LOCAL_DNS": "Node-local addresses that pods must reach, with commas between them.",
     "OPENENI_SERVICE_CIDRS": "The cluster's service networks, with commas between them.",
     "OPENENI_MARK_MASK": "Bits of a packet's mark that are openeni's.",
+    "OPENENI_FLOW_OFFLOAD": "Whether established flows of `Veth` pods pass by the node's network "
+    "stack, where its kernel can do that.",
     "OPENENI_METRICS_ADDRESS": "Address of the metrics.",
     "OPENENI_METRICS_PORT": "Their port; 0: none.",
 }
@@ -182,6 +184,7 @@ def _agent_defaults() -> dict[str, str]:
         **agent.FOLDERS,
         "OPENENI_LOG_LEVEL": default.log_level,
         "OPENENI_MARK_MASK": f"{default.mark_mask:#010x}",
+        "OPENENI_FLOW_OFFLOAD": str(default.flow_offload).lower(),
         "OPENENI_METRICS_ADDRESS": str(default.metrics_address),
         "OPENENI_METRICS_PORT": str(default.metrics_port),
     }

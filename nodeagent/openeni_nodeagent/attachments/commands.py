@@ -185,14 +185,14 @@ class CNICommands:
                 str(error),
                 reason=_reason(error),
             ) from None
-        call.deferred.append(partial(self._announce, pod))
+        call.deferred.append(partial(self._finish_add, pod))
         return pod_network
 
-    def _announce(self, pod: PodInterface) -> None:
-        """Announce the pod's addresses, unless a DEL has come meanwhile: another may have them."""
+    def _finish_add(self, pod: PodInterface) -> None:
+        """Finish the ADD, unless a DEL has come meanwhile: another pod may have its addresses."""
         grant = self._grants.find(pod.container_id, pod.interface)
         if grant is not None and grant.addresses == pod.addresses:
-            self._datapath.announce(pod)
+            self._datapath.finish_add(pod)
 
     def _build(self, pod: PodInterface, grant: Grant, netns: str, *, is_new: bool) -> PodNetwork:
         """Build the datapath; where the kernel refuses it, once more without others' links."""

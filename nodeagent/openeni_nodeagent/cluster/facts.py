@@ -9,6 +9,7 @@ from openeni_nodeagent.addresses import family_of
 from openeni_nodeagent.cluster.objects import Node, ServiceCIDR
 from openeni_nodeagent.datapath_api import ENIFacts, NodeFacts
 from openeni_nodeagent.grants.eni_view import ENIView
+from openeni_nodeagent.settings import Settings
 
 
 def eni_facts(eni: ENI) -> ENIFacts | None:
@@ -51,10 +52,12 @@ def node_traits(node: Node) -> NodeTraits:
     return NodeTraits(node.metadata.labels, server_of(node.spec.provider_id))
 
 
-def node_facts(node: Node, cidrs: Iterable[ServiceCIDR], local_dns: tuple[str, ...]) -> NodeFacts:
+def node_facts(node: Node, cidrs: Iterable[ServiceCIDR], settings: Settings) -> NodeFacts:
     """Return the node's facts, sorted, so that they are equal for an equal node."""
     return NodeFacts(
         tuple(sorted({a.address for a in node.status.addresses if a.type == "InternalIP"})),
-        tuple(sorted({cidr for given in cidrs for cidr in given.spec.cidrs})),
-        local_dns,
+        settings.service_cidrs
+        or tuple(sorted({cidr for given in cidrs for cidr in given.spec.cidrs})),
+        settings.local_dns,
+        settings.flow_offload,
     )

@@ -62,9 +62,7 @@ class NodeReconciler:
         node = self._nodes.get(name)
         if node is None:
             return Done()
-        facts = node_facts(node, self._cidrs.all(), self._settings.local_dns)
-        if self._settings.service_cidrs:
-            facts = NodeFacts(facts.addresses, self._settings.service_cidrs, facts.local_dns)
+        facts = node_facts(node, self._cidrs.all(), self._settings)
         if facts != self._facts:
             try:
                 self._grants.remember_node(facts)

@@ -11,6 +11,7 @@ from openeni_nodeagent.datapath.model import (
     Item,
     Link,
     Neighbour,
+    Offload,
     Operation,
     Qdisc,
     Route,
@@ -98,6 +99,11 @@ def _(item: Element) -> str:
 @text.register
 def _(item: Qdisc) -> str:
     return f"qdisc tbf on link {item.index} rate {item.rate} bytes/s limit {item.limit} bytes"
+
+
+@text.register
+def _(item: Offload) -> str:
+    return f"link {item.device} in the flowtable"
 
 
 @text.register

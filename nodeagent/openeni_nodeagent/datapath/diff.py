@@ -12,6 +12,7 @@ from openeni_nodeagent.datapath.model import (
     Item,
     Link,
     Neighbour,
+    Offload,
     Operation,
     Qdisc,
     Route,
@@ -27,7 +28,7 @@ from openeni_nodeagent.datapath.model import (
 _ORDER: Final[dict[type[Item], int]] = {
     kind: position
     for position, kind in enumerate(
-        (Sysctl, Link, Qdisc, Address, Neighbour, Route, Rule, Element, Chain)
+        (Sysctl, Link, Qdisc, Address, Neighbour, Route, Rule, Element, Offload, Chain)
     )
 }
 
@@ -85,6 +86,20 @@ def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
         return position
 
     return tuple(sorted(operations, key=place))
+
+
+def is_link_creation(operation: Operation) -> bool:
+    return isinstance(operation.item, Link) and operation.verb is Verb.ADD
+
+
+def changes_links(operations: Iterable[Operation]) -> bool:
+    """Return True if a link is to be created or removed: a pod has to be built anew."""
+    return any(isinstance(o.item, Link) and o.verb is not Verb.CHANGE for o in operations)
+
+
+def is_of_add(operation: Operation) -> bool:
+    """Return True for what a pod needs before its ADD is answered."""
+    return not isinstance(operation.item, Offload)
 
 
 def _is_created(link: Link, there: set[tuple[str | int, ...]]) -> bool:

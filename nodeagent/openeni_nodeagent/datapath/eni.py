@@ -24,6 +24,7 @@ from openeni_nodeagent.datapath.model import (
     Element,
     Item,
     Link,
+    Offload,
     Route,
     RouteType,
     Rule,
@@ -74,6 +75,7 @@ def plan_eni(eni: NodeENI) -> State:
         *_routes(eni),
         *_sysctls(eni),
         *eni_chains(eni),
+        *([Offload(link.device)] if eni.offloads else []),
     }
     if eni.ipvlan:
         items |= slave_items(eni)

@@ -19,12 +19,14 @@ from openeni_nodeagent.datapath.filters import (
 )
 from openeni_nodeagent.datapath.links import NodeENI
 from openeni_nodeagent.datapath.model import Chain
+from openeni_nodeagent.datapath.nft_sets import FLOWTABLE, FLOWTABLE_PRIORITY
 
 # Of names of chains, after the ENI's interface index:
 _NAT: Final = "_nat"
 _IN: Final = "_in"
 _LO: Final = "_lo"
 _CUT: Final = "_cut"
+FLOW: Final = "_flow"
 # Sockets of the kernel have a cgroup, too: those of NFS or Ceph, and the control sockets that send
 # echo replies, neighbour discovery and most resets. `skuid` knows those of programs alone. Tunnels
 # (VXLAN, WireGuard) send for others; none may end at an ENI's primary address or at a pod.
@@ -75,7 +77,23 @@ def _of_veth(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
     own = f"iif {eni.link.ifindex} fib saddr type local drop"
     hook = f"type filter hook prerouting {_BEFORE_REPLIES}"
     block = [f"{pods} ip6 daddr {names.METADATA_V6} drop"] if blocks else []
-    return frozenset({_chain(eni, "", hook, [own, f"{pods} {eni.mark.statement}", *block])})
+    into_node = _chain(eni, "", hook, [own, f"{pods} {eni.mark.statement}", *block])
+    return frozenset({into_node, *([_offloading_chain(eni)] if eni.offloads else [])})
+
+
+def _offloading_chain(eni: NodeENI) -> Chain:
+    """Return the chain that puts flows of the ENI's pods into the flowtable (`Offload`).
+
+    Only by what a pod sends: the kernel takes the way out from that packet, and looks the way back
+    up by its incoming link (nft_flow_route). Of what comes in by the ENI it would look that up with
+    neither the mark nor the sender, find none, and take any destination to be on the ENI's link.
+
+    A flow is established once both sides have sent, so all filters have let packets of both
+    directions pass. The chain comes behind them.
+    """
+    hook = f"type filter hook forward priority {FLOWTABLE_PRIORITY}; policy accept;"
+    rule = f"iifgroup {eni.group} ct state established flow add @{FLOWTABLE}"
+    return _chain(eni, FLOW, hook, [rule])
 
 
 def _of_layer_3(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:

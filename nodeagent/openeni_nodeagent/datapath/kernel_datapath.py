@@ -14,12 +14,12 @@ from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux import modes
 from openeni_nodeagent.datapath.linux.announce import Announcer
 from openeni_nodeagent.datapath.linux.conntrack import ConntrackFlusher
-from openeni_nodeagent.datapath.linux.kernel import list_links
+from openeni_nodeagent.datapath.linux.kernel import apply, list_links
 from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.subscription import Subscription
 from openeni_nodeagent.datapath.marks import GivenMark, Mark, Marks
-from openeni_nodeagent.datapath.model import NOTHING
+from openeni_nodeagent.datapath.model import NOTHING, Offload, Operation, Verb
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot, take_snapshot
 from openeni_nodeagent.datapath.node.reconcile import NodeReconcile
 from openeni_nodeagent.datapath.plan import plan_pod, pod_gateways, pod_routes
@@ -127,9 +127,14 @@ class KernelDatapath:
                 self._turns.release()
         return _pod_network(node_pod, stopwatch.seconds)
 
-    def announce(self, pod: PodInterface) -> None:
-        if eni := self._enis.get(pod.eni.mac):
-            self._announcer.announce(eni.link.ifindex, pod.eni.mac, pod.addresses)
+    def finish_add(self, pod: PodInterface) -> None:
+        if not (eni := self._enis.get(pod.eni.mac)):
+            return
+        self._announcer.announce(eni.link.ifindex, pod.eni.mac, pod.addresses)
+        if eni.offloads:
+            link = Offload(pod_on_node(pod, eni).host_link)
+            with suppress(DatapathError), Netlink() as netlink:  # the next look does it else
+                apply([Operation(Verb.ADD, link)], netlink)
 
     def network(self, pod: PodInterface) -> PodNetwork:
         return _pod_network(self._node_pod(pod), {})

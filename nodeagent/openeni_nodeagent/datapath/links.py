@@ -31,6 +31,7 @@ class NodeENI:
     node: NodeFacts
     mark: Mark
     has_egress_hook: bool = True  # the kernel's nftables
+    has_flow_offload: bool = True  # the same
     kernel_has_ipv6: bool = True
 
     def __hash__(self) -> int:
@@ -74,6 +75,11 @@ class NodeENI:
     def layer_3(self) -> bool:
         """True in l3s and l3, whose pods send as the node does, by its output hook."""
         return self.ipvlan and not self.layer_2
+
+    @property
+    def offloads(self) -> bool:
+        """True if flows of its pods pass by the node's stack once they are established."""
+        return self.has_flow_offload and self.node.flow_offload and not self.ipvlan
 
     @property
     def host_slave(self) -> str:

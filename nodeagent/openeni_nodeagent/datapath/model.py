@@ -127,6 +127,16 @@ class Qdisc:
 
 
 @dataclass(frozen=True, slots=True)
+class Offload:
+    """A link that is a device of our flowtable: flows known there pass by the node's stack.
+
+    With the link its hook goes; from Linux 6.16 on, its name stays.
+    """
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
 class Chain:
     """An nftables chain of our table in `family`; an observed one has no text."""
 
@@ -136,7 +146,9 @@ class Chain:
     text: str = field(default="", compare=False)  # the nft commands that create it
 
 
-Item: TypeAlias = Link | Address | Route | Rule | Neighbour | Sysctl | Element | Chain | Qdisc
+Item: TypeAlias = (
+    Link | Address | Route | Rule | Neighbour | Sysctl | Element | Offload | Chain | Qdisc
+)
 State: TypeAlias = frozenset[Item]
 NOTHING: Final[State] = frozenset()
 

@@ -1,4 +1,4 @@
-"""Our nftables sets and maps: the fields of their keys and values. Pure.
+"""Our nftables sets and maps: the fields of their keys and values; our flowtable. Pure.
 
 What the rules of `filters` look up in them: addresses of pods and ENIs, and where a port of the
 node leads to. Their number, and that of the rules, does not grow with the pods.
@@ -29,6 +29,8 @@ class NftSet:
 
 
 PRIMARIES: Final = "primaries"
+FLOWTABLE: Final = "established"
+FLOWTABLE_PRIORITY: Final = 1000  # of its hook, and of what adds to it: behind others' filters
 CATCH_ALL: Final = "*"  # the key of a member that is there for all others; none of ours is one
 _JOINT: Final = " . "  # between fields, as `nft` writes it
 _WITH_POD_IN_VALUE: Final = ("hostports", "anyports")

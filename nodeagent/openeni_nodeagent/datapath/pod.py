@@ -1,13 +1,13 @@
 """Build, compare, repair and remove one pod's datapath in the kernel."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 from openeni_nodeagent.datapath import ownership
-from openeni_nodeagent.datapath.diff import diff
+from openeni_nodeagent.datapath.diff import changes_links, diff, is_link_creation, is_of_add
 from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.linux import uapi
 from openeni_nodeagent.datapath.linux.kernel import (
@@ -29,6 +29,7 @@ from openeni_nodeagent.datapath.model import (
     VETH,
     Link,
     Neighbour,
+    Offload,
     Operation,
     Qdisc,
     Route,
@@ -37,7 +38,7 @@ from openeni_nodeagent.datapath.model import (
     Verb,
 )
 from openeni_nodeagent.datapath.plan import plan_pod
-from openeni_nodeagent.datapath.pod_messages.encoding import encode_creation, is_link_creation
+from openeni_nodeagent.datapath.pod_messages.encoding import encode_creation
 from openeni_nodeagent.datapath.pod_messages.template import template_of
 from openeni_nodeagent.datapath_api import KernelRefusedError, NamespaceGoneError
 from openeni_nodeagent.phases import Stopwatch
@@ -73,7 +74,7 @@ def build_from_template(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> N
 
 
 def build(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
-    """Plan and create everything, item by item, on the assumption that none of it exists."""
+    """Plan and create all of it (`is_of_add`), item by item; it assumes that none of it exists."""
     with stopwatch.phase("plan"):
         planned = plan_pod(pod)
         on_host, in_pod = diff(NOTHING, planned.host), diff(NOTHING, planned.pod)
@@ -83,7 +84,7 @@ def build(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
         with stopwatch.phase("node"):
             # Alone: were it refused in a batch, the rest would change the link that has its index.
             execute(netlink, [request], creations[:1])
-            apply([o for o in on_host if not is_link_creation(o)], netlink)
+            apply([o for o in on_host if is_of_add(o) and not is_link_creation(o)], netlink)
         _apply_inside(namespace, [o for o in in_pod if not is_link_creation(o)], stopwatch)
 
 
@@ -111,11 +112,6 @@ def repair_inside(pod: NodePod, netns: str) -> tuple[Operation, ...]:
     return found
 
 
-def changes_links(operations: Iterable[Operation]) -> bool:
-    """Return True if a link is to be created or removed: the pod has to be built anew."""
-    return any(is_link_creation(o) or _removes_link(o) for o in operations)
-
-
 def remove_host_part(pod: NodePod) -> None:
     """Remove all but links on the host, by names and addresses; nothing is looked at.
 
@@ -124,7 +120,7 @@ def remove_host_part(pod: NodePod) -> None:
     operations = [
         Operation(Verb.REMOVE, replace(item, index=0) if isinstance(item, Route) else item)
         for item in plan_pod(pod).host
-        if not isinstance(item, Link | Sysctl | Qdisc)
+        if not isinstance(item, Link | Sysctl | Qdisc | Offload)
         and not (isinstance(item, Neighbour) and item.index in (0, pod.host_index))
     ]
     with Netlink() as netlink:
@@ -143,8 +139,10 @@ def remove_links(pod: NodePod, netns: str) -> None:
         return
     with Netlink() as netlink:
         link = find_link(netlink, pod.host_link)
-        if link is not None and link.kind == VETH:
-            apply([Operation(Verb.REMOVE, link)], netlink)
+        goes: list[Link | Offload] = [link] if link is not None and link.kind == VETH else []
+        if pod.eni.offloads:
+            goes.append(Offload(pod.host_link))
+        apply([Operation(Verb.REMOVE, item) for item in goes], netlink)
 
 
 def clear(pod: NodePod, namespace: int | None) -> None:
@@ -229,10 +227,6 @@ def _apply_inside(namespace: int, operations: Sequence[Operation], stopwatch: St
 def _raise_if_refused(refused: Sequence[Refusal]) -> None:
     if refused:
         raise KernelRefusedError(str(refused[0]))
-
-
-def _removes_link(operation: Operation) -> bool:
-    return isinstance(operation.item, Link) and operation.verb is Verb.REMOVE
 
 
 def _open_in_namespace(sysctls: Sequence[Sysctl]) -> Netlink:

@@ -15,6 +15,7 @@ from openeni_nodeagent.datapath.model import (
     Item,
     Link,
     Neighbour,
+    Offload,
     PodPlan,
     Route,
 )
@@ -35,6 +36,8 @@ def plan_pod(pod: NodePod) -> PodPlan:
         )
     }
     pod_items: set[Item] = {Link(facts.interface, pod.pod_index, VETH, pod.mac, facts.mtu)}
+    if pod.eni.offloads:
+        host_items.add(Offload(pod.host_link))
     for address in facts.addresses:
         host_items |= _host_items(pod, address)
         pod_items |= _pod_items(pod, address)

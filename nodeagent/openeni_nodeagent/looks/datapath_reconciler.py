@@ -278,7 +278,7 @@ class DatapathReconciler:
                 with self._locks.locked(pod.container_id):
                     if self._grants.find(pod.container_id, pod.interface) == grant:
                         self._datapath.add(pod, grant.netns)
-                        self._datapath.announce(pod)
+                        self._datapath.finish_add(pod)
                         rebuilt.append(Repair("link", f"pod {name} had no whole datapath"))
                         self._rebuilt_at[grant.attachment] = time.monotonic()
             except (DatapathError, CNIError, StoppingError) as error:

@@ -46,6 +46,7 @@ VALUES: Json = {
         "localDNS": ["169.254.20.10", "fd00::10"],
         "serviceCIDRs": ["10.96.0.0/12", "fd00:1::/112"],
         "markMask": "0x3f000000",
+        "flowOffload": False,
         "metricsPort": 19442,
     },
 }
@@ -130,6 +131,7 @@ def test_the_agent_reads_every_variable_of_the_chart() -> None:
         local_dns=("169.254.20.10", "fd00::10"),
         service_cidrs=("10.96.0.0/12", "fd00:1::/112"),
         mark_mask=0x3F000000,
+        flow_offload=False,
         metrics_address=IPv6Address("fd00::7"),
         metrics_port=19442,
     )

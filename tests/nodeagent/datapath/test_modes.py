@@ -4,6 +4,7 @@ import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from openeni_testing.network.netns import Namespace
 VETH = Datapath(Mode.VETH)
 L2, L3S, L3 = (Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode)
 OPEN_L2 = Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L2), None, MetadataService.ALLOW)
+BY_NFT = [modes.has_egress_hook, modes.has_flow_offload, modes.knows_sockets]
 ALL = frozenset({"Veth", "IPVlanL2", "IPVlanL3S", "IPVlanL3"})
 
 
@@ -98,12 +100,38 @@ def test_the_egress_hook_is_detected_where_nft_accepts_a_chain_on_it() -> None:
 
 
 @pytest.mark.root
+def test_flow_offload_is_detected_where_nft_accepts_a_flowtable() -> None:
+    table = "table inet t { flowtable f { hook ingress priority 0; devices = { lo }; }; }"
+    takes = False
+    with Namespace("probe") as netns, suppress(AssertionError):
+        netns.nft(table)
+        takes = True
+    assert modes.has_flow_offload() == takes  # every kernel that runs these tests is new enough
+
+
+@pytest.mark.parametrize("release", ["5.14.0-427.el9.x86_64", "5.18.19", "4.18.0"])
+def test_a_kernel_whose_flows_nobody_can_end_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch, release: str
+) -> None:
+    def refuse(_: object) -> bool:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(modes, "in_new_namespace", refuse)
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release=release))
+    assert not modes.has_flow_offload.__wrapped__()
+    for newer in ("5.19.0", "6.1.0-50-amd64", "7.3-rc1"):
+        monkeypatch.setattr(os, "uname", lambda newer=newer: SimpleNamespace(release=newer))
+        with pytest.raises(AssertionError, match="asked"):
+            modes.has_flow_offload.__wrapped__()
+
+
+@pytest.mark.root
 @pytest.mark.parametrize(
     "failure",
     ["kill -KILL $$", "echo 'netlink: Error: Cannot allocate memory' >&2; exit 1"],
     ids=["killed", "no memory"],
 )
-@pytest.mark.parametrize("asked", [modes.has_egress_hook, modes.knows_sockets])
+@pytest.mark.parametrize("asked", BY_NFT)
 def test_a_kernel_that_nft_could_not_ask_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: str, asked: Any
 ) -> None:

@@ -161,7 +161,7 @@ class MemoryDatapath:
             raise self._failure(pod)
         return self.network(pod)
 
-    def announce(self, pod: PodInterface) -> None:
+    def finish_add(self, pod: PodInterface) -> None:
         self.announced.append(pod.addresses)
 
     def network(self, pod: PodInterface) -> PodNetwork:

@@ -123,6 +123,7 @@ class Node:
         complete: bool = True,
         snapshot: NodeSnapshot | None = None,
         hold: Hold | None = None,
+        facts: NodeFacts | None = None,
     ) -> NodeReport:
         """Reconcile the node with its ENIs and pods; look into the pods as well with `into`.
 
@@ -130,7 +131,7 @@ class Node:
         """
         pods = tuple(WantedPod(p.facts, p.namespace.path if into else "") for p in self.pods)
         wanted = WantedNode(
-            self.facts,
+            facts or self.facts,
             tuple(self.enis),
             departing,
             pods,
@@ -177,7 +178,7 @@ class Node:
             bandwidth=bandwidth or Bandwidth(),
         )
         pod_network = self.namespace.run(self.datapath.add, facts, namespace.path)
-        self.run(self.datapath.announce, facts)
+        self.run(self.datapath.finish_add, facts)
         pod = Pod(facts, namespace, pod_network)
         self.pods.append(pod)
         namespace.listen(80)

@@ -14,7 +14,7 @@ from openeni_nodeagent.datapath.linux.kernel import (
 )
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.marks import Marks
-from openeni_nodeagent.datapath.model import Address, Operation, State
+from openeni_nodeagent.datapath.model import Address, Link, Offload, Operation, State
 from openeni_nodeagent.pod_options import Bandwidth, PortMapping, RateLimit, Transport
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, eni_facts, pod_interface
@@ -55,10 +55,17 @@ class OneENI:
         self.network.close()
 
     def state(self) -> State:
-        """Return our items on the node, but link-local addresses: the kernel adds them later."""
+        """Return our items on the node, but link-local addresses: the kernel adds them later.
+
+        Nor names that it keeps in the flowtable once their links have gone, from Linux 6.16 on.
+        """
         seen = self.node.namespace.run(_look)
+        there = {i.name for i in seen if isinstance(i, Link)}
         return frozenset(
-            i for i in seen if not (isinstance(i, Address) and i.address.startswith("fe80:"))
+            i
+            for i in seen
+            if not (isinstance(i, Address) and i.address.startswith("fe80:"))
+            and not (isinstance(i, Offload) and i.device not in there)
         )
 
     def place(self) -> NodePod:
@@ -68,6 +75,7 @@ class OneENI:
 
     def add(self, netns: str) -> None:
         self.node.run(self.node.datapath.add, self.pod, netns)
+        self.node.run(self.node.datapath.finish_add, self.pod)
 
     def delete(self, netns: str) -> None:
         self.node.run(self.node.datapath.delete, self.pod)

@@ -27,6 +27,7 @@ from openeni_nodeagent.datapath.linux.pyroute2_classes import (
     FilterChainMessage,
     FilterRuleMessage,
     FilterTableMessage,
+    FlowtableMessage,
     LinkMessage,
     NeighbourMessage,
     QdiscMessage,
@@ -42,6 +43,7 @@ from openeni_nodeagent.datapath.model import (
     Element,
     Link,
     Neighbour,
+    Offload,
     Qdisc,
     Route,
     Rule,
@@ -156,6 +158,16 @@ def elements(netfilter: Netlink, name: str) -> Iterator[Element]:
     kind = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.NFT_MSG_GETSETELEM
     for members in _items(netfilter, kind, request, readers.ELEMENTS):
         yield from members
+
+
+def offloads(netfilter: Netlink) -> Iterator[Offload]:
+    """Yield the links in our flowtable, which the kernel lists in one message of 32 KiB at most."""
+    request = FlowtableMessage()
+    request["nfgen_family"] = uapi.NFPROTO_INET
+    request["attrs"] = [("NFTA_FLOWTABLE_TABLE", names.NFT_TABLE)]
+    kind = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.NFT_MSG_GETFLOWTABLE
+    for links in _items(netfilter, kind, request, readers.OFFLOADS):
+        yield from links
 
 
 def chains(netfilter: Netlink, family: str) -> Iterator[Chain]:

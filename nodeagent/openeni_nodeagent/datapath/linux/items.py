@@ -22,12 +22,13 @@ from openeni_nodeagent.datapath.model import (
     Element,
     Link,
     Neighbour,
+    Offload,
     Qdisc,
     Route,
     RouteType,
     Rule,
 )
-from openeni_nodeagent.datapath.nft_sets import CATCH_ALL, SETS
+from openeni_nodeagent.datapath.nft_sets import CATCH_ALL, FLOWTABLE, SETS
 
 _FAMILIES: Final = {AF_INET: IPV4, AF_INET6: IPV6}
 _ANY: Final = {AF_INET: "0.0.0.0", AF_INET6: "::"}  # noqa: S104 - of a default route
@@ -157,6 +158,16 @@ def _elements(message: Any, name: str) -> Iterator[Element]:
         key = member.get_attr("NFTA_SET_ELEM_KEY")
         text = CATCH_ALL if key is None else unpack(made.key, key.get_attr("NFTA_DATA_VALUE"))
         yield Element(name, text, value)
+
+
+def offloads(message: Any) -> tuple[Offload, ...]:
+    """Return the links in our flowtable; () of another one."""
+    identity = message.get_attr("NFTA_FLOWTABLE_TABLE"), message.get_attr("NFTA_FLOWTABLE_NAME")
+    if identity != (names.NFT_TABLE, FLOWTABLE):
+        return ()
+    hook = message.get_attr("NFTA_FLOWTABLE_HOOK")
+    devices = hook.get_attr("NFTA_FLOWTABLE_HOOK_DEVS")
+    return tuple(map(Offload, devices.get_attrs("NFTA_DEVICE_NAME"))) if devices else ()
 
 
 def qdisc(message: Any) -> Qdisc | None:

@@ -31,6 +31,7 @@ from openeni_nodeagent.datapath.model import (
     Item,
     Link,
     Neighbour,
+    Offload,
     Operation,
     Qdisc,
     Route,
@@ -88,11 +89,11 @@ def routes_of(netlink: Netlink, index: int) -> State:
 
 
 def observe_filters() -> State:
-    """Return our nftables chains and the members of our sets."""
+    """Return our nftables chains, the members of our sets and the links in our flowtable."""
     with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
         members = {m for name in SETS for m in _members(netfilter, name)}
         chains = {c for family in ("inet", "netdev") for c in dumps.chains(netfilter, family)}
-    return frozenset(members | chains)
+        return frozenset(members | chains).union(dumps.offloads(netfilter))
 
 
 def apply(operations: Sequence[Operation], netlink: Netlink) -> None:
@@ -112,7 +113,7 @@ def apply(operations: Sequence[Operation], netlink: Netlink) -> None:
 
 
 def _is_in_table(item: Item) -> bool:
-    return isinstance(item, Element | Chain)
+    return isinstance(item, Element | Offload | Chain)
 
 
 def restore(operations: Sequence[Operation], netlink: Netlink) -> None:
@@ -148,8 +149,8 @@ def _executor(operation: Operation) -> Executor:
     match operation.item:
         case Sysctl():
             return _apply_sysctls
-        case Element():
-            return _apply_elements
+        case Element() | Offload():
+            return _apply_members
         case Chain():
             return _apply_chains
         case Link() | Address() | Route() | Rule() | Neighbour() | Qdisc():
@@ -165,7 +166,7 @@ def _apply_rtnetlink(operations: Sequence[Operation], netlink: Netlink) -> None:
     execute(netlink, [rtnetlink_encode.encode(o) for o in operations], operations)
 
 
-def _apply_elements(operations: Sequence[Operation], _: Netlink) -> None:
+def _apply_members(operations: Sequence[Operation], _: Netlink) -> None:
     with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
         for begin in range(0, len(operations), ANSWERED_AT_ONCE):
             _change_members(netfilter, operations[begin : begin + ANSWERED_AT_ONCE])
@@ -173,7 +174,7 @@ def _apply_elements(operations: Sequence[Operation], _: Netlink) -> None:
 
 
 def _change_members(netfilter: Netlink, operations: Sequence[Operation]) -> None:
-    """Change members of sets in one transaction.
+    """Change members of sets and of the flowtable in one transaction.
 
     That is all or nothing, and a member to be removed may be gone: one for each then.
     """

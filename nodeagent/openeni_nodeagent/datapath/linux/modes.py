@@ -1,10 +1,12 @@
 """Detect what this kernel supports by trying it once in a temporary namespace."""
 
 import logging
+import os
 from functools import cache, partial
 from typing import Final
 
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
+from openeni_nodeagent.datapath.diff import in_order
 from openeni_nodeagent.datapath.eni_filters import OF_A_SOCKET
 from openeni_nodeagent.datapath.filters import chain, egress_chain
 from openeni_nodeagent.datapath.links import kernel_mode
@@ -12,7 +14,8 @@ from openeni_nodeagent.datapath.linux.kernel import apply
 from openeni_nodeagent.datapath.linux.namespace import in_new_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link
-from openeni_nodeagent.datapath.model import IPVLAN, VETH, Chain, Link, Operation, Verb
+from openeni_nodeagent.datapath.model import IPVLAN, VETH, Chain, Link, Offload, Operation, Verb
+from openeni_nodeagent.datapath.nft_sets import FLOWTABLE
 from openeni_nodeagent.datapath_api import (
     KernelRefusedError,
     LinkFacts,
@@ -24,7 +27,9 @@ _log: Final = logging.getLogger(__name__)
 _PARENT: Final = Link("parent", 10, VETH, "02:00:00:00:00:10", 1500)
 _PEER: Final = Link("peer", 11, VETH, "02:00:00:00:00:11", 1500)
 _ON_OUTPUT: Final = "type filter hook output priority mangle; policy accept;"
+_ON_FORWARD: Final = "type filter hook forward priority filter; policy accept;"
 _PLAIN_CHAIN: Final = chain("inet", "plain", _ON_OUTPUT, ["accept"])
+_FLOWS_CAN_BE_DELETED: Final = (5, 19)
 # A refusal may be of the moment, as for want of memory, and the answer holds until the agent ends.
 _TRIES: Final = 2
 _ALL: Final = (
@@ -57,6 +62,26 @@ def has_egress_hook() -> bool:
             "reach the metadata service"
         )
     return has_it
+
+
+@cache
+def has_flow_offload() -> bool:
+    """Return True if established flows can pass by the node's stack, by nftables' flowtables.
+
+    Until Linux 5.19 nobody can delete the conntrack entry of such a flow, as kube-proxy does with
+    those of UDP that lead to a pod that is gone. Raises ProgramFailedError while it cannot be
+    tried; it is tried again then.
+    """
+    add_flows = chain("inet", "tried", _ON_FORWARD, [f"flow add @{FLOWTABLE}"])
+    if _release() < _FLOWS_CAN_BE_DELETED:
+        return False
+    return in_new_namespace(partial(_accepts, add_flows, Offload(_PARENT.name)))
+
+
+def _release() -> tuple[int, ...]:
+    """Return the kernel's version, such as (6, 1)."""
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int(minor.partition("-")[0])
 
 
 @cache
@@ -103,24 +128,27 @@ def _creates_link(datapath: Datapath) -> bool:
         return not netlink.execute([create_link(slave)])
 
 
-def _accepts(tried: Chain) -> bool:
-    """Return True if the kernel accepts a chain, False if it does not, but accepts another."""
+def _accepts(*tried: Offload | Chain) -> bool:
+    """Return True if the kernel accepts a chain, and what that needs.
+
+    False if it does not, but accepts another.
+    """
     with Netlink() as netlink:
         if not _create_parent(netlink):
             raise ProgramFailedError("there is no link to try nftables on")
         for _ in range(_TRIES):
-            refusal = _refusal(tried, netlink)
+            refusal = _refusal(netlink, *tried)
             if refusal is None:
                 return True
-            if _refusal(_PLAIN_CHAIN, netlink):
+            if _refusal(netlink, _PLAIN_CHAIN):
                 raise ProgramFailedError(f"nftables cannot be tried: {refusal}") from refusal
         return False
 
 
-def _refusal(tried: Chain, netlink: Netlink) -> KernelRefusedError | None:
-    """Return why the kernel refuses a chain, None if it does not. Raises ProgramFailedError."""
+def _refusal(netlink: Netlink, *tried: Offload | Chain) -> KernelRefusedError | None:
+    """Return why the kernel refuses these, None if it does not. Raises ProgramFailedError."""
     try:
-        apply([Operation(Verb.ADD, tried)], netlink)
+        apply(in_order([Operation(Verb.ADD, item) for item in tried]), netlink)
     except ProgramFailedError:
         raise
     except KernelRefusedError as refusal:

@@ -1,4 +1,4 @@
-"""Encode requests that create our nftables sets, and add and remove their members.
+"""Encode requests that create our nftables sets, and change members of sets and the flowtable.
 
 A pod's ADD puts its address into a set; running `nft` for that would take as long as all the rest.
 And the sets may not be created by `nft`: from 1.1.2 on it stores data in them that makes an older
@@ -28,8 +28,17 @@ from openeni_nodeagent.datapath.linux.attributes import (
     nested,
     string,
 )
-from openeni_nodeagent.datapath.model import Element, Operation, Verb
-from openeni_nodeagent.datapath.nft_sets import CATCH_ALL, SETS, Field, NftSet, joined, split
+from openeni_nodeagent.datapath.model import Element, Offload, Operation, Verb
+from openeni_nodeagent.datapath.nft_sets import (
+    CATCH_ALL,
+    FLOWTABLE,
+    FLOWTABLE_PRIORITY,
+    SETS,
+    Field,
+    NftSet,
+    joined,
+    split,
+)
 
 NF_FAMILIES: Final = {"inet": uapi.NFPROTO_INET, "netdev": uapi.NFPROTO_NETDEV}
 NFGENMSG: Final = struct.Struct("=BBH")
@@ -43,8 +52,8 @@ BATCH_FRAME: Final = 1  # messages that begin, and that end, a transaction
 
 
 def batch(operations: Sequence[Operation]) -> list[bytes]:
-    """Return the messages of one transaction that adds and removes members of sets."""
-    return _transaction(_element(operation) for operation in operations)
+    """Return the messages of one transaction that changes members of sets and the flowtable."""
+    return _transaction(map(_change, operations))
 
 
 def create_tables(families: Iterable[str]) -> list[bytes]:
@@ -146,10 +155,35 @@ def _text(field: Field, data: bytes) -> str:
             return inet_ntop(_FAMILIES[field], data)
 
 
-def _element(operation: Operation) -> bytes:
-    item = operation.item
-    if not isinstance(item, Element):
-        raise TypeError(item)
+def _change(operation: Operation) -> bytes:
+    removes = operation.verb is Verb.REMOVE
+    match operation.item:
+        case Element() as member:
+            return _element(member, removes=removes)
+        case Offload() as link:
+            return _offload(link, removes=removes)
+        case item:
+            raise TypeError(item)
+
+
+def _offload(link: Offload, *, removes: bool) -> bytes:
+    """Encode that a link comes into the flowtable, which is created with its first, or leaves it.
+
+    It may be there already: the kernel leaves that as it is (nft_flowtable_update).
+    """
+    device = nested(uapi.NFTA_FLOWTABLE_HOOK_DEVS, string(uapi.NFTA_DEVICE_NAME, link.device))
+    hook = big_endian(uapi.NFTA_FLOWTABLE_HOOK_NUM, uapi.NF_NETDEV_INGRESS)
+    hook += big_endian(uapi.NFTA_FLOWTABLE_HOOK_PRIORITY, FLOWTABLE_PRIORITY)
+    body = string(uapi.NFTA_FLOWTABLE_TABLE, names.NFT_TABLE)
+    body += string(uapi.NFTA_FLOWTABLE_NAME, FLOWTABLE)
+    body += nested(uapi.NFTA_FLOWTABLE_HOOK, hook + device)
+    if not removes:
+        return _create(uapi.NFT_MSG_NEWFLOWTABLE, body)
+    flags = uapi.NLM_F_REQUEST | uapi.NLM_F_ACK
+    return _message(_type(uapi.NFT_MSG_DELFLOWTABLE), flags, uapi.NFPROTO_INET, 0, body)
+
+
+def _element(item: Element, *, removes: bool) -> bytes:
     made = SETS[item.name]
     if item.key == CATCH_ALL:
         member = big_endian(uapi.NFTA_SET_ELEM_FLAGS, uapi.NFT_SET_ELEM_CATCHALL)
@@ -160,7 +194,7 @@ def _element(operation: Operation) -> bytes:
     members = nested(uapi.NFTA_LIST_ELEM, member)
     body = _set(item.name) + nested(uapi.NFTA_SET_ELEM_LIST_ELEMENTS, members)
     flags = uapi.NLM_F_REQUEST | uapi.NLM_F_ACK
-    if operation.verb is Verb.REMOVE:
+    if removes:
         return _message(_type(uapi.NFT_MSG_DELSETELEM), flags, uapi.NFPROTO_INET, 0, body)
     flags |= uapi.NLM_F_CREATE
     return _message(_type(uapi.NFT_MSG_NEWSETELEM), flags, uapi.NFPROTO_INET, 0, body)

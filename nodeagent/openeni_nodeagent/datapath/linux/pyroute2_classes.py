@@ -10,6 +10,7 @@ from pyroute2.netlink.exceptions import NetlinkDecodeError
 from pyroute2.netlink.nfnetlink.nfctsocket import nfct_msg
 from pyroute2.netlink.nfnetlink.nftsocket import (
     nft_chain_msg,
+    nft_flowtable_msg,
     nft_rule_msg,
     nft_set_elem_list_msg,
     nft_table_msg,
@@ -32,6 +33,7 @@ SetElementsMessage: Final[Any] = nft_set_elem_list_msg
 FilterTableMessage: Final[Any] = nft_table_msg
 FilterChainMessage: Final[Any] = nft_chain_msg
 FilterRuleMessage: Final[Any] = nft_rule_msg
+FlowtableMessage: Final[Any] = nft_flowtable_msg
 ConntrackMessage: Final[Any] = nfct_msg
 ErrorMessage: Final[Any] = nlmsgerr
 IPVlanData: Final[Any] = ipvlan

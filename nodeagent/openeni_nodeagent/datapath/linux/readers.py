@@ -17,6 +17,7 @@ from openeni_nodeagent.datapath.linux.pyroute2_classes import (
     DecodeError,
     FilterRuleMessage,
     FilterTableMessage,
+    FlowtableMessage,
     LinkMessage,
     NeighbourMessage,
     RouteMessage,
@@ -24,7 +25,15 @@ from openeni_nodeagent.datapath.linux.pyroute2_classes import (
     SetElementsMessage,
 )
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import IFADDRMSG, IFINFOMSG, NDMSG, RTMSG
-from openeni_nodeagent.datapath.model import Address, Element, Link, Neighbour, Route, Rule
+from openeni_nodeagent.datapath.model import (
+    Address,
+    Element,
+    Link,
+    Neighbour,
+    Offload,
+    Route,
+    Rule,
+)
 from openeni_nodeagent.datapath_api import KernelRefusedError
 
 _COUNTER_SIZE: Final = 2  # bytes, at the end of nfgenmsg
@@ -146,6 +155,12 @@ ELEMENTS: Final = FilterReader[tuple[Element, ...]](
     SetElementsMessage,
     {uapi.NFTA_SET_ELEM_LIST_SET, uapi.NFTA_SET_ELEM_LIST_ELEMENTS},
     items.elements,
+    _REMEMBERED_PARTS,
+)
+OFFLOADS: Final = FilterReader[tuple[Offload, ...]](
+    FlowtableMessage,
+    {uapi.NFTA_FLOWTABLE_TABLE, uapi.NFTA_FLOWTABLE_NAME, uapi.NFTA_FLOWTABLE_HOOK},
+    items.offloads,
     _REMEMBERED_PARTS,
 )
 # In each message of nftables that has one: NFTA_CHAIN_TABLE and its like have the same number.

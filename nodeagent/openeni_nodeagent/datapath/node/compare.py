@@ -21,6 +21,7 @@ from openeni_nodeagent.datapath.model import (
     Item,
     Link,
     Neighbour,
+    Offload,
     Operation,
     Qdisc,
     Route,
@@ -124,6 +125,9 @@ class _Division:
         }
         self._by_device = {eni.link.device: eni for eni in plan.enis}
         self._pod_links = {pod.host_link: pod_part(pod.facts) for pod in plan.pods}
+        self._nics = {
+            i.name: plan.nics[i.index] for i in seen if isinstance(i, Link) and i.index in plan.nics
+        } | {device: eni_part(eni.facts.mac) for device, eni in self._by_device.items()}
         self._of_address = {
             i.address: self._links[i.index]
             for i in seen
@@ -147,7 +151,7 @@ class _Division:
                 part = self._part_of_route(item)
             case Rule():
                 part = self._part_of_rule(item)
-            case Neighbour() | Element() | Qdisc():
+            case Neighbour() | Element() | Offload() | Qdisc():
                 part = self._part_of_pods_item(item)
             case Chain():
                 part = self._part_of_chain(item)
@@ -177,12 +181,14 @@ class _Division:
             return part if has_own else None
         return part
 
-    def _part_of_pods_item(self, item: Neighbour | Element | Qdisc) -> Part | None:
+    def _part_of_pods_item(self, item: Neighbour | Element | Offload | Qdisc) -> Part | None:
         match item:
             case Neighbour():
                 return self._plan.addresses.get(item.address)
             case Element():
                 return self._part_of_member(item)
+            case Offload():
+                return self._part_of_offload(item)
             case Qdisc():
                 return self._plan.limited.get(item.index)
 
@@ -197,6 +203,14 @@ class _Division:
             of_link = self._of_address.get(address, STALE_ENIS)
             return self._plan.primaries.get(host_cidr(address), of_link)
         return self._plan.addresses.get(address)
+
+    def _part_of_offload(self, link: Offload) -> Part | None:
+        """Return the part of a link in the flowtable, where its name may be all that is left."""
+        if part := self._nics.get(link.device) or self._pod_links.get(link.device):
+            return part
+        if link.device.startswith(names.LINK_PREFIX):
+            return None if link.device in self._plan.used_links else STRAYS
+        return STALE_ENIS
 
     def _part_of_route(self, route: Route) -> Part | None:
         if route.table in names.TABLES_OF_PODS:

@@ -199,8 +199,15 @@ def _eni(facts: ENIFacts, nic: Link | None, node: NodeFacts, mark: Mark) -> Node
 
 
 def _node_eni(facts: ENIFacts, link: LinkFacts, node: NodeFacts, mark: Mark) -> NodeENI:
-    hook, ipv6 = modes.has_egress_hook(), speaks_ipv6()
-    return NodeENI(facts, link, node, mark, has_egress_hook=hook, kernel_has_ipv6=ipv6)
+    return NodeENI(
+        facts,
+        link,
+        node,
+        mark,
+        has_egress_hook=modes.has_egress_hook(),
+        has_flow_offload=modes.has_flow_offload(),
+        kernel_has_ipv6=speaks_ipv6(),
+    )
 
 
 def _pods(

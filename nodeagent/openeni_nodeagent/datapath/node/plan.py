@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 from openeni_crds import names
 from openeni_nodeagent.addresses import host_cidr
 from openeni_nodeagent.datapath.eni import plan_eni
+from openeni_nodeagent.datapath.eni_filters import FLOW
 from openeni_nodeagent.datapath.links import NodeENI, NodePod
 from openeni_nodeagent.datapath.marks import GivenMark
 from openeni_nodeagent.datapath.model import (
@@ -144,6 +145,7 @@ def _holds(eni: NodeENI, item: Item) -> bool:
         case Route():
             return not item.index
         case Chain():
-            return not eni.ipvlan and (has_nic or item.family == "inet")
+            offloads = item.name.endswith(FLOW)  # by a flowtable that nothing else holds
+            return not eni.ipvlan and not offloads and (has_nic or item.family == "inet")
         case _:
             return False

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from openeni_nodeagent.datapath.describe import sentence, summary
-from openeni_nodeagent.datapath.diff import in_order
+from openeni_nodeagent.datapath.diff import changes_links, in_order, is_of_add
 from openeni_nodeagent.datapath.links import NodeENI, NodePod
 from openeni_nodeagent.datapath.linux.kernel import delete_filters, restore
 from openeni_nodeagent.datapath.linux.namespace import open_namespace
@@ -27,7 +27,7 @@ from openeni_nodeagent.datapath.node.plan import (
     eni_part,
     pod_part,
 )
-from openeni_nodeagent.datapath.pod import changes_links, compare_inside, repair_inside
+from openeni_nodeagent.datapath.pod import compare_inside, repair_inside
 from openeni_nodeagent.datapath_api import (
     DatapathError,
     ENIFacts,
@@ -79,6 +79,7 @@ class NodeReconcile:
     def compare(self, snapshot: KernelSnapshot) -> NodeReport:
         """Return how the node differs from its plan, pods' own namespaces included."""
         plan, found = self._compare(snapshot)
+        found = {part: kept for part in found if (kept := tuple(filter(is_of_add, found[part])))}
         looked_into = {p.interface: p.netns for p in self.wanted.pods if p.netns}
         for pod in plan.pods:
             if pod.facts in looked_into:
@@ -91,7 +92,7 @@ class NodeReconcile:
         for error in self.errors.values():
             raise error
         parts = (SHARED, eni_part(pod.eni.mac), pod_part(pod))
-        return tuple(operation for part in parts for operation in found.get(part, ()))
+        return tuple(o for part in parts for o in found.get(part, ()) if is_of_add(o))
 
     def _compare(self, snapshot: KernelSnapshot) -> tuple[NodePlan, Differences]:
         plan, self.errors = place(snapshot, self.wanted, self.marks, self.given)
@@ -147,7 +148,7 @@ class NodeReconcile:
             plan, found = self._compare(self._look_again())
             if strays := found.get(STRAYS, ()):
                 self._apply(STRAYS, strays)
-                self._note(STRAYS, strays)
+                self._note(STRAYS, filter(is_of_add, strays))  # no names of links that went
             pods = {pod.facts: pod for pod in plan.pods if pod.facts in held}
             self._restore_on_host(pods, found)
             for facts in looked_into.keys() & pods.keys() - self.broken:
@@ -164,7 +165,7 @@ class NodeReconcile:
         self.broken |= {f for f, operations in differing.items() if changes_links(operations)}
         batch = {f: operations for f, operations in differing.items() if f not in self.broken}
         for facts, operations in batch.items():
-            self._note(pod_part(facts), operations)
+            self._note(pod_part(facts), filter(is_of_add, operations))  # its ADD was just answered
             if pods[facts].eni.ipvlan and any(isinstance(o.item, Neighbour) for o in operations):
                 self.disturbed.add(facts)
         parts = [pod_part(facts) for facts in batch]

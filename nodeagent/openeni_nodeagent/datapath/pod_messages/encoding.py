@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from openeni_nodeagent.datapath.diff import diff
+from openeni_nodeagent.datapath.diff import diff, is_link_creation
 from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.linux import nfnetlink
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link, encode
@@ -11,9 +11,9 @@ from openeni_nodeagent.datapath.model import (
     NOTHING,
     Element,
     Link,
+    Offload,
     Operation,
     Sysctl,
-    Verb,
 )
 from openeni_nodeagent.datapath.plan import plan_pod
 
@@ -47,10 +47,6 @@ def encode_creation(operations: Sequence[Operation], namespace: int) -> bytes:
     return create_link(host_link, peer=peer[0] if peer else None, namespace=namespace)
 
 
-def is_link_creation(operation: Operation) -> bool:
-    return isinstance(operation.item, Link) and operation.verb is Verb.ADD
-
-
 def encode_pod(pod: NodePod, namespace: int) -> PodMessages:
     """Plan a pod without host ports and limits, and encode it for the namespace's descriptor."""
     planned = plan_pod(pod)
@@ -77,6 +73,7 @@ def _path(sysctl: Sysctl) -> str:
 
 def _requests(operations: Sequence[Operation]) -> Iterator[bytes]:
     """Yield the requests of rtnetlink; the links are there by then."""
+    others = Sysctl | Element | Offload
     for operation in operations:
-        if not (isinstance(operation.item, Sysctl | Element) or is_link_creation(operation)):
+        if not (isinstance(operation.item, others) or is_link_creation(operation)):
             yield encode(operation)

@@ -27,7 +27,15 @@ from openeni_nodeagent.datapath.linux.kernel import (
 )
 from openeni_nodeagent.datapath.linux.netlink import Netlink, Refusal
 from openeni_nodeagent.datapath.marks import Marks
-from openeni_nodeagent.datapath.model import Address, Chain, Element, Item, Operation, State, Verb
+from openeni_nodeagent.datapath.model import (
+    Address,
+    Chain,
+    Element,
+    Item,
+    Operation,
+    State,
+    Verb,
+)
 from openeni_nodeagent.datapath.nft_sets import SETS, joined
 from openeni_nodeagent.datapath_api import KernelRefusedError, LinkFacts
 from openeni_testing.network.netns import Namespace
@@ -71,7 +79,7 @@ def test_an_encoded_member_decodes_to_itself(member: Element) -> None:
     assert list(items.elements(decoded(nft_set_elem_list_msg, message))) == [member]
 
 
-def test_only_members_of_sets_can_be_encoded() -> None:
+def test_only_members_and_links_of_the_flowtable_can_be_encoded() -> None:
     with pytest.raises(TypeError):
         nfnetlink.batch([Operation(Verb.ADD, Address(1, "10.98.0.5", 32))])
 

@@ -57,6 +57,8 @@ MESSAGES: tuple[Any, ...] = (
     nftsocket.nft_set_elem_list_msg,
     nftsocket.nft_chain_msg,
     nftsocket.nft_rule_msg,
+    nftsocket.nft_flowtable_msg,
+    nftsocket.nft_device,
     nlmsgerr,
 )
 STRUCTS: tuple[tuple[struct.Struct, Any], ...] = (

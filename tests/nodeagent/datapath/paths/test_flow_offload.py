@@ -1,0 +1,300 @@
+"""Established flows of veth pods pass by the node's stack, and end where others' do.
+
+In the kernel for the tests of ipvlan, which has flowtables; the machine's own may have none.
+"""
+
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+import pytest
+
+from openeni_crds.enipool import Datapath, Mode
+from openeni_nodeagent.datapath.linux import conntrack, modes
+from openeni_nodeagent.datapath.linux.kernel import observe_filters
+from openeni_nodeagent.datapath.model import Chain, Offload, Operation, Verb
+from openeni_testing.network import frames, neutron
+from openeni_testing.network.attacks import captured, segment, sending
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.node import Node
+from openeni_testing.network.one_eni import apply_one
+from openeni_testing.network.topology import REMOTE, Topology
+from openeni_testing.waiting import wait_for
+
+pytestmark = [pytest.mark.root, pytest.mark.ipvlan]
+PORT: Final = 7007
+SECONDS: Final = 30.0
+EXCHANGES: Final = 20  # each a packet and its answer, at least
+COUNTING: Final = f"""
+table inet seen {{
+  counter passing {{ }}
+  chain forwarded {{
+    type filter hook forward priority filter; policy accept;
+    meta l4proto {{ tcp, udp }} th sport {PORT} counter name passing
+    meta l4proto {{ tcp, udp }} th dport {PORT} counter name passing
+  }}
+}}
+"""
+KINDS: Final = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+ENDS: Final = {
+    "pod to the subnet": ("a1", "remote"),
+    "pod to beyond the gateway": ("a1", "outside"),
+    "the subnet to pod": ("remote", "a1"),
+    "beyond the gateway to pod": ("outside", "a1"),
+    "pod to pod": ("a1", "a2"),
+    "pod to a pod of another ENI": ("a1", "b1"),
+    "pod to a pod of another node": ("a1", "c1"),
+}
+
+
+@dataclass
+class Flow:
+    """A connection, or datagrams between two ports, with a server that sends all back."""
+
+    client: socket.socket
+    server: socket.socket
+
+    def exchange(self, count: int = EXCHANGES) -> None:
+        for n in range(count):
+            message = f"{n:8}".encode()
+            self.client.send(message)
+            if self.client.type == socket.SOCK_STREAM:
+                self.server.sendall(self.server.recv(64))
+            else:
+                received, sender = self.server.recvfrom(64)
+                self.server.sendto(received, sender)
+            assert self.client.recv(64) == message
+
+
+@pytest.fixture(scope="module")
+def topology() -> Generator[Topology]:
+    assert modes.has_flow_offload()
+    made = Topology(Datapath(Mode.VETH), dual=True)
+    made.network.drop_invalid()
+    for node in (made.node, made.other):
+        node.namespace.nft(COUNTING)
+    yield made
+    made.close()
+
+
+@contextmanager
+def flow(kind: str, client: Namespace, server: Namespace, address: str) -> Generator[Flow]:
+    """A flow to this address of the server; both ends give up after SECONDS."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    here = client.run(socket.socket, family, KINDS[kind])
+    there = server.run(socket.socket, family, KINDS[kind])
+    there.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    for end in (here, there):
+        end.settimeout(SECONDS)
+    there.bind((address, PORT))
+    with here, there:
+        if kind == "udp":
+            here.connect((address, PORT))
+            yield Flow(here, there)
+            return
+        there.listen(1)
+        here.connect((address, PORT))
+        accepted, _ = there.accept()
+        accepted.settimeout(SECONDS)
+        with accepted:
+            yield Flow(here, accepted)
+
+
+def machine(topology: Topology, name: str, family: int) -> tuple[Namespace, str]:
+    if pod := topology.pods.get(name):
+        return pod.namespace, topology.of(name, family)
+    outside = topology.network.outside, (neutron.OUTSIDE, neutron.OUTSIDE_6)
+    of_name, addresses = {"remote": (topology.remote, REMOTE.addresses), "outside": outside}[name]
+    return of_name, addresses[family == 6]
+
+
+def seen(node: Node) -> int:
+    """Return how many packets have passed the node's forward hook."""
+    listed = node.namespace.program("nft", "list", "counter", "inet", "seen", "passing")
+    return int(listed.split("packets")[1].split()[0])
+
+
+def pass_by(node: Node, exchange: Callable[[], object]) -> bool:
+    """Return True if no packet of an exchange passes the node's stack."""
+    before = seen(node)
+    exchange()
+    return seen(node) == before
+
+
+def offload(node: Node, exchange: Callable[[], object]) -> None:
+    wait_for(lambda: pass_by(node, exchange), "the flow passes by the node's stack", SECONDS)
+
+
+def links(node: Node) -> set[str]:
+    return {i.device for i in node.namespace.run(observe_filters) if isinstance(i, Offload)}
+
+
+def host_links(topology: Topology) -> set[str]:
+    """What the node has of its ENIs and pods."""
+    pods = ("a1", "a2", "b1")
+    return {"ens10", "ens20", *(topology.pods[p].pod_network.host_interface for p in pods)}
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("ends", ENDS)
+def test_a_flow_passes_by_the_stack_once_both_ends_have_sent(
+    topology: Topology, ends: str, kind: str, family: int
+) -> None:
+    client, server = ENDS[ends]
+    here, _ = machine(topology, client, family)
+    there, address = machine(topology, server, family)
+    before = seen(topology.node)
+    with flow(kind, here, there, address) as found:
+        found.exchange(1)
+        assert seen(topology.node) > before
+        offload(topology.node, found.exchange)
+    assert topology.network.dropped() == {}
+    assert topology.network.dropped_as_invalid() == 0
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_neighbour_cannot_send_by_a_pods_flow(topology: Topology, family: int) -> None:
+    pod, neighbour = topology.pods["a1"], topology.pods["a2"]
+    here, there = topology.of("a1", family), REMOTE.addresses[family == 6]
+    with flow("tcp", pod.namespace, topology.remote, there) as found:
+        offload(topology.node, found.exchange)
+        ports = found.client.getsockname()[1], PORT
+        forged = segment(here, there, ports, 4 | 16)  # RST, ACK
+        gateway = neighbour.pod_network.host_mac
+        ip = frames.ipv6 if family == 6 else frames.ipv4
+        frame = ip(gateway, here, there, forged, 6, to=gateway)
+        attack = sending(neighbour.namespace, "eth0", frame)
+        places = (topology.remote, "eth0"), (topology.node.namespace, "ens10")
+        for passing in captured(neighbour.namespace, attack, there, *places):
+            assert not [frame for frame in passing if forged in frame]
+        assert pass_by(topology.node, found.exchange)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_whoever_gets_a_pods_address_gets_nothing_of_its_flows(
+    topology: Topology, family: int
+) -> None:
+    pod = topology.pods.pop("a2")
+    there = REMOTE.addresses[family == 6]
+    with flow("udp", pod.namespace, topology.remote, there) as found:
+        offload(topology.node, found.exchange)
+        _, port = found.client.getsockname()[:2]
+        former = pod.facts.addresses[family == 6]
+        topology.node.delete(pod)
+        assert pod.pod_network.host_interface not in links(topology.node)
+        heir = topology.node.add("heir", pod.facts.eni, *pod.facts.addresses)
+        topology.pods["a2"] = heir
+        sink = heir.namespace.run(socket.socket, found.client.family, socket.SOCK_DGRAM)
+        with sink:
+            sink.bind((former, port))
+            sink.settimeout(SECONDS)
+            before = seen(topology.node)
+            found.server.sendto(b"late", (former, port))
+            assert sink.recv(64) == b"late"  # of a new flow, which all filters have seen
+            assert seen(topology.node) == before + 1
+    assert topology.network.dropped_as_invalid() == 0
+
+
+def test_a_flow_of_udp_ends_with_its_entry_of_conntrack(topology: Topology) -> None:
+    """So kube-proxy ends those to a backend that has gone."""
+    pod = topology.pods["a1"]
+    service = """
+    table ip service { }
+    delete table ip service
+    table ip service {
+      chain to { type nat hook prerouting priority dstnat; policy accept;
+        ip daddr 10.96.0.77 dnat to %s
+      }
+    }
+    """
+    node = topology.node.namespace
+    node.nft(service % REMOTE.addresses[0])
+    client = pod.namespace.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+    for server in (topology.remote, topology.network.outside):
+        server.answer(PORT)
+
+    def answers() -> str:
+        client.send(b"who are you?")
+        return client.recv(64).decode().split()[0]
+
+    with client:
+        client.settimeout(SECONDS)
+        client.connect(("10.96.0.77", PORT))
+        assert answers() == "remote"
+        offload(topology.node, answers)
+        node.nft(service % neutron.OUTSIDE)
+        assert node.run(conntrack.flush, [pod.address]) > 0
+        wait_for(lambda: answers() == "outside", "another backend answers", SECONDS)
+    node.program("nft", "delete", "table", "ip", "service")
+
+
+@pytest.mark.parametrize("ends", ["pod to the subnet", "pod to beyond the gateway", "pod to pod"])
+def test_flows_go_on_through_a_flush_of_all_filters_and_pass_by_again(
+    topology: Topology, ends: str
+) -> None:
+    client, server = ENDS[ends]
+    here, _ = machine(topology, client, 4)
+    there, address = machine(topology, server, 4)
+    with flow("tcp", here, there, address) as found:
+        offload(topology.node, found.exchange)
+        topology.node.namespace.program("nft", "flush", "ruleset")
+        report = topology.node.look()
+        assert (report.errors, report.left) == ({}, "")
+        assert links(topology.node) == host_links(topology)
+        topology.node.namespace.nft(COUNTING)
+        offload(topology.node, found.exchange)
+        topology.node.namespace.ip("rule flush", "rule add lookup main prio 32766")
+        topology.node.look()
+        offload(topology.node, found.exchange)
+
+
+def test_a_nic_that_is_plugged_again_carries_flows_again(topology: Topology) -> None:
+    node, network = topology.node, topology.network
+    pod = topology.pods["b1"]
+    with flow("tcp", pod.namespace, topology.remote, REMOTE.addresses[0]) as found:
+        offload(node, found.exchange)
+        addresses = ("10.98.0.20", "fd98::20", *pod.facts.addresses)
+        port = neutron.Port("eni-b", pod.facts.eni.mac, addresses)
+        network.unplug(port)
+        assert "eni-b" in node.look().errors
+        network.plug(node.namespace, "ens21", port)
+        assert node.look().errors == {}
+        assert "ens21" in links(node)
+        assert "ens20" not in links(node)
+        offload(node, found.exchange)
+        network.unplug(port)
+        network.plug(node.namespace, "ens20", port)
+        assert node.look().errors == {}
+        offload(node, found.exchange)
+
+
+def test_a_look_takes_links_into_the_flowtable_and_out_of_it_and_calls_it_no_repair(
+    topology: Topology,
+) -> None:
+    node, pod = topology.node, topology.pods["a1"]
+    device = pod.pod_network.host_interface
+    node.run(apply_one, Operation(Verb.REMOVE, Offload(device)))
+    assert device not in links(node)
+    assert node.namespace.run(node.datapath.check, pod.facts, pod.namespace.path) == ()
+    report = node.look()
+    assert (report.repairs, report.differing, report.left) == ((), {}, "")
+    assert links(node) == host_links(topology)
+
+
+def test_without_offload_every_packet_passes_the_stack(topology: Topology) -> None:
+    node, pod = topology.node, topology.pods["a1"]
+    with flow("tcp", pod.namespace, topology.remote, REMOTE.addresses[0]) as found:
+        offload(node, found.exchange)
+        off = replace(node.facts, flow_offload=False)
+        report = node.look(facts=off)
+        assert (report.errors, report.left) == ({}, "")
+        state = node.namespace.run(observe_filters)
+        assert not [i for i in state if isinstance(i, Chain) and i.name.endswith("_flow")]
+        assert links(node) == set()
+        found.exchange()
+        assert not pass_by(node, found.exchange)
+    node.look()
+    assert links(node) == host_links(topology)
