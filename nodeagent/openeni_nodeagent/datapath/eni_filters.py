@@ -268,10 +268,11 @@ def _ingress_chain(eni: NodeENI) -> Chain:
     """
     hook = f'type filter hook ingress device "{eni.link.device}" priority filter; policy accept;'
     rules = [
+        f"ether saddr & 01:00:00:00:00:00 == 0 ether saddr != {eni.facts.mac} accept",
         "ether saddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 drop",
-        f"ether saddr {eni.facts.mac} meta protocol ip accept",
-        f"ether saddr {eni.facts.mac} meta protocol ip6 accept",
-        f"ether saddr {eni.facts.mac} drop",
+        "meta protocol ip accept",
+        "meta protocol ip6 accept",
+        "drop",
     ]
     return chain("netdev", _name(eni) + _IN, hook, rules)
 
