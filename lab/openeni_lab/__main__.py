@@ -17,7 +17,7 @@ from rich.table import Table
 from typer.exceptions import TyperException
 
 from openeni_lab import progress
-from openeni_lab.enter import enter
+from openeni_lab.enter import become_kubectl, enter
 from openeni_lab.hypervisor.uml import GuestBootError
 from openeni_lab.images.debian_archive import ArchiveError
 from openeni_lab.invocation import command
@@ -36,6 +36,7 @@ from openeni_lab.options import (
     DEFAULT,
     AllOption,
     CPUsOption,
+    EmulatorOption,
     KeepOption,
     KindOption,
     LinesOption,
@@ -143,9 +144,12 @@ def demo(
 
 
 @app.command()
-def check(name: NameOption = DEFAULT, everything: AllOption = False) -> None:
+def check(
+    name: NameOption = DEFAULT, everything: AllOption = False, emulator: EmulatorOption = False
+) -> None:
     """List everything that this machine is missing. Changes nothing."""
-    findings = find_problems(stage.probe_machine(Layout(name), everything=everything))
+    facts = stage.probe_machine(Layout(name), everything=everything, emulator=emulator)
+    findings = find_problems(facts)
     for finding in findings:
         print(stage.line(finding).strip())
     if any(finding.stops for finding in findings):
@@ -155,11 +159,15 @@ def check(name: NameOption = DEFAULT, everything: AllOption = False) -> None:
 
 @app.command()
 def prepare(
-    name: NameOption = DEFAULT, everything: AllOption = False, yes: YesOption = False
+    name: NameOption = DEFAULT,
+    everything: AllOption = False,
+    emulator: EmulatorOption = False,
+    yes: YesOption = False,
 ) -> None:
     """Install and build what labs need. Shows the plan and asks first."""
+    ask = partial(_agreed, yes=yes)
     with progress.display() as display:
-        stage.prepare(Layout(name), display, partial(_agreed, yes=yes), everything=everything)
+        stage.prepare(Layout(name), display, ask, everything=everything, emulator=emulator)
 
 
 def _agreed(plan: str, *, yes: bool) -> bool:
@@ -255,11 +263,7 @@ def shell(name: NameOption = DEFAULT, node: NodeOption = "") -> None:
 @app.command(context_settings=PASS_ON)
 def kubectl(context: typer.Context, name: NameOption = DEFAULT) -> None:
     """Run kubectl on the lab's cluster, whatever the shell's KUBECONFIG says."""
-    lab = load(Layout(name))
-    program = lab.built.bin("kubectl")
-    own = {"KUBECONFIG": lab.layout.kubeconfig, "KUBECACHEDIR": lab.layout.kubectl_cache}
-    environment = {**os.environ, **{name: str(path) for name, path in own.items()}}
-    os.execve(program, [str(program), *context.args], environment)  # noqa: S606
+    become_kubectl(load(Layout(name)), context.args)
 
 
 @app.command()

@@ -28,6 +28,14 @@ def enter(lab: Lab, node: str, argv: Sequence[str]) -> None:
     os.execvpe("nsenter", [*into, f"--wdns={folder}", "--", *argv], variables)  # noqa: S606
 
 
+def become_kubectl(lab: Lab, arguments: Sequence[str]) -> None:
+    """Replace this process by kubectl on the lab's cluster, from outside of the lab."""
+    program = lab.built.bin("kubectl")
+    own = {"KUBECONFIG": lab.layout.kubeconfig, "KUBECACHEDIR": lab.layout.kubectl_cache}
+    variables = {**os.environ, **{name: str(path) for name, path in own.items()}}
+    os.execve(program, [str(program), *arguments], variables)  # noqa: S606
+
+
 def _folder_there(root: Path) -> Path:
     """Return the caller's folder if it exists below `root`, else `/`: a lab hides some folders."""
     try:

@@ -23,6 +23,7 @@ def _valid(name: str) -> str:
 NameOption = Annotated[str, typer.Option("--name", callback=_valid, help="Name of the lab.")]
 NodeOption = Annotated[str, typer.Option("--node", "-n", help="The node (n1, n2, ...).")]
 AllOption = Annotated[bool, typer.Option("--all", help="Also for tests and benchmarks.")]
+EmulatorOption = Annotated[bool, typer.Option("--emulator", help="Also for `make bench-datapath`.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 KeepOption = Annotated[
     Path | None,

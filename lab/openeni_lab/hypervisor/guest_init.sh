@@ -1,12 +1,20 @@
 #!/bin/sh
 # The first program of a user-mode kernel: sh guest_init.sh FOLDER exec|run|talk [SHARED]
+# An emulated kernel, which sets `emulated`, starts it with `run`.
 #
 # The root is the host's file system, read-only, under an overlay on tmpfs: the guest may write
 # everywhere and nothing reaches the host, except into SHARED, which is the host's own folder.
 # Then FOLDER/command is executed as process 1 (exec), or run with consoles as its standard output
-# (tty0) and error (tty1) and its exit code written to tty2: whoever reads that ends this kernel.
-# `talk` makes tty0 its controlling terminal.
+# and error, and its exit code written to a third one: whoever reads that ends this kernel. `talk`
+# makes the first one its controlling terminal.
 folder=$1 what=$2 shared=$3
+if [ -n "$emulated" ]; then
+    output=/dev/ttyS0 errors=/dev/ttyS0 messages=/dev/ttyS1
+    kind=9p options=trans=virtio,version=9p2000.L
+else
+    output=/dev/tty0 errors=/dev/tty1 messages=/dev/tty2
+    kind=hostfs options=$shared
+fi
 # No program can be counted on to do this: a minimal system has no init of its own.
 power_off() {
     echo o > /proc/sysrq-trigger # in the background (drivers/tty/sysrq.c: sysrq_handle_poweroff)
@@ -45,7 +53,7 @@ mount -t tmpfs -o mode=755 log /var/log
 { cat /proc/cpuinfo; echo "cpu MHz : 2000.000"; } > /run/cpuinfo
 mount --bind /run/cpuinfo /proc/cpuinfo
 # Mounted directly: a file that the host replaces later is seen at once, which the overlay misses.
-[ -z "$shared" ] || mount -t hostfs -o "$shared" shared "$shared"
+[ -z "$shared" ] || mount -t $kind -o "$options" shared "$shared"
 ip link set lo up
 mount --make-rshared / # as systemd does: a runtime passes later mounts on to containers
 
@@ -55,19 +63,19 @@ if [ "$what" = exec ] && [ -n "$shared" ]; then
 fi
 [ "$what" != exec ] || exec /bin/sh "$folder/command"
 command=$(cat "$folder/command")
-stty -F /dev/tty1 raw -echo
-stty -F /dev/tty2 raw -echo
-echo openeni-guest-started > /dev/tty2
+stty -F $errors raw -echo
+stty -F $messages raw -echo
+echo openeni-guest-started > $messages
 exec 2> /dev/null # the shell's own words about a command that a signal ended
 if [ "$what" = talk ]; then
-    (exec setsid -c sh -c "$command" < /dev/tty0 > /dev/tty0 2> /dev/tty1)
+    (exec setsid -c sh -c "$command" < $output > $output 2> $errors)
 else
-    stty -F /dev/tty0 raw -echo
-    (exec setsid sh -c "$command" < /dev/null > /dev/tty0 2> /dev/tty1)
+    stty -F $output raw -echo
+    (exec setsid sh -c "$command" < /dev/null > $output 2> $errors)
 fi
 code=$?
-for console in /dev/tty0 /dev/tty1; do
+for console in $output $errors; do
     stty -F $console raw -echo # returns when all that was written has left the guest
 done
-echo "openeni-guest-exit $code" > /dev/tty2
+echo "openeni-guest-exit $code" > $messages
 power_off

@@ -23,7 +23,7 @@ _VERSION: Final = 2
 _LONGEST_COMMAND: Final = 512
 _LONGEST_SOCKET: Final = 103  # sockaddr_un has 108 bytes, and our own socket's name is 4 longer
 _UMID: Final = "guest"
-_INIT: Final = Path(__file__).with_name("guest_init.sh")
+INIT: Final = Path(__file__).with_name("guest_init.sh")
 
 
 class ConsoleError(Exception):
@@ -80,14 +80,12 @@ class GuestKernel:
             *self.consoles,
             "quiet",
             "--",
-            str(_INIT),
+            str(INIT),
             str(self.folder),
             self.what,
             *([str(self.shared)] if self.shared else []),
         ]
-        blank = next((argument for argument in argv if re.search(r"\s", argument)), None)
-        if blank:
-            raise GuestBootError(f"booting a kernel needs a path without blanks: {blank!r}")
+        refuse_blanks(argv)
         if self.what == "exec" and len(str(self.mconsole)) > _LONGEST_SOCKET:
             raise GuestBootError(f"a guest's console needs a shorter path: {self.mconsole}")
         return argv
@@ -107,12 +105,24 @@ class GuestKernel:
         namespace another process usually has that id.
         """
         shutil.rmtree(self.folder / _UMID, ignore_errors=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lines = [f"cd {shlex.quote(str(cwd))} || exit 126"]
-        lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(env.items())]
-        command = self.folder / "command"
-        command.touch(mode=0o600)  # the environment may hold a password
-        command.write_text("\n".join([*lines, f"exec {shlex.join(argv)}", ""]))
+        write_command(self.folder, argv, env, cwd)
+
+
+def refuse_blanks(words: Sequence[str]) -> None:
+    """Raise GuestBootError if a word does not fit on a kernel's command line."""
+    blank = next((word for word in words if re.search(r"\s", word)), None)
+    if blank:
+        raise GuestBootError(f"booting a kernel needs a path without blanks: {blank!r}")
+
+
+def write_command(folder: Path, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
+    """Write what guest_init.sh reads in the folder that it is given."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [f"cd {shlex.quote(str(cwd))} || exit 126"]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(env.items())]
+    command = folder / "command"
+    command.touch(mode=0o600)  # the environment may hold a password
+    command.write_text("\n".join([*lines, f"exec {shlex.join(argv)}", ""]))
 
 
 def console(path: Path, command: str, *, seconds: float = CONSOLE_SECONDS) -> str:

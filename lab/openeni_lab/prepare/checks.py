@@ -38,6 +38,7 @@ _BUILD_GIB: Final[Mapping[str, float]] = {  # scratch space included
     "helm": 3.0,
     "cni-plugins": 1.5,
     "kernel": 2.0,
+    "emulator": 0.6,
     "openstack": 1.5,
     "kubectl": 0.2,
 }
@@ -200,6 +201,15 @@ def _packages(facts: ProbedMachine) -> Iterator[Finding]:
         )
 
 
+def _emulator(facts: ProbedMachine) -> Iterator[Finding]:
+    if "emulator" in facts.to_build and not facts.installable:
+        yield Finding(
+            "no apt-get for root to fetch Debian's kernel with",
+            "`make bench-datapath` counts its instructions in an emulator",
+            "run it as root on a Debian machine",
+        )
+
+
 def _registries(facts: ProbedMachine) -> Iterator[Finding]:
     for registry, error in facts.registries.items():
         if error:
@@ -231,6 +241,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _python,
     _capabilities,
     _packages,
+    _emulator,
     _kernel,
     _cgroups,
     _memory,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from openeni_lab.hypervisor import emulator
 from openeni_lab.progress import Progress
 
 APT_SECONDS: Final = 1800
@@ -68,6 +69,7 @@ TESTING: Final = (  # needed by the tests
     Need("socat", "socat"),
     Need("openssl", "openssl"),
 )
+EMULATING: Final = (Need(emulator.PROGRAM, emulator.PACKAGE),)  # needed by `make bench-datapath`
 _COMPILER: Final = (Need("gcc", "gcc"), Need("/usr/include/stdio.h", "libc6-dev"))
 BUILDING: Final = {
     "node": (
@@ -89,10 +91,13 @@ BUILDING: Final = {
 }
 
 
-def packages(building: Iterable[str] = (), *, testing: bool = False) -> list[str]:
+def packages(
+    building: Iterable[str] = (), *, testing: bool = False, emulating: bool = False
+) -> list[str]:
     """Return the missing packages to run the lab and to build these sets, sorted."""
     needs = [*RUNNING, *(need for name in building for need in BUILDING.get(name, ()))]
     needs += TESTING if testing else ()
+    needs += EMULATING if emulating else ()
     return sorted({need.package for need in needs if not need.present})
 
 

@@ -16,7 +16,7 @@ from openeni_lab.prepare.checks import ProbedMachine
 from openeni_lab.prepare.debian_packages import packages
 from openeni_lab.programs.go_set import SPECS, GoSet, installed_go
 from openeni_lab.programs.python_set import PythonSet, uv_command
-from openeni_lab.programs.sets import KUBERNETES, NODE, SETS, missing
+from openeni_lab.programs.sets import EMULATOR, KUBERNETES, NODE, SETS, missing
 
 TRIAL_SECONDS: Final = 20
 REGISTRY_SECONDS: Final = 20
@@ -78,8 +78,9 @@ def gather(
     Takes about half a second without registries.
     """
     cache_place = cache_folder()
-    to_build = tuple(missing(sets, cache_place))
-    lacking = tuple(packages(to_build, testing=testing))
+    wanted = tuple(sets)
+    to_build = tuple(missing(wanted, cache_place))
+    lacking = tuple(packages(to_build, testing=testing, emulating=EMULATOR.name in wanted))
     memory = _memory()
     return ProbedMachine(
         system=f"{platform.system()} {platform.machine()}",

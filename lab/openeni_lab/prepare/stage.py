@@ -26,7 +26,15 @@ from openeni_lab.prepare.checks import Finding, ProbedMachine, find_problems, sp
 from openeni_lab.prepare.debian_packages import install_packages
 from openeni_lab.programs import prepared
 from openeni_lab.programs.cache import REMOVED, distribution, locked, remove, size_mib
-from openeni_lab.programs.sets import GO, KERNEL, LAB_SETS, OPENSTACK, SETS, find_built_sets
+from openeni_lab.programs.sets import (
+    EMULATOR,
+    GO,
+    KERNEL,
+    LAB_SETS,
+    OPENSTACK,
+    SETS,
+    find_built_sets,
+)
 from openeni_lab.progress import Progress, TwoLaneProgress
 
 TEMPLATE_LAB: Final = "_prepare"  # not a name that users can choose
@@ -66,11 +74,15 @@ class PreparationPlan:
             )
 
 
-def wanted(*, everything: bool, ipvlan: bool) -> tuple[str, ...]:
-    """Return the sets for labs on this machine, or all, for tests and benchmarks."""
+def wanted(*, everything: bool, ipvlan: bool, emulator: bool = False) -> tuple[str, ...]:
+    """Return the sets for labs on this machine, or all, for tests and benchmarks.
+
+    All but the emulator's: one benchmark alone needs it.
+    """
+    sets = LAB_SETS if ipvlan else (*LAB_SETS, KERNEL.name)
     if everything:
-        return tuple(SETS)
-    return LAB_SETS if ipvlan else (*LAB_SETS, KERNEL.name)
+        sets = tuple(name for name in SETS if name != EMULATOR.name)
+    return (*sets, EMULATOR.name) if emulator else sets
 
 
 def plan(facts: ProbedMachine) -> PreparationPlan:
@@ -79,14 +91,19 @@ def plan(facts: ProbedMachine) -> PreparationPlan:
 
 
 def prepare(
-    layout: Layout, display: TwoLaneProgress, ask: Ask, *, everything: bool = False
+    layout: Layout,
+    display: TwoLaneProgress,
+    ask: Ask,
+    *,
+    everything: bool = False,
+    emulator: bool = False,
 ) -> None:
     """Prepare the machine, and record that it is prepared.
 
     `ask` gets the plan, unless it is empty, and returns whether to continue. Raises LabError with a
     line for each finding that stops the lab, PackageError, or BuildError.
     """
-    facts = _checked(layout, display, everything=everything)
+    facts = _checked(layout, display, everything=everything, emulator=emulator)
     text = plan(facts).text
     asked = time.monotonic()
     if text and not ask(text):
@@ -94,27 +111,32 @@ def prepare(
     asked_seconds = time.monotonic() - asked
     install_packages(facts.packages, display)
     if not facts.features:  # the kernel can only be tried now; it may need more packages
-        facts = _checked(layout, display, everything=everything)
+        facts = _checked(layout, display, everything=everything, emulator=emulator)
         install_packages(facts.packages, display)
     if not facts.features:
         raise LabError(f"cannot probe the kernel without {' and '.join(probe.TRIED_WITH)}")
     ipvlan = facts.features["ipvlan"] == ""
-    sets = wanted(everything=everything, ipvlan=ipvlan)
+    sets = wanted(everything=everything, ipvlan=ipvlan, emulator=emulator)
     build(sets, display, after={OPENSTACK.name: lambda lane: make_template(layout, lane)})
     prepared.write(prepared.MachineFacts(boot_id(), ipvlan, asked_seconds), layout.root)
 
 
-def probe_machine(layout: Layout, *, everything: bool = False) -> ProbedMachine:
+def probe_machine(
+    layout: Layout, *, everything: bool = False, emulator: bool = False
+) -> ProbedMachine:
     """Gather the facts for the wanted sets; change nothing."""
     features = probe.try_features()
     # If the kernel cannot be tried yet, assume that it has ipvlan.
-    sets = wanted(everything=everything, ipvlan=not features.get("ipvlan"))
+    ipvlan = not features.get("ipvlan")
+    sets = wanted(everything=everything, ipvlan=ipvlan, emulator=emulator)
     return probe.gather(layout, features, sets, testing=everything)
 
 
-def _checked(layout: Layout, progress: Progress, *, everything: bool) -> ProbedMachine:
+def _checked(
+    layout: Layout, progress: Progress, *, everything: bool, emulator: bool
+) -> ProbedMachine:
     progress.start("checking the machine", 1)
-    facts = probe_machine(layout, everything=everything)
+    facts = probe_machine(layout, everything=everything, emulator=emulator)
     stopping = [finding for finding in find_problems(facts) if finding.stops]
     if stopping:
         raise LabError("\n".join(["this machine is not ready:", *map(line, stopping)]))

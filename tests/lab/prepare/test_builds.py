@@ -174,6 +174,7 @@ def test_debian_packages_are_named_for_what_is_missing(
     assert "mariadb-server-core" in packages()
     assert "bison" not in packages()
     assert "bison" in packages(["kernel"])
+    assert set(packages(emulating=True)) - set(packages()) == {"qemu-system-x86"}
     files = {need.package for need in RUNNING if need.what.startswith("/")}
     for need in RUNNING:
         if need.package not in files:

@@ -26,6 +26,7 @@ def test_a_good_machine_gives_nothing_to_say() -> None:
         (replace(GOOD, cache_gib=4.0), "disk free for the cache"),
         (replace(GOOD, state_gib=1.0), "disk free for the labs"),
         (replace(GOOD, packages=("nftables",), installable=False), "packages: nftables"),
+        (replace(GOOD, to_build=("emulator",), installable=False), "no apt-get"),
         (replace(GOOD, registries={"Go modules": "no answer within 20 s"}), "Go modules"),
         (
             replace(GOOD, features={**NO_IPVLAN, "tap": "No such device"}),

@@ -27,7 +27,15 @@ from openeni_lab.prepare.checks import ProbedMachine
 from openeni_lab.programs import prepared
 from openeni_lab.programs.cache import distribution
 from openeni_lab.programs.prepared import MachineFacts, NotPreparedError
-from openeni_lab.programs.sets import KERNEL, LAB_SETS, OPENSTACK, SETS, TEST_SETS, Built
+from openeni_lab.programs.sets import (
+    EMULATOR,
+    KERNEL,
+    LAB_SETS,
+    OPENSTACK,
+    SETS,
+    TEST_SETS,
+    Built,
+)
 from openeni_lab.progress import LogProgress
 from openeni_testing.lab.bare_lab import bare_lab
 from openeni_testing.lab.probed_machine import GOOD, NO_IPVLAN
@@ -41,7 +49,15 @@ def test_a_kernel_with_ipvlan_needs_no_other_and_tests_need_everything() -> None
     assert stage.wanted(everything=False, ipvlan=False) == (*LAB_SETS, KERNEL.name)
     assert not {one.name for one in TEST_SETS} & set(LAB_SETS)
     for ipvlan in (True, False):
-        assert stage.wanted(everything=True, ipvlan=ipvlan) == tuple(SETS)
+        every = stage.wanted(everything=True, ipvlan=ipvlan)
+        assert set(every) == SETS.keys() - {EMULATOR.name}
+
+
+def test_the_emulators_kernel_is_fetched_for_its_benchmark_alone() -> None:
+    for everything in (True, False):
+        without = stage.wanted(everything=everything, ipvlan=False)
+        with_it = stage.wanted(everything=everything, ipvlan=False, emulator=True)
+        assert set(with_it) - set(without) == {EMULATOR.name}
 
 
 def test_a_machine_that_has_everything_is_asked_nothing() -> None:
@@ -63,8 +79,7 @@ def test_the_plan_says_what_it_cannot_know_yet() -> None:
 def test_a_plan_that_is_refused_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def look(_layout: Layout, *, everything: bool) -> ProbedMachine:
-        del everything
+    def look(_layout: Layout, **_more: bool) -> ProbedMachine:
         return replace(GOOD, packages=("bison",))
 
     monkeypatch.setattr(stage, "probe_machine", look)
@@ -78,8 +93,7 @@ def test_the_wait_for_the_users_consent_is_recorded(
 ) -> None:
     times: list[float] = []
 
-    def look(_layout: Layout, *, everything: bool) -> ProbedMachine:
-        del everything
+    def look(_layout: Layout, **_more: bool) -> ProbedMachine:
         return GOOD
 
     def build(*_words: object, **_more: object) -> None:
@@ -202,8 +216,7 @@ def test_the_lab_of_the_template_ends_with_prepare(
         owners.append(owner)
         raise LabError("enough is known")
 
-    def look(_layout: Layout, *, everything: bool) -> ProbedMachine:
-        del everything
+    def look(_layout: Layout, **_more: bool) -> ProbedMachine:
         return GOOD
 
     def built(_names: object) -> Built:
