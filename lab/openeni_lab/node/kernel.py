@@ -15,15 +15,16 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from openeni_lab.hypervisor.emulator import EmulatedKernel
 from openeni_lab.hypervisor.uml import GuestKernel
 from openeni_lab.machine.isolation import ending_with_caller
 from openeni_lab.programs import prepared
-from openeni_lab.programs.sets import KERNEL
+from openeni_lab.programs.sets import EMULATOR, KERNEL
 
 TIMED_OUT: Final = 124  # as timeout(1) returns it
 INTERRUPTED: Final = 130
@@ -65,6 +66,25 @@ def run_in_kernel(
         return INTERRUPTED
 
 
+def run_emulated(argv: Sequence[str], env: Mapping[str, str], *, seconds: float, keep: Path) -> int:
+    """Run `argv` on Debian's kernel in an emulator that counts instructions, like `run_in_kernel`.
+
+    Each of its nanoseconds is one instruction. `env` is all of its environment, and `seconds` are
+    the machine's. Raises NotPreparedError if the kernel was not fetched, GuestBootError as
+    `EmulatedKernel.argv`.
+    """
+    built = prepared.read([EMULATOR.name]).built
+
+    def guest(folder: Path, writing: int) -> EmulatedKernel:
+        kernel, initrd = built.emulated_kernel, built.emulated_initrd
+        return EmulatedKernel(folder, kernel, initrd, writing, shared=keep)
+
+    try:
+        return _boot(guest, argv, env, seconds)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
 def _run_in_namespaces(argv: Sequence[str], env: Mapping[str, str], seconds: float | None) -> int:
     fresh = "mount -t sysfs sys /sys && mount -t tmpfs -o mode=755 run /run && ip link set lo up"
     # The shell stays process 1: a namespace's first process ignores signals without a handler.
@@ -86,26 +106,43 @@ def _run_in_guest(
     keep: Path | None,
 ) -> int:
     built = prepared.read([KERNEL.name]).built
+    interactive = sys.stdin.isatty()
+
+    def guest(folder: Path, writing: int) -> GuestKernel:
+        consoles = ("con0=fd:0,fd:1" if interactive else "con0=null,fd:1", "con1=null,fd:2")
+        messages = (f"con2=null,fd:{writing}", "console=tty2")  # of guest_init.sh and the kernel
+        return GuestKernel(
+            folder=folder,
+            kernel=built.kernel,
+            preload=built.kernel_preload,
+            memory_mib=memory_mib,
+            what="talk" if interactive else "run",
+            consoles=(*consoles, *messages),
+            shared=keep,
+        )
+
+    with _terminal_kept():
+        return _boot(guest, argv, env, seconds, stdin=None if interactive else subprocess.DEVNULL)
+
+
+def _boot(
+    make: Callable[[Path, int], GuestKernel | EmulatedKernel],
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    seconds: float | None,
+    *,
+    stdin: int | None = subprocess.DEVNULL,
+) -> int:
+    """Run a command in the guest that `make` returns for its folder and the file for messages."""
     folder = Path(tempfile.mkdtemp(prefix="openeni-kernel-"))
     reading, writing = os.pipe()
-    interactive = sys.stdin.isatty()
-    consoles = ("con0=fd:0,fd:1" if interactive else "con0=null,fd:1", "con1=null,fd:2")
-    messages = (f"con2=null,fd:{writing}", "console=tty2")  # of guest_init.sh and of the kernel
-    guest = GuestKernel(
-        folder=folder,
-        kernel=built.kernel,
-        preload=built.kernel_preload,
-        memory_mib=memory_mib,
-        what="talk" if interactive else "run",
-        consoles=(*consoles, *messages),
-        shared=keep,
-    )
     try:
+        guest = make(folder, writing)
         guest.prepare(argv, env, Path.cwd())
         # Its memory is a file in /dev/shm: mount a private one without the usual size limit.
         memory = "mount -t tmpfs -o size=100% shm /dev/shm || exit 125"
         boot = [*ending_with_caller("--mount"), "sh", "-c", f'{memory}; exec "$@"', "sh"]
-        with _terminal_kept(), _started([*boot, *guest.argv], guest.environment, writing):
+        with _started([*boot, *guest.argv], guest.environment, writing, stdin=stdin):
             os.close(writing)
             return _follow(reading, folder, seconds)
     finally:
@@ -133,7 +170,7 @@ def _follow(reading: int, folder: Path, seconds: float | None) -> int:
             shutil.rmtree(folder, ignore_errors=True)
     last = received.decode(errors="replace").strip().splitlines()[-5:]
     print(
-        "openeni-lab: the user-mode kernel ended:",
+        "openeni-lab: the guest's kernel ended:",
         *(last or ["without a message"]),
         sep="\n  ",
         file=sys.stderr,
@@ -143,10 +180,10 @@ def _follow(reading: int, folder: Path, seconds: float | None) -> int:
 
 @contextmanager
 def _started(
-    argv: Sequence[str], env: Mapping[str, str], *passed: int
+    argv: Sequence[str], env: Mapping[str, str], *passed: int, stdin: int | None = None
 ) -> Generator[subprocess.Popen[bytes]]:
     """Run a process in a session of its own, so that Ctrl-C reaches only us; kill it at the end."""
-    process = subprocess.Popen(argv, env=env, pass_fds=passed, start_new_session=True)
+    process = subprocess.Popen(argv, env=env, pass_fds=passed, stdin=stdin, start_new_session=True)
     try:
         yield process
     finally:
