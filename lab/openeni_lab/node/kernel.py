@@ -2,8 +2,9 @@
 
 The datapath's tests and benchmarks need ipvlan. If the machine's kernel has it, the command runs in
 new namespaces; otherwise in a user-mode kernel whose read-only root is the machine's file system.
-In both cases the command sees the same files, its exit code is returned, and its processes are in
-a PID namespace that ends with this process, even if this process is killed.
+A third kernel is Debian's own in an emulator, for a benchmark that counts instructions. In all
+cases the command sees the same files, its exit code is returned, and its processes are in a PID
+namespace that ends with this process, even if this process is killed.
 """
 
 import os
