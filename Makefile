@@ -105,7 +105,8 @@ matrix: prepare-all ## Send the packets of every mode, path, family, proxy and k
 bench: prepare-all ## Compare CNI ADD and DEL with reference plugins, heal damages (root, 12 minutes); DATAPATHS=veth runs one
 	PYTHONPATH=tests $(BIN)/python -m openeni_testing.node_bench.pods.command $(DATAPATHS)
 
-bench-datapath: prepare-all ## Compare the speed of packets with reference plugins and a host (root, 10 minutes)
+bench-datapath: $(DEV) ## Compare the speed of packets with reference plugins and a host (root, 15 minutes)
+	$(LAB) prepare --all --emulator
 	PYTHONPATH=tests $(BIN)/python -m openeni_testing.node_bench.datapath.command
 
 bench-operator: prepare-all ## Measure the operator in clusters of 100, 300 and 1,000 nodes (root); SIZES=100 runs one

@@ -1,6 +1,7 @@
 """The pages of the node's benchmarks: what they conclude, and that what was measured survives."""
 
 import re
+from dataclasses import replace
 
 from openeni_testing.node_bench.datapath import measured as rates
 from openeni_testing.node_bench.datapath import report as datapath_report
@@ -139,3 +140,20 @@ def test_a_mode_is_compared_with_its_plugin_with_veth_and_with_a_host() -> None:
     assert targets["tcp_rr pod-remote, 250 pods by one", "veth"].verdict == "met"
     text = datapath_report.page([found], 0.5, 2)
     assert all(f"plots/{name}" in text for name in datapath_report.plots([found]))
+
+
+def test_an_emulators_rates_are_shown_as_instructions() -> None:
+    counted = replace(
+        measured_rates(host=20e3, veth=16e3, ptp=20e3, ptp_with_rules=18e3), counted=True
+    )
+    timed = replace(counted, counted=False)
+    text = datapath_report.page([timed, counted], 0.5, 2)
+    by_the_clock, _, in_instructions = text.partition("## Kernel 6.1, in instructions")
+    # 20,000 transactions in a second, by the clock; in 1e9 instructions, 50,000 each
+    assert "| pod-pod | ptp | 20.0 | 20.0 | 0.00 | 20.0 |" in by_the_clock
+    assert "| pod-pod | ptp | 50.0 | 50.0 | 51200000 | 50.0 |" in in_instructions
+    assert "tcp_rr, 1,000 instructions | " in in_instructions
+    same = "| tcp_rr pod-pod, by ptp | veth | 0.80 x | at least 0.95 x | **missed** |"
+    assert same in by_the_clock
+    assert same in in_instructions
+    assert len(datapath_report.plots([timed, counted])) == 2 * len(TESTS)

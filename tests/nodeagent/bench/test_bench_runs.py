@@ -27,7 +27,7 @@ def test_adds_and_deletes_are_measured_on_a_node_that_heals(tmp_path: Path) -> N
 
 def test_packets_are_measured_on_every_path(tmp_path: Path) -> None:
     amounts = datapath.Amounts(turns=1, seconds=0.02, pods=3)
-    found = datapath.measure(tmp_path, ("veth",), amounts, own_kernel=True)
+    found = datapath.measure(tmp_path, ("veth",), amounts, emulated=False)
     assert {rig: set(paths) for rig, paths in found.rates.items()} == {
         "host": {POD_REMOTE},
         "veth": {"pod-pod", POD_REMOTE},

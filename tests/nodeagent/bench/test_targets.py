@@ -44,7 +44,12 @@ def test_a_table_shows_figure_interval_target_and_verdict() -> None:
     ("value", "text"), [(0.5, "0.50 ms"), (12.34, "12.3 ms"), (1234.5, "1234 ms")]
 )
 def test_figures_have_three_digits_or_so(value: float, text: str) -> None:
-    assert shown(Estimate(value, value, value), "ms").startswith(text)
+    assert shown(Estimate(value, value, value * 2), "ms").startswith(f"{text} (")
+
+
+def test_an_interval_that_is_the_figure_itself_is_not_shown() -> None:
+    assert shown(Estimate(0.834, 0.832, 0.8349)) == "0.83 x"
+    assert shown(Estimate(0.834, 0.832, 0.836)) == "0.83 x (0.83 to 0.84)"
 
 
 def test_a_chart_is_xml_with_a_bar_for_each_figure_within_its_frame() -> None:

@@ -65,10 +65,11 @@ class Target:
 
 
 def shown(found: Estimate, unit: str = "x") -> str:
-    """Return a figure with its interval."""
+    """Return a figure with its interval, unless that is the figure itself when rounded."""
     digits = 2 if abs(found.value) < 10 else 0 if abs(found.value) >= 1000 else 1
     value, low, high = (f"{n:.{digits}f}" for n in (found.value, found.low, found.high))
-    return f"{value} {unit}".rstrip() + f" ({low} to {high})"
+    interval = "" if low == value == high else f" ({low} to {high})"
+    return f"{value} {unit}".rstrip() + interval
 
 
 def machine_line(load: float, processors: int) -> str:

@@ -24,6 +24,7 @@ class Measured:
     rates: Mapping[str, Mapping[str, Rates]]  # by rig and path
     crowds: Mapping[str, Crowd]  # by mode
     pods: int  # of a crowd
+    counted: bool = False  # its clock counts instructions: each is a nanosecond
 
 
 def encode(measured: Measured) -> bytes:

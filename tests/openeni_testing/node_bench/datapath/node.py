@@ -29,6 +29,7 @@ class Orders(msgspec.Struct, frozen=True):
     turns: int
     seconds: float  # of one sample
     pods: int  # of a crowd
+    counted: bool  # in an emulator, whose clock counts instructions
 
 
 class Bench:
@@ -50,7 +51,7 @@ class Bench:
                 rig.close()
         finally:
             wire.close()
-        return Measured(os.uname().release, rates, crowds, orders.pods)
+        return Measured(os.uname().release, rates, crowds, orders.pods, orders.counted)
 
     def _in_turns(self, rigs: Sequence[Rig]) -> dict[str, dict[str, dict[str, list[float]]]]:
         """Return the rates of each rig; each sample of one follows the same sample of another."""

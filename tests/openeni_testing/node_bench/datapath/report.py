@@ -1,29 +1,40 @@
 """Render what the benchmark of the datapath has found as its page and its plots. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from openeni_testing.markdown import table
 from openeni_testing.node_bench.bar_chart import Bar, Chart, svg
 from openeni_testing.node_bench.datapath.measured import Measured
-from openeni_testing.node_bench.estimates import of_quantile, of_ratio
+from openeni_testing.node_bench.estimates import Estimate, of_quantile, of_ratio
 from openeni_testing.node_bench.targets import Bound, Target, machine_line, shown, target_table
 
 HEAD: Final = """# Benchmarks of the datapath
 
-Written by `make bench-datapath`. Transactions and bytes in a second of the processor's time, that
-of both ends together, between two pods of a node (pod-pod), and between a pod and a VM in the pods'
-subnet (pod-remote): one byte there and back over TCP (`tcp_rr`) and UDP (`udp_rr`), the same with a
-connection of its own (`tcp_crr`), a stream (`tcp_stream`). Compared with a machine that is itself
-on the bridge (`host`), and with the CNI project's plugins on a node of the same kind. All nodes
-have the chains of a real kube-proxy (mode nftables), and so connection tracking. The node of
-`ptp-with-rules` has two routing rules for each pod, as plugins need that lead pods out by another
-NIC than the node's own. Everything runs on one processor, in short turns, so what is compared is
-the work of the whole path. Every figure is a median with its 95 % interval (bootstrap); a ratio
-above 1 means that openeni is faster. **No less**: with many pods a pod is slower if the whole
-interval is below 1. Only figures of one kernel are compared; ipvlan may need a kernel of its own.
-What `make bench` measures is in [benchmarks of the node](benchmarks.md), and why `Veth` is behind
-`ptp` in [decision 0041](decisions/0041-the-nodes-benchmarks-need-no-cloud.md).
+Written by `make bench-datapath`. What packets cost the processor, at both ends together, between
+two pods of a node (pod-pod), and between a pod and a VM in the pods' subnet (pod-remote): one byte
+there and back over TCP (`tcp_rr`) and UDP (`udp_rr`), the same with a connection of its own
+(`tcp_crr`), a stream (`tcp_stream`). Compared with a machine that is itself on the bridge (`host`),
+and with the CNI project's plugins on a node of the same kind. All nodes have the chains of a real
+kube-proxy (mode nftables), and so connection tracking. The node of `ptp-with-rules` has two routing
+rules for each pod, as plugins need that lead pods out by another NIC than the node's own.
+Everything runs on one processor, in short turns, so what is compared is the work of the whole path.
+
+It is measured twice. **By the clock**, on the machine's own kernel: transactions and bytes in a
+second of the processor's time. **In instructions**, on Debian's kernel in an emulator that counts
+them: what a transaction takes, or a KiB of the stream. They are the same in each run, whatever else
+the machine does, and each machine has all modes there. They tell which path is shorter, but not how
+long it takes: no instruction waits for memory, and each byte that is copied counts as one, which
+most of a stream's do.
+
+Every figure is a median with its 95 % interval (bootstrap), unless that is the same when rounded. A
+ratio above 1 means that openeni is faster, or needs fewer instructions. **No less**: with many pods
+a pod is slower if the whole interval is below 1. Only figures of one kernel are compared.
+
+What `make bench` measures is in [benchmarks of the node](benchmarks.md), why `Veth` is behind `ptp`
+in [decision 0041](decisions/0041-the-nodes-benchmarks-need-no-cloud.md), and what instructions show
+in [decision 0074](decisions/0074-chains-end-early-and-packets-are-counted-in-instructions.md).
 """
 REFERENCES: Final[Mapping[str, Sequence[str]]] = {
     "veth": ("ptp", "ptp-with-rules"),
@@ -34,8 +45,21 @@ REFERENCES: Final[Mapping[str, Sequence[str]]] = {
 LEAST_OF_REFERENCE, LEAST_L2 = 0.95, 1.4
 HOST, POD_REMOTE = "host", "pod-remote"
 VETH, L2 = "veth", "ipvlan-l2"
-_UNITS: Final = {"tcp_stream": ("Gbit/s", 8e-9)}
-_PER_SECOND: Final = ("1,000/s", 1e-3)
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """What is shown of a rate, which is in transactions or bytes in a second."""
+
+    name: str
+    of_rate: Callable[[float], float]
+
+
+# An emulator's second has 1e9 instructions.
+_COUNTED: Final = _Unit("1,000 instructions", lambda rate: 1e6 / rate)
+_COUNTED_STREAM: Final = _Unit("instructions for a KiB", lambda rate: 1e9 * 1024 / rate)
+_TIMED: Final = _Unit("1,000/s", lambda rate: rate / 1e3)
+_TIMED_STREAM: Final = _Unit("Gbit/s", lambda rate: rate * 8e-9)
 
 
 def page(found: Sequence[Measured], load: float, processors: int) -> str:
@@ -45,7 +69,7 @@ def page(found: Sequence[Measured], load: float, processors: int) -> str:
         targets = list(targets_of(one))
         bounded = [t for t in targets if t.bound is not None]
         lines += [
-            f"## Kernel {one.kernel}",
+            f"## {_title(one)}",
             "",
             f"{sum(t.is_met for t in bounded)} of {len(bounded)} targets are met.",
             "",
@@ -99,14 +123,14 @@ def _ratio(
 
 
 def _tests(one: Measured) -> list[str]:
-    return [f"{test}, {_unit(test)[0]}" for test in one.rates[HOST][POD_REMOTE]]
+    return [f"{test}, {_unit(one, test).name}" for test in one.rates[HOST][POD_REMOTE]]
 
 
 def _rates(one: Measured) -> Iterator[list[str]]:
     for rig, paths in one.rates.items():
         for path, tests in paths.items():
-            rates = (of_quantile(rates).times(_unit(test)[1]) for test, rates in tests.items())
-            yield [path, rig, *(shown(rate, "") for rate in rates)]
+            figures = (_median(one, rates, test) for test, rates in tests.items())
+            yield [path, rig, *(shown(figure, "") for figure in figures)]
 
 
 def plots(found: Sequence[Measured]) -> dict[str, str]:
@@ -116,17 +140,17 @@ def plots(found: Sequence[Measured]) -> dict[str, str]:
 
 def _plots(one: Measured) -> dict[str, str]:
     """Return a plot for each test, which compares all on one kernel."""
-    kind = "ipvlan" if L2 in one.rates else VETH
+    kind = "instructions" if one.counted else "ipvlan" if L2 in one.rates else VETH
     return {
         f"{kind}-{test.replace('_', '-')}.svg": svg(
             Chart(
-                f"{test}, kernel {one.kernel}",
-                f"{_unit(test)[0]}, median",
+                f"{test}, {_title(one)}",
+                f"{_unit(one, test).name}, median",
                 [
                     [
                         Bar(
                             f"{path}: {rig}",
-                            of_quantile(paths[path][test]).times(_unit(test)[1]),
+                            _median(one, paths[path][test], test),
                             0 if rig in REFERENCES else 2 if rig == HOST else 1,
                         )
                         for rig, paths in one.rates.items()
@@ -140,5 +164,17 @@ def _plots(one: Measured) -> dict[str, str]:
     }
 
 
-def _unit(test: str) -> tuple[str, float]:
-    return _UNITS.get(test, _PER_SECOND)
+def _title(one: Measured) -> str:
+    return f"Kernel {one.kernel}{', in instructions' if one.counted else ''}"
+
+
+def _median(one: Measured, rates: Sequence[float], test: str) -> Estimate:
+    """Return what is shown of the rates of a test, in its unit."""
+    unit = _unit(one, test)
+    return of_quantile([unit.of_rate(rate) for rate in rates])
+
+
+def _unit(one: Measured, test: str) -> _Unit:
+    if test == "tcp_stream":
+        return _COUNTED_STREAM if one.counted else _TIMED_STREAM
+    return _COUNTED if one.counted else _TIMED
