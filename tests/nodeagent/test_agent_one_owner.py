@@ -210,9 +210,11 @@ def test_listeners_are_told_once_of_each_add_and_of_each_del(host: AgentHost) ->
         uid = node_objects.make_pod(host.store, "web")
         seen = grant_events(agent)
         host.add("web", "c1", uid)
+        wait_for(lambda: seen, "the listener is told, once the ADD has been answered")
         assert [grant.attachment.container_id for grant in seen] == ["c1"]
         host.delete("c1")
-        assert len(seen) == 2
+        wait_for(lambda: len(seen) > 1, "the listener is told of the DEL")
+    assert len(seen) == 2
 
 
 def test_an_agent_that_stops_leaves_calls_that_wait_for_another_to_the_next_one(

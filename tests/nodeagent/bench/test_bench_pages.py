@@ -130,7 +130,8 @@ def test_a_mode_is_compared_with_its_plugin_with_veth_and_with_a_host() -> None:
     )
     assert rates.decode(rates.encode(found)) == found
     targets = {(t.what, t.of): t for t in datapath_report.targets_of(found)}
-    assert targets["tcp_rr pod-remote, by veth", "ipvlan-l2"].verdict == "met"
+    by_veth = targets["tcp_rr pod-remote, by veth", "ipvlan-l2"]
+    assert (by_veth.found.value, by_veth.verdict) == (1.5, "")
     assert targets["udp_rr pod-pod, by ptp", "veth"].verdict == "**missed**"
     assert targets["udp_rr pod-pod, by ipvlan plugin, l2", "ipvlan-l2"].verdict == "met"
     assert targets["tcp_crr pod-pod, by macvlan", "ipvlan-l2"].verdict == ""
@@ -140,6 +141,8 @@ def test_a_mode_is_compared_with_its_plugin_with_veth_and_with_a_host() -> None:
     assert targets["tcp_rr pod-remote, 250 pods by one", "veth"].verdict == "met"
     text = datapath_report.page([found], 0.5, 2)
     assert all(f"plots/{name}" in text for name in datapath_report.plots([found]))
+    assert "no flowtables" in text
+    assert "no flowtables" not in datapath_report.page([replace(found, offloads=True)], 0.5, 2)
 
 
 def test_an_emulators_rates_are_shown_as_instructions() -> None:

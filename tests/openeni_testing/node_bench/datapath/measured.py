@@ -25,6 +25,7 @@ class Measured:
     crowds: Mapping[str, Crowd]  # by mode
     pods: int  # of a crowd
     counted: bool = False  # its clock counts instructions: each is a nanosecond
+    offloads: bool = False  # the kernel has flowtables
 
 
 def encode(measured: Measured) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from openeni_nodeagent.datapath.linux import modes
 from openeni_testing.node_bench.datapath import traffic
 from openeni_testing.node_bench.datapath.measured import Crowd, Measured, encode
 from openeni_testing.node_bench.datapath.rigs import POD_REMOTE, Rig, Wire
@@ -51,7 +52,14 @@ class Bench:
                 rig.close()
         finally:
             wire.close()
-        return Measured(os.uname().release, rates, crowds, orders.pods, orders.counted)
+        return Measured(
+            os.uname().release,
+            rates,
+            crowds,
+            orders.pods,
+            orders.counted,
+            modes.has_flow_offload(),
+        )
 
     def _in_turns(self, rigs: Sequence[Rig]) -> dict[str, dict[str, dict[str, list[float]]]]:
         """Return the rates of each rig; each sample of one follows the same sample of another."""
