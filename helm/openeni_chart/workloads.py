@@ -203,9 +203,9 @@ class Agent(Component, frozen=True, kw_only=True):
     flow_offload: Annotated[
         bool,
         Meta(
-            description="Whether established flows of `Veth` pods pass by the node's network "
-            "stack, by nftables' flowtables (Linux 5.19). `false` where a firewall on the nodes "
-            "has to see each of their packets, or ends connections that it has allowed before."
+            description="Whether established flows of `Veth` pods bypass the node's network stack, "
+            "by nftables flowtables (Linux 5.19 or newer). `false` where a firewall on the nodes "
+            "has to see each of their packets, or has to end connections that it allowed earlier."
         ),
     ]
     metrics_port: Annotated[

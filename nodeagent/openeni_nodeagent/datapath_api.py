@@ -138,7 +138,6 @@ REPAIR_KINDS: Final = (
     "neighbour",
     "sysctl",
     "element",
-    "offload",
     "chain",
     "qdisc",
 )
@@ -165,6 +164,7 @@ class NodeReport:
     departed: frozenset[str] = frozenset()  # names of departing ENIs of which nothing is left
     disturbed: frozenset[PodInterface] = frozenset()  # pods that may have lost something inside
     looked_into: frozenset[PodInterface] = frozenset()  # or tried to: their own namespaces
+    not_offloaded: str = ""  # why flows do not bypass the stack as planned
 
 
 class NodeSnapshot(Protocol):
@@ -241,7 +241,7 @@ class NodeDatapath(Protocol):
     def finish_add(self, pod: PodInterface) -> None:
         """Do what `add` has left: announce the pod's addresses in the subnet, offload its flows.
 
-        Errors are ignored: neighbours find the addresses by asking, and a look does the latter.
+        Errors are ignored: neighbours resolve the addresses, and the next look offloads the flows.
         """
         ...
 

@@ -142,7 +142,7 @@ def _mark_mask(environment: Mapping[str, str], wrong: list[str]) -> int:
 
 
 def _flag(environment: Mapping[str, str], name: str, wrong: list[str]) -> bool:
-    """Return True unless the variable says `false`."""
+    """Return False if it is `false`; note what is neither `true` nor `false` as wrong."""
     given = environment.get(name) or "true"
     if given not in _FLAGS:
         wrong.append(f"{name} {given!r} is neither true nor false")

@@ -39,6 +39,7 @@ ip rule show
 ip route show table all proto 94
 ip -details link show
 nft list tables
+nft list flowtables
 ```
 """
 

@@ -189,7 +189,7 @@ class CNICommands:
         return pod_network
 
     def _finish_add(self, pod: PodInterface) -> None:
-        """Finish the ADD, unless a DEL has come meanwhile: another pod may have its addresses."""
+        """Finish the ADD, unless a DEL has come since: another pod may have its addresses."""
         grant = self._grants.find(pod.container_id, pod.interface)
         if grant is not None and grant.addresses == pod.addresses:
             self._datapath.finish_add(pod)

@@ -8,10 +8,10 @@ from openeni_nodeagent.datapath.model import (
     Address,
     Chain,
     Element,
+    FlowtableLink,
     Item,
     Link,
     Neighbour,
-    Offload,
     Operation,
     Qdisc,
     Route,
@@ -102,7 +102,7 @@ def _(item: Qdisc) -> str:
 
 
 @text.register
-def _(item: Offload) -> str:
+def _(item: FlowtableLink) -> str:
     return f"link {item.device} in the flowtable"
 
 

@@ -9,10 +9,10 @@ from openeni_nodeagent.datapath.model import (
     Address,
     Chain,
     Element,
+    FlowtableLink,
     Item,
     Link,
     Neighbour,
-    Offload,
     Operation,
     Qdisc,
     Route,
@@ -21,6 +21,7 @@ from openeni_nodeagent.datapath.model import (
     Sysctl,
     Verb,
 )
+from openeni_nodeagent.datapath.nft_sets import FLOW_CHAIN
 
 # Each kind needs the ones before it; removals run in reverse order. Links are created, then their
 # sysctls written, and only then are they set up: a link with IPv6 sends as soon as it is up. A NIC
@@ -28,7 +29,7 @@ from openeni_nodeagent.datapath.model import (
 _ORDER: Final[dict[type[Item], int]] = {
     kind: position
     for position, kind in enumerate(
-        (Sysctl, Link, Qdisc, Address, Neighbour, Route, Rule, Element, Offload, Chain)
+        (Sysctl, Link, Qdisc, Address, Neighbour, Route, Rule, Element, FlowtableLink, Chain)
     )
 }
 
@@ -97,9 +98,15 @@ def changes_links(operations: Iterable[Operation]) -> bool:
     return any(isinstance(o.item, Link) and o.verb is not Verb.CHANGE for o in operations)
 
 
-def is_of_add(operation: Operation) -> bool:
-    """Return True for what a pod needs before its ADD is answered."""
-    return not isinstance(operation.item, Offload)
+def is_offload(operation: Operation) -> bool:
+    """Return True for what only makes packets faster: all else works without it."""
+    match operation.item:
+        case FlowtableLink():
+            return True
+        case Chain() as chain:
+            return chain.name.endswith(FLOW_CHAIN)
+        case _:
+            return False
 
 
 def _is_created(link: Link, there: set[tuple[str | int, ...]]) -> bool:

@@ -22,9 +22,9 @@ from openeni_nodeagent.datapath.model import (
     NIC,
     Address,
     Element,
+    FlowtableLink,
     Item,
     Link,
-    Offload,
     Route,
     RouteType,
     Rule,
@@ -75,7 +75,7 @@ def plan_eni(eni: NodeENI) -> State:
         *_routes(eni),
         *_sysctls(eni),
         *eni_chains(eni),
-        *([Offload(link.device)] if eni.offloads else []),
+        *([FlowtableLink(link.device)] if eni.offloads else []),
     }
     if eni.ipvlan:
         items |= slave_items(eni)

@@ -19,14 +19,13 @@ from openeni_nodeagent.datapath.filters import (
 )
 from openeni_nodeagent.datapath.links import NodeENI
 from openeni_nodeagent.datapath.model import Chain
-from openeni_nodeagent.datapath.nft_sets import FLOWTABLE, FLOWTABLE_PRIORITY
+from openeni_nodeagent.datapath.nft_sets import FLOW_CHAIN, FLOWTABLE, FLOWTABLE_PRIORITY
 
 # Of names of chains, after the ENI's interface index:
 _NAT: Final = "_nat"
 _IN: Final = "_in"
 _LO: Final = "_lo"
 _CUT: Final = "_cut"
-FLOW: Final = "_flow"
 # Sockets of the kernel have a cgroup, too: those of NFS or Ceph, and the control sockets that send
 # echo replies, neighbour discovery and most resets. `skuid` knows those of programs alone. Tunnels
 # (VXLAN, WireGuard) send for others; none may end at an ENI's primary address or at a pod.
@@ -82,18 +81,19 @@ def _of_veth(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
 
 
 def _offloading_chain(eni: NodeENI) -> Chain:
-    """Return the chain that puts flows of the ENI's pods into the flowtable (`Offload`).
+    """Return the chain that puts flows of the ENI's pods into the flowtable (`FlowtableLink`).
 
-    Only by what a pod sends: the kernel takes the way out from that packet, and looks the way back
-    up by its incoming link (nft_flow_route). Of what comes in by the ENI it would look that up with
-    neither the mark nor the sender, find none, and take any destination to be on the ENI's link.
+    Only packets that a pod sends add a flow: the kernel takes the route out from such a packet, and
+    looks up the route back by its incoming link (nft_flow_route). For what comes in by the ENI it
+    would look up the route out with neither mark nor sender, find none, and take any destination to
+    be on the ENI's link.
 
-    A flow is established once both sides have sent, so all filters have let packets of both
-    directions pass. The chain comes behind them.
+    Filters of the forward hook have let packets of both directions pass by then. Those in
+    postrouting have not yet seen a pod's answer that adds a flow.
     """
     hook = f"type filter hook forward priority {FLOWTABLE_PRIORITY}; policy accept;"
     rule = f"iifgroup {eni.group} ct state established flow add @{FLOWTABLE}"
-    return _chain(eni, FLOW, hook, [rule])
+    return _chain(eni, FLOW_CHAIN, hook, [rule])
 
 
 def _of_layer_3(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:

@@ -19,7 +19,7 @@ from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.subscription import Subscription
 from openeni_nodeagent.datapath.marks import GivenMark, Mark, Marks
-from openeni_nodeagent.datapath.model import NOTHING, Offload, Operation, Verb
+from openeni_nodeagent.datapath.model import NOTHING, FlowtableLink, Operation, Verb
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot, take_snapshot
 from openeni_nodeagent.datapath.node.reconcile import NodeReconcile
 from openeni_nodeagent.datapath.plan import plan_pod, pod_gateways, pod_routes
@@ -132,8 +132,8 @@ class KernelDatapath:
             return
         self._announcer.announce(eni.link.ifindex, pod.eni.mac, pod.addresses)
         if eni.offloads:
-            link = Offload(pod_on_node(pod, eni).host_link)
-            with suppress(DatapathError), Netlink() as netlink:  # the next look does it else
+            link = FlowtableLink(pod_on_node(pod, eni).host_link)
+            with suppress(DatapathError), Netlink() as netlink:  # else the next look does it
                 apply([Operation(Verb.ADD, link)], netlink)
 
     def network(self, pod: PodInterface) -> PodNetwork:

@@ -31,7 +31,7 @@ class NodeENI:
     node: NodeFacts
     mark: Mark
     has_egress_hook: bool = True  # the kernel's nftables
-    has_flow_offload: bool = True  # the same
+    has_flow_offload: bool = True  # likewise
     kernel_has_ipv6: bool = True
 
     def __hash__(self) -> int:
@@ -78,7 +78,7 @@ class NodeENI:
 
     @property
     def offloads(self) -> bool:
-        """True if flows of its pods pass by the node's stack once they are established."""
+        """True if flows of its pods bypass the node's stack once they are established."""
         return self.has_flow_offload and self.node.flow_offload and not self.ipvlan
 
     @property

@@ -127,10 +127,10 @@ class Qdisc:
 
 
 @dataclass(frozen=True, slots=True)
-class Offload:
-    """A link that is a device of our flowtable: flows known there pass by the node's stack.
+class FlowtableLink:
+    """A link in our flowtable: flows that are known there bypass the node's stack.
 
-    With the link its hook goes; from Linux 6.16 on, its name stays.
+    Its hook goes with the link; from Linux 6.16 on, its name stays.
     """
 
     device: str
@@ -147,7 +147,7 @@ class Chain:
 
 
 Item: TypeAlias = (
-    Link | Address | Route | Rule | Neighbour | Sysctl | Element | Offload | Chain | Qdisc
+    Link | Address | Route | Rule | Neighbour | Sysctl | Element | FlowtableLink | Chain | Qdisc
 )
 State: TypeAlias = frozenset[Item]
 NOTHING: Final[State] = frozenset()

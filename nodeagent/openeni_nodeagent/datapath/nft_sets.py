@@ -31,6 +31,7 @@ class NftSet:
 PRIMARIES: Final = "primaries"
 FLOWTABLE: Final = "established"
 FLOWTABLE_PRIORITY: Final = 1000  # of its hook, and of what adds to it: behind others' filters
+FLOW_CHAIN: Final = "_flow"  # ends the name of a chain that adds to it
 CATCH_ALL: Final = "*"  # the key of a member that is there for all others; none of ours is one
 _JOINT: Final = " . "  # between fields, as `nft` writes it
 _WITH_POD_IN_VALUE: Final = ("hostports", "anyports")

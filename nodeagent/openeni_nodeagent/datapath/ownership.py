@@ -20,7 +20,6 @@ from openeni_nodeagent.datapath.model import (
     Item,
     Link,
     Neighbour,
-    Offload,
     Qdisc,
     Route,
     Rule,
@@ -82,8 +81,6 @@ def of_pod(state: State, addresses: tuple[str, ...], host_link: str) -> State:
                 return item.table in names.TABLES_OF_PODS and item.destination in sources
             case Neighbour():
                 return item.address in addresses
-            case Offload():
-                return item.device == host_link
             case Element():
                 return address_in(item.name, item.key, item.value) in addresses
             case _:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from openeni_nodeagent.datapath import ownership
-from openeni_nodeagent.datapath.diff import changes_links, diff, is_link_creation, is_of_add
+from openeni_nodeagent.datapath.diff import changes_links, diff, is_link_creation, is_offload
 from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.linux import uapi
 from openeni_nodeagent.datapath.linux.kernel import (
@@ -27,9 +27,9 @@ from openeni_nodeagent.datapath.model import (
     IPVLAN,
     NOTHING,
     VETH,
+    FlowtableLink,
     Link,
     Neighbour,
-    Offload,
     Operation,
     Qdisc,
     Route,
@@ -40,7 +40,7 @@ from openeni_nodeagent.datapath.model import (
 from openeni_nodeagent.datapath.plan import plan_pod
 from openeni_nodeagent.datapath.pod_messages.encoding import encode_creation
 from openeni_nodeagent.datapath.pod_messages.template import template_of
-from openeni_nodeagent.datapath_api import KernelRefusedError, NamespaceGoneError
+from openeni_nodeagent.datapath_api import DatapathError, KernelRefusedError, NamespaceGoneError
 from openeni_nodeagent.phases import Stopwatch
 
 ENTRIES_IN_POD: Final = 10_000  # of one kind: what is read of a pod's namespace, at most
@@ -74,7 +74,7 @@ def build_from_template(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> N
 
 
 def build(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
-    """Plan and create all of it (`is_of_add`), item by item; it assumes that none of it exists."""
+    """Plan and create what an ADD needs, item by item, on the assumption that none of it exists."""
     with stopwatch.phase("plan"):
         planned = plan_pod(pod)
         on_host, in_pod = diff(NOTHING, planned.host), diff(NOTHING, planned.pod)
@@ -84,7 +84,7 @@ def build(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
         with stopwatch.phase("node"):
             # Alone: were it refused in a batch, the rest would change the link that has its index.
             execute(netlink, [request], creations[:1])
-            apply([o for o in on_host if is_of_add(o) and not is_link_creation(o)], netlink)
+            apply([o for o in on_host if not (is_offload(o) or is_link_creation(o))], netlink)
         _apply_inside(namespace, [o for o in in_pod if not is_link_creation(o)], stopwatch)
 
 
@@ -120,7 +120,7 @@ def remove_host_part(pod: NodePod) -> None:
     operations = [
         Operation(Verb.REMOVE, replace(item, index=0) if isinstance(item, Route) else item)
         for item in plan_pod(pod).host
-        if not isinstance(item, Link | Sysctl | Qdisc | Offload)
+        if not isinstance(item, Link | Sysctl | Qdisc | FlowtableLink)
         and not (isinstance(item, Neighbour) and item.index in (0, pod.host_index))
     ]
     with Netlink() as netlink:
@@ -139,10 +139,11 @@ def remove_links(pod: NodePod, netns: str) -> None:
         return
     with Netlink() as netlink:
         link = find_link(netlink, pod.host_link)
-        goes: list[Link | Offload] = [link] if link is not None and link.kind == VETH else []
+        if link is not None and link.kind == VETH:
+            apply([Operation(Verb.REMOVE, link)], netlink)
         if pod.eni.offloads:
-            goes.append(Offload(pod.host_link))
-        apply([Operation(Verb.REMOVE, item) for item in goes], netlink)
+            with suppress(DatapathError):  # it may be gone, and looks remove what is left
+                apply([Operation(Verb.REMOVE, FlowtableLink(pod.host_link))], netlink)
 
 
 def clear(pod: NodePod, namespace: int | None) -> None:
@@ -183,7 +184,8 @@ def compare(pod: NodePod, namespace: int) -> Comparison:
     seen |= observe_filters()
     on_host = ownership.of_pod(seen, pod.facts.addresses, pod.host_link)
     on_host |= ownership.in_place_of(seen, planned) | observe_sysctls(planned)
-    return Comparison(diff(on_host, planned), compare_inside(pod, namespace))
+    differing = tuple(o for o in diff(on_host, planned) if not is_offload(o))
+    return Comparison(differing, compare_inside(pod, namespace))
 
 
 def compare_inside(pod: NodePod, namespace: int) -> tuple[Operation, ...]:

@@ -12,10 +12,10 @@ from openeni_nodeagent.datapath.model import (
     TABLE_MAIN,
     VETH,
     Address,
+    FlowtableLink,
     Item,
     Link,
     Neighbour,
-    Offload,
     PodPlan,
     Route,
 )
@@ -37,7 +37,7 @@ def plan_pod(pod: NodePod) -> PodPlan:
     }
     pod_items: set[Item] = {Link(facts.interface, pod.pod_index, VETH, pod.mac, facts.mtu)}
     if pod.eni.offloads:
-        host_items.add(Offload(pod.host_link))
+        host_items.add(FlowtableLink(pod.host_link))
     for address in facts.addresses:
         host_items |= _host_items(pod, address)
         pod_items |= _pod_items(pod, address)

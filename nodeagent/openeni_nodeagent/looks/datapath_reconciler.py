@@ -290,7 +290,8 @@ class DatapathReconciler:
         lasting = (NICMissingError, ModeUnsupportedError)
         errors = [e for e in report.errors.values() if not isinstance(e, lasting)]
         pods = [text for pod, text in report.differing.items() if pod not in report.broken]
-        if wrong := [*failed, *map(str, errors), *pods, *filter(None, (report.left,))]:
+        left = filter(None, (report.left, report.not_offloaded))
+        if wrong := [*failed, *map(str, errors), *pods, *left]:
             return Retry("; ".join(wrong))
         if self._postponed or self._unseen or self._grants.leftovers() or self._links.waits():
             return RequeueAfter(SOON_SECONDS)  # also for a NIC, should its notification be missed

@@ -54,7 +54,7 @@ REPAIRS: Final = Metric(
     "openeni_repairs_total",
     _COUNTER,
     "What others had changed of openeni's in the kernel and the agent has restored, by kind: link, "
-    "address, route, rule, neighbour, sysctl, or element and chain of nftables.",
+    "address, route, rule, neighbour, sysctl, qdisc, or element and chain of nftables.",
     ("kind",),
 )
 WATCH_AGE: Final = Metric(

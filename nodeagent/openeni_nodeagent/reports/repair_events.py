@@ -36,7 +36,6 @@ _LIKELY: Final[Mapping[str, tuple[str, str]]] = {
     "neighbour": ("neighbours", "`ip neigh flush`, or a program that sets the ENI's NIC down"),
     "sysctl": ("sysctls", "`sysctl --system`, tuned, or another network plugin"),
     "element": ("nftables sets", _NFT),
-    "offload": ("links in the flowtable", _NFT),
     "chain": ("nftables chains", _NFT),
     "qdisc": ("limits of bandwidth", "`tc qdisc replace` or `del` on links of pods"),
 }

@@ -21,10 +21,10 @@ from openeni_nodeagent.datapath.model import (
     TABLE_MAIN,
     Address,
     Element,
+    FlowtableLink,
     Item,
     Link,
     Neighbour,
-    Offload,
     Route,
     Rule,
     State,
@@ -154,8 +154,9 @@ def test_of_any_part_of_a_nodes_state_each_owner_gets_what_it_planned(
     assert parts[SHARED] == without_sysctls(NODE_PLAN) & state
     for pod in (node.first, node.second):
         eni = pod.eni
-        assert whose(state, pod) == without_sysctls(plan_pod(pod).host) & state
-        assert parts[pod_part(pod.facts)] == whose(state, pod)
+        offload = {FlowtableLink(pod.host_link)} & state  # which nothing else is to wait for
+        assert whose(state, pod) == (without_sysctls(plan_pod(pod).host) & state) - offload
+        assert parts[pod_part(pod.facts)] == whose(state, pod) | offload
         found = parts[eni_part(eni.facts.mac)]
         slave = any(isinstance(i, Link) and i.name == eni.host_slave for i in state)
         # An address is known to be a slave's by its link; without the link it is gone, too.
@@ -191,7 +192,7 @@ def test_an_eni_without_its_nic_is_found_by_the_rule_of_its_primary_address(
     kept = {i for i in state if isinstance(i, Rule | Route) and i.table == eni.table}
     answers = {i for i in plan_eni(eni) if is_of_answers(i)}
     chains = {i for i in plan_eni(eni) if getattr(i, "name", "").startswith("eni7")}
-    members = {i for i in plan_eni(eni) if isinstance(i, Element | Offload)}
+    members = {i for i in plan_eni(eni) if isinstance(i, Element | FlowtableLink)}
     assert kept
     assert chains
     assert members
@@ -212,7 +213,8 @@ def test_an_eni_that_was_plugged_again_owns_what_it_had_under_its_former_index(
     left = parts_of(gone | {nic}, *pods)[eni_part(facts.mac)] - {nic}
     assert left == parts_of(gone, node.second)[STALE_ENIS]
     same = {i for i in left & plan_eni(again) if not is_of_answers(i)}
-    kept = {Element, *([Offload] if again.offloads else [])}  # addresses and name are the same
+    # Its addresses and its name are the same.
+    kept = {Element, *([FlowtableLink] if again.offloads else [])}
     assert {type(i) for i in same} == kept
     # Another NIC may have got that index meanwhile: then the table is that one's.
     other = Link("ens9", 7, NIC, "fa:16:3e:98:00:63", 1450)

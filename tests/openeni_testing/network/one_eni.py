@@ -14,7 +14,7 @@ from openeni_nodeagent.datapath.linux.kernel import (
 )
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.marks import Marks
-from openeni_nodeagent.datapath.model import Address, Link, Offload, Operation, State
+from openeni_nodeagent.datapath.model import Address, FlowtableLink, Link, Operation, State
 from openeni_nodeagent.pod_options import Bandwidth, PortMapping, RateLimit, Transport
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, eni_facts, pod_interface
@@ -65,7 +65,7 @@ class OneENI:
             i
             for i in seen
             if not (isinstance(i, Address) and i.address.startswith("fe80:"))
-            and not (isinstance(i, Offload) and i.device not in there)
+            and not (isinstance(i, FlowtableLink) and i.device not in there)
         )
 
     def place(self) -> NodePod:

@@ -41,9 +41,9 @@ from openeni_nodeagent.datapath.model import (
     Address,
     Chain,
     Element,
+    FlowtableLink,
     Link,
     Neighbour,
-    Offload,
     Qdisc,
     Route,
     Rule,
@@ -160,13 +160,16 @@ def elements(netfilter: Netlink, name: str) -> Iterator[Element]:
         yield from members
 
 
-def offloads(netfilter: Netlink) -> Iterator[Offload]:
-    """Yield the links in our flowtable, which the kernel lists in one message of 32 KiB at most."""
+def flowtable_links(netfilter: Netlink) -> Iterator[FlowtableLink]:
+    """Yield the links in our flowtable.
+
+    The kernel lists all in one message of 32 KiB at most, and none while it has no memory for that.
+    """
     request = FlowtableMessage()
     request["nfgen_family"] = uapi.NFPROTO_INET
     request["attrs"] = [("NFTA_FLOWTABLE_TABLE", names.NFT_TABLE)]
     kind = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.NFT_MSG_GETFLOWTABLE
-    for links in _items(netfilter, kind, request, readers.OFFLOADS):
+    for links in _items(netfilter, kind, request, readers.FLOWTABLE_LINKS):
         yield from links
 
 

@@ -20,9 +20,9 @@ from openeni_nodeagent.datapath.model import (
     Address,
     Chain,
     Element,
+    FlowtableLink,
     Link,
     Neighbour,
-    Offload,
     Qdisc,
     Route,
     RouteType,
@@ -160,14 +160,14 @@ def _elements(message: Any, name: str) -> Iterator[Element]:
         yield Element(name, text, value)
 
 
-def offloads(message: Any) -> tuple[Offload, ...]:
+def flowtable_links(message: Any) -> tuple[FlowtableLink, ...]:
     """Return the links in our flowtable; () of another one."""
     identity = message.get_attr("NFTA_FLOWTABLE_TABLE"), message.get_attr("NFTA_FLOWTABLE_NAME")
     if identity != (names.NFT_TABLE, FLOWTABLE):
         return ()
     hook = message.get_attr("NFTA_FLOWTABLE_HOOK")
     devices = hook.get_attr("NFTA_FLOWTABLE_HOOK_DEVS")
-    return tuple(map(Offload, devices.get_attrs("NFTA_DEVICE_NAME"))) if devices else ()
+    return tuple(map(FlowtableLink, devices.get_attrs("NFTA_DEVICE_NAME"))) if devices else ()
 
 
 def qdisc(message: Any) -> Qdisc | None:

@@ -28,10 +28,10 @@ from openeni_nodeagent.datapath.model import (
     Address,
     Chain,
     Element,
+    FlowtableLink,
     Item,
     Link,
     Neighbour,
-    Offload,
     Operation,
     Qdisc,
     Route,
@@ -93,7 +93,7 @@ def observe_filters() -> State:
     with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
         members = {m for name in SETS for m in _members(netfilter, name)}
         chains = {c for family in ("inet", "netdev") for c in dumps.chains(netfilter, family)}
-        return frozenset(members | chains).union(dumps.offloads(netfilter))
+        return frozenset(members | chains).union(dumps.flowtable_links(netfilter))
 
 
 def apply(operations: Sequence[Operation], netlink: Netlink) -> None:
@@ -113,7 +113,7 @@ def apply(operations: Sequence[Operation], netlink: Netlink) -> None:
 
 
 def _is_in_table(item: Item) -> bool:
-    return isinstance(item, Element | Offload | Chain)
+    return isinstance(item, Element | FlowtableLink | Chain)
 
 
 def restore(operations: Sequence[Operation], netlink: Netlink) -> None:
@@ -149,7 +149,7 @@ def _executor(operation: Operation) -> Executor:
     match operation.item:
         case Sysctl():
             return _apply_sysctls
-        case Element() | Offload():
+        case Element() | FlowtableLink():
             return _apply_members
         case Chain():
             return _apply_chains
@@ -176,7 +176,7 @@ def _apply_members(operations: Sequence[Operation], _: Netlink) -> None:
 def _change_members(netfilter: Netlink, operations: Sequence[Operation]) -> None:
     """Change members of sets and of the flowtable in one transaction.
 
-    That is all or nothing, and a member to be removed may be gone: one for each then.
+    That is all or nothing, and a member to be removed may be gone: each gets its own then.
     """
     refusals = netfilter.execute_framed(nfnetlink.batch(operations))
     if refusals and len(operations) > 1 and any(o.verb is Verb.REMOVE for o in operations):

@@ -14,7 +14,15 @@ from openeni_nodeagent.datapath.linux.kernel import apply
 from openeni_nodeagent.datapath.linux.namespace import in_new_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link
-from openeni_nodeagent.datapath.model import IPVLAN, VETH, Chain, Link, Offload, Operation, Verb
+from openeni_nodeagent.datapath.model import (
+    IPVLAN,
+    VETH,
+    Chain,
+    FlowtableLink,
+    Link,
+    Operation,
+    Verb,
+)
 from openeni_nodeagent.datapath.nft_sets import FLOWTABLE
 from openeni_nodeagent.datapath_api import (
     KernelRefusedError,
@@ -29,7 +37,7 @@ _PEER: Final = Link("peer", 11, VETH, "02:00:00:00:00:11", 1500)
 _ON_OUTPUT: Final = "type filter hook output priority mangle; policy accept;"
 _ON_FORWARD: Final = "type filter hook forward priority filter; policy accept;"
 _PLAIN_CHAIN: Final = chain("inet", "plain", _ON_OUTPUT, ["accept"])
-_FLOWS_CAN_BE_DELETED: Final = (5, 19)
+_FLOWS_CAN_BE_DELETED_SINCE: Final = (5, 19)
 # A refusal may be of the moment, as for want of memory, and the answer holds until the agent ends.
 _TRIES: Final = 2
 _ALL: Final = (
@@ -66,16 +74,21 @@ def has_egress_hook() -> bool:
 
 @cache
 def has_flow_offload() -> bool:
-    """Return True if established flows can pass by the node's stack, by nftables' flowtables.
+    """Return True if established flows can bypass the node's stack, by nftables flowtables.
 
-    Until Linux 5.19 nobody can delete the conntrack entry of such a flow, as kube-proxy does with
+    Before Linux 5.19 nobody can delete the conntrack entry of such a flow, as kube-proxy does with
     those of UDP that lead to a pod that is gone. Raises ProgramFailedError while it cannot be
     tried; it is tried again then.
     """
     add_flows = chain("inet", "tried", _ON_FORWARD, [f"flow add @{FLOWTABLE}"])
-    if _release() < _FLOWS_CAN_BE_DELETED:
-        return False
-    return in_new_namespace(partial(_accepts, add_flows, Offload(_PARENT.name)))
+    tried = partial(_accepts, add_flows, FlowtableLink(_PARENT.name))
+    has_it = _release() >= _FLOWS_CAN_BE_DELETED_SINCE and in_new_namespace(tried)
+    if not has_it:
+        _log.info(
+            "established flows of veth pods go through the node's network stack: the kernel has no "
+            "nftables flowtables (Linux 5.19 or newer, CONFIG_NFT_FLOW_OFFLOAD)"
+        )
+    return has_it
 
 
 def _release() -> tuple[int, ...]:
@@ -128,11 +141,8 @@ def _creates_link(datapath: Datapath) -> bool:
         return not netlink.execute([create_link(slave)])
 
 
-def _accepts(*tried: Offload | Chain) -> bool:
-    """Return True if the kernel accepts a chain, and what that needs.
-
-    False if it does not, but accepts another.
-    """
+def _accepts(*tried: FlowtableLink | Chain) -> bool:
+    """Return True if the kernel accepts these, False if it refuses them, but accepts a chain."""
     with Netlink() as netlink:
         if not _create_parent(netlink):
             raise ProgramFailedError("there is no link to try nftables on")
@@ -145,7 +155,7 @@ def _accepts(*tried: Offload | Chain) -> bool:
         return False
 
 
-def _refusal(netlink: Netlink, *tried: Offload | Chain) -> KernelRefusedError | None:
+def _refusal(netlink: Netlink, *tried: FlowtableLink | Chain) -> KernelRefusedError | None:
     """Return why the kernel refuses these, None if it does not. Raises ProgramFailedError."""
     try:
         apply(in_order([Operation(Verb.ADD, item) for item in tried]), netlink)

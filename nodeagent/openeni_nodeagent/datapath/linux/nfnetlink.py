@@ -28,7 +28,7 @@ from openeni_nodeagent.datapath.linux.attributes import (
     nested,
     string,
 )
-from openeni_nodeagent.datapath.model import Element, Offload, Operation, Verb
+from openeni_nodeagent.datapath.model import Element, FlowtableLink, Operation, Verb
 from openeni_nodeagent.datapath.nft_sets import (
     CATCH_ALL,
     FLOWTABLE,
@@ -160,16 +160,17 @@ def _change(operation: Operation) -> bytes:
     match operation.item:
         case Element() as member:
             return _element(member, removes=removes)
-        case Offload() as link:
-            return _offload(link, removes=removes)
+        case FlowtableLink() as link:
+            return _flowtable_link(link, removes=removes)
         case item:
             raise TypeError(item)
 
 
-def _offload(link: Offload, *, removes: bool) -> bytes:
-    """Encode that a link comes into the flowtable, which is created with its first, or leaves it.
+def _flowtable_link(link: FlowtableLink, *, removes: bool) -> bytes:
+    """Encode a request that adds a link to the flowtable, or removes it.
 
-    It may be there already: the kernel leaves that as it is (nft_flowtable_update).
+    The first link creates the flowtable. The kernel ignores one that is there already
+    (nft_flowtable_update). With the counter, conntrack counts bytes where it is told to.
     """
     device = nested(uapi.NFTA_FLOWTABLE_HOOK_DEVS, string(uapi.NFTA_DEVICE_NAME, link.device))
     hook = big_endian(uapi.NFTA_FLOWTABLE_HOOK_NUM, uapi.NF_NETDEV_INGRESS)
@@ -178,7 +179,8 @@ def _offload(link: Offload, *, removes: bool) -> bytes:
     body += string(uapi.NFTA_FLOWTABLE_NAME, FLOWTABLE)
     body += nested(uapi.NFTA_FLOWTABLE_HOOK, hook + device)
     if not removes:
-        return _create(uapi.NFT_MSG_NEWFLOWTABLE, body)
+        counting = big_endian(uapi.NFTA_FLOWTABLE_FLAGS, uapi.NFT_FLOWTABLE_COUNTER)
+        return _create(uapi.NFT_MSG_NEWFLOWTABLE, body + counting)
     flags = uapi.NLM_F_REQUEST | uapi.NLM_F_ACK
     return _message(_type(uapi.NFT_MSG_DELFLOWTABLE), flags, uapi.NFPROTO_INET, 0, body)
 

@@ -28,9 +28,9 @@ from openeni_nodeagent.datapath.linux.rtnetlink_encode import IFADDRMSG, IFINFOM
 from openeni_nodeagent.datapath.model import (
     Address,
     Element,
+    FlowtableLink,
     Link,
     Neighbour,
-    Offload,
     Route,
     Rule,
 )
@@ -157,10 +157,10 @@ ELEMENTS: Final = FilterReader[tuple[Element, ...]](
     items.elements,
     _REMEMBERED_PARTS,
 )
-OFFLOADS: Final = FilterReader[tuple[Offload, ...]](
+FLOWTABLE_LINKS: Final = FilterReader[tuple[FlowtableLink, ...]](
     FlowtableMessage,
     {uapi.NFTA_FLOWTABLE_TABLE, uapi.NFTA_FLOWTABLE_NAME, uapi.NFTA_FLOWTABLE_HOOK},
-    items.offloads,
+    items.flowtable_links,
     _REMEMBERED_PARTS,
 )
 # In each message of nftables that has one: NFTA_CHAIN_TABLE and its like have the same number.

@@ -18,10 +18,10 @@ from openeni_nodeagent.datapath.model import (
     Address,
     Chain,
     Element,
+    FlowtableLink,
     Item,
     Link,
     Neighbour,
-    Offload,
     Operation,
     Qdisc,
     Route,
@@ -151,7 +151,7 @@ class _Division:
                 part = self._part_of_route(item)
             case Rule():
                 part = self._part_of_rule(item)
-            case Neighbour() | Element() | Offload() | Qdisc():
+            case Neighbour() | Element() | FlowtableLink() | Qdisc():
                 part = self._part_of_pods_item(item)
             case Chain():
                 part = self._part_of_chain(item)
@@ -181,13 +181,13 @@ class _Division:
             return part if has_own else None
         return part
 
-    def _part_of_pods_item(self, item: Neighbour | Element | Offload | Qdisc) -> Part | None:
+    def _part_of_pods_item(self, item: Neighbour | Element | FlowtableLink | Qdisc) -> Part | None:
         match item:
             case Neighbour():
                 return self._plan.addresses.get(item.address)
             case Element():
                 return self._part_of_member(item)
-            case Offload():
+            case FlowtableLink():
                 return self._part_of_offload(item)
             case Qdisc():
                 return self._plan.limited.get(item.index)
@@ -204,7 +204,7 @@ class _Division:
             return self._plan.primaries.get(host_cidr(address), of_link)
         return self._plan.addresses.get(address)
 
-    def _part_of_offload(self, link: Offload) -> Part | None:
+    def _part_of_offload(self, link: FlowtableLink) -> Part | None:
         """Return the part of a link in the flowtable, where its name may be all that is left."""
         if part := self._nics.get(link.device) or self._pod_links.get(link.device):
             return part

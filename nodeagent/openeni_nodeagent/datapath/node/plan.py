@@ -11,7 +11,6 @@ from typing import Final, TypeAlias
 from openeni_crds import names
 from openeni_nodeagent.addresses import host_cidr
 from openeni_nodeagent.datapath.eni import plan_eni
-from openeni_nodeagent.datapath.eni_filters import FLOW
 from openeni_nodeagent.datapath.links import NodeENI, NodePod
 from openeni_nodeagent.datapath.marks import GivenMark
 from openeni_nodeagent.datapath.model import (
@@ -26,6 +25,7 @@ from openeni_nodeagent.datapath.model import (
     Rule,
     State,
 )
+from openeni_nodeagent.datapath.nft_sets import FLOW_CHAIN
 from openeni_nodeagent.datapath.plan import plan_pod
 from openeni_nodeagent.datapath_api import ENIFacts, PodInterface
 
@@ -145,7 +145,7 @@ def _holds(eni: NodeENI, item: Item) -> bool:
         case Route():
             return not item.index
         case Chain():
-            offloads = item.name.endswith(FLOW)  # by a flowtable that nothing else holds
-            return not eni.ipvlan and not offloads and (has_nic or item.family == "inet")
+            is_kept = has_nic or item.family == "inet"
+            return is_kept and not eni.ipvlan and not item.name.endswith(FLOW_CHAIN)
         case _:
             return False

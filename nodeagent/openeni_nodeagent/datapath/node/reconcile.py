@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from openeni_nodeagent.datapath.describe import sentence, summary
-from openeni_nodeagent.datapath.diff import changes_links, in_order, is_of_add
+from openeni_nodeagent.datapath.diff import changes_links, in_order
 from openeni_nodeagent.datapath.links import NodeENI, NodePod
 from openeni_nodeagent.datapath.linux.kernel import delete_filters, restore
 from openeni_nodeagent.datapath.linux.namespace import open_namespace
@@ -15,7 +15,13 @@ from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.sysctls import observe_sysctls
 from openeni_nodeagent.datapath.marks import GivenMark, Marks
 from openeni_nodeagent.datapath.model import Neighbour, Operation
-from openeni_nodeagent.datapath.node.compare import compare, is_missing_route, members, sysctls
+from openeni_nodeagent.datapath.node.compare import (
+    compare,
+    is_missing_route,
+    members,
+    sysctls,
+)
+from openeni_nodeagent.datapath.node.offload import restore_offload, split_offload
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot, place, take_snapshot
 from openeni_nodeagent.datapath.node.plan import (
     SHARED,
@@ -58,6 +64,7 @@ class NodeReconcile:
     differing: dict[PodInterface, str] = field(default_factory=dict[PodInterface, str])
     disturbed: set[PodInterface] = field(default_factory=set[PodInterface])
     looked_into: set[PodInterface] = field(default_factory=set[PodInterface])
+    offload: list[Operation] = field(default_factory=list[Operation])  # at the last comparison
     noted: list[tuple[Part, Operation]] = field(default_factory=list[tuple[Part, Operation]])
 
     def run(self, snapshot: KernelSnapshot, hold: Hold) -> tuple[NodeReport, NodePlan]:
@@ -65,7 +72,8 @@ class NodeReconcile:
         plan, found = self._compare(snapshot)
         if self._apply_enis(found, plan) | self._apply_pods(found, plan, hold):
             plan, found = self._compare(self._look_again())
-        return self._report(found, plan)
+        report, plan = self._report(found, plan)
+        return replace(report, not_offloaded=restore_offload(self.offload)), plan
 
     def apply_enis(self, snapshot: KernelSnapshot, wanted: ENIFacts) -> NodePlan:
         """Bring the ENIs, and what they share, to the plan. Raises the DatapathError of one."""
@@ -79,7 +87,6 @@ class NodeReconcile:
     def compare(self, snapshot: KernelSnapshot) -> NodeReport:
         """Return how the node differs from its plan, pods' own namespaces included."""
         plan, found = self._compare(snapshot)
-        found = {part: kept for part in found if (kept := tuple(filter(is_of_add, found[part])))}
         looked_into = {p.interface: p.netns for p in self.wanted.pods if p.netns}
         for pod in plan.pods:
             if pod.facts in looked_into:
@@ -92,7 +99,7 @@ class NodeReconcile:
         for error in self.errors.values():
             raise error
         parts = (SHARED, eni_part(pod.eni.mac), pod_part(pod))
-        return tuple(o for part in parts for o in found.get(part, ()) if is_of_add(o))
+        return tuple(operation for part in parts for operation in found.get(part, ()))
 
     def _compare(self, snapshot: KernelSnapshot) -> tuple[NodePlan, Differences]:
         plan, self.errors = place(snapshot, self.wanted, self.marks, self.given)
@@ -102,7 +109,8 @@ class NodeReconcile:
         if not self.wanted.complete:
             for part in (STALE_ENIS, *(() if plan.shared else (SHARED,))):
                 found.pop(part, None)
-        return plan, found
+        without, self.offload = split_offload(found)
+        return plan, without
 
     def _apply_enis(self, found: Differences, plan: NodePlan) -> bool:
         """Bring what ENIs share, and each ENI, to the plan; return True if anything differed.
@@ -148,7 +156,7 @@ class NodeReconcile:
             plan, found = self._compare(self._look_again())
             if strays := found.get(STRAYS, ()):
                 self._apply(STRAYS, strays)
-                self._note(STRAYS, filter(is_of_add, strays))  # no names of links that went
+                self._note(STRAYS, strays)
             pods = {pod.facts: pod for pod in plan.pods if pod.facts in held}
             self._restore_on_host(pods, found)
             for facts in looked_into.keys() & pods.keys() - self.broken:
@@ -165,7 +173,7 @@ class NodeReconcile:
         self.broken |= {f for f, operations in differing.items() if changes_links(operations)}
         batch = {f: operations for f, operations in differing.items() if f not in self.broken}
         for facts, operations in batch.items():
-            self._note(pod_part(facts), filter(is_of_add, operations))  # its ADD was just answered
+            self._note(pod_part(facts), operations)
             if pods[facts].eni.ipvlan and any(isinstance(o.item, Neighbour) for o in operations):
                 self.disturbed.add(facts)
         parts = [pod_part(facts) for facts in batch]

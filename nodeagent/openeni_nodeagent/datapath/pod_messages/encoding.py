@@ -10,8 +10,8 @@ from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link, encod
 from openeni_nodeagent.datapath.model import (
     NOTHING,
     Element,
+    FlowtableLink,
     Link,
-    Offload,
     Operation,
     Sysctl,
 )
@@ -73,7 +73,7 @@ def _path(sysctl: Sysctl) -> str:
 
 def _requests(operations: Sequence[Operation]) -> Iterator[bytes]:
     """Yield the requests of rtnetlink; the links are there by then."""
-    others = Sysctl | Element | Offload
+    others = Sysctl | Element | FlowtableLink
     for operation in operations:
         if not (isinstance(operation.item, others) or is_link_creation(operation)):
             yield encode(operation)

@@ -1,4 +1,4 @@
-"""Established flows of veth pods pass by the node's stack, and end where others' do.
+"""Established flows of veth pods bypass the node's stack, and end where others' do.
 
 In the kernel for the tests of ipvlan, which has flowtables; the machine's own may have none.
 """
@@ -14,7 +14,7 @@ import pytest
 from openeni_crds.enipool import Datapath, Mode
 from openeni_nodeagent.datapath.linux import conntrack, modes
 from openeni_nodeagent.datapath.linux.kernel import observe_filters
-from openeni_nodeagent.datapath.model import Chain, Offload, Operation, Verb
+from openeni_nodeagent.datapath.model import Chain, FlowtableLink, Operation, Verb
 from openeni_testing.network import frames, neutron
 from openeni_testing.network.attacks import captured, segment, sending
 from openeni_testing.network.netns import Namespace
@@ -116,19 +116,19 @@ def seen(node: Node) -> int:
     return int(listed.split("packets")[1].split()[0])
 
 
-def pass_by(node: Node, exchange: Callable[[], object]) -> bool:
+def bypasses_stack(node: Node, exchange: Callable[[], object]) -> bool:
     """Return True if no packet of an exchange passes the node's stack."""
     before = seen(node)
     exchange()
     return seen(node) == before
 
 
-def offload(node: Node, exchange: Callable[[], object]) -> None:
-    wait_for(lambda: pass_by(node, exchange), "the flow passes by the node's stack", SECONDS)
+def wait_until_offloaded(node: Node, exchange: Callable[[], object]) -> None:
+    wait_for(lambda: bypasses_stack(node, exchange), "the flow bypasses the stack", SECONDS)
 
 
 def links(node: Node) -> set[str]:
-    return {i.device for i in node.namespace.run(observe_filters) if isinstance(i, Offload)}
+    return {i.device for i in node.namespace.run(observe_filters) if isinstance(i, FlowtableLink)}
 
 
 def host_links(topology: Topology) -> set[str]:
@@ -140,7 +140,7 @@ def host_links(topology: Topology) -> set[str]:
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("ends", ENDS)
-def test_a_flow_passes_by_the_stack_once_both_ends_have_sent(
+def test_a_flow_bypasses_the_stack_once_both_ends_have_sent(
     topology: Topology, ends: str, kind: str, family: int
 ) -> None:
     client, server = ENDS[ends]
@@ -150,17 +150,17 @@ def test_a_flow_passes_by_the_stack_once_both_ends_have_sent(
     with flow(kind, here, there, address) as found:
         found.exchange(1)
         assert seen(topology.node) > before
-        offload(topology.node, found.exchange)
+        wait_until_offloaded(topology.node, found.exchange)
     assert topology.network.dropped() == {}
     assert topology.network.dropped_as_invalid() == 0
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_neighbour_cannot_send_by_a_pods_flow(topology: Topology, family: int) -> None:
+def test_a_neighbour_cannot_use_a_pods_flow(topology: Topology, family: int) -> None:
     pod, neighbour = topology.pods["a1"], topology.pods["a2"]
     here, there = topology.of("a1", family), REMOTE.addresses[family == 6]
     with flow("tcp", pod.namespace, topology.remote, there) as found:
-        offload(topology.node, found.exchange)
+        wait_until_offloaded(topology.node, found.exchange)
         ports = found.client.getsockname()[1], PORT
         forged = segment(here, there, ports, 4 | 16)  # RST, ACK
         gateway = neighbour.pod_network.host_mac
@@ -170,24 +170,24 @@ def test_a_neighbour_cannot_send_by_a_pods_flow(topology: Topology, family: int)
         places = (topology.remote, "eth0"), (topology.node.namespace, "ens10")
         for passing in captured(neighbour.namespace, attack, there, *places):
             assert not [frame for frame in passing if forged in frame]
-        assert pass_by(topology.node, found.exchange)
+        assert bypasses_stack(topology.node, found.exchange)
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_whoever_gets_a_pods_address_gets_nothing_of_its_flows(
+def test_the_next_pod_with_an_address_gets_nothing_of_its_flows(
     topology: Topology, family: int
 ) -> None:
     pod = topology.pods.pop("a2")
     there = REMOTE.addresses[family == 6]
     with flow("udp", pod.namespace, topology.remote, there) as found:
-        offload(topology.node, found.exchange)
+        wait_until_offloaded(topology.node, found.exchange)
         _, port = found.client.getsockname()[:2]
         former = pod.facts.addresses[family == 6]
         topology.node.delete(pod)
         assert pod.pod_network.host_interface not in links(topology.node)
-        heir = topology.node.add("heir", pod.facts.eni, *pod.facts.addresses)
-        topology.pods["a2"] = heir
-        sink = heir.namespace.run(socket.socket, found.client.family, socket.SOCK_DGRAM)
+        successor = topology.node.add("successor", pod.facts.eni, *pod.facts.addresses)
+        topology.pods["a2"] = successor
+        sink = successor.namespace.run(socket.socket, found.client.family, socket.SOCK_DGRAM)
         with sink:
             sink.bind((former, port))
             sink.settimeout(SECONDS)
@@ -198,7 +198,7 @@ def test_whoever_gets_a_pods_address_gets_nothing_of_its_flows(
     assert topology.network.dropped_as_invalid() == 0
 
 
-def test_a_flow_of_udp_ends_with_its_entry_of_conntrack(topology: Topology) -> None:
+def test_a_udp_flow_ends_with_its_conntrack_entry(topology: Topology) -> None:
     """So kube-proxy ends those to a backend that has gone."""
     pod = topology.pods["a1"]
     service = """
@@ -224,7 +224,7 @@ def test_a_flow_of_udp_ends_with_its_entry_of_conntrack(topology: Topology) -> N
         client.settimeout(SECONDS)
         client.connect(("10.96.0.77", PORT))
         assert answers() == "remote"
-        offload(topology.node, answers)
+        wait_until_offloaded(topology.node, answers)
         node.nft(service % neutron.OUTSIDE)
         assert node.run(conntrack.flush, [pod.address]) > 0
         wait_for(lambda: answers() == "outside", "another backend answers", SECONDS)
@@ -232,30 +232,30 @@ def test_a_flow_of_udp_ends_with_its_entry_of_conntrack(topology: Topology) -> N
 
 
 @pytest.mark.parametrize("ends", ["pod to the subnet", "pod to beyond the gateway", "pod to pod"])
-def test_flows_go_on_through_a_flush_of_all_filters_and_pass_by_again(
+def test_flows_survive_a_flush_of_all_filters_and_are_offloaded_again(
     topology: Topology, ends: str
 ) -> None:
     client, server = ENDS[ends]
     here, _ = machine(topology, client, 4)
     there, address = machine(topology, server, 4)
     with flow("tcp", here, there, address) as found:
-        offload(topology.node, found.exchange)
+        wait_until_offloaded(topology.node, found.exchange)
         topology.node.namespace.program("nft", "flush", "ruleset")
         report = topology.node.look()
         assert (report.errors, report.left) == ({}, "")
         assert links(topology.node) == host_links(topology)
         topology.node.namespace.nft(COUNTING)
-        offload(topology.node, found.exchange)
+        wait_until_offloaded(topology.node, found.exchange)
         topology.node.namespace.ip("rule flush", "rule add lookup main prio 32766")
         topology.node.look()
-        offload(topology.node, found.exchange)
+        wait_until_offloaded(topology.node, found.exchange)
 
 
 def test_a_nic_that_is_plugged_again_carries_flows_again(topology: Topology) -> None:
     node, network = topology.node, topology.network
     pod = topology.pods["b1"]
     with flow("tcp", pod.namespace, topology.remote, REMOTE.addresses[0]) as found:
-        offload(node, found.exchange)
+        wait_until_offloaded(node, found.exchange)
         addresses = ("10.98.0.20", "fd98::20", *pod.facts.addresses)
         port = neutron.Port("eni-b", pod.facts.eni.mac, addresses)
         network.unplug(port)
@@ -264,19 +264,19 @@ def test_a_nic_that_is_plugged_again_carries_flows_again(topology: Topology) -> 
         assert node.look().errors == {}
         assert "ens21" in links(node)
         assert "ens20" not in links(node)
-        offload(node, found.exchange)
+        wait_until_offloaded(node, found.exchange)
         network.unplug(port)
         network.plug(node.namespace, "ens20", port)
         assert node.look().errors == {}
-        offload(node, found.exchange)
+        wait_until_offloaded(node, found.exchange)
 
 
-def test_a_look_takes_links_into_the_flowtable_and_out_of_it_and_calls_it_no_repair(
+def test_a_look_adds_what_the_flowtable_lacks_and_calls_it_no_repair(
     topology: Topology,
 ) -> None:
     node, pod = topology.node, topology.pods["a1"]
     device = pod.pod_network.host_interface
-    node.run(apply_one, Operation(Verb.REMOVE, Offload(device)))
+    node.run(apply_one, Operation(Verb.REMOVE, FlowtableLink(device)))
     assert device not in links(node)
     assert node.namespace.run(node.datapath.check, pod.facts, pod.namespace.path) == ()
     report = node.look()
@@ -284,10 +284,10 @@ def test_a_look_takes_links_into_the_flowtable_and_out_of_it_and_calls_it_no_rep
     assert links(node) == host_links(topology)
 
 
-def test_without_offload_every_packet_passes_the_stack(topology: Topology) -> None:
+def test_without_offload_every_packet_goes_through_the_stack(topology: Topology) -> None:
     node, pod = topology.node, topology.pods["a1"]
     with flow("tcp", pod.namespace, topology.remote, REMOTE.addresses[0]) as found:
-        offload(node, found.exchange)
+        wait_until_offloaded(node, found.exchange)
         off = replace(node.facts, flow_offload=False)
         report = node.look(facts=off)
         assert (report.errors, report.left) == ({}, "")
@@ -295,6 +295,6 @@ def test_without_offload_every_packet_passes_the_stack(topology: Topology) -> No
         assert not [i for i in state if isinstance(i, Chain) and i.name.endswith("_flow")]
         assert links(node) == set()
         found.exchange()
-        assert not pass_by(node, found.exchange)
+        assert not bypasses_stack(node, found.exchange)
     node.look()
     assert links(node) == host_links(topology)

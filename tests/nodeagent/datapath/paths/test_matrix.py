@@ -17,7 +17,7 @@ pytestmark = pytest.mark.root
 WORLDS: Final = [
     *(pytest.param(key, id=str(key)) for key in OF_VETH),
     *(pytest.param(key, id=str(key), marks=pytest.mark.ipvlan) for key in OF_IPVLAN),
-    # Once more, where flows pass by the stack: this machine's kernel may have no flowtables.
+    # Once more, where flows bypass the stack: this machine's kernel may have no flowtables.
     *(
         pytest.param(key, id=f"{key}, again", marks=pytest.mark.ipvlan)
         for key in OF_VETH

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from openeni_crds.enipool import Datapath
 from openeni_nodeagent.addresses import IPV6
 from openeni_nodeagent.datapath import plan
-from openeni_nodeagent.datapath.diff import diff, is_link_creation, is_of_add
+from openeni_nodeagent.datapath.diff import diff, is_link_creation, is_offload
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux.attributes import HEADER
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import encode
@@ -64,7 +64,7 @@ def test_requests_come_in_the_order_in_which_the_plan_is_applied(
     assert template is not None
     filled, planned = template.fill(pod, 9), plan_pod(pod)
     for ours, part in ((filled.host, planned.host), (filled.pod, planned.pod)):
-        operations = [o for o in diff(NOTHING, part) if is_of_add(o) and not is_link_creation(o)]
+        operations = [o for o in diff(NOTHING, part) if not (is_offload(o) or is_link_creation(o))]
         requests = [encode(o) for o in operations if not isinstance(o.item, Sysctl | Element)]
         assert [_message_type(r) for r in ours] == [_message_type(r) for r in requests]
 

@@ -34,7 +34,7 @@ a pod is slower if the whole interval is below 1. Only figures of one kernel are
 
 What `make bench` measures is in [benchmarks of the node](benchmarks.md). Decisions say what
 [instructions show](decisions/0074-chains-end-early-and-packets-are-counted-in-instructions.md), how
-flows of `Veth` pods [pass by the stack](decisions/0075-established-flows-pass-by-the-stack.md), and
+flows of `Veth` pods [pass by the stack](decisions/0075-established-flows-bypass-the-stack.md), and
 what they cost [where they cannot](decisions/0041-the-nodes-benchmarks-need-no-cloud.md).
 """
 REFERENCES: Final[Mapping[str, Sequence[str]]] = {

@@ -1,0 +1,74 @@
+"""What the kernel refuses of flows' offload costs no ENI and no pod its network."""
+
+from collections.abc import Generator
+from dataclasses import replace
+
+import pytest
+
+from openeni_crds.enipool import Datapath, Mode
+from openeni_nodeagent.datapath.linux import dumps
+from openeni_nodeagent.datapath.linux.kernel import observe_filters
+from openeni_nodeagent.datapath.model import FlowtableLink
+from openeni_testing.network.topology import REMOTE, Topology
+
+pytestmark = [pytest.mark.root, pytest.mark.ipvlan]
+# The kernel changes no hook's priority.
+OF_ANOTHER_PRIORITY = """
+table inet openeni {
+  flowtable established {
+    hook ingress priority filter
+    devices = { ens10 }
+  }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def topology() -> Generator[Topology]:
+    made = Topology(Datapath(Mode.VETH))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def refusing(topology: Topology) -> Generator[Topology]:
+    """A node whose flowtable the kernel lets nobody add links to, and without all filters."""
+    node = topology.node.namespace
+    node.program("nft", "flush", "ruleset")
+    node.nft(OF_ANOTHER_PRIORITY)
+    yield topology
+    node.program("nft", "flush", "ruleset")
+    assert topology.node.look().not_offloaded == ""
+
+
+def test_a_flowtable_that_refuses_links_costs_no_pod_its_network(refusing: Topology) -> None:
+    node, pod = refusing.node, refusing.pods["b1"]
+    report = node.look()
+    assert (report.errors, report.differing, report.left) == ({}, {}, "")
+    assert "in the flowtable: ENOTSUP" in report.not_offloaded
+    assert pod.namespace.ask(REMOTE.addresses[0], 80) == ("remote", pod.address)
+    assert node.namespace.run(node.datapath.check, pod.facts, pod.namespace.path) == ()
+    added = node.add("more", pod.facts.eni, "10.98.0.22")
+    assert added.namespace.ask(pod.address, 80) == ("b1", added.address)
+    node.delete(added)
+    assert node.look().differing == {}
+
+
+def test_it_refuses_nothing_that_turning_the_offload_off_needs(refusing: Topology) -> None:
+    node = refusing.node
+    report = node.look(facts=replace(node.facts, flow_offload=False))
+    assert (report.errors, report.left) == ({}, "")
+
+
+def test_a_flowtable_that_the_kernel_does_not_list_costs_nothing(
+    topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no memory for a message with all links, and lists none."""
+    node = topology.node
+    monkeypatch.setattr(dumps, "flowtable_links", lambda _: iter(()))
+    report = node.look()
+    assert (report.errors, report.differing, report.repairs) == ({}, {}, ())
+    assert report.not_offloaded == ""
+    monkeypatch.undo()
+    state = node.namespace.run(observe_filters)
+    assert FlowtableLink("ens10") in state
