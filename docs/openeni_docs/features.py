@@ -1,4 +1,4 @@
-"""Render docs/features.md: 60 features of such networks, and which of them openeni has.
+"""Render docs/features.md: features of such networks, and which of them openeni has.
 
 `PYTHONPATH=docs python -m openeni_docs.features` prints the count.
 """

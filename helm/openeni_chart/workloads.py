@@ -203,9 +203,10 @@ class Agent(Component, frozen=True, kw_only=True):
     flow_offload: Annotated[
         bool,
         Meta(
-            description="Whether established flows of `Veth` pods bypass the node's network stack, "
-            "by nftables flowtables (Linux 5.19 or newer). `false` where a firewall on the nodes "
-            "has to see each of their packets, or has to end connections that it allowed earlier."
+            description="Whether established IPv4 flows of `Veth` pods bypass the node's network "
+            "stack, by nftables flowtables (Linux 5.19 or newer). `false` where a firewall on the "
+            "nodes has to see each of their packets, or has to end connections that it allowed "
+            "earlier."
         ),
     ]
     metrics_port: Annotated[

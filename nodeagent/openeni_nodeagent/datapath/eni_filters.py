@@ -88,11 +88,17 @@ def _offloading_chain(eni: NodeENI) -> Chain:
     would look up the route out with neither mark nor sender, find none, and take any destination to
     be on the ENI's link.
 
+    Only IPv4: a flow of IPv6 survives changes of routes in other tables than its own (ip6_dst_check
+    asks the node of its route alone), and so would lead past a new pod of this node with the
+    address that it is for. Only what lasts: a question over UDP and its answer is assured after two
+    seconds, and its flow would keep the entry of conntrack four times as long.
+
     Filters of the forward hook have let packets of both directions pass by then. Those in
     postrouting have not yet seen a pod's answer that adds a flow.
     """
     hook = f"type filter hook forward priority {FLOWTABLE_PRIORITY}; policy accept;"
-    rule = f"iifgroup {eni.group} ct state established flow add @{FLOWTABLE}"
+    lasting = "ct state established ct status assured"
+    rule = f"iifgroup {eni.group} meta nfproto ipv4 {lasting} flow add @{FLOWTABLE}"
     return _chain(eni, FLOW_CHAIN, hook, [rule])
 
 

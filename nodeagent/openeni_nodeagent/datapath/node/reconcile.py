@@ -14,7 +14,7 @@ from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.sysctls import observe_sysctls
 from openeni_nodeagent.datapath.marks import GivenMark, Marks
-from openeni_nodeagent.datapath.model import Neighbour, Operation
+from openeni_nodeagent.datapath.model import Neighbour, Operation, Verb
 from openeni_nodeagent.datapath.node.compare import (
     compare,
     is_missing_route,
@@ -109,7 +109,9 @@ class NodeReconcile:
         if not self.wanted.complete:
             for part in (STALE_ENIS, *(() if plan.shared else (SHARED,))):
                 found.pop(part, None)
-        without, self.offload = split_offload(found)
+        without, offload = split_offload(found)
+        certain = self.wanted.complete
+        self.offload = [o for o in offload if certain or o.verb is not Verb.REMOVE]
         return plan, without
 
     def _apply_enis(self, found: Differences, plan: NodePlan) -> bool:

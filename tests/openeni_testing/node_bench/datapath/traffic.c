@@ -2,12 +2,14 @@
  * traffic: requests and responses, connections and streams between two namespaces, timed inside.
  *
  *   traffic serve PORT                      answer all tests, until killed
- *   traffic TEST ADDRESS PORT SECONDS MOST  print how many were done, and in how many nanoseconds of
+ *   traffic TEST ADDRESS PORT SECONDS MOST WAIT
+ *                                           print how many were done, and in how many nanoseconds of
  *                                           the processor, at both ends together
  *
  * TEST is tcp_rr (one byte there and back on one connection), tcp_crr (the same on a connection of
  * its own, with connect and close), udp_rr, or tcp_stream (counts bytes). A test ends after SECONDS
- * or MOST transactions. netperf's tests of these names are the model; its licence keeps it out of
+ * or MOST transactions. WAIT is for how many seconds udp_rr pauses after its first transaction: after
+ * two of them conntrack takes the flow for more than a question and its answer. netperf's tests of these names are the model; its licence keeps it out of
  * Debian, and what is in Debian (iperf3, qperf, sockperf) has no test of connections.
  *
  * The kernel handles a packet in the system call that sends it, up to the other end's queue, so the
@@ -102,11 +104,16 @@ static int64_t finished(int64_t done)
 	return done;
 }
 
-static int64_t count_transactions(int kind, char test, double seconds, int64_t most)
+static int64_t count_transactions(int kind, char test, double seconds, int64_t most, int wait)
 {
 	int64_t done = 0;
 	int fd = connected(kind);
 	exchange(fd, test); /* neighbours and routes are known after it */
+	if (wait) {
+		sleep(wait);
+		for (int again = 0; again < 3; again++)
+			exchange(fd, test);
+	}
 	for (start(seconds); done < most && now(CLOCK_MONOTONIC) < ending; done++)
 		exchange(fd, test);
 	return finished(done);
@@ -211,8 +218,8 @@ int main(int count, char **arguments)
 		peer.sin_port = htons(atoi(arguments[2]));
 		serve();
 	}
-	if (count != 6 || inet_pton(AF_INET, arguments[2], &peer.sin_addr) != 1) {
-		fputs("traffic serve PORT | TEST ADDRESS PORT SECONDS MOST\n", stderr);
+	if (count != 7 || inet_pton(AF_INET, arguments[2], &peer.sin_addr) != 1) {
+		fputs("traffic serve PORT | TEST ADDRESS PORT SECONDS MOST WAIT\n", stderr);
 		return 2;
 	}
 	peer.sin_port = htons(atoi(arguments[3]));
@@ -220,9 +227,9 @@ int main(int count, char **arguments)
 	int64_t most = atoll(arguments[5]), done = 0;
 	control = connected(SOCK_STREAM);
 	if (!strcmp(arguments[1], "tcp_rr"))
-		done = count_transactions(SOCK_STREAM, 'R', seconds, most);
+		done = count_transactions(SOCK_STREAM, 'R', seconds, most, 0);
 	else if (!strcmp(arguments[1], "udp_rr"))
-		done = count_transactions(SOCK_DGRAM, 'R', seconds, most);
+		done = count_transactions(SOCK_DGRAM, 'R', seconds, most, atoi(arguments[6]));
 	else if (!strcmp(arguments[1], "tcp_crr"))
 		done = count_connections(seconds, most);
 	else if (!strcmp(arguments[1], "tcp_stream"))

@@ -43,9 +43,15 @@ def wait_until_reached(program: Path, client: Namespace, address: str) -> None:
     wait_for(answered, f"{client.name} reaches {address}", _PATIENCE)
 
 
-def rate(program: Path, client: Namespace, test: str, address: str, seconds: float) -> float:
-    """Return transactions, or bytes, in one second of the processor's time."""
+def rate(
+    program: Path, client: Namespace, test: str, address: str, seconds: float, *, wait: int = 0
+) -> float:
+    """Return transactions, or bytes, in one second of the processor's time.
+
+    `wait` is how many seconds `udp_rr` pauses after its first transaction.
+    """
     most = MOST_CONNECTIONS if test == "tcp_crr" else UNLIMITED
-    out = client.program(str(program), test, address, str(PORT), f"{seconds:g}", str(most))
+    amounts = (f"{seconds:g}", str(most), str(wait))
+    out = client.program(str(program), test, address, str(PORT), *amounts)
     done, nanoseconds = map(int, out.split())
     return done / nanoseconds * 1e9

@@ -1,6 +1,6 @@
-"""What the kernel refuses of flows' offload costs no ENI and no pod its network."""
+"""What is not offloaded; what the kernel refuses of it costs no ENI and no pod its network."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 
 import pytest
@@ -8,10 +8,13 @@ import pytest
 from openeni_crds.enipool import Datapath, Mode
 from openeni_nodeagent.datapath.linux import dumps
 from openeni_nodeagent.datapath.linux.kernel import observe_filters
-from openeni_nodeagent.datapath.model import FlowtableLink
+from openeni_nodeagent.datapath.linux.netlink import Netlink
+from openeni_nodeagent.datapath.model import FlowtableLink, Operation, Verb
+from openeni_testing.network.one_eni import apply_one
 from openeni_testing.network.topology import REMOTE, Topology
 
 pytestmark = [pytest.mark.root, pytest.mark.ipvlan]
+ASKED, ASKING = 53, 40053
 # The kernel changes no hook's priority.
 OF_ANOTHER_PRIORITY = """
 table inet openeni {
@@ -60,12 +63,38 @@ def test_it_refuses_nothing_that_turning_the_offload_off_needs(refusing: Topolog
     assert (report.errors, report.left) == ({}, "")
 
 
+def test_a_question_and_its_answer_keep_no_entry_of_conntrack_for_long(topology: Topology) -> None:
+    """As of a name server: its clients would fill the table."""
+    pod = topology.pods["a1"]
+    pod.namespace.answer(ASKED)
+    answer = topology.remote.ask_by_datagram(pod.address, ASKED, source_port=ASKING)
+    assert answer == ("a1", REMOTE.addresses[0])
+    table = topology.node.namespace.program("cat", "/proc/net/nf_conntrack").splitlines()
+    (entry,) = [line for line in table if f"sport={ASKING} dport={ASKED}" in line]
+    assert "OFFLOAD" not in entry
+
+
+def test_a_look_adds_what_the_flowtable_lacks_and_calls_it_no_repair(topology: Topology) -> None:
+    node, pod = topology.node, topology.pods["a1"]
+    link = FlowtableLink(pod.pod_network.host_interface)
+    node.run(apply_one, Operation(Verb.REMOVE, link))
+    assert link not in node.namespace.run(observe_filters)
+    assert node.namespace.run(node.datapath.check, pod.facts, pod.namespace.path) == ()
+    report = node.look()
+    assert (report.repairs, report.differing, report.not_offloaded) == ((), {}, "")
+    assert link in node.namespace.run(observe_filters)
+
+
+def nothing(_: Netlink) -> Iterator[FlowtableLink]:
+    return iter(())
+
+
 def test_a_flowtable_that_the_kernel_does_not_list_costs_nothing(
     topology: Topology, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has no memory for a message with all links, and lists none."""
     node = topology.node
-    monkeypatch.setattr(dumps, "flowtable_links", lambda _: iter(()))
+    monkeypatch.setattr(dumps, "flowtable_links", nothing)
     report = node.look()
     assert (report.errors, report.differing, report.repairs) == ({}, {}, ())
     assert report.not_offloaded == ""
