@@ -59,8 +59,8 @@ _AGENT: Final = {
     "OPENENI_LOCAL_DNS": "Node-local addresses that pods must reach, with commas between them.",
     "OPENENI_SERVICE_CIDRS": "The cluster's service networks, with commas between them.",
     "OPENENI_MARK_MASK": "Bits of a packet's mark that are openeni's.",
-    "OPENENI_FLOW_OFFLOAD": "Whether established IPv4 flows of `Veth` pods bypass the node's network "
-    "stack, if its kernel supports it.",
+    "OPENENI_FLOW_OFFLOAD": "Whether established IPv4 flows of `Veth` pods bypass the node's "
+    "network stack, if its kernel supports it.",
     "OPENENI_METRICS_ADDRESS": "Address of the metrics.",
     "OPENENI_METRICS_PORT": "Their port; 0: none.",
 }

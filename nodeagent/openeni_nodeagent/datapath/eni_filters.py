@@ -93,8 +93,8 @@ def _offloading_chain(eni: NodeENI) -> Chain:
     address that it is for. Only what lasts: a question over UDP and its answer is assured after two
     seconds, and its flow would keep the entry of conntrack four times as long.
 
-    Filters of the forward hook have let packets of both directions pass by then. Those in
-    postrouting have not yet seen a pod's answer that adds a flow.
+    Filters of the forward hook have let packets of both directions pass by then, not those in
+    postrouting.
     """
     hook = f"type filter hook forward priority {FLOWTABLE_PRIORITY}; policy accept;"
     lasting = "ct state established ct status assured"
