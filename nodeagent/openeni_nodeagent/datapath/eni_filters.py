@@ -90,16 +90,14 @@ def _offloading_chain(eni: NodeENI) -> Chain:
 
     Only IPv4: a flow of IPv6 survives changes of routes in other tables than its own (ip6_dst_check
     asks the node of its route alone), and so would lead past a new pod of this node with the
-    address that it is for. Only what lasts: a question over UDP and its answer is assured after two
-    seconds, and its flow would keep the entry of conntrack four times as long.
+    address that it is for. Only what is assured: UDP after two seconds. The flow of a question and
+    its answer would keep their conntrack entry four times as long.
 
-    Filters of the forward hook have let packets of both directions pass by then, not those in
-    postrouting.
+    Filters of the forward hook have let packets of both directions pass, those in postrouting not.
     """
     hook = f"type filter hook forward priority {FLOWTABLE_PRIORITY}; policy accept;"
-    lasting = "ct state established ct status assured"
-    rule = f"iifgroup {eni.group} meta nfproto ipv4 {lasting} flow add @{FLOWTABLE}"
-    return _chain(eni, FLOW_CHAIN, hook, [rule])
+    lasting = "meta nfproto ipv4 ct state established ct status assured"
+    return _chain(eni, FLOW_CHAIN, hook, [f"iifgroup {eni.group} {lasting} flow add @{FLOWTABLE}"])
 
 
 def _of_layer_3(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
@@ -273,9 +271,10 @@ def _ingress_chain(eni: NodeENI) -> Chain:
     nobody has. No such frame comes from the network.
     """
     hook = f'type filter hook ingress device "{eni.link.device}" priority filter; policy accept;'
+    group = "ether saddr & 01:00:00:00:00:00"
     rules = [
-        f"ether saddr & 01:00:00:00:00:00 == 0 ether saddr != {eni.facts.mac} accept",
-        "ether saddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 drop",
+        f"{group} == 0 ether saddr != {eni.facts.mac} accept",
+        f"{group} == 01:00:00:00:00:00 drop",
         "meta protocol ip accept",
         "meta protocol ip6 accept",
         "drop",
