@@ -105,7 +105,7 @@ matrix: prepare-all ## Send the packets of every mode, path, family, proxy and k
 bench: prepare-all ## Compare CNI ADD and DEL with reference plugins, heal damages (root, 12 minutes); DATAPATHS=veth runs one
 	PYTHONPATH=tests $(BIN)/python -m openeni_testing.node_bench.pods.command $(DATAPATHS)
 
-bench-datapath: $(DEV) ## Compare the speed of packets with reference plugins and a host (root, 15 minutes)
+bench-datapath: $(DEV) ## Compare the speed of packets with reference plugins and a host (root, 20 minutes)
 	$(LAB) prepare --all --emulator
 	PYTHONPATH=tests $(BIN)/python -m openeni_testing.node_bench.datapath.command
 
