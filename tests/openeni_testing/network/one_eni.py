@@ -7,6 +7,7 @@ import pytest
 from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
+from openeni_nodeagent.datapath.linux import modes
 from openeni_nodeagent.datapath.linux.kernel import (
     apply,
     observe,
@@ -71,7 +72,9 @@ class OneENI:
     def place(self) -> NodePod:
         found = self.node.look().links[self.eni.name]
         mark = Marks(names.MARK_MASK).of_table(self.state(), names.eni_table(found.ifindex))
-        return pod_on_node(self.pod, NodeENI(self.eni, found, self.node.facts, mark))
+        has_flow_offload = self.node.namespace.run(modes.has_flow_offload)
+        eni = NodeENI(self.eni, found, self.node.facts, mark, has_flow_offload=has_flow_offload)
+        return pod_on_node(self.pod, eni)
 
     def add(self, netns: str) -> None:
         self.node.run(self.node.datapath.add, self.pod, netns)
