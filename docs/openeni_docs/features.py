@@ -30,7 +30,7 @@ there; `make test`, `make test-exhaustive` and `make test-images` run them. `PYT
 
 
 class State(StrEnum):
-    """Whether openeni has a feature."""
+    """Says whether openeni has a feature."""
 
     YES = "yes"
     PARTLY = "partly"

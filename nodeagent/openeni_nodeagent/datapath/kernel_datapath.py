@@ -128,13 +128,9 @@ class KernelDatapath:
         return _pod_network(node_pod, stopwatch.seconds)
 
     def finish_add(self, pod: PodInterface) -> None:
-        if not (eni := self._enis.get(pod.eni.mac)):
-            return
-        self._announcer.announce(eni.link.ifindex, pod.eni.mac, pod.addresses)
-        if eni.offloads:
-            link = FlowtableLink(pod_on_node(pod, eni).host_link)
-            with suppress(DatapathError), Netlink() as netlink:  # else the next look does it
-                apply([Operation(Verb.ADD, link)], netlink)
+        if eni := self._enis.get(pod.eni.mac):
+            self._announcer.announce(eni.link.ifindex, pod.eni.mac, pod.addresses)
+            _change_flowtable(pod_on_node(pod, eni), Verb.ADD)
 
     def network(self, pod: PodInterface) -> PodNetwork:
         return _pod_network(self._node_pod(pod), {})
@@ -162,8 +158,10 @@ class KernelDatapath:
 
     def finish_delete(self, pod: PodInterface, netns: str) -> None:
         self._conntrack.flush()  # of all pods that were deleted meanwhile, at once
+        node_pod = self._any_node_pod(pod)
         with self._turns:
-            remove_links(self._any_node_pod(pod), netns)
+            remove_links(node_pod, netns)
+        _change_flowtable(node_pod, Verb.REMOVE)  # it may wait for others' transactions of nftables
 
     def _same(self, eni: NodeENI) -> NodeENI:
         """Return the object that is equal and known: a key of templates, found by its identity."""
@@ -248,6 +246,13 @@ class KernelDatapath:
             if not ownership.find_nic(list_links(netlink), eni.mac):
                 return NICMissingError(f"the NIC of ENI {eni.name} ({eni.mac}) is gone")
         return None
+
+
+def _change_flowtable(pod: NodePod, verb: Verb) -> None:
+    """Add the pod's link to the flowtable or remove it; what fails is left to the next look."""
+    if pod.eni.offloads:
+        with suppress(DatapathError), Netlink() as netlink:
+            apply([Operation(verb, FlowtableLink(pod.host_link))], netlink)
 
 
 def _pod_network(pod: NodePod, phases: Mapping[str, float]) -> PodNetwork:

@@ -40,7 +40,7 @@ from openeni_nodeagent.datapath.model import (
 from openeni_nodeagent.datapath.plan import plan_pod
 from openeni_nodeagent.datapath.pod_messages.encoding import encode_creation
 from openeni_nodeagent.datapath.pod_messages.template import template_of
-from openeni_nodeagent.datapath_api import DatapathError, KernelRefusedError, NamespaceGoneError
+from openeni_nodeagent.datapath_api import KernelRefusedError, NamespaceGoneError
 from openeni_nodeagent.phases import Stopwatch
 
 ENTRIES_IN_POD: Final = 10_000  # of one kind: what is read of a pod's namespace, at most
@@ -141,9 +141,6 @@ def remove_links(pod: NodePod, netns: str) -> None:
         link = find_link(netlink, pod.host_link)
         if link is not None and link.kind == VETH:
             apply([Operation(Verb.REMOVE, link)], netlink)
-        if pod.eni.offloads:
-            with suppress(DatapathError):  # it may be gone, and looks remove what is left
-                apply([Operation(Verb.REMOVE, FlowtableLink(pod.host_link))], netlink)
 
 
 def clear(pod: NodePod, namespace: int | None) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,23 +91,26 @@ def test_the_kernels_modes_are_those_whose_links_iproute2_can_create() -> None:
 
 
 @pytest.mark.root
-def test_the_egress_hook_is_detected_where_nft_accepts_a_chain_on_it() -> None:
-    table = "table netdev t { chain c { type filter hook egress device lo priority 0; }; }"
+@pytest.mark.parametrize(
+    ("asked", "table"),
+    [
+        (
+            modes.has_egress_hook,
+            "table netdev t { chain c { type filter hook egress device lo priority 0; }; }",
+        ),
+        (  # every kernel that runs these tests is new enough
+            modes.has_flow_offload,
+            "table inet t { flowtable f { hook ingress priority 0; devices = { lo }; }; }",
+        ),
+    ],
+    ids=["egress hook", "flow offload"],
+)
+def test_what_nft_accepts_is_detected(asked: Callable[[], bool], table: str) -> None:
     takes = False
     with Namespace("probe") as netns, suppress(AssertionError):
         netns.nft(table)
         takes = True
-    assert modes.has_egress_hook() == takes
-
-
-@pytest.mark.root
-def test_flow_offload_is_detected_where_nft_accepts_a_flowtable() -> None:
-    table = "table inet t { flowtable f { hook ingress priority 0; devices = { lo }; }; }"
-    takes = False
-    with Namespace("probe") as netns, suppress(AssertionError):
-        netns.nft(table)
-        takes = True
-    assert modes.has_flow_offload() == takes  # every kernel that runs these tests is new enough
+    assert asked() == takes
 
 
 @pytest.mark.parametrize("release", ["5.14.0-427.el9.x86_64", "5.18.19", "4.18.0"])
