@@ -188,19 +188,19 @@ def _host_ports() -> frozenset[Chain]:
     """Return the chains that lead a port of the node to a pod.
 
     They run after kube-proxy's, to which the addresses of services belong, some of which may be
-    local (ipvs). The primary address of an ENI has no host ports: the replies of pods of other ENIs
-    would have to leave by that one, with an address that Neutron allows there alone.
+    local (ipvs). A pod may name any address as its `hostIP`, so only those of the node count: what
+    is for the API server's is not the pod's. The primary address of an ENI has no host ports: the
+    replies of pods of other ENIs would have to leave by that one, with an address that Neutron
+    allows there alone.
     """
-    rules = [f"{word} daddr @primaries{number} accept" for word, number in FAMILIES]
-    rules += [
-        f"dnat {word} to {word} daddr . meta l4proto . th dport map @hostports{number}"
-        for word, number in FAMILIES
-    ]
-    rules += [
-        f"meta nfproto {nfproto} fib daddr type local "
-        f"dnat {word} to meta l4proto . th dport map @anyports{number}"
-        for (word, number), nfproto in zip(FAMILIES, ("ipv4", "ipv6"), strict=True)
-    ]
+    rules = ["fib daddr type != local accept"]
+    rules += [f"{word} daddr @primaries{number} accept" for word, number in FAMILIES]
+    for (word, number), nfproto in zip(FAMILIES, ("ipv4", "ipv6"), strict=True):
+        port = "meta l4proto . th dport"
+        rules += [
+            f"dnat {word} to {word} daddr . {port} map @hostports{number}",
+            f"meta nfproto {nfproto} dnat {word} to {port} map @anyports{number}",
+        ]
     return frozenset(
         chain("inet", name, f"type nat hook {hook} priority -95; policy accept;", rules)
         for name, hook in (("host_ports_in", "prerouting"), ("host_ports_out", "output"))

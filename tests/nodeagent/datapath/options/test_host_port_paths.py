@@ -18,7 +18,7 @@ from openeni_testing.network.sctp import associate
 from openeni_testing.network.topology import REMOTE, Topology
 
 pytestmark = pytest.mark.root
-WEB, DNS, TELEPHONY, SHARED = 8080, 8053, 8132, 54323
+WEB, DNS, TELEPHONY, SHARED, OTHERS = 8080, 8053, 8132, 54323, 6443
 NODE = ("10.99.0.11", "fd99::11")
 ENI = ("10.98.0.10", "fd98::10")
 LOOPBACK: Final = ("127.0.0.1", "::1")
@@ -30,6 +30,7 @@ PORTS: Final = {
         PortMapping(DNS, 53, UDP),
         PortMapping(TELEPHONY, 132, SCTP),
         *(PortMapping(SHARED, 80, TCP, address) for address in LOOPBACK),
+        *(PortMapping(OTHERS, 53, UDP, address) for address in OUTSIDE),
     ),
     "a2": tuple(PortMapping(SHARED, 80, TCP, address) for address in NODE),
     "b1": tuple(PortMapping(SHARED, 53, UDP, address) for address in NODE),
@@ -43,6 +44,7 @@ def topology(request: pytest.FixtureRequest) -> Generator[Topology]:
     made.network.drop_invalid()
     for name in ("a1", "b1"):
         made.pods[name].namespace.answer(53)
+    made.network.outside.answer(OTHERS)
     yield made
     made.close()
 
@@ -121,6 +123,13 @@ def not_at_the_primary_address_of_an_eni(topology: Topology, family: int) -> Non
     assert topology.remote.ask(of(ENI, family), WEB) is None
 
 
+def not_at_an_address_that_is_not_the_nodes(topology: Topology, family: int) -> None:
+    """A pod that names the address of somebody else gets nothing of what is for them."""
+    for client in (topology.node.namespace, *(topology.pods[p].namespace for p in ("a2", "b1"))):
+        answer = client.ask_by_datagram(of(OUTSIDE, family), OTHERS)
+        assert name(answer) == topology.network.outside.name
+
+
 PATHS: Final[dict[str, Callable[[Topology, int], None]]] = {
     made.__name__.replace("_", " "): made
     for made in (
@@ -134,6 +143,7 @@ PATHS: Final[dict[str, Callable[[Topology, int], None]]] = {
         to_three_pods_with_one_port,
         over_sctp,
         not_at_the_primary_address_of_an_eni,
+        not_at_an_address_that_is_not_the_nodes,
     )
 }
 
