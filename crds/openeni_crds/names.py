@@ -106,14 +106,14 @@ TABLE_L3_PODS: Final = 9997  # and of l3s and l3 pods
 TABLES_OF_PODS: Final = (TABLE_PODS, TABLE_L2_PODS, TABLE_L3_PODS)
 TABLE_ENI_BASE: Final = 10000  # + ifindex of the ENI: its way out; also the group of its veth ends
 RULE_ANSWER_V6: Final = 480  # `from <primary address> iif lo oif <ENI>` lookup TABLE_L3_PODS
-RULE_FROM_POD_V6: Final = 490  # IPv6 `iif lo oif <ENI>`, as an l3s or l3 pod sends: ENI's table
+RULE_FROM_L3_POD: Final = 490  # `iif lo oif <ENI>`, as an l3s or l3 pod sends: ENI's table
 RULE_TO_POD: Final = 500  # lookup TABLE_PODS: before RULE_REPLY, whose packets may be for a pod
 RULE_TO_SUBNET: Final = 505  # veth: to <subnet> fwmark <ENI's mark>: ENI's table
 RULE_TO_L2_POD: Final = 510  # lookup TABLE_L2_PODS
 RULE_FROM_VETH_POD: Final = 515  # fwmark <ENI's mark>: ENI's table
 RULE_TO_L3_POD: Final = 520  # lookup TABLE_L3_PODS
 RULE_REPLY: Final = 550  # fwmark <reply> lookup main: NodePort replies leave where they came in
-RULE_FROM_POD: Final = 600  # ipvlan: fwmark <mark>, or IPv4 `iif lo oif <ENI>`: ENI's table
+RULE_FROM_POD: Final = 600  # ipvlan: fwmark <ENI's mark>: ENI's table
 RULE_FROM_ENI: Final = 610  # from <primary address> lookup <ENI's table>
 RULE_WAY_BACK: Final = 32800  # from <subnet> lookup <ENI's table>, where main has no route
 # Default of OPENENI_MARK_MASK. Bits 14 and 15 are kube-proxy's; Calico takes 16 to 31 by default.

@@ -85,7 +85,7 @@ def _named(file: Path) -> str:
 def _kernel() -> tuple[tuple[str, str], ...]:
     rules = (
         names.RULE_ANSWER_V6,
-        names.RULE_FROM_POD_V6,
+        names.RULE_FROM_L3_POD,
         names.RULE_TO_POD,
         names.RULE_TO_SUBNET,
         names.RULE_TO_L2_POD,

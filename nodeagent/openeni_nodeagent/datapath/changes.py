@@ -33,6 +33,7 @@ class Kind(StrEnum):
     RULE = "rule"
     NEIGHBOUR = "neighbour"
     FILTER = "filter"  # something in our nftables tables
+    SYSCTL = "sysctl"  # one of those that the kernel notifies of: forwarding, rp_filter, proxies
     UNKNOWN = "unknown"  # notifications may have been lost
 
 
@@ -42,7 +43,7 @@ class Change:
 
     kind: Kind
     verb: Verb
-    item: Item | None = None  # None: of FILTER and UNKNOWN
+    item: Item | None = None  # None: of FILTER, SYSCTL and UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

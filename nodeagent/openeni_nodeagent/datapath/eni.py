@@ -33,7 +33,6 @@ from openeni_nodeagent.datapath.model import (
 )
 
 _V4: Final = {
-    "conf/{}/rp_filter": "2",  # loose: the kernel takes the larger of this and conf/all
     "conf/{}/arp_ignore": "1",  # answer for the ENI's own address, not for the node's others
     "conf/{}/arp_announce": "2",  # never ask with another link's address as sender
     "conf/{}/forwarding": "1",
@@ -101,17 +100,17 @@ def _rules(eni: NodeENI) -> set[Item]:
     (drivers/net/ipvlan/ipvlan_core.c, ipvlan_process_v4_outbound), and once more after its
     destination has been translated, by the mark alone (ip_route_me_harder).
 
-    A route by another device does not match there by IPv4. By IPv6 the ENI is no more than a
-    preference (ip6_route_output_flags), and what is for a pod of another ENI would go there past
-    Neutron. So its rule comes before all others, even if the ENI has no IPv6 address: with
-    CAP_NET_RAW its pods may send such packets. Only what the node itself answers from the ENI's
-    address has that device, too (icmpv6_echo_reply), and may be for a pod.
+    Its rule comes before all others. By IPv4 no route by another device matches there, and the
+    look-ups are spared. By IPv6 the ENI is no more than a preference (ip6_route_output_flags), and
+    what is for a pod of another ENI would go there past Neutron: so that rule is there even if the
+    ENI has no IPv6 address, since with CAP_NET_RAW its pods may send such packets. Only what the
+    node itself answers from the ENI's address has that device, too (icmpv6_echo_reply), and may be
+    for a pod.
     """
     items: set[Item] = {rule for family in eni.families for rule in _rules_by_mark(eni, family)}
     if eni.layer_3:
-        priorities = {IPV4: names.RULE_FROM_POD, IPV6: names.RULE_FROM_POD_V6}
         items |= {
-            Rule(family, priorities[family], eni.table, iif="lo", oif=eni.link.device)
+            Rule(family, names.RULE_FROM_L3_POD, eni.table, iif="lo", oif=eni.link.device)
             for family in _families_of_pods(eni)
         }
         items |= {
@@ -201,6 +200,10 @@ def _sysctls(eni: NodeENI) -> State:
     # any frame on the ENI.
     answers = not eni.ipvlan or eni.facts.datapath.ipvlan_mode is IPVlanMode.L3S
     found[f"net/ipv4/conf/{device}/accept_local"] = "1" if answers else "0"
+    # Loose, since the kernel takes the larger of this and conf/all, which may be strict. Where that
+    # is 0, a veth pod's packets are spared a look-up of their sender through all rules.
+    looks_up = eni.ipvlan or eni.kernel_checks_senders
+    found[f"net/ipv4/conf/{device}/rp_filter"] = "2" if looks_up else "0"
     if eni.ipvlan and eni.layer_2:
         # ipvlan passes every broadcast to the slaves, too: that one would answer, on this ENI, ARP
         # requests for the primary addresses of others.

@@ -6,6 +6,7 @@ from openeni_crds import names
 from openeni_crds.enipool import IPVlanMode, MetadataService
 from openeni_nodeagent.addresses import IPV6, family_of
 from openeni_nodeagent.datapath.filters import (
+    AFTER_TRANSLATION,
     BEFORE_DEFRAGMENTATION,
     ENI_CHAIN,
     FAMILIES,
@@ -71,12 +72,17 @@ def _marks(eni: NodeENI) -> list[str]:
 
 
 def _of_veth(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
-    pods = f"iifgroup {eni.group}"
-    # With `accept_local`, which ARP needs, the kernel takes these from the network.
-    own = f"iif {eni.link.ifindex} fib saddr type local drop"
-    hook = f"type filter hook prerouting {_BEFORE_REPLIES}"
-    block = [f"{pods} ip6 daddr {names.METADATA_V6} drop"] if blocks else []
-    into_node = _chain(eni, "", hook, [own, f"{pods} {eni.mark.statement}", *block])
+    nic, pods = f"iif {eni.link.ifindex}", f"iifgroup {eni.group}"
+    rules = [
+        # The kernel takes its own addresses with `accept_local`, which ARP needs, and those of
+        # broadcasts without `rp_filter`. By IPv6 all without a route are not `unicast`.
+        f"{nic} meta nfproto ipv4 fib saddr type != unicast drop",
+        f"{nic} meta nfproto ipv6 fib saddr type local drop",
+        f"{pods} {eni.mark.statement}",
+        *([f"{pods} ip6 daddr {names.METADATA_V6} drop"] if blocks else []),
+    ]
+    hook = f"type filter hook prerouting priority {AFTER_TRANSLATION}; policy accept;"
+    into_node = _chain(eni, "", hook, rules)
     return frozenset({into_node, *([_offloading_chain(eni)] if eni.offloads else [])})
 
 
@@ -139,6 +145,9 @@ def _of_layer_2(eni: NodeENI) -> frozenset[Chain]:
     # The kernel itself drops the node's own addresses as senders for IPv4 only (accept_local).
     own = f"iif {index} meta nfproto ipv6 fib saddr type local drop"
     loopback = f"iif {index} ip daddr {LOOPBACK} drop"  # `host_ports`, route_localnet
+    # There is no neighbour discovery (`guard`): pods know the node by permanent neighbours.
+    forbidden = (*FORGED_MTU_ERRORS, NEIGHBOUR_DISCOVERY)
+    of_pods = [f"{_sent_to_node(eni)} {match} drop" for match in forbidden]
     # What comes to an l2 pod from beyond its subnet does not pass the node, but the pod's answers
     # do. Conntrack calls them invalid; kube-proxy's mode iptables, and other firewalls, drop those.
     one_way = [
@@ -146,7 +155,7 @@ def _of_layer_2(eni: NodeENI) -> frozenset[Chain]:
         for word, number in FAMILIES
     ]
     marks = [f"iif {index} {rule}" for rule in _marks(eni)]
-    into_node = _chain(eni, "", hook, [own, loopback, *_of_pods(eni), *one_way, *marks])
+    into_node = _chain(eni, "", hook, [own, loopback, *of_pods, *one_way, *marks])
     return frozenset(
         {into_node, _senders_of_layer_2(eni), _nat_of_neighbours(eni), _ingress_chain(eni)}
     )
@@ -251,16 +260,6 @@ def _senders_of_layer_2(eni: NodeENI) -> Chain:
     sent = _sent_to_node(eni)
     rules = [f"{sent} {word} saddr . iif != @podlinks{number} drop" for word, number in FAMILIES]
     return _chain(eni, _CUT, f"type filter hook prerouting {BEFORE_DEFRAGMENTATION}", rules)
-
-
-def _of_pods(eni: NodeENI) -> list[str]:
-    """Return the rules for what l2 pods send to the node under addresses of pods of this ENI.
-
-    There is no neighbour discovery (`guard`): pods know the node by permanent neighbours.
-    """
-    sent = _sent_to_node(eni)
-    rules = [f"{sent} {error} drop" for error in FORGED_MTU_ERRORS]
-    return [*rules, f"{sent} {NEIGHBOUR_DISCOVERY} drop"]
 
 
 def _ingress_chain(eni: NodeENI) -> Chain:

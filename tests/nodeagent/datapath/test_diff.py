@@ -161,7 +161,7 @@ def test_what_several_parts_need_is_ordered_as_if_it_were_one() -> None:
 
 def test_the_way_to_pods_comes_once_a_chain_keeps_others_off_it() -> None:
     answer = Rule(6, names.RULE_ANSWER_V6, names.TABLE_L3_PODS, source="fd98::10/128")
-    other = Rule(6, names.RULE_FROM_POD_V6, 10009)
+    other = Rule(6, names.RULE_FROM_L3_POD, 10009)
     chain = Chain("inet", "eni9", "b", "text")
     done = diff(NOTHING, frozenset({answer, other, chain}))
     assert [operation.item for operation in done] == [other, chain, answer]

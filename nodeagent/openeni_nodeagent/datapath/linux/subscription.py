@@ -56,7 +56,12 @@ _ROUTE_GROUPS: Final = (
     uapi.RTNLGRP_IPV6_IFADDR,
     uapi.RTNLGRP_IPV6_ROUTE,
     uapi.RTNLGRP_IPV6_RULE,
+    uapi.RTNLGRP_IPV4_NETCONF,
+    uapi.RTNLGRP_IPV6_NETCONF,
 )
+# struct netconfmsg, and its first attribute, NETCONFA_IFINDEX (inet_netconf_fill_devconf).
+_NETCONF: Final = struct.Struct("=B3xHHi")
+_ALL_LINKS: Final = -1  # NETCONFA_IFINDEX_ALL
 # Parts of messages of links: our alias, and the beginning of the name of a pod's link.
 _OUR_ALIAS: Final = string(uapi.IFLA_IFALIAS, names.LINK_ALIAS)
 _POD_LINKS_NAME: Final = struct.pack("=H", uapi.IFLA_IFNAME) + names.LINK_PREFIX.encode()
@@ -177,9 +182,10 @@ def _may_concern_us(kind: int, raw: bytes, watched: Watched) -> bool:
                 return True
             is_whole = kind == uapi.RTM_NEWLINK and flags & uapi.IFF_UP and _POD_LINKS_NAME in raw
             return _OUR_ALIAS in raw and not is_whole
-        case uapi.RTM_NEWADDR | uapi.RTM_DELADDR:
-            *_, index = IFADDRMSG.unpack_from(raw, HEADER.size)
-            return index in watched.links
+        case uapi.RTM_NEWADDR | uapi.RTM_DELADDR | uapi.RTM_NEWNETCONF:
+            header = _NETCONF if kind == uapi.RTM_NEWNETCONF else IFADDRMSG
+            *_, index = header.unpack_from(raw, HEADER.size)
+            return index in watched.links or index == _ALL_LINKS
         case uapi.RTM_NEWROUTE | uapi.RTM_DELROUTE:
             _, _, _, _, _, protocol, *_ = RTMSG.unpack_from(raw, HEADER.size)
             devices = _out_of(frozenset(watched.links))
@@ -204,6 +210,8 @@ def _out_of(links: frozenset[int]) -> re.Pattern[bytes]:
 
 def change_of_link_or_route(kind: int, raw: bytes) -> Change | None:
     """Return what a notification of rtnetlink says; None if it is of nothing that we have."""
+    if kind == uapi.RTM_NEWNETCONF:
+        return Change(Kind.SYSCTL, Verb.CHANGE)
     if not (found := _ROUTE_KINDS.get(kind)):
         return None
     what, verb, decoder, convert = found

@@ -121,6 +121,9 @@ def damages(pod: NodePod) -> tuple[tuple[Kind, str], ...]:
         (Kind.ROUTE, "ip route add 192.0.2.0/24 dev ens7"),
         (Kind.ROUTE, f"ip route flush table {pod.eni.table}"),
         (Kind.ROUTE, f"ip -6 route flush table {pod.eni.table}"),
+        (Kind.SYSCTL, "sysctl -w net.ipv4.conf.ens7.forwarding=0"),
+        (Kind.SYSCTL, "sysctl -w net.ipv6.conf.ens7.proxy_ndp=0"),
+        (Kind.SYSCTL, "sysctl -w net.ipv4.conf.all.rp_filter=1"),
         (Kind.LINK, "ip link set ens7 mtu 1400"),
         (Kind.LINK, "ip link set ens7 master theirs"),
         (Kind.LINK, "ip link set ens7 down"),
@@ -150,7 +153,7 @@ def test_everything_that_others_take_away_or_change_is_noticed(
     [
         "add element inet openeni pods4 { 10.98.0.12 }",
         "flush chain inet openeni service",
-        "delete chain inet openeni reply_in",
+        "delete chain inet openeni translated",
         "delete table inet openeni",
         "flush ruleset",
     ],

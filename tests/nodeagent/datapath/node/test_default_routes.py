@@ -5,7 +5,14 @@ import pytest
 from openeni_crds.enipool import Datapath, Mode
 from openeni_nodeagent.datapath_api import DatapathError
 from openeni_testing.network import neutron
-from openeni_testing.network.attacks import ROUTER, router_advertisement, send_frames
+from openeni_testing.network.attacks import (
+    ROUTER,
+    datagram,
+    received,
+    router_advertisement,
+    send_frames,
+    sending,
+)
 from openeni_testing.network.neutron import NeutronNetwork, Port, vm
 from openeni_testing.network.node import Node, eni_facts
 from openeni_testing.waiting import wait_for
@@ -15,7 +22,7 @@ VETH = Datapath(Mode.VETH)
 REMOTE = Port("remote", "fa:16:3e:98:00:c8", ("10.98.0.200", "fd98::c8"))
 
 
-@pytest.mark.parametrize("strictness", ["1", "2"])
+@pytest.mark.parametrize("strictness", ["0", "1", "2"])
 def test_pods_are_reached_on_a_node_without_a_default_route(
     network: NeutronNetwork, node: Node, strictness: str
 ) -> None:
@@ -31,6 +38,24 @@ def test_pods_are_reached_on_a_node_without_a_default_route(
         assert client.ask("10.98.0.11", 80) == ("pod", address)
         assert pod.namespace.ask(address, 80) == (client.name, "10.98.0.11")
     assert network.dropped() == {}
+    remote.close()
+
+
+@pytest.mark.parametrize("strictness", ["0", "2"])
+@pytest.mark.parametrize("source", ["10.99.0.255", "10.99.0.11"])
+def test_no_pod_hears_an_address_that_no_machine_beyond_the_eni_has(
+    network: NeutronNetwork, node: Node, strictness: str, source: str
+) -> None:
+    """Of broadcasts in the node's subnet, and the node's own, whatever rp_filter the node has."""
+    node.namespace.sysctl("net/ipv4/conf/all/rp_filter", strictness)
+    eni = eni_facts("eni", 10, VETH)
+    port = node.attach("ens7", eni, ("10.98.0.11",))
+    pod = node.add("pod", eni, "10.98.0.11").namespace
+    remote = vm(network, "remote", REMOTE)
+    forged = datagram(source, "10.98.0.11", (REMOTE.mac, port.mac))
+    honest = datagram("10.98.0.200", "10.98.0.11", (REMOTE.mac, port.mac))
+    attack = sending(network.fabric, port.device, forged, honest)
+    assert received(remote, attack, "10.98.0.11", pod) == ["10.98.0.200"]
     remote.close()
 
 

@@ -13,7 +13,7 @@ from openeni_nodeagent.datapath.marks import Mark, Marks
 from openeni_nodeagent.datapath.model import Rule, State
 from openeni_nodeagent.datapath_api import DatapathError
 from openeni_nodeagent.pod_options import PortMapping, Transport
-from openeni_testing.network.neutron import NeutronNetwork
+from openeni_testing.network.neutron import OUTSIDE, NeutronNetwork
 from openeni_testing.network.node import Node, eni_facts
 from openeni_testing.network.topology import Topology
 from openeni_testing.network.unserved import marks_in
@@ -187,14 +187,16 @@ def test_enis_without_nics_have_one_mark_each_however_often_they_are_looked_at(
 
 
 @pytest.mark.root
-def test_where_others_mark_datagrams_they_reach_the_node_and_its_other_pods() -> None:
+def test_where_others_mark_datagrams_they_go_where_they_would_without() -> None:
     topology = Topology(Datapath(Mode.VETH))
     try:
         node, pod = topology.node.namespace, topology.pods["a1"].namespace
-        neighbours = [(node, "10.99.0.11"), (topology.pods["a2"].namespace, topology.of("a2", 4))]
+        outside, other = topology.network.outside, topology.pods["a2"].namespace
+        servers = [(node, "10.99.0.11"), (other, topology.of("a2", 4)), (outside, OUTSIDE)]
         node.nft(WG_QUICK)
-        for namespace, address in neighbours:
+        for namespace, address in servers:
             namespace.answer(PORT)
             assert pod.ask_by_datagram(address, PORT) is not None
+        assert topology.network.dropped() == {}
     finally:
         topology.close()
