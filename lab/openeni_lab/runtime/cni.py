@@ -6,12 +6,13 @@ the CNI specification 1.1 and libcni: the order of plugins, prevResult, capabili
 
 import json
 import os
+import select
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 Json = dict[str, Any]
 
@@ -158,19 +159,44 @@ class NetworkConfigList:
 
 
 def _execute(program: str, environment: Mapping[str, str], given: bytes) -> tuple[int, bytes]:
-    """Return the exit status and standard output, or standard error if that is empty."""
-    try:
-        done = subprocess.run(
-            [program],
-            env=environment,
-            input=given,
-            capture_output=True,
-            timeout=CALL_SECONDS,
-            check=False,
+    """Return the exit status and standard output, or standard error if that is empty.
+
+    It waits for the end of the process itself. With a time limit `subprocess` would ask for it
+    again and again, with pauses that are as long as a plugin takes.
+    """
+    with _memory(given) as sent, _memory() as output, _memory() as errors:
+        plugin = subprocess.Popen(
+            [program], env=environment, stdin=sent, stdout=output, stderr=errors
         )
-    except subprocess.TimeoutExpired:
-        return 1, f"no answer within {CALL_SECONDS:.0f} s".encode()
-    return done.returncode, done.stdout or done.stderr
+        with plugin:
+            if not _ends(plugin.pid):
+                plugin.kill()
+                return 1, f"no answer within {CALL_SECONDS:.0f} s".encode()
+        return plugin.returncode, _content(output) or _content(errors)
+
+
+def _memory(content: bytes = b"") -> BinaryIO:
+    """Return a file without a name, at its beginning. Unlike a pipe it is never full."""
+    made = os.fdopen(os.memfd_create("cni"), "w+b")
+    made.write(content)
+    made.seek(0)
+    return made
+
+
+def _content(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read()
+
+
+def _ends(process: int) -> bool:
+    """Wait until a process has ended; False if it has not within CALL_SECONDS."""
+    descriptor = os.pidfd_open(process)
+    try:
+        end = select.poll()
+        end.register(descriptor, select.POLLIN)
+        return bool(end.poll(CALL_SECONDS * 1000))
+    finally:
+        os.close(descriptor)
 
 
 def _parse(text: bytes) -> Json:
