@@ -10,7 +10,7 @@ from openeni_lab.images.debian_archive import DebianArchive, machine_archive
 
 SUITE: Final = "trixie"
 # Of the build stage: the images hold nothing of it.
-PACKAGES: Final = ("ca-certificates", "gcc", "libc6-dev", "python3", "python3-pip")
+PACKAGES: Final = ("ca-certificates", "gcc", "musl-tools", "python3", "python3-pip")
 EXCLUDED: Final = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*")
 _PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _PASSED_ON: Final = (*_PROXIES, *(name.upper() for name in _PROXIES))

@@ -61,6 +61,7 @@ RUNNING: Final = (  # needed by every lab
     *_python_library(),
 )
 TESTING: Final = (  # needed by the tests
+    Need("musl-gcc", "musl-tools"),  # for the CNI executable
     Need("ping", "iputils-ping"),
     Need("arping", "arping"),
     Need("conntrack", "conntrack"),
