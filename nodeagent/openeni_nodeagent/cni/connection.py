@@ -1,5 +1,6 @@
 """Receive the request of a CNI executable and send the answer, each within a time limit."""
 
+import contextlib
 import socket
 import struct
 import time
@@ -45,8 +46,13 @@ def receive(connection: socket.socket) -> tuple[frame.RequestHeader, bytes, byte
 
 
 def send(connection: socket.socket, answer: bytes) -> None:
-    connection.settimeout(READ_SECONDS)  # of the whole answer; the kernel's limit is each part's
-    connection.sendall(answer)
+    """Send an answer. Raises OSError, after READ_SECONDS at the latest."""
+    sent = 0
+    with contextlib.suppress(BlockingIOError):  # nearly always all of it fits
+        sent = connection.send(answer, _DONTWAIT)
+    if sent < len(answer):
+        connection.settimeout(READ_SECONDS)  # of all the rest; the kernel's limit is each part's
+        connection.sendall(answer[sent:])
 
 
 def is_connected(connection: socket.socket) -> bool:

@@ -6,8 +6,9 @@ it can read. All numbers have 32 bits, in network byte order. openeni.c is the o
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 MAGIC: Final = 0x4F454E49  # "OENI"
 VERSION: Final = 1
@@ -23,8 +24,7 @@ class FrameError(Exception):
     """The bytes are not a request of the openeni executable."""
 
 
-@dataclass(frozen=True)
-class RequestHeader:
+class RequestHeader(Struct, frozen=True):
     version: int
     deadline: float  # seconds that the executable still waits
     environment: int

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from msgspec import Struct
+
 from openeni_nodeagent.addresses import family_of
 
 
@@ -38,8 +40,7 @@ class ENIView:
         return {f: [a for a in self.addresses if family_of(a) == f] for f in self.families}
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """Addresses of one ENI that may be granted."""
 
     eni: ENIView

@@ -7,6 +7,8 @@ are on the node at all.
 
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from openeni_crds.podip import PodIP
 
 
@@ -21,8 +23,7 @@ class Retained:
     since: str = ""  # creation of the PodIP
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """Addresses that a pod asks for; for other families, and if there are none, any will do."""
 
     key: str = ""  # the pod's: its namespace and name

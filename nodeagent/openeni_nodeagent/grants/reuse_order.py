@@ -17,13 +17,13 @@ class _Order:
     """The free addresses of one ENI."""
 
     def __init__(self, view: ENIView) -> None:
-        self._places: Final = {address: place for place, address in enumerate(view.addresses)}
+        self.places: Final = {address: place for place, address in enumerate(view.addresses)}
         self.entries: dict[str, tuple[float, int, str]] = {}
         self._sorted = {family: list[tuple[float, int, str]]() for family in view.families}
 
     def put(self, address: str, cooled_at: float) -> None:
         self.take(address)
-        place, entries = self._places.get(address), self._sorted.get(family_of(address))
+        place, entries = self.places.get(address), self._sorted.get(family_of(address))
         if place is not None and entries is not None:
             entry = self.entries[address] = (cooled_at, place, address)
             insort(entries, entry)
@@ -67,7 +67,8 @@ class ReuseOrder:
     def put(self, address: str, cooled_at: float) -> None:
         """Enter an address that has none any more, or another end of its cool-down."""
         for order in self._enis.values():
-            order.put(address, cooled_at)
+            if address in order.places:
+                order.put(address, cooled_at)
 
     def cooled(self, eni: str, family: int, now: float) -> Iterable[str]:
         """Return an ENI's addresses of a family that have cooled down, the next one first."""
