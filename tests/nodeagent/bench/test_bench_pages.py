@@ -20,7 +20,7 @@ from openeni_testing.node_bench.pods.measured import (
 def turns(ours: float, theirs: float, count: int = 4, nothing: float = 1) -> Turns:
     """Calls of so many milliseconds; a DEL takes half of an ADD."""
     first, second = (Calls([ms / 1000] * count, [ms / 2000] * count) for ms in (ours, theirs))
-    return Turns(first, second, [nothing / 1000] * count)
+    return Turns(first, second, [nothing / 1000] * count, [nothing / 2000] * count)
 
 
 def measured(**changes: object) -> Measured:
@@ -61,6 +61,7 @@ def test_what_was_measured_survives_its_way_between_processes() -> None:
 def test_each_target_has_its_verdict() -> None:
     found = verdicts(page(measured()))
     assert found["warm ADD by its bound"] == "met"  # 3 by 1 + 1
+    assert "| warm ADD by its bound with musl | veth | 2.00 x |" in page(measured())  # by 0.5 + 1
     assert found["DEL by the reference's"] == "met"  # 1.5 by 6
     assert found["bursts of 20: ADD, p50"] == "**missed**"
     assert found["ADD with 250 pods"] == "met"

@@ -10,9 +10,12 @@ from typing import Final
 _FLAGS: Final = ("-static", "-O2", "-s", "-std=gnu11", "-Wall", "-Wextra", "-Werror")
 
 
-def compile_c(source: str, target: Path) -> Path:
-    """Compile to `target`, static like the CNI executable. Raises CalledProcessError."""
-    compiler = shutil.which("cc") or "gcc"
+def compile_c(source: str, target: Path, compiler: str = "") -> Path:
+    """Compile to `target`, static, by default with the machine's own C library.
+
+    Raises CalledProcessError.
+    """
+    compiler = compiler or shutil.which("cc") or "gcc"
     subprocess.run(
         [compiler, *_FLAGS, "-x", "c", "-", "-o", str(target)],
         input=source,

@@ -1,7 +1,7 @@
 """The benchmark's node: its NICs, its agent as a process of its own, and its container runtimes."""
 
 import subprocess
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +31,7 @@ REFERENCES: Final[Mapping[str, Json]] = {
     "ipvlan": {"type": "ipvlan", "master": "reference0", "mode": "l2"},
 }
 NOTHING: Final = "nothing"  # the executable
+NOTHING_OF_MUSL: Final = "nothing-of-musl"  # linked as openeni's is
 END_SECONDS: Final = 60.0
 
 
@@ -48,6 +49,7 @@ class BenchNode:
     openeni: SandboxRuntime
     reference: SandboxRuntime
     nothing: NetworkConfigList
+    nothing_of_musl: NetworkConfigList
 
     def wait_for_addresses(self, count: int) -> None:
         """Wait until so many addresses are free: those of ended pods cool down."""
@@ -90,8 +92,8 @@ def running(
 ) -> Generator[BenchNode]:
     """Run a node during the block, which begins once all its ENIs are ready.
 
-    `programs` has the executable of nothing. All files of the node are below /run, so that they are
-    in memory whatever kernel this is.
+    `programs` has the executables of nothing. All files of the node are below /run, so that they
+    are in memory whatever kernel this is.
     """
     network = NeutronNetwork()
     for name in ("bin", "conf", "networkd"):
@@ -122,12 +124,18 @@ def running(
                     created,
                     SandboxRuntime(NetworkConfigList.load(conf, [own, plugins])),
                     SandboxRuntime(NetworkConfigList(listed, [plugins])),
-                    NetworkConfigList({**plugin, "plugins": [{"type": NOTHING}]}, [programs]),
+                    *_of_nothing(programs),
                 )
                 wait_for(partial(_all_ready, node), "every ENI's link is ready")
                 yield node
                 node.check_log()
     network.close()
+
+
+def _of_nothing(programs: Path) -> Iterator[NetworkConfigList]:
+    for program in (NOTHING, NOTHING_OF_MUSL):
+        listed = {"cniVersion": "1.0.0", "name": program, "plugins": [{"type": program}]}
+        yield NetworkConfigList(listed, [programs])
 
 
 def _plug(network: NeutronNetwork, space: Namespace, reference: str) -> None:

@@ -28,7 +28,7 @@ from openeni_testing import suite
 from openeni_testing.lab.api_server import ApiServer
 from openeni_testing.node_bench.pods import measured, node, report
 from openeni_testing.node_bench.pods.agent_image import unpack
-from openeni_testing.node_bench.pods.bench_node import NOTHING
+from openeni_testing.node_bench.pods.bench_node import NOTHING, NOTHING_OF_MUSL
 from openeni_testing.node_bench.pods.measured import Measured
 from openeni_testing.node_bench.pods.node import Orders
 from openeni_testing.node_bench.process import compile_c, environment
@@ -110,7 +110,8 @@ def measure_here(folder: Path, name: str, amounts: Amounts, kubeconfig: str = ""
 
 def _prepared(folder: Path, name: str, amounts: Amounts, kubeconfig: str) -> list[str]:
     """Put programs and orders into the folder; return the command of the node's process."""
-    compile_c("int main(void) { return 0; }", folder / NOTHING)
+    for program, compiler in ((NOTHING, ""), (NOTHING_OF_MUSL, "musl-gcc")):
+        compile_c("int main(void) { return 0; }", folder / program, compiler)
     orders = Orders(
         name=name,
         image=unpack(folder / "agent"),

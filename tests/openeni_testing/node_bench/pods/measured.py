@@ -19,17 +19,19 @@ class Calls:
 
 @dataclass(frozen=True)
 class Turns:
-    """openeni, the reference and an executable that does nothing, in turns."""
+    """openeni, the reference and executables that do nothing, in turns."""
 
     openeni: Calls
     reference: Calls
-    nothing: Sequence[float]  # seconds of the executable
+    nothing: Sequence[float]  # seconds of the executable with the machine's own C library
+    nothing_of_musl: Sequence[float]  # [] of bursts
 
     def __add__(self, more: "Turns") -> "Turns":
         return Turns(
             self.openeni + more.openeni,
             self.reference + more.reference,
             [*self.nothing, *more.nothing],
+            [*self.nothing_of_musl, *more.nothing_of_musl],
         )
 
 

@@ -62,7 +62,9 @@ class Bench:
 
     @property
     def contestants(self) -> Contestants:
-        return Contestants(self.node.openeni, self.node.reference, self.node.nothing)
+        return Contestants(
+            self.node.openeni, self.node.reference, self.node.nothing, self.node.nothing_of_musl
+        )
 
     @property
     def space(self) -> Namespace:

@@ -23,6 +23,7 @@ class Contestants:
     openeni: SandboxRuntime
     reference: SandboxRuntime
     nothing: NetworkConfigList  # with an executable that does nothing
+    nothing_of_musl: NetworkConfigList
 
     def in_turn(self, turn: int) -> Sequence[SandboxRuntime]:
         """Return both, in an order that changes with each turn."""
@@ -31,8 +32,11 @@ class Contestants:
 
     def run_nothing(self) -> float:
         """Return the seconds of the executable that does nothing, run as a plugin is."""
-        self.nothing.add(Attachment("nothing", "/nowhere"))
-        return self.nothing.calls.pop().seconds  # of a burst, any of them
+        return _run(self.nothing)
+
+    def run_nothing_of_musl(self) -> float:
+        """Return the seconds of the one that is linked as openeni's is."""
+        return _run(self.nothing_of_musl)
 
     def take_calls(self) -> tuple[Calls, Calls]:
         """Return the calls of both so far and forget them."""
@@ -47,14 +51,16 @@ def one_by_one(
     """Start and stop each pod with one plugin, then with the other; call `beside` in each turn."""
     contestants.take_calls()
     nothing: list[float] = []
+    of_musl: list[float] = []
     for turn, pod in enumerate(pods):
         for runtime in contestants.in_turn(turn):
             runtime.stop(runtime.start(pod))
             time.sleep(SETTLE_SECONDS)
         nothing.append(contestants.run_nothing())
+        of_musl.append(contestants.run_nothing_of_musl())
         if beside:
             beside(turn)
-    return Turns(*contestants.take_calls(), nothing)
+    return Turns(*contestants.take_calls(), nothing, of_musl)
 
 
 def in_bursts(contestants: Contestants, pods: Sequence[SandboxPod], bursts: int) -> Bursts:
@@ -71,7 +77,7 @@ def in_bursts(contestants: Contestants, pods: Sequence[SandboxPod], bursts: int)
                 time.sleep(SETTLE_SECONDS * len(pods))
             runs = [threads.submit(contestants.run_nothing) for _ in pods]
             nothing += [run.result() for run in runs]
-    return Bursts(bursts, Turns(*contestants.take_calls(), nothing))
+    return Bursts(bursts, Turns(*contestants.take_calls(), nothing, []))
 
 
 def start_all(runtime: SandboxRuntime, pods: Sequence[SandboxPod]) -> list[Sandbox]:
@@ -82,6 +88,11 @@ def start_all(runtime: SandboxRuntime, pods: Sequence[SandboxPod]) -> list[Sandb
 def stop_all(runtime: SandboxRuntime, sandboxes: Sequence[Sandbox]) -> None:
     with ThreadPoolExecutor(STARTED_AT_ONCE) as threads:
         list(threads.map(runtime.stop, sandboxes))
+
+
+def _run(network: NetworkConfigList) -> float:
+    network.add(Attachment("nothing", "/nowhere"))
+    return network.calls.pop().seconds  # of a burst, any of them
 
 
 def _taken(runtime: SandboxRuntime) -> Calls:
