@@ -136,7 +136,7 @@ generated: $(DEV)
 
 fast: $(DEV)
 	@command -v cc > /dev/null && command -v musl-gcc > /dev/null || \
-		{ echo "the CNI executable needs a C compiler: apt-get install gcc libc6-dev musl-tools"; exit 1; }
+		{ echo "the CNI executable and the tests need compilers: apt-get install gcc libc6-dev musl-tools"; exit 1; }
 	@# pytest rewrites every test module; without its bytecode each worker does it again
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n $(WORKERS) --hypothesis-profile=check -m "$(FAST)" --junit-xml=build/test/fast.xml tests
 

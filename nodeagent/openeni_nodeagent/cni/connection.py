@@ -48,10 +48,10 @@ def receive(connection: socket.socket) -> tuple[frame.RequestHeader, bytes, byte
 def send(connection: socket.socket, answer: bytes) -> None:
     """Send an answer. Raises OSError, after READ_SECONDS at the latest."""
     sent = 0
-    with contextlib.suppress(BlockingIOError):  # nearly always all of it fits
+    with contextlib.suppress(BlockingIOError):  # nearly always the whole answer fits
         sent = connection.send(answer, _DONTWAIT)
     if sent < len(answer):
-        connection.settimeout(READ_SECONDS)  # of all the rest; the kernel's limit is each part's
+        connection.settimeout(READ_SECONDS)  # of the whole rest; SO_SNDTIMEO would be each part's
         connection.sendall(answer[sent:])
 
 

@@ -1,8 +1,10 @@
 """Decide which of the kernel's notifications concern openeni: what others have changed of ours.
 
-What this process changes itself is not looked at again. The kernel says who asked for a change of
-routes, rules, neighbours and IPv4 addresses, and `subscription` leaves these out; it does not say
-so of links and IPv6 addresses: of those, only what differs from the plan, or goes, concerns us.
+What this process changes itself is not looked at again, but for sysctls. The kernel says who asked
+for a change of routes, rules, neighbours and IPv4 addresses, and `subscription` leaves these out.
+It does not say so of links, IPv6 addresses and sysctls. Of links and IPv6 addresses, only what
+differs from the plan, or goes, concerns us; every change of a sysctl does, so a look that restores
+one is followed by another.
 """
 
 from collections.abc import Container, Mapping
@@ -33,7 +35,9 @@ class Kind(StrEnum):
     RULE = "rule"
     NEIGHBOUR = "neighbour"
     FILTER = "filter"  # something in our nftables tables
-    SYSCTL = "sysctl"  # one of those that the kernel notifies of: forwarding, rp_filter, proxies
+    SYSCTL = (
+        "sysctl"  # forwarding, rp_filter, proxy_arp or proxy_ndp: it tells of no others of ours
+    )
     UNKNOWN = "unknown"  # notifications may have been lost
 
 

@@ -62,7 +62,7 @@ def plan_eni(eni: NodeENI) -> State:
 
     The primary address stays on the ENI in every mode. Without it the kernel sends ARP requests
     with the node's address as sender and masquerades to it, which Neutron drops as spoofed, and
-    rp_filter drops what comes in.
+    where rp_filter is on, the kernel drops what comes in (__fib_validate_source).
     """
     facts, link = eni.facts, eni.link
     items: set[Item] = {
@@ -100,12 +100,12 @@ def _rules(eni: NodeENI) -> set[Item]:
     (drivers/net/ipvlan/ipvlan_core.c, ipvlan_process_v4_outbound), and once more after its
     destination has been translated, by the mark alone (ip_route_me_harder).
 
-    Its rule comes before all others. By IPv4 no route by another device matches there, and the
-    look-ups are spared. By IPv6 the ENI is no more than a preference (ip6_route_output_flags), and
-    what is for a pod of another ENI would go there past Neutron: so that rule is there even if the
-    ENI has no IPv6 address, since with CAP_NET_RAW its pods may send such packets. Only what the
-    node itself answers from the ENI's address has that device, too (icmpv6_echo_reply), and may be
-    for a pod.
+    Its rule comes before all but RULE_ANSWER_V6. By IPv4 that only saves look-ups: routes by
+    another device than the ENI do not match (fib_lookup_good_nhc). By IPv6 the ENI is only a
+    preference (ip6_route_output_flags), and a packet for a pod of another ENI would go there
+    directly, past Neutron. So the IPv6 rule is there even if the ENI has no IPv6 address: with
+    CAP_NET_RAW its pods may send such packets. The node's own answers from the ENI's address have
+    that device, too (icmpv6_echo_reply), and may be for a pod: RULE_ANSWER_V6.
     """
     items: set[Item] = {rule for family in eni.families for rule in _rules_by_mark(eni, family)}
     if eni.layer_3:
@@ -200,9 +200,11 @@ def _sysctls(eni: NodeENI) -> State:
     # any frame on the ENI.
     answers = not eni.ipvlan or eni.facts.datapath.ipvlan_mode is IPVlanMode.L3S
     found[f"net/ipv4/conf/{device}/accept_local"] = "1" if answers else "0"
-    # Loose, since the kernel takes the larger of this and conf/all, which may be strict. Where that
-    # is 0, a veth pod's packets are spared a look-up of their sender through all rules.
-    looks_up = eni.ipvlan or eni.kernel_checks_senders
+    # Loose: the kernel takes the larger of this and conf/all. With 0 in both, and `accept_local`,
+    # it looks no sender up, through all rules, of what comes in for veth pods
+    # (fib_validate_source); the ENI's chain drops the senders that this would. The chains of ipvlan
+    # ENIs do not.
+    looks_up = eni.ipvlan or eni.rp_filter_of_all
     found[f"net/ipv4/conf/{device}/rp_filter"] = "2" if looks_up else "0"
     if eni.ipvlan and eni.layer_2:
         # ipvlan passes every broadcast to the slaves, too: that one would answer, on this ENI, ARP

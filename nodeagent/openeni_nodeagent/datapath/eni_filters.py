@@ -31,7 +31,7 @@ _CUT: Final = "_cut"
 # echo replies, neighbour discovery and most resets. `skuid` knows those of programs alone. Tunnels
 # (VXLAN, WireGuard) send for others; none may end at an ENI's primary address or at a pod.
 OF_A_SOCKET: Final = "meta cgroup 0-4294967294 accept"
-_BEFORE_REPLIES: Final = "priority mangle - 5; policy accept;"  # their mark replaces the ENI's
+_BEFORE_REPLIES: Final = "priority mangle - 5; policy accept;"  # whose mark replaces the ENI's
 
 
 def eni_chains(eni: NodeENI) -> frozenset[Chain]:
@@ -74,8 +74,8 @@ def _marks(eni: NodeENI) -> list[str]:
 def _of_veth(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
     nic, pods = f"iif {eni.link.ifindex}", f"iifgroup {eni.group}"
     rules = [
-        # The kernel takes its own addresses with `accept_local`, which ARP needs, and those of
-        # broadcasts without `rp_filter`. By IPv6 all without a route are not `unicast`.
+        # As senders from the network the kernel accepts its own addresses (`accept_local`, which
+        # ARP needs) and, without `rp_filter`, broadcasts'. By IPv6 what has no route is no unicast.
         f"{nic} meta nfproto ipv4 fib saddr type != unicast drop",
         f"{nic} meta nfproto ipv6 fib saddr type local drop",
         f"{pods} {eni.mark.statement}",
@@ -145,7 +145,7 @@ def _of_layer_2(eni: NodeENI) -> frozenset[Chain]:
     # The kernel itself drops the node's own addresses as senders for IPv4 only (accept_local).
     own = f"iif {index} meta nfproto ipv6 fib saddr type local drop"
     loopback = f"iif {index} ip daddr {LOOPBACK} drop"  # `host_ports`, route_localnet
-    # There is no neighbour discovery (`guard`): pods know the node by permanent neighbours.
+    # Pods know the node by permanent neighbours: neighbour discovery is an attack (see `guard`).
     forbidden = (*FORGED_MTU_ERRORS, NEIGHBOUR_DISCOVERY)
     of_pods = [f"{_sent_to_node(eni)} {match} drop" for match in forbidden]
     # What comes to an l2 pod from beyond its subnet does not pass the node, but the pod's answers

@@ -53,7 +53,11 @@ _PODS: Final = f'iifname "{names.LINK_PREFIX}*"'  # veth pods, and slaves on the
 _SLAVES: Final = f"{names.LINK_PREFIX}-*"
 _UNTRANSLATED: Final = "ct status and dnat == 0"
 _REPLIES: Final = "ct status dnat ct direction reply"
-AFTER_TRANSLATION: Final = -91  # after kube-proxy's chain (dstnat, -100) and `host_ports_in`
+# Veth pods' packets are marked and judged after what replaces marks (wg-quick restores those of
+# connections, at mangle, -150) and after all translation: kube-proxy's at dstnat, -100, and ours.
+_OF_HOST_PORTS: Final = -95
+AFTER_TRANSLATION: Final = -91
+_OF_TRANSLATED: Final = -90
 LOOPBACK: Final = "127.0.0.0/8"
 # Conntrack joins fragments, whichever links they come in by, at NF_IP_PRI_CONNTRACK_DEFRAG, -400.
 # What it has joined has the link of the last one, and the Ethernet header of the first.
@@ -67,12 +71,13 @@ NEIGHBOUR_DISCOVERY: Final = "icmpv6 type 133-137"
 def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
     """Return the chains that all ENIs share; `addresses` are the node's. `nft_sets` has the sets.
 
-    `guard` comes before everything else. `translated` has what enters the node, and `reply_out` the
-    replies of l3s and l3 pods, whose packets pass the node's output hook. `service` runs before
-    kube-proxy's postrouting chain. A flow of an l2 or l3 pod to a service leaves with the ENI's
-    address, because replies to the pod's own would bypass the node's conntrack; so does an l3s
-    pod's flow to a backend behind the same ENI, and a flow of a veth pod to itself by its host
-    port. What the node sends from 127.0.0.1 to a host port leaves with the node's address.
+    `guard` sees packets first. `translated` sees them once their destination has been translated:
+    it marks replies, and drops what has no mark. `reply_out` marks the replies of l3s and l3 pods,
+    which pass the node's output hook. `service` runs before kube-proxy's postrouting chain. A flow
+    of an l2 or l3 pod to a service leaves with the ENI's address, because replies to the pod's own
+    would bypass the node's conntrack; so does an l3s pod's flow to a backend behind the same ENI,
+    and a flow of a veth pod to itself by its host port. What the node sends from 127.0.0.1 to a
+    host port leaves with the node's address.
     """
     return frozenset(
         {
@@ -100,17 +105,17 @@ def _replies_by_address(reply: Mark) -> list[str]:
 
 
 def _translated(reply: Mark) -> Chain:
-    """Return the chain that decides by the addresses that packets have once all is translated.
+    """Return the chain that judges packets once their destinations have been translated.
 
-    A pod's reply to a client that reached it through a NodePort or a service on this node leaves
-    through the NIC that the client came in on, whatever the ENI's rule says. Pods of veth and
-    slaves are matched by device, and l2 pods, whose packets enter on the ENI, by address.
+    A pod's reply to a client that came by a NodePort, a host port or a service of this node leaves
+    by the NIC on which the client came in, not by the ENI. Veth pods and slaves are matched by
+    device; l2 pods, whose packets enter on the ENI, by address.
 
-    What a veth pod sends to a service or a host port of an ipvlan pod here goes to that pod
-    directly, as the pod's replies do, and has the node's address or the ENI's where these would
-    bypass conntrack (`service`): not by the network, like the rest of what a veth pod sends there.
-    While there is no way to the pod, since its NIC or the node's slave is gone, it does go by the
-    ENI: with this mark it would leave by the node's own NIC.
+    What a veth pod sends to a service or host port of an ipvlan pod of this node goes to that pod
+    directly, because the pod's replies come directly; `service` gives it the node's address, or the
+    ENI's, where they would otherwise bypass conntrack. Its other packets to ipvlan pods go by the
+    network. While no slave leads to the pod, since its NIC or the node's slave is gone, the packet
+    keeps the ENI's mark: with the mark of replies it would leave by the node's own NIC.
     """
     to_pods = f"ct status dnat ct direction original {_PODS}"
     rules = [
@@ -123,13 +128,13 @@ def _translated(reply: Mark) -> Chain:
         ),
         *_late_guard(reply.mask),
     ]
-    # After `host_ports_in`, and after the chains of ENIs, which mark what pods send.
-    hook = f"type filter hook prerouting priority {AFTER_TRANSLATION + 1}; policy accept;"
+    # After the chains of ENIs, whose marks it replaces or misses.
+    hook = f"type filter hook prerouting priority {_OF_TRANSLATED}; policy accept;"
     return chain("inet", "translated", hook, rules)
 
 
 def _early(mask: int) -> list[str]:
-    """Return the rules for most packets, none of which the others would treat.
+    """Return the rules that accept most packets at once, to which none of the later ones applies.
 
     Conntrack knows the connection, which nobody has translated, and the ENI's chain has marked the
     packet, or it is no pod's.
@@ -180,21 +185,23 @@ def _host_ports() -> frozenset[Chain]:
     """Return the chains that lead a port of the node to a pod.
 
     They run after kube-proxy's, to which the addresses of services belong, some of which may be
-    local (ipvs). A pod may name any address as its `hostIP`, so only those of the node count: what
-    is for the API server's is not the pod's. The primary address of an ENI has no host ports: the
-    replies of pods of other ENIs would have to leave by that one, with an address that Neutron
-    allows there alone.
+    local (ipvs). A pod may name any address as its `hostIP`. Only addresses of the node count:
+    otherwise one that names the API server's would get what node and pods send there. The primary
+    address of an ENI has no host ports: the replies of pods of other ENIs would have to leave by
+    that one, with an address that Neutron allows there alone.
     """
     rules = ["fib daddr type != local accept"]
     rules += [f"{word} daddr @primaries{number} accept" for word, number in FAMILIES]
-    for (word, number), nfproto in zip(FAMILIES, ("ipv4", "ipv6"), strict=True):
-        port = "meta l4proto . th dport"
+    port = "meta l4proto . th dport"
+    for word, number in FAMILIES:
         rules += [
             f"dnat {word} to {word} daddr . {port} map @hostports{number}",
-            f"meta nfproto {nfproto} dnat {word} to {port} map @anyports{number}",
+            f"meta nfproto ipv{number} dnat {word} to {port} map @anyports{number}",
         ]
     return frozenset(
-        chain("inet", name, f"type nat hook {hook} priority -95; policy accept;", rules)
+        chain(
+            "inet", name, f"type nat hook {hook} priority {_OF_HOST_PORTS}; policy accept;", rules
+        )
         for name, hook in (("host_ports_in", "prerouting"), ("host_ports_out", "output"))
     )
 

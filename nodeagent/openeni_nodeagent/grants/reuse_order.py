@@ -23,9 +23,8 @@ class _Order:
 
     def put(self, address: str, cooled_at: float) -> None:
         self.take(address)
-        place, entries = self.places.get(address), self._sorted.get(family_of(address))
-        if place is not None and entries is not None:
-            entry = self.entries[address] = (cooled_at, place, address)
+        if (entries := self._sorted.get(family_of(address))) is not None:
+            entry = self.entries[address] = (cooled_at, self.places[address], address)
             insort(entries, entry)
 
     def take(self, address: str) -> None:
@@ -61,13 +60,13 @@ class ReuseOrder:
     def take(self, address: str) -> None:
         """Remove an address that has a grant now."""
         for order in self._enis.values():
-            if address in order.entries:  # most ENIs do not list it
+            if address in order.entries:
                 order.take(address)
 
     def put(self, address: str, cooled_at: float) -> None:
-        """Enter an address that has none any more, or another end of its cool-down."""
+        """Enter an address that has no grant any more, or whose cool-down ends at another time."""
         for order in self._enis.values():
-            if address in order.places:
+            if address in order.places:  # most ENIs do not list it
                 order.put(address, cooled_at)
 
     def cooled(self, eni: str, family: int, now: float) -> Iterable[str]:

@@ -1,6 +1,7 @@
 """The agent's listener and its threads, without an executable."""
 
 import logging
+import os
 import resource
 import socket
 import struct
@@ -219,6 +220,17 @@ def test_a_client_that_is_gone_is_known_to_be_gone_whatever_it_has_sent() -> Non
         client.sendall(b"x")
         client.close()
         assert not connection.is_connected(ours)
+
+
+def test_an_answer_that_the_socket_does_not_hold_is_sent_whole() -> None:
+    answer = os.urandom(1 << 20)
+    client, ours = socket.socketpair()
+    with ours, client:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 12)
+        sender = threading.Thread(target=connection.send, args=(ours, answer), daemon=True)
+        sender.start()
+        assert client.recv(len(answer), socket.MSG_WAITALL) == answer
+        sender.join(30)
 
 
 def test_a_log_that_is_not_read_does_not_keep_what_is_deferred(

@@ -119,6 +119,6 @@ def test_what_is_planned_or_not_ours_does_not(verb: Verb, item: Item) -> None:
     assert not concerns_us(Change(kind_of(item), verb, item), WATCHED)
 
 
-@pytest.mark.parametrize("kind", [Kind.FILTER, Kind.UNKNOWN])
-def test_our_tables_and_what_is_unknown_always_concern_us(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [Kind.FILTER, Kind.SYSCTL, Kind.UNKNOWN])
+def test_our_tables_sysctls_and_what_is_unknown_always_concern_us(kind: Kind) -> None:
     assert concerns_us(Change(kind, Verb.CHANGE), WATCHED)

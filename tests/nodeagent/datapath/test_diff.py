@@ -37,7 +37,7 @@ PLAIN: tuple[Item, ...] = (
     Route("0.0.0.0/0", 254, 8, "169.254.1.1"),
     Route("169.254.169.254/32", 10009, type=RouteType.PROHIBIT),
     Route("0.0.0.0/0", 10009, metric=4294967295, type=RouteType.UNREACHABLE),
-    Rule(4, 600, 10009, iif="lo", oif="ens9"),
+    Rule(4, 490, 10009, iif="lo", oif="ens9"),
     Rule(4, 600, 10009, mark=0x20000, mask=0x1F0000),
     Element("pods4", "10.98.0.11"),
     Chain("inet", "service", "abc", "text"),
@@ -175,5 +175,5 @@ def test_differences_are_sentences() -> None:
     assert "route prohibit 169.254.169.254/32 table 10009 is missing" in sentences
     default = "route unreachable 0.0.0.0/0 table 10009 metric 4294967295"
     assert f"{default} is missing" in sentences
-    assert "IPv4 rule 600 iif lo oif ens9 lookup 10009 is missing" in sentences
+    assert "IPv4 rule 490 iif lo oif ens9 lookup 10009 is missing" in sentences
     assert "IPv4 rule 600 fwmark 0x20000/0x1f0000 lookup 10009 is missing" in sentences

@@ -60,7 +60,7 @@ _ROUTE_GROUPS: Final = (
     uapi.RTNLGRP_IPV6_NETCONF,
 )
 # struct netconfmsg, and its first attribute, NETCONFA_IFINDEX (inet_netconf_fill_devconf).
-_NETCONF: Final = struct.Struct("=B3xHHi")
+_NETCONF_INDEX: Final = struct.Struct("=B3xHHi")
 _ALL_LINKS: Final = -1  # NETCONFA_IFINDEX_ALL
 # Parts of messages of links: our alias, and the beginning of the name of a pod's link.
 _OUR_ALIAS: Final = string(uapi.IFLA_IFALIAS, names.LINK_ALIAS)
@@ -97,10 +97,10 @@ _FILTER_KINDS: Final = {
 class Subscription:
     """Calls `changed` for each change that concerns us, from its thread, until it is closed.
 
-    What this process has changed does not concern us. Whenever notifications may have been lost (at
-    the beginning, when there were more than the kernel keeps, when a socket broke), `changed` is
-    called with Kind.UNKNOWN. `watched` is called for each notification. Neither may take long, or
-    notifications are lost.
+    What this process has changed does not concern us, but for sysctls. Whenever notifications may
+    have been lost (at the beginning, when there were more than the kernel keeps, when a socket
+    broke), `changed` is called with Kind.UNKNOWN. `watched` is called for each notification.
+    Neither may take long, or notifications are lost.
     """
 
     def __init__(self, watched: Callable[[], Watched], changed: Callable[[Change], None]) -> None:
@@ -183,8 +183,8 @@ def _may_concern_us(kind: int, raw: bytes, watched: Watched) -> bool:
             is_whole = kind == uapi.RTM_NEWLINK and flags & uapi.IFF_UP and _POD_LINKS_NAME in raw
             return _OUR_ALIAS in raw and not is_whole
         case uapi.RTM_NEWADDR | uapi.RTM_DELADDR | uapi.RTM_NEWNETCONF:
-            header = _NETCONF if kind == uapi.RTM_NEWNETCONF else IFADDRMSG
-            *_, index = header.unpack_from(raw, HEADER.size)
+            layout = _NETCONF_INDEX if kind == uapi.RTM_NEWNETCONF else IFADDRMSG
+            *_, index = layout.unpack_from(raw, HEADER.size)
             return index in watched.links or index == _ALL_LINKS
         case uapi.RTM_NEWROUTE | uapi.RTM_DELROUTE:
             _, _, _, _, _, protocol, *_ = RTMSG.unpack_from(raw, HEADER.size)

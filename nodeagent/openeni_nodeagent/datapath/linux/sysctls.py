@@ -19,7 +19,7 @@ _SYSCTLS: Final = "/proc/sys/"
 HOST_SYSCTLS: Final = "/host/proc/sys/"
 _WRITABLE: Final = HOST_SYSCTLS if Path(HOST_SYSCTLS, "net").is_dir() else _SYSCTLS
 _SYSCTL_BYTES: Final = 256
-_CHECKS_SENDERS: Final = Sysctl("net/ipv4/conf/all/rp_filter", "0")
+_NO_RP_FILTER: Final = Sysctl("net/ipv4/conf/all/rp_filter", "0")
 
 
 def speaks_ipv6() -> bool:
@@ -27,9 +27,9 @@ def speaks_ipv6() -> bool:
     return Path(_SYSCTLS, "net/ipv6").exists()
 
 
-def checks_senders() -> bool:
-    """Return True if the kernel looks senders of IPv4 up on every link (rp_filter of `all`)."""
-    return _read(_CHECKS_SENDERS) != "0"
+def has_rp_filter_of_all() -> bool:
+    """Return True if the kernel looks senders of IPv4 up on every link, strictly or loosely."""
+    return _read(_NO_RP_FILTER) != _NO_RP_FILTER.value
 
 
 def observe_sysctls(wanted: State) -> frozenset[Sysctl]:

@@ -100,12 +100,12 @@ ITEMS: list[tuple[int, Item, dict[str, Any]]] = [
     ),
     (
         RTM_NEWRULE,
-        Rule(4, 600, 10007, iif="lo", oif="ens7"),
+        Rule(4, 490, 10007, iif="lo", oif="ens7"),
         {
             "FRA_IIFNAME": "lo",
             "FRA_OIFNAME": "ens7",
             "FRA_TABLE": 10007,
-            "FRA_PRIORITY": 600,
+            "FRA_PRIORITY": 490,
             "FRA_PROTOCOL": names.PROTOCOL,
             "action": 1,
         },

@@ -197,6 +197,8 @@ def test_what_others_do_with_what_is_theirs_is_not_noticed(
         *OF_OTHERS, "rule add from 192.0.2.1 lookup 7 priority 7", "rule del priority 7"
     )
     bench.node.namespace.nft("add table inet theirs\nadd chain inet theirs openeni\n")
+    for path in ("ipv4/conf/eth0/rp_filter", "ipv4/conf/default/rp_filter"):
+        bench.node.namespace.sysctl(f"net/{path}", "1")
     assert listener.kinds() == []
 
 

@@ -46,7 +46,7 @@ def test_pods_are_reached_on_a_node_without_a_default_route(
 def test_no_pod_hears_an_address_that_no_machine_beyond_the_eni_has(
     network: NeutronNetwork, node: Node, strictness: str, source: str
 ) -> None:
-    """Of broadcasts in the node's subnet, and the node's own, whatever rp_filter the node has."""
+    """A broadcast address of the node's subnet, or the node's own, whatever its rp_filter."""
     node.namespace.sysctl("net/ipv4/conf/all/rp_filter", strictness)
     eni = eni_facts("eni", 10, VETH)
     port = node.attach("ens7", eni, ("10.98.0.11",))

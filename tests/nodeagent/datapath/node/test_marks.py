@@ -13,7 +13,7 @@ from openeni_nodeagent.datapath.marks import Mark, Marks
 from openeni_nodeagent.datapath.model import Rule, State
 from openeni_nodeagent.datapath_api import DatapathError
 from openeni_nodeagent.pod_options import PortMapping, Transport
-from openeni_testing.network.neutron import OUTSIDE, NeutronNetwork
+from openeni_testing.network.neutron import OUTSIDE, OUTSIDE_6, NeutronNetwork
 from openeni_testing.network.node import Node, eni_facts
 from openeni_testing.network.topology import Topology
 from openeni_testing.network.unserved import marks_in
@@ -187,12 +187,15 @@ def test_enis_without_nics_have_one_mark_each_however_often_they_are_looked_at(
 
 
 @pytest.mark.root
-def test_where_others_mark_datagrams_they_go_where_they_would_without() -> None:
-    topology = Topology(Datapath(Mode.VETH))
+@pytest.mark.parametrize("family", [4, 6])
+def test_datagrams_that_others_mark_take_the_same_way(family: int) -> None:
+    topology = Topology(Datapath(Mode.VETH), dual=True)
     try:
         node, pod = topology.node.namespace, topology.pods["a1"].namespace
         outside, other = topology.network.outside, topology.pods["a2"].namespace
-        servers = [(node, "10.99.0.11"), (other, topology.of("a2", 4)), (outside, OUTSIDE)]
+        addresses = {4: ("10.99.0.11", OUTSIDE), 6: ("fd99::11", OUTSIDE_6)}[family]
+        of_node, of_outside = addresses
+        servers = [(node, of_node), (other, topology.of("a2", family)), (outside, of_outside)]
         node.nft(WG_QUICK)
         for namespace, address in servers:
             namespace.answer(PORT)
