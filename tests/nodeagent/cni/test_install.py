@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from openeni_nodeagent.cni import install
+from openeni_nodeagent.cni.build import BuildError, build
 from openeni_nodeagent.cni.configuration import CONFLIST
 from openeni_nodeagent.cni.install import HostFiles, InstallError
 
@@ -131,3 +132,18 @@ def test_a_failed_installation_is_an_error_of_one_line(files: HostFiles, tmp_pat
     files.executable.mkdir()
     with pytest.raises(InstallError, match="cannot be removed"):
         files.remove()
+
+
+def test_it_is_static_and_has_musl(executable: Path) -> None:
+    """So it runs on any host, and begins at once."""
+    content = executable.read_bytes()
+    assert b"GNU C Library" not in content
+    assert b"/lib/ld-" not in content  # PT_INTERP, the loader of a dynamic program
+
+
+def test_without_musl_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BuildError, match="install musl-tools"):
+        build(tmp_path / "openeni")
