@@ -33,6 +33,7 @@ from openeni_nodeagent.datapath.model import (
 )
 
 _V4: Final = {
+    "conf/{}/rp_filter": "2",  # loose: the kernel takes the larger of this and conf/all
     "conf/{}/arp_ignore": "1",  # answer for the ENI's own address, not for the node's others
     "conf/{}/arp_announce": "2",  # never ask with another link's address as sender
     "conf/{}/forwarding": "1",
@@ -200,12 +201,6 @@ def _sysctls(eni: NodeENI) -> State:
     # any frame on the ENI.
     answers = not eni.ipvlan or eni.facts.datapath.ipvlan_mode is IPVlanMode.L3S
     found[f"net/ipv4/conf/{device}/accept_local"] = "1" if answers else "0"
-    # Loose: the kernel takes the larger of this and conf/all. With 0 in both, and `accept_local`,
-    # it looks no sender up, through all rules, of what comes in for veth pods
-    # (fib_validate_source); the ENI's chain drops the senders that this would. The chains of ipvlan
-    # ENIs do not.
-    looks_up = eni.ipvlan or eni.rp_filter_of_all
-    found[f"net/ipv4/conf/{device}/rp_filter"] = "2" if looks_up else "0"
     if eni.ipvlan and eni.layer_2:
         # ipvlan passes every broadcast to the slaves, too: that one would answer, on this ENI, ARP
         # requests for the primary addresses of others.

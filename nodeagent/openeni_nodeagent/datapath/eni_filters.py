@@ -6,7 +6,6 @@ from openeni_crds import names
 from openeni_crds.enipool import IPVlanMode, MetadataService
 from openeni_nodeagent.addresses import IPV6, family_of
 from openeni_nodeagent.datapath.filters import (
-    AFTER_TRANSLATION,
     BEFORE_DEFRAGMENTATION,
     ENI_CHAIN,
     FAMILIES,
@@ -27,11 +26,12 @@ _NAT: Final = "_nat"
 _IN: Final = "_in"
 _LO: Final = "_lo"
 _CUT: Final = "_cut"
+_LOST: Final = "_lost"
 # Sockets of the kernel have a cgroup, too: those of NFS or Ceph, and the control sockets that send
 # echo replies, neighbour discovery and most resets. `skuid` knows those of programs alone. Tunnels
 # (VXLAN, WireGuard) send for others; none may end at an ENI's primary address or at a pod.
 OF_A_SOCKET: Final = "meta cgroup 0-4294967294 accept"
-_BEFORE_REPLIES: Final = "priority mangle - 5; policy accept;"  # whose mark replaces the ENI's
+_BEFORE_REPLIES: Final = "priority mangle - 5; policy accept;"  # their mark replaces the ENI's
 
 
 def eni_chains(eni: NodeENI) -> frozenset[Chain]:
@@ -72,18 +72,20 @@ def _marks(eni: NodeENI) -> list[str]:
 
 
 def _of_veth(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
-    nic, pods = f"iif {eni.link.ifindex}", f"iifgroup {eni.group}"
-    rules = [
-        # As senders from the network the kernel accepts its own addresses (`accept_local`, which
-        # ARP needs) and, without `rp_filter`, broadcasts'. By IPv6 what has no route is no unicast.
-        f"{nic} meta nfproto ipv4 fib saddr type != unicast drop",
-        f"{nic} meta nfproto ipv6 fib saddr type local drop",
-        f"{pods} {eni.mark.statement}",
-        *([f"{pods} ip6 daddr {names.METADATA_V6} drop"] if blocks else []),
-    ]
-    hook = f"type filter hook prerouting priority {AFTER_TRANSLATION}; policy accept;"
-    into_node = _chain(eni, "", hook, rules)
-    return frozenset({into_node, *([_offloading_chain(eni)] if eni.offloads else [])})
+    pods = f"iifgroup {eni.group}"
+    # With `accept_local`, which ARP needs, the kernel takes these from the network.
+    own = f"iif {eni.link.ifindex} fib saddr type local drop"
+    hook = f"type filter hook prerouting {_BEFORE_REPLIES}"
+    block = [f"{pods} ip6 daddr {names.METADATA_V6} drop"] if blocks else []
+    chains = {_chain(eni, "", hook, [own, f"{pods} {eni.mark.statement}", *block])}
+    # At `mangle` wg-quick gives datagrams the mark of their connection, 0: the ENI's is set again,
+    # before kube-proxy's chains set a bit. What others set instead is believed, and replies that
+    # leave by another NIC (`reply_in`) need none.
+    matches = "ct status and dnat == 0", "ct direction original"
+    lost = [f"{pods} meta mark 0 {which} {eni.mark.statement}" for which in matches]
+    hook = "type filter hook prerouting priority mangle + 1; policy accept;"
+    chains |= {_chain(eni, _LOST, hook, lost)}
+    return frozenset(chains | ({_offloading_chain(eni)} if eni.offloads else set()))
 
 
 def _offloading_chain(eni: NodeENI) -> Chain:

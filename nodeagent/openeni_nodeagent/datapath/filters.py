@@ -52,12 +52,6 @@ _ALMOST_THE_SERVICE: Final = tuple(
 _PODS: Final = f'iifname "{names.LINK_PREFIX}*"'  # veth pods, and slaves on the node
 _SLAVES: Final = f"{names.LINK_PREFIX}-*"
 _UNTRANSLATED: Final = "ct status and dnat == 0"
-_REPLIES: Final = "ct status dnat ct direction reply"
-# Veth pods' packets are marked and judged after what replaces marks (wg-quick restores those of
-# connections, at mangle, -150) and after all translation: kube-proxy's at dstnat, -100, and ours.
-_OF_HOST_PORTS: Final = -95
-AFTER_TRANSLATION: Final = -91
-_OF_TRANSLATED: Final = -90
 LOOPBACK: Final = "127.0.0.0/8"
 # Conntrack joins fragments, whichever links they come in by, at NF_IP_PRI_CONNTRACK_DEFRAG, -400.
 # What it has joined has the link of the last one, and the Ethernet header of the first.
@@ -71,23 +65,40 @@ NEIGHBOUR_DISCOVERY: Final = "icmpv6 type 133-137"
 def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
     """Return the chains that all ENIs share; `addresses` are the node's. `nft_sets` has the sets.
 
-    `guard` sees packets first. `translated` sees them once their destination has been translated:
-    it marks replies, and drops what has no mark. `reply_out` marks the replies of l3s and l3 pods,
-    which pass the node's output hook. `service` runs before kube-proxy's postrouting chain. A flow
-    of an l2 or l3 pod to a service leaves with the ENI's address, because replies to the pod's own
-    would bypass the node's conntrack; so does an l3s pod's flow to a backend behind the same ENI,
-    and a flow of a veth pod to itself by its host port. What the node sends from 127.0.0.1 to a
-    host port leaves with the node's address.
+    `guard` comes before everything else. `reply_in` matches veth pods and slaves by device, and l2
+    pods, whose packets enter on the ENI, by address; the ENI's chain has marked them before.
+    `reply_out` matches l3s and l3 pods, whose packets pass the node's output hook. `service` runs
+    before kube-proxy's postrouting chain. A flow of an l2 or l3 pod to a service leaves with the
+    ENI's address, because replies to the pod's own would bypass the node's conntrack; so does an
+    l3s pod's flow to a backend behind the same ENI, and a flow of a veth pod to itself by its host
+    port. What the node sends from 127.0.0.1 to a host port leaves with the node's address.
     """
+    # A pod's reply to a client that reached it through a NodePort or a service on this node leaves
+    # through the NIC that the client came in on, whatever the ENI's rule says.
+    replies = "ct status dnat ct direction reply"
+    by_address = [
+        f"{replies} {word} saddr @pods{number} {reply.statement}" for word, number in FAMILIES
+    ]
     return frozenset(
         {
             _guard(),
-            _translated(reply),
+            chain(
+                "inet",
+                "reply_in",
+                # Before chains of others at the same priority, which may set marks as well.
+                "type filter hook prerouting priority mangle - 4; policy accept;",
+                [
+                    *_early(reply.mask),
+                    f"{replies} {_PODS} {reply.statement}",
+                    *by_address,
+                    *_late_guard(reply.mask),
+                ],
+            ),
             chain(
                 "inet",
                 "reply_out",
                 "type route hook output priority mangle; policy accept;",
-                [f"{_UNTRANSLATED} accept", *_replies_by_address(reply)],
+                [f"{_UNTRANSLATED} accept", *by_address],
             ),
             chain(
                 "inet",
@@ -95,46 +106,14 @@ def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
                 "type nat hook postrouting priority srcnat - 5; policy accept;",
                 _source_nat(addresses),
             ),
+            _translated(reply),
             *_host_ports(),
         }
     )
 
 
-def _replies_by_address(reply: Mark) -> list[str]:
-    return [f"{_REPLIES} {word} saddr @pods{n} {reply.statement}" for word, n in FAMILIES]
-
-
-def _translated(reply: Mark) -> Chain:
-    """Return the chain that judges packets once their destinations have been translated.
-
-    A pod's reply to a client that came by a NodePort, a host port or a service of this node leaves
-    by the NIC on which the client came in, not by the ENI. Veth pods and slaves are matched by
-    device; l2 pods, whose packets enter on the ENI, by address.
-
-    What a veth pod sends to a service or host port of an ipvlan pod of this node goes to that pod
-    directly, because the pod's replies come directly; `service` gives it the node's address, or the
-    ENI's, where they would otherwise bypass conntrack. Its other packets to ipvlan pods go by the
-    network. While no slave leads to the pod, since its NIC or the node's slave is gone, the packet
-    keeps the ENI's mark: with the mark of replies it would leave by the node's own NIC.
-    """
-    to_pods = f"ct status dnat ct direction original {_PODS}"
-    rules = [
-        *_early(reply.mask),
-        f"{_REPLIES} {_PODS} {reply.statement}",
-        *_replies_by_address(reply),
-        *(
-            f'{to_pods} {word} daddr @pods{number} fib daddr oifname "{_SLAVES}" {reply.statement}'
-            for word, number in FAMILIES
-        ),
-        *_late_guard(reply.mask),
-    ]
-    # After the chains of ENIs, whose marks it replaces or misses.
-    hook = f"type filter hook prerouting priority {_OF_TRANSLATED}; policy accept;"
-    return chain("inet", "translated", hook, rules)
-
-
 def _early(mask: int) -> list[str]:
-    """Return the rules that accept most packets at once, to which none of the later ones applies.
+    """Return the rules of `reply_in` for most packets, none of which the others would treat.
 
     Conntrack knows the connection, which nobody has translated, and the ENI's chain has marked the
     packet, or it is no pod's.
@@ -160,6 +139,30 @@ def _late_guard(mask: int) -> list[str]:
         "ct state new,established,related accept",
         *(f"{error} counter drop" for error in FORGED_MTU_ERRORS),
     ]
+
+
+def _translated(reply: Mark) -> Chain:
+    """Return the chain for what veth pods send to a service or a host port of an ipvlan pod here.
+
+    It goes to that pod directly, as the pod's replies do, and has the node's address or the ENI's
+    where these would bypass conntrack (`service`): not by the network, like the rest of what a veth
+    pod sends there. While there is no way to the pod, since its NIC or the node's slave is gone, it
+    does go by the ENI: with this mark it would leave by the node's own NIC.
+    """
+    translated = f"ct status dnat ct direction original {_PODS}"
+    return chain(
+        "inet",
+        "translated",
+        "type filter hook prerouting priority -90; policy accept;",  # after `host_ports_in`
+        [
+            f"{_UNTRANSLATED} accept",
+            *(
+                f'{translated} {word} daddr @pods{number} fib daddr oifname "{_SLAVES}" '
+                f"{reply.statement}"
+                for word, number in FAMILIES
+            ),
+        ],
+    )
 
 
 def _source_nat(addresses: tuple[str, ...]) -> list[str]:
@@ -199,9 +202,7 @@ def _host_ports() -> frozenset[Chain]:
             f"meta nfproto ipv{number} dnat {word} to {port} map @anyports{number}",
         ]
     return frozenset(
-        chain(
-            "inet", name, f"type nat hook {hook} priority {_OF_HOST_PORTS}; policy accept;", rules
-        )
+        chain("inet", name, f"type nat hook {hook} priority -95; policy accept;", rules)
         for name, hook in (("host_ports_in", "prerouting"), ("host_ports_out", "output"))
     )
 

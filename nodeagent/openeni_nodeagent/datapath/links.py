@@ -33,7 +33,6 @@ class NodeENI:
     has_egress_hook: bool = True  # the kernel's nftables
     has_flow_offload: bool = True  # likewise
     kernel_has_ipv6: bool = True
-    rp_filter_of_all: bool = True  # net.ipv4.conf.all.rp_filter is not 0
 
     def __hash__(self) -> int:
         """Hash the MAC alone: it identifies the ENI, and all fields take ten times as long."""

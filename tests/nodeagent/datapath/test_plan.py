@@ -78,16 +78,6 @@ def test_metadata_is_allowed_only_on_demand(datapath: Datapath) -> None:
 
 
 @pytest.mark.parametrize("datapath", DATAPATHS)
-@pytest.mark.parametrize("of_all", [True, False])
-def test_only_veth_does_without_rp_filter_and_only_where_no_link_has_it(
-    datapath: Datapath, of_all: bool
-) -> None:
-    eni = replace(placed_pod(datapath).eni, rp_filter_of_all=of_all)
-    wanted = "2" if of_all or datapath.mode is not Mode.VETH else "0"
-    assert f"sysctl net/ipv4/conf/ens7/rp_filter={wanted}" in lines(plan_eni(eni))
-
-
-@pytest.mark.parametrize("datapath", DATAPATHS)
 def test_a_pod_costs_the_node_one_route_for_each_address_and_no_rule(datapath: Datapath) -> None:
     node = plan_pod(placed_pod(datapath)).host
     assert not any(isinstance(i, Rule) for i in node)

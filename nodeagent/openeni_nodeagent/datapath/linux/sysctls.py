@@ -19,17 +19,11 @@ _SYSCTLS: Final = "/proc/sys/"
 HOST_SYSCTLS: Final = "/host/proc/sys/"
 _WRITABLE: Final = HOST_SYSCTLS if Path(HOST_SYSCTLS, "net").is_dir() else _SYSCTLS
 _SYSCTL_BYTES: Final = 256
-_NO_RP_FILTER: Final = Sysctl("net/ipv4/conf/all/rp_filter", "0")
 
 
 def speaks_ipv6() -> bool:
     """Return False on a kernel without IPv6: built so, or booted with ipv6.disable=1."""
     return Path(_SYSCTLS, "net/ipv6").exists()
-
-
-def has_rp_filter_of_all() -> bool:
-    """Return True if the kernel looks senders of IPv4 up on every link, strictly or loosely."""
-    return _read(_NO_RP_FILTER) != _NO_RP_FILTER.value
 
 
 def observe_sysctls(wanted: State) -> frozenset[Sysctl]:

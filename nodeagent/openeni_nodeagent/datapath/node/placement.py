@@ -17,7 +17,7 @@ from openeni_nodeagent.datapath.linux.kernel import (
     routes_of,
 )
 from openeni_nodeagent.datapath.linux.netlink import Netlink
-from openeni_nodeagent.datapath.linux.sysctls import has_rp_filter_of_all, speaks_ipv6
+from openeni_nodeagent.datapath.linux.sysctls import speaks_ipv6
 from openeni_nodeagent.datapath.marks import RULES_WITH_MARK, GivenMark, Mark, Marks
 from openeni_nodeagent.datapath.model import NOTHING, Address, Chain, Link, Rule, State
 from openeni_nodeagent.datapath.node.plan import NodePlan
@@ -207,7 +207,6 @@ def _node_eni(facts: ENIFacts, link: LinkFacts, node: NodeFacts, mark: Mark) -> 
         has_egress_hook=modes.has_egress_hook(),
         has_flow_offload=modes.has_flow_offload(),
         kernel_has_ipv6=speaks_ipv6(),
-        rp_filter_of_all=has_rp_filter_of_all(),
     )
 
 

@@ -153,7 +153,7 @@ def test_everything_that_others_take_away_or_change_is_noticed(
     [
         "add element inet openeni pods4 { 10.98.0.12 }",
         "flush chain inet openeni service",
-        "delete chain inet openeni translated",
+        "delete chain inet openeni reply_in",
         "delete table inet openeni",
         "flush ruleset",
     ],

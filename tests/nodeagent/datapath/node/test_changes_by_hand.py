@@ -88,7 +88,7 @@ def jump_to_a_chain_of_ones_own(bench: ReachedPod) -> None:
     bench.node.namespace.nft(
         f"add chain {table} theirs\n"
         f"insert rule {table} guard jump theirs\n"
-        f"insert rule {table} translated jump theirs\n"
+        f"insert rule {table} reply_in jump theirs\n"
         f"flush chain {table} service"
     )
     bench.node.namespace.ip(f"rule del pref {names.RULE_TO_POD}")
@@ -136,14 +136,6 @@ def forward_nothing(bench: ReachedPod) -> None:
     bench.node.namespace.sysctl(f"net/ipv4/conf/{bench.pod_link}/forwarding", "0")
 
 
-def check_senders_strictly(bench: ReachedPod) -> None:
-    """On every link, where it was off: the way back to the ENI's senders is by another NIC."""
-    bench.node.namespace.sysctl("net/ipv4/conf/all/rp_filter", "0")
-    bench.heal()
-    assert bench.node.namespace.sysctl("net/ipv4/conf/ens7/rp_filter") == "0"
-    bench.node.namespace.sysctl("net/ipv4/conf/all/rp_filter", "1")
-
-
 def make_again_when_nothing_is_forwarded_by_default(bench: ReachedPod) -> None:
     bench.node.namespace.sysctl("net/ipv4/conf/default/forwarding", "0")
     bench.node.namespace.ip(f"link del {bench.pod_link}")
@@ -182,7 +174,6 @@ def take_the_pods_link_as_ones_own(bench: ReachedPod) -> None:
     [
         put_into_a_bridge,
         forward_nothing,
-        check_senders_strictly,
         make_again_when_nothing_is_forwarded_by_default,
         put_the_pod_into_a_bridge,
         lower_the_pods_mtu,

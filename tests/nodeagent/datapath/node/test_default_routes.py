@@ -5,14 +5,7 @@ import pytest
 from openeni_crds.enipool import Datapath, Mode
 from openeni_nodeagent.datapath_api import DatapathError
 from openeni_testing.network import neutron
-from openeni_testing.network.attacks import (
-    ROUTER,
-    datagram,
-    received,
-    router_advertisement,
-    send_frames,
-    sending,
-)
+from openeni_testing.network.attacks import ROUTER, router_advertisement, send_frames
 from openeni_testing.network.neutron import NeutronNetwork, Port, vm
 from openeni_testing.network.node import Node, eni_facts
 from openeni_testing.waiting import wait_for
@@ -38,24 +31,6 @@ def test_pods_are_reached_on_a_node_without_a_default_route(
         assert client.ask("10.98.0.11", 80) == ("pod", address)
         assert pod.namespace.ask(address, 80) == (client.name, "10.98.0.11")
     assert network.dropped() == {}
-    remote.close()
-
-
-@pytest.mark.parametrize("strictness", ["0", "2"])
-@pytest.mark.parametrize("source", ["10.99.0.255", "10.99.0.11"])
-def test_no_pod_hears_an_address_that_no_machine_beyond_the_eni_has(
-    network: NeutronNetwork, node: Node, strictness: str, source: str
-) -> None:
-    """A broadcast address of the node's subnet, or the node's own, whatever its rp_filter."""
-    node.namespace.sysctl("net/ipv4/conf/all/rp_filter", strictness)
-    eni = eni_facts("eni", 10, VETH)
-    port = node.attach("ens7", eni, ("10.98.0.11",))
-    pod = node.add("pod", eni, "10.98.0.11").namespace
-    remote = vm(network, "remote", REMOTE)
-    forged = datagram(source, "10.98.0.11", (REMOTE.mac, port.mac))
-    honest = datagram("10.98.0.200", "10.98.0.11", (REMOTE.mac, port.mac))
-    attack = sending(network.fabric, port.device, forged, honest)
-    assert received(remote, attack, "10.98.0.11", pod) == ["10.98.0.200"]
     remote.close()
 
 

@@ -1,5 +1,6 @@
 """The marks of a node's ENIs: distinct, lasting, and never a bit of somebody else's."""
 
+from collections.abc import Generator
 from dataclasses import replace
 
 import pytest
@@ -23,7 +24,7 @@ VETH = Datapath(Mode.VETH)
 REPLY, LOWEST = 0x10000, 0x20000
 TABLES = range(10002, 10012)
 OTHER_MASK = 0xFC000000
-PORT = 5400
+PORT, HOST_PORT = 5400, 5401
 # As wg-quick has it for AllowedIPs 0.0.0.0/0: datagrams get the mark of their connection, often 0.
 # Of chains at one priority, the one that was loaded last runs first.
 WG_QUICK = """table inet wg {
@@ -186,20 +187,42 @@ def test_enis_without_nics_have_one_mark_each_however_often_they_are_looked_at(
         assert len({mark for _, mark in marks_in(node)}) == len(marks_in(node)) == 2
 
 
+@pytest.fixture
+def topology() -> Generator[Topology]:
+    ports = (PortMapping(HOST_PORT, PORT, Transport.UDP),)
+    made = Topology(VETH, True, {"a1": ports})  # noqa: FBT003 - dual
+    yield made
+    made.close()
+
+
 @pytest.mark.root
 @pytest.mark.parametrize("family", [4, 6])
-def test_datagrams_that_others_mark_take_the_same_way(family: int) -> None:
-    topology = Topology(Datapath(Mode.VETH), dual=True)
-    try:
-        node, pod = topology.node.namespace, topology.pods["a1"].namespace
-        outside, other = topology.network.outside, topology.pods["a2"].namespace
-        addresses = {4: ("10.99.0.11", OUTSIDE), 6: ("fd99::11", OUTSIDE_6)}[family]
-        of_node, of_outside = addresses
-        servers = [(node, of_node), (other, topology.of("a2", family)), (outside, of_outside)]
-        node.nft(WG_QUICK)
-        for namespace, address in servers:
-            namespace.answer(PORT)
-            assert pod.ask_by_datagram(address, PORT) is not None
-        assert topology.network.dropped() == {}
-    finally:
-        topology.close()
+def test_datagrams_whose_mark_others_take_away_go_the_same_way(
+    topology: Topology, family: int
+) -> None:
+    node, pod = topology.node.namespace, topology.pods["a1"].namespace
+    outside, other = topology.network.outside, topology.pods["a2"].namespace
+    of_node, of_outside = {4: ("10.99.0.11", OUTSIDE), 6: ("fd99::11", OUTSIDE_6)}[family]
+    node.nft(WG_QUICK)
+    servers = [(node, of_node), (other, topology.of("a2", family)), (outside, of_outside)]
+    for namespace, address in servers:
+        namespace.answer(PORT)
+        assert pod.ask_by_datagram(address, PORT) is not None
+    pod.answer(PORT)  # replies that leave by the NIC that the client came in on
+    for client in (outside, topology.remote, other, node):
+        assert client.ask_by_datagram(of_node, HOST_PORT) is not None
+    assert topology.network.dropped() == {}
+
+
+@pytest.mark.root
+def test_a_mark_that_others_set_instead_is_believed(topology: Topology) -> None:
+    """As a node has it that leads what its pods send to a tunnel: their rule needs no mask."""
+    node, pod = topology.node.namespace, topology.pods["a1"].namespace
+    node.nft(
+        "table inet theirs { chain premangle { type filter hook prerouting priority mangle; "
+        f"udp dport {PORT} meta mark set 0x99\n }}\n}}"
+    )
+    node.ip("rule add pref 1000 fwmark 0x99 lookup 99", "route add default via 10.99.0.1 table 99")
+    topology.network.outside.answer(PORT)
+    assert pod.ask_by_datagram(OUTSIDE, PORT) is None  # by the node's NIC: Neutron drops it there
+    assert topology.network.dropped() != {}

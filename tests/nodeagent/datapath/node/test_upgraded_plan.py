@@ -4,7 +4,7 @@ And if it cannot bring the new chains, nothing else of it lets pods do more than
 """
 
 import socket
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -18,11 +18,9 @@ from openeni_testing.network.attacks import received, send_datagram
 from openeni_testing.network.node import Node, eni_facts
 from openeni_testing.network.reached_pod import ReachedPod
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.ipvlan]
 L2, L3S, L3 = (
-    pytest.param(
-        Datapath(Mode.IPVLAN, IPVlanDatapath(mode)), id=f"ipvlan-{mode}", marks=pytest.mark.ipvlan
-    )
+    pytest.param(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)), id=f"ipvlan-{mode}")
     for mode in (IPVlanMode.L2, IPVlanMode.L3S, IPVlanMode.L3)
 )
 MARKS_ALL = "ip saddr @pods4 meta mark set meta mark and 0xffe0ffff or 0x20000"
@@ -63,45 +61,6 @@ def reaches_all_the_time(bench: ReachedPod, *devices: str) -> bool:
         bench.node.namespace.nft(f"delete set inet {names.NFT_TABLE} podlinks{number}")
     bench.node.look(hold=hold)
     return all(reached) and pod.ping(target)
-
-
-def leave_early_marks(node: Node, marks: Mapping[str, int]) -> None:
-    """Leave the chains of before that marked what veth pods send, and dropped the rest at once."""
-    table, at = f"inet {names.NFT_TABLE}", "type filter hook prerouting priority mangle -"
-    unmarked = f'iifname "{names.LINK_PREFIX}*" meta mark and 0x1f0000 == 0'
-    node.namespace.nft(
-        f"delete chain {table} translated\n"
-        f"add chain {table} reply_in {{ {at} 4; }}\n"
-        f'add rule {table} reply_in {unmarked} drop comment "0123456789ab 1 of 1"\n'
-    )
-    for device, mark in marks.items():
-        index = node.namespace.run(socket.if_nametoindex, device)
-        chain = f"{table} eni{index}"
-        node.namespace.nft(
-            f"delete chain {chain}\n"
-            f"add chain {chain} {{ {at} 5; }}\n"
-            f"add rule {chain} iifgroup {names.eni_table(index)} meta mark set {mark} "
-            'comment "0123456789ab 1 of 1"\n'
-        )
-
-
-@pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
-@pytest.mark.parametrize("mtu", [1450, 70_000])
-def test_veth_pods_reach_what_they_did_until_they_are_marked_later(
-    bench: ReachedPod, mtu: int
-) -> None:
-    """Also those of an ENI that the kernel refuses: ENIs are restored one after the other then."""
-    node = bench.node
-    other = eni_facts("other", 20, bench.eni.datapath)
-    node.attach("ens20", other, OTHER[:1])
-    pods = [bench.pod.namespace, node.add("other", other, OTHER[0]).namespace]
-    node.enis[-1] = replace(other, mtu=mtu)
-    leave_early_marks(node, {"ens7": 0x20000, "ens20": 0x30000})
-    for _ in range(2):
-        assert all(pod.ping(neutron.GATEWAY) for pod in pods)
-        assert bool(node.look().errors) == (mtu == 70_000)
-    assert all(pod.ping(neutron.GATEWAY) for pod in pods)
-    assert "reply_in" not in node.namespace.program("nft", "list", "ruleset")
 
 
 @pytest.mark.parametrize("bench", [L2, L3S, L3], indirect=True)
