@@ -32,6 +32,7 @@ _LOST: Final = "_lost"
 # (VXLAN, WireGuard) send for others; none may end at an ENI's primary address or at a pod.
 OF_A_SOCKET: Final = "meta cgroup 0-4294967294 accept"
 _BEFORE_REPLIES: Final = "priority mangle - 5; policy accept;"  # their mark replaces the ENI's
+_AFTER_OTHERS: Final = "priority mangle + 1; policy accept;"
 
 
 def eni_chains(eni: NodeENI) -> frozenset[Chain]:
@@ -79,12 +80,10 @@ def _of_veth(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
     block = [f"{pods} ip6 daddr {names.METADATA_V6} drop"] if blocks else []
     chains = {_chain(eni, "", hook, [own, f"{pods} {eni.mark.statement}", *block])}
     # At `mangle` wg-quick gives datagrams the mark of their connection, 0: the ENI's is set again,
-    # before kube-proxy's chains set a bit. What others set instead is believed, and replies that
-    # leave by another NIC (`reply_in`) need none.
+    # before kube-proxy sets a bit. Others' stay, and replies by another NIC (`reply_in`) need none.
     matches = "ct status and dnat == 0", "ct direction original"
     lost = [f"{pods} meta mark 0 {which} {eni.mark.statement}" for which in matches]
-    hook = "type filter hook prerouting priority mangle + 1; policy accept;"
-    chains |= {_chain(eni, _LOST, hook, lost)}
+    chains |= {_chain(eni, _LOST, f"type filter hook prerouting {_AFTER_OTHERS}", lost)}
     return frozenset(chains | ({_offloading_chain(eni)} if eni.offloads else set()))
 
 
@@ -148,8 +147,8 @@ def _of_layer_2(eni: NodeENI) -> frozenset[Chain]:
     own = f"iif {index} meta nfproto ipv6 fib saddr type local drop"
     loopback = f"iif {index} ip daddr {LOOPBACK} drop"  # `host_ports`, route_localnet
     # Pods know the node by permanent neighbours: neighbour discovery is an attack (see `guard`).
-    forbidden = (*FORGED_MTU_ERRORS, NEIGHBOUR_DISCOVERY)
-    of_pods = [f"{_sent_to_node(eni)} {match} drop" for match in forbidden]
+    sent = _sent_to_node(eni)
+    of_pods = [f"{sent} {match} drop" for match in (*FORGED_MTU_ERRORS, NEIGHBOUR_DISCOVERY)]
     # What comes to an l2 pod from beyond its subnet does not pass the node, but the pod's answers
     # do. Conntrack calls them invalid; kube-proxy's mode iptables, and other firewalls, drop those.
     one_way = [

@@ -190,7 +190,7 @@ def test_enis_without_nics_have_one_mark_each_however_often_they_are_looked_at(
 @pytest.fixture
 def topology() -> Generator[Topology]:
     ports = (PortMapping(HOST_PORT, PORT, Transport.UDP),)
-    made = Topology(VETH, True, {"a1": ports})  # noqa: FBT003 - dual
+    made = Topology(VETH, True, {"a1": ports})
     yield made
     made.close()
 
