@@ -57,6 +57,7 @@ def one_by_one(
             runtime.stop(runtime.start(pod))
             time.sleep(SETTLE_SECONDS)
         nothing.append(contestants.run_nothing())
+        time.sleep(SETTLE_SECONDS)  # as before all others, whose caches others have had meanwhile
         of_musl.append(contestants.run_nothing_of_musl())
         if beside:
             beside(turn)
