@@ -35,9 +35,7 @@ class Kind(StrEnum):
     RULE = "rule"
     NEIGHBOUR = "neighbour"
     FILTER = "filter"  # something in our nftables tables
-    SYSCTL = (
-        "sysctl"  # forwarding, rp_filter, proxy_arp or proxy_ndp: it tells of no others of ours
-    )
+    SYSCTL = "sysctl"  # forwarding, rp_filter, proxy_arp, proxy_ndp: the kernel tells of no others
     UNKNOWN = "unknown"  # notifications may have been lost
 
 

@@ -11,6 +11,7 @@ from openeni_lab.runtime import cni
 from openeni_lab.runtime.cni import Attachment, NetworkConfigList, PluginError
 
 LARGE: Final = 1 << 20  # bytes: more than a pipe holds
+ATTACHMENT: Final = Attachment("container", "/nowhere")
 
 
 def plugin(folder: Path, script: str) -> NetworkConfigList:
@@ -19,9 +20,6 @@ def plugin(folder: Path, script: str) -> NetworkConfigList:
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     configuration = {"name": "net", "cniVersion": "1.1.0", "plugins": [{"type": program.name}]}
     return NetworkConfigList(configuration, [folder])
-
-
-ATTACHMENT: Final = Attachment("container", "/nowhere")
 
 
 @pytest.mark.parametrize("reads", ["cat > input", ":"])

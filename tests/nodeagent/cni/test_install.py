@@ -134,7 +134,7 @@ def test_a_failed_installation_is_an_error_of_one_line(files: HostFiles, tmp_pat
         files.remove()
 
 
-def test_it_is_static_and_has_musl(executable: Path) -> None:
+def test_the_executable_is_static_and_has_musl(executable: Path) -> None:
     """So it runs on any host, and begins at once."""
     content = executable.read_bytes()
     assert b"GNU C Library" not in content
