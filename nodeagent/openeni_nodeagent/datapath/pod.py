@@ -22,7 +22,12 @@ from openeni_nodeagent.datapath.linux.kernel import (
 )
 from openeni_nodeagent.datapath.linux.namespace import in_namespace, open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink, Refusal
-from openeni_nodeagent.datapath.linux.sysctls import observe_sysctls, write_sysctls
+from openeni_nodeagent.datapath.linux.sysctls import (
+    observe_pod_sysctls,
+    observe_sysctls,
+    write_pod_sysctls,
+    write_sysctls,
+)
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
     NOTHING,
@@ -196,7 +201,7 @@ def compare_inside(pod: NodePod, namespace: int) -> tuple[Operation, ...]:
     planned = _with_lower_mtu(planned, seen)
     in_pod = ownership.of_interface(seen, facts.interface, facts.addresses)
     in_pod |= ownership.in_place_of(seen, planned)
-    in_pod |= in_namespace(namespace, partial(observe_sysctls, planned))
+    in_pod |= in_namespace(namespace, partial(observe_pod_sysctls, planned))
     return diff(in_pod, planned)
 
 
@@ -230,7 +235,7 @@ def _raise_if_refused(refused: Sequence[Refusal]) -> None:
 
 def _open_in_namespace(sysctls: Sequence[Sysctl]) -> Netlink:
     """Write sysctls, before the link is up, and open a socket that stays in this namespace."""
-    write_sysctls(sysctls)
+    write_pod_sysctls(sysctls)
     return Netlink()
 
 

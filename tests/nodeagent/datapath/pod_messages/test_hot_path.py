@@ -58,7 +58,7 @@ def test_cut_off_at_any_step(
     with monkeypatch.context() as patch:
         wrap = interrupted(error, at)
         patch.setattr(Netlink, "execute", wrap(Netlink.execute))
-        for step in ("write_sysctls", "in_namespace"):
+        for step in ("write_sysctls", "write_pod_sysctls", "in_namespace"):
             patch.setattr(pod, step, wrap(getattr(pod, step)))
         with pytest.raises(type(error)):
             plain.add(netns.path)
