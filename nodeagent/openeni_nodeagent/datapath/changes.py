@@ -50,16 +50,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """Holds what the plan of all ENIs says of their links, to compare notifications with."""
+    """Holds what the last plan of the node says of links, to compare notifications with."""
 
-    links: Mapping[int, Link]  # by index: NICs and the host's slaves
+    links: Mapping[int, Link]  # by index: NICs, the host's slaves, and what pods have on the host
     addresses: frozenset[Address]
     macs: frozenset[str]  # of the ENIs, also of those whose NIC is not there yet
     disconnected: Container[str] = ()  # names of pods' links that may go: their DEL has run
 
 
 def watched(planned: State, macs: frozenset[str], disconnected: Container[str] = ()) -> Watched:
-    """Return what to watch, of the plan of all ENIs, their MACs and the pods that had a DEL."""
+    """Return what to watch, of the node's plan, its ENIs' MACs and the pods that had a DEL."""
     links = {item.index: item for item in planned if isinstance(item, Link)}
     addresses = frozenset(item for item in planned if isinstance(item, Address))
     return Watched(links, addresses, macs, disconnected)
@@ -81,12 +81,14 @@ def concerns_us(change: Change, watched: Watched) -> bool:
 
 
 def _link_concerns_us(verb: Verb, link: Link, watched: Watched) -> bool:
+    if link.name in watched.disconnected:
+        return False
     if planned := watched.links.get(link.index):
         seen = as_nic(link) if planned.kind == NIC else link
         return verb is Verb.REMOVE or seen != planned
     if link.mac in watched.macs and find_nic(frozenset({link}), link.mac):
         return verb is Verb.ADD  # plugged in, perhaps again
-    if link.alias != names.LINK_ALIAS or link.name in watched.disconnected:
+    if link.alias != names.LINK_ALIAS:
         return False
     # A pod's; its ADD sets the alias together with `up`.
     return verb is Verb.REMOVE or not link.up or not link.name.startswith(names.LINK_PREFIX)

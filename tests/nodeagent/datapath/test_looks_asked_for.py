@@ -1,12 +1,15 @@
 """What a pod's life makes the node's datapath ask for: no look, unless others have a hand in it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from openeni_crds import names
 from openeni_crds.enipool import Datapath, Mode
+from openeni_nodeagent.datapath import kernel_datapath
+from openeni_nodeagent.datapath.changes import Change, Kind, Watched
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
+from openeni_nodeagent.datapath.linux.subscription import Subscription
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.one_eni import OneENI
 from openeni_testing.waiting import wait_for
@@ -17,36 +20,59 @@ SENTINEL = f"rule add {_RULE}", f"rule del {_RULE}"  # two changes: all before h
 
 
 @pytest.fixture
-def asked(bench: OneENI) -> Iterator[list[None]]:
-    """Yield a list with an entry for each look that the datapath has asked for."""
-    found: list[None] = []
+def asked(bench: OneENI, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Change]]:
+    """Yield a list with the change that each look is asked for by."""
+    found: list[Change] = []
     datapath = bench.node.datapath
     assert isinstance(datapath, KernelDatapath)
-    bench.node.run(datapath.subscribe, lambda: found.append(None))
+
+    def subscription(watched: Callable[[], Watched], _: Callable[[Change], None]) -> Subscription:
+        return Subscription(watched, found.append)
+
+    monkeypatch.setattr(kernel_datapath, "Subscription", subscription)
+    bench.node.run(datapath.subscribe, lambda: None)
     wait_for(lambda: found, "the beginning")
+    found.clear()
     yield found
     datapath.close()
 
 
+def taken(bench: OneENI, asked: list[Change]) -> list[Change]:
+    """Return, and forget, what has asked for a look until now."""
+    bench.node.namespace.ip(*SENTINEL)
+    wait_for(lambda: sum(c.kind is Kind.RULE for c in list(asked)) == 2, "the sentinel")
+    found = [change for change in asked if change.kind is not Kind.RULE]
+    asked.clear()
+    return found
+
+
 def test_of_a_pods_whole_life_nothing_asks_for_a_look(
-    bench: OneENI, netns: Namespace, asked: list[None]
+    bench: OneENI, netns: Namespace, asked: list[Change]
 ) -> None:
     bench.add(netns.path)
     bench.delete(netns.path)
-    bench.node.namespace.ip(*SENTINEL)
-    wait_for(lambda: len(asked) > 2, "the sentinel")
-    assert len(asked) == 3
+    assert taken(bench, asked) == []
+
+
+def test_the_end_of_a_pod_that_a_look_has_planned_asks_for_none(
+    bench: OneENI, asked: list[Change]
+) -> None:
+    pod = bench.node.add("pod", bench.eni, *bench.addresses)
+    assert taken(bench, asked) == []
+    bench.node.look()
+    bench.node.delete(pod)
+    pod.namespace.close()
+    assert taken(bench, asked) == []
+    bench.node.look()  # plans it no more
 
 
 @pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
 def test_the_link_of_a_pod_that_is_there_again_may_not_go(
-    bench: OneENI, netns: Namespace, asked: list[None]
+    bench: OneENI, netns: Namespace, asked: list[Change]
 ) -> None:
     bench.add(netns.path)
     bench.delete(netns.path)
-    bench.node.namespace.ip(*SENTINEL)  # the end of the first link has been read
-    wait_for(lambda: len(asked) > 2, "the sentinel")
+    assert taken(bench, asked) == []  # the end of the first link has been read
     bench.add(netns.path)
-    asked.clear()
     bench.node.namespace.ip(f"link del {bench.place().host_link}")
     wait_for(lambda: asked, "the link has gone")
