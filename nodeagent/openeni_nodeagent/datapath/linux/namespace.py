@@ -31,7 +31,8 @@ def open_namespace(path: str) -> Generator[int]:
     namespace: pods with hostNetwork get no address.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Whatever a runtime has named: a FIFO would wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError, ProcessLookupError) as error:
         raise NamespaceGoneError(f"no network namespace at {path}: {error.strerror}") from error
     except OSError as error:  # such as too many open files: it may be there

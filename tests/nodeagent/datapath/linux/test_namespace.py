@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -46,6 +47,14 @@ def test_what_a_socket_shows_is_of_the_namespace_it_was_opened_in(netns: Namespa
         addresses = {i.address for i in observe(opened) if isinstance(i, Address)}
         assert addresses == {"127.0.0.1", "::1", "10.98.0.5"}
         assert "inside" not in {link.name for link in list_links(own)}
+
+
+def test_a_path_that_is_a_fifo_is_no_namespace(tmp_path: Path) -> None:
+    """It has no writer, for which a thread would wait."""
+    fifo = tmp_path / "netns"
+    os.mkfifo(fifo)
+    with open_namespace(str(fifo)) as descriptor, pytest.raises(NamespaceGoneError):
+        in_namespace(descriptor, links)
 
 
 def test_the_thread_is_back_whatever_happens_inside(netns: Namespace) -> None:
