@@ -150,7 +150,8 @@ class ThreadPool:
                 return True
             oldest = next(iter(self._young), None)
             seconds = self.young_seconds if self._tasks else None
-            if seconds is not None and oldest is not None and self._is_full():
+            # Whether it is full or not: a thread that was woken may not have begun its task yet.
+            if seconds is not None and oldest is not None:
                 seconds -= time.monotonic() - self._young[oldest]
                 if seconds <= 0:
                     del self._young[oldest]

@@ -12,10 +12,11 @@ import pytest
 
 from openeni_nodeagent.cni import server, thread_pool
 from openeni_nodeagent.cni.thread_pool import ThreadPool
+from openeni_testing.agent.clock import Clock
 from openeni_testing.waiting import wait_for
 
 MOST, AT_ONCE = 8, 2
-SOURCE = Path(server.__file__).with_name("commands.h")
+SOURCE = Path(server.__file__).with_name("openeni.c")
 LONG, SHORT = 600.0, 0.01  # for which a task is young
 
 
@@ -89,6 +90,26 @@ def test_a_task_begins_while_all_that_began_before_it_hang() -> None:
         pool.submit(other.set)
         assert other.wait(60)
         hanging.go_on.set()
+
+
+def test_as_many_tasks_begin_at_once_in_threads_that_exist_as_in_new_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All that have waited too long make room: the clock goes no further until they have."""
+    clock = Clock.of(monkeypatch, thread_pool)
+    with started(20, 10, LONG) as pool:
+        timer = pool._must_wait  # pyright: ignore[reportPrivateUsage]
+        for _ in ("new", "idle"):
+            tasks = Holding(pool)
+            tasks.submit(10)
+            tasks.wait_for(10)
+            clock.now += LONG
+            tasks.submit(10)
+            with timer:
+                timer.notify()  # it runs by another clock
+            tasks.wait_for(10)
+            tasks.go_on.set()
+            wait_for(lambda: not pool.busy(), "all have ended")
 
 
 def test_what_has_waited_is_counted_no_more_when_it_ends() -> None:
@@ -178,7 +199,7 @@ def test_a_pool_that_is_stopped_leaves_no_thread() -> None:
 
 
 def test_a_probe_is_asked_before_its_executable_gives_up_however_many_calls_wait() -> None:
-    (seconds,) = re.findall(r"\{NULL, (\d+), 0, 0\}", SOURCE.read_text())
+    (seconds,) = re.findall(r"#define QUERY_SECONDS (\d+)", SOURCE.read_text())
     assert int(seconds) > server.THREADS / server.AT_ONCE * server.WORK_SECONDS
 
 
