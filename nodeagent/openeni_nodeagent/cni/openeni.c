@@ -57,12 +57,6 @@ static uint32_t head[5];
 static char request[sizeof head + MAX_ENVIRONMENT + MAX_LENGTH + 1], answer[MAX_LENGTH];
 static size_t request_length = sizeof head, answer_length;
 
-static int fail(int code, const char *message)
-{
-	printf("{\"cniVersion\":\"%s\",\"code\":%d,\"msg\":\"openeni: %s\"}\n", version, code, message);
-	return 1;
-}
-
 /* Return 1 if `version` is one that the agent speaks. */
 static int is_supported(void)
 {
@@ -88,13 +82,27 @@ static void set_deadline(const struct command *command)
 	deadline = clock_ms(CLOCK_MONOTONIC) + seconds * 1000;
 }
 
+/* Not by stdio, which has no deadline: nobody may read standard error either. */
+static void complain(char *line)
+{
+	transfer(STDERR_FILENO, POLLOUT, line, strlen(line));
+}
+
 /* A result that is lost must not pass for a success: the runtime would keep a pod without it. */
 static int print(char *text, size_t length, int code)
 {
 	if (transfer(STDOUT_FILENO, POLLOUT, text, length) == length)
 		return code ? 1 : 0;
-	fputs("openeni: the result cannot be written to standard output\n", stderr);
+	needs_reader = 0; /* people read this without it */
+	complain("openeni: the result cannot be written to standard output\n");
 	return 1;
+}
+
+static int fail(int code, const char *message)
+{
+	answer_length = snprintf(answer, sizeof answer, "{\"cniVersion\":\"%s\",\"code\":%d,"
+				 "\"msg\":\"openeni: %s\"}\n", version, code, message);
+	return print(answer, answer_length, 1);
 }
 
 /* Begin the request with the variables of this prefix; return 0 if they are too long. */
@@ -210,7 +218,7 @@ static int query(const char *what)
 	deadline = clock_ms(CLOCK_MONOTONIC) + QUERY_SECONDS * 1000;
 	setenv(QUERY, what, 1);
 	if (!read_environment(QUERY "=") || ask_until_answered(0, &code) != ANSWERED)
-		fputs("openeni: no agent answers on this node\n", stderr);
+		complain("openeni: no agent answers on this node\n");
 	return print(answer, answer_length, code);
 }
 

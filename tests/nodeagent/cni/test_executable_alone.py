@@ -1,5 +1,9 @@
 """The C executable without an agent, or with one that does not answer."""
 
+import fcntl
+import os
+import resource
+import socket
 import struct
 import subprocess
 import threading
@@ -14,6 +18,7 @@ from openeni_nodeagent.cni import frame
 from openeni_testing.agent.cni_call import Process, Runtime
 
 pytestmark = pytest.mark.slow
+PAGE = resource.getpagesize()
 
 
 @pytest.fixture
@@ -65,6 +70,72 @@ def test_an_incomplete_answer_counts_as_none(runtime: Runtime, cut: int) -> None
         answer = replace(runtime, deadline=1).call("ADD", "abc", "uid")
         thread.join(60)
     assert answer.error == 11
+
+
+def status_of(process: Process) -> int:
+    try:
+        return process.wait(60)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_an_add_ends_once_the_other_end_of_its_output_is_closed(runtime: Runtime) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, runtime.listen() as listening:
+        add = replace(runtime, output=ours.fileno(), deadline=3600).start("ADD", "abc", "uid")
+        connection, _ = listening.accept()
+        with connection:
+            theirs.close()
+            assert status_of(add) == 1
+
+
+def test_an_add_without_an_output_does_not_wait_for_its_input(runtime: Runtime) -> None:
+    add = subprocess.Popen(
+        ["sh", "-c", 'exec "$0" >&-', runtime.executable],
+        env={"CNI_COMMAND": "ADD"},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert status_of(add) == 1
+
+
+@pytest.fixture
+def unread() -> Iterator[int]:
+    """A pipe with room for a page that nobody reads."""
+    other_end, pipe = os.pipe()
+    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PAGE)
+    yield pipe
+    os.close(pipe)
+    os.close(other_end)
+
+
+def test_an_error_that_nobody_reads_holds_the_executable_until_its_deadline_only(
+    runtime: Runtime, unread: int
+) -> None:
+    os.write(unread, bytes(PAGE))
+    refused = subprocess.Popen(
+        [runtime.executable],
+        env={"CNI_COMMAND": "ADD", "OPENENI_DEADLINE": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=unread,
+        stderr=unread,
+        text=True,
+    )
+    assert status_of(refused) == 1
+
+
+def test_a_result_that_nobody_reads_holds_the_executable_until_its_deadline_only(
+    runtime: Runtime, unread: int
+) -> None:
+    with runtime.listen() as listening:
+        add = replace(runtime, output=unread, deadline=1).start("ADD", "abc", "uid")
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(frame.encode_answer(frame.VERSION, 0, bytes(2 * PAGE)))
+        assert status_of(add) == 1
 
 
 def test_without_an_agent_del_is_queued_whole_and_succeeds(runtime: Runtime) -> None:

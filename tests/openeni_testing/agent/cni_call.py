@@ -39,6 +39,7 @@ class Runtime:
     deadline: int = 20
     environment: dict[str, str] = field(default_factory=dict[str, str])
     network: str = CONFIG["name"]
+    output: int = subprocess.PIPE  # what the executable writes to
 
     def start(
         self, command: str, container: str = "", uid: str = "", name: str = "p", **config: object
@@ -62,7 +63,7 @@ class Runtime:
             [self.executable],
             env=variables | self.environment,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=self.output,
             stderr=subprocess.PIPE,
             text=True,
         )
