@@ -52,9 +52,9 @@ def require_known(header: RequestHeader) -> None:
 
 
 def decode_environment(data: bytes) -> dict[str, str]:
-    """Decode NUL-terminated `KEY=VALUE` strings."""
+    """Decode NUL-terminated `KEY=VALUE` strings; of two of one key the first, as getenv(3) does."""
     pairs = [entry.partition("=") for entry in data.decode(errors="replace").split("\0") if entry]
-    return {key: value for key, _, value in pairs}
+    return {key: value for key, _, value in reversed(pairs)}
 
 
 def encode_request(

@@ -18,6 +18,10 @@ def test_an_encoded_request_decodes_to_itself_and_a_truncated_one_to_an_error() 
             frame.decode_request(whole[:cut])
 
 
+def test_of_a_variable_that_is_there_twice_the_first_counts_as_for_the_executable() -> None:
+    assert frame.decode_environment(b"A=1\0B=2\0A=3\0") == {"A": "1", "B": "2"}
+
+
 @pytest.mark.parametrize("version", [0, 2, 0xFFFFFFFF])
 def test_only_the_versions_that_there_have_been_are_decoded(version: int) -> None:
     whole = frame.encode_request(ENVIRONMENT, b"{}", deadline=9, version=version)
