@@ -19,13 +19,18 @@ class HeldNamespace:
 
     def __init__(self, path: str) -> None:
         """Open it. Raises OSError."""
-        self._file = FileIO(path)  # not inherited by programs
+        self._file = FileIO(path, opener=_open_at_once)  # not inherited by programs
         found = os.fstat(self._file.fileno())
         self.identity = found.st_dev, found.st_ino
         self.path = f"/proc/self/fd/{self._file.fileno()}"
 
     def close(self) -> None:
         self._file.close()
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open whatever a runtime has named: without O_NONBLOCK a FIFO waits for its writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def identify(path: str) -> tuple[int, int] | None:

@@ -1,5 +1,6 @@
 """A namespace of ipvlan is held from the DEL until its link has been removed, and no longer."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,3 +166,11 @@ def test_another_namespace_at_the_pods_path_is_not_held(parts: AgentParts, tmp_p
     assert open_files(tmp_path) in ([], ["netns-c1"])
     parts.finish()
     assert open_files(tmp_path) == []
+
+
+def test_a_path_that_is_no_namespace_does_not_hold_up_the_del(parts: AgentParts) -> None:
+    os.mkfifo(parts.netns("c2"))
+    parts.grant("other", "c2")
+    parts.detacher.delete("c2", "eth0", str(parts.netns("c2")))
+    parts.finish()
+    assert [container for container, _ in parts.datapath.ended] == ["c2"]
