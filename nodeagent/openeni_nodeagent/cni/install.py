@@ -1,11 +1,14 @@
 """Install the CNI executable and its configuration on the host, and remove them.
 
-The configuration comes after the executable and goes before it: a runtime that sees it starts pods.
-Each is replaced in one step when it differs, so that an upgrade or a rollback of the agent includes
-it. A pod that is being started keeps the inode of the old executable.
+The configuration comes after the executable, because a runtime that sees it starts pods. It also
+goes after it: as long as it is there, an agent whose removal failed or was cut off tries again. No
+pod needs the executable by then. Each is replaced in one step when it differs, so that an upgrade
+or a rollback of the agent includes it. A pod that is being started keeps the inode of the old
+executable.
 """
 
 import logging
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,8 +51,9 @@ class HostFiles:
     def others(self) -> tuple[str, ...]:
         """Return the names of other CNI plugins' configurations, sorted. Raises InstallError."""
         try:
-            files = [path for path in self.conf_folder.iterdir() if path.is_file()]
-            return tuple(sorted(path.name for path in files if _is_other(path)))
+            return tuple(
+                sorted(path.name for path in self.conf_folder.iterdir() if _is_other(path))
+            )
         except OSError as error:
             raise InstallError(f"{self.conf_folder} cannot be read: {error.strerror}") from None
 
@@ -76,10 +80,7 @@ class HostFiles:
         _write(self.marker, b"", 0o600)
 
     def remove(self) -> None:
-        """Remove these files; one that is gone already is no error. Raises InstallError.
-
-        The configuration goes last: as long as it is there, whoever failed here tries again.
-        """
+        """Remove these files; one that is gone already is no error. Raises InstallError."""
         for path in (self.executable, self.marker, self.conf_folder / CONFLIST):
             try:
                 path.unlink(missing_ok=True)
@@ -101,18 +102,25 @@ class HostFiles:
 def _read(path: Path) -> bytes | None:
     """Return the file's content, None if there is no such file. Raises InstallError."""
     try:
-        return path.read_bytes()
+        return path.read_bytes() if path.is_file() else None  # to open a FIFO may take for ever
     except FileNotFoundError:
-        return None
+        return None  # it went meanwhile
     except OSError as error:
         raise InstallError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _is_other(path: Path) -> bool:
+    """Return whether a runtime would take it for another plugin's configuration, or stop at it.
+
+    It passes over folders alone (ConfFiles of libcni), not over links to them or to nothing.
+    """
+    if path.is_dir() and not path.is_symlink():
+        return False
     try:
-        return is_other(path.name, path.read_bytes())
-    except FileNotFoundError:
-        return False  # it went meanwhile
+        content = path.read_bytes() if path.is_file() else b""
+    except OSError:
+        content = b""
+    return is_other(path.name, content) and os.path.lexists(path)  # it may have gone meanwhile
 
 
 def _write(target: Path, content: bytes, mode: int) -> bool:

@@ -3,7 +3,9 @@
 import errno
 import json
 import os
+import stat
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +38,32 @@ def test_the_executable_is_put_in_place_and_replaced_only_when_it_differs(
     assert target.read_bytes() == files.source.read_bytes()
     assert target.stat().st_ino != before
     assert [path.name for path in files.bin_folder.iterdir()] == ["openeni"]
+
+
+def close_to_others(path: Path) -> None:
+    path.chmod(0o600)
+
+
+def link(path: Path) -> None:
+    path.symlink_to(path.rename(path.with_name("elsewhere")))
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("change", [close_to_others, link, pipe])
+def test_what_has_become_of_a_file_is_put_right(
+    files: HostFiles, change: Callable[[Path], None]
+) -> None:
+    """A runtime cannot run an executable without its permissions, however right its content is."""
+    files.install()
+    for path, mode in ((files.executable, 0o755), (files.conf_folder / CONFLIST, 0o644)):
+        content = path.read_bytes()
+        change(path)
+        files.install()
+        assert (path.lstat().st_mode, path.read_bytes()) == (stat.S_IFREG | mode, content)
 
 
 def test_an_executable_that_is_running_can_be_replaced(files: HostFiles) -> None:
@@ -101,6 +129,24 @@ def test_other_configurations_are_named_in_the_runtimes_order(files: HostFiles) 
     assert files.others() == ("05-cilium.conflist", "20-flannel.conflist")
 
 
+def test_what_the_runtime_would_stop_at_is_another_configuration(files: HostFiles) -> None:
+    """Its loader passes over folders alone (ConfFiles of libcni) and opens all else, in order."""
+    (files.conf_folder / "folder.conf").mkdir()
+    (files.conf_folder / "loopback").write_text('{"type": "loopback"}')
+    links = {
+        "01-nowhere.conf": "nowhere",
+        "02-folder.json": "folder.conf",
+        "03-loop.conf": "03-loop.conf",
+        "04-loopback.conf": "loopback",
+        "05-nowhere": "nowhere",
+    }
+    for name, leads_to in links.items():
+        (files.conf_folder / name).symlink_to(leads_to)
+    os.mkfifo(files.conf_folder / "06-pipe.conflist")
+    first_three = tuple(links)[:3]
+    assert files.others() == (*first_three, "06-pipe.conflist")
+
+
 def test_a_folder_of_somebody_else_is_named_with_what_to_do(
     files: HostFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,10 +174,25 @@ def test_a_failed_installation_is_an_error_of_one_line(files: HostFiles, tmp_pat
         nowhere.install()
     with pytest.raises(InstallError, match="cannot be read"):
         nowhere.others()
+
+
+def test_what_cannot_be_put_in_place_leaves_nothing_beside_it(files: HostFiles) -> None:
+    files.executable.mkdir()
+    with pytest.raises(InstallError, match="cannot be written"):
+        files.install()
+    assert [path.name for path in files.bin_folder.iterdir()] == ["openeni"]
+
+
+def test_a_removal_that_fails_leaves_the_configuration_and_is_tried_again(files: HostFiles) -> None:
+    files.install()
     files.executable.unlink()
     files.executable.mkdir()
     with pytest.raises(InstallError, match="cannot be removed"):
         files.remove()
+    assert files.installed()
+    files.executable.rmdir()
+    files.remove()
+    assert not files.installed()
 
 
 def test_the_executable_is_static_and_has_musl(executable: Path) -> None:
