@@ -9,7 +9,8 @@
  * When the agent does not answer:
  *   ADD      retries until the deadline, which is shorter than the runtime's, then "try again"; ends
  *            once nobody reads its output: the runtime has ended, and its next process sends a DEL
- *   DEL      is written to a queue, which the agent works off before it listens again: success
+ *   DEL      is written to a queue, which the agent works off before it listens again: success if the
+ *            configuration's brackets and strings are those of one object, and its version is known
  *   CHECK    fails with "try again"
  *   GC       fails with "try again" and is not queued: run later, its list would free living pods
  *
@@ -173,8 +174,8 @@ static enum outcome ask_until_answered(int waits, int *code)
 }
 
 /*
- * The file's name has the time of the DEL: the agent keeps a grant that is younger. What the agent
- * would refuse it drops, so that is no success here.
+ * The file's name has the time of the DEL: the agent keeps a grant that is younger. It drops what it
+ * cannot decode, so that is no success here as far as brackets, strings and the version show it.
  */
 static int enqueue(const char *config, size_t length, int given)
 {

@@ -183,6 +183,12 @@ def test_input_that_is_no_object_cannot_be_decoded(
     assert queue(runtime) == []
 
 
+def test_of_a_del_without_an_agent_nothing_else_is_looked_at(runtime: Runtime) -> None:
+    """The executable has no JSON parser; docs/cni.md says what becomes of such a DEL."""
+    assert execute(runtime, "DEL", b'{"cniVersion":"1.1.0" nonsense}').returncode == 0
+    assert len(queue(runtime)) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("given", [b"", b'{"cniVersion":"0.4.0"}'])
 def test_version_is_answered_although_its_input_does_not_end(
