@@ -15,7 +15,7 @@ from openeni_nodeagent.addresses import (
     host_cidr,
     link_local,
 )
-from openeni_nodeagent.datapath.eni_filters import eni_chains
+from openeni_nodeagent.datapath.filters.eni import eni_chains
 from openeni_nodeagent.datapath.ipvlan import slave_items
 from openeni_nodeagent.datapath.links import NodeENI
 from openeni_nodeagent.datapath.model import (

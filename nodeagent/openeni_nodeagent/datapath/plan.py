@@ -7,7 +7,7 @@ from openeni_crds import names
 from openeni_nodeagent.addresses import IPV4, family_of
 from openeni_nodeagent.datapath import ipvlan, veth
 from openeni_nodeagent.datapath.eni import accepting_no_routers, no_ipv6, silent_ipv6, sysctls
-from openeni_nodeagent.datapath.filters import node_chains
+from openeni_nodeagent.datapath.filters.node import node_chains
 from openeni_nodeagent.datapath.links import NodePod, gateway
 from openeni_nodeagent.datapath.marks import Marks
 from openeni_nodeagent.datapath.model import (

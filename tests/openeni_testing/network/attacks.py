@@ -110,12 +110,14 @@ def send_datagram(target: str, payload: bytes, source: str = "", device: str = "
 def send_frames(device: str, sent: Sequence[bytes], kind: int = 0) -> None:
     """Send frames as they are; an error says that the link has dropped one.
 
-    With `kind` the kernel is told that they are of this type, whatever their headers say.
+    With `kind` the kernel is told that they are of this type, whatever their headers say. Without,
+    of their own: some kernels (tried: 6.1) send nothing by a slave in l3s or l3 otherwise.
     """
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
         for frame in sent:
             with suppress(OSError):
-                sender.sendto(frame, (device, kind))
+                (own,) = struct.unpack_from("!H", frame, 12)
+                sender.sendto(frame, (device, kind or own))
 
 
 def sending(namespace: Namespace, device: str, *sent: bytes) -> Callable[[], None]:

@@ -30,10 +30,11 @@ def send(device: str, frames: Sequence[Frame]) -> None:
     """Send frames with partial checksums."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
         sender.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
-        sender.bind((device, 0))
         for start, offset, frame in frames:
+            head = struct.pack("=BBHHHH", _NEEDS_CSUM, 0, 0, 0, start, offset)
+            (kind,) = struct.unpack_from("!H", frame, 12)  # as `attacks.send_frames`
             with suppress(OSError):
-                sender.send(struct.pack("=BBHHHH", _NEEDS_CSUM, 0, 0, 0, start, offset) + frame)
+                sender.sendto(head + frame, (device, kind))
 
 
 def fragments_4(mac: str, source: str, target: str) -> list[Frame]:

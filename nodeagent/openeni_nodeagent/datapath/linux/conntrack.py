@@ -90,9 +90,8 @@ def _is_stale(entry: Any, wanted: Iterable[tuple[PortMapping, str]], local: set[
     port, (answering, _) = protocol.get_attr("CTA_PROTO_DST_PORT"), _ends(entry, "CTA_TUPLE_REPLY")
     return any(
         port == mapping.host_port
-        and (
-            destination in local if mapping.is_of_every_address else destination == mapping.host_ip
-        )
+        and destination in local
+        and (mapping.is_of_every_address or destination == mapping.host_ip)
         and answering != address
         for mapping, address in wanted
     )

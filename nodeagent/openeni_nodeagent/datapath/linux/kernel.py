@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from openeni_nodeagent.addresses import IPV4, IPV6
 from openeni_nodeagent.datapath.describe import text
-from openeni_nodeagent.datapath.filters import DELETE_TABLES, delete_chain, empty_chain
+from openeni_nodeagent.datapath.filters.chains import DELETE_TABLES, delete_chain, empty_chain
 from openeni_nodeagent.datapath.linux import dumps, nfnetlink, rtnetlink_encode, uapi
 from openeni_nodeagent.datapath.linux.conntrack import flush_to_host_ports
 from openeni_nodeagent.datapath.linux.netlink import (

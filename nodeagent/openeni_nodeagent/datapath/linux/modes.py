@@ -7,8 +7,9 @@ from typing import Final
 
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
 from openeni_nodeagent.datapath.diff import in_order
-from openeni_nodeagent.datapath.eni_filters import OF_A_SOCKET
-from openeni_nodeagent.datapath.filters import chain, egress_chain
+from openeni_nodeagent.datapath.filters.chains import chain
+from openeni_nodeagent.datapath.filters.egress import egress_chain
+from openeni_nodeagent.datapath.filters.layer_3 import OF_A_SOCKET
 from openeni_nodeagent.datapath.links import kernel_mode
 from openeni_nodeagent.datapath.linux.kernel import apply
 from openeni_nodeagent.datapath.linux.namespace import in_new_namespace

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from openeni_crds import names
 from openeni_nodeagent.addresses import host_cidr
 from openeni_nodeagent.datapath.diff import diff
-from openeni_nodeagent.datapath.filters import ENI_CHAIN
+from openeni_nodeagent.datapath.filters.chains import ENI_CHAIN
 from openeni_nodeagent.datapath.model import (
     NOTHING,
     VETH,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from openeni_crds import names
 from openeni_nodeagent.addresses import IPV4, IPV6, host_cidr
 from openeni_nodeagent.datapath import ownership
-from openeni_nodeagent.datapath.filters import ENI_CHAIN
+from openeni_nodeagent.datapath.filters.chains import ENI_CHAIN
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux import modes
 from openeni_nodeagent.datapath.linux.kernel import (

@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 import pytest
 
-from openeni_crds.enipool import Datapath, IPVlanMode
+from openeni_crds.enipool import Datapath, IPVlanMode, Mode
 from openeni_nodeagent.pod_options import Bandwidth, RateLimit
 from openeni_testing.network import frames, neutron
 from openeni_testing.network.attacks import checksum, datagram, icmpv6, sending
@@ -98,6 +98,20 @@ def test_a_pod_that_sends_as_its_enis_primary_address_makes_no_such_error_true(
         sending(pod.namespace, "eth0", sent, error)()
         assert pod.namespace.ping(ROUTERS[place])  # what was sent before has arrived
         assert "mtu" not in node.program("ip", "route", "get", outside, "from", primary)
+
+
+@pytest.mark.parametrize("topology", [pytest.param(Datapath(Mode.VETH), id="veth")], indirect=True)
+@pytest.mark.parametrize("victim", ["a2", "b1"])
+def test_a_veth_pod_does_not_believe_another_one(topology: Topology, victim: str) -> None:
+    """It goes from one to the other directly, so no security group sees it."""
+    pod, other = topology.pods["a1"], topology.pods[victim]
+    macs = pod.pod_network.pod_mac, pod.pod_network.host_mac
+    for place, theirs in enumerate(other.facts.addresses):
+        source = pod.facts.addresses[place]
+        sending(pod.namespace, "eth0", too_big(macs, source, theirs, place))()
+        assert pod.namespace.ping(theirs)  # what was sent before has arrived
+        to = (neutron.OUTSIDE, neutron.OUTSIDE_6)[place]
+        assert "mtu" not in other.namespace.program("ip", "route", "get", to, "from", theirs)
 
 
 @pytest.mark.parametrize("target", ["fd99::", "ff02::1"])

@@ -17,7 +17,8 @@ from pyroute2.netlink.nfnetlink.nftsocket import (
 )
 
 from openeni_crds import names
-from openeni_nodeagent.datapath.filters import egress_chain, node_chains
+from openeni_nodeagent.datapath.filters.egress import egress_chain
+from openeni_nodeagent.datapath.filters.node import node_chains
 from openeni_nodeagent.datapath.linux import dumps, items, nfnetlink, readers, uapi
 from openeni_nodeagent.datapath.linux.attributes import HEADER, attribute
 from openeni_nodeagent.datapath.linux.kernel import (

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from openeni_nodeagent.datapath.marks import Mark, Marks
 from openeni_nodeagent.datapath.model import Rule, State
 from openeni_nodeagent.datapath_api import DatapathError
 from openeni_nodeagent.pod_options import PortMapping, Transport
+from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import OUTSIDE, OUTSIDE_6, NeutronNetwork
 from openeni_testing.network.node import Node, eni_facts
 from openeni_testing.network.topology import Topology
@@ -25,9 +27,9 @@ REPLY, LOWEST = 0x10000, 0x20000
 TABLES = range(10002, 10012)
 OTHER_MASK = 0xFC000000
 PORT, HOST_PORT = 5400, 5401
-# As wg-quick has it for AllowedIPs 0.0.0.0/0: datagrams get the mark of their connection, often 0.
-# Of chains at one priority, the one that was loaded last runs first.
-WG_QUICK = """table inet wg {
+# As wg-quick has it: datagrams get the mark of their connection, often 0. Of chains at one
+# priority, the one that was loaded last runs first.
+WG_QUICK_CHAIN = """table inet wg {
   chain premangle {
     type filter hook prerouting priority mangle;
     meta l4proto udp meta mark set ct mark
@@ -195,6 +197,23 @@ def topology() -> Generator[Topology]:
     made.close()
 
 
+def lead_into_tunnel(node: Namespace) -> None:
+    """Do what wg-quick does for AllowedIPs 0.0.0.0/0 and ::/0, with a link that leads nowhere.
+
+    Its rules are behind openeni's: it came first.
+    """
+    node.ip(
+        "link add wg0 type veth peer name nowhere",
+        "link set wg0 arp off up",
+        "link set nowhere up",
+    )
+    for family in ("-4", "-6"):
+        ip = partial(node.program, "ip", family)
+        ip("route", "add", "default", "dev", "wg0", "table", "51820")
+        ip("rule", "add", "pref", "32765", "not", "fwmark", "51820", "table", "51820")
+        ip("rule", "add", "pref", "32764", "table", "main", "suppress_prefixlength", "0")
+
+
 @pytest.mark.root
 @pytest.mark.parametrize("family", [4, 6])
 def test_datagrams_whose_mark_others_take_away_go_the_same_way(
@@ -203,7 +222,8 @@ def test_datagrams_whose_mark_others_take_away_go_the_same_way(
     node, pod = topology.node.namespace, topology.pods["a1"].namespace
     outside, other = topology.network.outside, topology.pods["a2"].namespace
     of_node, of_outside = {4: ("10.99.0.11", OUTSIDE), 6: ("fd99::11", OUTSIDE_6)}[family]
-    node.nft(WG_QUICK)
+    lead_into_tunnel(node)
+    node.nft(WG_QUICK_CHAIN)
     servers = [(node, of_node), (other, topology.of("a2", family)), (outside, of_outside)]
     for namespace, address in servers:
         namespace.answer(PORT)

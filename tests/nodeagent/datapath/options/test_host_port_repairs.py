@@ -8,6 +8,7 @@ import pytest
 
 from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanMode
+from openeni_nodeagent.datapath.linux.conntrack import flush
 from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.network import neutron
 from openeni_testing.network.netns import Namespace
@@ -156,6 +157,15 @@ def test_a_udp_client_that_was_faster_than_the_pod_reaches_it(bench: Bench) -> N
     bench.node.look()
     assert client.ask_by_datagram(NODE, 8053, source_port=port) == ("pod", neutron.OUTSIDE)
     assert pod.address == bench.addresses[0]
+
+
+def test_flows_to_the_address_of_somebody_else_are_left_alone(bench: Bench) -> None:
+    """A pod may name any `hostIP`; that one's port is not served."""
+    bench.outside.answer(8053)
+    assert bench.node.namespace.ask_by_datagram(neutron.OUTSIDE, 8053)
+    named = (PortMapping(8053, 53, Transport.UDP, neutron.OUTSIDE),)
+    bench.node.add("pod", bench.eni, *bench.addresses, host_ports=named)
+    assert bench.node.run(flush, [neutron.OUTSIDE]) == 1
 
 
 def test_what_a_sandbox_leaves_whose_ports_another_one_has_taken_is_removed(bench: Bench) -> None:

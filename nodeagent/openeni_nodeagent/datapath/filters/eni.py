@@ -1,0 +1,112 @@
+"""The nftables chains of one ENI: they mark what its pods send, and drop what they may not send."""
+
+from typing import Final
+
+from openeni_crds import names
+from openeni_crds.enipool import MetadataService
+from openeni_nodeagent.datapath.filters.chains import BEFORE_REPLIES, FAMILIES, eni_chain
+from openeni_nodeagent.datapath.filters.egress import egress_chain
+from openeni_nodeagent.datapath.filters.layer_2 import layer_2_chains
+from openeni_nodeagent.datapath.filters.layer_3 import layer_3_chains
+from openeni_nodeagent.datapath.links import NodeENI
+from openeni_nodeagent.datapath.marks import Marks
+from openeni_nodeagent.datapath.model import Chain
+from openeni_nodeagent.datapath.nft_sets import FLOW_CHAIN, FLOWTABLE, FLOWTABLE_PRIORITY
+
+# Of names of chains, after the ENI's interface index:
+_LOST: Final = "_lost"
+_NODE: Final = "_node"
+_AFTER_OTHERS: Final = "priority mangle + 1; policy accept;"
+_BEFORE_SERVICES: Final = "priority dstnat - 5; policy accept;"  # and host ports
+
+
+def eni_chains(eni: NodeENI) -> frozenset[Chain]:
+    """Return the chains of one ENI: they mark what its pods send, and block the metadata service.
+
+    They match links by index or group, which stay when a link is renamed. A packet to the metadata
+    service that the node routes hits the `prohibit` route in the ENI's table, and its sender gets
+    an ICMP error at once. Some packets bypass that route: an l2 pod may add a route of its own to
+    the wire. For an l3s or l3 pod the kernel treats any destination as on-link when the look-up
+    fails (ip_route_output_key_hash_rcu: with `oif` given, "routing tables are wrong"). IPv6 looks
+    up a link-local address such as the service's on the packet's own link only. And `egress_chain`
+    has what somebody with CAP_NET_RAW does behind all of these.
+    """
+    blocks = eni.facts.datapath.metadata_service is MetadataService.BLOCK
+    if not eni.ipvlan:
+        chains = _of_veth(eni, blocks=blocks)
+    else:
+        chains = layer_2_chains(eni) if eni.layer_2 else layer_3_chains(eni, blocks=blocks)
+    chains |= {_node_chain(eni)}
+    return chains | {egress_chain(eni.link)} if blocks and eni.has_egress_hook else chains
+
+
+def _of_veth(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
+    pods = f"iifgroup {eni.group}"
+    # With `accept_local`, which ARP needs, the kernel takes these from the network.
+    own = f"iif {eni.link.ifindex} fib saddr type local drop"
+    hook = f"type filter hook prerouting {BEFORE_REPLIES}"
+    block = [f"{pods} ip6 daddr {names.METADATA_V6} drop"] if blocks else []
+    chains = {
+        eni_chain(eni, "", hook, [own, f"{pods} {eni.mark.statement}", *block]),
+        _lost_chain(eni),
+    }
+    return frozenset(chains | ({_offloading_chain(eni)} if eni.offloads else set()))
+
+
+def _lost_chain(eni: NodeENI) -> Chain:
+    """Return the chain that sets marks again that others have taken away.
+
+    At `mangle` wg-quick gives datagrams the mark of their connection, 0: they would leave by its
+    tunnel or the node's own NIC. Kube-proxy sets a bit later. A mark that others set stays.
+    """
+    pods = f"iifgroup {eni.group}"
+    reply = Marks(eni.mark.mask).reply.statement
+    rules = [
+        "meta mark != 0 accept",
+        f"{pods} ct status and dnat == 0 {eni.mark.statement} accept",
+        f"{pods} ct direction original {eni.mark.statement} accept",
+        f"{pods} ct status dnat ct direction reply {reply}",
+    ]
+    return eni_chain(eni, _LOST, f"type filter hook prerouting {_AFTER_OTHERS}", rules)
+
+
+def _node_chain(eni: NodeENI) -> Chain:
+    """Return the chain that lets nobody begin a flow with the node by the ENI's NIC.
+
+    The node's addresses belong to its own port, whose security groups say who reaches them; by the
+    ENI's MAC anybody of the pods' network would get past these. And a pod answers by the node's own
+    NIC what has come to it by a port of the node: to a machine that may send as the metadata
+    service, or as another node, it would speak as the node does.
+
+    A chain of NAT sees the first packet of a flow alone. Neighbour discovery is none of a flow. An
+    l2 pod's packets to the node come by the NIC as well, with its MAC.
+    """
+    index = eni.link.ifindex
+    network = f"iif {index} ether saddr != {eni.facts.mac}" if eni.layer_2 else f"iif {index}"
+    rules = [
+        f"{network} {word} daddr != @primaries{number} fib daddr type local drop"
+        for word, number in FAMILIES
+    ]
+    return eni_chain(eni, _NODE, f"type nat hook prerouting {_BEFORE_SERVICES}", rules)
+
+
+def _offloading_chain(eni: NodeENI) -> Chain:
+    """Return the chain that puts flows of the ENI's pods into the flowtable (`FlowtableLink`).
+
+    Only packets that a pod sends add a flow: the kernel takes the route out from such a packet, and
+    looks up the route back by its incoming link (nft_flow_route). For what comes in by the ENI it
+    would look up the route out with neither mark nor sender, find none, and take any destination to
+    be on the ENI's link.
+
+    Only IPv4: a flow of IPv6 survives changes of routes in other tables than its own (ip6_dst_check
+    asks the node of its route alone), and so would lead past a new pod of this node with the
+    address that it is for. Only what is assured: UDP after two seconds. The flow of a question and
+    its answer would keep their conntrack entry four times as long.
+
+    Filters of the forward hook have let packets of both directions pass, those in postrouting not.
+    """
+    hook = f"type filter hook forward priority {FLOWTABLE_PRIORITY}; policy accept;"
+    lasting = "meta nfproto ipv4 ct state established ct status assured"
+    return eni_chain(
+        eni, FLOW_CHAIN, hook, [f"iifgroup {eni.group} {lasting} flow add @{FLOWTABLE}"]
+    )

@@ -1,0 +1,105 @@
+"""The nftables chains of an ENI whose pods are ipvlan slaves in mode l2."""
+
+from typing import Final
+
+from openeni_nodeagent.addresses import family_of
+from openeni_nodeagent.datapath.filters.chains import (
+    BEFORE_DEFRAGMENTATION,
+    BEFORE_REPLIES,
+    CUT,
+    FAMILIES,
+    FORGED_MTU_ERRORS,
+    HIDDEN_FRAGMENT,
+    LOOPBACK,
+    NEIGHBOUR_DISCOVERY,
+    chain,
+    eni_chain,
+    eni_chain_name,
+    marks,
+)
+from openeni_nodeagent.datapath.links import NodeENI
+from openeni_nodeagent.datapath.model import Chain
+
+# Of names of chains, after the ENI's interface index:
+_NAT: Final = "_nat"
+_IN: Final = "_in"
+
+
+def layer_2_chains(eni: NodeENI) -> frozenset[Chain]:
+    """Return the chains that mark what its pods send to the node, and drop what they may not."""
+    index = eni.link.ifindex
+    hook = f"type filter hook prerouting {BEFORE_REPLIES}"
+    # The kernel itself drops the node's own addresses as senders for IPv4 only (accept_local).
+    own = f"iif {index} meta nfproto ipv6 fib saddr type local drop"
+    loopback = f"iif {index} ip daddr {LOOPBACK} drop"  # `host_ports`, route_localnet
+    # Pods know the node by permanent neighbours: neighbour discovery is an attack (see `guard`).
+    sent = _sent_to_node(eni)
+    of_pods = [f"{sent} {match} drop" for match in (*FORGED_MTU_ERRORS, NEIGHBOUR_DISCOVERY)]
+    # What comes to an l2 pod from beyond its subnet does not pass the node, but the pod's answers
+    # do. Conntrack calls them invalid; kube-proxy's mode iptables, and other firewalls, drop those.
+    one_way = [
+        f"iif {index} ct state invalid {word} saddr @pods{number} notrack"
+        for word, number in FAMILIES
+    ]
+    marked = [f"iif {index} {rule}" for rule in marks(eni)]
+    into_node = eni_chain(eni, "", hook, [own, loopback, *of_pods, *one_way, *marked])
+    return frozenset(
+        {into_node, _senders_of_layer_2(eni), _nat_of_neighbours(eni), _ingress_chain(eni)}
+    )
+
+
+def _sent_to_node(eni: NodeENI) -> str:
+    """Return the match for what l2 pods send to the node, which `_ingress_chain` lets pass."""
+    return f"iif {eni.link.ifindex} ether saddr {eni.facts.mac}"
+
+
+def _senders_of_layer_2(eni: NodeENI) -> Chain:
+    """Return the chain that drops what l2 pods send to the node under others' addresses.
+
+    One that poses as somebody outside to a port of the node that leads to itself would get to that
+    outside as the node, since its replies leave by the node's own NIC. Each fragment has to have
+    the address of a pod of this ENI (see `guard`).
+    """
+    sent = _sent_to_node(eni)
+    rules = [
+        f"iif {eni.link.ifindex} {HIDDEN_FRAGMENT} drop",
+        *(f"{sent} {word} saddr . iif != @podlinks{number} drop" for word, number in FAMILIES),
+    ]
+    return eni_chain(eni, CUT, f"type filter hook prerouting {BEFORE_DEFRAGMENTATION}", rules)
+
+
+def _ingress_chain(eni: NodeENI) -> Chain:
+    """Return the chain that lets l2 pods send nothing but IP to the node, no ARP in particular.
+
+    ipvlan passes a slave's frame to the node if its sender's MAC is the receiver's
+    (drivers/net/ipvlan/ipvlan_core.c, ipvlan_xmit_mode_l2): the ENI's own, or a group's, which
+    nobody has. No such frame comes from the network.
+    """
+    hook = f'type filter hook ingress device "{eni.link.device}" priority filter; policy accept;'
+    group = "ether saddr & 01:00:00:00:00:00"
+    rules = [
+        f"{group} == 0 ether saddr != {eni.facts.mac} accept",
+        f"{group} == 01:00:00:00:00:00 drop",
+        "meta protocol ip accept",
+        "meta protocol ip6 accept",
+        "drop",
+    ]
+    return chain("netdev", eni_chain_name(eni) + _IN, hook, rules)
+
+
+def _nat_of_neighbours(eni: NodeENI) -> Chain:
+    """Return the chain for clients in an l2 pod's own subnet that reach it by a port of the node.
+
+    The pod would answer its subnet directly, past the node's conntrack, from an address that the
+    client has not asked. So they come with the ENI's primary address, to which the pod answers
+    through the node.
+    """
+    rules = [
+        f"oif {eni.host_slave_index} {word} saddr {subnet.cidr} ct status dnat "
+        f"snat {word} to {eni.primary(number)}"
+        for word, number in FAMILIES
+        for subnet in eni.facts.subnets
+        if family_of(subnet.cidr) == number
+    ]
+    hook = "type nat hook postrouting priority srcnat - 5; policy accept;"
+    return eni_chain(eni, _NAT, hook, rules)

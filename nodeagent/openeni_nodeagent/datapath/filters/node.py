@@ -1,0 +1,186 @@
+"""The nftables chains that all ENIs of a node share. `nft_sets` has the sets."""
+
+from typing import Final
+
+from openeni_crds import names
+from openeni_nodeagent.addresses import IPV4, family_of
+from openeni_nodeagent.datapath.filters.chains import (
+    BEFORE_DEFRAGMENTATION,
+    FAMILIES,
+    FORGED_MTU_ERRORS,
+    FORGED_MTU_ERRORS_TO_PODS,
+    FRAGMENTS,
+    HIDDEN_FRAGMENT,
+    LOOPBACK,
+    NEIGHBOUR_DISCOVERY,
+    chain,
+)
+from openeni_nodeagent.datapath.filters.host_ports import host_port_chains
+from openeni_nodeagent.datapath.marks import Mark
+from openeni_nodeagent.datapath.model import Chain
+
+_PODS: Final = f'iifname "{names.LINK_PREFIX}*"'  # veth pods, and slaves on the node
+_SLAVES: Final = f"{names.LINK_PREFIX}-*"
+_UNTRANSLATED: Final = "ct status and dnat == 0"
+
+
+def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
+    """Return the chains that all ENIs share; `addresses` are the node's. `nft_sets` has the sets.
+
+    `guard` comes before everything else. `reply_in` matches veth pods and slaves by device, and l2
+    pods, whose packets enter on the ENI, by address; the ENI's chain has marked them before.
+    `reply_out` matches l3s and l3 pods, whose packets pass the node's output hook. `service` runs
+    before kube-proxy's postrouting chain. A flow of an l2 or l3 pod to a service leaves with the
+    ENI's address, because replies to the pod's own would bypass the node's conntrack; so does an
+    l3s pod's flow to a backend behind the same ENI, and a flow of a veth pod to itself by its host
+    port. What the node sends from 127.0.0.1 to a host port leaves with the node's address.
+    """
+    # A pod's reply to a client that reached it through a NodePort or a service on this node leaves
+    # through the NIC that the client came in on, whatever the ENI's rule says.
+    replies = "ct status dnat ct direction reply"
+    # The metadata service begins no flow: a pod would answer it by the node's own NIC, as the node.
+    forged = [
+        f"{replies} {word} daddr {service} drop"
+        for (word, _), service in zip(FAMILIES, (names.METADATA_V4, names.METADATA_V6), strict=True)
+    ]
+    by_address = [
+        f"{replies} {word} saddr @pods{number} {reply.statement}" for word, number in FAMILIES
+    ]
+    return frozenset(
+        {
+            _guard(),
+            chain(
+                "inet",
+                "reply_in",
+                # Before chains of others at the same priority, which may set marks as well.
+                "type filter hook prerouting priority mangle - 4; policy accept;",
+                [
+                    *_early(reply.mask),
+                    *forged,
+                    f"{replies} {_PODS} {reply.statement}",
+                    *by_address,
+                    *_late_guard(reply.mask),
+                ],
+            ),
+            chain(
+                "inet",
+                "reply_out",
+                "type route hook output priority mangle; policy accept;",
+                [f"{_UNTRANSLATED} accept", *forged, *by_address],
+            ),
+            chain(
+                "inet",
+                "service",
+                "type nat hook postrouting priority srcnat - 5; policy accept;",
+                _source_nat(addresses),
+            ),
+            _translated(reply),
+            *host_port_chains(),
+        }
+    )
+
+
+def _early(mask: int) -> list[str]:
+    """Return the rules of `reply_in` for most packets, none of which the others would treat.
+
+    Conntrack knows the connection, which nobody has translated, and the ENI's chain has marked the
+    packet, or it is no pod's.
+    """
+    known = "ct state new,established,related"
+    return [
+        f"meta mark and {mask:#x} != 0 {_UNTRANSLATED} {known} accept",
+        f'{_UNTRANSLATED} iifname != "{names.LINK_PREFIX}*" accept',
+    ]
+
+
+def _late_guard(mask: int) -> list[str]:
+    """Return the rules against what `guard`, before conntrack and marks, cannot know of.
+
+    What a veth pod sends has no mark until a look has given its link the group of a NIC that was
+    plugged again, or once somebody has deleted the ENI's chain: it would leave by the node's own
+    NIC. Until then the pod reaches nothing, its node included.
+
+    An error about a path's MTU that conntrack knows nothing of reaches no other pod of the node,
+    either: between two veth pods is no security group.
+    """
+    return [
+        f'iifname != "{names.LINK_PREFIX}*" accept',
+        f'meta mark and {mask:#x} == 0 iifname != "{_SLAVES}" counter drop',
+        f"{NEIGHBOUR_DISCOVERY} counter drop",
+        "ct state new,established,related accept",
+        *(f"{error} counter drop" for error in FORGED_MTU_ERRORS + FORGED_MTU_ERRORS_TO_PODS),
+    ]
+
+
+def _translated(reply: Mark) -> Chain:
+    """Return the chain for what veth pods send to a service or a host port of an ipvlan pod here.
+
+    It goes to that pod directly, as the pod's replies do, and has the node's address or the ENI's
+    where these would bypass conntrack (`service`): not by the network, like the rest of what a veth
+    pod sends there. While there is no way to the pod, since its NIC or the node's slave is gone, it
+    does go by the ENI: with this mark it would leave by the node's own NIC.
+    """
+    translated = f"ct status dnat ct direction original {_PODS}"
+    return chain(
+        "inet",
+        "translated",
+        "type filter hook prerouting priority -90; policy accept;",  # after `host_ports_in`
+        [
+            f"{_UNTRANSLATED} accept",
+            *(
+                f'{translated} {word} daddr @pods{number} fib daddr oifname "{_SLAVES}" '
+                f"{reply.statement}"
+                for word, number in FAMILIES
+            ),
+        ],
+    )
+
+
+def _source_nat(addresses: tuple[str, ...]) -> list[str]:
+    """Return the rules of `service`, all for what has been translated."""
+    rules = [f"{_UNTRANSLATED} accept"]
+    rules += [
+        rule
+        for word, number in FAMILIES
+        for rule in (
+            f"ct status dnat snat {word} to {word} saddr map @sources{number}",
+            f'ct status dnat oifname "{_SLAVES}" {word} saddr @pods{number} masquerade',
+            f"ct status dnat snat {word} to {word} saddr . {word} daddr map @hairpins{number}",
+        )
+    ]
+    rules += [
+        f'ct status dnat oifname "{names.LINK_PREFIX}*" ip saddr {LOOPBACK} snat ip to {address}'
+        for address in [a for a in addresses if family_of(a) == IPV4][:1]
+    ]
+    return rules
+
+
+def _guard() -> Chain:
+    """Return the chain that treats what a pod sends to the node as what an enemy sends.
+
+    Both ends of a veth pair know each other by permanent neighbours. So every message of neighbour
+    discovery (133 to 137: solicitations, advertisements and redirects of routers and neighbours)
+    is an attack on the node's routes or neighbour table, or superfluous. And a pod has only the
+    addresses whose routes lead to its link; Neutron would let the others of its ENI pass. Nothing
+    is sent to 127.0.0.1 over a link, though a pod's host ports may have set `route_localnet` there.
+    Of 0.0.0.0, which asks for an address, `fib` says nothing where the receiver is a group.
+
+    Each fragment is looked at, for one with a forged sender would become a part of what an honest
+    sender sends. A frame to a group, which ipvlan copies to the node's slave, has any MAC as its
+    sender, so that the chains of an l2 ENI would not know what it was joined into (`eni_chains`).
+    """
+    return chain(
+        "inet",
+        "guard",
+        f"type filter hook prerouting {BEFORE_DEFRAGMENTATION}",
+        [
+            f'iifname != "{names.LINK_PREFIX}*" accept',
+            *(f"meta pkttype != host {cut} counter drop" for _, cut, _ in FRAGMENTS),
+            f"{HIDDEN_FRAGMENT} counter drop",
+            f"{NEIGHBOUR_DISCOVERY} counter drop",
+            "icmp type redirect counter drop",
+            f"ip daddr {LOOPBACK} counter drop",
+            "ip saddr 0.0.0.0 counter drop",
+            "fib saddr . iif oif missing counter drop",
+        ],
+    )

@@ -1,0 +1,131 @@
+"""A node's addresses are its own port's: nobody reaches them, or its host ports, by an ENI's MAC.
+
+Nor does anybody but the node reach what a pod serves at 127.0.0.1 and ::1, or the metadata service
+through a port of the node.
+"""
+
+import socket
+from collections.abc import Generator
+from contextlib import suppress
+from typing import Final
+
+import pytest
+
+from openeni_crds.enipool import Datapath, IPVlanMode
+from openeni_nodeagent.pod_options import PortMapping, Transport
+from openeni_testing.network.attacks import DISCARD, datagram, received, sending
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.neutron import GATEWAY, METADATA, Port
+from openeni_testing.network.one_eni import MODES
+from openeni_testing.network.topology import REMOTE, Topology
+
+pytestmark = pytest.mark.root
+HOST_PORT, OF_LOOPBACK = 8053, 8099
+NODE: Final = {4: "10.99.0.11", 6: "fd99::11"}
+LOOPBACK: Final = {4: "127.0.0.1", 6: "::1"}
+LINK_LOCAL: Final = "fe80::f816:3eff:fe98:a"  # of the ENI
+EVERY: Final = "0.0.0.0"  # noqa: S104 - a socket of a test
+PORTS: Final = {
+    "a1": (
+        PortMapping(HOST_PORT, DISCARD, Transport.UDP),
+        *(PortMapping(OF_LOOPBACK, DISCARD, Transport.UDP, one) for one in LOOPBACK.values()),
+    )
+}
+# A machine of the nodes' network: the other node, and the MAC of this one.
+OTHER = Port("node12", "fa:16:3e:99:00:0c", ("10.99.0.12", "fd99::12"))
+NODE_MAC: Final = "fa:16:3e:99:00:0b"
+
+
+@pytest.fixture(scope="module", params=MODES)
+def topology(request: pytest.FixtureRequest) -> Generator[Topology]:
+    datapath: Datapath = request.param
+    made = Topology(datapath, datapath.ipvlan_mode is not IPVlanMode.L3, PORTS)
+    yield made
+    made.close()
+
+
+def arrived(
+    topology: Topology, sender: Namespace, frame: bytes, family: int, *, at_node: bool = False
+) -> list[str]:
+    """Return from where the pod, or the node itself, gets a datagram while a frame is sent."""
+    listener, honest = topology.pods["a1"].namespace, topology.of("a1", family)
+    if at_node:
+        listener, honest = topology.node.namespace, NODE[family]
+    return received(sender, sending(sender, "eth0", frame), honest, listener)
+
+
+def by_the_eni(topology: Topology, target: str, port: int) -> bytes:
+    """Return what a machine of the pods' network sends to the ENI's MAC."""
+    source = REMOTE.addresses[":" in target]
+    macs = REMOTE.mac, topology.pods["a1"].facts.eni.mac
+    return datagram(source, target, macs, (4000, port))
+
+
+@pytest.mark.parametrize(("at_node", "port"), [(False, HOST_PORT), (True, DISCARD)])
+def test_the_nodes_address_is_not_reached_by_the_enis_mac(
+    topology: Topology, at_node: bool, port: int
+) -> None:
+    for family in topology.families:
+        frame = by_the_eni(topology, NODE[family], port)
+        assert arrived(topology, topology.remote, frame, family, at_node=at_node) == []
+    assert topology.network.dropped() == {}
+
+
+def test_the_enis_link_local_address_has_no_host_ports(topology: Topology) -> None:
+    """The pod's answer would leave by the node's own NIC, with that address."""
+    if 6 not in topology.families:
+        return
+    frame = by_the_eni(topology, LINK_LOCAL, HOST_PORT)
+    assert arrived(topology, topology.remote, frame, 6) == []
+
+
+def test_the_network_does_not_reach_a_host_port_of_the_nodes_loopback(topology: Topology) -> None:
+    by_its_own_port = datagram(
+        OTHER.addresses[0], LOOPBACK[4], (OTHER.mac, NODE_MAC), (4000, OF_LOOPBACK)
+    )
+    assert arrived(topology, topology.other.namespace, by_its_own_port, 4) == []
+    frame = by_the_eni(topology, LOOPBACK[4], OF_LOOPBACK)
+    assert arrived(topology, topology.remote, frame, 4) == []
+    assert topology.network.dropped() == {}
+
+
+@pytest.mark.parametrize("attacker", ["a2", "b1"])
+def test_pods_do_not_reach_a_host_port_of_the_nodes_loopback(
+    topology: Topology, attacker: str
+) -> None:
+    pod = topology.pods[attacker]
+    own = pod.facts.eni.mac if pod.facts.eni.datapath.ipvlan else pod.pod_network.pod_mac
+    for family in topology.families:
+        source, target = topology.of(attacker, family), LOOPBACK[family]
+        macs = own, pod.pod_network.host_mac
+        frame = datagram(source, target, macs, (4000, OF_LOOPBACK))
+        assert arrived(topology, pod.namespace, frame, family) == []
+
+
+def test_the_nodes_own_port_leads_to_its_host_ports(topology: Topology) -> None:
+    """What the others send would arrive if it came this way."""
+    for family in topology.families:
+        source = OTHER.addresses[family == 6]
+        frame = datagram(source, NODE[family], (OTHER.mac, NODE_MAC), (4000, HOST_PORT))
+        assert arrived(topology, topology.other.namespace, frame, family) == [source]
+
+
+def test_no_pod_answers_the_metadata_service_through_a_host_port(topology: Topology) -> None:
+    """A machine begins the flow with that address; the node would send the answers as its own."""
+    topology.network.allow(Port(OTHER.name, OTHER.mac, (*OTHER.addresses, METADATA)))
+    pod, other = topology.pods["a1"].namespace, topology.other.namespace
+    with pod.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("", DISCARD))
+        server.settimeout(30)
+        macs, ports = (OTHER.mac, NODE_MAC), (DISCARD, HOST_PORT)
+        sending(other, "eth0", datagram(METADATA, NODE[4], macs, ports))()
+        _, peer = server.recvfrom(100)
+        assert peer == (METADATA, DISCARD)
+        fabric = topology.network.fabric
+        answers = received(pod, lambda: answer(pod, server, peer), GATEWAY, fabric, bound=EVERY)
+    assert answers == []
+
+
+def answer(pod: Namespace, server: socket.socket, peer: tuple[str, int]) -> None:
+    with suppress(OSError):
+        pod.run(server.sendto, b"openeni", peer)
