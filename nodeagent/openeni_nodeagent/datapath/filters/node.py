@@ -22,6 +22,14 @@ from openeni_nodeagent.datapath.model import Chain
 _PODS: Final = f'iifname "{names.LINK_PREFIX}*"'  # veth pods, and slaves on the node
 _SLAVES: Final = f"{names.LINK_PREFIX}-*"
 _UNTRANSLATED: Final = "ct status and dnat == 0"
+# A pod's reply to a client that reached it through a NodePort or a service on this node leaves
+# through the NIC that the client came in on, whatever the ENI's rule says.
+_REPLIES: Final = "ct status dnat ct direction reply"
+# The metadata service begins no flow: a pod would answer it by the node's own NIC, as the node.
+_TO_THE_SERVICE: Final = tuple(
+    f"{_REPLIES} {word} daddr {service} drop"
+    for (word, _), service in zip(FAMILIES, (names.METADATA_V4, names.METADATA_V6), strict=True)
+)
 
 
 def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
@@ -35,16 +43,8 @@ def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
     l3s pod's flow to a backend behind the same ENI, and a flow of a veth pod to itself by its host
     port. What the node sends from 127.0.0.1 to a host port leaves with the node's address.
     """
-    # A pod's reply to a client that reached it through a NodePort or a service on this node leaves
-    # through the NIC that the client came in on, whatever the ENI's rule says.
-    replies = "ct status dnat ct direction reply"
-    # The metadata service begins no flow: a pod would answer it by the node's own NIC, as the node.
-    forged = [
-        f"{replies} {word} daddr {service} drop"
-        for (word, _), service in zip(FAMILIES, (names.METADATA_V4, names.METADATA_V6), strict=True)
-    ]
     by_address = [
-        f"{replies} {word} saddr @pods{number} {reply.statement}" for word, number in FAMILIES
+        f"{_REPLIES} {word} saddr @pods{number} {reply.statement}" for word, number in FAMILIES
     ]
     return frozenset(
         {
@@ -56,8 +56,8 @@ def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
                 "type filter hook prerouting priority mangle - 4; policy accept;",
                 [
                     *_early(reply.mask),
-                    *forged,
-                    f"{replies} {_PODS} {reply.statement}",
+                    *_TO_THE_SERVICE,
+                    f"{_REPLIES} {_PODS} {reply.statement}",
                     *by_address,
                     *_late_guard(reply.mask),
                 ],
@@ -66,7 +66,7 @@ def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
                 "inet",
                 "reply_out",
                 "type route hook output priority mangle; policy accept;",
-                [f"{_UNTRANSLATED} accept", *forged, *by_address],
+                [f"{_UNTRANSLATED} accept", *_TO_THE_SERVICE, *by_address],
             ),
             chain(
                 "inet",
