@@ -7,12 +7,13 @@ from pathlib import Path
 
 
 def write_atomically(target: Path, content: bytes, mode: int) -> bool:
-    """Replace what is not a file of this content and mode; return True if it did. Raises OSError.
+    """Write a file unless it is there with this content; return True if it was written.
 
-    A symbolic link is not one, whatever it leads to: that may go.
+    A link is no such file, whatever it leads to: that may go. Nor is a file that its owner may not
+    read or run as `mode` has it, or others may do more with. Raises OSError.
     """
     with contextlib.suppress(FileNotFoundError):
-        if target.lstat().st_mode == stat.S_IFREG | mode and target.read_bytes() == content:
+        if _has_mode(target.lstat().st_mode, mode) and target.read_bytes() == content:
             return False
     fresh = target.with_name(f".{target.name}.new")
     fresh.unlink(missing_ok=True)
@@ -27,3 +28,9 @@ def write_atomically(target: Path, content: bytes, mode: int) -> bool:
     finally:
         fresh.unlink(missing_ok=True)
     return True
+
+
+def _has_mode(found: int, wanted: int) -> bool:
+    """Return True for a file with this mode or a stricter one (CIS Kubernetes Benchmark, 1.1.9)."""
+    needed = wanted & (stat.S_IRUSR | stat.S_IXUSR)
+    return stat.S_ISREG(found) and needed & ~found == 0 and stat.S_IMODE(found) & ~wanted == 0

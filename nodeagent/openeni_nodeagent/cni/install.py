@@ -1,7 +1,7 @@
 """Install the CNI executable and its configuration on the host, and remove them.
 
-The configuration comes after the executable, because a runtime that sees it starts pods. It also
-goes after it: as long as it is there, an agent whose removal failed or was cut off tries again. No
+The configuration comes after the executable, because a runtime that sees it starts pods. It is also
+removed last: as long as it is there, an agent whose removal failed or was cut off tries again. No
 pod needs the executable by then. Each is replaced in one step when it differs, so that an upgrade
 or a rollback of the agent includes it. A pod that is being started keeps the inode of the old
 executable.
@@ -112,15 +112,23 @@ def _read(path: Path) -> bytes | None:
 def _is_other(path: Path) -> bool:
     """Return whether a runtime would take it for another plugin's configuration, or stop at it.
 
-    It passes over folders alone (ConfFiles of libcni), not over links to them or to nothing.
+    libcni's loader passes over folders alone (ConfFiles), not over links to them or to nothing, and
+    containerd gives up there. What a link out of the folder leads to is not seen from here: the
+    agent has a mount of that folder, and nothing of the others.
     """
     if path.is_dir() and not path.is_symlink():
         return False
     try:
+        if path.is_symlink() and not path.exists() and _leads_out(path.readlink()):
+            return False
         content = path.read_bytes() if path.is_file() else b""
     except OSError:
         content = b""
     return is_other(path.name, content) and os.path.lexists(path)  # it may have gone meanwhile
+
+
+def _leads_out(target: Path) -> bool:
+    return target.is_absolute() or ".." in target.parts
 
 
 def _write(target: Path, content: bytes, mode: int) -> bool:

@@ -94,7 +94,7 @@ static int print(char *text, size_t length, int code)
 {
 	if (transfer(STDOUT_FILENO, POLLOUT, text, length) == length)
 		return code ? 1 : 0;
-	needs_reader = 0; /* people read this without it */
+	needs_reader = 0; /* standard error is for people */
 	complain("openeni: the result cannot be written to standard output\n");
 	return 1;
 }

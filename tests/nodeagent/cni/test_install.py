@@ -40,8 +40,12 @@ def test_the_executable_is_put_in_place_and_replaced_only_when_it_differs(
     assert [path.name for path in files.bin_folder.iterdir()] == ["openeni"]
 
 
-def close_to_others(path: Path) -> None:
-    path.chmod(0o600)
+def close(path: Path) -> None:
+    path.chmod(0)
+
+
+def open_to_others(path: Path) -> None:
+    path.chmod(0o777)
 
 
 def link(path: Path) -> None:
@@ -53,7 +57,7 @@ def pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
-@pytest.mark.parametrize("change", [close_to_others, link, pipe])
+@pytest.mark.parametrize("change", [close, open_to_others, link, pipe])
 def test_what_has_become_of_a_file_is_put_right(
     files: HostFiles, change: Callable[[Path], None]
 ) -> None:
@@ -64,6 +68,21 @@ def test_what_has_become_of_a_file_is_put_right(
         change(path)
         files.install()
         assert (path.lstat().st_mode, path.read_bytes()) == (stat.S_IFREG | mode, content)
+
+
+def test_a_stricter_mode_is_left_alone(files: HostFiles) -> None:
+    files.install()
+    (files.conf_folder / CONFLIST).chmod(0o600)
+    files.executable.chmod(0o700)
+    assert not files.install()
+    assert stat.S_IMODE((files.conf_folder / CONFLIST).stat().st_mode) == 0o600
+
+
+def test_an_executable_without_its_permission_is_put_right(files: HostFiles) -> None:
+    files.install()
+    files.executable.chmod(0o644)
+    files.install()
+    assert stat.S_IMODE(files.executable.stat().st_mode) == 0o755
 
 
 def test_an_executable_that_is_running_can_be_replaced(files: HostFiles) -> None:
@@ -139,6 +158,8 @@ def test_what_the_runtime_would_stop_at_is_another_configuration(files: HostFile
         "03-loop.conf": "03-loop.conf",
         "04-loopback.conf": "loopback",
         "05-nowhere": "nowhere",
+        "05-of-the-host.conf": "/usr/share/somewhere/loopback.conf",
+        "05-above.conf": "../nowhere.conf",
     }
     for name, leads_to in links.items():
         (files.conf_folder / name).symlink_to(leads_to)

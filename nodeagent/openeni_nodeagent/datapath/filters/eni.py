@@ -78,13 +78,13 @@ def _node_chain(eni: NodeENI) -> Chain:
     NIC what has come to it by a port of the node: to a machine that may send as the metadata
     service, or as another node, it would speak as the node does.
 
-    A chain of NAT sees the first packet of a flow alone. Neighbour discovery is none of a flow. An
+    A chain of NAT sees only the first packet of a flow; neighbour discovery belongs to no flow. An
     l2 pod's packets to the node come by the NIC as well, with its MAC.
     """
     index = eni.link.ifindex
     network = f"iif {index} ether saddr != {eni.facts.mac}" if eni.layer_2 else f"iif {index}"
     rules = [
-        f"{network} {word} daddr != @primaries{number} fib daddr type local drop"
+        f"{network} {word} daddr != @primaries{number} fib daddr type local counter drop"
         for word, number in FAMILIES
     ]
     return eni_chain(eni, _NODE, f"type nat hook prerouting {_BEFORE_SERVICES}", rules)

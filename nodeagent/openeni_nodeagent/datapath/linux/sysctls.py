@@ -31,6 +31,7 @@ HOST_SYSCTLS: Final = "/host/proc/sys/"
 _WRITABLE: Final = HOST_SYSCTLS if Path(HOST_SYSCTLS, "net").is_dir() else _SYSCTLS
 _SYSCTL_BYTES: Final = 256
 USES_OF_A_MOUNT: Final = 16  # each may leave a namespace's entries in it
+_ANY: Final = "sys/net/ipv4/ip_forward"  # of a mount; there on every kernel
 # A kernel without IPv6 has no such file. Unlike /proc/sys, this leaves nothing of a pod behind.
 _IPV6: Final = "/proc/thread-self/net/if_inet6"
 # asm-generic/unistd.h, linux/mount.h
@@ -63,7 +64,7 @@ class PodSysctls:
         self._is_denied = False
 
     def folder(self) -> _Folder:
-        """Return the sysctls of a namespace that is to be entered, for one use."""
+        """Return the folder with the sysctls of a namespace that is entered, for one use."""
         with self._lock:
             if not self._uses_left:
                 self._folder, self._uses_left = self._mounted(), USES_OF_A_MOUNT
@@ -76,7 +77,10 @@ class PodSysctls:
             descriptor = mount_proc()
         except OSError as error:
             if not self._is_denied:
-                LOG.info("ADDs take longer with many pods: cannot mount /proc: %s", error.strerror)
+                LOG.info(
+                    "ADDs take longer with many pods: a mount of /proc is denied: %s",
+                    error.strerror,
+                )
             self._is_denied = True
             return _OF_NODE
         folder = _Folder("sys/", "sys/", descriptor)
@@ -186,14 +190,21 @@ def _needs_no_ipv6(path: str, folder: _Folder) -> bool:
 def mount_proc() -> int:
     """Return the descriptor of a new mount of /proc, which is nowhere in the file system.
 
-    Raises OSError.
+    Raises OSError, also if its sysctls cannot be written: a profile of AppArmor may let a container
+    mount it, and then takes what is below for files of /sys (attach_disconnected).
     """
     context = _call(_FSOPEN, b"proc", _CLOEXEC)
     try:
         _call(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
-        return _call(_FSMOUNT, context, _CLOEXEC, _NOSUID_NODEV_NOEXEC)
+        mount = _call(_FSMOUNT, context, _CLOEXEC, _NOSUID_NODEV_NOEXEC)
     finally:
         os.close(context)
+    try:
+        os.close(os.open(_ANY, os.O_RDWR | os.O_CLOEXEC, dir_fd=mount))
+    except OSError:
+        os.close(mount)
+        raise
+    return mount
 
 
 def _call(number: int, *arguments: object) -> int:

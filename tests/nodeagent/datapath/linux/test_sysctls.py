@@ -1,6 +1,5 @@
 """Sysctls of pods are reached by mounts of the agent's own: nothing stays in the node's /proc."""
 
-import errno
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -51,10 +50,11 @@ def test_no_look_up_of_a_pod_goes_through_the_nodes_proc(monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "open", seen)
     for number, address in enumerate(addresses):
         node.add(f"pod-{number}", eni, address)
-    assert len(of_pods) == count
+    after_adds = len(of_pods)
+    assert after_adds >= count
     assert Path("/proc").stat().st_dev not in of_pods
     assert node.look(into=True).differing == {}
-    assert len(of_pods) > count
+    assert len(of_pods) >= after_adds + count
     assert Path("/proc").stat().st_dev not in of_pods
     node.close()
     network.close()
@@ -78,20 +78,28 @@ def test_a_mount_ends_with_its_last_use(
     assert [one for one in set(mounted) if is_of_proc(one)] == mounted[-1:]
 
 
-def test_where_mounts_are_denied_the_nodes_proc_serves(
-    namespace: Namespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def denied() -> int:
-        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+DENIALS = [
+    ("_FSOPEN", -1, "Function not implemented"),
+    ("_NOSUID_NODEV_NOEXEC", 0xF, "Read-only file system"),  # MOUNT_ATTR_RDONLY as well
+]
 
+
+@pytest.mark.parametrize("denial", DENIALS)
+def test_where_mounts_or_their_use_are_denied_the_nodes_proc_serves(
+    namespace: Namespace,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    denial: tuple[str, int, str],
+) -> None:
+    changed, to, words = denial
     monkeypatch.setattr(sysctls, "_PODS", sysctls.PodSysctls())
-    monkeypatch.setattr(sysctls, "mount_proc", denied)
+    monkeypatch.setattr(sysctls, changed, to)
     with caplog.at_level("INFO"):
         for _ in range(2 * USES_OF_A_MOUNT):
             namespace.run(write_pod_sysctls, [IN_POD])
     assert namespace.run(observe_pod_sysctls, frozenset({IN_POD})) == {IN_POD}
     assert [r.getMessage() for r in caplog.records] == [
-        "ADDs take longer with many pods: cannot mount /proc: Operation not permitted"
+        f"ADDs take longer with many pods: a mount of /proc is denied: {words}"
     ]
 
 
