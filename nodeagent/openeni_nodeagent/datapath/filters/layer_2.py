@@ -23,6 +23,8 @@ from openeni_nodeagent.datapath.model import Chain
 # Of names of chains, after the ENI's interface index:
 _NAT: Final = "_nat"
 _IN: Final = "_in"
+_GROUP_BIT: Final = "ether saddr & 01:00:00:00:00:00"
+_OF_A_GROUP: Final = f"{_GROUP_BIT} == 01:00:00:00:00:00"
 
 
 def layer_2_chains(eni: NodeENI) -> frozenset[Chain]:
@@ -58,11 +60,14 @@ def _senders_of_layer_2(eni: NodeENI) -> Chain:
 
     One that poses as somebody outside to a port of the node that leads to itself would get to that
     outside as the node, since its replies leave by the node's own NIC. Each fragment has to have
-    the address of a pod of this ENI (see `guard`).
+    the address of a pod of this ENI (see `guard`). A frame of a group has got past
+    `_ingress_chain`: tc had redirected it in the pod (tc_skip_classify).
     """
     sent = _sent_to_node(eni)
+    iif = f"iif {eni.link.ifindex}"
     rules = [
-        f"iif {eni.link.ifindex} {HIDDEN_FRAGMENT} drop",
+        f"{iif} {_OF_A_GROUP} drop",
+        f"{iif} {HIDDEN_FRAGMENT} drop",
         *(f"{sent} {word} saddr . iif != @podlinks{number} drop" for word, number in FAMILIES),
     ]
     return eni_chain(eni, CUT, f"type filter hook prerouting {BEFORE_DEFRAGMENTATION}", rules)
@@ -76,10 +81,9 @@ def _ingress_chain(eni: NodeENI) -> Chain:
     nobody has. No such frame comes from the network.
     """
     hook = f'type filter hook ingress device "{eni.link.device}" priority filter; policy accept;'
-    group = "ether saddr & 01:00:00:00:00:00"
     rules = [
-        f"{group} == 0 ether saddr != {eni.facts.mac} accept",
-        f"{group} == 01:00:00:00:00:00 drop",
+        f"{_GROUP_BIT} == 0 ether saddr != {eni.facts.mac} accept",
+        f"{_OF_A_GROUP} drop",
         "meta protocol ip accept",
         "meta protocol ip6 accept",
         "drop",

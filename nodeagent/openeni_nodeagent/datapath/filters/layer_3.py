@@ -84,6 +84,7 @@ def _of_layer_3_pods(index: int) -> list[str]:
     known = "ct state established,related,untracked"
     return [
         OF_A_SOCKET,
+        "exthdr frag exists drop",  # of a fragment: conntrack has joined the outer ones
         *(f"{error} drop" for error in FORGED_MTU_ERRORS),
         f'oif != {index} oif != "lo" meta nfproto ipv4 accept',
         f'oif != {index} oif != "lo" ip6 saddr != @primaries6 accept',

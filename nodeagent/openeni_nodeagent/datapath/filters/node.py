@@ -26,8 +26,9 @@ _UNTRANSLATED: Final = "ct status and dnat == 0"
 # through the NIC that the client came in on, whatever the ENI's rule says.
 _REPLIES: Final = "ct status dnat ct direction reply"
 # The metadata service begins no flow: a pod would answer it by the node's own NIC, as the node.
+# (Here the answer is still for the node if kube-proxy has masqueraded the question.)
 _TO_THE_SERVICE: Final = tuple(
-    f"{_REPLIES} {word} daddr {service} drop"
+    f"{_REPLIES} ct original {word} saddr {service} drop"
     for (word, _), service in zip(FAMILIES, (names.METADATA_V4, names.METADATA_V6), strict=True)
 )
 
@@ -101,13 +102,15 @@ def _late_guard(mask: int) -> list[str]:
     NIC. Until then the pod reaches nothing, its node included.
 
     An error about a path's MTU that conntrack knows nothing of reaches no other pod of the node,
-    either: between two veth pods is no security group.
+    either: between two veth pods is no security group. Nor does a fragment within a fragment, which
+    a receiver would join behind all filters: conntrack joins the outer ones alone.
     """
     return [
         f'iifname != "{names.LINK_PREFIX}*" accept',
         f'meta mark and {mask:#x} == 0 iifname != "{_SLAVES}" counter drop',
         f"{NEIGHBOUR_DISCOVERY} counter drop",
         "ct state new,established,related accept",
+        "exthdr frag exists counter drop",
         *(f"{error} counter drop" for error in FORGED_MTU_ERRORS + FORGED_MTU_ERRORS_TO_PODS),
     ]
 

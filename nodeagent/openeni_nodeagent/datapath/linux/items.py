@@ -67,7 +67,7 @@ def link(message: Any) -> Link | None:
     info = message.get_attr("IFLA_LINKINFO")
     kind = info.get_attr("IFLA_INFO_KIND") if info else ""
     data = info.get_attr("IFLA_INFO_DATA") if kind == IPVLAN else None
-    name = message.get_attr("IFLA_IFNAME")
+    name, alias = message.get_attr("IFLA_IFNAME"), message.get_attr("IFLA_IFALIAS") or ""
     return Link(
         # Bytes that are no text are a name to the kernel. One that cannot be written anywhere has
         # the kernel refuse what names that link, and nothing else.
@@ -79,7 +79,7 @@ def link(message: Any) -> Link | None:
         up=bool(message["flags"] & uapi.IFF_UP),
         parent=message.get_attr("IFLA_LINK") or 0 if data else 0,
         mode=data.get_attr("IFLA_IPVLAN_MODE") if data else 0,
-        alias=message.get_attr("IFLA_IFALIAS") or "",
+        alias=alias if isinstance(alias, str) else alias.decode(errors="replace"),
         group=message.get_attr("IFLA_GROUP") or 0,
         master=message.get_attr("IFLA_MASTER") or 0,
         flags=data.get_attr("IFLA_IPVLAN_FLAGS") or 0 if data else 0,

@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanMode
+from openeni_nodeagent.datapath.linux.conntrack import flush
 from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.network.attacks import DISCARD, datagram, received, sending
 from openeni_testing.network.netns import Namespace
@@ -20,7 +21,7 @@ from openeni_testing.network.one_eni import MODES
 from openeni_testing.network.topology import REMOTE, Topology
 
 pytestmark = pytest.mark.root
-HOST_PORT, OF_LOOPBACK = 8053, 8099
+HOST_PORT, OF_LOOPBACK, NODE_PORT = 8053, 8099, 30080
 NODE: Final = {4: "10.99.0.11", 6: "fd99::11"}
 LOOPBACK: Final = {4: "127.0.0.1", 6: "::1"}
 LINK_LOCAL: Final = "fe80::f816:3eff:fe98:a"  # of the ENI
@@ -111,19 +112,46 @@ def test_the_nodes_own_port_leads_to_its_host_ports(topology: Topology) -> None:
 
 
 def test_no_pod_answers_the_metadata_service_through_a_host_port(topology: Topology) -> None:
-    """A machine begins the flow with that address; the node would send the answers as its own."""
+    assert answers_to_the_service(topology, HOST_PORT) == []
+
+
+def answers_to_the_service(topology: Topology, port: int) -> list[str]:
+    """Return from where the service gets a datagram while a machine asks a port with its address.
+
+    The pod answers; the node would send that as its own.
+    """
     topology.network.allow(Port(OTHER.name, OTHER.mac, (*OTHER.addresses, METADATA)))
     pod, other = topology.pods["a1"].namespace, topology.other.namespace
     with pod.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("", DISCARD))
         server.settimeout(30)
-        macs, ports = (OTHER.mac, NODE_MAC), (DISCARD, HOST_PORT)
+        macs, ports = (OTHER.mac, NODE_MAC), (DISCARD, port)
         sending(other, "eth0", datagram(METADATA, NODE[4], macs, ports))()
         _, peer = server.recvfrom(100)
-        assert peer == (METADATA, DISCARD)
         fabric = topology.network.fabric
-        answers = received(pod, lambda: answer(pod, server, peer), GATEWAY, fabric, bound=EVERY)
-    assert answers == []
+        return received(pod, lambda: answer(pod, server, peer), GATEWAY, fabric, bound=EVERY)
+
+
+def kube_proxy(pod: str, policy: str) -> str:
+    """Return what kube-proxy has for a NodePort with this externalTrafficPolicy."""
+    mark = "meta mark set meta mark or 0x4000" if policy == "Cluster" else ""
+    return f"""table ip theirs {{
+      chain prerouting {{ type nat hook prerouting priority dstnat;
+        ip daddr {NODE[4]} udp dport {NODE_PORT} {mark} dnat to {pod}:{DISCARD}; }}
+      chain postrouting {{ type nat hook postrouting priority srcnat;
+        meta mark & 0x4000 == 0x4000 masquerade; }}
+    }}"""
+
+
+@pytest.mark.parametrize("policy", ["Local", "Cluster"])
+def test_no_pod_answers_the_metadata_service_through_a_node_port(
+    topology: Topology, policy: str
+) -> None:
+    node = topology.node.namespace
+    node.nft(kube_proxy(topology.pods["a1"].address, policy))
+    assert answers_to_the_service(topology, NODE_PORT) == []
+    node.nft("delete table ip theirs")
+    node.run(flush, [METADATA])
 
 
 def answer(pod: Namespace, server: socket.socket, peer: tuple[str, int]) -> None:
