@@ -116,8 +116,7 @@ def send_frames(device: str, sent: Sequence[bytes], kind: int = 0) -> None:
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
         for frame in sent:
             with suppress(OSError):
-                (own,) = struct.unpack_from("!H", frame, 12)
-                sender.sendto(frame, (device, kind or own))
+                sender.sendto(frame, (device, kind or type_of(frame)))
 
 
 def sending(namespace: Namespace, device: str, *sent: bytes) -> Callable[[], None]:
@@ -130,9 +129,15 @@ def on_one_processor() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
+def type_of(frame: bytes) -> int:
+    """Return the Ethernet type in a frame, which is that of its VLAN tag if it has one."""
+    (kind,) = struct.unpack_from("!H", frame, 12)
+    return int(kind)
+
+
 def addresses_of(frame: bytes) -> tuple[str, str]:
     """Return source and target of a frame with an IP packet, under a VLAN tag or not; else ""."""
-    offset, (kind,) = 14, struct.unpack_from("!H", frame, 12)
+    offset, kind = 14, type_of(frame)
     if kind in (_VLAN, _PROVIDER_VLAN):
         offset, (kind,) = 18, struct.unpack_from("!H", frame, 16)
     start, size = {_IPV4: (12, 4), _IPV6: (8, 16)}.get(kind, (0, 0))

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from openeni_crds import names
-from openeni_testing.network.attacks import checksum
+from openeni_testing.network.attacks import checksum, type_of
 
 _SOL_PACKET, _PACKET_VNET_HDR, _NEEDS_CSUM = 263, 15, 1
 _SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x17  # linux/sockios.h, linux/ethtool.h
@@ -32,9 +32,8 @@ def send(device: str, frames: Sequence[Frame]) -> None:
         sender.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
         for start, offset, frame in frames:
             head = struct.pack("=BBHHHH", _NEEDS_CSUM, 0, 0, 0, start, offset)
-            (kind,) = struct.unpack_from("!H", frame, 12)  # as `attacks.send_frames`
             with suppress(OSError):
-                sender.sendto(head + frame, (device, kind))
+                sender.sendto(head + frame, (device, type_of(frame)))  # as `attacks.send_frames`
 
 
 def fragments_4(mac: str, source: str, target: str) -> list[Frame]:
