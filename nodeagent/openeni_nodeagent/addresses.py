@@ -33,3 +33,9 @@ def link_local(mac: str) -> str:
     first, *rest = bytes.fromhex(mac.replace(":", ""))
     identifier = bytes([first ^ 2, *rest[:2], 0xFF, 0xFE, *rest[2:]])
     return str(ipaddress.IPv6Address(_LINK_LOCAL + identifier))
+
+
+def on_link(address: str, subnet: str) -> bool:
+    """Return True for an address of the subnet, and for a link-local one, which needs no route."""
+    parsed = ipaddress.ip_address(address)
+    return parsed.is_link_local or parsed in ipaddress.ip_network(subnet)

@@ -60,15 +60,15 @@ def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
     Operations of a kind come together: all chains are one run of nft, in which one that goes may
     still be what another was told to jump to. A rule goes last if anything comes: until then,
     chains may give packets the mark that it has. And a rule by which pods reach what only a chain
-    keeps them from comes after that.
+    keeps them from comes after that. By IPv6 a route's gateway needs a route in the same table.
     """
     comes = any(o.verb is not Verb.REMOVE for o in operations)
     created = [o.item for o in operations if o.verb is Verb.ADD and isinstance(o.item, Link)]
 
-    def place(operation: Operation) -> tuple[int, int]:
+    def place(operation: Operation) -> tuple[int, int, bool]:
         kind = _ORDER[type(operation.item)]
         goes, first = operation.verb is Verb.REMOVE, operation.verb is Verb.ADD
-        position = (0, -kind) if goes else (2, kind)
+        position: tuple[int, int] = (0, -kind) if goes else (2, kind)
         match operation.item:
             case Chain() if comes:
                 position = 2, kind
@@ -84,7 +84,8 @@ def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
                 position = 1, 0
             case _:
                 pass
-        return position
+        by_gateway = isinstance(operation.item, Route) and bool(operation.item.gateway)
+        return position[0], position[1], by_gateway
 
     return tuple(sorted(operations, key=place))
 

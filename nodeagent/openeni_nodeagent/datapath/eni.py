@@ -14,6 +14,7 @@ from openeni_nodeagent.addresses import (
     family_of,
     host_cidr,
     link_local,
+    on_link,
 )
 from openeni_nodeagent.datapath.filters.eni import eni_chains
 from openeni_nodeagent.datapath.ipvlan import slave_items
@@ -173,6 +174,9 @@ def _routes(eni: NodeENI) -> set[Item]:
         if subnet.gateway:
             default = default_cidr(family_of(subnet.cidr))
             items.add(Route(default, eni.table, index, subnet.gateway))
+            # By IPv6 the kernel looks for the gateway in this table (rtnetlink_encode).
+            if family_of(subnet.cidr) == IPV6 and not on_link(subnet.gateway, subnet.cidr):
+                items.add(Route(host_cidr(subnet.gateway), eni.table, index))
     # Of l3s and l3 a service's address is looked up here before kube-proxy translates it. By IPv4
     # the kernel takes any to be on the link (ip_route_output_key_hash_rcu).
     gateways = [s.gateway for s in eni.facts.subnets if family_of(s.cidr) == IPV6]

@@ -15,15 +15,19 @@ _OF_CLIENT: Final = frozenset({ARRIVED, SEEN.format("client"), NOTHING})
 
 
 def run(
-    key: WorldKey, chosen: Iterable[Cell], prepare: Callable[[World], None] = lambda _: None
+    key: WorldKey,
+    chosen: Iterable[Cell],
+    prepare: Callable[[World], None] = lambda _: None,
+    *,
+    one_subnet: bool = False,
 ) -> dict[Cell, Outcome]:
     """Build the world, send the packets of these of its cells, and return the outcomes.
 
-    `prepare` may change the world before. The network must have dropped nothing as spoofed, and the
-    pods must be as planned at the end.
+    `prepare` may change the world before; in `one_subnet`, nodes are where pods are. The network
+    must have dropped nothing as spoofed, and the pods must be as planned at the end.
     """
     with tempfile.TemporaryDirectory() as folder:
-        world = World(key.mode, key.stack, key.proxy, Path(folder))
+        world = World(key.mode, key.stack, key.proxy, Path(folder), one_subnet)
         try:
             prepare(world)
             outcomes = {cell: _outcome(world, cell) for cell in chosen}

@@ -72,6 +72,7 @@ class Subnet:
 
 PODS: Final = Subnet(98, "br-pods")
 MORE_PODS: Final = Subnet(97, "br-more")
+NODES: Final = Subnet(99, "br-nodes")
 
 
 @dataclass
@@ -82,6 +83,7 @@ class World:
     stack: Stack
     proxy: Proxy
     folder: Path  # for kube-proxy's log
+    one_subnet: bool = False  # nodes are where pods are
     network: NeutronNetwork = field(default_factory=NeutronNetwork)
     machines: dict[str, Namespace] = field(default_factory=dict[str, Namespace])
     addresses: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
@@ -93,8 +95,7 @@ class World:
     def __post_init__(self) -> None:
         self.network.drop_invalid()
         self._widen_network()
-        self.node = Node("node", self.network, "10.99.0.11", "fd99::11")
-        self.other = Node("other", self.network, "10.99.0.12", "fd99::12")
+        self.node, self.other = self._node("node", 2), self._node("other", 3)
         for node in (self.node, self.other):
             self._take(node.name, node.namespace, node.addresses)
         self._take("fabric", self.network.fabric, _GATEWAY)
@@ -148,6 +149,16 @@ class World:
         self.addresses[name] = tuple(addresses)
         machine.sysctl("net/ipv4/icmp_ratelimit", "0")
         machine.sysctl("net/ipv6/icmp/ratelimit", "0")
+
+    def _node(self, name: str, number: int) -> Node:
+        subnet = PODS if self.one_subnet else NODES
+        addresses = subnet.address(number, 4), subnet.address(number, 6)
+        node = Node(name, self.network, *addresses, bridge=subnet.bridge)
+        if self.one_subnet:
+            node.namespace.ip(f"link set eth0 mtu {MTU}")
+            # It would answer for the ENIs' primary addresses, too, and Neutron would drop that.
+            node.namespace.sysctl("net/ipv4/conf/eth0/arp_ignore", "1")
+        return node
 
     def _widen_network(self) -> None:
         """Add a second subnet for pods, and a host behind a router with a narrow link."""
@@ -231,10 +242,11 @@ class World:
             for address in pod.facts.addresses
             if address.startswith(f"fd{PODS.number}:")
         ]
+        own = ("eth0",) if self.one_subnet else ()
         for machine, devices in (
             (self.machines["remote"], ("eth0",)),
-            (self.node.namespace, ("ens10", "ens20")),
-            (self.other.namespace, ("ens30",)),
+            (self.node.namespace, ("ens10", "ens20", *own)),
+            (self.other.namespace, ("ens30", *own)),
         ):
             machine.ip(*(f"{words} dev {device}" for words in neighbours for device in devices))
 

@@ -16,6 +16,11 @@ ROUTER_MAC: Final = "fa:16:3e:00:00:01"  # of the gateway, which is the metadata
 SUBNET: Final = "10.98.0.0/24"
 SUBNET_6: Final = "fd98::/64"
 NODES_GATEWAY: Final = "10.99.0.1"
+NODES_GATEWAY_6: Final = "fd99::1"
+GATEWAYS: Final = {  # by bridge
+    "br-pods": (GATEWAY, GATEWAY_6),
+    "br-nodes": (NODES_GATEWAY, NODES_GATEWAY_6),
+}
 OUTSIDE: Final = "192.0.2.2"  # a client beyond the gateway
 OUTSIDE_6: Final = "fd02::2"
 # With a MAC of its own: else it takes its ports' lowest, which changes under the neighbours.
@@ -66,7 +71,7 @@ class NeutronNetwork:
             "link set br-pods up",
             f"link add br-nodes address fa:16:3e:00:00:02 {_BRIDGE}",
             f"addr add {NODES_GATEWAY}/24 dev br-nodes",
-            "addr add fd99::1/64 dev br-nodes nodad",
+            f"addr add {NODES_GATEWAY_6}/64 dev br-nodes nodad",
             "link set br-nodes up",
             f"link add out type veth peer name eth0 netns {self.outside.thread_id}",
             "addr add 192.0.2.1/24 dev out",

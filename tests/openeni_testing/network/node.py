@@ -71,13 +71,15 @@ class Node:
     pods: list[Pod] = field(default_factory=list[Pod])
     enis: list[ENIFacts] = field(default_factory=list[ENIFacts])
     service_cidrs: tuple[str, ...] = (SERVICES, SERVICES_6)
+    bridge: str = "br-nodes"  # of its own NIC
 
     def __post_init__(self) -> None:
         self.namespace = Namespace(self.name)
         number = self.address.rsplit(".", 1)[1]
         mac = f"fa:16:3e:99:00:{int(number):02x}"
         primary = Port(f"node{number}", mac, self.addresses)
-        self.network.plug(self.namespace, "eth0", primary, bridge="br-nodes")
+        self.network.plug(self.namespace, "eth0", primary, self.bridge)
+        gateway, gateway_6 = neutron.GATEWAYS[self.bridge]
         for links in ("all", "default"):
             self.namespace.sysctl(f"net/ipv6/conf/{links}/disable_ipv6", "01"[not self.address_6])
         self.namespace.ip(
@@ -87,8 +89,8 @@ class Node:
             f"addr add {LOCAL_DNS}/32 dev nodelocaldns",
             "link set nodelocaldns up",
             "link set eth0 up",
-            f"route add default via {neutron.NODES_GATEWAY}",
-            *(["route add default via fd99::1"] if self.address_6 else []),
+            f"route add default via {gateway}",
+            *([f"route add default via {gateway_6}"] if self.address_6 else []),
         )
         self.namespace.listen(10250)
         self.namespace.listen(53, LOCAL_DNS)

@@ -175,8 +175,7 @@ def _route(item: Route) -> tuple[int, int, bytes]:
         item.protocol,
         uapi.RT_SCOPE_LINK if on_link else uapi.RT_SCOPE_UNIVERSE,
         _ROUTE_TYPES[item.type],
-        # An ENI has no route to its gateway but the one that is being added.
-        uapi.RTNH_F_ONLINK if item.gateway else 0,
+        uapi.RTNH_F_ONLINK if _needs_onlink(item) else 0,
     )
     body += number(uapi.RTA_TABLE, item.table)
     if item.metric:
@@ -190,6 +189,17 @@ def _route(item: Route) -> tuple[int, int, bytes]:
     if item.source:
         body += attribute(uapi.RTA_PREFSRC, packed(item.source))
     return uapi.RTM_NEWROUTE, _EXCLUSIVE, body
+
+
+def _needs_onlink(route: Route) -> bool:
+    """Return True for an IPv4 route by a gateway.
+
+    By IPv4 the kernel looks gateways up in the main table, which has no route to an ENI's. By IPv6
+    it begins with the route's own table, where a route to the gateway stands, and turns to the main
+    one only for a gateway that is said to be on the link: that one may have it behind the node's
+    own NIC (ip6_route_check_nh, ip6_route_check_nh_onlink).
+    """
+    return family_of(route.gateway) == IPV4 if route.gateway else False
 
 
 def _rule(item: Rule) -> tuple[int, int, bytes]:

@@ -1,7 +1,12 @@
-"""The routes of the node itself: openeni neither needs nor costs the node its default route."""
+"""The routes of the node itself: openeni does not need them, nor do they stand in its way."""
 
+import socket
+from dataclasses import replace
+
+import msgspec
 import pytest
 
+from openeni_crds import names
 from openeni_crds.enipool import Datapath, Mode
 from openeni_nodeagent.datapath_api import DatapathError
 from openeni_testing.network import neutron
@@ -79,3 +84,21 @@ def test_without_that_its_default_route_would_be_gone(living_on_advertisements: 
     """The other test means something, whatever the kernel."""
     living_on_advertisements.namespace.sysctl("net/ipv6/conf/all/forwarding", "1")
     assert default_of(living_on_advertisements) == ""
+
+
+@pytest.mark.parametrize("gateway", ["fd98::1", "fd77::1", "fe80::1"])
+def test_an_ipv6_gateway_is_the_enis_wherever_the_main_table_has_it(
+    node: Node, gateway: str
+) -> None:
+    """In the subnet, in another one, or link-local; the node's own NIC has these subnets, too."""
+    node.namespace.ip("route add fd98::/64 dev eth0", "route add fd77::/64 dev eth0")
+    dual = eni_facts("eni", 10, VETH, dual=True)
+    v4, v6 = dual.subnets
+    eni = replace(dual, subnets=(v4, msgspec.structs.replace(v6, gateway=gateway)))
+    node.attach("ens7", eni, ())
+    table = str(names.eni_table(node.namespace.run(socket.if_nametoindex, "ens7")))
+    default = ("ip", "-6", "route", "show", "default", "via", gateway, "table", table)
+    assert "ens7" in node.namespace.program(*default)
+    node.namespace.program("ip", "-6", "route", "flush", "table", table)
+    node.configure(eni)
+    assert "ens7" in node.namespace.program(*default)

@@ -24,12 +24,27 @@ WORLDS: Final = [
         if (key.stack, key.proxy) == (DUAL, Proxy.NFTABLES)
     ),
 ]
+IN_ONE_SUBNET: Final = [
+    *(pytest.param(key, id=str(key)) for key in OF_VETH if key.stack == DUAL),
+    *(
+        pytest.param(key, id=str(key), marks=pytest.mark.ipvlan)
+        for key in OF_IPVLAN
+        if key.proxy is not Proxy.IPVS
+    ),
+]
 
 
 @pytest.mark.parametrize("key", WORLDS)
 def test_packets_arrive_as_the_support_table_says_and_none_is_spoofed(key: WorldKey) -> None:
     outcomes = run(key, chosen(key))
     assert list(differences(outcomes, committed(PAGE.read_text()))) == []
+
+
+@pytest.mark.parametrize("key", IN_ONE_SUBNET)
+def test_packets_arrive_where_nodes_and_pods_have_one_subnet(key: WorldKey) -> None:
+    """The node may be seen by another of its addresses than the table says."""
+    outcomes = run(key, chosen(key), one_subnet=True)
+    assert list(differences(outcomes, outcomes)) == []
 
 
 def test_a_strict_rp_filter_on_the_nodes_nic_stops_no_client_of_a_node_port() -> None:
