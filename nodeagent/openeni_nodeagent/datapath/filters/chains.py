@@ -17,6 +17,7 @@ from openeni_nodeagent.datapath.links import NodeENI
 from openeni_nodeagent.datapath.model import Chain
 
 FAMILIES: Final = (("ip", IPV4), ("ip6", IPV6))
+METADATA_SERVICES: Final = tuple(zip(FAMILIES, (names.METADATA_V4, names.METADATA_V6), strict=True))
 # The kernel believes a path MTU error about an echo reply of its own without looking for a socket:
 # for ten minutes it would send to that address, its pods' packets too, what fits into 552 bytes.
 # Conntrack calls an error invalid unless it is about a connection that it knows.

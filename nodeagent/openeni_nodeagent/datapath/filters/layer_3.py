@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from openeni_crds import names
 from openeni_crds.enipool import IPVlanMode
 from openeni_nodeagent.addresses import IPV6, family_of
 from openeni_nodeagent.datapath.filters.chains import (
@@ -13,6 +12,7 @@ from openeni_nodeagent.datapath.filters.chains import (
     FORGED_MTU_ERRORS,
     FRAGMENTS,
     HIDDEN_FRAGMENT,
+    METADATA_SERVICES,
     WHOLE,
     eni_chain,
     marks,
@@ -35,8 +35,7 @@ def layer_3_chains(eni: NodeENI, *, blocks: bool) -> frozenset[Chain]:
         *(f"oif {index} {rule}" for rule in _early_of_layer_3(eni, blocks=blocks)),
         *(f"oif {index} {rule}" for rule in marks(eni)),
     ]
-    services = zip(FAMILIES, (names.METADATA_V4, names.METADATA_V6), strict=True)
-    for (word, number), service in services if blocks else ():
+    for (word, number), service in METADATA_SERVICES if blocks else ():
         # An error goes to the sender, who may be anybody: past the ENI and its security groups.
         of_a_pod = f"{word} saddr . oif @podlinks{number}"
         rules += [f"oif {index} {of_a_pod} {word} daddr {service} reject"]
@@ -50,14 +49,12 @@ def _early_of_layer_3(eni: NodeENI, *, blocks: bool) -> list[str]:
 
     The others look for its sender in three sets.
     """
-    allowed = (
-        ("meta l4proto != icmp", names.METADATA_V4),
-        ("meta l4proto != ipv6-icmp", names.METADATA_V6),
-    )
     return [
-        f"{protocol} {f'{word} daddr != {service} ' if blocks else ''}"
+        f"meta l4proto != {errors} {f'{word} daddr != {service} ' if blocks else ''}"
         f"{word} saddr . oif @podlinks{number} {eni.mark.statement} accept"
-        for (word, number), (protocol, service) in zip(FAMILIES, allowed, strict=True)
+        for errors, ((word, number), service) in zip(
+            ("icmp", "ipv6-icmp"), METADATA_SERVICES, strict=True
+        )
     ]
 
 

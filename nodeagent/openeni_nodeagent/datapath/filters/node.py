@@ -12,6 +12,7 @@ from openeni_nodeagent.datapath.filters.chains import (
     FRAGMENTS,
     HIDDEN_FRAGMENT,
     LOOPBACK,
+    METADATA_SERVICES,
     NEIGHBOUR_DISCOVERY,
     chain,
 )
@@ -29,7 +30,7 @@ _REPLIES: Final = "ct status dnat ct direction reply"
 # (Here the answer is still for the node if kube-proxy has masqueraded the question.)
 _TO_THE_SERVICE: Final = tuple(
     f"{_REPLIES} ct original {word} saddr {service} drop"
-    for (word, _), service in zip(FAMILIES, (names.METADATA_V4, names.METADATA_V6), strict=True)
+    for (word, _), service in METADATA_SERVICES
 )
 
 
