@@ -1,6 +1,7 @@
-"""Encode netlink message headers and attributes, for rtnetlink and nfnetlink; drop attributes."""
+"""Encode, read and drop netlink attributes, for rtnetlink and nfnetlink."""
 
 import struct
+from collections.abc import Iterator
 from typing import Final
 
 from openeni_nodeagent.datapath.linux.uapi import NLA_F_NESTED
@@ -44,12 +45,23 @@ def with_attributes(message: bytes, body: int, kinds: frozenset[int]) -> bytes:
     """
     position = HEADER.size + body
     kept = bytearray(message[:position])
-    while position + _ATTRIBUTE.size <= len(message):
-        size, kind = _ATTRIBUTE.unpack_from(message, position)
-        following = position + (max(size, _ATTRIBUTE.size) + 3 & ~3)
-        if kind & _KIND_MASK in kinds:
-            kept += message[position:following]
-        position = following
+    for kind, begin, end in _walk(message, position):
+        if kind in kinds:
+            kept += message[begin:end]
     _, type_, *_ = HEADER.unpack_from(message)
     HEADER.pack_into(kept, 0, len(kept), type_, 0, 0, 0)
     return bytes(kept)
+
+
+def payloads(data: bytes, position: int = 0) -> dict[int, bytes]:
+    """Return what the attributes from `position` on contain, padded to 4 bytes, by kind."""
+    return {kind: data[begin + _ATTRIBUTE.size : end] for kind, begin, end in _walk(data, position)}
+
+
+def _walk(data: bytes, position: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the kind of each attribute, where it begins, and where the next one does."""
+    while position + _ATTRIBUTE.size <= len(data):
+        size, kind = _ATTRIBUTE.unpack_from(data, position)
+        following = position + (max(size, _ATTRIBUTE.size) + 3 & ~3)
+        yield kind & _KIND_MASK, position, following
+        position = following

@@ -6,24 +6,32 @@ that it never had, and its own could be refused or sent to where the last pod's 
 The kernel could select entries by address in a dump (CTA_FILTER), but does it wrongly for IPv6 (it
 returns the others: ctnetlink_filter_match_tuple() compares with `!ipv6_addr_cmp`), needs four dumps
 for each address, and older kernels find none by the reply's addresses. So one dump for each family
-serves any number of addresses, and only entries in which the bytes of one of them occur are
-decoded: 120,000 entries take a quarter of a second, where decoding them all takes 6.
+serves any number of addresses, and only entries in which the bytes of one of them occur are looked
+into: 120,000 entries take a quarter of a second.
+
+How many entries name an address is up to its pod, which opens flows: pyroute2 takes 0.3 ms and
+8 KiB to decode one, so these few attributes are read here, and no more than _AT_ONCE are kept.
 """
 
 import logging
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from socket import AF_INET, AF_INET6, IPPROTO_UDP, inet_ntop, inet_pton
+from socket import AF_INET, AF_INET6, IPPROTO_UDP, inet_pton
 from struct import pack
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from openeni_nodeagent.addresses import IPV4, IPV6, family_of
 from openeni_nodeagent.datapath.linux import uapi
-from openeni_nodeagent.datapath.linux.attributes import HEADER, attribute
+from openeni_nodeagent.datapath.linux.attributes import (
+    HEADER,
+    attribute,
+    payloads,
+    with_attributes,
+)
 from openeni_nodeagent.datapath.linux.dumps import addresses as addresses_of_links
-from openeni_nodeagent.datapath.linux.dumps import dump
+from openeni_nodeagent.datapath.linux.dumps import answers
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.pyroute2_classes import ConntrackMessage
 from openeni_nodeagent.datapath.model import State
@@ -33,7 +41,28 @@ from openeni_nodeagent.pod_options import PortMapping, Transport
 
 LOG: Final = logging.getLogger(__name__)
 _SUBSYSTEM: Final = uapi.NFNL_SUBSYS_CTNETLINK << 8
-_ENDS: Final = (("CTA_IP_V4_SRC", "CTA_IP_V6_SRC"), ("CTA_IP_V4_DST", "CTA_IP_V6_DST"))
+_GENERIC: Final = 4  # bytes of struct nfgenmsg, which follows the header
+_NAMES_IT: Final = frozenset({uapi.CTA_TUPLE_ORIG, uapi.CTA_ZONE, uapi.CTA_ID})
+_AT_ONCE: Final = 1 << 15  # entries, 200 bytes each
+_DUMPS: Final = 32  # so many for one flush, while new flows come as fast as they are deleted
+_ENDS: Final[dict[int, tuple[int, int]]] = {
+    AF_INET: (uapi.CTA_IP_V4_SRC, uapi.CTA_IP_V4_DST),
+    AF_INET6: (uapi.CTA_IP_V6_SRC, uapi.CTA_IP_V6_DST),
+}
+
+
+class _Direction(NamedTuple):
+    """What an entry says of the packets of one direction."""
+
+    source: bytes  # as in a packet
+    destination: bytes
+    protocol: int
+    port: bytes  # of the destination, as in a packet; b"" for a protocol without ports
+
+
+class _Entry(NamedTuple):
+    original: _Direction
+    reply: _Direction
 
 
 def flush(addresses: Iterable[str]) -> int:
@@ -43,8 +72,7 @@ def flush(addresses: Iterable[str]) -> int:
     """
     packed: dict[int, set[bytes]] = {AF_INET: set(), AF_INET6: set()}
     for address in addresses:
-        family = AF_INET6 if family_of(address) == IPV6 else AF_INET
-        packed[family].add(inet_pton(family, address))
+        packed[_socket_family(address)].add(_packed(address))
     with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
         return sum(_flush(netfilter, family, found) for family, found in packed.items() if found)
 
@@ -75,71 +103,105 @@ def _flush_to_host_ports(added: State) -> None:
     with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
         for family, version in ((AF_INET, IPV4), (AF_INET6, IPV6)):
             ours = [(m, a) for m, a in wanted if family_of(a) == version]
-            ports = {attribute(uapi.CTA_PROTO_DST_PORT, pack("!H", m.host_port)) for m, _ in ours}
-            stale = partial(_is_stale, wanted=ours, local=local)
-            if ours:
-                _delete(netfilter, family, ports, stale)
+            own = {_packed(a) for a in local if family_of(a) == version}
+            ports = {attribute(uapi.CTA_PROTO_DST_PORT, _port(m)) for m, _ in ours}
+            if ours and own:
+                stale = partial(_is_stale, wanted=ours, local=own)
+                _delete(netfilter, family, (own, ports), stale)
 
 
-def _is_stale(entry: Any, wanted: Iterable[tuple[PortMapping, str]], local: set[str]) -> bool:
+def _is_stale(
+    entry: _Entry, wanted: Iterable[tuple[PortMapping, str]], local: Collection[bytes]
+) -> bool:
     """Return True for a UDP flow to a host port that does not lead to the port's pod."""
-    ends, (_, destination) = entry.get_attr("CTA_TUPLE_ORIG"), _ends(entry, "CTA_TUPLE_ORIG")
-    protocol = ends.get_attr("CTA_TUPLE_PROTO")
-    if protocol.get_attr("CTA_PROTO_NUM") != IPPROTO_UDP:
-        return False
-    port, (answering, _) = protocol.get_attr("CTA_PROTO_DST_PORT"), _ends(entry, "CTA_TUPLE_REPLY")
-    return any(
-        port == mapping.host_port
-        and destination in local
-        and (mapping.is_of_every_address or destination == mapping.host_ip)
-        and answering != address
+    there = entry.original
+    return there.protocol == IPPROTO_UDP and any(
+        there.port == _port(mapping)
+        and there.destination in local
+        and (mapping.is_of_every_address or there.destination == _packed(mapping.host_ip))
+        and entry.reply.source != _packed(address)
         for mapping, address in wanted
     )
 
 
 def _flush(netfilter: Netlink, family: int, packed: Collection[bytes]) -> int:
-    addresses = {inet_ntop(family, one) for one in packed}
-    return _delete(
-        netfilter,
-        family,
-        packed,
-        lambda entry: not addresses.isdisjoint(_addresses_of(entry)),
-    )
+    def has_one(entry: _Entry) -> bool:
+        return any(d.source in packed or d.destination in packed for d in entry)
+
+    return _delete(netfilter, family, (packed,), has_one)
 
 
 def _delete(
-    netfilter: Netlink, family: int, bytes_: Collection[bytes], doomed: Callable[[Any], bool]
+    netfilter: Netlink,
+    family: int,
+    bytes_: Iterable[Collection[bytes]],
+    doomed: Callable[[_Entry], bool],
 ) -> int:
-    """Delete the entries that are doomed, of those in which one of these bytes occurs."""
+    """Delete the entries that are doomed, of those in which one of each of these bytes occurs."""
     request = ConntrackMessage()
     request["nfgen_family"] = family
-    occurs = re.compile(b"|".join(map(re.escape, bytes_))).search
-    entries = dump(netfilter, _SUBSYSTEM | uapi.IPCTNL_MSG_CT_GET, request, occurs)
-    chosen = [entry for entry in entries if doomed(entry)]
-    refusals = netfilter.execute([_deletion(bytes(entry.data)) for entry in chosen])
-    if unexpected := [refusal for refusal in refusals if refusal.name != "ENOENT"]:
-        raise KernelRefusedError(f"delete a conntrack entry: {unexpected[0]}")
-    return len(chosen) - len(refusals)  # those that have timed out meanwhile
+    occur = [re.compile(b"|".join(map(re.escape, one_of))).search for one_of in bytes_]
+    chosen = list[bytes]()
+    deleted = 0
+
+    def choose(message: bytes) -> bool:
+        """Keep the request that deletes it: the answers to a dump, which is repeated, are not."""
+        if len(chosen) < _AT_ONCE and all(occurs(message) for occurs in occur):
+            entry = _read(message, family)
+            if entry and doomed(entry):
+                chosen.append(_deletion(message))
+        return False
+
+    for _ in range(_DUMPS):
+        chosen.clear()
+        answers(netfilter, _SUBSYSTEM | uapi.IPCTNL_MSG_CT_GET, request, choose)
+        refusals = netfilter.execute(chosen)
+        if unexpected := [refusal for refusal in refusals if refusal.name != "ENOENT"]:
+            raise KernelRefusedError(f"delete a conntrack entry: {unexpected[0]}")
+        deleted += len(chosen) - len(refusals)  # those that have timed out meanwhile
+        if len(chosen) < _AT_ONCE:
+            break
+    return deleted
 
 
-def _addresses_of(entry: Any) -> Iterator[str]:
-    for direction in ("CTA_TUPLE_ORIG", "CTA_TUPLE_REPLY"):
-        yield from _ends(entry, direction)
+def _read(message: bytes, family: int) -> _Entry | None:
+    """Return a dumped entry of this family; None for what is none."""
+    found = payloads(message, HEADER.size + _GENERIC)
+    try:
+        there, back = (
+            _direction(found[kind], family) for kind in (uapi.CTA_TUPLE_ORIG, uapi.CTA_TUPLE_REPLY)
+        )
+    except KeyError:
+        return None
+    return _Entry(there, back)
 
 
-def _ends(entry: Any, direction: str) -> tuple[str, str]:
-    """Return source and destination of an entry in one direction."""
-    ends = entry.get_attr(direction).get_attr("CTA_TUPLE_IP")
-    source, destination = (
-        next(address for name in names if (address := ends.get_attr(name))) for names in _ENDS
-    )
-    return source, destination
+def _direction(data: bytes, family: int) -> _Direction:
+    """Raises KeyError for one without addresses or protocol."""
+    found = payloads(data)
+    ends, protocol = payloads(found[uapi.CTA_TUPLE_IP]), payloads(found[uapi.CTA_TUPLE_PROTO])
+    source, destination = (ends[kind] for kind in _ENDS[family])
+    port = protocol.get(uapi.CTA_PROTO_DST_PORT, b"")[:2]
+    return _Direction(source, destination, protocol[uapi.CTA_PROTO_NUM][0], port)
 
 
 def _deletion(entry: bytes) -> bytes:
     """Return the request that deletes a dumped entry, which names itself: tuple, zone and id."""
     kind, flags = _SUBSYSTEM | uapi.IPCTNL_MSG_CT_DELETE, uapi.NLM_F_REQUEST | uapi.NLM_F_ACK
-    return HEADER.pack(len(entry), kind, flags, 0, 0) + entry[HEADER.size :]
+    named = with_attributes(entry, _GENERIC, _NAMES_IT)
+    return HEADER.pack(len(named), kind, flags, 0, 0) + named[HEADER.size :]
+
+
+def _socket_family(address: str) -> int:
+    return AF_INET6 if family_of(address) == IPV6 else AF_INET
+
+
+def _packed(address: str) -> bytes:
+    return inet_pton(_socket_family(address), address)
+
+
+def _port(mapping: PortMapping) -> bytes:
+    return pack("!H", mapping.host_port)
 
 
 class ConntrackFlusher:

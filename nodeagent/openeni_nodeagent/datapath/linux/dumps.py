@@ -74,7 +74,7 @@ def link_named(netlink: Netlink, name: str) -> Link | None:
     request = LinkMessage()
     request["attrs"] = [("IFLA_IFNAME", name), ("IFLA_EXT_MASK", uapi.RTEXT_FILTER_SKIP_STATS)]
     try:
-        (raw,) = _answers(netlink, uapi.RTM_GETLINK, request, uapi.NLM_F_ACK)
+        (raw,) = answers(netlink, uapi.RTM_GETLINK, request, flag=uapi.NLM_F_ACK)
     except DumpRefusedError as refusal:
         if refusal.errno == errno.ENODEV:
             return None
@@ -86,7 +86,7 @@ def addresses(netlink: Netlink, *, index: int = 0) -> Iterator[Address]:
     """Yield every address of the namespace, or with `index` of that link."""
     request = AddressMessage()
     request["index"] = index
-    for raw in _answers(netlink, uapi.RTM_GETADDR, request, uapi.NLM_F_DUMP):
+    for raw in answers(netlink, uapi.RTM_GETADDR, request):
         if address := readers.ADDRESS(raw):
             yield replace(address, message=with_attributes(raw, IFADDRMSG.size, _OF_ADDRESS))
 
@@ -100,7 +100,7 @@ def routes(netlink: Netlink, family: int, *, index: int = 0) -> Iterator[Route]:
         yield from _items(netlink, uapi.RTM_GETROUTE, request, readers.ROUTE)
         return
     request["attrs"] = [("RTA_OIF", index)]
-    for raw in _answers(netlink, uapi.RTM_GETROUTE, request, uapi.NLM_F_DUMP):
+    for raw in answers(netlink, uapi.RTM_GETROUTE, request):
         if route := readers.ROUTE(raw):
             yield replace(route, message=_identifying(raw))
 
@@ -216,7 +216,7 @@ def dump(
     netlink: Netlink, kind: int, request: Any, wanted: Callable[[bytes], object] = bool
 ) -> Iterator[Any]:
     """Yield the answers to a dump request of type `kind` that are `wanted`, decoded."""
-    for raw in _answers(netlink, kind, request, uapi.NLM_F_DUMP, wanted):
+    for raw in answers(netlink, kind, request, wanted):
         yield readers.decoded(type(request)(raw))
 
 
@@ -228,15 +228,23 @@ def _items(
     wanted: Callable[[bytes], object] = bool,
 ) -> Iterator[_Read]:
     """Yield what is read in the answers to a dump request of type `kind` that are `wanted`."""
-    for raw in _answers(netlink, kind, request, uapi.NLM_F_DUMP, wanted):
+    for raw in answers(netlink, kind, request, wanted):
         if item := reader(raw):
             yield item
 
 
-def _answers(
-    netlink: Netlink, kind: int, request: Any, flag: int, wanted: Callable[[bytes], object] = bool
+def answers(
+    netlink: Netlink,
+    kind: int,
+    request: Any,
+    wanted: Callable[[bytes], object] = bool,
+    *,
+    flag: int = uapi.NLM_F_DUMP,
 ) -> list[bytes]:
-    """Return the answers to a request for which `flag` makes the kernel say when it is done."""
+    """Return the answers to a request that are `wanted`; by `flag` the kernel says when it is done.
+
+    Raises DumpRefusedError and KernelRefusedError.
+    """
     request["header"]["type"] = kind
     request["header"]["flags"] = uapi.NLM_F_REQUEST | flag
     request.encode()

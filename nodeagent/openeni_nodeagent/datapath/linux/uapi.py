@@ -130,6 +130,17 @@ NFNL_MSG_BATCH_END: Final = 0x11
 # linux/netfilter/nfnetlink_conntrack.h
 IPCTNL_MSG_CT_GET: Final = 1
 IPCTNL_MSG_CT_DELETE: Final = 2
+CTA_TUPLE_ORIG: Final = 1
+CTA_TUPLE_REPLY: Final = 2
+CTA_ID: Final = 12
+CTA_ZONE: Final = 18
+CTA_TUPLE_IP: Final = 1
+CTA_TUPLE_PROTO: Final = 2
+CTA_IP_V4_SRC: Final = 1
+CTA_IP_V4_DST: Final = 2
+CTA_IP_V6_SRC: Final = 3
+CTA_IP_V6_DST: Final = 4
+CTA_PROTO_NUM: Final = 1
 CTA_PROTO_DST_PORT: Final = 3
 
 # linux/netfilter/nf_tables.h

@@ -3,6 +3,7 @@
 import errno
 import logging
 import socket
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from ipaddress import IPv6Address, ip_address
@@ -214,16 +215,49 @@ def test_bytes_that_happen_to_look_like_an_address_delete_nothing(node: Namespac
     assert len(entries(node)) == 1
 
 
-def test_many_entries_are_deleted_in_one_go(node: Namespace) -> None:
-    def send() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.bind(("127.0.0.5", 0))
-            for port in range(1, 1001):
-                sender.sendto(b"", ("127.0.0.6", port))
+def open_flows(count: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind(("127.0.0.5", 0))
+        for port in range(1, count + 1):
+            sender.sendto(b"", ("127.0.0.6", port))
 
-    node.run(send)
+
+@pytest.mark.parametrize("at_once", [100, 1000, 1 << 15])
+def test_many_entries_are_deleted(
+    node: Namespace, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(conntrack, "_AT_ONCE", at_once)
+    node.run(open_flows, 1000)
     assert node.run(flush, ["127.0.0.6"]) == 1000
     assert entries(node) == set()
+
+
+def test_while_new_flows_come_as_fast_the_flush_ends(
+    node: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conntrack, "_AT_ONCE", 10)
+    answers, dumps = conntrack.answers, list[int]()
+
+    def with_more_to_come(*arguments: Any) -> list[bytes]:
+        open_flows(20)
+        dumps.append(0)
+        return answers(*arguments)
+
+    monkeypatch.setattr(conntrack, "answers", with_more_to_come)
+    node.run(flush, ["127.0.0.6"])
+    assert len(dumps) < 100
+
+
+def test_an_entry_costs_less_than_a_kilobyte_of_memory(node: Namespace) -> None:
+    """How many there are is up to the pod: at its DEL they were half a gigabyte of the agent's."""
+    node.run(open_flows, 5000)
+    tracemalloc.start()
+    try:
+        assert node.run(flush, ["127.0.0.6"]) == 5000
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5000 << 10
 
 
 def test_freed_addresses_are_flushed_together_and_once(node: Namespace) -> None:
