@@ -111,6 +111,7 @@ class Agent:
         _log.info("this kernel supports: %s", ", ".join(sorted(datapath_modes)))
         self._telemetry.start()
         self._files.upgrade()
+        self._datapath.forget_flows(self._journal.state.cooling_until)
         self._looks.first_look(self._journal.state.node)
         left = del_queue.replay(self._settings.queue, self._detacher)
         if left:

@@ -228,6 +228,13 @@ class NodeDatapath(Protocol):
         """Return what `reconcile` would find; nothing is changed."""
         ...
 
+    def forget_flows(self, addresses: Collection[str], /) -> None:
+        """Have the next `reconcile` delete the conntrack entries of addresses that no pod has.
+
+        Their pods had a DEL; the process may have ended before `finish_delete`.
+        """
+        ...
+
     def add(self, pod: PodInterface, netns: str) -> PodNetwork:
         """Connect the namespace at path `netns`; completes what a crash left half-built.
 

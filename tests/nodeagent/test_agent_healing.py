@@ -1,5 +1,6 @@
 """A running agent restores what others change of a real kernel: as soon as the kernel says so."""
 
+import socket
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -11,12 +12,17 @@ from openeni_crds.names import host_link
 from openeni_kube.answers import Diagnosis
 from openeni_nodeagent.ask.diagnose import diagnose
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
+from openeni_nodeagent.datapath.linux import uapi
+from openeni_nodeagent.datapath.linux.dumps import answers
+from openeni_nodeagent.datapath.linux.netlink import Netlink
+from openeni_nodeagent.datapath.linux.pyroute2_classes import ConntrackMessage
 from openeni_nodeagent.datapath_api import PodInterface
 from openeni_nodeagent.reports import repair_events
 from openeni_nodeagent.requeues import Requeues
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.host import AgentHost, known_enis, reserved
 from openeni_testing.agent.real_node import RealNode
+from openeni_testing.network import neutron
 from openeni_testing.network.netns import Namespace
 from openeni_testing.objects import remove
 from openeni_testing.waiting import wait_for
@@ -199,3 +205,33 @@ def test_who_is_asked_beside_the_agent_finds_nothing_and_then_what_others_change
         assert "rule" in found["ENI", "pods-0"]
         assert "route" in found["PodIP", "default/web"]
         assert node.ours() == broken
+
+
+def test_flows_of_a_pod_whose_del_was_cut_off_are_not_its_heirs(
+    node: RealNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent ended after the answer; a client keeps an entry of UDP as long as it sends."""
+    with Namespace("pod") as pod:
+        with monkeypatch.context() as killed, node.agent():
+            killed.setattr(KernelDatapath, "finish_delete", cut_off)
+            address = node.add(pod)
+            assert pod.ask(neutron.GATEWAY, 80)
+            node.runtime(pod).call("DEL", pod.name)
+        assert mentions(node, address)
+        with node.agent():
+            wait_for(lambda: not mentions(node, address), "its flows are forgotten")
+
+
+def cut_off(*_: object) -> None: ...
+
+
+def mentions(node: RealNode, address: str) -> bool:
+    """Return True if conntrack has an entry with the address."""
+    packed = socket.inet_aton(address)
+
+    def read() -> bool:
+        with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
+            kind = uapi.NFNL_SUBSYS_CTNETLINK << 8 | uapi.IPCTNL_MSG_CT_GET
+            return any(packed in raw for raw in answers(netfilter, kind, ConntrackMessage()))
+
+    return node.space.run(read)

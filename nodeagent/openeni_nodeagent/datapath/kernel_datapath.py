@@ -116,6 +116,9 @@ class KernelDatapath:
             raise TypeError(snapshot)
         return NodeReconcile(wanted, self._marks, {}, self._given).compare(snapshot)
 
+    def forget_flows(self, addresses: Collection[str], /) -> None:
+        self._conntrack.add(addresses)
+
     def add(self, pod: PodInterface, netns: str) -> PodNetwork:
         stopwatch = Stopwatch()
         with open_namespace(netns) as namespace:

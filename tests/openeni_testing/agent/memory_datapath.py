@@ -130,6 +130,8 @@ class MemoryDatapath:
             looked_into=looked_into,
         )
 
+    def forget_flows(self, _: Collection[str], /) -> None: ...
+
     def compare(self, snapshot: NodeSnapshot, wanted: WantedNode) -> NodeReport:  # noqa: ARG002
         errors = {eni.name: error for eni in wanted.enis if (error := self._error(eni))}
         return NodeReport(

@@ -15,6 +15,7 @@ from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple
 
 from openeni_nodeagent.datapath.linux import conntrack
 from openeni_nodeagent.datapath.linux.conntrack import ConntrackFlusher, flush
+from openeni_nodeagent.datapath.linux.dumps import answers
 from openeni_nodeagent.datapath_api import KernelRefusedError
 from openeni_testing.network.netns import Namespace
 
@@ -236,7 +237,7 @@ def test_while_new_flows_come_as_fast_the_flush_ends(
     node: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conntrack, "_AT_ONCE", 10)
-    answers, dumps = conntrack.answers, list[int]()
+    dumps = list[int]()
 
     def with_more_to_come(*arguments: Any) -> list[bytes]:
         open_flows(20)
