@@ -174,6 +174,14 @@ def datagram(
     return frames.ipv6(macs[0], source, target, message, to=macs[1])
 
 
+def datagram_without_length(source: str, target: str, macs: MACs, ports: tuple[int, int]) -> bytes:
+    """Return one over IPv6 whose length is 0: the kernel takes it, conntrack calls it invalid."""
+    message = frames.udp(*ports)[:4] + bytes(4) + b"openeni"
+    return frames.ipv6(
+        macs[0], source, target, _checksummed(source, target, UDP, message, 6), to=macs[1]
+    )
+
+
 def segment(
     source: str, target: str, ports: tuple[int, int], flags: int, *, right: bool = True
 ) -> bytes:

@@ -4,6 +4,7 @@ from typing import Final
 
 from openeni_crds import names
 from openeni_crds.enipool import MetadataService
+from openeni_nodeagent.addresses import family_of
 from openeni_nodeagent.datapath.filters.chains import BEFORE_REPLIES, FAMILIES, eni_chain
 from openeni_nodeagent.datapath.filters.egress import egress_chain
 from openeni_nodeagent.datapath.filters.layer_2 import layer_2_chains
@@ -16,7 +17,10 @@ from openeni_nodeagent.datapath.nft_sets import FLOW_CHAIN, FLOWTABLE, FLOWTABLE
 # Of names of chains, after the ENI's interface index:
 _LOST: Final = "_lost"
 _NODE: Final = "_node"
+_INPUT: Final = "_input"
+_FORWARD: Final = "_forward"
 _AFTER_OTHERS: Final = "priority mangle + 1; policy accept;"
+_AT_FILTERS: Final = "priority filter; policy accept;"
 _BEFORE_SERVICES: Final = "priority dstnat - 5; policy accept;"  # and host ports
 
 
@@ -36,7 +40,7 @@ def eni_chains(eni: NodeENI) -> frozenset[Chain]:
         chains = _of_veth(eni, blocks=blocks)
     else:
         chains = layer_2_chains(eni) if eni.layer_2 else layer_3_chains(eni, blocks=blocks)
-    chains |= {_node_chain(eni)}
+    chains |= {_node_chain(eni), _input_chain(eni), _forward_chain(eni)}
     return chains | {egress_chain(eni.link)} if blocks and eni.has_egress_hook else chains
 
 
@@ -78,16 +82,65 @@ def _node_chain(eni: NodeENI) -> Chain:
     NIC what has come to it by a port of the node: to a machine that may send as the metadata
     service, or as another node, it would speak as the node does.
 
-    A chain of NAT sees only the first packet of a flow; neighbour discovery belongs to no flow. An
-    l2 pod's packets to the node come by the NIC as well, with its MAC.
+    A chain of NAT comes before services are translated, and sees only the first packet of a flow.
+    `_input_chain` has what belongs to none. Groups and anycast addresses are the node's, too.
     """
-    index = eni.link.ifindex
-    network = f"iif {index} ether saddr != {eni.facts.mac}" if eni.layer_2 else f"iif {index}"
     rules = [
-        f"{network} {word} daddr != @primaries{number} fib daddr type local counter drop"
+        f"{_from_network(eni)} {word} daddr != @primaries{number} fib daddr type != unicast "
+        "counter drop"
         for word, number in FAMILIES
     ]
     return eni_chain(eni, _NODE, f"type nat hook prerouting {_BEFORE_SERVICES}", rules)
+
+
+def _from_network(eni: NodeENI) -> str:
+    """Return what matches the packets of the network. An l2 pod's come by the NIC, with its MAC."""
+    iif = f"iif {eni.link.ifindex}"
+    return f"{iif} ether saddr != {eni.facts.mac}" if eni.layer_2 else iif
+
+
+def _input_chain(eni: NodeENI) -> Chain:
+    """Return the chain for what comes to the node by the ENI's NIC and belongs to no flow.
+
+    A datagram over IPv6 that says it has no length, an error about an unknown connection, what
+    somebody's `notrack` is for: conntrack calls it invalid or untracked, and no chain of NAT has
+    seen it. l3s pods have their packets here, too (drivers/net/ipvlan/ipvlan_l3s.c).
+    """
+    index = eni.link.ifindex
+    rules = [
+        f"iif != {index} accept",
+        "ct state new,established,related accept",
+        *([f"ether saddr {eni.facts.mac} accept"] if eni.layer_2 else []),
+        *([f"{word} daddr . iif @podlinks{n} accept" for word, n in FAMILIES if eni.layer_3]),
+        "icmpv6 type 130-137 accept",  # groups and neighbour discovery, which conntrack leaves out
+        *(f"{word} daddr @primaries{number} accept" for word, number in FAMILIES),
+        "counter drop",
+    ]
+    return eni_chain(eni, _INPUT, f"type filter hook input {_AT_FILTERS}", rules)
+
+
+def _forward_chain(eni: NodeENI) -> Chain:
+    """Return the chain that lets nothing through from the ENI's NIC but to the ENI's own pods.
+
+    By its MAC anybody of the pods' network would reach the pods of other ENIs past their security
+    groups, and what else the node routes to: its bridges, other plugins' pods.
+
+    What an l2 pod sends through its node may go elsewhere, but not to its own subnet, which it
+    reaches by the wire, unless it was for a service.
+    """
+    own = f"oif {eni.host_slave_index}" if eni.ipvlan else f"oifgroup {eni.group}"
+    rules = [f"iif != {eni.link.ifindex} accept", f"{own} accept"]
+    if eni.layer_2:
+        rules += [
+            f"ct status and dnat == 0 {word} daddr {subnet.cidr} counter drop"
+            for word, number in FAMILIES
+            for subnet in eni.facts.subnets
+            if family_of(subnet.cidr) == number
+        ]
+        rules += [f"ether saddr {eni.facts.mac} accept"]
+    return eni_chain(
+        eni, _FORWARD, f"type filter hook forward {_AT_FILTERS}", [*rules, "counter drop"]
+    )
 
 
 def _offloading_chain(eni: NodeENI) -> Chain:

@@ -14,9 +14,17 @@ import pytest
 from openeni_crds.enipool import Datapath, IPVlanMode
 from openeni_nodeagent.datapath.linux.conntrack import flush
 from openeni_nodeagent.pod_options import PortMapping, Transport
-from openeni_testing.network.attacks import DISCARD, datagram, received, sending
+from openeni_testing.network.attacks import (
+    DISCARD,
+    datagram,
+    datagram_without_length,
+    on_one_processor,
+    received,
+    sending,
+)
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import GATEWAY, METADATA, Port
+from openeni_testing.network.node import LOCAL_DNS
 from openeni_testing.network.one_eni import MODES
 from openeni_testing.network.topology import REMOTE, Topology
 
@@ -70,6 +78,45 @@ def test_the_nodes_address_is_not_reached_by_the_enis_mac(
         frame = by_the_eni(topology, NODE[family], port)
         assert arrived(topology, topology.remote, frame, family, at_node=at_node) == []
     assert topology.network.dropped() == {}
+
+
+@pytest.mark.parametrize(
+    "target", ["255.255.255.255", "224.0.0.1", "10.99.0.255", "ff02::1", "fd99::"]
+)
+def test_a_group_is_no_way_to_the_node_either(topology: Topology, target: str) -> None:
+    """To its sockets that are bound to no address."""
+    if (family := 6 if ":" in target else 4) not in topology.families:
+        return
+    frame = by_the_eni(topology, target, DISCARD)
+    attack = sending(topology.remote, "eth0", frame)
+    honest = topology.pods["a1"].facts.eni.primary[family == 6]
+    listener, every = topology.node.namespace, "::" if family == 6 else EVERY
+    assert received(topology.remote, attack, honest, listener, bound=every) == []
+
+
+def test_what_conntrack_calls_invalid_does_not_reach_the_node(topology: Topology) -> None:
+    """So no chain of NAT sees it."""
+    if 6 not in topology.families:
+        return
+    macs = REMOTE.mac, topology.pods["a1"].facts.eni.mac
+    frame = datagram_without_length(REMOTE.addresses[1], NODE[6], macs, (4000, DISCARD))
+    assert arrived(topology, topology.remote, frame, 6, at_node=True) == []
+
+
+def test_an_address_that_is_not_tracked_is_not_reached_by_the_enis_mac(topology: Topology) -> None:
+    """As node-local-dns has it, for speed."""
+    node = topology.node.namespace
+    node.nft(
+        f"""table ip theirs {{
+          chain prerouting {{ type filter hook prerouting priority raw;
+            ip daddr {LOCAL_DNS} notrack; }}
+        }}"""
+    )
+    pod = topology.pods["a1"]
+    topology.remote.run(on_one_processor)  # so that what the pod sends comes later
+    attack = sending(topology.remote, "eth0", by_the_eni(topology, LOCAL_DNS, DISCARD))
+    assert received(pod.namespace, attack, LOCAL_DNS, node) == []
+    node.nft("delete table ip theirs")
 
 
 def test_the_enis_link_local_address_has_no_host_ports(topology: Topology) -> None:
