@@ -7,7 +7,7 @@ is passed in: they act where the socket was opened.
 import errno
 import shutil
 import subprocess
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Final, TypeAlias
@@ -25,6 +25,7 @@ from openeni_nodeagent.datapath.linux.netlink import (
 )
 from openeni_nodeagent.datapath.linux.sysctls import speaks_ipv6, write_sysctls
 from openeni_nodeagent.datapath.model import (
+    NIC,
     Address,
     Chain,
     Element,
@@ -48,6 +49,15 @@ _NFT_SECONDS: Final = 30
 # with their link, and another thread may have removed them since they were observed.
 _ALREADY_GONE: Final = frozenset({"ENOENT", "ESRCH", "ENODEV", "EADDRNOTAVAIL", "ENXIO"})
 Executor: TypeAlias = Callable[[Sequence[Operation], Netlink], None]
+
+
+class ItemRefusedError(KernelRefusedError):
+    """The kernel refused to change one item."""
+
+    def __init__(self, item: Item, what: str) -> None:
+        super().__init__(what)
+        # Without these, what chains mark, or let pass, would go another way.
+        self.holds_chains_back = isinstance(item, Route | Rule | Element)
 
 
 def list_links(netlink: Netlink) -> frozenset[Link]:
@@ -96,20 +106,30 @@ def observe_filters() -> State:
         return frozenset(members | chains).union(dumps.flowtable_links(netfilter))
 
 
-def apply(operations: Sequence[Operation], netlink: Netlink) -> None:
+def apply(
+    operations: Sequence[Operation], netlink: Netlink, *, past_refusals: bool = False
+) -> None:
     """Apply operations in order, in as few messages as the order allows.
 
-    Raises KernelRefusedError for the first operation that the kernel refuses; those after it in the
-    same batch have been tried.
+    Raises KernelRefusedError for an operation that the kernel refuses; those after it in the same
+    batch have been tried, and `past_refusals` all that do not depend on it.
     """
     coming = [o.item for o in operations if o.verb is not Verb.REMOVE]
     families = {item.family for item in coming if isinstance(item, Chain)}
+    refused: ItemRefusedError | None = None
     for executor, group in groupby(operations, key=_executor):
         batch = list(group)
         if families and any(o.verb is not Verb.REMOVE and _is_in_table(o.item) for o in batch):
             _create_tables({"inet"} | families)  # with the sets that members and rules name
             families = set[str]()
-        executor(batch, netlink)
+        try:
+            executor(batch, netlink)
+        except ItemRefusedError as error:
+            if error.holds_chains_back or not past_refusals:
+                raise
+            refused = refused or error
+    if refused:
+        raise refused
 
 
 def _is_in_table(item: Item) -> bool:
@@ -117,14 +137,19 @@ def _is_in_table(item: Item) -> bool:
 
 
 def restore(operations: Sequence[Operation], netlink: Netlink) -> None:
-    """Apply operations; a route of others' that stands in the place of one of ours is replaced."""
-    apply([_in_place(operation) for operation in operations], netlink)
+    """Apply operations as far as the kernel lets; a route of others' in one's place is replaced.
+
+    An MTU that a NIC does not take, say, keeps no chain from being there again.
+    """
+    apply([_in_place(operation) for operation in operations], netlink, past_refusals=True)
 
 
 def execute(netlink: Netlink, requests: Sequence[bytes], operations: Sequence[Operation]) -> None:
     """Send encoded requests; `operations` has the operation of each, for errors."""
-    for refusal in netlink.execute(requests):
-        _raise_unless_gone(operations[refusal.index], refusal)
+    refusals = [(operations[r.index], r) for r in netlink.execute(requests)]
+    errors = [_error(*refused) for refused in refusals if not _is_gone(*refused)]
+    if errors:
+        raise max(errors, key=lambda error: error.holds_chains_back)
 
 
 def _families() -> tuple[int, ...]:
@@ -159,11 +184,30 @@ def _executor(operation: Operation) -> Executor:
 
 def _apply_sysctls(operations: Sequence[Operation], _: Netlink) -> None:
     """In the calling thread's namespace, wherever the socket is."""
-    write_sysctls(o.item for o in operations if isinstance(o.item, Sysctl))
+    refused: list[ItemRefusedError] = []
+    for item in (o.item for o in operations if isinstance(o.item, Sysctl)):
+        try:
+            write_sysctls([item])
+        except KernelRefusedError as error:
+            refused.append(ItemRefusedError(item, str(error)))
+    if refused:
+        raise refused[0]
 
 
 def _apply_rtnetlink(operations: Sequence[Operation], netlink: Netlink) -> None:
-    execute(netlink, [rtnetlink_encode.encode(o) for o in operations], operations)
+    requests = [request for operation in operations for request in _requests(operation)]
+    execute(netlink, [encoded for encoded, _ in requests], [asked for _, asked in requests])
+
+
+def _requests(operation: Operation) -> Iterator[tuple[bytes, Operation]]:
+    """Yield the requests of an operation; a NIC comes up also if it does not take its MTU.
+
+    A virtio NIC's greatest is the one that the network had when it was plugged.
+    """
+    item = operation.item
+    if isinstance(item, Link) and item.kind == NIC:
+        yield rtnetlink_encode.encode(replace(operation, item=replace(item, mtu=0))), operation
+    yield rtnetlink_encode.encode(operation), operation
 
 
 def _apply_members(operations: Sequence[Operation], _: Netlink) -> None:
@@ -185,7 +229,8 @@ def _change_members(netfilter: Netlink, operations: Sequence[Operation]) -> None
         return
     for refusal in refusals:
         operation = operations[max(refusal.index - nfnetlink.BATCH_FRAME, 0)]
-        _raise_unless_gone(operation, refusal)
+        if not _is_gone(operation, refusal):
+            raise _error(operation, refusal)
 
 
 def _apply_chains(operations: Sequence[Operation], _: Netlink) -> None:
@@ -230,7 +275,9 @@ def _nft(script: str) -> None:
         raise KernelRefusedError(f"nft: {complaint} {command}".rstrip())
 
 
-def _raise_unless_gone(operation: Operation, refusal: Refusal) -> None:
-    if operation.verb is Verb.REMOVE and refusal.name in _ALREADY_GONE:
-        return
-    raise KernelRefusedError(f"{operation.verb} {text(operation.item)}: {refusal}")
+def _is_gone(operation: Operation, refusal: Refusal) -> bool:
+    return operation.verb is Verb.REMOVE and refusal.name in _ALREADY_GONE
+
+
+def _error(operation: Operation, refusal: Refusal) -> ItemRefusedError:
+    return ItemRefusedError(operation.item, f"{operation.verb} {text(operation.item)}: {refusal}")

@@ -139,7 +139,8 @@ def _body(item: Item) -> tuple[int, int, bytes]:
 def _link(item: Link) -> tuple[int, int, bytes]:
     flags = uapi.IFF_UP if item.up else 0
     body = IFINFOMSG.pack(AF_UNSPEC, 0, item.index, flags, uapi.IFF_UP)
-    body += number(uapi.IFLA_MTU, item.mtu)
+    if item.mtu:
+        body += number(uapi.IFLA_MTU, item.mtu)
     if item.alias:
         body += attribute(uapi.IFLA_IFALIAS, item.alias.encode())
     if item.kind == NIC or item.alias:  # on the node; a pod may do so with its own link

@@ -5,16 +5,21 @@ Their pods reach nothing, or what they did; never anything by the node's own NIC
 
 import socket
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from openeni_crds import names
+from openeni_crds.enipool import Datapath
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
+from openeni_nodeagent.datapath_api import NICMissingError
 from openeni_testing.network import neutron
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port, vm
 from openeni_testing.network.node import Node
+from openeni_testing.network.one_eni import MODES
+from openeni_testing.network.reached_pod import ReachedPod
 from openeni_testing.network.unserved import (
     ALL_MARKS,
     add_pod,
@@ -27,6 +32,7 @@ from openeni_testing.network.unserved import (
 
 pytestmark = pytest.mark.root
 WIDER, OTHER = 0x003F0000, 0xFC000000  # masks: one bit more, and none in common
+TOO_LARGE = 70_000
 REMOTE = Port("remote", "fa:16:3e:98:00:c8", ("10.98.0.200", "fd98::c8"))
 
 
@@ -233,3 +239,29 @@ def test_an_eni_in_error_that_is_unplugged_was_changed_by_nobody(
     node.look()
     network.unplug(port)
     assert node.look().repairs == ()
+
+
+@pytest.mark.parametrize("datapath", MODES)
+@pytest.mark.parametrize("damage", ["the filters", "the NIC"])
+def test_what_a_nic_refuses_keeps_nothing_else_from_its_pods(
+    datapath: Datapath, damage: str
+) -> None:
+    """Such as an MTU beyond the one that its network had when it was plugged (virtio)."""
+    reached = ReachedPod(datapath)
+    reached.node.enis = [replace(reached.eni, mtu=TOO_LARGE)]
+    report = reached.node.look()
+    assert "mtu greater than device maximum" in str(report.errors[reached.eni.name])
+    reached.assert_connected()
+    if damage == "the filters":
+        reached.node.namespace.nft("flush ruleset")
+    else:
+        reached.network.unplug(reached.port)
+        reached.node.look()
+        reached.port = reached.plug("ens8")
+    report = reached.node.look()
+    if reached.pod.facts in report.broken:  # its slave went with the NIC
+        with pytest.raises(NICMissingError, match="mtu greater"):
+            reached.add_again()
+    else:
+        reached.assert_connected()
+    reached.close()
