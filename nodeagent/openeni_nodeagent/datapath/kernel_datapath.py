@@ -102,7 +102,8 @@ class KernelDatapath:
             self._given = run.given
             self._node = wanted.node
             self._wanted = wanted.enis
-            self._enis = {eni.facts.mac: self._same(eni) for eni in plan.enis}
+            whole = (eni for eni in plan.enis if eni.facts.name in report.links)
+            self._enis = {eni.facts.mac: self._same(eni) for eni in whole}
             self._errors = report.errors
             planned = frozenset(item for part in plan.wanted.values() for item in part)
             macs = frozenset(eni.mac for eni in wanted.enis)

@@ -1,6 +1,7 @@
 """What a pod's life makes the node's datapath ask for: no look, unless others have a hand in it."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -76,3 +77,17 @@ def test_the_link_of_a_pod_that_is_there_again_may_not_go(
     bench.add(netns.path)
     bench.node.namespace.ip(f"link del {bench.place().host_link}")
     wait_for(lambda: asked, "the link has gone")
+
+
+def test_what_others_change_of_an_eni_that_is_not_as_planned_asks_for_one(
+    bench: OneENI, asked: list[Change]
+) -> None:
+    """Else the look that finds it whole says so although somebody has changed it meanwhile."""
+    node = bench.node
+    node.enis = [replace(bench.eni, mtu=70_000)]
+    assert node.look().errors
+    taken(bench, asked)
+    node.look()
+    assert taken(bench, asked) == []  # what the look itself tries asks for no other
+    node.namespace.ip("addr flush dev ens7")
+    assert {change.kind for change in taken(bench, asked)} >= {Kind.ADDRESS}

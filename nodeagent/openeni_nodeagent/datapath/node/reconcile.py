@@ -68,11 +68,11 @@ class NodeReconcile:
     noted: list[tuple[Part, Operation]] = field(default_factory=list[tuple[Part, Operation]])
 
     def run(self, snapshot: KernelSnapshot, hold: Hold) -> tuple[NodeReport, NodePlan]:
-        """Return what was found last, and the plan with the ENIs whose part is as planned."""
+        """Return what was found last, and the plan."""
         plan, found = self._compare(snapshot)
         if self._apply_enis(found, plan) | self._apply_pods(found, plan, hold):
             plan, found = self._compare(self._look_again())
-        report, plan = self._report(found, plan)
+        report = self._report(found, plan)
         return replace(report, not_offloaded=restore_offload(self.offload)), plan
 
     def apply_enis(self, snapshot: KernelSnapshot, wanted: ENIFacts) -> NodePlan:
@@ -91,7 +91,7 @@ class NodeReconcile:
         for pod in plan.pods:
             if pod.facts in looked_into:
                 self._compare_inside(pod, looked_into[pod.facts])
-        return self._report(found, plan)[0]
+        return self._report(found, plan)
 
     def check(self, snapshot: KernelSnapshot, pod: PodInterface) -> tuple[Operation, ...]:
         """Return how the pod, its ENI and what ENIs share differ. Raises DatapathError."""
@@ -255,7 +255,7 @@ class NodeReconcile:
             if part not in self.refusals or operation not in found.get(part, ())
         )
 
-    def _report(self, found: Differences, plan: NodePlan) -> tuple[NodeReport, NodePlan]:
+    def _report(self, found: Differences, plan: NodePlan) -> NodeReport:
         errors = dict(self.errors)
         for eni in plan.enis:
             for part in (SHARED, eni_part(eni.facts.mac)):
@@ -269,9 +269,8 @@ class NodeReconcile:
             for facts in self.wanted.departing
             if (part := eni_part(facts.mac)) in found
         }
-        whole = tuple(eni for eni in plan.enis if eni.facts.name not in errors)
-        report = NodeReport(
-            {eni.facts.name: eni.link for eni in whole},
+        return NodeReport(
+            {eni.facts.name: eni.link for eni in plan.enis if eni.facts.name not in errors},
             errors,
             frozenset(self.broken),
             self.differing,
@@ -285,7 +284,6 @@ class NodeReconcile:
             frozenset(self.disturbed),
             frozenset(self.looked_into),
         )
-        return report, plan if whole == plan.enis else replace(plan, enis=whole)
 
     def _error(self, part: Part, found: Differences) -> DatapathError:
         """Return why a part still differs: the kernel's words, or what somebody changes again."""

@@ -34,7 +34,8 @@ def leave_chain(node: Node, device: str, rule: str, *, layer_2: bool = False) ->
     hook, link = ("prerouting", "iif") if layer_2 else ("output", "oif")
     chain = f"inet {names.NFT_TABLE} eni{index}"
     node.namespace.nft(
-        f"delete chain {chain}_cut\n"  # nor did they look at single fragments
+        f"delete chain {chain}_cut\n"  # nor did they look at single fragments,
+        f"delete chain {chain}_input\ndelete chain {chain}_forward\n"  # or at who may get through
         f"delete chain {chain}\n"
         f"add chain {chain} {{ type filter hook {hook} priority mangle - 5; }}\n"
         f'add rule {chain} {link} {index} {rule} comment "0123456789ab 1 of 1"\n'
