@@ -38,7 +38,8 @@ _V4: Final = {
     "conf/{}/arp_ignore": "1",  # answer for the ENI's own address, not for the node's others
     "conf/{}/arp_announce": "2",  # never ask with another link's address as sender
     "conf/{}/forwarding": "1",
-    "conf/{}/proxy_arp": "0",  # it answers for its pods alone
+    "conf/{}/proxy_arp": "0",  # it answers for its pods alone,
+    "conf/{}/medium_id": "-1",  # even if `conf/all` says otherwise (arp_fwd_proxy)
     "neigh/{}/proxy_delay": "0",  # otherwise proxied answers wait a random 0 to 0.8 s
 }
 _V6: Final = {

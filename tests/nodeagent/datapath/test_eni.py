@@ -17,6 +17,7 @@ from openeni_nodeagent.datapath_api import (
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port, vm
 from openeni_testing.network.node import MTU, Node, Pod, eni_facts, pod_interface
+from openeni_testing.network.reached_pod import ReachedPod
 
 pytestmark = pytest.mark.root
 VETH = Datapath(Mode.VETH)
@@ -278,3 +279,13 @@ def test_an_add_to_a_namespace_that_has_ended_fails_and_leaves_nothing(
     node.run(node.datapath.delete, pod)
     node.run(node.datapath.finish_delete, pod, str(file))
     assert routing(node) == before
+
+
+@pytest.mark.parametrize("datapath", MODES)
+def test_an_eni_answers_for_nobody_but_its_pods_whatever_all_links_do(datapath: Datapath) -> None:
+    reached = ReachedPod(datapath)
+    reached.node.namespace.sysctl("net/ipv4/conf/all/proxy_arp", "1")
+    assert not reached.remote.ping("10.98.0.77")  # nobody's
+    assert reached.network.dropped() == {}
+    reached.assert_connected()
+    reached.close()
