@@ -50,7 +50,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """Holds what the last plan of the node says of links, to compare notifications with."""
+    """Holds what is known of planned links and addresses, to compare notifications with."""
 
     links: Mapping[int, Link]  # by index: NICs, the host's slaves, and what pods have on the host
     addresses: frozenset[Address]
@@ -58,9 +58,18 @@ class Watched:
     disconnected: Container[str] = ()  # names of pods' links that may go: their DEL has run
 
 
-def watched(planned: State, macs: frozenset[str], disconnected: Container[str] = ()) -> Watched:
-    """Return what to watch, of the node's plan, its ENIs' MACs and the pods that had a DEL."""
+def watched(
+    planned: State, seen: State, macs: frozenset[str], disconnected: Container[str] = ()
+) -> Watched:
+    """Return what to watch, of the node's plan, its ENIs' MACs and the pods that had a DEL.
+
+    What the last look has `seen` of a link is nothing new, although it could not make it as
+    planned: each attempt has the kernel tell of it.
+    """
     links = {item.index: item for item in planned if isinstance(item, Link)}
+    for link in seen:
+        if isinstance(link, Link) and (as_planned := links.get(link.index)):
+            links[link.index] = as_nic(link) if as_planned.kind == NIC else link
     addresses = frozenset(item for item in planned if isinstance(item, Address))
     return Watched(links, addresses, macs, disconnected)
 

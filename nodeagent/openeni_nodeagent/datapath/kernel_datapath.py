@@ -71,7 +71,7 @@ class KernelDatapath:
         self._errors: Mapping[str, DatapathError] = {}  # of other ENIs, at the last look, by name
         self._names_lock = threading.Lock()  # of the names of links of pods that had a DEL:
         self._disconnected: dict[str, None] = {}  # the newest last
-        self._watched = watched(NOTHING, frozenset(), self._disconnected)
+        self._watched = watched(NOTHING, NOTHING, frozenset(), self._disconnected)
         self._shared_lock = threading.Lock()  # of what ENIs share, and of `_enis`
         self._turns = threading.BoundedSemaphore(TURNS)
         self._announcer = Announcer()
@@ -107,7 +107,7 @@ class KernelDatapath:
             self._errors = report.errors
             planned = frozenset(item for part in plan.wanted.values() for item in part)
             macs = frozenset(eni.mac for eni in wanted.enis)
-            self._watched = watched(planned, macs, self._disconnected)
+            self._watched = watched(planned, run.seen, macs, self._disconnected)
         self._conntrack.add(wanted.strays)
         self._conntrack.flush()
         return report

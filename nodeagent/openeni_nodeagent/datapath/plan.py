@@ -47,7 +47,7 @@ def plan_node(families: frozenset[int], marks: Marks, node: NodeFacts) -> State:
                 )
                 for f in families
             ),
-            *node_chains(marks.reply, node.addresses),
+            *node_chains(marks.reply, node),
         }
     )
 

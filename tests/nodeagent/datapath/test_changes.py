@@ -1,5 +1,7 @@
 """Which notifications of the kernel have the node looked at again."""
 
+from dataclasses import replace
+
 import pytest
 
 from openeni_crds import names
@@ -7,6 +9,7 @@ from openeni_nodeagent.datapath.changes import Change, Kind, concerns_us, watche
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
     NIC,
+    NOTHING,
     TABLE_MAIN,
     VETH,
     Address,
@@ -34,7 +37,7 @@ POD = Link(
 )
 PRIMARY = Address(7, "10.98.0.10", 32)
 RULE = Rule(4, names.RULE_FROM_ENI, names.eni_table(7), source="10.98.0.10/32")
-WATCHED = watched(frozenset({ENI, SLAVE, PRIMARY, RULE}), frozenset({MAC, AWAITED}))
+WATCHED = watched(frozenset({ENI, SLAVE, PRIMARY, RULE}), NOTHING, frozenset({MAC, AWAITED}))
 STATIC = 4  # RTPROT_STATIC
 
 CONCERN_US = {
@@ -110,8 +113,16 @@ def test_what_others_change_of_ours_concerns_us(verb: Verb, item: Item) -> None:
 
 
 def test_the_link_of_a_pod_that_had_a_del_may_go() -> None:
-    after_del = watched(frozenset({ENI}), frozenset({MAC}), {POD.name})
+    after_del = watched(frozenset({ENI}), NOTHING, frozenset({MAC}), {POD.name})
     assert not concerns_us(Change(Kind.LINK, Verb.REMOVE, POD), after_del)
+
+
+def test_of_a_link_that_cannot_be_as_planned_only_what_is_new_concerns_us() -> None:
+    """The look that could not make it so tries again when somebody changes it."""
+    planned = replace(ENI, mtu=ENI.mtu + 1)
+    known = watched(frozenset({planned}), frozenset({ENI}), frozenset({MAC}))
+    assert not concerns_us(Change(Kind.LINK, Verb.ADD, ENI), known)
+    assert concerns_us(Change(Kind.LINK, Verb.ADD, replace(ENI, up=False)), known)
 
 
 @pytest.mark.parametrize(("verb", "item"), DO_NOT.values(), ids=DO_NOT)

@@ -19,6 +19,7 @@ from openeni_nodeagent.datapath.filters.chains import (
 from openeni_nodeagent.datapath.filters.host_ports import host_port_chains
 from openeni_nodeagent.datapath.marks import Mark
 from openeni_nodeagent.datapath.model import Chain
+from openeni_nodeagent.datapath_api import NodeFacts
 
 _PODS: Final = f'iifname "{names.LINK_PREFIX}*"'  # veth pods, and slaves on the node
 _SLAVES: Final = f"{names.LINK_PREFIX}-*"
@@ -34,8 +35,8 @@ _TO_THE_SERVICE: Final = tuple(
 )
 
 
-def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
-    """Return the chains that all ENIs share; `addresses` are the node's. `nft_sets` has the sets.
+def node_chains(reply: Mark, node: NodeFacts) -> frozenset[Chain]:
+    """Return the chains that all ENIs share. `nft_sets` has the sets.
 
     `guard` comes before everything else. `reply_in` matches veth pods and slaves by device, and l2
     pods, whose packets enter on the ENI, by address; the ENI's chain has marked them before.
@@ -74,10 +75,10 @@ def node_chains(reply: Mark, addresses: tuple[str, ...]) -> frozenset[Chain]:
                 "inet",
                 "service",
                 "type nat hook postrouting priority srcnat - 5; policy accept;",
-                _source_nat(addresses),
+                _source_nat(node.addresses),
             ),
             _translated(reply),
-            *host_port_chains(),
+            *host_port_chains(node.local_dns),
         }
     )
 

@@ -14,7 +14,7 @@ from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.sysctls import observe_sysctls
 from openeni_nodeagent.datapath.marks import GivenMark, Marks
-from openeni_nodeagent.datapath.model import Neighbour, Operation, Verb
+from openeni_nodeagent.datapath.model import Neighbour, Operation, State, Verb
 from openeni_nodeagent.datapath.node.compare import (
     compare,
     is_missing_route,
@@ -58,6 +58,7 @@ class NodeReconcile:
     marks: Marks
     known: Mapping[str, NodeENI]  # by MAC, from before: what differs of these is a repair
     given: Mapping[int, GivenMark]  # by table, first those from before
+    seen: State = field(init=False)  # at the last comparison
     errors: Mapping[str, DatapathError] = field(init=False)  # of ENIs that cannot be planned
     refusals: dict[Part, DatapathError] = field(default_factory=dict[Part, DatapathError])
     broken: set[PodInterface] = field(default_factory=set[PodInterface])
@@ -102,6 +103,7 @@ class NodeReconcile:
         return tuple(operation for part in parts for operation in found.get(part, ()))
 
     def _compare(self, snapshot: KernelSnapshot) -> tuple[NodePlan, Differences]:
+        self.seen = snapshot.state
         plan, self.errors = place(snapshot, self.wanted, self.marks, self.given)
         self.given = plan.marks
         values = {i.path: i for i in observe_sysctls(sysctls(plan))}

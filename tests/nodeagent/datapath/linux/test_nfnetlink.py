@@ -38,7 +38,7 @@ from openeni_nodeagent.datapath.model import (
     Verb,
 )
 from openeni_nodeagent.datapath.nft_sets import SETS, joined
-from openeni_nodeagent.datapath_api import KernelRefusedError, LinkFacts
+from openeni_nodeagent.datapath_api import KernelRefusedError, LinkFacts, NodeFacts
 from openeni_testing.network.netns import Namespace
 
 v4 = st.integers(0, 2**32 - 1).map(lambda n: str(IPv4Address(n)))
@@ -132,7 +132,7 @@ def refused(netns: Namespace, *operations: Operation) -> Sequence[Refusal]:
     return netns.run(send)
 
 
-NODE = ("10.99.0.11", "fd99::11")
+NODE = NodeFacts(("10.99.0.11", "fd99::11"), local_dns=("169.254.20.10",))
 REPLY = Marks(names.MARK_MASK).reply
 MEMBERS = (
     *(Element("pods4", f"10.98.0.{n}") for n in range(1, 200)),  # more than one message holds

@@ -14,7 +14,7 @@ from openeni_nodeagent.datapath.eni import plan_eni
 from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.linux import subscription as module
 from openeni_nodeagent.datapath.linux.subscription import Subscription
-from openeni_nodeagent.datapath.model import Element, Operation, Rule, Verb
+from openeni_nodeagent.datapath.model import NOTHING, Element, Operation, Rule, Verb
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.one_eni import MODES, OneENI, apply_one
 from openeni_testing.waiting import wait_for
@@ -89,7 +89,7 @@ def pod() -> Iterator[Namespace]:
 @pytest.fixture
 def watching(bench: OneENI) -> Watched:
     eni = bench.place().eni
-    return watched(plan_eni(eni), frozenset({eni.facts.mac}))
+    return watched(plan_eni(eni), NOTHING, frozenset({eni.facts.mac}))
 
 
 @pytest.fixture

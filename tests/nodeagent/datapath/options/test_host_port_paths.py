@@ -13,6 +13,7 @@ from openeni_crds.enipool import Datapath, IPVlanMode
 from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.network import neutron
 from openeni_testing.network.attacks import datagram, received, sending
+from openeni_testing.network.node import LOCAL_DNS
 from openeni_testing.network.one_eni import MODES
 from openeni_testing.network.sctp import associate
 from openeni_testing.network.topology import REMOTE, Topology
@@ -28,6 +29,7 @@ PORTS: Final = {
     "a1": (
         PortMapping(WEB, 80, TCP),
         PortMapping(DNS, 53, UDP),
+        PortMapping(53, 80, TCP),
         PortMapping(TELEPHONY, 132, SCTP),
         *(PortMapping(SHARED, 80, TCP, address) for address in LOOPBACK),
         *(PortMapping(OTHERS, 53, UDP, address) for address in OUTSIDE),
@@ -123,6 +125,12 @@ def not_at_the_primary_address_of_an_eni(topology: Topology, family: int) -> Non
     assert topology.remote.ask(of(ENI, family), WEB) is None
 
 
+def not_at_the_address_of_a_node_local_dns(topology: Topology, _: int) -> None:
+    """A pod with port 53 would answer all names for the node and its pods."""
+    for client in (topology.node.namespace, *(topology.pods[p].namespace for p in ("a2", "b1"))):
+        assert name(client.ask(LOCAL_DNS, 53)) == "node"
+
+
 def not_at_an_address_that_is_not_the_nodes(topology: Topology, family: int) -> None:
     """A pod that names the address of somebody else gets nothing of what is for them."""
     for client in (topology.node.namespace, *(topology.pods[p].namespace for p in ("a2", "b1"))):
@@ -143,6 +151,7 @@ PATHS: Final[dict[str, Callable[[Topology, int], None]]] = {
         to_three_pods_with_one_port,
         over_sctp,
         not_at_the_primary_address_of_an_eni,
+        not_at_the_address_of_a_node_local_dns,
         not_at_an_address_that_is_not_the_nodes,
     )
 }
