@@ -208,8 +208,9 @@ def _sysctls(eni: NodeENI) -> State:
     found[f"net/ipv4/conf/{device}/accept_local"] = "1" if answers else "0"
     if eni.ipvlan and eni.layer_2:
         # ipvlan passes every broadcast to the slaves, too: that one would answer, on this ENI, ARP
-        # requests for the primary addresses of others.
+        # requests for the primary addresses of others, or for all with `conf/all/proxy_arp`.
         found[f"net/ipv4/conf/{eni.host_slave}/arp_ignore"] = "8"
+        found[f"net/ipv4/conf/{eni.host_slave}/medium_id"] = "-1"
     if eni.layer_3:
         # What a pod sends to a port of the node that leads to another pod comes from that slave.
         found[f"net/ipv4/conf/{eni.host_slave}/forwarding"] = "1"
