@@ -36,6 +36,7 @@ _TIMEOUT_SECONDS: Final = 30  # the kernel answers at once unless it waits for i
 _TIMEOUT: Final = struct.pack("@ll", _TIMEOUT_SECONDS, 0)  # struct timeval
 _RECEIVE_BYTES: Final = 1 << 17
 _DUMP_ATTEMPTS: Final = 20
+_ENTRY_BYTES: Final = 4096  # more than any ordinary one has
 # Port ids of this process's sockets: 0x4000 to 0x7FFF, then 16 bits that count. netlink_autobind()
 # begins at the process's id, which another process in a container may have, too.
 _PORTS: Final = 0x4000 | secrets.randbelow(0x4000)
@@ -79,7 +80,8 @@ class Netlink:
     """One socket. Two threads must not use it at the same time.
 
     A dump of more than `limit` entries is given up: in a pod's namespace their number is the pod's
-    choice, and would be the agent's time and memory.
+    choice, and would be the agent's time and memory. One that is long counts several times: a link
+    may have 64 KiB of names.
     """
 
     def __init__(self, protocol: int = uapi.NETLINK_ROUTE, *, limit: int | None = None) -> None:
@@ -174,7 +176,7 @@ class Netlink:
                     if refusal := _refusal(0, message):
                         raise DumpRefusedError(refusal)
                     return answers, interrupted
-                entries += 1
+                entries += 1 + len(message) // _ENTRY_BYTES
                 if self._limit is not None and entries > self._limit:
                     raise KernelRefusedError(f"a dump has more than {self._limit} entries")
                 if wanted(message):

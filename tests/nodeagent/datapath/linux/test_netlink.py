@@ -119,3 +119,19 @@ def test_a_socket_has_a_port_that_no_other_program_is_given(netns: Namespace) ->
     own, theirs = netns.run(opened)
     assert [is_own_port(port) for port in own] == [True]
     assert [is_own_port(port) for port in (*theirs, 0)] == [False, False]  # 0: the kernel
+
+
+@pytest.mark.root
+def test_a_long_entry_counts_several_times(netns: Namespace) -> None:
+    """A pod gives its links as many names as fit into 64 KiB."""
+    more = " ".join(f"altname {'x' * 120}{number}" for number in range(450))
+    netns.ip("link add x type veth peer name y", f"link property add dev x {more}")
+
+    def read() -> None:
+        with Netlink(limit=10) as netlink:
+            observe(netlink)
+
+    with pytest.raises(KernelRefusedError, match="more than 10 entries"):
+        netns.run(read)
+    netns.ip("link del x", "link add x type veth peer name y")
+    netns.run(read)
