@@ -19,6 +19,7 @@ class PodReason(StrEnum):
     ADDRESSES_EXHAUSTED = "AddressesExhausted"
     TOO_MANY_PODS_WAIT = "TooManyPodsWait"
     HOST_PORT_IN_USE = "HostPortInUse"
+    TOO_MANY_HOST_PORTS = "TooManyHostPorts"
     ADDRESS_NOT_AVAILABLE = "AddressNotAvailable"
     INVALID_ANNOTATION = "InvalidAnnotation"
     DATAPATH_FAILED = "DatapathFailed"
@@ -80,6 +81,10 @@ POD_REASONS: Final[Mapping[PodReason, EventReason]] = {
         "Another pod of the node has one of the pod's host ports.",
         "The note names it. If it is on its way out, the runtime tries again; else give one of "
         "them another `hostPort` or `hostIP`.",
+    ),
+    PodReason.TOO_MANY_HOST_PORTS: EventReason(
+        "The pod has more host ports than openeni gives one pod, or than are left on its node.",
+        "The note has the limit and what to do: [host ports](host-ports.md#limits).",
     ),
     PodReason.ADDRESS_NOT_AVAILABLE: EventReason(
         "The address that the pod keeps, or asks for by name, cannot be given to it now.",

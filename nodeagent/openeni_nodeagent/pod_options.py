@@ -12,7 +12,8 @@ from typing import Final
 from openeni_crds.datapath_mode import DatapathMode
 from openeni_nodeagent.addresses import IPV4, IPV6, family_of
 
-_EVERY_ADDRESS: Final = {"": {IPV4, IPV6}, "0.0.0.0": {IPV4}, "::": {IPV6}}  # noqa: S104 - of a pod
+# What a hostIP that is no single address stands for
+EVERY_ADDRESS: Final = {"": {IPV4, IPV6}, "0.0.0.0": {IPV4}, "::": {IPV6}}  # noqa: S104 - of a pod
 
 
 class Transport(StrEnum):
@@ -32,21 +33,11 @@ class PortMapping:
 
     @property
     def families(self) -> frozenset[int]:
-        return frozenset(_EVERY_ADDRESS.get(self.host_ip) or {family_of(self.host_ip)})
+        return frozenset(EVERY_ADDRESS.get(self.host_ip) or {family_of(self.host_ip)})
 
     @property
     def is_of_every_address(self) -> bool:
-        return self.host_ip in _EVERY_ADDRESS
-
-    def overlaps(self, other: "PortMapping") -> bool:
-        """Return True if a packet to the node could match both."""
-        same_port = (self.host_port, self.transport) == (other.host_port, other.transport)
-        every = self.is_of_every_address or other.is_of_every_address
-        return (
-            same_port
-            and bool(self.families & other.families)
-            and (every or self.host_ip == other.host_ip)
-        )
+        return self.host_ip in EVERY_ADDRESS
 
     def __str__(self) -> str:
         port = f"{self.host_port}/{self.transport}"

@@ -10,7 +10,7 @@ from openeni_crds import names
 from openeni_crds.conditions import Status, Type
 from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.datapath_api import ModeUnsupportedError, PodInterface
-from openeni_nodeagent.grants.journal import replay
+from openeni_nodeagent.grants.journal import read
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import Process, finish
 from openeni_testing.agent.host import AgentHost, is_synced, waiting_adds
@@ -219,7 +219,7 @@ def test_a_grant_is_in_the_journal_before_the_kernel_hears_of_it(host: AgentHost
     known: list[str] = []
 
     def look(pod: PodInterface) -> None:
-        journal = replay(host.settings.journal.read_bytes())
+        journal = read(host.settings.journal)
         known.extend(container for container, _ in journal.grants)
 
     host.datapath.before_add = look

@@ -14,7 +14,7 @@ retained: openeni.io/retained
 time: ^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$
 timeLike: such as 2026-01-31T12:00:00Z
 agentController: openeni.io/agent # in the Events that an agent records
-podReasons: [NoPool, PodNotSeen, AgentNotSynced, NoENIReady, AddressesExhausted, TooManyPodsWait, HostPortInUse, AddressNotAvailable, InvalidAnnotation, DatapathFailed, OtherPluginFirst, JournalFailed, AgentFailed, BandwidthNotLimited]
+podReasons: [NoPool, PodNotSeen, AgentNotSynced, NoENIReady, AddressesExhausted, TooManyPodsWait, HostPortInUse, TooManyHostPorts, AddressNotAvailable, InvalidAnnotation, DatapathFailed, OtherPluginFirst, JournalFailed, AgentFailed, BandwidthNotLimited]
 nodeReasons: [RepairsRepeated]
 agentManager: openeni-agent # field manager of everything that an agent writes
 # What the API server writes itself in every object. managedFields may be written by clients, too: the

@@ -14,7 +14,7 @@ from openeni_nodeagent.attachments.wanted_pods import granted_links, pods_of
 from openeni_nodeagent.datapath_api import NodeDatapath, NodeFacts, WantedNode, WantedPod
 from openeni_nodeagent.enis.wanted_enis import choose_enis, every_eni
 from openeni_nodeagent.grants.grant import Grant
-from openeni_nodeagent.grants.journal import JournalState, replay
+from openeni_nodeagent.grants.journal import JournalState, read
 from openeni_nodeagent.grants.netns_identity import leads_to_pod
 from openeni_nodeagent.settings import Settings
 
@@ -67,7 +67,7 @@ def diagnose(settings: Settings, store: Store, datapath: NodeDatapath, boot_id: 
 def _read_journal(settings: Settings, boot_id: str) -> tuple[JournalState, NodeFacts]:
     """Return what the agent last wrote. Raises NotServingError."""
     try:
-        state = replay(settings.journal.read_bytes())
+        state = read(settings.journal)
     except OSError as error:
         raise NotServingError(
             f"the journal {settings.journal} cannot be read: {error.strerror}; has the agent "

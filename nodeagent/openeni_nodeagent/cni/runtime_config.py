@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from openeni_crds.meta import DECODE_ERRORS
 from openeni_nodeagent.cni.protocol import CNIError, Code
+from openeni_nodeagent.event_reasons import PodReason
 from openeni_nodeagent.pod_options import (
     UNLIMITED,
     Bandwidth,
@@ -22,6 +23,9 @@ from openeni_nodeagent.pod_options import (
     contradiction,
 )
 
+# A pod that needs more wants a Service or the node's own network: docs/decisions/0083
+MOST_HOST_PORTS: Final = 256
+_PORTS: Final = "runtimeConfig.portMappings"
 _KEYS: Final = {
     key.lower(): key
     for key in (
@@ -72,13 +76,14 @@ def port_mappings(runtime_config: bytes) -> tuple[PortMapping, ...]:
     found: list[PortMapping] = []
     given = _decode(_mappings_decoder, runtime_config, "runtimeConfig").mappings
     for number, entry in enumerate(given or ()):
-        where = f"runtimeConfig.portMappings[{number}]"
+        where = f"{_PORTS}[{number}]"
         mapping = _decode(_mapping_decoder, _with_known_keys(entry), where)
         if mapping.host_port:  # a port of the container alone is no mapping
             found.append(_mapping(mapping, where))
+        if len(found) > MOST_HOST_PORTS:
+            raise _too_many_host_ports()
     if wrong := contradiction(found):
-        where = "runtimeConfig.portMappings"
-        raise _invalid(where, f"host port {wrong} is listed for two ports of the container")
+        raise _invalid(_PORTS, f"host port {wrong} is listed for two ports of the container")
     return tuple(found)
 
 
@@ -124,5 +129,16 @@ def _decode(decoder: "msgspec.json.Decoder[_S]", content: bytes, where: str) -> 
         raise _invalid(where, str(error)) from None
 
 
-def _invalid(where: str, cause: str) -> CNIError:
-    return CNIError(Code.INVALID_CONFIG, f"{where} of the network configuration: {cause}")
+def _too_many_host_ports() -> CNIError:
+    return _invalid(
+        _PORTS,
+        f"the pod has more than {MOST_HOST_PORTS} ports with a hostPort, and openeni gives one pod "
+        "no more: spread them over several pods, use a Service of type LoadBalancer or NodePort, "
+        "or hostNetwork: true",
+        PodReason.TOO_MANY_HOST_PORTS,
+    )
+
+
+def _invalid(where: str, cause: str, reason: PodReason | None = None) -> CNIError:
+    message = f"{where} of the network configuration: {cause}"
+    return CNIError(Code.INVALID_CONFIG, message, reason=reason)

@@ -11,7 +11,7 @@ import errno
 import os
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -24,6 +24,7 @@ from openeni_nodeagent.grants.grant import Grant
 
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _COMPACT_ABOVE: Final = 512  # records; a node's whole state is some 300
+_COMPACT_GROWN: Final = 1 << 20  # bytes more than its state: host ports make a record long
 
 
 class JournalError(Exception):
@@ -150,14 +151,15 @@ def decode(line: bytes) -> JournalRecord | None:
     return record
 
 
-def replay(content: bytes) -> JournalState:
-    """Return the state that a journal's bytes add up to.
+def replay(lines: Iterable[bytes]) -> JournalState:
+    """Return the state that a journal's lines add up to, as its open file yields them.
 
-    Unreadable bytes at the very end are a torn write and ignored; others are counted as damaged.
+    It may have grown longer than the memory that the agent has. Unreadable bytes at the very end
+    are a torn write and ignored; others are counted as damaged.
     """
     state = JournalState()
     broken = 0
-    for line in content.splitlines(keepends=True):
+    for line in lines:
         record = decode(line[:-1]) if line.endswith(b"\n") else None
         if record is None:
             broken += 1
@@ -168,6 +170,12 @@ def replay(content: bytes) -> JournalState:
     return state
 
 
+def read(path: Path) -> JournalState:
+    """Return the state of the journal in a file. Raises OSError."""
+    with path.open("rb") as file:
+        return replay(file)
+
+
 class Journal:
     """The journal's file. Safe for several threads."""
 
@@ -175,8 +183,7 @@ class Journal:
         """Read the file, or create it. Raises OSError."""
         self._path = path
         self._lock = threading.Lock()
-        content = path.read_bytes() if path.exists() else b""
-        state = replay(content)
+        state = read(path) if path.exists() else JournalState()
         if state.boot_id not in {"", boot_id}:
             state = JournalState()
         state.boot_id = boot_id
@@ -184,6 +191,7 @@ class Journal:
         self._file = -1
         self._size = 0
         self._records = 0
+        self._rewritten_size = 0
         self._rewrite()
 
     def append(self, *records: JournalRecord) -> None:
@@ -206,7 +214,8 @@ class Journal:
     def compact(self, cooling_until: Mapping[str, float]) -> None:
         """Rewrite the file if it has grown long, with these cool-downs alone. Raises OSError."""
         with self._lock:
-            if self._records > _COMPACT_ABOVE:
+            grown = self._size - self._rewritten_size
+            if self._records > _COMPACT_ABOVE or grown > _COMPACT_GROWN:
                 self.state.cooling_until = dict(cooling_until)
                 self._rewrite()
 
@@ -236,6 +245,7 @@ class Journal:
         if self._file >= 0:
             os.close(self._file)
         self._file, self._size, self._records = file, len(content), len(records)
+        self._rewritten_size = len(content)
 
 
 def _write(file: int, content: bytes) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 from openeni_nodeagent.addresses import family_of
 from openeni_nodeagent.grants.eni_view import Candidate, ENIView, GrantCounts, RetireAnswers
 from openeni_nodeagent.grants.grant import Grant
+from openeni_nodeagent.grants.host_ports import HostPorts
 from openeni_nodeagent.grants.interfaces import Interfaces
 from openeni_nodeagent.grants.reservations import NEVER, Reservations
 from openeni_nodeagent.grants.retained import ANY, RetainedAddresses, Wanted
@@ -34,6 +35,7 @@ class Ledger:
         self.reservations: Final = Reservations()  # of addresses without a grant
         self.retained: Final = RetainedAddresses()  # for pods that come back
         self.interfaces: Final = Interfaces()  # of the grants' pods
+        self.host_ports: Final = HostPorts()  # of the grants
         self._order = ReuseOrder()
         self._retired: dict[str, set[str]] = {}  # ENI -> acknowledged, and still asked for
 
@@ -95,6 +97,7 @@ class Ledger:
                     self._attachment_by_address.pop(address, None)
                     self._order.put(address, self.reservations.cooled_at(address))
         self.interfaces.enter(grant)
+        self.host_ports.enter(grant)
         self._grants[key] = grant
         for address in grant.addresses:
             self._attachment_by_address[address] = key
@@ -126,6 +129,7 @@ class Ledger:
         if grant is None:
             return
         self.interfaces.remove(grant)
+        self.host_ports.remove(grant)
         for address in grant.addresses:
             self._attachment_by_address.pop(address, None)
             self.cool_down(address, cooling_until)

@@ -16,7 +16,7 @@ from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.event_reasons import PodReason
 from openeni_nodeagent.grants.eni_view import Candidate
 from openeni_nodeagent.grants.grant import Attachment, Grant
-from openeni_nodeagent.grants.host_ports import find_taken, released
+from openeni_nodeagent.grants.host_ports import MOST_OF_NODE
 from openeni_nodeagent.grants.ledger import Ledger
 from openeni_nodeagent.grants.retained import Wanted, pod_key
 from openeni_nodeagent.grants.waiting import CERTAIN, Ticket, WaitingRequests
@@ -128,20 +128,20 @@ class Requests:
         if candidate is None:
             return None
         self._require_free(wanted)  # also at the end of a long wait
-        grant, ports = _grant(wanted, candidate, now), wanted.host_ports
-        earlier = released(ports, wanted.attachment, self._ledger.grants()) if ports else ()
+        grant = _grant(wanted, candidate, now)
+        earlier = self._ledger.host_ports.released(wanted.host_ports, wanted.attachment)
         self._record(grant, earlier)
         return grant
 
     def _require_free(self, wanted: GrantRequest) -> None:
-        """Raise CNIError if another has the interface or a host port; it may be about to end."""
+        """Raise CNIError if the interface or a host port is not to be had; that may end soon."""
         self._ledger.interfaces.require_free(wanted.attachment, wanted.netns_id)
         if not wanted.host_ports:
             return
-        taken = find_taken(
-            wanted.host_ports, wanted.attachment, self._ledger.grants(), self._is_at_work
-        )
+        ports = self._ledger.host_ports
+        taken = ports.find_taken(wanted.host_ports, wanted.attachment, self._is_at_work)
         if taken is None:
+            _require_room(wanted, ports.others(wanted.attachment))
             return
         owner = taken.owner
         is_earlier = owner.attachment.pod_uid == wanted.attachment.pod_uid
@@ -221,6 +221,18 @@ def _grant(wanted: GrantRequest, candidate: Candidate, now: float) -> Grant:
         bandwidth=wanted.bandwidth,
         asked_at=wanted.asked_at,
     )
+
+
+def _require_room(wanted: GrantRequest, taken: int) -> None:
+    """Raise CNIError if the node has no room for so many host ports; other pods may go."""
+    if taken + len(wanted.host_ports) > MOST_OF_NODE:
+        raise CNIError(
+            Code.TRY_AGAIN,
+            f"no room for the {len(wanted.host_ports)} host ports of pod {wanted.key}",
+            f"other pods of this node have {taken}, and openeni gives out {MOST_OF_NODE} on a "
+            "node: delete pods with host ports, or run this one on another node",
+            reason=PodReason.TOO_MANY_HOST_PORTS,
+        )
 
 
 def _too_many(pool: str) -> CNIError:

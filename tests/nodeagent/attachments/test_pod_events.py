@@ -165,6 +165,17 @@ def test_the_pod_that_has_the_host_port_is_named(tmp_path: Path) -> None:
     assert "default/first" in event.note
 
 
+def test_a_pod_with_too_many_host_ports_is_told(tmp_path: Path) -> None:
+    parts = AgentParts(tmp_path)
+    with_node(parts)
+    parts.create_objects()
+    ports = [{"hostPort": n, "containerPort": n} for n in range(1, 1000)]
+    ended = failed_add(parts, pod(parts), runtimeConfig={"portMappings": ports})
+    (event,) = recorded(parts, ended)
+    assert event.reason == PodReason.TOO_MANY_HOST_PORTS
+    assert "hostNetwork: true" in event.note
+
+
 @pytest.mark.parametrize(
     ("adds", "reason"), [(0, PodReason.TOO_MANY_PODS_WAIT), (9, PodReason.AGENT_FAILED)]
 )
@@ -193,6 +204,7 @@ def test_what_the_server_itself_answers_is_told_after_its_answer(
 def test_each_reason_has_a_cause_here_and_a_text() -> None:
     tested = {reason for reason, _ in CAUSES.values()}
     tested |= {PodReason.OTHER_PLUGIN_FIRST, PodReason.HOST_PORT_IN_USE}
+    tested |= {PodReason.TOO_MANY_HOST_PORTS}
     tested |= {PodReason.TOO_MANY_PODS_WAIT, PodReason.AGENT_FAILED}
     tested |= WITH_ADDRESS  # test_agent_options.py
     assert tested == set(PodReason) == POD_REASONS.keys()

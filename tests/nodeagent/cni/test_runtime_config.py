@@ -5,7 +5,8 @@ import json
 import pytest
 
 from openeni_nodeagent.cni.protocol import CNIError, Code
-from openeni_nodeagent.cni.runtime_config import bandwidth, port_mappings
+from openeni_nodeagent.cni.runtime_config import MOST_HOST_PORTS, bandwidth, port_mappings
+from openeni_nodeagent.event_reasons import PodReason
 from openeni_nodeagent.pod_options import Bandwidth, PortMapping, RateLimit, Transport
 
 CONTAINERD = {"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""}
@@ -100,3 +101,21 @@ def test_what_is_no_such_thing_at_all_is_an_error() -> None:
     for given in (b'{"portMappings":"x"}', b"[]"):
         with pytest.raises(CNIError, match="runtimeConfig of the network configuration"):
             port_mappings(given)
+
+
+def test_a_pod_has_so_many_host_ports_and_the_error_says_what_to_do() -> None:
+    def of(count: int) -> list[dict[str, object]]:
+        return [{"HostPort": n, "ContainerPort": n} for n in range(1, count + 1)]
+
+    without = [{"HostPort": 0, "ContainerPort": 80}] * 10
+    assert len(ports(*of(MOST_HOST_PORTS), *without)) == MOST_HOST_PORTS
+    with pytest.raises(CNIError) as refused:
+        ports(*of(MOST_HOST_PORTS), {"HostPort": "not looked at"}, *without)
+    assert "hostPort" in refused.value.message
+    with pytest.raises(CNIError) as refused:
+        ports(*of(MOST_HOST_PORTS + 1), {"HostPort": "not looked at"})
+    error = refused.value
+    assert error.code == Code.INVALID_CONFIG
+    assert error.reason is PodReason.TOO_MANY_HOST_PORTS
+    for word in ("runtimeConfig.portMappings", f"more than {MOST_HOST_PORTS} ports", "hostNetwork"):
+        assert word in error.message

@@ -1,12 +1,15 @@
 """Which host ports exclude each other, and whose they are."""
 
+# pyright: reportPrivateUsage=false
+
+from collections.abc import Callable
 from itertools import product
 
 import msgspec
 import pytest
 
 from openeni_nodeagent.grants.grant import Attachment, Grant
-from openeni_nodeagent.grants.host_ports import find_taken, released
+from openeni_nodeagent.grants.host_ports import HostPorts, Taken
 from openeni_nodeagent.pod_options import PortMapping, Transport, contradiction
 
 TCP, UDP = Transport.TCP, Transport.UDP
@@ -24,6 +27,28 @@ def grant(pod: str, container: str, *ports: PortMapping) -> Grant:
     )
 
 
+def ports_of(*grants: Grant) -> HostPorts:
+    of = HostPorts()
+    for each in grants:
+        of.enter(each)
+    return of
+
+
+def find_taken(
+    wanted: tuple[PortMapping, ...],
+    attachment: Attachment,
+    grants: tuple[Grant, ...],
+    is_at_work: Callable[[str], bool],
+) -> Taken | None:
+    return ports_of(*grants).find_taken(wanted, attachment, is_at_work)
+
+
+def exclude(one: PortMapping, other: PortMapping) -> bool:
+    """Return True if a pod cannot have the second while another has the first."""
+    new = Attachment("new", "c2", "eth0")
+    return find_taken((other,), new, (grant("first", "c1", one),), lambda _: False) is not None
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -39,8 +64,8 @@ def grant(pod: str, container: str, *ports: PortMapping) -> Grant:
 )
 def test_addresses_that_overlap_exclude_each_other_both_ways(one: str, other: str) -> None:
     first, second = PortMapping(1, 80, TCP, one), PortMapping(1, 81, TCP, other)
-    assert first.overlaps(second)
-    assert second.overlaps(first)
+    assert exclude(first, second)
+    assert exclude(second, first)
 
 
 @pytest.mark.parametrize(
@@ -49,8 +74,8 @@ def test_addresses_that_overlap_exclude_each_other_both_ways(one: str, other: st
 )
 def test_addresses_that_do_not_overlap_do_not(one: str, other: str) -> None:
     first, second = PortMapping(1, 80, TCP, one), PortMapping(1, 80, TCP, other)
-    assert not first.overlaps(second)
-    assert not second.overlaps(first)
+    assert not exclude(first, second)
+    assert not exclude(second, first)
 
 
 def test_overlap_is_what_two_members_with_one_packet_would_be() -> None:
@@ -64,12 +89,16 @@ def test_overlap_is_what_two_members_with_one_packet_would_be() -> None:
 
     for one, other in product(hosts, hosts):
         both = any(matches(one, p) and matches(other, p) for p in packets)
-        assert PortMapping(1, 1, TCP, one).overlaps(PortMapping(1, 1, TCP, other)) == both
+        assert exclude(PortMapping(1, 1, TCP, one), PortMapping(1, 1, TCP, other)) == both
+        old = grant("web", "old", PortMapping(1, 1, TCP, one))
+        wanted = (PortMapping(1, 1, TCP, other),)
+        left = ports_of(old).released(wanted, Attachment("web", "new", "eth0"))
+        assert [each.host_ports for each in left] == ([()] if both else [])
 
 
 def test_another_port_or_protocol_is_another_port() -> None:
-    assert not WEB.overlaps(PortMapping(8081, 80, TCP))
-    assert not WEB.overlaps(PortMapping(8080, 80, UDP))
+    assert not exclude(WEB, PortMapping(8081, 80, TCP))
+    assert not exclude(WEB, PortMapping(8080, 80, UDP))
 
 
 def test_a_port_of_another_pod_is_taken_and_of_the_pods_own_earlier_sandbox_is_not() -> None:
@@ -92,8 +121,24 @@ def test_a_port_of_the_pods_earlier_sandbox_is_taken_while_a_call_of_that_is_at_
 def test_an_earlier_sandbox_loses_the_ports_that_the_new_one_wants_and_keeps_the_others() -> None:
     more = PortMapping(53, 53, UDP)
     old, same, other = grant("web", "old", WEB, more), grant("web", "new", WEB), grant("x", "y")
-    found = released((WEB,), same.attachment, (old, same, other))
+    found = ports_of(old, same, other).released((WEB,), same.attachment)
     assert found == (msgspec.structs.replace(old, host_ports=(more,)),)
+
+
+def test_what_a_grant_no_longer_has_is_free() -> None:
+    """As many steps as it takes: every port that is entered is removed, and nothing else."""
+    twice = PortMapping(8080, 80, TCP, "10.0.0.1")
+    old, other = grant("a", "c1", WEB, twice, twice), grant("b", "c2", PortMapping(53, 53, UDP))
+    of, new = ports_of(old, other), Attachment("new", "c3", "eth0")
+    assert of.others(new) == 4
+    of.enter(msgspec.structs.replace(old, host_ports=(twice, twice)))
+    assert of.find_taken((WEB,), new, lambda _: False)
+    of.enter(msgspec.structs.replace(old, host_ports=()))
+    of.remove(old)  # twice, as a repeated DEL
+    assert of.find_taken((WEB, twice), new, lambda _: False) is None
+    assert (of.others(new), of.others(other.attachment)) == (1, 0)
+    of.remove(other)
+    assert (of._grants, of._owners) == ({}, {})
 
 
 def test_one_host_port_leads_to_one_port_of_the_pod() -> None:

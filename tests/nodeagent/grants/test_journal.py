@@ -1,6 +1,9 @@
 """The journal: cut off at every byte, damaged, compacted, full."""
 
+import io
 import subprocess
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -8,6 +11,7 @@ import pytest
 
 from openeni_crds.eni import PortSubnet
 from openeni_crds.enipool import Datapath, Mode
+from openeni_nodeagent.cni.runtime_config import MOST_HOST_PORTS
 from openeni_nodeagent.datapath_api import ENIFacts, NodeFacts
 from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.journal import (
@@ -20,8 +24,10 @@ from openeni_nodeagent.grants.journal import (
     JournalRecord,
     NodeSeen,
     encode,
+    read,
     replay,
 )
+from openeni_nodeagent.pod_options import PortMapping, Transport
 
 BOOT = "boot-1"
 NODE = NodeFacts(("10.99.0.11",), ("10.96.0.0/12",), ("169.254.20.10",))
@@ -98,7 +104,7 @@ def test_any_flipped_bit_is_noticed_and_costs_its_record_alone() -> None:
         for bit in range(8):
             damaged = bytearray(lines[0])
             damaged[position] ^= 1 << bit
-            known = replay(bytes(damaged) + lines[2])
+            known = replay(io.BytesIO(bytes(damaged) + lines[2]))
             assert ("b", "eth0") in known.grants or position == len(lines[0]) - 1
             assert ("a", "eth0") not in known.grants
             assert known.damaged or position == len(lines[0]) - 1
@@ -171,6 +177,60 @@ def test_a_long_journal_is_rewritten_and_sums_up_to_the_same(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["journal"]
 
 
+def with_host_ports(grant: Grant, count: int) -> Grant:
+    ports = tuple(PortMapping(n, n, Transport.TCP) for n in range(1, count + 1))
+    return msgspec.structs.replace(grant, host_ports=ports)
+
+
+def test_it_is_rewritten_before_records_that_are_long_fill_memory(tmp_path: Path) -> None:
+    """Of pods with host ports: 500 records had a hundred times the size of the state."""
+    of = journal(tmp_path)
+    of.append(*HISTORY)
+    long = with_host_ports(grant("c", "10.98.0.7"), MOST_HOST_PORTS)
+    size = 0
+    while of.size()[0] < 400:
+        of.append(Granted(long), GrantEnded("c", "eth0", {"10.98.0.7": 1.0}))
+        of.compact(of.state.cooling_until)
+        if of.size()[1] < size:
+            break
+        size = of.size()[1]
+    assert 1 << 19 < size < 2 << 20
+    assert of.size()[1] < 2048
+    again = journal(tmp_path).state
+    assert again.grants == of.state.grants
+    assert again.cooling_until == of.state.cooling_until
+
+
+def test_a_state_that_is_long_is_not_rewritten_again_and_again(tmp_path: Path) -> None:
+    """As an agent without a limit of host ports left it; pods keep what they have."""
+    before = journal(tmp_path)
+    old = with_host_ports(grant("old", "10.98.0.8"), 30_000)
+    before.append(Granted(old))
+    before.close()
+    of = journal(tmp_path)
+    assert of.state.grants == {("old", "eth0"): old}
+    assert of.size()[1] > 1 << 20
+    written = (tmp_path / "journal").stat()
+    of.compact({})
+    assert (tmp_path / "journal").stat() == written
+
+
+def test_a_file_that_is_longer_than_the_agents_memory_is_read_line_by_line() -> None:
+    """It has no bound of its own: a read at once had the agent killed at each start."""
+    line = encode(Granted(with_host_ports(grant("a"), 1000)))
+
+    def lines() -> Iterator[bytes]:
+        for _ in range(50):
+            yield line
+
+    tracemalloc.start()
+    try:
+        assert replay(lines()).grants.keys() == {("a", "eth0")}
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(line)
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_crash_while_it_is_rewritten_loses_nothing(tmp_path: Path) -> None:
     of = journal(tmp_path)
     of.append(*HISTORY)
@@ -214,7 +274,7 @@ def test_a_write_that_does_not_fit_leaves_no_half_record(tmp_path: Path) -> None
         run("mount", "-o", "remount,size=128k", str(folder))
         of.append(Granted(grant("later", "10.99.0.1")))
         of.close()
-        again = replay((folder / "journal").read_bytes())
+        again = read(folder / "journal")
         assert len(again.grants) == stored + 1 > 10
         assert again.damaged == 0
     finally:

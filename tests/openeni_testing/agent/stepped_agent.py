@@ -212,7 +212,7 @@ class World:
         lives = self.answered - self.over
         kernel = parts.datapath.owners()
         held = {a: g.attachment.container_id for g in parts.grants.all() for a in g.addresses}
-        written = journal.replay((self.folder / "journal").read_bytes())
+        written = journal.read(self.folder / "journal")
         kept = {a: g.attachment.container_id for g in written.grants.values() for a in g.addresses}
         assert sorted(kernel.values()) == sorted(lives), (kernel, self.answered, self.over)
         assert kernel == held == kept
