@@ -118,7 +118,7 @@ class Requests:
 
     def _try_grant(self, wanted: GrantRequest, ticket: Ticket | None) -> Grant | None:
         """Make a grant if `ticket` is first in the queue and an address is available."""
-        if not self._waiting.is_next(ticket.queue if ticket else wanted.pool, ticket):
+        if not self._waiting.is_next(ticket.queue if ticket else self._queue(wanted), ticket):
             return None
         addresses = self._named_addresses(wanted)
         if wanted.awaited and not addresses:
@@ -155,6 +155,13 @@ class Requests:
             reason=PodReason.HOST_PORT_IN_USE,
         )
 
+    def _is_alone(self, wanted: GrantRequest) -> bool:
+        """Return True for a pod that takes one address alone: it keeps the others of no pod."""
+        return wanted.awaited or bool(self._named_addresses(wanted))
+
+    def _queue(self, wanted: GrantRequest) -> str:
+        return f"{wanted.pool} {wanted.key}" if self._is_alone(wanted) else wanted.pool
+
     def _named_addresses(self, wanted: GrantRequest) -> tuple[str, ...]:
         """Return the only addresses that will do; none if any will."""
         return wanted.requested or self._ledger.retained.of(wanted.key, wanted.pool)
@@ -163,22 +170,17 @@ class Requests:
         self, wanted: GrantRequest, deadline: float, alive: Callable[[], bool]
     ) -> Grant | None:
         self._require_free(wanted)
-        # A pod that waits for one address does not keep the others of its pool waiting.
-        alone = wanted.awaited or bool(self._named_addresses(wanted))
-        ticket = (
-            self._waiting.enter(f"{wanted.pool} {wanted.key}", CERTAIN)
-            if alone
-            else self._waiting.enter(wanted.pool)
-        )
+        group = CERTAIN if self._is_alone(wanted) else wanted.pool
+        ticket = self._waiting.enter(self._queue(wanted), group, wanted.namespace)
         if ticket is None:
-            raise _too_many(wanted.pool)
+            raise _too_many(wanted)
         self._waits[ticket] = Wait(wanted, time.monotonic())
         try:
             while True:
                 if self._stopping:
                     raise StoppingError
                 if ticket.displaced:
-                    raise _too_many(wanted.pool)
+                    raise _too_many(wanted)
                 require_alive(alive)
                 if wanted.awaited and self._named_addresses(wanted):
                     wanted = replace(wanted, awaited=False)  # if they go again, any will do
@@ -235,10 +237,11 @@ def _require_room(wanted: GrantRequest, taken: int) -> None:
         )
 
 
-def _too_many(pool: str) -> CNIError:
+def _too_many(wanted: GrantRequest) -> CNIError:
     return CNIError(
         Code.TRY_AGAIN,
         f"{MAX_WAITING} pods of this node already wait for an address",
-        f"as many of them for ENIPool {pool} as for any other",
+        f"as many of them for ENIPool {wanted.pool} as for any other, and of namespace "
+        f"{wanted.namespace} as of any other with pods that wait there",
         reason=PodReason.TOO_MANY_PODS_WAIT,
     )

@@ -2,8 +2,9 @@
 
 A pod that waits for one certain address has a queue of its own, so that it holds up no other. The
 bound is fair: when it is reached, a request of a pool with few waiting displaces the youngest of
-the pool with the most, so that a pool without addresses never keeps out the pods of another. The
-pods that wait for certain addresses count together, as if they were of one pool.
+the pool with the most, so that a pool without addresses never keeps out the pods of another; and
+one of a namespace with few waiting for the same pool the youngest of the namespace with the most.
+The pods that wait for certain addresses count together, as if they were of one pool.
 """
 
 from collections import Counter, deque
@@ -19,7 +20,10 @@ class Ticket:
 
     queue: str
     group: str  # the pool's name, or CERTAIN
-    displaced: bool = False  # by a request of another pool: it must not wait any longer
+    namespace: str = ""  # of the pod
+    displaced: bool = (
+        False  # by a request of another pool or namespace: it must not wait any longer
+    )
 
 
 class WaitingRequests:
@@ -33,10 +37,10 @@ class WaitingRequests:
     def __len__(self) -> int:
         return len(self._tickets)
 
-    def enter(self, queue: str, group: str | None = None) -> Ticket | None:
-        """Return a place at the end of the queue; None if too many of its group wait."""
-        ticket = Ticket(queue, queue if group is None else group)
-        if len(self) >= self._most and not self._displace_for(ticket.group):
+    def enter(self, queue: str, group: str | None = None, namespace: str = "") -> Ticket | None:
+        """Return a place at the end of the queue; None if too many of its kind wait."""
+        ticket = Ticket(queue, queue if group is None else group, namespace)
+        if len(self) >= self._most and not self._displace_for(ticket):
             return None
         self._queues.setdefault(queue, deque()).append(ticket)
         self._tickets.append(ticket)
@@ -57,13 +61,31 @@ class WaitingRequests:
         queue = self._queues.get(name)
         return queue is None or queue[0] is ticket
 
-    def _displace_for(self, group: str) -> bool:
-        """Displace the youngest request of the largest group, if this one is smaller."""
-        sizes = Counter(ticket.group for ticket in self._tickets)
-        largest, size = sizes.most_common(1)[0]
-        if size <= sizes[group] + 1:
-            return False
-        youngest = next(t for t in reversed(self._tickets) if t.group == largest)
+    def _displace_for(self, ticket: Ticket) -> bool:
+        """Displace the youngest request of the largest group, if this one's is smaller.
+
+        Of that group, or else of its own, it is one of the namespace with the most, if those of
+        this one's are fewer.
+        """
+        groups = Counter(each.group for each in self._tickets)
+        largest, size = groups.most_common(1)[0]
+        if size > groups[ticket.group] + 1:
+            self._displace(largest, self._namespaces(largest).most_common(1)[0][0])
+            return True
+        for namespace, count in self._namespaces(ticket.group).most_common(1):
+            if count > self._namespaces(ticket.group)[ticket.namespace] + 1:
+                self._displace(ticket.group, namespace)
+                return True
+        return False
+
+    def _namespaces(self, group: str) -> Counter[str]:
+        return Counter(each.namespace for each in self._tickets if each.group == group)
+
+    def _displace(self, group: str, namespace: str) -> None:
+        youngest = next(
+            each
+            for each in reversed(self._tickets)
+            if (each.group, each.namespace) == (group, namespace)
+        )
         self.leave(youngest)
         youngest.displaced = True
-        return True

@@ -6,6 +6,7 @@ from threading import Thread
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from openeni_crds import names
 from openeni_kube.result import Done, RequeueAfter, Retry
@@ -18,6 +19,7 @@ from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.journal import Journal, JournalError, JournalRecord
 from openeni_nodeagent.grants.ledger import AddressOwnedError
 from openeni_nodeagent.grants.requests import MAX_WAITING, GrantRequest
+from openeni_nodeagent.grants.retained import Retained
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.parts import AgentParts
 from openeni_testing.objects import remove
@@ -201,6 +203,43 @@ def test_pods_that_wait_keep_no_pod_out_that_can_be_served(
     for thread in many:
         thread.join(60)
     assert parts.grants.waits() == ()
+
+
+@pytest.mark.slow
+def test_pods_that_wait_for_what_never_comes_keep_no_address_and_no_namespace_out(
+    parts: AgentParts,
+) -> None:
+    own = node_objects.addresses(3)[0]
+    parts.grants.retain("default/web-0", Retained("pods", (own,)))
+    taken = [parts.grant(name, name).addresses[0] for name in ("a", "b")]
+    refused: list[str] = []
+
+    def wait(wanted: GrantRequest) -> None:
+        try:
+            parts.grants.acquire(wanted, float("inf"), lambda: True)
+        except CNIError as error:
+            refused.append(error.details)
+        except StoppingError:
+            pass
+
+    waits = [request("any"), *(request(f"w{n}", "pods", "10.98.9.9") for n in range(95))]
+    threads = [Thread(target=wait, args=(each,), daemon=True) for each in waits]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: len(parts.grants.waits()) == MAX_WAITING, "all wait")
+    grant = parts.grants.acquire(request("web-0"), 0.0, lambda: True)
+    assert grant is not None
+    assert grant.addresses == (own,)
+    late = replace(request("late", "pods", taken[0]), namespace="shop")
+    threads.append(Thread(target=wait, args=(late,), daemon=True))
+    threads[-1].start()
+    wait_for(lambda: late in [w.request for w in parts.grants.waits()], "it waits, too")
+    wait_for(lambda: refused, "one has made room")
+    parts.grants.stop()
+    for thread in threads:
+        thread.join(60)
+    (error,) = refused  # none for the address that was free
+    assert "of namespace default as of any other" in error
 
 
 def test_the_journal_keeps_no_cool_down_that_is_over(parts: AgentParts) -> None:

@@ -1,4 +1,6 @@
-"""The queues of waiting requests: first come, first served, and no pool keeps another out."""
+"""The queues of waiting requests: first come, first served, and nobody keeps others out."""
+
+import pytest
 
 from openeni_nodeagent.cni.server import MOST_ADDS
 from openeni_nodeagent.grants.requests import MAX_WAITING
@@ -58,3 +60,29 @@ def test_pods_that_wait_for_certain_addresses_keep_no_others_out() -> None:
     assert of.is_next("a", other)
     assert [t.displaced for t in certain if t] == [False, False, True]
     assert len(of) == 3
+
+
+@pytest.mark.parametrize("group", [CERTAIN, "a"])
+def test_a_namespace_keeps_no_other_out(group: str) -> None:
+    of = WaitingRequests(4)
+    many = [of.enter(f"a {n}", group, "many") for n in range(4)]
+    assert of.enter("a many-4", group, "many") is None
+    few = [of.enter(f"a few-{n}", group, "few") for n in range(2)]
+    assert all(few)
+    assert of.enter("a few-2", group, "few") is None  # both have as many
+    assert [t.displaced for t in many if t] == [False, False, True, True]
+    assert of.enter("a one", group, "one") is not None
+    assert len(of) == 4
+
+
+def test_a_pool_comes_before_its_namespaces_and_in_it_the_one_with_the_most_makes_room() -> None:
+    of = WaitingRequests(4)
+    waits = [of.enter("a", None, namespace) for namespace in ("x", "y", "y", "z")]
+    assert of.enter("b", None, "y") is not None
+    assert [t.displaced for t in waits if t] == [False, False, True, False]
+
+
+def test_many_pools_with_one_each_are_full() -> None:
+    of = WaitingRequests(2)
+    assert all([of.enter("a"), of.enter("b")])
+    assert of.enter("c") is None
