@@ -6,7 +6,7 @@ One rule for the operator's demand and the agent's grants.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from openeni_crds.enipool import ENIPool
@@ -173,7 +173,7 @@ def _addresses(text: str | None) -> tuple[str, ...]:
     if text is None:
         return ()
     try:
-        found = [ip_address(part.strip()) for part in text.split(",")]
+        found = [_address(part.strip()) for part in text.split(",")]
     except ValueError:
         found = []
     if not found or len({address.version for address in found}) < len(found):
@@ -182,6 +182,19 @@ def _addresses(text: str | None) -> tuple[str, ...]:
             "address, or one of each IP family, such as 10.98.0.77,fd98::77"
         )
     return tuple(str(address) for address in sorted(found, key=lambda a: a.version))
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    """Return the address of a port that the text is. Raises ValueError.
+
+    A zone is no part of one, and Python takes any text as a zone, line breaks too. A mapped IPv4
+    address is never sent (RFC 4291, 2.5.5.2), and would have a queue and a PodIP beside its IPv4
+    form's.
+    """
+    address = ip_address(text)
+    if isinstance(address, IPv6Address) and (address.scope_id or address.ipv4_mapped):
+        raise ValueError(f"{text[:_LONGEST_TEXT]!r} is no address of a port")
+    return address
 
 
 def _rank(pool: ENIPool) -> tuple[int, str, str]:

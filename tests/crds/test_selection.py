@@ -1,4 +1,4 @@
-"""Which pool serves a pod: one table, since operator and agent must decide alike."""
+"""Which pool serves a pod, and what it asks for: operator and agent must decide alike."""
 
 import random
 from dataclasses import replace
@@ -7,15 +7,17 @@ import pytest
 
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import Json, decode
-from openeni_crds.names import ANNOTATION_POOL
+from openeni_crds.names import ANNOTATION_ADDRESS, ANNOTATION_POOL
 from openeni_crds.selection import (
     NodeTraits,
     NoPool,
     PodTraits,
+    WishError,
     choose_pool,
     selects_node,
     server_of,
     serves,
+    wish_of,
 )
 from openeni_testing.objects import pool_body
 
@@ -132,3 +134,36 @@ def test_a_pool_that_is_being_deleted_still_selects_its_nodes_but_serves_no_pod(
 )
 def test_a_nodes_server_is_named_by_its_provider_id(provider_id: str, server: str) -> None:
     assert server_of(provider_id) == server
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses"),
+    [
+        ("10.98.0.77", ("10.98.0.77",)),
+        ("FD98::0077, 10.98.0.77", ("10.98.0.77", "fd98::77")),
+        ("fe80::1", ("fe80::1",)),
+    ],
+)
+def test_addresses_that_a_pod_asks_for_have_one_form(text: str, addresses: tuple[str, ...]) -> None:
+    assert wish_of({ANNOTATION_ADDRESS: text}).addresses == addresses
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "10.98.0",
+        "10.98.0.77,10.98.0.78",
+        "10.98.0.77,",
+        "fe80::1%eth0",
+        "fe80::1%x\n2026-11-30 14:00:00 ERROR the journal is lost\x1b[2J" + "A" * 20_000,
+        "::ffff:10.98.0.77",
+        "10.98.0.77,::ffff:10.98.0.77",
+    ],
+)
+def test_what_is_no_address_of_a_port_is_refused_on_one_line(text: str) -> None:
+    """Python takes any text as an IPv6 address's zone."""
+    with pytest.raises(WishError, match=f"annotation {ANNOTATION_ADDRESS} is ") as refused:
+        wish_of({ANNOTATION_ADDRESS: text})
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 400

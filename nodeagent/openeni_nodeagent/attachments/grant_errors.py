@@ -76,21 +76,27 @@ def explain_named_addresses(
     for port in (eni.status.port for eni in enis):
         here.update(port.addresses if port else ())
         primary.update(port.primary if port else ())
-    found = [_explain_address(a, owners.get(a, ""), here, primary) for a in addresses]
+    has_podip = podip is not None
+    found = [_explain_address(a, owners.get(a, ""), here, primary, has_podip) for a in addresses]
     return "; ".join(found) or (
         "the pod keeps its address, which is on another node: see the condition Placed of its "
         "PodIP, or delete that PodIP, so that the pod gets another address"
     )
 
 
-def _explain_address(address: str, owner: str, here: set[str], primary: set[str]) -> str:
+def _explain_address(
+    address: str, owner: str, here: set[str], primary: set[str], has_podip: bool
+) -> str:
     if owner:
         return f"{address} is in use by pod {owner} of this node, or kept for it"
     if address in primary:
         return f"{address} is the primary address of an ENI, which no pod gets"
     if address in here:
         return f"{address} is on this node and cools down, or its ENI is not ready"
-    return f"{address} is on no ENI of this node yet: see the condition Placed of the pod's PodIP"
+    missing = f"{address} is on no ENI of this node yet"
+    if has_podip:
+        return f"{missing}: see the condition Placed of the pod's PodIP"
+    return f"{missing}, and no PodIP asks for it: the agent publishes one, or logs why it cannot"
 
 
 def _first_wrong(conditions: Iterable[Condition], types: Iterable[Type]) -> str:

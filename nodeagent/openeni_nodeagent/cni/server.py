@@ -16,6 +16,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from openeni_crds.conditions import one_line
 from openeni_nodeagent.cni import frame
 from openeni_nodeagent.cni.call import Call, Deferred, EndedCall, StoppingError
 from openeni_nodeagent.cni.connection import is_connected, receive, send
@@ -250,11 +251,11 @@ def _do(deferred: Iterable[Deferred]) -> None:
 
 
 def _error_line(environment: Mapping[str, str], error: CNIError) -> str:
+    """Return one line for the log, whatever a pod's annotation or a runtime has put in its text."""
     command = environment.get("CNI_COMMAND") or Command.ADD
     container = environment.get("CNI_CONTAINERID", "")[:12]
-    return (
-        f"{command} {container}: {error.message} (code {int(error.code)}) {error.details}".strip()
-    )
+    line = f"{command} {container}: {error.message} (code {int(error.code)}) {error.details}"
+    return one_line(line)
 
 
 def make_run_folder(folder: Path) -> None:

@@ -91,6 +91,11 @@ def asks_for_an_address_that_another_pod_has(parts: AgentParts) -> str:
     return pod(parts, {ANNOTATION_ADDRESS: grant.addresses[0]})
 
 
+def asks_for_an_address_before_its_podip_is_there(parts: AgentParts) -> str:
+    parts.create_objects()
+    return pod(parts, {ANNOTATION_ADDRESS: "10.98.9.9"})
+
+
 def asks_for_what_is_no_address(parts: AgentParts) -> str:
     parts.create_objects()
     return pod(parts, {ANNOTATION_ADDRESS: "10.98.0"})
@@ -122,6 +127,10 @@ CAUSES: Final[Mapping[Arrange, tuple[PodReason, str]]] = {
     asks_for_an_address_that_another_pod_has: (
         PodReason.ADDRESS_NOT_AVAILABLE,
         "is in use by pod default/first of this node",
+    ),
+    asks_for_an_address_before_its_podip_is_there: (
+        PodReason.ADDRESS_NOT_AVAILABLE,
+        "10.98.9.9 is on no ENI of this node yet, and no PodIP asks for it: the agent publishes",
     ),
     asks_for_what_is_no_address: (PodReason.INVALID_ANNOTATION, ANNOTATION_ADDRESS),
     is_refused_by_the_kernel: (PodReason.DATAPATH_FAILED, "no buffer space"),

@@ -14,6 +14,7 @@ import pytest
 
 from openeni_nodeagent.cni import connection, frame, self_check, server
 from openeni_nodeagent.cni.call import Call
+from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.cni.self_check import LEDGER
 from openeni_nodeagent.cni.server import CNIServer
 from openeni_nodeagent.phases import KEPT, PhaseHistory
@@ -174,6 +175,26 @@ def test_a_client_that_does_not_read_its_answer_or_slowly_is_given_up(
 
         wait_for(is_given_up, "its thread is free for others", 5)
     made.stop()
+
+
+def test_an_error_is_one_line_of_the_log_whatever_a_pod_has_put_in_its_text(
+    runtime: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    forged = "x\n2026-11-30 ERROR the journal is lost\r\x1b[2J\u202e\u2028" + "A" * 20_000
+
+    def refuse(_: Call) -> bytes:
+        raise CNIError(Code.TRY_AGAIN, f"no {forged}", forged)
+
+    made = CNIServer(runtime.run / "cni.sock", refuse, PhaseHistory())
+    made.start()
+    try:
+        assert runtime.call("ADD", "c1", "1").error == Code.TRY_AGAIN
+    finally:
+        made.stop()
+    (line,) = [record.message for record in caplog.records if "ADD c1" in record.message]
+    assert line.isprintable()
+    assert "no x 2026-11-30 ERROR" in line
+    assert len(line) < 2000
 
 
 def test_a_client_that_sends_nothing_is_given_up(
