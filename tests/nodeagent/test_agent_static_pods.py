@@ -55,6 +55,36 @@ def test_the_podip_follows_a_mirror_pod_that_kubelet_makes_anew(host: AgentHost)
         assert host.ready_podip("dns-n1").spec.addresses == (address,)
 
 
+def forge_mirror(host: AgentHost) -> str:
+    """Create a tenant's pod that says it was the mirror of the static pod; return its UID."""
+    made = host.store.create(
+        names.PODS,
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "forged", "namespace": "tenant", "annotations": ANNOTATIONS},
+            "spec": {"nodeName": node_objects.NODE},
+        },
+    )
+    return str(made["metadata"]["uid"])
+
+
+def test_a_tenants_pod_takes_neither_a_static_pods_place_nor_its_podip(host: AgentHost) -> None:
+    mirror = node_objects.make_pod(host.store, "dns-n1", ANNOTATIONS)
+    with host.agent() as agent:
+        forged = forge_mirror(host)
+        wait_for(lambda: knows_pod(agent, forged), "the watch has shown it")
+        address = host.add("dns-n1", "c1", UID)
+        assert host.ready_podip("dns-n1").spec.pod_uid == mirror
+        assert owners(host) == [mirror]
+    with host.agent() as agent:  # whose list may show the mirror pod before the other
+        wait_for(lambda: is_synced(agent), "the agent serves")
+        host.add("web", "c2")
+        host.ready_podip("web")
+        assert host.ready_podip("dns-n1").spec.addresses == (address,)
+        assert owners(host) == [mirror]
+
+
 def test_the_grant_of_a_static_pod_is_adopted_under_the_uid_of_its_runtime(
     host: AgentHost,
 ) -> None:

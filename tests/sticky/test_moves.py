@@ -49,6 +49,21 @@ def test_several_pods_that_change_places_take_their_addresses_along(make_world: 
     assert {name: world.retry(name, 200) for name in pods} == had
 
 
+def test_a_pod_that_does_not_keep_its_address_asks_for_none_of_another_node(
+    make_world: Make,
+) -> None:
+    """As docs/sticky.md says: its PodIP comes once the one of its name is deleted."""
+    world = make_world()
+    first = world.start("web-0", "n1", sticky="Forever")
+    world.end("web-0")
+    other = world.start("web-0", "n2")
+    assert other != first
+    world.step(30)
+    assert world.addresses("web-0") == first
+    world.sim.api.delete(PODIPS, "web-0", "default")
+    world.until(lambda: world.addresses("web-0") == other, "it has its own PodIP")
+
+
 def test_it_leaves_a_node_that_is_gone(make_world: Make) -> None:
     world = make_world()
     first = world.start("web-0", "n1", **KEPT)

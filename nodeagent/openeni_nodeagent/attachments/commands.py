@@ -26,7 +26,7 @@ from openeni_nodeagent.attachments.garbage_collection import stale_grants
 from openeni_nodeagent.attachments.grant_errors import journal_error_as_cni_error, link_not_ready
 from openeni_nodeagent.attachments.granter import Granter, attachment_of
 from openeni_nodeagent.cluster.cache import Cache
-from openeni_nodeagent.cluster.objects import Pod
+from openeni_nodeagent.cluster.objects import Pod, pod_with
 from openeni_nodeagent.cni.call import Call, require_alive
 from openeni_nodeagent.cni.previous_result import differences
 from openeni_nodeagent.cni.protocol import CNIError, Code, Command, PrevResult, Request
@@ -45,6 +45,7 @@ from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grant_log import EndReason
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.netns_identity import identify
+from openeni_nodeagent.grants.retained import pod_key
 
 _NAMED_FAILURES: Final = 8  # of a GC, in its error
 _CHECK_WAITS_SECONDS: Final = 1.0  # for another call of its container
@@ -253,7 +254,7 @@ class CNICommands:
         for grant in stale_grants(
             self._grants.all(),
             request.config.attachments or (),
-            lambda uid: pods.get(uid) is not None,
+            lambda grant: pods.get(_pod_of(grant)) is not None,
             boot_seconds(),
         ):
             require_alive(call.alive)
@@ -267,6 +268,10 @@ class CNICommands:
                 failures.append(error)
         if failures:
             raise _joined(failures)
+
+
+def _pod_of(grant: Grant) -> str:
+    return pod_with(grant.attachment.pod_uid, pod_key(grant.namespace, grant.name))
 
 
 def _reason(error: DatapathError) -> PodReason | None:

@@ -13,7 +13,7 @@ GC_AGE_SECONDS: Final = 120.0
 def stale_grants(
     grants: Iterable[Grant],
     listed: Iterable[GCAttachment],
-    pod_exists: Callable[[str], bool],
+    pod_exists: Callable[[Grant], bool],
     now: float,
 ) -> tuple[Grant, ...]:
     """Return grants whose container the runtime does not list and whose pod is gone.
@@ -39,7 +39,7 @@ def stale_grants(
         if _key(grant) not in alive
         and now - max(grant.at, grant.asked_at) >= GC_AGE_SECONDS
         and (
-            not pod_exists(grant.attachment.pod_uid)
+            not pod_exists(grant)
             or (
                 grant.attachment.container_id not in containers
                 and newest.get(grant.attachment.pod_uid, grant.at) > grant.at

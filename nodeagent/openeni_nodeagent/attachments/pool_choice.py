@@ -14,9 +14,9 @@ from msgspec import Struct, field
 
 from openeni_crds.enipool import ENIPool
 from openeni_crds.selection import NodeTraits, NoPool, PodTraits, choose_pool, serves
-from openeni_nodeagent.cluster.cache import Cache, by_name
+from openeni_nodeagent.cluster.cache import Cache
 from openeni_nodeagent.cluster.facts import node_traits
-from openeni_nodeagent.cluster.objects import Namespace, Node, Pod
+from openeni_nodeagent.cluster.objects import Namespace, Node, Pod, pod_with
 from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.event_reasons import PodReason
 
@@ -56,11 +56,11 @@ class PoolChooser:
     def pool_for(self, uid: str, name: str, deadline: float) -> PoolChoice:
         """Return the pod's pool. Raises CNIError (try again) with the reason if it has none.
 
-        `uid` is the runtime's. A static pod's is in an annotation, which anybody can write: the
-        pod's name decides whether it is the one.
+        `uid` is the runtime's, which the object of a static pod has in an annotation.
         """
-        pod = self._pods.wait(uid, max(min(POD_SECONDS, deadline - time.monotonic()), 0))
-        if pod is None or by_name(pod.metadata) != name:
+        seconds = max(min(POD_SECONDS, deadline - time.monotonic()), 0)
+        pod = self._pods.wait(pod_with(uid, name), seconds)
+        if pod is None:
             return self._assume_only_pool(name)
         return self._choose(pod, name)
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from openeni_crds.meta import seconds
 from openeni_nodeagent.attachments.detacher import Detacher
+from openeni_nodeagent.cluster.cache import by_name
 from openeni_nodeagent.cluster.objects import Pod, runtime_uid
 from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.cni.protocol import CNIError
@@ -127,4 +128,4 @@ class Repairs:
 
 def _observed(pod: Pod) -> ObservedPod:
     addresses = frozenset(address.ip for address in pod.status.pod_ips)
-    return ObservedPod(runtime_uid(pod.metadata), addresses)
+    return ObservedPod(runtime_uid(pod.metadata), addresses, by_name(pod.metadata))

@@ -31,10 +31,6 @@ def by_name(meta: ObjectMeta) -> str:
     return object_key(meta.namespace, meta.name)
 
 
-def by_uid(meta: ObjectMeta) -> str:
-    return meta.uid
-
-
 class Cache(Generic[T]):
     """Safe for several threads; the values are frozen."""
 

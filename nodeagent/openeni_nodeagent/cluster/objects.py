@@ -5,6 +5,7 @@ from typing import Final
 from msgspec import Struct, field
 
 from openeni_crds.meta import ObjectMeta, decodable
+from openeni_nodeagent.cluster.cache import by_name
 
 
 class PodAddress(Struct, frozen=True):
@@ -35,6 +36,23 @@ def runtime_uid(meta: ObjectMeta) -> str:
     """
     is_mirror = _CONFIG_MIRROR in meta.annotations
     return meta.annotations.get(_CONFIG_HASH, meta.uid) if is_mirror else meta.uid
+
+
+def pod_with(uid: str, name: str) -> str:
+    """Return the key of a pod in its cache; `uid` is its own or its runtime's.
+
+    The name (namespace/name) is part of it: anybody can annotate a pod with the UID of a static
+    pod, which is no secret, but not give it the name of another namespace's pod.
+    """
+    return f"{uid} {name}"
+
+
+def by_own_uid(meta: ObjectMeta) -> str:
+    return pod_with(meta.uid, by_name(meta))
+
+
+def by_runtime_uid(meta: ObjectMeta) -> str:
+    return pod_with(runtime_uid(meta), by_name(meta))
 
 
 class NodeAddress(Struct, frozen=True):

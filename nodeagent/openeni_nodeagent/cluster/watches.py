@@ -12,8 +12,15 @@ from openeni_crds.names import Kind
 from openeni_crds.podip import PodIP
 from openeni_kube.store import NotFoundError, Store, StoreError
 from openeni_kube.watches.informer import Informer
-from openeni_nodeagent.cluster.cache import Cache, by_uid
-from openeni_nodeagent.cluster.objects import Namespace, Node, Pod, ServiceCIDR, runtime_uid
+from openeni_nodeagent.cluster.cache import Cache
+from openeni_nodeagent.cluster.objects import (
+    Namespace,
+    Node,
+    Pod,
+    ServiceCIDR,
+    by_own_uid,
+    by_runtime_uid,
+)
 
 WATCH_DEAD_SECONDS: Final = 150.0  # the API server sends a bookmark every minute; two are missing
 _log: Final = logging.getLogger(__name__)
@@ -24,7 +31,9 @@ class Caches:
     """The cache of each kind, filled by Watches."""
 
     nodes: Cache[Node] = field(default_factory=lambda: Cache(names.NODES, Node))
-    pods: Cache[Pod] = field(default_factory=lambda: Cache(names.PODS, Pod, by_uid, runtime_uid))
+    pods: Cache[Pod] = field(
+        default_factory=lambda: Cache(names.PODS, Pod, by_own_uid, by_runtime_uid)
+    )
     enis: Cache[ENI] = field(default_factory=lambda: Cache(names.ENIS, ENI))
     podips: Cache[PodIP] = field(default_factory=lambda: Cache(names.PODIPS, PodIP))
     pools: Cache[ENIPool] = field(default_factory=lambda: Cache(names.ENIPOOLS, ENIPool))

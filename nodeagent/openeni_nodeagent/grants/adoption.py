@@ -15,6 +15,7 @@ from openeni_crds.datapath_mode import DatapathMode
 from openeni_crds.podip import PodIP
 from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grant_log import EndReason
+from openeni_nodeagent.grants.retained import pod_key
 from openeni_nodeagent.pod_options import PortMapping
 
 CONFIRM_SECONDS: Final = 120.0  # longer than any ADD
@@ -35,6 +36,7 @@ class ObservedPod:
 
     runtime_uid: str
     addresses: frozenset[str]  # in its status; none as long as kubelet has reported none
+    name: str  # namespace/name
 
 
 @dataclass(frozen=True)
@@ -204,5 +206,6 @@ def _over(grant: Grant, observed: NodeObservation) -> EndReason | None:
     """
     if not grant.connected and grant.eni in observed.ready:
         return EndReason.NEVER_CONNECTED
-    exists = any(p.runtime_uid == grant.attachment.pod_uid for p in observed.pods.values())
+    owner = grant.attachment.pod_uid, pod_key(grant.namespace, grant.name)
+    exists = any((p.runtime_uid, p.name) == owner for p in observed.pods.values())
     return None if exists or grant.attachment in observed.living else EndReason.POD_GONE

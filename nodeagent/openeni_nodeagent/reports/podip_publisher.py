@@ -19,6 +19,7 @@ from openeni_kube.clock import now_text
 from openeni_kube.result import Result, Retry, requeue
 from openeni_kube.store import ConflictError, InvalidError, NotFoundError, Store, StoreError
 from openeni_nodeagent.cluster.cache import object_key
+from openeni_nodeagent.cluster.objects import Pod, pod_with
 from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grants import Grants
@@ -100,7 +101,7 @@ class PodIPPublisher:
         claim = self._claims.get(key)
         if claim is None:
             return None
-        if grants or self._pods.get(claim.attachment.pod_uid) is None:
+        if grants or self._pod_of(claim) is None:
             del self._claims[key]
             return None
         kept = retained_by(podip) if podip is not None and podip.is_retained else None
@@ -161,8 +162,11 @@ class PodIPPublisher:
 
     def _pod_uid(self, grant: Grant) -> str:
         """Return the UID of the pod's object, as far as it is known."""
-        pod = self._pods.get(grant.attachment.pod_uid)
+        pod = self._pod_of(grant)
         return pod.metadata.uid if pod else grant.api_uid or grant.attachment.pod_uid
+
+    def _pod_of(self, grant: Grant) -> Pod | None:
+        return self._pods.get(pod_with(grant.attachment.pod_uid, key_of(grant)))
 
     def _create(self, grant: Grant, pod_uid: str) -> PodIP:
         """Create the grant's PodIP; return it, or the one that already has its name."""

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from openeni_crds import names
 from openeni_nodeagent.attachments import commands
 from openeni_nodeagent.attachments.garbage_collection import GC_AGE_SECONDS, stale_grants
-from openeni_testing.agent.failed_adds import add, with_node
+from openeni_testing.agent.failed_adds import add, call, with_node
 from openeni_testing.agent.parts import AgentParts
 
 
@@ -33,3 +34,26 @@ def test_an_add_that_is_repeated_makes_its_grant_young_again_and_not_its_beginni
     began, ended = map(json.loads, parts.log_lines)
     apart = datetime.fromisoformat(ended["began"]) - datetime.fromisoformat(began["time"])
     assert abs(apart) < timedelta(seconds=10)
+
+
+def test_no_annotation_of_another_namespaces_pod_keeps_a_grant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = AgentParts(tmp_path)
+    parts.create_objects()
+    with_node(parts)
+    grant = parts.grant("web", "c1")
+    uid = grant.attachment.pod_uid
+    annotations = {"kubernetes.io/config.hash": uid, "kubernetes.io/config.mirror": uid}
+    forged = {"name": "web", "namespace": "tenant", "annotations": annotations, "uid": "f00d"}
+    later = grant.at + 2 * GC_AGE_SECONDS
+    monkeypatch.setattr(commands, "boot_seconds", lambda: later)
+    parts.sync(look=False)
+    gc: dict[str, object] = {"cni.dev/valid-attachments": []}
+    call(parts, "GC", uid, config=gc)
+    assert parts.grants.all() == (grant,)
+    parts.store.delete(names.PODS, "web", "default")
+    parts.sync(look=False)
+    parts.caches.pods.put({"metadata": forged})
+    call(parts, "GC", uid, config=gc)
+    assert parts.grants.all() == ()

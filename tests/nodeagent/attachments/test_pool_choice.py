@@ -13,8 +13,9 @@ from openeni_crds.enipool_status import ENIPoolStatus
 from openeni_crds.meta import Json, ObjectMeta, decode
 from openeni_nodeagent.attachments.grant_errors import no_address
 from openeni_nodeagent.attachments.pool_choice import PoolChooser
-from openeni_nodeagent.cluster.cache import Cache, by_uid
-from openeni_nodeagent.cluster.objects import Namespace, Node, Pod, runtime_uid
+from openeni_nodeagent.cluster.cache import Cache
+from openeni_nodeagent.cluster.objects import Namespace, Node, Pod
+from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.cni.protocol import CNIError
 from openeni_nodeagent.event_reasons import PodReason
 from openeni_testing.objects import eni_body, pool_body
@@ -32,7 +33,7 @@ class Cluster:
     def __init__(self) -> None:
         self.silence = 1.0
         self.nodes = Cache(names.NODES, Node)
-        self.pods = Cache(names.PODS, Pod, by_uid, runtime_uid)
+        self.pods: Cache[Pod] = Caches().pods
         self.pools = Cache(names.ENIPOOLS, ENIPool)
         self.namespaces = Cache(names.NAMESPACES, Namespace)
         self.chooser = PoolChooser(
@@ -127,6 +128,19 @@ def test_no_annotation_makes_a_pod_another_one(cluster: Cluster) -> None:
     cluster.pod("plain", annotations={CONFIG_HASH: "new"})
     with pytest.raises(CNIError, match="has not been seen on this node yet"):
         cluster.chosen("new")
+
+
+def test_no_pod_of_another_namespace_takes_the_place_of_a_static_pod(cluster: Cluster) -> None:
+    """Its annotations name the static pod's UID, before the static pod's own do and after."""
+    cluster.pool("all", podSelector=ALL)
+    forged = {CONFIG_HASH: "9d1f0a7c", CONFIG_MIRROR: "9d1f0a7c"}
+    cluster.pod("f00d", namespace="tenant", annotations=forged)
+    cluster.pod("8b7c0c1e", annotations=forged)
+    cluster.pod("f00f", namespace="tenant", name="q", annotations=forged)
+    found = cluster.chooser.pool_for("9d1f0a7c", "shop/p", time.monotonic())
+    assert found.pod_uid == "8b7c0c1e"
+    cluster.pods.remove({"metadata": {"name": "q", "namespace": "tenant", "uid": "f00f"}})
+    assert cluster.chooser.pool_for("9d1f0a7c", "shop/p", time.monotonic()) == found
 
 
 def test_with_the_watch_alive_an_unknown_pod_is_not_guessed_at(cluster: Cluster) -> None:

@@ -9,6 +9,7 @@ import pytest
 from openeni_crds import names
 from openeni_kube.store import NotFoundError, Page
 from openeni_nodeagent.cluster import watches
+from openeni_nodeagent.cluster.objects import pod_with
 from openeni_nodeagent.cluster.watches import Caches, Watches
 from openeni_testing.agent import node_objects
 from openeni_testing.objects import eni_body, podip_body, pool_body
@@ -86,7 +87,7 @@ def test_the_caches_are_filled_with_this_nodes_objects_and_every_pool(
     caches = made.caches
     shown = [sorted(o.metadata.name for o in c.all()) for c in (caches.nodes, caches.pods)]
     assert shown == [[node_objects.NODE], ["mine"]]
-    assert caches.pods.get(mine) is not None
+    assert caches.pods.get(pod_with(mine, "default/mine")) is not None
     assert [o.metadata.name for o in caches.enis.all()] == ["a"]
     assert [o.metadata.name for o in caches.podips.all()] == ["a"]
     assert sorted(o.metadata.name for o in caches.pools.all()) == ["a", "b"]

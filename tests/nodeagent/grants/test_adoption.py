@@ -25,6 +25,7 @@ A, B = "10.98.0.5", "10.98.0.6"
 A6 = "2001:db8::5"
 UID = "2f1f9a3e-6d0e-4c39-9a35-8c1c7d7f5e05"
 DEVICE = "oe5d1b"
+NAME = "default/web"
 GRANT = Grant(
     Attachment(UID, "5d1b", "eth0"),
     "default",
@@ -56,7 +57,7 @@ AGREED = NodeObservation(
     kernel={A: DEVICE},
     unexplained=frozenset(),
     podips=(PODIP,),
-    pods={UID: ObservedPod(UID, frozenset({A}))},
+    pods={UID: ObservedPod(UID, frozenset({A}), NAME)},
     living=frozenset({GRANT.attachment}),
     ready=frozenset({"e"}),
     enis={},
@@ -64,6 +65,7 @@ AGREED = NodeObservation(
 )
 LOST = replace(AGREED, grants=(), unexplained=frozenset({A}))  # by the journal
 NOTHING_LIVES = replace(AGREED, living=frozenset(), pods={})
+FORGED = {"f00d": ObservedPod(UID, frozenset(), "tenant/web")}  # by an annotation of its own
 
 
 def kinds(observed: NodeObservation) -> list[type[RepairAction]]:
@@ -88,6 +90,7 @@ def changed(**fields: object) -> tuple[Grant, ...]:
         ),
         pytest.param(replace(AGREED, pods={}), [], id="the pod is unknown, its namespace lives"),
         pytest.param(NOTHING_LIVES, [EndGrant], id="neither pod nor namespace is there"),
+        pytest.param(replace(NOTHING_LIVES, pods=FORGED), [EndGrant], id="but an annotation is"),
         pytest.param(
             replace(NOTHING_LIVES, ready=frozenset()), [EndGrant], id="nor is the ENI's link ready"
         ),
@@ -146,7 +149,10 @@ def deleting(of: PodIP) -> PodIP:
 
 
 # Two pods, of whose addresses kubelet has not reported any.
-SILENT = {UID: ObservedPod(UID, frozenset()), "other": ObservedPod("other", frozenset())}
+SILENT = {
+    UID: ObservedPod(UID, frozenset(), NAME),
+    "other": ObservedPod("other", frozenset(), "default/b"),
+}
 
 
 @pytest.mark.parametrize(
@@ -156,15 +162,15 @@ SILENT = {UID: ObservedPod(UID, frozenset()), "other": ObservedPod("other", froz
         pytest.param(replace(LOST, kernel={A: "oe0123"}), id="another device has the address"),
         pytest.param(replace(LOST, podips=(podip(device=""),)), id="the PodIP names no device"),
         pytest.param(
-            replace(LOST, pods={UID: ObservedPod(UID, frozenset({B}))}),
+            replace(LOST, pods={UID: ObservedPod(UID, frozenset({B}), NAME)}),
             id="the pod shows another address",
         ),
         pytest.param(
             replace(
                 LOST,
                 pods={
-                    UID: ObservedPod(UID, frozenset()),
-                    "other": ObservedPod("other", frozenset({A})),
+                    UID: ObservedPod(UID, frozenset(), NAME),
+                    "other": ObservedPod("other", frozenset({A}), "default/b"),
                 },
             ),
             id="another pod shows the address",
@@ -233,7 +239,7 @@ def test_nothing_is_adopted_and_nothing_removed_where_the_owner_is_in_doubt(
 
 
 def test_of_two_podips_the_one_whose_pod_shows_the_address_is_adopted() -> None:
-    pods = SILENT | {UID: ObservedPod(UID, frozenset({A}))}
+    pods = SILENT | {UID: ObservedPod(UID, frozenset({A}), NAME)}
     other = podip("b", "other", containerID="c2")
     (action,) = plan_repair(replace(LOST, pods=pods, podips=(other, PODIP)))
     assert isinstance(action, Adopt)
@@ -272,7 +278,7 @@ def test_an_adopted_grant_is_made_from_the_podip() -> None:
 
 def test_the_adopted_grant_of_a_static_pod_has_the_runtimes_uid() -> None:
     """Or the next ADD of the container would be another pod's."""
-    (action,) = plan_repair(replace(LOST, pods={UID: ObservedPod("9d1f0a7c", frozenset())}))
+    (action,) = plan_repair(replace(LOST, pods={UID: ObservedPod("9d1f0a7c", frozenset(), NAME)}))
     assert isinstance(action, Adopt)
     assert action.grant.attachment.pod_uid == "9d1f0a7c"
     assert action.grant.api_uid == UID

@@ -141,7 +141,7 @@ def is_synced(agent: Agent) -> bool:
 
 def knows_pod(agent: Agent, uid: str) -> bool:
     """Return True while the agent's cache has this pod."""
-    return agent._caches.pods.get(uid) is not None
+    return any(pod.metadata.uid == uid for pod in agent._caches.pods.all())
 
 
 def waiting_adds(agent: Agent) -> int:

@@ -159,6 +159,22 @@ def test_a_udp_client_that_was_faster_than_the_pod_reaches_it(bench: Bench) -> N
     assert pod.address == bench.addresses[0]
 
 
+def test_a_port_leads_to_the_pod_although_a_process_of_the_node_listens_there(
+    bench: Bench,
+) -> None:
+    """As with the CNI project's portmap: docs/host-ports.md and docs/security.md say so."""
+    bench.node.namespace.answer(8053)
+    before = bench.outside.ask_by_datagram(NODE, 8053)
+    assert before is not None
+    assert before[0] != "pod"
+    bench.start()
+    assert bench.outside.ask_by_datagram(NODE, 8053) == ("pod", neutron.OUTSIDE)
+    for address in (NODE, "127.0.0.1"):
+        seen = bench.node.namespace.ask_by_datagram(address, 8053)
+        assert seen is not None
+        assert seen[0] == "pod"
+
+
 def test_flows_to_the_address_of_somebody_else_are_left_alone(bench: Bench) -> None:
     """A pod may name any `hostIP`; that one's port is not served."""
     bench.outside.answer(8053)
