@@ -21,9 +21,7 @@ class Ticket:
     queue: str
     group: str  # the pool's name, or CERTAIN
     namespace: str = ""  # of the pod
-    displaced: bool = (
-        False  # by a request of another pool or namespace: it must not wait any longer
-    )
+    displaced: bool = False  # by another pool's or namespace's request: it waits no longer
 
 
 class WaitingRequests:
