@@ -117,6 +117,7 @@ class Reason(StrEnum):
     ADDRESS_IN_USE = "AddressInUse"
     ADDRESS_TAKEN = "AddressTaken"
     ADDRESS_IS_PRIMARY = "AddressIsPrimary"
+    ADDRESS_IS_RESERVED = "AddressIsReserved"
     ADDRESS_OUTSIDE_SUBNETS = "AddressOutsideSubnets"
     MOVE_UNSUPPORTED = "MoveUnsupported"
     # the node

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from openeni_crds.eni import ENI
 from openeni_crds.podip import PodIP
+from openeni_operator.cloud.unassignable import role_of
 from openeni_operator.cluster_state import ClusterState
 
 
@@ -60,13 +61,18 @@ def _leaves(state: ClusterState, address: str, eni: ENI) -> bool:
 
 
 def claimed_addresses(state: ClusterState, eni: ENI) -> tuple[str, ...]:
-    """Return the addresses that the ENI's port is to have for certain pods."""
+    """Return the addresses that the ENI's port is to have for certain pods.
+
+    Not even an ENI that was chosen for it before gets one that no pod may have.
+    """
+    subnets = eni.status.port.subnets if eni.status.port else ()
     return tuple(
         address
         for podip in sorted(state.podips_on(eni.name), key=_rank)
         if podip.spec.node_name == eni.spec.node_name
         for address in podip.spec.addresses
         if claimant_of(state, address, eni.spec.pool_name) == podip
+        and not role_of(address, subnets)
     )
 
 

@@ -28,6 +28,12 @@ ADDRESS: Final[Reasons] = {
         _OTHER_ADDRESS,
         (OPERATOR_PODIP,),
     ),
+    Reason.ADDRESS_IS_RESERVED: ReasonEntry(
+        "the address is the gateway of its subnet, or the subnet's network, broadcast or anycast "
+        "address, which no pod gets. A pod that asked for no address by name gets another one",
+        _OTHER_ADDRESS,
+        (OPERATOR_PODIP,),
+    ),
     Reason.ADDRESS_OUTSIDE_SUBNETS: ReasonEntry(
         "the address is in no subnet of the ENIs that the pod's pool has on the node",
         f"add the subnet to the pool, or {_OTHER_ADDRESS}",

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from openeni_crds.conditions import Reason
-from openeni_crds.eni import ENI
+from openeni_crds.eni import ENI, PortSubnet
 from openeni_crds.names import port_name, port_tags
 from openeni_operator.cause import Cause
 from openeni_operator.cloud import errors
 from openeni_operator.cloud.api import Cloud, FixedIP, NewPort, Port
 from openeni_operator.cloud.call_limiter import NotYetError
+from openeni_operator.cloud.unassignable import role_of
 from openeni_operator.eni.observe import ENIDependencies
 from openeni_operator.eni.resize import is_answered, with_more, without
 from openeni_operator.eni.steps import (
@@ -29,6 +30,7 @@ from openeni_operator.eni.steps import (
 )
 from openeni_operator.eni.tracker import CERTAIN_REFUSALS, PortAnswer, PortTracker
 
+GATEWAY_SECONDS: Final = 60.0  # for which a subnet is believed to have the gateway that it had
 # The message of libvirt's driver when the guest's bus has no free slot (nova.exception).
 NO_SLOT: Final = "Failed to attach network adapter device"
 
@@ -160,6 +162,8 @@ class PortCalls:
         tracker, now, place = self.tracker, self.deps.clock(), self.cloud.place
         tracker.resize_requested, tracker.resize_revision = now, port.revision
         try:
+            if claimed:
+                self._check_assignable(claimed)
             found = self.cloud.set_fixed_ips(port.id, wanted, port.revision)
         except errors.OutcomeUnknownError as error:
             tracker.resize_failure = cause_of(error)
@@ -187,6 +191,18 @@ class PortCalls:
             raise conflict
         tracker.resize_conflicts = 0
         tracker.answer = PortAnswer(found, now, place)
+
+    def _check_assignable(self, address: str) -> None:
+        """Raise ResourceConflictError for the gateway of a subnet, as Neutron has it now.
+
+        ENI.status has the one from when the port was created.
+        """
+        spec, since = self.eni.spec, self.deps.clock() - GATEWAY_SECONDS
+        found = self.deps.reads.network(spec.cloud, self.cloud, spec.network_id, since)
+        subnets = (PortSubnet(s.id, s.cidr, s.gateway) for s in found.subnets.values())
+        role = role_of(address, subnets)
+        if role:
+            raise errors.ResourceConflictError(f"{address} is {role}, which no pod gets")
 
     def _confirm(self, port: Port) -> None:
         """Have Neutron compare the port with the newest one, which the answer has.

@@ -7,66 +7,28 @@ released there; the PodIP moves to the node; once that node's agent has seen for
 is, the PodIP gets an ENI of the node, whose port gets the address.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from openeni_crds.capacity import Growth
 from openeni_crds.conditions import Condition, Reason, Status, Type, condition, find, is_true
 from openeni_crds.eni import ENI
-from openeni_crds.enipool import ENIPool
-from openeni_crds.podip import PodIP
 from openeni_operator.cause import Cause
-from openeni_operator.podip.plan import agent_has_seen, is_without_pod
+from openeni_operator.cloud.unassignable import role_of
+from openeni_operator.podip.facts import PlacementFacts
 from openeni_operator.podip.target_eni import awaited_room, can_get, choose_eni, is_outside
 
 # Others have got the address on its way: a pod that did not ask for it by name gets another one.
-LOST: Final = frozenset({Reason.ADDRESS_IN_USE, Reason.ADDRESS_IS_PRIMARY, Reason.ADDRESS_TAKEN})
+LOST: Final = frozenset(
+    {
+        Reason.ADDRESS_IN_USE,
+        Reason.ADDRESS_IS_PRIMARY,
+        Reason.ADDRESS_IS_RESERVED,
+        Reason.ADDRESS_TAKEN,
+    }
+)
 POLL: Final = 2.0  # seconds, while the addresses are on their way
 SLOW_POLL: Final = 15.0  # for what only somebody else can change
-
-
-@dataclass(frozen=True)
-class Waiter:
-    """The pod of the PodIP's name that waits for an address."""
-
-    node: str
-    pool: str  # that serves it; "" if none does
-    wishes: bool = True  # it keeps its address, or asks for one of the PodIP's by name
-    by_name: bool = False
-
-
-@dataclass(frozen=True)
-class PlacementFacts:
-    """A watched PodIP, and what decides about it."""
-
-    podip: PodIP
-    pool: ENIPool | None
-    pool_gone: bool  # or it is being deleted
-    enis: Mapping[str, tuple[ENI, ...]]  # by address: those whose port has it
-    on_node: tuple[ENI, ...] = ()  # ENIs of the pool on the target node
-    current: ENI | None = None  # that in the PodIP's spec
-    waiter: Waiter | None = None
-    node_gone: bool = False  # the PodIP's node
-    node_exists: bool = True
-    retained_seconds: float | None = None  # since the condition Retained is True
-    rivals: Mapping[str, str] | None = (
-        None  # address -> another pod that has it, or claims it first
-    )
-    refused: Callable[[str, str], Cause | None] = lambda _eni, _address: None
-
-    @property
-    def node(self) -> str:
-        """The node that shall have the addresses."""
-        return self.waiter.node if self.waiter is not None else self.podip.spec.node_name
-
-    @property
-    def released(self) -> bool:
-        """Return True if no pod has the addresses, by the agent of the node in the present spec.
-
-        It keeps them for the next pod of the name from then on, also those that are still to come.
-        """
-        return self.node_gone or (is_without_pod(self.podip) and agent_has_seen(self.podip))
 
 
 @dataclass(frozen=True)
@@ -231,6 +193,10 @@ def _holders(facts: PlacementFacts, address: str) -> list[ENI]:
 def _other_owner(facts: PlacementFacts, address: str) -> Cause | None:
     """Return whose the address is, if it is not the pod's to have."""
     podip, enis = facts.podip, facts.enis.get(address, ())
+    ports = (e.status.port for e in (*facts.on_node, *enis))
+    role = role_of(address, [subnet for port in ports if port for subnet in port.subnets])
+    if role:
+        return Cause(Reason.ADDRESS_IS_RESERVED, f"{address} is {role}, which no pod gets")
     primary = next((e for e in enis if e.status.port and address in e.status.port.primary), None)
     if primary is not None:
         message = f"{address} is the primary address of ENI {primary.name}, which no pod gets"

@@ -26,14 +26,13 @@ from openeni_operator.cluster_state import ClusterState
 from openeni_operator.core_objects import WaitingPod
 from openeni_operator.missing_nodes import NODE_GRACE_PERIOD, MissingNodes
 from openeni_operator.objects.status_writer import CHANGED_SECONDS, write_status
+from openeni_operator.podip.facts import PlacementFacts, Waiter
 from openeni_operator.podip.placement import (
     ClearENI,
     EndPodIP,
     MoveToNode,
-    PlacementFacts,
     PodIPChange,
     SetENI,
-    Waiter,
     decide,
 )
 from openeni_operator.podip.plan import own_conditions

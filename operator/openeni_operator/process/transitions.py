@@ -88,6 +88,7 @@ EVENT_TYPES: Final[Mapping[str, EventType | None]] = {
     Reason.ADDRESS_IN_USE: _WARNING,
     Reason.ADDRESS_TAKEN: _WARNING,
     Reason.ADDRESS_IS_PRIMARY: _WARNING,
+    Reason.ADDRESS_IS_RESERVED: _WARNING,
     Reason.ADDRESS_OUTSIDE_SUBNETS: _WARNING,
     Reason.MOVE_UNSUPPORTED: _WARNING,
     # the node
