@@ -7,25 +7,11 @@ leaves an ENI is retired by its node's agent first, and Neutron gives an address
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
-from openeni_crds.conditions import Reason, Type, find
 from openeni_crds.eni import ENI
 from openeni_crds.podip import PodIP
 from openeni_operator.cloud.unassignable import role_of
 from openeni_operator.cluster_state import ClusterState
-
-# Others have got the address on its way: a pod that did not ask for it by name gets another one.
-LOST: Final = frozenset(
-    {
-        Reason.ADDRESS_IN_USE,
-        Reason.ADDRESS_IS_PRIMARY,
-        Reason.ADDRESS_IS_RESERVED,
-        Reason.ADDRESS_TAKEN,
-    }
-)
-IN_PROGRESS: Final = frozenset({Reason.WAITING_FOR_ADDRESS, Reason.WAITING_FOR_RELEASE})
-UNMOVABLE: Final = LOST | {Reason.ADDRESS_OUTSIDE_SUBNETS, Reason.MOVE_UNSUPPORTED}
 
 
 @dataclass(frozen=True)
@@ -72,31 +58,6 @@ def _leaves(state: ClusterState, address: str, eni: ENI) -> bool:
         and not podip.spec.eni_name
         and target_node(state, podip) != eni.spec.node_name
     )
-
-
-def departing_claim(state: ClusterState, address: str, pool: str, node: str) -> PodIP | None:
-    """Return the claim for which the address is to get from this node to another, or is on its way.
-
-    It is over once a port of the other node has the address, and if that will get it no more.
-    """
-    podip = claimant_of(state, address, pool)
-    if podip is None:
-        return None
-    target, placed = target_node(state, podip), find(podip.status.conditions, Type.PLACED)
-    if target == node or state.node(target) is None:
-        return None
-    if placed is not None and placed.reason in UNMOVABLE:
-        return None
-    ports = (e.status.port for e in state.enis_with(address) if e.spec.node_name == target)
-    return None if any(port and address in port.addresses for port in ports) else podip
-
-
-def progresses(state: ClusterState, podip: PodIP) -> bool:
-    """Return True if nothing but the operator and running agents is waited for."""
-    placed = find(podip.status.conditions, Type.PLACED)
-    node = state.node(target_node(state, podip))
-    agent_runs = node is not None and not node.tainted_since
-    return agent_runs and (placed is None or placed.reason in IN_PROGRESS)
 
 
 def claimed_addresses(state: ClusterState, eni: ENI) -> tuple[str, ...]:

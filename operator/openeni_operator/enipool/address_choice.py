@@ -24,8 +24,7 @@ def request_addresses(
     It has none that pods have: `granted`, by their PodIPs, and what the agent has refused. If there
     are too few others, the ENI keeps more. What other nodes claim goes first; what is asked for
     already stays so, and of the others the highest go first; after a refusal those below it, so
-    that each has its turn. An ENI has one address at least: if all leave, the last one stays until
-    there is another.
+    that each has its turn.
     """
     port = eni.status.port
     if port is None:
@@ -33,7 +32,6 @@ def request_addresses(
     refused = refused_addresses(eni)
     held = set(granted) | refused
     going = set(leaving) - held
-    sizes = _sizes(port)
     free = {
         subnet.id: _in_order(
             (a for a in addresses_in(subnet, port.addresses) if a not in held),
@@ -43,11 +41,10 @@ def request_addresses(
         )
         for subnet in port.subnets
     }
+    sizes = _sizes(port)
     staying = [len(set(addresses_in(s, port.addresses)) - going) for s in port.subnets]
-    if going and min(staying) > 0:
+    if going and min(staying) > 0:  # an ENI has one address at least
         keep = min(keep, *staying)
-    elif going and keep <= min(sizes.values()):  # it gets no other one before the last one leaves
-        keep = 1
     keep = max(keep, *(size - len(free[subnet]) for subnet, size in sizes.items()))
     chosen = (a for subnet, size in sizes.items() for a in free[subnet][: max(0, size - keep)])
     return AddressRequest(keep, tuple(sorted(chosen)))
@@ -65,9 +62,7 @@ def is_misasked(eni: ENI, leaving: Collection[str] = ()) -> bool:
     surplus = {subnet: max(0, n - eni.spec.address_count) for subnet, n in _sizes(port).items()}
     wanted = {s.id: len(asked & set(addresses_in(s, port.addresses))) for s in port.subnets}
     there = set(port.addresses) - refused_addresses(eni)
-    own = [set(addresses_in(subnet, port.addresses)) for subnet in port.subnets]
-    unasked = any(len(a & set(leaving) - asked) > (a <= set(leaving)) for a in own)
-    return surplus != wanted or unasked or not asked <= there
+    return surplus != wanted or not set(leaving) <= asked <= there
 
 
 def refused_addresses(eni: ENI) -> set[str]:

@@ -9,7 +9,6 @@ from typing import Final, TypeVar
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_kube.store import Store, StoreError
-from openeni_operator.claims import departing_claim, progresses
 from openeni_operator.cluster_state import ClusterState
 from openeni_operator.eni.created import CreatedENIs
 from openeni_operator.enipool.capacity_status import Obstacle, stall_of
@@ -29,7 +28,6 @@ from openeni_operator.sizing.plan import plan
 from openeni_operator.sizing.state import Action, NodeState, Plan, SizingPolicy
 
 T = TypeVar("T")
-YIELD_SECONDS: Final = 2.0  # until a node that yields is planned again
 MIN_PAUSE: Final = 1.0  # seconds, between two plans of a node to which nothing happens
 
 
@@ -107,31 +105,8 @@ class NodePlans:
         subnets = SubnetFacts(
             frozenset(served if self.resolution is not None else ()), self.resolution, self.usage
         )
-        known = [n for n in names if n in history.nodes]
-        states = (self._with_departures(node_state(self.facts, n, subnets)) for n in known)
+        states = (node_state(self.facts, n, subnets) for n in names if n in history.nodes)
         return [measured(state, history, self.policy, now) for state in states]
-
-    def _with_departures(self, node: NodeState) -> NodeState:
-        """Return the node with whether it yields to claims of addresses that leave it.
-
-        In a full subnet the address that has just been released is the one that any request gets:
-        it would be taken back and released again, for ever. Spare addresses wait for it until it
-        has arrived, waiting pods as long as nobody but the operator and agents is waited for.
-        """
-        history, state = self.memory.history.nodes[node.name], self.clients.state
-        enis = self.facts.enis_by_node.get(node.name, ())
-        found = (self.facts.leaving.get(eni.name, frozenset[str]()) for eni in enis)
-        leaving = frozenset[str]().union(*found)
-        claims = {
-            address: claim
-            for address in history.departing | leaving
-            if (claim := departing_claim(state, address, self.pool.name, node.name)) is not None
-        }
-        history.departing = frozenset(claims)
-        waits = not node.waiting or any(progresses(state, claim) for claim in claims.values())
-        if not (self.policy.elastic and claims):
-            return node
-        return replace(node, yields=waits, departed=not leaving >= claims.keys())
 
     def _decide(self, node: NodeState) -> _Decision:
         """Plan one node. What it gets of the pool's limits, the next one does not."""
@@ -254,7 +229,6 @@ class NodePlans:
             *seconds_until_change(node, history, self.policy, now),
             *(NODE_GRACE_PERIOD - age for age in ages if age is not None),
             *([count.again or LOOK_SECONDS] if count.again or served else ()),
-            *([YIELD_SECONDS] if node.yields or node.departed else ()),
         ]
         left = [max(MIN_PAUSE, s) for s in seconds if s > 0]
         return now + min(left) if left else None

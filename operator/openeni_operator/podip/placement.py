@@ -14,17 +14,19 @@ from openeni_crds.capacity import Growth
 from openeni_crds.conditions import Condition, Reason, Status, Type, condition, find, is_true
 from openeni_crds.eni import ENI
 from openeni_operator.cause import Cause
-from openeni_operator.claims import IN_PROGRESS, LOST
 from openeni_operator.cloud.unassignable import role_of
 from openeni_operator.podip.facts import PlacementFacts
-from openeni_operator.podip.target_eni import (
-    awaited_replacement,
-    awaited_room,
-    can_get,
-    choose_eni,
-    is_outside,
-)
+from openeni_operator.podip.target_eni import awaited_room, can_get, choose_eni, is_outside
 
+# Others have got the address on its way: a pod that did not ask for it by name gets another one.
+LOST: Final = frozenset(
+    {
+        Reason.ADDRESS_IN_USE,
+        Reason.ADDRESS_IS_PRIMARY,
+        Reason.ADDRESS_IS_RESERVED,
+        Reason.ADDRESS_TAKEN,
+    }
+)
 POLL: Final = 2.0  # seconds, while the addresses are on their way
 SLOW_POLL: Final = 15.0  # for what only somebody else can change
 
@@ -90,7 +92,10 @@ def decide(facts: PlacementFacts) -> Decision:
     lost = cause is not None and cause.reason in LOST and not _is_by_name(facts)
     if lost and podip.is_retained and facts.waiter is not None and facts.released:
         return Decision((*retained, placed), EndPodIP())
-    progress = cause is not None and cause.reason in IN_PROGRESS
+    progress = cause is not None and cause.reason in {
+        Reason.WAITING_FOR_ADDRESS,
+        Reason.WAITING_FOR_RELEASE,
+    }
     after = None if cause is None else POLL if progress else SLOW_POLL
     return Decision((*retained, placed), change, after)
 
@@ -235,10 +240,8 @@ def _immobility(facts: PlacementFacts, address: str) -> Cause | None:
 def _leave(facts: PlacementFacts, holder: ENI) -> tuple[Cause, PodIPChange | None]:
     """Have the addresses leave an ENI that is not on the node that shall have them."""
     message = f"waiting until node {holder.spec.node_name} has given up ENI {holder.name}'s address"
-    if facts.podip.spec.eni_name:
-        return Cause(Reason.WAITING_FOR_RELEASE, message), ClearENI()
-    hindrance = awaited_replacement(holder, facts.pool)
-    return hindrance or Cause(Reason.WAITING_FOR_RELEASE, message), None
+    change = ClearENI() if facts.podip.spec.eni_name else None
+    return Cause(Reason.WAITING_FOR_RELEASE, message), change
 
 
 def _arrive(facts: PlacementFacts, missing: list[str]) -> tuple[Cause, PodIPChange | None]:

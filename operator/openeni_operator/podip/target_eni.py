@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from openeni_crds.conditions import Reason, Status, Type, find, is_true
+from openeni_crds.conditions import Reason, Type, find, is_true
 from openeni_crds.eni import ENI, MOST_PODS
 from openeni_crds.enipool import ENIPool
 from openeni_operator.cause import Cause
@@ -41,20 +41,6 @@ def awaited_room(eni: ENI, pool: ENIPool | None, addresses: str) -> Cause:
         message = f"{addresses} finds no room on ENI {eni.name}: {capacity.message}"
         return Cause(Reason(capacity.reason), message)
     return Cause(Reason.WAITING_FOR_ADDRESS, f"{addresses} is being added to ENI {eni.name}")
-
-
-def awaited_replacement(eni: ENI, pool: ENIPool | None) -> Cause | None:
-    """Return why the ENI's last address, which is to leave it, gets no other one in its place."""
-    port, sized = eni.status.port, find(eni.status.conditions, Type.SIZED)
-    if port is None or in_fuller_family(port.addresses) > 1:
-        return None
-    needs = f"ENI {eni.name} has one address at least, and gets no other one for it"
-    capacity = find(pool.status.conditions, Type.CAPACITY_AVAILABLE) if pool else None
-    if capacity is not None and capacity.reason == Reason.POOL_LIMIT:
-        return Cause(Reason.POOL_LIMIT, f"{needs}: {capacity.message}")
-    if sized is not None and sized.status == Status.FALSE and sized.reason != Reason.UPDATING:
-        return Cause(Reason.WAITING_FOR_RELEASE, f"{needs}: {sized.message}")
-    return None
 
 
 def _is_usable(eni: ENI) -> bool:

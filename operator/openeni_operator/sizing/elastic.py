@@ -83,8 +83,7 @@ def corrections(
     for eni in sorted(node.enis, key=lambda e: not e.awaited):
         if not eni.resizable or eni.name in touched:
             continue
-        room = max(0, left - taken, _replaces_last(eni, node))
-        wanted = min(_with_claims(eni, node), eni.held + room)
+        wanted = min(_with_claims(eni), eni.held + max(0, left - taken))
         if wanted > max(eni.addresses, eni.asked):
             found.append(GrowENI(eni.name, wanted))
             left -= max(0, wanted - eni.held)
@@ -158,7 +157,7 @@ def lacking_room(node: NodeState, policy: SizingPolicy) -> int:
     What is being given back leaves room for them.
     """
     claims = sum(
-        max(0, _with_claims(e, node) - max(e.addresses, e.asked))
+        max(0, _with_claims(e) - max(e.addresses, e.asked))
         for e in node.enis
         if e.usable and e.awaited
     )
@@ -166,18 +165,12 @@ def lacking_room(node: NodeState, policy: SizingPolicy) -> int:
     return max(0, claims - max(0, unheld(node, policy)) - going)
 
 
-def _with_claims(eni: ENIState, node: NodeState) -> int:
-    """Return how many addresses the ENI is to have for its claims."""
-    return min(MOST_PODS, eni.addresses + eni.claimed + _replaces_last(eni, node))
+def _with_claims(eni: ENIState) -> int:
+    """Return how many addresses the ENI is to have for its claims.
 
-
-def _replaces_last(eni: ENIState, node: NodeState) -> bool:
-    """Return True if the ENI gets another address, so that its last one can leave.
-
-    An ENI has one at least; for a moment the node has one more than it may. While others that have
-    left are on their way, the other one might be one of them.
+    It has one address at least: another takes the place of the last one that leaves.
     """
-    return eni.all_leave and eni.addresses == 1 and not node.departed
+    return min(MOST_PODS, eni.addresses + eni.claimed + eni.all_leave)
 
 
 def unheld(node: NodeState, policy: SizingPolicy) -> int:

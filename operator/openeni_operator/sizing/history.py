@@ -47,8 +47,6 @@ class NodeHistory:
     arrivals: _Steps = field(default_factory=_Steps)
     peaks: _Steps = field(default_factory=_Steps)
     level: int = 0  # at the last look
-    # Addresses that were to leave it, until they are on a port of the node that claims them.
-    departing: frozenset[str] = frozenset()
 
     def note_waiting(self, waiting: frozenset[str], now: float) -> None:
         """Count the pods that were not waiting at the last look."""

@@ -68,12 +68,11 @@ class PoolBudget:
         return count
 
     def waits_for(self, node: NodeState) -> tuple[str, ...]:
-        """Return the limits for which pods of the node wait, or others for the last of its ENIs.
+        """Return the limits for which pods of the node wait.
 
         One that only holds spare addresses does its job.
         """
-        waits = node.pods_wait or any(eni.all_leave for eni in node.enis)
-        return tuple(sorted(self.refused.get(node.name, ()))) if waits else ()
+        return tuple(sorted(self.refused.get(node.name, ()))) if node.pods_wait else ()
 
     def refuse(self, limit: str, node: NodeState) -> None:
         """Note that the limit leaves the node without addresses."""

@@ -110,8 +110,6 @@ def _retire_then_delete(eni: ENIState) -> Action | None:
 
 def _grow(node: NodeState, policy: SizingPolicy, lacking: int) -> Plan:
     """Return the plan of a node that lacks addresses: those of its ENIs first, then another ENI."""
-    if node.yields:
-        return Plan()
     grown: tuple[GrowENI, ...] = ()
     size, left = policy.addresses_per_eni, max(0, elastic.unheld(node, policy))
     if policy.elastic:

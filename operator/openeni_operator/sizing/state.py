@@ -118,9 +118,6 @@ class NodeState:
     no_slot: bool = False  # an ENI of another pool has found no slot on its server
     expected: int = 0  # pods that arrive while addresses are being added
     peak: int | None = None  # highest target during reclaim_after; None: not watched for so long
-    # It asks for no addresses but certain ones: it would get those that leave it for other nodes.
-    yields: bool = False
-    departed: bool = False  # some of those are on no port of theirs yet
     other_subnets: bool = False  # another ENI would find addresses where these have none
 
     @property

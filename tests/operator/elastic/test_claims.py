@@ -161,34 +161,3 @@ def claiming(addresses: int, granted: int, **other: Any) -> ENIState:
 )
 def test_what_a_node_does_for_a_claim_at_its_limit(enis: list[ENIState], planned: Plan) -> None:
     assert plan(NodeState("n1", tuple(enis), peak=0), POLICY) == planned
-
-
-def leaving_all(addresses: int, **other: Any) -> ENIState:
-    return an_eni("a", addresses, addresses, all_leave=True, **other)
-
-
-@pytest.mark.parametrize(
-    ("eni", "node", "planned"),
-    [
-        pytest.param(leaving_all(4), {"yields": True}, Plan(), id="no other one yet"),
-        pytest.param(
-            leaving_all(1), {"yields": True}, Plan((GrowENI("a", 2),)), id="one for the last one"
-        ),
-        pytest.param(
-            leaving_all(1),
-            {"yields": True, "departed": True},
-            Plan(),
-            id="not while others are on their way",
-        ),
-        pytest.param(
-            claiming(4, 4), {"yields": True}, Plan((GrowENI("a", 5),)), id="certain ones come"
-        ),
-    ],
-)
-def test_a_node_that_addresses_leave(eni: ENIState, node: dict[str, Any], planned: Plan) -> None:
-    assert plan(NodeState("n", (eni,), **node), POLICY) == planned
-
-
-def test_the_last_one_is_replaced_beyond_the_nodes_limit() -> None:
-    enis = (leaving_all(1), an_eni("b", 7, 7))
-    assert plan(NodeState("n", enis, yields=True), POLICY) == Plan((GrowENI("a", 2),))

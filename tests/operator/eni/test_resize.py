@@ -17,7 +17,7 @@ from openeni_operator.eni.resize import (
     with_more,
     without,
 )
-from openeni_operator.enipool.address_choice import AddressRequest, is_misasked, request_addresses
+from openeni_operator.enipool.address_choice import is_misasked, request_addresses
 from openeni_testing.objects import eni_body
 
 FOUR, SIX = PortSubnet("s4", "10.98.0.0/22"), PortSubnet("s6", "fd00::/64")
@@ -279,14 +279,3 @@ def test_what_other_nodes_claim_is_asked_for_first() -> None:
     assert not is_misasked(an_eni(fours(4), 3, retiring=going), going)
     assert request_addresses(eni, 4, going, going).retiring == (), "a pod has it"
     assert request_addresses(an_eni(fours(1), 1), 1, (), going).count == 1, "the last one stays"
-
-
-def test_if_all_are_claimed_by_other_nodes_the_last_one_stays_until_there_is_another() -> None:
-    eni, going = an_eni(fours(3), 3), fours(3)
-    wanted = request_addresses(eni, 3, (), going)
-    assert (wanted.count, len(wanted.retiring)) == (1, 2)
-    assert is_misasked(eni, going)
-    assert not is_misasked(an_eni(fours(3), 1, retiring=wanted.retiring), going)
-    last = an_eni(fours(1), 1)
-    assert request_addresses(last, 2, (), fours(1)) == AddressRequest(2)
-    assert not is_misasked(last, fours(1)), "there is nothing to ask for"
