@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
+from openeni_kube.clock import boot_seconds
 from openeni_kube.metrics import HistogramSample, Sample
 from openeni_kube.store import Store
 from openeni_kube.workers import stop_all
@@ -111,7 +112,9 @@ class Agent:
         _log.info("this kernel supports: %s", ", ".join(sorted(datapath_modes)))
         self._telemetry.start()
         self._files.upgrade()
-        self._datapath.forget_flows(self._journal.state.cooling_until)
+        now, cooling = boot_seconds(), self._journal.state.cooling_until.items()
+        # Later than that others may have them: in an Elastic pool, pods of other nodes.
+        self._datapath.forget_flows({address for address, until in cooling if until > now})
         self._looks.first_look(self._journal.state.node)
         left = del_queue.replay(self._settings.queue, self._detacher)
         if left:

@@ -10,6 +10,8 @@ import pytest
 from openeni_crds import names
 from openeni_crds.names import host_link
 from openeni_kube.answers import Diagnosis
+from openeni_kube.clock import boot_seconds
+from openeni_nodeagent import agent
 from openeni_nodeagent.ask.diagnose import diagnose
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_nodeagent.datapath.linux import uapi
@@ -220,6 +222,22 @@ def test_flows_of_a_pod_whose_del_was_cut_off_are_not_its_heirs(
         assert mentions(node, address)
         with node.agent():
             wait_for(lambda: not mentions(node, address), "its flows are forgotten")
+
+
+def test_flows_of_an_address_that_has_cooled_down_are_others(
+    node: RealNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neutron may have given it to a pod of another node, with which this node's pods talk."""
+    with Namespace("pod") as pod:
+        with node.agent():
+            address = node.add(pod)
+            node.runtime(pod).call("DEL", pod.name)
+            wait_for(lambda: not mentions(node, address), "the end of its own flows")
+        monkeypatch.setattr(agent, "boot_seconds", lambda: boot_seconds() + 2 * 3600)
+        node.space.send(address)
+        assert mentions(node, address)
+        with node.agent():
+            assert mentions(node, address)
 
 
 def cut_off(*_: object) -> None: ...

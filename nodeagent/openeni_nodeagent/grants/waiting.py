@@ -68,22 +68,25 @@ class WaitingRequests:
         groups = Counter(each.group for each in self._tickets)
         largest, size = groups.most_common(1)[0]
         if size > groups[ticket.group] + 1:
-            self._displace(largest, self._namespaces(largest).most_common(1)[0][0])
+            self._displace_youngest(largest)
             return True
-        for namespace, count in self._namespaces(ticket.group).most_common(1):
-            if count > self._namespaces(ticket.group)[ticket.namespace] + 1:
-                self._displace(ticket.group, namespace)
-                return True
+        namespaces = self._namespaces(ticket.group)
+        if max(namespaces.values(), default=0) > namespaces[ticket.namespace] + 1:
+            self._displace_youngest(ticket.group)
+            return True
         return False
 
     def _namespaces(self, group: str) -> Counter[str]:
         return Counter(each.namespace for each in self._tickets if each.group == group)
 
-    def _displace(self, group: str, namespace: str) -> None:
+    def _displace_youngest(self, group: str) -> None:
+        """Displace the youngest of those of a group whose namespaces have the most in it."""
+        counts = self._namespaces(group)
+        most = max(counts.values())
         youngest = next(
             each
             for each in reversed(self._tickets)
-            if (each.group, each.namespace) == (group, namespace)
+            if each.group == group and counts[each.namespace] == most
         )
         self.leave(youngest)
         youngest.displaced = True

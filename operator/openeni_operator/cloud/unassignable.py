@@ -18,12 +18,6 @@ def role_of(address: str, subnets: Iterable[PortSubnet]) -> str:
     return next((f"{role} of subnet {subnet.id} ({subnet.cidr})" for subnet, role in found), "")
 
 
-def unassignable(addresses: Iterable[str], subnets: Iterable[PortSubnet]) -> set[str]:
-    """Return those of the addresses, as Neutron writes them, that no pod may have."""
-    roles = {address for subnet in subnets for address in _roles(subnet)}
-    return roles.intersection(addresses)
-
-
 @lru_cache(maxsize=1024)
 def _roles(subnet: PortSubnet) -> Mapping[str, str]:
     network = ip_network(subnet.cidr)

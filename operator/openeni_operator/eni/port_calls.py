@@ -76,6 +76,7 @@ class PortCalls:
             case AddAddresses(_, subnets):
                 self._resize(port, with_more(port, subnets))
             case AddClaimedAddress(_, subnet, address):
+                self._check_assignable(address)
                 self._resize(port, (*port.fixed_ips, FixedIP(subnet, address)), claimed=address)
             case _:
                 self._change_settings(step)
@@ -162,8 +163,6 @@ class PortCalls:
         tracker, now, place = self.tracker, self.deps.clock(), self.cloud.place
         tracker.resize_requested, tracker.resize_revision = now, port.revision
         try:
-            if claimed:
-                self._check_assignable(claimed)
             found = self.cloud.set_fixed_ips(port.id, wanted, port.revision)
         except errors.OutcomeUnknownError as error:
             tracker.resize_failure = cause_of(error)
@@ -195,14 +194,17 @@ class PortCalls:
     def _check_assignable(self, address: str) -> None:
         """Raise ResourceConflictError for the gateway of a subnet, as Neutron has it now.
 
-        ENI.status has the one from when the port was created.
+        ENI.status has the one from when the port was created. A failed read refuses no address: a
+        pod that keeps it would lose it.
         """
         spec, since = self.eni.spec, self.deps.clock() - GATEWAY_SECONDS
         found = self.deps.reads.network(spec.cloud, self.cloud, spec.network_id, since)
         subnets = (PortSubnet(s.id, s.cidr, s.gateway) for s in found.subnets.values())
         role = role_of(address, subnets)
         if role:
-            raise errors.ResourceConflictError(f"{address} is {role}, which no pod gets")
+            refusal = errors.ResourceConflictError(f"{address} is {role}, which no pod gets")
+            self.deps.claim_refusals.note(self.eni.name, address, cause_of(refusal))
+            raise refusal
 
     def _confirm(self, port: Port) -> None:
         """Have Neutron compare the port with the newest one, which the answer has.

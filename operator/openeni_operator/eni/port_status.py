@@ -10,7 +10,6 @@ from openeni_crds.conditions import Reason
 from openeni_crds.eni import ENI, MOST_ADDRESSES, PortStatus, PortSubnet
 from openeni_operator.cause import Cause
 from openeni_operator.cloud.api import Place, Port
-from openeni_operator.cloud.unassignable import unassignable
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,6 @@ def describe_port(
     own = {subnet.id for subnet in network.subnets}  # anybody may add fixed IPs of other subnets
     present = {f.address for f in port.fixed_ips if f.subnet_id in own}
     releasing = present & set(before.releasing) if before else set[str]()
-    # No pod may have these, and one that does takes what its whole subnet sends to the router: they
-    # leave the port at once, without the agent.
-    releasing |= unassignable(present - set(primary), network.subnets)
     addresses = tuple(sorted(present - set(primary) - releasing, key=_numeric))
     if len(primary) != len(network.subnets):
         return None, _changed(port, "has no address in a subnet of the ENI")

@@ -86,3 +86,11 @@ def test_many_pools_with_one_each_are_full() -> None:
     of = WaitingRequests(2)
     assert all([of.enter("a"), of.enter("b")])
     assert of.enter("c") is None
+
+
+def test_who_has_waited_longest_is_not_displaced_for_a_smaller_pool() -> None:
+    """Not even if each pod of the larger one is of a namespace of its own."""
+    waiting = WaitingRequests(4)
+    tickets = [waiting.enter("one", "one", f"namespace-{number}") for number in range(4)]
+    assert waiting.enter("two", "two", "other")
+    assert [ticket.displaced for ticket in tickets if ticket] == [False, False, False, True]

@@ -3,7 +3,7 @@
 import pytest
 
 from openeni_crds.eni import PortSubnet
-from openeni_operator.cloud.unassignable import role_of, unassignable
+from openeni_operator.cloud.unassignable import role_of
 
 FOUR = PortSubnet("s4", "10.98.0.0/22", "10.98.3.254")
 SIX = PortSubnet("s6", "fd00:98::/64", "fd00:98::1")
@@ -26,7 +26,6 @@ SIX = PortSubnet("s6", "fd00:98::/64", "fd00:98::1")
 )
 def test_what_an_address_is_in_its_subnet(address: str, role: str) -> None:
     assert role_of(address, (FOUR, SIX)) == role
-    assert unassignable([address], (FOUR, SIX)) <= {address}
 
 
 @pytest.mark.parametrize("cidr", ["192.0.2.0/31", "192.0.2.0/32", "fd00::/127", "fd00::/128"])
@@ -36,7 +35,4 @@ def test_a_link_between_two_machines_has_none(cidr: str) -> None:
 
 def test_a_gateway_outside_of_its_subnet_is_one_too() -> None:
     link_local = PortSubnet("s6", "fd00:98::/64", "fe80::1")
-    assert unassignable(["fe80::1", "fd00:98::", "fd00:98::2"], (link_local,)) == {
-        "fe80::1",
-        "fd00:98::",
-    }
+    assert role_of("fe80::1", (link_local,)).startswith("the gateway")

@@ -131,13 +131,15 @@ def _forward_chain(eni: NodeENI) -> Chain:
     own = f"oif {eni.host_slave_index}" if eni.ipvlan else f"oifgroup {eni.group}"
     rules = [f"iif != {eni.link.ifindex} accept", f"{own} accept"]
     if eni.layer_2:
+        own_frame = f"ether saddr {eni.facts.mac}"
+        rules += [f"{own_frame} ct status dnat accept"]  # what has no flow has no status at all
         rules += [
-            f"ct status and dnat == 0 {word} daddr {subnet.cidr} counter drop"
+            f"{word} daddr {subnet.cidr} counter drop"
             for word, number in FAMILIES
             for subnet in eni.facts.subnets
             if family_of(subnet.cidr) == number
         ]
-        rules += [f"ether saddr {eni.facts.mac} accept"]
+        rules += [f"{own_frame} accept"]
     return eni_chain(
         eni, _FORWARD, f"type filter hook forward {_AT_FILTERS}", [*rules, "counter drop"]
     )

@@ -14,8 +14,8 @@ def host_port_chains(local_dns: Collection[str]) -> frozenset[Chain]:
     local (ipvs). A pod may name any address as its `hostIP`. Only addresses of the node count:
     otherwise one that names the API server's would get what node and pods send there. The primary
     address of an ENI has no host ports: the replies of pods of other ENIs would have to leave by
-    that one, with an address that Neutron allows there alone. Nor has a node-local DNS any: a pod
-    with port 53 would answer all names for the node and its pods.
+    that one, with an address that Neutron allows there alone. Nor is port 53 of a node-local DNS
+    one: a pod with it would answer all names for the node and its pods.
 
     127.0.0.1 and ::1 are for programs of the node. A chain of NAT runs before the kernel drops what
     the network sends to them, and what an l3s or l3 pod sends passes the node's output hook.
@@ -23,7 +23,7 @@ def host_port_chains(local_dns: Collection[str]) -> frozenset[Chain]:
     rules = ["fib daddr type != local accept"]
     rules += [f"{word} daddr @primaries{number} accept" for word, number in FAMILIES]
     rules += [
-        f"{word} daddr {address} accept"
+        f"{word} daddr {address} th dport 53 accept"
         for word, number in FAMILIES
         for address in local_dns
         if family_of(address) == number
