@@ -13,12 +13,17 @@ from openeni_testing.agent.failed_adds import add, call, with_node
 from openeni_testing.agent.parts import AgentParts
 
 
+@pytest.fixture
+def parts(tmp_path: Path) -> AgentParts:
+    made = AgentParts(tmp_path)
+    made.create_objects()
+    with_node(made)
+    return made
+
+
 def test_an_add_that_is_repeated_makes_its_grant_young_again_and_not_its_beginning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    parts: AgentParts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = AgentParts(tmp_path)
-    parts.create_objects()
-    with_node(parts)
     grant = parts.grant("web", "c1")
     parts.sync(look=False)
     later = grant.at + GC_AGE_SECONDS
@@ -37,11 +42,8 @@ def test_an_add_that_is_repeated_makes_its_grant_young_again_and_not_its_beginni
 
 
 def test_no_annotation_of_another_namespaces_pod_keeps_a_grant(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    parts: AgentParts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = AgentParts(tmp_path)
-    parts.create_objects()
-    with_node(parts)
     grant = parts.grant("web", "c1")
     uid = grant.attachment.pod_uid
     annotations = {"kubernetes.io/config.hash": uid, "kubernetes.io/config.mirror": uid}
