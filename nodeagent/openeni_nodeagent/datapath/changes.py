@@ -10,6 +10,7 @@ one is followed by another.
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from openeni_crds import names
 from openeni_nodeagent.datapath.model import (
@@ -74,6 +75,15 @@ def watched(
     return Watched(links, addresses, macs, disconnected)
 
 
+@lru_cache(maxsize=1)
+def our_tables(links: frozenset[int]) -> frozenset[int]:
+    """Return the tables of pods, and of ENIs if these are their links.
+
+    What somebody adds there may have replaced a route of ours: the kernel tells of no deletion.
+    """
+    return frozenset({*names.TABLES_OF_PODS, *map(names.eni_table, links)})
+
+
 def concerns_us(change: Change, watched: Watched) -> bool:
     """Return True if the node must be looked at after this change."""
     match change.item:
@@ -82,7 +92,8 @@ def concerns_us(change: Change, watched: Watched) -> bool:
         case Address() as address:
             return _address_concerns_us(change.verb, address, watched)
         case Route() as route if route.protocol != names.PROTOCOL:
-            return change.verb is Verb.ADD and _is_foreign_on_nic(route, watched)
+            is_ours = route.table in our_tables(frozenset(watched.links))
+            return change.verb is Verb.ADD and (is_ours or _is_foreign_on_nic(route, watched))
         case Route() | Rule() | Neighbour() as item:
             return item.protocol == names.PROTOCOL
         case _:

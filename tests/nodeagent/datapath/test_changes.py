@@ -67,6 +67,14 @@ CONCERN_US = {
         Verb.ADD,
         Route("0.0.0.0/0", TABLE_MAIN, 7, "10.98.0.1", protocol=16),
     ),
+    "somebody's route in the place of a pod's": (
+        Verb.ADD,
+        Route("10.98.0.5/32", names.TABLE_PODS, 3, protocol=STATIC),
+    ),
+    "somebody's route in an ENI's table": (
+        Verb.ADD,
+        Route("0.0.0.0/0", names.eni_table(7), 3, protocol=STATIC),
+    ),
     "our route gone": (Verb.REMOVE, Route("10.98.0.5/32", names.TABLE_PODS, POD.index)),
     "our rule gone": (Verb.REMOVE, RULE),
     "our neighbour gone": (Verb.REMOVE, Neighbour(POD.index, "10.98.0.5", "")),

@@ -91,3 +91,18 @@ def test_what_others_change_of_an_eni_that_is_not_as_planned_asks_for_one(
     assert taken(bench, asked) == []  # what the look itself tries asks for no other
     node.namespace.ip("addr flush dev ens7")
     assert {change.kind for change in taken(bench, asked)} >= {Kind.ADDRESS}
+    node.enis = [bench.eni]
+    assert not node.look().errors
+
+
+@pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
+def test_a_route_in_the_place_of_a_pods_asks_for_one(
+    bench: OneENI, netns: Namespace, asked: list[Change]
+) -> None:
+    """The kernel tells of no deletion."""
+    bench.add(netns.path)
+    assert taken(bench, asked) == []
+    bench.node.namespace.ip(
+        f"route replace unreachable {bench.addresses[0]}/32 table {names.TABLE_PODS}"
+    )
+    assert {change.kind for change in taken(bench, asked)} == {Kind.ROUTE}

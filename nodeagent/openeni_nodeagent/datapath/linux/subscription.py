@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias
 
 from openeni_crds import names
 from openeni_kube.workqueue import Backoff
-from openeni_nodeagent.datapath.changes import Change, Kind, Watched, concerns_us
+from openeni_nodeagent.datapath.changes import Change, Kind, Watched, concerns_us, our_tables
 from openeni_nodeagent.datapath.linux import items, uapi
 from openeni_nodeagent.datapath.linux.attributes import (
     HEADER,
@@ -188,8 +188,8 @@ def _may_concern_us(kind: int, raw: bytes, watched: Watched) -> bool:
             return index in watched.links or index == _ALL_LINKS
         case uapi.RTM_NEWROUTE | uapi.RTM_DELROUTE:
             _, _, _, _, _, protocol, *_ = RTMSG.unpack_from(raw, HEADER.size)
-            devices = _out_of(frozenset(watched.links))
-            return protocol == names.PROTOCOL or bool(devices.search(raw))
+            is_near = _near(frozenset(watched.links))
+            return protocol == names.PROTOCOL or bool(is_near.search(raw))
         case _:
             return True
 
@@ -202,10 +202,11 @@ def _with_a_mac_of(macs: frozenset[str]) -> re.Pattern[bytes]:
 
 
 @lru_cache(maxsize=1)
-def _out_of(links: frozenset[int]) -> re.Pattern[bytes]:
-    """Return a pattern that occurs in the message of each route out of one of these links."""
-    found = b"|".join(re.escape(number(uapi.RTA_OIF, index)) for index in links)
-    return re.compile(found or _NEVER)
+def _near(links: frozenset[int]) -> re.Pattern[bytes]:
+    """Return a pattern that each route out of one of these links, or in a table of ours, has."""
+    out = (number(uapi.RTA_OIF, index) for index in links)
+    within = (number(uapi.RTA_TABLE, table) for table in our_tables(links))
+    return re.compile(b"|".join(map(re.escape, (*out, *within))))
 
 
 def change_of_link_or_route(kind: int, raw: bytes) -> Change | None:
