@@ -18,7 +18,7 @@ import re
 import threading
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from socket import AF_INET, AF_INET6, IPPROTO_UDP, inet_pton
+from socket import IPPROTO_UDP
 from struct import pack
 from typing import Final, NamedTuple
 
@@ -34,6 +34,7 @@ from openeni_nodeagent.datapath.linux.dumps import addresses as addresses_of_lin
 from openeni_nodeagent.datapath.linux.dumps import answers
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.pyroute2_classes import ConntrackMessage
+from openeni_nodeagent.datapath.linux.rtnetlink_encode import SOCKET_FAMILIES, packed
 from openeni_nodeagent.datapath.model import State
 from openeni_nodeagent.datapath.options.host_ports import mappings_in
 from openeni_nodeagent.datapath_api import KernelRefusedError
@@ -45,9 +46,9 @@ _GENERIC: Final = 4  # bytes of struct nfgenmsg, which follows the header
 _NAMES_IT: Final = frozenset({uapi.CTA_TUPLE_ORIG, uapi.CTA_ZONE, uapi.CTA_ID})
 _AT_ONCE: Final = 1 << 15  # entries, 200 bytes each
 _DUMPS: Final = 32  # so many for one flush, while new flows come as fast as they are deleted
-_ENDS: Final[dict[int, tuple[int, int]]] = {
-    AF_INET: (uapi.CTA_IP_V4_SRC, uapi.CTA_IP_V4_DST),
-    AF_INET6: (uapi.CTA_IP_V6_SRC, uapi.CTA_IP_V6_DST),
+_ENDS: Final = {
+    IPV4: (uapi.CTA_IP_V4_SRC, uapi.CTA_IP_V4_DST),
+    IPV6: (uapi.CTA_IP_V6_SRC, uapi.CTA_IP_V6_DST),
 }
 
 
@@ -70,11 +71,11 @@ def flush(addresses: Iterable[str]) -> int:
 
     In the network namespace of the calling thread. Raises KernelRefusedError.
     """
-    packed: dict[int, set[bytes]] = {AF_INET: set(), AF_INET6: set()}
+    freed: dict[int, set[bytes]] = {IPV4: set(), IPV6: set()}
     for address in addresses:
-        packed[_socket_family(address)].add(_packed(address))
+        freed[family_of(address)].add(packed(address))
     with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
-        return sum(_flush(netfilter, family, found) for family, found in packed.items() if found)
+        return sum(_flush(netfilter, family, found) for family, found in freed.items() if found)
 
 
 def flush_to_host_ports(added: State) -> None:
@@ -101,9 +102,9 @@ def _flush_to_host_ports(added: State) -> None:
     with Netlink() as netlink:
         local = {one.address for one in addresses_of_links(netlink)}
     with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
-        for family, version in ((AF_INET, IPV4), (AF_INET6, IPV6)):
-            ours = [(m, a) for m, a in wanted if family_of(a) == version]
-            own = {_packed(a) for a in local if family_of(a) == version}
+        for family in (IPV4, IPV6):
+            ours = [(m, a) for m, a in wanted if family_of(a) == family]
+            own = {packed(a) for a in local if family_of(a) == family}
             ports = {attribute(uapi.CTA_PROTO_DST_PORT, _port(m)) for m, _ in ours}
             if ours and own:
                 stale = partial(_is_stale, wanted=ours, local=own)
@@ -118,17 +119,17 @@ def _is_stale(
     return there.protocol == IPPROTO_UDP and any(
         there.port == _port(mapping)
         and there.destination in local
-        and (mapping.is_of_every_address or there.destination == _packed(mapping.host_ip))
-        and entry.reply.source != _packed(address)
+        and (mapping.is_of_every_address or there.destination == packed(mapping.host_ip))
+        and entry.reply.source != packed(address)
         for mapping, address in wanted
     )
 
 
-def _flush(netfilter: Netlink, family: int, packed: Collection[bytes]) -> int:
+def _flush(netfilter: Netlink, family: int, freed: Collection[bytes]) -> int:
     def has_one(entry: _Entry) -> bool:
-        return any(d.source in packed or d.destination in packed for d in entry)
+        return any(d.source in freed or d.destination in freed for d in entry)
 
-    return _delete(netfilter, family, (packed,), has_one)
+    return _delete(netfilter, family, (freed,), has_one)
 
 
 def _delete(
@@ -139,7 +140,7 @@ def _delete(
 ) -> int:
     """Delete the entries that are doomed, of those in which one of each of these bytes occurs."""
     request = ConntrackMessage()
-    request["nfgen_family"] = family
+    request["nfgen_family"] = SOCKET_FAMILIES[family]
     occur = [re.compile(b"|".join(map(re.escape, one_of))).search for one_of in bytes_]
     chosen = list[bytes]()
     deleted = 0
@@ -190,14 +191,6 @@ def _deletion(entry: bytes) -> bytes:
     kind, flags = _SUBSYSTEM | uapi.IPCTNL_MSG_CT_DELETE, uapi.NLM_F_REQUEST | uapi.NLM_F_ACK
     named = with_attributes(entry, _GENERIC, _NAMES_IT)
     return HEADER.pack(len(named), kind, flags, 0, 0) + named[HEADER.size :]
-
-
-def _socket_family(address: str) -> int:
-    return AF_INET6 if family_of(address) == IPV6 else AF_INET
-
-
-def _packed(address: str) -> bytes:
-    return inet_pton(_socket_family(address), address)
 
 
 def _port(mapping: PortMapping) -> bytes:

@@ -8,11 +8,9 @@ import errno
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from socket import AF_INET, AF_INET6
 from typing import Any, Final, TypeVar
 
 from openeni_crds import names
-from openeni_nodeagent.addresses import IPV4, IPV6
 from openeni_nodeagent.datapath.linux import items, readers, uapi
 from openeni_nodeagent.datapath.linux.attributes import (
     attribute,
@@ -36,7 +34,7 @@ from openeni_nodeagent.datapath.linux.pyroute2_classes import (
     SetElementsMessage,
 )
 from openeni_nodeagent.datapath.linux.readers import Reader
-from openeni_nodeagent.datapath.linux.rtnetlink_encode import IFADDRMSG, RTMSG
+from openeni_nodeagent.datapath.linux.rtnetlink_encode import IFADDRMSG, RTMSG, SOCKET_FAMILIES
 from openeni_nodeagent.datapath.model import (
     Address,
     Chain,
@@ -50,7 +48,6 @@ from openeni_nodeagent.datapath.model import (
 )
 
 _Read = TypeVar("_Read")
-_FAMILIES: Final = {IPV4: AF_INET, IPV6: AF_INET6}
 _OURS: Final = attribute(uapi.NDA_PROTOCOL, bytes([names.PROTOCOL]))
 _OUR_CHAIN: Final = string(uapi.NFTA_CHAIN_TABLE, names.NFT_TABLE)
 _ACCEPTS: Final = big_endian(uapi.NFTA_CHAIN_POLICY, uapi.NF_ACCEPT)
@@ -94,7 +91,7 @@ def addresses(netlink: Netlink, *, index: int = 0) -> Iterator[Address]:
 def routes(netlink: Netlink, family: int, *, index: int = 0) -> Iterator[Route]:
     """Yield our routes of a family, or with `index` everybody's routes of that link."""
     request = RouteMessage()
-    request["family"] = _FAMILIES[family]
+    request["family"] = SOCKET_FAMILIES[family]
     if not index:
         request["proto"] = names.PROTOCOL
         yield from _items(netlink, uapi.RTM_GETROUTE, request, readers.ROUTE)

@@ -28,7 +28,7 @@ from openeni_nodeagent.datapath.model import (
     Verb,
 )
 
-_FAMILY: Final = {IPV4: AF_INET, IPV6: AF_INET6}
+SOCKET_FAMILIES: Final = {IPV4: AF_INET, IPV6: AF_INET6}
 _DEL: Final = 1  # RTM_DEL* follows RTM_NEW* (linux/rtnetlink.h)
 _EXCLUSIVE: Final = uapi.NLM_F_CREATE | uapi.NLM_F_EXCL
 _REPLACING: Final = uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE
@@ -96,7 +96,7 @@ def _request(kind: int, flags: int, body: bytes) -> bytes:
 
 def packed(address: str) -> bytes:
     """Return the bytes of an address."""
-    return inet_pton(_FAMILY[family_of(address)], address)
+    return inet_pton(SOCKET_FAMILIES[family_of(address)], address)
 
 
 def _mac(text: str) -> bytes:
@@ -158,7 +158,7 @@ def _address(item: Address) -> tuple[int, int, bytes]:
     # Neutron has made sure that nobody else has the address: no duplicate address detection.
     flags = uapi.IFA_F_NODAD if family == IPV6 else 0
     scope = uapi.RT_SCOPE_LINK if item.link_scope else uapi.RT_SCOPE_UNIVERSE
-    body = IFADDRMSG.pack(_FAMILY[family], item.prefix, flags, scope, item.index)
+    body = IFADDRMSG.pack(SOCKET_FAMILIES[family], item.prefix, flags, scope, item.index)
     body += attribute(uapi.IFA_LOCAL, address) + attribute(uapi.IFA_ADDRESS, address)
     # The kernel may have given the link its link-local address meanwhile.
     return uapi.RTM_NEWADDR, _REPLACING, body
@@ -168,7 +168,7 @@ def _route(item: Route) -> tuple[int, int, bytes]:
     network, length = item.destination.split("/")
     on_link = item.type is RouteType.UNICAST and not item.gateway
     body = RTMSG.pack(
-        _FAMILY[family_of(network)],
+        SOCKET_FAMILIES[family_of(network)],
         int(length),
         0,
         0,
@@ -207,7 +207,7 @@ def _rule(item: Rule) -> tuple[int, int, bytes]:
     source, _, length = item.source.partition("/")
     destination, _, to_length = item.destination.partition("/")
     lengths = int(to_length or 0), int(length or 0)
-    body = RTMSG.pack(_FAMILY[item.family], *lengths, 0, 0, 0, 0, uapi.FR_ACT_TO_TBL, 0)
+    body = RTMSG.pack(SOCKET_FAMILIES[item.family], *lengths, 0, 0, 0, 0, uapi.FR_ACT_TO_TBL, 0)
     body += number(uapi.FRA_PRIORITY, item.priority) + number(uapi.FRA_TABLE, item.table)
     body += attribute(uapi.FRA_PROTOCOL, bytes([item.protocol]))
     if source:
@@ -225,7 +225,7 @@ def _rule(item: Rule) -> tuple[int, int, bytes]:
 
 def _neighbour(item: Neighbour) -> tuple[int, int, bytes]:
     state, flags = (uapi.NUD_PERMANENT, 0) if item.mac else (0, uapi.NTF_PROXY)
-    body = NDMSG.pack(_FAMILY[family_of(item.address)], item.index, state, flags, 0)
+    body = NDMSG.pack(SOCKET_FAMILIES[family_of(item.address)], item.index, state, flags, 0)
     body += attribute(uapi.NDA_DST, packed(item.address))
     body += attribute(uapi.NDA_PROTOCOL, bytes([item.protocol]))
     if item.mac:
