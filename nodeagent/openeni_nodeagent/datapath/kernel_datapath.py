@@ -35,6 +35,7 @@ from openeni_nodeagent.datapath.pod import (
     with_free_indexes,
 )
 from openeni_nodeagent.datapath.pod_messages.template import template_of
+from openeni_nodeagent.datapath.reachability import wait_until_reachable
 from openeni_nodeagent.datapath_api import (
     DatapathError,
     ENIFacts,
@@ -129,6 +130,8 @@ class KernelDatapath:
                 node_pod = self._build(pod, namespace, stopwatch)
             finally:
                 self._turns.release()
+            with stopwatch.phase("pod"):
+                wait_until_reachable(node_pod, namespace)
         return _pod_network(node_pod, stopwatch.seconds)
 
     def finish_add(self, pod: PodInterface) -> None:

@@ -106,6 +106,16 @@ class SufferingNode:
             self._agent.wait()
             self._agent = None
 
+    @contextmanager
+    def halted_agent(self) -> Generator[None]:
+        """Stop the agent where it is, for as long as the block runs."""
+        assert self._agent is not None
+        self._agent.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._agent.signal(signal.SIGCONT)
+
     def end_outage(self) -> None:
         self.host.store.set_outage(outage=False)
 

@@ -60,6 +60,7 @@ RTA_TABLE: Final = 15
 RTA_VIA: Final = 18
 RTA_NH_ID: Final = 30
 RTN_UNICAST: Final = 1
+RTN_LOCAL: Final = 2
 RTN_UNREACHABLE: Final = 7
 RTN_PROHIBIT: Final = 8
 RTEXT_FILTER_SKIP_STATS: Final = 0x8
@@ -70,15 +71,18 @@ RT_SCOPE_LINK: Final = 253
 
 # linux/if.h and linux/if_link.h
 IFF_UP: Final = 1
+IF_OPER_UP: Final = 6
 IFLA_ADDRESS: Final = 1
 IFLA_IFNAME: Final = 3
 IFLA_MTU: Final = 4
 IFLA_LINK: Final = 5
 IFLA_MASTER: Final = 10
+IFLA_OPERSTATE: Final = 16
 IFLA_LINKINFO: Final = 18
 IFLA_IFALIAS: Final = 20
 IFLA_GROUP: Final = 27
 IFLA_NET_NS_FD: Final = 28
+IFLA_EXT_MASK: Final = 29
 IFLA_NUM_TX_QUEUES: Final = 31
 IFLA_NUM_RX_QUEUES: Final = 32
 IFLA_INFO_KIND: Final = 1
