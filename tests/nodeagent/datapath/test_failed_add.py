@@ -50,6 +50,15 @@ def test_what_could_not_be_removed_is_left_behind_for_the_del(
     assert in_kernel(bench) == set()
 
 
+def test_a_pod_that_is_built_is_answered_although_nobody_can_wait_for_it(
+    bench: OneENI, netns: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_datapath, "wait_until_reachable", busy)
+    bench.add(netns.path)
+    assert bench.check(netns.path) == ()
+    bench.delete(netns.path)
+
+
 def test_a_namespace_that_has_ended_leaves_nothing(bench: OneENI, tmp_path: Path) -> None:
     """Of it the plain file is left that it was mounted on."""
     before = bench.state()
