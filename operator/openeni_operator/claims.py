@@ -7,11 +7,17 @@ leaves an ENI is retired by its node's agent first, and Neutron gives an address
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Final
 
+from openeni_crds.conditions import Reason, Type, find
 from openeni_crds.eni import ENI
 from openeni_crds.podip import PodIP
 from openeni_operator.cloud.unassignable import role_of
 from openeni_operator.cluster_state import ClusterState
+
+# Of Placed: nothing but the operator and agents is waited for.
+IN_PROGRESS: Final = frozenset({Reason.WAITING_FOR_ADDRESS, Reason.WAITING_FOR_RELEASE})
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,33 @@ def _leaves(state: ClusterState, address: str, eni: ENI) -> bool:
         and not podip.spec.eni_name
         and target_node(state, podip) != eni.spec.node_name
     )
+
+
+def in_transit(state: ClusterState, eni: ENI) -> frozenset[str]:
+    """Return the addresses of the ENI's subnets that are on their way to another ENI.
+
+    They are on no port, or leave this one now. In a full subnet, or where the cloud hands out the
+    lowest address, any request gets one of them.
+    """
+    port = eni.status.port
+    if port is None:
+        return frozenset()
+    subnets = [ip_network(subnet.cidr) for subnet in port.subnets]
+    return frozenset(
+        address
+        for address in state.unplaced_addresses().union(port.releasing)
+        if any(ip_address(address) in subnet for subnet in subnets)
+        and _is_awaited_elsewhere(state, address, eni)
+    )
+
+
+def _is_awaited_elsewhere(state: ClusterState, address: str, eni: ENI) -> bool:
+    """Return True if a pod waits for it, and only the operator and agents have something to do."""
+    podip = claimant_of(state, address, eni.spec.pool_name)
+    if podip is None or podip.spec.eni_name == eni.name or not state.waiting_pod(podip.key):
+        return False
+    placed = find(podip.status.conditions, Type.PLACED)
+    return placed is None or placed.reason in IN_PROGRESS
 
 
 def claimed_addresses(state: ClusterState, eni: ENI) -> tuple[str, ...]:

@@ -195,6 +195,11 @@ class ClusterState:
             names = self._index.addresses.enis_with(address)
         return [eni for name in names if (eni := self.eni(name)) is not None]
 
+    def unplaced_addresses(self) -> frozenset[str]:
+        """Return the addresses that watched PodIPs name, and no ENI has."""
+        with self._lock:
+            return self._index.addresses.unplaced()
+
     def podips(self) -> list[PodIP]:
         """Return the PodIPs that the operator watches."""
         return self._values(PODIPS)

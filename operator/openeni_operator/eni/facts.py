@@ -47,6 +47,7 @@ class Facts:
     behind: bool = False  # Neutron has for long shown an older port than before
     unshown: int = 0  # ports that Neutron has created and not shown; the recorded one is the last
     resize: Resize = NO_RESIZE  # of the port
+    yields: bool = False  # others' claims are in transit: what is added might be theirs
     elapsed: Elapsed = Elapsed()
     refused: Step | None = None  # the last change that the cloud has refused to this process
 

@@ -224,7 +224,7 @@ def add_claimed_address(facts: Facts) -> Step | None:
 def add_addresses(facts: Facts) -> Step | None:
     """Add the addresses that the port lacks, in one call; refusals hold up no other rule."""
     port, subnets = facts.port, facts.resize.add
-    if port is None or not subnets or resize_was_refused(facts):
+    if port is None or not subnets or facts.yields or resize_was_refused(facts):
         return None
     return wait_for_resize(facts) or AddAddresses(port.id, subnets)
 

@@ -12,7 +12,7 @@ from openeni_kube.events import Recorder
 from openeni_kube.store import Store
 from openeni_operator.cause import Cause
 from openeni_operator.claim_refusals import ClaimRefusals
-from openeni_operator.claims import claimed_addresses
+from openeni_operator.claims import claimed_addresses, in_transit
 from openeni_operator.cloud import errors
 from openeni_operator.cloud.api import Cloud, Place, Port
 from openeni_operator.cluster_state import ClusterState
@@ -21,9 +21,9 @@ from openeni_operator.eni.facts import Facts
 from openeni_operator.eni.port_settings import settings_of
 from openeni_operator.eni.port_status import NetworkFacts, describe_port
 from openeni_operator.eni.report import report_is_about
-from openeni_operator.eni.resize import NO_RESIZE, Claims, resize_of
+from openeni_operator.eni.resize import NO_RESIZE, Claims, Resize, resize_of
 from openeni_operator.eni.status import ObservedPort, in_use, is_given_up, is_port_deleted
-from openeni_operator.eni.timing import CONFIRM_INTERVAL, CREATE_SETTLE_TIME
+from openeni_operator.eni.timing import CONFIRM_INTERVAL, CREATE_SETTLE_TIME, YIELD_TIME
 from openeni_operator.eni.tracker import PortTracker
 from openeni_operator.missing_nodes import MissingNodes, counts_as_gone
 from openeni_operator.shared_reads import CloudReads
@@ -116,7 +116,7 @@ def observe(deps: ENIDependencies, cloud: Cloud, eni: ENI, tracker: PortTracker)
     described, fault = describe_port(facts.port, eni, network)
     if described is not None and fault is None:
         resize = resize_of(eni, described, _claims(deps, eni), elastic=elastic)
-        facts = replace(facts, resize=resize)
+        facts = replace(facts, resize=resize, yields=_yields(deps, eni, resize, tracker))
     return Observation(facts, described, fault, elastic)
 
 
@@ -131,6 +131,13 @@ def _claims(deps: ENIDependencies, eni: ENI) -> Claims:
     claimed = claimed_addresses(deps.state, eni)
     refused = (a for a in claimed if deps.claim_refusals.get(eni.name, a) is not None)
     return Claims(claimed, frozenset(refused))
+
+
+def _yields(deps: ENIDependencies, eni: ENI, resize: Resize, tracker: PortTracker) -> bool:
+    """Return True if what the port lacks is not asked for yet: it might be a claim in transit."""
+    transit = bool(resize.add) and bool(in_transit(deps.state, eni))
+    since = tracker.note_transit(deps.clock(), lacks=bool(resize.add), transit=transit)
+    return since is not None and since < YIELD_TIME
 
 
 def _is_behind(

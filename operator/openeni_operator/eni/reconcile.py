@@ -10,7 +10,6 @@ from openeni_crds.names import ENIS, FINALIZER_ENI
 from openeni_kube.result import Done, RequeueAfter, Result, Retry
 from openeni_kube.store import ConflictError, StoreError
 from openeni_operator.cause import Cause
-from openeni_operator.claim_refusals import REFUSED_SECONDS
 from openeni_operator.cloud import errors
 from openeni_operator.cloud.api import Cloud
 from openeni_operator.cloud.call_limiter import NotYetError
@@ -20,7 +19,7 @@ from openeni_operator.eni.port_calls import PortCalls, cause_of
 from openeni_operator.eni.port_settings import applied_settings
 from openeni_operator.eni.port_status import is_recorded, mark_releasing
 from openeni_operator.eni.resize import NO_RESIZE
-from openeni_operator.eni.safeguards import resize_was_refused
+from openeni_operator.eni.safeguards import resize_was_refused, until_resize
 from openeni_operator.eni.status import current_status, desired_status, is_port_deleted
 from openeni_operator.eni.steps import (
     AddAddresses,
@@ -39,7 +38,6 @@ from openeni_operator.eni.steps import (
     UntagPort,
     Wait,
 )
-from openeni_operator.eni.timing import resize_pause
 from openeni_operator.eni.tracker import PortAnswer, PortTracker, start_tracking
 from openeni_operator.objects.finalizers import add_finalizer, remove_finalizer
 from openeni_operator.objects.status_writer import CHANGED_SECONDS, write_status
@@ -123,7 +121,8 @@ class _ENIReconcile:
                 fault = observation.fault
                 if fault is not None:
                     return RequeueAfter(errors.RETRY_SLOWLY, fault.message)
-                return self._until_resize(observation)
+                until = until_resize(observation.facts)
+                return RequeueAfter(*until) if until else Done()
             case RemoveFinalizer():
                 remove_finalizer(self.deps.store, ENIS, self.eni.metadata, FINALIZER_ENI)
                 return Done()
@@ -157,16 +156,6 @@ class _ENIReconcile:
         port, now = observation.facts.port, self.deps.clock()
         if port is not None and self.tracker.answered_port(now, cloud.place) is None:
             self.tracker.answer = PortAnswer(port, now, cloud.place)
-
-    def _until_resize(self, observation: Observation) -> Result:
-        """Return when addresses that the cloud has refused are asked for again."""
-        if observation.facts.resize.refused:
-            return RequeueAfter(REFUSED_SECONDS, "the cloud has refused an address")
-        refused = observation.facts.elapsed.resize_refused
-        if refused is None or observation.facts.resize == NO_RESIZE:
-            return Done()
-        pause = resize_pause(self.tracker.resize_refusals)
-        return RequeueAfter(max(0.0, pause - refused), "the cloud has refused addresses")
 
     def _take_cloud_step(self, cloud: Cloud, observation: Observation, step: Step) -> Result:
         """Make exactly one changing call to the cloud."""

@@ -4,8 +4,10 @@ Pure.
 """
 
 from openeni_crds.conditions import Reason
+from openeni_operator.claim_refusals import REFUSED_SECONDS
 from openeni_operator.cloud.api import ACTIVE, DOWN, Port
 from openeni_operator.eni.facts import Facts
+from openeni_operator.eni.resize import NO_RESIZE
 from openeni_operator.eni.steps import ConfirmPort, DetachPort, Step, Wait
 from openeni_operator.eni.timing import (
     ACTIVE_TIMEOUT,
@@ -104,6 +106,18 @@ def resize_was_refused(facts: Facts) -> bool:
     elapsed = facts.elapsed
     refused = elapsed.resize_refused
     return refused is not None and refused < resize_pause(elapsed.resize_refusals)
+
+
+def until_resize(facts: Facts) -> tuple[float, str] | None:
+    """Return after how many seconds to see to the addresses again, and why; None if all is done."""
+    if facts.resize.refused:
+        return REFUSED_SECONDS, "the cloud has refused an address"
+    if facts.resize == NO_RESIZE:
+        return None
+    refused, pause = facts.elapsed.resize_refused, resize_pause(facts.elapsed.resize_refusals)
+    if refused is not None and refused < pause:
+        return pause - refused, "the cloud has refused addresses"
+    return (POLL, "an address is on its way to another ENI") if facts.yields else None
 
 
 def wait_for_resize(facts: Facts) -> Step | None:

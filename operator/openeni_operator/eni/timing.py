@@ -7,6 +7,7 @@ CREATE_SETTLE_TIME: Final = 30.0  # a requested port may show up this late
 RESIZE_SETTLE_TIME: Final = 30.0  # a requested change of addresses may be done this late
 RESIZE_PAUSE: Final = 30.0  # after a refusal, doubled by each in a row up to
 MAX_RESIZE_PAUSE: Final = 300.0
+YIELD_TIME: Final = 30.0  # at most, until others' claims have got what is on its way to them
 ATTACH_TIMEOUT: Final = 60.0  # Nova's RPC timeout: until then an attach may still succeed
 DETACH_TIMEOUT: Final = 200.0  # libvirt makes 8 attempts of 20 s to remove a NIC from a guest
 MAX_DETACHES: Final = 3  # requests without effect, then the port is deleted where it is

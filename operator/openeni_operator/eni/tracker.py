@@ -67,6 +67,7 @@ class PortTracker:
     resize_refusals: int = 0  # in a row
     resize_conflicts: int = 0  # in a row: somebody else has changed the port meanwhile
     resize_failure: Cause | None = None
+    yielding_since: float | None = None  # to claims in transit, with what the port lacks
     inactive_since: float | None = None  # the port is attached and not ACTIVE
     reattachments: int = 0  # detach requests since it was last ACTIVE
     behind_since: float | None = None  # the cloud shows an older port than it did
@@ -146,6 +147,17 @@ class PortTracker:
         """Note which step is next: one that was refused hinders nothing any more once it is not."""
         if step != self.refused:
             self.hindrance = None
+
+    def note_transit(self, now: float, *, lacks: bool, transit: bool) -> float | None:
+        """Note whether the port lacks addresses, and claims are in transit; return for how long.
+
+        The time runs until nothing is lacking, whichever claims come by: no request waits longer.
+        """
+        if not lacks:
+            self.yielding_since = None
+        elif transit and self.yielding_since is None:
+            self.yielding_since = now
+        return now - self.yielding_since if transit and self.yielding_since is not None else None
 
     def end_resize(self) -> None:
         """Note that there is nothing to change about the addresses."""

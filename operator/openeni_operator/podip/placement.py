@@ -14,6 +14,7 @@ from openeni_crds.capacity import Growth
 from openeni_crds.conditions import Condition, Reason, Status, Type, condition, find, is_true
 from openeni_crds.eni import ENI
 from openeni_operator.cause import Cause
+from openeni_operator.claims import IN_PROGRESS
 from openeni_operator.cloud.unassignable import role_of
 from openeni_operator.podip.facts import PlacementFacts
 from openeni_operator.podip.target_eni import awaited_room, can_get, choose_eni, is_outside
@@ -92,10 +93,7 @@ def decide(facts: PlacementFacts) -> Decision:
     lost = cause is not None and cause.reason in LOST and not _is_by_name(facts)
     if lost and podip.is_retained and facts.waiter is not None and facts.released:
         return Decision((*retained, placed), EndPodIP())
-    progress = cause is not None and cause.reason in {
-        Reason.WAITING_FOR_ADDRESS,
-        Reason.WAITING_FOR_RELEASE,
-    }
+    progress = cause is not None and cause.reason in IN_PROGRESS
     after = None if cause is None else POLL if progress else SLOW_POLL
     return Decision((*retained, placed), change, after)
 

@@ -20,6 +20,7 @@ READS = (
     "nodes",
     "node",
     "podips",
+    "unplaced_addresses",
     "podips_on",
     "podips_naming",
     "waiting_pods",

@@ -97,6 +97,9 @@ def test_the_indexes_are_what_a_count_from_scratch_finds(changes: list[tuple[Any
         assert set(index.addresses.enis_with(address)) == names
         naming = [p for p in present if isinstance(p, PodIP) and address in p.spec.addresses]
         assert by_name(index.addresses.podips_naming(address)) == by_name(naming)
+    held = {a for e in present if isinstance(e, ENI) for a in held_by(e)}
+    named = {a for p in present if isinstance(p, PodIP) for a in p.spec.addresses}
+    assert index.addresses.unplaced() == named - held
     for eni in ("", *NAMES):
         of_eni = [p for p in present if isinstance(p, PodIP) and p.spec.eni_name == eni]
         assert by_name(index.addresses.podips_on(eni)) == by_name(of_eni)

@@ -1,0 +1,70 @@
+"""An address on its way to another node: no port that lacks any address gets it in between.
+
+The cloud in memory hands out the lowest free address, so each request would.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from openeni_operator.cloud.api import FixedIP, Port
+from openeni_testing.sticky.world import KEPT, StickyWorld
+
+Make = Callable[..., StickyWorld]
+PUT = "set fixed IPs"
+FEW = 4  # a release, an arrival, what the old node lacks, and one in vain
+SHORT = {"maxENIsPerNode": 1}
+
+
+def fill(world: StickyWorld) -> None:
+    """Leave the subnet no free address: others have those between the ones in use."""
+    cloud, subnet = world.sim.cloud, world.sim.subnet
+    used = {int(ip_address(f.address)) for port in cloud.ports.values() for f in port.fixed_ips}
+    first, last = min(used), max(used)
+    cloud.subnets[subnet.id] = replace(
+        cloud.subnets[subnet.id], pools=((str(ip_address(first)), str(ip_address(last))),)
+    )
+    others = tuple(
+        FixedIP(subnet.id, str(ip_address(n))) for n in range(first, last) if n not in used
+    )
+    network, mac = world.sim.network.id, "fa:16:3e:ff:00:02"
+    cloud.ports["others"] = Port("others", "theirs", network, mac, fixed_ips=others)
+
+
+@pytest.mark.parametrize("pods_wait", [False, True])
+@pytest.mark.parametrize("full", [False, True])
+def test_it_arrives_although_its_old_node_lacks_addresses(
+    make_world: Make, full: bool, pods_wait: bool
+) -> None:
+    world = make_world(capacity=SHORT)
+    first = world.start("web-0", "n1", **KEPT)
+    for name in ("p0", "p1"):
+        world.start(name, "n1")
+    world.step(60)
+    if full:
+        fill(world)
+    world.end("web-0")
+    if pods_wait:
+        for name in ("p2", "p3"):
+            world.create_pod(name, "n1")
+    calls = world.sim.cloud.calls[PUT]
+    world.create_pod("web-0", "n2", **KEPT)
+    assert world.retry("web-0", 60) == first
+    assert world.sim.cloud.calls[PUT] - calls <= FEW
+    if pods_wait and not full:
+        assert all(world.retry(name, 60) for name in ("p2", "p3"))
+
+
+def test_what_cannot_arrive_keeps_other_pods_waiting_for_a_moment_alone(make_world: Make) -> None:
+    world = make_world(capacity=SHORT)
+    first = world.start("web-0", "n1", **KEPT)
+    world.end("web-0")
+    away = world.agents.pop("n2")
+    world.create_pod("web-0", "n2", **KEPT)
+    world.until(lambda: not world.is_on_a_port(first[0]), "it has left")
+    for name in ("p0", "p1", "p2"):
+        world.start(name, "n1", 60)
+    world.agents["n2"] = away
+    assert world.retry("web-0", 120)
