@@ -11,7 +11,7 @@ from ipaddress import ip_address, ip_network
 from typing import Final
 
 from openeni_crds.conditions import Reason, Type, find
-from openeni_crds.eni import ENI
+from openeni_crds.eni import ENI, PortStatus
 from openeni_crds.podip import PodIP
 from openeni_operator.cloud.unassignable import role_of
 from openeni_operator.cluster_state import ClusterState
@@ -67,27 +67,31 @@ def _leaves(state: ClusterState, address: str, eni: ENI) -> bool:
 
 
 def in_transit(state: ClusterState, eni: ENI) -> frozenset[str]:
-    """Return the addresses of the ENI's subnets that are on their way to another ENI.
+    """Return the addresses on their way to another ENI that the ENI might get with any request.
 
     They are on no port, or leave this one now. In a full subnet, or where the cloud hands out the
-    lowest address, any request gets one of them.
+    lowest address, it would get one of them. One without a port may be the one that they go to.
     """
     port = eni.status.port
-    if port is None:
-        return frozenset()
-    subnets = [ip_network(subnet.cidr) for subnet in port.subnets]
+    leaving = port.releasing if port else ()
     return frozenset(
         address
-        for address in state.unplaced_addresses().union(port.releasing)
-        if any(ip_address(address) in subnet for subnet in subnets)
+        for address in state.unplaced_addresses().union(leaving)
+        if (port is None or _is_in_subnets(address, port))
         and _is_awaited_elsewhere(state, address, eni)
     )
+
+
+def _is_in_subnets(address: str, port: PortStatus) -> bool:
+    return any(ip_address(address) in ip_network(subnet.cidr) for subnet in port.subnets)
 
 
 def _is_awaited_elsewhere(state: ClusterState, address: str, eni: ENI) -> bool:
     """Return True if a pod waits for it, and only the operator and agents have something to do."""
     podip = claimant_of(state, address, eni.spec.pool_name)
     if podip is None or podip.spec.eni_name == eni.name or not state.waiting_pod(podip.key):
+        return False
+    if eni.status.port is None and target_node(state, podip) == eni.spec.node_name:
         return False
     placed = find(podip.status.conditions, Type.PLACED)
     return placed is None or placed.reason in IN_PROGRESS

@@ -57,6 +57,23 @@ def test_it_arrives_although_its_old_node_lacks_addresses(
         assert all(world.retry(name, 60) for name in ("p2", "p3"))
 
 
+def test_no_new_port_gets_it(make_world: Make) -> None:
+    world = make_world(capacity={"addressesPerENI": 2})
+    first = world.start("web-0", "n1", **KEPT)
+    world.start("p0", "n1")
+    world.end("web-0")
+    away = world.agents.pop("n2")
+    world.create_pod("web-0", "n2", **KEPT)
+    world.until(lambda: not world.is_on_a_port(first[0]), "it has left")
+    for name in ("p1", "p2", "p3"):
+        world.create_pod(name, "n1")
+    for _ in range(10):
+        world.step()
+    world.agents["n2"] = away
+    assert world.retry("web-0", 60) == first
+    assert all(world.retry(name, 60) for name in ("p1", "p2", "p3"))
+
+
 def test_what_cannot_arrive_keeps_other_pods_waiting_for_a_moment_alone(make_world: Make) -> None:
     world = make_world(capacity=SHORT)
     first = world.start("web-0", "n1", **KEPT)

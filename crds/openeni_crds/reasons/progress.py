@@ -67,7 +67,8 @@ IN_PROGRESS: Final[Reasons] = {
         (OPERATOR_POOL,),
     ),
     Reason.WAITING_FOR_ADDRESS: ReasonEntry(
-        "the pod waits for the address that it asks for; the operator brings it to the pod's node",
+        "the pod waits for the address that it asks for; the operator brings it to the pod's node; "
+        "a new ENI's port is created after that, since it might get the address",
         "see the PodIP's condition `Placed`",
         (AGENT_PODIP, OPERATOR_PODIP),
     ),

@@ -47,6 +47,7 @@ from openeni_operator.eni.steps import (
 from openeni_operator.eni.timing import (
     ATTACH_TIMEOUT,
     CREATE_SETTLE_TIME,
+    POLL,
     SLOW_POLL,
     attach_pause,
     poll_interval,
@@ -136,7 +137,16 @@ def detect_loss(facts: Facts) -> Step | None:
 
 def create_port(facts: Facts) -> Step | None:
     """Create the port, with all its addresses and settings, in one call."""
-    return None if facts.ports else CreatePort()
+    if facts.ports:
+        return None
+    if facts.yields:
+        return Wait(
+            Reason.WAITING_FOR_ADDRESS,
+            "an address of the pool is on its way to another node, and a new port might get it: "
+            "the port is created when it has arrived, or within 30 s",
+            POLL,
+        )
+    return CreatePort()
 
 
 def set_security_groups(facts: Facts) -> Step | None:

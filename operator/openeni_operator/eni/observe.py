@@ -21,7 +21,7 @@ from openeni_operator.eni.facts import Facts
 from openeni_operator.eni.port_settings import settings_of
 from openeni_operator.eni.port_status import NetworkFacts, describe_port
 from openeni_operator.eni.report import report_is_about
-from openeni_operator.eni.resize import NO_RESIZE, Claims, Resize, resize_of
+from openeni_operator.eni.resize import NO_RESIZE, Claims, resize_of
 from openeni_operator.eni.status import ObservedPort, in_use, is_given_up, is_port_deleted
 from openeni_operator.eni.timing import CONFIRM_INTERVAL, CREATE_SETTLE_TIME, YIELD_TIME
 from openeni_operator.eni.tracker import PortTracker
@@ -111,12 +111,17 @@ def observe(deps: ENIDependencies, cloud: Cloud, eni: ENI, tracker: PortTracker)
         refused=tracker.refused,
     )
     if facts.port is None or behind:
-        return Observation(facts, recorded)
+        lacks = not (facts.ports or facts.deleting)
+        return Observation(
+            replace(facts, yields=_yields(deps, eni, tracker, lacks=lacks)), recorded
+        )
     network = _network_facts(deps, cloud, eni, facts.port)
     described, fault = describe_port(facts.port, eni, network)
     if described is not None and fault is None:
         resize = resize_of(eni, described, _claims(deps, eni), elastic=elastic)
-        facts = replace(facts, resize=resize, yields=_yields(deps, eni, resize, tracker))
+        facts = replace(
+            facts, resize=resize, yields=_yields(deps, eni, tracker, lacks=bool(resize.add))
+        )
     return Observation(facts, described, fault, elastic)
 
 
@@ -133,10 +138,10 @@ def _claims(deps: ENIDependencies, eni: ENI) -> Claims:
     return Claims(claimed, frozenset(refused))
 
 
-def _yields(deps: ENIDependencies, eni: ENI, resize: Resize, tracker: PortTracker) -> bool:
-    """Return True if what the port lacks is not asked for yet: it might be a claim in transit."""
-    transit = bool(resize.add) and bool(in_transit(deps.state, eni))
-    since = tracker.note_transit(deps.clock(), lacks=bool(resize.add), transit=transit)
+def _yields(deps: ENIDependencies, eni: ENI, tracker: PortTracker, *, lacks: bool) -> bool:
+    """Return True if what it `lacks` is not asked for yet: it might get a claim in transit."""
+    transit = lacks and bool(in_transit(deps.state, eni))
+    since = tracker.note_transit(deps.clock(), lacks=lacks, transit=transit)
     return since is not None and since < YIELD_TIME
 
 
