@@ -35,6 +35,7 @@ class ENIFacts:
     datapath: Datapath
     primary: tuple[str, ...]  # primary addresses, one for each family
     subnets: tuple[PortSubnet, ...]  # one for each family
+    port: str = ""  # its ID in Neutron
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,8 @@ class NodeReport:
     differing: Mapping[PodInterface, str] = field(default_factory=dict[PodInterface, str])
     repairs: tuple[Repair, ...] = ()
     left: str = ""  # why something of former pods or ENIs is still there
-    departed: frozenset[str] = frozenset()  # names of departing ENIs of which nothing is left
+    # Departing ENIs of which nothing is left, by name: True if their NIC is plugged, which is down.
+    departed: Mapping[str, bool] = field(default_factory=dict[str, bool])
     disturbed: frozenset[PodInterface] = frozenset()  # pods that may have lost something inside
     looked_into: frozenset[PodInterface] = frozenset()  # or tried to: their own namespaces
     not_offloaded: str = ""  # why flows do not bypass the stack as planned

@@ -188,7 +188,9 @@ def test_the_guards_are_those_of_the_port_that_the_eni_has(tmp_path: Path) -> No
     parts.create_objects()
     for number in (0, 1):
         node_objects.write_operator_status(parts.store, number=number)
+        parts.datapath.nics = {node_objects.mac(number)}
         parts.sync()
+        parts.sync()  # the look before has found that the former port's NIC is gone
         found = {file.name for folder in folders[1:] for file in folder.iterdir()}
         assert found == names_of(node_objects.mac(number))
 

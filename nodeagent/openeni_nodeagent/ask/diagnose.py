@@ -15,6 +15,7 @@ from openeni_nodeagent.datapath_api import NodeDatapath, NodeFacts, WantedNode, 
 from openeni_nodeagent.enis.wanted_enis import choose_enis, every_eni
 from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.journal import JournalState, read
+from openeni_nodeagent.grants.known_enis import is_of
 from openeni_nodeagent.grants.netns_identity import leads_to_pod
 from openeni_nodeagent.settings import Settings
 
@@ -28,15 +29,15 @@ def diagnose(settings: Settings, store: Store, datapath: NodeDatapath, boot_id: 
     journal, node = _read_journal(settings, boot_id)
     enis = _objects(store, ENIS, ENI, settings.node)
     podips = _objects(store, PODIPS, PodIP, settings.node)
-    snapshot = datapath.observe(every_eni(enis, journal.enis.values()))
+    snapshot = datapath.observe(every_eni(enis, journal.enis.all()))
     journal, _ = _read_journal(settings, boot_id)  # after the kernel: a grant comes first
     grants = tuple(grant for grant in journal.grants.values() if grant.connected)
-    used = {grant.eni for grant in journal.grants.values()}
+    used = tuple(journal.grants.values())
     choice = choose_enis(
         enis,
-        journal.enis.values(),
+        journal.enis.all(),
         is_observed=lambda _: True,
-        is_in_use=used.__contains__,
+        is_in_use=lambda eni: any(is_of(grant, eni.name, eni.port) for grant in used),
     )
     pods = pods_of(choice.served, grants)
     wanted = WantedNode(

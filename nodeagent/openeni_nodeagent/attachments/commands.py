@@ -154,8 +154,8 @@ class CNICommands:
 
         A known grant stays, whatever the error: it may be in the kernel since an earlier ADD.
         """
-        facts = self._grants.facts(grant.eni)
-        if facts is None or not self._dependencies.is_link_ready(grant.eni):
+        facts = self._grants.facts_of(grant)
+        if facts is None or not self._dependencies.is_link_ready(facts.name):
             if is_new:
                 self._grants.end_grant(grant, EndReason.ADD_FAILED, used=False)
             raise link_not_ready(grant.eni)
@@ -213,8 +213,8 @@ class CNICommands:
             raise CNIError(
                 Code.UNKNOWN_CONTAINER, f"container {request.container_id} has no address"
             )
-        facts = self._grants.facts(grant.eni)
-        if facts is None or not self._dependencies.is_link_ready(grant.eni):
+        facts = self._grants.facts_of(grant)
+        if facts is None or not self._dependencies.is_link_ready(facts.name):
             raise link_not_ready(grant.eni)
         pod, previous = pod_interface(grant, facts), request.config.prev_result or PrevResult()
         try:

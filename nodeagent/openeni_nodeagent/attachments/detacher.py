@@ -91,7 +91,7 @@ class Detacher:
 
         Two slaves on one NIC cannot have one address, so nothing of it is left for later.
         """
-        if (facts := self._grants.facts(grant.eni)) is None:
+        if (facts := self._grants.facts_of(grant)) is None:
             return
         pod = pod_interface(grant, facts)
         try:
@@ -102,7 +102,7 @@ class Detacher:
 
     def _disconnect(self, grant: Grant, netns: str) -> None:
         """Remove the host's part of a grant's datapath; the links go later. Raises CNIError."""
-        facts = self._grants.facts(grant.eni)
+        facts = self._grants.facts_of(grant)
         if facts is None:  # a look at the node finds what is left
             return
         try:

@@ -6,6 +6,7 @@ from openeni_crds.names import host_link
 from openeni_nodeagent.attachments.detacher import pod_interface
 from openeni_nodeagent.datapath_api import ENIFacts, PodInterface, WantedPod
 from openeni_nodeagent.grants.grant import Attachment, Grant
+from openeni_nodeagent.grants.known_enis import KnownENIs
 from openeni_nodeagent.grants.netns_identity import leads_to_pod
 
 
@@ -17,8 +18,8 @@ def granted_links(grants: Iterable[Grant]) -> frozenset[str]:
 
 def pods_of(served: Iterable[ENIFacts], grants: Iterable[Grant]) -> dict[PodInterface, Grant]:
     """Return the grants on the ENIs that are served, by what the datapath knows of them."""
-    facts = {eni.name: eni for eni in served}
-    return {pod_interface(g, facts[g.eni]): g for g in grants if g.eni in facts}
+    enis = KnownENIs.of_facts(served)
+    return {pod_interface(g, eni): g for g in grants if (eni := enis.of(g)) is not None}
 
 
 def wanted_pod(pod: PodInterface, grant: Grant, unseen: set[Attachment] | None) -> WantedPod:

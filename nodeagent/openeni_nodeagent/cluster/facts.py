@@ -18,7 +18,13 @@ def eni_facts(eni: ENI) -> ENIFacts | None:
     if port is None:
         return None
     return ENIFacts(
-        eni.name, port.mac_address, port.mtu, eni.spec.datapath, port.primary, port.subnets
+        eni.name,
+        port.mac_address,
+        port.mtu,
+        eni.spec.datapath,
+        port.primary,
+        port.subnets,
+        port.id,
     )
 
 

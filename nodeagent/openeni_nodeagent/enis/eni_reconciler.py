@@ -68,7 +68,7 @@ class ENIReconciler:
     ) -> None:
         """Take over what the last look found of an ENI, unless it has another port now, or none."""
         name, before = facts.name, self.status_of(facts.name)
-        has_no_port = before.link.reason is Reason.WAITING_FOR_PORT
+        has_no_port = before.link.reason is Reason.WAITING_FOR_PORT and self._enis.get(name)
         if has_no_port or before.mac_address not in {"", facts.mac}:
             return
         known = replace(before, mac_address=facts.mac)
@@ -76,9 +76,15 @@ class ENIReconciler:
         if before.link != value:
             self._on_link(name)
 
-    def report_left(self, facts: ENIFacts) -> None:
-        """Take over that nothing of an ENI, which is being deleted, is left in the kernel."""
+    def report_left(self, facts: ENIFacts, *, is_plugged: bool) -> None:
+        """Take over that nothing of an ENI is left in the kernel, if it is being deleted.
+
+        One without an object, or a former port, is left only when its NIC is gone, too: until then
+        that is kept down, and the node's own network programs off it.
+        """
         eni = self._enis.get(facts.name)
+        if is_plugged if eni is None else not eni.metadata.deleting:
+            return
         port = _port_id(eni) if eni else facts.mac
         message = f"the node has given up port {port}: the ENI is being deleted"
         self.report_link(facts, ConditionValue(ok=False, reason=Reason.DELETING, message=message))
@@ -103,6 +109,7 @@ class ENIReconciler:
             return self._forget(name)
         facts = eni_facts(eni)
         if facts is None:
+            self._grants.withdraw(name)
             self._note(name, None)
             self._set(name, without_port())
             return Done()
@@ -116,7 +123,7 @@ class ENIReconciler:
         guest, status = self._guard(facts), self.status_of(name)
         if replaced:
             self.sweep_guards()
-        if not (is_attached(eni) or eni.metadata.deleting or self._grants.is_in_use(name)):
+        if not (is_attached(eni) or eni.metadata.deleting or self._grants.is_in_use(facts)):
             status = status.with_link(waiting_for_attach(eni))
         self._set(name, replace(status, guest=guest))
         return RequeueAfter(GUARD_PERIOD_SECONDS) if guest.ok else Retry(guest.message)
@@ -129,14 +136,13 @@ class ENIReconciler:
         return ConditionValue(ok=True, reason=Reason.PREPARED)
 
     def _forget(self, name: str) -> Result:
-        """Forget an ENI whose object is gone, once the last look has left nothing of it.
+        """Forget an ENI without an object, or a former port, once the last look has left nothing.
 
         As long as a pod uses it, it is served, for which its facts are needed.
         """
         self._grants.withdraw(name)
         self._note(name, None)
-        facts = self._grants.facts(name)
-        if facts is None or self.status_of(name).link.reason is not Reason.DELETING:
+        if self.status_of(name).link.reason is not Reason.DELETING:
             return Done()
         self._grants.forget(name)
         self._statuses.pop(name, None)

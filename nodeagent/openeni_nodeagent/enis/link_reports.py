@@ -44,7 +44,7 @@ class LinkReports:
             if eni.name in report.departed:
                 self._indexes.pop(eni.name, None)
                 self._missing_since.pop(eni.name, None)
-                self._enis.report_left(eni)
+                self._enis.report_left(eni, is_plugged=report.departed[eni.name])
             elif error := report.errors.get(eni.name):
                 _log.warning("ENI %s cannot be taken down: %s", eni.name, error)
         return frozenset(moved)

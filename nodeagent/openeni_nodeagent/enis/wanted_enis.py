@@ -21,30 +21,25 @@ def choose_enis(
     known: Iterable[ENIFacts],
     *,
     is_observed: Callable[[str], bool],
-    is_in_use: Callable[[str], bool],
+    is_in_use: Callable[[ENIFacts], bool],
 ) -> ENIChoice:
-    """Return the choice, by the API's objects and what the journal knows of ENIs.
+    """Return the choice, by the API's objects and what the journal knows of ENIs: each has a place.
 
-    An ENI whose object is being deleted or gone is served as long as a pod uses it, or may: until
-    the ledger has observed the object, that is not known. So is one that is said to be detached:
-    with a pod on it, doubt changes nothing.
+    An ENI whose object is being deleted or gone, or shows no port, is served as long as a pod uses
+    it, or may: until the ledger has observed the object, that is not known. So is one that is said
+    to be detached: with a pod on it, doubt changes nothing. Without one its NIC, which may be there
+    all the same, is no way into the node: it stays down.
     """
     served: list[ENIFacts] = []
     departing: list[ENIFacts] = []
-    shown = tuple(enis)
-    for eni in shown:
-        if (facts := eni_facts(eni)) is None:
-            continue
-        used = is_in_use(eni.name)
-        if eni.metadata.deleting:
-            used = used or not is_observed(eni.name)
-            (served if used else departing).append(facts)
-        elif used or is_attached(eni):
-            served.append(facts)
-    names = {eni.name for eni in shown}
+    shown = [(eni, facts) for eni in enis if (facts := eni_facts(eni)) is not None]
+    for eni, facts in shown:
+        expected = not is_observed(eni.name) if eni.metadata.deleting else is_attached(eni)
+        (served if expected or is_in_use(facts) else departing).append(facts)
+    names, macs = {facts.name for _, facts in shown}, {facts.mac for _, facts in shown}
     for facts in known:
-        if facts.name not in names:
-            (served if is_in_use(facts.name) else departing).append(facts)
+        if facts.name not in names and facts.mac not in macs:
+            (served if is_in_use(facts) else departing).append(facts)
     return ENIChoice(tuple(served), tuple(departing))
 
 

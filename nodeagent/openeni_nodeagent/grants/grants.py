@@ -25,6 +25,7 @@ from openeni_nodeagent.grants.journal import (
     Journal,
     NodeSeen,
 )
+from openeni_nodeagent.grants.known_enis import KnownENIs
 from openeni_nodeagent.grants.ledger import AddressOwnedError, Ledger
 from openeni_nodeagent.grants.requests import GrantRequest, Requests, Wait
 from openeni_nodeagent.grants.retained import Retained, pod_key
@@ -42,7 +43,7 @@ class Grants:
         self._reservations = self._ledger.reservations
         self._requests = Requests(self._ledger, self._changed, self._record_new, is_at_work)
         self._listeners: list[Callable[[Grant], None]] = []
-        self._facts = dict(journal.state.enis)
+        self._known = KnownENIs.of_facts(journal.state.enis.all())
         for address, until in journal.state.cooling_until.items():
             self._ledger.cool_down(address, until)
         for grant in journal.state.grants.values():
@@ -174,9 +175,9 @@ class Grants:
     def observe(self, view: ENIView, facts: ENIFacts) -> None:
         """Update the ledger with what the API shows of an ENI, and wake waiting requests."""
         with self._changed:
-            if self._facts.get(view.name) != facts:
+            if self._known.named(view.name) != facts:
                 self._journal.append(ENISeen(facts))
-                self._facts[view.name] = facts
+                self._known.see(facts)
             self._ledger.observe(view, boot_seconds())
             self._changed.notify_all()
 
@@ -188,17 +189,18 @@ class Grants:
     def forget(self, eni: str) -> None:
         """Remove the facts of an ENI that has been withdrawn and left."""
         with self._changed:
-            if eni in self._facts:
+            if self._known.named(eni):
                 self._journal.append(ENIForgotten(eni))
-                del self._facts[eni]
+                self._known.forget(eni)
 
-    def facts(self, eni: str) -> ENIFacts | None:
+    def facts_of(self, grant: Grant) -> ENIFacts | None:
+        """Return the facts of the ENI, or its former port, that the grant's addresses are of."""
         with self._changed:
-            return self._facts.get(eni)
+            return self._known.of(grant)
 
     def known_enis(self) -> tuple[ENIFacts, ...]:
         with self._changed:
-            return tuple(self._facts.values())
+            return self._known.all()
 
     def acknowledge(self, eni: str) -> tuple[RetireAnswers, GrantCounts] | None:
         """Retire what the operator asks for, and count the rest; None if not observed yet."""
@@ -257,10 +259,10 @@ class Grants:
             self._journal.append(CoolDowns({address: cooling_until}))
             self._ledger.cool_down(address, cooling_until)
 
-    def is_in_use(self, eni: str) -> bool:
+    def is_in_use(self, eni: ENIFacts) -> bool:
         """Return True if the ENI has a grant, may get one, or the kernel may have its address."""
         with self._changed:
-            return self._ledger.offers(eni) or self._ledger.is_in_use(eni)
+            return self._ledger.is_in_use(eni.name, eni.port)
 
     def knows(self, eni: str) -> bool:
         """Return True once the ENI has been observed, until it is withdrawn."""

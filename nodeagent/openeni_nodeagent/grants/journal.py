@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from openeni_nodeagent.datapath_api import ENIFacts, NodeFacts
 from openeni_nodeagent.grants.grant import Grant
+from openeni_nodeagent.grants.known_enis import KnownENIs
 
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _COMPACT_ABOVE: Final = 512  # records; a node's whole state is some 300
@@ -82,7 +83,7 @@ class JournalState:
 
     boot_id: str = ""
     node: NodeFacts | None = None
-    enis: dict[str, ENIFacts] = field(default_factory=dict[str, ENIFacts])
+    enis: KnownENIs = field(default_factory=KnownENIs)
     grants: dict[tuple[str, str], Grant] = field(default_factory=dict[tuple[str, str], Grant])
     cooling_until: dict[str, float] = field(default_factory=dict[str, float])
     damaged: int = 0  # unreadable records that are followed by a readable one
@@ -102,9 +103,9 @@ class JournalState:
             case NodeSeen(facts):
                 self.node = facts
             case ENISeen(eni):
-                self.enis[eni.name] = eni
+                self.enis.see(eni)
             case ENIForgotten(name):
-                self.enis.pop(name, None)
+                self.enis.forget(name)
 
     def _enter(self, grant: Grant) -> None:
         """Enter a grant; what another has of its addresses has ended, by a record that was lost."""
@@ -127,7 +128,7 @@ class JournalState:
         return (
             Boot(self.boot_id),
             *node,
-            *(ENISeen(eni) for eni in self.enis.values()),
+            *(ENISeen(eni) for eni in self.enis.all()),
             *((CoolDowns(self.cooling_until),) if self.cooling_until else ()),
             *(Granted(grant) for grant in self.grants.values()),
         )

@@ -16,6 +16,7 @@ from openeni_nodeagent.grants.eni_view import Candidate, ENIView, GrantCounts, R
 from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.host_ports import HostPorts
 from openeni_nodeagent.grants.interfaces import Interfaces
+from openeni_nodeagent.grants.known_enis import is_of
 from openeni_nodeagent.grants.reservations import NEVER, Reservations
 from openeni_nodeagent.grants.retained import ANY, RetainedAddresses, Wanted
 from openeni_nodeagent.grants.reuse_order import ReuseOrder
@@ -164,17 +165,13 @@ class Ledger:
             default=None,
         )
 
-    def is_in_use(self, eni: str) -> bool:
-        """Return True if the ENI has a grant, or an address that the kernel may still have."""
-        addresses = self._enis[eni].addresses if eni in self._enis else ()
-        return any(g.eni == eni for g in self._grants.values()) or any(
-            map(self._is_held, addresses)
-        )
-
-    def offers(self, eni: str) -> bool:
-        """Return True if the ENI's addresses may be granted."""
+    def is_in_use(self, eni: str, port: str) -> bool:
+        """Return True if the ENI has a grant, may get one, or the kernel may have its address."""
         view = self._enis.get(eni)
-        return view is not None and view.offers_addresses
+        shown = view if view is not None and view.port == port else None
+        if shown and (shown.offers_addresses or any(map(self._is_held, shown.addresses))):
+            return True
+        return any(is_of(grant, eni, port) for grant in self._grants.values())
 
     def acknowledge(self, eni: str, now: float) -> RetireAnswers:
         """Retire the addresses that the operator asks for, and return the answers.
@@ -209,7 +206,7 @@ class Ledger:
         ]
         scarcest = max(per_family, key=lambda c: c.granted + c.cooling)
         return GrantCounts(
-            sum(1 for g in self._grants.values() if g.eni == eni) + scarcest.granted,
+            sum(is_of(g, eni, view.port) for g in self._grants.values()) + scarcest.granted,
             scarcest.cooling,
             min(c.available for c in per_family),
         )

@@ -79,7 +79,9 @@ class ENIPublisher:
         node = node_status(link, answers, counts, self._idle_since(eni))
         conditions = agent_conditions(eni, link, self._cni_configured(), now_text())
         shown = is_shown(eni, node, conditions)
-        if not shown and not self._repeats(name, node, conditions, since_write):
+        if not shown and self._repeats(name, node, conditions, since_write):
+            return RequeueAfter(CACHE_LAG_SECONDS - since_write)  # somebody else may have undone it
+        if not shown:
             failure = self._write(eni, node, conditions)
             if failure is not None:
                 return failure

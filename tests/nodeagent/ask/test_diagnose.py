@@ -135,7 +135,7 @@ def test_what_the_kernel_has_of_a_pod_that_has_gone_is_named(parts: AgentParts) 
 
 def test_a_grant_that_is_being_connected_is_no_difference(parts: AgentParts) -> None:
     grant = parts.grant("next", "c2", connect=False)
-    facts = parts.grants.facts(grant.eni)
+    facts = parts.grants.facts_of(grant)
     assert facts is not None
     parts.datapath.add(pod_interface(grant, facts), grant.netns)
     assert found(parts) == []

@@ -35,7 +35,7 @@ def result(folder: Path, mode: str) -> AddResult:
     parts = AgentParts(folder)
     parts.create_objects()
     grant = replace(parts.grant("web", "c1", "uid"), datapath_mode=mode)
-    facts = parts.grants.facts(grant.eni)
+    facts = parts.grants.facts_of(grant)
     assert facts is not None
     request = Request(
         Command.ADD, "c1", "eth0", "/ns", "uid", "default", "web", Config("1.1.0", "openeni")

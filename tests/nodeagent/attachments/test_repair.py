@@ -217,7 +217,7 @@ def test_a_grant_whose_add_failed_ends_once_it_can_be_removed(
 ) -> None:
     """Where the runtime sends no DEL."""
     grant = parts.grant("web", "c1", connect=False)
-    facts = parts.grants.facts(grant.eni)
+    facts = parts.grants.facts_of(grant)
     assert facts is not None
     parts.datapath.build_fails, parts.datapath.clear_fails = "EPERM", True
     with pytest.raises(DatapathError) as raised:

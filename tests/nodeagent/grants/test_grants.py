@@ -68,9 +68,9 @@ def test_an_eni_is_retried_with_one_line_until_the_journal_can_be_written(
         full.setattr(parts.journal, "append", refuse)
         parts.create_objects()
         assert parts.links.reconcile("pods-0") == Retry(f"ENI pods-0: {REFUSED}")
-        assert parts.grants.facts("pods-0") is None
+        assert parts.grants.known_enis() == ()
     assert parts.links.reconcile("pods-0") == RequeueAfter(GUARD_PERIOD_SECONDS)
-    assert parts.grants.facts("pods-0") is not None
+    assert [facts.name for facts in parts.grants.known_enis()] == ["pods-0"]
 
 
 def test_a_container_of_another_pod_is_refused_with_the_variables_that_contradict(
@@ -86,6 +86,7 @@ def test_an_eni_that_is_gone_is_retried_too(
     parts: AgentParts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remove(parts.store, names.ENIS, "pods-0")
+    parts.datapath.nics.clear()
     with monkeypatch.context() as full:
         full.setattr(parts.journal, "append", refuse)
         parts.sync()
@@ -269,3 +270,19 @@ def test_an_interrupted_add_and_its_end_are_a_pair_in_the_log(parts: AgentParts)
         ("GrantBegan", ""),
         ("GrantEnded", "AddFailed"),
     ]
+
+
+def test_an_eni_whose_status_shows_no_port_offers_nothing_and_others_serve(
+    parts: AgentParts,
+) -> None:
+    node_objects.make_eni(parts.store, "pods-1")
+    node_objects.write_operator_status(parts.store, "pods-1", number=1)
+    parts.datapath.nics.add(node_objects.mac(1))
+    parts.sync()
+    parts.sync()
+    operations = [{"op": "remove", "path": "/status/port"}]
+    parts.store.patch(names.ENIS, "pods-0", operations=operations, subresource="status")
+    parts.sync()
+    assert parts.grants.counts("pods-0") is None
+    for number in range(3):
+        assert parts.grant(f"web-{number}", f"c{number}").eni == "pods-1"

@@ -69,7 +69,7 @@ def test_a_restart_reads_what_was_written(tmp_path: Path) -> None:
     first.close()
     known = journal(tmp_path).state
     assert known.node == NODE
-    assert known.enis == {"e": ENI}
+    assert known.enis.all() == (ENI,)
     assert known.grants == {("b", "eth0"): grant("b", "10.98.0.6")}
     assert known.cooling_until == {"10.98.0.5": 99.25}
     assert known.damaged == 0
@@ -243,7 +243,7 @@ def test_an_eni_that_is_gone_is_forgotten(tmp_path: Path) -> None:
     of = journal(tmp_path)
     of.append(ENISeen(ENI), ENIForgotten("e"))
     of.close()
-    assert journal(tmp_path).state.enis == {}
+    assert journal(tmp_path).state.enis.all() == ()
 
 
 def test_only_its_owner_may_read_it(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ class MemoryDatapath:
             dict.fromkeys(lost, "the pod has no route"),
             tuple(Repair("route", f"{address} had a route") for address in strays),
             BUSY if strays and self.clear_fails else "",
-            frozenset(eni.name for eni in wanted.departing if wanted.complete),
+            {eni.name: eni.mac in self.nics for eni in wanted.departing if wanted.complete},
             looked_into=looked_into,
         )
 

@@ -213,7 +213,7 @@ class AgentParts:
         assert grant is not None
         if not connect:
             return grant
-        facts = self.grants.facts(grant.eni)
+        facts = self.grants.facts_of(grant)
         assert facts is not None
         pod_network = self.datapath.add(pod_interface(grant, facts), str(netns))
         self.grants.mark_connected(grant, pod_network)

@@ -278,11 +278,11 @@ class NodeReconcile:
             self.differing,
             self._repairs(found),
             "; ".join(str(self._error(p, found)) for p in (STRAYS, STALE_ENIS) if p in found),
-            frozenset(
-                facts.name
+            {
+                facts.name: facts.mac in plan.departing
                 for facts in self.wanted.departing
                 if self.wanted.complete and not found.keys() & {eni_part(facts.mac), STALE_ENIS}
-            ),
+            },
             frozenset(self.disturbed),
             frozenset(self.looked_into),
         )

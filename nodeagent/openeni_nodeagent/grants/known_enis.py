@@ -1,0 +1,56 @@
+"""What is known of ENIs by their ports, also of former ones, and of ENIs whose object is gone.
+
+An ENI gets another port when the operator has lost the first one. That may still be plugged in
+here, and pods have its addresses: it is an ENI of its own, which has no object. Pure.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from openeni_nodeagent.datapath_api import ENIFacts
+from openeni_nodeagent.grants.grant import Grant
+
+
+@dataclass
+class KnownENIs:
+    """Facts of ENIs. Not safe for several threads."""
+
+    _by_port: dict[str, ENIFacts] = field(default_factory=dict[str, ENIFacts])
+
+    @classmethod
+    def of_facts(cls, enis: Iterable[ENIFacts]) -> Self:
+        return cls({_key(facts): facts for facts in enis})
+
+    def see(self, facts: ENIFacts) -> None:
+        """Enter what the API shows of an ENI; a port that it had before gets a name of its own."""
+        for key, before in tuple(self._by_port.items()):
+            if before.name != facts.name or key == _key(facts):
+                continue
+            if before.mac == facts.mac:  # an older agent did not record the port's ID
+                del self._by_port[key]
+            else:
+                self._by_port[key] = replace(before, name=f"{before.name} (port {before.port})")
+        self._by_port[_key(facts)] = facts
+
+    def forget(self, name: str) -> None:
+        self._by_port = {k: facts for k, facts in self._by_port.items() if facts.name != name}
+
+    def named(self, name: str) -> ENIFacts | None:
+        return next((facts for facts in self._by_port.values() if facts.name == name), None)
+
+    def of(self, grant: Grant) -> ENIFacts | None:
+        """Return the facts of the port that the grant's addresses are of."""
+        return self._by_port.get(grant.port) or self.named(grant.eni)
+
+    def all(self) -> tuple[ENIFacts, ...]:
+        return tuple(self._by_port.values())
+
+
+def is_of(grant: Grant, name: str, port: str) -> bool:
+    """Return True if the grant's addresses are of an ENI's port; older ones have no port's ID."""
+    return grant.port == port if grant.port and port else grant.eni == name
+
+
+def _key(facts: ENIFacts) -> str:
+    return facts.port or facts.name

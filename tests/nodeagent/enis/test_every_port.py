@@ -1,0 +1,149 @@
+"""Each port of an ENI has its place: its pods keep their network, or its NIC is no way in.
+
+Whatever the API says of it: not attached, no port any more, another port.
+"""
+
+from collections.abc import Callable, Generator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from openeni_crds import names
+from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
+from openeni_nodeagent.datapath_api import Hold, NodeReport, NodeSnapshot, WantedNode
+from openeni_nodeagent.looks import datapath_reconciler
+from openeni_testing.agent import node_objects
+from openeni_testing.agent.host import AgentHost, known_enis
+from openeni_testing.agent.real_node import RealNode
+from openeni_testing.network.attacks import DISCARD, datagram, received, sending
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.neutron import GATEWAY, Port, vm
+from openeni_testing.network.one_eni import MODES
+from openeni_testing.network.topology import REMOTE
+from openeni_testing.waiting import wait_for
+
+pytestmark = pytest.mark.root
+OLD, NEW = node_objects.mac(0), node_objects.mac(9)
+OTHERS = ("10.98.0.104", "10.98.0.105", "10.98.0.106")
+METADATA = "169.254.169.254"
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[WantedNode]:
+    """Return what the looks that have ended wanted."""
+    ended: list[WantedNode] = []
+    reconcile = KernelDatapath.reconcile
+
+    def noted(
+        self: KernelDatapath, found: NodeSnapshot, wanted: WantedNode, hold: Hold
+    ) -> NodeReport:
+        report = reconcile(self, found, wanted, hold)
+        ended.append(wanted)
+        return report
+
+    monkeypatch.setattr(KernelDatapath, "reconcile", noted)
+    monkeypatch.setattr(datapath_reconciler, "LOOK_PERIOD_SECONDS", 1.0)
+    return ended
+
+
+@pytest.fixture(params=MODES)
+def node(tmp_path: Path, executable: Path, request: pytest.FixtureRequest) -> Generator[RealNode]:
+    made = RealNode(AgentHost(tmp_path, executable), request.param)
+    yield made
+    made.close()
+
+
+def wait_for_look(looks: list[WantedNode], fits: Callable[[WantedNode], bool]) -> None:
+    begun = len(looks)
+    wait_for(lambda: any(map(fits, looks[begun + 1 :])), "a look that wants it has ended")
+
+
+def departs(mac: str, wanted: WantedNode) -> bool:
+    return mac in {eni.mac for eni in wanted.departing}
+
+
+def is_served(mac: str, wanted: WantedNode) -> bool:
+    return mac in {eni.mac for eni in wanted.enis}
+
+
+def reaches_node(node: RealNode, remote: Namespace, mac: str) -> bool:
+    """Return True if a machine of the pods' network reaches the node by the MAC."""
+    frame = datagram(REMOTE.addresses[0], "10.99.0.11", (REMOTE.mac, mac), (4000, DISCARD))
+    return received(remote, sending(remote, "eth0", frame), "10.99.0.11", node.space) != []
+
+
+def show_no_port(node: RealNode) -> None:
+    operations = [{"op": "remove", "path": "/status/port"}]
+    node.host.store.patch(names.ENIS, "pods-0", operations=operations, subresource="status")
+
+
+def show_another_port(node: RealNode) -> None:
+    """The operator has lost the first port, created another, and Nova has attached that."""
+    port = Port("pods-0-b", NEW, OTHERS)
+    node.network.plug(node.space, "ens9", port)
+    value = node_objects.port(3, 9) | {
+        "id": "port-b",
+        "macAddress": NEW,
+        "primary": [OTHERS[0]],
+        "addresses": list(OTHERS[1:]),
+    }
+    operations = [{"op": "replace", "path": "/status/port", "value": value}]
+    node.host.store.patch(names.ENIS, "pods-0", operations=operations, subresource="status")
+    wait_for(lambda: node.host.node_status().mac_address == NEW and node.is_ready(), "it is ready")
+
+
+def test_one_that_is_said_to_be_detached_is_no_way_in(
+    node: RealNode, looks: list[WantedNode]
+) -> None:
+    store = node.host.store
+    with vm(node.network, "remote", REMOTE) as remote, node.agent():
+        node_objects.write_operator_status(store, attached=False)
+        wait_for_look(looks, partial(departs, OLD))
+        assert not reaches_node(node, remote, OLD)
+        node_objects.write_operator_status(store)
+        wait_for(node.is_ready, "it serves again")
+        assert not reaches_node(node, remote, OLD)
+        with Namespace("web") as pod:
+            node.add(pod)
+            assert pod.ping(GATEWAY)
+
+
+def test_one_that_the_status_does_not_show_serves_its_pods_and_then_is_no_way_in(
+    node: RealNode, looks: list[WantedNode]
+) -> None:
+    with Namespace("web") as pod, vm(node.network, "remote", REMOTE) as remote, node.agent():
+        node.add(pod)
+        show_no_port(node)
+        wait_for_look(looks, partial(is_served, OLD))
+        assert pod.ping(GATEWAY)
+        assert pod.ask(METADATA, 80) is None
+        assert node.network.dropped() == {}
+        assert node.runtime(pod).call("DEL", "web").code == 0
+        wait_for_look(looks, partial(departs, OLD))
+        assert not reaches_node(node, remote, OLD)
+
+
+def test_a_former_one_serves_its_pods_and_then_is_no_way_in(
+    node: RealNode, looks: list[WantedNode]
+) -> None:
+    with (
+        Namespace("web") as pod,
+        Namespace("next") as other,
+        vm(node.network, "remote", REMOTE) as remote,
+        node.agent() as agent,
+    ):
+        node.add(pod)
+        show_another_port(node)
+        wait_for_look(looks, partial(is_served, OLD))
+        assert node.host.node_status().granted == 0, "the pod is of the former port"
+        assert node.add(other) in OTHERS
+        assert pod.ping(GATEWAY)
+        assert node.problem(pod) == ""
+        assert node.network.dropped() == {}
+        assert node.runtime(pod).call("DEL", "web").code == 0
+        wait_for_look(looks, partial(departs, OLD))
+        assert not reaches_node(node, remote, OLD)
+        assert not reaches_node(node, remote, NEW)
+        node.network.unplug(node.port)
+        wait_for(lambda: known_enis(agent) == {"pods-0"}, "it is forgotten with its NIC")
