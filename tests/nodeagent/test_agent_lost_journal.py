@@ -136,8 +136,8 @@ def test_the_address_of_a_pod_that_has_gone_is_removed_and_not_adopted(host: Age
     with host.agent():
         wait_for(lambda: host.datapath.owners() == {}, "the kernel has nothing of it")
         wait_for(lambda: host.podip("web") is None, "its PodIP is gone")
-        assert host.node_status().granted == 0
         wait_for(lambda: host.node_status().cooling == 1, "its address cools down")
+        assert host.node_status().granted == 0
         assert {host.add("a", "c2"), host.add("b", "c3")} == set(node_objects.addresses(3)) - {
             address
         }

@@ -13,6 +13,7 @@ class PodAddress(Struct, frozen=True):
 
 
 class PodStatus(Struct, frozen=True, rename="camel"):
+    phase: str = ""
     pod_ips: tuple[PodAddress, ...] = ()
 
 
@@ -25,6 +26,11 @@ _CONFIG_MIRROR: Final = "kubernetes.io/config.mirror"
 class Pod(Struct, frozen=True):
     metadata: ObjectMeta
     status: PodStatus = PodStatus()
+
+    @property
+    def is_over(self) -> bool:
+        """Return True if none of its containers runs again."""
+        return self.status.phase in {"Succeeded", "Failed"}
 
 
 def runtime_uid(meta: ObjectMeta) -> str:

@@ -6,7 +6,7 @@ after the kernel has been cleaned up, so that every address in the kernel has a 
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -133,10 +133,7 @@ class Grants:
     def retain(self, key: str, retained: Retained | None) -> None:
         """Take over what the PodIP of a pod keeps for it; None: nothing, or there is none."""
         with self._changed:
-            if retained is None:
-                self._ledger.retained.release(key)
-            else:
-                self._ledger.retained.keep(key, retained)
+            self._ledger.retained.keep(key, retained)
             self._changed.notify_all()
 
     def find_retained(self, key: str, pool: str) -> tuple[str, ...]:
@@ -251,6 +248,11 @@ class Grants:
         """Return addresses that the last look found and of whose grants nothing is known."""
         with self._changed:
             return self._reservations.unexplained()
+
+    def unrecorded(self, addresses: Iterable[str]) -> tuple[str, ...]:
+        """Return those of which neither a grant is known nor the end of one."""
+        with self._changed:
+            return tuple(a for a in addresses if not self._ledger.has_record(a))
 
     def end_unexplained(self, address: str, cool_down: float) -> None:
         """Record that the unknown grant of an address has ended; it cools down so many seconds."""

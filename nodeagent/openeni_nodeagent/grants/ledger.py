@@ -118,6 +118,11 @@ class Ledger:
     def owner(self, address: str) -> Grant | None:
         return self._grants.get(self._attachment_by_address.get(address, ("", "")))
 
+    def has_record(self, address: str) -> bool:
+        """Return True if the address has a grant, or is known to have had one."""
+        cooled_at = self.reservations.cooled_at(address)
+        return address in self._attachment_by_address or cooled_at != NEVER
+
     def grants(self) -> tuple[Grant, ...]:
         return tuple(self._grants.values())
 

@@ -62,13 +62,15 @@ class RetainedAddresses:
         self._by_key: dict[str, Retained] = {}
         self._keepers: dict[str, str] = {}  # address -> key
 
-    def keep(self, key: str, retained: Retained) -> None:
-        self._by_key[key] = retained
+    def keep(self, key: str, retained: Retained | None) -> None:
+        """Keep these addresses for a pod, and no others; None: none any more."""
+        if retained == self._by_key.get(key):
+            return
+        if retained is None:
+            del self._by_key[key]
+        else:
+            self._by_key[key] = retained
         self._choose_keepers()
-
-    def release(self, key: str) -> None:
-        if self._by_key.pop(key, None) is not None:
-            self._choose_keepers()
 
     def has(self, key: str) -> bool:
         return key in self._by_key

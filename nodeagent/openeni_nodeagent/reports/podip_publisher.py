@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from openeni_crds.meta import Json, decode, encode
+from openeni_crds.meta import Json, decode, encode, seconds
 from openeni_crds.names import FINALIZER_PODIP, MANAGER_AGENT, PODIPS
 from openeni_crds.podip import PodIP
 from openeni_kube.clock import now_text
@@ -21,9 +21,11 @@ from openeni_kube.store import ConflictError, InvalidError, NotFoundError, Store
 from openeni_nodeagent.cluster.cache import object_key
 from openeni_nodeagent.cluster.objects import Pod, pod_with
 from openeni_nodeagent.cluster.watches import Caches
+from openeni_nodeagent.grants.adoption import LONGEST_COOL_DOWN_SECONDS
 from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grants import Grants
-from openeni_nodeagent.grants.retained import retained_by
+from openeni_nodeagent.grants.journal import JournalError
+from openeni_nodeagent.grants.retained import Retained, retained_by
 from openeni_nodeagent.reports import podip_body
 
 BLOCKED_SECONDS: Final = 2.0  # until a PodIP that must wait for another pod is looked at again
@@ -51,15 +53,24 @@ class PodIPPublisher:
         self._podips = caches.podips
         self._enis = caches.enis
         self._pods = caches.pods
+        self._pools = caches.pools
         self._grants = grants
         self._node = node
         self._difference = difference
         self._claims: dict[str, Grant] = {}  # by the pod's name: addresses that it waits for
 
     def observe(self, key: str) -> None:
-        """Keep what the PodIP of a pod says is kept for it, as the cache has it now."""
+        """Keep what the PodIP of a pod says is kept for it, as the cache has it now.
+
+        So is what a lost journal had granted, before a reboot, say: the pod that restarts gets its
+        own address back, and nobody else does.
+        """
         podip = self._podips.get(key)
-        self._grants.retain(key, retained_by(podip) if podip is not None else None)
+        kept = retained_by(podip) if podip is not None else None
+        if podip is not None and kept is None and self._lost(podip):
+            since = podip.metadata.creation_timestamp
+            kept = Retained(podip.spec.pool_name, podip.spec.addresses, since=since)
+        self._grants.retain(key, kept)
 
     def find(self, namespace: str, name: str) -> PodIP | None:
         """Return the PodIP, which may be another node's, from the API server. Raises StoreError.
@@ -90,7 +101,7 @@ class PodIPPublisher:
                 self._grants.retain(key, None)
             again = self._publish(podip, wanted)
             return requeue(CLAIM_SECONDS if claim is not None and again is None else again)
-        except StoreError as error:
+        except (StoreError, JournalError) as error:
             return Retry(f"PodIP {key}: {error}")
 
     def _claim_of(self, key: str, grants: list[Grant], podip: PodIP | None) -> Grant | None:
@@ -112,12 +123,24 @@ class PodIPPublisher:
         """Delete the PodIP of a pod that has gone, or keep it; return when to look again."""
         if self._grants.unexplained().intersection(podip.spec.addresses):
             return BLOCKED_SECONDS  # the grant of an address was lost: repair finds its owner
+        if not wanted and self._restarts(podip):
+            return CLAIM_SECONDS
         if podip.is_retained and not podip.metadata.deleting and not wanted:
             now = now_text()
             self._write_status(podip, podip_body.retained_status(podip, self._on_port(podip), now))
             return None
         self._delete(podip)
         return RECREATE_SECONDS if wanted else None
+
+    def _restarts(self, podip: PodIP) -> bool:
+        """Return True if its grant was lost, and its pod may ask for its address again."""
+        pod = self._pods.get(pod_with(podip.spec.pod_uid, podip.key))
+        lives = pod is not None and not (pod.is_over or podip.metadata.deleting)
+        return lives and bool(self._lost(podip))
+
+    def _lost(self, podip: PodIP) -> tuple[str, ...]:
+        """Return those of its addresses whose grant was lost: no pod has them, and none had."""
+        return self._grants.unrecorded(podip.spec.addresses) if podip.was_granted else ()
 
     def _publish(self, podip: PodIP | None, wanted_grants: list[Grant]) -> float | None:
         shown = [g for g in wanted_grants if g.connected or not g.eni]
@@ -177,7 +200,14 @@ class PodIPPublisher:
             return decode(self._store.get(PODIPS, grant.name, grant.namespace), PodIP)
 
     def _delete(self, podip: PodIP) -> None:
-        """Remove the finalizer and delete the PodIP: no container has its address."""
+        """Remove the finalizer and delete the PodIP: no container has its address.
+
+        Of an address whose grant was lost, the cool-down begins.
+        """
+        pool = self._pools.get(podip.spec.pool_name)
+        cool_down = seconds(pool.spec.cool_down) if pool else LONGEST_COOL_DOWN_SECONDS
+        for address in self._lost(podip):
+            self._grants.end_unexplained(address, cool_down)
         kept = [f for f in podip.metadata.finalizers if f != FINALIZER_PODIP]
         operations: list[Json] = [
             {"op": "test", "path": "/metadata/uid", "value": podip.metadata.uid},

@@ -63,7 +63,7 @@ def test_it_needs_no_cool_down_for_its_keeper_and_one_for_others() -> None:
     grant(of, "c1", A)
     end(of, "c1", 100)
     assert chosen(of, WEB, A, now=1) == (A,)
-    of.retained.release(WEB)
+    of.retained.keep(WEB, None)
     assert chosen(of, DB, A, now=99) is None
     assert chosen(of, DB, A, now=100) == (A,)
 
@@ -143,8 +143,8 @@ def test_of_several_keepers_the_one_that_had_it_comes_first_then_the_oldest() ->
     for placed in (True, False):
         kept.keep("c", Retained("pods", (A,), placed=placed, since="2026-01-03T00:00:00Z"))
         assert (kept.keeper(A), kept.is_placed(A)) == ("c", placed)
-    kept.release("c")
-    kept.release("b")
+    kept.keep("c", None)
+    kept.keep("b", None)
     assert (kept.keeper(A), kept.leaves(A)) == ("a", True)
     assert kept.of("a", "another pool") == ()
 

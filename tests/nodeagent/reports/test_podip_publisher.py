@@ -138,6 +138,7 @@ def test_from_any_state_the_podip_is_deleted_without_a_grant(
     for grant in parts.grants.all():
         parts.datapath.lose(grant.addresses[0])
         parts.grants.end_grant(grant, EndReason.DELETED)
+    parts.store.delete(names.PODS, "web", "default")
     assert settled(parts) == Done()
     assert podip(parts) is None
 

@@ -1,0 +1,77 @@
+"""A reboot takes the journal and the kernel's state: addresses of before are their pods' still."""
+
+from pathlib import Path
+
+import pytest
+
+from openeni_crds import names
+from openeni_nodeagent.cni.protocol import Code
+from openeni_testing.agent import node_objects
+from openeni_testing.agent.host import AgentHost
+from openeni_testing.waiting import wait_for
+
+
+@pytest.fixture
+def host(tmp_path: Path, executable: Path) -> AgentHost:
+    return AgentHost(tmp_path, executable)
+
+
+def start_and_reboot(host: AgentHost, *pods: str) -> dict[str, str]:
+    """Start pods, and lose all that the node knows of them; return their addresses."""
+    with host.agent(boot="first"):
+        found = {name: host.add(name, f"first-{name}") for name in pods}
+        for name in pods:
+            host.ready_podip(name)
+    for address in found.values():
+        host.datapath.lose(address)
+    return found
+
+
+def refusal(host: AgentHost, name: str) -> int:
+    uid = node_objects.make_pod(host.store, name)
+    return host.runtime(name, deadline=6).call("ADD", name, uid, name).error
+
+
+def test_each_pod_gets_its_own_address_back_at_once(host: AgentHost) -> None:
+    host.create_objects(count=3, cool_down="1h")
+    had = start_and_reboot(host, "a", "b", "c")
+    with host.agent(boot="second"):
+        for name in reversed(had):
+            uid = host.store.get(names.PODS, name, "default")["metadata"]["uid"]
+            assert host.add(name, f"second-{name}", uid) == had[name]
+            wait_for(
+                lambda n=name: host.ready_podip(n).spec.container_id == f"second-{n}",
+                "its PodIP is that of the new container",
+            )
+
+
+def test_no_other_pod_gets_it_and_it_does_not_leave_the_node(host: AgentHost) -> None:
+    host.create_objects(count=2, cool_down="1h")
+    had = start_and_reboot(host, "a")
+    ask = [{"op": "add", "path": "/spec/retiring", "value": list(had.values())}]
+    host.store.patch(names.ENIS, "pods-0", operations=ask)
+    with host.agent(boot="second"):
+        assert host.add("other", "other") not in had.values()
+        assert refusal(host, "third") == Code.TRY_AGAIN
+        wait_for(lambda: host.node_status().refused, "it is not given back")
+
+
+def test_it_cools_down_once_its_pod_is_gone(host: AgentHost) -> None:
+    host.create_objects(count=1, cool_down="1h")
+    start_and_reboot(host, "a")
+    with host.agent(boot="second"):
+        host.store.delete(names.PODS, "a", "default")
+        wait_for(lambda: host.podip("a") is None, "its PodIP goes with it", 30)
+        wait_for(lambda: host.node_status().cooling == 1, "it cools down")
+        assert refusal(host, "other") == Code.TRY_AGAIN
+
+
+def test_it_cools_down_once_its_pod_has_ended(host: AgentHost) -> None:
+    """Such a pod is not started again, and its object may stay for long."""
+    host.create_objects(count=1, cool_down="1h")
+    start_and_reboot(host, "a")
+    with host.agent(boot="second"):
+        ended = [{"op": "add", "path": "/status", "value": {"phase": "Failed"}}]
+        host.store.patch(names.PODS, "a", "default", operations=ended, subresource="status")
+        wait_for(lambda: host.podip("a") is None, "its PodIP goes", 30)
+        wait_for(lambda: host.node_status().cooling == 1, "it cools down")
