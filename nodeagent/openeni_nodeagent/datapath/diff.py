@@ -61,6 +61,9 @@ def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
     still be what another was told to jump to. A rule goes last if anything comes: until then,
     chains may give packets the mark that it has. And a rule by which pods reach what only a chain
     keeps them from comes after that. By IPv6 a route's gateway needs a route in the same table.
+
+    Chains that set marks need routes and rules. Those that only protect come before all else: no
+    refusal holds them back, and they are there once their NIC is up.
     """
     comes = any(o.verb is not Verb.REMOVE for o in operations)
     created = [o.item for o in operations if o.verb is Verb.ADD and isinstance(o.item, Link)]
@@ -70,8 +73,8 @@ def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
         goes, first = operation.verb is Verb.REMOVE, operation.verb is Verb.ADD
         position: tuple[int, int] = (0, -kind) if goes else (2, kind)
         match operation.item:
-            case Chain() if comes:
-                position = 2, kind
+            case Chain() as chain if comes:
+                position = (-1, 0) if chain.protects and not goes else (2, kind)
             case Rule() if goes and comes:
                 position = 3, 0
             case Rule(priority=names.RULE_ANSWER_V6) if not goes:

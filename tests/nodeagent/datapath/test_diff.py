@@ -167,6 +167,19 @@ def test_the_way_to_pods_comes_once_a_chain_keeps_others_off_it() -> None:
     assert [operation.item for operation in done] == [other, chain, answer]
 
 
+def test_what_protects_a_nic_is_there_before_it_comes_up_and_until_it_is_down() -> None:
+    """No refusal comes before it."""
+    nic = Link("eth1", 9, NIC, "fa:16:3e:00:00:01", 1500)
+    down, guard = replace(nic, up=False), Chain("inet", "eni9_node", "a", "text", protects=True)
+    marks, route = Chain("inet", "eni9", "b", "text"), Route("10.98.0.0/24", 10009, 9)
+    foreign, quiet = Route("10.0.0.0/8", 254, 9), Sysctl("net/ipv6/conf/eth1/accept_ra", "0")
+    done = diff(frozenset({down, foreign}), frozenset({nic, guard, marks, route, quiet}))
+    assert [o.item for o in done] == [guard, foreign, quiet, nic, route, marks]
+    left = diff(frozenset({nic, guard, marks}), frozenset({down}))
+    assert left[0] == Operation(Verb.CHANGE, down)
+    assert {o.item for o in left[1:]} == {guard, marks}
+
+
 def test_differences_are_sentences() -> None:
     sentences = {sentence(o) for o in diff(frozenset(PLAIN[:2]), frozenset({*LINKS, *PLAIN[4:]}))}
     assert "address 10.98.0.11/32 on link 7 should not be there" in sentences

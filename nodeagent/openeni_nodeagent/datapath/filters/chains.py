@@ -72,7 +72,13 @@ def delete_chain(family: str, name: str) -> str:
 
 
 def chain(
-    family: str, name: str, definition: str, rules: list[str], links: tuple[str, ...] = ()
+    family: str,
+    name: str,
+    definition: str,
+    rules: list[str],
+    links: tuple[str, ...] = (),
+    *,
+    protects: bool = False,
 ) -> Chain:
     """Return a chain of our table in this family, with its hook, priority and policy.
 
@@ -90,7 +96,7 @@ def chain(
         f'add rule {table} {name} {rule} comment "{mark} {place} of {len(rules)}"'
         for place, rule in enumerate(rules, start=1)
     ]
-    return Chain(family, name, mark, "\n".join(lines) + "\n")
+    return Chain(family, name, mark, "\n".join(lines) + "\n", protects)
 
 
 def eni_chain_name(eni: NodeENI) -> str:
@@ -98,13 +104,16 @@ def eni_chain_name(eni: NodeENI) -> str:
     return f"{ENI_CHAIN}{eni.link.ifindex}"
 
 
-def eni_chain(eni: NodeENI, suffix: str, hook: str, rules: list[str]) -> Chain:
+def eni_chain(
+    eni: NodeENI, suffix: str, hook: str, rules: list[str], *, protects: bool = False
+) -> Chain:
     """Return a chain whose rules match the ENI's links by index.
 
     nft lists these by name: who saves the ruleset, and loads it once the names of NICs have changed
     places, has another ENI's chain.
     """
-    return chain("inet", eni_chain_name(eni) + suffix, hook, rules, links=(eni.link.device,))
+    name = eni_chain_name(eni) + suffix
+    return chain("inet", name, hook, rules, links=(eni.link.device,), protects=protects)
 
 
 def marks(eni: NodeENI) -> list[str]:

@@ -51,4 +51,4 @@ def egress_chain(eni: LinkFacts) -> Chain:
         f"{_TYPE} 0x86dd meta protocol ip6 accept",
         "drop",
     ]
-    return chain("netdev", f"{ENI_CHAIN}{eni.ifindex}", hook, rules)
+    return chain("netdev", f"{ENI_CHAIN}{eni.ifindex}", hook, rules, protects=True)

@@ -90,7 +90,8 @@ def _node_chain(eni: NodeENI) -> Chain:
         "counter drop"
         for word, number in FAMILIES
     ]
-    return eni_chain(eni, _NODE, f"type nat hook prerouting {_BEFORE_SERVICES}", rules)
+    hook = f"type nat hook prerouting {_BEFORE_SERVICES}"
+    return eni_chain(eni, _NODE, hook, rules, protects=True)
 
 
 def _from_network(eni: NodeENI) -> str:
@@ -116,7 +117,8 @@ def _input_chain(eni: NodeENI) -> Chain:
         *(f"{word} daddr @primaries{number} accept" for word, number in FAMILIES),
         "counter drop",
     ]
-    return eni_chain(eni, _INPUT, f"type filter hook input {_AT_FILTERS}", rules)
+    hook = f"type filter hook input {_AT_FILTERS}"
+    return eni_chain(eni, _INPUT, hook, rules, protects=True)
 
 
 def _forward_chain(eni: NodeENI) -> Chain:
@@ -140,9 +142,8 @@ def _forward_chain(eni: NodeENI) -> Chain:
             if family_of(subnet.cidr) == number
         ]
         rules += [f"{own_frame} accept"]
-    return eni_chain(
-        eni, _FORWARD, f"type filter hook forward {_AT_FILTERS}", [*rules, "counter drop"]
-    )
+    hook = f"type filter hook forward {_AT_FILTERS}"
+    return eni_chain(eni, _FORWARD, hook, [*rules, "counter drop"], protects=True)
 
 
 def _offloading_chain(eni: NodeENI) -> Chain:

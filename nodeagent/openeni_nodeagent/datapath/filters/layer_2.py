@@ -88,7 +88,7 @@ def _ingress_chain(eni: NodeENI) -> Chain:
         "meta protocol ip6 accept",
         "drop",
     ]
-    return chain("netdev", eni_chain_name(eni) + _IN, hook, rules)
+    return chain("netdev", eni_chain_name(eni) + _IN, hook, rules, protects=True)
 
 
 def _nat_of_neighbours(eni: NodeENI) -> Chain:

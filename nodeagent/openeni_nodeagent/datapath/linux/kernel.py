@@ -111,25 +111,39 @@ def apply(
 ) -> None:
     """Apply operations in order, in as few messages as the order allows.
 
-    Raises KernelRefusedError for an operation that the kernel refuses; those after it in the same
-    batch have been tried, and `past_refusals` all that do not depend on it.
+    Raises KernelRefusedError for the first operation that the kernel refuses; those after it in the
+    same batch have been tried, and `past_refusals` all that do not depend on it.
     """
     coming = [o.item for o in operations if o.verb is not Verb.REMOVE]
     families = {item.family for item in coming if isinstance(item, Chain)}
-    refused: ItemRefusedError | None = None
+    refused: KernelRefusedError | None = None
+    is_unprotected = False
     for executor, group in groupby(operations, key=_executor):
-        batch = list(group)
-        if families and any(o.verb is not Verb.REMOVE and _is_in_table(o.item) for o in batch):
-            _create_tables({"inet"} | families)  # with the sets that members and rules name
-            families = set[str]()
+        batch = [o for o in group if not (is_unprotected and _sets_nic_up(o))]
         try:
+            if families and any(o.verb is not Verb.REMOVE and _is_in_table(o.item) for o in batch):
+                _create_tables({"inet"} | families)  # with the sets that members and rules name
+                families = set[str]()
             executor(batch, netlink)
-        except ItemRefusedError as error:
-            if error.holds_chains_back or not past_refusals:
-                raise
+        except KernelRefusedError as error:
             refused = refused or error
+            if not past_refusals or _holds_rest_back(error, batch):
+                break
+            is_unprotected |= not isinstance(error, ItemRefusedError)
     if refused:
         raise refused
+
+
+def _holds_rest_back(error: KernelRefusedError, batch: Sequence[Operation]) -> bool:
+    """Return True if nothing may follow; without chains that protect NICs, those stay down."""
+    if isinstance(error, ItemRefusedError):
+        return error.holds_chains_back
+    return not all(isinstance(o.item, Chain) and o.item.protects for o in batch)
+
+
+def _sets_nic_up(operation: Operation) -> bool:
+    item = operation.item
+    return isinstance(item, Link) and item.kind == NIC and item.up
 
 
 def _is_in_table(item: Item) -> bool:

@@ -20,6 +20,7 @@ from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.sysctls import speaks_ipv6
 from openeni_nodeagent.datapath.marks import RULES_WITH_MARK, GivenMark, Mark, Marks
 from openeni_nodeagent.datapath.model import NOTHING, Address, Chain, Link, Rule, State
+from openeni_nodeagent.datapath.node.nics import NICs
 from openeni_nodeagent.datapath.node.plan import NodePlan
 from openeni_nodeagent.datapath.node.router_advertisements import require_safe_forwarding
 from openeni_nodeagent.datapath.options.host_ports import mappings_in
@@ -62,18 +63,20 @@ def place(
     """Return the plan of the node, and by name the errors of ENIs that cannot be served now.
 
     What an ENI of the latter has is left as it is, but for what keeps the packets of its pods from
-    leaving by the node's own NIC, or by another ENI (`NodePlan.held`). `given` are the marks of
-    tables from before, which they keep although somebody has flushed the rules: chains set them.
+    leaving by the node's own NIC, or by another ENI (`NodePlan.held`). Somebody else's NIC with its
+    MAC is none of its. `given` are the marks of tables from before, which they keep although
+    somebody has flushed the rules: chains set them.
     """
     seen = snapshot.state
     marked = _rules_with_marks(seen, given)
     node = _with_present_addresses(wanted, seen)
     enis: list[NodeENI] = []
-    errors: dict[str, DatapathError] = {}
+    nics = NICs(seen, (*wanted.departing, *wanted.enis), node)
+    errors = {eni.name: nics.errors[eni.name] for eni in wanted.enis if eni.name in nics.errors}
     left: list[tuple[ENIFacts, Link | None]] = []
     tables = _former_tables(seen, wanted.enis, given)
-    for facts in wanted.enis:
-        nic = ownership.find_nic(seen, facts.mac)
+    for facts in (eni for eni in wanted.enis if eni.name not in nics.errors):
+        nic = nics.of.get(facts.name)
         try:
             table = names.eni_table(nic.index if nic else 0)
             moved = _moved(marked, tables.get(facts.mac, frozenset()), table)
@@ -82,7 +85,6 @@ def place(
         except DatapathError as error:
             errors[facts.name] = error
             left.append((facts, nic))
-    departing = {f.mac: ownership.find_nic(seen, f.mac) for f in wanted.departing}
     is_used = bool(enis or wanted.pods) or not wanted.strays >= snapshot.pods.keys()
     families = frozenset({IPV4, IPV6} if speaks_ipv6() else {IPV4})
     unplanned = {nic.index: facts for facts, nic in left if nic}
@@ -94,7 +96,7 @@ def place(
     plan = NodePlan(
         plan_node(families, marks, node) if is_used else NOTHING,
         tuple(enis),
-        {mac: nic for mac, nic in departing.items() if nic},
+        {facts.mac: nics.of[facts.name] for facts in wanted.departing if facts.name in nics.of},
         unplanned,
         tuple(facts for facts, nic in left if nic is None),
         former,
@@ -214,9 +216,10 @@ def _pods(
     pods: Iterable[PodInterface], enis: Iterable[NodeENI], seen: State
 ) -> tuple[NodePod, ...]:
     """Return the pods of these ENIs, with the indexes that the host's ends of their pairs have."""
-    by_mac = {eni.facts.mac: eni for eni in enis}
+    by_eni = {(eni.facts.name, eni.facts.mac): eni for eni in enis}
     indexes = {i.name: i.index for i in seen if isinstance(i, Link)}
-    placed = (pod_on_node(pod, by_mac[pod.eni.mac]) for pod in pods if pod.eni.mac in by_mac)
+    owners = ((pod, by_eni.get((pod.eni.name, pod.eni.mac))) for pod in pods)
+    placed = (pod_on_node(pod, eni) for pod, eni in owners if eni)
     return tuple(
         replace(pod, host_index=indexes.get(pod.host_link, pod.host_index)) for pod in placed
     )

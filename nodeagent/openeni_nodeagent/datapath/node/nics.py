@@ -1,0 +1,69 @@
+"""Tell which NIC is which ENI's. Pure.
+
+A MAC is unique in each network only: the node's own NIC, or another ENI's, may have that of an ENI.
+"""
+
+from collections.abc import Collection
+
+from openeni_nodeagent.addresses import on_link
+from openeni_nodeagent.datapath.model import Address, Link, State
+from openeni_nodeagent.datapath.ownership import find_nic, is_host_slave
+from openeni_nodeagent.datapath_api import DatapathError, ENIFacts, NodeFacts
+
+
+class NICs:
+    """Holds the NICs that ENIs have in one look at the node.
+
+    Of several ENIs with one MAC, it belongs to the one whose primary address it has, as a look has
+    left it, else to the first: those that depart come first, since openeni takes their addresses
+    away. Nor is a NIC with such an address the node's, whatever somebody has added to it.
+    """
+
+    def __init__(self, seen: State, enis: Collection[ENIFacts], node: NodeFacts) -> None:
+        self._links = frozenset(i for i in seen if isinstance(i, Link))
+        self._addresses = {(i.index, i.address) for i in seen if isinstance(i, Address)}
+        self._own = frozenset(node.addresses)
+        self.of: dict[str, Link] = {}  # by the ENI's name; those that are missing are not there
+        self.errors: dict[str, DatapathError] = {}  # of ENIs whose MAC somebody else's NIC has
+        nics = [(facts, nic) for facts in enis if (nic := find_nic(self._links, facts.mac))]
+        owners: dict[int, str] = {}
+        for facts, nic in sorted(nics, key=lambda pair: not self._serves(*pair)):
+            owner = owners.setdefault(nic.index, facts.name)
+            if error := self._error(facts, nic, owner):
+                self.errors[facts.name] = error
+            else:
+                self.of[facts.name] = nic
+
+    def _serves(self, facts: ENIFacts, nic: Link) -> bool:
+        return any((nic.index, address) in self._addresses for address in facts.primary)
+
+    def _error(self, facts: ENIFacts, nic: Link, owner: str) -> DatapathError | None:
+        same = f"status.port.macAddress {facts.mac} is that of {nic.name}"
+        anew = "so that a port with another MAC address takes its place"
+        if owner != facts.name:
+            return DatapathError(
+                f"{same}, the NIC of ENI {owner}, as well: delete one of the two ENIs, {anew}"
+            )
+        if not self._serves(facts, nic) and (lost := self._lost_with(facts, nic)):
+            theirs = f"the NIC with the node's own address {', '.join(sorted(lost))}"
+            return DatapathError(f"{same}, {theirs}: delete the ENI, {anew}")
+        return None
+
+    def _lost_with(self, facts: ENIFacts, nic: Link) -> frozenset[str]:
+        """Return the addresses that the node would lose with this NIC, or with what stands on it.
+
+        A bond or a bridge has its NIC's MAC. So have the host's slaves of an ENI, with the node's
+        addresses: they do not count. On an ENI's NIC a DHCP client may have got an address of the
+        ENI's pods, which some cloud providers list among the node's: one in the ENI's subnet, and
+        not the node's only one.
+        """
+        on_it = {
+            link.index: link.mac == nic.mac or link.index == nic.master
+            for link in self._links
+            if not is_host_slave(link)
+        }
+        own = {(index, a) for index, a in self._addresses if a in self._own and index in on_it}
+        lost = frozenset(address for index, address in own if on_it[index])
+        if all(on_it[index] for index, _ in own):
+            return lost
+        return frozenset(a for a in lost if not any(on_link(a, s.cidr) for s in facts.subnets))

@@ -1,0 +1,83 @@
+"""Which NIC is an ENI's, without a kernel."""
+
+from dataclasses import replace
+
+import pytest
+
+from openeni_crds.enipool import Datapath, Mode
+from openeni_nodeagent.datapath.links import chosen_index
+from openeni_nodeagent.datapath.model import IPVLAN, NIC, Address, Item, Link
+from openeni_nodeagent.datapath.node.nics import NICs
+from openeni_nodeagent.datapath_api import ENIFacts, NodeFacts
+from openeni_testing.network.node import eni_facts
+
+ENI = eni_facts("eni", 10, Datapath(Mode.VETH))
+(PRIMARY,) = ENI.primary
+OF_PODS = "10.98.0.11"
+NODE = NodeFacts(("10.99.0.11", OF_PODS))
+ETH0 = Link("eth0", 2, NIC, "fa:16:3e:99:00:0b", 1500)
+ENS7 = Link("ens7", 3, NIC, ENI.mac, 1500)
+ABOVE = Link("above", 9, "bond", ENI.mac, 1500)
+SLAVE = Link("oeni-3", chosen_index("oeni-3"), IPVLAN, ENI.mac, 1500, parent=ENS7.index)
+OWN = Address(ETH0.index, "10.99.0.11", 24)
+
+
+def on(link: Link, address: str) -> Address:
+    return Address(link.index, address, 24)
+
+
+def nics(*seen: Item, enis: tuple[ENIFacts, ...] = (ENI,)) -> NICs:
+    return NICs(frozenset(seen), enis, NODE)
+
+
+NODES: dict[str, tuple[Item, ...]] = {
+    "its own address": (ENS7, on(ENS7, "10.99.0.11")),
+    "one of its addresses": (ENS7, on(ENS7, "10.99.0.11"), ETH0, on(ETH0, OF_PODS)),
+    "its only one, in the ENI's subnet": (ENS7, on(ENS7, OF_PODS), ETH0),
+    "on a bond, or a VLAN": (ENS7, ABOVE, on(ABOVE, "10.99.0.11")),
+    "on a bridge with another MAC": (
+        replace(ENS7, master=9),
+        replace(ABOVE, kind="bridge", mac="02:00:00:00:00:09"),
+        on(ABOVE, "10.99.0.11"),
+    ),
+    "on the host's slave as well": (ENS7, SLAVE, on(ENS7, "10.99.0.11"), on(SLAVE, "10.99.0.11")),
+}
+
+
+@pytest.mark.parametrize("seen", NODES.values(), ids=NODES)
+def test_the_nodes_own_nic_is_no_enis(seen: tuple[Item, ...]) -> None:
+    found = nics(*seen)
+    assert found.of == {}
+    assert "node's own address" in str(found.errors["eni"])
+
+
+ITS_OWN: dict[str, tuple[Item, ...]] = {
+    "bare": (),
+    "its primary address": (on(ENS7, PRIMARY),),
+    "an address of the node, which somebody has added": (
+        on(ENS7, PRIMARY),
+        on(ENS7, "10.99.0.11"),
+    ),
+    "an address of its pods, listed as the node's": (on(ENS7, OF_PODS),),
+    "a slave with the node's address": (SLAVE, on(SLAVE, "10.99.0.11")),
+}
+
+
+@pytest.mark.parametrize("seen", ITS_OWN.values(), ids=ITS_OWN)
+def test_an_enis_nic_is_its_own(seen: tuple[Item, ...]) -> None:
+    found = nics(ETH0, OWN, ENS7, *seen)
+    assert (found.of, found.errors) == ({"eni": ENS7}, {})
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_enis_with_one_mac_the_one_that_is_served_has_the_nic(order: int) -> None:
+    other = replace(ENI, name="other", primary=("10.97.0.4",))
+    found = nics(ENS7, on(ENS7, PRIMARY), enis=(ENI, other)[::order])
+    assert found.of == {"eni": ENS7}
+    assert "the NIC of ENI eni, as well" in str(found.errors["other"])
+
+
+def test_where_none_is_served_the_first_one_has_the_nic() -> None:
+    found = nics(ENS7, enis=(ENI, replace(ENI, name="other")))
+    assert found.of.keys() == {"eni"}
+    assert found.errors.keys() == {"other"}
