@@ -1,5 +1,6 @@
 """A reboot takes the journal and the kernel's state: addresses of before are their pods' still."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,10 @@ def start_and_reboot(host: AgentHost, *pods: str) -> dict[str, str]:
     return found
 
 
+def is_of(host: AgentHost, name: str, container: str) -> bool:
+    return host.ready_podip(name).spec.container_id == container
+
+
 def refusal(host: AgentHost, name: str) -> int:
     uid = node_objects.make_pod(host.store, name)
     return host.runtime(name, deadline=6).call("ADD", name, uid, name).error
@@ -39,10 +44,7 @@ def test_each_pod_gets_its_own_address_back_at_once(host: AgentHost) -> None:
         for name in reversed(had):
             uid = host.store.get(names.PODS, name, "default")["metadata"]["uid"]
             assert host.add(name, f"second-{name}", uid) == had[name]
-            wait_for(
-                lambda n=name: host.ready_podip(n).spec.container_id == f"second-{n}",
-                "its PodIP is that of the new container",
-            )
+            wait_for(partial(is_of, host, name, f"second-{name}"), "its PodIP follows")
 
 
 def test_no_other_pod_gets_it_and_it_does_not_leave_the_node(host: AgentHost) -> None:
