@@ -73,7 +73,9 @@ def _of_layer_3_pods(index: int) -> list[str]:
 
     Pods' packets go to the ENI, and to `lo`, by IPv6 if they are for an address of the node, in
     both families if they are for the ENI's primary address; there it does not show of which ENI a
-    pod is. By IPv6 what has a primary address as its sender goes to pods as well
+    pod is. What is for 0.0.0.0 goes to `lo` whatever its output device, and its sender
+    (ip_route_output_key_hash_rcu); nothing of the node's is, since a socket that asks for it sends
+    to another address. By IPv6 what has a primary address as its sender goes to pods as well
     (`RULE_ANSWER_V6`). A limit of a pod's bandwidth has the kernel hand the node what it sends to
     groups (sk_mc_loop). So neighbour discovery (see `guard`) and the messages about groups (MLD)
     are dropped, from pods as well.
@@ -85,6 +87,7 @@ def _of_layer_3_pods(index: int) -> list[str]:
         *(f"{error} drop" for error in FORGED_MTU_ERRORS),
         f'oif != {index} oif != "lo" meta nfproto ipv4 accept',
         f'oif != {index} oif != "lo" ip6 saddr != @primaries6 accept',
+        "oif lo ip daddr 0.0.0.0 drop",
         "oif lo ip daddr != @primaries4 accept",
         "icmpv6 type 130-137 drop",
         "icmpv6 type 143 drop",

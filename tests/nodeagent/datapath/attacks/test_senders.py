@@ -12,7 +12,6 @@ from functools import partial
 
 import pytest
 
-from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.network import neutron
@@ -190,15 +189,6 @@ def is_refused(address: str, kind: socket.SocketKind) -> bool:
         except TimeoutError:
             return False
     return False
-
-
-@pytest.mark.parametrize("target", ["255.255.255.255", "224.0.0.1"])
-@pytest.mark.parametrize("topology", [VETH], indirect=True)
-def test_nobody_is_no_sender(topology: Topology, target: str) -> None:
-    pod, node = topology.pods["a1"], topology.node.namespace
-    macs = pod.pod_network.pod_mac, names.VETH_MAC
-    attack = sending(pod.namespace, "eth0", datagram("0.0.0.0", target, macs))  # noqa: S104
-    assert received(pod.namespace, attack, NODE[0], node, bound="0.0.0.0") == []  # noqa: S104
 
 
 @pytest.mark.parametrize("family", [4, 6])

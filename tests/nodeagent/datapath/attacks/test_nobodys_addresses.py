@@ -1,0 +1,65 @@
+"""Addresses that no machine has, such as 0.0.0.0 and ::, are no way for a pod to its node."""
+
+from collections.abc import Generator
+from typing import Final
+
+import pytest
+
+from openeni_crds.enipool import Datapath, IPVlanMode
+from openeni_testing.network import neutron
+from openeni_testing.network.attacks import MACs, datagram, received, sending
+from openeni_testing.network.one_eni import MODES
+from openeni_testing.network.topology import Topology
+
+pytestmark = pytest.mark.root
+NODE: Final = {4: "10.99.0.11", 6: "fd99::11"}
+ANY: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - a socket of a test
+NOBODY: Final = {
+    4: (ANY[4], "0.0.0.1", "127.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"),
+    6: (ANY[6], "::1", "::2", "ff01::1", "ff02::1", "fe80::1"),
+}
+SOMEBODY: Final = {
+    4: ("127.0.0.1", NODE[4], neutron.OUTSIDE),
+    6: ("::1", NODE[6], neutron.OUTSIDE_6),
+}
+GROUPS: Final = {4: ("224.0.0.1", "255.255.255.255"), 6: ("ff01::1", "ff02::1")}
+
+
+@pytest.fixture(scope="module", params=MODES)
+def topology(request: pytest.FixtureRequest) -> Generator[Topology]:
+    datapath: Datapath = request.param
+    made = Topology(datapath, datapath.ipvlan_mode is not IPVlanMode.L3)
+    yield made
+    made.close()
+
+
+def to_node(topology: Topology) -> MACs:
+    """Return the MACs of a frame that a1 sends to its node."""
+    pod = topology.pods["a1"]
+    if topology.datapath.ipvlan_mode:
+        return pod.facts.eni.mac, pod.facts.eni.mac
+    return pod.pod_network.pod_mac, pod.pod_network.host_mac
+
+
+def heard_from(topology: Topology, family: int, frames: list[bytes]) -> list[str]:
+    """Return the senders of these frames of a1 that a socket of the node hears."""
+    pod, node = topology.pods["a1"].namespace, topology.node.namespace
+    attack = sending(pod, "eth0", *frames)
+    return received(pod, attack, NODE[family], node, bound=ANY[family])
+
+
+def test_what_is_for_nobody_does_not_come_from_somebody_else(topology: Topology) -> None:
+    """The kernel routes what is for 0.0.0.0 to the node itself, by whichever link it is sent."""
+    macs = to_node(topology)
+    for family in topology.families:
+        sources = (*SOMEBODY[family], topology.of("b1", family))
+        frames = [datagram(one, to, macs) for to in NOBODY[family] for one in sources]
+        assert heard_from(topology, family, frames) == []
+
+
+def test_nobody_is_no_sender(topology: Topology) -> None:
+    macs = to_node(topology)
+    for family in topology.families:
+        targets = (*GROUPS[family], NODE[family])
+        frames = [datagram(ANY[family], to, macs) for to in targets]
+        assert heard_from(topology, family, frames) == []
