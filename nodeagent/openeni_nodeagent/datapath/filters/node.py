@@ -168,24 +168,30 @@ def _guard() -> Chain:
     is an attack on the node's routes or neighbour table, or superfluous. And a pod has only the
     addresses whose routes lead to its link; Neutron would let the others of its ENI pass. Nothing
     is sent to 127.0.0.1 over a link, though a pod's host ports may have set `route_localnet` there.
-    Of 0.0.0.0, which asks for an address, `fib` says nothing where the receiver is a group.
+    Of 0.0.0.0, which asks for an address, `fib` says nothing where the receiver is a group, nor of
+    :: where it sends ICMP (nft_fib_v6_skip_icmpv6).
 
     Each fragment is looked at, for one with a forged sender would become a part of what an honest
     sender sends. A frame to a group, which ipvlan copies to the node's slave, has any MAC as its
     sender, so that the chains of an l2 ENI would not know what it was joined into (`eni_chains`).
     """
+    (_, cut_4, _), (_, cut_6, _) = FRAGMENTS
     return chain(
         "inet",
         "guard",
         f"type filter hook prerouting {BEFORE_DEFRAGMENTATION}",
         [
             f'iifname != "{names.LINK_PREFIX}*" accept',
-            *(f"meta pkttype != host {cut} counter drop" for _, cut, _ in FRAGMENTS),
-            f"{HIDDEN_FRAGMENT} counter drop",
-            f"{NEIGHBOUR_DISCOVERY} counter drop",
+            f"meta pkttype != host {cut_4} counter drop",
             "icmp type redirect counter drop",
             f"ip daddr {LOOPBACK} counter drop",
             "ip saddr 0.0.0.0 counter drop",
+            # The others are about IPv6.
+            "meta nfproto ipv4 fib saddr . iif oif exists accept",
+            f"meta pkttype != host {cut_6} counter drop",
+            f"{HIDDEN_FRAGMENT} counter drop",
+            f"{NEIGHBOUR_DISCOVERY} counter drop",
+            "ip6 saddr :: counter drop",
             "fib saddr . iif oif missing counter drop",
         ],
     )

@@ -1,5 +1,7 @@
 """Addresses that no machine has, such as 0.0.0.0 and ::, are no way for a pod to its node."""
 
+import socket
+import struct
 from collections.abc import Generator
 from typing import Final
 
@@ -7,7 +9,8 @@ import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanMode
 from openeni_testing.network import neutron
-from openeni_testing.network.attacks import MACs, datagram, received, sending
+from openeni_testing.network.attacks import MACs, datagram, icmpv6, received, sending
+from openeni_testing.network.frames import ICMPV6
 from openeni_testing.network.one_eni import MODES
 from openeni_testing.network.topology import Topology
 
@@ -23,6 +26,8 @@ SOMEBODY: Final = {
     6: ("::1", NODE[6], neutron.OUTSIDE_6),
 }
 GROUPS: Final = {4: ("224.0.0.1", "255.255.255.255"), 6: ("ff01::1", "ff02::1")}
+ECHO: Final = 128  # of ICMPv6
+NEVER_SENT: Final = 0x5EED  # no `ping` of another test has this identifier
 
 
 @pytest.fixture(scope="module", params=MODES)
@@ -63,3 +68,28 @@ def test_nobody_is_no_sender(topology: Topology) -> None:
         targets = (*GROUPS[family], NODE[family])
         frames = [datagram(ANY[family], to, macs) for to in targets]
         assert heard_from(topology, family, frames) == []
+
+
+def test_nobody_pings_the_node_in_a_group(topology: Topology) -> None:
+    """nft_fib_v6_skip_icmpv6: the kernel's look for a sender's route leaves out ICMPv6 from ::."""
+    if 6 not in topology.families:
+        return
+    pod, node, macs = topology.pods["a1"].namespace, topology.node.namespace, to_node(topology)
+    body = struct.pack("!HH", NEVER_SENT, 1)
+    asked = [icmpv6("::", to, ECHO, body, (macs[0], mac)) for mac, to in by_mac(macs)]
+    with node.run(socket.socket, socket.AF_INET6, socket.SOCK_RAW, ICMPV6) as seen:
+        seen.settimeout(30)
+        own = topology.of("a1", 6)
+        last = icmpv6(own, NODE[6], ECHO, body, macs)
+        sending(pod, "eth0", *asked, last)()
+        senders: list[str] = []
+        while own not in senders:
+            message, (sender, *_) = seen.recvfrom(1000)
+            if message[0] == ECHO and message[4:] == body:
+                senders.append(sender)
+    assert senders == [own]
+
+
+def by_mac(macs: MACs) -> list[tuple[str, str]]:
+    """Return each group with its own MAC and with the node's."""
+    return [(mac, to) for to in GROUPS[6] for mac in ("33:33:00:00:00:01", macs[1])]
