@@ -54,6 +54,7 @@ FRAGMENTS: Final = (("ip", "ip frag-off & 0x3fff != 0", IPV4), ("ip6", "exthdr f
 # and the stack read differently (nf_ct_frag6_reasm sets where the next header begins, and leaves
 # where its type stands), or write into the sender's address (find_prev_fhdr: `u8 prev_nhoff`).
 HIDDEN_FRAGMENT: Final = "ip6 nexthdr != 44 exthdr frag exists"
+UNTRANSLATED: Final = "ct status and dnat == 0"
 WHOLE: Final = "ip frag-off & 0x3fff == 0"  # nearly every packet of IPv4
 # Later fragments have no type: what was joined is looked at again.
 NEIGHBOUR_DISCOVERY: Final = "icmpv6 type 133-137"

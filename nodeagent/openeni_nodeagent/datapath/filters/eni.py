@@ -5,7 +5,12 @@ from typing import Final
 from openeni_crds import names
 from openeni_crds.enipool import MetadataService
 from openeni_nodeagent.addresses import family_of
-from openeni_nodeagent.datapath.filters.chains import BEFORE_REPLIES, FAMILIES, eni_chain
+from openeni_nodeagent.datapath.filters.chains import (
+    BEFORE_REPLIES,
+    FAMILIES,
+    UNTRANSLATED,
+    eni_chain,
+)
 from openeni_nodeagent.datapath.filters.egress import egress_chain
 from openeni_nodeagent.datapath.filters.layer_2 import layer_2_chains
 from openeni_nodeagent.datapath.filters.layer_3 import layer_3_chains
@@ -101,18 +106,27 @@ def _from_network(eni: NodeENI) -> str:
 
 
 def _input_chain(eni: NodeENI) -> Chain:
-    """Return the chain for what comes to the node by the ENI's NIC and belongs to no flow.
+    """Return the chain for what comes to the node by the ENI's NIC past `_node_chain`.
 
     A datagram over IPv6 that says it has no length, an error about an unknown connection, what
     somebody's `notrack` is for: conntrack calls it invalid or untracked, and no chain of NAT has
-    seen it. l3s pods have their packets here, too (drivers/net/ipvlan/ipvlan_l3s.c).
+    seen it. And what was for a service when that chain saw it, and is for the node since. Node
+    ports at a primary address may lead to the node.
+
+    l3s pods have their packets here, too (drivers/net/ipvlan/ipvlan_l3s.c).
     """
-    index = eni.link.ifindex
+    index, has_flow = eni.link.ifindex, "ct state new,established,related accept"
     rules = [
         f"iif != {index} accept",
-        "ct state new,established,related accept",
+        f"{UNTRANSLATED} {has_flow}",
         *([f"ether saddr {eni.facts.mac} accept"] if eni.layer_2 else []),
         *([f"{word} daddr . iif @podlinks{n} accept" for word, n in FAMILIES if eni.layer_3]),
+        *(
+            f"ct status dnat ct direction original ct original {word} daddr != @primaries{n} "
+            "counter drop"
+            for word, n in FAMILIES
+        ),
+        has_flow,
         "icmpv6 type 130-137 accept",  # groups and neighbour discovery, which conntrack leaves out
         *(f"{word} daddr @primaries{number} accept" for word, number in FAMILIES),
         "counter drop",

@@ -14,6 +14,7 @@ from openeni_nodeagent.datapath.filters.chains import (
     LOOPBACK,
     METADATA_SERVICES,
     NEIGHBOUR_DISCOVERY,
+    UNTRANSLATED,
     chain,
 )
 from openeni_nodeagent.datapath.filters.host_ports import host_port_chains
@@ -23,7 +24,6 @@ from openeni_nodeagent.datapath_api import NodeFacts
 
 _PODS: Final = f'iifname "{names.LINK_PREFIX}*"'  # veth pods, and slaves on the node
 _SLAVES: Final = f"{names.LINK_PREFIX}-*"
-_UNTRANSLATED: Final = "ct status and dnat == 0"
 # A pod's reply to a client that reached it through a NodePort or a service on this node leaves
 # through the NIC that the client came in on, whatever the ENI's rule says.
 _REPLIES: Final = "ct status dnat ct direction reply"
@@ -69,7 +69,7 @@ def node_chains(reply: Mark, node: NodeFacts) -> frozenset[Chain]:
                 "inet",
                 "reply_out",
                 "type route hook output priority mangle; policy accept;",
-                [f"{_UNTRANSLATED} accept", *_TO_THE_SERVICE, *by_address],
+                [f"{UNTRANSLATED} accept", *_TO_THE_SERVICE, *by_address],
             ),
             chain(
                 "inet",
@@ -91,8 +91,8 @@ def _early(mask: int) -> list[str]:
     """
     known = "ct state new,established,related"
     return [
-        f"meta mark and {mask:#x} != 0 {_UNTRANSLATED} {known} accept",
-        f'{_UNTRANSLATED} iifname != "{names.LINK_PREFIX}*" accept',
+        f"meta mark and {mask:#x} != 0 {UNTRANSLATED} {known} accept",
+        f'{UNTRANSLATED} iifname != "{names.LINK_PREFIX}*" accept',
     ]
 
 
@@ -131,7 +131,7 @@ def _translated(reply: Mark) -> Chain:
         "translated",
         "type filter hook prerouting priority -90; policy accept;",  # after `host_ports_in`
         [
-            f"{_UNTRANSLATED} accept",
+            f"{UNTRANSLATED} accept",
             *(
                 f'{translated} {word} daddr @pods{number} fib daddr oifname "{_SLAVES}" '
                 f"{reply.statement}"
@@ -143,7 +143,7 @@ def _translated(reply: Mark) -> Chain:
 
 def _source_nat(addresses: tuple[str, ...]) -> list[str]:
     """Return the rules of `service`, all for what has been translated."""
-    rules = [f"{_UNTRANSLATED} accept"]
+    rules = [f"{UNTRANSLATED} accept"]
     rules += [
         rule
         for word, number in FAMILIES

@@ -5,7 +5,7 @@ through a port of the node.
 """
 
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Final
 
@@ -20,6 +20,7 @@ from openeni_testing.network.attacks import (
     datagram_without_length,
     on_one_processor,
     received,
+    send_datagram,
     sending,
 )
 from openeni_testing.network.netns import Namespace
@@ -40,6 +41,7 @@ PORTS: Final = {
         *(PortMapping(OF_LOOPBACK, DISCARD, Transport.UDP, one) for one in LOOPBACK.values()),
     )
 }
+CLUSTER_IP: Final = {4: "10.96.0.10", 6: "fd96::10"}
 # A machine of the nodes' network: the other node, and the MAC of this one.
 OTHER = Port("node12", "fa:16:3e:99:00:0c", ("10.99.0.12", "fd99::12"))
 NODE_MAC: Final = "fa:16:3e:99:00:0b"
@@ -92,6 +94,55 @@ def test_a_group_is_no_way_to_the_node_either(topology: Topology, target: str) -
     honest = topology.pods["a1"].facts.eni.primary[family == 6]
     listener, every = topology.node.namespace, "::" if family == 6 else EVERY
     assert received(topology.remote, attack, honest, listener, bound=every) == []
+
+
+@pytest.fixture
+def service(topology: Topology) -> Generator[None]:
+    """A service of a program of the node, also at port NODE_PORT of an ENI's primary address."""
+    node, primaries = topology.node.namespace, topology.pods["a1"].facts.eni.primary
+    rules = "".join(
+        f"{word} daddr {CLUSTER_IP[family]} udp dport {DISCARD} dnat {word} to {NODE[family]}\n"
+        f"{word} daddr {primaries[family == 6]} udp dport {NODE_PORT} "
+        f"dnat {word} to {'[' * (family == 6)}{NODE[family]}{']' * (family == 6)}:{DISCARD}\n"
+        for word, family in (("ip", 4), ("ip6", 6))[: len(topology.families)]
+    )
+    node.nft(
+        f"""table inet theirs {{
+          chain prerouting {{ type nat hook prerouting priority dstnat; {rules} }}
+          chain output {{ type nat hook output priority -100; {rules} }}
+        }}"""
+    )
+    yield
+    node.nft("delete table inet theirs")
+
+
+@pytest.mark.usefixtures("service")
+def test_nor_through_a_service(topology: Topology) -> None:
+    """Its address is nobody's when the packet comes, and the node's once it is translated."""
+    for family in topology.families:
+        frame = by_the_eni(topology, CLUSTER_IP[family], DISCARD)
+        assert arrived(topology, topology.remote, frame, family, at_node=True) == []
+
+
+@pytest.mark.usefixtures("service")
+def test_a_node_port_at_an_enis_address_leads_to_the_node(topology: Topology) -> None:
+    for family in topology.families:
+        source = REMOTE.addresses[family == 6]
+        frame = by_the_eni(topology, topology.pods["a1"].facts.eni.primary[family == 6], NODE_PORT)
+        assert arrived(topology, topology.remote, frame, family, at_node=True) == [source]
+
+
+@pytest.mark.usefixtures("service")
+@pytest.mark.parametrize("client", ["a1", "b1"])
+def test_pods_reach_the_node_through_a_service(topology: Topology, client: str) -> None:
+    pod, node = topology.pods[client].namespace, topology.node.namespace
+    for family in topology.families:
+        ask = asking(pod, CLUSTER_IP[family])
+        assert len(received(pod, ask, NODE[family], node)) == 1
+
+
+def asking(pod: Namespace, service: str) -> Callable[[], None]:
+    return lambda: pod.run(send_datagram, service, b"openeni")
 
 
 def test_what_conntrack_calls_invalid_does_not_reach_the_node(topology: Topology) -> None:
