@@ -21,14 +21,11 @@ METADATA_SERVICES: Final = tuple(zip(FAMILIES, (names.METADATA_V4, names.METADAT
 # The kernel believes a path MTU error about an echo reply of its own without looking for a socket:
 # for ten minutes it would send to that address, its pods' packets too, what fits into 552 bytes.
 # Conntrack calls an error invalid unless it is about a connection that it knows.
-_FORGED: Final = "ct state invalid,untracked"
-_MTU_ERROR, _MTU_ERROR_6 = (
-    f"{_FORGED} {error}"
-    for error in (
-        "icmp type destination-unreachable icmp code frag-needed",
-        "icmpv6 type packet-too-big",
-    )
+MTU_ERRORS: Final = (
+    "icmp type destination-unreachable icmp code frag-needed",
+    "icmpv6 type packet-too-big",
 )
+_MTU_ERROR, _MTU_ERROR_6 = (f"ct state invalid,untracked {error}" for error in MTU_ERRORS)
 FORGED_MTU_ERRORS_TO_PODS: Final = tuple(
     f'{error} fib daddr oifname "{names.LINK_PREFIX}*"' for error in (_MTU_ERROR, _MTU_ERROR_6)
 )

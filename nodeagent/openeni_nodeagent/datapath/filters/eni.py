@@ -8,6 +8,7 @@ from openeni_nodeagent.addresses import family_of
 from openeni_nodeagent.datapath.filters.chains import (
     BEFORE_REPLIES,
     FAMILIES,
+    MTU_ERRORS,
     UNTRANSLATED,
     eni_chain,
 )
@@ -113,6 +114,10 @@ def _input_chain(eni: NodeENI) -> Chain:
     seen it. And what was for a service when that chain saw it, and is for the node since. Node
     ports at a primary address may lead to the node.
 
+    Nobody has asked for an error about a path's MTU that conntrack does not know (`MTU_ERRORS`).
+    The kernel keeps what it believes of the primary address's path with the route's next hop
+    (update_or_create_fnhe), which is that of all veth pods of the ENI.
+
     l3s pods have their packets here, too (drivers/net/ipvlan/ipvlan_l3s.c).
     """
     index, has_flow = eni.link.ifindex, "ct state new,established,related accept"
@@ -127,6 +132,7 @@ def _input_chain(eni: NodeENI) -> Chain:
             for word, n in FAMILIES
         ),
         has_flow,
+        *(f"{error} counter drop" for error in MTU_ERRORS),
         "icmpv6 type 130-137 accept",  # groups and neighbour discovery, which conntrack leaves out
         *(f"{word} daddr @primaries{number} accept" for word, number in FAMILIES),
         "counter drop",

@@ -1,7 +1,9 @@
-"""A pod says that what the node has sent somewhere was too big: the node does not believe it."""
+"""A pod or a machine says that what the node has sent was too big: it does not believe that."""
 
+import socket
 import struct
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
 
 import pytest
 
@@ -12,7 +14,7 @@ from openeni_testing.network.attacks import checksum, datagram, icmpv6, sending
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, eni_facts
 from openeni_testing.network.one_eni import MODES
-from openeni_testing.network.topology import Topology
+from openeni_testing.network.topology import REMOTE, Topology
 from openeni_testing.waiting import wait_for
 
 pytestmark = pytest.mark.root
@@ -98,6 +100,44 @@ def test_a_pod_that_sends_as_its_enis_primary_address_makes_no_such_error_true(
         sending(pod.namespace, "eth0", sent, error)()
         assert pod.namespace.ping(ROUTERS[place])  # what was sent before has arrived
         assert "mtu" not in node.program("ip", "route", "get", outside, "from", primary)
+
+
+def test_a_machine_of_the_network_makes_no_path_of_an_enis_pods_smaller(topology: Topology) -> None:
+    """By the ENI's primary address: the kernel keeps it with the next hop that all pods have."""
+    eni, node = topology.pods["a1"].facts.eni, topology.node.namespace
+    for place, primary in enumerate(eni.primary):
+        error = too_big((REMOTE.mac, eni.mac), REMOTE.addresses[place], primary, place)
+        sending(topology.remote, "eth0", error)()
+        assert topology.remote.ping(primary)  # what was sent before has arrived
+        to = (neutron.OUTSIDE, neutron.OUTSIDE_6)[place]
+        assert "mtu" not in node.program("ip", "route", "get", to, "from", primary)
+
+
+@pytest.mark.parametrize("who", ["a pod", "the node"])
+def test_of_what_they_have_sent_pods_and_nodes_learn_the_path(topology: Topology, who: str) -> None:
+    """The node as an ENI's primary address."""
+    pod = topology.pods["a1"]
+    namespace, addresses = {
+        "a pod": (pod.namespace, pod.facts.addresses),
+        "the node": (topology.node.namespace, pod.facts.eni.primary),
+    }[who]
+    macs = REMOTE.mac, pod.facts.eni.mac
+    for place, own in enumerate(addresses):
+        to = (neutron.OUTSIDE, neutron.OUTSIDE_6)[place]
+        family = (socket.AF_INET, socket.AF_INET6)[place]
+        with namespace.run(socket.socket, family, socket.SOCK_DGRAM) as asking:
+            asking.bind((own, OPEN))
+            asking.sendto(b"openeni", (to, OPEN))
+            error = too_big_for(
+                datagram(own, to, macs, (OPEN, OPEN)), macs, REMOTE.addresses[place], own
+            )
+            sending(topology.remote, "eth0", error)()
+            get = partial(namespace.program, "ip", "route", "get", to, "from", own)
+            wait_for(partial(_has_path_mtu, get), "a lower path MTU")
+
+
+def _has_path_mtu(get: Callable[[], str]) -> bool:
+    return "mtu" in get()
 
 
 @pytest.mark.parametrize("topology", [pytest.param(Datapath(Mode.VETH), id="veth")], indirect=True)
