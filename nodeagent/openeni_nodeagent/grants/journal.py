@@ -86,7 +86,7 @@ class JournalState:
     enis: KnownENIs = field(default_factory=KnownENIs)
     grants: dict[tuple[str, str], Grant] = field(default_factory=dict[tuple[str, str], Grant])
     cooling_until: dict[str, float] = field(default_factory=dict[str, float])
-    damaged: int = 0  # unreadable records that are followed by a readable one
+    damaged: int = 0  # unreadable records, but for a torn write
     _owners: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
 
     def apply(self, record: JournalRecord) -> None:
@@ -155,19 +155,17 @@ def decode(line: bytes) -> JournalRecord | None:
 def replay(lines: Iterable[bytes]) -> JournalState:
     """Return the state that a journal's lines add up to, as its open file yields them.
 
-    It may have grown longer than the memory that the agent has. Unreadable bytes at the very end
-    are a torn write and ignored; others are counted as damaged.
+    It may have grown longer than the memory that the agent has. Bytes without a newline, which can
+    be at the very end alone, are a torn write and ignored.
     """
     state = JournalState()
-    broken = 0
     for line in lines:
-        record = decode(line[:-1]) if line.endswith(b"\n") else None
-        if record is None:
-            broken += 1
-            continue
-        state.damaged += broken
-        broken = 0
-        state.apply(record)
+        if not line.endswith(b"\n"):
+            break
+        if (record := decode(line[:-1])) is None:
+            state.damaged += 1
+        else:
+            state.apply(record)
     return state
 
 
@@ -242,6 +240,8 @@ class Journal:
             fresh.rename(self._path)
         except OSError:
             os.close(file)
+            with contextlib.suppress(OSError):  # it would take room that records need
+                fresh.unlink()
             raise
         if self._file >= 0:
             os.close(self._file)

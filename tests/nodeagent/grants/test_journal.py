@@ -108,6 +108,8 @@ def test_any_flipped_bit_is_noticed_and_costs_its_record_alone() -> None:
             assert ("b", "eth0") in known.grants or position == len(lines[0]) - 1
             assert ("a", "eth0") not in known.grants
             assert known.damaged or position == len(lines[0]) - 1
+            last = replay(io.BytesIO(lines[2] + bytes(damaged)))
+            assert last.damaged or position == len(lines[0]) - 1  # as if it were torn
 
 
 def damaged(path: Path, kind: bytes) -> Journal:
@@ -260,22 +262,39 @@ def run(*argv: str) -> None:
     subprocess.run(argv, check=True, timeout=10)
 
 
-@pytest.mark.root
-def test_a_write_that_does_not_fit_leaves_no_half_record(tmp_path: Path) -> None:
-    """On a real full tmpfs, as /run may be."""
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """Yield a real tmpfs of 64 KiB: /run may be full."""
     folder = tmp_path / "small"
     folder.mkdir()
     run("mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder))
-    try:
-        of = journal(folder)
-        with pytest.raises(JournalError, match=r"cannot be written: (No space|only)"):
-            fill(of)
-        stored = len(of.state.grants)
-        run("mount", "-o", "remount,size=128k", str(folder))
-        of.append(Granted(grant("later", "10.99.0.1")))
-        of.close()
-        again = read(folder / "journal")
-        assert len(again.grants) == stored + 1 > 10
-        assert again.damaged == 0
-    finally:
-        run("umount", str(folder))
+    yield folder
+    run("umount", "--lazy", str(folder))
+
+
+@pytest.mark.root
+def test_a_write_that_does_not_fit_leaves_no_half_record(small: Path) -> None:
+    of = journal(small)
+    with pytest.raises(JournalError, match=r"cannot be written: (No space|only)"):
+        fill(of)
+    stored = len(of.state.grants)
+    run("mount", "-o", "remount,size=128k", str(small))
+    of.append(Granted(grant("later", "10.99.0.1")))
+    again = read(small / "journal")
+    assert len(again.grants) == stored + 1 > 10
+    assert again.damaged == 0
+
+
+@pytest.mark.root
+def test_a_rewrite_that_does_not_fit_takes_no_room(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openeni_nodeagent.grants.journal._COMPACT_ABOVE", 0)
+    of = journal(small)
+    with pytest.raises(JournalError):
+        fill(of)
+    run("mount", "-o", "remount,size=72k", str(small))
+    with pytest.raises(OSError, match=r"No space|only"):
+        of.compact({})
+    assert [path.name for path in small.iterdir()] == ["journal"]
+    of.append(Granted(grant("later", "10.99.0.1")))
