@@ -87,6 +87,14 @@ class _Server(AnswerServer):
     def answer(self, path: str) -> Generator[Answer]:
         yield scrape(self._page) if path == METRICS_PATH else plain(HTTPStatus.NOT_FOUND)
 
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection; where that fails, pause: EMFILE leaves it where it was."""
+        try:
+            return super().get_request()
+        except OSError:  # which handle_request() passes over
+            self._stopping.wait(PAUSE_SECONDS)
+            raise
+
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer one request, cut it off if it takes too long, and pause."""
         ending = threading.Timer(LONGEST_SECONDS, _cut_off, [request])

@@ -1,15 +1,19 @@
 """Metrics over HTTP: one scrape at a time, in bounded time, and never at the cost of the agent."""
 
+import errno
 import http.client
+import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
+from openeni_kube.http_answers import AnswerServer
 from openeni_nodeagent.metrics import server
 from openeni_nodeagent.metrics.server import MetricsServer
 from openeni_testing.waiting import wait_for
@@ -139,3 +143,23 @@ def test_metrics_that_fail_say_nothing_to_strangers(
     for _ in range(2):
         assert ask(port) == (500, b"failed: the log says why\n")
     assert "a secret of the process" in caplog.text
+
+
+def test_without_open_files_it_pauses_until_it_can_accept(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "PAUSE_SECONDS", 0.1)
+    port = serve()
+    ask(port)
+    tries: list[float] = []
+
+    def refuse(_: AnswerServer) -> Any:
+        tries.append(time.monotonic())
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as out:
+        out.setattr(AnswerServer, "get_request", refuse)
+        with socket.create_connection(("127.0.0.1", port)):
+            wait_for(lambda: len(tries) > 3, "it tries again")
+    assert all(after - before >= 0.1 for before, after in pairwise(tries))
+    assert ask(port) == (200, PAGE)
