@@ -58,10 +58,17 @@ class HostFiles:
             raise InstallError(f"{self.conf_folder} cannot be read: {error.strerror}") from None
 
     def upgrade(self) -> None:
-        """Replace an older executable. Raises InstallError, also if the image has none."""
+        """Replace an older executable; one that cannot be replaced is left to `install`.
+
+        It may serve pods as well, which must not wait for somebody who makes room on a disk.
+        Raises InstallError if the image has none.
+        """
         content = self._content
-        if self.executable.exists():
-            _write(self.executable, content, 0o755)
+        try:
+            if os.path.lexists(self.executable):
+                _write(self.executable, content, 0o755)
+        except InstallError as error:
+            _log.error("the executable that is there is used for now: %s", error)
 
     def install(self) -> bool:
         """Install executable and configuration; return True if that changed the latter.

@@ -107,6 +107,24 @@ def test_an_upgrade_puts_nothing_on_a_node_that_has_no_executable(files: HostFil
     assert list(files.bin_folder.iterdir()) == []
 
 
+def test_an_upgrade_that_fails_leaves_the_executable_that_is_there(
+    files: HostFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    files.install()
+    files.executable.write_bytes(b"an older one")
+    obstacle = files.bin_folder / ".openeni.new"
+    obstacle.mkdir()
+    files.upgrade()
+    assert files.executable.read_bytes() == b"an older one"
+    (line,) = caplog.messages
+    assert str(files.executable) in line
+    with pytest.raises(InstallError):
+        files.install()
+    obstacle.rmdir()
+    files.install()
+    assert files.executable.read_bytes() == files.source.read_bytes()
+
+
 def test_an_administrators_plugins_stay_in_the_configuration(files: HostFiles) -> None:
     path = files.conf_folder / CONFLIST
     assert files.install()
