@@ -61,8 +61,10 @@ class Watches:
         ]
         self._cidrs = self._informer(caches.cidrs) if cidrs else None
         self._namespaces = self._informer(caches.namespaces)
+        self._namespaces_lock = threading.Lock()  # of their start
         self._namespaces_started = threading.Event()
         caches.pools.subscribe(self._start_namespaces)
+        caches.pods.subscribe(self._start_namespaces)  # again, where there was no thread for it
 
     def start(self) -> None:
         for informer in (*self._required, *((self._cidrs,) if self._cidrs else ())):
@@ -134,10 +136,16 @@ class Watches:
 
     def _start_namespaces(self, _: str) -> None:
         """Watch namespaces once a pool selects by their labels."""
-        asked = any(p.spec.namespace_selector is not None for p in self._caches.pools.all())
-        if asked and not self._namespaces_started.is_set():
-            self._namespaces_started.set()
-            self._namespaces.start()
+        with self._namespaces_lock:
+            if self._namespaces_started.is_set():
+                return
+            if any(p.spec.namespace_selector is not None for p in self._caches.pools.all()):
+                try:
+                    self._namespaces.start()
+                except RuntimeError as error:  # the container is at its limit of threads
+                    _log.error("namespaces are watched at the next event of a pod: %s", error)
+                    return
+                self._namespaces_started.set()
 
     def _cidrs_served(self) -> bool:
         """Return False if the API server has no v1 ServiceCIDR (Kubernetes 1.33)."""

@@ -8,6 +8,7 @@ import pytest
 
 from openeni_crds import names
 from openeni_kube.store import NotFoundError, Page
+from openeni_kube.watches.informer import Informer
 from openeni_nodeagent.cluster import watches
 from openeni_nodeagent.cluster.objects import pod_with
 from openeni_nodeagent.cluster.watches import Caches, Watches
@@ -108,6 +109,31 @@ def test_namespaces_are_watched_once_a_pool_asks_for_their_labels(
         store.create(names.ENIPOOLS, body)
     wait_for(lambda: made.caches.namespaces.get("shop"), "the namespace is known")
     wait_for(lambda: made.caches.pools.get("second"), "a second pool that asks is no harm")
+
+
+def test_namespaces_are_watched_at_the_next_pod_where_there_was_no_thread_left(
+    ending: list[Running], store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[Informer] = []
+    start = Informer.start
+
+    def refuse_once(self: Informer) -> None:
+        if self.kind == names.NAMESPACES and not refused:
+            refused.append(self)
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(Informer, "start", refuse_once)
+    store.create(names.NAMESPACES, {"metadata": {"name": "default", "labels": {}}})
+    made = running(ending, store)
+    made.waiter.join(60)
+    body = pool_body("pods")
+    body["spec"]["namespaceSelector"] = {"matchLabels": {"team": "a"}}
+    store.create(names.ENIPOOLS, body)
+    wait_for(lambda: refused, "no thread is left")
+    node_objects.make_pod(store, "one")
+    wait_for(lambda: made.caches.namespaces.get("default"), "the namespace is known")
+    assert "namespaces" in made.watches.ages()
 
 
 @pytest.mark.slow
