@@ -123,6 +123,7 @@ class KernelDatapath:
 
     def add(self, pod: PodInterface, netns: str) -> PodNetwork:
         stopwatch = Stopwatch()
+        self._conntrack.give(pod.addresses)
         with open_namespace(netns) as namespace:
             with stopwatch.phase("turn"):
                 self._turns.acquire()

@@ -1,7 +1,6 @@
 """Entries of freed addresses are deleted, those of others stay; with real connections."""
 
 import errno
-import logging
 import socket
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -16,7 +15,6 @@ from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple
 from openeni_nodeagent.datapath.linux import conntrack
 from openeni_nodeagent.datapath.linux.conntrack import ConntrackFlusher, flush
 from openeni_nodeagent.datapath.linux.dumps import answers
-from openeni_nodeagent.datapath_api import KernelRefusedError
 from openeni_testing.network.netns import Namespace
 
 pytestmark = pytest.mark.root
@@ -273,21 +271,3 @@ def test_freed_addresses_are_flushed_together_and_once(node: Namespace) -> None:
     add_entry(node, there, there.reverse())
     node.run(flusher.flush)
     assert len(entries(node)) == 1
-
-
-def test_a_failure_is_logged_once(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refused(_: object) -> int:
-        raise KernelRefusedError("no conntrack in this kernel")
-
-    flusher = ConntrackFlusher()
-    with caplog.at_level(logging.WARNING):
-        with monkeypatch.context() as broken:
-            broken.setattr(conntrack, "flush", refused)
-            for _ in range(3):
-                flusher.add([POD])
-                flusher.flush()
-        assert len(caplog.records) == 1
-        flusher.flush()
-        assert len(caplog.records) == 1
