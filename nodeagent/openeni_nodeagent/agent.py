@@ -124,7 +124,7 @@ class Agent:
             queue.start()
         self._datapath.subscribe(lambda: self._requeues.look(self._looks.pace.changed()))
         self._server.start()
-        threading.Thread(target=self._serve_once_synced, name="sync", daemon=True).start()
+        self._readiness.start(self._serve)
         for task in (DEL_QUEUE, JOURNAL, WAITS):
             self._requeues.queues["periodic"].add(task)
 
@@ -282,18 +282,15 @@ class Agent:
         used = self._caches.pools.all() or self._caches.enis.all() or self._grants.all()
         return not (used or self._files.installed()) if self._readiness.synced.is_set() else None
 
-    def _serve_once_synced(self) -> None:
-        """Wait for informers and node, then serve ADDs and repair."""
-        self._watches.wait(self._readiness.stopping)
-        if self._readiness.stopping.is_set():
-            return
+    def _serve(self) -> None:
+        """Wait for the node's facts, then serve ADDs and repair. Again, it does no harm."""
         self._requeues.queues["node"].add(self._settings.node)
         while self._node.facts() is None and not self._readiness.stopping.wait(0.05):
             pass
-        self._enis.sweep_guards()
         self._readiness.synced.set()
         for grant in self._grants.all():
             self._requeues.pod(grant)
         self._requeues.look()
         self._requeues.configuration()
         self._grant_log.cluster = self._watches.cluster_id()
+        self._enis.sweep_guards()  # last: it may wait for the system bus, and ADDs need not

@@ -1,5 +1,6 @@
 """Whether this process serves pods: what it waits for, and what its probes answer."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +12,9 @@ from openeni_nodeagent.cni.call import ALIVE_POLL_SECONDS, StoppingError, requir
 from openeni_nodeagent.cni.self_check import LEDGER
 from openeni_nodeagent.grants.grants import Grants
 
+RETRY_SECONDS: Final = 5.0
+_log: Final = logging.getLogger(__name__)
+
 
 class Readiness:
     """Any thread may call everything."""
@@ -20,6 +24,30 @@ class Readiness:
         self.repaired: Final = threading.Event()  # journal, kernel and PodIPs have been compared
         self.stopping: Final = threading.Event()
         self._watches = watches
+        self._serving: threading.Thread | None = None
+
+    def start(self, serve: Callable[[], None]) -> None:
+        """Call `serve`, which sets `synced`, once the informers have synced.
+
+        In a thread of its own; again after a pause if it raises anything.
+        """
+        self._serving = threading.Thread(target=self._serve, args=[serve], name="sync", daemon=True)
+        self._serving.start()
+
+    def _serve(self, serve: Callable[[], None]) -> None:
+        failing = False
+        while not self.stopping.is_set():
+            try:
+                self._watches.wait(self.stopping)
+                if not self.stopping.is_set():
+                    serve()
+            except Exception:  # noqa: BLE001 - whatever it is, pods must be served
+                if not failing:
+                    _log.exception("what begins once the informers have synced fails: trying again")
+                failing = True
+                self.stopping.wait(RETRY_SECONDS)
+            else:
+                return
 
     def stop(self) -> None:
         """Let nothing wait any longer."""
@@ -54,6 +82,8 @@ class Readiness:
         def dead() -> str:
             """Return what only a restart can mend."""
             ended = [name for name, queue in queues.items() if not queue.alive()]
+            if not (self.synced.is_set() or self._serving is None or self._serving.is_alive()):
+                ended.append(self._serving.name)
             return f"ended: {', '.join(ended)}" if ended else server()
 
         def unready() -> str:

@@ -10,6 +10,7 @@ import pytest
 from openeni_crds import names
 from openeni_crds.conditions import Type, find
 from openeni_crds.meta import Json
+from openeni_nodeagent.enis.eni_reconciler import ENIReconciler
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.cni_call import finish
 from openeni_testing.agent.host import AgentHost, is_synced, knows_pod
@@ -269,6 +270,19 @@ def test_the_guards_of_an_eni_that_is_gone_are_removed(host: AgentHost) -> None:
             operations=[{"op": "replace", "path": "/metadata/finalizers", "value": []}],
         )
         wait_for(lambda: not guard.exists(), "the guard is gone")
+
+
+def test_adds_need_not_wait_until_guards_can_be_swept(
+    host: AgentHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sweep(_: ENIReconciler) -> None:
+        raise OSError("Too many open files")
+
+    monkeypatch.setattr(ENIReconciler, "sweep_guards", sweep)
+    host.create_objects()
+    with host.agent():
+        host.add("web", "c1")
+        assert host.runtime("probe").ask("live").stdout == "ok\n"
 
 
 def test_a_podip_shows_when_its_address_left_the_port(host: AgentHost) -> None:

@@ -196,7 +196,7 @@ def test_a_program_that_does_not_run_is_not_started_by_us(path: Path) -> None:
 
 def test_a_refusal_is_an_error_and_a_missing_bus_is_not(path: Path, running: FakeBus) -> None:
     running.refusal = "org.freedesktop.DBus.Error.AccessDenied"
-    with pytest.raises(GuardError, match=r"networkd refused to reload: .*AccessDenied"):
+    with pytest.raises(GuardError, match=r"networkd cannot be reloaded: .*AccessDenied"):
         system_bus.reload(path, "networkd")
     system_bus.reload(path.with_name("nowhere"), "networkd")
 
@@ -205,3 +205,20 @@ def test_a_closed_bus_is_an_error_of_one_line(path: Path, running: FakeBus) -> N
     running.close()
     with pytest.raises(GuardError, match="cannot be reloaded"):
         partial(system_bus.reload, path)("networkd")
+
+
+def test_a_bus_that_is_full_is_an_error_of_one_line(path: Path, running: FakeBus) -> None:
+    running.hello_refusal = "org.freedesktop.DBus.Error.LimitsExceeded"
+    with pytest.raises(GuardError, match=r"networkd cannot be reloaded: .*LimitsExceeded"):
+        system_bus.reload(path, "networkd")
+    running.hello_refusal = ""
+    system_bus.reload(path, "networkd")
+
+
+def test_a_bus_that_answers_nothing_is_given_up(
+    path: Path, running: FakeBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system_bus, "RELOAD_SECONDS", 0.2)
+    running.chats = True
+    with pytest.raises(GuardError, match="networkd cannot be reloaded: timed out"):
+        system_bus.reload(path, "networkd")

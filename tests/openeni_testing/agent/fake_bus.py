@@ -19,6 +19,8 @@ class FakeBus:
         self.calls: list[tuple[str, str, tuple[Any, ...]]] = []
         self.started: list[str] = []  # services that a real bus would have started
         self.refusal = ""
+        self.hello_refusal = ""
+        self.chats = False  # it answers nothing, and sends signals instead
         self._running = running
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(path))
@@ -57,7 +59,11 @@ class FakeBus:
     def _reply(self, message: Any) -> bytes:
         fields = message.header.fields
         service = fields[HeaderFields.destination]
-        if service == "org.freedesktop.DBus":
+        if self.chats:
+            answer = _jeepney.new_signal(_jeepney.message_bus, "NameAcquired", "s", (":1.7",))
+        elif service == "org.freedesktop.DBus" and self.hello_refusal:
+            answer = _jeepney.new_error(message, self.hello_refusal, "s", ("no",))
+        elif service == "org.freedesktop.DBus":
             answer = _jeepney.new_method_return(message, "s", (":1.7",))
         elif service not in self._running:
             if not message.header.flags & MessageFlag.no_auto_start:

@@ -1,0 +1,58 @@
+"""What serves pods is begun until it has begun, and the probe says where nobody tries any more."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from openeni_nodeagent import readiness
+from openeni_nodeagent.cluster.watches import Caches, Watches
+from openeni_nodeagent.readiness import Readiness
+from openeni_testing.agent import node_objects
+from openeni_testing.agent.parts import AgentParts
+from openeni_testing.store.memory import MemoryStore
+from openeni_testing.waiting import wait_for
+
+
+@pytest.fixture
+def ready(monkeypatch: pytest.MonkeyPatch) -> Iterator[Readiness]:
+    """Yield the readiness of a node whose informers have synced."""
+    monkeypatch.setattr(readiness, "RETRY_SECONDS", 0.01)
+    store = MemoryStore(bookmark_seconds=0.1)
+    watches = Watches(store, Caches(), node_objects.NODE, cidrs=False)
+    watches.start()
+    made = Readiness(watches)
+    yield made
+    made.stop()
+    watches.stop()
+
+
+def live(ready: Readiness, folder: Path) -> str:
+    return ready.probes({}, AgentParts(folder).grants, lambda: "")["live"]()
+
+
+def test_what_fails_is_tried_again_and_logged_once(
+    ready: Readiness, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[str] = []
+
+    def serve() -> None:
+        tries.append(live(ready, tmp_path))
+        if len(tries) < 3:
+            raise OSError("Too many open files")
+        ready.synced.set()
+
+    ready.start(serve)
+    wait_for(ready.synced.is_set, "it serves")
+    assert tries == ["", "", ""]
+    assert caplog.text.count("trying again") == 1
+    assert live(ready, tmp_path) == ""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_end_of_the_thread_is_for_the_probe(ready: Readiness, tmp_path: Path) -> None:
+    def serve() -> None:
+        raise SystemExit
+
+    ready.start(serve)
+    wait_for(lambda: live(ready, tmp_path) == "ended: sync", "the probe says so")
