@@ -165,7 +165,11 @@ class Agent:
     def _make_looks(self) -> DatapathReconciler:
         caches, grants, requeues = self._caches, self._grants, self._requeues
         repairs = Repairs(
-            grants, caches, detacher=self._detacher, is_link_ready=self._enis.is_link_ready
+            grants,
+            caches,
+            self._locks,
+            detacher=self._detacher,
+            is_link_ready=self._enis.is_link_ready,
         )
         callbacks = LookCallbacks(
             is_synced=self._readiness.synced.is_set,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from openeni_crds.meta import seconds
+from openeni_nodeagent.attachments.container_locks import ContainerLocks
 from openeni_nodeagent.attachments.detacher import Detacher
 from openeni_nodeagent.cluster.cache import by_name
 from openeni_nodeagent.cluster.objects import Pod, runtime_uid
@@ -41,11 +42,13 @@ class Repairs:
         self,
         grants: Grants,
         caches: Caches,
+        locks: ContainerLocks,
         *,
         detacher: Detacher,
         is_link_ready: Callable[[str], bool],
     ) -> None:
         self._grants = grants
+        self._locks = locks
         self._detacher = detacher
         self._caches = caches
         self._is_link_ready = is_link_ready
@@ -104,9 +107,9 @@ class Repairs:
         what = describe(action)
         try:
             match action:
-                case Adopt(grant):
+                case Adopt(grant, known):
                     _log.warning("%s: adopting the address for that pod", what)
-                    self._grants.adopt(grant)
+                    self._adopt(grant, known)
                 case EndGrant(grant, reason) if planned_for >= CONFIRM_SECONDS:
                     _log.warning("%s: ending its grant", what)
                     self._detacher.end(grant, reason)
@@ -119,6 +122,13 @@ class Repairs:
                     pass
         except (CNIError, JournalError, AddressOwnedError) as error:
             _log.warning("%s: repair failed and will be retried: %s", what, error)
+
+    def _adopt(self, grant: Grant, known: Grant | None) -> None:
+        """Adopt a grant, unless it has changed since. Raises what `_repair` expects."""
+        its = grant.attachment
+        with self._locks.locked(its.container_id):
+            if self._grants.find(its.container_id, its.interface) == known:
+                self._grants.adopt(grant)
 
     def _longest_cool_down(self) -> float:
         """Return the longest cool-down of any pool: which one the address is of is not known."""

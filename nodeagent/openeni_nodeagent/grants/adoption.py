@@ -1,15 +1,18 @@
 """Plan the repair of what differs between journal, kernel, PodIPs and pods. Pure.
 
 Nothing is guessed. A grant that the journal has lost is adopted from a PodIP only if its pod exists
-and the kernel has the address on the pod's own device, and no other PodIP could claim it. An
-address in the kernel is removed only if no pod of the node can be its owner, and a grant ends only
-if nothing of its pod is left or its ADD never succeeded; the caller does either only if it is still
-planned CONFIRM_SECONDS later.
+and the kernel has the address on the pod's own device, and no other PodIP could claim it. If only
+the record that its ADD succeeded is lost, its PodIP or its pod's status shows that. An address in
+the kernel is removed only if no pod of the node can be its owner, and a grant ends only if nothing
+of its pod is left or its ADD never succeeded; the caller does either only if it is still planned
+CONFIRM_SECONDS later.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
+
+from msgspec.structs import replace
 
 from openeni_crds.datapath_mode import DatapathMode
 from openeni_crds.podip import PodIP
@@ -60,9 +63,13 @@ class NodeObservation:
 
 @dataclass(frozen=True)
 class Adopt:
-    """The journal has no grant, but PodIP, pod and kernel agree on the owner."""
+    """The journal has no grant, but PodIP, pod and kernel agree on the owner.
+
+    Or it has it as before its ADD: `known`.
+    """
 
     grant: Grant
+    known: Grant | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,7 @@ def plan_repair(observed: NodeObservation) -> tuple[RepairAction, ...]:
     strays = observed.unexplained - of_podips - of_pods
     return (
         *(Adopt(_adopted(p, observed)) for p in candidates if not _contested(p, candidates)),
+        *(Adopt(g, known) for known in observed.grants if (g := _connected(known, observed))),
         *(EndGrant(g, why) for g in observed.grants if (why := _over(g, observed)) is not None),
         *(RemoveStrayAddress(a) for a in sorted(strays)),
     )
@@ -182,9 +190,37 @@ def _adopted(podip: PodIP, observed: NodeObservation) -> Grant:
     )
 
 
+def _connected(grant: Grant, observed: NodeObservation) -> Grant | None:
+    """Return a grant as its ADD has left it, if that succeeded and the journal does not know it.
+
+    A PodIP names container and device from then on. Where none has been published, the pod's status
+    has the addresses.
+    """
+    if grant.connected:
+        return None
+    of_pod = [p for p in observed.podips if not set(p.spec.addresses).isdisjoint(grant.addresses)]
+    for podip in of_pod:
+        status = podip.status
+        if podip.spec.container_id == grant.attachment.container_id and status.host_interface:
+            gateway = (status.gateway,) if status.gateway else ()
+            return _as_connected(grant, status.host_interface, gateway)
+    shown = any(
+        pod.runtime_uid == grant.attachment.pod_uid and pod.addresses.issuperset(grant.addresses)
+        for pod in observed.pods.values()
+    )
+    device = observed.kernel.get(grant.addresses[0], "")
+    return _as_connected(grant, device, ()) if shown and not of_pod else None
+
+
+def _as_connected(grant: Grant, host_interface: str, gateway: tuple[str, ...]) -> Grant:
+    return replace(grant, connected=True, host_interface=host_interface, gateway=gateway)
+
+
 def describe(action: RepairAction) -> str:
     """Describe for the log what an action repairs."""
     match action:
+        case Adopt(grant, Grant()):
+            return f"{_pod(grant)} has a grant, but the record that its ADD succeeded is lost"
         case Adopt(grant):
             return f"{_pod(grant)} has a PodIP and a datapath but no grant"
         case EndGrant(grant, EndReason.NEVER_CONNECTED):
@@ -204,7 +240,7 @@ def _over(grant: Grant, observed: NodeObservation) -> EndReason | None:
 
     The namespace of an adopted grant is not known: then the pod alone decides.
     """
-    if not grant.connected and grant.eni in observed.ready:
+    if not grant.connected and grant.eni in observed.ready and not _connected(grant, observed):
         return EndReason.NEVER_CONNECTED
     owner = grant.attachment.pod_uid, pod_key(grant.namespace, grant.name)
     exists = any((p.runtime_uid, p.name) == owner for p in observed.pods.values())

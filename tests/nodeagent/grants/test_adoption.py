@@ -76,6 +76,9 @@ def changed(**fields: object) -> tuple[Grant, ...]:
     return (msgspec.structs.replace(GRANT, **fields),)
 
 
+FAILED = replace(AGREED, grants=changed(connected=False), podips=(), pods={})
+
+
 @pytest.mark.parametrize(
     ("observed", "found"),
     [
@@ -94,18 +97,14 @@ def changed(**fields: object) -> tuple[Grant, ...]:
         pytest.param(
             replace(NOTHING_LIVES, ready=frozenset()), [EndGrant], id="nor is the ENI's link ready"
         ),
+        pytest.param(FAILED, [EndGrant], id="its ADD has failed, and nothing was done about it"),
         pytest.param(
-            replace(AGREED, grants=changed(connected=False)),
-            [EndGrant],
-            id="its ADD has not succeeded, and nothing was done about it",
-        ),
-        pytest.param(
-            replace(AGREED, grants=changed(connected=False), ready=frozenset()),
+            replace(FAILED, ready=frozenset()),
             [],
-            id="its ADD has not succeeded, and its ENI's link is not ready",
+            id="its ADD has failed, and its ENI's link is not ready",
         ),
         pytest.param(
-            replace(NOTHING_LIVES, grants=changed(connected=False), ready=frozenset()),
+            replace(FAILED, living=frozenset(), ready=frozenset()),
             [EndGrant],
             id="the same, and neither pod nor namespace is there",
         ),

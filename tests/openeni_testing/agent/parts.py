@@ -95,6 +95,7 @@ class AgentParts:
         repairs = Repairs(
             self.grants,
             self.caches,
+            self.locks,
             detacher=self.detacher,
             is_link_ready=self.links.is_link_ready,
         )
