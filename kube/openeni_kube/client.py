@@ -7,8 +7,9 @@ time for nothing: our models are msgspec's.
 
 import os
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -59,14 +60,15 @@ def connect(
     configuration = Configuration()
     path = kubeconfig or os.environ.get("KUBECONFIG", "")
     if path:
-        _KubeconfigReloader(path, context).load(configuration)
+        load = _Reloader(partial(_load_kubeconfig, path, context or None))
     elif os.environ.get("KUBERNETES_SERVICE_HOST"):
-        _load_service_account(configuration)
+        load = _Reloader(_load_service_account)
     else:
         raise NotConfiguredError(
             "no Kubernetes API server is configured: set KUBECONFIG to a kubeconfig file, "
             "or run in a pod with a service account"
         )
+    load(configuration)
     configuration.retries = False  # urllib3: no retries and no redirects
     configuration.connection_pool_maxsize = connections
     client = ApiClient(configuration)
@@ -74,38 +76,37 @@ def connect(
     return KubeStore(client)
 
 
-class _KubeconfigReloader:
-    """A kubeconfig that is read again once a minute, so that a new token in it is used."""
+class _Reloader:
+    """Loads again once a minute, so that a new token is used; whatever the wall clock does."""
 
-    def __init__(self, path: str, context: str) -> None:
-        self._path, self._context = path, context or None
+    def __init__(self, load: Callable[[Any], None]) -> None:
+        self._load = load
         self._due = 0.0
 
-    def load(self, configuration: Any) -> None:
-        """Set host, trust and token, and install the refresh hook."""
-        configuration.proxy = None  # now it may become the kubeconfig's own
-        try:
-            _loaders.load_kube_config(
-                self._path, self._context, client_configuration=configuration, persist_config=False
-            )
-        except Exception as error:  # whatever a user's file makes the loader raise
-            raise NotConfiguredError(
-                f"kubeconfig {self._path!r} cannot be used: {one_line(error)}"
-            ) from error
-        if configuration.proxy is None and not is_loopback(configuration.host):  # as kubectl
-            configuration.proxy = Configuration(host=configuration.host).proxy
-        self._due = time.monotonic() + TOKEN_SECONDS
-        configuration.refresh_api_key_hook = self
-
     def __call__(self, configuration: Any) -> None:
-        """Reload the kubeconfig if its token may have expired."""
+        """Set host, trust and token unless they are new, and have this called before requests."""
         if time.monotonic() >= self._due:
-            self.load(configuration)
+            self._load(configuration)
+            self._due = time.monotonic() + TOKEN_SECONDS
+            configuration.refresh_api_key_hook = self  # in place of the loaders' own
+
+
+def _load_kubeconfig(path: str, context: str | None, configuration: Any) -> None:
+    configuration.proxy = None  # now it may become the kubeconfig's own
+    try:
+        _loaders.load_kube_config(
+            path, context, client_configuration=configuration, persist_config=False
+        )
+    except Exception as error:  # whatever a user's file makes the loader raise
+        raise NotConfiguredError(
+            f"kubeconfig {path!r} cannot be used: {one_line(error)}"
+        ) from error
+    if configuration.proxy is None and not is_loopback(configuration.host):  # as kubectl
+        configuration.proxy = Configuration(host=configuration.host).proxy
 
 
 def _load_service_account(configuration: Any) -> None:
     try:
-        # It reads its token again by itself.
         _loaders.load_incluster_config(client_configuration=configuration)
     except (ConfigException, OSError) as error:
         raise NotConfiguredError(

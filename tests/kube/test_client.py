@@ -2,9 +2,7 @@
 
 import base64
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -161,18 +159,13 @@ def test_a_pods_service_account_is_used_and_its_rotated_token_read_again(
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # to the cloud: nothing answers there
     monkeypatch.setattr(f"{KUBERNETES}.SERVICE_TOKEN_FILENAME", str(token_file))
     monkeypatch.setattr(f"{KUBERNETES}.SERVICE_CERT_FILENAME", str(trust))
-    ahead = [timedelta()]
-    clock = SimpleNamespace(now=lambda: datetime.now() + ahead[0])  # noqa: DTZ005 - as the client's
-    library = SimpleNamespace(datetime=clock, timedelta=timedelta)
-    monkeypatch.setattr(f"{KUBERNETES}.datetime", library)
-
+    monkeypatch.setattr(client, "TOKEN_SECONDS", 0)
     first, token = new_token(real_store)
     token_file.write_text(token)
     store = connect(agent="test")
     assert who_am_i(store) == first
     second, token = new_token(real_store)
     token_file.write_text(token)
-    ahead[0] = timedelta(seconds=61)
     assert who_am_i(store) == second
 
 
