@@ -126,6 +126,7 @@ class ENIReconciler:
         if not (is_attached(eni) or eni.metadata.deleting or self._grants.is_in_use(facts)):
             status = status.with_link(waiting_for_attach(eni))
         self._set(name, replace(status, guest=guest))
+        self._on_status(name)  # it may have been written before the ledger has seen this object
         return RequeueAfter(GUARD_PERIOD_SECONDS) if guest.ok else Retry(guest.message)
 
     def _guard(self, facts: ENIFacts) -> ConditionValue:
