@@ -19,6 +19,7 @@ from openeni_nodeagent.grants.adoption import (
 )
 from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.pod_options import PortMapping, Transport
+from openeni_testing.agent.node_objects import granted
 from openeni_testing.objects import podip_body
 
 A, B = "10.98.0.5", "10.98.0.6"
@@ -26,21 +27,7 @@ A6 = "2001:db8::5"
 UID = "2f1f9a3e-6d0e-4c39-9a35-8c1c7d7f5e05"
 DEVICE = "oe5d1b"
 NAME = "default/web"
-GRANT = Grant(
-    Attachment(UID, "5d1b", "eth0"),
-    "default",
-    "web",
-    "/ns",
-    "e",
-    "pods",
-    (A,),
-    "Veth",
-    1450,
-    1,
-    30,
-    connected=True,
-    host_interface=DEVICE,
-)
+GRANT = granted(Attachment(UID, "5d1b", "eth0"), A, connected=True, host_interface=DEVICE)
 
 
 def podip(name: str = "web", uid: str = UID, device: str = DEVICE, **spec: str) -> PodIP:

@@ -17,28 +17,17 @@ from openeni_nodeagent.grants.adoption import (
     ObservedPod,
     plan_repair,
 )
-from openeni_nodeagent.grants.grant import Attachment, Grant
+from openeni_nodeagent.grants.grant import Attachment
 from openeni_nodeagent.grants.journal import Granted, encode
 from openeni_testing.agent.clock import Clock
+from openeni_testing.agent.node_objects import granted
 from openeni_testing.agent.parts import AgentParts
 from openeni_testing.objects import podip_body
 
 A, DEVICE = "10.98.0.5", "oe5d1b"
 SHOWN, SILENT = frozenset({A}), frozenset[str]()
 PODIP = decode(podip_body("web"), PodIP)
-LOST = Grant(
-    Attachment(PODIP.spec.pod_uid, PODIP.spec.container_id, "eth0"),
-    "default",
-    "web",
-    "/ns",
-    "e",
-    "pods",
-    (A,),
-    "Veth",
-    1450,
-    1,
-    30,
-)
+LOST = granted(Attachment(PODIP.spec.pod_uid, PODIP.spec.container_id, "eth0"), A)
 
 
 def podip(container: str = LOST.attachment.container_id, device: str = DEVICE) -> PodIP:

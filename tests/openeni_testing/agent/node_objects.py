@@ -1,7 +1,7 @@
 """Objects of one node as the API server has them, for the agent's tests."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from openeni_crds import names
 from openeni_crds.conditions import Reason, Type, condition, merge
@@ -9,6 +9,7 @@ from openeni_crds.enipool import Datapath, Mode
 from openeni_crds.meta import Json, encode
 from openeni_crds.names import MANAGER_OPERATOR
 from openeni_kube.store import Store
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_testing.objects import eni_body, pool_body
 
 NODE: Final = "n1"
@@ -132,3 +133,21 @@ def make_pod(store: Store, name: str, annotations: dict[str, str] | None = None)
         },
     )
     return str(made["metadata"]["uid"])
+
+
+def granted(attachment: Attachment, address: str, **more: Any) -> Grant:
+    """Return a grant to the pod default/web as its ADD has begun it; `more` are fields of it."""
+    return Grant(
+        attachment,
+        "default",
+        "web",
+        netns="/ns",
+        eni="e",
+        pool="pods",
+        addresses=(address,),
+        datapath_mode="Veth",
+        mtu=1450,
+        at=1,
+        cool_down=30,
+        **more,
+    )

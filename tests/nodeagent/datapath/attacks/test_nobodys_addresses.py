@@ -2,19 +2,20 @@
 
 import socket
 import struct
-from collections.abc import Generator
 from typing import Final
 
 import pytest
 
-from openeni_crds.enipool import Datapath, IPVlanMode
 from openeni_testing.network import neutron
 from openeni_testing.network.attacks import MACs, datagram, icmpv6, received, sending
 from openeni_testing.network.frames import ICMPV6
 from openeni_testing.network.one_eni import MODES
 from openeni_testing.network.topology import Topology
 
-pytestmark = pytest.mark.root
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.parametrize("topology", MODES, indirect=True, scope="module"),
+]
 NODE: Final = {4: "10.99.0.11", 6: "fd99::11"}
 ANY: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - a socket of a test
 NOBODY: Final = {
@@ -28,14 +29,6 @@ SOMEBODY: Final = {
 GROUPS: Final = {4: ("224.0.0.1", "255.255.255.255"), 6: ("ff01::1", "ff02::1")}
 ECHO: Final = 128  # of ICMPv6
 NEVER_SENT: Final = 0x5EED  # no `ping` of another test has this identifier
-
-
-@pytest.fixture(scope="module", params=MODES)
-def topology(request: pytest.FixtureRequest) -> Generator[Topology]:
-    datapath: Datapath = request.param
-    made = Topology(datapath, datapath.ipvlan_mode is not IPVlanMode.L3)
-    yield made
-    made.close()
 
 
 def to_node(topology: Topology) -> MACs:

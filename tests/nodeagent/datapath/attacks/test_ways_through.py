@@ -1,11 +1,10 @@
 """By an ENI's MAC nobody gets through its node to what has security groups of its own, or none."""
 
-from collections.abc import Generator
 from typing import Final
 
 import pytest
 
-from openeni_crds.enipool import Datapath, IPVlanMode
+from openeni_crds.enipool import IPVlanMode
 from openeni_testing.network.attacks import (
     DISCARD,
     addresses_of,
@@ -20,16 +19,11 @@ from openeni_testing.network.netns import Namespace
 from openeni_testing.network.one_eni import MODES
 from openeni_testing.network.topology import REMOTE, Topology
 
-pytestmark = pytest.mark.root
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.parametrize("topology", MODES, indirect=True, scope="module"),
+]
 CONTAINER: Final = "172.17.0.2"
-
-
-@pytest.fixture(scope="module", params=MODES)
-def topology(request: pytest.FixtureRequest) -> Generator[Topology]:
-    datapath: Datapath = request.param
-    made = Topology(datapath, datapath.ipvlan_mode is not IPVlanMode.L3)
-    yield made
-    made.close()
 
 
 def by_the_eni(topology: Topology, target: str) -> bytes:
