@@ -11,7 +11,7 @@ from ipaddress import ip_address, ip_network
 from typing import Final
 
 from openeni_crds.conditions import Reason, Type, find
-from openeni_crds.eni import ENI, PortStatus
+from openeni_crds.eni import ENI
 from openeni_crds.podip import PodIP
 from openeni_operator.cloud.unassignable import role_of
 from openeni_operator.cluster_state import ClusterState
@@ -73,28 +73,34 @@ def in_transit(state: ClusterState, eni: ENI) -> frozenset[str]:
     lowest address, it would get one of them. One without a port may be the one that they go to.
     """
     port = eni.status.port
-    leaving = port.releasing if port else ()
-    return frozenset(
-        address
-        for address in state.unplaced_addresses().union(leaving)
-        if (port is None or _is_in_subnets(address, port))
-        and _is_awaited_elsewhere(state, address, eni)
-    )
-
-
-def _is_in_subnets(address: str, port: PortStatus) -> bool:
-    return any(ip_address(address) in ip_network(subnet.cidr) for subnet in port.subnets)
+    addresses = state.unplaced_addresses().union(port.releasing if port else ())
+    awaited = [a for a in addresses if _is_awaited_elsewhere(state, a, eni)]
+    if port is None or not awaited:
+        return frozenset(awaited)
+    subnets = [ip_network(subnet.cidr) for subnet in port.subnets]
+    return frozenset(a for a in awaited if any(ip_address(a) in subnet for subnet in subnets))
 
 
 def _is_awaited_elsewhere(state: ClusterState, address: str, eni: ENI) -> bool:
     """Return True if a pod waits for it, and only the operator and agents have something to do."""
-    podip = claimant_of(state, address, eni.spec.pool_name)
-    if podip is None or podip.spec.eni_name == eni.name or not state.waiting_pod(podip.key):
+    return any(_is_brought_elsewhere(state, podip, eni) for podip in state.podips_naming(address))
+
+
+def _is_brought_elsewhere(state: ClusterState, podip: PodIP, eni: ENI) -> bool:
+    if podip.spec.eni_name == eni.name or not state.waiting_pod(podip.key):
         return False
     if eni.status.port is None and target_node(state, podip) == eni.spec.node_name:
         return False
     placed = find(podip.status.conditions, Type.PLACED)
-    return placed is None or placed.reason in IN_PROGRESS
+    in_progress = placed is None or placed.reason in IN_PROGRESS
+    return in_progress and _are_in_one_network(state, podip, eni)
+
+
+def _are_in_one_network(state: ClusterState, podip: PodIP, eni: ENI) -> bool:
+    """Return True if the PodIP's pool has the ENI's network: others may have equal addresses."""
+    pool = podip.spec.pool_name
+    of_pool = (other.spec.network_id for other in state.enis_of(pool))
+    return pool == eni.spec.pool_name or eni.spec.network_id in of_pool
 
 
 def claimed_addresses(state: ClusterState, eni: ENI) -> tuple[str, ...]:

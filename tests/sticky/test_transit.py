@@ -9,7 +9,10 @@ from ipaddress import ip_address
 
 import pytest
 
+from openeni_crds.names import ENIPOOLS
 from openeni_operator.cloud.api import FixedIP, Port
+from openeni_operator.eni.timing import YIELD_TIME
+from openeni_operator.eni.tracker import PortTracker
 from openeni_testing.sticky.world import KEPT, StickyWorld
 
 Make = Callable[..., StickyWorld]
@@ -74,6 +77,26 @@ def test_no_new_port_gets_it(make_world: Make) -> None:
     assert all(world.retry(name, 60) for name in ("p1", "p2", "p3"))
 
 
+def test_no_eni_of_another_pool_in_its_network_gets_it(make_world: Make) -> None:
+    world = make_world(capacity=SHORT)
+    other = {"growth": "Elastic", "addressesPerENI": 8, "minAvailable": 1, "maxENIsPerNode": 1}
+    nobody = {"matchLabels": {"x": "y"}}
+    world.sim.add_pool("other", capacity=other, reclaim={"policy": "Never"}, podSelector=nobody)
+    for _ in range(90):
+        world.step()
+    first = world.start("web-0", "n1", **KEPT)
+    world.end("web-0")
+    away = world.agents.pop("n2")
+    world.create_pod("web-0", "n2", **KEPT)
+    world.until(lambda: not world.is_on_a_port(first[0]), "it has left")
+    more = [{"op": "replace", "path": "/spec/capacity/minAvailable", "value": 4}]
+    world.sim.api.patch(ENIPOOLS, "other", operations=more)
+    for _ in range(10):
+        world.step()
+    world.agents["n2"] = away
+    assert world.retry("web-0", 120) == first
+
+
 def test_what_cannot_arrive_keeps_other_pods_waiting_for_a_moment_alone(make_world: Make) -> None:
     world = make_world(capacity=SHORT)
     first = world.start("web-0", "n1", **KEPT)
@@ -85,3 +108,14 @@ def test_what_cannot_arrive_keeps_other_pods_waiting_for_a_moment_alone(make_wor
         world.start(name, "n1", 60)
     world.agents["n2"] = away
     assert world.retry("web-0", 120)
+
+
+def test_an_address_holds_an_eni_up_once_and_another_one_again() -> None:
+    tracker, a, b = PortTracker("uid"), "10.98.0.5", "10.98.0.6"
+    assert not tracker.yields(0, frozenset())
+    assert tracker.yields(1, frozenset({a}))
+    assert not tracker.yields(1 + YIELD_TIME, frozenset({a})), "it does not arrive"
+    assert tracker.yields(2 + YIELD_TIME, frozenset({a, b}))
+    assert not tracker.yields(2 + 2 * YIELD_TIME, frozenset({a, b}))
+    assert not tracker.yields(3 + 2 * YIELD_TIME, frozenset({b})), "the first has arrived"
+    assert tracker.yields(4 + 2 * YIELD_TIME, frozenset({a})), "and goes on its way again"

@@ -108,8 +108,7 @@ class Repairs:
         try:
             match action:
                 case Adopt(grant, known):
-                    _log.warning("%s: adopting the address for that pod", what)
-                    self._adopt(grant, known)
+                    self._adopt(grant, known, what)
                 case EndGrant(grant, reason) if planned_for >= CONFIRM_SECONDS:
                     _log.warning("%s: ending its grant", what)
                     self._detacher.end(grant, reason)
@@ -123,11 +122,12 @@ class Repairs:
         except (CNIError, JournalError, AddressOwnedError) as error:
             _log.warning("%s: repair failed and will be retried: %s", what, error)
 
-    def _adopt(self, grant: Grant, known: Grant | None) -> None:
+    def _adopt(self, grant: Grant, known: Grant | None, what: str) -> None:
         """Adopt a grant, unless it has changed since. Raises what `_repair` expects."""
         its = grant.attachment
         with self._locks.locked(its.container_id):
             if self._grants.find(its.container_id, its.interface) == known:
+                _log.warning("%s: adopting the address for that pod", what)
                 self._grants.adopt(grant)
 
     def _longest_cool_down(self) -> float:

@@ -76,6 +76,12 @@ class ENIReconciler:
         if before.link != value:
             self._on_link(name)
 
+    def report_departing(self, facts: ENIFacts) -> None:
+        """Take over that a look is about to leave an ENI: no ADD uses it until a look serves it."""
+        eni = self._enis.get(facts.name)
+        if eni is not None and not eni.metadata.deleting:
+            self.report_link(facts, waiting_for_attach(eni))
+
     def report_left(self, facts: ENIFacts, *, is_plugged: bool) -> None:
         """Take over that nothing of an ENI is left in the kernel, if it is being deleted.
 

@@ -20,12 +20,17 @@ _log: Final = logging.getLogger(__name__)
 
 
 class LinkReports:
-    """One thread calls `take_over`, after each look."""
+    """One thread calls `announce` before each look at the kernel, and `take_over` after it."""
 
     def __init__(self, enis: ENIReconciler) -> None:
         self._enis = enis
         self._indexes: dict[str, int] = {}  # of the NICs, by ENI, when last seen
         self._missing_since: dict[str, float] = {}  # ENI -> when its NIC was first not found
+
+    def announce(self, choice: ENIChoice) -> None:
+        """Report which ENIs a look leaves, before it does."""
+        for eni in choice.departing:
+            self._enis.report_departing(eni)
 
     def take_over(self, report: NodeReport, choice: ENIChoice) -> frozenset[str]:
         """Report the links; return the ENIs whose NICs have been plugged in again."""

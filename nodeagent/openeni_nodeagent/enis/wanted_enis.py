@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from openeni_crds.eni import ENI
 from openeni_nodeagent.cluster.facts import eni_facts, is_attached
 from openeni_nodeagent.datapath_api import ENIFacts
+from openeni_nodeagent.grants.known_enis import KnownENIs
 
 
 @dataclass(frozen=True)
@@ -32,19 +33,25 @@ def choose_enis(
     """
     served: list[ENIFacts] = []
     departing: list[ENIFacts] = []
+    enis = tuple(enis)
     shown = [(eni, facts) for eni in enis if (facts := eni_facts(eni)) is not None]
     for eni, facts in shown:
         expected = not is_observed(eni.name) if eni.metadata.deleting else is_attached(eni)
         (served if expected or is_in_use(facts) else departing).append(facts)
-    names, macs = {facts.name for _, facts in shown}, {facts.mac for _, facts in shown}
-    for facts in known:
-        if facts.name not in names and facts.mac not in macs:
+    names = {facts.name for _, facts in shown}
+    for facts in every_eni(enis, known):
+        if facts.name not in names:
             (served if is_in_use(facts) else departing).append(facts)
     return ENIChoice(tuple(served), tuple(departing))
 
 
 def every_eni(enis: Iterable[ENI], known: Iterable[ENIFacts]) -> tuple[ENIFacts, ...]:
-    """Return the facts of all ENIs, by the API's objects and what the journal knows."""
-    found = {facts.name: facts for facts in known}
-    found |= {eni.name: facts for eni in enis if (facts := eni_facts(eni))}
-    return tuple(found.values())
+    """Return the facts of all ENIs and their former ports, by the API's objects and the journal.
+
+    The journal may not know of another port yet.
+    """
+    found = KnownENIs.of_facts(known)
+    for eni in enis:
+        if (facts := eni_facts(eni)) is not None:
+            found.see(facts)
+    return found.all()

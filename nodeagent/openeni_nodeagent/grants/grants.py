@@ -137,9 +137,9 @@ class Grants:
             self._changed.notify_all()
 
     def find_retained(self, key: str, pool: str) -> tuple[str, ...]:
-        """Return the addresses of the pool that are kept for a pod."""
+        """Return the addresses of the pool that are kept for a pod, which gets no others."""
         with self._changed:
-            return self._ledger.retained.of(key, pool)
+            return self._ledger.retained.certain(key, pool)
 
     def owner_of(self, address: str) -> str:
         """Return the key of the pod that has the address, or that it is kept for; "" if none."""

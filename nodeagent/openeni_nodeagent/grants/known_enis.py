@@ -40,8 +40,9 @@ class KnownENIs:
         return next((facts for facts in self._by_port.values() if facts.name == name), None)
 
     def of(self, grant: Grant) -> ENIFacts | None:
-        """Return the facts of the port that the grant's addresses are of."""
-        return self._by_port.get(grant.port) or self.named(grant.eni)
+        """Return the facts of the port that the grant's addresses are of, never another port's."""
+        found = self._by_port.get(grant.port) or self.named(grant.eni)
+        return found if found and is_of(grant, found.name, found.port) else None
 
     def all(self) -> tuple[ENIFacts, ...]:
         return tuple(self._by_port.values())

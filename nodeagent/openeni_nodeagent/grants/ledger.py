@@ -74,10 +74,14 @@ class Ledger:
     def choose(self, pool: str, now: float, wanted: Wanted = ANY) -> Candidate | None:
         """Return the addresses of one ENI of the pool that have been free the longest, if any.
 
-        Those that are wanted by name must be among them.
+        Those that are wanted by name must be among them; those that are kept for the pod come
+        first.
         """
         best: tuple[float, Candidate] | None = None
-        for _, view in sorted(self._enis.items()):
+        kept = set(self.retained.of(wanted.key, pool))
+        for view in sorted(
+            self._enis.values(), key=lambda v: (kept.isdisjoint(v.addresses), v.name)
+        ):
             if view.pool != pool or not view.offers_addresses:
                 continue
             picked = self._pick(view, now, wanted)

@@ -164,7 +164,7 @@ class Requests:
 
     def _named_addresses(self, wanted: GrantRequest) -> tuple[str, ...]:
         """Return the only addresses that will do; none if any will."""
-        return wanted.requested or self._ledger.retained.of(wanted.key, wanted.pool)
+        return wanted.requested or self._ledger.retained.certain(wanted.key, wanted.pool)
 
     def _wait(
         self, wanted: GrantRequest, deadline: float, alive: Callable[[], bool]

@@ -21,6 +21,7 @@ class Retained:
     placed: bool = True  # they are, or shall be, on an ENI of this node
     granted: bool = True  # a pod of this name has had them
     since: str = ""  # creation of the PodIP
+    is_certain: bool = True  # the pod gets no others
 
 
 class Wanted(Struct, frozen=True):
@@ -79,6 +80,11 @@ class RetainedAddresses:
         """Return the addresses of the pool that are kept for a pod."""
         found = self._by_key.get(key)
         return found.addresses if found is not None and found.pool == pool else ()
+
+    def certain(self, key: str, pool: str) -> tuple[str, ...]:
+        """Return the addresses of the pool that a pod waits for, whatever others are free."""
+        found = self._by_key.get(key)
+        return self.of(key, pool) if found is not None and found.is_certain else ()
 
     def keeper(self, address: str) -> str | None:
         """Return the key of the pod that the address is kept for."""

@@ -156,6 +156,7 @@ class DatapathReconciler:
         used_links = self._used_links()
         snapshot, kernel = self._observe()
         choice = self._choose(synced=synced)
+        self._links.announce(choice)
         grants = self._grants.all()
         pods = pods_of(choice.served, (g for g in grants if before.get(g.attachment) == g))
         wanted = WantedNode(

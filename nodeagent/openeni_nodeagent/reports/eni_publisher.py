@@ -71,7 +71,8 @@ class ENIPublisher:
         next_cooled = self._grants.next_cooled()
         known = self._grants.acknowledge(name)
         if known is None and eni.status.port is None:
-            known = RetireAnswers(eni.metadata.generation), GrantCounts()
+            granted = len(self._grants.of_eni(name))  # the ledger offers nothing of it
+            known = RetireAnswers(eni.metadata.generation), GrantCounts(granted)
         if known is None:
             return RequeueAfter(UNOBSERVED_SECONDS)
         answers, counts = known

@@ -62,14 +62,15 @@ class PodIPPublisher:
     def observe(self, key: str) -> None:
         """Keep what the PodIP of a pod says is kept for it, as the cache has it now.
 
-        So is what a lost journal had granted, before a reboot, say: the pod that restarts gets its
-        own address back, and nobody else does.
+        So is what a lost journal had granted, before a reboot, say: nobody else gets the address
+        of a pod that restarts. If it is not there any more, the pod gets another one.
         """
         podip = self._podips.get(key)
         kept = retained_by(podip) if podip is not None else None
         if podip is not None and kept is None and self._lost(podip):
             since = podip.metadata.creation_timestamp
-            kept = Retained(podip.spec.pool_name, podip.spec.addresses, since=since)
+            pool, addresses = podip.spec.pool_name, podip.spec.addresses
+            kept = Retained(pool, addresses, since=since, is_certain=False)
         self._grants.retain(key, kept)
 
     def find(self, namespace: str, name: str) -> PodIP | None:

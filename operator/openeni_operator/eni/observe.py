@@ -23,7 +23,7 @@ from openeni_operator.eni.port_status import NetworkFacts, describe_port
 from openeni_operator.eni.report import report_is_about
 from openeni_operator.eni.resize import NO_RESIZE, Claims, resize_of
 from openeni_operator.eni.status import ObservedPort, in_use, is_given_up, is_port_deleted
-from openeni_operator.eni.timing import CONFIRM_INTERVAL, CREATE_SETTLE_TIME, YIELD_TIME
+from openeni_operator.eni.timing import CONFIRM_INTERVAL, CREATE_SETTLE_TIME
 from openeni_operator.eni.tracker import PortTracker
 from openeni_operator.missing_nodes import MissingNodes, counts_as_gone
 from openeni_operator.shared_reads import CloudReads
@@ -110,18 +110,14 @@ def observe(deps: ENIDependencies, cloud: Cloud, eni: ENI, tracker: PortTracker)
         elapsed=tracker.elapsed(now),
         refused=tracker.refused,
     )
+    yields = tracker.yields(now, in_transit(deps.state, eni))
     if facts.port is None or behind:
-        lacks = not (facts.ports or facts.deleting)
-        return Observation(
-            replace(facts, yields=_yields(deps, eni, tracker, lacks=lacks)), recorded
-        )
+        return Observation(replace(facts, yields=yields), recorded)
     network = _network_facts(deps, cloud, eni, facts.port)
     described, fault = describe_port(facts.port, eni, network)
     if described is not None and fault is None:
         resize = resize_of(eni, described, _claims(deps, eni), elastic=elastic)
-        facts = replace(
-            facts, resize=resize, yields=_yields(deps, eni, tracker, lacks=bool(resize.add))
-        )
+        facts = replace(facts, resize=resize, yields=yields)
     return Observation(facts, described, fault, elastic)
 
 
@@ -136,13 +132,6 @@ def _claims(deps: ENIDependencies, eni: ENI) -> Claims:
     claimed = claimed_addresses(deps.state, eni)
     refused = (a for a in claimed if deps.claim_refusals.get(eni.name, a) is not None)
     return Claims(claimed, frozenset(refused))
-
-
-def _yields(deps: ENIDependencies, eni: ENI, tracker: PortTracker, *, lacks: bool) -> bool:
-    """Return True if what it `lacks` is not asked for yet: it might get a claim in transit."""
-    transit = lacks and bool(in_transit(deps.state, eni))
-    since = tracker.note_transit(deps.clock(), lacks=lacks, transit=transit)
-    return since is not None and since < YIELD_TIME
 
 
 def _is_behind(

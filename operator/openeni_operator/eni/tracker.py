@@ -3,7 +3,7 @@
 It is lost on a restart, which is harmless: the rules then wait again, or repeat an idempotent call.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from openeni_crds.conditions import Reason, Type, find
@@ -12,6 +12,7 @@ from openeni_operator.cause import Cause
 from openeni_operator.cloud.api import ACTIVE, Place, Port
 from openeni_operator.eni.facts import Elapsed, Facts
 from openeni_operator.eni.steps import Step
+from openeni_operator.eni.timing import YIELD_TIME
 
 ANSWER_SECONDS: Final = 60.0  # for which an answer stands for a look at the port
 CERTAIN_REFUSALS: Final = 2  # to attach a port, in a row, that mean that the server has no slot
@@ -67,7 +68,7 @@ class PortTracker:
     resize_refusals: int = 0  # in a row
     resize_conflicts: int = 0  # in a row: somebody else has changed the port meanwhile
     resize_failure: Cause | None = None
-    yielding_since: float | None = None  # to claims in transit, with what the port lacks
+    transit: dict[str, float] = field(default_factory=dict[str, float])  # since when, by address
     inactive_since: float | None = None  # the port is attached and not ACTIVE
     reattachments: int = 0  # detach requests since it was last ACTIVE
     behind_since: float | None = None  # the cloud shows an older port than it did
@@ -148,16 +149,10 @@ class PortTracker:
         if step != self.refused:
             self.hindrance = None
 
-    def note_transit(self, now: float, *, lacks: bool, transit: bool) -> float | None:
-        """Note whether the port lacks addresses, and claims are in transit; return for how long.
-
-        The time runs until nothing is lacking, whichever claims come by: no request waits longer.
-        """
-        if not lacks:
-            self.yielding_since = None
-        elif transit and self.yielding_since is None:
-            self.yielding_since = now
-        return now - self.yielding_since if transit and self.yielding_since is not None else None
+    def yields(self, now: float, transit: frozenset[str]) -> bool:
+        """Note which addresses are in transit; return True while any has not been for long."""
+        self.transit = {address: self.transit.get(address, now) for address in transit}
+        return any(now - since < YIELD_TIME for since in self.transit.values())
 
     def end_resize(self) -> None:
         """Note that there is nothing to change about the addresses."""

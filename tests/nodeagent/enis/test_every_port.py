@@ -14,7 +14,7 @@ from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_nodeagent.datapath_api import Hold, NodeReport, NodeSnapshot, WantedNode
 from openeni_nodeagent.looks import datapath_reconciler
 from openeni_testing.agent import node_objects
-from openeni_testing.agent.host import AgentHost, known_enis
+from openeni_testing.agent.host import AgentHost, is_link_ready, known_enis
 from openeni_testing.agent.real_node import RealNode
 from openeni_testing.network.attacks import DISCARD, datagram, received, sending
 from openeni_testing.network.netns import Namespace
@@ -107,6 +107,20 @@ def test_one_that_is_said_to_be_detached_is_no_way_in(
         with Namespace("web") as pod:
             node.add(pod)
             assert pod.ping(GATEWAY)
+
+
+def test_one_that_departs_is_ready_again_only_when_it_is_served(
+    node: RealNode, looks: list[WantedNode]
+) -> None:
+    with Namespace("web") as pod, node.agent() as agent:
+        node.add(pod)
+        node_objects.write_operator_status(node.host.store, attached=False)
+        wait_for_look(looks, partial(is_served, OLD))
+        assert node.is_ready(), "a pod uses it"
+        begun = len(looks)
+        assert node.runtime(pod).call("DEL", "web").code == 0
+        wait_for(lambda: any(departs(OLD, wanted) for wanted in looks[begun:]), "it departs")
+        assert not is_link_ready(agent, "pods-0")
 
 
 def test_one_that_the_status_does_not_show_serves_its_pods_and_then_is_no_way_in(

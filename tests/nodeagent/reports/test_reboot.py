@@ -77,3 +77,31 @@ def test_it_cools_down_once_its_pod_has_ended(host: AgentHost) -> None:
         host.store.patch(names.PODS, "a", "default", operations=ended, subresource="status")
         wait_for(lambda: host.podip("a") is None, "its PodIP goes", 30)
         wait_for(lambda: host.node_status().cooling == 1, "it cools down")
+
+
+def test_a_pod_whose_address_has_left_the_port_gets_another_one(host: AgentHost) -> None:
+    host.create_objects(count=3, cool_down="1h")
+    start_and_reboot(host, "a")
+    left = [f"10.98.0.{number}" for number in (104, 105, 106)]
+    given = [{"op": "replace", "path": "/status/port/addresses", "value": left}]
+    host.store.patch(names.ENIS, "pods-0", operations=given, subresource="status")
+    with host.agent(boot="second"):
+        uid = host.store.get(names.PODS, "a", "default")["metadata"]["uid"]
+        assert host.add("a", "second", uid) in left
+
+
+def test_a_pod_whose_eni_does_not_come_back_gets_an_address_of_another(host: AgentHost) -> None:
+    host.create_objects(count=3, cool_down="1h")
+    node_objects.make_eni(host.store, "apps-0")  # the first by its name
+    node_objects.write_operator_status(host.store, "apps-0", number=5)
+    host.datapath.nics.add(node_objects.mac(5))
+    with host.agent(boot="first"):
+        wait_for(lambda: host.node_status("apps-0").available == 3, "it is ready")
+        had = host.add("a", "first")
+        host.ready_podip("a")
+    host.datapath.lose(had)
+    host.datapath.nics.remove(node_objects.mac(5))
+    with host.agent(boot="second"):
+        wait_for(lambda: host.node_status().available == 3, "the other one is ready")
+        uid = host.store.get(names.PODS, "a", "default")["metadata"]["uid"]
+        assert host.add("a", "second", uid) != had

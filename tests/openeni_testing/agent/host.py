@@ -161,6 +161,11 @@ def granted(agent: Agent) -> set[str]:
     return {grant.attachment.container_id for grant in agent._grants.all()}
 
 
+def is_link_ready(agent: Agent, eni: str) -> bool:
+    """Return True if the agent lets ADDs use the ENI's link now."""
+    return agent._enis.is_link_ready(eni)
+
+
 def known_enis(agent: Agent) -> set[str]:
     """Return the ENIs whose facts the journal has."""
     return {eni.name for eni in agent._grants.known_enis()}
