@@ -74,20 +74,23 @@ def in_transit(state: ClusterState, eni: ENI) -> frozenset[str]:
     """
     port = eni.status.port
     addresses = state.unplaced_addresses().union(port.releasing if port else ())
-    awaited = [a for a in addresses if _is_awaited_elsewhere(state, a, eni)]
-    if port is None or not awaited:
-        return frozenset(awaited)
-    subnets = [ip_network(subnet.cidr) for subnet in port.subnets]
-    return frozenset(a for a in awaited if any(ip_address(a) in subnet for subnet in subnets))
-
-
-def _is_awaited_elsewhere(state: ClusterState, address: str, eni: ENI) -> bool:
-    """Return True if a pod waits for it, and only the operator and agents have something to do."""
-    return any(_is_brought_elsewhere(state, podip, eni) for podip in state.podips_naming(address))
+    if not addresses:
+        return addresses
+    podips = (state.podip(pod.key) for pod in state.waiting_pods())
+    moving = (p for p in podips if p is not None and _is_brought_elsewhere(state, p, eni))
+    awaited = addresses & {address for podip in moving for address in podip.spec.addresses}
+    subnets = [ip_network(subnet.cidr) for subnet in port.subnets] if port else []
+    return frozenset(
+        a for a in awaited if port is None or any(ip_address(a) in subnet for subnet in subnets)
+    )
 
 
 def _is_brought_elsewhere(state: ClusterState, podip: PodIP, eni: ENI) -> bool:
-    if podip.spec.eni_name == eni.name or not state.waiting_pod(podip.key):
+    """Return True if another ENI is to get it, and only operator and agents have to do something.
+
+    A pod waits for it.
+    """
+    if podip.spec.eni_name == eni.name:
         return False
     if eni.status.port is None and target_node(state, podip) == eni.spec.node_name:
         return False
