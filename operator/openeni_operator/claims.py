@@ -86,10 +86,7 @@ def in_transit(state: ClusterState, eni: ENI) -> frozenset[str]:
 
 
 def _is_brought_elsewhere(state: ClusterState, podip: PodIP, eni: ENI) -> bool:
-    """Return True if another ENI is to get it, and only operator and agents have to do something.
-
-    A pod waits for it.
-    """
+    """Return True if another ENI is to get what its pod waits for, and nobody else hinders that."""
     if podip.spec.eni_name == eni.name:
         return False
     if eni.status.port is None and target_node(state, podip) == eni.spec.node_name:

@@ -49,6 +49,7 @@ from openeni_operator.eni.timing import (
     CREATE_SETTLE_TIME,
     POLL,
     SLOW_POLL,
+    YIELD_TIME,
     attach_pause,
     poll_interval,
 )
@@ -143,7 +144,7 @@ def create_port(facts: Facts) -> Step | None:
         return Wait(
             Reason.WAITING_FOR_ADDRESS,
             "an address of the pool is on its way to another node, and a new port might get it: "
-            "the port is created when it has arrived, or within 30 s",
+            f"the port is created when it has arrived, or within {YIELD_TIME:g} s",
             POLL,
         )
     return CreatePort()

@@ -103,9 +103,13 @@ def wait_until_active(facts: Facts) -> Step | None:
 
 def resize_was_refused(facts: Facts) -> bool:
     """Return True if the cloud has refused a change of addresses a short time ago."""
-    elapsed = facts.elapsed
-    refused = elapsed.resize_refused
-    return refused is not None and refused < resize_pause(elapsed.resize_refusals)
+    return _resize_pause_left(facts) > 0
+
+
+def _resize_pause_left(facts: Facts) -> float:
+    """Return the seconds until addresses are asked for again; 0 or less if they may be now."""
+    refused, refusals = facts.elapsed.resize_refused, facts.elapsed.resize_refusals
+    return 0.0 if refused is None else resize_pause(refusals) - refused
 
 
 def until_resize(facts: Facts) -> tuple[float, str] | None:
@@ -114,9 +118,8 @@ def until_resize(facts: Facts) -> tuple[float, str] | None:
         return REFUSED_SECONDS, "the cloud has refused an address"
     if facts.resize == NO_RESIZE:
         return None
-    refused, pause = facts.elapsed.resize_refused, resize_pause(facts.elapsed.resize_refusals)
-    if refused is not None and refused < pause:
-        return pause - refused, "the cloud has refused addresses"
+    if resize_was_refused(facts):
+        return _resize_pause_left(facts), "the cloud has refused addresses"
     return (POLL, "an address is on its way to another ENI") if facts.yields else None
 
 
