@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -87,7 +88,7 @@ def one(found: Iterable[T]) -> T:
 
 
 @pytest.fixture
-def life(guarded: Target) -> Life:
+def life(guarded: Target, tmp_path: Path) -> Life:
     """An administrator makes a pool for one node; the agent has labelled it."""
     cloud = MemoryCloud()
     network = cloud.add_network()
@@ -106,7 +107,7 @@ def life(guarded: Target) -> Life:
     }
     guarded.alice.create(ENIPOOLS, body)
     operator = Operator(guarded.operator, cloud, name)
-    agent = Agent(guarded.agent, node, operator)
+    agent = Agent(guarded.agent, node, operator, tmp_path / "journal")
     agent.label()
     assert guarded.admin.get(NODES, node)["metadata"]["labels"][LABEL_IPVLAN] == "true"
     return Life(guarded, name, cloud, operator, agent)

@@ -5,7 +5,8 @@ writes to the API server is real, and no kernel is there.
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, cast
+from pathlib import Path
+from typing import Final
 
 from openeni_crds.conditions import Reason, Type, is_true
 from openeni_crds.eni import ENI
@@ -15,15 +16,15 @@ from openeni_kube.client import KubeStore
 from openeni_kube.result import Result, Retry
 from openeni_kube.store import object_key
 from openeni_nodeagent.cluster.cache import Cache
-from openeni_nodeagent.cluster.facts import eni_view, is_attached
+from openeni_nodeagent.cluster.facts import eni_facts, eni_view, is_attached
 from openeni_nodeagent.cluster.node_reconciler import NodeReconciler
 from openeni_nodeagent.cluster.objects import Node, ServiceCIDR
 from openeni_nodeagent.cluster.watches import Caches
-from openeni_nodeagent.datapath_api import NodeFacts
 from openeni_nodeagent.enis.link_status import ConditionValue, LinkStatus
 from openeni_nodeagent.grants.grant import Grant
-from openeni_nodeagent.grants.ledger import Ledger
-from openeni_nodeagent.grants.retained import Retained
+from openeni_nodeagent.grants.grant_log import EndReason, GrantLog
+from openeni_nodeagent.grants.grants import Grants
+from openeni_nodeagent.grants.journal import Journal
 from openeni_nodeagent.reports import eni_status
 from openeni_nodeagent.reports.podip_publisher import PodIPPublisher, key_of
 from openeni_nodeagent.settings import from_environment
@@ -34,6 +35,7 @@ from openeni_operator.node.agents import AgentPods
 from openeni_operator.node.reconcile import NodeDependencies
 from openeni_operator.node.reconcile import NodeReconciler as TaintReconciler
 from openeni_operator.podip.reconcile import ALL_NODES
+from openeni_testing.agent.memory_datapath import MemoryDatapath
 from openeni_testing.agent.parts import CNI_CONFIGURED
 from openeni_testing.cloud.memory import MemoryCloud
 from openeni_testing.controller.recorded_events import RecordedEvents
@@ -122,25 +124,14 @@ class Operator:
 class Agent:
     """The agent of one node."""
 
-    def __init__(self, store: KubeStore, node: str, operator: Operator) -> None:
+    def __init__(self, store: KubeStore, node: str, operator: Operator, journal: Path) -> None:
         self._store = store
         self._node = node
         self._now = operator.now
-        self._ledger = Ledger()
+        self._grants = Grants(Journal(journal, "boot-1"), GrantLog(node), lambda _: False)
         caches = Caches()
         self._enis, self._podips = caches.enis, caches.podips
-        self._publisher = PodIPPublisher(store, caches, cast("Any", self), node, lambda _: None)
-
-    def all(self) -> tuple[Grant, ...]:
-        """What the publisher asks of Grants."""
-        return self._ledger.grants()
-
-    def unexplained(self) -> frozenset[str]:
-        """What the publisher asks of Grants."""
-        return frozenset()
-
-    def retain(self, key: str, retained: Retained | None) -> None:
-        """What the publisher tells Grants."""
+        self._publisher = PodIPPublisher(store, caches, self._grants, node, lambda _: None)
 
     def label(self) -> None:
         """Say what the node's kernel can do."""
@@ -149,8 +140,8 @@ class Agent:
         nodes.put(body)
         side = NodeReconciler(
             self._store,
-            cast("Any", self),
-            cast("Any", self),
+            MemoryDatapath(datapath_modes=frozenset({"Veth", "IPVlanL3S"})),
+            self._grants,
             settings=from_environment({"NODE_NAME": self._node}),
             nodes=nodes,
             cidrs=Cache(SERVICE_CIDRS, ServiceCIDR),
@@ -159,16 +150,9 @@ class Agent:
         )
         succeeded(side.reconcile(self._node))
 
-    def remember_node(self, facts: NodeFacts) -> None:
-        """What NodeReconciler asks of Grants."""
-
-    def datapath_modes(self) -> frozenset[str]:
-        """What NodeReconciler asks of the datapath."""
-        return frozenset({"Veth", "IPVlanL3S"})
-
     def report(self) -> None:
         """Look at the kernel, which has nothing, and write what differs of each ENI's status."""
-        self._ledger.finish_look(self._ledger.reservations.begin_look(), (), now=0)
+        self._grants.look(dict)
         mine = f"spec.nodeName={self._node}"
         for body in self._store.list(ENIS, field_selector=mine).items:
             self._enis.put(body)
@@ -178,17 +162,20 @@ class Agent:
 
     def _report(self, eni: ENI) -> None:
         plugged = is_attached(eni)
-        held = any(g.eni == eni.name for g in self._ledger.grants())
+        held = bool(self._grants.of_eni(eni.name))
         up = plugged and (held or not eni.metadata.deleting)
-        self._ledger.observe(eni_view(eni, link_ready=up), 0)
+        facts = eni_facts(eni)
+        assert facts
+        self._grants.observe(eni_view(eni, link_ready=up), facts)
         side = LinkStatus(
             guest=ConditionValue(ok=True, reason=Reason.PREPARED),
             link=ConditionValue(ok=up, reason=Reason.LINK_UP if up else Reason.WAITING_FOR_NIC),
             device="eth1",
             ifindex=3,
         )
-        answers, counts = self._ledger.acknowledge(eni.name, 0), self._ledger.counts(eni.name, 0)
-        node = eni_status.node_status(side, answers, counts, self._now())
+        acknowledged = self._grants.acknowledge(eni.name)
+        assert acknowledged
+        node = eni_status.node_status(side, *acknowledged, self._now())
         told = eni_status.agent_conditions(eni, side, CNI_CONFIGURED, self._now())
         if not eni_status.is_shown(eni, node, told):
             written = eni_status.status_body(eni, node, told)
@@ -196,16 +183,18 @@ class Agent:
 
     def take(self, grant: Grant) -> None:
         """Record a grant, and publish it; a pod's next sandbox takes the place of its last."""
-        for old in self._ledger.grants():
-            if old.attachment.pod_uid == grant.attachment.pod_uid:
-                self._ledger.end_grant(old.attachment.container_id, old.attachment.interface, 0)
-        self._ledger.record(grant)
+        for old in self._grants.of_pod(grant.attachment.pod_uid):
+            self._end(old)
+        self._grants.adopt(grant)
         self.publish(key_of(grant))
 
     def end(self, grant: Grant) -> None:
         """End a grant: the PodIP loses its finalizer and goes."""
-        self._ledger.end_grant(grant.attachment.container_id, grant.attachment.interface, 0)
+        self._end(grant)
         self.publish(key_of(grant))
+
+    def _end(self, grant: Grant) -> None:
+        self._grants.end_grant(grant, EndReason.DELETED, used=False)
 
     def publish(self, key: str) -> None:
         listed = self._store.list(PODIPS, field_selector=f"spec.nodeName={self._node}").items
