@@ -20,12 +20,15 @@ _log: Final = logging.getLogger(__name__)
 
 
 class LinkReports:
-    """One thread calls `announce` before each look at the kernel, and `take_over` after it."""
+    """One thread calls `announce` before each look at the kernel, and `take_over` after it.
+
+    What it remembers is of NICs, each known by its MAC address: an ENI may get another port.
+    """
 
     def __init__(self, enis: ENIReconciler) -> None:
         self._enis = enis
-        self._indexes: dict[str, int] = {}  # of the NICs, by ENI, when last seen
-        self._missing_since: dict[str, float] = {}  # ENI -> when its NIC was first not found
+        self._indexes: dict[str, int] = {}  # of the NICs, when last seen
+        self._missing_since: dict[str, float] = {}  # when a NIC was first not found
 
     def announce(self, choice: ENIChoice) -> None:
         """Report which ENIs a look leaves, before it does."""
@@ -33,22 +36,22 @@ class LinkReports:
             self._enis.report_departing(eni)
 
     def take_over(self, report: NodeReport, choice: ENIChoice) -> frozenset[str]:
-        """Report the links; return the ENIs whose NICs have been plugged in again."""
+        """Report the links; return the MAC addresses of NICs that were plugged in again."""
         moved: set[str] = set()
         for eni in choice.served:
             if link := report.links.get(eni.name):
-                self._missing_since.pop(eni.name, None)
-                if self._indexes.setdefault(eni.name, link.ifindex) != link.ifindex:
-                    self._indexes[eni.name] = link.ifindex
-                    moved.add(eni.name)
+                self._missing_since.pop(eni.mac, None)
+                if self._indexes.setdefault(eni.mac, link.ifindex) != link.ifindex:
+                    self._indexes[eni.mac] = link.ifindex
+                    moved.add(eni.mac)
                 value = ConditionValue(ok=True, reason=Reason.LINK_UP)
                 self._enis.report_link(eni, value, link)
             elif error := report.errors.get(eni.name):
-                self._enis.report_link(eni, self._failure(eni.name, error))
+                self._enis.report_link(eni, self._failure(eni.mac, error))
         for eni in choice.departing:
             if eni.name in report.departed:
-                self._indexes.pop(eni.name, None)
-                self._missing_since.pop(eni.name, None)
+                self._indexes.pop(eni.mac, None)
+                self._missing_since.pop(eni.mac, None)
                 self._enis.report_left(eni, is_plugged=report.departed[eni.name])
             elif error := report.errors.get(eni.name):
                 _log.warning("ENI %s cannot be taken down: %s", eni.name, error)
@@ -59,14 +62,14 @@ class LinkReports:
         earliest = time.monotonic() - NIC_MISSING_SECONDS
         return any(since > earliest for since in self._missing_since.values())
 
-    def _failure(self, name: str, error: DatapathError) -> ConditionValue:
+    def _failure(self, mac: str, error: DatapathError) -> ConditionValue:
         reason = Reason.KERNEL_REFUSED
         if isinstance(error, ModeUnsupportedError):
             reason = Reason.MODE_UNSUPPORTED
         if isinstance(error, NICMissingError):
-            since = self._missing_since.setdefault(name, time.monotonic())
+            since = self._missing_since.setdefault(mac, time.monotonic())
             missing = time.monotonic() - since >= NIC_MISSING_SECONDS
             reason = Reason.NIC_MISSING if missing else Reason.WAITING_FOR_NIC
         else:
-            self._missing_since.pop(name, None)
+            self._missing_since.pop(mac, None)
         return ConditionValue(ok=False, reason=reason, message=str(error))

@@ -242,7 +242,7 @@ class DatapathReconciler:
         self._note(report.repairs)
         moved = self._links.take_over(report, choice)
         for pod, grant in pods.items():
-            if grant.eni in moved or pod in report.disturbed:
+            if pod.eni.mac in moved or pod in report.disturbed:
                 self.look_into(grant.attachment)
         before = self._differing
         self._differing = differences_of(report, pods)

@@ -161,3 +161,17 @@ def test_a_former_one_serves_its_pods_and_then_is_no_way_in(
         assert not reaches_node(node, remote, NEW)
         node.network.unplug(node.port)
         wait_for(lambda: known_enis(agent) == {"pods-0"}, "it is forgotten with its NIC")
+
+
+def test_pods_of_a_former_one_are_built_again_when_it_is_plugged_again(
+    node: RealNode, looks: list[WantedNode]
+) -> None:
+    with Namespace("web") as pod, node.agent():
+        node.add(pod)
+        show_another_port(node)
+        wait_for_look(looks, partial(is_served, OLD))
+        node.network.unplug(node.port)
+        wait_for_look(looks, partial(is_served, OLD))
+        node.plug("ens8")
+        wait_for(lambda: "eth0" in pod.links() and pod.ping(GATEWAY), "it has its network")
+        assert node.is_ready(), "the present port has never been gone"
