@@ -31,17 +31,17 @@ def choose_enis(
     to be detached: with a pod on it, doubt changes nothing. Without one its NIC, which may be there
     all the same, is no way into the node: it stays down.
     """
+    enis = tuple(enis)
+    shown = {eni.name: eni for eni in enis if eni.status.port is not None}
     served: list[ENIFacts] = []
     departing: list[ENIFacts] = []
-    enis = tuple(enis)
-    shown = [(eni, facts) for eni in enis if (facts := eni_facts(eni)) is not None]
-    for eni, facts in shown:
-        expected = not is_observed(eni.name) if eni.metadata.deleting else is_attached(eni)
+    # Those that the API shows come first: should marks run out, they have theirs.
+    for facts in sorted(every_eni(enis, known), key=lambda facts: facts.name not in shown):
+        eni = shown.get(facts.name)
+        expected = eni is not None and (
+            not is_observed(eni.name) if eni.metadata.deleting else is_attached(eni)
+        )
         (served if expected or is_in_use(facts) else departing).append(facts)
-    names = {facts.name for _, facts in shown}
-    for facts in every_eni(enis, known):
-        if facts.name not in names:
-            (served if is_in_use(facts) else departing).append(facts)
     return ENIChoice(tuple(served), tuple(departing))
 
 
