@@ -136,10 +136,15 @@ class PodIP(Struct, frozen=True, rename="camel", omit_defaults=True):
 
     @property
     def was_granted(self) -> bool:
-        """Return True if a pod of its name has had the addresses, or an ENI is to get them."""
+        """Return True if a pod of its name has, or had, the addresses.
+
+        An agent names their ENI when it publishes a grant, and its conditions after that. The
+        operator names one for a pod that waits, too.
+        """
         built = find(self.status.conditions, Type.DATAPATH_READY)
-        waits = built is None or built.reason == Reason.WAITING_FOR_ADDRESS
-        return bool(self.spec.eni_name) or not waits
+        if built is None:
+            return bool(self.spec.eni_name)
+        return built.reason != Reason.WAITING_FOR_ADDRESS
 
     @property
     def retention_seconds(self) -> float | None:

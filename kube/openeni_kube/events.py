@@ -126,7 +126,7 @@ class EventRecorder:
         while (write := self._next()) is not None:
             try:
                 self._write(write)
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001 - the thread writes all that follows, too
                 self._drop(write, error)
             else:
                 self._failing = False
@@ -172,7 +172,7 @@ class EventRecorder:
         except NotFoundError:  # Events expire, and people delete them
             self._store.create(EVENTS, {**write.body, "series": write.series})
 
-    def _drop(self, write: EventWrite, error: StoreError) -> None:
+    def _drop(self, write: EventWrite, error: Exception) -> None:
         """Count the loss; log it at WARNING once until an event is written again."""
         with self._changed:
             self._dropped[DropCause.NOT_WRITTEN] += 1

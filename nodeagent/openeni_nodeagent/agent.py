@@ -296,5 +296,5 @@ class Agent:
             self._requeues.pod(grant)
         self._requeues.look()
         self._requeues.configuration()
+        self._enis.sweep_guards()  # late: it may wait for the system bus, and ADDs need not
         self._grant_log.cluster = self._watches.cluster_id()
-        self._enis.sweep_guards()  # last: it may wait for the system bus, and ADDs need not

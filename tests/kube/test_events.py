@@ -26,7 +26,7 @@ class FailingStore:
     """A store whose next writes raise these errors, and hang while it is not `open`."""
 
     memory: MemoryStore = field(default_factory=MemoryStore)
-    errors: list[StoreError] = field(default_factory=list[StoreError])
+    errors: list[Exception] = field(default_factory=list[Exception])
     answers_lost: bool = False  # the writes have an effect
     open: threading.Event = field(default_factory=threading.Event)
     tries: int = 0
@@ -180,6 +180,14 @@ def test_an_event_that_has_expired_is_written_again_with_its_count(
     (again,) = wait_for(tested.written, "the event is there again")
     assert again["metadata"]["name"] == meta["name"]
     assert again["series"]["count"] == 2
+
+
+def test_an_error_that_nobody_expects_costs_one_event(tested: RecorderUnderTest) -> None:
+    tested.store.errors.append(ValueError("I/O operation on closed file"))
+    tested.record("the first")
+    tested.record("the second")
+    assert [e["note"] for e in tested.wait_for_notes("the second")] == ["the second"]
+    assert tested.dropped(DropCause.NOT_WRITTEN) == 1
 
 
 def test_a_stop_writes_what_is_queued(tested: RecorderUnderTest) -> None:

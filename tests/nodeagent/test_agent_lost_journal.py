@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from openeni_crds import names
+from openeni_nodeagent.grants import journal
+from openeni_nodeagent.grants.journal import CoolDowns, Journal, read
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.host import AgentHost, granted, is_synced
 from openeni_testing.objects import podip_body, remove
@@ -194,3 +196,17 @@ def test_two_claims_to_an_address_make_no_del_wait_for_ever(host: AgentHost) -> 
     with host.agent():
         wait_for(lambda: host.runtime("zz").call("DEL", "zz").code == 0, "DEL is done")
         assert host.datapath.owners() == {address: "c2"}
+
+
+def test_a_journal_that_is_closed_is_the_next_processs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "_COMPACT_ABOVE", 0)
+    path = tmp_path / "journal"
+    old = Journal(path, "boot")
+    old.append(CoolDowns({"10.98.0.5": 1.0}))
+    old.close()
+    new = Journal(path, "boot")
+    old.compact({})
+    new.append(CoolDowns({"10.98.0.6": 1.0}))
+    assert "10.98.0.6" in read(path).cooling_until

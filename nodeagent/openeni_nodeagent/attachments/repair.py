@@ -93,7 +93,7 @@ class Repairs:
             caches.podips.all(),
             {pod.metadata.uid: _observed(pod) for pod in caches.pods.all()},
             frozenset(g.attachment for g in grants if leads_to_pod(g.netns, g)),
-            frozenset(g.eni for g in grants if self._is_link_ready(g.eni)),
+            frozenset(g.attachment for g in grants if self._has_ready_link(g)),
             {
                 eni.name: AdoptedENI(eni.spec.mtu, eni.status.port.id if eni.status.port else "")
                 for eni in caches.enis.all()
@@ -101,6 +101,10 @@ class Repairs:
             {pool.name: seconds(pool.spec.cool_down) for pool in caches.pools.all()},
             host_ports,
         )
+
+    def _has_ready_link(self, grant: Grant) -> bool:
+        facts = self._grants.facts_of(grant)  # which may be a former port's, by a name of its own
+        return facts is not None and self._is_link_ready(facts.name)
 
     def _repair(self, action: RepairAction, planned_for: float) -> None:
         """Take an action, which has been planned for that many seconds."""

@@ -104,11 +104,8 @@ class Watches:
         return self._pods.age()
 
     def cluster_id(self) -> str:
-        """Return the UID of the namespace kube-system; "" if the API server does not tell."""
-        try:
-            found = self._store.list(names.NAMESPACES, field_selector="metadata.name=kube-system")
-        except StoreError:
-            return ""
+        """Return the UID of the namespace kube-system, "" if there is none. Raises StoreError."""
+        found = self._store.list(names.NAMESPACES, field_selector="metadata.name=kube-system")
         return str(found.items[0]["metadata"]["uid"]) if found.items else ""
 
     def _started(self) -> list[Informer]:

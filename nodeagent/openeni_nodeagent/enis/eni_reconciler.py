@@ -7,6 +7,7 @@ it has found.
 """
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, TypeAlias
@@ -53,6 +54,7 @@ class ENIReconciler:
         self._on_status = on_status
         self._on_link = on_link
         self._on_object = on_object
+        self._lock = threading.Lock()
         self._statuses: dict[str, LinkStatus] = {}
         self._seen: dict[str, _Seen] = {}
 
@@ -67,14 +69,18 @@ class ENIReconciler:
         self, facts: ENIFacts, value: ConditionValue, link: LinkFacts = _NO_LINK
     ) -> None:
         """Take over what the last look found of an ENI, unless it has another port now, or none."""
-        name, before = facts.name, self.status_of(facts.name)
-        has_no_port = before.link.reason is Reason.WAITING_FOR_PORT and self._enis.get(name)
-        if has_no_port or before.mac_address not in {"", facts.mac}:
-            return
-        known = replace(before, mac_address=facts.mac)
-        self._set(name, known.with_link(value, link.device, link.ifindex))
-        if before.link != value:
-            self._on_link(name)
+
+        def found(before: LinkStatus) -> LinkStatus:
+            has_no_port = before.link.reason is Reason.WAITING_FOR_PORT
+            if has_no_port and self._enis.get(facts.name):
+                return before
+            if before.mac_address not in {"", facts.mac}:
+                return before
+            known = replace(before, mac_address=facts.mac)
+            return known.with_link(value, link.device, link.ifindex)
+
+        if self._change(facts.name, found):
+            self._on_link(facts.name)
 
     def report_departing(self, facts: ENIFacts) -> None:
         """Take over that a look is about to leave an ENI: no ADD uses it until a look serves it."""
@@ -117,21 +123,20 @@ class ENIReconciler:
         if facts is None:
             self._grants.withdraw(name)
             self._note(name, None)
-            self._set(name, without_port())
+            self._change(name, lambda _: without_port())
             return Done()
-        status = self.status_of(name)
-        replaced = name in self._statuses and status.mac_address != facts.mac
-        if status.mac_address != facts.mac:
-            self._set(name, LinkStatus(facts.mac))
+        known = self._statuses.get(name)
+        replaced = known is not None and known.mac_address != facts.mac
+        self._change(name, lambda s: s if s.mac_address == facts.mac else LinkStatus(facts.mac))
         ready = self.is_link_ready(name) and not eni.metadata.deleting
         self._grants.observe(eni_view(eni, link_ready=ready), facts)
         self._note(name, (facts, is_attached(eni), eni.metadata.deleting))
-        guest, status = self._guard(facts), self.status_of(name)
+        guest = self._guard(facts)
         if replaced:
             self.sweep_guards()
+        self._change(name, lambda status: replace(status, guest=guest))
         if not (is_attached(eni) or eni.metadata.deleting or self._grants.is_in_use(facts)):
-            status = status.with_link(waiting_for_attach(eni))
-        self._set(name, replace(status, guest=guest))
+            self._change(name, lambda status: status.with_link(waiting_for_attach(eni)))
         self._on_status(name)  # it may have been written before the ledger has seen this object
         return RequeueAfter(GUARD_PERIOD_SECONDS) if guest.ok else Retry(guest.message)
 
@@ -152,7 +157,8 @@ class ENIReconciler:
         if self.status_of(name).link.reason is not Reason.DELETING:
             return Done()
         self._grants.forget(name)
-        self._statuses.pop(name, None)
+        with self._lock:
+            self._statuses.pop(name, None)
         self._seen.pop(name, None)
         self.sweep_guards()
         return Done()
@@ -168,10 +174,15 @@ class ENIReconciler:
             self._seen[name] = seen
             self._on_object()
 
-    def _set(self, name: str, status: LinkStatus) -> None:
-        if self._statuses.get(name) != status:
-            self._statuses[name] = status
+    def _change(self, name: str, change: Callable[[LinkStatus], LinkStatus]) -> bool:
+        """Change the status of one ENI from what it is now; return True if its link has changed."""
+        with self._lock:
+            known = self._statuses.get(name)
+            before = known or LinkStatus()
+            status = self._statuses[name] = change(before)
+        if status != known:
             self._on_status(name)
+        return status.link != before.link
 
 
 def waiting_for_attach(eni: ENI) -> ConditionValue:

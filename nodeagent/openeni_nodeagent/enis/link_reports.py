@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from openeni_crds.conditions import Reason
@@ -10,51 +11,66 @@ from openeni_nodeagent.datapath_api import (
     ModeUnsupportedError,
     NICMissingError,
     NodeReport,
+    PodInterface,
 )
 from openeni_nodeagent.enis.eni_reconciler import ENIReconciler
 from openeni_nodeagent.enis.link_status import ConditionValue
 from openeni_nodeagent.enis.wanted_enis import ENIChoice
+from openeni_nodeagent.grants.grant import Attachment, Grant
 
 NIC_MISSING_SECONDS: Final = 60.0  # after that a NIC counts as missing
 _log: Final = logging.getLogger(__name__)
 
 
 class LinkReports:
-    """One thread calls `announce` before each look at the kernel, and `take_over` after it.
-
-    What it remembers is of NICs, each known by its MAC address: an ENI may get another port.
-    """
+    """One thread calls `announce` before each look at the kernel, and `take_over` after it."""
 
     def __init__(self, enis: ENIReconciler) -> None:
         self._enis = enis
-        self._indexes: dict[str, int] = {}  # of the NICs, when last seen
-        self._missing_since: dict[str, float] = {}  # when a NIC was first not found
+        self._indexes: dict[str, int] = {}  # of NICs, by ENI, when last seen
+        self._nics: dict[Attachment, int] = {}  # and by pod
+        self._missing_since: dict[str, float] = {}  # MAC -> when its NIC was first not found
 
     def announce(self, choice: ENIChoice) -> None:
         """Report which ENIs a look leaves, before it does."""
         for eni in choice.departing:
             self._enis.report_departing(eni)
 
-    def take_over(self, report: NodeReport, choice: ENIChoice) -> frozenset[str]:
-        """Report the links; return the MAC addresses of NICs that were plugged in again."""
-        moved: set[str] = set()
+    def take_over(self, report: NodeReport, choice: ENIChoice) -> None:
+        """Report the links."""
         for eni in choice.served:
             if link := report.links.get(eni.name):
                 self._missing_since.pop(eni.mac, None)
-                if self._indexes.setdefault(eni.mac, link.ifindex) != link.ifindex:
-                    self._indexes[eni.mac] = link.ifindex
-                    moved.add(eni.mac)
                 value = ConditionValue(ok=True, reason=Reason.LINK_UP)
                 self._enis.report_link(eni, value, link)
             elif error := report.errors.get(eni.name):
                 self._enis.report_link(eni, self._failure(eni.mac, error))
         for eni in choice.departing:
             if eni.name in report.departed:
-                self._indexes.pop(eni.mac, None)
+                self._indexes.pop(eni.name, None)
                 self._missing_since.pop(eni.mac, None)
                 self._enis.report_left(eni, is_plugged=report.departed[eni.name])
             elif error := report.errors.get(eni.name):
                 _log.warning("ENI %s cannot be taken down: %s", eni.name, error)
+
+    def moved_pods(
+        self, report: NodeReport, pods: Mapping[PodInterface, Grant]
+    ) -> frozenset[PodInterface]:
+        """Return the pods with another NIC than before: plugged in again, or another port's.
+
+        A pod that no look has seen yet was built on the NIC that its ENI had.
+        """
+        before, self._nics = self._nics, {}
+        moved: set[PodInterface] = set()
+        for pod, grant in pods.items():
+            known = before.get(grant.attachment, self._indexes.get(grant.eni))
+            link = report.links.get(pod.eni.name)
+            index = link.ifindex if link else known
+            if index is not None:
+                self._nics[grant.attachment] = index
+                if known not in {None, index}:
+                    moved.add(pod)
+        self._indexes |= {name: link.ifindex for name, link in report.links.items()}
         return frozenset(moved)
 
     def waits(self) -> bool:

@@ -52,7 +52,7 @@ class NodeObservation:
     podips: tuple[PodIP, ...]
     pods: Mapping[str, ObservedPod]  # by UID at the API server
     living: frozenset[Attachment]  # whose network namespaces exist
-    ready: frozenset[str]  # ENIs whose links are
+    ready: frozenset[Attachment]  # whose ENIs' links are
     enis: Mapping[str, AdoptedENI]  # by name
     cool_downs: Mapping[str, float]  # pool -> seconds
     # In the kernel, by the address that they lead to
@@ -240,7 +240,8 @@ def _over(grant: Grant, observed: NodeObservation) -> EndReason | None:
 
     The namespace of an adopted grant is not known: then the pod alone decides.
     """
-    if not grant.connected and grant.eni in observed.ready and not _connected(grant, observed):
+    could_connect = grant.attachment in observed.ready
+    if could_connect and not grant.connected and not _connected(grant, observed):
         return EndReason.NEVER_CONNECTED
     owner = grant.attachment.pod_uid, pod_key(grant.namespace, grant.name)
     exists = any((p.runtime_uid, p.name) == owner for p in observed.pods.values())

@@ -39,4 +39,5 @@ class Grant(Struct, frozen=True):
     requested: bool = False  # its pod asked for the address by name
     host_ports: tuple[PortMapping, ...] = ()
     bandwidth: Bandwidth = UNLIMITED
+    cooling_until: float = 0.0  # its addresses, had it not been made; 0.0 if they had cooled down
     asked_at: float = 0.0  # when the last ADD came that has connected it; 0.0 if unknown

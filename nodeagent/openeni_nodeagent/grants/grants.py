@@ -25,8 +25,8 @@ from openeni_nodeagent.grants.journal import (
     Journal,
     NodeSeen,
 )
-from openeni_nodeagent.grants.known_enis import KnownENIs
-from openeni_nodeagent.grants.ledger import AddressOwnedError, Ledger
+from openeni_nodeagent.grants.known_enis import KnownENIs, followers
+from openeni_nodeagent.grants.ledger import Ledger
 from openeni_nodeagent.grants.requests import GrantRequest, Requests, Wait
 from openeni_nodeagent.grants.retained import Retained, pod_key
 
@@ -95,7 +95,7 @@ class Grants:
         return moved
 
     def end_grant(self, grant: Grant, reason: EndReason, *, used: bool = True) -> None:
-        """End a grant whose datapath was removed; addresses that were not used need no cool-down.
+        """End a grant whose datapath was removed; addresses that were not used cool down no longer.
 
         They are reserved until a look does not find them in the kernel. If its PodIP outlives it,
         they are kept for the next pod of its name, until `retain` says otherwise.
@@ -104,7 +104,8 @@ class Grants:
         with self._changed:
             if self._ledger.find(container_id, interface) is None:
                 return
-            cooling_until = boot_seconds() + (grant.cool_down if used else 0.0)
+            since_now = boot_seconds() + (grant.cool_down if used else 0.0)
+            cooling_until = max(since_now, grant.cooling_until)
             times = dict.fromkeys(grant.addresses, cooling_until)
             self._journal.append(GrantEnded(container_id, interface, times))
             self._ledger.end_grant(container_id, interface, cooling_until)
@@ -121,10 +122,6 @@ class Grants:
         Raises AddressOwnedError if an address has another owner, or the container other addresses.
         """
         with self._changed:
-            its = grant.attachment
-            known = self._ledger.find(its.container_id, its.interface)
-            if known and known.addresses != grant.addresses:
-                raise AddressOwnedError(f"its container has {known.addresses[0]} by now")
             self._ledger.require_free(grant)
             self._enter(grant)
         self._log.adopted(grant)
@@ -175,6 +172,8 @@ class Grants:
             if self._known.named(view.name) != facts:
                 self._journal.append(ENISeen(facts))
                 self._known.see(facts)
+            if moved := followers(self._ledger.grants(), facts, view.addresses):
+                self._enter(*moved)
             self._ledger.observe(view, boot_seconds())
             self._changed.notify_all()
 

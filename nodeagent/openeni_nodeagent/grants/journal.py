@@ -211,8 +211,13 @@ class Journal:
                 self.state.apply(record)
 
     def compact(self, cooling_until: Mapping[str, float]) -> None:
-        """Rewrite the file if it has grown long, with these cool-downs alone. Raises OSError."""
+        """Rewrite the file if it has grown long, with these cool-downs alone. Raises OSError.
+
+        A closed journal's file is the next process's.
+        """
         with self._lock:
+            if self._file < 0:
+                return
             grown = self._size - self._rewritten_size
             if self._records > _COMPACT_ABOVE or grown > _COMPACT_GROWN:
                 self.state.cooling_until = dict(cooling_until)

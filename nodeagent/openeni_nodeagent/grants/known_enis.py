@@ -4,9 +4,11 @@ An ENI gets another port when the operator has lost the first one. That may stil
 here, and pods have its addresses: it is an ENI of its own, which has no object. Pure.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Self
+
+import msgspec
 
 from openeni_nodeagent.datapath_api import ENIFacts
 from openeni_nodeagent.grants.grant import Grant
@@ -46,6 +48,17 @@ class KnownENIs:
 
     def all(self) -> tuple[ENIFacts, ...]:
         return tuple(self._by_port.values())
+
+
+def followers(grants: Iterable[Grant], facts: ENIFacts, addresses: Collection[str]) -> list[Grant]:
+    """Return the ENI's grants of a former port whose addresses its present one has, as of that.
+
+    Neutron has an address on one port of a network: its pod goes by the one that has it now, such
+    as one that was made anew after somebody had deleted the former.
+    """
+    of_eni = (g for g in grants if g.eni == facts.name and g.port not in {"", facts.port})
+    moved = (g for g in of_eni if facts.port and set(g.addresses) <= set(addresses))
+    return [msgspec.structs.replace(grant, port=facts.port) for grant in moved]
 
 
 def is_of(grant: Grant, name: str, port: str) -> bool:

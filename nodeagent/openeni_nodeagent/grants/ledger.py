@@ -97,10 +97,6 @@ class Ledger:
         key = _key(grant)
         if (before := self._grants.get(key)) is not None:
             self.interfaces.remove(before)
-            for address in before.addresses:
-                if address not in grant.addresses:
-                    self._attachment_by_address.pop(address, None)
-                    self._order.put(address, self.reservations.cooled_at(address))
         self.interfaces.enter(grant)
         self.host_ports.enter(grant)
         self._grants[key] = grant
@@ -110,8 +106,11 @@ class Ledger:
             self.reservations.grant(address)
 
     def require_free(self, grant: Grant) -> None:
-        """Raise AddressOwnedError if another attachment has one of the grant's addresses."""
+        """Raise AddressOwnedError if others have an address, or the attachment has others."""
         key = _key(grant)
+        before = self._grants.get(key, grant)
+        if before.addresses != grant.addresses:
+            raise AddressOwnedError(f"its container has {', '.join(before.addresses)} by now")
         for address in grant.addresses:
             if self._attachment_by_address.get(address, key) != key:
                 raise AddressOwnedError(f"address {address} has another owner")
@@ -189,12 +188,16 @@ class Ledger:
         they are to leave the node, or the whole ENI is to go. One that the kernel may still have
         gets no answer, nor does one that is cooling down, because Neutron may assign a retired one
         at once; an ENI that is being deleted does not wait for it, nor does an address that goes
-        after its pod.
+        after its pod. While pods have a former port, none of the whole ENI goes: with it the
+        operator would remove all ports that it knows.
         """
         view = self._enis[eni]
         retired = self._retired[eni]
         refused: list[str] = []
         whole = view.deleting or view.retiring.issuperset(view.addresses)
+        is_needed = whole and any(
+            grant.eni == eni and not is_of(grant, eni, view.port) for grant in self._grants.values()
+        )
         for address in view.addresses:
             if not (view.deleting or address in view.retiring):
                 continue
@@ -202,7 +205,7 @@ class Ledger:
                 refused.append(address)
             elif self._is_held(address):
                 continue
-            elif self.retained.is_placed(address) and not whole:
+            elif is_needed or (self.retained.is_placed(address) and not whole):
                 refused.append(address)
             elif view.deleting or self.retained.leaves(address) or self._is_cooled(address, now):
                 retired.add(address)
@@ -253,7 +256,7 @@ class Ledger:
         if self._is_held(address) or address in self._retired[view.name]:
             return False
         keeper = self.retained.keeper(address)
-        if keeper is not None and (keeper != key or self.retained.is_placed(address)):
+        if keeper is not None and (keeper != key or self.retained.returns(address)):
             return keeper == key
         return address not in view.retiring and self._is_cooled(address, now)
 

@@ -128,7 +128,8 @@ class Requests:
         if candidate is None:
             return None
         self._require_free(wanted)  # also at the end of a long wait
-        grant = _grant(wanted, candidate, now)
+        cooled_at = max(map(self._ledger.reservations.cooled_at, candidate.addresses))
+        grant = _grant(wanted, candidate, now, cooled_at if cooled_at > now else 0.0)
         earlier = self._ledger.host_ports.released(wanted.host_ports, wanted.attachment)
         self._record(grant, earlier)
         return grant
@@ -200,7 +201,7 @@ class Requests:
         return max(at - now, 0.001)
 
 
-def _grant(wanted: GrantRequest, candidate: Candidate, now: float) -> Grant:
+def _grant(wanted: GrantRequest, candidate: Candidate, now: float, cooling_until: float) -> Grant:
     return Grant(
         wanted.attachment,
         wanted.namespace,
@@ -221,6 +222,7 @@ def _grant(wanted: GrantRequest, candidate: Candidate, now: float) -> Grant:
         requested=bool(wanted.requested),
         host_ports=wanted.host_ports,
         bandwidth=wanted.bandwidth,
+        cooling_until=cooling_until,
         asked_at=wanted.asked_at,
     )
 

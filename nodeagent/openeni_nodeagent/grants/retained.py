@@ -56,7 +56,8 @@ def pod_key(namespace: str, name: str) -> str:
 class RetainedAddresses:
     """Not safe for several threads: the caller locks.
 
-    If several PodIPs name an address, the one that has had it keeps it, else the oldest.
+    If several PodIPs name an address, one that has had it, or shall have it here, keeps it, else
+    the oldest.
     """
 
     def __init__(self) -> None:
@@ -95,10 +96,17 @@ class RetainedAddresses:
         keeper = self._keepers.get(address)
         return keeper is not None and self._by_key[keeper].placed
 
+    def returns(self, address: str) -> bool:
+        """Return True if the address stays for a pod whose own it was: it needs no cool-down."""
+        return self.is_placed(address) and self._was_granted(address)
+
     def leaves(self, address: str) -> bool:
-        """Return True if the address is kept for a pod that may be on another node now."""
+        """Return True if it is for a pod whose own it was, and which may be on another node now."""
+        return not self.is_placed(address) and self._was_granted(address)
+
+    def _was_granted(self, address: str) -> bool:
         keeper = self._keepers.get(address)
-        return keeper is not None and not self._by_key[keeper].placed
+        return keeper is not None and self._by_key[keeper].granted
 
     def _choose_keepers(self) -> None:
         ranked = sorted(self._by_key.items(), key=_rank, reverse=True)
@@ -107,4 +115,4 @@ class RetainedAddresses:
 
 def _rank(item: tuple[str, Retained]) -> tuple[bool, str, str]:
     key, retained = item
-    return not retained.granted, retained.since, key
+    return not (retained.granted or retained.placed), retained.since, key

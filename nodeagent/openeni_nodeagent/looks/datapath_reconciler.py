@@ -240,10 +240,9 @@ class DatapathReconciler:
     ) -> None:
         """Keep what the look found, and tell those whom it concerns."""
         self._note(report.repairs)
-        moved = self._links.take_over(report, choice)
-        for pod, grant in pods.items():
-            if pod.eni.mac in moved or pod in report.disturbed:
-                self.look_into(grant.attachment)
+        self._links.take_over(report, choice)
+        for pod in self._links.moved_pods(report, pods) | report.disturbed:
+            self.look_into(pods[pod].attachment)
         before = self._differing
         self._differing = differences_of(report, pods)
         for grant in pods.values():

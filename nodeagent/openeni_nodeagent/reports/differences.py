@@ -16,8 +16,8 @@ def differences_of(
     for pod, grant in pods.items():
         if text := report.differing.get(pod):
             found[grant.attachment] = Difference(Reason.KERNEL_REFUSED, text)
-        elif error := report.errors.get(grant.eni):
+        elif error := report.errors.get(pod.eni.name):
             gone = isinstance(error, NICMissingError)
             reason = Reason.WAITING_FOR_NIC if gone else Reason.KERNEL_REFUSED
-            found[grant.attachment] = Difference(reason, f"ENI {grant.eni}: {error}")
+            found[grant.attachment] = Difference(reason, f"ENI {pod.eni.name}: {error}")
     return found

@@ -6,6 +6,7 @@ that it asks for. The API server may be away for any time, and nothing is lost: 
 journal.
 """
 
+import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -57,6 +58,7 @@ class PodIPPublisher:
         self._grants = grants
         self._node = node
         self._difference = difference
+        self._lock = threading.Lock()  # of what is observed, and of the claims
         self._claims: dict[str, Grant] = {}  # by the pod's name: addresses that it waits for
 
     def observe(self, key: str) -> None:
@@ -65,13 +67,14 @@ class PodIPPublisher:
         So is what a lost journal had granted, before a reboot, say: nobody else gets the address
         of a pod that restarts. If it is not there any more, the pod gets another one.
         """
-        podip = self._podips.get(key)
-        kept = retained_by(podip) if podip is not None else None
-        if podip is not None and kept is None and self._lost(podip):
-            since = podip.metadata.creation_timestamp
-            pool, addresses = podip.spec.pool_name, podip.spec.addresses
-            kept = Retained(pool, addresses, since=since, is_certain=False)
-        self._grants.retain(key, kept)
+        with self._lock:  # who comes later has read the cache later
+            podip = self._podips.get(key)
+            kept = retained_by(podip) if podip is not None else None
+            if podip is not None and kept is None and self._lost(podip):
+                since = podip.metadata.creation_timestamp
+                pool, addresses = podip.spec.pool_name, podip.spec.addresses
+                kept = Retained(pool, addresses, since=since, is_certain=False)
+            self._grants.retain(key, kept)
 
     def find(self, namespace: str, name: str) -> PodIP | None:
         """Return the PodIP, which may be another node's, from the API server. Raises StoreError.
@@ -85,7 +88,8 @@ class PodIPPublisher:
 
     def claim(self, claim: Grant) -> None:
         """Have the PodIP of a pod without a grant say which addresses it waits for."""
-        self._claims[key_of(claim)] = claim
+        with self._lock:
+            self._claims[key_of(claim)] = claim
 
     def reconcile(self, key: str) -> Result:
         """Create, update or delete the PodIP of one pod name."""
@@ -99,7 +103,7 @@ class PodIPPublisher:
             ):
                 return requeue(self._end(podip, wanted))
             if podip is None and not wanted:
-                self._grants.retain(key, None)
+                self.observe(key)
             again = self._publish(podip, wanted)
             return requeue(CLAIM_SECONDS if claim is not None and again is None else again)
         except (StoreError, JournalError) as error:
@@ -114,19 +118,25 @@ class PodIPPublisher:
         if claim is None:
             return None
         if grants or self._pod_of(claim) is None:
-            del self._claims[key]
+            with self._lock:
+                if self._claims.get(key) is claim:
+                    del self._claims[key]
             return None
         kept = retained_by(podip) if podip is not None and podip.is_retained else None
         same = kept is not None and set(kept.addresses) == set(claim.addresses)
-        return None if same and kept is not None and kept.granted else claim
+        return None if same and kept is not None and (kept.granted or kept.placed) else claim
 
     def _end(self, podip: PodIP, wanted: list[Grant]) -> float | None:
-        """Delete the PodIP of a pod that has gone, or keep it; return when to look again."""
+        """Delete the PodIP of a pod that has gone, or keep it; return when to look again.
+
+        What its pod has only waited for is not kept: it would be had without its cool-down.
+        """
         if self._grants.unexplained().intersection(podip.spec.addresses):
             return BLOCKED_SECONDS  # the grant of an address was lost: repair finds its owner
         if not wanted and self._restarts(podip):
             return CLAIM_SECONDS
-        if podip.is_retained and not podip.metadata.deleting and not wanted:
+        keeps = podip.is_retained and podip.was_granted and not podip.metadata.deleting
+        if keeps and not wanted:
             now = now_text()
             self._write_status(podip, podip_body.retained_status(podip, self._on_port(podip), now))
             return None

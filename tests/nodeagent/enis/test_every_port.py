@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from openeni_crds import names
+from openeni_crds.enipool import IPVlanMode
+from openeni_crds.meta import Json
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_nodeagent.datapath_api import Hold, NodeReport, NodeSnapshot, WantedNode
 from openeni_nodeagent.looks import datapath_reconciler
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.host import AgentHost, is_link_ready, known_enis
-from openeni_testing.agent.real_node import RealNode
+from openeni_testing.agent.real_node import PRIMARY, RealNode
 from openeni_testing.network.attacks import DISCARD, datagram, received, sending
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import GATEWAY, Port, vm
@@ -78,6 +80,11 @@ def show_no_port(node: RealNode) -> None:
     node.host.store.patch(names.ENIS, "pods-0", operations=operations, subresource="status")
 
 
+def show(node: RealNode, port: Json) -> None:
+    operations = [{"op": "replace", "path": "/status/port", "value": port}]
+    node.host.store.patch(names.ENIS, "pods-0", operations=operations, subresource="status")
+
+
 def show_another_port(node: RealNode) -> None:
     """The operator has lost the first port, created another, and Nova has attached that."""
     port = Port("pods-0-b", NEW, OTHERS)
@@ -88,8 +95,7 @@ def show_another_port(node: RealNode) -> None:
         "primary": [OTHERS[0]],
         "addresses": list(OTHERS[1:]),
     }
-    operations = [{"op": "replace", "path": "/status/port", "value": value}]
-    node.host.store.patch(names.ENIS, "pods-0", operations=operations, subresource="status")
+    show(node, value)
     wait_for(lambda: node.host.node_status().mac_address == NEW and node.is_ready(), "it is ready")
 
 
@@ -175,3 +181,25 @@ def test_pods_of_a_former_one_are_built_again_when_it_is_plugged_again(
         node.plug("ens8")
         wait_for(lambda: "eth0" in pod.links() and pod.ping(GATEWAY), "it has its network")
         assert node.is_ready(), "the present port has never been gone"
+
+
+@pytest.mark.parametrize("mac", [OLD, NEW])
+def test_pods_follow_their_addresses_to_the_port_that_was_made_anew(
+    node: RealNode, looks: list[WantedNode], mac: str
+) -> None:
+    """Somebody has deleted the first in Neutron. Clouds hand out the lowest free addresses."""
+    with Namespace("web") as pod, node.agent() as agent:
+        address = node.add(pod)
+        node.network.unplug(node.port)
+        again = Port("pods-0-b", mac, (PRIMARY, *node_objects.addresses(3)))
+        node.network.plug(node.space, "ens9", again)
+        if node.datapath.ipvlan_mode is IPVlanMode.L3:
+            node.network.answer_arp(again)
+        value = node_objects.port(3) | {"id": "port-b", "macAddress": mac}
+        assert address in value["addresses"]
+        show(node, value)
+        wait_for_look(looks, partial(is_served, mac))
+        wait_for(lambda: "eth0" in pod.links() and pod.ping(GATEWAY), "it has its network")
+        wait_for(node.is_ready, "the port is ready")
+        wait_for(lambda: known_enis(agent) == {"pods-0"}, "nothing of the first is left")
+        wait_for(lambda: node.host.node_status().granted == 1, "its counts are the port's")

@@ -46,7 +46,7 @@ AGREED = NodeObservation(
     podips=(PODIP,),
     pods={UID: ObservedPod(UID, frozenset({A}), NAME)},
     living=frozenset({GRANT.attachment}),
-    ready=frozenset({"e"}),
+    ready=frozenset({GRANT.attachment}),
     enis={},
     cool_downs={},
 )

@@ -5,16 +5,24 @@ import logging
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from openeni_crds import names
 from openeni_crds.meta import Json
+from openeni_crds.names import Kind
 from openeni_kube.clock import boot_seconds
+from openeni_kube.store import Page, StoreError
 from openeni_nodeagent import __main__ as entry
+from openeni_nodeagent import readiness
 from openeni_nodeagent.grants import grant_log
 from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grant_log import LOGGER, MOST_LINES, EndReason, GrantLog
+from openeni_testing.agent.host import AgentHost, logged_cluster
+from openeni_testing.store.memory import MemoryStore
+from openeni_testing.waiting import wait_for
 
 GRANT = Grant(
     Attachment("uid", "c1", "eth0"),
@@ -124,3 +132,30 @@ def test_the_lines_and_nothing_else_are_on_stdout(
     out, err = capsys.readouterr()
     assert [json.loads(line)["event"] for line in out.splitlines()] == ["GrantBegan"]
     assert "GrantBegan" not in err
+
+
+class BusyStore(MemoryStore):
+    """A store whose first list of the namespace kube-system is refused."""
+
+    refused = False
+
+    def list(self, kind: Kind, *, field_selector: str = "", label_selector: str = "") -> Page:
+        if kind == names.NAMESPACES and field_selector and not self.refused:
+            self.refused = True
+            raise StoreError(429, "too many requests")
+        return super().list(kind, field_selector=field_selector, label_selector=label_selector)
+
+
+def test_the_cluster_is_asked_for_until_it_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "RETRY_SECONDS", 0.01)
+    executable = tmp_path / "openeni"
+    executable.write_bytes(b"")
+    store = BusyStore(bookmark_seconds=0.2)
+    cluster = store.create(names.NAMESPACES, {"metadata": {"name": "kube-system"}})
+    host = AgentHost(tmp_path, executable, store=store)
+    host.create_objects()
+    with host.agent() as agent:
+        wait_for(lambda: logged_cluster(agent) == cluster["metadata"]["uid"], "it is known")
+    assert store.refused

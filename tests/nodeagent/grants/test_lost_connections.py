@@ -47,7 +47,7 @@ def observed(addresses: frozenset[str], *podips: PodIP) -> NodeObservation:
         podips=podips,
         pods={uid: ObservedPod(uid, addresses, "default/web")},
         living=frozenset({LOST.attachment}),
-        ready=frozenset({"e"}),
+        ready=frozenset({LOST.attachment}),
         enis={},
         cool_downs={},
     )

@@ -145,7 +145,7 @@ def test_of_several_keepers_the_one_that_had_it_comes_first_then_the_oldest() ->
         assert (kept.keeper(A), kept.is_placed(A)) == ("c", placed)
     kept.keep("c", None)
     kept.keep("b", None)
-    assert (kept.keeper(A), kept.leaves(A)) == ("a", True)
+    assert (kept.keeper(A), kept.leaves(A)) == ("a", False), "its pod has never had it"
     assert kept.of("a", "another pool") == ()
 
 

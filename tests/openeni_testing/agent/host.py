@@ -166,6 +166,11 @@ def is_link_ready(agent: Agent, eni: str) -> bool:
     return agent._enis.is_link_ready(eni)
 
 
+def logged_cluster(agent: Agent) -> str:
+    """Return the cluster that lines of the grant log name."""
+    return agent._grant_log.cluster
+
+
 def known_enis(agent: Agent) -> set[str]:
     """Return the ENIs whose facts the journal has."""
     return {eni.name for eni in agent._grants.known_enis()}

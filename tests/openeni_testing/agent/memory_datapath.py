@@ -63,6 +63,7 @@ class MemoryDatapath:
         file: Path | None = None,
     ) -> None:
         self.nics = set(nics)
+        self.plugged = dict.fromkeys(nics, 1)  # how often each has been, for its index
         self.node: NodeFacts | None = None
         self.configured: dict[str, ENIFacts] = {}
         self.torn_down: list[str] = []
@@ -131,7 +132,6 @@ class MemoryDatapath:
         )
 
     def forget_flows(self, _: Collection[str], /) -> None: ...
-
     def compare(self, snapshot: NodeSnapshot, wanted: WantedNode) -> NodeReport:  # noqa: ARG002
         errors = {eni.name: error for eni in wanted.enis if (error := self._error(eni))}
         return NodeReport(
@@ -211,7 +211,8 @@ class MemoryDatapath:
         return self.eni_error
 
     def _link(self, eni: ENIFacts) -> LinkFacts:
-        return LinkFacts(f"ens{len(eni.name)}", 7)
+        index = 100 * self.plugged.get(eni.mac, 1) + int(eni.mac[-2:], 16)
+        return LinkFacts(f"ens{index}", index)
 
     def _leave(self, eni: ENIFacts) -> None:
         with self._kernel() as pods:

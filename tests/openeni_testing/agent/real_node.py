@@ -20,7 +20,7 @@ from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port
 from openeni_testing.waiting import wait_for
 
-_PRIMARY: Final = "10.98.0.4"
+PRIMARY: Final = "10.98.0.4"
 
 
 @dataclass
@@ -45,7 +45,7 @@ class RealNode:
         self.port = self.plug("ens7")
 
     def plug(self, device: str) -> Port:
-        port = Port("pods-0", node_objects.mac(0), (_PRIMARY, *node_objects.addresses(3)))
+        port = Port("pods-0", node_objects.mac(0), (PRIMARY, *node_objects.addresses(3)))
         self.network.plug(self.space, device, port)
         if self.datapath.ipvlan_mode is IPVlanMode.L3:  # does not work without
             self.network.answer_arp(port)

@@ -33,6 +33,7 @@ class Wish(TypedDict, total=False):
 NODES: Final = ("n1", "n2")
 KEPT: Final = Wish(sticky="1h")
 VERSION: Final = "1.1.0"
+COOL_DOWN: Final = 30  # seconds
 POLLS: Final = 400  # seconds of the simulation, at most, that anything here takes
 
 
@@ -49,10 +50,11 @@ class StickyWorld:
     def __post_init__(self) -> None:
         self.sim = Simulation(nodes=len(NODES), dual_stack=self.dual_stack)
         sizes = {"growth": self.growth, "addressesPerENI": 4, "minAvailable": 1, **self.capacity}
-        self.sim.add_pool(capacity=sizes, reclaim={"policy": "Never"}, coolDown="30s")
+        self.sim.add_pool(capacity=sizes, reclaim={"policy": "Never"}, coolDown=f"{COOL_DOWN}s")
         self.agents = {node: self._agent(node) for node in NODES}
         self.containers = 0
         self.names = set[str]()  # of all pods that have been
+        self.owners: dict[str, tuple[str, float]] = {}  # the last of each address, and when
         self.sim.cloud.observe = self.check
         self.until(lambda: all(self.free(node) for node in NODES), "both nodes have addresses")
 
@@ -247,8 +249,12 @@ class StickyWorld:
         del self.agents[node]
 
     def check(self, after: str) -> None:
-        """Note each address that a pod has and its node's server has not, or that two pods have."""
+        """Note each address that a pod has and its node's server has not, or that two pods have.
+
+        And one that another pod had less than its cool-down ago.
+        """
         owners: dict[str, str] = {}
+        now = self.sim.cloud.clock.now
         for node, agent in getattr(self, "agents", {}).items():
             for grant in agent.grants.all():
                 for address in grant.addresses:
@@ -257,3 +263,7 @@ class StickyWorld:
                     if address in owners:
                         self.broken.append(f"{address} is {owners[address]}'s and {grant.name}'s")
                     owners[address] = grant.name
+                    owner, at = self.owners.get(address, (grant.name, now))
+                    if owner != grant.name and now - at < COOL_DOWN:
+                        self.broken.append(f"{address} was {owner}'s {now - at:g} s before {after}")
+        self.owners |= {address: (name, now) for address, name in owners.items()}

@@ -74,7 +74,8 @@ def place(
     nics = NICs(seen, (*wanted.departing, *wanted.enis), node)
     errors = {eni.name: nics.errors[eni.name] for eni in wanted.enis if eni.name in nics.errors}
     left: list[tuple[ENIFacts, Link | None]] = []
-    tables = _former_tables(seen, wanted.enis, given)
+    with_nics_last = sorted(wanted.enis, key=lambda facts: facts.name in nics.of)
+    tables = _former_tables(seen, with_nics_last, given)
     for facts in (eni for eni in wanted.enis if eni.name not in nics.errors):
         nic = nics.of.get(facts.name)
         try:

@@ -99,10 +99,13 @@ class NodePlan:
 
     @cached_property
     def primaries(self) -> Mapping[str, Part]:
-        """The parts of ENIs by the CIDRs of their primary addresses."""
+        """The parts of ENIs by the CIDRs of their primary addresses.
+
+        A port that was made anew may have that of a former one, whose NIC is gone.
+        """
         return {
             host_cidr(address): eni_part(facts.mac)
-            for facts in (*(eni.facts for eni in self.enis), *self.left)
+            for facts in (*self.left, *(eni.facts for eni in self.enis))
             for address in facts.primary
         }
 

@@ -1,0 +1,101 @@
+"""What a look reports of a NIC is of the port whose NIC it is, and nothing overwrites it."""
+
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from openeni_crds.conditions import Reason
+from openeni_nodeagent.cluster.facts import eni_facts
+from openeni_nodeagent.datapath_api import ENIFacts, LinkFacts
+from openeni_nodeagent.enis.link_status import ConditionValue
+from openeni_nodeagent.enis.nic_guards import Guard, NICGuards
+from openeni_nodeagent.grants.grant import Grant
+from openeni_testing.agent import node_objects
+from openeni_testing.agent.memory_datapath import MemoryDatapath
+from openeni_testing.agent.parts import AgentParts
+from openeni_testing.waiting import wait_for
+
+OLD, NEW = node_objects.mac(0), node_objects.mac(9)
+UP = ConditionValue(ok=True, reason=Reason.LINK_UP)
+
+
+def facts_of(parts: AgentParts) -> ENIFacts:
+    (eni,) = parts.caches.enis.all()
+    facts = eni_facts(eni)
+    assert facts
+    return facts
+
+
+def with_pod(folder: Path, *, replaced: bool) -> tuple[AgentParts, Grant]:
+    """Return an agent with a pod, whose ENI has another port by now if that is `replaced`."""
+    parts = AgentParts(folder, datapath=MemoryDatapath(OLD, NEW))
+    parts.create_objects()
+    pod = parts.grant("web", "web")
+    parts.look()
+    if replaced:
+        node_objects.write_operator_status(parts.store, number=9)
+        parts.sync()
+    parts.look()
+    assert parts.looks.difference(pod.attachment) is None
+    return parts, pod
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_pod_whose_nic_is_gone_is_not_as_planned(tmp_path: Path, replaced: bool) -> None:
+    parts, pod = with_pod(tmp_path, replaced=replaced)
+    parts.datapath.nics.remove(OLD)
+    parts.look()
+    found = parts.looks.difference(pod.attachment)
+    assert found
+    assert found.reason == Reason.WAITING_FOR_NIC
+
+
+def test_the_nic_of_another_port_is_nothing_to_a_pod(tmp_path: Path) -> None:
+    parts, pod = with_pod(tmp_path, replaced=True)
+    parts.datapath.nics.remove(NEW)
+    parts.look()
+    assert parts.looks.difference(pod.attachment) is None
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_pod_whose_nic_was_plugged_again_is_looked_into(tmp_path: Path, replaced: bool) -> None:
+    parts, _ = with_pod(tmp_path, replaced=replaced)
+    parts.datapath.looked_into.clear()
+    parts.datapath.plugged[OLD] += 1
+    for _ in range(2):
+        parts.look()
+    assert parts.datapath.looked_into.keys() == {"web"}
+
+
+def test_the_report_about_a_former_port_is_not_taken_for_the_present_ones(tmp_path: Path) -> None:
+    """A look that began before the port was replaced."""
+    parts = AgentParts(tmp_path, datapath=MemoryDatapath(OLD))
+    parts.create_objects()
+    before = facts_of(parts)
+    node_objects.write_operator_status(parts.store, number=9)
+    parts.sync(look=False)
+    parts.links.report_link(before, UP, LinkFacts("ens7", 7))
+    assert not parts.links.is_link_ready("pods-0")
+
+
+def test_a_report_that_comes_while_guards_are_swept_is_not_lost(tmp_path: Path) -> None:
+    """A reload may take ten seconds; looks go on meanwhile."""
+    folder = tmp_path / "networkd"
+    folder.mkdir()
+
+    def reload(_: str) -> None:
+        left = any(OLD.replace(":", "") in file.name for file in folder.iterdir())
+        if facts_of(parts).mac == NEW and not left:
+            look.start()
+            wait_for(lambda: parts.links.is_link_ready("pods-0"), "the NIC is reported")
+
+    look = Thread(target=lambda: parts.links.report_link(facts_of(parts), UP, LinkFacts("e", 9)))
+    guard = Guard(folder, "05-openeni", ".network", "node", "<mac>", "networkd")
+    parts = AgentParts(tmp_path, guards=NICGuards([guard], reload))
+    parts.create_objects()
+    parts.grants.forget("pods-0")  # nothing keeps the former port
+    node_objects.write_operator_status(parts.store, number=9)
+    parts.sync(look=False)
+    look.join(60)
+    assert parts.links.is_link_ready("pods-0")
