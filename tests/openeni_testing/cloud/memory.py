@@ -53,6 +53,7 @@ class MemoryCloud(FaultyCalls, Resources):
     missed_attachments: int = 0  # the next ones, whose ports stay DOWN: nobody wires them up
     detach_seconds: float = 0.0
     list_lag: float = 0.0  # until lists show a new port: a database node that lags
+    hidden: set[str] = field(default_factory=set[str])  # ports that no read shows
     blind: bool = False  # it shows no port: a policy that hides them, or
     elsewhere: bool = False  # another project: no server, either
     ports: dict[str, Port] = field(default_factory=dict[str, Port])
@@ -124,7 +125,7 @@ class MemoryCloud(FaultyCalls, Resources):
             return {}
         if self._frozen is not None and self.clock.now < self._frozen[1]:
             return self._frozen[0]
-        return self.ports
+        return {k: port for k, port in self.ports.items() if k not in self.hidden}
 
     def freeze(self, seconds: float) -> None:
         """Let reads show the ports as they are now: a database node that is behind."""

@@ -74,8 +74,7 @@ def place(
     nics = NICs(seen, (*wanted.departing, *wanted.enis), node)
     errors = {eni.name: nics.errors[eni.name] for eni in wanted.enis if eni.name in nics.errors}
     left: list[tuple[ENIFacts, Link | None]] = []
-    with_nics_last = sorted(wanted.enis, key=lambda facts: facts.name in nics.of)
-    tables = _former_tables(seen, with_nics_last, given)
+    tables = _former_tables(seen, sorted(wanted.enis, key=lambda eni: eni.name in nics.of), given)
     for facts in (eni for eni in wanted.enis if eni.name not in nics.errors):
         nic = nics.of.get(facts.name)
         try:
@@ -121,7 +120,8 @@ def _former_tables(
 ) -> Mapping[str, frozenset[int]]:
     """Return the tables that ENIs had under indexes that no link has now, by MAC.
 
-    Their rules say so, or, once somebody has flushed these, the marks given before.
+    Their rules say so, or, once somebody has flushed these, the marks given before. Of two with one
+    primary address, the last one of `enis` has the rules.
     """
     by_primary = {host_cidr(address): facts.mac for facts in enis for address in facts.primary}
     present = {names.eni_table(i.index) for i in seen if isinstance(i, Link)}
