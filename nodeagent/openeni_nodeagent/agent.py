@@ -263,7 +263,7 @@ class Agent:
                 "grants": events.pass_on,
                 "grant-log": events.flush,
             },
-            self._watches.unreachable,
+            self._readiness.behind,
             self._server.busy,
         )
         grants.subscribe(events.note)

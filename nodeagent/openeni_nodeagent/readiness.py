@@ -58,6 +58,10 @@ class Readiness:
         """Return True while the cache of pods is synced and up to date."""
         return self.synced.is_set() and self._watches.pods_current()
 
+    def behind(self) -> bool:
+        """Return True while the caches lack objects, or the API server is away."""
+        return not self.synced.is_set() or self._watches.unreachable()
+
     def wait_until_synced(self, deadline: float, alive: Callable[[], bool]) -> bool:
         """Return False at the deadline, on the monotonic clock.
 

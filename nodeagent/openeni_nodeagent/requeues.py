@@ -31,17 +31,18 @@ class Requeues:
     def make_queues(
         self,
         reconcilers: Mapping[str, Callable[[str], Result]],
-        unreachable: Callable[[], bool],
+        behind: Callable[[], bool],
         busy: Callable[[], bool],
     ) -> None:
         """Make a queue for each of these, and have every change of an object passed on.
 
-        While the API server is `unreachable`, no PodIP and no ENI status is written: each try would
-        fail, take processor time from the pods that start meanwhile, and lengthen its key's
-        back-off beyond the outage. While CNI calls keep the agent `busy`, they are put off.
+        While the caches are `behind` the API server, no PodIP and no ENI status is written: a pod
+        that is not listed yet would count as gone. In an outage each try would fail, take processor
+        time from the pods that start meanwhile, and lengthen its key's back-off beyond it. While
+        CNI calls keep the agent `busy`, they are put off.
         """
         caches, queues = self._caches, self.queues
-        pace = PublishingPace(unreachable, busy)
+        pace = PublishingPace(behind, busy)
         for name, reconcile in reconcilers.items():
             pause_of = pace.pause if name in PUBLISHERS else no_pause
             queues[name] = Workers(name, reconcile, backoff=BACKOFF, pause_of=pause_of)

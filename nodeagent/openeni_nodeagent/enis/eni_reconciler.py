@@ -57,6 +57,7 @@ class ENIReconciler:
         self._lock = threading.Lock()
         self._statuses: dict[str, LinkStatus] = {}
         self._seen: dict[str, _Seen] = {}
+        self._gone: set[str] = set()  # ENIs without an object whose NICs are not there, either
 
     def is_link_ready(self, name: str) -> bool:
         """Return True if the last look at the kernel found the ENI as planned."""
@@ -95,11 +96,13 @@ class ENIReconciler:
         that is kept down, and the node's own network programs off it.
         """
         eni = self._enis.get(facts.name)
-        if is_plugged if eni is None else not eni.metadata.deleting:
-            return
-        port = _port_id(eni) if eni else facts.mac
-        message = f"the node has given up port {port}: the ENI is being deleted"
-        self.report_link(facts, ConditionValue(ok=False, reason=Reason.DELETING, message=message))
+        if eni is not None and eni.metadata.deleting:
+            message = f"the node has given up port {_port_id(eni)}: the ENI is being deleted"
+            value = ConditionValue(ok=False, reason=Reason.DELETING, message=message)
+            self.report_link(facts, value)
+        elif eni is None and not is_plugged and facts.name not in self._gone:
+            self._gone.add(facts.name)
+            self._on_link(facts.name)
 
     def sweep_guards(self) -> None:
         """Remove the guards of former ENIs, once the cache shows all of this node's."""
@@ -119,6 +122,7 @@ class ENIReconciler:
         eni = self._enis.get(name)
         if eni is None:
             return self._forget(name)
+        self._gone.discard(name)
         facts = eni_facts(eni)
         if facts is None:
             self._grants.withdraw(name)
@@ -148,14 +152,16 @@ class ENIReconciler:
         return ConditionValue(ok=True, reason=Reason.PREPARED)
 
     def _forget(self, name: str) -> Result:
-        """Forget an ENI without an object, or a former port, once the last look has left nothing.
+        """Forget an ENI without an object, or a former port, once nothing of it is left.
 
-        As long as a pod uses it, it is served, for which its facts are needed.
+        As long as a pod uses it, it is served, and then its NIC is kept down while it is there: for
+        both its facts are needed.
         """
         self._grants.withdraw(name)
         self._note(name, None)
-        if self.status_of(name).link.reason is not Reason.DELETING:
+        if name not in self._gone:
             return Done()
+        self._gone.discard(name)
         self._grants.forget(name)
         with self._lock:
             self._statuses.pop(name, None)

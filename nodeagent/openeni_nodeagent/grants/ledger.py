@@ -185,11 +185,11 @@ class Ledger:
         """Retire the addresses that the operator asks for, and return the answers.
 
         Addresses that a pod or the kernel has are refused, and those that are kept for a pod unless
-        they are to leave the node, or the whole ENI is to go. One that the kernel may still have
-        gets no answer, nor does one that is cooling down, because Neutron may assign a retired one
-        at once; an ENI that is being deleted does not wait for it, nor does an address that goes
-        after its pod. While pods have a former port, none of the whole ENI goes: with it the
-        operator would remove all ports that it knows.
+        they are to leave the node, or the whole ENI is to go and the pod does not restart. One that
+        the kernel may still have gets no answer, nor does one that is cooling down, because Neutron
+        may assign a retired one at once; an ENI that is being deleted does not wait for it, nor
+        does an address that goes after its pod. While pods have a former port, none of the whole
+        ENI goes: with it the operator would remove all ports that it knows.
         """
         view = self._enis[eni]
         retired = self._retired[eni]
@@ -205,7 +205,7 @@ class Ledger:
                 refused.append(address)
             elif self._is_held(address):
                 continue
-            elif is_needed or (self.retained.is_placed(address) and not whole):
+            elif is_needed or self._stays(address, whole=whole):
                 refused.append(address)
             elif view.deleting or self.retained.leaves(address) or self._is_cooled(address, now):
                 retired.add(address)
@@ -273,6 +273,10 @@ class Ledger:
         if address in self._attachment_by_address or self._is_kept(address):
             return False
         return self.reservations.is_reserved(address) or not self._is_cooled(address, now)
+
+    def _stays(self, address: str, *, whole: bool) -> bool:
+        """Return True if the address is kept here for a pod, even if the `whole` ENI is to go."""
+        return self.retained.restarts(address) or (self.retained.is_placed(address) and not whole)
 
     def _is_cooled(self, address: str, now: float) -> bool:
         return self.reservations.cooled_at(address) <= now

@@ -117,10 +117,13 @@ class Requests:
         return grant
 
     def _try_grant(self, wanted: GrantRequest, ticket: Ticket | None) -> Grant | None:
-        """Make a grant if `ticket` is first in the queue and an address is available."""
-        if not self._waiting.is_next(ticket.queue if ticket else self._queue(wanted), ticket):
-            return None
+        """Make a grant if `ticket` is first in its queue and an address is available."""
         addresses = self._named_addresses(wanted)
+        if not self._waiting.is_next(ticket.queue if ticket else self._queue(wanted), ticket):
+            # It waits behind nobody for what nobody else gets: its own of before a reboot.
+            addresses = () if addresses else self._ledger.retained.of(wanted.key, wanted.pool)
+            if not addresses:
+                return None
         if wanted.awaited and not addresses:
             return None
         now = boot_seconds()
@@ -128,11 +131,18 @@ class Requests:
         if candidate is None:
             return None
         self._require_free(wanted)  # also at the end of a long wait
-        cooled_at = max(map(self._ledger.reservations.cooled_at, candidate.addresses))
-        grant = _grant(wanted, candidate, now, cooled_at if cooled_at > now else 0.0)
+        grant = _grant(wanted, candidate, now, self._cooling_until(wanted, candidate, now))
         earlier = self._ledger.host_ports.released(wanted.host_ports, wanted.attachment)
         self._record(grant, earlier)
         return grant
+
+    def _cooling_until(self, wanted: GrantRequest, candidate: Candidate, now: float) -> float:
+        """Return how long the addresses would cool down without the grant; 0.0: no longer."""
+        addresses = candidate.addresses
+        if any(map(self._ledger.retained.restarts, addresses)):
+            return now + wanted.cool_down
+        cooled_at = max(map(self._ledger.reservations.cooled_at, addresses))
+        return cooled_at if cooled_at > now else 0.0
 
     def _require_free(self, wanted: GrantRequest) -> None:
         """Raise CNIError if the interface or a host port is not to be had; that may end soon."""

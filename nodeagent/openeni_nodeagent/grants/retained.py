@@ -104,6 +104,11 @@ class RetainedAddresses:
         """Return True if it is for a pod whose own it was, and which may be on another node now."""
         return not self.is_placed(address) and self._was_granted(address)
 
+    def restarts(self, address: str) -> bool:
+        """Return True if its pod restarts: the end of the grant that it had is not known."""
+        keeper = self._keepers.get(address)
+        return keeper is not None and not self._by_key[keeper].is_certain
+
     def _was_granted(self, address: str) -> bool:
         keeper = self._keepers.get(address)
         return keeper is not None and self._by_key[keeper].granted

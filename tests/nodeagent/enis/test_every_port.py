@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from openeni_crds import names
+from openeni_crds.conditions import Reason, Type, find
 from openeni_crds.enipool import IPVlanMode
 from openeni_crds.meta import Json
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
@@ -73,6 +74,11 @@ def reaches_node(node: RealNode, remote: Namespace, mac: str) -> bool:
     """Return True if a machine of the pods' network reaches the node by the MAC."""
     frame = datagram(REMOTE.addresses[0], "10.99.0.11", (REMOTE.mac, mac), (4000, DISCARD))
     return received(remote, sending(remote, "eth0", frame), "10.99.0.11", node.space) != []
+
+
+def link_reason(node: RealNode) -> str:
+    found = find(node.host.eni().status.conditions, Type.LINK_READY)
+    return found.reason if found else ""
 
 
 def show_no_port(node: RealNode) -> None:
@@ -203,3 +209,22 @@ def test_pods_follow_their_addresses_to_the_port_that_was_made_anew(
         wait_for(node.is_ready, "the port is ready")
         wait_for(lambda: known_enis(agent) == {"pods-0"}, "nothing of the first is left")
         wait_for(lambda: node.host.node_status().granted == 1, "its counts are the port's")
+
+
+def test_one_whose_object_goes_before_its_nic_is_no_way_in(
+    node: RealNode, looks: list[WantedNode]
+) -> None:
+    """Somebody takes its finalizer off, or Nova does not detach the port."""
+    store = node.host.store
+    with vm(node.network, "remote", REMOTE) as remote, node.agent() as agent:
+        store.delete(names.ENIS, "pods-0")
+        wait_for(lambda: link_reason(node) == Reason.DELETING, "the agent has left it")
+        done = [{"op": "replace", "path": "/metadata/finalizers", "value": []}]
+        store.patch(names.ENIS, "pods-0", operations=done)
+        wait_for_look(looks, partial(departs, OLD))
+        assert known_enis(agent) == {"pods-0"}
+        node.space.ip("link set ens7 up", "addr add 10.98.0.4/24 dev ens7")
+        wait_for_look(looks, partial(departs, OLD))
+        assert not reaches_node(node, remote, OLD)
+        node.network.unplug(node.port)
+        wait_for(lambda: known_enis(agent) == set(), "it is forgotten with its NIC")

@@ -2,13 +2,17 @@
 
 from functools import partial
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from openeni_crds import names
+from openeni_crds.names import Kind
+from openeni_kube.store import Page
 from openeni_nodeagent.cni.protocol import Code
+from openeni_nodeagent.reports.publishing_pace import PublishingPace
 from openeni_testing.agent import node_objects
-from openeni_testing.agent.host import AgentHost
+from openeni_testing.agent.host import AgentHost, waiting_adds
 from openeni_testing.waiting import wait_for
 
 
@@ -28,6 +32,10 @@ def start_and_reboot(host: AgentHost, *pods: str) -> dict[str, str]:
     return found
 
 
+def uid_of(host: AgentHost, name: str) -> str:
+    return str(host.store.get(names.PODS, name, "default")["metadata"]["uid"])
+
+
 def is_of(host: AgentHost, name: str, container: str) -> bool:
     return host.ready_podip(name).spec.container_id == container
 
@@ -42,8 +50,7 @@ def test_each_pod_gets_its_own_address_back_at_once(host: AgentHost) -> None:
     had = start_and_reboot(host, "a", "b", "c")
     with host.agent(boot="second"):
         for name in reversed(had):
-            uid = host.store.get(names.PODS, name, "default")["metadata"]["uid"]
-            assert host.add(name, f"second-{name}", uid) == had[name]
+            assert host.add(name, f"second-{name}", uid_of(host, name)) == had[name]
             wait_for(partial(is_of, host, name, f"second-{name}"), "its PodIP follows")
 
 
@@ -56,6 +63,85 @@ def test_no_other_pod_gets_it_and_it_does_not_leave_the_node(host: AgentHost) ->
         assert host.add("other", "other") not in had.values()
         assert refusal(host, "third") == Code.TRY_AGAIN
         wait_for(lambda: host.node_status().refused, "it is not given back")
+
+
+def test_it_waits_for_a_pod_that_is_listed_late(
+    host: AgentHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The PodIPs are there before the pods, which then seem to be gone."""
+    host.create_objects(count=3, cool_down="1h")
+    had = start_and_reboot(host, "a", "b", "c")
+    questions = count_questions(monkeypatch)
+    listing = host.store.list
+
+    def late(kind: Kind, **selectors: str) -> Page:
+        if kind == names.PODS:
+            wait_for(lambda: len(questions) > 2 or host.podip("a") is None, "PodIPs are due")
+        return listing(kind, **selectors)
+
+    monkeypatch.setattr(host.store, "list", late)
+    with host.agent(boot="second"):
+        for name in had:
+            assert host.add(name, f"second-{name}", uid_of(host, name)) == had[name]
+
+
+def count_questions(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the times at which a queue has asked whether it may write."""
+    asked: list[float] = []
+    pause = PublishingPace.pause
+
+    def counted(self: PublishingPace, lane: str, overdue: float) -> float:
+        asked.append(overdue)
+        return pause(self, lane, overdue)
+
+    monkeypatch.setattr(PublishingPace, "pause", counted)
+    return asked
+
+
+@pytest.mark.parametrize("retiring", [False, True])
+def test_an_add_that_fails_ends_no_cool_down(host: AgentHost, retiring: bool) -> None:
+    host.create_objects(count=1, cool_down="1h")
+    had = start_and_reboot(host, "a")
+    with host.agent(boot="second"):
+        host.datapath.build_fails = "no buffer space"
+        answer = host.runtime("second", deadline=6).call("ADD", "second", uid_of(host, "a"), "a")
+        assert answer.code != 0
+        host.datapath.build_fails = ""
+        if retiring:
+            ask = [{"op": "add", "path": "/spec/retiring", "value": list(had.values())}]
+            host.store.patch(names.ENIS, "pods-0", operations=ask)
+        assert refusal(host, "other") == Code.TRY_AGAIN
+        wait_for(lambda: host.podip("a") is None, "its PodIP goes")
+        wait_for(lambda: host.node_status().cooling == 1, "it cools down")
+        assert not host.node_status().retired
+
+
+def test_it_does_not_leave_the_node_with_its_whole_eni(host: AgentHost) -> None:
+    """Of which no other address has to wait for a cool-down."""
+    host.create_objects(count=2, cool_down="1h")
+    had = start_and_reboot(host, "a")
+    ask = [{"op": "add", "path": "/spec/retiring", "value": list(node_objects.addresses(2))}]
+    host.store.patch(names.ENIS, "pods-0", operations=ask)
+    with host.agent(boot="second"):
+        wait_for(lambda: host.node_status().retired, "the other one goes")
+        status = host.node_status()
+        assert {answer.address for answer in status.refused} == set(had.values())
+        assert len(status.retired) == 1
+
+
+def test_its_pod_waits_behind_no_other(host: AgentHost) -> None:
+    """The node is full, and the first to ask was bound to it meanwhile."""
+    host.create_objects(count=2, cool_down="1h")
+    had = start_and_reboot(host, "a", "b")
+    with host.agent(boot="second") as agent:
+        uid = node_objects.make_pod(host.store, "new")
+        runtime = host.runtime("new", deadline=60)
+        waits = Thread(target=runtime.call, args=("ADD", "new", uid, "new"), daemon=True)
+        waits.start()
+        wait_for(lambda: waiting_adds(agent) == 1, "it waits")
+        for name in had:
+            assert host.add(name, f"second-{name}", uid_of(host, name)) == had[name]
+        assert waiting_adds(agent) == 1
 
 
 def test_it_cools_down_once_its_pod_is_gone(host: AgentHost) -> None:
@@ -86,8 +172,7 @@ def test_a_pod_whose_address_has_left_the_port_gets_another_one(host: AgentHost)
     given = [{"op": "replace", "path": "/status/port/addresses", "value": left}]
     host.store.patch(names.ENIS, "pods-0", operations=given, subresource="status")
     with host.agent(boot="second"):
-        uid = host.store.get(names.PODS, "a", "default")["metadata"]["uid"]
-        assert host.add("a", "second", uid) in left
+        assert host.add("a", "second", uid_of(host, "a")) in left
 
 
 def test_a_pod_whose_eni_does_not_come_back_gets_an_address_of_another(host: AgentHost) -> None:
@@ -103,5 +188,4 @@ def test_a_pod_whose_eni_does_not_come_back_gets_an_address_of_another(host: Age
     host.datapath.nics.remove(node_objects.mac(5))
     with host.agent(boot="second"):
         wait_for(lambda: host.node_status().available == 3, "the other one is ready")
-        uid = host.store.get(names.PODS, "a", "default")["metadata"]["uid"]
-        assert host.add("a", "second", uid) != had
+        assert host.add("a", "second", uid_of(host, "a")) != had
