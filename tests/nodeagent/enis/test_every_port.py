@@ -219,7 +219,7 @@ def test_one_whose_object_goes_before_its_nic_is_no_way_in(
     with vm(node.network, "remote", REMOTE) as remote, node.agent() as agent:
         store.delete(names.ENIS, "pods-0")
         wait_for(lambda: link_reason(node) == Reason.DELETING, "the agent has left it")
-        done = [{"op": "replace", "path": "/metadata/finalizers", "value": []}]
+        done: list[Json] = [{"op": "replace", "path": "/metadata/finalizers", "value": []}]
         store.patch(names.ENIS, "pods-0", operations=done)
         wait_for_look(looks, partial(departs, OLD))
         assert known_enis(agent) == {"pods-0"}

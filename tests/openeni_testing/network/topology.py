@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from openeni_crds.enipool import Datapath, IPVlanMode
+from openeni_lab.hypervisor.antispoof import PortFacts, allow
 from openeni_nodeagent.pod_options import PortMapping
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port, vm
@@ -43,6 +44,11 @@ class Topology:
     def of(self, pod: str, family: int) -> str:
         """The pod's address of that family."""
         return self.pods[pod].facts.addresses[family == 6]
+
+    def take_port_security_from_remote(self) -> None:
+        """Let it send as anybody."""
+        port = PortFacts(REMOTE.name, "pods", REMOTE.mac, REMOTE.addresses, port_security=False)
+        self.network.fabric.nft(allow(port))
 
     def close(self) -> None:
         for machine in (self.node, self.other, self.remote, self.network):

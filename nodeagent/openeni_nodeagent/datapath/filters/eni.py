@@ -27,6 +27,7 @@ _INPUT: Final = "_input"
 _FORWARD: Final = "_forward"
 _AFTER_OTHERS: Final = "priority mangle + 1; policy accept;"
 _AT_FILTERS: Final = "priority filter; policy accept;"
+_BEGUN: Final = "ct direction original"  # by whoever sends it
 _BEFORE_SERVICES: Final = "priority dstnat - 5; policy accept;"  # and host ports
 
 
@@ -111,26 +112,32 @@ def _input_chain(eni: NodeENI) -> Chain:
 
     A datagram over IPv6 that says it has no length, an error about an unknown connection, what
     somebody's `notrack` is for: conntrack calls it invalid or untracked, and no chain of NAT has
-    seen it. And what was for a service when that chain saw it, and is for the node since. Node
-    ports at a primary address may lead to the node.
+    seen it. Nor has one seen a flow that began while somebody had deleted it. And what was for a
+    service when that chain saw it, and is for the node since. Node ports at a primary address may
+    lead to the node.
 
-    Nobody has asked for an error about a path's MTU that conntrack does not know (`MTU_ERRORS`).
-    The kernel keeps what it believes of the primary address's path with the route's next hop
-    (update_or_create_fnhe), which is that of all veth pods of the ENI.
+    Nobody has asked for an error about a path's MTU that conntrack does not know (`MTU_ERRORS`), or
+    that is about what the node has answered somebody who may have given another's address: TCP
+    alone asks for sequence numbers. The kernel keeps what it believes of the primary address's path
+    with the route's next hop (update_or_create_fnhe), which is that of all veth pods of the ENI.
+
+    Nor does the node send to itself by the wire, which `accept_local` and IPv6 would let it.
 
     l3s pods have their packets here, too (drivers/net/ipvlan/ipvlan_l3s.c).
     """
     index, has_flow = eni.link.ifindex, "ct state new,established,related accept"
     rules = [
         f"iif != {index} accept",
-        f"{UNTRANSLATED} {has_flow}",
+        f"{UNTRANSLATED} ct direction reply {has_flow}",
         *([f"ether saddr {eni.facts.mac} accept"] if eni.layer_2 else []),
         *([f"{word} daddr . iif @podlinks{n} accept" for word, n in FAMILIES if eni.layer_3]),
         *(
-            f"ct status dnat ct direction original ct original {word} daddr != @primaries{n} "
-            "counter drop"
+            f"{kind} {_BEGUN} {asked} daddr != @primaries{n} counter drop"
             for word, n in FAMILIES
+            for kind, asked in ((UNTRANSLATED, word), ("ct status dnat", f"ct original {word}"))
         ),
+        *(f"{error} {_BEGUN} ct original protocol != tcp counter drop" for error in MTU_ERRORS),
+        "fib saddr type local counter drop",
         has_flow,
         *(f"{error} counter drop" for error in MTU_ERRORS),
         "icmpv6 type 130-137 accept",  # groups and neighbour discovery, which conntrack leaves out

@@ -78,12 +78,15 @@ def _ingress_chain(eni: NodeENI) -> Chain:
 
     ipvlan passes a slave's frame to the node if its sender's MAC is the receiver's
     (drivers/net/ipvlan/ipvlan_core.c, ipvlan_xmit_mode_l2): the ENI's own, or a group's, which
-    nobody has. No such frame comes from the network.
+    nobody has. Each is for the node alone. One with the ENI's MAC as its sender that comes from the
+    network, as a group's or as one for another, is forged. (One that is for the ENI's MAC as well
+    has nothing that tells it from a pod's, but no switch that learns MACs delivers it here.)
     """
     hook = f'type filter hook ingress device "{eni.link.device}" priority filter; policy accept;'
     rules = [
         f"{_GROUP_BIT} == 0 ether saddr != {eni.facts.mac} accept",
         f"{_OF_A_GROUP} drop",
+        "meta pkttype != host drop",
         "meta protocol ip accept",
         "meta protocol ip6 accept",
         "drop",

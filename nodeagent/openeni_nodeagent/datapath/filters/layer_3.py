@@ -62,14 +62,17 @@ def _of_layer_3_pods(index: int) -> list[str]:
     """Return the rules for what pods send where the node itself sends, in its output hook.
 
     What the node sends has a socket of its own namespace there (`OF_A_SOCKET`), which a pod's
-    packet has not. Where a pod's packets may go to, nothing else passes but what a pod sends as a
-    pod, and what the kernel sends without a socket: reports of groups (IGMP), and of TCP resets,
-    those of a firewall (`reject with tcp reset`) with the address that it refuses, answers over
-    IPv6, and SYN-ACKs with a cookie. Conntrack calls them established or related, or resets invalid
-    where it does not know the connection. A pod that has it call TCP of its own established, or
-    forges a reset, would have to know sequence numbers, too, unless it begins a connection: so no
-    SYN passes. Nor do fragments that are not joined (IP_NODEFRAG), since their flags cannot be
-    read. Of other protocols nothing passes, whatever conntrack says.
+    packet has not, but for what the kernel itself sends for a pod: all namespaces share those
+    sockets (Linux 5.18), which are the node's while such a packet waits for a limit of the pod's
+    bandwidth. So forged errors about a path's MTU come first. Where a pod's packets may go to,
+    nothing else passes but what a pod sends as a pod, and what the kernel sends without a socket:
+    reports of groups (IGMP), and of TCP resets, those of a firewall (`reject with tcp reset`) with
+    the address that it refuses, answers over IPv6, and SYN-ACKs with a cookie. Conntrack calls them
+    established or related, or resets invalid where it does not know the connection. A pod that has
+    it call TCP of its own established, or forges a reset, would have to know sequence numbers, too,
+    unless it begins a connection: so no SYN passes. Nor do fragments that are not joined
+    (IP_NODEFRAG), since their flags cannot be read. Of other protocols nothing passes, whatever
+    conntrack says.
 
     Pods' packets go to the ENI, and to `lo`, by IPv6 if they are for an address of the node, in
     both families if they are for the ENI's primary address; there it does not show of which ENI a
@@ -82,9 +85,9 @@ def _of_layer_3_pods(index: int) -> list[str]:
     """
     known = "ct state established,related,untracked"
     return [
+        *(f"{error} drop" for error in FORGED_MTU_ERRORS),
         OF_A_SOCKET,
         "exthdr frag exists drop",  # of a fragment: conntrack has joined the outer ones
-        *(f"{error} drop" for error in FORGED_MTU_ERRORS),
         f'oif != {index} oif != "lo" meta nfproto ipv4 accept',
         f'oif != {index} oif != "lo" ip6 saddr != @primaries6 accept',
         "oif lo ip daddr 0.0.0.0 drop",

@@ -34,6 +34,10 @@ _TO_THE_SERVICE: Final = tuple(
     for (word, _), service in METADATA_SERVICES
 )
 
+# The kernel reads IPv6 options for each hop ahead of all filters (ip6_rcv_core), and tells of one
+# that it does not know whomever the packet names as its sender: as the node, by its own NIC.
+_ANSWER_BEFORE_FILTERS: Final = "icmpv6 type parameter-problem counter drop"
+
 
 def node_chains(reply: Mark, node: NodeFacts) -> frozenset[Chain]:
     """Return the chains that all ENIs share. `nft_sets` has the sets.
@@ -69,7 +73,7 @@ def node_chains(reply: Mark, node: NodeFacts) -> frozenset[Chain]:
                 "inet",
                 "reply_out",
                 "type route hook output priority mangle; policy accept;",
-                [f"{UNTRANSLATED} accept", *_TO_THE_SERVICE, *by_address],
+                [_ANSWER_BEFORE_FILTERS, f"{UNTRANSLATED} accept", *_TO_THE_SERVICE, *by_address],
             ),
             chain(
                 "inet",

@@ -139,7 +139,8 @@ class NodePlan:
 def _holds(eni: NodeENI, item: Item) -> bool:
     """Return True for what needs no NIC, or has one, and serves nobody else.
 
-    The chains of ipvlan drop what has no member in sets, and pods that are not served have none.
+    The other chains of ipvlan drop what has no member in sets, and pods that are not served have
+    none.
     """
     has_nic = bool(eni.link.device)
     match item:
@@ -148,7 +149,9 @@ def _holds(eni: NodeENI, item: Item) -> bool:
         case Route():
             return not item.index
         case Chain():
+            if eni.ipvlan:
+                return has_nic and item.protects
             is_kept = has_nic or item.family == "inet"
-            return is_kept and not eni.ipvlan and not item.name.endswith(FLOW_CHAIN)
+            return is_kept and not item.name.endswith(FLOW_CHAIN)
         case _:
             return False

@@ -19,8 +19,8 @@ from openeni_testing.waiting import wait_for
 
 pytestmark = pytest.mark.root
 OPEN = 111  # a port that answers on all of the node's addresses
-ICMP, ECHO_REPLY, UNREACHABLE, TOO_BIG_FOR_IT = 1, 0, 3, 4
-ICMPV6, ECHO_REPLY_6, TOO_BIG = 58, 129, 2
+ICMP, ECHO, ECHO_REPLY, UNREACHABLE, TOO_BIG_FOR_IT = 1, 8, 0, 3, 4
+ICMPV6, ECHO_6, ECHO_REPLY_6, TOO_BIG = 58, 128, 129, 2
 SMALL, SMALL_6 = 600, 1280
 NODE = ("10.99.0.11", "fd99::11")
 ROUTERS = (neutron.GATEWAY, neutron.GATEWAY_6)
@@ -110,6 +110,31 @@ def test_a_machine_of_the_network_makes_no_path_of_an_enis_pods_smaller(topology
         sending(topology.remote, "eth0", error)()
         assert topology.remote.ping(primary)  # what was sent before has arrived
         to = (neutron.OUTSIDE, neutron.OUTSIDE_6)[place]
+        assert "mtu" not in node.program("ip", "route", "get", to, "from", primary)
+
+
+def ping(source: str, node: str, macs: tuple[str, str]) -> bytes:
+    """Return the frame that has the node answer `source`."""
+    if ":" in node:
+        return icmpv6(source, node, ECHO_6, struct.pack("!HH", 0, 0), macs)
+    body = struct.pack("!BBHHH", ECHO, 0, 0, 0, 0)
+    body = body[:2] + checksum(body) + body[4:]
+    return frames.ipv4(macs[0], source, node, body, ICMP, to=macs[1])
+
+
+def test_nor_does_it_by_an_answer_that_it_has_asked_for_as_somebody_else(
+    topology: Topology,
+) -> None:
+    """Conntrack calls the error related: the node has answered."""
+    topology.take_port_security_from_remote()
+    eni, node = topology.pods["a1"].facts.eni, topology.node.namespace
+    macs = REMOTE.mac, eni.mac
+    for place, primary in enumerate(eni.primary):
+        to = (neutron.OUTSIDE, neutron.OUTSIDE_6)[place]
+        assert topology.network.outside.ping(primary)
+        error = too_big(macs, REMOTE.addresses[place], primary, place)
+        sending(topology.remote, "eth0", ping(to, primary, macs), error)()
+        assert topology.remote.ping(primary)  # what was sent before has arrived
         assert "mtu" not in node.program("ip", "route", "get", to, "from", primary)
 
 
