@@ -113,7 +113,7 @@ class Agent:
         self._telemetry.start()
         self._files.upgrade()
         now, cooling = boot_seconds(), self._journal.state.cooling_until.items()
-        # Later than that others may have them: in an Elastic pool, pods of other nodes.
+        # After its cool-down an address may be another node's pod's: that one keeps its flows.
         self._datapath.forget_flows({address for address, until in cooling if until > now})
         self._looks.first_look(self._journal.state.node)
         left = del_queue.replay(self._settings.queue, self._detacher)

@@ -1,8 +1,8 @@
 """The interface between the agent and the datapath.
 
 The agent decides which pod gets which address of which ENI; the datapath configures the kernel.
-This module is their whole interface: frozen facts in one direction, observations and four errors in
-the other. So the agent can be tested without a kernel, and the datapath without a cluster.
+This module is their whole interface: frozen facts in one direction, observations and errors in the
+other. So the agent can be tested without a kernel, and the datapath without a cluster.
 """
 
 from collections.abc import Callable, Collection, Mapping

@@ -41,7 +41,7 @@ class Telemetry:
         self.events.stop(STOP_SECONDS)
 
     def call_ended(self, call: EndedCall) -> None:
-        """Count a call, and report it if it is an ADD that failed."""
+        """Count a call, and report an ADD that failed or does not enforce a limit of bandwidth."""
         self.calls.count(call)
         self.pod_events.note(call)
 

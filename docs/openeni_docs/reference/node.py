@@ -55,7 +55,7 @@ def page() -> str:
         (binary / names.CNI_NAME, "the CNI executable", "the node's first ENI can carry pods"),
         (configuration / CONFLIST, "the CNI configuration", "the same"),
         (settings.socket, "socket of the agent, for the executable", "the agent runs"),
-        (settings.journal, "the grants of this node", "the first grant"),
+        (settings.journal, "the grants of this node", "the agent starts"),
         (settings.queue, "folder of DELs that nobody has answered", "the agent starts"),
         (settings.served, "empty: this node could serve a pod since it booted", "the first ENI"),
     )

@@ -93,7 +93,7 @@ class Informer:
         self._last_attempt = clock()
         self._last_word = clock()  # a list, an event or a bookmark
         self._reached, self._unreachable = False, False  # in this attempt; since the last one
-        # Requests to list, as what was seen is of a lost history, and those that a list answered.
+        # Relists that were asked for since the history was lost, and the last that a list served.
         self._relists, self._relisted = 0, 0
         self._watching: Watch | None = None
         self._interrupted = False  # the last watch ended early: the API server may be an older one
@@ -113,7 +113,7 @@ class Informer:
         self._interrupt()
 
     def age(self) -> float:
-        """Return the seconds since the API server last answered; above 120 something is wrong."""
+        """Return the seconds since the API server last answered: watches end within minutes."""
         return self._clock() - self._last_answer
 
     def unreachable(self) -> bool:

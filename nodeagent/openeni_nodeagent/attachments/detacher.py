@@ -32,7 +32,10 @@ OTHER_CALL_SECONDS: Final = 2.0
 
 
 class Detacher:
-    """Safe for several threads. Only `end`, `finish` and `replay` take the container's lock."""
+    """Safe for several threads. `delete` and `move` need the container's lock held.
+
+    The others take it, `finish_before` and `finish_others` those of other containers.
+    """
 
     def __init__(
         self,

@@ -23,6 +23,6 @@ def pods_of(served: Iterable[ENIFacts], grants: Iterable[Grant]) -> dict[PodInte
 
 
 def wanted_pod(pod: PodInterface, grant: Grant, unseen: set[Attachment] | None) -> WantedPod:
-    """Return a pod as a look wants it: into those of `unseen` (None: all) it looks, too."""
+    """Return the pod; with its namespace if this look inspects it (`unseen`; None: every pod)."""
     looked_into = unseen is None or grant.attachment in unseen
     return WantedPod(pod, grant.netns if looked_into and leads_to_pod(grant.netns, grant) else "")

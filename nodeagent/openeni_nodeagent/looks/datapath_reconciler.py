@@ -52,7 +52,7 @@ _log: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LookCallbacks:
-    """Holds what a look asks, and whom it tells."""
+    """Callbacks of a look."""
 
     is_synced: Callable[[], bool]  # True once the caches show all objects of this node
     may_repair: Callable[[], bool]  # True while they are up to date

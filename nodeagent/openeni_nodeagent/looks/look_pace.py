@@ -54,6 +54,6 @@ class LookPace:
         finally:
             self.took = time.monotonic() - begun
             now, cost = begun + self.took, self.took / LOOK_SHARE
-            # Other looks delay one that a change asks for by twice the last one's cost at most.
+            # Looks for other reasons postpone one after a change by at most twice their cost.
             unspent_since = max(self._spent_until, now - LOOK_CREDIT_SECONDS)
             self._spent_until = min(unspent_since, now + cost) + cost

@@ -65,7 +65,6 @@ RTN_UNREACHABLE: Final = 7
 RTN_PROHIBIT: Final = 8
 RTEXT_FILTER_SKIP_STATS: Final = 0x8
 RTNH_F_ONLINK: Final = 4
-IP6_RT_PRIO_USER: Final = 1024  # linux/ipv6_route.h
 RT_SCOPE_UNIVERSE: Final = 0
 RT_SCOPE_LINK: Final = 253
 
