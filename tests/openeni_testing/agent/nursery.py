@@ -81,7 +81,9 @@ def _live(folder: Path, datapath: str, changed: str) -> int:
 
 def _shorten_waits() -> None:
     for module, constants in SHORT_WAITS.items():
-        vars(importlib.import_module(f"openeni_nodeagent.{module}")).update(constants)
+        known = vars(importlib.import_module(f"openeni_nodeagent.{module}"))
+        assert constants.keys() <= known.keys(), (module, constants)
+        known.update(constants)
 
 
 if __name__ == "__main__":
