@@ -77,7 +77,8 @@ class ENIPublisher:
             return RequeueAfter(UNOBSERVED_SECONDS)
         answers, counts = known
         link = self._links.status_of(name)
-        node = node_status(link, answers, counts, self._idle_since(eni))
+        is_used = bool(self._grants.of_eni(name))  # by pods of a former port, too
+        node = node_status(link, answers, counts, "" if is_used else self._idle_since(eni))
         conditions = agent_conditions(eni, link, self._cni_configured(), now_text())
         shown = is_shown(eni, node, conditions)
         if not shown and self._repeats(name, node, conditions, since_write):

@@ -6,6 +6,9 @@ from threading import Thread
 import pytest
 
 from openeni_crds.conditions import Reason
+from openeni_crds.eni import ENI
+from openeni_crds.meta import decode
+from openeni_crds.names import ENIS
 from openeni_nodeagent.cluster.facts import eni_facts
 from openeni_nodeagent.datapath_api import ENIFacts, LinkFacts
 from openeni_nodeagent.enis.link_status import ConditionValue
@@ -56,6 +59,14 @@ def test_the_nic_of_another_port_is_nothing_to_a_pod(tmp_path: Path) -> None:
     parts.datapath.nics.remove(NEW)
     parts.look()
     assert parts.looks.difference(pod.attachment) is None
+
+
+def test_an_eni_with_a_pod_on_a_former_port_is_not_idle(tmp_path: Path) -> None:
+    parts, _ = with_pod(tmp_path, replaced=True)
+    parts.eni_publisher().reconcile("pods-0")
+    node = decode(parts.store.get(ENIS, "pods-0"), ENI).status.node
+    assert node
+    assert (node.granted, node.idle_since) == (0, "")
 
 
 @pytest.mark.parametrize("replaced", [False, True])
