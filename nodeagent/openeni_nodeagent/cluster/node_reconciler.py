@@ -65,7 +65,8 @@ class NodeReconciler:
         facts = node_facts(node, self._cidrs.all(), self._settings)
         if facts != self._facts:
             try:
-                self._grants.remember_node(facts)
+                if facts.addresses:  # else those that the next start begins with stay the last ones
+                    self._grants.remember_node(facts)
             except JournalError as error:
                 return Retry(f"node {name}: {error}")
             self._on_facts(facts)

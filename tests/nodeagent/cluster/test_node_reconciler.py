@@ -8,10 +8,12 @@ from openeni_crds.meta import Json
 from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH, NODES
 from openeni_kube.result import Done, Retry
 from openeni_nodeagent.cluster.node_reconciler import NodeReconciler
+from openeni_nodeagent.grants import journal
 from openeni_nodeagent.grants.journal import JournalError, JournalRecord
 from openeni_nodeagent.settings import from_environment
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.parts import AgentParts
+from openeni_testing.objects import remove
 
 REFUSED = "the journal of grants cannot be written: No space left on device"
 
@@ -74,6 +76,22 @@ def test_right_labels_are_not_written_again(tmp_path: Path) -> None:
     assert parts.store.get(NODES, node_objects.NODE) == before
 
 
+def test_the_next_start_has_the_last_addresses_of_a_node_that_is_registered_again(
+    tmp_path: Path,
+) -> None:
+    parts = AgentParts(tmp_path)
+    node_objects.make_node(parts.store, ["10.99.0.11", "fd99::11"])
+    assert reconciler(parts).reconcile(node_objects.NODE) == Done()
+    remove(parts.store, NODES, node_objects.NODE)
+    parts.store.create(NODES, node_body(None))
+    again = reconciler(parts)
+    assert again.reconcile(node_objects.NODE) == Done()
+    assert again.facts() is not None
+    known = journal.read(tmp_path / "journal").node
+    assert known is not None
+    assert known.addresses == ("10.99.0.11", "fd99::11")
+
+
 def test_a_full_journal_is_a_failure_of_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,7 +99,7 @@ def test_a_full_journal_is_a_failure_of_one_line(
         raise JournalError(REFUSED)
 
     parts = AgentParts(tmp_path)
-    parts.store.create(NODES, node_body(None))
+    node_objects.make_node(parts.store)
     waiting = reconciler(parts)
     with monkeypatch.context() as full:
         full.setattr(parts.journal, "append", refuse)
