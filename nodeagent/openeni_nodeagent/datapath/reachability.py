@@ -15,7 +15,7 @@ from openeni_nodeagent.datapath.linux import dumps
 from openeni_nodeagent.datapath.linux.namespace import in_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 
-_LOOKS: Final = 1000
+_SECONDS: Final = 1.0  # of the clock: a look takes its time, too, among many ADDs
 _PAUSE_SECONDS: Final = 0.001
 
 
@@ -36,7 +36,6 @@ def wait_until_reachable(pod: NodePod, namespace: int) -> None:
 
 
 def _wait(condition: Callable[[], bool]) -> None:
-    for _ in range(_LOOKS):
-        if condition():
-            return
+    deadline = time.monotonic() + _SECONDS
+    while not condition() and time.monotonic() < deadline:
         time.sleep(_PAUSE_SECONDS)
