@@ -1,4 +1,4 @@
-"""Delete the conntrack entries of addresses that pods have given back, and to new host ports.
+"""Delete the conntrack entries of addresses that pods have given back, and of flows that go wrong.
 
 The next pod with the address would inherit them: replies would be translated back for connections
 that it never had, and its own could be refused or sent to where the last pod's went.
@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from socket import IPPROTO_UDP
-from struct import pack
+from struct import pack, unpack
 from typing import Final, NamedTuple
 
 from openeni_nodeagent.addresses import IPV4, IPV6, family_of
@@ -35,7 +35,8 @@ from openeni_nodeagent.datapath.linux.dumps import answers
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.pyroute2_classes import ConntrackMessage
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import SOCKET_FAMILIES, packed
-from openeni_nodeagent.datapath.model import State
+from openeni_nodeagent.datapath.model import Element, State
+from openeni_nodeagent.datapath.nft_sets import split
 from openeni_nodeagent.datapath.options.host_ports import mappings_in
 from openeni_nodeagent.datapath_api import KernelRefusedError
 from openeni_nodeagent.pod_options import PortMapping, Transport
@@ -64,6 +65,7 @@ class _Direction(NamedTuple):
 class _Entry(NamedTuple):
     original: _Direction
     reply: _Direction
+    status: int  # IPS_*
 
 
 def flush(addresses: Iterable[str]) -> int:
@@ -125,9 +127,47 @@ def _is_stale(
     )
 
 
+def flush_untranslated(members: State) -> None:
+    """Delete the entries of flows that were led to a backend, but kept their sender.
+
+    The rules of the chain `service` look the senders up among these members of sets. They are asked
+    for a flow's first packet alone: answers to a flow that began without them pass the node's
+    conntrack by as long as the client sends. A failure is logged.
+    """
+    try:
+        with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
+            for family in (IPV4, IPV6):
+                sources = _addresses(members, f"sources{family}")
+                pods = _addresses(members, f"pods{family}")
+                itself = _addresses(members, f"hairpins{family}")
+                if senders := sources | pods | itself:
+                    lacks = partial(_lacks_translation, sources=sources, pods=pods, itself=itself)
+                    _delete(netfilter, family, (senders,), lacks)
+    except KernelRefusedError as error:
+        LOG.warning("flows to services whose sender is wrong are left to expire: %s", error)
+
+
+def _addresses(members: State, name: str) -> frozenset[bytes]:
+    """Return the addresses with which the keys of the members of a set begin."""
+    found = (i for i in members if isinstance(i, Element) and i.name == name)
+    return frozenset(packed(split(member.key)[0]) for member in found)
+
+
+def _lacks_translation(
+    entry: _Entry, sources: Collection[bytes], pods: Collection[bytes], itself: Collection[bytes]
+) -> bool:
+    """Return True for a flow whose sender `service` would translate, and which has its own."""
+    if entry.status & (uapi.IPS_SRC_NAT | uapi.IPS_DST_NAT) != uapi.IPS_DST_NAT:
+        return False
+    sender, backend = entry.original.source, entry.reply.source
+    of_pods = sender in pods and backend in pods
+    return sender in sources or of_pods or (sender == backend and sender in itself)
+
+
 def _flush(netfilter: Netlink, family: int, freed: Collection[bytes]) -> int:
     def has_one(entry: _Entry) -> bool:
-        return any(d.source in freed or d.destination in freed for d in entry)
+        directions = entry.original, entry.reply
+        return any(d.source in freed or d.destination in freed for d in directions)
 
     return _delete(netfilter, family, (freed,), has_one)
 
@@ -172,9 +212,10 @@ def _read(message: bytes, family: int) -> _Entry | None:
         there, back = (
             _direction(found[kind], family) for kind in (uapi.CTA_TUPLE_ORIG, uapi.CTA_TUPLE_REPLY)
         )
+        (status,) = unpack("!I", found[uapi.CTA_STATUS])
     except KeyError:
         return None
-    return _Entry(there, back)
+    return _Entry(there, back, status)
 
 
 def _direction(data: bytes, family: int) -> _Direction:

@@ -135,6 +135,7 @@ IPCTNL_MSG_CT_GET: Final = 1
 IPCTNL_MSG_CT_DELETE: Final = 2
 CTA_TUPLE_ORIG: Final = 1
 CTA_TUPLE_REPLY: Final = 2
+CTA_STATUS: Final = 3
 CTA_ID: Final = 12
 CTA_ZONE: Final = 18
 CTA_TUPLE_IP: Final = 1
@@ -145,6 +146,10 @@ CTA_IP_V6_SRC: Final = 3
 CTA_IP_V6_DST: Final = 4
 CTA_PROTO_NUM: Final = 1
 CTA_PROTO_DST_PORT: Final = 3
+
+# linux/netfilter/nf_conntrack_common.h
+IPS_SRC_NAT: Final = 1 << 4
+IPS_DST_NAT: Final = 1 << 5
 
 # linux/netfilter/nf_tables.h
 NFT_MSG_NEWTABLE: Final = 0

@@ -33,6 +33,7 @@ from openeni_nodeagent.datapath.node.plan import (
     eni_part,
     pod_part,
 )
+from openeni_nodeagent.datapath.node.service_flows import forget_untranslated
 from openeni_nodeagent.datapath.pod import compare_inside, repair_inside
 from openeni_nodeagent.datapath_api import (
     DatapathError,
@@ -67,11 +68,13 @@ class NodeReconcile:
     looked_into: set[PodInterface] = field(default_factory=set[PodInterface])
     offload: list[Operation] = field(default_factory=list[Operation])  # at the last comparison
     noted: list[tuple[Part, Operation]] = field(default_factory=list[tuple[Part, Operation]])
+    restored: list[Operation] = field(default_factory=list[Operation])  # unless it was refused
 
     def run(self, snapshot: KernelSnapshot, hold: Hold) -> tuple[NodeReport, NodePlan]:
         """Return what was found last, and the plan."""
         plan, found = self._compare(snapshot)
         if self._apply_enis(found, plan) | self._apply_pods(found, plan, hold):
+            forget_untranslated(self.restored)
             plan, found = self._compare(self._look_again())
         report = self._report(found, plan)
         return replace(report, not_offloaded=restore_offload(self.offload)), plan
@@ -80,6 +83,7 @@ class NodeReconcile:
         """Bring the ENIs, and what they share, to the plan. Raises the DatapathError of one."""
         plan, found = self._compare(snapshot)
         self._apply_enis(found, plan)
+        forget_untranslated(self.restored)
         of_parts = (self.refusals.get(part) for part in (SHARED, eni_part(wanted.mac)))
         for error in filter(None, (self.errors.get(wanted.name), *of_parts)):
             raise error
@@ -227,9 +231,10 @@ class NodeReconcile:
         Returns False if the kernel has refused any of it: one part after the other then, so that
         each has its own error.
         """
+        operations = [*more, *(o for part in parts for o in found[part])]
+        self.restored += operations
         try:
             with Netlink() as netlink:
-                operations = [*more, *(o for part in parts for o in found[part])]
                 restore(in_order(operations), netlink)
         except DatapathError:
             return False
@@ -237,6 +242,7 @@ class NodeReconcile:
 
     def _apply(self, part: Part, operations: Collection[Operation]) -> None:
         """Apply the operations of one part; a refusal concerns that part alone."""
+        self.restored += operations
         try:
             with Netlink() as netlink:
                 restore(list(operations), netlink)

@@ -15,6 +15,7 @@ from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple
 from openeni_nodeagent.datapath.linux import conntrack
 from openeni_nodeagent.datapath.linux.conntrack import ConntrackFlusher, flush
 from openeni_nodeagent.datapath.linux.dumps import answers
+from openeni_nodeagent.datapath.model import Element
 from openeni_testing.network.netns import Namespace
 
 pytestmark = pytest.mark.root
@@ -135,6 +136,32 @@ def test_established_and_translated_connections_of_a_freed_address_are_gone_and_
     assert entries(node) == theirs
     assert node.run(flush, [POD, POD_6]) == 0
     connected("client", "pod", SERVICE)
+
+
+@pytest.mark.parametrize("number", [4, 6])
+def test_flows_to_a_service_that_should_have_another_sender_are_gone_and_no_others(
+    node: Namespace, connected: Callable[[str, str, str], None], number: int
+) -> None:
+    service, pod, client, other = {
+        4: (SERVICE, POD, "10.97.0.5", "10.99.0.5"),
+        6: (SERVICE_6, POD_6, "fd97::5", "fd99::5"),
+    }[number]
+    node.nft("add chain inet proxy post { type nat hook postrouting priority srcnat; }\n")
+    node.nft("add rule inet proxy post iifname to99 masquerade\n")
+    for opens, address in (("client", service), ("client", pod), ("other", service)):
+        connected(opens, "pod", address)
+    kept, wrong = {(client, pod, pod), (other, service, pod)}, (client, service, pod)
+
+    def left(*members: tuple[str, str]) -> set[Ends]:
+        of_sets = frozenset(Element(f"{name}{number}", key) for name, key in members)
+        node.run(conntrack.flush_untranslated, of_sets)
+        return entries(node)
+
+    assert left(("hairpins", f"{client} . {client}")) == kept | {wrong}
+    assert left(("pods", client), ("sources", other), ("sources", pod)) == kept | {wrong}
+    assert left(("sources", client), ("sources", other)) == kept
+    connected("client", "pod", service)
+    assert left(("pods", client), ("pods", pod)) == kept
 
 
 def add_entry(node: Namespace, original: Any, reply: Any, **more: int) -> None:

@@ -33,6 +33,7 @@ HEADERS = (
     "linux/netfilter.h",
     "linux/netfilter/nfnetlink.h",
     "linux/netfilter/nfnetlink_conntrack.h",
+    "linux/netfilter/nf_conntrack_common.h",
     "linux/netfilter/nf_tables.h",
 )
 CONSTANTS = {name: value for name, value in vars(uapi).items() if name.isupper()}

@@ -1,0 +1,27 @@
+"""Forget flows to services that began while what translates their senders was missing."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from openeni_nodeagent.datapath.linux.conntrack import flush_untranslated
+from openeni_nodeagent.datapath.linux.kernel import observe_filters
+from openeni_nodeagent.datapath.model import Chain, Element, Item, Operation, Verb
+
+_CHAIN: Final = "service"  # filters/node.py
+_SETS: Final = ("sources", "pods", "hairpins")  # in which that chain looks senders up
+
+
+def forget_untranslated(restored: Iterable[Operation]) -> None:
+    """Delete the conntrack entries of such flows, if what was restored translates senders."""
+    if any(o.verb is not Verb.REMOVE and _translates(o.item) for o in restored):
+        flush_untranslated(observe_filters())
+
+
+def _translates(item: Item) -> bool:
+    match item:
+        case Chain():
+            return item.name == _CHAIN
+        case Element():
+            return item.name[:-1] in _SETS
+        case _:
+            return False

@@ -1,0 +1,74 @@
+"""A pod's flow to a service that begins while somebody has removed what translates its sender.
+
+Its client goes on asking from one port, as DNS forwarders, QUIC and RADIUS do.
+"""
+
+import socket
+from collections.abc import Generator
+from contextlib import ExitStack
+
+import pytest
+
+from openeni_crds import names
+from openeni_testing.network.one_eni import MODES
+from openeni_testing.network.topology import REMOTE, Topology
+
+pytestmark = pytest.mark.root
+TABLE = f"inet {names.NFT_TABLE}"
+SERVICE = "10.96.0.10"
+
+
+@pytest.fixture(params=MODES)
+def topology(request: pytest.FixtureRequest) -> Generator[Topology]:
+    made = Topology(request.param)
+    yield made
+    made.close()
+
+
+def is_answered(client: socket.socket) -> bool:
+    client.send(b"openeni")
+    try:
+        return bool(client.recv(100))
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("damage", "backend"),
+    [
+        (f"delete table {TABLE}", "remote"),
+        (f"flush chain {TABLE} service", "remote"),
+        (f"flush chain {TABLE} service", "a2"),
+        (f"flush map {TABLE} sources4", "remote"),
+    ],
+)
+def test_a_flow_that_began_meanwhile_is_answered_after_a_look(
+    topology: Topology, damage: str, backend: str
+) -> None:
+    node, pods = topology.node, topology.pods
+    address = REMOTE.addresses[0] if backend == "remote" else pods[backend].address
+    server = topology.remote if backend == "remote" else pods[backend].namespace
+    server.answer(53)
+    translate = f"ip daddr {SERVICE} udp dport 53 dnat to {address};"
+    node.namespace.nft(f"""table ip proxy {{
+      chain prerouting {{ type nat hook prerouting priority dstnat; {translate} }}
+      chain output {{ type nat hook output priority -100; {translate} }}
+    }}
+    """)
+    with ExitStack() as sockets:
+
+        def begin() -> socket.socket:
+            client = pods["a1"].namespace.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+            sockets.enter_context(client).settimeout(1)
+            client.connect((SERVICE, 53))
+            return client
+
+        before = begin()
+        assert is_answered(before)
+        node.namespace.nft(damage + "\n")
+        during = begin()
+        is_answered(during)
+        assert node.look().errors == {}
+        assert is_answered(during)
+        assert is_answered(before)
+        assert is_answered(begin())
