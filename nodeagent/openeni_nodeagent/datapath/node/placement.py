@@ -20,6 +20,7 @@ from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.sysctls import speaks_ipv6
 from openeni_nodeagent.datapath.marks import RULES_WITH_MARK, GivenMark, Mark, Marks
 from openeni_nodeagent.datapath.model import NOTHING, Address, Chain, Link, Rule, State
+from openeni_nodeagent.datapath.node.arp_answers import require_arp_answers
 from openeni_nodeagent.datapath.node.nics import NICs
 from openeni_nodeagent.datapath.node.plan import NodePlan
 from openeni_nodeagent.datapath.node.router_advertisements import require_safe_forwarding
@@ -198,6 +199,8 @@ def _eni(facts: ENIFacts, nic: Link | None, node: NodeFacts, mark: Mark) -> Node
     eni = _node_eni(facts, LinkFacts(nic.name, nic.index), node, mark)
     if IPV6 in eni.families and speaks_ipv6():
         require_safe_forwarding()
+    if IPV4 in eni.families and eni.ipvlan and eni.layer_2:
+        require_arp_answers()
     return eni
 
 
