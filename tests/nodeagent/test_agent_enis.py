@@ -237,7 +237,7 @@ def test_a_nic_that_appears_late_is_awaited_and_found(host: AgentHost) -> None:
         wait_for(lambda: host.condition(Type.LINK_READY).reason == "WaitingForNIC", "it is awaited")
         host.datapath.nics.add(node_objects.mac(0))
         wait_for(lambda: host.condition(Type.LINK_READY).reason == "LinkUp", "it is found")
-        assert host.node_status().ifindex == 7
+        assert host.node_status().ifindex == 100
 
 
 def test_an_add_on_an_eni_whose_nic_is_gone_may_be_retried_and_keeps_no_address(
@@ -264,11 +264,10 @@ def test_the_guards_of_an_eni_that_is_gone_are_removed(host: AgentHost) -> None:
         wait_for(guard.exists, "networkd is kept off")
         host.store.delete(names.ENIS, "pods-0")
         wait_for(lambda: host.condition(Type.LINK_READY).reason == "Deleting", "released")
-        host.store.patch(
-            names.ENIS,
-            "pods-0",
-            operations=[{"op": "replace", "path": "/metadata/finalizers", "value": []}],
-        )
+        done: list[Json] = [{"op": "replace", "path": "/metadata/finalizers", "value": []}]
+        host.store.patch(names.ENIS, "pods-0", operations=done)
+        host.datapath.nics.clear()
+        host.datapath.changed()
         wait_for(lambda: not guard.exists(), "the guard is gone")
 
 

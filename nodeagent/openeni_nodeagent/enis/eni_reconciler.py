@@ -161,8 +161,8 @@ class ENIReconciler:
         self._note(name, None)
         if name not in self._gone:
             return Done()
-        self._gone.discard(name)
         self._grants.forget(name)
+        self._gone.discard(name)
         with self._lock:
             self._statuses.pop(name, None)
         self._seen.pop(name, None)
