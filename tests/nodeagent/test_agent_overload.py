@@ -117,7 +117,8 @@ def test_a_question_of_the_agent_to_itself_is_no_call(host: AgentHost) -> None:
     with host.agent():
         uid = node_objects.make_pod(host.store, "web")
         assert finish(host.runtime("c1").start("ADD", "c1", uid, "web")).code == 0
-        assert set(json.loads(host.runtime("c1").ask("phases").stdout)) == {"ADD"}
+        asked = host.runtime("c1")
+        wait_for(lambda: set(json.loads(asked.ask("phases").stdout)) == {"ADD"}, "no other call")
 
 
 def test_while_calls_are_at_work_podips_are_put_off_and_then_written(
