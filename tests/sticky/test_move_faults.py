@@ -14,8 +14,10 @@ from openeni_nodeagent.cni.protocol import CNIError
 from openeni_operator.cloud.errors import (
     CloudError,
     CloudUnreachableError,
+    DeniedError,
     ResourceConflictError,
     RevisionConflictError,
+    ThrottledError,
 )
 from openeni_testing.cloud.faults import Fault, no_response
 from openeni_testing.sticky.world import KEPT, StickyWorld, Wish
@@ -61,6 +63,30 @@ def test_errors_pass(make_world: Make, error: CloudError) -> None:
     world.end("web-0")
     world.sim.cloud.fail(PUT, *[Fault(error)] * 3)
     assert world.start("web-0", "n2", **KEPT) == first
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (CloudUnreachableError("503"), 20),
+        (ThrottledError("429"), 20),
+        (no_response(), 45),
+        (DeniedError("403"), 75),
+    ],
+    ids=str,
+)
+def test_an_arrival_that_fails_is_no_refusal_of_the_address(
+    make_world: Make, error: CloudError, seconds: int
+) -> None:
+    world = make_world()
+    first = world.start("web-0", "n1", **KEPT)
+    world.end("web-0")
+    away = world.agents.pop("n2")
+    world.create_pod("web-0", "n2", **KEPT)
+    world.until(lambda: not world.is_on_a_port(first[0]), "it has left")
+    world.sim.cloud.fail(PUT, Fault(error))
+    world.agents["n2"] = away
+    assert world.retry("web-0", seconds) == first
 
 
 def test_a_refusal_of_the_claim_keeps_no_other_pod_of_the_eni_waiting(make_world: Make) -> None:

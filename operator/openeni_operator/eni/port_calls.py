@@ -33,6 +33,7 @@ from openeni_operator.eni.tracker import CERTAIN_REFUSALS, PortAnswer, PortTrack
 GATEWAY_SECONDS: Final = 60.0  # for which a subnet is believed to have the gateway that it had
 # The message of libvirt's driver when the guest's bus has no free slot (nova.exception).
 NO_SLOT: Final = "Failed to attach network adapter device"
+PASSING: Final = (errors.ThrottledError, errors.CloudUnreachableError)  # met by every call
 
 
 class ServerNotFoundError(errors.ResourceNotFoundError):
@@ -172,10 +173,10 @@ class PortCalls:
             raise
         except errors.CloudError as error:
             tracker.resize_requested = None
-            if claimed:
-                self.deps.claim_refusals.note(self.eni.name, claimed, cause_of(error))
-            else:
+            if not claimed:
                 tracker.refuse_resize(now, cause_of(error))
+            elif not isinstance(error, PASSING):
+                self.deps.claim_refusals.note(self.eni.name, claimed, cause_of(error))
             raise
         except Exception:
             tracker.resize_requested = None  # not sent

@@ -28,6 +28,9 @@ LOST: Final = frozenset(
         Reason.ADDRESS_TAKEN,
     }
 )
+# Why the cloud refuses an address: another port has it, or no port may. Whoever lacks a right or a
+# quota does not lose it.
+ABOUT_THE_ADDRESS: Final = frozenset({Reason.CONFLICT, Reason.INVALID_SPEC})
 POLL: Final = 2.0  # seconds, while the addresses are on their way
 SLOW_POLL: Final = 15.0  # for what only somebody else can change
 
@@ -250,7 +253,9 @@ def _arrive(facts: PlacementFacts, missing: list[str]) -> tuple[Cause, PodIPChan
             return Cause(Reason.WAITING_FOR_ADDRESS, f"{text} needs another ENI"), ClearENI()
         refused = [c for a in missing if (c := facts.refused(eni.name, a)) is not None]
         if refused:
-            return Cause(Reason.ADDRESS_TAKEN, f"{text}: {refused[0].message}"), None
+            taken = refused[0].reason in ABOUT_THE_ADDRESS
+            reason = Reason.ADDRESS_TAKEN if taken else Reason.WAITING_FOR_ADDRESS
+            return Cause(reason, f"{text}: {refused[0].message}"), None
         return awaited_room(eni, facts.pool, text), None
     chosen = choose_eni(facts.on_node, missing)
     if chosen is not None:
