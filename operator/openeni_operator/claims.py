@@ -15,6 +15,7 @@ from openeni_crds.eni import ENI
 from openeni_crds.podip import PodIP
 from openeni_operator.cloud.unassignable import role_of
 from openeni_operator.cluster_state import ClusterState
+from openeni_operator.index.addresses import PoolAddress
 
 # Of Placed: nothing but the operator and agents is waited for.
 IN_PROGRESS: Final = frozenset({Reason.WAITING_FOR_ADDRESS, Reason.WAITING_FOR_RELEASE})
@@ -31,11 +32,9 @@ class PendingClaims:
 def claimant_of(state: ClusterState, address: str, pool: str) -> PodIP | None:
     """Return the PodIP of the pool whose claim to the address counts.
 
-    That is one whose pod has had it, else the oldest. Networks of different pools may have equal
-    addresses.
+    That is one whose pod has had it, else the oldest.
     """
-    found = (p for p in state.podips_naming(address) if p.spec.pool_name == pool)
-    return min(found, key=_rank, default=None)
+    return min(state.podips_naming(pool, address), key=_rank, default=None)
 
 
 def target_node(state: ClusterState, podip: PodIP) -> str:
@@ -73,12 +72,13 @@ def in_transit(state: ClusterState, eni: ENI) -> frozenset[str]:
     lowest address, it would get one of them. One without a port may be the one that they go to.
     """
     port = eni.status.port
-    addresses = state.unplaced_addresses().union(port.releasing if port else ())
-    if not addresses:
-        return addresses
+    releasing, unplaced = port.releasing if port else (), state.unplaced_addresses()
+    if not (releasing or unplaced):
+        return frozenset()
     podips = (state.podip(pod.key) for pod in state.waiting_pods())
     moving = (p for p in podips if p is not None and _is_brought_elsewhere(state, p, eni))
-    awaited = addresses & {address for podip in moving for address in podip.spec.addresses}
+    named = (PoolAddress(p.spec.pool_name, address) for p in moving for address in p.spec.addresses)
+    awaited = {n.address for n in named if n in unplaced or n.address in releasing}
     subnets = [ip_network(subnet.cidr) for subnet in port.subnets] if port else []
     return frozenset(
         a for a in awaited if port is None or any(ip_address(a) in subnet for subnet in subnets)

@@ -27,6 +27,7 @@ from openeni_crds.names import (
 from openeni_crds.podip import PodIP
 from openeni_kube.store import Page, object_key
 from openeni_operator.core_objects import Node, WaitingPod, parse_node, parse_pod
+from openeni_operator.index.addresses import PoolAddress
 from openeni_operator.index.changes import Changes
 from openeni_operator.index.cluster import ClusterIndex
 
@@ -195,8 +196,8 @@ class ClusterState:
             names = self._index.addresses.enis_with(address)
         return [eni for name in names if (eni := self.eni(name)) is not None]
 
-    def unplaced_addresses(self) -> frozenset[str]:
-        """Return the addresses that watched PodIPs name, and no ENI has."""
+    def unplaced_addresses(self) -> frozenset[PoolAddress]:
+        """Return the addresses that watched PodIPs name, and no ENI of their pool has."""
         with self._lock:
             return self._index.addresses.unplaced()
 
@@ -208,10 +209,10 @@ class ClusterState:
         found: PodIP | None = self._value(PODIPS, key)
         return found
 
-    def podips_naming(self, address: str) -> tuple[PodIP, ...]:
-        """Return the watched PodIPs with this address."""
+    def podips_naming(self, pool: str, address: str) -> tuple[PodIP, ...]:
+        """Return the watched PodIPs of the pool with this address."""
         with self._lock:
-            return self._index.addresses.podips_naming(address)
+            return self._index.addresses.podips_naming(pool, address)
 
     def podips_on(self, eni: str) -> tuple[PodIP, ...]:
         """Return the watched PodIPs with this ENI; "": those without one."""

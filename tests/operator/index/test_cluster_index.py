@@ -37,6 +37,7 @@ def podips(draw: st.DrawFn) -> PodIP:
         made.spec,
         eni_name=draw(st.sampled_from(("", *NAMES))),
         node_name=draw(st.sampled_from(NODES)),
+        pool_name=draw(st.sampled_from(POOLS)),
         address=draw(st.sampled_from(ADDRESSES)),
     )
     return replace(made, spec=spec)
@@ -96,9 +97,13 @@ def test_the_indexes_are_what_a_count_from_scratch_finds(changes: list[tuple[Any
         names = {e.name for e in present if isinstance(e, ENI) and address in held_by(e)}
         assert set(index.addresses.enis_with(address)) == names
         naming = [p for p in present if isinstance(p, PodIP) and address in p.spec.addresses]
-        assert by_name(index.addresses.podips_naming(address)) == by_name(naming)
-    held = {a for e in present if isinstance(e, ENI) for a in held_by(e)}
-    named = {a for p in present if isinstance(p, PodIP) for a in p.spec.addresses}
+        for pool in POOLS:
+            found = index.addresses.podips_naming(pool, address)
+            assert by_name(found) == by_name(p for p in naming if p.spec.pool_name == pool)
+    held = {(e.spec.pool_name, a) for e in present if isinstance(e, ENI) for a in held_by(e)}
+    named = {
+        (p.spec.pool_name, a) for p in present if isinstance(p, PodIP) for a in p.spec.addresses
+    }
     assert index.addresses.unplaced() == named - held
     for eni in ("", *NAMES):
         of_eni = [p for p in present if isinstance(p, PodIP) and p.spec.eni_name == eni]

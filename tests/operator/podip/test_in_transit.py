@@ -1,0 +1,102 @@
+"""Which addresses an ENI leaves alone, since they are on their way to another one."""
+
+from typing import Any, Final
+
+import pytest
+
+from openeni_crds.conditions import Reason, Type
+from openeni_crds.meta import Json
+from openeni_crds.names import ENIS, PODIPS, PODS
+from openeni_operator.claims import in_transit
+from openeni_operator.cluster_state import ClusterState
+from openeni_testing.objects import condition, eni_body, podip_body, port_status
+
+ADDRESS: Final = "10.98.0.5"
+OTHER_NETWORK: Final = "7a7a2a52-5d0a-4c0c-8e44-0c2f8f5f1a02"
+
+
+def an_eni(name: str = "old", *, port: Json | None = None, **spec: Any) -> Json:
+    """Return an ENI whose port has one address for pods, and what of it is given."""
+    body = eni_body(name)
+    body["spec"] |= spec
+    return body | {"status": {"port": port_status(name) | (port or {})}}
+
+
+def without_port(name: str, node: str) -> Json:
+    return eni_body(name, node=node)
+
+
+def transit_of(
+    eni: Json, *others: Json, eni_name: str = "", placed: str = Reason.WAITING_FOR_ADDRESS
+) -> frozenset[str]:
+    """Return what the ENI leaves alone while a pod waits on node n2 for its address.
+
+    Of the other ENIs each is newer than those before.
+    """
+    state, pod = ClusterState(lambda _change: None), {"name": "web-0", "namespace": "default"}
+    kept = podip_body("kept", node="gone")
+    kept["spec"] |= {"eniName": "", "address": "10.98.0.6"}
+    state.put(PODIPS, kept)  # nobody waits for it
+    podip = podip_body("web-0", node="n2")
+    podip["spec"] |= {"eniName": eni_name, "address": ADDRESS}
+    podip["status"] = {"conditions": [condition(Type.PLACED, "False") | {"reason": placed}]}
+    state.put(PODIPS, podip)
+    state.put(PODS, {"metadata": pod, "spec": {"nodeName": "n2"}})
+    for version, body in enumerate((an_eni(), eni, *others), start=1):
+        state.put(ENIS, body | {"metadata": body["metadata"] | {"resourceVersion": str(version)}})
+    found = state.eni(eni["metadata"]["name"])
+    assert found is not None
+    return in_transit(state, found)
+
+
+@pytest.mark.parametrize(
+    ("eni", "others"),
+    [
+        pytest.param(an_eni("any"), (), id="on the way to another node"),
+        pytest.param(an_eni("any", nodeName="n2"), (), id="on the way to another ENI of its node"),
+        pytest.param(an_eni("any", port={"releasing": [ADDRESS]}), (), id="about to leave it"),
+        pytest.param(without_port("any", "n1"), (), id="before it has a port"),
+        pytest.param(an_eni("any", poolName="other"), (), id="of another pool in its network"),
+        pytest.param(
+            an_eni("any"),
+            (an_eni("far", poolName="far", port={"addresses": [ADDRESS]}),),
+            id="an ENI of another pool has an equal one",
+        ),
+        pytest.param(
+            an_eni("any"),
+            (an_eni("new", port={"addresses": [ADDRESS]}), an_eni("new")),
+            id="elsewhere no more",
+        ),
+    ],
+)
+def test_it_leaves_alone_what_is(eni: Json, others: tuple[Json, ...]) -> None:
+    assert transit_of(eni, *others) == {ADDRESS}
+
+
+@pytest.mark.parametrize(
+    ("eni", "others"),
+    [
+        pytest.param(an_eni("any", port={"addresses": [ADDRESS]}), (), id="there"),
+        pytest.param(an_eni("any"), (an_eni("new", port={"primary": [ADDRESS]}),), id="elsewhere"),
+        pytest.param(without_port("any", "n2"), (), id="to come to this node's next port"),
+        pytest.param(
+            an_eni("any", poolName="other", networkID=OTHER_NETWORK), (), id="in another network"
+        ),
+        pytest.param(
+            an_eni("any", port={"subnets": [{"id": "other", "cidr": "10.97.0.0/24"}]}),
+            (),
+            id="in another subnet",
+        ),
+    ],
+)
+def test_it_asks_for_any_address_while_one_is(eni: Json, others: tuple[Json, ...]) -> None:
+    assert transit_of(eni, *others) == frozenset()
+
+
+def test_the_eni_that_is_to_get_the_address_asks_for_others_too() -> None:
+    assert transit_of(an_eni("new", nodeName="n2"), eni_name="new") == frozenset()
+
+
+def test_a_claim_that_somebody_else_hinders_holds_nobody_up() -> None:
+    assert transit_of(an_eni("any"), placed=Reason.WAITING_FOR_RELEASE) == {ADDRESS}
+    assert transit_of(an_eni("any"), placed=Reason.ADDRESS_TAKEN) == frozenset()
