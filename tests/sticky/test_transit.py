@@ -5,6 +5,7 @@ The cloud in memory hands out the lowest free address, so each request would.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_address
 
 import pytest
@@ -34,6 +35,19 @@ def fill(world: StickyWorld) -> None:
     )
     network, mac = world.sim.network.id, "fa:16:3e:ff:00:02"
     cloud.ports["others"] = Port("others", "theirs", network, mac, fixed_ips=others)
+
+
+def disable_port(world: StickyWorld, node: str) -> None:
+    """Have nothing arrive at the node, while nobody is to blame but the operator and agents."""
+    for port in list(world.sim.cloud.ports.values()):
+        if port.device_id == world.server(node):
+            changed = replace(port, enabled=False, revision=port.revision + 1)
+            world.sim.cloud.ports[port.id] = changed
+    world.step(60)
+
+
+def has_left(world: StickyWorld, address: str) -> bool:
+    return not world.is_on_a_port(address)
 
 
 @pytest.mark.parametrize("pods_wait", [False, True])
@@ -67,7 +81,7 @@ def test_no_new_port_gets_it(make_world: Make) -> None:
     world.end("web-0")
     away = world.agents.pop("n2")
     world.create_pod("web-0", "n2", **KEPT)
-    world.until(lambda: not world.is_on_a_port(first[0]), "it has left")
+    world.until(partial(has_left, world, first[0]), "it has left")
     for name in ("p1", "p2", "p3"):
         world.create_pod(name, "n1")
     for _ in range(10):
@@ -88,7 +102,7 @@ def test_no_eni_of_another_pool_in_its_network_gets_it(make_world: Make) -> None
     world.end("web-0")
     away = world.agents.pop("n2")
     world.create_pod("web-0", "n2", **KEPT)
-    world.until(lambda: not world.is_on_a_port(first[0]), "it has left")
+    world.until(partial(has_left, world, first[0]), "it has left")
     more = [{"op": "replace", "path": "/spec/capacity/minAvailable", "value": 4}]
     world.sim.api.patch(ENIPOOLS, "other", operations=more)
     for _ in range(10):
@@ -103,19 +117,46 @@ def test_what_cannot_arrive_keeps_other_pods_waiting_for_a_moment_alone(make_wor
     world.end("web-0")
     away = world.agents.pop("n2")
     world.create_pod("web-0", "n2", **KEPT)
-    world.until(lambda: not world.is_on_a_port(first[0]), "it has left")
+    world.until(partial(has_left, world, first[0]), "it has left")
     for name in ("p0", "p1", "p2"):
         world.start(name, "n1", 60)
     world.agents["n2"] = away
     assert world.retry("web-0", 120)
 
 
-def test_an_address_holds_an_eni_up_once_and_another_one_again() -> None:
-    tracker, a, b = PortTracker("uid"), "10.98.0.5", "10.98.0.6"
-    assert not tracker.yields(0, frozenset())
-    assert tracker.yields(1, frozenset({a}))
-    assert not tracker.yields(1 + YIELD_TIME, frozenset({a})), "it does not arrive"
-    assert tracker.yields(2 + YIELD_TIME, frozenset({a, b}))
-    assert not tracker.yields(2 + 2 * YIELD_TIME, frozenset({a, b}))
-    assert not tracker.yields(3 + 2 * YIELD_TIME, frozenset({b})), "the first has arrived"
-    assert tracker.yields(4 + 2 * YIELD_TIME, frozenset({a})), "and goes on its way again"
+def test_a_new_node_gets_its_eni_although_there_is_always_another_that_cannot_arrive(
+    make_world: Make,
+) -> None:
+    world = make_world(capacity=SHORT)
+    kept = {name: world.start(name, "n1", **KEPT)[0] for name in ("web-0", "web-1", "web-2")}
+    for name in kept:
+        world.end(name)
+    del world.agents["n2"]
+    for name, address in kept.items():
+        world.create_pod(name, "n2", **KEPT)
+        world.until(partial(has_left, world, address), "it has left")
+        if name == "web-0":
+            world.sim.add_node("n3")
+        for _ in range(20):
+            world.step()
+    assert [e for e in world.sim.enis() if e.spec.node_name == "n3" and e.status.port]
+
+
+def test_each_address_holds_an_eni_up_once_and_all_of_them_for_half_of_the_time() -> None:
+    tracker, a, b = PortTracker("uid"), frozenset({"10.98.0.5"}), frozenset({"10.98.0.6"})
+    assert not tracker.yields(0, frozenset(), asks=True)
+    assert tracker.yields(1, a, asks=True)
+    assert not tracker.yields(1 + YIELD_TIME, a, asks=True), "it does not arrive"
+    assert not tracker.yields(2 + YIELD_TIME, a | b, asks=True), "there is always another one"
+    assert tracker.yields(1 + 2 * YIELD_TIME, a | b, asks=True), "that was time enough to ask"
+    assert not tracker.yields(2 + 2 * YIELD_TIME, a | b, asks=True), "nor does the other"
+    assert not tracker.yields(3 + 2 * YIELD_TIME, b, asks=True), "the first has arrived"
+    assert not tracker.yields(4 + 2 * YIELD_TIME, frozenset(), asks=True)
+    assert tracker.yields(5 + 2 * YIELD_TIME, a, asks=True), "and goes on its way again"
+
+
+def test_what_was_in_transit_while_an_eni_lacked_nothing_has_not_held_it_up() -> None:
+    tracker, a, b = PortTracker("uid"), frozenset({"10.98.0.5"}), frozenset({"10.98.0.6"})
+    assert not tracker.yields(0, a, asks=False)
+    assert tracker.yields(1 + YIELD_TIME, a | b, asks=True)
+    assert not tracker.yields(2 + 2 * YIELD_TIME, a, asks=True)

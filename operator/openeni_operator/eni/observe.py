@@ -110,13 +110,15 @@ def observe(deps: ENIDependencies, cloud: Cloud, eni: ENI, tracker: PortTracker)
         elapsed=tracker.elapsed(now),
         refused=tracker.refused,
     )
-    yields = tracker.yields(now, in_transit(deps.state, eni))
+    transit = in_transit(deps.state, eni)
     if facts.port is None or behind:
+        yields = tracker.yields(now, transit, asks=facts.port is None)
         return Observation(replace(facts, yields=yields), recorded)
     network = _network_facts(deps, cloud, eni, facts.port)
     described, fault = describe_port(facts.port, eni, network)
     if described is not None and fault is None:
         resize = resize_of(eni, described, _claims(deps, eni), elastic=elastic)
+        yields = tracker.yields(now, transit, asks=bool(resize.add))
         facts = replace(facts, resize=resize, yields=yields)
     return Observation(facts, described, fault, elastic)
 

@@ -69,6 +69,7 @@ class PortTracker:
     resize_conflicts: int = 0  # in a row: somebody else has changed the port meanwhile
     resize_failure: Cause | None = None
     transit: dict[str, float] = field(default_factory=dict[str, float])  # since when, by address
+    yields_since: float | None = None  # its requests have waited for those, or could be made
     inactive_since: float | None = None  # the port is attached and not ACTIVE
     reattachments: int = 0  # detach requests since it was last ACTIVE
     behind_since: float | None = None  # the cloud shows an older port than it did
@@ -149,10 +150,19 @@ class PortTracker:
         if step != self.refused:
             self.hindrance = None
 
-    def yields(self, now: float, transit: frozenset[str]) -> bool:
-        """Note which addresses are in transit; return True while any has not been for long."""
+    def yields(self, now: float, transit: frozenset[str], *, asks: bool) -> bool:
+        """Note which addresses are in transit; return True if a request is to wait for a new one.
+
+        An ENI that `asks` for any address waits for `YIELD_TIME`, then it has as long for its
+        request, whatever is in transit by then: there may always be another one.
+        """
         self.transit = {address: self.transit.get(address, now) for address in transit}
-        return any(now - since < YIELD_TIME for since in self.transit.values())
+        new = any(now - since < YIELD_TIME for since in self.transit.values())
+        if not (asks and transit):
+            self.yields_since = None
+        elif new and (self.yields_since is None or now - self.yields_since >= 2 * YIELD_TIME):
+            self.yields_since = now
+        return new and self.yields_since is not None and now - self.yields_since < YIELD_TIME
 
     def end_resize(self) -> None:
         """Note that there is nothing to change about the addresses."""
