@@ -74,6 +74,26 @@ def test_it_arrives_although_its_old_node_lacks_addresses(
         assert all(world.retry(name, 60) for name in ("p2", "p3"))
 
 
+def test_a_node_in_a_full_subnet_loses_all_addresses_but_one_and_that_once_there_is_another(
+    make_world: Make,
+) -> None:
+    world = make_world(capacity=SHORT)
+    names = ("web-0", "web-1", "web-2", "web-3")
+    first = {name: world.start(name, "n1", **KEPT) for name in names}
+    fill(world)
+    for name in names:
+        world.end(name)
+    calls = world.sim.cloud.calls[PUT]
+    for name in names:
+        world.create_pod(name, "n2", **KEPT)
+    for name in names[1:]:
+        assert world.retry(name, 60) == first[name]
+    world.step(60)
+    assert world.sim.cloud.calls[PUT] - calls <= FEW + len(names)
+    world.sim.cloud.subnets[world.sim.subnet.id] = world.sim.subnet  # it has more addresses
+    assert world.retry(names[0]) == first[names[0]]
+
+
 def test_no_new_port_gets_it(make_world: Make) -> None:
     world = make_world(capacity={"addressesPerENI": 2})
     first = world.start("web-0", "n1", **KEPT)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from openeni_crds.eni import ENI, PortStatus
+from openeni_operator.eni.report import in_fuller_family
 from openeni_operator.eni.resize import addresses_in, is_retired_whole
 
 
@@ -42,9 +43,10 @@ def request_addresses(
         for subnet in port.subnets
     }
     sizes = _sizes(port)
-    staying = [len(set(addresses_in(s, port.addresses)) - going) for s in port.subnets]
-    if going and min(staying) > 0:  # an ENI has one address at least
-        keep = min(keep, *staying)
+    # An ENI has one address at least: the last one leaves once there is another.
+    leaves = [min(sizes[s.id] - 1, len(addresses_in(s, going))) for s in port.subnets]
+    if any(leaves):
+        keep = min(keep, *(sizes[s.id] - n for s, n in zip(port.subnets, leaves, strict=True)))
     keep = max(keep, *(size - len(free[subnet]) for subnet, size in sizes.items()))
     chosen = (a for subnet, size in sizes.items() for a in free[subnet][: max(0, size - keep)])
     return AddressRequest(keep, tuple(sorted(chosen)))
@@ -54,7 +56,7 @@ def is_misasked(eni: ENI, leaving: Collection[str] = ()) -> bool:
     """Return True if the request for single addresses is not for just the ENI's surplus.
 
     It has some that a pod has or that the port has no more, lacks some that are `leaving` the ENI,
-    or is for too many or too few.
+    but for one if all of them are, or is for too many or too few.
     """
     port, asked = eni.status.port, set(eni.spec.retiring)
     if port is None or is_retired_whole(eni, port):
@@ -62,7 +64,9 @@ def is_misasked(eni: ENI, leaving: Collection[str] = ()) -> bool:
     surplus = {subnet: max(0, n - eni.spec.address_count) for subnet, n in _sizes(port).items()}
     wanted = {s.id: len(asked & set(addresses_in(s, port.addresses))) for s in port.subnets}
     there = set(port.addresses) - refused_addresses(eni)
-    return surplus != wanted or not set(leaving) <= asked <= there
+    unasked = in_fuller_family(set(leaving) - asked)
+    all_leave = set(port.addresses) <= set(leaving)
+    return surplus != wanted or not asked <= there or unasked > all_leave
 
 
 def refused_addresses(eni: ENI) -> set[str]:

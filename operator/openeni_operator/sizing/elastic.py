@@ -83,7 +83,7 @@ def corrections(
     for eni in sorted(node.enis, key=lambda e: not e.awaited):
         if not eni.resizable or eni.name in touched:
             continue
-        wanted = min(_with_claims(eni), eni.held + max(0, left - taken))
+        wanted = min(_with_claims(eni, node), eni.held + max(0, left - taken))
         if wanted > max(eni.addresses, eni.asked):
             found.append(GrowENI(eni.name, wanted))
             left -= max(0, wanted - eni.held)
@@ -157,7 +157,7 @@ def lacking_room(node: NodeState, policy: SizingPolicy) -> int:
     What is being given back leaves room for them.
     """
     claims = sum(
-        max(0, _with_claims(e) - max(e.addresses, e.asked))
+        max(0, _with_claims(e, node) - max(e.addresses, e.asked))
         for e in node.enis
         if e.usable and e.awaited
     )
@@ -165,12 +165,14 @@ def lacking_room(node: NodeState, policy: SizingPolicy) -> int:
     return max(0, claims - max(0, unheld(node, policy)) - going)
 
 
-def _with_claims(eni: ENIState) -> int:
+def _with_claims(eni: ENIState, node: NodeState) -> int:
     """Return how many addresses the ENI is to have for its claims.
 
-    It has one address at least: another takes the place of the last one that leaves.
+    It has one address at least: if its subnets have another, that takes the place of the last one
+    that leaves.
     """
-    return min(MOST_PODS, eni.addresses + eni.claimed + eni.all_leave)
+    last_leaves = eni.all_leave and eni.addresses == 1 and _room(eni, node) > 0
+    return min(MOST_PODS, eni.addresses + eni.claimed + last_leaves)
 
 
 def unheld(node: NodeState, policy: SizingPolicy) -> int:

@@ -161,3 +161,22 @@ def claiming(addresses: int, granted: int, **other: Any) -> ENIState:
 )
 def test_what_a_node_does_for_a_claim_at_its_limit(enis: list[ENIState], planned: Plan) -> None:
     assert plan(NodeState("n1", tuple(enis), peak=0), POLICY) == planned
+
+
+@pytest.mark.parametrize(
+    ("eni", "other_subnets", "planned"),
+    [
+        pytest.param(an_eni("a", 2, 0, all_leave=True), False, (), id="one leaves before"),
+        pytest.param(
+            an_eni("a", 1, 0, all_leave=True), False, (GrowENI("a", 2),), id="it leaves after that"
+        ),
+        pytest.param(
+            an_eni("a", 1, 0, all_leave=True, room=0), True, (), id="only other subnets have one"
+        ),
+    ],
+)
+def test_another_address_takes_the_place_of_the_last_one_that_leaves(
+    eni: ENIState, other_subnets: bool, planned: tuple[GrowENI, ...]
+) -> None:
+    node = NodeState("n1", (eni,), other_subnets=other_subnets)
+    assert plan(node, SizingPolicy(8, 3, 0, elastic=True)).actions == planned

@@ -17,7 +17,7 @@ from openeni_operator.eni.resize import (
     with_more,
     without,
 )
-from openeni_operator.enipool.address_choice import is_misasked, request_addresses
+from openeni_operator.enipool.address_choice import AddressRequest, is_misasked, request_addresses
 from openeni_testing.objects import eni_body
 
 FOUR, SIX = PortSubnet("s4", "10.98.0.0/22"), PortSubnet("s6", "fd00::/64")
@@ -278,4 +278,15 @@ def test_what_other_nodes_claim_is_asked_for_first() -> None:
     assert is_misasked(eni, going)
     assert not is_misasked(an_eni(fours(4), 3, retiring=going), going)
     assert request_addresses(eni, 4, going, going).retiring == (), "a pod has it"
-    assert request_addresses(an_eni(fours(1), 1), 1, (), going).count == 1, "the last one stays"
+
+
+def test_of_addresses_that_all_leave_one_stays_until_there_is_another() -> None:
+    going = fours(4)
+    wanted = request_addresses(an_eni(going, 4), 4, (), going)
+    assert (wanted.count, wanted.retiring) == (1, going[1:])
+    assert is_misasked(an_eni(going, 4), going)
+    assert not is_misasked(an_eni(going, 1, retiring=going[1:]), going)
+    last = going[:1]
+    assert request_addresses(an_eni(last, 1), 2, (), last) == AddressRequest(2)
+    assert not is_misasked(an_eni(last, 2), last)
+    assert is_misasked(an_eni(fours(2), 2), last)
