@@ -248,7 +248,7 @@ def build_reconcilers(
         created,
     )
     podips = PodIPDependencies(state, store, missing_nodes, recorder, review, now, stopping)
-    watched = WatchedPodIPDependencies(state, store, missing_nodes, claims, recorder, now)
+    watched = WatchedPodIPDependencies(state, store, missing_nodes, claims, recorder, now, clock)
     sweep = SweepDependencies(sweep_sources, cloud, orphans, reports, enqueue, clock)
     return {
         ENIPOOLS: PoolReconciler(pools),

@@ -1,12 +1,14 @@
 """A pod that keeps its address: it comes back on its node, or not within its retention."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
 from openeni_crds.conditions import Type
 from openeni_crds.names import ENIPOOLS, ENIS, LABEL_RETAINED, PODIPS
 from openeni_nodeagent.cni.protocol import CNIError
+from openeni_testing.controller import simulation
 from openeni_testing.sticky.world import StickyWorld
 
 Make = Callable[..., StickyWorld]
@@ -75,6 +77,23 @@ def test_after_its_retention_the_address_is_any_pods(make_world: Make, growth: s
     assert world.podip("web-0") is not None
     assert world.retry("db-0", 30) == first
     assert world.podip("web-0") is None
+
+
+def test_it_outlives_a_wall_clock_that_is_wrong_for_a_moment(
+    make_world: Make, growth: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(growth=growth)
+    first = world.start("web-0", "n1", sticky="100s")
+    world.end("web-0")
+    world.step()
+    with monkeypatch.context() as patched:
+        patched.setattr(simulation, "START", simulation.START + timedelta(days=1))
+        world.step(10)
+    world.step(80)
+    assert world.addresses("web-0") == first
+    world.step(10)
+    world.step()  # its agent lets it go
+    assert world.addresses("web-0") == ()
 
 
 def test_whoever_deletes_the_podip_releases_the_address(make_world: Make, growth: str) -> None:

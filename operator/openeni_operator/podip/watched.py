@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from openeni_crds.conditions import Condition, Type, find, is_true
+from openeni_crds.conditions import Condition
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
-from openeni_crds.meta import Json, encode, parse_time
+from openeni_crds.meta import Json, encode
 from openeni_crds.names import ENIPOOLS, FINALIZER_PODIP, PODIPS
 from openeni_crds.podip import DELETE, PodIP
 from openeni_crds.selection import AddressWish, WishError, choose_pool, wish_of
@@ -36,6 +36,7 @@ from openeni_operator.podip.placement import (
     decide,
 )
 from openeni_operator.podip.plan import own_conditions
+from openeni_operator.podip.retained_times import RetainedTimes
 from openeni_operator.process.transitions import record_transitions
 
 
@@ -49,6 +50,7 @@ class WatchedPodIPDependencies:
     refusals: ClaimRefusals
     recorder: Recorder
     now: Callable[[], str]  # RFC 3339, UTC, whole seconds
+    clock: Callable[[], float]  # monotonic seconds
 
 
 class WatchedPodIPReconciler:
@@ -56,10 +58,12 @@ class WatchedPodIPReconciler:
 
     def __init__(self, deps: WatchedPodIPDependencies) -> None:
         self._deps = deps
+        self._retained_times = RetainedTimes(deps.clock)
 
     def __call__(self, key: str) -> Result:
         podip = self._deps.state.podip(key)
         if podip is None:
+            self._retained_times.forget(key)
             return Done()
         try:
             decision = decide(self._facts(podip))
@@ -89,7 +93,7 @@ class WatchedPodIPReconciler:
             waiter=waiter,
             node_gone=missing is not None and missing >= NODE_GRACE_PERIOD,
             node_exists=missing is None,
-            retained_seconds=self._retained_seconds(podip),
+            retained_seconds=self._retained_times.of(podip, deps.now()),
             rivals=self._rivals(podip) if waiter is not None or not spec.eni_name else {},
             refused=deps.refusals.get,
         )
@@ -144,13 +148,6 @@ class WatchedPodIPReconciler:
             if first is not None and first.key != podip.key:
                 found.setdefault(address, first.key)
         return found
-
-    def _retained_seconds(self, podip: PodIP) -> float | None:
-        retained = find(podip.status.conditions, Type.RETAINED)
-        if retained is None or not is_true((retained,), Type.RETAINED):
-            return None
-        since = parse_time(retained.last_transition_time)
-        return max(0.0, (parse_time(self._deps.now()) - since).total_seconds())
 
     def _write_conditions(self, podip: PodIP, wanted: tuple[Condition, ...]) -> None:
         """Write the operator's conditions; those that say nothing new stay as they are."""
