@@ -15,7 +15,6 @@ from openeni_crds.eni import ENI
 from openeni_crds.podip import PodIP
 from openeni_operator.cloud.unassignable import role_of
 from openeni_operator.cluster_state import ClusterState
-from openeni_operator.index.addresses import PoolAddress
 
 # Of Placed: nothing but the operator and agents is waited for.
 IN_PROGRESS: Final = frozenset({Reason.WAITING_FOR_ADDRESS, Reason.WAITING_FOR_RELEASE})
@@ -77,8 +76,8 @@ def in_transit(state: ClusterState, eni: ENI) -> frozenset[str]:
         return frozenset()
     podips = (state.podip(pod.key) for pod in state.waiting_pods())
     moving = (p for p in podips if p is not None and _is_brought_elsewhere(state, p, eni))
-    named = (PoolAddress(p.spec.pool_name, address) for p in moving for address in p.spec.addresses)
-    awaited = {n.address for n in named if n in unplaced or n.address in releasing}
+    named = ((p.spec.pool_name, address) for p in moving for address in p.spec.addresses)
+    awaited = {a for pool, a in named if (pool, a) in unplaced or a in releasing}
     subnets = [ip_network(subnet.cidr) for subnet in port.subnets] if port else []
     return frozenset(
         a for a in awaited if port is None or any(ip_address(a) in subnet for subnet in subnets)

@@ -1,18 +1,14 @@
 """Which ENIs have an address, and which watched PodIPs name it or an ENI: indexes. Pure."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TypeAlias
 
 from openeni_crds.eni import ENI
 from openeni_crds.podip import PodIP
 from openeni_operator.index.groups import Groups
 
-
-class PoolAddress(NamedTuple):
-    """An address in a pool's network: others may have an equal one."""
-
-    pool: str
-    address: str
+# A pool and an address in its network: others may have an equal one.
+PoolAddress: TypeAlias = tuple[str, str]
 
 
 class AddressIndex:
@@ -27,11 +23,12 @@ class AddressIndex:
     def replace_eni(self, before: ENI | None, after: ENI | None) -> None:
         """Replace an ENI by its newer version; None if it did not, or does not, exist."""
         old, new = _held_by(before), _held_by(after)
-        for held, name in old - new:
-            self._enis.discard(held.address, name)
-        for held, name in new - old:
-            self._enis.put(held.address, name, (held.pool, name))
-        self._place(held for held, _ in old ^ new)
+        for _, address in old - new:
+            self._enis.discard(address, before.name if before else "")
+        for pool, address in new - old:
+            name = after.name if after else ""
+            self._enis.put(address, name, (pool, name))
+        self._place(old ^ new)
 
     def replace_podip(self, before: PodIP | None, after: PodIP | None) -> None:
         """Replace a PodIP by its newer version; None if it did not, or does not, exist."""
@@ -56,31 +53,30 @@ class AddressIndex:
 
     def podips_naming(self, pool: str, address: str) -> tuple[PodIP, ...]:
         """Return the PodIPs of the pool that name the address."""
-        return self._podips.of(PoolAddress(pool, address))
+        return self._podips.of((pool, address))
 
     def podips_on(self, eni: str) -> tuple[PodIP, ...]:
         """Return the PodIPs that have this ENI in their spec; "": those that have none."""
         return self._podips_by_eni.of(eni)
 
     def _place(self, addresses: Iterable[PoolAddress]) -> None:
-        for one in addresses:
-            held = any(pool == one.pool for pool, _ in self._enis.of(one.address))
-            if held or not self._podips.of(one):
-                self._unplaced.discard(one)
+        for pool, address in addresses:
+            held = any(other == pool for other, _ in self._enis.of(address))
+            if held or not self._podips.of((pool, address)):
+                self._unplaced.discard((pool, address))
             else:
-                self._unplaced.add(one)
+                self._unplaced.add((pool, address))
 
 
-def _held_by(eni: ENI | None) -> set[tuple[PoolAddress, str]]:
-    """Return the addresses of the ENI's port, each with the ENI's name."""
+def _held_by(eni: ENI | None) -> set[PoolAddress]:
     port = eni.status.port if eni else None
     if eni is None or port is None:
         return set()
-    held = (*port.primary, *port.addresses, *port.releasing)
-    return {(PoolAddress(eni.spec.pool_name, address), eni.name) for address in held}
+    pool = eni.spec.pool_name
+    return {(pool, address) for address in (*port.primary, *port.addresses, *port.releasing)}
 
 
 def _named_by(podip: PodIP | None) -> set[PoolAddress]:
     if podip is None:
         return set()
-    return {PoolAddress(podip.spec.pool_name, address) for address in podip.spec.addresses}
+    return {(podip.spec.pool_name, address) for address in podip.spec.addresses}

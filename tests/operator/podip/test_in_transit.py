@@ -1,12 +1,14 @@
 """Which addresses an ENI leaves alone, since they are on their way to another one."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import pytest
 
 from openeni_crds.conditions import Reason, Type
-from openeni_crds.meta import Json
-from openeni_crds.names import ENIS, PODIPS, PODS
+from openeni_crds.eni import ENI
+from openeni_crds.meta import Json, decode
+from openeni_crds.names import ENIS, PODIPS, PODS, Kind
 from openeni_operator.claims import in_transit
 from openeni_operator.cluster_state import ClusterState
 from openeni_testing.objects import condition, eni_body, podip_body, port_status
@@ -31,22 +33,32 @@ def transit_of(
 ) -> frozenset[str]:
     """Return what the ENI leaves alone while a pod waits on node n2 for its address.
 
-    Of the other ENIs each is newer than those before.
+    Of the other ENIs each is newer than those before. It does not matter what is seen first.
     """
-    state, pod = ClusterState(lambda _change: None), {"name": "web-0", "namespace": "default"}
-    kept = podip_body("kept", node="gone")
-    kept["spec"] |= {"eniName": "", "address": "10.98.0.6"}
-    state.put(PODIPS, kept)  # nobody waits for it
-    podip = podip_body("web-0", node="n2")
+    enis = [
+        body | {"metadata": body["metadata"] | {"resourceVersion": str(version)}}
+        for version, body in enumerate((an_eni(), eni, *others), start=1)
+    ]
+    kept, podip = podip_body("kept", node="gone"), podip_body("web-0", node="n2")
+    kept["spec"] |= {"eniName": "", "address": "10.98.0.6"}  # nobody waits for it
     podip["spec"] |= {"eniName": eni_name, "address": ADDRESS}
     podip["status"] = {"conditions": [condition(Type.PLACED, "False") | {"reason": placed}]}
-    state.put(PODIPS, podip)
-    state.put(PODS, {"metadata": pod, "spec": {"nodeName": "n2"}})
-    for version, body in enumerate((an_eni(), eni, *others), start=1):
-        state.put(ENIS, body | {"metadata": body["metadata"] | {"resourceVersion": str(version)}})
-    found = state.eni(eni["metadata"]["name"])
-    assert found is not None
-    return in_transit(state, found)
+    pod = {"metadata": {"name": "web-0", "namespace": "default"}, "spec": {"nodeName": "n2"}}
+    objects = [*((ENIS, body) for body in enis), (PODIPS, kept), (PODIPS, podip), (PODS, pod)]
+    enis_first, enis_last = (
+        in_transit(state, decode(eni, ENI))
+        for state in (state_of(objects), state_of([*objects[len(enis) :], *objects]))
+    )
+    assert enis_first == enis_last
+    return enis_first
+
+
+def state_of(objects: Iterable[tuple[Kind, Json]]) -> ClusterState:
+    """Return what an operator knows that sees the objects in this order."""
+    state = ClusterState(lambda _change: None)
+    for kind, body in objects:
+        state.put(kind, body)
+    return state
 
 
 @pytest.mark.parametrize(
