@@ -180,3 +180,10 @@ def test_what_was_in_transit_while_an_eni_lacked_nothing_has_not_held_it_up() ->
     assert not tracker.yields(0, a, asks=False)
     assert tracker.yields(1 + YIELD_TIME, a | b, asks=True)
     assert not tracker.yields(2 + 2 * YIELD_TIME, a, asks=True)
+
+
+def test_one_that_never_arrives_does_not_expose_the_next_one() -> None:
+    tracker, a, b = PortTracker("uid"), frozenset({"10.98.0.5"}), frozenset({"10.98.0.6"})
+    assert tracker.yields(0, a, asks=True)
+    assert not tracker.yields(10 * YIELD_TIME, a, asks=True)
+    assert tracker.yields(11 * YIELD_TIME, a | b, asks=True)

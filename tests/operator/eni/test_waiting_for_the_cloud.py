@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from openeni_operator.cloud.api import ACTIVE
 from openeni_operator.eni.facts import Elapsed, Facts
 from openeni_operator.eni.lifecycle import next_step
-from openeni_operator.eni.steps import DeletePort, DetachPort, ForgetPort, Step, Wait
-from openeni_operator.eni.timing import DETACH_TIMEOUT, MASS_LOSS_TIME, MAX_DETACHES
+from openeni_operator.eni.resize import Resize
+from openeni_operator.eni.safeguards import until_resize
+from openeni_operator.eni.steps import DeletePort, DetachPort, ForgetPort, Ready, Step, Wait
+from openeni_operator.eni.timing import DETACH_TIMEOUT, MASS_LOSS_TIME, MAX_DETACHES, POLL
 from openeni_testing.controller.ports import HERE, SETTINGS, TAGS, a_port
 
 DELETED = Facts(HERE, TAGS, SETTINGS, deleting=True, recorded_port="p1", in_use=False)
@@ -51,3 +54,13 @@ def test_a_port_that_neutron_never_showed_is_forgotten_later_and_later(unshown: 
     assert "Neutron has created port p1 and does not show it" in early.message
     assert f"looked at for {time / 60:.0f} minutes" in early.message
     assert step_after(time) == ForgetPort()
+
+
+def test_an_eni_that_yields_to_an_address_in_transit_looks_again_soon() -> None:
+    port = a_port(device_id=HERE, status=ACTIVE)
+    serving = Facts(HERE, TAGS, SETTINGS, ports=(port,), guest_prepared=True, link_ready=True)
+    facts = replace(serving, resize=Resize(add=("s",)), yields=True)
+    assert next_step(facts) == Ready()
+    after, _ = until_resize(facts) or (None, "")
+    assert after == POLL
+    assert until_resize(replace(serving, yields=True)) is None
