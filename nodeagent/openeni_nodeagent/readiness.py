@@ -59,8 +59,9 @@ class Readiness:
         return self.synced.is_set() and self._watches.pods_current()
 
     def behind(self) -> bool:
-        """Return True while the caches lack objects, or the API server is away."""
-        return not self.synced.is_set() or self._watches.unreachable()
+        """Return True while the caches lack objects, or the API server is away; at the end, too."""
+        is_current = self.synced.is_set() and not self.stopping.is_set()
+        return not is_current or self._watches.unreachable()
 
     def wait_until_synced(self, deadline: float, alive: Callable[[], bool]) -> bool:
         """Return False at the deadline, on the monotonic clock.

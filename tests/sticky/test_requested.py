@@ -1,13 +1,16 @@
 """A pod asks for an address by name: it gets this one, or its PodIP and its error say why not."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
 from openeni_crds.conditions import Reason, Type
 from openeni_crds.names import PODS
 from openeni_nodeagent.cni.protocol import CNIError
-from openeni_testing.sticky.world import StickyWorld, Wish
+from openeni_operator.cloud.errors import CloudUnreachableError
+from openeni_testing.cloud.faults import Fault
+from openeni_testing.sticky.world import KEPT, StickyWorld, Wish
 
 Make = Callable[..., StickyWorld]
 FAR = "10.98.1.77"  # in the pods' subnet, on no port
@@ -173,3 +176,47 @@ def test_a_waiting_pod_that_ends_leaves_nothing(make_world: Make) -> None:
     world.step(10)
     assert world.podip("db") is None
     assert world.agents["n1"].grants.find_retained("default/db", "pods") == ()
+
+
+@pytest.mark.parametrize("sticky", [Wish(), KEPT])
+def test_a_pod_that_waits_has_one_podip(make_world: Make, sticky: Wish) -> None:
+    """Also once the operator has said which ENI is to get the address, and while that fails."""
+    world = make_world()
+    wish: Wish = {**sticky, "address": FAR}
+    world.create_pod("db-0", "n1", **wish)
+    world.sim.cloud.fail("set fixed IPs", *[Fault(CloudUnreachableError("503"))] * 3)
+    made = set[str]()
+
+    def added() -> bool:
+        if podip := world.podip("db-0"):
+            made.add(podip.metadata.uid)
+        try:
+            return world.add("db-0") == (FAR,)
+        except CNIError:
+            return False
+
+    world.until(added, "it starts")
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize(("growth", "node"), [("Static", "n1"), ("Elastic", "n2")])
+def test_what_a_pod_had_for_a_moment_is_kept_for_it(
+    make_world: Make, growth: str, node: str
+) -> None:
+    """It has ended before its agent has written the status of its PodIP."""
+    world = make_world(growth=growth)
+    (address,) = world.start("web", "n1")
+    world.end("web")
+    wish: Wish = {**KEPT, "address": address}
+    world.create_pod("db-0", node, **wish)
+    got: list[tuple[str, ...]] = []
+
+    def added() -> bool:
+        with suppress(CNIError):
+            got.append(world.add("db-0"))
+        return bool(got)
+
+    world.until(added, "it starts")
+    world.end("db-0")
+    world.step()
+    assert world.addresses("db-0") == (address,)

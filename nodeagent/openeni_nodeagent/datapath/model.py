@@ -144,7 +144,7 @@ class Chain:
     name: str
     mark: str  # digest of its rules, which every rule has in its comment
     text: str = field(default="", compare=False)  # the nft commands that create it
-    # It only drops, and needs no route, mark or pod: it is there before its NIC comes up.
+    # It only drops, and needs no route or mark: it is there before its NIC comes up.
     protects: bool = field(default=False, compare=False)
 
 

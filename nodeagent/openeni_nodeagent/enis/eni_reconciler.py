@@ -159,7 +159,8 @@ class ENIReconciler:
         """
         self._grants.withdraw(name)
         self._note(name, None)
-        if name not in self._gone:
+        is_known = any(facts.name == name for facts in self._grants.known_enis())
+        if is_known and name not in self._gone:
             return Done()
         self._grants.forget(name)
         self._gone.discard(name)

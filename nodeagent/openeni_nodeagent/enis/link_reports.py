@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from openeni_crds.conditions import Reason
@@ -54,16 +54,20 @@ class LinkReports:
                 _log.warning("ENI %s cannot be taken down: %s", eni.name, error)
 
     def moved_pods(
-        self, report: NodeReport, pods: Mapping[PodInterface, Grant]
+        self, report: NodeReport, pods: Mapping[PodInterface, Grant], grants: Iterable[Grant]
     ) -> frozenset[PodInterface]:
         """Return the pods with another NIC than before: plugged in again, or another port's.
 
-        A pod that no look has seen yet was built on the NIC that its ENI had.
+        A pod that no look has seen yet was built on the NIC that its ENI had. Of `grants` without a
+        pod in this look what was known stays.
         """
-        before, self._nics = self._nics, {}
+        before = {
+            g.attachment: self._nics.get(g.attachment, self._indexes.get(g.eni)) for g in grants
+        }
+        self._nics = {attachment: index for attachment, index in before.items() if index}
         moved: set[PodInterface] = set()
         for pod, grant in pods.items():
-            known = before.get(grant.attachment, self._indexes.get(grant.eni))
+            known = before.get(grant.attachment)
             link = report.links.get(pod.eni.name)
             index = link.ifindex if link else known
             if index is not None:

@@ -8,7 +8,7 @@ after the kernel has been cleaned up, so that every address in the kernel has a 
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
-import msgspec
+from msgspec.structs import replace
 
 from openeni_crds.podip import DELETE
 from openeni_kube.clock import boot_seconds
@@ -70,25 +70,21 @@ class Grants:
 
     def mark_connected(self, grant: Grant, pod_network: PodNetwork) -> None:
         """Record that the datapath of a grant has been built."""
-        full = msgspec.structs.replace(
-            grant,
-            connected=True,
-            host_interface=pod_network.host_interface,
-            gateway=pod_network.gateway,
-        )
+        its = grant.attachment
         with self._changed:
-            self._enter(full)
+            known = self._ledger.find(its.container_id, its.interface) or grant
+            host, gateway = pod_network.host_interface, pod_network.gateway
+            self._enter(replace(known, connected=True, host_interface=host, gateway=gateway))
+            self._ledger.retained.end_restart(pod_key(grant.namespace, grant.name))
 
-    def require_free_interface(
-        self, attachment: Attachment, netns_id: tuple[int, int] | None
-    ) -> None:
+    def require_free_interface(self, its: Attachment, netns_id: tuple[int, int] | None) -> None:
         """Raise CNIError if another container has the interface in the namespace."""
         with self._changed:
-            self._ledger.interfaces.require_free(attachment, netns_id)
+            self._ledger.interfaces.require_free(its, netns_id)
 
     def move(self, grant: Grant, netns: str, netns_id: tuple[int, int]) -> Grant:
         """Record that the container has another namespace; return the grant. Raises CNIError."""
-        moved = msgspec.structs.replace(grant, netns=netns, netns_id=netns_id, connected=False)
+        moved = replace(grant, netns=netns, netns_id=netns_id, connected=False)
         with self._changed:
             self._ledger.interfaces.require_free(moved.attachment, netns_id)
             self._enter(moved)
@@ -104,8 +100,8 @@ class Grants:
         with self._changed:
             if self._ledger.find(container_id, interface) is None:
                 return
-            since_now = boot_seconds() + (grant.cool_down if used else 0.0)
-            cooling_until = max(since_now, grant.cooling_until)
+            seconds = grant.cool_down if used else 0.0
+            cooling_until = max(boot_seconds() + seconds, grant.cooling_until)
             times = dict.fromkeys(grant.addresses, cooling_until)
             self._journal.append(GrantEnded(container_id, interface, times))
             self._ledger.end_grant(container_id, interface, cooling_until)
@@ -209,8 +205,7 @@ class Grants:
     def next_cooled(self) -> float | None:
         """Return the seconds until the next cool-down ends; None if there is none."""
         with self._changed:
-            now = boot_seconds()
-            at = self._reservations.next_cooled(now)
+            at = self._reservations.next_cooled(now := boot_seconds())
             return None if at is None else at - now
 
     def look(self, read: Callable[[], Mapping[str, str]]) -> Mapping[str, str]:
@@ -234,8 +229,7 @@ class Grants:
     def seconds_to_look(self) -> float | None:
         """Return in how many seconds a look may make an address available; None: in none."""
         with self._changed:
-            now = boot_seconds()
-            due = self._ledger.look_due(now)
+            due = self._ledger.look_due(now := boot_seconds())
             return None if due is None else max(due - now, 0.0)
 
     def leftovers(self) -> frozenset[str]:
@@ -248,10 +242,14 @@ class Grants:
         with self._changed:
             return self._reservations.unexplained()
 
-    def unrecorded(self, addresses: Iterable[str]) -> tuple[str, ...]:
-        """Return those of which neither a grant is known nor the end of one."""
+    def lost(self, key: str, addresses: Iterable[str]) -> tuple[str, ...]:
+        """Return those of a pod's addresses of which neither a grant is known nor the end of one.
+
+        All, if its grant was lost, and since then only an ADD that failed has had them.
+        """
         with self._changed:
-            return tuple(a for a in addresses if not self._ledger.has_record(a))
+            restarts, has_record = self._ledger.retained.is_restarting(key), self._ledger.has_record
+            return tuple(a for a in addresses if restarts or not has_record(a))
 
     def end_unexplained(self, address: str, cool_down: float) -> None:
         """Record that the unknown grant of an address has ended; it cools down so many seconds."""

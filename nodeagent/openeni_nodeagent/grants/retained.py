@@ -75,7 +75,19 @@ class RetainedAddresses:
         self._choose_keepers()
 
     def has(self, key: str) -> bool:
-        return key in self._by_key
+        """Return True if something is kept for a pod that it has had."""
+        found = self._by_key.get(key)
+        return found is not None and found.granted
+
+    def end_restart(self, key: str) -> None:
+        """Keep nothing more for a pod whose grant was lost, since it has another."""
+        if self.is_restarting(key):
+            self.keep(key, None)
+
+    def is_restarting(self, key: str) -> bool:
+        """Return True if something is kept for a pod whose grant was lost."""
+        found = self._by_key.get(key)
+        return found is not None and not found.is_certain
 
     def of(self, key: str, pool: str) -> tuple[str, ...]:
         """Return the addresses of the pool that are kept for a pod."""

@@ -241,7 +241,8 @@ class DatapathReconciler:
         """Keep what the look found, and tell those whom it concerns."""
         self._note(report.repairs)
         self._links.take_over(report, choice)
-        for pod in self._links.moved_pods(report, pods) | report.disturbed:
+        moved = self._links.moved_pods(report, pods, self._grants.all())
+        for pod in moved | report.disturbed:
             self.look_into(pods[pod].attachment)
         before = self._differing
         self._differing = differences_of(report, pods)

@@ -6,6 +6,7 @@ that it asks for. The API server may be away for any time, and nothing is lost: 
 journal.
 """
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 
 from openeni_crds.meta import Json, decode, encode, seconds
 from openeni_crds.names import FINALIZER_PODIP, MANAGER_AGENT, PODIPS
-from openeni_crds.podip import PodIP
+from openeni_crds.podip import DELETE, PodIP
 from openeni_kube.clock import now_text
 from openeni_kube.result import Result, Retry, requeue
 from openeni_kube.store import ConflictError, InvalidError, NotFoundError, Store, StoreError
@@ -58,7 +59,9 @@ class PodIPPublisher:
         self._grants = grants
         self._node = node
         self._difference = difference
+        grants.subscribe(self._note)
         self._lock = threading.Lock()  # of what is observed, and of the claims
+        self._had: dict[str, tuple[str, ...]] = {}  # addresses of pods that outlive them, by name
         self._claims: dict[str, Grant] = {}  # by the pod's name: addresses that it waits for
 
     def observe(self, key: str) -> None:
@@ -70,7 +73,11 @@ class PodIPPublisher:
         with self._lock:  # who comes later has read the cache later
             podip = self._podips.get(key)
             kept = retained_by(podip) if podip is not None else None
-            if podip is not None and kept is None and self._lost(podip):
+            if podip is None:
+                self._had.pop(key, None)
+            elif kept is not None:
+                kept = dataclasses.replace(kept, granted=self._was_granted(podip))
+            elif self._lost(podip):
                 since = podip.metadata.creation_timestamp
                 pool, addresses = podip.spec.pool_name, podip.spec.addresses
                 kept = Retained(pool, addresses, since=since, is_certain=False)
@@ -124,7 +131,7 @@ class PodIPPublisher:
             return None
         kept = retained_by(podip) if podip is not None and podip.is_retained else None
         same = kept is not None and set(kept.addresses) == set(claim.addresses)
-        return None if same and kept is not None and (kept.granted or kept.placed) else claim
+        return None if same and kept is not None and kept.granted else claim
 
     def _end(self, podip: PodIP, wanted: list[Grant]) -> float | None:
         """Delete the PodIP of a pod that has gone, or keep it; return when to look again.
@@ -135,7 +142,7 @@ class PodIPPublisher:
             return BLOCKED_SECONDS  # the grant of an address was lost: repair finds its owner
         if not wanted and self._restarts(podip):
             return CLAIM_SECONDS
-        keeps = podip.is_retained and podip.was_granted and not podip.metadata.deleting
+        keeps = podip.is_retained and self._was_granted(podip) and not podip.metadata.deleting
         if keeps and not wanted:
             now = now_text()
             self._write_status(podip, podip_body.retained_status(podip, self._on_port(podip), now))
@@ -149,9 +156,19 @@ class PodIPPublisher:
         lives = pod is not None and not (pod.is_over or podip.metadata.deleting)
         return lives and bool(self._lost(podip))
 
+    def _was_granted(self, podip: PodIP) -> bool:
+        """Return True if its pod has, or had, the addresses, whether or not it says so yet."""
+        return podip.was_granted or self._had.get(podip.key) == podip.spec.addresses
+
+    def _note(self, grant: Grant) -> None:
+        """Note a grant that was made or has ended, which its PodIP may never have shown."""
+        if grant.connected and grant.retention != DELETE:
+            with self._lock:
+                self._had[key_of(grant)] = grant.addresses
+
     def _lost(self, podip: PodIP) -> tuple[str, ...]:
         """Return those of its addresses whose grant was lost: no pod has them, and none had."""
-        return self._grants.unrecorded(podip.spec.addresses) if podip.was_granted else ()
+        return self._grants.lost(podip.key, podip.spec.addresses) if podip.was_granted else ()
 
     def _publish(self, podip: PodIP | None, wanted_grants: list[Grant]) -> float | None:
         shown = [g for g in wanted_grants if g.connected or not g.eni]

@@ -1,5 +1,6 @@
 """What a look reports of a NIC is of the port whose NIC it is, and nothing overwrites it."""
 
+from collections.abc import Collection
 from pathlib import Path
 from threading import Thread
 
@@ -15,7 +16,7 @@ from openeni_nodeagent.enis.link_status import ConditionValue
 from openeni_nodeagent.enis.nic_guards import Guard, NICGuards
 from openeni_nodeagent.grants.grant import Grant
 from openeni_testing.agent import node_objects
-from openeni_testing.agent.memory_datapath import MemoryDatapath
+from openeni_testing.agent.memory_datapath import MemoryDatapath, MemorySnapshot
 from openeni_testing.agent.parts import AgentParts
 from openeni_testing.waiting import wait_for
 
@@ -75,6 +76,40 @@ def test_a_pod_whose_nic_was_plugged_again_is_looked_into(tmp_path: Path, replac
     parts.datapath.looked_into.clear()
     parts.datapath.plugged[OLD] += 1
     for _ in range(2):
+        parts.look()
+    assert parts.datapath.looked_into.keys() == {"web"}
+
+
+@pytest.mark.parametrize("during", [False, True])
+def test_a_pod_that_follows_its_addresses_to_another_nic_is_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, during: bool
+) -> None:
+    """Also if the API shows the new port `during` a look, whose NIC is there already."""
+    parts = AgentParts(tmp_path, datapath=MemoryDatapath(OLD))
+    parts.create_objects()
+    parts.grant("web", "web")
+    parts.look()
+    parts.look()
+    parts.datapath.looked_into.clear()
+    parts.datapath.nics = {NEW}
+    parts.look()
+    port = parts.store.get(ENIS, "pods-0")["status"]["port"] | {"id": "b", "macAddress": NEW}
+    operations = [{"op": "replace", "path": "/status/port", "value": port}]
+    parts.store.patch(ENIS, "pods-0", operations=operations, subresource="status")
+    observe = parts.datapath.observe
+
+    def observe_slowly(enis: Collection[ENIFacts]) -> MemorySnapshot:
+        found = observe(enis)
+        monkeypatch.undo()
+        parts.sync(look=False)
+        return found
+
+    if during:
+        monkeypatch.setattr(parts.datapath, "observe", observe_slowly)
+        parts.looks.look()
+    else:
+        parts.sync(look=False)
+    for _ in range(3):
         parts.look()
     assert parts.datapath.looked_into.keys() == {"web"}
 

@@ -100,20 +100,24 @@ def count_questions(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.mark.parametrize("retiring", [False, True])
 def test_an_add_that_fails_ends_no_cool_down(host: AgentHost, retiring: bool) -> None:
+    """Its pod has its own address at the next try, and nobody else before."""
     host.create_objects(count=1, cool_down="1h")
     had = start_and_reboot(host, "a")
+    uid = uid_of(host, "a")
     with host.agent(boot="second"):
         host.datapath.build_fails = "no buffer space"
-        answer = host.runtime("second", deadline=6).call("ADD", "second", uid_of(host, "a"), "a")
-        assert answer.code != 0
+        assert host.runtime("second", deadline=6).call("ADD", "second", uid, "a").code != 0
         host.datapath.build_fails = ""
         if retiring:
             ask = [{"op": "add", "path": "/spec/retiring", "value": list(had.values())}]
             host.store.patch(names.ENIS, "pods-0", operations=ask)
         assert refusal(host, "other") == Code.TRY_AGAIN
-        wait_for(lambda: host.podip("a") is None, "its PodIP goes")
-        wait_for(lambda: host.node_status().cooling == 1, "it cools down")
         assert not host.node_status().retired
+        assert host.add("a", "third", uid) == had["a"]
+        host.delete("third")
+        host.store.delete(names.PODS, "a", "default")
+        wait_for(lambda: host.podip("a") is None, "its PodIP goes with it")
+        wait_for(lambda: host.node_status().cooling == 1, "it cools down")
 
 
 def test_it_does_not_leave_the_node_with_its_whole_eni(host: AgentHost) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from socket import IPPROTO_UDP
 from struct import pack, unpack
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from openeni_nodeagent.addresses import IPV4, IPV6, family_of
 from openeni_nodeagent.datapath.linux import uapi
@@ -60,6 +60,9 @@ class _Direction(NamedTuple):
     destination: bytes
     protocol: int
     port: bytes  # of the destination, as in a packet; b"" for a protocol without ports
+
+
+_Packed: TypeAlias = frozenset[bytes]  # addresses
 
 
 class _Entry(NamedTuple):
@@ -127,12 +130,13 @@ def _is_stale(
     )
 
 
-def flush_untranslated(members: State) -> None:
+def flush_untranslated(members: State, own: Collection[str]) -> None:
     """Delete the entries of flows that were led to a backend, but kept their sender.
 
-    The rules of the chain `service` look the senders up among these members of sets. They are asked
-    for a flow's first packet alone: answers to a flow that began without them pass the node's
-    conntrack by as long as the client sends. A failure is logged.
+    Backends at the node's `own` addresses see the sender itself. The rules of the chain `service`
+    look the senders up among these members of sets. They are asked for a flow's first packet alone:
+    answers to a flow that began without them pass the node's conntrack by as long as the client
+    sends. A failure is logged.
     """
     try:
         with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
@@ -141,7 +145,8 @@ def flush_untranslated(members: State) -> None:
                 pods = _addresses(members, f"pods{family}")
                 itself = _addresses(members, f"hairpins{family}")
                 if senders := sources | pods | itself:
-                    lacks = partial(_lacks_translation, sources=sources, pods=pods, itself=itself)
+                    node = frozenset(packed(a) for a in own if family_of(a) == family)
+                    lacks = partial(_lacks_translation, sources, pods, itself, node)
                     _delete(netfilter, family, (senders,), lacks)
     except KernelRefusedError as error:
         LOG.warning("flows to services whose sender is wrong are left to expire: %s", error)
@@ -154,12 +159,14 @@ def _addresses(members: State, name: str) -> frozenset[bytes]:
 
 
 def _lacks_translation(
-    entry: _Entry, sources: Collection[bytes], pods: Collection[bytes], itself: Collection[bytes]
+    sources: _Packed, pods: _Packed, itself: _Packed, node: _Packed, entry: _Entry
 ) -> bool:
     """Return True for a flow whose sender `service` would translate, and which has its own."""
     if entry.status & (uapi.IPS_SRC_NAT | uapi.IPS_DST_NAT) != uapi.IPS_DST_NAT:
         return False
     sender, backend = entry.original.source, entry.reply.source
+    if backend in node:
+        return False
     of_pods = sender in pods and backend in pods
     return sender in sources or of_pods or (sender == backend and sender in itself)
 

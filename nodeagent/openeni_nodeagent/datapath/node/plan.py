@@ -139,8 +139,8 @@ class NodePlan:
 def _holds(eni: NodeENI, item: Item) -> bool:
     """Return True for what needs no NIC, or has one, and serves nobody else.
 
-    The other chains of ipvlan drop what has no member in sets, and pods that are not served have
-    none.
+    Chains of ipvlan that ask for a pod drop what has no member in sets, and pods that are not
+    served have none.
     """
     has_nic = bool(eni.link.device)
     match item:
@@ -150,7 +150,7 @@ def _holds(eni: NodeENI, item: Item) -> bool:
             return not item.index
         case Chain():
             if eni.ipvlan:
-                return has_nic and item.protects
+                return has_nic and item.protects and "@pod" not in item.text
             is_kept = has_nic or item.family == "inet"
             return is_kept and not item.name.endswith(FLOW_CHAIN)
         case _:

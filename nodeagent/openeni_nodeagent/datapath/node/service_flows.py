@@ -5,16 +5,20 @@ from typing import Final
 
 from openeni_nodeagent.datapath.linux.conntrack import flush_untranslated
 from openeni_nodeagent.datapath.linux.kernel import observe_filters
-from openeni_nodeagent.datapath.model import Chain, Element, Item, Operation, Verb
+from openeni_nodeagent.datapath.model import Address, Chain, Element, Item, Operation, State, Verb
 
 _CHAIN: Final = "service"  # filters/node.py
 _SETS: Final = ("sources", "pods", "hairpins")  # in which that chain looks senders up
 
 
-def forget_untranslated(restored: Iterable[Operation]) -> None:
-    """Delete the conntrack entries of such flows, if what was restored translates senders."""
+def forget_untranslated(restored: Iterable[Operation], seen: State) -> None:
+    """Delete the conntrack entries of such flows, if what was restored translates senders.
+
+    What leads to one of the node's own addresses, by what was `seen`, never passes that chain.
+    """
     if any(o.verb is not Verb.REMOVE and _translates(o.item) for o in restored):
-        flush_untranslated(observe_filters())
+        own = {i.address for i in seen if isinstance(i, Address)}
+        flush_untranslated(observe_filters(), own)
 
 
 def _translates(item: Item) -> bool:

@@ -154,7 +154,7 @@ def test_flows_to_a_service_that_should_have_another_sender_are_gone_and_no_othe
 
     def left(*members: tuple[str, str]) -> set[Ends]:
         of_sets = frozenset(Element(f"{name}{number}", key) for name, key in members)
-        node.run(conntrack.flush_untranslated, of_sets)
+        node.run(conntrack.flush_untranslated, of_sets, ())
         return entries(node)
 
     assert left(("hairpins", f"{client} . {client}")) == kept | {wrong}

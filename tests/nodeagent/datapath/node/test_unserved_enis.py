@@ -15,9 +15,8 @@ from openeni_crds import names
 from openeni_crds.enipool import Datapath, Mode
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_testing.network import neutron
-from openeni_testing.network.attacks import datagram, received, sending
 from openeni_testing.network.netns import Namespace
-from openeni_testing.network.neutron import METADATA, NeutronNetwork, Port, vm
+from openeni_testing.network.neutron import NeutronNetwork, Port, vm
 from openeni_testing.network.node import Node
 from openeni_testing.network.one_eni import MODES
 from openeni_testing.network.reached_pod import ReachedPod
@@ -34,7 +33,6 @@ from openeni_testing.network.unserved import (
 pytestmark = pytest.mark.root
 WIDER, OTHER = 0x003F0000, 0xFC000000  # masks: one bit more, and none in common
 TOO_LARGE = 70_000
-NODE = "10.99.0.11"
 REMOTE = Port("remote", "fa:16:3e:98:00:c8", ("10.98.0.200", "fd98::c8"))
 
 
@@ -150,23 +148,6 @@ def test_pods_of_an_eni_in_error_do_not_leave_by_the_nodes_nic(
     look(node)
     assert pod.ask(neutron.OUTSIDE, 80) in {None, ("outside", "10.98.0.11")}
     assert network.dropped() == {}
-
-
-@pytest.mark.parametrize("datapath", MODES)
-def test_an_eni_in_error_whose_filters_were_flushed_is_no_way_into_the_node_or_out(
-    network: NeutronNetwork, node: Node, datapath: Datapath
-) -> None:
-    eni, _ = attach(node, 10, datapath, dual=True)
-    pod = add_pod(node, eni, 10, dual=True)
-    put_in_error(node)
-    node.namespace.nft("flush ruleset")
-    for _ in range(2):
-        assert node.look().errors.keys() == {eni.name}
-    with vm(network, "remote", REMOTE) as remote:
-        frame = datagram(REMOTE.addresses[0], NODE, (REMOTE.mac, eni.mac))
-        attack = sending(remote, "eth0", frame)
-        assert received(remote, attack, NODE, node.namespace) == []
-    assert pod.ask(METADATA, 80) is None
 
 
 @pytest.mark.parametrize("order", [1, -1])

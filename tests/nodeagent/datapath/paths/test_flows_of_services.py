@@ -72,3 +72,25 @@ def test_a_flow_that_began_meanwhile_is_answered_after_a_look(
         assert is_answered(during)
         assert is_answered(before)
         assert is_answered(begin())
+
+
+def test_one_to_a_program_of_the_node_goes_on(topology: Topology) -> None:
+    """It never has another sender. Its server speaks next, as in a watch of the API server."""
+    host, pod = topology.node.namespace, topology.pods["a1"].namespace
+    host.nft(f"""table ip proxy {{
+      chain prerouting {{ type nat hook prerouting priority dstnat;
+        ip daddr {SERVICE} tcp dport 443 dnat to {topology.node.address}:6443; }}
+      chain output {{ type nat hook output priority -100;
+        ip daddr {SERVICE} tcp dport 443 dnat to {topology.node.address}:6443; }}
+    }}
+    """)
+    with (
+        host.run(socket.create_server, (topology.node.address, 6443)) as server,
+        pod.run(socket.create_connection, (SERVICE, 443), 5) as client,
+    ):
+        served, _ = server.accept()
+        with served:
+            host.nft(f"flush chain {TABLE} service\n")
+            assert topology.node.look().errors == {}
+            served.send(b"openeni")
+            assert client.recv(100) == b"openeni"
