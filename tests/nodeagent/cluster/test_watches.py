@@ -133,7 +133,7 @@ def test_namespaces_are_watched_at_the_next_pod_where_there_was_no_thread_left(
     wait_for(lambda: refused, "no thread is left")
     node_objects.make_pod(store, "one")
     wait_for(lambda: made.caches.namespaces.get("default"), "the namespace is known")
-    assert "namespaces" in made.watches.ages()
+    wait_for(lambda: "namespaces" in made.watches.ages(), "it counts as started")
 
 
 @pytest.mark.slow
