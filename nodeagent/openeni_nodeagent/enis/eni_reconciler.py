@@ -73,9 +73,8 @@ class ENIReconciler:
 
         def found(before: LinkStatus) -> LinkStatus:
             has_no_port = before.link.reason is Reason.WAITING_FOR_PORT
-            if has_no_port and self._enis.get(facts.name):
-                return before
-            if before.mac_address not in {"", facts.mac}:
+            is_anothers = before.mac_address not in {"", facts.mac}
+            if is_anothers or (has_no_port and self._enis.get(facts.name)):
                 return before
             known = replace(before, mac_address=facts.mac)
             return known.with_link(value, link.device, link.ifindex)

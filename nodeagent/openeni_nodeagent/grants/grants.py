@@ -75,8 +75,9 @@ class Grants:
             known = self._ledger.find(its.container_id, its.interface)
             port = known.port if known else grant.port  # it may have followed its addresses
             host, gateway = pod_network.host_interface, pod_network.gateway
-            built = replace(grant, host_interface=host, gateway=gateway, connected=True)
-            self._enter(replace(built, port=port))
+            self._enter(
+                replace(grant, connected=True, host_interface=host, gateway=gateway, port=port)
+            )
             self._ledger.retained.end_restart(pod_key(grant.namespace, grant.name))
 
     def require_free_interface(self, its: Attachment, netns_id: tuple[int, int] | None) -> None:

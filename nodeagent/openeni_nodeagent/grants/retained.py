@@ -110,20 +110,15 @@ class RetainedAddresses:
 
     def returns(self, address: str) -> bool:
         """Return True if the address stays for a pod whose own it was: it needs no cool-down."""
-        return self.is_placed(address) and self._was_granted(address)
+        return self.is_placed(address) and self.has(self._keepers.get(address, ""))
 
     def leaves(self, address: str) -> bool:
         """Return True if it is for a pod whose own it was, and which may be on another node now."""
-        return not self.is_placed(address) and self._was_granted(address)
+        return not self.is_placed(address) and self.has(self._keepers.get(address, ""))
 
     def restarts(self, address: str) -> bool:
         """Return True if its pod restarts: the end of the grant that it had is not known."""
-        keeper = self._keepers.get(address)
-        return keeper is not None and not self._by_key[keeper].is_certain
-
-    def _was_granted(self, address: str) -> bool:
-        keeper = self._keepers.get(address)
-        return keeper is not None and self._by_key[keeper].granted
+        return self.is_restarting(self._keepers.get(address, ""))
 
     def _choose_keepers(self) -> None:
         ranked = sorted(self._by_key.items(), key=_rank, reverse=True)

@@ -70,15 +70,14 @@ class ENIPublisher:
         # Read first: a cool-down that ends before the counts are taken is then looked at again.
         next_cooled = self._grants.next_cooled()
         known = self._grants.acknowledge(name)
-        if known is None and eni.status.port is None:
-            granted = len(self._grants.of_eni(name))  # the ledger offers nothing of it
-            known = RetireAnswers(eni.metadata.generation), GrantCounts(granted)
+        grants = self._grants.of_eni(name)  # also those of a former port
+        if known is None and eni.status.port is None:  # the ledger offers nothing of it
+            known = RetireAnswers(eni.metadata.generation), GrantCounts(len(grants))
         if known is None:
             return RequeueAfter(UNOBSERVED_SECONDS)
         answers, counts = known
         link = self._links.status_of(name)
-        is_used = bool(self._grants.of_eni(name))  # by pods of a former port, too
-        node = node_status(link, answers, counts, "" if is_used else self._idle_since(eni))
+        node = node_status(link, answers, counts, "" if grants else self._idle_since(eni))
         conditions = agent_conditions(eni, link, self._cni_configured(), now_text())
         shown = is_shown(eni, node, conditions)
         if not shown and self._repeats(name, node, conditions, since_write):
