@@ -78,7 +78,6 @@ class Grants:
             self._enter(
                 replace(grant, connected=True, host_interface=host, gateway=gateway, port=port)
             )
-            self._ledger.retained.end_restart(pod_key(grant.namespace, grant.name))
 
     def require_free_interface(self, its: Attachment, netns_id: tuple[int, int] | None) -> None:
         """Raise CNIError if another container has the interface in the namespace."""
@@ -129,7 +128,7 @@ class Grants:
     def retain(self, key: str, retained: Retained | None) -> None:
         """Take over what the PodIP of a pod keeps for it; None: nothing, or there is none."""
         with self._changed:
-            self._ledger.retained.keep(key, retained)
+            self._ledger.retain(key, retained)
             self._changed.notify_all()
 
     def find_retained(self, key: str, pool: str) -> tuple[str, ...]:
@@ -251,8 +250,7 @@ class Grants:
         All, if its grant was lost, and since then only an ADD that failed has had them.
         """
         with self._changed:
-            restarts, has_record = self._ledger.retained.is_restarting(key), self._ledger.has_record
-            return tuple(a for a in addresses if restarts or not has_record(a))
+            return self._ledger.lost(key, addresses)
 
     def end_unexplained(self, address: str, cool_down: float) -> None:
         """Record that the unknown grant of an address has ended; it cools down so many seconds."""

@@ -18,7 +18,7 @@ from openeni_nodeagent.grants.host_ports import HostPorts
 from openeni_nodeagent.grants.interfaces import Interfaces
 from openeni_nodeagent.grants.known_enis import is_of
 from openeni_nodeagent.grants.reservations import NEVER, Reservations
-from openeni_nodeagent.grants.retained import ANY, RetainedAddresses, Wanted
+from openeni_nodeagent.grants.retained import ANY, Retained, RetainedAddresses, Wanted, pod_key
 from openeni_nodeagent.grants.reuse_order import ReuseOrder
 
 
@@ -104,6 +104,8 @@ class Ledger:
             self._attachment_by_address[address] = key
             self._order.take(address)
             self.reservations.grant(address)
+        if grant.connected:
+            self.retained.end_restart(pod_key(grant.namespace, grant.name))
 
     def require_free(self, grant: Grant) -> None:
         """Raise AddressOwnedError if others have an address, or the attachment has others."""
@@ -121,10 +123,18 @@ class Ledger:
     def owner(self, address: str) -> Grant | None:
         return self._grants.get(self._attachment_by_address.get(address, ("", "")))
 
-    def has_record(self, address: str) -> bool:
-        """Return True if the address has a grant, or is known to have had one."""
-        cooled_at = self.reservations.cooled_at(address)
-        return address in self._attachment_by_address or cooled_at != NEVER
+    def retain(self, key: str, retained: Retained | None) -> None:
+        """Keep addresses for a pod; what is not certain only if its grant was lost."""
+        if retained and not retained.is_certain and not self.lost(key, retained.addresses):
+            retained = None
+        self.retained.keep(key, retained)
+
+    def lost(self, key: str, addresses: Iterable[str]) -> tuple[str, ...]:
+        """Return those of a pod's addresses of whose grant and its end nothing is known."""
+        if self.retained.is_restarting(key):
+            return tuple(addresses)
+        known, cooled_at = self._attachment_by_address, self.reservations.cooled_at
+        return tuple(a for a in addresses if a not in known and cooled_at(a) == NEVER)
 
     def grants(self) -> tuple[Grant, ...]:
         return tuple(self._grants.values())

@@ -77,7 +77,7 @@ class PodIPPublisher:
                 self._had.pop(key, None)
             elif kept is not None:
                 kept = dataclasses.replace(kept, granted=self._was_granted(podip))
-            elif self._lost(podip):
+            elif podip.was_granted:
                 since = podip.metadata.creation_timestamp
                 pool, addresses = podip.spec.pool_name, podip.spec.addresses
                 kept = Retained(pool, addresses, since=since, is_certain=False)

@@ -7,6 +7,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from openeni_nodeagent.cni.call import StoppingError
 from openeni_nodeagent.grants.eni_view import ENIView, GrantCounts
@@ -49,6 +50,24 @@ def grant(of: Ledger, container: str, *addresses: str) -> None:
 def end(of: Ledger, container: str, cooling_until: float) -> None:
     of.end_grant(container, "eth0", cooling_until)
     of.finish_look(of.reservations.begin_look(), (), 0)
+
+
+def test_a_lost_grant_that_was_found_again_ends_as_any_other() -> None:
+    """What an informer has seen before may be told after it."""
+    lost = Retained("pods", (A,), is_certain=False)
+    of = ledger()
+    of.retain(WEB, lost)
+    assert (of.lost(WEB, (A,)), chosen(of, DB, A)) == ((A,), None)
+    attachment = Attachment("c", "c", "eth0")
+    of.record(Grant(attachment, "default", "web-0", "", "e", "pods", (A,), "Veth", 1450, 0, 30))
+    assert of.lost(WEB, (A,)) == (A,)  # an ADD that may still fail
+    connected = of.find("c", "eth0")
+    assert connected is not None
+    of.record(structs.replace(connected, connected=True))
+    assert of.lost(WEB, (A,)) == ()
+    end(of, "c", 0)
+    of.retain(WEB, lost)
+    assert (of.lost(WEB, (A,)), chosen(of, DB, A)) == ((), (A,))
 
 
 def test_an_address_is_its_keepers_alone() -> None:
