@@ -7,7 +7,7 @@ other. So the agent can be tested without a kernel, and the datapath without a c
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, TypeAlias
 
 from openeni_crds.eni import PortSubnet
@@ -23,6 +23,14 @@ class NodeFacts:
     service_cidrs: tuple[str, ...] = ()
     local_dns: tuple[str, ...] = ()  # addresses of a node-local DNS, 169.254.20.10 style
     flow_offload: bool = True  # in Veth, where the kernel has it
+
+    def with_last_addresses(self, last: "NodeFacts | None") -> "NodeFacts":
+        """Return these facts, or if the Node shows no address, with those that it showed last.
+
+        kubelet registers a Node anew with its Hostname alone, where a cloud controller has to add
+        the addresses (pkg/kubelet/nodestatus/setters.go, NodeAddress).
+        """
+        return self if self.addresses or last is None else replace(self, addresses=last.addresses)
 
 
 @dataclass(frozen=True, slots=True)

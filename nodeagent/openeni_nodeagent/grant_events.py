@@ -13,7 +13,6 @@ from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.grant_log import GrantLog
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.looks.datapath_reconciler import SOON_SECONDS
-from openeni_nodeagent.reports.podip_publisher import key_of
 from openeni_nodeagent.requeues import COALESCE_SECONDS, Requeues
 
 NOTED: Final = "noted"  # the one key of the queues `grants` and `grant-log`
@@ -48,7 +47,7 @@ class GrantEvents:
         while self._noted:
             grant = self._noted[0]
             self._note_use(grant.eni)
-            self._queues["podips"].add(key_of(grant))
+            self._queues["podips"].add(grant.pod_key)
             self._queues["eni-status"].add(grant.eni, COALESCE_SECONDS)
             self._noted.popleft()  # not before: what fails is tried again
         self._queues["grant-log"].add(NOTED)

@@ -9,7 +9,6 @@ from openeni_kube.workqueue import Backoff
 from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.grants import Grants
-from openeni_nodeagent.reports.podip_publisher import key_of
 from openeni_nodeagent.reports.publishing_pace import PublishingPace
 
 BACKOFF: Final = Backoff(base=0.25, maximum=30.0)
@@ -73,7 +72,7 @@ class Requeues:
         else:
             self._on_ports[name] = on_port
         for grant in self._grants.of_eni(name):
-            self.queues["podips"].add(key_of(grant), COALESCE_SECONDS)
+            self.queues["podips"].add(grant.pod_key, COALESCE_SECONDS)
 
     def link(self, name: str) -> None:
         """Pass on that an ENI's link has changed."""
@@ -91,7 +90,7 @@ class Requeues:
 
     def pod(self, grant: Grant) -> None:
         """Pass on that the state of a pod's datapath has changed."""
-        self.queues["podips"].add(key_of(grant))
+        self.queues["podips"].add(grant.pod_key)
 
     def disconnected(self, key: str) -> None:
         """Pass on that a container has links that nothing needs any more."""

@@ -79,8 +79,8 @@ def _of_grants(facts: Facts) -> Iterator[Difference]:
     """Compare each grant with its ENI's addresses and with its PodIP."""
     enis = {eni.name: eni for eni in facts.enis}
     podips = {podip.key: podip for podip in facts.podips}
-    for grant in sorted(facts.grants, key=_key):
-        key, eni = _key(grant), enis.get(grant.eni)
+    for grant in sorted(facts.grants, key=lambda grant: grant.pod_key):
+        key, eni = grant.pod_key, enis.get(grant.eni)
         port = eni.status.port if eni is not None else None
         if gone := set(grant.addresses) - set(port.addresses if port is not None else ()):
             message = f"{', '.join(sorted(gone))} is not in status.port.addresses of {grant.eni}"
@@ -99,7 +99,7 @@ def _of_grants(facts: Facts) -> Iterator[Difference]:
 
 def _of_podips(facts: Facts) -> Iterator[Difference]:
     """Find PodIPs of pods that have no grant."""
-    granted = {_key(grant) for grant in facts.grants}
+    granted = {grant.pod_key for grant in facts.grants}
     for podip in sorted(facts.podips, key=lambda p: p.key):
         conditions = podip.status.conditions
         kept = podip.is_watched and not is_true(conditions, Type.DATAPATH_READY)
@@ -120,7 +120,3 @@ def _left(facts: Facts) -> Iterator[Difference]:
     if facts.report.left:
         message = f"the kernel has items of former pods or ENIs: {facts.report.left}"
         yield difference(NODES.name, facts.node, None, message, AGENT_REMEDY)
-
-
-def _key(grant: Grant) -> str:
-    return f"{grant.namespace}/{grant.name}"

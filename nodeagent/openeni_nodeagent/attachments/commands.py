@@ -45,7 +45,6 @@ from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grant_log import EndReason
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.netns_identity import identify
-from openeni_nodeagent.grants.retained import pod_key
 
 _NAMED_FAILURES: Final = 8  # of a GC, in its error
 _CHECK_WAITS_SECONDS: Final = 1.0  # for another call of its container
@@ -271,7 +270,7 @@ class CNICommands:
 
 
 def _pod_of(grant: Grant) -> str:
-    return pod_with(grant.attachment.pod_uid, pod_key(grant.namespace, grant.name))
+    return pod_with(grant.attachment.pod_uid, grant.pod_key)
 
 
 def _reason(error: DatapathError) -> PodReason | None:

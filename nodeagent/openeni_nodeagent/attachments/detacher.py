@@ -80,9 +80,8 @@ class Detacher:
     @journal_error_as_cni_error
     def end(self, grant: Grant, reason: EndReason) -> None:
         """End this grant, unless it has changed meanwhile. Raises CNIError."""
-        attachment = grant.attachment
-        with self._locks.locked(attachment.container_id):
-            if self._grants.find(attachment.container_id, attachment.interface) == grant:
+        with self._locks.locked(grant.attachment.container_id):
+            if self._grants.find(*grant.key) == grant:
                 self._end(grant, "", reason)
 
     def _end(self, grant: Grant, netns: str, reason: EndReason) -> None:
@@ -192,8 +191,7 @@ class Detacher:
         """Remove what is left, unless the attachment has a grant. Raises DatapathError."""
         if (found := self._unfinished.get(key)) is None:
             return
-        attachment = found.grant.attachment
-        if self._grants.find(attachment.container_id, attachment.interface) is None:
+        if self._grants.find(*found.grant.key) is None:
             self._remove_links(found)
         self._forget(key)
 
@@ -215,8 +213,7 @@ class Detacher:
 
     def unfinished_links(self) -> frozenset[str]:
         """Return the names of the links on the node that `finish` has still to remove."""
-        keys = [key.split("/", 1) for key in tuple(self._unfinished)]
-        return frozenset(host_link(container_id, interface) for container_id, interface in keys)
+        return frozenset(host_link(*left.grant.key) for left in tuple(self._unfinished.values()))
 
     def require_explained(self, container_id: str) -> None:
         """Raise CNIError while a repair may still find a grant for a container without one.
@@ -234,7 +231,7 @@ class Detacher:
 
 
 def _key(grant: Grant) -> str:
-    return f"{grant.attachment.container_id}/{grant.attachment.interface}"
+    return "/".join(grant.key)
 
 
 def _cannot_remove(grant: Grant, error: DatapathError | OSError) -> CNIError:

@@ -30,13 +30,13 @@ def stale_grants(
     known = tuple(grants)
     newest: dict[str, float] = {}  # pod -> when its newest listed sandbox got its grant
     for grant in known:
-        if _key(grant) in alive:
+        if grant.key in alive:
             uid = grant.attachment.pod_uid
             newest[uid] = max(newest.get(uid, grant.at), grant.at)
     return tuple(
         grant
         for grant in known
-        if _key(grant) not in alive
+        if grant.key not in alive
         and now - max(grant.at, grant.asked_at) >= GC_AGE_SECONDS
         and (
             not pod_exists(grant)
@@ -46,7 +46,3 @@ def stale_grants(
             )
         )
     )
-
-
-def _key(grant: Grant) -> tuple[str, str]:
-    return grant.attachment.container_id, grant.attachment.interface

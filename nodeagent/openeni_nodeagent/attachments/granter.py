@@ -26,11 +26,10 @@ from openeni_nodeagent.cni.call import Call
 from openeni_nodeagent.cni.protocol import CNIError, Code, Request
 from openeni_nodeagent.cni.runtime_config import bandwidth, port_mappings
 from openeni_nodeagent.event_reasons import PodReason
-from openeni_nodeagent.grants.grant import Attachment, Grant
+from openeni_nodeagent.grants.grant import Attachment, Grant, pod_key
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.netns_identity import identify
 from openeni_nodeagent.grants.requests import GrantRequest
-from openeni_nodeagent.grants.retained import pod_key
 
 _log: Final = logging.getLogger(__name__)
 

@@ -128,9 +128,8 @@ class Repairs:
 
     def _adopt(self, grant: Grant, known: Grant | None, what: str) -> None:
         """Adopt a grant, unless it has changed since. Raises what `_repair` expects."""
-        its = grant.attachment
-        with self._locks.locked(its.container_id):
-            if self._grants.find(its.container_id, its.interface) == known:
+        with self._locks.locked(grant.attachment.container_id):
+            if self._grants.find(*grant.key) == known:
                 _log.warning("%s: adopting the address for that pod", what)
                 self._grants.adopt(grant)
 

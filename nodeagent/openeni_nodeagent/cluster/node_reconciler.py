@@ -62,13 +62,11 @@ class NodeReconciler:
         node = self._nodes.get(name)
         if node is None:
             return Done()
-        facts = node_facts(node, self._cidrs.all(), self._settings)
+        try:
+            facts = self._grants.remember_node(node_facts(node, self._cidrs.all(), self._settings))
+        except JournalError as error:
+            return Retry(f"node {name}: {error}")
         if facts != self._facts:
-            try:
-                if facts.addresses:  # else those that the next start begins with stay the last ones
-                    self._grants.remember_node(facts)
-            except JournalError as error:
-                return Retry(f"node {name}: {error}")
             self._on_facts(facts)
             self._facts = facts
         return self._label(node)

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Final
 
 from openeni_crds import names
@@ -99,7 +98,6 @@ class KernelDatapath:
         if not isinstance(snapshot, KernelSnapshot):
             raise TypeError(snapshot)
         with self._shared_lock:
-            wanted = replace(wanted, node=self._with_addresses(wanted.node))
             run = NodeReconcile(wanted, self._marks, self._enis, self._given)
             report, plan = run.run(snapshot, hold)
             self._given = run.given
@@ -172,14 +170,6 @@ class KernelDatapath:
         with self._turns:
             remove_links(node_pod, netns)
         _change_flowtable(node_pod, Verb.REMOVE)  # it may wait for others' transactions of nftables
-
-    def _with_addresses(self, node: NodeFacts) -> NodeFacts:
-        """Return the node with its last addresses, if its Node shows none.
-
-        kubelet registers a Node anew with its Hostname alone, where a cloud controller has to add
-        the addresses (pkg/kubelet/nodestatus/setters.go, NodeAddress).
-        """
-        return node if node.addresses else replace(node, addresses=self._node.addresses)
 
     def _same(self, eni: NodeENI) -> NodeENI:
         """Return the object that is equal and known: a key of templates, found by its identity."""

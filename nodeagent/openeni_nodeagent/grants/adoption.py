@@ -18,7 +18,6 @@ from openeni_crds.datapath_mode import DatapathMode
 from openeni_crds.podip import PodIP
 from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grant_log import EndReason
-from openeni_nodeagent.grants.retained import pod_key
 from openeni_nodeagent.pod_options import PortMapping
 
 CONFIRM_SECONDS: Final = 120.0  # longer than any ADD
@@ -243,6 +242,6 @@ def _over(grant: Grant, observed: NodeObservation) -> EndReason | None:
     could_connect = grant.attachment in observed.ready
     if could_connect and not grant.connected and not _connected(grant, observed):
         return EndReason.NEVER_CONNECTED
-    owner = grant.attachment.pod_uid, pod_key(grant.namespace, grant.name)
+    owner = grant.attachment.pod_uid, grant.pod_key
     exists = any((p.runtime_uid, p.name) == owner for p in observed.pods.values())
     return None if exists or grant.attachment in observed.living else EndReason.POD_GONE

@@ -6,6 +6,11 @@ from openeni_crds.podip import DELETE
 from openeni_nodeagent.pod_options import UNLIMITED, Bandwidth, PortMapping
 
 
+def pod_key(namespace: str, name: str) -> str:
+    """Return the key of a pod and its PodIP."""
+    return f"{namespace}/{name}"
+
+
 class Attachment(Struct, frozen=True):
     """One interface of one container (sandbox) of one pod: CNI's attachment."""
 
@@ -41,3 +46,12 @@ class Grant(Struct, frozen=True):
     bandwidth: Bandwidth = UNLIMITED
     cooling_until: float = 0.0  # its addresses, had it not been made; 0.0 if they had cooled down
     asked_at: float = 0.0  # when the last ADD came that has connected it; 0.0 if unknown
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Container ID and interface, which has one grant at a time."""
+        return self.attachment.container_id, self.attachment.interface
+
+    @property
+    def pod_key(self) -> str:
+        return pod_key(self.namespace, self.name)

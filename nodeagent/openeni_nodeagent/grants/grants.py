@@ -28,7 +28,7 @@ from openeni_nodeagent.grants.journal import (
 from openeni_nodeagent.grants.known_enis import KnownENIs, followers
 from openeni_nodeagent.grants.ledger import Ledger
 from openeni_nodeagent.grants.requests import GrantRequest, Requests, Wait
-from openeni_nodeagent.grants.retained import Retained, pod_key
+from openeni_nodeagent.grants.retained import Retained
 
 
 class Grants:
@@ -70,9 +70,8 @@ class Grants:
 
     def mark_connected(self, grant: Grant, pod_network: PodNetwork) -> None:
         """Record that the datapath of a grant has been built."""
-        its = grant.attachment
         with self._changed:
-            known = self._ledger.find(its.container_id, its.interface)
+            known = self._ledger.find(*grant.key)
             port = known.port if known else grant.port  # it may have followed its addresses
             host, gateway = pod_network.host_interface, pod_network.gateway
             self._enter(
@@ -98,16 +97,15 @@ class Grants:
         They are reserved until a look does not find them in the kernel. If its PodIP outlives it,
         they are kept for the next pod of its name, until `retain` says otherwise.
         """
-        container_id, interface = grant.attachment.container_id, grant.attachment.interface
         with self._changed:
-            if self._ledger.find(container_id, interface) is None:
+            if self._ledger.find(*grant.key) is None:
                 return
             seconds = grant.cool_down if used else 0.0
             cooling_until = max(boot_seconds() + seconds, grant.cooling_until)
             times = dict.fromkeys(grant.addresses, cooling_until)
-            self._journal.append(GrantEnded(container_id, interface, times))
-            self._ledger.end_grant(container_id, interface, cooling_until)
-            key, retained = pod_key(grant.namespace, grant.name), self._ledger.retained
+            self._journal.append(GrantEnded(*grant.key, times))
+            self._ledger.end_grant(*grant.key, cooling_until)
+            key, retained = grant.pod_key, self._ledger.retained
             if grant.retention != DELETE and not retained.has(key):
                 retained.keep(key, Retained(grant.pool, grant.addresses))
             self._changed.notify_all()
@@ -140,7 +138,7 @@ class Grants:
         """Return the key of the pod that has the address, or that it is kept for; "" if none."""
         with self._changed:
             if (grant := self._ledger.owner(address)) is not None:
-                return pod_key(grant.namespace, grant.name)
+                return grant.pod_key
             return self._ledger.retained.keeper(address) or ""
 
     def find(self, container_id: str, interface: str) -> Grant | None:
@@ -159,10 +157,13 @@ class Grants:
     def of_eni(self, eni: str) -> tuple[Grant, ...]:
         return tuple(g for g in self.all() if g.eni == eni)
 
-    def remember_node(self, facts: NodeFacts) -> None:
-        """Record the node's facts for the next start."""
-        if facts != self._journal.state.node:
+    def remember_node(self, facts: NodeFacts) -> NodeFacts:
+        """Record the node's facts for the next start; return them, with its last addresses."""
+        known = self._journal.state.node
+        facts = facts.with_last_addresses(known)
+        if facts != known:
             self._journal.append(NodeSeen(facts))
+        return facts
 
     def observe(self, view: ENIView, facts: ENIFacts) -> None:
         """Update the ledger with what the API shows of an ENI, and wake waiting requests."""

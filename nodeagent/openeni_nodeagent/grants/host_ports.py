@@ -42,7 +42,7 @@ class HostPorts:
 
     def enter(self, grant: Grant) -> None:
         """Enter a grant's ports, or replace those of an older version of it."""
-        key = _key(grant)
+        key = grant.key
         before = self._grants.get(key)
         if before is None or before.host_ports != grant.host_ports:
             self.remove(grant)
@@ -55,7 +55,7 @@ class HostPorts:
 
     def remove(self, grant: Grant) -> None:
         """Remove the ports of a grant, whichever its version."""
-        key = _key(grant)
+        key = grant.key
         before = self._grants.pop(key, None)
         for port in before.host_ports if before is not None else ():
             for place in _places(port):
@@ -97,7 +97,7 @@ class HostPorts:
             for grant, host_ip in self._overlapping(port):
                 its = grant.attachment
                 if its.pod_uid == attachment.pod_uid and its != attachment:
-                    lost[_key(grant)].add((port.transport, port.host_port, host_ip))
+                    lost[grant.key].add((port.transport, port.host_port, host_ip))
         found: list[Grant] = []
         for key, ports in lost.items():
             grant = self._grants[key]
@@ -127,10 +127,6 @@ class HostPorts:
             of_place.pop(host_ip, None)
         if not of_place:
             self._owners.pop(place, None)
-
-
-def _key(grant: Grant) -> _Key:
-    return grant.attachment.container_id, grant.attachment.interface
 
 
 def _places(port: PortMapping) -> Iterator[_Place]:

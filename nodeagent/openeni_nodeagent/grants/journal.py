@@ -109,7 +109,7 @@ class JournalState:
 
     def _enter(self, grant: Grant) -> None:
         """Enter a grant; what another has of its addresses has ended, by a record that was lost."""
-        key = grant.attachment.container_id, grant.attachment.interface
+        key = grant.key
         self._end(key)
         for address in grant.addresses:
             self.cooling_until.pop(address, None)

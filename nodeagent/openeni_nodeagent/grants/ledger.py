@@ -18,7 +18,7 @@ from openeni_nodeagent.grants.host_ports import HostPorts
 from openeni_nodeagent.grants.interfaces import Interfaces
 from openeni_nodeagent.grants.known_enis import is_of
 from openeni_nodeagent.grants.reservations import NEVER, Reservations
-from openeni_nodeagent.grants.retained import ANY, Retained, RetainedAddresses, Wanted, pod_key
+from openeni_nodeagent.grants.retained import ANY, Retained, RetainedAddresses, Wanted
 from openeni_nodeagent.grants.reuse_order import ReuseOrder
 
 
@@ -94,7 +94,7 @@ class Ledger:
     def record(self, grant: Grant) -> None:
         """Enter a grant, or replace it with a newer version. Raises AddressOwnedError."""
         self.require_free(grant)
-        key = _key(grant)
+        key = grant.key
         if (before := self._grants.get(key)) is not None:
             self.interfaces.remove(before)
         self.interfaces.enter(grant)
@@ -105,11 +105,11 @@ class Ledger:
             self._order.take(address)
             self.reservations.grant(address)
         if grant.connected:
-            self.retained.end_restart(pod_key(grant.namespace, grant.name))
+            self.retained.end_restart(grant.pod_key)
 
     def require_free(self, grant: Grant) -> None:
         """Raise AddressOwnedError if others have an address, or the attachment has others."""
-        key = _key(grant)
+        key = grant.key
         before = self._grants.get(key, grant)
         if before.addresses != grant.addresses:
             raise AddressOwnedError(f"its container has {', '.join(before.addresses)} by now")
@@ -290,7 +290,3 @@ class Ledger:
 
     def _is_cooled(self, address: str, now: float) -> bool:
         return self.reservations.cooled_at(address) <= now
-
-
-def _key(grant: Grant) -> tuple[str, str]:
-    return grant.attachment.container_id, grant.attachment.interface

@@ -15,10 +15,10 @@ from openeni_nodeagent.cni.call import ALIVE_POLL_SECONDS, StoppingError, requir
 from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.event_reasons import PodReason
 from openeni_nodeagent.grants.eni_view import Candidate
-from openeni_nodeagent.grants.grant import Attachment, Grant
+from openeni_nodeagent.grants.grant import Attachment, Grant, pod_key
 from openeni_nodeagent.grants.host_ports import MOST_OF_NODE
 from openeni_nodeagent.grants.ledger import Ledger
-from openeni_nodeagent.grants.retained import Wanted, pod_key
+from openeni_nodeagent.grants.retained import Wanted
 from openeni_nodeagent.grants.waiting import CERTAIN, Ticket, WaitingRequests
 from openeni_nodeagent.pod_options import UNLIMITED, Bandwidth, PortMapping
 

@@ -48,11 +48,6 @@ def retained_by(podip: PodIP) -> Retained | None:
     )
 
 
-def pod_key(namespace: str, name: str) -> str:
-    """Return the key of a pod's PodIP."""
-    return f"{namespace}/{name}"
-
-
 class RetainedAddresses:
     """Not safe for several threads: the caller locks.
 

@@ -231,7 +231,7 @@ class DatapathReconciler:
                     if unseen is None or pods[pod].attachment in unseen:
                         self.look_into(pods[pod].attachment)
                     continue
-                if self._grants.find(pod.container_id, pod.interface) == pods[pod]:
+                if self._grants.find(*pods[pod].key) == pods[pod]:
                     held.append(pod)
             yield frozenset(held)
 
@@ -277,7 +277,7 @@ class DatapathReconciler:
             self.look_into(grant.attachment)
             try:
                 with self._locks.locked(pod.container_id):
-                    if self._grants.find(pod.container_id, pod.interface) == grant:
+                    if self._grants.find(*grant.key) == grant:
                         self._datapath.add(pod, grant.netns)
                         self._datapath.finish_add(pod)
                         rebuilt.append(Repair("link", f"pod {name} had no whole datapath"))

@@ -20,7 +20,6 @@ from openeni_crds.podip import DELETE, PodIP
 from openeni_kube.clock import now_text
 from openeni_kube.result import Result, Retry, requeue
 from openeni_kube.store import ConflictError, InvalidError, NotFoundError, Store, StoreError
-from openeni_nodeagent.cluster.cache import object_key
 from openeni_nodeagent.cluster.objects import Pod, pod_with
 from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.grants.adoption import LONGEST_COOL_DOWN_SECONDS
@@ -33,10 +32,6 @@ from openeni_nodeagent.reports import podip_body
 BLOCKED_SECONDS: Final = 2.0  # until a PodIP that must wait for another pod is looked at again
 CLAIM_SECONDS: Final = 5.0  # until it is looked again whether a waiting pod still exists
 RECREATE_SECONDS: Final = 0.2  # until the watch shows that the old PodIP is deleted
-
-
-def key_of(grant: Grant) -> str:
-    return object_key(grant.namespace, grant.name)
 
 
 class PodIPPublisher:
@@ -96,11 +91,11 @@ class PodIPPublisher:
     def claim(self, claim: Grant) -> None:
         """Have the PodIP of a pod without a grant say which addresses it waits for."""
         with self._lock:
-            self._claims[key_of(claim)] = claim
+            self._claims[claim.pod_key] = claim
 
     def reconcile(self, key: str) -> Result:
         """Create, update or delete the PodIP of one pod name."""
-        grants = [g for g in self._grants.all() if key_of(g) == key]
+        grants = [g for g in self._grants.all() if g.pod_key == key]
         podip = self._podips.get(key)
         claim = self._claim_of(key, grants, podip)
         wanted = [*grants, *([claim] if claim is not None else ())]
@@ -164,7 +159,7 @@ class PodIPPublisher:
         """Note a grant that was made or has ended, which its PodIP may never have shown."""
         if grant.connected and grant.retention != DELETE:
             with self._lock:
-                self._had[key_of(grant)] = grant.addresses
+                self._had[grant.pod_key] = grant.addresses
 
     def _lost(self, podip: PodIP) -> tuple[str, ...]:
         """Return those of its addresses whose grant was lost: no pod has them, and none had."""
@@ -217,7 +212,7 @@ class PodIPPublisher:
         return pod.metadata.uid if pod else grant.api_uid or grant.attachment.pod_uid
 
     def _pod_of(self, grant: Grant) -> Pod | None:
-        return self._pods.get(pod_with(grant.attachment.pod_uid, key_of(grant)))
+        return self._pods.get(pod_with(grant.attachment.pod_uid, grant.pod_key))
 
     def _create(self, grant: Grant, pod_uid: str) -> PodIP:
         """Create the grant's PodIP; return it, or the one that already has its name."""

@@ -76,20 +76,23 @@ def test_right_labels_are_not_written_again(tmp_path: Path) -> None:
     assert parts.store.get(NODES, node_objects.NODE) == before
 
 
-def test_the_next_start_has_the_last_addresses_of_a_node_that_is_registered_again(
-    tmp_path: Path,
-) -> None:
+def test_a_node_that_is_registered_again_keeps_its_last_addresses(tmp_path: Path) -> None:
+    """Until it has others; so does an agent that starts meanwhile."""
+    addresses = ("10.99.0.11", "fd99::11")
     parts = AgentParts(tmp_path)
-    node_objects.make_node(parts.store, ["10.99.0.11", "fd99::11"])
+    node_objects.make_node(parts.store, addresses)
     assert reconciler(parts).reconcile(node_objects.NODE) == Done()
     remove(parts.store, NODES, node_objects.NODE)
     parts.store.create(NODES, node_body(None))
-    again = reconciler(parts)
-    assert again.reconcile(node_objects.NODE) == Done()
-    assert again.facts() is not None
+    for each in (parts, parts.restarted()):
+        running = reconciler(each)
+        assert running.reconcile(node_objects.NODE) == Done()
+        facts = running.facts()
+        assert facts is not None
+        assert facts.addresses == addresses
     known = journal.read(tmp_path / "journal").node
     assert known is not None
-    assert known.addresses == ("10.99.0.11", "fd99::11")
+    assert known.addresses == addresses
 
 
 def test_a_full_journal_is_a_failure_of_one_line(

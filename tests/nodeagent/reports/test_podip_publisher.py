@@ -16,7 +16,7 @@ from openeni_kube.result import Done, RequeueAfter, Result, Retry
 from openeni_kube.store import NotFoundError
 from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.grant_log import EndReason
-from openeni_nodeagent.reports.podip_publisher import BLOCKED_SECONDS, RECREATE_SECONDS, key_of
+from openeni_nodeagent.reports.podip_publisher import BLOCKED_SECONDS, RECREATE_SECONDS
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.parts import AgentParts
 from openeni_testing.objects import podip_body, remove
@@ -226,7 +226,7 @@ def test_while_kubelet_makes_the_mirror_pod_of_a_static_pod_anew_its_podip_is_lo
 def test_an_outage_is_a_failure_that_names_the_podip_and_passes(parts: AgentParts) -> None:
     grant = parts.grant("web", "c1")
     parts.store.set_outage(outage=True)
-    result = parts.publisher.reconcile(key_of(grant))
+    result = parts.publisher.reconcile(grant.pod_key)
     assert isinstance(result, Retry)
     assert re.search(r"PodIP default/web: .*outage", result.error)
     parts.store.set_outage(outage=False)

@@ -26,7 +26,7 @@ from openeni_nodeagent.grants.grant_log import EndReason, GrantLog
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.journal import Journal
 from openeni_nodeagent.reports import eni_status
-from openeni_nodeagent.reports.podip_publisher import PodIPPublisher, key_of
+from openeni_nodeagent.reports.podip_publisher import PodIPPublisher
 from openeni_nodeagent.settings import from_environment
 from openeni_operator.cluster_state import LABEL_SELECTORS, ClusterState
 from openeni_operator.controllers import build_reconcilers, cloud_reads
@@ -186,12 +186,12 @@ class Agent:
         for old in self._grants.of_pod(grant.attachment.pod_uid):
             self._end(old)
         self._grants.adopt(grant)
-        self.publish(key_of(grant))
+        self.publish(grant.pod_key)
 
     def end(self, grant: Grant) -> None:
         """End a grant: the PodIP loses its finalizer and goes."""
         self._end(grant)
-        self.publish(key_of(grant))
+        self.publish(grant.pod_key)
 
     def _end(self, grant: Grant) -> None:
         self._grants.end_grant(grant, EndReason.DELETED, used=False)
