@@ -116,8 +116,7 @@ class Agent:
         # After its cool-down an address may be another node's pod's: that one keeps its flows.
         self._datapath.forget_flows({address for address, until in cooling if until > now})
         self._looks.first_look(self._journal.state.node)
-        left = del_queue.replay(self._settings.queue, self._detacher)
-        if left:
+        if left := del_queue.replay(self._settings.queue, self._detacher):
             _log.warning("%d queued DELs failed and will be retried", left)
         self._watches.start()
         for queue in self._requeues.queues.values():
@@ -127,6 +126,7 @@ class Agent:
         self._readiness.start(self._serve)
         for task in (DEL_QUEUE, JOURNAL, WAITS):
             self._requeues.queues["periodic"].add(task)
+        self._requeues.look()
 
     def stop(self) -> None:
         """Finish running calls; pods, their addresses and the datapath stay as they are."""

@@ -98,7 +98,9 @@ def test_rules_that_somebody_flushes_again_and_again_are_an_event_on_the_node(
     assert "ManageForeignRoutingPolicyRules=no" in event["note"]
 
 
-def test_what_is_wrong_when_an_agent_starts_is_restored_by_its_first_look(node: RealNode) -> None:
+def test_what_is_wrong_when_an_agent_starts_is_restored_without_the_api_server(
+    node: RealNode,
+) -> None:
     with Namespace("web") as pod:
         with node.agent():
             node.add(pod)
@@ -107,7 +109,7 @@ def test_what_is_wrong_when_an_agent_starts_is_restored_by_its_first_look(node: 
         pod.ip("route flush dev eth0")
         node.host.store.set_outage(outage=True)
         with node.agent(ready=False):
-            assert node.problem(pod) == ""
+            wait_for(lambda: node.problem(pod) == "", "all is as planned", SOON)
         node.host.store.set_outage(outage=False)
 
 

@@ -17,7 +17,7 @@ from openeni_nodeagent.looks.look_pace import (
     SETTLE_SECONDS,
 )
 from openeni_testing.agent.clock import Clock
-from openeni_testing.agent.parts import AgentParts
+from openeni_testing.agent.parts import NODE_FACTS, AgentParts
 
 TOOK = 0.5  # seconds of each look
 
@@ -187,6 +187,17 @@ def test_whatever_ends_a_look_the_next_one_looks_into_all_pods(
         patched.setattr(parts.datapath, "observe", fail)
         assert isinstance(parts.looks.look(), Retry)
     parts.looks.look()
+    assert parts.datapath.looked_into.keys() == {"web"}
+
+
+def test_an_agent_listens_before_it_looks_into_pods(parts: AgentParts) -> None:
+    """How much there is to read is theirs to choose."""
+    parts.grant("web", "web")
+    again = parts.restarted()
+    parts.datapath.looked_into.clear()
+    again.looks.first_look(NODE_FACTS)
+    assert parts.datapath.looked_into == {}
+    again.look()
     assert parts.datapath.looked_into.keys() == {"web"}
 
 

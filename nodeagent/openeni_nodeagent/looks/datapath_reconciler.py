@@ -121,13 +121,14 @@ class DatapathReconciler:
     def first_look(self, node: NodeFacts | None) -> None:
         """Look at the node as the previous process left it. Raises DatapathError.
 
-        Without facts of the node nothing but the addresses in the kernel is of interest.
+        Without facts of the node nothing but the addresses in the kernel is of interest. The next
+        look looks into pods: how long that takes is theirs to choose, and no call is served yet.
         """
         if node is None:
             self._grants.look(lambda: self._datapath.observe(()).pods)
         else:
             self.set_node(node)
-            self._look(node, None)
+            self._look(node, set())
 
     def look(self, _: str = "") -> Result:
         """Look at the node once, and put right what differs."""

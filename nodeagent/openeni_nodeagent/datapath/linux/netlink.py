@@ -68,6 +68,10 @@ class DumpRefusedError(KernelRefusedError):
         self.errno = refusal.errno
 
 
+class DumpTooLongError(KernelRefusedError):
+    """The dumps of one socket have more entries than its limit."""
+
+
 def is_own_port(port: int) -> bool:
     """Return True for the port id (nlmsg_pid) of a socket of this process.
 
@@ -79,13 +83,14 @@ def is_own_port(port: int) -> bool:
 class Netlink:
     """One socket. Two threads must not use it at the same time.
 
-    A dump of more than `limit` entries is given up: in a pod's namespace their number is the pod's
-    choice, and would be the agent's time and memory. One that is long counts several times: a link
-    may have 64 KiB of names.
+    It is given up once its dumps have more than `limit` entries: in a pod's namespace their number
+    is the pod's choice, and would be the agent's time and memory. One that is long counts several
+    times: a link may have 64 KiB of names.
     """
 
     def __init__(self, protocol: int = uapi.NETLINK_ROUTE, *, limit: int | None = None) -> None:
         self._limit = limit
+        self._entries = 0  # of all dumps that came to their end
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
             for option in (uapi.NETLINK_EXT_ACK, uapi.NETLINK_GET_STRICT_CHK):
@@ -130,7 +135,7 @@ class Netlink:
         """Return the messages, headers included, that answer a dump request and are `wanted`.
 
         A dump that a concurrent change interrupts is repeated. Raises DumpRefusedError, and
-        KernelRefusedError for more entries than the limit, wanted or not.
+        DumpTooLongError for more entries than the limit, wanted or not.
         """
         try:
             for _ in range(_DUMP_ATTEMPTS):
@@ -164,7 +169,7 @@ class Netlink:
         self, request: bytes, wanted: Callable[[bytes], object]
     ) -> tuple[list[bytes], bool]:
         self._send([request], 0)
-        answers, interrupted, entries = list[bytes](), False, 0
+        answers, interrupted, entries = list[bytes](), False, self._entries
         while True:
             for kind, flags, sequence, _, message in self._receive():
                 if sequence != self._sequence:
@@ -175,10 +180,11 @@ class Netlink:
                 if kind in (uapi.NLMSG_DONE, uapi.NLMSG_ERROR):
                     if refusal := _refusal(0, message):
                         raise DumpRefusedError(refusal)
+                    self._entries = self._entries if interrupted else entries
                     return answers, interrupted
                 entries += 1 + len(message) // _ENTRY_BYTES
                 if self._limit is not None and entries > self._limit:
-                    raise KernelRefusedError(f"a dump has more than {self._limit} entries")
+                    raise DumpTooLongError(f"dumps have more than {self._limit} entries")
                 if wanted(message):
                     answers.append(message)
 

@@ -41,10 +41,11 @@ def fill(pod: Pod, kind: str, count: int) -> None:
     pod.namespace.ip(*(f"{command} {a} dev eth0 {rest} {names.PROTOCOL}" for a in addresses))
 
 
-@pytest.mark.parametrize("kind", ["neighbours", "routes"])
-def test_a_pod_full_of_entries_is_not_read_to_its_end(node: Node, kind: str) -> None:
+@pytest.mark.parametrize("kinds", [("neighbours",), ("routes",), ("neighbours", "routes")], ids=str)
+def test_a_pod_full_of_entries_is_not_read_to_its_end(node: Node, kinds: tuple[str, ...]) -> None:
     full, other = node.pods
-    fill(full, kind, ENTRIES_IN_POD + 1)
+    for kind in kinds:
+        fill(full, kind, ENTRIES_IN_POD // len(kinds) + 1)
     report = node.look(into=True)
     assert set(report.differing) == {full.facts}
     assert f"more than {ENTRIES_IN_POD} entries" in report.differing[full.facts]
@@ -87,6 +88,20 @@ def test_it_can_be_deleted(node: Node) -> None:
     node.run(node.datapath.finish_delete, full.facts, full.namespace.path)
     assert "eth0" not in full.namespace.program("ip", "link")
     assert full.address not in node.pod_addresses()
+
+
+def test_it_is_deleted_whatever_addresses_it_has_given_itself(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openeni_nodeagent.datapath.pod.ENTRIES_IN_POD", 50)
+    full, _ = node.pods
+    full.namespace.ip(
+        f"addr del {full.address}/32 dev eth0",
+        *(f"addr add 11.0.0.{n}/32 dev eth0" for n in range(1, 60)),
+    )
+    node.run(node.datapath.delete, full.facts)
+    node.run(node.datapath.finish_delete, full.facts, full.namespace.path)
+    assert "eth0" not in full.namespace.program("ip", "link")
 
 
 def test_what_it_has_given_itself_is_removed_and_fills_no_log(node: Node) -> None:
