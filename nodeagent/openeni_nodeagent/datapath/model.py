@@ -33,6 +33,7 @@ class Link:
     group: int = 0  # the node's ends of veth pairs: that of their ENI, for its marks
     master: int = 0  # index of the bridge, bond or VRF that gets what the link receives
     flags: int = 0  # ipvlan: IPVLAN_F_PRIVATE or _VEPA, which all slaves of the ENI share
+    carrier: bool = field(default=True, compare=False)  # nobody plans it
 
     @property
     def identity(self) -> tuple[str | int, ...]:

@@ -42,6 +42,7 @@ STATIC = 4  # RTPROT_STATIC
 
 CONCERN_US = {
     "the ENI down": (Verb.ADD, Link("ens7", 7, "", MAC, 1450, up=False)),
+    "the ENI without a carrier": (Verb.ADD, replace(ENI, carrier=False)),
     "the ENI renamed": (Verb.ADD, Link("eth1", 7, "", MAC, 1450)),
     "the ENI with another MTU": (Verb.ADD, Link("ens7", 7, "", MAC, 1400)),
     "the ENI unplugged": (Verb.REMOVE, Link("ens7", 7, "", MAC, 1450)),

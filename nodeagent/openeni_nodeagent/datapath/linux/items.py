@@ -83,6 +83,7 @@ def link(message: Any) -> Link | None:
         group=message.get_attr("IFLA_GROUP") or 0,
         master=message.get_attr("IFLA_MASTER") or 0,
         flags=data.get_attr("IFLA_IPVLAN_FLAGS") or 0 if data else 0,
+        carrier=bool(message["flags"] & uapi.IFF_LOWER_UP),
     )
 
 

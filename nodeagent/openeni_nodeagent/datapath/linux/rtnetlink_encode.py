@@ -224,8 +224,9 @@ def _rule(item: Rule) -> tuple[int, int, bytes]:
 
 
 def _neighbour(item: Neighbour) -> tuple[int, int, bytes]:
-    state, flags = (uapi.NUD_PERMANENT, 0) if item.mac else (0, uapi.NTF_PROXY)
-    body = NDMSG.pack(SOCKET_FAMILIES[family_of(item.address)], item.index, state, flags, 0)
+    # As a proxy, too: newer kernels keep these without a carrier (pneigh_entry.permanent).
+    family, flags = SOCKET_FAMILIES[family_of(item.address)], 0 if item.mac else uapi.NTF_PROXY
+    body = NDMSG.pack(family, item.index, uapi.NUD_PERMANENT, flags, 0)
     body += attribute(uapi.NDA_DST, packed(item.address))
     body += attribute(uapi.NDA_PROTOCOL, bytes([item.protocol]))
     if item.mac:

@@ -70,6 +70,7 @@ RT_SCOPE_LINK: Final = 253
 
 # linux/if.h and linux/if_link.h
 IFF_UP: Final = 1
+IFF_LOWER_UP: Final = 0x10000  # it has a carrier
 IF_OPER_UP: Final = 6
 IFLA_ADDRESS: Final = 1
 IFLA_IFNAME: Final = 3

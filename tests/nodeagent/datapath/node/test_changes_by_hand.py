@@ -11,6 +11,7 @@ from openeni_nodeagent.datapath_api import DatapathError
 from openeni_testing.network import neutron
 from openeni_testing.network.one_eni import MODES
 from openeni_testing.network.reached_pod import ADDRESSES, ReachedPod
+from openeni_testing.waiting import wait_for
 
 pytestmark = pytest.mark.root
 WITH_IPV6 = [mode for mode in MODES if mode.id != f"ipvlan-{IPVlanMode.L3}"]
@@ -119,6 +120,20 @@ def test_what_is_done_by_hand_to_an_eni_is_restored(
     assert 0 < bench.heal() <= (2 if damage is lower_the_mtu else 1)
     assert bench.check() == ()
     bench.network.forget_dropped()
+    bench.assert_connected()
+
+
+def test_pods_are_reached_once_their_nic_has_a_carrier_again(bench: ReachedPod) -> None:
+    """Kernels delete proxies without a word; newer ones keep them."""
+
+    def has_carrier() -> bool:
+        return "LOWER_UP" in bench.node.namespace.program("ip", "link", "show", "ens7")
+
+    bench.network.fabric.ip(f"link set {bench.port.device} down")
+    wait_for(lambda: not has_carrier(), "it has lost it")
+    bench.network.fabric.ip(f"link set {bench.port.device} up")
+    wait_for(has_carrier, "it has it again")
+    bench.network.fabric.program("ip", "neigh", "flush", "all")
     bench.assert_connected()
 
 
