@@ -1,7 +1,7 @@
 """Marks: which bits of a packet's mark are openeni's, and which value each ENI has. Pure.
 
-All other bits are kept, for kube-proxy and others have theirs. Which ENI has which value stands
-in the kernel's rules, so an agent that starts anew finds it there.
+All other bits are kept, for kube-proxy and others have theirs. Which ENI has which value stands in
+the kernel's rules, and in the comments of chains, so an agent that starts anew finds it there.
 """
 
 from dataclasses import dataclass

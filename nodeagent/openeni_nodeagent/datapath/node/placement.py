@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from openeni_crds import names
 from openeni_nodeagent.addresses import IPV4, IPV6, host_cidr
 from openeni_nodeagent.datapath import ownership
-from openeni_nodeagent.datapath.filters.chains import ENI_CHAIN
+from openeni_nodeagent.datapath.filters.chains import ENI_CHAIN, given_marks
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux import modes
 from openeni_nodeagent.datapath.linux.kernel import (
@@ -66,7 +66,7 @@ def place(
     What an ENI of the latter has is left as it is, but for what keeps the packets of its pods from
     leaving by the node's own NIC, or by another ENI (`NodePlan.held`). Somebody else's NIC with its
     MAC is none of its. `given` are the marks of tables from before, which they keep although
-    somebody has flushed the rules: chains set them.
+    somebody has flushed the rules: chains set them, and tell a new agent.
     """
     seen = snapshot.state
     marked = _rules_with_marks(seen, given)
@@ -183,8 +183,9 @@ def _former_enis(
 def _rules_with_marks(seen: State, given: Mapping[int, GivenMark]) -> State:
     """Return the rules from which marks follow; of tables without, by the marks given before."""
     found = {i for i in seen if isinstance(i, Rule) and i.priority in RULES_WITH_MARK}
-    without = given.keys() - {rule.table for rule in found}
-    return frozenset(found | {_rule_with_mark(table, given[table].mark) for table in without})
+    known = given_marks(seen) | {table: of.mark for table, of in given.items()}
+    without = known.keys() - {rule.table for rule in found}
+    return frozenset(found | {_rule_with_mark(table, known[table]) for table in without})
 
 
 def _rule_with_mark(table: int, mark: Mark) -> Rule:

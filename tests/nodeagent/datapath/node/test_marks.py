@@ -149,6 +149,11 @@ def test_enis_keep_their_marks_when_all_rules_are_flushed() -> None:
     node.enis.reverse()
     assert not node.look().errors
     assert sorted(marks_in(node)) == sorted(before)
+    node.namespace.program("ip", "rule", "flush")
+    node.namespace.ip("rule add pref 32766 lookup main", "rule add pref 32767 lookup default")
+    node.datapath = KernelDatapath()  # an agent that starts has the chains alone
+    assert not node.look().errors
+    assert sorted(marks_in(node)) == sorted(before)
     assert network.dropped() == {}
     node.close()
     network.close()
