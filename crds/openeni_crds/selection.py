@@ -19,7 +19,7 @@ _PROVIDER_ID: Final = re.compile(r"^openstack://[^/]*/([^/]+)$")
 _RETENTION: Final = re.compile(r"([0-9]{1,4}h|[0-9]{1,6}m|[0-9]{1,7}s)+")
 _SHORTEST_RETENTION: Final = 30
 _LONGEST_RETENTION: Final = 8760 * 3600
-_LONGEST_TEXT: Final = 100  # of an annotation, in an error
+_LONGEST_TEXT: Final = 100  # of an annotation that is read, or stands in an error
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,9 @@ def _retention(text: str | None) -> str:
 def _addresses(text: str | None) -> tuple[str, ...]:
     if text is None:
         return ()
+    parts = text.split(",") if len(text) <= _LONGEST_TEXT else []  # a pod may have 256 KiB
     try:
-        found = [_address(part.strip()) for part in text.split(",")]
+        found = [_address(part.strip()) for part in parts]
     except ValueError:
         found = []
     if not found or len({address.version for address in found}) < len(found):

@@ -167,3 +167,14 @@ def test_what_is_no_address_of_a_port_is_refused_on_one_line(text: str) -> None:
         wish_of({ANNOTATION_ADDRESS: text})
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 400
+
+
+def test_of_a_text_as_long_as_an_annotation_may_be_no_address_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each ADD would read them all, while the interpreter serves nobody else."""
+    read: list[str] = []
+    monkeypatch.setattr("openeni_crds.selection.ip_address", read.append)
+    with pytest.raises(WishError):
+        wish_of({ANNOTATION_ADDRESS: "::1," * 62_500})
+    assert read == []

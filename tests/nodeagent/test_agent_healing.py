@@ -113,6 +113,19 @@ def test_what_is_wrong_when_an_agent_starts_is_restored_without_the_api_server(
         node.host.store.set_outage(outage=False)
 
 
+def test_routes_to_pods_name_the_nodes_address_again_once_it_is_back(node: RealNode) -> None:
+    def route() -> str:
+        return node.space.program("ip", "route", "show", "table", str(names.TABLE_PODS))
+
+    with Namespace("web") as pod, node.agent():
+        address = node.add(pod)
+        assert "src 10.99.0.11" in route()
+        node.space.ip("addr del 10.99.0.11/24 dev eth0")
+        wait_for(lambda: address in route() and "src" not in route(), "one without it", SOON)
+        node.space.ip("addr add 10.99.0.11/24 dev eth0")
+        wait_for(lambda: "src 10.99.0.11" in route(), "one with it", SOON)
+
+
 def test_a_pod_whose_link_is_deleted_is_built_again_with_its_address(
     node: RealNode, caplog: pytest.LogCaptureFixture
 ) -> None:

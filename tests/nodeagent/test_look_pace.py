@@ -7,9 +7,17 @@ from pathlib import Path
 import pytest
 
 from openeni_kube.result import RequeueAfter, Retry
-from openeni_nodeagent.datapath_api import ENIFacts, Hold, NodeReport, NodeSnapshot, WantedNode
+from openeni_nodeagent.datapath_api import (
+    ENIFacts,
+    Hold,
+    KernelRefusedError,
+    NodeReport,
+    NodeSnapshot,
+    PodInterface,
+    WantedNode,
+)
 from openeni_nodeagent.looks import datapath_reconciler, look_pace
-from openeni_nodeagent.looks.datapath_reconciler import LOOK_PERIOD_SECONDS, SOON_SECONDS
+from openeni_nodeagent.looks.datapath_reconciler import LOOK_PERIOD_SECONDS, REBUILDS, SOON_SECONDS
 from openeni_nodeagent.looks.look_pace import (
     COALESCE_SECONDS,
     LOOK_CREDIT_SECONDS,
@@ -129,28 +137,37 @@ def test_a_pod_that_has_a_call_running_is_left_to_the_next_look_which_looks_into
     assert [[each.netns for each in node.pods] for node in wanted] == [[""], [""]]
 
 
-def test_a_pod_that_deletes_its_link_each_time_is_built_again_once_in_a_period(
-    parts: AgentParts, clock: Clock
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_pod_that_breaks_its_datapath_each_time_is_built_again_a_few_times_in_a_period(
+    parts: AgentParts, clock: Clock, refused: bool
 ) -> None:
+    """Whether or not it can be. Its NIC may be plugged again more than once."""
     pod = parts.grant("web", "web")
     (address,) = pod.addresses
     parts.look()
+    tried: list[PodInterface] = []
+
+    def try_to_build(pod: PodInterface) -> None:
+        tried.append(pod)
+        if refused:
+            raise KernelRefusedError("eth0 is another link")
 
     def rebuilds(deletions: int) -> int:
-        """Return how often the pod is built again while it deletes its link so many times."""
-        before = parts.datapath.adds
+        """Return how often it is tried while the pod deletes its link so many times."""
+        before = len(tried)
         for _ in range(deletions):
             if address in parts.datapath.pods():
                 parts.datapath.lose(address)
             clock.now += parts.looks.pace.delay()
             parts.look()
-        return parts.datapath.adds - before
+        return len(tried) - before
 
-    assert rebuilds(5) == 1
-    assert parts.datapath.announced == [pod.addresses]
+    parts.datapath.before_add = try_to_build
+    assert rebuilds(REBUILDS + 2) == REBUILDS
+    assert parts.datapath.announced == ([] if refused else [pod.addresses] * REBUILDS)
     assert parts.looks.difference(pod.attachment) is not None
     clock.now += LOOK_PERIOD_SECONDS
-    assert rebuilds(5) == 1
+    assert rebuilds(REBUILDS + 2) == REBUILDS
 
 
 def test_pods_whose_slaves_were_disturbed_are_looked_into_soon(

@@ -7,10 +7,11 @@ differs from the plan, or goes, concerns us; every change of a sysctl does, so a
 one is followed by another.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from ipaddress import ip_address
 
 from openeni_crds import names
 from openeni_nodeagent.datapath.model import (
@@ -57,12 +58,20 @@ class Watched:
     addresses: frozenset[Address]
     macs: frozenset[str]  # of the ENIs, also of those whose NIC is not there yet
     disconnected: Container[str] = ()  # names of pods' links that may go: their DEL has run
+    present: frozenset[str] = frozenset()  # addresses of the node that its links had
+    absent: frozenset[str] = frozenset()  # and those that none of them had
 
 
 def watched(
-    planned: State, seen: State, macs: frozenset[str], disconnected: Container[str] = ()
+    planned: State,
+    seen: State,
+    macs: frozenset[str],
+    disconnected: Container[str] = (),
+    node: Iterable[str] = (),
 ) -> Watched:
     """Return what to watch, of the node's plan, its ENIs' MACs and the pods that had a DEL.
+
+    What is planned depends on which of the addresses of the `node` its other links have.
 
     What the last look has `seen` of a link is nothing new, although it could not make it as
     planned: each attempt has the kernel tell of it.
@@ -72,7 +81,9 @@ def watched(
         if isinstance(link, Link) and (as_planned := links.get(link.index)):
             links[link.index] = as_nic(link) if as_planned.kind == NIC else link
     addresses = frozenset(item for item in planned if isinstance(item, Address))
-    return Watched(links, addresses, macs, disconnected)
+    others = {i.address for i in seen if isinstance(i, Address) and i.index not in links}
+    own = frozenset(str(ip_address(address)) for address in node)
+    return Watched(links, addresses, macs, disconnected, own & others, own - others)
 
 
 @lru_cache(maxsize=1)
@@ -119,8 +130,9 @@ def _link_concerns_us(verb: Verb, link: Link, watched: Watched) -> bool:
 def _address_concerns_us(verb: Verb, address: Address, watched: Watched) -> bool:
     if address in watched.addresses:
         return verb is Verb.REMOVE
-    is_ours = address.index in watched.links and not address.address.startswith("fe80:")
-    return is_ours and verb is Verb.ADD
+    if address.index not in watched.links:
+        return address.address in (watched.absent if verb is Verb.ADD else watched.present)
+    return verb is Verb.ADD and not address.address.startswith("fe80:")
 
 
 def _is_foreign_on_nic(route: Route, watched: Watched) -> bool:

@@ -108,7 +108,8 @@ class KernelDatapath:
             self._errors = report.errors
             planned = frozenset(item for part in plan.wanted.values() for item in part)
             macs = frozenset(eni.mac for eni in wanted.enis)
-            self._watched = watched(planned, run.seen, macs, self._disconnected)
+            own = wanted.node.addresses
+            self._watched = watched(planned, run.seen, macs, self._disconnected, own)
         self._conntrack.add(wanted.strays)
         self._conntrack.flush()
         return report

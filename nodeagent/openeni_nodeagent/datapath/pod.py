@@ -48,7 +48,7 @@ from openeni_nodeagent.datapath.pod_messages.template import template_of
 from openeni_nodeagent.datapath_api import KernelRefusedError, NamespaceGoneError
 from openeni_nodeagent.phases import Stopwatch
 
-ENTRIES_IN_POD: Final = 10_000  # of all kinds: what is read of a pod's namespace, at most
+ENTRIES_IN_POD: Final = 2_000  # of all kinds: what is read of a pod's namespace, at most
 
 
 def build_from_template(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:

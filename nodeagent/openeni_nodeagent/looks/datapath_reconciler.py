@@ -46,6 +46,7 @@ from openeni_nodeagent.reports.podip_body import Difference
 from openeni_nodeagent.reports.repair_log import RepairLog
 
 LOOK_PERIOD_SECONDS: Final = 30.0
+REBUILDS: Final = 3  # of one pod in this time
 SOON_SECONDS: Final = 1.0  # until another look at what should have gone, or should be there
 _log: Final = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class DatapathReconciler:
         self._node: NodeFacts | None = None
         self._differing: Mapping[Attachment, Difference] = {}
         self._later: set[Attachment] = set()  # pods that the last look could not look into
-        self._rebuilt_at: dict[Attachment, float] = {}  # less than LOOK_PERIOD_SECONDS ago
+        self._rebuilt: list[tuple[Attachment, float]] = []  # less than LOOK_PERIOD_SECONDS ago
         self._postponed = False  # the last look left pods to the next one, which is soon
         self._succeeded_at: float | None = None  # the last look without error; at first: `set_node`
         self._repair_log = RepairLog()
@@ -135,12 +136,10 @@ class DatapathReconciler:
         if (unsettled := self.pace.unsettled()) > 0:
             return RequeueAfter(unsettled)
         with self._lock:
-            node, unseen = self._node, self._unseen
-            if node is None:
+            unseen = None if self._unseen is None else self._unseen | self._later
+            if (node := self._node) is None:
                 return RequeueAfter(SOON_SECONDS)
             self._unseen = set()
-        if unseen is not None:
-            unseen |= self._later
         with self.pace.measured():
             try:
                 return self._look(node, unseen)
@@ -260,29 +259,29 @@ class DatapathReconciler:
     def _rebuild(self, report: NodeReport, pods: Mapping[PodInterface, Grant]) -> list[str]:
         """Build pods anew whose links are missing or wrong; return those that could not be.
 
-        A pod that was built only just now waits for the next periodic look: it may delete its link
-        as fast as that is built.
+        A pod that was built several times just now waits for the next periodic look: it may delete
+        its link as fast as that is built.
         """
-        failed: list[str] = []
-        rebuilt: list[Repair] = []
+        failed, rebuilt = list[str](), list[Repair]()
         recently = time.monotonic() - LOOK_PERIOD_SECONDS
-        self._rebuilt_at = {a: at for a, at in self._rebuilt_at.items() if at > recently}
+        self._rebuilt = [(its, at) for its, at in self._rebuilt if at > recently]
+        times = Counter(its for its, _ in self._rebuilt)
         for pod in report.broken:
             grant = pods[pod]
             name = f"{grant.namespace}/{grant.name}"
             if not leads_to_pod(grant.netns, grant):
                 continue  # the end of its grant is still to come
-            if grant.attachment in self._rebuilt_at:
+            if times[grant.attachment] >= REBUILDS:
                 self._later.add(grant.attachment)
                 continue
             self.look_into(grant.attachment)
             try:
                 with self._locks.locked(pod.container_id):
                     if self._grants.find(*grant.key) == grant:
+                        self._rebuilt.append((grant.attachment, time.monotonic()))
                         self._datapath.add(pod, grant.netns)
                         self._datapath.finish_add(pod)
                         rebuilt.append(Repair("link", f"pod {name} had no whole datapath"))
-                        self._rebuilt_at[grant.attachment] = time.monotonic()
             except (DatapathError, CNIError, StoppingError) as error:
                 failed.append(f"the datapath of pod {name} cannot be built again: {error}")
         self._note(rebuilt)

@@ -37,7 +37,13 @@ POD = Link(
 )
 PRIMARY = Address(7, "10.98.0.10", 32)
 RULE = Rule(4, names.RULE_FROM_ENI, names.eni_table(7), source="10.98.0.10/32")
-WATCHED = watched(frozenset({ENI, SLAVE, PRIMARY, RULE}), NOTHING, frozenset({MAC, AWAITED}))
+NODE, AWAY = "10.99.0.11", "fd99::11"  # addresses of the node
+WATCHED = watched(
+    frozenset({ENI, SLAVE, PRIMARY, RULE}),
+    frozenset({Address(2, NODE, 24)}),
+    frozenset({MAC, AWAITED}),
+    node=(NODE, "FD99::11"),
+)
 STATIC = 4  # RTPROT_STATIC
 
 CONCERN_US = {
@@ -64,6 +70,8 @@ CONCERN_US = {
     "a pod's link gone": (Verb.REMOVE, POD),
     "an address on the ENI": (Verb.ADD, Address(7, "10.98.0.77", 24)),
     "the primary address gone": (Verb.REMOVE, PRIMARY),
+    "an address of the node gone": (Verb.REMOVE, Address(2, NODE, 24)),
+    "an address of the node back": (Verb.ADD, Address(3, AWAY, 64)),
     "a DHCP client's route on the ENI": (
         Verb.ADD,
         Route("0.0.0.0/0", TABLE_MAIN, 7, "10.98.0.1", protocol=16),
@@ -98,6 +106,7 @@ DO_NOT = {
     "a foreign address gone from the ENI": (Verb.REMOVE, Address(7, "10.98.0.77", 24)),
     "the ENI's link-local address": (Verb.ADD, Address(7, "fe80::f816:3eff:fe98:a", 64)),
     "an address of another link": (Verb.ADD, Address(3, "10.98.0.77", 24)),
+    "an address of the node, once more": (Verb.ADD, Address(2, NODE, 24)),
     "the kernel's route on the ENI": (
         Verb.ADD,
         Route("10.98.0.10/32", 255, 7, protocol=2),

@@ -82,6 +82,7 @@ class Bench:
         for _ in range(2):
             report = self.node.look(into=True)
             assert not report.errors, report.errors
+            assert report.broken <= report.differing.keys()
             for pod in self.pods:
                 if pod.facts in report.broken:
                     self.node.run(self.node.datapath.add, pod.facts, pod.namespace.path)

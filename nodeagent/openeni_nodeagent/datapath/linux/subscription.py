@@ -36,7 +36,7 @@ from openeni_nodeagent.datapath.linux.pyroute2_classes import (
     RuleMessage,
 )
 from openeni_nodeagent.datapath.linux.readers import FILTER_TABLE
-from openeni_nodeagent.datapath.linux.rtnetlink_encode import IFADDRMSG, IFINFOMSG, RTMSG
+from openeni_nodeagent.datapath.linux.rtnetlink_encode import IFADDRMSG, IFINFOMSG, RTMSG, packed
 from openeni_nodeagent.datapath.model import Item, Verb
 
 LOG: Final = logging.getLogger(__name__)
@@ -178,13 +178,15 @@ def _may_concern_us(kind: int, raw: bytes, watched: Watched) -> bool:
             return names_protocol(raw)
         case uapi.RTM_NEWLINK | uapi.RTM_DELLINK:
             _, _, index, flags, _ = IFINFOMSG.unpack_from(raw, HEADER.size)
-            if index in watched.links or _with_a_mac_of(watched.macs).search(raw):
-                return True
+            is_nic = index in watched.links or bool(_with_a_mac_of(watched.macs).search(raw))
             is_whole = kind == uapi.RTM_NEWLINK and flags & uapi.IFF_UP and _POD_LINKS_NAME in raw
-            return _OUR_ALIAS in raw and not is_whole
-        case uapi.RTM_NEWADDR | uapi.RTM_DELADDR | uapi.RTM_NEWNETCONF:
-            layout = _NETCONF_INDEX if kind == uapi.RTM_NEWNETCONF else IFADDRMSG
-            *_, index = layout.unpack_from(raw, HEADER.size)
+            return is_nic or (_OUR_ALIAS in raw and not is_whole)
+        case uapi.RTM_NEWADDR | uapi.RTM_DELADDR:
+            *_, index = IFADDRMSG.unpack_from(raw, HEADER.size)
+            is_nodes = _with_an_address_of(watched.present | watched.absent)
+            return index in watched.links or bool(is_nodes.search(raw))
+        case uapi.RTM_NEWNETCONF:
+            *_, index = _NETCONF_INDEX.unpack_from(raw, HEADER.size)
             return index in watched.links or index == _ALL_LINKS
         case uapi.RTM_NEWROUTE | uapi.RTM_DELROUTE:
             _, _, _, _, _, protocol, *_ = RTMSG.unpack_from(raw, HEADER.size)
@@ -199,6 +201,13 @@ def _with_a_mac_of(macs: frozenset[str]) -> re.Pattern[bytes]:
     """Return a pattern that occurs in the message of each link with one of these MACs."""
     own = [bytes.fromhex(mac.replace(":", "")) for mac in macs]
     return re.compile(b"|".join(map(re.escape, own)) or _NEVER)
+
+
+@lru_cache(maxsize=1)
+def _with_an_address_of(addresses: frozenset[str]) -> re.Pattern[bytes]:
+    """Return a pattern that occurs in the message of each of these addresses."""
+    own = (re.escape(packed(address)) for address in addresses)
+    return re.compile(b"|".join(own) or _NEVER)
 
 
 @lru_cache(maxsize=1)

@@ -202,6 +202,7 @@ class NodeReconcile:
         found = self._inside(pod, partial(repair_inside, pod, netns))
         if changes_links(found):
             self.broken.add(pod.facts)
+            self.differing[pod.facts] = summary(found)
         else:
             self._note(pod_part(pod.facts), found[:_NOTED])
 
