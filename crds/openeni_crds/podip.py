@@ -147,6 +147,12 @@ class PodIP(Struct, frozen=True, rename="camel", omit_defaults=True):
         return built.reason != Reason.WAITING_FOR_ADDRESS
 
     @property
+    def is_granted(self) -> bool:
+        """Return True if it says that a pod has the addresses, which may be over."""
+        built = find(self.status.conditions, Type.DATAPATH_READY)
+        return self.was_granted and not (built and built.reason == Reason.RETAINED)
+
+    @property
     def retention_seconds(self) -> float | None:
         """Return how long it outlives its pod; None: until somebody deletes it."""
         if self.spec.retention == DELETE:

@@ -74,9 +74,8 @@ class Grants:
             known = self._ledger.find(*grant.key)
             port = known.port if known else grant.port  # it may have followed its addresses
             host, gateway = pod_network.host_interface, pod_network.gateway
-            self._enter(
-                replace(grant, connected=True, host_interface=host, gateway=gateway, port=port)
-            )
+            built = replace(grant, connected=True, host_interface=host, gateway=gateway, port=port)
+            self._enter(built)
 
     def require_free_interface(self, its: Attachment, netns_id: tuple[int, int] | None) -> None:
         """Raise CNIError if another container has the interface in the namespace."""
@@ -126,7 +125,7 @@ class Grants:
     def retain(self, key: str, retained: Retained | None) -> None:
         """Take over what the PodIP of a pod keeps for it; None: nothing, or there is none."""
         with self._changed:
-            self._ledger.retain(key, retained)
+            self._ledger.retained.keep(key, retained)
             self._changed.notify_all()
 
     def find_retained(self, key: str, pool: str) -> tuple[str, ...]:
@@ -137,9 +136,8 @@ class Grants:
     def owner_of(self, address: str) -> str:
         """Return the key of the pod that has the address, or that it is kept for; "" if none."""
         with self._changed:
-            if (grant := self._ledger.owner(address)) is not None:
-                return grant.pod_key
-            return self._ledger.retained.keeper(address) or ""
+            grant = self._ledger.owner(address)
+            return grant.pod_key if grant else self._ledger.retained.keeper(address) or ""
 
     def find(self, container_id: str, interface: str) -> Grant | None:
         with self._changed:
@@ -246,12 +244,9 @@ class Grants:
             return self._reservations.unexplained()
 
     def lost(self, key: str, addresses: Iterable[str]) -> tuple[str, ...]:
-        """Return those of a pod's addresses of which neither a grant is known nor the end of one.
-
-        All, if its grant was lost, and since then only an ADD that failed has had them.
-        """
+        """Return those of a pod's addresses of which neither a grant is known nor its end."""
         with self._changed:
-            return self._ledger.lost(key, addresses)
+            return self._ledger.retained.lost(key, addresses)
 
     def end_unexplained(self, address: str, cool_down: float) -> None:
         """Record that the unknown grant of an address has ended; it cools down so many seconds."""
@@ -294,6 +289,11 @@ class Grants:
 
     def _enter(self, *grants: Grant) -> None:
         """Journal grants, and enter them in the ledger, whose lock the caller has."""
-        self._journal.append(*map(Granted, grants))
+        # What was kept for a pod until it has another grant cools down from now on.
+        given_up, now = self._ledger.retained.given_up, boot_seconds()
+        times = {a: now + g.cool_down for g in grants if g.connected for a in given_up(g.pod_key)}
+        self._journal.append(*map(Granted, grants), *([CoolDowns(times)] if times else []))
         for grant in grants:
             self._ledger.record(grant)
+        for address, cooling_until in times.items():
+            self._ledger.cool_down(address, cooling_until)

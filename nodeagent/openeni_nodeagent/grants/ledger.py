@@ -18,7 +18,7 @@ from openeni_nodeagent.grants.host_ports import HostPorts
 from openeni_nodeagent.grants.interfaces import Interfaces
 from openeni_nodeagent.grants.known_enis import is_of
 from openeni_nodeagent.grants.reservations import NEVER, Reservations
-from openeni_nodeagent.grants.retained import ANY, Retained, RetainedAddresses, Wanted
+from openeni_nodeagent.grants.retained import ANY, RetainedAddresses, Wanted
 from openeni_nodeagent.grants.reuse_order import ReuseOrder
 
 
@@ -34,7 +34,7 @@ class Ledger:
         self._grants: dict[tuple[str, str], Grant] = {}  # by container ID and interface
         self._attachment_by_address: dict[str, tuple[str, str]] = {}
         self.reservations: Final = Reservations()  # of addresses without a grant
-        self.retained: Final = RetainedAddresses()  # for pods that come back
+        self.retained: Final = RetainedAddresses(self._has_record)  # for pods that come back
         self.interfaces: Final = Interfaces()  # of the grants' pods
         self.host_ports: Final = HostPorts()  # of the grants
         self._order = ReuseOrder()
@@ -123,19 +123,6 @@ class Ledger:
     def owner(self, address: str) -> Grant | None:
         return self._grants.get(self._attachment_by_address.get(address, ("", "")))
 
-    def retain(self, key: str, retained: Retained | None) -> None:
-        """Keep addresses for a pod; what is not certain only if its grant was lost."""
-        if retained and not retained.is_certain and not self.lost(key, retained.addresses):
-            retained = None
-        self.retained.keep(key, retained)
-
-    def lost(self, key: str, addresses: Iterable[str]) -> tuple[str, ...]:
-        """Return those of a pod's addresses of whose grant and its end nothing is known."""
-        if self.retained.is_restarting(key):
-            return tuple(addresses)
-        known, cooled_at = self._attachment_by_address, self.reservations.cooled_at
-        return tuple(a for a in addresses if a not in known and cooled_at(a) == NEVER)
-
     def grants(self) -> tuple[Grant, ...]:
         return tuple(self._grants.values())
 
@@ -215,7 +202,7 @@ class Ledger:
                 refused.append(address)
             elif self._is_held(address):
                 continue
-            elif is_needed or self._stays(address, whole=whole):
+            elif is_needed or self._stays(address, view, whole=whole):
                 refused.append(address)
             elif view.deleting or self.retained.leaves(address) or self._is_cooled(address, now):
                 retired.add(address)
@@ -274,6 +261,11 @@ class Ledger:
         """Return True if the address has no grant, and is kept for a pod."""
         return address not in self._attachment_by_address and bool(self.retained.keeper(address))
 
+    def _has_record(self, address: str) -> bool:
+        """Return True if the address has a grant, or is known to have had one."""
+        cooled_at = self.reservations.cooled_at(address)
+        return address in self._attachment_by_address or cooled_at != NEVER
+
     def _is_held(self, address: str) -> bool:
         """Return True if the address has a grant, or the kernel may have it without one."""
         return address in self._attachment_by_address or self.reservations.is_reserved(address)
@@ -284,9 +276,13 @@ class Ledger:
             return False
         return self.reservations.is_reserved(address) or not self._is_cooled(address, now)
 
-    def _stays(self, address: str, *, whole: bool) -> bool:
-        """Return True if the address is kept here for a pod, even if the `whole` ENI is to go."""
-        return self.retained.restarts(address) or (self.retained.is_placed(address) and not whole)
+    def _stays(self, address: str, view: ENIView, *, whole: bool) -> bool:
+        """Return True if the address is kept here for a pod, even if the `whole` ENI is to go.
+
+        One that is being deleted offers it to nobody: its pod gets another.
+        """
+        restarts = self.retained.restarts(address) and not view.deleting
+        return restarts or (self.retained.is_placed(address) and not whole)
 
     def _is_cooled(self, address: str, now: float) -> bool:
         return self.reservations.cooled_at(address) <= now

@@ -5,7 +5,8 @@ yet. They are granted to a pod of its name only, from the moment its grant has e
 are on the node at all.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from msgspec import Struct
 
@@ -22,6 +23,7 @@ class Retained:
     granted: bool = True  # a pod of this name has had them
     since: str = ""  # creation of the PodIP
     is_certain: bool = True  # the pod gets no others
+    is_lost: bool = False  # its last grant is not known, nor how that ended
 
 
 class Wanted(Struct, frozen=True):
@@ -45,6 +47,7 @@ def retained_by(podip: PodIP) -> Retained | None:
         placed=bool(spec.eni_name),
         granted=podip.was_granted,
         since=podip.metadata.creation_timestamp,
+        is_lost=podip.is_granted,
     )
 
 
@@ -55,19 +58,34 @@ class RetainedAddresses:
     the oldest.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, has_record: Callable[[str], bool]) -> None:
+        """`has_record` returns True if a grant of an address is known, or the end of one."""
+        self._has_record = has_record
         self._by_key: dict[str, Retained] = {}
         self._keepers: dict[str, str] = {}  # address -> key
 
     def keep(self, key: str, retained: Retained | None) -> None:
-        """Keep these addresses for a pod, and no others; None: none any more."""
-        if retained == self._by_key.get(key):
-            return
-        if retained is None:
-            del self._by_key[key]
-        else:
-            self._by_key[key] = retained
-        self._choose_keepers()
+        """Keep these addresses for a pod, and no others; None: none any more.
+
+        What is not certain is kept only if its grant was lost, and not found since.
+        """
+        before = self._by_key.pop(key, None)
+        if retained is not None:
+            was_lost = before is not None and before.is_lost
+            is_lost = was_lost or not all(map(self._has_record, retained.addresses))
+            retained = replace(retained, is_lost=retained.is_lost and is_lost)
+            if retained.is_certain or retained.is_lost:
+                self._by_key[key] = retained
+        if self._by_key.get(key) != before:
+            self._choose_keepers()
+
+    def lost(self, key: str, addresses: Iterable[str]) -> tuple[str, ...]:
+        """Return those of a pod's addresses of which neither a grant is known nor the end of one.
+
+        All, if its grant was lost, and since then only an ADD that failed has had them.
+        """
+        restarts = self.is_restarting(key)
+        return tuple(a for a in addresses if restarts or not self._has_record(a))
 
     def has(self, key: str) -> bool:
         """Return True if something is kept for a pod that it has had."""
@@ -75,14 +93,20 @@ class RetainedAddresses:
         return found is not None and found.granted
 
     def end_restart(self, key: str) -> None:
-        """Keep nothing more for a pod whose grant was lost, since it has another."""
-        if self.is_restarting(key):
-            self.keep(key, None)
+        """Note that a pod whose grant was lost has another: nothing is kept but what is certain."""
+        if (found := self._by_key.get(key)) is not None and found.is_lost:
+            self.keep(key, replace(found, is_lost=False) if found.is_certain else None)
+
+    def given_up(self, key: str) -> tuple[str, ...]:
+        """Return what is kept for a pod until it has another grant."""
+        found = self._by_key.get(key)
+        kept = () if found is None or found.is_certain else found.addresses
+        return tuple(address for address in kept if not self._has_record(address))
 
     def is_restarting(self, key: str) -> bool:
         """Return True if something is kept for a pod whose grant was lost."""
         found = self._by_key.get(key)
-        return found is not None and not found.is_certain
+        return found is not None and found.is_lost
 
     def of(self, key: str, pool: str) -> tuple[str, ...]:
         """Return the addresses of the pool that are kept for a pod."""

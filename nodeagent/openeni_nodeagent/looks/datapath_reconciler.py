@@ -46,7 +46,7 @@ from openeni_nodeagent.reports.podip_body import Difference
 from openeni_nodeagent.reports.repair_log import RepairLog
 
 LOOK_PERIOD_SECONDS: Final = 30.0
-REBUILDS: Final = 3  # of one pod in this time
+REBUILDS: Final = 5  # of one pod in this time
 SOON_SECONDS: Final = 1.0  # until another look at what should have gone, or should be there
 _log: Final = logging.getLogger(__name__)
 

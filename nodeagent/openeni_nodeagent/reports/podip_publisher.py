@@ -75,7 +75,7 @@ class PodIPPublisher:
             elif podip.was_granted:
                 since = podip.metadata.creation_timestamp
                 pool, addresses = podip.spec.pool_name, podip.spec.addresses
-                kept = Retained(pool, addresses, since=since, is_certain=False)
+                kept = Retained(pool, addresses, since=since, is_certain=False, is_lost=True)
             self._grants.retain(key, kept)
 
     def find(self, namespace: str, name: str) -> PodIP | None:
@@ -146,10 +146,17 @@ class PodIPPublisher:
         return RECREATE_SECONDS if wanted else None
 
     def _restarts(self, podip: PodIP) -> bool:
-        """Return True if its grant was lost, and its pod may ask for its address again."""
+        """Return True if its grant was lost, and its pod may ask for its address again.
+
+        A PodIP that outlives its pod says that it does once an address has left the node: only then
+        does the operator place it.
+        """
         pod = self._pods.get(pod_with(podip.spec.pod_uid, podip.key))
-        lives = pod is not None and not (pod.is_over or podip.metadata.deleting)
-        return lives and bool(self._lost(podip))
+        if pod is None or pod.is_over or podip.metadata.deleting or not podip.is_granted:
+            return False
+        on_port = self._on_port(podip) if self._enis.get(podip.spec.eni_name) else frozenset[str]()
+        is_here = on_port is None or on_port.issuperset(podip.spec.addresses)
+        return (is_here or not podip.is_retained) and bool(self._lost(podip))
 
     def _was_granted(self, podip: PodIP) -> bool:
         """Return True if its pod has, or had, the addresses, whether or not it says so yet."""

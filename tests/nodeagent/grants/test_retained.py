@@ -10,6 +10,7 @@ import pytest
 from msgspec import structs
 
 from openeni_nodeagent.cni.call import StoppingError
+from openeni_nodeagent.datapath_api import PodNetwork
 from openeni_nodeagent.grants.eni_view import ENIView, GrantCounts
 from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.ledger import Ledger
@@ -54,20 +55,19 @@ def end(of: Ledger, container: str, cooling_until: float) -> None:
 
 def test_a_lost_grant_that_was_found_again_ends_as_any_other() -> None:
     """What an informer has seen before may be told after it."""
-    lost = Retained("pods", (A,), is_certain=False)
-    of = ledger()
-    of.retain(WEB, lost)
-    assert (of.lost(WEB, (A,)), chosen(of, DB, A)) == ((A,), None)
+    lost = Retained("pods", (A,), is_certain=False, is_lost=True)
+    of = ledger(web=lost)
+    assert (of.retained.lost(WEB, (A,)), chosen(of, DB, A)) == ((A,), None)
     attachment = Attachment("c", "c", "eth0")
     of.record(Grant(attachment, "default", "web-0", "", "e", "pods", (A,), "Veth", 1450, 0, 30))
-    assert of.lost(WEB, (A,)) == (A,)  # an ADD that may still fail
+    assert of.retained.lost(WEB, (A,)) == (A,)  # an ADD that may still fail
     connected = of.find("c", "eth0")
     assert connected is not None
     of.record(structs.replace(connected, connected=True))
-    assert of.lost(WEB, (A,)) == ()
+    assert of.retained.lost(WEB, (A,)) == ()
     end(of, "c", 0)
-    of.retain(WEB, lost)
-    assert (of.lost(WEB, (A,)), chosen(of, DB, A)) == ((), (A,))
+    of.retained.keep(WEB, lost)
+    assert (of.retained.lost(WEB, (A,)), chosen(of, DB, A)) == ((), (A,))
 
 
 def test_an_address_is_its_keepers_alone() -> None:
@@ -154,7 +154,7 @@ def test_counts_never_exceed_what_the_port_has() -> None:
 
 
 def test_of_several_keepers_the_one_that_had_it_comes_first_then_the_oldest() -> None:
-    kept = RetainedAddresses()
+    kept = RetainedAddresses(lambda _: True)
     asked = Retained("pods", (A,), placed=False, granted=False)
     kept.keep("a", replace(asked, since="2026-01-02T00:00:00Z"))
     kept.keep("b", replace(asked, since="2026-01-01T00:00:00Z"))
@@ -222,3 +222,16 @@ def test_one_whose_address_is_on_another_node_waits_until_it_comes_or_is_lost(
     found = parts.grants.find("w1", "eth0")
     assert found is not None
     assert (found.addresses == (there,)) == comes
+
+
+def test_what_a_pod_gives_up_for_another_address_cools_down_from_then_on(tmp_path: Path) -> None:
+    """Its own is on a NIC that came late: it is nobody's before its PodIP goes, and after."""
+    parts = AgentParts(tmp_path)
+    parts.create_objects()
+    own, key = "10.98.9.9", "default/web"
+    parts.grants.retain(key, Retained("pods", (own,), is_certain=False, is_lost=True))
+    planned = parts.grant("web", "c1", connect=False)
+    assert parts.grants.lost(key, (own,)) == (own,)
+    parts.grants.mark_connected(planned, PodNetwork("oec1", "", "", (), (), {}))
+    assert parts.journal.state.cooling_until.keys() == {own}
+    assert parts.grants.lost(key, (own,)) == ()

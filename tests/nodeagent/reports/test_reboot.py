@@ -15,16 +15,20 @@ from openeni_testing.agent import node_objects
 from openeni_testing.agent.host import AgentHost, waiting_adds
 from openeni_testing.waiting import wait_for
 
+WISHES: list[dict[str, str]] = [{}, {"address": "10.98.0.5"}, {"sticky": "1h"}]
+
 
 @pytest.fixture
 def host(tmp_path: Path, executable: Path) -> AgentHost:
     return AgentHost(tmp_path, executable)
 
 
-def start_and_reboot(host: AgentHost, *pods: str) -> dict[str, str]:
+def start_and_reboot(host: AgentHost, *pods: str, **annotations: str) -> dict[str, str]:
     """Start pods, and lose all that the node knows of them; return their addresses."""
+    wish = {f"openeni.io/{name}": value for name, value in annotations.items()}
+    uids = {name: node_objects.make_pod(host.store, name, wish) for name in pods}
     with host.agent(boot="first"):
-        found = {name: host.add(name, f"first-{name}") for name in pods}
+        found = {name: host.add(name, f"first-{name}", uids[name]) for name in pods}
         for name in pods:
             host.ready_podip(name)
     for address in found.values():
@@ -120,10 +124,29 @@ def test_an_add_that_fails_ends_no_cool_down(host: AgentHost, retiring: bool) ->
         wait_for(lambda: host.node_status().cooling == 1, "it cools down")
 
 
-def test_it_does_not_leave_the_node_with_its_whole_eni(host: AgentHost) -> None:
+@pytest.mark.parametrize("wish", WISHES)
+def test_after_an_add_that_failed_nobody_but_its_pod_gets_it(
+    host: AgentHost, wish: dict[str, str]
+) -> None:
+    host.create_objects(count=1, cool_down="1h")
+    had = start_and_reboot(host, "a", **wish)
+    uid = uid_of(host, "a")
+    with host.agent(boot="second"):
+        host.datapath.build_fails = "no buffer space"
+        assert host.runtime("second", deadline=6).call("ADD", "second", uid, "a").code != 0
+        host.datapath.build_fails = ""
+        assert refusal(host, "other") == Code.TRY_AGAIN
+        assert host.podip("a") is not None
+        assert host.add("a", "third", uid) == had["a"]
+
+
+@pytest.mark.parametrize("wish", WISHES)
+def test_it_does_not_leave_the_node_with_its_whole_eni(
+    host: AgentHost, wish: dict[str, str]
+) -> None:
     """Of which no other address has to wait for a cool-down."""
     host.create_objects(count=2, cool_down="1h")
-    had = start_and_reboot(host, "a")
+    had = start_and_reboot(host, "a", **wish)
     ask = [{"op": "add", "path": "/spec/retiring", "value": list(node_objects.addresses(2))}]
     host.store.patch(names.ENIS, "pods-0", operations=ask)
     with host.agent(boot="second"):
