@@ -25,8 +25,16 @@ class Mark:
     @property
     def statement(self) -> str:
         """The nft statement that gives a packet this mark."""
+        return self._set("meta")
+
+    @property
+    def of_connection(self) -> str:
+        """The nft statement that gives a packet's connection this mark."""
+        return self._set("ct")
+
+    def _set(self, whose: str) -> str:
         others = ~self.mask & _ALL_BITS
-        return f"meta mark set meta mark and {others:#x} or {self.value:#x}"
+        return f"{whose} mark set {whose} mark and {others:#x} or {self.value:#x}"
 
 
 @dataclass(frozen=True, slots=True)

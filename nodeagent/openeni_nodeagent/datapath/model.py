@@ -145,7 +145,7 @@ class Chain:
     name: str
     mark: str  # digest of its rules, which every rule has in its comment
     text: str = field(default="", compare=False)  # the nft commands that create it
-    # It only drops, and needs no route or mark: it is there before its NIC comes up.
+    # It keeps packets out, and needs no route or rule: it is there before its NIC comes up.
     protects: bool = field(default=False, compare=False)
 
 

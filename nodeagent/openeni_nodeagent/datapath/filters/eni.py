@@ -1,5 +1,6 @@
 """The nftables chains of one ENI: they mark what its pods send, and drop what they may not send."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from openeni_crds import names
@@ -15,6 +16,7 @@ from openeni_nodeagent.datapath.filters.chains import (
 from openeni_nodeagent.datapath.filters.egress import egress_chain
 from openeni_nodeagent.datapath.filters.layer_2 import layer_2_chains
 from openeni_nodeagent.datapath.filters.layer_3 import layer_3_chains
+from openeni_nodeagent.datapath.filters.replies import by_no_eni
 from openeni_nodeagent.datapath.links import NodeENI
 from openeni_nodeagent.datapath.marks import Marks
 from openeni_nodeagent.datapath.model import Chain
@@ -71,12 +73,11 @@ def _lost_chain(eni: NodeENI) -> Chain:
     tunnel or the node's own NIC. Kube-proxy sets a bit later. A mark that others set stays.
     """
     pods = f"iifgroup {eni.group}"
-    reply = Marks(eni.mark.mask).reply.statement
+    mask = eni.mark.mask
     rules = [
         "meta mark != 0 accept",
-        f"{pods} ct status and dnat == 0 {eni.mark.statement} accept",
-        f"{pods} ct direction original {eni.mark.statement} accept",
-        f"{pods} ct status dnat ct direction reply {reply}",
+        f"{pods} {by_no_eni(mask)} {Marks(mask).reply.statement} accept",
+        f"{pods} {eni.mark.statement}",
     ]
     return eni_chain(eni, _LOST, f"type filter hook prerouting {_AFTER_OTHERS}", rules)
 
@@ -90,15 +91,27 @@ def _node_chain(eni: NodeENI) -> Chain:
     service, or as another node, it would speak as the node does.
 
     A chain of NAT comes before services are translated, and sees only the first packet of a flow.
-    `_input_chain` has what belongs to none. Groups and anycast addresses are the node's, too.
+    `_input_chain` has what belongs to none. Groups and anycast addresses are the node's, too, and
+    so is the primary address of another ENI.
+
+    Other flows get the ENI's mark: if a service or a node port has them translated, their replies
+    leave by the ENI, too (`replies`).
     """
+    from_network = _from_network(eni)
     rules = [
-        f"{_from_network(eni)} {word} daddr != @primaries{number} fib daddr type != unicast "
-        "counter drop"
-        for word, number in FAMILIES
+        f"{from_network} {match} fib daddr type != unicast counter drop"
+        for match in _for_another(eni)
     ]
+    rules += [f"{from_network} {eni.mark.of_connection}"]
     hook = f"type nat hook prerouting {_BEFORE_SERVICES}"
     return eni_chain(eni, _NODE, hook, rules, protects=True)
+
+
+def _for_another(eni: NodeENI) -> Iterator[str]:
+    """Yield what matches the packets of a family that are not for the ENI's primary address."""
+    for word, number in FAMILIES:
+        address = eni.primary(number)
+        yield f"{word} daddr != {address}" if address else f"meta nfproto ipv{number}"
 
 
 def _from_network(eni: NodeENI) -> str:

@@ -18,19 +18,17 @@ from openeni_nodeagent.datapath.filters.chains import (
     chain,
 )
 from openeni_nodeagent.datapath.filters.host_ports import host_port_chains
+from openeni_nodeagent.datapath.filters.replies import REPLIES, by_no_eni, marked_as_connection
 from openeni_nodeagent.datapath.marks import Mark
 from openeni_nodeagent.datapath.model import Chain
 from openeni_nodeagent.datapath_api import NodeFacts
 
 _PODS: Final = f'iifname "{names.LINK_PREFIX}*"'  # veth pods, and slaves on the node
 _SLAVES: Final = f"{names.LINK_PREFIX}-*"
-# A pod's reply to a client that reached it through a NodePort or a service on this node leaves
-# through the NIC that the client came in on, whatever the ENI's rule says.
-_REPLIES: Final = "ct status dnat ct direction reply"
 # The metadata service begins no flow: a pod would answer it by the node's own NIC, as the node.
 # (Here the answer is still for the node if kube-proxy has masqueraded the question.)
 _TO_THE_SERVICE: Final = tuple(
-    f"{_REPLIES} ct original {word} saddr {service} drop"
+    f"{REPLIES} ct original {word} saddr {service} drop"
     for (word, _), service in METADATA_SERVICES
 )
 
@@ -44,14 +42,16 @@ def node_chains(reply: Mark, node: NodeFacts) -> frozenset[Chain]:
 
     `guard` comes before everything else. `reply_in` matches veth pods and slaves by device, and l2
     pods, whose packets enter on the ENI, by address; the ENI's chain has marked them before.
-    `reply_out` matches l3s and l3 pods, whose packets pass the node's output hook. `service` runs
-    before kube-proxy's postrouting chain. A flow of an l2 or l3 pod to a service leaves with the
-    ENI's address, because replies to the pod's own would bypass the node's conntrack; so does an
-    l3s pod's flow to a backend behind the same ENI, and a flow of a veth pod to itself by its host
-    port. What the node sends from 127.0.0.1 to a host port leaves with the node's address.
+    `reply_out` matches l3s and l3 pods, whose packets pass the node's output hook, and programs of
+    the node. `service` runs before kube-proxy's postrouting chain. A flow of an l2 or l3 pod to a
+    service leaves with the ENI's address, because replies to the pod's own would bypass the node's
+    conntrack; so does an l3s pod's flow to a backend behind the same ENI, and a flow of a veth pod
+    to itself by its host port. What the node sends from 127.0.0.1 to a host port leaves with the
+    node's address.
     """
+    replies, by_eni = by_no_eni(reply.mask), marked_as_connection(reply.mask)
     by_address = [
-        f"{_REPLIES} {word} saddr @pods{number} {reply.statement}" for word, number in FAMILIES
+        f"{replies} {word} saddr @pods{number} {reply.statement}" for word, number in FAMILIES
     ]
     return frozenset(
         {
@@ -64,7 +64,8 @@ def node_chains(reply: Mark, node: NodeFacts) -> frozenset[Chain]:
                 [
                     *_early(reply.mask),
                     *_TO_THE_SERVICE,
-                    f"{_REPLIES} {_PODS} {reply.statement}",
+                    *by_eni,
+                    f"{replies} {_PODS} {reply.statement}",
                     *by_address,
                     *_late_guard(reply.mask),
                 ],
@@ -73,7 +74,13 @@ def node_chains(reply: Mark, node: NodeFacts) -> frozenset[Chain]:
                 "inet",
                 "reply_out",
                 "type route hook output priority mangle; policy accept;",
-                [_ANSWER_BEFORE_FILTERS, f"{UNTRANSLATED} accept", *_TO_THE_SERVICE, *by_address],
+                [
+                    _ANSWER_BEFORE_FILTERS,
+                    f"{UNTRANSLATED} accept",
+                    *_TO_THE_SERVICE,
+                    *by_eni,
+                    *by_address,
+                ],
             ),
             chain(
                 "inet",
