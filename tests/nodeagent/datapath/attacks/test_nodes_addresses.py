@@ -82,6 +82,14 @@ def test_the_nodes_address_is_not_reached_by_the_enis_mac(
     assert topology.network.dropped() == {}
 
 
+def test_nor_is_the_primary_address_of_another_eni(topology: Topology) -> None:
+    """What answers there would leave by that ENI, or with its address by this one."""
+    for family in topology.families:
+        theirs = topology.pods["b1"].facts.eni.primary[family == 6]
+        attack = sending(topology.remote, "eth0", by_the_eni(topology, theirs, DISCARD))
+        assert received(topology.remote, attack, theirs, topology.node.namespace) == []
+
+
 @pytest.mark.parametrize(
     "target", ["255.255.255.255", "224.0.0.1", "10.99.0.255", "ff02::1", "fd99::"]
 )

@@ -51,6 +51,10 @@ class World:
     def address(self, pod: str, family: int) -> str:
         return self.pods[pod].facts.addresses[family == 6]
 
+    def primary(self, pod: str, family: int) -> str:
+        """The primary address of the pod's ENI."""
+        return self.pods[pod].facts.eni.primary[family == 6]
+
 
 @pytest.fixture(params=IPVlanMode)
 def mode(request: pytest.FixtureRequest) -> IPVlanMode:
@@ -129,14 +133,27 @@ def test_what_is_for_a_service_without_a_way_to_its_pod_leaves_by_no_other_nic(
     assert world.network.dropped() == {}
 
 
-def translate(world: World, *, masquerading: bool) -> None:
-    """Translate the services' addresses, as kube-proxy does."""
+@pytest.mark.parametrize("masquerading", [False, True])
+def test_each_reaches_node_ports_at_the_others_primary_address(
+    world: World, *, masquerading: bool
+) -> None:
+    translate(world, masquerading=masquerading, at_primary=True)
+    for asking, asked, family in world.pairs():
+        found = world.namespace(asking).ask(world.primary(asked, family), SERVICE_PORT[asked])
+        assert found, (asking, asked, family)
+        assert found[0] == asked
+    assert world.network.dropped() == {}
+    assert world.network.dropped_as_invalid() == 0
+
+
+def translate(world: World, *, masquerading: bool, at_primary: bool = False) -> None:
+    """Translate the services' addresses, or their ports at ENIs', as kube-proxy does."""
     for (asked, port), family in itertools.product(SERVICE_PORT.items(), world.families):
         word, to = {4: "ip", 6: "ip6"}[family], world.address(asked, family)
         bracketed = f"[{to}]" if family == 6 else to
+        address = world.primary(asked, family) if at_primary else SERVICE[family]
         rules = [
-            f"{word} daddr {SERVICE[family]} {protocol} dport {port} "
-            f"dnat {word} to {bracketed}:{target}"
+            f"{word} daddr {address} {protocol} dport {port} dnat {word} to {bracketed}:{target}"
             for protocol, target in (("tcp", 80), ("udp", DNS_PORT))
         ]
         hooks = {"prerouting": "dstnat", "output": "-100"}

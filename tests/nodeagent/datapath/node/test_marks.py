@@ -240,6 +240,25 @@ def test_datagrams_whose_mark_others_take_away_go_the_same_way(
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("family", [4, 6])
+def test_so_do_answers_to_who_came_by_an_eni(topology: Topology, family: int) -> None:
+    node, pod = topology.node.namespace, topology.pods["a1"]
+    word, primary = {4: "ip", 6: "ip6"}[family], pod.facts.eni.primary[family == 6]
+    node.nft(
+        f"""table {word} theirs {{
+          chain premangle {{ type filter hook prerouting priority mangle;
+            meta l4proto udp meta mark set 0; }}
+          chain services {{ type nat hook prerouting priority dstnat;
+            {word} daddr {primary} udp dport {PORT} dnat to {topology.of("a1", family)}; }}
+        }}"""
+    )
+    pod.namespace.answer(PORT)
+    for client in (topology.remote, topology.network.outside):
+        assert client.ask_by_datagram(primary, PORT) is not None
+    assert topology.network.dropped() == {}
+
+
+@pytest.mark.root
 def test_a_mark_that_others_set_instead_is_believed(topology: Topology) -> None:
     """As a node has it that leads what its pods send to a tunnel: their rule needs no mask."""
     node, pod = topology.node.namespace, topology.pods["a1"].namespace

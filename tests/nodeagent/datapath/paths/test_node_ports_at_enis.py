@@ -100,6 +100,7 @@ def test_a_program_of_the_node_answers(topology: Topology) -> None:
 
 def test_a_client_inside_the_node_is_answered_there(topology: Topology) -> None:
     """It has not come by the ENI."""
+    topology.network.forget_dropped()
     node = topology.node.namespace
     lead(topology, of_pod(topology), 80, "Local")
     with Namespace("container") as container:

@@ -1,5 +1,6 @@
 """What is not offloaded; what the kernel refuses of it costs no ENI and no pod its network."""
 
+import socket
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 
@@ -12,9 +13,11 @@ from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.model import FlowtableLink, Operation, Verb
 from openeni_testing.network.one_eni import apply_one
 from openeni_testing.network.topology import REMOTE, Topology
+from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.ipvlan]
 ASKED, ASKING = 53, 40053
+ECHOES, NODE_PORT = 7007, 30080
 # The kernel changes no hook's priority.
 OF_ANOTHER_PRIORITY = """
 table inet openeni {
@@ -72,6 +75,32 @@ def test_a_question_and_its_answer_keep_no_entry_of_conntrack_for_long(topology:
     table = topology.node.namespace.program("cat", "/proc/net/nf_conntrack").splitlines()
     (entry,) = [line for line in table if f"sport={ASKING} dport={ASKED}" in line]
     assert "OFFLOAD" not in entry
+
+
+def test_a_flow_to_a_node_port_at_the_enis_address_is_offloaded(topology: Topology) -> None:
+    """It comes and leaves by the ENI."""
+    topology.network.forget_dropped()
+    pod, node = topology.pods["a1"], topology.node.namespace
+    (primary,) = pod.facts.eni.primary
+    pod.namespace.echo(ECHOES)
+    node.nft(
+        f"""table ip theirs {{
+          chain prerouting {{ type nat hook prerouting priority dstnat;
+            ip daddr {primary} tcp dport {NODE_PORT} dnat to {pod.address}:{ECHOES}; }}
+        }}"""
+    )
+    with topology.remote.run(socket.create_connection, (primary, NODE_PORT), 5) as client:
+
+        def is_offloaded() -> bool:
+            client.sendall(b"openeni")
+            assert client.recv(64) == b"openeni"
+            table = node.program("cat", "/proc/net/nf_conntrack").splitlines()
+            return any(f"dport={NODE_PORT}" in line and "OFFLOAD" in line for line in table)
+
+        for _ in range(2):
+            wait_for(is_offloaded, "the flow bypasses the stack")
+    node.nft("delete table ip theirs")
+    assert topology.network.dropped() == {}
 
 
 def test_a_look_adds_what_the_flowtable_lacks_and_calls_it_no_repair(topology: Topology) -> None:
