@@ -194,10 +194,10 @@ class Agent(Component, frozen=True, kw_only=True):
         Meta(
             pattern=f"^0x0*({_BITS})0*$",
             max_length=10,
-            description="Bits of a packet's mark that are openeni's: five or more, next to each "
-            "other, that nothing else on the node uses. kube-proxy has 0x0000c000, Tailscale "
-            "0x00ff0000; Calico takes 0xffff0000 unless its `iptablesMarkMask` says otherwise. "
-            "Five bits do for 30 ENIs of a node.",
+            description="Bits of a packet's mark, and of conntrack's, that are openeni's: five or "
+            "more, next to each other, that nothing else on the node uses. kube-proxy has "
+            "0x0000c000, Tailscale 0x00ff0000; Calico takes 0xffff0000 unless its "
+            "`iptablesMarkMask` says otherwise. Five bits do for 30 ENIs of a node.",
         ),
     ]
     flow_offload: Annotated[

@@ -28,8 +28,7 @@ _SLAVES: Final = f"{names.LINK_PREFIX}-*"
 # The metadata service begins no flow: a pod would answer it by the node's own NIC, as the node.
 # (Here the answer is still for the node if kube-proxy has masqueraded the question.)
 _TO_THE_SERVICE: Final = tuple(
-    f"{REPLIES} ct original {word} saddr {service} drop"
-    for (word, _), service in METADATA_SERVICES
+    f"{REPLIES} ct original {word} saddr {service} drop" for (word, _), service in METADATA_SERVICES
 )
 
 # The kernel reads IPv6 options for each hop ahead of all filters (ip6_rcv_core), and tells of one
@@ -49,9 +48,11 @@ def node_chains(reply: Mark, node: NodeFacts) -> frozenset[Chain]:
     to itself by its host port. What the node sends from 127.0.0.1 to a host port leaves with the
     node's address.
     """
-    replies, by_eni = by_no_eni(reply.mask), marked_as_connection(reply.mask)
-    by_address = [
-        f"{replies} {word} saddr @pods{number} {reply.statement}" for word, number in FAMILIES
+    others = by_no_eni(reply.mask)
+    replies = [
+        *_TO_THE_SERVICE,
+        *marked_as_connection(reply.mask),
+        *(f"{others} {word} saddr @pods{number} {reply.statement}" for word, number in FAMILIES),
     ]
     return frozenset(
         {
@@ -63,10 +64,8 @@ def node_chains(reply: Mark, node: NodeFacts) -> frozenset[Chain]:
                 "type filter hook prerouting priority mangle - 4; policy accept;",
                 [
                     *_early(reply.mask),
-                    *_TO_THE_SERVICE,
-                    *by_eni,
-                    f"{replies} {_PODS} {reply.statement}",
-                    *by_address,
+                    *replies,
+                    f"{others} {_PODS} {reply.statement}",
                     *_late_guard(reply.mask),
                 ],
             ),
@@ -74,13 +73,7 @@ def node_chains(reply: Mark, node: NodeFacts) -> frozenset[Chain]:
                 "inet",
                 "reply_out",
                 "type route hook output priority mangle; policy accept;",
-                [
-                    _ANSWER_BEFORE_FILTERS,
-                    f"{UNTRANSLATED} accept",
-                    *_TO_THE_SERVICE,
-                    *by_eni,
-                    *by_address,
-                ],
+                [_ANSWER_BEFORE_FILTERS, f"{UNTRANSLATED} accept", *replies],
             ),
             chain(
                 "inet",
