@@ -175,6 +175,7 @@ class NodeReport:
     disturbed: frozenset[PodInterface] = frozenset()  # pods that may have lost something inside
     looked_into: frozenset[PodInterface] = frozenset()  # or tried to: their own namespaces
     not_offloaded: str = ""  # why flows do not bypass the stack as planned
+    readdressed: bool = False  # the node's links have other addresses than pods were planned with
 
 
 class NodeSnapshot(Protocol):

@@ -16,14 +16,15 @@ from openeni_nodeagent.datapath_api import (
     PodInterface,
     WantedNode,
 )
-from openeni_nodeagent.looks import datapath_reconciler, look_pace
-from openeni_nodeagent.looks.datapath_reconciler import LOOK_PERIOD_SECONDS, REBUILDS, SOON_SECONDS
+from openeni_nodeagent.looks import datapath_reconciler, look_pace, pod_looks
+from openeni_nodeagent.looks.datapath_reconciler import SOON_SECONDS
 from openeni_nodeagent.looks.look_pace import (
     COALESCE_SECONDS,
     LOOK_CREDIT_SECONDS,
     LOOK_SHARE,
     SETTLE_SECONDS,
 )
+from openeni_nodeagent.looks.pod_looks import LOOK_PERIOD_SECONDS, REBUILDS
 from openeni_testing.agent.clock import Clock
 from openeni_testing.agent.parts import NODE_FACTS, AgentParts
 
@@ -32,7 +33,7 @@ TOOK = 0.5  # seconds of each look
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock.of(monkeypatch, datapath_reconciler, look_pace)
+    return Clock.of(monkeypatch, datapath_reconciler, look_pace, pod_looks)
 
 
 @pytest.fixture
@@ -205,6 +206,54 @@ def test_whatever_ends_a_look_the_next_one_looks_into_all_pods(
         assert isinstance(parts.looks.look(), Retry)
     parts.looks.look()
     assert parts.datapath.looked_into.keys() == {"web"}
+
+
+def test_a_pod_that_could_not_be_looked_into_is_looked_into_again_a_period_later(
+    parts: AgentParts, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has too much of may have gone. A look for another reason leaves it alone."""
+    pod = parts.grant("web", "web")
+    parts.look()
+    reconcile = parts.datapath.reconcile
+
+    def full(snapshot: NodeSnapshot, wanted: WantedNode, hold: Hold) -> NodeReport:
+        report = reconcile(snapshot, wanted, hold)
+        return replace(report, differing=dict.fromkeys(report.looked_into, "too many entries"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(parts.datapath, "reconcile", full)
+        parts.looks.look_into(pod.attachment)
+        assert parts.look() == Retry("too many entries")
+    for passed, looked_into in ((1.0, set[str]()), (LOOK_PERIOD_SECONDS, {"web"})):
+        clock.now += passed
+        parts.datapath.looked_into.clear()
+        parts.look()
+        assert parts.datapath.looked_into.keys() == looked_into
+    parts.datapath.looked_into.clear()
+    clock.now += LOOK_PERIOD_SECONDS
+    parts.look()
+    assert parts.datapath.looked_into == {}
+
+
+@pytest.mark.parametrize("readdressed", [False, True])
+def test_pods_are_looked_into_when_the_node_has_other_addresses(
+    parts: AgentParts, monkeypatch: pytest.MonkeyPatch, readdressed: bool
+) -> None:
+    """Routes in pods lead to these."""
+    parts.grant("web", "web")
+    parts.look()
+    parts.datapath.looked_into.clear()
+    reconcile = parts.datapath.reconcile
+
+    def reported(snapshot: NodeSnapshot, wanted: WantedNode, hold: Hold) -> NodeReport:
+        return replace(reconcile(snapshot, wanted, hold), readdressed=readdressed)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(parts.datapath, "reconcile", reported)
+        parts.look()
+    assert parts.datapath.looked_into == {}
+    parts.look()
+    assert parts.datapath.looked_into.keys() == ({"web"} if readdressed else set())
 
 
 def test_an_agent_listens_before_it_looks_into_pods(parts: AgentParts) -> None:

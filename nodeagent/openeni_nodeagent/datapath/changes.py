@@ -81,7 +81,8 @@ def watched(
         if isinstance(link, Link) and (as_planned := links.get(link.index)):
             links[link.index] = as_nic(link) if as_planned.kind == NIC else link
     addresses = frozenset(item for item in planned if isinstance(item, Address))
-    others = {i.address for i in seen if isinstance(i, Address) and i.index not in links}
+    confirmed = (i for i in seen if isinstance(i, Address) and i.confirmed)
+    others = {address.address for address in confirmed if address.index not in links}
     own = frozenset(str(ip_address(address)) for address in node)
     return Watched(links, addresses, macs, disconnected, own & others, own - others)
 
@@ -131,7 +132,8 @@ def _address_concerns_us(verb: Verb, address: Address, watched: Watched) -> bool
     if address in watched.addresses:
         return verb is Verb.REMOVE
     if address.index not in watched.links:
-        return address.address in (watched.absent if verb is Verb.ADD else watched.present)
+        is_away = verb is Verb.REMOVE or not address.confirmed
+        return address.address in (watched.present if is_away else watched.absent)
     return verb is Verb.ADD and not address.address.startswith("fe80:")
 
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from openeni_crds import names
@@ -21,6 +22,7 @@ from openeni_nodeagent.datapath.linux.subscription import Subscription
 from openeni_nodeagent.datapath.marks import GivenMark, Mark, Marks
 from openeni_nodeagent.datapath.model import NOTHING, FlowtableLink, Operation, Verb
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot, take_snapshot
+from openeni_nodeagent.datapath.node.plan import NodePlan
 from openeni_nodeagent.datapath.node.reconcile import NodeReconcile
 from openeni_nodeagent.datapath.plan import plan_pod, pod_gateways, pod_routes
 from openeni_nodeagent.datapath.pod import (
@@ -68,6 +70,7 @@ class KernelDatapath:
         self._node = NodeFacts(addresses=())
         self._enis: Mapping[str, NodeENI] = {}  # by MAC; replaced, never changed
         self._wanted: tuple[ENIFacts, ...] = ()  # at the last look
+        self._addresses: tuple[str, ...] = ()  # of the node, that pods were planned with last
         self._given: Mapping[int, GivenMark] = {}  # by table, since the last look
         self._errors: Mapping[str, DatapathError] = {}  # of other ENIs, at the last look, by name
         self._names_lock = threading.Lock()  # of the names of links of pods that had a DEL:
@@ -100,6 +103,9 @@ class KernelDatapath:
         with self._shared_lock:
             run = NodeReconcile(wanted, self._marks, self._enis, self._given)
             report, plan = run.run(snapshot, hold)
+            addresses = _node_addresses(plan)
+            report = replace(report, readdressed=addresses != self._addresses)
+            self._addresses = addresses
             self._given = run.given
             self._node = wanted.node
             self._wanted = wanted.enis
@@ -227,6 +233,7 @@ class KernelDatapath:
             wanted = WantedNode(self._node, enis, complete=False)
             run = NodeReconcile(wanted, self._marks, self._enis, self._given)
             plan = run.apply_enis(self.observe(wanted.enis), facts)
+            self._addresses = _node_addresses(plan)
             kept = {t: m for t, m in self._given.items() if m not in run.given.values()}
             self._given = {**kept, **run.given}  # an ENI has taken its mark to another table
             (eni,) = (eni for eni in plan.enis if eni.facts.mac == facts.mac)
@@ -255,6 +262,11 @@ class KernelDatapath:
             if not ownership.find_nic(list_links(netlink), eni.mac):
                 return NICMissingError(f"the NIC of ENI {eni.name} ({eni.mac}) is gone")
         return None
+
+
+def _node_addresses(plan: NodePlan) -> tuple[str, ...]:
+    """Return the addresses that pods' routes to the node are planned with, as links have them."""
+    return next((eni.node.addresses for eni in plan.enis), ())
 
 
 def _change_flowtable(pod: NodePod, verb: Verb) -> None:

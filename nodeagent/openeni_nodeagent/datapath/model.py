@@ -47,6 +47,8 @@ class Address:
     address: str
     prefix: int
     link_scope: bool = False  # IPv4: the kernel chooses it as no source, nor does masquerading
+    # IPv6: the kernel takes no other as a source; nobody plans it.
+    confirmed: bool = field(default=True, compare=False)
     # The kernel's message about one that was found, with all that tells it from its like.
     message: bytes = field(default=b"", compare=False, repr=False)
 

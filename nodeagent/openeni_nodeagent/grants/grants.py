@@ -290,8 +290,8 @@ class Grants:
     def _enter(self, *grants: Grant) -> None:
         """Journal grants, and enter them in the ledger, whose lock the caller has."""
         # What was kept for a pod until it has another grant cools down from now on.
-        given_up, now = self._ledger.retained.given_up, boot_seconds()
-        times = {a: now + g.cool_down for g in grants if g.connected for a in given_up(g.pod_key)}
+        now = boot_seconds()
+        times = {a: now + g.cool_down for g in grants for a in self._ledger.given_up(g)}
         self._journal.append(*map(Granted, grants), *([CoolDowns(times)] if times else []))
         for grant in grants:
             self._ledger.record(grant)

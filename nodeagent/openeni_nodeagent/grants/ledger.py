@@ -123,6 +123,11 @@ class Ledger:
     def owner(self, address: str) -> Grant | None:
         return self._grants.get(self._attachment_by_address.get(address, ("", "")))
 
+    def given_up(self, grant: Grant) -> tuple[str, ...]:
+        """Return what is kept for the grant's pod no longer, once it has this one."""
+        kept = self.retained.given_up(grant.pod_key) if grant.connected else ()
+        return tuple(a for a in kept if a not in grant.addresses)
+
     def grants(self) -> tuple[Grant, ...]:
         return tuple(self._grants.values())
 

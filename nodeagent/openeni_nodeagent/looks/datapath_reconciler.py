@@ -41,12 +41,11 @@ from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.netns_identity import leads_to_pod
 from openeni_nodeagent.looks.look_pace import LookPace
+from openeni_nodeagent.looks.pod_looks import LOOK_PERIOD_SECONDS, PodLooks
 from openeni_nodeagent.reports.differences import differences_of
 from openeni_nodeagent.reports.podip_body import Difference
 from openeni_nodeagent.reports.repair_log import RepairLog
 
-LOOK_PERIOD_SECONDS: Final = 30.0
-REBUILDS: Final = 5  # of one pod in this time
 SOON_SECONDS: Final = 1.0  # until another look at what should have gone, or should be there
 _log: Final = logging.getLogger(__name__)
 
@@ -87,11 +86,9 @@ class DatapathReconciler:
         self._callbacks = callbacks
         self.pace = LookPace()
         self._lock = threading.Lock()  # of what other threads read or write:
-        self._unseen: set[Attachment] | None = None  # pods to be looked into; None: all
+        self._pod_looks = PodLooks()
         self._node: NodeFacts | None = None
         self._differing: Mapping[Attachment, Difference] = {}
-        self._later: set[Attachment] = set()  # pods that the last look could not look into
-        self._rebuilt: list[tuple[Attachment, float]] = []  # less than LOOK_PERIOD_SECONDS ago
         self._postponed = False  # the last look left pods to the next one, which is soon
         self._succeeded_at: float | None = None  # the last look without error; at first: `set_node`
         self._repair_log = RepairLog()
@@ -102,13 +99,13 @@ class DatapathReconciler:
         with self._lock:
             self._succeeded_at = self._succeeded_at or time.monotonic()
             if facts != self._node:
-                self._node, self._unseen = facts, None
+                self._node = facts
+                self._pod_looks.ask_all()
 
     def look_into(self, attachment: Attachment) -> None:
         """Look into the pod's own namespace, too, at the next look."""
         with self._lock:
-            if self._unseen is not None:
-                self._unseen.add(attachment)
+            self._pod_looks.ask(attachment)
 
     def difference(self, attachment: Attachment) -> Difference | None:
         """Return how a pod's datapath differed from its plan at the last look, if it did."""
@@ -136,16 +133,15 @@ class DatapathReconciler:
         if (unsettled := self.pace.unsettled()) > 0:
             return RequeueAfter(unsettled)
         with self._lock:
-            unseen = None if self._unseen is None else self._unseen | self._later
             if (node := self._node) is None:
                 return RequeueAfter(SOON_SECONDS)
-            self._unseen = set()
+            unseen = self._pod_looks.take()
         with self.pace.measured():
             try:
                 return self._look(node, unseen)
             except Exception as error:  # noqa: BLE001 - whatever somebody has put into the kernel
                 with self._lock:
-                    self._unseen = None
+                    self._pod_looks.ask_all()
                 if not isinstance(error, DatapathError):
                     _log.exception("a look at the node failed")
                 return Retry(f"the node cannot be looked at: {error}")
@@ -174,7 +170,8 @@ class DatapathReconciler:
         )
         self._take_over(report, choice, pods)
         asked = before.keys() if unseen is None else unseen & before.keys()
-        self._later = asked - {pods[pod].attachment for pod in report.looked_into}
+        looked_into = {pods[pod].attachment for pod in report.looked_into}
+        self._pod_looks.finish(asked, looked_into, self._differing.keys())
         failed = self._rebuild(report, pods)
         if self._callbacks.may_repair():
             self._repairs.run(grants, kernel, snapshot.host_ports)
@@ -244,6 +241,9 @@ class DatapathReconciler:
         moved = self._links.moved_pods(report, pods, self._grants.all())
         for pod in moved | report.disturbed:
             self.look_into(pods[pod].attachment)
+        if report.readdressed:  # routes in pods depend on these
+            with self._lock:
+                self._pod_looks.ask_all()
         before = self._differing
         self._differing = differences_of(report, pods)
         for grant in pods.values():
@@ -263,22 +263,18 @@ class DatapathReconciler:
         its link as fast as that is built.
         """
         failed, rebuilt = list[str](), list[Repair]()
-        recently = time.monotonic() - LOOK_PERIOD_SECONDS
-        self._rebuilt = [(its, at) for its, at in self._rebuilt if at > recently]
-        times = Counter(its for its, _ in self._rebuilt)
         for pod in report.broken:
             grant = pods[pod]
             name = f"{grant.namespace}/{grant.name}"
             if not leads_to_pod(grant.netns, grant):
                 continue  # the end of its grant is still to come
-            if times[grant.attachment] >= REBUILDS:
-                self._later.add(grant.attachment)
+            if not self._pod_looks.may_rebuild(grant.attachment):
                 continue
             self.look_into(grant.attachment)
             try:
                 with self._locks.locked(pod.container_id):
                     if self._grants.find(*grant.key) == grant:
-                        self._rebuilt.append((grant.attachment, time.monotonic()))
+                        self._pod_looks.rebuilds(grant.attachment)
                         self._datapath.add(pod, grant.netns)
                         self._datapath.finish_add(pod)
                         rebuilt.append(Repair("link", f"pod {name} had no whole datapath"))
@@ -294,6 +290,7 @@ class DatapathReconciler:
         left = filter(None, (report.left, report.not_offloaded))
         if wrong := [*failed, *map(str, errors), *pods, *left]:
             return Retry("; ".join(wrong))
-        if self._postponed or self._unseen or self._grants.leftovers() or self._links.waits():
+        asked = self._pod_looks.is_asked()
+        if self._postponed or asked or self._grants.leftovers() or self._links.waits():
             return RequeueAfter(SOON_SECONDS)  # also for a NIC, should its notification be missed
         return RequeueAfter(LOOK_PERIOD_SECONDS)

@@ -71,6 +71,7 @@ CONCERN_US = {
     "an address on the ENI": (Verb.ADD, Address(7, "10.98.0.77", 24)),
     "the primary address gone": (Verb.REMOVE, PRIMARY),
     "an address of the node gone": (Verb.REMOVE, Address(2, NODE, 24)),
+    "an address of the node in doubt": (Verb.ADD, Address(2, NODE, 24, confirmed=False)),
     "an address of the node back": (Verb.ADD, Address(3, AWAY, 64)),
     "a DHCP client's route on the ENI": (
         Verb.ADD,
@@ -106,6 +107,7 @@ DO_NOT = {
     "a foreign address gone from the ENI": (Verb.REMOVE, Address(7, "10.98.0.77", 24)),
     "the ENI's link-local address": (Verb.ADD, Address(7, "fe80::f816:3eff:fe98:a", 64)),
     "an address of another link": (Verb.ADD, Address(3, "10.98.0.77", 24)),
+    "an address of the node back in doubt": (Verb.ADD, Address(3, AWAY, 64, confirmed=False)),
     "an address of the node, once more": (Verb.ADD, Address(2, NODE, 24)),
     "the kernel's route on the ENI": (
         Verb.ADD,

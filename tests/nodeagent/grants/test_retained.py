@@ -235,3 +235,18 @@ def test_what_a_pod_gives_up_for_another_address_cools_down_from_then_on(tmp_pat
     parts.grants.mark_connected(planned, PodNetwork("oec1", "", "", (), (), {}))
     assert parts.journal.state.cooling_until.keys() == {own}
     assert parts.grants.lost(key, (own,)) == ()
+
+
+def test_a_grant_that_was_found_again_cools_down_no_address(tmp_path: Path) -> None:
+    """The next start would delete its pod's flows."""
+    parts = AgentParts(tmp_path)
+    parts.create_objects()
+    grant = parts.grant("web", "c1")
+    parts.journal.close()
+    (tmp_path / "journal").unlink()
+    again = parts.restarted()
+    again.grants.retain(
+        "default/web", Retained("pods", grant.addresses, is_lost=True, is_certain=False)
+    )
+    again.grants.adopt(grant)
+    assert again.journal.state.cooling_until == {}

@@ -91,7 +91,9 @@ def address(message: Any) -> Address:
     """Return the address."""
     own = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
     link_scope = message["family"] == AF_INET and message["scope"] == uapi.RT_SCOPE_LINK
-    return Address(message["index"], own, message["prefixlen"], link_scope)
+    # Bits of ifa_flags, which has eight of them.
+    confirmed = not message["flags"] & (uapi.IFA_F_TENTATIVE | uapi.IFA_F_DADFAILED)
+    return Address(message["index"], own, message["prefixlen"], link_scope, confirmed)
 
 
 def route(message: Any) -> Route | None:

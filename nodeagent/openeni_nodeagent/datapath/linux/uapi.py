@@ -95,6 +95,8 @@ VETH_INFO_PEER: Final = 1  # linux/veth.h
 IFA_ADDRESS: Final = 1
 IFA_LOCAL: Final = 2
 IFA_F_NODAD: Final = 0x02
+IFA_F_DADFAILED: Final = 0x08
+IFA_F_TENTATIVE: Final = 0x40
 
 # linux/neighbour.h
 NDA_DST: Final = 1

@@ -232,7 +232,7 @@ def _pods(
 
 def _with_present_addresses(wanted: WantedNode, seen: State) -> NodeFacts:
     """Drop node addresses that no link has, and those that are an ENI's primary address."""
-    present = {i.address for i in seen if isinstance(i, Address)}
+    present = {i.address for i in seen if isinstance(i, Address) and i.confirmed}
     own = present - {a for eni in (*wanted.enis, *wanted.departing) for a in eni.primary}
     addresses = (str(ipaddress.ip_address(a)) for a in wanted.node.addresses)
     return replace(wanted.node, addresses=tuple(a for a in addresses if a in own))

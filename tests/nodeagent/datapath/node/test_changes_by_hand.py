@@ -137,6 +137,23 @@ def test_pods_are_reached_once_their_nic_has_a_carrier_again(bench: ReachedPod) 
     bench.assert_connected()
 
 
+def test_a_look_says_that_the_node_has_other_addresses(bench: ReachedPod) -> None:
+    """Routes in pods are planned with these."""
+    assert [bench.node.look().readdressed for _ in range(2)][1:] == [False]
+    bench.node.namespace.ip("addr del 10.99.0.11/24 dev eth0")
+    assert [bench.node.look().readdressed for _ in range(2)] == [True, False]
+
+
+@pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
+def test_an_address_of_the_node_that_is_still_tentative_is_no_source(bench: ReachedPod) -> None:
+    node = bench.node.namespace
+    node.sysctl("net/ipv6/conf/eth0/accept_dad", "1")
+    node.ip("addr del fd99::11/64 dev eth0", "addr add fd99::11/64 dev eth0")
+    assert "tentative" in node.program("ip", "-6", "addr", "show", "dev", "eth0")
+    report = bench.node.look()
+    assert (report.errors, report.differing) == ({}, {})
+
+
 @pytest.mark.parametrize("bench", [m for m in WITH_IPV6 if m.id != "veth"], indirect=True)
 def test_a_link_local_address_of_the_nodes_slave_is_removed(bench: ReachedPod) -> None:
     """It is none that the port allows."""

@@ -18,7 +18,7 @@ import msgspec
 from openeni_crds.enipool import Datapath
 from openeni_crds.meta import Json
 from openeni_lab.runtime.sandbox import Sandbox, SandboxPod
-from openeni_nodeagent.looks.datapath_reconciler import LOOK_PERIOD_SECONDS
+from openeni_nodeagent.looks.pod_looks import LOOK_PERIOD_SECONDS
 from openeni_testing.network.netns import Namespace
 from openeni_testing.node_bench.pods import bench_node, healing, turns
 from openeni_testing.node_bench.pods.agent_image import AgentRoot
