@@ -25,7 +25,8 @@ class PendingClaims:
     """What an ENI's port is to get for certain pods."""
 
     addresses: tuple[str, ...] = ()
-    pods: frozenset[str] = frozenset()  # UIDs of those that wait on the node already
+    pods: frozenset[str] = frozenset()  # UIDs of those that wait on the node already, if Pending
+    restarted: int = 0  # others that wait there, by their agent
 
 
 def claimant_of(state: ClusterState, address: str, pool: str) -> PodIP | None:
@@ -140,15 +141,19 @@ def pending_claims(state: ClusterState, enis: Iterable[ENI]) -> dict[str, Pendin
     for eni in enis:
         missing = _not_on_port(eni, claimed_addresses(state, eni))
         if missing:
-            found[eni.name] = PendingClaims(missing, _waiting_for(state, eni, set(missing)))
+            found[eni.name] = _pending_claims_of(state, eni, missing)
     return found
 
 
-def _waiting_for(state: ClusterState, eni: ENI, addresses: set[str]) -> frozenset[str]:
-    """Return the UIDs of the pods on the ENI's node that wait for some of these addresses."""
-    podips = (p for p in state.podips_on(eni.name) if not addresses.isdisjoint(p.spec.addresses))
-    pods = (state.waiting_pod(podip.key) for podip in podips)
-    return frozenset(p.uid for p in pods if p is not None and p.node == eni.spec.node_name)
+def _pending_claims_of(state: ClusterState, eni: ENI, addresses: tuple[str, ...]) -> PendingClaims:
+    """Return the claims to these addresses, with the pods on the ENI's node that wait for some."""
+    podips = [
+        p for p in state.podips_on(eni.name) if not set(addresses).isdisjoint(p.spec.addresses)
+    ]
+    pods = {podip.key: state.waiting_pod(podip.key) for podip in podips}
+    waiting = (p.uid for p in pods.values() if p is not None and p.node == eni.spec.node_name)
+    restarted = sum(pods[podip.key] is None and not podip.was_granted for podip in podips)
+    return PendingClaims(addresses, frozenset(waiting), restarted)
 
 
 def _rank(podip: PodIP) -> tuple[bool, str, str]:

@@ -124,6 +124,12 @@ def parse_pod(body: Json) -> WaitingPod:
     )
 
 
+def is_alive(pod: Json) -> bool:
+    """Return whether a pod has not ended, and is not being deleted."""
+    ended = pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}
+    return not (ended or pod["metadata"].get("deletionTimestamp"))
+
+
 def is_ready(pod: Json) -> bool:
     """Return whether a pod is ready, and not being deleted."""
     if pod["metadata"].get("deletionTimestamp"):

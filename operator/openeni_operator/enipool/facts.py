@@ -200,7 +200,7 @@ def eni_state(eni: ENI, facts: PoolFacts, subnets: SubnetFacts) -> ENIState:
         scarce=lacks_for in SCARCITY,
         lacking_seconds=_seconds_since(unsized, facts.now) if unsized else 0.0,
         claimed=in_fuller_family(claims.addresses),
-        awaited=len(claims.pods & waiting),
+        awaited=len(claims.pods & waiting) + claims.restarted,
         all_leave=bool(leaving) and addresses <= leaving,
         room=subnets.room(eni) if facts.elastic else UNBOUNDED,
     )

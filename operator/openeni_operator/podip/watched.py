@@ -7,7 +7,7 @@ from openeni_crds.conditions import Condition
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import Json, encode
-from openeni_crds.names import ENIPOOLS, FINALIZER_PODIP, PODIPS
+from openeni_crds.names import ENIPOOLS, FINALIZER_PODIP, PODIPS, PODS
 from openeni_crds.podip import DELETE, PodIP
 from openeni_crds.selection import AddressWish, WishError, choose_pool, wish_of
 from openeni_kube.events import Recorder
@@ -23,7 +23,7 @@ from openeni_kube.store import (
 from openeni_operator.claim_refusals import ClaimRefusals
 from openeni_operator.claims import claimant_of
 from openeni_operator.cluster_state import ClusterState
-from openeni_operator.core_objects import WaitingPod
+from openeni_operator.core_objects import WaitingPod, is_alive, parse_pod
 from openeni_operator.missing_nodes import NODE_GRACE_PERIOD, MissingNodes
 from openeni_operator.objects.status_writer import CHANGED_SECONDS, write_status
 from openeni_operator.podip.facts import PlacementFacts, Waiter
@@ -35,7 +35,7 @@ from openeni_operator.podip.placement import (
     SetENI,
     decide,
 )
-from openeni_operator.podip.plan import own_conditions
+from openeni_operator.podip.plan import is_without_pod, own_conditions
 from openeni_operator.podip.retained_times import RetainedTimes
 from openeni_operator.process.transitions import record_transitions
 
@@ -79,8 +79,7 @@ class WatchedPodIPReconciler:
     def _facts(self, podip: PodIP) -> PlacementFacts:
         deps, spec = self._deps, podip.spec
         missing = deps.missing_nodes.missing_for(spec.node_name)
-        pod = deps.state.waiting_pod(podip.key)
-        waiter = self._waiter(podip, pod) if pod is not None else None
+        waiter = self._find_waiter(podip, node_exists=missing is None)
         node = waiter.node if waiter is not None else spec.node_name
         on_node = tuple(e for e in deps.state.enis_on(node) if e.spec.pool_name == spec.pool_name)
         return PlacementFacts(
@@ -117,6 +116,39 @@ class WatchedPodIPReconciler:
             for eni in self._deps.state.enis_with(address)
             if eni.spec.pool_name == pool or (eni.spec.cloud, eni.spec.network_id) in networks
         )
+
+    def _find_waiter(self, podip: PodIP, *, node_exists: bool) -> Waiter | None:
+        """Return the pod that waits for an address, if there is one. Raises StoreError.
+
+        One that has run, and whose sandbox or node was restarted, is not Pending, and so not
+        watched. It is asked for only where it matters: if no pod has the addresses, and its agent
+        has none of them to grant.
+        """
+        pod = self._deps.state.waiting_pod(podip.key)
+        if pod is None and node_exists and is_without_pod(podip) and not self._is_held(podip):
+            pod = self._restarted_pod(podip)
+        return self._waiter(podip, pod) if pod is not None else None
+
+    def _is_held(self, podip: PodIP) -> bool:
+        """Return True if ENIs of the PodIP's node have its addresses, and may grant them."""
+        spec = podip.spec
+        there = {
+            address
+            for eni in self._deps.state.enis_on(spec.node_name)
+            if eni.status.port is not None and not eni.metadata.deleting
+            for address in eni.status.port.addresses
+            if eni.spec.pool_name == spec.pool_name
+        }
+        return there.issuperset(spec.addresses)
+
+    def _restarted_pod(self, podip: PodIP) -> WaitingPod | None:
+        """Return the PodIP's pod, if it lives: by its agent it has no address."""
+        try:
+            body = self._deps.store.get(PODS, podip.name, podip.namespace)
+        except NotFoundError:
+            return None
+        same = body["metadata"]["uid"] == podip.spec.pod_uid
+        return parse_pod(body) if same and is_alive(body) else None
 
     def _waiter(self, podip: PodIP, pod: WaitingPod) -> Waiter:
         state, node = self._deps.state, self._deps.state.node(pod.node)

@@ -189,9 +189,14 @@ class StickyWorld:
 
     def end(self, name: str) -> None:
         """End a pod: its containers first, then the object."""
+        self.end_sandbox(name)
+        self.sim.api.delete(names.PODS, name, "default")
+        self.step()
+
+    def end_sandbox(self, name: str) -> None:
+        """End a pod's containers, as at a restart of their runtime: the pod stays."""
         pod = self.sim.api.get(names.PODS, name, "default")
-        node = pod["spec"]["nodeName"]
-        agent = self.agents[node]
+        agent = self.agents[pod["spec"]["nodeName"]]
         for grant in agent.grants.of_pod(pod["metadata"]["uid"]):
             container = grant.attachment.container_id
             request = Request(
@@ -199,8 +204,13 @@ class StickyWorld:
             )
             handle_directly(agent.commands, request)
             agent.netns(container).unlink()
-        self.sim.api.delete(names.PODS, name, "default")
-        self.step()
+
+    def lose_port(self, address: str) -> None:
+        """Delete the port that has the address, behind openeni's back."""
+        ports = self.sim.cloud.ports
+        lost = (p.id for p in ports.values() if any(f.address == address for f in p.fixed_ips))
+        del ports[next(lost)]
+        self.until(lambda: not self.sim.process.state.enis_with(address), "the loss is seen")
 
     def podip(self, name: str) -> PodIP | None:
         try:

@@ -1,0 +1,91 @@
+"""A pod that runs, and whose sandbox or node was restarted: it is not Pending while it waits."""
+
+from collections.abc import Callable
+
+import pytest
+
+from openeni_crds.conditions import Reason, Type
+from openeni_crds.names import PODS
+from openeni_testing.sticky.world import KEPT, StickyWorld, Wish
+
+Make = Callable[..., StickyWorld]
+BY_NAME = Wish(address="10.98.0.77")
+
+
+def set_phase(world: StickyWorld, name: str, phase: str) -> None:
+    change = [{"op": "replace", "path": "/status/phase", "value": phase}]
+    world.sim.api.patch(PODS, name, "default", operations=change, subresource="status")
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Running"])
+def test_an_address_by_name_that_has_left_its_node_comes_back(make_world: Make, phase: str) -> None:
+    world = make_world()
+    (address,) = world.start("db", "n1", **BY_NAME)
+    world.end_sandbox("db")
+    set_phase(world, "db", phase)
+    world.lose_port(address)
+    assert world.retry("db", 120) == (address,)
+
+
+def test_on_a_node_that_may_hold_no_more_it_takes_the_place_of_a_free_one(make_world: Make) -> None:
+    full = {"addressesPerENI": 4, "minAvailable": 2, "maxAddressesPerNode": 4, "maxENIsPerNode": 1}
+    world = make_world(capacity=full)
+    (address,) = world.start("db", "n1", **BY_NAME)
+    world.end_sandbox("db")
+    world.lose_port(address)
+    assert world.retry("db", 120) == (address,)
+
+
+def test_while_somebody_else_has_it_the_podip_says_so(make_world: Make) -> None:
+    world = make_world()
+    (address,) = world.start("db", "n1", **BY_NAME)
+    world.end_sandbox("db")
+    world.lose_port(address)
+    foreign = world.take_elsewhere(address)
+    assert Reason.ADDRESS_TAKEN in world.refusal("db", 60)
+    assert world.reason("db") == Reason.ADDRESS_TAKEN
+    del world.sim.cloud.ports[foreign]
+    assert world.retry("db", 200) == (address,)
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Running"])
+def test_a_pod_whose_kept_address_others_have_gets_another_one(
+    make_world: Make, phase: str
+) -> None:
+    world = make_world()
+    (address,) = world.start("web-0", "n1", **KEPT)
+    world.lose_port(address)
+    world.take_elsewhere(address)
+    world.until(lambda: world.reason("web-0", Type.ADDRESS_LOST) == "PortLost", "it is told")
+    world.broken.clear()  # the loss itself
+    world.end_sandbox("web-0")
+    set_phase(world, "web-0", phase)
+    assert world.retry("web-0", 200) != (address,)
+    assert world.reason("web-0", Type.READY) == Reason.READY
+
+
+def test_what_others_have_is_kept_for_a_pod_that_is_away(make_world: Make) -> None:
+    world = make_world()
+    first = world.start("web-0", "n1", **KEPT)
+    world.end("web-0")
+    world.lose_port(first[0])
+    foreign = world.take_elsewhere(first[0])
+    world.step(120)
+    assert world.addresses("web-0") == first
+    del world.sim.cloud.ports[foreign]
+    assert world.start("web-0", "n1", 200, **KEPT) == first
+
+
+def test_the_operator_asks_for_no_pod_whose_address_is_on_its_node(make_world: Make) -> None:
+    world = make_world()
+    for n in range(3):
+        world.start(f"web-{n}", "n1", **KEPT)
+    world.start("db", "n2", **BY_NAME)
+    world.end("web-0")
+    world.end_sandbox("web-1")
+    for _ in range(5):
+        world.step()
+    before = world.sim.store.reads
+    for _ in range(20):
+        world.step()  # each begins with a look at every PodIP
+    assert world.sim.store.reads == before
