@@ -44,7 +44,11 @@ def target_node(state: ClusterState, podip: PodIP) -> str:
 
 
 def leaving_addresses(state: ClusterState, enis: Iterable[ENI]) -> dict[str, frozenset[str]]:
-    """Return, by ENI, the addresses of its port that other nodes claim."""
+    """Return, by ENI, the addresses of its port that other nodes claim, or other ENIs of its own.
+
+    Those are of an ENI that is being deleted: its agent grants nothing of it any more. It retires
+    them before their cool-down is over, so only that leaves which was its own pod's.
+    """
     if not state.podips_on(""):  # a PodIP that moves names no ENI
         return {}
     found: dict[str, frozenset[str]] = {}
@@ -58,11 +62,11 @@ def leaving_addresses(state: ClusterState, enis: Iterable[ENI]) -> dict[str, fro
 
 def _leaves(state: ClusterState, address: str, eni: ENI) -> bool:
     podip = claimant_of(state, address, eni.spec.pool_name)
-    return (
-        podip is not None
-        and not podip.spec.eni_name
-        and target_node(state, podip) != eni.spec.node_name
-    )
+    if podip is None or podip.spec.eni_name:
+        return False
+    if eni.metadata.deleting:
+        return podip.was_granted
+    return target_node(state, podip) != eni.spec.node_name
 
 
 def in_transit(state: ClusterState, eni: ENI) -> frozenset[str]:

@@ -47,7 +47,7 @@ def _keys_for_object(side: Any, change: Change[Any], state: ClusterState) -> Ite
         case ENIPool():
             return {Key(ENIPOOLS, side.name), *_keys_for_pause(change, state)}
         case ENI():
-            return _keys_for_eni(side, deleted=change.after is None)
+            return _keys_for_eni(side, state, deleted=change.after is None)
         case Node():
             return _keys_for_node(side, state, deleted=change.after is None)
         case WaitingPod():
@@ -137,13 +137,16 @@ def keys_of_cloud(cloud: str, state: ClusterState) -> set[Key]:
     return {*pools, *enis}
 
 
-def _keys_for_eni(eni: ENI, *, deleted: bool) -> Iterable[Key]:
+def _keys_for_eni(eni: ENI, state: ClusterState, *, deleted: bool) -> Iterable[Key]:
     """Return the keys that the ENI affects: the PodIPs if it goes while pods may use its port.
 
-    That is one whose port was lost, or whose finalizer somebody else has removed.
+    That is one whose port was lost, or whose finalizer somebody else has removed. What is kept on
+    one that is being deleted is to leave it if a pod waits for it.
     """
     yield Key(ENIS, eni.name)
     yield Key(ENIPOOLS, eni.spec.pool_name)
+    if eni.metadata.deleting:
+        yield from (Key(WATCHED_PODIP, podip.key) for podip in state.podips_on(eni.name))
     if deleted and in_use(eni, None):
         yield Key(PODIPS, eni.spec.node_name)
 
@@ -154,13 +157,16 @@ def _keys_for_node(node: Node, state: ClusterState, *, deleted: bool) -> Iterabl
 
 
 def _keys_for_podip(podip: PodIP, state: ClusterState) -> Iterable[Key]:
-    """Return the keys that the PodIP affects: the ENI's only if its port is to get addresses.
+    """Return the keys that the PodIP affects: an ENI's only if its port gets or loses addresses.
 
     Pods that start or end do not affect an ENI that has the addresses, and it may be backing off.
     """
     yield Key(WATCHED_PODIP, podip.key)
     yield Key(ENIPOOLS, podip.spec.pool_name)
-    if podip.spec.eni_name and not port_has_addresses_of(state.eni(podip.spec.eni_name), podip):
+    if not podip.spec.eni_name:
+        holders = (eni for address in podip.spec.addresses for eni in state.enis_with(address))
+        yield from (Key(ENIS, eni.name) for eni in holders if eni.metadata.deleting)
+    elif not port_has_addresses_of(state.eni(podip.spec.eni_name), podip):
         yield Key(ENIS, podip.spec.eni_name)
 
 

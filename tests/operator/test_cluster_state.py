@@ -5,12 +5,19 @@ from typing import Any
 import pytest
 
 from openeni_crds.meta import Json
-from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODS, Kind
+from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODIPS, PODS, Kind
 from openeni_kube.store import Page
 from openeni_operator.cluster_state import Change, ClusterState
 from openeni_operator.core_objects import parse_node, parse_pod
 from openeni_operator.watch_mapping import keys_for
-from openeni_testing.objects import condition, eni_body, pool_body, status_of
+from openeni_testing.objects import (
+    condition,
+    eni_body,
+    podip_body,
+    pool_body,
+    port_status,
+    status_of,
+)
 from openeni_testing.store.memory import MemoryStore
 
 
@@ -63,6 +70,27 @@ def test_an_eni_status_written_by_the_operator_wakes_only_the_pool() -> None:
     agents = status_of("e", conditions=[condition("GuestPrepared")])
     reported = tested.store.apply(ENIS, agents, manager="openeni-agent", subresource="status")
     assert tested.put(ENIS, reported) == {"ENI/e", "ENIPool/pods"}
+
+
+def test_an_eni_that_is_being_deleted_and_what_is_kept_on_it_wake_each_other() -> None:
+    tested = StateUnderTest()
+    eni = eni_body("e")
+    eni["metadata"]["finalizers"] = ["openeni.io/test"]
+    tested.put(ENIS, tested.store.create(ENIS, eni))
+    port = status_of("e", port=port_status("e") | {"addresses": ["10.98.0.5"]})
+    tested.put(
+        ENIS, tested.store.apply(ENIS, port, manager="openeni-operator", subresource="status")
+    )
+    kept = podip_body("web-0")
+    kept["spec"]["eniName"] = "e"
+    woken_by_podip = {"WatchedPodIP/default/web-0", "ENIPool/pods"}
+    assert tested.put(PODIPS, tested.store.create(PODIPS, kept)) == woken_by_podip
+    tested.store.delete(ENIS, "e")
+    woken = tested.put(ENIS, tested.store.get(ENIS, "e"))
+    assert woken == {"ENI/e", "ENIPool/pods", "WatchedPodIP/default/web-0"}
+    clear = [{"op": "remove", "path": "/spec/eniName"}]
+    cleared = tested.store.patch(PODIPS, "web-0", "default", operations=clear)
+    assert tested.put(PODIPS, cleared) == {*woken_by_podip, "ENI/e"}, "its port is to lose it"
 
 
 def test_an_agents_changed_message_wakes_only_the_pool() -> None:

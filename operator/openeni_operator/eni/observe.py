@@ -12,7 +12,7 @@ from openeni_kube.events import Recorder
 from openeni_kube.store import Store
 from openeni_operator.cause import Cause
 from openeni_operator.claim_refusals import ClaimRefusals
-from openeni_operator.claims import claimed_addresses, in_transit
+from openeni_operator.claims import claimed_addresses, in_transit, leaving_addresses
 from openeni_operator.cloud import errors
 from openeni_operator.cloud.api import Cloud, Place, Port
 from openeni_operator.cluster_state import ClusterState
@@ -130,10 +130,11 @@ def _is_elastic(deps: ENIDependencies, eni: ENI) -> bool:
 
 
 def _claims(deps: ENIDependencies, eni: ENI) -> Claims:
-    """Return the addresses that certain pods wait for."""
+    """Return the addresses that certain pods wait for, and those that leave for such pods."""
     claimed = claimed_addresses(deps.state, eni)
     refused = (a for a in claimed if deps.claim_refusals.get(eni.name, a) is not None)
-    return Claims(claimed, frozenset(refused))
+    leaving = leaving_addresses(deps.state, (eni,)).get(eni.name, frozenset[str]())
+    return Claims(claimed, frozenset(refused), leaving)
 
 
 def _is_behind(

@@ -34,6 +34,7 @@ class Claims:
 
     addresses: tuple[str, ...] = ()
     refused: frozenset[str] = frozenset()
+    leaving: frozenset[str] = frozenset()  # of the port, which other ENIs are to get
 
 
 NO_RESIZE: Final = Resize()
@@ -44,11 +45,14 @@ def resize_of(eni: ENI, port: PortStatus, claims: Claims = NO_CLAIMS, *, elastic
     """Return what to change; without `elastic`, only what has been recorded before.
 
     A claimed address counts like any other, and nothing takes its place when it is refused. While
-    all addresses are asked for, the whole ENI is to go and nothing is changed.
+    all addresses are asked for, the whole ENI is to go and nothing is changed. So it is while the
+    ENI is being deleted, but for what pods wait for: others may use the port for long.
     """
     retiring, retired = set(eni.spec.retiring), retired_addresses(eni)
     release, add, lacking = set(port.releasing), list[str](), list[FixedIP]()
-    if elastic and not is_retired_whole(eni, port):
+    if elastic and eni.metadata.deleting:
+        release |= claims.leaving & retired & set(port.addresses)
+    elif elastic and not is_retired_whole(eni, port):
         for subnet in port.subnets:
             present = addresses_in(subnet, port.addresses)
             surplus = len(present) - eni.spec.address_count

@@ -17,7 +17,7 @@ from openeni_operator.cause import Cause
 from openeni_operator.claims import IN_PROGRESS
 from openeni_operator.cloud.unassignable import role_of
 from openeni_operator.podip.facts import PlacementFacts
-from openeni_operator.podip.target_eni import awaited_room, can_get, choose_eni, is_outside
+from openeni_operator.podip.target_eni import awaited_room, can_get, choose_eni
 
 # Others have got the address on its way: a pod that did not ask for it by name gets another one.
 LOST: Final = frozenset(
@@ -157,7 +157,7 @@ def _settled(facts: PlacementFacts) -> tuple[Condition, ...]:
 def _place(facts: PlacementFacts) -> tuple[Cause | None, PodIPChange | None]:
     """Return what is still missing, None if nothing is, and the next step."""
     addresses = facts.podip.spec.addresses
-    missing = [a for a in addresses if not any(e in facts.on_node for e in _holders(facts, a))]
+    missing = [a for a in addresses if _holder(facts, a) is None]
     elsewhere = facts.podip.spec.node_name != facts.node
     obstacles = (
         *(_other_owner(facts, address) for address in addresses),
@@ -171,7 +171,7 @@ def _place(facts: PlacementFacts) -> tuple[Cause | None, PodIPChange | None]:
         return None, _stay(facts)
     holders = [eni for address in missing for eni in facts.enis.get(address, ())]
     if holders:
-        return _leave(facts, holders[0])
+        return _leave(facts, holders[0], missing)
     if elsewhere:
         waiting = f"{', '.join(addresses)} is on its way to node {facts.node}"
         return Cause(Reason.WAITING_FOR_ADDRESS, waiting), MoveToNode(facts.node)
@@ -182,13 +182,23 @@ def _stay(facts: PlacementFacts) -> PodIPChange | None:
     """Have a PodIP that was to leave its ENI stay there, once no pod waits elsewhere any more."""
     if facts.podip.spec.eni_name or facts.waiter is not None:
         return None
-    return SetENI(_holders(facts, facts.podip.spec.addresses[0])[0].name)
+    holder = _holder(facts, facts.podip.spec.addresses[0])
+    return SetENI(holder.name) if holder is not None else None
 
 
-def _holders(facts: PlacementFacts, address: str) -> list[ENI]:
-    """Return the ENIs that have the address for pods."""
-    enis = facts.enis.get(address, ())
-    return [e for e in enis if e.status.port is not None and address in e.status.port.addresses]
+def _holder(facts: PlacementFacts, address: str) -> ENI | None:
+    """Return the ENI of the node that has the address for the PodIP's pods.
+
+    One that is being deleted has it for the pod that runs with it, and for no other: its agent
+    grants nothing of it any more, and it may take long to go.
+    """
+    in_use_on = "" if facts.released else facts.podip.spec.eni_name
+    for eni in facts.enis.get(address, ()):
+        has = eni.status.port is not None and address in eni.status.port.addresses
+        serves = not eni.metadata.deleting or eni.name == in_use_on
+        if has and serves and eni in facts.on_node:
+            return eni
+    return None
 
 
 def _other_owner(facts: PlacementFacts, address: str) -> Cause | None:
@@ -229,20 +239,35 @@ def _immobility(facts: PlacementFacts, address: str) -> Cause | None:
         message = f"spec.paused of ENIPool {pool.name} is true: nothing is changed in the cloud"
         return Cause(Reason.PAUSED, message)
     if pool is None or pool.status.growth is not Growth.ELASTIC:
-        where = f"node {enis[0].spec.node_name}" if enis else "no node"
         message = (
-            f"{address} is on {where}, not on node {facts.node}, and ENIPool "
-            f"{podip.spec.pool_name} moves no addresses: its growth is not Elastic"
+            f"{address} is on {_where(facts, enis)}, and ENIPool {podip.spec.pool_name} moves no "
+            "addresses: its growth is not Elastic"
         )
         return Cause(Reason.MOVE_UNSUPPORTED, message)
     return None
 
 
-def _leave(facts: PlacementFacts, holder: ENI) -> tuple[Cause, PodIPChange | None]:
-    """Have the addresses leave an ENI that is not on the node that shall have them."""
+def _where(facts: PlacementFacts, enis: tuple[ENI, ...]) -> str:
+    if not enis:
+        return f"no node, not on node {facts.node}"
+    if enis[0] in facts.on_node:
+        return f"ENI {enis[0].name}, which is being deleted"
+    return f"node {enis[0].spec.node_name}, not on node {facts.node}"
+
+
+def _leave(
+    facts: PlacementFacts, holder: ENI, missing: list[str]
+) -> tuple[Cause, PodIPChange | None]:
+    """Have the addresses leave an ENI that is on another node, or is being deleted.
+
+    On no port they might be lost: within a node they leave once another ENI can get them.
+    """
     message = f"waiting until node {holder.spec.node_name} has given up ENI {holder.name}'s address"
-    change = ClearENI() if facts.podip.spec.eni_name else None
-    return Cause(Reason.WAITING_FOR_RELEASE, message), change
+    leaves = Cause(Reason.WAITING_FOR_RELEASE, message)
+    if not facts.podip.spec.eni_name:
+        return leaves, None
+    cause, chosen = choose_eni(facts.on_node, facts.node, missing)
+    return (cause, None) if holder in facts.on_node and chosen is None else (leaves, ClearENI())
 
 
 def _arrive(facts: PlacementFacts, missing: list[str]) -> tuple[Cause, PodIPChange | None]:
@@ -257,12 +282,5 @@ def _arrive(facts: PlacementFacts, missing: list[str]) -> tuple[Cause, PodIPChan
             reason = Reason.ADDRESS_TAKEN if taken else Reason.WAITING_FOR_ADDRESS
             return Cause(reason, f"{text}: {refused[0].message}"), None
         return awaited_room(eni, facts.pool, text), None
-    chosen = choose_eni(facts.on_node, missing)
-    if chosen is not None:
-        message = f"{text} is being added to ENI {chosen.name}"
-        return Cause(Reason.WAITING_FOR_ADDRESS, message), SetENI(chosen.name)
-    if is_outside(facts.on_node, missing):
-        message = f"{text} is in no subnet of the ENIs of node {facts.node}"
-        return Cause(Reason.ADDRESS_OUTSIDE_SUBNETS, message), None
-    full = f"no ENI of node {facts.node} is ready and has room for {text}"
-    return Cause(Reason.WAITING_FOR_ADDRESS, full), None
+    cause, chosen = choose_eni(facts.on_node, facts.node, missing)
+    return cause, SetENI(chosen.name) if chosen is not None else None

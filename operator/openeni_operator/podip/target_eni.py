@@ -13,10 +13,22 @@ from openeni_operator.eni.report import in_fuller_family
 LIMITS: Final = frozenset({Reason.POOL_LIMIT, Reason.NODE_LIMIT})
 
 
-def choose_eni(enis: Iterable[ENI], addresses: list[str]) -> ENI | None:
-    """Return the ENI with the fewest addresses that can get these, if there is one."""
+def choose_eni(enis: tuple[ENI, ...], node: str, addresses: list[str]) -> tuple[Cause, ENI | None]:
+    """Return what the addresses wait for, and the node's ENI that shall get them, if one can.
+
+    That is the one with the fewest addresses.
+    """
+    text = ", ".join(addresses)
     able = (eni for eni in enis if can_get(eni, addresses))
-    return min(able, key=lambda eni: (eni.spec.address_count, eni.name), default=None)
+    chosen = min(able, key=lambda eni: (eni.spec.address_count, eni.name), default=None)
+    if chosen is not None:
+        message = f"{text} is being added to ENI {chosen.name}"
+        return Cause(Reason.WAITING_FOR_ADDRESS, message), chosen
+    if _is_outside(enis, addresses):
+        message = f"{text} is in no subnet of the ENIs of node {node}"
+        return Cause(Reason.ADDRESS_OUTSIDE_SUBNETS, message), None
+    full = f"no ENI of node {node} is ready and has room for {text}"
+    return Cause(Reason.WAITING_FOR_ADDRESS, full), None
 
 
 def can_get(eni: ENI, addresses: list[str]) -> bool:
@@ -24,12 +36,6 @@ def can_get(eni: ENI, addresses: list[str]) -> bool:
     port = eni.status.port
     room = port is not None and in_fuller_family(port.addresses) < MOST_PODS
     return room and _is_usable(eni) and _covers(eni, addresses)
-
-
-def is_outside(enis: Iterable[ENI], addresses: list[str]) -> bool:
-    """Return True if the node has ENIs, and none in the subnets of the addresses."""
-    usable = [eni for eni in enis if _is_usable(eni)]
-    return bool(usable) and not any(_covers(eni, addresses) for eni in usable)
 
 
 def awaited_room(eni: ENI, pool: ENIPool | None, addresses: str) -> Cause:
@@ -41,6 +47,12 @@ def awaited_room(eni: ENI, pool: ENIPool | None, addresses: str) -> Cause:
         message = f"{addresses} finds no room on ENI {eni.name}: {capacity.message}"
         return Cause(Reason(capacity.reason), message)
     return Cause(Reason.WAITING_FOR_ADDRESS, f"{addresses} is being added to ENI {eni.name}")
+
+
+def _is_outside(enis: Iterable[ENI], addresses: list[str]) -> bool:
+    """Return True if the node has ENIs, and none in the subnets of the addresses."""
+    usable = [eni for eni in enis if _is_usable(eni)]
+    return bool(usable) and not any(_covers(eni, addresses) for eni in usable)
 
 
 def _is_usable(eni: ENI) -> bool:

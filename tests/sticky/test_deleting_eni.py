@@ -1,0 +1,148 @@
+"""An ENI that somebody deletes: pods that are restarted leave it, while others run on.
+
+Its agent grants nothing of it any more, and it goes after its last pod.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from openeni_crds.conditions import Reason, Type
+from openeni_crds.names import ENIS, PODS
+from openeni_testing.sticky.world import COOL_DOWN, KEPT, StickyWorld, Wish
+
+Make = Callable[..., StickyWorld]
+BY_NAME = Wish(sticky="1h", address="10.98.0.77")
+CRASHES = 25  # calls and writes of such a move, and some after it
+
+
+def eni_of(world: StickyWorld, address: str) -> str:
+    """Return the name of the ENI whose port has the address; "" if none has."""
+    enis = world.sim.enis()
+    having = (e.name for e in enis if e.status.port and address in e.status.port.addresses)
+    return next(having, "")
+
+
+def delete_eni(world: StickyWorld, wish: Wish = KEPT) -> tuple[str, str]:
+    """Delete the ENI that two pods run on; return it, and the address of web-0."""
+    (address,) = world.start("web-0", "n1", **wish)
+    world.start("web-1", "n1", **KEPT)
+    eni = eni_of(world, address)
+    world.sim.api.delete(ENIS, eni)
+    for _ in range(20):
+        world.step()
+    return eni, address
+
+
+def is_gone(world: StickyWorld, eni: str) -> bool:
+    return eni not in {e.name for e in world.sim.enis()}
+
+
+@pytest.mark.parametrize("node", ["n1", "n2"])
+@pytest.mark.parametrize("wish", [KEPT, BY_NAME])
+def test_a_pod_that_is_made_anew_takes_its_address_along(
+    make_world: Make, wish: Wish, node: str
+) -> None:
+    world = make_world()
+    eni, address = delete_eni(world, wish)
+    world.end("web-0")
+    assert world.start("web-0", node, 30, **wish) == (address,)
+    assert world.node_of(address) == node
+    assert not is_gone(world, eni), "web-1 still runs on it"
+
+
+def test_a_pod_whose_sandbox_is_restarted_takes_its_address_along(make_world: Make) -> None:
+    world = make_world()
+    eni, address = delete_eni(world)
+    world.end_sandbox("web-0")
+    world.step()
+    assert world.retry("web-0", 30) == (address,)
+    assert eni_of(world, address) not in {"", eni}
+
+
+def test_a_rolling_restart_empties_it(make_world: Make) -> None:
+    world = make_world()
+    eni, _ = delete_eni(world)
+    for name in ("web-0", "web-1"):
+        had = world.addresses(name)
+        world.end(name)
+        assert world.start(name, "n1", 60, **KEPT) == had
+    world.until(partial(is_gone, world, eni), "it is gone")
+
+
+def test_a_pod_that_has_its_address_and_is_still_pending_keeps_it(make_world: Make) -> None:
+    world = make_world()
+    (address,) = world.start("web-0", "n1", **KEPT)
+    pending = [{"op": "replace", "path": "/status/phase", "value": "Pending"}]
+    world.sim.api.patch(PODS, "web-0", "default", operations=pending, subresource="status")
+    world.step()
+    before = world.podip("web-0")
+    world.sim.api.delete(ENIS, eni_of(world, address))
+    for _ in range(20):
+        world.step()
+    after = world.podip("web-0")
+    assert before is not None
+    assert after is not None
+    assert after.spec == before.spec
+    assert world.reason("web-0") in {"", Reason.PLACED}
+    assert world.reason("web-0", Type.READY) == Reason.READY
+
+
+@pytest.mark.parametrize("node", ["n1", "n2"])
+def test_a_pod_that_asks_for_what_another_has_just_had_waits_longer_than_its_cool_down(
+    make_world: Make, node: str
+) -> None:
+    """The agent retires what is on such an ENI at once; so the address stays until all goes."""
+    world = make_world()
+    (address,) = world.start("p", "n1")
+    world.start("web-1", "n1", **KEPT)
+    world.sim.api.delete(ENIS, eni_of(world, address))
+    world.step(20)
+    world.end("p")
+    world.create_pod("db", node, address=address)
+    world.refusal("db", COOL_DOWN + 10)
+    world.end("web-1")
+    assert world.retry("db", 200) == (address,)
+
+
+def test_on_a_node_that_may_have_no_other_eni_the_address_stays_on_its_port(
+    make_world: Make,
+) -> None:
+    world = make_world(capacity={"maxENIsPerNode": 1})
+    eni, address = delete_eni(world)
+    world.end("web-0")
+    world.create_pod("web-0", "n1", **KEPT)
+    assert "no ENI of node n1 is ready and has room" in world.refusal("web-0", 30)
+    assert eni_of(world, address) == eni
+    world.end("web-1")
+    assert world.retry("web-0", 200) == (address,)
+
+
+def test_in_a_static_pool_the_podip_says_why_the_pod_waits(make_world: Make) -> None:
+    world = make_world(growth="Static")
+    eni, address = delete_eni(world)
+    world.end("web-0")
+    world.create_pod("web-0", "n1", **KEPT)
+    assert f"{address} is on ENI {eni}, which is being deleted" in world.refusal("web-0", 30)
+    assert world.reason("web-0") == Reason.MOVE_UNSUPPORTED
+    assert eni_of(world, address) == eni
+
+
+def crash(make_world: Make, step: int) -> None:
+    world = make_world()
+    _, address = delete_eni(world)
+    world.end("web-0")
+    world.sim.countdown.left = world.sim.countdown.seen + step
+    assert world.start("web-0", "n1", **KEPT) == (address,)
+
+
+@pytest.mark.parametrize("step", range(0, CRASHES, 4))
+def test_a_crash_of_the_operator_within_the_move(make_world: Make, step: int) -> None:
+    crash(make_world, step)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("step", range(CRASHES))
+def test_a_crash_after_any_call_or_write_of_the_move(make_world: Make, step: int) -> None:
+    crash(make_world, step)
