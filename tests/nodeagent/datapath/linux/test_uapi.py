@@ -40,7 +40,9 @@ CONSTANTS = {name: value for name, value in vars(uapi).items() if name.isupper()
 ATTRIBUTES = ("IFLA_", "IFA_", "RTA_", "FRA_", "NDA_", "NFTA_", "VETH_INFO_")
 # Constants of structs' fields, attributes that pyroute2 reads by position, and one that it has not.
 UNNAMED_BY_PYROUTE2 = {
+    "IFA_F_DADFAILED",
     "IFA_F_NODAD",
+    "IFA_F_TENTATIVE",
     "NFTA_LIST_ELEM",
     "NETLINK_ROUTE",
     "SOL_NETLINK",
