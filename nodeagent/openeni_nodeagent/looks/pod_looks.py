@@ -5,7 +5,6 @@ cannot be read, and how soon its link is deleted again: none of it may take all 
 """
 
 import time
-from collections import Counter
 from collections.abc import Set as AbstractSet
 from typing import Final
 
@@ -60,7 +59,7 @@ class PodLooks:
         """Return True if the pod may be built again, now; else it is asked for once more."""
         recently = time.monotonic() - LOOK_PERIOD_SECONDS
         self._rebuilt = [(its, at) for its, at in self._rebuilt if at > recently]
-        if Counter(its for its, _ in self._rebuilt)[attachment] < REBUILDS:
+        if sum(its == attachment for its, _ in self._rebuilt) < REBUILDS:
             return True
         self._later.add(attachment)
         return False

@@ -49,6 +49,12 @@ def refusal(host: AgentHost, name: str) -> int:
     return host.runtime(name, deadline=6).call("ADD", name, uid, name).error
 
 
+def fail_an_add(host: AgentHost, uid: str) -> None:
+    host.datapath.build_fails = "no buffer space"
+    assert host.runtime("second", deadline=6).call("ADD", "second", uid, "a").code != 0
+    host.datapath.build_fails = ""
+
+
 def test_each_pod_gets_its_own_address_back_at_once(host: AgentHost) -> None:
     host.create_objects(count=3, cool_down="1h")
     had = start_and_reboot(host, "a", "b", "c")
@@ -109,9 +115,7 @@ def test_an_add_that_fails_ends_no_cool_down(host: AgentHost, retiring: bool) ->
     had = start_and_reboot(host, "a")
     uid = uid_of(host, "a")
     with host.agent(boot="second"):
-        host.datapath.build_fails = "no buffer space"
-        assert host.runtime("second", deadline=6).call("ADD", "second", uid, "a").code != 0
-        host.datapath.build_fails = ""
+        fail_an_add(host, uid)
         if retiring:
             ask = [{"op": "add", "path": "/spec/retiring", "value": list(had.values())}]
             host.store.patch(names.ENIS, "pods-0", operations=ask)
@@ -132,9 +136,7 @@ def test_after_an_add_that_failed_nobody_but_its_pod_gets_it(
     had = start_and_reboot(host, "a", **wish)
     uid = uid_of(host, "a")
     with host.agent(boot="second"):
-        host.datapath.build_fails = "no buffer space"
-        assert host.runtime("second", deadline=6).call("ADD", "second", uid, "a").code != 0
-        host.datapath.build_fails = ""
+        fail_an_add(host, uid)
         assert refusal(host, "other") == Code.TRY_AGAIN
         assert host.podip("a") is not None
         assert host.add("a", "third", uid) == had["a"]
