@@ -10,11 +10,11 @@ from openeni_crds import names
 from openeni_crds.enipool import Mode
 from openeni_nodeagent.datapath import ownership
 from openeni_nodeagent.datapath.changes import watched
+from openeni_nodeagent.datapath.conntrack_flusher import ConntrackFlusher
 from openeni_nodeagent.datapath.describe import sentence
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux import modes
 from openeni_nodeagent.datapath.linux.announce import Announcer
-from openeni_nodeagent.datapath.linux.conntrack import ConntrackFlusher
 from openeni_nodeagent.datapath.linux.kernel import apply, list_links
 from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink

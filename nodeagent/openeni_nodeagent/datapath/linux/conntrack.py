@@ -7,7 +7,8 @@ The kernel could select entries by address in a dump (CTA_FILTER), but does it w
 returns the others: ctnetlink_filter_match_tuple() compares with `!ipv6_addr_cmp`), needs four dumps
 for each address, and older kernels find none by the reply's addresses. So one dump for each family
 serves any number of addresses, and only entries in which the bytes of one of them occur are looked
-into: 120,000 entries take a quarter of a second.
+into: 120,000 entries take a quarter of a second. An ADD with host ports waits for its dumps: there
+the kernel selects by port, in a tenth of that.
 
 How many entries name an address is up to its pod, which opens flows: pyroute2 takes 0.3 ms and
 8 KiB to decode one, so these few attributes are read here, and no more than _AT_ONCE are kept.
@@ -15,8 +16,7 @@ How many entries name an address is up to its pod, which opens flows: pyroute2 t
 
 import logging
 import re
-import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from socket import IPPROTO_UDP
 from struct import pack, unpack
@@ -47,6 +47,8 @@ _GENERIC: Final = 4  # bytes of struct nfgenmsg, which follows the header
 _NAMES_IT: Final = frozenset({uapi.CTA_TUPLE_ORIG, uapi.CTA_ZONE, uapi.CTA_ID})
 _AT_ONCE: Final = 1 << 15  # entries, 200 bytes each
 _DUMPS: Final = 32  # so many for one flush, while new flows come as fast as they are deleted
+_PORTS_ALONE: Final = 8  # a dump for each: of 200,000 entries they take as long as one of all
+_BY_PROTOCOL, _BY_PORT = 1 << 3, 1 << 5  # CTA_FILTER_F_*, of net/netfilter/nf_internals.h
 _ENDS: Final = {
     IPV4: (uapi.CTA_IP_V4_SRC, uapi.CTA_IP_V4_DST),
     IPV6: (uapi.CTA_IP_V6_SRC, uapi.CTA_IP_V6_DST),
@@ -63,6 +65,7 @@ class _Direction(NamedTuple):
 
 
 _Packed: TypeAlias = frozenset[bytes]  # addresses
+_Attributes: TypeAlias = Sequence[tuple[str, object]]  # of a message of pyroute2
 
 
 class _Entry(NamedTuple):
@@ -110,10 +113,26 @@ def _flush_to_host_ports(added: State) -> None:
         for family in (IPV4, IPV6):
             ours = [(m, a) for m, a in wanted if family_of(a) == family]
             own = {packed(a) for a in local if family_of(a) == family}
-            ports = {attribute(uapi.CTA_PROTO_DST_PORT, _port(m)) for m, _ in ours}
-            if ours and own:
-                stale = partial(_is_stale, wanted=ours, local=own)
-                _delete(netfilter, family, (own, ports), stale)
+            ports = {m.host_port for m, _ in ours}
+            bytes_ = own, {attribute(uapi.CTA_PROTO_DST_PORT, _port(m)) for m, _ in ours}
+            stale = partial(_is_stale, wanted=ours, local=own)
+            for port in ports if len(ports) <= _PORTS_ALONE else {None}:
+                _delete(netfilter, family, bytes_, stale, _udp_to(port))
+
+
+def _udp_to(port: int | None) -> _Attributes:
+    """Return attributes by which the kernel selects UDP entries to a port, or all of UDP.
+
+    It does so since Linux 5.8; older kernels ignore CTA_FILTER.
+    """
+    protocol, flags = [("CTA_PROTO_NUM", IPPROTO_UDP)], _BY_PROTOCOL
+    if port is not None:
+        protocol.append(("CTA_PROTO_DST_PORT", port))
+        flags |= _BY_PORT
+    return [
+        ("CTA_TUPLE_ORIG", {"attrs": [("CTA_TUPLE_PROTO", {"attrs": protocol})]}),
+        ("CTA_FILTER", {"attrs": [("CTA_FILTER_ORIG_FLAGS", flags)]}),
+    ]
 
 
 def _is_stale(
@@ -184,10 +203,15 @@ def _delete(
     family: int,
     bytes_: Iterable[Collection[bytes]],
     doomed: Callable[[_Entry], bool],
+    selected: _Attributes = (),
 ) -> int:
-    """Delete the entries that are doomed, of those in which one of each of these bytes occurs."""
+    """Delete the entries that are doomed, of those in which one of each of these bytes occurs.
+
+    The kernel lists only those that are `selected`.
+    """
     request = ConntrackMessage()
     request["nfgen_family"] = SOCKET_FAMILIES[family]
+    request["attrs"] = list(selected)
     occur = [re.compile(b"|".join(map(re.escape, one_of))).search for one_of in bytes_]
     chosen = list[bytes]()
     deleted = 0
@@ -243,55 +267,3 @@ def _deletion(entry: bytes) -> bytes:
 
 def _port(mapping: PortMapping) -> bytes:
     return pack("!H", mapping.host_port)
-
-
-class ConntrackFlusher:
-    """Collects freed addresses until the entries of all of them are flushed at once.
-
-    Any thread may call everything; `add` takes no time.
-    """
-
-    def __init__(self) -> None:
-        self._flushing = threading.Lock()
-        self._lock = threading.Lock()  # of:
-        self._freed: dict[str, object] = {}  # each with a token of the last `add`
-        self._fails = False
-
-    def add(self, addresses: Iterable[str]) -> None:
-        """Have the entries of these addresses flushed by the next `flush`."""
-        with self._lock:
-            self._freed.update(dict.fromkeys(addresses, object()))
-
-    def flush(self) -> None:
-        """Flush what has been added. A failure is logged once, until one succeeds.
-
-        What fails is left to the next `flush`: an established flow's entry lives for days.
-        """
-        with self._flushing:
-            with self._lock:
-                freed = dict(self._freed)
-            if not freed:
-                return
-            try:
-                count = flush(freed)
-            except KernelRefusedError as error:
-                if not self._fails:
-                    LOG.warning("conntrack entries of freed addresses are left for now: %s", error)
-                self._fails = True
-                return
-            LOG.debug("deleted %d conntrack entries of %d freed addresses", count, len(freed))
-            self._fails = False
-            with self._lock:
-                for address, token in freed.items():
-                    if self._freed.get(address) is token:  # else it was freed again meanwhile
-                        del self._freed[address]
-
-    def give(self, addresses: Collection[str]) -> None:
-        """Flush what is left of these addresses, and no more from now on: a pod gets them."""
-        with self._lock:
-            left = not self._freed.keys().isdisjoint(addresses)
-        if left:
-            self.flush()
-            with self._lock:
-                for address in addresses:
-                    self._freed.pop(address, None)

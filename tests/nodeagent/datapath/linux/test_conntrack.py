@@ -12,8 +12,9 @@ import pytest
 from pyroute2 import NetlinkError, NFCTSocket
 from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple
 
+from openeni_nodeagent.datapath.conntrack_flusher import ConntrackFlusher
 from openeni_nodeagent.datapath.linux import conntrack
-from openeni_nodeagent.datapath.linux.conntrack import ConntrackFlusher, flush
+from openeni_nodeagent.datapath.linux.conntrack import flush
 from openeni_nodeagent.datapath.linux.dumps import answers
 from openeni_nodeagent.datapath.model import Element
 from openeni_testing.network.netns import Namespace
@@ -288,11 +289,10 @@ def test_an_entry_costs_less_than_a_kilobyte_of_memory(node: Namespace) -> None:
 
 def test_freed_addresses_are_flushed_together_and_once(node: Namespace) -> None:
     flusher = ConntrackFlusher()
-    for number in (1, 2):
-        udp = socket.IPPROTO_UDP
-        there = ends(f"10.98.0.{number}", "10.97.0.5", proto=udp, sport=1, dport=80)
+    for freed in ("10.98.0.1", "10.98.0.2"):
+        there = ends(freed, "10.97.0.5", proto=socket.IPPROTO_UDP, sport=1, dport=80)
         add_entry(node, there, there.reverse())
-        flusher.add([f"10.98.0.{number}"])
+        flusher.add([freed])
     node.run(flusher.flush)
     assert entries(node) == set()
     add_entry(node, there, there.reverse())

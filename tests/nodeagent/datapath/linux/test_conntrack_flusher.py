@@ -7,8 +7,8 @@ from contextlib import ExitStack
 import pytest
 
 from openeni_crds.enipool import Datapath, Mode
-from openeni_nodeagent.datapath.linux import conntrack
-from openeni_nodeagent.datapath.linux.conntrack import ConntrackFlusher
+from openeni_nodeagent.datapath import conntrack_flusher
+from openeni_nodeagent.datapath.conntrack_flusher import ConntrackFlusher
 from openeni_nodeagent.datapath_api import KernelRefusedError
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.one_eni import OneENI
@@ -35,7 +35,7 @@ class Flushes:
 @pytest.fixture
 def flushes(monkeypatch: pytest.MonkeyPatch) -> Flushes:
     made = Flushes()
-    monkeypatch.setattr(conntrack, "flush", made.flush)
+    monkeypatch.setattr(conntrack_flusher, "flush", made.flush)
     return made
 
 
