@@ -1,9 +1,8 @@
 """The node agent: its parts, how they are connected, and the order in which they start and stop.
 
 Start: replay the journal, look at the kernel and restore what the previous process had there (no
-packet is lost), work off the DEL queue, then listen. That needs no API server; ADDs wait until the
-informers have synced. Stop: accept no calls, leave waiting
-ADDs to the next agent, finish what runs, and touch no pod.
+packet is lost), work off the DEL queue, then listen. That needs no API server; ADDs wait for the
+informers. Stop: accept no calls, leave waiting ADDs to the next agent, finish what runs.
 """
 
 import logging
@@ -123,7 +122,7 @@ class Agent:
             queue.start()
         self._datapath.subscribe(lambda: self._requeues.look(self._looks.pace.changed()))
         self._server.start()
-        self._readiness.start(self._serve)
+        self._readiness.start(self._serve, self._enis.sweep_guards, self._name_cluster)
         for task in (DEL_QUEUE, JOURNAL, WAITS):
             self._requeues.queues["periodic"].add(task)
         self._requeues.look()
@@ -296,5 +295,6 @@ class Agent:
             self._requeues.pod(grant)
         self._requeues.look()
         self._requeues.configuration()
-        self._enis.sweep_guards()  # late: it may wait for the system bus, and ADDs need not
+
+    def _name_cluster(self) -> None:
         self._grant_log.cluster = self._watches.cluster_id()

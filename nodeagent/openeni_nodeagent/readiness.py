@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from openeni_kube.workers import Workers
@@ -26,21 +27,24 @@ class Readiness:
         self._watches = watches
         self._serving: threading.Thread | None = None
 
-    def start(self, serve: Callable[[], None]) -> None:
-        """Call `serve`, which sets `synced`, once the informers have synced.
+    def start(self, *steps: Callable[[], None]) -> None:
+        """Take these steps once the informers have synced; one of them sets `synced`.
 
-        In a thread of its own; again after a pause if it raises anything.
+        In a thread of its own; a step that raises anything is taken again after a pause.
         """
-        self._serving = threading.Thread(target=self._serve, args=[serve], name="sync", daemon=True)
+        self._serving = threading.Thread(target=self._take, args=steps, name="sync", daemon=True)
         self._serving.start()
 
-    def _serve(self, serve: Callable[[], None]) -> None:
+    def _take(self, *steps: Callable[[], None]) -> None:
+        self._take_until_done(partial(self._watches.wait, self.stopping))
+        for step in steps:
+            self._take_until_done(step)
+
+    def _take_until_done(self, step: Callable[[], None]) -> None:
         failing = False
         while not self.stopping.is_set():
             try:
-                self._watches.wait(self.stopping)
-                if not self.stopping.is_set():
-                    serve()
+                step()
             except Exception:  # noqa: BLE001 - whatever it is, pods must be served
                 if not failing:
                     _log.exception("what begins once the informers have synced fails: trying again")

@@ -49,6 +49,24 @@ def test_what_fails_is_tried_again_and_logged_once(
     assert live(ready, tmp_path) == ""
 
 
+def test_what_has_been_done_is_not_done_again_while_what_follows_fails(ready: Readiness) -> None:
+    """Each time the whole node would be looked at, and each of its PodIPs."""
+    tries: list[str] = []
+
+    def serve() -> None:
+        tries.append("serve")
+        ready.synced.set()
+
+    def name_cluster() -> None:
+        tries.append("name")
+        if len(tries) < 4:
+            raise OSError("namespaces are forbidden")
+
+    ready.start(serve, name_cluster)
+    wait_for(lambda: len(tries) == 4, "all is done")
+    assert tries == ["serve", "name", "name", "name"]
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_the_end_of_the_thread_is_for_the_probe(ready: Readiness, tmp_path: Path) -> None:
     def serve() -> None:
