@@ -164,10 +164,11 @@ class _Division:
             return part
         if is_host_slave(link):
             return STALE_ENIS
-        if link.alias != names.LINK_ALIAS:
+        has_alias, of_pod = link.alias == names.LINK_ALIAS, self._pod_links.get(link.name)
+        if of_pod and (has_alias or link.kind == VETH):  # one that somebody gave another alias, too
+            return of_pod
+        if not has_alias or link.kind != VETH:
             return None
-        if link.kind != VETH or link.name in self._pod_links:
-            return self._pod_links.get(link.name)
         address = self._leading.get(link.index)
         is_left = address is None and link.name not in self._plan.used_links
         return STRAYS if is_left or address in self._plan.strays else None

@@ -229,6 +229,15 @@ def test_what_is_done_by_hand_to_links_of_veth_is_restored(
 
 
 @pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
+def test_a_pod_whose_link_has_got_another_alias_is_not_built_again(bench: ReachedPod) -> None:
+    """Its connections would end for what somebody, or a monitoring, has written there."""
+    bench.node.namespace.ip(f"link set {bench.pod_link} alias theirs")
+    report = bench.node.look()
+    assert (report.broken, len(report.repairs)) == (frozenset(), 1)
+    assert bench.check() == ()
+
+
+@pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
 def test_a_pod_keeps_the_bridge_that_it_has_put_its_link_into(bench: ReachedPod) -> None:
     """As KubeVirt does with its virtual machines'."""
     pod = bench.pod.namespace
