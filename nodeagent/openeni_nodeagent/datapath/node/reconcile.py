@@ -74,16 +74,17 @@ class NodeReconcile:
         """Return what was found last, and the plan."""
         plan, found = self._compare(snapshot)
         if self._apply_enis(found, plan) | self._apply_pods(found, plan, hold):
-            forget_untranslated(self.restored, self.seen)
-            plan, found = self._compare(self._look_again())
+            now = self._look_again()
+            forget_untranslated(self.restored, now.state)
+            plan, found = self._compare(now)
         report = self._report(found, plan)
         return replace(report, not_offloaded=restore_offload(self.offload)), plan
 
     def apply_enis(self, snapshot: KernelSnapshot, wanted: ENIFacts) -> NodePlan:
         """Bring the ENIs, and what they share, to the plan. Raises the DatapathError of one."""
         plan, found = self._compare(snapshot)
-        self._apply_enis(found, plan)
-        forget_untranslated(self.restored, self.seen)
+        if self._apply_enis(found, plan):
+            forget_untranslated(self.restored, self._look_again().state)
         of_parts = (self.refusals.get(part) for part in (SHARED, eni_part(wanted.mac)))
         for error in filter(None, (self.errors.get(wanted.name), *of_parts)):
             raise error

@@ -4,21 +4,20 @@ from collections.abc import Iterable
 from typing import Final
 
 from openeni_nodeagent.datapath.linux.conntrack import flush_untranslated
-from openeni_nodeagent.datapath.linux.kernel import observe_filters
 from openeni_nodeagent.datapath.model import Address, Chain, Element, Item, Operation, State, Verb
 
 _CHAIN: Final = "service"  # filters/node.py
 _SETS: Final = ("sources", "pods", "hairpins")  # in which that chain looks senders up
 
 
-def forget_untranslated(restored: Iterable[Operation], seen: State) -> None:
+def forget_untranslated(restored: Iterable[Operation], now: State) -> None:
     """Delete the conntrack entries of such flows, if what was restored translates senders.
 
-    What leads to one of the node's own addresses, by what was `seen`, never passes that chain.
+    The members of sets `now` say whose. What leads to the node's own addresses never passes there.
     """
     if any(o.verb is not Verb.REMOVE and _translates(o.item) for o in restored):
-        own = {i.address for i in seen if isinstance(i, Address)}
-        flush_untranslated(observe_filters(), own)
+        own = {i.address for i in now if isinstance(i, Address)}
+        flush_untranslated(now, own)
 
 
 def _translates(item: Item) -> bool:
