@@ -125,8 +125,9 @@ class Ledger:
 
     def given_up(self, grant: Grant) -> tuple[str, ...]:
         """Return what is kept for the grant's pod no longer, once it has this one."""
-        kept = self.retained.given_up(grant.pod_key) if grant.connected else ()
-        return tuple(a for a in kept if a not in grant.addresses)
+        if not grant.connected:
+            return ()
+        return self.retained.given_up(grant.pod_key, grant.addresses)
 
     def grants(self) -> tuple[Grant, ...]:
         return tuple(self._grants.values())

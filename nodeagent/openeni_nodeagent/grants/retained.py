@@ -5,7 +5,7 @@ yet. They are granted to a pod of its name only, from the moment its grant has e
 are on the node at all.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
 from msgspec import Struct
@@ -97,11 +97,11 @@ class RetainedAddresses:
         if (found := self._by_key.get(key)) is not None and found.is_lost:
             self.keep(key, replace(found, is_lost=False) if found.is_certain else None)
 
-    def given_up(self, key: str) -> tuple[str, ...]:
-        """Return what is kept for a pod until it has another grant."""
+    def given_up(self, key: str, granted: Collection[str]) -> tuple[str, ...]:
+        """Return what is kept for a pod until it has another grant, of these addresses."""
         found = self._by_key.get(key)
         kept = () if found is None or found.is_certain else found.addresses
-        return tuple(address for address in kept if not self._has_record(address))
+        return tuple(a for a in kept if a not in granted and not self._has_record(a))
 
     def is_restarting(self, key: str) -> bool:
         """Return True if something is kept for a pod whose grant was lost."""
