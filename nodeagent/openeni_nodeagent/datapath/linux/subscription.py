@@ -13,7 +13,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -199,15 +199,13 @@ def _may_concern_us(kind: int, raw: bytes, watched: Watched) -> bool:
 @lru_cache(maxsize=1)
 def _with_a_mac_of(macs: frozenset[str]) -> re.Pattern[bytes]:
     """Return a pattern that occurs in the message of each link with one of these MACs."""
-    own = [bytes.fromhex(mac.replace(":", "")) for mac in macs]
-    return re.compile(b"|".join(map(re.escape, own)) or _NEVER)
+    return _one_of(bytes.fromhex(mac.replace(":", "")) for mac in macs)
 
 
 @lru_cache(maxsize=1)
 def _with_an_address_of(addresses: frozenset[str]) -> re.Pattern[bytes]:
     """Return a pattern that occurs in the message of each of these addresses."""
-    own = (re.escape(packed(address)) for address in addresses)
-    return re.compile(b"|".join(own) or _NEVER)
+    return _one_of(map(packed, addresses))
 
 
 @lru_cache(maxsize=1)
@@ -215,7 +213,11 @@ def _near(links: frozenset[int]) -> re.Pattern[bytes]:
     """Return a pattern that each route out of one of these links, or in a table of ours, has."""
     out = (number(uapi.RTA_OIF, index) for index in links)
     within = (number(uapi.RTA_TABLE, table) for table in our_tables(links))
-    return re.compile(b"|".join(map(re.escape, (*out, *within))))
+    return _one_of((*out, *within))
+
+
+def _one_of(parts: Iterable[bytes]) -> re.Pattern[bytes]:
+    return re.compile(b"|".join(map(re.escape, parts)) or _NEVER)
 
 
 def change_of_link_or_route(kind: int, raw: bytes) -> Change | None:
