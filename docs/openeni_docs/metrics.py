@@ -42,8 +42,8 @@ process alone.
 _AGENT: Final = """
 ## Of the node agent
 
-The PodMonitor adds the label `node`. The agent answers one scrape at a time, at most four in a
-second, and never makes an ADD wait for one.
+The PodMonitor adds the label `node`. The agent computes its metrics four times a second
+at most, and never makes an ADD wait for them.
 
 """
 _ALERTS: Final = """

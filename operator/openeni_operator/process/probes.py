@@ -4,14 +4,10 @@
 not while the API server is away. The answers name the checks that failed and nothing else: on a
 node's address anybody can read them. kopf's own endpoint answers only once kopf has started, which
 needs the API server and the CRDs.
-
-Each request has a thread of its own, so that a scrape that is slow holds up no probe. At most
-MOST_SCRAPES run at a time; further ones are refused.
 """
 
 import asyncio
 import contextlib
-import socketserver
 import threading
 from collections.abc import Callable, Generator, Mapping
 from http import HTTPStatus
@@ -23,11 +19,10 @@ from openeni_kube.http_answers import (
     Answer,
     AnswerServer,
     MetricsPage,
+    Scrapes,
     plain,
-    scrape,
 )
 
-MOST_SCRAPES: Final = 4
 LOOP_SECONDS: Final = 5.0  # for kopf's event loop to run something
 Check = Callable[[], bool]
 
@@ -86,9 +81,7 @@ def serve_probes(
             server.shutdown()
 
 
-class _ProbeServer(socketserver.ThreadingMixIn, AnswerServer):
-    daemon_threads = True
-
+class _ProbeServer(AnswerServer):
     def __init__(
         self,
         probes: Probes,
@@ -97,22 +90,13 @@ class _ProbeServer(socketserver.ThreadingMixIn, AnswerServer):
         metrics: MetricsPage | None,
     ) -> None:
         super().__init__(address, port)
-        self._probes, self._metrics = probes, metrics
-        self._scrapes = threading.BoundedSemaphore(MOST_SCRAPES)
+        self._probes = probes
+        self._scrapes = Scrapes(metrics) if metrics is not None else None
 
-    @contextlib.contextmanager
-    def answer(self, path: str) -> Generator[Answer]:
-        """Yield the answer to a request; a scrape counts until the block ends."""
-        if path != METRICS_PATH or self._metrics is None:
-            yield _probe_answer(self._probes.problem(path))
-            return
-        if not self._scrapes.acquire(blocking=False):
-            yield plain(HTTPStatus.SERVICE_UNAVAILABLE, "too many scrapes at once")
-            return
-        try:
-            yield scrape(self._metrics)
-        finally:
-            self._scrapes.release()
+    def answer(self, path: str) -> Answer:
+        if path == METRICS_PATH and self._scrapes is not None:
+            return self._scrapes.answer()
+        return _probe_answer(self._probes.problem(path))
 
 
 def _probe_answer(problem: str | None) -> Answer:

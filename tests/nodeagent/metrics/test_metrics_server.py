@@ -1,8 +1,6 @@
-"""Metrics over HTTP: one scrape at a time, in bounded time, and never at the cost of the agent."""
+"""Metrics over HTTP, never at the cost of the agent."""
 
-import errno
 import http.client
-import os
 import socket
 import threading
 import time
@@ -82,54 +80,23 @@ def test_a_port_that_is_taken_is_served_once_it_is_free(caplog: pytest.LogCaptur
     made.stop()
 
 
-def is_cut_off(connection: socket.socket) -> bool:
-    """Send another byte; return True if the server has ended the connection."""
-    try:
-        connection.sendall(b"x")
-        return connection.recv(1) == b""
-    except TimeoutError:
-        return False
-    except OSError:
-        return True
-
-
-def test_who_drips_or_hangs_up_holds_others_up_for_a_limited_time(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "LONGEST_SECONDS", 0.2)
-    port = serve()
+def test_it_pauses_after_each_connection(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    port, times = serve(), list[float]()
     ask(port)
-    with socket.create_connection(("127.0.0.1", port)) as dripping:
-        dripping.settimeout(0.02)  # between two bytes of a request that never ends
-        wait_for(lambda: is_cut_off(dripping), "the connection is cut off", 20)
-    with socket.create_connection(("127.0.0.1", port)) as gone:
-        gone.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
-    assert ask(port) == (200, PAGE)
-
-
-def test_scrapes_are_answered_one_at_a_time_with_a_pause_after_each(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setattr(server, "PAUSE_SECONDS", 0.1)
-    running, most = 0, 0
-    times: list[float] = []
+    process = AnswerServer.process_request
 
-    def page() -> bytes:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
+    def noted(self: AnswerServer, *connection: Any) -> None:
         times.append(time.monotonic())
-        running -= 1
-        return PAGE
+        process(self, *connection)
 
-    port = serve(page)
-    ask(port)
-    scrapes = [threading.Thread(target=ask, args=[port]) for _ in range(4)]
-    for scrape in scrapes:
-        scrape.start()
-    for scrape in scrapes:
-        scrape.join(60)
-    assert most == 1
+    monkeypatch.setattr(AnswerServer, "process_request", noted)
+    asking = [threading.Thread(target=ask, args=[port]) for _ in range(4)]
+    for each in asking:
+        each.start()
+    for each in asking:
+        each.join(60)
+    assert len(times) == 4
     assert all(after - before >= 0.1 for before, after in pairwise(times))
 
 
@@ -143,23 +110,3 @@ def test_metrics_that_fail_say_nothing_to_strangers(
     for _ in range(2):
         assert ask(port) == (500, b"failed: the log says why\n")
     assert "a secret of the process" in caplog.text
-
-
-def test_without_open_files_it_pauses_until_it_can_accept(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "PAUSE_SECONDS", 0.1)
-    port = serve()
-    ask(port)
-    tries: list[float] = []
-
-    def refuse(_: AnswerServer) -> Any:
-        tries.append(time.monotonic())
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
-    with monkeypatch.context() as out:
-        out.setattr(AnswerServer, "get_request", refuse)
-        with socket.create_connection(("127.0.0.1", port)):
-            wait_for(lambda: len(tries) > 3, "it tries again")
-    assert all(after - before >= 0.1 for before, after in pairwise(tries))
-    assert ask(port) == (200, PAGE)
