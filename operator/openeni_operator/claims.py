@@ -95,9 +95,13 @@ def _is_brought_elsewhere(state: ClusterState, podip: PodIP, eni: ENI) -> bool:
         return False
     if eni.status.port is None and target_node(state, podip) == eni.spec.node_name:
         return False
+    return _is_in_progress(podip) and _are_in_one_network(state, podip, eni)
+
+
+def _is_in_progress(podip: PodIP) -> bool:
+    """Return True if nobody but the operator and agents hinders what the PodIP claims."""
     placed = find(podip.status.conditions, Type.PLACED)
-    in_progress = placed is None or placed.reason in IN_PROGRESS
-    return in_progress and _are_in_one_network(state, podip, eni)
+    return placed is None or placed.reason in IN_PROGRESS
 
 
 def _are_in_one_network(state: ClusterState, podip: PodIP, eni: ENI) -> bool:
@@ -105,6 +109,15 @@ def _are_in_one_network(state: ClusterState, podip: PodIP, eni: ENI) -> bool:
     pool = podip.spec.pool_name
     of_pool = (other.spec.network_id for other in state.enis_of(pool))
     return pool == eni.spec.pool_name or eni.spec.network_id in of_pool
+
+
+def is_for_a_pod(state: ClusterState, pool: str, address: str) -> bool:
+    """Return True if a pod of the pool had the address, or is about to get it.
+
+    One that was on its way may come with a new port: as the ENI's own it would be lost to the pod.
+    """
+    podip = claimant_of(state, address, pool)
+    return podip is not None and (podip.was_granted or _is_in_progress(podip))
 
 
 def claimed_addresses(state: ClusterState, eni: ENI) -> tuple[str, ...]:

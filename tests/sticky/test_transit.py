@@ -10,11 +10,11 @@ from ipaddress import ip_address
 
 import pytest
 
-from openeni_crds.names import ENIPOOLS
+from openeni_crds.names import ENIPOOLS, ENIS
 from openeni_operator.cloud.api import FixedIP, Port
 from openeni_operator.eni.timing import YIELD_TIME
 from openeni_operator.eni.tracker import PortTracker
-from openeni_testing.sticky.world import KEPT, StickyWorld
+from openeni_testing.sticky.world import COOL_DOWN, KEPT, StickyWorld, Wish
 
 Make = Callable[..., StickyWorld]
 PUT = "set fixed IPs"
@@ -109,6 +109,23 @@ def test_no_new_port_gets_it(make_world: Make) -> None:
     world.agents["n2"] = away
     assert world.retry("web-0", 60) == first
     assert all(world.retry(name, 60) for name in ("p1", "p2", "p3"))
+
+
+@pytest.mark.parametrize("wish", [KEPT, Wish(address="10.98.0.3")])
+def test_the_new_port_of_its_node_has_it_for_its_pod(make_world: Make, wish: Wish) -> None:
+    """And not as its own address, which is the lowest one but for this."""
+    world = make_world(capacity=SHORT)
+    (address,) = world.start("web-0", "n1", **wish)
+    world.end("web-0")
+    world.step(2 * COOL_DOWN)
+    world.sim.cloud.quota = 0
+    (eni,) = (eni for eni in world.sim.enis() if eni.spec.node_name == "n2")
+    world.sim.api.delete(ENIS, eni.name)
+    world.create_pod("web-0", "n2", **wish)
+    world.refusal("web-0", 20)
+    assert has_left(world, address)
+    world.sim.cloud.quota = 500
+    assert world.retry("web-0", 60) == (address,)
 
 
 def test_no_eni_of_another_pool_in_its_network_gets_it(make_world: Make) -> None:

@@ -12,7 +12,12 @@ from openeni_kube.events import Recorder
 from openeni_kube.store import Store
 from openeni_operator.cause import Cause
 from openeni_operator.claim_refusals import ClaimRefusals
-from openeni_operator.claims import claimed_addresses, in_transit, leaving_addresses
+from openeni_operator.claims import (
+    claimed_addresses,
+    in_transit,
+    is_for_a_pod,
+    leaving_addresses,
+)
 from openeni_operator.cloud import errors
 from openeni_operator.cloud.api import Cloud, Place, Port
 from openeni_operator.cluster_state import ClusterState
@@ -115,7 +120,7 @@ def observe(deps: ENIDependencies, cloud: Cloud, eni: ENI, tracker: PortTracker)
         yields = tracker.yields(now, transit, asks=facts.port is None)
         return Observation(replace(facts, yields=yields), recorded)
     network = _network_facts(deps, cloud, eni, facts.port)
-    described, fault = describe_port(facts.port, eni, network)
+    described, fault = describe_port(facts.port, eni, network, _for_pods(deps, eni, facts.port))
     if described is not None and fault is None:
         resize = resize_of(eni, described, _claims(deps, eni), elastic=elastic)
         yields = tracker.yields(now, transit, asks=bool(resize.add))
@@ -239,6 +244,15 @@ def _is_mass_loss(deps: ENIDependencies, cloud: Cloud, eni: ENI, tracker: PortTr
     ]
     lost = sum(port not in listed.sizes for port in recorded)
     return lost > max(BELIEVED_LOSSES, BELIEVED_SHARE * len(recorded))
+
+
+def _for_pods(deps: ENIDependencies, eni: ENI, port: Port) -> frozenset[str]:
+    """Return those addresses of a port that is not recorded yet which certain pods are to have."""
+    recorded = eni.status.port
+    if recorded is not None and recorded.id == port.id:
+        return frozenset()
+    addresses = (fixed.address for fixed in port.fixed_ips)
+    return frozenset(a for a in addresses if is_for_a_pod(deps.state, eni.spec.pool_name, a))
 
 
 def _network_facts(deps: ENIDependencies, cloud: Cloud, eni: ENI, port: Port) -> NetworkFacts:

@@ -22,16 +22,20 @@ class NetworkFacts:
 
 
 def describe_port(
-    port: Port, eni: ENI, network: NetworkFacts
+    port: Port,
+    eni: ENI,
+    network: NetworkFacts,
+    for_pods: frozenset[str] = frozenset(),
 ) -> tuple[PortStatus | None, Cause | None]:
     """Describe the port, and return the cause if it cannot serve pods.
 
     The primary addresses are chosen once and kept. Neutron sorts fixed IPs as text, so their
     position has no meaning, and an address that a pod has must never become the primary one.
+    Of a new port they are none of `for_pods`, which certain pods are to have.
     """
     recorded = eni.status.port
     before = recorded if recorded is not None and recorded.id == port.id else None
-    primary = before.primary if before else _lowest(port, network)
+    primary = before.primary if before else _lowest(port, network, for_pods)
     own = {subnet.id for subnet in network.subnets}  # anybody may add fixed IPs of other subnets
     present = {f.address for f in port.fixed_ips if f.subnet_id in own}
     releasing = present & set(before.releasing) if before else set[str]()
@@ -95,12 +99,12 @@ def _lost(before: PortStatus | None, present: set[str]) -> tuple[str, ...]:
     return tuple(sorted(had - present, key=_numeric))[:MOST_ADDRESSES]
 
 
-def _lowest(port: Port, network: NetworkFacts) -> tuple[str, ...]:
+def _lowest(port: Port, network: NetworkFacts, for_pods: frozenset[str]) -> tuple[str, ...]:
     """Return the lowest address in each subnet: stable if a crash loses the first choice."""
     chosen: list[str] = []
     for subnet in network.subnets:
         own = [f.address for f in port.fixed_ips if f.subnet_id == subnet.id]
-        chosen.extend(sorted(own, key=_numeric)[:1])
+        chosen.extend(sorted(own, key=lambda a: (a in for_pods, _numeric(a)))[:1])
     return tuple(chosen)
 
 

@@ -60,6 +60,20 @@ def test_the_lowest_address_becomes_the_primary_one_in_any_order() -> None:
     assert found.addresses == ("10.98.0.10", "10.98.0.100")
 
 
+@pytest.mark.parametrize(
+    ("for_pods", "primary"), [({"9"}, "10"), ({"9", "10"}, "11"), ({"9", "10", "11"}, "9")]
+)
+def test_one_that_is_for_a_certain_pod_does_not_unless_all_are(
+    for_pods: set[str], primary: str
+) -> None:
+    claimed = frozenset(f"10.98.0.{n}" for n in for_pods)
+    port = a_port("10.98.0.9", "10.98.0.10", "10.98.0.11")
+    found, fault = describe_port(port, an_eni(None, port=False), NETWORK, claimed)
+    assert found is not None
+    assert fault is None
+    assert found.primary == (f"10.98.0.{primary}",)
+
+
 def test_a_lower_address_added_later_is_for_pods() -> None:
     first = described(a_port("10.98.0.9", "10.98.0.10"), None)
     later = described(a_port("10.98.0.9", "10.98.0.10", "10.98.0.2"), first)
