@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from openeni_crds.names import PODIPS, PODS
+from openeni_crds.names import ENIS, PODIPS, PODS
 from openeni_nodeagent.cni.protocol import CNIError
 from openeni_testing.sticky.world import COOL_DOWN, KEPT, StickyWorld, Wish
 
@@ -47,3 +47,17 @@ def test_nor_after_an_add_that_failed(make_world: Make) -> None:
         world.sim.api.delete(kind, "web-0", "default")
     world.create_pod("web", "n1", address=address)
     assert world.retry("web", 4 * COOL_DOWN) == (address,)
+
+
+@pytest.mark.parametrize("growth", ["Static", "Elastic"])
+def test_nor_on_another_node_once_its_eni_is_deleted(make_world: Make, growth: str) -> None:
+    """The cloud hands out the lowest address, which is soon this one."""
+    world = make_world(growth=growth, capacity={"addressesPerENI": 1})
+    (address,) = world.start("web", "n1")
+    world.end("web")
+    (eni,) = world.sim.process.state.enis_with(address)
+    world.sim.api.delete(ENIS, eni.name)
+    for name in ("p0", "p1", "p2"):
+        world.start(name, "n2")
+    world.until(lambda: not world.is_on_a_port(address), "its port has gone")
+    assert world.start("p3", "n2")

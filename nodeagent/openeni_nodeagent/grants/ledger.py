@@ -190,9 +190,9 @@ class Ledger:
         Addresses that a pod or the kernel has are refused, and those that are kept for a pod unless
         they are to leave the node, or the whole ENI is to go and the pod does not restart. One that
         the kernel may still have gets no answer, nor does one that is cooling down, because Neutron
-        may assign a retired one at once; an ENI that is being deleted does not wait for it, nor
-        does an address that goes after its pod. While pods have a former port, none of the whole
-        ENI goes: with it the operator would remove all ports that it knows.
+        may assign a retired one at once; an address that goes after its pod does not wait for it.
+        While pods have a former port, none of the whole ENI goes: with it the operator would remove
+        all ports that it knows.
         """
         view = self._enis[eni]
         retired = self._retired[eni]
@@ -210,7 +210,7 @@ class Ledger:
                 continue
             elif is_needed or self._stays(address, view, whole=whole):
                 refused.append(address)
-            elif view.deleting or self.retained.leaves(address) or self._is_cooled(address, now):
+            elif self.retained.leaves(address) or self._is_cooled(address, now):
                 retired.add(address)
         return RetireAnswers(view.generation, tuple(sorted(retired)), tuple(refused))
 

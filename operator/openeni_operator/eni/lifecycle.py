@@ -107,7 +107,7 @@ def keep_attached_duplicates(facts: Facts) -> Step | None:
 
 
 def wait_until_retired(facts: Facts) -> Step | None:
-    """Take nothing from under a pod: the agent gives up every address first.
+    """Take nothing from under a pod: the agent gives up every address first, once it has cooled.
 
     Those that it has given up, and others wait for, need not wait for the last pod.
     """
@@ -116,7 +116,7 @@ def wait_until_retired(facts: Facts) -> Step | None:
     return release_addresses(facts) or Wait(
         Reason.DELETING,
         "waiting for the node's agent to give up every address of port "
-        f"{facts.recorded_port}; pods may still use some",
+        f"{facts.recorded_port}; pods may still use some, or some cool down",
         SLOW_POLL,
     )
 

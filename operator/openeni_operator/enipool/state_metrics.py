@@ -7,7 +7,7 @@ from typing import Final
 from openeni_crds.conditions import Condition, Reason, Status, Type, find
 from openeni_crds.eni import ENI, PortStatus
 from openeni_crds.enipool import ENIPool
-from openeni_crds.meta import parse_time
+from openeni_crds.meta import parse_time, seconds
 from openeni_crds.selection import choose_pool
 from openeni_kube.metrics import Metric, Sample
 from openeni_operator.cluster_state import ClusterState
@@ -45,7 +45,7 @@ def state_samples(state: ClusterState, now: str) -> Iterator[Sample]:
         yield from _pool_samples(pool)
         yield from _address_samples(pool.name, enis[pool.name], now)
         yield from _subnet_samples(pool, enis[pool.name])
-        yield from _eni_samples(pool.name, enis[pool.name], now)
+        yield from _eni_samples(pool, enis[pool.name], now)
         yield Sample(PODS_WAITING, (pool.name,), waiting[pool.name])
     tainted = [node.tainted_since for node in state.nodes() if node.agent_taint]
     yield Sample(NODES_AGENT_NOT_READY, (), len(tainted))
@@ -105,35 +105,39 @@ def _addresses_by_subnet(port: PortStatus) -> dict[str, int]:
     return {s.id: sixes if ":" in s.cidr else len(addresses) - sixes for s in port.subnets}
 
 
-def _eni_samples(pool: str, enis: Iterable[ENI], now: str) -> Iterator[Sample]:
+def _eni_samples(pool: ENIPool, enis: Iterable[ENI], now: str) -> Iterator[Sample]:
     states: Counter[str] = Counter()
     longest: dict[tuple[Metric, str], float] = {}
     for eni in enis:
         ready = find(eni.status.conditions, Type.READY)
         reason = _bounded(ready.reason) if ready else NONE
         states[reason] += 1
-        metric, since = _waits(eni, ready, now)
-        if since:
-            seconds = _seconds_between(since, now)
-            longest[metric, reason] = max(longest.get((metric, reason), 0.0), seconds)
+        metric, waited = _waited(eni, ready, seconds(pool.spec.cool_down), now)
+        if waited is not None:
+            longest[metric, reason] = max(longest.get((metric, reason), 0.0), waited)
     for reason, count in states.items():
-        yield Sample(ENI_STATE, (pool, reason), count)
-    for (metric, reason), seconds in longest.items():
-        yield Sample(metric, (pool, reason), seconds)
+        yield Sample(ENI_STATE, (pool.name, reason), count)
+    for (metric, reason), waited in longest.items():
+        yield Sample(metric, (pool.name, reason), waited)
 
 
-def _waits(eni: ENI, ready: Condition | None, now: str) -> tuple[Metric, str]:
-    """Return a metric, and the time since which the ENI counts there; "" if it does not."""
+def _waited(
+    eni: ENI, ready: Condition | None, cool_down: int, now: str
+) -> tuple[Metric, float | None]:
+    """Return a metric, and the seconds for which the ENI counts there; None if it does not."""
     if eni.metadata.deleting:
         report, node = agent_report(eni, now), eni.status.node
         if report.granted and in_use(eni, None):  # not where addresses are only kept
-            return ENI_DELETING_SECONDS, ""
-        unused_since = node.idle_since if node is not None and not report.error else ""
-        return ENI_DELETING_SECONDS, max(eni.metadata.deletion_timestamp, unused_since)
+            return ENI_DELETING_SECONDS, None
+        waited = _seconds_between(eni.metadata.deletion_timestamp, now)
+        if node is not None and node.idle_since and not report.error:  # the last one cools down
+            waited = min(waited, max(0.0, _seconds_between(node.idle_since, now) - cool_down))
+        return ENI_DELETING_SECONDS, waited
     if ready is None:
-        return ENI_NOT_READY_SECONDS, eni.metadata.creation_timestamp
-    good = ready.status == Status.TRUE
-    return ENI_NOT_READY_SECONDS, "" if good else ready.last_transition_time
+        return ENI_NOT_READY_SECONDS, _seconds_between(eni.metadata.creation_timestamp, now)
+    if ready.status == Status.TRUE:
+        return ENI_NOT_READY_SECONDS, None
+    return ENI_NOT_READY_SECONDS, _seconds_between(ready.last_transition_time, now)
 
 
 def _waiting_pods(state: ClusterState, pools: list[ENIPool]) -> Counter[str]:

@@ -66,8 +66,8 @@ ENI_NOT_READY_SECONDS: Final = Metric(
 ENI_DELETING_SECONDS: Final = Metric(
     "openeni_eni_deleting_seconds",
     _GAUGE,
-    "Longest time that a deleted ENI of an ENIPool has been without pods and is not gone, by the "
-    "ENI's present reason. ENIs that pods use do not count.",
+    "Longest time that a deleted ENI of an ENIPool has been without pods and cool-downs and is not "
+    "gone, by the ENI's present reason. ENIs that pods use do not count.",
     ("pool", "reason"),
 )
 PODS_WAITING: Final = Metric(

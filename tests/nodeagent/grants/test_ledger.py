@@ -189,13 +189,14 @@ def test_an_acknowledgement_of_a_previous_process_still_counts() -> None:
     assert {take(of, "b"), take(of, "c")} == {B, C}
 
 
-def test_deleting_an_eni_does_not_wait_for_rest_but_for_pods() -> None:
+def test_deleting_an_eni_waits_for_pods_and_cool_downs() -> None:
     of = ledger()
     of.record(grant("a", A))
     of.record(grant("b", B))
     end(of, "b", 1000)
     of.observe(replace(ENI, generation=5, deleting=True), 0)
-    assert of.acknowledge("e", 0) == RetireAnswers(5, retired=(B, C), refused=(A,))
+    assert of.acknowledge("e", 0) == RetireAnswers(5, retired=(C,), refused=(A,))
+    assert of.acknowledge("e", 1000) == RetireAnswers(5, retired=(B, C), refused=(A,))
     end(of, "a", 0)
     assert of.choose("pods", 2000) is None
 

@@ -181,7 +181,7 @@ def test_an_eni_that_is_deleted_is_not_stuck(state: State) -> None:
     assert state.values(ENI_DELETING_SECONDS) == {}, "a pod may use it for as long as it likes"
     status["node"] |= {"granted": 0, "idleSince": "2026-11-24T01:50:00Z"}
     state.put(ENIS, body)
-    assert state.values(ENI_DELETING_SECONDS) == {("pods", "Deleting"): 600}, "since the last pod"
+    assert state.values(ENI_DELETING_SECONDS) == {("pods", "Deleting"): 470}, "since its cool-down"
     retired = [{"address": "10.98.0.11", "generation": 1}]
     status["node"] |= {"granted": 1, "idleSince": "2026-11-24T00:50:00Z", "retired": retired}
     state.put(ENIS, body)
