@@ -90,29 +90,33 @@ def test_a_pod_that_has_its_address_and_is_still_pending_keeps_it(make_world: Ma
 
 
 @pytest.mark.parametrize("node", ["n1", "n2"])
-def test_a_pod_that_asks_for_what_another_has_just_had_waits_longer_than_its_cool_down(
-    make_world: Make, node: str
+@pytest.mark.parametrize("before", ["db", "p"])
+def test_a_pod_that_asks_for_what_it_or_another_had_waits_for_the_cool_down_alone(
+    make_world: Make, before: str, node: str
 ) -> None:
-    """The agent retires what is on such an ENI at once; so the address stays until all goes."""
     world = make_world()
-    (address,) = world.start("p", "n1")
+    (address,) = world.start(before, "n1")
     world.start("web-1", "n1", **KEPT)
-    world.sim.api.delete(ENIS, eni_of(world, address))
+    eni = eni_of(world, address)
+    world.sim.api.delete(ENIS, eni)
     world.step(20)
-    world.end("p")
+    world.end(before)
     world.create_pod("db", node, address=address)
-    world.refusal("db", COOL_DOWN + 10)
-    world.end("web-1")
-    assert world.retry("db", 200) == (address,)
+    world.refusal("db", COOL_DOWN - 5)
+    assert eni_of(world, address) == eni
+    assert world.retry("db", 60) == (address,)
+    assert not is_gone(world, eni), "web-1 still runs on it"
 
 
+@pytest.mark.parametrize("wish", [KEPT, Wish(address="10.98.0.77")])
 def test_on_a_node_that_may_have_no_other_eni_the_address_stays_on_its_port(
-    make_world: Make,
+    make_world: Make, wish: Wish
 ) -> None:
     world = make_world(capacity={"maxENIsPerNode": 1})
-    eni, address = delete_eni(world)
+    eni, address = delete_eni(world, wish)
     world.end("web-0")
-    world.create_pod("web-0", "n1", **KEPT)
+    world.step(COOL_DOWN)
+    world.create_pod("web-0", "n1", **wish)
     assert "no ENI of node n1 is ready and has room" in world.refusal("web-0", 30)
     assert eni_of(world, address) == eni
     world.end("web-1")

@@ -262,12 +262,12 @@ def _leave(
 
     On no port they might be lost: within a node they leave once another ENI can get them.
     """
+    cause, chosen = choose_eni(facts.on_node, facts.node, missing)
+    if holder in facts.on_node and chosen is None:
+        return cause, None
     message = f"waiting until node {holder.spec.node_name} has given up ENI {holder.name}'s address"
     leaves = Cause(Reason.WAITING_FOR_RELEASE, message)
-    if not facts.podip.spec.eni_name:
-        return leaves, None
-    cause, chosen = choose_eni(facts.on_node, facts.node, missing)
-    return (cause, None) if holder in facts.on_node and chosen is None else (leaves, ClearENI())
+    return leaves, ClearENI() if facts.podip.spec.eni_name else None
 
 
 def _arrive(facts: PlacementFacts, missing: list[str]) -> tuple[Cause, PodIPChange | None]:
