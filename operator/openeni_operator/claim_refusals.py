@@ -4,7 +4,7 @@ A restart forgets it, at the cost of another refused call.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from openeni_operator.cause import Cause
@@ -26,6 +26,12 @@ class ClaimRefusals:
         with self._lock:
             recent = {k: v for k, v in self._found.items() if now - v[0] < REFUSED_SECONDS}
             self._found = recent | {(eni, address): (now, cause)}
+
+    def forget(self, eni: str, addresses: Iterable[str]) -> None:
+        """Forget what was refused before a PodIP chose the ENI: it is asked for anew."""
+        with self._lock:
+            for address in addresses:
+                self._found.pop((eni, address), None)
 
     def get(self, eni: str, address: str) -> Cause | None:
         """Return why the ENI was refused the address, if that was a short time ago."""

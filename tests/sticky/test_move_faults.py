@@ -89,6 +89,20 @@ def test_an_arrival_that_fails_is_no_refusal_of_the_address(
     assert world.retry("web-0", seconds) == first
 
 
+def test_a_refusal_of_before_the_address_has_moved_again_does_not_count(make_world: Make) -> None:
+    world = make_world()
+    first = world.start("web-0", "n1", **KEPT)
+    world.end("web-0")
+    world.create_pod("web-0", "n2", **KEPT)
+    world.until(lambda: not world.is_on_a_port(first[0]), "it has left")
+    world.sim.cloud.fail(PUT, Fault(ResourceConflictError("taken")))
+    world.sim.api.delete(PODS, "web-0", "default")
+    world.until(lambda: world.node_of(first[0]) == "n1", "n1 has it again, by another request")
+    assert world.start("web-0", "n2", **KEPT) == first
+    world.end("web-0")
+    assert world.start("web-0", "n1", **KEPT) == first
+
+
 def test_a_refusal_of_the_claim_keeps_no_other_pod_of_the_eni_waiting(make_world: Make) -> None:
     world = make_world()
     world.create_pod("db", "n1", address="10.98.1.77")

@@ -200,6 +200,8 @@ class WatchedPodIPReconciler:
         latest = self._deps.state.podip(key) or podip
         if (latest.metadata.uid, latest.metadata.generation) != (meta.uid, meta.generation):
             return
+        if isinstance(change, SetENI):
+            self._deps.refusals.forget(change.eni, podip.spec.addresses)
         operations = [same_version(latest.metadata.resource_version), *operations_of(podip, change)]
         body = store.patch(PODIPS, podip.name, podip.namespace, operations=operations)
         self._deps.state.put(PODIPS, body, only_update=True)
