@@ -78,6 +78,7 @@ class ClusterState:
         self._kinds: dict[Kind, dict[str, _Entry]] = {kind: {} for kind in WATCHED_KINDS}
         self._node_arrivals: Counter[str] = Counter()
         self._index = ClusterIndex()
+        self.rewinds = 0
 
     def put(self, kind: Kind, body: Json, *, only_update: bool = False) -> None:
         """Add an object or replace an older version of it.
@@ -116,6 +117,7 @@ class ClusterState:
     def rewind(self, kind: Kind) -> None:
         """Let any version of the kind's objects replace what is cached: etcd was restored."""
         with self._lock:
+            self.rewinds += 1
             entries = self._kinds[kind]
             for key, entry in entries.items():
                 entries[key] = _Entry(0, entry.value)

@@ -6,6 +6,7 @@ import pytest
 
 from openeni_crds.conditions import Reason, Type
 from openeni_crds.names import PODS
+from openeni_operator.cluster_state import WATCHED_KINDS
 from openeni_testing.sticky.world import KEPT, StickyWorld, Wish
 
 Make = Callable[..., StickyWorld]
@@ -89,3 +90,33 @@ def test_the_operator_asks_for_no_pod_whose_address_is_on_its_node(make_world: M
     for _ in range(20):
         world.step()  # each begins with a look at every PodIP
     assert world.sim.store.reads == before
+
+
+def lose_for_good(world: StickyWorld, address: str) -> None:
+    """Have somebody else get the address that is kept for web-0, which is away."""
+    world.end("web-0")
+    world.lose_port(address)
+    world.take_elsewhere(address)
+    for _ in range(5):
+        world.step()
+
+
+def test_the_operator_asks_once_for_a_pod_that_is_gone(make_world: Make) -> None:
+    world = make_world()
+    (address,) = world.start("web-0", "n1", **KEPT)
+    lose_for_good(world, address)
+    before = world.sim.store.reads
+    for _ in range(20):
+        world.step()  # each begins with a look at every PodIP
+    assert world.sim.store.reads == before
+
+
+def test_a_pod_that_a_restored_etcd_brings_back_is_found(make_world: Make) -> None:
+    world = make_world()
+    (address,) = world.start("web-0", "n1", **KEPT)
+    backup = world.sim.api.backup()
+    lose_for_good(world, address)
+    world.sim.api.restore(backup)
+    for kind in WATCHED_KINDS:
+        world.sim.process.state.rewind(kind)
+    assert world.retry("web-0", 200) != (address,)

@@ -59,11 +59,13 @@ class WatchedPodIPReconciler:
     def __init__(self, deps: WatchedPodIPDependencies) -> None:
         self._deps = deps
         self._retained_times = RetainedTimes(deps.clock)
+        self._over: dict[str, tuple[str, int]] = {}  # by key: a pod's UID
 
     def __call__(self, key: str) -> Result:
         podip = self._deps.state.podip(key)
         if podip is None:
             self._retained_times.forget(key)
+            self._over.pop(key, None)
             return Done()
         try:
             decision = decide(self._facts(podip))
@@ -142,13 +144,21 @@ class WatchedPodIPReconciler:
         return there.issuperset(spec.addresses)
 
     def _restarted_pod(self, podip: PodIP) -> WaitingPod | None:
-        """Return the PodIP's pod, if it lives: by its agent it has no address."""
+        """Return the PodIP's pod, if it lives: by its agent it has no address.
+
+        One that is over stays so, unless etcd is restored: it is asked for once.
+        """
+        asked = podip.spec.pod_uid, self._deps.state.rewinds
+        if self._over.get(podip.key) == asked:
+            return None
         try:
             body = self._deps.store.get(PODS, podip.name, podip.namespace)
         except NotFoundError:
+            body = None
+        if body is None or body["metadata"]["uid"] != podip.spec.pod_uid or not is_alive(body):
+            self._over[podip.key] = asked
             return None
-        same = body["metadata"]["uid"] == podip.spec.pod_uid
-        return parse_pod(body) if same and is_alive(body) else None
+        return parse_pod(body)
 
     def _waiter(self, podip: PodIP, pod: WaitingPod) -> Waiter:
         state, node = self._deps.state, self._deps.state.node(pod.node)
