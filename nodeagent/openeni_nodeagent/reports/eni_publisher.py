@@ -86,7 +86,9 @@ class ENIPublisher:
             failure = self._write(eni, node, conditions)
             if failure is not None:
                 return failure
-        return requeue(next_cooled if counts.cooling else None)
+        # What is kept for a pod cools down, too, and is not counted as cooling.
+        leaves = eni.metadata.deleting or bool(eni.spec.retiring)
+        return requeue(next_cooled if counts.cooling or leaves else None)
 
     def _write(self, eni: ENI, node: NodeStatus, conditions: tuple[Condition, ...]) -> Retry | None:
         try:

@@ -46,6 +46,26 @@ def test_a_cool_down_that_ends_during_a_reconcile_is_seen_by_the_next(
     assert (said["cooling"], said["available"]) == (0, 3)
 
 
+def test_what_is_kept_on_an_eni_that_is_deleted_is_given_up_when_it_has_cooled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(grants_module, "boot_seconds", lambda: now[0])
+    parts = AgentParts(tmp_path)
+    parts.create_objects()
+    grant = parts.grant("web-0", "c1", connect=False)
+    kept = msgspec.structs.replace(grant, cool_down=30.0, retention="1h")
+    parts.grants.end_grant(kept, EndReason.DELETED)
+    parts.store.delete(names.ENIS, "pods-0")
+    parts.sync()
+    again = parts.status.reconcile("pods-0")
+    assert grant.addresses[0] not in retired(parts)
+    assert isinstance(again, RequeueAfter)
+    now[0] += again.seconds
+    assert another(parts).reconcile("pods-0") == Done()
+    assert grant.addresses[0] in retired(parts)
+
+
 def test_after_a_write_the_next_one_waits_and_takes_all_of_a_burst_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,3 +134,7 @@ def another(parts: AgentParts) -> ENIPublisher:
 def shown(parts: AgentParts) -> Json:
     node: Json = parts.store.get(names.ENIS, "pods-0")["status"]["node"]
     return node
+
+
+def retired(parts: AgentParts) -> set[str]:
+    return {answer["address"] for answer in shown(parts)["retired"]}
