@@ -144,11 +144,11 @@ class Ledger:
         self.host_ports.remove(grant)
         for address in grant.addresses:
             self._attachment_by_address.pop(address, None)
-            self.cool_down(address, cooling_until)
+            self.cool_down(address, cooling_until, grant.pod_key)
 
-    def cool_down(self, address: str, cooling_until: float) -> None:
+    def cool_down(self, address: str, cooling_until: float, pod: str = "") -> None:
         """Reserve an address whose grant has ended; it may have another one already."""
-        self.reservations.end(address, cooling_until)
+        self.reservations.end(address, cooling_until, pod)
         if address not in self._attachment_by_address:
             self._order.put(address, cooling_until)
 
@@ -210,7 +210,7 @@ class Ledger:
                 continue
             elif is_needed or self._stays(address, view, whole=whole):
                 refused.append(address)
-            elif self.retained.leaves(address) or self._is_cooled(address, now):
+            elif self._is_cooled(address, now, own=self.retained.leaves(address)):
                 retired.add(address)
         return RetireAnswers(view.generation, tuple(sorted(retired)), tuple(refused))
 
@@ -260,7 +260,7 @@ class Ledger:
             return False
         keeper = self.retained.keeper(address)
         if keeper is not None and (keeper != key or self.retained.returns(address)):
-            return keeper == key
+            return keeper == key and self._is_cooled(address, now, own=True)
         return address not in view.retiring and self._is_cooled(address, now)
 
     def _is_kept(self, address: str) -> bool:
@@ -290,5 +290,8 @@ class Ledger:
         restarts = self.retained.restarts(address) and not view.deleting
         return restarts or (self.retained.is_placed(address) and not whole)
 
-    def _is_cooled(self, address: str, now: float) -> bool:
-        return self.reservations.cooled_at(address) <= now
+    def _is_cooled(self, address: str, now: float, *, own: bool = False) -> bool:
+        """Return True if it may be granted; to its `own` pod at once, unless another had it."""
+        last = self.reservations.last_pod(address)
+        own = own and last in {"", self.retained.keeper(address)}
+        return own or self.reservations.cooled_at(address) <= now

@@ -19,6 +19,7 @@ class _Ended:
 
     cooling_until: float
     looks: int  # that had begun when the grant ended
+    pod: str = ""  # its key, as far as it is known
 
 
 class Reservations:
@@ -30,9 +31,9 @@ class Reservations:
         self._ended: dict[str, _Ended] = {}
         self._found: frozenset[str] = frozenset()  # by that look, without a grant
 
-    def end(self, address: str, cooling_until: float) -> None:
-        """Reserve an address whose grant has ended."""
-        self._ended[address] = _Ended(cooling_until, self._begun)
+    def end(self, address: str, cooling_until: float, pod: str = "") -> None:
+        """Reserve an address whose grant, to the pod of this key, has ended."""
+        self._ended[address] = _Ended(cooling_until, self._begun, pod)
 
     def grant(self, address: str) -> None:
         """Drop the reservation of an address that has a grant now."""
@@ -94,6 +95,11 @@ class Reservations:
         """Return the end of the address's last cool-down, NEVER if there was none."""
         ended = self._ended.get(address)
         return NEVER if ended is None else ended.cooling_until
+
+    def last_pod(self, address: str) -> str:
+        """Return the key of the pod whose grant of the address has ended last; "": not known."""
+        ended = self._ended.get(address)
+        return "" if ended is None else ended.pod
 
     def next_cooled(self, now: float) -> float | None:
         """Return the end of the next cool-down; None if there is none."""

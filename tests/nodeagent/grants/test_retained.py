@@ -39,11 +39,11 @@ def chosen(of: Ledger, key: str, *addresses: str, now: float = 0) -> tuple[str, 
     return found.addresses if found else None
 
 
-def grant(of: Ledger, container: str, *addresses: str) -> None:
+def grant(of: Ledger, container: str, *addresses: str, pod: str = "web-0") -> None:
     attachment = Attachment(container, container, "eth0")
     of.record(
         Grant(
-            attachment, "default", "p", "", "e", "pods", addresses, "Veth", 1450, at=0, cool_down=30
+            attachment, "default", pod, "", "e", "pods", addresses, "Veth", 1450, at=0, cool_down=30
         )
     )
 
@@ -85,6 +85,15 @@ def test_it_needs_no_cool_down_for_its_keeper_and_one_for_others() -> None:
     of.retained.keep(WEB, None)
     assert chosen(of, DB, A, now=99) is None
     assert chosen(of, DB, A, now=100) == (A,)
+
+
+def test_it_does_for_its_keeper_if_another_pod_had_it_last() -> None:
+    """Somebody else was faster, before its PodIP came to this node."""
+    of = ledger(web=Retained("pods", (A,)))
+    grant(of, "c1", A, pod="p")
+    end(of, "c1", 100)
+    assert chosen(of, WEB, A, now=99) is None
+    assert chosen(of, WEB, A, now=100) == (A,)
 
 
 def test_nor_does_that_of_the_family_for_which_its_keeper_names_none() -> None:
@@ -138,6 +147,15 @@ def test_one_that_is_to_leave_goes_without_a_cool_down_and_is_nobodys_until_then
     assert of.acknowledge("e", 1).retired == (A,)
     assert chosen(of, WEB, A, now=200) is None
     assert chosen(of, DB, A, now=200) is None
+
+
+def test_one_that_another_pod_had_last_leaves_once_it_has_cooled() -> None:
+    of = ledger(web=Retained("pods", (A,), placed=False))
+    grant(of, "c1", A, pod="p")
+    end(of, "c1", 100)
+    of.observe(replace(ENI, generation=2, retiring=frozenset({A})), 1)
+    assert of.acknowledge("e", 99).retired == ()
+    assert of.acknowledge("e", 100).retired == (A,)
 
 
 def test_counts_never_exceed_what_the_port_has() -> None:
