@@ -70,7 +70,8 @@ class KernelDatapath:
         self._node = NodeFacts(addresses=())
         self._enis: Mapping[str, NodeENI] = {}  # by MAC; replaced, never changed
         self._wanted: tuple[ENIFacts, ...] = ()  # at the last look
-        self._addresses: tuple[str, ...] = ()  # of the node, that pods were planned with last
+        # Those of the node that pods were planned with: at the last look, and by ADDs since.
+        self._addresses: set[tuple[str, ...]] = set()
         self._given: Mapping[int, GivenMark] = {}  # by table, since the last look
         self._errors: Mapping[str, DatapathError] = {}  # of other ENIs, at the last look, by name
         self._names_lock = threading.Lock()  # of the names of links of pods that had a DEL:
@@ -103,7 +104,7 @@ class KernelDatapath:
         with self._shared_lock:
             run = NodeReconcile(wanted, self._marks, self._enis, self._given)
             report, plan = run.run(snapshot, hold)
-            addresses = _node_addresses(plan)
+            addresses = {_node_addresses(plan)}
             report = replace(report, readdressed=addresses != self._addresses)
             self._addresses = addresses
             self._given = run.given
@@ -233,7 +234,7 @@ class KernelDatapath:
             wanted = WantedNode(self._node, enis, complete=False)
             run = NodeReconcile(wanted, self._marks, self._enis, self._given)
             plan = run.apply_enis(self.observe(wanted.enis), facts)
-            self._addresses = _node_addresses(plan)
+            self._addresses.add(_node_addresses(plan))
             kept = {t: m for t, m in self._given.items() if m not in run.given.values()}
             self._given = {**kept, **run.given}  # an ENI has taken its mark to another table
             (eni,) = (eni for eni in plan.enis if eni.facts.mac == facts.mac)

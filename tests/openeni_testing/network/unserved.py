@@ -7,7 +7,7 @@ from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.network.attacks import ROUTER, router_advertisement, send_frames
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import Port
-from openeni_testing.network.node import Node, eni_facts
+from openeni_testing.network.node import Node, Pod, eni_facts
 from openeni_testing.waiting import wait_for
 
 VETH = Datapath(Mode.VETH)
@@ -63,11 +63,15 @@ def put_in_error(node: Node) -> None:
 
 
 def add_with_repair(node: Node, eni: ENIFacts, number: int) -> None:
+    add_with_host_port(node, eni, f"pod{number}", *addresses(number))
+
+
+def add_with_host_port(node: Node, eni: ENIFacts, name: str, *granted: str) -> Pod:
     """Add a pod whose host port is refused, since its map is gone: the ADD restores the node."""
     chains = "; ".join(f"delete chain inet openeni host_ports_{d}" for d in ("in", "out"))
     node.namespace.nft(f"{chains}; delete map inet openeni hostports4")
     ports = (PortMapping(8080, 80, Transport.TCP, node.address),)
-    node.add(f"pod{number}", eni, *addresses(number), host_ports=ports)
+    return node.add(name, eni, *granted, host_ports=ports)
 
 
 def marks_in(node: Node) -> list[tuple[str, str]]:

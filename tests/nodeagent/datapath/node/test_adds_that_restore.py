@@ -10,10 +10,13 @@ import pytest
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_testing.network import neutron
 from openeni_testing.network.neutron import NeutronNetwork
-from openeni_testing.network.node import Node
+from openeni_testing.network.node import Node, Pod
+from openeni_testing.network.one_eni import MODES
+from openeni_testing.network.reached_pod import ADDRESSES, SECOND, ReachedPod
 from openeni_testing.network.unserved import (
     ALL_MARKS,
     add_pod,
+    add_with_host_port,
     add_with_repair,
     attach,
     flush_rules,
@@ -85,6 +88,39 @@ def test_an_eni_that_was_plugged_again_keeps_the_mark_that_an_add_has_found(
     assert report.errors == {}
     assert sorted(mark for _, mark in marks_in(node)) == sorted(before)
     assert not [r for r in report.repairs if r.kind in {"rule", "chain"}]
+
+
+@pytest.mark.parametrize(
+    "bench", [m for m in MODES if m.id in {"veth", f"ipvlan-{IPVlanMode.L2}"}], indirect=True
+)
+@pytest.mark.parametrize("comes_back", ["before the ADD", "after it"])
+def test_a_look_after_an_add_says_that_the_node_has_other_addresses(
+    bench: ReachedPod, comes_back: str
+) -> None:
+    """The ADD plans its pod with those of its own time, and the last look planned the others."""
+    node, eni = bench.node, bench.eni
+    planned = bench.pod.namespace.program("ip", "route")
+
+    def has_address(verb: str) -> None:
+        node.namespace.ip(f"addr {verb} 10.99.0.11/24 dev eth0")
+
+    def add_and_restore() -> Pod:
+        return add_with_host_port(node, eni, "second", *SECOND[: bench.families])
+
+    node.look()
+    has_address("del")
+    if comes_back == "before the ADD":
+        node.look(into=True)
+        has_address("add")
+        pod = add_and_restore()
+    else:
+        pod = add_and_restore()
+        has_address("add")
+    assert node.look().readdressed
+    node.look(into=True)
+    assert bench.pod.namespace.program("ip", "route") == planned
+    assert pod.namespace.program("ip", "route") == planned.replace(ADDRESSES[0], SECOND[0])
+    assert not node.look().readdressed
 
 
 @pytest.mark.ipvlan
