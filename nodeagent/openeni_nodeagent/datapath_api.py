@@ -173,7 +173,8 @@ class NodeReport:
     # Departing ENIs of which nothing is left, by name: True if their NIC is plugged, which is down.
     departed: Mapping[str, bool] = field(default_factory=dict[str, bool])
     disturbed: frozenset[PodInterface] = frozenset()  # pods that may have lost something inside
-    looked_into: frozenset[PodInterface] = frozenset()  # or tried to: their own namespaces
+    # Pods whose own namespaces were looked into, with why that failed; "" if it did not.
+    looked_into: Mapping[PodInterface, str] = field(default_factory=dict[PodInterface, str])
     not_offloaded: str = ""  # why flows do not bypass the stack as planned
     readdressed: bool = False  # the node's links have other addresses than pods were planned with
 

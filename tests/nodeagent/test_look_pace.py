@@ -208,33 +208,6 @@ def test_whatever_ends_a_look_the_next_one_looks_into_all_pods(
     assert parts.datapath.looked_into.keys() == {"web"}
 
 
-def test_a_pod_that_could_not_be_looked_into_is_looked_into_again_a_period_later(
-    parts: AgentParts, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What it has too much of may have gone. A look for another reason leaves it alone."""
-    pod = parts.grant("web", "web")
-    parts.look()
-    reconcile = parts.datapath.reconcile
-
-    def full(snapshot: NodeSnapshot, wanted: WantedNode, hold: Hold) -> NodeReport:
-        report = reconcile(snapshot, wanted, hold)
-        return replace(report, differing=dict.fromkeys(report.looked_into, "too many entries"))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(parts.datapath, "reconcile", full)
-        parts.looks.look_into(pod.attachment)
-        assert parts.look() == Retry("too many entries")
-    for passed, looked_into in ((1.0, set[str]()), (LOOK_PERIOD_SECONDS, {"web"})):
-        clock.now += passed
-        parts.datapath.looked_into.clear()
-        parts.look()
-        assert parts.datapath.looked_into.keys() == looked_into
-    parts.datapath.looked_into.clear()
-    clock.now += LOOK_PERIOD_SECONDS
-    parts.look()
-    assert parts.datapath.looked_into == {}
-
-
 @pytest.mark.parametrize("readdressed", [False, True])
 def test_pods_are_looked_into_when_the_node_has_other_addresses(
     parts: AgentParts, monkeypatch: pytest.MonkeyPatch, readdressed: bool

@@ -168,10 +168,11 @@ class DatapathReconciler:
         report = self._datapath.reconcile(
             snapshot, wanted, lambda asked: self._hold(asked, pods, unseen)
         )
+        granted = {grant.attachment for grant in self._grants.all()}  # by ADDs that go on, too
+        asked = granted if unseen is None else unseen & granted
+        looked_into = {pods[pod].attachment: why for pod, why in report.looked_into.items()}
+        self._pod_looks.finish(asked, granted, looked_into)
         self._take_over(report, choice, pods)
-        asked = before.keys() if unseen is None else unseen & before.keys()
-        looked_into = {pods[pod].attachment for pod in report.looked_into}
-        self._pod_looks.finish(asked, looked_into, self._differing.keys())
         failed = self._rebuild(report, pods)
         if self._callbacks.may_repair():
             self._repairs.run(grants, kernel, snapshot.host_ports)
@@ -245,7 +246,7 @@ class DatapathReconciler:
             with self._lock:
                 self._pod_looks.ask_all()
         before = self._differing
-        self._differing = differences_of(report, pods)
+        self._differing = differences_of(report, pods, self._pod_looks.failed())
         for grant in pods.values():
             if before.get(grant.attachment) != self._differing.get(grant.attachment):
                 self._callbacks.on_pod(grant)

@@ -5,6 +5,7 @@ cannot be read, and how soon its link is deleted again: none of it may take all 
 """
 
 import time
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Final
 
@@ -20,8 +21,7 @@ class PodLooks:
     def __init__(self) -> None:
         self._asked: set[Attachment] | None = None  # None: all
         self._later: set[Attachment] = set()  # that the last look could not look into
-        self._failed: set[Attachment] = set()  # that differed nevertheless
-        self._failed_at = 0.0
+        self._failed: dict[Attachment, tuple[str, float]] = {}  # where that failed: why, and when
         self._rebuilt: list[tuple[Attachment, float]] = []  # less than LOOK_PERIOD_SECONDS ago
 
     def ask(self, attachment: Attachment) -> None:
@@ -39,21 +39,24 @@ class PodLooks:
         asked, self._asked = self._asked, set()
         if asked is None:
             return None
-        is_due = time.monotonic() - self._failed_at >= LOOK_PERIOD_SECONDS
-        return asked | self._later | (self._failed if is_due else set())
+        due = time.monotonic() - LOOK_PERIOD_SECONDS
+        return asked | self._later | {its for its, (_, at) in self._failed.items() if at <= due}
 
     def finish(
         self,
         asked: AbstractSet[Attachment],
-        looked_into: AbstractSet[Attachment],
-        differing: AbstractSet[Attachment],
+        granted: AbstractSet[Attachment],
+        looked_into: Mapping[Attachment, str],
     ) -> None:
-        """Note what has become of the pods that were asked for; those that differ are due again."""
-        self._later = set(asked - looked_into)
-        tried = set(looked_into & differing)
-        self._failed = (self._failed - looked_into) | tried
-        if tried:
-            self._failed_at = time.monotonic()
+        """Note what has become of the pods that were asked for, and why looks into some failed."""
+        self._later = set(asked - looked_into.keys())
+        now, kept = time.monotonic(), granted - looked_into.keys()
+        self._failed = {its: why for its, why in self._failed.items() if its in kept}
+        self._failed |= {its: (why, now) for its, why in looked_into.items() if why}
+
+    def failed(self) -> Mapping[Attachment, str]:
+        """Return the pods that could not be looked into the last time, and why."""
+        return {its: why for its, (why, _) in self._failed.items()}
 
     def may_rebuild(self, attachment: Attachment) -> bool:
         """Return True if the pod may be built again, now; else it is asked for once more."""

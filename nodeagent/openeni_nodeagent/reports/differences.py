@@ -9,9 +9,12 @@ from openeni_nodeagent.reports.podip_body import Difference
 
 
 def differences_of(
-    report: NodeReport, pods: Mapping[PodInterface, Grant]
+    report: NodeReport, pods: Mapping[PodInterface, Grant], failed: Mapping[Attachment, str]
 ) -> Mapping[Attachment, Difference]:
-    """Return the pods that differ, and all pods of an ENI that does: they reach nothing by it."""
+    """Return the pods that differ, and all pods of an ENI that does: they reach nothing by it.
+
+    `failed` are those that a look before could not look into, and none has since.
+    """
     found: dict[Attachment, Difference] = {}
     for pod, grant in pods.items():
         if text := report.differing.get(pod):
@@ -20,4 +23,6 @@ def differences_of(
             gone = isinstance(error, NICMissingError)
             reason = Reason.WAITING_FOR_NIC if gone else Reason.KERNEL_REFUSED
             found[grant.attachment] = Difference(reason, f"ENI {pod.eni.name}: {error}")
+        elif text := failed.get(grant.attachment):
+            found[grant.attachment] = Difference(Reason.KERNEL_REFUSED, text)
     return found

@@ -107,7 +107,7 @@ class MemoryDatapath:
         self.node = wanted.node
         errors = {eni.name: error for eni in wanted.enis if (error := self._error(eni))}
         with_nics = [pod for pod in wanted.pods if pod.interface.eni.name not in errors]
-        looked_into = frozenset(pod.interface for pod in with_nics if pod.netns)
+        looked_into = {pod.interface: "" for pod in with_nics if pod.netns}
         self.looked_into |= {pod.container_id: wanted.node for pod in looked_into}
         for eni in wanted.departing:
             self._leave(eni)

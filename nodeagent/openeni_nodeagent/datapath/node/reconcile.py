@@ -15,12 +15,7 @@ from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.sysctls import observe_sysctls
 from openeni_nodeagent.datapath.marks import GivenMark, Marks
 from openeni_nodeagent.datapath.model import Neighbour, Operation, State, Verb
-from openeni_nodeagent.datapath.node.compare import (
-    compare,
-    is_missing_route,
-    members,
-    sysctls,
-)
+from openeni_nodeagent.datapath.node.compare import compare, is_missing_route, members, sysctls
 from openeni_nodeagent.datapath.node.offload import restore_offload, split_offload
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot, place, take_snapshot
 from openeni_nodeagent.datapath.node.plan import (
@@ -65,7 +60,7 @@ class NodeReconcile:
     broken: set[PodInterface] = field(default_factory=set[PodInterface])
     differing: dict[PodInterface, str] = field(default_factory=dict[PodInterface, str])
     disturbed: set[PodInterface] = field(default_factory=set[PodInterface])
-    looked_into: set[PodInterface] = field(default_factory=set[PodInterface])
+    looked_into: dict[PodInterface, str] = field(default_factory=dict[PodInterface, str])
     offload: list[Operation] = field(default_factory=list[Operation])  # at the last comparison
     noted: list[tuple[Part, Operation]] = field(default_factory=list[tuple[Part, Operation]])
     restored: list[Operation] = field(default_factory=list[Operation])  # unless it was refused
@@ -199,7 +194,6 @@ class NodeReconcile:
             self.differing[pod.facts] = summary(found)
 
     def _look_inside(self, pod: NodePod, netns: str) -> None:
-        self.looked_into.add(pod.facts)
         found = self._inside(pod, partial(repair_inside, pod, netns))
         if changes_links(found):
             self.broken.add(pod.facts)
@@ -214,15 +208,16 @@ class NodeReconcile:
 
         Whatever it is: root in the pod decides what is there to be read.
         """
+        self.looked_into[pod.facts] = ""
         try:
             return look()
         except NamespaceGoneError:
             return ()  # its DEL is still to come
         except DatapathError as error:
-            self.differing[pod.facts] = str(error)
+            self.looked_into[pod.facts] = str(error)
         except Exception as error:  # noqa: BLE001 - a decoder's, of what it was not made for
             _log.exception("the namespace of container %s cannot be read", pod.facts.container_id)
-            self.differing[pod.facts] = f"the pod's namespace cannot be read: {error!r}"
+            self.looked_into[pod.facts] = f"the pod's namespace cannot be read: {error!r}"
         return ()
 
     def _restore(
@@ -283,7 +278,7 @@ class NodeReconcile:
             {eni.facts.name: eni.link for eni in plan.enis if eni.facts.name not in errors},
             errors,
             frozenset(self.broken),
-            self.differing,
+            {pod: why for pod, why in self.looked_into.items() if why} | self.differing,
             self._repairs(found),
             "; ".join(str(self._error(p, found)) for p in (STRAYS, STALE_ENIS) if p in found),
             {
@@ -292,7 +287,7 @@ class NodeReconcile:
                 if self.wanted.complete and not found.keys() & {eni_part(facts.mac), STALE_ENIS}
             },
             frozenset(self.disturbed),
-            frozenset(self.looked_into),
+            self.looked_into,
         )
 
     def _error(self, part: Part, found: Differences) -> DatapathError:

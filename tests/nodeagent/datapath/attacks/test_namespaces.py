@@ -49,6 +49,7 @@ def test_a_pod_full_of_entries_is_not_read_to_its_end(node: Node, kinds: tuple[s
     report = node.look(into=True)
     assert set(report.differing) == {full.facts}
     assert f"more than {ENTRIES_IN_POD} entries" in report.differing[full.facts]
+    assert report.looked_into == {other.facts: "", **report.differing}
     assert (report.repairs, report.broken, report.errors) == ((), frozenset(), {})
     assert node.run(node.datapath.check, other.facts, other.namespace.path) == ()
 

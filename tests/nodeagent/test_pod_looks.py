@@ -1,0 +1,138 @@
+"""Looks into pods' own namespaces that fail, and pods that are being built meanwhile."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from openeni_crds.conditions import Reason
+from openeni_kube.result import RequeueAfter, Retry
+from openeni_nodeagent.attachments.detacher import pod_interface
+from openeni_nodeagent.datapath_api import Hold, NodeReport, NodeSnapshot, WantedNode
+from openeni_nodeagent.grants.grant_log import EndReason
+from openeni_nodeagent.looks import datapath_reconciler, look_pace, pod_looks
+from openeni_nodeagent.looks.datapath_reconciler import SOON_SECONDS
+from openeni_nodeagent.looks.pod_looks import LOOK_PERIOD_SECONDS
+from openeni_nodeagent.reports.podip_body import Difference
+from openeni_testing.agent.clock import Clock
+from openeni_testing.agent.parts import NODE_FACTS, AgentParts
+
+FULL = "more than 2000 entries"
+DIFFERENCE = Difference(Reason.KERNEL_REFUSED, FULL)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock.of(monkeypatch, datapath_reconciler, look_pace, pod_looks)
+
+
+@pytest.fixture
+def parts(tmp_path: Path, clock: Clock) -> AgentParts:
+    made = AgentParts(tmp_path)
+    made.create_objects()
+    return made
+
+
+@pytest.fixture
+def full(parts: AgentParts, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The containers with too many entries to be looked into, which the test changes."""
+    containers: set[str] = set()
+    reconcile = parts.datapath.reconcile
+
+    def failing(snapshot: NodeSnapshot, wanted: WantedNode, hold: Hold) -> NodeReport:
+        report = reconcile(snapshot, wanted, hold)
+        failed = {pod: FULL for pod in report.looked_into if pod.container_id in containers}
+        return replace(
+            report,
+            looked_into={**report.looked_into, **failed},
+            differing={**report.differing, **failed},
+        )
+
+    monkeypatch.setattr(parts.datapath, "reconcile", failing)
+    return containers
+
+
+def test_a_pod_that_could_not_be_looked_into_is_looked_into_again_a_period_later(
+    parts: AgentParts, clock: Clock, full: set[str]
+) -> None:
+    """What it has too much of may have gone. A look for another reason leaves it alone."""
+    pod = parts.grant("web", "web")
+    parts.look()
+    full.add("web")
+    parts.looks.look_into(pod.attachment)
+    assert parts.look() == Retry(FULL)
+    full.clear()
+    for passed, looked_into in (
+        (1.0, set[str]()),
+        (LOOK_PERIOD_SECONDS, {"web"}),
+        (LOOK_PERIOD_SECONDS, set[str]()),
+    ):
+        clock.now += passed
+        parts.datapath.looked_into.clear()
+        assert parts.look() == RequeueAfter(LOOK_PERIOD_SECONDS)
+        assert parts.datapath.looked_into.keys() == looked_into
+
+
+def test_it_is_also_while_looks_into_another_pod_fail_again_and_again(
+    parts: AgentParts, clock: Clock, full: set[str]
+) -> None:
+    pods = [parts.grant(name, name) for name in ("web", "hostile")]
+    parts.look()
+    full |= {"web", "hostile"}
+    for pod in pods:
+        parts.looks.look_into(pod.attachment)
+    parts.look()
+    full.remove("web")
+    parts.datapath.looked_into.clear()
+    for _ in range(3):
+        clock.now += LOOK_PERIOD_SECONDS / 3
+        parts.looks.look_into(pods[1].attachment)  # its link was built again
+        parts.look()
+    assert parts.datapath.looked_into.keys() == {"web", "hostile"}
+
+
+def test_a_pod_is_not_ready_until_it_could_be_looked_into(
+    parts: AgentParts, clock: Clock, full: set[str]
+) -> None:
+    pod = parts.grant("web", "web")
+    parts.look()
+    full.add("web")
+    parts.looks.look_into(pod.attachment)
+    for _ in range(100):
+        parts.look()
+        assert parts.looks.difference(pod.attachment) == DIFFERENCE
+        clock.now += SOON_SECONDS
+    full.clear()
+    clock.now += LOOK_PERIOD_SECONDS
+    parts.look()
+    assert parts.looks.difference(pod.attachment) is None
+
+
+def test_another_sandbox_of_that_pod_is_ready(parts: AgentParts, full: set[str]) -> None:
+    pod = parts.grant("web", "web")
+    parts.look()
+    full.add("web")
+    parts.looks.look_into(pod.attachment)
+    parts.look()
+    parts.detacher.end(pod, EndReason.DELETED)
+    parts.look()
+    again = parts.grant("web", "web", pod.attachment.pod_uid)
+    parts.look()
+    assert parts.looks.difference(again.attachment) is None
+
+
+def test_a_pod_whose_add_goes_on_is_looked_into_once_it_is_built(
+    parts: AgentParts, clock: Clock
+) -> None:
+    """It was planned with what the node had when its ADD began."""
+    grant = parts.grant("web", "web", connect=False)
+    facts = parts.grants.facts_of(grant)
+    assert facts is not None
+    pod_network = parts.datapath.add(pod_interface(grant, facts), grant.netns)
+    cidrs = (*NODE_FACTS.service_cidrs, "10.112.0.0/16")
+    parts.looks.set_node(replace(NODE_FACTS, service_cidrs=cidrs))
+    assert parts.look() == RequeueAfter(LOOK_PERIOD_SECONDS)
+    parts.grants.mark_connected(grant, pod_network)
+    clock.now += LOOK_PERIOD_SECONDS
+    parts.look()
+    assert parts.datapath.looked_into["web"].service_cidrs == cidrs
