@@ -1,9 +1,9 @@
 """The datapath's nftables chains as text for nft: what all of them have in common.
 
 Every rule's comment contains the digest of its whole chain, so that a change or a missing rule is
-found without comparing nft's listings, and its ENI's mark, which an agent may find nowhere else. No
-rule has an anonymous set: from 1.1.2 on nft stores data in sets that makes an older nft crash on
-every listing.
+found without comparing nft's listings, and its ENI's MAC and mark, which an agent may find nowhere
+else. No rule has an anonymous set: from 1.1.2 on nft stores data in sets that makes an older nft
+crash on every listing.
 
 Every packet passes the chains of `prerouting`, so what nearly none of them has is asked first, and
 a name of a link, which the kernel copies for each rule that asks for it, as late as possible.
@@ -16,8 +16,8 @@ from typing import Final
 from openeni_crds import names
 from openeni_nodeagent.addresses import IPV4, IPV6
 from openeni_nodeagent.datapath.links import NodeENI
-from openeni_nodeagent.datapath.marks import Mark
-from openeni_nodeagent.datapath.model import Chain, Link, State
+from openeni_nodeagent.datapath.marks import GivenMark, Mark
+from openeni_nodeagent.datapath.model import Chain, State
 
 FAMILIES: Final = (("ip", IPV4), ("ip6", IPV6))
 METADATA_SERVICES: Final = tuple(zip(FAMILIES, (names.METADATA_V4, names.METADATA_V6), strict=True))
@@ -43,7 +43,8 @@ DELETE_TABLES: Final = "".join(
     for verb in ("add", "delete")
 )
 ENI_CHAIN: Final = "eni"  # followed by the ENI's interface index
-_GIVEN: Final = re.compile("-([0-9a-f]{1,8})-([0-9a-f]{1,8})$")  # value and mask of an ENI's mark
+# An ENI's MAC, and the value and mask of its mark.
+_GIVEN: Final = re.compile("-([0-9a-f:]{17})-([0-9a-f]{1,8})-([0-9a-f]{1,8})$")
 CUT: Final = "_cut"  # ends the name of an ENI's chain for fragments
 LOOPBACK: Final = "127.0.0.0/8"
 # Conntrack joins fragments, whichever links they come in by, at NF_IP_PRI_CONNTRACK_DEFRAG, -400.
@@ -81,15 +82,15 @@ def chain(
     links: tuple[str, ...] = (),
     *,
     protects: bool = False,
-    given: Mark | None = None,
+    given: GivenMark | None = None,
 ) -> Chain:
     """Return a chain of our table in this family, with its hook, priority and policy.
 
     `links` are the names of those whose indexes stand in the rules: they count for the digest.
-    `given` is the mark of the chain's ENI.
+    `given` is the mark of the chain's ENI, with its MAC.
     """
     mark = hashlib.sha256("\n".join([definition, *rules, *links]).encode()).hexdigest()[:12]
-    mark += f"-{given.value:x}-{given.mask:x}" if given else ""
+    mark += f"-{given.mac}-{given.mark.value:x}-{given.mark.mask:x}" if given else ""
     table = f"{family} {names.NFT_TABLE}"
     # A base chain's hook cannot be changed: it is replaced, in the same transaction.
     lines = [
@@ -118,19 +119,19 @@ def eni_chain(
     places, has another ENI's chain.
     """
     name = eni_chain_name(eni) + suffix
-    links = (eni.link.device,)
-    return chain("inet", name, hook, rules, links, protects=protects, given=eni.mark)
+    links, given = (eni.link.device,), GivenMark(eni.mark, eni.facts.mac)
+    return chain("inet", name, hook, rules, links, protects=protects, given=given)
 
 
-def given_marks(seen: State) -> dict[int, Mark]:
-    """Return the marks that chains set for the tables of ENIs that have a NIC."""
-    indexes = {f"{ENI_CHAIN}{i.index}": i.index for i in seen if isinstance(i, Link)}
-    found: dict[int, Mark] = {}
+def given_marks(seen: State) -> dict[int, GivenMark]:
+    """Return the marks that chains set, by the tables that their ENIs have, or had."""
+    found: dict[int, GivenMark] = {}
     for item in seen:
         if isinstance(item, Chain) and (given := _GIVEN.search(item.mark)):
-            index = indexes.get(item.name.partition("_")[0])
-            if index is not None:
-                found[names.eni_table(index)] = Mark(int(given[1], 16), int(given[2], 16))
+            index = item.name.removeprefix(ENI_CHAIN).partition("_")[0]
+            if index.isdigit():
+                mark = Mark(int(given[2], 16), int(given[3], 16))
+                found[names.eni_table(int(index))] = GivenMark(mark, given[1])
     return found
 
 

@@ -69,6 +69,7 @@ def place(
     somebody has flushed the rules: chains set them, and tell a new agent.
     """
     seen = snapshot.state
+    given = given_marks(seen) | dict(given)
     marked = _rules_with_marks(seen, given)
     node = _with_present_addresses(wanted, seen)
     enis: list[NodeENI] = []
@@ -183,9 +184,8 @@ def _former_enis(
 def _rules_with_marks(seen: State, given: Mapping[int, GivenMark]) -> State:
     """Return the rules from which marks follow; of tables without, by the marks given before."""
     found = {i for i in seen if isinstance(i, Rule) and i.priority in RULES_WITH_MARK}
-    known = given_marks(seen) | {table: of.mark for table, of in given.items()}
-    without = known.keys() - {rule.table for rule in found}
-    return frozenset(found | {_rule_with_mark(table, known[table]) for table in without})
+    without = given.keys() - {rule.table for rule in found}
+    return frozenset(found | {_rule_with_mark(table, given[table].mark) for table in without})
 
 
 def _rule_with_mark(table: int, mark: Mark) -> Rule:

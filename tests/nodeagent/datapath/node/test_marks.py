@@ -1,6 +1,7 @@
 """The marks of a node's ENIs: distinct, lasting, and never a bit of somebody else's."""
 
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -19,7 +20,8 @@ from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import OUTSIDE, OUTSIDE_6, NeutronNetwork
 from openeni_testing.network.node import Node, eni_facts
 from openeni_testing.network.topology import Topology
-from openeni_testing.network.unserved import marks_in
+from openeni_testing.network.unserved import add_pod, attach, flush_rules, marks_in
+from openeni_testing.waiting import repeating
 
 MARKS = Marks(names.MARK_MASK)
 VETH = Datapath(Mode.VETH)
@@ -140,8 +142,7 @@ def test_enis_keep_their_marks_when_all_rules_are_flushed() -> None:
         node.attach(f"ens{eni.primary[0][-2:]}", eni, ("10.98.0.31", "10.98.0.32"))
     node.add("pod", enis[2], "10.98.0.31")
     before = marks_in(node)
-    node.namespace.program("ip", "rule", "flush")
-    node.namespace.ip("rule add pref 32766 lookup main", "rule add pref 32767 lookup default")
+    flush_rules(node)
     node.namespace.nft("flush ruleset")
     ports = (PortMapping(8080, 80, Transport.TCP),)  # whose map is gone: the ADD restores all
     node.add("next", enis[2], "10.98.0.32", host_ports=ports)
@@ -149,14 +150,41 @@ def test_enis_keep_their_marks_when_all_rules_are_flushed() -> None:
     node.enis.reverse()
     assert not node.look().errors
     assert sorted(marks_in(node)) == sorted(before)
-    node.namespace.program("ip", "rule", "flush")
-    node.namespace.ip("rule add pref 32766 lookup main", "rule add pref 32767 lookup default")
+    flush_rules(node)
     node.datapath = KernelDatapath()  # an agent that starts has the chains alone
     assert not node.look().errors
     assert sorted(marks_in(node)) == sorted(before)
     assert network.dropped() == {}
     node.close()
     network.close()
+
+
+@pytest.mark.root
+def test_they_keep_them_also_when_their_nics_are_plugged_again_while_no_agent_runs(
+    network: NeutronNetwork, node: Node
+) -> None:
+    """The chains of the former indexes are all that is left, and still mark what pods send."""
+    enis = [attach(node, number) for number in (10, 20)]
+    pods = [add_pod(node, eni, int(eni.name[-2:])) for eni, _ in enis]
+    before = [mark for _, mark in marks_in(node)]
+    for _, port in enis:
+        network.unplug(port)
+    flush_rules(node)
+    for eni, port in enis:
+        network.plug(node.namespace, f"again{eni.name[-2:]}", port)
+    node.datapath = KernelDatapath()
+    node.enis.reverse()
+    network.forget_dropped()
+
+    def send() -> None:
+        for pod in pods:
+            with suppress(OSError):
+                pod.send(OUTSIDE)
+
+    with repeating(send):
+        node.look()
+    assert [mark for _, mark in sorted(marks_in(node))] == before
+    assert network.dropped() == {}
 
 
 @pytest.mark.root
@@ -167,8 +195,7 @@ def test_an_eni_that_the_kernel_refuses_keeps_its_mark(node: Node) -> None:
     before = marks_in(node)
     node.enis = [replace(node.enis[1], mtu=70_000)]
     node.look(departing=(node.enis[0],))
-    node.namespace.program("ip", "rule", "flush")
-    node.namespace.ip("rule add pref 32766 lookup main")
+    flush_rules(node)
     for _ in range(2):
         assert node.look().errors.keys() == {"eni-20"}
     assert marks_in(node) == before[1:]
