@@ -16,6 +16,7 @@ from openeni_nodeagent.datapath.model import (
     Operation,
     Qdisc,
     Route,
+    RouteType,
     Rule,
     State,
     Sysctl,
@@ -59,14 +60,17 @@ def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
 
     Operations of a kind come together: all chains are one run of nft, in which one that goes may
     still be what another was told to jump to. A rule goes last if anything comes: until then,
-    chains may give packets the mark that it has. And a rule by which pods reach what only a chain
-    keeps them from comes after that. By IPv6 a route's gateway needs a route in the same table.
+    chains may give packets the mark that it has, and what ends them in its table stays there. And a
+    rule by which pods reach what only a chain keeps them from comes after that. By IPv6 a route's
+    gateway needs a route in the same table.
 
     Chains that set marks need routes and rules. Those that only protect come before all else: no
     refusal holds them back, and they are there once their NIC is up.
     """
     comes = any(o.verb is not Verb.REMOVE for o in operations)
     created = [o.item for o in operations if o.verb is Verb.ADD and isinstance(o.item, Link)]
+    # The kernel may take a route that goes for one that has come with its destination.
+    tables = {o.item.table for o in operations if o.verb is Verb.ADD and isinstance(o.item, Route)}
 
     def place(operation: Operation) -> tuple[int, int, bool]:
         kind = _ORDER[type(operation.item)]
@@ -75,8 +79,8 @@ def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
         match operation.item:
             case Chain() as chain if comes:
                 position = (-1, 0) if chain.protects and not goes else (2, kind)
-            case Rule() if goes and comes:
-                position = 3, 0
+            case (Rule() | Route()) as item if goes and comes and _goes_last(item, tables):
+                position = 3, isinstance(item, Route)
             case Rule(priority=names.RULE_ANSWER_V6) if not goes:
                 position = 2, len(_ORDER)
             case Sysctl() as written if not any(_stands_on(written, link) for link in created):
@@ -111,6 +115,13 @@ def is_offload(operation: Operation) -> bool:
             return chain.name.endswith(FLOW_CHAIN)
         case _:
             return False
+
+
+def _goes_last(item: Rule | Route, others: Collection[int]) -> bool:
+    """Return True for a rule, and for what ends packets in a table that is none of `others`."""
+    if isinstance(item, Rule):
+        return True
+    return item.type is not RouteType.UNICAST and item.table not in others
 
 
 def _is_created(link: Link, there: set[tuple[str | int, ...]]) -> bool:

@@ -140,6 +140,30 @@ def test_a_rule_goes_once_chains_give_no_packet_its_mark_any_more() -> None:
     ]
 
 
+def test_what_ends_packets_in_a_table_goes_after_the_last_rule_that_leads_there() -> None:
+    """A NIC that is plugged again has another table: its pods may be sending meanwhile."""
+    rules = [Rule(4, 600, table, mark=0x20000, mask=0x1F0000) for table in (10009, 10012)]
+    ends = [
+        Route("0.0.0.0/0", table, metric=4294967295, type=RouteType.UNREACHABLE)
+        for table in (10009, 10012)
+    ]
+    done = diff(frozenset({rules[0], ends[0]}), frozenset({rules[1], ends[1]}))
+    assert [(o.verb, o.item) for o in done] == [
+        (Verb.ADD, ends[1]),
+        (Verb.ADD, rules[1]),
+        (Verb.REMOVE, rules[0]),
+        (Verb.REMOVE, ends[0]),
+    ]
+
+
+def test_a_route_goes_before_another_to_its_destination_comes() -> None:
+    """The kernel may delete another one than that which was meant."""
+    old = Route("::/0", 10009, metric=4294967295, type=RouteType.UNREACHABLE)
+    new = Route("::/0", 10009, 9, "fd98::1")
+    done = diff(frozenset({old}), frozenset({new}))
+    assert [(o.verb, o.item) for o in done] == [(Verb.REMOVE, old), (Verb.ADD, new)]
+
+
 def test_what_several_parts_need_is_ordered_as_if_it_were_one() -> None:
     gone: list[Item] = [Rule(4, 600, 10009, mark=0x20000), Chain("inet", "eni9", "a", "")]
     come: list[Item] = [
