@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from openeni_crds.conditions import Reason, Type, find
+from openeni_crds.conditions import Reason, Status, Type, find
 from openeni_crds.eni import ENI
 from openeni_crds.podip import PodIP
 from openeni_operator.cloud.unassignable import role_of
 from openeni_operator.cluster_state import ClusterState
 
-# Of Placed: nothing but the operator and agents is waited for.
+# Of Placed: a pod waits, for nothing but the operator and agents.
 IN_PROGRESS: Final = frozenset({Reason.WAITING_FOR_ADDRESS, Reason.WAITING_FOR_RELEASE})
+
+# Of Placed: the addresses are on no port, and no pod waits for them.
+UNAWAITED: Final = frozenset({Reason.ADDRESS_NOT_ON_PORT, Reason.RETAINED})
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class PendingClaims:
 
     addresses: tuple[str, ...] = ()
     pods: frozenset[str] = frozenset()  # UIDs of those that wait on the node already, if Pending
-    restarted: int = 0  # others that wait there, by their agent
+    restarted: int = 0  # others that wait there: they were started again
 
 
 def claimant_of(state: ClusterState, address: str, pool: str) -> PodIP | None:
@@ -80,13 +83,12 @@ def in_transit(state: ClusterState, eni: ENI) -> frozenset[str]:
     releasing, unplaced = port.releasing if port else (), state.unplaced_addresses()
     if not (releasing or unplaced):
         return frozenset()
-    podips = (state.podip(pod.key) for pod in state.waiting_pods())
-    moving = (p for p in podips if p is not None and _is_brought_elsewhere(state, p, eni))
-    named = ((p.spec.pool_name, address) for p in moving for address in p.spec.addresses)
-    awaited = {a for pool, a in named if (pool, a) in unplaced or a in releasing}
     subnets = [ip_network(subnet.cidr) for subnet in port.subnets] if port else []
     return frozenset(
-        a for a in awaited if port is None or any(ip_address(a) in subnet for subnet in subnets)
+        address
+        for pool, address in {*unplaced, *((eni.spec.pool_name, a) for a in releasing)}
+        if port is None or any(ip_address(address) in subnet for subnet in subnets)
+        if any(_is_brought_elsewhere(state, p, eni) for p in state.podips_naming(pool, address))
     )
 
 
@@ -100,9 +102,22 @@ def _is_brought_elsewhere(state: ClusterState, podip: PodIP, eni: ENI) -> bool:
 
 
 def _is_in_progress(podip: PodIP) -> bool:
-    """Return True if nobody but the operator and agents hinders what the PodIP claims."""
+    """Return True if a pod waits for the PodIP's addresses, for the operator and agents alone.
+
+    So does one whose PodIP is new: nobody else has asked for what no pod has had.
+    """
     placed = find(podip.status.conditions, Type.PLACED)
-    return placed is None or placed.reason in IN_PROGRESS
+    if podip.metadata.deleting:
+        return False
+    return not podip.was_granted if placed is None else placed.reason in IN_PROGRESS
+
+
+def _is_awaited(podip: PodIP) -> bool:
+    """Return True if a pod waits for the PodIP's addresses, whatever hinders them."""
+    placed = find(podip.status.conditions, Type.PLACED)
+    if placed is None:
+        return not podip.was_granted
+    return placed.status == Status.FALSE and placed.reason not in UNAWAITED
 
 
 def _are_in_one_network(state: ClusterState, podip: PodIP, eni: ENI) -> bool:
@@ -170,7 +185,7 @@ def _pending_claims_of(state: ClusterState, eni: ENI, addresses: tuple[str, ...]
     ]
     pods = {podip.key: state.waiting_pod(podip.key) for podip in podips}
     waiting = (p.uid for p in pods.values() if p is not None and p.node == eni.spec.node_name)
-    restarted = sum(pods[podip.key] is None and not podip.was_granted for podip in podips)
+    restarted = sum(pods[podip.key] is None and _is_awaited(podip) for podip in podips)
     return PendingClaims(addresses, frozenset(waiting), restarted)
 
 

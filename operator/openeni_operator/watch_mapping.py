@@ -25,14 +25,16 @@ _AFFECTS_ALL_POOLS: Final[frozenset[Kind]] = frozenset({ENIPOOLS, NAMESPACES, NO
 def keys_for(change: Change[Any], state: ClusterState) -> set[Key]:
     """Return the keys to reconcile after the change.
 
-    A status that the operator itself wrote affects only the ENIPool that counts the ENI. It must
-    not wake the object's own key, which would cut short that key's back-off.
+    A status that the operator itself wrote affects only the ENIPool that counts the ENI, or makes
+    room for what a PodIP's pod waits for. It must not wake the object's own key, which would cut
+    short that key's back-off.
     """
     before, after = change.before, change.after
     some = after or before
     keys = _keys_for_slot(before, after, state) if isinstance(some, ENI) else set[Key]()
     if _inputs(before) == _inputs(after):
-        return {*keys, Key(ENIPOOLS, after.spec.pool_name)} if isinstance(after, ENI) else keys
+        pools = {after.spec.pool_name} if isinstance(after, ENI | PodIP) else set[str]()
+        return keys.union(Key(ENIPOOLS, pool) for pool in pools)
     keys |= _keys_for_kind(change.kind, state)
     if isinstance(some, ENI) and _cni_configured(before) != _cni_configured(after):
         keys.add(Key(NODES, some.spec.node_name))

@@ -5,7 +5,16 @@ from typing import Any
 import pytest
 
 from openeni_crds.meta import Json
-from openeni_crds.names import ENIPOOLS, ENIS, NAMESPACES, NODES, PODIPS, PODS, Kind
+from openeni_crds.names import (
+    API_VERSION,
+    ENIPOOLS,
+    ENIS,
+    NAMESPACES,
+    NODES,
+    PODIPS,
+    PODS,
+    Kind,
+)
 from openeni_kube.store import Page
 from openeni_operator.cluster_state import Change, ClusterState
 from openeni_operator.core_objects import parse_node, parse_pod
@@ -70,6 +79,19 @@ def test_an_eni_status_written_by_the_operator_wakes_only_the_pool() -> None:
     agents = status_of("e", conditions=[condition("GuestPrepared")])
     reported = tested.store.apply(ENIS, agents, manager="openeni-agent", subresource="status")
     assert tested.put(ENIS, reported) == {"ENI/e", "ENIPool/pods"}
+
+
+def test_what_the_operator_says_of_a_podip_wakes_the_pool_that_makes_room_for_it() -> None:
+    tested = StateUnderTest()
+    tested.put(PODIPS, tested.store.create(PODIPS, podip_body("web-0")))
+    waits = {
+        "apiVersion": API_VERSION,
+        "kind": PODIPS.name,
+        "metadata": {"name": "web-0", "namespace": "default"},
+        "status": {"conditions": [condition("Placed", "False")]},
+    }
+    written = tested.store.apply(PODIPS, waits, manager="openeni-operator", subresource="status")
+    assert tested.put(PODIPS, written) == {"ENIPool/pods"}
 
 
 def test_an_eni_that_is_being_deleted_and_what_is_kept_on_it_wake_each_other() -> None:

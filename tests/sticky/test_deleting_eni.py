@@ -61,6 +61,22 @@ def test_a_pod_whose_sandbox_is_restarted_takes_its_address_along(make_world: Ma
     assert eni_of(world, address) not in {"", eni}
 
 
+@pytest.mark.parametrize("later", range(3))
+def test_no_other_node_gets_what_a_pod_that_is_started_again_takes_along(
+    make_world: Make, later: int
+) -> None:
+    """It is on no port for a moment, and its pod is not Pending."""
+    world = make_world()
+    _, address = delete_eni(world)
+    world.end_sandbox("web-0")
+    for _ in range(later):
+        world.step()
+    for n in range(3):
+        world.create_pod(f"p{n}", "n2")
+    assert world.retry("web-0", 60) == (address,)
+    assert all(world.retry(f"p{n}", 60) for n in range(3))
+
+
 def test_a_rolling_restart_empties_it(make_world: Make) -> None:
     world = make_world()
     eni, _ = delete_eni(world)

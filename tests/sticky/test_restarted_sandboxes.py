@@ -5,12 +5,14 @@ from collections.abc import Callable
 import pytest
 
 from openeni_crds.conditions import Reason, Type
-from openeni_crds.names import PODS
+from openeni_crds.names import ENIS, PODS
+from openeni_operator.claims import in_transit
 from openeni_operator.cluster_state import WATCHED_KINDS
 from openeni_testing.sticky.world import KEPT, StickyWorld, Wish
 
 Make = Callable[..., StickyWorld]
 BY_NAME = Wish(address="10.98.0.77")
+BOTH = Wish(sticky="1h", address="10.98.0.77")
 
 
 def set_phase(world: StickyWorld, name: str, phase: str) -> None:
@@ -28,13 +30,35 @@ def test_an_address_by_name_that_has_left_its_node_comes_back(make_world: Make, 
     assert world.retry("db", 120) == (address,)
 
 
-def test_on_a_node_that_may_hold_no_more_it_takes_the_place_of_a_free_one(make_world: Make) -> None:
+@pytest.mark.parametrize("phase", ["Pending", "Running"])
+@pytest.mark.parametrize("wish", [BY_NAME, BOTH, KEPT])
+def test_on_a_node_that_may_hold_no_more_it_takes_the_place_of_a_free_one(
+    make_world: Make, wish: Wish, phase: str
+) -> None:
     full = {"addressesPerENI": 4, "minAvailable": 2, "maxAddressesPerNode": 4, "maxENIsPerNode": 1}
     world = make_world(capacity=full)
-    (address,) = world.start("db", "n1", **BY_NAME)
+    world.start("db", "n1", **BOTH)
+    world.end("db")
+    (address,) = world.start("db", "n1", **wish)
     world.end_sandbox("db")
+    set_phase(world, "db", phase)
     world.lose_port(address)
     assert world.retry("db", 120) == (address,)
+
+
+def test_what_a_pod_asked_for_is_claimed_by_nobody_once_it_is_gone(make_world: Make) -> None:
+    """Although its PodIP stays for as long as the agent of its node is away."""
+    world = make_world(capacity={"maxENIsPerNode": 1})
+    world.start("web-0", "n1", **KEPT)
+    (going, staying) = sorted(world.sim.enis(), key=lambda eni: eni.spec.node_name)
+    world.sim.api.delete(ENIS, going.name)
+    world.create_pod("db", "n1", **BY_NAME)
+    assert "no ENI of node n1 is ready and has room" in world.refusal("db", 5)
+    assert in_transit(world.sim.process.state, staying) == {"10.98.0.77"}
+    del world.agents["n1"]
+    world.sim.api.delete(PODS, "db", "default")
+    world.until(lambda: world.reason("db") == Reason.RETAINED, "its PodIP says so")
+    assert in_transit(world.sim.process.state, staying) == frozenset()
 
 
 def test_while_somebody_else_has_it_the_podip_says_so(make_world: Make) -> None:

@@ -17,6 +17,7 @@ from openeni_operator.cause import Cause
 from openeni_operator.claims import IN_PROGRESS
 from openeni_operator.cloud.unassignable import role_of
 from openeni_operator.podip.facts import PlacementFacts
+from openeni_operator.podip.plan import is_without_pod
 from openeni_operator.podip.target_eni import awaited_room, can_get, choose_eni
 
 # Others have got the address on its way: a pod that did not ask for it by name gets another one.
@@ -86,9 +87,12 @@ def decide(facts: PlacementFacts) -> Decision:
     if not _is_claimed(facts):
         return Decision((*retained, *_settled(facts)), after=due)
     cause, change = _place(facts)
+    reason = cause.reason if cause else Reason.PLACED
+    if facts.waiter is None and reason is Reason.WAITING_FOR_ADDRESS:
+        reason = Reason.ADDRESS_NOT_ON_PORT  # nobody waits
     placed = condition(
         Type.PLACED,
-        cause.reason if cause else Reason.PLACED,
+        reason,
         cause.message if cause else "",
         status=cause is None,
         generation=podip.metadata.generation,
@@ -149,9 +153,14 @@ def _settled(facts: PlacementFacts) -> tuple[Condition, ...]:
         )
         reason = Reason.ADDRESS_NOT_ON_PORT
         return (condition(Type.PLACED, reason, message, status=False, generation=generation),)
-    if known is None or known.status == Status.TRUE or not spec.eni_name:
+    if spec.eni_name:
+        if known is None or known.status == Status.TRUE:
+            return ()
+        return (condition(Type.PLACED, Reason.PLACED, status=True, generation=generation),)
+    if facts.podip.is_retained or not is_without_pod(facts.podip):
         return ()
-    return (condition(Type.PLACED, Reason.PLACED, status=True, generation=generation),)
+    message = f"no pod waits for {', '.join(spec.addresses)} on node {spec.node_name}"
+    return (condition(Type.PLACED, Reason.RETAINED, message, status=False, generation=generation),)
 
 
 def _place(facts: PlacementFacts) -> tuple[Cause | None, PodIPChange | None]:

@@ -28,23 +28,36 @@ def without_port(name: str, node: str) -> Json:
     return eni_body(name, node=node)
 
 
+def a_podip(name: str, placed: str, **spec: str) -> Json:
+    """Return a PodIP without an ENI, unless one is given."""
+    body = podip_body(name, node="n2")
+    body["spec"] |= {"eniName": "", **spec}
+    body["status"] = {"conditions": [condition(Type.PLACED, "False") | {"reason": placed}]}
+    return body
+
+
 def transit_of(
-    eni: Json, *others: Json, eni_name: str = "", placed: str = Reason.WAITING_FOR_ADDRESS
+    eni: Json,
+    *others: Json,
+    eni_name: str = "",
+    placed: str = Reason.WAITING_FOR_ADDRESS,
+    is_pending: bool = True,
 ) -> frozenset[str]:
     """Return what the ENI leaves alone while a pod waits on node n2 for its address.
 
-    Of the other ENIs each is newer than those before. It does not matter what is seen first.
+    One that was started again may be no longer Pending. Of the other ENIs each is newer than those
+    before. It does not matter what is seen first.
     """
     enis = [
         body | {"metadata": body["metadata"] | {"resourceVersion": str(version)}}
         for version, body in enumerate((an_eni(), eni, *others), start=1)
     ]
-    kept, podip = podip_body("kept", node="gone"), podip_body("web-0", node="n2")
-    kept["spec"] |= {"eniName": "", "address": "10.98.0.6"}  # nobody waits for it
-    podip["spec"] |= {"eniName": eni_name, "address": ADDRESS}
-    podip["status"] = {"conditions": [condition(Type.PLACED, "False") | {"reason": placed}]}
+    kept = a_podip("kept", Reason.ADDRESS_NOT_ON_PORT, address="10.98.0.6")
+    named = a_podip("named", Reason.RETAINED, address="10.98.0.7")
+    podip = a_podip("web-0", placed, address=ADDRESS, eniName=eni_name)
     pod = {"metadata": {"name": "web-0", "namespace": "default"}, "spec": {"nodeName": "n2"}}
-    objects = [*((ENIS, body) for body in enis), (PODIPS, kept), (PODIPS, podip), (PODS, pod)]
+    objects = [*((ENIS, body) for body in enis), *((PODIPS, p) for p in (kept, named, podip))]
+    objects += [(PODS, pod)] if is_pending else []
     enis_first, enis_last = (
         in_transit(state, decode(eni, ENI))
         for state in (state_of(objects), state_of([*objects[len(enis) :], *objects]))
@@ -112,3 +125,10 @@ def test_the_eni_that_is_to_get_the_address_asks_for_others_too() -> None:
 def test_a_claim_that_somebody_else_hinders_holds_nobody_up() -> None:
     assert transit_of(an_eni("any"), placed=Reason.WAITING_FOR_RELEASE) == {ADDRESS}
     assert transit_of(an_eni("any"), placed=Reason.ADDRESS_TAKEN) == frozenset()
+
+
+def test_nor_does_it_matter_whether_the_pod_is_pending() -> None:
+    """Its sandbox may have been started again."""
+    assert transit_of(an_eni("any"), is_pending=False) == {ADDRESS}
+    new = an_eni("new", nodeName="n2")
+    assert transit_of(new, eni_name="new", is_pending=False) == frozenset()
