@@ -1,10 +1,10 @@
 """ENI: one Neutron port on one node's server. Cluster-scoped, written by the operator."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct, field
 
-from openeni_crds.conditions import MOST_CONDITIONS, Condition
+from openeni_crds.conditions import MOST_CONDITIONS, Condition, Reason, Status
 from openeni_crds.enipool import Datapath
 from openeni_crds.meta import Address, CloudName, Count, Generation, Id, Name, ObjectMeta, decodable
 from openeni_crds.terms import MOST_PORT_TAGS, PortTag
@@ -14,6 +14,8 @@ MOST_PODS = 31  # that one ENI can serve
 MOST_ADDRESSES = 2 * MOST_PODS  # for pods on one port: one of each IP family for each
 MOST_APPLIED = 64  # tags, more than MAX_TAGS_COUNT of neutron/extensions/tagging.py
 MOST_APPLIED_POLICIES = 8
+# The port cannot serve pods, whatever the operator does: another ENI takes its place.
+BROKEN: Final = frozenset({Reason.PORT_CHANGED, Reason.ATTACHED_ELSEWHERE})
 
 QoSPolicyId = Annotated[str, Meta(max_length=64)]  # "" for none
 
@@ -297,3 +299,24 @@ class ENI(Struct, frozen=True, rename="camel", omit_defaults=True):
     @property
     def name(self) -> Name:
         return self.metadata.name
+
+    @property
+    def is_broken(self) -> bool:
+        """Return True if its port was changed so that it cannot serve pods any more."""
+        return any(c.reason in BROKEN and c.status == Status.FALSE for c in self.status.conditions)
+
+    @property
+    def is_ending(self) -> bool:
+        """Return True if it goes after its last pod, and no pod gets an address of it."""
+        return self.metadata.deleting or self.is_broken
+
+    @property
+    def is_retired_whole(self) -> bool:
+        """Return True if the operator asks for every address that its port has."""
+        port, asked = self.status.port, set(self.spec.retiring)
+        return port is not None and bool(asked) and asked.issuperset(port.addresses)
+
+    @property
+    def offers_addresses(self) -> bool:
+        """Return True if pods may get its addresses, at the latest when it is Ready again."""
+        return not (self.is_ending or self.is_retired_whole)

@@ -49,8 +49,8 @@ def target_node(state: ClusterState, podip: PodIP) -> str:
 def leaving_addresses(state: ClusterState, enis: Iterable[ENI]) -> dict[str, frozenset[str]]:
     """Return, by ENI, the addresses of its port that other nodes claim, or other ENIs of its own.
 
-    Those are of an ENI that is being deleted: its agent grants nothing of it any more. They leave
-    once `Placed` says so: on no port they might be lost.
+    Those are of an ENI that offers no addresses: its agent grants nothing of it any more. They
+    leave once `Placed` says so: on no port they might be lost.
     """
     if not state.podips_on(""):  # a PodIP that moves names no ENI
         return {}
@@ -67,7 +67,7 @@ def _leaves(state: ClusterState, address: str, eni: ENI) -> bool:
     podip = claimant_of(state, address, eni.spec.pool_name)
     if podip is None or podip.spec.eni_name:
         return False
-    if eni.metadata.deleting:
+    if not eni.offers_addresses:
         placed = find(podip.status.conditions, Type.PLACED)
         return placed is not None and placed.reason == Reason.WAITING_FOR_RELEASE
     return target_node(state, podip) != eni.spec.node_name

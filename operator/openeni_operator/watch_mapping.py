@@ -143,11 +143,11 @@ def _keys_for_eni(eni: ENI, state: ClusterState, *, deleted: bool) -> Iterable[K
     """Return the keys that the ENI affects: the PodIPs if it goes while pods may use its port.
 
     That is one whose port was lost, or whose finalizer somebody else has removed. What is kept on
-    one that is being deleted is to leave it if a pod waits for it.
+    one that offers no addresses is to leave it if a pod waits for it.
     """
     yield Key(ENIS, eni.name)
     yield Key(ENIPOOLS, eni.spec.pool_name)
-    if eni.metadata.deleting:
+    if not eni.offers_addresses:
         yield from (Key(WATCHED_PODIP, podip.key) for podip in state.podips_on(eni.name))
     if deleted and in_use(eni, None):
         yield Key(PODIPS, eni.spec.node_name)
@@ -167,7 +167,7 @@ def _keys_for_podip(podip: PodIP, state: ClusterState) -> Iterable[Key]:
     yield Key(ENIPOOLS, podip.spec.pool_name)
     if not podip.spec.eni_name:
         holders = (eni for address in podip.spec.addresses for eni in state.enis_with(address))
-        yield from (Key(ENIS, eni.name) for eni in holders if eni.metadata.deleting)
+        yield from (Key(ENIS, eni.name) for eni in holders if not eni.offers_addresses)
     elif not port_has_addresses_of(state.eni(podip.spec.eni_name), podip):
         yield Key(ENIS, podip.spec.eni_name)
 

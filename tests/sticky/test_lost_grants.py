@@ -96,3 +96,31 @@ def test_a_pod_that_keeps_its_address_has_it_again_wherever_it_has_gone(
     lose(world)
     world.until(lambda: is_gone(world, ADDRESS), "the operator sees it")
     assert world.retry("a", LONG) == (ADDRESS,)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_is_kept_on_an_eni_that_is_deleted_leaves_it_if_its_pods_sandbox_has_ended(
+    make_world: Make, ends: bool
+) -> None:
+    """The agent has lost its journal, and another pod runs on the ENI. No DEL tells of the end."""
+    world = make_world()
+    (address,) = world.start("a", "n1", **KEPT)
+    world.start("b", "n1", **KEPT)
+    delete_eni(world)
+    for _ in range(30):
+        world.step()
+    agent = world.agents["n1"]
+    (grant,) = (grant for grant in agent.grants.all() if grant.name == "a")
+    if ends:
+        agent.datapath.lose(address)
+        agent.netns(grant.attachment.container_id).unlink()
+    agent.journal.close()
+    (world.folder / "n1" / "journal").unlink()
+    world.restart_agent("n1")
+    if ends:
+        assert world.retry("a", 60) == (address,)
+    for _ in range(60):
+        world.step()
+    (now,) = (grant for grant in world.agents["n1"].grants.all() if grant.name == "a")
+    assert now.addresses == (address,)
+    assert (now.eni != grant.eni) == ends, "a pod that runs stays there"

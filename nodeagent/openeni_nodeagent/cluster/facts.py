@@ -46,6 +46,7 @@ def eni_view(eni: ENI, *, link_ready: bool) -> ENIView:
         frozenset(eni.spec.retiring),
         frozenset(answer.address for answer in node.retired) if node else frozenset(),
         deleting=eni.metadata.deleting,
+        broken=eni.is_broken,
         datapath_mode=eni.spec.datapath.word,
         mtu=eni.spec.mtu,
         usable=link_ready and is_attached(eni),

@@ -21,6 +21,7 @@ class ENIView:
     retiring: frozenset[str] = frozenset()
     retired: frozenset[str] = frozenset()  # acknowledged before this process started
     deleting: bool = False
+    broken: bool = False  # ENI.is_broken
     datapath_mode: str = ""  # Datapath.word
     mtu: int = 0  # bytes, of its pods' interfaces
     usable: bool = True  # its port exists and is attached, and its link is ready

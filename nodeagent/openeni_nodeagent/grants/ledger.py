@@ -285,9 +285,9 @@ class Ledger:
     def _stays(self, address: str, view: ENIView, *, whole: bool) -> bool:
         """Return True if the address is kept here for a pod, even if the `whole` ENI is to go.
 
-        One that is being deleted offers it to nobody: its pod gets another.
+        One that is deleted or broken offers it to nobody: its pod gets another.
         """
-        restarts = self.retained.restarts(address) and not view.deleting
+        restarts = self.retained.restarts(address) and not (view.deleting or view.broken)
         return restarts or (self.retained.is_placed(address) and not whole)
 
     def _is_cooled(self, address: str, now: float, *, own: bool = False) -> bool:

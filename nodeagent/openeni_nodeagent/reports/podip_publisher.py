@@ -148,15 +148,16 @@ class PodIPPublisher:
     def _restarts(self, podip: PodIP) -> bool:
         """Return True if its grant was lost, and its pod may ask for its address again.
 
-        A PodIP that outlives its pod says that it does once an address has left the node: only then
-        does the operator place it.
+        A PodIP that outlives its pod says that it does once no ENI here has the address for it:
+        only then does the operator place it.
         """
         pod = self._pods.get(pod_with(podip.spec.pod_uid, podip.key))
         if pod is None or pod.is_over or podip.metadata.deleting or not podip.is_granted:
             return False
-        on_port = self._on_port(podip) if self._enis.get(podip.spec.eni_name) else frozenset[str]()
+        eni, on_port = self._enis.get(podip.spec.eni_name), self._on_port(podip)
         is_here = on_port is None or on_port.issuperset(podip.spec.addresses)
-        return (is_here or not podip.is_retained) and bool(self._lost(podip))
+        is_offered = eni is not None and not eni.is_ending and is_here
+        return (is_offered or not podip.is_retained) and bool(self._lost(podip))
 
     def _was_granted(self, podip: PodIP) -> bool:
         """Return True if its pod has, or had, the addresses, whether or not it says so yet."""

@@ -121,7 +121,7 @@ def observe(deps: ENIDependencies, cloud: Cloud, eni: ENI, tracker: PortTracker)
         return Observation(replace(facts, yields=yields), recorded)
     network = _network_facts(deps, cloud, eni, facts.port)
     described, fault = describe_port(facts.port, eni, network, _for_pods(deps, eni, facts.port))
-    if described is not None and fault is None:
+    if described is not None and (fault is None or eni.is_broken):  # by its status, too
         resize = resize_of(eni, described, _claims(deps, eni), elastic=elastic)
         yields = tracker.yields(now, transit, asks=bool(resize.add))
         facts = replace(facts, resize=resize, yields=yields)

@@ -44,15 +44,15 @@ NO_CLAIMS: Final = Claims()
 def resize_of(eni: ENI, port: PortStatus, claims: Claims = NO_CLAIMS, *, elastic: bool) -> Resize:
     """Return what to change; without `elastic`, only what has been recorded before.
 
-    A claimed address counts like any other, and nothing takes its place when it is refused. While
-    all addresses are asked for, the whole ENI is to go and nothing is changed. So it is while the
-    ENI is being deleted, but for what pods wait for: others may use the port for long.
+    A claimed address counts like any other, and nothing takes its place when it is refused. Of an
+    ENI that offers no addresses nothing is changed, but for what pods wait for: others may use the
+    port for long.
     """
     retiring, retired = set(eni.spec.retiring), retired_addresses(eni)
     release, add, lacking = set(port.releasing), list[str](), list[FixedIP]()
-    if elastic and eni.metadata.deleting:
+    if elastic and not eni.offers_addresses:
         release |= claims.leaving & retired & set(port.addresses)
-    elif elastic and not is_retired_whole(eni, port):
+    elif elastic:
         for subnet in port.subnets:
             present = addresses_in(subnet, port.addresses)
             surplus = len(present) - eni.spec.address_count
@@ -76,11 +76,6 @@ def missing_claims(port: PortStatus, subnet: PortSubnet, claims: Iterable[str]) 
 def addresses_in(subnet: PortSubnet, addresses: Iterable[str]) -> list[str]:
     """Return the addresses of the subnet's IP family: the port has one subnet of each."""
     return [a for a in addresses if (":" in a) == (":" in subnet.cidr)]
-
-
-def is_retired_whole(eni: ENI, port: PortStatus) -> bool:
-    """Return True if the operator asks for every address that the ENI has."""
-    return bool(eni.spec.retiring) and set(port.addresses) <= set(eni.spec.retiring)
 
 
 def retired_addresses(eni: ENI) -> set[str]:

@@ -5,16 +5,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from openeni_crds.conditions import Condition, Reason, Status, Type, condition, find, is_true, merge
-from openeni_crds.eni import ENI, ENIStatus, PortStatus
+from openeni_crds.eni import BROKEN, ENI, ENIStatus, PortStatus
 from openeni_operator.cause import Cause
 from openeni_operator.cloud.api import ACTIVE, Port
 from openeni_operator.eni.port_settings import applied_settings, settings_of
 from openeni_operator.eni.port_status import mark_releasing
 from openeni_operator.eni.report import AgentReport, agent_report, report_is_about
-from openeni_operator.eni.resize import NO_RESIZE, Resize, is_retired_whole, retired_addresses
+from openeni_operator.eni.resize import NO_RESIZE, Resize, retired_addresses
 
-# The port cannot serve pods, whatever the operator does: another ENI takes its place.
-BROKEN: Final = frozenset({Reason.PORT_CHANGED, Reason.ATTACHED_ELSEWHERE})
 # The port stays attached and not ACTIVE: it is attached anew once its agent has given it up.
 INACTIVE: Final = frozenset({Reason.PORT_NOT_ACTIVE, Reason.REATTACHING})
 OWNED: Final = (Type.PORT_READY, Type.ATTACHED, Type.SIZED, Type.UP_TO_DATE, Type.READY)
@@ -184,7 +182,7 @@ def is_given_up(eni: ENI) -> bool:
     node, port = eni.status.node, eni.status.port
     if node is None or port is None or node.granted:
         return False
-    return is_retired_whole(eni, port) and retired_addresses(eni) >= set(port.addresses)
+    return eni.is_retired_whole and retired_addresses(eni) >= set(port.addresses)
 
 
 def is_unattached(eni: ENI) -> bool:

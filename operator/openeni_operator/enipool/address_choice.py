@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 from openeni_crds.eni import ENI, PortStatus
 from openeni_operator.eni.report import in_fuller_family
-from openeni_operator.eni.resize import addresses_in, is_retired_whole
+from openeni_operator.eni.resize import addresses_in
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def is_misasked(eni: ENI, leaving: Collection[str] = ()) -> bool:
     but for one if all of them are, or is for too many or too few.
     """
     port, asked = eni.status.port, set(eni.spec.retiring)
-    if port is None or is_retired_whole(eni, port):
+    if port is None or eni.is_retired_whole:
         return False
     surplus = {subnet: max(0, n - eni.spec.address_count) for subnet, n in _sizes(port).items()}
     wanted = {s.id: len(asked & set(addresses_in(s, port.addresses))) for s in port.subnets}

@@ -14,8 +14,8 @@ from openeni_crds.selection import choose_pool, selects_node
 from openeni_operator.claims import PendingClaims
 from openeni_operator.core_objects import Node, WaitingPod
 from openeni_operator.eni.report import agent_report, capacity_of, had_by, in_fuller_family
-from openeni_operator.eni.resize import is_retired_whole, retired_addresses
-from openeni_operator.eni.status import BROKEN, INACTIVE, is_unattached, lacks_slot
+from openeni_operator.eni.resize import retired_addresses
+from openeni_operator.eni.status import INACTIVE, is_unattached, lacks_slot
 from openeni_operator.enipool.address_choice import is_misasked
 from openeni_operator.enipool.memory.node_outcomes import Group
 from openeni_operator.enipool.memory.subnet_usage import SubnetUsage, is_refused
@@ -169,7 +169,7 @@ def eni_state(eni: ENI, facts: PoolFacts, subnets: SubnetFacts) -> ENIState:
     leaving = facts.leaving.get(eni.name, frozenset[str]())
     claims = facts.claims.get(eni.name, PendingClaims())
     waiting = facts.waiting.get(eni.spec.node_name, frozenset())
-    whole = is_retired_whole(eni, port) if port and facts.elastic else bool(eni.spec.retiring)
+    whole = eni.is_retired_whole if port and facts.elastic else bool(eni.spec.retiring)
     parked = whole and is_unattached(eni)
     stalled, unsized = stalled_seconds(eni, facts.now), _unsized(eni)
     lacks_for = unsized.reason if facts.elastic and unsized else None
@@ -187,7 +187,7 @@ def eni_state(eni: ENI, facts: PoolFacts, subnets: SubnetFacts) -> ENIState:
         all_retired=addresses <= retired_addresses(eni),
         deleting=eni.metadata.deleting,
         orphaned=counts_as_gone(facts.missing_for(eni)),
-        broken=not BROKEN.isdisjoint(reasons),
+        broken=eni.is_broken,
         no_slot=Reason.NO_HOTPLUG_SLOT in reasons,
         stuck=is_stuck(eni, stalled) and not _is_agent_silent(eni, facts),
         stalled_seconds=stalled,

@@ -198,13 +198,13 @@ def _stay(facts: PlacementFacts) -> PodIPChange | None:
 def _holder(facts: PlacementFacts, address: str) -> ENI | None:
     """Return the ENI of the node that has the address for the PodIP's pods.
 
-    One that is being deleted has it for the pod that runs with it, and for no other: its agent
+    One that offers no addresses has it for the pod that runs with it, and for no other: its agent
     grants nothing of it any more, and it may take long to go.
     """
     in_use_on = "" if facts.released else facts.podip.spec.eni_name
     for eni in facts.enis.get(address, ()):
         has = eni.status.port is not None and address in eni.status.port.addresses
-        serves = not eni.metadata.deleting or eni.name == in_use_on
+        serves = eni.offers_addresses or eni.name == in_use_on
         if has and serves and eni in facts.on_node:
             return eni
     return None
@@ -260,14 +260,14 @@ def _where(facts: PlacementFacts, enis: tuple[ENI, ...]) -> str:
     if not enis:
         return f"no node, not on node {facts.node}"
     if enis[0] in facts.on_node:
-        return f"ENI {enis[0].name}, which is being deleted"
+        return f"ENI {enis[0].name}, which is being deleted or replaced"
     return f"node {enis[0].spec.node_name}, not on node {facts.node}"
 
 
 def _leave(
     facts: PlacementFacts, holder: ENI, missing: list[str]
 ) -> tuple[Cause, PodIPChange | None]:
-    """Have the addresses leave an ENI that is on another node, or is being deleted.
+    """Have the addresses leave an ENI that is on another node, or offers none.
 
     On no port they might be lost: within a node they leave once another ENI can get them.
     """

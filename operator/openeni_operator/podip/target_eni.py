@@ -56,8 +56,7 @@ def _is_outside(enis: Iterable[ENI], addresses: list[str]) -> bool:
 
 
 def _is_usable(eni: ENI) -> bool:
-    whole = eni.status.port and set(eni.status.port.addresses) <= set(eni.spec.retiring)
-    return is_true(eni.status.conditions, Type.READY) and not eni.metadata.deleting and not whole
+    return is_true(eni.status.conditions, Type.READY) and eni.offers_addresses
 
 
 def _covers(eni: ENI, addresses: list[str]) -> bool:

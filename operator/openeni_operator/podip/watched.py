@@ -137,7 +137,7 @@ class WatchedPodIPReconciler:
         there = {
             address
             for eni in self._deps.state.enis_on(spec.node_name)
-            if eni.status.port is not None and not eni.metadata.deleting
+            if eni.status.port is not None and eni.offers_addresses
             for address in eni.status.port.addresses
             if eni.spec.pool_name == spec.pool_name
         }

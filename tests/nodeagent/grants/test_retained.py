@@ -131,6 +131,18 @@ def test_it_counts_as_granted_and_is_not_given_back() -> None:
     assert (answers.retired, answers.refused) == ((B,), (A,))
 
 
+@pytest.mark.parametrize(
+    ("view", "goes"), [({}, False), ({"broken": True}, True), ({"deleting": True}, True)]
+)
+def test_a_whole_eni_waits_for_a_pod_that_restarts_if_it_may_grant_it_its_address(
+    view: dict[str, Any], goes: bool
+) -> None:
+    of = ledger(web=Retained("pods", (A,), is_certain=False, is_lost=True))
+    of.observe(replace(ENI, generation=2, retiring=frozenset({A, B, C}), **view), 1)
+    answers = of.acknowledge("e", 1)
+    assert (A in answers.retired, A in answers.refused) == (goes, not goes)
+
+
 @pytest.mark.parametrize("view", [{"retiring": frozenset({A, B, C})}, {"deleting": True}])
 def test_a_whole_eni_takes_it_along(view: dict[str, Any]) -> None:
     of = ledger(web=Retained("pods", (A,)))

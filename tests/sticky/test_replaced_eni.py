@@ -1,0 +1,99 @@
+"""An ENI that the operator replaces, since somebody has changed its port, while pods run on it.
+
+It goes after its last pod, as one that is deleted does, and its agent grants nothing of it.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from openeni_crds.conditions import Type, is_true
+from openeni_crds.names import PODS
+from openeni_operator.cloud.api import FixedIP
+from openeni_testing.sticky.world import KEPT, StickyWorld
+
+Make = Callable[..., StickyWorld]
+
+
+def eni_of(world: StickyWorld, address: str) -> str:
+    """Return the name of the ENI whose port has the address; "" if none has."""
+    enis = world.sim.enis()
+    having = (e.name for e in enis if e.status.port and address in e.status.port.addresses)
+    return next(having, "")
+
+
+def break_port(world: StickyWorld, address: str) -> str:
+    """Take the primary address off the port that has this one; return its ENI."""
+    eni = world.sim.eni(eni_of(world, address))
+    assert eni.status.port is not None
+    port = world.sim.cloud.ports[eni.status.port.id]
+    left = tuple(f for f in port.fixed_ips if f.address not in eni.status.port.primary)
+    changed = replace(port, fixed_ips=left, revision=port.revision + 1)
+    world.sim.cloud.ports[port.id] = changed
+    for _ in range(40):
+        world.step(5)
+    return eni.name
+
+
+@pytest.fixture
+def world(make_world: Make) -> StickyWorld:
+    return make_world()
+
+
+@pytest.fixture
+def broken(world: StickyWorld) -> tuple[str, str]:
+    """Return an ENI that is replaced, and the address of web-0 on it; web-1 runs on it, too."""
+    (address,) = world.start("web-0", "n1", **KEPT)
+    world.start("web-1", "n1", **KEPT)
+    return break_port(world, address), address
+
+
+@pytest.mark.parametrize("node", ["n1", "n2"])
+@pytest.mark.parametrize("away", [0, 40])
+def test_a_pod_that_is_made_anew_takes_its_address_along(
+    world: StickyWorld, broken: tuple[str, str], node: str, away: int
+) -> None:
+    eni, address = broken
+    world.end("web-0")
+    for _ in range(away):
+        world.step()
+    assert world.start("web-0", node, 60, **KEPT) == (address,)
+    assert world.node_of(address) == node
+    assert eni in {e.name for e in world.sim.enis()}, "web-1 still runs on it"
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Running"])
+def test_a_pod_whose_sandbox_is_restarted_takes_its_address_along(
+    world: StickyWorld, broken: tuple[str, str], phase: str
+) -> None:
+    eni, address = broken
+    world.end_sandbox("web-0")
+    change = [{"op": "replace", "path": "/status/phase", "value": phase}]
+    world.sim.api.patch(PODS, "web-0", "default", operations=change, subresource="status")
+    assert world.retry("web-0", 60) == (address,)
+    assert eni_of(world, address) not in {"", eni}
+
+
+def test_a_rolling_restart_empties_it(world: StickyWorld, broken: tuple[str, str]) -> None:
+    eni, _ = broken
+    for name in ("web-0", "web-1"):
+        had = world.addresses(name)
+        world.end(name)
+        assert world.start(name, "n1", 60, **KEPT) == had
+    world.until(lambda: eni not in {e.name for e in world.sim.enis()}, "it is gone")
+
+
+def test_one_that_is_as_before_in_time_stays(world: StickyWorld, broken: tuple[str, str]) -> None:
+    eni, address = broken
+    port = world.sim.eni(eni).status.port
+    assert port is not None
+    shown = world.sim.cloud.ports[port.id]
+    subnet = shown.fixed_ips[0].subnet_id
+    primary = tuple(FixedIP(subnet, address) for address in port.primary)
+    restored = replace(shown, fixed_ips=(*primary, *shown.fixed_ips), revision=shown.revision + 1)
+    world.sim.cloud.ports[port.id] = restored
+    world.until(lambda: is_true(world.sim.eni(eni).status.conditions, Type.READY), "it is ready")
+    world.end("web-0")
+    assert world.start("web-0", "n1", 60, **KEPT) == (address,)
+    assert eni_of(world, address) == eni
