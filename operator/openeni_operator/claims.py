@@ -127,6 +127,19 @@ def _are_in_one_network(state: ClusterState, podip: PodIP, eni: ENI) -> bool:
     return pool == eni.spec.pool_name or eni.spec.network_id in of_pool
 
 
+def count_in_transit(state: ClusterState, pool: str) -> int:
+    """Return for how many pods addresses of the pool are on no port, and no ENI was chosen yet.
+
+    They take up what they have left of the pool's limit.
+    """
+    moving = (p for p in state.podips_on("") if p.spec.pool_name == pool and p.was_granted)
+    unplaced = state.unplaced_addresses()
+    return sum(
+        _is_in_progress(podip) and all((pool, a) in unplaced for a in podip.spec.addresses)
+        for podip in moving
+    )
+
+
 def is_for_a_pod(state: ClusterState, pool: str, address: str) -> bool:
     """Return True if a pod of the pool had the address, or is about to get it.
 

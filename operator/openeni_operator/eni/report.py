@@ -44,10 +44,15 @@ def in_fuller_family(addresses: Collection[str]) -> int:
 
 
 def held_by(eni: ENI) -> int:
-    """Return how many addresses for pods the ENI takes from a subnet, or was promised."""
+    """Return how many addresses for pods the ENI takes from a subnet, or was promised.
+
+    The port of one that offers no addresses gets no more.
+    """
     port = eni.status.port
-    on_port = in_fuller_family((*port.addresses, *port.releasing)) if port else 0
-    return max(on_port, eni.spec.address_count)
+    if port is None:
+        return eni.spec.address_count
+    on_port = in_fuller_family((*port.addresses, *port.releasing))
+    return max(on_port, eni.spec.address_count) if eni.offers_addresses else on_port
 
 
 def had_by(eni: ENI) -> int:
@@ -98,8 +103,9 @@ def report_error(eni: ENI) -> str:
     if node is None:
         return ""
     port = eni.status.port
-    # Pods may still hold addresses that the port has lost.
-    capacity = held_by(eni) + (in_fuller_family(port.lost) if port else 0)
+    # Pods may still hold addresses that the port has lost, and the report may be of before.
+    capacity = max(held_by(eni), eni.spec.address_count)
+    capacity += in_fuller_family(port.lost) if port else 0
     if min(node.granted, node.cooling, node.available) < 0:
         return "status.node: a count is negative"
     total = node.granted + node.cooling + node.available

@@ -161,8 +161,15 @@ def lacking_room(node: NodeState, policy: SizingPolicy) -> int:
         for e in node.enis
         if e.usable and e.awaited
     )
-    going = sum(e.held - (e.count if e.usable else 0) for e in node.enis)
+    going = sum(map(_going, node.enis))
     return max(0, claims - max(0, unheld(node, policy)) - going)
+
+
+def _going(eni: ENIState) -> int:
+    """Return how many addresses leave the ENI soon: one that is to go may have pods for long."""
+    if eni.usable:
+        return eni.held - eni.count
+    return eni.releasing if eni.granted else eni.held
 
 
 def _with_claims(eni: ENIState, node: NodeState) -> int:

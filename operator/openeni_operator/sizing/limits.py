@@ -34,7 +34,8 @@ class PoolBudget:
         """
         if self.addresses is None or not (policy.elastic and node.awaiting):
             return policy
-        most = sum(max(eni.held, eni.asked) for eni in node.enis) + self.addresses
+        held = sum(max(e.held, e.asked) if e.usable else e.held for e in node.enis)
+        most = held + self.addresses
         if policy.max_addresses is not None and policy.max_addresses <= most:
             return policy
         return replace(policy, max_addresses=most)
@@ -88,5 +89,8 @@ def pool_budget(limits: Limits, enis: int, addresses: int) -> PoolBudget:
 
 
 def by_need(nodes: Iterable[NodeState]) -> list[NodeState]:
-    """Return the nodes in the order in which they get what is left: by their waiting pods."""
-    return sorted(nodes, key=lambda node: (-(node.waiting + node.awaiting), node.name))
+    """Return the nodes in the order in which they get what is left: by their waiting pods.
+
+    What a pod keeps comes first: it may have left another port for it, and is on none.
+    """
+    return sorted(nodes, key=lambda node: (-node.awaiting, -node.waiting, node.name))

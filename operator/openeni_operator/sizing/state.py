@@ -78,8 +78,12 @@ class ENIState:
 
     @property
     def held(self) -> int:
-        """Return how many it takes from the subnets: also those that it is to get, or to lose."""
-        return max(self.addresses + self.releasing, self.count)
+        """Return how many it takes from the subnets: also those that it is to get, or to lose.
+
+        One that is to go gets no more, and pods may take theirs along.
+        """
+        there = self.addresses + self.releasing
+        return max(there, self.count) if self.usable else there
 
     @property
     def reserved(self) -> int:

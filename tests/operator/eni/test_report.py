@@ -9,7 +9,7 @@ from openeni_crds.conditions import Type, find, is_true
 from openeni_crds.eni import ENI, ENISpec, ENIStatus, NodeStatus, PortStatus, PortSubnet
 from openeni_crds.enipool import Datapath, Mode
 from openeni_crds.meta import ObjectMeta, encode
-from openeni_operator.eni.report import AgentReport, agent_report, capacity_of
+from openeni_operator.eni.report import AgentReport, agent_report, capacity_of, held_by
 from openeni_testing.controller.simulation import Simulation
 
 NOW = "2026-01-01T00:01:00Z"
@@ -54,6 +54,14 @@ def test_a_possible_report_is_used() -> None:
     assert agent_report(an_eni(node), NOW) == AgentReport(1, 1, 1)
     idle = NodeStatus(available=3, idle_since="2026-01-01T00:00:00Z")
     assert agent_report(an_eni(idle), NOW) == AgentReport(0, 0, 3, idle_seconds=60.0)
+
+
+def test_one_of_before_an_eni_that_is_deleted_lost_addresses_is_possible() -> None:
+    """Its pods take them along, one by one, and it gets no others."""
+    before = an_eni(NodeStatus(granted=3), addresses=1)
+    going = replace(before, metadata=ObjectMeta(name="e", deletion_timestamp=NOW))
+    assert agent_report(going, NOW) == AgentReport(granted=3)
+    assert (held_by(before), held_by(going)) == (3, 1)
 
 
 def test_a_missing_report_is_no_error() -> None:

@@ -61,3 +61,12 @@ def test_what_it_asks_for_is_in_the_pools_budget_already() -> None:
     node = NodeState("n1", (replace(OLD, claimed=1, awaited=1),), waiting=2)
     policy = PoolBudget(None, 0).bind(POLICY, node)
     assert not [a for a in plan(node, policy).actions if isinstance(a, RetireAddresses)]
+
+
+def test_what_an_eni_that_goes_once_asked_for_is_not() -> None:
+    """Else the claim of a pod would wait, although a free address could make room for it."""
+    going = replace(OTHER, name="c", wanted=8, deleting=True)
+    full = replace(OTHER, addresses=4, wanted=4, claimed=1, awaited=1)
+    node = NodeState("n1", (full, going))
+    policy = PoolBudget(None, 0).bind(POLICY, node)
+    assert RetireAddresses("b", 3) in plan(node, policy).actions

@@ -1,0 +1,109 @@
+"""An address leaves an ENI that is being deleted although nothing more may be held.
+
+It takes up what it has left: on no port, without room on another one, it would be lost.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from openeni_crds.names import ENIPOOLS, ENIS, PODS
+from openeni_nodeagent.cni.protocol import CNIError
+from openeni_testing.sticky.world import KEPT, StickyWorld
+
+Make = Callable[..., StickyWorld]
+SIZES = {"addressesPerENI": 8, "minAvailable": 2, "maxENIsPerNode": 2}
+
+
+def delete_eni(world: StickyWorld) -> str:
+    """Delete the ENI that web-0 and web-1 run on; return the address of web-0."""
+    (address,) = world.start("web-0", "n1", **KEPT)
+    world.start("web-1", "n1", **KEPT)
+    (eni,) = (e.name for e in world.sim.enis() if e.spec.node_name == "n1")
+    world.sim.api.delete(ENIS, eni)
+    for _ in range(60):
+        world.step()
+    return address
+
+
+def limit_pool(world: StickyWorld) -> None:
+    """Let the pool hold what it holds now, and no more."""
+    ports = (eni.status.port for eni in world.sim.enis())
+    total = sum(len(port.addresses) for port in ports if port)
+    change = [{"op": "add", "path": "/spec/limits", "value": {"maxAddresses": total}}]
+    world.sim.api.patch(ENIPOOLS, "pods", operations=change)
+    world.step()
+
+
+def start_others(world: StickyWorld, node: str, seconds: int = 40) -> list[str]:
+    """Create more pods on the node than may start there; return those that wait."""
+    waiting = [f"p{n}" for n in range(12)]
+    for name in waiting:
+        world.create_pod(name, node)
+    for _ in range(seconds):
+        retry_others(world, waiting)
+    return waiting
+
+
+def retry_others(world: StickyWorld, waiting: list[str]) -> None:
+    for name in tuple(waiting):
+        with suppress(CNIError):
+            world.add(name)
+            waiting.remove(name)
+    world.step()
+
+
+@pytest.mark.parametrize("most", [5, 6, 8])
+@pytest.mark.parametrize("phase", ["Pending", "Running"])
+def test_of_a_node(make_world: Make, most: int, phase: str) -> None:
+    world = make_world(capacity={**SIZES, "maxAddressesPerNode": most})
+    address = delete_eni(world)
+    world.end_sandbox("web-0")
+    change = [{"op": "replace", "path": "/status/phase", "value": phase}]
+    world.sim.api.patch(PODS, "web-0", "default", operations=change, subresource="status")
+    assert world.retry("web-0", 60) == (address,)
+
+
+def test_of_a_node_that_may_have_no_other_eni_it_stays(make_world: Make) -> None:
+    """An ENI that is being deleted counts with all that it has."""
+    world = make_world(capacity={**SIZES, "maxAddressesPerNode": 4})
+    address = delete_eni(world)
+    world.end("web-0")
+    world.create_pod("web-0", "n1", **KEPT)
+    assert "no ENI of node n1 is ready and has room" in world.refusal("web-0", 60)
+    assert world.is_on_a_port(address)
+    world.end("web-1")
+    assert world.retry("web-0", 200) == (address,)
+
+
+def test_of_a_pool(make_world: Make) -> None:
+    world = make_world(capacity=SIZES)
+    delete_eni(world)
+    limit_pool(world)
+    for name in ("web-0", "web-1"):
+        had = world.addresses(name)
+        world.end(name)
+        assert world.start(name, "n1", 60, **KEPT) == had
+
+
+@pytest.mark.parametrize("node", ["n1", "n2"])
+@pytest.mark.parametrize("limit", ["node", "pool"])
+def test_although_other_pods_wait_for_any_address(make_world: Make, limit: str, node: str) -> None:
+    world = make_world(
+        capacity={**SIZES, **({"maxAddressesPerNode": 6} if limit == "node" else {})}
+    )
+    address = delete_eni(world)
+    if limit == "pool":
+        limit_pool(world)
+    waiting = start_others(world, node)
+    assert waiting
+    world.end("web-0")
+    world.create_pod("web-0", "n1", **KEPT)
+    got: list[str] = []
+    for _ in range(60):
+        with suppress(CNIError):
+            got += world.add("web-0")
+            break
+        retry_others(world, waiting)
+    assert got == [address]
