@@ -47,13 +47,13 @@ _V6: Final = {
     "conf/{}/accept_ra": "0",
     "conf/{}/autoconf": "0",
     "conf/{}/addr_gen_mode": "1",  # no address but the planned one, also after the link was down
-    "conf/{}/forwarding": "1",  # to answer for others; a new link has that of `default`
     "conf/{}/proxy_ndp": "1",
     "neigh/{}/proxy_delay": "0",
     # An l3s or l3 pod's packets to its node go through lo, and ip6_output() drops them there on a
     # node that has IPv6 disabled for all links.
     "conf/lo/disable_ipv6": "0",
 }
+_V6_ANSWERS: Final = "net/ipv6/conf/{}/forwarding"  # for others; a new link has that of `default`
 # ip6_forward() reads no other switch. (From Linux 6.17 on, each link has one: force_forwarding.)
 IPV6_FORWARDING: Final = Sysctl("net/ipv6/conf/all/forwarding", "1")
 _LINK_LOCAL_PREFIX: Final = 64
@@ -216,7 +216,9 @@ def _sysctls(eni: NodeENI) -> State:
         found[f"net/ipv4/conf/{eni.host_slave}/forwarding"] = "1"
     if IPV6 in eni.families:
         found |= {"net/ipv6/" + path.format(device): value for path, value in _V6.items()}
-        found[IPV6_FORWARDING.path] = IPV6_FORWARDING.value
+        if eni.may_forward_ipv6:  # that of any link has the kernel forget default routes
+            found[_V6_ANSWERS.format(device)] = "1"
+            found[IPV6_FORWARDING.path] = IPV6_FORWARDING.value
         for slave in slaves:
             found |= silent_ipv6(slave)
     else:

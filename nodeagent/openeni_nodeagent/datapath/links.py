@@ -33,6 +33,7 @@ class NodeENI:
     has_egress_hook: bool = True  # the kernel's nftables
     has_flow_offload: bool = True  # likewise
     kernel_has_ipv6: bool = True
+    may_forward_ipv6: bool = True  # False: the node would lose its default route by that
 
     def __hash__(self) -> int:
         """Hash the MAC alone: it identifies the ENI, and all fields take ten times as long."""

@@ -218,18 +218,17 @@ def test_the_mode_of_an_unused_eni_can_change(network: NeutronNetwork, node: Nod
     assert network.dropped() == {}
 
 
-def test_a_mode_that_the_kernel_does_not_support_is_refused_by_name_and_nothing_changes(
+def test_a_mode_that_the_kernel_does_not_support_is_refused_by_name_and_gets_no_pods(
     network: NeutronNetwork, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(modes, "supported_datapath_modes", lambda: frozenset({"Veth"}))
     eni = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L3S)))
     plug(network, node, eni, "eth5")
-    before = routing(node)
-    with pytest.raises(
-        ModeUnsupportedError, match=r"kernel does not support mode IPVlanL3S, only Veth"
-    ):
+    refused = r"kernel does not support mode IPVlanL3S, only Veth"
+    with pytest.raises(ModeUnsupportedError, match=refused):
         configure(node, eni)
-    assert routing(node) == before
+    with pytest.raises(NICMissingError, match=refused):
+        node.add("pod", eni, "10.98.0.11")
 
 
 def test_the_nodes_own_namespace_is_never_taken_for_a_pods(

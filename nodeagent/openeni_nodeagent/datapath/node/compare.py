@@ -54,7 +54,7 @@ def compare(seen: State, values: Mapping[str, Sysctl], plan: NodePlan) -> Differ
     """Return what would bring the observed node to its plan; `values` are sysctls by path."""
     observed = divide(seen, plan)
     found: dict[Part, tuple[Operation, ...]] = {}
-    left_alone = {eni_part(facts.mac) for facts in plan.left}
+    left_alone = {eni_part(facts.mac) for facts in plan.missing}
     if left_alone and not plan.shared:
         left_alone.add(SHARED)
     for part in {*plan.wanted, *observed} - left_alone:
@@ -62,14 +62,12 @@ def compare(seen: State, values: Mapping[str, Sysctl], plan: NodePlan) -> Differ
         set_ = frozenset(values[i.path] for i in planned if isinstance(i, Sysctl))
         if operations := diff(observed.get(part, NOTHING) | set_, planned):
             found[part] = operations
-    dead = {eni.table for eni in plan.former if not eni.link.device}
     for part, held in plan.held.items():
         there = observed.get(part, NOTHING)
         wrong = {
             i
             for i in there
-            if isinstance(i, Rule)
-            and (i.mask or (i.priority == names.RULE_WAY_BACK and i.table in dead))
+            if isinstance(i, Rule) and (i.mask or i.priority == names.RULE_WAY_BACK)
         }
         if operations := diff((there & held) | wrong, held):
             found[part] = operations
@@ -121,7 +119,7 @@ class _Division:
         self._plan = plan
         self._links = dict(plan.nics) | _slaves(seen, plan.nics)
         self._former = former_tables(seen, plan.primaries) | {
-            eni.table: eni_part(eni.facts.mac) for eni in plan.former if not eni.link.device
+            eni.table: eni_part(eni.facts.mac) for eni in plan.former
         }
         self._by_device = {eni.link.device: eni for eni in plan.enis}
         self._pod_links = {pod.host_link: pod_part(pod.facts) for pod in plan.pods}

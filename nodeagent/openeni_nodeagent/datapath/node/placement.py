@@ -1,14 +1,14 @@
 """Look at the node, and plan it as it is: with the NIC that each ENI has now."""
 
 import ipaddress
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from openeni_crds import names
 from openeni_nodeagent.addresses import IPV4, IPV6, host_cidr
 from openeni_nodeagent.datapath import ownership
-from openeni_nodeagent.datapath.filters.chains import ENI_CHAIN, given_marks
+from openeni_nodeagent.datapath.filters.chains import given_marks
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux import modes
 from openeni_nodeagent.datapath.linux.kernel import (
@@ -19,7 +19,7 @@ from openeni_nodeagent.datapath.linux.kernel import (
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.sysctls import speaks_ipv6
 from openeni_nodeagent.datapath.marks import RULES_WITH_MARK, GivenMark, Mark, Marks
-from openeni_nodeagent.datapath.model import NOTHING, Address, Chain, Link, Rule, State
+from openeni_nodeagent.datapath.model import NOTHING, Address, Link, Rule, State
 from openeni_nodeagent.datapath.node.arp_answers import require_arp_answers
 from openeni_nodeagent.datapath.node.nics import NICs
 from openeni_nodeagent.datapath.node.plan import NodePlan
@@ -61,12 +61,14 @@ def take_snapshot(macs: Iterable[str]) -> KernelSnapshot:
 def place(
     snapshot: KernelSnapshot, wanted: WantedNode, marks: Marks, given: Mapping[int, GivenMark]
 ) -> tuple[NodePlan, Mapping[str, DatapathError]]:
-    """Return the plan of the node, and by name the errors of ENIs that cannot be served now.
+    """Return the plan of the node, and by name the errors of ENIs that get no pods now.
 
-    What an ENI of the latter has is left as it is, but for what keeps the packets of its pods from
-    leaving by the node's own NIC, or by another ENI (`NodePlan.held`). Somebody else's NIC with its
-    MAC is none of its. `given` are the marks of tables from before, which they keep although
-    somebody has flushed the rules: chains set them, and tell a new agent.
+    Pods may run on such an ENI. Without its filters a NIC that is up is a way into the node, and
+    what pods send would leave by the node's own NIC, or by another ENI. So it is planned as any
+    other. While it has no NIC, something holds its pods' packets (`NodePlan.held`). Without a mark
+    there are no filters, so its NIC is down. Somebody else's NIC with its MAC is none of its.
+    `given` are the marks of tables from before, which they keep although somebody has flushed the
+    rules: chains set them, and tell a new agent.
     """
     seen = snapshot.state
     given = given_marks(seen) | dict(given)
@@ -75,38 +77,41 @@ def place(
     enis: list[NodeENI] = []
     nics = NICs(seen, (*wanted.departing, *wanted.enis), node)
     errors = {eni.name: nics.errors[eni.name] for eni in wanted.enis if eni.name in nics.errors}
-    left: list[tuple[ENIFacts, Link | None]] = []
+    closed = {facts.mac: nics.of[facts.name] for facts in wanted.departing if facts.name in nics.of}
     tables = _former_tables(seen, sorted(wanted.enis, key=lambda eni: eni.name in nics.of), given)
-    for facts in (eni for eni in wanted.enis if eni.name not in nics.errors):
-        nic = nics.of.get(facts.name)
+    for facts in (eni for eni in wanted.enis if eni.name in nics.of):
+        nic = nics.of[facts.name]
+        table = names.eni_table(nic.index)
+        moved = _moved(marked, tables.get(facts.mac, frozenset()), table)
         try:
-            table = names.eni_table(nic.index if nic else 0)
-            moved = _moved(marked, tables.get(facts.mac, frozenset()), table)
-            enis.append(_eni(facts, nic, node, _mark(table, moved, enis, marks)))
-            marked = moved
+            mark = _mark(table, moved, enis, marks)
         except DatapathError as error:
             errors[facts.name] = error
-            left.append((facts, nic))
+            closed[facts.mac] = nic
+            continue
+        eni, error_of_eni = _eni(facts, LinkFacts(nic.name, nic.index), node, mark)
+        errors |= {facts.name: error_of_eni} if error_of_eni else {}
+        enis.append(eni)
+        marked = moved
+    missing = tuple(eni for eni in wanted.enis if eni.name not in {*nics.of, *nics.errors})
+    errors |= {facts.name: _no_nic(facts) for facts in missing}
     is_used = bool(enis or wanted.pods) or not wanted.strays >= snapshot.pods.keys()
     families = frozenset({IPV4, IPV6} if speaks_ipv6() else {IPV4})
-    unplanned = {nic.index: facts for facts, nic in left if nic}
     former = _former_enis(
-        _former_links(left, tables, _tables(seen | marked)),
+        ((facts, table) for facts in missing for table in sorted(tables.get(facts.mac, ()))),
         node,
         lambda table, others: _mark(table, marked, (*enis, *others), marks),
     )
     plan = NodePlan(
         plan_node(families, marks, node) if is_used else NOTHING,
         tuple(enis),
-        {facts.mac: nics.of[facts.name] for facts in wanted.departing if facts.name in nics.of},
-        unplanned,
-        tuple(facts for facts, nic in left if nic is None),
+        closed,
+        missing,
         former,
         _pods((pod.interface for pod in wanted.pods), enis, seen),
         wanted.strays,
         wanted.used_links,
-        {table: of for table, of in given.items() if table in map(names.eni_table, unplanned)}
-        | {eni.table: GivenMark(eni.mark, eni.facts.mac) for eni in (*enis, *former)},
+        {eni.table: GivenMark(eni.mark, eni.facts.mac) for eni in (*enis, *former)},
     )
     return plan, errors
 
@@ -144,40 +149,18 @@ def _moved(marked: State, tables: Collection[int], table: int) -> State:
     )
 
 
-def _former_links(
-    left: Iterable[tuple[ENIFacts, Link | None]],
-    tables: Mapping[str, Collection[int]],
-    in_use: Collection[int],
-) -> Iterator[tuple[ENIFacts, LinkFacts]]:
-    """Yield ENIs that cannot be served now with each link under which something is left of them.
-
-    `in_use` are the tables that anything leads to. Nothing does to that of one never served.
-    """
-    for facts, nic in left:
-        for table in sorted(tables.get(facts.mac, ())):
-            yield facts, LinkFacts("", table - names.TABLE_ENI_BASE)
-        if nic and names.eni_table(nic.index) in in_use:
-            yield facts, LinkFacts(nic.name, nic.index)
-
-
-def _tables(seen: State) -> frozenset[int]:
-    """Return the tables to which rules lead, or chains with the marks that rules had."""
-    indexes = {i.name.removeprefix(ENI_CHAIN) for i in seen if isinstance(i, Chain)}
-    by_chain = {names.eni_table(int(index)) for index in indexes if index.isdigit()}
-    return frozenset(by_chain | {i.table for i in seen if isinstance(i, Rule)})
-
-
 def _former_enis(
-    links: Iterable[tuple[ENIFacts, LinkFacts]],
+    tables: Iterable[tuple[ENIFacts, int]],
     node: NodeFacts,
     mark_of: Callable[[int, Iterable[NodeENI]], Mark],
 ) -> tuple[NodeENI, ...]:
-    """Return the ENIs as they were; `mark_of` is given a table, and others that have a mark."""
+    """Return the ENIs as they were, by their tables; `mark_of` is given others that have a mark."""
     found: list[NodeENI] = []
-    for facts, link in links:
+    for facts, table in tables:
         with suppress(DatapathError):  # no mark is free: what is left of it stays as it is
-            mark = mark_of(names.eni_table(link.ifindex), found)
-            found.append(_node_eni(facts, link, node, mark))
+            link = LinkFacts("", table - names.TABLE_ENI_BASE)
+            mark = mark_of(table, found)
+            found.append(NodeENI(facts, link, node, mark, kernel_has_ipv6=speaks_ipv6()))
     return tuple(found)
 
 
@@ -192,29 +175,35 @@ def _rule_with_mark(table: int, mark: Mark) -> Rule:
     return Rule(IPV4, names.RULE_FROM_POD, table, mark=mark.value, mask=mark.mask)
 
 
-def _eni(facts: ENIFacts, nic: Link | None, node: NodeFacts, mark: Mark) -> NodeENI:
-    """Return the ENI with the name and index that its NIC has now. Raises DatapathError."""
-    modes.require_support(facts.datapath)
-    if nic is None:
-        raise NICMissingError(f"no NIC with MAC {facts.mac} on this node: is it attached?")
-    eni = _node_eni(facts, LinkFacts(nic.name, nic.index), node, mark)
-    if IPV6 in eni.families and speaks_ipv6():
-        require_safe_forwarding()
-    if IPV4 in eni.families and eni.ipvlan and eni.layer_2:
-        require_arp_answers()
-    return eni
+def _eni(
+    facts: ENIFacts, link: LinkFacts, node: NodeFacts, mark: Mark
+) -> tuple[NodeENI, DatapathError | None]:
+    """Return the ENI with the name and index that its NIC has now, and why it gets no pods.
+
+    What cannot be tried of the kernel now is planned: a chain that is in force must not go.
+    """
+    has_ipv6 = speaks_ipv6()
+    eni = NodeENI(facts, link, node, mark, kernel_has_ipv6=has_ipv6)
+    errors: list[DatapathError] = []
+    if IPV6 in eni.families and has_ipv6:
+        try:
+            require_safe_forwarding()
+        except DatapathError as error:
+            eni = replace(eni, may_forward_ipv6=False)
+            errors.append(error)
+    try:
+        eni = replace(eni, has_egress_hook=modes.has_egress_hook())
+        eni = replace(eni, has_flow_offload=modes.has_flow_offload())
+        modes.require_support(facts.datapath)
+        if IPV4 in eni.families and eni.ipvlan and eni.layer_2:
+            require_arp_answers()
+    except DatapathError as error:
+        errors.append(error)
+    return eni, next(iter(errors), None)
 
 
-def _node_eni(facts: ENIFacts, link: LinkFacts, node: NodeFacts, mark: Mark) -> NodeENI:
-    return NodeENI(
-        facts,
-        link,
-        node,
-        mark,
-        has_egress_hook=modes.has_egress_hook(),
-        has_flow_offload=modes.has_flow_offload(),
-        kernel_has_ipv6=speaks_ipv6(),
-    )
+def _no_nic(facts: ENIFacts) -> DatapathError:
+    return NICMissingError(f"no NIC with MAC {facts.mac} on this node: is it attached?")
 
 
 def _pods(

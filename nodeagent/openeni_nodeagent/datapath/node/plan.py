@@ -50,25 +50,19 @@ class NodePlan:
 
     shared: State  # NOTHING with the last ENI
     enis: tuple[NodeENI, ...]
-    departing: Mapping[str, Link]  # NICs of ENIs that openeni leaves, by MAC
-    unplanned: Mapping[int, ENIFacts]  # that cannot be served now, by NIC: left as they are
+    closed: Mapping[str, Link]  # NICs by MAC, of ENIs that openeni leaves, or has no mark for
     missing: tuple[ENIFacts, ...]  # whose NICs are gone
-    former: tuple[NodeENI, ...]  # those that cannot be served now, as they were when they could be
+    former: tuple[NodeENI, ...]  # the missing ones, as they were when they had a NIC
     pods: tuple[NodePod, ...]
     strays: frozenset[str]  # addresses that no pod has
     used_links: frozenset[str]  # names of the host's ends of pods with a grant, or in a DEL
     marks: Mapping[int, GivenMark]  # of all ENIs, by their tables
 
-    @property
-    def left(self) -> tuple[ENIFacts, ...]:
-        """The ENIs that cannot be planned now."""
-        return *self.unplanned.values(), *self.missing
-
     @cached_property
     def wanted(self) -> Mapping[Part, State]:
         """The wanted state by part."""
         parts: dict[Part, State] = {SHARED: self.shared}
-        for mac, nic in self.departing.items():
+        for mac, nic in self.closed.items():
             parts[eni_part(mac)] = frozenset({replace(nic, up=False)})
         for eni in self.enis:
             parts[eni_part(eni.facts.mac)] = plan_eni(eni)
@@ -78,7 +72,7 @@ class NodePlan:
 
     @cached_property
     def held(self) -> Mapping[Part, State]:
-        """The state that each ENI must have while it cannot be served.
+        """The state that each missing ENI must have.
 
         It keeps what their pods send from the node's own NIC, and from other ENIs: the mark that a
         chain sets, the rules that it leads by, and where these end.
@@ -93,8 +87,7 @@ class NodePlan:
     @cached_property
     def nics(self) -> Mapping[int, Part]:
         """The parts of NICs by their index."""
-        found = {nic.index: eni_part(mac) for mac, nic in self.departing.items()}
-        found |= {index: eni_part(facts.mac) for index, facts in self.unplanned.items()}
+        found = {nic.index: eni_part(mac) for mac, nic in self.closed.items()}
         return found | {eni.link.ifindex: eni_part(eni.facts.mac) for eni in self.enis}
 
     @cached_property
@@ -105,7 +98,7 @@ class NodePlan:
         """
         return {
             host_cidr(address): eni_part(facts.mac)
-            for facts in (*self.left, *(eni.facts for eni in self.enis))
+            for facts in (*self.missing, *(eni.facts for eni in self.enis))
             for address in facts.primary
         }
 
@@ -137,21 +130,14 @@ class NodePlan:
 
 
 def _holds(eni: NodeENI, item: Item) -> bool:
-    """Return True for what needs no NIC, or has one, and serves nobody else.
-
-    Chains of ipvlan that ask for a pod drop what has no member in sets, and pods that are not
-    served have none.
-    """
-    has_nic = bool(eni.link.device)
+    """Return True for what needs no NIC, and serves nobody else; pods of ipvlan went with it."""
     match item:
         case Rule():
-            return (has_nic or not item.iif) and item.priority != names.RULE_WAY_BACK
+            return not item.iif and item.priority != names.RULE_WAY_BACK
         case Route():
             return not item.index
         case Chain():
-            if eni.ipvlan:
-                return has_nic and item.protects and "@pod" not in item.text
-            is_kept = has_nic or item.family == "inet"
-            return is_kept and not item.name.endswith(FLOW_CHAIN)
+            is_of_nic = item.family == "netdev" or item.name.endswith(FLOW_CHAIN)
+            return not (eni.ipvlan or is_of_nic)
         case _:
             return False

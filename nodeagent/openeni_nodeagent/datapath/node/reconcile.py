@@ -55,7 +55,7 @@ class NodeReconcile:
     known: Mapping[str, NodeENI]  # by MAC, from before: what differs of these is a repair
     given: Mapping[int, GivenMark]  # by table, first those from before
     seen: State = field(init=False)  # at the last comparison
-    errors: Mapping[str, DatapathError] = field(init=False)  # of ENIs that cannot be planned
+    errors: Mapping[str, DatapathError] = field(init=False)  # of ENIs that get no pods
     refusals: dict[Part, DatapathError] = field(default_factory=dict[Part, DatapathError])
     broken: set[PodInterface] = field(default_factory=set[PodInterface])
     differing: dict[PodInterface, str] = field(default_factory=dict[PodInterface, str])
@@ -123,7 +123,7 @@ class NodeReconcile:
         pods send.
         """
         parts = [eni_part(eni.facts.mac) for eni in plan.enis]
-        every = (SHARED, *parts, *map(eni_part, plan.departing), *plan.held, STALE_ENIS)
+        every = (SHARED, *parts, *map(eni_part, plan.closed), *plan.held, STALE_ENIS)
         differing = [part for part in every if part in found]
         if not self._restore(differing, found, members(found, plan) if differing else ()):
             now, left = self._compare(self._look_again())  # a link cannot be created twice
@@ -263,9 +263,9 @@ class NodeReconcile:
     def _report(self, found: Differences, plan: NodePlan) -> NodeReport:
         errors = dict(self.errors)
         for eni in plan.enis:
-            for part in (SHARED, eni_part(eni.facts.mac)):
+            for part in (eni_part(eni.facts.mac), SHARED):
                 if part in found:
-                    errors[eni.facts.name] = self._error(part, found)
+                    errors.setdefault(eni.facts.name, self._error(part, found))
         for pod in plan.pods:
             if (part := pod_part(pod.facts)) in found:
                 self.differing[pod.facts] = str(self._error(part, found))
@@ -282,7 +282,7 @@ class NodeReconcile:
             self._repairs(found),
             "; ".join(str(self._error(p, found)) for p in (STRAYS, STALE_ENIS) if p in found),
             {
-                facts.name: facts.mac in plan.departing
+                facts.name: facts.mac in plan.closed
                 for facts in self.wanted.departing
                 if self.wanted.complete and not found.keys() & {eni_part(facts.mac), STALE_ENIS}
             },
