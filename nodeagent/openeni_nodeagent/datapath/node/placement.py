@@ -72,29 +72,21 @@ def place(
     """
     seen = snapshot.state
     given = given_marks(seen) | dict(given)
-    marked = _rules_with_marks(seen, given)
     node = _with_present_addresses(wanted, seen)
-    enis: list[NodeENI] = []
     nics = NICs(seen, (*wanted.departing, *wanted.enis), node)
-    errors = {eni.name: nics.errors[eni.name] for eni in wanted.enis if eni.name in nics.errors}
-    closed = {facts.mac: nics.of[facts.name] for facts in wanted.departing if facts.name in nics.of}
     tables = _former_tables(seen, sorted(wanted.enis, key=lambda eni: eni.name in nics.of), given)
-    for facts in (eni for eni in wanted.enis if eni.name in nics.of):
-        nic = nics.of[facts.name]
-        table = names.eni_table(nic.index)
-        moved = _moved(marked, tables.get(facts.mac, frozenset()), table)
-        try:
-            mark = _mark(table, moved, enis, marks)
-        except DatapathError as error:
-            errors[facts.name] = error
-            closed[facts.mac] = nic
-            continue
-        eni, error_of_eni = _eni(facts, LinkFacts(nic.name, nic.index), node, mark)
-        errors |= {facts.name: error_of_eni} if error_of_eni else {}
-        enis.append(eni)
-        marked = moved
+    with_nics = [(facts, nics.of[facts.name]) for facts in wanted.enis if facts.name in nics.of]
+    rules = _rules_with_marks(seen, given)
+    enis, marked, errors = _with_marks(with_nics, node, rules, tables, marks)
+    errors |= {eni.name: nics.errors[eni.name] for eni in wanted.enis if eni.name in nics.errors}
     missing = tuple(eni for eni in wanted.enis if eni.name not in {*nics.of, *nics.errors})
     errors |= {facts.name: _no_nic(facts) for facts in missing}
+    placed = {eni.facts.name for eni in enis}
+    closed = {
+        facts.mac: nics.of[facts.name]
+        for facts in (*wanted.departing, *wanted.enis)
+        if facts.name in nics.of.keys() - placed
+    }
     is_used = bool(enis or wanted.pods) or not wanted.strays >= snapshot.pods.keys()
     families = frozenset({IPV4, IPV6} if speaks_ipv6() else {IPV4})
     former = _former_enis(
@@ -104,7 +96,7 @@ def place(
     )
     plan = NodePlan(
         plan_node(families, marks, node) if is_used else NOTHING,
-        tuple(enis),
+        enis,
         closed,
         missing,
         former,
@@ -114,6 +106,32 @@ def place(
         {eni.table: GivenMark(eni.mark, eni.facts.mac) for eni in (*enis, *former)},
     )
     return plan, errors
+
+
+def _with_marks(
+    nics: Iterable[tuple[ENIFacts, Link]],
+    node: NodeFacts,
+    marked: State,
+    tables: Mapping[str, Collection[int]],
+    marks: Marks,
+) -> tuple[tuple[NodeENI, ...], State, dict[str, DatapathError]]:
+    """Return the ENIs for which there is a mark, the rules as of these, and all errors by name."""
+    enis: list[NodeENI] = []
+    errors: dict[str, DatapathError] = {}
+    for facts, nic in nics:
+        table = names.eni_table(nic.index)
+        moved = _moved(marked, tables.get(facts.mac, ()), table)
+        try:
+            mark = _mark(table, moved, enis, marks)
+        except DatapathError as error:
+            errors[facts.name] = error
+            continue
+        eni, error_of_eni = _eni(facts, LinkFacts(nic.name, nic.index), node, mark)
+        if error_of_eni:
+            errors[facts.name] = error_of_eni
+        enis.append(eni)
+        marked = moved
+    return tuple(enis), marked, errors
 
 
 def _mark(table: int, seen: State, others: Iterable[NodeENI], marks: Marks) -> Mark:
