@@ -247,10 +247,11 @@ class NodeDatapath(Protocol):
         """
         ...
 
-    def add(self, pod: PodInterface, netns: str) -> PodNetwork:
+    def add(self, pod: PodInterface, netns: str, *, waits: bool = True) -> PodNetwork:
         """Connect the namespace at path `netns`; completes what a crash left half-built.
 
-        What can wait until the answer has gone is left to `finish_add`.
+        With `waits`, what is sent to the pod reaches it afterwards, unless that takes the kernel
+        more than a second. What can wait until the answer has gone is left to `finish_add`.
 
         Raises NICMissingError, NamespaceGoneError. After an error the kernel is as it was before,
         or has nothing of the pod, unless the error says `left_behind`.

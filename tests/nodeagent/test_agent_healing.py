@@ -13,6 +13,7 @@ from openeni_kube.answers import Diagnosis
 from openeni_kube.clock import boot_seconds
 from openeni_nodeagent import agent
 from openeni_nodeagent.ask.diagnose import diagnose
+from openeni_nodeagent.datapath import reachability
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_nodeagent.datapath.linux import uapi
 from openeni_nodeagent.datapath.linux.dumps import answers
@@ -138,6 +139,23 @@ def test_a_pod_whose_link_is_deleted_is_built_again_with_its_address(
         assert address in pod.program("ip", "addr")
         assert pod.ping("10.98.0.1")
         assert "repaired: pod default/web had no whole datapath" in caplog.text
+
+
+def test_a_pod_that_cannot_be_reached_holds_up_no_look(
+    node: RealNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With rules of its own it is root in its namespace, and no route leads to its address."""
+    node_objects.write_operator_status(node.host.store, dual=True)
+    with Namespace("web") as pod, node.agent():
+        node.add(pod)
+        whole = node.ours()
+        monkeypatch.setattr(reachability, "_SECONDS", 2 * SOON)
+        pod.program("ip", "-6", "rule", "add", "pref", "1", "unreachable")
+        pod.program("ip", "-6", "rule", "del", "pref", "0")  # where local addresses are looked up
+        pod.ip("link del eth0")
+        wait_for(lambda: "eth0" in pod.links(), "the pod is built again", SOON)
+        flush_rules(node)
+        wait_for(lambda: node.ours() == whole, "the rules", SOON)
 
 
 def test_a_look_leaves_the_links_of_a_del_to_it_and_calls_them_no_damage(

@@ -129,7 +129,7 @@ class KernelDatapath:
     def forget_flows(self, addresses: Collection[str], /) -> None:
         self._conntrack.add(addresses)
 
-    def add(self, pod: PodInterface, netns: str) -> PodNetwork:
+    def add(self, pod: PodInterface, netns: str, *, waits: bool = True) -> PodNetwork:
         stopwatch = Stopwatch()
         self._conntrack.give(pod.addresses)
         with open_namespace(netns) as namespace:
@@ -139,8 +139,9 @@ class KernelDatapath:
                 node_pod = self._build(pod, namespace, stopwatch)
             finally:
                 self._turns.release()
-            with stopwatch.phase("pod"), suppress(DatapathError):  # all of it is built
-                wait_until_reachable(node_pod, namespace)
+            if waits:
+                with stopwatch.phase("pod"), suppress(DatapathError):  # all of it is built
+                    wait_until_reachable(node_pod, namespace)
         return _pod_network(node_pod, stopwatch.seconds)
 
     def finish_add(self, pod: PodInterface) -> None:

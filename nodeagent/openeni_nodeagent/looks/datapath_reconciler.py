@@ -261,7 +261,7 @@ class DatapathReconciler:
         """Build pods anew whose links are missing or wrong; return those that could not be.
 
         A pod that was built several times just now waits for the next periodic look: it may delete
-        its link as fast as that is built.
+        its link as fast as that is built. And it may never be reached: no look waits for that.
         """
         failed, rebuilt = list[str](), list[Repair]()
         for pod in report.broken:
@@ -276,7 +276,7 @@ class DatapathReconciler:
                 with self._locks.locked(pod.container_id):
                     if self._grants.find(*grant.key) == grant:
                         self._pod_looks.rebuilds(grant.attachment)
-                        self._datapath.add(pod, grant.netns)
+                        self._datapath.add(pod, grant.netns, waits=False)
                         self._datapath.finish_add(pod)
                         rebuilt.append(Repair("link", f"pod {name} had no whole datapath"))
             except (DatapathError, CNIError, StoppingError) as error:

@@ -103,9 +103,9 @@ class Kernel(MemoryDatapath):
         self.point()
         return super().reconcile(snapshot, wanted, hold)
 
-    def add(self, pod: PodInterface, netns: str) -> PodNetwork:
+    def add(self, pod: PodInterface, netns: str, *, waits: bool = True) -> PodNetwork:
         self.point()
-        made = super().add(pod, netns)
+        made = super().add(pod, netns, waits=waits)
         self.point()
         return made
 
