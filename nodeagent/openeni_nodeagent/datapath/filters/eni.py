@@ -107,11 +107,23 @@ def _node_chain(eni: NodeENI) -> Chain:
     return eni_chain(eni, _NODE, hook, rules, protects=True)
 
 
-def _for_another(eni: NodeENI) -> Iterator[str]:
-    """Yield what matches the packets of a family that are not for the ENI's primary address."""
+def _for_another(eni: NodeENI, asked: str = "") -> Iterator[str]:
+    """Yield what matches the packets of a family that are not for the ENI's primary address.
+
+    Before services are translated; afterwards it is the flow that was `asked`.
+    """
     for word, number in FAMILIES:
         address = eni.primary(number)
-        yield f"{word} daddr != {address}" if address else f"meta nfproto ipv{number}"
+        yield f"{asked}{word} daddr != {address}" if address else f"meta nfproto ipv{number}"
+
+
+def _to_services(eni: NodeENI) -> list[str]:
+    """Return the rules that drop what was for a service, and not for the ENI's primary address.
+
+    A service leads to any port of a pod or the node, while security groups let its own port pass.
+    """
+    asked = f"ct status dnat {_BEGUN}"
+    return [f"{asked} {match} counter drop" for match in _for_another(eni, "ct original ")]
 
 
 def _from_network(eni: NodeENI) -> str:
@@ -143,11 +155,11 @@ def _input_chain(eni: NodeENI) -> Chain:
         f"iif != {index} accept",
         f"{UNTRANSLATED} ct direction reply {has_flow}",
         *([f"ether saddr {eni.facts.mac} accept"] if eni.layer_2 else []),
+        *_to_services(eni),
         *([f"{word} daddr . iif @podlinks{n} accept" for word, n in FAMILIES if eni.layer_3]),
         *(
-            f"{kind} {_BEGUN} {asked} daddr != @primaries{n} counter drop"
+            f"{UNTRANSLATED} {_BEGUN} {word} daddr != @primaries{n} counter drop"
             for word, n in FAMILIES
-            for kind, asked in ((UNTRANSLATED, word), ("ct status dnat", f"ct original {word}"))
         ),
         *(f"{error} {_BEGUN} ct original protocol != tcp counter drop" for error in MTU_ERRORS),
         "fib saddr type local counter drop",
@@ -171,10 +183,15 @@ def _forward_chain(eni: NodeENI) -> Chain:
     reaches by the wire, unless it was for a service.
     """
     own = f"oif {eni.host_slave_index}" if eni.ipvlan else f"oifgroup {eni.group}"
-    rules = [f"iif != {eni.link.ifindex} accept", f"{own} accept"]
+    own_frame = f"ether saddr {eni.facts.mac}"
+    rules = [
+        f"iif != {eni.link.ifindex} accept",
+        f"{UNTRANSLATED} {own} accept",  # nearly all; what has no flow has no status at all
+        *([f"{own_frame} ct status dnat accept"] if eni.layer_2 else []),
+        *_to_services(eni),
+        f"{own} accept",
+    ]
     if eni.layer_2:
-        own_frame = f"ether saddr {eni.facts.mac}"
-        rules += [f"{own_frame} ct status dnat accept"]  # what has no flow has no status at all
         rules += [
             f"{word} daddr {subnet.cidr} counter drop"
             for word, number in FAMILIES

@@ -24,12 +24,14 @@ pytestmark = [
     pytest.mark.parametrize("topology", MODES, indirect=True, scope="module"),
 ]
 CONTAINER: Final = "172.17.0.2"
+SERVICE: Final = {4: "10.96.0.10", 6: "fd96::10"}
+OPEN: Final = 53  # of a service, where security groups let it pass
 
 
-def by_the_eni(topology: Topology, target: str) -> bytes:
+def by_the_eni(topology: Topology, target: str, port: int = DISCARD) -> bytes:
     """Return what a machine of the pods' network sends to the MAC of a1's ENI."""
     macs = REMOTE.mac, topology.pods["a1"].facts.eni.mac
-    return datagram(REMOTE.addresses[":" in target], target, macs, (4000, DISCARD))
+    return datagram(REMOTE.addresses[":" in target], target, macs, (4000, port))
 
 
 def test_the_network_does_not_reach_pods_of_the_nodes_other_enis(topology: Topology) -> None:
@@ -46,6 +48,24 @@ def test_the_network_reaches_the_enis_own_pods(topology: Topology) -> None:
         attack = sending(topology.remote, "eth0", by_the_eni(topology, own))
         got = received(topology.remote, attack, own, topology.pods["a1"].namespace)
         assert got == [source]
+
+
+def test_a_service_is_no_way_to_another_port_of_the_enis_own_pods(topology: Topology) -> None:
+    """It is asked at the port that security groups let pass; a NodePort leads there as before."""
+    node, pod = topology.node.namespace, topology.pods["a1"]
+    for word, family in (("ip", 4), ("ip6", 6))[: len(topology.families)]:
+        own, primary = topology.of("a1", family), pod.facts.eni.primary[family == 6]
+        to = f"dnat {word} to {f'[{own}]' if family == 6 else own}:{DISCARD}"
+        node.nft(
+            f"""table inet theirs {{
+              chain prerouting {{ type nat hook prerouting priority dstnat;
+                {word} daddr {SERVICE[family]} udp dport {OPEN} {to}
+                {word} daddr {primary} udp dport {DISCARD} {to}; }}
+            }}"""
+        )
+        attack = sending(topology.remote, "eth0", by_the_eni(topology, SERVICE[family], OPEN))
+        assert received(topology.remote, attack, primary, pod.namespace, bound=own) == []
+        node.nft("delete table inet theirs")
 
 
 def test_an_l2_pod_reaches_no_pod_of_its_subnet_through_its_node(topology: Topology) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanMode
 from openeni_testing.network.netns import Namespace
-from openeni_testing.network.neutron import OUTSIDE, OUTSIDE_6, Port
+from openeni_testing.network.neutron import OUTSIDE, OUTSIDE_6
 from openeni_testing.network.one_eni import MODES
 from openeni_testing.network.topology import REMOTE, Topology
 
@@ -16,7 +16,6 @@ NODE_PORT, DATAGRAMS = 30080, 30053
 KUBELET: Final = 10250  # a program of the node
 NODE: Final = {4: "10.99.0.11", 6: "fd99::11"}
 WORDS: Final = {4: "ip", 6: "ip6"}
-SERVICE: Final = {4: "10.96.0.10", 6: "fd96::10"}
 CONTAINER: Final = {4: "172.17.0.2", 6: "fd17::2"}
 
 
@@ -34,20 +33,14 @@ def primary(topology: Topology, family: int) -> str:
     return topology.pods["a1"].facts.eni.primary[family == 6]
 
 
-def lead(
-    topology: Topology,
-    backends: dict[int, str],
-    port: int,
-    policy: str,
-    at: dict[int, str] | None = None,
-) -> None:
+def lead(topology: Topology, backends: dict[int, str], port: int, policy: str) -> None:
     """Do what kube-proxy does for a NodePort with this externalTrafficPolicy.
 
-    It is at the ENI's primary addresses, or at those that are given.
+    It is at the ENI's primary addresses.
     """
     mark = "meta mark set meta mark or 0x4000" if policy == "Cluster" else ""
     rules = "".join(
-        f"{WORDS[family]} daddr {at[family] if at else primary(topology, family)} {asked} {mark} "
+        f"{WORDS[family]} daddr {primary(topology, family)} {asked} {mark} "
         f"dnat {WORDS[family]} to {f'[{backends[family]}]' if family == 6 else backends[family]}"
         f":{to}\n"
         for family in topology.families
@@ -106,20 +99,6 @@ def test_a_program_of_the_node_answers(topology: Topology) -> None:
             assert client.ask(primary(topology, family), NODE_PORT) == ("node", own)
     assert topology.network.dropped() == {}
     assert topology.network.dropped_as_invalid() == 0
-
-
-def test_a_service_that_is_asked_there_is_answered_there(topology: Topology) -> None:
-    """By the node's own NIC its address would leave as well."""
-    topology.network.forget_dropped()
-    lead(topology, of_pod(topology), 80, "Local", SERVICE)
-    eni = topology.pods["a1"].facts.eni
-    own = (topology.of(pod, family) for pod in ("a1", "a2") for family in topology.families)
-    topology.network.allow(Port(eni.name, eni.mac, (*eni.primary, *own, *SERVICE.values())))
-    for family in topology.families:
-        topology.remote.ip(f"route add {SERVICE[family]} via {primary(topology, family)}")
-        assert topology.remote.ask(SERVICE[family], NODE_PORT)
-        topology.remote.ip(f"route del {SERVICE[family]}")
-    assert topology.network.dropped() == {}
 
 
 def test_a_client_inside_the_node_is_answered_there(topology: Topology) -> None:
