@@ -286,9 +286,10 @@ class NodeDatapath(Protocol):
         """
         ...
 
-    def finish_delete(self, pod: PodInterface, netns: str) -> None:
+    def finish_delete(self, pod: PodInterface, netns: str, kept: Collection[str] = ()) -> None:
         """Remove a pod's links after `delete`, if they are there, and its conntrack entries.
 
-        `netns` is the path of its namespace, "" if there is none.
+        `netns` is the path of its namespace, "" if there is none. Links there with an address that
+        is `kept` are other pods', or other interfaces.
         """
         ...

@@ -24,7 +24,7 @@ from openeni_nodeagent.datapath_api import (
 from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.grant_log import EndReason
 from openeni_nodeagent.grants.grants import Grants
-from openeni_nodeagent.grants.netns_identity import leads_to_pod
+from openeni_nodeagent.grants.netns_identity import identify, leads_to_pod
 
 BUSY_SECONDS: Final = 0.1  # another call of the container still runs
 # For an ADD that has its own container's lock: two that wait for each other must end.
@@ -98,7 +98,7 @@ class Detacher:
         pod = pod_interface(grant, facts)
         try:
             self._datapath.delete(pod)
-            self._datapath.finish_delete(pod, namespace_of(grant, ""))
+            self._remove(pod, namespace_of(grant, ""))
         except DatapathError as error:
             raise _cannot_remove(grant, error) from None
 
@@ -196,7 +196,13 @@ class Detacher:
         self._forget(key)
 
     def _remove_links(self, left: Unfinished) -> None:
-        self._datapath.finish_delete(pod_interface(left.grant, left.facts), left.path)
+        self._remove(pod_interface(left.grant, left.facts), left.path)
+
+    def _remove(self, pod: PodInterface, netns: str) -> None:
+        """Remove a pod's links, but not what else has a grant in their namespace."""
+        there = {None, identify(netns)}  # None: who has one whose namespace is not known
+        granted = {a for g in self._grants.all() if g.netns_id in there for a in g.addresses}
+        self._datapath.finish_delete(pod, netns, granted.difference(pod.addresses))
 
     def _forget(self, key: str) -> None:
         if (left := self._unfinished.pop(key, None)) is not None:

@@ -173,11 +173,11 @@ class KernelDatapath:
                 del self._disconnected[next(iter(self._disconnected))]
         self._conntrack.add(pod.addresses)
 
-    def finish_delete(self, pod: PodInterface, netns: str) -> None:
+    def finish_delete(self, pod: PodInterface, netns: str, kept: Collection[str] = ()) -> None:
         self._conntrack.flush()  # of all pods that were deleted meanwhile, at once
         node_pod = self._any_node_pod(pod)
         with self._turns:
-            remove_links(node_pod, netns)
+            remove_links(node_pod, netns, kept)
         _change_flowtable(node_pod, Verb.REMOVE)  # it may wait for others' transactions of nftables
 
     def _same(self, eni: NodeENI) -> NodeENI:

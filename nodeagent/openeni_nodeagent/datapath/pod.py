@@ -1,6 +1,6 @@
 """Build, compare, repair and remove one pod's datapath in the kernel."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -132,15 +132,15 @@ def remove_host_part(pod: NodePod) -> None:
         apply(sorted(operations, key=lambda o: type(o.item).__name__), netlink)
 
 
-def remove_links(pod: NodePod, netns: str) -> None:
-    """Remove the host's end of the pod's pair, or the slave in the namespace at a path.
+def remove_links(pod: NodePod, netns: str, kept: Collection[str] = ()) -> None:
+    """Remove the host's end of the pod's pair, or its ENI's slaves in the namespace at a path.
 
-    The pod's namespace may be gone, and another pod's may have its path and even its inode's
-    number, which the kernel gives again. That pod's slave has other addresses, and stays.
+    The pod may have renamed its own, or swapped its address for a free one. Another pod's namespace
+    may have its path by now, and even its inode's number: that pod's slave has a `kept` address.
     """
     if pod.eni.ipvlan:
         with suppress(NamespaceGoneError), open_namespace(netns) as namespace:
-            in_namespace(namespace, partial(_remove_slave_of, pod))
+            in_namespace(namespace, partial(_remove_slaves, pod.eni.facts.mac, kept))
         return
     with Netlink() as netlink:
         link = find_link(netlink, pod.host_link)
@@ -244,27 +244,27 @@ def _observe_pod() -> State:
         return observe(netlink)
 
 
-def _remove_slave_of(pod: NodePod) -> None:
-    """Remove the interface in this namespace, unless it has addresses, and none of the pod's."""
+def _remove_slaves(mac: str, kept: Collection[str]) -> None:
+    """Remove the slaves of an ENI in this namespace, but those with an address that is kept."""
     with Netlink(limit=ENTRIES_IN_POD) as netlink:
-        if (slave := _find_interface(pod, netlink)) and not _has_others_alone(pod, slave, netlink):
-            apply([Operation(Verb.REMOVE, slave)], netlink)
+        slaves = [link for link in list_links(netlink, IPVLAN) if link.mac == mac]
+        gone = [slave for slave in slaves if _addresses(slave, netlink).isdisjoint(kept)]
+        apply([Operation(Verb.REMOVE, slave) for slave in gone], netlink)
 
 
 def _is_anothers(pod: NodePod) -> bool:
     """Return True if the interface in this namespace is that of a pod that was here before."""
     with Netlink(limit=ENTRIES_IN_POD) as netlink:
         link = _find_interface(pod, netlink)
-        return link is not None and _has_others_alone(pod, link, netlink)
+        found = _addresses(link, netlink) if link else frozenset[str]()
+        return bool(found) and found.isdisjoint(pod.facts.addresses)
 
 
-def _has_others_alone(pod: NodePod, link: Link, netlink: Netlink) -> bool:
-    """Return True if a link has addresses, and none of the pod's, as far as they can be read."""
-    try:
-        found = {a for a in addresses_of(netlink, link) if not a.startswith("fe80:")}
-    except DumpTooLongError:
-        return False  # who gives it so many does not need it
-    return bool(found) and found.isdisjoint(pod.facts.addresses)
+def _addresses(link: Link, netlink: Netlink) -> frozenset[str]:
+    """Return a link's addresses; none of so many that who gives them to it does not need it."""
+    with suppress(DumpTooLongError):
+        return frozenset(a for a in addresses_of(netlink, link) if not a.startswith("fe80:"))
+    return frozenset()
 
 
 def _remove_interface(pod: NodePod) -> None:

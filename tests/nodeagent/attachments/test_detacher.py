@@ -1,5 +1,6 @@
 """Links that an attachment has left are gone before the next one is built in its namespace."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from msgspec.structs import replace
 
 from openeni_nodeagent.attachments import detacher
 from openeni_nodeagent.cni.protocol import CNIError, Code
+from openeni_nodeagent.datapath_api import PodInterface
 from openeni_testing.agent.parts import AgentParts
 
 
@@ -23,6 +25,17 @@ def parts(tmp_path: Path) -> AgentParts:
 
 def removed(parts: AgentParts) -> list[str]:
     return [container for container, _ in parts.datapath.ended]
+
+
+def kept_by(parts: AgentParts, monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
+    """Return a list that gets the addresses that each removal of links has to keep."""
+    found: list[set[str]] = []
+
+    def finish(_: PodInterface, __: str, kept: Collection[str] = ()) -> None:
+        found.append(set(kept))
+
+    monkeypatch.setattr(parts.datapath, "finish_delete", finish)
+    return found
 
 
 def test_a_new_grant_waits_for_what_its_own_attachment_has_left_anywhere(
@@ -81,6 +94,29 @@ def test_an_attachment_keeps_its_own_and_removes_those_of_its_containers_others(
         assert removed(parts) == []
         assert parts.detacher.finish_others(other)
     assert removed(parts) == ["c1"]
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_links_that_have_a_grant_stay_in_its_namespace_alone(
+    parts: AgentParts, monkeypatch: pytest.MonkeyPatch, *, beside: bool
+) -> None:
+    """Those of another pod, or of another interface."""
+    kept = kept_by(parts, monkeypatch)
+    if beside:
+        parts.netns("c3").hardlink_to(parts.netns("c1"))
+    other = parts.grant("c3", "c3")
+    parts.detacher.finish("c1/eth0")
+    assert kept == [set(other.addresses) if beside else set()]
+
+
+def test_a_container_that_moves_leaves_nothing_where_it_was(
+    parts: AgentParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has its grant already, or still."""
+    kept = kept_by(parts, monkeypatch)
+    grant = parts.grant("c3", "c3")
+    parts.detacher.move(grant)
+    assert kept == [set()]
 
 
 def test_a_namespace_that_is_not_known_is_nobody_elses(parts: AgentParts) -> None:

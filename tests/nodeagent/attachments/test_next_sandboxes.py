@@ -1,6 +1,6 @@
 """A pod's next sandbox takes over what its last one has, while something is at work at that one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -47,8 +47,8 @@ class Kernel(MemoryDatapath):
         for port in pod.host_ports:
             self.ports.pop(port.host_port, None)
 
-    def finish_delete(self, pod: PodInterface, netns: str) -> None:
-        super().finish_delete(pod, netns)
+    def finish_delete(self, pod: PodInterface, netns: str, kept: Collection[str] = ()) -> None:
+        super().finish_delete(pod, netns, kept)
         self.links = {a: one for a, one in self.links.items() if one != pod.container_id}
 
 

@@ -98,7 +98,7 @@ def test_a_pod_that_has_got_the_namespace_of_another_keeps_its_link(
     gone, pod = (pod_interface(f"pod{a}", eni, a) for a in ADDRESSES[:2])
     with Namespace(pod.container_id) as space:
         node.run(node.datapath.add, pod, space.path)
-        node.run(node.datapath.finish_delete, gone, space.path)
+        node.run(node.datapath.finish_delete, gone, space.path, pod.addresses)
         assert node.run(node.datapath.check, pod, space.path) == ()
         node.run(node.datapath.delete, pod)
         node.run(node.datapath.finish_delete, pod, space.path)

@@ -187,7 +187,7 @@ class MemoryDatapath:
         self._require_answer()
         self._clear(pod)
 
-    def finish_delete(self, pod: PodInterface, netns: str) -> None:
+    def finish_delete(self, pod: PodInterface, netns: str, kept: Collection[str] = ()) -> None:  # noqa: ARG002
         self._require_answer()
         self.ended.append((pod.container_id, netns))
 

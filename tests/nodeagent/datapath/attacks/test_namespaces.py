@@ -14,6 +14,7 @@ from openeni_testing.network.one_eni import MODES
 
 pytestmark = pytest.mark.root
 PODS = ("10.98.0.11", "10.98.0.12")
+FREE = "10.98.0.13"
 LOGGED = 30  # lines, more than enough for one look
 
 
@@ -22,7 +23,7 @@ def node(request: pytest.FixtureRequest) -> Generator[Node]:
     network = NeutronNetwork()
     made = Node("node", network, "10.99.0.11", "fd99::11")
     eni = eni_facts("eni", 10, request.param)
-    made.attach("ens7", eni, PODS)
+    made.attach("ens7", eni, (*PODS, FREE))
     for number, address in enumerate(PODS, start=1):
         made.add(f"pod{number}", eni, address)
     yield made
@@ -103,6 +104,25 @@ def test_it_is_deleted_whatever_addresses_it_has_given_itself(
     node.run(node.datapath.delete, full.facts)
     node.run(node.datapath.finish_delete, full.facts, full.namespace.path)
     assert "eth0" not in full.namespace.program("ip", "link")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        ("link set eth0 down", "link set eth0 name eth9", "link set eth9 up"),
+        (f"addr del {PODS[0]}/32 dev eth0", f"addr add {FREE}/32 dev eth0"),
+    ],
+    ids=["another name", "another address"],
+)
+def test_it_keeps_no_address_beyond_its_end(node: Node, made: tuple[str, ...]) -> None:
+    """A socket of the kernel may keep its namespace for hours: FIN_WAIT1, tcp_orphan_retries."""
+    ended, other = node.pods
+    ended.namespace.ip(*made)
+    node.run(node.datapath.delete, ended.facts)
+    node.run(node.datapath.finish_delete, ended.facts, ended.namespace.path)
+    for address in (ended.address, FREE):
+        following = node.add(f"next{address}", node.enis[0], address)
+        assert other.namespace.ping(following.address)
 
 
 def test_what_it_has_given_itself_is_removed_and_fills_no_log(node: Node) -> None:

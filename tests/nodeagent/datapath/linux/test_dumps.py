@@ -58,6 +58,17 @@ def look() -> State:
         return observe(netlink)
 
 
+def test_of_the_links_of_a_kind_others_are_not_read(netns: Namespace) -> None:
+    """A pod makes as many others as it likes."""
+    netns.ip("link add br0 type bridge", "link add one type veth peer name two")
+
+    def bridges() -> set[str]:
+        with Netlink(limit=1) as netlink:
+            return {link.name for link in list_links(netlink, "bridge")}
+
+    assert netns.run(bridges) == {"br0"}
+
+
 def routes(nic: int) -> State:
     with Netlink() as netlink:
         return routes_of(netlink, nic)
