@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from openeni_crds import names
 from openeni_crds.enipool import Datapath, Mode
+from openeni_crds.names import host_link
 from openeni_nodeagent.datapath import kernel_datapath
 from openeni_nodeagent.datapath.changes import Change, Kind, Watched
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
+from openeni_nodeagent.datapath.linux.pyroute2_classes import LinkMessage
 from openeni_nodeagent.datapath.linux.subscription import Subscription
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.one_eni import OneENI
@@ -18,6 +21,8 @@ from openeni_testing.waiting import wait_for
 pytestmark = pytest.mark.root
 _RULE = f"from 192.0.2.1 lookup 7 priority 32000 protocol {names.PROTOCOL}"
 SENTINEL = f"rule add {_RULE}", f"rule del {_RULE}"  # two changes: all before has been read
+
+FLAPS = 100
 
 
 @pytest.fixture
@@ -64,6 +69,28 @@ def test_the_end_of_a_pod_that_a_look_has_planned_asks_for_none(
     bench.node.delete(pod)
     pod.namespace.close()
     assert taken(bench, asked) == []
+    bench.node.look()  # plans it no more
+
+
+@pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
+def test_a_link_that_a_pod_sets_down_and_up_for_ever_is_decoded_once_for_each_state(
+    bench: OneENI, asked: list[Change], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod = bench.node.add("pod", bench.eni, *bench.addresses)
+    link = host_link(pod.facts.container_id, pod.facts.interface)
+    bench.node.look()
+    taken(bench, asked)
+    decoded, decode = list[str](), LinkMessage.decode
+
+    def noting(message: Any) -> None:
+        decode(message)
+        decoded.append(message.get_attr("IFLA_IFNAME"))
+
+    monkeypatch.setattr(LinkMessage, "decode", noting)
+    pod.namespace.ip(*["link set eth0 down", "link set eth0 up"] * FLAPS)
+    assert taken(bench, asked) == []
+    assert decoded.count(link) < FLAPS / 10
+    bench.node.delete(pod)
     bench.node.look()  # plans it no more
 
 

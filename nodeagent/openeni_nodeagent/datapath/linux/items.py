@@ -11,10 +11,7 @@ from typing import Any, Final
 from openeni_crds import names
 from openeni_nodeagent.addresses import IPV4, IPV6
 from openeni_nodeagent.datapath.linux import uapi
-from openeni_nodeagent.datapath.linux.attributes import with_attributes
 from openeni_nodeagent.datapath.linux.nfnetlink import unpack
-from openeni_nodeagent.datapath.linux.pyroute2_classes import LinkMessage
-from openeni_nodeagent.datapath.linux.rtnetlink_encode import IFINFOMSG
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
     Address,
@@ -50,14 +47,6 @@ LINK_ATTRIBUTES: Final = frozenset(  # that `link` reads
     }
 )
 _IP6_RT_PRIO_USER: Final = 1024  # linux/ipv6_route.h: what the kernel makes of metric 0
-
-
-def link_message(raw: bytes) -> Any:
-    """Return pyroute2's message of a link, to be decoded.
-
-    It lacks what `link` does not read: some thirty attributes, four fifths of the time.
-    """
-    return LinkMessage(with_attributes(raw, IFINFOMSG.size, LINK_ATTRIBUTES))
 
 
 def link(message: Any) -> Link | None:

@@ -16,12 +16,12 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 from openeni_crds import names
 from openeni_kube.workqueue import Backoff
 from openeni_nodeagent.datapath.changes import Change, Kind, Watched, concerns_us, our_tables
-from openeni_nodeagent.datapath.linux import items, uapi
+from openeni_nodeagent.datapath.linux import items, readers, uapi
 from openeni_nodeagent.datapath.linux.attributes import (
     HEADER,
     number,
@@ -29,13 +29,7 @@ from openeni_nodeagent.datapath.linux.attributes import (
 )
 from openeni_nodeagent.datapath.linux.dumps import names_protocol
 from openeni_nodeagent.datapath.linux.netlink import is_own_port, split
-from openeni_nodeagent.datapath.linux.pyroute2_classes import (
-    AddressMessage,
-    NeighbourMessage,
-    RouteMessage,
-    RuleMessage,
-)
-from openeni_nodeagent.datapath.linux.readers import FILTER_TABLE
+from openeni_nodeagent.datapath.linux.pyroute2_classes import NeighbourMessage
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import IFADDRMSG, IFINFOMSG, RTMSG, packed
 from openeni_nodeagent.datapath.model import Item, Verb
 
@@ -66,19 +60,15 @@ _ALL_LINKS: Final = -1  # NETCONFA_IFINDEX_ALL
 _OUR_ALIAS: Final = string(uapi.IFLA_IFALIAS, names.LINK_ALIAS)
 _POD_LINKS_NAME: Final = struct.pack("=H", uapi.IFLA_IFNAME) + names.LINK_PREFIX.encode()
 _NEVER: Final = b"$^"  # a pattern that nothing has
-_Decoder: TypeAlias = Callable[[bytes], Any]
-_ROUTE_KINDS: Final[dict[int, tuple[Kind, Verb, _Decoder, Callable[[Any], Item | None]]]] = {
-    uapi.RTM_NEWLINK: (Kind.LINK, Verb.ADD, items.link_message, items.link),
-    uapi.RTM_DELLINK: (Kind.LINK, Verb.REMOVE, items.link_message, items.link),
-    uapi.RTM_NEWADDR: (Kind.ADDRESS, Verb.ADD, AddressMessage, items.address),
-    uapi.RTM_DELADDR: (Kind.ADDRESS, Verb.REMOVE, AddressMessage, items.address),
-    uapi.RTM_NEWROUTE: (Kind.ROUTE, Verb.ADD, RouteMessage, items.route),
-    uapi.RTM_DELROUTE: (Kind.ROUTE, Verb.REMOVE, RouteMessage, items.route),
-    uapi.RTM_NEWRULE: (Kind.RULE, Verb.ADD, RuleMessage, items.rule),
-    uapi.RTM_DELRULE: (Kind.RULE, Verb.REMOVE, RuleMessage, items.rule),
-    # The kernel sends RTM_NEWNEIGH with NUD_FAILED before RTM_DELNEIGH, and only there says who
-    # has deleted a neighbour.
-    uapi.RTM_NEWNEIGH: (Kind.NEIGHBOUR, Verb.ADD, NeighbourMessage, items.neighbour),
+_ROUTE_KINDS: Final[dict[int, tuple[Kind, Verb, Callable[[bytes], Item | None]]]] = {
+    uapi.RTM_NEWLINK: (Kind.LINK, Verb.ADD, readers.LINK),
+    uapi.RTM_DELLINK: (Kind.LINK, Verb.REMOVE, readers.LINK),
+    uapi.RTM_NEWADDR: (Kind.ADDRESS, Verb.ADD, readers.ADDRESS),
+    uapi.RTM_DELADDR: (Kind.ADDRESS, Verb.REMOVE, readers.ADDRESS),
+    uapi.RTM_NEWROUTE: (Kind.ROUTE, Verb.ADD, readers.ROUTE),
+    uapi.RTM_DELROUTE: (Kind.ROUTE, Verb.REMOVE, readers.ROUTE),
+    uapi.RTM_NEWRULE: (Kind.RULE, Verb.ADD, readers.OUR_RULE),
+    uapi.RTM_DELRULE: (Kind.RULE, Verb.REMOVE, readers.OUR_RULE),
 }
 _FILTER_KINDS: Final = {
     uapi.NFT_MSG_NEWTABLE: Verb.ADD,
@@ -224,23 +214,33 @@ def change_of_link_or_route(kind: int, raw: bytes) -> Change | None:
     """Return what a notification of rtnetlink says; None if it is of nothing that we have."""
     if kind == uapi.RTM_NEWNETCONF:
         return Change(Kind.SYSCTL, Verb.CHANGE)
+    if kind == uapi.RTM_NEWNEIGH:
+        return _change_of_neighbour(raw)
     if not (found := _ROUTE_KINDS.get(kind)):
         return None
-    what, verb, decoder, convert = found
-    message = decoder(raw)
-    message.decode()
-    if not (item := convert(message)):
+    what, verb, read = found
+    item = read(raw)
+    return Change(what, verb, item) if item else None
+
+
+def _change_of_neighbour(raw: bytes) -> Change | None:
+    """Return what a notification says of a neighbour.
+
+    The kernel sends RTM_NEWNEIGH with NUD_FAILED before RTM_DELNEIGH, and only there says who has
+    deleted a neighbour.
+    """
+    message = readers.decoded(NeighbourMessage(raw))
+    if not (item := items.neighbour(message)):
         return None
-    if what is Kind.NEIGHBOUR and not items.is_permanent(message):
-        verb = Verb.REMOVE
-    return Change(what, verb, item)
+    verb = Verb.ADD if items.is_permanent(message) else Verb.REMOVE
+    return Change(Kind.NEIGHBOUR, verb, item)
 
 
 def change_of_filter(kind: int, raw: bytes) -> Change | None:
     """Return what a notification of nftables says; None if it is of another table than ours."""
     if not (verb := _FILTER_KINDS.get(kind & _NFT_MSG_MASK)):
         return None
-    return Change(Kind.FILTER, verb) if FILTER_TABLE(raw) == names.NFT_TABLE else None
+    return Change(Kind.FILTER, verb) if readers.FILTER_TABLE(raw) == names.NFT_TABLE else None
 
 
 @contextmanager
