@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from pathlib import Path
 
 import pytest
@@ -164,9 +164,11 @@ def test_a_look_leaves_the_links_of_a_del_to_it_and_calls_them_no_damage(
     proceed = threading.Event()
     finish = KernelDatapath.finish_delete
 
-    def finish_late(datapath: KernelDatapath, pod: PodInterface, netns: str) -> None:
+    def finish_late(
+        datapath: KernelDatapath, pod: PodInterface, netns: str, kept: Collection[str]
+    ) -> None:
         proceed.wait(SOON)
-        finish(datapath, pod, netns)
+        finish(datapath, pod, netns, kept)
 
     monkeypatch.setattr(KernelDatapath, "finish_delete", finish_late)
     with Namespace("web") as pod, node.agent() as agent:
