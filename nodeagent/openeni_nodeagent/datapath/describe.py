@@ -51,7 +51,8 @@ def text(item: Item) -> str:
 def _(item: Link) -> str:
     kind = f" {item.kind}" if item.kind else ""
     group = f" group {item.group}" if item.group else ""
-    return f"link {item.name}{kind} mtu {item.mtu}{group} {'up' if item.up else 'down'}"
+    arp = "" if item.default_arp else f" arp {'on' if item.mode else 'off'}"
+    return f"link {item.name}{kind} mtu {item.mtu}{group} {'up' if item.up else 'down'}{arp}"
 
 
 @text.register

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 from openeni_crds import names
 
 TABLE_MAIN: Final = 254
+RTPROT_KERNEL: Final = 2  # linux/rtnetlink.h: a route that comes and goes with an address
 NIC: Final = ""  # Link.kind of a device that openeni neither creates nor deletes
 VETH: Final = "veth"
 IPVLAN: Final = "ipvlan"
@@ -33,6 +34,7 @@ class Link:
     group: int = 0  # the node's ends of veth pairs: that of their ENI, for its marks
     master: int = 0  # index of the bridge, bond or VRF that gets what the link receives
     flags: int = 0  # ipvlan: IPVLAN_F_PRIVATE or _VEPA, which all slaves of the ENI share
+    default_arp: bool = True  # IFF_NOARP is as the kernel has it: set of l3s and l3 slaves alone
     carrier: bool = field(default=True, compare=False)  # nobody plans it
 
     @property
@@ -49,14 +51,18 @@ class Address:
     link_scope: bool = False  # IPv4: the kernel chooses it as no source, nor does masquerading
     # IPv6: the kernel takes no other as a source; nobody plans it.
     confirmed: bool = field(default=True, compare=False)
+    # IPv6, on a NIC: the kernel still has the routes that came with it, to it and to all groups.
+    is_routed: bool = True
     # The kernel's message about one that was found, with all that tells it from its like.
     message: bytes = field(default=b"", compare=False, repr=False)
 
 
 class RouteType(StrEnum):
-    """Says what happens to a packet; with another type than UNICAST a route has no device."""
+    """Says what happens to a packet; one that is rejected needs no device."""
 
     UNICAST = "unicast"
+    LOCAL = "local"  # the kernel's own, as the next one; not planned
+    MULTICAST = "multicast"
     PROHIBIT = "prohibit"
     UNREACHABLE = "unreachable"
 
@@ -65,7 +71,7 @@ class RouteType(StrEnum):
 class Route:
     destination: str  # CIDR
     table: int
-    index: int = 0  # unicast only: the others have no device
+    index: int = 0  # of none that rejects packets
     gateway: str = ""
     source: str = ""
     protocol: int = names.PROTOCOL

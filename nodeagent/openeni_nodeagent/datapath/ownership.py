@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from openeni_crds import names
-from openeni_nodeagent.addresses import host_cidr
+from openeni_nodeagent.addresses import IPV6, family_of, host_cidr
 from openeni_nodeagent.datapath.links import chosen_index
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
     NIC,
+    RTPROT_KERNEL,
     VETH,
     Address,
     Element,
@@ -31,8 +32,8 @@ from openeni_nodeagent.datapath.nft_sets import CATCH_ALL, PRIMARIES, address_in
 _NOT_NICS: Final = frozenset(
     {IPVLAN, "ipvtap", "macvlan", "macvtap", "macsec", "vlan", "bond", "team", "bridge"}
 )
-_RTPROT_KERNEL: Final = 2  # linux/rtnetlink.h: comes and goes with an address
 _TABLE_LOCAL: Final = 255  # RT_TABLE_LOCAL
+_GROUPS: Final = "ff00::/8"  # all of IPv6; before Linux 5.11 its route is a unicast one
 _T = TypeVar("_T")
 SHARED_RULES: Final = (
     names.RULE_TO_POD,
@@ -65,8 +66,12 @@ def of_interface(state: State, name: str, addresses: tuple[str, ...]) -> State:
             case _:
                 return False
 
-    # The pod may put its link into a bridge of its own.
-    return frozenset(replace(i, master=0) if isinstance(i, Link) else i for i in state if mine(i))
+    # The pod may put its link into a bridge of its own, or have it ask for no neighbours.
+    return frozenset(
+        replace(i, master=0, default_arp=True) if isinstance(i, Link) else i
+        for i in state
+        if mine(i)
+    )
 
 
 def of_pod(state: State, addresses: tuple[str, ...], host_link: str) -> State:
@@ -168,6 +173,25 @@ def as_nic(link: Link) -> Link:
     return replace(link, kind=NIC, parent=0, mode=0, alias="", group=0)
 
 
+def with_routed_addresses(state: State, nic: Link) -> State:
+    """Return the state with the NIC's IPv6 addresses marked that lack the kernel's own routes.
+
+    Those come with an address, and do not come back: without that to all groups, which all share,
+    the kernel asks for no neighbour, and without an address's own it takes no answer.
+    """
+    own = {i.destination for i in state if isinstance(i, Route) and _is_kernels_on(nic, i)}
+    return frozenset(
+        replace(i, is_routed={host_cidr(i.address), _GROUPS} <= own)
+        if isinstance(i, Address) and i.index == nic.index and family_of(i.address) == IPV6
+        else i
+        for i in state
+    )
+
+
+def _is_kernels_on(nic: Link, route: Route) -> bool:
+    return route.index == nic.index and route.table == _TABLE_LOCAL
+
+
 def is_foreign(route: Route) -> bool:
     """Return True for a route that neither openeni nor the kernel has added."""
-    return route.protocol not in (names.PROTOCOL, _RTPROT_KERNEL) and route.table != _TABLE_LOCAL
+    return route.protocol not in (names.PROTOCOL, RTPROT_KERNEL) and route.table != _TABLE_LOCAL

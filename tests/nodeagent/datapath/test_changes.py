@@ -51,6 +51,7 @@ CONCERN_US = {
     "the ENI without a carrier": (Verb.ADD, replace(ENI, carrier=False)),
     "the ENI renamed": (Verb.ADD, Link("eth1", 7, "", MAC, 1450)),
     "the ENI with another MTU": (Verb.ADD, Link("ens7", 7, "", MAC, 1400)),
+    "the ENI asking for no neighbours": (Verb.ADD, replace(ENI, default_arp=False)),
     "the ENI unplugged": (Verb.REMOVE, Link("ens7", 7, "", MAC, 1450)),
     "the ENI plugged in again": (Verb.ADD, Link("ens7", 9, "", MAC, 1450, up=False)),
     "an awaited NIC": (Verb.ADD, Link("ens8", 8, "", AWAITED, 1450, up=False)),

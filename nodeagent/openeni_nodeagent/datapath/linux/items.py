@@ -14,6 +14,7 @@ from openeni_nodeagent.datapath.linux import uapi
 from openeni_nodeagent.datapath.linux.nfnetlink import unpack
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
+    RTPROT_KERNEL,
     Address,
     Chain,
     Element,
@@ -31,9 +32,13 @@ _FAMILIES: Final = {AF_INET: IPV4, AF_INET6: IPV6}
 _ANY: Final = {AF_INET: "0.0.0.0", AF_INET6: "::"}  # noqa: S104 - of a default route
 _ROUTE_TYPES: Final = {
     uapi.RTN_UNICAST: RouteType.UNICAST,
+    uapi.RTN_LOCAL: RouteType.LOCAL,
+    uapi.RTN_MULTICAST: RouteType.MULTICAST,
     uapi.RTN_PROHIBIT: RouteType.PROHIBIT,
     uapi.RTN_UNREACHABLE: RouteType.UNREACHABLE,
 }
+_OF_KERNEL: Final = frozenset({RouteType.LOCAL, RouteType.MULTICAST})
+_REJECTING: Final = frozenset({RouteType.PROHIBIT, RouteType.UNREACHABLE})
 LINK_ATTRIBUTES: Final = frozenset(  # that `link` reads
     {
         uapi.IFLA_ADDRESS,
@@ -56,6 +61,7 @@ def link(message: Any) -> Link | None:
     info = message.get_attr("IFLA_LINKINFO")
     kind = info.get_attr("IFLA_INFO_KIND") if info else ""
     data = info.get_attr("IFLA_INFO_DATA") if kind == IPVLAN else None
+    mode = data.get_attr("IFLA_IPVLAN_MODE") if data else 0
     name, alias = message.get_attr("IFLA_IFNAME"), message.get_attr("IFLA_IFALIAS") or ""
     return Link(
         # Bytes that are no text are a name to the kernel. One that cannot be written anywhere has
@@ -67,11 +73,12 @@ def link(message: Any) -> Link | None:
         message.get_attr("IFLA_MTU") or 0,
         up=bool(message["flags"] & uapi.IFF_UP),
         parent=message.get_attr("IFLA_LINK") or 0 if data else 0,
-        mode=data.get_attr("IFLA_IPVLAN_MODE") if data else 0,
+        mode=mode,
         alias=alias if isinstance(alias, str) else alias.decode(errors="replace"),
         group=message.get_attr("IFLA_GROUP") or 0,
         master=message.get_attr("IFLA_MASTER") or 0,
         flags=data.get_attr("IFLA_IPVLAN_FLAGS") or 0 if data else 0,
+        default_arp=bool(message["flags"] & uapi.IFF_NOARP) == bool(mode),
         carrier=bool(message["flags"] & uapi.IFF_LOWER_UP),
     )
 
@@ -86,16 +93,21 @@ def address(message: Any) -> Address:
 
 
 def route(message: Any) -> Route | None:
-    """Return the route; None for one of a type that the model has not, such as multicast."""
+    """Return the route; None for one of a type that the model has not, such as broadcast.
+
+    What others have added of a type that the kernel has for itself is left alone.
+    """
     family, kind = message["family"], _ROUTE_TYPES.get(message["type"])
     if kind is None or family not in _FAMILIES:
+        return None
+    if kind in _OF_KERNEL and message["proto"] != RTPROT_KERNEL:
         return None
     metric = message.get_attr("RTA_PRIORITY") or 0
     return Route(
         f"{message.get_attr('RTA_DST') or _ANY[family]}/{message['dst_len']}",
         message.get_attr("RTA_TABLE") or message["table"],
         # IPv6 puts routes that reject packets on `lo`
-        message.get_attr("RTA_OIF") or 0 if kind is RouteType.UNICAST else 0,
+        0 if kind in _REJECTING else message.get_attr("RTA_OIF") or 0,
         message.get_attr("RTA_GATEWAY") or "",
         message.get_attr("RTA_PREFSRC") or "",
         protocol=message["proto"],

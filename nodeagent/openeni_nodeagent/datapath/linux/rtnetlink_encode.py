@@ -34,6 +34,8 @@ _EXCLUSIVE: Final = uapi.NLM_F_CREATE | uapi.NLM_F_EXCL
 _REPLACING: Final = uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE
 _ROUTE_TYPES: Final = {
     RouteType.UNICAST: uapi.RTN_UNICAST,
+    RouteType.LOCAL: uapi.RTN_LOCAL,
+    RouteType.MULTICAST: uapi.RTN_MULTICAST,
     RouteType.PROHIBIT: uapi.RTN_PROHIBIT,
     RouteType.UNREACHABLE: uapi.RTN_UNREACHABLE,
 }
@@ -137,13 +139,17 @@ def _body(item: Item) -> tuple[int, int, bytes]:
 
 
 def _link(item: Link) -> tuple[int, int, bytes]:
+    is_on_node = item.kind == NIC or bool(item.alias)  # a pod may change its own link
     flags = uapi.IFF_UP if item.up else 0
-    body = IFINFOMSG.pack(AF_UNSPEC, 0, item.index, flags, uapi.IFF_UP)
+    if is_on_node and item.default_arp == bool(item.mode):
+        flags |= uapi.IFF_NOARP
+    mask = uapi.IFF_UP | (uapi.IFF_NOARP if is_on_node else 0)
+    body = IFINFOMSG.pack(AF_UNSPEC, 0, item.index, flags, mask)
     if item.mtu:
         body += number(uapi.IFLA_MTU, item.mtu)
     if item.alias:
         body += attribute(uapi.IFLA_IFALIAS, item.alias.encode())
-    if item.kind == NIC or item.alias:  # on the node; a pod may do so with its own link
+    if is_on_node:
         body += number(uapi.IFLA_MASTER, item.master)
     if item.kind != NIC:
         body += number(uapi.IFLA_GROUP, item.group)

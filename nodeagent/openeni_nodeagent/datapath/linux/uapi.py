@@ -61,6 +61,7 @@ RTA_VIA: Final = 18
 RTA_NH_ID: Final = 30
 RTN_UNICAST: Final = 1
 RTN_LOCAL: Final = 2
+RTN_MULTICAST: Final = 5
 RTN_UNREACHABLE: Final = 7
 RTN_PROHIBIT: Final = 8
 RTEXT_FILTER_SKIP_STATS: Final = 0x8
@@ -70,6 +71,7 @@ RT_SCOPE_LINK: Final = 253
 
 # linux/if.h and linux/if_link.h
 IFF_UP: Final = 1
+IFF_NOARP: Final = 0x80  # nor does it ask for neighbours by IPv6
 IFF_LOWER_UP: Final = 0x10000  # it has a carrier
 IF_OPER_UP: Final = 6
 IFLA_ADDRESS: Final = 1

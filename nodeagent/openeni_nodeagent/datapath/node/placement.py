@@ -54,6 +54,7 @@ def take_snapshot(macs: Iterable[str]) -> KernelSnapshot:
         nics = [nic for mac in macs if (nic := ownership.find_nic(state, mac))]
         for nic in nics:
             state |= routes_of(netlink, nic.index)
+            state = ownership.with_routed_addresses(state, nic)
     state |= observe_filters()
     return KernelSnapshot(state, ownership.pods(state), mappings_in(state))
 

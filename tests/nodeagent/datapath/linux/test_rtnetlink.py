@@ -14,6 +14,8 @@ from openeni_nodeagent.datapath.linux import items
 from openeni_nodeagent.datapath.linux.announce import frame
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link, encode
 from openeni_nodeagent.datapath.linux.uapi import (
+    IFF_NOARP,
+    IFF_UP,
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWNEIGH,
@@ -179,11 +181,22 @@ def test_a_slave_is_made_in_the_pod_on_its_parent() -> None:
 def test_a_change_sets_a_link_up_and_names_it_ours() -> None:
     link = Link("oeni1", 70, VETH, names.VETH_MAC, 1400, alias=names.LINK_ALIAS)
     seen = read(RTM_NEWLINK, encode(Operation(Verb.CHANGE, link)))
-    assert (seen["index"], seen["flags"] & 1, seen["change"]) == (70, 1, 1)
+    assert (seen["index"], seen["flags"], seen["change"]) == (70, IFF_UP, IFF_UP | IFF_NOARP)
     assert (seen.get_attr("IFLA_IFALIAS"), seen.get_attr("IFLA_MTU")) == (names.LINK_ALIAS, 1400)
     assert seen.get_attr("IFLA_GROUP") == 0
     nic = Link("ens7", 7, NIC, "", 1450)
     assert read(RTM_NEWLINK, encode(Operation(Verb.CHANGE, nic))).get_attr("IFLA_GROUP") is None
+
+
+@pytest.mark.parametrize(("mode", "flags"), [(0, IFF_UP), (2, IFF_UP | IFF_NOARP)])
+def test_the_nodes_slave_has_no_arp_in_l3s(mode: int, flags: int) -> None:
+    slave = Link("oeni-7", 70, IPVLAN, "", 1450, parent=7, mode=mode, alias=names.LINK_ALIAS)
+    assert read(RTM_NEWLINK, encode(Operation(Verb.CHANGE, slave)))["flags"] == flags
+
+
+def test_whether_a_pods_own_link_has_arp_is_the_pods() -> None:
+    link = Link("eth0", 70, IPVLAN, "", 1450, parent=7, mode=2)
+    assert read(RTM_NEWLINK, encode(Operation(Verb.CHANGE, link)))["change"] == IFF_UP
 
 
 def test_an_announcement_is_a_gratuitous_arp_request() -> None:

@@ -49,14 +49,19 @@ def answer_arp_for_others(bench: ReachedPod) -> None:
     bench.node.namespace.sysctl("net/ipv4/conf/ens7/proxy_arp", "1")
 
 
-def put_into_a_bridge(bench: ReachedPod, link: str = "ens7") -> None:
-    bench.node.namespace.ip("link add br9 type bridge", "link set br9 up")
-    bench.node.namespace.ip(f"link set {link} master br9")
+def ask_for_no_neighbours(bench: ReachedPod) -> None:
+    bench.node.namespace.ip("link set ens7 arp off")
 
 
-def lower_the_mtu(bench: ReachedPod, link: str = "ens7") -> None:
+def flush_the_kernels_own_routes(bench: ReachedPod) -> None:
+    """Among them is that to all groups of IPv6, by which the kernel asks for neighbours."""
+    for family in ("-4", "-6"):
+        bench.node.namespace.program("ip", family, "route", "flush", "table", "all", "dev", "ens7")
+
+
+def lower_the_mtu(bench: ReachedPod) -> None:
     """Below 1,280 the kernel removes IPv6 from a link, with its sysctls."""
-    bench.node.namespace.ip(f"link set {link} mtu 1000")
+    bench.node.namespace.ip("link set ens7 mtu 1000")
 
 
 def replace_the_default_route(bench: ReachedPod) -> None:
@@ -102,6 +107,8 @@ DAMAGES: tuple[Callable[[ReachedPod], None], ...] = (
     forward_no_ipv6,
     forward_nothing_by_default_and_plug_again,
     answer_arp_for_others,
+    ask_for_no_neighbours,
+    flush_the_kernels_own_routes,
     lower_the_mtu,
     replace_the_default_route,
     make_the_filters_dormant,
@@ -120,6 +127,8 @@ def test_what_is_done_by_hand_to_an_eni_is_restored(
     assert 0 < bench.heal() <= (2 if damage is lower_the_mtu else 1)
     assert bench.check() == ()
     bench.network.forget_dropped()
+    for space in (bench.node.namespace, bench.network.fabric, bench.remote):
+        space.program("ip", "neigh", "flush", "nud", "reachable", "nud", "stale", "nud", "failed")
     bench.assert_connected()
 
 
@@ -165,85 +174,6 @@ def test_a_link_local_address_of_the_nodes_slave_is_removed(bench: ReachedPod) -
     assert "fe80:" in node.program("ip", "-6", *arguments)
     assert bench.heal() == 1
     assert "fe80:" not in node.program("ip", "-6", *arguments)
-
-
-def forward_nothing(bench: ReachedPod) -> None:
-    bench.node.namespace.sysctl(f"net/ipv4/conf/{bench.pod_link}/forwarding", "0")
-
-
-def make_again_when_nothing_is_forwarded_by_default(bench: ReachedPod) -> None:
-    bench.node.namespace.sysctl("net/ipv4/conf/default/forwarding", "0")
-    bench.node.namespace.ip(f"link del {bench.pod_link}")
-
-
-def put_the_pod_into_a_bridge(bench: ReachedPod) -> None:
-    put_into_a_bridge(bench, bench.pod_link)
-
-
-def lower_the_pods_mtu(bench: ReachedPod) -> None:
-    lower_the_mtu(bench, bench.pod_link)
-
-
-def replace_the_pods_routes(bench: ReachedPod) -> None:
-    for address in ADDRESSES:
-        bench.node.namespace.ip(
-            f"route replace {address} dev {bench.pod_link} table {names.TABLE_PODS}"
-        )
-
-
-def rename_the_pods_link(bench: ReachedPod) -> None:
-    bench.node.namespace.ip(f"link set {bench.pod_link} name theirs")
-
-
-def move_the_pods_link(bench: ReachedPod) -> None:
-    bench.node.namespace.ip(f"link set {bench.pod_link} netns {bench.remote.thread_id}")
-
-
-def take_the_pods_link_as_ones_own(bench: ReachedPod) -> None:
-    bench.node.namespace.ip(f"link set {bench.pod_link} alias theirs group default")
-
-
-@pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
-@pytest.mark.parametrize(
-    "damage",
-    [
-        put_into_a_bridge,
-        forward_nothing,
-        make_again_when_nothing_is_forwarded_by_default,
-        put_the_pod_into_a_bridge,
-        lower_the_pods_mtu,
-        replace_the_pods_routes,
-        rename_the_pods_link,
-        move_the_pods_link,
-        take_the_pods_link_as_ones_own,
-    ],
-)
-def test_what_is_done_by_hand_to_links_of_veth_is_restored(
-    bench: ReachedPod, damage: Callable[[ReachedPod], None]
-) -> None:
-    damage(bench)
-    assert bench.heal() > 0
-    assert bench.check() == ()
-    bench.network.forget_dropped()
-    bench.assert_connected()
-
-
-@pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
-def test_a_pod_whose_link_has_got_another_alias_is_not_built_again(bench: ReachedPod) -> None:
-    """Its connections would end for what somebody, or a monitoring, has written there."""
-    bench.node.namespace.ip(f"link set {bench.pod_link} alias theirs")
-    report = bench.node.look()
-    assert (report.broken, len(report.repairs)) == (frozenset(), 1)
-    assert bench.check() == ()
-
-
-@pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
-def test_a_pod_keeps_the_bridge_that_it_has_put_its_link_into(bench: ReachedPod) -> None:
-    """As KubeVirt does with its virtual machines'."""
-    pod = bench.pod.namespace
-    pod.ip("link add br9 type bridge", "link set eth0 master br9", "link set eth0 mtu 1500")
-    bench.heal()
-    assert "mtu 1450 qdisc noqueue master br9" in pod.program("ip", "link", "show", "eth0")
 
 
 def test_what_the_kernel_refuses_is_an_error_and_no_repair(bench: ReachedPod) -> None:
