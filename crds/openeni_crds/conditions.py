@@ -122,6 +122,7 @@ class Reason(StrEnum):
     MOVE_UNSUPPORTED = "MoveUnsupported"
     # the node
     NIC_MISSING = "NICMissing"
+    NO_CARRIER = "NoCarrier"
     GUEST_NOT_PREPARED = "GuestNotPrepared"
     KERNEL_REFUSED = "KernelRefused"
     OTHER_CNI = "OtherCNI"

@@ -101,6 +101,10 @@ class NICMissingError(DatapathError):
     """No NIC on this node has the ENI's MAC: not attached yet, or detached."""
 
 
+class NoCarrierError(DatapathError):
+    """The ENI is as planned, but its NIC has no carrier: nothing passes."""
+
+
 class ModeUnsupportedError(DatapathError):
     """This kernel does not support the pool's mode."""
 

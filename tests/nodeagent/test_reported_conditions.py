@@ -9,7 +9,12 @@ from openeni_crds.names import ENIS
 from openeni_kube.result import Done, Retry
 from openeni_nodeagent.cni.install import HostFiles
 from openeni_nodeagent.configuration_reconciler import ConfigurationReconciler
-from openeni_nodeagent.datapath_api import DatapathError, KernelRefusedError, ModeUnsupportedError
+from openeni_nodeagent.datapath_api import (
+    DatapathError,
+    KernelRefusedError,
+    ModeUnsupportedError,
+    NoCarrierError,
+)
 from openeni_nodeagent.enis import link_reports
 from openeni_nodeagent.enis.nic_guards import GuardError, NICGuards, known_guards
 from openeni_nodeagent.reports.eni_publisher import ENIPublisher
@@ -142,6 +147,27 @@ def test_a_nic_is_awaited_reported_as_missing_and_used_once_it_is_there(
     parts.datapath.nics.add(node_objects.mac(0))
     parts.sync()
     assert reported(parts, Type.LINK_READY) == (Status.TRUE, Reason.LINK_UP, "")
+
+
+def test_a_carrier_that_is_missing_for_a_moment_changes_nothing_and_for_good_ends_grants(
+    parts: AgentParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found() -> tuple[Status, str, bool]:
+        status, reason, _ = reported(parts, Type.LINK_READY)
+        (eni,) = parts.caches.enis.all()
+        assert eni.status.node
+        return status, reason, eni.status.node.available > 0
+
+    parts.create_objects()
+    parts.datapath.eni_error = NoCarrierError("NIC ens7 has no carrier")
+    parts.sync()
+    assert found() == (Status.TRUE, Reason.LINK_UP, True)
+    monkeypatch.setattr(link_reports, "CARRIER_LOST_SECONDS", 0.0)
+    parts.sync()
+    assert found() == (Status.FALSE, Reason.NO_CARRIER, False)
+    parts.datapath.eni_error = None
+    parts.sync()
+    assert found() == (Status.TRUE, Reason.LINK_UP, True)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,13 @@ NODE: Final[Reasons] = {
         "see the agent's log and the hypervisor's",
         (AGENT_ENI,),
     ),
+    Reason.NO_CARRIER: ReasonEntry(
+        "the NIC has had no carrier for three seconds: nothing passes, and no pod gets an address "
+        "of the ENI meanwhile",
+        "see the port's interface on the server's host: a link or a tap that is down, or a virtual "
+        "function whose link state is `disable`",
+        (AGENT_ENI, AGENT_PODIP),
+    ),
     Reason.GUEST_NOT_PREPARED: ReasonEntry(
         "the agent could not write the files that keep NetworkManager, networkd and udev off the "
         "NIC, so the port is not attached",

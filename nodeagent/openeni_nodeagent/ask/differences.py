@@ -13,6 +13,7 @@ from openeni_nodeagent.datapath_api import (
     DatapathError,
     ModeUnsupportedError,
     NICMissingError,
+    NoCarrierError,
     NodeReport,
 )
 from openeni_nodeagent.grants.grant import Grant
@@ -64,6 +65,8 @@ def _is_expected(error: DatapathError, eni: ENI | None) -> bool:
 def _reason(error: DatapathError) -> Reason:
     if isinstance(error, NICMissingError):
         return Reason.NIC_MISSING
+    if isinstance(error, NoCarrierError):
+        return Reason.NO_CARRIER
     if isinstance(error, ModeUnsupportedError):
         return Reason.MODE_UNSUPPORTED
     return Reason.KERNEL_REFUSED

@@ -118,8 +118,8 @@ def _link_concerns_us(verb: Verb, link: Link, watched: Watched) -> bool:
     if planned := watched.links.get(link.index):
         seen = as_nic(link) if planned.kind == NIC else link
         # Proxies go with the carrier (neigh_carrier_down), of which the kernel tells nothing.
-        is_dead = planned.kind == NIC and not link.carrier
-        return verb is Verb.REMOVE or seen != planned or is_dead
+        is_or_was_dead = planned.kind == NIC and not (link.carrier and planned.carrier)
+        return verb is Verb.REMOVE or seen != planned or is_or_was_dead
     if link.mac in watched.macs and find_nic(frozenset({link}), link.mac):
         return verb is Verb.ADD  # plugged in, perhaps again
     if link.alias != names.LINK_ALIAS:

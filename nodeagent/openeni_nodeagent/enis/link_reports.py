@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from openeni_crds.conditions import Reason
@@ -10,6 +11,7 @@ from openeni_nodeagent.datapath_api import (
     DatapathError,
     ModeUnsupportedError,
     NICMissingError,
+    NoCarrierError,
     NodeReport,
     PodInterface,
 )
@@ -18,6 +20,7 @@ from openeni_nodeagent.enis.link_status import ConditionValue
 from openeni_nodeagent.enis.wanted_enis import ENIChoice
 from openeni_nodeagent.grants.grant import Attachment, Grant
 
+CARRIER_LOST_SECONDS: Final = 3.0  # after that a NIC without a carrier is reported
 NIC_MISSING_SECONDS: Final = 60.0  # after that a NIC counts as missing
 _log: Final = logging.getLogger(__name__)
 
@@ -30,11 +33,24 @@ class LinkReports:
         self._indexes: dict[str, int] = {}  # of NICs, by ENI, when last seen
         self._nics: dict[Attachment, int] = {}  # and by pod
         self._missing_since: dict[str, float] = {}  # MAC -> when its NIC was first not found
+        self._carrier_lost_since: dict[str, float] = {}  # by ENI
 
     def announce(self, choice: ENIChoice) -> None:
         """Report which ENIs a look leaves, before it does."""
         for eni in choice.departing:
             self._enis.report_departing(eni)
+
+    def without_brief_losses(self, report: NodeReport) -> NodeReport:
+        """Return the report without NICs that may have their carrier again in a moment.
+
+        Of these nothing is reported: what was said of them before stays.
+        """
+        now = time.monotonic()
+        lost = {n for n, error in report.errors.items() if isinstance(error, NoCarrierError)}
+        self._carrier_lost_since = {n: self._carrier_lost_since.get(n, now) for n in lost}
+        brief = {n for n in lost if now - self._carrier_lost_since[n] < CARRIER_LOST_SECONDS}
+        errors = {name: error for name, error in report.errors.items() if name not in brief}
+        return replace(report, errors=errors)
 
     def take_over(self, report: NodeReport, choice: ENIChoice) -> None:
         """Report the links."""
@@ -78,12 +94,21 @@ class LinkReports:
         return frozenset(moved)
 
     def waits(self) -> bool:
-        """Return True if a NIC has not been there for less than NIC_MISSING_SECONDS."""
-        earliest = time.monotonic() - NIC_MISSING_SECONDS
-        return any(since > earliest for since in self._missing_since.values())
+        """Return True if a NIC may soon be reported to be missing, or to have no carrier."""
+        now = time.monotonic()
+        return any(
+            now - since < seconds
+            for times, seconds in (
+                (self._missing_since, NIC_MISSING_SECONDS),
+                (self._carrier_lost_since, CARRIER_LOST_SECONDS),
+            )
+            for since in times.values()
+        )
 
     def _failure(self, mac: str, error: DatapathError) -> ConditionValue:
         reason = Reason.KERNEL_REFUSED
+        if isinstance(error, NoCarrierError):
+            reason = Reason.NO_CARRIER
         if isinstance(error, ModeUnsupportedError):
             reason = Reason.MODE_UNSUPPORTED
         if isinstance(error, NICMissingError):

@@ -26,6 +26,7 @@ from openeni_nodeagent.datapath_api import (
     DatapathError,
     ModeUnsupportedError,
     NICMissingError,
+    NoCarrierError,
     NodeDatapath,
     NodeFacts,
     NodeReport,
@@ -172,6 +173,7 @@ class DatapathReconciler:
         asked = granted if unseen is None else unseen & granted
         looked_into = {pods[pod].attachment: why for pod, why in report.looked_into.items()}
         self._pod_looks.finish(asked, granted, looked_into)
+        report = self._links.without_brief_losses(report)
         self._take_over(report, choice, pods)
         failed = self._rebuild(report, pods)
         if self._callbacks.may_repair():
@@ -285,7 +287,7 @@ class DatapathReconciler:
         return failed
 
     def _next(self, report: NodeReport, failed: list[str]) -> Result:
-        lasting = (NICMissingError, ModeUnsupportedError)
+        lasting = (NICMissingError, NoCarrierError, ModeUnsupportedError)
         errors = [e for e in report.errors.values() if not isinstance(e, lasting)]
         pods = [text for pod, text in report.differing.items() if pod not in report.broken]
         left = filter(None, (report.left, report.not_offloaded))

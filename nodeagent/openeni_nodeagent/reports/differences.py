@@ -3,7 +3,13 @@
 from collections.abc import Mapping
 
 from openeni_crds.conditions import Reason
-from openeni_nodeagent.datapath_api import NICMissingError, NodeReport, PodInterface
+from openeni_nodeagent.datapath_api import (
+    DatapathError,
+    NICMissingError,
+    NoCarrierError,
+    NodeReport,
+    PodInterface,
+)
 from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.reports.podip_body import Difference
 
@@ -20,9 +26,17 @@ def differences_of(
         if text := report.differing.get(pod):
             found[grant.attachment] = Difference(Reason.KERNEL_REFUSED, text)
         elif error := report.errors.get(pod.eni.name):
-            gone = isinstance(error, NICMissingError)
-            reason = Reason.WAITING_FOR_NIC if gone else Reason.KERNEL_REFUSED
-            found[grant.attachment] = Difference(reason, f"ENI {pod.eni.name}: {error}")
+            found[grant.attachment] = Difference(_reason(error), f"ENI {pod.eni.name}: {error}")
         elif text := failed.get(grant.attachment):
             found[grant.attachment] = Difference(Reason.KERNEL_REFUSED, text)
     return found
+
+
+def _reason(error: DatapathError) -> Reason:
+    match error:
+        case NICMissingError():
+            return Reason.WAITING_FOR_NIC
+        case NoCarrierError():
+            return Reason.NO_CARRIER
+        case _:
+            return Reason.KERNEL_REFUSED

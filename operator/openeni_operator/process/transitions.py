@@ -93,6 +93,7 @@ EVENT_TYPES: Final[Mapping[str, EventType | None]] = {
     Reason.MOVE_UNSUPPORTED: _WARNING,
     # the node
     Reason.NIC_MISSING: _WARNING,
+    Reason.NO_CARRIER: _WARNING,
     Reason.GUEST_NOT_PREPARED: _WARNING,
     Reason.KERNEL_REFUSED: _WARNING,
     Reason.OTHER_CNI: _WARNING,

@@ -18,7 +18,13 @@ STEPS: Final = frozenset(
 # Reasons that lie in one port or its NIC. Whatever else keeps an ENI from being Ready lies in the
 # cloud, the project, the server or the node, and another ENI would meet it too.
 OWN_REASONS: Final = frozenset(
-    {Reason.CONFLICT, Reason.PORT_DISABLED, Reason.NIC_MISSING, Reason.KERNEL_REFUSED}
+    {
+        Reason.CONFLICT,
+        Reason.PORT_DISABLED,
+        Reason.NIC_MISSING,
+        Reason.NO_CARRIER,
+        Reason.KERNEL_REFUSED,
+    }
 )
 
 

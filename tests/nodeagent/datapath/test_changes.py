@@ -146,6 +146,11 @@ def test_of_a_link_that_cannot_be_as_planned_only_what_is_new_concerns_us() -> N
     assert concerns_us(Change(Kind.LINK, Verb.ADD, replace(ENI, up=False)), known)
 
 
+def test_a_carrier_that_the_last_look_has_missed_concerns_us_once_it_is_back() -> None:
+    known = watched(frozenset({ENI}), frozenset({replace(ENI, carrier=False)}), frozenset({MAC}))
+    assert concerns_us(Change(Kind.LINK, Verb.ADD, ENI), known)
+
+
 @pytest.mark.parametrize(("verb", "item"), DO_NOT.values(), ids=DO_NOT)
 def test_what_is_planned_or_not_ours_does_not(verb: Verb, item: Item) -> None:
     assert not concerns_us(Change(kind_of(item), verb, item), WATCHED)

@@ -14,6 +14,8 @@ from openeni_crds.meta import Json, decode
 from openeni_crds.podip import PodIP
 from openeni_kube.result import Done, RequeueAfter, Result, Retry
 from openeni_kube.store import NotFoundError
+from openeni_nodeagent.datapath_api import NoCarrierError
+from openeni_nodeagent.enis import link_reports
 from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.grant_log import EndReason
 from openeni_nodeagent.reports.podip_publisher import BLOCKED_SECONDS, RECREATE_SECONDS
@@ -254,16 +256,18 @@ def test_assigned_follows_the_addresses_of_the_port(
     assert is_true(found.status.conditions, Type.READY) == (reason == "Assigned")
 
 
-def test_without_the_nic_of_its_eni_a_pod_is_not_ready(parts: AgentParts) -> None:
+def test_without_the_nic_of_its_eni_or_its_carrier_a_pod_is_not_ready(
+    parts: AgentParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_reports, "CARRIER_LOST_SECONDS", 0.0)
     published(parts, parts.grant("web", "c1"))
-    parts.sync()
-    assert settled(parts) == Done()
     nics = set(parts.datapath.nics)
-    for seen, wanted in (
-        (set[str](), (Status.FALSE, Reason.WAITING_FOR_NIC)),
-        (nics, (Status.TRUE, Reason.APPLIED)),
+    for seen, error, wanted in (
+        (set[str](), None, (Status.FALSE, Reason.WAITING_FOR_NIC)),
+        (nics, NoCarrierError("ens7 has none"), (Status.FALSE, Reason.NO_CARRIER)),
+        (nics, None, (Status.TRUE, Reason.APPLIED)),
     ):
-        parts.datapath.nics = seen
+        parts.datapath.nics, parts.datapath.eni_error = seen, error
         parts.sync()
         assert settled(parts) == Done()
         found = podip(parts)
@@ -271,7 +275,7 @@ def test_without_the_nic_of_its_eni_a_pod_is_not_ready(parts: AgentParts) -> Non
         built = find(found.status.conditions, Type.DATAPATH_READY)
         assert built is not None
         assert (built.status, built.reason) == wanted
-        assert is_true(found.status.conditions, Type.READY) == (seen == nics)
+        assert is_true(found.status.conditions, Type.READY) == (built.status == Status.TRUE)
 
 
 def test_a_datapath_that_cannot_be_restored_is_reported_until_it_is(parts: AgentParts) -> None:

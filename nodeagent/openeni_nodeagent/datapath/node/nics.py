@@ -3,12 +3,13 @@
 A MAC is unique in each network only: the node's own NIC, or another ENI's, may have that of an ENI.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 
 from openeni_nodeagent.addresses import on_link
+from openeni_nodeagent.datapath.links import NodeENI
 from openeni_nodeagent.datapath.model import Address, Link, State
 from openeni_nodeagent.datapath.ownership import find_nic, is_host_slave
-from openeni_nodeagent.datapath_api import DatapathError, ENIFacts, NodeFacts
+from openeni_nodeagent.datapath_api import DatapathError, ENIFacts, NoCarrierError, NodeFacts
 
 
 class NICs:
@@ -67,3 +68,14 @@ class NICs:
         if all(on_it[index] for index, _ in own):
             return lost
         return frozenset(a for a in lost if not any(on_link(a, s.cidr) for s in facts.subnets))
+
+
+def without_carrier(seen: State, enis: Iterable[NodeENI]) -> Mapping[str, DatapathError]:
+    """Return errors, by name, of the ENIs whose NIC has no carrier: no repair brings it back."""
+    dead = {i.index for i in seen if isinstance(i, Link) and not i.carrier}
+    remedy = "see the port's interface on the server's host"
+    return {
+        eni.facts.name: NoCarrierError(f"NIC {eni.link.device} has no carrier: {remedy}")
+        for eni in enis
+        if eni.link.ifindex in dead
+    }

@@ -16,6 +16,7 @@ from openeni_nodeagent.datapath.linux.sysctls import observe_sysctls
 from openeni_nodeagent.datapath.marks import GivenMark, Marks
 from openeni_nodeagent.datapath.model import Neighbour, Operation, State, Verb
 from openeni_nodeagent.datapath.node.compare import compare, is_missing_route, members, sysctls
+from openeni_nodeagent.datapath.node.nics import without_carrier
 from openeni_nodeagent.datapath.node.offload import restore_offload, split_offload
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot, place, take_snapshot
 from openeni_nodeagent.datapath.node.plan import (
@@ -266,6 +267,7 @@ class NodeReconcile:
             for part in (eni_part(eni.facts.mac), SHARED):
                 if part in found:
                     errors.setdefault(eni.facts.name, self._error(part, found))
+        errors = {**without_carrier(self.seen, plan.enis), **errors}
         for pod in plan.pods:
             if (part := pod_part(pod.facts)) in found:
                 self.differing[pod.facts] = str(self._error(part, found))
