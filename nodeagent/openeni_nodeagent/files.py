@@ -4,6 +4,19 @@ import contextlib
 import os
 import stat
 from pathlib import Path
+from typing import Final
+
+_MOUNTS: Final = Path("/proc/self/mountinfo")  # of each mount: ID, parent, device, source, target
+
+
+def source_of_mount(folder: Path) -> str:
+    """Return where the folder that is mounted here is in its filesystem; "" if none is.
+
+    A folder that is moved keeps its mounts, and has its new path here; one that was removed is
+    `//deleted` (proc_pid_mountinfo(5), seq_dentry).
+    """
+    mounts = [line.split() for line in _MOUNTS.read_text().splitlines()]
+    return next((m[3] for m in reversed(mounts) if m[4] == str(folder)), "")
 
 
 def write_atomically(target: Path, content: bytes, mode: int) -> bool:

@@ -38,9 +38,10 @@ NODE: Final[Reasons] = {
         (AGENT_ENI, OPERATOR_POOL),
     ),
     Reason.INSTALL_FAILED: ReasonEntry(
-        "the agent could not install the CNI executable or its configuration",
-        "make the folder that the message names writable for the agent: see the chart's "
-        "`agent.cniBinDir` and `agent.cniConfDir`",
+        "the agent could not install the CNI executable or its configuration, or their folder was "
+        "moved or removed on the node",
+        "delete the agent's pod if the message says so, or make the folder that it names writable "
+        "for the agent: see the chart's `agent.cniBinDir` and `agent.cniConfDir`",
         (AGENT_ENI,),
     ),
     Reason.ADDRESS_NOT_ON_PORT: ReasonEntry(

@@ -9,6 +9,7 @@ executable.
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Final
 from openeni_crds.names import CNI_NAME
 from openeni_nodeagent.cni.configuration import CONFLIST, is_other
 from openeni_nodeagent.cni.conflist import conflist
-from openeni_nodeagent.files import write_atomically
+from openeni_nodeagent.files import source_of_mount, write_atomically
 from openeni_nodeagent.settings import Settings
 
 _log: Final = logging.getLogger(__name__)
@@ -35,6 +36,9 @@ class HostFiles:
     bin_folder: Path
     conf_folder: Path
     marker: Path  # it exists once this node could serve a pod since it booted
+
+    def __post_init__(self) -> None:
+        _ = self._sources  # as the container has been started with
 
     @classmethod
     def of(cls, settings: Settings) -> "HostFiles":
@@ -75,6 +79,7 @@ class HostFiles:
 
         Plugins that an administrator has added to the configuration stay. Raises InstallError.
         """
+        self._require_same_folders()
         _write(self.executable, self._content, 0o755)
         path = self.conf_folder / CONFLIST
         wanted = conflist(_read(path))
@@ -93,6 +98,19 @@ class HostFiles:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 raise InstallError(f"{path} cannot be removed: {error.strerror}") from None
+
+    def _require_same_folders(self) -> None:
+        """Raise InstallError if the runtime reads others than the container has mounted."""
+        for folder, source in self._sources.items():
+            if (present := source_of_mount(folder)) != source:
+                raise InstallError(
+                    f"{folder} was moved or removed on the node (the agent still has it, now "
+                    f"{present}): delete the agent's pod, for which the present one is mounted"
+                )
+
+    @cached_property
+    def _sources(self) -> Mapping[Path, str]:
+        return {f: source_of_mount(f) for f in (self.bin_folder, self.conf_folder)}
 
     @cached_property
     def _content(self) -> bytes:

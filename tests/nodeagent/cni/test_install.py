@@ -5,6 +5,7 @@ import json
 import os
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -220,6 +221,42 @@ def test_what_cannot_be_put_in_place_leaves_nothing_beside_it(files: HostFiles) 
     with pytest.raises(InstallError, match="cannot be written"):
         files.install()
     assert [path.name for path in files.bin_folder.iterdir()] == ["openeni"]
+
+
+MOVED = """
+import subprocess, sys
+from pathlib import Path
+from openeni_nodeagent.cni.install import HostFiles, InstallError
+base = Path(sys.argv[1])
+host, mounted = base / "net.d", base / "mounted"
+for folder in (host, mounted, base / "bin"):
+    folder.mkdir()
+subprocess.run(["mount", "--bind", host, mounted], check=True)
+files = HostFiles(Path(sys.executable), base / "bin", mounted, base / "marker")
+files.install()
+if sys.argv[2] == "move":
+    host.rename(base / "net.d.bak")
+else:
+    (host / "10-openeni.conflist").unlink()
+    host.rmdir()
+host.mkdir()
+try:
+    files.install()
+except InstallError as error:
+    print(error)
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("how", "where"), [("move", "net.d.bak"), ("remove", "net.d//deleted")])
+def test_a_folder_that_was_moved_on_the_node_is_an_error(
+    tmp_path: Path, how: str, where: str
+) -> None:
+    """The mount that the agent has of it moves along, and its runtime reads another one."""
+    argv = ["unshare", "-m", sys.executable, "-c", MOVED, str(tmp_path), how]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert said.startswith(f"{tmp_path / 'mounted'} was moved or removed on the node")
+    assert f"{where}): delete the agent's pod" in said
 
 
 def test_a_removal_that_fails_leaves_the_configuration_and_is_tried_again(files: HostFiles) -> None:
