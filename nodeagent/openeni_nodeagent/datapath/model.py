@@ -51,7 +51,7 @@ class Address:
     link_scope: bool = False  # IPv4: the kernel chooses it as no source, nor does masquerading
     # IPv6: the kernel takes no other as a source; nobody plans it.
     confirmed: bool = field(default=True, compare=False)
-    # IPv6, on a NIC: the kernel still has the routes that came with it, to it and to all groups.
+    # IPv6, on a NIC: the kernel still has the routes that came with its addresses.
     is_routed: bool = True
     # The kernel's message about one that was found, with all that tells it from its like.
     message: bytes = field(default=b"", compare=False, repr=False)
@@ -61,8 +61,7 @@ class RouteType(StrEnum):
     """Says what happens to a packet; one that is rejected needs no device."""
 
     UNICAST = "unicast"
-    LOCAL = "local"  # the kernel's own, as the next one; not planned
-    MULTICAST = "multicast"
+    MULTICAST = "multicast"  # the kernel's own, which nobody plans
     PROHIBIT = "prohibit"
     UNREACHABLE = "unreachable"
 

@@ -174,22 +174,24 @@ def as_nic(link: Link) -> Link:
 
 
 def with_routed_addresses(state: State, nic: Link) -> State:
-    """Return the state with the NIC's IPv6 addresses marked that lack the kernel's own routes.
+    """Return the state with the NIC's IPv6 addresses marked if the kernel's own routes are lost.
 
-    Those come with an address, and do not come back: without that to all groups, which all share,
-    the kernel asks for no neighbour, and without an address's own it takes no answer.
+    They come with an address, and do not come back. The one to all groups is there as soon as the
+    NIC has any address, that to an address itself a moment later (addrconf_dad_work); who flushes
+    takes both. Without them the kernel asks for no neighbour, and takes no answer.
     """
-    own = {i.destination for i in state if isinstance(i, Route) and _is_kernels_on(nic, i)}
+    if any((i.destination, i.index) == (_GROUPS, nic.index) for i in _local_routes(state)):
+        return state
     return frozenset(
-        replace(i, is_routed={host_cidr(i.address), _GROUPS} <= own)
+        replace(i, is_routed=False)
         if isinstance(i, Address) and i.index == nic.index and family_of(i.address) == IPV6
         else i
         for i in state
     )
 
 
-def _is_kernels_on(nic: Link, route: Route) -> bool:
-    return route.index == nic.index and route.table == _TABLE_LOCAL
+def _local_routes(state: State) -> Iterator[Route]:
+    return (i for i in state if isinstance(i, Route) and i.table == _TABLE_LOCAL)
 
 
 def is_foreign(route: Route) -> bool:
