@@ -132,7 +132,15 @@ class PortStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
         ),
     ]
     revision: Annotated[Generation, Meta(description="The port's revision_number in Neutron.")]
-    mtu: Annotated[int, Meta(ge=68, le=65535, description="Least MTU of its network, in bytes.")]
+    mtu: Annotated[
+        int,
+        Meta(
+            ge=68,
+            le=65535,
+            description="MTU of the port's network in bytes: the smallest one since the port was "
+            "made, as its NIC may take no greater one.",
+        ),
+    ]
     subnets: Annotated[
         tuple[PortSubnet, ...],
         Meta(max_length=2, description="Subnets of spec.subnetIDs, one per IP family."),

@@ -7,6 +7,6 @@ from typing import Final
 
 DIGESTS: Final = {
     "enipools.openeni.io": "36cc071c",
-    "enis.openeni.io": "04aed879",
+    "enis.openeni.io": "4087b684",
     "podips.openeni.io": "62fcbbc0",
 }
