@@ -59,7 +59,7 @@ class ENISpec(Struct, frozen=True, rename="camel", omit_defaults=True):
             ge=576,
             le=65535,
             description="MTU of the pods in bytes: the pool's spec.datapath.mtu, else the "
-            "network's. New pods get that of status.port if it has become smaller.",
+            "network's.",
         ),
     ]
     address_count: Annotated[
@@ -132,15 +132,7 @@ class PortStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
         ),
     ]
     revision: Annotated[Generation, Meta(description="The port's revision_number in Neutron.")]
-    mtu: Annotated[
-        int,
-        Meta(
-            ge=68,
-            le=65535,
-            description="MTU of the port's network in bytes: the smallest one since the port was "
-            "made, as its NIC may take no greater one.",
-        ),
-    ]
+    mtu: Annotated[int, Meta(ge=68, le=65535, description="MTU of the port's network in bytes.")]
     subnets: Annotated[
         tuple[PortSubnet, ...],
         Meta(max_length=2, description="Subnets of spec.subnetIDs, one per IP family."),

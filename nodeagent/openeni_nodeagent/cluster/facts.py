@@ -48,7 +48,7 @@ def eni_view(eni: ENI, *, link_ready: bool) -> ENIView:
         deleting=eni.metadata.deleting,
         broken=eni.is_broken,
         datapath_mode=eni.spec.datapath.word,
-        mtu=min(eni.spec.mtu, port.mtu) if port else eni.spec.mtu,
+        mtu=eni.spec.mtu,
         usable=link_ready and is_attached(eni),
         port=port.id if port else "",
     )

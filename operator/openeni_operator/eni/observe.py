@@ -256,15 +256,10 @@ def _for_pods(deps: ENIDependencies, eni: ENI, port: Port) -> frozenset[str]:
 
 
 def _network_facts(deps: ENIDependencies, cloud: Cloud, eni: ENI, port: Port) -> NetworkFacts:
-    """Return the recorded subnets, and the MTU as it has become; look them up for a new port.
-
-    A greater MTU is for new ports: a virtio NIC takes none above that which it was plugged with.
-    """
+    """Return the recorded MTU and subnets, which rarely change; look them up for a new port."""
     recorded = eni.status.port
     if recorded is not None and recorded.id == port.id:
-        present = deps.reads.known_mtu(eni.spec.cloud, cloud, eni.spec.network_id)
-        mtu = min(recorded.mtu, present or recorded.mtu)
-        return NetworkFacts(mtu, recorded.subnets, cloud.place)
+        return NetworkFacts(recorded.mtu, recorded.subnets, cloud.place)
     found = deps.reads.network(eni.spec.cloud, cloud, eni.spec.network_id)
     missing = [s for s in eni.spec.subnet_ids if s not in found.subnets]
     if missing:

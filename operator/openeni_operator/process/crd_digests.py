@@ -7,6 +7,6 @@ from typing import Final
 
 DIGESTS: Final = {
     "enipools.openeni.io": "36cc071c",
-    "enis.openeni.io": "4087b684",
+    "enis.openeni.io": "6495cbd2",
     "podips.openeni.io": "62fcbbc0",
 }

@@ -1,9 +1,7 @@
 """A NIC that is renamed, plugged again or taken down: the next configuration puts all right."""
 
-import subprocess
 from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 
@@ -164,17 +162,3 @@ def test_a_del_without_the_nic_leaves_nothing_of_the_pod(bench: ReachedPod) -> N
     bench.node.look()
     bench.node.delete(bench.pod)
     assert bench.node.pod_addresses() == set()
-
-
-def test_pods_learn_of_a_smaller_mtu_of_the_network(bench: ReachedPod) -> None:
-    """Of veth the node tells them, and the kernel lowers that of ipvlan's slaves."""
-    bench.node.enis = [replace(bench.eni, mtu=1300)]
-    assert bench.heal() == 1
-
-    def send_1400_bytes() -> str:
-        ping = ("ping", "-c", "1", "-W", "1", "-M", "do", "-s", "1400", neutron.OUTSIDE)
-        return str(bench.pod.namespace.run(subprocess.run, ping, capture_output=True))
-
-    send_1400_bytes()
-    assert "message too long, mtu=1300" in send_1400_bytes()
-    bench.assert_connected()
