@@ -7,8 +7,8 @@ from msgspec import Meta, Struct
 
 from openeni_crds.capacity import Capacity, Limits, Reclaim
 from openeni_crds.datapath_mode import DatapathMode
-from openeni_crds.enipool_status import ENIPoolStatus
 from openeni_crds.meta import CloudName, Duration, LabelSelector, Name, ObjectMeta, decodable
+from openeni_crds.status.enipool import ENIPoolStatus
 from openeni_crds.terms import (
     MOST_PORT_TAGS,
     PortTag,

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, TypeAlias
 
-from openeni_crds.eni import PortSubnet
 from openeni_crds.enipool import Datapath
+from openeni_crds.status.eni import PortSubnet
 from openeni_nodeagent.pod_options import UNLIMITED, Bandwidth, PortMapping
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from openeni_crds import names
-from openeni_crds.conditions import Reason, Type, find
 from openeni_crds.names import host_link
 from openeni_kube.answers import Diagnosis
 from openeni_kube.clock import boot_seconds
@@ -84,24 +83,6 @@ def test_what_others_change_is_restored_at_once(
         node.add(other)
         assert other.ping("10.98.0.1")
         assert node.network.dropped() == {}
-
-
-def test_a_nic_without_a_carrier_is_reported_and_used_again_as_soon_as_it_has_one(
-    node: RealNode,
-) -> None:
-    with Namespace("web") as pod, node.agent():
-        node.add(pod)
-        node.network.fabric.ip(f"link set {node.port.device} down")
-        wait_for(lambda: not node.is_ready(), "nothing passes", SOON)
-        found = find(node.host.eni().status.conditions, Type.LINK_READY)
-        assert found is not None
-        assert (found.reason, found.message.partition(":")[0]) == (
-            Reason.NO_CARRIER,
-            "NIC ens7 has no carrier",
-        )
-        node.network.fabric.ip(f"link set {node.port.device} up")
-        wait_for(node.is_ready, "it is used again", SOON)
-        assert pod.ping("10.98.0.1")
 
 
 def test_rules_that_somebody_flushes_again_and_again_are_an_event_on_the_node(

@@ -15,17 +15,10 @@ from functools import cache
 import msgspec
 import pytest
 
-from openeni_crds.eni import (
-    ENI,
-    ENISpec,
-    ENIStatus,
-    NodeStatus,
-    PortStatus,
-    PortSubnet,
-    RetireAnswer,
-)
+from openeni_crds.eni import ENI, ENISpec
 from openeni_crds.enipool import Datapath, Mode
 from openeni_crds.meta import ObjectMeta
+from openeni_crds.status.eni import ENIStatus, NodeStatus, PortStatus, PortSubnet, RetireAnswer
 from openeni_operator.cloud.api import ACTIVE, FixedIP, Place, Port
 from openeni_operator.eni.facts import Facts
 from openeni_operator.eni.lifecycle import next_step

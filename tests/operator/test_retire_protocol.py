@@ -14,17 +14,10 @@ from functools import cache
 import pytest
 
 from openeni_crds.conditions import Reason, Type, condition
-from openeni_crds.eni import (
-    ENI,
-    ENISpec,
-    ENIStatus,
-    NodeStatus,
-    PortStatus,
-    PortSubnet,
-    RetireAnswer,
-)
+from openeni_crds.eni import ENI, ENISpec
 from openeni_crds.enipool import Datapath, ENIPool, Mode
 from openeni_crds.meta import ObjectMeta, decode
+from openeni_crds.status.eni import ENIStatus, NodeStatus, PortStatus, PortSubnet, RetireAnswer
 from openeni_operator.cloud.api import ACTIVE, Port
 from openeni_operator.eni.facts import Elapsed, Facts
 from openeni_operator.eni.lifecycle import next_step

@@ -15,7 +15,7 @@ from openeni_crds.capacity import Growth
 from openeni_crds.conditions import Status, Type, find
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
-from openeni_crds.enipool_status import ResolvedSubnet
+from openeni_crds.status.enipool import ResolvedSubnet
 from openeni_operator.core_objects import Node
 from openeni_operator.eni.report import held_by
 from openeni_operator.enipool.facts import PoolFacts, SubnetFacts, node_state, sizing_policy

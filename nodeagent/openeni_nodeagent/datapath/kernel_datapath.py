@@ -46,6 +46,7 @@ from openeni_nodeagent.datapath_api import (
     LinkFacts,
     NamespaceGoneError,
     NICMissingError,
+    NoCarrierError,
     NodeFacts,
     NodeReport,
     NodeSnapshot,
@@ -110,7 +111,7 @@ class KernelDatapath:
             self._given = run.given
             self._node = wanted.node
             self._wanted = wanted.enis
-            whole = (eni for eni in plan.enis if eni.facts.name in report.links)
+            whole = (eni for eni in plan.enis if _is_whole(eni, report))
             self._enis = {eni.facts.mac: self._same(eni) for eni in whole}
             self._errors = report.errors
             planned = frozenset(item for part in plan.wanted.values() for item in part)
@@ -264,6 +265,12 @@ class KernelDatapath:
             if not ownership.find_nic(list_links(netlink), eni.mac):
                 return NICMissingError(f"the NIC of ENI {eni.name} ({eni.mac}) is gone")
         return None
+
+
+def _is_whole(eni: NodeENI, report: NodeReport) -> bool:
+    """Return True if the node has what the ENI's pods need, but perhaps a carrier."""
+    error = report.errors.get(eni.facts.name)
+    return error is None or isinstance(error, NoCarrierError)
 
 
 def _node_addresses(plan: NodePlan) -> tuple[str, ...]:

@@ -277,9 +277,9 @@ class DatapathReconciler:
             try:
                 with self._locks.locked(pod.container_id):
                     if self._grants.find(*grant.key) == grant:
-                        self._pod_looks.rebuilds(grant.attachment)
-                        self._datapath.add(pod, grant.netns, waits=False)
-                        self._datapath.finish_add(pod)
+                        with self._pod_looks.rebuilding(grant.attachment):
+                            self._datapath.add(pod, grant.netns, waits=False)
+                            self._datapath.finish_add(pod)
                         rebuilt.append(Repair("link", f"pod {name} had no whole datapath"))
             except (DatapathError, CNIError, StoppingError) as error:
                 failed.append(f"the datapath of pod {name} cannot be built again: {error}")

@@ -5,10 +5,12 @@ cannot be read, and how soon its link is deleted again: none of it may take all 
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from typing import Final
 
+from openeni_nodeagent.datapath_api import NICMissingError
 from openeni_nodeagent.grants.grant import Attachment
 
 LOOK_PERIOD_SECONDS: Final = 30.0
@@ -67,5 +69,15 @@ class PodLooks:
         self._later.add(attachment)
         return False
 
-    def rebuilds(self, attachment: Attachment) -> None:
-        self._rebuilt.append((attachment, time.monotonic()))
+    @contextmanager
+    def rebuilding(self, attachment: Attachment) -> Generator[None]:
+        """Count what the block builds, successful or not; without a NIC it cannot begin."""
+        begins = True
+        try:
+            yield
+        except NICMissingError:
+            begins = False
+            raise
+        finally:
+            if begins:
+                self._rebuilt.append((attachment, time.monotonic()))

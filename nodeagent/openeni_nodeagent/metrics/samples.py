@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from openeni_crds.eni import PortStatus
+from openeni_crds.status.eni import PortStatus
 from openeni_kube.events import EventRecorder
 from openeni_kube.metrics import HistogramSample, Sample, dropped_samples
 from openeni_kube.workers import Workers

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Final
 
 from openeni_crds.conditions import Condition
-from openeni_crds.eni import ENI, NodeStatus
+from openeni_crds.eni import ENI
 from openeni_crds.meta import parse_time
 from openeni_crds.names import ENIS, MANAGER_AGENT
+from openeni_crds.status.eni import NodeStatus
 from openeni_kube.clock import now_text
 from openeni_kube.result import Done, RequeueAfter, Result, Retry, requeue
 from openeni_kube.store import ConflictError, NotFoundError, Store, StoreError

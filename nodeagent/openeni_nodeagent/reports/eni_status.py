@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 from openeni_crds import names
 from openeni_crds.conditions import Condition, Type, condition, merge
-from openeni_crds.eni import ENI, NodeStatus, RetireAnswer
+from openeni_crds.eni import ENI
 from openeni_crds.meta import Json, encode
+from openeni_crds.status.eni import NodeStatus, RetireAnswer
 from openeni_nodeagent.enis.link_status import ConditionValue, LinkStatus
 from openeni_nodeagent.grants.eni_view import GrantCounts, RetireAnswers
 

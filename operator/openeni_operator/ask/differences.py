@@ -11,10 +11,11 @@ from ipaddress import ip_address
 from typing import Final, TypeAlias
 
 from openeni_crds.conditions import Reason, Status, Type, find, is_true
-from openeni_crds.eni import ENI, PortStatus
+from openeni_crds.eni import ENI
 from openeni_crds.meta import parse_time
 from openeni_crds.names import ENIS, PODIPS, port_tags
 from openeni_crds.podip import PodIP
+from openeni_crds.status.eni import PortStatus
 from openeni_kube.answers import Difference, difference
 from openeni_operator.cloud.api import ACTIVE, Place, Port
 from openeni_operator.eni.port_settings import settings_of

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Network, ip_address, ip_network
 
-from openeni_crds.eni import PortSubnet
+from openeni_crds.status.eni import PortSubnet
 
 
 def role_of(address: str, subnets: Iterable[PortSubnet]) -> str:

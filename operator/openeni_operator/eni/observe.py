@@ -6,8 +6,9 @@ from typing import Final
 
 from openeni_crds.capacity import Growth
 from openeni_crds.conditions import Reason, Type, is_true
-from openeni_crds.eni import ENI, PortStatus, PortSubnet
+from openeni_crds.eni import ENI
 from openeni_crds.names import port_name, port_tags
+from openeni_crds.status.eni import PortStatus, PortSubnet
 from openeni_kube.events import Recorder
 from openeni_kube.store import Store
 from openeni_operator.cause import Cause

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from openeni_crds.conditions import Reason
-from openeni_crds.eni import ENI, PortSubnet
+from openeni_crds.eni import ENI
 from openeni_crds.names import port_name, port_tags
+from openeni_crds.status.eni import PortSubnet
 from openeni_operator.cause import Cause
 from openeni_operator.cloud import errors
 from openeni_operator.cloud.api import Cloud, FixedIP, NewPort, Port

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from openeni_crds.eni import ENI, MOST_APPLIED, MOST_APPLIED_POLICIES, AppliedSettings
+from openeni_crds.eni import ENI
+from openeni_crds.status.eni import MOST_APPLIED, MOST_APPLIED_POLICIES, AppliedSettings
 from openeni_operator.cloud.api import Port
 
 _GROUPS, _SECURITY = "security groups", "port security"

@@ -7,7 +7,8 @@ from ipaddress import ip_address
 import msgspec
 
 from openeni_crds.conditions import Reason
-from openeni_crds.eni import ENI, MOST_ADDRESSES, PortStatus, PortSubnet
+from openeni_crds.eni import ENI
+from openeni_crds.status.eni import MOST_ADDRESSES, PortStatus, PortSubnet
 from openeni_operator.cause import Cause
 from openeni_operator.cloud.api import Place, Port
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from openeni_crds.conditions import Reason, Type, find
-from openeni_crds.eni import ENI, PortStatus
+from openeni_crds.eni import ENI
 from openeni_crds.meta import encode
 from openeni_crds.names import ENIS, FINALIZER_ENI
+from openeni_crds.status.eni import PortStatus
 from openeni_kube.result import Done, RequeueAfter, Result, Retry
 from openeni_kube.store import ConflictError, StoreError
 from openeni_operator.cause import Cause

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from openeni_crds.eni import ENI, PortStatus, PortSubnet
+from openeni_crds.eni import ENI
+from openeni_crds.status.eni import PortStatus, PortSubnet
 from openeni_operator.cloud.api import FixedIP, Port
 
 

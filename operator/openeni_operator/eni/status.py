@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from openeni_crds.conditions import Condition, Reason, Status, Type, condition, find, is_true, merge
-from openeni_crds.eni import BROKEN, ENI, ENIStatus, PortStatus
+from openeni_crds.eni import BROKEN, ENI
+from openeni_crds.status.eni import ENIStatus, PortStatus
 from openeni_operator.cause import Cause
 from openeni_operator.cloud.api import ACTIVE, Port
 from openeni_operator.eni.port_settings import applied_settings, settings_of

@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from openeni_crds.eni import ENI, PortStatus
+from openeni_crds.eni import ENI
+from openeni_crds.status.eni import PortStatus
 from openeni_operator.eni.report import in_fuller_family
 from openeni_operator.eni.resize import addresses_in
 

@@ -14,7 +14,7 @@ import msgspec
 from openeni_crds.conditions import Condition, Reason, Status, Type, condition, find
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
-from openeni_crds.enipool_status import ResolvedQoSPolicy
+from openeni_crds.status.enipool import ResolvedQoSPolicy
 from openeni_operator.cause import Cause
 from openeni_operator.cloud.api import SecurityGroup
 from openeni_operator.enipool.resolution import Resolution

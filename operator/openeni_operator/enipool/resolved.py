@@ -2,7 +2,7 @@
 
 from itertools import islice
 
-from openeni_crds.enipool_status import (
+from openeni_crds.status.enipool import (
     MOST_RESOLVED,
     ResolvedSecurityGroup,
     ResolvedSubnet,

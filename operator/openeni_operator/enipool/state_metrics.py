@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from openeni_crds.conditions import Condition, Reason, Status, Type, find
-from openeni_crds.eni import ENI, PortStatus
+from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import parse_time, seconds
 from openeni_crds.selection import choose_pool
+from openeni_crds.status.eni import PortStatus
 from openeni_kube.metrics import Metric, Sample
 from openeni_operator.cluster_state import ClusterState
 from openeni_operator.eni.report import agent_report, capacity_of

@@ -18,7 +18,7 @@ from openeni_crds.conditions import (
     one_line,
 )
 from openeni_crds.enipool import ENIPool
-from openeni_crds.enipool_status import AddressCounts, ENIPoolStatus, NodeCounts
+from openeni_crds.status.enipool import AddressCounts, ENIPoolStatus, NodeCounts
 from openeni_operator.cause import Cause
 from openeni_operator.enipool.capacity_status import (
     NO_NODES,

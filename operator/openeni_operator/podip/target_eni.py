@@ -5,8 +5,9 @@ from ipaddress import ip_address, ip_network
 from typing import Final
 
 from openeni_crds.conditions import Reason, Type, find, is_true
-from openeni_crds.eni import ENI, MOST_PODS
+from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
+from openeni_crds.status.eni import MOST_PODS
 from openeni_operator.cause import Cause
 from openeni_operator.eni.report import in_fuller_family
 

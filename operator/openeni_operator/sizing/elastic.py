@@ -8,7 +8,7 @@ stays the same neither grows nor shrinks. Pure.
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from openeni_crds.eni import MOST_PODS
+from openeni_crds.status.eni import MOST_PODS
 from openeni_operator.sizing.demand import full_addresses, usage_of
 from openeni_operator.sizing.state import (
     UNBOUNDED,

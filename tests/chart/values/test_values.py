@@ -6,9 +6,9 @@ import pytest
 
 from openeni_crds import names
 from openeni_crds.conditions import MOST_CONDITIONS, Type
-from openeni_crds.eni import MOST_ADDRESSES, MOST_PODS
 from openeni_crds.meta import Json
 from openeni_crds.names import ENIS, LABEL_VETH, MANAGER_AGENT, MANAGER_OPERATOR, NODES
+from openeni_crds.status.eni import MOST_ADDRESSES, MOST_PODS
 from openeni_kube.wire import object_path
 from openeni_lab.product import chart
 from openeni_lab.programs import prepared

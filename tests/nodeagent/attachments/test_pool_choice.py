@@ -7,10 +7,11 @@ import pytest
 
 from openeni_crds import names
 from openeni_crds.conditions import Reason, Type, condition
-from openeni_crds.eni import ENI, ENIStatus
+from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
-from openeni_crds.enipool_status import ENIPoolStatus
 from openeni_crds.meta import Json, ObjectMeta, decode
+from openeni_crds.status.eni import ENIStatus
+from openeni_crds.status.enipool import ENIPoolStatus
 from openeni_nodeagent.attachments.grant_errors import no_address
 from openeni_nodeagent.attachments.pool_choice import PoolChooser
 from openeni_nodeagent.cluster.cache import Cache

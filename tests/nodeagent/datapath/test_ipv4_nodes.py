@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from openeni_crds.eni import PortSubnet
 from openeni_crds.enipool import Datapath, IPVlanMode
+from openeni_crds.status.eni import PortSubnet
 from openeni_nodeagent.datapath_api import ENIFacts
 from openeni_testing.network import neutron
 from openeni_testing.network.netns import Namespace

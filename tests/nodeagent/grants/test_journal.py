@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from openeni_crds.eni import PortSubnet
 from openeni_crds.enipool import Datapath, Mode
+from openeni_crds.status.eni import PortSubnet
 from openeni_nodeagent.cni.runtime_config import MOST_HOST_PORTS
 from openeni_nodeagent.datapath_api import ENIFacts, NodeFacts
 from openeni_nodeagent.grants.grant import Attachment, Grant

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from openeni_crds.conditions import Condition
-from openeni_crds.eni import ENI, ENISpec, ENIStatus, PortStatus, PortSubnet
+from openeni_crds.eni import ENI, ENISpec
 from openeni_crds.enipool import Datapath, Mode
 from openeni_crds.meta import Json, ObjectMeta, OwnerReference, encode
 from openeni_crds.names import (
@@ -18,6 +18,7 @@ from openeni_crds.names import (
     LABEL_VETH,
     node_hash,
 )
+from openeni_crds.status.eni import ENIStatus, PortStatus, PortSubnet
 from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.reports import podip_body
 

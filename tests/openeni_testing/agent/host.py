@@ -9,10 +9,11 @@ from pathlib import Path
 
 from openeni_crds import names
 from openeni_crds.conditions import Condition, Type, find, is_true
-from openeni_crds.eni import ENI, NodeStatus
+from openeni_crds.eni import ENI
 from openeni_crds.enipool import Datapath
 from openeni_crds.meta import decode
 from openeni_crds.podip import PodIP
+from openeni_crds.status.eni import NodeStatus
 from openeni_kube.store import NotFoundError
 from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.cni.configuration import CONFLIST

@@ -7,9 +7,10 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from openeni_crds.conditions import Condition, Reason, Type, condition, merge
-from openeni_crds.eni import ENI, NodeStatus, RetireAnswer
+from openeni_crds.eni import ENI
 from openeni_crds.meta import Json, encode, parse_time
 from openeni_crds.names import API_VERSION
+from openeni_crds.status.eni import NodeStatus, RetireAnswer
 
 CONFIGURED = condition(Type.CNI_CONFIGURED, Reason.CONFIGURED, status=True)
 

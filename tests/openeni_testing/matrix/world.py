@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from openeni_crds.eni import PortSubnet
 from openeni_crds.enipool import Datapath, IPVlanMode
+from openeni_crds.status.eni import PortSubnet
 from openeni_nodeagent.datapath_api import ENIFacts
 from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.matrix import services

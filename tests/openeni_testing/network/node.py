@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 
 from openeni_crds import names
-from openeni_crds.eni import PortSubnet
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, MetadataService, Mode
 from openeni_crds.names import host_link
+from openeni_crds.status.eni import PortSubnet
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.marks import Marks

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openeni_crds.eni import PortSubnet
+from openeni_crds.status.eni import PortSubnet
 from openeni_operator.cloud.unassignable import role_of
 
 FOUR = PortSubnet("s4", "10.98.0.0/22", "10.98.3.254")

@@ -6,8 +6,9 @@ A port that is created, and one that gets more addresses, take nothing from anyb
 import pytest
 from msgspec.structs import replace
 
-from openeni_crds.eni import ENI, NodeStatus, PortStatus, PortSubnet
+from openeni_crds.eni import ENI
 from openeni_crds.meta import decode
+from openeni_crds.status.eni import NodeStatus, PortStatus, PortSubnet
 from openeni_operator.eni.reconcile import concerns_pods
 from openeni_testing.objects import eni_body
 

@@ -7,18 +7,17 @@ import msgspec
 import pytest
 
 from openeni_crds.conditions import Reason, Type, condition, find
-from openeni_crds.eni import (
-    ENI,
+from openeni_crds.eni import ENI, ENISpec
+from openeni_crds.enipool import Datapath, Mode
+from openeni_crds.meta import ObjectMeta
+from openeni_crds.status.eni import (
     MOST_ADDRESSES,
-    ENISpec,
     ENIStatus,
     NodeStatus,
     PortStatus,
     PortSubnet,
     RetireAnswer,
 )
-from openeni_crds.enipool import Datapath, Mode
-from openeni_crds.meta import ObjectMeta
 from openeni_operator.cause import Cause
 from openeni_operator.cloud.api import FixedIP, Place, Port
 from openeni_operator.eni.port_status import NetworkFacts, describe_port

@@ -2,8 +2,9 @@
 
 from msgspec.structs import replace
 
-from openeni_crds.eni import ENI, NodeStatus
+from openeni_crds.eni import ENI
 from openeni_crds.meta import decode
+from openeni_crds.status.eni import NodeStatus
 from openeni_operator.eni.idle_times import IdleTimes
 from openeni_testing.cloud.faults import FakeClock
 from openeni_testing.controller.simulation import Simulation

@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from openeni_crds.conditions import Type, find, is_true
-from openeni_crds.eni import ENI, ENISpec, ENIStatus, NodeStatus, PortStatus, PortSubnet
+from openeni_crds.eni import ENI, ENISpec
 from openeni_crds.enipool import Datapath, Mode
 from openeni_crds.meta import ObjectMeta, encode
+from openeni_crds.status.eni import ENIStatus, NodeStatus, PortStatus, PortSubnet
 from openeni_operator.eni.report import AgentReport, agent_report, capacity_of, held_by
 from openeni_testing.controller.simulation import Simulation
 

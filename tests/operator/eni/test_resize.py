@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from openeni_crds.eni import ENI, NodeStatus, PortStatus, PortSubnet, RetireAnswer
+from openeni_crds.eni import ENI
 from openeni_crds.meta import decode
+from openeni_crds.status.eni import NodeStatus, PortStatus, PortSubnet, RetireAnswer
 from openeni_operator.cloud.api import FixedIP, Port
 from openeni_operator.eni.resize import (
     NO_RESIZE,

@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from openeni_crds.capacity import Growth
-from openeni_crds.eni import ENI, PortStatus
+from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import decode
+from openeni_crds.status.eni import PortStatus
 from openeni_operator.cloud.api import Network, Place
 from openeni_operator.cloud.errors import (
     CloudError,

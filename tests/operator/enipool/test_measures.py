@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from openeni_crds.conditions import Reason, Type, condition
-from openeni_crds.eni import ENI, PortStatus, PortSubnet
+from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import decode
+from openeni_crds.status.eni import PortStatus, PortSubnet
 from openeni_operator.core_objects import Node
 from openeni_operator.enipool.facts import PoolFacts
 from openeni_operator.enipool.memory.measures import (

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from openeni_crds.conditions import Condition, Reason, Status, Type
-from openeni_crds.eni import ENI, NodeStatus, PortStatus, PortSubnet
+from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import decode
+from openeni_crds.status.eni import NodeStatus, PortStatus, PortSubnet
 from openeni_operator.eni.report import agent_report, held_by
 from openeni_operator.enipool.capacity_status import Obstacle
 from openeni_operator.enipool.memory.node_outcomes import Group, NodeOutcome, NodeOutcomes

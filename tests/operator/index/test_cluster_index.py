@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from openeni_crds.eni import ENI, PortStatus
+from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.meta import decode
 from openeni_crds.podip import PodIP
+from openeni_crds.status.eni import PortStatus
 from openeni_operator.core_objects import Node, WaitingPod
 from openeni_operator.index.cluster import ClusterIndex
 from openeni_testing.objects import eni_body, podip_body, pool_body

@@ -3,8 +3,8 @@
 import pytest
 
 from openeni_crds.conditions import Type, find, is_true
-from openeni_crds.enipool_status import NodeCounts
 from openeni_crds.names import ENIPOOLS, ENIS, NODES, PODS, node_hash
+from openeni_crds.status.enipool import NodeCounts
 from openeni_operator.cloud.api import Place
 from openeni_operator.cloud.call_limiter import NotLeadingError
 from openeni_operator.cloud.errors import (

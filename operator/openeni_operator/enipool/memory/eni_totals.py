@@ -10,7 +10,7 @@ from typing import Final
 
 from openeni_crds.conditions import Reason, Status, Type, find, is_true
 from openeni_crds.eni import ENI
-from openeni_crds.enipool_status import AddressCounts
+from openeni_crds.status.enipool import AddressCounts
 from openeni_operator.cause import Cause
 from openeni_operator.eni.report import agent_report, capacity_of, held_by, uses_other_cni
 from openeni_operator.enipool.capacity_status import Obstacle, eni_obstacle

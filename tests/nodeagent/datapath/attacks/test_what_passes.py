@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from openeni_crds.eni import PortSubnet
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
+from openeni_crds.status.eni import PortSubnet
 from openeni_testing.network import frames, neutron
 from openeni_testing.network.attacks import addresses_of, captured, icmpv6, sending
 from openeni_testing.network.neutron import NeutronNetwork

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from openeni_crds.eni import PortSubnet
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
+from openeni_crds.status.eni import PortSubnet
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, Pod, eni_facts

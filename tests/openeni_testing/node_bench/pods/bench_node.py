@@ -10,9 +10,10 @@ from typing import Final
 
 from openeni_crds import names
 from openeni_crds.conditions import Type, is_true
-from openeni_crds.eni import ENI, MOST_PODS
+from openeni_crds.eni import ENI
 from openeni_crds.meta import Json, decode
 from openeni_crds.podip import PodIP
+from openeni_crds.status.eni import MOST_PODS
 from openeni_lab.runtime.cni import NetworkConfigList
 from openeni_lab.runtime.sandbox import SandboxRuntime
 from openeni_testing.agent import host, node_objects

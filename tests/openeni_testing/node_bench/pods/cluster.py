@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import yaml
 
 from openeni_crds import names
-from openeni_crds.eni import MOST_PODS
 from openeni_crds.meta import Json
+from openeni_crds.status.eni import MOST_PODS
 from openeni_kube.client import connect
 from openeni_kube.store import Store
 from openeni_testing.agent import node_objects

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from openeni_crds.eni import PortSubnet
+from openeni_crds.status.eni import PortSubnet
 from openeni_nodeagent.datapath_api import ENIFacts
 from openeni_testing.network import neutron
 from openeni_testing.network.neutron import NeutronNetwork

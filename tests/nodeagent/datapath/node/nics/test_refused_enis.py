@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from openeni_crds.eni import PortSubnet
 from openeni_crds.enipool import Datapath
+from openeni_crds.status.eni import PortSubnet
 from openeni_nodeagent.datapath_api import KernelRefusedError
 from openeni_testing.network import neutron
 from openeni_testing.network.attacks import DISCARD, datagram, received, sending

@@ -1,0 +1,1 @@
+"""What controllers and agents write into the status of ENIPools and ENIs."""
