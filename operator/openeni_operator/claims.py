@@ -5,6 +5,7 @@ on which a pod of its name waits, else its own. A claim is a wish and gives nobo
 leaves an ENI is retired by its node's agent first, and Neutron gives an address to one port only.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
@@ -127,16 +128,19 @@ def _are_in_one_network(state: ClusterState, podip: PodIP, eni: ENI) -> bool:
     return pool == eni.spec.pool_name or eni.spec.network_id in of_pool
 
 
-def count_in_transit(state: ClusterState, pool: str) -> int:
-    """Return for how many pods addresses of the pool are on no port, and no ENI was chosen yet.
+def in_transit_to(state: ClusterState, pool: str) -> Counter[str]:
+    """Return, by node, how many pods' addresses are on their way there, with no ENI chosen yet.
 
-    They take up what they have left of the pool's limit.
+    On no port, they take up what they have left of the pool's limit: it is for that node.
     """
-    moving = (p for p in state.podips_on("") if p.spec.pool_name == pool and p.was_granted)
+    moving = [p for p in state.podips_on("") if p.spec.pool_name == pool and p.was_granted]
+    if not moving:
+        return Counter()
     unplaced = state.unplaced_addresses()
-    return sum(
-        _is_in_progress(podip) and all((pool, a) in unplaced for a in podip.spec.addresses)
+    return Counter(
+        target_node(state, podip)
         for podip in moving
+        if _is_in_progress(podip) and all((pool, a) in unplaced for a in podip.spec.addresses)
     )
 
 

@@ -107,3 +107,18 @@ def test_although_other_pods_wait_for_any_address(make_world: Make, limit: str, 
             break
         retry_others(world, waiting)
     assert got == [address]
+
+
+@pytest.mark.parametrize("others", [0, 3])
+def test_of_a_pool_for_a_node_without_an_eni(make_world: Make, others: int) -> None:
+    """The room that it has left on its former node is for that node's first ENI, and no other's."""
+    world = make_world(capacity={**SIZES, "addressesPerENI": 4, "minAvailable": 1})
+    (address,) = world.start("web-0", "n1", **KEPT)
+    for n in range(others):
+        world.start(f"p{n}", "n1")
+    world.step(60)
+    limit_pool(world)
+    world.add_node("n3")
+    world.end("web-0")
+    world.create_pod("web-0", "n3", **KEPT)
+    assert world.retry("web-0", 300) == (address,)

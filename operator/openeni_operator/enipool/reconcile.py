@@ -14,7 +14,7 @@ from openeni_kube.events import Recorder
 from openeni_kube.result import Done, RequeueAfter, Result, Retry
 from openeni_kube.store import ConflictError, Store, StoreError
 from openeni_operator.cause import Cause
-from openeni_operator.claims import count_in_transit
+from openeni_operator.claims import in_transit_to
 from openeni_operator.cloud import errors
 from openeni_operator.cluster_state import ClusterState
 from openeni_operator.enipool.facts import sizing_policy
@@ -168,8 +168,8 @@ class _PoolReconcile:
         elastic, clock = inputs.growth.growth is Growth.ELASTIC, self.deps.clock
         memory, sources, limits = self.memory, self.deps.sources, self.pool.spec.limits
         usage = self.deps.exhausted.usage(memory.promises)
-        held = memory.totals.held + count_in_transit(self.deps.state, self.pool.name)
-        budget = pool_budget(limits, len(memory.totals.names), held)
+        totals, kept = memory.totals, in_transit_to(self.deps.state, self.pool.name)
+        budget = pool_budget(limits, len(totals.names), totals.held, kept)
         names = memory.choose_nodes(
             lambda: sources.nodes_of(self.pool), room_of(budget, usage), clock(), elastic=elastic
         )

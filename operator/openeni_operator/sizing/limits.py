@@ -1,7 +1,8 @@
 """Hold the plans of all nodes to the limits of the pool. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final
 
 from openeni_crds.capacity import Limits
@@ -16,6 +17,7 @@ from openeni_operator.sizing.state import (
 # Fields of the pool's spec.limits.
 ENIS: Final = "maxENIs"
 ADDRESSES: Final = "maxAddresses"
+NOTHING_KEPT: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 @dataclass
@@ -24,6 +26,8 @@ class PoolBudget:
 
     enis: int | None
     addresses: int | None
+    # More of them by node: what is on its way there.
+    kept: dict[str, int] = field(default_factory=dict[str, int])
     # By node, the fields that left it without addresses.
     refused: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
 
@@ -32,10 +36,11 @@ class PoolBudget:
 
         There the pool's limit counts like the node's own: a free address makes room for them.
         """
-        if self.addresses is None or not (policy.elastic and node.awaiting):
+        left = self._left(node)
+        if left is None or not (policy.elastic and node.awaiting):
             return policy
         held = sum(max(e.held, e.asked) if e.usable else e.held for e in node.enis)
-        most = held + self.addresses
+        most = held + left
         if policy.max_addresses is not None and policy.max_addresses <= most:
             return policy
         return replace(policy, max_addresses=most)
@@ -59,13 +64,20 @@ class PoolBudget:
             case _:
                 return action
 
+    def _left(self, node: NodeState) -> int | None:
+        return None if self.addresses is None else self.addresses + self.kept.get(node.name, 0)
+
     def _take(self, wanted: int, node: NodeState) -> int:
-        """Return how many of the addresses the pool may still get, and count them."""
-        count = wanted if self.addresses is None else min(wanted, self.addresses)
+        """Return how many of the addresses the node may still get, and count them."""
+        left, kept = self._left(node), self.kept.get(node.name, 0)
+        if self.addresses is None or left is None:
+            return wanted
+        count = min(wanted, left)
         if not count:
             self.refuse(ADDRESSES, node)
-        if self.addresses is not None:
-            self.addresses -= count
+        own = min(kept, count)
+        self.kept[node.name] = kept - own
+        self.addresses -= count - own
         return count
 
     def waits_for(self, node: NodeState) -> tuple[str, ...]:
@@ -80,12 +92,19 @@ class PoolBudget:
         self.refused.setdefault(node.name, set()).add(limit)
 
 
-def pool_budget(limits: Limits, enis: int, addresses: int) -> PoolBudget:
-    """Return what so many ENIs with so many addresses leave; those being deleted still count."""
-    return PoolBudget(
-        None if limits.max_enis is None else max(0, limits.max_enis - enis),
-        None if limits.max_addresses is None else max(0, limits.max_addresses - addresses),
-    )
+def pool_budget(
+    limits: Limits, enis: int, addresses: int, kept: Mapping[str, int] = NOTHING_KEPT
+) -> PoolBudget:
+    """Return what so many ENIs with so many addresses leave; those being deleted still count.
+
+    Addresses on their way to nodes have the room that they have `kept` there, and there alone,
+    unless the pool has given it away already.
+    """
+    free_enis = None if limits.max_enis is None else max(0, limits.max_enis - enis)
+    if limits.max_addresses is None:
+        return PoolBudget(free_enis, None)
+    left = limits.max_addresses - addresses - sum(kept.values())
+    return PoolBudget(free_enis, max(0, left), dict(kept) if left >= 0 else {})
 
 
 def by_need(nodes: Iterable[NodeState]) -> list[NodeState]:

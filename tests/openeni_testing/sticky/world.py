@@ -63,6 +63,10 @@ class StickyWorld:
         datapath = MemoryDatapath()
         return AgentParts(self.folder / node, self.sim.api, datapath, node=node)
 
+    def add_node(self, node: str) -> None:
+        self.sim.add_node(node)
+        self.agents[node] = self._agent(node)
+
     def restart_agent(self, node: str) -> None:
         self.agents[node] = self.agents[node].restarted()
 
