@@ -2,8 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Collection, Generator
-from pathlib import Path
+from collections.abc import Callable, Collection
 
 import pytest
 
@@ -23,7 +22,7 @@ from openeni_nodeagent.datapath_api import PodInterface
 from openeni_nodeagent.reports import repair_events
 from openeni_nodeagent.requeues import Requeues
 from openeni_testing.agent import node_objects
-from openeni_testing.agent.host import AgentHost, known_enis, reserved
+from openeni_testing.agent.host import known_enis, reserved
 from openeni_testing.agent.real_node import RealNode
 from openeni_testing.network import neutron
 from openeni_testing.network.netns import Namespace
@@ -33,13 +32,6 @@ from openeni_testing.waiting import wait_for
 pytestmark = pytest.mark.root
 BRIEF = f"from 192.0.2.1 lookup 7 priority 32000 protocol {names.PROTOCOL}"
 SOON = 20.0  # before the periodic look, however slow the machine is
-
-
-@pytest.fixture
-def node(tmp_path: Path, executable: Path) -> Generator[RealNode]:
-    made = RealNode(AgentHost(tmp_path, executable))
-    yield made
-    made.close()
 
 
 def flush_rules(node: RealNode) -> None:

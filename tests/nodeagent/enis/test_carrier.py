@@ -1,25 +1,14 @@
 """A NIC without a carrier is not ready, nor are its pods."""
 
-from collections.abc import Generator
-from pathlib import Path
-
 import pytest
 
 from openeni_crds.conditions import Reason, Type, find
-from openeni_testing.agent.host import AgentHost
 from openeni_testing.agent.real_node import RealNode
 from openeni_testing.network.netns import Namespace
 from openeni_testing.waiting import wait_for
 
 pytestmark = pytest.mark.root
 SOON = 20.0  # before the periodic look, however slow the machine is
-
-
-@pytest.fixture
-def node(tmp_path: Path, executable: Path) -> Generator[RealNode]:
-    made = RealNode(AgentHost(tmp_path, executable))
-    yield made
-    made.close()
 
 
 def test_a_nic_without_a_carrier_is_reported_and_used_again_as_soon_as_it_has_one(

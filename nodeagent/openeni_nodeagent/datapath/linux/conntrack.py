@@ -113,6 +113,8 @@ def _flush_to_host_ports(added: State) -> None:
         for family in (IPV4, IPV6):
             ours = [(m, a) for m, a in wanted if family_of(a) == family]
             own = {packed(a) for a in local if family_of(a) == family}
+            if not own:
+                continue  # nothing leads to the node by this family
             ports = {m.host_port for m, _ in ours}
             bytes_ = own, {attribute(uapi.CTA_PROTO_DST_PORT, _port(m)) for m, _ in ours}
             stale = partial(_is_stale, wanted=ours, local=own)
