@@ -31,6 +31,7 @@ def measured(**changes: object) -> Measured:
         "pods": 250,
         "messages": [0.001] * 2,
         "empty": turns(3, 12),
+        "between": turns(3, 12),
         "full": turns(3, 13),
         "down": turns(3, 12),
         "bursts": {20: Bursts(2, turns(30, 100, 40))},
@@ -86,6 +87,12 @@ def test_what_misses_is_said() -> None:
         "agent at rest: memory (PSS to RSS)",
         "agent at rest: of a core",
     }
+
+
+def test_outages_are_compared_to_what_lies_between_them() -> None:
+    slower = measured(down=turns(4.5, 19), between=turns(4.5, 19))
+    assert verdicts(page(slower))["ADD API server down"] == "met"
+    assert verdicts(page(measured(down=turns(4.5, 19))))["ADD API server down"] != "met"
 
 
 def test_a_machine_that_has_become_slower_makes_nothing_take_more() -> None:

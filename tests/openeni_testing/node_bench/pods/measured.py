@@ -62,7 +62,8 @@ class Measured:
     kernel: str
     pods: int  # on the full node
     messages: Sequence[float]  # an ADD's, encoded before: in the turns of the first block
-    empty: Turns  # a block before and one after all else
+    empty: Turns  # a block before and those after all else
+    between: Turns  # of these, those between outages
     full: Turns
     down: Turns  # while the API server is down
     bursts: Mapping[int, Bursts]  # by size

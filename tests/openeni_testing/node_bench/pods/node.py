@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +36,7 @@ ORDERS, RESULT = "orders.json", "result.json"
 SENTINEL: Final = "sentinel"
 SETTLED_SHARE: Final = 0.1  # of a core
 IDLE_INTERVALS: Final = 2
+OUTAGES: Final = 4  # among which the turns are divided: a machine changes within minutes
 
 
 class Orders(msgspec.Struct, frozen=True):
@@ -82,20 +85,15 @@ class Bench:
         usage = self._usage() if orders.kubeconfig else None
         healing_times = self._heal()
         self._drain(residents)
-        self.node.wait_for_addresses(orders.turns)  # nobody can count them without the API server
-        self.node.cluster.set_outage(True)
-        down = self._block("API server down")
-        self.node.cluster.set_outage(False)
-        self._settle()
-        self.node.wait_for_addresses(orders.turns)
-        empty += self._block("empty node again")
+        down, between = self._outages()
         return Measured(
             datapath=orders.name,
             reference=orders.reference,
             kernel=os.uname().release,
             pods=orders.pods,
             messages=messages,
-            empty=empty,
+            empty=empty + between,
+            between=between,
             full=full,
             down=down,
             bursts=bursts,
@@ -104,10 +102,26 @@ class Bench:
             usage=usage,
         )
 
-    def _block(self, name: str, beside: Callable[[int], None] | None = None) -> Turns:
+    def _outages(self) -> tuple[Turns, Turns]:
+        """Return the turns of several outages, and those after each of them."""
+        part = max(1, self.orders.turns // OUTAGES)
+        down, between = list[Turns](), list[Turns]()
+        for _ in range(OUTAGES):
+            self.node.wait_for_addresses(part)  # nobody can count them without the API server
+            self.node.cluster.set_outage(True)
+            down.append(self._block("API server down", count=part))
+            self.node.cluster.set_outage(False)
+            self._settle()
+            self.node.wait_for_addresses(part)
+            between.append(self._block("empty node again", count=part))
+        return reduce(add, down), reduce(add, between)
+
+    def _block(
+        self, name: str, beside: Callable[[int], None] | None = None, count: int = 0
+    ) -> Turns:
         """Return pods that are started and stopped one at a time: those after the residents."""
         self._log(name)
-        pods = self._pods(self.orders.pods, self.orders.turns)
+        pods = self._pods(self.orders.pods, count or self.orders.turns)
         return self.space.run(turns.one_by_one, self.contestants, pods, beside)
 
     def _bursts(self, size: int, count: int) -> Bursts:
