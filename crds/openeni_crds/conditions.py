@@ -96,6 +96,7 @@ class Reason(StrEnum):
     PORT_NOT_ACTIVE = "PortNotActive"
     REATTACHING = "Reattaching"
     PORT_DISABLED = "PortDisabled"
+    MTU_CHANGED = "MTUChanged"
     ATTACH_UNKNOWN = "AttachUnknown"
     UNEXPECTED_RESPONSE = "UnexpectedResponse"
     NO_HOTPLUG_SLOT = "NoHotplugSlot"

@@ -72,8 +72,9 @@ CONDITIONS: Final[Mapping[Type, ConditionEntry]] = {
         "Nova has attached the port to the node's server, and the port is ACTIVE", (OPERATOR_ENI,)
     ),
     Type.UP_TO_DATE: ConditionEntry(
-        "every port in the pool's cloud has what `spec.securityGroups` and `spec.ports` ask for. "
-        "It says nothing about other fields, or about whether pods can be served",
+        "every port in the pool's cloud has what `spec.securityGroups` and `spec.ports` ask for, "
+        "and its network's present MTU. It says nothing about other fields, or about whether pods "
+        "can be served",
         (OPERATOR_POOL, OPERATOR_ENI),
     ),
     Type.SIZED: ConditionEntry(

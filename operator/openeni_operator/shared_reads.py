@@ -54,6 +54,12 @@ class SharedRead(Generic[K, V]):
                 return value
             return entry.value
 
+    def known(self, key: K) -> V | None:
+        """Return the value that was last read, however old it is; None if there is none."""
+        with self._lock:
+            entry = self._entries.get(key)
+        return None if entry is None else entry.value
+
     def _is_old(self, read_at: float, now: float, not_before: float | None) -> bool:
         if not_before is not None and read_at <= not_before:
             return True
@@ -115,6 +121,11 @@ class CloudReads:
             return NetworkFacts(cloud.network(network_id), subnets)
 
         return self._networks.get((name, cloud.place, network_id), read, not_before)
+
+    def known_mtu(self, name: str, cloud: Cloud, network_id: str) -> int | None:
+        """Return the network's MTU as it was last seen; no call is made."""
+        found = self._networks.known((name, cloud.place, network_id))
+        return None if found is None else found.network.mtu
 
     def port_quota(self, name: str, cloud: Cloud) -> PortQuota:
         """Return the project's quota. Raises a CloudError."""

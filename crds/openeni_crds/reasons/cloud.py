@@ -110,6 +110,11 @@ CLOUD: Final[Reasons] = {
         "`openstack port set --enable`, or `kubectl delete eni` for another one",
         (OPERATOR_ENI,),
     ),
+    Reason.MTU_CHANGED: ReasonEntry(
+        "somebody changed the network's MTU; the ENI's NIC and its pods keep the former one",
+        "`kubectl delete eni`, one after the other: each is replaced once its pods have ended",
+        (OPERATOR_ENI,),
+    ),
     Reason.UNEXPECTED_RESPONSE: ReasonEntry(
         "the cloud's response was none that its API documents, so it is not known what it means; "
         "the operator retries",

@@ -14,7 +14,9 @@ ALL_IS_WELL: Final[Reasons] = {
     Reason.SUPPORTED: ReasonEntry("cloud and kernels can serve the pool", "", (OPERATOR_POOL,)),
     Reason.OWNED: ReasonEntry("every port has its ENI", "", (OPERATOR_POOL,)),
     Reason.UP_TO_DATE: ReasonEntry(
-        "ports have the pool's security groups, tags and QoS policy", "", OPERATOR
+        "ports have the pool's security groups, tags and QoS policy, and their network's MTU",
+        "",
+        OPERATOR,
     ),
     Reason.PORT_CREATED: ReasonEntry("the port exists", "", (OPERATOR_ENI,)),
     Reason.ATTACHED: ReasonEntry("the port is attached and ACTIVE", "", (OPERATOR_ENI,)),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from openeni_crds.capacity import Growth
-from openeni_crds.conditions import Reason, Type, is_true
+from openeni_crds.conditions import Reason, Type, find, is_true
 from openeni_crds.eni import ENI
 from openeni_crds.names import port_name, port_tags
 from openeni_crds.status.eni import PortStatus, PortSubnet
@@ -64,6 +64,7 @@ class Observation:
     port: PortStatus | None
     fault: Cause | None = None  # the port cannot serve pods
     elastic: bool = False  # its addresses may be changed
+    mtu_changed: Cause | None = None  # the network has another MTU than the port
 
     @property
     def observed_port(self) -> ObservedPort:
@@ -76,6 +77,7 @@ class Observation:
             settled=settled,
             elastic=self.elastic,
             resize=self.facts.resize,
+            mtu_changed=self.mtu_changed,
         )
 
 
@@ -86,6 +88,7 @@ def observe(deps: ENIDependencies, cloud: Cloud, eni: ENI, tracker: PortTracker)
     """
     _check_place(cloud, eni)
     now, recorded, elastic = deps.clock(), eni.status.port, _is_elastic(deps, eni)
+    mtu_changed = _mtu_changed(deps, cloud, eni)
     found = _find_ports(deps, cloud, eni, tracker)
     ports = () if isinstance(found, Cause) else found
     behind = _is_behind(ports, recorded, tracker, now) and elastic and not eni.metadata.deleting
@@ -119,14 +122,14 @@ def observe(deps: ENIDependencies, cloud: Cloud, eni: ENI, tracker: PortTracker)
     transit = in_transit(deps.state, eni)
     if facts.port is None or behind:
         yields = tracker.yields(now, transit, asks=facts.port is None)
-        return Observation(replace(facts, yields=yields), recorded)
+        return Observation(replace(facts, yields=yields), recorded, mtu_changed=mtu_changed)
     network = _network_facts(deps, cloud, eni, facts.port)
     described, fault = describe_port(facts.port, eni, network, _for_pods(deps, eni, facts.port))
     if described is not None and (fault is None or eni.is_broken):  # by its status, too
         resize = resize_of(eni, described, _claims(deps, eni), elastic=elastic)
         yields = tracker.yields(now, transit, asks=bool(resize.add))
         facts = replace(facts, resize=resize, yields=yields)
-    return Observation(facts, described, fault, elastic)
+    return Observation(facts, described, fault, elastic, mtu_changed)
 
 
 def _is_elastic(deps: ENIDependencies, eni: ENI) -> bool:
@@ -270,3 +273,22 @@ def _network_facts(deps: ENIDependencies, cloud: Cloud, eni: ENI, port: Port) ->
     chosen = (found.subnets[s] for s in eni.spec.subnet_ids)
     subnets = tuple(PortSubnet(s.id, s.cidr, s.gateway) for s in chosen)
     return NetworkFacts(found.network.mtu, subnets, cloud.place)
+
+
+def _mtu_changed(deps: ENIDependencies, cloud: Cloud, eni: ENI) -> Cause | None:
+    """Return the cause if the network's MTU is no longer what the port and its pods have.
+
+    Its pools look at the network. Until one has, what was reported stays.
+    """
+    recorded, reason = eni.status.port, Reason.MTU_CHANGED
+    present = deps.reads.known_mtu(eni.spec.cloud, cloud, eni.spec.network_id)
+    if present is None:
+        before = find(eni.status.conditions, Type.UP_TO_DATE)
+        return Cause(reason, before.message) if before and before.reason == reason else None
+    if recorded is None or recorded.mtu == present >= eni.spec.mtu:
+        return None
+    return Cause(
+        reason,
+        f"the network's MTU is {present} now, the NIC keeps {recorded.mtu} and its pods "
+        f"{eni.spec.mtu}: delete this ENI for another one",
+    )

@@ -33,6 +33,7 @@ class ObservedPort:
     elastic: bool = False  # its addresses may be changed
     resize: Resize = NO_RESIZE
     resize_failure: Cause | None = None  # why they are not: perhaps a step before fails
+    mtu_changed: Cause | None = None  # the network has another MTU than the port
 
 
 def desired_status(
@@ -113,13 +114,15 @@ def _up_to_date(
         return (known,) if known else ()
     if observed.neutron is None:
         return ()
-    different = settings_of(eni).differences(observed.neutron)
-    same = not different
-    changes = f"to be changed on port {observed.neutron.id}: {', '.join(different)}"
-    why = Cause(cause.reason, f"{changes}: {cause.message}") if cause else None
-    why = why or Cause(Reason.UPDATING, changes)
-    reason, message = _reason_and_message(same, Reason.UP_TO_DATE, why)
+    why, reason, message = observed.mtu_changed, Reason.UP_TO_DATE, ""
+    if different := settings_of(eni).differences(observed.neutron):
+        changes = f"to be changed on port {observed.neutron.id}: {', '.join(different)}"
+        why = Cause(cause.reason, f"{changes}: {cause.message}") if cause else None
+        why = why or Cause(Reason.UPDATING, changes)
+    if why is not None:
+        reason, message = why.reason, why.message
     generation = eni.metadata.generation
+    same = why is None
     return (condition(Type.UP_TO_DATE, reason, message, status=same, generation=generation),)
 
 

@@ -145,7 +145,7 @@ def up_to_date(
         return _false(Reason.PAUSED, PAUSED)
     left = (
         f"{behind} of {present} ports do not yet have what spec.securityGroups and "
-        "spec.ports ask for"
+        "spec.ports ask for, or their network's MTU"
     )
     causes = [*selection.faults, *([failure] if failure else ())]
     if causes:

@@ -69,6 +69,7 @@ EVENT_TYPES: Final[Mapping[str, EventType | None]] = {
     Reason.PORT_NOT_ACTIVE: _WARNING,
     Reason.REATTACHING: _WARNING,
     Reason.PORT_DISABLED: _WARNING,
+    Reason.MTU_CHANGED: _WARNING,
     Reason.UNEXPECTED_RESPONSE: _WARNING,
     Reason.NO_HOTPLUG_SLOT: _WARNING,
     Reason.SERVER_NOT_FOUND: _WARNING,

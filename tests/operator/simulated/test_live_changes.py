@@ -23,7 +23,9 @@ def groups_on_ports(sim: Simulation) -> set[frozenset[str]]:
     return {port.security_group_ids for port in sim.cloud.ports.values()}
 
 
-BEHIND = "ports do not yet have what spec.securityGroups and spec.ports ask for"
+BEHIND = (
+    "ports do not yet have what spec.securityGroups and spec.ports ask for, or their network's MTU"
+)
 
 
 def simulate_tagged(nodes: int = 2) -> Simulation:
