@@ -214,7 +214,7 @@ class NodeDatapath(Protocol):
     """
 
     def datapath_modes(self) -> frozenset[str]:
-        """Return the modes (Datapath.word) that this kernel supports; tried once."""
+        """Return the modes (Datapath.word) that this kernel supports now."""
         ...
 
     def subscribe(self, changed: Callable[[], None]) -> None:

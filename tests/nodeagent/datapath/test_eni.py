@@ -221,7 +221,10 @@ def test_the_mode_of_an_unused_eni_can_change(network: NeutronNetwork, node: Nod
 def test_a_mode_that_the_kernel_does_not_support_is_refused_by_name_and_gets_no_pods(
     network: NeutronNetwork, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(modes, "supported_datapath_modes", lambda: frozenset({"Veth"}))
+    def is_veth(datapath: Datapath) -> bool:
+        return datapath.mode is Mode.VETH
+
+    monkeypatch.setattr(modes, "_is_supported", is_veth)
     eni = eni_facts("eni", 10, Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L3S)))
     plug(network, node, eni, "eth5")
     refused = r"kernel does not support mode IPVlanL3S, only Veth"

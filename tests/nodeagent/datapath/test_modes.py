@@ -26,8 +26,12 @@ def kernel(
     monkeypatch: pytest.MonkeyPatch, *labels: str, egress: bool = True, sockets: bool = True
 ) -> None:
     """A kernel with these modes, whatever this machine's has."""
+
+    def is_supported(datapath: Datapath) -> bool:
+        return datapath.word in labels
+
     monkeypatch.setattr(modes, "knows_sockets", lambda: sockets)
-    monkeypatch.setattr(modes, "supported_datapath_modes", lambda: frozenset(labels))
+    monkeypatch.setattr(modes, "_is_supported", is_supported)
     monkeypatch.setattr(modes, "has_egress_hook", lambda: egress)
 
 
@@ -88,6 +92,24 @@ def test_the_kernels_modes_are_those_whose_links_iproute2_can_create() -> None:
                 netns.ip("link del slave")
                 found.add(f"IPVlan{mode}")
     assert modes.supported_datapath_modes() == found
+
+
+@pytest.mark.root
+def test_a_mode_whose_module_somebody_loads_is_supported_from_then_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuses(_: Datapath) -> bool:
+        return False
+
+    truth = modes.supported_datapath_modes()
+    monkeypatch.setattr(modes, "_supported", set[str]())
+    with monkeypatch.context() as patch:
+        patch.setattr(modes, "_creates_link", refuses)
+        assert modes.supported_datapath_modes() == frozenset()
+        with pytest.raises(ModeUnsupportedError):
+            modes.require_support(VETH)
+    modes.require_support(VETH)
+    assert modes.supported_datapath_modes() == truth
 
 
 @pytest.mark.root

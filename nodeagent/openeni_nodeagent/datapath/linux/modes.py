@@ -39,22 +39,30 @@ _ON_OUTPUT: Final = "type filter hook output priority mangle; policy accept;"
 _ON_FORWARD: Final = "type filter hook forward priority filter; policy accept;"
 _PLAIN_CHAIN: Final = chain("inet", "plain", _ON_OUTPUT, ["accept"])
 _FLOWS_CAN_BE_DELETED_SINCE: Final = (5, 19)
-# A refusal may be of the moment, as for want of memory, and the answer holds until the agent ends.
+# A refusal may be of the moment, as for want of memory. That of nftables counts as lasting then.
 _TRIES: Final = 2
 _ALL: Final = (
     Datapath(Mode.VETH),
     *(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode),
 )
+_supported: Final = set[str]()  # words of modes
 
 
-@cache
 def supported_datapath_modes() -> frozenset[str]:
     """Return the modes (Datapath.word) whose links the kernel can create, loading its modules."""
-    return frozenset(
-        d.word
-        for d in _ALL
-        if any(in_new_namespace(partial(_creates_link, d)) for _ in range(_TRIES))
-    )
+    return frozenset(d.word for d in _ALL if _is_supported(d))
+
+
+def _is_supported(datapath: Datapath) -> bool:
+    """Return True if the kernel can create the mode's links.
+
+    What it refuses is tried again each time: a module may be installed while the node runs.
+    """
+    if datapath.word not in _supported:
+        creates_link = partial(_creates_link, datapath)
+        if any(in_new_namespace(creates_link) for _ in range(_TRIES)):
+            _supported.add(datapath.word)
+    return datapath.word in _supported
 
 
 @cache
@@ -110,7 +118,7 @@ def knows_sockets() -> bool:
 
 def require_support(datapath: Datapath) -> None:
     """Raise ModeUnsupportedError if this kernel does not support the datapath."""
-    if datapath.word not in supported_datapath_modes():
+    if not _is_supported(datapath):
         raise ModeUnsupportedError(
             f"this node's kernel does not support mode {datapath.word}, only "
             f"{', '.join(sorted(supported_datapath_modes())) or 'none'}: "
