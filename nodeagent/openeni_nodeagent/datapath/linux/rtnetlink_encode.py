@@ -34,7 +34,6 @@ _EXCLUSIVE: Final = uapi.NLM_F_CREATE | uapi.NLM_F_EXCL
 _REPLACING: Final = uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE
 _ROUTE_TYPES: Final = {
     RouteType.UNICAST: uapi.RTN_UNICAST,
-    RouteType.MULTICAST: uapi.RTN_MULTICAST,
     RouteType.PROHIBIT: uapi.RTN_PROHIBIT,
     RouteType.UNREACHABLE: uapi.RTN_UNREACHABLE,
 }
