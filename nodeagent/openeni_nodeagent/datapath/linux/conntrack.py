@@ -35,6 +35,7 @@ from openeni_nodeagent.datapath.linux.dumps import answers
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.pyroute2_classes import ConntrackMessage
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import SOCKET_FAMILIES, packed
+from openeni_nodeagent.datapath.marks import Mark
 from openeni_nodeagent.datapath.model import Element, State
 from openeni_nodeagent.datapath.nft_sets import split
 from openeni_nodeagent.datapath.options.host_ports import mappings_in
@@ -171,6 +172,25 @@ def flush_untranslated(members: State, own: Collection[str]) -> None:
                     _delete(netfilter, family, (senders,), lacks)
     except KernelRefusedError as error:
         LOG.warning("flows to services whose sender is wrong are left to expire: %s", error)
+
+
+def flush_marked(marks: Iterable[Mark]) -> None:
+    """Delete the entries of translated flows with marks that are no longer their ENIs'.
+
+    Their replies would leave by another ENI, or by the node's own NIC. A failure is logged.
+    """
+    try:
+        with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
+            for mark in marks:
+                selected = [("CTA_MARK", mark.value), ("CTA_MARK_MASK", mark.mask)]
+                for family in (IPV4, IPV6):
+                    _delete(netfilter, family, (), _is_translated, selected)
+    except KernelRefusedError as error:
+        LOG.warning("flows to services with a former mark are left to expire: %s", error)
+
+
+def _is_translated(entry: _Entry) -> bool:
+    return bool(entry.status & uapi.IPS_DST_NAT)
 
 
 def _addresses(members: State, name: str) -> frozenset[bytes]:

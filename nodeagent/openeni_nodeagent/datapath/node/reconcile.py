@@ -29,7 +29,7 @@ from openeni_nodeagent.datapath.node.plan import (
     eni_part,
     pod_part,
 )
-from openeni_nodeagent.datapath.node.service_flows import forget_untranslated
+from openeni_nodeagent.datapath.node.service_flows import forget_flows
 from openeni_nodeagent.datapath.pod import compare_inside, repair_inside
 from openeni_nodeagent.datapath_api import (
     DatapathError,
@@ -71,7 +71,7 @@ class NodeReconcile:
         plan, found = self._compare(snapshot)
         if self._apply_enis(found, plan) | self._apply_pods(found, plan, hold):
             now = self._look_again()
-            forget_untranslated(self.restored, now.state)
+            forget_flows(self.restored, snapshot.state, now.state)
             plan, found = self._compare(now)
         report = self._report(found, plan)
         return replace(report, not_offloaded=restore_offload(self.offload)), plan
@@ -80,7 +80,7 @@ class NodeReconcile:
         """Bring the ENIs, and what they share, to the plan. Raises the DatapathError of one."""
         plan, found = self._compare(snapshot)
         if self._apply_enis(found, plan):
-            forget_untranslated(self.restored, self._look_again().state)
+            forget_flows(self.restored, snapshot.state, self._look_again().state)
         of_parts = (self.refusals.get(part) for part in (SHARED, eni_part(wanted.mac)))
         for error in filter(None, (self.errors.get(wanted.name), *of_parts)):
             raise error

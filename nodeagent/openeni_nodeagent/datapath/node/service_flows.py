@@ -1,20 +1,27 @@
-"""Forget flows to services that began while what translates their senders was missing."""
+"""Forget flows to services that would go wrong after what a look has changed."""
 
 from collections.abc import Iterable
 from typing import Final
 
-from openeni_nodeagent.datapath.linux.conntrack import flush_untranslated
+from openeni_nodeagent.datapath.filters.chains import given_marks
+from openeni_nodeagent.datapath.linux.conntrack import flush_marked, flush_untranslated
 from openeni_nodeagent.datapath.model import Address, Chain, Element, Item, Operation, State, Verb
 
 _CHAIN: Final = "service"  # filters/node.py
 _SETS: Final = ("sources", "pods", "hairpins")  # in which that chain looks senders up
 
 
-def forget_untranslated(restored: Iterable[Operation], now: State) -> None:
-    """Delete the conntrack entries of such flows, if what was restored translates senders.
+def forget_flows(restored: Iterable[Operation], before: State, now: State) -> None:
+    """Delete the conntrack entries of flows that began while something was not as it is `now`.
 
-    The members of sets `now` say whose. What leads to the node's own addresses never passes there.
+    Where what translates senders was restored, the members of sets say whose. What leads to the
+    node's own addresses never passes there. And of those that were answered by an ENI's former
+    mark, since agent.markMask is another one.
     """
+    marks = {table: given.mark for table, given in given_marks(now).items()}
+    former = {table: given.mark for table, given in given_marks(before).items()}
+    if stale := {mark for table, mark in former.items() if marks.get(table, mark) != mark}:
+        flush_marked(stale)
     if any(o.verb is not Verb.REMOVE and _translates(o.item) for o in restored):
         own = {i.address for i in now if isinstance(i, Address)}
         flush_untranslated(now, own)

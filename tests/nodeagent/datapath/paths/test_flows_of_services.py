@@ -1,6 +1,7 @@
-"""A pod's flow to a service that begins while somebody has removed what translates its sender.
+"""A flow to a service that begins while its way back is another one than after a look.
 
-Its client goes on asking from one port, as DNS forwarders, QUIC and RADIUS do.
+Somebody has removed what translates its sender, or its ENI had another mark. Its client goes on
+asking from one port, as DNS forwarders, QUIC and RADIUS do.
 """
 
 import socket
@@ -10,6 +11,7 @@ from contextlib import ExitStack
 import pytest
 
 from openeni_crds import names
+from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_testing.network.one_eni import MODES
 from openeni_testing.network.topology import REMOTE, Topology
 
@@ -72,6 +74,29 @@ def test_a_flow_that_began_meanwhile_is_answered_after_a_look(
         assert is_answered(during)
         assert is_answered(before)
         assert is_answered(begin())
+
+
+@pytest.mark.parametrize("mask", [0x003E0000, 0xFC000000], ids=["overlaps", "is apart"])
+def test_one_to_a_node_port_at_an_eni_is_answered_by_it_with_another_mask(
+    topology: Topology, mask: int
+) -> None:
+    node, pod = topology.node, topology.pods["a1"]
+    primary = pod.facts.eni.primary[0]
+    pod.namespace.answer(53)
+    node.namespace.nft(f"""table ip proxy {{
+      chain prerouting {{ type nat hook prerouting priority dstnat;
+        ip daddr {primary} udp dport 53 dnat to {pod.address}; }}
+    }}
+    """)
+    outside = topology.network.outside
+    with outside.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(1)
+        client.connect((primary, 53))
+        assert is_answered(client)
+        node.datapath = KernelDatapath(mask)
+        assert node.look().errors == {}
+        assert is_answered(client)
+    assert topology.network.dropped() == {}
 
 
 def test_one_to_a_program_of_the_node_goes_on(topology: Topology) -> None:
