@@ -157,16 +157,13 @@ def _input_chain(eni: NodeENI) -> Chain:
         *([f"ether saddr {eni.facts.mac} accept"] if eni.layer_2 else []),
         *_to_services(eni),
         *([f"{word} daddr . iif @podlinks{n} accept" for word, n in FAMILIES if eni.layer_3]),
-        *(
-            f"{UNTRANSLATED} {_BEGUN} {word} daddr != @primaries{n} counter drop"
-            for word, n in FAMILIES
-        ),
+        *(f"{UNTRANSLATED} {_BEGUN} {match} counter drop" for match in _for_another(eni)),
         *(f"{error} {_BEGUN} ct original protocol != tcp counter drop" for error in MTU_ERRORS),
         "fib saddr type local counter drop",
         has_flow,
         *(f"{error} counter drop" for error in MTU_ERRORS),
         "icmpv6 type 130-137 accept",  # groups and neighbour discovery, which conntrack leaves out
-        *(f"{word} daddr @primaries{number} accept" for word, number in FAMILIES),
+        *(f"{word} daddr {a} accept" for word, n in FAMILIES if (a := eni.primary(n))),
         "counter drop",
     ]
     hook = f"type filter hook input {_AT_FILTERS}"

@@ -154,12 +154,15 @@ def asking(pod: Namespace, service: str) -> Callable[[], None]:
 
 
 def test_what_conntrack_calls_invalid_does_not_reach_the_node(topology: Topology) -> None:
-    """So no chain of NAT sees it."""
+    """So no chain of NAT sees it, also if it is for the address of another ENI."""
     if 6 not in topology.families:
         return
+    node, remote = topology.node.namespace, topology.remote
     macs = REMOTE.mac, topology.pods["a1"].facts.eni.mac
-    frame = datagram_without_length(REMOTE.addresses[1], NODE[6], macs, (4000, DISCARD))
-    assert arrived(topology, topology.remote, frame, 6, at_node=True) == []
+    of_another = topology.pods["b1"].facts.eni.primary[1]
+    for address in (NODE[6], of_another):
+        frame = datagram_without_length(REMOTE.addresses[1], address, macs, (4000, DISCARD))
+        assert received(remote, sending(remote, "eth0", frame), address, node) == []
 
 
 def test_an_address_that_is_not_tracked_is_not_reached_by_the_enis_mac(topology: Topology) -> None:
@@ -176,6 +179,23 @@ def test_an_address_that_is_not_tracked_is_not_reached_by_the_enis_mac(topology:
     attack = sending(topology.remote, "eth0", by_the_eni(topology, LOCAL_DNS, DISCARD))
     assert received(pod.namespace, attack, LOCAL_DNS, node) == []
     node.nft("delete table ip theirs")
+
+
+def test_another_enis_address_is_not_reached_by_what_conntrack_does_not_know(
+    topology: Topology,
+) -> None:
+    node, remote = topology.node.namespace, topology.remote
+    node.nft(
+        f"""table inet theirs {{
+          chain prerouting {{ type filter hook prerouting priority raw;
+            udp dport {DISCARD} notrack; }}
+        }}"""
+    )
+    for family in topology.families:
+        address = topology.pods["b1"].facts.eni.primary[family == 6]
+        attack = sending(remote, "eth0", by_the_eni(topology, address, DISCARD))
+        assert received(remote, attack, address, node) == []
+    node.nft("delete table inet theirs")
 
 
 def test_the_enis_link_local_address_has_no_host_ports(topology: Topology) -> None:
