@@ -125,6 +125,11 @@ class PodIP(Struct, frozen=True, rename="camel", omit_defaults=True):
         return f"{self.namespace}/{self.name}"
 
     @property
+    def placed(self) -> Condition | None:
+        """Return the operator's word on where the addresses are for a pod that asks for them."""
+        return find(self.status.conditions, Type.PLACED)
+
+    @property
     def is_retained(self) -> bool:
         """Return True if its addresses are kept when the pod has gone."""
         return self.spec.retention != DELETE

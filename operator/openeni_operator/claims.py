@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from openeni_crds.conditions import Reason, Status, Type, find
+from openeni_crds.conditions import Reason, Status
 from openeni_crds.eni import ENI
 from openeni_crds.podip import PodIP
 from openeni_operator.cloud.unassignable import role_of
@@ -19,6 +19,9 @@ from openeni_operator.cluster_state import ClusterState
 
 # Of Placed: a pod waits, for nothing but the operator and agents.
 IN_PROGRESS: Final = frozenset({Reason.WAITING_FOR_ADDRESS, Reason.WAITING_FOR_RELEASE})
+
+# Of Placed: a pod waits for room, which may take long, or be made at the pool's next look.
+LIMITS: Final = frozenset({Reason.POOL_LIMIT, Reason.NODE_LIMIT})
 
 # Of Placed: the addresses are on no port, and no pod waits for them.
 UNAWAITED: Final = frozenset({Reason.ADDRESS_NOT_ON_PORT, Reason.RETAINED})
@@ -69,8 +72,7 @@ def _leaves(state: ClusterState, address: str, eni: ENI) -> bool:
     if podip is None or podip.spec.eni_name:
         return False
     if not eni.offers_addresses:
-        placed = find(podip.status.conditions, Type.PLACED)
-        return placed is not None and placed.reason == Reason.WAITING_FOR_RELEASE
+        return podip.placed is not None and podip.placed.reason == Reason.WAITING_FOR_RELEASE
     return target_node(state, podip) != eni.spec.node_name
 
 
@@ -97,25 +99,26 @@ def _is_brought_elsewhere(state: ClusterState, podip: PodIP, eni: ENI) -> bool:
     """Return True if another ENI is to get what its pod waits for, and nobody else hinders that."""
     if podip.spec.eni_name == eni.name:
         return False
-    if eni.status.port is None and target_node(state, podip) == eni.spec.node_name:
+    of_target = target_node(state, podip) == eni.spec.node_name
+    if eni.status.port is None and of_target and podip.spec.pool_name == eni.spec.pool_name:
         return False
     return _is_in_progress(podip) and _are_in_one_network(state, podip, eni)
 
 
 def _is_in_progress(podip: PodIP) -> bool:
-    """Return True if a pod waits for the PodIP's addresses, for the operator and agents alone.
+    """Return True if a pod waits for the PodIP's addresses, which nobody else has or hinders.
 
     So does one whose PodIP is new: nobody else has asked for what no pod has had.
     """
-    placed = find(podip.status.conditions, Type.PLACED)
     if podip.metadata.deleting:
         return False
-    return not podip.was_granted if placed is None else placed.reason in IN_PROGRESS
+    placed = podip.placed
+    return not podip.was_granted if placed is None else placed.reason in IN_PROGRESS | LIMITS
 
 
 def _is_awaited(podip: PodIP) -> bool:
     """Return True if a pod waits for the PodIP's addresses, whatever hinders them."""
-    placed = find(podip.status.conditions, Type.PLACED)
+    placed = podip.placed
     if placed is None:
         return not podip.was_granted
     return placed.status == Status.FALSE and placed.reason not in UNAWAITED

@@ -148,6 +148,21 @@ def test_no_eni_of_another_pool_in_its_network_gets_it(make_world: Make) -> None
     assert world.retry("web-0", 120) == first
 
 
+def test_no_new_eni_of_another_pool_gets_it_not_even_on_its_node(make_world: Make) -> None:
+    world = make_world(capacity=SHORT)
+    first = world.start("web-0", "n1", **KEPT)
+    world.step(60)
+    world.end("web-0")
+    away = world.agents.pop("n2")
+    world.create_pod("web-0", "n2", **KEPT)
+    world.until(partial(has_left, world, first[0]), "it has left")
+    world.sim.add_pool("other", podSelector={"matchLabels": {"x": "y"}})
+    for _ in range(10):
+        world.step()
+    world.agents["n2"] = away
+    assert world.retry("web-0", 120) == first
+
+
 def test_what_cannot_arrive_keeps_other_pods_waiting_for_a_moment_alone(make_world: Make) -> None:
     world = make_world(capacity=SHORT)
     first = world.start("web-0", "n1", **KEPT)

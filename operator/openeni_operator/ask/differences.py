@@ -10,7 +10,7 @@ from datetime import datetime
 from ipaddress import ip_address
 from typing import Final, TypeAlias
 
-from openeni_crds.conditions import Reason, Status, Type, find, is_true
+from openeni_crds.conditions import Reason, Status, Type, is_true
 from openeni_crds.eni import ENI
 from openeni_crds.meta import parse_time
 from openeni_crds.names import ENIS, PODIPS, port_tags
@@ -205,7 +205,7 @@ def _of_podips(facts: Facts) -> Iterator[Difference]:
     enis = {eni.name: eni for eni in facts.enis}
     holders: dict[tuple[str, str], list[str]] = defaultdict(list)
     for podip in sorted(facts.podips, key=lambda p: p.key):
-        placed = find(podip.status.conditions, Type.PLACED)
+        placed = podip.placed
         if not podip.spec.eni_name or (placed is not None and placed.status == Status.FALSE):
             continue
         eni = enis.get(podip.spec.eni_name)

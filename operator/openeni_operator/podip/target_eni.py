@@ -2,16 +2,14 @@
 
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
-from typing import Final
 
 from openeni_crds.conditions import Reason, Type, find, is_true
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.status.eni import MOST_PODS
 from openeni_operator.cause import Cause
+from openeni_operator.claims import LIMITS
 from openeni_operator.eni.report import in_fuller_family
-
-LIMITS: Final = frozenset({Reason.POOL_LIMIT, Reason.NODE_LIMIT})
 
 
 def choose_eni(enis: tuple[ENI, ...], node: str, addresses: list[str]) -> tuple[Cause, ENI | None]:

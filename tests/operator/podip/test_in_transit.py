@@ -24,8 +24,8 @@ def an_eni(name: str = "old", *, port: Json | None = None, **spec: Any) -> Json:
     return body | {"status": {"port": port_status(name) | (port or {})}}
 
 
-def without_port(name: str, node: str) -> Json:
-    return eni_body(name, node=node)
+def without_port(name: str, node: str, pool: str = "pods") -> Json:
+    return eni_body(name, node=node, pool=pool)
 
 
 def a_podip(name: str, placed: str, **spec: str) -> Json:
@@ -83,6 +83,9 @@ def state_of(objects: Iterable[tuple[Kind, Json]]) -> ClusterState:
         pytest.param(without_port("any", "n1"), (), id="before it has a port"),
         pytest.param(an_eni("any", poolName="other"), (), id="of another pool in its network"),
         pytest.param(
+            without_port("any", "n2", "other"), (), id="on its node, of another pool in its network"
+        ),
+        pytest.param(
             an_eni("any"),
             (an_eni("far", poolName="far", port={"addresses": [ADDRESS]}),),
             id="an ENI of another pool has an equal one",
@@ -125,6 +128,12 @@ def test_the_eni_that_is_to_get_the_address_asks_for_others_too() -> None:
 def test_a_claim_that_somebody_else_hinders_holds_nobody_up() -> None:
     assert transit_of(an_eni("any"), placed=Reason.WAITING_FOR_RELEASE) == {ADDRESS}
     assert transit_of(an_eni("any"), placed=Reason.ADDRESS_TAKEN) == frozenset()
+
+
+@pytest.mark.parametrize("limit", [Reason.NODE_LIMIT, Reason.POOL_LIMIT])
+def test_a_claim_that_finds_no_room_is_left_alone_too(limit: Reason) -> None:
+    """There may be some in a moment: it is the pool that says that another node has none."""
+    assert transit_of(an_eni("any"), placed=limit) == {ADDRESS}
 
 
 def test_nor_does_it_matter_whether_the_pod_is_pending() -> None:
