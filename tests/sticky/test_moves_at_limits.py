@@ -1,4 +1,4 @@
-"""An address leaves an ENI that is being deleted although nothing more may be held.
+"""An address leaves its ENI although nothing more may be held, and other pods wait.
 
 It takes up what it has left: on no port, without room on another one, it would be lost.
 """
@@ -43,7 +43,20 @@ def start_others(world: StickyWorld, node: str, seconds: int = 40) -> list[str]:
         world.create_pod(name, node)
     for _ in range(seconds):
         retry_others(world, waiting)
+    assert waiting
     return waiting
+
+
+def start_beside(world: StickyWorld, node: str, waiting: list[str]) -> list[str]:
+    """Create web-0 on the node; return its address, which it gets while the others retry, too."""
+    world.create_pod("web-0", node, **KEPT)
+    got: list[str] = []
+    for _ in range(60):
+        with suppress(CNIError):
+            got += world.add("web-0")
+            break
+        retry_others(world, waiting)
+    return got
 
 
 def retry_others(world: StickyWorld, waiting: list[str]) -> None:
@@ -97,16 +110,44 @@ def test_although_other_pods_wait_for_any_address(make_world: Make, limit: str, 
     if limit == "pool":
         limit_pool(world)
     waiting = start_others(world, node)
-    assert waiting
     world.end("web-0")
-    world.create_pod("web-0", "n1", **KEPT)
-    got: list[str] = []
-    for _ in range(60):
-        with suppress(CNIError):
-            got += world.add("web-0")
-            break
-        retry_others(world, waiting)
-    assert got == [address]
+    assert start_beside(world, "n1", waiting) == [address]
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_of_a_pool_for_another_node_although_pods_wait_on_the_old_one(
+    make_world: Make, full: bool
+) -> None:
+    """The old one keeps neither the address nor the room that it leaves."""
+    world = make_world(capacity={**SIZES, "minAvailable": 1})
+    (address,) = world.start("web-0", "n1", **KEPT)
+    world.step(60)
+    limit_pool(world)
+    waiting = start_others(world, "n1")
+    for n in range(world.free("n2") if full else 0):
+        world.start(f"b{n}", "n2")
+    world.end("web-0")
+    assert start_beside(world, "n2", waiting) == [address]
+
+
+@pytest.mark.parametrize("others", [1, 2])
+def test_for_a_node_with_room_although_pods_wait_where_there_is_none(
+    make_world: Make, others: int
+) -> None:
+    """The pool says so of all its nodes, and the old node lacks addresses, too."""
+    sizes = {**SIZES, "minAvailable": 1, "maxAddressesPerNode": 4}
+    world = make_world(capacity=sizes)
+    world.add_node("n3")
+    (address,) = world.start("web-0", "n1", **KEPT)
+    for n in range(3):
+        world.start(f"a{n}", "n1")
+    for n in range(others):
+        world.start(f"b{n}", "n2")
+    waiting = start_others(world, "n3")
+    for name in ("a3", "a4"):
+        world.create_pod(name, "n1")
+    world.end("web-0")
+    assert start_beside(world, "n2", [*waiting, "a3", "a4"]) == [address]
 
 
 @pytest.mark.parametrize("others", [0, 3])

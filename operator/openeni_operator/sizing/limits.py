@@ -11,6 +11,7 @@ from openeni_operator.sizing.state import (
     CreateENI,
     GrowENI,
     NodeState,
+    RetireAddresses,
     SizingPolicy,
 )
 
@@ -46,7 +47,10 @@ class PoolBudget:
         return replace(policy, max_addresses=most)
 
     def allow(self, action: Action, node: NodeState) -> Action | None:
-        """Return the action for the node, made smaller to fit, or None if it does not fit."""
+        """Return the action for the node, made smaller to fit, or None if it does not fit.
+
+        An ENI that may not grow is asked all the same for what leaves it: it makes room.
+        """
         match action:
             case CreateENI(name, wanted):
                 if self.enis is not None and self.enis < 1:
@@ -58,9 +62,12 @@ class PoolBudget:
                 return CreateENI(name, count) if count else None
             case GrowENI(name, wanted):
                 eni = next(e for e in node.enis if e.name == name)
-                free = min(wanted, eni.held)  # it has them, or was promised them
+                # It has them, or was promised them; what is leaving it may be another node's.
+                free = min(wanted, max(eni.addresses, eni.count))
                 count = free + (self._take(wanted - free, node) if wanted > free else 0)
-                return GrowENI(name, count) if count > eni.count else None
+                if count > eni.count:
+                    return GrowENI(name, count)
+                return RetireAddresses(name, eni.count) if eni.misasked else None
             case _:
                 return action
 
