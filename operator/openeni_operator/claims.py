@@ -53,8 +53,8 @@ def target_node(state: ClusterState, podip: PodIP) -> str:
 def leaving_addresses(state: ClusterState, enis: Iterable[ENI]) -> dict[str, frozenset[str]]:
     """Return, by ENI, the addresses of its port that other nodes claim, or other ENIs of its own.
 
-    Those are of an ENI that offers no addresses: its agent grants nothing of it any more. They
-    leave once `Placed` says so: on no port they might be lost.
+    The latter leave an ENI that serves no pods, once `Placed` says so: on no port they might be
+    lost. So does whatever leaves one that offers no addresses.
     """
     if not state.podips_on(""):  # a PodIP that moves names no ENI
         return {}
@@ -71,9 +71,9 @@ def _leaves(state: ClusterState, address: str, eni: ENI) -> bool:
     podip = claimant_of(state, address, eni.spec.pool_name)
     if podip is None or podip.spec.eni_name:
         return False
-    if not eni.offers_addresses:
-        return podip.placed is not None and podip.placed.reason == Reason.WAITING_FOR_RELEASE
-    return target_node(state, podip) != eni.spec.node_name
+    if eni.offers_addresses and target_node(state, podip) != eni.spec.node_name:
+        return True
+    return podip.placed is not None and podip.placed.reason == Reason.WAITING_FOR_RELEASE
 
 
 def in_transit(state: ClusterState, eni: ENI) -> frozenset[str]:

@@ -18,6 +18,7 @@ from openeni_operator.eni.status import OWNED, in_use, lacks_slot
 from openeni_operator.keys import ORPHAN_SWEEP, WATCHED_PODIP, Key
 from openeni_operator.podip.plan import OWNED as OWNED_OF_PODIPS
 from openeni_operator.podip.reconcile import ALL_NODES
+from openeni_operator.podip.target_eni import may_serve
 
 _AFFECTS_ALL_POOLS: Final[frozenset[Kind]] = frozenset({ENIPOOLS, NAMESPACES, NODES})
 
@@ -143,11 +144,11 @@ def _keys_for_eni(eni: ENI, state: ClusterState, *, deleted: bool) -> Iterable[K
     """Return the keys that the ENI affects: the PodIPs if it goes while pods may use its port.
 
     That is one whose port was lost, or whose finalizer somebody else has removed. What is kept on
-    one that offers no addresses is to leave it if a pod waits for it.
+    one that serves no pods is to leave it if a pod waits for it.
     """
     yield Key(ENIS, eni.name)
     yield Key(ENIPOOLS, eni.spec.pool_name)
-    if not eni.offers_addresses:
+    if not may_serve(eni):
         yield from (Key(WATCHED_PODIP, podip.key) for podip in state.podips_on(eni.name))
     if deleted and in_use(eni, None):
         yield Key(PODIPS, eni.spec.node_name)

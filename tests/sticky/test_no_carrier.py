@@ -1,22 +1,145 @@
-"""A pod that keeps its address leaves a node whose NIC has no carrier."""
+"""Pods that keep their address leave an ENI whose NIC has no carrier: its agent grants nothing."""
 
 from collections.abc import Callable
 
 import pytest
 
+from openeni_crds.conditions import Reason
+from openeni_crds.names import ENIPOOLS, PODS
 from openeni_nodeagent.datapath_api import NoCarrierError
 from openeni_nodeagent.enis import link_reports
-from openeni_testing.sticky.world import KEPT, StickyWorld
+from openeni_testing.sticky.world import KEPT, StickyWorld, Wish
+
+Make = Callable[..., StickyWorld]
+BY_NAME = Wish(sticky="1h", address="10.98.0.77")
+TWO = {"addressesPerENI": 4, "minAvailable": 4, "maxENIsPerNode": 3}  # ENIs of each node
 
 
-def test_its_address_leaves_for_another_node(
-    make_world: Callable[..., StickyWorld], monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the loss reported at once: its time is not the world's."""
+    monkeypatch.setattr(link_reports, "CARRIER_LOST_SECONDS", 0.0)
+
+
+def eni_of(world: StickyWorld, address: str) -> str:
+    """Return the name of the ENI whose port has the address; "" if none has."""
+    enis = world.sim.enis()
+    having = (e.name for e in enis if e.status.port and address in e.status.port.addresses)
+    return next(having, "")
+
+
+def lose_carrier(world: StickyWorld, address: str) -> str:
+    """Take the carrier of the NIC of node n1 that has the address; return its ENI."""
+    eni = eni_of(world, address)
+    world.agents["n1"].datapath.eni_errors[eni] = NoCarrierError("NIC ens7 has no carrier")
+    world.step(20)
+    return eni
+
+
+@pytest.mark.parametrize("node", ["n1", "n2"])
+@pytest.mark.parametrize("wish", [KEPT, BY_NAME])
+def test_a_pod_that_is_made_anew_takes_its_address_along(
+    make_world: Make, wish: Wish, node: str
 ) -> None:
-    monkeypatch.setattr(link_reports, "CARRIER_LOST_SECONDS", 0.0)  # not of the world's time
+    world = make_world(capacity=TWO)
+    (address,) = world.start("web-0", "n1", **wish)
+    world.start("web-1", "n1", **KEPT)
+    lost = lose_carrier(world, address)
+    world.end("web-0")
+    assert world.start("web-0", node, 30, **wish) == (address,)
+    assert world.node_of(address) == node
+    assert eni_of(world, address) != lost
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Running"])
+@pytest.mark.parametrize("first", ["the carrier", "the sandbox"])
+def test_a_pod_whose_sandbox_is_restarted_takes_its_address_along(
+    make_world: Make, first: str, phase: str
+) -> None:
+    world = make_world(capacity=TWO)
+    (address,) = world.start("web-0", "n1", **KEPT)
+    change = [{"op": "replace", "path": "/status/phase", "value": phase}]
+    world.sim.api.patch(PODS, "web-0", "default", operations=change, subresource="status")
+    if first == "the carrier":
+        lost = lose_carrier(world, address)
+        world.end_sandbox("web-0")
+    else:
+        world.end_sandbox("web-0")
+        world.step()
+        lost = lose_carrier(world, address)
+    assert world.retry("web-0", 30) == (address,)
+    assert eni_of(world, address) != lost
+
+
+def test_the_operator_looks_after_a_pod_that_waits_as_soon_as_the_carrier_is_lost(
+    make_world: Make,
+) -> None:
+    world = make_world(capacity=TWO)
+    (address,) = world.start("web-0", "n1", **KEPT)
+    world.end("web-0")
+    world.create_pod("web-0", "n1", **KEPT)
+    world.step()
+    error = NoCarrierError("NIC ens7 has no carrier")
+    world.agents["n1"].datapath.eni_errors[eni_of(world, address)] = error
+    for _ in range(10):
+        world.step(resync=False)
+    assert world.add("web-0") == (address,)
+
+
+@pytest.mark.parametrize("node", ["n1", "n2"])
+def test_the_last_address_leaves_its_eni_too(make_world: Make, node: str) -> None:
+    """Another takes its place there, as an ENI has one at least. n1 gets another ENI at last."""
     world = make_world(capacity={"addressesPerENI": 4, "minAvailable": 1, "maxENIsPerNode": 2})
     (address,) = world.start("web-0", "n1", **KEPT)
-    world.agents["n1"].datapath.eni_error = NoCarrierError("NIC ens7 has no carrier")
-    world.step(20)
+    fields = {"minAvailable": 0, "maxAvailable": 0}
+    change = [{"op": "add", "path": f"/spec/capacity/{k}", "value": v} for k, v in fields.items()]
+    world.sim.api.patch(ENIPOOLS, "pods", operations=change)
+    for _ in range(10):
+        world.step(30)
+    lose_carrier(world, address)
     world.end("web-0")
-    world.create_pod("web-0", "n2", **KEPT)
-    assert world.retry("web-0", 120) == (address,)
+    world.create_pod("web-0", node, **KEPT)
+    if node == "n1":
+        for _ in range(70):
+            world.step(10)
+    assert world.retry("web-0", 60) == (address,)
+
+
+def test_on_a_node_without_another_eni_the_address_stays_and_serves_again(
+    make_world: Make,
+) -> None:
+    world = make_world(capacity={"maxENIsPerNode": 1})
+    (address,) = world.start("web-0", "n1", **KEPT)
+    lost = lose_carrier(world, address)
+    world.end("web-0")
+    world.create_pod("web-0", "n1", **KEPT)
+    assert "no ENI of node n1 is ready and has room" in world.refusal("web-0", 60)
+    assert eni_of(world, address) == lost
+    world.agents["n1"].datapath.eni_errors.clear()
+    assert world.retry("web-0", 10) == (address,)
+    assert eni_of(world, address) == lost
+
+
+def test_a_pod_that_runs_keeps_its_eni(make_world: Make) -> None:
+    """Also if it is still Pending, as other containers of it have not started yet."""
+    world = make_world(capacity=TWO)
+    (address,) = world.start("web-0", "n1", **KEPT)
+    pending = [{"op": "replace", "path": "/status/phase", "value": "Pending"}]
+    world.sim.api.patch(PODS, "web-0", "default", operations=pending, subresource="status")
+    lost = lose_carrier(world, address)
+    for _ in range(20):
+        world.step()
+    assert eni_of(world, address) == lost
+    assert world.reason("web-0") == Reason.PLACED
+
+
+def test_in_a_static_pool_the_podip_says_why_the_pod_waits(make_world: Make) -> None:
+    world = make_world(growth="Static", capacity=TWO)
+    (address,) = world.start("web-0", "n1", **KEPT)
+    lost = lose_carrier(world, address)
+    world.end("web-0")
+    world.create_pod("web-0", "n1", **KEPT)
+    assert f"{address} is on ENI {lost}, which has no link" in world.refusal("web-0", 30)
+    assert world.reason("web-0") == Reason.MOVE_UNSUPPORTED
+    world.agents["n1"].datapath.eni_errors.clear()
+    assert world.retry("web-0", 10) == (address,)

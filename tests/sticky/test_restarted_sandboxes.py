@@ -101,6 +101,22 @@ def test_what_others_have_is_kept_for_a_pod_that_is_away(make_world: Make) -> No
     assert world.start("web-0", "n1", 200, **KEPT) == first
 
 
+def test_placed_says_so_if_what_is_kept_for_a_pod_that_is_away_is_lost(make_world: Make) -> None:
+    world = make_world()
+    (address,) = world.start("web-0", "n1", **KEPT)
+    set_phase(world, "web-0", "Pending")  # for a moment after its ADD
+    world.until(lambda: world.reason("web-0") == Reason.PLACED, "it is there")
+    set_phase(world, "web-0", "Running")
+    world.end("web-0")
+    world.lose_port(address)
+    foreign = world.take_elsewhere(address)
+    for _ in range(20):
+        world.step()
+        assert world.reason("web-0") == Reason.ADDRESS_NOT_ON_PORT
+    del world.sim.cloud.ports[foreign]
+    world.until(lambda: world.reason("web-0") == Reason.PLACED, "it is there again")
+
+
 def test_the_operator_asks_for_no_pod_whose_address_is_on_its_node(make_world: Make) -> None:
     world = make_world()
     for n in range(3):

@@ -272,9 +272,9 @@ RULES: Final[tuple[Rule, ...]] = (
     reattach_port,
     wait_until_active,
     release_addresses,
-    wait_for_link,
     add_claimed_address,
     add_addresses,
+    wait_for_link,
     update_settings,
 )
 

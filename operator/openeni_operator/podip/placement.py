@@ -13,12 +13,13 @@ from typing import Final, TypeAlias
 from openeni_crds.capacity import Growth
 from openeni_crds.conditions import Condition, Reason, Status, Type, condition, find, is_true
 from openeni_crds.eni import ENI
+from openeni_crds.podip import PodIP
 from openeni_operator.cause import Cause
 from openeni_operator.claims import IN_PROGRESS
 from openeni_operator.cloud.unassignable import role_of
 from openeni_operator.podip.facts import PlacementFacts
 from openeni_operator.podip.plan import is_without_pod
-from openeni_operator.podip.target_eni import awaited_room, can_get, choose_eni
+from openeni_operator.podip.target_eni import awaited_room, can_get, choose_eni, may_serve
 
 # Others have got the address on its way: a pod that did not ask for it by name gets another one.
 LOST: Final = frozenset(
@@ -87,16 +88,10 @@ def decide(facts: PlacementFacts) -> Decision:
     if not _is_claimed(facts):
         return Decision((*retained, *_settled(facts)), after=due)
     cause, change = _place(facts)
-    reason = cause.reason if cause else Reason.PLACED
-    if facts.waiter is None and reason is Reason.WAITING_FOR_ADDRESS:
-        reason = Reason.ADDRESS_NOT_ON_PORT  # nobody waits
-    placed = condition(
-        Type.PLACED,
-        reason,
-        cause.message if cause else "",
-        status=cause is None,
-        generation=podip.metadata.generation,
-    )
+    said = cause
+    if facts.waiter is None and cause is not None and cause.reason is Reason.WAITING_FOR_ADDRESS:
+        said = Cause(Reason.ADDRESS_NOT_ON_PORT, cause.message)  # nobody waits
+    placed = _placed(podip, said)
     lost = cause is not None and cause.reason in LOST and not _is_by_name(facts)
     if lost and podip.is_retained and facts.waiter is not None and facts.released:
         return Decision((*retained, placed), EndPodIP())
@@ -144,23 +139,30 @@ def _is_by_name(facts: PlacementFacts) -> bool:
 
 def _settled(facts: PlacementFacts) -> tuple[Condition, ...]:
     """Return Placed where nobody asks for the address now, if it is not what was said."""
-    known = find(facts.podip.status.conditions, Type.PLACED)
-    generation, spec = facts.podip.metadata.generation, facts.podip.spec
-    if facts.node_gone and facts.podip.is_retained and not all(map(facts.enis.get, spec.addresses)):
-        message = (
-            f"{', '.join(spec.addresses)} is on no port, since node {spec.node_name} is gone: "
-            "another port may get it before the pod is back"
-        )
-        reason = Reason.ADDRESS_NOT_ON_PORT
-        return (condition(Type.PLACED, reason, message, status=False, generation=generation),)
-    if spec.eni_name:
-        if known is None or known.status == Status.TRUE:
-            return ()
-        return (condition(Type.PLACED, Reason.PLACED, status=True, generation=generation),)
-    if facts.podip.is_retained or not is_without_pod(facts.podip):
+    podip, known, node = facts.podip, facts.podip.placed, facts.podip.spec.node_name
+    text, has_eni = ", ".join(podip.spec.addresses), bool(podip.spec.eni_name)
+    is_lost = facts.node_gone and podip.is_retained
+    if (is_lost or (has_eni and known)) and not all(map(facts.enis.get, podip.spec.addresses)):
+        since = f", since node {node} is gone" if facts.node_gone else ""
+        message = f"{text} is on no port{since}: another port may get it before the pod is back"
+        return (_placed(podip, Cause(Reason.ADDRESS_NOT_ON_PORT, message)),)
+    if has_eni:
+        is_said = known is None or known.status == Status.TRUE
+        return () if is_said else (_placed(podip, None),)
+    if podip.is_retained or not is_without_pod(podip):
         return ()
-    message = f"no pod waits for {', '.join(spec.addresses)} on node {spec.node_name}"
-    return (condition(Type.PLACED, Reason.RETAINED, message, status=False, generation=generation),)
+    return (_placed(podip, Cause(Reason.RETAINED, f"no pod waits for {text} on node {node}")),)
+
+
+def _placed(podip: PodIP, cause: Cause | None) -> Condition:
+    """Return the condition, which is False for the cause, if there is one."""
+    return condition(
+        Type.PLACED,
+        cause.reason if cause else Reason.PLACED,
+        cause.message if cause else "",
+        status=cause is None,
+        generation=podip.metadata.generation,
+    )
 
 
 def _place(facts: PlacementFacts) -> tuple[Cause | None, PodIPChange | None]:
@@ -198,13 +200,13 @@ def _stay(facts: PlacementFacts) -> PodIPChange | None:
 def _holder(facts: PlacementFacts, address: str) -> ENI | None:
     """Return the ENI of the node that has the address for the PodIP's pods.
 
-    One that offers no addresses has it for the pod that runs with it, and for no other: its agent
-    grants nothing of it any more, and it may take long to go.
+    One that serves no pods has it for the pod that runs with it, and for no other: its agent grants
+    nothing of it, and it may take long to go, or to be mended.
     """
     in_use_on = "" if facts.released else facts.podip.spec.eni_name
     for eni in facts.enis.get(address, ()):
         has = eni.status.port is not None and address in eni.status.port.addresses
-        serves = eni.offers_addresses or eni.name == in_use_on
+        serves = may_serve(eni) or eni.name == in_use_on
         if has and serves and eni in facts.on_node:
             return eni
     return None
@@ -260,14 +262,15 @@ def _where(facts: PlacementFacts, enis: tuple[ENI, ...]) -> str:
     if not enis:
         return f"no node, not on node {facts.node}"
     if enis[0] in facts.on_node:
-        return f"ENI {enis[0].name}, which is being deleted or replaced"
+        ends = "is being deleted or replaced"
+        return f"ENI {enis[0].name}, which {'has no link' if enis[0].offers_addresses else ends}"
     return f"node {enis[0].spec.node_name}, not on node {facts.node}"
 
 
 def _leave(
     facts: PlacementFacts, holder: ENI, missing: list[str]
 ) -> tuple[Cause, PodIPChange | None]:
-    """Have the addresses leave an ENI that is on another node, or offers none.
+    """Have the addresses leave an ENI that is on another node, or serves no pods.
 
     On no port they might be lost: within a node they leave once another ENI can get them.
     """

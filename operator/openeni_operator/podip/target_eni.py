@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 
-from openeni_crds.conditions import Reason, Type, find, is_true
+from openeni_crds.conditions import Reason, Status, Type, find, is_true
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.status.eni import MOST_PODS
 from openeni_operator.cause import Cause
 from openeni_operator.claims import LIMITS
 from openeni_operator.eni.report import in_fuller_family
+from openeni_operator.sizing.stalls import OWN_REASONS
 
 
 def choose_eni(enis: tuple[ENI, ...], node: str, addresses: list[str]) -> tuple[Cause, ENI | None]:
@@ -28,6 +29,16 @@ def choose_eni(enis: tuple[ENI, ...], node: str, addresses: list[str]) -> tuple[
         return Cause(Reason.ADDRESS_OUTSIDE_SUBNETS, message), None
     full = f"no ENI of node {node} is ready and has room for {text}"
     return Cause(Reason.WAITING_FOR_ADDRESS, full), None
+
+
+def may_serve(eni: ENI) -> bool:
+    """Return True if pods may get the ENI's addresses, now or in a moment.
+
+    Not of one whose link has failed for a reason of its own: another ENI has none of that.
+    """
+    link = find(eni.status.conditions, Type.LINK_READY)
+    failed = link is not None and link.status == Status.FALSE and link.reason in OWN_REASONS
+    return eni.offers_addresses and not failed
 
 
 def can_get(eni: ENI, addresses: list[str]) -> bool:
@@ -55,7 +66,7 @@ def _is_outside(enis: Iterable[ENI], addresses: list[str]) -> bool:
 
 
 def _is_usable(eni: ENI) -> bool:
-    return is_true(eni.status.conditions, Type.READY) and eni.offers_addresses
+    return is_true(eni.status.conditions, Type.READY) and may_serve(eni)
 
 
 def _covers(eni: ENI, addresses: list[str]) -> bool:

@@ -37,6 +37,7 @@ from openeni_operator.podip.placement import (
 )
 from openeni_operator.podip.plan import is_without_pod, own_conditions
 from openeni_operator.podip.retained_times import RetainedTimes
+from openeni_operator.podip.target_eni import may_serve
 from openeni_operator.process.transitions import record_transitions
 
 
@@ -137,7 +138,7 @@ class WatchedPodIPReconciler:
         there = {
             address
             for eni in self._deps.state.enis_on(spec.node_name)
-            if eni.status.port is not None and eni.offers_addresses
+            if eni.status.port is not None and may_serve(eni)
             for address in eni.status.port.addresses
             if eni.spec.pool_name == spec.pool_name
         }

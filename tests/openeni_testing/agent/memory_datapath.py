@@ -75,6 +75,7 @@ class MemoryDatapath:
         self.clears_nothing = False  # removing a pod reports success and removes nothing
         self.host_slave = ""  # the device of all pods, as with ipvlan; "" with veth
         self.eni_error: DatapathError | None = None  # of every ENI whose NIC is there
+        self.eni_errors: dict[str, DatapathError] = {}  # of single ones, by name
         self.before_add: Callable[[PodInterface], None] = lambda _: None
         self.adds = 0
         self.changed: Callable[[], None] = lambda: None  # what the agent has subscribed
@@ -208,7 +209,7 @@ class MemoryDatapath:
     def _error(self, eni: ENIFacts) -> DatapathError | None:
         if eni.mac not in self.nics:
             return NICMissingError(f"no NIC with MAC {eni.mac}")
-        return self.eni_error
+        return self.eni_errors.get(eni.name, self.eni_error)
 
     def _link(self, eni: ENIFacts) -> LinkFacts:
         index = 100 * self.plugged.get(eni.mac, 1) + int(eni.mac[-2:], 16)

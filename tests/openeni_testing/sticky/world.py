@@ -93,11 +93,12 @@ class StickyWorld:
         """Return the keys that events of pods, grants and PodIPs have enqueued at any time."""
         return self.names | {podip.key for podip in agent.caches.podips.all()}
 
-    def step(self, seconds: float = 1.0) -> None:
-        """Let everybody act, and some time pass."""
+    def step(self, seconds: float = 1.0, *, resync: bool = True) -> None:
+        """Let everybody act, and some time pass, with a `resync` or what events alone wake."""
         for node in self.agents:
             self.act(node)
-        self.sim.settle(seconds, agents=False)
+        run = self.sim.settle if resync else self.sim.run_events
+        run(seconds, agents=False)
         self.check("a step")
 
     def until(self, holds: Callable[[], bool], what: str, seconds: int = POLLS) -> None:
