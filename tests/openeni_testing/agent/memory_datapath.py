@@ -282,8 +282,7 @@ class MemoryDatapath:
                 return
             with self._file.with_suffix(".lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                there = self._file.exists()
-                before = self._file.read_text() if there else "{}"
+                before = self._file.read_text() if self._file.exists() else "{}"
                 pods: dict[str, Any] = json.loads(before)
                 yield pods
                 after = json.dumps(pods)
