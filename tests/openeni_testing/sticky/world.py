@@ -46,6 +46,7 @@ class StickyWorld:
     dual_stack: bool = False
     capacity: dict[str, Any] = field(default_factory=dict[str, Any])
     broken: list[str] = field(default_factory=list[str])  # invariants, by the call after which
+    stopped: frozenset[str] = frozenset()  # nodes whose agents do not run
 
     def __post_init__(self) -> None:
         self.sim = Simulation(nodes=len(NODES), dual_stack=self.dual_stack)
@@ -95,7 +96,7 @@ class StickyWorld:
 
     def step(self, seconds: float = 1.0, *, resync: bool = True) -> None:
         """Let everybody act, and some time pass, with a `resync` or what events alone wake."""
-        for node in self.agents:
+        for node in set(self.agents) - self.stopped:
             self.act(node)
         run = self.sim.settle if resync else self.sim.run_events
         run(seconds, agents=False)
