@@ -8,6 +8,7 @@ times of CLOCK_BOOTTIME, which a restart of the agent or a jump of the wall cloc
 
 import contextlib
 import errno
+import logging
 import os
 import threading
 import zlib
@@ -26,6 +27,7 @@ from openeni_nodeagent.grants.known_enis import KnownENIs
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _COMPACT_ABOVE: Final = 512  # records; a node's whole state is some 300
 _COMPACT_GROWN: Final = 1 << 20  # bytes more than its state: host ports make a record long
+_log: Final = logging.getLogger(__name__)
 
 
 class JournalError(Exception):
@@ -188,6 +190,7 @@ class Journal:
         state.boot_id = boot_id
         self.state = state
         self._file = -1
+        self._identity = (0, 0)  # its device and inode
         self._size = 0
         self._records = 0
         self._rewritten_size = 0
@@ -198,6 +201,7 @@ class Journal:
         line = b"".join(encode(record) for record in records)
         with self._lock:
             try:
+                self._restore()
                 _write(self._file, line)
             except OSError as error:
                 with contextlib.suppress(OSError):
@@ -213,11 +217,12 @@ class Journal:
     def compact(self, cooling_until: Mapping[str, float]) -> None:
         """Rewrite the file if it has grown long, with these cool-downs alone. Raises OSError.
 
-        A closed journal's file is the next process's.
+        A file that was removed is written anew. A closed journal's file is the next process's.
         """
         with self._lock:
             if self._file < 0:
                 return
+            self._restore()
             grown = self._size - self._rewritten_size
             if self._records > _COMPACT_ABOVE or grown > _COMPACT_GROWN:
                 self.state.cooling_until = dict(cooling_until)
@@ -231,8 +236,27 @@ class Journal:
     def close(self) -> None:
         with self._lock:
             if self._file >= 0:
+                with contextlib.suppress(OSError):
+                    self._restore()
                 os.close(self._file)
                 self._file = -1
+
+    def _restore(self) -> None:
+        """Write the file anew if its path no longer leads to all of it. Raises OSError.
+
+        Somebody may remove or empty it under a running agent, whose records nobody would read then.
+        That takes 2 us, of a grant's milliseconds.
+        """
+        if self._file >= 0 and not self._is_there():
+            self._rewrite()
+            _log.warning("%s was removed or changed by somebody: it is written anew", self._path)
+
+    def _is_there(self) -> bool:
+        try:
+            found = os.stat(self._path)  # noqa: PTH116 - pathlib takes longer
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino, found.st_size) == (*self._identity, self._size)
 
     def _rewrite(self) -> None:
         records = self.state.records()
@@ -242,6 +266,7 @@ class Journal:
         file = os.open(fresh, flags, 0o600)
         try:
             _write(file, content)
+            made = os.fstat(file)
             fresh.rename(self._path)
         except OSError:
             os.close(file)
@@ -252,6 +277,7 @@ class Journal:
             os.close(self._file)
         self._file, self._size, self._records = file, len(content), len(records)
         self._rewritten_size = len(content)
+        self._identity = made.st_dev, made.st_ino
 
 
 def _write(file: int, content: bytes) -> None:
