@@ -58,17 +58,22 @@ class NodeReconciler:
         return self._facts
 
     def reconcile(self, name: str) -> Result:
-        """Pass the node's facts on, and label the node, or take its labels off."""
+        """Pass the node's facts on, and label the node, or take its labels off.
+
+        A journal that cannot be written keeps no pod from another service network.
+        """
         node = self._nodes.get(name)
         if node is None:
             return Done()
-        try:
-            facts = self._grants.remember_node(node_facts(node, self._cidrs.all(), self._settings))
-        except JournalError as error:
-            return Retry(f"node {name}: {error}")
+        last = self._facts or self._grants.known_node()
+        facts = node_facts(node, self._cidrs.all(), self._settings).with_last_addresses(last)
         if facts != self._facts:
             self._on_facts(facts)
             self._facts = facts
+        try:
+            self._grants.remember_node(facts)
+        except JournalError as error:
+            return Retry(f"node {name}: {error}")
         return self._label(node)
 
     def _label(self, node: Node) -> Result:

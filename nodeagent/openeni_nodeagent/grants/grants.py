@@ -155,13 +155,14 @@ class Grants:
     def of_eni(self, eni: str) -> tuple[Grant, ...]:
         return tuple(g for g in self.all() if g.eni == eni)
 
-    def remember_node(self, facts: NodeFacts) -> NodeFacts:
-        """Record the node's facts for the next start; return them, with its last addresses."""
-        known = self._journal.state.node
-        facts = facts.with_last_addresses(known)
-        if facts != known:
+    def known_node(self) -> NodeFacts | None:
+        """Return the node's facts as the journal has them."""
+        return self._journal.state.node
+
+    def remember_node(self, facts: NodeFacts) -> None:
+        """Record the node's facts for the next start."""
+        if facts != self.known_node():
             self._journal.append(NodeSeen(facts))
-        return facts
 
     def observe(self, view: ENIView, facts: ENIFacts) -> None:
         """Update the ledger with what the API shows of an ENI, and wake waiting requests."""

@@ -1,5 +1,6 @@
 """The agent's own Node: its kernel's abilities become labels, and nothing else is written."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from openeni_crds.meta import Json
 from openeni_crds.names import LABEL_IPVLAN, LABEL_VETH, NODES
 from openeni_kube.result import Done, Retry
 from openeni_nodeagent.cluster.node_reconciler import NodeReconciler
+from openeni_nodeagent.datapath_api import NodeFacts
 from openeni_nodeagent.grants import journal
 from openeni_nodeagent.grants.journal import JournalError, JournalRecord
 from openeni_nodeagent.settings import from_environment
@@ -18,7 +20,12 @@ from openeni_testing.objects import remove
 REFUSED = "the journal of grants cannot be written: No space left on device"
 
 
-def reconciler(parts: AgentParts, *, unused: bool = False) -> NodeReconciler:
+def reconciler(
+    parts: AgentParts,
+    *,
+    unused: bool = False,
+    on_facts: Callable[[NodeFacts], None] = lambda _: None,
+) -> NodeReconciler:
     caches = parts.caches
     for body in parts.store.list(NODES).items:
         caches.nodes.put(body)
@@ -30,7 +37,7 @@ def reconciler(parts: AgentParts, *, unused: bool = False) -> NodeReconciler:
         nodes=caches.nodes,
         cidrs=caches.cidrs,
         is_unused=lambda: unused,
-        on_facts=lambda _: None,
+        on_facts=on_facts,
     )
 
 
@@ -95,22 +102,28 @@ def test_a_node_that_is_registered_again_keeps_its_last_addresses(tmp_path: Path
     assert known.addresses == addresses
 
 
-def test_a_full_journal_is_a_failure_of_one_line(
+def test_a_full_journal_is_a_failure_of_one_line_and_keeps_no_facts_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The pods' paths to services depend on them: /run may stay full."""
+
     def refuse(*_: JournalRecord) -> None:
         raise JournalError(REFUSED)
 
     parts = AgentParts(tmp_path)
     node_objects.make_node(parts.store)
-    waiting = reconciler(parts)
+    passed_on: list[NodeFacts] = []
+    waiting = reconciler(parts, on_facts=passed_on.append)
     with monkeypatch.context() as full:
         full.setattr(parts.journal, "append", refuse)
         result = waiting.reconcile(node_objects.NODE)
     assert isinstance(result, Retry)
     assert result.error.endswith(REFUSED)
-    assert waiting.facts() is None
+    assert passed_on == [waiting.facts()]
+    assert journal.read(tmp_path / "journal").node is None
     assert waiting.reconcile(node_objects.NODE) == Done()
+    assert journal.read(tmp_path / "journal").node == waiting.facts()
+    assert len(passed_on) == 1
 
 
 def test_an_outage_is_a_failure_that_names_the_node(tmp_path: Path) -> None:
