@@ -1,19 +1,42 @@
-"""Replace files on the host in one step, so that no reader meets half of one."""
+"""Files and folders of the host: replace files in one step, and notice folders that were moved."""
 
 import contextlib
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")  # of each mount: ID, parent, device, source, target
 
 
-def source_of_mount(folder: Path) -> str:
+class MountedFolders:
+    """Folders of the host that the container has been started with.
+
+    A folder that is moved keeps its mounts: the agent still reads and writes it, and the programs
+    that it was mounted for have another one.
+    """
+
+    def __init__(self, folders: Iterable[Path]) -> None:
+        self._sources = {folder: _source_of_mount(folder) for folder in folders}
+
+    def problem(self) -> str:
+        """Return which folder is no longer the one at its path on the host; "" if all are."""
+        for folder, source in self._sources.items():
+            if (present := _source_of_mount(folder)) != source:
+                return (
+                    f"{folder} was moved or removed on the node (the agent still has it, now "
+                    f"{present}): move it back, or delete the agent's pod, for which the present "
+                    "one is mounted"
+                )
+        return ""
+
+
+def _source_of_mount(folder: Path) -> str:
     """Return where the folder that is mounted here is in its filesystem; "" if none is.
 
-    A folder that is moved keeps its mounts, and has its new path here; one that was removed is
-    `//deleted` (proc_pid_mountinfo(5), seq_dentry).
+    After a move it has its new path here; one that was removed is `//deleted`
+    (proc_pid_mountinfo(5), seq_dentry).
     """
     mounts = [line.split() for line in _MOUNTS.read_text().splitlines()]
     return next((m[3] for m in reversed(mounts) if m[4] == str(folder)), "")

@@ -21,7 +21,7 @@ NODE: Final[Reasons] = {
     ),
     Reason.GUEST_NOT_PREPARED: ReasonEntry(
         "the agent could not write the files that keep NetworkManager, networkd and udev off the "
-        "NIC, so the port is not attached",
+        "NIC, or their folder was moved or removed on the node, so the port is not attached",
         "correct what the message names, or see the agent's log",
         (AGENT_ENI,),
     ),
@@ -38,10 +38,11 @@ NODE: Final[Reasons] = {
         (AGENT_ENI, OPERATOR_POOL),
     ),
     Reason.INSTALL_FAILED: ReasonEntry(
-        "the agent could not install the CNI executable or its configuration, or their folder was "
-        "moved or removed on the node",
-        "delete the agent's pod if the message says so, or make the folder that it names writable "
-        "for the agent: see the chart's `agent.cniBinDir` and `agent.cniConfDir`",
+        "the agent could not install the CNI executable or its configuration, their folder or "
+        "`/run/openeni` was moved or removed on the node, or nothing there can be executed",
+        "do what the message says: move the folder back or delete the agent's pod, make it "
+        "writable for the agent, or mount it with `exec`; see the chart's `agent.cniBinDir` and "
+        "`agent.cniConfDir`",
         (AGENT_ENI,),
     ),
     Reason.ADDRESS_NOT_ON_PORT: ReasonEntry(

@@ -9,7 +9,6 @@ executable.
 
 import logging
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Final
 from openeni_crds.names import CNI_NAME
 from openeni_nodeagent.cni.configuration import CONFLIST, is_other
 from openeni_nodeagent.cni.conflist import conflist
-from openeni_nodeagent.files import source_of_mount, write_atomically
+from openeni_nodeagent.files import MountedFolders, write_atomically
 from openeni_nodeagent.settings import Settings
 
 _log: Final = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ class HostFiles:
     marker: Path  # it exists once this node could serve a pod since it booted
 
     def __post_init__(self) -> None:
-        _ = self._sources  # as the container has been started with
+        _ = self._folders  # as the container has been started with
 
     @classmethod
     def of(cls, settings: Settings) -> "HostFiles":
@@ -79,7 +78,7 @@ class HostFiles:
 
         Plugins that an administrator has added to the configuration stay. Raises InstallError.
         """
-        self._require_same_folders()
+        self._require_usable_folders()
         _write(self.executable, self._content, 0o755)
         path = self.conf_folder / CONFLIST
         wanted = conflist(_read(path))
@@ -99,18 +98,20 @@ class HostFiles:
             except OSError as error:
                 raise InstallError(f"{path} cannot be removed: {error.strerror}") from None
 
-    def _require_same_folders(self) -> None:
-        """Raise InstallError if the runtime reads others than the container has mounted."""
-        for folder, source in self._sources.items():
-            if (present := source_of_mount(folder)) != source:
-                raise InstallError(
-                    f"{folder} was moved or removed on the node (the agent still has it, now "
-                    f"{present}): delete the agent's pod, for which the present one is mounted"
-                )
+    def _require_usable_folders(self) -> None:
+        """Raise InstallError if the runtime would not find what is installed, or cannot run it."""
+        if problem := self._folders.problem():
+            raise InstallError(problem)
+        if _is_noexec(self.bin_folder):
+            raise InstallError(
+                f"nothing in {self.bin_folder} can be executed: it is mounted noexec; remount it "
+                "with exec and delete the agent's pod, or see the chart's agent.cniBinDir"
+            )
 
     @cached_property
-    def _sources(self) -> Mapping[Path, str]:
-        return {f: source_of_mount(f) for f in (self.bin_folder, self.conf_folder)}
+    def _folders(self) -> MountedFolders:
+        """With the agent's own, in which the executable finds its socket and queue."""
+        return MountedFolders((self.bin_folder, self.conf_folder, self.marker.parent))
 
     @cached_property
     def _content(self) -> bytes:
@@ -122,6 +123,14 @@ class HostFiles:
                 f"no CNI executable at {self.source} ({error.strerror}); "
                 "build it: python -m openeni_nodeagent.cni.build, and set OPENENI_CNI_EXECUTABLE"
             ) from None
+
+
+def _is_noexec(folder: Path) -> bool:
+    """Return whether it was mounted noexec on the node when the container started."""
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_NOEXEC)
+    except OSError:  # nor can it be written
+        return False
 
 
 def _read(path: Path) -> bytes | None:

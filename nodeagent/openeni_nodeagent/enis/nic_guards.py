@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from openeni_crds.names import LINK_PREFIX
-from openeni_nodeagent.files import write_atomically
+from openeni_nodeagent.files import MountedFolders, write_atomically
 
 _ORIGIN: Final = "# Written by openeni's agent, and removed by it with the node's last ENI.\n"
 # systemd.network(5): the first file that matches a link, in the order of their names, is its own.
@@ -107,18 +107,24 @@ class NICGuards:
 
     def __init__(self, known: Iterable[Guard], reload: Callable[[str], None]) -> None:
         self._guards = tuple(known)
+        self._folders = MountedFolders(guard.folder for guard in self._guards)
         self._reload = reload
         self._lock = threading.Lock()
         self._outdated: set[str] = set()  # services that have not read the files as they are
 
     def prepare(self, mac: str) -> None:
-        """Write the guards of a MAC that are missing or differ, and reload. Raises GuardError."""
+        """Write the guards of a MAC that are missing or differ, and reload.
+
+        Raises GuardError, also for a folder that the programs of the node no longer read.
+        """
         with self._lock:
             for guard in self._guards:
                 if guard.folder.is_dir():
                     for file, text in guard.texts(mac).items():
                         self._note(guard, changed=_write(file, text))
             self._reload_outdated()
+            if problem := self._folders.problem():
+                raise GuardError(problem)
 
     def sweep(self, used: Callable[[], Collection[str]]) -> None:
         """Remove the guards of MACs that no ENI of this node has. Raises GuardError.

@@ -1,5 +1,7 @@
 """Guards keep the network programs that a node has off an ENI."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -162,6 +164,36 @@ def test_a_guard_that_cannot_be_written_or_removed_is_named(tmp_path: Path, fold
         host.guards.prepare(MAC)
     with pytest.raises(GuardError, match=f"{NODE_FILES[folder]} cannot be removed: Is a directory"):
         host.guards.sweep(set)
+
+
+MOVED = """
+import subprocess, sys
+from pathlib import Path
+from openeni_nodeagent.enis.nic_guards import GuardError, NICGuards, known_guards
+base, which = Path(sys.argv[1]), sys.argv[2]
+host, folders = base / "there", [base / name for name in sys.argv[3:]]
+for folder in (host, *folders):
+    folder.mkdir()
+subprocess.run(["mount", "--bind", host, base / which], check=True)
+guards = NICGuards(known_guards(*folders), lambda _: None)
+guards.prepare("fa:16:3e:00:00:01")
+host.rename(base / "there.bak")
+host.mkdir()
+try:
+    guards.prepare("fa:16:3e:00:00:02")
+except GuardError as error:
+    print(error)
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("folder", NAMES)
+def test_a_folder_that_was_moved_on_the_node_is_an_error(tmp_path: Path, folder: str) -> None:
+    """The mount that the agent has of it moves along, and the program reads another one."""
+    argv = ["unshare", "-m", sys.executable, "-c", MOVED, str(tmp_path), folder, *NAMES]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert said.startswith(f"{tmp_path / folder} was moved or removed on the node")
+    assert "there.bak): move it back, or delete the agent's pod" in said
 
 
 @pytest.fixture
