@@ -204,6 +204,13 @@ def _eni(
     has_ipv6 = speaks_ipv6()
     eni = NodeENI(facts, link, node, mark, kernel_has_ipv6=has_ipv6)
     errors: list[DatapathError] = []
+    if link.device.startswith(names.LINK_PREFIX):  # by which filters know what pods send
+        errors.append(
+            DatapathError(
+                f"NIC {link.device} has a name as openeni gives to pods' links, "
+                f"{names.LINK_PREFIX}*: give it another one, where udev gets it from"
+            )
+        )
     if IPV6 in eni.families and has_ipv6:
         try:
             require_safe_forwarding()

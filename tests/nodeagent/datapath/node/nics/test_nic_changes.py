@@ -27,6 +27,24 @@ def test_a_renamed_nic_is_a_difference_where_the_kernel_has_its_name(bench: Reac
     assert bench.pod.namespace.ask(neutron.METADATA, 80) is None
 
 
+def rename(bench: ReachedPod, before: str, after: str) -> None:
+    by_hand = (f"{before} down", f"{before} name {after}", f"{after} up")
+    bench.node.namespace.ip(*(f"link set {what}" for what in by_hand))
+
+
+def test_a_nic_with_a_name_as_pods_links_have_is_an_error_until_it_has_another_one(
+    bench: ReachedPod,
+) -> None:
+    """Filters would take what comes from the network for what a pod sends."""
+    rename(bench, "ens7", "oeni0")
+    report = bench.node.look()
+    assert str(report.errors[bench.eni.name]).startswith("NIC oeni0 has a name as openeni gives")
+    rename(bench, "oeni0", "eth9")
+    bench.node.look()
+    assert bench.check() == ()
+    bench.assert_connected()
+
+
 def test_an_add_repairs_what_a_renamed_nic_has_lost(bench: ReachedPod) -> None:
     bench.node.namespace.ip("link set ens7 name eth9")
     bench.add_again()
