@@ -1,6 +1,6 @@
 """The pods that a look at the node wants, by their grants. Pure but for the paths of namespaces."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from openeni_crds.names import host_link
 from openeni_nodeagent.attachments.detacher import pod_interface
@@ -26,3 +26,22 @@ def wanted_pod(pod: PodInterface, grant: Grant, unseen: set[Attachment] | None) 
     """Return the pod; with its namespace if this look inspects it (`unseen`; None: every pod)."""
     looked_into = unseen is None or grant.attachment in unseen
     return WantedPod(pod, grant.netns if looked_into and leads_to_pod(grant.netns, grant) else "")
+
+
+def lost_paths(
+    wanted: Iterable[WantedPod],
+    pods: Mapping[PodInterface, Grant],
+    asked: Collection[Attachment],
+) -> dict[Attachment, str]:
+    """Return why pods that were asked for, and still have grants, could not be looked into.
+
+    A runtime removes the path of a namespace after its DEL, which ends the grant. Where it has gone
+    before, somebody else has removed it, and the pod may run on.
+    """
+    without = (pods[each.interface] for each in wanted if not each.netns)
+    return {
+        grant.attachment: f"{grant.netns} no longer leads to the pod's network namespace, in which "
+        "nothing can be put right any more: delete the pod"
+        for grant in without
+        if grant.attachment in asked and grant.netns_id is not None
+    }

@@ -18,7 +18,7 @@ from typing import Final
 from openeni_kube.result import RequeueAfter, Result, Retry
 from openeni_nodeagent.attachments.container_locks import ContainerLocks
 from openeni_nodeagent.attachments.repair import Repairs
-from openeni_nodeagent.attachments.wanted_pods import granted_links, pods_of, wanted_pod
+from openeni_nodeagent.attachments.wanted_pods import granted_links, lost_paths, pods_of, wanted_pod
 from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.cni.call import StoppingError
 from openeni_nodeagent.cni.protocol import CNIError
@@ -172,6 +172,7 @@ class DatapathReconciler:
         granted = {grant.attachment for grant in self._grants.all()}  # by ADDs that go on, too
         asked = granted if unseen is None else unseen & granted
         looked_into = {pods[pod].attachment: why for pod, why in report.looked_into.items()}
+        looked_into |= lost_paths(wanted.pods, pods, asked)
         self._pod_looks.finish(asked, granted, looked_into)
         report = self._links.without_brief_losses(report)
         self._take_over(report, choice, pods)
