@@ -7,8 +7,10 @@ import pytest
 
 from openeni_crds.conditions import Reason
 from openeni_kube.result import RequeueAfter, Retry
+from openeni_nodeagent.attachments import wanted_pods
 from openeni_nodeagent.attachments.detacher import pod_interface
 from openeni_nodeagent.datapath_api import Hold, NodeReport, NodeSnapshot, WantedNode
+from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.grant_log import EndReason
 from openeni_nodeagent.looks import datapath_reconciler, look_pace, pod_looks
 from openeni_nodeagent.looks.datapath_reconciler import SOON_SECONDS
@@ -105,6 +107,42 @@ def test_a_pod_is_not_ready_until_it_could_be_looked_into(
     full.clear()
     clock.now += LOOK_PERIOD_SECONDS
     parts.look()
+    assert parts.looks.difference(pod.attachment) is None
+
+
+def test_a_pod_whose_namespace_has_no_path_is_not_ready_until_it_has_one_again(
+    parts: AgentParts, clock: Clock
+) -> None:
+    pod = parts.grant("web", "web")
+    path = Path(pod.netns)
+    aside = path.rename(path.with_name("aside"))
+    parts.looks.look_into(pod.attachment)
+    for _ in range(3):
+        parts.look()
+        found = parts.looks.difference(pod.attachment)
+        assert found is not None
+        assert found.message.startswith(f"{path} no longer leads to the pod's network namespace")
+        clock.now += LOOK_PERIOD_SECONDS
+    aside.rename(path)
+    parts.look()
+    assert parts.looks.difference(pod.attachment) is None
+
+
+def test_a_pod_whose_del_ends_during_a_look_is_not_called_unready(
+    parts: AgentParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runtime removes the path after the answer."""
+    pod = parts.grant("web", "web")
+
+    def ended(path: str, grant: Grant) -> bool:
+        parts.grants.end_grant(grant, EndReason.DELETED)
+        Path(path).unlink()
+        return False
+
+    monkeypatch.setattr(wanted_pods, "leads_to_pod", ended)
+    parts.looks.look_into(pod.attachment)
+    parts.look()
+    assert parts.grants.all() == ()
     assert parts.looks.difference(pod.attachment) is None
 
 
