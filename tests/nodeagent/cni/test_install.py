@@ -5,7 +5,6 @@ import json
 import os
 import stat
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -221,68 +220,6 @@ def test_what_cannot_be_put_in_place_leaves_nothing_beside_it(files: HostFiles) 
     with pytest.raises(InstallError, match="cannot be written"):
         files.install()
     assert [path.name for path in files.bin_folder.iterdir()] == ["openeni"]
-
-
-NOEXEC = """
-import sys
-from pathlib import Path
-from openeni_nodeagent.cni.install import HostFiles, InstallError
-base = Path(sys.argv[1])
-try:
-    HostFiles(Path(sys.executable), base / "bin", base / "conf", base / "served").install()
-except InstallError as error:
-    print(error)
-"""
-MOVED = """
-import shutil, subprocess, sys
-from pathlib import Path
-from openeni_nodeagent.cni.install import HostFiles, InstallError
-base, how, which = Path(sys.argv[1]), *sys.argv[2:]
-host, mounted = base / "there", base / "mounted"
-folders = {name: base / name for name in ("bin", "conf", "run")} | {which: mounted}
-for folder in (host, *folders.values()):
-    folder.mkdir()
-subprocess.run(["mount", "--bind", host, mounted], check=True)
-files = HostFiles(
-    Path(sys.executable), folders["bin"], folders["conf"], folders["run"] / "served"
-)
-files.install()
-files.mark()
-if how == "move":
-    host.rename(base / "there.bak")
-else:
-    shutil.rmtree(host)
-host.mkdir()
-try:
-    files.install()
-except InstallError as error:
-    print(error)
-"""
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("which", ["bin", "conf", "run"])
-@pytest.mark.parametrize(("how", "where"), [("move", "there.bak"), ("remove", "there//deleted")])
-def test_a_folder_that_was_moved_on_the_node_is_an_error(
-    tmp_path: Path, how: str, where: str, which: str
-) -> None:
-    """The mount that the agent has of it moves along, and its runtime has another one."""
-    argv = ["unshare", "-m", sys.executable, "-c", MOVED, str(tmp_path), how, which]
-    said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
-    assert said.startswith(f"{tmp_path / 'mounted'} was moved or removed on the node")
-    assert f"{where}): move it back, or delete the agent's pod" in said
-
-
-@pytest.mark.root
-def test_a_folder_in_which_nothing_can_be_executed_is_an_error(tmp_path: Path) -> None:
-    """Hardened nodes have such mounts (CIS Benchmarks): the runtime says `permission denied`."""
-    noexec = "mount -t tmpfs -o noexec none $0/bin && exec "
-    script = f'mkdir $0/bin $0/conf && {noexec} "$@"'
-    argv = [sys.executable, "-c", NOEXEC, str(tmp_path)]
-    command = ["unshare", "-m", "sh", "-c", script, str(tmp_path), *argv]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    assert said.startswith(f"nothing in {tmp_path / 'bin'} can be executed: it is mounted noexec")
-    assert list((tmp_path / "conf").iterdir()) == []
 
 
 def test_a_removal_that_fails_leaves_the_configuration_and_is_tried_again(files: HostFiles) -> None:

@@ -3,7 +3,7 @@
 import io
 import subprocess
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -239,66 +239,6 @@ def test_a_crash_while_it_is_rewritten_loses_nothing(tmp_path: Path) -> None:
     of.close()
     (tmp_path / "journal.new").write_bytes(b"half of what")
     assert journal(tmp_path).state.grants == {("b", "eth0"): grant("b", "10.98.0.6")}
-
-
-def removed(path: Path) -> None:
-    path.unlink()
-
-
-def emptied(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def replaced(path: Path) -> None:
-    path.with_name("copy").write_bytes(path.read_bytes())
-    path.with_name("copy").rename(path)
-
-
-def with_its_folder(path: Path) -> None:
-    path.parent.rename(path.parent.with_name("moved"))
-    path.parent.mkdir()
-
-
-@pytest.mark.parametrize("damage", [removed, emptied, replaced, with_its_folder])
-def test_a_file_that_somebody_takes_away_is_written_anew_with_the_next_record(
-    tmp_path: Path, damage: Callable[[Path], None]
-) -> None:
-    (tmp_path / "run").mkdir()
-    of = journal(tmp_path / "run")
-    of.append(*HISTORY[:-1])
-    damage(tmp_path / "run" / "journal")
-    of.append(HISTORY[-1])
-    found = read(tmp_path / "run" / "journal")
-    assert msgspec.json.encode(found.records()) == msgspec.json.encode(of.state.records())
-    assert found.cooling_until == {"10.98.0.5": 99.25}
-    assert found.damaged == 0
-
-
-@pytest.mark.parametrize("when", ["compacted", "closed"])
-def test_a_file_that_somebody_takes_away_is_back_without_another_record(
-    tmp_path: Path, when: str
-) -> None:
-    of = journal(tmp_path)
-    of.append(*HISTORY)
-    removed(tmp_path / "journal")
-    if when == "compacted":
-        of.compact(of.state.cooling_until)
-    else:
-        of.close()
-    assert read(tmp_path / "journal").cooling_until == {"10.98.0.5": 99.25}
-
-
-def test_a_closed_journal_leaves_the_next_processs_file_alone(tmp_path: Path) -> None:
-    of = journal(tmp_path)
-    of.append(*HISTORY)
-    of.close()
-    following = journal(tmp_path)
-    following.append(Granted(grant("c", "10.98.0.7")))
-    of.compact({})
-    of.close()
-    with pytest.raises(JournalError):
-        of.append(Granted(grant("d", "10.98.0.8")))
-    assert read(tmp_path / "journal").grants.keys() == following.state.grants.keys()
 
 
 def test_an_eni_that_is_gone_is_forgotten(tmp_path: Path) -> None:
