@@ -39,6 +39,7 @@ from openeni_nodeagent.datapath_api import KernelRefusedError
 _COUNTER_SIZE: Final = 2  # bytes, at the end of nfgenmsg
 _REMEMBERED: Final = 4096  # contents of each kind: two families of 1,000 pods, and what they had
 _REMEMBERED_PARTS: Final = 64  # messages with many members of a set: some 2,000 pods
+_REMEMBERED_BYTES: Final = 1 << 22  # of each kind: a pod's links may have 64 KiB each
 _Read = TypeVar("_Read")
 
 
@@ -61,10 +62,12 @@ class Reader(Generic[_Read]):
         self._message, self._item = message, item
         self._body, self._attributes = body, frozenset(attributes)
         self._read = lru_cache(maxsize=remembered)(self._decode)
+        self._longest = _REMEMBERED_BYTES // remembered
 
     def __call__(self, raw: bytes) -> _Read | None:
         """Return what a message says. Raises KernelRefusedError."""
-        return self._read(with_attributes(raw, self._body, self._attributes))
+        content = with_attributes(raw, self._body, self._attributes)
+        return self._read(content) if len(content) <= self._longest else self._decode(content)
 
     def _decode(self, raw: bytes) -> _Read | None:
         return self._item(decoded(self._message(raw)))
