@@ -199,10 +199,22 @@ class Detacher:
         self._remove(pod_interface(left.grant, left.facts), left.path)
 
     def _remove(self, pod: PodInterface, netns: str) -> None:
-        """Remove a pod's links, but not what else has a grant in their namespace."""
-        there = {None, identify(netns)}  # None: who has one whose namespace is not known
-        granted = {a for g in self._grants.all() if g.netns_id in there for a in g.addresses}
-        self._datapath.finish_delete(pod, netns, granted.difference(pod.addresses))
+        """Remove a pod's links, but not what else has a grant of their ENI in their namespace.
+
+        Of grants whose namespace is not known, those of its container alone are there: others may
+        have left their addresses to the pod.
+        """
+        there = identify(netns)
+
+        def is_there(grant: Grant) -> bool:
+            if grant.netns_id is None:
+                return grant.attachment.container_id == pod.container_id
+            return grant.netns_id == there
+
+        beside = filter(is_there, self._grants.all())
+        of_eni = (g for g in beside if (f := self._grants.facts_of(g)) and f.mac == pod.eni.mac)
+        kept = {address for grant in of_eni for address in grant.addresses}
+        self._datapath.finish_delete(pod, netns, kept.difference(pod.addresses))
 
     def _forget(self, key: str) -> None:
         if (left := self._unfinished.pop(key, None)) is not None:

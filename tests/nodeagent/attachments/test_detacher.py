@@ -9,6 +9,9 @@ from msgspec.structs import replace
 from openeni_nodeagent.attachments import detacher
 from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.datapath_api import PodInterface
+from openeni_nodeagent.grants.grant import Grant
+from openeni_nodeagent.grants.grant_log import EndReason
+from openeni_testing.agent import node_objects
 from openeni_testing.agent.parts import AgentParts
 
 
@@ -107,6 +110,41 @@ def test_links_that_have_a_grant_stay_in_its_namespace_alone(
     other = parts.grant("c3", "c3")
     parts.detacher.finish("c1/eth0")
     assert kept == [set(other.addresses) if beside else set()]
+
+
+def adopted(parts: AgentParts, grant: Grant, container: str) -> Grant:
+    """Return a grant of a container's second interface as a lost journal has it adopted."""
+    parts.grants.end_grant(grant, EndReason.DELETED)
+    attachment = replace(grant.attachment, container_id=container, interface="eth1")
+    found = replace(grant, attachment=attachment, netns="", netns_id=None)
+    parts.grants.adopt(found)
+    return found
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["its container's", "another's"])
+def test_of_grants_whose_namespace_is_not_known_its_containers_alone_are_there(
+    parts: AgentParts, monkeypatch: pytest.MonkeyPatch, *, own: bool
+) -> None:
+    """Another one may have left its address to the pod, which has it beyond its end then."""
+    kept = kept_by(parts, monkeypatch)
+    other = adopted(parts, parts.grant("c3", "c3"), "c1" if own else "c3")
+    parts.detacher.finish("c1/eth0")
+    assert kept == [set(other.addresses) if own else set()]
+
+
+def test_a_grant_of_another_eni_keeps_no_slave_of_this_one(
+    parts: AgentParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = kept_by(parts, monkeypatch)
+    parts.netns("c3").hardlink_to(parts.netns("c1"))
+    node_objects.make_eni(parts.store, "pods-1")
+    node_objects.write_operator_status(parts.store, "pods-1", number=1)
+    parts.sync(look=False)
+    grant = parts.grant("c3", "c3")
+    parts.grants.end_grant(grant, EndReason.DELETED)
+    parts.grants.adopt(replace(grant, eni="pods-1", port=""))
+    parts.detacher.finish("c1/eth0")
+    assert kept == [set()]
 
 
 def test_a_container_that_moves_leaves_nothing_where_it_was(
